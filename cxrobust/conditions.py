@@ -1,0 +1,109 @@
+"""Conditions: `clean`, or one perturbation at one strength, written `pgd(eps=4/255, steps=20)`.
+
+The text is the identity: in file names' hashes, in tables, in tests and in the report. Predictions made elsewhere name
+their conditions in the same form; a name without parentheses stands for itself.
+"""
+
+import re
+from dataclasses import dataclass
+
+STRENGTHS = ("eps", "severity")
+"""The parameters that say how strong a perturbation is; at most one of them stands in a condition."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Condition:
+    """What was done to the images of a cell."""
+
+    name: str
+    """`clean`, or the perturbation's registered name."""
+    parameters: tuple[tuple[str, str], ...] = ()
+    """Parameter names and values as written, in order."""
+
+    def __str__(self) -> str:
+        if not self.parameters:
+            return self.name
+        return f"{self.name}({', '.join(f'{key}={value}' for key, value in self.parameters)})"
+
+    @property
+    def strength_name(self) -> str | None:
+        """`eps` or `severity`; None when the condition has no strength."""
+        return next((key for key, _ in self.parameters if key in STRENGTHS), None)
+
+    @property
+    def strength(self) -> float | None:
+        """Size of the perturbation (`eps` in pixels of [0, 1]; `severity` 1 to 5), or None."""
+        name = self.strength_name
+        return None if name is None else parse_number(dict(self.parameters)[name])
+
+    @property
+    def series(self) -> str:
+        """The condition without its strength: what is one curve in a figure."""
+        rest = tuple((key, value) for key, value in self.parameters if key not in STRENGTHS)
+        return str(Condition(name=self.name, parameters=rest))
+
+
+CLEAN = Condition(name="clean")
+
+
+def parse_condition(text: str) -> Condition:
+    """Read a condition from its text.
+
+    Raises
+    ------
+    ValueError
+        When the text is neither a plain name nor `name(key=value, …)`.
+
+    Examples
+    --------
+    >>> parse_condition("pgd(eps=4/255, steps=20)").strength * 255
+    4.0
+    >>> parse_condition("pgd(eps=4/255, steps=20)").series
+    'pgd(steps=20)'
+    """
+    match = re.fullmatch(r"\s*([^\s()=,][^()=,]*?)\s*(?:\((.*)\))?\s*", text)
+    if match is None:
+        raise ValueError(f"{text!r} is not a condition: write a name, or name(key=value, ...)")
+    name, inside = match.groups()
+    pairs = []
+    for part in (inside or "").split(","):
+        if not part.strip():
+            continue
+        key, equals, value = (piece.strip() for piece in part.partition("="))
+        if not (key and equals and value):
+            raise ValueError(f"{text!r} is not a condition: {part.strip()!r} is not key=value")
+        pairs.append((key, value))
+    condition = Condition(name=name, parameters=tuple(pairs))
+    try:
+        _ = condition.strength
+    except (ValueError, ZeroDivisionError):
+        raise ValueError(f"{text!r} is not a condition: its strength is not a number such as 4/255 or 0.01") from None
+    return condition
+
+
+def parse_number(text: str) -> float:
+    """Read `4/255`, `0.5/255` or `0.01`.
+
+    Examples
+    --------
+    >>> parse_number("0.5/255") == 0.5 / 255
+    True
+    """
+    top, slash, bottom = text.partition("/")
+    if not slash:
+        return float(text)
+    return float(top) / float(bottom)
+
+
+def format_eps(eps: float) -> str:
+    """Write a size in pixels of [0, 1] as a multiple of 1/255 where it is one to four decimals, else as it is.
+
+    Examples
+    --------
+    >>> format_eps(4 / 255), format_eps(0.5 / 255), format_eps(0.01)
+    ('4/255', '0.5/255', '0.01')
+    """
+    steps = round(eps * 255, 4)
+    if steps > 0 and abs(steps / 255 - eps) < 1e-12:
+        return f"{steps:g}/255"
+    return repr(eps)

@@ -1,0 +1,56 @@
+"""Errors that a person can mend: one sentence with the place, what was found, and what to do."""
+
+import difflib
+import importlib
+from collections.abc import Iterable
+from types import ModuleType
+
+
+class CxrobustError(Exception):
+    """Base of every error whose message is meant for the user; `exit_code` is what the command line returns."""
+
+    exit_code = 1
+
+
+class DataError(CxrobustError):
+    """Images, labels, predictions, checkpoints or a run that cannot be used as they are."""
+
+
+class MissingGroupError(CxrobustError):
+    """A group of dependencies that this step needs is not installed."""
+
+
+class StudyError(CxrobustError):
+    """The study file, or the way the program was called, is wrong."""
+
+    exit_code = 2
+
+
+def require(module: str, *, group: str) -> ModuleType:
+    """Import `module`, or say in one sentence which group of dependencies brings it.
+
+    Raises
+    ------
+    MissingGroupError
+        When the module, or one that it imports, is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        missing = getattr(error, "name", None) or module
+        raise MissingGroupError(
+            f"this step needs {missing}, which is not installed: run pip install 'cxrobust[{group}]'"
+        ) from error
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return ` (did you mean 'x'?)` for the known word nearest to `word`, or an empty string."""
+    match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f" (did you mean '{match[0]}'?)" if match else ""
+
+
+def some(items: Iterable[object], *, most: int = 3) -> str:
+    """Name the first few of `items`: `a, b, c and 12 more`."""
+    names = [str(item) for item in items]
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest:,} more" if rest > 0 else "")

@@ -1,0 +1,164 @@
+"""Data sets as they are distributed: each module registers one kind for `[data] kind = "..."`."""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import Field
+
+from cxrobust.errors import DataError, StudyError, nearest, some
+from cxrobust.registry import Registry
+from cxrobust.study import Section, StudyPath
+
+MISSING = -1
+"""The label of a finding that nobody judged on an image: left out of that finding's estimates, and counted."""
+
+
+class ImageSource(Protocol):
+    """Where pixels come from: files, an archive or a generator."""
+
+    def digest(self, index: int) -> str:
+        """Return a hash of all that determines the pixels of image `index`."""
+
+    def pixels(self, index: int) -> NDArray[np.float32]:
+        """Return image `index` as grey, shape (height, width), in [0, 1].
+
+        Raises
+        ------
+        DataError
+            Naming the file, when it is missing, truncated or of no known kind.
+        """
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageTable:
+    """The test images of a study: who, what is labelled, and where the pixels are."""
+
+    name: str
+    """The data set in words, for example `NIH ChestX-ray14`."""
+    citation: str
+    ids: tuple[str, ...]
+    patients: tuple[str, ...]
+    """Sampling unit of each image."""
+    findings: tuple[str, ...]
+    labels: NDArray[np.int8]
+    """(n_images, n_findings): 1, 0, or `MISSING`."""
+    metadata: pd.DataFrame
+    """One row an image, in the order of `ids`: age, sex, view position and whatever else the data set tells."""
+    images: ImageSource | None
+    """None where only predictions made elsewhere are analysed."""
+    exclusions: Mapping[str, int] = field(default_factory=dict)
+    """Images left out, by reason."""
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of each label or metadata file read, by file name."""
+
+
+class Dataset(Section):
+    """What every `[data]` section may say; a kind adds where its files are."""
+
+    kind: str
+    findings: Literal["all"] | tuple[str, ...] = "all"
+    size: int = Field(default=224, ge=16, le=4096)
+    """Side in pixels at which images are kept and perturbed; the shorter side is scaled, the longer one centre-cropped."""
+    metadata: StudyPath | None = None
+    """A table of your own (CSV, relative to the study file) with an image id column and any further columns."""
+    metadata_id: str = "image_id"
+
+    @abstractmethod
+    def load(self, *, with_images: bool = True) -> ImageTable:
+        """Read labels, patients and metadata of the test images; pixels stay where they are until asked for.
+
+        `with_images` is False where every regime's predictions were made elsewhere: image files are not needed then.
+
+        Raises
+        ------
+        DataError
+            Naming the file, the line or column, what was found and the mend.
+        """
+
+    def table(self, *, with_images: bool = True) -> ImageTable:
+        """Load, keep the chosen findings, join the user's own metadata, and check the contract."""
+        table = _choose_findings(self.load(with_images=with_images), self.findings)
+        _check(table)
+        return table if self.metadata is None else _join(table, self.metadata, self.metadata_id)
+
+    def settings(self) -> dict[str, Any]:
+        """Settings as JSON values, paths by name only so that no machine's folders enter a report."""
+        values = self.model_dump(mode="json")
+        return {key: _public(getattr(self, key), value) for key, value in values.items()}
+
+
+dataset: Registry[type[Dataset]] = Registry("data set kind", package="cxrobust.inference.datasets")
+
+
+def read_table(path: Path, *, needs: Sequence[str], what: str) -> pd.DataFrame:
+    """Read a CSV (also `.csv.gz`) with every value as text, blanks as empty text.
+
+    Raises
+    ------
+    DataError
+        When the file is missing, damaged or empty, or a column of `needs` is absent.
+    """
+    try:
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise DataError(f"{path}: {what} is missing: put the file there or correct its path in [data]") from None
+    except (OSError, EOFError, UnicodeDecodeError, ValueError) as error:
+        raise DataError(f"{path}: {what} cannot be read as CSV ({error}): get the file again") from error
+    absent = [column for column in needs if column not in frame.columns]
+    if absent:
+        raise DataError(
+            f"{path}: {what} lacks the column {absent[0]!r}{nearest(absent[0], map(str, frame.columns))}: "
+            f"its columns are {some(frame.columns, most=12)}"
+        )
+    if frame.empty:
+        raise DataError(f"{path}: {what} has no rows: get the file again")
+    return frame
+
+
+def _choose_findings(table: ImageTable, wanted: Literal["all"] | tuple[str, ...]) -> ImageTable:
+    if wanted == "all":
+        return table
+    for name in wanted:
+        if name not in table.findings:
+            raise StudyError(
+                f"[data] findings: {table.name} has no finding {name!r}{nearest(name, table.findings)}: "
+                f"it has {', '.join(table.findings)}"
+            )
+    columns = [table.findings.index(name) for name in wanted]
+    return replace(table, findings=tuple(wanted), labels=np.ascontiguousarray(table.labels[:, columns]))
+
+
+def _check(table: ImageTable) -> None:
+    if not table.ids:
+        left_out = ", ".join(f"{count:,} {reason}" for reason, count in table.exclusions.items())
+        raise DataError(f"{table.name}: no test image is left{f' ({left_out})' if left_out else ''}: correct [data]")
+    repeated = pd.Series(table.ids)[pd.Series(table.ids).duplicated()].unique()
+    if len(repeated):
+        raise DataError(
+            f"{table.name}: {len(repeated):,} image ids stand more than once ({some(repeated)}): every image needs one row"
+        )
+    if not table.findings:
+        raise DataError(f"{table.name}: no finding is left: correct findings in [data]")
+
+
+def _join(table: ImageTable, path: Path, column: str) -> ImageTable:
+    own = read_table(path, needs=[column], what="the metadata of the study").set_index(column)
+    if own.index.has_duplicates:
+        raise DataError(f"{path}: image {own.index[own.index.duplicated()][0]!r} stands twice: keep one row an image")
+    absent = [image for image in table.ids if image not in own.index]
+    if absent:
+        raise DataError(f"{path}: {len(absent):,} images of {table.name} have no row ({some(absent)}): add them")
+    joined = table.metadata.reset_index(drop=True).copy()
+    for name in own.columns:
+        joined[name] = own.loc[list(table.ids), name].to_numpy()
+    return replace(table, metadata=joined)
+
+
+def _public(value: object, dumped: Any) -> Any:
+    return value.name if isinstance(value, Path) else dumped

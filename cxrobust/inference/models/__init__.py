@@ -1,0 +1,64 @@
+"""Regimes as models: each module registers one family for `[[regimes]] family = "..."`."""
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pydantic import Field
+
+from cxrobust.registry import Registry
+from cxrobust.study import Section
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Classifier(Protocol):
+    """A model as every perturbation sees it: a `torch.nn.Module` in eval mode.
+
+    It maps images (n, 1, size, size) float32 in [0, 1] to logits (n, n_findings), differentiably: the log-odds of each
+    finding of the study, in the study's order. Resizing, channels and normalisation happen inside, so that a
+    perturbation's size means the same pixels for every regime.
+    """
+
+    def __call__(self, images: "torch.Tensor") -> "torch.Tensor": ...
+
+
+class Regime(Section):
+    """What every `[[regimes]]` with a model may say; a family adds where its weights are."""
+
+    name: str = Field(min_length=1, max_length=60)
+    family: str
+    replicate: int = Field(default=0, ge=0)
+    """Number of the training run, where a regime has several."""
+    description: str = ""
+    """How it was trained, in words, for the report."""
+    cross_fit: str | None = None
+    """Metadata column whose value replaces `{fold}` in paths: each image is predicted by the model of its fold."""
+
+    @abstractmethod
+    def load(self, findings: tuple[str, ...], *, fold: str | None = None) -> "torch.nn.Module":
+        """Load a `Classifier` on the CPU.
+
+        Raises
+        ------
+        DataError
+            When the checkpoint is missing, truncated or does not fit the findings.
+        """
+
+    @abstractmethod
+    def fingerprint(self, *, fold: str | None = None) -> dict[str, str]:
+        """Return the SHA-256 of each file that determines the model, by file name, without loading it."""
+
+    @property
+    def own_conditions(self) -> tuple[str, ...]:
+        """Conditions that this regime brings itself; a model brings none."""
+        return ()
+
+    def settings(self) -> dict[str, Any]:
+        """Settings as JSON values; paths by name only."""
+        values = self.model_dump(mode="json")
+        return {key: v.name if isinstance(v := getattr(self, key), Path) else value for key, value in values.items()}
+
+
+model_family: Registry[type[Regime]] = Registry("model family", package="cxrobust.inference.models")

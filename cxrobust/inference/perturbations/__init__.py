@@ -1,0 +1,84 @@
+"""Perturbations: each module registers attacks for `attack = "..."` or corruptions for `corruption = "..."`.
+
+A perturbation is a frozen section whose fields are its parameters. What it does to an image depends on the image, the
+model and that image's own seed alone: never on the batch, its order or the number of workers.
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrobust.conditions import Condition, format_eps
+from cxrobust.registry import Registry
+from cxrobust.study import Section
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Batch:
+    """Images on their way to a model."""
+
+    images: "torch.Tensor"
+    """(n, 1, size, size) float32 in [0, 1], on the model's device."""
+    labels: NDArray[np.int8]
+    """(n, n_findings): 1, 0, or -1 where missing."""
+    findings: tuple[str, ...]
+    seeds: tuple[int, ...]
+    """One seed an image, from the study's seed, the condition and the image's id."""
+
+
+class Perturbation(Section):
+    """One perturbation at one strength."""
+
+    strength: ClassVar[str]
+    """Name of the field that a study file may give as a list: `eps` or `severity`."""
+    silent: ClassVar[tuple[str, ...]] = ()
+    """Fields that the condition's text leaves out while they have their default."""
+    kind: ClassVar[Literal["attack", "noise", "corruption"]]
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The registered name."""
+
+    @abstractmethod
+    def perturb(self, batch: Batch, model: "torch.nn.Module") -> "torch.Tensor":
+        """Return the perturbed images: same shape and device, in [0, 1]."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """Say in a clause what is done, with every parameter, for the report's methods."""
+
+    @property
+    def condition(self) -> Condition:
+        """The identity of this perturbation: `pgd(eps=4/255, steps=20)`."""
+        fields = type(self).model_fields
+        shown = [
+            (key, _written(key, getattr(self, key)))
+            for key, field in fields.items()
+            if key not in {"attack", "corruption", "control"}
+            and not (key in self.silent and getattr(self, key) == field.default)
+        ]
+        return Condition(name=self.name, parameters=tuple(shown))
+
+
+perturbation: Registry[type[Perturbation]] = Registry("perturbation", package="cxrobust.inference.perturbations")
+
+
+def controls(chosen: Iterable[Perturbation]) -> tuple[Perturbation, ...]:
+    """Return the random noise of equal size that goes beside each attack, unless the attack says `control = false`."""
+    made = []
+    for one in chosen:
+        if getattr(one, "control", False):
+            made.append(perturbation["noise"].model_validate({"attack": "noise", "eps": getattr(one, "eps")}))  # noqa: B009
+    return tuple(made)
+
+
+def _written(key: str, value: Any) -> str:
+    return format_eps(value) if key == "eps" else str(value)

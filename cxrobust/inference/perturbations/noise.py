@@ -1,0 +1,43 @@
+"""Random noise of the same size as an attack: the control that tells an attack from mere disturbance."""
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+
+from cxrobust.errors import require
+from cxrobust.inference.perturbations import Batch, Perturbation, perturbation
+from cxrobust.study import Epsilon
+
+if TYPE_CHECKING:
+    import torch
+
+
+@perturbation("noise")
+class Noise(Perturbation):
+    """Every pixel moved by +eps or -eps at random, then clipped to [0, 1].
+
+    Random signs, not uniform noise: they have the maximum and Euclidean norm of an attack that uses its whole ball.
+    """
+
+    strength: ClassVar[str] = "eps"
+    kind: ClassVar[Literal["attack", "noise", "corruption"]] = "noise"
+
+    attack: Literal["noise"]
+    eps: Epsilon
+
+    @property
+    def name(self) -> str:
+        """The registered name."""
+        return "noise"
+
+    def describe(self) -> str:
+        """Say in a clause what is done."""
+        return "every pixel moved by +ε or −ε at random, the control for an attack of equal size"
+
+    def perturb(self, batch: Batch, model: "torch.nn.Module") -> "torch.Tensor":
+        """Return the images with random signs of size `eps` added."""
+        torch = require("torch", group="inference")
+        shape = tuple(batch.images.shape[1:])
+        signs = [np.random.default_rng(seed).integers(0, 2, shape, dtype=np.int8) * 2 - 1 for seed in batch.seeds]
+        step = torch.from_numpy(np.stack(signs)).to(batch.images)
+        return (batch.images + self.eps * step).clamp(0, 1)

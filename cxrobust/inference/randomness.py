@@ -1,0 +1,91 @@
+"""Random numbers that belong to an image, not to a batch.
+
+Attack libraries draw from torch's global generator for the whole batch, so an image's random start depends on its
+neighbours. Within `per_image_randomness` every draw of a tensor whose first axis is the batch is made row by row from
+that image's own generator, on the CPU, and the global generator is left alone.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+
+def image_seed(seed: int, condition: str, image: str) -> int:
+    """Return the 63-bit seed of one image under one condition.
+
+    Examples
+    --------
+    >>> image_seed(7, "pgd(eps=4/255, steps=20)", "00000001_000.png") == image_seed(7, "clean", "00000001_000.png")
+    False
+    """
+    digest = hashlib.sha256(f"{seed}\n{condition}\n{image}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+@contextmanager
+def per_image_randomness(seeds: tuple[int, ...]) -> Iterator[None]:
+    """Draw every batch-shaped random tensor from one generator for each image.
+
+    Raises
+    ------
+    RuntimeError
+        When code inside draws something else from torch's global generator, which would depend on the batch.
+    """
+    with _PerImage(seeds):
+        yield
+
+
+def _fill(name: str) -> Callable[..., torch.Tensor]:
+    def fill(mode: "_PerImage", tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        kwargs.pop("generator", None)
+        drawn = mode.rows(tensor, lambda row, generator: getattr(row, name)(*args, generator=generator, **kwargs))
+        return tensor.copy_(drawn)
+
+    return fill
+
+
+def _like(name: str) -> Callable[..., torch.Tensor]:
+    def draw(mode: "_PerImage", tensor: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+        drawn = mode.rows(tensor, lambda row, generator: getattr(row, name)(generator=generator))
+        return drawn.to(tensor.device)
+
+    return draw
+
+
+_INSTEAD: dict[Any, Callable[..., torch.Tensor]] = {
+    torch.Tensor.uniform_: _fill("uniform_"),
+    torch.Tensor.normal_: _fill("normal_"),
+    torch.rand_like: _like("uniform_"),
+    torch.randn_like: _like("normal_"),
+}
+_REFUSED = {torch.rand, torch.randn, torch.randint, torch.randperm, torch.bernoulli, torch.multinomial, torch.normal}
+
+
+class _PerImage(TorchFunctionMode):
+    def __init__(self, seeds: tuple[int, ...]) -> None:
+        super().__init__()
+        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    def rows(self, like: torch.Tensor, draw: Callable[[torch.Tensor, torch.Generator], torch.Tensor]) -> torch.Tensor:
+        if like.shape[:1] != (len(self.generators),):
+            raise RuntimeError(
+                f"a draw of shape {tuple(like.shape)} is not one row for each of {len(self.generators)} images"
+            )
+        with torch._C.DisableTorchFunction():
+            return torch.stack(
+                [draw(torch.empty(like.shape[1:], dtype=like.dtype), generator) for generator in self.generators]
+            )
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in _INSTEAD:
+            return _INSTEAD[func](self, *args, **kwargs)
+        if func in _REFUSED and kwargs.get("generator") is None:
+            raise RuntimeError(f"{func.__name__} draws from the global generator, so results would depend on the batch")
+        return func(*args, **kwargs)

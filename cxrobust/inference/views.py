@@ -1,0 +1,35 @@
+"""A multi-label model seen as the softmax model that attack libraries expect."""
+
+import torch
+
+
+class AllFindings(torch.nn.Module):
+    """Logits (n, k) as (n, 2, k): softmax cross-entropy with labels (n, k) is the mean binary cross-entropy."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return two class scores for each finding: absent (0) and present (its logit)."""
+        logits: torch.Tensor = self.model(images)
+        return torch.stack((torch.zeros_like(logits), logits), dim=1)
+
+
+class OneFinding(torch.nn.Module):
+    """Logit of one finding as (n, 2)."""
+
+    def __init__(self, model: torch.nn.Module, column: int) -> None:
+        super().__init__()
+        self.model = model
+        self.column = column
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return two class scores: absent (0) and present (the finding's logit)."""
+        logit = self.model(images)[:, self.column]
+        return torch.stack((torch.zeros_like(logit), logit), dim=1)
+
+
+def aimed_view(model: torch.nn.Module, column: int | None) -> torch.nn.Module:
+    """Return the view of `model` for an attack on all findings (None) or on the finding in one column."""
+    return (AllFindings(model) if column is None else OneFinding(model, column)).eval()

@@ -1,0 +1,69 @@
+"""Named, open choices: data sets, model families, perturbations, metrics and report sections.
+
+A built-in is a module in the room's folder; importing the room imports every module in it, so a new one is one new
+file. Other packages register through the entry-point group `cxrobust.<kind>`, for example `cxrobust.metrics`.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator
+from importlib.metadata import entry_points
+from typing import Generic, TypeVar
+
+from cxrobust.errors import StudyError, nearest
+
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """The known names of one kind of thing, for example `attack`, and what each stands for."""
+
+    def __init__(self, kind: str, *, package: str) -> None:
+        self.kind = kind
+        self._package = package
+        self._items: dict[str, T] = {}
+        self._loaded = False
+
+    def __call__(self, name: str) -> Callable[[T], T]:
+        """Register the decorated object under `name`."""
+
+        def register(item: T) -> T:
+            if name in self._items:
+                raise ValueError(f"{self.kind} {name!r} is registered twice")
+            self._items[name] = item
+            return item
+
+        return register
+
+    def __getitem__(self, name: str) -> T:
+        """Return what `name` stands for.
+
+        Raises
+        ------
+        StudyError
+            When no such name is registered; the message lists those that are.
+        """
+        self._load()
+        if name not in self._items:
+            known = ", ".join(self)
+            raise StudyError(f"unknown {self.kind} {name!r}{nearest(name, self._items)}: known are {known}")
+        return self._items[name]
+
+    def __iter__(self) -> Iterator[str]:
+        self._load()
+        return iter(sorted(self._items))
+
+    def __contains__(self, name: object) -> bool:
+        self._load()
+        return name in self._items
+
+    def _load(self) -> None:
+        if self._loaded:
+            return
+        self._loaded = True
+        package = importlib.import_module(self._package)
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{self._package}.{module.name}")
+        for entry in entry_points(group=f"cxrobust.{self._package.rsplit('.', 1)[-1]}"):
+            self._items[entry.name] = entry.load()

@@ -1,0 +1,225 @@
+"""The results contract: every number that a report may print, with what it is and how it was made."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from cxrobust.errors import DataError
+from cxrobust.files import atomic_write_text
+
+FORMAT = 1
+
+Estimand = Literal["value", "perturbed-clean", "regime-reference", "difference-in-differences"]
+ESTIMANDS: tuple[Estimand, ...] = ("value", "perturbed-clean", "regime-reference", "difference-in-differences")
+
+COLUMNS = (
+    "estimand", "metric", "regime", "reference", "condition", "finding", "estimate", "se", "ci_low", "ci_high",
+    "interval", "p_value", "p_adjusted", "test", "n_images", "n_patients", "n_positive", "note",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Estimate:
+    """One estimate; None where a quantity is not estimable or does not apply, with the reason in `note`."""
+
+    estimand: Estimand
+    metric: str
+    regime: str
+    reference: str | None
+    """The regime compared with; None for `value` and `perturbed-clean`."""
+    condition: str
+    finding: str
+    """A label, or `macro` for the unweighted mean over findings."""
+    estimate: float | None
+    se: float | None
+    """Standard deviation over patient-level resamples."""
+    ci_low: float | None
+    ci_high: float | None
+    interval: str | None
+    """How the interval was made, for example `percentile`."""
+    p_value: float | None
+    p_adjusted: float | None
+    """Adjusted within `family`."""
+    test: str | None
+    family: str | None
+    """The set of tests within which p was adjusted."""
+    n_images: int
+    """Images with a label for this finding; for `macro` the images with any label."""
+    n_patients: int
+    n_positive: int
+    """Images with label 1; for `macro` their sum over findings."""
+    n_positive_patients: int
+    note: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReliabilityBin:
+    """One bin of a reliability diagram: predictions in [low, high) and how often the finding was there."""
+
+    low: float
+    high: float
+    n: int
+    """Predictions (image × finding) in the bin."""
+    mean_probability: float | None
+    observed: float | None
+    """Fraction of positive labels, in [0, 1]; None for an empty bin."""
+    ci_low: float | None
+    ci_high: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reliability:
+    """The reliability diagram of one regime under one condition, all findings pooled."""
+
+    regime: str
+    condition: str
+    bins: tuple[ReliabilityBin, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Threshold:
+    """The operating point of one regime for one finding: positive means probability ≥ `value`."""
+
+    regime: str
+    replicate: int
+    finding: str
+    value: float
+    rule: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unclustered:
+    """What is published today beside what is right: the standard error and interval if images were independent."""
+
+    regime: str
+    finding: str
+    metric: str
+    se_patient: float
+    se_image: float
+    method_image: str
+    """For example `delong`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Results:
+    """Everything that a report is written from."""
+
+    study: dict[str, Any]
+    """All settings with defaults filled in (`Study.settings`)."""
+    study_text: str
+    """The study file as it was."""
+    data: dict[str, Any]
+    """`name`, `n_images`, `n_patients`, `size`, `citation`, `exclusions` {reason: count}, `sources` {file: sha256},
+    `findings` [{name, n_labelled, n_positive, n_positive_patients}], `images_per_patient` [min, median, max]."""
+    regimes: tuple[dict[str, Any], ...]
+    """`name`, `replicates`, `is_reference`, `description`, `family`, `fingerprint`, `n_parameters`, ... for each."""
+    conditions: tuple[dict[str, Any], ...]
+    """`name` (the condition's text), `series`, `strength_name`, `strength`, `kind` (clean, attack, noise, corruption,
+    elsewhere), `description`; clean first."""
+    primary_condition: str | None
+    estimates: tuple[Estimate, ...]
+    reliability: tuple[Reliability, ...]
+    thresholds: tuple[Threshold, ...]
+    unclustered: tuple[Unclustered, ...]
+    examples: tuple[dict[str, Any], ...]
+    """Example images kept by `predict`: `image`, `kind` (sheet or attack), `regime`, `condition`, `file` (beside the
+    predictions), `sha256`, `findings`, `probabilities` {finding: p}."""
+    provenance: dict[str, Any]
+    """`inference` and `analysis`: versions, platform, hashes of inputs, seeds, wall time of inference, commands."""
+
+    def find(self, **wanted: Any) -> tuple[Estimate, ...]:
+        """Return the estimates whose fields equal those given, in order: `find(estimand="value", metric="auroc")`."""
+        return tuple(e for e in self.estimates if all(getattr(e, key) == value for key, value in wanted.items()))
+
+
+def write_results(results: Results, path: Path) -> None:
+    """Write `results.json`: one estimate a line, keys in a fixed order, floats that read back the same."""
+    content = asdict(results)
+    lines = ["{", f'"format": {FORMAT},']
+    for name in content:
+        value = content[name]
+        comma = "," if name != "provenance" else ""
+        if name in {"estimates", "reliability", "thresholds", "unclustered", "examples"}:
+            rows = ",\n".join(_json(row) for row in value)
+            lines.append(f'"{name}": [\n{rows}\n]{comma}' if rows else f'"{name}": []{comma}')
+        else:
+            lines.append(f'"{name}": {_json(value)}{comma}')
+    lines.append("}\n")
+    atomic_write_text(path, "\n".join(lines))
+
+
+def read_results(path: Path) -> Results:
+    """Read `results.json`.
+
+    Raises
+    ------
+    DataError
+        When the file is missing, is not JSON, or is not a results file of this format.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}: run cxrobust analyze first") from error
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON ({error}): run cxrobust analyze again") from error
+    if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
+        raise DataError(f"{path}: not a results file of format {FORMAT}: run cxrobust analyze again")
+    try:
+        return Results(
+            **{
+                **content,
+                "regimes": tuple(content["regimes"]),
+                "conditions": tuple(content["conditions"]),
+                "examples": tuple(content["examples"]),
+                "estimates": tuple(Estimate(**row) for row in content["estimates"]),
+                "reliability": tuple(
+                    Reliability(**{**row, "bins": tuple(ReliabilityBin(**one) for one in row["bins"])})
+                    for row in content["reliability"]
+                ),
+                "thresholds": tuple(Threshold(**row) for row in content["thresholds"]),
+                "unclustered": tuple(Unclustered(**row) for row in content["unclustered"]),
+            }
+        )
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{path}: not a whole results file ({error}): run cxrobust analyze again") from error
+
+
+def write_estimates(estimates: Iterable[Estimate], path: Path) -> None:
+    """Write `estimates.csv`: one row for each estimate, empty where there is no number."""
+    atomic_write_text(path, to_csv(COLUMNS, ([getattr(e, column) for column in COLUMNS] for e in estimates)))
+
+
+def to_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Return rows as CSV; a text that a spreadsheet would take for a formula gets a leading apostrophe."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_csv_cell(value) for value in row] for row in rows)
+    return out.getvalue()
+
+
+def _csv_cell(value: Any) -> Any:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return repr(value)
+    if isinstance(value, str) and value[:1] in {"=", "+", "-", "@", "\t", "\r"}:
+        return "'" + value
+    return value
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def finite(value: float) -> float | None:
+    """Return a float as it is, or None where it is NaN or infinite."""
+    return float(value) if math.isfinite(value) else None
+
+
+assert set(COLUMNS) <= {field.name for field in fields(Estimate)}  # noqa: S101  the contract, checked once at import
