@@ -25,6 +25,9 @@ class ImageSource(Protocol):
     def digest(self, index: int) -> str:
         """Return a hash of all that determines the pixels of image `index`."""
 
+    def stamp(self, index: int) -> str:
+        """Return a cheap text that changes when image `index` may have changed: path, size and time of a file."""
+
     def pixels(self, index: int) -> NDArray[np.float32]:
         """Return image `index` as grey, shape (height, width), in [0, 1].
 
@@ -94,6 +97,36 @@ class Dataset(Section):
 
 
 dataset: Registry[type[Dataset]] = Registry("data set kind", package="cxrobust.inference.datasets")
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """Some images of a source, in an order of one's own."""
+
+    source: ImageSource
+    rows: tuple[int, ...]
+
+    def digest(self, index: int) -> str:
+        return self.source.digest(self.rows[index])
+
+    def stamp(self, index: int) -> str:
+        return self.source.stamp(self.rows[index])
+
+    def pixels(self, index: int) -> NDArray[np.float32]:
+        return self.source.pixels(self.rows[index])
+
+
+def take(table: ImageTable, rows: Sequence[int]) -> ImageTable:
+    """Return the table with these rows alone, in this order."""
+    chosen = list(rows)
+    return replace(
+        table,
+        ids=tuple(table.ids[row] for row in chosen),
+        patients=tuple(table.patients[row] for row in chosen),
+        labels=table.labels[chosen],
+        metadata=table.metadata.iloc[chosen].reset_index(drop=True),
+        images=None if table.images is None else _Chosen(table.images, tuple(chosen)),
+    )
 
 
 def read_table(path: Path, *, needs: Sequence[str], what: str) -> pd.DataFrame:

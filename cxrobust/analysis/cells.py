@@ -1,0 +1,62 @@
+"""A cell: what one model says of one finding under one condition, on the images where that finding is labelled."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cell:
+    """Predictions and labels of one finding; images without a label are left out."""
+
+    labels: NDArray[np.int8]
+    """(n,): 1 or 0."""
+    probabilities: NDArray[np.float64]
+    """(n,) in [0, 1]."""
+    patients: NDArray[np.int32]
+    """(n,): index of the patient, 0 to `n_patients` − 1."""
+    n_patients: int
+    """Patients of the whole study, also those without a label for this finding."""
+    threshold: float
+    """Operating point: positive means probability ≥ threshold."""
+
+    @property
+    def one_class(self) -> bool:
+        """Whether all labels are alike, or there is none."""
+        return len(self.labels) == 0 or self.labels.min() == self.labels.max()
+
+    def by_patient(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Sum a statistic over each patient's images: (n,) or (n, s) to (n_patients,) or (n_patients, s)."""
+        if values.ndim == 1:
+            return np.bincount(self.patients, weights=values, minlength=self.n_patients)
+        return np.column_stack([self.by_patient(column) for column in values.T])
+
+
+def youden_threshold(labels: NDArray[np.int8], probabilities: NDArray[np.float64]) -> float:
+    """Threshold t that maximises sensitivity + specificity − 1 of `probability ≥ t`; the largest of equals.
+
+    Youden 1950, doi:10.1002/1097-0142(1950)3:1<32::AID-CNCR2820030106>3.0.CO;2-3. With one class only it is 0.5.
+
+    Parameters
+    ----------
+    labels
+        (n,): 1 or 0.
+    probabilities
+        (n,) in [0, 1].
+
+    Examples
+    --------
+    >>> youden_threshold(np.array([0, 0, 1, 1], np.int8), np.array([0.1, 0.4, 0.35, 0.8]))
+    0.8
+    """
+    n_positive = int(labels.sum())
+    n_negative = len(labels) - n_positive
+    if n_positive == 0 or n_negative == 0:
+        return 0.5
+    order = np.argsort(-probabilities, kind="stable")
+    p, y = probabilities[order], labels[order].astype(np.float64)
+    last_of_ties = np.append(p[1:] != p[:-1], True)
+    sensitivity = np.cumsum(y)[last_of_ties] / n_positive
+    false_positive_rate = np.cumsum(1 - y)[last_of_ties] / n_negative
+    return float(p[last_of_ties][np.argmax(sensitivity - false_positive_rate)])

@@ -1,0 +1,185 @@
+"""The command line: `cxrobust run study.toml` and one command for each stage."""
+
+import sys
+import traceback
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cxrobust import __version__
+from cxrobust.errors import CxrobustError, StudyError
+from cxrobust.files import atomic_write_text
+
+INTERRUPTED = 130
+UsageError = typer.BadParameter.__mro__[1]
+"""Wrong usage, of the click that typer brings with it or depends on, by version."""
+
+app = typer.Typer(
+    help="What fine-tuning does to the robustness of chest X-ray models: patient-level, paired, verifiable.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+StudyFile = Annotated[Path, typer.Argument(help="The study file (TOML).", show_default=False)]
+DataRoot = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-root", help="Folder that data paths of the study file are relative to; else the study file's own."
+    ),
+]
+Out = Annotated[
+    Path | None, typer.Option("--out", help="Folder for all output; `out` beside the study file when absent.")
+]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"cxrobust {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Hold options that stand before a command."""
+
+
+@app.command(epilog="Example: cxrobust run study.toml --data-root /data --out results")
+def run(study: StudyFile, data_root: DataRoot = None, out: Out = None) -> None:
+    """Do all: predict, analyze, report."""
+    from cxrobust import pipeline
+    from cxrobust.progress import reporting
+    from cxrobust.study import read_study
+
+    read = read_study(study, data_root=data_root)
+    folder = _out(study, out)
+    with reporting() as report:
+        documents = pipeline.run(read, folder, report_progress=report)
+    _say_written(folder / pipeline.RESULTS, folder / pipeline.ESTIMATES, *documents)
+
+
+@app.command(epilog="Example: cxrobust predict study.toml --data-root /data --out results")
+def predict(study: StudyFile, data_root: DataRoot = None, out: Out = None) -> None:
+    """Make clean and perturbed predictions; goes on where a killed run stopped."""
+    from cxrobust import pipeline
+    from cxrobust.progress import reporting
+    from cxrobust.study import read_study
+
+    read = read_study(study, data_root=data_root)
+    with reporting() as report:
+        folder = pipeline.predict(read, _out(study, out), report=report)
+    _say_written(folder)
+
+
+@app.command(epilog="Example: cxrobust analyze study.toml --out results")
+def analyze(study: StudyFile, data_root: DataRoot = None, out: Out = None) -> None:
+    """Turn the predictions in OUT into estimates: results.json and estimates.csv."""
+    from cxrobust import pipeline
+    from cxrobust.progress import reporting
+    from cxrobust.study import read_study
+
+    read = read_study(study, data_root=data_root)
+    folder = _out(study, out)
+    with reporting() as report:
+        pipeline.analyze(read, folder, report=report)
+    _say_written(folder / pipeline.RESULTS, folder / pipeline.ESTIMATES)
+
+
+@app.command(epilog="Example: cxrobust report results/results.json")
+def report(
+    results: Annotated[Path, typer.Argument(help="results.json of an analysis.", show_default=False)],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for the documents; that of the results when absent.")
+    ] = None,
+) -> None:
+    """Write the documents from a results file."""
+    from cxrobust import pipeline
+
+    _say_written(*pipeline.report(results, out or results.parent))
+
+
+@app.command(epilog="Example: cxrobust check study.toml --data-root /data")
+def check(study: StudyFile, data_root: DataRoot = None, out: Out = None) -> None:
+    """Validate all that can be known beforehand, and say how large the study is and how long it will take."""
+    from cxrobust import checks
+    from cxrobust.progress import reporting
+    from cxrobust.study import read_study
+
+    read = read_study(study, data_root=data_root)
+    with reporting() as report:
+        found = checks.check(read, _out(study, out), report=report)
+    checks.show(found)
+
+
+@app.command(epilog="Example: cxrobust init my-study.toml")
+def init(
+    study: Annotated[Path, typer.Argument(help="The study file to write.")] = Path("study.toml"),
+) -> None:
+    """Write a commented study file to start from; an existing file is left alone."""
+    if study.exists():
+        raise StudyError(f"{study}: the file exists: choose another name, or remove it first")
+    atomic_write_text(study, files("cxrobust.templates").joinpath("study.toml").read_text(encoding="utf-8"))
+    _say_written(study)
+
+
+@app.command(epilog="Example: cxrobust demo --out demo")
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder for checkpoints, study file and all output.")] = Path(
+        "demo"
+    ),
+) -> None:
+    """Fine-tune six regimes of a small model on phantoms, attack them and report: a few minutes on two cores."""
+    from cxrobust import pipeline
+    from cxrobust.demo import prepare
+    from cxrobust.progress import reporting
+    from cxrobust.study import read_study
+
+    with reporting() as report:
+        study = read_study(prepare(out, report=report))
+        documents = pipeline.run(study, out, report_progress=report)
+    _say_written(out / pipeline.RESULTS, out / pipeline.ESTIMATES, *documents)
+
+
+def main() -> None:
+    """Run the command line and exit with 0 done, 1 data or run, 2 usage or study file, 130 interrupted."""
+    sys.exit(_main(sys.argv[1:]))
+
+
+def _main(arguments: list[str]) -> int:
+    debug = "--debug" in arguments
+    wanted = [argument for argument in arguments if argument != "--debug"]
+    try:
+        code = app(wanted or ["--help"], prog_name="cxrobust", standalone_mode=False)
+    except CxrobustError as error:
+        return _fail(str(error), error.exit_code, debug)
+    except UsageError as error:
+        return _fail(f"{error.format_message()} (see cxrobust --help)", StudyError.exit_code, debug)
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail("interrupted; what is done is kept, and the same command goes on", INTERRUPTED, debug)
+    except OSError as error:
+        return _fail(f"{error.filename or 'the run'}: {error.strerror or error}", 1, debug)
+    return int(code or 0)
+
+
+def _fail(message: str, code: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    typer.echo(f"cxrobust: {message}", err=True)
+    return code
+
+
+def _out(study: Path, out: Path | None) -> Path:
+    return out if out is not None else study.parent / "out"
+
+
+def _say_written(*paths: Path) -> None:
+    for path in paths:
+        typer.echo(path)

@@ -1,0 +1,84 @@
+"""Columns of label and metadata files, read from text as values."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cxrobust.errors import DataError
+from cxrobust.inference.datasets import MISSING
+
+Uncertain = Literal["ignore", "zeros", "ones"]
+"""What an uncertain label (−1) becomes: missing, 0 or 1; after Irvin et al. 2019, U-Ignore, U-Zeros and U-Ones."""
+
+POLICY = {"ignore": MISSING, "zeros": 0, "ones": 1}
+LABEL_VALUES = ("1", "0", "-1", "", "1.0", "0.0", "-1.0")
+OLDEST = 120
+"""A higher age in years is a typing error (NIH has some of 148 and 414) and becomes missing."""
+
+
+def read_labels(
+    frame: pd.DataFrame, columns: Sequence[str], *, path: Path, uncertain: Uncertain, blank: int = MISSING
+) -> NDArray[np.int8]:
+    """Return the labels of `columns` as 1, 0 or `MISSING`, shape (n_rows, n_columns).
+
+    `frame` holds rows of the file at `path` as text, with their numbers in that file as index; `blank` is what an empty
+    cell becomes.
+
+    Raises
+    ------
+    DataError
+        When a value is none of 1, 0, −1 and blank; it names the line and the column.
+    """
+    meaning = {"1": 1, "0": 0, "-1": POLICY[uncertain], "": blank}
+    meaning |= {f"{key}.0": value for key, value in meaning.items() if key}
+    labels = np.empty((len(frame), len(columns)), dtype=np.int8)
+    for place, column in enumerate(columns):
+        values = frame[column].str.strip().map(meaning)
+        if values.isna().any():
+            bad = frame[column][values.isna()]
+            raise DataError(
+                f"{path}:{line(bad.index[0])}: {column} is {bad.iloc[0]!r}, expected 1, 0, -1 or blank: correct it"
+            )
+        labels[:, place] = values.to_numpy(dtype=np.int8)
+    return labels
+
+
+def read_age(values: "pd.Series[str]") -> "pd.Series[float]":
+    """Return ages in years from `58`, `058Y`, `010M`, `006W` or `013D`; NaN where unreadable, blank or above `OLDEST`.
+
+    Examples
+    --------
+    >>> read_age(pd.Series(["58", "058Y", "006M", "", "414Y"])).tolist()
+    [58.0, 58.0, 0.5, nan, nan]
+    """
+    parts = values.str.strip().str.extract(r"^(?P<number>\d+(?:\.\d+)?)(?P<unit>[YMWD]?)$")
+    years = {"": 1.0, "Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
+    age = parts["number"].astype("float64") * parts["unit"].map(years).astype("float64")
+    return age.where(age <= OLDEST)
+
+
+def read_sex(values: "pd.Series[str]") -> "pd.Series[str]":
+    """Return `F` or `M` where the text begins with either letter, else the text as it is.
+
+    Examples
+    --------
+    >>> read_sex(pd.Series(["female", "M", "", "other"])).tolist()
+    ['F', 'M', '', 'other']
+    """
+    letter = values.str.strip().str.upper().str[:1]
+    return letter.where(letter.isin(["F", "M"]), values)
+
+
+def in_common_words(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return metadata with `sex` and `age`, where there are such columns, as values that compare across data sets."""
+    readers = {"sex": read_sex, "age": read_age}
+    return frame.assign(**{name: read(frame[name]) for name, read in readers.items() if name in frame.columns})
+
+
+def line(row: object) -> int:
+    """Return the line of a file, its header being line 1, on which the row with index `row` stands."""
+    return int(str(row)) + 2

@@ -1,0 +1,141 @@
+"""A folder of images with a table of labels: any data set of your own."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+from pydantic import Field
+
+from cxrobust.errors import DataError, StudyError, nearest
+from cxrobust.files import sha256_file
+from cxrobust.inference.columns import LABEL_VALUES, Uncertain, in_common_words, line, read_labels
+from cxrobust.inference.datasets import Dataset, ImageTable, dataset, read_table
+from cxrobust.inference.images import EXTENSIONS, FileImages, file_images, names_in
+from cxrobust.study import DataPath
+
+NEVER_FINDINGS = ("sex", "age", "view", "fold")
+
+
+@dataset("folder")
+class ImageFolder(Dataset):
+    """Images in a folder, and a CSV with one row an image: its id, its patient, and 1, 0, −1 or blank for each finding.
+
+    −1 is an uncertain label, treated as `uncertain` says; a blank one is missing. `findings = "all"` are the columns
+    that hold nothing but labels, at least one of them not blank, apart from `sex`, `age`, `view` and `fold`; every other
+    column becomes metadata. Where each image is its own patient, `patient_column` may be the same as `id_column`.
+
+    An image's file is what `path_column` says, relative to `root`; without such a column it is the image's id, as it is
+    or with one of the usual endings.
+    """
+
+    kind: Literal["folder"]
+    root: DataPath
+    labels: DataPath
+    id_column: str = "image_id"
+    patient_column: str = "patient_id"
+    path_column: str | None = None
+    """The column with each image's file; `path` when there is such a column."""
+    split_column: str | None = None
+    """The column that says to which split an image belongs; `split` when there is such a column."""
+    split: str = Field(default="test", min_length=1)
+    """The split that is analysed; every image is, where no column tells."""
+    uncertain: Uncertain = "ignore"
+    name: str | None = None
+    """What the report calls the data set; the label file's name when absent."""
+    citation: str = ""
+
+    def load(self, *, with_images: bool = True) -> ImageTable:
+        """Read the table and choose the rows of the split."""
+        paths = self.path_column or "path"
+        splits = self.split_column or "split"
+        needs = [self.id_column, self.patient_column]
+        needs += [column for column in (self.path_column, self.split_column) if column is not None]
+        whole = read_table(self.labels, needs=needs, what="the label file")
+        if splits not in whole.columns and "split" in self.model_fields_set:
+            raise DataError(f"{self.labels}: there is no column {splits!r} to find split {self.split!r}: add it")
+        special = {self.id_column, self.patient_column, paths, splits} & set(whole.columns)
+        findings = self._find_columns(whole.drop(columns=list(special)))
+        frame = self._rows_of_split(whole, splits)
+        _check_filled(frame, (self.id_column, self.patient_column), self.labels)
+        about = frame.drop(columns=[*findings, *(special - {splits})])
+        return ImageTable(
+            name=self.name or self.labels.name.partition(".")[0],
+            citation=self.citation,
+            ids=tuple(frame[self.id_column]),
+            patients=tuple(frame[self.patient_column]),
+            findings=findings,
+            labels=read_labels(frame, findings, path=self.labels, uncertain=self.uncertain),
+            metadata=in_common_words(about.reset_index(drop=True)),
+            images=self._images(frame, paths) if with_images else None,
+            sources={self.labels.name: sha256_file(self.labels)},
+        )
+
+    def _find_columns(self, frame: pd.DataFrame) -> tuple[str, ...]:
+        columns = [str(column) for column in frame.columns]
+        if self.findings == "all":
+            found = tuple(column for column in columns if _holds_labels(frame[column], self.labels))
+            if not found:
+                raise DataError(f"{self.labels}: no column holds labels (1, 0, -1 or blank): add one for each finding")
+            return found
+        for name in self.findings:
+            if name not in columns:
+                raise StudyError(
+                    f"[data] findings: {self.labels.name} has no column {name!r}{nearest(name, columns)}: "
+                    f"its further columns are {', '.join(columns)}"
+                )
+        return self.findings
+
+    def _rows_of_split(self, frame: pd.DataFrame, column: str) -> pd.DataFrame:
+        if column not in frame.columns:
+            return frame
+        chosen = frame[frame[column].str.strip() == self.split]
+        if chosen.empty:
+            known = ", ".join(sorted(repr(name) for name in set(frame[column].str.strip())))
+            raise DataError(
+                f"{self.labels}: split {self.split!r} is empty: the splits in column {column!r} are {known}"
+            )
+        return chosen
+
+    def _images(self, frame: pd.DataFrame, column: str) -> FileImages:
+        if column in frame.columns:
+            _check_filled(frame, (column,), self.labels)
+            files = [self.root / name for name in frame[column]]
+        else:
+            files = _with_endings(self.root, list(frame[self.id_column]))
+        return file_images(files, mend=f"put them there, or correct root in [data] or the paths in {self.labels.name}")
+
+
+def _holds_labels(values: "pd.Series[str]", path: Path) -> bool:
+    """Return whether a column holds labels; one that nearly does is an error, as a finding must not vanish by a typo."""
+    filled = values[values.str.strip() != ""]
+    if filled.empty or values.name in NEVER_FINDINGS:
+        return False
+    good = filled.str.strip().isin(LABEL_VALUES)
+    if good.mean() > 0.5 and not good.all():
+        row = good.index[~good][0]
+        raise DataError(
+            f"{path}:{line(row)}: {values.name} is {filled[row]!r} where most rows have 1, 0 or -1: correct it, or name "
+            "the findings in [data]"
+        )
+    return bool(good.all())
+
+
+def _check_filled(frame: pd.DataFrame, columns: Sequence[str], path: Path) -> None:
+    for column in columns:
+        blank = frame.index[frame[column].str.strip() == ""]
+        if len(blank):
+            raise DataError(f"{path}:{line(blank[0])}: {column} is blank: every image needs one")
+
+
+def _with_endings(root: Path, names: Sequence[str]) -> list[Path]:
+    """Return the file of each image id: the id itself, or the id with the first of `EXTENSIONS` that exists."""
+    files = []
+    listed: dict[Path, frozenset[str]] = {}
+    for name in names:
+        path = root / name
+        if path.parent not in listed:
+            listed[path.parent] = names_in(path.parent)
+        endings = [ending for ending in ("", *EXTENSIONS) if path.name + ending in listed[path.parent]]
+        files.append(path.with_name(path.name + (endings[0] if endings else "")))
+    return files

@@ -1,0 +1,154 @@
+"""Regimes whose predictions were made elsewhere: one table of probabilities for each condition."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+from pydantic import Field, field_validator
+
+from cxrobust.conditions import CLEAN, parse_condition
+from cxrobust.errors import DataError, nearest, some
+from cxrobust.files import sha256_file
+from cxrobust.predictions import check_probabilities
+from cxrobust.study import DataPath, Section
+
+
+class Elsewhere(Section):
+    """A regime given by `predictions = { clean = "a.csv", "pgd(eps=4/255)" = "b.parquet" }`."""
+
+    name: str = Field(min_length=1, max_length=60)
+    predictions: dict[str, DataPath]
+    """Table (`.csv`, `.csv.gz` or `.parquet`) of each condition; the clean images are a must."""
+    id: str = "image_id"
+    """Column that holds the image id."""
+    prefix: str = ""
+    """What stands before a finding's name in its column, for example `prob_`."""
+    replicate: int = Field(default=0, ge=0)
+    description: str = ""
+
+    @field_validator("predictions")
+    @classmethod
+    def _conditions(cls, value: dict[str, Path]) -> dict[str, Path]:
+        named = {str(parse_condition(condition)): path for condition, path in value.items()}
+        if len(named) < len(value):
+            raise ValueError("two of its conditions are the same: keep one")
+        if str(CLEAN) not in named:
+            raise ValueError('"clean" is missing: give the predictions on the original images')
+        return named
+
+    @property
+    def own_conditions(self) -> tuple[str, ...]:
+        """Conditions that this regime brings, in the order of the file."""
+        return tuple(self.predictions)
+
+    def settings(self) -> dict[str, Any]:
+        """Settings as JSON values; paths by name only."""
+        return {
+            **self.model_dump(mode="json"),
+            "predictions": {condition: path.name for condition, path in self.predictions.items()},
+        }
+
+    def fingerprint(self, condition: str) -> dict[str, str]:
+        """Return the SHA-256 of one condition's table, by file name.
+
+        Raises
+        ------
+        DataError
+            When the file cannot be read.
+        """
+        path = self.predictions[condition]
+        try:
+            return {path.name: sha256_file(path)}
+        except OSError as error:
+            raise DataError(f"{path}: {error.strerror}: correct predictions of regime {self.name!r}") from error
+
+    def image_ids(self, condition: str) -> tuple[str, ...]:
+        """Return the image ids of one condition's table, in its order.
+
+        Raises
+        ------
+        DataError
+            When the table cannot be read, or an id is empty or stands twice.
+        """
+        return tuple(self._read(condition)[self.id])
+
+    def read(self, condition: str, *, findings: tuple[str, ...], image_ids: tuple[str, ...]) -> NDArray[np.float64]:
+        """Return the probabilities of the images in the order asked for, (n_images, n_findings).
+
+        Raises
+        ------
+        DataError
+            When a column or an image is missing, or a value is no number in [0, 1].
+        """
+        path = self.predictions[condition]
+        frame = self._read(condition)
+        columns = [self.prefix + finding for finding in findings]
+        for column, finding in zip(columns, findings, strict=True):
+            if column not in frame.columns:
+                raise DataError(
+                    f"{path}: no column {column!r} for finding {finding!r}{nearest(column, frame.columns)}: "
+                    f"its columns are {some(frame.columns, most=8)}"
+                )
+        frame = frame.set_index(self.id)[columns]
+        absent = [image for image in image_ids if image not in frame.index]
+        if absent:
+            raise DataError(f"{path}: {len(absent):,} images of the study have no row ({some(absent)}): add them")
+        values = frame.loc[list(image_ids)].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
+        unread = np.isnan(values)
+        if unread.any():
+            row, column = np.argwhere(unread)[0]
+            raise DataError(
+                f"{path}: image {image_ids[row]!r}, column {columns[column]!r}: "
+                f"{frame.loc[image_ids[row]].iloc[column]!r} is not a probability: give a number in [0, 1]"
+            )
+        check_probabilities(values, image_ids, findings, where=str(path))
+        return values
+
+    def _read(self, condition: str) -> pd.DataFrame:
+        path = self.predictions[condition]
+        try:
+            if path.suffix == ".parquet":
+                frame = pd.read_parquet(path)
+            else:
+                frame = pd.read_csv(path, dtype={self.id: str}, keep_default_na=False)
+        except FileNotFoundError:
+            raise DataError(f"{path}: the file is missing: correct predictions of regime {self.name!r}") from None
+        except (OSError, EOFError, ValueError, pa.ArrowException) as error:
+            raise DataError(f"{path}: cannot be read as a table ({error}): get the file again") from error
+        if self.id not in frame.columns:
+            raise DataError(
+                f"{path}: no id column {self.id!r}{nearest(self.id, map(str, frame.columns))}: "
+                f"name it by id in regime {self.name!r}; its columns are {some(frame.columns, most=8)}"
+            )
+        frame[self.id] = frame[self.id].astype(str)
+        twice = frame[self.id][frame[self.id].duplicated()]
+        if len(twice):
+            raise DataError(f"{path}: image {twice.iloc[0]!r} stands twice: keep one row an image")
+        return frame
+
+
+def common_images(regimes: tuple[Elsewhere, ...]) -> frozenset[str]:
+    """Return the image ids that every table of every regime holds.
+
+    Raises
+    ------
+    DataError
+        When an id stands in one table and not in another; counts them and names three.
+    """
+    first: tuple[Path, frozenset[str]] | None = None
+    for regime in regimes:
+        for condition in regime.own_conditions:
+            here = regime.predictions[condition], frozenset(regime.image_ids(condition))
+            if first is None:
+                first = here
+            only_first, only_here = first[1] - here[1], here[1] - first[1]
+            if only_first or only_here:
+                lacking, having, missing = (here, first, only_first) if only_first else (first, here, only_here)
+                raise DataError(
+                    f"{lacking[0]}: {len(missing):,} images of {having[0].name} are missing ({some(sorted(missing))}): "
+                    f"every table needs the same images"
+                )
+    return frozenset() if first is None else first[1]

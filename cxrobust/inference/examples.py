@@ -1,0 +1,144 @@
+"""Images kept for the report: a sheet of test images, and some before and after the primary perturbation."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cxrobust.conditions import CLEAN, parse_condition
+from cxrobust.files import atomic_write, sha256_file, sha256_json
+from cxrobust.inference.pixels import WHITE
+from cxrobust.inference.runner import Runner
+from cxrobust.inference.units import Plan, Unit
+from cxrobust.predictions import read_unit
+
+FOLDER = "examples"
+SHEET = 12
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Example:
+    """One image kept as a 16-bit grey PNG."""
+
+    kind: str
+    """`sheet` or `attack`."""
+    image: str
+    regime: str | None
+    condition: str
+    file: str
+    """Path relative to the folder of predictions."""
+    sha256: str
+    findings: tuple[str, ...]
+    """Findings whose label is 1."""
+    probabilities: dict[str, float]
+    """What the regime says of each finding of this image; empty on the sheet."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {**asdict(self), "findings": list(self.findings)}
+
+
+def sheet_examples(planned: Plan, folder: Path) -> list[Example]:
+    """Keep the first images of the data set, one a patient, unless the study keeps none."""
+    if planned.pixels is None or not planned.study.report.example_images:
+        return []
+    return [
+        _keep(planned, row, planned.pixels.values[row], folder, kind="sheet", condition=str(CLEAN))
+        for row in _one_a_patient(planned)[:SHEET]
+    ]
+
+
+def attack_examples(units: Sequence[Unit], planned: Plan, folder: Path, runner: Runner) -> list[Example]:
+    """Keep images of positive patients, clean and under the primary condition, with what this model says of them."""
+    condition = _primary(planned)
+    if condition is None or planned.pixels is None:
+        return []
+    mine = set(np.concatenate([unit.rows for unit in units]).tolist())
+    positive = (planned.table.labels == 1).any(axis=1)
+    chosen = [row for row in _one_a_patient(planned) if positive[row]][: planned.study.report.example_images]
+    kept = []
+    for row in (row for row in chosen if row in mine):
+        for at in (str(CLEAN), condition):
+            unit = next(u for u in units if str(u.condition) == at and row in set(u.rows.tolist()))
+            kept.append(_keep_predicted(unit, planned, row, folder, runner))
+    return kept
+
+
+def _primary(planned: Plan) -> str | None:
+    wanted = planned.study.analysis.primary_condition
+    if wanted is not None:
+        return str(parse_condition(wanted))
+    return next((str(condition) for condition in planned.conditions[1:]), None)
+
+
+def _one_a_patient(planned: Plan) -> list[int]:
+    first: dict[str, int] = {}
+    for row, patient in enumerate(planned.table.patients):
+        first.setdefault(patient, row)
+    return list(first.values())
+
+
+def _keep_predicted(unit: Unit, planned: Plan, row: int, folder: Path, runner: Runner) -> Example:
+    """Keep one image under a unit's condition; it is made again only when its file is not there."""
+    name = sha256_json(["example", unit.key, planned.table.ids[row]])
+    note = folder / FOLDER / f"{name}.json"
+    path = folder / FOLDER / f"{name}.png"
+    if not (note.exists() and path.exists() and json.loads(note.read_text(encoding="utf-8")) == sha256_file(path)):
+        image = runner.perturbed(np.array([row]), unit.perturbation)[0, 0].cpu().numpy()
+        _write_png(np.rint(image * WHITE).astype(np.uint16), path)
+        atomic_write(note, lambda temporary: _write_json(temporary, sha256_file(path)))
+    predictions = read_unit(folder / unit.file)
+    values = predictions.probabilities[predictions.image_ids.index(planned.table.ids[row])]
+    return _describe(
+        planned,
+        row,
+        path,
+        kind="attack",
+        condition=str(unit.condition),
+        regime=unit.regime.name,
+        probabilities=dict(zip(planned.table.findings, map(float, values), strict=True)),
+    )
+
+
+def _keep(planned: Plan, row: int, image: NDArray[np.uint16], folder: Path, *, kind: str, condition: str) -> Example:
+    digest = planned.pixels.digests[row] if planned.pixels is not None else ""
+    path = folder / FOLDER / f"{sha256_json(['image', planned.study.data.size, digest])}.png"
+    if not path.exists():
+        _write_png(np.asarray(image), path)
+    return _describe(planned, row, path, kind=kind, condition=condition, regime=None, probabilities={})
+
+
+def _describe(
+    planned: Plan,
+    row: int,
+    path: Path,
+    *,
+    kind: str,
+    condition: str,
+    regime: str | None,
+    probabilities: dict[str, float],
+) -> Example:
+    labels = planned.table.labels[row]
+    return Example(
+        kind=kind,
+        image=planned.table.ids[row],
+        regime=regime,
+        condition=condition,
+        file=f"{FOLDER}/{path.name}",
+        sha256=sha256_file(path),
+        findings=tuple(f for f, label in zip(planned.table.findings, labels, strict=True) if label == 1),
+        probabilities=probabilities,
+    )
+
+
+def _write_png(image: NDArray[np.uint16], path: Path) -> None:
+    atomic_write(path, lambda temporary: Image.fromarray(image).save(temporary, format="PNG"))
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value), encoding="utf-8")

@@ -1,0 +1,226 @@
+"""Pixels: image files and arrays decoded to grey in [0, 1], and fitted to the side at which they are perturbed."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from cxrobust.errors import CxrobustError, DataError, require, some
+from cxrobust.files import sha256_bytes, sha256_file
+
+DICOM = (".dcm", ".dicom")
+EXTENSIONS = (".png", ".jpg", ".jpeg", *DICOM, ".tif", ".tiff", ".bmp", ".webp", ".pgm")
+"""Endings under which an image without one is looked for, in this order."""
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "PPM")
+MOST_PIXELS = 80_000_000
+"""A larger image is refused before it is decoded; a full-field radiograph has 20 million pixels at most."""
+
+
+def decode(path: Path) -> NDArray[np.float32]:
+    """Return an image file as grey in [0, 1], 1 being the brightest value that its type can store.
+
+    Colour becomes luminance (ITU-R 601), transparency is ignored, and a palette is looked up. 16-bit values are divided
+    by 65,535, so a file that keeps 12 bits in 16 comes out dark. A DICOM file goes through its modality and VOI lookup
+    tables, MONOCHROME1 is inverted, and 0 and 1 are the ends of the windowed range, or of the stored one without a
+    window.
+
+    Returns
+    -------
+    NDArray[np.float32]
+        (height, width) in [0, 1].
+
+    Raises
+    ------
+    DataError
+        When the file is missing, empty, truncated, too large or of no known kind.
+    MissingGroupError
+        When it is DICOM and pydicom is not installed.
+    """
+    try:
+        if path.stat().st_size == 0:
+            raise DataError(f"{path}: the image file is empty: get the file again")
+        return _decode_dicom(path) if path.suffix.lower() in DICOM else _decode_picture(path)
+    except CxrobustError:
+        raise
+    except FileNotFoundError:
+        raise DataError(f"{path}: the image file is missing: put it there or correct its path in [data]") from None
+    except UnidentifiedImageError:
+        raise DataError(f"{path}: the file is no {', '.join(FORMATS)} or DICOM image: put an image there") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise _too_large(path) from None
+    except Exception as error:  # a damaged file makes decoders raise errors of any type
+        raise DataError(f"{path}: the image cannot be decoded ({reason(error)}): get the file again") from error
+
+
+def fit(image: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """Scale the shorter side to `size` and crop the longer one around its centre; the same image when it fits already.
+
+    Bicubic with a support that grows with the reduction, so that fine structure is averaged, not aliased; clipped to
+    [0, 1].
+
+    Examples
+    --------
+    >>> fit(np.full((40, 60), 0.5, np.float32), 20).shape
+    (20, 20)
+    """
+    height, width = image.shape
+    if height == width == size:
+        return image
+    side = min(height, width)
+    left, top = (width - side) // 2, (height - side) // 2
+    scaled = Image.fromarray(np.ascontiguousarray(image)).resize(
+        (size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side)
+    )
+    return np.asarray(scaled).clip(0, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class FileImages:
+    """Images that are files, one each."""
+
+    paths: tuple[Path, ...]
+
+    def digest(self, index: int) -> str:
+        """Return the SHA-256 of the file."""
+        path = self.paths[index]
+        try:
+            return sha256_file(path)
+        except OSError as error:
+            raise DataError(
+                f"{path}: the image file cannot be read ({reason(error)}): put it there or correct its path in [data]"
+            ) from error
+
+    def pixels(self, index: int) -> NDArray[np.float32]:
+        """Return image `index` as grey, (height, width) in [0, 1]; see `decode`."""
+        return decode(self.paths[index])
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayImages:
+    """Images that are kept in memory."""
+
+    array: NDArray[np.uint8]
+    """(n, height, width), or (n, height, width, channels) with 1, 3 or 4 channels."""
+
+    def digest(self, index: int) -> str:
+        """Return the SHA-256 of the image's shape and values."""
+        image = np.ascontiguousarray(self.array[index])
+        return sha256_bytes(repr(image.shape).encode() + image.tobytes())
+
+    def pixels(self, index: int) -> NDArray[np.float32]:
+        """Return image `index` as grey, (height, width) in [0, 1]."""
+        image = self.array[index]
+        return _grey(Image.fromarray(image[..., 0] if image.shape[2:] == (1,) else image))
+
+
+def names_in(folder: Path) -> frozenset[str]:
+    """Return the names that a folder lists; none when it does not exist.
+
+    Raises
+    ------
+    DataError
+        When the folder exists and cannot be listed.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            return frozenset(entry.name for entry in entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return frozenset()
+    except OSError as error:
+        raise DataError(f"{folder}: the folder cannot be listed ({reason(error)}): correct its permissions") from error
+
+
+def missing_files(paths: Iterable[Path]) -> tuple[Path, ...]:
+    """Return those of `paths` that do not exist, listing each folder once instead of asking for each file."""
+    listed: dict[Path, frozenset[str]] = {}
+    missing = []
+    for path in paths:
+        if path.parent not in listed:
+            listed[path.parent] = names_in(path.parent)
+        if path.name not in listed[path.parent]:
+            missing.append(path)
+    return tuple(missing)
+
+
+def file_images(paths: Sequence[Path], *, mend: str) -> FileImages:
+    """Return `paths` as a source of images.
+
+    Raises
+    ------
+    DataError
+        When some do not exist: how many, the first three, and `mend`.
+    """
+    if missing := missing_files(paths):
+        raise DataError(f"{len(missing):,} of {len(paths):,} image files are missing ({some(missing)}): {mend}")
+    return FileImages(tuple(paths))
+
+
+def _decode_picture(path: Path) -> NDArray[np.float32]:
+    with Image.open(path, formats=FORMATS) as image:
+        if image.width * image.height > MOST_PIXELS:
+            raise _too_large(path)
+        return _grey(image)
+
+
+def _grey(image: Image.Image) -> NDArray[np.float32]:
+    """Return a picture of any mode as grey; `convert("L")` alone would clip every mode of more than 8 bits."""
+    if image.mode.startswith("I"):
+        return _scaled(np.asarray(image), highest=65_535)
+    if image.mode == "F":
+        return _scaled(np.asarray(image), highest=1)
+    if image.mode in {"P", "PA"}:
+        image = image.convert("RGBA")
+    return _scaled(np.asarray(image.convert("L")), highest=255)
+
+
+def _scaled(values: NDArray[Any], *, highest: int) -> NDArray[np.float32]:
+    low, high = values.min(), values.max()
+    if not 0 <= low <= high <= highest:  # also false for NaN
+        raise ValueError(f"its values run from {low} to {high}, expected 0 to {highest}")
+    return values.astype(np.float32) / np.float32(highest)
+
+
+def _decode_dicom(path: Path) -> NDArray[np.float32]:
+    pydicom = require("pydicom", group="inference")
+    pixels = require("pydicom.pixels", group="inference")
+    content = pydicom.dcmread(path)
+    photometric = content.PhotometricInterpretation
+    if photometric not in {"MONOCHROME1", "MONOCHROME2"} or int(content.get("NumberOfFrames") or 1) != 1:
+        raise ValueError(
+            f"it is {photometric} with {content.get('NumberOfFrames') or 1} frames, expected one grey frame"
+        )
+    if content.Rows * content.Columns > MOST_PIXELS:
+        raise _too_large(path)
+    values = pixels.apply_voi_lut(pixels.apply_modality_lut(content.pixel_array, content), content)
+    low, high = _dicom_range(content)
+    grey = ((values - low) / (high - low)).clip(0, 1).astype(np.float32)
+    return 1 - grey if photometric == "MONOCHROME1" else grey
+
+
+def _dicom_range(content: Any) -> tuple[float, float]:
+    """Return the ends of the range that values have after the lookup tables (DICOM PS3.3, C.11.1 and C.11.2)."""
+    for sequence in ("VOILUTSequence", "ModalityLUTSequence"):
+        if content.get(sequence):
+            bits = int(content[sequence].value[0].LUTDescriptor[2])
+            return 0.0, float(2**bits - 1)
+    lowest = -(2 ** (content.BitsStored - 1)) if content.PixelRepresentation else 0
+    rescaled = "RescaleSlope" in content and "RescaleIntercept" in content
+    slope, intercept = (float(content.RescaleSlope), float(content.RescaleIntercept)) if rescaled else (1.0, 0.0)
+    if slope <= 0:
+        raise ValueError(f"its RescaleSlope is {slope:g}, expected a positive number")
+    return lowest * slope + intercept, (lowest + 2**content.BitsStored - 1) * slope + intercept
+
+
+def _too_large(path: Path) -> DataError:
+    return DataError(f"{path}: the image has more than {MOST_PIXELS:,} pixels: replace it by a smaller one")
+
+
+def reason(error: Exception) -> str:
+    """Return the first sentence of what an error of another library says, for our own sentence."""
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+    return " ".join(text.split()).partition(". ")[0].rstrip(".")

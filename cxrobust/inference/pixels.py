@@ -1,0 +1,111 @@
+"""The images of a study, decoded once: a memory-mapped array at the study's size, and a hash of each image."""
+
+import json
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrobust.errors import DataError
+from cxrobust.files import atomic_write, atomic_write_text, sha256_json
+from cxrobust.inference.datasets import ImageSource, ImageTable
+from cxrobust.inference.images import fit
+from cxrobust.progress import Reporter
+
+T = TypeVar("T")
+
+WHITE = 65535
+"""Pixels are kept as 16-bit integers: an 8-bit image that needs no scaling comes back exactly."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pixels:
+    """Decoded images and what identifies them."""
+
+    values: NDArray[np.uint16]
+    """(n_images, size, size), 0 to 65535."""
+    digests: tuple[str, ...]
+    """One hash an image, of the file's bytes or of what else determines it."""
+
+    def batch(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Return images as (n, 1, size, size) float32 in [0, 1]."""
+        return self.values[rows][:, None].astype(np.float32) / np.float32(WHITE)
+
+
+def open_pixels(table: ImageTable, *, size: int, folder: Path, report: Reporter) -> Pixels:
+    """Decode the images of `table` into `folder`, or open what an earlier run decoded of the very same images.
+
+    Raises
+    ------
+    DataError
+        Naming the image that cannot be read, or the folder when the disk is full.
+    """
+    if table.images is None:
+        raise DataError(f"{table.name}: its images were not loaded, and a model needs them: correct [data]")
+    digests = _digests(table, table.images, folder, report)
+    path = folder / f"pixels-{size}-{sha256_json(list(digests))[:32]}.npy"
+    if not path.exists():
+        try:
+            atomic_write(path, lambda temporary: _decode(table, size, temporary, report))
+        except OSError as error:
+            raise DataError(f"{path}: {error.strerror}: make room or choose another --out") from error
+    try:
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: the image cache is damaged ({error}): delete it and run again") from error
+    if values.shape != (len(table.ids), size, size) or values.dtype != np.uint16:
+        raise DataError(f"{path}: the image cache is damaged (shape {values.shape}): delete it and run again")
+    return Pixels(values=values, digests=digests)
+
+
+def _digests(table: ImageTable, source: ImageSource, folder: Path, report: Reporter) -> tuple[str, ...]:
+    memory = folder / "digests.json"
+    known: dict[str, list[str]] = {}
+    if memory.exists():
+        try:
+            known = json.loads(memory.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            known = {}
+
+    def one(row: int) -> list[str]:
+        stamp = source.stamp(row)
+        before = known.get(table.ids[row])
+        return before if before is not None and before[0] == stamp else [stamp, source.digest(row)]
+
+    found = dict(zip(table.ids, _each(one, len(table.ids), "hashing images", report), strict=True))
+    if found != known:
+        atomic_write_text(memory, json.dumps(found))
+    return tuple(digest for _, digest in found.values())
+
+
+def _decode(table: ImageTable, size: int, path: Path, report: Reporter) -> None:
+    source = table.images
+    if source is None:
+        raise DataError(f"{table.name}: it has no images")
+    values = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint16, shape=(len(table.ids), size, size))
+
+    def one(row: int) -> None:
+        values[row] = np.rint(fit(source.pixels(row), size) * WHITE).astype(np.uint16)
+
+    for _ in _each(one, len(table.ids), "decoding images", report):
+        pass
+    values.flush()
+
+
+def _each(work: Callable[[int], T], n: int, task: str, report: Reporter) -> list[T]:
+    done = []
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        try:
+            for result in pool.map(work, range(n)):
+                done.append(result)
+                if len(done) % 64 == 0 or len(done) == n:
+                    report(task, len(done), n)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return done

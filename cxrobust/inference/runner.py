@@ -1,0 +1,100 @@
+"""One model on its device: clean and perturbed logits of the images of a unit."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrobust.errors import DataError
+from cxrobust.inference.models import Regime
+from cxrobust.inference.perturbations import Batch, Perturbation
+from cxrobust.inference.runtime import choose_device, describe_machine
+from cxrobust.inference.units import Plan, Unit
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Runner:
+    """Runs the units of one model; the model is loaded when it is first needed."""
+
+    def __init__(self, *, regime: Regime, plan: Plan, fold: str | None) -> None:
+        self._regime = regime
+        self._plan = plan
+        self._fold = fold
+        self._loaded: tuple[torch.nn.Module, str] | None = None
+
+    @property
+    def machine(self) -> dict[str, Any]:
+        """Versions and hardware that this model runs with."""
+        return describe_machine(self._load()[1])
+
+    def logits(self, unit: Unit, advance: Callable[[int], None]) -> NDArray[np.float32]:
+        """Return the log-odds of a unit's images, (n_images, n_findings).
+
+        Raises
+        ------
+        DataError
+            When the model gives a number that is not finite, naming the image.
+        """
+        size = self._plan.study.compute.batch
+        parts = []
+        for first in range(0, len(unit.rows), size):
+            rows = unit.rows[first : first + size]
+            parts.append(self._forward(self.perturbed(rows, unit.perturbation)))
+            advance(first + len(rows))
+        logits = np.concatenate(parts)
+        wrong = ~np.isfinite(logits)
+        if wrong.any():
+            row, column = np.argwhere(wrong)[0]
+            raise DataError(
+                f"regime {unit.regime.name!r}, condition {str(unit.condition)!r}: image "
+                f"{self._plan.table.ids[unit.rows[row]]!r}, finding {self._plan.table.findings[column]!r}: "
+                f"the model gave {logits[row, column]}: check its weights and precision"
+            )
+        return logits
+
+    def perturbed(self, rows: NDArray[np.intp], perturbation: Perturbation | None) -> "torch.Tensor":
+        """Return the images of some rows, (n, 1, size, size) in [0, 1], perturbed or (None) as they are."""
+        import torch
+
+        from cxrobust.inference.randomness import image_seed
+
+        model, device = self._load()
+        plan = self._plan
+        if plan.pixels is None:
+            raise DataError(f"{plan.table.name}: it has no images to perturb")
+        images = torch.from_numpy(plan.pixels.batch(rows)).to(device)
+        if perturbation is None:
+            return images
+        condition = str(perturbation.condition)
+        batch = Batch(
+            images=images,
+            labels=plan.table.labels[rows],
+            findings=plan.table.findings,
+            seeds=tuple(image_seed(plan.study.study.seed, condition, plan.table.ids[row]) for row in rows),
+        )
+        with self._precision():
+            return perturbation.perturb(batch, model)
+
+    def _forward(self, images: "torch.Tensor") -> NDArray[np.float32]:
+        import torch
+
+        model, _ = self._load()
+        with torch.inference_mode(), self._precision():
+            return np.asarray(model(images).float().cpu().numpy())
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        import torch
+
+        _, device = self._load()
+        return torch.autocast(device, dtype=torch.bfloat16, enabled=self._plan.study.compute.precision == "bf16")
+
+    def _load(self) -> "tuple[torch.nn.Module, str]":
+        if self._loaded is None:
+            device = choose_device(self._plan.study.compute.device)
+            model = self._regime.load(self._plan.table.findings, fold=self._fold)
+            self._loaded = model.eval().requires_grad_(False).to(device), device
+        return self._loaded

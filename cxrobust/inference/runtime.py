@@ -1,0 +1,74 @@
+"""The machine that units run on: device, versions, and whether torch's parts fit together."""
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Literal
+
+from cxrobust.errors import DataError, MissingGroupError, require
+
+PACKAGES = ("cxrobust", "numpy", "torch", "torchvision", "torchattacks", "transformers", "peft", "pillow", "pyarrow")
+
+
+def choose_device(wanted: Literal["auto", "cpu", "cuda"]) -> str:
+    """Return `cuda` or `cpu`, after a check that torch works here.
+
+    Raises
+    ------
+    MissingGroupError
+        When torch is not installed.
+    DataError
+        When torch and torchvision do not match, or a GPU was asked for and there is none.
+    """
+    torch = require("torch", group="inference")
+    _check_torchvision()
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise DataError('[compute] device = "cuda": torch finds no GPU here: write device = "auto" or "cpu"')
+    return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def describe_machine(device: str) -> dict[str, Any]:
+    """Return versions and hardware, for the report's appendix."""
+    import torch
+
+    hardware = torch.cuda.get_device_name() if device == "cuda" else _processor()
+    return {
+        "device": device,
+        "hardware": hardware,
+        "threads": torch.get_num_threads(),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "versions": installed_versions(PACKAGES),
+    }
+
+
+def installed_versions(packages: tuple[str, ...]) -> dict[str, str]:
+    """Return the version of each package that is installed."""
+    found = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _check_torchvision() -> None:
+    try:
+        require("torchvision", group="inference")
+    except MissingGroupError:
+        raise
+    except RuntimeError as error:
+        pair = installed_versions(("torch", "torchvision"))
+        raise DataError(
+            f"torch {pair.get('torch')} and torchvision {pair.get('torchvision')} do not match ({error}): install both "
+            "in one command, for example pip install --upgrade torch torchvision"
+        ) from error
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123  a device of the kernel
+            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+        return f"{names[0]}, {len(names)} logical cores"
+    except (OSError, IndexError):
+        return platform.processor() or platform.machine()

@@ -1,0 +1,196 @@
+"""Units of work: what a study's predictions consist of, each named by the hash of all that determines it."""
+
+import functools
+import importlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrobust.conditions import CLEAN, Condition, parse_condition
+from cxrobust.errors import DataError, StudyError, some
+from cxrobust.files import sha256_bytes, sha256_file, sha256_json
+from cxrobust.inference.datasets import ImageTable, take
+from cxrobust.inference.elsewhere import Elsewhere, common_images
+from cxrobust.inference.models import Regime
+from cxrobust.inference.perturbations import Perturbation
+from cxrobust.inference.pixels import Pixels, open_pixels
+from cxrobust.progress import Reporter, silent
+from cxrobust.study import Study
+
+UNIT_FORMAT = 1
+_CODE = ("cxrobust.inference.views", "cxrobust.inference.randomness", "cxrobust.inference.images")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unit:
+    """One piece of work whose result is one file."""
+
+    regime: Regime | Elsewhere
+    condition: Condition
+    perturbation: Perturbation | None
+    """None for clean images, and where the predictions were made elsewhere."""
+    rows: NDArray[np.intp]
+    """Which images of the table."""
+    fold: str | None
+    key: str
+
+    @property
+    def file(self) -> str:
+        """Name of the unit's file."""
+        return f"{self.key}.parquet"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """Everything that a study's predictions need."""
+
+    study: Study
+    table: ImageTable
+    pixels: Pixels | None
+    """None where every regime's predictions were made elsewhere."""
+    units: tuple[Unit, ...]
+    conditions: tuple[Condition, ...]
+
+
+def plan(study: Study, folder: Path, *, report: Reporter = silent) -> Plan:
+    """Load the data set, decode its images and list the units of a study.
+
+    Raises
+    ------
+    DataError, StudyError
+        When data, images, checkpoints or tables of predictions cannot be used.
+    """
+    elsewhere = tuple(regime for regime in study.regimes if isinstance(regime, Elsewhere))
+    models = tuple(regime for regime in study.regimes if isinstance(regime, Regime))
+    table = study.data.table(with_images=bool(models))
+    if elsewhere:
+        table = _only(table, common_images(elsewhere))
+    _check_conditions(study, elsewhere, bool(models))
+    _check_targets(study, table)
+    conditions = tuple(
+        dict.fromkeys((*study.conditions, *(parse_condition(c) for r in elsewhere for c in r.own_conditions)))
+    )
+    pixels = open_pixels(table, size=study.data.size, folder=folder / "cache", report=report) if models else None
+    units: list[Unit] = []
+    for regime in study.regimes:
+        if isinstance(regime, Elsewhere):
+            units += [_elsewhere_unit(regime, condition, table) for condition in regime.own_conditions]
+        elif pixels is not None:
+            units += _model_units(regime, study, table, pixels)
+    return Plan(study=study, table=table, pixels=pixels, units=tuple(units), conditions=conditions)
+
+
+def _only(table: ImageTable, wanted: frozenset[str]) -> ImageTable:
+    known = set(table.ids)
+    unknown = sorted(wanted - known)
+    if unknown:
+        raise DataError(
+            f"{table.name}: {len(unknown):,} predicted images are not in its label file ({some(unknown)}): correct the id column"
+        )
+    return take(table, [row for row, image in enumerate(table.ids) if image in wanted])
+
+
+def _check_conditions(study: Study, elsewhere: Sequence[Elsewhere], has_models: bool) -> None:
+    expected = tuple(str(c) for c in study.conditions) if has_models else elsewhere[0].own_conditions
+    for regime in elsewhere:
+        for condition in expected:
+            if condition not in regime.own_conditions:
+                raise StudyError(
+                    f"{study.path}: regime {regime.name!r} has no predictions for {condition!r}: every regime needs every condition"
+                )
+        for condition in regime.own_conditions:
+            if condition not in expected:
+                raise StudyError(
+                    f"{study.path}: regime {regime.name!r} alone has predictions for {condition!r}: every regime needs every condition"
+                )
+    if study.perturbations and not has_models:
+        raise StudyError(
+            f"{study.path}: [[perturbations]] need a regime with a model: every regime's predictions were made elsewhere"
+        )
+
+
+def _check_targets(study: Study, table: ImageTable) -> None:
+    from cxrobust.inference.perturbations.torchattacks_linf import target_column
+
+    for one in study.perturbations:
+        target = getattr(one, "target", "all")
+        if target != "all":
+            target_column(target, table.findings)
+
+
+def _elsewhere_unit(regime: Elsewhere, condition: str, table: ImageTable) -> Unit:
+    key = sha256_json(
+        {
+            "format": UNIT_FORMAT,
+            "regime": [regime.name, regime.replicate, regime.id, regime.prefix],
+            "condition": condition,
+            "table": regime.fingerprint(condition),
+            "images": _labels_hash(table),
+        }
+    )
+    rows = np.arange(len(table.ids))
+    return Unit(regime=regime, condition=parse_condition(condition), perturbation=None, rows=rows, fold=None, key=key)
+
+
+def _model_units(regime: Regime, study: Study, table: ImageTable, pixels: Pixels) -> Iterator[Unit]:
+    labels = _labels_hash(table)
+    for fold, of_fold in _folds(regime, table):
+        model = {"fingerprint": regime.fingerprint(fold=fold), "settings": regime.settings()}
+        for perturbation in (None, *study.perturbations):
+            condition = CLEAN if perturbation is None else perturbation.condition
+            for first in range(0, len(of_fold), study.compute.shard):
+                rows = of_fold[first : first + study.compute.shard]
+                content = {
+                    "format": UNIT_FORMAT,
+                    "model": model,
+                    "condition": str(condition),
+                    "perturbation": None if perturbation is None else perturbation.model_dump(mode="json"),
+                    "seed": None if perturbation is None else study.study.seed,
+                    "images": [[table.ids[row], pixels.digests[row]] for row in rows],
+                    "labels": labels,
+                    "size": study.data.size,
+                    "precision": study.compute.precision,
+                    "code": _code_hash(
+                        type(regime).__module__, None if perturbation is None else type(perturbation).__module__
+                    ),
+                }
+                yield Unit(
+                    regime=regime,
+                    condition=condition,
+                    perturbation=perturbation,
+                    rows=rows,
+                    fold=fold,
+                    key=sha256_json(content),
+                )
+
+
+def _folds(regime: Regime, table: ImageTable) -> list[tuple[str | None, NDArray[np.intp]]]:
+    if regime.cross_fit is None:
+        return [(None, np.arange(len(table.ids)))]
+    if regime.cross_fit not in table.metadata.columns:
+        raise StudyError(
+            f"regime {regime.name!r}: cross_fit = {regime.cross_fit!r} is no metadata column: "
+            f"known are {', '.join(map(str, table.metadata.columns))}"
+        )
+    values = table.metadata[regime.cross_fit].astype(str).to_numpy()
+    return [(fold, np.flatnonzero(values == fold)) for fold in sorted(set(values))]
+
+
+def _labels_hash(table: ImageTable) -> str:
+    return sha256_json(
+        [list(table.findings), list(table.ids), list(table.patients), sha256_bytes(table.labels.tobytes())]
+    )
+
+
+@functools.cache
+def _code_hash(*modules: str | None) -> str:
+    """Hash the source of all that turns pixels into predictions, so that a changed program predicts again."""
+    sources = []
+    for name in (*_CODE, *modules):
+        file = None if name is None else importlib.import_module(name).__file__
+        if file is not None:
+            sources.append(sha256_file(Path(file)))
+    return sha256_json(sources)

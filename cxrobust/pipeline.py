@@ -1,0 +1,151 @@
+"""The three stages of a study, each from files to files: predict, analyze, report."""
+
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cxrobust.analysis import analyze as analyze_predictions
+from cxrobust.errors import DataError
+from cxrobust.files import sha256_bytes, sha256_file
+from cxrobust.inference import engine
+from cxrobust.inference.runtime import installed_versions
+from cxrobust.predictions import INDEX, PredictionSet, load_predictions
+from cxrobust.progress import Reporter, silent
+from cxrobust.results import Results, read_results, write_estimates, write_results
+from cxrobust.study import Study
+
+PREDICTIONS = "predictions"
+RESULTS = "results.json"
+ESTIMATES = "estimates.csv"
+ANALYSIS_PACKAGES = ("cxrobust", "numpy", "scipy", "numba", "statsmodels", "pandas", "pyarrow")
+
+
+def predict(study: Study, out: Path, *, report: Reporter = silent) -> Path:
+    """Write `OUT/predictions/`; see `cxrobust.inference.engine.predict`."""
+    return engine.predict(study, out / PREDICTIONS, report=report)
+
+
+def analyze(study: Study, out: Path, *, report: Reporter = silent) -> Results:
+    """Write `OUT/results.json` and `OUT/estimates.csv` from `OUT/predictions/`.
+
+    Raises
+    ------
+    DataError
+        When the predictions are incomplete, damaged, or were made for another study.
+    """
+    folder = out / PREDICTIONS
+    predictions = load_predictions(folder)
+    _check_made_for(study, predictions.index, folder)
+    found = analyze_predictions(
+        predictions, study.analysis, reference=study.study.reference, seed=study.study.seed, report=report
+    )
+    results = Results(
+        study=study.settings(),
+        study_text=study.text,
+        data=_describe_data(predictions),
+        regimes=_describe_regimes(study, predictions),
+        conditions=tuple(predictions.index["conditions"]),
+        primary_condition=found.primary_condition,
+        estimates=found.estimates,
+        reliability=found.reliability,
+        thresholds=found.thresholds,
+        unclustered=found.unclustered,
+        examples=tuple(predictions.index["examples"]),
+        provenance={
+            "inference": predictions.index["inference"],
+            "analysis": {
+                "python": platform.python_version(),
+                "platform": platform.platform(),
+                "versions": installed_versions(ANALYSIS_PACKAGES),
+            },
+            "seed": study.study.seed,
+            "study_sha256": sha256_bytes(study.text.encode()),
+            "predictions_sha256": sha256_file(folder / INDEX),
+            "command": f"cxrobust run {study.path.name}",
+        },
+    )
+    write_results(results, out / RESULTS)
+    write_estimates(results.estimates, out / ESTIMATES)
+    return results
+
+
+def report(results_file: Path, out: Path, *, formats: tuple[str, ...] | None = None) -> tuple[Path, ...]:
+    """Write `OUT/report.pdf` and `OUT/report.html` from a results file; example images are taken from beside it."""
+    from cxrobust.reports import render
+
+    results = read_results(results_file)
+    images = results_file.parent / PREDICTIONS
+    settings = results.study["report"]
+    return render(
+        results,
+        formats=tuple(formats or settings["formats"]),
+        out=out,
+        images=images if images.is_dir() else None,
+        paper=settings["paper"],
+    )
+
+
+def run(study: Study, out: Path, *, report_progress: Reporter = silent) -> tuple[Path, ...]:
+    """Do all three stages; return the documents."""
+    predict(study, out, report=report_progress)
+    analyze(study, out, report=report_progress)
+    report_progress("writing the report", 0, 1)
+    documents = report(out / RESULTS, out)
+    report_progress("writing the report", 1, 1)
+    return documents
+
+
+def _check_made_for(study: Study, index: Mapping[str, Any], folder: Path) -> None:
+    settings = study.settings()
+    now = {name: settings[name] for name in ("data", "regimes", "perturbations")} | {"seed": study.study.seed}
+    before = index["made_for"]
+    changed = [name for name in now if now[name] != before.get(name)]
+    if changed:
+        raise DataError(
+            f"{folder}: these predictions were made with another {' and another '.join(changed)} than {study.path} has: "
+            f"run cxrobust predict, which does only what is new"
+        )
+
+
+def _describe_data(predictions: PredictionSet) -> dict[str, Any]:
+    per_patient = np.bincount(predictions.patients)
+    positive, labelled = predictions.labels == 1, predictions.labels >= 0
+    return {
+        **predictions.index["data"],
+        "n_images": len(predictions.image_ids),
+        "n_patients": len(predictions.patient_ids),
+        "images_per_patient": [int(per_patient.min()), float(np.median(per_patient)), int(per_patient.max())],
+        "findings": [
+            {
+                "name": name,
+                "n_labelled": int(labelled[:, k].sum()),
+                "n_positive": int(positive[:, k].sum()),
+                "n_positive_patients": len(np.unique(predictions.patients[positive[:, k]])),
+            }
+            for k, name in enumerate(predictions.findings)
+        ],
+    }
+
+
+def _describe_regimes(study: Study, predictions: PredictionSet) -> tuple[dict[str, Any], ...]:
+    described = []
+    for name in predictions.regimes:
+        members = [one for one in predictions.index["regimes"] if one["name"] == name]
+        fingerprint: dict[str, str] = {}
+        for one in members:
+            fingerprint |= one["fingerprint"]
+        described.append(
+            {
+                "name": name,
+                "is_reference": name == study.study.reference,
+                "replicates": len(members),
+                "description": members[0]["description"],
+                "family": members[0]["family"],
+                "settings": [one["settings"] for one in members],
+                "fingerprint": fingerprint,
+            }
+        )
+    return tuple(described)

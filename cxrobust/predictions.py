@@ -1,0 +1,285 @@
+"""The predictions contract: one probability for each image and finding in every cell of a study.
+
+A folder of predictions holds `index.json` (what was predicted, by what), `images.parquet` (image, patient, labels and
+metadata) and one Parquet file for each unit of work. Any tool may write them.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from cxrobust.errors import DataError, some
+from cxrobust.files import atomic_write, atomic_write_text, sha256_file
+
+FORMAT = 1
+INDEX = "index.json"
+IMAGES = "images.parquet"
+_METADATA_KEY = b"cxrobust"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UnitPredictions:
+    """The predictions of one unit: one regime, replicate and condition on some of the images."""
+
+    regime: str
+    replicate: int
+    condition: str
+    key: str
+    """Hash of all that determines the content."""
+    image_ids: tuple[str, ...]
+    patients: tuple[str, ...]
+    findings: tuple[str, ...]
+    labels: NDArray[np.int8]
+    """(n_images, n_findings): 1, 0, or -1 where missing."""
+    probabilities: NDArray[np.float64]
+    """(n_images, n_findings) in [0, 1]."""
+    logits: NDArray[np.float32] | None
+    """(n_images, n_findings) log-odds; None where the source gave none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PredictionSet:
+    """All cells of a study, on the same images."""
+
+    image_ids: tuple[str, ...]
+    patient_ids: tuple[str, ...]
+    """Distinct patients, in order of first appearance."""
+    patients: NDArray[np.int32]
+    """(n_images,): index into `patient_ids`."""
+    findings: tuple[str, ...]
+    labels: NDArray[np.int8]
+    """(n_images, n_findings): 1, 0, or -1 where missing."""
+    members: tuple[tuple[str, int], ...]
+    """Regime and replicate of each model."""
+    conditions: tuple[str, ...]
+    """`clean` first."""
+    probabilities: NDArray[np.float64]
+    """(n_members, n_conditions, n_images, n_findings) in [0, 1]."""
+    metadata: pd.DataFrame
+    index: Mapping[str, Any]
+    """`index.json` as it was written."""
+
+    @property
+    def regimes(self) -> tuple[str, ...]:
+        """Names of the regimes, in the study's order."""
+        return tuple(dict.fromkeys(name for name, _ in self.members))
+
+
+def write_unit(unit: UnitPredictions, path: Path) -> None:
+    """Write one unit's Parquet file, with page checksums, whole or not at all."""
+    columns: dict[str, Any] = {
+        "image_id": pa.array(unit.image_ids, pa.string()),
+        "patient_id": pa.array(unit.patients, pa.string()),
+    }
+    for k, finding in enumerate(unit.findings):
+        columns[f"label_{finding}"] = pa.array(unit.labels[:, k], pa.int8(), mask=unit.labels[:, k] < 0)
+        columns[f"probability_{finding}"] = pa.array(unit.probabilities[:, k], pa.float64())
+        if unit.logits is not None:
+            columns[f"logit_{finding}"] = pa.array(unit.logits[:, k], pa.float32())
+    identity = {
+        "format": FORMAT,
+        "regime": unit.regime,
+        "replicate": unit.replicate,
+        "condition": unit.condition,
+        "key": unit.key,
+        "findings": list(unit.findings),
+    }
+    table = pa.table(columns).replace_schema_metadata({_METADATA_KEY: json.dumps(identity).encode()})
+    atomic_write(path, lambda temporary: _write_table(table, temporary))
+
+
+def read_unit(path: Path) -> UnitPredictions:
+    """Read one unit's Parquet file and verify its checksums.
+
+    Raises
+    ------
+    DataError
+        When the file is missing or damaged, is not of this format, or holds a probability outside [0, 1].
+    """
+    table = _read_table(path)
+    try:
+        identity = json.loads((table.schema.metadata or {})[_METADATA_KEY])
+        findings = tuple(identity["findings"])
+        labels = np.column_stack([table[f"label_{f}"].fill_null(-1).to_numpy() for f in findings]).astype(np.int8)
+        probabilities = np.column_stack([table[f"probability_{f}"].to_numpy() for f in findings])
+        has_logits = f"logit_{findings[0]}" in table.column_names
+        logits = np.column_stack([table[f"logit_{f}"].to_numpy() for f in findings]) if has_logits else None
+        unit = UnitPredictions(
+            regime=identity["regime"],
+            replicate=identity["replicate"],
+            condition=identity["condition"],
+            key=identity["key"],
+            image_ids=tuple(table["image_id"].to_pylist()),
+            patients=tuple(table["patient_id"].to_pylist()),
+            findings=findings,
+            labels=labels,
+            probabilities=probabilities,
+            logits=logits,
+        )
+    except (KeyError, ValueError, TypeError, IndexError) as error:
+        raise DataError(
+            f"{path}: not a predictions file ({error}): delete it and run cxrobust predict again"
+        ) from error
+    check_probabilities(unit.probabilities, unit.image_ids, findings, where=str(path))
+    return unit
+
+
+def check_probabilities(
+    probabilities: NDArray[np.float64], image_ids: Sequence[str], findings: Sequence[str], *, where: str
+) -> None:
+    """Refuse a probability that is NaN or outside [0, 1], naming image and finding.
+
+    Raises
+    ------
+    DataError
+        For the first such probability.
+    """
+    wrong = ~((probabilities >= 0) & (probabilities <= 1))
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0]
+        raise DataError(
+            f"{where}: image {image_ids[row]!r}, finding {findings[column]!r}: probability "
+            f"{probabilities[row, column]} is not in [0, 1] ({int(wrong.sum()):,} such): give probabilities, not logits"
+        )
+
+
+def write_index(index: Mapping[str, Any], images: pd.DataFrame, folder: Path) -> None:
+    """Write `images.parquet` and then `index.json`, which makes a folder of predictions complete."""
+    table = pa.Table.from_pandas(images, preserve_index=False)
+    atomic_write(folder / IMAGES, lambda temporary: _write_table(table, temporary))
+    content = {"format": FORMAT, "images_sha256": sha256_file(folder / IMAGES), **index}
+    atomic_write_text(folder / INDEX, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def load_predictions(folder: Path) -> PredictionSet:
+    """Read a folder of predictions and hold it against the contract.
+
+    Raises
+    ------
+    DataError
+        Naming the file, cell and image: a missing cell, an image that is absent or stands twice, a label or patient that
+        differs between cells, a damaged or changed file.
+    """
+    index = _read_index(folder)
+    images = _read_table(_verified(folder / IMAGES, index["images_sha256"])).to_pandas()
+    ids = tuple(images["image_id"])
+    patient_codes, patient_ids = pd.factorize(images["patient_id"])
+    findings = tuple(index["data"]["findings"])
+    labels = np.column_stack([images[f"label_{f}"] for f in findings]).astype(np.int8)
+    members = tuple(dict.fromkeys((unit["regime"], int(unit["replicate"])) for unit in index["units"]))
+    conditions = tuple(condition["name"] for condition in index["conditions"])
+    probabilities = np.full((len(members), len(conditions), len(ids), len(findings)), np.nan)
+    position = {image: row for row, image in enumerate(ids)}
+    seen = np.zeros(probabilities.shape[:3], dtype=bool)
+    for entry in index["units"]:
+        unit = read_unit(_verified(folder / entry["file"], entry["sha256"]))
+        cell = members.index((unit.regime, unit.replicate)), conditions.index(unit.condition)
+        where = f"regime {unit.regime!r}, condition {unit.condition!r}"
+        rows = _rows(unit, position, where)
+        _check_same(unit, rows, findings, labels, patient_ids[patient_codes[rows]], where)
+        if seen[(*cell, rows)].any():
+            twice = unit.image_ids[int(np.flatnonzero(seen[(*cell, rows)])[0])]
+            raise DataError(f"{where}: image {twice!r} appears twice: every cell needs each image once")
+        seen[(*cell, rows)] = True
+        probabilities[(*cell, rows)] = unit.probabilities
+    _check_whole(seen, members, conditions, ids)
+    hidden = {"image_id", "patient_id", *(f"label_{f}" for f in findings)}
+    return PredictionSet(
+        image_ids=ids,
+        patient_ids=tuple(patient_ids),
+        patients=patient_codes.astype(np.int32),
+        findings=findings,
+        labels=labels,
+        members=members,
+        conditions=conditions,
+        probabilities=probabilities,
+        metadata=images.drop(columns=[column for column in images if column in hidden]),
+        index=index,
+    )
+
+
+def _write_table(table: pa.Table, path: Path) -> None:
+    pq.write_table(table, path, write_page_checksum=True, compression="zstd", store_schema=True)
+
+
+def _read_table(path: Path) -> pa.Table:
+    try:
+        return pq.read_table(path, page_checksum_verification=True, partitioning=None)
+    except FileNotFoundError:
+        raise DataError(f"{path}: the file is missing: run cxrobust predict again") from None
+    except (pa.ArrowException, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{path}: the file is damaged ({reason}): delete it and run cxrobust predict again") from error
+
+
+def _read_index(folder: Path) -> dict[str, Any]:
+    path = folder / INDEX
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path}: there are no finished predictions: run cxrobust predict first") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({error}): delete it and run cxrobust predict again") from error
+    if not isinstance(index, dict) or index.get("format") != FORMAT:
+        raise DataError(f"{path}: not an index of format {FORMAT}: delete it and run cxrobust predict again")
+    return index
+
+
+def _verified(path: Path, sha256: str) -> Path:
+    if path.exists() and sha256_file(path) != sha256:
+        raise DataError(
+            f"{path}: its bytes have changed since it was written: delete it and run cxrobust predict again"
+        )
+    return path
+
+
+def _rows(unit: UnitPredictions, position: Mapping[str, int], where: str) -> NDArray[np.intp]:
+    unknown = [image for image in unit.image_ids if image not in position]
+    if unknown:
+        raise DataError(f"{where}: {len(unknown):,} images are not in the study ({some(unknown)}): predict again")
+    rows = np.array([position[image] for image in unit.image_ids], dtype=np.intp)
+    if len(np.unique(rows)) != len(rows):
+        twice = pd.Series(unit.image_ids)[pd.Series(unit.image_ids).duplicated()].iloc[0]
+        raise DataError(f"{where}: image {twice!r} appears twice: every cell needs each image once")
+    return rows
+
+
+def _check_same(
+    unit: UnitPredictions,
+    rows: NDArray[np.intp],
+    findings: tuple[str, ...],
+    labels: NDArray[np.int8],
+    patients: Iterable[str],
+    where: str,
+) -> None:
+    if unit.findings != findings:
+        raise DataError(f"{where}: its findings are {some(unit.findings)}, not {some(findings)}: predict again")
+    differs = (unit.labels != labels[rows]).any(axis=1)
+    if differs.any():
+        raise DataError(
+            f"{where}: image {unit.image_ids[int(np.flatnonzero(differs)[0])]!r}: its labels differ from the study's"
+        )
+    for image, found, expected in zip(unit.image_ids, unit.patients, patients, strict=True):
+        if found != expected:
+            raise DataError(f"{where}: image {image!r} is of patient {found!r}, in the study of {expected!r}")
+
+
+def _check_whole(
+    seen: NDArray[np.bool_], members: Sequence[tuple[str, int]], conditions: Sequence[str], ids: Sequence[str]
+) -> None:
+    if seen.all():
+        return
+    member, condition, _ = (int(i) for i in np.argwhere(~seen)[0])
+    absent = [ids[i] for i in np.flatnonzero(~seen[member, condition])]
+    where = f"regime {members[member][0]!r}, condition {conditions[condition]!r}"
+    if len(absent) == len(ids):
+        raise DataError(f"{where}: the cell is missing: every regime needs every condition")
+    raise DataError(f"{where}: {len(absent):,} images are missing ({some(absent)}): every cell needs each image once")
