@@ -13,7 +13,7 @@ from cxrobust.errors import CxrobustError, StudyError
 from cxrobust.files import atomic_write_text
 
 INTERRUPTED = 130
-UsageError = typer.BadParameter.__mro__[1]
+UsageError: type[typer.BadParameter] = typer.BadParameter.__mro__[1]
 """Wrong usage, of the click that typer brings with it or depends on, by version."""
 
 app = typer.Typer(

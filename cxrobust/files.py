@@ -32,7 +32,7 @@ def atomic_write(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def atomic_write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8 with `\\n` line ends, whole or not at all."""
+    r"""Write `text` as UTF-8 with `\n` line ends, whole or not at all."""
     atomic_write(path, lambda temporary: _write_bytes(temporary, text.encode()))
 
 

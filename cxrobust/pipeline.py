@@ -105,7 +105,7 @@ def _check_made_for(study: Study, index: Mapping[str, Any], folder: Path) -> Non
     changed = [name for name in now if now[name] != before.get(name)]
     if changed:
         raise DataError(
-            f"{folder}: these predictions were made with another {' and another '.join(changed)} than {study.path} has: "
+            f"{folder}: they were made with another {' and another '.join(changed)} than {study.path} has: "
             f"run cxrobust predict, which does only what is new"
         )
 

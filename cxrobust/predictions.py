@@ -144,7 +144,7 @@ def check_probabilities(
     """
     wrong = ~((probabilities >= 0) & (probabilities <= 1))
     if wrong.any():
-        row, column = np.argwhere(wrong)[0]
+        row, column = (int(i) for i in np.argwhere(wrong)[0])
         raise DataError(
             f"{where}: image {image_ids[row]!r}, finding {findings[column]!r}: probability "
             f"{probabilities[row, column]} is not in [0, 1] ({int(wrong.sum()):,} such): give probabilities, not logits"
@@ -165,8 +165,8 @@ def load_predictions(folder: Path) -> PredictionSet:
     Raises
     ------
     DataError
-        Naming the file, cell and image: a missing cell, an image that is absent or stands twice, a label or patient that
-        differs between cells, a damaged or changed file.
+        Naming the file, cell and image: a missing cell, an image that is absent or stands twice, a label or patient
+        that differs between cells, a damaged or changed file.
     """
     index = _read_index(folder)
     images = _read_table(_verified(folder / IMAGES, index["images_sha256"])).to_pandas()

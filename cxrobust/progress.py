@@ -17,7 +17,8 @@ PLAIN_INTERVAL = 10.0
 class Reporter(Protocol):
     """Tells how far a task is; several tasks may follow one another."""
 
-    def __call__(self, task: str, done: int, total: int) -> None: ...
+    def __call__(self, task: str, done: int, total: int) -> None:
+        """Say that `done` of `total` steps of a task are done."""
 
 
 def silent(task: str, done: int, total: int) -> None:

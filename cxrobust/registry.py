@@ -12,7 +12,6 @@ from typing import Generic, TypeVar
 
 from cxrobust.errors import StudyError, nearest
 
-
 T = TypeVar("T")
 
 

@@ -209,7 +209,8 @@ def _check_names(study: Study, place: "_Place") -> None:
         if (regime.name, regime.replicate) in seen:
             raise place.error(
                 ("regimes", index, "name"),
-                f"regime {regime.name!r} stands twice with replicate {regime.replicate}: name it otherwise, or number its replicates",
+                f"regime {regime.name!r} stands twice with replicate {regime.replicate}: "
+                f"name it otherwise, or number its replicates",
             )
         seen.add((regime.name, regime.replicate))
     if study.analysis.primary_condition is not None:
@@ -342,11 +343,11 @@ def _shown(value: object) -> str:
 
 
 def find_line(text: str, keys: Sequence[str | int]) -> int | None:
-    """Return the 1-based line on which a key of a TOML text stands, or its nearest parent; None when neither does.
+    r"""Return the 1-based line on which a key of a TOML text stands, or its nearest parent; None when neither does.
 
     Examples
     --------
-    >>> find_line('[study]\\nseed = 1\\n[[regimes]]\\nname = "a"\\n[[regimes]]\\nname = "b"', ("regimes", 1, "name"))
+    >>> find_line('[study]\nseed = 1\n[[regimes]]\nname = "a"\n[[regimes]]\nname = "b"', ("regimes", 1, "name"))
     6
     """
     best, depth = None, 0

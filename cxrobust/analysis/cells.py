@@ -29,7 +29,7 @@ class Cell:
     def by_patient(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Sum a statistic over each patient's images: (n,) or (n, s) to (n_patients,) or (n_patients, s)."""
         if values.ndim == 1:
-            return np.bincount(self.patients, weights=values, minlength=self.n_patients)
+            return np.bincount(self.patients, weights=values, minlength=self.n_patients).astype(np.float64, copy=False)
         return np.column_stack([self.by_patient(column) for column in values.T])
 
 

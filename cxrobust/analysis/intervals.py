@@ -15,24 +15,39 @@ class Interval:
     high: float
 
 
-def percentile_interval(resampled: NDArray[np.float64], *, level: float, around: float | None = None) -> Interval:
-    """Interval between the (1 − level)/2 and (1 + level)/2 quantiles of the resampled values.
+NO_INTERVAL = Interval(se=float("nan"), low=float("nan"), high=float("nan"))
+
+
+def percentile_intervals(
+    resampled: NDArray[np.float64], *, level: float, around: NDArray[np.float64] | None = None
+) -> tuple[Interval, ...]:
+    """Intervals between the (1 − level)/2 and (1 + level)/2 quantiles of the resampled values.
 
     Parameters
     ----------
     resampled
-        (n_resamples,); NaN where the metric was not defined, which is left out.
+        (n_values, n_resamples); NaN where the metric was not defined, which is left out.
     level
         Share of samples whose interval should hold the truth, for example 0.95.
     around
-        When given, the resampled values are shifted so that their mean is this number, the estimate: this takes out the
-        upward bias that a resampled absolute value has (the ECE's), and an end below 0 becomes 0.
+        (n_values,): when given, resampled values are shifted so that their mean is this, the estimate. This takes out
+        the upward bias that a resampled absolute value has (the ECE's); an end below 0 becomes 0.
+
+    Examples
+    --------
+    >>> percentile_intervals(np.arange(101.0)[None], level=0.9)[0].low
+    5.0
     """
+    shift = [None] * len(resampled) if around is None else list(around)
+    return tuple(_interval(row, level, centre) for row, centre in zip(resampled, shift, strict=True))
+
+
+def _interval(resampled: NDArray[np.float64], level: float, centre: float | None) -> Interval:
     defined = resampled[~np.isnan(resampled)]
     if len(defined) < 2:
-        return Interval(se=np.nan, low=np.nan, high=np.nan)
+        return NO_INTERVAL
     low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
-    if around is not None:
-        shift = around - defined.mean()
+    if centre is not None:
+        shift = centre - defined.mean()
         low, high = max(low + shift, 0.0), high + shift
     return Interval(se=float(defined.std(ddof=1)), low=float(low), high=float(high))

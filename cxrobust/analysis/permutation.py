@@ -51,11 +51,11 @@ def is_exact(n_patients: int, *, n_draws: int) -> bool:
 
 def _all_signs(n_patients: int) -> Iterator[NDArray[np.float64]]:
     numbers = np.arange(2**n_patients)[:, None]
-    yield 1.0 - 2.0 * ((numbers >> np.arange(n_patients)) & 1)
+    yield np.asarray(1 - 2 * ((numbers >> np.arange(n_patients)) & 1), dtype=np.float64)
 
 
 def _random_signs(n_patients: int, n_draws: int, rng: np.random.Generator) -> Iterator[NDArray[np.float64]]:
     step = max(1, 2**23 // n_patients)
     for first in range(0, n_draws, step):
         bits = rng.integers(0, 2, (min(step, n_draws - first), n_patients), dtype=np.int8)
-        yield 1.0 - 2.0 * bits
+        yield np.asarray(1 - 2 * bits, dtype=np.float64)

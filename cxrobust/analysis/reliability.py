@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrobust.analysis.intervals import percentile_interval
+from cxrobust.analysis.intervals import percentile_intervals
 from cxrobust.analysis.metrics.ece import N_BINS, bin_index
 from cxrobust.analysis.resampling import Counts, resampled_sums
 from cxrobust.results import ReliabilityBin, finite
@@ -46,18 +46,16 @@ def reliability_bins(
         with np.errstate(invalid="ignore", divide="ignore"):
             observed[lanes] = sums[:, N_BINS:] / sums[:, :N_BINS]
     edges = np.linspace(0, 1, N_BINS + 1)
-    bins = []
-    for b in range(N_BINS):
-        interval = percentile_interval(observed[:n_resamples, b], level=level)
-        bins.append(
-            ReliabilityBin(
-                low=float(edges[b]),
-                high=float(edges[b + 1]),
-                n=int(n[b]),
-                mean_probability=float(p_sum[b] / n[b]) if n[b] else None,
-                observed=float(n_positive[b] / n[b]) if n[b] else None,
-                ci_low=finite(interval.low) if n[b] else None,
-                ci_high=finite(interval.high) if n[b] else None,
-            )
+    intervals = percentile_intervals(observed[:n_resamples].T, level=level)
+    return tuple(
+        ReliabilityBin(
+            low=float(edges[b]),
+            high=float(edges[b + 1]),
+            n=int(n[b]),
+            mean_probability=float(p_sum[b] / n[b]) if n[b] else None,
+            observed=float(n_positive[b] / n[b]) if n[b] else None,
+            ci_low=finite(intervals[b].low) if n[b] else None,
+            ci_high=finite(intervals[b].high) if n[b] else None,
         )
-    return tuple(bins)
+        for b in range(N_BINS)
+    )

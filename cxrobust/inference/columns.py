@@ -75,8 +75,12 @@ def read_sex(values: "pd.Series[str]") -> "pd.Series[str]":
 
 def in_common_words(frame: pd.DataFrame) -> pd.DataFrame:
     """Return metadata with `sex` and `age`, where there are such columns, as values that compare across data sets."""
-    readers = {"sex": read_sex, "age": read_age}
-    return frame.assign(**{name: read(frame[name]) for name, read in readers.items() if name in frame.columns})
+    common = frame.copy()
+    if "sex" in common.columns:
+        common["sex"] = read_sex(common["sex"])
+    if "age" in common.columns:
+        common["age"] = read_age(common["age"])
+    return common
 
 
 def line(row: object) -> int:

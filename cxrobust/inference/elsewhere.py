@@ -96,13 +96,14 @@ class Elsewhere(Section):
         absent = [image for image in image_ids if image not in frame.index]
         if absent:
             raise DataError(f"{path}: {len(absent):,} images of the study have no row ({some(absent)}): add them")
-        values = frame.loc[list(image_ids)].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
+        numbers = frame.loc[list(image_ids)].apply(pd.to_numeric, errors="coerce")
+        values: NDArray[np.float64] = numbers.to_numpy(dtype=np.float64)
         unread = np.isnan(values)
         if unread.any():
-            row, column = np.argwhere(unread)[0]
+            row, k = (int(i) for i in np.argwhere(unread)[0])
             raise DataError(
-                f"{path}: image {image_ids[row]!r}, column {columns[column]!r}: "
-                f"{frame.loc[image_ids[row]].iloc[column]!r} is not a probability: give a number in [0, 1]"
+                f"{path}: image {image_ids[row]!r}, column {columns[k]!r}: "
+                f"{frame.loc[image_ids[row], columns[k]]!r} is not a probability: give a number in [0, 1]"
             )
         check_probabilities(values, image_ids, findings, where=str(path))
         return values

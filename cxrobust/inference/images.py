@@ -91,9 +91,16 @@ class FileImages:
         try:
             return sha256_file(path)
         except OSError as error:
-            raise DataError(
-                f"{path}: the image file cannot be read ({reason(error)}): put it there or correct its path in [data]"
-            ) from error
+            raise _unreadable(path, error) from error
+
+    def stamp(self, index: int) -> str:
+        """Return path, size and time of the last change."""
+        path = self.paths[index]
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        return f"{path}:{status.st_size}:{status.st_mtime_ns}"
 
     def pixels(self, index: int) -> NDArray[np.float32]:
         """Return image `index` as grey, (height, width) in [0, 1]; see `decode`."""
@@ -111,6 +118,10 @@ class ArrayImages:
         """Return the SHA-256 of the image's shape and values."""
         image = np.ascontiguousarray(self.array[index])
         return sha256_bytes(repr(image.shape).encode() + image.tobytes())
+
+    def stamp(self, index: int) -> str:
+        """Return the digest, which is cheap for an image in memory."""
+        return self.digest(index)
 
     def pixels(self, index: int) -> NDArray[np.float32]:
         """Return image `index` as grey, (height, width) in [0, 1]."""
@@ -196,10 +207,10 @@ def _decode_dicom(path: Path) -> NDArray[np.float32]:
         )
     if content.Rows * content.Columns > MOST_PIXELS:
         raise _too_large(path)
-    values = pixels.apply_voi_lut(pixels.apply_modality_lut(content.pixel_array, content), content)
+    values: NDArray[Any] = pixels.apply_voi_lut(pixels.apply_modality_lut(content.pixel_array, content), content)
     low, high = _dicom_range(content)
-    grey = ((values - low) / (high - low)).clip(0, 1).astype(np.float32)
-    return 1 - grey if photometric == "MONOCHROME1" else grey
+    grey = ((values - low) / (high - low)).clip(0, 1)
+    return (1 - grey if photometric == "MONOCHROME1" else grey).astype(np.float32)
 
 
 def _dicom_range(content: Any) -> tuple[float, float]:
@@ -214,6 +225,12 @@ def _dicom_range(content: Any) -> tuple[float, float]:
     if slope <= 0:
         raise ValueError(f"its RescaleSlope is {slope:g}, expected a positive number")
     return lowest * slope + intercept, (lowest + 2**content.BitsStored - 1) * slope + intercept
+
+
+def _unreadable(path: Path, error: OSError) -> DataError:
+    return DataError(
+        f"{path}: the image file cannot be read ({reason(error)}): put it there or correct its path in [data]"
+    )
 
 
 def _too_large(path: Path) -> DataError:

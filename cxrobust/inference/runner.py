@@ -32,26 +32,31 @@ class Runner:
         return describe_machine(self._load()[1])
 
     def logits(self, unit: Unit, advance: Callable[[int], None]) -> NDArray[np.float32]:
-        """Return the log-odds of a unit's images, (n_images, n_findings).
+        """Return the log-odds of a unit's images, (n_images, n_findings)."""
+        size = self._plan.study.compute.batch
+        parts = []
+        for first in range(0, len(unit.rows), size):
+            rows = unit.rows[first : first + size]
+            parts.append(self.predict_rows(rows, unit.perturbation))
+            advance(first + len(rows))
+        return np.concatenate(parts)
+
+    def predict_rows(self, rows: NDArray[np.intp], perturbation: Perturbation | None) -> NDArray[np.float32]:
+        """Return the log-odds of one batch of images, (n_images, n_findings).
 
         Raises
         ------
         DataError
             When the model gives a number that is not finite, naming the image.
         """
-        size = self._plan.study.compute.batch
-        parts = []
-        for first in range(0, len(unit.rows), size):
-            rows = unit.rows[first : first + size]
-            parts.append(self._forward(self.perturbed(rows, unit.perturbation)))
-            advance(first + len(rows))
-        logits = np.concatenate(parts)
+        logits = self._forward(self.perturbed(rows, perturbation))
         wrong = ~np.isfinite(logits)
         if wrong.any():
-            row, column = np.argwhere(wrong)[0]
+            row, column = (int(i) for i in np.argwhere(wrong)[0])
+            condition = "clean" if perturbation is None else str(perturbation.condition)
             raise DataError(
-                f"regime {unit.regime.name!r}, condition {str(unit.condition)!r}: image "
-                f"{self._plan.table.ids[unit.rows[row]]!r}, finding {self._plan.table.findings[column]!r}: "
+                f"regime {self._regime.name!r}, condition {condition!r}: image "
+                f"{self._plan.table.ids[rows[row]]!r}, finding {self._plan.table.findings[column]!r}: "
                 f"the model gave {logits[row, column]}: check its weights and precision"
             )
         return logits

@@ -88,7 +88,8 @@ def _only(table: ImageTable, wanted: frozenset[str]) -> ImageTable:
     unknown = sorted(wanted - known)
     if unknown:
         raise DataError(
-            f"{table.name}: {len(unknown):,} predicted images are not in its label file ({some(unknown)}): correct the id column"
+            f"{table.name}: {len(unknown):,} predicted images are not in its label file ({some(unknown)}): "
+            f"correct the id column"
         )
     return take(table, [row for row, image in enumerate(table.ids) if image in wanted])
 
@@ -99,16 +100,19 @@ def _check_conditions(study: Study, elsewhere: Sequence[Elsewhere], has_models: 
         for condition in expected:
             if condition not in regime.own_conditions:
                 raise StudyError(
-                    f"{study.path}: regime {regime.name!r} has no predictions for {condition!r}: every regime needs every condition"
+                    f"{study.path}: regime {regime.name!r} has no predictions for {condition!r}: "
+                    f"every regime needs every condition"
                 )
         for condition in regime.own_conditions:
             if condition not in expected:
                 raise StudyError(
-                    f"{study.path}: regime {regime.name!r} alone has predictions for {condition!r}: every regime needs every condition"
+                    f"{study.path}: regime {regime.name!r} alone has predictions for {condition!r}: "
+                    f"every regime needs every condition"
                 )
     if study.perturbations and not has_models:
         raise StudyError(
-            f"{study.path}: [[perturbations]] need a regime with a model: every regime's predictions were made elsewhere"
+            f"{study.path}: [[perturbations]] need a regime with a model: "
+            f"every regime's predictions were made elsewhere"
         )
 
 

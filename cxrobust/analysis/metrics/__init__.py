@@ -15,7 +15,7 @@ from cxrobust.registry import Registry
 class Metric(Protocol):
     """A number that describes one cell, its patient-level resamples, and what each patient contributes."""
 
-    interval: Literal["percentile", "percentile-recentred"]
+    interval: ClassVar[Literal["percentile", "percentile-recentred"]]
     """The interval that holds its level for this metric's values."""
 
     def undefined(self, cell: Cell) -> str | None:

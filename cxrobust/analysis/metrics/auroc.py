@@ -3,19 +3,19 @@
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.metrics import metric
+from cxrobust.analysis.ranks import resampled_auroc
 from cxrobust.analysis.resampling import LANES, Counts
 
 
 class AUROC:
-    """Probability that a positive image is scored above a negative one, ties counting half; in [0, 1]; 0.5 is chance."""
+    """Probability that a positive image scores above a negative one, ties counting half; in [0, 1]; chance 0.5."""
 
     interval: ClassVar[Literal["percentile", "percentile-recentred"]] = "percentile"
 
@@ -36,7 +36,7 @@ class AUROC:
             order = np.argsort(cell.probabilities, kind="stable")
             p = cell.probabilities[order]
             last_of_ties = np.append(p[1:] != p[:-1], True)
-            _resampled_auroc(cell.patients[order], cell.labels[order] == 1, last_of_ties, counts, out[index])
+            resampled_auroc(cell.patients[order], cell.labels[order] == 1, last_of_ties, counts, out[index])
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             list(pool.map(run, range(len(cells))))
@@ -69,52 +69,6 @@ def placements(cell: Cell) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         positives, p[~is_positive], "right"
     )
     return below / (2 * len(negatives)), 1 - not_above / (2 * len(positives))
-
-
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _resampled_auroc(patients: Any, positive: Any, last_of_ties: Any, counts: Any, out: Any) -> None:
-    """Walk the images once from the lowest score to the highest, with a lane for each resample.
-
-    Each group of tied images adds 2 × positives × (negatives before it) + positives × (its negatives) to twice the
-    Mann-Whitney count. All sums are whole numbers below 2^53, so float64 holds them exactly.
-    """
-    for block in range(counts.shape[0]):
-        twice = np.zeros(LANES)
-        n_positive = np.zeros(LANES)
-        n_negative = np.zeros(LANES, dtype=np.int32)
-        tied_positive = np.zeros(LANES)
-        tied_negative = np.zeros(LANES, dtype=np.int32)
-        alone = True
-        for i in range(len(patients)):
-            count = counts[block, patients[i]]
-            if last_of_ties[i] and alone:
-                if positive[i]:
-                    for lane in range(LANES):
-                        c = np.float64(count[lane])
-                        twice[lane] += 2 * c * n_negative[lane]
-                        n_positive[lane] += c
-                else:
-                    for lane in range(LANES):
-                        n_negative[lane] += np.int32(count[lane])
-                continue
-            alone = False
-            if positive[i]:
-                for lane in range(LANES):
-                    tied_positive[lane] += count[lane]
-            else:
-                for lane in range(LANES):
-                    tied_negative[lane] += np.int32(count[lane])
-            if last_of_ties[i]:
-                for lane in range(LANES):
-                    twice[lane] += tied_positive[lane] * (2.0 * n_negative[lane] + tied_negative[lane])
-                    n_positive[lane] += tied_positive[lane]
-                    n_negative[lane] += tied_negative[lane]
-                    tied_positive[lane] = 0
-                    tied_negative[lane] = 0
-                alone = True
-        for lane in range(LANES):
-            pairs = n_positive[lane] * n_negative[lane]
-            out[block * LANES + lane] = twice[lane] / (2 * pairs) if pairs > 0 else np.nan
 
 
 metric("auroc")(AUROC())

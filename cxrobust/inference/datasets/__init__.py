@@ -1,5 +1,6 @@
 """Data sets as they are distributed: each module registers one kind for `[data] kind = "..."`."""
 
+import zlib
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -141,8 +142,11 @@ def read_table(path: Path, *, needs: Sequence[str], what: str) -> pd.DataFrame:
         frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except FileNotFoundError:
         raise DataError(f"{path}: {what} is missing: put the file there or correct its path in [data]") from None
-    except (OSError, EOFError, UnicodeDecodeError, ValueError) as error:
-        raise DataError(f"{path}: {what} cannot be read as CSV ({error}): get the file again") from error
+    except (OSError, EOFError, UnicodeDecodeError, ValueError, zlib.error) as error:
+        found = " ".join(str(error).split())
+        raise DataError(f"{path}: {what} cannot be read as CSV ({found}): get the file again") from error
+    if not isinstance(frame.index, pd.RangeIndex):  # pandas takes the first column of such rows for an index
+        raise DataError(f"{path}: {what} has rows with more values than its header has columns: correct it")
     absent = [column for column in needs if column not in frame.columns]
     if absent:
         raise DataError(

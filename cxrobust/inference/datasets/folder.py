@@ -22,19 +22,19 @@ class ImageFolder(Dataset):
     """Images in a folder, and a CSV with one row an image: its id, its patient, and 1, 0, −1 or blank for each finding.
 
     −1 is an uncertain label, treated as `uncertain` says; a blank one is missing. `findings = "all"` are the columns
-    that hold nothing but labels, at least one of them not blank, apart from `sex`, `age`, `view` and `fold`; every other
-    column becomes metadata. Where each image is its own patient, `patient_column` may be the same as `id_column`.
+    that hold nothing but labels, at least one of them not blank, apart from `sex`, `age`, `view` and `fold`; each of
+    the others becomes metadata. Where each image is its own patient, `patient` may be the same as `id`.
 
-    An image's file is what `path_column` says, relative to `root`; without such a column it is the image's id, as it is
+    An image's file is what `path` says, relative to `root`; without such a column it is the image's id, as it is
     or with one of the usual endings.
     """
 
     kind: Literal["folder"]
     root: DataPath
     labels: DataPath
-    id_column: str = "image_id"
-    patient_column: str = "patient_id"
-    path_column: str | None = None
+    id: str = "image_id"
+    patient: str = "patient_id"
+    path: str | None = None
     """The column with each image's file; `path` when there is such a column."""
     split_column: str | None = None
     """The column that says to which split an image belongs; `split` when there is such a column."""
@@ -47,23 +47,23 @@ class ImageFolder(Dataset):
 
     def load(self, *, with_images: bool = True) -> ImageTable:
         """Read the table and choose the rows of the split."""
-        paths = self.path_column or "path"
+        paths = self.path or "path"
         splits = self.split_column or "split"
-        needs = [self.id_column, self.patient_column]
-        needs += [column for column in (self.path_column, self.split_column) if column is not None]
+        needs = [self.id, self.patient]
+        needs += [column for column in (self.path, self.split_column) if column is not None]
         whole = read_table(self.labels, needs=needs, what="the label file")
         if splits not in whole.columns and "split" in self.model_fields_set:
             raise DataError(f"{self.labels}: there is no column {splits!r} to find split {self.split!r}: add it")
-        special = {self.id_column, self.patient_column, paths, splits} & set(whole.columns)
+        special = {self.id, self.patient, paths, splits} & set(whole.columns)
         findings = self._find_columns(whole.drop(columns=list(special)))
         frame = self._rows_of_split(whole, splits)
-        _check_filled(frame, (self.id_column, self.patient_column), self.labels)
+        _check_filled(frame, (self.id, self.patient), self.labels)
         about = frame.drop(columns=[*findings, *(special - {splits})])
         return ImageTable(
             name=self.name or self.labels.name.partition(".")[0],
             citation=self.citation,
-            ids=tuple(frame[self.id_column]),
-            patients=tuple(frame[self.patient_column]),
+            ids=tuple(frame[self.id]),
+            patients=tuple(frame[self.patient]),
             findings=findings,
             labels=read_labels(frame, findings, path=self.labels, uncertain=self.uncertain),
             metadata=in_common_words(about.reset_index(drop=True)),
@@ -102,12 +102,12 @@ class ImageFolder(Dataset):
             _check_filled(frame, (column,), self.labels)
             files = [self.root / name for name in frame[column]]
         else:
-            files = _with_endings(self.root, list(frame[self.id_column]))
+            files = _with_endings(self.root, list(frame[self.id]))
         return file_images(files, mend=f"put them there, or correct root in [data] or the paths in {self.labels.name}")
 
 
 def _holds_labels(values: "pd.Series[str]", path: Path) -> bool:
-    """Return whether a column holds labels; one that nearly does is an error, as a finding must not vanish by a typo."""
+    """Return whether a column holds labels; one that nearly does is an error, so that no typo drops a finding."""
     filled = values[values.str.strip() != ""]
     if filled.empty or values.name in NEVER_FINDINGS:
         return False
@@ -115,8 +115,8 @@ def _holds_labels(values: "pd.Series[str]", path: Path) -> bool:
     if good.mean() > 0.5 and not good.all():
         row = good.index[~good][0]
         raise DataError(
-            f"{path}:{line(row)}: {values.name} is {filled[row]!r} where most rows have 1, 0 or -1: correct it, or name "
-            "the findings in [data]"
+            f"{path}:{line(row)}: {values.name} is {filled[row]!r} where most rows have 1, 0 or -1: correct it, or "
+            "name the findings in [data]"
         )
     return bool(good.all())
 

@@ -1,5 +1,6 @@
 """A MedMNIST archive: small images with labels in one `.npz`."""
 
+import zipfile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +24,7 @@ CITATION = (
 
 @dataset("medmnist")
 class MedMnist(Dataset):
-    """Images `{split}_images` and labels `{split}_labels` of an `.npz`; an archive that holds Python objects is refused.
+    """Images `{split}_images` and labels `{split}_labels` of an `.npz`; one that holds Python objects is refused.
 
     MedMNIST tells no patients. Every image counts as its own, so intervals are too narrow where a patient has several
     images; the table's name says so.
@@ -36,7 +37,7 @@ class MedMnist(Dataset):
     file: DataPath
     split: Literal["train", "val", "test"] = "test"
     names: tuple[str, ...] | None = None
-    """Findings in the order of the labels' columns or classes; for two classes one name, or two of which the second counts."""
+    """Findings in the order of the labels' columns or classes; two classes take one name, or two and use the second."""
 
     def load(self, *, with_images: bool = True) -> ImageTable:
         """Read the split's arrays and name the findings."""
@@ -73,13 +74,15 @@ class MedMnist(Dataset):
         names = self.names or tuple(f"{what}_{index}" for index in range(n_findings))
         if len(names) != n_findings:
             raise StudyError(
-                f"[data] names: {len(names)} are given and {self.file.name} has {n_findings} findings: give one for each"
+                f"[data] names: {len(names)} are given and {self.file.name} has {n_findings} findings: give one each"
             )
         return names
 
 
 def _read(path: Path, split: str) -> tuple[NDArray[np.uint8], NDArray[Any], int]:
-    """Return images and labels of a split, and how many classes the labels of all splits have (two for several columns)."""
+    """Return a split's images and labels, and how many classes the labels of all splits have (at least two)."""
+    if path.is_file() and not zipfile.is_zipfile(path):
+        raise DataError(f"{path}: the file is no whole .npz archive: get the file again")
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {
@@ -97,7 +100,10 @@ def _read(path: Path, split: str) -> tuple[NDArray[np.uint8], NDArray[Any], int]
             raise DataError(f"{path}: there is no array {key!r}: the archive has {keys}")
     images, labels = arrays.pop(f"{split}_images"), arrays[f"{split}_labels"]
     _check(path, images, labels)
-    return images, labels, 1 + max(int(array.max(initial=1)) for array in arrays.values())
+    highest = max(int(array.max(initial=1)) for array in arrays.values() if array.dtype.kind in "iu")
+    if highest >= (2 if labels.shape[1] > 1 else MOST_CLASSES):
+        raise DataError(f"{path}: a label is {highest}, more than its shape {labels.shape} allows: get the file again")
+    return images, labels, 1 + highest
 
 
 def _check(path: Path, images: NDArray[Any], labels: NDArray[Any]) -> None:
@@ -109,11 +115,8 @@ def _check(path: Path, images: NDArray[Any], labels: NDArray[Any]) -> None:
         )
     if labels.dtype.kind not in "iu" or labels.ndim != 2 or len(labels) != len(images):
         raise DataError(
-            f"{path}: labels are {labels.dtype} of shape {labels.shape}, expected integers of shape ({len(images)}, k): "
-            "get the file again"
+            f"{path}: labels are {labels.dtype} of shape {labels.shape}, expected integers of shape ({len(images)}, k)"
+            ": get the file again"
         )
-    highest = 1 if labels.shape[1] > 1 else MOST_CLASSES - 1
-    if labels.size and not 0 <= labels.min() <= labels.max() <= highest:
-        raise DataError(
-            f"{path}: labels run from {labels.min()} to {labels.max()}, expected 0 to {highest}: get the file again"
-        )
+    if labels.min(initial=0) < 0:
+        raise DataError(f"{path}: a label is {labels.min()}, expected 0 or more: get the file again")

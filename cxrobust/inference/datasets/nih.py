@@ -13,7 +13,7 @@ from cxrobust.errors import DataError, nearest
 from cxrobust.files import sha256_file
 from cxrobust.inference.columns import in_common_words, line
 from cxrobust.inference.datasets import Dataset, ImageTable, dataset, read_table
-from cxrobust.inference.images import FileImages, file_images, names_in
+from cxrobust.inference.images import FileImages, file_images, names_in, reason
 from cxrobust.study import DataPath
 
 FINDINGS = (
@@ -38,8 +38,8 @@ TEST_LIST = "test_list.txt"
 ID, LABELS, PATIENT = "Image Index", "Finding Labels", "Patient ID"
 COMMON_WORDS = {"Patient Age": "age", "Patient Gender": "sex", "Patient Sex": "sex", "View Position": "view"}
 CITATION = (
-    "Wang X, Peng Y, Lu L, Lu Z, Bagheri M, Summers RM. ChestX-ray8: hospital-scale chest X-ray database and benchmarks "
-    "on weakly-supervised classification and localization of common thorax diseases. CVPR 2017, 3462–3471. "
+    "Wang X, Peng Y, Lu L, Lu Z, Bagheri M, Summers RM. ChestX-ray8: hospital-scale chest X-ray database and "
+    "benchmarks on weakly-supervised classification and localization of common thorax diseases. CVPR 2017, 3462–3471. "
     "doi:10.1109/CVPR.2017.369. Images provided by the NIH Clinical Center."
 )
 
@@ -49,8 +49,8 @@ class NihChestXray14(Dataset):
     """112,120 frontal radiographs of 30,805 patients with 14 findings that were read from reports by a program.
 
     The label file is `Data_Entry_2017_v2020.csv` or `Data_Entry_2017.csv`, compressed by gzip or not, in `root`. Images
-    lie in `root`, `root/images` or `root/images_001/images` to `root/images_012/images`. A finding that an image's label
-    does not name is negative. An age above 120 years, a typing error of the older file, is taken as missing.
+    lie in `root`, `root/images` or `root/images_001/images` to `root/images_012/images`. A finding that the label does
+    not name is negative. An age above 120 years, a typing error of the older file, is taken as missing.
 
     The test images are those in `list`. Without one they are those in `root/test_list.txt`, else all of the label file.
     Where every regime's predictions were made elsewhere, they are all of the label file unless `list` says otherwise.
@@ -123,7 +123,9 @@ def _read_list(file: Path, *, known: Set[str], path: Path) -> set[str]:
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file}: the list of images cannot be read ({error}): correct list in [data]") from error
+        raise DataError(
+            f"{file}: the list of images cannot be read ({reason(error)}): correct list in [data]"
+        ) from error
     names: set[str] = set()
     for number, name in enumerate(map(str.strip, lines), start=1):
         if name and name not in known:

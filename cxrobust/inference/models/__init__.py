@@ -21,7 +21,9 @@ class Classifier(Protocol):
     perturbation's size means the same pixels for every regime.
     """
 
-    def __call__(self, images: "torch.Tensor") -> "torch.Tensor": ...
+    def __call__(self, images: "torch.Tensor") -> "torch.Tensor":
+        """Return the logits of a batch of images."""
+        ...
 
 
 class Regime(Section):

@@ -73,11 +73,12 @@ perturbation: Registry[type[Perturbation]] = Registry("perturbation", package="c
 
 def controls(chosen: Iterable[Perturbation]) -> tuple[Perturbation, ...]:
     """Return the random noise of equal size that goes beside each attack, unless the attack says `control = false`."""
-    made = []
-    for one in chosen:
-        if getattr(one, "control", False):
-            made.append(perturbation["noise"].model_validate({"attack": "noise", "eps": getattr(one, "eps")}))  # noqa: B009
-    return tuple(made)
+    noise = perturbation["noise"]
+    return tuple(
+        noise.model_validate({"attack": "noise", "eps": vars(one)["eps"]})
+        for one in chosen
+        if vars(one).get("control", False)
+    )
 
 
 def _written(key: str, value: Any) -> str:

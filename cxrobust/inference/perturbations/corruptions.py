@@ -10,7 +10,6 @@ from PIL import Image
 from pydantic import Field
 from scipy import ndimage
 
-from cxrobust.errors import require
 from cxrobust.inference.perturbations import Batch, Perturbation, perturbation
 
 if TYPE_CHECKING:
@@ -40,7 +39,8 @@ class _Corruption(Perturbation):
 
     def perturb(self, batch: Batch, model: "torch.nn.Module") -> "torch.Tensor":
         """Return the corrupted images."""
-        torch = require("torch", group="inference")
+        import torch
+
         clean = batch.images[:, 0].cpu().numpy()
         changed = [
             np.clip(self.corrupt(image, np.random.default_rng(seed)), 0, 1).astype(np.float32)
@@ -72,7 +72,7 @@ class GaussianNoise(_Corruption):
 
     def corrupt(self, image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
         """Add noise of standard deviation `value`, in pixels of [0, 1]."""
-        return image + self.value * rng.standard_normal(image.shape, dtype=np.float32)
+        return np.asarray(image + self.value * rng.standard_normal(image.shape, dtype=np.float32), dtype=np.float32)
 
 
 @perturbation("blur")
@@ -93,7 +93,8 @@ class Blur(_Corruption):
 
     def corrupt(self, image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
         """Blur with a standard deviation of `value` per cent of the side."""
-        return np.asarray(ndimage.gaussian_filter(image, sigma=self.value / 100 * image.shape[0], mode="nearest"))
+        sigma = self.value / 100 * image.shape[0]
+        return np.asarray(ndimage.gaussian_filter(image, sigma=sigma, mode="nearest"), dtype=np.float32)
 
 
 @perturbation("contrast")
@@ -115,7 +116,7 @@ class Contrast(_Corruption):
     def corrupt(self, image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
         """Multiply the distance of each pixel from the mean by `value`."""
         mean = image.mean()
-        return mean + np.float32(self.value) * (image - mean)
+        return np.asarray(mean + self.value * (image - mean), dtype=np.float32)
 
 
 @perturbation("jpeg")
@@ -139,4 +140,4 @@ class Jpeg(_Corruption):
         buffer = io.BytesIO()
         Image.fromarray(np.rint(image * 255).astype(np.uint8)).save(buffer, format="JPEG", quality=int(self.value))
         with Image.open(buffer) as decoded:
-            return np.asarray(decoded, dtype=np.float32) / 255
+            return np.asarray(decoded, dtype=np.float32) / np.float32(255)

@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from cxrobust.errors import require
 from cxrobust.inference.perturbations import Batch, Perturbation, perturbation
 from cxrobust.study import Epsilon
 
@@ -36,8 +35,10 @@ class Noise(Perturbation):
 
     def perturb(self, batch: Batch, model: "torch.nn.Module") -> "torch.Tensor":
         """Return the images with random signs of size `eps` added."""
-        torch = require("torch", group="inference")
+        import torch
+
         shape = tuple(batch.images.shape[1:])
         signs = [np.random.default_rng(seed).integers(0, 2, shape, dtype=np.int8) * 2 - 1 for seed in batch.seeds]
         step = torch.from_numpy(np.stack(signs)).to(batch.images)
-        return (batch.images + self.eps * step).clamp(0, 1)
+        noisy: torch.Tensor = (batch.images + self.eps * step).clamp(0, 1)
+        return noisy

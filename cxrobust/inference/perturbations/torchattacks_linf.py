@@ -37,7 +37,8 @@ class _Attack(Perturbation):
 
     def perturb(self, batch: Batch, model: "torch.nn.Module") -> "torch.Tensor":
         """Return images that raise the loss, each within `eps` of its original and within [0, 1]."""
-        torch = require("torch", group="inference")
+        import torch
+
         from cxrobust.inference.randomness import per_image_randomness
         from cxrobust.inference.views import aimed_view
 
@@ -78,7 +79,8 @@ class FGSM(_Attack):
 
     def _make(self, view: "torch.nn.Module") -> "torch.nn.Module":
         torchattacks = require("torchattacks", group="inference")
-        return torchattacks.FGSM(view, eps=self.eps)
+        made: torch.nn.Module = torchattacks.FGSM(view, eps=self.eps)
+        return made
 
 
 @perturbation("pgd")
@@ -107,7 +109,10 @@ class PGD(_Attack):
     def _make(self, view: "torch.nn.Module") -> "torch.nn.Module":
         torchattacks = require("torchattacks", group="inference")
         size = 2.5 * self.eps / self.steps if self.step_size is None else self.step_size
-        return torchattacks.PGD(view, eps=self.eps, alpha=size, steps=self.steps, random_start=self.random_start)
+        made: torch.nn.Module = torchattacks.PGD(
+            view, eps=self.eps, alpha=size, steps=self.steps, random_start=self.random_start
+        )
+        return made
 
 
 def target_column(target: str, findings: tuple[str, ...]) -> int:

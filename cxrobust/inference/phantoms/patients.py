@@ -145,8 +145,8 @@ class Exposure:
     """Width of the black border: left, right, top, bottom."""
     marker: tuple[float, float] | None
     """Centre of the lead marker, where one is in the field."""
-    lines: int
-    """Leads and catheters that lie over the chest."""
+    lines: tuple[tuple[float, float, float, float], ...]
+    """Leads and catheters over the chest: where each enters, its slant, its bend and its thickness."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -221,9 +221,9 @@ def _attributes(visit: Visit) -> tuple[float, ...]:
     patient, anatomy, pose, exposure = visit.patient, visit.patient.anatomy, visit.pose, visit.exposure
     return (
         (visit.cardiothoracic_ratio - 0.46) / 0.05,
-        (anatomy.lung_height - 0.66) / 0.035,
-        (anatomy.chest_half_width - 0.345) / 0.02,
-        (anatomy.dome_rise - 0.10) / 0.02,
+        (anatomy.lung_height - 0.72) / 0.035,
+        (anatomy.chest_half_width - 0.372) / 0.02,
+        (anatomy.dome_rise - 0.092) / 0.02,
         (anatomy.aortic_knob - 0.085) / 0.012,
         anatomy.scoliosis / 0.012,
         (anatomy.bone - 1.0) / 0.15,
@@ -297,12 +297,12 @@ def _anatomy(rng: np.random.Generator, *, sex: str, age: float, habitus: float) 
     sides: list[Side] = ["right" if u < 0.55 else "left" for u in rng.random(len(FINDINGS))]
     spots = rng.random((len(FINDINGS), 2))
     return Anatomy(
-        chest_half_width=0.345 + 0.010 * man + 0.006 * habitus + 0.014 * z[0],
-        apex_height=0.085 + 0.015 * z[1],
-        lung_height=0.66 + 0.012 * man - 0.012 * habitus + 0.028 * z[2],
-        dome_rise=0.10 + 0.018 * z[3],
+        chest_half_width=0.372 + 0.010 * man + 0.006 * habitus + 0.015 * z[0],
+        apex_height=0.075 + 0.015 * z[1],
+        lung_height=0.72 + 0.012 * man - 0.012 * habitus + 0.028 * z[2],
+        dome_rise=0.092 + 0.018 * z[3],
         dome_asymmetry=0.022 + 0.010 * z[4],
-        heart_left_share=0.67 + 0.03 * z[5],
+        heart_left_share=0.64 + 0.03 * z[5],
         aortic_knob=0.085 + 0.006 * age + 0.010 * z[6],
         mediastinum=0.062 + 0.004 * habitus + 0.006 * z[7],
         scoliosis=0.012 * z[8],
@@ -367,5 +367,10 @@ def _exposure(rng: np.random.Generator, domain: Domain, *, bedside: bool) -> Exp
         enhancement=0.0 if b else 0.35,
         collimation=(float(cut[0]), float(cut[1]), float(cut[2]), float(cut[3])),
         marker=(float(corner[0]), float(corner[1])) if rng.random() < (0.5 if b else 0.75) else None,
-        lines=int(rng.poisson(1.2)) if bedside else 0,
+        lines=tuple(_line(rng) for _ in range(int(rng.poisson(1.3)) if bedside else 0)),
     )
+
+
+def _line(rng: np.random.Generator) -> tuple[float, float, float, float]:
+    enters, slant, bend, thickness = rng.uniform((-0.35, -0.25, -0.15, 0.0016), (0.35, 0.25, 0.15, 0.0034)).tolist()
+    return enters, slant, bend, thickness

@@ -1,0 +1,59 @@
+# make demo: from nothing to a PDF.   make test: the whole test suite.   make check: what CI runs.
+# A machine without a GPU can have the small CPU build of torch: UV_TORCH_BACKEND=cpu make demo
+
+PYTHON ?= python3
+UV := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: demo test check lint types docs format setup clean nih-chexnet nih-621 pneumoniamnist pages
+
+DATA ?= $(or $(CXROBUST_DATA),../shared/data)
+
+demo: setup
+	$(BIN)/cxrobust demo --out demo
+
+test: setup
+	$(BIN)/python -m pytest
+
+check: lint types docs test
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+types: setup
+	$(BIN)/mypy
+
+docs: setup
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
+nih-chexnet: setup
+	$(BIN)/cxrobust run examples/nih-chexnet/study.toml --data-root $(DATA)
+
+pneumoniamnist: setup
+	$(BIN)/python examples/pneumoniamnist/train.py --data-root $(DATA)
+	$(BIN)/cxrobust run examples/pneumoniamnist/study.toml --data-root $(DATA)
+
+nih-621: setup
+	$(BIN)/python examples/nih-621/train.py --data-root $(DATA)
+	$(BIN)/cxrobust run examples/nih-621/study.toml --data-root $(DATA)
+
+setup: $(READY)
+
+$(READY): pyproject.toml tools/ensure-pango.sh | $(UV)
+	$(UV) venv --quiet --allow-existing --python '>=3.11' .venv
+	$(UV) pip install --quiet --python $(BIN)/python --editable '.[all]' --group dev --group examples
+	sh tools/ensure-pango.sh $(BIN)/python
+	@touch $@
+
+.uv/bin/uv:
+	$(PYTHON) -m venv .uv
+	.uv/bin/python -m pip install --quiet uv
+
+clean:
+	rm -rf .venv .uv demo docs/_build examples/*/out examples/*/checkpoints .mypy_cache .ruff_cache .pytest_cache

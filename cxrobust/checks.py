@@ -1,0 +1,121 @@
+"""What can be known before a study runs: data, labels, models, one image through each regime, size and time."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from cxrobust.analysis.metrics import metric
+from cxrobust.inference.models import Regime
+from cxrobust.inference.runner import Runner
+from cxrobust.inference.units import Plan, Unit, plan
+from cxrobust.pipeline import PREDICTIONS
+from cxrobust.progress import Reporter
+from cxrobust.study import Study
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Check:
+    """What was found; a study that cannot run raises instead."""
+
+    data: str
+    n_images: int
+    n_patients: int
+    findings: tuple[tuple[str, int], ...]
+    """Name and positive images of each."""
+    regimes: tuple[str, ...]
+    conditions: tuple[str, ...]
+    n_units: int
+    n_units_left: int
+    seconds: float
+    """Estimated time of the predictions that are left."""
+
+
+def check(study: Study, out: Path, *, report: Reporter) -> Check:
+    """Load everything, send one batch of each regime through every condition, and estimate the time.
+
+    Raises
+    ------
+    CxrobustError
+        For the first thing that would stop the study.
+    """
+    for name in study.analysis.metrics:
+        metric[name]
+    folder = out / PREDICTIONS
+    planned = plan(study, folder, report=report)
+    left = [unit for unit in planned.units if not (folder / unit.file).exists()]
+    seconds = 0.0
+    models = _first_units(planned)
+    for done, units in enumerate(models):
+        report("trying regimes", done, len(models))
+        seconds += _try(units, planned, left)
+    report("trying regimes", len(models), len(models))
+    table = planned.table
+    positives = (table.labels == 1).sum(axis=0)
+    return Check(
+        data=table.name,
+        n_images=len(table.ids),
+        n_patients=len(set(table.patients)),
+        findings=tuple(zip(table.findings, map(int, positives), strict=True)),
+        regimes=tuple(dict.fromkeys(regime.name for regime in study.regimes)),
+        conditions=tuple(map(str, planned.conditions)),
+        n_units=len(planned.units),
+        n_units_left=len(left),
+        seconds=seconds,
+    )
+
+
+def show(found: Check) -> None:
+    """Print what was found as a table."""
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column()
+    positives = ", ".join(f"{name} {count:,}" for name, count in found.findings)
+    n_cells = len(found.regimes) * len(found.conditions)
+    table.add_row("Data", f"{found.data}: {found.n_images:,} images of {found.n_patients:,} patients")
+    table.add_row("Positive images", positives)
+    table.add_row("Regimes", ", ".join(found.regimes))
+    table.add_row("Conditions", ", ".join(found.conditions))
+    table.add_row("Grid", f"{n_cells:,} regime × condition, {n_cells * found.n_images:,} images to predict")
+    table.add_row("Units", f"{found.n_units_left:,} of {found.n_units:,} left")
+    table.add_row("Time", _in_words(found.seconds))
+    Console().print(table)
+
+
+def _first_units(planned: Plan) -> list[list[Unit]]:
+    """One unit of each condition, for each model."""
+    models: dict[tuple[str, int, str | None], dict[str, Unit]] = {}
+    for unit in planned.units:
+        if isinstance(unit.regime, Regime):
+            mine = models.setdefault((unit.regime.name, unit.regime.replicate, unit.fold), {})
+            mine.setdefault(str(unit.condition), unit)
+    return [list(units.values()) for units in models.values()]
+
+
+def _try(units: list[Unit], planned: Plan, left: list[Unit]) -> float:
+    """Send a small batch through every condition of one model; return the seconds that its units left will take."""
+    regime = units[0].regime
+    if not isinstance(regime, Regime):
+        return 0.0
+    runner = Runner(regime=regime, plan=planned, fold=units[0].fold)
+    rows = units[0].rows[: min(8, planned.study.compute.batch)]
+    seconds = 0.0
+    runner.predict_rows(rows[:1], None)
+    for unit in units:
+        begun = time.monotonic()
+        runner.predict_rows(rows, unit.perturbation)
+        each = (time.monotonic() - begun) / len(rows)
+        same = [u for u in left if u.regime is regime and u.fold == unit.fold and u.condition == unit.condition]
+        seconds += each * float(np.sum([len(u.rows) for u in same]))
+    return seconds
+
+
+def _in_words(seconds: float) -> str:
+    if seconds < 90:
+        return f"about {seconds:.0f} s of predictions left on this machine"
+    if seconds < 5400:
+        return f"about {seconds / 60:.0f} minutes of predictions left on this machine"
+    return f"about {seconds / 3600:.1f} hours of predictions left on this machine"

@@ -1,0 +1,129 @@
+"""The bones of the chest as added thickness."""
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+from cxrobust.inference.phantoms.geometry import (
+    A_AXIS,
+    BOTTOM,
+    ROWS,
+    T_AXIS,
+    TOP,
+    Array,
+    Chest,
+    F,
+    bump,
+    ramp,
+    ridge,
+    row_of,
+    vault,
+)
+
+_FIRST_RIB, _LAST_RIB = -0.02, 10.5
+
+
+def add_bones(chest: Chest, thickness: Array) -> None:
+    """Add ribs, spine, clavicles, scapulae and humeral heads, in place."""
+    _ribs(chest, thickness)
+    _spine(chest, thickness)
+    _clavicles(chest, thickness)
+    _shoulders(chest, thickness)
+
+
+def _ribs(chest: Chest, thickness: Array) -> None:
+    """A rib is a loop: it falls from the spine to the side, and on from the side to the front."""
+    anatomy = chest.visit.patient.anatomy
+    rows = chest.rows(-0.08, 1.35)
+    u, t = chest.u[rows], chest.t[rows]
+    inside = vault(u * u)
+    section = _rib_table(anatomy.rib_spacing / chest.height, chest.pixel / chest.height)
+    slope = t.clip(-0.05, 1.1)
+    front = t - slope * F(0.12)
+    front -= F(0.09 + 0.05 * anatomy.kyphosis)
+    back = front + inside * (slope * F(0.12) + F(0.09 + 0.05 * anatomy.kyphosis))
+    back += F(0.03) * u
+    front -= inside * (slope * F(0.16) + F(0.13))
+    behind = section.take(row_of(back), mode="clip")
+    behind *= F(0.055) + F(0.045) * u
+    behind *= ramp(u - F(0.10), 0.08)
+    before = section.take(row_of(front), mode="clip")
+    before *= F(0.042)
+    before *= ramp(u - F(0.45), 0.14)
+    behind += before
+    behind *= ramp(F(1.01) - u, 0.015)
+    behind *= F(anatomy.bone)
+    thickness[rows] += behind
+
+
+def _cross_section() -> Array:
+    """A dense shell around a lighter core, over one rib and the space below it."""
+    c = np.linspace(-0.5, 0.5, 513) / 0.25
+    core = 0.65 * np.sqrt(np.clip(1 - c * c, 0, 1))
+    shell = 0.35 * np.exp(-(((c + 0.85) / 0.22) ** 2)) + 0.55 * np.exp(-(((c - 0.85) / 0.22) ** 2))
+    return (core + shell).astype(F)
+
+
+_SECTION = _cross_section()
+
+
+def _rib_table(spacing: float, pixel: float) -> Array:
+    """Ribs along the spine; their distance grows from 0.78 of `spacing` by 0.035 with each."""
+    below = ((T_AXIS - _FIRST_RIB) / spacing).clip(-5)
+    rib = (np.sqrt(0.7625**2 + 0.07 * below) - 0.7625) / 0.035
+    place = (512 * (rib - np.rint(rib) + 0.5)).astype(np.int64)
+    section = np.where((rib > -0.5) & (rib < _LAST_RIB), _SECTION[place], F(0))
+    return gaussian_filter1d(section, 0.4 * pixel * ROWS / (BOTTOM - TOP), truncate=3.0)
+
+
+_GROWTH = np.clip(T_AXIS, 0, 1.4)
+_PHASE = np.cumsum(1 / (0.060 + 0.018 * _GROWTH)) * ((BOTTOM - TOP) / ROWS) % 1
+_VERTEBRA = (0.034 + 0.012 * _GROWTH) * (1 - 0.10 * np.cos(2 * np.pi * (_PHASE - 0.5)))
+_DISC = np.exp(-(((_PHASE - 0.5) / 0.10) ** 2))
+_PEDICLE = 0.05 * np.exp(-(((_PHASE - 0.15) / 0.1) ** 2))
+_BODY = (1 - 0.30 * _DISC) * (0.10 + 0.03 / (1 + np.exp((T_AXIS - 0.1) / 0.05)))
+
+
+def _spine(chest: Chest, thickness: Array) -> None:
+    anatomy = chest.visit.patient.anatomy
+    ratio = chest.a / chest.along(_VERTEBRA)
+    ratio *= ratio
+    ratio *= ratio
+    column = vault(ratio)
+    column *= chest.along(anatomy.bone * _BODY)
+    thickness += column
+    thickness += ridge(chest.a - F(0.022), 0.006, chest.pixel) * chest.along(anatomy.bone * _PEDICLE)
+
+
+def _clavicles(chest: Chest, thickness: Array) -> None:
+    anatomy, view = chest.visit.patient.anatomy, chest.visit.view
+    rows = chest.rows(-0.25, 0.3)
+    reach = A_AXIS / 0.38
+    tilt = 0.09 + anatomy.clavicle_tilt + (0.07 if view == "AP" else 0.0)
+    line = 0.115 - tilt * reach - 0.035 * np.sin(2 * np.pi * np.clip(reach, 0, 1))
+    turned = 0.010 * chest.visit.pose.yaw
+    thick = 0.0125 + 0.006 * np.exp(-(((A_AXIS - 0.045) / 0.02) ** 2)) + 0.004 * np.clip(reach - 0.6, 0, 1)
+    column = chest.column[rows]
+    c = chest.t[rows] - np.concatenate([line + turned, line - turned]).astype(F)[column]
+    c *= np.tile(chest.height / thick, 2).astype(F)[column]
+    shell = vault(c * c)
+    shell += F(0.5) * bump(np.abs(c) - F(0.85), 0.16)
+    shell *= ramp(chest.a[rows] - F(0.035), 0.008)
+    shell *= ramp(F(0.42) - chest.a[rows], 0.03)
+    shell *= F(0.12 * anatomy.bone)
+    thickness[rows] += shell
+
+
+def _shoulders(chest: Chest, thickness: Array) -> None:
+    """Scapulae, which a PA view draws off the lungs, and the upper arms."""
+    rows = chest.rows(-0.3, 0.8)
+    a, t = chest.a[rows], chest.t[rows]
+    out = 0.05 if chest.visit.view == "PA" else 0.0
+    y = (t - F(0.06)) * F(chest.height)
+    head = vault((a - F(0.455 + 0.5 * out)) ** 2 * F(1 / 0.056**2) + y * y * F(1 / 0.058**2))
+    border = F(0.28 + out) + F(0.40) * (t - F(0.30)) ** 2
+    upper = ramp(t - F(0.04), 0.06) * ramp(F(0.52) - t, 0.05)
+    blade = F(0.045) * ramp(a - border, 0.006) * ramp(border + F(0.10) - a, 0.05)
+    blade += F(0.04) * ridge(a - border, 0.004, chest.pixel)
+    blade *= upper
+    shaft = ramp(F(0.030) - np.abs(a - F(0.465 + 0.5 * out) - F(0.22) * y), 0.008) * ramp(y - F(0.02), 0.03)
+    thickness[rows] += F(chest.visit.patient.anatomy.bone) * (F(0.17) * head + blade + F(0.13) * shaft)

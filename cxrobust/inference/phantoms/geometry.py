@@ -1,0 +1,173 @@
+"""The chest's own frame on a pixel grid, and outlines as tables along it.
+
+`t` runs down the chest: 0 at the apex of the lungs, 1 at the costophrenic angles. `a` is the distance from the
+midline in image widths. An outline is a table over `t` or `a`, right side first and left side second, so that one
+look-up draws both.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline
+
+from cxrobust.inference.phantoms.patients import Visit
+
+Array = NDArray[np.float32]
+Table = NDArray[np.float64]
+F = np.float32
+
+ROWS, COLUMNS = 1024, 512
+TOP, BOTTOM = -0.35, 1.55
+REACH = 0.8
+T_AXIS: Table = np.linspace(TOP, BOTTOM, ROWS)
+A_AXIS: Table = np.linspace(0, REACH, COLUMNS)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Chest:
+    """A visit on its pixel grid; every array is (size, size)."""
+
+    visit: Visit
+    size: int
+    pixel: float
+    x: Array
+    """Signed distance from the spine, the patient's left positive."""
+    a: Array
+    t: Array
+    left: NDArray[np.bool_]
+    row: NDArray[np.int64]
+    column: NDArray[np.int64]
+    height: float
+    """From t = 0 to t = 1, in image widths."""
+    wall: Array
+    """Half-width of the thoracic cage at each pixel's `t`."""
+    u: Array
+    """`a` as a share of `wall`."""
+
+    def along(self, right: Table, left: Table | None = None) -> Array:
+        """Look up a table over `t`, of the pixel's own side."""
+        return _look_up(right, left, self.row)
+
+    def across(self, right: Table, left: Table | None = None) -> Array:
+        """Look up a table over `a`, of the pixel's own side."""
+        return _look_up(right, left, self.column)
+
+    def rows(self, t_from: float, t_to: float) -> slice:
+        """Return the rows of pixels that hold every `t` between two, with a margin for the patient's tilt."""
+        middle = self.t[:, self.size // 2]
+        tilt = 0.5 * abs(np.sin(self.visit.pose.turn)) / self.height / self.visit.pose.scale
+        low, high = np.searchsorted(middle, (t_from - tilt, t_to + tilt))
+        return slice(int(low), int(high))
+
+
+def stand(visit: Visit, size: int) -> Chest:
+    """Place a visit's chest on a grid of `size` × `size` pixels."""
+    anatomy, pose = visit.patient.anatomy, visit.pose
+    across, down = _grid(size)
+    cos, sin = F(np.cos(pose.turn) / pose.scale), F(np.sin(pose.turn) / pose.scale)
+    across = across - F(pose.shift[0])
+    down = down - F(0.45 + pose.shift[1])
+    height = anatomy.lung_height + 0.022 * pose.inspiration
+    t = (down * cos - across * sin + F(0.45 - anatomy.apex_height)) * F(1 / height)
+    row = row_of(t)
+    curve = anatomy.scoliosis * np.sin(np.pi * (1.6 * T_AXIS - 0.2))
+    x = across * cos + down * sin
+    x -= curve.astype(F).take(row, mode="clip")
+    left = x > 0
+    a = np.abs(x)
+    column = (a * F((COLUMNS - 1) / REACH)).clip(0, COLUMNS - 1).astype(np.int64)
+    wall = (anatomy.chest_half_width * WALL).astype(F).take(row, mode="clip")
+    return Chest(
+        visit=visit,
+        size=size,
+        pixel=1 / size,
+        x=x,
+        a=a,
+        t=t,
+        left=left,
+        row=row + left * np.int64(ROWS),
+        column=column + left * np.int64(COLUMNS),
+        height=height,
+        wall=wall,
+        u=a / wall,
+    )
+
+
+def row_of(t: Array) -> NDArray[np.int64]:
+    """Return the index of each `t` in a table along the chest."""
+    place = t - F(TOP)
+    place *= F((ROWS - 1) / (BOTTOM - TOP))
+    return place.clip(0, ROWS - 1).astype(np.int64)
+
+
+def wall(t: Table, apex: float = 0.36) -> Table:
+    """Half-width of the thoracic cage at `t`, as a share of its greatest."""
+    s = np.clip(t, 0.0, 1.0)
+    share: Table = apex + (1 - apex) * (1 - (1 - s) ** 2.2) ** 0.62
+    return share
+
+
+WALL = wall(T_AXIS)
+
+
+def spline(knots: tuple[float, ...], values: Sequence[float]) -> Table:
+    """Return a table over `t` that runs smoothly through values at fixed knots."""
+    table: Table = _basis(knots) @ np.asarray(values)
+    return table
+
+
+def ramp(distance: Array, soft: float) -> Array:
+    """Return a smooth edge: 0 below `-soft`, 1 above `soft`."""
+    s = distance * F(0.5 / soft)
+    s += F(0.5)
+    s.clip(0, 1, out=s)
+    smooth: Array = F(3) - (s + s)
+    smooth *= s
+    smooth *= s
+    return smooth
+
+
+def bump(distance: Array, sd: float) -> Array:
+    """Return a Gaussian of height 1."""
+    square = distance * distance
+    square *= F(-0.5 / sd**2)
+    height: Array = np.exp(square, out=square)
+    return height
+
+
+def ridge(distance: Array, sd: float, pixel: float) -> Array:
+    """Return a thin line: Gaussian across, of the same area whatever the pixel."""
+    soft = float(np.hypot(sd, 0.4 * pixel))
+    line = bump(distance, soft)
+    line *= F(sd / soft)
+    return line
+
+
+def vault(square: Array) -> Array:
+    """Return the thickness of a round body, 1 at its centre: sqrt(1 − r²) from `square` = r²."""
+    inside = F(1) - square
+    np.maximum(inside, F(0), out=inside)
+    thickness: Array = np.sqrt(inside, out=inside)
+    return thickness
+
+
+@lru_cache(maxsize=8)
+def _grid(size: int) -> tuple[Array, Array]:
+    centres = ((np.arange(size) + 0.5) / size).astype(F)
+    return centres[None, :] - F(0.5), centres[:, None]
+
+
+@lru_cache(maxsize=8)
+def _basis(knots: tuple[float, ...]) -> Table:
+    at = np.clip(T_AXIS, knots[0], knots[-1])
+    basis: Table = CubicSpline(knots, np.eye(len(knots)), bc_type="natural")(at)
+    return basis
+
+
+def _look_up(right: Table, left: Table | None, index: NDArray[np.int64]) -> Array:
+    """Read a table that holds the right side first; the clip is never reached, it only spares a check."""
+    table = np.concatenate([right, right if left is None else left]).astype(F)
+    return table.take(index, mode="clip")

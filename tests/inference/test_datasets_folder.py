@@ -1,0 +1,148 @@
+"""A folder with a table of labels: columns found or named, splits, policies, and what is wrong with a table."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cxrobust.errors import DataError, StudyError
+from cxrobust.inference.datasets.folder import ImageFolder
+
+TABLE = """\
+image_id,patient_id,sex,age,Edema,Mass,site,split
+a,p1,female,61,1,0,north,test
+b,p1,F,061Y,0.0,-1,south,test
+c,p2,M,130,1.0,,north,test
+d,p3,m,,0,1,south,train
+"""
+
+
+def write_images(folder, names):
+    folder.mkdir(exist_ok=True, parents=True)
+    for grey, name in enumerate(names):
+        (folder / name).parent.mkdir(exist_ok=True, parents=True)
+        Image.new("L", (18, 20), 50 * grey).save(folder / name)
+
+
+def folder_of(tmp_path, text=TABLE, **settings):
+    labels = tmp_path / "labels.csv"
+    labels.write_text(text)
+    values = {"kind": "folder", "root": tmp_path / "images", "labels": labels, **settings}
+    return ImageFolder.model_validate_json(json.dumps(values, default=str))
+
+
+def test_table_of_the_test_split(tmp_path):
+    write_images(tmp_path / "images", ["a.png", "b.jpeg", "c.tif"])
+    table = folder_of(tmp_path).table()
+    assert table.ids == ("a", "b", "c")
+    assert table.patients == ("p1", "p1", "p2")
+    assert table.findings == ("Edema", "Mass")
+    assert table.labels.tolist() == [[1, 0], [0, -1], [1, -1]]
+    assert table.labels.dtype == np.int8
+    assert list(table.metadata.columns) == ["sex", "age", "site", "split"]
+    assert list(table.metadata["sex"]) == ["F", "F", "M"]
+    np.testing.assert_array_equal(table.metadata["age"], [61, 61, np.nan])
+    assert list(table.metadata["site"]) == ["north", "south", "north"]
+    np.testing.assert_allclose([table.images.pixels(i)[0, 0] * 255 for i in range(3)], [0, 50, 100], atol=1)
+    assert table.name == "labels"
+
+
+@pytest.mark.parametrize(("policy", "value"), [("ignore", -1), ("zeros", 0), ("ones", 1)])
+def test_uncertain_follows_the_policy_and_blank_is_missing(policy, value, tmp_path):
+    table = folder_of(tmp_path, uncertain=policy, findings=["Mass"]).table(with_images=False)
+    assert table.labels[:, 0].tolist() == [0, value, -1]
+
+
+def test_named_findings_may_be_any_columns_in_any_order(tmp_path):
+    text = TABLE.replace("age,", "fold,").replace("61,", "1,").replace("061Y,", "0,").replace("130,", "1,")
+    table = folder_of(tmp_path, text, findings=["Mass", "Edema"]).table(with_images=False)
+    assert table.findings == ("Mass", "Edema")
+    assert table.labels[0].tolist() == [0, 1]
+
+
+def test_common_words_and_blank_columns_are_no_findings(tmp_path):
+    text = "image_id,patient_id,sex,age,view,fold,note,Edema\na,1,0,1,1,0,,1\nb,2,1,0,1,1,,0\n"
+    table = folder_of(tmp_path, text).table(with_images=False)
+    assert table.findings == ("Edema",)
+    assert list(table.metadata.columns) == ["sex", "age", "view", "fold", "note"]
+
+
+def test_without_a_split_column_every_row_is_a_test_image(tmp_path):
+    text = "image_id,patient_id,Edema\na,1,1\nb,2,0\n"
+    assert folder_of(tmp_path, text).table(with_images=False).ids == ("a", "b")
+    with pytest.raises(DataError, match="there is no column 'split' to find split 'val'"):
+        folder_of(tmp_path, text, split="val").table(with_images=False)
+
+
+def test_columns_may_have_other_names(tmp_path):
+    text = "file,who,part,place,Edema\nx,1,held out,sub/one.png,1\ny,2,held out,two.bmp,0\nz,3,other,no.png,1\n"
+    write_images(tmp_path / "images", ["sub/one.png", "two.bmp"])
+    names = {"id": "file", "patient": "who", "path": "place", "split_column": "part", "split": "held out"}
+    table = folder_of(tmp_path, text, **names, name="Ours", citation="In press.").table()
+    assert table.ids == ("x", "y")
+    assert table.patients == ("1", "2")
+    assert table.images.pixels(1)[0, 0] == np.float32(50 / 255)
+    assert (table.name, table.citation) == ("Ours", "In press.")
+
+
+def test_a_path_column_is_found_by_its_usual_name(tmp_path):
+    write_images(tmp_path / "images", ["one.png"])
+    text = "image_id,patient_id,path,Edema\nx,1,one.png,1\n"
+    assert folder_of(tmp_path, text).table().images.pixels(0).shape == (20, 18)
+    with pytest.raises(DataError, match=r"labels\.csv:2: path is blank"):
+        folder_of(tmp_path, text.replace("one.png", "")).table()
+
+
+def test_ids_with_endings_and_folders_find_their_files(tmp_path):
+    write_images(tmp_path / "images", ["s/a.png", "s/b.jpg", "c.d.png"])
+    text = "image_id,patient_id,Edema\ns/a.png,1,1\ns/b,2,0\nc.d,3,0\n"
+    assert folder_of(tmp_path, text).table().images.pixels(2).shape == (20, 18)
+
+
+def test_every_image_its_own_patient(tmp_path):
+    text = "image_id,Edema\na,1\nb,0\n"
+    assert folder_of(tmp_path, text, patient="image_id").table(with_images=False).patients == ("a", "b")
+
+
+def test_missing_images_are_counted_and_named(tmp_path):
+    write_images(tmp_path / "images", ["b.png"])
+    with pytest.raises(DataError, match=r"2 of 3 image files are missing \(.*images/a, .*images/c\)"):
+        folder_of(tmp_path).table()
+
+
+BAD = {
+    "value": (TABLE.replace("b,p1,F,061Y,0.0", "b,p1,F,061Y,yes"), {"findings": ["Edema"]}, r"csv:3: Edema is 'yes'"),
+    "typo": (
+        TABLE.replace("b,p1,F,061Y,0.0", "b,p1,F,061Y,O"),
+        {},
+        r"csv:3: Edema is 'O' where most rows have 1, 0 or",
+    ),
+    "patient": (TABLE.replace("p2", " "), {}, r"csv:4: patient_id is blank"),
+    "id": (TABLE.replace("c,p2", ",p2"), {}, r"csv:4: image_id is blank"),
+    "twice": (TABLE.replace("c,p2", "a,p2"), {}, r"1 image ids stand more than once \(a\)"),
+    "split": (TABLE, {"split": "tset"}, r"split 'tset' is empty: .* column 'split' are 'test', 'train'"),
+    "no column": (TABLE, {"patient": "subject"}, r"lacks the column 'subject'"),
+    "no path": (TABLE, {"path": "file"}, r"lacks the column 'file'"),
+    "no finding": ("image_id,patient_id,site\na,1,north\n", {}, r"no column holds labels"),
+    "no rows": (TABLE.partition("\n")[0], {}, r"has no rows"),
+    "shifted": ("image_id,patient_id,Edema\na,1,1,0\n", {}, r"more values than its header has columns"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_table_is_one_sentence(case, tmp_path):
+    text, settings, words = BAD[case]
+    with pytest.raises(DataError, match=words) as caught:
+        folder_of(tmp_path, text, **settings).table(with_images=False)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_finding_suggests_the_nearest_column(tmp_path):
+    with pytest.raises(StudyError, match=r"no column 'Oedema' \(did you mean 'Edema'\?\)"):
+        folder_of(tmp_path, findings=["Oedema"]).table(with_images=False)
+
+
+def test_bad_values_outside_the_split_do_not_matter_where_findings_are_named(tmp_path):
+    text = TABLE.replace("d,p3,m,,0", "d,p3,m,,?")
+    assert folder_of(tmp_path, text, findings=["Edema"]).table(with_images=False).labels[:, 0].tolist() == [1, 0, 1]

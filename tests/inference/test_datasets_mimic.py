@@ -1,0 +1,222 @@
+"""MIMIC-CXR-JPG on a made tree with the files, columns and oddities of the real one, which is credentialed."""
+
+import gzip
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cxrobust.errors import DataError, StudyError
+from cxrobust.inference.datasets.mimic import FINDINGS, MimicCxrJpg
+
+LABEL_COLUMNS = sorted([*FINDINGS, "No Finding"])
+METADATA_COLUMNS = (
+    "dicom_id,subject_id,study_id,PerformedProcedureStepDescription,ViewPosition,Rows,Columns,StudyDate,StudyTime,"
+    "ProcedureCodeSequence_CodeMeaning,ViewCodeSequence_CodeMeaning,PatientOrientationCodeSequence_CodeMeaning"
+)
+# subject, study, image, view, split
+IMAGES = (
+    ("10000032", "50414267", "02aa804e", "PA", "test"),  # two frontal images and a lateral of one study
+    ("10000032", "50414267", "174413ec", "AP", "test"),
+    ("10000032", "50414267", "2a2277a9", "LATERAL", "test"),
+    ("10000032", "53189527", "e084de3b", "AP", "test"),
+    ("10000764", "57375967", "096052b7", "AP", "train"),
+    ("10000898", "50771383", "2a280266", "PA", "validate"),
+    ("11000935", "51178377", "9b314ad7", "AP", "test"),
+    ("11000935", "51178377", "d0b71acc", "LL", "test"),
+    ("11000935", "56164612", "4a629419", "PA", "test"),  # no labels
+    ("19999987", "55368167", "58766883", "", "test"),  # no view
+    ("19999987", "58621812", "7ba273af", "AP", "test"),
+)
+LABELS = {
+    "50414267": {"Atelectasis": "1.0", "Pneumonia": "-1.0", "Edema": "0.0"},
+    "53189527": {"No Finding": "1.0"},
+    "57375967": {"Fracture": "1.0"},
+    "50771383": {"No Finding": "1.0"},
+    "51178377": {"Support Devices": "1.0", "Atelectasis": "-1.0", "Pleural Effusion": "0.0"},
+    "55368167": {"Atelectasis": "1.0"},
+    "58621812": {"Pneumothorax": "1.0", "Lung Opacity": "1.0"},
+}
+
+
+def write(path, lines):
+    content = ("\n".join(lines) + "\n").encode()
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+
+
+def write_labels(path, labels=LABELS, columns=LABEL_COLUMNS):
+    subject = {study: patient for patient, study, *_ in IMAGES}
+    rows = [
+        ",".join([subject[study], study, *(given.get(name, "") for name in columns)]) for study, given in labels.items()
+    ]
+    write(path, [",".join(["subject_id", "study_id", *columns]), *rows])
+
+
+@pytest.fixture
+def root(tmp_path):
+    split = [f"{image},{study},{patient},{split}" for patient, study, image, _, split in IMAGES]
+    write(tmp_path / "mimic-cxr-2.0.0-split.csv.gz", ["dicom_id,study_id,subject_id,split", *split])
+    about = [
+        f'{image},{patient},{study},"CHEST (PA, LAT)",{view},3056,2544,21800506,213014.531,CHEST,{view},Erect'
+        for patient, study, image, view, _ in reversed(IMAGES)
+    ]
+    write(tmp_path / "mimic-cxr-2.0.0-metadata.csv.gz", [METADATA_COLUMNS, *about])
+    write_labels(tmp_path / "mimic-cxr-2.0.0-chexpert.csv.gz")
+    write_labels(tmp_path / "mimic-cxr-2.0.0-negbio.csv.gz", {**LABELS, "53189527": {"Fracture": "1.0"}})
+    for grey, (patient, study, image, *_) in enumerate(IMAGES):
+        folder = tmp_path / "files" / f"p{patient[:2]}" / f"p{patient}" / f"s{study}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (24, 32), grey * 20).save(folder / f"{image}.jpg", quality=95)
+    return tmp_path
+
+
+def mimic(root, **settings):
+    values = {"kind": "mimic-cxr-jpg", "root": root, **settings}
+    return MimicCxrJpg.model_validate_json(json.dumps(values, default=str))
+
+
+def labels_of(table, image):
+    row = table.labels[table.ids.index(image)]
+    return {name: int(value) for name, value in zip(table.findings, row, strict=True) if value}
+
+
+def test_frontal_images_of_the_test_split(root):
+    table = mimic(root).table()
+    assert table.ids == ("02aa804e", "174413ec", "e084de3b", "9b314ad7", "7ba273af")
+    assert table.patients == ("10000032", "10000032", "10000032", "11000935", "19999987")
+    assert table.findings == FINDINGS
+    assert table.exclusions == {"with a view other than AP and PA": 3, "of a study without labels": 1}
+    assert list(table.metadata["view"]) == ["PA", "AP", "AP", "AP", "AP"]
+    assert list(table.metadata["study_id"])[:3] == ["50414267", "50414267", "53189527"]
+    assert set(table.metadata["split"]) == {"test"}
+    assert set(table.metadata["PatientOrientationCodeSequence_CodeMeaning"]) == {"Erect"}
+    greys = [float(table.images.pixels(index).mean()) * 255 for index in range(5)]
+    np.testing.assert_allclose(greys, [0, 20, 60, 120, 200], atol=1)
+    assert sorted(table.sources) == [f"mimic-cxr-2.0.0-{part}.csv.gz" for part in ("chexpert", "metadata", "split")]
+
+
+def test_labels_by_the_default_policies(root):
+    """Uncertain is missing (−1), and what a report does not mention is negative."""
+    table = mimic(root).table(with_images=False)
+    assert labels_of(table, "02aa804e") == labels_of(table, "174413ec") == {"Atelectasis": 1, "Pneumonia": -1}
+    assert labels_of(table, "e084de3b") == {}
+    assert labels_of(table, "9b314ad7") == {"Atelectasis": -1, "Support Devices": 1}
+    assert labels_of(table, "7ba273af") == {"Lung Opacity": 1, "Pneumothorax": 1}
+
+
+@pytest.mark.parametrize(("policy", "value"), [("ignore", -1), ("zeros", 0), ("ones", 1)])
+def test_uncertain_labels_by_a_named_policy(policy, value, root):
+    table = mimic(root, uncertain=policy, findings=["Pneumonia", "Atelectasis"]).table(with_images=False)
+    assert table.labels.tolist() == [[value, 1], [value, 1], [0, 0], [0, value], [0, 0]]
+
+
+def test_unmentioned_findings_can_be_missing(root):
+    table = mimic(root, unmentioned="ignore", findings=["Edema", "Atelectasis"]).table(with_images=False)
+    assert table.labels.tolist() == [[0, 1], [0, 1], [-1, -1], [-1, -1], [-1, -1]]
+
+
+def test_no_finding_is_there_when_asked_for_by_name(root):
+    table = mimic(root, findings=["No Finding", "Atelectasis"]).table(with_images=False)
+    assert table.findings == ("No Finding", "Atelectasis")
+    assert table.labels[:, 0].tolist() == [0, 0, 1, 0, 0]
+
+
+def test_the_other_labeler(root):
+    table = mimic(root, labeler="negbio").table(with_images=False)
+    assert labels_of(table, "e084de3b") == {"Fracture": 1}
+    assert "mimic-cxr-2.0.0-negbio.csv.gz" in table.sources
+
+
+def test_views_by_choice(root):
+    lateral = mimic(root, views=["LATERAL", "LL"]).table()
+    assert lateral.ids == ("2a2277a9", "d0b71acc")
+    assert lateral.exclusions["with a view other than LATERAL and LL"] == 7
+    everything = mimic(root, views="all").table()
+    assert len(everything.ids) == 8
+    assert everything.exclusions == {"of a study without labels": 1}
+    with pytest.raises(DataError, match=r"no image has the view 'LATERL' \(did you mean 'LATERAL'\?\)"):
+        mimic(root, views=["LATERL"]).table()
+
+
+def test_first_image_of_each_study(root):
+    table = mimic(root, images_per_study="first").table()
+    assert table.ids == ("02aa804e", "e084de3b", "9b314ad7", "7ba273af")
+    assert table.exclusions["that are not the first of their study"] == 1
+
+
+@pytest.mark.parametrize(("split", "image"), [("train", "096052b7"), ("validate", "2a280266")])
+def test_other_splits(split, image, root):
+    assert mimic(root, split=split).table().ids == (image,)
+
+
+def test_files_of_version_2_1_not_compressed_come_first(root):
+    for part in ("split", "metadata", "chexpert"):
+        old = root / f"mimic-cxr-2.0.0-{part}.csv.gz"
+        (root / f"mimic-cxr-2.1.0-{part}.csv").write_bytes(gzip.decompress(old.read_bytes()))
+    write_labels(root / "mimic-cxr-2.1.0-chexpert.csv", {**LABELS, "53189527": {"Edema": "1.0"}})
+    table = mimic(root).table(with_images=False)
+    assert labels_of(table, "e084de3b") == {"Edema": 1}
+    assert "mimic-cxr-2.1.0-split.csv" in table.sources
+
+
+def test_images_may_lie_elsewhere(root, tmp_path):
+    (root / "files").rename(tmp_path / "resized")
+    assert mimic(root, images=tmp_path / "resized").table().images.pixels(0).shape == (32, 24)
+    with pytest.raises(DataError, match=r"5 of 5 image files are missing .*correct root in \[data\]"):
+        mimic(root).table()
+
+
+def test_bad_label_value_names_line_column_and_value(root):
+    write_labels(root / "mimic-cxr-2.0.0-chexpert.csv", {**LABELS, "51178377": {"Edema": "2.0"}})
+    with pytest.raises(DataError, match=r"chexpert\.csv:6: Edema is '2\.0', expected 1, 0, -1 or blank"):
+        mimic(root).table(with_images=False)
+
+
+def test_label_file_without_a_needed_column_names_it(root):
+    write_labels(root / "mimic-cxr-2.0.0-chexpert.csv", columns=[name for name in LABEL_COLUMNS if name != "Edema"])
+    with pytest.raises(DataError, match="the label file of MIMIC-CXR lacks the column 'Edema'"):
+        mimic(root).table(with_images=False)
+
+
+def test_missing_file_and_unknown_finding_are_named(root):
+    with pytest.raises(StudyError, match="has no finding 'Effusion'"):
+        mimic(root, findings=["Effusion"]).table(with_images=False)
+    (root / "mimic-cxr-2.0.0-metadata.csv.gz").unlink()
+    with pytest.raises(DataError, match=r"mimic-cxr-2\.0\.0-metadata\.csv\.gz is missing"):
+        mimic(root).table(with_images=False)
+
+
+def change(path, edit):
+    lines = gzip.decompress(path.read_bytes()).decode().splitlines()
+    write(path, edit(lines))
+
+
+@pytest.mark.parametrize(
+    ("part", "edit", "words"),
+    [
+        (
+            "split",
+            lambda lines: [line for line in lines if ",test" not in line],
+            "split 'test' is empty: its splits are train",
+        ),
+        ("split", lambda lines: [*lines, lines[1]], r"1 image ids stand more than once \(02aa804e\)"),
+        (
+            "metadata",
+            lambda lines: [line for line in lines if "e084de3b" not in line],
+            r"1 images .* have no row \(e084de3b\)",
+        ),
+        ("metadata", lambda lines: [*lines, lines[1]], "image '7ba273af' stands twice"),
+        ("chexpert", lambda lines: [*lines, lines[1]], "study '50414267' stands twice"),
+    ],
+)
+def test_files_that_do_not_fit_one_another(part, edit, words, root):
+    change(root / f"mimic-cxr-2.0.0-{part}.csv.gz", edit)
+    with pytest.raises(DataError, match=words):
+        mimic(root).table(with_images=False)
+
+
+def test_no_label_of_any_study_says_why_no_image_is_left(root):
+    write_labels(root / "mimic-cxr-2.0.0-chexpert.csv", {"57375967": {}})
+    with pytest.raises(DataError, match=r"no test image is left \(3 with a view .*, 6 of a study without labels\)"):
+        mimic(root).table(with_images=False)

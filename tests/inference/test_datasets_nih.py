@@ -1,0 +1,243 @@
+"""NIH ChestX-ray14: both label files, every layout of images, lists of test images, and the real files."""
+
+import csv
+import gzip
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cxrobust.errors import DataError, StudyError
+from cxrobust.inference.datasets.nih import FINDINGS, NihChestXray14
+
+NEW_HEADER = (
+    "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
+    "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
+)
+ROWS = (
+    ("00000001_000.png", "Cardiomegaly", "0", "1", "57", "M", "PA"),
+    ("00000001_001.png", "Cardiomegaly|Emphysema", "1", "1", "58", "M", "PA"),
+    ("00000002_000.png", "No Finding", "0", "2", "80", "F", "AP"),
+    ("00000003_000.png", "Hernia|Pleural_Thickening", "0", "3", "74", "F", "PA"),
+)
+NAMES = [row[0] for row in ROWS]
+
+
+def write_labels(path, rows=ROWS, header=NEW_HEADER, end=""):
+    lines = [header + end, *(",".join((*row, "2682", "2749", "0.143", "0.143")) + end for row in rows)]
+    text = "\n".join(lines) + "\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+    return path
+
+
+def write_images(folder, names):
+    folder.mkdir(parents=True, exist_ok=True)
+    for grey, name in enumerate(names):
+        Image.new("L", (20, 16), grey).save(folder / name)
+
+
+def nih(root, **settings):
+    values = {"kind": "nih-chestxray14", "root": root, **settings}
+    return NihChestXray14.model_validate_json(json.dumps(values, default=str))
+
+
+@pytest.fixture
+def root(tmp_path):
+    write_labels(tmp_path / "Data_Entry_2017_v2020.csv")
+    return tmp_path
+
+
+def test_labels_patients_and_metadata_against_the_rows(root):
+    table = nih(root).table(with_images=False)
+    assert table.ids == tuple(NAMES)
+    assert table.patients == ("1", "1", "2", "3")
+    positive = [{FINDINGS[column] for column in np.flatnonzero(row)} for row in table.labels]
+    assert positive == [{"Cardiomegaly"}, {"Cardiomegaly", "Emphysema"}, set(), {"Hernia", "Pleural_Thickening"}]
+    assert table.labels.dtype == np.int8
+    assert list(table.metadata["sex"]) == ["M", "M", "F", "F"]
+    assert list(table.metadata["age"]) == [57, 58, 80, 74]
+    assert list(table.metadata["view"]) == ["PA", "PA", "AP", "PA"]
+    assert list(table.metadata["Follow-up #"]) == ["0", "1", "0", "0"]
+    assert table.images is None
+    assert table.exclusions == {}
+    assert list(table.sources) == ["Data_Entry_2017_v2020.csv"]
+
+
+@pytest.mark.parametrize("name", ["Data_Entry_2017.csv", "Data_Entry_2017.csv.gz"])
+def test_the_older_file_has_ages_with_units_typing_errors_and_a_trailing_comma(name, tmp_path):
+    ages = ("058Y", "414Y", "006M", "031D")
+    rows = [(*row[:4], age, *row[5:]) for row, age in zip(ROWS, ages, strict=True)]
+    write_labels(tmp_path / name, rows, NEW_HEADER.replace("Gender", "Sex"), end=",")
+    table = nih(tmp_path).table(with_images=False)
+    np.testing.assert_allclose(table.metadata["age"], [58, np.nan, 0.5, 31 / 365.25])
+    assert list(table.metadata["sex"]) == ["M", "M", "F", "F"]
+    assert not [column for column in table.metadata.columns if column.startswith("Unnamed")]
+
+
+def test_the_newer_label_file_is_read_where_both_are(root):
+    write_labels(root / "Data_Entry_2017.csv", ROWS[:1])
+    assert len(nih(root).table(with_images=False).ids) == 4
+
+
+@pytest.mark.parametrize("layout", [[".", "."], ["images", "images"], ["images_001/images", "images_012/images"]])
+def test_images_lie_in_any_of_the_usual_places(layout, root):
+    write_images(root / layout[0], NAMES[:2])
+    write_images(root / layout[1], NAMES[2:])
+    table = nih(root).table()
+    greys = [table.images.pixels(index)[0, 0] * 255 for index in range(4)]
+    np.testing.assert_allclose(greys, [0, 1, 0, 1])
+
+
+def test_images_and_labels_may_lie_elsewhere(root, tmp_path):
+    write_images(tmp_path / "pictures", NAMES)
+    labels = write_labels(tmp_path / "mine" / "labels.csv", ROWS[:2])
+    table = nih(tmp_path / "nowhere", labels=labels, images=tmp_path / "pictures").table()
+    assert len(table.ids) == 2
+    assert table.images.pixels(1).shape == (16, 20)
+
+
+def test_list_chooses_images_and_keeps_the_order_of_the_label_file(root):
+    (root / "mine.txt").write_text(f"\n{NAMES[3]}\r\n {NAMES[0]} \n")
+    table = nih(root, list=root / "mine.txt").table(with_images=False)
+    assert table.ids == (NAMES[0], NAMES[3])
+    assert table.labels[:, FINDINGS.index("Hernia")].tolist() == [0, 1]
+    assert list(table.metadata["age"]) == [57, 74]
+    assert list(table.sources) == ["Data_Entry_2017_v2020.csv", "mine.txt"]
+
+
+def test_the_official_list_is_used_for_images_and_not_for_predictions_made_elsewhere(root):
+    write_images(root / "images", NAMES)
+    (root / "test_list.txt").write_text("\n".join(NAMES[2:]))
+    assert nih(root).table().ids == tuple(NAMES[2:])
+    assert nih(root).table(with_images=False).ids == tuple(NAMES)
+    assert nih(root, list=root / "test_list.txt").table(with_images=False).ids == tuple(NAMES[2:])
+
+
+def test_list_present_takes_the_images_that_are_there_and_counts_the_others(root):
+    write_images(root / "images", NAMES[1:3])
+    for with_images in (True, False):
+        table = nih(root, list="present").table(with_images=with_images)
+        assert table.ids == tuple(NAMES[1:3])
+        assert table.exclusions == {"without an image file": 2}
+
+
+def test_list_present_without_any_image_says_why_none_is_left(root):
+    with pytest.raises(DataError, match=r"no test image is left \(4 without an image file\)"):
+        nih(root, list="present").table()
+
+
+def test_missing_images_are_counted_and_named(root):
+    write_images(root / "images", NAMES[3:])
+    with pytest.raises(DataError, match=r"3 of 4 image files are missing \(.*001_000.*001_001.*002_000.*list = "):
+        nih(root).table()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("00000009_000.png\n", r"list.txt:1: image '00000009_000.png' is not in Data_Entry_2017_v2020.csv"),
+        (f"{NAMES[0]}\n\n{NAMES[0]}\n", r"list.txt:3: image '00000001_000.png' stands twice"),
+        ("\n \n", "the list names no image"),
+    ],
+)
+def test_bad_list_names_the_line(text, words, root):
+    (root / "list.txt").write_text(text)
+    with pytest.raises(DataError, match=words):
+        nih(root, list=root / "list.txt").table(with_images=False)
+
+
+def test_absent_list_and_absent_label_file_are_errors(root, tmp_path):
+    with pytest.raises(DataError, match=r"no\.txt: the list of images cannot be read \(No such file"):
+        nih(root, list=root / "no.txt").table(with_images=False)
+    with pytest.raises(DataError, match=r"none of Data_Entry_2017_v2020.csv, .* is there"):
+        nih(tmp_path / "empty").table(with_images=False)
+
+
+def test_unknown_finding_in_the_label_file_names_line_and_word(root):
+    rows = [*ROWS[:2], (ROWS[2][0], "Mass|Noduel", *ROWS[2][2:])]
+    write_labels(root / "Data_Entry_2017_v2020.csv", rows)
+    with pytest.raises(DataError, match=r"v2020\.csv:4: unknown finding 'Noduel' \(did you mean 'Nodule'\?\)"):
+        nih(root).table(with_images=False)
+
+
+def test_label_file_without_a_needed_column_names_it(root):
+    write_labels(root / "Data_Entry_2017_v2020.csv", header=NEW_HEADER.replace("Patient ID", "Patient"))
+    with pytest.raises(DataError, match=r"lacks the column 'Patient ID' .*did you mean 'Patient'"):
+        nih(root).table(with_images=False)
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda content: content[:90], lambda content: content[:90] + b"\xff" + content[91:]]
+)
+def test_damaged_compressed_label_file_is_an_error(damage, tmp_path):
+    path = write_labels(tmp_path / "Data_Entry_2017.csv.gz", ROWS * 50)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(DataError, match=r"\.csv\.gz: the label file .* cannot be read as CSV") as caught:
+        nih(tmp_path).table(with_images=False)
+    assert "\n" not in str(caught.value)
+
+
+def test_duplicated_image_is_an_error(root):
+    write_labels(root / "Data_Entry_2017_v2020.csv", [*ROWS, ROWS[0]])
+    with pytest.raises(DataError, match=r"1 image ids stand more than once \(00000001_000.png\)"):
+        nih(root).table(with_images=False)
+
+
+def test_unknown_finding_in_the_study_is_an_error(root):
+    with pytest.raises(StudyError, match=r"has no finding 'Efusion' \(did you mean 'Effusion'\?\)"):
+        nih(root, findings=["Efusion"]).table(with_images=False)
+
+
+def test_truncated_image_names_the_file_when_its_pixels_are_read(root):
+    write_images(root, NAMES)
+    path = root / NAMES[2]
+    path.write_bytes(path.read_bytes()[:50])
+    images = nih(root).table().images
+    assert images.pixels(1).shape == (16, 20)
+    with pytest.raises(DataError, match=r"00000002_000\.png: .*truncated"):
+        images.pixels(2)
+
+
+def test_real_label_file_against_the_csv_module(shared_data):
+    table = nih(shared_data / "nih-metadata").table(with_images=False)
+    with gzip.open(shared_data / "nih-metadata" / "Data_Entry_2017_v2020.csv.gz", "rt") as file:
+        rows = list(csv.DictReader(file))
+    assert len(table.ids) == len(rows) == 112_120
+    assert len(set(table.patients)) == len({row["Patient ID"] for row in rows}) == 30_805
+    for column, finding in enumerate(FINDINGS):
+        expected = [finding in row["Finding Labels"].split("|") for row in rows]
+        np.testing.assert_array_equal(table.labels[:, column], expected)
+    assert list(table.ids) == [row["Image Index"] for row in rows]
+    assert table.metadata["age"].tolist() == [float(row["Patient Age"]) for row in rows]
+    assert table.metadata["sex"].tolist() == [row["Patient Gender"] for row in rows]
+
+
+@pytest.mark.parametrize(("folder", "n_images"), [("nih-images", 43), ("nih-621/images", 621)])
+def test_real_radiographs_are_found_by_the_label_file(folder, n_images, shared_data):
+    labels = shared_data / "nih-metadata" / "Data_Entry_2017_v2020.csv.gz"
+    table = nih(shared_data / folder, labels=labels, list="present").table()
+    assert len(table.ids) == len(set(table.patients)) == n_images
+    assert table.exclusions == {"without an image file": 112_120 - n_images}
+    assert set(table.ids) == {path.name for path in (shared_data / folder).iterdir()}
+    for index in range(0, n_images, 40):
+        pixels = table.images.pixels(index)
+        assert pixels.shape in {(1024, 1024), (256, 256)}
+        assert 0 <= pixels.min() < pixels.max() <= 1
+
+
+def test_real_radiographs_laid_out_as_distributed(shared_data, tmp_path):
+    labels = shared_data / "nih-metadata" / "Data_Entry_2017_v2020.csv.gz"
+    shutil.copy(labels, tmp_path)
+    names = sorted(path.name for path in (shared_data / "nih-621" / "images").iterdir())[:8]
+    for index, name in enumerate(names):
+        folder = tmp_path / f"images_{index % 2 + 1:03}" / "images"
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(shared_data / "nih-621" / "images" / name, folder)
+    (tmp_path / "test_list.txt").write_text("\n".join(names))
+    table = nih(tmp_path, findings=["Effusion", "Mass"]).table()
+    assert list(table.ids) == names
+    assert table.labels.shape == (8, 2)
+    assert table.images.pixels(7).shape == (256, 256)

@@ -1,0 +1,391 @@
+"""Image files and arrays: one picture in every mode, made DICOM, damaged files, and fitting to a side."""
+
+import hashlib
+import io
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cxrobust.errors import CxrobustError, DataError
+from cxrobust.inference import images
+from cxrobust.inference.images import ArrayImages, FileImages, decode, file_images, fit, missing_files
+
+
+@pytest.fixture
+def grey():
+    """A smooth 8-bit picture, taller than wide, that holds both 0 and 255."""
+    y, x = np.mgrid[0:48, 0:36]
+    wave = np.sin(x / 7) + np.cos(y / 9) + x * y / 2000
+    return np.rint((wave - wave.min()) / np.ptp(wave) * 255).astype(np.uint8)
+
+
+def wide(grey):
+    return Image.fromarray(grey.astype(np.uint16) * 257)
+
+
+def palette(grey):
+    """Colour table in reverse, so that an index is not its grey."""
+    picture = Image.fromarray(255 - grey).convert("P")
+    picture.putpalette([255 - level for level in range(256) for _ in range(3)])
+    return picture
+
+
+def with_alpha(grey):
+    alpha = Image.fromarray((np.arange(grey.size).reshape(grey.shape) % 256).astype(np.uint8))
+    return Image.merge("LA", [Image.fromarray(grey), alpha])
+
+
+WRITERS = {
+    "L.png": lambda grey, path: Image.fromarray(grey).save(path),
+    "I;16.png": lambda grey, path: wide(grey).save(path),
+    "RGB.png": lambda grey, path: Image.fromarray(grey).convert("RGB").save(path),
+    "RGBA.png": lambda grey, path: with_alpha(grey).convert("RGBA").save(path),
+    "LA.png": lambda grey, path: with_alpha(grey).save(path),
+    "P.png": lambda grey, path: palette(grey).save(path),
+    "P-transparent.png": lambda grey, path: palette(grey).save(path, transparency=bytes(range(256))),
+    "RGB-transparent.png": lambda grey, path: Image.fromarray(grey).convert("RGB").save(path, transparency=(0, 0, 0)),
+    "L.tif": lambda grey, path: Image.fromarray(grey).save(path),
+    "I;16.tif": lambda grey, path: wide(grey).save(path),
+    "I.tif": lambda grey, path: Image.fromarray(grey.astype(np.int32) * 257).save(path),
+    "F.tif": lambda grey, path: Image.fromarray(grey.astype(np.float32) / np.float32(255)).save(path),
+    "L.bmp": lambda grey, path: Image.fromarray(grey).save(path),
+    "RGB.webp": lambda grey, path: Image.fromarray(grey).convert("RGB").save(path, lossless=True),
+    "L.pgm": lambda grey, path: Image.fromarray(grey).save(path),
+    "I.pgm": lambda grey, path: path.write_bytes(b"P5 36 48 65535\n" + (grey.astype(">u2") * 257).tobytes()),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_every_mode_decodes_to_the_same_picture(name, grey, tmp_path):
+    WRITERS[name](grey, tmp_path / name)
+    decoded = decode(tmp_path / name)
+    assert decoded.dtype == np.float32
+    np.testing.assert_array_equal(decoded, grey.astype(np.float32) / np.float32(255))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_jpeg_decodes_to_the_same_picture_within_its_loss(mode, grey, tmp_path):
+    Image.fromarray(grey).convert(mode).save(tmp_path / "a.jpg", quality=100, subsampling=0)
+    np.testing.assert_allclose(decode(tmp_path / "a.jpg"), grey / 255, atol=2.5 / 255)
+
+
+def test_one_bit_picture_is_black_and_white(grey, tmp_path):
+    black_and_white = grey > 127
+    Image.fromarray(black_and_white).save(tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.mode == "1"
+    np.testing.assert_array_equal(decode(tmp_path / "a.png"), black_and_white.astype(np.float32))
+
+
+def test_sixteen_bits_are_not_clipped(tmp_path):
+    values = np.linspace(0, 65_535, 600).astype(np.uint16).reshape(20, 30)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    np.testing.assert_allclose(decode(tmp_path / "a.png"), values / 65_535, rtol=1e-7)
+
+
+def test_colour_becomes_luminance(tmp_path):
+    Image.new("RGB", (16, 16), (200, 100, 50)).save(tmp_path / "a.png")
+    expected = (0.299 * 200 + 0.587 * 100 + 0.114 * 50) / 255
+    np.testing.assert_allclose(decode(tmp_path / "a.png"), expected, atol=0.5 / 255)
+
+
+def write_dicom(path, values, *, bits=12, photometric="MONOCHROME2", **tags):
+    pydicom = pytest.importorskip("pydicom")
+    content = pydicom.Dataset()
+    content.file_meta = pydicom.dataset.FileMetaDataset()
+    content.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    content.file_meta.MediaStorageSOPClassUID = content.SOPClassUID = "1.2.840.10008.5.1.4.1.1.1.1"
+    content.file_meta.MediaStorageSOPInstanceUID = content.SOPInstanceUID = "1.2.826.0.1.3680043.8.498.1"
+    content.Rows, content.Columns = values.shape[:2]
+    content.SamplesPerPixel = 1 if values.ndim == 2 else values.shape[2]
+    if content.SamplesPerPixel > 1:
+        content.PlanarConfiguration = 0
+    content.BitsAllocated = values.dtype.itemsize * 8
+    content.BitsStored, content.HighBit = bits, bits - 1
+    content.PixelRepresentation = int(values.dtype.kind == "i")
+    content.PhotometricInterpretation = photometric
+    for name, value in tags.items():
+        setattr(content, name, value)
+    content.PixelData = values.tobytes()
+    content.save_as(path, enforce_file_format=True)
+    return path
+
+
+def lookup(entries, *, first=0, bits=16):
+    """A DICOM lookup table as a sequence of one item."""
+    pydicom = pytest.importorskip("pydicom")
+    item = pydicom.Dataset()
+    item.add_new("LUTDescriptor", "US", [len(entries), first, bits])
+    item.add_new("LUTData", "US", [int(entry) for entry in entries])
+    return pydicom.Sequence([item])
+
+
+@pytest.fixture
+def stored():
+    return np.linspace(0, 4095, 24 * 20).astype(np.uint16).reshape(24, 20)
+
+
+def test_dicom_is_scaled_by_its_stored_range(stored, tmp_path):
+    np.testing.assert_allclose(decode(write_dicom(tmp_path / "a.dcm", stored)), stored / 4095, atol=1e-7)
+
+
+def test_dicom_monochrome1_is_inverted(stored, tmp_path):
+    path = write_dicom(tmp_path / "a.dicom", stored, photometric="MONOCHROME1")
+    np.testing.assert_allclose(decode(path), 1 - stored / 4095, atol=1e-7)
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+def test_dicom_window_against_the_standards_formula(photometric, stored, tmp_path):
+    """PS3.3 C.11.2.1.2.1 with centre 2000 and width 1001, after a rescale by 2x − 100."""
+    tags = {"WindowCenter": 2000, "WindowWidth": 1001, "RescaleSlope": 2, "RescaleIntercept": -100}
+    path = write_dicom(tmp_path / "a.dcm", stored, photometric=photometric, **tags)
+    windowed = np.clip(((stored * 2.0 - 100) - 1999.5) / 1000 + 0.5, 0, 1)
+    expected = 1 - windowed if photometric == "MONOCHROME1" else windowed
+    np.testing.assert_allclose(decode(path), expected, atol=1e-6)
+
+
+def test_dicom_signed_values_start_at_zero(stored, tmp_path):
+    signed = (stored.astype(np.int32) - 2048).astype(np.int16)
+    np.testing.assert_allclose(decode(write_dicom(tmp_path / "a.dcm", signed)), stored / 4095, atol=1e-6)
+
+
+@pytest.mark.parametrize("tag", ["VOILUTSequence", "ModalityLUTSequence"])
+def test_dicom_lookup_table_is_scaled_by_its_own_bits(tag, stored, tmp_path):
+    table = np.rint(np.sqrt(np.arange(4096) / 4095) * 65_535).astype(int)
+    path = write_dicom(tmp_path / "a.dcm", stored, **{tag: lookup(table)}, ModalityLUTType="US")
+    np.testing.assert_allclose(decode(path), table[stored] / 65_535, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"photometric": "RGB"}, "it is RGB with 1 frames"),
+        ({"NumberOfFrames": 2}, "it is MONOCHROME2 with 2 frames"),
+        ({"RescaleSlope": -1, "RescaleIntercept": 0}, "its RescaleSlope is -1"),
+        ({"Rows": 60_000, "Columns": 60_000}, "more than 80,000,000 pixels"),
+    ],
+)
+def test_dicom_that_is_not_one_grey_picture_is_refused(change, words, stored, tmp_path):
+    values = np.repeat(stored[..., None], 3, axis=2) if "photometric" in change else stored
+    path = write_dicom(tmp_path / "a.dcm", values, **change)
+    with pytest.raises(DataError, match=words):
+        decode(path)
+
+
+def test_dicom_without_pydicom_names_the_group(stored, tmp_path, monkeypatch):
+    path = write_dicom(tmp_path / "a.dcm", stored)
+    monkeypatch.setitem(__import__("sys").modules, "pydicom", None)
+    with pytest.raises(CxrobustError, match=r"pip install 'cxrobust\[inference\]'"):
+        decode(path)
+
+
+def png_of_size(width, height):
+    """Bytes of a PNG whose header promises a picture of this size and whose data are next to nothing."""
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+
+
+def encoded(picture, **options):
+    out = io.BytesIO()
+    picture.save(out, **options)
+    return out.getvalue()
+
+
+def noise():
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40), dtype=np.uint8))
+
+
+def flipped():
+    content = bytearray(encoded(noise(), format="PNG"))
+    content[len(content) // 2] ^= 0x10
+    return bytes(content)
+
+
+DAMAGED = {
+    "empty.png": (lambda: b"", "is empty"),
+    "text.png": (lambda: b"This is no image.\n" * 20, "is no PNG"),
+    "postscript.png": (lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "is no PNG"),
+    "truncated.png": (lambda: encoded(noise(), format="PNG")[:900], "truncated"),
+    "truncated.jpg": (lambda: encoded(noise(), format="JPEG")[:700], "truncated"),
+    "flipped.png": (flipped, "cannot be decoded"),
+    "bomb.png": (lambda: png_of_size(60_000, 60_000), "more than 80,000,000 pixels"),
+    "warned.png": (lambda: png_of_size(10_000, 9_500), "more than 80,000,000 pixels"),
+    "large.png": (lambda: png_of_size(9_000, 9_000), "more than 80,000,000 pixels"),
+    "negative.tif": (lambda: encoded(Image.fromarray(np.full((20, 20), -3, np.int32)), format="TIFF"), "from -3 to -3"),
+    "nan.tif": (lambda: encoded(Image.fromarray(np.full((20, 20), np.nan, np.float32)), format="TIFF"), "expected 0"),
+    "text.dcm": (lambda: b"This is no image.\n" * 20, "cannot be decoded"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_damaged_file_is_one_sentence_that_names_it(name, tmp_path):
+    make, words = DAMAGED[name]
+    path = tmp_path / name
+    path.write_bytes(make())
+    with pytest.raises(DataError, match=words) as caught:
+        decode(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+    assert ". " not in message.removeprefix(str(path))
+
+
+@pytest.mark.parametrize("make", [lambda folder: folder / "absent.png", lambda folder: folder])
+def test_missing_file_and_folder_are_errors(make, tmp_path):
+    with pytest.raises(DataError, match=r"the image (file is missing|cannot be decoded \(Is a directory\))"):
+        decode(make(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["L.png", "I;16.png", "P.png", "L.tif", "L.bmp"])
+def test_a_cut_file_is_an_error_or_the_whole_picture(name, grey, tmp_path):
+    """A file cut anywhere must never come out as another picture."""
+    WRITERS[name](grey, tmp_path / name)
+    content = (tmp_path / name).read_bytes()
+    cut = tmp_path / f"cut{Path(name).suffix}"
+    whole = decode(tmp_path / name)
+    n_refused = 0
+    for length in range(0, len(content), 41):
+        cut.write_bytes(content[:length])
+        try:
+            np.testing.assert_array_equal(decode(cut), whole)
+        except DataError:
+            n_refused += 1
+    assert n_refused >= len(range(0, len(content), 41)) - 5
+
+
+def test_a_cut_dicom_file_is_an_error(stored, tmp_path):
+    content = write_dicom(tmp_path / "a.dcm", stored).read_bytes()
+    for length in [*range(0, len(content), 97), len(content) - 2]:
+        (tmp_path / "cut.dcm").write_bytes(content[:length])
+        with pytest.raises(DataError):
+            decode(tmp_path / "cut.dcm")
+
+
+def test_fit_leaves_a_fitting_image_alone(grey):
+    image = (grey[:36, :36] / 255).astype(np.float32)
+    assert fit(image, 36) is image
+
+
+def test_fit_crops_around_the_centre_without_resampling(grey):
+    image = (grey / 255).astype(np.float32)
+    np.testing.assert_allclose(fit(image, 36), image[6:42], atol=1e-6)
+    np.testing.assert_allclose(fit(image.T, 36), image.T[:, 6:42], atol=1e-6)
+
+
+@pytest.mark.parametrize(("shape", "size"), [((64, 96), 24), ((96, 64), 24), ((100, 100), 33), ((20, 30), 50)])
+def test_fit_against_torch(shape, size):
+    torch = pytest.importorskip("torch")
+    image = np.random.default_rng(3).random(shape, dtype=np.float32)
+    side = min(shape)
+    top, left = ((length - side) // 2 for length in shape)
+    square = torch.from_numpy(image)[None, None, top : top + side, left : left + side]
+    expected = torch.nn.functional.interpolate(square, size=(size, size), mode="bicubic", antialias=True).clamp(0, 1)
+    border = 0 if shape[0] == shape[1] else 4  # at a crop's edge the filter sees the pixels that were cut away
+    inside = slice(border, size - border)
+    np.testing.assert_allclose(fit(image, size)[inside, inside], expected[0, 0, inside, inside], atol=2e-4)
+
+
+def test_fit_averages_fine_stripes():
+    stripes = np.tile(np.array([0, 1], np.float32), (64, 32))
+    np.testing.assert_allclose(fit(stripes, 16)[2:-2, 2:-2], 0.5, atol=0.02)
+
+
+def test_fit_stays_in_range_at_edges():
+    edge = np.zeros((50, 50), np.float32)
+    edge[:, 25:] = 1
+    fitted = fit(edge, 80)
+    assert fitted.min() == 0
+    assert fitted.max() == 1
+    assert fitted.dtype == np.float32
+
+
+def test_fit_commutes_with_flips_and_transposition():
+    image = np.random.default_rng(4).random((60, 90), dtype=np.float32)
+    for turn in (np.fliplr, np.flipud, np.transpose):
+        np.testing.assert_allclose(fit(turn(image), 25), turn(fit(image, 25)), atol=1e-6)
+
+
+def test_array_images_of_any_channels_are_the_same(grey):
+    plain = ArrayImages(grey[None])
+    for channels in (1, 3, 4):
+        other = ArrayImages(np.repeat(grey[None, ..., None], channels, axis=3))
+        np.testing.assert_array_equal(other.pixels(0), plain.pixels(0))
+    np.testing.assert_array_equal(plain.pixels(0), grey.astype(np.float32) / np.float32(255))
+
+
+def test_array_digest_tells_images_apart(grey):
+    array = np.stack([grey, grey, grey])
+    array[2, 0, 0] ^= 1
+    source = ArrayImages(array)
+    assert source.digest(0) == source.digest(1) == source.stamp(0)
+    assert source.digest(0) != source.digest(2)
+    assert source.digest(0) != ArrayImages(array.reshape(3, 36, 48)).digest(0)
+
+
+def test_file_digest_and_stamp(grey, tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(grey).save(path)
+    source = FileImages((path,))
+    before = source.stamp(0)
+    assert source.digest(0) == hashlib.sha256(path.read_bytes()).hexdigest()
+    np.testing.assert_array_equal(source.pixels(0), decode(path))
+    Image.fromarray(255 - grey).save(path, comment="longer")
+    os.utime(path, ns=(1, 1))
+    assert source.stamp(0) != before
+    path.unlink()
+    for read in (source.digest, source.stamp, source.pixels):
+        with pytest.raises(DataError, match=r"a\.png"):
+            read(0)
+
+
+def test_missing_files_lists_each_folder_once(tmp_path, monkeypatch):
+    here = [tmp_path / folder / f"{index}.png" for folder in ("a", "b") for index in range(20)]
+    for path in here:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    absent = [tmp_path / "a" / "x.png", tmp_path / "c" / "y.png", tmp_path / "c" / "z.png"]
+    listed = []
+    scandir = os.scandir
+    monkeypatch.setattr(images.os, "scandir", lambda folder: listed.append(folder) or scandir(folder))
+    assert missing_files([*here, *absent]) == tuple(absent)
+    assert sorted(listed) == [tmp_path / "a", tmp_path / "b", tmp_path / "c"]
+
+
+def test_file_images_counts_and_names_what_is_missing(tmp_path):
+    paths = [tmp_path / f"{index}.png" for index in range(5)]
+    paths[4].touch()
+    with pytest.raises(
+        DataError, match=r"4 of 5 image files are missing \(.*0\.png, .*1\.png, .*2\.png and 1 more\): x"
+    ):
+        file_images(paths, mend="x")
+
+
+def test_real_radiographs_against_pillow(shared_data):
+    """43 images as distributed, one of them RGBA with equal channels."""
+    paths = sorted((shared_data / "nih-images").glob("*.png"))
+    assert len(paths) == 43
+    modes = set()
+    for path in paths:
+        with Image.open(path) as picture:
+            modes.add(picture.mode)
+            raw = np.asarray(picture)
+        expected = raw if raw.ndim == 2 else raw[..., 0]
+        np.testing.assert_array_equal(decode(path), expected.astype(np.float32) / np.float32(255))
+    assert modes == {"L", "RGBA"}
+
+
+def test_reduced_radiograph_against_the_published_one(shared_data):
+    """The 256 × 256 images were made from the 1024 × 1024 ones with another filter (Lanczos) and rounded to 8 bits."""
+    paths = sorted((shared_data / "nih-images").glob("*.png"))[:10]
+    for path in paths:
+        ours, published = fit(decode(path), 256), decode(shared_data / "nih-621" / "images" / path.name)
+        assert np.abs(ours - published).mean() < 1 / 255
