@@ -52,7 +52,8 @@ def check(study: Study, out: Path, *, report: Reporter) -> Check:
     for done, units in enumerate(models):
         report("trying regimes", done, len(models))
         seconds += _try(units, planned, left)
-    report("trying regimes", len(models), len(models))
+    if models:
+        report("trying regimes", len(models), len(models))
     table = planned.table
     positives = (table.labels == 1).sum(axis=0)
     return Check(
@@ -114,6 +115,8 @@ def _try(units: list[Unit], planned: Plan, left: list[Unit]) -> float:
 
 
 def _in_words(seconds: float) -> str:
+    if seconds == 0:
+        return "no predictions are left to make"
     if seconds < 90:
         return f"about {seconds:.0f} s of predictions left on this machine"
     if seconds < 5400:

@@ -278,7 +278,7 @@ def _check_whole(
     if seen.all():
         return
     member, condition, _ = (int(i) for i in np.argwhere(~seen)[0])
-    absent = [ids[i] for i in np.flatnonzero(~seen[member, condition])]
+    absent = [ids[int(i)] for i in np.flatnonzero(~seen[member, condition])]
     where = f"regime {members[member][0]!r}, condition {conditions[condition]!r}"
     if len(absent) == len(ids):
         raise DataError(f"{where}: the cell is missing: every regime needs every condition")

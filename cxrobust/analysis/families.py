@@ -1,6 +1,8 @@
 """Families of tests: which p-values are adjusted together, by Holm's method."""
 
-from collections.abc import Sequence
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from statsmodels.stats.multitest import multipletests
@@ -34,8 +36,19 @@ def adjust(estimates: Sequence[Estimate], *, primary_condition: str | None) -> t
     for index, estimate in enumerate(named):
         if estimate.family is not None and estimate.p_value is not None:
             members.setdefault(estimate.family, []).append(index)
-    for indices in members.values():
-        adjusted = multipletests([named[i].p_value for i in indices], method="holm")[1]
-        for i, p in zip(indices, adjusted, strict=True):
-            named[i] = replace(named[i], p_adjusted=float(p))
+    with _quick_collections():
+        for indices in members.values():
+            adjusted = multipletests([named[i].p_value for i in indices], method="holm")[1]
+            for i, p in zip(indices, adjusted, strict=True):
+                named[i] = replace(named[i], p_adjusted=float(p))
     return tuple(e if e.p_value is not None else replace(e, family=None) for e in named)
+
+
+@contextmanager
+def _quick_collections() -> Iterator[None]:
+    """Spare what is alive from garbage collection: statsmodels' `multipletests` collects at each call."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()

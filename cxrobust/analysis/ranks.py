@@ -9,7 +9,9 @@ from cxrobust.analysis.resampling import LANES
 
 
 @numba.njit(cache=True, nogil=True)
-def resampled_auroc(patients: Any, positive: Any, last_of_ties: Any, counts: Any, out: Any) -> None:
+def resampled_auroc(  # noqa: PLR0912  one loop: a call inside it would cost the compiler its vector instructions
+    patients: Any, positive: Any, last_of_ties: Any, counts: Any, out: Any
+) -> None:
     """Fill `out` with the AUROC of each resample; NaN where it has one class only.
 
     Parameters
@@ -29,47 +31,35 @@ def resampled_auroc(patients: Any, positive: Any, last_of_ties: Any, counts: Any
     """
     for block in range(counts.shape[0]):
         twice = np.zeros(LANES)
-        n_positive = np.zeros(LANES)
+        n_positive = np.zeros(LANES, dtype=np.int32)
         n_negative = np.zeros(LANES, dtype=np.int32)
-        first = 0
+        tied_positive = np.zeros(LANES, dtype=np.int32)
+        tied_negative = np.zeros(LANES, dtype=np.int32)
+        alone = True
         for i in range(len(patients)):
-            if not last_of_ties[i]:
+            patient = patients[i]
+            if alone and last_of_ties[i]:
+                if positive[i]:
+                    for lane in range(LANES):
+                        count = np.int32(counts[block, patient, lane])
+                        twice[lane] += 2.0 * np.float64(count) * np.float64(n_negative[lane])
+                        n_positive[lane] += count
+                else:
+                    for lane in range(LANES):
+                        n_negative[lane] += np.int32(counts[block, patient, lane])
                 continue
-            if i == first:
-                _add_alone(counts[block, patients[i]], positive[i], twice, n_positive, n_negative)
-            else:
-                tied = slice(first, i + 1)
-                _add_tied(counts[block], patients[tied], positive[tied], twice, n_positive, n_negative)
-            first = i + 1
+            tied = tied_positive if positive[i] else tied_negative
+            for lane in range(LANES):
+                tied[lane] += np.int32(counts[block, patient, lane])
+            alone = last_of_ties[i]
+            if alone:
+                for lane in range(LANES):
+                    pairs = 2.0 * np.float64(n_negative[lane]) + np.float64(tied_negative[lane])
+                    twice[lane] += np.float64(tied_positive[lane]) * pairs
+                    n_positive[lane] += tied_positive[lane]
+                    n_negative[lane] += tied_negative[lane]
+                tied_positive[:] = 0
+                tied_negative[:] = 0
         for lane in range(LANES):
-            pairs = n_positive[lane] * n_negative[lane]
+            pairs = np.float64(n_positive[lane]) * np.float64(n_negative[lane])
             out[block * LANES + lane] = twice[lane] / (2 * pairs) if pairs > 0 else np.nan
-
-
-@numba.njit(cache=True, nogil=True, inline="always")
-def _add_alone(count: Any, is_positive: Any, twice: Any, n_positive: Any, n_negative: Any) -> None:
-    if is_positive:
-        for lane in range(LANES):
-            c = np.float64(count[lane])
-            twice[lane] += 2 * c * n_negative[lane]
-            n_positive[lane] += c
-    else:
-        for lane in range(LANES):
-            n_negative[lane] += np.int32(count[lane])
-
-
-@numba.njit(cache=True, nogil=True)
-def _add_tied(count: Any, patients: Any, positive: Any, twice: Any, n_positive: Any, n_negative: Any) -> None:
-    tied_positive = np.zeros(LANES)
-    tied_negative = np.zeros(LANES, dtype=np.int32)
-    for i in range(len(patients)):
-        if positive[i]:
-            for lane in range(LANES):
-                tied_positive[lane] += count[patients[i], lane]
-        else:
-            for lane in range(LANES):
-                tied_negative[lane] += np.int32(count[patients[i], lane])
-    for lane in range(LANES):
-        twice[lane] += tied_positive[lane] * (2.0 * n_negative[lane] + tied_negative[lane])
-        n_positive[lane] += tied_positive[lane]
-        n_negative[lane] += tied_negative[lane]

@@ -80,12 +80,13 @@ class Guarded(nn.Module):
         DataError
             When the network returns something else.
         """
-        logits = self.network(images)
+        logits: Any = self.network(images)
         expected = (len(images), self.n_findings)
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         if found != expected:
             raise DataError(f"{self.where}: the network returned {found}, expected logits of shape {expected}")
-        return logits
+        checked: Tensor = logits
+        return checked
 
 
 def bare_logits(output: Any) -> Tensor:
@@ -113,4 +114,5 @@ def softmax_log_odds(logits: Tensor, columns: Sequence[int]) -> Tensor:
     wanted = torch.tensor(list(columns), device=logits.device)
     own = F.one_hot(wanted, logits.shape[1]).bool()
     others = logits.unsqueeze(1).masked_fill(own, -torch.inf).logsumexp(dim=2)
-    return logits[:, wanted] - others
+    log_odds: Tensor = logits[:, wanted] - others
+    return log_odds

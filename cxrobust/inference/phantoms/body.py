@@ -143,7 +143,8 @@ def _mediastinum(chest: Chest, shifted: float) -> Array:
     )  # fmt: skip
     inside = chest.along(edge_right - offset, edge_left + offset)
     inside -= chest.a
-    filled = (inside * F(1 / 0.13)).clip(0, 1)
+    filled = np.maximum(inside * F(1 / 0.13), F(0))
+    np.minimum(filled, F(1), out=filled)
     np.sqrt(filled, out=filled)
     filled *= F(0.58)
     filled += F(0.42) * ramp(inside, 0.005)
@@ -190,16 +191,16 @@ def vessels(chest: Chest, rows: slice) -> Array:
 
 def trachea(chest: Chest, thickness: Array) -> None:
     """Take the air of trachea and main bronchi out, in place."""
-    rows = chest.rows(-0.35, 0.5)
-    x = chest.x[rows] - F(0.008 * chest.visit.pose.yaw - 0.004)
-    y = (chest.t[rows] - F(0.33)) * F(chest.height)
-    air = vault((x * F(1 / 0.021)) ** 2)
-    air *= ramp(-y, 0.02)
-    for side, slope, length in ((-1, 0.50, 0.075), (1, 0.75, 0.085)):
-        out = F(side) * x
-        tube = ridge(slope * (y - F(0.012)) - F(np.sqrt(1 - slope**2)) * (out - F(0.02)), 0.009, chest.pixel)
-        air += F(0.55) * tube * ramp(out - F(0.004), 0.004) * ramp(F(length) - out, 0.02)
-    thickness[rows] -= F(0.17) * air
+    window = chest.rows(-0.35, 0.5), chest.columns(-0.12, 0.12)
+    x = chest.x[window] - F(0.008 * chest.visit.pose.yaw - 0.004)
+    y = (chest.t[window] - F(0.33)) * F(chest.height)
+    tube = vault((x * F(1 / 0.021)) ** 2)
+    tube *= ramp(-y, 0.02)
+    out = np.abs(x)
+    bronchus = ridge(F(0.62) * (y - F(0.012)) - F(0.78) * (out - F(0.02)), 0.009, chest.pixel)
+    bronchus *= ramp(out - F(0.004), 0.004)
+    bronchus *= ramp(F(0.08) - out, 0.02)
+    thickness[window] -= F(0.17) * tube + F(0.09) * bronchus
 
 
 def breasts(chest: Chest, thickness: Array) -> None:
@@ -223,10 +224,10 @@ def stomach(chest: Chest, thickness: Array, dome: Array) -> None:
     share = chest.visit.patient.anatomy.stomach_bubble
     if share < 0.45:
         return
-    rows = chest.rows(0.8, 1.35)
     width = 0.03 + 0.07 * (share - 0.45)
-    out = (chest.x[rows] - F(0.18)) * F(1 / width)
-    down = (dome[rows] - F(0.012 + 0.5 * width)) * F(2 / width)
+    window = chest.rows(0.75, 1.35), chest.columns(0.18 - width, 0.18 + width)
+    out = (chest.x[window] - F(0.18)) * F(1 / width)
+    down = (dome[window] - F(0.012 + 0.5 * width)) * F(2 / width)
     gas = vault(out * out + down * down)
     gas *= F(0.30)
-    thickness[rows] -= gas
+    thickness[window] -= gas

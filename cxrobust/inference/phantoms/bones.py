@@ -1,6 +1,9 @@
 """The bones of the chest as added thickness."""
 
+from functools import lru_cache
+
 import numpy as np
+from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
 from cxrobust.inference.phantoms.geometry import (
@@ -12,7 +15,9 @@ from cxrobust.inference.phantoms.geometry import (
     Array,
     Chest,
     F,
+    Table,
     bump,
+    look_up,
     ramp,
     ridge,
     row_of,
@@ -36,7 +41,7 @@ def _ribs(chest: Chest, thickness: Array) -> None:
     rows = chest.rows(-0.08, 1.35)
     u, t = chest.u[rows], chest.t[rows]
     inside = vault(u * u)
-    section = _rib_table(anatomy.rib_spacing / chest.height, chest.pixel / chest.height)
+    section = _rib_table(anatomy.rib_spacing / chest.height, chest.pixel)
     slope = t.clip(-0.05, 1.1)
     front = t - slope * F(0.12)
     front -= F(0.09 + 0.05 * anatomy.kyphosis)
@@ -55,26 +60,27 @@ def _ribs(chest: Chest, thickness: Array) -> None:
     thickness[rows] += behind
 
 
-def _cross_section() -> Array:
-    """A dense shell around a lighter core, over one rib and the space below it."""
+@lru_cache(maxsize=8)
+def _cross_section(pixel: float) -> Array:
+    """A dense shell around a lighter core, over one rib and half the space on either side."""
     c = np.linspace(-0.5, 0.5, 513) / 0.25
     core = 0.65 * np.sqrt(np.clip(1 - c * c, 0, 1))
     shell = 0.35 * np.exp(-(((c + 0.85) / 0.22) ** 2)) + 0.55 * np.exp(-(((c - 0.85) / 0.22) ** 2))
-    return (core + shell).astype(F)
-
-
-_SECTION = _cross_section()
+    section: Array = gaussian_filter1d(core + shell, 0.4 * pixel / 0.068 * 512, mode="nearest").astype(F)
+    return section
 
 
 def _rib_table(spacing: float, pixel: float) -> Array:
     """Ribs along the spine; their distance grows from 0.78 of `spacing` by 0.035 with each."""
-    below = ((T_AXIS - _FIRST_RIB) / spacing).clip(-5)
-    rib = (np.sqrt(0.7625**2 + 0.07 * below) - 0.7625) / 0.035
-    place = (512 * (rib - np.rint(rib) + 0.5)).astype(np.int64)
-    section = np.where((rib > -0.5) & (rib < _LAST_RIB), _SECTION[place], F(0))
-    return gaussian_filter1d(section, 0.4 * pixel * ROWS / (BOTTOM - TOP), truncate=3.0)
+    below = np.maximum((_T - F(_FIRST_RIB)) * F(1 / spacing), F(-5))
+    rib = (np.sqrt(F(0.7625**2) + F(0.07) * below) - F(0.7625)) * F(1 / 0.035)
+    place = (F(512) * (rib - np.rint(rib) + F(0.5))).astype(np.int64)
+    section = _cross_section(pixel).take(place, mode="clip")
+    section *= (rib > -0.5) & (rib < _LAST_RIB)
+    return section
 
 
+_T = T_AXIS.astype(F)
 _GROWTH = np.clip(T_AXIS, 0, 1.4)
 _PHASE = np.cumsum(1 / (0.060 + 0.018 * _GROWTH)) * ((BOTTOM - TOP) / ROWS) % 1
 _VERTEBRA = (0.034 + 0.012 * _GROWTH) * (1 - 0.10 * np.cos(2 * np.pi * (_PHASE - 0.5)))
@@ -85,26 +91,33 @@ _BODY = (1 - 0.30 * _DISC) * (0.10 + 0.03 / (1 + np.exp((T_AXIS - 0.1) / 0.05)))
 
 def _spine(chest: Chest, thickness: Array) -> None:
     anatomy = chest.visit.patient.anatomy
-    ratio = chest.a / chest.along(_VERTEBRA)
+    near = chest.columns(-0.055, 0.055)
+    a, row = chest.a[:, near], chest.row[:, near]
+    ratio = a / look_up(_VERTEBRA, row)
     ratio *= ratio
     ratio *= ratio
     column = vault(ratio)
-    column *= chest.along(anatomy.bone * _BODY)
-    thickness += column
-    thickness += ridge(chest.a - F(0.022), 0.006, chest.pixel) * chest.along(anatomy.bone * _PEDICLE)
+    column *= look_up(anatomy.bone * _BODY, row)
+    pedicles = ridge(a - F(0.022), 0.006, chest.pixel)
+    pedicles *= look_up(anatomy.bone * _PEDICLE, row)
+    column += pedicles
+    thickness[:, near] += column
+
+
+_REACH = A_AXIS / 0.38
+_CLAVICLE = 0.115 - 0.035 * np.sin(2 * np.pi * np.clip(_REACH, 0, 1))
+_THICK = 0.0125 + 0.006 * np.exp(-(((A_AXIS - 0.045) / 0.02) ** 2)) + 0.004 * np.clip(_REACH - 0.6, 0, 1)
 
 
 def _clavicles(chest: Chest, thickness: Array) -> None:
     anatomy, view = chest.visit.patient.anatomy, chest.visit.view
     rows = chest.rows(-0.25, 0.3)
-    reach = A_AXIS / 0.38
     tilt = 0.09 + anatomy.clavicle_tilt + (0.07 if view == "AP" else 0.0)
-    line = 0.115 - tilt * reach - 0.035 * np.sin(2 * np.pi * np.clip(reach, 0, 1))
+    line = _CLAVICLE - tilt * _REACH
     turned = 0.010 * chest.visit.pose.yaw
-    thick = 0.0125 + 0.006 * np.exp(-(((A_AXIS - 0.045) / 0.02) ** 2)) + 0.004 * np.clip(reach - 0.6, 0, 1)
     column = chest.column[rows]
     c = chest.t[rows] - np.concatenate([line + turned, line - turned]).astype(F)[column]
-    c *= np.tile(chest.height / thick, 2).astype(F)[column]
+    c *= np.tile(chest.height / _THICK, 2).astype(F)[column]
     shell = vault(c * c)
     shell += F(0.5) * bump(np.abs(c) - F(0.85), 0.16)
     shell *= ramp(chest.a[rows] - F(0.035), 0.008)

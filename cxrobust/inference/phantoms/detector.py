@@ -68,12 +68,12 @@ def _mark(chest: Chest, image: Array) -> None:
     marker = chest.visit.exposure.marker
     if marker is None:
         return
-    size = chest.size
     for left, top, right, bottom in ((-0.012, -0.02, -0.004, 0.02), (-0.012, 0.012, 0.013, 0.02)):
-        across = _cover(size, marker[0] + left, marker[0] + right)
-        down = _cover(size, marker[1] + top, marker[1] + bottom)
-        ink = down[:, None] * across[None, :]
-        image += ink * (F(0.97) - image)
+        down = _cover(chest.size, marker[1] + top, marker[1] + bottom)
+        across = _cover(chest.size, marker[0] + left, marker[0] + right)
+        window = np.ix_(down.nonzero()[0], across.nonzero()[0])
+        ink = down[window[0]] * across[window[1]]
+        image[window] += ink * (F(0.97) - image[window])
 
 
 def _cover(size: int, low: float, high: float) -> Array:

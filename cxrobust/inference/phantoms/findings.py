@@ -80,7 +80,7 @@ def _nodule(chest: Chest, thorax: Thorax, value: float) -> None:
     dy = (chest.t[rows] - F(centre_t)) * F(chest.height)
     distance = np.sqrt(dx * dx + dy * dy)
     ball = ramp(F(radius) - distance, max(0.35 * radius, 0.5 * chest.pixel))
-    thorax.density[rows] += F(0.18 + 0.30 * value) * ball
+    thorax.density[rows] += F(0.12 + 0.24 * value) * ball
 
 
 def _atelectasis(chest: Chest, thorax: Thorax, value: float) -> None:

@@ -39,6 +39,8 @@ class Chest:
     t: Array
     left: NDArray[np.bool_]
     row: NDArray[np.int64]
+    """Index of `t` in a table of one side."""
+    side_row: NDArray[np.int64]
     column: NDArray[np.int64]
     height: float
     """From t = 0 to t = 1, in image widths."""
@@ -49,18 +51,38 @@ class Chest:
 
     def along(self, right: Table, left: Table | None = None) -> Array:
         """Look up a table over `t`, of the pixel's own side."""
-        return _look_up(right, left, self.row)
+        return look_up(right, self.row) if left is None else look_up(np.concatenate([right, left]), self.side_row)
 
-    def across(self, right: Table, left: Table | None = None) -> Array:
+    def across(self, right: Table, left: Table) -> Array:
         """Look up a table over `a`, of the pixel's own side."""
-        return _look_up(right, left, self.column)
+        return look_up(np.concatenate([right, left]), self.column)
 
     def rows(self, t_from: float, t_to: float) -> slice:
-        """Return the rows of pixels that hold every `t` between two, with a margin for the patient's tilt."""
-        middle = self.t[:, self.size // 2]
-        tilt = 0.5 * abs(np.sin(self.visit.pose.turn)) / self.height / self.visit.pose.scale
-        low, high = np.searchsorted(middle, (t_from - tilt, t_to + tilt))
-        return slice(int(low), int(high))
+        """Return the rows of pixels that hold every `t` between two, whatever the patient's tilt."""
+        pose = self.visit.pose
+        cos, sin = np.cos(pose.turn), abs(np.sin(pose.turn))
+        apex = self.visit.patient.anatomy.apex_height - 0.45
+        tilt = (0.5 + abs(pose.shift[0])) * sin
+        low = ((t_from * self.height + apex) * pose.scale - tilt) / cos + 0.45 + pose.shift[1]
+        high = ((t_to * self.height + apex) * pose.scale + tilt) / cos + 0.45 + pose.shift[1]
+        return _span(low, high, self.size)
+
+    def columns(self, x_from: float, x_to: float) -> slice:
+        """Return the columns of pixels that hold every `x` between two, whatever the patient's tilt and curve."""
+        pose = self.visit.pose
+        tilt = 0.6 * abs(np.sin(pose.turn)) + abs(self.visit.patient.anatomy.scoliosis)
+        low = (x_from - tilt) * pose.scale + 0.5 + pose.shift[0]
+        high = (x_to + tilt) * pose.scale + 0.5 + pose.shift[0]
+        return _span(low, high, self.size)
+
+
+def look_up(table: Table, index: NDArray[np.int64]) -> Array:
+    """Read a table; the clip is never reached, it only spares a check."""
+    return table.astype(F).take(index, mode="clip")
+
+
+def _span(low: float, high: float, size: int) -> slice:
+    return slice(max(0, int(low * size) - 1), max(0, int(high * size) + 2))
 
 
 def stand(visit: Visit, size: int) -> Chest:
@@ -78,7 +100,7 @@ def stand(visit: Visit, size: int) -> Chest:
     x -= curve.astype(F).take(row, mode="clip")
     left = x > 0
     a = np.abs(x)
-    column = (a * F((COLUMNS - 1) / REACH)).clip(0, COLUMNS - 1).astype(np.int64)
+    column = np.minimum(a * F((COLUMNS - 1) / REACH), F(COLUMNS - 1)).astype(np.int64)
     wall = (anatomy.chest_half_width * WALL).astype(F).take(row, mode="clip")
     return Chest(
         visit=visit,
@@ -88,7 +110,8 @@ def stand(visit: Visit, size: int) -> Chest:
         a=a,
         t=t,
         left=left,
-        row=row + left * np.int64(ROWS),
+        row=row,
+        side_row=row + left * np.int64(ROWS),
         column=column + left * np.int64(COLUMNS),
         height=height,
         wall=wall,
@@ -100,7 +123,9 @@ def row_of(t: Array) -> NDArray[np.int64]:
     """Return the index of each `t` in a table along the chest."""
     place = t - F(TOP)
     place *= F((ROWS - 1) / (BOTTOM - TOP))
-    return place.clip(0, ROWS - 1).astype(np.int64)
+    np.maximum(place, F(0), out=place)
+    np.minimum(place, F(ROWS - 1), out=place)
+    return place.astype(np.int64)
 
 
 def wall(t: Table, apex: float = 0.36) -> Table:
@@ -123,7 +148,8 @@ def ramp(distance: Array, soft: float) -> Array:
     """Return a smooth edge: 0 below `-soft`, 1 above `soft`."""
     s = distance * F(0.5 / soft)
     s += F(0.5)
-    s.clip(0, 1, out=s)
+    np.maximum(s, F(0), out=s)
+    np.minimum(s, F(1), out=s)
     smooth: Array = F(3) - (s + s)
     smooth *= s
     smooth *= s
@@ -165,9 +191,3 @@ def _basis(knots: tuple[float, ...]) -> Table:
     at = np.clip(T_AXIS, knots[0], knots[-1])
     basis: Table = CubicSpline(knots, np.eye(len(knots)), bc_type="natural")(at)
     return basis
-
-
-def _look_up(right: Table, left: Table | None, index: NDArray[np.int64]) -> Array:
-    """Read a table that holds the right side first; the clip is never reached, it only spares a check."""
-    table = np.concatenate([right, right if left is None else left]).astype(F)
-    return table.take(index, mode="clip")

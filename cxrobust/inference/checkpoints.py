@@ -1,0 +1,110 @@
+"""Where checkpoints lie and what identifies them; torch is not needed to know either."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from cxrobust.errors import DataError
+from cxrobust.files import sha256_file
+
+FOLD = "{fold}"
+"""Stands in a path for the fold whose model predicts an image."""
+WHOLE, PARTS, PICKLED, PICKLED_PARTS = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+_DETERMINING = ("config.json", "preprocessor_config.json", "processor_config.json")
+
+
+def fill_fold(path: str, fold: str | None) -> str:
+    """Return `path` with the fold in the place of `{fold}`."""
+    return path if fold is None else path.replace(FOLD, fold)
+
+
+def fold_problem(cross_fit: str | None, paths: Iterable[object]) -> str | None:
+    """Return what is wrong between `cross_fit` and where `{fold}` stands in a regime's paths; None if nothing."""
+    has_place = any(FOLD in str(path) for path in paths if path is not None)
+    if has_place and cross_fit is None:
+        return f'a path has {FOLD} and cross_fit is missing: write cross_fit = "<metadata column of the fold>"'
+    if cross_fit is not None and not has_place:
+        return f"cross_fit = {cross_fit!r} and no path has {FOLD}: write {FOLD} where the folds' paths differ"
+    return None
+
+
+def model_files(folder: Path, *, code: bool = False) -> tuple[Path, ...]:
+    """Return the files of a model folder that determine what it predicts, sorted by name.
+
+    `code` adds Python files, which matter where remote code is trusted.
+
+    Raises
+    ------
+    DataError
+        When the folder, its configuration or its weights are missing.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: there is no such model folder: train it, put it there, or correct the path")
+    if not (folder / "config.json").is_file():
+        raise DataError(f"{folder}: config.json is missing: save the model with save_pretrained")
+    found = [folder / name for name in _DETERMINING if (folder / name).is_file()]
+    found += weight_files(folder)
+    if code:
+        found += folder.glob("*.py")
+    return tuple(sorted(found))
+
+
+def weight_files(folder: Path) -> tuple[Path, ...]:
+    """Return the weights of a model folder: safetensors, or else the pickled form of older checkpoints.
+
+    Raises
+    ------
+    DataError
+        When there are none.
+    """
+    if (folder / WHOLE).is_file():
+        return (folder / WHOLE,)
+    if (folder / PARTS).is_file():
+        return (folder / PARTS, *sorted(folder.glob("model-*.safetensors")))
+    if (folder / PICKLED).is_file():
+        return (folder / PICKLED,)
+    if (folder / PICKLED_PARTS).is_file():
+        return (folder / PICKLED_PARTS, *sorted(folder.glob("pytorch_model-*.bin")))
+    raise DataError(f"{folder}: {WHOLE} is missing: save the model with save_pretrained")
+
+
+def adapter_files(folder: Path) -> tuple[Path, ...]:
+    """Return the files of a PEFT adapter.
+
+    Raises
+    ------
+    DataError
+        When one is missing.
+    """
+    for name in ADAPTER_FILES:
+        if not (folder / name).is_file():
+            raise DataError(f"{folder / name}: the adapter's file is missing: save it with save_pretrained of PEFT")
+    return tuple(folder / name for name in ADAPTER_FILES)
+
+
+def hashes(files: Iterable[Path]) -> dict[str, str]:
+    """Return the SHA-256 of files by `folder/name`.
+
+    Raises
+    ------
+    DataError
+        When a file cannot be read.
+    """
+    found = {}
+    for file in files:
+        try:
+            found[f"{file.parent.name}/{file.name}"] = sha256_file(file)
+        except OSError as error:
+            raise DataError(f"{file}: {error.strerror}: correct the path or its permissions") from error
+    return found
+
+
+def one_line(error: BaseException, *, most: int = 300) -> str:
+    """Return another library's message as one line of at most `most` characters."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= most else f"{text[: most - 3]}..."

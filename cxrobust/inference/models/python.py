@@ -1,0 +1,176 @@
+"""Anyone's own `torch.nn.Module`, built by a function: `model = "python:module:function"`."""
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, PrivateAttr, model_validator
+
+from cxrobust.errors import DataError, nearest, require
+from cxrobust.inference.checkpoints import fill_fold, fold_problem, hashes, one_line
+from cxrobust.inference.models import Regime, model_family
+from cxrobust.study import StudyPath
+
+if TYPE_CHECKING:
+    from cxrobust.inference.graph import Guarded
+
+PATTERN = r"python:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
+
+
+@model_family("python")
+class PythonModel(Regime):
+    """A network that a function of yours builds.
+
+    The function is called `build(findings=..., weights=..., **options)` and returns a `torch.nn.Module` that maps
+    images (n, 1, size, size) float32 in [0, 1] to logits (n, n_findings), findings in the order given. `findings` is a
+    tuple of names, `weights` a path or None: load it with `weights_only=True` or as safetensors.
+
+    The module is searched beside the study file first, then among what is installed.
+    """
+
+    family: Literal["python"]
+    model: str = Field(pattern=rf"^{PATTERN}$")
+    """`python:module:function`."""
+    weights: StudyPath | None = None
+    """A file or folder that the function loads; its bytes identify the model."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Keyword arguments of the function."""
+    _study_folder: Path = PrivateAttr(default_factory=Path)
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Remember the folder of the study file, where the module is searched."""
+        folder = (context or {}).get("study_folder")
+        self._study_folder = Path() if folder is None else Path(folder)
+
+    @model_validator(mode="after")
+    def _folds_have_a_place(self) -> "PythonModel":
+        if problem := fold_problem(self.cross_fit, (self.weights,)):
+            raise ValueError(problem)
+        return self
+
+    def load(self, findings: tuple[str, ...], *, fold: str | None = None) -> "Guarded":
+        """Call the function and guard the shape of what its network returns.
+
+        Raises
+        ------
+        DataError
+            When module, function or weights are missing, the function fails, or returns no `torch.nn.Module`.
+        """
+        torch = require("torch", group="inference")
+        from cxrobust.inference.graph import Guarded
+
+        weights = self._weights(fold)
+        build = self._function()
+        try:
+            with torch.random.fork_rng(devices=[]):
+                network = build(findings=findings, weights=weights, **self.options)
+        except DataError:
+            raise
+        except Exception as error:  # the user's code may raise anything
+            raise DataError(
+                f"{self._where}: it failed with {type(error).__name__} ({one_line(error)}): correct it"
+            ) from error
+        if not isinstance(network, torch.nn.Module):
+            raise DataError(f"{self._where}: it returned {type(network).__name__}, expected a torch.nn.Module")
+        return Guarded(network, n_findings=len(findings), where=self._where).eval().requires_grad_(False)
+
+    def fingerprint(self, *, fold: str | None = None) -> dict[str, str]:
+        """Return the SHA-256 of the module's file and of the weights; other modules that it imports are not seen."""
+        weights = self._weights(fold)
+        return hashes([self._file(), *([] if weights is None else _files(weights))])
+
+    @property
+    def _where(self) -> str:
+        return f"regime {self.name!r}, {self.model}"
+
+    @property
+    def _names(self) -> tuple[str, str]:
+        _, module, function = self.model.split(":")
+        return module, function
+
+    def _weights(self, fold: str | None) -> Path | None:
+        if self.weights is None:
+            return None
+        path = Path(fill_fold(str(self.weights), fold))
+        if not path.exists():
+            raise DataError(f"{path}: the weights of regime {self.name!r} are missing: train them or correct weights")
+        return path
+
+    def _function(self) -> Any:
+        name, wanted = self._names
+        module = self._module(name)
+        function = getattr(module, wanted, None)
+        if not callable(function):
+            known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+            raise DataError(f"{self._where}: {name} has no function {wanted!r}{nearest(wanted, known)}")
+        return function
+
+    def _module(self, name: str) -> ModuleType:
+        file = self._file()
+        try:
+            if file != self._beside(name):
+                return importlib.import_module(name)
+            return _import_file(file, folder=self._study_folder)
+        except Exception as error:  # the user's code may raise anything
+            raise DataError(
+                f"{file}: importing it failed with {type(error).__name__} ({one_line(error)}): correct it"
+            ) from error
+
+    def _beside(self, name: str) -> Path:
+        return self._study_folder.joinpath(*name.split(".")).with_suffix(".py")
+
+    def _file(self) -> Path:
+        name, _ = self._names
+        beside = self._beside(name)
+        if beside.is_file():
+            return beside
+        try:
+            found = importlib.util.find_spec(name)
+        except ImportError:
+            found = None
+        if found is None or found.origin is None or not Path(found.origin).is_file():
+            raise DataError(
+                f"{self._where}: there is no module {name!r}: put {name}.py beside the study file, or install it"
+            )
+        return Path(found.origin)
+
+
+def _import_file(file: Path, *, folder: Path) -> ModuleType:
+    """Import a file under a name of its own, so that two studies may each have a `model.py`."""
+    digest = hashlib.sha256(str(file.resolve()).encode() + file.read_bytes()).hexdigest()
+    name = f"cxrobust_study_{digest[:16]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{file} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        with _searched(folder):
+            spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+@contextmanager
+def _searched(folder: Path) -> Iterator[None]:
+    """Let modules beside the study file be imported by the one that is loaded."""
+    place = str(folder.resolve())
+    sys.path.insert(0, place)
+    try:
+        yield
+    finally:
+        sys.path.remove(place)
+
+
+def _files(weights: Path) -> list[Path]:
+    return [weights] if weights.is_file() else sorted(path for path in weights.rglob("*") if path.is_file())

@@ -1,0 +1,239 @@
+"""Networks as the transformers library keeps them: a folder with configuration, weights and preprocessing."""
+
+import json
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from cxrobust.errors import DataError, require, some
+from cxrobust.files import LEFTOVER
+from cxrobust.inference.checkpoints import adapter_files, model_files, one_line, weight_files
+
+_INTERPOLATIONS = {2: "bilinear", 3: "bicubic"}
+"""Pillow's numbers, as `preprocessor_config.json` has them; others are resized bilinearly."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Preprocessing:
+    """What a model wants done to an image in [0, 1]."""
+
+    image_size: tuple[int, int] | None
+    """Height and width; None where the model takes any."""
+    mean: tuple[float, ...]
+    """One a channel."""
+    std: tuple[float, ...]
+    interpolation: str
+
+
+def read_config(folder: Path, *, outputs: tuple[str, ...] | None = None, trust_remote_code: bool = False) -> Any:
+    """Return the configuration of a model folder; `outputs` names its outputs anew.
+
+    Raises
+    ------
+    DataError
+        When the folder or its configuration cannot be read.
+    """
+    transformers = require("transformers", group="inference")
+    model_files(folder)
+    try:
+        with quiet():
+            config = transformers.AutoConfig.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=trust_remote_code
+            )
+    except Exception as error:  # transformers raises errors of many types for a damaged configuration
+        raise DataError(
+            f"{folder / 'config.json'}: no model of transformers ({one_line(error)}): save it with save_pretrained"
+        ) from error
+    if outputs is not None:
+        config.id2label = dict(enumerate(outputs))
+        config.label2id = {name: index for index, name in enumerate(outputs)}
+    return config
+
+
+def load_network(
+    folder: Path, *, config: Any, adapter: Path | None = None, trust_remote_code: bool = False
+) -> nn.Module:
+    """Load an image classifier, float32 on the CPU, in eval mode; every weight comes from the files.
+
+    Raises
+    ------
+    DataError
+        When a file is truncated, a weight is missing or has another shape, or the adapter does not fit.
+    """
+    transformers = require("transformers", group="inference")
+    files = weight_files(folder)
+    for file in files:
+        _check_safetensors(file)
+    try:
+        with quiet(), torch.random.fork_rng(devices=[]):
+            network, info = transformers.AutoModelForImageClassification.from_pretrained(
+                folder,
+                config=config,
+                local_files_only=True,
+                trust_remote_code=trust_remote_code,
+                use_safetensors=any(file.suffix == ".safetensors" for file in files),
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
+    except Exception as error:  # transformers and its file formats raise errors of many types
+        raise DataError(f"{files[0]}: the model cannot be loaded ({one_line(error)}): get or save it again") from error
+    unfilled = sorted({*info["missing_keys"], *(mismatch[0] for mismatch in info["mismatched_keys"])})
+    network = network.float()
+    if adapter is not None:
+        network = _with_adapter(network, adapter, unfilled=unfilled)
+    elif unfilled:
+        raise DataError(
+            f"{files[0]}: {len(unfilled)} weights of the network are missing or of another shape ({some(unfilled)}): "
+            "fine-tune a head for these outputs and save it, or correct outputs"
+        )
+    network.eval()
+    loaded: nn.Module = network
+    return loaded
+
+
+def read_preprocessing(folder: Path, config: Any) -> Preprocessing:
+    """Return how a model wants its images, from its configuration and `preprocessor_config.json`.
+
+    Raises
+    ------
+    DataError
+        When the file is no JSON, or its mean and standard deviation do not fit the channels.
+    """
+    settings, file = _read_processor(folder)
+    n_channels = int(getattr(config, "num_channels", None) or 3)
+    normalises = settings.get("do_normalize", True)
+    mean = _per_channel(settings.get("image_mean", 0.5) if normalises else 0.0, n_channels, file)
+    std = _per_channel(settings.get("image_std", 0.5) if normalises else 1.0, n_channels, file)
+    if min(std) <= 0:
+        raise DataError(f"{file}: image_std is {std}, and must be above 0: correct it")
+    size = getattr(config, "image_size", None) or settings.get("crop_size") or settings.get("size")
+    return Preprocessing(
+        image_size=_height_and_width(size),
+        mean=mean,
+        std=std,
+        interpolation=_INTERPOLATIONS.get(settings.get("resample", 2), "bilinear"),
+    )
+
+
+def save_network(network: Any, folder: Path, *, preprocessing: Preprocessing) -> None:
+    """Write a network of transformers, or its PEFT adapter, as a folder that `hf-classifier` reads.
+
+    The folder appears whole under its name, in the place of an older one.
+    """
+    partial = folder.with_name(f"{LEFTOVER}{folder.name}")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    text = json.dumps(_processor_settings(preprocessing), indent=2) + "\n"
+    (partial / "preprocessor_config.json").write_text(text, encoding="utf-8")
+    with quiet():
+        network.save_pretrained(partial)
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+
+
+def _processor_settings(preprocessing: Preprocessing) -> dict[str, Any]:
+    settings: dict[str, Any] = {
+        "do_normalize": True,
+        "do_rescale": True,
+        "do_resize": preprocessing.image_size is not None,
+        "image_mean": list(preprocessing.mean),
+        "image_std": list(preprocessing.std),
+        "image_processor_type": "ViTImageProcessor",
+        "resample": 3 if preprocessing.interpolation == "bicubic" else 2,
+        "rescale_factor": 1 / 255,
+    }
+    if preprocessing.image_size is not None:
+        settings["size"] = dict(zip(("height", "width"), preprocessing.image_size, strict=True))
+    return settings
+
+
+def _check_safetensors(file: Path) -> None:
+    if file.suffix != ".safetensors":
+        return
+    safetensors = require("safetensors", group="inference")
+    try:
+        with safetensors.safe_open(file, framework="pt") as opened:
+            opened.keys()
+    except Exception as error:  # safetensors raises its own error, OSError and ValueError
+        raise DataError(f"{file}: the weights are damaged ({one_line(error)}): get or save the file again") from error
+
+
+def _with_adapter(network: nn.Module, adapter: Path, *, unfilled: list[str]) -> nn.Module:
+    """Put a PEFT adapter on a network; `unfilled` are the weights that only the adapter can bring."""
+    peft = require("peft", group="inference")
+    settings, weights = adapter_files(adapter)
+    _check_safetensors(weights)
+    try:
+        with quiet(), warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+            warnings.filterwarnings("error", message=".*missing adapter keys.*")
+            adapted: nn.Module = peft.PeftModel.from_pretrained(network, str(adapter), is_trainable=False)
+    except Exception as error:  # peft raises errors of many types, and only warns where weights are missing
+        raise DataError(
+            f"{weights}: the adapter does not fit the model ({one_line(error)}): give the model it was trained on"
+        ) from error
+    brought = json.loads(settings.read_text(encoding="utf-8")).get("modules_to_save") or ()
+    left = [key for key in unfilled if not any(part in brought for part in key.split("."))]
+    if left:
+        raise DataError(f"{weights}: neither model nor adapter brings {some(left)}: save the head with the adapter")
+    return adapted
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the chatter of transformers from the terminal, and leave its settings as they were."""
+    logging: Any = require("transformers.utils.logging", group="inference")
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _read_processor(folder: Path) -> tuple[dict[str, Any], Path]:
+    for name in ("preprocessor_config.json", "processor_config.json"):
+        file = folder / name
+        if not file.is_file():
+            continue
+        try:
+            settings = json.loads(file.read_text(encoding="utf-8"))
+            settings = settings.get("image_processor", settings)
+            settings.keys()
+        except (OSError, ValueError, AttributeError) as error:
+            raise DataError(f"{file}: it is no JSON table ({one_line(error)}): get or save it again") from error
+        return settings, file
+    return {}, folder / "preprocessor_config.json"
+
+
+def _per_channel(value: Any, n_channels: int, file: Path) -> tuple[float, ...]:
+    values = value if isinstance(value, list) else [value]
+    if len(values) == 1:
+        values = values * n_channels
+    if len(values) == 3 and n_channels == 1 and len(set(values)) == 1:
+        values = values[:1]
+    if len(values) != n_channels or not all(isinstance(number, int | float) for number in values):
+        raise DataError(f"{file}: {value} is not one number for each of {n_channels} channels: correct it")
+    return tuple(float(number) for number in values)
+
+
+def _height_and_width(size: Any) -> tuple[int, int] | None:
+    if isinstance(size, dict):
+        side = size.get("shortest_edge")
+        size = (size.get("height", side), size.get("width", side))
+    if isinstance(size, int):
+        size = (size, size)
+    if not isinstance(size, list | tuple) or len(size) != 2 or not all(isinstance(side, int) for side in size):
+        return None
+    return int(size[0]), int(size[1])
