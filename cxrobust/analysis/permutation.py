@@ -2,8 +2,9 @@
 
 Each patient contributes d_i to a contrast, Σ d_i being the estimate. Under "no change", or for a
 difference-in-differences "no interaction", d_i is as likely as −d_i, so the estimate is compared with the sum of
-s_i d_i over random signs s. Sums over images split exactly; for rank metrics d_i is the patient's influence plus its share of the
-estimate. Studentising by the spread of s_i d_i does not change the order of the absolute sums, hence not the p-value.
+s_i d_i over random signs s. Sums over images split exactly; for rank metrics d_i is the patient's influence plus its
+share of the estimate. Studentising by the spread of s_i d_i does not change the order of the absolute sums, hence not
+the p-value.
 """
 
 from collections.abc import Iterator

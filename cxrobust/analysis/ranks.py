@@ -9,9 +9,7 @@ from cxrobust.analysis.resampling import LANES
 
 
 @numba.njit(cache=True, nogil=True)
-def resampled_auroc(  # noqa: PLR0912  one loop: a call inside it would cost the compiler its vector instructions
-    patients: Any, positive: Any, last_of_ties: Any, counts: Any, out: Any
-) -> None:
+def resampled_auroc(patients: Any, positive: Any, last_of_ties: Any, counts: Any, out: Any) -> None:
     """Fill `out` with the AUROC of each resample; NaN where it has one class only.
 
     Parameters

@@ -65,9 +65,9 @@ def resampled_sums(sums: NDArray[np.float64], counts: Counts) -> Iterator[tuple[
     slice, (n_lanes, n_statistics)
         Which resamples these are, and their sums.
     """
-    n_blocks, n_patients, _ = counts.shape
-    step = max(1, min(n_blocks, 2**27 // (8 * LANES * max(n_patients, sums.shape[1]))))
-    for first in range(0, n_blocks, step):
+    by_statistic = np.ascontiguousarray(sums.T)
+    step = max(1, 2**27 // (8 * LANES * len(by_statistic)))
+    for first in range(0, len(counts), step):
         part = counts[first : first + step]
-        weights = part.transpose(0, 2, 1).reshape(-1, n_patients).astype(np.float64)
-        yield slice(first * LANES, first * LANES + len(weights)), weights @ sums
+        totals = np.concatenate([by_statistic @ block.astype(np.float64) for block in part], axis=1)
+        yield slice(first * LANES, (first + len(part)) * LANES), totals.T
