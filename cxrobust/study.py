@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from cxrobust.conditions import CLEAN, Condition, parse_condition, parse_number
 from cxrobust.errors import StudyError, nearest
@@ -71,11 +71,10 @@ class AnalysisSection(Section):
     primary_condition: str | None = None
     """Condition of the primary comparison; the first one listed when absent."""
 
-    @model_validator(mode="after")
-    def _primary_is_a_condition(self) -> "AnalysisSection":
-        if self.primary_condition is not None:
-            parse_condition(self.primary_condition)
-        return self
+    @field_validator("primary_condition")
+    @classmethod
+    def _canonical(cls, value: str | None) -> str | None:
+        return None if value is None else str(parse_condition(value))
 
 
 class ReportSection(Section):
@@ -131,6 +130,10 @@ class Study:
             "report": self.report.model_dump(mode="json"),
             "compute": self.compute.model_dump(mode="json"),
         }
+
+    def error(self, keys: Sequence[str | int], message: str) -> StudyError:
+        """Return an error that names the file and the line on which a key stands."""
+        return _Place(self.path, self.text).error(keys, message)
 
 
 SECTIONS = ("study", "data", "regimes", "perturbations", "analysis", "report", "compute")
@@ -204,6 +207,7 @@ def _check_names(study: Study, place: "_Place") -> None:
             f"reference {study.study.reference!r} names no regime{nearest(study.study.reference, names)}: "
             f"the regimes are {', '.join(dict.fromkeys(names))}",
         )
+    _check_metrics(study, place)
     seen: set[tuple[str, int]] = set()
     for index, regime in enumerate(study.regimes):
         if (regime.name, regime.replicate) in seen:
@@ -216,12 +220,23 @@ def _check_names(study: Study, place: "_Place") -> None:
     if study.analysis.primary_condition is not None:
         known = {str(condition) for condition in study.conditions}
         known |= {condition for regime in study.regimes for condition in regime.own_conditions}
-        wanted = str(parse_condition(study.analysis.primary_condition))
+        wanted = study.analysis.primary_condition
         if wanted not in known - {"clean"}:
             raise place.error(
                 ("analysis", "primary_condition"),
                 f"primary_condition {wanted!r} is no condition of this study{nearest(wanted, known)}: "
                 f"its conditions are {', '.join(sorted(known - {'clean'})) or 'clean only'}",
+            )
+
+
+def _check_metrics(study: Study, place: "_Place") -> None:
+    from cxrobust.analysis.metrics import metric
+
+    for name in study.analysis.metrics:
+        if name not in metric:
+            raise place.error(
+                ("analysis", "metrics"),
+                f"unknown metric {name!r}{nearest(name, metric)}: known are {', '.join(metric)}",
             )
 
 

@@ -65,7 +65,10 @@ def plan(study: Study, folder: Path, *, report: Reporter = silent) -> Plan:
     """
     elsewhere = tuple(regime for regime in study.regimes if isinstance(regime, Elsewhere))
     models = tuple(regime for regime in study.regimes if isinstance(regime, Regime))
-    table = study.data.table(with_images=bool(models))
+    try:
+        table = study.data.table(with_images=bool(models))
+    except StudyError as error:
+        raise study.error(("data", "findings"), str(error)) from error
     if elsewhere:
         table = _only(table, common_images(elsewhere))
     _check_conditions(study, elsewhere, bool(models))
@@ -117,12 +120,11 @@ def _check_conditions(study: Study, elsewhere: Sequence[Elsewhere], has_models: 
 
 
 def _check_targets(study: Study, table: ImageTable) -> None:
-    from cxrobust.inference.perturbations.torchattacks_linf import target_column
-
     for one in study.perturbations:
-        target = getattr(one, "target", "all")
-        if target != "all":
-            target_column(target, table.findings)
+        try:
+            one.check(table.findings)
+        except StudyError as error:
+            raise study.error(("perturbations",), str(error)) from error
 
 
 def _elsewhere_unit(regime: Elsewhere, condition: str, table: ImageTable) -> Unit:

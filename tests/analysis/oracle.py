@@ -155,3 +155,34 @@ def holm(p_values):
         largest = max(largest, (len(p_values) - rank) * p_values[i])
         adjusted[i] = min(1.0, largest)
     return adjusted
+
+
+def auroc_contributions(p, y, patients, n_patients):
+    """Per patient: sum over its images of influence (DeLong) plus half its part of the positives, or negatives."""
+    v10, v01 = components(p, y)
+    theta = mean(v10)
+    positive, negative = iter(v10), iter(v01)
+    found = [0.0] * n_patients
+    for label, patient in zip(y, patients, strict=True):
+        each, n = (next(positive), len(v10)) if label == 1 else (next(negative), len(v01))
+        found[patient] += (each - theta) / n + theta / 2 / n
+    return found
+
+
+def mean_contributions(scores, patients, n_patients):
+    """Per patient: the sum of its scores over the number of all images."""
+    found = [0.0] * n_patients
+    for score, patient in zip(scores, patients, strict=True):
+        found[patient] += score / len(scores)
+    return found
+
+
+def ece_contributions(p, y, patients, n_patients):
+    """Per patient: p - y of its images, with the sign of the whole bin's sum, over the number of all images."""
+    gap = [0.0] * BINS
+    for a, b in zip(p, y, strict=True):
+        gap[bin_of(a)] += a - b
+    found = [0.0] * n_patients
+    for a, b, patient in zip(p, y, patients, strict=True):
+        found[patient] += (a - b) * float(np.sign(gap[bin_of(a)])) / len(p)
+    return found

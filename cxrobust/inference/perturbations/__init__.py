@@ -51,6 +51,15 @@ class Perturbation(Section):
     def perturb(self, batch: Batch, model: "torch.nn.Module") -> "torch.Tensor":
         """Return the perturbed images: same shape and device, in [0, 1]."""
 
+    def check(self, findings: tuple[str, ...]) -> None:
+        """Refuse what does not fit the study's findings; here nothing.
+
+        Raises
+        ------
+        StudyError
+            In one sentence.
+        """
+
     @abstractmethod
     def describe(self) -> str:
         """Say in a clause what is done, with every parameter, for the report's methods."""

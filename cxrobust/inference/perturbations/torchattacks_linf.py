@@ -57,6 +57,17 @@ class _Attack(Perturbation):
             perturbed[attackable] = attack(images, labels).detach()
         return perturbed
 
+    def check(self, findings: tuple[str, ...]) -> None:
+        """Refuse a target that is no finding of the study.
+
+        Raises
+        ------
+        StudyError
+            Naming the nearest finding.
+        """
+        if self.target != "all":
+            target_column(self.target, findings)
+
     def _aim(self) -> str:
         return "all findings" if self.target == "all" else self.target
 

@@ -1,0 +1,162 @@
+"""Family `python`: where a module is found, what its function gets, and what is refused."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from cxrobust.errors import DataError, StudyError
+from cxrobust.inference.models.python import PythonModel
+from cxrobust.study import parse_study
+
+FINDINGS = ("Mass", "Edema")
+
+SOURCE = """
+import torch
+from torch import nn
+from helper_of_{stem} import SCALE
+
+class Mean(nn.Module):
+    def __init__(self, n, weights, scale):
+        super().__init__()
+        self.value = nn.Parameter(torch.arange(n) * scale * SCALE)
+        if weights is not None:
+            self.load_state_dict(torch.load(weights, weights_only=True))
+
+    def forward(self, images):
+        return images.mean(dim=(1, 2, 3))[:, None] * self.value
+
+def build(*, findings, weights, scale=1.0):
+    return Mean(len(findings), weights, scale)
+
+def three(*, findings, weights):
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(3))
+
+def no_network(*, findings, weights):
+    return "network"
+
+def fails(*, findings, weights):
+    raise RuntimeError("no\\nidea")
+
+CONSTANT = 1
+"""
+
+
+def write_module(folder: Path, stem: str = "mine", *, scale: float = 2.0) -> None:
+    (folder / f"{stem}.py").write_text(SOURCE.format(stem=stem))
+    (folder / f"helper_of_{stem}.py").write_text(f"SCALE = {scale}\n")
+
+
+def regime_in(folder: Path, **settings) -> PythonModel:
+    table = {"name": "r", "family": "python", "model": "python:mine:build", **settings}
+    return PythonModel.model_validate_json(json.dumps(table, default=str), context={"study_folder": folder})
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    return torch.full((2, 1, 16, 16), 0.5)
+
+
+def test_function_gets_findings_weights_and_options(tmp_path, images):
+    write_module(tmp_path)
+    loaded = regime_in(tmp_path, options={"scale": 3.0}).load(FINDINGS)
+    assert loaded(images).tolist() == [[0.0, 3.0]] * 2
+    assert not loaded.training
+    assert not any(parameter.requires_grad for parameter in loaded.parameters())
+    torch.save({"value": torch.tensor([1.0, 4.0])}, tmp_path / "w.pt")
+    assert regime_in(tmp_path, weights="w.pt").load(FINDINGS)(images).tolist() == [[0.5, 2.0]] * 2
+
+
+def test_weights_of_each_fold(tmp_path, images):
+    write_module(tmp_path)
+    for fold in range(2):
+        torch.save({"value": torch.tensor([1.0, 4.0]) * fold}, tmp_path / f"w{fold}.pt")
+    regime = regime_in(tmp_path, weights="w{fold}.pt", cross_fit="fold")
+    assert regime.load(FINDINGS, fold="1")(images).tolist() == [[0.5, 2.0]] * 2
+    assert regime.load(FINDINGS, fold="0")(images).tolist() == [[0.0, 0.0]] * 2
+    with pytest.raises(DataError, match=r"w2.pt: the weights of regime 'r' are missing"):
+        regime.fingerprint(fold="2")
+
+
+def test_two_studies_may_each_have_a_module_of_one_name(tmp_path, images):
+    for name, scale in (("a", 1.0), ("b", 5.0)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "mine.py").write_text(SOURCE.format(stem=f"{name}_mine"))
+        (tmp_path / name / f"helper_of_{name}_mine.py").write_text(f"SCALE = {scale}\n")
+    logits = [regime_in(tmp_path / name).load(FINDINGS)(images)[0, 1].item() for name in ("a", "b")]
+    assert logits == [0.5, 2.5]
+
+
+def test_installed_module_is_found_too(tmp_path):
+    regime = regime_in(tmp_path, model="python:torch.nn:Identity")
+    assert list(regime.fingerprint()) == ["nn/__init__.py"]
+    with pytest.raises(DataError, match=r"python:torch.nn:Flatten: it failed with TypeError"):
+        regime_in(tmp_path, model="python:torch.nn:Flatten").load(FINDINGS)
+
+
+def test_fingerprint_follows_module_and_weights_and_imports_neither_torch(tmp_path):
+    write_module(tmp_path)
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "a.bin").write_bytes(b"a")
+    regime = regime_in(tmp_path, weights="weights")
+    first = regime.fingerprint()
+    assert list(first) == [f"{tmp_path.name}/mine.py", "weights/a.bin"]
+    (tmp_path / "weights" / "a.bin").write_bytes(b"b")
+    second = regime.fingerprint()
+    assert {key for key in first if first[key] != second[key]} == {"weights/a.bin"}
+    code = (
+        "import sys; from cxrobust.inference.models.python import PythonModel as M;"
+        "c = {'study_folder': sys.argv[1]};"
+        "M.model_validate({'name': 'r', 'family': 'python', 'model': 'python:mine:build'}, context=c).fingerprint();"
+        "assert not {'torch', 'mine'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("python:mine:biuld", "mine has no function 'biuld' (did you mean 'build'?)"),
+        ("python:mine:CONSTANT", "mine has no function 'CONSTANT'"),
+        ("python:nowhere:build", "there is no module 'nowhere': put nowhere.py beside the study file"),
+        ("python:nowhere.deep:build", "there is no module 'nowhere.deep'"),
+        ("python:mine:no_network", "it returned str, expected a torch.nn.Module"),
+        ("python:mine:fails", "it failed with RuntimeError (no idea): correct it"),
+    ],
+)
+def test_what_cannot_be_built_is_one_sentence(tmp_path, model, message):
+    write_module(tmp_path)
+    with pytest.raises(DataError) as caught:
+        regime_in(tmp_path, model=model).load(FINDINGS)
+    assert message in str(caught.value)
+
+
+def test_module_that_cannot_be_imported_is_one_sentence(tmp_path):
+    (tmp_path / "mine.py").write_text("import nowhere_at_all\n")
+    with pytest.raises(DataError, match=r"mine\.py: importing it failed with ModuleNotFoundError"):
+        regime_in(tmp_path).load(FINDINGS)
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules")
+def test_wrong_shape_is_told_with_the_expected_one(tmp_path, images):
+    write_module(tmp_path)
+    loaded = regime_in(tmp_path, model="python:mine:three").load(FINDINGS)
+    with pytest.raises(DataError, match=r"the network returned \(2, 3\), expected logits of shape \(2, 2\)"):
+        loaded(images)
+
+
+@pytest.mark.parametrize("model", ["mine:build", "python:mine", "python:mine:build()", "python:a b:c", "python:../m:f"])
+def test_model_must_be_python_module_function(tmp_path, model):
+    text = (
+        '[study]\ntitle = "t"\nseed = 1\nreference = "r"\n[data]\nkind = "phantoms"\n'
+        f'[[regimes]]\nname = "r"\nfamily = "python"\nmodel = "{model}"\n'
+    )
+    with pytest.raises(StudyError, match=r"study\.toml:10: regimes\[1\]\.model = "):
+        parse_study(text, path=tmp_path / "study.toml")
+
+
+def test_settings_name_no_folder_of_this_machine(tmp_path):
+    assert str(tmp_path) not in json.dumps(regime_in(tmp_path, weights="w.pt").settings())
