@@ -31,26 +31,33 @@ class _Rate(ProgressColumn):
 
 
 class _Plain:
-    """One line when a task begins, then one every few seconds with rate and time left, and one when it ends."""
+    """One line when a task begins, one every few seconds with rate and time left, and one when it ends.
+
+    A task that is over at once says nothing.
+    """
 
     def __init__(self) -> None:
         self.task = ""
         self.begun = self.said = 0.0
         self.first = 0
+        self.announced = False
 
     def __call__(self, task: str, done: int, total: int) -> None:
         now = time.monotonic()
         if task != self.task:
             self.task, self.begun, self.said, self.first = task, now, now, done
-            self._say(f"{task}: {done:,} of {total:,}" if total > 1 else task)
-        elif now - self.said >= PLAIN_INTERVAL and done < total:
-            self.said = now
-            rate = (done - self.first) / max(now - self.begun, 1e-9)
+            self.announced = done == 0
+            if self.announced:
+                self._say(f"{task}: 0 of {total:,}" if total > 1 else task)
+        elif done >= total:
+            if self.announced and total > 1:
+                self._say(f"{task}: {total:,} of {total:,}, {now - self.begun:,.1f} s")
+            self.announced = False
+        elif now - self.said >= PLAIN_INTERVAL:
+            self.said, self.announced = now, True
+            rate = (done - self.first) / (now - self.begun)
             left = f", {rate:,.1f}/s, {(total - done) / rate:,.0f} s left" if rate > 0 else ""
             self._say(f"{task}: {done:,} of {total:,}{left}")
-        elif done >= total > 1:
-            self._say(f"{task}: {total:,} of {total:,}, {now - self.begun:,.1f} s")
-            self.task = ""
 
     def _say(self, line: str) -> None:
         print(line, file=sys.stderr, flush=True)  # noqa: T201  plain progress goes to stderr

@@ -55,8 +55,8 @@ def youden_threshold(labels: NDArray[np.int8], probabilities: NDArray[np.float64
     if n_positive == 0 or n_negative == 0:
         return 0.5
     order = np.argsort(-probabilities, kind="stable")
-    p, y = probabilities[order], labels[order].astype(np.float64)
+    p, y = probabilities[order], labels[order].astype(np.int64)
     last_of_ties = np.append(p[1:] != p[:-1], True)
-    sensitivity = np.cumsum(y)[last_of_ties] / n_positive
-    false_positive_rate = np.cumsum(1 - y)[last_of_ties] / n_negative
-    return float(p[last_of_ties][np.argmax(sensitivity - false_positive_rate)])
+    hits = np.cumsum(y)[last_of_ties] * n_negative  # whole numbers, so that equals are equal
+    false_alarms = np.cumsum(1 - y)[last_of_ties] * n_positive
+    return float(p[last_of_ties][np.argmax(hits - false_alarms)])

@@ -63,11 +63,15 @@ def evaluate(metric: Metric, sample: Sample) -> Values:
 def combine(
     contrast: Contrast, array: NDArray[np.float64], *, regimes: tuple[str, ...], conditions: tuple[str, ...]
 ) -> NDArray[np.float64]:
-    """Add up a contrast's terms of an array whose first two axes are regime and condition."""
-    total = np.zeros(array.shape[2:])
+    """Add up a contrast's terms of an array whose first two axes are regime and condition.
+
+    Positive and negative terms are added apart, so that equal regimes or equal conditions differ by exactly 0.
+    """
+    plus, minus = np.zeros(array.shape[2:]), np.zeros(array.shape[2:])
     for regime, condition, sign in contrast.terms:
-        total += sign * array[regimes.index(regime), conditions.index(condition)]
-    return total
+        side = plus if sign > 0 else minus
+        side += array[regimes.index(regime), conditions.index(condition)]
+    return plus - minus
 
 
 def _mean_of_defined(resampled: NDArray[np.float64]) -> NDArray[np.float64]:

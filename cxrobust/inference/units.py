@@ -1,7 +1,7 @@
 """Units of work: what a study's predictions consist of, each named by the hash of all that determines it."""
 
 import functools
-import importlib
+import importlib.util
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -196,7 +196,7 @@ def _code_hash(*modules: str | None) -> str:
     """Hash the source of all that turns pixels into predictions, so that a changed program predicts again."""
     sources = []
     for name in (*_CODE, *modules):
-        file = None if name is None else importlib.import_module(name).__file__
-        if file is not None:
-            sources.append(sha256_file(Path(file)))
+        spec = None if name is None else importlib.util.find_spec(name)
+        if spec is not None and spec.origin is not None:
+            sources.append(sha256_file(Path(spec.origin)))
     return sha256_json(sources)

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from fractions import Fraction
 
 import numpy as np
 
@@ -65,16 +66,15 @@ def ece(p, y, weights=None):
 
 
 def youden(p, y):
-    """Best sensitivity + specificity - 1 over every threshold (positive: p >= t), and the thresholds that reach it."""
+    """Every threshold t (positive: p >= t) that reaches the largest sensitivity + specificity - 1, in exact fractions."""
     n_positive = sum(1 for b in y if b == 1)
     n_negative = sum(1 for b in y if b == 0)
     reached = {}
     for t in [*sorted(set(p)), math.inf]:
         hits = sum(1 for a, b in zip(p, y, strict=True) if b == 1 and a >= t)
         rejections = sum(1 for a, b in zip(p, y, strict=True) if b == 0 and a < t)
-        reached[t] = hits / n_positive + rejections / n_negative - 1
-    best = max(reached.values())
-    return best, [t for t, j in reached.items() if j >= best - 1e-12]
+        reached[t] = Fraction(hits, n_positive) + Fraction(rejections, n_negative) - 1
+    return [t for t, j in reached.items() if j == max(reached.values())]
 
 
 def components(p, y):

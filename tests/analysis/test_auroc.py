@@ -120,7 +120,7 @@ def test_variance_of_contributions_against_obuchowski():
     """Where every patient has both classes, Obuchowski's variance is I / (I - 1) times the sum of squared influences."""
     rng = np.random.default_rng(10)
     patients = np.repeat(np.arange(15), 4)
-    cell = make_cell(rng.beta(2, 2, 60) + rng.random(15)[patients], [0, 0, 1, 1] * 15, patients)
+    cell = make_cell((rng.beta(2, 2, 60) + rng.random(15)[patients]) / 2, [0, 0, 1, 1] * 15, patients)
     expected = oracle.obuchowski_variance(cell.probabilities.tolist(), cell.labels.tolist(), patients.tolist())
     assert 15 / 14 * (influence(cell) ** 2).sum() == pytest.approx(expected, rel=1e-12)
 
@@ -140,7 +140,7 @@ def test_clustered_variances_agree_approximately():
     rng = np.random.default_rng(12)
     patients = np.repeat(np.arange(80), rng.integers(1, 6, 80))
     y = (np.arange(80) % 2)[patients] ^ (rng.random(len(patients)) < 0.1)  # a patient's labels are alike, mostly
-    cell = make_cell(rng.random(80)[patients] + 0.3 * rng.random(len(patients)) + 0.2 * y, y, patients)
+    cell = make_cell((rng.random(80)[patients] + 0.3 * rng.random(len(patients)) + 0.2 * y) / 2, y, patients)
     p, y, patients = cell.probabilities.tolist(), cell.labels.tolist(), cell.patients.tolist()
     obuchowski = oracle.obuchowski_variance(p, y, patients)
     jackknife = oracle.jackknife_variance(

@@ -74,6 +74,10 @@ class DrawnImages:
         place = [patient.seed, patient.split, patient.domain, patient.index, visit.number]
         return sha256_json({"generator": VERSION, "visit": place, "size": self.size})
 
+    def stamp(self, index: int) -> str:
+        """Return the digest: what determines a drawing is known without drawing it."""
+        return self.digest(index)
+
     def pixels(self, index: int) -> NDArray[np.float32]:
         """Return image `index` as grey, shape (size, size), in [0, 1]."""
         return draw(self.visits[index], self.size)

@@ -23,7 +23,7 @@ def lost_volume(visit: Visit) -> tuple[tuple[float, float], float]:
     """
     collapse = severity(visit, "Atelectasis")
     tension = max(0.0, severity(visit, "Pneumothorax") - 0.6)
-    raise_by = 0.065 * collapse**1.5
+    raise_by = 0.075 * collapse**1.5
     left = _is_left(visit, "Atelectasis")
     pulled = 0.018 * collapse**2 * (1 if left else -1)
     pushed = 0.06 * tension * (-1 if _is_left(visit, "Pneumothorax") else 1)
@@ -46,14 +46,14 @@ def _edema(chest: Chest, thorax: Thorax, value: float) -> None:
     haze += F(0.45) * ramp(fall, 0.25)
     haze *= F(1) + F(0.25) * _tile(chest, 6.0, 30.0)[rows]
     thorax.density[rows] *= F(1 + 0.35 * value)
-    thorax.density[rows] += F(0.05 + 0.33 * value) * haze
+    thorax.density[rows] += F(0.05 + 0.30 * value) * haze
 
 
 def _consolidation(chest: Chest, thorax: Thorax, value: float) -> None:
     """Patchy air-space opacity with an ill-defined edge, in one zone of one lung; the vessels in it vanish."""
     across, down = _spot(chest.visit, "Consolidation")
     sign = F(1 if _is_left(chest.visit, "Consolidation") else -1)
-    reach = 0.045 + 0.065 * value
+    reach = 0.05 + 0.08 * value
     centre_t = 0.22 + 0.60 * down
     rows = chest.rows(centre_t - 3.5 * reach / chest.height, centre_t + 3.5 * reach / chest.height)
     dx = chest.x[rows] * sign - F(0.13 + 0.14 * across)
@@ -62,7 +62,7 @@ def _consolidation(chest: Chest, thorax: Thorax, value: float) -> None:
     patch *= F(1.25) + F(0.45) * _tile(chest, 5.0, 24.0)[rows]
     patch -= F(0.22)
     patch.clip(0, 1, out=patch)
-    patch *= F(0.16 + 0.62 * value)
+    patch *= F(0.15 + 0.65 * value)
     thorax.density[rows] *= F(1) - patch
     thorax.density[rows] += patch
 
@@ -80,7 +80,7 @@ def _nodule(chest: Chest, thorax: Thorax, value: float) -> None:
     dy = (chest.t[rows] - F(centre_t)) * F(chest.height)
     distance = np.sqrt(dx * dx + dy * dy)
     ball = ramp(F(radius) - distance, max(0.35 * radius, 0.5 * chest.pixel))
-    thorax.density[rows] += F(0.12 + 0.24 * value) * ball
+    thorax.density[rows] += F(0.14 + 0.32 * value) * ball
 
 
 def _atelectasis(chest: Chest, thorax: Thorax, value: float) -> None:
@@ -95,9 +95,9 @@ def _atelectasis(chest: Chest, thorax: Thorax, value: float) -> None:
         slope = 0.25 * (down - 0.5) + 0.22 * band - 0.1
         height = 0.035 + 0.030 * band + 0.02 * across
         middle, half = 0.13 + 0.11 * ((across + 0.37 * band) % 1), 0.035 + 0.05 * value
-        line = ridge(dome + F(height) + F(slope) * (x - F(middle)), 0.0035 + 0.0045 * value, chest.pixel)
+        line = ridge(dome + F(height) + F(slope) * (x - F(middle)), 0.004 + 0.006 * value, chest.pixel)
         line *= ramp(F(half) - np.abs(x - F(middle)), 0.02)
-        thorax.density[rows] += F(0.20 + 0.30 * value) * line
+        thorax.density[rows] += F(0.20 + 0.40 * value) * line
     base = bump(dome, 0.05) * ramp(x, 0.02)
     thorax.density[rows] += F(0.40 * value**2) * base
 
@@ -108,7 +108,7 @@ def _effusion(chest: Chest, thorax: Thorax, value: float) -> None:
     left = _is_left(visit, "Effusion")
     both = _spot(visit, "Effusion")[0] < 0.4
     reach = (A_AXIS / visit.patient.anatomy.chest_half_width).clip(0, 1.05)
-    level = 0.035 + 0.03 * value + 0.24 * value**2
+    level = 0.03 + 0.10 * value + 0.16 * value**2
     surface = -(level * (0.55 + 0.15 * value) + (0.45 * level + 0.015) * reach**3.5)
     other = 0.55 * surface + 0.03 if both else np.full_like(surface, _FAR)
     below = (chest.t - F(1)) * F(chest.height)
@@ -121,8 +121,8 @@ def _pneumothorax(chest: Chest, thorax: Thorax, value: float) -> None:
     """Thin visceral pleural line parallel to the chest wall, no lung markings beyond it, lung denser within."""
     visit = chest.visit
     width = visit.patient.anatomy.chest_half_width
-    drop = 0.035 + 0.16 * value
-    inset = (0.022 + 0.12 * value) * np.sqrt((1.0 - T_AXIS).clip(0, 1))
+    drop = 0.04 + 0.18 * value
+    inset = (0.02 + 0.13 * value) * np.sqrt((1.0 - T_AXIS).clip(0, 1))
     edge = width * wall((T_AXIS - drop) / (1 - drop)) - inset
     edge = np.where(T_AXIS < drop, -0.25 * (drop - T_AXIS) / drop, edge)
     stretch = 1 / np.sqrt(1 + (np.gradient(edge, T_AXIS) / chest.height) ** 2)
@@ -134,7 +134,7 @@ def _pneumothorax(chest: Chest, thorax: Thorax, value: float) -> None:
     within: Array = F(1) - empty
     thorax.density *= within * F(1) 
     on_side = chest.left if left else ~chest.left
-    thorax.density += F(0.16 * value) * within * on_side
+    thorax.density += F(0.05 + 0.20 * value) * within * on_side
     thorax.density += F(0.10 + 0.10 * value) * ridge(beyond, 0.0028, chest.pixel)
 
 

@@ -325,7 +325,7 @@ def _anatomy(rng: np.random.Generator, *, sex: str, age: float, habitus: float) 
 def _visit(
     rng: np.random.Generator, patient: Patient, number: int, liability: NDArray[np.float64], *, illness: float
 ) -> Visit:
-    severity = np.clip(1 - ndtr(-liability) / _RATE, 0.0, 1.0)
+    severity = np.sqrt((1 - ndtr(-liability) / _RATE).clip(0.0, 1.0))
     heart = FINDINGS.index("Cardiomegaly")
     ratio = 0.5 + 0.05 * float(liability[heart] + ndtri(_RATE[heart]))
     bedside = rng.random() < ndtr(-0.5 + (0.5 if patient.domain == "b" else 0.0) + 0.6 * illness)

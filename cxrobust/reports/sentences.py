@@ -1,0 +1,160 @@
+"""Sentences computed from results that claim no more than the results show.
+
+A difference is *shown* when its adjusted p-value is below 1 − level; otherwise no difference *could be shown*, which is
+never worded as its absence. "Lost more" and its kin are used only where both changes were shown themselves and go the
+same way; else the difference is given without a story.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from cxrobust.reports.view import CLEAN, View
+from cxrobust.reports.words import (
+    MACRO,
+    SPACE,
+    capitalised,
+    enough_digits,
+    interval,
+    listed,
+    metric_words,
+    number,
+    p_number,
+    p_value,
+    percent,
+    regime,
+)
+from cxrobust.results import Estimate
+
+Verdict = Literal["shown", "not shown", "not tested", "not estimable"]
+Kind = Literal["more", "less", "higher", "lower", "not shown", "not tested", "not estimable"]
+
+NOT_ESTIMABLE = "not estimable: "
+MOST_SINGLE = 2
+"""Regimes with like outcomes that are each given their numbers; of more, the range is given."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """How one regime compares with the reference."""
+
+    regime: str
+    kind: Kind
+    estimate: Estimate | None
+
+
+def judge(estimate: Estimate | None, *, alpha: float) -> Verdict:
+    """Return what an estimate's test allows to say."""
+    if estimate is None or estimate.estimate is None:
+        return "not estimable"
+    p = deciding_p(estimate)
+    if p is None:
+        return "not tested"
+    return "shown" if p < alpha else "not shown"
+
+
+def deciding_p(estimate: Estimate) -> float | None:
+    """Return the adjusted p-value, or the p-value where it belongs to no family."""
+    return estimate.p_value if estimate.p_adjusted is None else estimate.p_adjusted
+
+
+def reason(estimate: Estimate | None) -> str:
+    """Return why there is no estimate: `one class only`."""
+    note = "" if estimate is None else estimate.note
+    return note.removeprefix(NOT_ESTIMABLE) or "no estimate in the results"
+
+
+def support(estimate: Estimate, view: View, *, mirrored: bool = False, labelled: bool = True) -> str:
+    """Return interval and p-value: `95% CI 0.021 to 0.063; adjusted p < 0.001`; `mirrored` for the estimate's negative."""
+    parts = []
+    if estimate.ci_low is not None and estimate.ci_high is not None:
+        low, high = (-estimate.ci_high, -estimate.ci_low) if mirrored else (estimate.ci_low, estimate.ci_high)
+        label = f"{percent(view.level)}{SPACE}CI{SPACE}" if labelled else ""
+        parts.append(label + interval(low, high, digits=_digits(estimate)))
+    p = deciding_p(estimate)
+    if p is not None:
+        parts.append(p_value(p, alpha=view.alpha, adjusted=estimate.p_adjusted is not None))
+    return "; ".join(parts) or "no interval"
+
+
+def metric_name(view: View, metric: str) -> str:
+    """Return a metric's name for a sentence; `macro` stands before it where it is an average over findings."""
+    name = metric_words(metric).name
+    return name if len(view.findings) < 2 or metric == "confidence" else f"macro {name}"
+
+
+def outcome(view: View, metric: str, name: str) -> Outcome:
+    """Compare one regime with the reference."""
+    estimate = view.contrast(metric, name)
+    verdict = judge(estimate, alpha=view.alpha)
+    if verdict != "shown" or estimate is None or estimate.estimate is None:
+        kind: Kind = "not tested" if verdict == "shown" else verdict
+        return Outcome(regime=name, kind=kind, estimate=estimate)
+    direction = _common_direction(view, metric, name)
+    if direction is None:
+        kind = "higher" if estimate.estimate > 0 else "lower"
+    else:
+        kind = "more" if (estimate.estimate > 0) == (direction > 0) else "less"
+    return Outcome(regime=name, kind=kind, estimate=estimate)
+
+
+def _common_direction(view: View, metric: str, name: str) -> int | None:
+    """Return the sign of the changes under the primary condition where both are shown and go the same way."""
+    if view.comparison != "difference-in-differences" or view.primary is None:
+        return None
+    changes = [view.change(metric, one, view.primary) for one in (name, view.reference)]
+    if any(judge(change, alpha=view.alpha) != "shown" for change in changes):
+        return None
+    signs = {1 if change.estimate > 0 else -1 for change in changes if change is not None and change.estimate}
+    return signs.pop() if len(signs) == 1 else None
+
+
+def change_sentence(view: View, metric: str, name: str) -> str:
+    """Say what the primary condition did to one regime."""
+    estimate = view.change(metric, name, view.primary or CLEAN)
+    what = f"{metric_name(view, metric)} of {regime(name)}"
+    verdict = judge(estimate, alpha=view.alpha)
+    if estimate is None or estimate.estimate is None:
+        return capitalised(f"{what} is not estimable ({reason(estimate)}).")
+    numbers = f"{number(estimate.estimate, digits=_digits(estimate), signed=True)}; {support(estimate, view)}"
+    if verdict == "not shown":
+        return f"For the {what} no change could be shown ({numbers})."
+    before, after = view.value(metric, name, CLEAN), view.value(metric, name, view.primary or CLEAN)
+    verb = "changed" if verdict == "not tested" else "rose" if estimate.estimate > 0 else "fell"
+    if before is None or after is None or before.estimate is None or after.estimate is None:
+        return capitalised(f"{what} {verb} by {numbers}.")
+    digits = _digits(estimate)
+    ends = f"from {number(before.estimate, digits=digits)} to {number(after.estimate, digits=digits)}"
+    return capitalised(f"{what} {verb} {ends} (change {numbers}).")
+
+
+def comparison_sentence(view: View, metric: str, *, numbers: bool = True) -> str:
+    """Say how the other regimes compare with the reference on one metric, in one sentence."""
+    outcomes = [outcome(view, metric, name) for name in view.others]
+    kinds: tuple[Kind, ...] = ("more", "less", "higher", "lower", "not shown", "not tested", "not estimable")
+    groups = [(kind, [o for o in outcomes if o.kind == kind]) for kind in kinds]
+    clauses = [_clause(view, metric, kind, group, numbers=numbers) for kind, group in groups if group]
+    if not clauses:
+        return ""
+    opening = "Compared with that, " if view.primary else ""
+    return capitalised(opening + "; ".join(clauses) + ".")
+
+
+def _clause(view: View, metric: str, kind: Kind, group: Sequence[Outcome], *, numbers: bool) -> str:
+    names = listed([regime(o.regime) for o in group])
+    if kind == "not estimable":
+        return f"{metric_name(view, metric)} of {names} is not estimable ({reason(group[0].estimate)})"
+    if kind == "not shown":
+        return f"for {names} no difference could be shown{_bracket(view, group, numbers=numbers, signed=True)}"
+    if kind == "not tested":
+        return f"the difference of {names} was not tested{_bracket(view, group, numbers=numbers, signed=True)}"
+    if not view.primary:
+        return f"{metric_name(view, metric)} of {names} was {_size(group, kind, numbers)} than that of {regime(view.reference)}{_bracket(view, group, numbers=numbers)}"
+    if kind in {"higher", "lower"}:
+        return f"the change of {names} was {_size(group, kind, numbers)}{_bracket(view, group, numbers=numbers)}"
+    direction = _common_direction(view, metric, group[0].regime) or -1
+    if metric_words(metric).better == "higher":
+        return f"{names} {'gained' if direction > 0 else 'lost'} {_size(group, kind, numbers)}{_bracket(view, group, numbers=numbers)}"
+    verb = "rose" if direction > 0 else "fell"
+    by = "by " if numbers else ""
+    return f"that of {names} {verb} {by}{_size(group, kind, numbers)}{_bracket(view, group, numbers=numbers)}"

@@ -1,0 +1,150 @@
+"""Results as a report looks at them: estimates by name, conditions in series, what is primary."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cxrobust.reports.words import MACRO
+from cxrobust.results import Estimand, Estimate, Results
+
+CLEAN = "clean"
+FEW_POSITIVE_PATIENTS = 20
+"""Under this, an estimate is shown with an open mark."""
+
+Key = tuple[str, str, str, str, str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Series:
+    """Conditions that differ in strength alone: one curve in a figure."""
+
+    name: str
+    """The condition's text without its strength."""
+    kind: str
+    """attack, noise, corruption or elsewhere."""
+    strength_name: str | None
+    conditions: tuple[str, ...]
+    """From weak to strong."""
+    strengths: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class View:
+    """One study's results, indexed; nothing here is computed, only found."""
+
+    results: Results
+    images: Path | None
+    """Folder that example images' paths are relative to."""
+    estimates: dict[Key, Estimate]
+    level: float
+    reference: str
+    regimes: tuple[str, ...]
+    metrics: tuple[str, ...]
+    findings: tuple[dict[str, Any], ...]
+    conditions: dict[str, dict[str, Any]]
+    series: tuple[Series, ...]
+    primary: str | None
+    """The primary condition, when it has estimates."""
+
+    @classmethod
+    def of(cls, results: Results, *, images: Path | None) -> "View":
+        """Index results."""
+        present = {estimate.metric for estimate in results.estimates}
+        conditions = {condition["name"]: condition for condition in results.conditions}
+        return cls(
+            results=results,
+            images=images,
+            estimates={(e.estimand, e.metric, e.regime, e.condition, e.finding): e for e in results.estimates},
+            level=float(results.study["analysis"]["level"]),
+            reference=results.study["study"]["reference"],
+            regimes=tuple(regime["name"] for regime in results.regimes),
+            metrics=tuple(metric for metric in results.study["analysis"]["metrics"] if metric in present),
+            findings=tuple(results.data["findings"]),
+            conditions=conditions,
+            series=_series(conditions.values()),
+            primary=results.primary_condition if results.primary_condition in conditions else None,
+        )
+
+    @property
+    def alpha(self) -> float:
+        """1 − confidence level: below it, a difference counts as shown."""
+        return round(1 - self.level, 10)
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The regimes that are compared with the reference."""
+        return tuple(regime for regime in self.regimes if regime != self.reference)
+
+    @property
+    def comparison(self) -> Estimand:
+        """The estimand that answers the question: what the study's regimes and conditions allow."""
+        if not self.others:
+            return "perturbed-clean" if self.primary else "value"
+        return "difference-in-differences" if self.primary else "regime-reference"
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """The regimes for which `comparison` has an estimate: all but the reference, or the only one."""
+        return self.others or self.regimes
+
+    @property
+    def primary_series(self) -> Series | None:
+        """The series that the primary condition belongs to."""
+        return next((one for one in self.series if self.primary in one.conditions), None)
+
+    @property
+    def control(self) -> str | None:
+        """The noise condition of the same size as the primary attack."""
+        strength = self.conditions[self.primary]["strength"] if self.primary else None
+        return next(
+            (
+                name
+                for name, condition in self.conditions.items()
+                if condition["kind"] == "noise" and strength is not None and condition["strength"] == strength
+            ),
+            None,
+        )
+
+    def get(self, estimand: Estimand, metric: str, regime: str, condition: str, finding: str = MACRO) -> Estimate | None:
+        """Return one estimate, or None where the results do not hold it."""
+        return self.estimates.get((estimand, metric, regime, condition, finding))
+
+    def value(self, metric: str, regime: str, condition: str, finding: str = MACRO) -> Estimate | None:
+        """Return a metric's value."""
+        return self.get("value", metric, regime, condition, finding)
+
+    def change(self, metric: str, regime: str, condition: str, finding: str = MACRO) -> Estimate | None:
+        """Return perturbed − clean."""
+        return self.get("perturbed-clean", metric, regime, condition, finding)
+
+    def contrast(self, metric: str, regime: str, finding: str = MACRO, *, condition: str | None = None) -> Estimate | None:
+        """Return the estimate of `comparison`, under the primary condition unless another is given."""
+        return self.get(self.comparison, metric, regime, condition or self.primary or CLEAN, finding)
+
+    def of_kind(self, *kinds: str) -> tuple[Series, ...]:
+        """Return the series of these kinds, in the order of the study."""
+        return tuple(one for one in self.series if one.kind in kinds)
+
+
+def _series(conditions: Iterable[dict[str, Any]]) -> tuple[Series, ...]:
+    members: dict[tuple[str, str, str | None], list[tuple[float, str]]] = {}
+    for condition in conditions:
+        if condition["kind"] != CLEAN:
+            key = (condition["series"], condition["kind"], condition["strength_name"])
+            members.setdefault(key, []).append((condition["strength"] or 0.0, condition["name"]))
+    return tuple(
+        Series(
+            name=name,
+            kind=kind,
+            strength_name=strength_name,
+            conditions=tuple(condition for _, condition in sorted(found)),
+            strengths=tuple(strength for strength, _ in sorted(found)),
+        )
+        for (name, kind, strength_name), found in members.items()
+    )
+
+
+def is_few(estimate: Estimate) -> bool:
+    """Whether a finding has so few positive patients that its estimate is shown with an open mark."""
+    return estimate.finding != MACRO and estimate.n_positive_patients < FEW_POSITIVE_PATIENTS

@@ -1,0 +1,63 @@
+"""Estimands as sums of values."""
+
+import numpy as np
+import pytest
+
+from cxrobust.analysis.contrasts import contrasts
+from cxrobust.analysis.values import combine
+
+REGIMES, CONDITIONS = ("supervised", "lora", "dpo"), ("clean", "pgd", "noise")
+VALUES = np.array([[0.9, 0.7, 0.8], [0.85, 0.8, 0.6], [0.5, 0.25, 0.125]])[:, :, None]
+"""By regime and condition; one finding."""
+
+
+def amount(estimand, regime, condition, reference="supervised"):
+    (found,) = (
+        c
+        for c in contrasts(REGIMES, CONDITIONS, reference=reference)
+        if (c.estimand, c.regime, c.condition) == (estimand, regime, condition)
+    )
+    return found, combine(found, VALUES, regimes=REGIMES, conditions=CONDITIONS)[0]
+
+
+@pytest.mark.parametrize(
+    ("estimand", "regime", "condition", "expected"),
+    [
+        ("value", "lora", "pgd", 0.8),
+        ("perturbed-clean", "supervised", "pgd", 0.7 - 0.9),
+        ("perturbed-clean", "dpo", "noise", 0.125 - 0.5),
+        ("regime-reference", "lora", "clean", 0.85 - 0.9),
+        ("regime-reference", "dpo", "pgd", 0.25 - 0.7),
+        ("difference-in-differences", "lora", "pgd", (0.8 - 0.85) - (0.7 - 0.9)),
+        ("difference-in-differences", "dpo", "noise", (0.125 - 0.5) - (0.8 - 0.9)),
+    ],
+)
+def test_amounts_by_hand(estimand, regime, condition, expected):
+    contrast, found = amount(estimand, regime, condition)
+    assert found == pytest.approx(expected, abs=1e-15)
+    against = estimand in {"regime-reference", "difference-in-differences"}
+    assert contrast.reference == ("supervised" if against else None)
+
+
+def test_every_estimand_of_every_cell_once():
+    found = contrasts(REGIMES, CONDITIONS, reference="lora")
+    keys = [(c.estimand, c.regime, c.condition) for c in found]
+    n = {estimand: sum(key[0] == estimand for key in keys) for estimand, _, _ in keys}
+    assert n == {"value": 9, "perturbed-clean": 6, "regime-reference": 6, "difference-in-differences": 4}
+    assert len(set(keys)) == len(keys)
+    assert not any(c.regime == "lora" for c in found if c.reference is not None)
+
+
+def test_one_regime_on_clean_images_has_values_only():
+    assert [c.estimand for c in contrasts(["a"], ["clean"], reference="a")] == ["value"]
+
+
+def test_equal_regimes_or_equal_conditions_differ_by_exactly_0():
+    """Also where floating-point subtraction would leave a remainder: ((0.9 − 0.1) − 0.9) + 0.1 is not 0."""
+    did = contrasts(("a", "b"), ("clean", "pgd"), reference="a")[-1]
+    numbers = np.random.default_rng(0).random((2, 1000))
+    numbers[:, 0] = 0.1, 0.9
+    twice_a_regime = np.stack([numbers, numbers])
+    twice_a_condition = np.stack([numbers, numbers], axis=1)
+    for values in (twice_a_regime, twice_a_condition):
+        assert (combine(did, values, regimes=("a", "b"), conditions=("clean", "pgd")) == 0).all()

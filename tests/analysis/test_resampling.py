@@ -1,0 +1,52 @@
+"""The matrix of counts: what a patient-level resample is."""
+
+import numpy as np
+import pytest
+
+from cxrobust.analysis.resampling import LANES, patient_counts
+
+
+class AlwaysTheFirst:
+    """A generator whose every draw is patient 0."""
+
+    def integers(self, low, high, shape):
+        return np.zeros(shape, dtype=np.int64)
+
+
+@pytest.mark.parametrize("n_patients", [1, 2, 13])
+@pytest.mark.parametrize("n_resamples", [1, LANES, LANES + 1])
+def test_each_resample_draws_as_many_patients_as_there_are(n_patients, n_resamples):
+    counts = patient_counts(n_patients, n_resamples=n_resamples, rng=np.random.default_rng(0))
+    totals = counts.sum(axis=1).ravel()
+    assert counts.shape == (-(-n_resamples // LANES), n_patients, LANES)
+    assert (totals[:n_resamples] == n_patients).all()
+    assert (totals[n_resamples:] == 0).all()
+
+
+def test_one_patient_against_binomial_moments():
+    """A count is binomial(n, 1/n): mean 1, variance 1 − 1/n; two counts have covariance −1/n."""
+    n = 8
+    counts = patient_counts(n, n_resamples=16_384, rng=np.random.default_rng(1)).transpose(0, 2, 1).reshape(-1, n)
+    covariance = np.cov(counts.astype(float).T)
+    np.testing.assert_allclose(counts.mean(axis=0), 1, atol=0.035)  # 5 standard errors of √(7/8 / 16,384)
+    np.testing.assert_allclose(np.diag(covariance), 1 - 1 / n, atol=0.06)
+    np.testing.assert_allclose(covariance[~np.eye(n, dtype=bool)], -1 / n, atol=0.04)
+
+
+def test_a_patient_drawn_more_than_255_times_is_not_wrapped():
+    counts = patient_counts(300, n_resamples=LANES, rng=AlwaysTheFirst())
+    assert counts.dtype == np.uint16
+    assert (counts[0, 0] == 300).all()
+    assert counts[0, 1:].sum() == 0
+
+
+def test_few_draws_take_one_byte_and_follow_the_generator():
+    first, again, other = (patient_counts(9, n_resamples=64, rng=np.random.default_rng(seed)) for seed in (2, 2, 3))
+    assert first.dtype == np.uint8
+    assert (first == again).all()
+    assert (first != other).any()
+
+
+def test_more_resamples_begin_with_the_fewer():
+    few, many = (patient_counts(9, n_resamples=n, rng=np.random.default_rng(4)) for n in (LANES, 3 * LANES))
+    assert (few[0] == many[0]).all()
