@@ -21,7 +21,11 @@ from cxrobust.progress import Reporter, silent
 from cxrobust.study import Study
 
 UNIT_FORMAT = 1
-_CODE = ("cxrobust.inference.views", "cxrobust.inference.randomness", "cxrobust.inference.images")
+_CODE = tuple(
+    f"cxrobust.inference.{name}"
+    for name in ("images", "pixels", "runner", "randomness", "views", "graph", "pretrained")
+)
+"""Modules whose code turns images into predictions for every regime."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

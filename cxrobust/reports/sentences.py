@@ -5,13 +5,12 @@ never worded as its absence. "Lost more" and its kin are used only where both ch
 same way; else the difference is given without a story.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from cxrobust.reports.view import CLEAN, View
 from cxrobust.reports.words import (
-    MACRO,
     SPACE,
     capitalised,
     enough_digits,
@@ -31,7 +30,7 @@ Kind = Literal["more", "less", "higher", "lower", "not shown", "not tested", "no
 
 NOT_ESTIMABLE = "not estimable: "
 MOST_SINGLE = 2
-"""Regimes with like outcomes that are each given their numbers; of more, the range is given."""
+"""With so many regimes of like outcome, each is given its own numbers; of more, the range is given."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -128,33 +127,74 @@ def change_sentence(view: View, metric: str, name: str) -> str:
     return capitalised(f"{what} {verb} {ends} (change {numbers}).")
 
 
+def value_sentence(view: View, metric: str, name: str) -> str:
+    """Say how one regime does on the clean images."""
+    estimate = view.value(metric, name, CLEAN)
+    what = f"{metric_name(view, metric)} of {regime(name)}"
+    if estimate is None or estimate.estimate is None:
+        return capitalised(f"{what} is not estimable ({reason(estimate)}).")
+    return capitalised(f"{what} was {number(estimate.estimate)} ({support(estimate, view)}).")
+
+
 def comparison_sentence(view: View, metric: str, *, numbers: bool = True) -> str:
-    """Say how the other regimes compare with the reference on one metric, in one sentence."""
+    """Say how the other regimes compare with the reference on one metric, in one sentence; empty without others."""
     outcomes = [outcome(view, metric, name) for name in view.others]
     kinds: tuple[Kind, ...] = ("more", "less", "higher", "lower", "not shown", "not tested", "not estimable")
-    groups = [(kind, [o for o in outcomes if o.kind == kind]) for kind in kinds]
-    clauses = [_clause(view, metric, kind, group, numbers=numbers) for kind, group in groups if group]
+    clauses = []
+    for kind in kinds:
+        group = [one for one in outcomes if one.kind == kind]
+        apart = numbers and len(group) <= MOST_SINGLE
+        for some in [[one] for one in group] if apart else [group] if group else []:
+            clauses.append(_clause(view, metric, kind, some, numbers=numbers))
     if not clauses:
         return ""
     opening = "Compared with that, " if view.primary else ""
-    return capitalised(opening + "; ".join(clauses) + ".")
+    return capitalised(f"{opening}{'; '.join(clauses)}.")
 
 
 def _clause(view: View, metric: str, kind: Kind, group: Sequence[Outcome], *, numbers: bool) -> str:
-    names = listed([regime(o.regime) for o in group])
+    """Say one thing of one regime, or of several with the same outcome."""
+    names = listed([regime(one.regime) for one in group])
+    bracket = _bracket(view, kind, group) if numbers else ""
     if kind == "not estimable":
         return f"{metric_name(view, metric)} of {names} is not estimable ({reason(group[0].estimate)})"
     if kind == "not shown":
-        return f"for {names} no difference could be shown{_bracket(view, group, numbers=numbers, signed=True)}"
+        return f"for {names} no difference could be shown{bracket}"
     if kind == "not tested":
-        return f"the difference of {names} was not tested{_bracket(view, group, numbers=numbers, signed=True)}"
-    if not view.primary:
-        return f"{metric_name(view, metric)} of {names} was {_size(group, kind, numbers)} than that of {regime(view.reference)}{_bracket(view, group, numbers=numbers)}"
+        return f"for {names} the difference was not tested{bracket}"
+    size = f"{_sizes(group)} {kind}" if numbers else kind
+    if view.primary is None:
+        return f"{metric_name(view, metric)} of {names} was {size} than that of {regime(view.reference)}{bracket}"
     if kind in {"higher", "lower"}:
-        return f"the change of {names} was {_size(group, kind, numbers)}{_bracket(view, group, numbers=numbers)}"
-    direction = _common_direction(view, metric, group[0].regime) or -1
+        return f"the change of {names} was {size}{bracket}"
+    rose = (_common_direction(view, metric, group[0].regime) or 0) > 0
     if metric_words(metric).better == "higher":
-        return f"{names} {'gained' if direction > 0 else 'lost'} {_size(group, kind, numbers)}{_bracket(view, group, numbers=numbers)}"
-    verb = "rose" if direction > 0 else "fell"
-    by = "by " if numbers else ""
-    return f"that of {names} {verb} {by}{_size(group, kind, numbers)}{_bracket(view, group, numbers=numbers)}"
+        return f"{names} {'gained' if rose else 'lost'} {size}{bracket}"
+    return f"that of {names} {'rose' if rose else 'fell'} {'by ' if numbers else ''}{size}{bracket}"
+
+
+def _sizes(group: Sequence[Outcome]) -> str:
+    sizes = sorted(abs(one.estimate.estimate) for one in group if one.estimate and one.estimate.estimate is not None)
+    digits = enough_digits(sizes[0])
+    if len(sizes) == 1:
+        return number(sizes[0], digits=digits)
+    return interval(sizes[0], sizes[-1], digits=digits)
+
+
+def _bracket(view: View, kind: Kind, group: Sequence[Outcome]) -> str:
+    estimates = [one.estimate for one in group if one.estimate is not None and one.estimate.estimate is not None]
+    if len(group) == 1 and estimates:
+        estimate, size = estimates[0], estimates[0].estimate or 0.0
+        if kind in {"not shown", "not tested"}:
+            return f" ({number(size, digits=_digits(estimate), signed=True)}; {support(estimate, view)})"
+        return f" ({support(estimate, view, mirrored=size < 0)})"
+    p_values = [p for p in map(deciding_p, estimates) if p is not None]
+    if not p_values or kind == "not tested":
+        return ""
+    p, sign = (min(p_values), "≥") if kind == "not shown" else (max(p_values), "≤")
+    text = p_number(p, alpha=view.alpha)
+    return f" (adjusted p{SPACE}{text[0]}{SPACE}{text[1:]})" if text[0] in "<>" else f" (adjusted p{SPACE}{sign}{SPACE}{text})"
+
+
+def _digits(estimate: Estimate) -> int:
+    return enough_digits(estimate.estimate or 0.0)

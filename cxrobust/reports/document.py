@@ -1,0 +1,156 @@
+"""A document: the sections that a study's results call for, their figures and tables numbered, filled into templates."""
+
+import base64
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from cxrobust.reports.bibliography import Citations
+from cxrobust.reports.fonts import font_face_css
+from cxrobust.reports.sections import Section, sections
+from cxrobust.reports.tables import Table
+from cxrobust.reports.view import View
+from cxrobust.reports.words import REGIME_BEGINS, REGIME_ENDS, count, percent, readable
+
+Medium = Literal["pdf", "html"]
+Paper = Literal["A4", "Letter"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Figure:
+    """A figure with its key for cross-references, its SVG text, and what it shows in words."""
+
+    key: str
+    svg: str
+    alt: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Filled:
+    """A section with the values for its template."""
+
+    section: Section
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Document:
+    """Sections in order, and the number of each figure and table."""
+
+    view: View
+    filled: tuple[Filled, ...]
+    numbers: Mapping[str, str]
+    """From a key to `Figure 1` or `Table 2`."""
+
+
+def compose(view: View) -> Document:
+    """Build every section whose data exist, and number figures and tables in their order."""
+    chosen = sorted((sections[name] for name in sections), key=lambda one: (one.order, one.name))
+    filled = tuple(Filled(section=one, values=one.build(view)) for one in chosen if one.needs(view))
+    numbers: dict[str, str] = {}
+    counts = {"Figure": 0, "Table": 0}
+    for item in (item for one in filled for item in _items(one.values.values())):
+        kind = "Figure" if isinstance(item, Figure) else "Table"
+        counts[kind] += 1
+        if item.key in numbers:
+            raise ValueError(f"two figures or tables have the key {item.key!r}")
+        numbers[item.key] = f"{kind} {counts[kind]}"
+    return Document(view=view, filled=filled, numbers=numbers)
+
+
+def _items(values: Any) -> Iterator[Figure | Table]:
+    for value in values:
+        if isinstance(value, Figure | Table):
+            yield value
+        elif isinstance(value, tuple | list):
+            yield from _items(value)
+
+
+def fill(document: Document, *, medium: Medium, paper: Paper) -> str:
+    """Return the document as HTML: with figures as images for the PDF, or self-contained for browsers."""
+    environment = _environment(document, medium)
+    names = {one.section.name for one in document.filled}
+    shared = {
+        "study": document.view.results.study,
+        "results": document.view.results,
+        "view": document.view,
+        "medium": medium,
+        "paper": paper,
+        "has": lambda key: key in document.numbers or key in names,
+    }
+    environment.globals.update(shared)
+    bodies = [
+        (one.section, Markup(environment.get_template(f"sections/{one.section.name}.html.j2").render(**one.values)))  # noqa: S704  our own template, escaped
+        for one in document.filled
+    ]
+    html = environment.get_template("report.html.j2").render(bodies=bodies, font_faces="")
+    if medium == "pdf":
+        return html
+    faces = Markup(font_face_css([html]))  # noqa: S704  made here
+    return environment.get_template("report.html.j2").render(bodies=bodies, font_faces=faces)
+
+
+def _environment(document: Document, medium: Medium) -> Environment:
+    packages = dict.fromkeys(["cxrobust", *(one.section.package for one in document.filled)])
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        loader=ChoiceLoader([PackageLoader(package, "templates") for package in packages]),
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    citations = Citations()
+
+    def ref(key: str) -> Markup:
+        return Markup('<a class="ref" href="#{}">{}</a>').format(key, document.numbers[key].replace(" ", "\N{NO-BREAK SPACE}"))
+
+    environment.globals.update(
+        ref=ref,
+        number_of=lambda key: document.numbers[key].replace(" ", "\N{NO-BREAK SPACE}"),
+        cite=citations.cite,
+        citations=citations,
+        picture=lambda figure: picture(figure, medium=medium),
+    )
+    environment.filters.update(prose=prose, count=count, percent=percent, readable=readable)
+    return environment
+
+
+def prose(text: str) -> Markup:
+    """Escape a sentence and set the regimes' names in their own face."""
+    escaped = str(escape(readable_but_marks(text)))
+    marked = escaped.replace(REGIME_BEGINS, '<b class="regime">').replace(REGIME_ENDS, "</b>")
+    return Markup(marked)  # noqa: S704  escaped above
+
+
+def readable_but_marks(text: str) -> str:
+    """Clean text of what no document may hold, and keep the marks of regimes' names."""
+    parts = re.split(f"([{REGIME_BEGINS}{REGIME_ENDS}])", text)
+    return "".join(part if part in {REGIME_BEGINS, REGIME_ENDS} else readable(part) for part in parts)
+
+
+def picture(figure: Figure, *, medium: Medium) -> Markup:
+    """Return a figure as an image element for the PDF, or as an inline SVG for browsers."""
+    if medium == "pdf":
+        data = base64.b64encode(figure.svg.encode()).decode()
+        return Markup('<img src="data:image/svg+xml;base64,{}" alt="{}">').format(data, figure.alt)
+    return Markup(inline_svg(figure))  # noqa: S704  matplotlib's own output
+
+
+def inline_svg(figure: Figure) -> str:
+    """Return the SVG with ids that no other figure of the page has, scaled by the page, and named for screen readers."""
+    svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{figure.key}-", figure.svg)
+    opening = svg[: svg.index(">") + 1]
+    width = re.search(r'\bwidth="([\d.]+)pt"', opening)
+    wide = float(width[1]) if width else 493.0
+    kept = re.sub(r'\s(?:width|height)="[^"]*"', "", opening)
+    attributes = f' role="img" aria-label="{escape(figure.alt)}" style="max-width:{wide:.0f}pt">'
+    return kept[:-1] + attributes + svg[len(opening) :]
+
+
+def titles(filled: Sequence[Filled]) -> list[str]:
+    """Return the headings in their order."""
+    return [one.section.title for one in filled if one.section.title]

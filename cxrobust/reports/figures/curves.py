@@ -1,0 +1,176 @@
+"""Metrics against the strength of a perturbation, a line with a band for each regime."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from string import ascii_lowercase
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+
+from cxrobust.reports.figures.labels import Label, label_line_ends, part
+from cxrobust.reports.figures.style import PALE, QUIET, Mark, canvas, drawn, marks
+from cxrobust.reports.sentences import metric_name
+from cxrobust.reports.view import CLEAN, Series, View
+from cxrobust.reports.words import capitalised, compact, condition_words, metric_words
+from cxrobust.results import Estimate
+
+MOST_LINEAR = 8.0
+"""Ratio of the strongest to the weakest strength up to which the axis is linear; beyond it follows the square root."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scale:
+    """Where the conditions of a series stand on the horizontal axis; clean is 0."""
+
+    conditions: tuple[str, ...]
+    positions: tuple[float, ...]
+    ticks: tuple[str, ...]
+    label: str
+    is_root: bool
+
+    @classmethod
+    def of(cls, series: Series) -> "Scale":
+        """Choose the scale of a series."""
+        conditions = (CLEAN, *series.conditions)
+        strengths = (0.0, *series.strengths)
+        if series.strength_name is None:
+            return cls(conditions=conditions, positions=(0, 1), ticks=(CLEAN, "perturbed"), label="", is_root=False)
+        if series.strength_name != "eps":
+            ticks = (CLEAN, *map(compact, strengths[1:]))
+            label = capitalised(series.strength_name)
+            return cls(conditions=conditions, positions=strengths, ticks=ticks, label=label, is_root=False)
+        is_root = strengths[1] > 0 and strengths[-1] / strengths[1] > MOST_LINEAR
+        return cls(
+            conditions=conditions,
+            positions=tuple(map(math.sqrt, strengths)) if is_root else strengths,
+            ticks=("0", *(compact(round(255 * strength, 3)) for strength in strengths[1:])),
+            label="Perturbation size ε, in 1/255" + (" (square-root scale)" if is_root else ""),
+            is_root=is_root,
+        )
+
+
+@drawn
+def strength_figure(view: View, series: Series, *, metrics: Sequence[str], control: Series | None) -> Canvas:
+    """Draw each metric against the strength of one series; dotted, the control of equal size."""
+    columns = 3 if len(metrics) == 3 else min(len(metrics), 2)
+    rows = math.ceil(len(metrics) / columns)
+    figure = canvas(56 * rows if columns > 1 else 70)
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True)
+    labels: list[Label] = []
+    for letter, axes, metric in zip(ascii_lowercase, grid.flat, metrics, strict=False):
+        labels += panel(axes, view, series, metric, control=control)
+        axes.set_title(f"{letter}  {metric_words(metric).title}")
+        axes.set_ylabel(capitalised(metric_name(view, metric)))
+        axes.tick_params(labelbottom=True)
+    for axes in grid.flat[len(metrics) :]:
+        axes.set_axis_off()
+    for axes in grid[-1, :]:
+        axes.set_xlabel(Scale.of(series).label)
+    part(figure, labels)
+    return figure
+
+
+@drawn
+def multiples_figure(view: View, many: Sequence[Series], *, metrics: Sequence[str]) -> Canvas:
+    """Draw small multiples: a column for each series, a row for each metric, each row with one vertical axis."""
+    figure = canvas(8 + 39 * len(metrics))
+    grid = figure.subplots(len(metrics), len(many), squeeze=False, sharey="row", sharex="col")
+    labels: list[Label] = []
+    for row, metric in enumerate(metrics):
+        for column, series in enumerate(many):
+            axes = grid[row, column]
+            ends = panel(axes, view, series, metric, control=None, named=column == len(many) - 1)
+            labels += ends
+            if row == 0:
+                axes.set_title(capitalised(condition_words(series.name)))
+            if column == 0:
+                axes.set_ylabel(capitalised(metric_name(view, metric)))
+            if row == len(metrics) - 1:
+                axes.set_xlabel(Scale.of(series).label)
+    part(figure, labels)
+    return figure
+
+
+def panel(
+    axes: Axes, view: View, series: Series, metric: str, *, control: Series | None, named: bool = True
+) -> list[Label]:
+    """Draw every regime's line with its band into one axes."""
+    scale = Scale.of(series)
+    drawn_as = marks(view.regimes, reference=view.reference)
+    ends = []
+    for regime in view.regimes:
+        mark = drawn_as[regime]
+        end = _line(axes, _points(view, metric, regime, scale), mark)
+        if control is not None:
+            _control_line(axes, _points(view, metric, regime, _within(Scale.of(control), scale)), mark)
+        if end is not None:
+            ends.append((*end, regime, mark))
+    axes.set_xticks(scale.positions, scale.ticks)
+    axes.set_xlim(-0.03 * scale.positions[-1], 1.02 * scale.positions[-1])
+    _chance(axes, metric)
+    return label_line_ends(axes, ends) if named else []
+
+
+def _points(view: View, metric: str, regime: str, scale: Scale) -> list[tuple[float, Estimate]]:
+    found = [(x, view.value(metric, regime, c)) for x, c in zip(scale.positions, scale.conditions, strict=True)]
+    return [(x, estimate) for x, estimate in found if estimate is not None and estimate.estimate is not None]
+
+
+def _within(control: Scale, scale: Scale) -> Scale:
+    """Return the control's conditions at the places of the series' own strengths; others are left out."""
+    own = {round(x**2 if scale.is_root else x, 9): x for x in scale.positions}
+    kept = [
+        (condition, own[round(x**2 if control.is_root else x, 9)])
+        for condition, x in zip(control.conditions, control.positions, strict=True)
+        if round(x**2 if control.is_root else x, 9) in own
+    ]
+    return Scale(
+        conditions=tuple(condition for condition, _ in kept),
+        positions=tuple(x for _, x in kept),
+        ticks=(),
+        label="",
+        is_root=scale.is_root,
+    )
+
+
+def _line(axes: Axes, points: Sequence[tuple[float, Estimate]], mark: Mark) -> tuple[float, float] | None:
+    if not points:
+        return None
+    x, y = [at for at, _ in points], [estimate.estimate or 0.0 for _, estimate in points]
+    bands = [(at, e.ci_low, e.ci_high) for at, e in points if e.ci_low is not None and e.ci_high is not None]
+    axes.fill_between(
+        [at for at, _, _ in bands],
+        [low for _, low, _ in bands],
+        [high for _, _, high in bands],
+        color=mark.colour,
+        alpha=0.13,
+        linewidth=0,
+    )
+    axes.plot(x, y, color=mark.colour, marker=mark.marker, linestyle=mark.dashes, clip_on=False)
+    return x[-1], y[-1]
+
+
+def _control_line(axes: Axes, points: Sequence[tuple[float, Estimate]], mark: Mark) -> None:
+    axes.plot(
+        [at for at, _ in points],
+        [estimate.estimate or 0.0 for _, estimate in points],
+        color=mark.colour,
+        linewidth=0.7,
+        linestyle=(0, (0.8, 1.6)),
+    )
+
+
+def _chance(axes: Axes, metric: str) -> None:
+    low, high = axes.get_ylim()
+    if metric == "auroc" and low < 0.52 and high > 0.5:
+        axes.axhline(0.5, color=PALE, linewidth=0.5, zorder=0)
+        axes.annotate(
+            "chance",
+            (0, 0.5),
+            xycoords=("axes fraction", "data"),
+            xytext=(2, 1.5),
+            textcoords="offset points",
+            color=QUIET,
+            fontsize=6,
+        )

@@ -1,0 +1,124 @@
+"""Forest plots: one panel for each regime, findings as rows, the macro average as a diamond."""
+
+import math
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+
+from cxrobust.reports.figures.style import INK, QUIET, Mark, canvas, drawn, marks
+from cxrobust.reports.view import View, is_few
+from cxrobust.reports.words import MACRO, count, finding_words, shortened
+from cxrobust.results import Estimate
+
+MOST_COLUMNS = 5
+ROW, MARGIN = 3.5, 17.0
+"""Height in mm of a finding and of what is above and below a row of panels."""
+CLIP = 2.0
+"""An interval of few positives may widen the axis to so many times what the others need."""
+
+
+@drawn
+def forest_figure(view: View, metric: str, *, label: str, sides: tuple[str, str]) -> Canvas:
+    """Draw the comparison of every finding; `sides` name what is left and right of 0."""
+    findings = by_frequency(view)
+    regimes = view.compared
+    columns = min(len(regimes), MOST_COLUMNS) if len(regimes) != 6 else 3
+    rows = math.ceil(len(regimes) / columns)
+    figure = canvas(rows * (ROW * (len(findings) + 1.5) + MARGIN))
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    drawn_as = marks(view.regimes, reference=view.reference)
+    low, high = _limits(view, metric, findings)
+    for axes, regime in zip(grid.flat, regimes, strict=False):
+        axes.set_xlim(low, high)
+        axes.axvline(0, color=INK, linewidth=0.5)
+        for row, finding in enumerate(findings):
+            _finding(axes, view.contrast(metric, regime, finding), -row, drawn_as[regime])
+        _diamond(axes, view.contrast(metric, regime, MACRO), -len(findings) - 0.5)
+        axes.set_title(shortened(regime), color=drawn_as[regime].ink, loc="left", pad=10)
+        _sides(axes, sides)
+        axes.tick_params(axis="y", length=0)
+        axes.tick_params(axis="x", labelbottom=True)
+        axes.spines["left"].set_visible(False)
+    for axes in grid.flat[len(regimes) :]:
+        axes.set_axis_off()
+    names = [f"{shortened(finding_words(f), most=26)}  {count(_positives(view, f))}" for f in findings]
+    places = [*(-float(row) for row in range(len(findings))), -len(findings) - 0.5]
+    for axes in grid[:, 0]:
+        axes.set_yticks(places, [*names, "Macro average"])
+        axes.get_yticklabels()[-1].set_fontweight("semibold")
+        axes.set_ylim(-len(findings) - 1.1, 0.7)
+    figure.supxlabel(label, fontsize=7)
+    return figure
+
+
+def by_frequency(view: View) -> tuple[str, ...]:
+    """Return the findings from many positive patients to few."""
+    found = sorted(view.findings, key=lambda finding: -finding["n_positive_patients"])
+    return tuple(finding["name"] for finding in found)
+
+
+def _positives(view: View, finding: str) -> int:
+    return next(int(one["n_positive_patients"]) for one in view.findings if one["name"] == finding)
+
+
+def _limits(view: View, metric: str, findings: Sequence[str]) -> tuple[float, float]:
+    estimates = [view.contrast(metric, regime, finding) for regime in view.compared for finding in (*findings, MACRO)]
+    known = [e for e in estimates if e is not None and e.estimate is not None]
+    firm = [bound for e in known if not is_few(e) for bound in (e.ci_low, e.ci_high, e.estimate) if bound is not None]
+    wide = [bound for e in known for bound in (e.ci_low, e.ci_high, e.estimate) if bound is not None]
+    low, high = min([0.0, *(firm or wide)]), max([0.0, *(firm or wide)])
+    reach = max(high - low, 1e-3)
+    low, high = max(min([low, *wide]), low - CLIP * reach / 2), min(max([high, *wide]), high + CLIP * reach / 2)
+    return low - 0.04 * (high - low), high + 0.04 * (high - low)
+
+
+def _finding(axes: Axes, estimate: Estimate | None, y: float, mark: Mark) -> None:
+    if estimate is None or estimate.estimate is None:
+        axes.annotate("not estimable", (0, y), xytext=(3, 0), textcoords="offset points", va="center", fontsize=6, color=QUIET)
+        return
+    few = is_few(estimate)
+    if estimate.ci_low is not None and estimate.ci_high is not None:
+        axes.plot([estimate.ci_low, estimate.ci_high], [y, y], color=mark.colour, linewidth=0.9, alpha=0.55 if few else 1)
+        _beyond(axes, estimate.ci_low, estimate.ci_high, y, mark)
+    axes.plot(
+        estimate.estimate,
+        y,
+        marker=mark.marker,
+        color=mark.colour,
+        markerfacecolor="white" if few else mark.colour,
+        markersize=3.2,
+    )
+
+
+def _beyond(axes: Axes, low: float, high: float, y: float, mark: Mark) -> None:
+    """Put an arrowhead where an interval goes on past the axis."""
+    left, right = axes.get_xlim()
+    for passed, x, marker in ((low < left, left, 4), (high > right, right, 5)):
+        if passed:
+            axes.plot(x, y, marker=marker, color=mark.colour, markersize=2.5, clip_on=False)
+
+
+def _diamond(axes: Axes, estimate: Estimate | None, y: float) -> None:
+    if estimate is None or estimate.estimate is None:
+        return
+    low, high = (estimate.ci_low, estimate.ci_high)
+    if low is None or high is None:
+        axes.plot(estimate.estimate, y, marker="D", color=INK, markersize=3.2)
+        return
+    axes.fill([low, estimate.estimate, high, estimate.estimate], [y, y + 0.34, y, y - 0.34], color=INK, linewidth=0.6)
+
+
+def _sides(axes: Axes, sides: tuple[str, str]) -> None:
+    for text, offset, align in ((f"{sides[0]} ←", -3, "right"), (f"→ {sides[1]}", 3, "left")):
+        axes.annotate(
+            text,
+            (0, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(offset, 1),
+            textcoords="offset points",
+            ha=align,
+            fontsize=6,
+            color=QUIET,
+            annotation_clip=False,
+        )

@@ -1,0 +1,137 @@
+"""Images: a sheet of test images, and images before and after a perturbation."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from cxrobust.files import sha256_file
+from cxrobust.reports.figures.style import QUIET, canvas, drawn
+from cxrobust.reports.words import finding_words, listed, number, shortened
+
+Pixels = NDArray[np.float64]
+"""(height, width) in [0, 1]."""
+
+MOST_PIXELS = 480
+"""Longest side at which an image is printed: about 300 to the inch."""
+SHEET_COLUMNS = 6
+FACTORS = (1, 2, 5, 10, 20, 50, 100, 200)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shown:
+    """An example image that was read."""
+
+    example: Mapping[str, Any]
+    pixels: Pixels
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pair:
+    """One image, clean and as one regime's perturbation left it."""
+
+    regime: str
+    clean: Shown
+    perturbed: Shown
+
+
+def read_example(example: Mapping[str, Any], folder: Path) -> Shown | None:
+    """Read an example image of 8 or 16 bits; None when it is missing, unreadable or not the one that was recorded."""
+    path = folder / example["file"]
+    try:
+        if sha256_file(path) != example["sha256"]:
+            return None
+        with Image.open(path) as image:
+            values = np.asarray(image, dtype=np.float64) / (65535 if image.mode.startswith("I") else 255)
+    except (OSError, UnidentifiedImageError):
+        return None
+    return Shown(example=example, pixels=_reduced(values if values.ndim == 2 else values[..., :3].mean(axis=2)))
+
+
+def _reduced(pixels: Pixels) -> Pixels:
+    """Average whole blocks of pixels until the longest side is no more than `MOST_PIXELS`."""
+    block = math.ceil(max(pixels.shape) / MOST_PIXELS)
+    if block == 1:
+        return pixels
+    height, width = (side // block for side in pixels.shape)
+    return pixels[: height * block, : width * block].reshape(height, block, width, block).mean(axis=(1, 3))
+
+
+@drawn
+def sheet_figure(images: Sequence[Shown]) -> Canvas:
+    """Draw test images side by side, each with its findings."""
+    columns = min(SHEET_COLUMNS, len(images))
+    rows = math.ceil(len(images) / columns)
+    figure = canvas(rows * (174 / SHEET_COLUMNS + 3.5), width=174 * columns / SHEET_COLUMNS)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for axes, one in zip(grid.flat, images, strict=False):
+        _picture(axes, one.pixels)
+        names = [finding_words(finding) for finding in one.example["findings"]] or ["no finding"]
+        _note(axes, shortened(listed(names), most=30))
+    return figure
+
+
+@drawn
+def pairs_figure(rows: Sequence[Sequence[Pair]]) -> Canvas:
+    """Draw one image a row: clean, then for each regime the perturbed image and the magnified difference."""
+    columns = 1 + 2 * max(len(row) for row in rows)
+    figure = canvas(len(rows) * (174 / max(columns, 5) + 4) + 4, width=174 * columns / max(columns, 5))
+    grid = figure.subplots(len(rows), columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    factor = magnification([pair for row in rows for pair in row])
+    for line, row in zip(grid, rows, strict=True):
+        clean = row[0].clean
+        _picture(line[0], clean.pixels)
+        named = _first_finding(clean)
+        _note(line[0], finding_words(named) if named else "no finding")
+        for place, pair in enumerate(row):
+            _picture(line[1 + 2 * place], pair.perturbed.pixels)
+            _note(line[1 + 2 * place], _probabilities(pair, named))
+            _picture(line[2 + 2 * place], np.clip(0.5 + factor * (pair.perturbed.pixels - pair.clean.pixels), 0, 1))
+            _note(line[2 + 2 * place], f"difference × {factor}")
+    grid[0, 0].set_title("Clean", pad=10, fontsize=7)
+    for place, pair in enumerate(rows[0]):
+        grid[0, 1 + 2 * place].set_title(shortened(pair.regime), pad=10, fontsize=7)
+    return figure
+
+
+def magnification(pairs: Sequence[Pair]) -> int:
+    """Return the factor, of a few round ones, at which the largest difference about fills the grey scale.
+
+    Examples
+    --------
+    >>> magnification([])
+    1
+    """
+    largest = max((float(np.abs(pair.perturbed.pixels - pair.clean.pixels).max()) for pair in pairs), default=1.0)
+    return next((factor for factor in reversed(FACTORS) if factor * largest <= 0.51), 1)
+
+
+def _first_finding(shown: Shown) -> str | None:
+    return next(iter(shown.example["findings"]), None)
+
+
+def _probabilities(pair: Pair, finding: str | None) -> str:
+    before = pair.clean.example["probabilities"].get(finding)
+    after = pair.perturbed.example["probabilities"].get(finding)
+    if before is None or after is None:
+        return "perturbed"
+    return f"p {number(before, digits=2)} → {number(after, digits=2)}"
+
+
+def _picture(axes: Axes, pixels: Pixels) -> None:
+    axes.imshow(np.rint(pixels * 255).astype(np.uint8), cmap="gray", vmin=0, vmax=255, interpolation="none")
+
+
+def _note(axes: Axes, text: str) -> None:
+    axes.text(0, 1.015, text, transform=axes.transAxes, fontsize=6.5, va="bottom", ha="left", color=QUIET)

@@ -1,0 +1,101 @@
+"""Labels at the ends of lines, moved apart just as far as they need."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+from matplotlib.text import Annotation
+from numpy.typing import NDArray
+from scipy.optimize import isotonic_regression
+
+from cxrobust.reports.figures.style import Mark
+from cxrobust.reports.words import shortened
+
+LINE = 7.4
+"""Distance of two labels in points."""
+OFFSET = 7.0
+"""Distance of a label from its line's end in points."""
+
+
+def spread(wanted: Sequence[float], *, gap: float, low: float, high: float) -> NDArray[np.float64]:
+    """Positions at least `gap` apart that move as little as they can, in the sense of least squares, in [low, high].
+
+    With the positions in order, y_i − i·gap must not decrease: isotonic regression of x_i − i·gap, clipped to the
+    bounds, is the least-squares solution. When the labels need more room than there is, the gap shrinks.
+
+    Parameters
+    ----------
+    wanted
+        (n,): where the labels would stand by themselves, in any order.
+
+    Examples
+    --------
+    >>> spread([0.0, 1.0, 9.0], gap=3.0, low=-10.0, high=10.0)
+    array([-1.,  2.,  9.])
+    """
+    x = np.asarray(wanted, dtype=np.float64)
+    if len(x) == 0:
+        return x
+    order = np.argsort(x, kind="stable")
+    steps = np.arange(len(x)) * min(gap, (high - low) / max(len(x) - 1, 1))
+    moved = np.clip(isotonic_regression(x[order] - steps).x, low, high - steps[-1]) + steps
+    placed = np.empty_like(x)
+    placed[order] = moved
+    return placed
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Label:
+    """A name at the end of a line."""
+
+    axes: Axes
+    text: Annotation
+    end: tuple[float, float]
+    """Where the line ends, in data."""
+    mark: Mark
+
+
+def label_line_ends(axes: Axes, ends: Sequence[tuple[float, float, str, Mark]]) -> list[Label]:
+    """Write each line's name at its end (x, y, name, mark) in its own ink; `part` then moves them apart."""
+    return [
+        Label(
+            axes=axes,
+            text=axes.annotate(
+                shortened(name),
+                (x, y),
+                xytext=(OFFSET, 0),
+                textcoords="offset points",
+                color=mark.ink,
+                va="center",
+                fontsize=6.5,
+                annotation_clip=False,
+            ),
+            end=(x, y),
+            mark=mark,
+        )
+        for x, y, name, mark in ends
+    ]
+
+
+def part(figure: Canvas, labels: Sequence[Label]) -> None:
+    """Lay the figure out, freeze it, and move each axes' labels apart; a hair leads to a label that moved."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in dict.fromkeys(label.axes for label in labels):
+        mine = [label for label in labels if label.axes is axes]
+        own = [float(axes.transData.transform(label.end)[1]) for label in mine]
+        box = axes.get_window_extent()
+        for label, before, placed in zip(mine, own, spread(own, gap=LINE, low=box.y0, high=box.y1 + 6), strict=True):
+            shift = float(placed) - before
+            label.text.set_position((OFFSET, shift))
+            if abs(shift) > 2:
+                axes.annotate(
+                    "",
+                    label.end,
+                    xytext=(OFFSET - 0.5, shift),
+                    textcoords="offset points",
+                    arrowprops={"arrowstyle": "-", "lw": 0.3, "color": label.mark.colour, "shrinkA": 0, "shrinkB": 2},
+                    annotation_clip=False,
+                )

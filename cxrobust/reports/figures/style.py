@@ -1,0 +1,149 @@
+"""One look for every figure: face, sizes, and one colour and one mark for a regime on every page."""
+
+import io
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, ParamSpec
+
+import matplotlib as mpl
+from matplotlib import font_manager
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure as Canvas
+
+from cxrobust.reports.fonts import SANS, font_folders
+
+WIDTH = 174.0
+"""Width of every figure in mm: that of the text."""
+MM = 1 / 25.4
+INK, QUIET, PALE = "#111111", "#666666", "#BBBBBB"
+
+RC: dict[str, Any] = {
+    "font.family": [SANS, "DejaVu Sans"],
+    "font.size": 7.0,
+    "text.color": INK,
+    "text.parse_math": False,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": INK,
+    "axes.formatter.use_mathtext": False,
+    "axes.unicode_minus": True,
+    "axes.titlesize": 7.5,
+    "axes.titleweight": "semibold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 4.0,
+    "axes.labelsize": 7.0,
+    "axes.labelpad": 2.0,
+    "axes.linewidth": 0.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.labelsize": 6.5,
+    "ytick.labelsize": 6.5,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.major.width": 0.5,
+    "ytick.major.width": 0.5,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "xtick.major.pad": 2.0,
+    "ytick.major.pad": 2.0,
+    "lines.linewidth": 1.0,
+    "lines.markersize": 3.0,
+    "lines.markeredgewidth": 0.6,
+    "figure.dpi": 72.0,
+    "savefig.dpi": 72.0,
+    "figure.constrained_layout.h_pad": 0.03,
+    "figure.constrained_layout.w_pad": 0.02,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "cxrobust",
+    "svg.image_inline": True,
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mark:
+    """How a regime is drawn, everywhere."""
+
+    colour: str
+    ink: str
+    """The colour darkened until text in it is easy to read on white."""
+    marker: str
+    dashes: str | tuple[float, tuple[float, ...]]
+
+
+# Wong 2011, doi:10.1038/nmeth.1618, without its yellow, then darker tones of Tol's muted scheme. Neighbours differ in
+# lightness; marks and dashes tell all apart without any colour.
+_COLOURS = (
+    ("#000000", "#000000"),
+    ("#0072B2", "#0072B2"),
+    ("#D55E00", "#B34F00"),
+    ("#009E73", "#007A59"),
+    ("#CC79A7", "#A3517E"),
+    ("#56B4E9", "#1F78AB"),
+    ("#E69F00", "#956700"),
+    ("#332288", "#332288"),
+    ("#882255", "#882255"),
+    ("#777777", "#6B6B6B"),
+    ("#999933", "#717126"),
+    ("#661100", "#661100"),
+)
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", "p", ">", "h", "d")
+_DASHES: tuple[str | tuple[float, tuple[float, ...]], ...] = ("solid", (0, (5, 1.5)), (0, (3, 1, 1, 1)))
+
+
+def marks(regimes: Sequence[str], *, reference: str) -> dict[str, Mark]:
+    """Return each regime's mark: the reference is a black circle, the others follow in the study's order.
+
+    Up to 12 regimes differ in colour and mark; further ones repeat these with other dashes.
+    """
+    ordered = [reference, *(regime for regime in regimes if regime != reference)]
+    found = {}
+    for place, regime in enumerate(ordered):
+        colour, ink = _COLOURS[place % len(_COLOURS)]
+        dashes = _DASHES[(place // len(_COLOURS)) % len(_DASHES)]
+        found[regime] = Mark(colour=colour, ink=ink, marker=_MARKERS[place % len(_MARKERS)], dashes=dashes)
+    return found
+
+
+P = ParamSpec("P")
+_added: set[str] = set()
+
+
+def drawn(draw: Callable[P, Canvas]) -> Callable[P, str]:
+    """Let a function that draws a figure return it as SVG text, in the look of this module."""
+
+    @wraps(draw)
+    def as_svg(*args: P.args, **kwargs: P.kwargs) -> str:
+        _add_fonts()
+        with mpl.rc_context(RC):
+            figure = draw(*args, **kwargs)
+            out = io.StringIO()
+            FigureCanvasSVG(figure).print_svg(out, metadata={"Date": None, "Creator": None})
+        return _without_prolog(out.getvalue())
+
+    return as_svg
+
+
+def canvas(height: float, *, width: float = WIDTH) -> Canvas:
+    """Return an empty figure of this size in mm."""
+    return Canvas(figsize=(width * MM, height * MM), layout="constrained")
+
+
+def bare(axes: Axes) -> None:
+    """Take an axes' frame and ticks away."""
+    axes.set_axis_off()
+
+
+def _add_fonts() -> None:
+    for folder in font_folders():
+        for path in sorted(folder.glob("SourceSansPro-*.ttf")):
+            if str(path) not in _added and path.stem.split("-")[1] in {"Regular", "It", "Semibold"}:
+                font_manager.fontManager.addfont(path)
+                _added.add(str(path))
+
+
+def _without_prolog(svg: str) -> str:
+    """Return the svg element alone, without the names that matplotlib gives to its groups."""
+    svg = svg[svg.index("<svg") :]
+    return re.sub(r'<g id="(?:figure|axes|patch|line2d|text|PathCollection|PolyCollection|FillBetweenPolyCollection|LineCollection|matplotlib\.axis|[xy]tick)_\d+">', "<g>", svg)

@@ -1,0 +1,58 @@
+"""Sections of the report: each module registers one with `@section(name, order=..., title=...)`.
+
+A section is a function from a `View` to what its template `templates/sections/<name>.html.j2` is filled with. It appears
+only when `needs` holds. A new one is a module here and a template there, and no edit elsewhere; another package registers
+a `Section` through the entry-point group `cxrobust.sections` and brings its own folder `templates/sections/`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cxrobust.registry import Registry
+from cxrobust.reports.view import View
+
+Build = Callable[[View], Mapping[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Section:
+    """One section of the report."""
+
+    name: str
+    """Of its template, and its anchor in the document."""
+    order: int
+    """Sections stand in this order."""
+    title: str
+    """The heading; a section without one brings its own."""
+    needs: Callable[[View], bool]
+    """Whether the data that it shows exist."""
+    build: Build
+    """Returns the template's values; figures and tables among them are numbered in their order."""
+    package: str = "cxrobust"
+    """The package that holds `templates/sections/<name>.html.j2`."""
+
+
+sections: Registry[Section] = Registry("section", package="cxrobust.reports.sections")
+
+
+def always(view: View) -> bool:
+    """Say that a section appears in every report."""
+    return bool(view.regimes)
+
+
+def perturbed(view: View) -> bool:
+    """Say that a section needs a primary condition."""
+    return view.primary is not None
+
+
+def section(
+    name: str, *, order: int, title: str, needs: Callable[[View], bool] = always, package: str = "cxrobust"
+) -> Callable[[Build], Build]:
+    """Register the decorated function as a section of the report."""
+
+    def register(build: Build) -> Build:
+        sections(name)(Section(name=name, order=order, title=title, needs=needs, build=build, package=package))
+        return build
+
+    return register

@@ -1,0 +1,252 @@
+"""`analyze` as a whole: every number recomputed by plain loops over the images of each resample."""
+
+import math
+from collections import defaultdict
+
+import numpy as np
+import pytest
+
+from cxrobust.analysis import analyze
+from cxrobust.analysis.resampling import patient_counts
+from cxrobust.errors import StudyError
+
+from . import oracle
+from .made import CONDITIONS, METRICS, make_predictions, make_settings, same, weights_of, with_labels
+
+SEED, RESAMPLES, LEVEL = 17, 256, 0.9
+REGIMES = ("supervised", "lora", "dpo")
+FINDINGS = ("Effusion", "Hernia", "Mass")
+PRIMARY = "noise(eps=4/255)"
+
+
+class Slow:
+    """Values, resamples and contributions of one metric, by regime, condition and finding; `macro` beside them."""
+
+    def __init__(self, name, predictions, counts, thresholds):
+        self.value, self.resampled, self.contributions = {}, {}, {}
+        for m, regime in enumerate(REGIMES):
+            for c, condition in enumerate(CONDITIONS):
+                for k, finding in enumerate(FINDINGS):
+                    rows = [i for i in range(len(predictions.patients)) if predictions.labels[i, k] >= 0]
+                    p = [float(predictions.probabilities[m, c, i, k]) for i in rows]
+                    y = [int(predictions.labels[i, k]) for i in rows]
+                    who = [int(predictions.patients[i]) for i in rows]
+                    metric = evaluators(p, y, thresholds[regime, finding])[name]
+                    key = regime, condition, finding
+                    self.value[key] = metric(None)
+                    self.resampled[key] = [metric(weights_of(counts, np.array(who), r)) for r in range(RESAMPLES)]
+                    self.contributions[key] = contributions(name, p, y, who, thresholds[regime, finding])
+                self._average(regime, condition)
+
+    def _average(self, regime, condition):
+        used = [f for f in FINDINGS if not math.isnan(self.value[regime, condition, f])]
+        key = regime, condition, "macro"
+        self.value[key] = oracle.mean([self.value[regime, condition, f] for f in used])
+        columns = zip(*(self.resampled[regime, condition, f] for f in used), strict=True)
+        self.resampled[key] = [oracle.mean([v for v in column if not math.isnan(v)]) for column in columns]
+        columns = zip(*(self.contributions[regime, condition, f] for f in used), strict=True)
+        self.contributions[key] = [oracle.mean(column) for column in columns]
+
+
+def evaluators(p, y, threshold):
+    return {
+        "auroc": lambda w: oracle.auroc(p, y, w),
+        "accuracy": lambda w: oracle.accuracy(p, y, threshold, w),
+        "confidence": lambda w: oracle.confidence(p, w),
+        "ece": lambda w: oracle.ece(p, y, w),
+        "brier": lambda w: oracle.brier(p, y, w),
+    }
+
+
+def contributions(name, p, y, who, threshold):
+    if name == "auroc":
+        return oracle.auroc_contributions(p, y, who, 8) if len(set(y)) == 2 else [math.nan] * 8
+    if name == "ece":
+        return oracle.ece_contributions(p, y, who, 8)
+    scores = {
+        "accuracy": [float((a >= threshold) == (b == 1)) for a, b in zip(p, y, strict=True)],
+        "confidence": [max(a, 1 - a) for a in p],
+        "brier": [(a - b) ** 2 for a, b in zip(p, y, strict=True)],
+    }
+    return oracle.mean_contributions(scores[name], who, 8)
+
+
+def contrast(estimate, numbers):
+    """The estimand's arithmetic on `numbers`, a function of regime and condition."""
+    if estimate.estimand == "value":
+        return numbers(estimate.regime, estimate.condition)
+    if estimate.estimand == "perturbed-clean":
+        return numbers(estimate.regime, estimate.condition) - numbers(estimate.regime, "clean")
+    if estimate.estimand == "regime-reference":
+        return numbers(estimate.regime, estimate.condition) - numbers("supervised", estimate.condition)
+    return (numbers(estimate.regime, estimate.condition) - numbers(estimate.regime, "clean")) - (
+        numbers("supervised", estimate.condition) - numbers("supervised", "clean")
+    )
+
+
+@pytest.fixture(scope="module")
+def predictions():
+    """8 patients; labels are missing here and there; nobody has a hernia."""
+    made = make_predictions(
+        seed=11, n_patients=8, findings=FINDINGS, members=[(r, 0) for r in REGIMES], missing=0.15, most_images=5
+    )
+    return with_labels(made, "Hernia", lambda labels: np.minimum(labels, 0))
+
+
+@pytest.fixture(scope="module")
+def analysis(predictions):
+    settings = make_settings(resamples=RESAMPLES, level=LEVEL, primary_condition=PRIMARY)
+    return analyze(predictions, settings, reference="supervised", seed=SEED)
+
+
+@pytest.fixture(scope="module")
+def slow(predictions, analysis):
+    counts = patient_counts(8, n_resamples=RESAMPLES, rng=np.random.default_rng([SEED, 1]))
+    thresholds = {(t.regime, t.finding): t.value for t in analysis.thresholds}
+    return {name: Slow(name, predictions, counts, thresholds) for name in METRICS}
+
+
+def test_every_estimand_of_every_cell_is_there(analysis):
+    keys = [(e.metric, e.estimand, e.regime, e.condition, e.finding) for e in analysis.estimates]
+    assert len(set(keys)) == len(keys) == 5 * 4 * (9 + 6 + 6 + 4)
+    assert [e.estimand for e in analysis.estimates] == sorted(
+        (e.estimand for e in analysis.estimates),
+        key=["value", "perturbed-clean", "regime-reference", "difference-in-differences"].index,
+    )
+
+
+def test_every_estimate_and_interval_against_plain_loops(analysis, slow):
+    for e in analysis.estimates:
+        table = slow[e.metric]
+        value = contrast(e, lambda r, c, e=e, table=table: table.value[r, c, e.finding])
+        assert same(e.estimate, value), e
+        draws = contrast(e, lambda r, c, e=e, table=table: np.array(table.resampled[r, c, e.finding]))
+        if np.isnan(draws).mean() > 0.2:
+            assert (e.se, e.ci_low, e.ci_high, e.interval) == (None,) * 4, e
+            continue
+        low, high = np.nanquantile(draws, [0.05, 0.95])
+        recentred = e.metric == "ece" and e.estimand == "value"
+        if recentred:
+            low, high = max(0.0, low + value - np.nanmean(draws)), high + value - np.nanmean(draws)
+        assert same(e.ci_low, low), e
+        assert same(e.ci_high, high), e
+        assert same(e.se, np.nanstd(draws, ddof=1)), e
+        assert e.interval == ("percentile-recentred" if recentred else "percentile")
+
+
+def test_every_p_value_against_enumeration(analysis, slow):
+    tested = 0
+    for e in analysis.estimates:
+        table = slow[e.metric]
+        each = contrast(e, lambda r, c, e=e, table=table: np.array(table.contributions[r, c, e.finding]))
+        if e.estimand == "value" or np.isnan(each).any():
+            assert (e.p_value, e.p_adjusted, e.test, e.family) == (None,) * 4, e
+            continue
+        assert each.sum() == pytest.approx(e.estimate, abs=1e-12)
+        assert e.p_value == pytest.approx(oracle.sign_flip_exact(each.tolist()), abs=1e-15), e
+        assert e.test == "permutation (exact)"
+        assert e.p_value >= 2 / 2**8
+        tested += 1
+    assert tested == (5 * 4 - 1) * (6 + 6 + 4)  # all but the AUROC of Hernia
+
+
+def test_adjusted_p_values_against_plain_loops(analysis):
+    families = defaultdict(list)
+    for e in analysis.estimates:
+        if e.p_value is not None:
+            primary = (e.estimand, e.condition, e.finding) == ("difference-in-differences", PRIMARY, "macro")
+            alone = (e.estimand, e.metric) if e.finding == "macro" else (e.estimand, e.metric, e.regime, e.condition)
+            families["primary" if primary else alone].append(e)
+    for members in families.values():
+        assert [e.p_adjusted for e in members] == pytest.approx(oracle.holm([e.p_value for e in members]), abs=1e-15)
+        assert len({e.family for e in members}) == 1
+    assert len({members[0].family for members in families.values()}) == len(families)
+    assert len(families["primary"]) == 2 * 5
+    assert analysis.primary_condition == PRIMARY
+
+
+def test_thresholds_against_every_threshold_on_clean_images(predictions, analysis):
+    assert [(t.regime, t.finding) for t in analysis.thresholds] == [(r, f) for r in REGIMES for f in FINDINGS]
+    for t in analysis.thresholds:
+        m, k = REGIMES.index(t.regime), FINDINGS.index(t.finding)
+        labelled = predictions.labels[:, k] >= 0
+        y, p = predictions.labels[labelled, k].tolist(), predictions.probabilities[m, 0, labelled, k].tolist()
+        if t.finding == "Hernia":
+            assert (t.value, t.rule) == (0.5, "0.5, since only one class is labelled")
+        else:
+            assert (t.value, t.rule) == (max(x for x in oracle.youden(p, y) if x <= 1), "Youden on clean images")
+
+
+def test_a_fixed_operating_point(predictions):
+    found = analyze(
+        predictions, make_settings(metrics=("accuracy",), operating_point=0.3), reference="supervised", seed=1
+    )
+    assert {(t.value, t.rule) for t in found.thresholds} == {(0.3, "fixed")}
+    k = FINDINGS.index("Mass")
+    labelled = predictions.labels[:, k] >= 0
+    (value,) = (
+        e for e in found.estimates if (e.estimand, e.regime, e.condition, e.finding) == ("value", "dpo", "clean", "Mass")
+    )
+    p, y = predictions.probabilities[2, 0, labelled, k].tolist(), predictions.labels[labelled, k].tolist()
+    assert value.estimate == pytest.approx(oracle.accuracy(p, y, 0.3), abs=1e-12)
+
+
+def test_counts_against_sets(predictions, analysis):
+    for e in analysis.estimates:
+        columns = range(3) if e.finding == "macro" else [FINDINGS.index(e.finding)]
+        cells = [(i, k) for i in range(len(predictions.patients)) for k in columns if predictions.labels[i, k] >= 0]
+        positive = [(i, k) for i, k in cells if predictions.labels[i, k] == 1]
+        assert e.n_images == len({i for i, _ in cells})
+        assert e.n_patients == len({predictions.patients[i] for i, _ in cells})
+        assert e.n_positive == len(positive)
+        assert e.n_positive_patients == len({predictions.patients[i] for i, _ in positive})
+
+
+def test_notes_say_what_is_not_estimable(analysis):
+    for e in analysis.estimates:
+        if e.metric == "auroc" and e.finding == "Hernia":
+            assert e.note == "not estimable: one class only"
+            assert e.estimate is None
+        elif e.metric == "auroc" and e.finding == "macro":
+            assert e.note.startswith("macro over 2 of 3 findings, without Hernia (one class only)")
+        elif e.finding == "macro":
+            assert e.note == ""
+        else:
+            assert e.note.startswith("fewer than 20 positive patients")
+
+
+def test_unclustered_against_all_pairs(predictions, analysis, slow):
+    found = {(row.regime, row.finding): row for row in analysis.unclustered}
+    for m, regime in enumerate(REGIMES):
+        for k, finding in enumerate(FINDINGS):
+            draws = slow["auroc"].resampled[regime, "clean", finding]
+            if any(math.isnan(one) for one in draws):
+                assert (regime, finding) not in found
+                continue
+            row = found[regime, finding]
+            labelled = predictions.labels[:, k] >= 0
+            p, y = predictions.probabilities[m, 0, labelled, k].tolist(), predictions.labels[labelled, k].tolist()
+            assert row.se_image == pytest.approx(math.sqrt(oracle.delong_variance(p, y)), abs=1e-12)
+            assert row.se_patient == pytest.approx(np.std(draws, ddof=1), abs=1e-12)
+            assert (row.metric, row.method_image) == ("auroc", "delong")
+    assert found
+
+
+def test_reliability_of_every_regime_and_condition(predictions, analysis):
+    assert [(r.regime, r.condition) for r in analysis.reliability] == [(r, c) for r in REGIMES for c in CONDITIONS]
+    for one in analysis.reliability:
+        assert len(one.bins) == 15
+        assert sum(b.n for b in one.bins) == (predictions.labels >= 0).sum()
+
+
+def test_an_unknown_metric_is_named(predictions):
+    settings = make_settings(metrics=("auroc",)).model_copy(update={"metrics": ("aurok",)})
+    with pytest.raises(StudyError, match=r"unknown metric 'aurok' \(did you mean 'auroc'\?\)"):
+        analyze(predictions, settings, reference="supervised", seed=1)
+
+
+def test_progress_is_told_to_the_end(predictions):
+    told = []
+    settings = make_settings(metrics=("brier", "confidence"))
+    analyze(predictions, settings, reference="supervised", seed=1, report=lambda *step: told.append(step))
+    assert told == [("estimating metrics", done, 3) for done in range(4)]
