@@ -81,7 +81,7 @@ def report(results_file: Path, out: Path, *, formats: tuple[str, ...] | None = N
     settings = results.study["report"]
     return render(
         results,
-        formats=tuple(formats or settings["formats"]),
+        formats=formats or tuple(settings["formats"]),
         out=out,
         images=images if images.is_dir() else None,
         paper=settings["paper"],
@@ -99,8 +99,7 @@ def run(study: Study, out: Path, *, report_progress: Reporter = silent) -> tuple
 
 
 def _check_made_for(study: Study, index: Mapping[str, Any], folder: Path) -> None:
-    settings = study.settings()
-    now = {name: settings[name] for name in ("data", "regimes", "perturbations")} | {"seed": study.study.seed}
+    now = engine.made_for(study)
     before = index["made_for"]
     changed = [name for name in now if now[name] != before.get(name)]
     if changed:

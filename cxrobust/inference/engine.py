@@ -21,7 +21,7 @@ from cxrobust.inference.examples import Example, attack_examples, sheet_examples
 from cxrobust.inference.models import Regime
 from cxrobust.inference.runner import Runner
 from cxrobust.inference.units import Plan, Unit, plan
-from cxrobust.predictions import INDEX, UnitPredictions, read_unit, write_index, write_unit
+from cxrobust.predictions import UnitPredictions, read_unit, write_index, write_unit
 from cxrobust.progress import Reporter, silent
 from cxrobust.study import Study
 
@@ -67,6 +67,16 @@ def predict(study: Study, folder: Path, *, report: Reporter = silent) -> Path:
         examples += attack_examples(units, planned, folder, runner)
     _write_index(planned, folder, examples)
     return folder
+
+
+def made_for(study: Study) -> dict[str, Any]:
+    """Return the settings that predictions depend on, by which the analysis knows that they are this study's."""
+    settings = study.settings()
+    return {
+        **{name: settings[name] for name in ("data", "regimes", "perturbations")},
+        "seed": study.study.seed,
+        "precision": study.compute.precision,
+    }
 
 
 class _Progress:
@@ -160,10 +170,8 @@ def _write_index(planned: Plan, folder: Path, examples: Sequence[Example]) -> No
     images.insert(1, "patient_id", list(table.patients))
     for k, finding in enumerate(table.findings):
         images[f"label_{finding}"] = table.labels[:, k]
-    settings = planned.study.settings()
     index = {
-        "made_for": {name: settings[name] for name in ("data", "regimes", "perturbations")}
-        | {"seed": planned.study.study.seed},
+        "made_for": made_for(planned.study),
         "data": {
             "name": table.name,
             "citation": table.citation,
@@ -221,6 +229,3 @@ def _describe_condition(condition: Condition, planned: Plan) -> dict[str, Any]:
         "kind": kind if perturbation is None else perturbation.kind,
         "description": "" if perturbation is None else perturbation.describe(),
     }
-
-
-__all__ = ["INDEX", "predict"]

@@ -2,7 +2,7 @@
 
 import base64
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,22 +11,13 @@ from markupsafe import Markup, escape
 
 from cxrobust.reports.bibliography import Citations
 from cxrobust.reports.fonts import font_face_css
+from cxrobust.reports.parts import Figure, Table
 from cxrobust.reports.sections import Section, sections
-from cxrobust.reports.tables import Table
 from cxrobust.reports.view import View
 from cxrobust.reports.words import REGIME_BEGINS, REGIME_ENDS, count, percent, readable
 
 Medium = Literal["pdf", "html"]
 Paper = Literal["A4", "Letter"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Figure:
-    """A figure with its key for cross-references, its SVG text, and what it shows in words."""
-
-    key: str
-    svg: str
-    alt: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -150,7 +141,3 @@ def inline_svg(figure: Figure) -> str:
     attributes = f' role="img" aria-label="{escape(figure.alt)}" style="max-width:{wide:.0f}pt">'
     return kept[:-1] + attributes + svg[len(opening) :]
 
-
-def titles(filled: Sequence[Filled]) -> list[str]:
-    """Return the headings in their order."""
-    return [one.section.title for one in filled if one.section.title]

@@ -198,3 +198,58 @@ def _bracket(view: View, kind: Kind, group: Sequence[Outcome]) -> str:
 
 def _digits(estimate: Estimate) -> int:
     return enough_digits(estimate.estimate or 0.0)
+
+
+def overview_sentence(view: View, metric: str, condition: str) -> str:
+    """Say what a condition did to every regime on one metric: which fell or rose and how far, and where none was shown."""
+    changes = [(name, view.change(metric, name, condition)) for name in view.regimes]
+    judged = [(name, change, judge(change, alpha=view.alpha)) for name, change in changes]
+    clauses = []
+    for verb, sign in (("fell", -1), ("rose", 1)):
+        group = [
+            (name, change.estimate)
+            for name, change, verdict in judged
+            if verdict == "shown" and change is not None and change.estimate is not None and change.estimate * sign > 0
+        ]
+        if group:
+            clauses.append(f"{verb} {_by(group)} with {_regimes([name for name, _ in group], view)}")
+    for verdict, words in (
+        ("not shown", "no change could be shown with"),
+        ("not tested", "the change was not tested with"),
+        ("not estimable", "the change is not estimable with"),
+    ):
+        names = [name for name, _, found in judged if found == verdict]
+        if names:
+            clauses.append(f"{words} {_regimes(names, view)}")
+    name = capitalised(metric_name(view, metric))
+    opening = f"{name} " if clauses[0].startswith(("fell", "rose")) else f"{name}: "
+    return f"{opening}{'; '.join(clauses)}."
+
+
+def _by(group: Sequence[tuple[str, float]]) -> str:
+    ordered = sorted(group, key=lambda one: abs(one[1]))
+    (first, least), (last, most) = ordered[0], ordered[-1]
+    digits = enough_digits(least)
+    if len(group) == 1:
+        return f"by {number(abs(least), digits=digits)}"
+    ends = [f"{number(abs(size), digits=digits)} ({regime(name)})" for name, size in ((first, least), (last, most))]
+    return f"by {ends[0]} to {ends[1]}"
+
+
+def _regimes(names: Sequence[str], view: View) -> str:
+    if len(names) == len(view.regimes) and len(names) > 2:
+        return f"all {len(names)} regimes"
+    return listed([regime(name) for name in names])
+
+
+def findings_sentence(view: View, metric: str, name: str) -> str:
+    """Say for how many findings a difference could be shown for one regime, and in which direction."""
+    judged = [(e, judge(e, alpha=view.alpha)) for e in (view.contrast(metric, name, f["name"]) for f in view.findings)]
+    shown = [e.estimate for e, verdict in judged if verdict == "shown" and e is not None and e.estimate is not None]
+    estimable = sum(verdict != "not estimable" for _, verdict in judged)
+    what = "change" if view.comparison == "perturbed-clean" else "difference"
+    below, above = sum(size < 0 for size in shown), sum(size > 0 for size in shown)
+    if not shown:
+        return f"With {regime(name)} a {what} could be shown for none of {estimable} findings."
+    directions = [f"{words} for {n}" for words, n in (("negative", below), ("positive", above)) if n]
+    return f"With {regime(name)} a {what} could be shown for {len(shown)} of {estimable} findings: {' and '.join(directions)}."

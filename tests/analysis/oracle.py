@@ -66,7 +66,7 @@ def ece(p, y, weights=None):
 
 
 def youden(p, y):
-    """Every threshold t (positive: p >= t) that reaches the largest sensitivity + specificity - 1, in exact fractions."""
+    """Every threshold t (positive: p >= t) with the largest sensitivity + specificity - 1, in exact fractions."""
     n_positive = sum(1 for b in y if b == 1)
     n_negative = sum(1 for b in y if b == 0)
     reached = {}
@@ -78,7 +78,7 @@ def youden(p, y):
 
 
 def components(p, y):
-    """DeLong 1988: for each positive the share of negatives below it, for each negative the share of positives above."""
+    """DeLong 1988: for each positive the share of negatives below it, for each negative that of positives above."""
     positives = [a for a, b in zip(p, y, strict=True) if b == 1]
     negatives = [a for a, b in zip(p, y, strict=True) if b == 0]
     v10 = [mean([placed(a, b) for b in negatives]) for a in positives]

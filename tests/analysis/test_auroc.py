@@ -117,7 +117,7 @@ def test_contributions_against_an_oracle(levels):
 
 
 def test_variance_of_contributions_against_obuchowski():
-    """Where every patient has both classes, Obuchowski's variance is I / (I - 1) times the sum of squared influences."""
+    """Where every patient has both classes, Obuchowski's variance is I / (I − 1) times the squared influences' sum."""
     rng = np.random.default_rng(10)
     patients = np.repeat(np.arange(15), 4)
     cell = make_cell((rng.beta(2, 2, 60) + rng.random(15)[patients]) / 2, [0, 0, 1, 1] * 15, patients)

@@ -70,7 +70,9 @@ def test_families_do_not_mix():
 
 def test_the_primary_family_joins_metrics_and_regimes():
     rows = [
-        made(0.01, finding="macro", metric=metric, regime=regime) for metric in ("auroc", "ece") for regime in ("a", "b")
+        made(0.01, finding="macro", metric=metric, regime=regime)
+        for metric in ("auroc", "ece")
+        for regime in ("a", "b")
     ]
     other = made(0.03, finding="macro", condition="noise")
     *primary, alone = adjust([*rows, other], primary_condition="pgd")

@@ -73,8 +73,8 @@ def test_macro_averages_all_findings(nih_predictions, analysis):
 
 
 def test_image_level_standard_errors_are_too_small(analysis):
-    """Why the package exists: by a factor of 1.1 to 1.9 for 13 of 14 findings, up to the resampling error of 3 %."""
+    """Why the package exists: by a factor of 1.1 to 1.9 for 13 of 14 findings; that of Pneumonia is about right."""
     ratios = {row.finding: row.se_patient / row.se_image for row in analysis.unclustered if row.regime == "pretrained"}
     assert len(ratios) == 14
-    assert sum(1.1 < ratio < 1.9 for ratio in ratios.values()) >= 13, ratios
-    assert all(ratio > 1 for ratio in ratios.values()), ratios
+    assert sum(1.1 < ratio < 1.9 for ratio in ratios.values()) == 13, ratios
+    assert 0.9 < ratios["Pneumonia"] < 1.1

@@ -57,10 +57,11 @@ def contrasts_of_one_study(rng, one, make, truth):
 
 @pytest.mark.parametrize(("one", "make"), [(ACCURACY, cell_of_accuracy), (AUROC, cell_of_auroc)])
 def test_level_without_interaction_although_regimes_differ(one, make):
-    """Both regimes lose 0.10 and differ by 0.12 on clean images: the interaction is rejected in 5 % of 1,500 studies.
+    """Both regimes lose 0.10 and differ by 0.12 on clean images: the interaction is rejected in 5 % of 1,000 studies.
 
-    The binomial standard error is 0.56 %, so [3 %, 7 %] is 3.5 of them either way. The difference on clean images,
-    which a test of equal regimes would take up, is found in most studies.
+    The binomial standard error is 0.7 %, so 5 ± 2.4 % is 3.5 of them either way; sums of right and wrong decisions
+    have many ties, which all count against the null, so that 4 % is expected of the accuracy. The difference on clean
+    images, which a test of equal regimes would take up, is found in most studies.
     """
     truth = {
         ("supervised", "clean"): 0.88,
@@ -69,9 +70,10 @@ def test_level_without_interaction_although_regimes_differ(one, make):
         ("lora", "pgd"): 0.66,
     }
     rng = np.random.default_rng(20)
-    studies = np.concatenate([contrasts_of_one_study(rng, one, make, truth) for _ in range(1500)], axis=1)
+    studies = np.concatenate([contrasts_of_one_study(rng, one, make, truth) for _ in range(1000)], axis=1)
     p = sign_flip_p_values(studies, n_draws=399, rng=rng)
-    assert 0.03 < np.mean(p[0::2] <= 0.05) < 0.07
+    low = 0.018 if one is ACCURACY else 0.026
+    assert low < np.mean(p[0::2] <= 0.05) < 0.074
     assert np.mean(p[1::2] <= 0.05) > 0.5
     assert p.min() >= 1 / 400
 
@@ -90,20 +92,30 @@ def test_power_against_an_interaction(one, make):
     assert np.mean(sign_flip_p_values(studies[:, 0::2], n_draws=399, rng=rng) <= 0.05) > 0.8
 
 
+def test_level_of_calibration_error_between_equal_regimes():
+    """No more than 5 % of 400 studies, up to 3.5 binomial standard errors of 1.1 %; absolute gaps make it rarer."""
+    truth = {(regime, c): v for regime in ("supervised", "lora") for c, v in (("clean", 0.88), ("pgd", 0.78))}
+    rng = np.random.default_rng(23)
+    studies = [contrasts_of_one_study(rng, metric["ece"], cell_of_auroc, truth)[:, 0] for _ in range(400)]
+    p = sign_flip_p_values(np.column_stack(studies), n_draws=399, rng=rng)
+    assert np.mean(p <= 0.05) < 0.09
+
+
 def test_coverage_of_patient_and_image_intervals():
     """A true AUROC of 0.8 lies in the patient bootstrap's 95 % interval about as often as it should, in DeLong's not.
 
-    Over 1,000 studies the binomial standard error is 0.69 %. Percentile intervals of 60 patients are known to be
-    somewhat short, so 92 % to 97 % is asked for; the image-level interval stays below 85 %.
+    Over 800 studies the binomial standard error is 0.8 %, and 3.5 of them are 2.8 %. Percentile intervals between
+    quantiles of a few hundred resamples are short by about 1 %, so 91 % to 97.8 % is asked for. The image-level
+    interval holds the truth in about 75 % of studies.
     """
     rng = np.random.default_rng(22)
     held_by_patient, held_by_image = [], []
-    for _ in range(1000):
+    for _ in range(800):
         patients, y = draw_patients(rng)
         cell = cell_of_auroc(rng, patients, y, 0.8, draw_noise(rng, patients))
         counts = patient_counts(N_PATIENTS, n_resamples=6 * LANES, rng=rng)
         (interval,) = percentile_intervals(AUROC.resample([cell], counts), level=0.95)
         held_by_patient.append(interval.low <= 0.8 <= interval.high)
         held_by_image.append(abs(AUROC.value(cell) - 0.8) <= norm.ppf(0.975) * delong_se(cell))
-    assert 0.92 < np.mean(held_by_patient) < 0.97
-    assert np.mean(held_by_image) < 0.85
+    assert 0.91 < np.mean(held_by_patient) < 0.978
+    assert 0.69 < np.mean(held_by_image) < 0.81

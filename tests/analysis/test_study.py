@@ -185,7 +185,9 @@ def test_a_fixed_operating_point(predictions):
     k = FINDINGS.index("Mass")
     labelled = predictions.labels[:, k] >= 0
     (value,) = (
-        e for e in found.estimates if (e.estimand, e.regime, e.condition, e.finding) == ("value", "dpo", "clean", "Mass")
+        e
+        for e in found.estimates
+        if (e.estimand, e.regime, e.condition, e.finding) == ("value", "dpo", "clean", "Mass")
     )
     p, y = predictions.probabilities[2, 0, labelled, k].tolist(), predictions.labels[labelled, k].tolist()
     assert value.estimate == pytest.approx(oracle.accuracy(p, y, 0.3), abs=1e-12)

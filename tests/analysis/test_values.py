@@ -60,7 +60,7 @@ def test_resamples_draw_replicates_against_plain_loops(predictions, name):
 
 
 def test_unlike_replicates_widen_the_interval(predictions):
-    """The claim is about the regime: its variance holds that of a mean of three drawn replicates beside the patients'."""
+    """The claim is about the regime: the variance of a mean of three drawn replicates comes on top of the patients'."""
     key = "auroc", "value", "lora", "clean", "macro"
     alone = [run(only(predictions, [0, m], [("supervised", 0), ("lora", 0)]))[key] for m in (1, 2, 3)]
     together = run(predictions)[key]

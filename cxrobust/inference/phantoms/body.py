@@ -7,11 +7,9 @@ import numpy as np
 from cxrobust.inference.phantoms.geometry import (
     A_AXIS,
     T_AXIS,
-    WALL,
     Array,
     Chest,
     F,
-    bump,
     ramp,
     ridge,
     spline,
@@ -143,7 +141,7 @@ def _mediastinum(chest: Chest, shifted: float) -> Array:
     )  # fmt: skip
     inside = chest.along(edge_right - offset, edge_left + offset)
     inside -= chest.a
-    filled = np.maximum(inside * F(1 / 0.13), F(0))
+    filled: Array = np.maximum(inside * F(1 / 0.13), F(0))
     np.minimum(filled, F(1), out=filled)
     np.sqrt(filled, out=filled)
     filled *= F(0.58)

@@ -3,7 +3,6 @@
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
 from cxrobust.inference.phantoms.geometry import (
@@ -15,7 +14,6 @@ from cxrobust.inference.phantoms.geometry import (
     Array,
     Chest,
     F,
-    Table,
     bump,
     look_up,
     ramp,
@@ -42,7 +40,7 @@ def _ribs(chest: Chest, thickness: Array) -> None:
     u, t = chest.u[rows], chest.t[rows]
     inside = vault(u * u)
     section = _rib_table(anatomy.rib_spacing / chest.height, chest.pixel)
-    slope = t.clip(-0.05, 1.1)
+    slope: Array = t.clip(-0.05, 1.1)
     front = t - slope * F(0.12)
     front -= F(0.09 + 0.05 * anatomy.kyphosis)
     back = front + inside * (slope * F(0.12) + F(0.09 + 0.05 * anatomy.kyphosis))
@@ -75,7 +73,7 @@ def _rib_table(spacing: float, pixel: float) -> Array:
     below = np.maximum((_T - F(_FIRST_RIB)) * F(1 / spacing), F(-5))
     rib = (np.sqrt(F(0.7625**2) + F(0.07) * below) - F(0.7625)) * F(1 / 0.035)
     place = (F(512) * (rib - np.rint(rib) + F(0.5))).astype(np.int64)
-    section = _cross_section(pixel).take(place, mode="clip")
+    section: Array = _cross_section(pixel).take(place, mode="clip")
     section *= (rib > -0.5) & (rib < _LAST_RIB)
     return section
 
@@ -128,7 +126,7 @@ def _clavicles(chest: Chest, thickness: Array) -> None:
 
 def _shoulders(chest: Chest, thickness: Array) -> None:
     """Scapulae, which a PA view draws off the lungs, and the upper arms."""
-    rows = chest.rows(-0.3, 0.8)
+    rows = chest.rows(-0.3, 1.1)
     a, t = chest.a[rows], chest.t[rows]
     out = 0.05 if chest.visit.view == "PA" else 0.0
     y = (t - F(0.06)) * F(chest.height)
@@ -138,5 +136,9 @@ def _shoulders(chest: Chest, thickness: Array) -> None:
     blade = F(0.045) * ramp(a - border, 0.006) * ramp(border + F(0.10) - a, 0.05)
     blade += F(0.04) * ridge(a - border, 0.004, chest.pixel)
     blade *= upper
-    shaft = ramp(F(0.030) - np.abs(a - F(0.465 + 0.5 * out) - F(0.22) * y), 0.008) * ramp(y - F(0.02), 0.03)
+    shaft = (
+        ramp(F(0.030) - np.abs(a - F(0.465 + 0.5 * out) - F(0.22) * y), 0.008)
+        * ramp(y - F(0.02), 0.03)
+        * ramp(F(0.5) - y, 0.2)
+    )
     thickness[rows] += F(chest.visit.patient.anatomy.bone) * (F(0.17) * head + blade + F(0.13) * shaft)

@@ -32,8 +32,7 @@ def develop(chest: Chest, thickness: Array) -> Array:
 
 def _noise(chest: Chest) -> Array:
     visit = chest.visit
-    patient = visit.patient
-    rng = np.random.default_rng((patient.seed, len(patient.split), patient.index, 2, visit.number, chest.size))
+    rng = np.random.default_rng((*visit.patient.stream, 2, visit.number, chest.size))
     sd = visit.exposure.noise * (chest.size / 256) * 0.45
     return F(sd) * rng.standard_normal((chest.size, chest.size), dtype=F)
 
@@ -52,9 +51,9 @@ def _tone(signal: Array, exposure: Exposure) -> Array:
 @lru_cache(maxsize=8)
 def _waves(size: int) -> Array:
     phase = np.pi * (np.arange(size) + 0.5) / size
-    waves = np.cos(np.arange(7) * phase[:, None]) * np.sqrt(2 / size)
+    waves: Array = (np.cos(np.arange(7) * phase[:, None]) * np.sqrt(2 / size)).astype(F)
     waves[:, 0] = np.sqrt(1 / size)
-    return waves.astype(F)
+    return waves
 
 
 def _coarse(image: Array) -> Array:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from cxrobust.inference.phantoms.body import Thorax, from_hilum
-from cxrobust.inference.phantoms.geometry import A_AXIS, T_AXIS, Array, Chest, F, bump, ramp, ridge, vault, wall
+from cxrobust.inference.phantoms.geometry import A_AXIS, T_AXIS, Array, Chest, F, bump, ramp, ridge, wall
 from cxrobust.inference.phantoms.patients import FINDINGS, Visit
 from cxrobust.inference.phantoms.textures import noise_tile
 
@@ -46,7 +46,7 @@ def _edema(chest: Chest, thorax: Thorax, value: float) -> None:
     haze += F(0.45) * ramp(fall, 0.25)
     haze *= F(1) + F(0.25) * _tile(chest, 6.0, 30.0)[rows]
     thorax.density[rows] *= F(1 + 0.35 * value)
-    thorax.density[rows] += F(0.05 + 0.30 * value) * haze
+    thorax.density[rows] += F(0.03 + 0.22 * value) * haze
 
 
 def _consolidation(chest: Chest, thorax: Thorax, value: float) -> None:
@@ -59,7 +59,7 @@ def _consolidation(chest: Chest, thorax: Thorax, value: float) -> None:
     dx = chest.x[rows] * sign - F(0.13 + 0.14 * across)
     dy = (chest.t[rows] - F(centre_t)) * F(chest.height)
     patch = np.exp((dx * dx + dy * dy * F(1.3)) * F(-0.5 / reach**2))
-    patch *= F(1.25) + F(0.45) * _tile(chest, 5.0, 24.0)[rows]
+    patch *= F(1.25) + F(0.30) * _tile(chest, 5.0, 18.0)[rows]
     patch -= F(0.22)
     patch.clip(0, 1, out=patch)
     patch *= F(0.15 + 0.65 * value)
@@ -68,19 +68,27 @@ def _consolidation(chest: Chest, thorax: Thorax, value: float) -> None:
 
 
 def _nodule(chest: Chest, thorax: Thorax, value: float) -> None:
-    """Round, well-defined opacity of 1 to 3 cm (an adult's thorax, 28 cm wide, is the scale)."""
+    """Round, well-defined opacities of 1 to 3 cm, one to four (an adult's thorax, 28 cm wide, is the scale)."""
     across, down = _spot(chest.visit, "Nodule")
-    centimetre = chest.visit.patient.anatomy.chest_half_width / 14
-    radius = (0.5 + 1.0 * value) * centimetre
-    centre_t = 0.14 + 0.60 * down
-    inner, outer = 0.10, 0.86 * chest.visit.patient.anatomy.chest_half_width * float(wall(np.array(centre_t)))
-    centre_x = inner + (outer - inner) * across
-    rows = chest.rows(centre_t - 2 * radius / chest.height, centre_t + 2 * radius / chest.height)
-    dx = chest.x[rows] * F(1 if _is_left(chest.visit, "Nodule") else -1) - F(centre_x)
-    dy = (chest.t[rows] - F(centre_t)) * F(chest.height)
-    distance = np.sqrt(dx * dx + dy * dy)
-    ball = ramp(F(radius) - distance, max(0.35 * radius, 0.5 * chest.pixel))
-    thorax.density[rows] += F(0.14 + 0.32 * value) * ball
+    width = chest.visit.patient.anatomy.chest_half_width
+    side = 1 if _is_left(chest.visit, "Nodule") else -1
+    for nodule in range(1 + int(4 * across * down + 2 * value)):
+        radius = (0.55 + 0.90 * value) * (1 - 0.12 * nodule) * width / 14
+        t = 0.14 + 0.60 * ((down + 0.38 * nodule) % 1)
+        reach = 0.86 * width * float(wall(np.array(t)))
+        x = 0.12 + (reach - 0.12) * ((across + 0.62 * nodule) % 1)
+        _ball(chest, thorax, (side * (-1) ** nodule * x, t), radius=radius, density=0.20 + 0.32 * value)
+
+
+def _ball(chest: Chest, thorax: Thorax, centre: tuple[float, float], *, radius: float, density: float) -> None:
+    x, t = centre
+    margin = 1.5 * radius
+    rows = chest.rows(t - margin / chest.height, t + margin / chest.height)
+    window = rows, chest.columns(x - margin, x + margin)
+    dx = chest.x[window] - F(x)
+    dy = (chest.t[window] - F(t)) * F(chest.height)
+    ball = ramp(F(radius) - np.sqrt(dx * dx + dy * dy), max(0.35 * radius, 0.5 * chest.pixel))
+    thorax.density[window] += F(density) * ball
 
 
 def _atelectasis(chest: Chest, thorax: Thorax, value: float) -> None:
@@ -124,7 +132,7 @@ def _pneumothorax(chest: Chest, thorax: Thorax, value: float) -> None:
     drop = 0.04 + 0.18 * value
     inset = (0.02 + 0.13 * value) * np.sqrt((1.0 - T_AXIS).clip(0, 1))
     edge = width * wall((T_AXIS - drop) / (1 - drop)) - inset
-    edge = np.where(T_AXIS < drop, -0.25 * (drop - T_AXIS) / drop, edge)
+    edge = np.where(drop > T_AXIS, -0.25 * (drop - T_AXIS) / drop, edge)
     stretch = 1 / np.sqrt(1 + (np.gradient(edge, T_AXIS) / chest.height) ** 2)
     healthy = np.full_like(edge, _FAR)
     left = _is_left(visit, "Pneumothorax")
@@ -132,7 +140,7 @@ def _pneumothorax(chest: Chest, thorax: Thorax, value: float) -> None:
     beyond *= chest.along(stretch)
     empty = ramp(beyond, 0.004)
     within: Array = F(1) - empty
-    thorax.density *= within * F(1) 
+    thorax.density *= within * F(1)
     on_side = chest.left if left else ~chest.left
     thorax.density += F(0.05 + 0.20 * value) * within * on_side
     thorax.density += F(0.10 + 0.10 * value) * ridge(beyond, 0.0028, chest.pixel)

@@ -99,7 +99,7 @@ def stand(visit: Visit, size: int) -> Chest:
     x = across * cos + down * sin
     x -= curve.astype(F).take(row, mode="clip")
     left = x > 0
-    a = np.abs(x)
+    a: Array = np.abs(x)
     column = np.minimum(a * F((COLUMNS - 1) / REACH), F(COLUMNS - 1)).astype(np.int64)
     wall = (anatomy.chest_half_width * WALL).astype(F).take(row, mode="clip")
     return Chest(

@@ -83,8 +83,6 @@ class Anatomy:
     vascularity: float
     vessel_tree: int
     vessel_turn: tuple[float, float]
-    wobble: tuple[float, ...]
-    """Phases of the small irregularities of every outline."""
     place: tuple[Side, ...]
     """The side on which each finding shows, or is larger."""
     spot: tuple[tuple[float, float], ...]
@@ -106,6 +104,11 @@ class Patient:
     """Body build as a z-score: thin below 0, stout above."""
     anatomy: Anatomy
     n_visits: int
+
+    @property
+    def stream(self) -> tuple[int, int, int]:
+        """What every random number of this patient is drawn from."""
+        return self.seed, _STREAMS[self.split], self.index
 
     @property
     def name(self) -> str:
@@ -246,15 +249,14 @@ def _attributes(visit: Visit) -> tuple[float, ...]:
 
 
 def _visits(seed: int, split: Split, domain: Domain, index: int) -> list[Visit]:
-    stream = (seed, _STREAMS[split], index)
-    rng = np.random.default_rng((*stream, 0))
+    rng = np.random.default_rng((seed, _STREAMS[split], index, 0))
     causes = rng.standard_normal(3)
     lasting = rng.standard_normal(len(FINDINGS))
     patient = _patient(rng, seed=seed, split=split, domain=domain, index=index, age=float(causes[0]))
     changing = np.zeros(3 + len(FINDINGS))
     visits = []
     for number in range(patient.n_visits):
-        rng = np.random.default_rng((*stream, 1, number))
+        rng = np.random.default_rng((*patient.stream, 1, number))
         fresh = rng.standard_normal(changing.size)
         changing = fresh if number == 0 else _CARRY * changing + np.sqrt(1 - _CARRY**2) * fresh
         now = _mix(causes, changing[:3], _LASTING_CAUSES)
@@ -267,14 +269,14 @@ _RESIDUAL = np.sqrt(1 - (_LOADINGS**2).sum(axis=1))
 _RATE = np.array(tuple(PREVALENCE.values()))
 
 
-def _mix(lasting: NDArray[np.float64], changing: NDArray[np.float64], share: NDArray[np.float64]) -> NDArray[np.float64]:
+def _mix(
+    lasting: NDArray[np.float64], changing: NDArray[np.float64], share: NDArray[np.float64]
+) -> NDArray[np.float64]:
     mixed: NDArray[np.float64] = np.sqrt(share) * lasting + np.sqrt(1 - share) * changing
     return mixed
 
 
-def _patient(
-    rng: np.random.Generator, *, seed: int, split: Split, domain: Domain, index: int, age: float
-) -> Patient:
+def _patient(rng: np.random.Generator, *, seed: int, split: Split, domain: Domain, index: int, age: float) -> Patient:
     sex: Literal["F", "M"] = "F" if rng.random() < 0.47 else "M"
     habitus = float(rng.standard_normal())
     years = int(np.clip(round(54 + 16 * age), 18, 95))
@@ -316,7 +318,6 @@ def _anatomy(rng: np.random.Generator, *, sex: str, age: float, habitus: float) 
         vascularity=float(rng.normal(1.0, 0.2)),
         vessel_tree=int(rng.integers(1 << 16)),
         vessel_turn=(float(rng.random()), float(rng.random())),
-        wobble=tuple(rng.random(12).tolist()),
         place=tuple(sides),
         spot=tuple((float(across), float(down)) for across, down in spots),
     )
@@ -328,7 +329,7 @@ def _visit(
     severity = np.sqrt((1 - ndtr(-liability) / _RATE).clip(0.0, 1.0))
     heart = FINDINGS.index("Cardiomegaly")
     ratio = 0.5 + 0.05 * float(liability[heart] + ndtri(_RATE[heart]))
-    bedside = rng.random() < ndtr(-0.5 + (0.5 if patient.domain == "b" else 0.0) + 0.6 * illness)
+    bedside = bool(rng.random() < ndtr(-0.5 + (0.5 if patient.domain == "b" else 0.0) + 0.6 * illness))
     return Visit(
         patient=patient,
         number=number,

@@ -93,4 +93,5 @@ def _crossings(heading: Table, width: Table, radius: float, pixel: float) -> Tab
     across = (_ANGLES[:, None] - heading + np.pi) % (2 * np.pi) - np.pi
     peak = width * (0.42 * width / soft) / 0.014
     section: Table = (peak * np.exp(-0.5 * (across * radius / soft) ** 2)).sum(axis=1)
-    return section * min(1.0, (radius / 0.05) ** 0.7)
+    section *= min(1.0, (radius / 0.05) ** 0.7)
+    return section

@@ -2,6 +2,7 @@
 
 import io
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
@@ -18,10 +19,12 @@ from cxrobust.reports.fonts import SANS, font_folders
 WIDTH = 174.0
 """Width of every figure in mm: that of the text."""
 MM = 1 / 25.4
+FALLBACK = f"'{SANS}', 'DejaVu Sans', sans-serif"
+"""What an SVG's text asks for, so that a name in another script is drawn too."""
 INK, QUIET, PALE = "#111111", "#666666", "#BBBBBB"
 
 RC: dict[str, Any] = {
-    "font.family": [SANS, "DejaVu Sans"],
+    "font.family": [SANS],
     "font.size": 7.0,
     "text.color": INK,
     "text.parse_math": False,
@@ -116,7 +119,8 @@ def drawn(draw: Callable[P, Canvas]) -> Callable[P, str]:
     @wraps(draw)
     def as_svg(*args: P.args, **kwargs: P.kwargs) -> str:
         _add_fonts()
-        with mpl.rc_context(RC):
+        with mpl.rc_context(RC), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # the viewer falls back, see FALLBACK
             figure = draw(*args, **kwargs)
             out = io.StringIO()
             FigureCanvasSVG(figure).print_svg(out, metadata={"Date": None, "Creator": None})
@@ -144,6 +148,6 @@ def _add_fonts() -> None:
 
 
 def _without_prolog(svg: str) -> str:
-    """Return the svg element alone, without the names that matplotlib gives to its groups."""
-    svg = svg[svg.index("<svg") :]
+    """Return the svg element alone, with fallback fonts, without the names that matplotlib gives to its groups."""
+    svg = svg[svg.index("<svg") :].replace(f"'{SANS}'", FALLBACK)
     return re.sub(r'<g id="(?:figure|axes|patch|line2d|text|PathCollection|PolyCollection|FillBetweenPolyCollection|LineCollection|matplotlib\.axis|[xy]tick)_\d+">', "<g>", svg)

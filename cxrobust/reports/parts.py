@@ -1,4 +1,4 @@
-"""Tables as records: columns, groups of rows that stay together on a page, notes."""
+"""What a section is made of: figures, and tables as columns and groups of rows that stay together on a page."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,6 +10,15 @@ from cxrobust.results import Estimate
 
 MOST_ROWS = 300
 """Rows of one table that are printed; the rest is in `estimates.csv`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Figure:
+    """A figure with its key for cross-references, its SVG text, and what it shows in words."""
+
+    key: str
+    svg: str
+    alt: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,0 +1,183 @@
+"""Patient-level resamples of AUROC and ECE on real predictions, against loops over scikit-learn and netcal.
+
+The predictions of three published models for 14 findings on 22,433 NIH ChestX-ray14 images: 42 cells. Here every
+resample of every cell is computed; of the loops a few calls are timed and scaled to as many, which the output says. The
+calls that are timed also check that both give the same numbers. Here all cores are used, by the loops one.
+
+    python benchmarks/resampling.py ../shared/data --out resampling.json
+"""
+
+import argparse
+import json
+import os
+import platform
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped]
+
+from cxrobust.analysis.cells import Cell
+from cxrobust.analysis.metrics import metric
+from cxrobust.analysis.resampling import Counts, patient_counts
+
+MODELS = ("pretrained", "nih_25", "results")
+Peer = Callable[[NDArray[np.float64], NDArray[np.int8]], float]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Timing:
+    """One metric: seconds for all cells and resamples here, and by the loop."""
+
+    metric: str
+    peer: str
+    n_cells: int
+    n_resamples: int
+    n_images: int
+    n_patients: int
+    seconds: float
+    """Measured; the counts that all cells and metrics share are not in it."""
+    peer_calls_timed: int
+    peer_seconds_per_call: float
+    """Median of the timed calls, taking the resample's images included."""
+    peer_seconds: float
+    """Scaled: seconds a call × cells × resamples."""
+    largest_difference: float
+    """Between both, over the timed calls."""
+    ratio: float
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    cells = load_cells(arguments.data)
+    begun = time.perf_counter()
+    counts = patient_counts(cells[0].n_patients, n_resamples=arguments.resamples, rng=np.random.default_rng(1))
+    seconds_counts = time.perf_counter() - begun
+    print(f"counts of {arguments.resamples:,} resamples of {cells[0].n_patients:,} patients: {seconds_counts:.2f} s")
+    timings = [
+        measure("auroc", "scikit-learn", sklearn_auroc, cells, counts, arguments),
+        measure("ece", "netcal", netcal_ece(), cells, counts, arguments),
+    ]
+    if arguments.out is not None:
+        content = {"seconds_counts": seconds_counts, "timings": [asdict(t) for t in timings], "made_with": made_with()}
+        arguments.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    for timing in timings:
+        print(
+            f"{timing.metric}: {timing.ratio:,.0f} times as fast on {os.cpu_count()} cores as a loop over {timing.peer} on one"
+        )
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="folder that holds nih-predictions/ and nih-metadata/")
+    parser.add_argument("--resamples", type=int, default=2048)
+    parser.add_argument("--calls", type=int, default=20, help="calls of each loop that are timed")
+    parser.add_argument("--out", type=Path, default=None, help="JSON file for the timings")
+    arguments: argparse.Namespace = parser.parse_args()
+    return arguments
+
+
+def load_cells(data: Path) -> list[Cell]:
+    """Every model's predictions of every finding, on the same images."""
+    tables = [read_predictions(data / "nih-predictions" / f"densenet_{name}.csv.gz") for name in MODELS]
+    images, findings = tables[0].index, tables[0].columns
+    entries = pd.read_csv(data / "nih-metadata" / "Data_Entry_2017_v2020.csv.gz", index_col="Image Index").loc[images]
+    patients, distinct = pd.factorize(entries["Patient ID"])
+    named = [set(text.split("|")) for text in entries["Finding Labels"]]
+    return [
+        Cell(
+            labels=np.array([finding in one for one in named], dtype=np.int8),
+            probabilities=table.loc[images, finding].to_numpy(np.float64),
+            patients=patients.astype(np.int32),
+            n_patients=len(distinct),
+            threshold=0.5,
+        )
+        for table in tables
+        for finding in findings
+    ]
+
+
+def read_predictions(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path, index_col="Image Index").rename(columns=lambda name: name.removeprefix("prob_"))
+
+
+def sklearn_auroc(p: NDArray[np.float64], y: NDArray[np.int8]) -> float:
+    return float(roc_auc_score(y, p))
+
+
+def netcal_ece() -> Peer:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # netcal's own modules warn when they are compiled
+        from netcal.metrics import ECE
+    measure = ECE(bins=15).measure
+    return lambda p, y: float(measure(p, y.astype(np.int64)))
+
+
+def measure(
+    name: str, peer: str, function: Peer, cells: Sequence[Cell], counts: Counts, arguments: argparse.Namespace
+) -> Timing:
+    """Time all resamples here and a few calls of the loop, spread over cells and resamples."""
+    one = metric[name]
+    one.resample(cells[:1], counts[:1])  # compiles
+    begun = time.perf_counter()
+    resampled = one.resample(cells, counts)
+    seconds = time.perf_counter() - begun
+    per_call, differences = time_calls(function, cells, counts, resampled, arguments)
+    n_calls = len(cells) * arguments.resamples
+    timing = Timing(
+        metric=name,
+        peer=peer,
+        n_cells=len(cells),
+        n_resamples=arguments.resamples,
+        n_images=len(cells[0].labels),
+        n_patients=cells[0].n_patients,
+        seconds=seconds,
+        peer_calls_timed=len(per_call),
+        peer_seconds_per_call=float(np.median(per_call)),
+        peer_seconds=float(np.median(per_call)) * n_calls,
+        largest_difference=max(differences),
+        ratio=float(np.median(per_call)) * n_calls / seconds,
+    )
+    print_timing(timing)
+    return timing
+
+
+def time_calls(
+    function: Peer, cells: Sequence[Cell], counts: Counts, resampled: NDArray[np.float64], arguments: argparse.Namespace
+) -> tuple[list[float], list[float]]:
+    """Seconds of each timed call, and how far its result is from ours."""
+    per_call, differences = [], []
+    lanes = counts.shape[2]
+    for call in range(arguments.calls):
+        i, r = call * 5 % len(cells), call * 97 % arguments.resamples
+        cell = cells[i]
+        weights = counts[r // lanes, :, r % lanes][cell.patients]
+        begun = time.perf_counter()
+        rows = np.repeat(np.arange(len(weights)), weights)
+        found = function(cell.probabilities[rows], cell.labels[rows])
+        per_call.append(time.perf_counter() - begun)
+        differences.append(abs(found - float(resampled[i, r])))
+    return per_call, differences
+
+
+def print_timing(t: Timing) -> None:
+    print(
+        f"{t.metric}, {t.n_resamples:,} resamples of {t.n_cells} cells of {t.n_images:,} images: "
+        f"{t.seconds:.2f} s here; {t.peer}: {t.peer_seconds_per_call * 1e3:.2f} ms a call (median of {t.peer_calls_timed}), scaled to "
+        f"{t.n_cells * t.n_resamples:,} calls {t.peer_seconds:,.0f} s; largest difference {t.largest_difference:.1e}"
+    )
+
+
+def made_with() -> dict[str, str | int | None]:
+    packages = {name: version(name) for name in ("cxrobust", "numpy", "numba", "scikit-learn", "netcal")}
+    return {**packages, "python": platform.python_version(), "machine": platform.machine(), "cores": os.cpu_count()}
+
+
+if __name__ == "__main__":
+    main()

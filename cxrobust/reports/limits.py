@@ -1,0 +1,151 @@
+"""What a study cannot show, written from what holds for it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from cxrobust.reports.view import CLEAN, FEW_POSITIVE_PATIENTS, View
+from cxrobust.reports.words import counted, finding_words, listed, regime
+from cxrobust.reports.sentences import judge, reason
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limit:
+    """One limitation: in full for the section, and short for the box on the first page."""
+
+    title: str
+    text: str
+    short: str = ""
+
+
+def limits(view: View) -> tuple[Limit, ...]:
+    """Return every limitation that holds for a study."""
+    found = [
+        training_limit(view),
+        *data_limits(view),
+        _threshold_limit(view),
+        _few_limit(view),
+        _not_estimable_limit(view),
+        _attack_limit(view),
+        _elsewhere_limit(view),
+        *_inference_limits(view),
+    ]
+    return tuple(limit for limit in found if limit is not None)
+
+
+def training_limit(view: View) -> Limit | None:
+    """Return the limit that one training run sets, where there is only one."""
+    single = [one["name"] for one in view.results.regimes if one.get("replicates", 1) < 2]
+    if not single:
+        return None
+    everyone = len(single) == len(view.regimes)
+    who = "each regime" if everyone else listed([regime(name) for name in single])
+    return Limit(
+        title="One training run.",
+        text=f"One training run of {who} was studied. What is said is about these checkpoints; another seed, data order or "
+        "stopping time might give another result, and the intervals do not hold that variation.",
+        short=f"how another training run of the same regime would do: one run of {who} was studied.",
+    )
+
+
+def data_limits(view: View) -> tuple[Limit, ...]:
+    """Return the limits that the kind of data sets."""
+    kind = str(view.results.study["data"].get("kind", ""))
+    if kind == "phantoms" or "phantom" in view.results.data["name"].lower():
+        return (
+            Limit(
+                title="Phantoms are not patients.",
+                text="The images are procedural drawings. They try out the method on known findings; no number here says "
+                "anything about patients, radiographs or the clinical use of a model.",
+                short="anything about patients: the images are procedural drawings.",
+            ),
+        )
+    if kind in {"nih-chestxray14", "mimic-cxr-jpg"}:
+        return (
+            Limit(
+                title="Labels from reports.",
+                text="The labels were extracted from radiology reports by software and hold errors, which lower every "
+                "regime’s apparent performance and may not do so equally.",
+            ),
+        )
+    return ()
+
+
+def _threshold_limit(view: View) -> Limit | None:
+    if view.results.study["analysis"]["operating_point"] != "youden" or "accuracy" not in view.metrics:
+        return None
+    return Limit(
+        title="Thresholds from the same images.",
+        text="Operating points were chosen on the same clean images on which clean accuracy is reported, so clean accuracy "
+        "is optimistic, and so is the start from which its change is measured. They are held fixed in resamples, which "
+        "leaves the variation of their choice out of the intervals.",
+    )
+
+
+def _few_limit(view: View) -> Limit | None:
+    few = [f for f in view.findings if 0 < f["n_positive_patients"] < FEW_POSITIVE_PATIENTS]
+    if not few:
+        return None
+    names = listed([f"{finding_words(f['name'])} ({f['n_positive_patients']})" for f in few])
+    return Limit(
+        title="Few positives.",
+        text=f"Fewer than {FEW_POSITIVE_PATIENTS} patients are positive for {names}. Resampling intervals of so few hold "
+        "their level badly; these findings are drawn with open marks.",
+    )
+
+
+def _not_estimable_limit(view: View) -> Limit | None:
+    reasons: dict[str, str] = {}
+    for metric in view.metrics:
+        for finding in view.findings:
+            estimate = view.value(metric, view.reference, CLEAN, finding["name"])
+            if estimate is not None and judge(estimate, alpha=view.alpha) == "not estimable":
+                reasons.setdefault(finding["name"], reason(estimate))
+    if not reasons:
+        return None
+    names = listed([f"{finding_words(name)} ({why})" for name, why in reasons.items()])
+    return Limit(
+        title="Not estimable.",
+        text=f"Some metrics are not estimable for {names}; macro averages leave such a finding out, for every regime and "
+        "condition alike.",
+    )
+
+
+def _attack_limit(view: View) -> Limit | None:
+    if not view.of_kind("attack"):
+        return None
+    return Limit(
+        title="Attacks bound robustness from one side.",
+        text="An attack shows that a perturbation of its size exists which does such harm; it does not show that there is no "
+        "worse one. A regime that resists these attacks may fall to others, in particular where its gradients mislead.",
+    )
+
+
+def _elsewhere_limit(view: View) -> Limit | None:
+    elsewhere = [one["name"] for one in view.results.regimes if one.get("family") == "elsewhere"]
+    if not elsewhere:
+        return None
+    return Limit(
+        title="Predictions made elsewhere.",
+        text=f"The predictions of {listed([regime(name) for name in elsewhere])} were read from tables. Their hashes are in "
+        "the appendix; how they were made, and that no image of the test set was trained on, was not checked here.",
+    )
+
+
+def _inference_limits(view: View) -> tuple[Limit, ...]:
+    found = [
+        Limit(
+            title="Intervals stand alone.",
+            text=f"Each interval covers its own estimate at {100 * view.level:g}%, not all of them together; only p-values "
+            "are adjusted for their number. A difference that could not be shown may still be there.",
+        )
+    ]
+    size: Any = view.results.data.get("size")
+    if size and size < 224:
+        found.append(
+            Limit(
+                title="Small images.",
+                text=f"Images were reduced to {counted(size, 'pixel')} a side, at which small findings are lost; the models "
+                "are not those that a clinic would use.",
+            )
+        )
+    return tuple(found)

@@ -1,0 +1,118 @@
+"""The question and the answer, before everything else."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from cxrobust.reports.limits import data_limits, training_limit
+from cxrobust.reports.sections import section
+from cxrobust.reports.sentences import (
+    change_sentence,
+    comparison_sentence,
+    judge,
+    metric_name,
+    outcome,
+    overview_sentence,
+    value_sentence,
+)
+from cxrobust.reports.view import Series, View
+from cxrobust.reports.words import capitalised, condition_words, counted, listed, parameter_words, regime
+
+MOST_METRICS = 4
+MOST_NUMBERED = 2
+"""With so many other regimes, every metric's sentences carry numbers; with more, only the first metric's."""
+
+
+@section("answer", order=10, title="")
+def answer(view: View) -> Mapping[str, Any]:
+    """Return the question, the answer as sentences, what it shows and what it does not."""
+    metrics = view.metrics[:MOST_METRICS]
+    return {
+        "question": question(view),
+        "setting": _setting(view),
+        "lead": _sentences(view, metrics[0], numbers=True),
+        "further": [_sentences(view, metric, numbers=len(view.others) <= MOST_NUMBERED) for metric in metrics[1:]],
+        "shows": _shows(view, metrics[0]),
+        "shows_not": _shows_not(view),
+    }
+
+
+def question(view: View) -> str:
+    """Return the study's question, or one written from its regimes."""
+    own = view.results.study["study"].get("question")
+    if own:
+        return str(own)
+    others, reference = listed([regime(name) for name in view.others]), regime(view.reference)
+    if not view.others:
+        return f"How do accuracy and confidence of {reference} on perturbed images compare with those on the originals?"
+    if view.primary is None:
+        return f"How do {others} compare with {reference} on the same images?"
+    return (
+        f"What does fine-tuning by {others} instead of {reference} do to robustness: how do accuracy and confidence on "
+        f"perturbed images compare with those on the originals?"
+    )
+
+
+def _setting(view: View) -> str:
+    return f"Under {condition_words(view.primary)}:" if view.primary else ""
+
+
+def _sentences(view: View, metric: str, *, numbers: bool) -> str:
+    if view.primary is None:
+        own = [value_sentence(view, metric, view.reference)] if numbers or not view.others else []
+    else:
+        own = [change_sentence(view, metric, view.reference)]
+    return " ".join([*own, comparison_sentence(view, metric, numbers=numbers)]).strip()
+
+
+def _shows(view: View, metric: str) -> list[str]:
+    data = view.results.data
+    said = [
+        f"what these checkpoints do with {counted(data['n_images'], 'image')} of {counted(data['n_patients'], 'patient')}:"
+        " every difference is taken on the same images, and every interval and test counts patients, not images."
+    ]
+    series = view.primary_series
+    steady = _steady(view, metric, series) if series else []
+    if steady and series is not None:
+        first, last = (_strength(series, place) for place in (0, -1))
+        said.append(
+            f"the same direction of the difference in {metric_name(view, metric)} at every strength from {first} to {last} "
+            f"for {listed([regime(name) for name in steady])}."
+        )
+    if view.control:
+        noise = overview_sentence(view, metric, view.control)
+        said.append(f"what random noise of the same size did: {noise[0].lower() if not noise[:2].isupper() else noise[0]}{noise[1:]}")
+    return said
+
+
+def _steady(view: View, metric: str, series: Series) -> list[str]:
+    """Return the regimes whose difference is shown at the primary strength and has one sign at every strength."""
+    if view.comparison != "difference-in-differences" or len(series.conditions) < 2:
+        return []
+    steady = []
+    for name in view.others:
+        estimates = [view.contrast(metric, name, condition=condition) for condition in series.conditions]
+        signs = {None if e is None or not e.estimate else e.estimate > 0 for e in estimates}
+        if len(signs) == 1 and None not in signs and judge(view.contrast(metric, name), alpha=view.alpha) == "shown":
+            steady.append(name)
+    return steady
+
+
+def _strength(series: Series, place: int) -> str:
+    text = dict(p for p in _parameters(series.conditions[place]))[series.strength_name or ""]
+    return parameter_words(series.strength_name or "", text)
+
+
+def _parameters(condition: str) -> tuple[tuple[str, str], ...]:
+    from cxrobust.conditions import parse_condition
+
+    return parse_condition(condition).parameters
+
+
+def _shows_not(view: View) -> list[str]:
+    said = [limit.short for limit in (training_limit(view), *data_limits(view)) if limit is not None]
+    kinds = {outcome(view, metric, name).kind for metric in view.metrics for name in view.others}
+    if "not shown" in kinds:
+        said.append("that regimes for which no difference could be shown are equally robust.")
+    if view.of_kind("attack"):
+        said.append("what stronger or other attacks would do.")
+    return [capitalised(one) if not said else one for one in said]

@@ -1,0 +1,96 @@
+"""Where a difference comes from: forest plot and table of the findings."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from cxrobust.reports.figures.forest import by_frequency, forest_figure
+from cxrobust.reports.parts import EMPTY, MOST_ROWS, REFERENCE, Cell, Column, Figure, Group, Table, estimate_cell, interval_cell, p_cell
+from cxrobust.reports.sections import section
+from cxrobust.reports.sentences import findings_sentence
+from cxrobust.reports.view import CLEAN, View, is_few
+from cxrobust.reports.words import capitalised, condition_words, counted, finding_words, metric_words, percent, regime
+
+NAMES = {
+    "difference-in-differences": "difference-in-differences",
+    "regime-reference": "difference to the reference",
+    "perturbed-clean": "change",
+}
+
+
+def _has_findings(view: View) -> bool:
+    return len(view.findings) > 1 and view.comparison != "value"
+
+
+@section("by_finding", order=50, title="By finding", needs=_has_findings)
+def by_finding(view: View) -> Mapping[str, Any]:
+    """Return the forest plot and the table of the first metric."""
+    metric = view.metrics[0]
+    name = metric_words(metric).name
+    where = f", {condition_words(view.primary)}" if view.primary else ", clean images"
+    against = f" against {view.reference}" if view.others else ""
+    label = f"{capitalised(NAMES[view.comparison])} of {name}{against}{where}"
+    alt = f"{label}, for each of {counted(len(view.findings), 'finding')} and the macro average, with intervals."
+    rows = _groups(view, metric)
+    kept = _first_rows(rows)
+    return {
+        "forest": Figure(key="forest", svg=forest_figure(view, metric, label=label, sides=_sides(view)), alt=alt),
+        "findings": Table(key="finding-values", columns=_columns(view), groups=kept, dense=True),
+        "is_cut": len(kept) < len(rows),
+        "metric": name,
+        "comparison": NAMES[view.comparison],
+        "condition": condition_words(view.primary or CLEAN),
+        "sentences": [findings_sentence(view, metric, one) for one in view.compared],
+        "has_few": any(f["n_positive_patients"] < 20 for f in view.findings),
+    }
+
+
+def _sides(view: View) -> tuple[str, str]:
+    if view.comparison == "difference-in-differences":
+        return ("larger loss", "smaller loss")
+    return ("lower", "higher")
+
+
+def _first_rows(groups: tuple[Group, ...]) -> tuple[Group, ...]:
+    kept, rows = [], 0
+    for group in groups:
+        rows += len(group.rows)
+        if rows > MOST_ROWS and kept:
+            break
+        kept.append(group)
+    return tuple(kept)
+
+
+def _columns(view: View) -> tuple[Column, ...]:
+    columns = [Column(title="Finding", left=True), Column(title="Regime", left=True), Column(title="Clean")]
+    if view.primary:
+        columns += [Column(title="Perturbed"), Column(title="Change")] if view.others else [Column(title="Perturbed")]
+    title = capitalised("difference" if view.comparison == "regime-reference" else NAMES[view.comparison])
+    return (*columns, Column(title=title), Column(title=f"{percent(view.level)} CI"), Column(title="Adjusted p", note="a"))
+
+
+def _groups(view: View, metric: str) -> tuple[Group, ...]:
+    return tuple(
+        Group(head=_head(view, metric, finding), rows=tuple(_row(view, metric, finding, one) for one in _rows(view)))
+        for finding in by_frequency(view)
+    )
+
+
+def _rows(view: View) -> tuple[str, ...]:
+    return (view.reference, *view.others) if view.others else view.regimes
+
+
+def _head(view: View, metric: str, finding: str) -> str:
+    estimate = view.value(metric, view.reference, CLEAN, finding)
+    return finding_words(finding) + ("†" if estimate is not None and is_few(estimate) else "")
+
+
+def _row(view: View, metric: str, finding: str, name: str) -> tuple[Cell, ...]:
+    cells = [Cell(text=regime(name)), estimate_cell(view.value(metric, name, CLEAN, finding), with_interval=False)]
+    if view.primary:
+        cells.append(estimate_cell(view.value(metric, name, view.primary, finding), with_interval=False))
+        if view.others:
+            cells.append(estimate_cell(view.change(metric, name, view.primary, finding), signed=True, with_interval=False))
+    if view.others and name == view.reference:
+        return (*cells, REFERENCE, EMPTY, EMPTY)
+    contrast = view.contrast(metric, name, finding)
+    return (*cells, estimate_cell(contrast, signed=True, with_interval=False), interval_cell(contrast), p_cell(contrast, view))

@@ -1,0 +1,29 @@
+"""Reliability diagrams, clean and under the primary condition."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from cxrobust.reports.figures.calibration import SHARE, reliability_figure
+from cxrobust.reports.parts import Figure
+from cxrobust.reports.sections import section
+from cxrobust.reports.sentences import overview_sentence
+from cxrobust.reports.view import CLEAN, View
+from cxrobust.reports.words import condition_words, counted, listed, percent
+
+
+@section("calibration", order=60, title="Calibration", needs=lambda view: bool(view.results.reliability))
+def calibration(view: View) -> Mapping[str, Any]:
+    """Return the reliability diagrams."""
+    conditions = [CLEAN, *([view.primary] if view.primary else [])]
+    alt = (
+        f"Reliability diagrams of {counted(len(view.regimes), 'regime')}, "
+        f"{listed([condition_words(condition) for condition in conditions])}: observed fraction against predicted probability."
+    )
+    said = overview_sentence(view, "ece", view.primary) if view.primary and "ece" in view.metrics else ""
+    return {
+        "reliability": Figure(key="reliability", svg=reliability_figure(view, conditions=conditions), alt=alt),
+        "n_bins": len(view.results.reliability[0].bins),
+        "share": percent(SHARE),
+        "primary": condition_words(view.primary) if view.primary else None,
+        "overview": said,
+    }

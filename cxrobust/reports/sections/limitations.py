@@ -1,0 +1,14 @@
+"""What the study cannot show."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from cxrobust.reports.limits import limits
+from cxrobust.reports.sections import section
+from cxrobust.reports.view import View
+
+
+@section("limitations", order=100, title="Limitations")
+def limitations(view: View) -> Mapping[str, Any]:
+    """Return the limitations that hold."""
+    return {"limits": limits(view)}

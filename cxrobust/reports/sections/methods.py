@@ -1,0 +1,41 @@
+"""How estimates, intervals and tests were made, from what the results say of themselves."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from cxrobust.conditions import parse_condition
+from cxrobust.reports.sections import section
+from cxrobust.reports.view import View
+from cxrobust.reports.words import capitalised, condition_words, metric_words, percent, readable
+
+
+@section("methods", order=90, title="Methods")
+def methods(view: View) -> Mapping[str, Any]:
+    """Return what the methods' text depends on."""
+    results = view.results
+    analysis = results.study["analysis"]
+    tail = 100 * (1 - view.level) / 2
+    return {
+        "resamples": analysis["resamples"],
+        "level": percent(view.level),
+        "low_percentile": f"{tail:.6g}",
+        "high_percentile": f"{100 - tail:.6g}",
+        "operating_point": analysis["operating_point"],
+        "intervals": {e.interval for e in results.estimates if e.interval},
+        "tests": {e.test for e in results.estimates if e.test},
+        "has_replicates": any(one.get("replicates", 1) > 1 for one in results.regimes),
+        "other_metrics": [metric_words(m).name for m in view.metrics if m not in KNOWN],
+        "perturbations": _perturbations(view),
+        "attack_names": {parse_condition(one.name).name for one in view.of_kind("attack")},
+        "reference": view.reference,
+        "alpha": f"{view.alpha:g}",
+    }
+
+
+KNOWN = ("auroc", "accuracy", "confidence", "ece", "brier")
+
+
+def _perturbations(view: View) -> list[tuple[str, str]]:
+    """Return each series' name and what is done, where the results tell."""
+    described = [(series, view.conditions[series.conditions[0]].get("description")) for series in view.series]
+    return [(capitalised(condition_words(series.name)), readable(text)) for series, text in described if text]

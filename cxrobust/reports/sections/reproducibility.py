@@ -1,0 +1,106 @@
+"""The appendix: all that is needed to make this report again, and to see whether it came out the same."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from cxrobust.reports.parts import EMPTY, Cell, Column, Group, Table
+from cxrobust.reports.sections import section
+from cxrobust.reports.view import View
+from cxrobust.reports.words import finding_words, number, readable, regime
+
+MOST_COLUMNS = 8
+
+
+@section("reproducibility", order=120, title="Appendix: how to make this report again")
+def reproducibility(view: View) -> Mapping[str, Any]:
+    """Return command, hashes, versions, hardware, operating points and the study file."""
+    provenance = view.results.provenance
+    return {
+        "command": readable(str(provenance.get("command", "cxrobust run study.toml"))),
+        "facts": _facts(view),
+        "machines": _machines(view),
+        "analysis_versions": _versions(provenance.get("analysis", {})),
+        "hashes": _hashes(view),
+        "thresholds": _thresholds(view),
+        "study_text": readable(view.results.study_text),
+    }
+
+
+def _facts(view: View) -> list[tuple[str, str]]:
+    provenance = view.results.provenance
+    facts = [
+        ("Seed", str(provenance.get("seed", view.results.study["study"]["seed"]))),
+        ("Study file, SHA-256", str(provenance.get("study_sha256", ""))),
+        ("Predictions, SHA-256 of their index", str(provenance.get("predictions_sha256", ""))),
+    ]
+    seconds = provenance.get("inference", {}).get("seconds")
+    if seconds:
+        facts.append(("Wall time of inference", duration(float(seconds))))
+    return [(name, readable(value)) for name, value in facts if value]
+
+
+def duration(seconds: float) -> str:
+    """Write a time: `42 s`, `12 min`, `3 h 20 min`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _machines(view: View) -> list[dict[str, str]]:
+    machines = view.results.provenance.get("inference", {}).get("machines", [])
+    return [
+        {
+            "hardware": readable(str(one.get("hardware", ""))),
+            "device": readable(str(one.get("device", ""))),
+            "platform": readable(str(one.get("platform", ""))),
+            "versions": _versions(one),
+        }
+        for one in machines
+    ]
+
+
+def _versions(machine: Mapping[str, Any]) -> str:
+    python = [f"Python {machine['python']}"] if machine.get("python") else []
+    packages = [f"{name} {version}" for name, version in (machine.get("versions") or {}).items()]
+    return readable(", ".join([*python, *packages]))
+
+
+def _hashes(view: View) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Return (whose, [(file, SHA-256), ...]) of the data's and every regime's files."""
+    groups = [("Data", dict(view.results.data.get("sources") or {}))]
+    groups += [(regime(one["name"]), dict(one.get("fingerprint") or {})) for one in view.results.regimes]
+    return [(whose, [(readable(f), readable(h)) for f, h in found.items()]) for whose, found in groups if found]
+
+
+def _thresholds(view: View) -> tuple[Table, ...]:
+    """Return the operating points, findings by regimes, in as many tables as the width asks for."""
+    known = {(one.regime, one.finding): one.value for one in view.results.thresholds if one.replicate == _first(view, one.regime)}
+    if not known:
+        return ()
+    chunks = [view.regimes[first : first + MOST_COLUMNS] for first in range(0, len(view.regimes), MOST_COLUMNS)]
+    return tuple(
+        Table(
+            key=f"thresholds-{place + 1}",
+            columns=(Column(title="Finding", left=True), *(Column(title=regime(name)) for name in some)),
+            groups=tuple(
+                Group(
+                    head=finding_words(finding["name"]),
+                    rows=(tuple(_threshold(known.get((name, finding["name"]))) for name in some),),
+                )
+                for finding in view.findings
+            ),
+            dense=True,
+        )
+        for place, some in enumerate(chunks)
+    )
+
+
+def _threshold(value: float | None) -> Cell:
+    return EMPTY if value is None else Cell(text=number(value, digits=4))
+
+
+def _first(view: View, name: str) -> int:
+    return min(one.replicate for one in view.results.thresholds if one.regime == name)
+
+

@@ -1,0 +1,52 @@
+"""The main figure: every regime's metrics against the strength of the primary perturbation."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from cxrobust.reports.figures.curves import strength_figure
+from cxrobust.reports.parts import Figure
+from cxrobust.reports.sections import perturbed, section
+from cxrobust.reports.sentences import metric_name, overview_sentence
+from cxrobust.reports.view import Series, View
+from cxrobust.reports.words import condition_words, counted, listed
+
+SHOWN = ("auroc", "accuracy", "confidence", "ece")
+MOST_PANELS = 4
+
+
+def panel_metrics(view: View) -> tuple[str, ...]:
+    """Return the metrics of the main figure: the usual four of those that the study has, else its first ones."""
+    usual = tuple(metric for metric in SHOWN if metric in view.metrics)
+    return usual if len(usual) > 1 else view.metrics[:MOST_PANELS]
+
+
+def control_of(view: View, series: Series) -> Series | None:
+    """Return the noise series that goes beside an attack, where they share a strength."""
+    if series.kind == "noise":
+        return None
+    noise = view.of_kind("noise")
+    return next((one for one in noise if set(one.strengths) & set(series.strengths)), None)
+
+
+@section("robustness", order=30, title="Performance against the strength of the perturbation", needs=perturbed)
+def robustness(view: View) -> Mapping[str, Any]:
+    """Return the main figure and what it shows in sentences."""
+    series = view.primary_series
+    if series is None or view.primary is None:
+        raise ValueError("the primary condition belongs to no series")
+    metrics = panel_metrics(view)
+    control = control_of(view, series)
+    alt = (
+        f"{counted(len(metrics), 'panel')}: {listed([metric_name(view, metric) for metric in metrics])} of "
+        f"{counted(len(view.regimes), 'regime')} on clean images and under {condition_words(series.name)} of growing strength."
+    )
+    svg = strength_figure(view, series, metrics=metrics, control=control)
+    return {
+        "curves": Figure(key="curves", svg=svg, alt=alt),
+        "series": condition_words(series.name),
+        "primary": condition_words(view.primary),
+        "overview": [overview_sentence(view, metric, view.primary) for metric in metrics],
+        "control": overview_sentence(view, metrics[0], view.control) if view.control else "",
+        "has_control": control is not None,
+        "metrics": metrics,
+    }
