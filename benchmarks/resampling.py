@@ -68,9 +68,7 @@ def main() -> None:
         content = {"seconds_counts": seconds_counts, "timings": [asdict(t) for t in timings], "made_with": made_with()}
         arguments.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     for timing in timings:
-        print(
-            f"{timing.metric}: {timing.ratio:,.0f} times as fast on {os.cpu_count()} cores as a loop over {timing.peer} on one"
-        )
+        print(f"{timing.metric}: {timing.ratio:,.0f} times as fast as a loop over {timing.peer}")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -167,10 +165,13 @@ def time_calls(
 
 
 def print_timing(t: Timing) -> None:
+    n_calls = t.n_cells * t.n_resamples
     print(
-        f"{t.metric}, {t.n_resamples:,} resamples of {t.n_cells} cells of {t.n_images:,} images: "
-        f"{t.seconds:.2f} s here; {t.peer}: {t.peer_seconds_per_call * 1e3:.2f} ms a call (median of {t.peer_calls_timed}), scaled to "
-        f"{t.n_cells * t.n_resamples:,} calls {t.peer_seconds:,.0f} s; largest difference {t.largest_difference:.1e}"
+        f"{t.metric}, {t.n_resamples:,} resamples of {t.n_cells} cells of {t.n_images:,} images:\n"
+        f"  {t.seconds:.2f} s here, on {os.cpu_count()} cores\n"
+        f"  {t.peer_seconds:,.0f} s by a loop over {t.peer} on one, scaled to {n_calls:,} calls from the median "
+        f"{t.peer_seconds_per_call * 1e3:.2f} ms of {t.peer_calls_timed}\n"
+        f"  largest difference over these calls {t.largest_difference:.1e}"
     )
 
 

@@ -3,7 +3,7 @@
 import platform
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -72,7 +72,7 @@ def analyze(study: Study, out: Path, *, report: Reporter = silent) -> Results:
     return results
 
 
-def report(results_file: Path, out: Path, *, formats: tuple[str, ...] | None = None) -> tuple[Path, ...]:
+def report(results_file: Path, out: Path, *, formats: tuple[Literal["pdf", "html"], ...] | None = None) -> tuple[Path, ...]:
     """Write `OUT/report.pdf` and `OUT/report.html` from a results file; example images are taken from beside it."""
     from cxrobust.reports import render
 

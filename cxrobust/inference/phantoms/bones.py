@@ -124,21 +124,23 @@ def _clavicles(chest: Chest, thickness: Array) -> None:
     thickness[rows] += shell
 
 
+_BLADE = (ramp(_T - F(0.04), 0.06) * ramp(F(0.52) - _T, 0.05)).astype(np.float64)
+_SHAFT = (ramp(_T - F(0.09), 0.04) * ramp(F(0.76) - _T, 0.28)).astype(np.float64)
+"""How far down the chest the scapula and the upper arm are in the field."""
+
+
 def _shoulders(chest: Chest, thickness: Array) -> None:
     """Scapulae, which a PA view draws off the lungs, and the upper arms."""
     rows = chest.rows(-0.3, 1.1)
     a, t = chest.a[rows], chest.t[rows]
     out = 0.05 if chest.visit.view == "PA" else 0.0
     y = (t - F(0.06)) * F(chest.height)
-    head = vault((a - F(0.455 + 0.5 * out)) ** 2 * F(1 / 0.056**2) + y * y * F(1 / 0.058**2))
+    across = (a - F(0.455 + 0.5 * out)) * F(0.058 / 0.056)
+    head = vault((across * across + y * y) * F(1 / 0.058**2))
     border = F(0.28 + out) + F(0.40) * (t - F(0.30)) ** 2
-    upper = ramp(t - F(0.04), 0.06) * ramp(F(0.52) - t, 0.05)
     blade = F(0.045) * ramp(a - border, 0.006) * ramp(border + F(0.10) - a, 0.05)
     blade += F(0.04) * ridge(a - border, 0.004, chest.pixel)
-    blade *= upper
-    shaft = (
-        ramp(F(0.030) - np.abs(a - F(0.465 + 0.5 * out) - F(0.22) * y), 0.008)
-        * ramp(y - F(0.02), 0.03)
-        * ramp(F(0.5) - y, 0.2)
-    )
+    blade *= look_up(_BLADE, chest.row[rows])
+    shaft = ramp(F(0.030) - np.abs(a - F(0.465 + 0.5 * out) - F(0.22) * y), 0.008)
+    shaft *= look_up(_SHAFT, chest.row[rows])
     thickness[rows] += F(chest.visit.patient.anatomy.bone) * (F(0.17) * head + blade + F(0.13) * shaft)

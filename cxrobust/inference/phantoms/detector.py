@@ -58,7 +58,8 @@ def _waves(size: int) -> Array:
 
 def _coarse(image: Array) -> Array:
     waves = _waves(len(image))
-    coarse: Array = waves @ (waves.T @ image @ waves) @ waves.T
+    inner: Array = np.matmul(waves.T, np.matmul(image, waves))
+    coarse: Array = np.matmul(waves, np.matmul(inner, waves.T))
     return coarse
 
 
@@ -68,23 +69,25 @@ def _mark(chest: Chest, image: Array) -> None:
     if marker is None:
         return
     for left, top, right, bottom in ((-0.012, -0.02, -0.004, 0.02), (-0.012, 0.012, 0.013, 0.02)):
-        down = _cover(chest.size, marker[1] + top, marker[1] + bottom)
-        across = _cover(chest.size, marker[0] + left, marker[0] + right)
-        window = np.ix_(down.nonzero()[0], across.nonzero()[0])
-        ink = down[window[0]] * across[window[1]]
-        image[window] += ink * (F(0.97) - image[window])
+        rows, down = _cover(chest.size, marker[1] + top, marker[1] + bottom)
+        columns, across = _cover(chest.size, marker[0] + left, marker[0] + right)
+        window = image[rows, columns]
+        window += down[:, None] * across * (F(0.97) - window)
 
 
-def _cover(size: int, low: float, high: float) -> Array:
-    """Share of each pixel that lies between two positions."""
-    edges = np.arange(size + 1) / size
-    covered: Array = (np.diff(np.clip(edges, low, high)) * size).astype(F)
-    return covered
+def _cover(size: int, low: float, high: float) -> tuple[slice, Array]:
+    """Return the pixels between two positions, and the share of each that lies there."""
+    first, last = int(low * size), min(size, int(np.ceil(high * size)))
+    edges = np.minimum(np.maximum(np.arange(first, last + 1), low * size), high * size)
+    return slice(first, last), (edges[1:] - edges[:-1]).astype(F)
 
 
 def _collimate(chest: Chest, image: Array) -> None:
+    """Blacken what lies outside the field, in place."""
     left, right, top, bottom = chest.visit.exposure.collimation
-    if left or right:
-        image *= _cover(chest.size, left, 1 - right)[None, :]
-    if top or bottom:
-        image *= _cover(chest.size, top, 1 - bottom)[:, None]
+    for first, last, lines in ((left, right, image.T), (top, bottom, image)):
+        if first or last:
+            field, share = _cover(chest.size, first, 1 - last)
+            lines[field] *= share[:, None]
+            lines[: field.start] = 0
+            lines[field.stop :] = 0

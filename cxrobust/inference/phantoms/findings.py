@@ -77,7 +77,7 @@ def _nodule(chest: Chest, thorax: Thorax, value: float) -> None:
         t = 0.14 + 0.60 * ((down + 0.38 * nodule) % 1)
         reach = 0.86 * width * float(wall(np.array(t)))
         x = 0.12 + (reach - 0.12) * ((across + 0.62 * nodule) % 1)
-        _ball(chest, thorax, (side * (-1) ** nodule * x, t), radius=radius, density=0.20 + 0.32 * value)
+        _ball(chest, thorax, (side * (-1) ** nodule * x, t), radius=radius, density=0.14 + 0.38 * value)
 
 
 def _ball(chest: Chest, thorax: Thorax, centre: tuple[float, float], *, radius: float, density: float) -> None:
@@ -140,7 +140,7 @@ def _pneumothorax(chest: Chest, thorax: Thorax, value: float) -> None:
     beyond *= chest.along(stretch)
     empty = ramp(beyond, 0.004)
     within: Array = F(1) - empty
-    thorax.density *= within * F(1)
+    thorax.density *= within
     on_side = chest.left if left else ~chest.left
     thorax.density += F(0.05 + 0.20 * value) * within * on_side
     thorax.density += F(0.10 + 0.10 * value) * ridge(beyond, 0.0028, chest.pixel)

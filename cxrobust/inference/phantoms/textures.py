@@ -61,7 +61,7 @@ def _grow(rng: np.random.Generator, pixel: float) -> Array:
     heading = np.concatenate([rng.normal(1.15, 0.35, 5), rng.normal(-1.05, 0.35, 4), rng.uniform(-0.7, 0.7, 3)])
     width = rng.uniform(0.009, 0.016, heading.size)
     drift = np.zeros_like(heading)
-    rows = np.zeros((RADII, ANGLES))
+    rows = np.zeros((RADII, ANGLES), F)
     for row in range(RADII):
         radius = INNER * np.exp(_SPAN * row / RADII)
         drift = 0.85 * drift + 0.010 * rng.standard_normal(heading.size)
@@ -73,25 +73,26 @@ def _grow(rng: np.random.Generator, pixel: float) -> Array:
         heading = np.concatenate([heading, heading[forks]])
         drift = np.concatenate([np.where(forks, drift + spread, drift), drift[forks] - spread[forks]])
         width = np.concatenate([np.where(forks, 0.85 * width, width), 0.8 * width[forks]])
-    return rows.astype(F)
+    return rows
 
 
-def _angles() -> Table:
+def _angles() -> Array:
     """Angle from the lateral direction, downwards positive, of each column of a tree."""
     diamond = (np.arange(ANGLES) + 0.5) * (4 / ANGLES) - 2
     out = 1 - np.abs(diamond)
-    angles: Table = np.arctan2(np.copysign(1 - np.abs(out), diamond), out)
+    angles: Array = (np.arctan2(np.copysign(1 - np.abs(out), diamond), out) % (2 * np.pi)).astype(F)
     return angles
 
 
 _ANGLES = _angles()
 
 
-def _crossings(heading: Table, width: Table, radius: float, pixel: float) -> Table:
+def _crossings(heading: Table, width: Table, radius: float, pixel: float) -> Array:
     """Thickness of the vessels that cross a circle about the hilum; thin ones fade where pixels are wide."""
     soft = np.hypot(0.42 * width, 0.45 * pixel)
-    across = (_ANGLES[:, None] - heading + np.pi) % (2 * np.pi) - np.pi
-    peak = width * (0.42 * width / soft) / 0.014
-    section: Table = (peak * np.exp(-0.5 * (across * radius / soft) ** 2)).sum(axis=1)
-    section *= min(1.0, (radius / 0.05) ** 0.7)
+    away = np.abs(_ANGLES[:, None] - (heading % (2 * np.pi)).astype(F))
+    away = np.minimum(away, F(2 * np.pi) - away)
+    away *= (radius / soft).astype(F)
+    peak = width * (0.42 * width / soft) / 0.014 * min(1.0, (radius / 0.05) ** 0.7)
+    section: Array = np.exp(F(-0.5) * away * away) @ peak.astype(F)
     return section
