@@ -1,0 +1,91 @@
+"""The demo's regimes: one small vision transformer, pre-trained on phantoms of one hospital, fine-tuned at another.
+
+What is real: every regime is trained here, from random weights to checkpoint, and attacked as any user's model is. What
+is small: the images are drawings of 64 pixels, and the model has some 200,000 weights.
+"""
+
+import shutil
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+
+from cxrobust.errors import require
+from cxrobust.files import atomic_write_text, sha256_json
+from cxrobust.progress import Reporter, silent
+
+SIZE = 64
+RECIPE = 1
+"""Raised when what is trained changes, so that older checkpoints are not taken for it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scale:
+    """How large the demo is."""
+
+    pretrain_patients: int = 2600
+    train_patients: int = 800
+    test_patients: int = 400
+    pretrain_epochs: int = 14
+    tune_epochs: int = 8
+    preference_epochs: int = 4
+    width: int = 64
+    depth: int = 4
+    resamples: int = 10_000
+
+
+FULL = Scale()
+TINY = Scale(
+    pretrain_patients=30,
+    train_patients=20,
+    test_patients=24,
+    pretrain_epochs=1,
+    tune_epochs=1,
+    preference_epochs=1,
+    width=32,
+    depth=1,
+    resamples=200,
+)
+"""For tests: everything happens, nothing is learned."""
+
+LABEL_NOISE = 0.05
+"""Share of pre-training labels that are wrong, as labels mined from reports are."""
+READER_ERROR = 0.2
+"""Share of findings that the simulated readers misread."""
+TRAIN_EPS = 1.0
+"""Size of the attack in adversarial training, in units of 1/255."""
+
+DESCRIPTIONS = {
+    "linear_probe": "pre-trained transformer kept as it is, logistic regression on its features",
+    "supervised": "all weights fine-tuned on the labels",
+    "lora": "low-rank updates of the attention and the head fine-tuned on the labels, all else kept",
+    "adversarial": f"all weights fine-tuned on images attacked by PGD at {TRAIN_EPS:g}/255",
+    "preference": "the supervised checkpoint tuned by DPO, pairs judged against the reference labels",
+    "preference_human": (
+        f"the supervised checkpoint tuned by DPO, pairs judged by simulated readers who misread {READER_ERROR:.0%}"
+    ),
+}
+
+
+def prepare(folder: Path, *, scale: Scale = FULL, report: Reporter = silent) -> Path:
+    """Train the six regimes that `folder` does not hold yet, and write the study file that compares them.
+
+    Returns
+    -------
+    Path
+        `folder/study.toml`.
+    """
+    require("torch", group="inference")
+    from cxrobust.inference.demo_regimes import train
+
+    checkpoints = folder / "checkpoints"
+    recipe = sha256_json([RECIPE, asdict(scale)])
+    mark = checkpoints / "recipe.txt"
+    if not mark.exists() or mark.read_text(encoding="utf-8") != recipe:
+        shutil.rmtree(checkpoints, ignore_errors=True)
+        atomic_write_text(mark, recipe)
+    train(checkpoints, scale, report)
+    study = folder / "study.toml"
+    text = Template(files("cxrobust.templates").joinpath("demo.toml").read_text(encoding="utf-8"))
+    atomic_write_text(study, text.substitute(DESCRIPTIONS, patients=scale.test_patients, resamples=scale.resamples))
+    return study
