@@ -72,7 +72,9 @@ def analyze(study: Study, out: Path, *, report: Reporter = silent) -> Results:
     return results
 
 
-def report(results_file: Path, out: Path, *, formats: tuple[Literal["pdf", "html"], ...] | None = None) -> tuple[Path, ...]:
+def report(
+    results_file: Path, out: Path, *, formats: tuple[Literal["pdf", "html"], ...] | None = None
+) -> tuple[Path, ...]:
     """Write `OUT/report.pdf` and `OUT/report.html` from a results file; example images are taken from beside it."""
     from cxrobust.reports import render
 

@@ -13,5 +13,5 @@ def shared_data() -> Path:
     """Folder of the public data sets beside the project; a test that needs it skips, by name, where it is absent."""
     folder = Path(os.environ.get("CXROBUST_DATA", REPOSITORY.parent / "shared" / "data"))
     if not folder.is_dir():
-        pytest.skip(f"real data not found at {folder}: set CXROBUST_DATA to the folder that examples/README.md describes")
+        pytest.skip(f"real data not found at {folder}: set CXROBUST_DATA to the folder of examples/README.md")
     return folder

@@ -132,19 +132,19 @@ def _phantoms(split: str, domain: str, patients: int) -> Phantoms:
 
 
 def _transformer(scale: Scale, n_outputs: int) -> nn.Module:
-    settings: dict[str, Any] = dict(
-        image_size=SIZE,
-        patch_size=8,
-        num_channels=1,
-        hidden_size=scale.width,
-        num_hidden_layers=scale.depth,
-        num_attention_heads=4,
-        intermediate_size=4 * scale.width,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-        num_labels=n_outputs,
-        problem_type="multi_label_classification",
-    )
+    settings: dict[str, Any] = {
+        "image_size": SIZE,
+        "patch_size": 8,
+        "num_channels": 1,
+        "hidden_size": scale.width,
+        "num_hidden_layers": scale.depth,
+        "num_attention_heads": 4,
+        "intermediate_size": 4 * scale.width,
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+        "num_labels": n_outputs,
+        "problem_type": "multi_label_classification",
+    }
     config = transformers.ViTConfig(**settings)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(2026)

@@ -68,7 +68,7 @@ class Dataset(Section):
     kind: str
     findings: Literal["all"] | tuple[str, ...] = "all"
     size: int = Field(default=224, ge=16, le=4096)
-    """Side in pixels at which images are kept and perturbed; the shorter side is scaled, the longer one centre-cropped."""
+    """Side in pixels at which images are kept and perturbed: the shorter side is scaled, the longer centre-cropped."""
     metadata: StudyPath | None = None
     """A table of your own (CSV, relative to the study file) with an image id column and any further columns."""
     metadata_id: str = "image_id"
@@ -178,7 +178,8 @@ def _check(table: ImageTable) -> None:
     repeated = pd.Series(table.ids)[pd.Series(table.ids).duplicated()].unique()
     if len(repeated):
         raise DataError(
-            f"{table.name}: {len(repeated):,} image ids stand more than once ({some(repeated)}): every image needs one row"
+            f"{table.name}: {len(repeated):,} image ids stand more than once ({some(repeated)}): "
+            f"every image needs one row"
         )
     if not table.findings:
         raise DataError(f"{table.name}: no finding is left: correct findings in [data]")

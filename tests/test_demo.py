@@ -1,0 +1,54 @@
+from pathlib import Path
+
+import pytest
+
+from cxrobust.conditions import parse_condition
+from cxrobust.demo import TINY, prepare
+from cxrobust.pipeline import analyze, predict
+from cxrobust.progress import silent
+from cxrobust.study import read_study
+
+pytest.importorskip("torch")
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return prepare(tmp_path_factory.mktemp("demo"), scale=TINY)
+
+
+def test_the_demo_compares_six_regimes_with_the_supervised_one(prepared: Path) -> None:
+    study = read_study(prepared)
+    assert study.study.reference == "supervised"
+    names = [regime.name for regime in study.regimes]
+    assert names == ["linear-probe", "supervised", "lora", "adversarial", "preference", "preference-human"]
+    assert parse_condition("pgd(eps=1/255, steps=5)") in study.conditions
+    assert parse_condition("noise(eps=1/255)") in study.conditions
+
+
+def test_checkpoints_are_trained_once(prepared: Path) -> None:
+    folder = prepared.parent
+    weights = sorted(folder.glob("checkpoints/*/*.safetensors"))
+    assert len(weights) == 7
+    before = [(path, path.stat().st_mtime_ns) for path in weights]
+    stages: list[str] = []
+    prepare(folder, scale=TINY, report=lambda task, done, total: stages.append(task))
+    assert stages == []
+    assert [(path, path.stat().st_mtime_ns) for path in weights] == before
+
+
+def test_every_regime_differs_from_every_other(prepared: Path) -> None:
+    weights = {path.read_bytes() for path in prepared.parent.glob("checkpoints/*/*.safetensors")}
+    assert len(weights) == 7
+
+
+def test_the_whole_demo_ends_with_a_difference_in_differences_for_each_regime(prepared: Path) -> None:
+    study = read_study(prepared)
+    predict(study, prepared.parent, report=silent)
+    results = analyze(study, prepared.parent)
+    found = results.find(
+        estimand="difference-in-differences", metric="auroc", condition="pgd(eps=1/255, steps=5)", finding="macro"
+    )
+    assert [estimate.regime for estimate in found] == [
+        "linear-probe", "lora", "adversarial", "preference", "preference-human",
+    ]  # fmt: skip
+    assert all(estimate.estimate is not None and estimate.p_adjusted is not None for estimate in found)
