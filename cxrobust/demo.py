@@ -1,7 +1,7 @@
 """The demo's regimes: one small vision transformer, pre-trained on phantoms of one hospital, fine-tuned at another.
 
 What is real: every regime is trained here, from random weights to checkpoint, and attacked as any user's model is. What
-is small: the images are drawings of 64 pixels, and the model has some 200,000 weights.
+is small: the images are drawings of 64 pixels, and the model has some 160,000 weights.
 """
 
 import shutil
@@ -25,12 +25,12 @@ class Scale:
 
     pretrain_patients: int = 2600
     train_patients: int = 800
-    test_patients: int = 400
-    pretrain_epochs: int = 14
-    tune_epochs: int = 8
-    preference_epochs: int = 4
+    test_patients: int = 260
+    pretrain_epochs: int = 9
+    tune_epochs: int = 5
+    preference_epochs: int = 3
     width: int = 64
-    depth: int = 4
+    depth: int = 3
     resamples: int = 10_000
 
 

@@ -34,7 +34,7 @@ def train(folder: Path, scale: Scale, report: Reporter) -> None:
         "linear-probe", lambda: finetuning.linear_probe(base, demo.examples, head=HEAD, penalty=1e-3, report=report)
     )
     supervised = demo.get(
-        "supervised", lambda: finetuning.supervised(base, demo.examples, demo.training(1e-3), report=report)
+        "supervised", lambda: finetuning.supervised(base, demo.examples, demo.training(3e-4), report=report)
     )
     low_rank = LowRank(targets=("q_proj", "v_proj", "query", "value"), rank=8)
     demo.get(
@@ -45,7 +45,7 @@ def train(folder: Path, scale: Scale, report: Reporter) -> None:
     adversary = finetuning.Adversary(eps=TRAIN_EPS / 255, steps=2)
     demo.get(
         "adversarial",
-        lambda: finetuning.adversarial(base, demo.examples, demo.training(1e-3), adversary=adversary, report=report),
+        lambda: finetuning.adversarial(base, demo.examples, demo.training(5e-4), adversary=adversary, report=report),
     )
     for name, judge in (
         ("preference", finetuning.agreement),
@@ -113,8 +113,8 @@ class _Demo:
 
     def prefer(self, supervised: nn.Module, judge: finetuning.Judge, name: str) -> nn.Module:
         """Tune the supervised checkpoint by DPO."""
-        training = self.training(3e-4, epochs=self.scale.preference_epochs)
-        settings = finetuning.Preference(beta=0.1, pairs=8)
+        training = self.training(1e-4, epochs=self.scale.preference_epochs)
+        settings = finetuning.Preference(beta=0.2, pairs=8)
         return finetuning.preference(
             supervised, self.examples, training, judge=judge, settings=settings, report=self.report, stage=name
         )
