@@ -1,7 +1,7 @@
 """The demo's regimes: one small vision transformer, pre-trained on phantoms of one hospital, fine-tuned at another.
 
 What is real: every regime is trained here, from random weights to checkpoint, and attacked as any user's model is. What
-is small: the images are drawings of 64 pixels, and the model has some 160,000 weights.
+is small: the images are drawings of 64 pixels, and the model has some 170,000 weights.
 """
 
 import shutil
@@ -25,9 +25,10 @@ class Scale:
 
     pretrain_patients: int = 2600
     train_patients: int = 800
-    test_patients: int = 260
-    pretrain_epochs: int = 9
+    test_patients: int = 320
+    pretrain_epochs: int = 20
     tune_epochs: int = 5
+    adversarial_epochs: int = 8
     preference_epochs: int = 3
     width: int = 64
     depth: int = 3
@@ -41,6 +42,7 @@ TINY = Scale(
     test_patients=24,
     pretrain_epochs=1,
     tune_epochs=1,
+    adversarial_epochs=1,
     preference_epochs=1,
     width=32,
     depth=1,
@@ -57,9 +59,9 @@ TRAIN_EPS = 1.0
 
 DESCRIPTIONS = {
     "linear_probe": "pre-trained transformer kept as it is, logistic regression on its features",
-    "supervised": "all weights fine-tuned on the labels",
+    "supervised": "the linear probe with all weights fine-tuned on the labels",
     "lora": "low-rank updates of the attention and the head fine-tuned on the labels, all else kept",
-    "adversarial": f"all weights fine-tuned on images attacked by PGD at {TRAIN_EPS:g}/255",
+    "adversarial": f"the linear probe with all weights fine-tuned on images attacked by PGD at {TRAIN_EPS:g}/255",
     "preference": "the supervised checkpoint tuned by DPO, pairs judged against the reference labels",
     "preference_human": (
         f"the supervised checkpoint tuned by DPO, pairs judged by simulated readers who misread {READER_ERROR:.0%}"

@@ -21,7 +21,7 @@ def test_the_demo_compares_six_regimes_with_the_supervised_one(prepared: Path) -
     assert study.study.reference == "supervised"
     names = [regime.name for regime in study.regimes]
     assert names == ["linear-probe", "supervised", "lora", "adversarial", "preference", "preference-human"]
-    assert parse_condition("pgd(eps=1/255, steps=5)") in study.conditions
+    assert parse_condition("pgd(eps=1/255, steps=10)") in study.conditions
     assert parse_condition("noise(eps=1/255)") in study.conditions
 
 
@@ -46,7 +46,7 @@ def test_the_whole_demo_ends_with_a_difference_in_differences_for_each_regime(pr
     predict(study, prepared.parent, report=silent)
     results = analyze(study, prepared.parent)
     found = results.find(
-        estimand="difference-in-differences", metric="auroc", condition="pgd(eps=1/255, steps=5)", finding="macro"
+        estimand="difference-in-differences", metric="auroc", condition="pgd(eps=1/255, steps=10)", finding="macro"
     )
     assert [estimate.regime for estimate in found] == [
         "linear-probe", "lora", "adversarial", "preference", "preference-human",

@@ -30,11 +30,11 @@ def train(folder: Path, scale: Scale, report: Reporter) -> None:
     """Train and save every regime whose folder is not there; each folder appears whole."""
     demo = _Demo(folder, scale, report)
     base = demo.get("pretrained", demo.pretrain)
-    demo.get(
+    probe = demo.get(
         "linear-probe", lambda: finetuning.linear_probe(base, demo.examples, head=HEAD, penalty=1e-3, report=report)
     )
     supervised = demo.get(
-        "supervised", lambda: finetuning.supervised(base, demo.examples, demo.training(3e-4), report=report)
+        "supervised", lambda: finetuning.supervised(probe, demo.examples, demo.training(5e-4), report=report)
     )
     low_rank = LowRank(targets=("q_proj", "v_proj", "query", "value"), rank=8)
     demo.get(
@@ -45,7 +45,13 @@ def train(folder: Path, scale: Scale, report: Reporter) -> None:
     adversary = finetuning.Adversary(eps=TRAIN_EPS / 255, steps=2)
     demo.get(
         "adversarial",
-        lambda: finetuning.adversarial(base, demo.examples, demo.training(5e-4), adversary=adversary, report=report),
+        lambda: finetuning.adversarial(
+            probe,
+            demo.examples,
+            demo.training(1e-3, epochs=demo.scale.adversarial_epochs),
+            adversary=adversary,
+            report=report,
+        ),
     )
     for name, judge in (
         ("preference", finetuning.agreement),
@@ -99,7 +105,7 @@ class _Demo:
             regression = F.mse_loss(out[:, : len(ATTRIBUTES)], targets[rows])
             return finetuning.masked_bce(out[:, len(ATTRIBUTES) :], labels[rows]) + 0.1 * regression
 
-        training = self.training(2e-3, epochs=self.scale.pretrain_epochs)
+        training = self.training(3e-3, epochs=self.scale.pretrain_epochs)
         finetuning.fit(
             model,
             loss,
@@ -134,7 +140,7 @@ def _phantoms(split: str, domain: str, patients: int) -> Phantoms:
 def _transformer(scale: Scale, n_outputs: int) -> nn.Module:
     settings: dict[str, Any] = {
         "image_size": SIZE,
-        "patch_size": 8,
+        "patch_size": 16,
         "num_channels": 1,
         "hidden_size": scale.width,
         "num_hidden_layers": scale.depth,
