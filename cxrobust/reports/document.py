@@ -97,7 +97,9 @@ def _environment(document: Document, medium: Medium) -> Environment:
     citations = Citations()
 
     def ref(key: str) -> Markup:
-        return Markup('<a class="ref" href="#{}">{}</a>').format(key, document.numbers[key].replace(" ", "\N{NO-BREAK SPACE}"))
+        return Markup('<a class="ref" href="#{}">{}</a>').format(
+            key, document.numbers[key].replace(" ", "\N{NO-BREAK SPACE}")
+        )
 
     environment.globals.update(
         ref=ref,
@@ -140,4 +142,3 @@ def inline_svg(figure: Figure) -> str:
     kept = re.sub(r'\s(?:width|height)="[^"]*"', "", opening)
     attributes = f' role="img" aria-label="{escape(figure.alt)}" style="max-width:{wide:.0f}pt">'
     return kept[:-1] + attributes + svg[len(opening) :]
-

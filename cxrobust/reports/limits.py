@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
+from cxrobust.reports.sentences import judge, reason
 from cxrobust.reports.view import CLEAN, FEW_POSITIVE_PATIENTS, View
 from cxrobust.reports.words import counted, finding_words, listed, regime
-from cxrobust.reports.sentences import judge, reason
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -144,8 +144,8 @@ def comparison_sentence(view: View, metric: str, *, numbers: bool = True) -> str
     for kind in kinds:
         group = [one for one in outcomes if one.kind == kind]
         apart = numbers and len(group) <= MOST_SINGLE
-        for some in [[one] for one in group] if apart else [group] if group else []:
-            clauses.append(_clause(view, metric, kind, some, numbers=numbers))
+        together = [[one] for one in group] if apart else [group] if group else []
+        clauses += [_clause(view, metric, kind, some, numbers=numbers) for some in together]
     if not clauses:
         return ""
     opening = "Compared with that, " if view.primary else ""
@@ -193,7 +193,11 @@ def _bracket(view: View, kind: Kind, group: Sequence[Outcome]) -> str:
         return ""
     p, sign = (min(p_values), "≥") if kind == "not shown" else (max(p_values), "≤")
     text = p_number(p, alpha=view.alpha)
-    return f" (adjusted p{SPACE}{text[0]}{SPACE}{text[1:]})" if text[0] in "<>" else f" (adjusted p{SPACE}{sign}{SPACE}{text})"
+    return (
+        f" (adjusted p{SPACE}{text[0]}{SPACE}{text[1:]})"
+        if text[0] in "<>"
+        else f" (adjusted p{SPACE}{sign}{SPACE}{text})"
+    )
 
 
 def _digits(estimate: Estimate) -> int:

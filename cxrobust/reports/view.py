@@ -106,7 +106,9 @@ class View:
             None,
         )
 
-    def get(self, estimand: Estimand, metric: str, regime: str, condition: str, finding: str = MACRO) -> Estimate | None:
+    def get(
+        self, estimand: Estimand, metric: str, regime: str, condition: str, finding: str = MACRO
+    ) -> Estimate | None:
         """Return one estimate, or None where the results do not hold it."""
         return self.estimates.get((estimand, metric, regime, condition, finding))
 
@@ -118,7 +120,9 @@ class View:
         """Return perturbed − clean."""
         return self.get("perturbed-clean", metric, regime, condition, finding)
 
-    def contrast(self, metric: str, regime: str, finding: str = MACRO, *, condition: str | None = None) -> Estimate | None:
+    def contrast(
+        self, metric: str, regime: str, finding: str = MACRO, *, condition: str | None = None
+    ) -> Estimate | None:
         """Return the estimate of `comparison`, under the primary condition unless another is given."""
         return self.get(self.comparison, metric, regime, condition or self.primary or CLEAN, finding)
 

@@ -67,7 +67,9 @@ def number(value: float, *, digits: int = 3, signed: bool = False) -> str:
 
 def enough_digits(value: float, *, digits: int = 3) -> int:
     """Return how many decimals show a number that is not 0 as more than 0: `digits`, or up to three more."""
-    return next((d for d in range(digits, digits + 3) if round(abs(value), d) > 0), digits if value == 0 else digits + 3)
+    return next(
+        (d for d in range(digits, digits + 3) if round(abs(value), d) > 0), digits if value == 0 else digits + 3
+    )
 
 
 def interval(low: float, high: float, *, digits: int = 3, signed: bool = False) -> str:
@@ -170,7 +172,9 @@ def plain(text: str) -> str:
 
 def readable(text: str) -> str:
     """Return text without characters that no document may hold (controls, surrogates, our own marks)."""
-    return re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ue000\ue001\ufffe\uffff]", "\N{REPLACEMENT CHARACTER}", text)
+    return re.sub(
+        r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ue000\ue001\ufffe\uffff]", "\N{REPLACEMENT CHARACTER}", text
+    )
 
 
 def shortened(name: str, *, most: int = 24) -> str:

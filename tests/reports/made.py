@@ -1,5 +1,6 @@
 """Results as an analysis would write them, of any size, with invented but consistent numbers."""
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -295,7 +296,7 @@ def _reliability(made: Made) -> Iterator[Reliability]:
         for condition in made.conditions:
             bend = _truth(made, "ece", regime, condition, 0) * 3
             bins = []
-            for low, high in zip(edges[:-1], edges[1:], strict=True):
+            for low, high in itertools.pairwise(edges):
                 p = (low + high) / 2
                 observed = min(max(p - bend * math.sin(math.pi * p) / 2, 0.0), 1.0)
                 n = round(200_000 * math.exp(-9 * p) + 40)
@@ -329,12 +330,19 @@ def _examples(made: Made, folder: Path) -> Iterator[dict[str, Any]]:
             for condition, image in (("clean", clean[k]), (primary, noisy)):
                 name = f"{regime}-{k}-{condition[:3]}.png"
                 yield _kept(
-                    made, folder, name, image, kind="attack", image_id=f"{k:05d}_000", regime=regime, condition=condition
+                    made,
+                    folder,
+                    name,
+                    image,
+                    kind="attack",
+                    image_id=f"{k:05d}_000",
+                    regime=regime,
+                    condition=condition,
                 )
 
 
 def _drawing(k: int, side: int = 64) -> np.ndarray:
-    y, x = np.mgrid[-1:1:side * 1j, -1:1:side * 1j]
+    y, x = np.mgrid[-1 : 1 : side * 1j, -1 : 1 : side * 1j]
     lungs = sum(np.exp(-(((x - s) / 0.28) ** 4) - ((y / 0.6) ** 4)) for s in (-0.45, 0.45))
     heart = np.exp(-(((x - 0.1) / 0.3) ** 2) - (((y - 0.35) / 0.35) ** 2))
     ribs = 0.06 * np.sin(18 * y + 4 * x**2 + k)

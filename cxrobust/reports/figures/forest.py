@@ -75,11 +75,15 @@ def _limits(view: View, metric: str, findings: Sequence[str]) -> tuple[float, fl
 
 def _finding(axes: Axes, estimate: Estimate | None, y: float, mark: Mark) -> None:
     if estimate is None or estimate.estimate is None:
-        axes.annotate("not estimable", (0, y), xytext=(3, 0), textcoords="offset points", va="center", fontsize=6, color=QUIET)
+        axes.annotate(
+            "not estimable", (0, y), xytext=(3, 0), textcoords="offset points", va="center", fontsize=6, color=QUIET
+        )
         return
     few = is_few(estimate)
     if estimate.ci_low is not None and estimate.ci_high is not None:
-        axes.plot([estimate.ci_low, estimate.ci_high], [y, y], color=mark.colour, linewidth=0.9, alpha=0.55 if few else 1)
+        axes.plot(
+            [estimate.ci_low, estimate.ci_high], [y, y], color=mark.colour, linewidth=0.9, alpha=0.55 if few else 1
+        )
         _beyond(axes, estimate.ci_low, estimate.ci_high, y, mark)
     axes.plot(
         estimate.estimate,

@@ -61,7 +61,8 @@ def _reduced(pixels: Pixels) -> Pixels:
     if block == 1:
         return pixels
     height, width = (side // block for side in pixels.shape)
-    return pixels[: height * block, : width * block].reshape(height, block, width, block).mean(axis=(1, 3))
+    blocks = pixels[: height * block, : width * block].reshape(height, block, width, block)
+    return np.asarray(blocks.mean(axis=(1, 3)), dtype=np.float64)
 
 
 @drawn

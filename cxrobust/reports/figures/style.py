@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, cast
 
 import matplotlib as mpl
 from matplotlib import font_manager
@@ -119,11 +119,13 @@ def drawn(draw: Callable[P, Canvas]) -> Callable[P, str]:
     @wraps(draw)
     def as_svg(*args: P.args, **kwargs: P.kwargs) -> str:
         _add_fonts()
-        with mpl.rc_context(RC), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # the viewer falls back, see FALLBACK
+        with mpl.rc_context(cast(Any, RC)), warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", message="Glyph .* missing from font"
+            )  # the viewer falls back, see FALLBACK
             figure = draw(*args, **kwargs)
             out = io.StringIO()
-            FigureCanvasSVG(figure).print_svg(out, metadata={"Date": None, "Creator": None})
+            cast(Any, FigureCanvasSVG(figure)).print_svg(out, metadata={"Date": None, "Creator": None})
         return _without_prolog(out.getvalue())
 
     return as_svg
@@ -150,4 +152,8 @@ def _add_fonts() -> None:
 def _without_prolog(svg: str) -> str:
     """Return the svg element alone, with fallback fonts, without the names that matplotlib gives to its groups."""
     svg = svg[svg.index("<svg") :].replace(f"'{SANS}'", FALLBACK)
-    return re.sub(r'<g id="(?:figure|axes|patch|line2d|text|PathCollection|PolyCollection|FillBetweenPolyCollection|LineCollection|matplotlib\.axis|[xy]tick)_\d+">', "<g>", svg)
+    return re.sub(
+        r'<g id="(?:figure|axes|patch|line2d|text|PathCollection|PolyCollection|FillBetweenPolyCollection|LineCollection|matplotlib\.axis|[xy]tick)_\d+">',
+        "<g>",
+        svg,
+    )

@@ -80,7 +80,9 @@ def _shows(view: View, metric: str) -> list[str]:
         )
     if view.control:
         noise = overview_sentence(view, metric, view.control)
-        said.append(f"what random noise of the same size did: {noise[0].lower() if not noise[:2].isupper() else noise[0]}{noise[1:]}")
+        said.append(
+            f"what random noise of the same size did: {noise[0].lower() if not noise[:2].isupper() else noise[0]}{noise[1:]}"
+        )
     return said
 
 

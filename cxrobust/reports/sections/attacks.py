@@ -6,7 +6,7 @@ from typing import Any
 from cxrobust.reports.figures.curves import multiples_figure
 from cxrobust.reports.parts import Figure
 from cxrobust.reports.sections import section
-from cxrobust.reports.sections.corruptions import split, shown_metrics
+from cxrobust.reports.sections.corruptions import shown_metrics, split
 from cxrobust.reports.sentences import metric_name
 from cxrobust.reports.view import Series, View
 from cxrobust.reports.words import condition_words, listed

@@ -4,7 +4,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from cxrobust.reports.figures.forest import by_frequency, forest_figure
-from cxrobust.reports.parts import EMPTY, MOST_ROWS, REFERENCE, Cell, Column, Figure, Group, Table, estimate_cell, interval_cell, p_cell
+from cxrobust.reports.parts import (
+    EMPTY,
+    MOST_ROWS,
+    REFERENCE,
+    Cell,
+    Column,
+    Figure,
+    Group,
+    Table,
+    estimate_cell,
+    interval_cell,
+    p_cell,
+)
 from cxrobust.reports.sections import section
 from cxrobust.reports.sentences import findings_sentence
 from cxrobust.reports.view import CLEAN, View, is_few
@@ -51,7 +63,8 @@ def _sides(view: View) -> tuple[str, str]:
 
 
 def _first_rows(groups: tuple[Group, ...]) -> tuple[Group, ...]:
-    kept, rows = [], 0
+    kept: list[Group] = []
+    rows = 0
     for group in groups:
         rows += len(group.rows)
         if rows > MOST_ROWS and kept:
@@ -65,7 +78,12 @@ def _columns(view: View) -> tuple[Column, ...]:
     if view.primary:
         columns += [Column(title="Perturbed"), Column(title="Change")] if view.others else [Column(title="Perturbed")]
     title = capitalised("difference" if view.comparison == "regime-reference" else NAMES[view.comparison])
-    return (*columns, Column(title=title), Column(title=f"{percent(view.level)} CI"), Column(title="Adjusted p", note="a"))
+    return (
+        *columns,
+        Column(title=title),
+        Column(title=f"{percent(view.level)} CI"),
+        Column(title="Adjusted p", note="a"),
+    )
 
 
 def _groups(view: View, metric: str) -> tuple[Group, ...]:
@@ -89,8 +107,15 @@ def _row(view: View, metric: str, finding: str, name: str) -> tuple[Cell, ...]:
     if view.primary:
         cells.append(estimate_cell(view.value(metric, name, view.primary, finding), with_interval=False))
         if view.others:
-            cells.append(estimate_cell(view.change(metric, name, view.primary, finding), signed=True, with_interval=False))
+            cells.append(
+                estimate_cell(view.change(metric, name, view.primary, finding), signed=True, with_interval=False)
+            )
     if view.others and name == view.reference:
         return (*cells, REFERENCE, EMPTY, EMPTY)
     contrast = view.contrast(metric, name, finding)
-    return (*cells, estimate_cell(contrast, signed=True, with_interval=False), interval_cell(contrast), p_cell(contrast, view))
+    return (
+        *cells,
+        estimate_cell(contrast, signed=True, with_interval=False),
+        interval_cell(contrast),
+        p_cell(contrast, view),
+    )

@@ -31,7 +31,12 @@ def _columns(view: View) -> tuple[Column, ...]:
     if view.primary is None:
         if not view.others:
             return (*first, Column(title="Value", under=under))
-        return (*first, Column(title="Value", under=under), Column(title="Difference to reference", under=under, note="a"), p)
+        return (
+            *first,
+            Column(title="Value", under=under),
+            Column(title="Difference to reference", under=under, note="a"),
+            p,
+        )
     columns = [*first, Column(title="Clean", under=under), Column(title="Perturbed", under=under)]
     if not view.others:
         return (*columns, Column(title="Change", under=under, note="a"), p)

@@ -75,7 +75,11 @@ def _hashes(view: View) -> list[tuple[str, list[tuple[str, str]]]]:
 
 def _thresholds(view: View) -> tuple[Table, ...]:
     """Return the operating points, findings by regimes, in as many tables as the width asks for."""
-    known = {(one.regime, one.finding): one.value for one in view.results.thresholds if one.replicate == _first(view, one.regime)}
+    known = {
+        (one.regime, one.finding): one.value
+        for one in view.results.thresholds
+        if one.replicate == _first(view, one.regime)
+    }
     if not known:
         return ()
     chunks = [view.regimes[first : first + MOST_COLUMNS] for first in range(0, len(view.regimes), MOST_COLUMNS)]
@@ -102,5 +106,3 @@ def _threshold(value: float | None) -> Cell:
 
 def _first(view: View, name: str) -> int:
     return min(one.replicate for one in view.results.thresholds if one.regime == name)
-
-
