@@ -1,0 +1,78 @@
+"""Fine-tune a small network in four regimes on the training split of PneumoniaMNIST.
+
+python examples/pneumoniamnist/train.py --data-root DATA
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from network import Small
+from safetensors.torch import save_file
+from torch import nn
+
+from cxrobust.inference import finetuning
+from cxrobust.inference.datasets.medmnist import MedMnist
+from cxrobust.inference.finetuning import LabelledImages, Training
+from cxrobust.progress import Reporter, reporting
+
+HERE = Path(__file__).parent
+SIZE = 28
+TURNS = 4
+
+
+def turned(images: torch.Tensor) -> LabelledImages:
+    """Return each image turned by 0, 90, 180 and 270 degrees, labelled by how it was turned (Gidaris et al. 2018)."""
+    copies = [torch.rot90(images, k, dims=(2, 3)) for k in range(TURNS)]
+    labels = torch.eye(TURNS, dtype=torch.int8).repeat_interleave(len(images), dim=0)
+    return LabelledImages(images=torch.cat(copies), labels=labels)
+
+
+def train(data_root: Path, folder: Path, *, epochs: int, report: Reporter, patients: int | None = None) -> None:
+    """Write one checkpoint a regime; `patients` takes only the first images."""
+    data = MedMnist.model_validate(
+        {
+            "kind": "medmnist",
+            "file": data_root / "pneumoniamnist" / "pneumoniamnist.npz",
+            "split": "train",
+            "names": ("Pneumonia",),
+            "size": SIZE,
+        }
+    )
+    examples = finetuning.read_examples(data.table(), size=SIZE, report=report)
+    examples = examples.take(torch.arange(len(examples))[:patients])
+    with torch.random.fork_rng():
+        torch.manual_seed(2026)
+        start = Small(TURNS)
+    base = finetuning.supervised(
+        start, turned(examples.images), Training(epochs=epochs, learning_rate=2e-3, batch=256, seed=1), report=report,
+        stage="pre-training on turned images",
+    )  # fmt: skip
+    base = finetuning.fresh_head(base, head="head", n_outputs=1)
+    probe = finetuning.linear_probe(base, examples, head="head", report=report)
+    training = Training(epochs=epochs, learning_rate=1e-3, batch=64, seed=2)
+    full = finetuning.supervised(probe, examples, training, report=report)
+    gentle = Training(epochs=epochs, learning_rate=1e-4, batch=64, seed=3)
+    regimes: dict[str, nn.Module] = {
+        "linear-probe": probe,
+        "supervised": full,
+        "preference": finetuning.preference(full, examples, gentle, judge=finetuning.agreement, report=report),
+        "adversarial": finetuning.adversarial(
+            probe, examples, training, adversary=finetuning.Adversary(eps=4 / 255, steps=3), report=report
+        ),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, model in regimes.items():
+        save_file(model.state_dict(), folder / f"{name}.safetensors")
+
+
+def main() -> None:
+    """Read the command line and train."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data-root", type=Path, required=True)
+    with reporting() as report:
+        train(parser.parse_args().data_root, HERE / "checkpoints", epochs=8, report=report)
+
+
+if __name__ == "__main__":
+    main()
