@@ -1,5 +1,6 @@
 """A small convolutional network for 28 × 28 radiographs."""
 
+import itertools
 from pathlib import Path
 
 import torch
@@ -14,7 +15,7 @@ class Small(nn.Module):
         super().__init__()
         widths = (1, 24, 48, 96)
         layers: list[nn.Module] = []
-        for before, after in zip(widths[:-1], widths[1:], strict=True):
+        for before, after in itertools.pairwise(widths):
             layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GroupNorm(8, after), nn.ReLU()]
         self.features = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.head = nn.Linear(widths[-1], n_outputs)
