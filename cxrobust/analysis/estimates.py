@@ -67,8 +67,13 @@ def estimate(
     for contrast, p_of_contrast in zip(contrasts, p_values, strict=True):
         value = combine(contrast, values.value, regimes=regimes, conditions=conditions)
         resampled = combine(contrast, values.resampled, regimes=regimes, conditions=conditions)
-        recentred = metric.interval == "percentile-recentred" and contrast.estimand == "value"
-        intervals = percentile_intervals(resampled, level=sample.settings.level, around=value if recentred else None)
+        recentred = metric.interval == "percentile-recentred"
+        intervals = percentile_intervals(
+            resampled,
+            level=sample.settings.level,
+            around=value if recentred else None,
+            least=0.0 if recentred and contrast.estimand == "value" else -np.inf,
+        )
         undefined = np.isnan(resampled).mean(axis=1)
         for k, finding in enumerate(findings):
             reliable = finding.n_patients > 1 and undefined[k] <= MOST_UNDEFINED

@@ -19,7 +19,11 @@ NO_INTERVAL = Interval(se=float("nan"), low=float("nan"), high=float("nan"))
 
 
 def percentile_intervals(
-    resampled: NDArray[np.float64], *, level: float, around: NDArray[np.float64] | None = None
+    resampled: NDArray[np.float64],
+    *,
+    level: float,
+    around: NDArray[np.float64] | None = None,
+    least: float = -np.inf,
 ) -> tuple[Interval, ...]:
     """Intervals between the (1 − level)/2 and (1 + level)/2 quantiles of the resampled values.
 
@@ -31,7 +35,9 @@ def percentile_intervals(
         Share of samples whose interval should hold the truth, for example 0.95.
     around
         (n_values,): when given, resampled values are shifted so that their mean is this, the estimate. This takes out
-        the upward bias that a resampled absolute value has (the ECE's); an end below 0 becomes 0.
+        the upward bias that a resampled absolute value has (the ECE's), and what is left of it in differences.
+    least
+        The smallest value that the quantity can have: an end below it becomes it.
 
     Examples
     --------
@@ -39,15 +45,15 @@ def percentile_intervals(
     5.0
     """
     shift = [None] * len(resampled) if around is None else list(around)
-    return tuple(_interval(row, level, centre) for row, centre in zip(resampled, shift, strict=True))
+    return tuple(_interval(row, level, centre, least) for row, centre in zip(resampled, shift, strict=True))
 
 
-def _interval(resampled: NDArray[np.float64], level: float, centre: float | None) -> Interval:
+def _interval(resampled: NDArray[np.float64], level: float, centre: float | None, least: float) -> Interval:
     defined = resampled[~np.isnan(resampled)]
     if len(defined) < 2:
         return NO_INTERVAL
     low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
     if centre is not None:
         shift = centre - defined.mean()
-        low, high = max(low + shift, 0.0), high + shift
-    return Interval(se=float(defined.std(ddof=1)), low=float(low), high=float(high))
+        low, high = low + shift, high + shift
+    return Interval(se=float(defined.std(ddof=1)), low=float(max(low, least)), high=float(high))

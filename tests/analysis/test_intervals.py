@@ -30,8 +30,8 @@ def test_fewer_than_two_values_give_no_interval(row):
 
 
 def test_recentred_intervals_by_hand():
-    """Mean 3, estimate 2: every quantile moves down by 1; an end below 0 becomes 0; the spread stays."""
+    """Mean 3, estimate 2: every quantile moves down by 1; an end below the least becomes it; the spread stays."""
     resampled = np.array([[1.0, 2.0, 3.0, 4.0, 5.0], [0.0, 1.0, 2.0, 3.0, 9.0]])
-    first, second = percentile_intervals(resampled, level=0.5, around=np.array([2.0, 1.0]))
+    first, second = percentile_intervals(resampled, level=0.5, around=np.array([2.0, 1.0]), least=0.0)
     assert (first.low, first.high, first.se) == (1.0, 3.0, pytest.approx(math.sqrt(2.5)))
     assert (second.low, second.high) == (0.0, 1.0)  # 1 − 2 is below 0; 3 − 2

@@ -77,7 +77,7 @@ def sheet_figure(images: Sequence[Shown]) -> Canvas:
     for axes, one in zip(grid.flat, images, strict=False):
         _picture(axes, one.pixels)
         names = [finding_words(finding) for finding in one.example["findings"]] or ["no finding"]
-        _note(axes, shortened(listed(names), most=30))
+        _note(axes, shortened(listed(names), most=26))
     return figure
 
 
@@ -135,4 +135,5 @@ def _picture(axes: Axes, pixels: Pixels) -> None:
 
 
 def _note(axes: Axes, text: str) -> None:
-    axes.text(0, 1.015, text, transform=axes.transAxes, fontsize=6.5, va="bottom", ha="left", color=QUIET)
+    note = axes.text(0, 1.015, text, transform=axes.transAxes, fontsize=6.5, va="bottom", ha="left", color=QUIET)
+    note.set_in_layout(False)  # a long note must not push the pictures apart
