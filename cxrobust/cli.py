@@ -62,7 +62,7 @@ def run(study: StudyFile, data_root: DataRoot = None, out: Out = None) -> None:
     read = read_study(study, data_root=data_root)
     folder = _out(study, out)
     with reporting() as report:
-        documents = pipeline.run(read, folder, report_progress=report)
+        documents = pipeline.run(read, folder, report_progress=report, say=_warn)
     _say_written(folder / pipeline.RESULTS, folder / pipeline.ESTIMATES, *documents)
 
 
@@ -103,7 +103,7 @@ def report(
     """Write the documents from a results file."""
     from cxrobust import pipeline
 
-    _say_written(*pipeline.report(results, out or results.parent))
+    _say_written(*pipeline.report(results, out or results.parent, say=_warn))
 
 
 @app.command(epilog="Example: cxrobust check study.toml --data-root /data")
@@ -144,7 +144,7 @@ def demo(
 
     with reporting() as report:
         study = read_study(prepare(out, report=report))
-        documents = pipeline.run(study, out, report_progress=report)
+        documents = pipeline.run(study, out, report_progress=report, say=_warn)
     _say_written(out / pipeline.RESULTS, out / pipeline.ESTIMATES, *documents)
 
 
@@ -174,6 +174,10 @@ def _fail(message: str, code: int, debug: bool) -> int:
         traceback.print_exc()
     typer.echo(f"cxrobust: {message}", err=True)
     return code
+
+
+def _warn(message: str) -> None:
+    typer.echo(f"cxrobust: {message}", err=True)
 
 
 def _out(study: Path, out: Path | None) -> Path:

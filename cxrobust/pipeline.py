@@ -1,7 +1,7 @@
 """The three stages of a study, each from files to files: predict, analyze, report."""
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -73,9 +73,16 @@ def analyze(study: Study, out: Path, *, report: Reporter = silent) -> Results:
 
 
 def report(
-    results_file: Path, out: Path, *, formats: tuple[Literal["pdf", "html"], ...] | None = None
+    results_file: Path,
+    out: Path,
+    *,
+    formats: tuple[Literal["pdf", "html"], ...] | None = None,
+    say: Callable[[str], None] = lambda message: None,
 ) -> tuple[Path, ...]:
-    """Write `OUT/report.pdf` and `OUT/report.html` from a results file; example images are taken from beside it."""
+    """Write `OUT/report.pdf` and `OUT/report.html` from a results file; example images are taken from beside it.
+
+    `say` is told in one sentence when the PDF could not be made for want of a system library.
+    """
     from cxrobust.reports import render
 
     results = read_results(results_file)
@@ -87,15 +94,22 @@ def report(
         out=out,
         images=images if images.is_dir() else None,
         paper=settings["paper"],
+        say=say,
     )
 
 
-def run(study: Study, out: Path, *, report_progress: Reporter = silent) -> tuple[Path, ...]:
+def run(
+    study: Study,
+    out: Path,
+    *,
+    report_progress: Reporter = silent,
+    say: Callable[[str], None] = lambda message: None,
+) -> tuple[Path, ...]:
     """Do all three stages; return the documents."""
     predict(study, out, report=report_progress)
     analyze(study, out, report=report_progress)
     report_progress("writing the report", 0, 1)
-    documents = report(out / RESULTS, out)
+    documents = report(out / RESULTS, out, say=say)
     report_progress("writing the report", 1, 1)
     return documents
 

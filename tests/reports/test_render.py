@@ -1,0 +1,127 @@
+"""Documents from results: what they hold, that a title is never code, and that the same results give the same bytes."""
+
+import io
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pypdf
+import pytest
+
+from cxrobust.reports import pdf, render
+
+from .made import CLEAN_ONLY, SMALL, TYPICAL, Made, results
+
+
+def words_of(path: Path) -> str:
+    """Text of a PDF with its white space folded."""
+    pages = pypdf.PdfReader(io.BytesIO(path.read_bytes())).pages
+    return re.sub(r"\s+", " ", " ".join(page.extract_text() for page in pages))
+
+
+def headings(html: str) -> list[str]:
+    return [re.sub(r"<[^>]+>", "", one).strip() for one in re.findall(r"<h2[^>]*>(.*?)</h2>", html, flags=re.S)]
+
+
+@pytest.mark.parametrize("made", [SMALL, CLEAN_ONLY, TYPICAL], ids=["one-regime", "clean-only", "typical"])
+def test_both_documents_are_written_and_carry_the_title(made: Made, tmp_path: Path) -> None:
+    written = render(results(made, images=tmp_path), formats=("pdf", "html"), out=tmp_path, images=tmp_path)
+    assert [path.name for path in written] == ["report.pdf", "report.html"]
+    assert made.title in words_of(written[0])
+    assert made.title in written[1].read_text(encoding="utf-8")
+
+
+def test_a_section_appears_when_its_data_exist(tmp_path: Path) -> None:
+    found = {}
+    for name, made in (("clean", CLEAN_ONLY), ("attacked", TYPICAL)):
+        (path,) = render(results(made, images=tmp_path), formats=("html",), out=tmp_path / name, images=tmp_path)
+        found[name] = headings(path.read_text(encoding="utf-8"))
+    assert "Corruptions" in found["attacked"]
+    assert "Corruptions" not in found["clean"]
+    for common in ("Design of the study", "Primary comparison", "Methods", "Limitations", "References"):
+        assert common in found["clean"]
+        assert common in found["attacked"]
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        "<script>alert(1)</script>",
+        "{{ 7 * 7 }} {% raw %}",
+        '<link rel="attachment" href="file:///etc/hostname">',
+        "α < β & γ_δ",
+        "long " * 60,
+    ],
+)
+def test_a_hostile_title_stays_text(title: str, tmp_path: Path) -> None:
+    made = replace(SMALL, title=title.strip())
+    pdf_path, html_path = render(results(made), formats=("pdf", "html"), out=tmp_path, images=None)
+    assert made.title in words_of(pdf_path)
+    assert not pypdf.PdfReader(pdf_path).attachments
+    html = html_path.read_text(encoding="utf-8")
+    assert "<script>alert" not in html
+    assert 'href="file:' not in html
+
+
+def test_the_same_results_give_the_same_bytes(tmp_path: Path) -> None:
+    made = results(CLEAN_ONLY)
+    first = render(made, formats=("pdf", "html"), out=tmp_path / "first", images=None)
+    second = render(made, formats=("pdf", "html"), out=tmp_path / "second", images=None)
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+
+def test_the_html_report_fetches_nothing(tmp_path: Path) -> None:
+    (path,) = render(results(TYPICAL, images=tmp_path), formats=("html",), out=tmp_path, images=tmp_path)
+    html = path.read_text(encoding="utf-8")
+    assert not re.findall(r"src=\"(?!data:)", html)
+    assert not re.findall(r"url\((?!['\"]?data:)(?!#)", html)
+    assert "<script src" not in html
+    assert html.count('role="img"') + html.count("alt=") >= html.count("<svg")
+
+
+def test_without_pango_the_html_report_is_written_and_the_packages_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing() -> None:
+        raise pdf.PangoError(f"the PDF needs Pango: install {pdf.PANGO}")
+
+    monkeypatch.setattr(pdf, "_weasyprint", missing)
+    said: list[str] = []
+    written = render(results(SMALL), formats=("pdf",), out=tmp_path, images=None, say=said.append)
+    assert [path.name for path in written] == ["report.html"]
+    assert len(said) == 1
+    assert pdf.PANGO in said[0]
+
+
+def test_no_system_font_is_needed(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from cxrobust.reports.pdf import to_pdf; "
+        "Path(sys.argv[1]).write_bytes(to_pdf('<html lang=en><title>t</title><p>ε and text</p></html>'))"
+    )
+    empty = tmp_path / "fonts.conf"
+    empty.write_text('<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd"><fontconfig></fontconfig>')
+    out = tmp_path / "out.pdf"
+    environment = {"PATH": "", "FONTCONFIG_FILE": str(empty), "HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(out)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "ε and text" in words_of(out)
+
+
+def test_the_pdf_reads_no_file(tmp_path: Path) -> None:
+    secret = tmp_path / "secret.css"
+    secret.write_text("p::after { content: 'leaked' }")
+    made = pdf.to_pdf(
+        f'<html lang="en"><title>t</title><link rel="stylesheet" href="{secret.as_uri()}"><p>text</p></html>'
+    )
+    text = pypdf.PdfReader(io.BytesIO(made)).pages[0].extract_text()
+    assert "text" in text
+    assert "leaked" not in text
