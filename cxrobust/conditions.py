@@ -96,7 +96,7 @@ def parse_number(text: str) -> float:
 
 
 def format_eps(eps: float) -> str:
-    """Write a size in pixels of [0, 1] as a multiple of 1/255 where it is one to four decimals, else as it is.
+    """Write a size in pixels of [0, 1] as it is where that is short, else as a multiple of 1/255 of few decimals.
 
     Examples
     --------
@@ -104,6 +104,6 @@ def format_eps(eps: float) -> str:
     ('4/255', '0.5/255', '0.01')
     """
     steps = round(eps * 255, 4)
-    if steps > 0 and abs(steps / 255 - eps) < 1e-12:
+    if len(repr(eps)) > len("0.0000") and steps > 0 and abs(steps / 255 - eps) < 1e-12:
         return f"{steps:g}/255"
     return repr(eps)

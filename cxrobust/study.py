@@ -379,7 +379,9 @@ def find_line(text: str, keys: Sequence[str | int]) -> int | None:
             here = (*prefix, *(part.strip("\"'") for part in key[1].split(".")))
         else:
             continue
-        shared = len(here) if tuple(keys[: len(here)]) == here else 0
+        shared = min(len(here), len(keys))
+        if tuple(keys[:shared]) != here[:shared]:
+            continue
         if shared > depth:
             best, depth = number, shared
     return best

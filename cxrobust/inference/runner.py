@@ -63,11 +63,12 @@ class Runner:
 
     def perturbed(self, rows: NDArray[np.intp], perturbation: Perturbation | None) -> "torch.Tensor":
         """Return the images of some rows, (n, 1, size, size) in [0, 1], perturbed or (None) as they are."""
+        model, device = self._load()  # says which group of dependencies is missing, where torch is
+
         import torch
 
         from cxrobust.inference.randomness import image_seed
 
-        model, device = self._load()
         plan = self._plan
         if plan.pixels is None:
             raise DataError(f"{plan.table.name}: it has no images to perturb")

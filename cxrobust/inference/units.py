@@ -148,7 +148,8 @@ def _elsewhere_unit(regime: Elsewhere, condition: str, table: ImageTable) -> Uni
 def _model_units(regime: Regime, study: Study, table: ImageTable, pixels: Pixels) -> Iterator[Unit]:
     labels = _labels_hash(table)
     for fold, of_fold in _folds(regime, table):
-        model = {"fingerprint": regime.fingerprint(fold=fold), "settings": regime.settings()}
+        files = sorted([Path(name).name, digest] for name, digest in regime.fingerprint(fold=fold).items())
+        model = {"files": files, "settings": regime.settings()}
         for perturbation in (None, *study.perturbations):
             condition = CLEAN if perturbation is None else perturbation.condition
             for first in range(0, len(of_fold), study.compute.shard):

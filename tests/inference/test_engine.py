@@ -1,0 +1,172 @@
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cxrobust import pipeline
+from cxrobust.errors import DataError, StudyError
+from cxrobust.files import LEFTOVER
+from cxrobust.inference.runner import Runner
+from cxrobust.predictions import load_predictions
+from cxrobust.study import read_study
+
+from .tiny import MODULE, unit_files, write_study
+
+pytest.importorskip("torch")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a study whose predictions were made without disturbance."""
+    folder = tmp_path_factory.mktemp("finished")
+    pipeline.predict(read_study(write_study(folder)), folder / "out")
+    return folder
+
+
+def test_every_cell_holds_every_image_once(finished: Path) -> None:
+    predictions = load_predictions(finished / "out" / "predictions")
+    assert predictions.members == (("a", 0), ("b", 0))
+    assert predictions.conditions == (
+        "clean",
+        "pgd(eps=4/255, steps=3)",
+        "pgd(eps=8/255, steps=3)",
+        "blur(severity=5)",
+        "noise(eps=4/255)",
+        "noise(eps=8/255)",
+    )
+    assert predictions.probabilities.shape == (2, 6, 40, 2)
+    assert np.isfinite(predictions.probabilities).all()
+    assert (predictions.labels[:, 1] == -1).sum() == 4
+
+
+def test_the_same_study_gives_the_same_files_and_estimates(finished: Path, tmp_path: Path) -> None:
+    study = read_study(write_study(tmp_path))
+    pipeline.predict(study, tmp_path / "out")
+    assert unit_files(tmp_path / "out") == unit_files(finished / "out")
+    tables = []
+    for out in (tmp_path / "first", tmp_path / "second"):
+        out.mkdir()
+        (out / "predictions").symlink_to(tmp_path / "out" / "predictions")
+        pipeline.analyze(study, out)
+        tables.append((out / "estimates.csv").read_bytes())
+    assert tables[0] == tables[1]
+
+
+def test_a_finished_study_loads_no_model(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Runner) -> None:
+        raise AssertionError("a model was loaded")
+
+    before = unit_files(finished / "out")
+    index = (finished / "out" / "predictions" / "index.json").read_bytes()
+    monkeypatch.setattr(Runner, "_load", refuse)
+    pipeline.predict(read_study(finished / "study.toml"), finished / "out")
+    assert unit_files(finished / "out") == before
+    assert (finished / "out" / "predictions" / "index.json").read_bytes() == index
+
+
+def test_predictions_do_not_depend_on_batches_and_shards(finished: Path, tmp_path: Path) -> None:
+    path = write_study(tmp_path)
+    path.write_text(path.read_text().replace("batch = 7", "batch = 40").replace("shard = 16", "shard = 64"))
+    pipeline.predict(read_study(path), tmp_path / "out")
+    ours = load_predictions(tmp_path / "out" / "predictions").probabilities
+    theirs = load_predictions(finished / "out" / "predictions").probabilities
+    np.testing.assert_allclose(ours, theirs, atol=2e-3)
+    np.testing.assert_allclose(ours[:, [0, 3, 4, 5]], theirs[:, [0, 3, 4, 5]], atol=1e-6)
+
+
+def test_a_killed_run_goes_on_and_ends_as_an_undisturbed_one(finished: Path, tmp_path: Path) -> None:
+    path = write_study(tmp_path)
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "cxrobust", "predict", str(path), "--out", str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and len(list((out / "predictions").glob("*.parquet"))) < 3:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (out / "predictions" / "index.json").exists()
+    assert set(unit_files(out)) < set(unit_files(finished / "out"))
+    (out / "predictions" / f"{LEFTOVER}torn.parquet").write_bytes(b"half")
+    pipeline.predict(read_study(path), out)
+    assert unit_files(out) == unit_files(finished / "out")
+    assert not list(out.rglob(f"{LEFTOVER}*"))
+
+
+def test_a_flipped_bit_is_named_by_analyze_and_mended_by_predict(tmp_path: Path) -> None:
+    study = read_study(write_study(tmp_path))
+    out = tmp_path / "out"
+    pipeline.predict(study, out)
+    whole = unit_files(out)
+    victim = next(path for path in sorted((out / "predictions").glob("*.parquet")) if path.name != "images.parquet")
+    content = bytearray(whole[victim.name])
+    content[len(content) // 3] ^= 4
+    victim.write_bytes(bytes(content))
+    with pytest.raises(
+        DataError, match="its bytes have changed since it was written: delete it and run cxrobust predict"
+    ):
+        pipeline.analyze(study, out)
+    assert not (out / "results.json").exists()
+    victim.write_bytes(whole[victim.name][:100])
+    pipeline.predict(study, out)
+    assert unit_files(out) == whole
+
+
+def test_a_truncated_image_is_named_and_nothing_is_left_half_written(tmp_path: Path) -> None:
+    study = read_study(write_study(tmp_path))
+    image = tmp_path / "images" / "i007.png"
+    image.write_bytes(image.read_bytes()[:120])
+    with pytest.raises(DataError, match=r"i007\.png"):
+        pipeline.predict(study, tmp_path / "out")
+    assert not list((tmp_path / "out").rglob(f"{LEFTOVER}*"))
+    assert not (tmp_path / "out" / "predictions" / "index.json").exists()
+
+
+def test_a_model_that_gives_nan_is_named_with_image_and_finding(tmp_path: Path) -> None:
+    path = write_study(tmp_path)
+    (tmp_path / "tiny_networks.py").write_text(
+        MODULE
+        + "\n_build = build\ndef build(**k):\n    m = _build(**k)\n    m[3].bias.data[1] = float('nan')\n    return m\n"
+    )
+    with pytest.raises(
+        DataError, match="regime 'a', condition 'clean': image 'i000', finding 'Mass': the model gave nan"
+    ):
+        pipeline.predict(read_study(path), tmp_path / "out")
+
+
+def test_an_analysis_refuses_predictions_of_another_study(finished: Path, tmp_path: Path) -> None:
+    changed = tmp_path / "study.toml"
+    changed.write_text((finished / "study.toml").read_text().replace("seed = 5", "seed = 6"))
+    with pytest.raises(DataError, match="made with another seed"):
+        pipeline.analyze(read_study(changed, data_root=finished), finished / "out")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "size = 20",
+            'size = 20\nfindings = ["Efusion"]',
+            r"study.toml:\d+: .*'Efusion' \(did you mean 'Effusion'\?\)",
+        ),
+        ("steps = 3", 'steps = 3\ntarget = "Mas"', r"study.toml:\d+: .*'Mas'.*did you mean 'Mass'"),
+    ],
+)
+def test_unknown_findings_are_named_with_their_line(tmp_path: Path, old: str, new: str, message: str) -> None:
+    path = write_study(tmp_path)
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(StudyError, match=message):
+        pipeline.predict(read_study(path), tmp_path / "out")
+
+
+def test_example_images_are_kept_with_what_the_model_says(finished: Path) -> None:
+    folder = finished / "out" / "predictions"
+    index = json.loads((folder / "index.json").read_text())
+    attacks = [one for one in index["examples"] if one["kind"] == "attack"]
+    assert [(one["regime"], one["condition"]) for one in attacks] == [
+        ("a", "clean"), ("a", "pgd(eps=4/255, steps=3)"), ("b", "clean"), ("b", "pgd(eps=4/255, steps=3)"),
+    ]  # fmt: skip
+    assert all((folder / one["file"]).is_file() for one in index["examples"])

@@ -1,0 +1,131 @@
+import numpy as np
+import pytest
+
+from cxrobust.inference.perturbations import Batch, controls, perturbation
+
+torch = pytest.importorskip("torch")
+from cxrobust.inference.randomness import per_image_randomness  # noqa: E402  torch may be absent
+
+FINDINGS = ("Effusion", "Mass", "Nodule")
+
+
+def network() -> "torch.nn.Module":
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        made = torch.nn.Sequential(
+            torch.nn.Conv2d(1, 6, 3, padding=1), torch.nn.Tanh(), torch.nn.Flatten(), torch.nn.Linear(6 * 144, 3)
+        )
+    return made.double().eval().requires_grad_(False)
+
+
+def batch(n: int = 5, *, missing: bool = True) -> Batch:
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 2, (n, 3)).astype(np.int8)
+    if missing:
+        labels[0, 1] = labels[2, 0] = -1
+    images = torch.from_numpy(rng.random((n, 1, 12, 12)))
+    return Batch(images=images, labels=labels, findings=FINDINGS, seeds=tuple(range(100, 100 + n)))
+
+
+def make(**settings: object) -> "object":
+    return perturbation[str(settings.get("attack") or settings.get("corruption"))].model_validate(settings)
+
+
+def own_pgd(one: Batch, *, eps: float, steps: int, columns: list[int]) -> "torch.Tensor":
+    """PGD on the summed binary cross-entropy of the labelled findings, one image at a time."""
+    model, found = network(), []
+    for image, label, seed in zip(one.images, one.labels, one.seeds, strict=True):
+        start = torch.empty(1, 12, 12, dtype=torch.float64).uniform_(
+            -eps, eps, generator=torch.Generator().manual_seed(seed)
+        )
+        moved = (image + start).clamp(0, 1)
+        y = torch.from_numpy(label.astype(float))
+        mask = torch.tensor([k in columns and label[k] >= 0 for k in range(3)])
+        for _ in range(steps):
+            moved = moved.detach().requires_grad_(True)
+            losses = torch.nn.functional.binary_cross_entropy_with_logits(
+                model(moved[None])[0], y.clamp(min=0), reduction="none"
+            )
+            (gradient,) = torch.autograd.grad((losses * mask).sum(), moved)
+            stepped = moved.detach() + 2.5 * eps / steps * gradient.sign()
+            moved = (image + (stepped - image).clamp(-eps, eps)).clamp(0, 1)
+        found.append(moved.detach())
+    return torch.stack(found)
+
+
+@pytest.mark.parametrize(("target", "columns"), [("all", [0, 1, 2]), ("Mass", [1])])
+def test_pgd_through_torchattacks_against_a_loop_of_our_own(target: str, columns: list[int]) -> None:
+    one = batch()
+    attacked = make(attack="pgd", eps=0.03, steps=4, target=target).perturb(one, network())
+    expected = own_pgd(one, eps=0.03, steps=4, columns=columns)
+    if target == "Mass":
+        expected[0] = one.images[0]  # its label is missing: there is no loss to raise
+    torch.testing.assert_close(attacked, expected, atol=1e-9, rtol=0)
+
+
+def test_fgsm_is_one_step_of_the_gradients_sign() -> None:
+    one = batch(missing=False)
+    images = one.images.clone().requires_grad_(True)
+    y = torch.from_numpy(one.labels.astype(float))
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(network()(images), y)
+    (gradient,) = torch.autograd.grad(loss, images)
+    attacked = make(attack="fgsm", eps=0.02).perturb(one, network())
+    torch.testing.assert_close(attacked, (one.images + 0.02 * gradient.sign()).clamp(0, 1))
+
+
+def test_an_image_alone_is_attacked_as_in_a_batch() -> None:
+    one, attack = batch(), make(attack="pgd", eps=0.03, steps=3)
+    together = attack.perturb(one, network())
+    for i in range(5):
+        alone = Batch(images=one.images[[i]], labels=one.labels[[i]], findings=FINDINGS, seeds=(one.seeds[i],))
+        torch.testing.assert_close(attack.perturb(alone, network())[0], together[i], atol=1e-9, rtol=0)
+
+
+def test_the_global_generator_is_left_alone() -> None:
+    before = torch.random.get_rng_state()
+    make(attack="pgd", eps=0.03, steps=2).perturb(batch(), network())
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_a_draw_that_would_depend_on_the_batch_is_refused() -> None:
+    with per_image_randomness((1, 2)), pytest.raises(RuntimeError, match="randint draws from the global generator"):
+        torch.randint(0, 2, (2,))
+    with per_image_randomness((1, 2)), pytest.raises(RuntimeError, match="is not one row for each of 2 images"):
+        torch.empty(3, 4).uniform_()
+
+
+def test_noise_moves_every_pixel_by_eps_unless_clipped() -> None:
+    one = batch()
+    noisy = make(attack="noise", eps=0.01).perturb(one, network())
+    moved = (noisy - one.images).abs()
+    inside = (one.images > 0.01) & (one.images < 0.99)
+    torch.testing.assert_close(moved[inside], torch.full_like(moved[inside], 0.01), atol=1e-12, rtol=0)
+    assert moved.max() <= 0.01 + 1e-12
+
+
+@pytest.mark.parametrize("name", ["gaussian-noise", "blur", "contrast", "jpeg"])
+def test_corruptions_grow_with_severity_and_stay_in_range(name: str) -> None:
+    rng = np.random.default_rng(2)
+    smooth = np.kron(rng.random((8, 8)), np.ones((8, 8))).astype(np.float32)[None, None]
+    one = Batch(images=torch.from_numpy(smooth), labels=np.zeros((1, 3), np.int8), findings=FINDINGS, seeds=(7,))
+    changed = [make(corruption=name, severity=s).perturb(one, network()) for s in range(1, 6)]
+    distances = [float(((image - one.images) ** 2).mean()) for image in changed]
+    assert distances == sorted(distances)
+    assert all(float(image.min()) >= 0 and float(image.max()) <= 1 for image in changed)
+    again = make(corruption=name, severity=3).perturb(one, network())
+    assert torch.equal(again, changed[2])
+
+
+def test_noise_of_each_size_goes_beside_attacks_once() -> None:
+    attacks = (
+        make(attack="pgd", eps=4 / 255),
+        make(attack="fgsm", eps=4 / 255),
+        make(attack="fgsm", eps=1 / 255, control=False),
+    )
+    assert {str(one.condition) for one in controls(attacks)} == {"noise(eps=4/255)"}
+
+
+def test_the_condition_is_the_parameters_as_the_report_writes_them() -> None:
+    assert str(make(attack="pgd", eps=0.5 / 255).condition) == "pgd(eps=0.5/255, steps=20)"
+    assert str(make(attack="pgd", eps=0.01, steps=3, target="Mass").condition) == "pgd(eps=0.01, target=Mass, steps=3)"
+    assert str(make(corruption="jpeg", severity=2).condition) == "jpeg(severity=2)"
