@@ -163,9 +163,11 @@ def _main(arguments: list[str]) -> int:
     except UsageError as error:
         return _fail(f"{error.format_message()} (see cxrobust --help)", StudyError.exit_code, debug)
     except (KeyboardInterrupt, typer.Abort):
-        return _fail("interrupted; what is done is kept, and the same command goes on", INTERRUPTED, debug)
+        code = INTERRUPTED
     except OSError as error:
         return _fail(f"{error.filename or 'the run'}: {error.strerror or error}", 1, debug)
+    if code == INTERRUPTED:
+        return _fail("interrupted; what is done is kept, and the same command goes on", INTERRUPTED, debug)
     return int(code or 0)
 
 

@@ -318,7 +318,8 @@ class _Reader:
             raise self.place.error((*keys, chooser), str(error)) from None
 
     def _explain(self, error: ValidationError, kind: type[Section], keys: tuple[str | int, ...]) -> StudyError:
-        first = error.errors(include_url=False)[0]
+        errors = error.errors(include_url=False)
+        first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])  # a typo explains the rest
         inner = tuple(part for part in first["loc"] if not _is_type_tag(part))
         where = (*keys, *inner)
         if first["type"] == "extra_forbidden":

@@ -1,0 +1,64 @@
+"""The command line: help, exit codes, one-sentence errors."""
+
+from pathlib import Path
+
+import pytest
+
+from cxrobust import cli
+from cxrobust.study import parse_study
+
+COMMANDS = ("run", "predict", "analyze", "report", "check", "init", "demo")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli._main([command, "--help"]) == 0
+    assert f"Example: cxrobust {command}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["run"], 2, "Missing argument"),
+        (["rn", "study.toml"], 2, "rn"),
+        (["run", "no-such.toml"], 2, "no-such.toml: No such file or directory"),
+        (["report", "no-such.json"], 1, "no-such.json: No such file or directory: run cxrobust analyze first"),
+    ],
+)
+def test_errors_are_one_line_with_their_exit_code(
+    arguments: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli._main(arguments) == code
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("cxrobust: ")
+    assert said in lines[0]
+
+
+def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli._main(["--debug", "run", "no-such.toml"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+    assert cli._main(["run", "no-such.toml", "--debug"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_an_interrupt_ends_with_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cxrobust.pipeline.report", interrupted)
+    assert cli._main(["report", "results.json"]) == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_init_writes_a_study_that_reads_and_leaves_an_existing_file_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "study.toml"
+    assert cli._main(["init", str(path)]) == 0
+    written = path.read_text()
+    study = parse_study(written, path=path)
+    assert study.study.reference == "supervised"
+    assert cli._main(["init", str(path)]) == 2
+    assert "the file exists" in capsys.readouterr().err
+    assert path.read_text() == written

@@ -1,0 +1,110 @@
+"""The study file: what it refuses, and how it says so."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cxrobust.cli import _main
+from cxrobust.errors import StudyError
+from cxrobust.study import parse_study
+
+GOOD = """[study]
+title = "t"
+seed = 7
+reference = "a"
+[data]
+kind = "phantoms"
+patients = 3
+[[regimes]]
+name = "a"
+family = "hf-classifier"
+model = "checkpoints/a"
+[[perturbations]]
+attack = "pgd"
+eps = ["0.5/255", 0.01]
+[analysis]
+resamples = 200
+"""
+
+
+def parse(text: str) -> object:
+    return parse_study(text, path=Path("s.toml"))
+
+
+def test_a_study_reads_with_its_controls_and_defaults() -> None:
+    study = parse_study(GOOD, path=Path("folder/s.toml"))
+    assert [str(c) for c in study.conditions] == [
+        "clean", "pgd(eps=0.5/255, steps=20)", "pgd(eps=0.01, steps=20)", "noise(eps=0.5/255)", "noise(eps=0.01)",
+    ]  # fmt: skip
+    assert study.analysis.level == 0.95
+    assert study.settings()["analysis"]["metrics"] == ["auroc", "accuracy", "confidence", "ece", "brier"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("seed = 7", 'seed = "7"', r's.toml:3: study.seed = "7": input should be a valid integer'),
+        ("seed = 7", "sede = 7", r"s.toml:3: unknown key 'sede' in study \(did you mean 'seed'\?\)"),
+        ("seed = 7\n", "", r"s.toml:1: study.seed is missing: add it"),
+        ('reference = "a"', 'reference = "b"', r"s.toml:4: reference 'b' names no regime.*the regimes are a"),
+        ("[data]", "[dta]", r"s.toml:5: unknown section \[dta\] \(did you mean 'data'\?\)"),
+        ('"phantoms"', '"phantom"', r"s.toml:6: unknown data set kind 'phantom' \(did you mean 'phantoms'\?\)"),
+        ('"hf-classifier"', '"hf"', r"s.toml:10: unknown model family 'hf'"),
+        ('"pgd"', '"pdg"', r"s.toml:13: unknown perturbation 'pdg' \(did you mean 'pgd'\?\)"),
+        ('"0.5/255"', '"five"', r"s.toml:14: .*'five' is not a size: write \"4/255\" or 0.0157"),
+        ('"0.5/255"', "3", r"s.toml:14: .*less than or equal to 1"),
+        ("resamples = 200", 'metrics = ["auroc", "acc"]', r"s.toml:16: unknown metric 'acc'"),
+        ("resamples = 200", 'primary_condition = "pgd(eps=2/255)"', r"s.toml:16: primary_condition .* is no condition"),
+        ("[[regimes]]", "[regimes]", r"s.toml:8: \[regimes\] must be written \[\[regimes\]\]"),
+        ("title =", "title = =", r"s.toml: not valid TOML"),
+    ],
+)
+def test_a_mistake_is_one_sentence_with_its_line(old: str, new: str, message: str) -> None:
+    assert old in GOOD
+    with pytest.raises(StudyError, match=message) as caught:
+        parse(GOOD.replace(old, new))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_regime_that_stands_twice_is_named() -> None:
+    again = '[[regimes]]\nname = "a"\nfamily = "hf-classifier"\nmodel = "b"\n'
+    with pytest.raises(StudyError, match="regime 'a' stands twice with replicate 0"):
+        parse(GOOD + again)
+    parse(GOOD + again + "replicate = 1\n")
+
+
+def test_five_hundred_brackets_are_one_sentence_and_exit_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "deep.toml"
+    path.write_text("x = " + "[" * 500 + "]" * 500)
+    assert _main(["run", str(path)]) == 2
+    said = capsys.readouterr().err.strip()
+    assert said.startswith("cxrobust: ")
+    assert "\n" not in said
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_read_or_refused_with_a_sentence(text: str) -> None:
+    with pytest.raises(StudyError):
+        parse(text)
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5), lambda s: st.lists(s, max_size=3)))
+def test_any_value_of_a_key_is_read_or_refused(value: object) -> None:
+    written = "true" if value is True else "false" if value is False else repr(value).replace("None", "'none'")
+    refused = ""
+    try:
+        parse(GOOD.replace("patients = 3", f"patients = {written}"))
+    except StudyError as error:
+        refused = str(error)
+    assert not refused or "s.toml" in refused
+
+
+def test_paths_are_relative_to_the_study_file_and_data_to_the_data_root() -> None:
+    text = GOOD.replace('kind = "phantoms"\npatients = 3', 'kind = "folder"\nroot = "images"\nlabels = "l.csv"')
+    study = parse_study(text, path=Path("folder/s.toml"), data_root=Path("elsewhere"))
+    assert study.data.root == Path("elsewhere/images")
+    assert parse_study(text, path=Path("folder/s.toml")).data.labels == Path("folder/l.csv")
