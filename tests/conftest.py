@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models are slower on several threads
+
 REPOSITORY = Path(__file__).parent.parent
 
 

@@ -15,7 +15,7 @@ from cxrobust.reports.sentences import (
     value_sentence,
 )
 from cxrobust.reports.view import Series, View
-from cxrobust.reports.words import capitalised, condition_words, counted, listed, parameter_words, regime
+from cxrobust.reports.words import condition_words, counted, listed, parameter_words, regime
 
 MOST_METRICS = 4
 MOST_NUMBERED = 2
@@ -111,10 +111,10 @@ def _parameters(condition: str) -> tuple[tuple[str, str], ...]:
 
 
 def _shows_not(view: View) -> list[str]:
-    said = [limit.short for limit in (training_limit(view), *data_limits(view)) if limit is not None]
+    said = [limit.short for limit in (training_limit(view), *data_limits(view)) if limit is not None and limit.short]
     kinds = {outcome(view, metric, name).kind for metric in view.metrics for name in view.others}
     if "not shown" in kinds:
         said.append("that regimes for which no difference could be shown are equally robust.")
     if view.of_kind("attack"):
         said.append("what stronger or other attacks would do.")
-    return [capitalised(one) if not said else one for one in said]
+    return said
