@@ -41,8 +41,8 @@ def percentile_intervals(
 
     Examples
     --------
-    >>> percentile_intervals(np.arange(101.0)[None], level=0.9)[0].low
-    5.0
+    >>> percentile_intervals(np.arange(101.0)[None], level=0.75)[0].low
+    12.5
     """
     shift = [None] * len(resampled) if around is None else list(around)
     return tuple(_interval(row, level, centre, least) for row, centre in zip(resampled, shift, strict=True))
