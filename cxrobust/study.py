@@ -91,6 +91,8 @@ class ComputeSection(Section):
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["fp32", "bf16"] = "fp32"
+    threads: int | None = Field(default=None, ge=1)
+    """Threads of torch on a CPU; as many as torch chooses when absent. One is fastest for very small models."""
     batch: int = Field(default=32, ge=1)
     shard: int = Field(default=1024, ge=1)
     """Images in one unit of work: what a killed run does again."""

@@ -20,6 +20,7 @@ from cxrobust.inference.graph import PixelClassifier
 from cxrobust.inference.models.hf import HfClassifier
 from cxrobust.inference.phantoms import ATTRIBUTES, FINDINGS, attributes
 from cxrobust.inference.pretrained import Preprocessing, save_network
+from cxrobust.inference.runtime import use_threads
 from cxrobust.progress import Reporter
 
 HEAD = "network.classifier"
@@ -28,6 +29,7 @@ PREPROCESSING = Preprocessing(image_size=(SIZE, SIZE), mean=(0.5,), std=(0.25,),
 
 def train(folder: Path, scale: Scale, report: Reporter) -> None:
     """Train and save every regime whose folder is not there; each folder appears whole."""
+    use_threads(1)  # so small a model is slower on more
     demo = _Demo(folder, scale, report)
     base = demo.get("pretrained", demo.pretrain)
     probe = demo.get(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from cxrobust.errors import DataError
 from cxrobust.inference.models import Regime
 from cxrobust.inference.perturbations import Batch, Perturbation
-from cxrobust.inference.runtime import choose_device, describe_machine
+from cxrobust.inference.runtime import choose_device, describe_machine, use_threads
 from cxrobust.inference.units import Plan, Unit
 
 if TYPE_CHECKING:
@@ -101,6 +101,7 @@ class Runner:
     def _load(self) -> "tuple[torch.nn.Module, str]":
         if self._loaded is None:
             device = choose_device(self._plan.study.compute.device)
+            use_threads(self._plan.study.compute.threads)
             model = self._regime.load(self._plan.table.findings, fold=self._fold)
             self._loaded = model.eval().requires_grad_(False).to(device), device
         return self._loaded

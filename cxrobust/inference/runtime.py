@@ -26,6 +26,14 @@ def choose_device(wanted: Literal["auto", "cpu", "cuda"]) -> str:
     return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
 
 
+def use_threads(wanted: int | None) -> None:
+    """Let torch use this many threads of the CPU; None leaves its choice."""
+    import torch
+
+    if wanted is not None:
+        torch.set_num_threads(wanted)
+
+
 def describe_machine(device: str) -> dict[str, Any]:
     """Return versions and hardware, for the report's appendix."""
     import torch
