@@ -174,7 +174,7 @@ def _main(arguments: list[str]) -> int:
 def _fail(message: str, code: int, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    typer.echo(f"cxrobust: {message}", err=True)
+    typer.echo(f"cxrobust: {' '.join(message.split())}", err=True)
     return code
 
 

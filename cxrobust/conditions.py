@@ -4,6 +4,7 @@ The text is the identity: in file names' hashes, in tables, in tests and in the 
 their conditions in the same form; a name without parentheses stands for itself.
 """
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -44,6 +45,7 @@ class Condition:
 
 
 CLEAN = Condition(name="clean")
+_COMMA_OUTSIDE_QUOTES = r',(?=(?:[^"]*"[^"]*")*[^"]*$)'
 
 
 def parse_condition(text: str) -> Condition:
@@ -60,24 +62,27 @@ def parse_condition(text: str) -> Condition:
     4.0
     >>> parse_condition("pgd(eps=4/255, steps=20)").series
     'pgd(steps=20)'
+    >>> parse_condition('pgd(target="Mass, any")').parameters
+    (('target', '"Mass, any"'),)
     """
     match = re.fullmatch(r"\s*([^\s()=,][^()=,]*?)\s*(?:\((.*)\))?\s*", text)
     if match is None:
         raise ValueError(f"{text!r} is not a condition: write a name, or name(key=value, ...)")
     name, inside = match.groups()
     pairs = []
-    for part in (inside or "").split(","):
+    for part in re.split(_COMMA_OUTSIDE_QUOTES, inside or ""):
         if not part.strip():
             continue
         key, equals, value = (piece.strip() for piece in part.partition("="))
         if not (key and equals and value):
             raise ValueError(f"{text!r} is not a condition: {part.strip()!r} is not key=value")
         pairs.append((key, value))
+    keys = [key for key, _ in pairs]
+    if len(set(keys)) < len(keys) or set(STRENGTHS) <= set(keys):
+        raise ValueError(f"{text!r} is not a condition: each parameter may stand once, and one of {STRENGTHS} at most")
     condition = Condition(name=name, parameters=tuple(pairs))
-    try:
-        _ = condition.strength
-    except (ValueError, ZeroDivisionError):
-        raise ValueError(f"{text!r} is not a condition: its strength is not a number such as 4/255 or 0.01") from None
+    if not _has_plain_strength(condition):
+        raise ValueError(f"{text!r} is not a condition: its strength is not a size such as 4/255 or 0.01")
     return condition
 
 
@@ -95,6 +100,20 @@ def parse_number(text: str) -> float:
     return float(top) / float(bottom)
 
 
+def format_value(value: object) -> str:
+    """Write a parameter's value so that `parse_condition` reads it back: text with commas or brackets in quotes.
+
+    Examples
+    --------
+    >>> format_value(4 / 255), format_value(20), format_value("Mass"), format_value("Mass, any")
+    ('4/255', '20', 'Mass', '"Mass, any"')
+    """
+    if isinstance(value, float):
+        return format_eps(value)
+    text = str(value)
+    return f'"{text.replace(chr(34), chr(39))}"' if re.search(r'[,="()]', text) else text
+
+
 def format_eps(eps: float) -> str:
     """Write a size in pixels of [0, 1] as it is where that is short, else as a multiple of 1/255 of few decimals.
 
@@ -105,5 +124,13 @@ def format_eps(eps: float) -> str:
     """
     steps = round(eps * 255, 4)
     if len(repr(eps)) > len("0.0000") and steps > 0 and abs(steps / 255 - eps) < 1e-12:
-        return f"{steps:g}/255"
+        return f"{steps:.10g}/255"
     return repr(eps)
+
+
+def _has_plain_strength(condition: Condition) -> bool:
+    try:
+        strength = condition.strength
+    except (ValueError, ZeroDivisionError):
+        return False
+    return strength is None or (math.isfinite(strength) and strength >= 0)

@@ -115,6 +115,9 @@ def run(
 
 
 def _check_made_for(study: Study, index: Mapping[str, Any], folder: Path) -> None:
+    for name in ("made_for", "regimes", "inference", "examples"):
+        if name not in index:
+            raise DataError(f"{folder / INDEX}: it has no {name!r}: run cxrobust predict again")
     now = engine.made_for(study)
     before = index["made_for"]
     changed = [name for name in now if now[name] != before.get(name)]

@@ -15,14 +15,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from pydantic import BaseModel, Field, ValidationError
 
 from cxrobust.errors import DataError, some
-from cxrobust.files import atomic_write, atomic_write_text, sha256_file
+from cxrobust.files import atomic_write, atomic_write_text, canonical_json, sha256_bytes, sha256_file
 
 FORMAT = 1
 INDEX = "index.json"
 IMAGES = "images.parquet"
 _METADATA_KEY = b"cxrobust"
+_AGAIN = "delete it and run cxrobust predict again"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,13 +93,14 @@ def write_unit(unit: UnitPredictions, path: Path) -> None:
         "condition": unit.condition,
         "key": unit.key,
         "findings": list(unit.findings),
+        "content": _content_hash(unit),
     }
     table = pa.table(columns).replace_schema_metadata({_METADATA_KEY: json.dumps(identity).encode()})
     atomic_write(path, lambda temporary: _write_table(table, temporary))
 
 
 def read_unit(path: Path) -> UnitPredictions:
-    """Read one unit's Parquet file and verify its checksums.
+    """Read one unit's Parquet file and verify its checksums; page checksums do not cover headers and names.
 
     Raises
     ------
@@ -124,10 +127,10 @@ def read_unit(path: Path) -> UnitPredictions:
             probabilities=probabilities,
             logits=logits,
         )
-    except (KeyError, ValueError, TypeError, IndexError) as error:
-        raise DataError(
-            f"{path}: not a predictions file ({error}): delete it and run cxrobust predict again"
-        ) from error
+    except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
+        raise DataError(f"{path}: not a predictions file ({error}): {_AGAIN}") from error
+    if identity.get("content", _content_hash(unit)) != _content_hash(unit):
+        raise DataError(f"{path}: the file is damaged (its content hash differs): {_AGAIN}")
     check_probabilities(unit.probabilities, unit.image_ids, findings, where=str(path))
     return unit
 
@@ -169,10 +172,10 @@ def load_predictions(folder: Path) -> PredictionSet:
         that differs between cells, a damaged or changed file.
     """
     index = _read_index(folder)
-    images = _read_table(_verified(folder / IMAGES, index["images_sha256"])).to_pandas()
+    findings = tuple(index["data"]["findings"])
+    images = _read_images(_verified(folder / IMAGES, index["images_sha256"]), findings)
     ids = tuple(images["image_id"])
     patient_codes, patient_ids = pd.factorize(images["patient_id"])
-    findings = tuple(index["data"]["findings"])
     labels = np.column_stack([images[f"label_{f}"] for f in findings]).astype(np.int8)
     members = tuple(dict.fromkeys((unit["regime"], int(unit["replicate"])) for unit in index["units"]))
     conditions = tuple(condition["name"] for condition in index["conditions"])
@@ -181,8 +184,12 @@ def load_predictions(folder: Path) -> PredictionSet:
     seen = np.zeros(probabilities.shape[:3], dtype=bool)
     for entry in index["units"]:
         unit = read_unit(_verified(folder / entry["file"], entry["sha256"]))
-        cell = members.index((unit.regime, unit.replicate)), conditions.index(unit.condition)
         where = f"regime {unit.regime!r}, condition {unit.condition!r}"
+        if (unit.regime, unit.replicate, unit.condition) != (entry["regime"], entry["replicate"], entry["condition"]):
+            raise DataError(f"{folder / entry['file']}: it holds {where}, which is not what {INDEX} says: {_AGAIN}")
+        if unit.condition not in conditions:
+            raise DataError(f"{where}: {folder / INDEX} does not list this condition: predict again")
+        cell = members.index((unit.regime, unit.replicate)), conditions.index(unit.condition)
         rows = _rows(unit, position, where)
         _check_same(unit, rows, findings, labels, patient_ids[patient_codes[rows]], where)
         if seen[(*cell, rows)].any():
@@ -217,7 +224,59 @@ def _read_table(path: Path) -> pa.Table:
         raise DataError(f"{path}: the file is missing: run cxrobust predict again") from None
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise DataError(f"{path}: the file is damaged ({reason}): delete it and run cxrobust predict again") from error
+        raise DataError(f"{path}: the file is damaged ({reason}): {_AGAIN}") from error
+
+
+def _content_hash(unit: UnitPredictions) -> str:
+    """Hash all that a unit says, so that no damage is read as other numbers."""
+    names = [unit.regime, unit.replicate, unit.condition, unit.key, unit.findings, unit.image_ids, unit.patients]
+    logits = b"" if unit.logits is None else unit.logits.astype("<f4").tobytes()
+    numbers = unit.labels.astype("<i1").tobytes() + unit.probabilities.astype("<f8").tobytes() + logits
+    return sha256_bytes(canonical_json(names).encode() + numbers)
+
+
+def _read_images(path: Path, findings: Sequence[str]) -> pd.DataFrame:
+    images = _read_table(path).to_pandas()
+    for column in ("image_id", "patient_id", *(f"label_{finding}" for finding in findings)):
+        if column not in images.columns:
+            raise DataError(f"{path}: there is no column {column!r}: {_AGAIN}")
+        if images[column].isna().any():
+            row = int(np.flatnonzero(images[column].isna())[0])
+            raise DataError(f"{path}: row {row + 1} has no {column}: every image needs one (a missing label is -1)")
+    for finding in findings:
+        wrong = ~images[f"label_{finding}"].isin((0, 1, -1))
+        if wrong.any():
+            image, label = images.loc[wrong, ["image_id", f"label_{finding}"]].iloc[0]
+            raise DataError(f"{path}: image {image!r}, finding {finding!r}: label {label!r} is not 1, 0 or -1")
+    twice = images["image_id"][images["image_id"].duplicated()]
+    if len(twice):
+        raise DataError(f"{path}: image {twice.iloc[0]!r} appears twice: every image needs one row")
+    return images
+
+
+class _Named(BaseModel, strict=True):
+    name: str
+
+
+class _Data(BaseModel, strict=True):
+    findings: list[str] = Field(min_length=1)
+
+
+class _Entry(BaseModel, strict=True):
+    file: str
+    sha256: str
+    regime: str
+    replicate: int
+    condition: str
+
+
+class _Index(BaseModel, strict=True):
+    """What `load_predictions` needs of an index; there may be more."""
+
+    images_sha256: str
+    data: _Data
+    conditions: list[_Named] = Field(min_length=1)
+    units: list[_Entry] = Field(min_length=1)
 
 
 def _read_index(folder: Path) -> dict[str, Any]:
@@ -226,18 +285,22 @@ def _read_index(folder: Path) -> dict[str, Any]:
         index = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(f"{path}: there are no finished predictions: run cxrobust predict first") from None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read ({error}): delete it and run cxrobust predict again") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: cannot be read ({error}): {_AGAIN}") from error
     if not isinstance(index, dict) or index.get("format") != FORMAT:
-        raise DataError(f"{path}: not an index of format {FORMAT}: delete it and run cxrobust predict again")
+        raise DataError(f"{path}: not an index of format {FORMAT}: {_AGAIN}")
+    try:
+        _Index.model_validate(index)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise DataError(f"{path}: {where}: {first['msg'][0].lower()}{first['msg'][1:]}: {_AGAIN}") from error
     return index
 
 
 def _verified(path: Path, sha256: str) -> Path:
     if path.exists() and sha256_file(path) != sha256:
-        raise DataError(
-            f"{path}: its bytes have changed since it was written: delete it and run cxrobust predict again"
-        )
+        raise DataError(f"{path}: its bytes have changed since it was written: {_AGAIN}")
     return path
 
 

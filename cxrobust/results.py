@@ -165,7 +165,7 @@ def read_results(path: Path) -> Results:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}: run cxrobust analyze first") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not JSON ({error}): run cxrobust analyze again") from error
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
         raise DataError(f"{path}: not a results file of format {FORMAT}: run cxrobust analyze again")

@@ -138,6 +138,7 @@ class Study:
         return _Place(self.path, self.text).error(keys, message)
 
 
+_TOO_DEEP = "is nested too deeply to read: a study file needs at most three levels"
 SECTIONS = ("study", "data", "regimes", "perturbations", "analysis", "report", "compute")
 
 
@@ -150,7 +151,7 @@ def read_study(path: Path, *, data_root: Path | None = None) -> Study:
         In one sentence with the file, the line, what was found and the mend.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise StudyError(
             f"{path}: {error.strerror}: give the path of a study file, or write one with cxrobust init"
@@ -195,6 +196,8 @@ def _parse_toml(text: str, path: Path) -> dict[str, Any]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise StudyError(f"{path}: not valid TOML: {error}") from error
+    except ValueError as error:  # Python refuses to read a whole number of thousands of digits
+        raise StudyError(f"{path}: a number has too many digits to read: shorten it") from error
     except RecursionError as error:
         raise StudyError(
             f"{path}: brackets are nested too deeply to read: a study file needs at most three levels"
@@ -209,6 +212,11 @@ def _check_names(study: Study, place: "_Place") -> None:
             f"reference {study.study.reference!r} names no regime{nearest(study.study.reference, names)}: "
             f"the regimes are {', '.join(dict.fromkeys(names))}",
         )
+    for index, name in enumerate(names):
+        if not name.isprintable() or name != name.strip():
+            raise place.error(
+                ("regimes", index, "name"), f"regime name {name!r} is no plain text: write it without outer spaces"
+            )
     _check_metrics(study, place)
     seen: set[tuple[str, int]] = set()
     for index, regime in enumerate(study.regimes):
@@ -226,7 +234,7 @@ def _check_names(study: Study, place: "_Place") -> None:
         if wanted not in known - {"clean"}:
             raise place.error(
                 ("analysis", "primary_condition"),
-                f"primary_condition {wanted!r} is no condition of this study{nearest(wanted, known)}: "
+                f"primary_condition {wanted!r} is no condition of this study{nearest(wanted, known - {'clean'})}: "
                 f"its conditions are {', '.join(sorted(known - {'clean'})) or 'clean only'}",
             )
 
@@ -240,6 +248,13 @@ def _check_metrics(study: Study, place: "_Place") -> None:
                 ("analysis", "metrics"),
                 f"unknown metric {name!r}{nearest(name, metric)}: known are {', '.join(metric)}",
             )
+    for keys, values in (
+        (("analysis", "metrics"), study.analysis.metrics),
+        (("report", "formats"), study.report.formats),
+    ):
+        if len(set(values)) < len(values):
+            twice = next(value for value in values if values.count(value) > 1)
+            raise place.error(keys, f"{twice!r} stands twice in {_dotted(keys)}: keep one")
 
 
 class _Place:
@@ -268,9 +283,23 @@ class _Reader:
         if not isinstance(table, dict):
             raise self.place.error(keys, f"{_dotted(keys)} is {type(table).__name__}, and must be a table")
         try:
-            return kind.model_validate_json(json.dumps(table, default=str), context=dict(self.context))
+            return kind.model_validate_json(self._as_json(table, keys), context=dict(self.context))
         except ValidationError as error:
             raise self._explain(error, kind, keys) from None
+
+    def _as_json(self, table: dict[str, Any], keys: tuple[str | int, ...]) -> str:
+        """Return the table as JSON, by which pydantic reads lists as tuples and text as paths, and nothing else."""
+
+        def refuse(value: object) -> object:
+            raise self.place.error(keys, f"{_dotted(keys)} holds {value}, a date or time: no key takes one, quote it")
+
+        try:
+            text = json.dumps(table, default=refuse)
+        except RecursionError:
+            raise self.place.error(keys, f"{_dotted(keys)} {_TOO_DEEP}") from None
+        if "\\u0000" in text:
+            raise self.place.error(keys, f"{_dotted(keys)} holds a null character: remove it")
+        return text
 
     def data(self, table: Any) -> Any:
         from cxrobust.inference.datasets import dataset
@@ -295,8 +324,13 @@ class _Reader:
 
         found: dict[str, Any] = {}
         for keys, table in self._tables(tables, "perturbations"):
-            chooser = "corruption" if isinstance(table, dict) and "corruption" in table else "attack"
+            chooser, other = ("corruption", "attack") if "corruption" in _as_table(table) else ("attack", "corruption")
             kind = self._choose(perturbation, table, keys, chooser)
+            if chooser not in kind.model_fields:
+                wanted = table[chooser]
+                raise self.place.error((*keys, chooser), f'{wanted!r} is no {chooser}: write {other} = "{wanted}"')
+            if table.get(kind.strength) == []:
+                raise self.place.error((*keys, kind.strength), f"{kind.strength} is empty: give at least one value")
             for one in _spread(table, kind.strength):
                 made = self.section(kind, one, keys)
                 if str(made.condition) in found:
@@ -332,10 +366,16 @@ class _Reader:
             )
         if first["type"] == "missing":
             return self.place.error(keys, f"{_dotted(where)} is missing: add it")
+        if first["type"] == "json_invalid":
+            return self.place.error(keys, f"{_dotted(keys)} {_TOO_DEEP}")
         message = first["msg"].removeprefix("Value error, ")
         return self.place.error(
             where, f"{_dotted(where)} = {_shown(first['input'])}: {message[0].lower() + message[1:]}"
         )
+
+
+def _as_table(table: object) -> dict[str, Any]:
+    return table if isinstance(table, dict) else {}
 
 
 def _spread(table: dict[str, Any], strength: str) -> list[dict[str, Any]]:
@@ -351,8 +391,12 @@ def _is_type_tag(part: str | int) -> bool:
 
 
 def _dotted(keys: Sequence[str | int]) -> str:
-    parts = [f"[{key + 1}]" if isinstance(key, int) else f".{key}" for key in keys]
+    parts = [f"[{key + 1}]" if isinstance(key, int) else f".{_bare(key)}" for key in keys]
     return "".join(parts).lstrip(".")
+
+
+def _bare(key: str) -> str:
+    return key if re.fullmatch(r"[\w-]+", key) else json.dumps(key, ensure_ascii=False)
 
 
 def _shown(value: object) -> str:

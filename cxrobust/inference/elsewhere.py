@@ -1,5 +1,6 @@
 """Regimes whose predictions were made elsewhere: one table of probabilities for each condition."""
 
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from cxrobust.errors import DataError, nearest, some
 from cxrobust.files import sha256_file
 from cxrobust.predictions import check_probabilities
 from cxrobust.study import DataPath, Section
+
+KINDS = (".csv", ".csv.gz", ".parquet")
 
 
 class Elsewhere(Section):
@@ -37,6 +40,9 @@ class Elsewhere(Section):
             raise ValueError("two of its conditions are the same: keep one")
         if str(CLEAN) not in named:
             raise ValueError('"clean" is missing: give the predictions on the original images')
+        for path in named.values():
+            if not path.name.endswith(KINDS):
+                raise ValueError(f"{path.name} is none of {', '.join(KINDS)}: convert it")
         return named
 
     @property
@@ -89,7 +95,7 @@ class Elsewhere(Section):
         for column, finding in zip(columns, findings, strict=True):
             if column not in frame.columns:
                 raise DataError(
-                    f"{path}: no column {column!r} for finding {finding!r}{nearest(column, frame.columns)}: "
+                    f"{path}: no column {column!r} for finding {finding!r}{nearest(column, map(str, frame.columns))}: "
                     f"its columns are {some(frame.columns, most=8)}"
                 )
         frame = frame.set_index(self.id)[columns]
@@ -112,23 +118,34 @@ class Elsewhere(Section):
         path = self.predictions[condition]
         try:
             if path.suffix == ".parquet":
-                frame = pd.read_parquet(path)
+                frame = _with_named_index(pd.read_parquet(path))
             else:
-                frame = pd.read_csv(path, dtype={self.id: str}, keep_default_na=False)
+                frame = pd.read_csv(path, dtype={self.id: str}, keep_default_na=False, encoding="utf-8-sig")
         except FileNotFoundError:
             raise DataError(f"{path}: the file is missing: correct predictions of regime {self.name!r}") from None
-        except (OSError, EOFError, ValueError, pa.ArrowException) as error:
-            raise DataError(f"{path}: cannot be read as a table ({error}): get the file again") from error
+        except (OSError, EOFError, ValueError, zlib.error, pa.ArrowException) as error:
+            found = " ".join(str(error).split())
+            raise DataError(f"{path}: cannot be read as a table ({found}): get the file again") from error
+        if not isinstance(frame.index, pd.RangeIndex):  # pandas takes the first column of such rows for an index
+            raise DataError(f"{path}: its rows have more values than its header has columns: correct it")
         if self.id not in frame.columns:
             raise DataError(
                 f"{path}: no id column {self.id!r}{nearest(self.id, map(str, frame.columns))}: "
                 f"name it by id in regime {self.name!r}; its columns are {some(frame.columns, most=8)}"
             )
-        frame[self.id] = frame[self.id].astype(str)
+        frame[self.id] = frame[self.id].astype(str).where(frame[self.id].notna(), "")
+        blank = np.flatnonzero(frame[self.id].str.strip() == "")
+        if len(blank):
+            raise DataError(f"{path}: row {blank[0] + 1} has no image id in column {self.id!r}: give it one")
         twice = frame[self.id][frame[self.id].duplicated()]
         if len(twice):
             raise DataError(f"{path}: image {twice.iloc[0]!r} stands twice: keep one row an image")
         return frame
+
+
+def _with_named_index(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame with an index that has a name, such as the image ids, as a column."""
+    return frame.reset_index() if frame.index.name is not None else frame.reset_index(drop=True)
 
 
 def common_images(regimes: tuple[Elsewhere, ...]) -> frozenset[str]:

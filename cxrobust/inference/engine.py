@@ -137,7 +137,9 @@ def _write(
     try:
         write_unit(content, path)
     except OSError as error:
-        raise DataError(f"{path}: {error.strerror}: make room and run again; what was done before is kept") from error
+        raise DataError(
+            f"{path}: {error.strerror or error}: make room and run again; what was done before is kept"
+        ) from error
 
 
 def _log(folder: Path, unit: Unit, machine: dict[str, Any], seconds: float) -> None:
@@ -150,7 +152,7 @@ def _read_log(folder: Path, keys: set[str]) -> dict[str, Any]:
     """Wall time and machines of the units in `keys`, as far as they were logged."""
     seconds, machines = 0.0, []
     path = folder / LOG
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
         try:
             entry = json.loads(line)
         except ValueError:
@@ -165,7 +167,9 @@ def _read_log(folder: Path, keys: set[str]) -> dict[str, Any]:
 def _write_index(planned: Plan, folder: Path, examples: Sequence[Example]) -> None:
     """Write the index, unless the one that is there says the same."""
     table = planned.table
+    ours = {"image_id", "patient_id", *(f"label_{finding}" for finding in table.findings)}
     images = table.metadata.reset_index(drop=True).rename(columns=str)
+    images = images.drop(columns=[column for column in images if column in ours])
     images.insert(0, "image_id", list(table.ids))
     images.insert(1, "patient_id", list(table.patients))
     for k, finding in enumerate(table.findings):

@@ -88,7 +88,7 @@ def _keep_predicted(unit: Unit, planned: Plan, row: int, folder: Path, runner: R
     name = sha256_json(["example", unit.key, planned.table.ids[row]])
     note = folder / FOLDER / f"{name}.json"
     path = folder / FOLDER / f"{name}.png"
-    if not (note.exists() and path.exists() and json.loads(note.read_text(encoding="utf-8")) == sha256_file(path)):
+    if not (note.exists() and path.exists() and note.read_bytes() == json.dumps(sha256_file(path)).encode()):
         image = runner.perturbed(np.array([row]), unit.perturbation)[0, 0].cpu().numpy()
         _write_png(np.rint(image * WHITE).astype(np.uint16), path)
         atomic_write(note, lambda temporary: _write_json(temporary, sha256_file(path)))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,10 +53,10 @@ def open_pixels(table: ImageTable, *, size: int, folder: Path, report: Reporter)
         try:
             atomic_write(path, lambda temporary: _decode(table, size, temporary, report))
         except OSError as error:
-            raise DataError(f"{path}: {error.strerror}: make room or choose another --out") from error
+            raise DataError(f"{path}: {error.strerror or error}: make room or choose another --out") from error
     try:
         values = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, ValueError) as error:
         raise DataError(f"{path}: the image cache is damaged ({error}): delete it and run again") from error
     if values.shape != (len(table.ids), size, size) or values.dtype != np.uint16:
         raise DataError(f"{path}: the image cache is damaged (shape {values.shape}): delete it and run again")
@@ -65,22 +65,28 @@ def open_pixels(table: ImageTable, *, size: int, folder: Path, report: Reporter)
 
 def _digests(table: ImageTable, source: ImageSource, folder: Path, report: Reporter) -> tuple[str, ...]:
     memory = folder / "digests.json"
-    known: dict[str, list[str]] = {}
-    if memory.exists():
-        try:
-            known = json.loads(memory.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            known = {}
+    known = _remembered(memory)
 
     def one(row: int) -> list[str]:
         stamp = source.stamp(row)
-        before = known.get(table.ids[row])
-        return before if before is not None and before[0] == stamp else [stamp, source.digest(row)]
+        match known.get(table.ids[row]):
+            case [before, str(digest)] if before == stamp:
+                return [stamp, digest]
+        return [stamp, source.digest(row)]
 
     found = dict(zip(table.ids, _each(one, len(table.ids), "hashing images", report), strict=True))
     if found != known:
         atomic_write_text(memory, json.dumps(found))
     return tuple(digest for _, digest in found.values())
+
+
+def _remembered(memory: Path) -> dict[str, Any]:
+    """Return what an earlier run noted of each image; a note that cannot be read is as good as none."""
+    try:
+        known = json.loads(memory.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return known if isinstance(known, dict) else {}
 
 
 def _decode(table: ImageTable, size: int, path: Path, report: Reporter) -> None:

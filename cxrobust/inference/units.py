@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.conditions import CLEAN, Condition, parse_condition
-from cxrobust.errors import DataError, StudyError, some
+from cxrobust.errors import DataError, StudyError, nearest, some
 from cxrobust.files import sha256_bytes, sha256_file, sha256_json
 from cxrobust.inference.datasets import ImageTable, take
 from cxrobust.inference.elsewhere import Elsewhere, common_images
@@ -147,7 +147,7 @@ def _elsewhere_unit(regime: Elsewhere, condition: str, table: ImageTable) -> Uni
 
 def _model_units(regime: Regime, study: Study, table: ImageTable, pixels: Pixels) -> Iterator[Unit]:
     labels = _labels_hash(table)
-    for fold, of_fold in _folds(regime, table):
+    for fold, of_fold in _folds(regime, study, table):
         files = sorted([Path(name).name, digest] for name, digest in regime.fingerprint(fold=fold).items())
         model = {"files": files, "settings": regime.settings()}
         for perturbation in (None, *study.perturbations):
@@ -178,13 +178,15 @@ def _model_units(regime: Regime, study: Study, table: ImageTable, pixels: Pixels
                 )
 
 
-def _folds(regime: Regime, table: ImageTable) -> list[tuple[str | None, NDArray[np.intp]]]:
+def _folds(regime: Regime, study: Study, table: ImageTable) -> list[tuple[str | None, NDArray[np.intp]]]:
     if regime.cross_fit is None:
         return [(None, np.arange(len(table.ids)))]
     if regime.cross_fit not in table.metadata.columns:
-        raise StudyError(
-            f"regime {regime.name!r}: cross_fit = {regime.cross_fit!r} is no metadata column: "
-            f"known are {', '.join(map(str, table.metadata.columns))}"
+        known = [str(column) for column in table.metadata.columns]
+        raise study.error(
+            ("regimes", study.regimes.index(regime), "cross_fit"),
+            f"regime {regime.name!r}: cross_fit = {regime.cross_fit!r} is no metadata column"
+            f"{nearest(regime.cross_fit, known)}: known are {', '.join(known) or 'none'}",
         )
     values = table.metadata[regime.cross_fit].astype(str).to_numpy()
     return [(fold, np.flatnonzero(values == fold)) for fold in sorted(set(values))]

@@ -1,4 +1,5 @@
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -83,7 +84,8 @@ def test_a_killed_run_goes_on_and_ends_as_an_undisturbed_one(finished: Path, tmp
     path = write_study(tmp_path)
     out = tmp_path / "out"
     command = [sys.executable, "-m", "cxrobust", "predict", str(path), "--out", str(out)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    slowly = {**os.environ, "TINY_WAIT": "0.05"}  # so that the signal comes in the middle
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=slowly)
     while process.poll() is None and len(list((out / "predictions").glob("*.parquet"))) < 3:
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)

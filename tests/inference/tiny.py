@@ -6,12 +6,20 @@ import numpy as np
 from PIL import Image
 
 MODULE = """
+import os
+import time
+
 import torch
+
+class Wait(torch.nn.Module):
+    def forward(self, x):
+        time.sleep(float(os.environ.get("TINY_WAIT", "0")))
+        return x
 
 def build(*, findings, weights, seed=0):
     torch.manual_seed(seed)
     return torch.nn.Sequential(
-        torch.nn.Conv2d(1, 4, 5, stride=4), torch.nn.Tanh(), torch.nn.Flatten(), torch.nn.Linear(64, len(findings))
+        torch.nn.Conv2d(1, 4, 5, stride=4), torch.nn.Tanh(), torch.nn.Flatten(), torch.nn.Linear(64, len(findings)), Wait()
     )
 """
 STUDY = """

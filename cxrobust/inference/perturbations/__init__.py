@@ -7,12 +7,12 @@ model and that image's own seed alone: never on the batch, its order or the numb
 from abc import abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrobust.conditions import Condition, format_eps
+from cxrobust.conditions import Condition, format_value
 from cxrobust.registry import Registry
 from cxrobust.study import Section
 
@@ -69,7 +69,7 @@ class Perturbation(Section):
         """The identity of this perturbation: `pgd(eps=4/255, steps=20)`."""
         fields = type(self).model_fields
         shown = [
-            (key, _written(key, getattr(self, key)))
+            (key, format_value(getattr(self, key)))
             for key, field in fields.items()
             if key not in {"attack", "corruption", "control"}
             and not (key in self.silent and getattr(self, key) == field.default)
@@ -88,7 +88,3 @@ def controls(chosen: Iterable[Perturbation]) -> tuple[Perturbation, ...]:
         for one in chosen
         if vars(one).get("control", False)
     )
-
-
-def _written(key: str, value: Any) -> str:
-    return format_eps(value) if key == "eps" else str(value)
