@@ -170,6 +170,7 @@ def read_results(path: Path) -> Results:
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
         raise DataError(f"{path}: not a results file of format {FORMAT}: run cxrobust analyze again")
     try:
+        _check_sections(content, path)
         return Results(
             **{
                 **content,
@@ -187,6 +188,15 @@ def read_results(path: Path) -> Results:
         )
     except (KeyError, TypeError) as error:
         raise DataError(f"{path}: not a whole results file ({error}): run cxrobust analyze again") from error
+
+
+def _check_sections(content: dict[str, Any], path: Path) -> None:
+    for name in ("study", "data", "provenance"):
+        if not isinstance(content[name], dict):
+            raise DataError(f"{path}: not a whole results file ({name} is no table): run cxrobust analyze again")
+    settings = content["study"].get("report")
+    if not isinstance(settings, dict) or not {"formats", "paper"} <= set(settings):
+        raise DataError(f"{path}: its study has no 'report' settings: run cxrobust analyze again")
 
 
 def write_estimates(estimates: Iterable[Estimate], path: Path) -> None:

@@ -63,10 +63,24 @@ _INSTEAD: dict[Any, Callable[..., torch.Tensor]] = {
     torch.randn_like: _like("normal_"),
 }
 _REFUSED = {
-    torch.rand, torch.randn, torch.randint, torch.randint_like, torch.randperm, torch.bernoulli, torch.multinomial,
-    torch.normal, torch.poisson, torch.Tensor.bernoulli, torch.Tensor.bernoulli_, torch.Tensor.cauchy_, torch.Tensor.exponential_, torch.Tensor.geometric_,
-    torch.Tensor.log_normal_, torch.Tensor.multinomial, torch.Tensor.random_,
-}  # fmt: skip
+    torch.rand,
+    torch.randn,
+    torch.randint,
+    torch.randint_like,
+    torch.randperm,
+    torch.bernoulli,
+    torch.multinomial,
+    torch.normal,
+    torch.poisson,
+    torch.Tensor.bernoulli,
+    torch.Tensor.bernoulli_,
+    torch.Tensor.cauchy_,
+    torch.Tensor.exponential_,
+    torch.Tensor.geometric_,
+    torch.Tensor.log_normal_,
+    torch.Tensor.multinomial,
+    torch.Tensor.random_,
+}
 
 
 class _PerImage(TorchFunctionMode):

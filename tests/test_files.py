@@ -1,0 +1,55 @@
+"""Files are whole or absent, and a hash names their content alone."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from cxrobust.files import LEFTOVER, atomic_write, atomic_write_text, canonical_json, sha256_file, sha256_json, sweep
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "file.txt"
+    atomic_write_text(path, "old\n")
+
+    def fail(temporary: Path) -> None:
+        temporary.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        atomic_write(path, fail)
+    assert path.read_bytes() == b"old\n"
+    assert [file.name for file in path.parent.iterdir()] == ["file.txt"]
+
+
+def test_a_reader_sees_the_old_file_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    atomic_write_text(path, "old")
+    seen = []
+
+    def write(temporary: Path) -> None:
+        temporary.write_text("new")
+        seen.append(path.read_text())
+
+    atomic_write(path, write)
+    assert (seen, path.read_text()) == (["old"], "new")
+
+
+def test_sweep_removes_left_overs_alone(tmp_path: Path) -> None:
+    (tmp_path / f"{LEFTOVER}x.parquet").write_bytes(b"half")
+    (tmp_path / "whole.parquet").write_bytes(b"whole")
+    assert sweep(tmp_path) == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["whole.parquet"]
+    assert sweep(tmp_path / "absent") == 0
+
+
+def test_hashes_against_hashlib(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"abc" * 100_000)
+    assert sha256_file(path) == hashlib.sha256(b"abc" * 100_000).hexdigest()
+    assert sha256_json({"b": 1, "a": [2.5, None]}) == hashlib.sha256(b'{"a":[2.5,null],"b":1}').hexdigest()
+
+
+def test_nan_has_no_canonical_form() -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        canonical_json({"a": float("nan")})

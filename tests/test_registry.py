@@ -1,0 +1,47 @@
+"""Registries: one new file or an entry point adds a name; an unknown name suggests the nearest."""
+
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from cxrobust import registry
+from cxrobust.analysis.metrics import metric
+from cxrobust.errors import StudyError
+from cxrobust.inference.datasets import dataset
+from cxrobust.inference.models import model_family
+from cxrobust.inference.perturbations import perturbation
+
+
+def test_every_module_of_a_room_is_registered() -> None:
+    assert list(dataset) == ["folder", "medmnist", "mimic-cxr-jpg", "nih-chestxray14", "phantoms"]
+    assert list(model_family) == ["hf-classifier", "python"]
+    assert list(perturbation) == ["blur", "contrast", "fgsm", "gaussian-noise", "jpeg", "noise", "pgd"]
+    assert {"auroc", "accuracy", "confidence", "ece", "brier"} <= set(metric)
+
+
+def test_an_unknown_name_suggests_the_nearest_and_lists_all() -> None:
+    with pytest.raises(
+        StudyError, match=r"unknown perturbation 'pdg' \(did you mean 'pgd'\?\): known are blur, .*, pgd"
+    ):
+        perturbation["pdg"]
+
+
+def test_a_name_is_registered_once() -> None:
+    mine: registry.Registry[int] = registry.Registry("number", package="cxrobust.templates")
+    mine("one")(1)
+    with pytest.raises(ValueError, match="number 'one' is registered twice"):
+        mine("one")(2)
+
+
+def test_other_packages_register_through_entry_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def found(*, group: str) -> list[EntryPoint]:
+        asked.append(group)
+        return [EntryPoint(name="theirs", value="cxrobust.conditions:CLEAN", group=group)]
+
+    monkeypatch.setattr(registry, "entry_points", found)
+    mine: registry.Registry[object] = registry.Registry("template", package="cxrobust.templates")
+    assert str(mine["theirs"]) == "clean"
+    assert "theirs" in mine
+    assert asked == ["cxrobust.templates"]

@@ -1,0 +1,111 @@
+"""The results contract: what is written reads back; what is damaged is one sentence."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from cxrobust.cli import _main
+from cxrobust.errors import DataError
+from cxrobust.results import (
+    COLUMNS, Estimate, Reliability, ReliabilityBin, Results, Threshold, Unclustered, finite, read_results, to_csv,
+    write_estimates, write_results,
+)  # fmt: skip
+
+ESTIMATE = Estimate(
+    estimand="value", metric="auroc", regime="a", reference=None, condition="clean", finding="Mass", estimate=0.1 + 0.2,
+    se=None, ci_low=1e-300, ci_high=1.0, interval="percentile", p_value=None, p_adjusted=None, test=None, family=None,
+    n_images=3, n_patients=2, n_positive=1, n_positive_patients=1, note="one class only, “here”",
+)  # fmt: skip
+ONE_BIN = ReliabilityBin(low=0.0, high=0.5, n=0, mean_probability=None, observed=None, ci_low=None, ci_high=None)
+
+
+def results(**changes: object) -> Results:
+    content: dict[str, object] = {
+        "study": {"report": {"formats": ["html"], "paper": "A4"}},
+        "study_text": "[study]\n",
+        "data": {"name": "n"},
+        "regimes": ({"name": "a"},),
+        "conditions": ({"name": "clean"},),
+        "primary_condition": None,
+        "estimates": (ESTIMATE,),
+        "reliability": (Reliability(regime="a", condition="clean", bins=(ONE_BIN,)),),
+        "thresholds": (Threshold(regime="a", replicate=0, finding="Mass", value=0.3, rule="youden"),),
+        "unclustered": (
+            Unclustered(
+                regime="a", finding="Mass", metric="auroc", se_patient=0.2, se_image=0.1, method_image="delong"
+            ),
+        ),
+        "examples": (),
+        "provenance": {"seed": 1},
+    }
+    return Results(**{**content, **changes})  # type: ignore[arg-type]
+
+
+def test_results_read_back_as_they_were_written(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    write_results(results(), path)
+    assert read_results(path) == results()
+    first = path.read_bytes()
+    write_results(read_results(path), path)
+    assert path.read_bytes() == first
+    assert sum(line.startswith('{"estimand"') for line in first.decode().splitlines()) == 1
+
+
+def test_a_number_that_is_not_finite_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_results(results(data={"mean": float("nan")}), tmp_path / "results.json")
+    assert list(tmp_path.iterdir()) == []
+    assert (finite(float("inf")), finite(0.5)) == (None, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda text: text[: len(text) // 2], "not JSON"),
+        (lambda text: "[" * 100_000, "not JSON"),
+        (lambda text: text.replace('"format": 1', '"format": 2'), "not a results file of format 1"),
+        (lambda text: "[1]", "not a results file of format 1"),
+        (lambda text: text.replace('"metric"', '"metrik"', 1), "not a whole results file .*metrik"),
+        (lambda text: text.replace('"bins"', '"binz"'), "not a whole results file"),
+        (lambda text: text.replace('"study": {', '"study": 5, "x": {'), "not a whole results file"),
+        (lambda text: text.replace('"examples": []', '"examples": null'), "not a whole results file"),
+        (lambda text: text.replace('"report"', '"rapport"'), "its study has no .report."),
+    ],
+)
+def test_a_damaged_results_file_is_one_sentence(
+    damage: object, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "results.json"
+    write_results(results(), path)
+    path.write_text(damage(path.read_text()))  # type: ignore[operator]
+    with pytest.raises(DataError, match=message):
+        read_results(path)
+    assert _main(["report", str(path)]) == 1
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_estimates_are_one_row_each_with_the_stated_columns(tmp_path: Path) -> None:
+    path = tmp_path / "estimates.csv"
+    write_estimates([ESTIMATE], path)
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert path.read_text(encoding="utf-8").splitlines()[0] == (
+        "estimand,metric,regime,reference,condition,finding,estimate,se,ci_low,ci_high,"
+        "interval,p_value,p_adjusted,test,n_images,n_patients,n_positive,note"
+    )
+    assert tuple(rows[0]) == COLUMNS
+    assert float(rows[0]["estimate"]) == 0.1 + 0.2
+    assert rows[0]["se"] == rows[0]["reference"] == ""
+    assert rows[0]["note"] == ESTIMATE.note
+
+
+def test_text_is_no_formula_and_numbers_keep_their_sign() -> None:
+    assert to_csv(("a", "b"), [["=cmd()", -0.5], ["@x", -1]]) == "a,b\n'=cmd(),-0.5\n'@x,-1\n"
+
+
+def test_estimates_are_found_by_their_fields() -> None:
+    assert results().find(metric="auroc", finding="Mass") == (ESTIMATE,)
+    assert results().find(metric="brier") == ()
+    assert json.dumps(results().find(regime="a")[0].n_images) == "3"
