@@ -220,12 +220,14 @@ def _write_table(table: pa.Table, path: Path) -> None:
 
 def _read_table(path: Path) -> pa.Table:
     try:
-        return pq.read_table(path, page_checksum_verification=True, partitioning=None)
+        table = pq.read_table(path, page_checksum_verification=True, partitioning=None)
+        table.validate(full=True)  # text that is not UTF-8 would end in an error later
     except FileNotFoundError:
         raise DataError(f"{path}: the file is missing: run cxrobust predict again") from None
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{path}: the file is damaged ({reason}): {_AGAIN}") from error
+    return table
 
 
 def _content_hash(unit: UnitPredictions) -> str:
@@ -248,7 +250,7 @@ def _read_images(path: Path, findings: Sequence[str]) -> pd.DataFrame:
         wrong = ~images[f"label_{finding}"].isin((0, 1, -1))
         if wrong.any():
             image, label = images.loc[wrong, ["image_id", f"label_{finding}"]].iloc[0]
-            raise DataError(f"{path}: image {image!r}, finding {finding!r}: label {label!r} is not 1, 0 or -1")
+            raise DataError(f"{path}: image {image!r}, finding {finding!r}: label {label} is not 1, 0 or -1")
     twice = images["image_id"][images["image_id"].duplicated()]
     if len(twice):
         raise DataError(f"{path}: image {twice.iloc[0]!r} appears twice: every image needs one row")

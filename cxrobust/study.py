@@ -266,6 +266,7 @@ class _Place:
 
     def error(self, keys: Sequence[str | int], message: str) -> StudyError:
         line = find_line(self.text, keys)
+        message = " ".join(message.split())
         return StudyError(f"{self.path}:{line}: {message}" if line else f"{self.path}: {message}")
 
 

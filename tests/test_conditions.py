@@ -45,8 +45,8 @@ def test_the_strength_is_what_a_series_leaves_out() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", " ", "((", "a(b)", "a(b=)", "a(=1)", "a(eps=1", "a(eps=1/0)", "a(eps=x)", "a(eps=nan)", "a(eps=inf)", "a(eps=-1)",
-     "a(eps=1/255, eps=2/255)", "a(eps=1/255, severity=2)"],
+    ["", " ", "((", "a(b)", "a(b=)", "a(=1)", "a(eps=1", "a(eps=1/0)", "a(eps=x)", "a(eps=nan)", "a(eps=inf)",
+     "a(eps=-1)", "a(eps=1/255, eps=2/255)", "a(eps=1/255, severity=2)"],
 )  # fmt: skip
 def test_what_is_no_condition_is_refused_with_its_text(text: str) -> None:
     with pytest.raises(ValueError, match="is not a condition") as caught:

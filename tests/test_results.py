@@ -9,8 +9,18 @@ import pytest
 from cxrobust.cli import _main
 from cxrobust.errors import DataError
 from cxrobust.results import (
-    COLUMNS, Estimate, Reliability, ReliabilityBin, Results, Threshold, Unclustered, finite, read_results, to_csv,
-    write_estimates, write_results,
+    COLUMNS,
+    Estimate,
+    Reliability,
+    ReliabilityBin,
+    Results,
+    Threshold,
+    Unclustered,
+    finite,
+    read_results,
+    to_csv,
+    write_estimates,
+    write_results,
 )  # fmt: skip
 
 ESTIMATE = Estimate(

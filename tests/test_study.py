@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from cxrobust.cli import _main
 from cxrobust.errors import StudyError
-from cxrobust.study import parse_study
+from cxrobust.study import parse_study, read_study
 
 GOOD = """[study]
 title = "t"
@@ -59,6 +59,34 @@ def test_a_study_reads_with_its_controls_and_defaults() -> None:
         ("resamples = 200", 'primary_condition = "pgd(eps=2/255)"', r"s.toml:16: primary_condition .* is no condition"),
         ("[[regimes]]", "[regimes]", r"s.toml:8: \[regimes\] must be written \[\[regimes\]\]"),
         ("title =", "title = =", r"s.toml: not valid TOML"),
+        ('title = "t"', "title = 2026-01-01", "s.toml:1: study holds 2026-01-01, a date or time: no key takes one"),
+        ("checkpoints/a", "a\\u0000b", r"s.toml:8: regimes\[1\] holds a null character: remove it"),
+        ("seed = 7", "seed = " + "9" * 5000, "s.toml: a number has too many digits to read"),
+        ("seed = 7", "seed." + "a." * 1500 + "a = 1", "s.toml:1: study is nested too deeply"),
+        ("seed = 7", "seed = " + "[" * 250 + "]" * 250, "s.toml:1: study is nested too deeply"),
+        ("seed = 7", "seed = nan", "s.toml:3: study.seed = NaN"),
+        ("seed = 7", "seed = -1", "s.toml:3: .*greater than or equal to 0"),
+        ('["0.5/255", 0.01]', "[]", "s.toml:14: eps is empty: give at least one value"),
+        ('["0.5/255", 0.01]', '["4/255", "4/255"]', r"s.toml:12: pgd\(eps=4/255, steps=20\) stands twice"),
+        ('"0.5/255"', '"1/0"', "s.toml:14: .*'1/0' is not a size"),
+        ('"0.5/255"', '"-1/255"', "s.toml:14: .*greater than 0"),
+        ('attack = "pgd"', 'attack = "blur"', "s.toml:13: 'blur' is no attack: write corruption = \"blur\""),
+        ('attack = "pgd"', 'corruption = "pgd"', "s.toml:13: 'pgd' is no corruption: write attack = \"pgd\""),
+        ('attack = "pgd"', "", r"s.toml:12: perturbations\[1\] needs attack: one of blur"),
+        ("resamples = 200", 'metrics = ["ece", "ece"]', "s.toml:16: 'ece' stands twice in analysis.metrics"),
+        ("resamples = 200", 'primary_condition = "clean"', "s.toml:16: primary_condition 'clean' is no condition"),
+        ("resamples = 200", 'primary_condition = "pgd(("', r"s.toml:16: .*'pgd\(\(' is not a condition"),
+        ("resamples = 200", "operating_point = 2.0", "s.toml:16: analysis.operating_point = 2.0"),
+        (
+            'family = "hf-classifier"\nmodel = "checkpoints/a"',
+            'predictions = { clean = "a.csv", "b\\nc" = 5 }',
+            r's.toml:10: regimes\[1\].predictions."b\\nc" = 5: input should be a valid string',
+        ),
+        (
+            'family = "hf-classifier"\nmodel = "checkpoints/a"',
+            'predictions = { clean = "a.zip" }',
+            "s.toml:10: .*a.zip is none of .csv, .csv.gz, .parquet: convert it",
+        ),
     ],
 )
 def test_a_mistake_is_one_sentence_with_its_line(old: str, new: str, message: str) -> None:
@@ -66,6 +94,22 @@ def test_a_mistake_is_one_sentence_with_its_line(old: str, new: str, message: st
     with pytest.raises(StudyError, match=message) as caught:
         parse(GOOD.replace(old, new))
     assert "\n" not in str(caught.value)
+
+
+def test_a_regime_name_is_plain_text() -> None:
+    for name in (" a", "a\\nb", "a\\u200b"):
+        text = GOOD.replace('name = "a"', f'name = "{name}"').replace('reference = "a"', f'reference = "{name}"')
+        with pytest.raises(StudyError, match=r"s.toml:9: regime name .* is no plain text"):
+            parse(text)
+
+
+def test_an_editors_byte_order_mark_and_line_ends_are_no_mistake(tmp_path: Path) -> None:
+    path = tmp_path / "s.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + GOOD.replace("\n", "\r\n").encode())
+    assert read_study(path).study.seed == 7
+    path.write_bytes(GOOD.replace('"t"', '"\u00e9"').encode("latin-1"))
+    with pytest.raises(StudyError, match="is not UTF-8: save the file as UTF-8"):
+        read_study(path)
 
 
 def test_a_regime_that_stands_twice_is_named() -> None:
@@ -90,6 +134,17 @@ def test_five_hundred_brackets_are_one_sentence_and_exit_code_2(
 def test_any_text_is_read_or_refused_with_a_sentence(text: str) -> None:
     with pytest.raises(StudyError):
         parse(text)
+
+
+@given(st.integers(0, len(GOOD) - 1), st.integers(0, 40), st.text("[]{}=\"'.,#\n\\ 019aé\t\r-+_:", max_size=4))
+def test_any_edit_of_a_good_study_is_read_or_refused_with_a_sentence(first: int, n: int, instead: str) -> None:
+    refused = "s.toml"
+    try:
+        parse(GOOD[:first] + instead + GOOD[first + n :])
+    except StudyError as error:
+        refused = str(error)
+    assert refused.startswith("s.toml")
+    assert "\n" not in refused
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5), lambda s: st.lists(s, max_size=3)))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
@@ -118,7 +119,7 @@ class Elsewhere(Section):
         path = self.predictions[condition]
         try:
             if path.suffix == ".parquet":
-                frame = _with_named_index(pd.read_parquet(path))
+                frame = _read_parquet(path)
             else:
                 frame = pd.read_csv(path, dtype={self.id: str}, keep_default_na=False, encoding="utf-8-sig")
         except FileNotFoundError:
@@ -143,8 +144,11 @@ class Elsewhere(Section):
         return frame
 
 
-def _with_named_index(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the frame with an index that has a name, such as the image ids, as a column."""
+def _read_parquet(path: Path) -> pd.DataFrame:
+    """Read a table, verifying what checksums it has, with a named index, such as the image ids, as a column."""
+    table = pq.read_table(path, page_checksum_verification=True, partitioning=None)
+    table.validate(full=True)
+    frame = table.to_pandas()
     return frame.reset_index() if frame.index.name is not None else frame.reset_index(drop=True)
 
 

@@ -157,10 +157,11 @@ def _read_log(folder: Path, keys: set[str]) -> dict[str, Any]:
             entry = json.loads(line)
         except ValueError:
             continue
-        if entry["key"] in keys:
-            seconds += entry["seconds"]
-            if entry["machine"] not in machines:
-                machines.append(entry["machine"])
+        match entry:
+            case {"key": str(key), "seconds": float(took), "machine": machine} if key in keys:
+                seconds += took
+                if machine not in machines:
+                    machines.append(machine)
     return {"seconds": round(seconds, 1), "machines": machines}
 
 

@@ -19,7 +19,11 @@ class Wait(torch.nn.Module):
 def build(*, findings, weights, seed=0):
     torch.manual_seed(seed)
     return torch.nn.Sequential(
-        torch.nn.Conv2d(1, 4, 5, stride=4), torch.nn.Tanh(), torch.nn.Flatten(), torch.nn.Linear(64, len(findings)), Wait()
+        torch.nn.Conv2d(1, 4, 5, stride=4),
+        torch.nn.Tanh(),
+        torch.nn.Flatten(),
+        torch.nn.Linear(64, len(findings)),
+        Wait(),
     )
 """
 STUDY = """

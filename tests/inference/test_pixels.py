@@ -1,0 +1,99 @@
+"""Images decoded once: exact, remembered, and refused where their cache is damaged."""
+
+import errno
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+
+from cxrobust.errors import DataError
+from cxrobust.files import LEFTOVER
+from cxrobust.inference.datasets import ImageTable
+from cxrobust.inference.pixels import Pixels, open_pixels
+from cxrobust.progress import silent
+
+N, SIDE = 5, 16
+
+
+class Grey:
+    """Images of 8-bit levels, which counts what is asked of it."""
+
+    def __init__(self) -> None:
+        self.levels = np.random.default_rng(1).integers(0, 256, (N, SIDE, SIDE))
+        self.stamps = [f"stamp {i}" for i in range(N)]
+        self.n_digests = self.n_decoded = 0
+
+    def digest(self, index: int) -> str:
+        self.n_digests += 1
+        return f"digest {index} of {self.stamps[index]}"
+
+    def stamp(self, index: int) -> str:
+        return self.stamps[index]
+
+    def pixels(self, index: int) -> NDArray[np.float32]:
+        self.n_decoded += 1
+        return (self.levels[index] / 255).astype(np.float32)
+
+
+def open_again(source: Grey, folder: Path) -> Pixels:
+    table = ImageTable(
+        name="n",
+        citation="",
+        ids=tuple(f"i{i}" for i in range(N)),
+        patients=("p",) * N,
+        findings=("Mass",),
+        labels=np.zeros((N, 1), dtype=np.int8),
+        metadata=pd.DataFrame(index=range(N)),
+        images=source,
+    )
+    return open_pixels(table, size=SIDE, folder=folder, report=silent)
+
+
+def test_eight_bit_levels_come_back_exactly(tmp_path: Path) -> None:
+    source = Grey()
+    batch = open_again(source, tmp_path).batch(np.array([3, 1]))
+    assert (batch.shape, batch.dtype) == ((2, 1, SIDE, SIDE), np.float32)
+    np.testing.assert_array_equal(np.rint(batch[:, 0] * 255), source.levels[[3, 1]])
+
+
+def test_images_are_decoded_once_and_again_only_when_they_change(tmp_path: Path) -> None:
+    source = Grey()
+    first = open_again(source, tmp_path)
+    open_again(source, tmp_path)
+    assert (source.n_digests, source.n_decoded) == (N, N)
+    source.stamps[2] = "changed"
+    changed = open_again(source, tmp_path)
+    assert (source.n_digests, source.n_decoded) == (N + 1, 2 * N)
+    assert [a != b for a, b in zip(first.digests, changed.digests, strict=True)] == [False, False, True, False, False]
+
+
+@pytest.mark.parametrize("note", ["", "[1]", "5", '{"i0": 5, "i1": ["stamp 1"], "i2": [], "i3": null}', "{" * 100_000])
+def test_a_damaged_note_of_digests_is_as_good_as_none(note: str, tmp_path: Path) -> None:
+    source = Grey()
+    expected = open_again(source, tmp_path).digests
+    (tmp_path / "digests.json").write_text(note)
+    assert open_again(source, tmp_path).digests == expected
+    assert set(json.loads((tmp_path / "digests.json").read_text())) == {f"i{i}" for i in range(N)}
+
+
+@pytest.mark.parametrize("n_bytes", [0, 60, 1000])
+def test_a_truncated_cache_is_named(n_bytes: int, tmp_path: Path) -> None:
+    open_again(Grey(), tmp_path)
+    (cache,) = tmp_path.glob("*.npy")
+    cache.write_bytes(cache.read_bytes()[:n_bytes])
+    with pytest.raises(DataError, match=rf"{cache.name}: the image cache is damaged .*: delete it and run again"):
+        open_again(Grey(), tmp_path)
+
+
+def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np.lib.format, "open_memmap", full)
+    with pytest.raises(DataError, match="No space left on device: make room or choose another --out"):
+        open_again(Grey(), tmp_path)
+    assert not list(tmp_path.glob(f"{LEFTOVER}*"))
+    assert not list(tmp_path.glob("*.npy"))

@@ -1,0 +1,64 @@
+import pytest
+
+torch = pytest.importorskip("torch")
+from cxrobust.inference.randomness import image_seed, per_image_randomness  # noqa: E402  torch may be absent
+
+SEEDS = (11, 12, 13)
+
+
+def test_a_seed_depends_on_study_condition_and_image() -> None:
+    seeds = {image_seed(s, c, i) for s in (1, 2) for c in ("clean", "blur(severity=1)") for i in ("a", "b")}
+    assert len(seeds) == 8
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert image_seed(7, "pgd(eps=4/255, steps=20)", "a") == image_seed(7, "pgd(eps=4/255, steps=20)", "a")
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda like: torch.empty_like(like).uniform_(-1, 1),
+        lambda like: torch.empty_like(like).normal_(0, 2),
+        torch.rand_like,
+        torch.randn_like,
+    ],
+    ids=["uniform_", "normal_", "rand_like", "randn_like"],
+)
+def test_each_row_is_drawn_from_its_own_generator(draw: object) -> None:
+    images = torch.zeros(3, 1, 4, 4)
+    before = torch.random.get_rng_state()
+    with per_image_randomness(SEEDS):
+        together = draw(images)  # type: ignore[operator]
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert together.unique().numel() == together.numel()
+    for i, seed in enumerate(SEEDS):
+        with per_image_randomness((seed,)):
+            alone = draw(images[[i]])  # type: ignore[operator]
+        assert torch.equal(alone[0], together[i])
+    with per_image_randomness(SEEDS[::-1]):
+        assert torch.equal(draw(images).flip(0), together)  # type: ignore[operator]
+
+
+def test_a_row_against_a_generator_of_our_own() -> None:
+    with per_image_randomness(SEEDS):
+        drawn = torch.empty(3, 2, 2, dtype=torch.float64).uniform_(-0.5, 0.5)
+    generator = torch.Generator().manual_seed(12)
+    own = torch.empty(2, 2, dtype=torch.float64).uniform_(-0.5, 0.5, generator=generator)
+    assert torch.equal(drawn[1], own)
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda x: torch.rand(3, 2),
+        lambda x: torch.randn(3, 2),
+        lambda x: torch.randint_like(x, 5),
+        lambda x: torch.randperm(3),
+        lambda x: x.random_(),
+        lambda x: x.bernoulli_(0.5),
+        lambda x: x.exponential_(),
+        torch.bernoulli,
+    ],
+)
+def test_a_draw_for_the_whole_batch_is_refused(draw: object) -> None:
+    with per_image_randomness(SEEDS), pytest.raises(RuntimeError, match="draws from the global generator"):
+        draw(torch.full((3, 2), 0.5))  # type: ignore[operator]
