@@ -148,7 +148,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
     """Read a table, verifying what checksums it has, with a named index, such as the image ids, as a column."""
     table = pq.read_table(path, page_checksum_verification=True, partitioning=None)
     table.validate(full=True)
-    frame = table.to_pandas()
+    frame: pd.DataFrame = table.to_pandas()
     return frame.reset_index() if frame.index.name is not None else frame.reset_index(drop=True)
 
 
