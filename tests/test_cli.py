@@ -62,3 +62,20 @@ def test_init_writes_a_study_that_reads_and_leaves_an_existing_file_alone(
     assert cli._main(["init", str(path)]) == 2
     assert "the file exists" in capsys.readouterr().err
     assert path.read_text() == written
+
+
+def test_a_message_is_one_line_whatever_it_quotes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device", "a\nb.json")
+
+    monkeypatch.setattr("cxrobust.pipeline.report", full)
+    assert cli._main(["report", "results.json"]) == 1
+    assert capsys.readouterr().err == "cxrobust: a b.json: No space left on device\n"
+
+
+def test_no_command_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli._main([]) == 0
+    said = capsys.readouterr().out
+    assert all(command in said for command in COMMANDS)

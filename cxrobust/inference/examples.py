@@ -108,7 +108,7 @@ def _keep_predicted(unit: Unit, planned: Plan, row: int, folder: Path, runner: R
 def _keep(planned: Plan, row: int, image: NDArray[np.uint16], folder: Path, *, kind: str, condition: str) -> Example:
     digest = planned.pixels.digests[row] if planned.pixels is not None else ""
     path = folder / FOLDER / f"{sha256_json(['image', planned.study.data.size, digest])}.png"
-    if not path.exists():
+    if not _holds(path, image):
         _write_png(np.asarray(image), path)
     return _describe(planned, row, path, kind=kind, condition=condition, regime=None, probabilities={})
 
@@ -134,6 +134,14 @@ def _describe(
         findings=tuple(f for f, label in zip(planned.table.findings, labels, strict=True) if label == 1),
         probabilities=probabilities,
     )
+
+
+def _holds(path: Path, image: NDArray[np.uint16]) -> bool:
+    try:
+        with Image.open(path) as kept:
+            return np.array_equal(np.asarray(kept), image)
+    except (OSError, ValueError, SyntaxError):  # Pillow says of some damaged files that they break the syntax of PNG
+        return False
 
 
 def _write_png(image: NDArray[np.uint16], path: Path) -> None:

@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 
+from cxrobust.conditions import parse_condition
+from cxrobust.errors import StudyError
 from cxrobust.inference.perturbations import Batch, controls, perturbation
 
 torch = pytest.importorskip("torch")
@@ -129,3 +131,43 @@ def test_the_condition_is_the_parameters_as_the_report_writes_them() -> None:
     assert str(make(attack="pgd", eps=0.5 / 255).condition) == "pgd(eps=0.5/255, steps=20)"
     assert str(make(attack="pgd", eps=0.01, steps=3, target="Mass").condition) == "pgd(eps=0.01, target=Mass, steps=3)"
     assert str(make(corruption="jpeg", severity=2).condition) == "jpeg(severity=2)"
+
+
+@pytest.mark.parametrize("settings", [{"attack": "fgsm"}, {"attack": "pgd", "steps": 3}, {"attack": "noise"}], ids=str)
+@pytest.mark.parametrize("eps", [0.5 / 255, 0.1, 1.0])
+def test_every_attack_stays_within_eps_and_the_pixel_range(settings: dict[str, object], eps: float) -> None:
+    one = batch()
+    one.images[0, 0, 0, :2] = torch.tensor([0.0, 1.0])
+    attacked = make(eps=eps, **settings).perturb(one, network())
+    assert attacked.shape == one.images.shape
+    assert float((attacked - one.images).abs().max()) <= eps + 1e-12
+    assert float(attacked.min()) >= 0
+    assert float(attacked.max()) <= 1
+    assert not torch.equal(attacked, one.images)
+
+
+def test_a_missing_label_does_not_move_an_attack() -> None:
+    one, attack = batch(), make(attack="pgd", eps=0.03, steps=3)
+    hidden = own_pgd(one, eps=0.03, steps=3, columns=[0, 2])[0]
+    torch.testing.assert_close(attack.perturb(one, network())[0], hidden, atol=1e-9, rtol=0)
+    nothing = Batch(images=one.images, labels=np.full((5, 3), -1, np.int8), findings=FINDINGS, seeds=one.seeds)
+    assert torch.equal(attack.perturb(nothing, network()), one.images)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"attack": "noise", "eps": 0.02}, {"corruption": "gaussian-noise", "severity": 2}]
+)
+def test_noise_belongs_to_the_image_and_not_to_the_batch(settings: dict[str, object]) -> None:
+    one, change = batch(), make(**settings)
+    together = change.perturb(one, network())
+    turned = Batch(images=one.images.flip(0), labels=one.labels[::-1], findings=FINDINGS, seeds=one.seeds[::-1])
+    assert torch.equal(change.perturb(turned, network()).flip(0), together)
+    alone = Batch(images=one.images[[3]], labels=one.labels[[3]], findings=FINDINGS, seeds=(one.seeds[3],))
+    assert torch.equal(change.perturb(alone, network())[0], together[3])
+
+
+def test_a_finding_with_a_comma_can_be_aimed_at() -> None:
+    attack = make(attack="pgd", eps=4 / 255, target="Mass, any (left)")
+    assert parse_condition(str(attack.condition)) == attack.condition
+    with pytest.raises(StudyError, match=r"'Mas', which is no finding of this study \(did you mean 'Mass'\?\)"):
+        make(attack="pgd", eps=4 / 255, target="Mas").check(FINDINGS)

@@ -19,6 +19,9 @@ from cxrobust.study import Section, StudyPath
 MISSING = -1
 """The label of a finding that nobody judged on an image: left out of that finding's estimates, and counted."""
 
+RESERVED = ("all", "macro")
+"""Words of study files and results that no finding can bear."""
+
 
 class ImageSource(Protocol):
     """Where pixels come from: files, an archive or a generator."""
@@ -183,6 +186,11 @@ def _check(table: ImageTable) -> None:
         )
     if not table.findings:
         raise DataError(f"{table.name}: no finding is left: correct findings in [data]")
+    for name in table.findings:
+        if table.findings.count(name) > 1:
+            raise StudyError(f"[data] findings: finding {name!r} stands twice: keep one")
+        if name in RESERVED:
+            raise DataError(f"{table.name}: a finding is called {name!r}, which means all findings here: rename it")
 
 
 def _join(table: ImageTable, path: Path, column: str) -> ImageTable:

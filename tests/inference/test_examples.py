@@ -1,0 +1,72 @@
+"""Images kept for the report: they are there, their hashes hold, and what is damaged is made again."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cxrobust import pipeline
+from cxrobust.files import sha256_file
+from cxrobust.predictions import load_predictions
+from cxrobust.study import read_study
+
+from .tiny import write_study
+
+pytest.importorskip("torch")
+
+
+def examples(folder: Path) -> list[dict[str, Any]]:
+    index = json.loads((folder / "out" / "predictions" / "index.json").read_text())
+    found: list[dict[str, Any]] = index["examples"]
+    return found
+
+
+def test_kept_images_are_the_clean_and_the_attacked_ones(tmp_path: Path) -> None:
+    pipeline.predict(read_study(write_study(tmp_path)), tmp_path / "out")
+    folder = tmp_path / "out" / "predictions"
+    found = examples(tmp_path)
+    assert all(sha256_file(folder / one["file"]) == one["sha256"] for one in found)
+    sheet = [one for one in found if one["kind"] == "sheet"]
+    predictions = load_predictions(folder)
+    patients = [predictions.patients[predictions.image_ids.index(one["image"])] for one in sheet]
+    assert patients == list(range(12))
+    clean, attacked = [one for one in found if one["kind"] == "attack" and one["regime"] == "a"]
+    assert (clean["image"], attacked["condition"]) == (attacked["image"], "pgd(eps=4/255, steps=3)")
+    assert clean["findings"]
+    levels = []
+    for one in (clean, attacked):
+        with Image.open(folder / one["file"]) as image:
+            levels.append(np.asarray(image).astype(float) / 65535)
+    assert 1 / 255 < np.abs(levels[0] - levels[1]).max() <= 4 / 255 + 1 / 65535
+    with Image.open(tmp_path / "images" / f"{clean['image']}.png") as original:
+        np.testing.assert_array_equal(np.rint(levels[0] * 255), np.asarray(original))
+    row = predictions.image_ids.index(clean["image"])
+    for one, condition in ((clean, 0), (attacked, 1)):
+        np.testing.assert_array_equal(list(one["probabilities"].values()), predictions.probabilities[0, condition, row])
+
+
+def test_none_are_kept_where_the_study_keeps_none(tmp_path: Path) -> None:
+    path = write_study(tmp_path)
+    path.write_text(path.read_text().replace("example_images = 1", "example_images = 0"))
+    pipeline.predict(read_study(path), tmp_path / "out")
+    assert examples(tmp_path) == []
+    assert not list((tmp_path / "out").rglob("*.png"))
+
+
+def test_a_kept_image_that_was_damaged_is_made_again(tmp_path: Path) -> None:
+    study = read_study(write_study(tmp_path))
+    pipeline.predict(study, tmp_path / "out")
+    before = examples(tmp_path)
+    folder = tmp_path / "out" / "predictions"
+    for one, content in zip(before[-2:], (b"\xff", b""), strict=True):
+        path = folder / one["file"]
+        path.write_bytes(path.read_bytes()[:90])
+        path.with_suffix(".json").write_bytes(content)
+    sheet = folder / before[0]["file"]
+    sheet.write_bytes(sheet.read_bytes()[:90])
+    pipeline.predict(study, tmp_path / "out")
+    assert examples(tmp_path) == before
+    assert all(sha256_file(folder / one["file"]) == one["sha256"] for one in before)

@@ -1,0 +1,162 @@
+"""Units of work when things go wrong: a kill between write and rename, a full disk, odd logs, folds and columns."""
+
+import errno
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cxrobust import pipeline
+from cxrobust.errors import DataError, StudyError
+from cxrobust.files import LEFTOVER
+from cxrobust.inference import engine
+from cxrobust.predictions import UnitPredictions, load_predictions, write_unit
+from cxrobust.study import read_study
+
+from .tiny import unit_files, write_study
+
+pytest.importorskip("torch")
+
+CONSTANT = """
+import torch
+
+class Constant(torch.nn.Module):
+    def __init__(self, p, n_findings):
+        super().__init__()
+        self.p, self.n_findings = torch.nn.Parameter(torch.tensor(p)), n_findings
+
+    def forward(self, images):
+        return torch.logit(self.p) + 0 * images.sum((1, 2, 3))[:, None].expand(-1, self.n_findings)
+
+def build(*, findings, weights, seed=0):
+    return Constant(float(weights.read_text()), len(findings))
+"""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a study whose predictions were made without disturbance."""
+    folder = tmp_path_factory.mktemp("finished")
+    pipeline.predict(read_study(write_study(folder)), folder / "out")
+    return folder
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+left, rename = int(sys.argv.pop(1)), Path.replace
+
+def replace(self, target):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return rename(self, target)
+
+Path.replace = replace
+from cxrobust.cli import _main
+sys.exit(_main(sys.argv[1:]))
+"""
+"""A program that is killed when its nth file is written to disk and not yet renamed."""
+
+
+def test_a_run_that_is_killed_before_a_rename_goes_on_and_ends_as_an_undisturbed_one(
+    finished: Path, tmp_path: Path
+) -> None:
+    path = write_study(tmp_path)
+    out = tmp_path / "out"
+    command = [sys.executable, "-c", KILLED, "24", "predict", str(path), "--out", str(out)]
+    killed = subprocess.run(command, capture_output=True, check=False, timeout=300)
+    assert killed.returncode == -signal.SIGKILL
+    assert not (out / "predictions" / "index.json").exists()
+    assert len(list(out.rglob(f"{LEFTOVER}*"))) == 1
+    assert 0 < len(unit_files(out)) < len(unit_files(finished / "out"))
+    assert unit_files(out).items() < unit_files(finished / "out").items()
+    pipeline.predict(read_study(path), out)
+    assert unit_files(out) == unit_files(finished / "out")
+    assert not list(out.rglob(f"{LEFTOVER}*"))
+
+
+def test_predictions_of_a_killed_run_cannot_be_analyzed(tmp_path: Path) -> None:
+    study = read_study(write_study(tmp_path))
+    with pytest.raises(DataError, match="there are no finished predictions: run cxrobust predict first"):
+        pipeline.analyze(study, tmp_path / "out")
+    assert not (tmp_path / "out" / "results.json").exists()
+
+
+def test_a_full_disk_is_one_sentence_and_what_was_done_is_kept(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, written = read_study(write_study(tmp_path)), []
+
+    def full(unit: UnitPredictions, path: Path) -> None:
+        if len(written) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(path)
+        write_unit(unit, path)
+
+    monkeypatch.setattr(engine, "write_unit", full)
+    with pytest.raises(DataError, match=r"\.parquet: No space left on device: make room and run again"):
+        pipeline.predict(study, tmp_path / "out")
+    assert len(unit_files(tmp_path / "out")) == 2
+    assert not (tmp_path / "out" / "predictions" / "index.json").exists()
+    monkeypatch.undo()
+    pipeline.predict(study, tmp_path / "out")
+    assert unit_files(tmp_path / "out") == unit_files(finished / "out")
+
+
+def test_an_odd_line_in_the_log_is_left_out(tmp_path: Path) -> None:
+    study = read_study(write_study(tmp_path))
+    index = pipeline.predict(study, tmp_path / "out") / "index.json"
+    whole = index.read_bytes()
+    with (index.parent / engine.LOG).open("ab") as file:
+        file.write(b'\xff\xfe\n5\n{"key": "half\n{"key": 1}\nnull\n')
+    pipeline.predict(study, tmp_path / "out")
+    assert index.read_bytes() == whole
+
+
+def test_cross_fitting_predicts_each_image_by_the_model_of_its_fold(tmp_path: Path) -> None:
+    path = write_study(tmp_path)
+    rows = (tmp_path / "labels.csv").read_text().splitlines()
+    folds = ["fold", *("left" if i % 3 else "right" for i in range(40))]
+    (tmp_path / "labels.csv").write_text("\n".join(f"{row},{fold}" for row, fold in zip(rows, folds, strict=True)))
+    for name, bias in (("left", "0.25"), ("right", "0.75")):
+        (tmp_path / f"{name}.txt").write_text(bias)
+    (tmp_path / "tiny_networks.py").write_text(CONSTANT)
+    text = path.read_text().replace(
+        'model = "python:tiny_networks:build"\n[[regimes]]',
+        'model = "python:tiny_networks:build"\nweights = "{fold}.txt"\ncross_fit = "fold"\n[[regimes]]',
+    )
+    path.write_text(
+        text.replace(
+            'model = "python:tiny_networks:build"\noptions = { seed = 1 }',
+            'model = "python:tiny_networks:build"\nweights = "left.txt"',
+        )
+    )
+    pipeline.predict(read_study(path), tmp_path / "out")
+    found = load_predictions(tmp_path / "out" / "predictions").probabilities
+    expected = np.where(np.arange(40) % 3 == 0, 0.75, 0.25)
+    np.testing.assert_allclose(found[0], np.broadcast_to(expected[:, None], found[0].shape), atol=1e-6)
+    np.testing.assert_allclose(found[1], 0.25, atol=1e-6)
+    path.write_text(path.read_text().replace('cross_fit = "fold"', 'cross_fit = "fols"'))
+    with pytest.raises(StudyError, match=r"study.toml:\d+: .*cross_fit = 'fols' is no metadata column .*'fold'"):
+        pipeline.predict(read_study(path), tmp_path / "out")
+
+
+def test_metadata_may_have_a_column_of_the_contracts_own_name(tmp_path: Path) -> None:
+    path = write_study(tmp_path)
+    rows = (tmp_path / "labels.csv").read_text().splitlines()
+    (tmp_path / "labels.csv").write_text(
+        "\n".join(
+            [f"patient_id,{rows[0].replace('patient_id', 'who')}", *(f"x{i},{row}" for i, row in enumerate(rows[1:]))]
+        )
+    )
+    path.write_text(
+        path.read_text().replace("size = 20", 'size = 20\npatient = "who"\nfindings = ["Effusion", "Mass"]')
+    )
+    pipeline.predict(read_study(path), tmp_path / "out")
+    found = load_predictions(tmp_path / "out" / "predictions")
+    assert found.patient_ids[:2] == ("p0", "p1")

@@ -1,0 +1,138 @@
+"""The stages from files to files, and the command line around them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cxrobust import pipeline
+from cxrobust.cli import _main
+from cxrobust.errors import DataError, StudyError
+from cxrobust.study import read_study
+
+from .test_without_torch import made_elsewhere
+
+
+def test_each_stage_goes_on_from_files_and_repeats_byte_for_byte(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study, out = str(made_elsewhere(tmp_path)), tmp_path / "results"
+    assert _main(["predict", study, "--out", str(out)]) == 0
+    assert capsys.readouterr().out.splitlines() == [str(out / "predictions")]
+    written = []
+    for _ in range(2):
+        assert _main(["analyze", study, "--out", str(out)]) == 0
+        written.append((out / "estimates.csv").read_bytes() + (out / "results.json").read_bytes())
+    assert written[0] == written[1]
+    captured = capsys.readouterr()
+    assert captured.out.splitlines() == [str(out / "results.json"), str(out / "estimates.csv")] * 2
+    assert "\x1b" not in captured.err
+
+
+def test_check_prints_the_size_of_the_grid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _main(["check", str(made_elsewhere(tmp_path))]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "60 images of 30 patients" in said
+    assert "4 regime × condition, 240 images to predict" in said
+    assert "4 of 4 left" in said
+
+
+@pytest.mark.parametrize("name", ["made_for", "regimes", "inference", "examples"])
+def test_an_index_that_lacks_what_the_report_needs_is_named(name: str, tmp_path: Path) -> None:
+    study = read_study(made_elsewhere(tmp_path))
+    index = pipeline.predict(study, tmp_path / "out") / "index.json"
+    content = json.loads(index.read_text())
+    del content[name]
+    index.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=rf"index.json: it has no '{name}': run cxrobust predict again"):
+        pipeline.analyze(study, tmp_path / "out")
+    assert not (tmp_path / "out" / "results.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "error", "message"),
+    [
+        (', "pgd(eps=4/255)" = "b-pgd.csv"', "", StudyError, r"regime 'b' has no predictions for 'pgd\(eps=4/255\)'"),
+        (
+            'clean = "b.csv"',
+            'clean = "b.csv", dark = "b.csv"',
+            StudyError,
+            "regime 'b' alone has predictions for 'dark'",
+        ),
+        ('"b-pgd.csv"', '"none.csv"', DataError, "none.csv: .*correct predictions of regime 'b'"),
+        ('"labels.csv"', '"none.csv"', DataError, "none.csv: the label file is missing"),
+        (
+            "[analysis]",
+            '[[perturbations]]\nattack = "fgsm"\neps = [0.1]\n[analysis]',
+            StudyError,
+            r"perturbations\]\] need a regime with a model",
+        ),
+    ],
+)
+def test_what_does_not_fit_together_is_one_sentence(
+    old: str, new: str, error: type[Exception], message: str, tmp_path: Path
+) -> None:
+    path = made_elsewhere(tmp_path)
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    with pytest.raises(error, match=message) as caught:
+        pipeline.predict(read_study(path), tmp_path / "out")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out" / "predictions" / "index.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("findings", "error", "message"),
+    [
+        ('["Effusion", "Effusion"]', StudyError, r"study.toml:\d+: .*finding 'Effusion' stands twice"),
+        ('["Efusion"]', StudyError, r"study.toml:\d+: .*no column 'Efusion' \(did you mean 'Effusion'\?\)"),
+        ("[]", DataError, "no finding is left"),
+    ],
+)
+def test_findings_are_those_of_the_label_file_once_each(
+    findings: str, error: type[Exception], message: str, tmp_path: Path
+) -> None:
+    path = made_elsewhere(tmp_path)
+    path.write_text(path.read_text().replace('labels = "labels.csv"', f'labels = "labels.csv"\nfindings = {findings}'))
+    with pytest.raises(error, match=message):
+        pipeline.predict(read_study(path), tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["macro", "all"])
+def test_a_finding_cannot_bear_a_word_of_the_results(name: str, tmp_path: Path) -> None:
+    path = made_elsewhere(tmp_path)
+    for table in tmp_path.glob("*.csv"):
+        table.write_text(table.read_text().replace("Effusion", name))
+    with pytest.raises(DataError, match=f"a finding is called '{name}', which means all findings here: rename it"):
+        pipeline.predict(read_study(path), tmp_path / "out")
+
+
+def test_a_predicted_image_without_a_label_row_is_counted_and_named(tmp_path: Path) -> None:
+    path = made_elsewhere(tmp_path)
+    labels = tmp_path / "labels.csv"
+    labels.write_text("\n".join(labels.read_text().splitlines()[:-4]) + "\n")
+    with pytest.raises(
+        DataError, match=r"4 predicted images are not in its label file \(image056, image057, image058 and 1 more\)"
+    ):
+        pipeline.predict(read_study(path), tmp_path / "out")
+
+
+def test_an_output_that_is_a_file_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = str(made_elsewhere(tmp_path))
+    assert _main(["predict", study, "--out", study]) == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith(f"cxrobust: {study}")
+
+
+def test_the_program_itself_exits_with_one_line(tmp_path: Path) -> None:
+    path = made_elsewhere(tmp_path)
+    path.write_text(path.read_text().replace("seed = 1", 'seed = "1"'))
+    done = subprocess.run(
+        [sys.executable, "-m", "cxrobust", "run", str(path)], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 2
+    assert done.stderr == f'cxrobust: {path}:4: study.seed = "1": input should be a valid integer\n'
+    assert done.stdout == ""
