@@ -1,4 +1,8 @@
-"""A multi-label model seen as the softmax model that attack libraries expect."""
+"""A multi-label model seen as the softmax model that attack libraries expect.
+
+Class scores are in double precision: in single precision the gradient of the cross-entropy is exactly 0 where a logit
+is beyond about 17, so a confident model would seem robust because the attack sees nothing (double: beyond about 36).
+"""
 
 import torch
 
@@ -12,7 +16,7 @@ class AllFindings(torch.nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return two class scores for each finding: absent (0) and present (its logit)."""
-        logits: torch.Tensor = self.model(images)
+        logits: torch.Tensor = self.model(images).double()
         return torch.stack((torch.zeros_like(logits), logits), dim=1)
 
 
@@ -26,7 +30,7 @@ class OneFinding(torch.nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return two class scores: absent (0) and present (the finding's logit)."""
-        logit = self.model(images)[:, self.column]
+        logit = self.model(images)[:, self.column].double()
         return torch.stack((torch.zeros_like(logit), logit), dim=1)
 
 

@@ -171,3 +171,23 @@ def test_a_finding_with_a_comma_can_be_aimed_at() -> None:
     assert parse_condition(str(attack.condition)) == attack.condition
     with pytest.raises(StudyError, match=r"'Mas', which is no finding of this study \(did you mean 'Mass'\?\)"):
         make(attack="pgd", eps=4 / 255, target="Mas").check(FINDINGS)
+
+
+@pytest.mark.parametrize("target", ["all", "Mass"])
+def test_a_confident_model_is_attacked_too(target: str) -> None:
+    """Logits near 25 have no gradient in single precision; every pixel must move all the same."""
+
+    class Confident(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = network().float()
+
+        def forward(self, images: "torch.Tensor") -> "torch.Tensor":
+            return self.inner(images) + 25
+
+    one = batch(missing=False)
+    sure = Batch(images=one.images.float(), labels=np.ones((5, 3), np.int8), findings=FINDINGS, seeds=one.seeds)
+    attacked = make(attack="fgsm", eps=0.02).model_copy(update={"target": target}).perturb(sure, Confident())
+    moved = (attacked - sure.images).abs()
+    inside = (sure.images > 0.02) & (sure.images < 0.98)
+    assert float((moved[inside] > 0.019).float().mean()) > 0.99

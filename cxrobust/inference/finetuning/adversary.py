@@ -79,7 +79,7 @@ def attack(
     moved = (images + eps * start).clamp(0, 1)
     for _ in range(adversary.steps):
         moved.requires_grad_(True)
-        (gradient,) = torch.autograd.grad(masked_bce(model(moved), labels), moved)
+        (gradient,) = torch.autograd.grad(masked_bce(model(moved).double(), labels), moved)
         moved = moved.detach() + step * gradient.sign()
         moved = torch.minimum(torch.maximum(moved, images - eps), images + eps).clamp(0, 1)
     return moved
