@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from cxrobust.analysis.metrics import metric
+from cxrobust.inference.elsewhere import Elsewhere
 from cxrobust.inference.models import Regime
 from cxrobust.inference.runner import Runner
 from cxrobust.inference.units import Plan, Unit, plan
@@ -48,6 +50,7 @@ def check(study: Study, out: Path, *, report: Reporter) -> Check:
     planned = plan(study, folder, report=report)
     left = [unit for unit in planned.units if not (folder / unit.file).exists()]
     seconds = 0.0
+    _read_tables(planned)
     models = _first_units(planned)
     for done, units in enumerate(models):
         report("trying regimes", done, len(models))
@@ -76,14 +79,22 @@ def show(found: Check) -> None:
     table.add_column()
     positives = ", ".join(f"{name} {count:,}" for name, count in found.findings)
     n_cells = len(found.regimes) * len(found.conditions)
-    table.add_row("Data", f"{found.data}: {found.n_images:,} images of {found.n_patients:,} patients")
-    table.add_row("Positive images", positives)
-    table.add_row("Regimes", ", ".join(found.regimes))
-    table.add_row("Conditions", ", ".join(found.conditions))
+    table.add_row("Data", f"{escape(found.data)}: {found.n_images:,} images of {found.n_patients:,} patients")
+    table.add_row("Positive images", escape(positives))
+    table.add_row("Regimes", escape(", ".join(found.regimes)))
+    table.add_row("Conditions", escape(", ".join(found.conditions)))
     table.add_row("Grid", f"{n_cells:,} regime × condition, {n_cells * found.n_images:,} images to predict")
     table.add_row("Units", f"{found.n_units_left:,} of {found.n_units:,} left")
     table.add_row("Time", _in_words(found.seconds))
     Console().print(table)
+
+
+def _read_tables(planned: Plan) -> None:
+    """Read every table of predictions made elsewhere: its columns and probabilities."""
+    table = planned.table
+    for unit in planned.units:
+        if isinstance(unit.regime, Elsewhere):
+            unit.regime.read(str(unit.condition), findings=table.findings, image_ids=table.ids)
 
 
 def _first_units(planned: Plan) -> list[list[Unit]]:

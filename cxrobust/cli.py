@@ -1,5 +1,6 @@
 """The command line: `cxrobust run study.toml` and one command for each stage."""
 
+import errno
 import sys
 import traceback
 from importlib.resources import files
@@ -165,7 +166,7 @@ def _main(arguments: list[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except OSError as error:
-        return _fail(f"{error.filename or 'the run'}: {error.strerror or error}", 1, debug)
+        return _fail(f"{error.filename or 'the run'}: {error.strerror or error}: {_mend(error)}", 1, debug)
     if code == INTERRUPTED:
         return _fail("interrupted; what is done is kept, and the same command goes on", INTERRUPTED, debug)
     return int(code or 0)
@@ -176,6 +177,14 @@ def _fail(message: str, code: int, debug: bool) -> int:
         traceback.print_exc()
     typer.echo(f"cxrobust: {' '.join(message.split())}", err=True)
     return code
+
+
+def _mend(error: OSError) -> str:
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return "make room and run again"
+    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        return "correct its permissions, or choose another place"
+    return "correct the path and run again"
 
 
 def _warn(message: str) -> None:

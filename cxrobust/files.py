@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-LEFTOVER = ".partial-"
+LEFTOVER = ".cxrobust-partial-"
+"""How the name of a file begins that is not whole yet; a killed run leaves such files, and `sweep` removes them."""
 
 
 def atomic_write(path: Path, write: Callable[[Path], None]) -> None:
@@ -17,17 +18,23 @@ def atomic_write(path: Path, write: Callable[[Path], None]) -> None:
     A reader sees the old file or the new one, never a part; a failure leaves nothing behind.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=LEFTOVER, suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    temporary: Path | None = None
     try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=LEFTOVER, suffix=path.suffix)
+        os.close(handle)
+        temporary = Path(name)
         write(temporary)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
+    except OSError as error:
+        if error.filename is None or LEFTOVER in str(error.filename):
+            error.filename = str(path)  # a full disk names no file, and the temporary name helps nobody
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
     _sync_folder(path.parent)
 
 

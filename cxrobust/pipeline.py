@@ -9,7 +9,7 @@ import numpy as np
 
 from cxrobust.analysis import analyze as analyze_predictions
 from cxrobust.errors import DataError
-from cxrobust.files import sha256_bytes, sha256_file
+from cxrobust.files import sha256_bytes, sha256_file, sweep
 from cxrobust.inference import engine
 from cxrobust.inference.runtime import installed_versions
 from cxrobust.predictions import INDEX, PredictionSet, load_predictions
@@ -37,6 +37,7 @@ def analyze(study: Study, out: Path, *, report: Reporter = silent) -> Results:
         When the predictions are incomplete, damaged, or were made for another study.
     """
     folder = out / PREDICTIONS
+    sweep(out)
     predictions = load_predictions(folder)
     _check_made_for(study, predictions.index, folder)
     found = analyze_predictions(
@@ -86,6 +87,7 @@ def report(
     from cxrobust.reports import render
 
     results = read_results(results_file)
+    sweep(out)
     images = results_file.parent / PREDICTIONS
     settings = results.study["report"]
     return render(

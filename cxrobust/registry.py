@@ -7,10 +7,10 @@ file. Other packages register through the entry-point group `cxrobust.<kind>`, f
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar
 
-from cxrobust.errors import StudyError, nearest
+from cxrobust.errors import DataError, StudyError, nearest
 
 T = TypeVar("T")
 
@@ -42,6 +42,8 @@ class Registry(Generic[T]):
         ------
         StudyError
             When no such name is registered; the message lists those that are.
+        DataError
+            When an entry point of another package cannot be used.
         """
         self._load()
         if name not in self._items:
@@ -61,8 +63,26 @@ class Registry(Generic[T]):
         if self._loaded:
             return
         self._loaded = True
-        package = importlib.import_module(self._package)
-        for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"{self._package}.{module.name}")
-        for entry in entry_points(group=f"cxrobust.{self._package.rsplit('.', 1)[-1]}"):
-            self._items[entry.name] = entry.load()
+        try:
+            package = importlib.import_module(self._package)
+            for module in pkgutil.iter_modules(package.__path__):
+                importlib.import_module(f"{self._package}.{module.name}")
+            for entry in entry_points(group=f"cxrobust.{self._package.rsplit('.', 1)[-1]}"):
+                self._add(entry)
+        except BaseException:
+            self._loaded = False  # the next look-up says the same again, and does not miss half of the names
+            raise
+
+    def _add(self, entry: EntryPoint) -> None:
+        try:
+            item = entry.load()
+        except Exception as error:  # another package may raise anything
+            raise DataError(
+                f"{self.kind} {entry.name!r}: importing {entry.value} failed with {type(error).__name__} "
+                f"({' '.join(str(error).split())}): correct or remove the package that brings it"
+            ) from error
+        if self._items.setdefault(entry.name, item) is not item:
+            raise DataError(
+                f"{self.kind} {entry.name!r}: {entry.value} bears the name of another one: "
+                f"rename it or remove the package that brings it"
+            )

@@ -138,6 +138,7 @@ class Study:
         return _Place(self.path, self.text).error(keys, message)
 
 
+_TYPE_TAG = re.compile(r"(literal|tuple|list|dict|nullable|function-\w+)\[.*\]|(constrained-)?(float|int|str|bool)")
 _TOO_DEEP = "is nested too deeply to read: a study file needs at most three levels"
 SECTIONS = ("study", "data", "regimes", "perturbations", "analysis", "report", "compute")
 
@@ -357,22 +358,20 @@ class _Reader:
     def _explain(self, error: ValidationError, kind: type[Section], keys: tuple[str | int, ...]) -> StudyError:
         errors = error.errors(include_url=False)
         first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])  # a typo explains the rest
-        inner = tuple(part for part in first["loc"] if not _is_type_tag(part))
-        where = (*keys, *inner)
         if first["type"] == "extra_forbidden":
-            name = str(inner[-1])
+            name = str(first["loc"][-1])
             known = list(kind.model_fields)
             return self.place.error(
-                where, f"unknown key {name!r} in {_dotted(keys)}{nearest(name, known)}: known are {', '.join(known)}"
+                (*keys, name),
+                f"unknown key {name!r} in {_dotted(keys)}{nearest(name, known)}: known are {', '.join(known)}",
             )
+        where = (*keys, *_without_tags(first["loc"]))
         if first["type"] == "missing":
             return self.place.error(keys, f"{_dotted(where)} is missing: add it")
         if first["type"] == "json_invalid":
             return self.place.error(keys, f"{_dotted(keys)} {_TOO_DEEP}")
-        message = first["msg"].removeprefix("Value error, ")
-        return self.place.error(
-            where, f"{_dotted(where)} = {_shown(first['input'])}: {message[0].lower() + message[1:]}"
-        )
+        same_place = [one for one in errors if (*keys, *_without_tags(one["loc"])) == where]
+        return self.place.error(where, f"{_dotted(where)} = {_shown(first['input'])}: {_expected(same_place)}")
 
 
 def _as_table(table: object) -> dict[str, Any]:
@@ -384,11 +383,18 @@ def _spread(table: dict[str, Any], strength: str) -> list[dict[str, Any]]:
     return [{**table, strength: one} for one in value] if isinstance(value, list) else [table]
 
 
-def _is_type_tag(part: str | int) -> bool:
-    """Pydantic names the branch of a union in its locations, for example `literal['youden']`; keys have no brackets."""
-    return isinstance(part, str) and (
-        re.search(r"[\[\]()]", part) is not None or part in {"float", "int", "str", "bool"}
-    )
+def _without_tags(location: Sequence[str | int]) -> tuple[str | int, ...]:
+    """Leave out the branches of unions, which pydantic names behind a key: `operating_point`, `literal['youden']`."""
+    first, *rest = location or ("",)
+    return (first, *(part for part in rest if not (isinstance(part, str) and _TYPE_TAG.fullmatch(part))))
+
+
+def _expected(errors: Sequence[Any]) -> str:
+    """Say what a value should be: what each branch of a union wants, or the one bound that it breaks."""
+    bounds = [one for one in errors if not re.search(r"literal_error|_type$", one["type"])]
+    messages = [one["msg"].removeprefix("Value error, ") for one in bounds or errors]
+    first, *rest = dict.fromkeys(message.replace("valid array", "list") for message in messages)
+    return " or ".join((first[0].lower() + first[1:], *(one.removeprefix("Input should be ") for one in rest)))
 
 
 def _dotted(keys: Sequence[str | int]) -> str:
@@ -416,15 +422,15 @@ def find_line(text: str, keys: Sequence[str | int]) -> int | None:
     best, depth = None, 0
     prefix: tuple[str | int, ...] = ()
     counts: dict[str, int] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if header := re.match(r"\s*(\[\[?)\s*([^\]\[]+?)\s*\]\]?\s*(?:#.*)?$", line):
             names = tuple(part.strip().strip("\"'") for part in header[2].split("."))
             if header[1] == "[[":
                 counts[names[0]] = counts.get(names[0], -1) + 1
             prefix = (names[0], counts[names[0]], *names[1:]) if names[0] in counts else names
             here: tuple[str | int, ...] = prefix
-        elif key := re.match(r"\s*([\w.\"'-]+)\s*=", line):
-            here = (*prefix, *(part.strip("\"'") for part in key[1].split(".")))
+        elif key := re.match(r"""\s*(?:"([^"]*)"|'([^']*)'|([\w.-]+))\s*=""", line):
+            here = (*prefix, *(key[3].split(".") if key[3] else (key[1] or key[2] or "",)))
         else:
             continue
         shared = min(len(here), len(keys))

@@ -1,10 +1,11 @@
 """The command line: help, exit codes, one-sentence errors."""
 
+import errno
 from pathlib import Path
 
 import pytest
 
-from cxrobust import cli
+from cxrobust import cli, progress
 from cxrobust.study import parse_study
 
 COMMANDS = ("run", "predict", "analyze", "report", "check", "init", "demo")
@@ -68,14 +69,60 @@ def test_a_message_is_one_line_whatever_it_quotes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device", "a\nb.json")
+        raise OSError(errno.ENOSPC, "No space left on device", "a\nb.json")
 
     monkeypatch.setattr("cxrobust.pipeline.report", full)
     assert cli._main(["report", "results.json"]) == 1
-    assert capsys.readouterr().err == "cxrobust: a b.json: No space left on device\n"
+    assert capsys.readouterr().err == "cxrobust: a b.json: No space left on device: make room and run again\n"
 
 
 def test_no_command_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli._main([]) == 0
     said = capsys.readouterr().out
     assert all(command in said for command in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("number", "mend"),
+    [
+        (errno.EACCES, "correct its permissions, or choose another place"),
+        (errno.ENOTDIR, "correct the path and run again"),
+    ],
+)
+def test_what_the_system_refuses_comes_with_a_mend(
+    number: int, mend: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(number, "refused")
+
+    monkeypatch.setattr("cxrobust.pipeline.report", refused)
+    assert cli._main(["report", "results.json"]) == 1
+    assert capsys.readouterr().err == f"cxrobust: the run: refused: {mend}\n"
+
+
+def test_progress_is_plain_lines_where_there_is_no_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seconds = iter([0.0, 1.0, 11.0, 12.0, 21.0, 30.0, 31.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(seconds))
+    with progress.reporting() as report:
+        for done in (0, 10, 22, 24, 42, 60):
+            report("predicting images", done, 60)
+        report("over at once", 5, 5)
+    assert capsys.readouterr().err.splitlines() == [
+        "predicting images: 0 of 60",
+        "predicting images: 22 of 60, 2.0/s, 19 s left",
+        "predicting images: 42 of 60, 2.0/s, 9 s left",
+        "predicting images: 60 of 60, 30.0 s",
+    ]
+
+
+def test_progress_is_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with progress.reporting() as report:
+        for done in range(3):
+            report("predicting images", done, 2)
+    said = capsys.readouterr().err
+    assert "\x1b[" in said
+    assert "predicting images" in said
+    assert "2/2" in said

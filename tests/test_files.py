@@ -1,5 +1,6 @@
 """Files are whole or absent, and a hash names their content alone."""
 
+import errno
 import hashlib
 from pathlib import Path
 
@@ -53,3 +54,25 @@ def test_hashes_against_hashlib(tmp_path: Path) -> None:
 def test_nan_has_no_canonical_form() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         canonical_json({"a": float("nan")})
+
+
+def test_an_error_names_the_file_that_was_meant(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+
+    def full(temporary: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def other(temporary: Path) -> None:
+        (tmp_path / "absent").read_bytes()
+
+    def gone(temporary: Path) -> None:
+        temporary.unlink()
+
+    for write, named in ((full, path), (gone, path), (other, tmp_path / "absent")):
+        with pytest.raises(OSError, match="No s") as caught:
+            atomic_write(path, write)
+        assert caught.value.filename == str(named)
+        assert not list(tmp_path.iterdir())
+    path.write_text("a file, no folder")
+    with pytest.raises(OSError, match=r"file\.txt"):
+        atomic_write_text(path / "below.txt", "x")

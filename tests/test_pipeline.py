@@ -1,6 +1,7 @@
 """The stages from files to files, and the command line around them."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from cxrobust import pipeline
 from cxrobust.cli import _main
 from cxrobust.errors import DataError, StudyError
+from cxrobust.files import LEFTOVER
 from cxrobust.study import read_study
 
 from .test_without_torch import made_elsewhere
@@ -136,3 +138,37 @@ def test_the_program_itself_exits_with_one_line(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr == f'cxrobust: {path}:4: study.seed = "1": input should be a valid integer\n'
     assert done.stdout == ""
+
+
+def test_left_overs_of_a_killed_analysis_are_swept(tmp_path: Path) -> None:
+    study = read_study(made_elsewhere(tmp_path))
+    out = tmp_path / "out"
+    pipeline.predict(study, out)
+    for stage in (lambda: pipeline.analyze(study, out), lambda: pipeline.report(out / "results.json", out)):
+        (out / f"{LEFTOVER}torn.json").write_text("half")
+        stage()
+        assert not list(out.rglob(f"{LEFTOVER}*"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("image_id,Effusion", "image_id,Efusion", "b.csv: no column 'Effusion'"),
+        ("image059,", "image059,9", r"b.csv: image 'image059', finding 'Effusion': probability 9\d?.* is not in"),
+    ],
+)
+def test_check_reads_what_was_predicted_elsewhere(
+    old: str, new: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = made_elsewhere(tmp_path)
+    table = tmp_path / "b.csv"
+    table.write_text(table.read_text().replace(old, new))
+    assert _main(["check", str(path)]) == 1
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_names_with_brackets_are_printed_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = made_elsewhere(tmp_path)
+    path.write_text(path.read_text().replace('"b"', '"lora [r=8] [/x]"'))
+    assert _main(["check", str(path)]) == 0
+    assert "a, lora [r=8] [/x]" in capsys.readouterr().out

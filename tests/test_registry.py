@@ -6,7 +6,7 @@ import pytest
 
 from cxrobust import registry
 from cxrobust.analysis.metrics import metric
-from cxrobust.errors import StudyError
+from cxrobust.errors import DataError, StudyError
 from cxrobust.inference.datasets import dataset
 from cxrobust.inference.models import model_family
 from cxrobust.inference.perturbations import perturbation
@@ -45,3 +45,33 @@ def test_other_packages_register_through_entry_points(monkeypatch: pytest.Monkey
     assert str(mine["theirs"]) == "clean"
     assert "theirs" in mine
     assert asked == ["cxrobust.templates"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        (
+            "theirs",
+            "no_such_package:thing",
+            "template 'theirs': importing no_such_package:thing failed with ModuleNotF",
+        ),
+        ("theirs", "cxrobust.conditions:NONE", "template 'theirs': .* failed with AttributeError"),
+        ("one", "cxrobust.conditions:CLEAN", "template 'one': cxrobust.conditions:CLEAN bears the name of another one"),
+    ],
+)
+def test_an_entry_point_that_cannot_be_used_is_named_each_time(
+    name: str, value: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "entry_points", lambda group: [EntryPoint(name=name, value=value, group=group)])
+    mine: registry.Registry[object] = registry.Registry("template", package="cxrobust.templates")
+    mine("one")(1)
+    for _ in range(2):
+        with pytest.raises(DataError, match=message):
+            list(mine)
+
+
+def test_a_room_that_fails_to_import_fails_again_and_is_not_half_empty() -> None:
+    mine: registry.Registry[object] = registry.Registry("thing", package="cxrobust.no_such_room")
+    for _ in range(2):
+        with pytest.raises(ModuleNotFoundError):
+            mine["x"]

@@ -4,6 +4,7 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cxrobust.cli import _main
@@ -113,6 +114,7 @@ def test_estimates_are_one_row_each_with_the_stated_columns(tmp_path: Path) -> N
 
 def test_text_is_no_formula_and_numbers_keep_their_sign() -> None:
     assert to_csv(("a", "b"), [["=cmd()", -0.5], ["@x", -1]]) == "a,b\n'=cmd(),-0.5\n'@x,-1\n"
+    assert to_csv(("a",), [[np.float64(0.1)], [None]]) == 'a\n0.1\n""\n'
 
 
 def test_estimates_are_found_by_their_fields() -> None:

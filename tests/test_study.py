@@ -1,5 +1,7 @@
 """The study file: what it refuses, and how it says so."""
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -76,7 +78,16 @@ def test_a_study_reads_with_its_controls_and_defaults() -> None:
         ("resamples = 200", 'metrics = ["ece", "ece"]', "s.toml:16: 'ece' stands twice in analysis.metrics"),
         ("resamples = 200", 'primary_condition = "clean"', "s.toml:16: primary_condition 'clean' is no condition"),
         ("resamples = 200", 'primary_condition = "pgd(("', r"s.toml:16: .*'pgd\(\(' is not a condition"),
-        ("resamples = 200", "operating_point = 2.0", "s.toml:16: analysis.operating_point = 2.0"),
+        ("resamples = 200", "operating_point = 2.0", "s.toml:16: analysis.operating_point = 2.0: .*be less than 1$"),
+        (
+            "resamples = 200",
+            'operating_point = "yuden"',
+            "s.toml:16: .*\"yuden\": input should be 'youden' or a valid number$",
+        ),
+        ("patients = 3", 'findings = "Mass"', "s.toml:7: data.findings = \"Mass\": input should be 'all' or a list$"),
+        ("seed = 7", 'seed = 7\n"a(b)" = 1', r"s.toml:4: unknown key 'a\(b\)' in study: known are title, seed"),
+        ("seed = 7", "seed = 7\nint = 1", "s.toml:4: unknown key 'int' in study: known are title, seed"),
+        ('title = "t"', 'title = "\u2028"\nint = 1', "s.toml:3: unknown key 'int'"),
         (
             'family = "hf-classifier"\nmodel = "checkpoints/a"',
             'predictions = { clean = "a.csv", "b\\nc" = 5 }',
@@ -156,6 +167,21 @@ def test_any_value_of_a_key_is_read_or_refused(value: object) -> None:
     except StudyError as error:
         refused = str(error)
     assert not refused or "s.toml" in refused
+
+
+KNOWN = {"title", "seed", "reference", "kind", "patients", "name", "family", "model", "attack", "eps", "resamples"}
+
+
+@given(
+    st.sampled_from(["[study]", "[data]", "[[regimes]]", "[[perturbations]]", "[analysis]"]),
+    st.text(st.characters(exclude_characters="\0"), max_size=12).filter(lambda key: key not in KNOWN),
+)
+def test_an_unknown_key_is_named_whatever_it_is(header: str, key: str) -> None:
+    written = json.dumps(key, ensure_ascii=False).replace("\x7f", "\\u007f")
+    with pytest.raises(StudyError) as caught:
+        parse(GOOD.replace(header, f"{header}\n{written} = 1"))
+    said = str(caught.value)
+    assert re.match(rf"s.toml:\d+: unknown key {re.escape(' '.join(repr(key).split()))} in ", said)
 
 
 def test_paths_are_relative_to_the_study_file_and_data_to_the_data_root() -> None:

@@ -110,7 +110,7 @@ class Elsewhere(Section):
             row, k = (int(i) for i in np.argwhere(unread)[0])
             raise DataError(
                 f"{path}: image {image_ids[row]!r}, column {columns[k]!r}: "
-                f"{frame.loc[image_ids[row], columns[k]]!r} is not a probability: give a number in [0, 1]"
+                f"{_shown(frame.loc[image_ids[row], columns[k]])} is not a probability: give a number in [0, 1]"
             )
         check_probabilities(values, image_ids, findings, where=str(path))
         return values
@@ -118,10 +118,7 @@ class Elsewhere(Section):
     def _read(self, condition: str) -> pd.DataFrame:
         path = self.predictions[condition]
         try:
-            if path.suffix == ".parquet":
-                frame = _read_parquet(path)
-            else:
-                frame = pd.read_csv(path, dtype={self.id: str}, keep_default_na=False, encoding="utf-8-sig")
+            frame = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path, id_column=self.id)
         except FileNotFoundError:
             raise DataError(f"{path}: the file is missing: correct predictions of regime {self.name!r}") from None
         except (OSError, EOFError, ValueError, zlib.error, pa.ArrowException) as error:
@@ -142,6 +139,20 @@ class Elsewhere(Section):
         if len(twice):
             raise DataError(f"{path}: image {twice.iloc[0]!r} stands twice: keep one row an image")
         return frame
+
+
+def _read_csv(path: Path, *, id_column: str) -> pd.DataFrame:
+    """Read a table with ids as text; pandas would rename the second of two columns of one name."""
+    header = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    names = header.iloc[0]
+    twice = names[names.duplicated() & (names != "")]
+    if len(twice):
+        raise ValueError(f"column {twice.iloc[0]!r} stands twice")
+    return pd.read_csv(path, dtype={id_column: str}, keep_default_na=False, encoding="utf-8-sig")
+
+
+def _shown(value: object) -> str:
+    return repr(value) if isinstance(value, str) else str(value)
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from cxrobust.conditions import CLEAN, Condition
 from cxrobust.errors import DataError
@@ -61,7 +62,7 @@ def predict(study: Study, folder: Path, *, report: Reporter = silent) -> Path:
         for unit in todo:
             begun = time.monotonic()
             logits = runner.logits(unit, progress.advance)
-            _write(unit, planned, folder, 1 / (1 + np.exp(-logits.astype(np.float64))), logits)
+            _write(unit, planned, folder, expit(logits.astype(np.float64)), logits)
             _log(folder, unit, runner.machine, time.monotonic() - begun)
             progress.finish(unit)
         examples += attack_examples(units, planned, folder, runner)

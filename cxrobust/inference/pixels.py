@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.errors import DataError
-from cxrobust.files import atomic_write, atomic_write_text, sha256_json
+from cxrobust.files import atomic_write, atomic_write_text, sha256_file, sha256_json
+from cxrobust.inference import images
 from cxrobust.inference.datasets import ImageSource, ImageTable
 from cxrobust.inference.images import fit
 from cxrobust.progress import Reporter
@@ -48,7 +49,7 @@ def open_pixels(table: ImageTable, *, size: int, folder: Path, report: Reporter)
     if table.images is None:
         raise DataError(f"{table.name}: its images were not loaded, and a model needs them: correct [data]")
     digests = _digests(table, table.images, folder, report)
-    path = folder / f"pixels-{size}-{sha256_json(list(digests))[:32]}.npy"
+    path = folder / f"pixels-{size}-{sha256_json([_decoder(), list(digests)])[:32]}.npy"
     if not path.exists():
         try:
             atomic_write(path, lambda temporary: _decode(table, size, temporary, report))
@@ -94,6 +95,7 @@ def _decode(table: ImageTable, size: int, path: Path, report: Reporter) -> None:
     if source is None:
         raise DataError(f"{table.name}: it has no images")
     values = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint16, shape=(len(table.ids), size, size))
+    _reserve(path)
 
     def one(row: int) -> None:
         values[row] = np.rint(fit(source.pixels(row), size) * WHITE).astype(np.uint16)
@@ -101,6 +103,18 @@ def _decode(table: ImageTable, size: int, path: Path, report: Reporter) -> None:
     for _ in _each(one, len(table.ids), "decoding images", report):
         pass
     values.flush()
+
+
+def _reserve(path: Path) -> None:
+    """Take the room of a file on its disk; a full disk would else kill the program when a mapped page is written."""
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+
+
+def _decoder() -> list[str]:
+    """Hash the code that decodes, so that a changed program decodes again."""
+    return [sha256_file(Path(file)) for file in (images.__file__, __file__)]
 
 
 def _each(work: Callable[[int], T], n: int, task: str, report: Reporter) -> list[T]:

@@ -35,8 +35,40 @@ def per_image_randomness(seeds: tuple[int, ...]) -> Iterator[None]:
     RuntimeError
         When code inside draws something else from torch's global generator, which would depend on the batch.
     """
-    with _PerImage(seeds):
+    with no_global_randomness(), _PerImage(seeds):
         yield
+
+
+@contextmanager
+def no_global_randomness() -> Iterator[None]:
+    """See that code inside leaves torch's global generators as they are.
+
+    Raises
+    ------
+    RuntimeError
+        At the end, when code inside drew from one of them; they are put back first.
+    """
+    before = _generator_states()
+    yield
+    drawn = [name for name, state in _generator_states().items() if not torch.equal(state, before.get(name, state))]
+    for name in drawn:
+        _set_generator_state(name, before[name])
+    if drawn:
+        raise RuntimeError("it drew random numbers from torch's global generator, so results would depend on the batch")
+
+
+def _generator_states() -> dict[str, torch.Tensor]:
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        states |= {f"cuda:{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())}
+    return states
+
+
+def _set_generator_state(name: str, state: torch.Tensor) -> None:
+    if name == "cpu":
+        torch.set_rng_state(state)
+    else:
+        torch.cuda.set_rng_state(state, name)
 
 
 def _fill(name: str) -> Callable[..., torch.Tensor]:

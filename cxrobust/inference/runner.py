@@ -1,13 +1,15 @@
 """One model on its device: clean and perturbed logits of the images of a unit."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrobust.errors import DataError
+from cxrobust.conditions import CLEAN
+from cxrobust.errors import CxrobustError, DataError
+from cxrobust.inference.checkpoints import one_line
 from cxrobust.inference.models import Regime
 from cxrobust.inference.perturbations import Batch, Perturbation
 from cxrobust.inference.runtime import choose_device, describe_machine, use_threads
@@ -47,22 +49,29 @@ class Runner:
         Raises
         ------
         DataError
-            When the model gives a number that is not finite, naming the image.
+            When the model fails, or gives a number that is not finite, naming the image.
         """
-        logits = self._forward(self.perturbed(rows, perturbation))
+        images = self.perturbed(rows, perturbation)
+        with self._explaining(perturbation):
+            logits = self._forward(images)
         wrong = ~np.isfinite(logits)
         if wrong.any():
             row, column = (int(i) for i in np.argwhere(wrong)[0])
-            condition = "clean" if perturbation is None else str(perturbation.condition)
             raise DataError(
-                f"regime {self._regime.name!r}, condition {condition!r}: image "
+                f"{self._where(perturbation)}: image "
                 f"{self._plan.table.ids[rows[row]]!r}, finding {self._plan.table.findings[column]!r}: "
                 f"the model gave {logits[row, column]}: check its weights and precision"
             )
         return logits
 
     def perturbed(self, rows: NDArray[np.intp], perturbation: Perturbation | None) -> "torch.Tensor":
-        """Return the images of some rows, (n, 1, size, size) in [0, 1], perturbed or (None) as they are."""
+        """Return the images of some rows, (n, 1, size, size) in [0, 1], perturbed or (None) as they are.
+
+        Raises
+        ------
+        DataError
+            When the model fails under the perturbation.
+        """
         model, device = self._load()  # says which group of dependencies is missing, where torch is
 
         import torch
@@ -82,15 +91,34 @@ class Runner:
             findings=plan.table.findings,
             seeds=tuple(image_seed(plan.study.study.seed, condition, plan.table.ids[row]) for row in rows),
         )
-        with self._precision():
+        with self._explaining(perturbation), self._precision():
             return perturbation.perturb(batch, model)
 
     def _forward(self, images: "torch.Tensor") -> NDArray[np.float32]:
         import torch
 
+        from cxrobust.inference.randomness import no_global_randomness
+
         model, _ = self._load()
-        with torch.inference_mode(), self._precision():
+        with torch.inference_mode(), self._precision(), no_global_randomness():
             return np.asarray(model(images).float().cpu().numpy())
+
+    def _where(self, perturbation: Perturbation | None) -> str:
+        condition = CLEAN if perturbation is None else perturbation.condition
+        return f"regime {self._regime.name!r}, condition {str(condition)!r}"
+
+    @contextmanager
+    def _explaining(self, perturbation: Perturbation | None) -> Iterator[None]:
+        """Say in one sentence what a network of anyone's own raises."""
+        try:
+            yield
+        except CxrobustError:
+            raise
+        except Exception as error:  # the user's code may raise anything
+            raise DataError(
+                f"{self._where(perturbation)}: the model failed with {type(error).__name__} ({one_line(error)}): "
+                f"correct it, or lower batch in [compute] where memory is short"
+            ) from error
 
     def _precision(self) -> AbstractContextManager[Any]:
         import torch

@@ -5,6 +5,7 @@ import importlib.util
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -149,7 +150,8 @@ def _model_units(regime: Regime, study: Study, table: ImageTable, pixels: Pixels
     labels = _labels_hash(table)
     for fold, of_fold in _folds(regime, study, table):
         files = sorted([Path(name).name, digest] for name, digest in regime.fingerprint(fold=fold).items())
-        model = {"files": files, "settings": regime.settings()}
+        settings = {key: value for key, value in regime.settings().items() if key != "description"}
+        model = {"files": files, "settings": settings}
         for perturbation in (None, *study.perturbations):
             condition = CLEAN if perturbation is None else perturbation.condition
             for first in range(0, len(of_fold), study.compute.shard):
@@ -158,7 +160,7 @@ def _model_units(regime: Regime, study: Study, table: ImageTable, pixels: Pixels
                     "format": UNIT_FORMAT,
                     "model": model,
                     "condition": str(condition),
-                    "perturbation": None if perturbation is None else perturbation.model_dump(mode="json"),
+                    "perturbation": None if perturbation is None else _parameters(perturbation),
                     "seed": None if perturbation is None else study.study.seed,
                     "images": [[table.ids[row], pixels.digests[row]] for row in rows],
                     "labels": labels,
@@ -176,6 +178,11 @@ def _model_units(regime: Regime, study: Study, table: ImageTable, pixels: Pixels
                     fold=fold,
                     key=sha256_json(content),
                 )
+
+
+def _parameters(perturbation: Perturbation) -> dict[str, Any]:
+    """Return what determines the perturbed images: not whether a control goes beside them."""
+    return perturbation.model_dump(mode="json", exclude={"control"})
 
 
 def _folds(regime: Regime, study: Study, table: ImageTable) -> list[tuple[str | None, NDArray[np.intp]]]:

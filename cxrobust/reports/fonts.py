@@ -102,8 +102,9 @@ def _subset(path: Path, characters: frozenset[str]) -> bytes:
     from fontTools.subset import Options, Subsetter
     from fontTools.ttLib import TTFont
 
-    options = Options(layout_features=["kern", "liga", "tnum", "lnum", "sups", "mark", "ccmp", "locl"], hinting=False)
-    with TTFont(path, recalcTimestamp=False) as font:
+    options = Options(layout_features=["kern", "liga", "tnum"], hinting=False)
+    options.drop_tables += ["BASE"]
+    with TTFont(path, recalcTimestamp=False, lazy=True) as font:
         subsetter = Subsetter(options)
         subsetter.populate(text="".join(sorted(characters)))
         subsetter.subset(font)

@@ -1,13 +1,16 @@
 """What a section is made of: figures, and tables as columns and groups of rows that stay together on a page."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from cxrobust.reports.sentences import deciding_p, reason
+from cxrobust.reports.sentences import deciding_p, digits_of, reason
 from cxrobust.reports.view import View
-from cxrobust.reports.words import MINUS, interval, number, p_number
+from cxrobust.reports.words import interval, number, p_number
 from cxrobust.results import Estimate
 
+MOST_WHOLE = 16
+"""Rows of a table that is not torn apart."""
 MOST_ROWS = 300
 """Rows of one table that are printed; the rest is in `estimates.csv`."""
 
@@ -37,6 +40,8 @@ class Column:
     title: str
     under: str = ""
     left: bool = False
+    apart: bool = False
+    """Whether a second half of the table begins here."""
     note: str = ""
     """The letter of a footnote."""
 
@@ -60,6 +65,26 @@ class Table:
     """Smaller type and rows, for long tables."""
 
     @property
+    def looks(self) -> str:
+        """Classes for the style sheet."""
+        single = all(len(group.rows) == 1 for group in self.groups)
+        return " ".join(
+            name for name, holds in (("dense", self.dense), ("single", single), ("whole", self.is_short)) if holds
+        )
+
+    @property
+    def first_height(self) -> float:
+        """About how much room, in mm, its caption, its head and its first group need, which must not part."""
+        tall = any(cell.under for row in self.groups[0].rows for cell in row) if self.groups else False
+        row = 7.0 if tall else 3.8 if self.dense else 4.8
+        return 20 + row * len(self.groups[0].rows if self.groups else ())
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the table is so short that it stays on one page."""
+        return self.n_rows <= MOST_WHOLE
+
+    @property
     def n_rows(self) -> int:
         """Rows of all groups."""
         return sum(len(group.rows) for group in self.groups)
@@ -71,17 +96,27 @@ REFERENCE = Cell(text="reference", look="quiet")
 
 
 def estimate_cell(
-    estimate: Estimate | None, *, signed: bool = False, with_interval: bool = True, look: Literal["", "key"] = ""
+    estimate: Estimate | None,
+    *,
+    signed: bool = False,
+    with_interval: bool = True,
+    digits: int = 3,
+    look: Literal["", "key"] = "",
 ) -> Cell:
-    """Show an estimate with its interval under it, or why it is not estimable."""
+    """Show an estimate with its interval under it, or why it is not estimable; without intervals that is a dash."""
     if estimate is None:
         return NOT_APPLICABLE
     if estimate.estimate is None:
-        return Cell(text="not estimable", under=reason(estimate) if with_interval else "", look="quiet")
+        return Cell(text="not estimable", under=reason(estimate), look="quiet") if with_interval else NOT_APPLICABLE
     under = ""
     if with_interval and estimate.ci_low is not None and estimate.ci_high is not None:
-        under = interval(estimate.ci_low, estimate.ci_high)
-    return Cell(text=number(estimate.estimate, signed=signed), under=under, look=look)
+        under = interval(estimate.ci_low, estimate.ci_high, digits=digits)
+    return Cell(text=number(estimate.estimate, digits=digits, signed=signed), under=under, look=look)
+
+
+def common_digits(estimates: Iterable[Estimate | None], *, most: int = 4) -> int:
+    """Return the decimals that suit all of some estimates that stand together in a table."""
+    return min(most, max((digits_of(one) for one in estimates if one is not None), default=3))
 
 
 def interval_cell(estimate: Estimate | None) -> Cell:
@@ -94,4 +129,4 @@ def interval_cell(estimate: Estimate | None) -> Cell:
 def p_cell(estimate: Estimate | None, view: View) -> Cell:
     """Show the adjusted p-value, or the p-value where there is no family."""
     p = None if estimate is None else deciding_p(estimate)
-    return EMPTY if p is None else Cell(text=p_number(p, alpha=view.alpha).replace("-", MINUS))
+    return EMPTY if p is None else Cell(text=p_number(p, alpha=view.alpha))

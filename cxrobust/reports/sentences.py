@@ -57,6 +57,15 @@ def deciding_p(estimate: Estimate) -> float | None:
     return estimate.p_value if estimate.p_adjusted is None else estimate.p_adjusted
 
 
+def digits_of(estimate: Estimate) -> int:
+    """Return how many decimals tell the estimate from 0 and its interval's ends from each other: three to six."""
+    digits = enough_digits(estimate.estimate or 0.0)
+    if estimate.ci_low is not None and estimate.ci_high is not None:
+        width = estimate.ci_high - estimate.ci_low
+        digits = max(digits, 3 + (width < 0.002) + (width < 0.0002))
+    return digits
+
+
 def reason(estimate: Estimate | None) -> str:
     """Return why there is no estimate: `one class only`."""
     note = "" if estimate is None else estimate.note
@@ -68,8 +77,8 @@ def support(estimate: Estimate, view: View, *, mirrored: bool = False, labelled:
     parts = []
     if estimate.ci_low is not None and estimate.ci_high is not None:
         low, high = (-estimate.ci_high, -estimate.ci_low) if mirrored else (estimate.ci_low, estimate.ci_high)
-        label = f"{percent(view.level)}{SPACE}CI{SPACE}" if labelled else ""
-        parts.append(label + interval(low, high, digits=_digits(estimate)))
+        label = f"{percent(view.level)}{SPACE}CI " if labelled else ""
+        parts.append(label + interval(low, high, digits=digits_of(estimate)))
     p = deciding_p(estimate)
     if p is not None:
         parts.append(p_value(p, alpha=view.alpha, adjusted=estimate.p_adjusted is not None))
@@ -108,36 +117,40 @@ def _common_direction(view: View, metric: str, name: str) -> int | None:
     return signs.pop() if len(signs) == 1 else None
 
 
-def change_sentence(view: View, metric: str, name: str) -> str:
-    """Say what the primary condition did to one regime."""
+def change_sentence(view: View, metric: str, name: str, *, numbers: bool = True) -> str:
+    """Say what the primary condition did to one regime; without `numbers`, the interval is left to the table."""
     estimate = view.change(metric, name, view.primary or CLEAN)
     what = f"{metric_name(view, metric)} of {regime(name)}"
     verdict = judge(estimate, alpha=view.alpha)
     if estimate is None or estimate.estimate is None:
         return capitalised(f"{what} is not estimable ({reason(estimate)}).")
-    numbers = f"{number(estimate.estimate, digits=_digits(estimate), signed=True)}; {support(estimate, view)}"
+    told = f"{number(estimate.estimate, digits=digits_of(estimate), signed=True)}; {support(estimate, view)}"
     if verdict == "not shown":
-        return f"For the {what} no change could be shown ({numbers})."
+        return f"For the {what} no change could be shown{f' ({told})' if numbers else ''}."
     before, after = view.value(metric, name, CLEAN), view.value(metric, name, view.primary or CLEAN)
     verb = "changed" if verdict == "not tested" else "rose" if estimate.estimate > 0 else "fell"
     if before is None or after is None or before.estimate is None or after.estimate is None:
-        return capitalised(f"{what} {verb} by {numbers}.")
-    digits = _digits(estimate)
+        return capitalised(f"{what} {verb} by {told}.")
+    digits = digits_of(estimate)
     ends = f"from {number(before.estimate, digits=digits)} to {number(after.estimate, digits=digits)}"
-    return capitalised(f"{what} {verb} {ends} (change {numbers}).")
+    return capitalised(f"{what} {verb} {ends}{f' (change {told})' if numbers else ''}.")
 
 
-def value_sentence(view: View, metric: str, name: str) -> str:
-    """Say how one regime does on the clean images."""
+def value_sentence(view: View, metric: str, name: str, *, numbers: bool = True) -> str:
+    """Say how one regime does on the clean images; without `numbers`, the interval is left to the table."""
     estimate = view.value(metric, name, CLEAN)
     what = f"{metric_name(view, metric)} of {regime(name)}"
     if estimate is None or estimate.estimate is None:
         return capitalised(f"{what} is not estimable ({reason(estimate)}).")
-    return capitalised(f"{what} was {number(estimate.estimate)} ({support(estimate, view)}).")
+    bracket = f" ({support(estimate, view)})" if numbers else ""
+    return capitalised(f"{what} was {number(estimate.estimate, digits=digits_of(estimate))}{bracket}.")
 
 
 def comparison_sentence(view: View, metric: str, *, numbers: bool = True) -> str:
-    """Say how the other regimes compare with the reference on one metric, in one sentence; empty without others."""
+    """Say how the other regimes compare with the reference on one metric, in one sentence; empty without others.
+
+    It follows on a sentence about the reference: `change_sentence` under a primary condition, else `value_sentence`.
+    """
     outcomes = [outcome(view, metric, name) for name in view.others]
     kinds: tuple[Kind, ...] = ("more", "less", "higher", "lower", "not shown", "not tested", "not estimable")
     clauses = []
@@ -164,7 +177,7 @@ def _clause(view: View, metric: str, kind: Kind, group: Sequence[Outcome], *, nu
         return f"for {names} the difference was not tested{bracket}"
     size = f"{_sizes(group)} {kind}" if numbers else kind
     if view.primary is None:
-        return f"{metric_name(view, metric)} of {names} was {size} than that of {regime(view.reference)}{bracket}"
+        return f"that of {names} was {size}{bracket}"
     if kind in {"higher", "lower"}:
         return f"the change of {names} was {size}{bracket}"
     rose = (_common_direction(view, metric, group[0].regime) or 0) > 0
@@ -186,7 +199,7 @@ def _bracket(view: View, kind: Kind, group: Sequence[Outcome]) -> str:
     if len(group) == 1 and estimates:
         estimate, size = estimates[0], estimates[0].estimate or 0.0
         if kind in {"not shown", "not tested"}:
-            return f" ({number(size, digits=_digits(estimate), signed=True)}; {support(estimate, view)})"
+            return f" ({number(size, digits=digits_of(estimate), signed=True)}; {support(estimate, view)})"
         return f" ({support(estimate, view, mirrored=size < 0)})"
     p_values = [p for p in map(deciding_p, estimates) if p is not None]
     if not p_values or kind == "not tested":
@@ -198,10 +211,6 @@ def _bracket(view: View, kind: Kind, group: Sequence[Outcome]) -> str:
         if text[0] in "<>"
         else f" (adjusted p{SPACE}{sign}{SPACE}{text})"
     )
-
-
-def _digits(estimate: Estimate) -> int:
-    return enough_digits(estimate.estimate or 0.0)
 
 
 def overview_sentence(view: View, metric: str, condition: str) -> str:
@@ -224,7 +233,7 @@ def overview_sentence(view: View, metric: str, condition: str) -> str:
     ):
         names = [name for name, _, found in judged if found == verdict]
         if names:
-            clauses.append(f"{words} {_regimes(names, view)}")
+            clauses.append(f"{words} {_regimes(names, view, none='no ' in words)}")
     name = capitalised(metric_name(view, metric))
     opening = f"{name} " if clauses[0].startswith(("fell", "rose")) else f"{name}: "
     return f"{opening}{'; '.join(clauses)}."
@@ -240,9 +249,9 @@ def _by(group: Sequence[tuple[str, float]]) -> str:
     return f"by {ends[0]} to {ends[1]}"
 
 
-def _regimes(names: Sequence[str], view: View) -> str:
+def _regimes(names: Sequence[str], view: View, *, none: bool = False) -> str:
     if len(names) == len(view.regimes) and len(names) > 2:
-        return f"all {len(names)} regimes"
+        return f"{'any of the' if none else 'all'} {len(names)} regimes"
     return listed([regime(name) for name in names])
 
 
@@ -256,4 +265,7 @@ def findings_sentence(view: View, metric: str, name: str) -> str:
     if not shown:
         return f"With {regime(name)} a {what} could be shown for none of {estimable} findings."
     directions = [f"{words} for {n}" for words, n in (("negative", below), ("positive", above)) if n]
-    return f"With {regime(name)} a {what} could be shown for {len(shown)} of {estimable} findings: {' and '.join(directions)}."
+    if len(directions) == 1:
+        directions = [f"always {'negative' if below else 'positive'}" if len(shown) > 1 else directions[0].split()[0]]
+    told = " and ".join(directions)
+    return f"With {regime(name)} a {what} could be shown for {len(shown)} of {estimable} findings, {told}."

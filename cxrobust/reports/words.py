@@ -206,6 +206,18 @@ def condition_words(condition: str) -> str:
     return ", ".join([name, *(parameter_words(key, value) for key, value in parsed.parameters)])
 
 
+def strength_words(condition: str) -> str:
+    """Write a condition's strength alone; empty where it has none.
+
+    Examples
+    --------
+    >>> strength_words("pgd(eps=4/255, steps=20)").replace("\N{NO-BREAK SPACE}", " ")
+    'ε = 4/255'
+    """
+    parsed = parse_condition(condition)
+    return next((parameter_words(key, value) for key, value in parsed.parameters if key == parsed.strength_name), "")
+
+
 def parameter_words(key: str, value: str) -> str:
     """Write one parameter of a condition: `ε = 4/255`, `20 steps`, `severity 3`."""
     value = readable(value)

@@ -28,8 +28,8 @@ def turned(images: torch.Tensor) -> LabelledImages:
     return LabelledImages(images=torch.cat(copies), labels=labels)
 
 
-def train(data_root: Path, folder: Path, *, epochs: int, report: Reporter, patients: int | None = None) -> None:
-    """Write one checkpoint a regime; `patients` takes only the first images."""
+def train(data_root: Path, folder: Path, *, epochs: int, report: Reporter, every: int = 1) -> None:
+    """Write one checkpoint a regime, learned from one image in `every`."""
     data = MedMnist.model_validate(
         {
             "kind": "medmnist",
@@ -40,7 +40,7 @@ def train(data_root: Path, folder: Path, *, epochs: int, report: Reporter, patie
         }
     )
     examples = finetuning.read_examples(data.table(), size=SIZE, report=report)
-    examples = examples.take(torch.arange(len(examples))[:patients])
+    examples = examples.take(torch.arange(0, len(examples), every))
     with torch.random.fork_rng():
         torch.manual_seed(2026)
         start = Small(TURNS)

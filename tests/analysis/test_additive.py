@@ -138,4 +138,4 @@ def test_sums_in_parts_against_each_block_alone():
     parts = list(resampled_sums(sums, counts))
     assert [(lanes.start, lanes.stop) for lanes, _ in parts] == [(0, LANES), (LANES, 2 * LANES)]
     for (_, found), block in zip(parts, counts, strict=True):
-        np.testing.assert_allclose(found, block.T.astype(float) @ sums, atol=1e-12)
+        assert np.abs(found - block.T.astype(float) @ sums).max() < 1e-12

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from cxrobust.errors import DataError
@@ -70,3 +72,70 @@ def test_the_clean_images_are_a_must(tmp_path: Path) -> None:
     path = table(tmp_path, "p.csv")
     with pytest.raises(ValueError, match='"clean" is missing'):
         regime(path, predictions={"blur": path})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "cannot be read as a table"),
+        (b"\xff\xfe\x00", "cannot be read as a table .*utf-8"),
+        (b"image_id,Mass\na,0.1\nb\n", "image 'b', column 'Mass': '' is not a probability"),
+        (b"image_id,Mass\na,0.1\nb,nan\n", "image 'b', column 'Mass': 'nan' is not a probability"),
+        (b"image_id,Mass\na,0.1\nb,-inf\n", "image 'b', finding 'Mass': probability -inf is not in"),
+        (b"image_id,Mass\na,0.1\nb,0.2,0.3\n", "cannot be read as a table .*line 3"),
+        (b"image_id,Mass\na,0.1,\nb,0.2,\n", "its rows have more values than its header has columns"),
+        (b"image_id,Mass,Mass\na,0.1,0.2\nb,0.1,0.2\n", "column 'Mass' stands twice"),
+        (b"image_id,Mass\na,0.1\n ,0.2\n", "row 2 has no image id in column 'image_id'"),
+        (b"image_id;Mass\na;0.1\n", "no id column 'image_id' .*its columns are image_id;Mass"),
+        (b'image_id,Mass\n"a,0.1\nb,0.2\n', "cannot be read as a table .*EOF inside string"),
+    ],
+)
+def test_a_table_that_is_no_table_of_probabilities_is_one_sentence(
+    content: bytes, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "p.csv"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=rf"p.csv: .*{message}") as caught:
+        regime(path, id="image_id", prefix="").read("clean", findings=("Mass",), image_ids=("a", "b"))
+    assert "\n" not in str(caught.value)
+
+
+def test_ids_stay_text_and_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    path.write_bytes(b"\xef\xbb\xbfimage_id,Mass\n1,0.1\n001,0.2\n1.0,0.3\n")
+    found = regime(path, id="image_id", prefix="").read("clean", findings=("Mass",), image_ids=("001", "1.0", "1"))
+    assert found[:, 0].tolist() == [0.2, 0.3, 0.1]
+
+
+def test_a_frame_whose_index_holds_the_ids_reads_as_one_with_a_column(tmp_path: Path) -> None:
+    path = table(tmp_path, "p.parquet")
+    pd.read_parquet(path).set_index("Image Index").to_parquet(path)
+    found = regime(path).read("clean", findings=FINDINGS, image_ids=("a", "b", "c"))
+    np.testing.assert_array_equal(found, [[0.7, 0.1], [0.8, 0.2], [0.9, 0.3]])
+
+
+@pytest.mark.parametrize("name", ["p.csv.gz", "p.parquet"])
+def test_a_damaged_table_is_named(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    frame = pd.DataFrame({"image_id": [f"i{k}" for k in range(500)], "Mass": np.random.default_rng(1).random(500)})
+    if name == "p.parquet":
+        pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), path, write_page_checksum=True)
+    else:
+        frame.to_csv(path, index=False)
+    whole = path.read_bytes()
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    for damaged in (bytes(flipped), whole[: len(whole) // 2], whole[:1], b""):
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match=rf"{name}: cannot be read as a table .*: get the file again") as caught:
+            regime(path, id="image_id", prefix="").image_ids("clean")
+        assert "\n" not in str(caught.value)
+
+
+def test_an_absent_value_of_a_parquet_file_is_no_probability(tmp_path: Path) -> None:
+    one = regime(table(tmp_path, "p.parquet", p_Mass=[0.1, None, 0.2]))
+    with pytest.raises(DataError, match="image 'a', column 'p_Mass': nan is not a probability"):
+        one.read("clean", findings=FINDINGS, image_ids=("a", "b", "c"))
+    one = regime(table(tmp_path, "p.parquet", Image_Index=["c", None, "b"]))
+    with pytest.raises(DataError, match="row 2 has no image id in column 'Image Index'"):
+        one.image_ids("clean")

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from cxrobust.errors import DataError
 from cxrobust.files import LEFTOVER
+from cxrobust.inference import images
 from cxrobust.inference.datasets import ImageTable
 from cxrobust.inference.pixels import Pixels, open_pixels
 from cxrobust.progress import silent
@@ -97,3 +99,28 @@ def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path, monkeypatch: py
         open_again(Grey(), tmp_path)
     assert not list(tmp_path.glob(f"{LEFTOVER}*"))
     assert not list(tmp_path.glob("*.npy"))
+
+
+def test_room_is_taken_before_pages_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page of a mapped file that finds no room would end the program without a word."""
+
+    def full(handle: int, offset: int, length: int) -> None:
+        assert (offset, length) == (0, 128 + 2 * N * SIDE**2)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    source = Grey()
+    with pytest.raises(DataError, match="No space left on device: make room or choose another --out"):
+        open_again(source, tmp_path)
+    assert source.n_decoded == 0
+    assert not list(tmp_path.glob(f"{LEFTOVER}*"))
+
+
+def test_a_changed_decoder_decodes_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Grey()
+    open_again(source, tmp_path)
+    changed = tmp_path / "images.py"
+    changed.write_text("# another program")
+    monkeypatch.setattr(images, "__file__", str(changed))
+    open_again(source, tmp_path)
+    assert (source.n_digests, source.n_decoded) == (N, 2 * N)

@@ -1,7 +1,7 @@
 import pytest
 
 torch = pytest.importorskip("torch")
-from cxrobust.inference.randomness import image_seed, per_image_randomness  # noqa: E402  torch may be absent
+from cxrobust.inference.randomness import image_seed, no_global_randomness, per_image_randomness  # noqa: E402  torch may be absent
 
 SEEDS = (11, 12, 13)
 
@@ -62,3 +62,16 @@ def test_a_row_against_a_generator_of_our_own() -> None:
 def test_a_draw_for_the_whole_batch_is_refused(draw: object) -> None:
     with per_image_randomness(SEEDS), pytest.raises(RuntimeError, match="draws from the global generator"):
         draw(torch.full((3, 2), 0.5))  # type: ignore[operator]
+
+
+def test_a_draw_inside_torchs_own_code_is_found_and_taken_back() -> None:
+    dropout = torch.nn.Dropout(0.5).train()
+    before = torch.random.get_rng_state()
+    with pytest.raises(RuntimeError, match="drew random numbers from torch's global generator"), no_global_randomness():
+        dropout(torch.ones(8))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    with pytest.raises(RuntimeError, match="drew random numbers"), per_image_randomness(SEEDS):
+        torch.nn.functional.dropout(torch.ones(3, 8), training=True)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    with no_global_randomness():
+        dropout.eval()(torch.ones(8))

@@ -8,15 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from cxrobust import pipeline
 from cxrobust.errors import DataError, StudyError
 from cxrobust.files import LEFTOVER
 from cxrobust.inference import engine
+from cxrobust.inference.units import plan
 from cxrobust.predictions import UnitPredictions, load_predictions, write_unit
 from cxrobust.study import read_study
 
-from .tiny import unit_files, write_study
+from .tiny import MODULE, unit_files, write_study
 
 pytest.importorskip("torch")
 
@@ -160,3 +162,106 @@ def test_metadata_may_have_a_column_of_the_contracts_own_name(tmp_path: Path) ->
     pipeline.predict(read_study(path), tmp_path / "out")
     found = load_predictions(tmp_path / "out" / "predictions")
     assert found.patient_ids[:2] == ("p0", "p1")
+
+
+def keys(path: Path) -> list[str]:
+    return [unit.key for unit in plan(read_study(path), path.parent / "out" / "predictions").units]
+
+
+def test_words_and_what_stands_beside_it_do_not_make_a_unit_another_one(tmp_path: Path) -> None:
+    path = write_study(tmp_path)
+    before, text = keys(path), path.read_text()
+    assert len(set(before)) == len(before) == 2 * 6 * 3
+    described = text.replace('name = "b"', 'name = "b"\ndescription = "the second"').replace('"tiny"', '"renamed"')
+    path.write_text(described.replace("[analysis]", "[analysis]\nlevel = 0.9"))
+    assert keys(path) == before
+    path.write_text(text.replace("steps = 3", "steps = 3\ncontrol = false"))
+    assert keys(path) == [key for n, key in enumerate(before) if n % 18 < 12]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "n_kept"),
+    [
+        ("steps = 3", "steps = 4", 2 * 4 * 3),
+        ("seed = 5", "seed = 6", 2 * 1 * 3),
+        ("seed = 1", "seed = 2", 1 * 6 * 3),
+        ("size = 20", "size = 21", 0),
+        ('device = "cpu"', 'device = "cpu"\nprecision = "bf16"', 0),
+    ],
+)
+def test_a_unit_is_another_one_when_its_content_is(old: str, new: str, n_kept: int, tmp_path: Path) -> None:
+    path = write_study(tmp_path)
+    before = keys(path)
+    path.write_text(path.read_text().replace(old, new, 1))
+    assert len(set(keys(path)) & set(before)) == n_kept
+
+
+def test_changed_files_are_predicted_again(tmp_path: Path) -> None:
+    path = write_study(tmp_path)
+    before = keys(path)
+    Image.new("L", (20, 20), 7).save(tmp_path / "images" / "i039.png")
+    assert [a == b for a, b in zip(before, keys(path), strict=True)] == [True, True, False] * 12
+    (tmp_path / "tiny_networks.py").write_text(MODULE + "\n")
+    assert not set(keys(path)) & set(before)
+
+
+NETWORK = """
+import torch
+
+class Mine(torch.nn.Module):
+    def __init__(self, n_findings):
+        super().__init__()
+        self.last = torch.nn.Linear(400, n_findings)
+
+    def forward(self, images):
+        FORWARD
+
+def build(*, findings, weights, seed=0):
+    torch.manual_seed(seed)
+    return Mine(len(findings))
+"""
+
+
+def study_with_network(folder: Path, forward: str, network: str = NETWORK) -> Path:
+    path = write_study(folder, n_images=8)
+    (folder / "tiny_networks.py").write_text(network.replace("FORWARD", forward))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("forward", "message"),
+    [
+        ("return self.last(images)", r"condition 'clean': the model failed with RuntimeError \(.*mat1 and mat2 shapes"),
+        (
+            "raise ValueError('no\\nidea')",
+            r"condition 'clean': the model failed with ValueError \(no idea\): correct it",
+        ),
+        ("return self.last(images.flatten(1).detach())", r"condition 'pgd\(eps=4/255, steps=3\)': .*RuntimeError"),
+        ("return self.last(images.flatten(1)) + torch.rand(1)", "condition 'clean': .*drew random numbers from torch"),
+        ("return self.last(torch.dropout(images.flatten(1), 0.5, True))", "condition 'clean': .*drew random numbers"),
+    ],
+)
+def test_a_network_that_fails_is_one_sentence(forward: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=f"regime 'a', {message}") as caught:
+        pipeline.predict(read_study(study_with_network(tmp_path, forward)), tmp_path / "out")
+    assert "\n" not in str(caught.value)
+    assert not list((tmp_path / "out").rglob(f"{LEFTOVER}*"))
+
+
+def test_logits_of_any_size_are_probabilities(tmp_path: Path) -> None:
+    path = study_with_network(tmp_path, "return torch.tensor([-3e4, 3e4]) + self.last(images.flatten(1))")
+    pipeline.predict(read_study(path), tmp_path / "out")
+    found = load_predictions(tmp_path / "out" / "predictions").probabilities
+    assert found[..., 0].max() == 0
+    assert found[..., 1].min() == 1
+
+
+def test_a_network_without_parameters_is_attacked_in_silence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    without = NETWORK.replace("self.last = torch.nn.Linear(400, n_findings)", "self.n = n_findings")
+    path = study_with_network(tmp_path, "return images.mean((1, 2, 3))[:, None].expand(-1, self.n)", without)
+    pipeline.predict(read_study(path), tmp_path / "out")
+    assert capsys.readouterr().out == ""
+    found = load_predictions(tmp_path / "out" / "predictions")
+    assert (found.probabilities[0, 1] != found.probabilities[0, 0]).all()

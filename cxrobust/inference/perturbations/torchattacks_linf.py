@@ -5,7 +5,9 @@ loss without touching its code: logits z (n, k) seen as (n, 2, k) = [0, z] with 
 and (n, 2) = [0, z_j] for finding j alone. A missing label is -100, which torch's cross-entropy leaves out.
 """
 
+import io
 from abc import abstractmethod
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
@@ -52,7 +54,8 @@ class _Attack(Perturbation):
         images, labels = batch.images[attackable], labels[attackable]
         seeds = tuple(seed for seed, keep in zip(batch.seeds, attackable.tolist(), strict=True) if keep)
         with per_image_randomness(seeds), torch.enable_grad():
-            attack = self._make(aimed_view(model, column))
+            with redirect_stdout(io.StringIO()):  # it prints a line about models without parameters
+                attack = self._make(aimed_view(model, column))
             perturbed = batch.images.clone()
             perturbed[attackable] = attack(images, labels).detach()
         return perturbed

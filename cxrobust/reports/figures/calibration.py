@@ -3,15 +3,19 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
+from numpy.typing import NDArray
 
 from cxrobust.reports.figures.style import PALE, Mark, canvas, drawn, marks
 from cxrobust.reports.view import CLEAN, View
 from cxrobust.reports.words import condition_words, number, shortened
-from cxrobust.results import Estimate, Reliability
+from cxrobust.results import Estimate, Reliability, ReliabilityBin
 
 MOST_COLUMNS = 6
+FEW = 20
+"""Predictions under which a bin is drawn open."""
 SHARE = 0.25
 """Height of a bar that holds all predictions, as a share of the panel."""
 
@@ -22,7 +26,7 @@ def reliability_figure(view: View, *, conditions: Sequence[str]) -> Canvas:
     columns = min(len(view.regimes), MOST_COLUMNS)
     blocks = math.ceil(len(view.regimes) / columns)
     rows = blocks * len(conditions)
-    side = min(150 / columns, 42.0)
+    side = min(150 / columns, 36.0)
     figure = canvas(rows * (side + 5) + 9)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     drawn_as = marks(view.regimes, reference=view.reference)
@@ -52,32 +56,52 @@ def _diagram(axes: Axes, diagram: Reliability | None, ece: Estimate | None, mark
     axes.set_xticks((0, 0.5, 1), ("0", "0.5", "1"))
     axes.set_yticks((0, 0.5, 1), ("0", "0.5", "1"))
     if ece is not None and ece.estimate is not None:
-        axes.annotate(f"ECE {number(ece.estimate)}", (0.04, 0.97), xycoords="axes fraction", fontsize=6.5, va="top")
+        axes.annotate(
+            f"ECE {number(ece.estimate)}",
+            (0.04, 0.97),
+            xycoords="axes fraction",
+            fontsize=6.5,
+            va="top",
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5},
+            zorder=5,
+        )
     if diagram is None:
         return
     total = max(sum(one.n for one in diagram.bins), 1)
-    axes.bar(
-        [one.low for one in diagram.bins],
+    axes.stairs(
         [SHARE * one.n / total for one in diagram.bins],
-        width=[0.92 * (one.high - one.low) for one in diagram.bins],
-        align="edge",
+        [*(one.low for one in diagram.bins), diagram.bins[-1].high],
+        fill=True,
         color="#DDDDDD",
+        linewidth=0,
         zorder=0,
     )
-    points = [
-        (one.mean_probability, one.observed, one.ci_low, one.ci_high)
-        for one in diagram.bins
-        if one.mean_probability is not None and one.observed is not None
-    ]
-    for p, _, low, high in points:
-        if low is not None and high is not None:
-            axes.plot([p, p], [low, high], color=mark.colour, linewidth=0.6)
+    for few in (True, False):
+        _points(axes, [one if one.n and (one.n < FEW) == few else None for one in diagram.bins], mark, few=few)
+
+
+def _points(axes: Axes, bins: Sequence[ReliabilityBin | None], mark: Mark, *, few: bool) -> None:
+    """Draw bins with their intervals, neighbours joined; those with few predictions are open and not joined."""
+    kept = [one for one in bins if one is not None and one.ci_low is not None and one.ci_high is not None]
     axes.plot(
-        [p for p, *_ in points],
-        [observed for _, observed, *_ in points],
+        _numbers([x for one in kept for x in (one.mean_probability, one.mean_probability, None)]),
+        _numbers([y for one in kept for y in (one.ci_low, one.ci_high, None)]),
+        color=mark.colour,
+        linewidth=0.6,
+        alpha=0.4 if few else 1,
+    )
+    axes.plot(
+        _numbers([None if one is None else one.mean_probability for one in bins]),
+        _numbers([None if one is None else one.observed for one in bins]),
         color=mark.colour,
         marker=mark.marker,
-        linestyle=mark.dashes,
+        markerfacecolor="white" if few else mark.colour,
+        linestyle="none" if few else mark.dashes,
         markersize=2.4,
         linewidth=0.8,
     )
+
+
+def _numbers(values: Sequence[float | None]) -> NDArray[np.float64]:
+    """Return values with NaN, where a line breaks, for None."""
+    return np.array(values, dtype=np.float64)

@@ -8,7 +8,7 @@ from string import ascii_lowercase
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from cxrobust.reports.figures.labels import Label, label_line_ends, part
+from cxrobust.reports.figures.labels import LINE, Label, label_line_ends, part
 from cxrobust.reports.figures.style import PALE, QUIET, Mark, canvas, drawn, marks
 from cxrobust.reports.sentences import metric_name
 from cxrobust.reports.view import CLEAN, Series, View
@@ -17,6 +17,10 @@ from cxrobust.results import Estimate
 
 MOST_LINEAR = 8.0
 """Ratio of the strongest to the weakest strength up to which the axis is linear; beyond it follows the square root."""
+
+
+LABEL = LINE * 25.4 / 72
+"""Height in mm that a label needs."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,7 +59,7 @@ def strength_figure(view: View, series: Series, *, metrics: Sequence[str], contr
     """Draw each metric against the strength of one series; dotted, the control of equal size."""
     columns = 3 if len(metrics) == 3 else min(len(metrics), 2)
     rows = math.ceil(len(metrics) / columns)
-    figure = canvas(56 * rows if columns > 1 else 70)
+    figure = canvas(42 * rows if columns > 1 else 66)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True)
     labels: list[Label] = []
     for letter, axes, metric in zip(ascii_lowercase, grid.flat, metrics, strict=False):
@@ -74,7 +78,7 @@ def strength_figure(view: View, series: Series, *, metrics: Sequence[str], contr
 @drawn
 def multiples_figure(view: View, many: Sequence[Series], *, metrics: Sequence[str]) -> Canvas:
     """Draw small multiples: a column for each series, a row for each metric, each row with one vertical axis."""
-    figure = canvas(8 + 39 * len(metrics))
+    figure = canvas(8 + max(33.0, 6 + LABEL * len(view.regimes)) * len(metrics))
     grid = figure.subplots(len(metrics), len(many), squeeze=False, sharey="row", sharex="col")
     labels: list[Label] = []
     for row, metric in enumerate(metrics):

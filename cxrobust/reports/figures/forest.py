@@ -23,8 +23,8 @@ def forest_figure(view: View, metric: str, *, label: str, sides: tuple[str, str]
     """Draw the comparison of every finding; `sides` name what is left and right of 0."""
     findings = by_frequency(view)
     regimes = view.compared
-    columns = min(len(regimes), MOST_COLUMNS) if len(regimes) != 6 else 3
-    rows = math.ceil(len(regimes) / columns)
+    rows = math.ceil(len(regimes) / MOST_COLUMNS)
+    columns = math.ceil(len(regimes) / rows)
     figure = canvas(rows * (ROW * (len(findings) + 1.5) + MARGIN))
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     drawn_as = marks(view.regimes, reference=view.reference)

@@ -22,6 +22,8 @@ Pixels = NDArray[np.float64]
 MOST_PIXELS = 480
 """Longest side at which an image is printed: about 300 to the inch."""
 SHEET_COLUMNS = 6
+PAIR_COLUMNS = 6
+"""Columns that the width is divided into, used or not."""
 FACTORS = (1, 2, 5, 10, 20, 50, 100, 200)
 
 
@@ -70,7 +72,9 @@ def sheet_figure(images: Sequence[Shown]) -> Canvas:
     """Draw test images side by side, each with its findings."""
     columns = min(SHEET_COLUMNS, len(images))
     rows = math.ceil(len(images) / columns)
-    figure = canvas(rows * (174 / SHEET_COLUMNS + 3.5), width=174 * columns / SHEET_COLUMNS)
+    height = rows * (174 / SHEET_COLUMNS + 3.5) + 3
+    figure = canvas(height, width=174 * columns / SHEET_COLUMNS)
+    figure.set_layout_engine("constrained", rect=(0, 0, 1, 1 - 3 / height))  # room for the first row's notes
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
@@ -85,7 +89,8 @@ def sheet_figure(images: Sequence[Shown]) -> Canvas:
 def pairs_figure(rows: Sequence[Sequence[Pair]]) -> Canvas:
     """Draw one image a row: clean, then for each regime the perturbed image and the magnified difference."""
     columns = 1 + 2 * max(len(row) for row in rows)
-    figure = canvas(len(rows) * (174 / max(columns, 5) + 4) + 4, width=174 * columns / max(columns, 5))
+    side = 174 / max(columns, PAIR_COLUMNS)
+    figure = canvas(len(rows) * (side + 4) + 4, width=side * columns)
     grid = figure.subplots(len(rows), columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()

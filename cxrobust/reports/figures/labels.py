@@ -8,7 +8,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.text import Annotation
 from numpy.typing import NDArray
-from scipy.optimize import isotonic_regression
 
 from cxrobust.reports.figures.style import Mark
 from cxrobust.reports.words import shortened
@@ -23,7 +22,8 @@ def spread(wanted: Sequence[float], *, gap: float, low: float, high: float) -> N
     """Positions at least `gap` apart that move as little as they can, in the sense of least squares, in [low, high].
 
     With the positions in order, y_i − i·gap must not decrease: isotonic regression of x_i − i·gap, clipped to the
-    bounds, is the least-squares solution. When the labels need more room than there is, the gap shrinks.
+    bounds, is the least-squares solution. When the labels need more room than there is, the gap shrinks. The regression
+    is written out because importing scipy.optimize takes longer than drawing a figure.
 
     Parameters
     ----------
@@ -40,10 +40,25 @@ def spread(wanted: Sequence[float], *, gap: float, low: float, high: float) -> N
         return x
     order = np.argsort(x, kind="stable")
     steps = np.arange(len(x)) * min(gap, (high - low) / max(len(x) - 1, 1))
-    moved = np.clip(isotonic_regression(x[order] - steps).x, low, high - steps[-1]) + steps
+    moved = np.clip(_isotonic(x[order] - steps), low, high - steps[-1]) + steps
     placed = np.empty_like(x)
     placed[order] = moved
     return placed
+
+
+def _isotonic(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Non-decreasing values nearest to x in the sense of least squares: pool adjacent violators."""
+    means: list[float] = []
+    sizes: list[int] = []
+    for value in x:
+        mean, size = float(value), 1
+        while means and means[-1] > mean:
+            mean = (means[-1] * sizes[-1] + mean * size) / (sizes[-1] + size)
+            size += sizes.pop()
+            means.pop()
+        means.append(mean)
+        sizes.append(size)
+    return np.repeat(means, sizes)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,7 +102,7 @@ def part(figure: Canvas, labels: Sequence[Label]) -> None:
         mine = [label for label in labels if label.axes is axes]
         own = [float(axes.transData.transform(label.end)[1]) for label in mine]
         box = axes.get_window_extent()
-        for label, before, placed in zip(mine, own, spread(own, gap=LINE, low=box.y0, high=box.y1 + 6), strict=True):
+        for label, before, placed in zip(mine, own, spread(own, gap=LINE, low=box.y0, high=box.y1), strict=True):
             shift = float(placed) - before
             label.text.set_position((OFFSET, shift))
             if abs(shift) > 2:

@@ -11,11 +11,10 @@ from cxrobust.reports.sentences import (
     judge,
     metric_name,
     outcome,
-    overview_sentence,
     value_sentence,
 )
 from cxrobust.reports.view import Series, View
-from cxrobust.reports.words import condition_words, counted, listed, parameter_words, regime
+from cxrobust.reports.words import condition_words, counted, listed, regime, strength_words
 
 MOST_METRICS = 4
 MOST_NUMBERED = 2
@@ -26,11 +25,13 @@ MOST_NUMBERED = 2
 def answer(view: View) -> Mapping[str, Any]:
     """Return the question, the answer as sentences, what it shows and what it does not."""
     metrics = view.metrics[:MOST_METRICS]
+    few = len(view.others) <= MOST_NUMBERED
+    n_leading = 2 if few and view.primary is None else 1
     return {
         "question": question(view),
         "setting": _setting(view),
-        "lead": _sentences(view, metrics[0], numbers=True),
-        "further": [_sentences(view, metric, numbers=len(view.others) <= MOST_NUMBERED) for metric in metrics[1:]],
+        "lead": [_sentences(view, metric, numbers=True) for metric in metrics[:n_leading]],
+        "further": [_sentences(view, metric, numbers=few) for metric in metrics[n_leading:]],
         "shows": _shows(view, metrics[0]),
         "shows_not": _shows_not(view),
     }
@@ -57,11 +58,9 @@ def _setting(view: View) -> str:
 
 
 def _sentences(view: View, metric: str, *, numbers: bool) -> str:
-    if view.primary is None:
-        own = [value_sentence(view, metric, view.reference)] if numbers or not view.others else []
-    else:
-        own = [change_sentence(view, metric, view.reference)]
-    return " ".join([*own, comparison_sentence(view, metric, numbers=numbers)]).strip()
+    own = change_sentence if view.primary else value_sentence
+    said = (own(view, metric, view.reference, numbers=numbers), comparison_sentence(view, metric, numbers=numbers))
+    return " ".join(sentence for sentence in said if sentence)
 
 
 def _shows(view: View, metric: str) -> list[str]:
@@ -73,15 +72,10 @@ def _shows(view: View, metric: str) -> list[str]:
     series = view.primary_series
     steady = _steady(view, metric, series) if series else []
     if steady and series is not None:
-        first, last = (_strength(series, place) for place in (0, -1))
+        first, last = (strength_words(series.conditions[place]) for place in (0, -1))
         said.append(
             f"the same direction of the difference in {metric_name(view, metric)} at every strength from {first} to {last} "
             f"for {listed([regime(name) for name in steady])}."
-        )
-    if view.control:
-        noise = overview_sentence(view, metric, view.control)
-        said.append(
-            f"what random noise of the same size did: {noise[0].lower() if not noise[:2].isupper() else noise[0]}{noise[1:]}"
         )
     return said
 
@@ -97,17 +91,6 @@ def _steady(view: View, metric: str, series: Series) -> list[str]:
         if len(signs) == 1 and None not in signs and judge(view.contrast(metric, name), alpha=view.alpha) == "shown":
             steady.append(name)
     return steady
-
-
-def _strength(series: Series, place: int) -> str:
-    text = dict(p for p in _parameters(series.conditions[place]))[series.strength_name or ""]
-    return parameter_words(series.strength_name or "", text)
-
-
-def _parameters(condition: str) -> tuple[tuple[str, str], ...]:
-    from cxrobust.conditions import parse_condition
-
-    return parse_condition(condition).parameters
 
 
 def _shows_not(view: View) -> list[str]:

@@ -7,6 +7,7 @@ from cxrobust.reports.figures.forest import by_frequency, forest_figure
 from cxrobust.reports.parts import (
     EMPTY,
     MOST_ROWS,
+    NOT_APPLICABLE,
     REFERENCE,
     Cell,
     Column,
@@ -18,7 +19,7 @@ from cxrobust.reports.parts import (
     p_cell,
 )
 from cxrobust.reports.sections import section
-from cxrobust.reports.sentences import findings_sentence
+from cxrobust.reports.sentences import findings_sentence, reason
 from cxrobust.reports.view import CLEAN, View, is_few
 from cxrobust.reports.words import capitalised, condition_words, counted, finding_words, metric_words, percent, regime
 
@@ -42,16 +43,18 @@ def by_finding(view: View) -> Mapping[str, Any]:
     against = f" against {view.reference}" if view.others else ""
     label = f"{capitalised(NAMES[view.comparison])} of {name}{against}{where}"
     alt = f"{label}, for each of {counted(len(view.findings), 'finding')} and the macro average, with intervals."
+    contrasts = [view.contrast(metric, one, finding["name"]) for one in view.compared for finding in view.findings]
     rows = _groups(view, metric)
     kept = _first_rows(rows)
     return {
-        "forest": Figure(key="forest", svg=forest_figure(view, metric, label=label, sides=_sides(view)), alt=alt),
         "findings": Table(key="finding-values", columns=_columns(view), groups=kept, dense=True),
+        "forest": Figure(key="forest", svg=forest_figure(view, metric, label=label, sides=_sides(view)), alt=alt),
         "is_cut": len(kept) < len(rows),
         "metric": name,
         "comparison": NAMES[view.comparison],
         "condition": condition_words(view.primary or CLEAN),
         "sentences": [findings_sentence(view, metric, one) for one in view.compared],
+        "has_gaps": any(e is None or e.estimate is None for e in contrasts),
         "has_few": any(f["n_positive_patients"] < 20 for f in view.findings),
     }
 
@@ -88,9 +91,18 @@ def _columns(view: View) -> tuple[Column, ...]:
 
 def _groups(view: View, metric: str) -> tuple[Group, ...]:
     return tuple(
-        Group(head=_head(view, metric, finding), rows=tuple(_row(view, metric, finding, one) for one in _rows(view)))
+        Group(head=_head(view, metric, finding), rows=_finding_rows(view, metric, finding))
         for finding in by_frequency(view)
     )
+
+
+def _finding_rows(view: View, metric: str, finding: str) -> tuple[tuple[Cell, ...], ...]:
+    """Return a row for each regime, or one with the reason where the finding is not estimable."""
+    values = [view.value(metric, one, CLEAN, finding) for one in _rows(view)]
+    if any(value is not None and value.estimate is not None for value in values):
+        return tuple(_row(view, metric, finding, one) for one in _rows(view))
+    why = Cell(text=f"not estimable: {reason(values[0])}", look="quiet")
+    return ((why, *[NOT_APPLICABLE] * (len(_columns(view)) - 2)),)
 
 
 def _rows(view: View) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from cxrobust.reports.figures.calibration import SHARE, reliability_figure
+from cxrobust.reports.figures.calibration import FEW, SHARE, reliability_figure
 from cxrobust.reports.parts import Figure
 from cxrobust.reports.sections import section
 from cxrobust.reports.sentences import overview_sentence
@@ -24,6 +24,7 @@ def calibration(view: View) -> Mapping[str, Any]:
         "reliability": Figure(key="reliability", svg=reliability_figure(view, conditions=conditions), alt=alt),
         "n_bins": len(view.results.reliability[0].bins),
         "share": percent(SHARE),
+        "few": FEW if any(0 < b.n < FEW for one in view.results.reliability for b in one.bins) else None,
         "primary": condition_words(view.primary) if view.primary else None,
         "overview": said,
     }

@@ -16,7 +16,7 @@ def _several_images(view: View) -> bool:
     return bool(view.results.unclustered) and view.results.data["images_per_patient"][2] > 1
 
 
-@section("clustering", order=55, title="What counting images instead of patients would do", needs=_several_images)
+@section("clustering", order=55, title="If images were counted, not patients", needs=_several_images)
 def clustering(view: View) -> Mapping[str, Any]:
     """Return the table of both standard errors of the reference, and the range of ratios of all regimes."""
     rows = view.results.unclustered

@@ -6,7 +6,10 @@ from typing import Any
 from cxrobust.conditions import parse_condition
 from cxrobust.reports.sections import section
 from cxrobust.reports.view import View
-from cxrobust.reports.words import capitalised, condition_words, metric_words, percent, readable
+from cxrobust.reports.words import metric_words, percent
+
+KNOWN = ("auroc", "accuracy", "confidence", "ece", "brier")
+"""Metrics that the template explains."""
 
 
 @section("methods", order=90, title="Methods")
@@ -25,17 +28,8 @@ def methods(view: View) -> Mapping[str, Any]:
         "tests": {e.test for e in results.estimates if e.test},
         "has_replicates": any(one.get("replicates", 1) > 1 for one in results.regimes),
         "other_metrics": [metric_words(m).name for m in view.metrics if m not in KNOWN],
-        "perturbations": _perturbations(view),
+        "has_perturbations": bool(view.series),
         "attack_names": {parse_condition(one.name).name for one in view.of_kind("attack")},
         "reference": view.reference,
         "alpha": f"{view.alpha:g}",
     }
-
-
-KNOWN = ("auroc", "accuracy", "confidence", "ece", "brier")
-
-
-def _perturbations(view: View) -> list[tuple[str, str]]:
-    """Return each series' name and what is done, where the results tell."""
-    described = [(series, view.conditions[series.conditions[0]].get("description")) for series in view.series]
-    return [(capitalised(condition_words(series.name)), readable(text)) for series, text in described if text]

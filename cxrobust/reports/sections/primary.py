@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from cxrobust.reports.parts import REFERENCE, Cell, Column, Group, Table, estimate_cell, p_cell
+from cxrobust.reports.parts import EMPTY, REFERENCE, Cell, Column, Group, Table, common_digits, estimate_cell, p_cell
 from cxrobust.reports.sections import section
 from cxrobust.reports.view import CLEAN, View
 from cxrobust.reports.words import capitalised, condition_words, metric_words, percent, regime
 
 
-@section("primary", order=40, title="Primary comparison")
+@section("primary", order=30, title="Primary comparison")
 def primary(view: View) -> Mapping[str, Any]:
     """Return the primary table and what its footnotes name."""
     tested = [e for metric in view.metrics for name in view.compared if (e := view.contrast(metric, name)) is not None]
@@ -59,14 +59,15 @@ def _groups(view: View) -> tuple[Group, ...]:
 
 
 def _row(view: View, metric: str, name: str) -> tuple[Cell, ...]:
-    cells = [Cell(text=regime(name)), estimate_cell(view.value(metric, name, CLEAN))]
+    digits = common_digits(view.contrast(metric, one) for one in view.compared)
+    cells = [Cell(text=regime(name)), estimate_cell(view.value(metric, name, CLEAN), digits=digits)]
     if view.primary is not None:
-        cells.append(estimate_cell(view.value(metric, name, view.primary)))
+        cells.append(estimate_cell(view.value(metric, name, view.primary), digits=digits))
         if view.others:
-            cells.append(estimate_cell(view.change(metric, name, view.primary), signed=True))
+            cells.append(estimate_cell(view.change(metric, name, view.primary), signed=True, digits=digits))
     if view.comparison == "value":
         return tuple(cells)
     if view.others and name == view.reference:
-        return (*cells, REFERENCE, Cell(text=""))
+        return (*cells, REFERENCE, EMPTY)
     contrast = view.contrast(metric, name)
-    return (*cells, estimate_cell(contrast, signed=True, look="key"), p_cell(contrast, view))
+    return (*cells, estimate_cell(contrast, signed=True, digits=digits, look="key"), p_cell(contrast, view))

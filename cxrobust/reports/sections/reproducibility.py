@@ -11,7 +11,7 @@ from cxrobust.reports.words import finding_words, number, readable, regime
 MOST_COLUMNS = 8
 
 
-@section("reproducibility", order=120, title="Appendix: how to make this report again")
+@section("reproducibility", order=120, title="Appendix: reproduction")
 def reproducibility(view: View) -> Mapping[str, Any]:
     """Return command, hashes, versions, hardware, operating points and the study file."""
     provenance = view.results.provenance

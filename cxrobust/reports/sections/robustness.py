@@ -28,7 +28,7 @@ def control_of(view: View, series: Series) -> Series | None:
     return next((one for one in noise if set(one.strengths) & set(series.strengths)), None)
 
 
-@section("robustness", order=30, title="Performance against the strength of the perturbation", needs=perturbed)
+@section("robustness", order=40, title="Performance under perturbation", needs=perturbed)
 def robustness(view: View) -> Mapping[str, Any]:
     """Return the main figure and what it shows in sentences."""
     series = view.primary_series

@@ -16,7 +16,7 @@ def _images(view: View) -> list[Shown]:
     return [shown for one in kept if (shown := read_example(one, view.images)) is not None]
 
 
-@section("sheet", order=25, title="What the images look like", needs=lambda view: bool(_images(view)))
+@section("sheet", order=78, title="What the images look like", needs=lambda view: bool(_images(view)))
 def sheet(view: View) -> Mapping[str, Any]:
     """Return the contact sheet."""
     images = _images(view)
