@@ -25,10 +25,10 @@ class Scale:
 
     pretrain_patients: int = 2600
     train_patients: int = 800
-    test_patients: int = 320
-    pretrain_epochs: int = 20
+    test_patients: int = 260
+    pretrain_epochs: int = 14
     tune_epochs: int = 5
-    adversarial_epochs: int = 8
+    adversarial_epochs: int = 5
     preference_epochs: int = 3
     width: int = 64
     depth: int = 3

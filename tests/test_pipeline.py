@@ -172,3 +172,18 @@ def test_names_with_brackets_are_printed_as_they_are(tmp_path: Path, capsys: pyt
     path.write_text(path.read_text().replace('"b"', '"lora [r=8] [/x]"'))
     assert _main(["check", str(path)]) == 0
     assert "a, lora [r=8] [/x]" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("values", [["0.5"], ["0"], ["1.0", "0.0"]], ids=["constant", "zero", "perfect"])
+def test_predictions_without_any_spread_are_reported(
+    values: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = made_elsewhere(tmp_path)
+    labels = [row.split(",") for row in (tmp_path / "labels.csv").read_text().splitlines()[1:]]
+    rows = [f"{image},{values[0] if label == '1' else values[-1]}" for image, _, label in labels]
+    for name in ("a", "a-pgd", "b", "b-pgd"):
+        (tmp_path / f"{name}.csv").write_text("\n".join(["image_id,Effusion", *rows]) + "\n")
+    assert _main(["run", str(path)]) == 0, capsys.readouterr().err
+    estimates = (tmp_path / "out" / "estimates.csv").read_text().splitlines()
+    zero = [row for row in estimates if row.startswith("difference-in-differences,brier,b,a,pgd(eps=4/255),Effusion,")]
+    assert [row.split(",")[6] for row in zero] == ["0.0"]

@@ -89,7 +89,7 @@ def _unclustered(values: Values, sample: Sample) -> tuple[Unclustered, ...]:
                 if values.reasons[k] is not None or np.isnan(values.resampled[member, 0, k]).sum() > 0:
                     continue
                 image = delong_se(sample.cell(member=member, condition=0, finding=k))
-                if np.isfinite(image):
+                if np.isfinite(image) and image > 0:  # constant or perfect predictions have no ratio of errors
                     patient = float(values.resampled[member, 0, k].std(ddof=1))
                     rows.append(
                         Unclustered(

@@ -20,7 +20,6 @@ from cxrobust.inference.graph import PixelClassifier
 from cxrobust.inference.models.hf import HfClassifier
 from cxrobust.inference.phantoms import ATTRIBUTES, FINDINGS, attributes
 from cxrobust.inference.pretrained import Preprocessing, save_network
-from cxrobust.inference.runtime import use_threads
 from cxrobust.progress import Reporter
 
 HEAD = "network.classifier"
@@ -29,19 +28,27 @@ PREPROCESSING = Preprocessing(image_size=(SIZE, SIZE), mean=(0.5,), std=(0.25,),
 
 def train(folder: Path, scale: Scale, report: Reporter) -> None:
     """Train and save every regime whose folder is not there; each folder appears whole."""
-    use_threads(1)  # so small a model is slower on more
-    demo = _Demo(folder, scale, report)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # small steps are slower on more where the machine is busy
+    try:
+        _train(_Demo(folder, scale, report))
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _train(demo: "_Demo") -> None:
     base = demo.get("pretrained", demo.pretrain)
     probe = demo.get(
-        "linear-probe", lambda: finetuning.linear_probe(base, demo.examples, head=HEAD, penalty=1e-3, report=report)
+        "linear-probe",
+        lambda: finetuning.linear_probe(base, demo.examples, head=HEAD, penalty=1e-3, report=demo.report),
     )
     supervised = demo.get(
-        "supervised", lambda: finetuning.supervised(probe, demo.examples, demo.training(5e-4), report=report)
+        "supervised", lambda: finetuning.supervised(probe, demo.examples, demo.training(5e-4), report=demo.report)
     )
     low_rank = LowRank(targets=("q_proj", "v_proj", "query", "value"), rank=8)
     demo.get(
         "lora",
-        lambda: finetuning.lora(base, demo.examples, demo.training(5e-3), low_rank=low_rank, report=report),
+        lambda: finetuning.lora(base, demo.examples, demo.training(5e-3), low_rank=low_rank, report=demo.report),
         base="pretrained",
     )
     adversary = finetuning.Adversary(eps=TRAIN_EPS / 255, steps=2)
@@ -52,7 +59,7 @@ def train(folder: Path, scale: Scale, report: Reporter) -> None:
             demo.examples,
             demo.training(1e-3, epochs=demo.scale.adversarial_epochs),
             adversary=adversary,
-            report=report,
+            report=demo.report,
         ),
     )
     for name, judge in (

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from cxrobust.errors import CxrobustError, DataError, require, some
 from cxrobust.files import sha256_bytes, sha256_file
@@ -172,6 +172,7 @@ def file_images(paths: Sequence[Path], *, mend: str) -> FileImages:
 
 
 def _decode_picture(path: Path) -> NDArray[np.float32]:
+    ImageFile.LOAD_TRUNCATED_IMAGES = False  # WeasyPrint turns it on, and half an image would pass for a whole
     with Image.open(path, formats=FORMATS) as image:
         if image.width * image.height > MOST_PIXELS:
             raise _too_large(path)

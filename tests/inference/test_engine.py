@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import ImageFile
 
 from cxrobust import pipeline
 from cxrobust.errors import DataError, StudyError
@@ -112,12 +113,18 @@ def test_a_flipped_bit_is_named_by_analyze_and_mended_by_predict(tmp_path: Path)
     ):
         pipeline.analyze(study, out)
     assert not (out / "results.json").exists()
+    pipeline.predict(study, out)
+    assert unit_files(out) == whole
     victim.write_bytes(whole[victim.name][:100])
     pipeline.predict(study, out)
     assert unit_files(out) == whole
 
 
-def test_a_truncated_image_is_named_and_nothing_is_left_half_written(tmp_path: Path) -> None:
+@pytest.mark.parametrize("tolerant", [False, True])
+def test_a_truncated_image_is_named_and_nothing_is_left_half_written(
+    tolerant: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", tolerant)  # as importing WeasyPrint does
     study = read_study(write_study(tmp_path))
     image = tmp_path / "images" / "i007.png"
     image.write_bytes(image.read_bytes()[:120])

@@ -70,7 +70,8 @@ def _limits(view: View, metric: str, findings: Sequence[str]) -> tuple[float, fl
     low, high = min([0.0, *(firm or wide)]), max([0.0, *(firm or wide)])
     reach = max(high - low, 1e-3)
     low, high = max(min([low, *wide]), low - CLIP * reach / 2), min(max([high, *wide]), high + CLIP * reach / 2)
-    return low - 0.04 * (high - low), high + 0.04 * (high - low)
+    margin = 0.04 * max(high - low, 1e-3)  # equal predictions leave nothing between the ends
+    return low - margin, high + margin
 
 
 def _finding(axes: Axes, estimate: Estimate | None, y: float, mark: Mark) -> None:
