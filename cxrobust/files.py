@@ -4,12 +4,15 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from cxrobust.errors import DataError
+
 LEFTOVER = ".cxrobust-partial-"
-"""How the name of a file begins that is not whole yet; a killed run leaves such files, and `sweep` removes them."""
+"""How the name of a file begins that is not whole yet; a killed run leaves such files, and `alone` removes them."""
 
 
 def atomic_write(path: Path, write: Callable[[Path], None]) -> None:
@@ -48,12 +51,45 @@ def atomic_write_bytes(path: Path, content: bytes) -> None:
     atomic_write(path, lambda temporary: _write_bytes(temporary, content))
 
 
-def sweep(folder: Path) -> int:
-    """Remove what a killed run left half-written in `folder`; return how many files that were."""
-    leftovers = list(folder.glob(f"{LEFTOVER}*"))
-    for leftover in leftovers:
-        leftover.unlink(missing_ok=True)
-    return len(leftovers)
+@contextmanager
+def alone(folder: Path, *inner: str) -> Iterator[None]:
+    """Keep `folder`, made where missing, to this process, and first sweep away what a killed one left half-written.
+
+    Folders named by `inner` are swept too. The lock goes with the process, however it ends. Where the system has no
+    such lock, none is taken.
+
+    Raises
+    ------
+    DataError
+        When another process has it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = _lock(folder)
+    try:
+        for place in (folder, *(folder / name for name in inner)):
+            for leftover in place.glob(f"{LEFTOVER}*"):
+                leftover.unlink(missing_ok=True)
+        yield
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
+def _lock(folder: Path) -> int | None:
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(handle)
+        raise DataError(f"{folder}: another cxrobust is writing there: wait for it, or choose another --out") from error
+    except OSError:
+        os.close(handle)
+        return None
+    return handle
 
 
 def sha256_bytes(content: bytes) -> str:

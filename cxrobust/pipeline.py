@@ -9,7 +9,7 @@ import numpy as np
 
 from cxrobust.analysis import analyze as analyze_predictions
 from cxrobust.errors import DataError
-from cxrobust.files import sha256_bytes, sha256_file, sweep
+from cxrobust.files import alone, sha256_bytes, sha256_file
 from cxrobust.inference import engine
 from cxrobust.inference.runtime import installed_versions
 from cxrobust.predictions import INDEX, PredictionSet, load_predictions
@@ -34,16 +34,22 @@ def analyze(study: Study, out: Path, *, report: Reporter = silent) -> Results:
     Raises
     ------
     DataError
-        When the predictions are incomplete, damaged, or were made for another study.
+        When the predictions are incomplete, damaged or made for another study, or another process writes to `OUT`.
     """
-    folder = out / PREDICTIONS
-    sweep(out)
+    with alone(out):
+        results = _analyze(study, out / PREDICTIONS, report)
+        write_results(results, out / RESULTS)
+        write_estimates(results.estimates, out / ESTIMATES)
+    return results
+
+
+def _analyze(study: Study, folder: Path, report: Reporter) -> Results:
     predictions = load_predictions(folder)
     _check_made_for(study, predictions.index, folder)
     found = analyze_predictions(
         predictions, study.analysis, reference=study.study.reference, seed=study.study.seed, report=report
     )
-    results = Results(
+    return Results(
         study=study.settings(),
         study_text=study.text,
         data=_describe_data(predictions),
@@ -68,9 +74,6 @@ def analyze(study: Study, out: Path, *, report: Reporter = silent) -> Results:
             "command": f"cxrobust run {study.path.name}",
         },
     )
-    write_results(results, out / RESULTS)
-    write_estimates(results.estimates, out / ESTIMATES)
-    return results
 
 
 def report(
@@ -87,17 +90,17 @@ def report(
     from cxrobust.reports import render
 
     results = read_results(results_file)
-    sweep(out)
     images = results_file.parent / PREDICTIONS
     settings = results.study["report"]
-    return render(
-        results,
-        formats=formats or tuple(settings["formats"]),
-        out=out,
-        images=images if images.is_dir() else None,
-        paper=settings["paper"],
-        say=say,
-    )
+    with alone(out):
+        return render(
+            results,
+            formats=formats or tuple(settings["formats"]),
+            out=out,
+            images=images if images.is_dir() else None,
+            paper=settings["paper"],
+            say=say,
+        )
 
 
 def run(

@@ -2,11 +2,14 @@
 
 import errno
 import hashlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from cxrobust.files import LEFTOVER, atomic_write, atomic_write_text, canonical_json, sha256_file, sha256_json, sweep
+from cxrobust.errors import DataError
+from cxrobust.files import LEFTOVER, alone, atomic_write, atomic_write_text, canonical_json, sha256_file, sha256_json
 
 
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -36,12 +39,34 @@ def test_a_reader_sees_the_old_file_until_the_new_one_is_whole(tmp_path: Path) -
     assert (seen, path.read_text()) == (["old"], "new")
 
 
-def test_sweep_removes_left_overs_alone(tmp_path: Path) -> None:
-    (tmp_path / f"{LEFTOVER}x.parquet").write_bytes(b"half")
+def test_left_overs_are_swept_away_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir()
+    for place in (tmp_path, tmp_path / "cache"):
+        (place / f"{LEFTOVER}x.parquet").write_bytes(b"half")
     (tmp_path / "whole.parquet").write_bytes(b"whole")
-    assert sweep(tmp_path) == 1
-    assert [file.name for file in tmp_path.iterdir()] == ["whole.parquet"]
-    assert sweep(tmp_path / "absent") == 0
+    with alone(tmp_path, "cache", "absent"):
+        assert sorted(file.name for file in tmp_path.rglob("*")) == ["cache", "whole.parquet"]
+    with alone(tmp_path / "new"):
+        assert (tmp_path / "new").is_dir()
+
+
+def test_a_folder_that_another_process_writes_to_is_refused_and_swept_by_nobody(tmp_path: Path) -> None:
+    code = (
+        "import sys, time, cxrobust.files as f\nwith f.alone(f.Path(sys.argv[1])):\n print(flush=True)\n time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        (tmp_path / f"{LEFTOVER}x").write_bytes(b"half")
+        with (
+            pytest.raises(DataError, match="another cxrobust is writing there: wait for it, or choose another --out"),
+            alone(tmp_path),
+        ):
+            pass
+        assert (tmp_path / f"{LEFTOVER}x").exists()
+        holder.kill()
+    with alone(tmp_path):  # a killed process holds nothing
+        assert not (tmp_path / f"{LEFTOVER}x").exists()
 
 
 def test_hashes_against_hashlib(tmp_path: Path) -> None:

@@ -122,6 +122,16 @@ def test_a_predicted_image_without_a_label_row_is_counted_and_named(tmp_path: Pa
         pipeline.predict(read_study(path), tmp_path / "out")
 
 
+def test_a_labelled_image_without_a_prediction_is_counted(tmp_path: Path) -> None:
+    path = made_elsewhere(tmp_path)
+    for table in tmp_path.glob("*.csv"):
+        if table.name != "labels.csv":
+            table.write_text("\n".join(table.read_text().splitlines()[:-4]) + "\n")
+    pipeline.predict(read_study(path), tmp_path / "out")
+    results = pipeline.analyze(read_study(path), tmp_path / "out")
+    assert results.data["exclusions"] == {"without a prediction": 4}
+
+
 def test_an_output_that_is_a_file_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     study = str(made_elsewhere(tmp_path))
     assert _main(["predict", study, "--out", study]) == 1

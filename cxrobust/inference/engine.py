@@ -16,7 +16,7 @@ from scipy.special import expit
 
 from cxrobust.conditions import CLEAN, Condition
 from cxrobust.errors import DataError
-from cxrobust.files import sha256_file, sweep
+from cxrobust.files import alone, sha256_file
 from cxrobust.inference.elsewhere import Elsewhere
 from cxrobust.inference.examples import Example, attack_examples, sheet_examples
 from cxrobust.inference.models import Regime
@@ -41,11 +41,15 @@ def predict(study: Study, folder: Path, *, report: Reporter = silent) -> Path:
     Raises
     ------
     DataError, StudyError
-        When data, images, checkpoints or tables of predictions cannot be used; units done before are kept.
+        When data, images, checkpoints or tables of predictions cannot be used, or another process writes to `folder`;
+        units done before are kept.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    for place in (folder, folder / "cache", folder / "examples"):
-        sweep(place)
+    with alone(folder, "cache", "examples"):
+        _predict(study, folder, report)
+    return folder
+
+
+def _predict(study: Study, folder: Path, report: Reporter) -> None:
     planned = plan(study, folder, report=report)
     progress = _Progress(planned, folder, report)
     examples: list[Example] = list(sheet_examples(planned, folder))
@@ -67,7 +71,6 @@ def predict(study: Study, folder: Path, *, report: Reporter = silent) -> Path:
             progress.finish(unit)
         examples += attack_examples(units, planned, folder, runner)
     _write_index(planned, folder, examples)
-    return folder
 
 
 def made_for(study: Study) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import functools
 import importlib.util
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +99,9 @@ def _only(table: ImageTable, wanted: frozenset[str]) -> ImageTable:
             f"{table.name}: {len(unknown):,} predicted images are not in its label file ({some(unknown)}): "
             f"correct the id column"
         )
-    return take(table, [row for row, image in enumerate(table.ids) if image in wanted])
+    kept = take(table, [row for row, image in enumerate(table.ids) if image in wanted])
+    without = len(table.ids) - len(kept.ids)
+    return replace(kept, exclusions={**kept.exclusions, "without a prediction": without}) if without else kept
 
 
 def _check_conditions(study: Study, elsewhere: Sequence[Elsewhere], has_models: bool) -> None:

@@ -13,6 +13,7 @@ from cxrobust.reports.view import CLEAN, View
 from cxrobust.reports.words import (
     SPACE,
     capitalised,
+    condition_words,
     enough_digits,
     interval,
     listed,
@@ -117,23 +118,26 @@ def _common_direction(view: View, metric: str, name: str) -> int | None:
     return signs.pop() if len(signs) == 1 else None
 
 
-def change_sentence(view: View, metric: str, name: str, *, numbers: bool = True) -> str:
-    """Say what the primary condition did to one regime; without `numbers`, the interval is left to the table."""
+def change_sentence(view: View, metric: str, name: str, *, numbers: bool = True, opening: str = "") -> str:
+    """Say what the primary condition did to one regime; without `numbers`, the interval is left to the table.
+
+    An opening such as "Under PGD," stands before it.
+    """
     estimate = view.change(metric, name, view.primary or CLEAN)
     what = f"{metric_name(view, metric)} of {regime(name)}"
     verdict = judge(estimate, alpha=view.alpha)
     if estimate is None or estimate.estimate is None:
-        return capitalised(f"{what} is not estimable ({reason(estimate)}).")
+        return _opened(opening, f"{what} is not estimable ({reason(estimate)}).")
     told = f"{number(estimate.estimate, digits=digits_of(estimate), signed=True)}; {support(estimate, view)}"
     if verdict == "not shown":
-        return f"For the {what} no change could be shown{f' ({told})' if numbers else ''}."
+        return _opened(opening, f"for the {what} no change could be shown{f' ({told})' if numbers else ''}.")
     before, after = view.value(metric, name, CLEAN), view.value(metric, name, view.primary or CLEAN)
     verb = "changed" if verdict == "not tested" else "rose" if estimate.estimate > 0 else "fell"
     if before is None or after is None or before.estimate is None or after.estimate is None:
-        return capitalised(f"{what} {verb} by {told}.")
+        return _opened(opening, f"{what} {verb} by {told}.")
     digits = digits_of(estimate)
     ends = f"from {number(before.estimate, digits=digits)} to {number(after.estimate, digits=digits)}"
-    return capitalised(f"{what} {verb} {ends}{f' (change {told})' if numbers else ''}.")
+    return _opened(opening, f"{what} {verb} {ends}{f' (change {told})' if numbers else ''}.")
 
 
 def value_sentence(view: View, metric: str, name: str, *, numbers: bool = True) -> str:
@@ -213,8 +217,16 @@ def _bracket(view: View, kind: Kind, group: Sequence[Outcome]) -> str:
     )
 
 
-def overview_sentence(view: View, metric: str, condition: str) -> str:
-    """Say what a condition did to every regime on one metric: which fell or rose and how far, and where none was shown."""
+def under(condition: str) -> str:
+    """Open a sentence about a condition."""
+    return f"Under {condition_words(condition)},"
+
+
+def overview_sentence(view: View, metric: str, condition: str, *, opening: str = "") -> str:
+    """Say what a condition did to every regime on one metric: which fell or rose and how far, and where none was shown.
+
+    An opening such as "Under PGD," stands before it.
+    """
     changes = [(name, view.change(metric, name, condition)) for name in view.regimes]
     judged = [(name, change, judge(change, alpha=view.alpha)) for name, change in changes]
     clauses = []
@@ -234,9 +246,13 @@ def overview_sentence(view: View, metric: str, condition: str) -> str:
         names = [name for name, _, found in judged if found == verdict]
         if names:
             clauses.append(f"{words} {_regimes(names, view, none='no ' in words)}")
-    name = capitalised(metric_name(view, metric))
-    opening = f"{name} " if clauses[0].startswith(("fell", "rose")) else f"{name}: "
-    return f"{opening}{'; '.join(clauses)}."
+    name = metric_name(view, metric)
+    subject = name if clauses[0].startswith(("fell", "rose")) else f"for {name}"
+    return _opened(opening, f"{subject} {'; '.join(clauses)}.")
+
+
+def _opened(opening: str, sentence: str) -> str:
+    return f"{opening} {sentence}" if opening else capitalised(sentence)
 
 
 def _by(group: Sequence[tuple[str, float]]) -> str:

@@ -11,10 +11,11 @@ from cxrobust.reports.sentences import (
     judge,
     metric_name,
     outcome,
+    under,
     value_sentence,
 )
 from cxrobust.reports.view import Series, View
-from cxrobust.reports.words import condition_words, counted, listed, regime, strength_words
+from cxrobust.reports.words import counted, listed, regime, strength_words
 
 MOST_METRICS = 4
 MOST_NUMBERED = 2
@@ -29,8 +30,10 @@ def answer(view: View) -> Mapping[str, Any]:
     n_leading = 2 if few and view.primary is None else 1
     return {
         "question": question(view),
-        "setting": _setting(view),
-        "lead": [_sentences(view, metric, numbers=True) for metric in metrics[:n_leading]],
+        "lead": [
+            _sentences(view, metric, numbers=True, opening=under(view.primary) if view.primary and not k else "")
+            for k, metric in enumerate(metrics[:n_leading])
+        ],
         "further": [_sentences(view, metric, numbers=few) for metric in metrics[n_leading:]],
         "shows": _shows(view, metrics[0]),
         "shows_not": _shows_not(view),
@@ -53,14 +56,13 @@ def question(view: View) -> str:
     )
 
 
-def _setting(view: View) -> str:
-    return f"Under {condition_words(view.primary)}:" if view.primary else ""
-
-
-def _sentences(view: View, metric: str, *, numbers: bool) -> str:
-    own = change_sentence if view.primary else value_sentence
-    said = (own(view, metric, view.reference, numbers=numbers), comparison_sentence(view, metric, numbers=numbers))
-    return " ".join(sentence for sentence in said if sentence)
+def _sentences(view: View, metric: str, *, numbers: bool, opening: str = "") -> str:
+    own = (
+        change_sentence(view, metric, view.reference, numbers=numbers, opening=opening)
+        if view.primary
+        else value_sentence(view, metric, view.reference, numbers=numbers)
+    )
+    return f"{own} {comparison_sentence(view, metric, numbers=numbers)}".rstrip()
 
 
 def _shows(view: View, metric: str) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any
 from cxrobust.reports.figures.calibration import FEW, SHARE, reliability_figure
 from cxrobust.reports.parts import Figure
 from cxrobust.reports.sections import section
-from cxrobust.reports.sentences import overview_sentence
+from cxrobust.reports.sentences import overview_sentence, under
 from cxrobust.reports.view import CLEAN, View
 from cxrobust.reports.words import condition_words, counted, listed, percent
 
@@ -19,7 +19,11 @@ def calibration(view: View) -> Mapping[str, Any]:
         f"Reliability diagrams of {counted(len(view.regimes), 'regime')}, "
         f"{listed([condition_words(condition) for condition in conditions])}: observed fraction against predicted probability."
     )
-    said = overview_sentence(view, "ece", view.primary) if view.primary and "ece" in view.metrics else ""
+    said = (
+        overview_sentence(view, "ece", view.primary, opening=under(view.primary))
+        if view.primary and "ece" in view.metrics
+        else ""
+    )
     return {
         "reliability": Figure(key="reliability", svg=reliability_figure(view, conditions=conditions), alt=alt),
         "n_bins": len(view.results.reliability[0].bins),

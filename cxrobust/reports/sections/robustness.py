@@ -6,7 +6,7 @@ from typing import Any
 from cxrobust.reports.figures.curves import strength_figure
 from cxrobust.reports.parts import Figure
 from cxrobust.reports.sections import perturbed, section
-from cxrobust.reports.sentences import metric_name, overview_sentence
+from cxrobust.reports.sentences import metric_name, overview_sentence, under
 from cxrobust.reports.view import Series, View
 from cxrobust.reports.words import condition_words, counted, listed
 
@@ -44,9 +44,13 @@ def robustness(view: View) -> Mapping[str, Any]:
     return {
         "curves": Figure(key="curves", svg=svg, alt=alt),
         "series": condition_words(series.name),
-        "primary": condition_words(view.primary),
-        "overview": [overview_sentence(view, metric, view.primary) for metric in metrics],
-        "control": overview_sentence(view, metrics[0], view.control) if view.control else "",
+        "overview": [
+            overview_sentence(view, metric, view.primary, opening="" if k else under(view.primary))
+            for k, metric in enumerate(metrics)
+        ],
+        "control": overview_sentence(view, metrics[0], view.control, opening="With random noise of the same size,")
+        if view.control
+        else "",
         "has_control": control is not None,
         "metrics": metrics,
     }
