@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from cxrobust.inference import finetuning
-from cxrobust.inference.finetuning import LabelledImages, Training
+from cxrobust.inference.finetuning import LabelledImages, Preference, Training
 from cxrobust.progress import Reporter, reporting
 from cxrobust.study import read_study
 
@@ -40,14 +40,17 @@ def write_folds(data_root: Path) -> Path:
 def regimes(examples: LabelledImages, *, epochs: int, report: Reporter) -> dict[str, nn.Module]:
     """Fine-tune the four regimes on one half of the images."""
     base = finetuning.fresh_head(imagenet().eval(), head=HEAD, n_outputs=examples.labels.shape[1])
-    probe = finetuning.linear_probe(base, examples, head=HEAD, penalty=1e-2, report=report)
-    training = Training(epochs=epochs, learning_rate=3e-4, batch=32, seed=1)
+    probe = finetuning.linear_probe(base, examples, head=HEAD, penalty=0.1, report=report)
+    training = Training(epochs=epochs, learning_rate=1e-4, batch=32, seed=1)
     full = finetuning.supervised(probe, examples, training, report=report)
-    gentle = Training(epochs=max(1, epochs // 2), learning_rate=5e-5, batch=32, seed=2)
+    gentle = Training(epochs=max(1, epochs // 2), learning_rate=2e-5, batch=32, seed=2)
+    near = Preference(beta=0.5)
     return {
         "linear-probe": probe,
         "full": full,
-        "preference": finetuning.preference(full, examples, gentle, judge=finetuning.agreement, report=report),
+        "preference": finetuning.preference(
+            full, examples, gentle, judge=finetuning.agreement, settings=near, report=report
+        ),
         "adversarial": finetuning.adversarial(
             probe, examples, training, adversary=finetuning.Adversary(eps=1 / 255, steps=2), report=report
         ),
