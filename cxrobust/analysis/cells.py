@@ -1,5 +1,6 @@
 """A cell: what one model says of one finding under one condition, on the images where that finding is labelled."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,8 +19,22 @@ class Cell:
     """(n,): index of the patient, 0 to `n_patients` − 1."""
     n_patients: int
     """Patients of the whole study, also those without a label for this finding."""
-    threshold: float
-    """Operating point: positive means probability ≥ threshold."""
+    threshold: float | NDArray[np.float64]
+    """Operating point, of all or (n,) of each: positive means probability ≥ threshold."""
+    clean: NDArray[np.float64]
+    """(n,): the same model's probabilities on the clean images."""
+    weaker: tuple[NDArray[np.float64], ...]
+    """Each (n,): the same model's probabilities under this perturbation at every strength up to this one."""
+
+    @property
+    def is_positive(self) -> NDArray[np.bool_]:
+        """Whether the label is 1, (n,)."""
+        return np.asarray(self.labels == 1)
+
+    @property
+    def decisions(self) -> NDArray[np.bool_]:
+        """Whether the finding is predicted, (n,)."""
+        return np.asarray(self.probabilities >= self.threshold)
 
     @property
     def one_class(self) -> bool:
@@ -31,6 +46,20 @@ class Cell:
         if values.ndim == 1:
             return np.bincount(self.patients, weights=values, minlength=self.n_patients).astype(np.float64, copy=False)
         return np.column_stack([self.by_patient(column) for column in values.T])
+
+
+def pool(cells: Sequence[Cell]) -> Cell:
+    """Put the findings of one model and condition together, each image once for each: the cell of a micro average."""
+    thresholds = [np.broadcast_to(cell.threshold, cell.labels.shape) for cell in cells]
+    return Cell(
+        labels=np.concatenate([cell.labels for cell in cells]),
+        probabilities=np.concatenate([cell.probabilities for cell in cells]),
+        patients=np.concatenate([cell.patients for cell in cells]),
+        n_patients=cells[0].n_patients,
+        threshold=np.concatenate(thresholds),
+        clean=np.concatenate([cell.clean for cell in cells]),
+        weaker=tuple(np.concatenate(parts) for parts in zip(*(cell.weaker for cell in cells), strict=True)),
+    )
 
 
 def youden_threshold(labels: NDArray[np.int8], probabilities: NDArray[np.float64]) -> float:

@@ -1,6 +1,6 @@
 """Estimates of one metric: every contrast of every finding, with interval, test, counts and notes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,11 +11,10 @@ from cxrobust.analysis.intervals import NO_INTERVAL, Interval, percentile_interv
 from cxrobust.analysis.metrics import Metric
 from cxrobust.analysis.permutation import is_exact, sign_flip_p_values
 from cxrobust.analysis.sample import Sample
-from cxrobust.analysis.values import Values, combine
+from cxrobust.analysis.values import MACRO, MICRO, Values, combine
 from cxrobust.predictions import PredictionSet
 from cxrobust.results import Estimate, finite
 
-MACRO = "macro"
 FEW_POSITIVE_PATIENTS = 20
 MOST_UNDEFINED = 0.2
 """Share of resamples without a value past which no interval is given."""
@@ -33,7 +32,7 @@ class FindingCounts:
 
 
 def count_findings(predictions: PredictionSet) -> tuple[FindingCounts, ...]:
-    """Count images and patients of each finding; the last entry is `macro`."""
+    """Count images and patients of each finding, and of `micro` (where there are several) and `macro`."""
     labelled, positive = predictions.labels >= 0, predictions.labels == 1
 
     def count(name: str, columns: list[int]) -> FindingCounts:
@@ -47,7 +46,8 @@ def count_findings(predictions: PredictionSet) -> tuple[FindingCounts, ...]:
         )
 
     each = [count(name, [k]) for k, name in enumerate(predictions.findings)]
-    return (*each, count(MACRO, list(range(len(predictions.findings)))))
+    together = [MICRO, MACRO] if len(each) > 1 else [MACRO]
+    return (*each, *(count(name, list(range(len(each)))) for name in together))
 
 
 def estimate(
@@ -63,6 +63,7 @@ def estimate(
     regimes, conditions = sample.predictions.regimes, sample.predictions.conditions
     exact = is_exact(len(sample.predictions.patient_ids), n_draws=sample.settings.resamples)
     p_values = _test(values, contrasts, sample)
+    left_out = {k: why for k, why in values.left_out.items() if k < sample.n_findings}
     estimates = []
     for contrast, p_of_contrast in zip(contrasts, p_values, strict=True):
         value = combine(contrast, values.value, regimes=regimes, conditions=conditions)
@@ -89,7 +90,13 @@ def estimate(
                     method="percentile-recentred" if recentred else "percentile",
                     p_value=float(p_of_contrast[k]) if tested else None,
                     test="permutation (exact)" if exact else "permutation",
-                    note=_note(finding, values.reasons, k, sample.predictions.findings, undefined=float(undefined[k])),
+                    note=_note(
+                        finding,
+                        reason=first_reason(contrast, values, k, regimes=regimes, conditions=conditions),
+                        left_out={sample.predictions.findings[j]: why for j, why in left_out.items()},
+                        n_findings=sample.n_findings,
+                        undefined=float(undefined[k]),
+                    ),
                 )
             )
     return estimates
@@ -132,35 +139,51 @@ def _record(
     )
 
 
+def first_reason(
+    contrast: Contrast, values: Values, k: int, *, regimes: tuple[str, ...], conditions: tuple[str, ...]
+) -> str | None:
+    """Say why one of the values in a contrast is not estimable, or return None."""
+    for regime, condition, _ in contrast.terms:
+        reason = values.reasons[regimes.index(regime), conditions.index(condition), k]
+        if reason is not None:
+            return str(reason)
+    return None
+
+
 def _test(values: Values, contrasts: Sequence[Contrast], sample: Sample) -> NDArray[np.float64]:
-    """p-values (n_contrasts, n_findings + 1); NaN where there is nothing to test."""
+    """p-values (n_contrasts, n_places); NaN where there is nothing to test."""
     regimes, conditions = sample.predictions.regimes, sample.predictions.conditions
     p_values = np.full((len(contrasts), values.value.shape[2]), np.nan)
-    estimable = [k for k, reason in enumerate(values.reasons) if reason is None]
-    tested = [row for row, contrast in enumerate(contrasts) if contrast.estimand != "value"]
-    if estimable and tested:
-        contributions = np.concatenate(
-            [
-                combine(contrasts[row], values.contributions, regimes=regimes, conditions=conditions)[estimable]
-                for row in tested
-            ]
-        )
-        found = sign_flip_p_values(contributions.T, n_draws=sample.settings.resamples, rng=sample.rng(2))
-        p_values[np.ix_(tested, estimable)] = found.reshape(len(tested), len(estimable))
+    columns, places = [], []
+    for row, contrast in enumerate(contrasts):
+        if contrast.estimand == "value":
+            continue
+        parts = combine(contrast, values.contributions, regimes=regimes, conditions=conditions)
+        estimable = np.flatnonzero(~np.isnan(parts).any(axis=1))
+        columns.append(parts[estimable])
+        places += [(row, k) for k in estimable]
+    if places:
+        found = sign_flip_p_values(np.concatenate(columns).T, n_draws=sample.settings.resamples, rng=sample.rng(2))
+        for place, p in zip(places, found, strict=True):
+            p_values[place] = p
     return p_values
 
 
 def _note(
-    finding: FindingCounts, reasons: Sequence[str | None], k: int, findings: Sequence[str], *, undefined: float
+    finding: FindingCounts,
+    *,
+    reason: str | None,
+    left_out: Mapping[str, str],
+    n_findings: int,
+    undefined: float,
 ) -> str:
-    if reasons[k] is not None:
-        return f"not estimable: {reasons[k]}"
+    if reason is not None:
+        return f"not estimable: {reason}"
     notes = []
     if finding.name == MACRO:
-        left_out = [f"{name} ({why})" for name, why in zip(findings, reasons, strict=False) if why is not None]
         if left_out:
-            n_used = len(findings) - len(left_out)
-            notes.append(f"macro over {n_used} of {len(findings)} findings, without {', '.join(left_out)}")
+            named = ", ".join(f"{name} ({why})" for name, why in left_out.items())
+            notes.append(f"macro over {n_findings - len(left_out)} of {n_findings} findings, without {named}")
     elif finding.n_positive_patients < FEW_POSITIVE_PATIENTS:
         notes.append(f"fewer than {FEW_POSITIVE_PATIENTS} positive patients")
     if finding.n_patients < 2:

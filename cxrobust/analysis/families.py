@@ -17,10 +17,13 @@ def family_of(estimate: Estimate, *, primary_condition: str | None) -> str | Non
 
     The primary family is the difference-in-differences of the macro averages under the primary condition, all metrics
     and regimes together; in a study of clean images alone it is the macro regime − reference. Other macro averages form
-    one family for each estimand and metric; single findings one for each estimand, metric, regime and condition.
+    one family for each estimand and metric, micro averages another; single findings one for each estimand, metric,
+    regime and condition.
     """
     if estimate.estimand == "value":
         return None
+    if estimate.finding == "micro":
+        return f"{estimate.estimand}, {estimate.metric}, micro"
     if estimate.finding == "macro":
         wanted = "regime-reference" if primary_condition is None else "difference-in-differences"
         if estimate.estimand == wanted and estimate.condition == (primary_condition or "clean"):

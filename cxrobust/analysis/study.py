@@ -86,7 +86,7 @@ def _unclustered(values: Values, sample: Sample) -> tuple[Unclustered, ...]:
     if len(predictions.regimes) == len(predictions.members):
         for member, regime in enumerate(predictions.regimes):
             for k, finding in enumerate(predictions.findings):
-                if values.reasons[k] is not None or np.isnan(values.resampled[member, 0, k]).sum() > 0:
+                if values.reasons[member, 0, k] is not None or np.isnan(values.resampled[member, 0, k]).sum() > 0:
                     continue
                 image = delong_se(sample.cell(member=member, condition=0, finding=k))
                 if np.isfinite(image) and image > 0:  # constant or perfect predictions have no ratio of errors

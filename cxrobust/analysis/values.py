@@ -9,54 +9,80 @@ from cxrobust.analysis.contrasts import Contrast
 from cxrobust.analysis.metrics import Metric
 from cxrobust.analysis.sample import Sample
 
+MACRO, MICRO = "macro", "micro"
 CELLS_AT_ONCE = 256
 """Cells resampled together: enough to share the work on the counts, few enough to bound memory."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Values:
-    """One metric, with the macro average as the last finding."""
+    """One metric; after the findings stand `averages`, the macro average last."""
 
     value: NDArray[np.float64]
-    """(n_regimes, n_conditions, n_findings + 1)."""
+    """(n_regimes, n_conditions, n_places)."""
     resampled: NDArray[np.float64]
-    """(n_regimes, n_conditions, n_findings + 1, n_resamples)."""
+    """(n_regimes, n_conditions, n_places, n_resamples)."""
     contributions: NDArray[np.float64]
-    """(n_regimes, n_conditions, n_findings + 1, n_patients): sums to the value."""
-    reasons: tuple[str | None, ...]
-    """Why each finding, and at last the macro average, is not estimable, or None."""
+    """(n_regimes, n_conditions, n_places, n_patients): sums to the value."""
+    influences: NDArray[np.float64]
+    """(n_regimes, n_conditions, n_places, n_patients): how much the value moves with a patient's weight; sums to 0."""
+    reasons: NDArray[np.object_]
+    """(n_regimes, n_conditions, n_places): why a value is not estimable, or None."""
+
+    @property
+    def left_out(self) -> dict[int, str]:
+        """Findings that no macro average counts, with the reason of the first cell that has one."""
+        found = {}
+        for k in range(self.reasons.shape[2]):
+            said = [reason for reason in self.reasons[..., k].flat if reason is not None]
+            if said:
+                found[k] = str(said[0])
+        return found
+
+
+def averages(sample: Sample) -> tuple[str, ...]:
+    """Name the places after the findings: `micro`, which pools them, where there are several; `macro`, their mean."""
+    return (MICRO, MACRO) if sample.n_findings > 1 else (MACRO,)
 
 
 def evaluate(metric: Metric, sample: Sample) -> Values:
-    """Evaluate a metric on every cell; replicates of a regime are averaged."""
+    """Evaluate a metric on every cell; replicates of a regime are averaged.
+
+    A finding that is not estimable in one cell is left out of the macro average in every cell alike.
+    """
     members, conditions = len(sample.predictions.members), len(sample.predictions.conditions)
     n_patients = len(sample.predictions.patient_ids)
-    shape = (members, conditions, sample.n_findings + 1)
-    value = np.full(shape, np.nan)
+    n_cells = sample.n_findings + len(averages(sample)) - 1
+    shape = (members, conditions, n_cells + 1)
+    value, reasons = np.full(shape, np.nan), np.full(shape, None, dtype=object)
     resampled = np.full((*shape, sample.settings.resamples), np.nan)
-    contributions = np.full((*shape, n_patients), np.nan)
-    reasons = [metric.undefined(sample.cell(member=0, condition=0, finding=k)) for k in range(sample.n_findings)]
-    estimable = [k for k, reason in enumerate(reasons) if reason is None]
-    together = max(1, CELLS_AT_ONCE // (members * conditions))
-    for first in range(0, len(estimable), together):
-        some = estimable[first : first + together]
-        cells = [
-            sample.cell(member=m, condition=c, finding=k)
-            for m in range(members)
-            for c in range(conditions)
-            for k in some
-        ]
-        value[..., some] = np.reshape([metric.value(cell) for cell in cells], (members, conditions, -1))
+    contributions, influences = np.full((*shape, n_patients), np.nan), np.full((*shape, n_patients), np.nan)
+    places = [(m, c, k) for k in range(n_cells) for m in range(members) for c in range(conditions)]
+    for first in range(0, len(places), CELLS_AT_ONCE):
+        some, cells = [], []
+        for m, c, k in places[first : first + CELLS_AT_ONCE]:
+            cell = sample.cell(member=m, condition=c, finding=k)
+            reasons[m, c, k] = metric.undefined(cell)
+            if reasons[m, c, k] is None:
+                some.append((m, c, k))
+                cells.append(cell)
+        if not cells:
+            continue
         draws = metric.resample(cells, sample.counts)[:, : sample.settings.resamples]
-        resampled[:, :, some] = draws.reshape(members, conditions, len(some), -1)
-        each = np.stack([metric.contributions(cell) for cell in cells])
-        contributions[:, :, some] = each.reshape(members, conditions, len(some), -1)
+        for place, cell, drawn in zip(some, cells, draws, strict=True):
+            value[place], resampled[place] = metric.value(cell), drawn
+            contributions[place] = metric.contributions(cell)
+            influences[place] = contributions[place] - value[place] * metric.share(cell)
+    estimable = [k for k in range(sample.n_findings) if all(reason is None for reason in reasons[..., k].flat)]
     if estimable:
-        value[..., -1] = value[..., estimable].mean(axis=-1)
+        for array in (value, contributions, influences):
+            array[:, :, -1] = array[:, :, estimable].mean(axis=2)
         resampled[:, :, -1] = _mean_of_defined(resampled[:, :, estimable])
-        contributions[:, :, -1] = contributions[:, :, estimable].mean(axis=2)
-    reasons.append(None if estimable else "no finding is estimable")
-    values = Values(value=value, resampled=resampled, contributions=contributions, reasons=tuple(reasons))
+    else:
+        reasons[..., -1] = "no finding is estimable"
+    values = Values(
+        value=value, resampled=resampled, contributions=contributions, influences=influences, reasons=reasons
+    )
     return values if len(sample.predictions.regimes) == members else _over_replicates(values, sample)
 
 
@@ -77,10 +103,11 @@ def combine(
 def _mean_of_defined(resampled: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean over findings (axis 2) of those that are defined in a resample; NaN where none is.
 
-    All cells share their labels and resamples, so the same findings are left out in each, and differences stay paired.
+    A finding that a resample does not define in one cell is left out of that resample in every cell, so that
+    differences stay paired.
     """
-    defined = ~np.isnan(resampled)
-    n = defined.sum(axis=2)
+    defined = ~np.isnan(resampled).any(axis=(0, 1))
+    n = defined.sum(axis=0)
     total = np.where(defined, resampled, 0.0).sum(axis=2)
     return np.where(n > 0, total / np.maximum(n, 1), np.nan)
 
@@ -89,7 +116,7 @@ def _over_replicates(values: Values, sample: Sample) -> Values:
     """Average a regime's replicates; resamples draw replicates too, so that the claim is about the regime."""
     rng = sample.rng(3)
     names = [name for name, _ in sample.predictions.members]
-    value, resampled, contributions = [], [], []
+    value, resampled, contributions, influences, reasons = [], [], [], [], []
     for regime in sample.predictions.regimes:
         rows = [m for m, name in enumerate(names) if name == regime]
         drawn = rng.integers(0, len(rows), (len(rows), sample.settings.resamples))
@@ -97,9 +124,20 @@ def _over_replicates(values: Values, sample: Sample) -> Values:
         resampled.append(np.mean(picked, axis=0))
         value.append(values.value[rows].mean(axis=0))
         contributions.append(values.contributions[rows].mean(axis=0))
+        influences.append(values.influences[rows].mean(axis=0))
+        reasons.append(_first_reason(values.reasons[rows]))
     return Values(
         value=np.stack(value),
         resampled=np.stack(resampled),
         contributions=np.stack(contributions),
-        reasons=values.reasons,
+        influences=np.stack(influences),
+        reasons=np.stack(reasons),
     )
+
+
+def _first_reason(reasons: NDArray[np.object_]) -> NDArray[np.object_]:
+    found: NDArray[np.object_] = reasons[0].copy()
+    for row in reasons[1:]:
+        without = found == None  # noqa: E711
+        found[without] = row[without]
+    return found

@@ -15,8 +15,8 @@ CONDITIONS = ("clean", "pgd(eps=4/255)", "noise(eps=4/255)")
 REGIMES = (("supervised", 0), ("lora", 0))
 
 
-def make_cell(p, y, patients=None, *, n_patients=None, threshold=0.5):
-    """One cell; one image a patient unless told otherwise."""
+def make_cell(p, y, patients=None, *, n_patients=None, threshold=0.5, clean=None):
+    """One cell; one image a patient unless told otherwise; clean images, unless told what was predicted on those."""
     patients = np.arange(len(p)) if patients is None else np.asarray(patients)
     return Cell(
         labels=np.asarray(y, dtype=np.int8),
@@ -24,6 +24,8 @@ def make_cell(p, y, patients=None, *, n_patients=None, threshold=0.5):
         patients=patients.astype(np.int32),
         n_patients=int(patients.max()) + 1 if n_patients is None else n_patients,
         threshold=threshold,
+        clean=np.asarray(p if clean is None else clean, dtype=np.float64),
+        weaker=(np.asarray(p, dtype=np.float64),),
     )
 
 

@@ -33,7 +33,8 @@ def mean(values, weights=None):
 
 
 def accuracy(p, y, threshold, weights=None):
-    return mean([float((a >= threshold) == (b == 1)) for a, b in zip(p, y, strict=True)], weights)
+    each = threshold if isinstance(threshold, list) else [threshold] * len(p)
+    return mean([float((a >= t) == (b == 1)) for a, b, t in zip(p, y, each, strict=True)], weights)
 
 
 def confidence(p, weights=None):

@@ -20,22 +20,29 @@ PRIMARY = "noise(eps=4/255)"
 
 
 class Slow:
-    """Values, resamples and contributions of one metric, by regime, condition and finding; `macro` beside them."""
+    """Values, resamples and contributions of one metric by regime, condition and finding, `micro` and `macro` included."""
 
     def __init__(self, name, predictions, counts, thresholds):
         self.value, self.resampled, self.contributions = {}, {}, {}
         for m, regime in enumerate(REGIMES):
             for c, condition in enumerate(CONDITIONS):
-                for k, finding in enumerate(FINDINGS):
-                    rows = [i for i in range(len(predictions.patients)) if predictions.labels[i, k] >= 0]
-                    p = [float(predictions.probabilities[m, c, i, k]) for i in rows]
-                    y = [int(predictions.labels[i, k]) for i in rows]
-                    who = [int(predictions.patients[i]) for i in rows]
-                    metric = evaluators(p, y, thresholds[regime, finding])[name]
+                for finding in (*FINDINGS, "micro"):
+                    wanted = FINDINGS if finding == "micro" else (finding,)
+                    rows = [
+                        (i, FINDINGS.index(f))
+                        for f in wanted
+                        for i in range(len(predictions.patients))
+                        if predictions.labels[i, FINDINGS.index(f)] >= 0
+                    ]
+                    p = [float(predictions.probabilities[m, c, i, k]) for i, k in rows]
+                    y = [int(predictions.labels[i, k]) for i, k in rows]
+                    who = [int(predictions.patients[i]) for i, _ in rows]
+                    threshold = [thresholds[regime, FINDINGS[k]] for _, k in rows]
+                    metric = evaluators(p, y, threshold)[name]
                     key = regime, condition, finding
                     self.value[key] = metric(None)
                     self.resampled[key] = [metric(weights_of(counts, np.array(who), r)) for r in range(RESAMPLES)]
-                    self.contributions[key] = contributions(name, p, y, who, thresholds[regime, finding])
+                    self.contributions[key] = contributions(name, p, y, who, threshold)
                 self._average(regime, condition)
 
     def _average(self, regime, condition):
@@ -64,7 +71,7 @@ def contributions(name, p, y, who, threshold):
     if name == "ece":
         return oracle.ece_contributions(p, y, who, 8)
     scores = {
-        "accuracy": [float((a >= threshold) == (b == 1)) for a, b in zip(p, y, strict=True)],
+        "accuracy": [float((a >= t) == (b == 1)) for a, b, t in zip(p, y, threshold, strict=True)],
         "confidence": [max(a, 1 - a) for a in p],
         "brier": [(a - b) ** 2 for a, b in zip(p, y, strict=True)],
     }
@@ -108,7 +115,7 @@ def slow(predictions, analysis):
 
 def test_every_estimand_of_every_cell_is_there(analysis):
     keys = [(e.metric, e.estimand, e.regime, e.condition, e.finding) for e in analysis.estimates]
-    assert len(set(keys)) == len(keys) == 5 * 4 * (9 + 6 + 6 + 4)
+    assert len(set(keys)) == len(keys) == 5 * 5 * (9 + 6 + 6 + 4)
     assert [e.estimand for e in analysis.estimates] == sorted(
         (e.estimand for e in analysis.estimates),
         key=["value", "perturbed-clean", "regime-reference", "difference-in-differences"].index,
@@ -149,7 +156,7 @@ def test_every_p_value_against_enumeration(analysis, slow):
         assert e.test == "permutation (exact)"
         assert e.p_value >= 2 / 2**8
         tested += 1
-    assert tested == (5 * 4 - 1) * (6 + 6 + 4)  # all but the AUROC of Hernia
+    assert tested == (5 * 5 - 1) * (6 + 6 + 4)  # all but the AUROC of Hernia
 
 
 def test_adjusted_p_values_against_plain_loops(analysis):
@@ -157,7 +164,9 @@ def test_adjusted_p_values_against_plain_loops(analysis):
     for e in analysis.estimates:
         if e.p_value is not None:
             primary = (e.estimand, e.condition, e.finding) == ("difference-in-differences", PRIMARY, "macro")
-            alone = (e.estimand, e.metric) if e.finding == "macro" else (e.estimand, e.metric, e.regime, e.condition)
+            alone = (e.estimand, e.metric, e.regime, e.condition)
+            if e.finding in {"macro", "micro"}:
+                alone = (e.estimand, e.metric, e.finding)
             families["primary" if primary else alone].append(e)
     for members in families.values():
         assert [e.p_adjusted for e in members] == pytest.approx(oracle.holm([e.p_value for e in members]), abs=1e-15)
@@ -197,7 +206,7 @@ def test_a_fixed_operating_point(predictions):
 
 def test_counts_against_sets(predictions, analysis):
     for e in analysis.estimates:
-        columns = range(3) if e.finding == "macro" else [FINDINGS.index(e.finding)]
+        columns = range(3) if e.finding in {"macro", "micro"} else [FINDINGS.index(e.finding)]
         cells = [(i, k) for i in range(len(predictions.patients)) for k in columns if predictions.labels[i, k] >= 0]
         positive = [(i, k) for i, k in cells if predictions.labels[i, k] == 1]
         assert e.n_images == len({i for i, _ in cells})

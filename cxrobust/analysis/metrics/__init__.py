@@ -27,8 +27,11 @@ class Metric(Protocol):
     def resample(self, cells: Sequence[Cell], counts: Counts) -> NDArray[np.float64]:
         """Return the metric on each resample, (n_cells, n_lanes); NaN where it is not defined."""
 
+    def share(self, cell: Cell) -> NDArray[np.float64]:
+        """Return each patient's part of the cell, (n_patients,), from 0; sums to 1 and depends on the labels alone."""
+
     def contributions(self, cell: Cell) -> NDArray[np.float64]:
-        """Return what each patient contributes, (n_patients,): sums to the value; see `docs/statistics.md`."""
+        """Return what each patient contributes, (n_patients,): influence + value × share, which sums to the value."""
 
 
 metric: Registry[Metric] = Registry("metric", package="cxrobust.analysis.metrics")
@@ -47,9 +50,21 @@ class Additive(ABC):
     def finish(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
         """Turn sums (..., n_statistics) into values (...)."""
 
-    @abstractmethod
     def split(self, sums: NDArray[np.float64], by_patient: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Split the value over patients: (n_patients, n_statistics) to (n_patients,), which sums to the value."""
+        """Split the value over patients: (n_patients, n_statistics) to (n_patients,), which sums to the value.
+
+        A patient's influence is the derivative of the value along what the patient adds to the sums, which is exact to
+        rounding by a complex step (Squire and Trapp 1998, doi:10.1137/S003614459631241X) where `finish` is analytic;
+        influences sum to 0, since the value does not depend on the scale of the sums.
+        """
+        step = 1e-30
+        gradient = np.array([self.finish(sums + 1j * step * unit).imag / step for unit in np.eye(len(sums))])
+        return np.asarray(by_patient @ gradient + self.finish(sums) * by_patient[:, -1] / sums[-1])
+
+    def share(self, cell: Cell) -> NDArray[np.float64]:
+        """Return each patient's part of the images, (n_patients,)."""
+        images = np.bincount(cell.patients, minlength=cell.n_patients)
+        return np.asarray(images / len(cell.labels))
 
     def undefined(self, cell: Cell) -> str | None:
         """Say why the metric is not estimable on this cell, or None."""

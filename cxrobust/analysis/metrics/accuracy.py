@@ -15,7 +15,7 @@ class Accuracy(Mean):
 
     def score(self, cell: Cell) -> NDArray[np.float64]:
         """Return 1 where the decision is right, else 0."""
-        return np.asarray((cell.probabilities >= cell.threshold) == (cell.labels == 1), dtype=np.float64)
+        return np.asarray(cell.decisions == cell.is_positive, dtype=np.float64)
 
 
 metric("accuracy")(Accuracy())

@@ -42,6 +42,11 @@ class AUROC:
             list(pool.map(run, range(len(cells))))
         return out
 
+    def share(self, cell: Cell) -> NDArray[np.float64]:
+        """Return half of each patient's part of the positives and half of that of the negatives, (n_patients,)."""
+        is_positive = cell.labels == 1
+        return cell.by_patient(np.where(is_positive, 0.5 / is_positive.sum(), 0.5 / (~is_positive).sum()))
+
     def contributions(self, cell: Cell) -> NDArray[np.float64]:
         """Return each patient's influence plus its share of the value, (n_patients,): sums to the value.
 
