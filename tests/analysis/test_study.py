@@ -20,7 +20,7 @@ PRIMARY = "noise(eps=4/255)"
 
 
 class Slow:
-    """Values, resamples and contributions of one metric by regime, condition and finding, `micro` and `macro` included."""
+    """Values, resamples and contributions of one metric by regime, condition and finding, `micro`, `macro` too."""
 
     def __init__(self, name, predictions, counts, thresholds):
         self.value, self.resampled, self.contributions = {}, {}, {}

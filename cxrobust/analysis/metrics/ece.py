@@ -1,4 +1,4 @@
-"""Expected calibration error."""
+"""Calibration errors over bins: expected, of the top label, over equal-mass bins, adaptive, maximum, debiased."""
 
 from typing import ClassVar, Literal
 
@@ -17,6 +17,27 @@ def bin_index(probabilities: NDArray[np.float64], n_bins: int = N_BINS) -> NDArr
     return np.clip(np.searchsorted(edges, probabilities, side="right") - 1, 0, n_bins - 1)
 
 
+def equal_mass_index(probabilities: NDArray[np.float64], n_bins: int = N_BINS) -> NDArray[np.intp]:
+    """Return which of `n_bins` bins of about as many images each image falls into; equal probabilities stay together.
+
+    Edges are the i/n quantiles of the probabilities (the smallest one that i/n of the images do not exceed), and a bin
+    holds what lies above its lower edge and up to its upper one. Where many are equal, some bins are empty.
+    """
+    edges = np.quantile(probabilities, np.arange(1, n_bins) / n_bins, method="inverted_cdf")
+    return np.searchsorted(edges, probabilities, side="left")
+
+
+def binned(cell: Cell, bins: NDArray[np.intp], n_bins: int = N_BINS) -> NDArray[np.float64]:
+    """Return each image's probability, label and 1 in the columns of its bin, and a count: (n, 3 × n_bins + 1)."""
+    rows = np.arange(len(bins))
+    table = np.zeros((len(bins), 3 * n_bins + 1))
+    table[rows, bins] = cell.probabilities
+    table[rows, n_bins + bins] = cell.labels
+    table[rows, 2 * n_bins + bins] = 1
+    table[:, -1] = 1
+    return table
+
+
 class ECE(Additive):
     """Expected calibration error of the positive class's probability; in [0, 1]; lower is better.
 
@@ -26,10 +47,15 @@ class ECE(Additive):
 
     interval: ClassVar[Literal["percentile", "percentile-recentred"]] = "percentile-recentred"
 
+    def gaps(self, cell: Cell) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+        """Return each image's prediction − outcome, and its bin."""
+        return cell.probabilities - cell.labels, bin_index(cell.probabilities)
+
     def statistics(self, cell: Cell) -> NDArray[np.float64]:
-        """Return p − y in the column of each image's bin, and a count."""
+        """Return prediction − outcome in the column of each image's bin, and a count."""
+        gaps, bins = self.gaps(cell)
         table = np.zeros((len(cell.labels), N_BINS + 1))
-        table[np.arange(len(cell.labels)), bin_index(cell.probabilities)] = cell.probabilities - cell.labels
+        table[np.arange(len(cell.labels)), bins] = gaps
         table[:, -1] = 1
         return table
 
@@ -42,4 +68,104 @@ class ECE(Additive):
         return np.asarray(by_patient[:, :-1] @ np.sign(sums[:-1]) / sums[-1])
 
 
+class EqualMassECE(ECE):
+    """Expected calibration error over 15 bins of about as many images each; in [0, 1]; lower is better.
+
+    The bins' edges are quantiles of the cell's own probabilities and are kept in resamples (Nguyen and O'Connor 2015,
+    doi:10.18653/v1/D15-1182).
+    """
+
+    def gaps(self, cell: Cell) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+        """Return p − y of each image, and its bin."""
+        return cell.probabilities - cell.labels, equal_mass_index(cell.probabilities)
+
+
+class TopLabelECE(ECE):
+    """Expected calibration error of max(p, 1 − p) against how often the more probable class is right.
+
+    In [0, 1]; lower is better; 15 equal-width bins of [0, 1], of which those below 0.5 stay empty (Guo et al. 2017,
+    arXiv:1706.04599). p = 0.5 counts as predicted positive.
+    """
+
+    def gaps(self, cell: Cell) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+        """Return confidence − right of each image, and its bin."""
+        confidence = np.maximum(cell.probabilities, 1 - cell.probabilities)
+        right = (cell.probabilities >= 0.5) == cell.is_positive
+        return confidence - right, bin_index(confidence)
+
+
+class ACE(Additive):
+    """Adaptive calibration error: unweighted mean over 15 equal-mass bins of |mean p − observed fraction|.
+
+    In [0, 1]; lower is better (Nixon et al. 2019, arXiv:1904.01685). Empty bins are left out of the mean.
+    """
+
+    interval: ClassVar[Literal["percentile", "percentile-recentred"]] = "percentile-recentred"
+
+    def statistics(self, cell: Cell) -> NDArray[np.float64]:
+        """Return for each bin the sums of p, of labels, and of images; at last a count."""
+        return binned(cell, equal_mass_index(cell.probabilities))
+
+    def finish(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Average the gaps of the bins that hold images."""
+        gaps, n = absolute_gaps(sums)
+        return np.asarray(gaps.sum(axis=-1) / (n.real > 0).sum(axis=-1))
+
+
+class MCE(Additive):
+    """Maximum calibration error: the largest |mean p − observed fraction| of 15 equal-width bins that hold images.
+
+    In [0, 1]; lower is better (Naeini et al. 2015, doi:10.1609/aaai.v29i1.9602). One image in a bin can be the maximum:
+    read it with the reliability diagram.
+    """
+
+    interval: ClassVar[Literal["percentile", "percentile-recentred"]] = "percentile-recentred"
+
+    def statistics(self, cell: Cell) -> NDArray[np.float64]:
+        """Return for each bin the sums of p, of labels, and of images; at last a count."""
+        return binned(cell, bin_index(cell.probabilities))
+
+    def finish(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the largest gap."""
+        gaps, _ = absolute_gaps(sums)
+        largest = gaps.real.argmax(axis=-1)
+        return np.asarray(np.take_along_axis(gaps, largest[..., None], axis=-1)[..., 0])
+
+
+class DebiasedECE(Additive):
+    """Root mean squared calibration error over 15 equal-mass bins, less its bias; from 0; lower is better.
+
+    √max(0, Σ_b n_b/n · [(mean p − observed)² − observed (1 − observed)/(n_b − 1)]) (Kumar et al. 2019,
+    arXiv:1909.10155). Bins of one image are left out of the correction. The correction takes images for independent.
+    """
+
+    interval: ClassVar[Literal["percentile", "percentile-recentred"]] = "percentile-recentred"
+
+    def statistics(self, cell: Cell) -> NDArray[np.float64]:
+        """Return for each bin the sums of p, of labels, and of images; at last a count."""
+        return binned(cell, equal_mass_index(cell.probabilities))
+
+    def finish(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Take each bin's bias off its squared gap, add up, and take the root."""
+        p, y, n = np.split(sums[..., :-1], 3, axis=-1)
+        some = np.where(n.real > 0, n, 1)
+        observed = y / some
+        several = n.real > 1
+        bias = np.where(several, observed * (1 - observed) / np.where(several, n - 1, 1), 0)
+        square = (n / sums[..., -1:] * (((p - y) / some) ** 2 - bias)).sum(axis=-1)
+        return np.asarray(np.sqrt(np.where(square.real > 0, square, 0)))
+
+
+def absolute_gaps(sums: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return |mean p − observed fraction| of each bin, 0 where it is empty, and how many images it holds."""
+    p, y, n = np.split(sums[..., :-1], 3, axis=-1)
+    gaps = (p - y) / np.where(n.real > 0, n, 1)
+    return gaps * np.sign(gaps.real), n
+
+
 metric("ece")(ECE())
+metric("ece-equal-mass")(EqualMassECE())
+metric("ece-top-label")(TopLabelECE())
+metric("ace")(ACE())
+metric("mce")(MCE())
+metric("ece-debiased")(DebiasedECE())
