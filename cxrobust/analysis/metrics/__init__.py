@@ -54,12 +54,12 @@ class Additive(ABC):
         """Split the value over patients: (n_patients, n_statistics) to (n_patients,), which sums to the value.
 
         A patient's influence is the derivative of the value along what the patient adds to the sums, which is exact to
-        rounding by a complex step (Squire and Trapp 1998, doi:10.1137/S003614459631241X) where `finish` is analytic;
-        influences sum to 0, since the value does not depend on the scale of the sums.
+        rounding by a complex step (Squire and Trapp 1998, doi:10.1137/S003614459631241X) where `finish` is analytic.
+        What the value gains when all weights grow alike, which is 0 for most metrics, is taken off in equal shares.
         """
         step = 1e-30
         gradient = np.array([self.finish(sums + 1j * step * unit).imag / step for unit in np.eye(len(sums))])
-        return np.asarray(by_patient @ gradient + self.finish(sums) * by_patient[:, -1] / sums[-1])
+        return np.asarray(by_patient @ gradient + (self.finish(sums) - sums @ gradient) * by_patient[:, -1] / sums[-1])
 
     def share(self, cell: Cell) -> NDArray[np.float64]:
         """Return each patient's part of the images, (n_patients,)."""

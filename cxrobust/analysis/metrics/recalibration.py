@@ -1,0 +1,97 @@
+"""Logistic recalibration: the slope and intercept that would make probabilities right."""
+
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, logit
+
+from cxrobust.analysis.cells import Cell
+from cxrobust.analysis.metrics import Additive, metric
+from cxrobust.analysis.metrics.log_loss import SMALLEST
+
+MOST_STEPS = 100
+
+
+class _Recalibration(Additive):
+    """A coefficient of the logistic regression of the label on the logit of the probability.
+
+    Resamples take one Newton step from the sample's coefficients, which the bootstrap of a regular estimator allows
+    (Schucany and Wang 1991): it needs sums over images alone.
+    """
+
+    has_slope: ClassVar[bool]
+
+    def fit(self, cell: Cell) -> NDArray[np.float64] | None:
+        """Return the intercept and slope; None where there is no finite maximum of the likelihood."""
+        x = logit(np.clip(cell.probabilities, SMALLEST, 1 - SMALLEST))
+        coefficients = np.array([0.0, 1.0])
+        for _ in range(MOST_STEPS):
+            terms = self._terms(cell, x, coefficients)
+            step = self._step(terms.sum(axis=0))
+            if not np.isfinite(step).all():
+                return None
+            halved = step / max(1.0, float(np.abs(step).max()))
+            coefficients = coefficients + halved
+            if np.abs(halved).max() < 1e-10:
+                return coefficients
+        return None
+
+    def _terms(self, cell: Cell, x: NDArray[np.float64], coefficients: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return each image's score and information, (n, 5)."""
+        mean = expit(coefficients[0] + coefficients[1] * x)
+        residual, weight = cell.labels - mean, mean * (1 - mean)
+        return np.column_stack([residual, residual * x, weight, weight * x, weight * x * x])
+
+    def _step(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the Newton step (..., 2) of sums of terms (..., 5)."""
+        u0, u1, h00, h01, h11 = (sums[..., i] for i in range(5))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            if not self.has_slope:
+                return np.stack([u0 / h00, np.zeros_like(u0)], axis=-1)
+            determinant = h00 * h11 - h01 * h01
+            return np.stack([(h11 * u0 - h01 * u1) / determinant, (h00 * u1 - h01 * u0) / determinant], axis=-1)
+
+    def undefined(self, cell: Cell) -> str | None:
+        """Say why the metric is not estimable on this cell, or None."""
+        if cell.one_class:
+            return "one class only"
+        positive, negative = cell.probabilities[cell.is_positive], cell.probabilities[~cell.is_positive]
+        if self.has_slope and (positive.min() >= negative.max() or positive.max() <= negative.min()):
+            return "a threshold separates the classes"
+        return "logistic regression has no finite solution" if self.fit(cell) is None else None
+
+    def statistics(self, cell: Cell) -> NDArray[np.float64]:
+        """Return each image's score and information at the fit, the coefficient, and a count."""
+        coefficients = self.fit(cell)
+        if coefficients is None:
+            raise ValueError("logistic regression has no finite solution")
+        x = logit(np.clip(cell.probabilities, SMALLEST, 1 - SMALLEST))
+        ones = np.ones(len(x))
+        return np.column_stack([self._terms(cell, x, coefficients), coefficients[int(self.has_slope)] * ones, ones])
+
+    def finish(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Take one step from the sample's coefficient."""
+        return np.asarray(sums[..., 5] / sums[..., 6] + self._step(sums[..., :5])[..., int(self.has_slope)])
+
+
+class CalibrationSlope(_Recalibration):
+    """Slope of the logistic regression of the label on logit(p); 1 is best, below 1 predictions are too extreme.
+
+    Cox 1958, doi:10.1093/biomet/45.3-4.562. Probabilities of 0 and 1 count as 2.2e−16 and 1 − 2.2e−16.
+    """
+
+    has_slope = True
+
+
+class CalibrationIntercept(_Recalibration):
+    """Intercept of the logistic regression of the label on logit(p) with slope 1; 0 is best, below 0 p is too high.
+
+    Calibration in the large (Cox 1958, doi:10.1093/biomet/45.3-4.562).
+    """
+
+    has_slope = False
+
+
+metric("calibration-slope")(CalibrationSlope())
+metric("calibration-intercept")(CalibrationIntercept())

@@ -1,0 +1,239 @@
+"""Every metric: value against scikit-learn, statsmodels or plain loops; resamples and contributions by laws of all."""
+
+import math
+
+import numpy as np
+import pytest
+import sklearn.metrics as sk
+import statsmodels.api as sm
+from scipy.special import logit
+
+from cxrobust.analysis.metrics import metric
+from cxrobust.analysis.metrics.ece import equal_mass_index
+from cxrobust.analysis.resampling import LANES
+
+from .made import make_cell, random_cell
+
+NAMES = sorted(metric)
+EDGES_OF_THE_SAMPLE = {"ece-equal-mass", "ace", "ece-debiased"}
+ONE_STEP = {"calibration-slope", "calibration-intercept"}
+NOT_SMOOTH = {"aurc", "coverage-at-risk-5", "ece-debiased"}
+
+
+def cells():
+    rng = np.random.default_rng(5)
+    plain = random_cell(rng, n_patients=30, n_images=120)
+    ties = random_cell(rng, n_patients=30, n_images=120, levels=8, threshold=0.4)
+    shifted = np.clip(plain.probabilities + rng.normal(0, 0.2, 120), 0, 1)
+    attacked = make_cell(shifted, plain.labels, plain.patients, n_patients=30, clean=plain.probabilities)
+    return {"plain": plain, "ties": ties, "attacked": attacked}
+
+
+CELLS = cells()
+
+
+def said(cell):
+    return (cell.probabilities >= cell.threshold).astype(int)
+
+
+def loop(cell, number):
+    """Mean of a number of each image, of (p, whether positive, p on the clean image); None is left out."""
+    each = [
+        number(float(p), bool(y), float(q)) for p, y, q in zip(cell.probabilities, cell.labels, cell.clean, strict=True)
+    ]
+    counted = [one for one in each if one is not None]
+    return sum(counted) / len(counted)
+
+
+def bins(cell):
+    return _bins(
+        cell, [min(int(np.searchsorted(np.linspace(0, 1, 16), p, "right")) - 1, 14) for p in cell.probabilities]
+    )
+
+
+def mass_bins(cell):
+    """Each image goes to the first bin whose upper quantile is not below it."""
+    ordered = sorted(cell.probabilities)
+    edges = [ordered[max(math.ceil(len(ordered) * i / 15 - 1e-9), 1) - 1] for i in range(1, 15)]
+    return _bins(cell, [sum(p > edge for edge in edges) for p in cell.probabilities])
+
+
+def _bins(cell, index):
+    found = []
+    for b in sorted(set(index)):
+        rows = [i for i, one in enumerate(index) if one == b]
+        p, y = cell.probabilities[rows], cell.labels[rows]
+        found.append((p.mean(), y.mean(), len(rows) / len(cell.labels)))
+    return found
+
+
+def debiased(cell):
+    n_images = len(cell.labels)
+    square = 0.0
+    for p, o, share in mass_bins(cell):
+        n = round(share * n_images)
+        square += share * ((p - o) ** 2 - (o * (1 - o) / (n - 1) if n > 1 else 0))
+    return math.sqrt(max(square, 0))
+
+
+def top_label(cell):
+    sure = np.maximum(cell.probabilities, 1 - cell.probabilities)
+    right = (cell.probabilities >= 0.5) == (cell.labels == 1)
+    return sum(n * abs(p - o) for p, o, n in bins(make_cell(sure, right.astype(int))))
+
+
+def regression(cell):
+    x = logit(np.clip(cell.probabilities, np.finfo(float).eps, 1 - np.finfo(float).eps))
+    return sm.GLM(cell.labels, sm.add_constant(x), family=sm.families.Binomial()).fit(tol=1e-14).params
+
+
+def in_the_large(cell):
+    x = logit(np.clip(cell.probabilities, np.finfo(float).eps, 1 - np.finfo(float).eps))
+    ones = np.ones((len(x), 1))
+    return sm.GLM(cell.labels, ones, family=sm.families.Binomial(), offset=x).fit(tol=1e-14).params[0]
+
+
+ORACLES = {
+    "sensitivity": lambda c: sk.recall_score(c.labels, said(c)),
+    "specificity": lambda c: sk.recall_score(c.labels, said(c), pos_label=0),
+    "balanced-accuracy": lambda c: sk.balanced_accuracy_score(c.labels, said(c)),
+    "ppv": lambda c: sk.precision_score(c.labels, said(c)),
+    "npv": lambda c: sk.precision_score(c.labels, said(c), pos_label=0),
+    "f1": lambda c: sk.f1_score(c.labels, said(c)),
+    "matthews": lambda c: sk.matthews_corrcoef(c.labels, said(c)),
+    "log-loss": lambda c: sk.log_loss(c.labels, c.probabilities),
+    "auroc": lambda c: sk.roc_auc_score(c.labels, c.probabilities),
+    "brier": lambda c: sk.brier_score_loss(c.labels, c.probabilities),
+    "accuracy": lambda c: sk.accuracy_score(c.labels, said(c)),
+    "brier-uncertainty": lambda c: c.labels.mean() * (1 - c.labels.mean()),
+    "calibration-slope": lambda c: regression(c)[1],
+    "calibration-intercept": in_the_large,
+    "confidence": lambda c: loop(c, lambda p, y, q: max(p, 1 - p)),
+    "over-confidence": lambda c: loop(c, lambda p, y, q: max(p, 1 - p) - ((p >= 0.5) == y)),
+    "entropy": lambda c: loop(c, lambda p, y, q: sum(-x * math.log(x) for x in (p, 1 - p) if x > 0)),
+    "confidence-shift": lambda c: loop(c, lambda p, y, q: abs(p - q)),
+    "flip-rate": lambda c: loop(c, lambda p, y, q: (p >= c.threshold) != (q >= c.threshold)),
+    "robust-accuracy": lambda c: loop(c, lambda p, y, q: (p >= c.threshold) == y == (q >= c.threshold)),
+    "confidence-right": lambda c: loop(c, lambda p, y, q: max(p, 1 - p) if (p >= c.threshold) == y else None),
+    "confidence-wrong": lambda c: loop(c, lambda p, y, q: max(p, 1 - p) if (p >= c.threshold) != y else None),
+    "attack-success": lambda c: loop(c, lambda p, y, q: (p >= c.threshold) != y if (q >= c.threshold) == y else None),
+    "brier-reliability": lambda c: sum(n * (p - o) ** 2 for p, o, n in bins(c)),
+    "brier-resolution": lambda c: sum(n * (o - c.labels.mean()) ** 2 for p, o, n in bins(c)),
+    "mce": lambda c: max(abs(p - o) for p, o, n in bins(c)),
+    "ece": lambda c: sum(n * abs(p - o) for p, o, n in bins(c)),
+    "ece-equal-mass": lambda c: sum(n * abs(p - o) for p, o, n in mass_bins(c)),
+    "ace": lambda c: np.mean([abs(p - o) for p, o, n in mass_bins(c)]),
+    "ece-debiased": debiased,
+    "ece-top-label": top_label,
+}
+
+
+def weighted(cell, weights):
+    """The cell with each patient's images as often as the patient's weight says."""
+    rows = np.repeat(np.arange(len(cell.labels)), np.asarray(weights)[cell.patients])
+    return make_cell(
+        cell.probabilities[rows],
+        cell.labels[rows],
+        cell.patients[rows],
+        n_patients=cell.n_patients,
+        threshold=cell.threshold,
+        clean=cell.clean[rows],
+    )
+
+
+@pytest.mark.parametrize("kind", CELLS)
+@pytest.mark.parametrize("name", sorted(ORACLES))
+def test_value_against_sklearn_statsmodels_and_loops(name, kind):
+    if name in ONE_STEP and kind == "attacked":
+        pytest.skip("probabilities of 0 and 1 give both fits no common precision")
+    assert metric[name].undefined(CELLS[kind]) is None
+    assert metric[name].value(CELLS[kind]) == pytest.approx(ORACLES[name](CELLS[kind]), abs=1e-9)
+
+
+@pytest.mark.parametrize("kind", CELLS)
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in EDGES_OF_THE_SAMPLE | ONE_STEP])
+def test_resamples_against_duplicated_images(name, kind):
+    cell = CELLS[kind]
+    counts = np.random.default_rng(8).multinomial(30, np.full(30, 1 / 30), size=LANES).T[None].astype(np.uint8)
+    (found,) = metric[name].resample([cell], np.ascontiguousarray(counts))
+    for lane in range(0, LANES, 7):
+        drawn = weighted(cell, counts[0, :, lane])
+        reason = metric[name].undefined(drawn)
+        expected = np.nan if reason else metric[name].value(drawn)
+        assert found[lane] == pytest.approx(expected, abs=1e-12, nan_ok=True)
+
+
+@pytest.mark.parametrize("kind", CELLS)
+@pytest.mark.parametrize("name", NAMES)
+def test_contributions_sum_to_the_value_and_shares_to_one(name, kind):
+    cell = CELLS[kind]
+    assert metric[name].contributions(cell).sum() == pytest.approx(metric[name].value(cell), abs=1e-12)
+    assert metric[name].share(cell).sum() == pytest.approx(1, abs=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["plain", "attacked"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in NOT_SMOOTH])
+def test_influence_against_a_small_weight(name, kind):
+    """Influence is the derivative of the value along a patient's weight."""
+    cell = CELLS[kind]
+    one = metric[name]
+    influence = one.contributions(cell) - one.value(cell) * one.share(cell)
+    heavy = 20_000
+    counts = np.full((1, 30, LANES), heavy, np.uint16)
+    counts[0, np.arange(30), np.arange(30)] += 1
+    (found,) = one.resample([cell], counts)
+    np.testing.assert_allclose((found[:30] - found[-1]) * heavy, influence, rtol=2e-2, atol=1e-5)
+
+
+def test_influence_of_the_debiased_error_against_leaving_patients_out():
+    cell = random_cell(np.random.default_rng(2), n_patients=300, n_images=900)
+    one = metric["ece-debiased"]
+    influence = one.contributions(cell) - one.value(cell) * one.share(cell)
+    counts = np.ones((5, 300, LANES), np.uint8)
+    for i in range(300):
+        counts[i // LANES, i, i % LANES] = 0
+    (left,) = one.resample([cell], counts)
+    assert np.corrcoef(one.value(cell) - left[:300], influence)[0, 1] > 0.99
+
+
+@pytest.mark.parametrize("name", sorted(EDGES_OF_THE_SAMPLE))
+def test_resampled_bins_keep_the_edges_of_the_sample(name):
+    cell = CELLS["plain"]
+    ones = np.ones((1, 30, LANES), np.uint8)
+    assert metric[name].resample([cell], ones)[0, 5] == pytest.approx(metric[name].value(cell), abs=1e-12)
+
+
+@pytest.mark.parametrize("name", sorted(ONE_STEP))
+def test_one_step_is_near_the_refitted_coefficient(name):
+    cell = random_cell(np.random.default_rng(1), n_patients=400, n_images=1200)
+    counts = np.random.default_rng(2).multinomial(400, np.full(400, 1 / 400), size=LANES).T[None].astype(np.uint8)
+    (found,) = metric[name].resample([cell], np.ascontiguousarray(counts))
+    refitted = [metric[name].value(weighted(cell, counts[0, :, lane])) for lane in range(LANES)]
+    assert np.sqrt(np.mean((found - refitted) ** 2)) < 0.1 * np.std(refitted)
+    assert np.std(found) == pytest.approx(np.std(refitted), rel=0.05)
+
+
+def test_equal_mass_bins_hold_equals_together():
+    assert equal_mass_index(np.array([0.1] * 5 + [0.9] * 5), 5).tolist() == [0] * 5 + [2] * 5
+    sizes = np.bincount(equal_mass_index(np.random.default_rng(0).random(1500)), minlength=15)
+    assert sizes.tolist() == [100] * 15
+
+
+@pytest.mark.parametrize(
+    ("name", "p", "y", "reason"),
+    [
+        ("sensitivity", [0.2, 0.8], [0, 0], "no positive image"),
+        ("specificity", [0.2, 0.8], [1, 1], "no negative image"),
+        ("ppv", [0.2, 0.3], [0, 1], "no predicted positive image"),
+        ("npv", [0.7, 0.8], [0, 1], "no predicted negative image"),
+        ("matthews", [0.2, 0.3], [0, 1], "no predicted positive image"),
+        ("confidence-wrong", [0.2, 0.8], [0, 1], "no decision is wrong"),
+        ("confidence-right", [0.2, 0.8], [1, 0], "no decision is right"),
+        ("attack-success", [0.2, 0.8], [1, 0], "no decision on a clean image is right"),
+        ("calibration-slope", [0.2, 0.8], [1, 1], "one class only"),
+        ("calibration-slope", [0.1, 0.2, 0.8, 0.9], [0, 0, 1, 1], "a threshold separates the classes"),
+        ("f1", [], [], "no labelled image"),
+    ],
+)
+def test_what_is_not_estimable(name, p, y, reason):
+    assert metric[name].undefined(make_cell(p, y, n_patients=4)) == reason
