@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from cxrobust.conditions import CLEAN, Condition, parse_condition, parse_number
 from cxrobust.errors import StudyError, nearest
@@ -59,6 +68,20 @@ MetricName = str
 OperatingPoint = Literal["youden"] | Annotated[float, Field(gt=0, lt=1)]
 
 
+IntervalName = Literal[
+    "percentile", "percentile-recentred", "basic", "bca", "studentized", "wilson", "delong", "delong-clustered"
+]
+TestName = Literal["permutation"]
+
+
+class MetricSection(Section):
+    """What holds for one metric alone; what is absent is as in [analysis]."""
+
+    interval: IntervalName | None = None
+    test: TestName | None = None
+    margin: float | None = Field(default=None, gt=0)
+
+
 class AnalysisSection(Section):
     """How predictions become estimates; every default is printed in the report's appendix."""
 
@@ -68,8 +91,30 @@ class AnalysisSection(Section):
     metrics: tuple[MetricName, ...] = Field(default=("auroc", "accuracy", "confidence", "ece", "brier"), min_length=1)
     operating_point: OperatingPoint = "youden"
     """Threshold that turns a probability into a decision: a number, or Youden's on the clean images of each regime."""
+    interval: IntervalName | None = None
+    """How intervals are made; when absent, percentile, recentred for calibration errors."""
+    test: TestName = "permutation"
+    per_metric: dict[str, MetricSection] = Field(default_factory=dict)
+    """Tables such as [analysis.auroc], by metric."""
     primary_condition: str | None = None
     """Condition of the primary comparison; the first one listed when absent."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, content: Any) -> Any:
+        """Put the tables of single metrics together."""
+        if not isinstance(content, dict):
+            return content
+        tables = {
+            key: value for key, value in content.items() if isinstance(value, dict) and key not in cls.model_fields
+        }
+        rest = {key: value for key, value in content.items() if key not in tables}
+        return {**rest, "per_metric": {**rest.get("per_metric", {}), **tables}} if tables else rest
+
+    def of(self, name: str) -> MetricSection:
+        """Return what holds for one metric."""
+        own = self.per_metric.get(name, MetricSection())
+        return MetricSection(interval=own.interval or self.interval, test=own.test or self.test, margin=own.margin)
 
     @field_validator("primary_condition")
     @classmethod

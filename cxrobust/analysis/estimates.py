@@ -7,13 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.analysis.contrasts import Contrast
-from cxrobust.analysis.intervals import NO_INTERVAL, Interval, percentile_intervals
+from cxrobust.analysis.intervals import INTERVALS, NO_INTERVAL, Draws, Interval, linearised_se
 from cxrobust.analysis.metrics import Metric
 from cxrobust.analysis.permutation import is_exact, sign_flip_p_values
+from cxrobust.analysis.resampling import resampled_sums
 from cxrobust.analysis.sample import Sample
-from cxrobust.analysis.values import MACRO, MICRO, Values, combine
+from cxrobust.analysis.values import MACRO, MICRO, Values, combine, evaluate
 from cxrobust.predictions import PredictionSet
 from cxrobust.results import Estimate, finite
+from cxrobust.study import AnalysisSection
 
 FEW_POSITIVE_PATIENTS = 20
 MOST_UNDEFINED = 0.2
@@ -63,18 +65,25 @@ def estimate(
     regimes, conditions = sample.predictions.regimes, sample.predictions.conditions
     exact = is_exact(len(sample.predictions.patient_ids), n_draws=sample.settings.resamples)
     p_values = _test(values, contrasts, sample)
+    by_image = evaluate(metric, sample.by_image()) if sample.settings.of(name).interval == "delong" else None
     left_out = {k: why for k, why in values.left_out.items() if k < sample.n_findings}
     estimates = []
     for contrast, p_of_contrast in zip(contrasts, p_values, strict=True):
         value = combine(contrast, values.value, regimes=regimes, conditions=conditions)
         resampled = combine(contrast, values.resampled, regimes=regimes, conditions=conditions)
-        recentred = metric.interval == "percentile-recentred"
-        intervals = percentile_intervals(
-            resampled,
-            level=sample.settings.level,
-            around=value if recentred else None,
-            least=0.0 if recentred and contrast.estimand == "value" else -np.inf,
+        influences = combine(contrast, values.influences, regimes=regimes, conditions=conditions)
+        method = interval_of(name, metric, contrast.estimand, sample.settings)
+        draws = Draws(
+            value=value,
+            resampled=resampled,
+            influences=influences,
+            resampled_se=_resampled_se(influences, sample) if method == "studentized" else None,
+            image_se=linearised_se(combine(contrast, by_image.influences, regimes=regimes, conditions=conditions))
+            if by_image is not None
+            else None,
+            bounds=metric.bounds if contrast.estimand == "value" else (-np.inf, np.inf),
         )
+        intervals = INTERVALS[method](draws, sample.settings.level)
         undefined = np.isnan(resampled).mean(axis=1)
         for k, finding in enumerate(findings):
             reliable = finding.n_patients > 1 and undefined[k] <= MOST_UNDEFINED
@@ -87,7 +96,7 @@ def estimate(
                     metric=name,
                     value=float(value[k]),
                     interval=interval,
-                    method="percentile-recentred" if recentred else "percentile",
+                    method=method,
                     p_value=float(p_of_contrast[k]) if tested else None,
                     test="permutation (exact)" if exact else "permutation",
                     note=_note(
@@ -100,6 +109,24 @@ def estimate(
                 )
             )
     return estimates
+
+
+def interval_of(name: str, metric: Metric, estimand: str, settings: AnalysisSection) -> str:
+    """Name the interval of an estimand: the one asked for where it fits, else the metric's own."""
+    asked = settings.of(name).interval
+    if asked is None or (asked == "wilson" and estimand != "value"):
+        return metric.interval
+    return asked
+
+
+def _resampled_se(influences: NDArray[np.float64], sample: Sample) -> NDArray[np.float64]:
+    """Standard error of each value in each resample, (n_values, n_resamples), from the sample's influences."""
+    n_values, n_patients = influences.shape
+    out = np.empty((n_values, sample.counts.shape[0] * sample.counts.shape[2]))
+    for lanes, sums in resampled_sums(np.concatenate([influences, influences**2]).T, sample.counts):
+        first, second = sums[:, :n_values], sums[:, n_values:]
+        out[:, lanes] = np.sqrt(np.maximum(second - first**2 / n_patients, 0) * n_patients / (n_patients - 1)).T
+    return out[:, : sample.settings.resamples]
 
 
 def _record(

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrobust.analysis.intervals import percentile_intervals
+from cxrobust.analysis.intervals import Draws, percentile
 from cxrobust.analysis.metrics.ece import N_BINS, bin_index
 from cxrobust.analysis.resampling import Counts, resampled_sums
 from cxrobust.results import ReliabilityBin, finite
@@ -46,7 +46,9 @@ def reliability_bins(
         with np.errstate(invalid="ignore", divide="ignore"):
             observed[lanes] = sums[:, N_BINS:] / sums[:, :N_BINS]
     edges = np.linspace(0, 1, N_BINS + 1)
-    intervals = percentile_intervals(observed[:n_resamples].T, level=level)
+    draws = observed[:n_resamples].T
+    unused = np.zeros((N_BINS, 1))
+    intervals = percentile(Draws(value=unused[:, 0], resampled=draws, influences=unused), level)
     return tuple(
         ReliabilityBin(
             low=float(edges[b]),

@@ -55,7 +55,8 @@ def evaluate(metric: Metric, sample: Sample) -> Values:
     n_cells = sample.n_findings + len(averages(sample)) - 1
     shape = (members, conditions, n_cells + 1)
     value, reasons = np.full(shape, np.nan), np.full(shape, None, dtype=object)
-    resampled = np.full((*shape, sample.settings.resamples), np.nan)
+    n_resamples = min(sample.settings.resamples, sample.counts.shape[0] * sample.counts.shape[2])
+    resampled = np.full((*shape, n_resamples), np.nan)
     contributions, influences = np.full((*shape, n_patients), np.nan), np.full((*shape, n_patients), np.nan)
     places = [(m, c, k) for k in range(n_cells) for m in range(members) for c in range(conditions)]
     for first in range(0, len(places), CELLS_AT_ONCE):
@@ -68,7 +69,7 @@ def evaluate(metric: Metric, sample: Sample) -> Values:
                 cells.append(cell)
         if not cells:
             continue
-        draws = metric.resample(cells, sample.counts)[:, : sample.settings.resamples]
+        draws = metric.resample(cells, sample.counts)[:, :n_resamples]
         for place, cell, drawn in zip(some, cells, draws, strict=True):
             value[place], resampled[place] = metric.value(cell), drawn
             contributions[place] = metric.contributions(cell)
@@ -119,7 +120,7 @@ def _over_replicates(values: Values, sample: Sample) -> Values:
     value, resampled, contributions, influences, reasons = [], [], [], [], []
     for regime in sample.predictions.regimes:
         rows = [m for m, name in enumerate(names) if name == regime]
-        drawn = rng.integers(0, len(rows), (len(rows), sample.settings.resamples))
+        drawn = rng.integers(0, len(rows), (len(rows), values.resampled.shape[-1]))
         picked = [np.take_along_axis(values.resampled[rows], row[None, None, None, :], axis=0)[0] for row in drawn]
         resampled.append(np.mean(picked, axis=0))
         value.append(values.value[rows].mean(axis=0))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from cxrobust.analysis.intervals import percentile_intervals
+from cxrobust.analysis.intervals import Draws, percentile
 from cxrobust.analysis.metrics import metric
 from cxrobust.analysis.permutation import sign_flip_p_values
 from cxrobust.analysis.resampling import LANES, patient_counts
@@ -114,7 +114,8 @@ def test_coverage_of_patient_and_image_intervals():
         patients, y = draw_patients(rng)
         cell = cell_of_auroc(rng, patients, y, 0.8, draw_noise(rng, patients))
         counts = patient_counts(N_PATIENTS, n_resamples=6 * LANES, rng=rng)
-        (interval,) = percentile_intervals(AUROC.resample([cell], counts), level=0.95)
+        draws = AUROC.resample([cell], counts)
+        (interval,) = percentile(Draws(value=np.zeros(1), resampled=draws, influences=np.zeros((1, 2))), 0.95)
         held_by_patient.append(interval.low <= 0.8 <= interval.high)
         held_by_image.append(abs(AUROC.value(cell) - 0.8) <= norm.ppf(0.975) * delong_se(cell))
     assert 0.91 < np.mean(held_by_patient) < 0.978

@@ -17,6 +17,10 @@ class Metric(Protocol):
 
     interval: ClassVar[Literal["percentile", "percentile-recentred"]]
     """The interval that holds its level for this metric's values."""
+    bounds: ClassVar[tuple[float, float]]
+    """The least and the greatest value."""
+    is_share: ClassVar[bool]
+    """Whether the value is a share of images, so that Wilson's interval fits."""
 
     def undefined(self, cell: Cell) -> str | None:
         """Say why the metric is not estimable on this cell, or None."""
@@ -41,6 +45,8 @@ class Additive(ABC):
     """A metric that is a function of sums over images."""
 
     interval: ClassVar[Literal["percentile", "percentile-recentred"]] = "percentile"
+    bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    is_share: ClassVar[bool] = False
 
     @abstractmethod
     def statistics(self, cell: Cell) -> NDArray[np.float64]:

@@ -13,6 +13,8 @@ class Accuracy(Mean):
     The predicted class is 1 where probability ≥ the cell's threshold, which was chosen on clean images.
     """
 
+    is_share = True
+
     def score(self, cell: Cell) -> NDArray[np.float64]:
         """Return 1 where the decision is right, else 0."""
         return np.asarray(cell.decisions == cell.is_positive, dtype=np.float64)

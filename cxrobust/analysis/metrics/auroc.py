@@ -18,6 +18,8 @@ class AUROC:
     """Probability that a positive image scores above a negative one, ties counting half; in [0, 1]; chance 0.5."""
 
     interval: ClassVar[Literal["percentile", "percentile-recentred"]] = "percentile"
+    bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    is_share: ClassVar[bool] = False
 
     def undefined(self, cell: Cell) -> str | None:
         """Say why the metric is not estimable on this cell, or None."""

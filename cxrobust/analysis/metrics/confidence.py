@@ -17,6 +17,8 @@ def confidence(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
 class Confidence(Mean):
     """Mean of max(p, 1 − p): the probability given to the more probable class; in [0.5, 1]; neither way is better."""
 
+    bounds = (0.5, 1.0)
+
     def score(self, cell: Cell) -> NDArray[np.float64]:
         """Return max(p, 1 − p) of each image."""
         return confidence(cell.probabilities)
@@ -28,6 +30,8 @@ class OverConfidence(Mean):
     The class is the one that confidence speaks of, not the decision at the operating point.
     """
 
+    bounds = (-0.5, 1.0)
+
     def score(self, cell: Cell) -> NDArray[np.float64]:
         """Return the confidence of each image, less 1 where its more probable class is right."""
         right = (cell.probabilities >= 0.5) == cell.is_positive
@@ -36,6 +40,8 @@ class OverConfidence(Mean):
 
 class Entropy(Mean):
     """Mean entropy of the predicted distribution, −p log p − (1 − p) log(1 − p), in nats; in [0, log 2]."""
+
+    bounds = (0.0, float(np.log(2)))
 
     def score(self, cell: Cell) -> NDArray[np.float64]:
         """Return the entropy of each image's prediction; 0 at p = 0 and p = 1."""
@@ -54,6 +60,8 @@ class ConfidenceShift(Mean):
 
 class _ConfidenceOf(Additive):
     """Mean confidence of the images that are chosen."""
+
+    bounds = (0.5, 1.0)
 
     @abstractmethod
     def chosen(self, cell: Cell) -> NDArray[np.bool_]:

@@ -58,6 +58,7 @@ class Sensitivity(Decisions):
     """Share of positive images that are predicted positive; in [0, 1]; higher is better."""
 
     needs = "positive"
+    is_share = True
 
     def of_counts(self, n: Confusion) -> NDArray[np.float64]:
         """Return TP / (TP + FN)."""
@@ -68,6 +69,7 @@ class Specificity(Decisions):
     """Share of negative images that are predicted negative; in [0, 1]; higher is better."""
 
     needs = "negative"
+    is_share = True
 
     def of_counts(self, n: Confusion) -> NDArray[np.float64]:
         """Return TN / (TN + FP)."""
@@ -88,6 +90,7 @@ class PPV(Decisions):
     """Positive predictive value: share of images predicted positive that are; in [0, 1]; higher is better."""
 
     needs = "predicted positive"
+    is_share = True
 
     def of_counts(self, n: Confusion) -> NDArray[np.float64]:
         """Return TP / (TP + FP)."""
@@ -98,6 +101,7 @@ class NPV(Decisions):
     """Negative predictive value: share of images predicted negative that are; in [0, 1]; higher is better."""
 
     needs = "predicted negative"
+    is_share = True
 
     def of_counts(self, n: Confusion) -> NDArray[np.float64]:
         """Return TN / (TN + FN)."""
@@ -121,6 +125,7 @@ class Matthews(Decisions):
     """
 
     needs = "positive, negative, predicted positive, predicted negative"
+    bounds = (-1.0, 1.0)
 
     def of_counts(self, n: Confusion) -> NDArray[np.float64]:
         """Return (TP·TN − FP·FN) / √((TP+FP)(TP+FN)(TN+FP)(TN+FN))."""

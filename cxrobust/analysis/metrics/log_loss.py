@@ -16,6 +16,8 @@ class LogLoss(Mean):
     Probabilities of 0 and 1 count as 2.2e−16 and 1 − 2.2e−16.
     """
 
+    bounds = (0.0, float("inf"))
+
     def score(self, cell: Cell) -> NDArray[np.float64]:
         """Return the negative log probability of each label."""
         p = np.clip(cell.probabilities, SMALLEST, 1 - SMALLEST)

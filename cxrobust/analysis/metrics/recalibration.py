@@ -20,6 +20,7 @@ class _Recalibration(Additive):
     (Schucany and Wang 1991): it needs sums over images alone.
     """
 
+    bounds = (float("-inf"), float("inf"))
     has_slope: ClassVar[bool]
 
     def fit(self, cell: Cell) -> NDArray[np.float64] | None:

@@ -13,6 +13,8 @@ class RobustAccuracy(Mean):
     The worst case over the conditions of one curve, so it never rises with the strength; higher is better.
     """
 
+    is_share = True
+
     def score(self, cell: Cell) -> NDArray[np.float64]:
         """Return 1 where every decision is right, else 0."""
         right = np.stack([(p >= cell.threshold) == cell.is_positive for p in (cell.clean, *cell.weaker)])
@@ -22,6 +24,8 @@ class RobustAccuracy(Mean):
 class FlipRate(Mean):
     """Share of decisions that differ from those on the clean images; in [0, 1]; 0 on clean images; lower is better."""
 
+    is_share = True
+
     def score(self, cell: Cell) -> NDArray[np.float64]:
         """Return 1 where the decision differs, else 0."""
         return np.asarray(cell.decisions != (cell.clean >= cell.threshold), dtype=np.float64)
@@ -29,6 +33,8 @@ class FlipRate(Mean):
 
 class AttackSuccess(Additive):
     """Share of the decisions right on the clean images that are wrong here; in [0, 1]; lower is better."""
+
+    is_share = True
 
     def statistics(self, cell: Cell) -> NDArray[np.float64]:
         """Return whether a decision was right and is wrong, whether it was right, and a count."""
