@@ -1,5 +1,7 @@
 """Images that belong together: numbering of clusters, sums over them, and the checks that all methods share."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm
@@ -62,6 +64,18 @@ def finite(values: ArrayLike, *, name: str, ndim: int = 1) -> NDArray[np.float64
     if not np.isfinite(found).all():
         raise ValueError(f"{name} holds values that are not finite")
     return found
+
+
+def check_choice(value: str, known: Sequence[str], *, name: str) -> None:
+    """Refuse a word that is none of those known.
+
+    Raises
+    ------
+    ValueError
+        When `value` is not among `known`.
+    """
+    if value not in known:
+        raise ValueError(f"{name} is {value!r}, expected {' or '.join(map(repr, known))}")
 
 
 def normal_quantile(level: float) -> float:

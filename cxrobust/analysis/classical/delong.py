@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, logit
 from scipy.stats import norm, rankdata
 
-from cxrobust.analysis.classical.clusters import binary, finite, normal_quantile, numbered, sums
+from cxrobust.analysis.classical.clusters import binary, check_choice, finite, normal_quantile, numbered, sums
 from cxrobust.analysis.classical.result import IntervalResult, TestResult, no_interval, no_test
 
 
@@ -69,7 +69,7 @@ def contrast_variance(
     """Σ_s w_s AUROC_s of several scores of the same images, and its variance; in [Σ min(w, 0), Σ max(w, 0)].
 
     With A_i and B_i a patient's sums over its positives and over its negatives of their centred components
-    (Obuchowski 1997, eq. 4 to 6), M and N the numbers of positives and negatives, I10 and I01 those of patients with
+    (Obuchowski 1997), M and N the numbers of positives and negatives, I10 and I01 those of patients with
     any, and I that of all patients,
 
         S10 = I10 / ((I10 − 1) M) Σ A_i²,  S01 = I01 / ((I01 − 1) N) Σ B_i²,  S11 = I / (I − 1) Σ A_i B_i,
@@ -158,7 +158,7 @@ def auroc_interval(
     Raises
     ------
     ValueError
-        As in `auroc_variance`, or when `level` is not in (0, 1).
+        As in `auroc_variance`, or when `level` is not in (0, 1) or `scale` is neither.
 
     Examples
     --------
@@ -168,6 +168,7 @@ def auroc_interval(
     """
     name = f"AUROC, {'DeLong' if clusters is None else 'Obuchowski'} interval ({scale})"
     z = normal_quantile(level)
+    check_choice(scale, ("logit", "identity"), name="scale")
     found = auroc_variance(labels, scores, clusters)
     if not found.variance > 0:
         extreme = f"the AUROC is {found.estimate:.0f}, where the estimated variance is 0"

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binom, binomtest, chi2
 
-from cxrobust.analysis.classical.clusters import binary, normal_quantile, numbered, sums
+from cxrobust.analysis.classical.clusters import binary, check_choice, normal_quantile, numbered, sums
 from cxrobust.analysis.classical.result import IntervalResult, TestResult, no_interval, no_test
 
 Weighting: TypeAlias = Literal["patients", "images"]
@@ -123,7 +123,7 @@ def mcnemar_clustered(
     Raises
     ------
     ValueError
-        When the shapes differ or a value is neither 0 nor 1.
+        When the shapes differ, a value is neither 0 nor 1, or `weighting` is neither.
 
     Examples
     --------
@@ -131,8 +131,7 @@ def mcnemar_clustered(
     0.3333333333333333
     """
     name = f"clustered McNemar test, by {weighting}"
-    totals, sizes = _differences(first, second, clusters)
-    parts = totals / sizes if weighting == "patients" else totals
+    parts, _ = _differences(first, second, clusters, weighting=weighting)
     squares = float((parts**2).sum())
     if squares == 0:
         return no_test(name, note="no patient has more images on which only one of the outcomes is true")
@@ -223,9 +222,7 @@ def paired_risk_difference(
     """
     name = f"paired risk difference, by {weighting}"
     z = normal_quantile(level)
-    totals, sizes = _differences(first, second, clusters)
-    if weighting == "patients":
-        totals, sizes = totals / sizes, np.ones_like(sizes)
+    totals, sizes = _differences(first, second, clusters, weighting=weighting)
     n = len(totals)
     estimate = float(totals.sum() / sizes.sum())
     residuals = totals - sizes * estimate
@@ -245,13 +242,15 @@ def _paired(first: ArrayLike, second: ArrayLike) -> tuple[NDArray[np.bool_], NDA
 
 
 def _differences(
-    first: ArrayLike, second: ArrayLike, clusters: ArrayLike | None
+    first: ArrayLike, second: ArrayLike, clusters: ArrayLike | None, *, weighting: Weighting
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Each cluster's sum of first − second, and its number of images."""
+    """Each patient's sum of first − second and number of images; by patients, its mean and 1."""
+    check_choice(weighting, ("patients", "images"), name="weighting")
     one, other = _paired(first, second)
     index, n_clusters = numbered(clusters, len(one))
     totals = sums(one.astype(np.float64) - other, index, n_clusters)
-    return totals, np.bincount(index, minlength=n_clusters).astype(np.float64)
+    sizes = np.bincount(index, minlength=n_clusters).astype(np.float64)
+    return (totals / sizes, np.ones(n_clusters)) if weighting == "patients" else (totals, sizes)
 
 
 def _odds(probability: float) -> float:

@@ -13,7 +13,7 @@ def placed(positive, negative):
 
 
 def obuchowski_covariance(labels, first, second, patients):
-    """Obuchowski 1997, eq. 4 to 6: covariance of two AUROCs of the same images."""
+    """Obuchowski 1997: covariance of two AUROCs of the same images."""
     positives = [i for i, label in enumerate(labels) if label == 1]
     negatives = [i for i, label in enumerate(labels) if label == 0]
     everyone = sorted(set(patients))

@@ -218,3 +218,8 @@ def test_wrong_input_is_refused(labels, scores, weights, message):
 def test_unpaired_scores_are_refused():
     with pytest.raises(ValueError, match="first has 2 images and second 3"):
         paired_auroc_test([0, 1], [1, 2], [1, 2, 3])
+
+
+def test_unknown_scale_is_refused():
+    with pytest.raises(ValueError, match="scale is 'wald', expected 'logit' or 'identity'"):
+        auroc_interval([0, 1], [1, 2], scale="wald")

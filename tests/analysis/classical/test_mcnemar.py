@@ -178,3 +178,9 @@ def test_wrong_input_is_refused(first, second, clusters, message):
 def test_wrong_level_is_refused():
     with pytest.raises(ValueError, match=r"level is 95, expected a number in \(0, 1\)"):
         discordant_odds_ratio([1, 0], [0, 1], level=95)
+
+
+def test_unknown_weighting_is_refused():
+    for function in (mcnemar_clustered, paired_risk_difference):
+        with pytest.raises(ValueError, match="weighting is 'patient', expected 'patients' or 'images'"):
+            function([1, 0], [0, 1], [0, 1], weighting="patient")
