@@ -1,0 +1,48 @@
+"""Records that the classical methods return."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TestResult:
+    """Outcome of one hypothesis test."""
+
+    __test__: ClassVar[bool] = False  # pytest collects classes whose name begins with Test
+
+    name: str
+    """Method, as a report names it."""
+    statistic: float
+    """What each function says; NaN where not estimable."""
+    p_value: float
+    """In [0, 1]; NaN where not estimable."""
+    note: str = ""
+    """Why it is not estimable, or what was left out; empty when there is nothing to say."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IntervalResult:
+    """An estimate with its confidence interval."""
+
+    name: str
+    """Quantity and method, as a report names them."""
+    estimate: float
+    low: float
+    """NaN, as `high`, where no interval follows from the data."""
+    high: float
+    level: float
+    """Confidence level, in (0, 1)."""
+    note: str = ""
+    """Why it is not estimable, or what was left out; empty when there is nothing to say."""
+
+
+def no_test(name: str, *, note: str) -> TestResult:
+    """Return a test that is not estimable, with the reason."""
+    return TestResult(name=name, statistic=np.nan, p_value=np.nan, note=note)
+
+
+def no_interval(name: str, *, estimate: float, level: float, note: str) -> IntervalResult:
+    """Return an estimate whose interval is not estimable, with the reason."""
+    return IntervalResult(name=name, estimate=estimate, low=np.nan, high=np.nan, level=level, note=note)

@@ -1,0 +1,186 @@
+"""McNemar's tests and effect sizes, against R, published tables, the papers' formulas in loops, and simulation."""
+
+import math
+
+import numpy as np
+import pytest
+
+from cxrobust.analysis.classical.mcnemar import (
+    discordant_odds_ratio,
+    discordant_pairs,
+    mcnemar_clustered,
+    mcnemar_exact,
+    mcnemar_midp,
+    paired_risk_difference,
+)
+
+from . import oracle
+
+
+def pairs_of(b, c, *, both=3, neither=4):
+    """Outcomes with b images on which only the first is true, and c on which only the second is."""
+    first = np.repeat([1, 0, 1, 0], [b, c, both, neither])
+    second = np.repeat([0, 1, 1, 0], [b, c, both, neither])
+    return first, second
+
+
+def clustered_null(rng, *, n_patients=60, n_images=5):
+    """Equal success, but a patient's discordant images all fall the same way."""
+    patients = np.repeat(np.arange(n_patients), n_images)
+    favours = rng.integers(0, 2, n_patients)[patients].astype(bool)
+    differs = rng.random(len(patients)) < 0.5
+    first = rng.random(len(patients)) < 0.5
+    return np.where(differs, favours, first), np.where(differs, ~favours, first), patients
+
+
+def test_exact_and_midp_against_r(r):
+    for i, (b, c) in enumerate(zip(r["mcnemar_b"], r["mcnemar_c"], strict=True)):
+        first, second = pairs_of(b, c)
+        assert discordant_pairs(first, second) == (b, c)
+        assert mcnemar_exact(first, second).statistic == b
+        assert mcnemar_exact(first, second).p_value == pytest.approx(r["mcnemar_exact_p"][i], rel=1e-9)
+        assert mcnemar_midp(first, second).p_value == pytest.approx(r["mcnemar_midp"][i], rel=1e-9)
+
+
+def test_exact_and_midp_against_hand_arithmetic():
+    """Airway hyper-responsiveness in 21 children, Fagerland et al. 2013, supplement, table 1: b = 1, c = 7 of 8."""
+    first, second = pairs_of(1, 7, both=1, neither=12)
+    assert mcnemar_exact(first, second).p_value == pytest.approx(2 * (1 + 8) / 2**8, rel=1e-12)
+    assert mcnemar_midp(first, second).p_value == pytest.approx((2 * (1 + 8) - 8) / 2**8, rel=1e-12)
+
+
+def test_odds_ratio_against_r(r):
+    for i, (b, c) in enumerate(zip(r["mcnemar_b"], r["mcnemar_c"], strict=True)):
+        found = discordant_odds_ratio(*pairs_of(b, c))
+        assert found.estimate == (b / c if c else math.inf)
+        assert (found.low, found.high) == pytest.approx((r["odds_low"][i], r["odds_high"][i]), rel=1e-8)
+
+
+def test_odds_ratio_against_a_published_example():
+    """Tuberculosis cultures, Armitage and Berry 1994, p. 127, as worked by StatsDirect: 6, 1.335744 to 55.197091."""
+    found = discordant_odds_ratio(*pairs_of(12, 2, both=20, neither=16))
+    assert found.estimate == 6
+    assert (found.low, found.high) == pytest.approx((1.335744, 55.197091), abs=1e-6)
+
+
+def test_odds_ratio_turns_over_with_the_order():
+    first, second = pairs_of(9, 4)
+    one, other = discordant_odds_ratio(first, second), discordant_odds_ratio(second, first)
+    assert (one.estimate, one.low, one.high) == pytest.approx((1 / other.estimate, 1 / other.high, 1 / other.low))
+
+
+def test_risk_difference_against_r(data, r):
+    cases = [
+        ("difference_plain", paired_risk_difference(data["first"], data["second"])),
+        (
+            "difference_images",
+            paired_risk_difference(data["first"], data["second"], data["patient"], weighting="images"),
+        ),
+        ("difference_patients", paired_risk_difference(data["first"], data["second"], data["patient"])),
+    ]
+    for name, found in cases:
+        estimate, error = r[name]
+        assert found.estimate == pytest.approx(estimate, rel=1e-12)
+        assert (found.low, found.high) == pytest.approx(
+            (estimate - 1.959963984540054 * error, estimate + 1.959963984540054 * error), rel=1e-9
+        )
+
+
+def test_clustered_against_the_papers_in_loops(data):
+    first, second, patients = (data[name].tolist() for name in ("first", "second", "patient"))
+    by_patients = mcnemar_clustered(first, second, patients)
+    assert by_patients.statistic == pytest.approx(oracle.durkalski(first, second, patients), rel=1e-12)
+    assert by_patients.p_value == pytest.approx(oracle.normal_p(math.sqrt(by_patients.statistic)), rel=1e-9)
+    by_images = mcnemar_clustered(first, second, patients, weighting="images")
+    k = len(set(patients))
+    expected = oracle.obuchowski_1998(first, second, patients) * k / (k - 1)
+    assert by_images.statistic == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("weighting", ["patients", "images"])
+def test_clustered_with_one_image_a_patient_against_r(r, weighting):
+    for i, (b, c) in enumerate(zip(r["mcnemar_b"], r["mcnemar_c"], strict=True)):
+        first, second = pairs_of(b, c)
+        found = mcnemar_clustered(first, second, np.arange(len(first)), weighting=weighting)
+        assert found.statistic == pytest.approx(r["mcnemar_chi2"][i], rel=1e-12)
+        assert found.p_value == pytest.approx(r["mcnemar_chi2_p"][i], rel=1e-9)
+
+
+@pytest.mark.parametrize("weighting", ["patients", "images"])
+def test_clustered_ignores_order_names_and_duplicates(data, weighting):
+    first, second, patients = (data[name].to_numpy() for name in ("first", "second", "patient"))
+    expected = mcnemar_clustered(first, second, patients, weighting=weighting).statistic
+    order = np.random.default_rng(0).permutation(len(first))
+    moved = mcnemar_clustered(first[order], second[order], 1000 - 3 * patients[order], weighting=weighting)
+    twice = mcnemar_clustered(np.tile(first, 2), np.tile(second, 2), np.tile(patients, 2), weighting=weighting)
+    turned = mcnemar_clustered(second, first, patients, weighting=weighting)
+    for found in (moved, twice, turned):
+        assert found.statistic == pytest.approx(expected, rel=1e-12)
+    naive = [mcnemar_exact(np.tile(first, k), np.tile(second, k)).p_value for k in (1, 4)]
+    assert naive[1] < naive[0] / 3  # the plain test takes copies for evidence
+
+
+def test_risk_difference_ignores_duplicates(data):
+    first, second, patients = (data[name].to_numpy() for name in ("first", "second", "patient"))
+    for weighting in ("patients", "images"):
+        once = paired_risk_difference(first, second, patients, weighting=weighting)
+        twice = paired_risk_difference(np.tile(first, 2), np.tile(second, 2), np.tile(patients, 2), weighting=weighting)
+        assert (twice.estimate, twice.low, twice.high) == pytest.approx((once.estimate, once.low, once.high))
+
+
+def test_rejections_under_a_clustered_null():
+    """With patients whose images all fall the same way, the clustered tests keep 5 %, and the exact one does not."""
+    rng = np.random.default_rng(1)
+    rejected = np.zeros(3)
+    for _ in range(800):
+        first, second, patients = clustered_null(rng)
+        rejected += [
+            mcnemar_clustered(first, second, patients).p_value < 0.05,
+            mcnemar_clustered(first, second, patients, weighting="images").p_value < 0.05,
+            mcnemar_exact(first, second).p_value < 0.05,
+        ]
+    by_patients, by_images, exact = rejected / 800
+    assert 0.03 < by_patients < 0.07
+    assert 0.03 < by_images < 0.07
+    assert exact > 0.2
+
+
+def test_nothing_discordant_is_said():
+    first = np.array([1, 0, 1, 0])
+    for test in (mcnemar_exact, mcnemar_midp):
+        found = test(first, first)
+        assert (found.p_value, found.note) == (1.0, "the outcomes agree on every image")
+    assert math.isnan(discordant_odds_ratio(first, first).estimate)
+    clustered = mcnemar_clustered(first, first, [0, 0, 1, 1])
+    assert math.isnan(clustered.p_value)
+    assert clustered.note
+    difference = paired_risk_difference(first, first)
+    assert (difference.estimate, math.isnan(difference.low)) == (0, True)
+    assert "spread is 0" in difference.note
+    assert paired_risk_difference([1, 0], [0, 0], [5, 5]).note == "one patient only"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "clusters", "message"),
+    [
+        ([1, 0], [1], [0, 1], "first has 2 images and second 1"),
+        ([1, 2], [1, 0], [0, 1], "first holds values other than 0 and 1"),
+        ([], [], [], "first has shape"),
+        ([1, 0], [[1, 0]], [0, 1], "second has shape"),
+        ([1, 0], [0, 1], [0], "clusters has shape"),
+    ],
+)
+def test_wrong_input_is_refused(first, second, clusters, message):
+    with pytest.raises(ValueError, match=message):
+        mcnemar_clustered(first, second, clusters)
+
+
+def test_wrong_level_is_refused():
+    with pytest.raises(ValueError, match=r"level is 95, expected a number in \(0, 1\)"):
+        discordant_odds_ratio([1, 0], [0, 1], level=95)
+
+
+def test_unknown_weighting_is_refused():
+    for function in (mcnemar_clustered, paired_risk_difference):
+        with pytest.raises(ValueError, match="weighting is 'patient', expected 'patients' or 'images'"):
+            function([1, 0], [0, 1], [0, 1], weighting="patient")
