@@ -16,7 +16,6 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
-    model_validator,
 )
 
 from cxrobust.conditions import CLEAN, Condition, parse_condition, parse_number
@@ -65,13 +64,18 @@ class StudySection(Section):
 
 
 MetricName = str
+PER_METRIC = "per_metric"
+"""Where the tables of single metrics are kept; no key of the file."""
 OperatingPoint = Literal["youden"] | Annotated[float, Field(gt=0, lt=1)]
 
 
 IntervalName = Literal[
     "percentile", "percentile-recentred", "basic", "bca", "studentized", "wilson", "delong", "delong-clustered"
 ]
-TestName = Literal["permutation"]
+TestName = Literal[
+    "permutation", "mcnemar", "mcnemar-midp", "mcnemar-clustered", "delong", "delong-clustered", "wilcoxon",
+    "wilcoxon-clustered", "cochran-q", "tost", "noninferiority",
+]  # fmt: skip
 
 
 class MetricSection(Section):
@@ -94,27 +98,20 @@ class AnalysisSection(Section):
     interval: IntervalName | None = None
     """How intervals are made; when absent, percentile, recentred for calibration errors."""
     test: TestName = "permutation"
+    """How contrasts are tested; a metric's own table may name another, which not every metric has."""
+    margin: float | None = Field(default=None, gt=0)
+    """The largest difference that does not matter, for `tost` and `noninferiority`."""
     per_metric: dict[str, MetricSection] = Field(default_factory=dict)
     """Tables such as [analysis.auroc], by metric."""
     primary_condition: str | None = None
     """Condition of the primary comparison; the first one listed when absent."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _gather(cls, content: Any) -> Any:
-        """Put the tables of single metrics together."""
-        if not isinstance(content, dict):
-            return content
-        tables = {
-            key: value for key, value in content.items() if isinstance(value, dict) and key not in cls.model_fields
-        }
-        rest = {key: value for key, value in content.items() if key not in tables}
-        return {**rest, "per_metric": {**rest.get("per_metric", {}), **tables}} if tables else rest
-
     def of(self, name: str) -> MetricSection:
         """Return what holds for one metric."""
         own = self.per_metric.get(name, MetricSection())
-        return MetricSection(interval=own.interval or self.interval, test=own.test or self.test, margin=own.margin)
+        return MetricSection(
+            interval=own.interval or self.interval, test=own.test or self.test, margin=own.margin or self.margin
+        )
 
     @field_validator("primary_condition")
     @classmethod
@@ -229,12 +226,21 @@ def parse_study(text: str, *, path: Path, data_root: Path | None = None) -> Stud
         data=reader.data(content["data"]),
         regimes=reader.regimes(content["regimes"]),
         perturbations=reader.perturbations(content.get("perturbations", [])),
-        analysis=reader.section(AnalysisSection, content.get("analysis", {}), ("analysis",)),
+        analysis=reader.section(AnalysisSection, _gather_metrics(content.get("analysis", {})), ("analysis",)),
         report=reader.section(ReportSection, content.get("report", {}), ("report",)),
         compute=reader.section(ComputeSection, content.get("compute", {}), ("compute",)),
     )
     _check_names(study, place)
     return study
+
+
+def _gather_metrics(table: Any) -> Any:
+    """Put the tables of single metrics, such as [analysis.auroc], under one key."""
+    if not isinstance(table, dict):
+        return table
+    single = {k: v for k, v in table.items() if isinstance(v, dict) and k not in AnalysisSection.model_fields}
+    rest = {key: value for key, value in table.items() if key not in single}
+    return {**rest, PER_METRIC: single} if single else rest
 
 
 def _parse_toml(text: str, path: Path) -> dict[str, Any]:
@@ -294,6 +300,7 @@ def _check_metrics(study: Study, place: "_Place") -> None:
                 ("analysis", "metrics"),
                 f"unknown metric {name!r}{nearest(name, metric)}: known are {', '.join(metric)}",
             )
+    _check_choices(study.analysis, place)
     for keys, values in (
         (("analysis", "metrics"), study.analysis.metrics),
         (("report", "formats"), study.report.formats),
@@ -301,6 +308,31 @@ def _check_metrics(study: Study, place: "_Place") -> None:
         if len(set(values)) < len(values):
             twice = next(value for value in values if values.count(value) > 1)
             raise place.error(keys, f"{twice!r} stands twice in {_dotted(keys)}: keep one")
+
+
+def _check_choices(analysis: AnalysisSection, place: "_Place") -> None:
+    """Every interval and test must fit its metric, and a test against a margin needs one."""
+    from cxrobust.analysis.choices import WITH_A_MARGIN, fitting_intervals, fitting_tests
+
+    for name in analysis.per_metric:
+        if name not in analysis.metrics:
+            raise place.error(
+                ("analysis", name),
+                f"[analysis.{name}] is no metric of this study{nearest(name, analysis.metrics)}: "
+                f"its metrics are {', '.join(analysis.metrics)}",
+            )
+    for name in analysis.metrics:
+        chosen, own = analysis.of(name), analysis.per_metric.get(name, MetricSection())
+        for key, fitting in (("interval", fitting_intervals(name)), ("test", fitting_tests(name))):
+            value = getattr(chosen, key)
+            if value is not None and value not in fitting:
+                keys = ("analysis", name, key) if getattr(own, key) else ("analysis", key)
+                raise place.error(keys, f"{key} {value!r} does not fit {name}: those that do are {', '.join(fitting)}")
+        if chosen.test in WITH_A_MARGIN and chosen.margin is None:
+            keys = ("analysis", name, "test") if own.test else ("analysis", "test")
+            raise place.error(
+                keys, f"test {chosen.test!r} needs the largest difference that does not matter: set margin"
+            )
 
 
 class _Place:
@@ -405,10 +437,13 @@ class _Reader:
         first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])  # a typo explains the rest
         if first["type"] == "extra_forbidden":
             name = str(first["loc"][-1])
-            known = list(kind.model_fields)
+            *inside, _ = _without_tags(first["loc"])
+            of_a_metric = first["loc"][0] == PER_METRIC
+            known = [key for key in (MetricSection if of_a_metric else kind).model_fields if key != PER_METRIC]
+            table = (*keys, *inside)
             return self.place.error(
-                (*keys, name),
-                f"unknown key {name!r} in {_dotted(keys)}{nearest(name, known)}: known are {', '.join(known)}",
+                (*table, name),
+                f"unknown key {name!r} in {_dotted(table)}{nearest(name, known)}: known are {', '.join(known)}",
             )
         where = (*keys, *_without_tags(first["loc"]))
         if first["type"] == "missing":
@@ -431,6 +466,8 @@ def _spread(table: dict[str, Any], strength: str) -> list[dict[str, Any]]:
 def _without_tags(location: Sequence[str | int]) -> tuple[str | int, ...]:
     """Leave out the branches of unions, which pydantic names behind a key: `operating_point`, `literal['youden']`."""
     first, *rest = location or ("",)
+    if first == PER_METRIC and rest:
+        return tuple(rest)
     return (first, *(part for part in rest if not (isinstance(part, str) and _TYPE_TAG.fullmatch(part))))
 
 

@@ -85,6 +85,37 @@ def test_a_study_reads_with_its_controls_and_defaults() -> None:
             "s.toml:16: .*\"yuden\": input should be 'youden' or a valid number$",
         ),
         ("patients = 3", 'findings = "Mass"', "s.toml:7: data.findings = \"Mass\": input should be 'all' or a list$"),
+        (
+            "resamples = 200",
+            'resamples = 200\n[analysis.auroc]\nintervall = "bca"',
+            r"s.toml:18: unknown key 'intervall' in analysis.auroc \(did you mean 'interval'\?\): known are interval, test",
+        ),
+        (
+            "resamples = 200",
+            'resamples = 200\n[analysis.auroc]\ninterval = "bcaa"',
+            r's.toml:18: analysis.auroc.interval = "bcaa": .*"bca"|s.toml:18: analysis.auroc.interval = "bcaa"',
+        ),
+        (
+            "resamples = 200",
+            'resamples = 200\n[analysis.aurok]\ninterval = "bca"',
+            r"s.toml:17: \[analysis.aurok\] is no metric of this study \(did you mean 'auroc'\?\)",
+        ),
+        (
+            "resamples = 200",
+            'resamples = 200\n[analysis.ece]\ninterval = "wilson"',
+            "s.toml:18: interval 'wilson' does not fit ece: those that do are percentile, percentile-recentred, basic",
+        ),
+        (
+            "resamples = 200",
+            'resamples = 200\ntest = "mcnemar"',
+            "s.toml:17: test 'mcnemar' does not fit auroc: those that do are permutation, tost, noninferiority, delong",
+        ),
+        (
+            "resamples = 200",
+            'resamples = 200\n[analysis.ece]\ntest = "tost"',
+            "s.toml:18: test 'tost' needs the largest difference that does not matter: set margin",
+        ),
+        ("resamples = 200", "resamples = 200\nmargin = -0.02", r"s.toml:17: analysis.margin = -0.02: .*greater than 0"),
         ("seed = 7", 'seed = 7\n"a(b)" = 1', r"s.toml:4: unknown key 'a\(b\)' in study: known are title, seed"),
         ("seed = 7", "seed = 7\nint = 1", "s.toml:4: unknown key 'int' in study: known are title, seed"),
         ('title = "t"', 'title = "\u2028"\nint = 1', "s.toml:3: unknown key 'int'"),

@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.analysis.contrasts import Contrast
-from cxrobust.analysis.intervals import INTERVALS, NO_INTERVAL, Draws, Interval, linearised_se
+from cxrobust.analysis.intervals import INTERVALS, NO_INTERVAL, Draws, Interval
 from cxrobust.analysis.metrics import Metric
-from cxrobust.analysis.permutation import is_exact, sign_flip_p_values
 from cxrobust.analysis.resampling import resampled_sums
 from cxrobust.analysis.sample import Sample
-from cxrobust.analysis.values import MACRO, MICRO, Values, combine, evaluate
+from cxrobust.analysis.testing import NOTHING, auroc_se, run_tests
+from cxrobust.analysis.values import MACRO, MICRO, Values, combine
 from cxrobust.predictions import PredictionSet
 from cxrobust.results import Estimate, finite
 from cxrobust.study import AnalysisSection
@@ -63,12 +63,11 @@ def estimate(
 ) -> list[Estimate]:
     """Estimate every contrast of a metric; p-values are not adjusted yet."""
     regimes, conditions = sample.predictions.regimes, sample.predictions.conditions
-    exact = is_exact(len(sample.predictions.patient_ids), n_draws=sample.settings.resamples)
-    p_values = _test(values, contrasts, sample)
-    by_image = evaluate(metric, sample.by_image()) if sample.settings.of(name).interval == "delong" else None
+    chosen = sample.settings.of(name)
+    tested = run_tests(chosen.test or "permutation", metric, values, contrasts, sample, margin=chosen.margin)
     left_out = {k: why for k, why in values.left_out.items() if k < sample.n_findings}
     estimates = []
-    for contrast, p_of_contrast in zip(contrasts, p_values, strict=True):
+    for contrast, outcomes in zip(contrasts, tested, strict=True):
         value = combine(contrast, values.value, regimes=regimes, conditions=conditions)
         resampled = combine(contrast, values.resampled, regimes=regimes, conditions=conditions)
         influences = combine(contrast, values.influences, regimes=regimes, conditions=conditions)
@@ -78,8 +77,8 @@ def estimate(
             resampled=resampled,
             influences=influences,
             resampled_se=_resampled_se(influences, sample) if method == "studentized" else None,
-            image_se=linearised_se(combine(contrast, by_image.influences, regimes=regimes, conditions=conditions))
-            if by_image is not None
+            normal_se=auroc_se(values, contrast, sample, clustered=method == "delong-clustered")
+            if method.startswith("delong")
             else None,
             bounds=metric.bounds if contrast.estimand == "value" else (-np.inf, np.inf),
         )
@@ -88,7 +87,7 @@ def estimate(
         for k, finding in enumerate(findings):
             reliable = finding.n_patients > 1 and undefined[k] <= MOST_UNDEFINED
             interval = intervals[k] if reliable else NO_INTERVAL
-            tested = finding.n_patients > 1 and np.isfinite(p_of_contrast[k])
+            outcome = outcomes[k] if finding.n_patients > 1 else NOTHING
             estimates.append(
                 _record(
                     contrast,
@@ -97,14 +96,15 @@ def estimate(
                     value=float(value[k]),
                     interval=interval,
                     method=method,
-                    p_value=float(p_of_contrast[k]) if tested else None,
-                    test="permutation (exact)" if exact else "permutation",
+                    p_value=finite(outcome.p_value),
+                    test=outcome.name,
                     note=_note(
                         finding,
                         reason=first_reason(contrast, values, k, regimes=regimes, conditions=conditions),
                         left_out={sample.predictions.findings[j]: why for j, why in left_out.items()},
                         n_findings=sample.n_findings,
                         undefined=float(undefined[k]),
+                        test=outcome.note,
                     ),
                 )
             )
@@ -177,25 +177,6 @@ def first_reason(
     return None
 
 
-def _test(values: Values, contrasts: Sequence[Contrast], sample: Sample) -> NDArray[np.float64]:
-    """p-values (n_contrasts, n_places); NaN where there is nothing to test."""
-    regimes, conditions = sample.predictions.regimes, sample.predictions.conditions
-    p_values = np.full((len(contrasts), values.value.shape[2]), np.nan)
-    columns, places = [], []
-    for row, contrast in enumerate(contrasts):
-        if contrast.estimand == "value":
-            continue
-        parts = combine(contrast, values.contributions, regimes=regimes, conditions=conditions)
-        estimable = np.flatnonzero(~np.isnan(parts).any(axis=1))
-        columns.append(parts[estimable])
-        places += [(row, k) for k in estimable]
-    if places:
-        found = sign_flip_p_values(np.concatenate(columns).T, n_draws=sample.settings.resamples, rng=sample.rng(2))
-        for place, p in zip(places, found, strict=True):
-            p_values[place] = p
-    return p_values
-
-
 def _note(
     finding: FindingCounts,
     *,
@@ -203,6 +184,7 @@ def _note(
     left_out: Mapping[str, str],
     n_findings: int,
     undefined: float,
+    test: str,
 ) -> str:
     if reason is not None:
         return f"not estimable: {reason}"
@@ -219,4 +201,6 @@ def _note(
         notes.append(f"no interval: not defined in {undefined:.1%} of resamples")
     elif undefined > 0:
         notes.append(f"not defined in {undefined:.2%} of resamples, which are left out")
+    if test:
+        notes.append(test)
     return "; ".join(notes)

@@ -21,8 +21,8 @@ class Draws:
     """(n_values, n_patients): how much a value moves with a patient's weight; each row sums to 0."""
     resampled_se: NDArray[np.float64] | None = None
     """(n_values, n_resamples): standard error in each resample; what a studentised interval needs."""
-    image_se: NDArray[np.float64] | None = None
-    """(n_values,): standard error if images were independent; what DeLong's interval needs."""
+    normal_se: NDArray[np.float64] | None = None
+    """(n_values,): standard error of an AUROC or a contrast of AUROCs; what DeLong's intervals need."""
     bounds: tuple[float, float] = (-np.inf, np.inf)
     """What the quantity can be at least and at most; an end beyond becomes it."""
 
@@ -158,18 +158,20 @@ def wilson(draws: Draws, level: float) -> tuple[Interval, ...]:
 
 
 def delong(draws: Draws, level: float) -> tuple[Interval, ...]:
-    """Estimate ± z·se, se as if images were independent (DeLong et al. 1988, doi:10.2307/2531595).
-
-    For comparison with what is published: with several images a patient it is too narrow.
-    """
-    if draws.image_se is None:
-        raise ValueError("DeLong's interval needs the standard error over images")
-    return _normal(draws, draws.image_se, level)
-
-
-def delong_clustered(draws: Draws, level: float) -> tuple[Interval, ...]:
-    """Estimate ± z·se over patients (Obuchowski 1997, doi:10.2307/2533958); on the logit scale within [0, 1]."""
-    return _normal(draws, draws.se, level)
+    """Estimate ± z·se of AUROCs, on the logit scale within [0, 1]; from images or patients, as `normal_se` is."""
+    if draws.normal_se is None:
+        raise ValueError("DeLong's interval needs a standard error")
+    z = norm.ppf(_tails(level)[1])
+    on_logits = draws.bounds == (0, 1)
+    found = []
+    for value, se in zip(draws.value, draws.normal_se, strict=True):
+        if on_logits and 0 < value < 1:
+            half = z * se / (value * (1 - value))
+            low, high = expit(logit(value) - half), expit(logit(value) + half)
+        else:
+            low, high = value - z * se, value + z * se
+        found.append(Interval(se=float(se), low=_within(low, draws.bounds), high=_within(high, draws.bounds)))
+    return tuple(found)
 
 
 INTERVALS: dict[str, Method] = {
@@ -180,22 +182,8 @@ INTERVALS: dict[str, Method] = {
     "studentized": studentized,
     "wilson": wilson,
     "delong": delong,
-    "delong-clustered": delong_clustered,
+    "delong-clustered": delong,
 }
-
-
-def _normal(draws: Draws, ses: NDArray[np.float64], level: float) -> tuple[Interval, ...]:
-    z = norm.ppf(_tails(level)[1])
-    on_logits = draws.bounds == (0, 1)
-    found = []
-    for value, se in zip(draws.value, ses, strict=True):
-        if on_logits and 0 < value < 1:
-            half = z * se / (value * (1 - value))
-            low, high = expit(logit(value) - half), expit(logit(value) + half)
-        else:
-            low, high = value - z * se, value + z * se
-        found.append(Interval(se=float(se), low=_within(low, draws.bounds), high=_within(high, draws.bounds)))
-    return tuple(found)
 
 
 def _tails(level: float) -> tuple[float, float]:

@@ -1,12 +1,12 @@
 """What every estimate of a study shares: predictions, operating points, and one set of patient-level resamples."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from cxrobust.analysis.cells import Cell, pool, youden_threshold
-from cxrobust.analysis.resampling import LANES, Counts, patient_counts
+from cxrobust.analysis.resampling import Counts, patient_counts
 from cxrobust.conditions import parse_condition
 from cxrobust.predictions import PredictionSet
 from cxrobust.results import Threshold
@@ -61,14 +61,6 @@ class Sample:
         return _cell(
             self.predictions, member=member, condition=condition, finding=finding, threshold=threshold, weaker=weaker
         )
-
-    def by_image(self) -> "Sample":
-        """Return the sample as if images were independent, each its own patient; without resamples."""
-        n_images = len(self.predictions.image_ids)
-        alone = replace(
-            self.predictions, patients=np.arange(n_images, dtype=np.int32), patient_ids=self.predictions.image_ids
-        )
-        return replace(self, predictions=alone, counts=np.zeros((0, n_images, LANES), dtype=np.uint8))
 
     def rng(self, purpose: int) -> np.random.Generator:
         """Return the random generator of one purpose: 1 resamples, 2 permutations, 3 replicates."""

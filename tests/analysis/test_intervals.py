@@ -12,6 +12,7 @@ from cxrobust.analysis.intervals import (
     Draws,
     basic,
     bca,
+    linearised_se,
     percentile,
     percentile_recentred,
     studentized,
@@ -120,9 +121,9 @@ def test_wilson_against_statsmodels(n_positive):
     assert (ours.low, ours.high) == pytest.approx(theirs, abs=1e-12)
 
 
-def test_delong_clustered_is_a_logit_interval_within_bounds():
+def test_delong_is_a_logit_interval_within_bounds():
     influences = np.array([[0.01, -0.02, 0.01], [0.3, -0.3, 0.0]])
-    draws = drawn([[0.5, 0.5]] * 2, [0.9, 1.0], influences=influences, bounds=(0.0, 1.0))
+    draws = drawn([[0.5, 0.5]] * 2, [0.9, 1.0], normal_se=linearised_se(influences), bounds=(0.0, 1.0))
     first, second = INTERVALS["delong-clustered"](draws, 0.95)
     se = math.sqrt((influences[0] ** 2).sum() * 3 / 2)
     half = 1.959963984540054 * se / 0.09

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.resampling import Counts, resampled_sums
 from cxrobust.registry import Registry
+
+Better: TypeAlias = Literal["higher", "lower"] | None
+"""Which way is better; None where neither is."""
 
 
 class Metric(Protocol):
@@ -21,6 +24,7 @@ class Metric(Protocol):
     """The least and the greatest value."""
     is_share: ClassVar[bool]
     """Whether the value is a share of images, so that Wilson's interval fits."""
+    better: ClassVar[Better]
 
     def undefined(self, cell: Cell) -> str | None:
         """Say why the metric is not estimable on this cell, or None."""
@@ -47,6 +51,7 @@ class Additive(ABC):
     interval: ClassVar[Literal["percentile", "percentile-recentred"]] = "percentile"
     bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
     is_share: ClassVar[bool] = False
+    better: ClassVar[Better] = "higher"
 
     @abstractmethod
     def statistics(self, cell: Cell) -> NDArray[np.float64]:

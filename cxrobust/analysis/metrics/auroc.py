@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.analysis.cells import Cell
-from cxrobust.analysis.metrics import metric
+from cxrobust.analysis.metrics import Better, metric
 from cxrobust.analysis.ranks import resampled_auroc
 from cxrobust.analysis.resampling import LANES, Counts
 
@@ -20,6 +20,7 @@ class AUROC:
     interval: ClassVar[Literal["percentile", "percentile-recentred"]] = "percentile"
     bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
     is_share: ClassVar[bool] = False
+    better: ClassVar[Better] = "higher"
 
     def undefined(self, cell: Cell) -> str | None:
         """Say why the metric is not estimable on this cell, or None."""

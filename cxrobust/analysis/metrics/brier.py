@@ -1,13 +1,13 @@
 """Brier score and its parts."""
 
 from abc import abstractmethod
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.analysis.cells import Cell
-from cxrobust.analysis.metrics import Additive, Mean, metric
+from cxrobust.analysis.metrics import Additive, Better, Mean, metric
 from cxrobust.analysis.metrics.ece import bin_index, binned
 
 
@@ -16,6 +16,8 @@ class Brier(Mean):
 
     doi:10.1175/1520-0493(1950)078<0001:VOFEIT>2.0.CO;2
     """
+
+    better: ClassVar[Better] = "lower"
 
     def score(self, cell: Cell) -> NDArray[np.float64]:
         """Return (p − y)² of each image."""
@@ -58,6 +60,8 @@ class _Part(Additive):
 class Reliability(_Part):
     """Mean squared gap between a bin's mean probability and observed fraction; in [0, 1]; lower is better."""
 
+    better: ClassVar[Better] = "lower"
+
     def of_bins(self, bins: Bins) -> NDArray[np.float64]:
         """Return Σ w (mean − observed)²."""
         return np.asarray((bins.weight * (bins.mean - bins.observed) ** 2).sum(axis=-1))
@@ -73,6 +77,8 @@ class Resolution(_Part):
 
 class Uncertainty(_Part):
     """Variance of the label, prevalence × (1 − prevalence); in [0, 0.25]; the same for every regime and condition."""
+
+    better: ClassVar[Better] = None
 
     def of_bins(self, bins: Bins) -> NDArray[np.float64]:
         """Return prevalence (1 − prevalence)."""

@@ -1,12 +1,13 @@
 """Confidence: how sure predictions are, where right and where wrong, and how far it moves from the clean images."""
 
 from abc import abstractmethod
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.analysis.cells import Cell
-from cxrobust.analysis.metrics import Additive, Mean, metric
+from cxrobust.analysis.metrics import Additive, Better, Mean, metric
 
 
 def confidence(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -17,6 +18,7 @@ def confidence(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
 class Confidence(Mean):
     """Mean of max(p, 1 − p): the probability given to the more probable class; in [0.5, 1]; neither way is better."""
 
+    better: ClassVar[Better] = None
     bounds = (0.5, 1.0)
 
     def score(self, cell: Cell) -> NDArray[np.float64]:
@@ -30,6 +32,7 @@ class OverConfidence(Mean):
     The class is the one that confidence speaks of, not the decision at the operating point.
     """
 
+    better: ClassVar[Better] = None
     bounds = (-0.5, 1.0)
 
     def score(self, cell: Cell) -> NDArray[np.float64]:
@@ -41,6 +44,7 @@ class OverConfidence(Mean):
 class Entropy(Mean):
     """Mean entropy of the predicted distribution, −p log p − (1 − p) log(1 − p), in nats; in [0, log 2]."""
 
+    better: ClassVar[Better] = None
     bounds = (0.0, float(np.log(2)))
 
     def score(self, cell: Cell) -> NDArray[np.float64]:
@@ -53,6 +57,8 @@ class Entropy(Mean):
 class ConfidenceShift(Mean):
     """Mean of |p − p on the clean image|; in [0, 1]; 0 on clean images; lower is more stable."""
 
+    better: ClassVar[Better] = "lower"
+
     def score(self, cell: Cell) -> NDArray[np.float64]:
         """Return how far each image's probability is from that of the clean image."""
         return np.abs(cell.probabilities - cell.clean)
@@ -61,6 +67,7 @@ class ConfidenceShift(Mean):
 class _ConfidenceOf(Additive):
     """Mean confidence of the images that are chosen."""
 
+    better: ClassVar[Better] = None
     bounds = (0.5, 1.0)
 
     @abstractmethod

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.analysis.cells import Cell
-from cxrobust.analysis.metrics import Additive, metric
+from cxrobust.analysis.metrics import Additive, Better, metric
 
 N_BINS = 15
 
@@ -46,6 +46,7 @@ class ECE(Additive):
     """
 
     interval: ClassVar[Literal["percentile", "percentile-recentred"]] = "percentile-recentred"
+    better: ClassVar[Better] = "lower"
 
     def gaps(self, cell: Cell) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
         """Return each image's prediction − outcome, and its bin."""
@@ -101,6 +102,7 @@ class ACE(Additive):
     """
 
     interval: ClassVar[Literal["percentile", "percentile-recentred"]] = "percentile-recentred"
+    better: ClassVar[Better] = "lower"
 
     def statistics(self, cell: Cell) -> NDArray[np.float64]:
         """Return for each bin the sums of p, of labels, and of images; at last a count."""
@@ -120,6 +122,7 @@ class MCE(Additive):
     """
 
     interval: ClassVar[Literal["percentile", "percentile-recentred"]] = "percentile-recentred"
+    better: ClassVar[Better] = "lower"
 
     def statistics(self, cell: Cell) -> NDArray[np.float64]:
         """Return for each bin the sums of p, of labels, and of images; at last a count."""
@@ -140,6 +143,7 @@ class DebiasedECE(Additive):
     """
 
     interval: ClassVar[Literal["percentile", "percentile-recentred"]] = "percentile-recentred"
+    better: ClassVar[Better] = "lower"
 
     def statistics(self, cell: Cell) -> NDArray[np.float64]:
         """Return for each bin the sums of p, of labels, and of images; at last a count."""

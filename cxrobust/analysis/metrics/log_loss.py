@@ -1,10 +1,12 @@
 """Log loss."""
 
+from typing import ClassVar
+
 import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.analysis.cells import Cell
-from cxrobust.analysis.metrics import Mean, metric
+from cxrobust.analysis.metrics import Better, Mean, metric
 
 SMALLEST = float(np.finfo(np.float64).eps)
 """Probabilities are kept this far from 0 and 1, as scikit-learn keeps them, so that one certain error is finite."""
@@ -16,6 +18,7 @@ class LogLoss(Mean):
     Probabilities of 0 and 1 count as 2.2e−16 and 1 − 2.2e−16.
     """
 
+    better: ClassVar[Better] = "lower"
     bounds = (0.0, float("inf"))
 
     def score(self, cell: Cell) -> NDArray[np.float64]:

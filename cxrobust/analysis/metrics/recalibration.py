@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from cxrobust.analysis.cells import Cell
-from cxrobust.analysis.metrics import Additive, metric
+from cxrobust.analysis.metrics import Additive, Better, metric
 from cxrobust.analysis.metrics.log_loss import SMALLEST
 
 MOST_STEPS = 100
@@ -20,6 +20,7 @@ class _Recalibration(Additive):
     (Schucany and Wang 1991): it needs sums over images alone.
     """
 
+    better: ClassVar[Better] = None
     bounds = (float("-inf"), float("inf"))
     has_slope: ClassVar[bool]
 

@@ -1,10 +1,12 @@
 """Robustness of decisions at the operating point: which stay right, which change, which an attack turns."""
 
+from typing import ClassVar
+
 import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.analysis.cells import Cell
-from cxrobust.analysis.metrics import Additive, Mean, metric
+from cxrobust.analysis.metrics import Additive, Better, Mean, metric
 
 
 class RobustAccuracy(Mean):
@@ -25,6 +27,7 @@ class FlipRate(Mean):
     """Share of decisions that differ from those on the clean images; in [0, 1]; 0 on clean images; lower is better."""
 
     is_share = True
+    better: ClassVar[Better] = "lower"
 
     def score(self, cell: Cell) -> NDArray[np.float64]:
         """Return 1 where the decision differs, else 0."""
@@ -35,6 +38,7 @@ class AttackSuccess(Additive):
     """Share of the decisions right on the clean images that are wrong here; in [0, 1]; lower is better."""
 
     is_share = True
+    better: ClassVar[Better] = "lower"
 
     def statistics(self, cell: Cell) -> NDArray[np.float64]:
         """Return whether a decision was right and is wrong, whether it was right, and a count."""

@@ -1,0 +1,25 @@
+"""Which intervals and tests fit which metric, for the study file."""
+
+from cxrobust.analysis.intervals import INTERVALS
+from cxrobust.analysis.metrics import Mean, metric
+
+WITH_A_MARGIN = ("tost", "noninferiority")
+
+
+def fitting_intervals(name: str) -> tuple[str, ...]:
+    """Name the intervals that fit a metric: those from resamples always; Wilson's a share; DeLong's the AUROC."""
+    only = {"wilson": metric[name].is_share, "delong": name == "auroc", "delong-clustered": name == "auroc"}
+    return tuple(interval for interval in INTERVALS if only.get(interval, True))
+
+
+def fitting_tests(name: str) -> tuple[str, ...]:
+    """Name the tests that fit a metric: McNemar's and Cochran's a share; Wilcoxon's a mean; DeLong's the AUROC."""
+    one = metric[name]
+    found = ["permutation", "tost", *(["noninferiority"] if one.better else [])]
+    if isinstance(one, Mean):
+        found += ["wilcoxon", "wilcoxon-clustered"]
+        if one.is_share:
+            found += ["mcnemar", "mcnemar-midp", "mcnemar-clustered", "cochran-q"]
+    if name == "auroc":
+        found += ["delong", "delong-clustered"]
+    return tuple(found)

@@ -1,0 +1,121 @@
+"""Tests by name, in whole analyses, against the classical methods, statsmodels and SciPy called on the arrays."""
+
+import numpy as np
+import pytest
+from scipy import stats
+from statsmodels.stats.contingency_tables import cochrans_q, mcnemar
+
+from cxrobust.analysis import analyze
+from cxrobust.analysis.choices import fitting_intervals, fitting_tests
+from cxrobust.analysis.classical import delong
+from cxrobust.study import MetricSection
+
+from .made import CONDITIONS, make_predictions, make_settings
+
+FINDINGS = ("Effusion", "Mass")
+REGIMES = ("supervised", "lora", "dpo")
+PERTURBED = CONDITIONS[1]
+
+
+@pytest.fixture(scope="module")
+def predictions():
+    return make_predictions(seed=4, n_patients=40, findings=FINDINGS, members=[(r, 0) for r in REGIMES], missing=0.1)
+
+
+def run(predictions, name, **own):
+    settings = make_settings(
+        resamples=200, metrics=(name,), operating_point=0.5, per_metric={name: MetricSection(**own)}
+    )
+    found = analyze(predictions, settings, reference="supervised", seed=1).estimates
+    return {(e.estimand, e.regime, e.condition, e.finding): e for e in found}
+
+
+def cell(predictions, regime, condition, finding):
+    """Labels, probabilities and patients where the finding is labelled."""
+    k = FINDINGS.index(finding)
+    rows = predictions.labels[:, k] >= 0
+    p = predictions.probabilities[REGIMES.index(regime), CONDITIONS.index(condition), rows, k]
+    return predictions.labels[rows, k], p, predictions.patients[rows]
+
+
+def right(predictions, regime, condition, finding):
+    y, p, _ = cell(predictions, regime, condition, finding)
+    return (p >= 0.5) == (y == 1)
+
+
+@pytest.mark.parametrize("finding", FINDINGS)
+def test_mcnemar_against_statsmodels(predictions, finding):
+    found = run(predictions, "accuracy", test="mcnemar")
+    for key, first, second in (
+        (("perturbed-clean", "lora", PERTURBED), ("lora", PERTURBED), ("lora", "clean")),
+        (("regime-reference", "dpo", PERTURBED), ("dpo", PERTURBED), ("supervised", PERTURBED)),
+    ):
+        a, b = right(predictions, *first, finding), right(predictions, *second, finding)
+        table = [[(a & b).sum(), (a & ~b).sum()], [(~a & b).sum(), (~a & ~b).sum()]]
+        e = found[*key, finding]
+        assert (e.test, e.p_value) == ("mcnemar", pytest.approx(mcnemar(table, exact=True).pvalue, abs=1e-12))
+    assert found["difference-in-differences", "dpo", PERTURBED, finding].test.startswith("permutation")
+    assert found["regime-reference", "dpo", PERTURBED, "macro"].test.startswith("permutation")
+    assert found["regime-reference", "dpo", PERTURBED, "micro"].test == "mcnemar"
+
+
+def test_cochran_q_against_statsmodels(predictions):
+    e = run(predictions, "accuracy", test="cochran-q")["regime-reference", "dpo", "clean", "Mass"]
+    outcomes = np.column_stack([right(predictions, regime, "clean", "Mass") for regime in REGIMES]).astype(int)
+    overall = cochrans_q(outcomes)
+    assert f"Cochran's Q {overall.statistic:.4g}, p {overall.pvalue:.3g}, over 3 regimes" in e.note
+    assert e.test == "cochran-q"
+
+
+def test_wilcoxon_of_differences_in_differences_against_scipy(predictions):
+    e = run(predictions, "confidence", test="wilcoxon")["difference-in-differences", "lora", PERTURBED, "Mass"]
+    terms = [("lora", PERTURBED), ("lora", "clean"), ("supervised", PERTURBED), ("supervised", "clean")]
+    a, b, c, d = (np.maximum(p, 1 - p) for _, p, _ in (cell(predictions, *term, "Mass") for term in terms))
+    differences = np.round(a - b - c + d, 12)
+    theirs = stats.wilcoxon(differences[differences != 0], correction=False, method="approx")
+    assert (e.test, e.p_value) == ("wilcoxon", pytest.approx(theirs.pvalue, rel=0.02))
+
+
+@pytest.mark.parametrize("name", ["delong", "delong-clustered"])
+def test_delong_of_differences_in_differences_against_the_method_itself(predictions, name):
+    found = run(predictions, "auroc", test=name, interval=name)
+    terms = [("lora", PERTURBED), ("lora", "clean"), ("supervised", PERTURBED), ("supervised", "clean")]
+    y, _, patients = cell(predictions, "lora", "clean", "Effusion")
+    scores = [cell(predictions, *term, "Effusion")[1] for term in terms]
+    theirs = delong.contrast_variance(y, scores, [1, -1, -1, 1], patients if name == "delong-clustered" else None)
+    e = found["difference-in-differences", "lora", PERTURBED, "Effusion"]
+    se = np.sqrt(theirs.variance)
+    assert (e.estimate, e.se) == (pytest.approx(theirs.estimate, abs=1e-12), pytest.approx(se, abs=1e-12))
+    assert (e.test, e.interval) == (name, name)
+    assert e.p_value == pytest.approx(2 * stats.norm.sf(abs(e.estimate) / se), abs=1e-12)
+    assert (e.ci_low, e.ci_high) == pytest.approx((e.estimate - 1.959964 * se, e.estimate + 1.959964 * se), abs=1e-6)
+    macro = found["value", "lora", "clean", "macro"]
+    assert 0 < macro.ci_low < macro.estimate < macro.ci_high < 1
+
+
+@pytest.mark.parametrize("name", ["tost", "noninferiority"])
+def test_a_margin_makes_a_small_difference_equivalent(predictions, name):
+    narrow, wide = (run(predictions, "brier", test=name, margin=margin) for margin in (1e-6, 0.5))
+    key = "difference-in-differences", "lora", PERTURBED, "macro"
+    assert (narrow[key].test, narrow[key].note[:6]) == (name, "margin")
+    assert wide[key].p_value < 1e-6
+    assert narrow[key].p_value > 0.01
+
+
+def test_tost_against_a_closed_form(predictions):
+    e = run(predictions, "brier", test="tost", margin=0.02)["regime-reference", "dpo", "clean", "Mass"]
+    y, p, patients = cell(predictions, "dpo", "clean", "Mass")
+    q = cell(predictions, "supervised", "clean", "Mass")[1]
+    each = (p - y) ** 2 - (q - y) ** 2
+    centred = np.bincount(patients, weights=each - each.mean(), minlength=40) / len(y)
+    se = np.sqrt((centred**2).sum() * 40 / 39)
+    assert e.p_value == pytest.approx(stats.norm.sf((0.02 - abs(each.mean())) / se), abs=1e-12)
+
+
+def test_what_fits_which_metric():
+    assert fitting_tests("ece") == ("permutation", "tost", "noninferiority")
+    assert "noninferiority" not in fitting_tests("confidence")
+    assert {"mcnemar-clustered", "cochran-q", "wilcoxon"} <= set(fitting_tests("accuracy"))
+    assert set(fitting_tests("auroc")) - set(fitting_tests("ece")) == {"delong", "delong-clustered"}
+    assert "wilson" in fitting_intervals("sensitivity")
+    assert not {"wilson", "delong"} & set(fitting_intervals("brier"))
