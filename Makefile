@@ -52,8 +52,9 @@ $(READY): pyproject.toml tools/ensure-pango.sh | $(UV)
 	@touch $@
 
 .uv/bin/uv:
-	$(PYTHON) -m venv .uv
-	.uv/bin/python -m pip install --quiet uv
+	($(PYTHON) -m venv .uv && .uv/bin/python -m pip install --quiet uv) \
+	  || $(PYTHON) -m pip install --quiet --target .uv uv \
+	  || { echo "uv cannot be installed: install it (https://docs.astral.sh/uv), or pip and venv of $(PYTHON)"; exit 1; }
 
 clean:
 	rm -rf .venv .uv demo docs/_build examples/*/out examples/*/checkpoints .mypy_cache .ruff_cache .pytest_cache

@@ -5,12 +5,13 @@ import sys
 import traceback
 from importlib.resources import files
 from pathlib import Path
+from string import Template
 from typing import Annotated
 
 import typer
 
 from cxrobust import __version__
-from cxrobust.errors import CxrobustError, StudyError
+from cxrobust.errors import CxrobustError, StudyError, nearest
 from cxrobust.files import atomic_write_text
 
 INTERRUPTED = 130
@@ -120,14 +121,21 @@ def check(study: StudyFile, data_root: DataRoot = None, out: Out = None) -> None
     checks.show(found)
 
 
-@app.command(epilog="Example: cxrobust init my-study.toml")
+@app.command(epilog="Example: cxrobust init my-study.toml --data mimic-cxr-jpg")
 def init(
     study: Annotated[Path, typer.Argument(help="The study file to write.")] = Path("study.toml"),
+    data: Annotated[str, typer.Option("--data", help="Kind of the data set.")] = "nih-chestxray14",
 ) -> None:
     """Write a commented study file to start from; an existing file is left alone."""
     if study.exists():
         raise StudyError(f"{study}: the file exists: choose another name, or remove it first")
-    atomic_write_text(study, files("cxrobust.templates").joinpath("study.toml").read_text(encoding="utf-8"))
+    templates = files("cxrobust.templates")
+    tables = {file.name.removesuffix(".toml"): file for file in templates.joinpath("data").iterdir()}
+    kinds = sorted(kind for kind in tables if tables[kind].name.endswith(".toml"))
+    if data not in kinds:
+        raise StudyError(f"--data {data}: unknown kind of data{nearest(data, kinds)}: known are {', '.join(kinds)}")
+    text = Template(templates.joinpath("study.toml").read_text(encoding="utf-8"))
+    atomic_write_text(study, text.substitute(data=tables[data].read_text(encoding="utf-8")))
     _say_written(study)
 
 

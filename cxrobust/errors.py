@@ -39,7 +39,8 @@ def require(module: str, *, group: str) -> ModuleType:
     except ImportError as error:
         missing = getattr(error, "name", None) or module
         raise MissingGroupError(
-            f"this step needs {missing}, which is not installed: run pip install 'cxrobust[{group}]'"
+            f"this step needs {missing}, which is not installed: run pip install 'cxrobust[{group}]', "
+            f"or '.[{group}]' in a clone"
         ) from error
 
 

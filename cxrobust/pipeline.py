@@ -11,7 +11,7 @@ from cxrobust.analysis import analyze as analyze_predictions
 from cxrobust.errors import DataError
 from cxrobust.files import alone, sha256_bytes, sha256_file
 from cxrobust.inference import engine
-from cxrobust.inference.runtime import installed_versions
+from cxrobust.inference.runtime import installed_versions, processor
 from cxrobust.predictions import INDEX, PredictionSet, load_predictions
 from cxrobust.progress import Reporter, silent
 from cxrobust.results import Results, read_results, write_estimates, write_results
@@ -49,6 +49,7 @@ def _analyze(study: Study, folder: Path, report: Reporter) -> Results:
     found = analyze_predictions(
         predictions, study.analysis, reference=study.study.reference, seed=study.study.seed, report=report
     )
+    data_root = "" if study.data_root == study.path.parent else " --data-root DATA"
     return Results(
         study=study.settings(),
         study_text=study.text,
@@ -66,12 +67,13 @@ def _analyze(study: Study, folder: Path, report: Reporter) -> Results:
             "analysis": {
                 "python": platform.python_version(),
                 "platform": platform.platform(),
+                "hardware": processor(),
                 "versions": installed_versions(ANALYSIS_PACKAGES),
             },
             "seed": study.study.seed,
             "study_sha256": sha256_bytes(study.text.encode()),
             "predictions_sha256": sha256_file(folder / INDEX),
-            "command": f"cxrobust run {study.path.name}",
+            "command": f"cxrobust run {study.path.name}{data_root}",
         },
     )
 

@@ -471,10 +471,19 @@ def _without_tags(location: Sequence[str | int]) -> tuple[str | int, ...]:
     return (first, *(part for part in rest if not (isinstance(part, str) and _TYPE_TAG.fullmatch(part))))
 
 
+_MENDS = {
+    "int_type": "Input should be a whole number, without quotes",
+    "float_type": "Input should be a number, without quotes",
+    "string_type": "Input should be text, in quotes",
+    "bool_type": "Input should be true or false, without quotes",
+}
+"""What is expected instead of a value of another type, by pydantic's name of the error."""
+
+
 def _expected(errors: Sequence[Any]) -> str:
     """Say what a value should be: what each branch of a union wants, or the one bound that it breaks."""
     bounds = [one for one in errors if not re.search(r"literal_error|_type$", one["type"])]
-    messages = [one["msg"].removeprefix("Value error, ") for one in bounds or errors]
+    messages = [_MENDS.get(one["type"]) or one["msg"].removeprefix("Value error, ") for one in bounds or errors]
     first, *rest = dict.fromkeys(message.replace("valid array", "list") for message in messages)
     return " or ".join((first[0].lower() + first[1:], *(one.removeprefix("Input should be ") for one in rest)))
 

@@ -65,6 +65,19 @@ def test_init_writes_a_study_that_reads_and_leaves_an_existing_file_alone(
     assert path.read_text() == written
 
 
+@pytest.mark.parametrize("kind", ["nih-chestxray14", "mimic-cxr-jpg", "folder", "medmnist", "phantoms"])
+def test_init_writes_each_kind_of_data(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
+    assert cli._main(["init", str(path), "--data", kind]) == 0
+    assert parse_study(path.read_text(), path=path).data.kind == kind
+
+
+def test_init_suggests_a_kind_of_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli._main(["init", str(tmp_path / "study.toml"), "--data", "phantom"]) == 2
+    assert "unknown kind of data (did you mean 'phantoms'?): known are folder, medmnist" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_message_is_one_line_whatever_it_quotes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

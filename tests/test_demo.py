@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from cxrobust.cli import _main
 from cxrobust.conditions import parse_condition
 from cxrobust.demo import TINY, prepare
 from cxrobust.pipeline import analyze, predict
@@ -23,6 +24,20 @@ def test_the_demo_compares_six_regimes_with_the_supervised_one(prepared: Path) -
     assert names == ["linear-probe", "supervised", "lora", "adversarial", "preference", "preference-human"]
     assert parse_condition("pgd(eps=1/255, steps=10)") in study.conditions
     assert parse_condition("noise(eps=1/255)") in study.conditions
+
+
+def test_init_check_and_run_go_on_from_the_checkpoints_of_the_demo(
+    prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = tmp_path / "study.toml"
+    (tmp_path / "checkpoints").symlink_to(prepared.parent / "checkpoints")
+    assert _main(["init", str(study), "--data", "phantoms"]) == 0
+    text = study.read_text().replace("patients = 100", "patients = 8").replace("steps = 20", "steps = 2").replace("steps=20", "steps=2")
+    study.write_text(text.replace("resamples = 10_000", "resamples = 200"))
+    assert _main(["check", str(study)]) == 0
+    assert "supervised, lora" in capsys.readouterr().out
+    assert _main(["run", str(study)]) == 0
+    assert (tmp_path / "out" / "report.html").stat().st_size > 10_000
 
 
 def test_checkpoints_are_trained_once(prepared: Path) -> None:

@@ -146,7 +146,7 @@ def test_the_program_itself_exits_with_one_line(tmp_path: Path) -> None:
         [sys.executable, "-m", "cxrobust", "run", str(path)], capture_output=True, text=True, check=False, timeout=300
     )
     assert done.returncode == 2
-    assert done.stderr == f'cxrobust: {path}:4: study.seed = "1": input should be a valid integer\n'
+    assert done.stderr == f'cxrobust: {path}:4: study.seed = "1": input should be a whole number, without quotes\n'
     assert done.stdout == ""
 
 

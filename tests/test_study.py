@@ -47,7 +47,7 @@ def test_a_study_reads_with_its_controls_and_defaults() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("seed = 7", 'seed = "7"', r's.toml:3: study.seed = "7": input should be a valid integer'),
+        ("seed = 7", 'seed = "7"', r's.toml:3: study.seed = "7": input should be a whole number, without quotes'),
         ("seed = 7", "sede = 7", r"s.toml:3: unknown key 'sede' in study \(did you mean 'seed'\?\)"),
         ("seed = 7\n", "", r"s.toml:1: study.seed is missing: add it"),
         ('reference = "a"', 'reference = "b"', r"s.toml:4: reference 'b' names no regime.*the regimes are a"),
@@ -82,7 +82,7 @@ def test_a_study_reads_with_its_controls_and_defaults() -> None:
         (
             "resamples = 200",
             'operating_point = "yuden"',
-            "s.toml:16: .*\"yuden\": input should be 'youden' or a valid number$",
+            "s.toml:16: .*\"yuden\": input should be 'youden' or a number, without quotes$",
         ),
         ("patients = 3", 'findings = "Mass"', "s.toml:7: data.findings = \"Mass\": input should be 'all' or a list$"),
         (
@@ -122,7 +122,7 @@ def test_a_study_reads_with_its_controls_and_defaults() -> None:
         (
             'family = "hf-classifier"\nmodel = "checkpoints/a"',
             'predictions = { clean = "a.csv", "b\\nc" = 5 }',
-            r's.toml:10: regimes\[1\].predictions."b\\nc" = 5: input should be a valid string',
+            r's.toml:10: regimes\[1\].predictions."b\\nc" = 5: input should be text, in quotes',
         ),
         (
             'family = "hf-classifier"\nmodel = "checkpoints/a"',

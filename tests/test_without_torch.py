@@ -81,4 +81,7 @@ def test_a_missing_group_is_one_sentence_that_names_the_command(tmp_path: Path) 
     done = run_without_torch("predict", str(study))
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
-    assert last == ("cxrobust: this step needs torch, which is not installed: run pip install 'cxrobust[inference]'")
+    assert last == (
+        "cxrobust: this step needs torch, which is not installed: run pip install 'cxrobust[inference]', "
+        "or '.[inference]' in a clone"
+    )

@@ -38,7 +38,7 @@ def describe_machine(device: str) -> dict[str, Any]:
     """Return versions and hardware, for the report's appendix."""
     import torch
 
-    hardware = torch.cuda.get_device_name() if device == "cuda" else _processor()
+    hardware = torch.cuda.get_device_name() if device == "cuda" else processor()
     return {
         "device": device,
         "hardware": hardware,
@@ -73,7 +73,8 @@ def _check_torchvision() -> None:
         ) from error
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Return the processor's model and number of logical cores."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123  a device of the kernel
             names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]

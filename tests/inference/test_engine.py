@@ -19,7 +19,7 @@ from cxrobust.study import read_study
 
 from .tiny import MODULE, unit_files, write_study
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +79,29 @@ def test_predictions_do_not_depend_on_batches_and_shards(finished: Path, tmp_pat
     theirs = load_predictions(finished / "out" / "predictions").probabilities
     np.testing.assert_allclose(ours, theirs, atol=2e-3)
     np.testing.assert_allclose(ours[:, [0, 3, 4, 5]], theirs[:, [0, 3, 4, 5]], atol=1e-6)
+
+
+def in_precision(folder: Path, precision: str, device: str) -> Path:
+    path = write_study(folder)
+    text = path.read_text().replace('device = "cpu"', f'device = "{device}"\nprecision = "{precision}"')
+    path.write_text(text)
+    pipeline.predict(read_study(path), folder / "out")
+    return folder / "out" / "predictions"
+
+
+def test_bf16_gives_nearly_the_predictions_of_fp32(finished: Path, tmp_path: Path) -> None:
+    ours = load_predictions(in_precision(tmp_path, "bf16", "cpu")).probabilities
+    theirs = load_predictions(finished / "out" / "predictions").probabilities
+    np.testing.assert_allclose(ours, theirs, atol=0.02)
+    assert np.abs(ours - theirs).max() > 1e-6  # it was indeed another precision
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU here")
+@pytest.mark.parametrize(("precision", "atol"), [("fp32", 2e-3), ("bf16", 0.02)])
+def test_a_gpu_gives_the_predictions_of_the_cpu(finished: Path, tmp_path: Path, precision: str, atol: float) -> None:
+    ours = load_predictions(in_precision(tmp_path, precision, "cuda")).probabilities
+    theirs = load_predictions(finished / "out" / "predictions").probabilities
+    np.testing.assert_allclose(ours, theirs, atol=atol)
 
 
 def test_a_killed_run_goes_on_and_ends_as_an_undisturbed_one(finished: Path, tmp_path: Path) -> None:

@@ -38,6 +38,10 @@ def three(*, findings, weights):
 def no_network(*, findings, weights):
     return "network"
 
+def from_safetensors(*, findings, weights):
+    from safetensors.torch import load_file
+    return Mean(len(findings), None, 1.0).load_state_dict(load_file(weights))
+
 def fails(*, findings, weights):
     raise RuntimeError("no\\nidea")
 
@@ -159,3 +163,17 @@ def test_model_must_be_python_module_function(tmp_path, model):
 
 def test_settings_name_no_folder_of_this_machine(tmp_path):
     assert str(tmp_path) not in json.dumps(regime_in(tmp_path, weights="w.pt").settings())
+
+
+def test_a_truncated_safetensors_file_is_named(tmp_path: Path) -> None:
+    write_module(tmp_path)
+    weights = tmp_path / "w.safetensors"
+    weights.write_bytes(b"\x10\x27" + b"\0" * 6 + b'{"value":')
+    model = PythonModel.model_validate(
+        {"name": "m", "family": "python", "model": "python:mine:from_safetensors", "weights": weights},
+        context={"study_folder": tmp_path},
+    )
+    with pytest.raises(
+        DataError, match=r"w\.safetensors: the weights of regime 'm' are damaged or no safetensors file"
+    ):
+        model.load(FINDINGS)

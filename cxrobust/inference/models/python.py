@@ -73,6 +73,11 @@ class PythonModel(Regime):
         except DataError:
             raise
         except Exception as error:  # the user's code may raise anything
+            if type(error).__module__.startswith("safetensors"):
+                raise DataError(
+                    f"{weights}: the weights of regime {self.name!r} are damaged or no safetensors file "
+                    f"({one_line(error)}): fetch or train them again"
+                ) from error
             raise DataError(
                 f"{self._where}: it failed with {type(error).__name__} ({one_line(error)}): correct it"
             ) from error

@@ -19,7 +19,8 @@ def reproducibility(view: View) -> Mapping[str, Any]:
         "command": readable(str(provenance.get("command", "cxrobust run study.toml"))),
         "facts": _facts(view),
         "machines": _machines(view),
-        "analysis_versions": _versions(provenance.get("analysis", {})),
+        "needs_data_root": "--data-root" in str(provenance.get("command", "")),
+        "analysis": _machine(provenance.get("analysis", {})),
         "hashes": _hashes(view),
         "thresholds": _thresholds(view),
         "study_text": readable(view.results.study_text),
@@ -49,15 +50,12 @@ def duration(seconds: float) -> str:
 
 def _machines(view: View) -> list[dict[str, str]]:
     machines = view.results.provenance.get("inference", {}).get("machines", [])
-    return [
-        {
-            "hardware": readable(str(one.get("hardware", ""))),
-            "device": readable(str(one.get("device", ""))),
-            "platform": readable(str(one.get("platform", ""))),
-            "versions": _versions(one),
-        }
-        for one in machines
-    ]
+    return [_machine(one) for one in machines]
+
+
+def _machine(one: Mapping[str, Any]) -> dict[str, str]:
+    said = {name: readable(str(one.get(name, ""))) for name in ("hardware", "device", "platform")}
+    return {**said, "versions": _versions(one)}
 
 
 def _versions(machine: Mapping[str, Any]) -> str:

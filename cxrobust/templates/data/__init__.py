@@ -1,0 +1,1 @@
+"""The [data] tables that `cxrobust init` writes, one for each kind."""
