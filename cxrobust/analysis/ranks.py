@@ -19,7 +19,7 @@ Kernel = Callable[..., None]
 
 
 def resample_ranked(
-    kernel: Kernel, sort: Callable[[Cell], tuple[NDArray[Any], ...]], cells: Sequence[Cell], counts: Counts
+    kernel: Kernel, sort: Callable[[Cell], tuple[Any, ...]], cells: Sequence[Cell], counts: Counts
 ) -> NDArray[np.float64]:
     """Run a kernel on every cell and resample, on all cores: (n_cells, n_lanes).
 
@@ -72,7 +72,7 @@ class HeadShares:
 
     def value(self) -> float:
         """Return the mean, over selected images, of the share of hits among images that score no lower."""
-        group, n_images, n_hits = self._cumulative()
+        group, n_images, n_hits = self.cumulative()
         return float((n_hits / n_images)[group[self.selected]].mean())
 
     def contributions(self) -> NDArray[np.float64]:
@@ -85,7 +85,7 @@ class HeadShares:
 
         which sums to 0 over images, since doubling all of them changes nothing. The share of an image is s V / S.
         """
-        group, n_images, n_hits = self._cumulative()
+        group, n_images, n_hits = self.cumulative()
         n_selected, share = np.bincount(group, weights=self.selected), n_hits / n_images
         of_hit = np.cumsum((n_selected / n_images)[::-1])[::-1]
         of_all = np.cumsum((n_selected * share / n_images)[::-1])[::-1]
@@ -93,7 +93,7 @@ class HeadShares:
         each[self.order] = (self.selected * share[group] + self.hit * of_hit[group] - of_all[group]) / n_selected.sum()
         return each
 
-    def _cumulative(self) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
+    def cumulative(self) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
         """Return the tie group of each image, and how many images and hits there are down to each group."""
         group: NDArray[np.intp] = np.cumsum(self.last_of_ties) - self.last_of_ties
         return group, np.cumsum(np.bincount(group)), np.cumsum(np.bincount(group, weights=self.hit))
@@ -104,7 +104,7 @@ def last_of_ties(scores: NDArray[np.float64]) -> NDArray[np.bool_]:
     return np.append(scores[1:] != scores[:-1], True)
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def resampled_head_share(patients: Any, selected: Any, hit: Any, last_of_ties: Any, counts: Any, out: Any) -> None:
     """Fill `out` with the mean, over selected images, of the share of hits among images that score no lower.
 
@@ -125,15 +125,15 @@ def resampled_head_share(patients: Any, selected: Any, hit: Any, last_of_ties: A
     Σ_g s_g T_g/N_g / S over groups g of tied images: s_g of S selected images are in g, and N_g images of which T_g are
     hits are in g or before it.
     """
+    n_images, n_hits = np.empty(LANES, np.int32), np.empty(LANES, np.int32)
+    n_selected, tied_selected = np.empty(LANES, np.int32), np.empty(LANES, np.int32)
+    total = np.empty(LANES)
     for block in range(counts.shape[0]):
-        total = np.zeros(LANES)
-        n_images = np.zeros(LANES, dtype=np.int32)
-        n_hits = np.zeros(LANES, dtype=np.int32)
-        n_selected = np.zeros(LANES, dtype=np.int32)
-        tied_selected = np.zeros(LANES, dtype=np.int32)
+        _largest(counts[block])
+        total[:], n_images[:], n_hits[:], n_selected[:], tied_selected[:] = 0, 0, 0, 0, 0
         pending = False
         for i in range(len(patients)):
-            patient = patients[i]
+            patient = np.uint32(patients[i])
             for lane in range(LANES):
                 n_images[lane] += np.int32(counts[block, patient, lane])
             if hit[i]:
@@ -154,14 +154,51 @@ def resampled_head_share(patients: Any, selected: Any, hit: Any, last_of_ties: A
             out[block * LANES + lane] = total[lane] / n_selected[lane] if n_selected[lane] > 0 else np.nan
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def resampled_coverage(patients: Any, hit: Any, last_of_ties: Any, least_ratio: Any, counts: Any, out: Any) -> None:
+    """Fill `out` with the largest share of images, taken from the highest score, with few enough hits among them.
+
+    Few enough: `least_ratio` × hits ≤ images, all whole numbers; 0 where no share has so few, NaN where there is no
+    image. Tied images are taken together.
+
+    Parameters
+    ----------
+    patients, hit, last_of_ties
+        (n_images,), images sorted by score from the highest: index of the patient, and as in `HeadShares`.
+    least_ratio
+        int32.
+    counts
+        (n_blocks, n_patients, LANES), from `patient_counts`.
+    out
+        (n_blocks × LANES,) float64.
+    """
+    n_images, needed = np.empty(LANES, np.int32), np.empty(LANES, np.int32)
+    largest = np.empty(LANES, np.int32)
+    for block in range(counts.shape[0]):
+        _largest(counts[block])
+        n_images[:], needed[:], largest[:] = 0, 0, 0
+        for i in range(len(patients)):
+            patient = np.uint32(patients[i])
+            for lane in range(LANES):
+                n_images[lane] += np.int32(counts[block, patient, lane])
+            if hit[i]:
+                for lane in range(LANES):
+                    needed[lane] += least_ratio * np.int32(counts[block, patient, lane])
+            if last_of_ties[i]:
+                for lane in range(LANES):
+                    largest[lane] = n_images[lane] if needed[lane] <= n_images[lane] else largest[lane]
+        for lane in range(LANES):
+            out[block * LANES + lane] = largest[lane] / n_images[lane] if n_images[lane] > 0 else np.nan
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def resampled_auroc(patients: Any, positive: Any, last_of_ties: Any, counts: Any, out: Any) -> None:
     """Fill `out` with the AUROC of each resample; NaN where it has one class only.
 
     Parameters
     ----------
     patients, positive, last_of_ties
-        (n_images,), images sorted by score from the lowest: index of the patient, whether the label is 1, and whether
+        (n_images,), images sorted by score, from the lowest: index of the patient, whether the label is 1, and whether
         the next image has another score.
     counts
         (n_blocks, n_patients, LANES), from `patient_counts`.
@@ -170,40 +207,92 @@ def resampled_auroc(patients: Any, positive: Any, last_of_ties: Any, counts: Any
 
     Notes
     -----
-    Each group of tied images adds 2 × its positives × (negatives before it) + its positives × its negatives to twice
-    the Mann-Whitney count. All sums are whole numbers below 2^53, so float64 holds them exactly.
+    Twice the Mann-Whitney count is the sum, over groups of tied images, of 2 × its positives × (negatives before it) +
+    its positives × its negatives; all sums are whole.
     """
+    images = (patients, positive, last_of_ties)
+    n_positive, n_negative, twice = np.empty(LANES, np.int32), np.empty(LANES, np.int32), np.empty(LANES, np.int64)
+    sums = (n_positive, n_negative, twice)
+    few = (np.empty(LANES, counts.dtype), np.empty(LANES, counts.dtype), np.empty(LANES, np.uint32))
+    tied = (np.empty(LANES, np.int32), np.empty(LANES, np.int32))
     for block in range(counts.shape[0]):
-        twice = np.zeros(LANES)
-        n_positive = np.zeros(LANES, dtype=np.int32)
-        n_negative = np.zeros(LANES, dtype=np.int32)
-        tied_positive = np.zeros(LANES, dtype=np.int32)
-        tied_negative = np.zeros(LANES, dtype=np.int32)
-        alone = True
-        for i in range(len(patients)):
-            patient = patients[i]
-            if alone and last_of_ties[i]:
-                if positive[i]:
-                    for lane in range(LANES):
-                        count = np.int32(counts[block, patient, lane])
-                        twice[lane] += 2.0 * np.float64(count) * np.float64(n_negative[lane])
-                        n_positive[lane] += count
-                else:
-                    for lane in range(LANES):
-                        n_negative[lane] += np.int32(counts[block, patient, lane])
-                continue
-            tied = tied_positive if positive[i] else tied_negative
-            for lane in range(LANES):
-                tied[lane] += np.int32(counts[block, patient, lane])
-            alone = last_of_ties[i]
-            if alone:
-                for lane in range(LANES):
-                    pairs = 2.0 * np.float64(n_negative[lane]) + np.float64(tied_negative[lane])
-                    twice[lane] += np.float64(tied_positive[lane]) * pairs
-                    n_positive[lane] += tied_positive[lane]
-                    n_negative[lane] += tied_negative[lane]
-                tied_positive[:] = 0
-                tied_negative[:] = 0
+        rows = counts[block]
+        longest = (2 ** (8 * counts.itemsize) - 1) // max(np.int64(_largest(rows)), 1)
+        n_positive[:], n_negative[:], twice[:] = 0, 0, 0
+        i = 0
+        while i < len(patients):
+            if last_of_ties[i]:
+                i = _add_untied(i, min(i + longest, len(patients)), images, rows, few, sums)
+            else:
+                i = _add_tied(i, images, rows, tied, sums)
         for lane in range(LANES):
             pairs = np.float64(n_positive[lane]) * np.float64(n_negative[lane])
-            out[block * LANES + lane] = twice[lane] / (2 * pairs) if pairs > 0 else np.nan
+            out[block * LANES + lane] = np.float64(twice[lane]) / (2 * pairs) if pairs > 0 else np.nan
+
+
+@numba.njit(cache=True, nogil=True, inline="always")  # a call takes twice the time
+def _add_untied(i: Any, end: Any, images: Any, rows: Any, few: Any, sums: Any) -> Any:
+    """Add images from i to `end`, or to the first tied one, and return the next.
+
+    They are so few that the sums of their counts fit the type of the counts, and their pairs 32 bits. Narrow numbers go
+    many into a register; wide ones are needed only at the end.
+    """
+    patients, positive, last_of_ties = images
+    positives, negatives, pairs = few
+    n_positive, n_negative, twice = sums
+    positives[:], negatives[:], pairs[:] = 0, 0, 0
+    while i < end and last_of_ties[i]:
+        patient = np.uint32(patients[i])  # an unsigned index is not tested for counting from the end
+        if positive[i]:
+            for lane in range(LANES):
+                pairs[lane] += np.uint32(rows[patient, lane]) * np.uint32(negatives[lane])
+            for lane in range(LANES):
+                positives[lane] += rows[patient, lane]
+        else:
+            for lane in range(LANES):
+                negatives[lane] += rows[patient, lane]
+        i += 1
+    for lane in range(LANES):
+        before = np.int64(np.int32(positives[lane])) * np.int64(n_negative[lane])
+        twice[lane] += 2 * (before + np.int64(pairs[lane]))
+    for lane in range(LANES):
+        n_positive[lane] += np.int32(positives[lane])
+        n_negative[lane] += np.int32(negatives[lane])
+    return i
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _add_tied(i: Any, images: Any, rows: Any, tied: Any, sums: Any) -> Any:
+    """Add the group of tied images that begins at i, and return the first image of the next."""
+    patients, positive, last_of_ties = images
+    positives, negatives = tied
+    n_positive, n_negative, twice = sums
+    positives[:], negatives[:] = 0, 0
+    inside = True
+    while inside:
+        patient = np.uint32(patients[i])
+        of_class = positives if positive[i] else negatives
+        for lane in range(LANES):
+            of_class[lane] += np.int32(rows[patient, lane])
+        inside = not last_of_ties[i]
+        i += 1
+    for lane in range(LANES):
+        twice[lane] += np.int64(positives[lane]) * (2 * np.int64(n_negative[lane]) + np.int64(negatives[lane]))
+    for lane in range(LANES):
+        n_positive[lane] += positives[lane]
+        n_negative[lane] += negatives[lane]
+    return i
+
+
+@numba.njit(cache=True, nogil=True)
+def _largest(rows: Any) -> Any:
+    """Return the largest count of a block, and so bring the block into the cache.
+
+    Reading in order is fast. Images come in an order that cannot be foreseen, and without this pass the first of each
+    patient would wait for memory: every kernel here would take about twice as long.
+    """
+    largest = np.zeros(LANES, rows.dtype)
+    for patient in range(rows.shape[0]):
+        for lane in range(LANES):
+            largest[lane] = max(largest[lane], rows[patient, lane])
+    return largest.max()
