@@ -16,7 +16,7 @@ from cxrobust.analysis.resampling import LANES, patient_counts
 from . import oracle
 from .made import make_cell, random_cell, weights_of
 
-KERNELS = ("auroc", "average-precision")
+KERNELS = ("auroc", "average-precision", "aurc", "coverage-at-risk-5")
 
 
 def ascending(cell):
