@@ -1,4 +1,4 @@
-"""Patient-level resamples of AUROC and ECE on real predictions, against loops over scikit-learn and netcal.
+"""Patient-level resamples on real predictions, against loops over scikit-learn, netcal and NumPy.
 
 The predictions of three published models for 14 findings on 22,433 NIH ChestX-ray14 images: 42 cells. Here every
 resample of every cell is computed; of the loops a few calls are timed and scaled to as many, which the output says. The
@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped]
+from sklearn.metrics import average_precision_score, roc_auc_score  # type: ignore[import-untyped]
 
 from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.metrics import metric
@@ -43,6 +43,8 @@ class Timing:
     n_patients: int
     seconds: float
     """Measured; the counts that all cells and metrics share are not in it."""
+    seconds_one_cell: float
+    """Median over repetitions of all resamples of the first cell alone."""
     peer_calls_timed: int
     peer_seconds_per_call: float
     """Median of the timed calls, taking the resample's images included."""
@@ -62,6 +64,8 @@ def main() -> None:
     print(f"counts of {arguments.resamples:,} resamples of {cells[0].n_patients:,} patients: {seconds_counts:.2f} s")
     timings = [
         measure("auroc", "scikit-learn", sklearn_auroc, cells, counts, arguments),
+        measure("average-precision", "scikit-learn", sklearn_average_precision, cells, counts, arguments),
+        measure("aurc", "NumPy", numpy_aurc, cells, counts, arguments),
         measure("ece", "netcal", netcal_ece(), cells, counts, arguments),
     ]
     if arguments.out is not None:
@@ -75,7 +79,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder that holds nih-predictions/ and nih-metadata/")
     parser.add_argument("--resamples", type=int, default=2048)
-    parser.add_argument("--calls", type=int, default=20, help="calls of each loop that are timed")
+    parser.add_argument("--calls", type=int, default=20, help="calls of each loop, and of one cell, that are timed")
     parser.add_argument("--out", type=Path, default=None, help="JSON file for the timings")
     arguments: argparse.Namespace = parser.parse_args()
     return arguments
@@ -109,6 +113,19 @@ def sklearn_auroc(p: NDArray[np.float64], y: NDArray[np.int8]) -> float:
     return float(roc_auc_score(y, p))
 
 
+def sklearn_average_precision(p: NDArray[np.float64], y: NDArray[np.int8]) -> float:
+    return float(average_precision_score(y, p))
+
+
+def numpy_aurc(p: NDArray[np.float64], y: NDArray[np.int8]) -> float:
+    """Mean over images of the share wrong among images at least as confident, at the threshold 0.5."""
+    confidence, wrong = np.maximum(p, 1 - p), (p >= 0.5) != (y == 1)
+    order = np.argsort(-confidence)
+    last = np.append(np.diff(confidence[order]) != 0, True)
+    n, n_wrong = np.flatnonzero(last) + 1, np.cumsum(wrong[order])[last]
+    return float((np.diff(n, prepend=0) * n_wrong / n).sum() / len(p))
+
+
 def netcal_ece() -> Peer:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # netcal's own modules warn when they are compiled
@@ -126,6 +143,11 @@ def measure(
     begun = time.perf_counter()
     resampled = one.resample(cells, counts)
     seconds = time.perf_counter() - begun
+    one_cell = []
+    for _ in range(arguments.calls):
+        begun = time.perf_counter()
+        one.resample(cells[:1], counts)
+        one_cell.append(time.perf_counter() - begun)
     per_call, differences = time_calls(function, cells, counts, resampled, arguments)
     n_calls = len(cells) * arguments.resamples
     timing = Timing(
@@ -136,6 +158,7 @@ def measure(
         n_images=len(cells[0].labels),
         n_patients=cells[0].n_patients,
         seconds=seconds,
+        seconds_one_cell=float(np.median(one_cell)),
         peer_calls_timed=len(per_call),
         peer_seconds_per_call=float(np.median(per_call)),
         peer_seconds=float(np.median(per_call)) * n_calls,
@@ -168,7 +191,7 @@ def print_timing(t: Timing) -> None:
     n_calls = t.n_cells * t.n_resamples
     print(
         f"{t.metric}, {t.n_resamples:,} resamples of {t.n_cells} cells of {t.n_images:,} images:\n"
-        f"  {t.seconds:.2f} s here, on {os.cpu_count()} cores\n"
+        f"  {t.seconds:.2f} s here, on {os.cpu_count()} cores; {t.seconds_one_cell * 1e3:.1f} ms for one cell alone\n"
         f"  {t.peer_seconds:,.0f} s by a loop over {t.peer} on one, scaled to {n_calls:,} calls from the median "
         f"{t.peer_seconds_per_call * 1e3:.2f} ms of {t.peer_calls_timed}\n"
         f"  largest difference over these calls {t.largest_difference:.1e}"

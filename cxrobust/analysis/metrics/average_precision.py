@@ -1,0 +1,72 @@
+"""Average precision: area under the precision-recall curve."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrobust.analysis.cells import Cell
+from cxrobust.analysis.metrics import metric
+from cxrobust.analysis.ranks import HeadShares, resample_ranked, resampled_head_share
+from cxrobust.analysis.resampling import Counts
+
+
+class AveragePrecision:
+    """Mean over positive images of the precision at their score; in (0, 1]; higher is better; chance is the prevalence.
+
+    Precision at a score is the share of positives among images that score no lower, so tied images enter together. It
+    is scikit-learn's Σ_g (R_g − R_{g−1}) P_g over groups of tied scores, with recall R and precision P, and nothing is
+    interpolated (Davis and Goadrich 2006, doi:10.1145/1143844.1143874).
+
+    Examples
+    --------
+    >>> from cxrobust.analysis.cells import Cell
+    >>> cell = Cell(
+    ...     labels=np.array([0, 0, 1, 1], np.int8),
+    ...     probabilities=np.array([0.1, 0.4, 0.3, 0.8]),
+    ...     patients=np.arange(4, dtype=np.int32),
+    ...     n_patients=4,
+    ...     threshold=0.5,
+    ... )
+    >>> round(AveragePrecision().value(cell), 6)  # (1/1 + 2/3) / 2
+    0.833333
+    """
+
+    interval: ClassVar[Literal["percentile", "percentile-recentred"]] = "percentile"
+
+    def undefined(self, cell: Cell) -> str | None:
+        """Say why the metric is not estimable on this cell, or None."""
+        return "one class only" if cell.one_class else None
+
+    def value(self, cell: Cell) -> float:
+        """Return the average precision of the sample."""
+        return _sorted(cell).value()
+
+    def resample(self, cells: Sequence[Cell], counts: Counts) -> NDArray[np.float64]:
+        """Return the average precision of each resample, (n_cells, n_lanes); NaN where one has no positive image."""
+        return resample_ranked(resampled_head_share, _arrays, cells, counts)
+
+    def contributions(self, cell: Cell) -> NDArray[np.float64]:
+        """Return each patient's influence plus its part of the positives times the value; sums to the value.
+
+        With S positives in all, s_g of them in a group g of tied scores, and T_g among the N_g images that score no
+        lower, an image of label y in group h has
+
+            [y T_h/N_h + Σ_{g ≥ h} s_g (y − T_g/N_g) / N_g] / S,
+
+        its own precision and what it does to the precision at the positives that score no higher.
+        """
+        return cell.by_patient(_sorted(cell).contributions())
+
+
+def _sorted(cell: Cell) -> HeadShares:
+    is_positive = cell.labels == 1
+    return HeadShares.sort(cell.probabilities, selected=is_positive, hit=is_positive)
+
+
+def _arrays(cell: Cell) -> tuple[NDArray[Any], ...]:
+    return _sorted(cell).arrays(cell.patients)
+
+
+metric("average-precision")(AveragePrecision())
