@@ -1,17 +1,15 @@
 """Area under the receiver operating characteristic curve."""
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.metrics import Better, metric
-from cxrobust.analysis.ranks import resampled_auroc
-from cxrobust.analysis.resampling import LANES, Counts
+from cxrobust.analysis.ranks import last_of_ties, resample_ranked, resampled_auroc
+from cxrobust.analysis.resampling import Counts
 
 
 class AUROC:
@@ -32,18 +30,7 @@ class AUROC:
 
     def resample(self, cells: Sequence[Cell], counts: Counts) -> NDArray[np.float64]:
         """Return the AUROC of each resample, (n_cells, n_lanes); NaN where a resample has one class only."""
-        out = np.empty((len(cells), counts.shape[0] * LANES))
-
-        def run(index: int) -> None:
-            cell = cells[index]
-            order = np.argsort(cell.probabilities, kind="stable")
-            p = cell.probabilities[order]
-            last_of_ties = np.append(p[1:] != p[:-1], True)
-            resampled_auroc(cell.patients[order], cell.labels[order] == 1, last_of_ties, counts, out[index])
-
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(run, range(len(cells))))
-        return out
+        return resample_ranked(resampled_auroc, _ascending, cells, counts)
 
     def share(self, cell: Cell) -> NDArray[np.float64]:
         """Return half of each patient's part of the positives and half of that of the negatives, (n_patients,)."""
@@ -77,6 +64,11 @@ def placements(cell: Cell) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         positives, p[~is_positive], "right"
     )
     return below / (2 * len(negatives)), 1 - not_above / (2 * len(positives))
+
+
+def _ascending(cell: Cell) -> tuple[Any, ...]:
+    order = np.argsort(cell.probabilities)  # the order of equals changes no whole-number sum
+    return cell.patients[order], cell.is_positive[order], last_of_ties(cell.probabilities[order])
 
 
 metric("auroc")(AUROC())

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.analysis.cells import Cell
-from cxrobust.analysis.metrics import metric
+from cxrobust.analysis.metrics import Better, metric
 from cxrobust.analysis.ranks import HeadShares, resample_ranked, resampled_head_share
 from cxrobust.analysis.resampling import Counts
 
@@ -28,12 +28,17 @@ class AveragePrecision:
     ...     patients=np.arange(4, dtype=np.int32),
     ...     n_patients=4,
     ...     threshold=0.5,
+    ...     clean=np.array([0.1, 0.4, 0.3, 0.8]),
+    ...     weaker=(),
     ... )
     >>> round(AveragePrecision().value(cell), 6)  # (1/1 + 2/3) / 2
     0.833333
     """
 
     interval: ClassVar[Literal["percentile", "percentile-recentred"]] = "percentile"
+    bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    is_share: ClassVar[bool] = False
+    better: ClassVar[Better] = "higher"
 
     def undefined(self, cell: Cell) -> str | None:
         """Say why the metric is not estimable on this cell, or None."""
@@ -46,6 +51,10 @@ class AveragePrecision:
     def resample(self, cells: Sequence[Cell], counts: Counts) -> NDArray[np.float64]:
         """Return the average precision of each resample, (n_cells, n_lanes); NaN where one has no positive image."""
         return resample_ranked(resampled_head_share, _arrays, cells, counts)
+
+    def share(self, cell: Cell) -> NDArray[np.float64]:
+        """Return each patient's part of the positives, (n_patients,)."""
+        return cell.by_patient(cell.is_positive / cell.is_positive.sum())
 
     def contributions(self, cell: Cell) -> NDArray[np.float64]:
         """Return each patient's influence plus its part of the positives times the value; sums to the value.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.jackknife import jackknife_contributions, leave_one_out
-from cxrobust.analysis.metrics import metric
+from cxrobust.analysis.metrics import Better, metric
 from cxrobust.analysis.ranks import HeadShares, resample_ranked, resampled_coverage, resampled_head_share
 from cxrobust.analysis.resampling import Counts
 
@@ -30,6 +30,9 @@ class AURC:
     """
 
     interval: ClassVar[Literal["percentile", "percentile-recentred"]] = "percentile"
+    bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    is_share: ClassVar[bool] = False
+    better: ClassVar[Better] = "lower"
 
     def undefined(self, cell: Cell) -> str | None:
         """Say why the metric is not estimable on this cell, or None."""
@@ -42,6 +45,10 @@ class AURC:
     def resample(self, cells: Sequence[Cell], counts: Counts) -> NDArray[np.float64]:
         """Return the area of each resample, (n_cells, n_lanes); NaN where a resample has no labelled image."""
         return resample_ranked(resampled_head_share, _arrays, cells, counts)
+
+    def share(self, cell: Cell) -> NDArray[np.float64]:
+        """Return each patient's part of the images, (n_patients,)."""
+        return cell.by_patient(np.full(len(cell.labels), 1 / len(cell.labels)))
 
     def contributions(self, cell: Cell) -> NDArray[np.float64]:
         """Return each patient's influence plus its part of the images times the value; sums to the value.
@@ -64,6 +71,9 @@ class CoverageAtRisk5:
     """
 
     interval: ClassVar[Literal["percentile", "percentile-recentred"]] = "percentile"
+    bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    is_share: ClassVar[bool] = False
+    better: ClassVar[Better] = "higher"
 
     def undefined(self, cell: Cell) -> str | None:
         """Say why the metric is not estimable on this cell, or None."""
@@ -78,17 +88,20 @@ class CoverageAtRisk5:
         """Return the coverage of each resample, (n_cells, n_lanes); NaN where a resample has no labelled image."""
         return resample_ranked(resampled_coverage, _coverage_arrays, cells, counts)
 
+    def share(self, cell: Cell) -> NDArray[np.float64]:
+        """Return each patient's part of the images, (n_patients,)."""
+        return cell.by_patient(np.full(len(cell.labels), 1 / len(cell.labels)))
+
     def contributions(self, cell: Cell) -> NDArray[np.float64]:
         """Return each patient's jackknife influence plus its part of the images times the value; sums to the value."""
         without = leave_one_out(lambda counts: self.resample([cell], counts)[0], cell.n_patients)
-        share = cell.by_patient(np.full(len(cell.labels), 1 / len(cell.labels)))
-        return jackknife_contributions(self.value(cell), without, share)
+        return jackknife_contributions(self.value(cell), without, self.share(cell))
 
 
 def risks(cell: Cell) -> HeadShares:
     """Rank images by confidence; hits are the wrong ones."""
     p = cell.probabilities
-    wrong = (p >= cell.threshold) != (cell.labels == 1)
+    wrong = cell.decisions != cell.is_positive
     return HeadShares.sort(np.maximum(p, 1 - p), selected=np.ones(len(p), dtype=np.bool_), hit=wrong)
 
 
