@@ -78,6 +78,9 @@ TestName = Literal[
 ]  # fmt: skip
 
 
+Adjustment = Literal["holm", "hommel", "bonferroni", "benjamini-hochberg", "benjamini-yekutieli", "none"]
+
+
 class MetricSection(Section):
     """What holds for one metric alone; what is absent is as in [analysis]."""
 
@@ -101,6 +104,8 @@ class AnalysisSection(Section):
     """How contrasts are tested; a metric's own table may name another, which not every metric has."""
     margin: float | None = Field(default=None, gt=0)
     """The largest difference that does not matter, for `tost` and `noninferiority`."""
+    adjust: Adjustment = "holm"
+    """How p-values are adjusted within a family."""
     per_metric: dict[str, MetricSection] = Field(default_factory=dict)
     """Tables such as [analysis.auroc], by metric."""
     primary_condition: str | None = None

@@ -88,7 +88,7 @@ def test_a_study_reads_with_its_controls_and_defaults() -> None:
         (
             "resamples = 200",
             'resamples = 200\n[analysis.auroc]\nintervall = "bca"',
-            r"s.toml:18: unknown key 'intervall' in analysis.auroc \(did you mean 'interval'\?\): known are interval, test",
+            r"s.toml:18: unknown key 'intervall' in analysis.auroc \(did you mean 'interval'\?\)",
         ),
         (
             "resamples = 200",

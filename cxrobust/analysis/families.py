@@ -1,4 +1,4 @@
-"""Families of tests: which p-values are adjusted together, by Holm's method."""
+"""Families of tests: which p-values are adjusted together, and how."""
 
 import gc
 from collections.abc import Iterator, Sequence
@@ -8,8 +8,18 @@ from dataclasses import replace
 from statsmodels.stats.multitest import multipletests
 
 from cxrobust.results import Estimate
+from cxrobust.study import Adjustment
 
 PRIMARY = "primary"
+METHODS: dict[Adjustment, str | None] = {
+    "holm": "holm",
+    "hommel": "hommel",
+    "bonferroni": "bonferroni",
+    "benjamini-hochberg": "fdr_bh",
+    "benjamini-yekutieli": "fdr_by",
+    "none": None,
+}
+"""Names of the study file, and statsmodels' own."""
 
 
 def family_of(estimate: Estimate, *, primary_condition: str | None) -> str | None:
@@ -32,8 +42,16 @@ def family_of(estimate: Estimate, *, primary_condition: str | None) -> str | Non
     return f"{estimate.estimand}, {estimate.metric}, {estimate.regime}, {estimate.condition}, findings"
 
 
-def adjust(estimates: Sequence[Estimate], *, primary_condition: str | None) -> tuple[Estimate, ...]:
-    """Name each estimate's family and adjust its p-value within it by Holm 1979 (doi:10.2307/4615733)."""
+def adjust(
+    estimates: Sequence[Estimate], *, primary_condition: str | None, method: Adjustment = "holm"
+) -> tuple[Estimate, ...]:
+    """Name each estimate's family and adjust its p-value within it.
+
+    Holm 1979 (doi:10.2307/4615733), Hommel 1988 (doi:10.1093/biomet/75.2.383) and Bonferroni bound the chance of any
+    false positive, Benjamini and Hochberg 1995 (doi:10.1111/j.2517-6161.1995.tb02031.x) the expected share of false
+    ones among positives, Benjamini and Yekutieli 2001 (doi:10.1214/aos/1013699998) the same under any dependence. `none`
+    leaves p-values as they are.
+    """
     named = [replace(e, family=family_of(e, primary_condition=primary_condition)) for e in estimates]
     members: dict[str, list[int]] = {}
     for index, estimate in enumerate(named):
@@ -41,7 +59,9 @@ def adjust(estimates: Sequence[Estimate], *, primary_condition: str | None) -> t
             members.setdefault(estimate.family, []).append(index)
     with _quick_collections():
         for indices in members.values():
-            adjusted = multipletests([named[i].p_value for i in indices], method="holm")[1]
+            p_values = [named[i].p_value for i in indices]
+            name = METHODS[method]
+            adjusted = p_values if name is None else multipletests(p_values, method=name)[1]
             for i, p in zip(indices, adjusted, strict=True):
                 named[i] = replace(named[i], p_adjusted=float(p))
     return tuple(e if e.p_value is not None else replace(e, family=None) for e in named)

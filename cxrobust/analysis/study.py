@@ -72,7 +72,7 @@ def analyze(
     estimates.sort(key=lambda e: ESTIMANDS.index(e.estimand))
     return Analysis(
         primary_condition=primary,
-        estimates=adjust(estimates, primary_condition=primary),
+        estimates=adjust(estimates, primary_condition=primary, method=settings.adjust),
         reliability=reliability,
         thresholds=sample.thresholds,
         unclustered=unclustered,

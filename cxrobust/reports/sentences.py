@@ -43,12 +43,16 @@ class Outcome:
     estimate: Estimate | None
 
 
+OF_A_MARGIN = {"tost", "noninferiority"}
+"""Tests whose small p-value speaks of a difference within a margin, not of a difference."""
+
+
 def judge(estimate: Estimate | None, *, alpha: float) -> Verdict:
     """Return what an estimate's test allows to say."""
     if estimate is None or estimate.estimate is None:
         return "not estimable"
     p = deciding_p(estimate)
-    if p is None:
+    if p is None or estimate.test in OF_A_MARGIN:
         return "not tested"
     return "shown" if p < alpha else "not shown"
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cxrobust.reports.words import MACRO
+from cxrobust.reports.words import ADJUSTMENTS, MACRO
 from cxrobust.results import Estimand, Estimate, Results
 
 CLEAN = "clean"
@@ -70,6 +70,11 @@ class View:
     def alpha(self) -> float:
         """1 − confidence level: below it, a difference counts as shown."""
         return round(1 - self.level, 10)
+
+    @property
+    def adjustment(self) -> str:
+        """How p-values are adjusted, in words."""
+        return ADJUSTMENTS[self.results.study["analysis"].get("adjust", "holm")]
 
     @property
     def others(self) -> tuple[str, ...]:

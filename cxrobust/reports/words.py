@@ -1,7 +1,7 @@
 """How numbers, metrics, conditions and findings are written: AMA style, true minus signs, non-breaking spaces."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -32,6 +32,35 @@ METRICS = {
     "confidence": MetricWords(name="mean confidence", title="Confidence", better="neither"),
     "ece": MetricWords(name="ECE", title="Calibration error", better="lower"),
     "brier": MetricWords(name="Brier score", title="Brier score", better="lower"),
+    "average-precision": MetricWords(name="average precision", title="Average precision", better="higher"),
+    "balanced-accuracy": MetricWords(name="balanced accuracy", title="Balanced accuracy", better="higher"),
+    "sensitivity": MetricWords(name="sensitivity", title="Sensitivity", better="higher"),
+    "specificity": MetricWords(name="specificity", title="Specificity", better="higher"),
+    "ppv": MetricWords(name="PPV", title="PPV", better="higher"),
+    "npv": MetricWords(name="NPV", title="NPV", better="higher"),
+    "f1": MetricWords(name="F1 score", title="F1 score", better="higher"),
+    "matthews": MetricWords(name="Matthews correlation", title="Matthews correlation", better="higher"),
+    "confidence-right": MetricWords(name="mean confidence where right", title="Confidence, right", better="neither"),
+    "confidence-wrong": MetricWords(name="mean confidence where wrong", title="Confidence, wrong", better="neither"),
+    "confidence-shift": MetricWords(name="mean confidence shift", title="Confidence shift", better="lower"),
+    "over-confidence": MetricWords(name="over-confidence", title="Over-confidence", better="neither"),
+    "entropy": MetricWords(name="mean entropy", title="Entropy", better="neither"),
+    "ece-equal-mass": MetricWords(name="equal-mass ECE", title="Calibration error, equal mass", better="lower"),
+    "ece-top-label": MetricWords(name="top-label ECE", title="Calibration error, top label", better="lower"),
+    "ece-debiased": MetricWords(name="debiased calibration error", title="Calibration error, debiased", better="lower"),
+    "ace": MetricWords(name="ACE", title="Adaptive calibration error", better="lower"),
+    "mce": MetricWords(name="MCE", title="Maximum calibration error", better="lower"),
+    "brier-reliability": MetricWords(name="Brier reliability", title="Brier reliability", better="lower"),
+    "brier-resolution": MetricWords(name="Brier resolution", title="Brier resolution", better="higher"),
+    "brier-uncertainty": MetricWords(name="Brier uncertainty", title="Brier uncertainty", better="neither"),
+    "log-loss": MetricWords(name="log loss", title="Log loss", better="lower"),
+    "calibration-slope": MetricWords(name="calibration slope", title="Calibration slope", better="neither"),
+    "calibration-intercept": MetricWords(name="calibration intercept", title="Calibration intercept", better="neither"),
+    "robust-accuracy": MetricWords(name="robust accuracy", title="Robust accuracy", better="higher"),
+    "flip-rate": MetricWords(name="flip rate", title="Flip rate", better="lower"),
+    "attack-success": MetricWords(name="attack success rate", title="Attack success", better="lower"),
+    "aurc": MetricWords(name="AURC", title="Risk-coverage area", better="lower"),
+    "coverage-at-risk-5": MetricWords(name="coverage at 5% risk", title="Coverage at 5% risk", better="higher"),
 }
 
 PERTURBATIONS = {
@@ -153,6 +182,53 @@ def listed(items: Sequence[str], *, joint: str = "and") -> str:
     if len(items) < 3:
         return f" {joint} ".join(items)
     return f"{', '.join(items[:-1])}, {joint} {items[-1]}"
+
+
+ADJUSTMENTS = {
+    "holm": "adjusted by Holm’s method",
+    "hommel": "adjusted by Hommel’s method",
+    "bonferroni": "adjusted by Bonferroni’s method",
+    "benjamini-hochberg": "adjusted by the method of Benjamini and Hochberg",
+    "benjamini-yekutieli": "adjusted by the method of Benjamini and Yekutieli",
+    "none": "not adjusted",
+}
+TESTS = {
+    "permutation": "sign-flip permutation test by patient",
+    "permutation (exact)": "exact sign-flip permutation test by patient",
+    "mcnemar": "exact McNemar test, images as independent",
+    "mcnemar-midp": "mid-p McNemar test, images as independent",
+    "mcnemar-clustered": "McNemar test by patient",
+    "delong": "DeLong’s test, images as independent",
+    "delong-clustered": "DeLong’s test by patient",
+    "wilcoxon": "Wilcoxon’s signed-rank test, images as independent",
+    "wilcoxon-clustered": "signed-rank test by patient",
+    "cochran-q": "exact McNemar test after Cochran’s Q, images as independent",
+    "tost": "two one-sided tests of equivalence",
+    "noninferiority": "one-sided test of non-inferiority",
+}
+INTERVALS = {
+    "percentile": "percentile, from patient-level resamples",
+    "percentile-recentred": "recentred percentile, from patient-level resamples",
+    "basic": "basic, from patient-level resamples",
+    "bca": "BCa, from patient-level resamples",
+    "studentized": "studentised, from patient-level resamples",
+    "wilson": "Wilson’s, at the effective number of images",
+    "delong": "DeLong’s, images as independent",
+    "delong-clustered": "DeLong’s, by patient",
+}
+
+
+def test_words(names: Iterable[str]) -> str:
+    """Name tests within a sentence: `sign-flip permutation test by patient`."""
+    return listed([TESTS.get(name, name) for name in sorted(names)])
+
+
+def interval_words(names: Iterable[str]) -> str:
+    """Name kinds of intervals within a sentence; those from resamples by what they share."""
+    said = [INTERVALS.get(name, name) for name in sorted(names)]
+    if all(words.endswith("from patient-level resamples") for words in said):
+        return "from patient-level resamples"
+    return listed(said)
 
 
 def capitalised(text: str) -> str:

@@ -89,3 +89,19 @@ def test_the_primary_family_of_clean_images_alone_is_the_difference_of_regimes()
 
 def test_a_value_has_no_family():
     assert family_of(made(None, estimand="value"), primary_condition="pgd") is None
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        ("hommel", [0.03, 0.04, 0.04, 0.02]),
+        ("bonferroni", [0.04, 0.16, 0.12, 0.02]),
+        ("benjamini-hochberg", [0.02, 0.04, 0.04, 0.02]),
+        ("benjamini-yekutieli", [0.04166666666666667, 0.08333333333333333, 0.08333333333333333, 0.04166666666666667]),
+        ("none", [0.01, 0.04, 0.03, 0.005]),
+    ],
+)
+def test_methods_against_r(method, expected):
+    """p.adjust(c(0.01, 0.04, 0.03, 0.005), method) in R; for `none` the p-values themselves."""
+    found = adjust([made(p) for p in (0.01, 0.04, 0.03, 0.005)], primary_condition="noise", method=method)
+    assert [e.p_adjusted for e in found] == pytest.approx(expected, abs=1e-15)

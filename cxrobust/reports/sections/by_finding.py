@@ -21,7 +21,16 @@ from cxrobust.reports.parts import (
 from cxrobust.reports.sections import section
 from cxrobust.reports.sentences import findings_sentence, reason
 from cxrobust.reports.view import CLEAN, View, is_few
-from cxrobust.reports.words import capitalised, condition_words, counted, finding_words, metric_words, percent, regime
+from cxrobust.reports.words import (
+    capitalised,
+    condition_words,
+    counted,
+    finding_words,
+    metric_words,
+    percent,
+    regime,
+    test_words,
+)
 
 NAMES = {
     "difference-in-differences": "difference-in-differences",
@@ -54,6 +63,7 @@ def by_finding(view: View) -> Mapping[str, Any]:
         "comparison": NAMES[view.comparison],
         "condition": condition_words(view.primary or CLEAN),
         "sentences": [findings_sentence(view, metric, one) for one in view.compared],
+        "tests": capitalised(test_words({e.test for e in contrasts if e is not None and e.test})),
         "has_gaps": any(e is None or e.estimate is None for e in contrasts),
         "has_few": any(f["n_positive_patients"] < 20 for f in view.findings),
     }

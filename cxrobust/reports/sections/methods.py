@@ -6,10 +6,13 @@ from typing import Any
 from cxrobust.conditions import parse_condition
 from cxrobust.reports.sections import section
 from cxrobust.reports.view import View
-from cxrobust.reports.words import metric_words, percent
+from cxrobust.reports.words import INTERVALS, listed, metric_words, percent, test_words
 
 KNOWN = ("auroc", "accuracy", "confidence", "ece", "brier")
 """Metrics that the template explains."""
+SIGN_FLIPS = {"permutation", "permutation (exact)"}
+FROM_PERCENTILES = {"percentile", "percentile-recentred"}
+"""Tests and intervals that the template explains."""
 
 
 @section("methods", order=90, title="Methods")
@@ -17,6 +20,8 @@ def methods(view: View) -> Mapping[str, Any]:
     """Return what the methods' text depends on."""
     results = view.results
     analysis = results.study["analysis"]
+    intervals = {e.interval for e in results.estimates if e.interval}
+    tests = {e.test for e in results.estimates if e.test}
     tail = 100 * (1 - view.level) / 2
     return {
         "resamples": analysis["resamples"],
@@ -24,8 +29,12 @@ def methods(view: View) -> Mapping[str, Any]:
         "low_percentile": f"{tail:.6g}",
         "high_percentile": f"{100 - tail:.6g}",
         "operating_point": analysis["operating_point"],
-        "intervals": {e.interval for e in results.estimates if e.interval},
-        "tests": {e.test for e in results.estimates if e.test},
+        "intervals": intervals,
+        "other_intervals": listed([INTERVALS[i] for i in INTERVALS if i in intervals - FROM_PERCENTILES]),
+        "tests": tests,
+        "flips_signs": bool(tests & SIGN_FLIPS),
+        "other_tests": test_words(tests - SIGN_FLIPS),
+        "one_sided": bool(tests & {"tost", "noninferiority"}),
         "has_replicates": any(one.get("replicates", 1) > 1 for one in results.regimes),
         "other_metrics": [metric_words(m).name for m in view.metrics if m not in KNOWN],
         "has_perturbations": bool(view.series),

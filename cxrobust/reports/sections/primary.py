@@ -6,7 +6,15 @@ from typing import Any
 from cxrobust.reports.parts import EMPTY, REFERENCE, Cell, Column, Group, Table, common_digits, estimate_cell, p_cell
 from cxrobust.reports.sections import section
 from cxrobust.reports.view import CLEAN, View
-from cxrobust.reports.words import capitalised, condition_words, metric_words, percent, regime
+from cxrobust.reports.words import (
+    capitalised,
+    condition_words,
+    interval_words,
+    metric_words,
+    percent,
+    regime,
+    test_words,
+)
 
 
 @section("primary", order=30, title="Primary comparison")
@@ -17,7 +25,8 @@ def primary(view: View) -> Mapping[str, Any]:
         "primary": Table(key="primary", columns=_columns(view), groups=_groups(view)),
         "condition": condition_words(view.primary or CLEAN),
         "comparison": view.comparison,
-        "tests": sorted({e.test for e in tested if e.test}),
+        "tests": capitalised(test_words({e.test for e in tested if e.test})),
+        "intervals": interval_words({e.interval for e in tested if e.interval}),
         "families": sorted({e.family for e in tested if e.family}),
         "n_tests": sum(e.p_value is not None for e in tested),
         "notes": sorted({e.note for e in tested if e.note}),
