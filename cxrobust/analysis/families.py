@@ -48,9 +48,9 @@ def adjust(
     """Name each estimate's family and adjust its p-value within it.
 
     Holm 1979 (doi:10.2307/4615733), Hommel 1988 (doi:10.1093/biomet/75.2.383) and Bonferroni bound the chance of any
-    false positive, Benjamini and Hochberg 1995 (doi:10.1111/j.2517-6161.1995.tb02031.x) the expected share of false
-    ones among positives, Benjamini and Yekutieli 2001 (doi:10.1214/aos/1013699998) the same under any dependence. `none`
-    leaves p-values as they are.
+    false positive; Benjamini and Hochberg 1995 (doi:10.1111/j.2517-6161.1995.tb02031.x) the expected share of false
+    ones among positives; Benjamini and Yekutieli 2001 (doi:10.1214/aos/1013699998) the same under any dependence.
+    `none` leaves p-values as they are.
     """
     named = [replace(e, family=family_of(e, primary_condition=primary_condition)) for e in estimates]
     members: dict[str, list[int]] = {}
