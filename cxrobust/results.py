@@ -7,15 +7,24 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from cxrobust.errors import DataError
 from cxrobust.files import atomic_write_text
 
 FORMAT = 1
 
-Estimand = Literal["value", "perturbed-clean", "regime-reference", "difference-in-differences"]
-ESTIMANDS: tuple[Estimand, ...] = ("value", "perturbed-clean", "regime-reference", "difference-in-differences")
+Estimand = Literal[
+    "value",
+    "perturbed-clean",
+    "regime-reference",
+    "difference-in-differences",
+    "trend",
+    "trend-difference",
+    "area",
+    "area-difference",
+]
+ESTIMANDS: tuple[Estimand, ...] = get_args(Estimand)
 
 COLUMNS = (
     "estimand", "metric", "regime", "reference", "condition", "finding", "estimate", "se", "ci_low", "ci_high",
@@ -31,8 +40,9 @@ class Estimate:
     metric: str
     regime: str
     reference: str | None
-    """The regime compared with; None for `value` and `perturbed-clean`."""
+    """The regime compared with; None where a regime is compared with none."""
     condition: str
+    """A condition; for trend and area a perturbation without its strength."""
     finding: str
     """A label, or `macro` for the unweighted mean over findings."""
     estimate: float | None

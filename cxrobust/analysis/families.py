@@ -30,7 +30,7 @@ def family_of(estimate: Estimate, *, primary_condition: str | None) -> str | Non
     one family for each estimand and metric, micro averages another; single findings one for each estimand, metric,
     regime and condition.
     """
-    if estimate.estimand == "value":
+    if estimate.estimand in {"value", "area"}:
         return None
     if estimate.finding == "micro":
         return f"{estimate.estimand}, {estimate.metric}, micro"

@@ -25,6 +25,10 @@ PAIRED = ("mcnemar", "mcnemar-midp", "mcnemar-clustered", "cochran-q")
 """Tests of two outcomes on the same images; a contrast of four, and the macro average, has another."""
 
 
+UNTESTED = ("value", "area")
+"""Estimands of which 0 is no hypothesis."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tested:
     """Outcome of one contrast's test on one finding."""
@@ -52,7 +56,7 @@ def run_tests(
         return found
     n_places = values.value.shape[2]
     for row, contrast in enumerate(contrasts):
-        if contrast.estimand == "value":
+        if contrast.estimand in UNTESTED:
             continue
         for k in range(n_places):
             if np.isnan(found[row][k].p_value):
@@ -86,7 +90,7 @@ def _flip_signs(values: Values, contrasts: Sequence[Contrast], sample: Sample) -
     found = [[NOTHING] * values.value.shape[2] for _ in contrasts]
     columns, places = [], []
     for row, contrast in enumerate(contrasts):
-        if contrast.estimand == "value":
+        if contrast.estimand in UNTESTED:
             continue
         parts = combine(contrast, values.contributions, regimes=regimes, conditions=conditions)
         estimable = np.flatnonzero(~np.isnan(parts).any(axis=1))
@@ -122,7 +126,7 @@ def _named(
         if not se > 0:
             return Tested(name=asked, p_value=1.0 if value == 0 else float("nan"), note="its variance is 0")
         return Tested(name=asked, p_value=float(2 * norm.sf(abs(value) / se)))
-    if is_macro or (asked in PAIRED and len(contrast.terms) != 2):
+    if is_macro or (asked in PAIRED and contrast.estimand not in {"perturbed-clean", "regime-reference"}):
         return None
     return _of_images(asked, metric, contrast, k, sample)
 
@@ -131,10 +135,10 @@ def _of_images(asked: str, metric: Metric, contrast: Contrast, k: int, sample: S
     if not isinstance(metric, Mean):
         return None
     sides = [[metric.score(cell) for cell in _cells(sample, r, c, k)] for r, c, _ in contrast.terms]
-    first, *_ = _cells(sample, contrast.regime, contrast.condition, k)
+    regime, condition, _ = contrast.terms[0]
+    first, *_ = _cells(sample, regime, condition, k)
     if asked in {"wilcoxon", "wilcoxon-clustered"}:
-        signs = [sign for _, _, sign in contrast.terms]
-        parts = [sign * np.mean(scores, axis=0) for sign, scores in zip(signs, sides, strict=True)]
+        parts = [weight * np.mean(scores, axis=0) for (_, _, weight), scores in zip(contrast.terms, sides, strict=True)]
         differences = np.round(np.sum(parts, axis=0), 12)  # equal up to rounding is equal, so that ties are ties
         one = signed_rank(differences) if asked == "wilcoxon" else signed_rank_clustered(differences, first.patients)
         return _kept(asked, one)
@@ -165,11 +169,11 @@ def _kept(name: str, one: TestResult, note: str = "") -> Tested:
 def _delong_se(contrast: Contrast, k: int, sample: Sample, *, clustered: bool) -> float:
     scores, weights = [], []
     cell: Cell | None = None
-    for regime, condition, sign in contrast.terms:
+    for regime, condition, weight in contrast.terms:
         replicates = _cells(sample, regime, condition, k)
         for cell in replicates:
             scores.append(cell.probabilities)
-            weights.append(sign / len(replicates))
+            weights.append(weight / len(replicates))
     if cell is None:
         raise ValueError("a contrast has at least one term")
     found = contrast_variance(cell.labels, scores, weights, cell.patients if clustered else None)

@@ -92,13 +92,15 @@ def combine(
 ) -> NDArray[np.float64]:
     """Add up a contrast's terms of an array whose first two axes are regime and condition.
 
-    Positive and negative terms are added apart, so that equal regimes or equal conditions differ by exactly 0.
+    Positive and negative terms are added apart, and what is left by rounding alone is 0, so that equal regimes or equal
+    conditions differ by exactly 0.
     """
     plus, minus = np.zeros(array.shape[2:]), np.zeros(array.shape[2:])
-    for regime, condition, sign in contrast.terms:
-        side = plus if sign > 0 else minus
-        side += array[regimes.index(regime), conditions.index(condition)]
-    return plus - minus
+    for regime, condition, weight in contrast.terms:
+        side = plus if weight > 0 else minus
+        side += abs(weight) * array[regimes.index(regime), conditions.index(condition)]
+    rounding = 8 * np.finfo(np.float64).eps * (np.abs(plus) + np.abs(minus))
+    return np.where(np.abs(plus - minus) <= rounding, 0.0, plus - minus)
 
 
 def _mean_of_defined(resampled: NDArray[np.float64]) -> NDArray[np.float64]:

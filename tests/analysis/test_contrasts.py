@@ -61,3 +61,33 @@ def test_equal_regimes_or_equal_conditions_differ_by_exactly_0():
     twice_a_condition = np.stack([numbers, numbers], axis=1)
     for values in (twice_a_regime, twice_a_condition):
         assert (combine(did, values, regimes=("a", "b"), conditions=("clean", "pgd")) == 0).all()
+
+
+SERIES = ("clean", "pgd(eps=0.5/255)", "pgd(eps=2/255)", "pgd(eps=4/255)", "blur(severity=2)")
+
+
+def test_trend_and_area_against_numpy():
+    values = np.random.default_rng(3).random((3, 5, 1))
+    found = contrasts(REGIMES, SERIES, reference="supervised")
+    x = [0, 0.5, 2, 4]
+    slopes = [np.polyfit(x, row[:4, 0], 1)[0] for row in values]
+    heights = [np.trapezoid(row[:4, 0], x) / 4 for row in values]
+    amounts = {
+        (c.estimand, c.regime): combine(c, values, regimes=REGIMES, conditions=SERIES)[0]
+        for c in found
+        if c.condition == "pgd"
+    }
+    for r, regime in enumerate(REGIMES):
+        assert amounts["trend", regime] == pytest.approx(slopes[r], abs=1e-12)
+        assert amounts["area", regime] == pytest.approx(heights[r], abs=1e-12)
+        if r:
+            assert amounts["trend-difference", regime] == pytest.approx(slopes[r] - slopes[0], abs=1e-12)
+            assert amounts["area-difference", regime] == pytest.approx(heights[r] - heights[0], abs=1e-12)
+    assert not [c for c in found if c.condition == "blur"]  # one strength is no curve
+
+
+def test_a_curve_that_is_the_same_everywhere_has_no_trend():
+    values = np.full((3, 5, 1), 0.3)
+    for c in contrasts(REGIMES, SERIES, reference="supervised"):
+        if c.estimand.startswith("trend"):
+            assert combine(c, values, regimes=REGIMES, conditions=SERIES)[0] == 0
