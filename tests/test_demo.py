@@ -32,7 +32,12 @@ def test_init_check_and_run_go_on_from_the_checkpoints_of_the_demo(
     study = tmp_path / "study.toml"
     (tmp_path / "checkpoints").symlink_to(prepared.parent / "checkpoints")
     assert _main(["init", str(study), "--data", "phantoms"]) == 0
-    text = study.read_text().replace("patients = 100", "patients = 8").replace("steps = 20", "steps = 2").replace("steps=20", "steps=2")
+    text = (
+        study.read_text()
+        .replace("patients = 100", "patients = 8")
+        .replace("steps = 20", "steps = 2")
+        .replace("steps=20", "steps=2")
+    )
     study.write_text(text.replace("resamples = 10_000", "resamples = 200"))
     assert _main(["check", str(study)]) == 0
     assert "supervised, lora" in capsys.readouterr().out
