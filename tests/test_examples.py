@@ -96,7 +96,7 @@ def test_nih_621_predicts_each_image_by_models_of_the_other_fold(
     for fold in (0, 1):
         rows = np.flatnonzero(table.metadata["fold"].astype(int) == fold)
         own, other = (
-            probabilities(study.regimes[0].load(table.findings, fold=str(name)), table, rows)
+            probabilities(study.regimes[0].load(table.findings, fold=str(name)), table, rows, size=study.data.size)
             for name in (fold, 1 - fold)
         )
         np.testing.assert_allclose(found.probabilities[0, 0, rows], own, atol=2e-3)
@@ -113,11 +113,11 @@ def few_radiographs(shared_data: Path, data_root: Path) -> Path:
     return data_root
 
 
-def probabilities(model, table, rows):
+def probabilities(model, table, rows, *, size):
     import torch
 
     from cxrobust.inference.images import fit
 
-    images = np.stack([fit(table.images.pixels(row), 96) for row in rows])[:, None].astype(np.float32)
+    images = np.stack([fit(table.images.pixels(row), size) for row in rows])[:, None].astype(np.float32)
     with torch.no_grad():
         return torch.sigmoid(model(torch.from_numpy(images))).numpy()
