@@ -25,14 +25,14 @@ class Scale:
 
     pretrain_patients: int = 2600
     train_patients: int = 800
-    test_patients: int = 260
+    test_patients: int = 150
     pretrain_epochs: int = 14
     tune_epochs: int = 5
     adversarial_epochs: int = 5
     preference_epochs: int = 3
     width: int = 64
     depth: int = 3
-    resamples: int = 10_000
+    resamples: int = 5_000
 
 
 FULL = Scale()
