@@ -1,7 +1,6 @@
 """The study file: what is compared, on which images, under which perturbations, and how it is analysed."""
 
 import json
-import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from pydantic import (
 
 from cxrobust.conditions import CLEAN, Condition, parse_condition, parse_number
 from cxrobust.errors import StudyError, nearest
+from cxrobust.study_messages import TOO_DEEP, Place, dotted
 
 
 class Section(BaseModel):
@@ -64,8 +64,6 @@ class StudySection(Section):
 
 
 MetricName = str
-PER_METRIC = "per_metric"
-"""Where the tables of single metrics are kept; no key of the file."""
 OperatingPoint = Literal["youden"] | Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -89,8 +87,8 @@ class MetricSection(Section):
     margin: float | None = Field(default=None, gt=0)
 
 
-class AnalysisSection(Section):
-    """How predictions become estimates; every default is printed in the report's appendix."""
+class AnalysisKeys(Section):
+    """The keys of [analysis], which hold for every metric; every default is printed in the report's appendix."""
 
     resamples: int = Field(default=10_000, ge=100, le=1_000_000)
     """Bootstrap resamples of patients, and draws of each permutation test."""
@@ -106,10 +104,20 @@ class AnalysisSection(Section):
     """The largest difference that does not matter, for `tost` and `noninferiority`."""
     adjust: Adjustment = "holm"
     """How p-values are adjusted within a family."""
-    per_metric: dict[str, MetricSection] = Field(default_factory=dict)
-    """Tables such as [analysis.auroc], by metric."""
     primary_condition: str | None = None
     """Condition of the primary comparison; the first one listed when absent."""
+
+    @field_validator("primary_condition")
+    @classmethod
+    def _canonical(cls, value: str | None) -> str | None:
+        return None if value is None else str(parse_condition(value))
+
+
+class AnalysisSection(AnalysisKeys):
+    """How predictions become estimates."""
+
+    per_metric: dict[str, MetricSection] = Field(default_factory=dict)
+    """Tables such as [analysis.auroc], by metric."""
 
     def of(self, name: str) -> MetricSection:
         """Return what holds for one metric."""
@@ -117,11 +125,6 @@ class AnalysisSection(Section):
         return MetricSection(
             interval=own.interval or self.interval, test=own.test or self.test, margin=own.margin or self.margin
         )
-
-    @field_validator("primary_condition")
-    @classmethod
-    def _canonical(cls, value: str | None) -> str | None:
-        return None if value is None else str(parse_condition(value))
 
 
 class ReportSection(Section):
@@ -182,11 +185,9 @@ class Study:
 
     def error(self, keys: Sequence[str | int], message: str) -> StudyError:
         """Return an error that names the file and the line on which a key stands."""
-        return _Place(self.path, self.text).error(keys, message)
+        return Place(self.path, self.text).error(keys, message)
 
 
-_TYPE_TAG = re.compile(r"(literal|tuple|list|dict|nullable|function-\w+)\[.*\]|(constrained-)?(float|int|str|bool)")
-_TOO_DEEP = "is nested too deeply to read: a study file needs at most three levels"
 SECTIONS = ("study", "data", "regimes", "perturbations", "analysis", "report", "compute")
 
 
@@ -211,7 +212,7 @@ def read_study(path: Path, *, data_root: Path | None = None) -> Study:
 
 def parse_study(text: str, *, path: Path, data_root: Path | None = None) -> Study:
     """Validate the text of a study file that stands, or would stand, at `path`; see `read_study`."""
-    place = _Place(path, text)
+    place = Place(path, text)
     content = _parse_toml(text, path)
     for name in content:
         if name not in SECTIONS:
@@ -231,21 +232,12 @@ def parse_study(text: str, *, path: Path, data_root: Path | None = None) -> Stud
         data=reader.data(content["data"]),
         regimes=reader.regimes(content["regimes"]),
         perturbations=reader.perturbations(content.get("perturbations", [])),
-        analysis=reader.section(AnalysisSection, _gather_metrics(content.get("analysis", {})), ("analysis",)),
+        analysis=reader.analysis(content.get("analysis", {})),
         report=reader.section(ReportSection, content.get("report", {}), ("report",)),
         compute=reader.section(ComputeSection, content.get("compute", {}), ("compute",)),
     )
     _check_names(study, place)
     return study
-
-
-def _gather_metrics(table: Any) -> Any:
-    """Put the tables of single metrics, such as [analysis.auroc], under one key."""
-    if not isinstance(table, dict):
-        return table
-    single = {k: v for k, v in table.items() if isinstance(v, dict) and k not in AnalysisSection.model_fields}
-    rest = {key: value for key, value in table.items() if key not in single}
-    return {**rest, PER_METRIC: single} if single else rest
 
 
 def _parse_toml(text: str, path: Path) -> dict[str, Any]:
@@ -261,7 +253,7 @@ def _parse_toml(text: str, path: Path) -> dict[str, Any]:
         ) from error
 
 
-def _check_names(study: Study, place: "_Place") -> None:
+def _check_names(study: Study, place: Place) -> None:
     names = [regime.name for regime in study.regimes]
     if study.study.reference not in names:
         raise place.error(
@@ -296,7 +288,7 @@ def _check_names(study: Study, place: "_Place") -> None:
             )
 
 
-def _check_metrics(study: Study, place: "_Place") -> None:
+def _check_metrics(study: Study, place: Place) -> None:
     from cxrobust.analysis.metrics import metric
 
     for name in study.analysis.metrics:
@@ -312,10 +304,10 @@ def _check_metrics(study: Study, place: "_Place") -> None:
     ):
         if len(set(values)) < len(values):
             twice = next(value for value in values if values.count(value) > 1)
-            raise place.error(keys, f"{twice!r} stands twice in {_dotted(keys)}: keep one")
+            raise place.error(keys, f"{twice!r} stands twice in {dotted(keys)}: keep one")
 
 
-def _check_choices(analysis: AnalysisSection, place: "_Place") -> None:
+def _check_choices(analysis: AnalysisSection, place: Place) -> None:
     """Every interval and test must fit its metric, and a test against a margin needs one."""
     from cxrobust.analysis.choices import WITH_A_MARGIN, fitting_intervals, fitting_tests
 
@@ -340,50 +332,44 @@ def _check_choices(analysis: AnalysisSection, place: "_Place") -> None:
             )
 
 
-class _Place:
-    """Where in the file a key stands, for messages."""
-
-    def __init__(self, path: Path, text: str) -> None:
-        self.path = path
-        self.text = text
-
-    def error(self, keys: Sequence[str | int], message: str) -> StudyError:
-        line = find_line(self.text, keys)
-        message = " ".join(message.split())
-        return StudyError(f"{self.path}:{line}: {message}" if line else f"{self.path}: {message}")
-
-
 SectionT = TypeVar("SectionT", bound=Section)
 
 
 class _Reader:
     """Turns tables of the file into sections; the registries say which class a table belongs to."""
 
-    def __init__(self, *, place: _Place, context: Mapping[str, Any]) -> None:
+    def __init__(self, *, place: Place, context: Mapping[str, Any]) -> None:
         self.place = place
         self.context = context
 
     def section(self, kind: type[SectionT], table: Any, keys: tuple[str | int, ...]) -> SectionT:
         if not isinstance(table, dict):
-            raise self.place.error(keys, f"{_dotted(keys)} is {type(table).__name__}, and must be a table")
+            raise self.place.error(keys, f"{dotted(keys)} is {type(table).__name__}, and must be a table")
         try:
             return kind.model_validate_json(self._as_json(table, keys), context=dict(self.context))
         except ValidationError as error:
-            raise self._explain(error, kind, keys) from None
+            raise self.place.explain(error, kind, keys) from None
 
     def _as_json(self, table: dict[str, Any], keys: tuple[str | int, ...]) -> str:
         """Return the table as JSON, by which pydantic reads lists as tuples and text as paths, and nothing else."""
 
         def refuse(value: object) -> object:
-            raise self.place.error(keys, f"{_dotted(keys)} holds {value}, a date or time: no key takes one, quote it")
+            raise self.place.error(keys, f"{dotted(keys)} holds {value}, a date or time: no key takes one, quote it")
 
         try:
             text = json.dumps(table, default=refuse)
         except RecursionError:
-            raise self.place.error(keys, f"{_dotted(keys)} {_TOO_DEEP}") from None
+            raise self.place.error(keys, f"{dotted(keys)} {TOO_DEEP}") from None
         if "\\u0000" in text:
-            raise self.place.error(keys, f"{_dotted(keys)} holds a null character: remove it")
+            raise self.place.error(keys, f"{dotted(keys)} holds a null character: remove it")
         return text
+
+    def analysis(self, table: Any) -> AnalysisSection:
+        tables = {key: value for key, value in _as_table(table).items() if isinstance(value, dict)}
+        rest = {key: value for key, value in table.items() if key not in tables} if isinstance(table, dict) else table
+        keys = self.section(AnalysisKeys, rest, ("analysis",))
+        single = {name: self.section(MetricSection, one, ("analysis", name)) for name, one in tables.items()}
+        return AnalysisSection(**dict(keys), per_metric=single)
 
     def data(self, table: Any) -> Any:
         from cxrobust.inference.datasets import dataset
@@ -431,32 +417,11 @@ class _Reader:
 
     def _choose(self, registry: Any, table: Any, keys: tuple[str | int, ...], chooser: str) -> Any:
         if not isinstance(table, dict) or not isinstance(table.get(chooser), str):
-            raise self.place.error(keys, f"{_dotted(keys)} needs {chooser}: one of {', '.join(registry)}")
+            raise self.place.error(keys, f"{dotted(keys)} needs {chooser}: one of {', '.join(registry)}")
         try:
             return registry[table[chooser]]
         except StudyError as error:
             raise self.place.error((*keys, chooser), str(error)) from None
-
-    def _explain(self, error: ValidationError, kind: type[Section], keys: tuple[str | int, ...]) -> StudyError:
-        errors = error.errors(include_url=False)
-        first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])  # a typo explains the rest
-        if first["type"] == "extra_forbidden":
-            name = str(first["loc"][-1])
-            *inside, _ = _without_tags(first["loc"])
-            of_a_metric = first["loc"][0] == PER_METRIC
-            known = [key for key in (MetricSection if of_a_metric else kind).model_fields if key != PER_METRIC]
-            table = (*keys, *inside)
-            return self.place.error(
-                (*table, name),
-                f"unknown key {name!r} in {_dotted(table)}{nearest(name, known)}: known are {', '.join(known)}",
-            )
-        where = (*keys, *_without_tags(first["loc"]))
-        if first["type"] == "missing":
-            return self.place.error(keys, f"{_dotted(where)} is missing: add it")
-        if first["type"] == "json_invalid":
-            return self.place.error(keys, f"{_dotted(keys)} {_TOO_DEEP}")
-        same_place = [one for one in errors if (*keys, *_without_tags(one["loc"])) == where]
-        return self.place.error(where, f"{_dotted(where)} = {_shown(first['input'])}: {_expected(same_place)}")
 
 
 def _as_table(table: object) -> dict[str, Any]:
@@ -466,72 +431,3 @@ def _as_table(table: object) -> dict[str, Any]:
 def _spread(table: dict[str, Any], strength: str) -> list[dict[str, Any]]:
     value = table.get(strength)
     return [{**table, strength: one} for one in value] if isinstance(value, list) else [table]
-
-
-def _without_tags(location: Sequence[str | int]) -> tuple[str | int, ...]:
-    """Leave out the branches of unions, which pydantic names behind a key: `operating_point`, `literal['youden']`."""
-    first, *rest = location or ("",)
-    if first == PER_METRIC and rest:
-        return tuple(rest)
-    return (first, *(part for part in rest if not (isinstance(part, str) and _TYPE_TAG.fullmatch(part))))
-
-
-_MENDS = {
-    "int_type": "Input should be a whole number, without quotes",
-    "float_type": "Input should be a number, without quotes",
-    "string_type": "Input should be text, in quotes",
-    "bool_type": "Input should be true or false, without quotes",
-}
-"""What is expected instead of a value of another type, by pydantic's name of the error."""
-
-
-def _expected(errors: Sequence[Any]) -> str:
-    """Say what a value should be: what each branch of a union wants, or the one bound that it breaks."""
-    bounds = [one for one in errors if not re.search(r"literal_error|_type$", one["type"])]
-    messages = [_MENDS.get(one["type"]) or one["msg"].removeprefix("Value error, ") for one in bounds or errors]
-    first, *rest = dict.fromkeys(message.replace("valid array", "list") for message in messages)
-    return " or ".join((first[0].lower() + first[1:], *(one.removeprefix("Input should be ") for one in rest)))
-
-
-def _dotted(keys: Sequence[str | int]) -> str:
-    parts = [f"[{key + 1}]" if isinstance(key, int) else f".{_bare(key)}" for key in keys]
-    return "".join(parts).lstrip(".")
-
-
-def _bare(key: str) -> str:
-    return key if re.fullmatch(r"[\w-]+", key) else json.dumps(key, ensure_ascii=False)
-
-
-def _shown(value: object) -> str:
-    text = json.dumps(value, default=str, ensure_ascii=False)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def find_line(text: str, keys: Sequence[str | int]) -> int | None:
-    r"""Return the 1-based line on which a key of a TOML text stands, or its nearest parent; None when neither does.
-
-    Examples
-    --------
-    >>> find_line('[study]\nseed = 1\n[[regimes]]\nname = "a"\n[[regimes]]\nname = "b"', ("regimes", 1, "name"))
-    6
-    """
-    best, depth = None, 0
-    prefix: tuple[str | int, ...] = ()
-    counts: dict[str, int] = {}
-    for number, line in enumerate(text.split("\n"), start=1):
-        if header := re.match(r"\s*(\[\[?)\s*([^\]\[]+?)\s*\]\]?\s*(?:#.*)?$", line):
-            names = tuple(part.strip().strip("\"'") for part in header[2].split("."))
-            if header[1] == "[[":
-                counts[names[0]] = counts.get(names[0], -1) + 1
-            prefix = (names[0], counts[names[0]], *names[1:]) if names[0] in counts else names
-            here: tuple[str | int, ...] = prefix
-        elif key := re.match(r"""\s*(?:"([^"]*)"|'([^']*)'|([\w.-]+))\s*=""", line):
-            here = (*prefix, *(key[3].split(".") if key[3] else (key[1] or key[2] or "",)))
-        else:
-            continue
-        shared = min(len(here), len(keys))
-        if tuple(keys[:shared]) != here[:shared]:
-            continue
-        if shared > depth:
-            best, depth = number, shared
-    return best
