@@ -218,12 +218,12 @@ INTERVALS = {
 }
 
 
-def test_words(names: Iterable[str]) -> str:
+def named_tests(names: Iterable[str]) -> str:
     """Name tests within a sentence: `sign-flip permutation test by patient`."""
     return listed([TESTS.get(name, name) for name in sorted(names)])
 
 
-def interval_words(names: Iterable[str]) -> str:
+def named_intervals(names: Iterable[str]) -> str:
     """Name kinds of intervals within a sentence; those from resamples by what they share."""
     said = [INTERVALS.get(name, name) for name in sorted(names)]
     if all(words.endswith("from patient-level resamples") for words in said):

@@ -249,13 +249,13 @@ def _estimates(made: Made) -> Iterator[Estimate]:
             for k in [*range(made.n_findings), None]:
                 usable = estimable if metric == "auroc" else list(range(made.n_findings))
                 chosen = usable if k is None else [k]
-                terms = [(r, c, s) for r, c, s in contrast.terms]
+                terms = [(made.regimes[r], made.conditions[c], s) for r, c, s in contrast.terms]
                 missing = k is not None and k not in usable
                 value = float(np.mean([sum(s * _truth(metric, r, c, j) for r, c, s in terms) for j in chosen or [0]]))
                 positives = 5000 if k is None else max(counts[k]["n_positive_patients"], 1)
                 se = 0.05 / math.sqrt(positives) * (1 if metric == "auroc" else 0.6) * math.sqrt(len(terms))
                 p = math.erfc(abs(value) / se / math.sqrt(2))
-                tested = contrast.estimand != "value" and not missing
+                tested = contrast.estimand not in {"value", "area"} and not missing
                 yield Estimate(
                     estimand=contrast.estimand,
                     metric=metric,

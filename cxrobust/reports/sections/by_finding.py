@@ -27,9 +27,9 @@ from cxrobust.reports.words import (
     counted,
     finding_words,
     metric_words,
+    named_tests,
     percent,
     regime,
-    test_words,
 )
 
 NAMES = {
@@ -63,7 +63,7 @@ def by_finding(view: View) -> Mapping[str, Any]:
         "comparison": NAMES[view.comparison],
         "condition": condition_words(view.primary or CLEAN),
         "sentences": [findings_sentence(view, metric, one) for one in view.compared],
-        "tests": capitalised(test_words({e.test for e in contrasts if e is not None and e.test})),
+        "tests": capitalised(named_tests({e.test for e in contrasts if e is not None and e.test})),
         "has_gaps": any(e is None or e.estimate is None for e in contrasts),
         "has_few": any(f["n_positive_patients"] < 20 for f in view.findings),
     }

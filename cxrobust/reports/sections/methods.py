@@ -6,7 +6,7 @@ from typing import Any
 from cxrobust.conditions import parse_condition
 from cxrobust.reports.sections import section
 from cxrobust.reports.view import View
-from cxrobust.reports.words import INTERVALS, listed, metric_words, percent, test_words
+from cxrobust.reports.words import INTERVALS, listed, metric_words, named_tests, percent
 
 KNOWN = ("auroc", "accuracy", "confidence", "ece", "brier")
 """Metrics that the template explains."""
@@ -33,7 +33,7 @@ def methods(view: View) -> Mapping[str, Any]:
         "other_intervals": listed([INTERVALS[i] for i in INTERVALS if i in intervals - FROM_PERCENTILES]),
         "tests": tests,
         "flips_signs": bool(tests & SIGN_FLIPS),
-        "other_tests": test_words(tests - SIGN_FLIPS),
+        "other_tests": named_tests(tests - SIGN_FLIPS),
         "one_sided": bool(tests & {"tost", "noninferiority"}),
         "has_replicates": any(one.get("replicates", 1) > 1 for one in results.regimes),
         "other_metrics": [metric_words(m).name for m in view.metrics if m not in KNOWN],

@@ -9,11 +9,11 @@ from cxrobust.reports.view import CLEAN, View
 from cxrobust.reports.words import (
     capitalised,
     condition_words,
-    interval_words,
     metric_words,
+    named_intervals,
+    named_tests,
     percent,
     regime,
-    test_words,
 )
 
 
@@ -25,8 +25,8 @@ def primary(view: View) -> Mapping[str, Any]:
         "primary": Table(key="primary", columns=_columns(view), groups=_groups(view)),
         "condition": condition_words(view.primary or CLEAN),
         "comparison": view.comparison,
-        "tests": capitalised(test_words({e.test for e in tested if e.test})),
-        "intervals": interval_words({e.interval for e in tested if e.interval}),
+        "tests": capitalised(named_tests({e.test for e in tested if e.test})),
+        "intervals": named_intervals({e.interval for e in tested if e.interval}),
         "families": sorted({e.family for e in tested if e.family}),
         "n_tests": sum(e.p_value is not None for e in tested),
         "notes": sorted({e.note for e in tested if e.note}),
