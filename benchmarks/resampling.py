@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, roc_auc_score  # type: ignore[import-untyped]
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.metrics import metric
@@ -99,6 +99,8 @@ def load_cells(data: Path) -> list[Cell]:
             patients=patients.astype(np.int32),
             n_patients=len(distinct),
             threshold=0.5,
+            clean=table.loc[images, finding].to_numpy(np.float64),
+            weaker=(),
         )
         for table in tables
         for finding in findings

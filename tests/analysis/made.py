@@ -38,6 +38,21 @@ def random_cell(rng, *, n_patients=12, n_images=40, levels=None, threshold=0.5):
     return make_cell(p, y, patients, n_patients=n_patients, threshold=threshold)
 
 
+def odd_cells():
+    """Name and cell: ties, constant scores, one patient, rare classes, scores of 0 and 1, few images, gaps."""
+    rng = np.random.default_rng(4)
+    yield "several-images-a-patient", random_cell(rng)
+    yield "ties", random_cell(rng, levels=4)
+    yield "constant-scores", make_cell([0.3] * 12, [0, 1] * 6, np.arange(12) // 2)
+    yield "one-image-a-patient", random_cell(rng, n_patients=40, n_images=40)
+    yield "one-patient", make_cell(rng.random(9), [0, 0, 1, 0, 1, 1, 0, 0, 1], np.zeros(9))
+    yield "rare-positive", make_cell(rng.random(15), [1] + [0] * 14)
+    yield "rare-negative", make_cell(rng.random(15), [0] + [1] * 14)
+    yield "scores-0-and-1", make_cell([0, 0, 1, 1, 0, 1], [0, 1, 1, 0, 0, 1], [0, 0, 1, 1, 2, 2])
+    yield "three-images", make_cell([0.2, 0.2, 0.9], [1, 0, 0])
+    yield "patients-without-this-label", make_cell(rng.random(8), [0, 1] * 4, [1, 1, 3, 3, 6, 6, 6, 8], n_patients=11)
+
+
 def make_predictions(
     *,
     seed=0,

@@ -12,7 +12,7 @@ from sklearn.metrics import average_precision_score
 from cxrobust.analysis.metrics import metric
 from cxrobust.analysis.resampling import LANES, patient_counts
 
-from .made import duplicated, make_cell, random_cell, weights_of
+from .made import duplicated, make_cell, odd_cells, random_cell, weights_of
 
 AP = metric["average-precision"]
 
@@ -40,21 +40,7 @@ def loop_ap(p, y, weights):
     return float(total / n_positive)
 
 
-def cases():
-    rng = np.random.default_rng(4)
-    yield "several-images-a-patient", random_cell(rng)
-    yield "ties", random_cell(rng, levels=4)
-    yield "constant-scores", make_cell([0.3] * 12, [0, 1] * 6, np.arange(12) // 2)
-    yield "one-image-a-patient", random_cell(rng, n_patients=40, n_images=40)
-    yield "one-patient", make_cell(rng.random(9), [0, 0, 1, 0, 1, 1, 0, 0, 1], np.zeros(9))
-    yield "rare-positive", make_cell(rng.random(15), [1] + [0] * 14)
-    yield "rare-negative", make_cell(rng.random(15), [0] + [1] * 14)
-    yield "scores-0-and-1", make_cell([0, 0, 1, 1, 0, 1], [0, 1, 1, 0, 0, 1], [0, 0, 1, 1, 2, 2])
-    yield "three-images", make_cell([0.2, 0.2, 0.9], [1, 0, 0])
-    yield "patients-without-this-label", make_cell(rng.random(8), [0, 1] * 4, [1, 1, 3, 3, 6, 6, 6, 8], n_patients=11)
-
-
-@pytest.mark.parametrize(("name", "cell"), list(cases()), ids=[name for name, _ in cases()])
+@pytest.mark.parametrize(("name", "cell"), list(odd_cells()), ids=[name for name, _ in odd_cells()])
 def test_every_resample_against_sklearn(name, cell):
     counts = patient_counts(cell.n_patients, n_resamples=2 * LANES, rng=np.random.default_rng(1))
     resampled = AP.resample([cell], counts)[0]
