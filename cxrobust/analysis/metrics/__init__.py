@@ -45,13 +45,22 @@ class Metric(Protocol):
 metric: Registry[Metric] = Registry("metric", package="cxrobust.analysis.metrics")
 
 
-class Additive(ABC):
-    """A metric that is a function of sums over images."""
+class Usual:
+    """What holds for most metrics: in [0, 1], higher is better, percentile intervals."""
 
     interval: ClassVar[Literal["percentile", "percentile-recentred"]] = "percentile"
     bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
     is_share: ClassVar[bool] = False
     better: ClassVar[Better] = "higher"
+
+    def share(self, cell: Cell) -> NDArray[np.float64]:
+        """Return each patient's part of the images, (n_patients,)."""
+        images = np.bincount(cell.patients, minlength=cell.n_patients)
+        return np.asarray(images / len(cell.labels))
+
+
+class Additive(Usual, ABC):
+    """A metric that is a function of sums over images."""
 
     @abstractmethod
     def statistics(self, cell: Cell) -> NDArray[np.float64]:
@@ -71,11 +80,6 @@ class Additive(ABC):
         step = 1e-30
         gradient = np.array([self.finish(sums + 1j * step * unit).imag / step for unit in np.eye(len(sums))])
         return np.asarray(by_patient @ gradient + (self.finish(sums) - sums @ gradient) * by_patient[:, -1] / sums[-1])
-
-    def share(self, cell: Cell) -> NDArray[np.float64]:
-        """Return each patient's part of the images, (n_patients,)."""
-        images = np.bincount(cell.patients, minlength=cell.n_patients)
-        return np.asarray(images / len(cell.labels))
 
     def undefined(self, cell: Cell) -> str | None:
         """Say why the metric is not estimable on this cell, or None."""

@@ -1,24 +1,19 @@
 """Area under the receiver operating characteristic curve."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.analysis.cells import Cell
-from cxrobust.analysis.metrics import Better, metric
+from cxrobust.analysis.metrics import Usual, metric
 from cxrobust.analysis.ranks import last_of_ties, resample_ranked, resampled_auroc
 from cxrobust.analysis.resampling import Counts
 
 
-class AUROC:
+class AUROC(Usual):
     """Probability that a positive image scores above a negative one, ties counting half; in [0, 1]; chance 0.5."""
-
-    interval: ClassVar[Literal["percentile", "percentile-recentred"]] = "percentile"
-    bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
-    is_share: ClassVar[bool] = False
-    better: ClassVar[Better] = "higher"
 
     def undefined(self, cell: Cell) -> str | None:
         """Say why the metric is not estimable on this cell, or None."""

@@ -1,18 +1,18 @@
 """Average precision: area under the precision-recall curve."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.analysis.cells import Cell
-from cxrobust.analysis.metrics import Better, metric
+from cxrobust.analysis.metrics import Usual, metric
 from cxrobust.analysis.ranks import HeadShares, resample_ranked, resampled_head_share
 from cxrobust.analysis.resampling import Counts
 
 
-class AveragePrecision:
+class AveragePrecision(Usual):
     """Mean over positive images of the precision at their score; in (0, 1]; higher is better; chance is the prevalence.
 
     Precision at a score is the share of positives among images that score no lower, so tied images enter together. It
@@ -34,11 +34,6 @@ class AveragePrecision:
     >>> round(AveragePrecision().value(cell), 6)  # (1/1 + 2/3) / 2
     0.833333
     """
-
-    interval: ClassVar[Literal["percentile", "percentile-recentred"]] = "percentile"
-    bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
-    is_share: ClassVar[bool] = False
-    better: ClassVar[Better] = "higher"
 
     def undefined(self, cell: Cell) -> str | None:
         """Say why the metric is not estimable on this cell, or None."""

@@ -7,14 +7,14 @@ it, so tied images enter together.
 """
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.jackknife import jackknife_contributions, leave_one_out
-from cxrobust.analysis.metrics import Better, metric
+from cxrobust.analysis.metrics import Better, Usual, metric
 from cxrobust.analysis.ranks import HeadShares, resample_ranked, resampled_coverage, resampled_head_share
 from cxrobust.analysis.resampling import Counts
 
@@ -22,16 +22,13 @@ IMAGES_PER_ERROR = 20
 """Fewest images for each wrong one at a risk of at most 5 %."""
 
 
-class AURC:
+class AURC(Usual):
     """Area under the risk-coverage curve; in [0, 1]; lower is better; the error rate if confidence says nothing.
 
     Mean over images of the share of wrong decisions among images that are at least as confident (Geifman et al. 2019,
     arXiv:1805.08206).
     """
 
-    interval: ClassVar[Literal["percentile", "percentile-recentred"]] = "percentile"
-    bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
-    is_share: ClassVar[bool] = False
     better: ClassVar[Better] = "lower"
 
     def undefined(self, cell: Cell) -> str | None:
@@ -46,10 +43,6 @@ class AURC:
         """Return the area of each resample, (n_cells, n_lanes); NaN where a resample has no labelled image."""
         return resample_ranked(resampled_head_share, _arrays, cells, counts)
 
-    def share(self, cell: Cell) -> NDArray[np.float64]:
-        """Return each patient's part of the images, (n_patients,)."""
-        return cell.by_patient(np.full(len(cell.labels), 1 / len(cell.labels)))
-
     def contributions(self, cell: Cell) -> NDArray[np.float64]:
         """Return each patient's influence plus its part of the images times the value; sums to the value.
 
@@ -61,7 +54,7 @@ class AURC:
         return cell.by_patient(risks(cell).contributions())
 
 
-class CoverageAtRisk5:
+class CoverageAtRisk5(Usual):
     """Largest share of images whose decisions are wrong in at most 5 %; in [0, 1]; higher is better; 0 if none is.
 
     Images are taken from the most confident on. The value jumps where the risk only just exceeds 5 %: it is not a
@@ -69,11 +62,6 @@ class CoverageAtRisk5:
     on one finding of NIH ChestX-ray14 (Efron 1982, doi:10.1137/1.9781611970319, chapter 3). Its interval comes from
     resamples and is not touched by this; its p-value is, and is no more than a hint.
     """
-
-    interval: ClassVar[Literal["percentile", "percentile-recentred"]] = "percentile"
-    bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
-    is_share: ClassVar[bool] = False
-    better: ClassVar[Better] = "higher"
 
     def undefined(self, cell: Cell) -> str | None:
         """Say why the metric is not estimable on this cell, or None."""
@@ -87,10 +75,6 @@ class CoverageAtRisk5:
     def resample(self, cells: Sequence[Cell], counts: Counts) -> NDArray[np.float64]:
         """Return the coverage of each resample, (n_cells, n_lanes); NaN where a resample has no labelled image."""
         return resample_ranked(resampled_coverage, _coverage_arrays, cells, counts)
-
-    def share(self, cell: Cell) -> NDArray[np.float64]:
-        """Return each patient's part of the images, (n_patients,)."""
-        return cell.by_patient(np.full(len(cell.labels), 1 / len(cell.labels)))
 
     def contributions(self, cell: Cell) -> NDArray[np.float64]:
         """Return each patient's jackknife influence plus its part of the images times the value; sums to the value."""
