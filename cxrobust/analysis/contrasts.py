@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cxrobust.conditions import parse_condition
 from cxrobust.results import Estimand
@@ -17,8 +18,8 @@ class Contrast:
     regime: str
     reference: str | None
     condition: str
-    terms: tuple[tuple[str, str, float], ...]
-    """(regime, condition, weight) of each value in the sum."""
+    terms: tuple[tuple[int, int, float], ...]
+    """(which regime, which condition, weight) of each value in the sum."""
 
 
 def contrasts(regimes: Sequence[str], conditions: Sequence[str], *, reference: str) -> tuple[Contrast, ...]:
@@ -38,15 +39,24 @@ def contrasts(regimes: Sequence[str], conditions: Sequence[str], *, reference: s
     >>> [c.estimand for c in contrasts(["a", "b"], ["clean"], reference="a")]
     ['value', 'value', 'regime-reference']
     """
-    clean, *perturbed = conditions
+    at = {name: index for index, name in enumerate(regimes)}
+    under = {name: index for index, name in enumerate(conditions)}
+    clean, perturbed = 0, conditions[1:]
     others = [regime for regime in regimes if regime != reference]
+    base = at[reference]
     found = [
-        Contrast(estimand="value", regime=r, reference=None, condition=c, terms=((r, c, 1),))
+        Contrast(estimand="value", regime=r, reference=None, condition=c, terms=((at[r], under[c], 1),))
         for r in regimes
         for c in conditions
     ]
     found += [
-        Contrast(estimand="perturbed-clean", regime=r, reference=None, condition=c, terms=((r, c, 1), (r, clean, -1)))
+        Contrast(
+            estimand="perturbed-clean",
+            regime=r,
+            reference=None,
+            condition=c,
+            terms=((at[r], under[c], 1), (at[r], clean, -1)),
+        )
         for r in regimes
         for c in perturbed
     ]
@@ -56,7 +66,7 @@ def contrasts(regimes: Sequence[str], conditions: Sequence[str], *, reference: s
             regime=r,
             reference=reference,
             condition=c,
-            terms=((r, c, 1), (reference, c, -1)),
+            terms=((at[r], under[c], 1), (base, under[c], -1)),
         )
         for r in others
         for c in conditions
@@ -67,17 +77,56 @@ def contrasts(regimes: Sequence[str], conditions: Sequence[str], *, reference: s
             regime=r,
             reference=reference,
             condition=c,
-            terms=((r, c, 1), (r, clean, -1), (reference, c, -1), (reference, clean, 1)),
+            terms=((at[r], under[c], 1), (at[r], clean, -1), (base, under[c], -1), (base, clean, 1)),
         )
         for r in others
         for c in perturbed
     ]
     for series, strengths in _series(perturbed).items():
-        for kind, weights in (("trend", _slope(list(strengths))), ("area", _area(list(strengths)))):
-            along = tuple(zip((clean, *strengths.values()), weights, strict=True))
-            found += [_along(kind, regime, series, along) for regime in regimes]
-            found += [_along(kind, regime, series, along, reference=reference) for regime in others]
+        along = [clean, *(under[c] for c in strengths.values())]
+        curves: tuple[tuple[Estimand, Estimand, list[float]], ...] = (
+            ("trend", "trend-difference", _slope(list(strengths))),
+            ("area", "area-difference", _area(list(strengths))),
+        )
+        for own, against, weights in curves:
+            curve = list(zip(along, weights, strict=True))
+            found += [
+                Contrast(
+                    estimand=own,
+                    regime=r,
+                    reference=None,
+                    condition=series,
+                    terms=tuple((at[r], c, weight) for c, weight in curve),
+                )
+                for r in regimes
+            ]
+            found += [
+                Contrast(
+                    estimand=against,
+                    regime=r,
+                    reference=reference,
+                    condition=series,
+                    terms=tuple(
+                        (regime, c, sign * weight) for regime, sign in ((at[r], 1), (base, -1)) for c, weight in curve
+                    ),
+                )
+                for r in others
+            ]
     return tuple(found)
+
+
+def combine(contrast: Contrast, array: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Add up a contrast's terms of an array whose first two axes are regime and condition.
+
+    Positive and negative terms are added apart, and what is left by rounding alone is 0, so that equal regimes or equal
+    conditions differ by exactly 0.
+    """
+    plus, minus = np.zeros(array.shape[2:]), np.zeros(array.shape[2:])
+    for regime, condition, weight in contrast.terms:
+        side = plus if weight > 0 else minus
+        side += abs(weight) * array[regime, condition]
+    rounding = 8 * np.finfo(np.float64).eps * (np.abs(plus) + np.abs(minus))
+    return np.where(np.abs(plus - minus) <= rounding, 0.0, plus - minus)
 
 
 def _series(conditions: Sequence[str]) -> dict[str, dict[float, str]]:
@@ -103,22 +152,3 @@ def _area(strengths: Sequence[float]) -> list[float]:
     widths = np.diff([0.0, *strengths])
     weights = (np.append(widths, 0.0) + np.append(0.0, widths)) / (2 * widths.sum())
     return [float(weight) for weight in weights]
-
-
-def _along(
-    kind: str, regime: str, series: str, along: Sequence[tuple[str, float]], *, reference: str | None = None
-) -> Contrast:
-    terms = [(regime, condition, weight) for condition, weight in along]
-    if reference is not None:
-        terms += [(reference, condition, -weight) for condition, weight in along]
-    estimand: Estimand
-    match kind, reference:
-        case "trend", None:
-            estimand = "trend"
-        case "trend", _:
-            estimand = "trend-difference"
-        case _, None:
-            estimand = "area"
-        case _:
-            estimand = "area-difference"
-    return Contrast(estimand=estimand, regime=regime, reference=reference, condition=series, terms=tuple(terms))

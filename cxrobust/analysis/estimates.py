@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrobust.analysis.contrasts import Contrast
-from cxrobust.analysis.intervals import INTERVALS, NO_INTERVAL, Draws, Interval
+from cxrobust.analysis.contrasts import Contrast, combine
+from cxrobust.analysis.intervals import INTERVALS, Draws, Interval, no_interval
 from cxrobust.analysis.metrics import Metric
 from cxrobust.analysis.resampling import resampled_sums
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.testing import NOTHING, auroc_se, run_tests
-from cxrobust.analysis.values import MACRO, MICRO, Values, combine
+from cxrobust.analysis.values import MACRO, Values, averages
 from cxrobust.predictions import PredictionSet
 from cxrobust.results import Estimate, finite
 from cxrobust.study import AnalysisSection
@@ -48,8 +48,7 @@ def count_findings(predictions: PredictionSet) -> tuple[FindingCounts, ...]:
         )
 
     each = [count(name, [k]) for k, name in enumerate(predictions.findings)]
-    together = [MICRO, MACRO] if len(each) > 1 else [MACRO]
-    return (*each, *(count(name, list(range(len(each)))) for name in together))
+    return (*each, *(count(name, list(range(len(each)))) for name in averages(len(each))))
 
 
 def estimate(
@@ -62,15 +61,14 @@ def estimate(
     findings: Sequence[FindingCounts],
 ) -> list[Estimate]:
     """Estimate every contrast of a metric; p-values are not adjusted yet."""
-    regimes, conditions = sample.predictions.regimes, sample.predictions.conditions
     chosen = sample.settings.of(name)
     tested = run_tests(chosen.test or "permutation", metric, values, contrasts, sample, margin=chosen.margin)
     left_out = {k: why for k, why in values.left_out.items() if k < sample.n_findings}
     estimates = []
     for contrast, outcomes in zip(contrasts, tested, strict=True):
-        value = combine(contrast, values.value, regimes=regimes, conditions=conditions)
-        resampled = combine(contrast, values.resampled, regimes=regimes, conditions=conditions)
-        influences = combine(contrast, values.influences, regimes=regimes, conditions=conditions)
+        value = combine(contrast, values.value)
+        resampled = combine(contrast, values.resampled)
+        influences = combine(contrast, values.influences)
         method = interval_of(name, metric, contrast.estimand, sample.settings)
         draws = Draws(
             value=value,
@@ -86,7 +84,7 @@ def estimate(
         undefined = np.isnan(resampled).mean(axis=1)
         for k, finding in enumerate(findings):
             reliable = finding.n_patients > 1 and undefined[k] <= MOST_UNDEFINED
-            interval = intervals[k] if reliable else NO_INTERVAL
+            interval = intervals[k] if reliable else no_interval()
             outcome = outcomes[k] if finding.n_patients > 1 else NOTHING
             estimates.append(
                 _record(
@@ -100,10 +98,11 @@ def estimate(
                     test=outcome.name,
                     note=_note(
                         finding,
-                        reason=first_reason(contrast, values, k, regimes=regimes, conditions=conditions),
+                        reason=values.reason(contrast, k),
                         left_out={sample.predictions.findings[j]: why for j, why in left_out.items()},
                         n_findings=sample.n_findings,
                         undefined=float(undefined[k]),
+                        method=interval.note,
                         test=outcome.note,
                     ),
                 )
@@ -166,17 +165,6 @@ def _record(
     )
 
 
-def first_reason(
-    contrast: Contrast, values: Values, k: int, *, regimes: tuple[str, ...], conditions: tuple[str, ...]
-) -> str | None:
-    """Say why one of the values in a contrast is not estimable, or return None."""
-    for regime, condition, _ in contrast.terms:
-        reason = values.reasons[regimes.index(regime), conditions.index(condition), k]
-        if reason is not None:
-            return str(reason)
-    return None
-
-
 def _note(
     finding: FindingCounts,
     *,
@@ -184,6 +172,7 @@ def _note(
     left_out: Mapping[str, str],
     n_findings: int,
     undefined: float,
+    method: str,
     test: str,
 ) -> str:
     if reason is not None:
@@ -201,6 +190,8 @@ def _note(
         notes.append(f"no interval: not defined in {undefined:.1%} of resamples")
     elif undefined > 0:
         notes.append(f"not defined in {undefined:.2%} of resamples, which are left out")
+    if method:
+        notes.append(f"no interval: {method}")
     if test:
         notes.append(test)
     return "; ".join(notes)

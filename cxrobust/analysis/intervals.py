@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 from scipy.stats import norm
+from statsmodels.stats.proportion import proportion_confint
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,9 +40,13 @@ class Interval:
     se: float
     low: float
     high: float
+    note: str = ""
+    """Why there is none, where that is worth a word."""
 
 
-NO_INTERVAL = Interval(se=float("nan"), low=float("nan"), high=float("nan"))
+def no_interval(note: str = "", *, se: float = float("nan")) -> Interval:
+    """Return what stands for an interval that cannot be given."""
+    return Interval(se=se, low=float("nan"), high=float("nan"), note=note)
 
 
 def linearised_se(influences: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -97,7 +102,7 @@ def bca(draws: Draws, level: float) -> tuple[Interval, ...]:
     found = []
     for row, value, u in zip(_defined(draws), draws.value, draws.influences, strict=True):
         if len(row) < 2:
-            found.append(NO_INTERVAL)
+            found.append(no_interval())
             continue
         if row.min() == row.max() == value:
             found.append(Interval(se=0.0, low=float(value), high=float(value)))
@@ -106,7 +111,7 @@ def bca(draws: Draws, level: float) -> tuple[Interval, ...]:
         acceleration = (u**3).sum() / (6 * spread**1.5) if spread > 0 else 0.0
         bias = norm.ppf((np.count_nonzero(row < value) + np.count_nonzero(row == value) / 2) / len(row))
         if not np.isfinite(bias):
-            found.append(Interval(se=float(row.std(ddof=1)), low=float("nan"), high=float("nan")))
+            found.append(no_interval("all resamples lie on one side of the estimate", se=float(row.std(ddof=1))))
             continue
         z = bias + np.asarray(norm.ppf(_tails(level)))
         low, high = norm.cdf(bias + z / (1 - acceleration * z))
@@ -126,7 +131,7 @@ def studentized(draws: Draws, level: float) -> tuple[Interval, ...]:
     for row, value, se, ses in zip(draws.resampled, draws.value, draws.se, draws.resampled_se, strict=True):
         used = ~np.isnan(row) & (ses > 0)
         if used.sum() < 2:
-            found.append(NO_INTERVAL)
+            found.append(no_interval())
             continue
         t = (row[used] - value) / ses[used]
         found.append(
@@ -146,14 +151,12 @@ def wilson(draws: Draws, level: float) -> tuple[Interval, ...]:
     With one image a patient it is the number of images, less one. Where the share is 0 or 1, and its standard error 0,
     it is the number of patients.
     """
-    z2 = norm.ppf(_tails(level)[1]) ** 2
     n_patients = draws.influences.shape[1]
     found = []
     for p, se in zip(draws.value, draws.se, strict=True):
         n = p * (1 - p) / se**2 if se > 0 else n_patients
-        centre, half = (p + z2 / (2 * n)) / (1 + z2 / n), np.sqrt(z2 * (p * (1 - p) / n + z2 / (4 * n * n)))
-        low, high = centre - half / (1 + z2 / n), centre + half / (1 + z2 / n)
-        found.append(Interval(se=float(se), low=_within(low, (0, p)), high=_within(high, (p, 1))))
+        low, high = proportion_confint(p * n, n, alpha=1 - level, method="wilson")
+        found.append(Interval(se=float(se), low=float(low), high=float(high)))
     return tuple(found)
 
 
@@ -165,6 +168,9 @@ def delong(draws: Draws, level: float) -> tuple[Interval, ...]:
     on_logits = draws.bounds == (0, 1)
     found = []
     for value, se in zip(draws.value, draws.normal_se, strict=True):
+        if not se > 0:
+            found.append(no_interval("its estimated variance is 0" if se == 0 else ""))
+            continue
         if on_logits and 0 < value < 1:
             half = z * se / (value * (1 - value))
             low, high = expit(logit(value) - half), expit(logit(value) + half)
@@ -197,7 +203,7 @@ def _defined(draws: Draws) -> Iterator[NDArray[np.float64]]:
 def _between(resampled: NDArray[np.float64], low: float, high: float, bounds: tuple[float, float]) -> Interval:
     """The interval between two quantiles, `low` and `high` in [0, 1]."""
     if len(resampled) < 2:
-        return NO_INTERVAL
+        return no_interval()
     ends = np.quantile(resampled, [low, high])
     return Interval(se=float(resampled.std(ddof=1)), low=_within(ends[0], bounds), high=_within(ends[1], bounds))
 

@@ -44,11 +44,6 @@ class Sample:
         """Findings of the study."""
         return len(self.predictions.findings)
 
-    @property
-    def has_micro(self) -> bool:
-        """Whether findings are pooled too; a single finding is its own pool."""
-        return self.n_findings > 1
-
     def cell(self, *, member: int, condition: int, finding: int) -> Cell:
         """Take one cell out of the predictions, at the operating point of its member and finding.
 

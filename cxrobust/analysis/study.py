@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cxrobust.analysis.classical.delong import auroc_variance
 from cxrobust.analysis.contrasts import contrasts
 from cxrobust.analysis.estimates import count_findings, estimate
 from cxrobust.analysis.families import adjust
 from cxrobust.analysis.metrics import metric
 from cxrobust.analysis.reliability import reliability_bins
 from cxrobust.analysis.sample import Sample
-from cxrobust.analysis.unclustered import delong_se
 from cxrobust.analysis.values import Values, evaluate
 from cxrobust.predictions import PredictionSet
 from cxrobust.progress import Reporter, silent
@@ -88,7 +88,8 @@ def _unclustered(values: Values, sample: Sample) -> tuple[Unclustered, ...]:
             for k, finding in enumerate(predictions.findings):
                 if values.reasons[member, 0, k] is not None or np.isnan(values.resampled[member, 0, k]).sum() > 0:
                     continue
-                image = delong_se(sample.cell(member=member, condition=0, finding=k))
+                cell = sample.cell(member=member, condition=0, finding=k)
+                image = auroc_variance(cell.labels, cell.probabilities).standard_error
                 if np.isfinite(image) and image > 0:  # constant or perfect predictions have no ratio of errors
                     patient = float(values.resampled[member, 0, k].std(ddof=1))
                     rows.append(

@@ -1,5 +1,6 @@
 """One metric on every regime, condition and finding: values, resamples, and what each patient contributes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +30,14 @@ class Values:
     reasons: NDArray[np.object_]
     """(n_regimes, n_conditions, n_places): why a value is not estimable, or None."""
 
+    def reason(self, contrast: Contrast, place: int) -> str | None:
+        """Say why one of the values in a contrast is not estimable, or return None."""
+        for regime, condition, _ in contrast.terms:
+            reason = self.reasons[regime, condition, place]
+            if reason is not None:
+                return str(reason)
+        return None
+
     @property
     def left_out(self) -> dict[int, str]:
         """Findings that no macro average counts, with the reason of the first cell that has one."""
@@ -40,9 +49,9 @@ class Values:
         return found
 
 
-def averages(sample: Sample) -> tuple[str, ...]:
+def averages(n_findings: int) -> tuple[str, ...]:
     """Name the places after the findings: `micro`, which pools them, where there are several; `macro`, their mean."""
-    return (MICRO, MACRO) if sample.n_findings > 1 else (MACRO,)
+    return (MICRO, MACRO) if n_findings > 1 else (MACRO,)
 
 
 def evaluate(metric: Metric, sample: Sample) -> Values:
@@ -52,7 +61,7 @@ def evaluate(metric: Metric, sample: Sample) -> Values:
     """
     members, conditions = len(sample.predictions.members), len(sample.predictions.conditions)
     n_patients = len(sample.predictions.patient_ids)
-    n_cells = sample.n_findings + len(averages(sample)) - 1
+    n_cells = sample.n_findings + len(averages(sample.n_findings)) - 1
     shape = (members, conditions, n_cells + 1)
     value, reasons = np.full(shape, np.nan), np.full(shape, None, dtype=object)
     n_resamples = min(sample.settings.resamples, sample.counts.shape[0] * sample.counts.shape[2])
@@ -87,22 +96,6 @@ def evaluate(metric: Metric, sample: Sample) -> Values:
     return values if len(sample.predictions.regimes) == members else _over_replicates(values, sample)
 
 
-def combine(
-    contrast: Contrast, array: NDArray[np.float64], *, regimes: tuple[str, ...], conditions: tuple[str, ...]
-) -> NDArray[np.float64]:
-    """Add up a contrast's terms of an array whose first two axes are regime and condition.
-
-    Positive and negative terms are added apart, and what is left by rounding alone is 0, so that equal regimes or equal
-    conditions differ by exactly 0.
-    """
-    plus, minus = np.zeros(array.shape[2:]), np.zeros(array.shape[2:])
-    for regime, condition, weight in contrast.terms:
-        side = plus if weight > 0 else minus
-        side += abs(weight) * array[regimes.index(regime), conditions.index(condition)]
-    rounding = 8 * np.finfo(np.float64).eps * (np.abs(plus) + np.abs(minus))
-    return np.where(np.abs(plus - minus) <= rounding, 0.0, plus - minus)
-
-
 def _mean_of_defined(resampled: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean over findings (axis 2) of those that are defined in a resample; NaN where none is.
 
@@ -115,32 +108,38 @@ def _mean_of_defined(resampled: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(n > 0, total / np.maximum(n, 1), np.nan)
 
 
-def _over_replicates(values: Values, sample: Sample) -> Values:
+def _over_replicates(members: Values, sample: Sample) -> Values:
     """Average a regime's replicates; resamples draw replicates too, so that the claim is about the regime."""
-    rng = sample.rng(3)
     names = [name for name, _ in sample.predictions.members]
-    value, resampled, contributions, influences, reasons = [], [], [], [], []
-    for regime in sample.predictions.regimes:
-        rows = [m for m, name in enumerate(names) if name == regime]
-        drawn = rng.integers(0, len(rows), (len(rows), values.resampled.shape[-1]))
-        picked = [np.take_along_axis(values.resampled[rows], row[None, None, None, :], axis=0)[0] for row in drawn]
-        resampled.append(np.mean(picked, axis=0))
-        value.append(values.value[rows].mean(axis=0))
-        contributions.append(values.contributions[rows].mean(axis=0))
-        influences.append(values.influences[rows].mean(axis=0))
-        reasons.append(_first_reason(values.reasons[rows]))
+    rows = [[m for m, name in enumerate(names) if name == regime] for regime in sample.predictions.regimes]
+
+    def mean(array: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.stack([array[some].mean(axis=0) for some in rows])
+
     return Values(
-        value=np.stack(value),
-        resampled=np.stack(resampled),
-        contributions=np.stack(contributions),
-        influences=np.stack(influences),
-        reasons=np.stack(reasons),
+        value=mean(members.value),
+        resampled=_drawn_replicates(members.resampled, rows, sample.rng(3)),
+        contributions=mean(members.contributions),
+        influences=mean(members.influences),
+        reasons=np.stack([_first_reason(members.reasons[some]) for some in rows]),
     )
 
 
+def _drawn_replicates(
+    resampled: NDArray[np.float64], rows: Sequence[Sequence[int]], rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Average as many replicates of each regime as there are, drawn with replacement for each resample."""
+    found = []
+    for some in rows:
+        drawn = rng.integers(0, len(some), (len(some), resampled.shape[-1]))
+        picked = [np.take_along_axis(resampled[some], row[None, None, None, :], axis=0)[0] for row in drawn]
+        found.append(np.mean(picked, axis=0))
+    return np.stack(found)
+
+
 def _first_reason(reasons: NDArray[np.object_]) -> NDArray[np.object_]:
-    found: NDArray[np.object_] = reasons[0].copy()
-    for row in reasons[1:]:
-        without = found == None  # noqa: E711
-        found[without] = row[without]
+    """Return the first replicate's reason that is one, for each condition and place."""
+    found = np.full(reasons.shape[1:], None, dtype=object)
+    for place in np.ndindex(found.shape):
+        found[place] = next((reason for reason in reasons[(slice(None), *place)] if reason is not None), None)
     return found

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from cxrobust.analysis.contrasts import contrasts
-from cxrobust.analysis.values import combine
+from cxrobust.analysis.contrasts import combine, contrasts
 
 REGIMES, CONDITIONS = ("supervised", "lora", "dpo"), ("clean", "pgd", "noise")
 VALUES = np.array([[0.9, 0.7, 0.8], [0.85, 0.8, 0.6], [0.5, 0.25, 0.125]])[:, :, None]
@@ -17,7 +16,7 @@ def amount(estimand, regime, condition, reference="supervised"):
         for c in contrasts(REGIMES, CONDITIONS, reference=reference)
         if (c.estimand, c.regime, c.condition) == (estimand, regime, condition)
     )
-    return found, combine(found, VALUES, regimes=REGIMES, conditions=CONDITIONS)[0]
+    return found, combine(found, VALUES)[0]
 
 
 @pytest.mark.parametrize(
@@ -60,7 +59,7 @@ def test_equal_regimes_or_equal_conditions_differ_by_exactly_0():
     twice_a_regime = np.stack([numbers, numbers])
     twice_a_condition = np.stack([numbers, numbers], axis=1)
     for values in (twice_a_regime, twice_a_condition):
-        assert (combine(did, values, regimes=("a", "b"), conditions=("clean", "pgd")) == 0).all()
+        assert (combine(did, values) == 0).all()
 
 
 SERIES = ("clean", "pgd(eps=0.5/255)", "pgd(eps=2/255)", "pgd(eps=4/255)", "blur(severity=2)")
@@ -72,11 +71,7 @@ def test_trend_and_area_against_numpy():
     x = [0, 0.5, 2, 4]
     slopes = [np.polyfit(x, row[:4, 0], 1)[0] for row in values]
     heights = [np.trapezoid(row[:4, 0], x) / 4 for row in values]
-    amounts = {
-        (c.estimand, c.regime): combine(c, values, regimes=REGIMES, conditions=SERIES)[0]
-        for c in found
-        if c.condition == "pgd"
-    }
+    amounts = {(c.estimand, c.regime): combine(c, values)[0] for c in found if c.condition == "pgd"}
     for r, regime in enumerate(REGIMES):
         assert amounts["trend", regime] == pytest.approx(slopes[r], abs=1e-12)
         assert amounts["area", regime] == pytest.approx(heights[r], abs=1e-12)
@@ -90,4 +85,4 @@ def test_a_curve_that_is_the_same_everywhere_has_no_trend():
     values = np.full((3, 5, 1), 0.3)
     for c in contrasts(REGIMES, SERIES, reference="supervised"):
         if c.estimand.startswith("trend"):
-            assert combine(c, values, regimes=REGIMES, conditions=SERIES)[0] == 0
+            assert combine(c, values)[0] == 0

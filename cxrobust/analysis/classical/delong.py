@@ -8,15 +8,13 @@ the components, and its variance is that of one AUROC with these in place of its
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit, logit
 from scipy.stats import norm, rankdata
 
-from cxrobust.analysis.classical.clusters import binary, check_choice, finite, normal_quantile, numbered, sums
-from cxrobust.analysis.classical.result import IntervalResult, TestResult, no_interval, no_test
+from cxrobust.analysis.classical.clusters import binary, finite, numbered, sums
+from cxrobust.analysis.classical.result import TestResult, no_difference, no_test
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,103 +130,6 @@ def contrast_variance(
     return AurocVariance(estimate=estimate, variance=variance)
 
 
-def auroc_interval(
-    labels: ArrayLike,
-    scores: ArrayLike,
-    clusters: ArrayLike | None = None,
-    *,
-    level: float = 0.95,
-    scale: Literal["logit", "identity"] = "logit",
-) -> IntervalResult:
-    """AUROC in [0, 1], chance 0.5, with a Wald interval.
-
-    On the logit scale the standard error is se / (A (1 − A)) and the bounds stay within (0, 1); on the identity scale
-    they are cut to [0, 1]. Where the AUROC is 0 or 1 its logit is infinite and its estimated variance is 0: the
-    interval is then not estimable, rather than a point.
-
-    Parameters
-    ----------
-    labels, scores, clusters
-        As in `auroc_variance`.
-    level
-        Confidence level.
-    scale
-        On which the estimate is taken to be normal.
-
-    Raises
-    ------
-    ValueError
-        As in `auroc_variance`, or when `level` is not in (0, 1) or `scale` is neither.
-
-    Examples
-    --------
-    >>> found = auroc_interval([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
-    >>> found.estimate, round(found.low, 3), round(found.high, 3)
-    (0.75, 0.069, 0.992)
-    """
-    name = f"AUROC, {'DeLong' if clusters is None else 'Obuchowski'} interval ({scale})"
-    z = normal_quantile(level)
-    check_choice(scale, ("logit", "identity"), name="scale")
-    found = auroc_variance(labels, scores, clusters)
-    if not found.variance > 0:
-        extreme = f"the AUROC is {found.estimate:.0f}, where the estimated variance is 0"
-        note = extreme if found.estimate in {0.0, 1.0} and found.variance == 0 else found.note
-        return no_interval(name, estimate=found.estimate, level=level, note=note)
-    half = z * found.standard_error
-    if scale == "logit":
-        half /= found.estimate * (1 - found.estimate)
-        centre = float(logit(found.estimate))
-        low, high = float(expit(centre - half)), float(expit(centre + half))
-    else:
-        low, high = max(0.0, found.estimate - half), min(1.0, found.estimate + half)
-    return IntervalResult(name=name, estimate=found.estimate, low=low, high=high, level=level)
-
-
-def contrast_interval(
-    labels: ArrayLike,
-    scores: ArrayLike,
-    weights: ArrayLike,
-    clusters: ArrayLike | None = None,
-    *,
-    level: float = 0.95,
-) -> IntervalResult:
-    """Σ_s w_s AUROC_s with a Wald interval, cut to [Σ min(w, 0), Σ max(w, 0)].
-
-    Parameters
-    ----------
-    labels, scores, weights, clusters
-        As in `contrast_variance`.
-    level
-        Confidence level.
-
-    Returns
-    -------
-    IntervalResult
-        Without bounds where the variance is not estimable or 0.
-
-    Raises
-    ------
-    ValueError
-        As in `contrast_variance`, or when `level` is not in (0, 1).
-
-    Examples
-    --------
-    >>> scores = [[0.1, 0.4, 0.35, 0.8], [0.1, 0.2, 0.3, 0.4]]
-    >>> found = contrast_interval([0, 0, 1, 1], scores, [1, -1])
-    >>> found.estimate, round(found.low, 3), round(found.high, 3)
-    (-0.25, -0.943, 0.443)
-    """
-    name = f"contrast of AUROCs, {'DeLong' if clusters is None else 'Obuchowski'} interval"
-    z = normal_quantile(level)
-    found = contrast_variance(labels, scores, weights, clusters)
-    if not found.variance > 0:
-        return no_interval(name, estimate=found.estimate, level=level, note=found.note)
-    w = np.asarray(weights, dtype=np.float64)
-    low, high = found.estimate - z * found.standard_error, found.estimate + z * found.standard_error
-    least, most = float(np.minimum(w, 0).sum()), float(np.maximum(w, 0).sum())
-    return IntervalResult(name=name, estimate=found.estimate, low=max(least, low), high=min(most, high), level=level)
-
-
 def contrast_test(
     labels: ArrayLike, scores: ArrayLike, weights: ArrayLike, clusters: ArrayLike | None = None
 ) -> TestResult:
@@ -242,7 +143,8 @@ def contrast_test(
     Returns
     -------
     TestResult
-        NaN where the variance is not estimable or 0, as for two scores that order the images alike.
+        NaN where the variance is not estimable, or is 0 and the contrast is not; p = 1 where both are 0, as for two
+        scores that order the images alike.
 
     Raises
     ------
@@ -257,40 +159,12 @@ def contrast_test(
     """
     name = f"{'DeLong' if clusters is None else 'Obuchowski'} test"
     found = contrast_variance(labels, scores, weights, clusters)
+    if found.variance == 0 and abs(found.estimate) < 1e-12:
+        return no_difference(name, note=found.note)
     if not found.variance > 0:
         return no_test(name, note=found.note)
     z = found.estimate / found.standard_error
     return TestResult(name=name, statistic=z, p_value=float(2 * norm.sf(abs(z))))
-
-
-def paired_auroc_test(
-    labels: ArrayLike, first: ArrayLike, second: ArrayLike, clusters: ArrayLike | None = None
-) -> TestResult:
-    """Two-sided test that two scores of the same images have one AUROC; z is positive where `first` has the higher.
-
-    Parameters
-    ----------
-    labels
-        (n_images,) 0 and 1.
-    first, second
-        (n_images,) finite.
-    clusters
-        (n_images,) the patient of each image; without them each image is its own.
-
-    Raises
-    ------
-    ValueError
-        When a shape does not fit, a label is neither 0 nor 1, or a score is not finite.
-
-    Examples
-    --------
-    >>> round(paired_auroc_test([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8], [0.1, 0.2, 0.3, 0.4]).statistic, 4)
-    -0.7071
-    """
-    one, other = finite(first, name="first"), finite(second, name="second")
-    if one.shape != other.shape:
-        raise ValueError(f"first has {len(one)} images and second {len(other)}, expected the same images in both")
-    return contrast_test(labels, np.stack([one, other]), np.array([1.0, -1.0]), clusters)
 
 
 def _centred_components(

@@ -1,4 +1,4 @@
-"""Whether an effect is too small to matter: equivalence and non-inferiority, by a normal estimate or by resamples.
+"""Whether an effect is too small to matter: equivalence and non-inferiority, by a normal estimate.
 
 The margin is the largest effect that does not matter, in the estimate's own units, and is chosen before the data are
 seen. The null hypothesis is that the effect is at least that large, so that a small p-value speaks for no effect.
@@ -7,10 +7,9 @@ seen. The null hypothesis is that the effect is at least that large, so that a s
 from typing import Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm
 
-from cxrobust.analysis.classical.clusters import check_choice, finite
+from cxrobust.analysis.classical.clusters import check_choice
 from cxrobust.analysis.classical.result import TestResult, no_test
 
 Better: TypeAlias = Literal["higher", "lower"]
@@ -99,64 +98,6 @@ def noninferiority(estimate: float, standard_error: float, margin: float, *, bet
     return TestResult(name=name, statistic=z, p_value=float(norm.sf(z)))
 
 
-def tost_resampled(resamples: ArrayLike, margin: float) -> TestResult:
-    """Two one-sided tests within ±margin by bootstrap; the statistic counts the resamples beyond the nearer bound.
-
-    p = (number + 1) / (n_resamples + 1), never 0: at level α it rejects where the 1 − 2α percentile interval lies
-    within ±margin.
-
-    Parameters
-    ----------
-    resamples
-        (n_resamples,) the effect in each bootstrap resample of the patients.
-    margin
-        The largest effect that does not matter.
-
-    Raises
-    ------
-    ValueError
-        When `margin` is not above 0, or `resamples` is empty or holds values that are not finite.
-
-    Examples
-    --------
-    >>> tost_resampled([-0.01, 0.0, 0.01, 0.03], 0.02).p_value
-    0.4
-    """
-    _check_margin(margin)
-    draws = finite(resamples, name="resamples")
-    beyond = max(int((draws >= margin).sum()), int((draws <= -margin).sum()))
-    return _counted("two one-sided tests of equivalence, bootstrap", beyond, draws)
-
-
-def noninferiority_resampled(resamples: ArrayLike, margin: float, *, better: Better = "higher") -> TestResult:
-    """One-sided test that an effect is not worse than 0 by margin; the statistic counts the resamples that are.
-
-    p = (number + 1) / (n_resamples + 1), never 0.
-
-    Parameters
-    ----------
-    resamples
-        (n_resamples,) the effect, new − old, in each bootstrap resample of the patients.
-    margin
-        The loss from which on the new one is inferior.
-    better
-        "higher" for a measure such as the AUROC, "lower" for one such as the Brier score.
-
-    Raises
-    ------
-    ValueError
-        When `margin` is not above 0, `better` is neither, or `resamples` is empty or holds values that are not finite.
-
-    Examples
-    --------
-    >>> noninferiority_resampled([-0.01, 0.0, 0.01, 0.03], 0.02).p_value
-    0.2
-    """
-    _check_margin(margin)
-    gains = _gain(better) * finite(resamples, name="resamples")
-    return _counted("test of non-inferiority, bootstrap", int((gains <= -margin).sum()), gains)
-
-
 def _check_margin(margin: float) -> None:
     if not (np.isfinite(margin) and margin > 0):
         raise ValueError(
@@ -173,7 +114,3 @@ def _not_estimable(estimate: float, standard_error: float) -> str:
     if not np.isfinite(estimate):
         return "the estimate is not estimable"
     return "" if np.isfinite(standard_error) and standard_error > 0 else "the standard error is 0 or not estimable"
-
-
-def _counted(name: str, beyond: int, draws: NDArray[np.float64]) -> TestResult:
-    return TestResult(name=name, statistic=float(beyond), p_value=(beyond + 1) / (len(draws) + 1))

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binom, binomtest, chi2
 
 from cxrobust.analysis.classical.clusters import binary, check_choice, normal_quantile, numbered, sums
-from cxrobust.analysis.classical.result import IntervalResult, TestResult, no_interval, no_test
+from cxrobust.analysis.classical.result import IntervalResult, TestResult, no_difference, no_interval
 
 Weighting: TypeAlias = Literal["patients", "images"]
 """Whether each patient counts the same, or each image."""
@@ -118,7 +118,7 @@ def mcnemar_clustered(
     Returns
     -------
     TestResult
-        NaN where every patient's d_k is 0.
+        p = 1 where every patient's d_k is 0.
 
     Raises
     ------
@@ -134,7 +134,7 @@ def mcnemar_clustered(
     parts, _ = _differences(first, second, clusters, weighting=weighting)
     squares = float((parts**2).sum())
     if squares == 0:
-        return no_test(name, note="no patient has more images on which only one of the outcomes is true")
+        return no_difference(name, note="no patient has more images on which only one of the outcomes is true")
     statistic = float(parts.sum() ** 2 / squares)
     return TestResult(name=name, statistic=statistic, p_value=float(chi2.sf(statistic, 1)))
 

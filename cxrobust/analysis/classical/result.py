@@ -43,6 +43,11 @@ def no_test(name: str, *, note: str) -> TestResult:
     return TestResult(name=name, statistic=np.nan, p_value=np.nan, note=note)
 
 
+def no_difference(name: str, *, note: str) -> TestResult:
+    """Return the test of two that do not differ anywhere: the statistic is 0 and the p-value 1."""
+    return TestResult(name=name, statistic=0.0, p_value=1.0, note=note)
+
+
 def no_interval(name: str, *, estimate: float, level: float, note: str) -> IntervalResult:
     """Return an estimate whose interval is not estimable, with the reason."""
     return IntervalResult(name=name, estimate=estimate, low=np.nan, high=np.nan, level=level, note=note)

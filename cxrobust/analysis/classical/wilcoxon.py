@@ -5,7 +5,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm, rankdata, wilcoxon
 
 from cxrobust.analysis.classical.clusters import finite, numbered, sums
-from cxrobust.analysis.classical.result import TestResult, no_test
+from cxrobust.analysis.classical.result import TestResult, no_difference, no_test
 
 MOST_EXACT = 50
 """Differences up to which, without ties, the p-value is exact."""
@@ -27,7 +27,7 @@ def signed_rank(differences: ArrayLike) -> TestResult:
     Returns
     -------
     TestResult
-        NaN where all differences are 0.
+        p = 1 where all differences are 0.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def signed_rank(differences: ArrayLike) -> TestResult:
     every = finite(differences, name="differences")
     kept = every[every != 0]
     if len(kept) == 0:
-        return no_test(name, note=ALL_ZERO)
+        return no_difference(name, note=ALL_ZERO)
     size = np.abs(kept)
     exact = len(kept) <= MOST_EXACT and len(np.unique(size)) == len(kept)
     found = wilcoxon(kept, correction=False, method="exact" if exact else "approx")
@@ -74,7 +74,8 @@ def signed_rank_clustered(differences: ArrayLike, clusters: ArrayLike) -> TestRe
     Returns
     -------
     TestResult
-        NaN where fewer than 3 patients have a difference other than 0, or every patient's signed ranks cancel.
+        NaN where fewer than 3 patients have a difference other than 0, or every patient's signed ranks cancel; p = 1
+        where all differences are 0.
 
     Raises
     ------
@@ -92,7 +93,7 @@ def signed_rank_clustered(differences: ArrayLike, clusters: ArrayLike) -> TestRe
     numbered(clusters, len(every))
     kept = every != 0
     if not kept.any():
-        return no_test(name, note=ALL_ZERO)
+        return no_difference(name, note=ALL_ZERO)
     index, n_clusters = numbered(np.asarray(clusters)[kept], int(kept.sum()))
     if n_clusters < 3:
         return no_test(name, note="fewer than 3 patients have a difference other than 0")

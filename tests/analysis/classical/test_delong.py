@@ -6,14 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from cxrobust.analysis.classical.delong import (
-    auroc_interval,
-    auroc_variance,
-    contrast_interval,
-    contrast_test,
-    contrast_variance,
-    paired_auroc_test,
-)
+from cxrobust.analysis.classical.delong import auroc_variance, contrast_test, contrast_variance
+from cxrobust.analysis.intervals import Draws, delong
 
 from . import oracle
 
@@ -35,6 +29,25 @@ def clustered_null(rng, *, n_patients=40, n_images=5):
     return labels, first, second, patients
 
 
+def paired_test(labels, first, second, patients=None):
+    return contrast_test(labels, np.stack([first, second]), [1, -1], patients)
+
+
+def interval(labels, scores, weights, patients=None, *, bounds=(-math.inf, math.inf)):
+    """The interval of `[analysis] interval = "delong"`; on the logit scale within the bounds of one AUROC."""
+    found = contrast_variance(labels, scores, weights, patients)
+    unused = np.zeros((1, 2))
+    draws = Draws(
+        value=np.array([found.estimate]),
+        resampled=unused,
+        influences=unused,
+        normal_se=np.array([found.standard_error]),
+        bounds=bounds,
+    )
+    (one,) = delong(draws, 0.95)
+    return one
+
+
 def test_variance_against_proc(data, r):
     for i, name in enumerate(SCORES):
         found = auroc_variance(data["label"], data[name])
@@ -43,17 +56,17 @@ def test_variance_against_proc(data, r):
 
 
 def test_paired_test_against_proc(data, r):
-    found = paired_auroc_test(data["label"], data["a"], data["b"])
+    found = paired_test(data["label"], data["a"], data["b"])
     assert found.statistic == pytest.approx(r["delong_z"], rel=1e-10)
     assert found.p_value == pytest.approx(r["delong_p"], rel=1e-10)
 
 
 def test_intervals_against_proc(data, r):
-    identity = auroc_interval(data["label"], data["a"], scale="identity")
+    identity = interval(data["label"], scores_of(data)[:1], [1])
     assert (identity.low, identity.high) == pytest.approx(r["delong_ci_identity"], rel=1e-10)
-    on_logit = auroc_interval(data["label"], data["a"])
+    on_logit = interval(data["label"], scores_of(data)[:1], [1], bounds=(0, 1))
     assert (on_logit.low, on_logit.high) == pytest.approx(r["delong_ci_logit"], rel=1e-10)
-    difference = contrast_interval(data["label"], scores_of(data)[:2], [1, -1])
+    difference = interval(data["label"], scores_of(data)[:2], [1, -1])
     assert (difference.low, difference.high) == pytest.approx(r["delong_ci_difference"], rel=1e-9)
 
 
@@ -129,13 +142,13 @@ def test_duplicates_within_patients_change_nothing(data):
 
 def test_order_monotone_change_and_exchange(data):
     labels, first, second, patients = (data[name].to_numpy() for name in ("label", "a", "b", "patient"))
-    expected = paired_auroc_test(labels, first, second, patients).statistic
+    expected = paired_test(labels, first, second, patients).statistic
     order = np.random.default_rng(0).permutation(len(labels))
-    moved = paired_auroc_test(labels[order], first[order], second[order], 5 - patients[order])
+    moved = paired_test(labels[order], first[order], second[order], 5 - patients[order])
     assert moved.statistic == pytest.approx(expected, rel=1e-10)
-    assert paired_auroc_test(labels, first**3, np.exp(second), patients).statistic == pytest.approx(expected, rel=1e-10)
-    assert paired_auroc_test(labels, second, first, patients).statistic == pytest.approx(-expected, rel=1e-10)
-    assert paired_auroc_test(1 - labels, -first, -second, patients).statistic == pytest.approx(expected, rel=1e-10)
+    assert paired_test(labels, first**3, np.exp(second), patients).statistic == pytest.approx(expected, rel=1e-10)
+    assert paired_test(labels, second, first, patients).statistic == pytest.approx(-expected, rel=1e-10)
+    assert paired_test(1 - labels, -first, -second, patients).statistic == pytest.approx(expected, rel=1e-10)
 
 
 def test_rejections_and_coverage_under_a_clustered_null():
@@ -146,30 +159,29 @@ def test_rejections_and_coverage_under_a_clustered_null():
     for _ in range(n):
         labels, first, second, patients = clustered_null(rng)
         for k, clusters in enumerate([patients, None]):
-            rejected[k] += paired_auroc_test(labels, first, second, clusters).p_value < 0.05
-            interval = auroc_interval(labels, first, clusters)
-            covered[k] += interval.low <= truth <= interval.high
+            rejected[k] += paired_test(labels, first, second, clusters).p_value < 0.05
+            found = interval(labels, first[None], [1], clusters, bounds=(0, 1))
+            covered[k] += found.low <= truth <= found.high
     assert 0.03 < rejected[0] / n < 0.08
     assert rejected[1] / n > 0.25
     assert 0.92 < covered[0] / n < 0.98
     assert covered[1] / n < 0.75
 
 
-def test_extremes_have_no_interval():
-    perfect = auroc_interval([0, 0, 1, 1], [1, 2, 3, 4])
-    assert (perfect.estimate, math.isnan(perfect.low), math.isnan(perfect.high)) == (1, True, True)
-    assert perfect.note == "the AUROC is 1, where the estimated variance is 0"
-    assert auroc_interval([1, 1, 0, 0], [1, 2, 3, 4], [0, 1, 2, 3]).note.startswith("the AUROC is 0,")
-    constant = auroc_interval([0, 1, 0, 1], [7, 7, 7, 7])
-    assert (constant.estimate, math.isnan(constant.low)) == (0.5, True)
-    assert "variance is 0" in constant.note
+@pytest.mark.parametrize("scores", [[1, 2, 3, 4], [4, 3, 2, 1], [7, 7, 7, 7]], ids=["perfect", "reversed", "constant"])
+def test_extremes_have_no_interval(scores):
+    found = interval([0, 0, 1, 1], [scores], [1], bounds=(0, 1))
+    assert (math.isnan(found.low), math.isnan(found.high)) == (True, True)
+    assert found.note == "its estimated variance is 0"
 
 
-def test_scores_that_order_alike_have_no_test():
+def test_scores_that_order_alike_do_not_differ():
     labels, scores = [0, 1, 0, 1, 1], np.array([0.1, 0.3, 0.5, 0.2, 0.9])
-    found = paired_auroc_test(labels, scores, scores**2)
-    assert math.isnan(found.p_value)
+    found = paired_test(labels, scores, scores**2)
+    assert (found.statistic, found.p_value) == (0.0, 1.0)
     assert "variance is 0" in found.note
+    reverse = contrast_test([0, 0, 1, 1], [[1, 2, 3, 4], [4, 3, 2, 1]], [1, -1])
+    assert math.isnan(reverse.p_value)  # 1 against 0, and no variance to judge it by
     four = contrast_variance(labels, [scores, scores, 1 - scores, 1 - scores], DIFFERENCES * [1, 1, -1, -1])
     assert (four.estimate, four.variance) == (pytest.approx(0, abs=1e-12), 0.0)
 
@@ -189,16 +201,12 @@ def test_not_estimable_is_said(labels, clusters, note):
     assert math.isnan(found.variance)
     assert math.isnan(found.standard_error)
     assert found.note == note
-    assert auroc_interval(labels, [0.1, 0.4, 0.3, 0.2], clusters).note == note
-    assert paired_auroc_test(labels, [1, 2, 3, 4], [2, 1, 4, 3], clusters).note == note
-    assert contrast_interval(labels, [[1, 2, 3, 4]], [1], clusters).note == note
+    assert paired_test(labels, [1, 2, 3, 4], [2, 1, 4, 3], clusters).note == note
 
 
 def test_interval_stays_in_range():
     labels, scores = [0, 0, 1, 1, 1, 0], [0.1, 0.6, 0.5, 0.8, 0.9, 0.2]
-    assert auroc_interval(labels, scores, scale="identity").high == 1
-    assert auroc_interval(labels, scores).high < 1
-    assert contrast_interval(labels, [scores, [0, 1, 0, 1, 0, 1]], [1, -1]).high <= 1
+    assert interval(labels, [scores], [1], bounds=(0, 1)).high < 1
 
 
 @pytest.mark.parametrize(
@@ -213,13 +221,3 @@ def test_interval_stays_in_range():
 def test_wrong_input_is_refused(labels, scores, weights, message):
     with pytest.raises(ValueError, match=message):
         contrast_variance(labels, scores, weights)
-
-
-def test_unpaired_scores_are_refused():
-    with pytest.raises(ValueError, match="first has 2 images and second 3"):
-        paired_auroc_test([0, 1], [1, 2], [1, 2, 3])
-
-
-def test_unknown_scale_is_refused():
-    with pytest.raises(ValueError, match="scale is 'wald', expected 'logit' or 'identity'"):
-        auroc_interval([0, 1], [1, 2], scale="wald")

@@ -117,7 +117,6 @@ out$cochran <- unname(c(q$statistic, q$parameter, q$p.value))
 exact_p <- function(i, j) binom.test(sum(d[[i]] > d[[j]]), sum(d[[i]] != d[[j]]))$p.value
 raw <- c(exact_p("first", "second"), exact_p("first", "third"), exact_p("second", "third"))
 out$pairwise_raw <- raw
-out$pairwise_holm <- p.adjust(raw, "holm")
 
 # ---- equivalence: base R's normal distribution, both sides apart ----
 estimates <- c(0.004, -0.015, 0.03, 0); errors <- c(0.005, 0.01, 0.02, 0.004); margin <- 0.02
@@ -132,15 +131,6 @@ x <- d$a[1:40]; y <- d$b[10:35]
 out$cliff <- cliffs_delta(x, y)$r_rank_biserial
 out$superiority <- unname(wilcox.test(x, y, exact = FALSE)$statistic) / (length(x) * length(y))
 out$paired_delta <- mean(sign(d$a - d$b))
-
-# ---- Wilson: prop.test, with survey's design effect ----
-out$wilson_8_of_10 <- as.numeric(prop.test(8, 10, correct = FALSE)$conf.int)
-out$wilson_0_of_12 <- as.numeric(prop.test(0, 12, correct = FALSE)$conf.int)
-total <- svymean(~first, svydesign(ids = ~patient, data = d, weights = ~ rep(1, n)), deff = "replace")
-effective <- n / as.numeric(deff(total))
-out$wilson_effective <- effective
-share <- mean(d$first)
-out$wilson_clustered <- as.numeric(suppressWarnings(prop.test(share * effective, effective, correct = FALSE)$conf.int))
 
 # ---- written by hand, so that R needs no further package ----
 text <- function(v) {
