@@ -204,5 +204,6 @@ def _out(study: Path, out: Path | None) -> Path:
 
 
 def _say_written(*paths: Path) -> None:
-    for path in paths:
+    """Name what was written, the PDF last, where the eye falls."""
+    for path in sorted(paths, key=lambda path: path.suffix == ".pdf"):
         typer.echo(path)

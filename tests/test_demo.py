@@ -42,6 +42,7 @@ def test_init_check_and_run_go_on_from_the_checkpoints_of_the_demo(
     assert _main(["check", str(study)]) == 0
     assert "supervised, lora" in capsys.readouterr().out
     assert _main(["run", str(study)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "out" / "report.pdf")
     assert (tmp_path / "out" / "report.html").stat().st_size > 10_000
 
 
