@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -45,7 +47,18 @@ class Cell:
         """Sum a statistic over each patient's images: (n,) or (n, s) to (n_patients,) or (n_patients, s)."""
         if values.ndim == 1:
             return np.bincount(self.patients, weights=values, minlength=self.n_patients).astype(np.float64, copy=False)
-        return np.column_stack([self.by_patient(column) for column in values.T])
+        out = np.zeros((self.n_patients, values.shape[1]))
+        _add_rows(self.patients, values, out)
+        return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _add_rows(patients: Any, values: Any, out: Any) -> None:
+    """Add each image's row of `values` to its patient's row of `out`, in the order of the images."""
+    for image in range(len(patients)):
+        patient = np.uint32(patients[image])
+        for column in range(values.shape[1]):
+            out[patient, column] += values[image, column]
 
 
 def pool(cells: Sequence[Cell]) -> Cell:

@@ -1,10 +1,7 @@
 """Rank statistics of many resamples at once: one walk over the sorted images with a lane for each resample."""
 
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numba
@@ -12,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.analysis.cells import Cell
+from cxrobust.analysis.parallel import in_threads, shared_out
 from cxrobust.analysis.resampling import LANES, Counts
 
 Kernel = Callable[..., None]
@@ -33,17 +31,21 @@ def resample_ranked(
         (n_blocks, n_patients, LANES), from `patient_counts`; where cells are fewer than cores, blocks are shared out.
     """
     out = np.empty((len(cells), len(counts) * LANES))
-    cores = os.cpu_count() or 1
-    n_parts = -(-cores // len(cells))
-    edges = [len(counts) * part // n_parts for part in range(n_parts + 1)]
-    with ThreadPoolExecutor(cores) as pool:
-        running = [
-            pool.submit(kernel, *images, counts[low:high], row[low * LANES : high * LANES])
-            for images, row in zip(pool.map(sort, cells), out, strict=True)
-            for low, high in pairwise(edges)
-        ]
-        for one in running:
-            one.result()
+    parts = shared_out(len(counts), n_cells=len(cells))
+
+    def fill(row: int) -> None:
+        images = sort(cells[row])
+
+        def fill_part(blocks: tuple[int, int]) -> None:
+            low, high = blocks
+            kernel(*images, counts[low:high], out[row, low * LANES : high * LANES])
+
+        if len(parts) == 1:
+            fill_part(parts[0])
+        else:
+            in_threads(fill_part, parts)
+
+    in_threads(fill, range(len(cells)))
     return out
 
 

@@ -5,12 +5,16 @@ All metrics of all cells are computed from the same counts, so every difference 
 """
 
 from collections.abc import Iterator
+from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
 LANES = 64
 """Resamples side by side in one block of counts."""
+BYTES_AT_ONCE = 2**18
+"""Memory of the sums that are worked on at a time."""
 
 Counts = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -51,7 +55,9 @@ def patient_counts(n_patients: int, *, n_resamples: int, rng: np.random.Generato
 
 
 def resampled_sums(sums: NDArray[np.float64], counts: Counts) -> Iterator[tuple[slice, NDArray[np.float64]]]:
-    """Sum per-patient statistics over each resample, a few blocks at a time to bound memory.
+    """Sum per-patient statistics over each resample, a few blocks at a time so that what follows stays in the cache.
+
+    Zeros are skipped: a patient's images fall into few of many bins.
 
     Parameters
     ----------
@@ -64,10 +70,37 @@ def resampled_sums(sums: NDArray[np.float64], counts: Counts) -> Iterator[tuple[
     ------
     slice, (n_lanes, n_statistics)
         Which resamples these are, and their sums.
+
+    Examples
+    --------
+    >>> counts = np.ones((1, 3, LANES), np.uint8)
+    >>> [(lanes, sums)] = resampled_sums(np.array([[1.0, 0.0], [2.0, 5.0], [0.0, 1.0]]), counts)
+    >>> sums[0]
+    array([3., 6.])
     """
-    by_statistic = np.ascontiguousarray(sums.T)
-    step = max(1, 2**27 // (8 * LANES * len(by_statistic)))
-    for first in range(0, len(counts), step):
-        part = counts[first : first + step]
-        totals = np.concatenate([by_statistic @ block.astype(np.float64) for block in part], axis=1)
-        yield slice(first * LANES, (first + len(part)) * LANES), totals.T
+    patient, statistic = np.nonzero(sums)
+    first = np.searchsorted(patient, np.arange(len(sums) + 1))
+    weights, n_statistics = sums[patient, statistic], sums.shape[1]
+    step = max(1, BYTES_AT_ONCE // (8 * LANES * n_statistics))
+    for block in range(0, len(counts), step):
+        part = counts[block : block + step]
+        totals = np.empty((n_statistics, len(part) * LANES))
+        _add_up(first, statistic.astype(np.uint32), weights, part, totals)
+        yield slice(block * LANES, (block + len(part)) * LANES), totals.T
+
+
+@numba.njit(cache=True, nogil=True)
+def _add_up(first: Any, statistic: Any, weights: Any, counts: Any, out: Any) -> None:
+    """Fill `out` (n_statistics, n_lanes) with weighted sums of counts; weights from first[i] on are patient i's."""
+    row, totals = np.empty(LANES), np.empty((out.shape[0], LANES))
+    for block in range(counts.shape[0]):
+        totals[:] = 0
+        for patient in range(len(first) - 1):
+            if first[patient] < first[patient + 1]:
+                for lane in range(LANES):
+                    row[lane] = np.float64(counts[block, patient, lane])
+                for entry in range(first[patient], first[patient + 1]):
+                    weight, at = weights[entry], statistic[entry]
+                    for lane in range(LANES):
+                        totals[at, lane] += weight * row[lane]
+        out[:, block * LANES : (block + 1) * LANES] = totals

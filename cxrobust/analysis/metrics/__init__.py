@@ -1,14 +1,16 @@
 """Metrics of one cell: each module registers one or more for `[analysis] metrics = [...]`."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.analysis.cells import Cell
-from cxrobust.analysis.resampling import Counts, resampled_sums
+from cxrobust.analysis.parallel import in_threads, shared_out
+from cxrobust.analysis.resampling import LANES, Counts, resampled_sums
 from cxrobust.registry import Registry
 
 Better: TypeAlias = Literal["higher", "lower"] | None
@@ -41,6 +43,9 @@ class Metric(Protocol):
     def contributions(self, cell: Cell) -> NDArray[np.float64]:
         """Return what each patient contributes, (n_patients,): influence + value × share, which sums to the value."""
 
+    def chance(self, cell: Cell) -> float | None:
+        """Return the value that guessing would have, None where there is no such value."""
+
 
 metric: Registry[Metric] = Registry("metric", package="cxrobust.analysis.metrics")
 
@@ -58,13 +63,22 @@ class Usual:
         images = np.bincount(cell.patients, minlength=cell.n_patients)
         return np.asarray(images / len(cell.labels))
 
+    def chance(self, cell: Cell) -> float | None:
+        """Return the value that guessing would have, None where there is no such value."""
+        return None
+
 
 class Additive(Usual, ABC):
-    """A metric that is a function of sums over images."""
+    """A metric that is a function of sums over images; it says what is summed by `table` or by `statistics`."""
 
-    @abstractmethod
+    table: ClassVar[Callable[[Cell], NDArray[np.float64]] | None] = None
+    """What it sums where others sum the same, so that all of a study are summed once; see `statistics`."""
+
     def statistics(self, cell: Cell) -> NDArray[np.float64]:
         """Return what is summed over images, (n_images, n_statistics); the last statistic is 1, which counts images."""
+        if self.table is None:
+            raise NotImplementedError(f"{type(self).__name__} says nowhere what it sums")
+        return self.table(cell)
 
     @abstractmethod
     def finish(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -91,13 +105,15 @@ class Additive(Usual, ABC):
 
     def resample(self, cells: Sequence[Cell], counts: Counts) -> NDArray[np.float64]:
         """Return the metric on each resample, (n_cells, n_lanes); NaN where a resample has no labelled image."""
-        sums = [cell.by_patient(self.statistics(cell)) for cell in cells]
-        n_statistics = sums[0].shape[1]
-        out = np.empty((len(cells), counts.shape[0] * counts.shape[2]))
-        for lanes, totals in resampled_sums(np.concatenate(sums, axis=1), counts):
-            by_cell = totals.reshape(len(totals), len(cells), n_statistics)
-            with np.errstate(invalid="ignore", divide="ignore"):
-                out[:, lanes] = self.finish(by_cell).T
+        parts = shared_out(len(counts), n_cells=len(cells))
+        by_patient = in_threads(lambda cell: cell.by_patient(self.statistics(cell)), cells)
+        out = np.empty((len(cells), len(counts) * LANES))
+
+        def fill(at: tuple[int, tuple[int, int]]) -> None:
+            cell, (low, high) = at
+            out[cell, low * LANES : high * LANES] = resample_sums([self], by_patient[cell], counts[low:high])[0]
+
+        in_threads(fill, [(cell, part) for cell in range(len(cells)) for part in parts])
         return out
 
     def contributions(self, cell: Cell) -> NDArray[np.float64]:
@@ -125,3 +141,83 @@ class Mean(Additive):
     def split(self, sums: NDArray[np.float64], by_patient: NDArray[np.float64]) -> NDArray[np.float64]:
         """Divide each patient's sum of scores by the number of all images."""
         return np.asarray(by_patient[:, 0] / sums[1])
+
+
+def resample_sums(metrics: Sequence[Additive], by_patient: NDArray[np.float64], counts: Counts) -> NDArray[np.float64]:
+    """Return several metrics of the same sums on each resample: (n_patients, n_statistics) to (n_metrics, n_lanes)."""
+    out = np.empty((len(metrics), len(counts) * LANES))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        for lanes, totals in resampled_sums(by_patient, counts):
+            for row, one in zip(out, metrics, strict=True):
+                row[lanes] = one.finish(totals)
+    return out
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """One metric of one cell."""
+
+    value: float
+    resampled: NDArray[np.float64]
+    """(n_lanes,)."""
+    contributions: NDArray[np.float64]
+    """(n_patients,)."""
+    share: NDArray[np.float64]
+    """(n_patients,)."""
+
+
+def grouped(metrics: Mapping[str, Metric]) -> list[tuple[str, ...]]:
+    """Put the names of metrics together that sum the same over images; the others stand alone, all in order."""
+    found: dict[object, list[str]] = {}
+    for name, one in metrics.items():
+        shared = one.table if isinstance(one, Additive) else None
+        found.setdefault(name if shared is None else shared, []).append(name)
+    return [tuple(names) for names in found.values()]
+
+
+def measure(
+    metrics: Sequence[Metric], cells: Sequence[Cell], counts: Counts, *, defined: NDArray[np.bool_]
+) -> list[list[Measured | None]]:
+    """Measure a group of metrics on cells where they are defined, (n_metrics, n_cells), on all cores: by cell.
+
+    Parameters
+    ----------
+    metrics
+        One, or several of one group of `grouped`.
+    counts
+        (n_blocks, n_patients, LANES), from `patient_counts`.
+    """
+    additive = [one for one in metrics if isinstance(one, Additive)]
+
+    def measure_sums(index: int) -> list[Measured | None]:
+        cell, wanted = cells[index], [one for one, yes in zip(additive, defined[:, index], strict=True) if yes]
+        if not wanted:
+            return [None] * len(metrics)
+        by_patient = cell.by_patient(wanted[0].statistics(cell))
+        sums, drawn = by_patient.sum(axis=0), iter(resample_sums(wanted, by_patient, counts))
+        return [
+            Measured(
+                value=float(one.finish(sums)),
+                resampled=next(drawn),
+                contributions=one.split(sums, by_patient),
+                share=one.share(cell),
+            )
+            if yes
+            else None
+            for one, yes in zip(additive, defined[:, index], strict=True)
+        ]
+
+    if len(additive) == len(metrics) and len(cells) > 1:
+        return in_threads(measure_sums, range(len(cells)))
+    found: list[list[Measured | None]] = [[None] * len(metrics) for _ in cells]
+    for m, one in enumerate(metrics):
+        at = np.flatnonzero(defined[m])
+        if len(at):
+            drawn = one.resample([cells[i] for i in at], counts)
+
+            def rest(i: int, one: Metric = one) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
+                return one.value(cells[i]), one.contributions(cells[i]), one.share(cells[i])
+
+            for i, row, (value, contributions, share) in zip(at, drawn, in_threads(rest, at), strict=True):
+                found[i][m] = Measured(value=value, resampled=row, contributions=contributions, share=share)
+    return found

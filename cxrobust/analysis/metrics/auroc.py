@@ -15,6 +15,10 @@ from cxrobust.analysis.resampling import Counts
 class AUROC(Usual):
     """Probability that a positive image scores above a negative one, ties counting half; in [0, 1]; chance 0.5."""
 
+    def chance(self, cell: Cell) -> float | None:
+        """Return 0.5."""
+        return 0.5
+
     def undefined(self, cell: Cell) -> str | None:
         """Say why the metric is not estimable on this cell, or None."""
         return "one class only" if cell.one_class else None

@@ -35,6 +35,10 @@ class AveragePrecision(Usual):
     0.833333
     """
 
+    def chance(self, cell: Cell) -> float | None:
+        """Return the prevalence."""
+        return float(cell.is_positive.mean())
+
     def undefined(self, cell: Cell) -> str | None:
         """Say why the metric is not estimable on this cell, or None."""
         return "one class only" if cell.one_class else None

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.metrics import Additive, Better, Mean, metric
-from cxrobust.analysis.metrics.ece import bin_index, binned
+from cxrobust.analysis.metrics.ece import equal_width_bins
 
 
 class Brier(Mean):
@@ -40,9 +40,7 @@ class _Part(Additive):
     a bin are equal.
     """
 
-    def statistics(self, cell: Cell) -> NDArray[np.float64]:
-        """Return for each bin the sums of p, of labels, and of images; at last a count."""
-        return binned(cell, bin_index(cell.probabilities))
+    table = staticmethod(equal_width_bins)
 
     def finish(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
         """Turn sums into the part."""

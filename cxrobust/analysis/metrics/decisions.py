@@ -19,17 +19,19 @@ class Confusion(NamedTuple):
     tn: NDArray[np.float64]
 
 
+def confusion_table(cell: Cell) -> NDArray[np.float64]:
+    """Return of each image in which of the four cells of the confusion table it falls, and a count, (n, 5)."""
+    said, true = cell.decisions, cell.is_positive
+    counted = (said & true, said & ~true, ~said & true, ~said & ~true, np.ones_like(said))
+    return np.column_stack(counted).astype(np.float64)
+
+
 class Decisions(Additive):
     """A metric of the confusion counts: true positives, false positives, false negatives, true negatives."""
 
+    table = staticmethod(confusion_table)
     needs: ClassVar[str]
     """What must not be empty: some of `positive`, `negative`, `predicted positive`, `predicted negative`."""
-
-    def statistics(self, cell: Cell) -> NDArray[np.float64]:
-        """Return the four cells of the confusion table, and a count."""
-        said, true = cell.decisions, cell.is_positive
-        counted = (said & true, said & ~true, ~said & true, ~said & ~true, np.ones_like(said))
-        return np.column_stack(counted).astype(np.float64)
 
     def finish(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
         """Turn counts into the metric."""
@@ -81,6 +83,10 @@ class BalancedAccuracy(Decisions):
 
     needs = "positive, negative"
 
+    def chance(self, cell: Cell) -> float | None:
+        """Return 0.5."""
+        return 0.5
+
     def of_counts(self, n: Confusion) -> NDArray[np.float64]:
         """Return (TP / (TP + FN) + TN / (TN + FP)) / 2."""
         return np.asarray((n.tp / (n.tp + n.fn) + n.tn / (n.tn + n.fp)) / 2)
@@ -126,6 +132,10 @@ class Matthews(Decisions):
 
     needs = "positive, negative, predicted positive, predicted negative"
     bounds = (-1.0, 1.0)
+
+    def chance(self, cell: Cell) -> float | None:
+        """Return 0."""
+        return 0.0
 
     def of_counts(self, n: Confusion) -> NDArray[np.float64]:
         """Return (TP·TN − FP·FN) / √((TP+FP)(TP+FN)(TN+FP)(TN+FN))."""

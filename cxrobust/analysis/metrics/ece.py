@@ -38,6 +38,16 @@ def binned(cell: Cell, bins: NDArray[np.intp], n_bins: int = N_BINS) -> NDArray[
     return table
 
 
+def equal_width_bins(cell: Cell) -> NDArray[np.float64]:
+    """Return for each of 15 equal-width bins each image's p, label and 1, and at last a count, (n, 46)."""
+    return binned(cell, bin_index(cell.probabilities))
+
+
+def equal_mass_bins(cell: Cell) -> NDArray[np.float64]:
+    """Return for each of 15 equal-mass bins each image's p, label and 1, and at last a count, (n, 46)."""
+    return binned(cell, equal_mass_index(cell.probabilities))
+
+
 class ECE(Additive):
     """Expected calibration error of the positive class's probability; in [0, 1]; lower is better.
 
@@ -104,9 +114,7 @@ class ACE(Additive):
     interval: ClassVar[Literal["percentile", "percentile-recentred"]] = "percentile-recentred"
     better: ClassVar[Better] = "lower"
 
-    def statistics(self, cell: Cell) -> NDArray[np.float64]:
-        """Return for each bin the sums of p, of labels, and of images; at last a count."""
-        return binned(cell, equal_mass_index(cell.probabilities))
+    table = staticmethod(equal_mass_bins)
 
     def finish(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
         """Average the gaps of the bins that hold images."""
@@ -124,9 +132,7 @@ class MCE(Additive):
     interval: ClassVar[Literal["percentile", "percentile-recentred"]] = "percentile-recentred"
     better: ClassVar[Better] = "lower"
 
-    def statistics(self, cell: Cell) -> NDArray[np.float64]:
-        """Return for each bin the sums of p, of labels, and of images; at last a count."""
-        return binned(cell, bin_index(cell.probabilities))
+    table = staticmethod(equal_width_bins)
 
     def finish(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the largest gap."""
@@ -145,9 +151,7 @@ class DebiasedECE(Additive):
     interval: ClassVar[Literal["percentile", "percentile-recentred"]] = "percentile-recentred"
     better: ClassVar[Better] = "lower"
 
-    def statistics(self, cell: Cell) -> NDArray[np.float64]:
-        """Return for each bin the sums of p, of labels, and of images; at last a count."""
-        return binned(cell, equal_mass_index(cell.probabilities))
+    table = staticmethod(equal_mass_bins)
 
     def finish(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
         """Take each bin's bias off its squared gap, add up, and take the root."""
