@@ -68,6 +68,8 @@ class PredictionSet:
     metadata: pd.DataFrame
     index: Mapping[str, Any]
     """`index.json` as it was written."""
+    validation: "PredictionSet | None" = None
+    """Clean predictions on the validation images, where the study has any."""
 
     @property
     def regimes(self) -> tuple[str, ...]:

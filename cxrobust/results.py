@@ -23,12 +23,18 @@ Estimand = Literal[
     "trend-difference",
     "area",
     "area-difference",
+    "relative",
+    "relative-difference",
+    "half-margin",
+    "half-margin-difference",
+    "recalibrated-raw",
 ]
 ESTIMANDS: tuple[Estimand, ...] = get_args(Estimand)
 
 COLUMNS = (
-    "estimand", "metric", "regime", "reference", "condition", "finding", "estimate", "se", "ci_low", "ci_high",
-    "interval", "p_value", "p_adjusted", "test", "n_images", "n_patients", "n_positive", "note",
+    "estimand", "metric", "regime", "reference", "condition", "finding", "subgroup", "recalibration", "estimate", "se",
+    "se_patients", "se_training", "ci_low", "ci_high", "interval", "band_low", "band_high", "p_value", "p_adjusted",
+    "test", "family", "n_images", "n_patients", "n_positive", "note",
 )  # fmt: skip
 
 
@@ -44,19 +50,30 @@ class Estimate:
     condition: str
     """A condition; for trend and area a perturbation without its strength."""
     finding: str
-    """A label, or `macro` for the unweighted mean over findings."""
-    estimate: float | None
-    se: float | None
-    """Standard deviation over patient-level resamples."""
-    ci_low: float | None
-    ci_high: float | None
-    interval: str | None
+    """A label; `macro` for the unweighted mean over findings, `micro` for all pooled, `worst` for the worst of them."""
+    subgroup: str = ""
+    """Which images, for example `sex=F`; a comparison of two, `sex: M − F`; empty for all images."""
+    recalibration: str = ""
+    """How probabilities were recalibrated; empty where they were not."""
+    estimate: float | None = None
+    se: float | None = None
+    """Standard deviation over patient-level resamples, which draw replicates too where a regime has several."""
+    se_patients: float | None = None
+    """The part of it that comes from the patients; None where no regime has replicates."""
+    se_training: float | None = None
+    """The part of it that comes from training again; None where no regime has replicates."""
+    ci_low: float | None = None
+    ci_high: float | None = None
+    interval: str | None = None
     """How the interval was made, for example `percentile`."""
-    p_value: float | None
-    p_adjusted: float | None
+    band_low: float | None = None
+    """Of a simultaneous band that holds the whole curve over the strengths of a perturbation; None off a curve."""
+    band_high: float | None = None
+    p_value: float | None = None
+    p_adjusted: float | None = None
     """Adjusted within `family`."""
-    test: str | None
-    family: str | None
+    test: str | None = None
+    family: str | None = None
     """The set of tests within which p was adjusted."""
     n_images: int
     """Images with a label for this finding; for `macro` the images with any label."""
@@ -64,7 +81,7 @@ class Estimate:
     n_positive: int
     """Images with label 1; for `macro` their sum over findings."""
     n_positive_patients: int
-    note: str
+    note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,7 +160,11 @@ class Results:
     """`inference` and `analysis`: versions, platform, hashes of inputs, seeds, wall time of inference, commands."""
 
     def find(self, **wanted: Any) -> tuple[Estimate, ...]:
-        """Return the estimates whose fields equal those given, in order: `find(estimand="value", metric="auroc")`."""
+        """Return the estimates whose fields equal those given, in order: `find(estimand="value", metric="auroc")`.
+
+        Those of all images and of predictions as they are, unless `subgroup` or `recalibration` is given.
+        """
+        wanted = {"subgroup": "", "recalibration": "", **wanted}
         return tuple(e for e in self.estimates if all(getattr(e, key) == value for key, value in wanted.items()))
 
 

@@ -4,6 +4,7 @@ import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -15,6 +16,7 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from cxrobust.conditions import CLEAN, Condition, parse_condition, parse_number
@@ -64,7 +66,22 @@ class StudySection(Section):
 
 
 MetricName = str
-OperatingPoint = Literal["youden"] | Annotated[float, Field(gt=0, lt=1)]
+
+
+class TargetPoint(Section):
+    """The operating point that reaches a stated sensitivity or specificity."""
+
+    sensitivity: float | None = Field(default=None, gt=0, lt=1)
+    specificity: float | None = Field(default=None, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _one(self) -> "TargetPoint":
+        if (self.sensitivity is None) == (self.specificity is None):
+            raise ValueError("give either sensitivity or specificity")
+        return self
+
+
+OperatingPoint = Literal["youden"] | Annotated[float, Field(gt=0, lt=1)] | TargetPoint
 
 
 IntervalName = Literal[
@@ -76,7 +93,56 @@ TestName = Literal[
 ]  # fmt: skip
 
 
-Adjustment = Literal["holm", "hommel", "bonferroni", "benjamini-hochberg", "benjamini-yekutieli", "none"]
+Adjustment = Literal["holm", "hommel", "bonferroni", "benjamini-hochberg", "benjamini-yekutieli", "max-t", "none"]
+RecalibrationName = Literal["temperature", "platt", "isotonic", "beta"]
+EffectName = Literal["risk-difference", "odds-ratio", "superiority", "cliffs-delta"]
+
+
+class Subgroups(Section):
+    """A column of the metadata whose values make subgroups of images."""
+
+    column: str = Field(min_length=1)
+    edges: tuple[float, ...] = ()
+    """Of a column of numbers: where one band ends and the next begins, which holds the edge itself."""
+    findings: bool = False
+    """Whether single findings are estimated too, beside their averages."""
+
+    @field_validator("edges")
+    @classmethod
+    def _rising(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if any(after <= before for before, after in pairwise(value)):
+            raise ValueError("edges must rise")
+        return value
+
+
+class Family(Section):
+    """Estimates whose p-values are adjusted together; what is absent does not matter."""
+
+    name: str = Field(min_length=1)
+    estimands: tuple[str, ...] = ("difference-in-differences",)
+    metrics: tuple[str, ...] = ()
+    regimes: tuple[str, ...] = ()
+    conditions: tuple[str, ...] = ()
+    findings: tuple[str, ...] = ("macro",)
+    subgroups: tuple[str, ...] = ("",)
+    """Texts of the column `subgroup`; the empty one means all images."""
+    recalibrations: tuple[str, ...] = ("",)
+    """Texts of the column `recalibration`; the empty one means predictions as they are."""
+    adjust: Adjustment | None = None
+    """As in [analysis] when absent."""
+
+    @field_validator("conditions")
+    @classmethod
+    def _canonical(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(canonical(name) for name in value)
+
+
+def canonical(condition: str) -> str:
+    """Return a condition as results write it; a name that is none, such as that of a curve or a set, as it is."""
+    try:
+        return str(parse_condition(condition))
+    except ValueError:
+        return condition
 
 
 class MetricSection(Section):
@@ -106,11 +172,30 @@ class AnalysisKeys(Section):
     """How p-values are adjusted within a family."""
     primary_condition: str | None = None
     """Condition of the primary comparison; the first one listed when absent."""
+    most_undefined: float = Field(default=0.2, ge=0, le=1)
+    """Share of resamples without a value past which an estimate is marked not estimable."""
+    sets: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Sets of perturbations, by name, for robust accuracy: right under every one."""
+    effect_sizes: tuple[EffectName, ...] = ("risk-difference", "odds-ratio", "superiority", "cliffs-delta")
+    """Effect sizes of decisions (right or wrong) and of confidence, image by image."""
+    recalibrate: tuple[RecalibrationName, ...] = ()
+    """Recalibrations, fitted on clean images, after which calibration is estimated again; needs netcal."""
+    subgroups: tuple[Subgroups, ...] = ()
+    families: tuple[Family, ...] = ()
+    """Families of tests in order; an estimate belongs to the first that it fits, else to one of the usual."""
 
     @field_validator("primary_condition")
     @classmethod
     def _canonical(cls, value: str | None) -> str | None:
         return None if value is None else str(parse_condition(value))
+
+    @field_validator("sets")
+    @classmethod
+    def _canonical_sets(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        for name, members in value.items():
+            if len(members) < 2:
+                raise ValueError(f"set {name!r} has {len(members)} perturbations: give at least two")
+        return {name: tuple(str(parse_condition(one)) for one in members) for name, members in value.items()}
 
 
 class AnalysisSection(AnalysisKeys):
@@ -365,7 +450,11 @@ class _Reader:
         return text
 
     def analysis(self, table: Any) -> AnalysisSection:
-        tables = {key: value for key, value in _as_table(table).items() if isinstance(value, dict)}
+        tables = {
+            key: value
+            for key, value in _as_table(table).items()
+            if isinstance(value, dict) and key not in AnalysisKeys.model_fields
+        }
         rest = {key: value for key, value in table.items() if key not in tables} if isinstance(table, dict) else table
         keys = self.section(AnalysisKeys, rest, ("analysis",))
         single = {name: self.section(MetricSection, one, ("analysis", name)) for name, one in tables.items()}

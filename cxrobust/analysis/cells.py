@@ -73,32 +73,3 @@ def pool(cells: Sequence[Cell]) -> Cell:
         clean=np.concatenate([cell.clean for cell in cells]),
         weaker=tuple(np.concatenate(parts) for parts in zip(*(cell.weaker for cell in cells), strict=True)),
     )
-
-
-def youden_threshold(labels: NDArray[np.int8], probabilities: NDArray[np.float64]) -> float:
-    """Threshold t that maximises sensitivity + specificity − 1 of `probability ≥ t`; the largest of equals.
-
-    Youden 1950, doi:10.1002/1097-0142(1950)3:1<32::AID-CNCR2820030106>3.0.CO;2-3. With one class only it is 0.5.
-
-    Parameters
-    ----------
-    labels
-        (n,): 1 or 0.
-    probabilities
-        (n,) in [0, 1].
-
-    Examples
-    --------
-    >>> youden_threshold(np.array([0, 0, 1, 1], np.int8), np.array([0.1, 0.4, 0.35, 0.8]))
-    0.8
-    """
-    n_positive = int(labels.sum())
-    n_negative = len(labels) - n_positive
-    if n_positive == 0 or n_negative == 0:
-        return 0.5
-    order = np.argsort(-probabilities, kind="stable")
-    p, y = probabilities[order], labels[order].astype(np.int64)
-    last_of_ties = np.append(p[1:] != p[:-1], True)
-    hits = np.cumsum(y)[last_of_ties] * n_negative  # whole numbers, so that equals are equal
-    false_alarms = np.cumsum(1 - y)[last_of_ties] * n_positive
-    return float(p[last_of_ties][np.argmax(hits - false_alarms)])

@@ -1,7 +1,8 @@
-"""Estimands as linear combinations of a metric's values over (regime, condition)."""
+"""Estimands as functions of a metric's values over (row, condition): sums, ratios, and points of a curve."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,45 +10,130 @@ from numpy.typing import NDArray
 from cxrobust.conditions import parse_condition
 from cxrobust.results import Estimand
 
+if TYPE_CHECKING:
+    from cxrobust.analysis.values import Values
+
+Form = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+"""Turns a regime's values under some conditions, (n, ...), into one (...)."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Contrast:
-    """One estimand of one regime under one condition."""
+    """One estimand of one regime under one condition: a weighted sum of values, or of forms of values."""
 
     estimand: Estimand
     regime: str
     reference: str | None
     condition: str
     terms: tuple[tuple[int, int, float], ...]
-    """(which regime, which condition, weight) of each value in the sum."""
+    """(which row, which condition, weight) of each value in the sum; weights are those of the rows' forms if any."""
+    form: Form | None = None
+    """What is made of each row's values before they are added: terms then name each row once, with its sign."""
+    along: tuple[int, ...] = ()
+    """The conditions that the form takes."""
+    across: bool = False
+    """Whether its rows are of different images, as of two subgroups."""
+
+    @property
+    def places(self) -> tuple[tuple[int, int], ...]:
+        """Which (row, condition) it is made from."""
+        if self.form is None:
+            return tuple((row, condition) for row, condition, _ in self.terms)
+        return tuple((row, condition) for row, _, _ in self.terms for condition in self.along)
+
+    def of(self, array: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the estimand of an array whose first two axes are row and condition.
+
+        Positive and negative terms are added apart, and what is left by rounding alone is 0, so that equal regimes or
+        equal conditions differ by exactly 0.
+        """
+        plus, minus = np.zeros(array.shape[2:]), np.zeros(array.shape[2:])
+        for row, condition, weight in self.terms:
+            side = plus if weight > 0 else minus
+            side += abs(weight) * (
+                array[row, condition] if self.form is None else self.form(array[row, list(self.along)])
+            )
+        if not minus.any():
+            return np.asarray(plus)
+        with np.errstate(invalid="ignore"):
+            rounding = 8 * np.finfo(np.float64).eps * (np.abs(plus) + np.abs(minus))
+            difference = plus - minus
+            return np.asarray(np.where(np.abs(difference) <= rounding, 0.0, difference))
+
+    def influences(self, values: "Values") -> NDArray[np.float64]:
+        """Return how much the estimand moves with each patient's weight, (n_places, n_patients)."""
+        if self.form is None:
+            return self.of(values.influences)
+        return self._slope_along(values, values.influences)
+
+    def contributions(self, values: "Values") -> NDArray[np.float64]:
+        """Return what each patient contributes, (n_places, n_patients): influence + share of the estimand."""
+        if self.form is None and not self.across:
+            return self.of(values.contributions)
+        share = values.shares[list({row: None for row, _, _ in self.terms})].mean(axis=0)
+        return self.influences(values) + self.of(values.value)[:, None] * share
+
+    def _slope_along(self, values: "Values", parts: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the derivative along parts of the values, by a complex step through the form."""
+        assert self.form is not None  # noqa: S101  its callers ask
+        step, along = 1e-30, list(self.along)
+        total = np.zeros(parts.shape[2:])
+        for row, _, sign in self.terms:
+            here = values.value[row, along].astype(np.complex128)
+            for j in range(len(along)):
+                moved = here.copy()
+                moved[j] += 1j * step
+                gradient = self.form(moved).imag / step  # type: ignore[arg-type]
+                total += sign * gradient[:, None] * parts[row, along[j]]
+        return total
 
 
-def contrasts(regimes: Sequence[str], conditions: Sequence[str], *, reference: str) -> tuple[Contrast, ...]:
+def contrasts(
+    regimes: Sequence[str],
+    conditions: Sequence[str],
+    *,
+    reference: str,
+    sets: Sequence[str] = (),
+    chances: NDArray[np.float64] | None = None,
+    first_row: int = 0,
+) -> tuple[Contrast, ...]:
     """List every estimand of a study; `conditions` begins with `clean`.
 
     - value: v(regime, condition)
     - perturbed-clean: v(regime, condition) − v(regime, clean)
     - regime-reference: v(regime, condition) − v(reference, condition)
     - difference-in-differences: the regime's perturbed-clean − the reference's
+    - relative: v(regime, condition) / v(regime, clean)
     - trend: least-squares slope of v(regime, ·) over the strengths of one perturbation, clean being strength 0; for
       each 1/255 of eps, for each step of severity
     - area: mean of v(regime, ·) over the strengths from 0 to the greatest, by the trapezoidal rule
-    - trend-difference, area-difference: the regime's − the reference's
+    - half-margin: strength at which v(regime, ·) has lost half of its distance from guessing, between strengths by
+      straight lines; infinite where it never does; in 1/255 of eps or steps of severity
+    - relative-difference, trend-difference, area-difference, half-margin-difference: the regime's − the reference's
+
+    Parameters
+    ----------
+    sets
+        Names of sets of perturbations, which stand after the conditions.
+    chances
+        (n_places,): the value of guessing; without them there is no half-margin.
+    first_row
+        Where the regimes stand among the rows.
 
     Examples
     --------
     >>> [c.estimand for c in contrasts(["a", "b"], ["clean"], reference="a")]
     ['value', 'value', 'regime-reference']
     """
-    at = {name: index for index, name in enumerate(regimes)}
-    under = {name: index for index, name in enumerate(conditions)}
-    clean, perturbed = 0, conditions[1:]
+    at = {name: first_row + index for index, name in enumerate(regimes)}
+    under = {name: index for index, name in enumerate((*conditions, *sets))}
+    perturbed = [name for name in under if name != conditions[0]]
     others = [regime for regime in regimes if regime != reference]
     base = at[reference]
     found = [
         Contrast(estimand="value", regime=r, reference=None, condition=c, terms=((at[r], under[c], 1),))
         for r in regimes
-        for c in conditions
+        for c in under
     ]
     found += [
         Contrast(
@@ -55,7 +141,7 @@ def contrasts(regimes: Sequence[str], conditions: Sequence[str], *, reference: s
             regime=r,
             reference=None,
             condition=c,
-            terms=((at[r], under[c], 1), (at[r], clean, -1)),
+            terms=((at[r], under[c], 1), (at[r], 0, -1)),
         )
         for r in regimes
         for c in perturbed
@@ -69,7 +155,7 @@ def contrasts(regimes: Sequence[str], conditions: Sequence[str], *, reference: s
             terms=((at[r], under[c], 1), (base, under[c], -1)),
         )
         for r in others
-        for c in conditions
+        for c in under
     ]
     found += [
         Contrast(
@@ -77,62 +163,82 @@ def contrasts(regimes: Sequence[str], conditions: Sequence[str], *, reference: s
             regime=r,
             reference=reference,
             condition=c,
-            terms=((at[r], under[c], 1), (at[r], clean, -1), (base, under[c], -1), (base, clean, 1)),
+            terms=((at[r], under[c], 1), (at[r], 0, -1), (base, under[c], -1), (base, 0, 1)),
         )
         for r in others
         for c in perturbed
     ]
-    for series, strengths in _series(perturbed).items():
-        along = [clean, *(under[c] for c in strengths.values())]
-        curves: tuple[tuple[Estimand, Estimand, list[float]], ...] = (
-            ("trend", "trend-difference", _slope(list(strengths))),
-            ("area", "area-difference", _area(list(strengths))),
-        )
-        for own, against, weights in curves:
-            curve = list(zip(along, weights, strict=True))
-            found += [
-                Contrast(
-                    estimand=own,
-                    regime=r,
-                    reference=None,
-                    condition=series,
-                    terms=tuple((at[r], c, weight) for c, weight in curve),
-                )
-                for r in regimes
-            ]
-            found += [
-                Contrast(
-                    estimand=against,
-                    regime=r,
-                    reference=reference,
-                    condition=series,
-                    terms=tuple(
-                        (regime, c, sign * weight) for regime, sign in ((at[r], 1), (base, -1)) for c, weight in curve
-                    ),
-                )
-                for r in others
-            ]
+    sides = _Sides(at=at, others=others, reference=reference)
+    for c in perturbed:
+        found += sides.of_form("relative", "relative-difference", c, form=_ratio, along=(0, under[c]))
+    for series, strengths in curves(conditions).items():
+        along = (0, *(under[c] for c in strengths.values()))
+        found += sides.of_weights("trend", "trend-difference", series, along, _slope(list(strengths)))
+        found += sides.of_weights("area", "area-difference", series, along, _area(list(strengths)))
+        if chances is not None and not np.isnan(chances).all():
+            form = half_margin_form((0.0, *strengths), chances)
+            found += sides.of_form("half-margin", "half-margin-difference", series, form=form, along=along)
     return tuple(found)
 
 
-def combine(contrast: Contrast, array: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Add up a contrast's terms of an array whose first two axes are regime and condition.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Sides:
+    """Makes an estimand of each regime, and each other regime's less the reference's."""
 
-    Positive and negative terms are added apart, and what is left by rounding alone is 0, so that equal regimes or equal
-    conditions differ by exactly 0.
+    at: dict[str, int]
+    others: Sequence[str]
+    reference: str
+
+    def _each(self, own: Estimand, against: Estimand) -> Iterator[tuple[Estimand, str, str | None]]:
+        yield from ((own, regime, None) for regime in self.at)
+        yield from ((against, regime, self.reference) for regime in self.others)
+
+    def _rows(self, regime: str, reference: str | None) -> tuple[tuple[int, float], ...]:
+        mine = (self.at[regime], 1.0)
+        return (mine,) if reference is None else (mine, (self.at[reference], -1.0))
+
+    def of_form(
+        self, own: Estimand, against: Estimand, condition: str, *, form: Form, along: tuple[int, ...]
+    ) -> list[Contrast]:
+        return [
+            Contrast(
+                estimand=estimand,
+                regime=regime,
+                reference=reference,
+                condition=condition,
+                terms=tuple((row, along[-1], sign) for row, sign in self._rows(regime, reference)),
+                form=form,
+                along=along,
+            )
+            for estimand, regime, reference in self._each(own, against)
+        ]
+
+    def of_weights(
+        self, own: Estimand, against: Estimand, condition: str, along: tuple[int, ...], weights: Sequence[float]
+    ) -> list[Contrast]:
+        return [
+            Contrast(
+                estimand=estimand,
+                regime=regime,
+                reference=reference,
+                condition=condition,
+                terms=tuple(
+                    (row, c, sign * weight)
+                    for row, sign in self._rows(regime, reference)
+                    for c, weight in zip(along, weights, strict=True)
+                ),
+            )
+            for estimand, regime, reference in self._each(own, against)
+        ]
+
+
+def curves(conditions: Sequence[str]) -> dict[str, dict[float, str]]:
+    """Return the perturbations of several strengths, each {strength: condition}, the strengths rising.
+
+    Strengths are in 1/255 of eps, or in steps of severity.
     """
-    plus, minus = np.zeros(array.shape[2:]), np.zeros(array.shape[2:])
-    for regime, condition, weight in contrast.terms:
-        side = plus if weight > 0 else minus
-        side += abs(weight) * array[regime, condition]
-    rounding = 8 * np.finfo(np.float64).eps * (np.abs(plus) + np.abs(minus))
-    return np.where(np.abs(plus - minus) <= rounding, 0.0, plus - minus)
-
-
-def _series(conditions: Sequence[str]) -> dict[str, dict[float, str]]:
-    """Return the perturbations of several strengths, each {strength: condition}, the strengths rising."""
     found: dict[str, dict[float, str]] = {}
-    for name in conditions:
+    for name in conditions[1:]:
         condition = parse_condition(name)
         if condition.strength is not None and condition.strength > 0:
             step = condition.strength * 255 if condition.strength_name == "eps" else condition.strength
@@ -152,3 +258,41 @@ def _area(strengths: Sequence[float]) -> list[float]:
     widths = np.diff([0.0, *strengths])
     weights = (np.append(widths, 0.0) + np.append(0.0, widths)) / (2 * widths.sum())
     return [float(weight) for weight in weights]
+
+
+def _ratio(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The second value over the first, NaN where that is 0."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.where(values[0] == 0, np.nan, values[1] / values[0]))
+
+
+def half_margin_form(strengths: Sequence[float], chances: NDArray[np.float64]) -> Form:
+    """Return what finds the strength at which a curve has lost half of its distance from guessing.
+
+    Parameters
+    ----------
+    strengths
+        Of the values of a curve, rising from 0.
+    chances
+        (n_places,): the value of guessing.
+
+    Examples
+    --------
+    >>> form = half_margin_form([0, 1, 2], np.array([0.5]))
+    >>> form(np.array([[0.9], [0.8], [0.6]]))  # from 0.9 to 0.7, half way between 0.8 and 0.6
+    array([1.5])
+    """
+    steps = np.asarray(strengths, dtype=np.float64)
+
+    def form(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        chance = chances.reshape(-1, *(1,) * (values.ndim - 2))
+        half = (values[0] + chance) / 2
+        found = np.full(values.shape[1:], np.inf, dtype=values.dtype)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            for j in range(len(steps) - 1, 0, -1):
+                part = (values[j - 1] - half) / (values[j - 1] - values[j])
+                found = np.where(values[j].real <= half.real, steps[j - 1] + part * (steps[j] - steps[j - 1]), found)
+            lost = np.isnan(values.real).any(axis=0) | ~(values[0].real > chance)
+        return np.asarray(np.where(lost, np.nan, found))
+
+    return form

@@ -1,70 +1,205 @@
 """Families of tests: which p-values are adjusted together, and how."""
 
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
 from statsmodels.stats.multitest import multipletests
 
+from cxrobust.analysis.permutation import max_t_p_values
+from cxrobust.errors import StudyError, nearest
 from cxrobust.results import Estimate
-from cxrobust.study import Adjustment
+from cxrobust.study import Adjustment, Family
 
 PRIMARY = "primary"
-METHODS: dict[Adjustment, str | None] = {
+METHODS: dict[Adjustment, str] = {
     "holm": "holm",
     "hommel": "hommel",
     "bonferroni": "bonferroni",
     "benjamini-hochberg": "fdr_bh",
     "benjamini-yekutieli": "fdr_by",
-    "none": None,
 }
 """Names of the study file, and statsmodels' own."""
+SIGN_FLIPS = ("permutation", "permutation (exact)")
+
+Key = tuple[str, str, str, str, str, str, str]
 
 
-def family_of(estimate: Estimate, *, primary_condition: str | None) -> str | None:
-    """Name the family of an estimate's test.
+def key_of(estimate: Estimate) -> Key:
+    """Return what no two estimates of a study share."""
+    return (
+        estimate.estimand,
+        estimate.metric,
+        estimate.regime,
+        estimate.condition,
+        estimate.finding,
+        estimate.subgroup,
+        estimate.recalibration,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Families:
+    """Which family an estimate's test belongs to, and how each is adjusted."""
+
+    declared: tuple[Family, ...]
+    primary_condition: str | None
+    adjust: Adjustment
+
+    def of(self, estimate: Estimate) -> str | None:
+        """Name the family of an estimate's test: the first declared that it fits, else one of the usual."""
+        if estimate.estimand in {"value", "area", "relative", "half-margin"} and not estimate.subgroup:
+            return None
+        declared = next((one.name for one in self.declared if _fits(one, estimate)), None)
+        return declared or family_of(estimate, primary_condition=self.primary_condition)
+
+    def method(self, family: str) -> Adjustment:
+        """Return how a family is adjusted."""
+        own = next((one.adjust for one in self.declared if one.name == family), None)
+        return own or self.adjust
+
+    def wants_max_t(self, estimate: Estimate) -> bool:
+        """Whether an estimate's p-value is adjusted by max-T, which needs its contributions."""
+        family = self.of(estimate)
+        return family is not None and self.method(family) == "max-t" and estimate.test in SIGN_FLIPS
+
+
+def _fits(family: Family, estimate: Estimate) -> bool:
+    wanted = (
+        (family.estimands, estimate.estimand),
+        (family.metrics, estimate.metric),
+        (family.regimes, estimate.regime),
+        (family.conditions, estimate.condition),
+        (family.findings, estimate.finding),
+        (family.subgroups, estimate.subgroup),
+        (family.recalibrations, estimate.recalibration),
+    )
+    return all(not some or value in some for some, value in wanted)
+
+
+def family_of(estimate: Estimate, *, primary_condition: str | None) -> str:
+    """Name the usual family of an estimate's test.
 
     The primary family is the difference-in-differences of the macro averages under the primary condition, all metrics
     and regimes together; in a study of clean images alone it is the macro regime − reference. Other macro averages form
-    one family for each estimand and metric, micro averages another; single findings one for each estimand, metric,
-    regime and condition.
+    one family for each estimand and metric, micro averages and worst findings others; single findings one for each
+    estimand, metric, regime and condition. Subgroups and recalibrated predictions have families of their own.
     """
-    if estimate.estimand in {"value", "area"}:
-        return None
-    if estimate.finding == "micro":
-        return f"{estimate.estimand}, {estimate.metric}, micro"
-    if estimate.finding == "macro":
+    where = [part for part in (_variable(estimate.subgroup), estimate.recalibration) if part]
+    if estimate.finding in {"macro", "micro", "worst"}:
         wanted = "regime-reference" if primary_condition is None else "difference-in-differences"
-        if estimate.estimand == wanted and estimate.condition == (primary_condition or "clean"):
+        is_primary = estimate.estimand == wanted and estimate.condition == (primary_condition or "clean")
+        if estimate.finding == "macro" and is_primary and not where:
             return PRIMARY
-        return f"{estimate.estimand}, {estimate.metric}, macro"
-    return f"{estimate.estimand}, {estimate.metric}, {estimate.regime}, {estimate.condition}, findings"
+        return ", ".join([estimate.estimand, estimate.metric, estimate.finding, *where])
+    named = [estimate.estimand, estimate.metric, estimate.regime, estimate.condition, "findings"]
+    return ", ".join([*named, *where])
+
+
+def _variable(subgroup: str) -> str:
+    """Return what subgroups are of, and whether these are single ones, comparisons or all together.
+
+    >>> _variable("sex=F"), _variable("sex: M − F"), _variable("sex: interaction")
+    ('sex', 'sex, compared', 'sex, interaction')
+    """
+    if ": " in subgroup:
+        column, _, kind = subgroup.partition(": ")
+        return f"{column}, {'interaction' if kind == 'interaction' else 'compared'}"
+    return subgroup.partition("=")[0]
 
 
 def adjust(
-    estimates: Sequence[Estimate], *, primary_condition: str | None, method: Adjustment = "holm"
+    estimates: Sequence[Estimate],
+    families: Families,
+    *,
+    contributions: Mapping[Key, NDArray[np.float64]] | None = None,
+    n_draws: int = 10_000,
+    seed: int = 0,
 ) -> tuple[Estimate, ...]:
     """Name each estimate's family and adjust its p-value within it.
 
     Holm 1979 (doi:10.2307/4615733), Hommel 1988 (doi:10.1093/biomet/75.2.383) and Bonferroni bound the chance of any
     false positive; Benjamini and Hochberg 1995 (doi:10.1111/j.2517-6161.1995.tb02031.x) the expected share of false
-    ones among positives; Benjamini and Yekutieli 2001 (doi:10.1214/aos/1013699998) the same under any dependence.
-    `none` leaves p-values as they are.
+    ones among positives; Benjamini and Yekutieli 2001 (doi:10.1214/aos/1013699998) the same under any dependence;
+    max-T (Westfall and Young 1993, doi:10.1002/9780470316863) bounds the chance of any false positive with the
+    dependence that the data show. `none` leaves p-values as they are.
+
+    Parameters
+    ----------
+    contributions
+        (n_patients,) of each estimate in a family that max-T adjusts.
+    n_draws, seed
+        Of max-T's sign flips.
+
+    Raises
+    ------
+    StudyError
+        When a declared family holds no tested estimate, or max-T is asked for where a test flips no signs.
     """
-    named = [replace(e, family=family_of(e, primary_condition=primary_condition)) for e in estimates]
+    named = [replace(e, family=None if e.p_value is None else families.of(e)) for e in estimates]
     members: dict[str, list[int]] = {}
-    for index, estimate in enumerate(named):
-        if estimate.family is not None and estimate.p_value is not None:
-            members.setdefault(estimate.family, []).append(index)
+    for index, one in enumerate(named):
+        if one.family is not None:
+            members.setdefault(one.family, []).append(index)
+    _check_declared(families, members, named)
     with _quick_collections():
-        for indices in members.values():
-            p_values = [named[i].p_value for i in indices]
-            name = METHODS[method]
-            adjusted = p_values if name is None else multipletests(p_values, method=name)[1]
+        for family, indices in members.items():
+            method = families.method(family)
+            p_values = np.array([named[i].p_value for i in indices])
+            if method == "max-t":
+                adjusted = _max_t(family, [named[i] for i in indices], contributions or {}, n_draws, seed)
+            else:
+                adjusted = p_values if method == "none" else multipletests(p_values, method=METHODS[method])[1]
             for i, p in zip(indices, adjusted, strict=True):
                 named[i] = replace(named[i], p_adjusted=float(p))
-    return tuple(e if e.p_value is not None else replace(e, family=None) for e in named)
+    return tuple(named)
+
+
+def _max_t(
+    family: str,
+    members: Sequence[Estimate],
+    contributions: Mapping[Key, NDArray[np.float64]],
+    n_draws: int,
+    seed: int,
+) -> NDArray[np.float64]:
+    other = next((one for one in members if one.test not in SIGN_FLIPS), None)
+    if other is not None:
+        raise StudyError(
+            f"family {family!r}: max-t adjusts sign-flip tests, and its {other.metric} is tested by {other.test}: "
+            f'set test = "permutation", or adjust = "holm"'
+        )
+    columns = np.stack([contributions[key_of(one)] for one in members], axis=1)
+    found = max_t_p_values(columns, n_draws=n_draws, rng=np.random.default_rng([seed, 2]))
+    return np.maximum(found, [one.p_value or 0.0 for one in members])
+
+
+def _check_declared(families: Families, members: Mapping[str, object], estimates: Sequence[Estimate]) -> None:
+    for one in families.declared:
+        if one.name in members:
+            continue
+        for key, values in (
+            ("estimands", one.estimands),
+            ("metrics", one.metrics),
+            ("regimes", one.regimes),
+            ("conditions", one.conditions),
+            ("findings", one.findings),
+            ("subgroups", one.subgroups),
+            ("recalibrations", one.recalibrations),
+        ):
+            known = {str(getattr(e, key.removesuffix("s"))) for e in estimates}
+            wrong = next((value for value in values if value not in known), None)
+            if wrong is not None:
+                raise StudyError(
+                    f"[[analysis.families]] {one.name!r} names no estimate: no {key.removesuffix('s')} is "
+                    f"{wrong!r}{nearest(wrong, known)}: known are {', '.join(sorted(known)[:12])}"
+                )
+        raise StudyError(
+            f"[[analysis.families]] {one.name!r} names no tested estimate, or one that an earlier family has: "
+            f"correct its keys, or remove it"
+        )
 
 
 @contextmanager

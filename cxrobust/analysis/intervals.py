@@ -1,7 +1,7 @@
 """Confidence intervals, by name, from patient-level resamples and from what each patient contributes."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,17 @@ class Draws:
     def se(self) -> NDArray[np.float64]:
         """Standard error by linearisation, (n_values,)."""
         return linearised_se(self.influences)
+
+    def only(self, index: int) -> "Draws":
+        """Return one of the estimates."""
+        return replace(
+            self,
+            value=self.value[index, None],
+            resampled=self.resampled[index, None],
+            influences=self.influences[index, None],
+            resampled_se=None,
+            normal_se=None,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,7 +80,7 @@ def percentile(draws: Draws, level: float) -> tuple[Interval, ...]:
     >>> percentile(draws, 0.75)[0].low
     12.5
     """
-    return tuple(_between(row, *_tails(level), draws.bounds) for row in _defined(draws))
+    return _between_tails(draws.resampled, level, draws.bounds)
 
 
 def percentile_recentred(draws: Draws, level: float) -> tuple[Interval, ...]:
@@ -78,18 +89,12 @@ def percentile_recentred(draws: Draws, level: float) -> tuple[Interval, ...]:
     This takes out the upward bias that a resampled absolute value has (the ECE's), and what is left of it in
     differences.
     """
-    return tuple(
-        _between(row + (value - row.mean()) if len(row) > 1 else row, *_tails(level), draws.bounds)
-        for row, value in zip(_defined(draws), draws.value, strict=True)
-    )
+    return _between_tails(_recentred(draws), level, draws.bounds)
 
 
 def basic(draws: Draws, level: float) -> tuple[Interval, ...]:
     """The percentile interval mirrored at the estimate: 2 estimate − upper quantile to 2 estimate − lower quantile."""
-    return tuple(
-        _between(2 * value - row, *_tails(level), draws.bounds)
-        for row, value in zip(_defined(draws), draws.value, strict=True)
-    )
+    return _between_tails(2 * draws.value[:, None] - draws.resampled, level, draws.bounds)
 
 
 def bca(draws: Draws, level: float) -> tuple[Interval, ...]:
@@ -180,6 +185,41 @@ def delong(draws: Draws, level: float) -> tuple[Interval, ...]:
     return tuple(found)
 
 
+def simultaneous_bands(
+    curve: Sequence[Draws], level: float, *, recentred: bool = False
+) -> list[tuple[tuple[float, float], ...]]:
+    """Ends of a band that holds a whole curve at the level, (low, high) by point of the curve and then by value.
+
+    The bootstrap's max-t: estimate ± q·se, where q is the quantile over resamples of the largest |resampled −
+    estimate| / se along the curve (Beran 1988, doi:10.1080/01621459.1988.10478649). Resamples that leave a point
+    undefined are left out; NaN where no point spreads.
+
+    Parameters
+    ----------
+    curve
+        At each strength the same estimates, from the same resamples.
+    recentred
+        Whether resampled values are shifted to have the estimate as their mean.
+    """
+    n_values = len(curve[0].value)
+    drawn = np.stack([_recentred(one) if recentred else one.resampled for one in curve])  # (n_points, n_values, n)
+    value = np.stack([one.value for one in curve])
+    bands = np.full((len(curve), n_values, 2), np.nan)
+    for v in range(n_values):
+        used = drawn[:, v][:, np.isfinite(drawn[:, v]).all(axis=0)]
+        if used.shape[1] < 2:
+            continue
+        se = used.std(axis=1, ddof=1)
+        spreads = se > 0
+        if spreads.any():
+            largest = (np.abs(used[spreads] - value[spreads, v, None]) / se[spreads, None]).max(axis=0)
+            half = np.quantile(largest, level) * se
+            bands[:, v] = np.stack([value[:, v] - half, value[:, v] + half], axis=-1)
+    low, high = (np.array([one.bounds[side] for one in curve])[:, None] for side in (0, 1))
+    ends = np.clip(bands, low[..., None], high[..., None])
+    return [tuple((float(a), float(b)) for a, b in point) for point in ends]
+
+
 INTERVALS: dict[str, Method] = {
     "percentile": percentile,
     "percentile-recentred": percentile_recentred,
@@ -200,12 +240,40 @@ def _defined(draws: Draws) -> Iterator[NDArray[np.float64]]:
     return (row[~np.isnan(row)] for row in draws.resampled)
 
 
+def _recentred(draws: Draws) -> NDArray[np.float64]:
+    """Resampled values shifted to have the estimate as their mean."""
+    known = ~np.isnan(draws.resampled)
+    n = known.sum(axis=1)
+    mean = np.where(known, draws.resampled, 0.0).sum(axis=1) / np.maximum(n, 1)
+    return np.asarray(draws.resampled + (draws.value - mean)[:, None])
+
+
+def _between_tails(resampled: NDArray[np.float64], level: float, bounds: tuple[float, float]) -> tuple[Interval, ...]:
+    """The interval between the quantiles of each row, all rows at once where nothing is missing."""
+    finite: NDArray[np.bool_] = np.asarray(np.isfinite(resampled).all(axis=1))
+    ends = np.full((len(resampled), 2), np.nan)
+    if finite.any() and resampled.shape[1] > 1:
+        whole = resampled if finite.all() else resampled[finite]
+        ends[finite] = np.quantile(whole, _tails(level), axis=1).T
+        se = np.full(len(resampled), np.nan)
+        se[finite] = whole.std(axis=1, ddof=1)
+    return tuple(
+        Interval(se=float(se[i]), low=_within(ends[i, 0], bounds), high=_within(ends[i, 1], bounds))
+        if finite[i] and resampled.shape[1] > 1
+        else _between(resampled[i][~np.isnan(resampled[i])], *_tails(level), bounds)
+        for i in range(len(resampled))
+    )
+
+
 def _between(resampled: NDArray[np.float64], low: float, high: float, bounds: tuple[float, float]) -> Interval:
-    """The interval between two quantiles, `low` and `high` in [0, 1]."""
+    """The interval between two quantiles, `low` and `high` in [0, 1]; an infinite end stays."""
     if len(resampled) < 2:
         return no_interval()
-    ends = np.quantile(resampled, [low, high])
-    return Interval(se=float(resampled.std(ddof=1)), low=_within(ends[0], bounds), high=_within(ends[1], bounds))
+    if np.isinf(resampled).any():
+        ends, se = np.quantile(resampled, [low, high], method="inverted_cdf"), np.nan
+    else:
+        ends, se = np.quantile(resampled, [low, high]), resampled.std(ddof=1)
+    return Interval(se=float(se), low=_within(ends[0], bounds), high=_within(ends[1], bounds))
 
 
 def _within(end: float, bounds: tuple[float, float]) -> float:

@@ -1,11 +1,14 @@
 """What every estimate of a study shares: predictions, operating points, and one set of patient-level resamples."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from cxrobust.analysis.cells import Cell, pool, youden_threshold
+from cxrobust.analysis.cells import Cell, pool
+from cxrobust.analysis.metrics import Metric
+from cxrobust.analysis.operating_points import choose_thresholds
 from cxrobust.analysis.resampling import Counts, patient_counts
 from cxrobust.conditions import parse_condition
 from cxrobust.predictions import PredictionSet
@@ -24,7 +27,10 @@ class Sample:
     thresholds: tuple[Threshold, ...]
     """By member, then finding."""
     series: tuple[tuple[int, ...], ...]
-    """For each condition, which conditions are its perturbation at a strength no greater; itself the last."""
+    """For each condition, which conditions are its perturbation at a strength no greater, itself the last; then for
+    each set of the settings its conditions."""
+    kept: NDArray[np.bool_]
+    """(n_images,): which images count; all, but for a subgroup."""
 
     @classmethod
     def draw(cls, predictions: PredictionSet, settings: AnalysisSection, *, seed: int) -> "Sample":
@@ -35,8 +41,9 @@ class Sample:
             settings=settings,
             seed=seed,
             counts=patient_counts(n_patients, n_resamples=settings.resamples, rng=np.random.default_rng([seed, 1])),
-            thresholds=_choose_thresholds(predictions, settings),
-            series=_up_to_each(predictions.conditions),
+            thresholds=choose_thresholds(predictions, settings.operating_point),
+            series=(*_up_to_each(predictions.conditions), *_sets(predictions.conditions, settings)),
+            kept=np.ones(len(predictions.image_ids), dtype=np.bool_),
         )
 
     @property
@@ -44,17 +51,37 @@ class Sample:
         """Findings of the study."""
         return len(self.predictions.findings)
 
+    def n_conditions(self, *metrics: Metric) -> int:
+        """Conditions that metrics are evaluated under: those of the study, and sets of them where all can take one."""
+        return len(self.series if all(one.of_sets for one in metrics) else self.predictions.conditions)
+
+    def among(self, kept: NDArray[np.bool_]) -> "Sample":
+        """Return the same with some images only, (n_images,)."""
+        return replace(self, kept=kept)
+
+    def saying(self, probabilities: NDArray[np.float64]) -> "Sample":
+        """Return the same with other probabilities."""
+        return replace(self, predictions=replace(self.predictions, probabilities=probabilities))
+
     def cell(self, *, member: int, condition: int, finding: int) -> Cell:
         """Take one cell out of the predictions, at the operating point of its member and finding.
 
-        The finding after the last is all of them pooled.
+        The finding after the last is all of them pooled. A condition after the last is a set of them.
         """
         if finding == self.n_findings:
             return pool([self.cell(member=member, condition=condition, finding=k) for k in range(self.n_findings)])
-        threshold = self.thresholds[member * self.n_findings + finding].value
+        labels, patients = self.predictions.labels[:, finding], self.predictions.patients
+        used = self.kept & (labels >= 0)
+        of_member = self.predictions.probabilities[member]
         weaker = self.series[condition]
-        return _cell(
-            self.predictions, member=member, condition=condition, finding=finding, threshold=threshold, weaker=weaker
+        return Cell(
+            labels=labels[used],
+            probabilities=of_member[weaker[-1], used, finding],
+            patients=patients[used],
+            n_patients=len(self.predictions.patient_ids),
+            threshold=self.thresholds[member * self.n_findings + finding].value,
+            clean=of_member[0, used, finding],
+            weaker=tuple(of_member[c, used, finding] for c in weaker),
         )
 
     def rng(self, purpose: int) -> np.random.Generator:
@@ -73,41 +100,6 @@ def _up_to_each(conditions: Sequence[str]) -> tuple[tuple[int, ...], ...]:
     return tuple(up_to(c) for c in range(len(parsed)))
 
 
-def _cell(
-    predictions: PredictionSet,
-    *,
-    member: int,
-    condition: int,
-    finding: int,
-    threshold: float,
-    weaker: Sequence[int] = (),
-) -> Cell:
-    labelled = predictions.labels[:, finding] >= 0
-    probabilities = predictions.probabilities[member, :, :, finding][:, labelled]
-    return Cell(
-        labels=predictions.labels[labelled, finding],
-        probabilities=probabilities[condition],
-        patients=predictions.patients[labelled],
-        n_patients=len(predictions.patient_ids),
-        threshold=threshold,
-        clean=probabilities[0],
-        weaker=tuple(probabilities[c] for c in weaker),
-    )
-
-
-def _choose_thresholds(predictions: PredictionSet, settings: AnalysisSection) -> tuple[Threshold, ...]:
-    found = []
-    for member, (regime, replicate) in enumerate(predictions.members):
-        for k, finding in enumerate(predictions.findings):
-            clean = _cell(predictions, member=member, condition=0, finding=k, threshold=0.5)
-            value, rule = _choose(clean, settings)
-            found.append(Threshold(regime=regime, replicate=replicate, finding=finding, value=value, rule=rule))
-    return tuple(found)
-
-
-def _choose(clean: Cell, settings: AnalysisSection) -> tuple[float, str]:
-    if settings.operating_point != "youden":
-        return float(settings.operating_point), "fixed"
-    if clean.one_class:
-        return 0.5, "0.5, since only one class is labelled"
-    return youden_threshold(clean.labels, clean.probabilities), "Youden on clean images"
+def _sets(conditions: Sequence[str], settings: AnalysisSection) -> tuple[tuple[int, ...], ...]:
+    """Return which conditions each set holds; all of its names are known by now."""
+    return tuple(tuple(conditions.index(name) for name in members) for members in settings.sets.values())

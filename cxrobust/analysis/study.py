@@ -1,17 +1,22 @@
 """From predictions to estimates: every metric, estimand, regime, condition and finding of a study."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cxrobust.analysis.classical.delong import auroc_variance
 from cxrobust.analysis.contrasts import contrasts
-from cxrobust.analysis.estimates import count_findings, estimate
-from cxrobust.analysis.families import adjust
-from cxrobust.analysis.metrics import metric
+from cxrobust.analysis.effects import effect_sizes
+from cxrobust.analysis.estimates import Estimated, View, count_findings, estimate
+from cxrobust.analysis.families import Families, Key, adjust, key_of
+from cxrobust.analysis.metrics import Metric, grouped, metric
+from cxrobust.analysis.recalibrated import recalibrated_estimates
 from cxrobust.analysis.reliability import reliability_bins
 from cxrobust.analysis.sample import Sample
-from cxrobust.analysis.values import Values, evaluate
+from cxrobust.analysis.subgroups import subgroup_estimates
+from cxrobust.analysis.values import Values, averages, evaluate
 from cxrobust.predictions import PredictionSet
 from cxrobust.progress import Reporter, silent
 from cxrobust.results import ESTIMANDS, Estimate, Reliability, Threshold, Unclustered
@@ -51,32 +56,82 @@ def analyze(
     Raises
     ------
     StudyError
-        When a metric of the settings is not known.
+        When a metric of the settings is not known, a subgroup's column cannot be used, or a declared family holds
+        nothing.
     """
     metrics = {name: metric[name] for name in settings.metrics}
-    wanted = contrasts(predictions.regimes, predictions.conditions, reference=reference)
     sample = Sample.draw(predictions, settings, seed=seed)
-    findings = count_findings(predictions)
-    primary = settings.primary_condition or next(iter(predictions.conditions[1:]), None)
+    families = Families(
+        declared=settings.families,
+        primary_condition=settings.primary_condition or next(iter(predictions.conditions[1:]), None),
+        adjust=settings.adjust,
+    )
     estimates: list[Estimate] = []
+    contributions: dict[Key, NDArray[np.float64]] = {}
     unclustered: tuple[Unclustered, ...] = ()
-    for done, (name, one) in enumerate(metrics.items()):
-        report("estimating metrics", done, len(metrics) + 1)
-        values = evaluate(one, sample)
-        estimates += estimate(name, one, values, contrasts=wanted, sample=sample, findings=findings)
-        if name == "auroc":
-            unclustered = _unclustered(values, sample)
-    report("estimating metrics", len(metrics), len(metrics) + 1)
+    n_steps = len(metrics) + 1
+    for done, (name, found) in enumerate(_all_estimates(metrics, sample, reference=reference)):
+        report("estimating metrics", min(done, n_steps - 1), n_steps)
+        for one in found:
+            estimates += one.estimates
+            contributions |= _contributions(one, families)
+            if name == "auroc" and not unclustered and one.values is not None:
+                unclustered = _unclustered(one.values, sample)
     reliability = _reliability(sample)
-    report("estimating metrics", len(metrics) + 1, len(metrics) + 1)
-    estimates.sort(key=lambda e: ESTIMANDS.index(e.estimand))
+    adjusted = adjust(estimates, families, contributions=contributions, n_draws=settings.resamples, seed=seed)
+    report("estimating metrics", n_steps, n_steps)
     return Analysis(
-        primary_condition=primary,
-        estimates=adjust(estimates, primary_condition=primary, method=settings.adjust),
+        primary_condition=families.primary_condition,
+        estimates=tuple(sorted(adjusted, key=lambda e: ESTIMANDS.index(e.estimand))),
         reliability=reliability,
         thresholds=sample.thresholds,
         unclustered=unclustered,
     )
+
+
+def _all_estimates(
+    metrics: Mapping[str, Metric], sample: Sample, *, reference: str
+) -> Iterator[tuple[str, Iterator[Estimated]]]:
+    """Yield for each metric its estimates: of all images, of subgroups, and of recalibrated predictions."""
+    view = View(findings=count_findings(sample))
+    for names in grouped(metrics):
+        evaluated = evaluate({name: metrics[name] for name in names}, [sample])
+        for name in names:
+            yield name, _of_metric(name, metrics[name], evaluated.pop(name), sample, view, reference)
+    if sample.settings.effect_sizes:
+        found = effect_sizes(sample, sample.settings.effect_sizes, reference=reference, view=view)
+        yield "effect sizes", iter((Estimated(estimates=found),))
+    for method in sample.settings.recalibrate:
+        of_probabilities = {name: one for name, one in metrics.items() if one.of_probabilities}
+        yield method, recalibrated_estimates(of_probabilities, sample, method, reference=reference, view=view)
+
+
+def _of_metric(
+    name: str, one: Metric, values: Values, sample: Sample, view: View, reference: str
+) -> Iterator[Estimated]:
+    wanted = contrasts(
+        sample.predictions.regimes,
+        sample.predictions.conditions,
+        reference=reference,
+        sets=tuple(sample.settings.sets) if one.of_sets else (),
+        chances=values.chances,
+    )
+    yield Estimated(estimates=estimate(name, one, values, contrasts=wanted, view=view), values=values, contrasts=wanted)
+    for subgroups in sample.settings.subgroups:
+        yield from subgroup_estimates(name, one, sample, subgroups, reference=reference)
+
+
+def _contributions(found: Estimated, families: Families) -> dict[Key, NDArray[np.float64]]:
+    """Return what each patient contributes to the estimates that max-T adjusts."""
+    wanted = [one for one in found.estimates if one.p_value is not None and families.wants_max_t(one)]
+    if not wanted or found.values is None:
+        return {}
+    of = {(one.estimand, one.regime, one.condition): one for one in found.contrasts}
+    places = [*found.values.samples[0].predictions.findings, *averages(found.values.samples[0].n_findings)]
+    return {
+        key_of(one): of[one.estimand, one.regime, one.condition].contributions(found.values)[places.index(one.finding)]
+        for one in wanted
+    }
 
 
 def _unclustered(values: Values, sample: Sample) -> tuple[Unclustered, ...]:

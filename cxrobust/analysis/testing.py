@@ -7,22 +7,22 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.classical.cochran import cochran_q
 from cxrobust.analysis.classical.delong import contrast_test, contrast_variance
 from cxrobust.analysis.classical.equivalence import noninferiority, tost
 from cxrobust.analysis.classical.mcnemar import mcnemar_clustered, mcnemar_exact, mcnemar_midp
 from cxrobust.analysis.classical.result import TestResult
 from cxrobust.analysis.classical.wilcoxon import signed_rank, signed_rank_clustered
-from cxrobust.analysis.contrasts import Contrast, combine
+from cxrobust.analysis.contrasts import Contrast
 from cxrobust.analysis.intervals import linearised_se
 from cxrobust.analysis.metrics import Mean, Metric
 from cxrobust.analysis.permutation import is_exact, sign_flip_p_values
-from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.values import Values
 
-UNTESTED = ("value", "area")
+UNTESTED = ("value", "area", "relative", "half-margin")
 """Estimands of which 0 is no hypothesis."""
+WITH_THE_UNIT_OF_THE_METRIC = ("perturbed-clean", "regime-reference", "difference-in-differences", "area-difference")
+"""Estimands that a margin, which is in the metric's unit, can be held against."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,7 +39,7 @@ NOTHING = Tested(name="", p_value=float("nan"))
 
 
 def run_tests(
-    asked: str, metric: Metric, values: Values, contrasts: Sequence[Contrast], sample: Sample, *, margin: float | None
+    asked: str, metric: Metric, values: Values, contrasts: Sequence[Contrast], *, margin: float | None
 ) -> list[list[Tested]]:
     """Test that each contrast of a metric is 0, for every finding and average: by contrast, then place.
 
@@ -49,60 +49,99 @@ def run_tests(
     """
     n_places = values.value.shape[2]
     found = [[NOTHING] * n_places for _ in contrasts]
-    columns, places = [], []
+    columns, places = _Columns(values), []
     for row, contrast in enumerate(contrasts):
-        if contrast.estimand in UNTESTED:
+        if contrast.estimand in UNTESTED and not contrast.across:
             continue
-        parts = combine(contrast, values.contributions)
-        for k in range(n_places):
-            if np.isnan(parts[k]).any():
-                continue
-            one = None if asked == "permutation" else _named(asked, metric, values, contrast, k, sample, margin)
+        for k in map(int, np.flatnonzero(np.isfinite(contrast.of(values.value)))):
+            one = None if asked == "permutation" else _named(asked, metric, values, contrast, k, margin)
             if one is None:
-                columns.append(parts[k])
+                columns.add(contrast, k)
                 places.append((row, k))
             else:
                 found[row][k] = one
     if places:
-        exact = is_exact(len(sample.predictions.patient_ids), n_draws=sample.settings.resamples)
-        p_values = sign_flip_p_values(np.stack(columns).T, n_draws=sample.settings.resamples, rng=sample.rng(2))
+        sample = values.samples[0]
+        n_draws, n_patients = sample.settings.resamples, len(sample.predictions.patient_ids)
+        p_values = sign_flip_p_values(columns.stacked(), n_draws=n_draws, rng=sample.rng(2), sums=columns.sums)
+        name, note = "permutation", ""
+        if is_exact(n_patients, n_draws=n_draws):
+            name = "permutation (exact)"
+            note = f"exact over {2**n_patients:,} sign patterns, so p is at least {2.0 ** (1 - n_patients):.4g}"
         for (row, k), p in zip(places, p_values, strict=True):
-            found[row][k] = Tested(name="permutation (exact)" if exact else "permutation", p_value=float(p))
+            found[row][k] = Tested(name=name, p_value=float(p), note=note)
     return found
 
 
-def auroc_se(values: Values, contrast: Contrast, sample: Sample, *, clustered: bool) -> NDArray[np.float64]:
+class _Columns:
+    """The contributions that hypotheses are weighted sums of, each once."""
+
+    def __init__(self, values: Values) -> None:
+        self.values = values
+        self.index: dict[tuple[int, int, int], int] = {}
+        self.columns: list[NDArray[np.float64]] = []
+        self.sums: list[list[tuple[int, float]]] = []
+
+    def add(self, contrast: Contrast, place: int) -> None:
+        """Add the hypothesis that a contrast is 0 at a place."""
+        if contrast.form is not None or contrast.across:
+            self.columns.append(contrast.contributions(self.values)[place])
+            self.sums.append([(len(self.columns) - 1, 1.0)])
+            return
+        self.sums.append([(self._of_cell(row, condition, place), w) for row, condition, w in contrast.terms])
+
+    def _of_cell(self, row: int, condition: int, place: int) -> int:
+        key = row, condition, place
+        if key not in self.index:
+            self.index[key] = len(self.columns)
+            self.columns.append(self.values.contributions[key])
+        return self.index[key]
+
+    def stacked(self) -> NDArray[np.float64]:
+        """Return all columns, (n_patients, n_columns)."""
+        return np.ascontiguousarray(np.stack(self.columns).T)
+
+
+def auroc_se(values: Values, contrast: Contrast, *, clustered: bool) -> NDArray[np.float64]:
     """Standard error of a contrast of AUROCs for every place, of patients or as if images were independent.
 
     DeLong et al. 1988 (doi:10.2307/2531595), in patients Obuchowski 1997 (doi:10.2307/2533958). That of the macro
-    average is linearised: the AUROCs of several findings share no labels.
+    average, of the worst finding and of a ratio is linearised: AUROCs of several findings share no labels.
     """
     n_places = values.value.shape[2]
     out = np.full(n_places, np.nan)
-    for k in range(n_places - 1):
-        if values.reason(contrast, k) is None:
-            out[k] = contrast_variance(*_aurocs(contrast, k, sample, clustered=clustered)).standard_error
-    out[-1] = linearised_se(combine(contrast, values.influences)[-1])
+    n_cells = values.samples[0].n_findings + (n_places > 1)
+    linear = linearised_se(contrast.influences(values))
+    for k in range(n_places):
+        if k >= n_cells or contrast.form is not None or contrast.across:
+            out[k] = linear[k]
+        elif values.reason(contrast, k) is None:
+            out[k] = contrast_variance(*_aurocs(values, contrast, k, clustered=clustered)).standard_error
     return out
 
 
 def _named(
-    asked: str, metric: Metric, values: Values, contrast: Contrast, k: int, sample: Sample, margin: float | None
+    asked: str, metric: Metric, values: Values, contrast: Contrast, k: int, margin: float | None
 ) -> Tested | None:
     """Return the outcome of the test asked for, or None where it does not fit."""
-    is_macro = k == values.value.shape[2] - 1
-    if asked in {"tost", "noninferiority"} or (is_macro and asked in {"delong", "delong-clustered"}):
-        value = float(combine(contrast, values.value[:, :, k, None])[0])
-        se = float(linearised_se(combine(contrast, values.influences[:, :, k])))
+    n_cells = values.samples[0].n_findings + (values.value.shape[2] > 1)
+    is_average = k >= n_cells or contrast.form is not None
+    of_auroc = asked in {"delong", "delong-clustered"}
+    if asked in {"tost", "noninferiority"} or (is_average and of_auroc and not contrast.across):
+        if asked in {"tost", "noninferiority"} and contrast.estimand not in WITH_THE_UNIT_OF_THE_METRIC:
+            return None
+        value = float(contrast.of(values.value)[k])
+        se = float(linearised_se(contrast.influences(values)[k]))
         return _of_estimate(asked, metric, value, se, margin)
-    if is_macro:
+    if is_average or contrast.across:
         return None
-    if asked in {"delong", "delong-clustered"}:
-        return _kept(asked, contrast_test(*_aurocs(contrast, k, sample, clustered=asked == "delong-clustered")))
+    if of_auroc:
+        return _kept(asked, contrast_test(*_aurocs(values, contrast, k, clustered=asked == "delong-clustered")))
     if not isinstance(metric, Mean):
         return None
-    scores = [_scores(metric, regime, condition, k, sample) for regime, condition, _ in contrast.terms]
-    patients = _cells(*contrast.terms[0][:2], k, sample)[0].patients
+    cells = [values.cells(row, condition, k) for row, condition, _ in contrast.terms]
+    scores = [np.stack([metric.score(cell) for cell in one]) for one in cells]
+    patients = cells[0][0].patients
     if asked in {"wilcoxon", "wilcoxon-clustered"}:
         weights = [weight for _, _, weight in contrast.terms]
         # equal up to rounding is equal, so that ties are ties
@@ -112,7 +151,7 @@ def _named(
     if contrast.estimand not in {"perturbed-clean", "regime-reference"} or any(len(one) > 1 for one in scores):
         return None  # McNemar's pair is two outcomes of an image, and several training runs have no one outcome
     this, other = (one[0] == 1 for one in scores)
-    return _of_pair(asked, metric, contrast, this, other, patients, k, sample)
+    return _of_pair(asked, metric, values, contrast, this, other, patients, k)
 
 
 def _of_estimate(asked: str, metric: Metric, value: float, se: float, margin: float | None) -> Tested:
@@ -129,12 +168,12 @@ def _of_estimate(asked: str, metric: Metric, value: float, se: float, margin: fl
 def _of_pair(
     asked: str,
     metric: Mean,
+    values: Values,
     contrast: Contrast,
     this: NDArray[np.bool_],
     other: NDArray[np.bool_],
     patients: NDArray[np.int32],
     k: int,
-    sample: Sample,
 ) -> Tested | None:
     if asked == "mcnemar-clustered":
         return _kept(asked, mcnemar_clustered(this, other, patients, weighting="images"))
@@ -144,8 +183,10 @@ def _of_pair(
         return _kept(asked, mcnemar_exact(this, other))
     if contrast.estimand != "regime-reference":
         return None
-    condition = contrast.terms[0][1]
-    outcomes = [_scores(metric, r, condition, k, sample)[0] == 1 for r in range(len(sample.predictions.regimes))]
+    row, condition, _ = contrast.terms[0]
+    n_regimes = len(values.samples[0].predictions.regimes)
+    first = row // n_regimes * n_regimes
+    outcomes = [metric.score(values.cells(first + r, condition, k)[0]) == 1 for r in range(n_regimes)]
     overall = cochran_q(np.column_stack(outcomes))
     said = f"Cochran's Q {overall.statistic:.4g}, p {overall.p_value:.3g}, over {len(outcomes)} regimes"
     return _kept(asked, mcnemar_exact(this, other), said)
@@ -156,23 +197,11 @@ def _kept(name: str, one: TestResult, note: str = "") -> Tested:
 
 
 def _aurocs(
-    contrast: Contrast, k: int, sample: Sample, *, clustered: bool
+    values: Values, contrast: Contrast, k: int, *, clustered: bool
 ) -> tuple[NDArray[np.int8], NDArray[np.float64], NDArray[np.float64], NDArray[np.int32] | None]:
     """Return labels, scores, weights and clusters of a contrast of AUROCs; replicates weigh alike."""
-    sides = [(_cells(regime, condition, k, sample), weight) for regime, condition, weight in contrast.terms]
+    sides = [(values.cells(row, condition, k), weight) for row, condition, weight in contrast.terms]
     first = sides[0][0][0]
     scores = np.stack([cell.probabilities for cells, _ in sides for cell in cells])
     weights = np.array([weight / len(cells) for cells, weight in sides for _ in cells])
     return first.labels, scores, weights, first.patients if clustered else None
-
-
-def _scores(metric: Mean, regime: int, condition: int, k: int, sample: Sample) -> NDArray[np.float64]:
-    """Return each image's score by each replicate, (n_replicates, n_images)."""
-    return np.stack([metric.score(cell) for cell in _cells(regime, condition, k, sample)])
-
-
-def _cells(regime: int, condition: int, k: int, sample: Sample) -> list[Cell]:
-    """Return the cell of each replicate."""
-    wanted = sample.predictions.regimes[regime]
-    members = [m for m, (name, _) in enumerate(sample.predictions.members) if name == wanted]
-    return [sample.cell(member=m, condition=condition, finding=k) for m in members]

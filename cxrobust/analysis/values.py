@@ -1,39 +1,54 @@
-"""One metric on every regime, condition and finding: values, resamples, and what each patient contributes."""
+"""Metrics on every regime, condition and finding: values, resamples, and what each patient contributes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.contrasts import Contrast
-from cxrobust.analysis.metrics import Metric
+from cxrobust.analysis.metrics import Metric, measure
 from cxrobust.analysis.sample import Sample
 
-MACRO, MICRO = "macro", "micro"
+MACRO, MICRO, WORST = "macro", "micro", "worst"
 CELLS_AT_ONCE = 256
 """Cells resampled together: enough to share the work on the counts, few enough to bound memory."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Values:
-    """One metric; after the findings stand `averages`, the macro average last."""
+    """One metric; after the findings stand `averages`, the macro average last.
+
+    A row is a regime. Where several views of a sample were evaluated together (subgroups, or raw and recalibrated
+    probabilities), the regimes of the first view stand first, then those of the second.
+    """
 
     value: NDArray[np.float64]
-    """(n_regimes, n_conditions, n_places)."""
+    """(n_rows, n_conditions, n_places)."""
     resampled: NDArray[np.float64]
-    """(n_regimes, n_conditions, n_places, n_resamples)."""
+    """(n_rows, n_conditions, n_places, n_resamples)."""
     contributions: NDArray[np.float64]
-    """(n_regimes, n_conditions, n_places, n_patients): sums to the value."""
+    """(n_rows, n_conditions, n_places, n_patients): sums to the value."""
     influences: NDArray[np.float64]
-    """(n_regimes, n_conditions, n_places, n_patients): how much the value moves with a patient's weight; sums to 0."""
+    """(n_rows, n_conditions, n_places, n_patients): how much the value moves with a patient's weight; sums to 0."""
+    shares: NDArray[np.float64]
+    """(n_rows, n_places, n_patients): each patient's part of what is averaged; sums to 1."""
+    chances: NDArray[np.float64]
+    """(n_places,): value of guessing on clean images; NaN where there is none."""
     reasons: NDArray[np.object_]
-    """(n_regimes, n_conditions, n_places): why a value is not estimable, or None."""
+    """(n_rows, n_conditions, n_places): why a value is not estimable, or None."""
+    worst: NDArray[np.intp]
+    """(n_rows, n_conditions): the worst finding; -1 where there is none."""
+    replicates: tuple[NDArray[np.float64], ...]
+    """For each row (n_replicates, n_conditions, n_places): the value of each training run."""
+    samples: tuple[Sample, ...]
+    """The views, in the order of the rows."""
 
     def reason(self, contrast: Contrast, place: int) -> str | None:
         """Say why one of the values in a contrast is not estimable, or return None."""
-        for regime, condition, _ in contrast.terms:
-            reason = self.reasons[regime, condition, place]
+        for row, condition in contrast.places:
+            reason = self.reasons[row, condition, place]
             if reason is not None:
                 return str(reason)
         return None
@@ -42,98 +57,136 @@ class Values:
     def left_out(self) -> dict[int, str]:
         """Findings that no macro average counts, with the reason of the first cell that has one."""
         found = {}
-        for k in range(self.reasons.shape[2]):
+        for k in range(self.samples[0].n_findings):
             said = [reason for reason in self.reasons[..., k].flat if reason is not None]
             if said:
                 found[k] = str(said[0])
         return found
 
+    def cells(self, row: int, condition: int, place: int) -> list[Cell]:
+        """Return the cell of each replicate; `place` is a finding, or the one after the last: all of them pooled."""
+        view, regime = divmod(row, len(self.samples[0].predictions.regimes))
+        sample = self.samples[view]
+        wanted = sample.predictions.regimes[regime]
+        members = [m for m, (name, _) in enumerate(sample.predictions.members) if name == wanted]
+        return [sample.cell(member=m, condition=condition, finding=place) for m in members]
+
 
 def averages(n_findings: int) -> tuple[str, ...]:
-    """Name the places after the findings: `micro`, which pools them, where there are several; `macro`, their mean."""
-    return (MICRO, MACRO) if n_findings > 1 else (MACRO,)
+    """Name the places after the findings, where there are several: all pooled, the worst of them, their mean."""
+    return (MICRO, WORST, MACRO) if n_findings > 1 else (MACRO,)
 
 
-def evaluate(metric: Metric, sample: Sample) -> Values:
-    """Evaluate a metric on every cell; replicates of a regime are averaged.
+def evaluate(metrics: Mapping[str, Metric], samples: Sequence[Sample]) -> dict[str, Values]:
+    """Evaluate a group of metrics (see `grouped`) on every cell of one view of a sample, or of several.
 
-    A finding that is not estimable in one cell is left out of the macro average in every cell alike.
+    Replicates of a regime are averaged. A finding that is not estimable in one cell is left out of the macro average in
+    every cell of every view alike.
     """
-    members, conditions = len(sample.predictions.members), len(sample.predictions.conditions)
-    n_patients = len(sample.predictions.patient_ids)
-    n_cells = sample.n_findings + len(averages(sample.n_findings)) - 1
-    shape = (members, conditions, n_cells + 1)
+    predictions = samples[0].predictions
+    n_members, n_conditions = len(predictions.members), samples[0].n_conditions(*metrics.values())
+    n_cells = len(predictions.findings) + (len(predictions.findings) > 1)
+    shape = (len(metrics), len(samples) * n_members, n_conditions, n_cells)
+    n_patients = len(predictions.patient_ids)
+    n_resamples = min(samples[0].settings.resamples, samples[0].counts.shape[0] * samples[0].counts.shape[2])
     value, reasons = np.full(shape, np.nan), np.full(shape, None, dtype=object)
-    n_resamples = min(sample.settings.resamples, sample.counts.shape[0] * sample.counts.shape[2])
-    resampled = np.full((*shape, n_resamples), np.nan)
-    contributions, influences = np.full((*shape, n_patients), np.nan), np.full((*shape, n_patients), np.nan)
-    places = [(m, c, k) for k in range(n_cells) for m in range(members) for c in range(conditions)]
+    resampled, contributions = np.full((*shape, n_resamples), np.nan), np.full((*shape, n_patients), np.nan)
+    shares, chances = np.full((shape[0], shape[1], n_cells, n_patients), np.nan), np.full((shape[0], n_cells), np.nan)
+    places = [(m, c, k) for k in range(n_cells) for m in range(shape[1]) for c in range(n_conditions)]
+    group = list(metrics.values())
     for first in range(0, len(places), CELLS_AT_ONCE):
-        some, cells = [], []
-        for m, c, k in places[first : first + CELLS_AT_ONCE]:
-            cell = sample.cell(member=m, condition=c, finding=k)
-            reasons[m, c, k] = metric.undefined(cell)
-            if reasons[m, c, k] is None:
-                some.append((m, c, k))
-                cells.append(cell)
-        if not cells:
-            continue
-        draws = metric.resample(cells, sample.counts)[:, :n_resamples]
-        for place, cell, drawn in zip(some, cells, draws, strict=True):
-            value[place], resampled[place] = metric.value(cell), drawn
-            contributions[place] = metric.contributions(cell)
-            influences[place] = contributions[place] - value[place] * metric.share(cell)
-    estimable = [k for k in range(sample.n_findings) if all(reason is None for reason in reasons[..., k].flat)]
-    if estimable:
-        for array in (value, contributions, influences):
-            array[:, :, -1] = array[:, :, estimable].mean(axis=2)
-        resampled[:, :, -1] = _mean_of_defined(resampled[:, :, estimable])
-    else:
-        reasons[..., -1] = "no finding is estimable"
-    values = Values(
-        value=value, resampled=resampled, contributions=contributions, influences=influences, reasons=reasons
-    )
-    return values if len(sample.predictions.regimes) == members else _over_replicates(values, sample)
+        some = places[first : first + CELLS_AT_ONCE]
+        cells = [samples[m // n_members].cell(member=m % n_members, condition=c, finding=k) for m, c, k in some]
+        said = np.array([[one.undefined(cell) for cell in cells] for one in group], dtype=object)
+        found = measure(
+            group, cells, samples[0].counts, defined=np.vectorize(lambda why: why is None, otypes=[np.bool_])(said)
+        )
+        for i, (m, c, k) in enumerate(some):
+            for j, one in enumerate(found[i]):
+                reasons[j, m, c, k] = said[j, i]
+                if one is not None:
+                    value[j, m, c, k], resampled[j, m, c, k] = one.value, one.resampled[:n_resamples]
+                    contributions[j, m, c, k], shares[j, m, k] = one.contributions, one.share
+                    if m == c == 0:
+                        chance = group[j].chance(cells[i])
+                        chances[j, k] = np.nan if chance is None else chance
+    return {
+        name: _with_averages(
+            _over_replicates(
+                value=value[j],
+                resampled=resampled[j],
+                contributions=contributions[j],
+                shares=shares[j],
+                chances=chances[j],
+                reasons=reasons[j],
+                samples=tuple(samples),
+            ),
+            metrics[name],
+        )
+        for j, name in enumerate(metrics)
+    }
 
 
-def _mean_of_defined(resampled: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean over findings (axis 2) of those that are defined in a resample; NaN where none is.
-
-    A finding that a resample does not define in one cell is left out of that resample in every cell, so that
-    differences stay paired.
-    """
-    defined = ~np.isnan(resampled).any(axis=(0, 1))
-    n = defined.sum(axis=0)
-    total = np.where(defined, resampled, 0.0).sum(axis=2)
-    return np.where(n > 0, total / np.maximum(n, 1), np.nan)
-
-
-def _over_replicates(members: Values, sample: Sample) -> Values:
+def _over_replicates(
+    *,
+    value: NDArray[np.float64],
+    resampled: NDArray[np.float64],
+    contributions: NDArray[np.float64],
+    shares: NDArray[np.float64],
+    chances: NDArray[np.float64],
+    reasons: NDArray[np.object_],
+    samples: tuple[Sample, ...],
+) -> Values:
     """Average a regime's replicates; resamples draw replicates too, so that the claim is about the regime."""
-    names = [name for name, _ in sample.predictions.members]
-    rows = [[m for m, name in enumerate(names) if name == regime] for regime in sample.predictions.regimes]
+    predictions = samples[0].predictions
+    names = [name for name, _ in predictions.members]
+    rows = [
+        [view * len(names) + m for m, name in enumerate(names) if name == regime]
+        for view in range(len(samples))
+        for regime in predictions.regimes
+    ]
+    if len(predictions.regimes) < len(names):
+        resampled = _drawn_replicates(resampled, rows, samples[0].rng(3), n_views=len(samples))
+        reasons = np.stack([_first_reason(reasons[some]) for some in rows])
 
     def mean(array: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.stack([array[some].mean(axis=0) for some in rows])
+        return array if len(rows) == len(array) else np.stack([array[some].mean(axis=0) for some in rows])
 
+    averaged, contributed, share = mean(value), mean(contributions), mean(shares)
     return Values(
-        value=mean(members.value),
-        resampled=_drawn_replicates(members.resampled, rows, sample.rng(3)),
-        contributions=mean(members.contributions),
-        influences=mean(members.influences),
-        reasons=np.stack([_first_reason(members.reasons[some]) for some in rows]),
+        value=averaged,
+        resampled=resampled,
+        contributions=contributed,
+        influences=contributed - averaged[..., None] * share[:, None],
+        shares=share,
+        chances=chances,
+        reasons=reasons,
+        worst=np.full(averaged.shape[:2], -1),
+        replicates=tuple(value[some] for some in rows),
+        samples=samples,
     )
 
 
 def _drawn_replicates(
-    resampled: NDArray[np.float64], rows: Sequence[Sequence[int]], rng: np.random.Generator
+    resampled: NDArray[np.float64], rows: Sequence[Sequence[int]], rng: np.random.Generator, *, n_views: int
 ) -> NDArray[np.float64]:
-    """Average as many replicates of each regime as there are, drawn with replacement for each resample."""
-    found = []
-    for some in rows:
-        drawn = rng.integers(0, len(some), (len(some), resampled.shape[-1]))
-        picked = [np.take_along_axis(resampled[some], row[None, None, None, :], axis=0)[0] for row in drawn]
-        found.append(np.mean(picked, axis=0))
+    """Average as many replicates of each regime as there are, drawn with replacement for each resample.
+
+    The mean of k values drawn from k spreads by (k − 1)/k too little, so its distance from the mean of all is stretched
+    by √(k/(k − 1)). Every view draws the same replicates.
+    """
+    found: list[NDArray[np.float64]] = []
+    n_regimes = len(rows) // n_views
+    drawn = [rng.integers(0, len(some), (len(some), resampled.shape[-1])) for some in rows[:n_regimes]]
+    for index, some in enumerate(rows):
+        mean = resampled[some].mean(axis=0)
+        if len(some) > 1:
+            picks = drawn[index % n_regimes]
+            picked = np.mean(
+                [np.take_along_axis(resampled[some], row[None, None, None, :], axis=0)[0] for row in picks], axis=0
+            )
+            mean += np.sqrt(len(some) / (len(some) - 1)) * (picked - mean)
+        found.append(mean)
     return np.stack(found)
 
 
@@ -143,3 +196,121 @@ def _first_reason(reasons: NDArray[np.object_]) -> NDArray[np.object_]:
     for place in np.ndindex(found.shape):
         found[place] = next((reason for reason in reasons[(slice(None), *place)] if reason is not None), None)
     return found
+
+
+def _with_averages(one: Values, metric: Metric) -> Values:
+    """Add the worst finding, where there are several and one way is better, and the macro average."""
+    n_findings = one.samples[0].n_findings
+    estimable = [k for k in range(n_findings) if all(reason is None for reason in one.reasons[..., k].flat)]
+    nothing = None if estimable else "no finding is estimable"
+    macro = _Place(
+        value=one.value[:, :, estimable].mean(axis=2) if estimable else np.full(one.value.shape[:2], np.nan),
+        resampled=_mean_of_defined(one.resampled[:, :, estimable]),
+        contributions=_mean(one.contributions[:, :, estimable], axis=2),
+        influences=_mean(one.influences[:, :, estimable], axis=2),
+        shares=_mean(one.shares[:, estimable], axis=1),
+        chance=float(_mean(one.chances[estimable], axis=0)),
+        reason=nothing,
+        replicates=tuple(_mean(each[:, :, estimable], axis=2) for each in one.replicates),
+    )
+    if n_findings == 1:
+        return _extended(one, [macro], one.worst)
+    if not metric.better:
+        nothing = nothing or "neither way is better"
+        estimable = []
+    worst, which = _worst(one, estimable, sign=1 if metric.better == "higher" else -1, reason=nothing)
+    return _extended(one, [worst, macro], which)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Place:
+    """What `Values` holds of one place."""
+
+    value: NDArray[np.float64]
+    resampled: NDArray[np.float64]
+    contributions: NDArray[np.float64]
+    influences: NDArray[np.float64]
+    shares: NDArray[np.float64]
+    chance: float
+    reason: str | None
+    replicates: tuple[NDArray[np.float64], ...]
+
+
+def _worst(one: Values, estimable: Sequence[int], *, sign: int, reason: str | None) -> tuple[_Place, NDArray[np.intp]]:
+    """Return the least value over findings, or the greatest where lower is better, and which finding it is."""
+    n_rows, n_conditions = one.value.shape[:2]
+    if not estimable:
+        blank = np.full((n_rows, n_conditions), np.nan)
+        return _Place(
+            value=blank,
+            resampled=np.full((n_rows, n_conditions, one.resampled.shape[-1]), np.nan),
+            contributions=np.full((n_rows, n_conditions, one.contributions.shape[-1]), np.nan),
+            influences=np.full((n_rows, n_conditions, one.contributions.shape[-1]), np.nan),
+            shares=one.shares[:, 0],
+            chance=np.nan,
+            reason=reason,
+            replicates=tuple(np.full(each.shape[:2], np.nan) for each in one.replicates),
+        ), one.worst
+    which = np.asarray(estimable)[(sign * one.value[:, :, estimable]).argmin(axis=2)]
+
+    def of_worst(array: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.take_along_axis(array, which[:, :, None, None], axis=2)[:, :, 0]
+
+    drawn = sign * one.resampled[:, :, estimable]
+    return _Place(
+        value=np.take_along_axis(one.value, which[:, :, None], axis=2)[:, :, 0],
+        resampled=sign * np.where(np.isnan(drawn).any(axis=(0, 1, 2)), np.nan, drawn.min(axis=2)),
+        contributions=of_worst(one.contributions),
+        influences=of_worst(one.influences),
+        shares=one.shares[:, estimable].mean(axis=1),
+        chance=np.nan,
+        reason=reason,
+        replicates=tuple(
+            np.stack([each[:, c, which[row, c]] for c in range(n_conditions)], axis=1)
+            for row, each in enumerate(one.replicates)
+        ),
+    ), which
+
+
+def _extended(one: Values, places: Sequence[_Place], worst: NDArray[np.intp]) -> Values:
+    """Append places to the findings."""
+    reasons = [np.full(one.reasons.shape[:2], place.reason, dtype=object) for place in places]
+
+    def joined(array: NDArray[np.float64], more: Sequence[NDArray[np.float64]], axis: int) -> NDArray[np.float64]:
+        return np.concatenate([array, *(np.expand_dims(each, axis) for each in more)], axis=axis)
+
+    return Values(
+        value=joined(one.value, [p.value for p in places], 2),
+        resampled=joined(one.resampled, [p.resampled for p in places], 2),
+        contributions=joined(one.contributions, [p.contributions for p in places], 2),
+        influences=joined(one.influences, [p.influences for p in places], 2),
+        shares=joined(one.shares, [p.shares for p in places], 1),
+        chances=np.append(one.chances, [p.chance for p in places]),
+        reasons=np.concatenate([one.reasons, np.stack(reasons, axis=2)], axis=2),
+        worst=worst,
+        replicates=tuple(
+            joined(each, [p.replicates[row] for p in places], 2) for row, each in enumerate(one.replicates)
+        ),
+        samples=one.samples,
+    )
+
+
+def _mean(array: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    """Mean along an axis; NaN where it is empty."""
+    if array.shape[axis] == 0:
+        return np.full(np.delete(array.shape, axis), np.nan)
+    return np.asarray(array.mean(axis=axis))
+
+
+def _mean_of_defined(resampled: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean over findings (axis 2) of those that are defined in a resample; NaN where none is.
+
+    A finding that a resample does not define in one cell is left out of that resample in every cell, so that
+    differences stay paired.
+    """
+    defined = ~np.isnan(resampled).any(axis=(0, 1))
+    if defined.all() and resampled.shape[2]:
+        return np.asarray(resampled.mean(axis=2))
+    n = defined.sum(axis=0)
+    total = np.where(defined, resampled, 0.0).sum(axis=2)
+    return np.where(n > 0, total / np.maximum(n, 1), np.nan)

@@ -55,7 +55,7 @@ class View:
         return cls(
             results=results,
             images=images,
-            estimates={(e.estimand, e.metric, e.regime, e.condition, e.finding): e for e in results.estimates},
+            estimates={(e.estimand, e.metric, e.regime, e.condition, e.finding): e for e in results.find()},
             level=float(results.study["analysis"]["level"]),
             reference=results.study["study"]["reference"],
             regimes=tuple(regime["name"] for regime in results.regimes),

@@ -1,7 +1,7 @@
 """Metrics of one cell: each module registers one or more for `[analysis] metrics = [...]`."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol, TypeAlias
 
@@ -27,6 +27,10 @@ class Metric(Protocol):
     is_share: ClassVar[bool]
     """Whether the value is a share of images, so that Wilson's interval fits."""
     better: ClassVar[Better]
+    of_probabilities: ClassVar[bool]
+    """Whether it asks what probabilities are worth as such, so that recalibration can mend it."""
+    of_sets: ClassVar[bool]
+    """Whether it can be taken over a set of perturbations."""
 
     def undefined(self, cell: Cell) -> str | None:
         """Say why the metric is not estimable on this cell, or None."""
@@ -57,6 +61,8 @@ class Usual:
     bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
     is_share: ClassVar[bool] = False
     better: ClassVar[Better] = "higher"
+    of_probabilities: ClassVar[bool] = False
+    of_sets: ClassVar[bool] = False
 
     def share(self, cell: Cell) -> NDArray[np.float64]:
         """Return each patient's part of the images, (n_patients,)."""
@@ -69,16 +75,14 @@ class Usual:
 
 
 class Additive(Usual, ABC):
-    """A metric that is a function of sums over images; it says what is summed by `table` or by `statistics`."""
+    """A metric that is a function of sums over images."""
 
-    table: ClassVar[Callable[[Cell], NDArray[np.float64]] | None] = None
-    """What it sums where others sum the same, so that all of a study are summed once; see `statistics`."""
+    summed: ClassVar[str] = ""
+    """Name of what is summed, where other metrics sum the same, so that all of a study are summed once."""
 
+    @abstractmethod
     def statistics(self, cell: Cell) -> NDArray[np.float64]:
         """Return what is summed over images, (n_images, n_statistics); the last statistic is 1, which counts images."""
-        if self.table is None:
-            raise NotImplementedError(f"{type(self).__name__} says nowhere what it sums")
-        return self.table(cell)
 
     @abstractmethod
     def finish(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -168,10 +172,10 @@ class Measured:
 
 def grouped(metrics: Mapping[str, Metric]) -> list[tuple[str, ...]]:
     """Put the names of metrics together that sum the same over images; the others stand alone, all in order."""
-    found: dict[object, list[str]] = {}
+    found: dict[str, list[str]] = {}
     for name, one in metrics.items():
-        shared = one.table if isinstance(one, Additive) else None
-        found.setdefault(name if shared is None else shared, []).append(name)
+        shared = one.summed if isinstance(one, Additive) else ""
+        found.setdefault(f"sums of {shared}" if shared else name, []).append(name)
     return [tuple(names) for names in found.values()]
 
 
@@ -211,8 +215,8 @@ def measure(
         return in_threads(measure_sums, range(len(cells)))
     found: list[list[Measured | None]] = [[None] * len(metrics) for _ in cells]
     for m, one in enumerate(metrics):
-        at = np.flatnonzero(defined[m])
-        if len(at):
+        at = [int(i) for i in np.flatnonzero(defined[m])]
+        if at:
             drawn = one.resample([cells[i] for i in at], counts)
 
             def rest(i: int, one: Metric = one) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:

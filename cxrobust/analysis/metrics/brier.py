@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.analysis.cells import Cell
-from cxrobust.analysis.metrics import Additive, Better, Mean, metric
-from cxrobust.analysis.metrics.ece import equal_width_bins
+from cxrobust.analysis.metrics import Better, Mean, metric
+from cxrobust.analysis.metrics.ece import OfEqualWidth
 
 
 class Brier(Mean):
@@ -17,6 +17,7 @@ class Brier(Mean):
     doi:10.1175/1520-0493(1950)078<0001:VOFEIT>2.0.CO;2
     """
 
+    of_probabilities = True
     better: ClassVar[Better] = "lower"
 
     def score(self, cell: Cell) -> NDArray[np.float64]:
@@ -33,14 +34,14 @@ class Bins(NamedTuple):
     prevalence: NDArray[np.float64]
 
 
-class _Part(Additive):
+class _Part(OfEqualWidth):
     """A part of the Brier score over 15 equal-width bins: Brier ≈ reliability − resolution + uncertainty.
 
     Murphy 1973, doi:10.1175/1520-0450(1973)012<0595:ANVPOT>2.0.CO;2. The parts add up exactly where all predictions of
     a bin are equal.
     """
 
-    table = staticmethod(equal_width_bins)
+    of_probabilities = True
 
     def finish(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
         """Turn sums into the part."""

@@ -18,6 +18,7 @@ def confidence(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
 class Confidence(Mean):
     """Mean of max(p, 1 − p): the probability given to the more probable class; in [0.5, 1]; neither way is better."""
 
+    of_probabilities = True
     better: ClassVar[Better] = None
     bounds = (0.5, 1.0)
 
@@ -32,6 +33,7 @@ class OverConfidence(Mean):
     The class is the one that confidence speaks of, not the decision at the operating point.
     """
 
+    of_probabilities = True
     better: ClassVar[Better] = None
     bounds = (-0.5, 1.0)
 
@@ -44,6 +46,7 @@ class OverConfidence(Mean):
 class Entropy(Mean):
     """Mean entropy of the predicted distribution, −p log p − (1 − p) log(1 − p), in nats; in [0, log 2]."""
 
+    of_probabilities = True
     better: ClassVar[Better] = None
     bounds = (0.0, float(np.log(2)))
 

@@ -19,19 +19,18 @@ class Confusion(NamedTuple):
     tn: NDArray[np.float64]
 
 
-def confusion_table(cell: Cell) -> NDArray[np.float64]:
-    """Return of each image in which of the four cells of the confusion table it falls, and a count, (n, 5)."""
-    said, true = cell.decisions, cell.is_positive
-    counted = (said & true, said & ~true, ~said & true, ~said & ~true, np.ones_like(said))
-    return np.column_stack(counted).astype(np.float64)
-
-
 class Decisions(Additive):
     """A metric of the confusion counts: true positives, false positives, false negatives, true negatives."""
 
-    table = staticmethod(confusion_table)
+    summed = "confusion counts"
     needs: ClassVar[str]
     """What must not be empty: some of `positive`, `negative`, `predicted positive`, `predicted negative`."""
+
+    def statistics(self, cell: Cell) -> NDArray[np.float64]:
+        """Return in which of the four cells of the confusion table each image falls, and a count."""
+        said, true = cell.decisions, cell.is_positive
+        counted = (said & true, said & ~true, ~said & true, ~said & ~true, np.ones_like(said))
+        return np.column_stack(counted).astype(np.float64)
 
     def finish(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
         """Turn counts into the metric."""

@@ -38,14 +38,26 @@ def binned(cell: Cell, bins: NDArray[np.intp], n_bins: int = N_BINS) -> NDArray[
     return table
 
 
-def equal_width_bins(cell: Cell) -> NDArray[np.float64]:
-    """Return for each of 15 equal-width bins each image's p, label and 1, and at last a count, (n, 46)."""
-    return binned(cell, bin_index(cell.probabilities))
+class OfEqualWidth(Additive):
+    """A metric of 15 equal-width bins."""
+
+    summed = "15 equal-width bins"
+    of_probabilities = True
+
+    def statistics(self, cell: Cell) -> NDArray[np.float64]:
+        """Return for each bin the sums of p, of labels, and of images; at last a count."""
+        return binned(cell, bin_index(cell.probabilities))
 
 
-def equal_mass_bins(cell: Cell) -> NDArray[np.float64]:
-    """Return for each of 15 equal-mass bins each image's p, label and 1, and at last a count, (n, 46)."""
-    return binned(cell, equal_mass_index(cell.probabilities))
+class OfEqualMass(Additive):
+    """A metric of 15 equal-mass bins."""
+
+    summed = "15 equal-mass bins"
+    of_probabilities = True
+
+    def statistics(self, cell: Cell) -> NDArray[np.float64]:
+        """Return for each bin the sums of p, of labels, and of images; at last a count."""
+        return binned(cell, equal_mass_index(cell.probabilities))
 
 
 class ECE(Additive):
@@ -55,6 +67,7 @@ class ECE(Additive):
     A resampled ECE is biased upwards, so its interval is recentred at the estimate.
     """
 
+    of_probabilities = True
     interval: ClassVar[Literal["percentile", "percentile-recentred"]] = "percentile-recentred"
     better: ClassVar[Better] = "lower"
 
@@ -105,16 +118,15 @@ class TopLabelECE(ECE):
         return confidence - right, bin_index(confidence)
 
 
-class ACE(Additive):
+class ACE(OfEqualMass):
     """Adaptive calibration error: unweighted mean over 15 equal-mass bins of |mean p − observed fraction|.
 
     In [0, 1]; lower is better (Nixon et al. 2019, arXiv:1904.01685). Empty bins are left out of the mean.
     """
 
+    of_probabilities = True
     interval: ClassVar[Literal["percentile", "percentile-recentred"]] = "percentile-recentred"
     better: ClassVar[Better] = "lower"
-
-    table = staticmethod(equal_mass_bins)
 
     def finish(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
         """Average the gaps of the bins that hold images."""
@@ -122,17 +134,16 @@ class ACE(Additive):
         return np.asarray(gaps.sum(axis=-1) / (n.real > 0).sum(axis=-1))
 
 
-class MCE(Additive):
+class MCE(OfEqualWidth):
     """Maximum calibration error: the largest |mean p − observed fraction| of 15 equal-width bins that hold images.
 
     In [0, 1]; lower is better (Naeini et al. 2015, doi:10.1609/aaai.v29i1.9602). One image in a bin can be the maximum:
     read it with the reliability diagram.
     """
 
+    of_probabilities = True
     interval: ClassVar[Literal["percentile", "percentile-recentred"]] = "percentile-recentred"
     better: ClassVar[Better] = "lower"
-
-    table = staticmethod(equal_width_bins)
 
     def finish(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the largest gap."""
@@ -141,17 +152,16 @@ class MCE(Additive):
         return np.asarray(np.take_along_axis(gaps, largest[..., None], axis=-1)[..., 0])
 
 
-class DebiasedECE(Additive):
+class DebiasedECE(OfEqualMass):
     """Root mean squared calibration error over 15 equal-mass bins, less its bias; from 0; lower is better.
 
     √max(0, Σ_b n_b/n · [(mean p − observed)² − observed (1 − observed)/(n_b − 1)]) (Kumar et al. 2019,
     arXiv:1909.10155). Bins of one image are left out of the correction. The correction takes images for independent.
     """
 
+    of_probabilities = True
     interval: ClassVar[Literal["percentile", "percentile-recentred"]] = "percentile-recentred"
     better: ClassVar[Better] = "lower"
-
-    table = staticmethod(equal_mass_bins)
 
     def finish(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
         """Take each bin's bias off its squared gap, add up, and take the root."""

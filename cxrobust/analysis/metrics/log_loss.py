@@ -18,6 +18,7 @@ class LogLoss(Mean):
     Probabilities of 0 and 1 count as 2.2e−16 and 1 − 2.2e−16.
     """
 
+    of_probabilities = True
     better: ClassVar[Better] = "lower"
     bounds = (0.0, float("inf"))
 

@@ -20,6 +20,7 @@ class _Recalibration(Additive):
     (Schucany and Wang 1991): it needs sums over images alone.
     """
 
+    of_probabilities = True
     better: ClassVar[Better] = None
     bounds = (float("-inf"), float("inf"))
     has_slope: ClassVar[bool]

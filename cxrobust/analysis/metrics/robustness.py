@@ -12,10 +12,12 @@ from cxrobust.analysis.metrics import Additive, Better, Mean, metric
 class RobustAccuracy(Mean):
     """Share of decisions right on the clean image and under the perturbation at every strength up to this; in [0, 1].
 
-    The worst case over the conditions of one curve, so it never rises with the strength; higher is better.
+    The worst case over the conditions of one curve, so it never rises with the strength; higher is better. Of a set
+    (`[analysis.sets]`): right on the clean image and under every perturbation of the set.
     """
 
     is_share = True
+    of_sets = True
 
     def score(self, cell: Cell) -> NDArray[np.float64]:
         """Return 1 where every decision is right, else 0."""

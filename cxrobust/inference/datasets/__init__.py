@@ -19,7 +19,7 @@ from cxrobust.study import Section, StudyPath
 MISSING = -1
 """The label of a finding that nobody judged on an image: left out of that finding's estimates, and counted."""
 
-RESERVED = ("all", "macro", "micro")
+RESERVED = ("all", "macro", "micro", "worst")
 """Words of study files and results that no finding can bear."""
 
 

@@ -20,8 +20,8 @@ def methods(view: View) -> Mapping[str, Any]:
     """Return what the methods' text depends on."""
     results = view.results
     analysis = results.study["analysis"]
-    intervals = {e.interval for e in results.estimates if e.interval}
-    tests = {e.test for e in results.estimates if e.test}
+    intervals = {e.interval for e in results.find() if e.interval}
+    tests = {e.test for e in results.find() if e.test}
     tail = 100 * (1 - view.level) / 2
     return {
         "resamples": analysis["resamples"],

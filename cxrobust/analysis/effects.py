@@ -1,0 +1,162 @@
+"""Effect sizes of two sets of predictions on the same images, with patient-level intervals.
+
+Of decisions, right or wrong: the risk difference and the odds ratio of discordant pairs. Of confidence: the probability
+of superiority and Cliff's delta within pairs. They restate what accuracy and confidence are tested for, so they carry
+no p-value.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrobust.analysis.cells import Cell
+from cxrobust.analysis.contrasts import Contrast, contrasts
+from cxrobust.analysis.estimates import FindingCounts, View
+from cxrobust.analysis.intervals import Draws, no_interval, percentile
+from cxrobust.analysis.metrics.confidence import confidence
+from cxrobust.analysis.parallel import in_threads
+from cxrobust.analysis.resampling import resampled_sums
+from cxrobust.analysis.sample import Sample
+from cxrobust.analysis.values import MACRO, WORST
+from cxrobust.results import Estimate, finite
+from cxrobust.study import EffectName
+
+METRIC_OF: dict[EffectName, str] = {
+    "risk-difference": "accuracy-risk-difference",
+    "odds-ratio": "accuracy-odds-ratio",
+    "superiority": "confidence-superiority",
+    "cliffs-delta": "confidence-cliffs-delta",
+}
+"""Name of each in the column `metric`."""
+ESTIMANDS = ("perturbed-clean", "regime-reference")
+_ONLY_FIRST, _ONLY_SECOND, _GREATER, _LESS, _ALL = range(5)
+
+
+def effect_sizes(sample: Sample, wanted: Sequence[EffectName], *, reference: str, view: View) -> tuple[Estimate, ...]:
+    """Estimate effect sizes of every perturbed − clean and regime − reference.
+
+    With d images on which only the first is right, e on which only the second is, and n in all, the risk difference is
+    (d − e)/n, in [−1, 1], and the odds ratio of discordant pairs d/e, from 0 (McNemar 1947, doi:10.1007/BF02295996).
+    With g images on which the first is the more confident and l on which it is the less so, superiority is
+    (g + (n − g − l)/2)/n, in [0, 1] (Vargha and Delaney 2000, doi:10.3102/10769986025002101), and Cliff's delta within
+    pairs (g − l)/n, in [−1, 1] (Cliff 1993, doi:10.1037/0033-2909.114.3.494). Intervals are percentile intervals of
+    patient-level resamples. The macro average of odds ratios is not taken: read the micro average.
+    """
+    predictions = sample.predictions
+    pairs = [
+        one
+        for one in contrasts(predictions.regimes, predictions.conditions, reference=reference)
+        if one.estimand in ESTIMANDS
+    ]
+    n_cells = len(predictions.findings) + (len(predictions.findings) > 1)
+    places = [(pair, k) for pair in pairs for k in range(n_cells)]
+    measured = in_threads(lambda at: _measure(at[0], at[1], sample, wanted), places)
+    by_place = {(id(pair), k): one for (pair, k), one in zip(places, measured, strict=True)}
+    found = []
+    for pair in pairs:
+        cells = [by_place[id(pair), k] for k in range(n_cells)]
+        for index, effect in enumerate(wanted):
+            for counts in view.findings:
+                if counts.name == WORST:
+                    continue
+                if counts.name == MACRO and n_cells > 1:
+                    one = _mean([cell[index] for cell in cells[:-1]]) if effect != "odds-ratio" else None
+                else:
+                    one = cells[[each.name for each in view.findings].index(counts.name)][index]
+                if one is not None:
+                    found.append(_record(pair, effect, one, counts, sample))
+    return tuple(found)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Effect:
+    value: float
+    resampled: NDArray[np.float64]
+    """(n_resamples,)."""
+
+
+def _measure(pair: Contrast, place: int, sample: Sample, wanted: Sequence[EffectName]) -> list[_Effect]:
+    first, second = (_cells(sample, row, condition, place) for row, condition, _ in pair.terms)
+    table = np.mean([_table(one, second[i % len(second)]) for i, one in enumerate(first)], axis=0)
+    by_patient = first[0].by_patient(table)
+    drawn = np.empty((len(wanted), sample.counts.shape[0] * sample.counts.shape[2]))
+    for lanes, sums in resampled_sums(by_patient, sample.counts):
+        drawn[:, lanes] = [_finish(effect, sums) for effect in wanted]
+    whole = by_patient.sum(axis=0)
+    return [
+        _Effect(value=float(_finish(effect, whole)), resampled=row[: sample.settings.resamples])
+        for effect, row in zip(wanted, drawn, strict=True)
+    ]
+
+
+def _cells(sample: Sample, regime: int, condition: int, place: int) -> list[Cell]:
+    wanted = sample.predictions.regimes[regime]
+    members = [m for m, (name, _) in enumerate(sample.predictions.members) if name == wanted]
+    return [sample.cell(member=m, condition=condition, finding=place) for m in members]
+
+
+def _table(first: Cell, second: Cell) -> NDArray[np.float64]:
+    """Return of each image whether only one is right, and which is the more confident; a count at last, (n, 5)."""
+    right, other_right = first.decisions == first.is_positive, second.decisions == second.is_positive
+    sure, other_sure = confidence(first.probabilities), confidence(second.probabilities)
+    columns = (right & ~other_right, ~right & other_right, sure > other_sure, sure < other_sure, np.ones_like(right))
+    return np.column_stack(columns).astype(np.float64)
+
+
+def _finish(effect: EffectName, sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    n = sums[..., _ALL]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        if effect == "risk-difference":
+            return np.asarray((sums[..., _ONLY_FIRST] - sums[..., _ONLY_SECOND]) / n)
+        if effect == "odds-ratio":
+            return np.asarray(sums[..., _ONLY_FIRST] / sums[..., _ONLY_SECOND])  # infinite or NaN where none is
+        dominance = (sums[..., _GREATER] - sums[..., _LESS]) / n
+        return np.asarray((1 + dominance) / 2 if effect == "superiority" else dominance)
+
+
+def _mean(cells: Sequence[_Effect]) -> _Effect:
+    """Mean over the findings that have images; one that a resample leaves without any is left out of it."""
+    some = [cell for cell in cells if np.isfinite(cell.value)]
+    if not some:
+        return cells[0]
+    drawn = np.stack([cell.resampled for cell in some])
+    n = np.isfinite(drawn).sum(axis=0)
+    mean = np.where(np.isfinite(drawn), drawn, 0).sum(axis=0) / np.maximum(n, 1)
+    return _Effect(value=float(np.mean([cell.value for cell in some])), resampled=np.where(n > 0, mean, np.nan))
+
+
+def _record(pair: Contrast, effect: EffectName, one: _Effect, counts: FindingCounts, sample: Sample) -> Estimate:
+    unused = np.zeros((1, 1))
+    draws = Draws(value=np.array([one.value]), resampled=one.resampled[None], influences=unused)
+    undefined = float(np.isnan(one.resampled).mean())
+    known = np.isfinite(one.value) and undefined <= sample.settings.most_undefined
+    [interval] = percentile(draws, sample.settings.level) if known and counts.n_patients > 1 else [no_interval()]
+    low, high = finite(interval.low), finite(interval.high)
+    return Estimate(
+        estimand=pair.estimand,
+        metric=METRIC_OF[effect],
+        regime=pair.regime,
+        reference=pair.reference,
+        condition=pair.condition,
+        finding=counts.name,
+        estimate=finite(one.value) if known else None,
+        se=finite(interval.se),
+        ci_low=low,
+        ci_high=high,
+        interval="percentile" if low is not None else None,
+        n_images=counts.n_images,
+        n_patients=counts.n_patients,
+        n_positive=counts.n_positive,
+        n_positive_patients=counts.n_positive_patients,
+        note="" if known else _why(effect, one.value, undefined),
+    )
+
+
+def _why(effect: EffectName, value: float, undefined: float) -> str:
+    if np.isfinite(value):
+        return f"not estimable: not defined in {undefined:.1%} of resamples"
+    if effect == "odds-ratio":
+        return "not estimable: no image on which only the second is right"
+    return "not estimable: no labelled image"

@@ -1,0 +1,245 @@
+"""Subgroups of images by a column of the metadata: which there are, how they differ, and a test that they do."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import chi2
+
+from cxrobust.analysis.contrasts import Contrast, contrasts
+from cxrobust.analysis.estimates import Estimated, FindingCounts, View, count_findings, estimate
+from cxrobust.analysis.metrics import Metric
+from cxrobust.analysis.sample import Sample
+from cxrobust.analysis.values import WORST, Values, averages, evaluate
+from cxrobust.errors import StudyError, nearest, some
+from cxrobust.results import Estimand, Estimate, finite
+from cxrobust.study import Subgroups
+
+MOST_LEVELS = 12
+FEWEST_PATIENTS = 20
+MISSING = "missing"
+ESTIMANDS: tuple[Estimand, ...] = ("value", "perturbed-clean", "regime-reference", "difference-in-differences")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Level:
+    """One subgroup."""
+
+    name: str
+    """Text of results, for example `sex=F`."""
+    short: str
+    """The value alone."""
+    sample: Sample
+    counts: tuple[FindingCounts, ...]
+
+    @property
+    def n_patients(self) -> int:
+        """Patients with an image in the subgroup."""
+        return self.counts[-1].n_patients
+
+
+def levels(sample: Sample, wanted: Subgroups) -> tuple[Level, ...]:
+    """Return the subgroups of a column, the one with most patients first; blank values are one of them.
+
+    Raises
+    ------
+    StudyError
+        When there is no such column, it has too many values, only one, or one that is no number where bands are wanted.
+    """
+    metadata = sample.predictions.metadata
+    where = f"[[analysis.subgroups]] column = {wanted.column!r}"
+    if wanted.column not in metadata.columns:
+        known = [str(column) for column in metadata.columns]
+        raise StudyError(
+            f"{where} is no column of the metadata{nearest(wanted.column, known)}: known are {some(known, most=12)}"
+        )
+    texts = metadata[wanted.column].astype("string").fillna("").str.strip().to_numpy(dtype=object)
+    texts = np.where(texts == "", MISSING, texts)
+    if wanted.edges:
+        texts = _bands(texts, wanted.edges, where, sample.predictions.image_ids)
+    names = sorted(set(texts))
+    if len(names) > MOST_LEVELS:
+        raise StudyError(
+            f"{where} has {len(names):,} different values ({some(names)}): give edges of bands if they are numbers, "
+            f"or name a column of at most {MOST_LEVELS} values"
+        )
+    if len(names) < 2:
+        raise StudyError(f"{where} has only the value {names[0]!r}: name a column that tells images apart")
+    found = []
+    for name in names:
+        part = sample.among(np.asarray(texts == name))
+        found.append(Level(name=f"{wanted.column}={name}", short=name, sample=part, counts=tuple(count_findings(part))))
+    return tuple(sorted(found, key=lambda level: -level.n_patients))
+
+
+def _bands(
+    texts: NDArray[np.object_], edges: Sequence[float], where: str, image_ids: Sequence[str]
+) -> NDArray[np.object_]:
+    numbers = pd.to_numeric(pd.Series(np.where(texts == MISSING, "nan", texts)), errors="coerce").to_numpy(np.float64)
+    wrong = np.flatnonzero(np.isnan(numbers) & (texts != MISSING))
+    if len(wrong):
+        raise StudyError(
+            f"{where} has edges, and image {image_ids[wrong[0]]!r} has {texts[wrong[0]]!r}, which is no number: "
+            f"leave the edges out, or correct the metadata"
+        )
+    first, last = f"<{edges[0]:g}", f"≥{edges[-1]:g}"
+    between = [f"{low:g} to <{high:g}" for low, high in pairwise(edges)]
+    band = np.array([first, *between, last], dtype=object)[np.searchsorted(edges, np.nan_to_num(numbers), "right")]
+    return np.where(np.isnan(numbers), MISSING, band)
+
+
+def subgroup_estimates(
+    name: str, metric: Metric, sample: Sample, wanted: Subgroups, *, reference: str
+) -> Iterator[Estimated]:
+    """Estimate a metric in each subgroup, each against the largest, and test whether they differ.
+
+    Macro averages are over the findings that all subgroups define. A subgroup of fewer than 20 patients is not
+    estimated, which one row says.
+    """
+    every = levels(sample, wanted)
+    used = [level for level in every if level.n_patients >= FEWEST_PATIENTS]
+    yield Estimated(estimates=tuple(_too_small(name, level, sample) for level in every if level not in used))
+    if not used:
+        return
+    values = evaluate({name: metric}, [level.sample for level in used])[name]
+    predictions = sample.predictions
+    n_regimes = len(predictions.regimes)
+    kept = _places(len(predictions.findings), findings=wanted.findings)
+    of_level = [
+        [
+            one
+            for one in contrasts(
+                predictions.regimes, predictions.conditions, reference=reference, first_row=index * n_regimes
+            )
+            if one.estimand in ESTIMANDS
+        ]
+        for index in range(len(used))
+    ]
+    for level, mine in zip(used, of_level, strict=True):
+        view = View(findings=level.counts, subgroup=level.name)
+        estimated = estimate(name, metric, values, contrasts=mine, view=view)
+        yield Estimated(estimates=_only(estimated, kept, level.counts), values=values, contrasts=mine)
+    for level, mine in zip(used[1:], of_level[1:], strict=True):
+        gaps = [_gap(one, base) for one, base in zip(mine, of_level[0], strict=True)]
+        counts = tuple(count_findings(sample.among(level.sample.kept | used[0].sample.kept)))
+        view = View(findings=counts, subgroup=f"{wanted.column}: {level.short} − {used[0].short}")
+        estimated = estimate(name, metric, values, contrasts=gaps, view=view)
+        yield Estimated(estimates=_only(estimated, kept, counts), values=values, contrasts=gaps)
+    if len(used) > 1:
+        counts = tuple(count_findings(sample))
+        yield Estimated(estimates=_interactions(name, metric, wanted.column, values, of_level, counts, kept))
+
+
+def _places(n_findings: int, *, findings: bool) -> frozenset[int]:
+    n_averages = len(averages(n_findings))
+    return frozenset(range(0 if findings else n_findings, n_findings + n_averages))
+
+
+def _only(estimates: Sequence[Estimate], kept: frozenset[int], counts: Sequence[FindingCounts]) -> tuple[Estimate, ...]:
+    names = {counts[place].name for place in kept}
+    return tuple(one for one in estimates if one.finding in names)
+
+
+def _gap(one: Contrast, base: Contrast) -> Contrast:
+    return replace(one, terms=(*one.terms, *((row, c, -weight) for row, c, weight in base.terms)), across=True)
+
+
+def _interactions(
+    name: str,
+    metric: Metric,
+    column: str,
+    values: Values,
+    of_level: Sequence[Sequence[Contrast]],
+    counts: Sequence[FindingCounts],
+    kept: frozenset[int],
+) -> tuple[Estimate, ...]:
+    found = []
+    for same in zip(*of_level, strict=True):
+        theta = np.stack([one.of(values.value) for one in same])
+        influences = np.stack([one.influences(values) for one in same])
+        for place in sorted(kept):
+            if counts[place].name == WORST and not metric.better:
+                continue
+            reason = next((why for one in same if (why := values.reason(one, place)) is not None), None)
+            statistic, p_value = wald_interaction(theta[:, place], influences[:, place])
+            said = f"Wald χ² {statistic:.4g} with {len(same) - 1} df that all {len(same)} subgroups are alike"
+            p = finite(p_value) if reason is None else None
+            found.append(
+                _blank(
+                    name,
+                    counts[place],
+                    regime=same[0].regime,
+                    reference=same[0].reference,
+                    condition=same[0].condition,
+                    estimand=same[0].estimand,
+                    subgroup=f"{column}: interaction",
+                    p_value=p,
+                    test=None if p is None else "interaction",
+                    note=said if p is not None else f"not estimable: {reason or 'subgroups have no spread'}",
+                )
+            )
+    return tuple(found)
+
+
+def wald_interaction(estimates: NDArray[np.float64], influences: NDArray[np.float64]) -> tuple[float, float]:
+    """Wald test that estimates in several subgroups are equal: statistic and p-value by χ² with one df fewer.
+
+    W = (Cθ)ᵀ (C V Cᵀ)⁻¹ Cθ with C taking each subgroup less the first, and V the covariance of the estimates over
+    patients by linearisation, so that a patient with images in several subgroups is no matter.
+
+    Parameters
+    ----------
+    estimates
+        (n_subgroups,).
+    influences
+        (n_subgroups, n_patients): of each estimate, 0 for who has no image in the subgroup.
+
+    Returns
+    -------
+    statistic, p_value
+        NaN where the covariance is singular.
+
+    Examples
+    --------
+    >>> u = np.array([[0.1, -0.1, 0.0, 0.0], [0.0, 0.0, 0.1, -0.1]])
+    >>> statistic, p_value = wald_interaction(np.array([0.9, 0.7]), u)
+    >>> round(statistic, 6), round(p_value, 4)
+    (0.75, 0.3865)
+    """
+    n = influences.shape[1]
+    differences = estimates[1:] - estimates[0]
+    parts = influences[1:] - influences[0]
+    covariance = parts @ parts.T * n / max(n - 1, 1)
+    if not np.isfinite(covariance).all() or np.linalg.matrix_rank(covariance) < len(differences):
+        return float("nan"), float("nan")
+    statistic = float(differences @ np.linalg.solve(covariance, differences))
+    return statistic, float(chi2.sf(statistic, len(differences)))
+
+
+def _too_small(name: str, level: Level, sample: Sample) -> Estimate:
+    return _blank(
+        name,
+        level.counts[-1],
+        regime=sample.predictions.regimes[0],
+        reference=None,
+        condition=sample.predictions.conditions[0],
+        estimand="value",
+        subgroup=level.name,
+        note=f"not estimable: fewer than {FEWEST_PATIENTS} patients in this subgroup, for any regime and condition",
+    )
+
+
+def _blank(metric: str, counts: FindingCounts, **given: Any) -> Estimate:
+    return Estimate(
+        metric=metric,
+        finding=counts.name,
+        n_images=counts.n_images,
+        n_patients=counts.n_patients,
+        n_positive=counts.n_positive,
+        n_positive_patients=counts.n_positive_patients,
+        **given,
+    )
