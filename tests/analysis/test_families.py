@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cxrobust.analysis.families import PRIMARY, adjust, family_of
+from cxrobust.analysis import families
+from cxrobust.analysis.families import PRIMARY, Families, family_of
 from cxrobust.results import Estimate
 
 from . import oracle
@@ -35,6 +36,11 @@ def made(p, **changes):
         note="",
     )
     return replace(base, **changes)
+
+
+def adjust(rows, *, primary_condition, method="holm", declared=(), **given):
+    wanted = Families(declared=tuple(declared), primary_condition=primary_condition, adjust=method)
+    return families.adjust(rows, wanted, **given)
 
 
 def test_holm_by_hand():
@@ -88,7 +94,7 @@ def test_the_primary_family_of_clean_images_alone_is_the_difference_of_regimes()
 
 
 def test_a_value_has_no_family():
-    assert family_of(made(None, estimand="value"), primary_condition="pgd") is None
+    assert Families(declared=(), primary_condition="pgd", adjust="holm").of(made(0.1, estimand="value")) is None
 
 
 @pytest.mark.parametrize(

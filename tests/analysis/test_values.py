@@ -45,7 +45,7 @@ def test_values_are_means_over_replicates(predictions):
 def test_resamples_draw_replicates_against_plain_loops(predictions, name):
     """Each resample takes as many replicates as there are, with replacement, the same ones under every condition."""
     sample = Sample.draw(predictions, make_settings(resamples=100), seed=3)
-    found = evaluate(metric[name], sample)
+    found = evaluate({name: metric[name]}, [sample])[name]
     rng = np.random.default_rng([3, 3])
     for r, rows in enumerate([(0,), (1, 2, 3)]):
         drawn = rng.integers(0, len(rows), (len(rows), 100))
@@ -53,7 +53,10 @@ def test_resamples_draw_replicates_against_plain_loops(predictions, name):
             for k in range(2):
                 cells = [sample.cell(member=m, condition=c, finding=k) for m in rows]
                 each = metric[name].resample(cells, sample.counts)
-                expected = [np.mean([each[d, b] for d in drawn[:, b]]) for b in range(100)]
+                picked = np.array([np.mean([each[d, b] for d in drawn[:, b]]) for b in range(100)])
+                k_ = len(rows)
+                mean = each[:, :100].mean(axis=0)
+                expected = mean + (np.sqrt(k_ / (k_ - 1)) if k_ > 1 else 1) * (picked - mean)
                 np.testing.assert_allclose(found.resampled[r, c, k], expected, atol=1e-12)
                 mean = np.mean([metric[name].contributions(cell) for cell in cells], axis=0)
                 np.testing.assert_allclose(found.contributions[r, c, k], mean, atol=1e-12)
@@ -87,9 +90,9 @@ def test_replicates_are_paired_between_conditions(predictions):
 @pytest.mark.parametrize("at_once", [1, 13])
 def test_how_many_cells_are_evaluated_together_does_not_matter(predictions, monkeypatch, name, at_once):
     sample = Sample.draw(predictions, make_settings(resamples=100), seed=3)
-    expected = evaluate(metric[name], sample)
+    expected = evaluate({name: metric[name]}, [sample])[name]
     monkeypatch.setattr(values, "CELLS_AT_ONCE", at_once)
-    found = evaluate(metric[name], sample)
+    found = evaluate({name: metric[name]}, [sample])[name]
     np.testing.assert_allclose(found.value, expected.value, atol=1e-14)
     np.testing.assert_allclose(found.resampled, expected.resampled, atol=1e-13)
     np.testing.assert_allclose(found.contributions, expected.contributions, atol=1e-14)
