@@ -97,6 +97,31 @@ def test_clustered_against_the_papers_in_loops(data):
     assert by_images.statistic == pytest.approx(expected, rel=1e-12)
 
 
+def test_clustered_by_images_against_a_published_example():
+    """Negative parathyroid glands on PET and on SPECT in 21 patients, Obuchowski 1998, as tabled and worked by the R
+    package clust.bin.pair 0.1.2, help page `thyroids`: Obuchowski's chi-square 2.8571, p 0.09097; that of Yang, Sun and
+    Hardin, which has another variance, 3.1317.
+    """
+    both = [0, 2, 3, 1, 2, 4, 3, 2, 1, 1, 2, 2, 3, 2, 0, 2, 2, 2, 2, 1, 2]
+    pet_only = [0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+    spect_only = [2, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 1, 0, 0, 0]
+    neither = [1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0]
+    first, second, patients = [], [], []
+    for patient, counts in enumerate(zip(both, pet_only, spect_only, neither, strict=True)):
+        first += np.repeat([1, 1, 0, 0], counts).tolist()
+        second += np.repeat([1, 0, 1, 0], counts).tolist()
+        patients += [patient] * sum(counts)
+    k = len(both)
+    found = mcnemar_clustered(first, second, patients, weighting="images")
+    obuchowski = found.statistic * (k - 1) / k
+    assert obuchowski == pytest.approx(2.8571, abs=5e-5)
+    assert oracle.normal_p(math.sqrt(obuchowski)) == pytest.approx(0.09097, abs=5e-6)
+    assert obuchowski == pytest.approx(oracle.obuchowski_1998(first, second, patients), rel=1e-12)
+    assert oracle.yang_2010(first, second, patients) == pytest.approx(3.1317, abs=5e-5)
+    by_patients = mcnemar_clustered(first, second, patients)
+    assert by_patients.statistic == pytest.approx(oracle.durkalski(first, second, patients), rel=1e-12)
+
+
 @pytest.mark.parametrize("weighting", ["patients", "images"])
 def test_clustered_with_one_image_a_patient_against_r(r, weighting):
     for i, (b, c) in enumerate(zip(r["mcnemar_b"], r["mcnemar_c"], strict=True)):
