@@ -100,10 +100,11 @@ def mcnemar_clustered(
 
     With d_k the number of patient k's images on which only `first` is true less those on which only `second` is,
     X² = (Σ d_k / n_k)² / Σ (d_k / n_k)², where each patient counts the same (Durkalski et al. 2003,
-    doi:10.1002/sim.1438). By images the division by n_k is left out (Yang, Sun and Hardin 2010,
-    doi:10.1002/bimj.201000035); Obuchowski's test of 1998 is that times (K − 1) / K. With one image to a patient both
-    are (b − c)² / (b + c). No correlation within patients is assumed; the approximation wants some tens of patients
-    with d_k ≠ 0.
+    doi:10.1002/sim.1438). By images the division by n_k is left out: Obuchowski's test of 1998
+    (doi:10.1002/(SICI)1097-0258(19980715)17:13<1495::AID-SIM863>3.0.CO;2-I) in the form that Yang, Sun and Hardin give
+    it (2010, doi:10.1002/bimj.201000035), without its factor (K − 1) / K for K patients; their own modification, with
+    another variance, is not used. With one image to a patient both are (b − c)² / (b + c). No correlation within
+    patients is assumed; the approximation wants some tens of patients with d_k ≠ 0.
 
     Parameters
     ----------

@@ -77,6 +77,19 @@ def obuchowski_1998(first, second, patients):
     return ((sum(first) - sum(second)) / n) ** 2 / variance
 
 
+def yang_2010(first, second, patients):
+    """Yang, Sun and Hardin 2010, modified Obuchowski test: the mean of two variances, about δ and about 0."""
+    everyone = sorted(set(patients))
+    k, n = len(everyone), len(patients)
+    delta = (sum(first) - sum(second)) / n
+    spread = 0.0
+    for patient in everyone:
+        mine = [i for i in range(n) if patients[i] == patient]
+        d = sum(first[i] - second[i] for i in mine)
+        spread += ((d - len(mine) * delta) ** 2 + d**2) / 2
+    return (k - 1) / k * (n * delta) ** 2 / spread
+
+
 def midrank(values, value):
     return sum(1 for v in values if v < value) + (sum(1 for v in values if v == value) + 1) / 2
 

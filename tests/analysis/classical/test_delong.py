@@ -1,8 +1,9 @@
-"""Variance of AUROCs and contrasts, against pROC, survival's jackknife, Obuchowski's equations in loops, simulation."""
+"""Variance of AUROCs and contrasts, against pROC, survival, Obuchowski's example and equations, simulation."""
 
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import norm
 
@@ -10,6 +11,7 @@ from cxrobust.analysis.classical.delong import auroc_variance, contrast_test, co
 from cxrobust.analysis.intervals import Draws, delong
 
 from . import oracle
+from .conftest import REFERENCE
 
 SCORES = ["a", "b", "c", "d"]
 DIFFERENCES = np.array([1.0, -1.0, -1.0, 1.0])
@@ -111,6 +113,34 @@ def test_clustered_variance_against_obuchowski_in_loops(data, weights):
     z = found.estimate / math.sqrt(expected)
     test = contrast_test(labels, scores, weights, patients)
     assert (test.statistic, test.p_value) == pytest.approx((z, oracle.normal_p(z)), rel=1e-6)
+
+
+def test_clustered_against_obuchowski_1997():
+    """MR angiography of the arteries of 36 patients read twice, Obuchowski 1997, table 3, and what it prints below.
+
+    Numbers as the Cleveland Clinic gives them with its R functions for clustered ROC curves (clusteredROC_help.pdf),
+    from a public transcription; the 65 arteries with both readings. M = 29 diseased, N = 36 not.
+    """
+    arteries = pd.read_csv(REFERENCE / "obuchowski_1997.csv")
+    labels, patients, scores = arteries["label"], arteries["patient"], arteries[["first", "second"]].to_numpy().T
+    s10, s01, s11 = (0.0013151307, 0.0009284122), (0.0022375873, 0.0022598583), (0.0051785478, -0.0005015760)
+    s10_both, s01_both, s11_both = 0.0008484357, 0.0019241250, 0.0028648340 - 0.0015136931
+    variances = [s10[i] / 29 + s01[i] / 36 + 2 * s11[i] / (29 * 36) for i in (0, 1)]
+    covariance = s10_both / 29 + s01_both / 36 + s11_both / (29 * 36)
+    for i, (auroc, error) in enumerate([(0.9837, 0.0108), (0.9852, 0.0097)]):
+        found = auroc_variance(labels, scores[i], patients)
+        assert found.estimate == pytest.approx(auroc, abs=5e-5)
+        assert found.standard_error == pytest.approx(error, abs=5e-5)
+        assert found.variance == pytest.approx(variances[i], abs=1e-11)
+    difference = contrast_variance(labels, scores, [-1, 1], patients)
+    assert difference.estimate == pytest.approx(0.0014, abs=5e-5)
+    assert difference.standard_error == pytest.approx(0.0066, abs=5e-5)
+    assert difference.variance == pytest.approx(sum(variances) - 2 * covariance, abs=1e-11)
+    assert contrast_test(labels, scores, [-1, 1], patients).p_value == pytest.approx(0.8271, abs=5e-5)
+    one, both = interval(labels, scores[:1], [1], patients), interval(labels, scores, [-1, 1], patients)
+    assert (one.low, one.high) == pytest.approx((0.9625, 1.005), abs=5e-4)
+    assert (both.low, both.high) == pytest.approx((-0.0115, 0.0143), abs=5e-5)
+    assert auroc_variance(labels, scores[0]).standard_error != pytest.approx(0.0108, abs=5e-5)
 
 
 def test_patients_of_one_class_only_against_obuchowski_in_loops():

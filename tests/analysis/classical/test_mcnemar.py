@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from cxrobust.analysis.classical.mcnemar import (
@@ -15,6 +16,7 @@ from cxrobust.analysis.classical.mcnemar import (
 )
 
 from . import oracle
+from .conftest import REFERENCE
 
 
 def pairs_of(b, c, *, both=3, neither=4):
@@ -95,6 +97,36 @@ def test_clustered_against_the_papers_in_loops(data):
     k = len(set(patients))
     expected = oracle.obuchowski_1998(first, second, patients) * k / (k - 1)
     assert by_images.statistic == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("study", "mcnemar", "obuchowski", "durkalski", "yang"),
+    [("psychiatry", 11.85, 7.19, 7.542, 8.43), ("glands", 4.5, 2.86, 2.32, 3.13)],
+)
+def test_clustered_against_durkalski_2003(study, mcnemar, obuchowski, durkalski, yang):
+    """χ² that Durkalski et al. 2003 and Yang, Sun and Hardin 2010 publish of two data sets.
+
+    Patients of 29 psychiatrists (Donner and Petryshen 1989, doi:10.1016/0165-1781(89)90196-0) and glands of 21 patients
+    on PET and SPECT (Obuchowski 1998), tabled in R's clust.bin.pair 0.1.2 as `psychiatry` and `thyroids`; its tests say
+    which paper reports which value, and its help page of `thyroids` prints Obuchowski's as 2.8571, p 0.09097. That of
+    Yang, Sun and Hardin has another variance than ours.
+    """
+    table = pd.read_csv(REFERENCE / "durkalski_2003.csv").query("study == @study")
+    first, second, patients = [], [], []
+    for patient, n, b, c in table[["cluster", "n", "first_only", "second_only"]].itertuples(index=False):
+        first += [1] * b + [0] * (n - b)
+        second += [0] * b + [1] * c + [0] * (n - b - c)
+        patients += [patient] * n
+    k = len(table)
+    by_patients = mcnemar_clustered(first, second, patients)
+    assert by_patients.statistic == pytest.approx(durkalski, abs=5e-3 if study == "glands" else 5e-4)
+    by_images = mcnemar_clustered(first, second, patients, weighting="images").statistic * (k - 1) / k
+    assert by_images == pytest.approx(obuchowski, abs=5e-3)
+    if study == "glands":
+        assert by_images == pytest.approx(2.8571, abs=5e-5)
+        assert oracle.normal_p(math.sqrt(by_images)) == pytest.approx(0.09097, abs=5e-6)
+    assert mcnemar_clustered(first, second, np.arange(len(first))).statistic == pytest.approx(mcnemar, abs=5e-3)
+    assert oracle.yang_2010(first, second, patients) == pytest.approx(yang, abs=5e-3)
 
 
 @pytest.mark.parametrize("weighting", ["patients", "images"])

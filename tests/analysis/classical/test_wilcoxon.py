@@ -28,6 +28,12 @@ def test_normal_with_ties_and_zeros_against_r(data, r):
     assert found.note == f"{r['signed_n_zero']} differences of 0 dropped"
 
 
+def test_paired_against_r(data, r):
+    first, second = ((100 * data[name]).round() for name in "ab")
+    found = signed_rank(first - second)
+    assert [found.statistic, found.p_value] == pytest.approx(r["signed_paired"], rel=1e-10)
+
+
 def test_clustered_against_r_analysis_of_variance(data, r):
     """The correlation and the variance are of R's anova and var, from Rosner, Glynn and Lee's equations."""
     assert r["signed_rho"] > 0.3

@@ -93,6 +93,9 @@ out$signed_exact <- values_of(wilcox.test(distinct, exact = TRUE))
 nonzero <- z[z != 0]
 out$signed_n_zero <- sum(z == 0)
 out$signed_normal <- values_of(wilcox.test(nonzero, exact = FALSE, correct = FALSE))
+# hundredths as whole numbers, so that ties are ties
+out$signed_paired <- suppressWarnings(values_of(
+  wilcox.test(round(100 * d$a), round(100 * d$b), paired = TRUE, exact = FALSE, correct = FALSE)))
 p <- d$patient[z != 0]
 s <- sign(nonzero) * rank(abs(nonzero))
 table_aov <- anova(lm(s ~ factor(p)))
