@@ -127,26 +127,28 @@ def power(
     data_root: DataRoot = None,
     out: Out = None,
     difference: Annotated[
-        float | None, typer.Option("--difference", help="Difference to be detected; else the smallest is given.")
+        float | None,
+        typer.Option("--difference", help="Difference to detect; without it, the smallest detectable one is said."),
     ] = None,
     margin: Annotated[
-        float | None, typer.Option("--margin", help="Largest difference that does not matter: non-inferiority.")
+        float | None,
+        typer.Option("--margin", help="Largest difference that does not matter, to show no more than that."),
     ] = None,
-    estimand: Annotated[str | None, typer.Option("--estimand", help="Else that of the primary comparison.")] = None,
+    estimand: Annotated[str | None, typer.Option("--estimand", help="Else as in the primary comparison.")] = None,
     finding: Annotated[str, typer.Option("--finding", help="A finding, macro or micro.")] = "macro",
     condition: Annotated[str | None, typer.Option("--condition", help="Else the primary condition.")] = None,
-    metric: Annotated[str | None, typer.Option("--metric", help="One metric; else each.")] = None,
-    regime: Annotated[str | None, typer.Option("--regime", help="One regime; else each.")] = None,
-    wanted: Annotated[float, typer.Option("--power", help="Wanted chance to detect it.")] = 0.8,
-    alpha: Annotated[float, typer.Option("--alpha", help="Level of all tests of the family together.")] = 0.05,
+    metric: Annotated[str | None, typer.Option("--metric", help="One metric, else each.")] = None,
+    regime: Annotated[str | None, typer.Option("--regime", help="One regime, else each.")] = None,
+    wanted: Annotated[float, typer.Option("--power", help="Wanted probability that the test rejects.")] = 0.8,
+    alpha: Annotated[float, typer.Option("--alpha", help="Level of all comparisons together.")] = 0.05,
     comparisons: Annotated[
         int | None,
         typer.Option(
-            "--comparisons", min=1, help="Tests that share alpha; else those that the results adjust together."
+            "--comparisons", min=1, help="How many tests share alpha; else all that the results adjust together."
         ),
     ] = None,
     simulate: Annotated[
-        int, typer.Option("--simulate", min=0, help="Studies to simulate, as a check of the formula.")
+        int, typer.Option("--simulate", min=0, help="Studies to simulate for each row, as a check of the formula.")
     ] = 0,
 ) -> None:
     """Say how many patients a difference needs, and how small a one the analysis in OUT can detect."""

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +37,7 @@ COLUMNS = (
     "goal", "estimand", "metric", "regime", "reference", "condition", "finding", "se", "n_images", "n_patients",
     "n_positive_patients", "alpha", "comparisons", "power", "size", "detectable", "achieved", "patients_needed",
     "images_needed", "positive_patients_expected", "simulated_difference", "simulated_patients", "simulations",
-    "simulated_power", "simulated_error", "note",
+    "simulated_power", "simulated_error", "simulated_level", "note",
 )  # fmt: skip
 
 
@@ -73,8 +73,10 @@ class Planned:
 
     estimate: Estimate
     power: Power
-    simulated: Simulated | None
     note: str
+    simulated: Simulated | None = None
+    simulated_level: Simulated | None = None
+    """The same without a difference: the share of false rejections."""
 
 
 def power(
@@ -127,7 +129,7 @@ def select(results: Results, which: Which, *, name: str = RESULTS) -> tuple[Esti
         "metric": which.metric,
         "regime": which.regime,
     }
-    left = results.estimates
+    left = tuple(one for one in results.estimates if one.estimand in tested)
     for key, value in wanted.items():
         if value is None:
             continue
@@ -181,9 +183,7 @@ def influences_of(
             c for c in known if (c.estimand, c.regime, c.condition) == (one.estimand, one.regime, one.condition)
         )
         places = [*predictions.findings, *(["micro"] if sample.n_findings > 1 else []), "macro"]
-        columns = [
-            k for k, name in enumerate(predictions.findings) if name == one.finding or one.finding in places[-2:]
-        ]
+        columns = [k for k, name in enumerate(predictions.findings) if one.finding in {name, "micro", "macro"}]
         counted = np.unique(predictions.patients[(predictions.labels[:, columns] >= 0).any(axis=1)])
         yield combine(contrast, influences)[places.index(one.finding)][counted]
 
@@ -209,7 +209,7 @@ def _plan(estimate: Estimate, results: Results, study: Study, question: Question
             power=question.power,
         )
         notes = (planned.note, estimate.note, *_limits(estimate, results))
-        yield Planned(estimate=estimate, power=planned, simulated=None, note="; ".join(note for note in notes if note))
+        yield Planned(estimate=estimate, power=planned, note="; ".join(note for note in notes if note))
 
 
 def _comparisons(estimate: Estimate, results: Results, study: Study) -> int:
@@ -230,7 +230,7 @@ def _limits(estimate: Estimate, results: Results) -> Iterator[str]:
 def _simulate(
     rows: Sequence[Planned], study: Study, out: Path, results: Results, question: Question, report: Reporter
 ) -> list[Planned]:
-    """Add to each row of a difference how often sign flips detect it."""
+    """Add to each row of a difference how often sign flips detect it, and how often they reject where there is none."""
     folder = out / PREDICTIONS
     predictions = load_predictions(folder)
     if sha256_file(folder / INDEX) != results.provenance.get("predictions_sha256"):
@@ -241,33 +241,47 @@ def _simulate(
     pilots = influences_of([row.estimate for row in rows], predictions, study)
     for done, (row, pilot) in enumerate(zip(rows, pilots, strict=True)):
         report("simulating", done, len(rows))
-        difference = row.power.size or row.power.detectable
-        n_patients = row.power.patients_needed or row.power.n_patients
-        if row.power.goal != "difference" or difference is None or row.power.detectable is None:
-            found.append(row)
-        elif n_patients > MOST_SIMULATED:
-            note = f"not simulated: more than {MOST_SIMULATED:,} patients"
-            found.append(replace(row, note="; ".join(part for part in (row.note, note) if part)))
-        else:
-            simulated = simulate_power(
-                pilot,
-                difference=difference,
-                n_patients=n_patients,
-                n_simulations=question.simulations,
-                alpha=row.power.alpha,
-                n_draws=draws_for(row.power.alpha, most=study.analysis.resamples),
-                rng=np.random.default_rng([study.study.seed, PURPOSE]),
-            )
-            found.append(replace(row, simulated=simulated))
+        possible = row.power.goal == "difference" and row.power.detectable is not None
+        found.append(_simulated(row, pilot, study, question.simulations) if possible else row)
     report("simulating", len(rows), len(rows))
     return found
+
+
+def _simulated(row: Planned, pilot: NDArray[np.float64], study: Study, n_simulations: int) -> Planned:
+    """Simulate the patients needed for the stated difference, or else the pilot's for the smallest detectable one."""
+    n_patients = row.power.patients_needed or row.power.n_patients
+    if n_patients > MOST_SIMULATED:
+        return _noted(row, f"not simulated: more than {MOST_SIMULATED:,} patients")
+    with_difference, without = (
+        simulate_power(
+            pilot,
+            difference=difference,
+            n_patients=n_patients,
+            n_simulations=n_simulations,
+            alpha=row.power.alpha,
+            n_draws=draws_for(row.power.alpha, most=study.analysis.resamples),
+            rng=np.random.default_rng([study.study.seed, PURPOSE]),
+        )
+        for difference in (row.power.size or row.power.detectable or 0.0, 0.0)
+    )
+    found = replace(row, simulated=with_difference, simulated_level=without)
+    if without.power - 3 * without.error <= row.power.alpha:
+        return found
+    return _noted(
+        found,
+        f"too few patients carry the contrast: without a difference, {without.power:.1%} of simulated studies reject",
+    )
+
+
+def _noted(row: Planned, note: str) -> Planned:
+    return replace(row, note="; ".join(part for part in (row.note, note) if part))
 
 
 def _show_goal(rows: Sequence[Planned], question: Question, console: Console) -> None:
     goal, size = rows[0].power.goal, rows[0].power.size
     aim = {
         "difference": "To detect a difference" + ("" if size is None else f" of {size:g}"),
-        "non-inferiority": f"To show non-inferiority by a margin of {size}",
+        "non-inferiority": f"To show non-inferiority, margin {size},",
         "equivalence": f"To show equivalence within ±{size}",
     }[goal]
     divided = {row.power.comparisons for row in rows}
@@ -278,7 +292,11 @@ def _show_goal(rows: Sequence[Planned], question: Question, console: Console) ->
     table.add_column("")
     needs = ("power\nnow", "patients\nneeded", "\nimages", "positive\npatients")
     simulated = any(row.simulated for row in rows)
-    for name in ("\ndetectable", *(needs if size is not None else ()), *(("simulated\npower",) if simulated else ())):
+    for name in (
+        "smallest\ndetectable",
+        *(needs if size is not None else ()),
+        *(("simulated\npower",) if simulated else ()),
+    ):
         table.add_column(name, justify="right", no_wrap=True)
     for done in dict.fromkeys(row.estimate.metric for row in rows):
         table.add_row(f"[bold]{done}[/bold]")
@@ -305,26 +323,17 @@ def _probability(p: float) -> str:
 
 
 def _csv_row(row: Planned) -> list[object]:
-    one = row.simulated
-    simulated = (
-        {}
-        if one is None
-        else {
-            "simulated_difference": one.difference,
-            "simulated_patients": one.n_patients,
-            "simulations": one.n_simulations,
-            "simulated_power": one.power,
-            "simulated_error": one.error,
+    values = {**asdict(row.estimate), **asdict(row.power), "note": row.note}
+    if row.simulated and row.simulated_level:
+        values |= {
+            "simulated_difference": row.simulated.difference,
+            "simulated_patients": row.simulated.n_patients,
+            "simulations": row.simulated.n_simulations,
+            "simulated_power": row.simulated.power,
+            "simulated_error": row.simulated.error,
+            "simulated_level": row.simulated_level.power,
         }
-    )
-    return [
-        row.note
-        if column == "note"
-        else simulated.get(column)
-        if column.startswith("simulat")
-        else getattr(row.power if hasattr(row.power, column) else row.estimate, column)
-        for column in COLUMNS
-    ]
+    return [values.get(column) for column in COLUMNS]
 
 
 def _canonical(condition: str) -> str:
