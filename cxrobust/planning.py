@@ -265,12 +265,12 @@ def _simulated(row: Planned, pilot: NDArray[np.float64], study: Study, n_simulat
         for difference in (row.power.size or row.power.detectable or 0.0, 0.0)
     )
     found = replace(row, simulated=with_difference, simulated_level=without)
-    if without.power - 3 * without.error <= row.power.alpha:
-        return found
-    return _noted(
-        found,
-        f"too few patients carry the contrast: without a difference, {without.power:.1%} of simulated studies reject",
-    )
+    if with_difference.power + 3 * with_difference.error < row.power.power:
+        found = _noted(found, "signs detect it less often than the formula says: plan for more patients")
+    if without.power - 3 * without.error > row.power.alpha:
+        said = f"without a difference, {without.power:.1%} of simulated studies reject"
+        found = _noted(found, f"too few patients carry the contrast: {said}")
+    return found
 
 
 def _noted(row: Planned, note: str) -> Planned:

@@ -254,6 +254,19 @@ def test_a_contrast_that_few_patients_carry_is_noted() -> None:
     assert "too few patients carry the contrast: without a difference, " in row.note
 
 
+def test_a_test_that_is_weaker_than_the_formula_is_noted() -> None:
+    """The ECE's bootstrap spreads less than its linear parts; here by half."""
+    one = replace(macro_of(INVENTED), n_patients=300, se=0.5 / np.sqrt(300))
+    pilot = np.random.default_rng(1).normal(size=300)
+    study = parse_study(STUDY, path=Path("study.toml"))
+    row, honest = (
+        planning._simulated(planned(INVENTED, estimate, comparisons=1), (pilot - pilot.mean()) / 300, study, 200)
+        for estimate in (one, replace(one, se=2 * one.se))
+    )
+    assert row.note == "signs detect it less often than the formula says: plan for more patients"
+    assert honest.note == ""
+
+
 def test_select_says_where_it_sought() -> None:
     with pytest.raises(StudyError, match=r"--metric f1: nothing in results.json matches: there are auroc, "):
         select(INVENTED, Which(metric="f1"))
