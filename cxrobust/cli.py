@@ -121,6 +121,58 @@ def check(study: StudyFile, data_root: DataRoot = None, out: Out = None) -> None
     checks.show(found)
 
 
+@app.command(epilog="Example: cxrobust power study.toml --out results --difference 0.02 --simulate 1000")
+def power(
+    study: StudyFile,
+    data_root: DataRoot = None,
+    out: Out = None,
+    difference: Annotated[
+        float | None,
+        typer.Option("--difference", help="Difference to detect; without it, the smallest detectable one is said."),
+    ] = None,
+    margin: Annotated[
+        float | None,
+        typer.Option("--margin", help="Largest difference that does not matter, to show no more than that."),
+    ] = None,
+    estimand: Annotated[str | None, typer.Option("--estimand", help="Else as in the primary comparison.")] = None,
+    finding: Annotated[str, typer.Option("--finding", help="A finding, macro or micro.")] = "macro",
+    condition: Annotated[str | None, typer.Option("--condition", help="Else the primary condition.")] = None,
+    metric: Annotated[str | None, typer.Option("--metric", help="One metric, else each.")] = None,
+    regime: Annotated[str | None, typer.Option("--regime", help="One regime, else each.")] = None,
+    wanted: Annotated[float, typer.Option("--power", help="Wanted probability that the test rejects.")] = 0.8,
+    alpha: Annotated[float, typer.Option("--alpha", help="Level of all comparisons together.")] = 0.05,
+    comparisons: Annotated[
+        int | None,
+        typer.Option(
+            "--comparisons", min=1, help="How many tests share alpha; else all that the results adjust together."
+        ),
+    ] = None,
+    simulate: Annotated[
+        int, typer.Option("--simulate", min=0, help="Studies to simulate for each row, as a check of the formula.")
+    ] = 0,
+) -> None:
+    """Say how many patients a difference needs, and how small a one the analysis in OUT can detect."""
+    from cxrobust import planning
+    from cxrobust.progress import reporting
+    from cxrobust.study import read_study
+
+    read = read_study(study, data_root=data_root)
+    folder = _out(study, out)
+    question = planning.Question(
+        difference=difference,
+        margin=margin,
+        power=wanted,
+        alpha=alpha,
+        comparisons=comparisons,
+        simulations=simulate,
+    )
+    which = planning.Which(estimand=estimand, finding=finding, condition=condition, metric=metric, regime=regime)
+    with reporting() as report:
+        rows = planning.power(read, folder, which=which, question=question, report=report)
+    planning.show(rows, question)
+    _say_written(folder / planning.POWER)
+
+
 @app.command(epilog="Example: cxrobust init my-study.toml --data mimic-cxr-jpg")
 def init(
     study: Annotated[Path, typer.Argument(help="The study file to write.")] = Path("study.toml"),

@@ -8,7 +8,7 @@ import pytest
 from cxrobust import cli, progress
 from cxrobust.study import parse_study
 
-COMMANDS = ("run", "predict", "analyze", "report", "check", "init", "demo")
+COMMANDS = ("run", "predict", "analyze", "report", "power", "check", "init", "demo")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -1,0 +1,289 @@
+"""How many patients a study needs, and how small a difference it can detect, from a pilot's standard error.
+
+The patient is the sampling unit, so a standard error se from n patients is se·√(n/n') from n'. The formulas take
+estimates to be normal (Lachin 1981, doi:10.1016/0197-2456(81)90001-5; Chow, Shao, Wang and Lokhnygina 2017,
+doi:10.1201/9781315183084); `simulate_power` does without that and flips the signs of resampled patients. Power at the
+estimated difference itself says no more than its p-value (Hoenig and Heisey 2001, doi:10.1198/000313001300339897): the
+difference has to come from outside the data.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+from cxrobust.analysis.permutation import sign_flip_p_values
+
+Goal: TypeAlias = Literal["difference", "non-inferiority", "equivalence"]
+"""What a study is to show: that two differ; that one is no worse, or that none differs, by a margin."""
+GOALS: tuple[Goal, ...] = get_args(Goal)
+
+AT_ONCE = 2**22
+"""Simulated contributions held in memory together."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Power:
+    """What a pilot says about one contrast's test; None where the pilot has no spread or no size was stated."""
+
+    goal: Goal
+    size: float | None
+    """The difference to be detected, or the margin of non-inferiority or equivalence; above 0, in the metric's units.
+
+    The true difference is taken to be this for `difference`, and 0 for the others.
+    """
+    alpha: float
+    """Level of the test, in (0, 1), already divided by the comparisons; two-sided for `difference`, else one-sided."""
+    comparisons: int
+    """Tests among which the level was divided (Bonferroni)."""
+    power: float
+    """Wanted probability that the test rejects, in (0, 1)."""
+    se: float | None
+    """The pilot's patient-level standard error of the contrast."""
+    n_patients: int
+    """The pilot's patients."""
+    detectable: float | None
+    """The smallest size that as many patients as the pilot's have the wanted power for."""
+    achieved: float | None
+    """Power that as many patients as the pilot's have for `size`, in [0, 1]."""
+    patients_needed: int | None
+    """Patients that have the wanted power for `size`, rounded up."""
+    images_needed: int | None
+    """Images expected of so many patients, at the pilot's images per patient; rounded."""
+    positive_patients_expected: int | None
+    """Patients with a positive image expected among so many, at the pilot's share; rounded."""
+    note: str
+    """Why nothing can be planned, or why so few patients cannot do; empty where there is nothing to say."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Simulated:
+    """Share of simulated studies whose sign-flip test rejects."""
+
+    difference: float
+    """True difference of the simulated studies."""
+    n_patients: int
+    """Patients of each simulated study."""
+    n_simulations: int
+    power: float
+    """Share of rejections, in [0, 1]."""
+    error: float
+    """Monte Carlo standard error of that share, √(p(1 − p)/N) at p = (rejections + 1)/(N + 2), so never 0."""
+
+
+def plan(
+    se: float | None,
+    *,
+    n_patients: int,
+    n_images: int,
+    n_positive_patients: int,
+    goal: Goal = "difference",
+    size: float | None = None,
+    alpha: float = 0.05,
+    comparisons: int = 1,
+    power: float = 0.8,
+) -> Power:
+    """Plan one test from a pilot's standard error: smallest detectable size, power of the pilot, patients needed.
+
+    Parameters
+    ----------
+    se
+        Patient-level standard error of the pilot's contrast, in the metric's units; None where not estimable.
+    n_patients, n_images, n_positive_patients
+        The pilot's.
+    goal
+        `difference` needs a two-sided test of 0, `non-inferiority` a one-sided one, `equivalence` two one-sided ones.
+    size
+        The difference, or the margin; its sign does not matter. When None, only the smallest detectable one is planned.
+    alpha
+        Level of all comparisons together.
+    comparisons
+        By how many tests the level is divided; Holm's adjustment needs no more patients than this (Bonferroni).
+    power
+        Wanted probability of a rejection.
+
+    Raises
+    ------
+    ValueError
+        When `size` is 0 or not finite, not 0 < `alpha` < `power` < 1, or `comparisons` below 1.
+
+    Examples
+    --------
+    >>> found = plan(0.01, n_patients=400, n_images=1000, n_positive_patients=100, size=0.02)
+    >>> round(found.detectable, 4), round(found.achieved, 3), found.patients_needed, found.images_needed
+    (0.028, 0.516, 785, 1962)
+    """
+    _check(size=size, alpha=alpha, comparisons=comparisons, power=power)
+    level = alpha / comparisons
+    size = None if size is None else abs(size)
+    detectable = achieved = needed = None
+    if se is not None and math.isfinite(se) and se > 0:
+        detectable = detectable_size(se, goal=goal, alpha=level, power=power)
+        if size is not None:
+            achieved = achieved_power(se, size, goal=goal, alpha=level)
+            needed = patients_needed(se, n_patients, size, goal=goal, alpha=level, power=power)
+    return Power(
+        goal=goal,
+        size=size,
+        alpha=level,
+        comparisons=comparisons,
+        power=power,
+        se=se,
+        n_patients=n_patients,
+        detectable=detectable,
+        achieved=achieved,
+        patients_needed=needed,
+        images_needed=None if needed is None else round(needed * n_images / n_patients),
+        positive_patients_expected=None if needed is None else round(needed * n_positive_patients / n_patients),
+        note=_note(detectable, needed if goal == "difference" else None, level),
+    )
+
+
+def detectable_size(se: float, *, goal: Goal = "difference", alpha: float = 0.05, power: float = 0.8) -> float:
+    """Smallest difference, or margin, that a test has the wanted power for; above 0, in the units of `se`.
+
+    (z_{1−α/2} + z_power)·se for a difference, (z_{1−α} + z_power)·se for non-inferiority, and
+    (z_{1−α} + z_{(1+power)/2})·se for equivalence, the true difference being 0 in the last two (Julious 2004,
+    doi:10.1002/sim.1783).
+
+    Examples
+    --------
+    >>> round(detectable_size(0.01), 5), round(detectable_size(0.01, goal="equivalence"), 5)
+    (0.02802, 0.02926)
+    """
+    return _standard_errors(goal, alpha, power) * se
+
+
+def patients_needed(
+    se: float, n_patients: int, size: float, *, goal: Goal = "difference", alpha: float = 0.05, power: float = 0.8
+) -> int:
+    """Patients with whom a test has the wanted power for a difference, or margin, of `size`; at least 1.
+
+    n·(detectable size/size)², rounded up, the detectable size being that of the standard error `se` from n patients.
+
+    Examples
+    --------
+    >>> patients_needed(0.01, 400, 0.02)
+    785
+    """
+    needed = n_patients * (detectable_size(se, goal=goal, alpha=alpha, power=power) / size) ** 2
+    return max(1, math.ceil(needed * (1 - 1e-12)))  # what is whole up to rounding is whole
+
+
+def achieved_power(se: float, size: float, *, goal: Goal = "difference", alpha: float = 0.05) -> float:
+    """Probability that a test rejects, in [0, 1], given the standard error that its patients have.
+
+    Φ(δ/se − z_{1−α/2}) + Φ(−δ/se − z_{1−α/2}) for a true difference δ, Φ(M/se − z_{1−α}) for non-inferiority by a
+    margin M and max(0, 2 Φ(M/se − z_{1−α}) − 1) for equivalence, the true difference being 0.
+
+    Parameters
+    ----------
+    se
+        Standard error of the contrast; from n' patients it is that of n times √(n/n').
+    size
+        The true difference, or the margin, above 0.
+
+    Examples
+    --------
+    >>> round(achieved_power(0.01, detectable_size(0.01)), 4)
+    0.8
+    """
+    ratio = size / se
+    if goal == "difference":
+        z = norm.isf(alpha / 2)
+        return float(norm.cdf(ratio - z) + norm.cdf(-ratio - z))
+    reached = float(norm.cdf(ratio - norm.isf(alpha)))
+    return reached if goal == "non-inferiority" else max(0.0, 2 * reached - 1)
+
+
+def simulate_power(
+    contributions: NDArray[np.float64],
+    *,
+    difference: float,
+    n_patients: int,
+    n_simulations: int,
+    alpha: float = 0.05,
+    n_draws: int = 999,
+    rng: np.random.Generator,
+) -> Simulated:
+    """Share of simulated studies whose sign-flip test rejects the null that a contrast is 0.
+
+    Each study draws patients from the pilot's with replacement. Every patient's contribution is first shifted by the
+    same amount, so that the pilot's contrast is `difference`, and scaled by the ratio of the numbers of patients, so
+    that a study's expected contrast is that too. At `difference` 0 the share is the test's level.
+
+    Parameters
+    ----------
+    contributions
+        (n_pilot_patients,): what each patient contributes to the contrast; or its influence, the shift being the same.
+    n_patients
+        Patients of each simulated study.
+    n_draws
+        Sign patterns of each test, shared by the studies drawn together; their sums are all but independent, since
+        each study draws its own patients.
+
+    Examples
+    --------
+    >>> pilot = np.random.default_rng(0).normal(size=100) / 100
+    >>> found = simulate_power(
+    ...     pilot, difference=0.3, n_patients=88, n_simulations=200, rng=np.random.default_rng(1)
+    ... )
+    >>> abs(found.power - 0.8) < 4 * found.error
+    True
+    """
+    n_pilot = len(contributions)
+    shifted = (contributions + (difference - contributions.sum()) / n_pilot) * (n_pilot / n_patients)
+    hits, step = 0, max(1, AT_ONCE // n_patients)
+    for first in range(0, n_simulations, step):
+        drawn = shifted[rng.integers(0, n_pilot, (n_patients, min(step, n_simulations - first)))]
+        hits += int((sign_flip_p_values(drawn, n_draws=n_draws, rng=rng) <= alpha).sum())
+    p = (hits + 1) / (n_simulations + 2)
+    return Simulated(
+        difference=difference,
+        n_patients=n_patients,
+        n_simulations=n_simulations,
+        power=hits / n_simulations,
+        error=math.sqrt(p * (1 - p) / n_simulations),
+    )
+
+
+def draws_for(alpha: float, *, most: int) -> int:
+    """Sign patterns with which a test of this level is all but as strong as with all: 50 of them at least beyond it.
+
+    One less than a multiple of 1,000, so that the level is reached at the usual α; no more than `most`.
+
+    Examples
+    --------
+    >>> draws_for(0.05, most=10_000), draws_for(0.002, most=10_000)
+    (999, 10000)
+    """
+    return min(most, 1000 * math.ceil(50 / alpha / 1000) - 1)
+
+
+def _standard_errors(goal: Goal, alpha: float, power: float) -> float:
+    """How many standard errors a size must have."""
+    if goal == "difference":
+        return float(norm.isf(alpha / 2) + norm.ppf(power))
+    return float(norm.isf(alpha) + norm.ppf(power if goal == "non-inferiority" else (1 + power) / 2))
+
+
+def _note(detectable: float | None, needed: int | None, alpha: float) -> str:
+    if detectable is None:
+        return "no plan: the pilot's standard error is 0 or not estimable"
+    if needed is not None and needed < 1 - math.log2(alpha):  # p is at least 2/2^n
+        return f"signs of {needed} patients have too few patterns to reach the level"
+    return ""
+
+
+def _check(*, size: float | None, alpha: float, comparisons: int, power: float) -> None:
+    if size is not None and not (math.isfinite(size) and size != 0):
+        raise ValueError(f"size is {size}, expected a finite number other than 0")
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha is {alpha}, expected a number between 0 and 1")
+    if not alpha < power < 1:
+        raise ValueError(f"power is {power}, expected a number between alpha, {alpha}, and 1")
+    if comparisons < 1:
+        raise ValueError(f"comparisons is {comparisons}, expected a whole number of at least 1")

@@ -1,0 +1,355 @@
+"""What `cxrobust power` does: plan the next study, or judge the present one, from a study's results."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from cxrobust.analysis.contrasts import combine, contrasts
+from cxrobust.analysis.metrics import metric
+from cxrobust.analysis.power import Goal, Power, Simulated, draws_for, plan, simulate_power
+from cxrobust.analysis.sample import Sample
+from cxrobust.analysis.testing import UNTESTED
+from cxrobust.analysis.values import evaluate
+from cxrobust.conditions import parse_condition
+from cxrobust.errors import DataError, StudyError, nearest
+from cxrobust.files import alone, atomic_write_text, sha256_file
+from cxrobust.pipeline import PREDICTIONS, RESULTS
+from cxrobust.predictions import INDEX, PredictionSet, load_predictions
+from cxrobust.progress import Reporter, silent
+from cxrobust.results import ESTIMANDS, Estimate, Results, read_results, to_csv
+from cxrobust.study import Study
+
+POWER = "power.csv"
+PURPOSE = 4
+"""What the generator of the simulations draws for, beside resamples, permutations and replicates."""
+MOST_SIMULATED = 50_000
+"""Patients of a simulated study; with more, sums are normal and the formula needs no check."""
+
+NO_NUMBER = "–"
+COLUMNS = (
+    "goal", "estimand", "metric", "regime", "reference", "condition", "finding", "se", "n_images", "n_patients",
+    "n_positive_patients", "alpha", "comparisons", "power", "size", "detectable", "achieved", "patients_needed",
+    "images_needed", "positive_patients_expected", "simulated_difference", "simulated_patients", "simulations",
+    "simulated_power", "simulated_error", "simulated_level", "note",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Which:
+    """Which estimates are planned; None for those of the primary comparison, and for every metric and regime."""
+
+    estimand: str | None = None
+    finding: str = "macro"
+    condition: str | None = None
+    metric: str | None = None
+    regime: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Question:
+    """What the study is to show, and how surely."""
+
+    difference: float | None = None
+    """A difference to be detected; when None, only the smallest detectable one is given."""
+    margin: float | None = None
+    """The largest difference that does not matter, for non-inferiority and equivalence."""
+    power: float = 0.8
+    alpha: float = 0.05
+    comparisons: int | None = None
+    """By how many tests the level is divided; when None, as many as the results adjust together."""
+    simulations: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Planned:
+    """One row: an estimate of the pilot, what it says about one goal, and what simulation says."""
+
+    estimate: Estimate
+    power: Power
+    note: str
+    simulated: Simulated | None = None
+    simulated_level: Simulated | None = None
+    """The same without a difference: the share of false rejections."""
+
+
+def power(
+    study: Study, out: Path, *, which: Which, question: Question, report: Reporter = silent
+) -> tuple[Planned, ...]:
+    """Plan from `OUT/results.json`, and write `OUT/power.csv`; simulation needs `OUT/predictions` too.
+
+    Raises
+    ------
+    StudyError
+        When an option is out of its range, or matches nothing in the results.
+    DataError
+        When the results are missing or were made from another study file or other predictions.
+    """
+    _check(question)
+    results = read_results(out / RESULTS)
+    if results.study_text != study.text:
+        raise DataError(f"{out / RESULTS}: it was made from another study file than {study.path}: run cxrobust analyze")
+    matching = select(results, which, name=str(out / RESULTS))
+    rows = [row for estimate in matching for row in _plan(estimate, results, study, question)]
+    with alone(out):
+        if question.simulations:
+            rows = _simulate(rows, study, out, results, question, report)
+        atomic_write_text(out / POWER, to_csv(COLUMNS, (_csv_row(row) for row in rows)))
+    return tuple(rows)
+
+
+def select(results: Results, which: Which, *, name: str = RESULTS) -> tuple[Estimate, ...]:
+    """Return the estimates that match; `name` says in errors where they were sought.
+
+    Raises
+    ------
+    StudyError
+        Naming the first option that matches nothing, and what there is.
+    """
+    primary = results.primary_condition
+    estimand = which.estimand or ("difference-in-differences" if primary else "regime-reference")
+    tested = [one for one in ESTIMANDS if one not in UNTESTED]
+    if estimand not in tested:
+        raise StudyError(
+            f"--estimand {estimand}: no difference that is tested{nearest(estimand, tested)}: "
+            f"those are {', '.join(tested)}"
+        )
+    along = estimand.startswith(("trend", "area"))
+    usual = "clean" if primary is None else parse_condition(primary).series if along else primary
+    wanted = {
+        "estimand": estimand,
+        "finding": which.finding,
+        "condition": _canonical(which.condition) if which.condition else usual,
+        "metric": which.metric,
+        "regime": which.regime,
+    }
+    left = tuple(one for one in results.estimates if one.estimand in tested)
+    for key, value in wanted.items():
+        if value is None:
+            continue
+        there = list(dict.fromkeys(getattr(one, key) for one in left))
+        left = tuple(one for one in left if getattr(one, key) == value)
+        if not left:
+            raise StudyError(
+                f"--{key} {value}: nothing in {name} matches{nearest(value, there)}: "
+                f"there {'is' if len(there) == 1 else 'are'} {', '.join(there)}"
+            )
+    return left
+
+
+def show(rows: Sequence[Planned], question: Question, *, console: Console | None = None) -> None:
+    """Print a table for each goal, and the notes."""
+    console = console or Console()
+    first = rows[0].estimate
+    console.print(
+        f"[bold]{first.estimand}[/bold], {escape(first.finding)}, {escape(first.condition)}\n"
+        f"Pilot: {first.n_patients:,} patients ({first.n_positive_patients:,} positive), {first.n_images:,} images",
+        highlight=False,
+    )
+    for goal in dict.fromkeys(row.power.goal for row in rows):
+        console.print()
+        _show_goal([row for row in rows if row.power.goal == goal], question, console)
+    notes: dict[str, list[str]] = {}
+    for row in rows:
+        if row.note:
+            notes.setdefault(row.note, []).append(f"{row.estimate.regime}, {row.estimate.metric}")
+    for note, names in notes.items():
+        where = "All" if len(names) == len(rows) else "; ".join(dict.fromkeys(names))
+        console.print(f"{escape(where)}: {escape(note)}.", highlight=False)
+
+
+def influences_of(
+    estimates: Sequence[Estimate], predictions: PredictionSet, study: Study
+) -> Iterator[NDArray[np.float64]]:
+    """How much each patient moves each estimate: (n_patients,) each, of the patients whom the estimate counts.
+
+    Influences sum to 0 and their spread is the standard error, so that a shift alone makes the contributions of a study
+    whose contrast is not 0. The estimates of one metric should stand together.
+    """
+    settings = study.analysis.model_copy(update={"resamples": 100})  # none is used
+    sample = Sample.draw(predictions, settings, seed=study.study.seed)
+    known = contrasts(predictions.regimes, predictions.conditions, reference=study.study.reference)
+    done, influences = "", np.empty(0)
+    for one in estimates:
+        if one.metric != done:
+            done, influences = one.metric, evaluate(metric[one.metric], sample).influences
+        (contrast,) = (
+            c for c in known if (c.estimand, c.regime, c.condition) == (one.estimand, one.regime, one.condition)
+        )
+        places = [*predictions.findings, *(["micro"] if sample.n_findings > 1 else []), "macro"]
+        columns = [k for k, name in enumerate(predictions.findings) if one.finding in {name, "micro", "macro"}]
+        counted = np.unique(predictions.patients[(predictions.labels[:, columns] >= 0).any(axis=1)])
+        yield combine(contrast, influences)[places.index(one.finding)][counted]
+
+
+def _plan(estimate: Estimate, results: Results, study: Study, question: Question) -> Iterator[Planned]:
+    sizes: list[tuple[Goal, float | None]] = []
+    if question.difference is not None or question.margin is None:
+        sizes.append(("difference", question.difference))
+    if question.margin is not None:
+        directed = metric[estimate.metric].better is not None
+        sizes += [("non-inferiority", question.margin)] if directed else []
+        sizes.append(("equivalence", question.margin))
+    for goal, size in sizes:
+        planned = plan(
+            estimate.se,
+            n_patients=estimate.n_patients,
+            n_images=estimate.n_images,
+            n_positive_patients=estimate.n_positive_patients,
+            goal=goal,
+            size=size,
+            alpha=question.alpha,
+            comparisons=question.comparisons or _comparisons(estimate, results, study),
+            power=question.power,
+        )
+        notes = (planned.note, estimate.note, *_limits(estimate, results))
+        yield Planned(estimate=estimate, power=planned, note="; ".join(note for note in notes if note))
+
+
+def _comparisons(estimate: Estimate, results: Results, study: Study) -> int:
+    """Tests that the results adjust together with this one."""
+    if estimate.family is None or study.analysis.adjust == "none":
+        return 1
+    return len(results.find(family=estimate.family))
+
+
+def _limits(estimate: Estimate, results: Results) -> Iterator[str]:
+    """Say where the standard error is not that of patients alone."""
+    if any(one["replicates"] > 1 for one in results.regimes if one["name"] in {estimate.regime, estimate.reference}):
+        yield "the standard error holds the spread of training runs too, which more patients do not lessen"
+    if estimate.interval == "delong":
+        yield "the standard error takes images for independent"
+
+
+def _simulate(
+    rows: Sequence[Planned], study: Study, out: Path, results: Results, question: Question, report: Reporter
+) -> list[Planned]:
+    """Add to each row of a difference how often sign flips detect it, and how often they reject where there is none."""
+    folder = out / PREDICTIONS
+    predictions = load_predictions(folder)
+    if sha256_file(folder / INDEX) != results.provenance.get("predictions_sha256"):
+        raise DataError(
+            f"{out / RESULTS}: it was made from other predictions than {folder} holds: run cxrobust analyze"
+        )
+    found = []
+    pilots = influences_of([row.estimate for row in rows], predictions, study)
+    for done, (row, pilot) in enumerate(zip(rows, pilots, strict=True)):
+        report("simulating", done, len(rows))
+        possible = row.power.goal == "difference" and row.power.detectable is not None
+        found.append(_simulated(row, pilot, study, question.simulations) if possible else row)
+    report("simulating", len(rows), len(rows))
+    return found
+
+
+def _simulated(row: Planned, pilot: NDArray[np.float64], study: Study, n_simulations: int) -> Planned:
+    """Simulate the patients needed for the stated difference, or else the pilot's for the smallest detectable one."""
+    n_patients = row.power.patients_needed or row.power.n_patients
+    if n_patients > MOST_SIMULATED:
+        return _noted(row, f"not simulated: more than {MOST_SIMULATED:,} patients")
+    with_difference, without = (
+        simulate_power(
+            pilot,
+            difference=difference,
+            n_patients=n_patients,
+            n_simulations=n_simulations,
+            alpha=row.power.alpha,
+            n_draws=draws_for(row.power.alpha, most=study.analysis.resamples),
+            rng=np.random.default_rng([study.study.seed, PURPOSE]),
+        )
+        for difference in (row.power.size or row.power.detectable or 0.0, 0.0)
+    )
+    found = replace(row, simulated=with_difference, simulated_level=without)
+    if with_difference.power + 3 * with_difference.error < row.power.power:
+        found = _noted(found, "signs detect it less often than the formula says: plan for more patients")
+    if without.power - 3 * without.error > row.power.alpha:
+        said = f"without a difference, {without.power:.1%} of simulated studies reject"
+        found = _noted(found, f"too few patients carry the contrast: {said}")
+    return found
+
+
+def _noted(row: Planned, note: str) -> Planned:
+    return replace(row, note="; ".join(part for part in (row.note, note) if part))
+
+
+def _show_goal(rows: Sequence[Planned], question: Question, console: Console) -> None:
+    goal, size = rows[0].power.goal, rows[0].power.size
+    aim = {
+        "difference": "To detect a difference" + ("" if size is None else f" of {size:g}"),
+        "non-inferiority": f"To show non-inferiority, margin {size},",
+        "equivalence": f"To show equivalence within ±{size}",
+    }[goal]
+    divided = {row.power.comparisons for row in rows}
+    by = " over each family's tests" if len(divided) > 1 else "" if divided == {1} else f"/{max(divided):,}"
+    side = "two-sided" if goal == "difference" else "one-sided"
+    console.print(f"{aim} with power {question.power:g} ({side} α = {question.alpha:g}{by})", highlight=False)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("")
+    needs = ("power\nnow", "patients\nneeded", "\nimages", "positive\npatients")
+    simulated = any(row.simulated for row in rows)
+    for name in (
+        "smallest\ndetectable",
+        *(needs if size is not None else ()),
+        *(("simulated\npower",) if simulated else ()),
+    ):
+        table.add_column(name, justify="right", no_wrap=True)
+    for done in dict.fromkeys(row.estimate.metric for row in rows):
+        table.add_row(f"[bold]{done}[/bold]")
+        for row in rows:
+            if row.estimate.metric == done:
+                table.add_row(*_cells(row, sized=size is not None, simulated=simulated))
+    console.print(table)
+
+
+def _cells(row: Planned, *, sized: bool, simulated: bool) -> Iterator[str]:
+    power, one = row.power, row.simulated
+    yield escape(row.estimate.regime)
+    yield NO_NUMBER if power.detectable is None else f"{power.detectable:.3g}"
+    if sized:
+        yield NO_NUMBER if power.achieved is None else _probability(power.achieved)
+        for n in (power.patients_needed, power.images_needed, power.positive_patients_expected):
+            yield NO_NUMBER if n is None else f"{n:,}"
+    if simulated:
+        yield NO_NUMBER if one is None else f"{one.power:.2f} ± {one.error:.2f}"
+
+
+def _probability(p: float) -> str:
+    return "> 0.999" if p > 0.999 else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _csv_row(row: Planned) -> list[object]:
+    values = {**asdict(row.estimate), **asdict(row.power), "note": row.note}
+    if row.simulated and row.simulated_level:
+        values |= {
+            "simulated_difference": row.simulated.difference,
+            "simulated_patients": row.simulated.n_patients,
+            "simulations": row.simulated.n_simulations,
+            "simulated_power": row.simulated.power,
+            "simulated_error": row.simulated.error,
+            "simulated_level": row.simulated_level.power,
+        }
+    return [values.get(column) for column in COLUMNS]
+
+
+def _canonical(condition: str) -> str:
+    try:
+        return str(parse_condition(condition))
+    except ValueError as error:
+        raise StudyError(f"--condition {condition}: {error}") from error
+
+
+def _check(question: Question) -> None:
+    alpha, power, difference, margin = question.alpha, question.power, question.difference, question.margin
+    if difference is not None and not (math.isfinite(difference) and difference != 0):
+        raise StudyError(f"--difference {difference:g}: give a finite number other than 0")
+    if margin is not None and not (math.isfinite(margin) and margin > 0):
+        raise StudyError(f"--margin {margin:g}: give a finite number above 0")
+    if not 0 < alpha < 1:
+        raise StudyError(f"--alpha {alpha:g}: give a number between 0 and 1")
+    if not alpha < power < 1:
+        raise StudyError(f"--power {power:g}: give a number between alpha, {alpha:g}, and 1")

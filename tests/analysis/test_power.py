@@ -1,0 +1,234 @@
+"""Power and patients needed, against statsmodels, rejection regions, brute force and invariances."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+from statsmodels.stats.power import NormalIndPower, TTestPower
+
+from cxrobust.analysis.classical.equivalence import noninferiority, tost
+from cxrobust.analysis.permutation import sign_flip_p_values
+from cxrobust.analysis.power import (
+    GOALS,
+    achieved_power,
+    detectable_size,
+    draws_for,
+    patients_needed,
+    plan,
+    simulate_power,
+)
+
+from . import oracle
+
+Z_TEST = NormalIndPower(ddof=0)
+"""With a ratio of 0 the second sample has no part: a z-test of one sample, such as paired differences."""
+
+
+def planned(se=0.01, **changes):
+    return plan(se, **{"n_patients": 400, "n_images": 1000, "n_positive_patients": 100, "size": 0.02, **changes})
+
+
+def standard_pilot(n, seed=1):
+    """Contributions to a contrast of exactly 0 whose patients have standard deviation 1."""
+    one = np.random.default_rng(seed).normal(size=n)
+    return (one - one.mean()) / one.std() / n
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.01, 0.05 / 15])
+@pytest.mark.parametrize("power", [0.8, 0.9])
+@pytest.mark.parametrize("effect", [0.05, 0.2, 0.5])
+def test_a_difference_against_statsmodels(effect, power, alpha):
+    """`effect` is the difference in standard deviations of a patient."""
+    n = 100
+    se = 1 / math.sqrt(n)
+    needed = Z_TEST.solve_power(effect_size=effect, alpha=alpha, power=power, ratio=0)
+    assert patients_needed(se, n, effect, alpha=alpha, power=power) == math.ceil(needed)
+    assert achieved_power(se, effect, alpha=alpha) == pytest.approx(Z_TEST.power(effect, n, alpha, ratio=0), abs=1e-12)
+    detectable = Z_TEST.solve_power(nobs1=n, alpha=alpha, power=power, ratio=0)
+    assert detectable_size(se, alpha=alpha, power=power) == pytest.approx(detectable, rel=1e-5)
+
+
+@pytest.mark.parametrize("margin", [0.1, 0.3])
+def test_non_inferiority_against_statsmodels(margin):
+    """At no true difference, staying above −margin is a one-sided test of a difference of the margin."""
+    needed = Z_TEST.solve_power(effect_size=margin, alpha=0.025, power=0.9, ratio=0, alternative="larger")
+    assert patients_needed(0.1, 100, margin, goal="non-inferiority", alpha=0.025, power=0.9) == math.ceil(needed)
+    expected = Z_TEST.power(margin, 100, 0.025, ratio=0, alternative="larger")
+    assert achieved_power(0.1, margin, goal="non-inferiority", alpha=0.025) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(("goal", "test"), [("non-inferiority", noninferiority), ("equivalence", tost)])
+@pytest.mark.parametrize("margin", [0.01, 0.02, 0.03])
+def test_a_margin_against_the_test_itself(margin, goal, test):
+    """The share of 2,000 normal estimates, one at each quantile, of a true difference of 0 that the test rejects."""
+    estimates = norm.ppf((np.arange(2000) + 0.5) / 2000) * 0.01
+    rejected = np.mean([test(float(one), 0.01, margin).p_value < 0.05 for one in estimates])
+    assert achieved_power(0.01, margin, goal=goal) == pytest.approx(rejected, abs=2 / 2000)
+
+
+def test_many_patients_against_the_t_test():
+    """With hundreds of patients, that their spread is estimated costs one or two of them."""
+    needed = TTestPower().solve_power(effect_size=0.1, alpha=0.05, power=0.8)
+    assert 0 < needed - patients_needed(0.1, 100, 0.1) < 3
+
+
+@pytest.mark.parametrize("n_patients", [10, 20, 60])
+def test_simulated_power_against_the_t_test(n_patients):
+    """Signs flipped at random reject normal differences about as often as the t-test does, fewer than the formula."""
+    effect = 2.2 / math.sqrt(n_patients)
+    found = simulate_power(
+        standard_pilot(4000),
+        difference=effect,
+        n_patients=n_patients,
+        n_simulations=2000,
+        rng=np.random.default_rng(2),
+    )
+    assert abs(found.power - TTestPower().power(effect, n_patients, 0.05)) < 4 * found.error
+    if n_patients < 20:
+        assert achieved_power(1 / math.sqrt(n_patients), effect) > found.power + 4 * found.error
+
+
+def test_simulated_power_against_plain_loops():
+    """8 patients of a skewed pilot, every pattern counted by itself."""
+    pilot = np.random.default_rng(3).exponential(size=40) / 40
+    found = simulate_power(
+        pilot, difference=0.6, n_patients=8, n_simulations=1000, rng=np.random.default_rng(4), n_draws=256
+    )
+    rng, rejected = np.random.default_rng(5), 0
+    for _ in range(600):
+        drawn = [pilot[i] * 40 - pilot.sum() + 0.6 for i in rng.integers(0, 40, 8)]
+        rejected += oracle.sign_flip_exact([one / 8 for one in drawn]) <= 0.05
+    assert 0.2 < found.power < 0.99
+    assert abs(found.power - rejected / 600) < 4 * found.error * math.sqrt(1 + 1000 / 600)
+
+
+def test_brute_force_of_a_paired_mean():
+    """60 new patients each time, not the pilot's: formula, resampled pilot and new studies agree."""
+    rng = np.random.default_rng(6)
+    effect = 0.35
+    studies = (effect + rng.standard_t(8, size=(60, 1000)) * math.sqrt(6 / 8)) / 60
+    rejected = np.mean(sign_flip_p_values(studies, n_draws=999, rng=rng) <= 0.05)
+    error = math.sqrt(0.8 * 0.2 / 1000)
+    pilot = rng.standard_t(8, size=2000)
+    resampled = simulate_power(
+        (pilot - pilot.mean()) / pilot.std() / 2000, difference=effect, n_patients=60, n_simulations=1000, rng=rng
+    )
+    assert abs(rejected - achieved_power(1 / math.sqrt(60), effect)) < 4 * error
+    assert abs(rejected - resampled.power) < 4 * error * math.sqrt(2)
+
+
+def test_without_a_difference_the_level_is_simulated():
+    found = simulate_power(
+        standard_pilot(300), difference=0, n_patients=150, n_simulations=2000, rng=np.random.default_rng(7)
+    )
+    assert abs(found.power - 0.05) < 4 * found.error
+
+
+def test_few_patients_that_carry_the_contrast_do_not_keep_the_level():
+    """Three patients of 300 move the contrast: sums are not normal, and simulation shows that no figure holds."""
+    pilot = np.append([1.0, 0.8, 1.2], np.zeros(297))
+    found = simulate_power(
+        (pilot - pilot.mean()) / 300, difference=0, n_patients=300, n_simulations=500, rng=np.random.default_rng(8)
+    )
+    assert found.power > 0.05 + 4 * found.error
+
+
+def test_simulation_repeats_and_neither_unit_nor_earlier_contrast_matters():
+    """The pilot's own contrast is shifted away; ×8 is exact in floating point."""
+    pilot = standard_pilot(50)
+
+    def of(contributions, difference):
+        return simulate_power(
+            contributions, difference=difference, n_patients=40, n_simulations=300, rng=np.random.default_rng(9)
+        )
+
+    first = of(pilot, 0.4)
+    assert of(pilot, 0.4) == first
+    assert of(8 * pilot, 3.2).power == of(-pilot, -0.4).power == of(pilot + 0.25 / 50, 0.4).power == first.power
+    assert (first.difference, first.n_patients, first.n_simulations) == (0.4, 40, 300)
+
+
+def test_all_rejections_still_have_an_error():
+    found = simulate_power(
+        standard_pilot(50), difference=9, n_patients=40, n_simulations=98, rng=np.random.default_rng(1)
+    )
+    assert found.power == 1
+    assert found.error == pytest.approx(math.sqrt(0.99 * 0.01 / 98))
+
+
+@pytest.mark.parametrize("goal", GOALS)
+def test_sizes_powers_and_patients_are_one_curve(goal):
+    """What is detectable has the wanted power, needs the pilot's patients, and one patient fewer is too few."""
+    detectable = detectable_size(0.01, goal=goal, power=0.9)
+    assert achieved_power(0.01, detectable, goal=goal) == pytest.approx(0.9, abs=1e-4)
+    assert patients_needed(0.01, 400, detectable, goal=goal, power=0.9) == 400
+    needed = patients_needed(0.01, 400, 0.02, goal=goal, power=0.9)
+    at, below = (achieved_power(0.01 * math.sqrt(400 / n), 0.02, goal=goal) for n in (needed, needed - 1))
+    assert below < 0.9 <= at
+
+
+@pytest.mark.parametrize("goal", GOALS)
+def test_neither_unit_nor_sign_matters(goal):
+    one, other = planned(goal=goal), planned(0.08, goal=goal, size=-0.16)
+    assert other.detectable == pytest.approx(8 * one.detectable)
+    assert (other.achieved, other.patients_needed, other.size) == (one.achieved, one.patients_needed, 0.16)
+
+
+def test_a_pilot_of_four_times_the_patients_plans_the_same():
+    one = planned()
+    other = planned(0.005, n_patients=1600, n_images=4000, n_positive_patients=400)
+    assert other.patients_needed == one.patients_needed == 785
+    assert (other.images_needed, other.positive_patients_expected) == (1962, 196)
+    assert other.detectable == pytest.approx(one.detectable / 2)
+
+
+def test_comparisons_divide_the_level():
+    one, other = planned(comparisons=15), planned(alpha=0.05 / 15)
+    assert (one.alpha, one.detectable, one.patients_needed) == (other.alpha, other.detectable, other.patients_needed)
+    assert one.patients_needed > planned().patients_needed
+
+
+def test_without_a_size_only_the_smallest_is_planned():
+    one = planned(size=None)
+    assert one.detectable == planned().detectable
+    assert (one.size, one.achieved, one.patients_needed, one.images_needed, one.positive_patients_expected) == (
+        (None,) * 5
+    )
+
+
+@pytest.mark.parametrize("se", [None, 0.0, math.nan, math.inf])
+def test_a_pilot_without_spread_plans_nothing_and_says_so(se):
+    one = planned(se)
+    assert one.note == "no plan: the pilot's standard error is 0 or not estimable"
+    assert (one.detectable, one.achieved, one.patients_needed, one.images_needed) == (None,) * 4
+
+
+def test_patients_too_few_for_any_sign_pattern_are_named():
+    """Of n patients the smallest p-value is 2/2^n: 5 reach 0.0625, and 6 reach 0.03125."""
+    one = planned(size=0.28)
+    assert (one.patients_needed, one.note) == (5, "signs of 5 patients have too few patterns to reach the level")
+    assert (planned(size=0.25).patients_needed, planned(size=0.25).note) == (6, "")
+    assert planned(size=0.28, goal="equivalence").note == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"size": 0}, "size is 0, expected a finite number other than 0"),
+        ({"size": math.nan}, "size is nan"),
+        ({"alpha": 1}, "alpha is 1, expected a number between 0 and 1"),
+        ({"power": 0.05}, r"power is 0.05, expected a number between alpha, 0.05, and 1"),
+        ({"comparisons": 0}, "comparisons is 0, expected a whole number of at least 1"),
+    ],
+)
+def test_wrong_input_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        planned(**changes)
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.01, 0.05 / 15, 0.0001])
+def test_draws_leave_fifty_beyond_the_level(alpha):
+    draws = draws_for(alpha, most=10**6)
+    assert alpha * (draws + 1) >= 50 - 1e-9
+    assert draws_for(alpha, most=500) == 500

@@ -1,0 +1,277 @@
+"""`cxrobust power`: from a pilot's results to a table and a file."""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cxrobust import planning
+from cxrobust.analysis import analyze
+from cxrobust.analysis.intervals import linearised_se
+from cxrobust.analysis.power import plan
+from cxrobust.cli import _main
+from cxrobust.errors import StudyError
+from cxrobust.planning import Question, Which, influences_of, select
+from cxrobust.results import Estimate, Results, read_results
+from cxrobust.study import Study, parse_study, read_study
+
+from .analysis.made import make_predictions
+from .reports import made
+from .test_without_torch import STUDY, made_elsewhere
+
+PRIMARY = "pgd(eps=4/255)"
+INVENTED = made.results(made.Made(n_regimes=3, n_findings=2, n_severities=1, one_class=False, few=False))
+
+
+@pytest.fixture(scope="module")
+def pilot(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study of 30 patients, predicted and analysed; output stands in `out`."""
+    folder = tmp_path_factory.mktemp("pilot")
+    study = made_elsewhere(folder)
+    assert _main(["predict", str(study)]) == 0
+    assert _main(["analyze", str(study)]) == 0
+    return study
+
+
+def read_rows(study: Path) -> list[dict[str, str]]:
+    with (study.parent / "out" / planning.POWER).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def macro(results: Results, name: str) -> Estimate:
+    (found,) = results.find(
+        estimand="difference-in-differences", metric=name, regime="b", condition=PRIMARY, finding="macro"
+    )
+    return found
+
+
+def test_the_primary_family_is_planned_as_its_formula_says(pilot: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _main(["power", str(pilot), "--difference", "0.1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "difference-in-differences, macro, pgd(eps=4/255)"
+    labels = [row.split(",") for row in (pilot.parent / "labels.csv").read_text().splitlines()[1:]]
+    n_positive = len({patient for _, patient, label in labels if label == "1"})
+    assert lines[1] == f"Pilot: 30 patients ({n_positive} positive), 60 images"
+    assert "To detect a difference of 0.1 with power 0.8 (two-sided α = 0.05/5)" in lines
+    assert lines[-1] == str(pilot.parent / "out" / "power.csv")
+    assert max(map(len, lines[:-1])) <= 80
+    results = read_results(pilot.parent / "out" / "results.json")
+    rows = read_rows(pilot)
+    assert [row["metric"] for row in rows] == ["auroc", "accuracy", "confidence", "ece", "brier"]
+    for row in rows:
+        one = macro(results, row["metric"])
+        expected = plan(
+            one.se,
+            n_patients=30,
+            n_images=60,
+            n_positive_patients=n_positive,
+            size=0.1,
+            comparisons=5,
+        )
+        assert float(row["detectable"]) == expected.detectable
+        assert float(row["achieved"]) == expected.achieved
+        assert int(row["patients_needed"]) == expected.patients_needed
+        assert int(row["positive_patients_expected"]) == expected.positive_patients_expected
+        assert int(row["images_needed"]) == 2 * int(row["patients_needed"])
+        assert row["simulated_power"] == ""
+        assert any(f"{expected.patients_needed:,}" in line for line in lines)
+
+
+def test_without_a_difference_the_smallest_is_said(pilot: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _main(["power", str(pilot), "--metric", "auroc", "--comparisons", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "To detect a difference with power 0.8 (two-sided α = 0.05)\n" in said
+    assert "needed" not in said
+    (row,) = read_rows(pilot)
+    assert row["patients_needed"] == row["size"] == ""
+    assert f"{float(row['detectable']):.3g}" in said
+
+
+def test_a_margin_is_planned_for_both_claims_where_a_metric_has_a_direction(
+    pilot: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--margin", "0.1", "--alpha", "0.025", "--power", "0.9"]
+    assert _main(["power", str(pilot), *arguments]) == 0
+    said = capsys.readouterr().out
+    assert "To show non-inferiority, margin 0.1, with power 0.9 (one-sided α = 0.025/5)" in said
+    assert "To show equivalence within ±0.1 with power 0.9 (one-sided α = 0.025/5)" in said
+    claims = [(row["metric"], row["goal"]) for row in read_rows(pilot)]
+    assert ("confidence", "equivalence") in claims
+    assert ("confidence", "non-inferiority") not in claims
+    assert len(claims) == 9
+
+
+def test_simulation_checks_the_formula_and_repeats(pilot: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--difference", "0.08", "--simulate", "400", "--comparisons", "1"]
+    assert _main(["power", str(pilot), *arguments, "--metric", "confidence"]) == 0
+    assert "simulated" in capsys.readouterr().out
+    first = read_rows(pilot)
+    assert _main(["power", str(pilot), *arguments]) == 0
+    again = [row for row in read_rows(pilot) if row["metric"] == "confidence"]
+    assert first == again
+    (row,) = first
+    assert (row["simulated_patients"], row["simulated_difference"]) == (row["patients_needed"], "0.08")
+    assert abs(float(row["simulated_power"]) - 0.8) < 0.12  # the formula's 30-patient pilot has an SE of its own error
+
+
+def test_a_pilot_alone_is_simulated_at_its_smallest_difference(pilot: Path) -> None:
+    assert _main(["power", str(pilot), "--metric", "brier", "--simulate", "50"]) == 0
+    (row,) = read_rows(pilot)
+    assert (row["simulated_patients"], row["simulated_difference"]) == ("30", row["detectable"])
+
+
+def test_more_patients_than_can_be_simulated_are_said(pilot: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _main(["power", str(pilot), "--metric", "auroc", "--difference", "0.001", "--simulate", "10"]) == 0
+    assert "b, auroc: not simulated: more than 50,000 patients" in " ".join(capsys.readouterr().out.split()).replace(
+        "All:", "b, auroc:"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--metric", "aurc"], 2, "--metric aurc: nothing in {} matches (did you mean 'auroc'?): there are auroc, "),
+        (["--regime", "lora"], 2, "--regime lora: nothing in {} matches: there is b"),
+        (["--finding", "Effusoin"], 2, "--finding Effusoin: nothing in {} matches (did you mean 'Effusion'?): there"),
+        (["--condition", "pgd(eps=5/255)"], 2, "matches (did you mean 'pgd(eps=4/255)'?): there is pgd(eps=4/255)"),
+        (["--condition", "pgd(eps"], 2, "--condition pgd(eps: 'pgd(eps' is not a condition"),
+        (["--estimand", "value"], 2, "--estimand value: no difference that is tested: those are perturbed-clean, "),
+        (["--estimand", "trend"], 2, "--estimand trend: nothing in {} matches: there are perturbed-clean, regime-"),
+        (["--difference", "0"], 2, "--difference 0: give a finite number other than 0"),
+        (["--margin", "-1"], 2, "--margin -1: give a finite number above 0"),
+        (["--alpha", "0"], 2, "--alpha 0: give a number between 0 and 1"),
+        (["--power", "0.04"], 2, "--power 0.04: give a number between alpha, 0.05, and 1"),
+        (["--comparisons", "0"], 2, "Invalid value for '--comparisons'"),
+        (["--simulate", "-1"], 2, "Invalid value for '--simulate'"),
+    ],
+)
+def test_errors_are_one_sentence(
+    arguments: list[str], code: int, said: str, pilot: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _main(["power", str(pilot), *arguments]) == code
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert said.format(pilot.parent / "out" / "results.json") in line
+
+
+def test_results_of_another_study_file_or_other_predictions_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = made_elsewhere(tmp_path)
+    assert _main(["power", str(study)]) == 1
+    assert "results.json: No such file or directory: run cxrobust analyze first" in capsys.readouterr().err
+    assert _main(["predict", str(study)]) == 0
+    assert _main(["analyze", str(study)]) == 0
+    table = tmp_path / "b.csv"
+    rows = table.read_text().splitlines()
+    table.write_text("\n".join([*rows[:-1], "image059,0.123", ""]))
+    assert _main(["predict", str(study)]) == 0
+    assert _main(["power", str(study)]) == 0
+    capsys.readouterr()
+    assert _main(["power", str(study), "--simulate", "10"]) == 1
+    assert "results.json: it was made from other predictions than" in capsys.readouterr().err
+    study.write_text(study.read_text().replace("seed = 1", "seed = 2"))
+    assert _main(["power", str(study)]) == 1
+    assert f"it was made from another study file than {study}: run cxrobust analyze" in capsys.readouterr().err
+
+
+def study_of(predictions_reference: str) -> Study:
+    text = STUDY.replace('reference = "a"', f'reference = "{predictions_reference}"')
+    text = text.replace('name = "a"', f'name = "{predictions_reference}"').replace('name = "b"', 'name = "lora"')
+    return parse_study(text, path=Path("study.toml"))
+
+
+@pytest.mark.parametrize("estimand", ["difference-in-differences", "regime-reference"])
+def test_influences_are_those_of_the_standard_error(estimand: str) -> None:
+    """They are of the patients whom an estimate counts, sum to 0, and their spread is nearly the bootstrap's."""
+    predictions = make_predictions(n_patients=80, missing=0.3, most_images=2)
+    study = study_of("supervised")
+    found = analyze(predictions, study.analysis, reference="supervised", seed=1)
+    wanted = [one for one in found.estimates if one.estimand == estimand and one.condition == PRIMARY]
+    assert {one.finding for one in wanted} == {"Effusion", "Mass", "micro", "macro"}
+    for one, influences in zip(wanted, influences_of(wanted, predictions, study), strict=True):
+        assert len(influences) == one.n_patients
+        assert influences.sum() == pytest.approx(0, abs=1e-10)
+        if one.metric != "ece":  # whose resamples are biased, and of which 200 say little
+            assert linearised_se(influences) == pytest.approx(one.se, rel=0.25)
+
+
+def test_what_the_primary_comparison_is_without_perturbations() -> None:
+    found = select(made.results(made.CLEAN_ONLY), Which())
+    assert {(one.estimand, one.condition, one.finding) for one in found} == {("regime-reference", "clean", "macro")}
+
+
+def test_a_trend_is_planned_for_the_primary_perturbation() -> None:
+    found = select(INVENTED, Which(estimand="trend-difference"))
+    assert {(one.estimand, one.condition) for one in found} == {("trend-difference", "pgd(steps=20)")}
+
+
+def macro_of(results: Results) -> Estimate:
+    return select(results, Which(metric="auroc"))[0]
+
+
+def planned(
+    results: Results, estimate: Estimate, *, adjust: str = "holm", comparisons: int | None = None
+) -> planning.Planned:
+    text = STUDY.replace("[analysis]", f'[analysis]\nadjust = "{adjust}"')
+    (row,) = planning._plan(
+        estimate, results, parse_study(text, path=Path("study.toml")), Question(comparisons=comparisons)
+    )
+    return row
+
+
+def test_the_level_is_divided_among_the_tests_that_are_adjusted_together() -> None:
+    one = macro_of(INVENTED)
+    assert planned(INVENTED, one).power.comparisons == len(INVENTED.find(family="primary")) == 10
+    assert planned(INVENTED, one, adjust="none").power.comparisons == 1
+
+
+def test_standard_errors_that_are_not_of_patients_alone_are_noted() -> None:
+    one = macro_of(INVENTED)
+    assert planned(INVENTED, one).note == one.note
+    runs = replace(INVENTED, regimes=tuple({**regime, "replicates": 3} for regime in INVENTED.regimes))
+    several = planned(runs, one)
+    assert "holds the spread of training runs too, which more patients do not lessen" in several.note
+    assert "takes images for independent" in planned(INVENTED, replace(one, interval="delong")).note
+
+
+def test_what_is_not_estimable_has_a_row_without_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    one = replace(macro_of(INVENTED), se=None, note="not estimable: one class only", regime="lora [r=8]")
+    rows = [planned(INVENTED, one)]
+    planning.show(rows, Question())
+    said = " ".join(capsys.readouterr().out.split())
+    assert "lora [r=8] –" in said
+    assert "All: no plan: the pilot's standard error is 0 or not estimable; not estimable: one class only." in said
+
+
+def test_a_contrast_that_few_patients_carry_is_noted() -> None:
+    study = parse_study(STUDY, path=Path("study.toml"))
+    few = np.append([1.0, 0.8, 1.2], np.zeros(297))
+    row = planned(INVENTED, replace(macro_of(INVENTED), n_patients=300), comparisons=1)
+    row = planning._simulated(row, (few - few.mean()) / 300, study, 200)
+    assert row.simulated is not None
+    assert "too few patients carry the contrast: without a difference, " in row.note
+
+
+def test_a_test_that_is_weaker_than_the_formula_is_noted() -> None:
+    """The ECE's bootstrap spreads less than its linear parts; here by half."""
+    one = replace(macro_of(INVENTED), n_patients=300, se=0.5 / np.sqrt(300))
+    pilot = np.random.default_rng(1).normal(size=300)
+    study = parse_study(STUDY, path=Path("study.toml"))
+    row, honest = (
+        planning._simulated(planned(INVENTED, estimate, comparisons=1), (pilot - pilot.mean()) / 300, study, 200)
+        for estimate in (one, replace(one, se=2 * one.se))
+    )
+    assert row.note == "signs detect it less often than the formula says: plan for more patients"
+    assert honest.note == ""
+
+
+def test_select_says_where_it_sought() -> None:
+    with pytest.raises(StudyError, match=r"--metric f1: nothing in results.json matches: there are auroc, "):
+        select(INVENTED, Which(metric="f1"))
+
+
+def test_the_study_is_read_as_it_was_analysed(pilot: Path) -> None:
+    rows = planning.power(read_study(pilot), pilot.parent / "out", which=Which(), question=Question())
+    assert [row.power.size for row in rows] == [None] * 5
