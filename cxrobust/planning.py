@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cxrobust.analysis.contrasts import combine, contrasts
+from cxrobust.analysis.contrasts import contrasts
 from cxrobust.analysis.metrics import metric
 from cxrobust.analysis.power import Goal, Power, Simulated, draws_for, plan, simulate_power
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.testing import UNTESTED
-from cxrobust.analysis.values import evaluate
+from cxrobust.analysis.values import averages, evaluate
 from cxrobust.conditions import parse_condition
 from cxrobust.errors import DataError, StudyError, nearest
 from cxrobust.files import alone, atomic_write_text, sha256_file
@@ -175,17 +175,19 @@ def influences_of(
     settings = study.analysis.model_copy(update={"resamples": 100})  # none is used
     sample = Sample.draw(predictions, settings, seed=study.study.seed)
     known = contrasts(predictions.regimes, predictions.conditions, reference=study.study.reference)
-    done, influences = "", np.empty(0)
+    done = ""
     for one in estimates:
         if one.metric != done:
-            done, influences = one.metric, evaluate(metric[one.metric], sample).influences
+            done, values = one.metric, evaluate({one.metric: metric[one.metric]}, [sample])[one.metric]
         (contrast,) = (
             c for c in known if (c.estimand, c.regime, c.condition) == (one.estimand, one.regime, one.condition)
         )
-        places = [*predictions.findings, *(["micro"] if sample.n_findings > 1 else []), "macro"]
-        columns = [k for k, name in enumerate(predictions.findings) if one.finding in {name, "micro", "macro"}]
+        places = [*predictions.findings, *averages(sample.n_findings)]
+        columns = [
+            k for k, name in enumerate(predictions.findings) if one.finding in {name, *averages(sample.n_findings)}
+        ]
         counted = np.unique(predictions.patients[(predictions.labels[:, columns] >= 0).any(axis=1)])
-        yield combine(contrast, influences)[places.index(one.finding)][counted]
+        yield contrast.influences(values)[places.index(one.finding)][counted]
 
 
 def _plan(estimate: Estimate, results: Results, study: Study, question: Question) -> Iterator[Planned]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.contrasts import Contrast, contrasts
-from cxrobust.analysis.estimates import FindingCounts, View
+from cxrobust.analysis.estimates import ONE_PATIENT, FindingCounts, View
 from cxrobust.analysis.intervals import Draws, no_interval, percentile
 from cxrobust.analysis.metrics.confidence import confidence
 from cxrobust.analysis.parallel import in_threads
@@ -54,19 +54,18 @@ def effect_sizes(sample: Sample, wanted: Sequence[EffectName], *, reference: str
     places = [(pair, k) for pair in pairs for k in range(n_cells)]
     measured = in_threads(lambda at: _measure(at[0], at[1], sample, wanted), places)
     by_place = {(id(pair), k): one for (pair, k), one in zip(places, measured, strict=True)}
-    found = []
+    found, names = [], [counts.name for counts in view.findings]
     for pair in pairs:
         cells = [by_place[id(pair), k] for k in range(n_cells)]
         for index, effect in enumerate(wanted):
             for counts in view.findings:
                 if counts.name == WORST:
                     continue
-                if counts.name == MACRO and n_cells > 1:
-                    one = _mean([cell[index] for cell in cells[:-1]]) if effect != "odds-ratio" else None
-                else:
-                    one = cells[[each.name for each in view.findings].index(counts.name)][index]
-                if one is not None:
-                    found.append(_record(pair, effect, one, counts, sample))
+                of_effect = [cell[index] for cell in cells]
+                if counts.name != MACRO:
+                    found.append(_record(pair, effect, of_effect[names.index(counts.name)], counts, sample))
+                elif n_cells == 1 or effect != "odds-ratio":
+                    found.append(_record(pair, effect, _mean(of_effect[: len(predictions.findings)]), counts, sample))
     return tuple(found)
 
 
@@ -150,7 +149,7 @@ def _record(pair: Contrast, effect: EffectName, one: _Effect, counts: FindingCou
         n_patients=counts.n_patients,
         n_positive=counts.n_positive,
         n_positive_patients=counts.n_positive_patients,
-        note="" if known else _why(effect, one.value, undefined),
+        note=_why(effect, one.value, undefined) if not known else ONE_PATIENT if counts.n_patients < 2 else "",
     )
 
 

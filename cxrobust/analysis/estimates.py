@@ -19,6 +19,7 @@ from cxrobust.study import AnalysisSection
 
 FEW_POSITIVE_PATIENTS = 20
 RECENTRED = "percentile-recentred"
+ONE_PATIENT = "no interval or test: one patient"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,7 +77,7 @@ class _OfContrast:
 
     value: NDArray[np.float64]
     intervals: tuple[Interval, ...]
-    method: str
+    methods: tuple[str, ...]
     undefined: NDArray[np.float64]
     """Share of resamples without a value."""
     beyond: NDArray[np.float64]
@@ -146,15 +147,16 @@ def _estimate_bundle(name: str, metric: Metric, values: Values, contrasts: Seque
     found = []
     for contrast, drawn, method, band in zip(contrasts, draws, methods, bands, strict=True):
         intervals = list(INTERVALS[method](drawn, level))
-        if method == "percentile" and len(intervals) > 1 and metric.better:
+        used = [method] * len(intervals)
+        if method == "percentile" and sample.n_findings > 1:
             # the least of several drawn values is biased as a drawn absolute value is
-            intervals[-2] = INTERVALS[RECENTRED](drawn.only(-2), level)[0]
+            used[-2], intervals[-2] = RECENTRED, INTERVALS[RECENTRED](drawn.only(-2), level)[0]
         se_patients, se_training = _parts_of_variance(contrast, values, drawn)
         found.append(
             _OfContrast(
                 value=drawn.value,
                 intervals=tuple(intervals),
-                method=method,
+                methods=tuple(used),
                 undefined=np.isnan(drawn.resampled).mean(axis=1),
                 beyond=np.isinf(drawn.resampled).mean(axis=1),
                 se_patients=se_patients,
@@ -236,7 +238,7 @@ def _record(
 ) -> Estimate:
     several_patients, defined = finding.n_patients > 1, one.undefined[place] <= settings.most_undefined
     reason = values.reason(contrast, place)
-    if reason is None and not np.isfinite(one.value[place]):
+    if reason is None and several_patients and not np.isfinite(one.value[place]):
         reason = _why_not_finite(contrast, float(one.value[place]))
     interval = one.intervals[place] if several_patients and defined and reason is None else no_interval()
     outcome = outcome if several_patients and defined else NOTHING
@@ -257,7 +259,7 @@ def _record(
         se_training=finite(one.se_training[place]) if has_interval else None,
         ci_low=low,
         ci_high=high,
-        interval=one.method if has_interval else None,
+        interval=one.methods[place] if has_interval else None,
         band_low=finite(one.bands[place][0]) if has_interval else None,
         band_high=finite(one.bands[place][1]) if has_interval else None,
         p_value=p_value,
@@ -321,7 +323,7 @@ def _notes(
         worst = dict.fromkeys(names[values.worst[row, condition]] for row, condition in contrast.places)
         notes.append(f"worst: {', '.join(worst)}")
     if finding.n_patients < 2:
-        notes.append("no interval or test: one patient")
+        notes.append(ONE_PATIENT)
     elif undefined > most_undefined:
         notes.append(f"not estimable: not defined in {undefined:.1%} of resamples")
     elif undefined > 0:

@@ -69,14 +69,15 @@ def analyze(
     estimates: list[Estimate] = []
     contributions: dict[Key, NDArray[np.float64]] = {}
     unclustered: tuple[Unclustered, ...] = ()
-    n_steps = len(metrics) + 1
-    for done, (name, found) in enumerate(_all_estimates(metrics, sample, reference=reference)):
-        report("estimating metrics", min(done, n_steps - 1), n_steps)
+    n_steps = len(metrics) + bool(settings.effect_sizes) + len(settings.recalibrate) + 1
+    report("estimating metrics", 0, n_steps)
+    for done, (name, found) in enumerate(_all_estimates(metrics, sample, reference=reference), start=1):
         for one in found:
             estimates += one.estimates
             contributions |= _contributions(one, families)
             if name == "auroc" and not unclustered and one.values is not None:
                 unclustered = _unclustered(one.values, sample)
+        report("estimating metrics", done, n_steps)
     reliability = _reliability(sample)
     adjusted = adjust(estimates, families, contributions=contributions, n_draws=settings.resamples, seed=seed)
     report("estimating metrics", n_steps, n_steps)

@@ -257,9 +257,11 @@ def _worst(one: Values, estimable: Sequence[int], *, sign: int, reason: str | No
         return np.take_along_axis(array, which[:, :, None, None], axis=2)[:, :, 0]
 
     drawn = sign * one.resampled[:, :, estimable]
+    defined = ~np.isnan(drawn).any(axis=(0, 1))
+    least = np.where(defined, drawn, np.inf).min(axis=2)
     return _Place(
         value=np.take_along_axis(one.value, which[:, :, None], axis=2)[:, :, 0],
-        resampled=sign * np.where(np.isnan(drawn).any(axis=(0, 1, 2)), np.nan, drawn.min(axis=2)),
+        resampled=sign * np.where(defined.any(axis=0), least, np.nan),
         contributions=of_worst(one.contributions),
         influences=of_worst(one.influences),
         shares=one.shares[:, estimable].mean(axis=1),

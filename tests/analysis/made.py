@@ -112,7 +112,7 @@ def with_labels(predictions, finding, change):
 
 def make_settings(**changes):
     """Few resamples, so that plain loops can follow."""
-    return AnalysisSection(**{"resamples": 256, "metrics": METRICS, **changes})
+    return AnalysisSection(**{"resamples": 256, "metrics": METRICS, "effect_sizes": (), **changes})
 
 
 def weights_of(counts, patients, resample):

@@ -72,11 +72,13 @@ def _of(name, cell, counts):
     return value, one.resample([cell], counts)[0], one.contributions(cell) - value * one.share(cell)
 
 
-def boot_quantile(values, probabilities):
+def boot_quantile(values, probabilities, axis=None):
     """Quantiles as boot has them: order statistic k at k / (R + 1), between two of them linear in normal quantiles.
 
     Davison and Hinkley 1997, equation 5.8 (doi:10.1017/CBO9780511802843).
     """
+    if axis == 1:
+        return np.stack([boot_quantile(row, probabilities) for row in values], axis=1)
     ordered, n = np.sort(values), len(values)
     found = []
     for p in np.atleast_1d(probabilities):

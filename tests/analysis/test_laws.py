@@ -94,7 +94,7 @@ def test_exchanging_reference_and_regime_changes_signs_alone(predictions, analys
 def test_a_regime_beside_its_copy_has_no_difference_in_differences(predictions):
     copied = replace(predictions, probabilities=predictions.probabilities[[0, 0]])
     compared = [e for e in run(copied).estimates if e.reference is not None]
-    assert {e.estimand for e in compared} == {"regime-reference", "difference-in-differences"}
+    assert {e.estimand for e in compared} == {"regime-reference", "difference-in-differences", "relative-difference"}
     assert {(e.estimate, e.se, e.ci_low, e.ci_high, e.p_value, e.p_adjusted) for e in compared} == {(0, 0, 0, 0, 1, 1)}
 
 
@@ -148,7 +148,7 @@ def test_nothing_estimable_says_so_for_the_macro_average(predictions):
 
 def test_one_patient_has_values_without_interval_or_test():
     found = run(make_predictions(seed=4, n_patients=1, most_images=1_000))
-    assert all(e.estimate is not None for e in found.estimates)
+    assert all(e.estimate is not None for e in found.estimates if not e.estimand.startswith("relative"))
     for e in found.estimates:
         assert (e.n_patients, e.se, e.ci_low, e.ci_high, e.interval, e.p_value, e.test) == (1, *(None,) * 6)
         assert "no interval or test: one patient" in e.note
@@ -176,8 +176,9 @@ def test_a_rare_finding_says_how_often_it_was_undefined():
         found = run(with_labels(predictions, "Mass", lambda _, labels=labels: labels), metrics=("auroc",))
         rare = [e for e in found.estimates if e.finding == "Mass"]
         assert {e.ci_low is not None for e in rare} == {with_interval}
-        said = "not defined in" if with_interval else "no interval: not defined in"
-        assert all(e.note.startswith(f"fewer than 20 positive patients; {said}") for e in rare)
+        said = "not defined in" if with_interval else "not estimable: not defined in"
+        assert all(f"fewer than 20 positive patients; {said}" in e.note for e in rare)
+        assert {e.estimate is not None for e in rare} == {with_interval}
 
 
 def test_the_same_seed_gives_the_same_estimates_and_another_seed_other_intervals(predictions, analysis):

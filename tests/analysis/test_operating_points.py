@@ -59,7 +59,9 @@ def test_by_patient_against_hand_arithmetic():
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0]), st.integers(0, 1)), min_size=2, max_size=24),
+    st.lists(
+        st.tuples(st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0]), st.integers(0, 1)), min_size=2, max_size=24
+    ),
     st.sampled_from([0.05, 0.5, 0.8, 0.9, 0.95]),
 )
 @settings(max_examples=150, deadline=None, derandomize=True, database=None)

@@ -37,6 +37,8 @@ def test_values_are_means_over_replicates(predictions):
     found = run(predictions)
     alone = [run(only(predictions, [0, m], [("supervised", 0), ("lora", 0)])) for m in (1, 2, 3)]
     for key, e in found.items():
+        if e.finding == "worst" or e.estimand.startswith("relative"):
+            continue  # of the mean, which is another than the mean of these
         assert same(e.estimate, np.mean([one[key].estimate for one in alone])), key
         assert e.n_images == alone[0][key].n_images
 
