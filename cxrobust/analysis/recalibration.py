@@ -1,4 +1,4 @@
-"""Recalibration of probabilities on clean images, by netcal: does it help under attack?
+"""Recalibration of probabilities on clean images, by netcal, to see whether it helps under attack.
 
 One increasing map from probability to probability is fitted for each model and finding on clean images, and applied to
 the images under every condition.
@@ -188,8 +188,8 @@ def _splits(predictions: PredictionSet, *, seed: int, folds: int) -> tuple[list[
         "findings": tuple(source.findings.index(finding) for finding in predictions.findings),
     }
     if validation is not None:
-        everything = {"fitted": np.ones(len(source.image_ids), bool), "mapped": np.ones(len(predictions.labels), bool)}
-        return [_Split(fold=None, **places, **everything)], "clean validation images"
+        fitted, mapped = np.ones(len(source.image_ids), bool), np.ones(len(predictions.image_ids), bool)
+        return [_Split(fold=None, **places, fitted=fitted, mapped=mapped)], "clean validation images"
     fold_of = _deal(predictions.patient_ids, folds=folds, seed=seed)[predictions.patients]
     splits = [_Split(fold=f, **places, fitted=fold_of != f, mapped=fold_of == f) for f in np.unique(fold_of).tolist()]
     return splits, f"clean images of other patients, {folds} folds by patient"
@@ -250,7 +250,9 @@ def _fit(sample: _Clean, method: Method, calibrator: Any) -> _Map:
     if reason is not None:
         raise _UnfitError(reason)
     model = calibrator()
-    model.fit(sample.p, sample.y.astype(np.int64))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # netcal calls what pyro has deprecated
+        model.fit(sample.p, sample.y.astype(np.int64))
     if method == "isotonic":
         found = _Map(method=method, coefficients=np.empty(0), model=model, sample=sample)
     else:
