@@ -44,7 +44,7 @@ def validated(predictions, validation):
 
 
 def made(seed=0, **changes):
-    """150 patients, several images each, with ties and probabilities of exactly 0 and 1."""
+    """150 patients, several images each, with ties."""
     return make_predictions(seed=seed, n_patients=150, **changes)
 
 
@@ -165,6 +165,29 @@ def test_maps_against_netcal_called_directly(method):
 
 
 @pytest.mark.parametrize("method", LOGISTIC)
+def test_probabilities_of_0_and_1_count_as_nearest_to_them_against_statsmodels(method):
+    """Also where the label says otherwise, so that the log-odds of ±36 weigh heavily."""
+    validation, study = made(conditions=("clean",)), made(seed=1, decimals=1)
+    probabilities = validation.probabilities.copy()
+    for k in range(2):
+        positive, negative = (np.flatnonzero(validation.labels[:, k] == y) for y in (1, 0))
+        probabilities[:, :, [positive[0], *negative[:3]], k] = 0
+        probabilities[:, :, [negative[-1], *positive[-3:]], k] = 1
+    validation = replace(validation, probabilities=probabilities)
+    assert {0.0, 1.0} <= set(study.probabilities.ravel())
+    outcome = recalibrate(validated(study, validation), method, seed=5)
+    for fit, p, y, m, k in each_fit(validation, outcome):
+        best = best_beta(p, y)[0] if method == "beta" else by_glm(method, p, y)
+        found = list(fit.parameters.values())
+        found = np.array([1 / found[0]] if method == "temperature" else found)
+        gap = log_likelihood(features(method, p) @ best, y) - log_likelihood(features(method, p) @ found, y)
+        assert -1e-8 < gap <= recalibration.TOLERATED + 1e-8
+        z = features(method, study.probabilities[m, 1, :, k]) @ found
+        np.testing.assert_allclose(outcome.probabilities[m, 1, :, k], expit(z), rtol=0, atol=1e-12)
+    assert len(outcome.fits) == 4
+
+
+@pytest.mark.parametrize("method", LOGISTIC)
 def test_the_maximum_against_statsmodels_where_netcal_is_not_trusted(method, monkeypatch):
     monkeypatch.setattr(recalibration, "TOLERATED", -1.0)
     validation, _, outcome = on_validation(method)
@@ -187,7 +210,7 @@ def test_beta_of_a_rare_finding_against_statsmodels_where_netcal_stops_early():
 
 
 def test_beta_on_nih_against_statsmodels(nih_predictions):
-    """netcal 1.4.0 falls 3.3 nats short for Hernia and 0.2 for Pneumonia; the slope b is 35 and not 1.4, 3.7 and not 1."""
+    """netcal 1.4.0 falls 3.3 nats short for Hernia, whose slope b is 35 and not 1.4, and 0.2 for Pneumonia."""
     keep = [nih_predictions.findings.index(f) for f in ("Hernia", "Pneumonia")]
     validation = replace(
         nih_predictions,
