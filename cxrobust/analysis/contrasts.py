@@ -47,7 +47,8 @@ class Contrast:
         Positive and negative terms are added apart, and what is left by rounding alone is 0, so that equal regimes or
         equal conditions differ by exactly 0.
         """
-        plus, minus = np.zeros(array.shape[2:]), np.zeros(array.shape[2:])
+        plus: NDArray[np.float64] = np.zeros(array.shape[2:])
+        minus: NDArray[np.float64] = np.zeros(array.shape[2:])
         for row, condition, weight in self.terms:
             side = plus if weight > 0 else minus
             side += abs(weight) * (

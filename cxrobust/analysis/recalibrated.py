@@ -5,8 +5,10 @@ from collections.abc import Iterator, Mapping
 from cxrobust.analysis.contrasts import Contrast, contrasts
 from cxrobust.analysis.estimates import Estimated, View, estimate
 from cxrobust.analysis.metrics import Metric
+from cxrobust.analysis.recalibration import Recalibrated, recalibrate
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.values import evaluate
+from cxrobust.errors import some
 from cxrobust.study import RecalibrationName
 
 ESTIMANDS = ("value", "perturbed-clean", "regime-reference", "difference-in-differences")
@@ -18,8 +20,6 @@ def recalibrated_estimates(
     """Estimate metrics on recalibrated predictions, and recalibrated − raw for every regime and condition."""
     if not metrics:
         return
-    from cxrobust.analysis.recalibration import recalibrate
-
     predictions = sample.predictions
     found = recalibrate(predictions, method, seed=sample.seed)
     samples = [sample, sample.saying(found.probabilities)]
@@ -39,10 +39,18 @@ def recalibrated_estimates(
             for c, condition in enumerate(predictions.conditions)
         ),
     ]
-    note = "; ".join(["fitted on " + found.fitted_on, *found.notes])
-    of_method = View(findings=view.findings, recalibration=method, note=note)
+    of_method = View(findings=view.findings, recalibration=method, note=_note(found))
     for name, one in metrics.items():
         values = evaluate({name: one}, samples)[name]
         yield Estimated(
             estimates=estimate(name, one, values, contrasts=wanted, view=of_method), values=values, contrasts=wanted
         )
+
+
+def _note(found: Recalibrated) -> str:
+    """Say what the maps were fitted on, and which findings of which regimes stayed as they were."""
+    said = f"fitted on {found.fitted_on}"
+    if found.unchanged:
+        named = [f"{one.regime}, {one.finding} ({one.reason})" for one in found.unchanged]
+        said += f"; unchanged for {some(named)}"
+    return said

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,7 @@ from scipy.special import expit, logit
 from cxrobust.analysis.metrics.log_loss import SMALLEST
 from cxrobust.errors import require
 from cxrobust.predictions import PredictionSet
-
-Method = Literal["temperature", "platt", "isotonic", "beta"]
+from cxrobust.study import RecalibrationName
 
 FEWEST = 10
 """Patients with a positive image, and patients with a negative one, below which nothing is fitted."""
@@ -68,7 +67,7 @@ class Unchanged:
 class Recalibrated:
     """Recalibrated probabilities with the maps that made them."""
 
-    method: Method
+    method: RecalibrationName
     probabilities: NDArray[np.float64]
     """(n_members, n_conditions, n_images, n_findings) in [0, 1]."""
     fitted_on: str
@@ -79,7 +78,7 @@ class Recalibrated:
     """By member, then finding."""
 
 
-def recalibrate(predictions: PredictionSet, method: Method, *, seed: int, folds: int = 5) -> Recalibrated:
+def recalibrate(predictions: PredictionSet, method: RecalibrationName, *, seed: int, folds: int = 5) -> Recalibrated:
     """Probabilities after a map fitted on clean images, for each member and finding; in [0, 1].
 
     The map is fitted on `predictions.validation` where there are such images. Elsewhere patients are dealt into folds,
@@ -112,8 +111,8 @@ def recalibrate(predictions: PredictionSet, method: Method, *, seed: int, folds:
     A finding is unchanged for a member, with the reason, unless every fold's map can be fitted: mapping some folds only
     would mix two scales of probabilities.
     """
-    if method not in get_args(Method):
-        raise ValueError(f"method {method!r} is not one of {', '.join(get_args(Method))}")
+    if method not in get_args(RecalibrationName):
+        raise ValueError(f"method {method!r} is not one of {', '.join(get_args(RecalibrationName))}")
     if folds < 2:
         raise ValueError(f"folds = {folds}: give 2 or more")
     splits, fitted_on = _splits(predictions, seed=seed, folds=folds)
@@ -180,7 +179,7 @@ class _Split:
 
 
 def _splits(predictions: PredictionSet, *, seed: int, folds: int) -> tuple[list[_Split], str]:
-    validation: PredictionSet | None = getattr(predictions, "validation", None)
+    validation = predictions.validation
     source = predictions if validation is None else validation
     places: Any = {
         "source": source,
@@ -207,7 +206,7 @@ def _deal(patient_ids: tuple[str, ...], *, folds: int, seed: int) -> NDArray[np.
 class _Map:
     """A fitted map from probabilities to probabilities."""
 
-    method: Method
+    method: RecalibrationName
     coefficients: NDArray[np.float64]
     """Of `_columns`."""
     model: Any
@@ -244,7 +243,7 @@ class _Map:
         }
 
 
-def _fit(sample: _Clean, method: Method, calibrator: Any) -> _Map:
+def _fit(sample: _Clean, method: RecalibrationName, calibrator: Any) -> _Map:
     """Return the map, or raise the reason why there is none."""
     reason = _unfit(sample, method)
     if reason is not None:
@@ -269,7 +268,7 @@ def _netcals(model: Any) -> NDArray[np.float64]:
 
 
 def _checked(
-    found: NDArray[np.float64], columns: _Columns, y: NDArray[np.int8], method: Method
+    found: NDArray[np.float64], columns: _Columns, y: NDArray[np.int8], method: RecalibrationName
 ) -> tuple[NDArray[np.float64], float]:
     """Return netcal's coefficients, or those of greatest likelihood where it stopped too early, and by how much.
 
@@ -282,7 +281,7 @@ def _checked(
     return (found if shortfall <= TOLERATED else best), max(0.0, shortfall)
 
 
-def _unfit(sample: _Clean, method: Method) -> str | None:
+def _unfit(sample: _Clean, method: RecalibrationName) -> str | None:
     """Say what of the images forbids a fit, or None."""
     if len(sample.y) == 0:
         return "no labelled image"
@@ -306,7 +305,7 @@ def _unfit(sample: _Clean, method: Method) -> str | None:
     return None
 
 
-def _columns(method: Method, p: NDArray[np.float64]) -> _Columns:
+def _columns(method: RecalibrationName, p: NDArray[np.float64]) -> _Columns:
     """Return what each coefficient multiplies, each (n_images,)."""
     p = np.clip(p, SMALLEST, 1 - SMALLEST)
     if method == "temperature":
@@ -372,7 +371,7 @@ def _most_likely(columns: _Columns, y: NDArray[np.int8], *, n_slopes: int) -> ND
 
 
 @contextmanager
-def _calibrator(method: Method) -> Iterator[Any]:
+def _calibrator(method: RecalibrationName) -> Iterator[Any]:
     """Yield netcal's class, and put back torch's threads and pyro's parameters."""
     module, name = _NETCAL[method]
     with warnings.catch_warnings():

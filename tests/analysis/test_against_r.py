@@ -13,7 +13,7 @@ import pytest
 from scipy.stats import norm
 
 from cxrobust.analysis import intervals
-from cxrobust.analysis.families import adjust
+from cxrobust.analysis.families import Families, adjust
 from cxrobust.analysis.intervals import INTERVALS, Draws, linearised_se
 from cxrobust.analysis.metrics import metric
 from cxrobust.analysis.resampling import LANES
@@ -139,5 +139,6 @@ def test_adjusted_p_values_against_r(r, family, method):
     p_values, expected = (
         np.atleast_1d(r[name]) for name in (f"p_{family}", f"adjusted_{family}_{ADJUSTMENTS[method]}")
     )
-    found = adjust([made(float(p)) for p in p_values], primary_condition=None, method=method)
+    families = Families(declared=(), primary_condition=None, adjust=method)
+    found = adjust([made(float(p)) for p in p_values], families)
     assert [e.p_adjusted for e in found] == pytest.approx(expected.tolist(), rel=1e-12)

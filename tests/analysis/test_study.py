@@ -93,6 +93,10 @@ def contributions(name, p, y, who, threshold):
     return oracle.mean_contributions(scores[name], who, 8)
 
 
+def ratio(number, clean):
+    return np.divide(number, clean, where=np.asarray(clean) != 0, out=np.full(np.shape(clean), np.nan))
+
+
 def contrast(estimate, numbers):
     """The estimand's arithmetic on `numbers`, a function of regime and condition."""
     if estimate.estimand == "value":
@@ -103,8 +107,8 @@ def contrast(estimate, numbers):
         return numbers(estimate.regime, estimate.condition) - numbers("supervised", estimate.condition)
     if estimate.estimand.startswith("relative"):
         clean = numbers("supervised", "clean")
-        against = 0 if estimate.reference is None else numbers("supervised", estimate.condition) / clean
-        return numbers(estimate.regime, estimate.condition) / numbers(estimate.regime, "clean") - against
+        against = 0 if estimate.reference is None else ratio(numbers("supervised", estimate.condition), clean)
+        return ratio(numbers(estimate.regime, estimate.condition), numbers(estimate.regime, "clean")) - against
     return (numbers(estimate.regime, estimate.condition) - numbers(estimate.regime, "clean")) - (
         numbers("supervised", estimate.condition) - numbers("supervised", "clean")
     )
