@@ -19,7 +19,7 @@ TOLERANCE = 1e-3
 
 
 def reflected(t, p, sigma):
-    """Gaussian density of p + σ·noise at t after reflection at 0 and 1, as a sum over the images of p in the mirrors."""
+    """Gaussian density of p + σ·noise at t, reflected at 0 and 1: a sum over the images of p in both mirrors."""
     density = 0.0
     for k in range(-math.ceil(3 * sigma), math.ceil(3 * sigma) + 1):
         for image in (2 * k + p, 2 * k - p):
