@@ -66,7 +66,8 @@ def images(cell, weights=None):
     """Labels, probabilities and decisions of the images that have weight, which is 1 unless given."""
     weights = np.ones(len(cell.labels)) if weights is None else weights
     kept = weights > 0
-    return Images(cell.labels[kept], cell.probabilities[kept], cell.decisions[kept].astype(int), weights[kept])
+    p = cell.probabilities[kept]
+    return Images(cell.labels[kept], p, (p >= cell.threshold).astype(int), weights[kept])
 
 
 def drawn(cell, counts, resample):
