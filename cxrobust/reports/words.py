@@ -46,6 +46,7 @@ METRICS = {
     "over-confidence": MetricWords(name="over-confidence", title="Over-confidence", better="neither"),
     "entropy": MetricWords(name="mean entropy", title="Entropy", better="neither"),
     "ece-equal-mass": MetricWords(name="equal-mass ECE", title="Calibration error, equal mass", better="lower"),
+    "ece-smooth": MetricWords(name="smooth ECE", title="Calibration error, smooth", better="lower"),
     "ece-top-label": MetricWords(name="top-label ECE", title="Calibration error, top label", better="lower"),
     "ece-debiased": MetricWords(name="debiased calibration error", title="Calibration error, debiased", better="lower"),
     "ace": MetricWords(name="ACE", title="Adaptive calibration error", better="lower"),

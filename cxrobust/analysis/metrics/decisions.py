@@ -114,13 +114,16 @@ class NPV(Decisions):
 
 
 class F1(Decisions):
-    """Harmonic mean of sensitivity and PPV; in [0, 1]; higher is better; 0 where nothing is predicted positive."""
+    """Harmonic mean of sensitivity and PPV; in [0, 1]; higher is better; 0 where nothing is predicted positive.
+
+    It is not defined where no image is positive, as sensitivity is not.
+    """
 
     needs = "positive"
 
     def of_counts(self, n: Confusion) -> NDArray[np.float64]:
-        """Return 2 TP / (2 TP + FP + FN)."""
-        return np.asarray(2 * n.tp / (2 * n.tp + n.fp + n.fn))
+        """Return 2 TP / (2 TP + FP + FN), NaN where TP + FN is 0."""
+        return np.where((n.tp + n.fn).real > 0, 2 * n.tp / (2 * n.tp + n.fp + n.fn), np.nan)
 
 
 class Matthews(Decisions):

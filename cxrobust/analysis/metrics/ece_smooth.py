@@ -1,0 +1,139 @@
+"""Smooth calibration error: residuals smoothed over the probability instead of put into bins."""
+
+from functools import cache
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrobust.analysis.cells import Cell
+from cxrobust.analysis.metrics import Additive, Better, metric
+
+N_POINTS = 128
+"""Points of the grid that carries residuals: the middles of as many intervals of [0, 1]."""
+HALVINGS = 50
+"""Of [0, 1] in the search for the bandwidth: to rounding."""
+ROWS = 4096
+"""Sums that are smoothed at once, which bounds memory."""
+
+
+class SmoothECE(Additive):
+    """Smooth expected calibration error (smECE) of the positive class's probability; in [0, 1]; lower is better.
+
+    With the residual y − p of each image smoothed by a Gaussian kernel K_σ that is reflected at 0 and 1,
+
+        smECE_σ = ∫₀¹ |Σ_i K_σ(t, p_i) (y_i − p_i)| dt / n,
+
+    and the value is smECE_σ at the one bandwidth where smECE_σ = σ (Błasiok and Nakkiran 2023, arXiv:2309.12236): it
+    has no bins whose edges decide, and calibration is smoothed over as much as it is wrong. The bandwidth is chosen on
+    each cell and kept in resamples, as the edges of equal-mass bins are; like those of other calibration errors,
+    resampled values are biased upwards, so the interval is recentred at the estimate.
+
+    Residuals are carried by a grid of 128 points, each by the two beside p, in parts that keep its place on average.
+    The value is within 0.001 of the definition's on unbinned images.
+
+    Examples
+    --------
+    >>> p = np.array([0.2, 0.2, 0.2, 0.2, 0.9])
+    >>> cell = Cell(
+    ...     labels=np.array([0, 0, 1, 0, 1], np.int8),
+    ...     probabilities=p,
+    ...     patients=np.arange(5, dtype=np.int32),
+    ...     n_patients=5,
+    ...     threshold=0.5,
+    ...     clean=p,
+    ...     weaker=(),
+    ... )
+    >>> round(SmoothECE().value(cell), 3)  # (|1 − 4 × 0.2| + |1 − 0.9|) / 5, being far apart
+    0.06
+    """
+
+    interval: ClassVar[Literal["percentile", "percentile-recentred"]] = "percentile-recentred"
+    better: ClassVar[Better] = "lower"
+
+    def statistics(self, cell: Cell) -> NDArray[np.float64]:
+        """Return each image's residual at the two points beside it, the cell's bandwidth, and a count."""
+        rows = np.arange(len(cell.labels))
+        place = cell.probabilities * N_POINTS - 0.5
+        lower = np.floor(place).astype(np.intp)
+        residual, part = cell.labels - cell.probabilities, place - lower
+        table = np.zeros((len(rows), N_POINTS + 2))
+        table[rows, np.maximum(lower, 0)] = residual * (1 - part)  # what lies beyond the first or last is reflected
+        table[rows, np.minimum(lower + 1, N_POINTS - 1)] += residual * part
+        table[:, -2] = bandwidth(table[:, :N_POINTS].sum(axis=0), len(rows))
+        table[:, -1] = 1
+        return table
+
+    def finish(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Smooth at the bandwidth that the sums bring along, add the sizes, and divide by the number of images."""
+        flat = sums.reshape(-1, sums.shape[-1])
+        widths = _widths(flat)
+        values = np.full(len(flat), np.nan)
+        for width in np.unique(widths[~np.isnan(widths)]):
+            kernel, alike = heat_kernel(width), np.flatnonzero(widths == width)
+            for first in range(0, len(alike), ROWS):
+                rows = alike[first : first + ROWS]
+                values[rows] = np.abs(flat[rows, :N_POINTS] @ kernel).sum(axis=-1) / flat[rows, -1]
+        return values.reshape(sums.shape[:-1])
+
+    def split(self, sums: NDArray[np.float64], by_patient: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Give each patient its part of the smoothed residuals, with the sign that the whole has at each point."""
+        kernel = heat_kernel(float(_widths(sums)))
+        signs = np.sign(sums[:N_POINTS] @ kernel)
+        return np.asarray(by_patient[:, :N_POINTS] @ (kernel @ signs) / sums[-1])
+
+
+def bandwidth(residuals: NDArray[np.float64], n_images: int) -> float:
+    """Return the bandwidth σ in [0, 1] at which the smooth calibration error is σ; 0 where all residuals are 0.
+
+    The error falls as σ grows, so halving finds the only one.
+
+    Parameters
+    ----------
+    residuals
+        (N_POINTS,): sums of y − p at the grid's points.
+    n_images
+        How many images these are of.
+    """
+    waves, squares = _waves()
+    heights = residuals @ waves
+    low, high = 0.0, 1.0
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        smoothed = waves @ (heights * np.exp(-(middle**2) / 2 * squares))
+        low, high = (middle, high) if np.abs(smoothed).sum() > middle * n_images else (low, middle)
+    return low
+
+
+def heat_kernel(width: float) -> NDArray[np.float64]:
+    """Return what a residual at one point of the grid gives to each, (N_POINTS, N_POINTS); columns and rows sum to 1.
+
+    The reflected Gaussian on [0, 1] is what heat becomes after a time of σ²/2 between insulated ends. This is heat on
+    the grid (Lindeberg 1990, doi:10.1109/34.49051): nowhere negative, of variance σ² away from the ends, close to the
+    Gaussian where σ exceeds the grid's step, and, unlike a sampled one, good down to σ = 0, where it does nothing.
+
+    Parameters
+    ----------
+    width
+        σ, from 0.
+    """
+    waves, squares = _waves()
+    return np.asarray(waves * np.exp(-(width**2) / 2 * squares) @ waves.T)
+
+
+def _widths(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the bandwidth that sums (..., n_statistics) bring along, (...); rounded, so that a cell has one."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray((sums[..., -2] / sums[..., -1]).round(12))
+
+
+@cache
+def _waves() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the cosines that diffusion on the grid damps, one a column, and the rate of each, (N_POINTS,)."""
+    k = np.arange(N_POINTS)
+    waves = np.sqrt(2 / N_POINTS) * np.cos(np.pi * np.outer(k + 0.5, k) / N_POINTS)
+    waves[:, 0] = np.sqrt(1 / N_POINTS)
+    return waves, (2 * N_POINTS * np.sin(np.pi * k / (2 * N_POINTS))) ** 2
+
+
+metric("ece-smooth")(SmoothECE())
