@@ -12,6 +12,7 @@ from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.markers import CARETDOWN
+from matplotlib.ticker import NullLocator
 from running import METRICS
 
 from cxrobust.analysis.intervals import INTERVALS
@@ -141,34 +142,43 @@ def coverage_figure(content: Mapping[str, Any], path: Path) -> None:
             for axes, correlation in zip(row[1:], correlations[1:], strict=True):
                 axes.set_title(f"ρ = {correlation:g}")
         figure.supxlabel("positive patients in a study, mean", fontsize=7)
-        figure.legend(handles=_handles(), loc="outside upper left", ncols=6, frameon=False, fontsize=7)
+        figure.legend(
+            handles=_handles(),
+            loc="outside upper left",
+            ncols=6,
+            frameon=False,
+            fontsize=6.5,
+            columnspacing=1.2,
+            handletextpad=0.2,
+        )
         figure.savefig(path, dpi=200, **({"metadata": {"Date": None}} if path.suffix == ".svg" else {}))
 
 
 def _panel(axes: Axes, shares: Sequence[Share]) -> None:
     axes.axhspan(*COVERAGE_BAND, color="#DDDDDD", linewidth=0, zorder=0)
     axes.axvline(ENOUGH, color=QUIET, linewidth=0.5, dashes=(3, 2), zorder=0)
+    drawn: dict[tuple[str, bool, bool], list[Share]] = {}
     for one in shares:
         series = OF_PATIENTS if one.method == metric[one.metric].interval else one.method
-        if series not in SERIES or one.estimand not in {"value", "difference-in-differences"}:
-            continue
+        if series in SERIES and one.estimand in {"value", "difference-in-differences"}:
+            drawn.setdefault((series, one.estimand == "value", one.share < LEAST_DRAWN), []).append(one)
+    for (series, is_value, is_lower), some in drawn.items():
         colour, marker = SERIES[series]
-        lower = one.share < LEAST_DRAWN
         axes.plot(
-            one.positive_patients,
-            max(one.share, LEAST_DRAWN),
-            marker=CARETDOWN if lower else marker,
+            [one.positive_patients for one in some],
+            [max(one.share, LEAST_DRAWN) for one in some],
+            marker=CARETDOWN if is_lower else marker,
             color=colour,
-            markerfacecolor="none" if one.estimand != "value" else colour,
+            markerfacecolor=colour if is_value else "none",
             linestyle="none",
-            markersize=3.5 if lower else 3,
+            markersize=3,
             clip_on=False,
         )
     axes.set_xscale("log")
     axes.set_ylim(LEAST_DRAWN - 0.02, 1.01)
     axes.set_yticks([0.5, 0.6, 0.7, 0.8, 0.9, 1.0], ["50", "60", "70", "80", "90", "100"])
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
-    axes.xaxis.set_minor_formatter(lambda *_: "")
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def _handles() -> list[Line2D]:
@@ -178,7 +188,7 @@ def _handles() -> list[Line2D]:
     ]
     look = {"color": INK, "marker": "s", "linestyle": "none"}
     value = Line2D([], [], label="filled: value", **look)
-    difference = Line2D([], [], label="hollow: difference-in-differences", markerfacecolor="none", **look)
+    difference = Line2D([], [], label="hollow: difference in differences", markerfacecolor="none", **look)
     lower = Line2D([], [], color=INK, marker=CARETDOWN, linestyle="none", label=f"below {LEAST_DRAWN:.0%}")
     return [*kinds, value, difference, lower]
 
