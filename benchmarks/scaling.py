@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullLocator
 from numpy.typing import NDArray
 from record import write
 from scipy.special import expit
@@ -33,7 +34,7 @@ from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.metrics import metric
 from cxrobust.analysis.resampling import patient_counts
 from cxrobust.predictions import PredictionSet
-from cxrobust.reports.figures.style import QUIET, canvas, drawn, marks
+from cxrobust.reports.figures.style import canvas, drawn, marks
 from cxrobust.study import AnalysisSection
 
 METRICS = ("auroc", "accuracy", "ece")
@@ -41,7 +42,8 @@ AXES = ("images", "resamples", "cells")
 STEPS = tuple(10 ** (step / 2) for step in range(7))
 """Three decades."""
 IMAGES_A_PATIENT = 4
-REPEATS = 3
+REPEATS, SECONDS = 3, 0.3
+"""Repetitions of one timing at least, and seconds that they take together at least."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -198,13 +200,14 @@ def timed_along(axis: str) -> list[Point]:
         counts = patient_counts(cells[0].n_patients, n_resamples=size.resamples, rng=rng)
         for name in METRICS:
             metric[name].resample(cells[:1], counts[:1])  # compiles
-            seconds = []
-            for _ in range(REPEATS):
+            seconds: list[float] = []
+            while len(seconds) < REPEATS or sum(seconds) < SECONDS:
                 begun = time.perf_counter()
                 metric[name].resample(cells, counts)
                 seconds.append(time.perf_counter() - begun)
             found.append(Point(metric=name, axis=axis, size=size, seconds=float(np.median(seconds))))
-            print(f"{name}, {size.images:,} images, {size.resamples:,} resamples, {size.cells:,} cells: {seconds} s")
+            where = f"{size.images:,} images, {size.resamples:,} resamples, {size.cells:,} cells"
+            print(f"{name}, {where}: {found[-1].seconds:.2g} s")
     return found
 
 
@@ -224,25 +227,28 @@ def curve(points: Sequence[Point], name: str, axis: str) -> tuple[NDArray[np.flo
 
 def draw(points: Sequence[Point], exponents: Sequence[Exponent]) -> Figure:
     """Seconds over each size, both on logarithmic scales, with the slope of the last decade at each curve's end."""
-    figure = canvas(62)
+    figure = canvas(64)
+    figure.get_layout_engine().set(wspace=0.06)
     panels: Sequence[Axes] = figure.subplots(1, len(AXES), sharey=True)
     look = marks(METRICS, reference=METRICS[0])
     for axes, axis in zip(panels, AXES, strict=True):
-        others = " and ".join(f"{getattr(SMALLEST[axis], other):,} {other}" for other in AXES if other != axis)
-        axes.set_title(f"With {others}".replace(" 1 cells", " 1 cell"))
-        axes.set(xscale="log", yscale="log", xlabel=axis)
         for name in METRICS:
             sizes, seconds = curve(points, name, axis)
-            mark = look[name]
             slope = next(one.last_decade for one in exponents if (one.metric, one.axis) == (name, axis))
-            label = f"{name}, exponent {slope:.2f}"
-            axes.plot(sizes, seconds, color=mark.colour, marker=mark.marker, label=label)
+            mark = look[name]
+            axes.plot(sizes, seconds, color=mark.colour, marker=mark.marker, label=f"{name}, exponent {slope:.2f}")
+        others = ", ".join(f"{getattr(SMALLEST[axis], other):,} {other}" for other in AXES if other != axis)
+        axes.set_title(others.replace(" 1 cells", " 1 cell"), fontweight="normal")
+        axes.set(xscale="log", yscale="log", xlabel=axis)
+        for side in (axes.xaxis, axes.yaxis):
+            side.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}"))
+            side.set_minor_locator(NullLocator())
         axes.grid(color="#EEEEEE", linewidth=0.5)
         axes.set_axisbelow(True)
-        axes.legend(frameon=False, loc="upper left", fontsize=6.5, handlelength=1.6, labelcolor=QUIET)
+        axes.legend(frameon=False, loc="upper left", handlelength=1.6)
     panels[0].set_ylabel("seconds for all resamples")
     low, high = panels[0].get_ylim()
-    panels[0].set_ylim(low, high * 12)  # room for the legends
+    panels[0].set_ylim(low, high * 30)  # room for the legends
     return figure
 
 
