@@ -107,7 +107,7 @@ class Row:
     one: Measured
     all: Measured
     ratio: float | None
-    """Seconds for all findings over ours; None where nothing is resampled."""
+    """Seconds for all findings over ours; None for ours and where nothing is resampled."""
     ratio_one_core: float | None
     """The same over ours on one core; None where that was not measured."""
 
@@ -136,7 +136,7 @@ def main() -> None:
         "rows": [asdict(row) for row in rows],
     }
     write(arguments.out, content, packages=("scipy", "scikit-learn", "torch"))
-    for row in sorted((row for row in rows if row.ratio is not None and row.name not in OURS), key=lambda r: r.ratio):
+    for row in sorted((row for row in rows if row.ratio is not None), key=lambda r: r.ratio):
         on_one = "" if row.ratio_one_core is None else f", {row.ratio_one_core:,.0f} on one core"
         print(f"cxrobust: {row.ratio:,.0f} times as fast as {row.name} (all {len(cells)} findings){on_one}")
 
@@ -192,7 +192,7 @@ def row_of(peer: Peer, one: Measured, every: Measured, rows: Sequence[Row]) -> R
     ours = {row.name: row.all.seconds for row in rows}
 
     def ratio(name: str) -> float | None:
-        return every.seconds / ours[name] if peer.resamples and name in ours else None
+        return every.seconds / ours[name] if peer.resamples and peer.name not in OURS and name in ours else None
 
     return Row(
         name=peer.name,

@@ -80,30 +80,38 @@ def peers(result: Mapping[str, Any]) -> Iterable[str]:
         fewer = measured["n_resamples"]
         return seconds(measured["seconds"]) + (f" (from {fewer:,})" if fewer is not None and fewer < n else "")
 
-    n_findings = len(rows[0]["all"]["findings"])
+    n_findings, finding = len(rows[0]["all"]["findings"]), result["finding"]
+    names = [f"{row['name']} ({row['version']})" for row in rows]
     yield (
         f"Model `{result['model']}`, {result['n_images']:,} images of {result['n_patients']:,} patients, "
-        f"{n:,} resamples; where fewer were drawn, seconds are scaled and the number drawn stands in brackets. Widths "
-        f"over {n_findings} findings are the median, least and greatest. Ratios are of seconds for all findings."
+        f"{n:,} resamples. Widths are relative to ours; over {n_findings} findings they are the median, least and greatest."
     )
-    head = (
-        "", "unit", "pairs models", "clusters", f"{result['finding']}: interval", "width / ours", "seconds",
-        f"{n_findings} findings: width / ours", "seconds", "ours faster by", "on one core",
-    )  # fmt: skip
     yield table(
-        head,
+        ("", "unit", "pairs models", "clusters", f"{finding}: interval", "width", f"width, {n_findings} findings"),
         (
             (
-                f"{row['name']} {row['version']}", row["unit"], row["pairs"], row["clusters"],
+                name, row["unit"], row["pairs"], row["clusters"],
                 f"{row['one']['low'][0]:.4f} to {row['one']['high'][0]:.4f}",
-                f"{row['one']['relative_width'][0]:.2f}", took(row["one"]),
-                f"{median(row['all']['relative_width']):.2f} ({min(row['all']['relative_width']):.2f} to "
-                f"{max(row['all']['relative_width']):.2f})", took(row["all"]), times(row["ratio"]),
-                times(row["ratio_one_core"]),
+                f"{row['one']['relative_width'][0]:.2f}", spread(row["all"]["relative_width"]),
             )
-            for row in rows
+            for name, row in zip(names, rows, strict=True)
         ),
     )  # fmt: skip
+    yield (
+        "Where fewer resamples were drawn, seconds are scaled, and the number drawn stands in brackets. Ratios are of "
+        "seconds for all findings."
+    )
+    yield table(
+        ("", finding, f"{n_findings} findings", "cxrobust is faster by", "on one core by"),
+        (
+            (name, took(row["one"]), took(row["all"]), times(row["ratio"]), times(row["ratio_one_core"]))
+            for name, row in zip(names, rows, strict=True)
+        ),
+    )
+
+
+def spread(values: Sequence[float]) -> str:
+    return f"{median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
 def scaling(result: Mapping[str, Any]) -> Iterable[str]:
