@@ -4,30 +4,27 @@ The predictions of three published models for 14 findings on 22,433 NIH ChestX-r
 resample of every cell is computed; of the loops a few calls are timed and scaled to as many, which the output says. The
 calls that are timed also check that both give the same numbers. Here all cores are used, by the loops one.
 
-    python benchmarks/resampling.py ../shared/data --out resampling.json
+    python benchmarks/resampling.py ../shared/data --out benchmarks/results/resampling.json
 """
 
 import argparse
-import json
 import os
-import platform
 import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
+from nih import load_cells
 from numpy.typing import NDArray
+from record import write
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.metrics import metric
 from cxrobust.analysis.resampling import Counts, patient_counts
 
-MODELS = ("pretrained", "nih_25", "results")
 Peer = Callable[[NDArray[np.float64], NDArray[np.int8]], float]
 
 
@@ -57,7 +54,7 @@ class Timing:
 
 def main() -> None:
     arguments = parse_arguments()
-    cells = load_cells(arguments.data)
+    cells = list(load_cells(arguments.data).values())
     begun = time.perf_counter()
     counts = patient_counts(cells[0].n_patients, n_resamples=arguments.resamples, rng=np.random.default_rng(1))
     seconds_counts = time.perf_counter() - begun
@@ -68,9 +65,8 @@ def main() -> None:
         measure("aurc", "NumPy", numpy_aurc, cells, counts, arguments),
         measure("ece", "netcal", netcal_ece(), cells, counts, arguments),
     ]
-    if arguments.out is not None:
-        content = {"seconds_counts": seconds_counts, "timings": [asdict(t) for t in timings], "made_with": made_with()}
-        arguments.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    content = {"seconds_counts": seconds_counts, "timings": [asdict(timing) for timing in timings]}
+    write(arguments.out, content, packages=("scikit-learn", "netcal"))
     for timing in timings:
         print(f"{timing.metric}: {timing.ratio:,.0f} times as fast as a loop over {timing.peer}")
 
@@ -83,32 +79,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=None, help="JSON file for the timings")
     arguments: argparse.Namespace = parser.parse_args()
     return arguments
-
-
-def load_cells(data: Path) -> list[Cell]:
-    """Every model's predictions of every finding, on the same images."""
-    tables = [read_predictions(data / "nih-predictions" / f"densenet_{name}.csv.gz") for name in MODELS]
-    images, findings = tables[0].index, tables[0].columns
-    entries = pd.read_csv(data / "nih-metadata" / "Data_Entry_2017_v2020.csv.gz", index_col="Image Index").loc[images]
-    patients, distinct = pd.factorize(entries["Patient ID"])
-    named = [set(text.split("|")) for text in entries["Finding Labels"]]
-    return [
-        Cell(
-            labels=np.array([finding in one for one in named], dtype=np.int8),
-            probabilities=table.loc[images, finding].to_numpy(np.float64),
-            patients=patients.astype(np.int32),
-            n_patients=len(distinct),
-            threshold=0.5,
-            clean=table.loc[images, finding].to_numpy(np.float64),
-            weaker=(),
-        )
-        for table in tables
-        for finding in findings
-    ]
-
-
-def read_predictions(path: Path) -> pd.DataFrame:
-    return pd.read_csv(path, index_col="Image Index").rename(columns=lambda name: name.removeprefix("prob_"))
 
 
 def sklearn_auroc(p: NDArray[np.float64], y: NDArray[np.int8]) -> float:
@@ -198,11 +168,6 @@ def print_timing(t: Timing) -> None:
         f"{t.peer_seconds_per_call * 1e3:.2f} ms of {t.peer_calls_timed}\n"
         f"  largest difference over these calls {t.largest_difference:.1e}"
     )
-
-
-def made_with() -> dict[str, str | int | None]:
-    packages = {name: version(name) for name in ("cxrobust", "numpy", "numba", "scikit-learn", "netcal")}
-    return {**packages, "python": platform.python_version(), "machine": platform.machine(), "cores": os.cpu_count()}
 
 
 if __name__ == "__main__":

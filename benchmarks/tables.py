@@ -1,0 +1,179 @@
+"""Write the tables of docs/performance.md from benchmarks/results/*.json, so that no number is typed by hand.
+
+python benchmarks/tables.py            write the page
+python benchmarks/tables.py --check    end with an error where the page is not as the results are
+"""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+FOLDER = Path(__file__).parent
+RESULTS = FOLDER / "results"
+PAGE = FOLDER.parent / "docs" / "performance.md"
+MARKED = re.compile(r"<!-- (?P<name>[\w-]+): from benchmarks/results -->\n.*?<!-- end -->", re.DOTALL)
+ABSENT = "*Not measured yet.*"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where the page would change")
+    now = PAGE.read_text(encoding="utf-8")
+    wanted = fill(now, read_results(RESULTS))
+    if parser.parse_args().check:
+        sys.exit(f"{PAGE}: not as benchmarks/results are: run python benchmarks/tables.py" if now != wanted else 0)
+    PAGE.write_text(wanted, encoding="utf-8")
+
+
+def read_results(folder: Path) -> dict[str, Any]:
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
+
+
+def fill(page: str, results: Mapping[str, Any]) -> str:
+    """Return the page with what stands between each pair of markers written anew.
+
+    Raises
+    ------
+    ValueError
+        When a marker names no result that there is a table of.
+    """
+
+    def written(match: re.Match[str]) -> str:
+        name = match["name"]
+        if name not in TABLES:
+            raise ValueError(f"marker {name!r} names no table: known are {', '.join(TABLES)}")
+        text = "\n\n".join([*TABLES[name](results[name]), made_with(results[name])]) if name in results else ABSENT
+        return f"<!-- {name}: from benchmarks/results -->\n\n{text}\n\n<!-- end -->"
+
+    return MARKED.sub(written, page)
+
+
+def resampling(result: Mapping[str, Any]) -> Iterable[str]:
+    timings, counts = result["timings"], seconds(result["seconds_counts"])
+    first = timings[0]
+    yield (
+        f"{first['n_cells']} cells of {first['n_images']:,} images of {first['n_patients']:,} patients, "
+        f"{first['n_resamples']:,} resamples; the counts, which all metrics share, took {counts}."
+    )
+    yield table(
+        ("metric", "here", "loop over", "seconds of the loop", "ratio", "largest difference"),
+        (
+            (
+                f"`{one['metric']}`", seconds(one["seconds"]), one["peer"],
+                f"{seconds(one['peer_seconds'])}, scaled from {one['peer_calls_timed']} calls", times(one["ratio"]),
+                f"{one['largest_difference']:.0e}",
+            )
+            for one in timings
+        ),
+    )  # fmt: skip
+
+
+def peers(result: Mapping[str, Any]) -> Iterable[str]:
+    n, rows = result["n_resamples"], result["rows"]
+
+    def took(measured: Mapping[str, Any]) -> str:
+        fewer = measured["n_resamples"]
+        return seconds(measured["seconds"]) + (f" (from {fewer:,})" if fewer is not None and fewer < n else "")
+
+    n_findings, finding = len(rows[0]["all"]["findings"]), result["finding"]
+    names = [f"{row['name']} ({row['version']})" for row in rows]
+    yield (
+        f"Model `{result['model']}`, {result['n_images']:,} images of {result['n_patients']:,} patients, "
+        f"{n:,} resamples. Widths are relative to ours; over {n_findings} findings they are the median, least and greatest."
+    )
+    yield table(
+        ("", "unit", "pairs models", "clusters", f"{finding}: interval", "width", f"width, {n_findings} findings"),
+        (
+            (
+                name, row["unit"], row["pairs"], row["clusters"],
+                f"{row['one']['low'][0]:.4f} to {row['one']['high'][0]:.4f}",
+                f"{row['one']['relative_width'][0]:.2f}", spread(row["all"]["relative_width"]),
+            )
+            for name, row in zip(names, rows, strict=True)
+        ),
+    )  # fmt: skip
+    yield (
+        "Where fewer resamples were drawn, seconds are scaled, and the number drawn stands in brackets. Ratios are of "
+        "seconds for all findings."
+    )
+    yield table(
+        ("", finding, f"{n_findings} findings", "cxrobust is faster by", "on one core by"),
+        (
+            (name, took(row["one"]), took(row["all"]), times(row["ratio"]), times(row["ratio_one_core"]))
+            for name, row in zip(names, rows, strict=True)
+        ),
+    )
+
+
+def spread(values: Sequence[float]) -> str:
+    return f"{median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+
+
+def scaling(result: Mapping[str, Any]) -> Iterable[str]:
+    yield "![Seconds of all resamples over images, resamples and cells, on logarithmic scales](_static/scaling.svg)"
+    yield "Seconds grow with a size to the power of:"
+    yield table(
+        ("metric", "size", "over three decades", "over the last"),
+        (
+            (f"`{one['metric']}`", one["axis"], f"{one['whole']:.2f}", f"{one['last_decade']:.2f}")
+            for one in result["exponents"]
+        ),
+    )
+
+
+def made_study(result: Mapping[str, Any]) -> Iterable[str]:
+    plan = result["plan"]
+    several = [
+        (plan["regimes"], "regime"), (len(plan["conditions"]), "condition"), (plan["findings"], "finding"),
+        (plan["images"], "image"), (plan["patients"], "patient"), (plan["resamples"], "resample"),
+        (len(plan["metrics"]), "metric"), (result["n_estimates"], "estimate"),
+    ]  # fmt: skip
+    yield ", ".join(f"{n:,} {what}{'s' if n != 1 else ''}" for n, what in several) + "."
+    yield table(
+        ("stage", "seconds"),
+        [*((stage["name"], seconds(stage["seconds"])) for stage in result["stages"]),
+         ("**all**", f"**{seconds(result['seconds'])}**")],
+    )  # fmt: skip
+    yield (
+        f"Peak memory {result['peak_gib']:.1f} GiB, of which {result['predictions_gib']:.1f} GiB were there before the "
+        f"analysis: Python and the predictions."
+    )
+
+
+def made_with(result: Mapping[str, Any]) -> str:
+    made = result["made_with"]
+    versions = ", ".join(f"{name} {number}" for name, number in made["versions"].items())
+    return f"Measured on {made['processor']}, {made['system']}, with Python {made['python']}, {versions}."
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = (head, ["---"] * len(head), *rows)
+    return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines)
+
+
+def seconds(value: float) -> str:
+    if value < 0.1:
+        return f"{value * 1e3:.2g} ms"
+    return f"{value:,.0f} s" if value >= 100 else f"{value:.3g} s"
+
+
+def times(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f} ×" if value >= 10 else f"{value:.1f} ×"
+
+
+TABLES: dict[str, Callable[[Mapping[str, Any]], Iterable[str]]] = {
+    "resampling": resampling,
+    "peers": peers,
+    "scaling": scaling,
+    "million": made_study,
+    "study-default": made_study,
+    "study-all": made_study,
+}
+
+if __name__ == "__main__":
+    main()
