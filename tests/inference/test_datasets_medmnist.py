@@ -125,7 +125,7 @@ SPOILED = {
         lambda path: np.savez(path, test_images=np.zeros((1, 8, 8), np.uint8), test_labels=np.array([[-1]])),
         "a label is -1",
     ),
-    "no images": (lambda path: write(path, np.zeros((0, 1)), images=np.zeros((0, 28, 28), np.uint8)), "no test image"),
+    "no images": (lambda path: write(path, np.zeros((0, 1)), images=np.zeros((0, 28, 28), np.uint8)), "no image"),
 }
 
 

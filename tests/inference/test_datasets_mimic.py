@@ -218,5 +218,5 @@ def test_files_that_do_not_fit_one_another(part, edit, words, root):
 
 def test_no_label_of_any_study_says_why_no_image_is_left(root):
     write_labels(root / "mimic-cxr-2.0.0-chexpert.csv", {"57375967": {}})
-    with pytest.raises(DataError, match=r"no test image is left \(3 with a view .*, 6 of a study without labels\)"):
+    with pytest.raises(DataError, match=r"no image is left \(3 with a view .*, 6 of a study without labels\)"):
         mimic(root).table(with_images=False)

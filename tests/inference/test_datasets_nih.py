@@ -125,7 +125,7 @@ def test_list_present_takes_the_images_that_are_there_and_counts_the_others(root
 
 
 def test_list_present_without_any_image_says_why_none_is_left(root):
-    with pytest.raises(DataError, match=r"no test image is left \(4 without an image file\)"):
+    with pytest.raises(DataError, match=r"no image is left \(4 without an image file\)"):
         nih(root, list="present").table()
 
 
