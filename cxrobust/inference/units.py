@@ -84,12 +84,26 @@ def plan(study: Study, folder: Path, *, report: Reporter = silent) -> Plan:
     """
     elsewhere = tuple(regime for regime in study.regimes if isinstance(regime, Elsewhere))
     has_models = any(isinstance(regime, Regime) for regime in study.regimes)
-    table = _read(study, study.data, ("data", "findings"), study.regimes)
-    regimes_there: tuple[Regime | Elsewhere, ...] = ()
+    there = () if study.validation is None else tuple(map(_on_validation, study.regimes))
+    predicted, predicted_there = _predicted(study.regimes), _predicted(there)
+    listed_together = study.validation == study.data  # and the tables of predictions tell one part from the other
+    table = _read(
+        study,
+        study.data,
+        ("data", "findings"),
+        wanted=predicted,
+        other=predicted_there if listed_together else None,
+    )
     held_out = None
     if study.validation is not None:
-        regimes_there = tuple(one.on_validation() if isinstance(one, Elsewhere) else one for one in study.regimes)
-        held_out = _held_out(study, table, _read(study, study.validation, ("data", "validation"), regimes_there))
+        held_out = _read(
+            study,
+            study.validation,
+            ("data", "validation"),
+            wanted=predicted_there,
+            other=predicted if listed_together else None,
+        )
+        held_out = _held_out(study, table, held_out)
     _check_conditions(study, elsewhere, has_models)
     _check_targets(study, table)
     conditions = tuple(
@@ -99,17 +113,37 @@ def plan(study: Study, folder: Path, *, report: Reporter = silent) -> Plan:
     if held_out is None:
         return planned
     cache = folder / VALIDATION_CACHE
-    return replace(planned, validation=_plan(study, regimes_there, held_out, (CLEAN,), cache=cache, report=report))
+    return replace(planned, validation=_plan(study, there, held_out, (CLEAN,), cache=cache, report=report))
 
 
-def _read(study: Study, section: Dataset, keys: tuple[str, ...], regimes: Sequence[Regime | Elsewhere]) -> ImageTable:
-    """Read the images of a section of the study file, as far as every table made elsewhere predicts them."""
+def _on_validation(regime: Regime | Elsewhere) -> Regime | Elsewhere:
+    return regime.on_validation() if isinstance(regime, Elsewhere) else regime
+
+
+def _predicted(regimes: Sequence[Regime | Elsewhere]) -> frozenset[str] | None:
+    """Return the images that tables made elsewhere predict; None where there are no such tables."""
+    tables = tuple(regime for regime in regimes if isinstance(regime, Elsewhere))
+    return common_images(tables) if tables else None
+
+
+def _read(
+    study: Study,
+    section: Dataset,
+    keys: tuple[str, ...],
+    *,
+    wanted: frozenset[str] | None,
+    other: frozenset[str] | None,
+) -> ImageTable:
+    """Read the images of a section of the study file: all, or those `wanted`.
+
+    Those of the `other` part of the study, where one listing holds both, are not counted as left out.
+    """
+    has_models = any(isinstance(regime, Regime) for regime in study.regimes)
     try:
-        table = section.table(with_images=any(isinstance(regime, Regime) for regime in regimes))
+        table = section.table(with_images=has_models)
     except StudyError as error:
         raise study.error(keys, str(error)) from error
-    elsewhere = tuple(regime for regime in regimes if isinstance(regime, Elsewhere))
-    return _only(table, common_images(elsewhere)) if elsewhere else table
+    return table if wanted is None else _only(table, wanted, other or frozenset())
 
 
 def _held_out(study: Study, test: ImageTable, validation: ImageTable) -> ImageTable:
@@ -126,7 +160,7 @@ def _held_out(study: Study, test: ImageTable, validation: ImageTable) -> ImageTa
     if shared:
         raise study.error(
             ("data", "validation"),
-            f"patients are in both the validation and the test images, {len(shared):,} in number ({some(shared)}): "
+            f"{len(shared):,} patients are in both the validation and the test images ({some(shared)}): "
             f"leave each to one of the two",
         )
     columns = [validation.findings.index(finding) for finding in test.findings]
@@ -155,7 +189,7 @@ def _plan(
     return Plan(study=study, table=table, pixels=pixels, units=tuple(units), conditions=conditions)
 
 
-def _only(table: ImageTable, wanted: frozenset[str]) -> ImageTable:
+def _only(table: ImageTable, wanted: frozenset[str], other: frozenset[str]) -> ImageTable:
     known = set(table.ids)
     unknown = sorted(wanted - known)
     if unknown:
@@ -164,7 +198,7 @@ def _only(table: ImageTable, wanted: frozenset[str]) -> ImageTable:
             f"correct the id column"
         )
     kept = take(table, [row for row, image in enumerate(table.ids) if image in wanted])
-    without = len(table.ids) - len(kept.ids)
+    without = len(known - wanted - other)
     return replace(kept, exclusions={**kept.exclusions, "without a prediction": without}) if without else kept
 
 
