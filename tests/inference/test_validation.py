@@ -119,9 +119,7 @@ def test_a_damaged_unit_of_validation_images_is_named_by_analyze_and_mended_by_p
     folder = pipeline.predict(study, out)
     whole = unit_files(out)
     entry = json.loads((folder / "index.json").read_text())["validation"]["units"][1]
-    content = bytearray(whole[entry["file"]])
-    content[len(content) // 3] ^= 4
-    (folder / entry["file"]).write_bytes(bytes(content))
+    (folder / entry["file"]).write_bytes(whole[entry["file"]][:-100])
     with pytest.raises(DataError, match=f"{entry['file']}: its bytes have changed since it was written"):
         pipeline.analyze(study, out)
     assert not (out / "results.json").exists()
