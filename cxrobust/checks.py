@@ -26,6 +26,9 @@ class Check:
     data: str
     n_images: int
     n_patients: int
+    n_validation_images: int
+    """0 where the study has none."""
+    n_validation_patients: int
     findings: tuple[tuple[str, int], ...]
     """Name and positive images of each."""
     regimes: tuple[str, ...]
@@ -48,25 +51,29 @@ def check(study: Study, out: Path, *, report: Reporter) -> Check:
         metric[name]
     folder = out / PREDICTIONS
     planned = plan(study, folder, report=report)
-    left = [unit for unit in planned.units if not (folder / unit.file).exists()]
+    units = [unit for part in planned.parts for unit in part.units]
+    left = [unit for unit in units if not (folder / unit.file).exists()]
     seconds = 0.0
     _read_tables(planned)
     models = _first_units(planned)
-    for done, units in enumerate(models):
+    for done, (part, first) in enumerate(models):
         report("trying regimes", done, len(models))
-        seconds += _try(units, planned, left)
+        seconds += _try(first, part, left)
     if models:
         report("trying regimes", len(models), len(models))
     table = planned.table
+    held_out = () if planned.validation is None else planned.validation.table.patients
     positives = (table.labels == 1).sum(axis=0)
     return Check(
         data=table.name,
         n_images=len(table.ids),
         n_patients=len(set(table.patients)),
+        n_validation_images=len(held_out),
+        n_validation_patients=len(set(held_out)),
         findings=tuple(zip(table.findings, map(int, positives), strict=True)),
         regimes=tuple(dict.fromkeys(regime.name for regime in study.regimes)),
         conditions=tuple(map(str, planned.conditions)),
-        n_units=len(planned.units),
+        n_units=len(units),
         n_units_left=len(left),
         seconds=seconds,
     )
@@ -80,6 +87,9 @@ def show(found: Check) -> None:
     positives = ", ".join(f"{name} {count:,}" for name, count in found.findings)
     n_cells = len(found.regimes) * len(found.conditions)
     table.add_row("Data", f"{escape(found.data)}: {found.n_images:,} images of {found.n_patients:,} patients")
+    if found.n_validation_images:
+        held_out = f"{found.n_validation_images:,} images of {found.n_validation_patients:,} patients, clean only"
+        table.add_row("Validation", held_out)
     table.add_row("Positive images", escape(positives))
     table.add_row("Regimes", escape(", ".join(found.regimes)))
     table.add_row("Conditions", escape(", ".join(found.conditions)))
@@ -91,29 +101,31 @@ def show(found: Check) -> None:
 
 def _read_tables(planned: Plan) -> None:
     """Read every table of predictions made elsewhere: its columns and probabilities."""
-    table = planned.table
-    for unit in planned.units:
-        if isinstance(unit.regime, Elsewhere):
-            unit.regime.read(str(unit.condition), findings=table.findings, image_ids=table.ids)
+    for part in planned.parts:
+        for unit in part.units:
+            if isinstance(unit.regime, Elsewhere):
+                unit.regime.read(str(unit.condition), findings=part.table.findings, image_ids=part.table.ids)
 
 
-def _first_units(planned: Plan) -> list[list[Unit]]:
-    """One unit of each condition, for each model."""
-    models: dict[tuple[str, int, str | None], dict[str, Unit]] = {}
-    for unit in planned.units:
-        if isinstance(unit.regime, Regime):
-            mine = models.setdefault((unit.regime.name, unit.regime.replicate, unit.fold), {})
-            mine.setdefault(str(unit.condition), unit)
-    return [list(units.values()) for units in models.values()]
+def _first_units(planned: Plan) -> list[tuple[Plan, list[Unit]]]:
+    """One unit of each condition, for each model, on test images unless it predicts validation images alone."""
+    models: dict[tuple[str, int, str | None], tuple[Plan, dict[str, Unit]]] = {}
+    for part in planned.parts:
+        for unit in part.units:
+            if isinstance(unit.regime, Regime):
+                of_part, mine = models.setdefault(unit.model, (part, {}))
+                if of_part is part:
+                    mine.setdefault(str(unit.condition), unit)
+    return [(part, list(units.values())) for part, units in models.values()]
 
 
-def _try(units: list[Unit], planned: Plan, left: list[Unit]) -> float:
+def _try(units: list[Unit], part: Plan, left: list[Unit]) -> float:
     """Send a small batch through every condition of one model; return the seconds that its units left will take."""
     regime = units[0].regime
     if not isinstance(regime, Regime):
         return 0.0
-    runner = Runner(regime=regime, plan=planned, fold=units[0].fold)
-    rows = units[0].rows[: min(8, planned.study.compute.batch)]
+    runner = Runner(regime=regime, plan=part, fold=units[0].fold)
+    rows = units[0].rows[: min(8, part.study.compute.batch)]
     seconds = 0.0
     runner.predict_rows(rows[:1], None)
     for unit in units:

@@ -136,8 +136,10 @@ def _check_made_for(study: Study, index: Mapping[str, Any], folder: Path) -> Non
 
 
 def _describe_data(predictions: PredictionSet) -> dict[str, Any]:
+    """Return the counts of the test images, and under `validation` those of the validation images."""
     per_patient = np.bincount(predictions.patients)
     positive, labelled = predictions.labels == 1, predictions.labels >= 0
+    validation = {} if predictions.validation is None else {"validation": _describe_data(predictions.validation)}
     return {
         **predictions.index["data"],
         "n_images": len(predictions.image_ids),
@@ -152,6 +154,7 @@ def _describe_data(predictions: PredictionSet) -> dict[str, Any]:
             }
             for k, name in enumerate(predictions.findings)
         ],
+        **validation,
     }
 
 

@@ -1,12 +1,13 @@
 """The predictions contract: one probability for each image and finding in every cell of a study.
 
 A folder of predictions holds `index.json` (what was predicted, by what), `images.parquet` (image, patient, labels and
-metadata) and one Parquet file for each unit of work. Any tool may write them.
+metadata) and one Parquet file for each unit of work; where there are validation images, `validation.parquet` says of
+them what `images.parquet` says of the test images. Any tool may write them.
 """
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,14 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 
+from cxrobust.conditions import CLEAN
 from cxrobust.errors import DataError, some
 from cxrobust.files import atomic_write, atomic_write_text, canonical_json, sha256_bytes, sha256_file
 
 FORMAT = 1
 INDEX = "index.json"
 IMAGES = "images.parquet"
+VALIDATION_IMAGES = "validation.parquet"
 _METADATA_KEY = b"cxrobust"
 _AGAIN = "delete it and run cxrobust predict again"
 
@@ -67,9 +70,10 @@ class PredictionSet:
     """(n_members, n_conditions, n_images, n_findings) in [0, 1]."""
     metadata: pd.DataFrame
     index: Mapping[str, Any]
-    """`index.json` as it was written."""
+    """`index.json` as it was written; of validation images its entry `validation`."""
     validation: "PredictionSet | None" = None
-    """Clean predictions on the validation images, where the study has any."""
+    """The same members and findings, clean, on images of other patients: on these operating points and recalibration
+    may be fitted, and no estimate is made of them."""
 
     @property
     def regimes(self) -> tuple[str, ...]:
@@ -157,11 +161,17 @@ def check_probabilities(
         )
 
 
-def write_index(index: Mapping[str, Any], images: pd.DataFrame, folder: Path) -> None:
-    """Write `images.parquet` and then `index.json`, which makes a folder of predictions complete."""
-    table = pa.Table.from_pandas(images, preserve_index=False)
-    atomic_write(folder / IMAGES, lambda temporary: _write_table(table, temporary))
-    content = {"format": FORMAT, "images_sha256": sha256_file(folder / IMAGES), **index}
+def write_index(
+    index: Mapping[str, Any], images: pd.DataFrame, folder: Path, *, validation: pd.DataFrame | None = None
+) -> None:
+    """Write `images.parquet`, `validation.parquet` and then `index.json`, which makes a folder of predictions complete.
+
+    `validation` are the validation images, and stands beside an entry `validation` (data and units) of the index.
+    """
+    content = {"format": FORMAT, "images_sha256": _write_images(images, folder / IMAGES), **index}
+    if validation is not None:
+        digest = _write_images(validation, folder / VALIDATION_IMAGES)
+        content["validation"] = {"images_sha256": digest, **index["validation"]}
     atomic_write_text(folder / INDEX, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -172,26 +182,59 @@ def load_predictions(folder: Path) -> PredictionSet:
     ------
     DataError
         Naming the file, cell and image: a missing cell, an image that is absent or stands twice, a label or patient
-        that differs between cells, a damaged or changed file.
+        that differs between cells, a patient of both the test and the validation images, a damaged or changed file.
     """
     index = _read_index(folder)
-    findings = tuple(index["data"]["findings"])
-    images = _read_images(_verified(folder / IMAGES, index["images_sha256"]), findings)
+    test = _load_part(
+        folder,
+        IMAGES,
+        index,
+        findings=tuple(index["data"]["findings"]),
+        members=tuple(dict.fromkeys((unit["regime"], int(unit["replicate"])) for unit in index["units"])),
+        conditions=tuple(condition["name"] for condition in index["conditions"]),
+    )
+    if index.get("validation") is None:
+        return test
+    validation = _load_part(
+        folder,
+        VALIDATION_IMAGES,
+        index["validation"],
+        findings=test.findings,
+        members=test.members,
+        conditions=(str(CLEAN),),
+        prefix="validation images, ",
+    )
+    _check_apart(folder, test, validation)
+    return replace(test, validation=validation)
+
+
+def _load_part(
+    folder: Path,
+    name: str,
+    index: Mapping[str, Any],
+    *,
+    findings: tuple[str, ...],
+    members: tuple[tuple[str, int], ...],
+    conditions: tuple[str, ...],
+    prefix: str = "",
+) -> PredictionSet:
+    """Read the images in file `name` and every cell of them; `prefix` begins what an error says of a cell."""
+    images = _read_images(_verified(folder / name, index["images_sha256"]), findings)
     ids = tuple(images["image_id"])
     patient_codes, patient_ids = pd.factorize(images["patient_id"])
     labels = np.column_stack([images[f"label_{f}"] for f in findings]).astype(np.int8)
-    members = tuple(dict.fromkeys((unit["regime"], int(unit["replicate"])) for unit in index["units"]))
-    conditions = tuple(condition["name"] for condition in index["conditions"])
     probabilities = np.full((len(members), len(conditions), len(ids), len(findings)), np.nan)
     position = {image: row for row, image in enumerate(ids)}
     seen = np.zeros(probabilities.shape[:3], dtype=bool)
     for entry in index["units"]:
         unit = read_unit(_verified(folder / entry["file"], entry["sha256"]))
-        where = f"regime {unit.regime!r}, condition {unit.condition!r}"
+        where = f"{prefix}regime {unit.regime!r}, condition {unit.condition!r}"
         if (unit.regime, unit.replicate, unit.condition) != (entry["regime"], entry["replicate"], entry["condition"]):
             raise DataError(f"{folder / entry['file']}: it holds {where}, which is not what {INDEX} says: {_AGAIN}")
         if unit.condition not in conditions:
-            raise DataError(f"{where}: {folder / INDEX} does not list this condition: predict again")
+            raise DataError(f"{where}: the conditions of these images are {', '.join(conditions)}: predict again")
+        if (unit.regime, unit.replicate) not in members:
+            raise DataError(f"{where}: replicate {unit.replicate} has no predictions on test images: predict again")
         cell = members.index((unit.regime, unit.replicate)), conditions.index(unit.condition)
         rows = _rows(unit, position, where)
         _check_same(unit, rows, findings, labels, patient_ids[patient_codes[rows]], where)
@@ -200,7 +243,7 @@ def load_predictions(folder: Path) -> PredictionSet:
             raise DataError(f"{where}: image {twice!r} appears twice: every cell needs each image once")
         seen[(*cell, rows)] = True
         probabilities[(*cell, rows)] = unit.probabilities
-    _check_whole(seen, members, conditions, ids)
+    _check_whole(seen, members, conditions, ids, prefix)
     hidden = {"image_id", "patient_id", *(f"label_{f}" for f in findings)}
     return PredictionSet(
         image_ids=ids,
@@ -214,6 +257,28 @@ def load_predictions(folder: Path) -> PredictionSet:
         metadata=images.drop(columns=[column for column in images if column in hidden]),
         index=index,
     )
+
+
+def _check_apart(folder: Path, test: PredictionSet, validation: PredictionSet) -> None:
+    found = tuple(validation.index["data"]["findings"])
+    if found != test.findings:
+        raise DataError(
+            f"{folder / INDEX}: validation.data.findings are {some(found)}, not {some(test.findings)}: {_AGAIN}"
+        )
+    of_test = set(test.patient_ids)
+    shared = [patient for patient in validation.patient_ids if patient in of_test]
+    if shared:
+        raise DataError(
+            f"{folder / VALIDATION_IMAGES}: {len(shared):,} of its patients are in {IMAGES} too ({some(shared)}): "
+            f"leave each to one of the two and predict again"
+        )
+
+
+def _write_images(images: pd.DataFrame, path: Path) -> str:
+    """Write a table of images and return its SHA-256."""
+    table = pa.Table.from_pandas(images, preserve_index=False)
+    atomic_write(path, lambda temporary: _write_table(table, temporary))
+    return sha256_file(path)
 
 
 def _write_table(table: pa.Table, path: Path) -> None:
@@ -253,6 +318,8 @@ def _read_images(path: Path, findings: Sequence[str]) -> pd.DataFrame:
         if wrong.any():
             image, label = images.loc[wrong, ["image_id", f"label_{finding}"]].iloc[0]
             raise DataError(f"{path}: image {image!r}, finding {finding!r}: label {label} is not 1, 0 or -1")
+    if images.empty:
+        raise DataError(f"{path}: it holds no image: {_AGAIN}")
     twice = images["image_id"][images["image_id"].duplicated()]
     if len(twice):
         raise DataError(f"{path}: image {twice.iloc[0]!r} appears twice: every image needs one row")
@@ -275,13 +342,17 @@ class _Entry(BaseModel, strict=True):
     condition: str
 
 
-class _Index(BaseModel, strict=True):
-    """What `load_predictions` needs of an index; there may be more."""
-
+class _Part(BaseModel, strict=True):
     images_sha256: str
     data: _Data
-    conditions: list[_Named] = Field(min_length=1)
     units: list[_Entry] = Field(min_length=1)
+
+
+class _Index(_Part, strict=True):
+    """What `load_predictions` needs of an index; there may be more."""
+
+    conditions: list[_Named] = Field(min_length=1)
+    validation: _Part | None = None
 
 
 def _read_index(folder: Path) -> dict[str, Any]:
@@ -341,13 +412,17 @@ def _check_same(
 
 
 def _check_whole(
-    seen: NDArray[np.bool_], members: Sequence[tuple[str, int]], conditions: Sequence[str], ids: Sequence[str]
+    seen: NDArray[np.bool_],
+    members: Sequence[tuple[str, int]],
+    conditions: Sequence[str],
+    ids: Sequence[str],
+    prefix: str,
 ) -> None:
     if seen.all():
         return
     member, condition, _ = (int(i) for i in np.argwhere(~seen)[0])
     absent = [ids[int(i)] for i in np.flatnonzero(~seen[member, condition])]
-    where = f"regime {members[member][0]!r}, condition {conditions[condition]!r}"
+    where = f"{prefix}regime {members[member][0]!r}, condition {conditions[condition]!r}"
     if len(absent) == len(ids):
         raise DataError(f"{where}: the cell is missing: every regime needs every condition")
     raise DataError(f"{where}: {len(absent):,} images are missing ({some(absent)}): every cell needs each image once")

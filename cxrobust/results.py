@@ -142,7 +142,8 @@ class Results:
     """The study file as it was."""
     data: dict[str, Any]
     """`name`, `n_images`, `n_patients`, `size`, `citation`, `exclusions` {reason: count}, `sources` {file: sha256},
-    `findings` [{name, n_labelled, n_positive, n_positive_patients}], `images_per_patient` [min, median, max]."""
+    `findings` [{name, n_labelled, n_positive, n_positive_patients}], `images_per_patient` [min, median, max]; where
+    there are validation images, the same of them in `validation`."""
     regimes: tuple[dict[str, Any], ...]
     """`name`, `replicates`, `is_reference`, `description`, `family`, `fingerprint`, `n_parameters`, ... for each."""
     conditions: tuple[dict[str, Any], ...]

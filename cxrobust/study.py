@@ -250,6 +250,9 @@ class Study:
     analysis: AnalysisSection
     report: ReportSection
     compute: ComputeSection
+    validation: Any | None = None
+    """The data set's section for the validation images, of the same kind, size and findings; None where the study has
+    none."""
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
@@ -258,9 +261,10 @@ class Study:
 
     def settings(self) -> dict[str, Any]:
         """Every setting with its default filled in, as JSON values; paths as they stand in the file."""
+        validation = {} if self.validation is None else {"validation": self.validation.settings()}
         return {
             "study": self.study.model_dump(mode="json"),
-            "data": self.data.settings(),
+            "data": {**self.data.settings(), **validation},
             "regimes": [regime.settings() for regime in self.regimes],
             "perturbations": [str(perturbation.condition) for perturbation in self.perturbations],
             "analysis": self.analysis.model_dump(mode="json"),
@@ -274,6 +278,10 @@ class Study:
 
 
 SECTIONS = ("study", "data", "regimes", "perturbations", "analysis", "report", "compute")
+VALIDATION = "validation"
+"""The table within [data] that says what is different for validation images."""
+SHARED = ("kind", "findings", "size")
+"""Keys of [data] that hold for validation images as they stand."""
 
 
 def read_study(path: Path, *, data_root: Path | None = None) -> Study:
@@ -309,12 +317,14 @@ def parse_study(text: str, *, path: Path, data_root: Path | None = None) -> Stud
             raise StudyError(f"{path}: [{name}] is missing: a study needs [study], [data] and at least one [[regimes]]")
     context = {"study_folder": path.parent, "data_root": data_root if data_root is not None else path.parent}
     reader = _Reader(place=place, context=context)
+    data, validation = reader.data(content["data"])
     study = Study(
         path=path,
         text=text,
         data_root=context["data_root"],
         study=reader.section(StudySection, content["study"], ("study",)),
-        data=reader.data(content["data"]),
+        data=data,
+        validation=validation,
         regimes=reader.regimes(content["regimes"]),
         perturbations=reader.perturbations(content.get("perturbations", [])),
         analysis=reader.analysis(content.get("analysis", {})),
@@ -352,6 +362,7 @@ def _check_names(study: Study, place: Place) -> None:
                 ("regimes", index, "name"), f"regime name {name!r} is no plain text: write it without outer spaces"
             )
     _check_metrics(study, place)
+    _check_validation(study, place)
     seen: set[tuple[str, int]] = set()
     for index, regime in enumerate(study.regimes):
         if (regime.name, regime.replicate) in seen:
@@ -371,6 +382,32 @@ def _check_names(study: Study, place: Place) -> None:
                 f"primary_condition {wanted!r} is no condition of this study{nearest(wanted, known - {'clean'})}: "
                 f"its conditions are {', '.join(sorted(known - {'clean'})) or 'clean only'}",
             )
+
+
+def _check_validation(study: Study, place: Place) -> None:
+    """Validation images need predictions of every regime, and must not be the test images."""
+    from cxrobust.inference.elsewhere import Elsewhere
+
+    elsewhere = [(index, one) for index, one in enumerate(study.regimes) if isinstance(one, Elsewhere)]
+    for index, regime in elsewhere:
+        if study.validation is not None and regime.validation is None:
+            raise place.error(
+                ("regimes", index),
+                f"regime {regime.name!r} has no predictions on the images of [data.validation]: "
+                f'name their table, validation = "file.csv"',
+            )
+        if study.validation is None and regime.validation is not None:
+            raise place.error(
+                ("regimes", index, "validation"),
+                f"regime {regime.name!r} has predictions on validation images, and [data.validation] is missing: "
+                f"add it; it may be empty where [data] holds for them too",
+            )
+    if not elsewhere and study.validation == study.data:
+        raise place.error(
+            ("data", VALIDATION),
+            "[data.validation] says nothing else than [data], so its images would be the test images: "
+            "name their split, their list or their label file",
+        )
 
 
 def _check_metrics(study: Study, place: Place) -> None:
@@ -427,13 +464,15 @@ class _Reader:
         self.place = place
         self.context = context
 
-    def section(self, kind: type[SectionT], table: Any, keys: tuple[str | int, ...]) -> SectionT:
+    def section(
+        self, kind: type[SectionT], table: Any, keys: tuple[str | int, ...], *, known: Sequence[str] | None = None
+    ) -> SectionT:
         if not isinstance(table, dict):
             raise self.place.error(keys, f"{dotted(keys)} is {type(table).__name__}, and must be a table")
         try:
             return kind.model_validate_json(self._as_json(table, keys), context=dict(self.context))
         except ValidationError as error:
-            raise self.place.explain(error, kind, keys) from None
+            raise self.place.explain(error, known or list(kind.model_fields), keys) from None
 
     def _as_json(self, table: dict[str, Any], keys: tuple[str | int, ...]) -> str:
         """Return the table as JSON, by which pydantic reads lists as tuples and text as paths, and nothing else."""
@@ -460,10 +499,24 @@ class _Reader:
         single = {name: self.section(MetricSection, one, ("analysis", name)) for name, one in tables.items()}
         return AnalysisSection(**dict(keys), per_metric=single)
 
-    def data(self, table: Any) -> Any:
+    def data(self, table: Any) -> tuple[Any, Any]:
+        """Return the section of the test images, and that of the validation images or None."""
         from cxrobust.inference.datasets import dataset
 
-        return self.section(self._choose(dataset, table, ("data",), "kind"), table, ("data",))
+        kind = self._choose(dataset, table, ("data",), "kind")
+        own = {key: value for key, value in table.items() if key != VALIDATION}
+        data = self.section(kind, own, ("data",), known=(*kind.model_fields, VALIDATION))
+        return data, self._validation(kind, own, table[VALIDATION]) if VALIDATION in table else None
+
+    def _validation(self, kind: type[SectionT], data: dict[str, Any], table: Any) -> SectionT:
+        keys = ("data", VALIDATION)
+        for name in SHARED:
+            if name in _as_table(table):
+                raise self.place.error(
+                    (*keys, name), f"{dotted((*keys, name))}: validation images have the {name} of [data]: remove it"
+                )
+        merged = {**data, **table} if isinstance(table, dict) else table
+        return self.section(kind, merged, keys, known=[name for name in kind.model_fields if name not in SHARED])
 
     def regimes(self, tables: Any) -> tuple[Any, ...]:
         from cxrobust.inference.elsewhere import Elsewhere

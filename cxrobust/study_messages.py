@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from cxrobust.errors import StudyError, nearest
 
@@ -27,13 +27,12 @@ class Place:
         message = " ".join(message.split())
         return StudyError(f"{self.path}:{line}: {message}" if line else f"{self.path}: {message}")
 
-    def explain(self, error: ValidationError, kind: type[BaseModel], keys: tuple[str | int, ...]) -> StudyError:
-        """Return one sentence for what pydantic found wrong in the table at `keys`."""
+    def explain(self, error: ValidationError, known: Sequence[str], keys: tuple[str | int, ...]) -> StudyError:
+        """Return one sentence for what pydantic found wrong in the table at `keys`, whose known keys are given."""
         errors = error.errors(include_url=False)
         first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])  # a typo explains the rest
         if first["type"] == "extra_forbidden":
             name = str(first["loc"][-1])
-            known = list(kind.model_fields)
             return self.error(
                 (*keys, name),
                 f"unknown key {name!r} in {dotted(keys)}{nearest(name, known)}: known are {', '.join(known)}",

@@ -63,7 +63,7 @@ def test_an_index_that_lacks_what_the_report_needs_is_named(name: str, tmp_path:
             StudyError,
             "regime 'b' alone has predictions for 'dark'",
         ),
-        ('"b-pgd.csv"', '"none.csv"', DataError, "none.csv: .*correct predictions of regime 'b'"),
+        ('"b-pgd.csv"', '"none.csv"', DataError, "none.csv: .*correct its path in regime 'b'"),
         ('"labels.csv"', '"none.csv"', DataError, "none.csv: the label file is missing"),
         (
             "[analysis]",

@@ -52,6 +52,166 @@ def write_folder(folder: Path, *units: UnitPredictions) -> Path:
     return folder
 
 
+HELD_OUT_IDS = ("v0", "v1", "v2")
+HELD_OUT_PATIENTS = ("q0", "q1", "q1")
+HELD_OUT_LABELS = np.array([[1, 0], [0, -1], [1, 1]], dtype=np.int8)
+
+
+def held_out(**changes: object) -> UnitPredictions:
+    probabilities = np.array([[0.1, 0.2], [0.3, 0.4], [0.5, 0.6]])
+    return unit(
+        **{
+            "image_ids": HELD_OUT_IDS,
+            "patients": HELD_OUT_PATIENTS,
+            "labels": HELD_OUT_LABELS,
+            "probabilities": probabilities,
+            "logits": None,
+            **changes,
+        }
+    )
+
+
+def write_with_validation(folder: Path, *units: UnitPredictions, **changes: object) -> Path:
+    """A folder whose test images are those of `unit()`, with these units of validation images."""
+    write_folder(folder, unit())
+    images = pd.DataFrame({"image_id": HELD_OUT_IDS, "patient_id": HELD_OUT_PATIENTS, "age": range(3)})
+    for k, finding in enumerate(FINDINGS):
+        images[f"label_{finding}"] = HELD_OUT_LABELS[:, k]
+    entries = []
+    for number, one in enumerate(units):
+        path = folder / f"v{number}.parquet"
+        write_unit(one, path)
+        entry = {"file": path.name, "sha256": sha256_file(path), "regime": one.regime, "replicate": one.replicate}
+        entries.append({**entry, "condition": one.condition})
+    index = json.loads((folder / "index.json").read_text())
+    index["validation"] = {"data": {"findings": list(FINDINGS)}, "units": entries}
+    for column, values in changes.items():
+        images[column] = values
+    write_index(index, pd.read_parquet(folder / "images.parquet"), folder, validation=images)
+    return folder
+
+
+def test_validation_images_read_as_a_set_of_their_own(tmp_path: Path) -> None:
+    found = load_predictions(write_with_validation(tmp_path, held_out()))
+    assert found.image_ids == IDS
+    assert found.validation is not None
+    assert found.validation.image_ids == HELD_OUT_IDS
+    assert (found.validation.members, found.validation.findings) == (found.members, found.findings)
+    assert found.validation.conditions == ("clean",)
+    assert found.validation.patients.tolist() == [0, 1, 1]
+    np.testing.assert_array_equal(found.validation.probabilities[0, 0], held_out().probabilities)
+    np.testing.assert_array_equal(found.validation.labels, HELD_OUT_LABELS)
+    assert found.validation.metadata["age"].tolist() == [0, 1, 2]
+    assert found.validation.validation is None
+    assert load_predictions(write_folder(tmp_path / "without", unit())).validation is None
+
+
+@pytest.mark.parametrize(
+    ("units", "message"),
+    [
+        ([held_out(condition="blur")], "condition 'blur': the conditions of these images are clean: predict again"),
+        ([held_out(), held_out(regime="b")], "condition 'clean': replicate 0 has no predictions on test images"),
+        ([held_out(replicate=1)], "condition 'clean': replicate 1 has no predictions on test images"),
+        ([held_out(), held_out()], "image 'v0' appears twice"),
+        ([held_out(labels=1 - HELD_OUT_LABELS)], "image 'v0': its labels differ from the study's"),
+        ([held_out(patients=("q0", "q0", "q1"))], "image 'v1' is of patient 'q0', in the study of 'q1'"),
+        ([held_out(image_ids=("v0", "v1", "i0"))], r"1 images are not in the study \(i0\)"),
+        ([held_out(findings=("Mass", "Effusion"))], "its findings are Mass, Effusion, not Effusion, Mass"),
+    ],
+)
+def test_what_differs_between_validation_cells_is_named(
+    units: list[UnitPredictions], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match=f"validation images, regime .*{message}"):
+        load_predictions(write_with_validation(tmp_path, *units))
+
+
+def test_a_missing_validation_image_and_cell_are_named(tmp_path: Path) -> None:
+    short = held_out(
+        image_ids=HELD_OUT_IDS[:1],
+        patients=HELD_OUT_PATIENTS[:1],
+        labels=HELD_OUT_LABELS[:1],
+        probabilities=np.array([[0.1, 0.2]]),
+    )
+    message = r"validation images, regime 'a', condition 'clean': 2 images are missing \(v1, v2\)"
+    with pytest.raises(DataError, match=message):
+        load_predictions(write_with_validation(tmp_path / "short", short))
+    folder = write_with_validation(tmp_path / "cell", held_out())
+    two = write_folder(tmp_path / "two", unit(), unit(regime="b"))
+    index = json.loads((two / "index.json").read_text())
+    index["validation"] = json.loads((folder / "index.json").read_text())["validation"]
+    (two / "index.json").write_text(json.dumps(index))
+    for name in ("validation.parquet", "v0.parquet"):
+        (two / name).write_bytes((folder / name).read_bytes())
+    with pytest.raises(DataError, match="validation images, regime 'b', condition 'clean': the cell is missing"):
+        load_predictions(two)
+
+
+def test_a_patient_of_both_the_test_and_the_validation_images_is_counted_and_named(tmp_path: Path) -> None:
+    patients = ("p2", "q1", "p0")
+    folder = write_with_validation(tmp_path, held_out(patients=patients), patient_id=list(patients))
+    with pytest.raises(DataError, match=r"validation.parquet: 2 of its patients are in images.parquet too \(p2, p0\)"):
+        load_predictions(folder)
+
+
+def test_a_flipped_bit_in_what_is_said_of_validation_images_is_found(tmp_path: Path) -> None:
+    folder = write_with_validation(tmp_path, held_out())
+    for name in ("v0.parquet", "validation.parquet"):
+        whole = (folder / name).read_bytes()
+        for position in range(0, len(whole), max(1, len(whole) // 20)):
+            damaged = bytearray(whole)
+            damaged[position] ^= 1 << (position % 8)
+            (folder / name).write_bytes(bytes(damaged))
+            with pytest.raises(DataError, match=f"{name}: its bytes have changed since it was written"):
+                load_predictions(folder)
+        (folder / name).unlink()
+        with pytest.raises(DataError, match=f"{name}: the file is missing: run cxrobust predict again"):
+            load_predictions(folder)
+        (folder / name).write_bytes(whole)
+    assert load_predictions(folder).validation is not None
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (3, "validation: "),
+        ({"data": {"findings": ["Mass"]}, "images_sha256": "0"}, "validation.units: field required"),
+        ({"data": {"findings": ["Mass"]}, "images_sha256": "0", "units": []}, "validation.units: .*at least 1 item"),
+        ({"images_sha256": "0", "units": []}, "validation.data: field required"),
+    ],
+)
+def test_an_index_that_says_too_little_of_validation_images_is_named(
+    entry: object, message: str, tmp_path: Path
+) -> None:
+    folder = write_with_validation(tmp_path, held_out())
+    index = json.loads((folder / "index.json").read_text())
+    (folder / "index.json").write_text(json.dumps({**index, "validation": entry}))
+    with pytest.raises(DataError, match=rf"index.json: {message}") as caught:
+        load_predictions(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_validation_images_have_the_findings_of_the_test_images(tmp_path: Path) -> None:
+    folder = write_with_validation(tmp_path, held_out())
+    index = json.loads((folder / "index.json").read_text())
+    index["validation"]["data"]["findings"] = ["Effusion"]
+    (folder / "index.json").write_text(json.dumps(index))
+    with pytest.raises(DataError, match=r"index.json: validation.data.findings are Effusion, not Effusion, Mass"):
+        load_predictions(folder)
+
+
+def test_a_table_of_images_without_a_row_is_named(tmp_path: Path) -> None:
+    folder = write_with_validation(tmp_path, held_out())
+    index = json.loads((folder / "index.json").read_text())
+    images = pd.read_parquet(folder / "images.parquet")
+    write_index(index, images, folder, validation=pd.read_parquet(folder / "validation.parquet").iloc[:0])
+    index = json.loads((folder / "index.json").read_text())
+    index["validation"]["images_sha256"] = sha256_file(folder / "validation.parquet")
+    (folder / "index.json").write_text(json.dumps(index))
+    with pytest.raises(DataError, match=r"validation\.parquet: it holds no image"):
+        load_predictions(folder)
+
+
 def test_a_unit_reads_back_as_it_was_written(tmp_path: Path) -> None:
     one = unit()
     write_unit(one, tmp_path / "u.parquet")

@@ -31,6 +31,22 @@ resamples = 200
 """
 
 
+VALIDATION = GOOD.replace("patients = 3\n", 'patients = 3\n[data.validation]\nsplit = "validation"\n')
+ELSEWHERE = VALIDATION.replace('split = "validation"\n', "")
+ELSEWHERE = (
+    ELSEWHERE[: ELSEWHERE.index("[[regimes]]")]
+    + """[[regimes]]
+name = "a"
+predictions = { clean = "a.csv" }
+validation = "a-held-out.csv"
+[[regimes]]
+name = "b"
+predictions = { clean = "b.csv" }
+validation = "b-held-out.csv"
+"""
+)
+
+
 def parse(text: str) -> object:
     return parse_study(text, path=Path("s.toml"))
 
@@ -213,6 +229,82 @@ def test_an_unknown_key_is_named_whatever_it_is(header: str, key: str) -> None:
         parse(GOOD.replace(header, f"{header}\n{written} = 1"))
     said = str(caught.value)
     assert re.match(rf"s.toml:\d+: unknown key {re.escape(' '.join(repr(key).split()))} in ", said)
+
+
+def test_validation_images_are_as_data_says_but_for_what_their_table_says() -> None:
+    study = parse_study(VALIDATION, path=Path("s.toml"))
+    assert study.data.split == "test"
+    assert study.validation == study.data.model_copy(update={"split": "validation"})
+    assert study.settings()["data"]["validation"] == {**study.data.settings(), "split": "validation"}
+    assert parse_study(GOOD, path=Path("s.toml")).validation is None
+    assert "validation" not in parse_study(GOOD, path=Path("s.toml")).settings()["data"]
+
+
+def test_one_line_holds_a_table_of_validation_images_as_well() -> None:
+    inline = GOOD.replace("patients = 3", 'patients = 3\nvalidation = { split = "validation" }')
+    assert parse(inline).validation == parse(VALIDATION).validation
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('split = "v', 'size = 64\nsplit = "v', "s.toml:9: data.validation.size: validation images have the size of"),
+        ('split = "v', 'kind = "phantoms"\nsplit = "v', "s.toml:9: data.validation.kind: .* of .data.: remove it"),
+        ('split = "v', 'findings = "all"\nsplit = "v', "s.toml:9: data.validation.findings: "),
+        (
+            'split = "v',
+            'splt = "v',
+            r"s.toml:9: unknown key 'splt' in data.validation \(did you mean 'split'\?\): known are "
+            "metadata, metadata_id, patients, seed, split, domain$",
+        ),
+        ("[data.validation]", "[data.validatoin]", r"s.toml:8: unknown key .* \(did you mean 'validation'\?\)"),
+        ("[data.validation]", "[validation]", r"s.toml:8: unknown section \[validation\]"),
+        ('"validation"', '"val"', "s.toml:9: data.validation.split = \"val\": input should be 'train', 'validation'"),
+        ('"validation"', '"test"', r"s.toml:8: \[data.validation\] says nothing else than \[data\]"),
+        ('split = "validation"\n', "", r"s.toml:8: \[data.validation\] says nothing else than \[data\]"),
+        ('[data.validation]\nsplit = "validation"', "validation = 3", "s.toml:8: data.validation is int, and must be"),
+        ("[data.validation]", "[[data.validation]]", "s.toml:5: data.validation is list, and must be a table"),
+    ],
+)
+def test_a_table_of_validation_images_that_does_not_fit_is_one_sentence(old: str, new: str, message: str) -> None:
+    assert old in VALIDATION
+    with pytest.raises(StudyError, match=message) as caught:
+        parse(VALIDATION.replace(old, new))
+    assert "\n" not in str(caught.value)
+
+
+def test_predictions_made_elsewhere_of_validation_images_need_no_further_key_of_data() -> None:
+    study = parse_study(ELSEWHERE, path=Path("folder/s.toml"))
+    assert study.validation == study.data
+    assert [str(one.validation) for one in study.regimes] == ["folder/a-held-out.csv", "folder/b-held-out.csv"]
+    assert [one["validation"] for one in study.settings()["regimes"]] == ["a-held-out.csv", "b-held-out.csv"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            'validation = "b-held-out.csv"\n',
+            "",
+            r"s.toml:13: regime 'b' has no predictions on the images of \[data.validation\]: .*\"file.csv\"",
+        ),
+        (
+            "[data.validation]\n",
+            "",
+            r"s.toml:11: regime 'a' has predictions on validation images, and \[data.validation\] is missing: add it",
+        ),
+        (
+            '"b-held-out.csv"',
+            '"b-held-out.txt"',
+            r"s.toml:16: regimes\[2\].validation = .*b-held-out.txt is none of .csv, .csv.gz, .parquet: convert it",
+        ),
+    ],
+)
+def test_every_regime_made_elsewhere_has_a_table_of_validation_images_or_none(old: str, new: str, message: str) -> None:
+    assert old in ELSEWHERE
+    with pytest.raises(StudyError, match=message) as caught:
+        parse(ELSEWHERE.replace(old, new))
+    assert "\n" not in str(caught.value)
 
 
 def test_paths_are_relative_to_the_study_file_and_data_to_the_data_root() -> None:

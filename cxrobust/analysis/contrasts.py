@@ -65,7 +65,7 @@ class Contrast:
         """Return how much the estimand moves with each patient's weight, (n_places, n_patients)."""
         if self.form is None:
             return self.of(values.influences)
-        return self._slope_along(values, values.influences)
+        return np.asarray(self._slope_along(values, values.influences))
 
     def contributions(self, values: "Values") -> NDArray[np.float64]:
         """Return what each patient contributes, (n_places, n_patients): influence + share of the estimand."""

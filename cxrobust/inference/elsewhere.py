@@ -21,11 +21,16 @@ KINDS = (".csv", ".csv.gz", ".parquet")
 
 
 class Elsewhere(Section):
-    """A regime given by `predictions = { clean = "a.csv", "pgd(eps=4/255)" = "b.parquet" }`."""
+    """A regime given by `predictions = { clean = "a.csv", "pgd(eps=4/255)" = "b.parquet" }`.
+
+    `validation` is wanted where, and only where, the study has `[data.validation]`.
+    """
 
     name: str = Field(min_length=1, max_length=60)
     predictions: dict[str, DataPath]
     """Table (`.csv`, `.csv.gz` or `.parquet`) of each condition; the clean images are a must."""
+    validation: DataPath | None = None
+    """Table of the clean predictions on the validation images."""
     id: str = "image_id"
     """Column that holds the image id."""
     prefix: str = ""
@@ -42,9 +47,15 @@ class Elsewhere(Section):
         if str(CLEAN) not in named:
             raise ValueError('"clean" is missing: give the predictions on the original images')
         for path in named.values():
-            if not path.name.endswith(KINDS):
-                raise ValueError(f"{path.name} is none of {', '.join(KINDS)}: convert it")
+            _check_kind(path)
         return named
+
+    @field_validator("validation")
+    @classmethod
+    def _table(cls, value: Path | None) -> Path | None:
+        if value is not None:
+            _check_kind(value)
+        return value
 
     @property
     def own_conditions(self) -> tuple[str, ...]:
@@ -53,10 +64,13 @@ class Elsewhere(Section):
 
     def settings(self) -> dict[str, Any]:
         """Settings as JSON values; paths by name only."""
-        return {
-            **self.model_dump(mode="json"),
-            "predictions": {condition: path.name for condition, path in self.predictions.items()},
-        }
+        values = self.model_dump(mode="json", exclude={"validation"})
+        values["predictions"] = {condition: path.name for condition, path in self.predictions.items()}
+        return values if self.validation is None else {**values, "validation": self.validation.name}
+
+    def on_validation(self) -> "Elsewhere":
+        """Return the regime as it is on the validation images: their table alone, as its clean predictions."""
+        return self.model_copy(update={"predictions": {str(CLEAN): self.validation}, "validation": None})
 
     def fingerprint(self, condition: str) -> dict[str, str]:
         """Return the SHA-256 of one condition's table, by file name.
@@ -70,7 +84,7 @@ class Elsewhere(Section):
         try:
             return {path.name: sha256_file(path)}
         except OSError as error:
-            raise DataError(f"{path}: {error.strerror}: correct predictions of regime {self.name!r}") from error
+            raise DataError(f"{path}: {error.strerror}: correct its path in regime {self.name!r}") from error
 
     def image_ids(self, condition: str) -> tuple[str, ...]:
         """Return the image ids of one condition's table, in its order.
@@ -120,7 +134,7 @@ class Elsewhere(Section):
         try:
             frame = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path, id_column=self.id)
         except FileNotFoundError:
-            raise DataError(f"{path}: the file is missing: correct predictions of regime {self.name!r}") from None
+            raise DataError(f"{path}: the file is missing: correct its path in regime {self.name!r}") from None
         except (OSError, EOFError, ValueError, zlib.error, pa.ArrowException) as error:
             found = " ".join(str(error).split())
             raise DataError(f"{path}: cannot be read as a table ({found}): get the file again") from error
@@ -139,6 +153,11 @@ class Elsewhere(Section):
         if len(twice):
             raise DataError(f"{path}: image {twice.iloc[0]!r} stands twice: keep one row an image")
         return frame
+
+
+def _check_kind(path: Path) -> None:
+    if not path.name.endswith(KINDS):
+        raise ValueError(f"{path.name} is none of {', '.join(KINDS)}: convert it")
 
 
 def _read_csv(path: Path, *, id_column: str) -> pd.DataFrame:

@@ -11,17 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit
 
 from cxrobust.conditions import CLEAN, Condition
 from cxrobust.errors import DataError
 from cxrobust.files import alone, sha256_file
+from cxrobust.inference.datasets import ImageTable
 from cxrobust.inference.elsewhere import Elsewhere
 from cxrobust.inference.examples import Example, attack_examples, sheet_examples
 from cxrobust.inference.models import Regime
 from cxrobust.inference.runner import Runner
-from cxrobust.inference.units import Plan, Unit, plan
+from cxrobust.inference.units import CACHE, VALIDATION_CACHE, Plan, Unit, plan
 from cxrobust.predictions import UnitPredictions, read_unit, write_index, write_unit
 from cxrobust.progress import Reporter, silent
 from cxrobust.study import Study
@@ -44,7 +46,7 @@ def predict(study: Study, folder: Path, *, report: Reporter = silent) -> Path:
         When data, images, checkpoints or tables of predictions cannot be used, or another process writes to `folder`;
         units done before are kept.
     """
-    with alone(folder, "cache", "examples"):
+    with alone(folder, CACHE, VALIDATION_CACHE, "examples"):
         _predict(study, folder, report)
     return folder
 
@@ -53,24 +55,41 @@ def _predict(study: Study, folder: Path, report: Reporter) -> None:
     planned = plan(study, folder, report=report)
     progress = _Progress(planned, folder, report)
     examples: list[Example] = list(sheet_examples(planned, folder))
-    for units in _by_model(planned):
-        todo = [unit for unit in units if not progress.is_done(unit)]
-        regime = units[0].regime
-        if isinstance(regime, Elsewhere):
-            for unit in todo:
-                values = regime.read(str(unit.condition), findings=planned.table.findings, image_ids=planned.table.ids)
-                _write(unit, planned, folder, values, None)
-                progress.finish(unit)
-            continue
-        runner = Runner(regime=regime, plan=planned, fold=units[0].fold)
-        for unit in todo:
-            begun = time.monotonic()
-            logits = runner.logits(unit, progress.advance)
-            _write(unit, planned, folder, expit(logits.astype(np.float64)), logits)
-            _log(folder, unit, runner.machine, time.monotonic() - begun)
-            progress.finish(unit)
-        examples += attack_examples(units, planned, folder, runner)
+    for model in dict.fromkeys(unit.model for part in planned.parts for unit in part.units):
+        runner: Runner | None = None  # one for both parts, so that a model is loaded once
+        for part in planned.parts:
+            units = [unit for unit in part.units if unit.model == model]
+            if not units:  # no image of this part belongs to the model's fold
+                continue
+            todo = [unit for unit in units if not progress.is_done(unit)]
+            regime = units[0].regime
+            if isinstance(regime, Elsewhere):
+                _read_tables(regime, todo, part, folder, progress)
+                continue
+            if runner is None:
+                runner = Runner(regime=regime, plan=part, fold=units[0].fold)
+            elif todo:
+                runner = runner.over(part)
+            _run(runner, todo, part, folder, progress)
+            if part is planned:
+                examples += attack_examples(units, planned, folder, runner)
     _write_index(planned, folder, examples)
+
+
+def _read_tables(regime: Elsewhere, units: Sequence[Unit], part: Plan, folder: Path, progress: "_Progress") -> None:
+    for unit in units:
+        values = regime.read(str(unit.condition), findings=part.table.findings, image_ids=part.table.ids)
+        _write(unit, part, folder, values, None)
+        progress.finish(unit)
+
+
+def _run(runner: Runner, units: Sequence[Unit], part: Plan, folder: Path, progress: "_Progress") -> None:
+    for unit in units:
+        begun = time.monotonic()
+        logits = runner.logits(unit, progress.advance)
+        _write(unit, part, folder, expit(logits.astype(np.float64)), logits)
+        _log(folder, unit, runner.machine, time.monotonic() - begun)
+        progress.finish(unit)
 
 
 def made_for(study: Study) -> dict[str, Any]:
@@ -88,9 +107,10 @@ class _Progress:
 
     def __init__(self, planned: Plan, folder: Path, report: Reporter) -> None:
         self._report = report
-        self._done = {unit.key for unit in planned.units if _is_done(unit, folder)}
-        self._total = sum(len(unit.rows) for unit in planned.units)
-        self._finished = sum(len(unit.rows) for unit in planned.units if unit.key in self._done)
+        units = [unit for part in planned.parts for unit in part.units]
+        self._done = {unit.key for unit in units if _is_done(unit, folder)}
+        self._total = sum(len(unit.rows) for unit in units)
+        self._finished = sum(len(unit.rows) for unit in units if unit.key in self._done)
         self.advance(0)
 
     def is_done(self, unit: Unit) -> bool:
@@ -114,17 +134,10 @@ def _is_done(unit: Unit, folder: Path) -> bool:
         return False
 
 
-def _by_model(planned: Plan) -> list[list[Unit]]:
-    groups: dict[tuple[str, int, str | None], list[Unit]] = {}
-    for unit in planned.units:
-        groups.setdefault((unit.regime.name, unit.regime.replicate, unit.fold), []).append(unit)
-    return list(groups.values())
-
-
 def _write(
-    unit: Unit, planned: Plan, folder: Path, probabilities: NDArray[np.float64], logits: NDArray[np.float32] | None
+    unit: Unit, part: Plan, folder: Path, probabilities: NDArray[np.float64], logits: NDArray[np.float32] | None
 ) -> None:
-    table = planned.table
+    table = part.table
     content = UnitPredictions(
         regime=unit.regime.name,
         replicate=unit.regime.replicate,
@@ -171,7 +184,30 @@ def _read_log(folder: Path, keys: set[str]) -> dict[str, Any]:
 
 def _write_index(planned: Plan, folder: Path, examples: Sequence[Example]) -> None:
     """Write the index, unless the one that is there says the same."""
-    table = planned.table
+    index: dict[str, Any] = {
+        "made_for": made_for(planned.study),
+        "data": _describe_images(planned),
+        "regimes": [_describe_regime(regime, planned) for regime in planned.study.regimes],
+        "conditions": [_describe_condition(condition, planned) for condition in planned.conditions],
+        "units": _list_units(planned, folder),
+        "examples": [example.as_dict() for example in examples],
+        "inference": _read_log(folder, {unit.key for part in planned.parts for unit in part.units}),
+    }
+    held_out = planned.validation
+    if held_out is not None:
+        table = held_out.table
+        counts = {"n_images": len(table.ids), "n_patients": len(set(table.patients))}
+        index["validation"] = {
+            "data": {**_describe_images(held_out), **counts},
+            "units": _list_units(held_out, folder),
+        }
+    write_index(
+        index, _image_rows(planned.table), folder, validation=None if held_out is None else _image_rows(held_out.table)
+    )
+
+
+def _image_rows(table: ImageTable) -> pd.DataFrame:
+    """Return image, patient, the data set's metadata and labels, a row an image."""
     ours = {"image_id", "patient_id", *(f"label_{finding}" for finding in table.findings)}
     images = table.metadata.reset_index(drop=True).rename(columns=str)
     images = images.drop(columns=[column for column in images if column in ours])
@@ -179,43 +215,47 @@ def _write_index(planned: Plan, folder: Path, examples: Sequence[Example]) -> No
     images.insert(1, "patient_id", list(table.patients))
     for k, finding in enumerate(table.findings):
         images[f"label_{finding}"] = table.labels[:, k]
-    index = {
-        "made_for": made_for(planned.study),
-        "data": {
-            "name": table.name,
-            "citation": table.citation,
-            "findings": list(table.findings),
-            "size": planned.study.data.size if planned.pixels is not None else None,
-            "exclusions": dict(table.exclusions),
-            "sources": dict(table.sources),
-        },
-        "regimes": [_describe_regime(regime, planned) for regime in planned.study.regimes],
-        "conditions": [_describe_condition(condition, planned) for condition in planned.conditions],
-        "units": [
-            {
-                "file": unit.file,
-                "sha256": sha256_file(folder / unit.file),
-                "regime": unit.regime.name,
-                "replicate": unit.regime.replicate,
-                "condition": str(unit.condition),
-                "n_images": len(unit.rows),
-            }
-            for unit in planned.units
-        ],
-        "examples": [example.as_dict() for example in examples],
-        "inference": _read_log(folder, {unit.key for unit in planned.units}),
+    return images
+
+
+def _describe_images(part: Plan) -> dict[str, Any]:
+    table = part.table
+    return {
+        "name": table.name,
+        "citation": table.citation,
+        "findings": list(table.findings),
+        "size": part.study.data.size if part.pixels is not None else None,
+        "exclusions": dict(table.exclusions),
+        "sources": dict(table.sources),
     }
-    write_index(index, images, folder)
+
+
+def _list_units(part: Plan, folder: Path) -> list[dict[str, Any]]:
+    return [
+        {
+            "file": unit.file,
+            "sha256": sha256_file(folder / unit.file),
+            "regime": unit.regime.name,
+            "replicate": unit.regime.replicate,
+            "condition": str(unit.condition),
+            "n_images": len(unit.rows),
+        }
+        for unit in part.units
+    ]
 
 
 def _describe_regime(regime: Regime | Elsewhere, planned: Plan) -> dict[str, Any]:
-    units = [unit for unit in planned.units if unit.regime is regime]
     fingerprint: dict[str, str] = {}
-    for unit in units:
-        if isinstance(regime, Elsewhere):
-            fingerprint |= regime.fingerprint(str(unit.condition))
-        else:
-            fingerprint |= regime.fingerprint(fold=unit.fold)
+    if isinstance(regime, Elsewhere):
+        for condition in regime.own_conditions:
+            fingerprint |= regime.fingerprint(condition)
+        if planned.validation is not None:
+            of_validation = regime.on_validation().fingerprint(str(CLEAN))
+            fingerprint |= {f"{name} (validation)": digest for name, digest in of_validation.items()}
+    else:
+        units = (unit for part in planned.parts for unit in part.units if unit.regime is regime)
+        for fold in dict.fromkeys(unit.fold for unit in units):
+            fingerprint |= regime.fingerprint(fold=fold)
     return {
         "name": regime.name,
         "replicate": regime.replicate,

@@ -33,6 +33,12 @@ class Runner:
         """Versions and hardware that this model runs with."""
         return describe_machine(self._load()[1])
 
+    def over(self, plan: Plan) -> "Runner":
+        """Return a runner of the same model, loaded but once, on the images of another plan."""
+        other = Runner(regime=self._regime, plan=plan, fold=self._fold)
+        other._loaded = self._load()
+        return other
+
     def logits(self, unit: Unit, advance: Callable[[int], None]) -> NDArray[np.float32]:
         """Return the log-odds of a unit's images, (n_images, n_findings)."""
         size = self._plan.study.compute.batch

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cxrobust.conditions import CLEAN, Condition, parse_condition
 from cxrobust.errors import DataError, StudyError, nearest, some
 from cxrobust.files import sha256_bytes, sha256_file, sha256_json
-from cxrobust.inference.datasets import ImageTable, take
+from cxrobust.inference.datasets import Dataset, ImageTable, take
 from cxrobust.inference.elsewhere import Elsewhere, common_images
 from cxrobust.inference.models import Regime
 from cxrobust.inference.perturbations import Perturbation
@@ -22,6 +22,8 @@ from cxrobust.progress import Reporter, silent
 from cxrobust.study import Study
 
 UNIT_FORMAT = 1
+CACHE = "cache"
+VALIDATION_CACHE = "cache/validation"
 _CODE = tuple(
     f"cxrobust.inference.{name}"
     for name in ("images", "pixels", "runner", "randomness", "views", "graph", "pretrained")
@@ -47,10 +49,15 @@ class Unit:
         """Name of the unit's file."""
         return f"{self.key}.parquet"
 
+    @property
+    def model(self) -> tuple[str, int, str | None]:
+        """Regime, replicate and fold: what one model predicts."""
+        return self.regime.name, self.regime.replicate, self.fold
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """Everything that a study's predictions need."""
+    """Everything that a study's predictions on its test images need, or those on its validation images."""
 
     study: Study
     table: ImageTable
@@ -58,10 +65,17 @@ class Plan:
     """None where every regime's predictions were made elsewhere."""
     units: tuple[Unit, ...]
     conditions: tuple[Condition, ...]
+    validation: "Plan | None" = None
+    """The same for the validation images, which are predicted clean only; None where the study has none."""
+
+    @property
+    def parts(self) -> tuple["Plan", ...]:
+        """Test images, then validation images where there are any."""
+        return (self,) if self.validation is None else (self, self.validation)
 
 
 def plan(study: Study, folder: Path, *, report: Reporter = silent) -> Plan:
-    """Load the data set, decode its images and list the units of a study.
+    """Load the data set, decode its images, those for validation too, and list the units of a study.
 
     Raises
     ------
@@ -69,29 +83,113 @@ def plan(study: Study, folder: Path, *, report: Reporter = silent) -> Plan:
         When data, images, checkpoints or tables of predictions cannot be used.
     """
     elsewhere = tuple(regime for regime in study.regimes if isinstance(regime, Elsewhere))
-    models = tuple(regime for regime in study.regimes if isinstance(regime, Regime))
-    try:
-        table = study.data.table(with_images=bool(models))
-    except StudyError as error:
-        raise study.error(("data", "findings"), str(error)) from error
-    if elsewhere:
-        table = _only(table, common_images(elsewhere))
-    _check_conditions(study, elsewhere, bool(models))
+    has_models = any(isinstance(regime, Regime) for regime in study.regimes)
+    there = () if study.validation is None else tuple(map(_on_validation, study.regimes))
+    predicted, predicted_there = _predicted(study.regimes), _predicted(there)
+    listed_together = study.validation == study.data  # and the tables of predictions tell one part from the other
+    table = _read(
+        study,
+        study.data,
+        ("data", "findings"),
+        wanted=predicted,
+        other=predicted_there if listed_together else None,
+    )
+    held_out = None
+    if study.validation is not None:
+        held_out = _read(
+            study,
+            study.validation,
+            ("data", "validation"),
+            wanted=predicted_there,
+            other=predicted if listed_together else None,
+        )
+        held_out = _held_out(study, table, held_out)
+    _check_conditions(study, elsewhere, has_models)
     _check_targets(study, table)
     conditions = tuple(
         dict.fromkeys((*study.conditions, *(parse_condition(c) for r in elsewhere for c in r.own_conditions)))
     )
-    pixels = open_pixels(table, size=study.data.size, folder=folder / "cache", report=report) if models else None
+    planned = _plan(study, study.regimes, table, conditions, cache=folder / CACHE, report=report)
+    if held_out is None:
+        return planned
+    cache = folder / VALIDATION_CACHE
+    return replace(planned, validation=_plan(study, there, held_out, (CLEAN,), cache=cache, report=report))
+
+
+def _on_validation(regime: Regime | Elsewhere) -> Regime | Elsewhere:
+    return regime.on_validation() if isinstance(regime, Elsewhere) else regime
+
+
+def _predicted(regimes: Sequence[Regime | Elsewhere]) -> frozenset[str] | None:
+    """Return the images that tables made elsewhere predict; None where there are no such tables."""
+    tables = tuple(regime for regime in regimes if isinstance(regime, Elsewhere))
+    return common_images(tables) if tables else None
+
+
+def _read(
+    study: Study,
+    section: Dataset,
+    keys: tuple[str, ...],
+    *,
+    wanted: frozenset[str] | None,
+    other: frozenset[str] | None,
+) -> ImageTable:
+    """Read the images of a section of the study file: all, or those `wanted`.
+
+    Those of the `other` part of the study, where one listing holds both, are not counted as left out.
+    """
+    has_models = any(isinstance(regime, Regime) for regime in study.regimes)
+    try:
+        table = section.table(with_images=has_models)
+    except StudyError as error:
+        raise study.error(keys, str(error)) from error
+    return table if wanted is None else _only(table, wanted, other or frozenset())
+
+
+def _held_out(study: Study, test: ImageTable, validation: ImageTable) -> ImageTable:
+    """Return the validation images with their findings in the order of the test images'; no patient is in both."""
+    if set(validation.findings) != set(test.findings):
+        differing = sorted(set(validation.findings) ^ set(test.findings))
+        raise study.error(
+            ("data", "validation"),
+            f"test and validation images must be labelled for the same findings, and {some(differing)} "
+            f"{'is' if len(differing) == 1 else 'are'} of one alone: name those of both by findings in [data]",
+        )
+    of_test = set(test.patients)
+    shared = [patient for patient in dict.fromkeys(validation.patients) if patient in of_test]
+    if shared:
+        raise study.error(
+            ("data", "validation"),
+            f"{len(shared):,} patients are in both the validation and the test images ({some(shared)}): "
+            f"leave each to one of the two",
+        )
+    columns = [validation.findings.index(finding) for finding in test.findings]
+    return replace(validation, findings=test.findings, labels=np.ascontiguousarray(validation.labels[:, columns]))
+
+
+def _plan(
+    study: Study,
+    regimes: Sequence[Regime | Elsewhere],
+    table: ImageTable,
+    conditions: tuple[Condition, ...],
+    *,
+    cache: Path,
+    report: Reporter,
+) -> Plan:
+    """Decode the images of a table where a model needs them, and list the units of these conditions."""
+    has_models = any(isinstance(regime, Regime) for regime in regimes)
+    pixels = open_pixels(table, size=study.data.size, folder=cache, report=report) if has_models else None
+    perturbations = (None, *(one for one in study.perturbations if one.condition in conditions))
     units: list[Unit] = []
-    for regime in study.regimes:
+    for regime in regimes:
         if isinstance(regime, Elsewhere):
             units += [_elsewhere_unit(regime, condition, table) for condition in regime.own_conditions]
         elif pixels is not None:
-            units += _model_units(regime, study, table, pixels)
+            units += _model_units(regime, study, table, pixels, perturbations)
     return Plan(study=study, table=table, pixels=pixels, units=tuple(units), conditions=conditions)
 
 
-def _only(table: ImageTable, wanted: frozenset[str]) -> ImageTable:
+def _only(table: ImageTable, wanted: frozenset[str], other: frozenset[str]) -> ImageTable:
     known = set(table.ids)
     unknown = sorted(wanted - known)
     if unknown:
@@ -100,7 +198,7 @@ def _only(table: ImageTable, wanted: frozenset[str]) -> ImageTable:
             f"correct the id column"
         )
     kept = take(table, [row for row, image in enumerate(table.ids) if image in wanted])
-    without = len(table.ids) - len(kept.ids)
+    without = len(known - wanted - other)
     return replace(kept, exclusions={**kept.exclusions, "without a prediction": without}) if without else kept
 
 
@@ -148,13 +246,19 @@ def _elsewhere_unit(regime: Elsewhere, condition: str, table: ImageTable) -> Uni
     return Unit(regime=regime, condition=parse_condition(condition), perturbation=None, rows=rows, fold=None, key=key)
 
 
-def _model_units(regime: Regime, study: Study, table: ImageTable, pixels: Pixels) -> Iterator[Unit]:
+def _model_units(
+    regime: Regime,
+    study: Study,
+    table: ImageTable,
+    pixels: Pixels,
+    perturbations: Sequence[Perturbation | None],
+) -> Iterator[Unit]:
     labels = _labels_hash(table)
     for fold, of_fold in _folds(regime, study, table):
         files = sorted([Path(name).name, digest] for name, digest in regime.fingerprint(fold=fold).items())
         settings = {key: value for key, value in regime.settings().items() if key != "description"}
         model = {"files": files, "settings": settings}
-        for perturbation in (None, *study.perturbations):
+        for perturbation in perturbations:
             condition = CLEAN if perturbation is None else perturbation.condition
             for first in range(0, len(of_fold), study.compute.shard):
                 rows = of_fold[first : first + study.compute.shard]
@@ -194,7 +298,7 @@ def _folds(regime: Regime, study: Study, table: ImageTable) -> list[tuple[str | 
         known = [str(column) for column in table.metadata.columns]
         raise study.error(
             ("regimes", study.regimes.index(regime), "cross_fit"),
-            f"regime {regime.name!r}: cross_fit = {regime.cross_fit!r} is no metadata column"
+            f"regime {regime.name!r}: cross_fit = {regime.cross_fit!r} is no metadata column of {table.name}"
             f"{nearest(regime.cross_fit, known)}: known are {', '.join(known) or 'none'}",
         )
     values = table.metadata[regime.cross_fit].astype(str).to_numpy()

@@ -9,6 +9,8 @@ from PIL import Image
 from cxrobust.errors import DataError, StudyError
 from cxrobust.inference.datasets.folder import ImageFolder
 
+from .held_out import both_parts
+
 TABLE = """\
 image_id,patient_id,sex,age,Edema,Mass,site,split
 a,p1,female,61,1,0,north,test
@@ -146,3 +148,16 @@ def test_unknown_finding_suggests_the_nearest_column(tmp_path):
 def test_bad_values_outside_the_split_do_not_matter_where_findings_are_named(tmp_path):
     text = TABLE.replace("d,p3,m,,0", "d,p3,m,,?")
     assert folder_of(tmp_path, text, findings=["Edema"]).table(with_images=False).labels[:, 0].tolist() == [1, 0, 1]
+
+
+def test_another_split_or_another_label_file_gives_validation_images(tmp_path):
+    (tmp_path / "labels.csv").write_text(TABLE)
+    (tmp_path / "held-out.csv").write_text("image_id,patient_id,Edema,Mass\ne,p4,1,0\n")
+    data = '[data]\nkind = "folder"\nroot = "images"\nlabels = "labels.csv"\n[data.validation]\n'
+    for own, image, patient in (('split = "train"', "d", "p3"), ('labels = "held-out.csv"', "e", "p4")):
+        test, validation = both_parts(tmp_path, data + own)
+        assert test.ids == ("a", "b", "c")
+        assert (validation.ids, validation.patients) == ((image,), (patient,))
+        assert validation.findings == test.findings
+    with pytest.raises(DataError, match=r"split 'val' is empty: the splits in column 'split' are 'test', 'train'"):
+        both_parts(tmp_path, data + 'split = "val"')

@@ -8,6 +8,8 @@ import pytest
 from cxrobust.errors import DataError, StudyError
 from cxrobust.inference.datasets.medmnist import MedMnist
 
+from .held_out import both_parts
+
 
 def write(path, labels, *, images=None, **more):
     labels = np.asarray(labels, dtype=np.uint8)
@@ -125,7 +127,7 @@ SPOILED = {
         lambda path: np.savez(path, test_images=np.zeros((1, 8, 8), np.uint8), test_labels=np.array([[-1]])),
         "a label is -1",
     ),
-    "no images": (lambda path: write(path, np.zeros((0, 1)), images=np.zeros((0, 28, 28), np.uint8)), "no test image"),
+    "no images": (lambda path: write(path, np.zeros((0, 1)), images=np.zeros((0, 28, 28), np.uint8)), "no image"),
 }
 
 
@@ -150,3 +152,20 @@ def test_real_pneumoniamnist_against_the_published_counts(shared_data):
             np.testing.assert_array_equal(
                 table.images.pixels(17), archive[f"{split}_images"][17].astype(np.float32) / np.float32(255)
             )
+
+
+def test_the_val_split_gives_validation_images_of_the_same_findings(path):
+    images = np.zeros((2, 28, 28), np.uint8)
+    write(path, [[0], [3], [1]], val_images=images, val_labels=np.array([[1], [2]], np.uint8))
+    data = f'[data]\nkind = "medmnist"\nfile = "{path.name}"\n[data.validation]\nsplit = "val"'
+    test, validation = both_parts(path.parent, data)
+    assert validation.ids == ("val_00000", "val_00001")
+    assert not set(validation.patients) & set(test.patients)
+    assert validation.findings == test.findings == ("class_0", "class_1", "class_2", "class_3")
+
+
+def test_real_pneumoniamnist_has_524_validation_images(shared_data):
+    data = '[data]\nkind = "medmnist"\nfile = "pneumoniamnist.npz"\n[data.validation]\nsplit = "val"'
+    test, validation = both_parts(shared_data / "pneumoniamnist", data)
+    assert (len(test.ids), len(validation.ids)) == (624, 524)
+    assert int(validation.labels.sum()) == 389

@@ -10,6 +10,8 @@ from PIL import Image
 from cxrobust.errors import DataError, StudyError
 from cxrobust.inference.datasets.mimic import FINDINGS, MimicCxrJpg
 
+from .held_out import both_parts
+
 LABEL_COLUMNS = sorted([*FINDINGS, "No Finding"])
 METADATA_COLUMNS = (
     "dicom_id,subject_id,study_id,PerformedProcedureStepDescription,ViewPosition,Rows,Columns,StudyDate,StudyTime,"
@@ -218,5 +220,13 @@ def test_files_that_do_not_fit_one_another(part, edit, words, root):
 
 def test_no_label_of_any_study_says_why_no_image_is_left(root):
     write_labels(root / "mimic-cxr-2.0.0-chexpert.csv", {"57375967": {}})
-    with pytest.raises(DataError, match=r"no test image is left \(3 with a view .*, 6 of a study without labels\)"):
+    with pytest.raises(DataError, match=r"no image is left \(3 with a view .*, 6 of a study without labels\)"):
         mimic(root).table(with_images=False)
+
+
+def test_the_official_validation_split_has_other_patients(root):
+    data = f'[data]\nkind = "mimic-cxr-jpg"\nroot = "{root}"\n[data.validation]\nsplit = "validate"\nviews = "all"'
+    test, validation = both_parts(root, data)
+    assert validation.ids == ("2a280266",)
+    assert not set(validation.patients) & set(test.patients)
+    assert validation.findings == test.findings

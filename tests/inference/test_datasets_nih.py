@@ -12,6 +12,8 @@ from PIL import Image
 from cxrobust.errors import DataError, StudyError
 from cxrobust.inference.datasets.nih import FINDINGS, NihChestXray14
 
+from .held_out import both_parts
+
 NEW_HEADER = (
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
     "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
@@ -125,7 +127,7 @@ def test_list_present_takes_the_images_that_are_there_and_counts_the_others(root
 
 
 def test_list_present_without_any_image_says_why_none_is_left(root):
-    with pytest.raises(DataError, match=r"no test image is left \(4 without an image file\)"):
+    with pytest.raises(DataError, match=r"no image is left \(4 without an image file\)"):
         nih(root, list="present").table()
 
 
@@ -241,3 +243,17 @@ def test_real_radiographs_laid_out_as_distributed(shared_data, tmp_path):
     assert list(table.ids) == names
     assert table.labels.shape == (8, 2)
     assert table.images.pixels(7).shape == (256, 256)
+
+
+@pytest.mark.parametrize("with_images", [False, True])
+def test_another_list_gives_validation_images(with_images, root):
+    write_images(root / "images", NAMES)
+    (root / "test_list.txt").write_text("\n".join(NAMES[2:]))
+    (root / "held_out.txt").write_text("\n".join(NAMES[:2]))
+    data = (
+        '[data]\nkind = "nih-chestxray14"\nroot = "."\nlist = "test_list.txt"\n[data.validation]\nlist = "held_out.txt"'
+    )
+    test, validation = both_parts(root, data, with_images=with_images)
+    assert (test.ids, validation.ids) == (tuple(NAMES[2:]), tuple(NAMES[:2]))
+    assert not set(validation.patients) & set(test.patients)
+    assert list(validation.sources) == ["Data_Entry_2017_v2020.csv", "held_out.txt"]

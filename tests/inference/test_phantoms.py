@@ -4,6 +4,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,6 +25,8 @@ from cxrobust.inference.phantoms import (
     population,
     textures,
 )
+
+from .held_out import both_parts
 
 SEVERE, MODERATE, SUBTLE = 0.9, 0.5, 0.1
 
@@ -319,3 +322,11 @@ def test_dataset_refuses_settings_that_it_cannot_draw(wrong):
 def test_phantoms_need_no_torch():
     code = "import sys, cxrobust.inference.datasets.phantoms; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_validation_images_are_of_other_patients():
+    data = '[data]\nkind = "phantoms"\npatients = 5\n[data.validation]\nsplit = "validation"\npatients = 3'
+    test, validation = both_parts(Path(), data)
+    assert (len(set(test.patients)), len(set(validation.patients))) == (5, 3)
+    assert not set(validation.patients) & set(test.patients)
+    assert validation.findings == test.findings

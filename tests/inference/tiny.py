@@ -80,6 +80,19 @@ def write_study(folder: Path, *, n_images: int = 40) -> Path:
     return study
 
 
+def write_validation(folder: Path, *, n_images: int = 14) -> Path:
+    """Give the study that `write_study` wrote validation images of other patients, with a label file of their own."""
+    rng = np.random.default_rng(4)
+    rows = ["image_id,patient_id,Mass,Effusion"]
+    for i in range(n_images):
+        Image.fromarray(rng.integers(0, 256, (20, 20), dtype=np.uint8)).save(folder / "images" / f"v{i:03}.png")
+        rows.append(f"v{i:03},q{i // 2},{int(rng.integers(0, 2))},{i % 2}")
+    (folder / "held-out.csv").write_text("\n".join(rows) + "\n")
+    study = folder / "study.toml"
+    study.write_text(study.read_text().replace("size = 20", 'size = 20\n[data.validation]\nlabels = "held-out.csv"'))
+    return study
+
+
 def unit_files(out: Path) -> dict[str, bytes]:
     """Bytes of every unit's file, by name."""
     files = sorted((out / "predictions").glob("[0-9a-f]*.parquet"))

@@ -44,7 +44,7 @@ class ImageSource(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageTable:
-    """The test images of a study: who, what is labelled, and where the pixels are."""
+    """The test or validation images of a study: who, what is labelled, and where the pixels are."""
 
     name: str
     """The data set in words, for example `NIH ChestX-ray14`."""
@@ -78,7 +78,7 @@ class Dataset(Section):
 
     @abstractmethod
     def load(self, *, with_images: bool = True) -> ImageTable:
-        """Read labels, patients and metadata of the test images; pixels stay where they are until asked for.
+        """Read labels, patients and metadata of the chosen images; pixels stay where they are until asked for.
 
         `with_images` is False where every regime's predictions were made elsewhere: image files are not needed then.
 
@@ -177,7 +177,7 @@ def _choose_findings(table: ImageTable, wanted: Literal["all"] | tuple[str, ...]
 def _check(table: ImageTable) -> None:
     if not table.ids:
         left_out = ", ".join(f"{count:,} {reason}" for reason, count in table.exclusions.items())
-        raise DataError(f"{table.name}: no test image is left{f' ({left_out})' if left_out else ''}: correct [data]")
+        raise DataError(f"{table.name}: no image is left{f' ({left_out})' if left_out else ''}: correct [data]")
     repeated = pd.Series(table.ids)[pd.Series(table.ids).duplicated()].unique()
     if len(repeated):
         raise DataError(
