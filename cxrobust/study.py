@@ -420,13 +420,85 @@ def _check_metrics(study: Study, place: Place) -> None:
                 f"unknown metric {name!r}{nearest(name, metric)}: known are {', '.join(metric)}",
             )
     _check_choices(study.analysis, place)
+    _check_sets(study, place)
+    _check_families(study, place)
     for keys, values in (
+        (("analysis", "recalibrate"), study.analysis.recalibrate),
+        (("analysis", "effect_sizes"), study.analysis.effect_sizes),
+        (("analysis", "subgroups"), tuple(one.column for one in study.analysis.subgroups)),
+        (("analysis", "families"), tuple(one.name for one in study.analysis.families)),
         (("analysis", "metrics"), study.analysis.metrics),
         (("report", "formats"), study.report.formats),
     ):
         if len(set(values)) < len(values):
             twice = next(value for value in values if values.count(value) > 1)
             raise place.error(keys, f"{twice!r} stands twice in {dotted(keys)}: keep one")
+
+
+def _known_conditions(study: Study) -> tuple[str, ...]:
+    own = (condition for regime in study.regimes for condition in regime.own_conditions)
+    return tuple(dict.fromkeys((*map(str, study.conditions), *own)))
+
+
+def _check_sets(study: Study, place: Place) -> None:
+    known = [name for name in _known_conditions(study) if name != str(CLEAN)]
+    for name, members in study.analysis.sets.items():
+        if "robust-accuracy" not in study.analysis.metrics:
+            raise place.error(
+                ("analysis", "sets"), 'sets are for "robust-accuracy", which is none of the metrics: add it to metrics'
+            )
+        if name in (*known, str(CLEAN)) or not name.strip():
+            raise place.error(
+                ("analysis", "sets", name), f"set {name!r} has the name of a condition: call it otherwise"
+            )
+        for one in members:
+            if one not in known:
+                raise place.error(
+                    ("analysis", "sets", name),
+                    f"set {name!r} holds {one!r}, which is no perturbation of this study{nearest(one, known)}: "
+                    f"its perturbations are {', '.join(known) or 'none'}",
+                )
+
+
+def _check_families(study: Study, place: Place) -> None:
+    """Names that the study file tells; which findings and subgroups there are, the data tell later."""
+    from cxrobust.results import ESTIMANDS
+
+    conditions = _known_conditions(study)
+    series = (parse_condition(name).series for name in conditions)
+    known: dict[str, tuple[str, ...]] = {
+        "estimands": ESTIMANDS,
+        "metrics": study.analysis.metrics,
+        "regimes": tuple(regime.name for regime in study.regimes),
+        "conditions": tuple(dict.fromkeys((*conditions, *series, *study.analysis.sets))),
+        "recalibrations": ("", *study.analysis.recalibrate),
+    }
+    for index, family in enumerate(study.analysis.families):
+        for key, names in known.items():
+            for name in getattr(family, key):
+                if name not in names:
+                    raise place.error(
+                        ("analysis", "families", index, key),
+                        f"family {family.name!r} names no estimate: {name!r} is none of the {key}"
+                        f"{nearest(name, names)}: known are {', '.join(filter(None, names))}",
+                    )
+        if (family.adjust or study.analysis.adjust) == "max-t":
+            for name in family.metrics or study.analysis.metrics:
+                test = study.analysis.of(name).test
+                if test != "permutation":
+                    raise place.error(
+                        ("analysis", "families", index, "adjust"),
+                        f"family {family.name!r} is adjusted by max-t, which needs sign flips, and {name} is tested by "
+                        f'{test}: set its test = "permutation", or adjust = "holm"',
+                    )
+    if study.analysis.adjust == "max-t":
+        for name in study.analysis.metrics:
+            if study.analysis.of(name).test != "permutation":
+                raise place.error(
+                    ("analysis", "adjust"),
+                    f"max-t needs sign flips, and {name} is tested by {study.analysis.of(name).test}: set its "
+                    f'test = "permutation", or adjust = "holm"',
+                )
 
 
 def _check_choices(analysis: AnalysisSection, place: Place) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,13 +94,13 @@ def find_line(text: str, keys: Sequence[str | int]) -> int | None:
     """
     best, depth = None, 0
     prefix: tuple[str | int, ...] = ()
-    counts: dict[str, int] = {}
+    counts: dict[tuple[str, ...], int] = {}
     for number, line in enumerate(text.split("\n"), start=1):
         if header := re.match(r"\s*(\[\[?)\s*([^\]\[]+?)\s*\]\]?\s*(?:#.*)?$", line):
             names = tuple(part.strip().strip("\"'") for part in header[2].split("."))
             if header[1] == "[[":
-                counts[names[0]] = counts.get(names[0], -1) + 1
-            prefix = (names[0], counts[names[0]], *names[1:]) if names[0] in counts else names
+                counts[names] = counts.get(names, -1) + 1
+            prefix = _numbered(names, counts)
             here: tuple[str | int, ...] = prefix
         elif key := re.match(r"""\s*(?:"([^"]*)"|'([^']*)'|([\w.-]+))\s*=""", line):
             here = (*prefix, *(key[3].split(".") if key[3] else (key[1] or key[2] or "",)))
@@ -112,3 +112,13 @@ def find_line(text: str, keys: Sequence[str | int]) -> int | None:
         if shared > depth:
             best, depth = number, shared
     return best
+
+
+def _numbered(names: tuple[str, ...], counts: Mapping[tuple[str, ...], int]) -> tuple[str | int, ...]:
+    """Return the names of a header with the number of each array of tables that one is in."""
+    found: list[str | int] = []
+    for depth, name in enumerate(names, start=1):
+        found.append(name)
+        if names[:depth] in counts:
+            found.append(counts[names[:depth]])
+    return tuple(found)

@@ -51,9 +51,8 @@ class Contrast:
         minus: NDArray[np.float64] = np.zeros(array.shape[2:])
         for row, condition, weight in self.terms:
             side = plus if weight > 0 else minus
-            side += abs(weight) * (
-                array[row, condition] if self.form is None else self.form(array[row, list(self.along)])
-            )
+            part = array[row, condition] if self.form is None else self.form(array[row, list(self.along)])
+            side += abs(weight) * part
         if not minus.any():
             return np.asarray(plus)
         with np.errstate(invalid="ignore"):
@@ -84,7 +83,7 @@ class Contrast:
             for j in range(len(along)):
                 moved = here.copy()
                 moved[j] += 1j * step
-                gradient = self.form(moved).imag / step  # type: ignore[arg-type]
+                gradient = np.imag(self.form(moved)) / step  # type: ignore[arg-type]
                 sides[sign] += gradient[:, None] * parts[row, along[j]]
         return sides[1.0] - sides[-1.0]
 
