@@ -84,7 +84,7 @@ def peers(result: Mapping[str, Any]) -> Iterable[str]:
     names = [f"{row['name']} ({row['version']})" for row in rows]
     yield (
         f"Model `{result['model']}`, {result['n_images']:,} images of {result['n_patients']:,} patients, "
-        f"{n:,} resamples. Widths are relative to ours; over {n_findings} findings they are the median, least and greatest."
+        f"{n:,} resamples. Widths are relative to ours; over {n_findings} findings: median, least and greatest."
     )
     yield table(
         ("", "unit", "pairs models", "clusters", f"{finding}: interval", "width", f"width, {n_findings} findings"),
