@@ -194,7 +194,7 @@ class AnalysisKeys(Section):
     def _canonical_sets(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
         for name, members in value.items():
             if len(members) < 2:
-                raise ValueError(f"set {name!r} has {len(members)} perturbations: give at least two")
+                raise ValueError(f"set {name!r} needs at least two perturbations")
         return {name: tuple(str(parse_condition(one)) for one in members) for name, members in value.items()}
 
 

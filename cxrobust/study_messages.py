@@ -33,6 +33,9 @@ class Place:
         first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])  # a typo explains the rest
         if first["type"] == "extra_forbidden":
             name = str(first["loc"][-1])
+            if len(first["loc"]) > 1:
+                inside = (*keys, *_without_tags(first["loc"][:-1]))
+                return self.error(inside, f"unknown key {name!r} in {dotted(inside)}: correct or remove it")
             return self.error(
                 (*keys, name),
                 f"unknown key {name!r} in {dotted(keys)}{nearest(name, known)}: known are {', '.join(known)}",

@@ -71,7 +71,7 @@ class Contrast:
         if self.form is None and not self.across:
             return self.of(values.contributions)
         share = values.shares[list({row: None for row, _, _ in self.terms})].mean(axis=0)
-        return self.influences(values) + self.of(values.value)[:, None] * share
+        return np.asarray(self.influences(values) + self.of(values.value)[:, None] * share)
 
     def _slope_along(self, values: "Values", parts: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the derivative along parts of the values, by a complex step through the form."""
