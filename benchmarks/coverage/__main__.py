@@ -43,7 +43,8 @@ def main() -> None:
     else:
         content = json.loads(arguments.results.read_text(encoding="utf-8"))
         if arguments.table is not None:
-            arguments.table.write_text(coverage_table(content), encoding="utf-8")
+            figure = None if arguments.figure is None else os.path.relpath(arguments.figure, arguments.table.parent)
+            arguments.table.write_text(coverage_table(content, figure=figure), encoding="utf-8")
         if arguments.figure is not None:
             arguments.figure.parent.mkdir(parents=True, exist_ok=True)
             coverage_figure(content, arguments.figure)

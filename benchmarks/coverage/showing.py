@@ -84,23 +84,34 @@ def sizes(content: Mapping[str, Any]) -> list[Share]:
     return [Share(**place, n=n - none, none=none, hits=hits) for place, (n, none, hits) in _rows(content, "tests")]
 
 
-def coverage_table(content: Mapping[str, Any]) -> str:
-    """Return Markdown: coverage by metric and interval, size by metric and test."""
+def coverage_table(content: Mapping[str, Any], *, figure: str | None = None) -> str:
+    """Return a page of Markdown: coverage by metric and interval, size by metric and test; `figure` stands between."""
     settings, scenarios = content["settings"], content["scenarios"].values()
     each = sorted({one["repetitions"] for one in scenarios})
     worst = 100 * np.sqrt(0.95 * 0.05 / each[0])
     said = f"{each[0]:,}" if len(each) == 1 else f"{each[0]:,} to {each[-1]:,}"
+    drawn = [
+        f"![Coverage against the number of positive patients]({figure})",
+        "",
+        f"Each point is one scenario of the default interval or of one that takes images for independent; the band is "
+        f"{COVERAGE_BAND[0]:.0%} to {COVERAGE_BAND[1]:.0%}, the dashed line {ENOUGH} positive patients.",
+        "",
+    ]
     lines = [
+        "# Coverage and size by simulation",
+        "",
         f"{len(content['scenarios'])} scenarios, {said} simulated studies in each, {settings['resamples']:,} resamples "
-        f"and sign patterns in each study. Cells are means over scenarios and, in parentheses, the least and the "
-        f"greatest, in %; the Monte Carlo standard error of one scenario is at most {worst:.1f} % where the level "
-        f"holds. Columns: mean number of positive patients in the scenario. A number before `none` is the share of "
-        f"studies without an interval or p-value. The default is bold.",
+        f"and sign patterns in each study; `benchmarks/coverage/scenarios.py` says of what law. Cells are means over "
+        f"scenarios and estimands and, in parentheses, the least and the greatest, in %; the Monte Carlo standard "
+        f"error of one is at most {worst:.1f} % where the level holds. Columns split scenarios by their mean number of "
+        f"positive patients. A number before `none` is the share of studies without an interval or p-value. The "
+        f"default is bold.",
         "",
         "| metric | 95 % interval | value, ≥ 20 | value, < 20 | differences, ≥ 20 | differences, < 20 |",
         "| --- | --- | --- | --- | --- | --- |",
         *_table_rows(coverages(content), (("value",), DIFFERENCES), default=lambda name: metric[name].interval),
         "",
+        *(drawn if figure else []),
         "| metric | test at 5 % | two cells, ≥ 20 | two cells, < 20 | interaction, ≥ 20 | interaction, < 20 |",
         "| --- | --- | --- | --- | --- | --- |",
         *_table_rows(sizes(content), (DIFFERENCES[:2], DIFFERENCES[2:]), default=lambda _: "permutation"),
