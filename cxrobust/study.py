@@ -85,7 +85,16 @@ OperatingPoint = Literal["youden"] | Annotated[float, Field(gt=0, lt=1)] | Targe
 
 
 IntervalName = Literal[
-    "percentile", "percentile-recentred", "basic", "bca", "studentized", "wilson", "delong", "delong-clustered"
+    "percentile",
+    "percentile-recentred",
+    "expanded",
+    "t",
+    "basic",
+    "bca",
+    "studentized",
+    "wilson",
+    "delong",
+    "delong-clustered",
 ]
 TestName = Literal[
     "permutation", "mcnemar", "mcnemar-midp", "mcnemar-clustered", "delong", "delong-clustered", "wilcoxon",

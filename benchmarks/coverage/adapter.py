@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 
 from cxrobust.analysis import analyze
 from cxrobust.analysis.choices import WITH_A_MARGIN, fitting_intervals, fitting_tests
-from cxrobust.analysis.contrasts import Contrast, combine, contrasts
-from cxrobust.analysis.estimates import MOST_UNDEFINED
+from cxrobust.analysis.contrasts import Contrast, contrasts
+from cxrobust.analysis.estimates import resampled_se
 from cxrobust.analysis.intervals import INTERVALS, Draws
 from cxrobust.analysis.metrics import metric
-from cxrobust.analysis.resampling import resampled_sums
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.testing import auroc_se, run_tests
 from cxrobust.analysis.values import Values, evaluate
@@ -26,6 +25,7 @@ from cxrobust.study import AnalysisSection
 LEVEL = 0.95
 OF_IMAGES = "percentile of images"
 """The percentile interval from resamples of images, as if each were a patient."""
+ESTIMANDS = ("value", "perturbed-clean", "regime-reference", "difference-in-differences")
 PAIRS = ("perturbed-clean", "regime-reference")
 """Estimands that compare two outcomes of the same images."""
 OF_IMAGES_METRICS = ("auroc", "average-precision", "accuracy", "sensitivity", "ece", "brier")
@@ -55,12 +55,13 @@ class PValue:
 def study_contrasts(regimes: Sequence[str], conditions: Sequence[str]) -> tuple[Contrast, ...]:
     """List what a study estimates of the regime that is compared with the first."""
     reference, compared = regimes
-    return tuple(one for one in contrasts(regimes, conditions, reference=reference) if one.regime == compared)
+    every = contrasts(regimes, conditions, reference=reference)
+    return tuple(one for one in every if one.regime == compared and one.estimand in ESTIMANDS)
 
 
 def true_value(contrast: Contrast, truth: NDArray[np.float64]) -> float:
     """Return a contrast of true values (n_regimes, n_conditions)."""
-    return float(combine(contrast, truth[..., None])[0])
+    return float(contrast.of(truth[..., None])[0])
 
 
 def fits(name: str, contrast: Contrast) -> bool:
@@ -71,7 +72,9 @@ def fits(name: str, contrast: Contrast) -> bool:
 
 def settings_of(metrics: Sequence[str], *, threshold: float, resamples: int) -> AnalysisSection:
     """Return the settings of a study with a fixed operating point."""
-    return AnalysisSection(metrics=tuple(metrics), resamples=resamples, level=LEVEL, operating_point=threshold)
+    return AnalysisSection(
+        metrics=tuple(metrics), resamples=resamples, level=LEVEL, operating_point=threshold, effect_sizes=()
+    )
 
 
 def judge(
@@ -90,7 +93,7 @@ def judge(
         alone = _without_average(values)
         for test in fitting_tests(name):
             if test not in {*WITH_A_MARGIN, "cochran-q"}:
-                tests += _tests(name, test, alone, tested[name], sample)
+                tests += _tests(name, test, alone, tested[name])
     by_image = Sample.draw(_images_as_patients(predictions), settings, seed=seed + 1)
     of_images = [name for name in settings.metrics if name in OF_IMAGES_METRICS]
     for name, values in _evaluated(of_images, by_image).items():
@@ -131,7 +134,7 @@ def check_against_analyze(predictions: PredictionSet, settings: AnalysisSection,
 
 
 def _evaluated(metrics: Sequence[str], sample: Sample) -> Mapping[str, Values]:
-    return {name: evaluate(metric[name], sample) for name in metrics}
+    return {name: evaluate({name: metric[name]}, [sample])[name] for name in metrics}
 
 
 def _images_as_patients(predictions: PredictionSet) -> PredictionSet:
@@ -154,12 +157,14 @@ def _intervals(
         is_value = contrast.estimand == "value"
         fitting = [method for method in methods if is_value or method != "wilson"]
         draws = Draws(
-            value=combine(contrast, values.value[:, :, :1]),
-            resampled=combine(contrast, values.resampled[:, :, :1]),
-            influences=combine(contrast, values.influences[:, :, :1]),
+            value=contrast.of(values.value[:, :, :1]),
+            resampled=contrast.of(values.resampled[:, :, :1]),
+            influences=contrast.of(values.influences[:, :, :1]),
             bounds=metric[name].bounds if is_value else (-np.inf, np.inf),
         )
-        reliable = values.reason(contrast, 0) is None and np.isnan(draws.resampled).mean() <= MOST_UNDEFINED
+        reliable = (
+            values.reason(contrast, 0) is None and np.isnan(draws.resampled).mean() <= sample.settings.most_undefined
+        )
         for method in fitting:
             low = high = np.nan
             if reliable:
@@ -172,37 +177,27 @@ def _intervals(
 def _with_errors(draws: Draws, method: str, values: Values, contrast: Contrast, sample: Sample) -> Draws:
     """Add the standard errors that some methods need."""
     if method == "studentized":
-        return replace(draws, resampled_se=_resampled_se(draws.influences, sample))
+        return replace(draws, resampled_se=resampled_se(draws.influences, sample))
     if method in {"delong", "delong-clustered"}:
-        return replace(draws, normal_se=auroc_se(values, contrast, sample, clustered=method != "delong")[:1])
+        return replace(draws, normal_se=auroc_se(values, contrast, clustered=method != "delong")[:1])
     return draws
 
 
 def _without_average(values: Values) -> Values:
     """Leave the macro average, which here is the only finding once more, without a test."""
-    contributions = values.contributions.copy()
-    contributions[:, :, -1] = np.nan
-    return replace(values, contributions=contributions)
+    value = values.value.copy()
+    value[:, :, -1] = np.nan
+    return replace(values, value=value)
 
 
-def _tests(name: str, test: str, values: Values, some: Sequence[Contrast], sample: Sample) -> list[PValue]:
+def _tests(name: str, test: str, values: Values, some: Sequence[Contrast]) -> list[PValue]:
     """Return the p-value of each contrast that the test fits, of the study's only finding."""
     of_pairs = test.startswith("mcnemar")
     fitting = [one for one in some if one.estimand in (PAIRS if of_pairs else (*PAIRS, "difference-in-differences"))]
-    tested = run_tests(test, metric[name], values, fitting, sample, margin=None)
+    tested = run_tests(test, metric[name], values, fitting, margin=None)
     found = []
     for contrast, (outcome, *_) in zip(fitting, tested, strict=True):
         if outcome.name.removesuffix(" (exact)") not in {test, ""}:
             raise AssertionError(f"{name}, {contrast.estimand}: {outcome.name} was done, expected {test}")
         found.append(PValue(metric=name, contrast=contrast, test=test, p_value=outcome.p_value))
     return found
-
-
-def _resampled_se(influences: NDArray[np.float64], sample: Sample) -> NDArray[np.float64]:
-    """Return the standard error in each resample, (1, n_resamples), as `cxrobust.analysis.estimates` does."""
-    n_patients = influences.shape[1]
-    out = np.empty((1, sample.counts.shape[0] * sample.counts.shape[2]))
-    for lanes, sums in resampled_sums(np.concatenate([influences, influences**2]).T, sample.counts):
-        first, second = sums[:, 0], sums[:, 1]
-        out[0, lanes] = np.sqrt(np.maximum(second - first**2 / n_patients, 0) * n_patients / (n_patients - 1))
-    return out[:, : sample.settings.resamples]

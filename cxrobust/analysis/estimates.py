@@ -175,7 +175,7 @@ def _draws(name: str, metric: Metric, values: Values, contrast: Contrast) -> Dra
         value=contrast.of(values.value),
         resampled=contrast.of(values.resampled),
         influences=influences,
-        resampled_se=_resampled_se(influences, sample) if method == "studentized" else None,
+        resampled_se=resampled_se(influences, sample) if method == "studentized" else None,
         normal_se=auroc_se(values, contrast, clustered=method == "delong-clustered")
         if method.startswith("delong")
         else None,
@@ -191,7 +191,7 @@ def interval_of(name: str, metric: Metric, estimand: str, settings: AnalysisSect
     return asked
 
 
-def _resampled_se(influences: NDArray[np.float64], sample: Sample) -> NDArray[np.float64]:
+def resampled_se(influences: NDArray[np.float64], sample: Sample) -> NDArray[np.float64]:
     """Standard error of each value in each resample, (n_values, n_resamples), from the sample's influences."""
     n_values, n_patients = influences.shape
     known = np.nan_to_num(influences)
