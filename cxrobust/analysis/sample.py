@@ -1,7 +1,8 @@
 """What every estimate of a study shares: predictions, operating points, and one set of patient-level resamples."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,8 @@ class Sample:
     each set of the settings its conditions."""
     kept: NDArray[np.bool_]
     """(n_images,): which images count; all, but for a subgroup."""
+    _columns: dict[tuple[int, ...], NDArray[Any]] = field(default_factory=dict, repr=False, compare=False)
+    """What cells are made of, each made once: labels and patients of a finding, probabilities of a cell."""
 
     @classmethod
     def draw(cls, predictions: PredictionSet, settings: AnalysisSection, *, seed: int) -> "Sample":
@@ -57,11 +60,11 @@ class Sample:
 
     def among(self, kept: NDArray[np.bool_]) -> "Sample":
         """Return the same with some images only, (n_images,)."""
-        return replace(self, kept=kept)
+        return replace(self, kept=kept, _columns={})
 
     def saying(self, probabilities: NDArray[np.float64]) -> "Sample":
         """Return the same with other probabilities."""
-        return replace(self, predictions=replace(self.predictions, probabilities=probabilities))
+        return replace(self, predictions=replace(self.predictions, probabilities=probabilities), _columns={})
 
     def cell(self, *, member: int, condition: int, finding: int) -> Cell:
         """Take one cell out of the predictions, at the operating point of its member and finding.
@@ -70,19 +73,34 @@ class Sample:
         """
         if finding == self.n_findings:
             return pool([self.cell(member=member, condition=condition, finding=k) for k in range(self.n_findings)])
-        labels, patients = self.predictions.labels[:, finding], self.predictions.patients
-        used = self.kept & (labels >= 0)
-        of_member = self.predictions.probabilities[member]
-        weaker = self.series[condition]
+        labels, patients = self._of_finding(finding)
+        along = [self._of_cell(member, c, finding) for c in self.series[condition]]
         return Cell(
-            labels=labels[used],
-            probabilities=of_member[weaker[-1], used, finding],
-            patients=patients[used],
+            labels=labels,
+            probabilities=along[-1],
+            patients=patients,
             n_patients=len(self.predictions.patient_ids),
             threshold=self.thresholds[member * self.n_findings + finding].value,
-            clean=of_member[0, used, finding],
-            weaker=tuple(of_member[c, used, finding] for c in weaker),
+            clean=self._of_cell(member, 0, finding),
+            weaker=tuple(along),
         )
+
+    def _of_finding(self, finding: int) -> tuple[NDArray[np.int8], NDArray[np.int32]]:
+        """Labels and patients of the images with a label, (n,) each."""
+        if (finding, 0) not in self._columns:
+            labels = self.predictions.labels[:, finding]
+            used = self.kept & (labels >= 0)
+            self._columns[finding, 1] = self.predictions.patients[used]
+            self._columns[finding, 0] = labels[used]
+        return self._columns[finding, 0], self._columns[finding, 1]
+
+    def _of_cell(self, member: int, condition: int, finding: int) -> NDArray[np.float64]:
+        """Probabilities of the images with a label, (n,)."""
+        key = member, condition, finding
+        if key not in self._columns:
+            used = self.kept & (self.predictions.labels[:, finding] >= 0)
+            self._columns[key] = self.predictions.probabilities[member, condition, :, finding][used]
+        return self._columns[key]
 
     def rng(self, purpose: int) -> np.random.Generator:
         """Return the random generator of one purpose: 1 resamples, 2 permutations, 3 replicates."""

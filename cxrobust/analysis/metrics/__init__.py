@@ -51,6 +51,9 @@ class Metric(Protocol):
         """Return the value that guessing would have, None where there is no such value."""
 
 
+DENSE = 0.6
+"""Share of a table of sums by patient that is not 0, past which a matrix product is faster than skipping zeros."""
+
 metric: Registry[Metric] = Registry("metric", package="cxrobust.analysis.metrics")
 
 
@@ -192,27 +195,8 @@ def measure(
         (n_blocks, n_patients, LANES), from `patient_counts`.
     """
     additive = [one for one in metrics if isinstance(one, Additive)]
-
-    def measure_sums(index: int) -> list[Measured | None]:
-        cell, wanted = cells[index], [one for one, yes in zip(additive, defined[:, index], strict=True) if yes]
-        if not wanted:
-            return [None] * len(metrics)
-        by_patient = cell.by_patient(wanted[0].statistics(cell))
-        sums, drawn = by_patient.sum(axis=0), iter(resample_sums(wanted, by_patient, counts))
-        return [
-            Measured(
-                value=float(one.finish(sums)),
-                resampled=next(drawn),
-                contributions=one.split(sums, by_patient),
-                share=one.share(cell),
-            )
-            if yes
-            else None
-            for one, yes in zip(additive, defined[:, index], strict=True)
-        ]
-
-    if len(additive) == len(metrics) and len(cells) > 1:
-        return in_threads(measure_sums, range(len(cells)))
+    if len(additive) == len(metrics):
+        return _measure_sums(additive, cells, counts, defined)
     found: list[list[Measured | None]] = [[None] * len(metrics) for _ in cells]
     for m, one in enumerate(metrics):
         at = [int(i) for i in np.flatnonzero(defined[m])]
@@ -225,3 +209,52 @@ def measure(
             for i, row, (value, contributions, share) in zip(at, drawn, in_threads(rest, at), strict=True):
                 found[i][m] = Measured(value=value, resampled=row, contributions=contributions, share=share)
     return found
+
+
+def _measure_sums(
+    metrics: Sequence[Additive], cells: Sequence[Cell], counts: Counts, defined: NDArray[np.bool_]
+) -> list[list[Measured | None]]:
+    """Measure metrics of the same sums. What most patients have a part of is added up by one matrix product."""
+    at = [int(i) for i in np.flatnonzero(defined.any(axis=0))]
+    wanted = {i: [one for one, yes in zip(metrics, defined[:, i], strict=True) if yes] for i in at}
+    tables = dict(
+        zip(at, in_threads(lambda i: cells[i].by_patient(wanted[i][0].statistics(cells[i])), at), strict=True)
+    )
+    is_dense = bool(at) and np.mean([np.count_nonzero(table) / table.size for table in tables.values()]) > DENSE
+    drawn = _resample_dense(metrics, list(tables.values()), counts) if is_dense else None
+    place = {i: row for row, i in enumerate(at)}
+
+    def of_cell(i: int) -> list[Measured | None]:
+        if i not in tables:
+            return [None] * len(metrics)
+        sums = tables[i].sum(axis=0)
+        rows = resample_sums(wanted[i], tables[i], counts) if drawn is None else drawn[defined[:, i], place[i]]
+        resampled = iter(rows)
+        return [
+            Measured(
+                value=float(one.finish(sums)),
+                resampled=next(resampled),
+                contributions=one.split(sums, tables[i]),
+                share=one.share(cells[i]),
+            )
+            if yes
+            else None
+            for one, yes in zip(metrics, defined[:, i], strict=True)
+        ]
+
+    return in_threads(of_cell, range(len(cells)))
+
+
+def _resample_dense(
+    metrics: Sequence[Additive], tables: Sequence[NDArray[np.float64]], counts: Counts
+) -> NDArray[np.float64]:
+    """Return metrics of the same sums on each cell and resample, (n_metrics, n_cells, n_lanes)."""
+    n_statistics = tables[0].shape[1]
+    stacked = np.concatenate([table.T for table in tables])
+    out = np.empty((len(metrics), len(tables), len(counts) * LANES))
+    for block, rows in enumerate(counts):
+        totals = (stacked @ rows.astype(np.float64)).reshape(len(tables), n_statistics, LANES).transpose(0, 2, 1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            for m, one in enumerate(metrics):
+                out[m, :, block * LANES : (block + 1) * LANES] = one.finish(totals)
+    return out
