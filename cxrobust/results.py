@@ -32,9 +32,9 @@ Estimand = Literal[
 ESTIMANDS: tuple[Estimand, ...] = get_args(Estimand)
 
 COLUMNS = (
-    "estimand", "metric", "regime", "reference", "condition", "finding", "subgroup", "recalibration", "estimate", "se",
-    "se_patients", "se_training", "ci_low", "ci_high", "interval", "band_low", "band_high", "p_value", "p_adjusted",
-    "test", "family", "n_images", "n_patients", "n_positive", "note",
+    "estimand", "metric", "regime", "reference", "condition", "finding", "estimate", "se", "ci_low", "ci_high",
+    "interval", "p_value", "p_adjusted", "test", "n_images", "n_patients", "n_positive", "note", "subgroup",
+    "recalibration", "se_patients", "se_training", "band_low", "band_high", "family", "n_positive_patients",
 )  # fmt: skip
 
 

@@ -60,6 +60,7 @@ _MENDS = {
     "float_type": "Input should be a number, without quotes",
     "string_type": "Input should be text, in quotes",
     "bool_type": "Input should be true or false, without quotes",
+    "model_type": "Input should be a table",
 }
 """What is expected instead of a value of another type, by pydantic's name of the error."""
 

@@ -44,14 +44,16 @@ def test_nih_chexnet_against_sklearn(metric, oracle, regime, results, labels, sh
     p = pd.read_csv(shared_data / "nih-predictions" / f"densenet_{regime}.csv.gz", index_col="Image Index")
     p = p.rename(columns=lambda name: name.removeprefix("prob_"))
     named = labels.loc[p.index, "Finding Labels"].str.split("|").map(set)
-    assert len(found) == 16
+    assert len(found) == 14 + 3  # findings; micro, worst and macro
     values = []
-    for finding in found.keys() - {"macro", "micro"}:
+    for finding in found.keys() - {"macro", "micro", "worst"}:
         y = named.map(lambda names, finding=finding: finding in names)
         values.append(oracle(y, p[finding]))
         assert found[finding].estimate == pytest.approx(values[-1], abs=1e-12)
         assert (found[finding].n_images, found[finding].n_positive) == (N_IMAGES, y.sum())
     assert found["macro"].estimate == pytest.approx(sum(values) / len(values), abs=1e-12)
+    worst = min(values) if metric == "auroc" else max(values)
+    assert found["worst"].estimate == pytest.approx(worst, abs=1e-12)
 
 
 def test_nih_chexnet_counts_patients_and_compares_with_the_reference(results, labels, shared_data):

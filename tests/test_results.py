@@ -104,7 +104,8 @@ def test_estimates_are_one_row_each_with_the_stated_columns(tmp_path: Path) -> N
         rows = list(csv.DictReader(file))
     assert path.read_text(encoding="utf-8").splitlines()[0] == (
         "estimand,metric,regime,reference,condition,finding,estimate,se,ci_low,ci_high,"
-        "interval,p_value,p_adjusted,test,n_images,n_patients,n_positive,note"
+        "interval,p_value,p_adjusted,test,n_images,n_patients,n_positive,note,subgroup,recalibration,se_patients,"
+        "se_training,band_low,band_high,family,n_positive_patients"
     )
     assert tuple(rows[0]) == COLUMNS
     assert float(rows[0]["estimate"]) == 0.1 + 0.2

@@ -98,7 +98,7 @@ def test_a_study_reads_with_its_controls_and_defaults() -> None:
         (
             "resamples = 200",
             'operating_point = "yuden"',
-            "s.toml:16: .*\"yuden\": input should be 'youden' or a number, without quotes$",
+            "s.toml:16: .*\"yuden\": input should be 'youden' or a number, without quotes or a table$",
         ),
         ("patients = 3", 'findings = "Mass"', "s.toml:7: data.findings = \"Mass\": input should be 'all' or a list$"),
         (
@@ -119,7 +119,7 @@ def test_a_study_reads_with_its_controls_and_defaults() -> None:
         (
             "resamples = 200",
             'resamples = 200\n[analysis.ece]\ninterval = "wilson"',
-            "s.toml:18: interval 'wilson' does not fit ece: those that do are percentile, percentile-recentred, basic",
+            "s.toml:18: interval 'wilson' does not fit ece: those that do are percentile, percentile-recentred, expanded, t, basic",
         ),
         (
             "resamples = 200",
@@ -263,7 +263,7 @@ def test_one_line_holds_a_table_of_validation_images_as_well() -> None:
         ('"validation"', '"test"', r"s.toml:8: \[data.validation\] says nothing else than \[data\]"),
         ('split = "validation"\n', "", r"s.toml:8: \[data.validation\] says nothing else than \[data\]"),
         ('[data.validation]\nsplit = "validation"', "validation = 3", "s.toml:8: data.validation is int, and must be"),
-        ("[data.validation]", "[[data.validation]]", "s.toml:5: data.validation is list, and must be a table"),
+        ("[data.validation]", "[[data.validation]]", "s.toml:8: data.validation is list, and must be a table"),
     ],
 )
 def test_a_table_of_validation_images_that_does_not_fit_is_one_sentence(old: str, new: str, message: str) -> None:
