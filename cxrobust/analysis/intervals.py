@@ -154,13 +154,13 @@ def degrees_of_freedom(influences: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return how many normal patients would give a standard error as uncertain as this one: (..., n) to (...).
 
     A sum of squares of n values of kurtosis κ has the variance of a χ² with 2n/(κ − 1) degrees of freedom
-    (Satterthwaite 1946, doi:10.2307/3002019). Few positive patients, or a few with many images, make it small; it is 2 at least, and
-    infinite where nobody has influence or all have as much.
+    (Satterthwaite 1946, doi:10.2307/3002019). Few positive patients, or a few with many images, make it small; it is
+    2 at least, and infinite where nobody has influence or all have as much.
 
     Examples
     --------
     >>> degrees_of_freedom(np.array([1.0, -1.0, 2.0, -2.0, 0.0, 0.0]))
-    array(4.25531915)
+    array(11.53846154)
     """
     n = influences.shape[-1]
     squares = (influences**2).sum(axis=-1)
