@@ -209,16 +209,19 @@ def _parts_of_variance(
     """Standard errors from patients and from training, (n_places,) each; NaN where no regime has replicates.
 
     A regime's k replicates were trained independently and see the same patients, so the variance of their k values of
-    the contrast, over k, is the part of training. That of patients is linearised.
+    the contrast, over k, is the part of training. In every view of a sample they are the same. That of patients is
+    linearised.
     """
     nothing = np.full(len(draws.value), np.nan)
-    rows = {row: len(values.replicates[row]) for row, _, _ in contrast.terms}
-    if contrast.form is not None or max(rows.values()) == 1:
+    n_regimes = len(values.samples[0].predictions.regimes)
+    regimes = {row % n_regimes: len(values.replicates[row]) for row, _, _ in contrast.terms}
+    if contrast.form is not None or max(regimes.values()) == 1:
         return nothing, nothing
     variance = np.zeros(len(draws.value))
-    for row, k in rows.items():
+    for regime, k in regimes.items():
         if k > 1:
-            runs = sum(weight * values.replicates[row][:, c] for at, c, weight in contrast.terms if at == row)
+            own = [(row, c, weight) for row, c, weight in contrast.terms if row % n_regimes == regime]
+            runs = sum(weight * values.replicates[row][:, c] for row, c, weight in own)
             variance += np.var(np.asarray(runs), axis=0, ddof=1) / k
     return draws.se, np.sqrt(variance)
 
