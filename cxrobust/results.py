@@ -52,12 +52,13 @@ class Estimate:
     finding: str
     """A label; `macro` for the unweighted mean over findings, `micro` for all pooled, `worst` for the worst of them."""
     subgroup: str = ""
-    """Which images, for example `sex=F`; a comparison of two, `sex: M − F`; empty for all images."""
+    """Which images, for example `sex=F`; a comparison of two, ``sex: M − F``; empty for all images."""
     recalibration: str = ""
     """How probabilities were recalibrated; empty where they were not."""
     estimate: float | None = None
     se: float | None = None
-    """Standard deviation over patient-level resamples, which draw replicates too where a regime has several."""
+    """Standard error: standard deviation over patient-level resamples, which draw replicates too where a regime has
+    several; with the intervals `t`, `wilson` and DeLong's their own, from the patients alone."""
     se_patients: float | None = None
     """The part of it that comes from the patients; None where no regime has replicates."""
     se_training: float | None = None

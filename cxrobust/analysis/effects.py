@@ -5,6 +5,7 @@ of superiority and Cliff's delta within pairs. They restate what accuracy and co
 no p-value.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -78,7 +79,8 @@ class _Effect:
 
 def _measure(pair: Contrast, place: int, sample: Sample, wanted: Sequence[EffectName]) -> list[_Effect]:
     first, second = (_cells(sample, row, condition, place) for row, condition, _ in pair.terms)
-    table = np.mean([_table(one, second[i % len(second)]) for i, one in enumerate(first)], axis=0)
+    runs = range(math.lcm(len(first), len(second)))  # so that every training run counts as often as its others
+    table = np.mean([_table(first[i % len(first)], second[i % len(second)]) for i in runs], axis=0)
     by_patient = first[0].by_patient(table)
     drawn = np.empty((len(wanted), sample.counts.shape[0] * sample.counts.shape[2]))
     for lanes, sums in resampled_sums(by_patient, sample.counts):

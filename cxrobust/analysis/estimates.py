@@ -139,7 +139,7 @@ def _estimate_bundle(name: str, metric: Metric, values: Values, contrasts: Seque
     sample = values.samples[0]
     level = sample.settings.level
     draws = [_draws(name, metric, values, contrast) for contrast in contrasts]
-    methods = [interval_of(name, metric, contrast.estimand, sample.settings) for contrast in contrasts]
+    methods = [interval_of(name, metric, contrast, sample.settings) for contrast in contrasts]
     if len(contrasts) > 1:
         bands = simultaneous_bands(draws, level, recentred=metric.interval == RECENTRED)
     else:
@@ -170,7 +170,7 @@ def _estimate_bundle(name: str, metric: Metric, values: Values, contrasts: Seque
 def _draws(name: str, metric: Metric, values: Values, contrast: Contrast) -> Draws:
     sample = values.samples[0]
     influences = contrast.influences(values)
-    method = interval_of(name, metric, contrast.estimand, sample.settings)
+    method = interval_of(name, metric, contrast, sample.settings)
     return Draws(
         value=contrast.of(values.value),
         resampled=contrast.of(values.resampled),
@@ -183,12 +183,13 @@ def _draws(name: str, metric: Metric, values: Values, contrast: Contrast) -> Dra
     )
 
 
-def interval_of(name: str, metric: Metric, estimand: str, settings: AnalysisSection) -> str:
+def interval_of(name: str, metric: Metric, contrast: Contrast, settings: AnalysisSection) -> str:
     """Name the interval of an estimand: the one asked for where it fits, else the metric's own."""
+    if contrast.estimand.startswith("half-margin"):
+        return "percentile"  # it may be infinite
     asked = settings.of(name).interval
-    if asked is None or (asked == "wilson" and estimand != "value") or estimand.startswith("half-margin"):
-        return "percentile" if estimand.startswith("half-margin") else metric.interval
-    return asked
+    is_share = contrast.estimand == "value" and not contrast.across
+    return metric.interval if asked is None or (asked == "wilson" and not is_share) else asked
 
 
 def resampled_se(influences: NDArray[np.float64], sample: Sample) -> NDArray[np.float64]:
@@ -209,16 +210,19 @@ def _parts_of_variance(
     """Standard errors from patients and from training, (n_places,) each; NaN where no regime has replicates.
 
     A regime's k replicates were trained independently and see the same patients, so the variance of their k values of
-    the contrast, over k, is the part of training. That of patients is linearised.
+    the contrast, over k, is the part of training. In every view of a sample they are the same. That of patients is
+    linearised.
     """
     nothing = np.full(len(draws.value), np.nan)
-    rows = {row: len(values.replicates[row]) for row, _, _ in contrast.terms}
-    if contrast.form is not None or max(rows.values()) == 1:
+    n_regimes = len(values.samples[0].predictions.regimes)
+    regimes = {row % n_regimes: len(values.replicates[row]) for row, _, _ in contrast.terms}
+    if contrast.form is not None or max(regimes.values()) == 1:
         return nothing, nothing
     variance = np.zeros(len(draws.value))
-    for row, k in rows.items():
+    for regime, k in regimes.items():
         if k > 1:
-            runs = sum(weight * values.replicates[row][:, c] for at, c, weight in contrast.terms if at == row)
+            own = [(row, c, weight) for row, c, weight in contrast.terms if row % n_regimes == regime]
+            runs = sum(weight * values.replicates[row][:, c] for row, c, weight in own)
             variance += np.var(np.asarray(runs), axis=0, ddof=1) / k
     return draws.se, np.sqrt(variance)
 

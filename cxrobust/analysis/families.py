@@ -125,7 +125,8 @@ def adjust(
     false positive; Benjamini and Hochberg 1995 (doi:10.1111/j.2517-6161.1995.tb02031.x) the expected share of false
     ones among positives; Benjamini and Yekutieli 2001 (doi:10.1214/aos/1013699998) the same under any dependence;
     max-T (Westfall and Young 1993, doi:10.1002/9780470316863) bounds the chance of any false positive with the
-    dependence that the data show. `none` leaves p-values as they are.
+    dependence that the data show. `none` leaves p-values as they are. Where max-T holds for all families, one that
+    nobody declared and whose tests flip no signs, such as interactions, is adjusted by Holm.
 
     Parameters
     ----------
@@ -149,6 +150,9 @@ def adjust(
         for family, indices in members.items():
             method = families.method(family)
             p_values = np.array([named[i].p_value for i in indices])
+            flips = all(named[i].test in SIGN_FLIPS for i in indices)
+            if method == "max-t" and not flips and family not in {one.name for one in families.declared}:
+                method = "holm"
             if method == "max-t":
                 adjusted = _max_t(family, [named[i] for i in indices], contributions or {}, n_draws, seed)
             else:

@@ -160,7 +160,7 @@ def degrees_of_freedom(influences: NDArray[np.float64]) -> NDArray[np.float64]:
     Examples
     --------
     >>> degrees_of_freedom(np.array([1.0, -1.0, 2.0, -2.0, 0.0, 0.0]))
-    array(4.25531915)
+    array(11.53846154)
     """
     n = influences.shape[-1]
     squares = (influences**2).sum(axis=-1)
@@ -236,9 +236,9 @@ def simultaneous_bands(
 ) -> list[tuple[tuple[float, float], ...]]:
     """Ends of a band that holds a whole curve at the level, (low, high) by point of the curve and then by value.
 
-    The bootstrap's max-t: estimate ± q·se, where q is the quantile over resamples of the largest |resampled −
-    estimate| / se along the curve (Beran 1988, doi:10.1080/01621459.1988.10478649). Resamples that leave a point
-    undefined are left out; NaN where no point spreads.
+    The bootstrap's max-t: estimate ± q·se, where q is the quantile over resamples of the largest
+    ``|resampled − estimate| / se`` along the curve (Beran 1988, doi:10.1080/01621459.1988.10478649). Resamples that
+    leave a point undefined are left out; NaN where no point spreads.
 
     Parameters
     ----------

@@ -86,8 +86,9 @@ def _bands(
             f"{where} has edges, and image {image_ids[wrong[0]]!r} has {texts[wrong[0]]!r}, which is no number: "
             f"leave the edges out, or correct the metadata"
         )
-    first, last = f"<{edges[0]:g}", f"≥{edges[-1]:g}"
-    between = [f"{low:g} to <{high:g}" for low, high in pairwise(edges)]
+    said = [f"{edge:.15g}" for edge in edges]  # every digit, so that no two bands have one name
+    first, last = f"<{said[0]}", f"≥{said[-1]}"
+    between = [f"{low} to <{high}" for low, high in pairwise(said)]
     band = np.array([first, *between, last], dtype=object)[np.searchsorted(edges, np.nan_to_num(numbers), "right")]
     return np.where(np.isnan(numbers), MISSING, band)
 

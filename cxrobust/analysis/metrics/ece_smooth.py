@@ -48,6 +48,7 @@ class SmoothECE(Additive):
     0.06
     """
 
+    of_probabilities = True
     interval: ClassVar[Literal["percentile", "percentile-recentred"]] = "percentile-recentred"
     better: ClassVar[Better] = "lower"
 

@@ -1,0 +1,307 @@
+"""Simultaneous bands along a curve, the parts of a variance, and what makes an estimate not estimable."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cxrobust.analysis import analyze
+from cxrobust.analysis.intervals import Draws, simultaneous_bands
+from cxrobust.analysis.metrics import metric
+from cxrobust.analysis.sample import Sample
+from cxrobust.analysis.values import evaluate
+from cxrobust.study import Subgroups
+
+from .made import make_predictions, make_settings, same
+
+CURVE = ("clean", "pgd(eps=1/255)", "pgd(eps=2/255)", "pgd(eps=4/255)", "noise(eps=4/255)")
+MEMBERS = (("supervised", 0), ("lora", 0))
+
+
+def draws(value, resampled, bounds=(-np.inf, np.inf)):
+    value = np.atleast_1d(np.asarray(value, dtype=float))
+    resampled = np.asarray(resampled, dtype=float).reshape(len(value), -1)
+    return Draws(value=value, resampled=resampled, influences=np.zeros((len(value), 2)), bounds=bounds)
+
+
+def band_by_loops(values, rows, level, *, recentred=False):
+    """Of one value along a curve: for each resample the largest distance in standard errors, then their quantile."""
+    rows = np.array(rows, dtype=float)
+    if recentred:
+        rows = np.array([row - np.nanmean(row) + value for row, value in zip(rows, values, strict=True)])
+    used = [b for b in range(rows.shape[1]) if all(np.isfinite(row[b]) for row in rows)]
+    ses = [np.std([row[b] for b in used], ddof=1) for row in rows]
+    largest = [
+        max(abs(row[b] - value) / se for row, value, se in zip(rows, values, ses, strict=True) if se > 0) for b in used
+    ]
+    q = np.quantile(largest, level)
+    return [(value - q * se, value + q * se) for value, se in zip(values, ses, strict=True)]
+
+
+@pytest.mark.parametrize("recentred", [False, True])
+@pytest.mark.parametrize("level", [0.8, 0.95])
+def test_bands_against_loops(level, recentred):
+    rng = np.random.default_rng(1)
+    values = rng.normal(size=(4, 3))
+    rows = values[..., None] + rng.normal(0.1, [0.2, 1, 3, 0.5], size=(301, 3, 4)).T
+    rows[1, 2, ::7] = np.nan
+    found = simultaneous_bands([draws(v, r) for v, r in zip(values, rows, strict=True)], level, recentred=recentred)
+    for v in range(3):
+        expected = band_by_loops(values[:, v], rows[:, v], level, recentred=recentred)
+        np.testing.assert_allclose([point[v] for point in found], expected, atol=1e-12)
+
+
+def test_a_band_holds_the_stated_share_of_resampled_curves_whole():
+    """By construction, and each point alone holds more."""
+    rng = np.random.default_rng(2)
+    rows = rng.normal(size=(5, 2000)).cumsum(axis=0)
+    found = simultaneous_bands([draws(0, row) for row in rows], 0.9)
+    inside = np.array([(row >= p[0][0]) & (row <= p[0][1]) for row, p in zip(rows, found, strict=True)])
+    assert inside.all(axis=0).mean() == pytest.approx(0.9, abs=1e-3)
+    assert (inside.mean(axis=1) > 0.93).all()
+
+
+def test_a_curve_of_one_shape_has_the_band_of_one_point():
+    """Points that move together need no wider band: it is the symmetric percentile-t interval of each."""
+    row = np.random.default_rng(3).normal(size=400)
+    found = simultaneous_bands([draws(1, 1 + row), draws(2, 2 + 5 * row)], 0.9)
+    q = np.quantile(np.abs(row), 0.9)
+    assert found[0][0] == pytest.approx((1 - q, 1 + q), abs=1e-12)
+    assert found[1][0] == pytest.approx((2 - 5 * q, 2 + 5 * q), abs=1e-12)
+
+
+def test_points_that_do_not_spread():
+    still, moving = [0.5] * 50, np.random.default_rng(4).normal(size=50)
+    found = simultaneous_bands([draws(0.5, still), draws(0, moving)], 0.95)
+    assert found[0][0] == (0.5, 0.5)
+    assert found[1][0] == pytest.approx(band_by_loops([0], [moving], 0.95)[0], abs=1e-12)
+    assert np.isnan(simultaneous_bands([draws(0.5, still), draws(0.5, still)], 0.95)).all()
+
+
+def test_too_few_resamples_that_define_all_points_give_no_band():
+    one, other = [1.0, np.nan, 2.0], [np.nan, 1.0, 3.0]
+    assert np.isnan(simultaneous_bands([draws(1, one), draws(1, other)], 0.95)).all()
+
+
+def test_bands_end_where_the_quantity_does():
+    rows = np.random.default_rng(5).normal(0.9, 0.2, size=(2, 200))
+    found = simultaneous_bands([draws(0.9, row, bounds=(0.0, 1.0)) for row in rows], 0.95)
+    assert [point[0][1] for point in found] == [1.0, 1.0]
+
+
+# --------------------------------------------------------------- of a study
+
+
+@pytest.fixture(scope="module")
+def predictions():
+    return make_predictions(seed=6, n_patients=30, conditions=CURVE, members=MEMBERS, findings=("Mass", "Edema"))
+
+
+@pytest.mark.parametrize("name", ["accuracy", "ece"])
+def test_bands_of_a_study_against_loops(predictions, name):
+    """One band for the three strengths of a curve; none for clean images and for what is no curve."""
+    settings = make_settings(metrics=(name,), level=0.9)
+    values = evaluate({name: metric[name]}, [Sample.draw(predictions, settings, seed=2)])[name]
+    found = {
+        (e.estimand, e.regime, e.condition, e.finding): e
+        for e in analyze(predictions, settings, reference="supervised", seed=2).estimates
+    }
+    for place, finding in enumerate(("Mass", "Edema", "micro", "worst", "macro")):
+        for estimand, clean, base in (
+            ("value", 0, 0),
+            ("perturbed-clean", 1, 0),
+            ("regime-reference", 0, 1),
+            ("difference-in-differences", 1, 1),
+        ):
+
+            def of(array, c, place=place, clean=clean, base=base):
+                one = array[1, c, place] - clean * array[1, 0, place]
+                return one - base * (array[0, c, place] - clean * array[0, 0, place])
+
+            estimates = [of(values.value, c) for c in (1, 2, 3)]
+            rows = [of(values.resampled, c) for c in (1, 2, 3)]
+            expected = band_by_loops(estimates, rows, 0.9, recentred=name == "ece")
+            if estimand == "value":
+                expected = np.clip(expected, 0, 1)
+            for condition, ends in zip(CURVE[1:4], expected, strict=True):
+                e = found[estimand, "lora", condition, finding]
+                assert (e.band_low, e.band_high) == pytest.approx(tuple(ends), abs=1e-12), e
+            assert found[estimand, "lora", CURVE[4], finding].band_low is None
+    assert {e.band_low for key, e in found.items() if key[2] in {"clean", "pgd"}} == {None}
+    assert {e.band_low for key, e in found.items() if key[0].startswith(("relative", "half"))} == {None}
+
+
+def test_bands_of_different_metrics_and_findings_do_not_mix(predictions):
+    alone = replace(
+        predictions,
+        findings=("Mass",),
+        labels=predictions.labels[:, :1],
+        probabilities=predictions.probabilities[..., :1],
+    )
+
+    def run(one, metrics):
+        found = analyze(one, make_settings(metrics=metrics), reference="supervised", seed=2).estimates
+        return {(e.estimand, e.regime, e.condition): e for e in found if (e.metric, e.finding) == ("brier", "Mass")}
+
+    other = run(alone, ("brier",))
+    for key, e in run(predictions, ("accuracy", "brier")).items():
+        assert same(e.band_low, other[key].band_low)
+        assert same(e.band_high, other[key].band_high)
+
+
+# ------------------------------------------------------- parts of a variance
+
+SHIFTS = {"supervised": (0.0,), "lora": (-0.04, 0.01, 0.06), "dpo": (0.05, -0.05)}
+
+
+@pytest.fixture(scope="module")
+def runs():
+    """Every run's confidence is the reference's plus a number that is the same on all images."""
+    rng = np.random.default_rng(7)
+    patients = np.repeat(np.arange(40), 3)
+    base = 0.7 + rng.normal(0, 0.05, 40)[patients] + rng.normal(0, 0.02, 120)
+    members = [(name, i) for name, shifts in SHIFTS.items() for i in range(len(shifts))]
+    made = make_predictions(n_patients=40, most_images=1, members=members, conditions=CURVE[:2], findings=("Mass",))
+    made = replace(
+        made,
+        image_ids=tuple(map(str, range(120))),
+        patients=patients.astype(np.int32),
+        labels=rng.integers(0, 2, (120, 1)).astype(np.int8),
+        metadata=made.metadata.reindex(range(120)).assign(view=np.tile(["PA", "PA", "AP"], 40)),
+    )
+    shifts = np.array([shift for one in SHIFTS.values() for shift in one])
+    probabilities = base + shifts[:, None, None] * np.array([1.0, 0.5])[:, None]  # half of it where perturbed
+    return replace(made, probabilities=probabilities[..., None])
+
+
+@pytest.fixture(scope="module")
+def split(runs):
+    settings = make_settings(
+        metrics=("confidence",), resamples=4000, subgroups=(Subgroups(column="view"),), operating_point=0.5
+    )
+    found = analyze(runs, settings, reference="supervised", seed=3).estimates
+    return {(e.subgroup, e.estimand, e.regime, e.condition): e for e in found if e.finding == "macro"}
+
+
+def spread_of_runs(name, factor=1.0):
+    """Standard error of a mean of independent training runs."""
+    shifts = factor * np.array(SHIFTS[name])
+    return float(np.std(shifts, ddof=1) / np.sqrt(len(shifts))) if len(shifts) > 1 else 0.0
+
+
+def linearised(runs, factor=1.0):
+    """Patient-level standard error of the mean confidence of one run; shifts move all images alike."""
+    p = runs.probabilities[0, 0, :, 0]
+    u = np.bincount(runs.patients, weights=p - p.mean()) / len(p)
+    return float(np.sqrt((u**2).sum() * 40 / 39)) * factor
+
+
+@pytest.mark.parametrize(
+    ("estimand", "regime", "condition", "of_patients", "factor"),
+    [
+        ("value", "lora", CURVE[0], 1, 1),
+        ("value", "lora", CURVE[1], 1, 0.5),
+        ("value", "dpo", CURVE[0], 1, 1),
+        ("perturbed-clean", "lora", CURVE[1], 0, -0.5),
+        ("regime-reference", "dpo", CURVE[0], 0, 1),
+        ("difference-in-differences", "lora", CURVE[1], 0, -0.5),
+    ],
+)
+def test_the_parts_of_a_variance_where_they_are_known(runs, split, estimand, regime, condition, of_patients, factor):
+    """Resampled, patients' and training's variances add up; 4,000 resamples know a standard error to 4 × 1.2 %."""
+    e = split["", estimand, regime, condition]
+    assert e.se_patients == pytest.approx(linearised(runs, of_patients), abs=1e-12)
+    assert e.se_training == pytest.approx(spread_of_runs(regime, factor), abs=1e-12)
+    assert e.se == pytest.approx(np.hypot(e.se_patients, e.se_training), rel=0.05)
+
+
+def test_one_run_each_has_no_parts(runs, split):
+    e = split["", "value", "supervised", CURVE[0]]
+    assert (e.se_patients, e.se_training) == (None, None)
+
+
+def test_subgroups_share_their_training_runs(runs, split):
+    """What a run adds to all images, it adds to both subgroups: none of it is left in their difference."""
+    for estimand in ("value", "regime-reference", "perturbed-clean"):
+        e = split["view: PA − AP", estimand, "lora", CURVE[1]]
+        assert e.se_training == pytest.approx(0, abs=1e-12)
+        alone = split["view=PA", estimand, "lora", CURVE[1]]
+        assert alone.se_training > 0.01
+        assert e.se == pytest.approx(e.se_patients, rel=0.05, abs=1e-12)
+
+
+# -------------------------------------------------------------- not estimable
+
+
+@pytest.fixture(scope="module")
+def rare():
+    """One patient of 9 is positive: 35 % of resamples draw none, and some draw no other."""
+    made = make_predictions(seed=1, n_patients=9, most_images=1, findings=("Mass",), conditions=CURVE[:2])
+    return replace(made, labels=np.array([[1], *[[0]] * 8], dtype=np.int8))
+
+
+def undefined_share(rare, seed):
+    counts = Sample.draw(rare, make_settings(resamples=500), seed=seed).counts
+    drawn = [counts[b // 64, 0, b % 64] for b in range(500)]
+    return np.mean([n in {0, 9} for n in drawn])
+
+
+@pytest.mark.parametrize("most", [0.0, 0.2, 0.5, 1.0])
+def test_most_undefined_against_the_counts_of_the_one_patient(rare, most):
+    share = undefined_share(rare, 4)
+    assert 0.25 < share < 0.45
+    settings = make_settings(metrics=("auroc", "brier"), resamples=500, most_undefined=most)
+    for e in analyze(rare, settings, reference="supervised", seed=4).estimates:
+        if e.estimand.startswith("relative"):
+            continue  # also undefined where an AUROC is 0
+        if e.metric == "brier":
+            assert "not defined" not in e.note
+            assert e.estimate is not None
+        elif share > most:
+            assert (e.estimate, e.se, e.ci_low, e.ci_high, e.interval) == (None,) * 5
+            assert (e.p_value, e.p_adjusted, e.test, e.family) == (None,) * 4
+            assert f"not estimable: not defined in {share:.1%} of resamples" in e.note
+        else:
+            assert e.estimate is not None
+            assert e.ci_low is not None
+            assert f"not defined in {share:.2%} of resamples, which are left out" in e.note
+
+
+def test_half_of_the_margin_that_is_lost_in_some_resamples_only():
+    """Where it is not, the strength is beyond the greatest: an open interval, and a share that the note says."""
+    made = make_predictions(seed=6, n_patients=40, conditions=CURVE[:4], members=MEMBERS, findings=("Mass",))
+    settings = make_settings(metrics=("auroc",), resamples=400)
+    sample = Sample.draw(made, settings, seed=2)
+    values = evaluate({"auroc": metric["auroc"]}, [sample])["auroc"]
+    found = analyze(made, settings, reference="supervised", seed=2).estimates
+    checked = 0
+    for e in found:
+        if e.estimand == "half-margin" and e.finding == "Mass":
+            r = made.regimes.index(e.regime)
+            drawn = [half_by_hand(values.resampled[r, :, 0, b]) for b in range(400)]
+            expected = half_by_hand(values.value[r, :, 0])
+            if not np.isfinite(expected):
+                assert e.estimate is None
+                assert e.note.startswith("not estimable: ")
+                continue
+            assert e.estimate == pytest.approx(expected, abs=1e-9)
+            known = np.array([one for one in drawn if not np.isnan(one)])
+            beyond = np.isinf(drawn).mean()
+            method = "inverted_cdf" if beyond else "linear"
+            low, high = np.quantile(known, [(1 - 0.95) / 2, (1 + 0.95) / 2], method=method)
+            assert same(e.ci_low, low, 1e-9)
+            assert same(e.ci_high, high if np.isfinite(high) else None, 1e-9)
+            assert (f"beyond the greatest strength in {beyond:.2%} of resamples" in e.note) == (beyond > 0)
+            checked += 1
+    assert checked
+
+
+def half_by_hand(curve):
+    """First strength, of 0, 1, 2 and 4, at which half of the margin over 0.5 is lost; by straight lines."""
+    if np.isnan(curve).any() or curve[0] <= 0.5:
+        return np.nan
+    half, steps = (curve[0] + 0.5) / 2, (0, 1, 2, 4)
+    for j in range(1, 4):
+        if curve[j] <= half:
+            return steps[j - 1] + (curve[j - 1] - half) / (curve[j - 1] - curve[j]) * (steps[j] - steps[j - 1])
+    return np.inf

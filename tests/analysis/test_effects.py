@@ -1,0 +1,181 @@
+"""Effect sizes against the classical ones on plain arrays, and against loops over each resample's images."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cxrobust.analysis import analyze
+from cxrobust.analysis.classical.effects import dominance_paired
+from cxrobust.analysis.classical.mcnemar import discordant_odds_ratio, paired_risk_difference
+from cxrobust.analysis.effects import METRIC_OF
+from cxrobust.analysis.sample import Sample
+
+from .made import CONDITIONS, duplicated, make_predictions, make_settings, same, with_labels
+
+EFFECTS = tuple(METRIC_OF)
+FINDINGS, RESAMPLES, SEED, THRESHOLD = ("Effusion", "Mass"), 128, 7, 0.5
+MEMBERS = (("supervised", 0), ("lora", 0))
+
+
+@pytest.fixture(scope="module")
+def predictions():
+    return make_predictions(seed=2, n_patients=25, missing=0.1, members=MEMBERS)
+
+
+def settings(**changes):
+    given = {"metrics": ("accuracy",), "effect_sizes": EFFECTS, "resamples": RESAMPLES, "operating_point": THRESHOLD}
+    return make_settings(**given, **changes)
+
+
+def run(predictions, **changes):
+    found = analyze(predictions, settings(**changes), reference="supervised", seed=SEED).estimates
+    return {(e.metric, e.estimand, e.regime, e.condition, e.finding): e for e in found}
+
+
+@pytest.fixture(scope="module")
+def found(predictions):
+    return run(predictions)
+
+
+def pairs(names=("supervised", "lora")):
+    """Estimand, regime, condition, and the (regime, condition) of both sides."""
+    for regime in names:
+        for c in CONDITIONS[1:]:
+            yield "perturbed-clean", regime, c, (regime, c), (regime, "clean")
+    for c in CONDITIONS:
+        yield "regime-reference", "lora", c, ("lora", c), ("supervised", c)
+
+
+def side(predictions, at, k, rows, member=None):
+    """Whether decisions are right, and how sure predictions are."""
+    m = [name for name, _ in predictions.members].index(at[0]) if member is None else member
+    p = predictions.probabilities[m, CONDITIONS.index(at[1]), rows, k]
+    return (p >= THRESHOLD) == (predictions.labels[rows, k] == 1), np.maximum(p, 1 - p)
+
+
+def classical(effect, first, second):
+    """The effect by the functions of plain arrays, on sequences of (right, sure)."""
+    if effect == "risk-difference":
+        return paired_risk_difference(first[0], second[0], weighting="images").estimate
+    if effect == "odds-ratio":
+        return discordant_odds_ratio(first[0], second[0]).estimate
+    one = dominance_paired(first[1], second[1])
+    return one.superiority if effect == "superiority" else one.delta
+
+
+@pytest.mark.parametrize("effect", EFFECTS)
+def test_every_estimate_against_the_classical_effect(predictions, found, effect):
+    for estimand, regime, condition, first, second in pairs():
+        each = []
+        for k, finding in enumerate(FINDINGS):
+            rows = np.flatnonzero(predictions.labels[:, k] >= 0)
+            sides = [side(predictions, at, k, rows) for at in (first, second)]
+            expected = classical(effect, *sides)
+            e = found[METRIC_OF[effect], estimand, regime, condition, finding]
+            assert same(e.estimate, expected if math.isfinite(expected) else None), e
+            each.append(sides)
+        pooled = [[np.concatenate([each[k][s][i] for k in range(2)]) for i in range(2)] for s in range(2)]
+        micro = found[METRIC_OF[effect], estimand, regime, condition, "micro"]
+        assert same(micro.estimate, classical(effect, *pooled))
+        macro = METRIC_OF[effect], estimand, regime, condition, "macro"
+        assert (macro in found) == (effect != "odds-ratio")
+        if macro in found:
+            assert same(found[macro].estimate, np.mean([classical(effect, *sides) for sides in each]))
+
+
+@pytest.mark.parametrize("effect", EFFECTS)
+def test_intervals_against_plain_loops(predictions, found, effect):
+    """The classical effect on the images of each resample; an infinite odds ratio is a value, NaN is none."""
+    counts = Sample.draw(predictions, settings(), seed=SEED).counts
+    for estimand, regime, condition, first, second in pairs():
+        for k, finding in enumerate(FINDINGS):
+            rows = np.flatnonzero(predictions.labels[:, k] >= 0)
+            one, other = (side(predictions, at, k, rows) for at in (first, second))
+            drawn = []
+            for b in range(RESAMPLES):
+                again = duplicated(counts, predictions.patients[rows], b)
+                drawn.append(classical(effect, *([each[again] for each in s] for s in (one, other))))
+            drawn = np.array([v for v in drawn if not math.isnan(v)])
+            e = found[METRIC_OF[effect], estimand, regime, condition, finding]
+            if np.isinf(drawn).any():
+                ends = np.quantile(drawn, [0.025, 0.975], method="inverted_cdf")
+                assert (e.se, e.ci_high) == (None, ends[1] if math.isfinite(ends[1]) else None)
+            else:
+                ends = np.quantile(drawn, [0.025, 0.975])
+                assert same(e.ci_high, ends[1])
+                assert same(e.se, drawn.std(ddof=1))
+            assert same(e.ci_low, ends[0])
+            assert e.interval == "percentile"
+
+
+def test_the_risk_difference_is_the_contrast_of_accuracy(found):
+    checked = 0
+    for (metric, *key), e in found.items():
+        if metric == "accuracy-risk-difference":
+            other = found["accuracy", *key]
+            for field in ("estimate", "se", "ci_low", "ci_high", "n_images", "n_patients"):
+                assert same(getattr(e, field), getattr(other, field)), (key, field)
+            checked += 1
+    assert checked == (4 + 3) * 4
+
+
+def test_superiority_is_half_of_one_plus_delta(found):
+    for (metric, *key), e in found.items():
+        if metric == "confidence-superiority":
+            delta = found["confidence-cliffs-delta", *key]
+            for field in ("estimate", "ci_low", "ci_high"):
+                assert same(getattr(e, field), (1 + getattr(delta, field)) / 2)
+
+
+def test_a_regime_like_the_reference_has_no_effect(predictions):
+    twice = replace(predictions, probabilities=predictions.probabilities[[0, 0]])
+    nothing = {"risk-difference": 0, "superiority": 0.5, "cliffs-delta": 0}
+    for (metric, estimand, *_), e in run(twice).items():
+        if estimand == "regime-reference" and metric != "accuracy":
+            expected = {METRIC_OF[effect]: value for effect, value in nothing.items()}.get(metric)
+            assert (e.estimate, e.ci_low, e.ci_high) == (expected,) * 3
+            if expected is None:
+                assert e.note == "not estimable: no image on which only the second is right"
+
+
+def test_they_are_not_tested(found):
+    effects = [e for key, e in found.items() if key[0] != "accuracy"]
+    assert {(e.p_value, e.p_adjusted, e.test, e.family) for e in effects} == {(None,) * 4}
+    assert {e.estimand for e in effects} == {"perturbed-clean", "regime-reference"}
+
+
+def test_only_those_wanted(predictions):
+    wanted = make_settings(metrics=("brier",), effect_sizes=("cliffs-delta",))
+    found = analyze(predictions, wanted, reference="supervised", seed=1)
+    assert {e.metric for e in found.estimates} == {"brier", "confidence-cliffs-delta"}
+
+
+def test_a_finding_without_labels_has_none_and_the_macro_average_leaves_it_out(predictions):
+    blank = with_labels(predictions, "Mass", lambda labels: np.full_like(labels, -1))
+    found = run(blank)
+    for effect in EFFECTS:
+        key = METRIC_OF[effect], "regime-reference", "lora", CONDITIONS[1]
+        assert found[*key, "Mass"].note.startswith("not estimable: no ")
+        assert found[*key, "Mass"].estimate is None
+        if effect != "odds-ratio":
+            assert found[*key, "macro"].estimate == found[*key, "Effusion"].estimate
+
+
+def test_one_patient_has_no_interval():
+    alone = make_predictions(n_patients=1, most_images=9, members=MEMBERS, seed=4)
+    for (metric, *_), e in run(alone).items():
+        if metric == "confidence-superiority":
+            assert (e.ci_low, e.se, e.note) == (None, None, "no interval or test: one patient")
+
+
+@pytest.mark.parametrize(("n_reference", "n_lora"), [(1, 3), (3, 1), (2, 3), (3, 3)])
+def test_training_runs_all_count(n_reference, n_lora):
+    """The risk difference is that of the mean accuracies of both regimes' runs, however many each has."""
+    members = [("supervised", i) for i in range(n_reference)] + [("lora", i) for i in range(n_lora)]
+    made = make_predictions(seed=3, n_patients=25, members=members)
+    found = run(made)
+    for (metric, *key), e in found.items():
+        if metric == "accuracy-risk-difference":
+            assert same(e.estimate, found["accuracy", *key].estimate), key

@@ -1,0 +1,402 @@
+"""Subgroups: against plain loops over the images of each, statsmodels' cluster-robust Wald test, and laws."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.api as sm
+
+from cxrobust.analysis import analyze
+from cxrobust.analysis.sample import Sample
+from cxrobust.analysis.subgroups import levels, wald_interaction
+from cxrobust.errors import StudyError
+from cxrobust.study import Subgroups
+
+from . import oracle
+from .made import make_predictions, make_settings, same, weights_of, with_images
+
+SEED, RESAMPLES, CONDITIONS = 5, 128, ("clean", "pgd(eps=4/255)")
+FINDINGS, REGIMES = ("Effusion", "Mass"), ("supervised", "lora")
+SEX = ["F"] * 30 + ["M"] * 24 + [" "] * 10
+"""By patient; too few are blank."""
+
+
+@pytest.fixture(scope="module")
+def predictions():
+    """64 patients, each of one sex, with images of both views."""
+    made = make_predictions(seed=3, n_patients=64, most_images=3, conditions=CONDITIONS, missing=0.1)
+    rng = np.random.default_rng(8)
+    n = len(made.patients)
+    metadata = {"sex": [SEX[i] for i in made.patients], "view": rng.choice(["PA", "AP"], n, p=[0.6, 0.4])}
+    return replace(made, metadata=pd.DataFrame({**metadata, "age": rng.integers(20, 90, n)}))
+
+
+def run(predictions, *columns, seed=SEED, **changes):
+    wanted = tuple(Subgroups(column=column, findings=True) for column in columns)
+    given = {"metrics": ("brier",), "resamples": RESAMPLES, "operating_point": 0.5, **changes}
+    found = analyze(predictions, make_settings(subgroups=wanted, **given), reference="supervised", seed=seed)
+    return {(e.subgroup, e.metric, e.estimand, e.regime, e.condition, e.finding): e for e in found.estimates}
+
+
+@pytest.fixture(scope="module")
+def found(predictions):
+    return run(predictions, "sex", "view", metrics=("auroc", "brier"))
+
+
+def draw(predictions, **changes):
+    return Sample.draw(predictions, make_settings(resamples=RESAMPLES, **changes), seed=SEED)
+
+
+def rows_of(predictions, column, value, k):
+    text = predictions.metadata[column].str.strip().to_numpy()
+    return np.flatnonzero((text == value) & (predictions.labels[:, k] >= 0))
+
+
+# ------------------------------------------------------------------ estimates
+
+
+def loops(predictions, counts, metric, view, regime, condition, k):
+    """Value and resampled values on the images of one view."""
+    rows = rows_of(predictions, "view", view, k)
+    p = predictions.probabilities[REGIMES.index(regime), CONDITIONS.index(condition), rows, k].tolist()
+    y = predictions.labels[rows, k].tolist()
+    one = {"auroc": oracle.auroc, "brier": oracle.brier}[metric]
+    weights = [weights_of(counts, predictions.patients[rows], b) for b in range(RESAMPLES)]
+    return np.array([one(p, y), *(one(p, y, w) for w in weights)])
+
+
+def test_every_subgroup_and_comparison_against_plain_loops(predictions, found):
+    """The macro average of a resample is over the findings that both views define in it."""
+    counts, table = draw(predictions).counts, {}
+    for metric in ("auroc", "brier"):
+        for view in ("PA", "AP"):
+            for regime in REGIMES:
+                for condition in CONDITIONS:
+                    each = [loops(predictions, counts, metric, view, regime, condition, k) for k in range(2)]
+                    at = metric, view, regime, condition
+                    table |= {(*at, f): one for f, one in zip(FINDINGS, each, strict=True)}
+                    table[*at, "macro"] = np.mean(each, axis=0)
+    checked = 0
+    for (subgroup, metric, estimand, regime, condition, finding), e in found.items():
+        if subgroup not in {"view=PA", "view=AP", "view: AP − PA"} or finding in {"micro", "worst"}:
+            continue
+
+        def of(view, m=metric, q=estimand, r=regime, c=condition, f=finding):
+            here = table[m, view, r, c, f]
+            clean = table[m, view, r, "clean", f] if q in {"perturbed-clean", "difference-in-differences"} else 0
+            if q in {"value", "perturbed-clean"}:
+                return here - clean
+            base = table[m, view, "supervised", c, f]
+            return here - clean - (base - (table[m, view, "supervised", "clean", f] if q[0] == "d" else 0))
+
+        numbers = of("AP") - of("PA") if ":" in subgroup else of(subgroup[5:])
+        low, high = np.nanquantile(numbers[1:], [0.025, 0.975])
+        assert same(e.estimate, numbers[0]), e
+        assert same(e.ci_low, low), e
+        assert same(e.ci_high, high), e
+        assert same(e.se, np.nanstd(numbers[1:], ddof=1)), e
+        checked += 1
+    assert checked == 2 * 3 * 3 * (4 + 2 + 2 + 1)
+
+
+def test_counts_of_subgroups_and_comparisons_against_sets(predictions, found):
+    for k, finding in enumerate(FINDINGS):
+        rows = {view: rows_of(predictions, "view", view, k) for view in ("PA", "AP")}
+        rows["AP − PA"] = np.concatenate([rows["PA"], rows["AP"]])
+        for view, some in rows.items():
+            subgroup = f"view: {view}" if "−" in view else f"view={view}"
+            e = found[subgroup, "brier", "value", "lora", "clean", finding]
+            positive = some[predictions.labels[some, k] == 1]
+            assert (e.n_images, e.n_positive) == (len(some), len(positive))
+            assert e.n_patients == len(set(predictions.patients[some]))
+            assert e.n_positive_patients == len(set(predictions.patients[positive]))
+
+
+def test_a_comparison_of_values_is_tested_and_a_value_is_not(found):
+    tested = {key[0] for key, e in found.items() if key[2] == "value" and e.p_value is not None}
+    assert tested == {"sex: M − F", "view: AP − PA", "sex: interaction", "view: interaction"}
+
+
+@pytest.mark.parametrize("name", ["brier", "auroc"])
+def test_a_subgroup_is_the_analysis_of_its_images_alone(predictions, name):
+    """With the same patients, so that the resamples are the same; the two findings are estimable in both views."""
+    together = run(predictions, "view", metrics=(name,))
+    for view in ("PA", "AP"):
+        keep = np.flatnonzero(predictions.metadata["view"] == view)
+        alone = with_images(predictions, keep)
+        alone = run(replace(alone, metadata=predictions.metadata.iloc[keep].reset_index(drop=True)), metrics=(name,))
+        checked = 0
+        for key, e in alone.items():
+            if f"view={view}" != key[0] and (f"view={view}", *key[1:]) in together:
+                other = together[f"view={view}", *key[1:]]
+                for field in ("estimate", "se", "ci_low", "ci_high", "p_value"):
+                    assert same(getattr(e, field), getattr(other, field)), (key, field)
+                assert (e.n_images, e.n_patients, e.n_positive) == (other.n_images, other.n_patients, other.n_positive)
+                checked += 1
+        assert checked == 5 * (4 + 2 + 2 + 1)
+
+
+def test_subgroups_of_disjoint_patients_add_up(predictions, found):
+    """Counts, and the mean over images, are those of all; blank values are a subgroup like another."""
+    sample = draw(predictions, operating_point=0.5)
+    every = levels(sample, Subgroups(column="sex"))
+    assert sum(level.n_patients for level in every) == len(set(predictions.patients[(predictions.labels >= 0).any(1)]))
+    assert np.sum([level.sample.kept for level in every], axis=0).tolist() == [1] * len(predictions.patients)
+    blank = [rows_of(predictions, "sex", "", k) for k in range(2)]
+    for k, finding in enumerate(FINDINGS):
+        whole = found["", "brier", "value", "lora", CONDITIONS[1], finding]
+        parts = [found[f"sex={sex}", "brier", "value", "lora", CONDITIONS[1], finding] for sex in "FM"]
+        p, y = predictions.probabilities[1, 1, blank[k], k], predictions.labels[blank[k], k]
+        total = sum(e.estimate * e.n_images for e in parts) + ((p - y) ** 2).sum()
+        assert whole.n_images == sum(e.n_images for e in parts) + len(blank[k])
+        assert whole.estimate == pytest.approx(total / whole.n_images, abs=1e-12)
+
+
+def test_disjoint_patients_add_their_variances_and_shared_ones_do_not(predictions):
+    """By linearisation: the variance of a difference is the sum of both only where no patient is in both."""
+    t = run(predictions, "sex", "view", interval="t")
+
+    def variances(column, low, high):
+        names = f"{column}={low}", f"{column}={high}", f"{column}: {low} − {high}"
+        return [t[name, "brier", "value", "lora", CONDITIONS[1], "micro"].se ** 2 for name in names]
+
+    *each, gap = variances("sex", "M", "F")
+    assert gap == pytest.approx(sum(each), rel=1e-12)
+    *each, gap = variances("view", "AP", "PA")
+    assert abs(gap - sum(each)) > 0.01 * gap
+
+
+def test_equal_subgroups_do_not_differ(predictions):
+    """Every image stands twice, once in each view."""
+    n = len(predictions.patients)
+    twice = with_images(predictions, [*range(n), *range(n)])
+    found = run(replace(twice, metadata=pd.DataFrame({"view": ["PA"] * n + ["AP"] * n})), "view")
+    gaps = [e for key, e in found.items() if key[0].startswith("view: AP") or key[0].startswith("view: PA")]
+    assert {(e.estimate, e.ci_low, e.ci_high, e.p_value) for e in gaps} == {(0, 0, 0, 1)}
+    notes = {e.note for key, e in found.items() if key[0] == "view: interaction"}
+    assert notes == {"not estimable: subgroups have no spread"}
+
+
+# ---------------------------------------------------------------- interaction
+
+
+def squared_errors(predictions, column):
+    """Of the second regime on perturbed images of the first finding: scores, subgroups, patients."""
+    values = [v for v in sorted(set(predictions.metadata[column])) if v.strip()]
+    rows = [rows_of(predictions, column, value, 0) for value in values]
+    group = np.repeat(np.arange(len(values)), [len(some) for some in rows])
+    at = np.concatenate(rows)
+    return (predictions.probabilities[1, 1, at, 0] - predictions.labels[at, 0]) ** 2, group, predictions.patients[at]
+
+
+def wald_of_statsmodels(scores, group, clusters, n_clusters):
+    """Cluster-robust Wald test that all subgroup means are equal, in GEE of independence, at n/(n − 1)."""
+    design = (group[:, None] == np.arange(group.max() + 1)).astype(float)
+    fit = sm.GEE(scores, design, groups=clusters, cov_struct=sm.cov_struct.Independence()).fit(cov_type="robust")
+    contrast = np.column_stack([-np.ones(group.max()), np.eye(group.max())])
+    return float(fit.wald_test(contrast, scalar=True).statistic) * (n_clusters - 1) / n_clusters
+
+
+@pytest.mark.parametrize("column", ["sex", "view", "scanner"])
+def test_interaction_against_statsmodels_gee(predictions, column):
+    """Two subgroups of disjoint patients, two of shared ones, four of shared ones."""
+    scanner = np.random.default_rng(2).choice(list("abcd"), len(predictions.patients))
+    predictions = replace(predictions, metadata=predictions.metadata.assign(scanner=scanner))
+    scores, group, patients = squared_errors(predictions, column)
+    expected = wald_of_statsmodels(scores, group, patients, 64)
+    influences = np.zeros((group.max() + 1, 64))
+    for g in range(group.max() + 1):
+        mean = scores[group == g].mean()
+        for score, patient in zip(scores[group == g], patients[group == g], strict=True):
+            influences[g, patient] += (score - mean) / (group == g).sum()
+    means = np.array([scores[group == g].mean() for g in range(group.max() + 1)])
+    statistic, p_value = wald_interaction(means, influences)
+    assert statistic == pytest.approx(expected, rel=1e-9)
+    e = run(predictions, column)[f"{column}: interaction", "brier", "value", "lora", CONDITIONS[1], "Effusion"]
+    assert e.p_value == pytest.approx(p_value, rel=1e-9)
+    assert e.note.startswith(f"Wald χ² {expected:.4g} with {group.max()} df that all {group.max() + 1} subgroups")
+    assert (e.test, e.estimate) == ("interaction", None)
+
+
+def test_interaction_against_ols_with_clusters(predictions):
+    """OLS's correction for few clusters is G/(G − 1) · (N − 1)/(N − K), G being the patients with an image."""
+    scores, group, patients = squared_errors(predictions, "view")
+    fit = sm.OLS(scores, sm.add_constant((group == 1).astype(float))).fit(
+        cov_type="cluster", cov_kwds={"groups": patients}
+    )
+    n, n_clusters = len(scores), len(set(patients))
+    uncorrected = fit.tvalues[1] ** 2 * n_clusters / (n_clusters - 1) * (n - 1) / (n - 2)
+    e = run(predictions, "view")["view: interaction", "brier", "value", "lora", CONDITIONS[1], "Effusion"]
+    assert e.note.startswith(f"Wald χ² {uncorrected * 63 / 64:.4g} ")
+
+
+def test_interaction_of_two_is_the_square_of_z(predictions):
+    """χ² with one df of the comparison's estimate over its linearised standard error, for rank metrics too."""
+    found = run(predictions, "view", metrics=("auroc",), interval="t")
+    for (subgroup, *key), e in found.items():
+        if subgroup == "view: interaction":
+            gap = found["view: AP − PA", *key]
+            z = abs(gap.estimate) / gap.se
+            assert e.p_value == pytest.approx(math.erfc(z / math.sqrt(2)), rel=1e-9), key
+
+
+def test_interaction_does_not_depend_on_which_subgroup_is_first():
+    rng = np.random.default_rng(4)
+    theta, u = rng.normal(size=4), rng.normal(size=(4, 30))
+    first = wald_interaction(theta, u)
+    for order in ([3, 2, 1, 0], [1, 3, 0, 2]):
+        assert wald_interaction(theta[order], u[order]) == pytest.approx(first, rel=1e-10)
+
+
+def test_interaction_without_spread_is_nothing():
+    u = np.random.default_rng(5).normal(size=(2, 20))
+    assert all(map(math.isnan, wald_interaction(np.array([0.1, 0.2]), np.stack([u[0], u[0]]))))
+    assert all(map(math.isnan, wald_interaction(np.zeros(3), np.stack([u[0], u[1], u[1]]))))
+    assert all(map(math.isnan, wald_interaction(np.zeros(2), np.full((2, 20), np.nan))))
+
+
+# ----------------------------------------------------------------------- laws
+
+
+def test_relabelled_patients_and_columns_do_not_matter(predictions):
+    """Values and interactions; resamples and signs belong to a patient's place, and change."""
+    place = np.random.default_rng(6).permutation(64)
+    ids = np.empty(64, dtype=object)
+    ids[place] = predictions.patient_ids
+    other = run(
+        replace(predictions, patients=place[predictions.patients].astype(np.int32), patient_ids=tuple(ids)), "view"
+    )
+    for key, e in run(predictions, "view").items():
+        assert same(e.estimate, other[key].estimate)
+        if key[0] == "view: interaction":
+            assert e.p_value == pytest.approx(other[key].p_value, rel=1e-9)
+
+
+def test_order_of_images_does_not_matter(predictions):
+    order = np.random.default_rng(7).permutation(len(predictions.patients))
+    shuffled = replace(
+        with_images(predictions, order), metadata=predictions.metadata.iloc[order].reset_index(drop=True)
+    )
+    other = run(shuffled, "sex", metrics=("auroc",))
+    for key, e in run(predictions, "sex", metrics=("auroc",)).items():
+        for field in ("estimate", "se", "ci_low", "ci_high", "p_value"):
+            assert same(getattr(e, field), getattr(other[key], field)), (key, field)
+
+
+# --------------------------------------------------------------------- levels
+
+
+def made_levels(predictions, values, **wanted):
+    metadata = pd.DataFrame({"column": values})
+    return levels(draw(replace(predictions, metadata=metadata)), Subgroups(column="column", **wanted))
+
+
+def test_levels_the_largest_first_and_blank_ones_too(predictions):
+    sample = draw(predictions)
+    found = levels(sample, Subgroups(column="sex"))
+    assert [(level.name, level.short, level.n_patients) for level in found] == [
+        ("sex=F", "F", 30),
+        ("sex=M", "M", 23),  # of 24, one has no labelled image
+        ("sex=missing", "missing", 10),
+    ]
+
+
+@pytest.mark.parametrize("absent", [None, "", "  ", math.nan, pd.NA])
+def test_what_is_absent_is_missing(predictions, absent):
+    values = pd.Series([absent, "x"] * len(predictions.patients), dtype=object)[: len(predictions.patients)]
+    found = {level.short: level.sample.kept for level in made_levels(predictions, values.to_numpy())}
+    assert np.flatnonzero(found["missing"]).tolist() == list(range(0, len(values), 2))
+
+
+def test_bands_against_plain_comparisons(predictions):
+    """A band holds its lower edge."""
+    ages = [(39.9, 40, 59.5, 60, "", 200, -1)[i % 7] for i in range(len(predictions.patients))]
+    found = {level.short: level.sample.kept for level in made_levels(predictions, ages, edges=(40, 60))}
+    assert set(found) == {"<40", "40 to <60", "≥60", "missing"}
+    for i, age in enumerate(ages):
+        name = "missing" if age == "" else "<40" if age < 40 else "40 to <60" if age < 60 else "≥60"
+        assert [short for short, kept in found.items() if kept[i]] == [name]
+
+
+def test_bands_of_days_keep_their_digits(predictions):
+    days = [20200101 + i % 3 for i in range(len(predictions.patients))]
+    found = made_levels(predictions, days, edges=(20200101.0, 20200102.0, 20200103.0))
+    assert {level.short for level in found} == {"20200101 to <20200102", "20200102 to <20200103", "≥20200103"}
+
+
+def test_a_subgroup_of_too_few_patients_is_one_row(found):
+    rows = [e for key, e in found.items() if key[0] == "sex=missing"]
+    assert [(e.metric, e.estimand, e.finding, e.n_patients) for e in rows] == [
+        ("auroc", "value", "macro", 10),
+        ("brier", "value", "macro", 10),
+    ]
+    for e in rows:
+        assert (e.estimate, e.ci_low, e.p_value) == (None, None, None)
+        assert e.note == "not estimable: fewer than 20 patients in this subgroup, for any regime and condition"
+
+
+def test_no_subgroup_large_enough_leaves_rows_alone(predictions):
+    values = [str(i % 9) for i in predictions.patients]
+    found = run(replace(predictions, metadata=pd.DataFrame({"column": values})), "column")
+    assert sum(key[0] != "" for key in found) == 9
+
+
+def test_one_subgroup_large_enough_is_compared_with_none(predictions):
+    values = ["a" if i < 50 else "b" for i in predictions.patients]
+    found = run(replace(predictions, metadata=pd.DataFrame({"column": values})), "column")
+    assert {key[0] for key in found} == {"", "column=a", "column=b"}
+
+
+def test_averages_alone_unless_findings_are_wanted(predictions):
+    settings = make_settings(metrics=("confidence",), subgroups=(Subgroups(column="view"),))
+    found = analyze(predictions, settings, reference="supervised", seed=1).estimates
+    assert {e.finding for e in found if e.subgroup} == {"micro", "macro"}  # no confidence is the worst
+
+
+# --------------------------------------------------------------------- errors
+
+
+@pytest.mark.parametrize(
+    ("values", "edges", "message"),
+    [
+        (["x"] * 4, (), "has only the value 'x': name a column that tells images apart"),
+        (["", " ", None, ""], (), "has only the value 'missing': name a column that tells images apart"),
+        (
+            ["63", "41Y", "x", ""],
+            (40.0,),
+            "has edges, and image 'image-001' has '41Y', which is no number: "
+            "leave the edges out, or correct the metadata",
+        ),
+    ],
+)
+def test_a_column_that_tells_nothing_or_no_number(values, edges, message):
+    made = make_predictions(n_patients=4, most_images=1)
+    with pytest.raises(StudyError) as caught:
+        made_levels(made, values, edges=edges)
+    assert str(caught.value) == f"[[analysis.subgroups]] column = 'column' {message}"
+
+
+def test_an_unknown_column_is_named_with_the_nearest(predictions):
+    with pytest.raises(StudyError) as caught:
+        levels(draw(predictions), Subgroups(column="sexe"))
+    assert str(caught.value) == (
+        "[[analysis.subgroups]] column = 'sexe' is no column of the metadata (did you mean 'sex'?): "
+        "known are sex, view, age"
+    )
+
+
+def test_a_column_of_25000_values_is_refused_in_one_short_sentence():
+    made = make_predictions(n_patients=25_000, most_images=1, conditions=("clean",))
+    with pytest.raises(StudyError) as caught:
+        made_levels(made, [f"accession-{i}" for i in range(25_000)])
+    said = str(caught.value)
+    assert "has 25,000 different values (accession-0, " in said
+    assert said.endswith("give edges of bands if they are numbers, or name a column of at most 12 values")
+    assert len(said) < 300
+
+
+def test_twelve_values_are_not_too_many(predictions):
+    values = [str(i % 12) for i in range(len(predictions.patients))]
+    assert len(made_levels(predictions, values)) == 12
