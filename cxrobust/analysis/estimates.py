@@ -106,7 +106,7 @@ def estimate(
     estimates = []
     for index, contrast in enumerate(contrasts):
         for place, finding in enumerate(view.findings):
-            if finding.name != WORST or metric.better:
+            if finding.name != WORST or (metric.better and not contrast.estimand.startswith("half-margin")):
                 estimates.append(
                     _record(
                         contrast,

@@ -18,7 +18,7 @@ WORKS = {
     "hendrycks2019": "Hendrycks D, Dietterich T. Benchmarking neural network robustness to common corruptions and "
     "perturbations. ICLR 2019. arXiv:1903.12261",
     "holm1979": "Holm S. A simple sequentially rejective multiple test procedure. Scandinavian Journal of Statistics "
-    "1979;6(2):65–70. doi:10.2307/4615733",
+    "1979;6(2):65–70. https://www.jstor.org/stable/4615733",
     "kim2020": "Kim H. Torchattacks: a PyTorch repository for adversarial attacks. 2020. arXiv:2010.01950",
     "madry2018": "Madry A, Makelov A, Schmidt L, Tsipras D, Vladu A. Towards deep learning models resistant to "
     "adversarial attacks. ICLR 2018. arXiv:1706.06083",

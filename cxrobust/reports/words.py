@@ -191,6 +191,7 @@ ADJUSTMENTS = {
     "bonferroni": "adjusted by Bonferroni’s method",
     "benjamini-hochberg": "adjusted by the method of Benjamini and Hochberg",
     "benjamini-yekutieli": "adjusted by the method of Benjamini and Yekutieli",
+    "max-t": "adjusted by step-down max-T over sign flips",
     "none": "not adjusted",
 }
 TESTS = {
@@ -206,10 +207,13 @@ TESTS = {
     "cochran-q": "exact McNemar test after Cochran’s Q, images as independent",
     "tost": "two one-sided tests of equivalence",
     "noninferiority": "one-sided test of non-inferiority",
+    "interaction": "Wald test of interaction by patient",
 }
 INTERVALS = {
     "percentile": "percentile, from patient-level resamples",
     "percentile-recentred": "recentred percentile, from patient-level resamples",
+    "expanded": "expanded percentile, from patient-level resamples",
+    "t": "Student’s t with patient-level standard errors",
     "basic": "basic, from patient-level resamples",
     "bca": "BCa, from patient-level resamples",
     "studentized": "studentised, from patient-level resamples",

@@ -20,8 +20,8 @@ def methods(view: View) -> Mapping[str, Any]:
     """Return what the methods' text depends on."""
     results = view.results
     analysis = results.study["analysis"]
-    intervals = {e.interval for e in results.find() if e.interval}
-    tests = {e.test for e in results.find() if e.test}
+    shown = [e for e in results.find() if e.metric in view.metrics and e.finding != "worst"]
+    intervals, tests = {e.interval for e in shown if e.interval}, {e.test for e in shown if e.test}
     tail = 100 * (1 - view.level) / 2
     return {
         "resamples": analysis["resamples"],
@@ -29,6 +29,9 @@ def methods(view: View) -> Mapping[str, Any]:
         "low_percentile": f"{tail:.6g}",
         "high_percentile": f"{100 - tail:.6g}",
         "operating_point": analysis["operating_point"],
+        "chosen_on": "clean validation images" if "validation" in results.data else "the clean images themselves",
+        "most_undefined": percent(analysis.get("most_undefined", 0.2)),
+        "families": [family["name"] for family in analysis.get("families", ())],
         "intervals": intervals,
         "other_intervals": listed([INTERVALS[i] for i in INTERVALS if i in intervals - FROM_PERCENTILES]),
         "tests": tests,
