@@ -191,7 +191,7 @@ ADJUSTMENTS = {
     "bonferroni": "adjusted by Bonferroni’s method",
     "benjamini-hochberg": "adjusted by the method of Benjamini and Hochberg",
     "benjamini-yekutieli": "adjusted by the method of Benjamini and Yekutieli",
-    "max-t": "adjusted by step-down max-T over sign flips",
+    "max-t": "adjusted by step-down max-T",
     "none": "not adjusted",
 }
 TESTS = {
