@@ -24,6 +24,7 @@ METHODS: dict[Adjustment, str] = {
 }
 """Names of the study file, and statsmodels' own."""
 SIGN_FLIPS = ("permutation", "permutation (exact)")
+INTERACTION = "interaction"
 
 Key = tuple[str, str, str, str, str, str, str]
 
@@ -125,8 +126,8 @@ def adjust(
     any false positive; Benjamini and Hochberg 1995 (doi:10.1111/j.2517-6161.1995.tb02031.x) the expected share of false
     ones among positives; Benjamini and Yekutieli 2001 (doi:10.1214/aos/1013699998) the same under any dependence;
     max-T (Westfall and Young 1993, doi:10.1002/9780470316863) bounds the chance of any false positive with the
-    dependence that the data show. `none` leaves p-values as they are. Where max-T holds for all families, one that
-    nobody declared and whose tests flip no signs, such as interactions, is adjusted by Holm.
+    dependence that the data show. Tests of interaction flip no signs: Holm's stands in for max-T in their usual
+    families. `none` leaves p-values as they are.
 
     Parameters
     ----------
@@ -146,13 +147,13 @@ def adjust(
         if one.family is not None:
             members.setdefault(one.family, []).append(index)
     _check_declared(families, members, named)
+    declared = {one.name for one in families.declared}
     with _quick_collections():
         for family, indices in members.items():
             method = families.method(family)
-            p_values = np.array([named[i].p_value for i in indices])
-            flips = all(named[i].test in SIGN_FLIPS for i in indices)
-            if method == "max-t" and not flips and family not in {one.name for one in families.declared}:
+            if method == "max-t" and family not in declared and all(named[i].test == INTERACTION for i in indices):
                 method = "holm"
+            p_values = np.array([named[i].p_value for i in indices])
             if method == "max-t":
                 adjusted = _max_t(family, [named[i] for i in indices], contributions or {}, n_draws, seed)
             else:
@@ -196,9 +197,10 @@ def _check_declared(families: Families, members: Mapping[str, object], estimates
             known = {str(getattr(e, key.removesuffix("s"))) for e in estimates}
             wrong = next((value for value in values if value not in known), None)
             if wrong is not None:
+                named = ", ".join(sorted(filter(None, known))[:12])
                 raise StudyError(
                     f"[[analysis.families]] {one.name!r} names no estimate: no {key.removesuffix('s')} is "
-                    f"{wrong!r}{nearest(wrong, known)}: known are {', '.join(sorted(known)[:12])}"
+                    f"{wrong!r}{nearest(wrong, known)}: known are {named or 'none'}"
                 )
         raise StudyError(
             f"[[analysis.families]] {one.name!r} names no tested estimate, or one that an earlier family has: "

@@ -1,10 +1,17 @@
-"""Estimands as sums of values."""
+"""Estimands as sums of values, and as forms of them: by hand, and against finite differences."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.interpolate import interp1d
 
-from cxrobust.analysis.contrasts import contrasts, half_margin_form
+from cxrobust.analysis.contrasts import Contrast, contrasts, half_margin_form
+from cxrobust.analysis.metrics import metric
+from cxrobust.analysis.sample import Sample
+from cxrobust.analysis.values import evaluate
+
+from .made import make_predictions, make_settings
 
 REGIMES, CONDITIONS = ("supervised", "lora", "dpo"), ("clean", "pgd", "noise")
 VALUES = np.array([[0.9, 0.7, 0.8], [0.85, 0.8, 0.6], [0.5, 0.25, 0.125]])[:, :, None]
@@ -131,3 +138,161 @@ def test_half_margin_against_scipy_interpolation():
         expected = float(interp1d(curve, [0, 1, 2, 4, 8])(half)) if curve[-1] <= half else np.inf
         found = half_margin_form([0, 1, 2, 4, 8], np.array([0.5]))(curve[:, None])[0]
         assert found == pytest.approx(expected, abs=1e-12)
+
+
+# -------------------------------------------- how estimates move with a patient's weight
+
+CURVE = ("clean", "pgd(eps=1/255)", "pgd(eps=2/255)", "pgd(eps=4/255)")
+
+
+def weighted_auroc(p, y, w):
+    """Over all pairs, each of the product of its weights."""
+    positive, negative = y == 1, y == 0
+    placed = (p[positive, None] > p[None, negative]) + 0.5 * (p[positive, None] == p[None, negative])
+    pairs = w[positive, None] * w[None, negative]
+    return (placed * pairs).sum() / pairs.sum()
+
+
+def weighted_brier(p, y, w):
+    return ((p - y) ** 2 * w).sum() / w.sum()
+
+
+WEIGHTED = {"auroc": weighted_auroc, "brier": weighted_brier}
+
+
+@pytest.fixture(scope="module")
+def sample():
+    """Each strength is worse than the last, so that half of the margin is lost at the second or third."""
+    made = make_predictions(
+        seed=3, n_patients=40, conditions=CURVE, members=(("supervised", 0), ("lora", 0)), decimals=6, missing=0.1
+    )
+    signal = (made.labels == 1)[None, None] * np.array([[3.0, 2.2, 1.2, 0.2], [2.5, 2.0, 1.3, 0.1]])[..., None, None]
+    noise = np.random.default_rng(4).normal(size=(2, 1, *made.labels.shape))
+    return Sample.draw(
+        replace(made, probabilities=1 / (1 + np.exp(-(signal + noise - 1)))), make_settings(resamples=100), seed=1
+    )
+
+
+def curve_of(sample, name, row, place, weights):
+    """Values under every condition at the patients' weights: of a finding, or the mean of both."""
+    predictions, found = sample.predictions, []
+    for k in (0, 1) if place == "macro" else (place,):
+        rows = predictions.labels[:, k] >= 0
+        at = predictions.labels[rows, k], weights[predictions.patients[rows]]
+        found.append([WEIGHTED[name](predictions.probabilities[row, c, rows, k], *at) for c in range(4)])
+    return np.mean(found, axis=0)
+
+
+def by_hand(estimand, curve):
+    if estimand.startswith("relative"):
+        return curve[3] / curve[0]
+    if estimand.startswith("trend"):
+        return np.polyfit([0, 1, 2, 4], curve, 1)[0]
+    half = (curve[0] + 0.5) / 2
+    j = next(j for j in range(1, 4) if curve[j] <= half)
+    steps = (0, 1, 2, 4)
+    return steps[j - 1] + (curve[j - 1] - half) / (curve[j - 1] - curve[j]) * (steps[j] - steps[j - 1])
+
+
+@pytest.mark.parametrize("place", [0, "macro"])
+@pytest.mark.parametrize(
+    ("name", "estimand"),
+    [
+        ("auroc", "half-margin"),
+        ("auroc", "half-margin-difference"),
+        ("auroc", "relative"),
+        ("brier", "relative-difference"),
+        ("auroc", "trend-difference"),
+    ],
+)
+def test_influences_against_finite_differences_of_patients_weights(sample, name, estimand, place):
+    """Central differences of the estimand when one patient counts a little more or less than the others."""
+    values = evaluate({name: metric[name]}, [sample])[name]
+    condition = CURVE[3] if estimand.startswith("relative") else "pgd"
+    every = contrasts(("supervised", "lora"), CURVE, reference="supervised", chances=values.chances)
+    (contrast,) = (c for c in every if (c.estimand, c.regime, c.condition) == (estimand, "lora", condition))
+    at = -1 if place == "macro" else place
+
+    def amount(weights):
+        mine = by_hand(estimand, curve_of(sample, name, 1, place, weights))
+        return mine - by_hand(estimand, curve_of(sample, name, 0, place, weights)) * (contrast.reference is not None)
+
+    value, step = amount(np.ones(40)), 1e-5
+    assert contrast.of(values.value)[at] == pytest.approx(value, abs=1e-12)
+    slopes = [(amount(1 + step * unit) - amount(1 - step * unit)) / (2 * step) for unit in np.eye(40)]
+    influences = contrast.influences(values)[at]
+    np.testing.assert_allclose(influences, slopes, atol=1e-8)
+    assert np.abs(influences).max() > 1e-3
+    assert influences.sum() == pytest.approx(0, abs=1e-12)
+    contributions = contrast.contributions(values)[at]
+    assert contributions.sum() == pytest.approx(value, abs=1e-12)
+
+
+def test_a_form_contributes_its_influence_and_the_patients_share(sample):
+    """The share is that of the images, as the metric has it; it does not depend on the regime."""
+    values = evaluate({"brier": metric["brier"]}, [sample])["brier"]
+    every = contrasts(("supervised", "lora"), CURVE, reference="supervised")
+    labelled = sample.predictions.labels[:, 0] >= 0
+    share = np.bincount(sample.predictions.patients[labelled], minlength=40) / labelled.sum()
+    for c in every:
+        if c.estimand == "relative-difference":
+            expected = c.influences(values)[0] + c.of(values.value)[0] * share
+            np.testing.assert_allclose(c.contributions(values)[0], expected, atol=1e-15)
+
+
+def test_a_difference_across_images_takes_both_shares_in_halves(sample):
+    """Of two subgroups: it sums to the difference whoever has images in which."""
+    odd = np.arange(len(sample.predictions.patients)) % 2 == 1
+    values = evaluate({"auroc": metric["auroc"]}, [sample.among(odd), sample.among(~odd)])["auroc"]
+    gap = Contrast(
+        estimand="value",
+        regime="lora",
+        reference=None,
+        condition=CURVE[1],
+        terms=((1, 1, 1.0), (3, 1, -1.0)),
+        across=True,
+    )
+    found = gap.contributions(values)[0]
+    difference = values.value[1, 1, 0] - values.value[3, 1, 0]
+    influences = values.influences[1, 1, 0] - values.influences[3, 1, 0]
+    np.testing.assert_allclose(
+        found, influences + difference * (values.shares[1, 0] + values.shares[3, 0]) / 2, atol=1e-15
+    )
+    assert found.sum() == pytest.approx(difference, abs=1e-12)
+
+
+def test_half_margin_of_every_place_and_resample_at_once():
+    """A form takes whole arrays as it takes one curve, each place with its own chance."""
+    rng = np.random.default_rng(6)
+    values = np.sort(rng.uniform(0.3, 0.9, (4, 3, 50)), axis=0)[::-1]
+    chances = np.array([0.5, 0.1, np.nan])
+    found = half_margin_form([0, 1, 2, 4], chances)(values)
+    for place, chance in enumerate(chances):
+        alone = half_margin_form([0, 1, 2, 4], np.array([chance]))
+        for b in range(50):
+            np.testing.assert_array_equal(found[place, b], alone(values[:, place, b, None])[0])
+    assert np.isnan(found[2]).all()
+
+
+def test_no_half_margin_without_a_value_of_guessing():
+    for chances in (None, np.full(2, np.nan)):
+        every = contrasts(("a",), CURVE, reference="a", chances=chances)
+        assert not [c for c in every if c.estimand.startswith("half-margin")]
+
+
+def test_sets_have_values_and_differences_but_no_curve():
+    found = contrasts(("a", "b"), CURVE, reference="a", sets=("both",))
+    of_set = [c for c in found if c.condition == "both"]
+    assert {c.terms[0][1] for c in of_set} == {4}
+    assert {c.estimand for c in of_set} == {
+        "value", "perturbed-clean", "regime-reference", "difference-in-differences", "relative", "relative-difference"
+    }  # fmt: skip
+    assert not [c for c in found if c.condition == "pgd" and 4 in {condition for _, condition, _ in c.terms}]
+
+
+def test_regimes_of_a_second_view_stand_after_those_of_the_first():
+    first = contrasts(("a", "b"), CURVE, reference="a")
+    second = contrasts(("a", "b"), CURVE, reference="a", first_row=2)
+    for one, other in zip(first, second, strict=True):
+        assert other.terms == tuple((row + 2, condition, weight) for row, condition, weight in one.terms)
+        assert (other.estimand, other.regime, other.reference) == (one.estimand, one.regime, one.reference)

@@ -3,13 +3,18 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from cxrobust.analysis import families
-from cxrobust.analysis.families import PRIMARY, Families, family_of
+from cxrobust.analysis import analyze, families
+from cxrobust.analysis.families import PRIMARY, Families, family_of, key_of
+from cxrobust.analysis.permutation import max_t_p_values, sign_flip_p_values
+from cxrobust.errors import StudyError
 from cxrobust.results import Estimate
+from cxrobust.study import Family, Subgroups
 
 from . import oracle
+from .made import CONDITIONS, make_predictions, make_settings
 
 
 def made(p, **changes):
@@ -111,3 +116,211 @@ def test_methods_against_r(method, expected):
     """p.adjust(c(0.01, 0.04, 0.03, 0.005), method) in R; for `none` the p-values themselves."""
     found = adjust([made(p) for p in (0.01, 0.04, 0.03, 0.005)], primary_condition="noise", method=method)
     assert [e.p_adjusted for e in found] == pytest.approx(expected, abs=1e-15)
+
+
+# ------------------------------------------------------------ declared families
+
+
+def named(rows, *declared, **given):
+    return [e.family for e in adjust(rows, primary_condition="pgd", declared=declared, **given)]
+
+
+def test_an_estimate_belongs_to_the_first_declared_family_that_it_fits():
+    rows = [
+        made(0.01, finding="macro"),
+        made(0.02, finding="macro", metric="brier"),
+        made(0.03, finding="macro", condition="noise"),
+        made(0.04),
+    ]
+    first, second = Family(name="first", metrics=("auroc",)), Family(name="second")
+    assert named(rows, first, second) == [
+        "first",
+        "second",
+        "first",
+        "difference-in-differences, auroc, lora, pgd, findings",
+    ]
+    assert named(rows, second, Family(name="rest", findings=("Mass",)))[:3] == ["second"] * 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "fits"),
+    [
+        ({}, True),
+        ({"metrics": ("brier",)}, False),
+        ({"metrics": ("brier", "auroc")}, True),
+        ({"regimes": ("dpo",)}, False),
+        ({"conditions": ("noise",)}, False),
+        ({"conditions": ("pgd",)}, True),
+        ({"findings": ("macro",)}, False),
+        ({"findings": ()}, True),
+        ({"estimands": ("perturbed-clean",)}, False),
+        ({"subgroups": ("sex=F",)}, False),
+        ({"recalibrations": ("platt",)}, False),
+    ],
+)
+def test_what_a_declared_family_holds(changes, fits):
+    family = Family(**{"name": "own", "findings": ("Mass",), **changes})
+    wanted = Families(declared=(family,), primary_condition="pgd", adjust="holm")
+    assert (wanted.of(made(0.1)) == "own") == fits
+
+
+def test_subgroups_and_recalibrations_are_in_no_declared_family_that_does_not_name_them():
+    rows = [made(0.01), made(0.02, subgroup="sex=F"), made(0.03, recalibration="platt")]
+    usual = "difference-in-differences, auroc, lora, pgd, findings"
+    assert named(rows, Family(name="own", findings=("Mass",))) == ["own", f"{usual}, sex", f"{usual}, platt"]
+    assert named(rows, Family(name="own", findings=(), subgroups=(), recalibrations=())) == ["own"] * 3
+
+
+def test_subgroups_comparisons_and_interactions_are_three_usual_families():
+    rows = [
+        made(0.01, finding="macro", subgroup=subgroup)
+        for subgroup in ("sex=F", "sex=M", "sex: M − F", "sex: interaction", "age=<40")
+    ]
+    usual = "difference-in-differences, auroc, macro"
+    assert named(rows) == [
+        f"{usual}, sex", f"{usual}, sex", f"{usual}, sex, compared", f"{usual}, sex, interaction", f"{usual}, age"
+    ]  # fmt: skip
+
+
+def test_only_the_difference_of_values_between_subgroups_is_a_hypothesis():
+    wanted = Families(declared=(), primary_condition="pgd", adjust="holm")
+    for estimand in ("value", "area", "relative", "half-margin"):
+        assert wanted.of(made(0.1, estimand=estimand)) is None
+        assert wanted.of(made(0.1, estimand=estimand, subgroup="sex: M − F")) is not None
+
+
+def test_a_family_is_adjusted_its_own_way():
+    rows = [made(p, finding="macro", metric=m) for p, m in ((0.01, "auroc"), (0.04, "brier"), (0.03, "ece"))]
+    others = [made(p) for p in (0.01, 0.04, 0.03, 0.005)]
+    family = Family(name="own", adjust="bonferroni")
+    found = adjust([*rows, *others], primary_condition="noise", declared=[family], method="hommel")
+    assert [e.p_adjusted for e in found] == pytest.approx([0.03, 0.12, 0.09, 0.03, 0.04, 0.04, 0.02], abs=1e-15)
+
+
+# ------------------------------------------------------------------------ max-T
+
+
+def of_contributions(d, **changes):
+    """Rows with the p-values of their sign flips, and their contributions."""
+    p_values = sign_flip_p_values(d, n_draws=500, rng=np.random.default_rng([3, 2]))
+    rows = [made(float(p), finding=f"finding {j}", **changes) for j, p in enumerate(p_values)]
+    return rows, {key_of(row): column for row, column in zip(rows, d.T, strict=True)}
+
+
+def test_max_t_of_a_family_against_max_t_of_its_columns():
+    rng = np.random.default_rng(1)
+    d = rng.normal(0.3, 1, (30, 4)) + rng.normal(size=(30, 1))
+    rows, contributions = of_contributions(d)
+    found = adjust(rows, primary_condition=None, method="max-t", contributions=contributions, n_draws=500, seed=3)
+    expected = max_t_p_values(d, n_draws=500, rng=np.random.default_rng([3, 2]))
+    assert [e.p_adjusted for e in found] == pytest.approx(expected.tolist(), abs=1e-15)
+    assert all(e.p_adjusted >= e.p_value for e in found)
+
+
+def test_max_t_adjusts_declared_families_alone_where_it_is_theirs_alone():
+    d = np.random.default_rng(2).normal(0.3, 1, (30, 3))
+    rows, contributions = of_contributions(d)
+    others = [replace(row, regime="dpo") for row in rows]
+    family = Family(name="own", regimes=("lora",), findings=(), adjust="max-t")
+    found = adjust(
+        [*rows, *others],
+        primary_condition=None,
+        declared=[family],
+        contributions=contributions,
+        n_draws=500,
+        seed=3,
+    )
+    expected = max_t_p_values(d, n_draws=500, rng=np.random.default_rng([3, 2])).tolist()
+    expected += oracle.holm([row.p_value for row in rows])
+    assert [e.p_adjusted for e in found] == pytest.approx(expected, abs=1e-15)
+
+
+def test_max_t_is_wanted_of_sign_flips_alone():
+    wanted = Families(declared=(), primary_condition="pgd", adjust="max-t")
+    assert wanted.wants_max_t(made(0.1, test="permutation (exact)"))
+    assert not wanted.wants_max_t(made(0.1, test="delong"))
+    assert not wanted.wants_max_t(made(0.1, estimand="value"))
+    assert not Families(declared=(), primary_condition="pgd", adjust="holm").wants_max_t(made(0.1))
+
+
+def test_max_t_of_another_test_is_refused():
+    with pytest.raises(StudyError) as caught:
+        adjust([made(0.1, test="delong")], primary_condition=None, method="max-t")
+    assert str(caught.value) == (
+        "family 'difference-in-differences, auroc, lora, pgd, findings': max-t adjusts sign-flip tests, and its auroc "
+        'is tested by delong: set test = "permutation", or adjust = "holm"'
+    )
+
+
+def test_max_t_of_a_study_with_subgroups_adjusts_their_interactions_by_holm():
+    """Interactions flip no signs, and no key of a study could make them."""
+    predictions = make_predictions(seed=3, n_patients=50, most_images=2, conditions=CONDITIONS[:2])
+    metadata = pd.DataFrame({"sex": np.where(predictions.patients % 2, "F", "M")})
+    settings = make_settings(
+        metrics=("brier",), resamples=200, adjust="max-t", subgroups=(Subgroups(column="sex", findings=True),)
+    )
+    found = analyze(replace(predictions, metadata=metadata), settings, reference="supervised", seed=1).estimates
+    of_family = {}
+    for e in found:
+        if e.family is not None and e.test == "interaction":
+            of_family.setdefault(e.family, []).append(e)
+    assert of_family
+    for members in of_family.values():
+        assert [e.p_adjusted for e in members] == pytest.approx(oracle.holm([e.p_value for e in members]), abs=1e-15)
+    compared = [e for e in found if e.subgroup == "sex: M − F" and e.p_value is not None]
+    assert compared
+    assert all(e.p_adjusted >= e.p_value for e in compared)
+
+
+def test_a_study_hands_max_t_what_each_patient_contributes():
+    """Brier differences of one image each: the patient's difference over the number of images."""
+    predictions = make_predictions(seed=5, n_patients=60, most_images=1, conditions=CONDITIONS[:2])
+    family = Family(name="own", estimands=("perturbed-clean",), findings=("Effusion", "Mass"), adjust="max-t")
+    settings = make_settings(metrics=("brier",), resamples=300, families=(family,))
+    found = analyze(predictions, settings, reference="supervised", seed=9).estimates
+    members = [e for e in found if e.family == "own"]
+    columns = []
+    for e in members:
+        m, k = predictions.regimes.index(e.regime), predictions.findings.index(e.finding)
+        squares = (predictions.probabilities[m, :, :, k] - predictions.labels[:, k]) ** 2
+        columns.append((squares[1] - squares[0]) / 60)
+    expected = max_t_p_values(np.stack(columns, axis=1), n_draws=300, rng=np.random.default_rng([9, 2]))
+    assert len(members) == 4
+    assert [e.p_adjusted for e in members] == pytest.approx(expected.tolist(), abs=1e-12)
+
+
+# ----------------------------------------------------------------------- errors
+
+
+@pytest.mark.parametrize(
+    ("family", "message"),
+    [
+        (
+            Family(name="own", findings=("Mas",)),
+            "names no estimate: no finding is 'Mas' (did you mean 'Mass'?): known are Edema, Mass",
+        ),
+        (
+            Family(name="own", findings=("Mass",), subgroups=("sex=f",)),
+            "names no estimate: no subgroup is 'sex=f' (did you mean 'sex=F'?): known are sex=F",
+        ),
+        (
+            Family(name="own", findings=("Mass",), recalibrations=("platt",)),
+            "names no estimate: no recalibration is 'platt': known are none",
+        ),
+        (
+            Family(name="own", estimands=("value",), findings=("Mass",)),
+            "names no tested estimate, or one that an earlier family has: correct its keys, or remove it",
+        ),
+    ],
+)
+def test_a_declared_family_that_holds_nothing_is_one_sentence(family, message):
+    rows = [made(0.1), made(0.1, finding="Edema"), made(None, estimand="value"), made(0.1, subgroup="sex=F")]
+    with pytest.raises(StudyError) as caught:
+        adjust(rows, primary_condition=None, declared=[family])
+    assert str(caught.value) == f"[[analysis.families]] 'own' {message}"
+
+
+def test_a_family_whose_estimates_an_earlier_one_has_is_named():
+    first, second = Family(name="first", findings=("Mass",)), Family(name="second", findings=("Mass",))
+    with pytest.raises(StudyError, match=r"\[\[analysis.families\]\] 'second' names no tested estimate, or one that"):
+        adjust([made(0.1)], primary_condition=None, declared=[first, second])
