@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from cxrobust.analysis.accelerator import check_device
 from cxrobust.analysis.metrics import metric
 from cxrobust.inference.elsewhere import Elsewhere
 from cxrobust.inference.models import Regime
@@ -49,6 +50,7 @@ def check(study: Study, out: Path, *, report: Reporter) -> Check:
     """
     for name in study.analysis.metrics:
         metric[name]
+    check_device(study.analysis.device)
     folder = out / PREDICTIONS
     planned = plan(study, folder, report=report)
     units = [unit for part in planned.parts for unit in part.units]

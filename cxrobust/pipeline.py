@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from cxrobust.analysis import analyze as analyze_predictions
+from cxrobust.analysis.accelerator import check_device
 from cxrobust.errors import DataError
 from cxrobust.files import alone, sha256_bytes, sha256_file
 from cxrobust.inference import engine
@@ -113,6 +114,7 @@ def run(
     say: Callable[[str], None] = lambda message: None,
 ) -> tuple[Path, ...]:
     """Do all three stages; return the documents."""
+    check_device(study.analysis.device)  # rather than after hours of predicting
     predict(study, out, report=report_progress)
     analyze(study, out, report=report_progress)
     report_progress("writing the report", 0, 1)

@@ -189,6 +189,8 @@ class AnalysisKeys(Section):
     """Effect sizes of decisions (right or wrong) and of confidence, image by image."""
     recalibrate: tuple[RecalibrationName, ...] = ()
     """Recalibrations, fitted on clean images, after which calibration is estimated again; needs netcal."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where resamples are computed; on a GPU (`"cuda"`, needs torch) estimates differ by rounding alone."""
     subgroups: tuple[Subgroups, ...] = ()
     families: tuple[Family, ...] = ()
     """Families of tests in order; an estimate belongs to the first that it fits, else to one of the usual."""

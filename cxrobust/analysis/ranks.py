@@ -8,6 +8,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from cxrobust.analysis import accelerator
 from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.parallel import in_threads, shared_out
 from cxrobust.analysis.resampling import LANES, Counts
@@ -30,6 +31,11 @@ def resample_ranked(
     counts
         (n_blocks, n_patients, LANES), from `patient_counts`; where cells are fewer than cores, blocks are shared out.
     """
+    if isinstance(counts, accelerator.OnDevice):
+        if kernel in ON_DEVICE:
+            statistic, held = ON_DEVICE[kernel], counts
+            return np.stack(in_threads(lambda cell: accelerator.ranked(statistic, sort(cell), held), cells))
+        counts = counts.drawn
     out = np.empty((len(cells), len(counts) * LANES))
     parts = shared_out(len(counts), n_cells=len(cells))
 
@@ -298,3 +304,11 @@ def _largest(rows: Any) -> Any:
         for lane in range(LANES):
             largest[lane] = max(largest[lane], rows[patient, lane])
     return largest.max()
+
+
+ON_DEVICE: dict[Kernel, accelerator.Ranking] = {
+    resampled_auroc: accelerator.auroc,
+    resampled_coverage: accelerator.coverage,
+    resampled_head_share: accelerator.head_share,
+}
+"""What computes the same as a kernel where the counts are on a device."""

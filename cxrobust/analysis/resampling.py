@@ -5,21 +5,24 @@ All metrics of all cells are computed from the same counts, so every difference 
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from cxrobust.analysis.accelerator import Drawn, OnDevice, sums_of_tables
 
 LANES = 64
 """Resamples side by side in one block of counts."""
 BYTES_AT_ONCE = 2**18
 """Memory of the sums that are worked on at a time."""
 
-Counts = NDArray[np.uint8] | NDArray[np.uint16]
+Counts: TypeAlias = Drawn | OnDevice
+"""Counts in memory, or on a device, which read as those in memory."""
 
 
-def patient_counts(n_patients: int, *, n_resamples: int, rng: np.random.Generator) -> Counts:
+def patient_counts(n_patients: int, *, n_resamples: int, rng: np.random.Generator) -> Drawn:
     """Draw how often each resample takes each patient.
 
     Parameters
@@ -42,7 +45,7 @@ def patient_counts(n_patients: int, *, n_resamples: int, rng: np.random.Generato
     ((1, 5, 64), {5})
     """
     n_blocks = -(-n_resamples // LANES)
-    counts: Counts = np.zeros((n_blocks, n_patients, LANES), dtype=np.uint8)
+    counts: Drawn = np.zeros((n_blocks, n_patients, LANES), dtype=np.uint8)
     lane = np.arange(LANES)
     for block in range(n_blocks):
         drawn = rng.integers(0, n_patients, (n_patients, LANES)) * LANES + lane
@@ -78,6 +81,9 @@ def resampled_sums(sums: NDArray[np.float64], counts: Counts) -> Iterator[tuple[
     >>> sums[0]
     array([3., 6.])
     """
+    if isinstance(counts, OnDevice):
+        yield from ((lanes, totals[0]) for _, lanes, totals in sums_of_tables([sums], counts))
+        return
     patient, statistic = np.nonzero(sums)
     first = np.searchsorted(patient, np.arange(len(sums) + 1))
     weights, n_statistics = sums[patient, statistic], sums.shape[1]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cxrobust.analysis.accelerator import on_device
 from cxrobust.analysis.cells import Cell, pool
 from cxrobust.analysis.metrics import Metric
 from cxrobust.analysis.operating_points import choose_thresholds
@@ -37,13 +38,14 @@ class Sample:
 
     @classmethod
     def draw(cls, predictions: PredictionSet, settings: AnalysisSection, *, seed: int) -> "Sample":
-        """Choose the operating points on clean images and draw the resamples."""
+        """Choose the operating points on clean images and draw the resamples, to the device of the settings."""
         n_patients = len(predictions.patient_ids)
+        counts = patient_counts(n_patients, n_resamples=settings.resamples, rng=np.random.default_rng([seed, 1]))
         return cls(
             predictions=predictions,
             settings=settings,
             seed=seed,
-            counts=patient_counts(n_patients, n_resamples=settings.resamples, rng=np.random.default_rng([seed, 1])),
+            counts=on_device(counts, settings.device),
             thresholds=choose_thresholds(predictions, settings.operating_point),
             series=(*_up_to_each(predictions.conditions), *_sets(predictions.conditions, settings)),
             kept=np.ones(len(predictions.image_ids), dtype=np.bool_),
