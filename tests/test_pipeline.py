@@ -41,6 +41,19 @@ def test_check_prints_the_size_of_the_grid(tmp_path: Path, capsys: pytest.Captur
     assert "4 of 4 left" in said
 
 
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_a_gpu_that_is_not_there_is_told_before_predicting(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    study = made_elsewhere(tmp_path)
+    study.write_text(study.read_text().replace("[analysis]\n", '[analysis]\ndevice = "cuda"\n'))
+    assert _main([command, str(study), "--out", str(tmp_path / "results")]) == 1
+    assert '[analysis] device = "cuda": torch ' in capsys.readouterr().err
+    assert not (tmp_path / "results" / "predictions" / "index.json").exists()
+
+
 @pytest.mark.parametrize("name", ["made_for", "regimes", "inference", "examples"])
 def test_an_index_that_lacks_what_the_report_needs_is_named(name: str, tmp_path: Path) -> None:
     study = read_study(made_elsewhere(tmp_path))

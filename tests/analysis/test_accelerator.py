@@ -14,6 +14,7 @@ from cxrobust.analysis.ranks import ON_DEVICE, resampled_auroc
 from cxrobust.analysis.reliability import reliability_bins
 from cxrobust.analysis.resampling import LANES, patient_counts, resampled_sums
 from cxrobust.errors import DataError, MissingGroupError
+from cxrobust.study import MetricSection
 
 from . import oracle
 from .made import make_cell, make_predictions, make_settings, odd_cells, random_cell, same, weights_of
@@ -190,7 +191,8 @@ NUMBERS = ("estimate", "se", "se_patients", "se_training", "ci_low", "ci_high", 
 
 def everything():
     metrics = ("auroc", "average-precision", "aurc", "coverage-at-risk-5", "accuracy", "f1", "ece", "ece-smooth", "ace")
-    settings = make_settings(metrics=metrics, effect_sizes=("risk-difference", "superiority"), interval="studentized")
+    studentized = {"auroc": MetricSection(interval="studentized")}
+    settings = make_settings(metrics=metrics, effect_sizes=("risk-difference", "superiority"), per_metric=studentized)
     return make_predictions(n_patients=30, missing=0.1), settings
 
 
