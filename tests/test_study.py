@@ -119,7 +119,7 @@ def test_a_study_reads_with_its_controls_and_defaults() -> None:
         (
             "resamples = 200",
             'resamples = 200\n[analysis.ece]\ninterval = "wilson"',
-            "s.toml:18: interval 'wilson' does not fit ece: those that do are percentile, percentile-recentred, expanded",
+            "s.toml:18: interval 'wilson' does not fit ece: those that do are percentile, percentile-recentred",
         ),
         (
             "resamples = 200",
