@@ -201,10 +201,11 @@ class AnalysisKeys(Section):
     @field_validator("sets")
     @classmethod
     def _canonical_sets(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-        for name, members in value.items():
-            if len(members) < 2:
+        found = {name: tuple(str(parse_condition(one)) for one in members) for name, members in value.items()}
+        for name, members in found.items():
+            if len(set(members)) < 2:
                 raise ValueError(f"set {name!r} needs at least two perturbations")
-        return {name: tuple(str(parse_condition(one)) for one in members) for name, members in value.items()}
+        return found
 
 
 class AnalysisSection(AnalysisKeys):
@@ -456,7 +457,9 @@ def _check_sets(study: Study, place: Place) -> None:
             raise place.error(
                 ("analysis", "sets"), 'sets are for "robust-accuracy", which is none of the metrics: add it to metrics'
             )
-        if name in (*known, str(CLEAN)) or not name.strip():
+        if not name.strip():
+            raise place.error(("analysis", "sets", name), f"set {name!r} has no name: give it one")
+        if name in (*known, str(CLEAN)):
             raise place.error(
                 ("analysis", "sets", name), f"set {name!r} has the name of a condition: call it otherwise"
             )
@@ -489,7 +492,7 @@ def _check_families(study: Study, place: Place) -> None:
                     raise place.error(
                         ("analysis", "families", index, key),
                         f"family {family.name!r} names no estimate: {name!r} is none of the {key}"
-                        f"{nearest(name, names)}: known are {', '.join(filter(None, names))}",
+                        f"{nearest(name, names)}: known are {', '.join(filter(None, names)) or 'none'}",
                     )
         if (family.adjust or study.analysis.adjust) == "max-t":
             for name in family.metrics or study.analysis.metrics:
