@@ -24,7 +24,7 @@ FEWEST = 10
 TOLERATED = 0.01
 """Log-likelihood, in nats, by which netcal's optimiser may fall short of the maximum: 0.14 standard errors at most."""
 MOST_STEPS = 100
-_PURPOSE = 4
+_PURPOSE = 5
 _Columns = tuple[NDArray[np.float64], ...]
 _NETCAL = {
     "temperature": ("netcal.scaling", "TemperatureScaling"),
