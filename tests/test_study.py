@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from cxrobust.cli import _main
 from cxrobust.errors import StudyError
-from cxrobust.study import AnalysisSection, TargetPoint, parse_study, read_study
+from cxrobust.study import parse_study, read_study
+from cxrobust.study_analysis import AnalysisSection, TargetPoint
 
 GOOD = """[study]
 title = "t"

@@ -15,7 +15,7 @@ from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.testing import NOTHING, Tested, auroc_se, run_tests
 from cxrobust.analysis.values import MACRO, WORST, Values, averages
 from cxrobust.results import Estimate, finite
-from cxrobust.study import AnalysisSection
+from cxrobust.study_analysis import AnalysisSection
 
 FEW_POSITIVE_PATIENTS = 20
 RECENTRED = "percentile-recentred"

@@ -17,7 +17,7 @@ from scipy.special import expit, logit
 from cxrobust.analysis.metrics.log_loss import SMALLEST
 from cxrobust.errors import require
 from cxrobust.predictions import PredictionSet
-from cxrobust.study import RecalibrationName
+from cxrobust.study_analysis import RecalibrationName
 
 FEWEST = 10
 """Patients with a positive image, and patients with a negative one, below which nothing is fitted."""
