@@ -15,6 +15,7 @@ LANES = 64
 """Resamples side by side in one block of counts."""
 BYTES_AT_ONCE = 2**18
 """Memory of the sums that are worked on at a time."""
+_Entries = tuple[NDArray[np.intp], NDArray[np.uint32], NDArray[Any], NDArray[np.intp]]
 
 Counts = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -43,15 +44,23 @@ def patient_counts(n_patients: int, *, n_resamples: int, rng: np.random.Generato
     """
     n_blocks = -(-n_resamples // LANES)
     counts: Counts = np.zeros((n_blocks, n_patients, LANES), dtype=np.uint8)
-    lane = np.arange(LANES)
+    tally = np.empty((n_patients, LANES), np.uint16)
     for block in range(n_blocks):
-        drawn = rng.integers(0, n_patients, (n_patients, LANES)) * LANES + lane
-        tally = np.bincount(drawn.ravel(), minlength=n_patients * LANES).reshape(n_patients, LANES)
+        _tally(rng.integers(0, n_patients, (n_patients, LANES)), tally)
         used = min(LANES, n_resamples - block * LANES)
         if tally.max() > np.iinfo(counts.dtype).max:
             counts = counts.astype(np.uint16)
         counts[block, :, :used] = tally[:, :used]
     return counts
+
+
+@numba.njit(cache=True, nogil=True)
+def _tally(drawn: Any, out: Any) -> None:
+    """Fill `out` (n_patients, LANES) with how often each lane drew each patient; `drawn` has a row for each draw."""
+    out[:] = 0
+    for draw in range(drawn.shape[0]):
+        for lane in range(LANES):
+            out[np.uint64(drawn[draw, lane]), lane] += 1
 
 
 def resampled_sums(sums: NDArray[np.float64], counts: Counts) -> Iterator[tuple[slice, NDArray[np.float64]]]:
@@ -103,12 +112,12 @@ def _whole(sums: NDArray[np.float64], counts: Counts) -> NDArray[np.bool_]:
     return np.asarray(whole & (np.abs(sums).sum(axis=0) * np.iinfo(counts.dtype).max < 2**31))
 
 
-def _entries(sums: NDArray[np.float64], columns: NDArray[np.bool_], kind: type) -> tuple[NDArray[Any], ...]:
+def _entries(sums: NDArray[np.float64], columns: NDArray[np.bool_], kind: type) -> _Entries:
     """List the numbers other than 0 of some statistics, as `_add_up` takes them."""
     chosen = sums if columns.all() else sums[:, columns]
     patient, statistic = np.nonzero(chosen)
     first = np.searchsorted(patient, np.arange(len(sums) + 1))
-    weights = chosen[patient, statistic].astype(kind, copy=False)
+    weights: NDArray[Any] = chosen[patient, statistic].astype(kind, copy=False)
     return first, statistic.astype(np.uint32), weights, np.flatnonzero(columns)
 
 
