@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 VALIDATION = "validation"
-"""The table of [data] that holds the validation images."""
+"""The table within [data] that says what is different for validation images."""
 
 
 def check_names(study: "Study", place: Place) -> None:
