@@ -144,7 +144,7 @@ def _images_as_patients(predictions: PredictionSet) -> PredictionSet:
 
 def _judged_intervals(name: str) -> list[str]:
     """Name the intervals that fit a metric; recentring is for those that are biased in resamples."""
-    biased = metric[name].interval == "percentile-recentred"
+    biased = metric[name].is_biased
     return [method for method in fitting_intervals(name) if biased or method != "percentile-recentred"]
 
 

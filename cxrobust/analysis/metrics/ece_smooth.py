@@ -1,7 +1,7 @@
 """Smooth calibration error: residuals smoothed over the probability instead of put into bins."""
 
 from functools import cache, lru_cache
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numba
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.metrics import Additive, Better, metric
+from cxrobust.study_analysis import IntervalName
 
 N_POINTS = 128
 """Points of the grid that carries residuals: the middles of as many intervals of [0, 1]."""
@@ -52,7 +53,8 @@ class SmoothECE(Additive):
     """
 
     of_probabilities = True
-    interval: ClassVar[Literal["percentile", "percentile-recentred"]] = "percentile-recentred"
+    interval: ClassVar[IntervalName] = "t"
+    is_biased: ClassVar[bool] = True
     better: ClassVar[Better] = "lower"
 
     def statistics(self, cell: Cell) -> NDArray[np.float64]:
