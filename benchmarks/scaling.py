@@ -35,7 +35,7 @@ from cxrobust.analysis.metrics import metric
 from cxrobust.analysis.resampling import patient_counts
 from cxrobust.predictions import PredictionSet
 from cxrobust.reports.figures.style import canvas, drawn, marks
-from cxrobust.study import AnalysisSection
+from cxrobust.study_analysis import AnalysisSection
 
 METRICS = ("auroc", "accuracy", "ece")
 AXES = ("images", "resamples", "cells")

@@ -4,55 +4,20 @@ import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
 )
 
-from cxrobust.conditions import CLEAN, Condition, parse_condition, parse_number
+from cxrobust.conditions import CLEAN, Condition
 from cxrobust.errors import StudyError, nearest
+from cxrobust.study_analysis import AnalysisKeys, AnalysisSection, MetricSection
+from cxrobust.study_checks import VALIDATION, check_names
 from cxrobust.study_messages import TOO_DEEP, Place, dotted
-
-
-class Section(BaseModel):
-    """A frozen part of the study file; an unknown key is an error, and no value is converted in silence."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=())
-
-
-def _against(base: str) -> BeforeValidator:
-    def resolve(value: object, info: ValidationInfo) -> object:
-        folder = (info.context or {}).get(base)
-        return str(Path(folder) / value) if isinstance(value, str) and folder is not None else value
-
-    return BeforeValidator(resolve)
-
-
-def _read_eps(value: object) -> object:
-    if isinstance(value, str):
-        try:
-            return parse_number(value)
-        except (ValueError, ZeroDivisionError):
-            raise ValueError(f'{value!r} is not a size: write "4/255" or 0.0157') from None
-    return value
-
-
-StudyPath = Annotated[Path, _against("study_folder")]
-"""A path that is relative to the study file."""
-DataPath = Annotated[Path, _against("data_root")]
-"""A path of data: relative to `--data-root` when given, else to the study file."""
-Epsilon = Annotated[float, BeforeValidator(_read_eps), Field(gt=0, le=1)]
-"""Size of a perturbation in pixels of [0, 1], before normalisation; `4/255` may be written as text."""
+from cxrobust.study_sections import Section
 
 
 class StudySection(Section):
@@ -63,164 +28,6 @@ class StudySection(Section):
     reference: str
     question: str | None = None
     """The question in words, for the report; one is written from the regimes when absent."""
-
-
-MetricName = str
-
-
-class TargetPoint(Section):
-    """The operating point that reaches a stated sensitivity or specificity."""
-
-    sensitivity: float | None = Field(default=None, gt=0, lt=1)
-    specificity: float | None = Field(default=None, gt=0, lt=1)
-
-    @model_validator(mode="after")
-    def _one(self) -> "TargetPoint":
-        if (self.sensitivity is None) == (self.specificity is None):
-            raise ValueError("give either sensitivity or specificity")
-        return self
-
-
-OperatingPoint = Literal["youden"] | Annotated[float, Field(gt=0, lt=1)] | TargetPoint
-
-
-IntervalName = Literal[
-    "percentile",
-    "percentile-recentred",
-    "expanded",
-    "t",
-    "basic",
-    "bca",
-    "studentized",
-    "wilson",
-    "delong",
-    "delong-clustered",
-]
-TestName = Literal[
-    "permutation", "mcnemar", "mcnemar-midp", "mcnemar-clustered", "delong", "delong-clustered", "wilcoxon",
-    "wilcoxon-clustered", "cochran-q", "tost", "noninferiority",
-]  # fmt: skip
-
-
-Adjustment = Literal["holm", "hommel", "bonferroni", "benjamini-hochberg", "benjamini-yekutieli", "max-t", "none"]
-RecalibrationName = Literal["temperature", "platt", "isotonic", "beta"]
-EffectName = Literal["risk-difference", "odds-ratio", "superiority", "cliffs-delta"]
-
-
-class Subgroups(Section):
-    """A column of the metadata whose values make subgroups of images."""
-
-    column: str = Field(min_length=1)
-    edges: tuple[float, ...] = ()
-    """Of a column of numbers: where one band ends and the next begins, which holds the edge itself."""
-    findings: bool = False
-    """Whether single findings are estimated too, beside their averages."""
-
-    @field_validator("edges")
-    @classmethod
-    def _rising(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        if any(after <= before for before, after in pairwise(value)):
-            raise ValueError("edges must rise")
-        return value
-
-
-class Family(Section):
-    """Estimates whose p-values are adjusted together; what is absent does not matter."""
-
-    name: str = Field(min_length=1)
-    estimands: tuple[str, ...] = ("difference-in-differences",)
-    metrics: tuple[str, ...] = ()
-    regimes: tuple[str, ...] = ()
-    conditions: tuple[str, ...] = ()
-    findings: tuple[str, ...] = ("macro",)
-    subgroups: tuple[str, ...] = ("",)
-    """Texts of the column `subgroup`; the empty one means all images."""
-    recalibrations: tuple[str, ...] = ("",)
-    """Texts of the column `recalibration`; the empty one means predictions as they are."""
-    adjust: Adjustment | None = None
-    """As in [analysis] when absent."""
-
-    @field_validator("conditions")
-    @classmethod
-    def _canonical(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(canonical(name) for name in value)
-
-
-def canonical(condition: str) -> str:
-    """Return a condition as results write it; a name that is none, such as that of a curve or a set, as it is."""
-    try:
-        return str(parse_condition(condition))
-    except ValueError:
-        return condition
-
-
-class MetricSection(Section):
-    """What holds for one metric alone; what is absent is as in [analysis]."""
-
-    interval: IntervalName | None = None
-    test: TestName | None = None
-    margin: float | None = Field(default=None, gt=0)
-
-
-class AnalysisKeys(Section):
-    """The keys of [analysis], which hold for every metric; every default is printed in the report's appendix."""
-
-    resamples: int = Field(default=10_000, ge=100, le=1_000_000)
-    """Bootstrap resamples of patients, and draws of each permutation test."""
-    level: float = Field(default=0.95, gt=0.5, lt=1)
-    metrics: tuple[MetricName, ...] = Field(default=("auroc", "accuracy", "confidence", "ece", "brier"), min_length=1)
-    operating_point: OperatingPoint = "youden"
-    """Threshold that turns a probability into a decision: a number, or Youden's on the clean images of each regime."""
-    interval: IntervalName | None = None
-    """How intervals are made; when absent, percentile, recentred for calibration errors."""
-    test: TestName = "permutation"
-    """How contrasts are tested; a metric's own table may name another, which not every metric has."""
-    margin: float | None = Field(default=None, gt=0)
-    """The largest difference that does not matter, for `tost` and `noninferiority`."""
-    adjust: Adjustment = "holm"
-    """How p-values are adjusted within a family."""
-    primary_condition: str | None = None
-    """Condition of the primary comparison; the first one listed when absent."""
-    most_undefined: float = Field(default=0.2, ge=0, le=1)
-    """Share of resamples without a value past which an estimate is marked not estimable."""
-    sets: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-    """Sets of perturbations, by name, for robust accuracy: right under every one."""
-    effect_sizes: tuple[EffectName, ...] = ("risk-difference", "odds-ratio", "superiority", "cliffs-delta")
-    """Effect sizes of decisions (right or wrong) and of confidence, image by image."""
-    recalibrate: tuple[RecalibrationName, ...] = ()
-    """Recalibrations, fitted on clean images, after which calibration is estimated again; needs netcal."""
-    device: Literal["cpu", "cuda"] = "cpu"
-    """Where resamples are computed; on a GPU (`"cuda"`, needs torch) estimates differ by rounding alone."""
-    subgroups: tuple[Subgroups, ...] = ()
-    families: tuple[Family, ...] = ()
-    """Families of tests in order; an estimate belongs to the first that it fits, else to one of the usual."""
-
-    @field_validator("primary_condition")
-    @classmethod
-    def _canonical(cls, value: str | None) -> str | None:
-        return None if value is None else str(parse_condition(value))
-
-    @field_validator("sets")
-    @classmethod
-    def _canonical_sets(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-        for name, members in value.items():
-            if len(members) < 2:
-                raise ValueError(f"set {name!r} needs at least two perturbations")
-        return {name: tuple(str(parse_condition(one)) for one in members) for name, members in value.items()}
-
-
-class AnalysisSection(AnalysisKeys):
-    """How predictions become estimates."""
-
-    per_metric: dict[str, MetricSection] = Field(default_factory=dict)
-    """Tables such as [analysis.auroc], by metric."""
-
-    def of(self, name: str) -> MetricSection:
-        """Return what holds for one metric."""
-        own = self.per_metric.get(name, MetricSection())
-        return MetricSection(
-            interval=own.interval or self.interval, test=own.test or self.test, margin=own.margin or self.margin
-        )
 
 
 class ReportSection(Section):
@@ -289,8 +96,6 @@ class Study:
 
 
 SECTIONS = ("study", "data", "regimes", "perturbations", "analysis", "report", "compute")
-VALIDATION = "validation"
-"""The table within [data] that says what is different for validation images."""
 SHARED = ("kind", "findings", "size")
 """Keys of [data] that hold for validation images as they stand."""
 
@@ -342,7 +147,7 @@ def parse_study(text: str, *, path: Path, data_root: Path | None = None) -> Stud
         report=reader.section(ReportSection, content.get("report", {}), ("report",)),
         compute=reader.section(ComputeSection, content.get("compute", {}), ("compute",)),
     )
-    _check_names(study, place)
+    check_names(study, place)
     return study
 
 
@@ -357,184 +162,6 @@ def _parse_toml(text: str, path: Path) -> dict[str, Any]:
         raise StudyError(
             f"{path}: brackets are nested too deeply to read: a study file needs at most three levels"
         ) from error
-
-
-def _check_names(study: Study, place: Place) -> None:
-    names = [regime.name for regime in study.regimes]
-    if study.study.reference not in names:
-        raise place.error(
-            ("study", "reference"),
-            f"reference {study.study.reference!r} names no regime{nearest(study.study.reference, names)}: "
-            f"the regimes are {', '.join(dict.fromkeys(names))}",
-        )
-    for index, name in enumerate(names):
-        if not name.isprintable() or name != name.strip():
-            raise place.error(
-                ("regimes", index, "name"), f"regime name {name!r} is no plain text: write it without outer spaces"
-            )
-    _check_metrics(study, place)
-    _check_validation(study, place)
-    seen: set[tuple[str, int]] = set()
-    for index, regime in enumerate(study.regimes):
-        if (regime.name, regime.replicate) in seen:
-            raise place.error(
-                ("regimes", index, "name"),
-                f"regime {regime.name!r} stands twice with replicate {regime.replicate}: "
-                f"name it otherwise, or number its replicates",
-            )
-        seen.add((regime.name, regime.replicate))
-    if study.analysis.primary_condition is not None:
-        known = {str(condition) for condition in study.conditions}
-        known |= {condition for regime in study.regimes for condition in regime.own_conditions}
-        wanted = study.analysis.primary_condition
-        if wanted not in known - {"clean"}:
-            raise place.error(
-                ("analysis", "primary_condition"),
-                f"primary_condition {wanted!r} is no condition of this study{nearest(wanted, known - {'clean'})}: "
-                f"its conditions are {', '.join(sorted(known - {'clean'})) or 'clean only'}",
-            )
-
-
-def _check_validation(study: Study, place: Place) -> None:
-    """Validation images need predictions of every regime, and must not be the test images."""
-    from cxrobust.inference.elsewhere import Elsewhere
-
-    elsewhere = [(index, one) for index, one in enumerate(study.regimes) if isinstance(one, Elsewhere)]
-    for index, regime in elsewhere:
-        if study.validation is not None and regime.validation is None:
-            raise place.error(
-                ("regimes", index),
-                f"regime {regime.name!r} has no predictions on the images of [data.validation]: "
-                f'name their table, validation = "file.csv"',
-            )
-        if study.validation is None and regime.validation is not None:
-            raise place.error(
-                ("regimes", index, "validation"),
-                f"regime {regime.name!r} has predictions on validation images, and [data.validation] is missing: "
-                f"add it; it may be empty where [data] holds for them too",
-            )
-    if not elsewhere and study.validation == study.data:
-        raise place.error(
-            ("data", VALIDATION),
-            "[data.validation] says nothing else than [data], so its images would be the test images: "
-            "name their split, their list or their label file",
-        )
-
-
-def _check_metrics(study: Study, place: Place) -> None:
-    from cxrobust.analysis.metrics import metric
-
-    for name in study.analysis.metrics:
-        if name not in metric:
-            raise place.error(
-                ("analysis", "metrics"),
-                f"unknown metric {name!r}{nearest(name, metric)}: known are {', '.join(metric)}",
-            )
-    _check_choices(study.analysis, place)
-    _check_sets(study, place)
-    _check_families(study, place)
-    for keys, values in (
-        (("analysis", "recalibrate"), study.analysis.recalibrate),
-        (("analysis", "effect_sizes"), study.analysis.effect_sizes),
-        (("analysis", "subgroups"), tuple(one.column for one in study.analysis.subgroups)),
-        (("analysis", "families"), tuple(one.name for one in study.analysis.families)),
-        (("analysis", "metrics"), study.analysis.metrics),
-        (("report", "formats"), study.report.formats),
-    ):
-        if len(set(values)) < len(values):
-            twice = next(value for value in values if values.count(value) > 1)
-            raise place.error(keys, f"{twice!r} stands twice in {dotted(keys)}: keep one")
-
-
-def _known_conditions(study: Study) -> tuple[str, ...]:
-    own = (condition for regime in study.regimes for condition in regime.own_conditions)
-    return tuple(dict.fromkeys((*map(str, study.conditions), *own)))
-
-
-def _check_sets(study: Study, place: Place) -> None:
-    known = [name for name in _known_conditions(study) if name != str(CLEAN)]
-    for name, members in study.analysis.sets.items():
-        if "robust-accuracy" not in study.analysis.metrics:
-            raise place.error(
-                ("analysis", "sets"), 'sets are for "robust-accuracy", which is none of the metrics: add it to metrics'
-            )
-        if name in (*known, str(CLEAN)) or not name.strip():
-            raise place.error(
-                ("analysis", "sets", name), f"set {name!r} has the name of a condition: call it otherwise"
-            )
-        for one in members:
-            if one not in known:
-                raise place.error(
-                    ("analysis", "sets", name),
-                    f"set {name!r} holds {one!r}, which is no perturbation of this study{nearest(one, known)}: "
-                    f"its perturbations are {', '.join(known) or 'none'}",
-                )
-
-
-def _check_families(study: Study, place: Place) -> None:
-    """Names that the study file tells; which findings and subgroups there are, the data tell later."""
-    from cxrobust.results import ESTIMANDS
-
-    conditions = _known_conditions(study)
-    series = (parse_condition(name).series for name in conditions)
-    known: dict[str, tuple[str, ...]] = {
-        "estimands": ESTIMANDS,
-        "metrics": study.analysis.metrics,
-        "regimes": tuple(regime.name for regime in study.regimes),
-        "conditions": tuple(dict.fromkeys((*conditions, *series, *study.analysis.sets))),
-        "recalibrations": ("", *study.analysis.recalibrate),
-    }
-    for index, family in enumerate(study.analysis.families):
-        for key, names in known.items():
-            for name in getattr(family, key):
-                if name not in names:
-                    raise place.error(
-                        ("analysis", "families", index, key),
-                        f"family {family.name!r} names no estimate: {name!r} is none of the {key}"
-                        f"{nearest(name, names)}: known are {', '.join(filter(None, names))}",
-                    )
-        if (family.adjust or study.analysis.adjust) == "max-t":
-            for name in family.metrics or study.analysis.metrics:
-                test = study.analysis.of(name).test
-                if test != "permutation":
-                    raise place.error(
-                        ("analysis", "families", index, "adjust"),
-                        f"family {family.name!r} is adjusted by max-t, which needs sign flips, and {name} is tested by "
-                        f'{test}: set its test = "permutation", or adjust = "holm"',
-                    )
-    if study.analysis.adjust == "max-t":
-        for name in study.analysis.metrics:
-            if study.analysis.of(name).test != "permutation":
-                raise place.error(
-                    ("analysis", "adjust"),
-                    f"max-t needs sign flips, and {name} is tested by {study.analysis.of(name).test}: set its "
-                    f'test = "permutation", or adjust = "holm"',
-                )
-
-
-def _check_choices(analysis: AnalysisSection, place: Place) -> None:
-    """Every interval and test must fit its metric, and a test against a margin needs one."""
-    from cxrobust.analysis.choices import WITH_A_MARGIN, fitting_intervals, fitting_tests
-
-    for name in analysis.per_metric:
-        if name not in analysis.metrics:
-            raise place.error(
-                ("analysis", name),
-                f"[analysis.{name}] is no metric of this study{nearest(name, analysis.metrics)}: "
-                f"its metrics are {', '.join(analysis.metrics)}",
-            )
-    for name in analysis.metrics:
-        chosen, own = analysis.of(name), analysis.per_metric.get(name, MetricSection())
-        for key, fitting in (("interval", fitting_intervals(name)), ("test", fitting_tests(name))):
-            value = getattr(chosen, key)
-            if value is not None and value not in fitting:
-                keys = ("analysis", name, key) if getattr(own, key) else ("analysis", key)
-                raise place.error(keys, f"{key} {value!r} does not fit {name}: those that do are {', '.join(fitting)}")
-        if chosen.test in WITH_A_MARGIN and chosen.margin is None:
-            keys = ("analysis", name, "test") if own.test else ("analysis", "test")
-            raise place.error(
-                keys, f"test {chosen.test!r} needs the largest difference that does not matter: set margin"
-            )
 
 
 SectionT = TypeVar("SectionT", bound=Section)

@@ -34,12 +34,17 @@ class Place:
         if first["type"] == "extra_forbidden":
             name = str(first["loc"][-1])
             if len(first["loc"]) > 1:
-                inside = (*keys, *_without_tags(first["loc"][:-1]))
-                return self.error(inside, f"unknown key {name!r} in {dotted(inside)}: correct or remove it")
+                table = (*keys, *_without_tags(first["loc"][:-1]))
+                return self.error(table, f"unknown key {name!r} in {dotted(table)}: correct or remove it")
             return self.error(
                 (*keys, name),
                 f"unknown key {name!r} in {dotted(keys)}{nearest(name, known)}: known are {', '.join(known)}",
             )
+        if isinstance(
+            first["input"], dict
+        ):  # what is wrong within a table says more than what could stand in its place
+            inside = [one for one in errors if one["loc"][:1] == first["loc"][:1]]
+            first = max(inside, key=lambda one: len(_without_tags(one["loc"])))
         where = (*keys, *_without_tags(first["loc"]))
         if first["type"] == "missing":
             return self.error(keys, f"{dotted(where)} is missing: add it")
@@ -69,7 +74,8 @@ def _expected(errors: Sequence[Any]) -> str:
     """Say what a value should be: what each branch of a union wants, or the one bound that it breaks."""
     bounds = [one for one in errors if not re.search(r"literal_error|_type$", one["type"])]
     messages = [_MENDS.get(one["type"]) or one["msg"].removeprefix("Value error, ") for one in bounds or errors]
-    first, *rest = dict.fromkeys(message.replace("valid array", "list") for message in messages)
+    words = (message.replace("valid array", "list").replace("an object", "a table") for message in messages)
+    first, *rest = dict.fromkeys(words)
     return " or ".join((first[0].lower() + first[1:], *(one.removeprefix("Input should be ") for one in rest)))
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from cxrobust.cli import _main
 from cxrobust.errors import StudyError
 from cxrobust.study import parse_study, read_study
+from cxrobust.study_analysis import AnalysisSection, TargetPoint
 
 GOOD = """[study]
 title = "t"
@@ -312,3 +313,138 @@ def test_paths_are_relative_to_the_study_file_and_data_to_the_data_root() -> Non
     study = parse_study(text, path=Path("folder/s.toml"), data_root=Path("elsewhere"))
     assert study.data.root == Path("elsewhere/images")
     assert parse_study(text, path=Path("folder/s.toml")).data.labels == Path("folder/l.csv")
+
+
+# ------------------------------------------------------------------ keys of [analysis]
+
+SETS = 'metrics = ["robust-accuracy"]\nsets = { a = ["pgd(eps=0.5/255,steps=20)", "noise(eps=0.01)"] }'
+
+
+def analysis(text: str) -> AnalysisSection:
+    return parse_study(GOOD.replace("resamples = 200", text), path=Path("s.toml")).analysis
+
+
+def test_what_stands_in_no_study_file_is_as_documented() -> None:
+    found = analysis("resamples = 200")
+    assert (found.operating_point, found.most_undefined, found.adjust) == ("youden", 0.2, "holm")
+    assert (found.sets, found.recalibrate, found.subgroups, found.families) == ({}, (), (), ())
+    assert found.effect_sizes == ("risk-difference", "odds-ratio", "superiority", "cliffs-delta")
+
+
+@pytest.mark.parametrize("text", [SETS, SETS.replace("sets = { a = [", "[analysis.sets]\na = [").replace(" }", "")])
+def test_sets_are_written_as_results_write_conditions(text: str) -> None:
+    assert analysis(text).sets == {"a": ("pgd(eps=0.5/255, steps=20)", "noise(eps=0.01)")}
+
+
+@pytest.mark.parametrize("key", ["sensitivity", "specificity"])
+def test_an_operating_point_may_be_a_target(key: str) -> None:
+    for text in (f"operating_point = {{ {key} = 0.9 }}", f"[analysis.operating_point]\n{key} = 0.9"):
+        found = analysis(text).operating_point
+        assert isinstance(found, TargetPoint)
+        assert found.model_dump(exclude_none=True) == {key: 0.9}
+
+
+def test_subgroups_and_families_are_tables_of_arrays() -> None:
+    found = analysis(
+        'recalibrate = ["platt"]\neffect_sizes = []\nmost_undefined = 0\n'
+        '[[analysis.subgroups]]\ncolumn = "sex"\n[[analysis.subgroups]]\ncolumn = "age"\nedges = [40, 60.5]\n'
+        '[[analysis.families]]\nname = "f"\nconditions = ["pgd(eps=0.5/255,steps=20)", "noise"]\nadjust = "max-t"\n'
+        'recalibrations = ["platt"]'
+    )
+    assert [(one.column, one.edges, one.findings) for one in found.subgroups] == [
+        ("sex", (), False),
+        ("age", (40.0, 60.5), False),
+    ]
+    (family,) = found.families
+    assert family.conditions == ("pgd(eps=0.5/255, steps=20)", "noise")
+    assert (family.findings, family.subgroups, family.adjust) == (("macro",), ("",), "max-t")
+    assert (found.recalibrate, found.effect_sizes, found.most_undefined) == (("platt",), (), 0)
+
+
+@pytest.mark.parametrize("interval", ["expanded", "t"])
+def test_intervals_for_few_patients_fit_every_metric(interval: str) -> None:
+    assert analysis(f'interval = "{interval}"\nmetrics = ["auroc", "ece", "f1"]').of("ece").interval == interval
+
+
+FAMILY, SUBGROUP = '[[analysis.families]]\nname = "f"\n', '[[analysis.subgroups]]\ncolumn = "age"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (SETS.replace('"robust-accuracy"', '"brier"'), '17: sets are for "robust-accuracy", which is none of the me'),
+        (SETS.replace(', "noise(eps=0.01)"', ""), "17: .*set 'a' needs at least two perturbations$"),
+        (SETS.replace("noise(eps=0.01)", "pgd(eps=0.5/255, steps=20)"), "17: .*set 'a' needs at least two perturb"),
+        (
+            SETS.replace("noise(", "nois("),
+            r"17: set 'a' holds 'nois\(eps=0.01\)', which is no perturbation .*did you mean 'noise\(eps=0.01\)'\?",
+        ),
+        (SETS.replace("noise(eps=0.01)", "clean"), "17: set 'a' holds 'clean', which is no perturbation of this stu"),
+        (SETS.replace("noise(eps=0.01)", "no(("), r"17: .*'no\(\(' is not a condition: write a name, or name\("),
+        (SETS.replace("a = [", "clean = ["), "17: set 'clean' has the name of a condition: call it otherwise$"),
+        (SETS.replace("a = [", '"noise(eps=0.01)" = ['), r"17: set 'noise\(eps=0.01\)' has the name of a condition"),
+        (SETS.replace("a = [", '" " = ['), "17: set ' ' has no name: give it one$"),
+        ("operating_point = {}", "16: analysis.operating_point = {}: give either sensitivity or specificity$"),
+        ("operating_point = { sensitivity = 0.9, specificity = 0.8 }", "16: .*: give either sensitivity or specific"),
+        (
+            "operating_point = { sensitivity = 1.0 }",
+            "16: analysis.operating_point.sensitivity = 1.0: input should be less than 1$",
+        ),
+        (
+            'operating_point = { specificity = "0.9" }',
+            '16: analysis.operating_point.specificity = "0.9": input should be a number, without quotes$',
+        ),
+        ("operating_point = { sensitivty = 0.9 }", "16: unknown key 'sensitivty' in analysis.operating_point: corre"),
+        ('recalibrate = ["plat"]', r"16: analysis.recalibrate\[1\] = \"plat\": input should be 'temperature', 'platt'"),
+        ('recalibrate = ["platt", "platt"]', "16: 'platt' stands twice in analysis.recalibrate: keep one$"),
+        ('recalibrate = "platt"', '16: analysis.recalibrate = "platt": input should be a list$'),
+        ('effect_sizes = ["cohen"]', r"16: analysis.effect_sizes\[1\] = \"cohen\": input should be 'risk-difference'"),
+        ('effect_sizes = ["superiority", "superiority"]', "16: 'superiority' stands twice in analysis.effect_sizes"),
+        ("most_undefined = 1.5", "16: analysis.most_undefined = 1.5: input should be less than or equal to 1$"),
+        ("most_undefined = -0.1", "16: analysis.most_undefined = -0.1: input should be greater than or equal to 0$"),
+        (SUBGROUP + "edges = [60, 40]", r"18: analysis.subgroups\[1\].edges = \[60, 40\]: edges must rise$"),
+        (SUBGROUP + "edges = [40, 40]", "18: .*: edges must rise$"),
+        (
+            SUBGROUP + 'edges = ["40"]',
+            r"18: analysis.subgroups\[1\].edges\[1\] = \"40\": input should be a number, with",
+        ),
+        (SUBGROUP + "edges = [nan]", "18: .*edges.* = NaN: input should be a finite number$"),
+        (SUBGROUP + SUBGROUP, "16: 'age' stands twice in analysis.subgroups: keep one$"),
+        (SUBGROUP.replace("column", "colum"), r"16: unknown key 'colum' in analysis.subgroups\[1\]: correct or remove"),
+        ("[[analysis.subgroups]]\nfindings = true", r"analysis.subgroups\[1\].column is missing: add it$"),
+        ('subgroups = ["sex"]', r'16: analysis.subgroups\[1\] = "sex": input should be a table$'),
+        (FAMILY + 'metrics = ["aurok"]', r"18: family 'f' names no estimate: 'aurok' is none of the metrics \(did you"),
+        (
+            FAMILY + 'estimands = ["valu"]',
+            r"18: .*'valu' is none of the estimands \(did you mean 'value'\?\): known are",
+        ),
+        (FAMILY + 'regimes = ["b"]', "18: family 'f' names no estimate: 'b' is none of the regimes: known are a$"),
+        (
+            FAMILY + 'conditions = ["blur"]',
+            r"18: .*'blur' is none of the conditions: known are clean, pgd\(eps=0.5/255",
+        ),
+        (FAMILY + 'recalibrations = ["platt"]', "18: .*'platt' is none of the recalibrations: known are none$"),
+        (
+            FAMILY + 'adjust = "max-T"',
+            r"18: analysis.families\[1\].adjust = \"max-T\": input should be 'holm', .*'max-t'",
+        ),
+        (FAMILY + FAMILY, "16: 'f' stands twice in analysis.families: keep one$"),
+        (FAMILY.replace('"f"', '""'), r"17: analysis.families\[1\].name = \"\": string should have at least 1 char"),
+        (
+            'metrics = ["auroc"]\ntest = "delong"\n' + FAMILY + 'adjust = "max-t"',
+            "20: family 'f' is adjusted by max-t, which needs sign flips, and auroc is tested by delong: set its test",
+        ),
+        ('metrics = ["auroc"]\ntest = "delong"\nadjust = "max-t"', "18: max-t needs sign flips, and auroc is tested"),
+    ],
+)
+def test_a_mistake_in_the_analysis_is_one_sentence_with_its_line(text: str, message: str) -> None:
+    with pytest.raises(StudyError, match=rf"^s.toml:{message}" if message[0].isdigit() else message) as caught:
+        analysis(text)
+    assert "\n" not in str(caught.value)
+
+
+def test_max_t_asks_of_a_family_s_own_metrics_alone_that_they_flip_signs() -> None:
+    text = 'metrics = ["auroc", "brier"]\n[analysis.auroc]\ntest = "delong"\n' + FAMILY + 'adjust = "max-t"\n'
+    assert analysis(text + 'metrics = ["brier"]').families[0].metrics == ("brier",)
+    with pytest.raises(StudyError, match="and auroc is tested by delong"):
+        analysis(text)

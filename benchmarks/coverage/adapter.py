@@ -20,7 +20,7 @@ from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.testing import auroc_se, run_tests
 from cxrobust.analysis.values import Values, evaluate
 from cxrobust.predictions import PredictionSet
-from cxrobust.study import AnalysisSection
+from cxrobust.study_analysis import AnalysisSection
 
 LEVEL = 0.95
 OF_IMAGES = "percentile of images"
@@ -144,7 +144,7 @@ def _images_as_patients(predictions: PredictionSet) -> PredictionSet:
 
 def _judged_intervals(name: str) -> list[str]:
     """Name the intervals that fit a metric; recentring is for those that are biased in resamples."""
-    biased = metric[name].interval == "percentile-recentred"
+    biased = metric[name].is_biased
     return [method for method in fitting_intervals(name) if biased or method != "percentile-recentred"]
 
 

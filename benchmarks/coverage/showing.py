@@ -19,7 +19,7 @@ from cxrobust.analysis.intervals import INTERVALS
 from cxrobust.analysis.metrics import metric
 from cxrobust.reports.figures.style import INK, QUIET, RC, canvas
 from cxrobust.reports.fonts import font_folders
-from cxrobust.study import TestName
+from cxrobust.study_analysis import TestName
 
 ENOUGH = 20
 """Mean number of positive patients from which on an estimate carries no note of few."""

@@ -170,7 +170,7 @@ def ranked(statistic: Ranking, images: tuple[Any, ...], counts: OnDevice) -> NDA
     Parameters
     ----------
     statistic
-        `auroc`, `head_share` or `coverage`.
+        `auroc`, `head_share`, `mean_share` or `coverage`.
     images
         (patients, …): what the kernel of the same statistic walks over, sorted.
     """
@@ -214,6 +214,11 @@ def head_share(
     in_group = n_selected[:, through] - n_selected[:, before]
     shares = n_hits[:, through].double() / n_images[:, through].clamp(min=1)
     return _ratio((in_group * shares).sum(1), n_selected[:, -1])
+
+
+def mean_share(hit: torch.Tensor, last_of_ties: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Mean, over all images, of the share of hits among images that score no lower; `ranks.resampled_mean_share`."""
+    return head_share(hit | True, hit, last_of_ties, weights)
 
 
 def coverage(hit: torch.Tensor, last_of_ties: torch.Tensor, least_ratio: int, weights: torch.Tensor) -> torch.Tensor:

@@ -22,7 +22,7 @@ from cxrobust.analysis.resampling import resampled_sums
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.values import MACRO, WORST
 from cxrobust.results import Estimate, finite
-from cxrobust.study import EffectName
+from cxrobust.study_analysis import EffectName
 
 METRIC_OF: dict[EffectName, str] = {
     "risk-difference": "accuracy-risk-difference",

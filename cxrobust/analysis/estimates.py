@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.analysis.contrasts import Contrast, curves
-from cxrobust.analysis.intervals import INTERVALS, Draws, Interval, no_interval, simultaneous_bands
+from cxrobust.analysis.intervals import INTERVALS, Draws, Interval, linearised_se, no_interval, simultaneous_bands
 from cxrobust.analysis.metrics import Metric
 from cxrobust.analysis.parallel import in_threads
 from cxrobust.analysis.resampling import resampled_sums
@@ -15,7 +15,7 @@ from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.testing import NOTHING, Tested, auroc_se, run_tests
 from cxrobust.analysis.values import MACRO, WORST, Values, averages
 from cxrobust.results import Estimate, finite
-from cxrobust.study import AnalysisSection
+from cxrobust.study_analysis import AnalysisSection
 
 FEW_POSITIVE_PATIENTS = 20
 RECENTRED = "percentile-recentred"
@@ -141,17 +141,17 @@ def _estimate_bundle(name: str, metric: Metric, values: Values, contrasts: Seque
     draws = [_draws(name, metric, values, contrast) for contrast in contrasts]
     methods = [interval_of(name, metric, contrast, sample.settings) for contrast in contrasts]
     if len(contrasts) > 1:
-        bands = simultaneous_bands(draws, level, recentred=metric.interval == RECENTRED)
+        bands = simultaneous_bands(draws, level, recentred=metric.is_biased)
     else:
         bands = [((np.nan, np.nan),) * len(draws[0].value)]
     found = []
     for contrast, drawn, method, band in zip(contrasts, draws, methods, bands, strict=True):
         intervals = list(INTERVALS[method](drawn, level))
         used = [method] * len(intervals)
-        if method == "percentile" and sample.n_findings > 1:
+        if method in {"percentile", "expanded", "t"} and sample.n_findings > 1:
             # the least of several drawn values is biased as a drawn absolute value is
             used[-2], intervals[-2] = RECENTRED, INTERVALS[RECENTRED](drawn.only(-2), level)[0]
-        se_patients, se_training = _parts_of_variance(contrast, values, drawn)
+        se_patients, se_training = _parts_of_variance(contrast, values, drawn.se)
         found.append(
             _OfContrast(
                 value=drawn.value,
@@ -176,11 +176,22 @@ def _draws(name: str, metric: Metric, values: Values, contrast: Contrast) -> Dra
         resampled=contrast.of(values.resampled),
         influences=influences,
         resampled_se=resampled_se(influences, sample) if method == "studentized" else None,
-        normal_se=auroc_se(values, contrast, clustered=method == "delong-clustered")
-        if method.startswith("delong")
-        else None,
+        normal_se=_normal_se(method, contrast, values, influences),
         bounds=metric.bounds if contrast.estimand == "value" and not contrast.across else (-np.inf, np.inf),
     )
+
+
+def _normal_se(
+    method: str, contrast: Contrast, values: Values, influences: NDArray[np.float64]
+) -> NDArray[np.float64] | None:
+    """Standard errors (n_places,) of the methods that need them; None for the others."""
+    if method.startswith("delong"):
+        return auroc_se(values, contrast, clustered=method == "delong-clustered")
+    if method != "t":
+        return None
+    of_patients = linearised_se(influences)
+    of_training = _parts_of_variance(contrast, values, of_patients)[1]
+    return np.asarray(np.hypot(of_patients, np.nan_to_num(of_training)))
 
 
 def interval_of(name: str, metric: Metric, contrast: Contrast, settings: AnalysisSection) -> str:
@@ -205,7 +216,7 @@ def resampled_se(influences: NDArray[np.float64], sample: Sample) -> NDArray[np.
 
 
 def _parts_of_variance(
-    contrast: Contrast, values: Values, draws: Draws
+    contrast: Contrast, values: Values, of_patients: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Standard errors from patients and from training, (n_places,) each; NaN where no regime has replicates.
 
@@ -213,18 +224,18 @@ def _parts_of_variance(
     the contrast, over k, is the part of training. In every view of a sample they are the same. That of patients is
     linearised.
     """
-    nothing = np.full(len(draws.value), np.nan)
+    nothing = np.full(len(of_patients), np.nan)
     n_regimes = len(values.samples[0].predictions.regimes)
     regimes = {row % n_regimes: len(values.replicates[row]) for row, _, _ in contrast.terms}
     if contrast.form is not None or max(regimes.values()) == 1:
         return nothing, nothing
-    variance = np.zeros(len(draws.value))
+    variance = np.zeros(len(of_patients))
     for regime, k in regimes.items():
         if k > 1:
             own = [(row, c, weight) for row, c, weight in contrast.terms if row % n_regimes == regime]
             runs = sum(weight * values.replicates[row][:, c] for row, c, weight in own)
             variance += np.var(np.asarray(runs), axis=0, ddof=1) / k
-    return draws.se, np.sqrt(variance)
+    return of_patients, np.sqrt(variance)
 
 
 def _record(

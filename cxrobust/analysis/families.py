@@ -12,7 +12,7 @@ from statsmodels.stats.multitest import multipletests
 from cxrobust.analysis.permutation import max_t_p_values
 from cxrobust.errors import StudyError, nearest
 from cxrobust.results import Estimate
-from cxrobust.study import Adjustment, Family
+from cxrobust.study_analysis import Adjustment, Family
 
 PRIMARY = "primary"
 METHODS: dict[Adjustment, str] = {

@@ -24,7 +24,7 @@ class Draws:
     resampled_se: NDArray[np.float64] | None = None
     """(n_values, n_resamples): standard error in each resample; what a studentised interval needs."""
     normal_se: NDArray[np.float64] | None = None
-    """(n_values,): standard error of an AUROC or a contrast of AUROCs; what DeLong's intervals need."""
+    """(n_values,): standard error that DeLong's intervals need, and `t` may be given."""
     bounds: tuple[float, float] = (-np.inf, np.inf)
     """What the quantity can be at least and at most; an end beyond becomes it."""
 
@@ -185,13 +185,14 @@ def expanded(draws: Draws, level: float) -> tuple[Interval, ...]:
 
 
 def t_interval(draws: Draws, level: float) -> tuple[Interval, ...]:
-    """Estimate ± t·se, the standard error linearised, with Student's t at `degrees_of_freedom`."""
+    """Estimate ± t·se with Student's t at `degrees_of_freedom`; se is linearised, or `normal_se` where it is given."""
+    errors = draws.se if draws.normal_se is None else draws.normal_se
     quantiles = np.asarray(student.ppf(_tails(level)[1], degrees_of_freedom(draws.influences)))
     return tuple(
         Interval(se=float(se), low=_within(value - t * se, draws.bounds), high=_within(value + t * se, draws.bounds))
         if np.isfinite(value)
         else no_interval()
-        for value, se, t in zip(draws.value, draws.se, quantiles, strict=True)
+        for value, se, t in zip(draws.value, errors, quantiles, strict=True)
     )
 
 

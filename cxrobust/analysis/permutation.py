@@ -69,7 +69,7 @@ def max_t_p_values(
     --------
     >>> d = np.array([[1.0, 1.0], [2.0, -1.0], [3.0, 0.5]])
     >>> max_t_p_values(d, n_draws=1000, rng=np.random.default_rng(0))
-    array([0.25, 1.  ])
+    array([0.5, 1. ])
     """
     spread = np.sqrt((contributions**2).sum(axis=0))
     studentized = contributions / np.where(spread > 0, spread, 1)

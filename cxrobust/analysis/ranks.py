@@ -116,8 +116,7 @@ def last_of_ties(scores: NDArray[np.float64]) -> NDArray[np.bool_]:
 def resampled_head_share(patients: Any, selected: Any, hit: Any, last_of_ties: Any, counts: Any, out: Any) -> None:
     """Fill `out` with the mean, over selected images, of the share of hits among images that score no lower.
 
-    With the positives both selected and hits it is the average precision; with all images selected and the wrong ones
-    hits, scores being confidences, it is the area under the risk-coverage curve. NaN where nothing is selected.
+    With the positives both selected and hits it is the average precision. NaN where nothing is selected.
 
     Parameters
     ----------
@@ -160,6 +159,65 @@ def resampled_head_share(patients: Any, selected: Any, hit: Any, last_of_ties: A
                 tied_selected[:] = 0
         for lane in range(LANES):
             out[block * LANES + lane] = total[lane] / n_selected[lane] if n_selected[lane] > 0 else np.nan
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def resampled_mean_share(patients: Any, hit: Any, last_of_ties: Any, counts: Any, out: Any) -> None:
+    """Fill `out` with the mean over all images of the share of hits among images that score no lower.
+
+    It is `resampled_head_share` with all images selected; with the wrong ones hits, scores being confidences, it is the
+    area under the risk-coverage curve. NaN where there is no image.
+
+    Parameters
+    ----------
+    patients, hit, last_of_ties
+        (n_images,), images sorted by score from the highest: index of the patient, and as in `HeadShares`.
+    counts
+        (n_blocks, n_patients, LANES), from `patient_counts`.
+    out
+        (n_blocks × LANES,) float64.
+
+    Notes
+    -----
+    Division takes longest, so two untied images in a row share one: a/b + c/d = (a d + c b) / (b d).
+    """
+    sums, tied = np.empty((3, LANES)), np.empty(LANES)  # one array, since fewer have to be told apart
+    for block in range(counts.shape[0]):
+        rows = counts[block]
+        _largest(rows)
+        sums[:] = 0
+        sums[0] = 1e-100  # lost beside the first image; until then it is 0 that is divided
+        i = np.uint32(0)
+        while i < len(patients):
+            following = min(np.uint32(i + 1), np.uint32(len(patients) - 1))
+            if i < following and last_of_ties[i] and last_of_ties[following]:
+                first, second = np.uint32(patients[i]), np.uint32(patients[following])
+                first_hit, second_hit = np.float64(hit[i]), np.float64(hit[following])
+                for lane in range(LANES):
+                    a, b = np.float64(rows[first, lane]), np.float64(rows[second, lane])
+                    images = sums[0, lane] + a
+                    hits = sums[1, lane] + first_hit * a
+                    sums[0, lane] = images + b
+                    sums[1, lane] = hits + second_hit * b
+                    both = a * hits * (images + b) + b * (hits + second_hit * b) * images
+                    sums[2, lane] += both / (images * (images + b))
+                i = np.uint32(following + 1)
+            else:
+                tied[:] = 0
+                inside = True
+                while inside:
+                    patient, is_hit = np.uint32(patients[i]), np.float64(hit[i])
+                    for lane in range(LANES):
+                        count = np.float64(rows[patient, lane])
+                        tied[lane] += count
+                        sums[1, lane] += is_hit * count
+                    inside = not last_of_ties[i]
+                    i = np.uint32(i + 1)
+                for lane in range(LANES):
+                    sums[0, lane] += tied[lane]
+                    sums[2, lane] += tied[lane] * sums[1, lane] / sums[0, lane]
+        for lane in range(LANES):
+            out[block * LANES + lane] = sums[2, lane] / sums[0, lane] if sums[0, lane] >= 1 else np.nan
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -310,5 +368,6 @@ ON_DEVICE: dict[Kernel, accelerator.Ranking] = {
     resampled_auroc: accelerator.auroc,
     resampled_coverage: accelerator.coverage,
     resampled_head_share: accelerator.head_share,
+    resampled_mean_share: accelerator.mean_share,
 }
 """What computes the same as a kernel where the counts are on a device."""

@@ -9,7 +9,7 @@ from cxrobust.analysis.recalibration import Recalibrated, recalibrate
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.values import evaluate
 from cxrobust.errors import some
-from cxrobust.study import RecalibrationName
+from cxrobust.study_analysis import RecalibrationName
 
 ESTIMANDS = ("value", "perturbed-clean", "regime-reference", "difference-in-differences")
 

@@ -17,14 +17,14 @@ from scipy.special import expit, logit
 from cxrobust.analysis.metrics.log_loss import SMALLEST
 from cxrobust.errors import require
 from cxrobust.predictions import PredictionSet
-from cxrobust.study import RecalibrationName
+from cxrobust.study_analysis import RecalibrationName
 
 FEWEST = 10
 """Patients with a positive image, and patients with a negative one, below which nothing is fitted."""
 TOLERATED = 0.01
 """Log-likelihood, in nats, by which netcal's optimiser may fall short of the maximum: 0.14 standard errors at most."""
 MOST_STEPS = 100
-_PURPOSE = 4
+_PURPOSE = 5
 _Columns = tuple[NDArray[np.float64], ...]
 _NETCAL = {
     "temperature": ("netcal.scaling", "TemperatureScaling"),

@@ -17,6 +17,7 @@ LANES = 64
 """Resamples side by side in one block of counts."""
 BYTES_AT_ONCE = 2**18
 """Memory of the sums that are worked on at a time."""
+_Entries = tuple[NDArray[np.intp], NDArray[np.uint32], NDArray[Any], NDArray[np.intp]]
 
 Counts: TypeAlias = Drawn | OnDevice
 """Counts in memory, or on a device, which read as those in memory."""
@@ -46,15 +47,23 @@ def patient_counts(n_patients: int, *, n_resamples: int, rng: np.random.Generato
     """
     n_blocks = -(-n_resamples // LANES)
     counts: Drawn = np.zeros((n_blocks, n_patients, LANES), dtype=np.uint8)
-    lane = np.arange(LANES)
+    tally = np.empty((n_patients, LANES), np.uint16)
     for block in range(n_blocks):
-        drawn = rng.integers(0, n_patients, (n_patients, LANES)) * LANES + lane
-        tally = np.bincount(drawn.ravel(), minlength=n_patients * LANES).reshape(n_patients, LANES)
+        _tally(rng.integers(0, n_patients, (n_patients, LANES)), tally)
         used = min(LANES, n_resamples - block * LANES)
         if tally.max() > np.iinfo(counts.dtype).max:
             counts = counts.astype(np.uint16)
         counts[block, :, :used] = tally[:, :used]
     return counts
+
+
+@numba.njit(cache=True, nogil=True)
+def _tally(drawn: Any, out: Any) -> None:
+    """Fill `out` (n_patients, LANES) with how often each lane drew each patient; `drawn` has a row for each draw."""
+    out[:] = 0
+    for draw in range(drawn.shape[0]):
+        for lane in range(LANES):
+            out[np.uint64(drawn[draw, lane]), lane] += 1
 
 
 def resampled_sums(sums: NDArray[np.float64], counts: Counts) -> Iterator[tuple[slice, NDArray[np.float64]]]:
@@ -84,29 +93,60 @@ def resampled_sums(sums: NDArray[np.float64], counts: Counts) -> Iterator[tuple[
     if isinstance(counts, OnDevice):
         yield from ((lanes, totals[0]) for _, lanes, totals in sums_of_tables([sums], counts))
         return
-    patient, statistic = np.nonzero(sums)
-    first = np.searchsorted(patient, np.arange(len(sums) + 1))
-    weights, n_statistics = sums[patient, statistic], sums.shape[1]
-    step = max(1, BYTES_AT_ONCE // (8 * LANES * n_statistics))
+    whole = _whole(sums, counts)
+    kinds: tuple[tuple[NDArray[np.bool_], type], ...] = ((whole, np.int32), (~whole, np.float64))
+    parts = [_entries(sums, columns, kind) for columns, kind in kinds if columns.any()]
+    step = max(1, BYTES_AT_ONCE // (8 * LANES * sums.shape[1]))
     for block in range(0, len(counts), step):
-        part = counts[block : block + step]
-        totals = np.empty((n_statistics, len(part) * LANES))
-        _add_up(first, statistic.astype(np.uint32), weights, part, totals)
-        yield slice(block * LANES, (block + len(part)) * LANES), totals.T
+        some = counts[block : block + step]
+        totals = np.empty((sums.shape[1], len(some) * LANES))
+        for part in parts:
+            _add_up(*part, some, totals)
+        yield slice(block * LANES, (block + len(some)) * LANES), totals.T
+
+
+def _whole(sums: NDArray[np.float64], counts: Drawn) -> NDArray[np.bool_]:
+    """Return which statistics are whole numbers whose sums fit 32 bits, (n_statistics,).
+
+    Twice as many go at a time. None where they are fewer than half, since two walks over the counts would take longer;
+    mostly the first patients show that.
+    """
+    for some in (sums[:LANES], sums):
+        whole = (some == np.rint(some)).all(axis=0)
+        if 2 * whole.sum() < len(whole):
+            return np.zeros_like(whole)
+    return np.asarray(whole & (np.abs(sums).sum(axis=0) * np.iinfo(counts.dtype).max < 2**31))
+
+
+def _entries(sums: NDArray[np.float64], columns: NDArray[np.bool_], kind: type) -> _Entries:
+    """List the numbers other than 0 of some statistics, as `_add_up` takes them."""
+    chosen = sums if columns.all() else sums[:, columns]
+    patient, statistic = np.nonzero(chosen)
+    first = np.searchsorted(patient, np.arange(len(sums) + 1))
+    weights: NDArray[Any] = chosen[patient, statistic].astype(kind, copy=False)
+    return first, statistic.astype(np.uint32), weights, np.flatnonzero(columns)
 
 
 @numba.njit(cache=True, nogil=True)
-def _add_up(first: Any, statistic: Any, weights: Any, counts: Any, out: Any) -> None:
-    """Fill `out` (n_statistics, n_lanes) with weighted sums of counts; weights from first[i] on are patient i's."""
-    row, totals = np.empty(LANES), np.empty((out.shape[0], LANES))
+def _add_up(first: Any, statistic: Any, weights: Any, columns: Any, counts: Any, out: Any) -> None:
+    """Fill `columns` of `out` (n_statistics, n_lanes) with weighted sums of counts, added in the type of the weights.
+
+    Weights from first[i] on are patient i's. Unsigned indices are not tested for counting from the end.
+    """
+    kind = weights.dtype.type
+    row, totals = np.empty(LANES, weights.dtype), np.empty((len(columns), LANES), weights.dtype)
     for block in range(counts.shape[0]):
+        rows = counts[block]
         totals[:] = 0
-        for patient in range(len(first) - 1):
-            if first[patient] < first[patient + 1]:
-                for lane in range(LANES):
-                    row[lane] = np.float64(counts[block, patient, lane])
-                for entry in range(first[patient], first[patient + 1]):
+        for patient in range(np.uint64(len(first) - 1)):
+            begin, end = np.uint64(first[patient]), np.uint64(first[patient + np.uint64(1)])
+            if begin < end:
+                for lane in range(rows.shape[1]):  # not LANES: a loop so short would be unrolled instead of vectorised
+                    row[lane] = kind(rows[patient, lane])
+                for entry in range(begin, end):
                     weight, at = weights[entry], statistic[entry]
                     for lane in range(LANES):
                         totals[at, lane] += weight * row[lane]
-        out[:, block * LANES : (block + 1) * LANES] = totals
+        for at in range(len(columns)):
+            for lane in range(LANES):
+                out[columns[at], block * LANES + lane] = totals[at, lane]

@@ -15,7 +15,7 @@ from cxrobust.analysis.resampling import Counts, patient_counts
 from cxrobust.conditions import parse_condition
 from cxrobust.predictions import PredictionSet
 from cxrobust.results import Threshold
-from cxrobust.study import AnalysisSection
+from cxrobust.study_analysis import AnalysisSection
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

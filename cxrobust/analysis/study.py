@@ -20,7 +20,7 @@ from cxrobust.analysis.values import Values, averages, evaluate
 from cxrobust.predictions import PredictionSet
 from cxrobust.progress import Reporter, silent
 from cxrobust.results import ESTIMANDS, Estimate, Reliability, Threshold, Unclustered
-from cxrobust.study import AnalysisSection
+from cxrobust.study_analysis import AnalysisSection
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

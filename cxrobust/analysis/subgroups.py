@@ -17,7 +17,7 @@ from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.values import WORST, Values, averages, evaluate
 from cxrobust.errors import StudyError, nearest, some
 from cxrobust.results import Estimand, Estimate, finite
-from cxrobust.study import Subgroups
+from cxrobust.study_analysis import Subgroups
 
 MOST_LEVELS = 12
 FEWEST_PATIENTS = 20

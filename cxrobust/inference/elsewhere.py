@@ -15,7 +15,7 @@ from cxrobust.conditions import CLEAN, parse_condition
 from cxrobust.errors import DataError, nearest, some
 from cxrobust.files import sha256_file
 from cxrobust.predictions import check_probabilities
-from cxrobust.study import DataPath, Section
+from cxrobust.study_sections import DataPath, Section
 
 KINDS = (".csv", ".csv.gz", ".parquet")
 

@@ -15,6 +15,8 @@ WORKS = {
     "2007;69(3):369–390. doi:10.1111/j.1467-9868.2007.00593.x",
     "goodfellow2015": "Goodfellow IJ, Shlens J, Szegedy C. Explaining and harnessing adversarial examples. ICLR 2015. "
     "arXiv:1412.6572",
+    "hesterberg2015": "Hesterberg TC. What teachers should know about the bootstrap: resampling in the undergraduate "
+    "statistics curriculum. American Statistician 2015;69(4):371–386. doi:10.1080/00031305.2015.1089789",
     "hendrycks2019": "Hendrycks D, Dietterich T. Benchmarking neural network robustness to common corruptions and "
     "perturbations. ICLR 2019. arXiv:1903.12261",
     "holm1979": "Holm S. A simple sequentially rejective multiple test procedure. Scandinavian Journal of Statistics "

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cxrobust.analysis.metrics import ece_smooth, metric
+from cxrobust.analysis.metrics import metric
 from cxrobust.analysis.metrics.ece_smooth import N_POINTS, bandwidth, heat_kernel
 from cxrobust.analysis.resampling import LANES, patient_counts
 
@@ -126,9 +126,8 @@ def test_the_residual_of_each_image_stays_in_place_on_average():
     np.testing.assert_allclose(centres, cell.probabilities[inside], atol=1e-12)
 
 
-def test_resamples_against_sums_at_the_bandwidth_of_the_sample(monkeypatch):
-    """Each cell keeps its own bandwidth, in company and in small blocks; nobody drawn is NaN."""
-    monkeypatch.setattr(ece_smooth, "ROWS", 5)
+def test_resamples_against_sums_at_the_bandwidth_of_the_sample():
+    """Each cell keeps its own bandwidth, in company; nobody drawn is NaN."""
     rng = np.random.default_rng(5)
     cells = [random_cell(rng, levels=levels) for levels in (None, 10, 3)]
     counts = patient_counts(12, n_resamples=LANES, rng=rng)
@@ -141,6 +140,23 @@ def test_resamples_against_sums_at_the_bandwidth_of_the_sample(monkeypatch):
             weights = counts[0, cell.patients, lane].astype(float)
             residuals = weights @ SMOOTH.statistics(cell)[:, :N_POINTS]
             assert found[lane] == pytest.approx(np.abs(kernel @ residuals).sum() / weights.sum(), abs=1e-9)
+
+
+@pytest.mark.parametrize("width", [0.0, 1e-4, 0.02, 0.3, 1.0])
+@pytest.mark.parametrize("n", [1, 63, 64, 65, 200])
+def test_smoothing_against_a_product_of_matrices(width, n):
+    """Sums of any number of resamples, at once; residuals that a point is out of reach of are left out."""
+    rng = np.random.default_rng(n)
+    residuals = rng.normal(size=(n, N_POINTS))
+    sums = np.column_stack([residuals, np.full(n, width * 7), np.full(n, 7)])
+    expected = np.abs(residuals @ heat_kernel(width)).sum(axis=1) / 7
+    np.testing.assert_allclose(SMOOTH.finish(sums), expected, rtol=0, atol=1e-13)
+
+
+def test_sums_of_several_bandwidths_are_smoothed_each_at_its_own():
+    rng = np.random.default_rng(8)
+    sums = np.column_stack([rng.normal(size=(6, N_POINTS)), np.tile([0.0, 0.05, 0.4], 2) * 3, np.full(6, 3)])
+    np.testing.assert_array_equal(SMOOTH.finish(sums), [SMOOTH.finish(row) for row in sums])
 
 
 def test_contributions_by_hand():

@@ -12,6 +12,7 @@ from cxrobust.analysis.intervals import (
     Draws,
     basic,
     bca,
+    degrees_of_freedom,
     linearised_se,
     percentile,
     percentile_recentred,
@@ -19,7 +20,7 @@ from cxrobust.analysis.intervals import (
     wilson,
 )
 
-FROM_RESAMPLES = ("percentile", "percentile-recentred", "basic", "bca")
+FROM_RESAMPLES = ("percentile", "percentile-recentred", "expanded", "basic", "bca")
 
 
 def drawn(rows, value=None, **more):
@@ -139,3 +140,104 @@ def test_bca_without_spread_or_with_all_resamples_on_one_side():
     still, beside = bca(drawn([[0.5] * 9, [0.1, 0.2] * 4 + [0.3]], [0.5, 0.9]), 0.95)
     assert (still.low, still.high) == (0.5, 0.5)
     assert math.isnan(beside.low)
+
+
+# ----------------------------------------------------------- few and unequal patients
+
+
+@pytest.mark.parametrize("n", [5, 12, 100])
+def test_degrees_of_freedom_of_two_unequal_groups_of_patients_by_hand(n):
+    """One patient in n has influence n − 1, the others −1, as of a share: κ = (n² − 3n + 3)/(n − 1)."""
+    u = np.array([n - 1.0, *[-1.0] * (n - 1)])
+    kurtosis = (n**2 - 3 * n + 3) / (n - 1)
+    assert degrees_of_freedom(u) == pytest.approx(2 * n / (kurtosis - 1), rel=1e-12)
+    assert degrees_of_freedom(u) > 2
+
+
+def test_degrees_of_freedom_of_normal_patients_are_their_number():
+    """κ = 3 gives 2n/2; the mean of many samples' kurtosis knows it."""
+    u = np.random.default_rng(1).normal(size=200_000)
+    assert degrees_of_freedom(u) == pytest.approx(200_000, rel=0.03)
+
+
+def test_degrees_of_freedom_against_the_spread_of_variances():
+    """A χ² with df degrees has variance 2 df, so a resampled sum of squares spreads by √(2/df) of itself."""
+    rng = np.random.default_rng(2)
+    u = rng.standard_t(8, size=40)
+    squares = (u**2)[rng.integers(0, 40, (40_000, 40))].sum(axis=1)
+    assert degrees_of_freedom(u) == pytest.approx(2 * (squares.mean() / squares.std()) ** 2, rel=0.05)
+
+
+def test_degrees_of_freedom_that_are_infinite():
+    assert degrees_of_freedom(np.zeros(5)) == math.inf
+    assert degrees_of_freedom(np.array([1.0, -1.0, 1.0, -1.0])) == math.inf
+    assert degrees_of_freedom(np.full(5, math.nan)) == math.inf
+
+
+def test_degrees_of_freedom_do_not_depend_on_scale_or_order():
+    u = np.random.default_rng(3).normal(size=(2, 15))
+    np.testing.assert_allclose(degrees_of_freedom(u * 1e-9), degrees_of_freedom(u[:, ::-1]), rtol=1e-12)
+
+
+@pytest.mark.parametrize("level", [0.9, 0.95])
+def test_t_interval_against_scipy(level):
+    """Of a mean: scipy's t interval of the patients, at these degrees of freedom instead of n − 1."""
+    x = np.random.default_rng(4).gamma(1.5, size=30)
+    _, draws = of_a_mean(x)
+    (ours,) = INTERVALS["t"](draws, level)
+    df = float(degrees_of_freedom(x - x.mean()))
+    theirs = stats.t.interval(level, df, loc=x.mean(), scale=stats.sem(x))
+    assert (ours.low, ours.high) == pytest.approx(theirs, abs=1e-12)
+    assert ours.se == pytest.approx(stats.sem(x), abs=1e-15)
+
+
+def test_t_interval_of_equal_influences_is_normal():
+    u = np.array([[0.1, -0.1] * 4])
+    (ours,) = INTERVALS["t"](Draws(value=np.array([0.5]), resampled=np.zeros((1, 2)), influences=u), 0.95)
+    assert ours.high - 0.5 == pytest.approx(1.959963984540054 * math.sqrt(0.08 * 8 / 7), abs=1e-12)
+
+
+def test_t_interval_ends_where_the_quantity_does_and_of_nothing_is_nothing():
+    u = np.array([[0.1, -0.2, 0.1]] * 2)
+    draws = Draws(value=np.array([0.95, np.nan]), resampled=np.zeros((2, 2)), influences=u, bounds=(0.0, 1.0))
+    first, second = INTERVALS["t"](draws, 0.95)
+    assert first.high == 1.0
+    assert math.isnan(second.low)
+    assert math.isnan(second.se)
+
+
+@pytest.mark.parametrize("level", [0.9, 0.95])
+def test_expanded_against_numpy_quantiles(level):
+    """Hesterberg 2015: quantiles at Φ(√(n/(n − 1)) t), which for n normal patients are those of his table."""
+    x = np.random.default_rng(5).gamma(1.5, size=20)
+    _, draws = of_a_mean(x)
+    df = float(degrees_of_freedom(x - x.mean()))
+    low = stats.norm.cdf(-math.sqrt(20 / 19) * stats.t.ppf((1 + level) / 2, df))
+    (ours,) = INTERVALS["expanded"](draws, level)
+    assert ours.low == pytest.approx(np.quantile(draws.resampled[0], low), abs=1e-12)
+    assert ours.high == pytest.approx(np.quantile(draws.resampled[0], 1 - low), abs=1e-12)
+
+
+def test_expanded_of_many_alike_patients_is_the_percentile_interval():
+    u = np.tile([1e-3, -1e-3], 500_000)[None]
+    draws = Draws(value=np.zeros(1), resampled=np.random.default_rng(6).normal(size=(1, 999)), influences=u)
+    (ours,), (theirs,) = INTERVALS["expanded"](draws, 0.95), percentile(draws, 0.95)
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=1e-4)
+
+
+def test_expanded_is_wider_than_percentile_by_as_much_as_t_is_than_normal():
+    """Of a normal distribution of resamples, the ends are se √(n/(n − 1)) t from the estimate: no more and no less."""
+    rng = np.random.default_rng(7)
+    u = rng.normal(size=(1, 12))
+    row = stats.norm.ppf((np.arange(200_000) + 0.5) / 200_000)
+    (ours,) = INTERVALS["expanded"](Draws(value=np.zeros(1), resampled=row[None], influences=u), 0.95)
+    expected = math.sqrt(12 / 11) * stats.t.ppf(0.975, float(degrees_of_freedom(u[0])))
+    assert (-ours.low, ours.high) == pytest.approx((expected, expected), rel=2e-3)
+
+
+def test_infinite_resamples_leave_an_interval_open():
+    """An odds ratio or a strength: the upper end is infinite when more than the tail is, and there is no spread."""
+    row = [*range(1, 91), *[math.inf] * 10]
+    (ours,) = percentile(drawn([row], [50.0]), 0.9)
+    assert (ours.low, ours.high) == (5.0, math.inf)
+    assert math.isnan(ours.se)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cxrobust.analysis.resampling import LANES, patient_counts
+from cxrobust.analysis.resampling import LANES, patient_counts, resampled_sums
 
 
 class AlwaysTheFirst:
@@ -50,3 +50,27 @@ def test_few_draws_take_one_byte_and_follow_the_generator():
 def test_more_resamples_begin_with_the_fewer():
     few, many = (patient_counts(9, n_resamples=n, rng=np.random.default_rng(4)) for n in (LANES, 3 * LANES))
     assert (few[0] == many[0]).all()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("whole", [0, 1, 3, 5])
+def test_sums_against_a_product_of_matrices(dtype, whole):
+    """Whole numbers, negative and past 32 bits too, and others; patients without any; blocks in several goes."""
+    rng = np.random.default_rng(whole)
+    sums = rng.normal(size=(90, 5)) * (rng.random((90, 5)) < 0.5)
+    sums[:, :whole] = rng.integers(-40, 40, (90, whole))
+    sums[::7] = 0
+    if whole == 5:
+        sums[3, 4] = 2.0**31
+    counts = rng.integers(0, np.iinfo(dtype).max, (3, 90, LANES), endpoint=True).astype(dtype)
+    expected = np.einsum("bpl,ps->bls", counts.astype(float), sums).reshape(-1, 5)
+    for lanes, found in resampled_sums(sums, counts):
+        np.testing.assert_array_equal(found[:, :whole], expected[lanes, :whole])
+        np.testing.assert_allclose(found, expected[lanes], rtol=1e-12, atol=1e-9)
+
+
+def test_a_number_that_is_not_whole_among_late_patients_counts():
+    sums = np.ones((200, 2))
+    sums[150, 0] = 0.5
+    [(_, found)] = resampled_sums(sums, np.ones((1, 200, LANES), np.uint8))
+    assert found[0].tolist() == [199.5, 200]

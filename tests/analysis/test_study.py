@@ -9,6 +9,7 @@ import pytest
 from cxrobust.analysis import analyze
 from cxrobust.analysis.resampling import patient_counts
 from cxrobust.errors import StudyError
+from cxrobust.study_analysis import MetricSection
 
 from . import oracle
 from .made import CONDITIONS, METRICS, make_predictions, make_settings, same, weights_of, with_labels
@@ -125,7 +126,13 @@ def predictions():
 
 @pytest.fixture(scope="module")
 def analysis(predictions):
-    settings = make_settings(resamples=RESAMPLES, level=LEVEL, primary_condition=PRIMARY)
+    settings = make_settings(
+        resamples=RESAMPLES,
+        level=LEVEL,
+        primary_condition=PRIMARY,
+        interval="percentile",
+        per_metric={"ece": MetricSection(interval="percentile-recentred")},
+    )
     return analyze(predictions, settings, reference="supervised", seed=SEED)
 
 

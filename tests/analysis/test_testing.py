@@ -8,7 +8,7 @@ from statsmodels.stats.contingency_tables import cochrans_q, mcnemar
 from cxrobust.analysis import analyze
 from cxrobust.analysis.choices import fitting_intervals, fitting_tests
 from cxrobust.analysis.classical import delong
-from cxrobust.study import MetricSection
+from cxrobust.study_analysis import MetricSection
 
 from .made import CONDITIONS, make_predictions, make_settings
 

@@ -10,7 +10,7 @@ from cxrobust.analysis.metrics import metric
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.values import evaluate
 
-from .made import CONDITIONS, METRICS, make_predictions, make_settings, same
+from .made import CONDITIONS, METRICS, make_predictions, make_settings, same, weights_of
 
 MEMBERS = (("supervised", 0), ("lora", 0), ("lora", 1), ("lora", 2))
 
@@ -98,3 +98,176 @@ def test_how_many_cells_are_evaluated_together_does_not_matter(predictions, monk
     np.testing.assert_allclose(found.value, expected.value, atol=1e-14)
     np.testing.assert_allclose(found.resampled, expected.resampled, atol=1e-13)
     np.testing.assert_allclose(found.contributions, expected.contributions, atol=1e-14)
+
+
+# --------------------------------------------------------- the worst, views, replicates
+
+
+@pytest.fixture(scope="module")
+def halves(predictions):
+    """The images in two parts at random, so that patients have images in both, and both as one sample."""
+    sample = Sample.draw(predictions, make_settings(resamples=200), seed=3)
+    first = np.random.default_rng(2).random(len(predictions.patients)) < 0.6
+    return sample, sample.among(first), sample.among(~first)
+
+
+@pytest.mark.parametrize("name", ["auroc", "accuracy", "brier", "ece"])
+def test_the_worst_finding_against_plain_loops(predictions, name):
+    """The least where higher is better, else the greatest: of the values, and anew in each resample."""
+    found = evaluate({name: metric[name]}, [Sample.draw(predictions, make_settings(resamples=200), seed=3)])[name]
+    pick, which = (max, np.argmax) if name in {"brier", "ece"} else (min, np.argmin)
+    for r, c in np.ndindex(2, len(CONDITIONS)):
+        k = int(which(found.value[r, c, :2]))
+        assert found.worst[r, c] == k
+        assert found.value[r, c, -2] == pick(found.value[r, c, :2])
+        np.testing.assert_array_equal(found.contributions[r, c, -2], found.contributions[r, c, k])
+        np.testing.assert_array_equal(found.influences[r, c, -2], found.influences[r, c, k])
+        np.testing.assert_array_equal(found.replicates[r][:, c, -2], found.replicates[r][:, c, k])
+        drawn = [pick(both) for both in found.resampled[r, c, :2].T]
+        np.testing.assert_array_equal(found.resampled[r, c, -2], drawn)
+    assert (found.resampled[..., -2, :] != found.resampled[..., 0, :]).any()
+    assert (found.resampled[..., -2, :] != found.resampled[..., 1, :]).any()
+
+
+def test_neither_way_is_better_so_none_is_worst(predictions):
+    found = evaluate({"confidence": metric["confidence"]}, [Sample.draw(predictions, make_settings(), seed=3)])
+    one = found["confidence"]
+    assert np.isnan(one.value[..., -2]).all()
+    assert (one.worst == -1).all()
+    assert set(one.reasons[..., -2].flat) == {"neither way is better"}
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_view_among_others_is_the_view_alone(halves, name):
+    """Values, resamples and contributions of single findings; those of a macro average where no resample lacks one."""
+    _, first, second = halves
+    together = evaluate({name: metric[name]}, [first, second])[name]
+    for v, view in enumerate((first, second)):
+        alone = evaluate({name: metric[name]}, [view])[name]
+        rows = slice(2 * v, 2 * v + 2)
+        for field in ("value", "contributions", "influences", "shares"):
+            np.testing.assert_array_equal(getattr(together, field)[rows], getattr(alone, field))
+        np.testing.assert_array_equal(together.resampled[rows, :, :3], alone.resampled[:, :, :3])
+        complete = ~np.isnan(together.resampled[:, :, :2]).any(axis=(0, 1, 2))
+        assert complete.sum() > 100
+        np.testing.assert_array_equal(together.resampled[rows][..., complete], alone.resampled[..., complete])
+
+
+@pytest.mark.parametrize("name", ["accuracy", "confidence", "brier"])
+def test_means_of_two_views_weighed_by_their_images_are_the_mean_of_all(halves, name):
+    """Of the values, and of what patients contribute."""
+    whole = evaluate({name: metric[name]}, [halves[0]])[name]
+    parts = evaluate({name: metric[name]}, halves[1:])[name]
+    labelled = [(view.kept[:, None] & (view.predictions.labels >= 0)).sum(axis=0) for view in halves]
+    weights = [np.append(n, n.sum()) / np.append(labelled[0], labelled[0].sum()) for n in labelled[1:]]
+    for field, more in (("value", ()), ("contributions", (1,))):
+        one, two = getattr(parts, field)[:2, :, :3], getattr(parts, field)[2:, :, :3]
+        a, b = (w.reshape(3, *more) for w in weights)
+        np.testing.assert_allclose(a * one + b * two, getattr(whole, field)[:, :, :3], atol=1e-14)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_influences_sum_to_0_and_contributions_to_the_value(halves, name):
+    found = evaluate({name: metric[name]}, halves)[name]
+    known = ~np.isnan(found.value)
+    np.testing.assert_allclose(found.contributions.sum(axis=-1)[known], found.value[known], atol=1e-12)
+    np.testing.assert_allclose(found.influences.sum(axis=-1)[known], 0, atol=1e-12)
+    np.testing.assert_allclose(found.shares.sum(axis=-1), 1, atol=1e-12)
+
+
+def test_a_patient_without_images_in_a_view_has_neither_influence_nor_share(halves):
+    _, first, second = halves
+    found = evaluate({"auroc": metric["auroc"]}, [first, second])["auroc"]
+    for v, view in enumerate((first, second)):
+        for k in range(2):
+            there = view.predictions.patients[view.kept & (view.predictions.labels[:, k] >= 0)]
+            absent = np.setdiff1d(np.arange(30), there)
+            assert len(absent) > 0
+            assert (found.influences[2 * v : 2 * v + 2, :, k][..., absent] == 0).all()
+            assert (found.shares[2 * v : 2 * v + 2, k][..., absent] == 0).all()
+
+
+def test_views_draw_the_same_replicates(predictions):
+    """A view that is the other twice over has its resamples."""
+    sample = Sample.draw(predictions, make_settings(resamples=100), seed=3)
+    found = evaluate({"brier": metric["brier"]}, [sample, sample])["brier"]
+    np.testing.assert_array_equal(found.resampled[:2], found.resampled[2:])
+
+
+def test_values_of_each_training_run(predictions):
+    sample = Sample.draw(predictions, make_settings(resamples=100), seed=3)
+    found = evaluate({"auroc": metric["auroc"]}, [sample])["auroc"]
+    assert [one.shape for one in found.replicates] == [(1, 3, 5), (3, 3, 5)]
+    for i, member in enumerate((1, 2, 3)):
+        for c, k in np.ndindex(3, 3):
+            cell = sample.cell(member=member, condition=c, finding=k)
+            assert found.replicates[1][i, c, k] == metric["auroc"].value(cell)
+        np.testing.assert_allclose(found.replicates[1][i, :, 4], found.replicates[1][i, :, :2].mean(axis=1))
+
+
+def test_stretched_replicates_spread_as_independent_ones_do(predictions):
+    """Of 20,000 resamples in which patients stand still: the variance is that of a mean of three runs, s²/3."""
+    still = replace(predictions, patients=np.zeros_like(predictions.patients), patient_ids=("one",))
+    sample = Sample.draw(still, make_settings(resamples=20_000, metrics=("brier",)), seed=5)
+    found = evaluate({"brier": metric["brier"]}, [sample])["brier"]
+    for c, k in np.ndindex(3, 3):
+        spread = np.var(found.replicates[1][:, c, k], ddof=1) / 3
+        assert found.resampled[1, c, k].var() == pytest.approx(spread, rel=0.05)
+        assert found.resampled[1, c, k].mean() == pytest.approx(found.value[1, c, k], abs=4 * np.sqrt(spread / 20_000))
+    assert np.ptp(found.resampled[0], axis=-1).max() < 1e-12
+
+
+# ------------------------------------------------------------------------------- sets
+
+LINEAR = ("clean", "pgd(eps=2/255)", "pgd(eps=4/255)", "noise(eps=4/255)")
+
+
+def test_robust_accuracy_of_sets_against_plain_loops():
+    """Right on the clean image and under each perturbation of the set, image by image, in every resample."""
+    made = make_predictions(seed=4, n_patients=20, conditions=LINEAR, missing=0.1)
+    sets = {"all": LINEAR[1:], "strong": LINEAR[2:]}
+    wanted = make_settings(metrics=("robust-accuracy", "brier"), resamples=100, sets=sets, operating_point=0.4)
+    sample = Sample.draw(made, wanted, seed=1)
+    found = {
+        (e.estimand, e.regime, e.condition, e.finding): e
+        for e in analyze(made, wanted, reference="supervised", seed=1).estimates
+        if e.metric == "robust-accuracy"
+    }
+    under = {"pgd(eps=2/255)": (0, 1), "pgd(eps=4/255)": (0, 1, 2), "noise(eps=4/255)": (0, 3)}
+    under |= {"clean": (0,), "all": (0, 1, 2, 3), "strong": (0, 2, 3)}
+    for (m, regime), (k, finding) in ((a, b) for a in enumerate(made.regimes) for b in enumerate(made.findings)):
+        rows = [i for i in range(len(made.patients)) if made.labels[i, k] >= 0]
+        weights = [weights_of(sample.counts, made.patients[rows], b) for b in range(100)]
+        drawn = {}
+        for name, conditions in under.items():
+            right = [
+                all((made.probabilities[m, c, i, k] >= 0.4) == (made.labels[i, k] == 1) for c in conditions)
+                for i in rows
+            ]
+            drawn[name] = np.array([np.average(right, weights=w) for w in (np.ones(len(rows)), *weights)])
+        for name, each in drawn.items():
+            for estimand, numbers in (("value", each), ("perturbed-clean", each - drawn["clean"])):
+                if (estimand, name) != ("perturbed-clean", "clean"):
+                    e = found[estimand, regime, name, finding]
+                    assert same(e.estimate, numbers[0]), e
+                    assert same(e.ci_low, np.quantile(numbers[1:], 0.025)), e
+                    assert same(e.ci_high, np.quantile(numbers[1:], 0.975)), e
+
+
+def test_a_set_holds_no_more_than_its_least_robust_perturbation():
+    made = make_predictions(seed=4, n_patients=20, conditions=LINEAR)
+    wanted = make_settings(metrics=("robust-accuracy",), sets={"all": LINEAR[1:], "two": LINEAR[2:]})
+    found = evaluate({"robust-accuracy": metric["robust-accuracy"]}, [Sample.draw(made, wanted, seed=1)])[
+        "robust-accuracy"
+    ]
+    assert found.value.shape[1] == 6
+    assert (found.value[:, 4] <= found.value[:, 1:4].min(axis=1)).all()
+    assert (found.value[:, 5] <= found.value[:, 3]).all()
+    assert (found.value[:, 4] <= found.value[:, 5]).all()  # a set counts no strength that it does not name
+
+
+def test_other_metrics_know_no_sets():
+    made = make_predictions(seed=4, n_patients=20, conditions=LINEAR)
+    wanted = make_settings(metrics=("accuracy", "robust-accuracy"), sets={"all": LINEAR[1:]})
+    found = analyze(made, wanted, reference="supervised", seed=1).estimates
+    assert {e.metric for e in found if e.condition == "all"} == {"robust-accuracy"}

@@ -13,6 +13,7 @@ from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.parallel import in_threads, shared_out
 from cxrobust.analysis.resampling import LANES, Counts, resampled_sums
 from cxrobust.registry import Registry
+from cxrobust.study_analysis import IntervalName
 
 Better: TypeAlias = Literal["higher", "lower"] | None
 """Which way is better; None where neither is."""
@@ -21,8 +22,10 @@ Better: TypeAlias = Literal["higher", "lower"] | None
 class Metric(Protocol):
     """A number that describes one cell, its patient-level resamples, and what each patient contributes."""
 
-    interval: ClassVar[Literal["percentile", "percentile-recentred"]]
-    """The interval that holds its level for this metric's values."""
+    interval: ClassVar[IntervalName]
+    """The interval that holds its level best; `benchmarks/coverage` says how well."""
+    is_biased: ClassVar[bool]
+    """Whether a resampled value is biased upwards, as that of an absolute value is."""
     bounds: ClassVar[tuple[float, float]]
     """The least and the greatest value."""
     is_share: ClassVar[bool]
@@ -59,9 +62,10 @@ metric: Registry[Metric] = Registry("metric", package="cxrobust.analysis.metrics
 
 
 class Usual:
-    """What holds for most metrics: in [0, 1], higher is better, percentile intervals."""
+    """What holds for most metrics: in [0, 1], higher is better, expanded percentile intervals."""
 
-    interval: ClassVar[Literal["percentile", "percentile-recentred"]] = "percentile"
+    interval: ClassVar[IntervalName] = "expanded"
+    is_biased: ClassVar[bool] = False
     bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
     is_share: ClassVar[bool] = False
     better: ClassVar[Better] = "higher"

@@ -1,12 +1,13 @@
 """Calibration errors over bins: expected, of the top label, over equal-mass bins, adaptive, maximum, debiased."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.metrics import Additive, Better, metric
+from cxrobust.study_analysis import IntervalName
 
 N_BINS = 15
 
@@ -64,11 +65,12 @@ class ECE(Additive):
     """Expected calibration error of the positive class's probability; in [0, 1]; lower is better.
 
     Σ_b n_b/n · |mean p − observed fraction| over 15 equal-width bins (Naeini et al. 2015, doi:10.1609/aaai.v29i1.9602).
-    A resampled ECE is biased upwards, so its interval is recentred at the estimate.
+    A resampled ECE is biased upwards, so its interval is made of the patients' influences.
     """
 
     of_probabilities = True
-    interval: ClassVar[Literal["percentile", "percentile-recentred"]] = "percentile-recentred"
+    interval: ClassVar[IntervalName] = "t"
+    is_biased: ClassVar[bool] = True
     better: ClassVar[Better] = "lower"
 
     def gaps(self, cell: Cell) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
@@ -125,7 +127,8 @@ class ACE(OfEqualMass):
     """
 
     of_probabilities = True
-    interval: ClassVar[Literal["percentile", "percentile-recentred"]] = "percentile-recentred"
+    interval: ClassVar[IntervalName] = "t"
+    is_biased: ClassVar[bool] = True
     better: ClassVar[Better] = "lower"
 
     def finish(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -142,7 +145,8 @@ class MCE(OfEqualWidth):
     """
 
     of_probabilities = True
-    interval: ClassVar[Literal["percentile", "percentile-recentred"]] = "percentile-recentred"
+    interval: ClassVar[IntervalName] = "percentile-recentred"
+    is_biased: ClassVar[bool] = True
     better: ClassVar[Better] = "lower"
 
     def finish(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -160,7 +164,6 @@ class DebiasedECE(OfEqualMass):
     """
 
     of_probabilities = True
-    interval: ClassVar[Literal["percentile", "percentile-recentred"]] = "percentile-recentred"
     better: ClassVar[Better] = "lower"
 
     def finish(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:

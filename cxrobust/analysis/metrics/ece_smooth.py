@@ -1,20 +1,24 @@
 """Smooth calibration error: residuals smoothed over the probability instead of put into bins."""
 
-from functools import cache
-from typing import ClassVar, Literal
+from functools import cache, lru_cache
+from typing import Any, ClassVar
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.metrics import Additive, Better, metric
+from cxrobust.study_analysis import IntervalName
 
 N_POINTS = 128
 """Points of the grid that carries residuals: the middles of as many intervals of [0, 1]."""
 HALVINGS = 50
 """Of [0, 1] in the search for the bandwidth: to rounding."""
-ROWS = 4096
-"""Sums that are smoothed at once, which bounds memory."""
+NEGLIGIBLE = 1e-16
+"""Part of a residual below which smoothing need not bring it to a point: rounding."""
+ROWS = 64
+"""Sums that are smoothed side by side."""
 
 
 class SmoothECE(Additive):
@@ -49,7 +53,8 @@ class SmoothECE(Additive):
     """
 
     of_probabilities = True
-    interval: ClassVar[Literal["percentile", "percentile-recentred"]] = "percentile-recentred"
+    interval: ClassVar[IntervalName] = "t"
+    is_biased: ClassVar[bool] = True
     better: ClassVar[Better] = "lower"
 
     def statistics(self, cell: Cell) -> NDArray[np.float64]:
@@ -71,10 +76,9 @@ class SmoothECE(Additive):
         widths = _widths(flat)
         values = np.full(len(flat), np.nan)
         for width in np.unique(widths[~np.isnan(widths)]):
-            kernel, alike = heat_kernel(width), np.flatnonzero(widths == width)
-            for first in range(0, len(alike), ROWS):
-                rows = alike[first : first + ROWS]
-                values[rows] = np.abs(flat[rows, :N_POINTS] @ kernel).sum(axis=-1) / flat[rows, -1]
+            alike = widths == width
+            some = flat if alike.all() else flat[alike]
+            values[alike] = _smoothed_sizes(*_reach(float(width)), np.ascontiguousarray(some.T)) / some[:, -1]
         return values.reshape(sums.shape[:-1])
 
     def split(self, sums: NDArray[np.float64], by_patient: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -120,6 +124,48 @@ def heat_kernel(width: float) -> NDArray[np.float64]:
     """
     waves, squares = _waves()
     return np.asarray(waves * np.exp(-(width**2) / 2 * squares) @ waves.T)
+
+
+@lru_cache(maxsize=64)
+def _reach(width: float) -> tuple[NDArray[np.float64], NDArray[np.intp], NDArray[np.intp]]:
+    """Return the heat kernel, and from and up to which point residuals reach each point, both (N_POINTS,)."""
+    kernel = heat_kernel(width)
+    reached = kernel > NEGLIGIBLE
+    return kernel, reached.argmax(axis=0), N_POINTS - reached[::-1].argmax(axis=0)
+
+
+ONE, TWO, THREE, FOUR = (np.uint64(number) for number in (1, 2, 3, 4))  # not tested for counting from the end
+
+
+@numba.njit(cache=True, nogil=True)
+def _smoothed_sizes(kernel: Any, begin: Any, end: Any, sums: Any) -> Any:
+    """Return Σ_t |Σ_s kernel[t, s] sums[s]| of each column of `sums` (n_statistics, n), (n,).
+
+    A product of matrices would be spread over threads, and work on cells is: they would get in each other's way.
+    """
+    sizes, smoothed = np.empty(sums.shape[1]), np.empty(ROWS)
+    some, size = np.zeros((N_POINTS, ROWS)), np.empty(ROWS)
+    for first in range(0, sums.shape[1], ROWS):
+        n = min(ROWS, sums.shape[1] - first)
+        some[:, :n], size[:] = sums[:N_POINTS, first : first + n], 0
+        for t in range(N_POINTS):
+            smoothed[:] = 0
+            s, after = np.uint64(begin[t]), np.uint64(end[t])
+            while s + FOUR <= after:
+                a, b, c, d = kernel[t, s], kernel[t, s + ONE], kernel[t, s + TWO], kernel[t, s + THREE]
+                for i in range(ROWS):
+                    ab = a * some[s, i] + b * some[s + ONE, i]
+                    smoothed[i] += ab + (c * some[s + TWO, i] + d * some[s + THREE, i])
+                s += FOUR
+            while s < after:
+                a = kernel[t, s]
+                for i in range(ROWS):
+                    smoothed[i] += a * some[s, i]
+                s += ONE
+            for i in range(ROWS):
+                size[i] += abs(smoothed[i])
+        sizes[first : first + n] = size[:n]
+    return sizes
 
 
 def _widths(sums: NDArray[np.float64]) -> NDArray[np.float64]:

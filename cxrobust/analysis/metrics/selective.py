@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.jackknife import jackknife_contributions, leave_one_out
 from cxrobust.analysis.metrics import Better, Usual, metric
-from cxrobust.analysis.ranks import HeadShares, resample_ranked, resampled_coverage, resampled_head_share
+from cxrobust.analysis.ranks import HeadShares, resample_ranked, resampled_coverage, resampled_mean_share
 from cxrobust.analysis.resampling import Counts
 
 IMAGES_PER_ERROR = 20
@@ -41,7 +41,7 @@ class AURC(Usual):
 
     def resample(self, cells: Sequence[Cell], counts: Counts) -> NDArray[np.float64]:
         """Return the area of each resample, (n_cells, n_lanes); NaN where a resample has no labelled image."""
-        return resample_ranked(resampled_head_share, _arrays, cells, counts)
+        return resample_ranked(resampled_mean_share, _arrays, cells, counts)
 
     def contributions(self, cell: Cell) -> NDArray[np.float64]:
         """Return each patient's influence plus its part of the images times the value; sums to the value.
@@ -90,12 +90,12 @@ def risks(cell: Cell) -> HeadShares:
 
 
 def _arrays(cell: Cell) -> tuple[NDArray[Any], ...]:
-    return risks(cell).arrays(cell.patients)
+    patients, _, wrong, last_of_ties = risks(cell).arrays(cell.patients)
+    return patients, wrong, last_of_ties
 
 
 def _coverage_arrays(cell: Cell) -> tuple[Any, ...]:
-    patients, _, wrong, last_of_ties = _arrays(cell)
-    return patients, wrong, last_of_ties, np.int32(IMAGES_PER_ERROR)
+    return *_arrays(cell), np.int32(IMAGES_PER_ERROR)
 
 
 metric("aurc")(AURC())

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from cxrobust.errors import DataError, StudyError, nearest, some
 from cxrobust.registry import Registry
-from cxrobust.study import Section, StudyPath
+from cxrobust.study_sections import Section, StudyPath
 
 MISSING = -1
 """The label of a finding that nobody judged on an image: left out of that finding's estimates, and counted."""

@@ -10,7 +10,7 @@ from cxrobust.files import sha256_file
 from cxrobust.inference.columns import POLICY, Uncertain, read_labels
 from cxrobust.inference.datasets import Dataset, ImageTable, dataset, read_table
 from cxrobust.inference.images import FileImages, file_images
-from cxrobust.study import DataPath
+from cxrobust.study_sections import DataPath
 
 FINDINGS = (
     "Atelectasis",

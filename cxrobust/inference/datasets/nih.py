@@ -14,7 +14,7 @@ from cxrobust.files import sha256_file
 from cxrobust.inference.columns import in_common_words, line
 from cxrobust.inference.datasets import Dataset, ImageTable, dataset, read_table
 from cxrobust.inference.images import FileImages, file_images, names_in, reason
-from cxrobust.study import DataPath
+from cxrobust.study_sections import DataPath
 
 FINDINGS = (
     "Atelectasis",

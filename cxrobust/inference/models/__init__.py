@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pydantic import Field
 
 from cxrobust.registry import Registry
-from cxrobust.study import Section
+from cxrobust.study_sections import Section
 
 if TYPE_CHECKING:
     import torch

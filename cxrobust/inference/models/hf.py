@@ -19,7 +19,7 @@ from cxrobust.inference.checkpoints import (
     one_line,
 )
 from cxrobust.inference.models import Regime, model_family
-from cxrobust.study import StudyPath
+from cxrobust.study_sections import StudyPath
 
 if TYPE_CHECKING:
     from cxrobust.inference.graph import PixelClassifier

@@ -15,7 +15,7 @@ from pydantic import Field, PrivateAttr, model_validator
 from cxrobust.errors import DataError, nearest, require
 from cxrobust.inference.checkpoints import fill_fold, fold_problem, hashes, one_line
 from cxrobust.inference.models import Regime, model_family
-from cxrobust.study import StudyPath
+from cxrobust.study_sections import StudyPath
 
 if TYPE_CHECKING:
     from cxrobust.inference.graph import Guarded

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cxrobust.conditions import Condition, format_value
 from cxrobust.registry import Registry
-from cxrobust.study import Section
+from cxrobust.study_sections import Section
 
 if TYPE_CHECKING:
     import torch

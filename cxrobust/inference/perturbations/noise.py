@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 
 from cxrobust.inference.perturbations import Batch, Perturbation, perturbation
-from cxrobust.study import Epsilon
+from cxrobust.study_sections import Epsilon
 
 if TYPE_CHECKING:
     import torch

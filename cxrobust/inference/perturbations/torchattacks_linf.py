@@ -14,7 +14,7 @@ from pydantic import Field
 
 from cxrobust.errors import StudyError, nearest, require
 from cxrobust.inference.perturbations import Batch, Perturbation, perturbation
-from cxrobust.study import Epsilon
+from cxrobust.study_sections import Epsilon
 
 if TYPE_CHECKING:
     import torch

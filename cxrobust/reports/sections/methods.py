@@ -11,7 +11,7 @@ from cxrobust.reports.words import INTERVALS, listed, metric_words, named_tests,
 KNOWN = ("auroc", "accuracy", "confidence", "ece", "brier")
 """Metrics that the template explains."""
 SIGN_FLIPS = {"permutation", "permutation (exact)"}
-FROM_PERCENTILES = {"percentile", "percentile-recentred"}
+EXPLAINED = {"percentile", "percentile-recentred", "expanded", "t"}
 """Tests and intervals that the template explains."""
 
 
@@ -33,7 +33,7 @@ def methods(view: View) -> Mapping[str, Any]:
         "most_undefined": percent(analysis.get("most_undefined", 0.2)),
         "families": [family["name"] for family in analysis.get("families", ())],
         "intervals": intervals,
-        "other_intervals": listed([INTERVALS[i] for i in INTERVALS if i in intervals - FROM_PERCENTILES]),
+        "other_intervals": listed([INTERVALS[i] for i in INTERVALS if i in intervals - EXPLAINED]),
         "tests": tests,
         "flips_signs": bool(tests & SIGN_FLIPS),
         "other_tests": named_tests(tests - SIGN_FLIPS),

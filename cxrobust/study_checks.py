@@ -1,0 +1,202 @@
+"""Whether the names in a study file fit one another: regimes, conditions, metrics, intervals, tests, families."""
+
+from typing import TYPE_CHECKING
+
+from cxrobust.conditions import CLEAN, parse_condition
+from cxrobust.errors import nearest
+from cxrobust.study_analysis import AnalysisSection, MetricSection
+from cxrobust.study_messages import Place, dotted
+
+if TYPE_CHECKING:
+    from cxrobust.study import Study
+
+
+VALIDATION = "validation"
+"""The table within [data] that says what is different for validation images."""
+
+
+def check_names(study: "Study", place: Place) -> None:
+    """Raise the first thing in a study file that names nothing, or does not fit what it names.
+
+    Raises
+    ------
+    StudyError
+        In one sentence with the line.
+    """
+    names = [regime.name for regime in study.regimes]
+    if study.study.reference not in names:
+        raise place.error(
+            ("study", "reference"),
+            f"reference {study.study.reference!r} names no regime{nearest(study.study.reference, names)}: "
+            f"the regimes are {', '.join(dict.fromkeys(names))}",
+        )
+    for index, name in enumerate(names):
+        if not name.isprintable() or name != name.strip():
+            raise place.error(
+                ("regimes", index, "name"), f"regime name {name!r} is no plain text: write it without outer spaces"
+            )
+    _check_metrics(study, place)
+    _check_validation(study, place)
+    seen: set[tuple[str, int]] = set()
+    for index, regime in enumerate(study.regimes):
+        if (regime.name, regime.replicate) in seen:
+            raise place.error(
+                ("regimes", index, "name"),
+                f"regime {regime.name!r} stands twice with replicate {regime.replicate}: "
+                f"name it otherwise, or number its replicates",
+            )
+        seen.add((regime.name, regime.replicate))
+    if study.analysis.primary_condition is not None:
+        known = {str(condition) for condition in study.conditions}
+        known |= {condition for regime in study.regimes for condition in regime.own_conditions}
+        wanted = study.analysis.primary_condition
+        if wanted not in known - {"clean"}:
+            raise place.error(
+                ("analysis", "primary_condition"),
+                f"primary_condition {wanted!r} is no condition of this study{nearest(wanted, known - {'clean'})}: "
+                f"its conditions are {', '.join(sorted(known - {'clean'})) or 'clean only'}",
+            )
+
+
+def _check_validation(study: "Study", place: Place) -> None:
+    """Validation images need predictions of every regime, and must not be the test images."""
+    from cxrobust.inference.elsewhere import Elsewhere
+
+    elsewhere = [(index, one) for index, one in enumerate(study.regimes) if isinstance(one, Elsewhere)]
+    for index, regime in elsewhere:
+        if study.validation is not None and regime.validation is None:
+            raise place.error(
+                ("regimes", index),
+                f"regime {regime.name!r} has no predictions on the images of [data.validation]: "
+                f'name their table, validation = "file.csv"',
+            )
+        if study.validation is None and regime.validation is not None:
+            raise place.error(
+                ("regimes", index, "validation"),
+                f"regime {regime.name!r} has predictions on validation images, and [data.validation] is missing: "
+                f"add it; it may be empty where [data] holds for them too",
+            )
+    if not elsewhere and study.validation == study.data:
+        raise place.error(
+            ("data", VALIDATION),
+            "[data.validation] says nothing else than [data], so its images would be the test images: "
+            "name their split, their list or their label file",
+        )
+
+
+def _check_metrics(study: "Study", place: Place) -> None:
+    from cxrobust.analysis.metrics import metric
+
+    for name in study.analysis.metrics:
+        if name not in metric:
+            raise place.error(
+                ("analysis", "metrics"),
+                f"unknown metric {name!r}{nearest(name, metric)}: known are {', '.join(metric)}",
+            )
+    _check_choices(study.analysis, place)
+    _check_sets(study, place)
+    _check_families(study, place)
+    for keys, values in (
+        (("analysis", "recalibrate"), study.analysis.recalibrate),
+        (("analysis", "effect_sizes"), study.analysis.effect_sizes),
+        (("analysis", "subgroups"), tuple(one.column for one in study.analysis.subgroups)),
+        (("analysis", "families"), tuple(one.name for one in study.analysis.families)),
+        (("analysis", "metrics"), study.analysis.metrics),
+        (("report", "formats"), study.report.formats),
+    ):
+        if len(set(values)) < len(values):
+            twice = next(value for value in values if values.count(value) > 1)
+            raise place.error(keys, f"{twice!r} stands twice in {dotted(keys)}: keep one")
+
+
+def _known_conditions(study: "Study") -> tuple[str, ...]:
+    own = (condition for regime in study.regimes for condition in regime.own_conditions)
+    return tuple(dict.fromkeys((*map(str, study.conditions), *own)))
+
+
+def _check_sets(study: "Study", place: Place) -> None:
+    known = [name for name in _known_conditions(study) if name != str(CLEAN)]
+    for name, members in study.analysis.sets.items():
+        if "robust-accuracy" not in study.analysis.metrics:
+            raise place.error(
+                ("analysis", "sets"), 'sets are for "robust-accuracy", which is none of the metrics: add it to metrics'
+            )
+        if not name.strip():
+            raise place.error(("analysis", "sets", name), f"set {name!r} has no name: give it one")
+        if name in (*known, str(CLEAN)):
+            raise place.error(
+                ("analysis", "sets", name), f"set {name!r} has the name of a condition: call it otherwise"
+            )
+        for one in members:
+            if one not in known:
+                raise place.error(
+                    ("analysis", "sets", name),
+                    f"set {name!r} holds {one!r}, which is no perturbation of this study{nearest(one, known)}: "
+                    f"its perturbations are {', '.join(known) or 'none'}",
+                )
+
+
+def _check_families(study: "Study", place: Place) -> None:
+    """Names that the study file tells; which findings and subgroups there are, the data tell later."""
+    from cxrobust.results import ESTIMANDS
+
+    conditions = _known_conditions(study)
+    series = (parse_condition(name).series for name in conditions)
+    known: dict[str, tuple[str, ...]] = {
+        "estimands": ESTIMANDS,
+        "metrics": study.analysis.metrics,
+        "regimes": tuple(regime.name for regime in study.regimes),
+        "conditions": tuple(dict.fromkeys((*conditions, *series, *study.analysis.sets))),
+        "recalibrations": ("", *study.analysis.recalibrate),
+    }
+    for index, family in enumerate(study.analysis.families):
+        for key, names in known.items():
+            for name in getattr(family, key):
+                if name not in names:
+                    raise place.error(
+                        ("analysis", "families", index, key),
+                        f"family {family.name!r} names no estimate: {name!r} is none of the {key}"
+                        f"{nearest(name, names)}: known are {', '.join(filter(None, names)) or 'none'}",
+                    )
+        if (family.adjust or study.analysis.adjust) == "max-t":
+            for name in family.metrics or study.analysis.metrics:
+                test = study.analysis.of(name).test
+                if test != "permutation":
+                    raise place.error(
+                        ("analysis", "families", index, "adjust"),
+                        f"family {family.name!r} is adjusted by max-t, which needs sign flips, and {name} is tested by "
+                        f'{test}: set its test = "permutation", or adjust = "holm"',
+                    )
+    if study.analysis.adjust == "max-t":
+        for name in study.analysis.metrics:
+            if study.analysis.of(name).test != "permutation":
+                raise place.error(
+                    ("analysis", "adjust"),
+                    f"max-t needs sign flips, and {name} is tested by {study.analysis.of(name).test}: set its "
+                    f'test = "permutation", or adjust = "holm"',
+                )
+
+
+def _check_choices(analysis: AnalysisSection, place: Place) -> None:
+    """Every interval and test must fit its metric, and a test against a margin needs one."""
+    from cxrobust.analysis.choices import WITH_A_MARGIN, fitting_intervals, fitting_tests
+
+    for name in analysis.per_metric:
+        if name not in analysis.metrics:
+            raise place.error(
+                ("analysis", name),
+                f"[analysis.{name}] is no metric of this study{nearest(name, analysis.metrics)}: "
+                f"its metrics are {', '.join(analysis.metrics)}",
+            )
+    for name in analysis.metrics:
+        chosen, own = analysis.of(name), analysis.per_metric.get(name, MetricSection())
+        for key, fitting in (("interval", fitting_intervals(name)), ("test", fitting_tests(name))):
+            value = getattr(chosen, key)
+            if value is not None and value not in fitting:
+                keys = ("analysis", name, key) if getattr(own, key) else ("analysis", key)
+                raise place.error(keys, f"{key} {value!r} does not fit {name}: those that do are {', '.join(fitting)}")
+        if chosen.test in WITH_A_MARGIN and chosen.margin is None:
+            keys = ("analysis", name, "test") if own.test else ("analysis", "test")
+            raise place.error(
+                keys, f"test {chosen.test!r} needs the largest difference that does not matter: set margin"
+            )

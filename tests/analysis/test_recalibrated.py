@@ -1,0 +1,162 @@
+"""Estimates after recalibration, against plain loops on the recalibrated probabilities."""
+
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cxrobust.analysis import analyze
+from cxrobust.analysis.recalibration import recalibrate
+from cxrobust.analysis.sample import Sample
+
+from . import oracle
+from .made import make_predictions, make_settings, same, weights_of
+
+CONDITIONS, FINDINGS, REGIMES = ("clean", "pgd(eps=4/255)"), ("Effusion", "Mass"), ("supervised", "lora")
+SEED, RESAMPLES = 11, 100
+METRICS = ("auroc", "accuracy", "brier", "ece")
+
+
+@pytest.fixture(scope="module")
+def predictions():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # netcal's own modules warn when they are compiled
+        pytest.importorskip("netcal.scaling", reason="netcal is not installed: pip install 'cxrobust[recalibration]'")
+    return make_predictions(seed=5, n_patients=60, most_images=3, conditions=CONDITIONS)
+
+
+def settings(**changes):
+    return make_settings(**{"metrics": METRICS, "resamples": RESAMPLES, "recalibrate": ("platt",), **changes})
+
+
+@pytest.fixture(scope="module")
+def mapped(predictions):
+    return recalibrate(predictions, "platt", seed=SEED)
+
+
+@pytest.fixture(scope="module")
+def analysis(predictions):
+    return analyze(predictions, settings(), reference="supervised", seed=SEED).estimates
+
+
+@pytest.fixture(scope="module")
+def table(predictions, mapped):
+    """Value and resampled values by which probabilities, metric, regime, condition and finding; by loops."""
+    counts, found = Sample.draw(predictions, settings(), seed=SEED).counts, {}
+    weights = [weights_of(counts, predictions.patients, b) for b in range(RESAMPLES)]
+    for which, probabilities in (("raw", predictions.probabilities), ("platt", mapped.probabilities)):
+        for r, c in np.ndindex(2, 2):
+            for metric, one in (("brier", oracle.brier), ("ece", oracle.ece)):
+                at = which, metric, REGIMES[r], CONDITIONS[c]
+                for k, finding in enumerate(FINDINGS):
+                    p, y = probabilities[r, c, :, k].tolist(), predictions.labels[:, k].tolist()
+                    found[*at, finding] = np.array([one(p, y), *(one(p, y, w) for w in weights)])
+                found[*at, "macro"] = np.mean([found[*at, finding] for finding in FINDINGS], axis=0)
+    return found
+
+
+def interval(e, numbers):
+    """Percentile interval; that of a calibration error has the estimate as the mean of its resamples."""
+    drawn = numbers[1:] + (numbers[0] - numbers[1:].mean() if e.metric == "ece" else 0)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return (max(low, 0.0), min(high, 1.0)) if e.estimand == "value" else (low, high)
+
+
+def test_recalibrated_less_raw_against_plain_loops(analysis, table):
+    checked = 0
+    for e in analysis:
+        if e.estimand == "recalibrated-raw" and e.finding in {*FINDINGS, "macro"}:
+            at = e.metric, e.regime, e.condition, e.finding
+            numbers = table["platt", *at] - table["raw", *at]
+            assert same(e.estimate, numbers[0]), e
+            assert same(e.ci_low, interval(e, numbers)[0]), e
+            assert same(e.ci_high, interval(e, numbers)[1]), e
+            assert same(e.se, numbers[1:].std(ddof=1)), e
+            assert e.p_value is not None
+            assert e.reference is None
+            checked += 1
+    assert checked == 2 * 4 * 3
+
+
+def test_every_recalibrated_estimate_against_plain_loops(analysis, table):
+    checked = 0
+    for e in analysis:
+        if not e.recalibration or e.estimand == "recalibrated-raw" or e.finding not in {*FINDINGS, "macro"}:
+            continue
+
+        def of(regime, condition, e=e):
+            return table["platt", e.metric, regime, condition, e.finding]
+
+        numbers = of(e.regime, e.condition)
+        if e.estimand in {"perturbed-clean", "difference-in-differences"}:
+            numbers = numbers - of(e.regime, "clean")
+        if e.estimand in {"regime-reference", "difference-in-differences"}:
+            numbers = numbers - of("supervised", e.condition)
+        if e.estimand == "difference-in-differences":
+            numbers = numbers + of("supervised", "clean")
+        assert same(e.estimate, numbers[0]), e
+        assert same(e.ci_low, interval(e, numbers)[0]), e
+        assert same(e.ci_high, interval(e, numbers)[1]), e
+        checked += 1
+    assert checked == 2 * 3 * (4 + 2 + 2 + 1)
+
+
+def test_the_test_of_recalibrated_less_raw_flips_each_patients_difference(analysis, predictions, mapped):
+    """Brier score of one finding: the sum over a patient's images of the change of the squared error."""
+    for e in analysis:
+        if (e.estimand, e.metric, e.finding) == ("recalibrated-raw", "brier", "Mass"):
+            r, c = REGIMES.index(e.regime), CONDITIONS.index(e.condition)
+            squares = [
+                (p[r, c, :, 1] - predictions.labels[:, 1]) ** 2
+                for p in (mapped.probabilities, predictions.probabilities)
+            ]
+            parts = np.bincount(predictions.patients, weights=squares[0] - squares[1]) / len(predictions.patients)
+            other = oracle.sign_flip_monte_carlo(parts, draws=4000, seed=1)
+            assert (
+                abs(e.p_value - other) < 4 * np.sqrt(other * (1 - other) * (1 / RESAMPLES + 1 / 4000)) + 2 / RESAMPLES
+            )
+
+
+def test_only_metrics_of_probabilities_are_recalibrated(analysis):
+    """AUROC and decisions at an operating point ask for an order."""
+    assert {e.metric for e in analysis if e.recalibration} == {"brier", "ece"}
+    assert {e.recalibration for e in analysis} == {"", "platt"}
+    assert {e.estimand for e in analysis if e.recalibration} == {
+        "value", "perturbed-clean", "regime-reference", "difference-in-differences", "recalibrated-raw"
+    }  # fmt: skip
+
+
+def test_notes_say_what_maps_were_fitted_on(analysis):
+    notes = {e.note for e in analysis if e.recalibration}
+    assert all("fitted on clean images of other patients, 5 folds by patient" in note for note in notes)
+
+
+def test_recalibrated_estimates_have_families_of_their_own(analysis):
+    families = {e.family for e in analysis if e.recalibration and e.family is not None}
+    assert families
+    assert all(family.endswith(", platt") for family in families)
+    assert not families & {e.family for e in analysis if not e.recalibration}
+
+
+def test_raw_estimates_are_those_of_a_study_without_recalibration(analysis, predictions):
+    without = analyze(predictions, settings(recalibrate=()), reference="supervised", seed=SEED).estimates
+    assert [e for e in analysis if not e.recalibration] == list(without)
+
+
+def test_no_metric_of_probabilities_means_no_map(predictions, monkeypatch):
+    monkeypatch.setattr("cxrobust.analysis.recalibrated.recalibrate", lambda *_, **__: pytest.fail("a map was fitted"))
+    found = analyze(predictions, settings(metrics=("auroc", "accuracy")), reference="supervised", seed=1).estimates
+    assert not [e for e in found if e.recalibration]
+
+
+def test_a_finding_that_cannot_be_mapped_stays_as_it_was_and_is_named(predictions):
+    """Nine patients with a positive image are too few."""
+    few = np.zeros(len(predictions.patients), dtype=np.int8)
+    few[np.unique(predictions.patients, return_index=True)[1][:9]] = 1
+    rare = replace(predictions, labels=np.column_stack([few, few]))
+    found = analyze(rare, settings(metrics=("brier",)), reference="supervised", seed=SEED).estimates
+    for e in found:
+        if e.estimand == "recalibrated-raw":
+            assert (e.estimate, e.ci_low, e.ci_high, e.p_value) == (0, 0, 0, 1)
+            assert "unchanged for supervised, Effusion (fewer than 10 patients with a positive image)" in e.note
