@@ -148,7 +148,8 @@ def _estimate_bundle(name: str, metric: Metric, values: Values, contrasts: Seque
     for contrast, drawn, method, band in zip(contrasts, draws, methods, bands, strict=True):
         intervals = list(INTERVALS[method](drawn, level))
         used = [method] * len(intervals)
-        if method in {"percentile", "expanded", "t"} and sample.n_findings > 1:
+        by_default = sample.settings.of(name).interval is None
+        if sample.n_findings > 1 and (by_default or method in {"percentile", "expanded"}):
             # the least of several drawn values is biased as a drawn absolute value is
             used[-2], intervals[-2] = RECENTRED, INTERVALS[RECENTRED](drawn.only(-2), level)[0]
         se_patients, se_training = _parts_of_variance(contrast, values, drawn.se)
@@ -210,7 +211,9 @@ def resampled_se(influences: NDArray[np.float64], sample: Sample) -> NDArray[np.
     out = np.empty((n_values, sample.counts.shape[0] * sample.counts.shape[2]))
     for lanes, sums in resampled_sums(np.concatenate([known, known**2]).T, sample.counts):
         first, second = sums[:, :n_values], sums[:, n_values:]
-        out[:, lanes] = np.sqrt(np.maximum(second - first**2 / n_patients, 0) * n_patients / (n_patients - 1)).T
+        spread = second - first**2 / n_patients
+        spread[spread < 1e-12 * second] = 0  # what rounding alone leaves
+        out[:, lanes] = np.sqrt(spread * n_patients / (n_patients - 1)).T
     out[np.isnan(influences).any(axis=1)] = np.nan
     return out[:, : sample.settings.resamples]
 

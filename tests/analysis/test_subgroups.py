@@ -36,6 +36,7 @@ def predictions():
 def run(predictions, *columns, seed=SEED, **changes):
     wanted = tuple(Subgroups(column=column, findings=True) for column in columns)
     given = {"metrics": ("brier",), "resamples": RESAMPLES, "operating_point": 0.5, **changes}
+    given = {"interval": "percentile", **given}
     found = analyze(predictions, make_settings(subgroups=wanted, **given), reference="supervised", seed=seed)
     return {(e.subgroup, e.metric, e.estimand, e.regime, e.condition, e.finding): e for e in found.estimates}
 
