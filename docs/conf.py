@@ -8,7 +8,7 @@ release = version = installed("cxrobust")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 myst_enable_extensions = ["dollarmath", "deflist"]
 myst_heading_anchors = 3
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "coverage.md"]  # the latter is part of statistics.md
 html_theme = "furo"
 html_title = "cxrobust"
 autodoc_typehints = "description"
