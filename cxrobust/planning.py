@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cxrobust.analysis.contrasts import contrasts
+from cxrobust.analysis.contrasts import Contrast, contrasts
 from cxrobust.analysis.metrics import metric
 from cxrobust.analysis.power import Goal, Power, Simulated, draws_for, plan, simulate_power
 from cxrobust.analysis.sample import Sample
@@ -114,13 +114,13 @@ def select(results: Results, which: Which, *, name: str = RESULTS) -> tuple[Esti
     """
     primary = results.primary_condition
     estimand = which.estimand or ("difference-in-differences" if primary else "regime-reference")
-    tested = [one for one in ESTIMANDS if one not in UNTESTED]
+    tested = [one for one in ESTIMANDS if one not in (*UNTESTED, "recalibrated-raw")]
     if estimand not in tested:
         raise StudyError(
             f"--estimand {estimand}: no difference that is tested{nearest(estimand, tested)}: "
             f"those are {', '.join(tested)}"
         )
-    along = estimand.startswith(("trend", "area"))
+    along = estimand.startswith(("trend", "area", "half-margin"))
     usual = "clean" if primary is None else parse_condition(primary).series if along else primary
     wanted = {
         "estimand": estimand,
@@ -129,7 +129,8 @@ def select(results: Results, which: Which, *, name: str = RESULTS) -> tuple[Esti
         "metric": which.metric,
         "regime": which.regime,
     }
-    left = tuple(one for one in results.estimates if one.estimand in tested)
+    metrics = results.study["analysis"]["metrics"]
+    left = tuple(one for one in results.find() if one.estimand in tested and one.metric in metrics)
     for key, value in wanted.items():
         if value is None:
             continue
@@ -174,11 +175,18 @@ def influences_of(
     """
     settings = study.analysis.model_copy(update={"resamples": 100})  # none is used
     sample = Sample.draw(predictions, settings, seed=study.study.seed)
-    known = contrasts(predictions.regimes, predictions.conditions, reference=study.study.reference)
     done = ""
+    known: tuple[Contrast, ...] = ()
     for one in estimates:
         if one.metric != done:
             done, values = one.metric, evaluate({one.metric: metric[one.metric]}, [sample])[one.metric]
+            known = contrasts(
+                predictions.regimes,
+                predictions.conditions,
+                reference=study.study.reference,
+                sets=tuple(settings.sets) if metric[one.metric].of_sets else (),
+                chances=values.chances,
+            )
         (contrast,) = (
             c for c in known if (c.estimand, c.regime, c.condition) == (one.estimand, one.regime, one.condition)
         )

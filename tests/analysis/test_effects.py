@@ -26,7 +26,7 @@ def predictions():
 
 def settings(**changes):
     given = {"metrics": ("accuracy",), "effect_sizes": EFFECTS, "resamples": RESAMPLES, "operating_point": THRESHOLD}
-    return make_settings(**given, **changes)
+    return make_settings(**given, interval="percentile", **changes)
 
 
 def run(predictions, **changes):

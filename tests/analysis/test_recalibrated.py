@@ -9,6 +9,7 @@ import pytest
 from cxrobust.analysis import analyze
 from cxrobust.analysis.recalibration import recalibrate
 from cxrobust.analysis.sample import Sample
+from cxrobust.study_analysis import MetricSection
 
 from . import oracle
 from .made import make_predictions, make_settings, same, weights_of
@@ -27,7 +28,9 @@ def predictions():
 
 
 def settings(**changes):
-    return make_settings(**{"metrics": METRICS, "resamples": RESAMPLES, "recalibrate": ("platt",), **changes})
+    given = {"metrics": METRICS, "resamples": RESAMPLES, "recalibrate": ("platt",), "interval": "percentile"}
+    given["per_metric"] = {"ece": MetricSection(interval="percentile-recentred")}
+    return make_settings(**{**given, **changes})
 
 
 @pytest.fixture(scope="module")

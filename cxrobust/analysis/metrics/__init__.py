@@ -88,9 +88,13 @@ class Additive(Usual, ABC):
     summed: ClassVar[str] = ""
     """Name of what is summed, where other metrics sum the same, so that all of a study are summed once."""
 
-    @abstractmethod
     def statistics(self, cell: Cell) -> NDArray[np.float64]:
         """Return what is summed over images, (n_images, n_statistics); the last statistic is 1, which counts images."""
+        raise NotImplementedError(f"{type(self).__name__} says neither what it sums over images nor its sums")
+
+    def sums(self, cell: Cell) -> NDArray[np.float64]:
+        """Return each patient's sums, (n_patients, n_statistics): of `statistics`, or found in a quicker way."""
+        return cell.by_patient(self.statistics(cell))
 
     @abstractmethod
     def finish(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -113,11 +117,11 @@ class Additive(Usual, ABC):
 
     def value(self, cell: Cell) -> float:
         """Return the metric on the sample."""
-        return float(self.finish(self.statistics(cell).sum(axis=0)))
+        return float(self.finish(self.sums(cell).sum(axis=0)))
 
     def resample(self, cells: Sequence[Cell], counts: Counts) -> NDArray[np.float64]:
         """Return the metric on each resample, (n_cells, n_lanes); NaN where a resample has no labelled image."""
-        by_patient = in_threads(lambda cell: cell.by_patient(self.statistics(cell)), cells)
+        by_patient = in_threads(self.sums, cells)
         if isinstance(counts, OnDevice):
             return np.asarray(_resample_on_device([self], by_patient, counts)[0])
         parts = shared_out(len(counts), n_cells=len(cells))
@@ -132,7 +136,7 @@ class Additive(Usual, ABC):
 
     def contributions(self, cell: Cell) -> NDArray[np.float64]:
         """Return what each patient contributes, (n_patients,): sums to the value."""
-        by_patient = cell.by_patient(self.statistics(cell))
+        by_patient = self.sums(cell)
         return self.split(by_patient.sum(axis=0), by_patient)
 
 
@@ -224,9 +228,7 @@ def _measure_sums(
     """Measure metrics of the same sums. What most patients have a part of is added up by one matrix product."""
     at = [int(i) for i in np.flatnonzero(defined.any(axis=0))]
     wanted = {i: [one for one, yes in zip(metrics, defined[:, i], strict=True) if yes] for i in at}
-    tables = dict(
-        zip(at, in_threads(lambda i: cells[i].by_patient(wanted[i][0].statistics(cells[i])), at), strict=True)
-    )
+    tables = dict(zip(at, in_threads(lambda i: wanted[i][0].sums(cells[i]), at), strict=True))
     drawn = _resample_at_once(metrics, list(tables.values()), counts) if at else None
     place = {i: row for row, i in enumerate(at)}
 

@@ -28,15 +28,17 @@ def equal_mass_index(probabilities: NDArray[np.float64], n_bins: int = N_BINS) -
     return np.searchsorted(edges, probabilities, side="left")
 
 
-def binned(cell: Cell, bins: NDArray[np.intp], n_bins: int = N_BINS) -> NDArray[np.float64]:
-    """Return each image's probability, label and 1 in the columns of its bin, and a count: (n, 3 × n_bins + 1)."""
-    rows = np.arange(len(bins))
-    table = np.zeros((len(bins), 3 * n_bins + 1))
-    table[rows, bins] = cell.probabilities
-    table[rows, n_bins + bins] = cell.labels
-    table[rows, 2 * n_bins + bins] = 1
-    table[:, -1] = 1
-    return table
+def sums_in_bins(cell: Cell, bins: NDArray[np.intp], *of_images: NDArray[np.float64] | None) -> NDArray[np.float64]:
+    """Return each patient's sums in each bin of what images have, None counting them, and a count of all at last.
+
+    (n_patients, 15 × number of them + 1).
+    """
+    at = cell.patients * np.intp(N_BINS) + bins
+    size = cell.n_patients * N_BINS
+    parts = [np.bincount(at, weights=weight, minlength=size).reshape(-1, N_BINS) for weight in of_images]
+    return np.column_stack([*parts, np.bincount(cell.patients, minlength=cell.n_patients)]).astype(
+        np.float64, copy=False
+    )
 
 
 class OfEqualWidth(Additive):
@@ -45,9 +47,9 @@ class OfEqualWidth(Additive):
     summed = "15 equal-width bins"
     of_probabilities = True
 
-    def statistics(self, cell: Cell) -> NDArray[np.float64]:
+    def sums(self, cell: Cell) -> NDArray[np.float64]:
         """Return for each bin the sums of p, of labels, and of images; at last a count."""
-        return binned(cell, bin_index(cell.probabilities))
+        return sums_in_bins(cell, bin_index(cell.probabilities), cell.probabilities, cell.labels.astype(float), None)
 
 
 class OfEqualMass(Additive):
@@ -56,9 +58,10 @@ class OfEqualMass(Additive):
     summed = "15 equal-mass bins"
     of_probabilities = True
 
-    def statistics(self, cell: Cell) -> NDArray[np.float64]:
+    def sums(self, cell: Cell) -> NDArray[np.float64]:
         """Return for each bin the sums of p, of labels, and of images; at last a count."""
-        return binned(cell, equal_mass_index(cell.probabilities))
+        bins = equal_mass_index(cell.probabilities)
+        return sums_in_bins(cell, bins, cell.probabilities, cell.labels.astype(float), None)
 
 
 class ECE(Additive):
@@ -77,13 +80,10 @@ class ECE(Additive):
         """Return each image's prediction − outcome, and its bin."""
         return cell.probabilities - cell.labels, bin_index(cell.probabilities)
 
-    def statistics(self, cell: Cell) -> NDArray[np.float64]:
-        """Return prediction − outcome in the column of each image's bin, and a count."""
+    def sums(self, cell: Cell) -> NDArray[np.float64]:
+        """Return each patient's prediction − outcome in each bin, and a count."""
         gaps, bins = self.gaps(cell)
-        table = np.zeros((len(cell.labels), N_BINS + 1))
-        table[np.arange(len(cell.labels)), bins] = gaps
-        table[:, -1] = 1
-        return table
+        return sums_in_bins(cell, bins, gaps)
 
     def finish(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
         """Sum the bins' absolute gaps and divide by the number of images."""
