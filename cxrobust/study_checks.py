@@ -94,6 +94,11 @@ def _check_metrics(study: "Study", place: Place) -> None:
                 f"unknown metric {name!r}{nearest(name, metric)}: known are {', '.join(metric)}",
             )
     _check_choices(study.analysis, place)
+    if study.analysis.recalibrate and not any(metric[name].of_probabilities for name in study.analysis.metrics):
+        raise place.error(
+            ("analysis", "recalibrate"),
+            "recalibrate changes none of the metrics: add one that asks what probabilities are worth, such as ece",
+        )
     _check_sets(study, place)
     _check_families(study, place)
     for keys, values in (

@@ -14,6 +14,7 @@ from cxrobust.analysis.resampling import resampled_sums
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.testing import NOTHING, Tested, auroc_se, run_tests
 from cxrobust.analysis.values import MACRO, WORST, Values, averages
+from cxrobust.errors import some
 from cxrobust.results import Estimate, finite
 from cxrobust.study_analysis import AnalysisSection
 
@@ -334,6 +335,13 @@ def _notes(
         if left_out:
             named = ", ".join(f"{name} ({why})" for name, why in left_out.items())
             notes.append(f"macro over {n_findings - len(left_out)} of {n_findings} findings, without {named}")
+        few = [
+            one.name
+            for one in view.findings[:n_findings]
+            if one.n_positive_patients < FEW_POSITIVE_PATIENTS and one.name not in left_out
+        ]
+        if few:
+            notes.append(f"fewer than {FEW_POSITIVE_PATIENTS} positive patients: {some(sorted(few))}")
     elif finding.n_positive_patients < FEW_POSITIVE_PATIENTS:
         notes.append(f"fewer than {FEW_POSITIVE_PATIENTS} positive patients")
     if finding.name == WORST:

@@ -137,7 +137,7 @@ def studentized(draws: Draws, level: float) -> tuple[Interval, ...]:
     for row, value, se, ses in zip(draws.resampled, draws.value, draws.se, draws.resampled_se, strict=True):
         used = ~np.isnan(row) & (ses > 0)
         if used.sum() < 2:
-            found.append(no_interval())
+            found.append(no_interval("resamples have no spread" if np.isfinite(value) else ""))
             continue
         t = (row[used] - value) / ses[used]
         found.append(

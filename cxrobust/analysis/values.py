@@ -56,12 +56,18 @@ class Values:
     @property
     def left_out(self) -> dict[int, str]:
         """Findings that no macro average counts, with the reason of the first cell that has one."""
-        found = {}
-        for k in range(self.samples[0].n_findings):
-            said = [reason for reason in self.reasons[..., k].flat if reason is not None]
-            if said:
-                found[k] = str(said[0])
-        return found
+        each = {k: self._why_left_out(k) for k in range(self.samples[0].n_findings)}
+        return {k: why for k, why in each.items() if why is not None}
+
+    def _why_left_out(self, k: int) -> str | None:
+        """Say why no macro average counts a finding: not estimable in a cell, or undefined in too many resamples."""
+        said = [reason for reason in self.reasons[..., k].flat if reason is not None]
+        if said:
+            return str(said[0])
+        undefined = float(np.isnan(self.resampled[:, :, k]).mean(axis=-1).max())
+        if undefined <= self.samples[0].settings.most_undefined or self.samples[0].n_findings == 1:
+            return None
+        return f"not defined in {undefined:.1%} of resamples"
 
     def cells(self, row: int, condition: int, place: int) -> list[Cell]:
         """Return the cell of each replicate; `place` is a finding, or the one after the last: all of them pooled."""
@@ -201,7 +207,7 @@ def _first_reason(reasons: NDArray[np.object_]) -> NDArray[np.object_]:
 def _with_averages(one: Values, metric: Metric) -> Values:
     """Add the worst finding, where there are several and one way is better, and the macro average."""
     n_findings = one.samples[0].n_findings
-    estimable = [k for k in range(n_findings) if all(reason is None for reason in one.reasons[..., k].flat)]
+    estimable = [k for k in range(n_findings) if k not in one.left_out]
     nothing = None if estimable else "no finding is estimable"
     macro = _Place(
         value=one.value[:, :, estimable].mean(axis=2) if estimable else np.full(one.value.shape[:2], np.nan),

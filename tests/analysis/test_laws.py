@@ -204,3 +204,15 @@ def test_clean_images_alone_have_no_perturbed_estimands(predictions):
     assert {e.estimand for e in found.estimates} == {"value", "regime-reference"}
     primary = {(e.estimand, e.condition, e.finding) for e in found.estimates if e.family == "primary"}
     assert primary == {("regime-reference", "clean", "macro")}
+
+
+def test_a_finding_that_is_often_undefined_is_left_out_of_the_macro_average():
+    """One positive patient of 12: 35 % of resamples have no AUROC, and the average says that it does without."""
+    predictions = make_predictions(seed=7)
+    labels = (predictions.patients < 1).astype(np.int8)
+    found = by_key(run(with_labels(predictions, "Mass", lambda _: labels), metrics=("auroc",)))
+    for (metric, estimand, regime, condition, finding), e in found.items():
+        if finding == "macro":
+            alone = found[metric, estimand, regime, condition, "Effusion"]
+            assert (e.estimate, e.ci_low, e.p_value) == (alone.estimate, alone.ci_low, alone.p_value)
+            assert e.note.startswith("macro over 1 of 2 findings, without Mass (not defined in ")

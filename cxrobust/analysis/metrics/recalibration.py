@@ -60,6 +60,8 @@ class _Recalibration(Additive):
         if cell.one_class:
             return "one class only"
         positive, negative = cell.probabilities[cell.is_positive], cell.probabilities[~cell.is_positive]
+        if self.has_slope and cell.probabilities.min() == cell.probabilities.max():
+            return "all probabilities are equal"
         if self.has_slope and (positive.min() >= negative.max() or positive.max() <= negative.min()):
             return "a threshold separates the classes"
         return "logistic regression has no finite solution" if self.fit(cell) is None else None
