@@ -307,10 +307,10 @@ def analyze_made(plan: Plan) -> Run:
 
     def report(task: str, done: int, total: int) -> None:
         if done < total:
-            name = plan.metrics[done] if done < len(plan.metrics) else "reliability diagrams"
+            name = [*plan.metrics, "effect sizes", "reliability diagrams, adjusting p-values"][done]
             reached.append((name if task == "estimating metrics" else f"{task} {done + 1}", time.perf_counter()))
         else:
-            reached.append(("adjusting p-values", time.perf_counter()))
+            reached.append(("the rest", time.perf_counter()))
 
     found = analyze(predictions, settings(plan), reference="regime-0", seed=1, report=report)
     end = time.perf_counter()
