@@ -381,7 +381,7 @@ def in_r(code: str) -> str:
 
 
 def rscript(*arguments: str) -> str:
-    return subprocess.run(["Rscript", *arguments], check=True, text=True, stdout=subprocess.PIPE).stdout  # noqa: S603, S607
+    return subprocess.run(["Rscript", *arguments], check=True, text=True, stdout=subprocess.PIPE).stdout  # noqa: S603, S607  R is sought on PATH
 
 
 OURS = ("cxrobust", "cxrobust, one core")
