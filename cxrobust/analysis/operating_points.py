@@ -37,8 +37,9 @@ def _choose(
     if rule.sensitivity is not None:
         value = threshold_at_sensitivity(labels, probabilities, rule.sensitivity)
         return value, f"sensitivity of at least {rule.sensitivity:g} on {images}"
-    target = float(rule.specificity or 0)  # a target is one of both, as the study file is checked for
-    return threshold_at_specificity(labels, probabilities, target), f"specificity of at least {target:g} on {images}"
+    assert rule.specificity is not None  # noqa: S101  for the type checker: TargetPoint has one of both
+    value = threshold_at_specificity(labels, probabilities, rule.specificity)
+    return value, f"specificity of at least {rule.specificity:g} on {images}"
 
 
 def youden_threshold(labels: NDArray[np.int8], probabilities: NDArray[np.float64]) -> float:
