@@ -60,6 +60,7 @@ def _analyze(study: Study, folder: Path, report: Reporter) -> Results:
         primary_condition=found.primary_condition,
         estimates=found.estimates,
         reliability=found.reliability,
+        risk_coverage=found.risk_coverage,
         thresholds=found.thresholds,
         unclustered=found.unclustered,
         examples=tuple(predictions.index["examples"]),

@@ -7,6 +7,7 @@ file. Other packages register through the entry-point group `cxrobust.<kind>`, f
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar
 
@@ -22,6 +23,8 @@ class Registry(Generic[T]):
         self.kind = kind
         self._package = package
         self._items: dict[str, T] = {}
+        self._made: dict[str, T] = {}
+        self._makers: dict[str, Callable[[str], T]] = {}
         self._loaded = False
 
     def __call__(self, name: str) -> Callable[[T], T]:
@@ -35,6 +38,18 @@ class Registry(Generic[T]):
 
         return register
 
+    def beginning(self, start: str) -> Callable[[Callable[[str], T]], Callable[[str], T]]:
+        """Register the decorated maker for names that begin with `start`; it is called with the rest of the name.
+
+        It raises `ValueError` where the rest says nothing. One name at least is registered as such too, to be listed.
+        """
+
+        def register(maker: Callable[[str], T]) -> Callable[[str], T]:
+            self._makers[start] = maker
+            return maker
+
+        return register
+
     def __getitem__(self, name: str) -> T:
         """Return what `name` stands for.
 
@@ -45,11 +60,10 @@ class Registry(Generic[T]):
         DataError
             When an entry point of another package cannot be used.
         """
-        self._load()
-        if name not in self._items:
+        if name not in self:
             known = ", ".join(self)
             raise StudyError(f"unknown {self.kind} {name!r}{nearest(name, self._items)}: known are {known}")
-        return self._items[name]
+        return self._items[name] if name in self._items else self._made[name]
 
     def __iter__(self) -> Iterator[str]:
         self._load()
@@ -57,7 +71,13 @@ class Registry(Generic[T]):
 
     def __contains__(self, name: object) -> bool:
         self._load()
-        return name in self._items
+        if name in self._items or name in self._made:
+            return True
+        for start, maker in self._makers.items():
+            if isinstance(name, str) and name.startswith(start):
+                with suppress(ValueError):
+                    self._made[name] = maker(name.removeprefix(start))
+        return name in self._made
 
     def _load(self) -> None:
         if self._loaded:

@@ -110,6 +110,27 @@ class Reliability:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RiskPoint:
+    """One point of a risk-coverage curve."""
+
+    coverage: float
+    """Share of images that are answered, the most confident, in (0, 1]."""
+    risk: float
+    """Share of wrong decisions among them."""
+    ci_low: float | None
+    ci_high: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RiskCoverage:
+    """The risk-coverage curve of one regime under one condition, all findings pooled."""
+
+    regime: str
+    condition: str
+    points: tuple[RiskPoint, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Threshold:
     """The operating point of one regime for one finding: positive means probability ≥ `value`."""
 
@@ -153,6 +174,8 @@ class Results:
     primary_condition: str | None
     estimates: tuple[Estimate, ...]
     reliability: tuple[Reliability, ...]
+    risk_coverage: tuple[RiskCoverage, ...]
+    """Where a metric of selective prediction is asked for."""
     thresholds: tuple[Threshold, ...]
     unclustered: tuple[Unclustered, ...]
     examples: tuple[dict[str, Any], ...]
@@ -177,7 +200,7 @@ def write_results(results: Results, path: Path) -> None:
     for name in content:
         value = content[name]
         comma = "," if name != "provenance" else ""
-        if name in {"estimates", "reliability", "thresholds", "unclustered", "examples"}:
+        if name in {"estimates", "reliability", "risk_coverage", "thresholds", "unclustered", "examples"}:
             rows = ",\n".join(_json(row) for row in value)
             lines.append(f'"{name}": [\n{rows}\n]{comma}' if rows else f'"{name}": []{comma}')
         else:
@@ -214,6 +237,10 @@ def read_results(path: Path) -> Results:
                 "reliability": tuple(
                     Reliability(**{**row, "bins": tuple(ReliabilityBin(**one) for one in row["bins"])})
                     for row in content["reliability"]
+                ),
+                "risk_coverage": tuple(
+                    RiskCoverage(**{**row, "points": tuple(RiskPoint(**one) for one in row["points"])})
+                    for row in content["risk_coverage"]
                 ),
                 "thresholds": tuple(Threshold(**row) for row in content["thresholds"]),
                 "unclustered": tuple(Unclustered(**row) for row in content["unclustered"]),

@@ -15,6 +15,8 @@ from cxrobust.results import (
     Reliability,
     ReliabilityBin,
     Results,
+    RiskCoverage,
+    RiskPoint,
     Threshold,
     Unclustered,
     finite,
@@ -42,6 +44,11 @@ def results(**changes: object) -> Results:
         "primary_condition": None,
         "estimates": (ESTIMATE,),
         "reliability": (Reliability(regime="a", condition="clean", bins=(ONE_BIN,)),),
+        "risk_coverage": (
+            RiskCoverage(
+                regime="a", condition="clean", points=(RiskPoint(coverage=0.5, risk=0.1, ci_low=0.0, ci_high=None),)
+            ),
+        ),
         "thresholds": (Threshold(regime="a", replicate=0, finding="Mass", value=0.3, rule="youden"),),
         "unclustered": (
             Unclustered(

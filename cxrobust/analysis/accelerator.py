@@ -221,15 +221,15 @@ def mean_share(hit: torch.Tensor, last_of_ties: torch.Tensor, weights: torch.Ten
     return head_share(hit | True, hit, last_of_ties, weights)
 
 
-def coverage(hit: torch.Tensor, last_of_ties: torch.Tensor, least_ratio: int, weights: torch.Tensor) -> torch.Tensor:
+def coverage(hit: torch.Tensor, last_of_ties: torch.Tensor, most: int, of: int, weights: torch.Tensor) -> torch.Tensor:
     """Largest share of images, from the highest score, with few enough hits; NaN where there is no image.
 
-    See `ranks.resampled_coverage`: the greatest N_g with `least_ratio` × T_g ≤ N_g, or 0, by the number of all images.
+    See `ranks.resampled_coverage`: the greatest N_g with `of` × T_g ≤ `most` × N_g, or 0, by the number of all images.
     """
     edges = _edges(last_of_ties, weights.shape[1])
     n_images, n_hits = _added_up(weights), _added_up(weights * hit)
     reached = n_images[:, edges]
-    largest = (reached * (least_ratio * n_hits[:, edges] <= reached)).amax(1)
+    largest = (reached * (of * n_hits[:, edges] <= most * reached)).amax(1)
     return _ratio(largest, n_images[:, -1])
 
 

@@ -221,38 +221,40 @@ def resampled_mean_share(patients: Any, hit: Any, last_of_ties: Any, counts: Any
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def resampled_coverage(patients: Any, hit: Any, last_of_ties: Any, least_ratio: Any, counts: Any, out: Any) -> None:
+def resampled_coverage(patients: Any, hit: Any, last_of_ties: Any, most: Any, of: Any, counts: Any, out: Any) -> None:
     """Fill `out` with the largest share of images, taken from the highest score, with few enough hits among them.
 
-    Few enough: `least_ratio` × hits ≤ images, all whole numbers; 0 where no share has so few, NaN where there is no
-    image. Tied images are taken together.
+    Few enough: hits ≤ images × `most` / `of`; 0 where no share has so few, NaN where there is no image. Tied images are
+    taken together.
 
     Parameters
     ----------
     patients, hit, last_of_ties
         (n_images,), images sorted by score from the highest: index of the patient, and as in `HeadShares`.
-    least_ratio
-        int32.
+    most, of
+        Whole numbers.
     counts
         (n_blocks, n_patients, LANES), from `patient_counts`.
     out
         (n_blocks × LANES,) float64.
+
+    Notes
+    -----
+    What is left of the hits allowed, `most` × images − `of` × hits, is a whole number that float64 holds to 2^53.
     """
-    n_images, needed = np.empty(LANES, np.int32), np.empty(LANES, np.int32)
-    largest = np.empty(LANES, np.int32)
+    n_images, left, largest = np.empty(LANES, np.int32), np.empty(LANES), np.empty(LANES, np.int32)
     for block in range(counts.shape[0]):
         _largest(counts[block])
-        n_images[:], needed[:], largest[:] = 0, 0, 0
+        n_images[:], left[:], largest[:] = 0, 0, 0
         for i in range(len(patients)):
-            patient = np.uint32(patients[i])
+            patient, gain = np.uint32(patients[i]), np.float64(most - of if hit[i] else most)
             for lane in range(LANES):
-                n_images[lane] += np.int32(counts[block, patient, lane])
-            if hit[i]:
-                for lane in range(LANES):
-                    needed[lane] += least_ratio * np.int32(counts[block, patient, lane])
+                count = np.int32(counts[block, patient, lane])
+                n_images[lane] += count
+                left[lane] += gain * np.float64(count)
             if last_of_ties[i]:
                 for lane in range(LANES):
-                    largest[lane] = n_images[lane] if needed[lane] <= n_images[lane] else largest[lane]
+                    largest[lane] = n_images[lane] if left[lane] >= 0 else largest[lane]
         for lane in range(LANES):
             out[block * LANES + lane] = largest[lane] / n_images[lane] if n_images[lane] > 0 else np.nan
 

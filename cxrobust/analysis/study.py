@@ -12,14 +12,16 @@ from cxrobust.analysis.effects import effect_sizes
 from cxrobust.analysis.estimates import Estimated, View, count_findings, estimate
 from cxrobust.analysis.families import Families, Key, adjust, key_of
 from cxrobust.analysis.metrics import Metric, grouped, metric
+from cxrobust.analysis.parallel import in_threads
 from cxrobust.analysis.recalibrated import recalibrated_estimates
 from cxrobust.analysis.reliability import reliability_bins
+from cxrobust.analysis.risk_coverage import risk_coverage
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.subgroups import subgroup_estimates
 from cxrobust.analysis.values import Values, averages, evaluate
 from cxrobust.predictions import PredictionSet
 from cxrobust.progress import Reporter, silent
-from cxrobust.results import ESTIMANDS, Estimate, Reliability, Threshold, Unclustered
+from cxrobust.results import ESTIMANDS, Estimate, Reliability, RiskCoverage, Threshold, Unclustered
 from cxrobust.study_analysis import AnalysisSection
 
 
@@ -30,6 +32,7 @@ class Analysis:
     primary_condition: str | None
     estimates: tuple[Estimate, ...]
     reliability: tuple[Reliability, ...]
+    risk_coverage: tuple[RiskCoverage, ...]
     thresholds: tuple[Threshold, ...]
     unclustered: tuple[Unclustered, ...]
 
@@ -78,13 +81,14 @@ def analyze(
             if name == "auroc" and not unclustered and one.values is not None:
                 unclustered = _unclustered(one.values, sample)
         report("estimating metrics", done, n_steps)
-    reliability = _reliability(sample)
+    reliability, risk_coverage = _reliability(sample), _risk_coverage(sample)
     adjusted = adjust(estimates, families, contributions=contributions, n_draws=settings.resamples, seed=seed)
     report("estimating metrics", n_steps, n_steps)
     return Analysis(
         primary_condition=families.primary_condition,
         estimates=tuple(sorted(adjusted, key=lambda e: ESTIMANDS.index(e.estimand))),
         reliability=reliability,
+        risk_coverage=risk_coverage,
         thresholds=sample.thresholds,
         unclustered=unclustered,
     )
@@ -161,20 +165,44 @@ def _unclustered(values: Values, sample: Sample) -> tuple[Unclustered, ...]:
     return tuple(rows)
 
 
-def _reliability(sample: Sample) -> tuple[Reliability, ...]:
-    """Reliability of every regime (its first replicate) under every condition."""
+def _diagrams(sample: Sample) -> Iterator[tuple[str, int, str, int]]:
+    """Yield what diagrams are of: every regime with its first replicate, and every condition, with their places."""
     predictions = sample.predictions
-    found = []
     for regime in predictions.regimes:
         member = [name for name, _ in predictions.members].index(regime)
         for c, condition in enumerate(predictions.conditions):
-            bins = reliability_bins(
-                predictions.labels,
-                predictions.probabilities[member, c],
-                predictions.patients,
-                counts=sample.counts,
-                n_resamples=sample.settings.resamples,
-                level=sample.settings.level,
-            )
-            found.append(Reliability(regime=regime, condition=condition, bins=bins))
+            yield regime, member, condition, c
+
+
+def _reliability(sample: Sample) -> tuple[Reliability, ...]:
+    predictions = sample.predictions
+    found = []
+    for regime, member, condition, c in _diagrams(sample):
+        bins = reliability_bins(
+            predictions.labels,
+            predictions.probabilities[member, c],
+            predictions.patients,
+            counts=sample.counts,
+            n_resamples=sample.settings.resamples,
+            level=sample.settings.level,
+        )
+        found.append(Reliability(regime=regime, condition=condition, bins=bins))
     return tuple(found)
+
+
+def _risk_coverage(sample: Sample) -> tuple[RiskCoverage, ...]:
+    """Curves of all findings pooled; none where no metric of selective prediction is asked for."""
+    if not any(name == "aurc" or name.startswith("coverage-at-risk-") for name in sample.settings.metrics):
+        return ()
+
+    def curve(at: tuple[str, int, str, int]) -> RiskCoverage:
+        regime, member, condition, c = at
+        points = risk_coverage(
+            sample.cell(member=member, condition=c, finding=sample.n_findings),
+            counts=sample.counts,
+            n_resamples=sample.settings.resamples,
+            level=sample.settings.level,
+        )
+        return RiskCoverage(regime=regime, condition=condition, points=points)
+
+    return tuple(in_threads(curve, _diagrams(sample)))

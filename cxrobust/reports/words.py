@@ -61,7 +61,6 @@ METRICS = {
     "flip-rate": MetricWords(name="flip rate", title="Flip rate", better="lower"),
     "attack-success": MetricWords(name="attack success rate", title="Attack success", better="lower"),
     "aurc": MetricWords(name="AURC", title="Risk-coverage area", better="lower"),
-    "coverage-at-risk-5": MetricWords(name="coverage at 5% risk", title="Coverage at 5% risk", better="higher"),
 }
 
 PERTURBATIONS = {
@@ -76,6 +75,9 @@ PERTURBATIONS = {
 
 def metric_words(metric: str) -> MetricWords:
     """Return the words for a metric; one that is not known here keeps its name and has no better side."""
+    risk = metric.removeprefix("coverage-at-risk-")
+    if risk != metric:
+        return MetricWords(name=f"coverage at {risk}% risk", title=f"Coverage at {risk}% risk", better="higher")
     name = metric.replace("_", " ")
     return METRICS.get(metric, MetricWords(name=name, title=capitalised(name), better="neither"))
 

@@ -15,7 +15,7 @@ from cxrobust.analysis.resampling import LANES, patient_counts
 
 from .made import duplicated, make_cell, random_cell, weights_of
 
-AURC, COVERAGE = metric["aurc"], metric["coverage-at-risk-5"]
+AURC, COVERAGE, COVERAGE_AT_A_THIRD = metric["aurc"], metric["coverage-at-risk-5"], metric["coverage-at-risk-33.3"]
 
 
 def curve(cell, weights):
@@ -41,16 +41,18 @@ def loop_aurc(cell, weights):
     return float(total / before) if before else math.nan
 
 
-def loop_coverage(cell, weights):
-    """Largest coverage whose risk is at most 1/20."""
+def loop_coverage(cell, weights, risk=Fraction(1, 20)):
+    """Largest coverage whose risk is at most that."""
     points = curve(cell, weights)
-    return max((n for _, n, wrong in points if Fraction(wrong, n) <= Fraction(1, 20)), default=0) / points[-1][1]
+    return max((n for _, n, wrong in points if Fraction(wrong, n) <= risk), default=0) / points[-1][1]
 
 
 def loop(one, cell, weights):
     if sum(int(w) for w in weights) == 0:
         return math.nan
-    return loop_aurc(cell, weights) if one is AURC else loop_coverage(cell, weights)
+    if one is AURC:
+        return loop_aurc(cell, weights)
+    return loop_coverage(cell, weights, Fraction(1, 20) if one is COVERAGE else Fraction(333, 1000))
 
 
 def cases():
@@ -71,7 +73,8 @@ def cases():
 
 
 each_case = pytest.mark.parametrize(("name", "cell"), list(cases()), ids=[name for name, _ in cases()])
-each_metric = pytest.mark.parametrize("one", [AURC, COVERAGE], ids=["aurc", "coverage-at-risk-5"])
+EACH = {"aurc": AURC, "coverage-at-risk-5": COVERAGE, "coverage-at-risk-33.3": COVERAGE_AT_A_THIRD}
+each_metric = pytest.mark.parametrize("one", EACH.values(), ids=EACH)
 
 
 @each_metric
@@ -114,7 +117,7 @@ def test_both_against_loops(images, draws, threshold):
     cell = make_cell(p, y, patients, n_patients=6, threshold=threshold)
     counts = np.zeros((1, 6, LANES), np.uint16)
     counts[0, :, 3] = draws
-    for one in (AURC, COVERAGE):
+    for one in EACH.values():
         found = one.resample([cell], counts)[0]
         expected = loop(one, cell, [draws[patient] for patient in patients])
         assert found[3] == pytest.approx(expected, abs=1e-12, nan_ok=True)
@@ -131,6 +134,17 @@ def test_values_by_hand():
     tied = make_cell([0.99, 0.99, 0.2, 0.6], [1, 0, 0, 1])
     assert AURC.value(tied) == pytest.approx((2 * 1 / 2 + 1 / 3 + 1 / 4) / 4, abs=1e-15)
     assert COVERAGE.value(tied) == 0
+
+
+@pytest.mark.parametrize("percent", ["0", "100", "5.0", "05", "-5", "5%", "2.1234", "", "nan", "1e1"])
+def test_a_risk_that_is_no_percentage_names_no_metric(percent):
+    assert f"coverage-at-risk-{percent}" not in metric
+
+
+def test_risks_are_percentages_and_are_not_listed_once_asked_for():
+    assert metric["coverage-at-risk-0.25"].risk == Fraction(1, 400)
+    assert metric["coverage-at-risk-12.5"].risk == Fraction(1, 8)
+    assert [name for name in metric if name.startswith("coverage")] == ["coverage-at-risk-5"]
 
 
 def test_risk_of_exactly_5_percent_is_covered():

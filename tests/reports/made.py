@@ -145,6 +145,7 @@ def results(made: Made, *, images: Path | None = None) -> Results:
         primary_condition=primary,
         estimates=_adjusted(list(_estimates(made)), primary),
         reliability=tuple(_reliability(made)),
+        risk_coverage=(),
         thresholds=tuple(
             Threshold(regime=r, replicate=0, finding=f, value=0.05 + 0.02 * k, rule="Youden on clean images")
             for r in made.regimes

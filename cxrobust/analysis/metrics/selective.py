@@ -6,7 +6,10 @@ those, its risk (Geifman and El-Yaniv 2017, arXiv:1705.08500). Confidence is max
 it, so tied images enter together.
 """
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,9 +20,6 @@ from cxrobust.analysis.jackknife import jackknife_contributions, leave_one_out
 from cxrobust.analysis.metrics import Better, Usual, metric
 from cxrobust.analysis.ranks import HeadShares, resample_ranked, resampled_coverage, resampled_mean_share
 from cxrobust.analysis.resampling import Counts
-
-IMAGES_PER_ERROR = 20
-"""Fewest images for each wrong one at a risk of at most 5 %."""
 
 
 class AURC(Usual):
@@ -54,14 +54,18 @@ class AURC(Usual):
         return cell.by_patient(risks(cell).contributions())
 
 
-class CoverageAtRisk5(Usual):
-    """Largest share of images whose decisions are wrong in at most 5 %; in [0, 1]; higher is better; 0 if none is.
+@dataclass(frozen=True, slots=True)
+class CoverageAtRisk(Usual):
+    """Largest share of images whose decisions are wrong in at most a stated share; in [0, 1]; 0 if none is.
 
-    Images are taken from the most confident on. The value jumps where the risk only just exceeds 5 %: it is not a
-    smooth function of the sample, so the jackknife behind its contributions misstates its variance, by a factor of four
-    on one finding of NIH ChestX-ray14 (Efron 1982, doi:10.1137/1.9781611970319, chapter 3). Its interval comes from
-    resamples and is not touched by this; its p-value is, and is no more than a hint.
+    Images are taken from the most confident on. The value jumps where the risk only just exceeds what is allowed: it is
+    not a smooth function of the sample, so the jackknife behind its contributions misstates its variance, by a factor
+    of four on one finding of NIH ChestX-ray14 (Efron 1982, doi:10.1137/1.9781611970319, chapter 3). Its interval comes
+    from resamples and is not touched by this; its p-value is, and is no more than a hint.
     """
+
+    risk: Fraction
+    """The greatest share of wrong decisions, in (0, 1); exact, since 0.05 as a binary fraction misses 1 in 20."""
 
     def undefined(self, cell: Cell) -> str | None:
         """Say why the metric is not estimable on this cell, or None."""
@@ -70,16 +74,34 @@ class CoverageAtRisk5(Usual):
     def value(self, cell: Cell) -> float:
         """Return the coverage of the sample."""
         _, n_images, n_wrong = risks(cell).cumulative()
-        return float(n_images[n_wrong * IMAGES_PER_ERROR <= n_images].max(initial=0) / n_images[-1])
+        few = n_wrong * self.risk.denominator <= n_images * self.risk.numerator
+        return float(n_images[few].max(initial=0) / n_images[-1])
 
     def resample(self, cells: Sequence[Cell], counts: Counts) -> NDArray[np.float64]:
         """Return the coverage of each resample, (n_cells, n_lanes); NaN where a resample has no labelled image."""
-        return resample_ranked(resampled_coverage, _coverage_arrays, cells, counts)
+        return resample_ranked(resampled_coverage, self._arrays, cells, counts)
 
     def contributions(self, cell: Cell) -> NDArray[np.float64]:
         """Return each patient's jackknife influence plus its part of the images times the value; sums to the value."""
         without = leave_one_out(lambda counts: self.resample([cell], counts)[0], cell.n_patients)
         return jackknife_contributions(self.value(cell), without, self.share(cell))
+
+    def _arrays(self, cell: Cell) -> tuple[Any, ...]:
+        return *_arrays(cell), self.risk.numerator, self.risk.denominator
+
+
+@metric.beginning("coverage-at-risk-")
+def coverage_at_risk(percent: str) -> CoverageAtRisk:
+    """Return the metric for a risk in per cent, written as short as can be and with three decimals at most: `2.5`.
+
+    Raises
+    ------
+    ValueError
+        When that is no number between 0 and 100, or is written otherwise.
+    """
+    if re.fullmatch(r"(0|[1-9]\d?)(\.\d{0,2}[1-9])?", percent) is None or percent == "0":
+        raise ValueError(f"risk {percent!r} is no number between 0 and 100 as one writes it")
+    return CoverageAtRisk(Fraction(percent) / 100)
 
 
 def risks(cell: Cell) -> HeadShares:
@@ -94,9 +116,5 @@ def _arrays(cell: Cell) -> tuple[NDArray[Any], ...]:
     return patients, wrong, last_of_ties
 
 
-def _coverage_arrays(cell: Cell) -> tuple[Any, ...]:
-    return *_arrays(cell), np.int32(IMAGES_PER_ERROR)
-
-
 metric("aurc")(AURC())
-metric("coverage-at-risk-5")(CoverageAtRisk5())
+metric("coverage-at-risk-5")(coverage_at_risk("5"))

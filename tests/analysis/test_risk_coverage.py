@@ -1,0 +1,90 @@
+"""Risk-coverage curves against loops in exact fractions, against AURC, and against the bootstrap of images."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from cxrobust.analysis import analyze, risk_coverage
+from cxrobust.analysis.metrics import metric
+from cxrobust.analysis.resampling import patient_counts
+from cxrobust.analysis.risk_coverage import COVERAGES
+
+from .made import make_cell, make_predictions, make_settings, odd_cells, random_cell, weights_of
+
+curve = risk_coverage.risk_coverage
+
+
+def loop(cell, weights, coverage):
+    """Risk among the most confident `coverage` of the images, of tied ones the part that is needed; exact."""
+    images = sorted(
+        (
+            (max(p, 1 - p), int((p >= cell.threshold) != (y == 1)), int(w))
+            for p, y, w in zip(cell.probabilities.tolist(), cell.labels.tolist(), weights, strict=True)
+        ),
+        reverse=True,
+    )
+    wanted = Fraction(coverage).limit_denominator(1000) * sum(w for _, _, w in images)
+    if wanted == 0:
+        return np.nan
+    answered = wrong = Fraction(0)
+    for confidence in sorted({c for c, _, _ in images}, reverse=True):
+        n = sum(w for c, _, w in images if c == confidence)
+        if n:
+            part = min(Fraction(1), (wanted - answered) / n)
+            wrong += part * sum(w * e for c, e, w in images if c == confidence)
+            answered += part * n
+    return float(wrong / wanted)
+
+
+@pytest.mark.parametrize(("name", "cell"), list(odd_cells()), ids=[name for name, _ in odd_cells()])
+def test_risks_and_intervals_against_a_loop(name, cell):
+    counts = patient_counts(cell.n_patients, n_resamples=64, rng=np.random.default_rng(1))
+    points = curve(cell, counts=counts, n_resamples=64, level=0.9)
+    assert [point.coverage for point in points] == list(COVERAGES)
+    for point in points[::3]:
+        assert point.risk == pytest.approx(loop(cell, np.ones(len(cell.labels)), point.coverage), abs=1e-12)
+        drawn = [loop(cell, weights_of(counts, cell.patients, r), point.coverage) for r in range(64)]
+        low, high = np.nanquantile(drawn, [0.05, 0.95])
+        assert (point.ci_low, point.ci_high) == pytest.approx((low, high), abs=1e-12)
+
+
+def test_at_full_coverage_the_risk_is_the_error_rate_and_the_mean_risk_is_near_aurc():
+    cell = random_cell(np.random.default_rng(2), n_patients=300, n_images=1000)
+    counts = patient_counts(300, n_resamples=64, rng=np.random.default_rng(1))
+    points = curve(cell, counts=counts, n_resamples=64, level=0.95, coverages=[step / 1000 for step in range(1, 1001)])
+    assert points[-1].risk == pytest.approx(1 - metric["accuracy"].value(cell), abs=1e-12)
+    assert np.mean([point.risk for point in points]) == pytest.approx(metric["aurc"].value(cell), abs=1e-12)
+
+
+def test_many_confidences_are_cut_into_steps_that_hardly_matter(monkeypatch):
+    cell = random_cell(np.random.default_rng(3), n_patients=500, n_images=3000)
+    counts = patient_counts(500, n_resamples=640, rng=np.random.default_rng(1))
+    in_steps = curve(cell, counts=counts, n_resamples=640, level=0.95)
+    monkeypatch.setattr(risk_coverage, "STEPS", 10**6)
+    exact = curve(cell, counts=counts, n_resamples=640, level=0.95)
+    for one, other in zip(in_steps, exact, strict=True):
+        assert one.risk == other.risk
+        one_patient = 6 / (one.coverage * 3000)
+        assert (one.ci_low, one.ci_high) == pytest.approx((other.ci_low, other.ci_high), abs=one_patient)
+
+
+def test_without_a_labelled_image_there_is_no_curve():
+    counts = patient_counts(3, n_resamples=64, rng=np.random.default_rng(1))
+    assert curve(make_cell([], [], [], n_patients=3), counts=counts, n_resamples=64, level=0.95) == ()
+
+
+def test_a_study_has_curves_where_selective_prediction_is_asked_for():
+    predictions = make_predictions()
+    assert analyze(predictions, make_settings(), reference="supervised", seed=1).risk_coverage == ()
+    found = analyze(predictions, make_settings(metrics=("aurc",)), reference="supervised", seed=1)
+    assert [(one.regime, one.condition) for one in found.risk_coverage] == [
+        (regime, condition) for regime in predictions.regimes for condition in predictions.conditions
+    ]
+    clean = found.risk_coverage[0].points
+    (accuracy,) = (
+        e.estimate
+        for e in analyze(predictions, make_settings(metrics=("accuracy",)), reference="supervised", seed=1).estimates
+        if (e.estimand, e.regime, e.condition, e.finding) == ("value", "supervised", "clean", "micro")
+    )
+    assert clean[-1].risk == pytest.approx(1 - accuracy, abs=1e-12)
