@@ -183,8 +183,8 @@ def _check_families(study: "Study", place: Place) -> None:
 
 
 def _check_choices(analysis: AnalysisSection, place: Place) -> None:
-    """Every interval and test must fit its metric, and a test against a margin needs one."""
-    from cxrobust.analysis.choices import WITH_A_MARGIN, fitting_intervals, fitting_tests
+    """Every interval and test must fit its metric."""
+    from cxrobust.analysis.choices import fitting_intervals, fitting_tests
 
     for name in analysis.per_metric:
         if name not in analysis.metrics:
@@ -200,8 +200,32 @@ def _check_choices(analysis: AnalysisSection, place: Place) -> None:
             if value is not None and value not in fitting:
                 keys = ("analysis", name, key) if getattr(own, key) else ("analysis", key)
                 raise place.error(keys, f"{key} {value!r} does not fit {name}: those that do are {', '.join(fitting)}")
-        if chosen.test in WITH_A_MARGIN and chosen.margin is None:
-            keys = ("analysis", name, "test") if own.test else ("analysis", "test")
+    _check_margins(analysis, place)
+
+
+def _check_margins(analysis: AnalysisSection, place: Place) -> None:
+    """A test against a margin needs one, and a margin needs such a test."""
+    from cxrobust.analysis.choices import WITH_A_MARGIN
+
+    own = {name: analysis.per_metric.get(name, MetricSection()) for name in analysis.metrics}
+    tested = [name for name in analysis.metrics if analysis.of(name).test in WITH_A_MARGIN]
+    only = f"margin is used by {' and '.join(WITH_A_MARGIN)} only, and"
+    for name in analysis.metrics:
+        chosen = analysis.of(name)
+        if name in tested and chosen.margin is None:
+            keys = ("analysis", name, "test") if own[name].test else ("analysis", "test")
             raise place.error(
                 keys, f"test {chosen.test!r} needs the largest difference that does not matter: set margin"
             )
+        if name not in tested and own[name].margin is not None:
+            raise place.error(
+                ("analysis", name, "margin"),
+                f"{only} {name} is tested by {chosen.test}: set its test, or remove margin",
+            )
+    if analysis.margin is not None and not tested:
+        raise place.error(
+            ("analysis", "margin"),
+            f'{only} no metric is tested by them: set test = "tost" or "noninferiority", or remove margin',
+        )
+    if analysis.margin is not None and all(own[name].margin is not None for name in tested):
+        raise place.error(("analysis", "margin"), f"{only} every metric that they test has its own: remove it here")
