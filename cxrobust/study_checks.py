@@ -143,6 +143,7 @@ def _check_sets(study: "Study", place: Place) -> None:
 
 def _check_families(study: "Study", place: Place) -> None:
     """Names that the study file tells; which findings and subgroups there are, the data tell later."""
+    from cxrobust.analysis.families import is_usual
     from cxrobust.results import ESTIMANDS
 
     conditions = _known_conditions(study)
@@ -155,6 +156,11 @@ def _check_families(study: "Study", place: Place) -> None:
         "recalibrations": ("", *study.analysis.recalibrate),
     }
     for index, family in enumerate(study.analysis.families):
+        if is_usual(family.name):  # the two would be adjusted as one
+            raise place.error(
+                ("analysis", "families", index, "name"),
+                f"family {family.name!r} has the name of a usual family: call it otherwise",
+            )
         for key, names in known.items():
             for name in getattr(family, key):
                 if name not in names:

@@ -428,6 +428,11 @@ FAMILY, SUBGROUP = '[[analysis.families]]\nname = "f"\n', '[[analysis.subgroups]
             r"18: analysis.families\[1\].adjust = \"max-T\": input should be 'holm', .*'max-t'",
         ),
         (FAMILY + FAMILY, "16: 'f' stands twice in analysis.families: keep one$"),
+        (FAMILY.replace('"f"', '"primary"'), "17: family 'primary' has the name of a usual family: call it otherwise$"),
+        (
+            FAMILY.replace('"f"', '"trend, auroc, macro"'),
+            "17: family 'trend, auroc, macro' has the name of a usual family: call it otherwise$",
+        ),
         (FAMILY.replace('"f"', '""'), r"17: analysis.families\[1\].name = \"\": string should have at least 1 char"),
         (
             'metrics = ["auroc"]\ntest = "delong"\n' + FAMILY + 'adjust = "max-t"',
@@ -440,6 +445,11 @@ def test_a_mistake_in_the_analysis_is_one_sentence_with_its_line(text: str, mess
     with pytest.raises(StudyError, match=rf"^s.toml:{message}" if message[0].isdigit() else message) as caught:
         analysis(text)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["Primary", "primary, my way", "sex, age and view", "trend", "trend of auroc"])
+def test_a_family_may_have_any_other_name(name: str) -> None:
+    assert analysis(FAMILY.replace('"f"', f'"{name}"')).families[0].name == name
 
 
 def test_max_t_asks_of_a_family_s_own_metrics_alone_that_they_flip_signs() -> None:

@@ -11,7 +11,7 @@ from statsmodels.stats.multitest import multipletests
 
 from cxrobust.analysis.permutation import max_t_p_values
 from cxrobust.errors import StudyError, nearest
-from cxrobust.results import Estimate
+from cxrobust.results import ESTIMANDS, Estimate
 from cxrobust.study_analysis import Adjustment, Family
 
 PRIMARY = "primary"
@@ -98,6 +98,11 @@ def family_of(estimate: Estimate, *, primary_condition: str | None) -> str:
         return ", ".join([estimate.estimand, estimate.metric, estimate.finding, *where])
     named = [estimate.estimand, estimate.metric, estimate.regime, estimate.condition, "findings"]
     return ", ".join([*named, *where])
+
+
+def is_usual(name: str) -> bool:
+    """Whether a usual family may have this name: the primary one, or one that begins with an estimand and a comma."""
+    return name == PRIMARY or any(name.startswith(f"{estimand}, ") for estimand in ESTIMANDS)
 
 
 def _variable(subgroup: str) -> str:

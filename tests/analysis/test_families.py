@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from cxrobust.analysis import analyze, families
-from cxrobust.analysis.families import PRIMARY, Families, family_of, key_of
+from cxrobust.analysis.families import PRIMARY, Families, family_of, is_usual, key_of
 from cxrobust.analysis.permutation import max_t_p_values, sign_flip_p_values
 from cxrobust.errors import StudyError
 from cxrobust.results import Estimate
@@ -90,6 +90,19 @@ def test_the_primary_family_joins_metrics_and_regimes():
     assert {e.family for e in primary} == {PRIMARY}
     assert {e.p_adjusted for e in primary} == {0.04}
     assert (alone.family, alone.p_adjusted) == ("difference-in-differences, auroc, macro", 0.03)
+
+
+def test_the_names_of_usual_families_are_told_from_others():
+    """The study file leaves them alone, since two families of one name would be one."""
+    rows = [
+        made(0.1, finding=finding, estimand=estimand, condition=condition, subgroup=subgroup)
+        for finding in ("macro", "micro", "Mass")
+        for estimand in ("difference-in-differences", "perturbed-clean")
+        for condition in ("pgd", "noise")
+        for subgroup in ("", "sex=F", "sex: M − F", "sex: interaction")
+    ]
+    assert all(is_usual(family_of(row, primary_condition="pgd")) for row in rows)
+    assert not any(map(is_usual, ("own", "does it depend on sex?", "perturbed-clean", "primary, own")))
 
 
 def test_the_primary_family_of_clean_images_alone_is_the_difference_of_regimes():
