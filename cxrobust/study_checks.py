@@ -1,13 +1,14 @@
-"""Whether the names in a study file fit one another: regimes, conditions, metrics, intervals, tests, families."""
+"""Whether the names in a study file fit one another, and its data: regimes, conditions, metrics, tests, families."""
 
 from typing import TYPE_CHECKING
 
 from cxrobust.conditions import CLEAN, parse_condition
-from cxrobust.errors import nearest
+from cxrobust.errors import MisfitError, nearest
 from cxrobust.study_analysis import AnalysisSection, MetricSection
 from cxrobust.study_messages import Place, dotted
 
 if TYPE_CHECKING:
+    from cxrobust.inference.datasets import ImageTable
     from cxrobust.study import Study
 
 
@@ -56,6 +57,29 @@ def check_names(study: "Study", place: Place) -> None:
                 f"primary_condition {wanted!r} is no condition of this study{nearest(wanted, known - {'clean'})}: "
                 f"its conditions are {', '.join(sorted(known - {'clean'})) or 'clean only'}",
             )
+
+
+def check_data(study: "Study", table: "ImageTable") -> None:
+    """Raise the first thing that the analysis of a study asks of its test images in vain.
+
+    Raises
+    ------
+    StudyError
+        In one sentence with the line.
+    """
+    from cxrobust.analysis.against_data import check_against_data
+
+    try:
+        check_against_data(
+            study.analysis,
+            metadata=table.own_metadata,
+            image_ids=table.ids,
+            patients=table.patients,
+            findings=table.findings,
+            labels=table.labels,
+        )
+    except MisfitError as error:
+        raise study.error(error.keys, str(error)) from error
 
 
 def _check_validation(study: "Study", place: Place) -> None:

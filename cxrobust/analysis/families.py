@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from statsmodels.stats.multitest import multipletests
 
 from cxrobust.analysis.permutation import max_t_p_values
-from cxrobust.errors import StudyError, nearest
+from cxrobust.errors import StudyError
 from cxrobust.results import ESTIMANDS, Estimate
 from cxrobust.study_analysis import Adjustment, Family
 
@@ -151,7 +151,7 @@ def adjust(
     for index, one in enumerate(named):
         if one.family is not None:
             members.setdefault(one.family, []).append(index)
-    _check_declared(families, members, named)
+    _check_declared(families, members)
     declared = {one.name for one in families.declared}
     with _quick_collections():
         for family, indices in members.items():
@@ -186,27 +186,10 @@ def _max_t(
     return np.maximum(found, [one.p_value or 0.0 for one in members])
 
 
-def _check_declared(families: Families, members: Mapping[str, object], estimates: Sequence[Estimate]) -> None:
+def _check_declared(families: Families, members: Mapping[str, object]) -> None:
     for one in families.declared:
         if one.name in members:
             continue
-        for key, values in (
-            ("estimands", one.estimands),
-            ("metrics", one.metrics),
-            ("regimes", one.regimes),
-            ("conditions", one.conditions),
-            ("findings", one.findings),
-            ("subgroups", one.subgroups),
-            ("recalibrations", one.recalibrations),
-        ):
-            known = {str(getattr(e, key.removesuffix("s"))) for e in estimates}
-            wrong = next((value for value in values if value not in known), None)
-            if wrong is not None:
-                named = ", ".join(sorted(filter(None, known))[:12])
-                raise StudyError(
-                    f"[[analysis.families]] {one.name!r} names no estimate: no {key.removesuffix('s')} is "
-                    f"{wrong!r}{nearest(wrong, known)}: known are {named or 'none'}"
-                )
         raise StudyError(
             f"[[analysis.families]] {one.name!r} names no tested estimate, or one that an earlier family has: "
             f"correct its keys, or remove it"

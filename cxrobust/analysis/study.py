@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cxrobust.analysis.against_data import check_against_data
 from cxrobust.analysis.classical.delong import auroc_variance
 from cxrobust.analysis.contrasts import contrasts
 from cxrobust.analysis.effects import effect_sizes
@@ -56,10 +57,19 @@ def analyze(
     Raises
     ------
     StudyError
-        When a metric of the settings is not known, a subgroup's column cannot be used, or a declared family holds
-        nothing.
+        When a metric of the settings is not known, or a declared family holds no test.
+    MisfitError
+        When a subgroup's column cannot be used, or a family names a finding or subgroup that there is not.
     """
     metrics = {name: metric[name] for name in settings.metrics}
+    check_against_data(
+        settings,
+        metadata=predictions.metadata,
+        image_ids=predictions.image_ids,
+        patients=predictions.patients,
+        findings=predictions.findings,
+        labels=predictions.labels,
+    )
     sample = Sample.draw(predictions, settings, seed=seed)
     families = Families(
         declared=settings.families,

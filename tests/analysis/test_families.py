@@ -9,7 +9,7 @@ import pytest
 from cxrobust.analysis import analyze, families
 from cxrobust.analysis.families import PRIMARY, Families, family_of, is_usual, key_of
 from cxrobust.analysis.permutation import max_t_p_values, sign_flip_p_values
-from cxrobust.errors import StudyError
+from cxrobust.errors import MisfitError, StudyError
 from cxrobust.results import Estimate
 from cxrobust.study_analysis import Family, Subgroups
 
@@ -309,28 +309,47 @@ def test_a_study_hands_max_t_what_each_patient_contributes():
     ("family", "message"),
     [
         (
-            Family(name="own", findings=("Mas",)),
-            "names no estimate: no finding is 'Mas' (did you mean 'Mass'?): known are Edema, Mass",
+            Family(name="own", findings=("Mass", "Efusion")),
+            "'Efusion' is none of the findings (did you mean 'Effusion'?): "
+            "known are Effusion, Mass, micro, worst, macro",
         ),
         (
-            Family(name="own", findings=("Mass",), subgroups=("sex=f",)),
-            "names no estimate: no subgroup is 'sex=f' (did you mean 'sex=F'?): known are sex=F",
+            Family(name="own", subgroups=("", "sex=f")),
+            "'sex=f' is none of the subgroups (did you mean 'sex=F'?): "
+            "known are sex=F, sex=M, sex: M − F, sex: interaction",
         ),
         (
-            Family(name="own", findings=("Mass",), recalibrations=("platt",)),
-            "names no estimate: no recalibration is 'platt': known are none",
-        ),
-        (
-            Family(name="own", estimands=("value",), findings=("Mass",)),
-            "names no tested estimate, or one that an earlier family has: correct its keys, or remove it",
+            Family(name="own", subgroups=("sex: F − M",)),
+            "'sex: F − M' is none of the subgroups (did you mean 'sex: M − F'?): "
+            "known are sex=F, sex=M, sex: M − F, sex: interaction",
         ),
     ],
 )
-def test_a_declared_family_that_holds_nothing_is_one_sentence(family, message):
-    rows = [made(0.1), made(0.1, finding="Edema"), made(None, estimand="value"), made(0.1, subgroup="sex=F")]
+def test_a_family_that_names_what_the_data_have_not_is_told_before_anything_is_estimated(family, message, monkeypatch):
+    monkeypatch.setattr("cxrobust.analysis.study.Sample", None)
+    predictions = make_predictions(n_patients=60, most_images=1)
+    metadata = pd.DataFrame({"sex": ["F" if i < 31 else "M" for i in predictions.patients]})
+    settings = make_settings(subgroups=(Subgroups(column="sex"),), families=(Family(name="first"), family))
+    with pytest.raises(MisfitError) as caught:
+        analyze(replace(predictions, metadata=metadata), settings, reference="supervised", seed=1)
+    assert str(caught.value) == f"family 'own' names no estimate: {message}"
+    assert caught.value.keys[:3] == ("analysis", "families", 1)
+
+
+def test_a_single_finding_has_no_average_but_the_macro_one():
+    predictions = make_predictions(findings=("Mass",))
+    settings = make_settings(families=(Family(name="own", findings=("micro",)),))
+    with pytest.raises(MisfitError, match=r"'micro' is none of the findings.*: known are Mass, macro$"):
+        analyze(predictions, settings, reference="supervised", seed=1)
+
+
+def test_a_declared_family_that_holds_no_test_is_one_sentence():
     with pytest.raises(StudyError) as caught:
-        adjust(rows, primary_condition=None, declared=[family])
-    assert str(caught.value) == f"[[analysis.families]] 'own' {message}"
+        adjust([made(0.1)], primary_condition=None, declared=[Family(name="own", findings=("Edema",))])
+    assert str(caught.value) == (
+        "[[analysis.families]] 'own' names no tested estimate, or one that an earlier family has: "
+        "correct its keys, or remove it"
+    )
 
 
 def test_a_family_whose_estimates_an_earlier_one_has_is_named():
