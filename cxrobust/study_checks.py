@@ -136,6 +136,8 @@ def _check_metrics(study: "Study", place: Place) -> None:
         if len(set(values)) < len(values):
             twice = next(value for value in values if values.count(value) > 1)
             raise place.error(keys, f"{twice!r} stands twice in {dotted(keys)}: keep one")
+    for index in range(len(study.analysis.families)):
+        _check_holds_a_test(study, index, place)
 
 
 def _known_conditions(study: "Study") -> tuple[str, ...]:
@@ -210,6 +212,29 @@ def _check_families(study: "Study", place: Place) -> None:
                     f"max-t needs sign flips, and {name} is tested by {study.analysis.of(name).test}: set its "
                     f'test = "permutation", or adjust = "holm"',
                 )
+
+
+def _check_holds_a_test(study: "Study", index: int, place: Place) -> None:
+    """Nothing but the study file is needed to see that a family contradicts itself, or an earlier one has it all."""
+    from cxrobust.analysis.families import has_all_of, may_hold_a_test
+
+    families, keys = study.analysis.families, ("analysis", "families", index)
+    family = families[index]
+    regimes = tuple(dict.fromkeys(regime.name for regime in study.regimes))
+    reference, conditions = study.study.reference, _known_conditions(study)
+    if not may_hold_a_test(family, study.analysis, regimes=regimes, conditions=conditions, reference=reference):
+        raise place.error(
+            keys,
+            f"family {family.name!r} names no test: its estimands have none with its regimes, conditions, subgroups "
+            f"and recalibrations: correct these, or remove it",
+        )
+    earlier = next((one for one in families[:index] if has_all_of(one, family)), None)
+    if earlier is not None:
+        raise place.error(
+            keys,
+            f"family {family.name!r} is left without a test, since all that it names belongs to {earlier.name!r} "
+            f"before it: put it first, or remove it",
+        )
 
 
 def _check_choices(analysis: AnalysisSection, place: Place) -> None:

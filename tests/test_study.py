@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cxrobust.cli import _main
 from cxrobust.errors import StudyError
 from cxrobust.study import parse_study, read_study
-from cxrobust.study_analysis import AnalysisSection, TargetPoint
+from cxrobust.study_analysis import AnalysisSection, Family, TargetPoint
 
 GOOD = """[study]
 title = "t"
@@ -319,8 +319,11 @@ def test_paths_are_relative_to_the_study_file_and_data_to_the_data_root() -> Non
 SETS = 'metrics = ["robust-accuracy"]\nsets = { a = ["pgd(eps=0.5/255,steps=20)", "noise(eps=0.01)"] }'
 
 
+SECOND = '[[regimes]]\nname = "b"\nfamily = "hf-classifier"\nmodel = "b"\n'
+
+
 def analysis(text: str) -> AnalysisSection:
-    return parse_study(GOOD.replace("resamples = 200", text), path=Path("s.toml")).analysis
+    return parse_study(GOOD.replace("resamples = 200", text) + SECOND, path=Path("s.toml")).analysis
 
 
 def test_what_stands_in_no_study_file_is_as_documented() -> None:
@@ -417,7 +420,7 @@ FAMILY, SUBGROUP = '[[analysis.families]]\nname = "f"\n', '[[analysis.subgroups]
             FAMILY + 'estimands = ["valu"]',
             r"18: .*'valu' is none of the estimands \(did you mean 'value'\?\): known are",
         ),
-        (FAMILY + 'regimes = ["b"]', "18: family 'f' names no estimate: 'b' is none of the regimes: known are a$"),
+        (FAMILY + 'regimes = ["c"]', "18: family 'f' names no estimate: 'c' is none of the regimes: known are a, b$"),
         (
             FAMILY + 'conditions = ["blur"]',
             r"18: .*'blur' is none of the conditions: known are clean, pgd\(eps=0.5/255",
@@ -450,6 +453,98 @@ def test_a_mistake_in_the_analysis_is_one_sentence_with_its_line(text: str, mess
 @pytest.mark.parametrize("name", ["Primary", "primary, my way", "sex, age and view", "trend", "trend of auroc"])
 def test_a_family_may_have_any_other_name(name: str) -> None:
     assert analysis(FAMILY.replace('"f"', f'"{name}"')).families[0].name == name
+
+
+NO_TEST = (
+    "s.toml:17: family 'f' names no test: its estimands have none with its regimes, conditions, subgroups "
+    "and recalibrations: correct these, or remove it"
+)
+
+
+def families(*texts: str, keys: str = 'recalibrate = ["platt"]') -> tuple[Family, ...]:
+    tables = "".join(f'[[analysis.families]]\nname = "{"fgh"[i]}"\n{text}\n' for i, text in enumerate(texts))
+    return analysis(f"{keys}\n{tables}").families
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'estimands = ["value"]',
+        'estimands = ["value", "half-margin"]\nsubgroups = []',
+        'estimands = ["value"]\nsubgroups = ["sex=F"]',
+        'estimands = ["trend"]\nsubgroups = ["sex: M − F"]',
+        'regimes = ["a"]',
+        'conditions = ["clean"]',
+        'conditions = ["pgd(steps=20)"]',
+        'estimands = ["trend-difference"]\nconditions = ["pgd(eps=0.01, steps=20)"]',
+        'estimands = ["recalibrated-raw"]',
+        'subgroups = ["sex=F"]\nrecalibrations = ["platt"]',
+    ],
+)
+def test_a_family_that_contradicts_itself_is_one_sentence_with_its_line(text: str) -> None:
+    with pytest.raises(StudyError) as caught:
+        families(text)
+    assert str(caught.value) == NO_TEST
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "estimands = []",
+        'estimands = ["value"]\nsubgroups = ["sex: M − F"]',
+        'estimands = ["value", "trend"]',
+        'estimands = ["perturbed-clean"]\nregimes = ["a"]',
+        'estimands = ["regime-reference"]\nconditions = ["clean"]',
+        'estimands = ["trend-difference", "half-margin-difference"]\nconditions = ["pgd(steps=20)"]',
+        'estimands = ["recalibrated-raw"]\nrecalibrations = ["platt"]\nconditions = ["clean"]\nregimes = ["a"]',
+        'estimands = ["recalibrated-raw"]\nrecalibrations = []',
+    ],
+)
+def test_a_family_that_some_test_may_fit_is_left_to_the_data(text: str) -> None:
+    assert len(families(text)) == 1
+
+
+def test_a_study_of_one_regime_has_no_differences_in_differences() -> None:
+    with pytest.raises(StudyError) as caught:
+        parse(GOOD + FAMILY)
+    assert str(caught.value) == NO_TEST
+    parse(GOOD + FAMILY + 'estimands = ["perturbed-clean"]')
+
+
+@pytest.mark.parametrize("estimand", ["area", "relative", "value", "half-margin"])
+def test_any_subgroups_bring_tests_of_values_alone(estimand: str) -> None:
+    keys = 'resamples = 200\n[[analysis.subgroups]]\ncolumn = "sex"'
+    text = f'estimands = ["{estimand}"]\nsubgroups = []'
+    if estimand == "value":
+        assert len(families(text, keys=keys)) == 1
+    else:
+        with pytest.raises(StudyError, match="family 'f' names no test"):
+            families(text, keys=keys)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_left"),
+    [
+        ("", "", True),
+        ("", 'metrics = ["ece"]', True),
+        ('metrics = ["ece"]', "", False),
+        ('metrics = ["ece", "brier"]', 'metrics = ["ece"]', True),
+        ('metrics = ["ece"]', 'metrics = ["ece", "brier"]', False),
+        ("findings = []", 'findings = ["macro", "Mass"]', True),
+        ("", "findings = []", False),
+        ("", 'subgroups = ["sex=F"]', False),
+    ],
+)
+def test_a_family_that_an_earlier_one_leaves_nothing_is_one_sentence(first: str, second: str, is_left: bool) -> None:
+    if not is_left:
+        assert len(families(first, second)) == 2
+        return
+    with pytest.raises(StudyError) as caught:
+        families(first, second)
+    assert str(caught.value) == (
+        "s.toml:20: family 'g' is left without a test, since all that it names belongs to 'f' before it: "
+        "put it first, or remove it"
+    )
 
 
 def test_max_t_asks_of_a_family_s_own_metrics_alone_that_they_flip_signs() -> None:

@@ -57,12 +57,12 @@ def analyze(
     Raises
     ------
     StudyError
-        When a metric of the settings is not known, or a declared family holds no test.
+        When a metric of the settings is not known.
     MisfitError
-        When a subgroup's column cannot be used, or a family names a finding or subgroup that there is not.
+        When a subgroup's column cannot be used, or a family names no test, or a finding or subgroup that there is not.
     """
     metrics = {name: metric[name] for name in settings.metrics}
-    check_against_data(
+    groups = check_against_data(
         settings,
         metadata=predictions.metadata,
         image_ids=predictions.image_ids,
@@ -75,6 +75,7 @@ def analyze(
         declared=settings.families,
         primary_condition=settings.primary_condition or next(iter(predictions.conditions[1:]), None),
         adjust=settings.adjust,
+        unestimated=frozenset(text for one in groups for text in one.unestimated),
     )
     estimates: list[Estimate] = []
     contributions: dict[Key, NDArray[np.float64]] = {}

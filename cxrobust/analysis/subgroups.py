@@ -61,6 +61,14 @@ class Groups:
         gaps = (gap_text(self.column, value, self.names[0]) for value in self.names[1:])
         return (*each, *gaps, interaction_text(self.column))
 
+    @property
+    def unestimated(self) -> tuple[str, ...]:
+        """Those of `texts` that too few patients leave without a test."""
+        small = {name for name, n in zip(self.names, self.n_patients, strict=True) if n < FEWEST_PATIENTS}
+        each = (level_text(self.column, name) for name in self.names if name in small)
+        gaps = (gap_text(self.column, name, self.names[0]) for name in self.names[1:] if name in small)
+        return (*each, *gaps, *([interaction_text(self.column)] if len(self.names) - len(small) < 2 else []))
+
 
 def level_text(column: str, value: str) -> str:
     """Name one subgroup in results."""

@@ -344,12 +344,53 @@ def test_a_single_finding_has_no_average_but_the_macro_one():
 
 
 def test_a_declared_family_that_holds_no_test_is_one_sentence():
-    with pytest.raises(StudyError) as caught:
+    with pytest.raises(MisfitError) as caught:
         adjust([made(0.1)], primary_condition=None, declared=[Family(name="own", findings=("Edema",))])
+    assert caught.value.keys == ("analysis", "families", 0)
     assert str(caught.value) == (
         "[[analysis.families]] 'own' names no tested estimate, or one that an earlier family has: "
         "correct its keys, or remove it"
     )
+
+
+def test_a_family_whose_tests_are_all_not_estimable_is_no_error():
+    rows = [made(None, note="not estimable: one class"), made(0.02, finding="Edema")]
+    found = adjust(rows, primary_condition=None, declared=[Family(name="own", findings=("Mass",))])
+    assert found[0] == rows[0]
+    assert found[1].p_adjusted == 0.02
+
+
+def test_a_study_keeps_the_notes_of_a_family_that_its_data_do_not_allow_to_test():
+    """One class only, so that no AUROC has a value."""
+    predictions = make_predictions(n_patients=30, conditions=CONDITIONS[:2])
+    predictions = replace(predictions, labels=np.zeros_like(predictions.labels))
+    settings = make_settings(metrics=("auroc", "brier"), families=(Family(name="own", metrics=("auroc",)),))
+    found = analyze(predictions, settings, reference="supervised", seed=1).estimates
+    of_auroc = [e for e in found if e.metric == "auroc"]
+    assert of_auroc
+    assert {(e.p_value, e.p_adjusted, e.family, e.note.partition(":")[0]) for e in of_auroc} == {
+        (None, None, None, "not estimable")
+    }
+    assert any(e.p_adjusted is not None for e in found)
+
+
+@pytest.mark.parametrize("subgroup", ["sex=X", "sex: X − F", "sex: interaction"])
+def test_a_family_of_a_subgroup_of_too_few_patients_is_no_error(subgroup):
+    predictions = make_predictions(n_patients=30, conditions=CONDITIONS[:2])
+    metadata = pd.DataFrame({"sex": ["F" if i < 25 else "X" for i in predictions.patients]})
+    family = Family(name="own", subgroups=(subgroup,))
+    settings = make_settings(metrics=("brier",), subgroups=(Subgroups(column="sex"),), families=(family,))
+    found = analyze(replace(predictions, metadata=metadata), settings, reference="supervised", seed=1).estimates
+    assert "own" not in {e.family for e in found}
+    assert [e.note for e in found if e.subgroup == "sex=X"] == [
+        "not estimable: fewer than 20 patients in this subgroup, for any regime and condition"
+    ]
+
+
+def test_effect_sizes_which_have_no_test_make_no_family():
+    rows = [made(0.1), made(None, metric="accuracy-odds-ratio", estimand="perturbed-clean", note="")]
+    with pytest.raises(StudyError, match="'own' names no tested estimate"):
+        adjust(rows, primary_condition=None, declared=[Family(name="own", estimands=("perturbed-clean",), findings=())])
 
 
 def test_a_family_whose_estimates_an_earlier_one_has_is_named():
