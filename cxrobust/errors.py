@@ -26,6 +26,14 @@ class StudyError(CxrobustError):
     exit_code = 2
 
 
+class MisfitError(StudyError):
+    """The study file asks for what its data do not have; `keys` say where in the file that stands."""
+
+    def __init__(self, message: str, keys: tuple[str | int, ...]) -> None:
+        super().__init__(message)
+        self.keys = keys
+
+
 def require(module: str, *, group: str) -> ModuleType:
     """Import `module`, or say in one sentence which group of dependencies brings it.
 
@@ -45,8 +53,14 @@ def require(module: str, *, group: str) -> ModuleType:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Return ` (did you mean 'x'?)` for the known word nearest to `word`, or an empty string."""
-    match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    """Return ` (did you mean 'x'?)` for the known word nearest to `word`, or an empty string.
+
+    >>> nearest("sex=f", ["sex=F", "sex=M"])
+    " (did you mean 'sex=F'?)"
+    """
+    words = list(known)
+    match = [one for one in words if one.casefold() == word.casefold()]
+    match = match or difflib.get_close_matches(word, words, n=1, cutoff=0.6)
     return f" (did you mean '{match[0]}'?)" if match else ""
 
 

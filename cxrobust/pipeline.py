@@ -9,7 +9,7 @@ import numpy as np
 
 from cxrobust.analysis import analyze as analyze_predictions
 from cxrobust.analysis.accelerator import check_device
-from cxrobust.errors import DataError
+from cxrobust.errors import DataError, MisfitError
 from cxrobust.files import alone, sha256_bytes, sha256_file
 from cxrobust.inference import engine
 from cxrobust.inference.runtime import installed_versions, processor
@@ -36,6 +36,8 @@ def analyze(study: Study, out: Path, *, report: Reporter = silent) -> Results:
     ------
     DataError
         When the predictions are incomplete, damaged or made for another study, or another process writes to `OUT`.
+    StudyError
+        With the line of the study file, when it asks for what the data do not have.
     """
     with alone(out):
         results = _analyze(study, out / PREDICTIONS, report)
@@ -47,9 +49,12 @@ def analyze(study: Study, out: Path, *, report: Reporter = silent) -> Results:
 def _analyze(study: Study, folder: Path, report: Reporter) -> Results:
     predictions = load_predictions(folder)
     _check_made_for(study, predictions.index, folder)
-    found = analyze_predictions(
-        predictions, study.analysis, reference=study.study.reference, seed=study.study.seed, report=report
-    )
+    try:
+        found = analyze_predictions(
+            predictions, study.analysis, reference=study.study.reference, seed=study.study.seed, report=report
+        )
+    except MisfitError as error:
+        raise study.error(error.keys, str(error)) from error
     data_root = "" if study.data_root == study.path.parent else " --data-root DATA"
     return Results(
         study=study.settings(),

@@ -1,13 +1,14 @@
-"""Whether the names in a study file fit one another: regimes, conditions, metrics, intervals, tests, families."""
+"""Whether the names in a study file fit one another, and its data: regimes, conditions, metrics, tests, families."""
 
 from typing import TYPE_CHECKING
 
 from cxrobust.conditions import CLEAN, parse_condition
-from cxrobust.errors import nearest
+from cxrobust.errors import MisfitError, nearest
 from cxrobust.study_analysis import AnalysisSection, MetricSection
 from cxrobust.study_messages import Place, dotted
 
 if TYPE_CHECKING:
+    from cxrobust.inference.datasets import ImageTable
     from cxrobust.study import Study
 
 
@@ -56,6 +57,29 @@ def check_names(study: "Study", place: Place) -> None:
                 f"primary_condition {wanted!r} is no condition of this study{nearest(wanted, known - {'clean'})}: "
                 f"its conditions are {', '.join(sorted(known - {'clean'})) or 'clean only'}",
             )
+
+
+def check_data(study: "Study", table: "ImageTable") -> None:
+    """Raise the first thing that the analysis of a study asks of its test images in vain.
+
+    Raises
+    ------
+    StudyError
+        In one sentence with the line.
+    """
+    from cxrobust.analysis.against_data import check_against_data
+
+    try:
+        check_against_data(
+            study.analysis,
+            metadata=table.own_metadata,
+            image_ids=table.ids,
+            patients=table.patients,
+            findings=table.findings,
+            labels=table.labels,
+        )
+    except MisfitError as error:
+        raise study.error(error.keys, str(error)) from error
 
 
 def _check_validation(study: "Study", place: Place) -> None:
@@ -112,6 +136,8 @@ def _check_metrics(study: "Study", place: Place) -> None:
         if len(set(values)) < len(values):
             twice = next(value for value in values if values.count(value) > 1)
             raise place.error(keys, f"{twice!r} stands twice in {dotted(keys)}: keep one")
+    for index in range(len(study.analysis.families)):
+        _check_holds_a_test(study, index, place)
 
 
 def _known_conditions(study: "Study") -> tuple[str, ...]:
@@ -143,6 +169,7 @@ def _check_sets(study: "Study", place: Place) -> None:
 
 def _check_families(study: "Study", place: Place) -> None:
     """Names that the study file tells; which findings and subgroups there are, the data tell later."""
+    from cxrobust.analysis.families import is_usual
     from cxrobust.results import ESTIMANDS
 
     conditions = _known_conditions(study)
@@ -155,6 +182,11 @@ def _check_families(study: "Study", place: Place) -> None:
         "recalibrations": ("", *study.analysis.recalibrate),
     }
     for index, family in enumerate(study.analysis.families):
+        if is_usual(family.name):  # the two would be adjusted as one
+            raise place.error(
+                ("analysis", "families", index, "name"),
+                f"family {family.name!r} has the name of a usual family: call it otherwise",
+            )
         for key, names in known.items():
             for name in getattr(family, key):
                 if name not in names:
@@ -182,9 +214,32 @@ def _check_families(study: "Study", place: Place) -> None:
                 )
 
 
+def _check_holds_a_test(study: "Study", index: int, place: Place) -> None:
+    """Nothing but the study file is needed to see that a family contradicts itself, or an earlier one has it all."""
+    from cxrobust.analysis.families import has_all_of, may_hold_a_test
+
+    families, keys = study.analysis.families, ("analysis", "families", index)
+    family = families[index]
+    regimes = tuple(dict.fromkeys(regime.name for regime in study.regimes))
+    reference, conditions = study.study.reference, _known_conditions(study)
+    if not may_hold_a_test(family, study.analysis, regimes=regimes, conditions=conditions, reference=reference):
+        raise place.error(
+            keys,
+            f"family {family.name!r} names no test: its estimands have none with its regimes, conditions, subgroups "
+            f"and recalibrations: correct these, or remove it",
+        )
+    earlier = next((one for one in families[:index] if has_all_of(one, family)), None)
+    if earlier is not None:
+        raise place.error(
+            keys,
+            f"family {family.name!r} is left without a test, since all that it names belongs to {earlier.name!r} "
+            f"before it: put it first, or remove it",
+        )
+
+
 def _check_choices(analysis: AnalysisSection, place: Place) -> None:
-    """Every interval and test must fit its metric, and a test against a margin needs one."""
-    from cxrobust.analysis.choices import WITH_A_MARGIN, fitting_intervals, fitting_tests
+    """Every interval and test must fit its metric."""
+    from cxrobust.analysis.choices import fitting_intervals, fitting_tests
 
     for name in analysis.per_metric:
         if name not in analysis.metrics:
@@ -200,8 +255,32 @@ def _check_choices(analysis: AnalysisSection, place: Place) -> None:
             if value is not None and value not in fitting:
                 keys = ("analysis", name, key) if getattr(own, key) else ("analysis", key)
                 raise place.error(keys, f"{key} {value!r} does not fit {name}: those that do are {', '.join(fitting)}")
-        if chosen.test in WITH_A_MARGIN and chosen.margin is None:
-            keys = ("analysis", name, "test") if own.test else ("analysis", "test")
+    _check_margins(analysis, place)
+
+
+def _check_margins(analysis: AnalysisSection, place: Place) -> None:
+    """A test against a margin needs one, and a margin needs such a test."""
+    from cxrobust.analysis.choices import WITH_A_MARGIN
+
+    own = {name: analysis.per_metric.get(name, MetricSection()) for name in analysis.metrics}
+    tested = [name for name in analysis.metrics if analysis.of(name).test in WITH_A_MARGIN]
+    only = f"margin is used by {' and '.join(WITH_A_MARGIN)} only, and"
+    for name in analysis.metrics:
+        chosen = analysis.of(name)
+        if name in tested and chosen.margin is None:
+            keys = ("analysis", name, "test") if own[name].test else ("analysis", "test")
             raise place.error(
                 keys, f"test {chosen.test!r} needs the largest difference that does not matter: set margin"
             )
+        if name not in tested and own[name].margin is not None:
+            raise place.error(
+                ("analysis", name, "margin"),
+                f"{only} {name} is tested by {chosen.test}: set its test, or remove margin",
+            )
+    if analysis.margin is not None and not tested:
+        raise place.error(
+            ("analysis", "margin"),
+            f'{only} no metric is tested by them: set test = "tost" or "noninferiority", or remove margin',
+        )
+    if analysis.margin is not None and all(own[name].margin is not None for name in tested):
+        raise place.error(("analysis", "margin"), f"{only} every metric that they test has its own: remove it here")

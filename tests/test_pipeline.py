@@ -14,6 +14,7 @@ from cxrobust.errors import DataError, StudyError
 from cxrobust.files import LEFTOVER
 from cxrobust.study import read_study
 
+from .test_study import GOOD
 from .test_without_torch import made_elsewhere
 
 
@@ -52,6 +53,84 @@ def test_a_gpu_that_is_not_there_is_told_before_predicting(
     assert _main([command, str(study), "--out", str(tmp_path / "results")]) == 1
     assert '[analysis] device = "cuda": torch ' in capsys.readouterr().err
     assert not (tmp_path / "results" / "predictions" / "index.json").exists()
+
+
+SEX = '[[analysis.subgroups]]\ncolumn = "sex"\n'
+OWN = '[[analysis.families]]\nname = "own"\n'
+
+
+@pytest.mark.parametrize(
+    ("asked", "line", "message"),
+    [
+        (
+            '[[analysis.subgroups]]\ncolumn = "sexe"\n',
+            20,
+            "[[analysis.subgroups]] column = 'sexe' is no column of the metadata (did you mean 'sex'?): "
+            "known are sex, age, accession",
+        ),
+        (
+            SEX + '[[analysis.subgroups]]\nfindings = true\ncolumn = "accession"\n',
+            23,
+            "[[analysis.subgroups]] column = 'accession' has 60 different values (x0, x1, x10 and 57 more): give edges "
+            "of bands if they are numbers, or name a column of at most 12 values",
+        ),
+        (
+            '[[analysis.subgroups]]\ncolumn = "sex"\nedges = [40]\n',
+            20,
+            "[[analysis.subgroups]] column = 'sex' has edges, and image 'image000' has 'F', which is no number: "
+            "leave the edges out, or correct the metadata",
+        ),
+        (
+            '[[analysis.subgroups]]\ncolumn = "patient_id"\n',
+            20,
+            "[[analysis.subgroups]] column = 'patient_id' is no column of the metadata: known are sex, age, accession",
+        ),
+        (
+            OWN + 'findings = ["macro", "Efusion"]\n',
+            21,
+            "family 'own' names no estimate: 'Efusion' is none of the findings (did you mean 'Effusion'?): "
+            "known are Effusion, macro",
+        ),
+        (
+            SEX + OWN + 'subgroups = ["sex=f"]\n',
+            23,
+            "family 'own' names no estimate: 'sex=f' is none of the subgroups (did you mean 'sex=F'?): "
+            "known are sex=F, sex=M, sex: M − F, sex: interaction",
+        ),
+        (
+            OWN + 'subgroups = ["sex=F"]\n',
+            21,
+            "family 'own' names no estimate: 'sex=F' is none of the subgroups: known are none",
+        ),
+    ],
+)
+def test_what_the_data_have_not_is_told_with_its_line_before_predicting_and_by_each_stage(
+    asked: str, line: int, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = made_elsewhere(tmp_path)
+    rows = "\n".join(f"image{i:03},{'FM'[i // 2 % 2]},{20 + i},x{i},p" for i in range(60))
+    (tmp_path / "own.csv").write_text(f"image_id,sex,age,accession,patient_id\n{rows}\n")
+    sound = path.read_text().replace('labels = "labels.csv"', 'labels = "labels.csv"\nmetadata = "own.csv"')
+    path.write_text(sound)
+    assert sound.splitlines()[18] == "[report]"
+    pipeline.predict(read_study(path), tmp_path / "predicted")
+    path.write_text(sound.replace("[report]", f"{asked}[report]"))
+    for command, out in (("check", "out"), ("run", "out"), ("predict", "out"), ("analyze", "predicted")):
+        assert _main([command, str(path), "--out", str(tmp_path / out)]) == 2
+        assert capsys.readouterr().err.splitlines()[-1] == f"cxrobust: {path}:{line}: {message}", command
+    assert not list(tmp_path.glob("out/**/*.parquet"))
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_what_the_data_have_not_is_told_before_images_are_decoded_and_models_read(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "study.toml"
+    path.write_text(GOOD + '[[analysis.subgroups]]\ncolumn = "sexe"\n')
+    assert not (tmp_path / "checkpoints").exists()
+    assert _main([command, str(path)]) == 2
+    assert f"{path}:18: [[analysis.subgroups]] column = 'sexe' is no column of the" in capsys.readouterr().err
+    assert not list(tmp_path.glob("out/**/cache/*"))
 
 
 @pytest.mark.parametrize("name", ["made_for", "regimes", "inference", "examples"])

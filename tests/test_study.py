@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cxrobust.cli import _main
 from cxrobust.errors import StudyError
 from cxrobust.study import parse_study, read_study
-from cxrobust.study_analysis import AnalysisSection, TargetPoint
+from cxrobust.study_analysis import AnalysisSection, Family, TargetPoint
 
 GOOD = """[study]
 title = "t"
@@ -132,7 +132,6 @@ def test_a_study_reads_with_its_controls_and_defaults() -> None:
             'resamples = 200\n[analysis.ece]\ntest = "tost"',
             "s.toml:18: test 'tost' needs the largest difference that does not matter: set margin",
         ),
-        ("resamples = 200", "resamples = 200\nmargin = -0.02", r"s.toml:17: analysis.margin = -0.02: .*greater than 0"),
         ("seed = 7", 'seed = 7\n"a(b)" = 1', r"s.toml:4: unknown key 'a\(b\)' in study: known are title, seed"),
         ("seed = 7", "seed = 7\nint = 1", "s.toml:4: unknown key 'int' in study: known are title, seed"),
         ('title = "t"', 'title = "\u2028"\nint = 1', "s.toml:3: unknown key 'int'"),
@@ -320,8 +319,11 @@ def test_paths_are_relative_to_the_study_file_and_data_to_the_data_root() -> Non
 SETS = 'metrics = ["robust-accuracy"]\nsets = { a = ["pgd(eps=0.5/255,steps=20)", "noise(eps=0.01)"] }'
 
 
+SECOND = '[[regimes]]\nname = "b"\nfamily = "hf-classifier"\nmodel = "b"\n'
+
+
 def analysis(text: str) -> AnalysisSection:
-    return parse_study(GOOD.replace("resamples = 200", text), path=Path("s.toml")).analysis
+    return parse_study(GOOD.replace("resamples = 200", text) + SECOND, path=Path("s.toml")).analysis
 
 
 def test_what_stands_in_no_study_file_is_as_documented() -> None:
@@ -418,7 +420,7 @@ FAMILY, SUBGROUP = '[[analysis.families]]\nname = "f"\n', '[[analysis.subgroups]
             FAMILY + 'estimands = ["valu"]',
             r"18: .*'valu' is none of the estimands \(did you mean 'value'\?\): known are",
         ),
-        (FAMILY + 'regimes = ["b"]', "18: family 'f' names no estimate: 'b' is none of the regimes: known are a$"),
+        (FAMILY + 'regimes = ["c"]', "18: family 'f' names no estimate: 'c' is none of the regimes: known are a, b$"),
         (
             FAMILY + 'conditions = ["blur"]',
             r"18: .*'blur' is none of the conditions: known are clean, pgd\(eps=0.5/255",
@@ -429,6 +431,11 @@ FAMILY, SUBGROUP = '[[analysis.families]]\nname = "f"\n', '[[analysis.subgroups]
             r"18: analysis.families\[1\].adjust = \"max-T\": input should be 'holm', .*'max-t'",
         ),
         (FAMILY + FAMILY, "16: 'f' stands twice in analysis.families: keep one$"),
+        (FAMILY.replace('"f"', '"primary"'), "17: family 'primary' has the name of a usual family: call it otherwise$"),
+        (
+            FAMILY.replace('"f"', '"trend, auroc, macro"'),
+            "17: family 'trend, auroc, macro' has the name of a usual family: call it otherwise$",
+        ),
         (FAMILY.replace('"f"', '""'), r"17: analysis.families\[1\].name = \"\": string should have at least 1 char"),
         (
             'metrics = ["auroc"]\ntest = "delong"\n' + FAMILY + 'adjust = "max-t"',
@@ -443,8 +450,177 @@ def test_a_mistake_in_the_analysis_is_one_sentence_with_its_line(text: str, mess
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["Primary", "primary, my way", "sex, age and view", "trend", "trend of auroc"])
+def test_a_family_may_have_any_other_name(name: str) -> None:
+    assert analysis(FAMILY.replace('"f"', f'"{name}"')).families[0].name == name
+
+
+NO_TEST = (
+    "s.toml:17: family 'f' names no test: its estimands have none with its regimes, conditions, subgroups "
+    "and recalibrations: correct these, or remove it"
+)
+
+
+def families(*texts: str, keys: str = 'recalibrate = ["platt"]') -> tuple[Family, ...]:
+    tables = "".join(f'[[analysis.families]]\nname = "{"fgh"[i]}"\n{text}\n' for i, text in enumerate(texts))
+    return analysis(f"{keys}\n{tables}").families
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'estimands = ["value"]',
+        'estimands = ["value", "half-margin"]\nsubgroups = []',
+        'estimands = ["value"]\nsubgroups = ["sex=F"]',
+        'estimands = ["trend"]\nsubgroups = ["sex: M − F"]',
+        'regimes = ["a"]',
+        'conditions = ["clean"]',
+        'conditions = ["pgd(steps=20)"]',
+        'estimands = ["trend-difference"]\nconditions = ["pgd(eps=0.01, steps=20)"]',
+        'estimands = ["recalibrated-raw"]',
+        'subgroups = ["sex=F"]\nrecalibrations = ["platt"]',
+    ],
+)
+def test_a_family_that_contradicts_itself_is_one_sentence_with_its_line(text: str) -> None:
+    with pytest.raises(StudyError) as caught:
+        families(text)
+    assert str(caught.value) == NO_TEST
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "estimands = []",
+        'estimands = ["value"]\nsubgroups = ["sex: M − F"]',
+        'estimands = ["value", "trend"]',
+        'estimands = ["perturbed-clean"]\nregimes = ["a"]',
+        'estimands = ["regime-reference"]\nconditions = ["clean"]',
+        'estimands = ["trend-difference", "half-margin-difference"]\nconditions = ["pgd(steps=20)"]',
+        'estimands = ["recalibrated-raw"]\nrecalibrations = ["platt"]\nconditions = ["clean"]\nregimes = ["a"]',
+        'estimands = ["recalibrated-raw"]\nrecalibrations = []',
+    ],
+)
+def test_a_family_that_some_test_may_fit_is_left_to_the_data(text: str) -> None:
+    assert len(families(text)) == 1
+
+
+def test_a_study_of_one_regime_has_no_differences_in_differences() -> None:
+    with pytest.raises(StudyError) as caught:
+        parse(GOOD + FAMILY)
+    assert str(caught.value) == NO_TEST
+    parse(GOOD + FAMILY + 'estimands = ["perturbed-clean"]')
+
+
+@pytest.mark.parametrize("estimand", ["area", "relative", "value", "half-margin"])
+def test_any_subgroups_bring_tests_of_values_alone(estimand: str) -> None:
+    keys = 'resamples = 200\n[[analysis.subgroups]]\ncolumn = "sex"'
+    text = f'estimands = ["{estimand}"]\nsubgroups = []'
+    if estimand == "value":
+        assert len(families(text, keys=keys)) == 1
+    else:
+        with pytest.raises(StudyError, match="family 'f' names no test"):
+            families(text, keys=keys)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_left"),
+    [
+        ("", "", True),
+        ("", 'metrics = ["ece"]', True),
+        ('metrics = ["ece"]', "", False),
+        ('metrics = ["ece", "brier"]', 'metrics = ["ece"]', True),
+        ('metrics = ["ece"]', 'metrics = ["ece", "brier"]', False),
+        ("findings = []", 'findings = ["macro", "Mass"]', True),
+        ("", "findings = []", False),
+        ("", 'subgroups = ["sex=F"]', False),
+    ],
+)
+def test_a_family_that_an_earlier_one_leaves_nothing_is_one_sentence(first: str, second: str, is_left: bool) -> None:
+    if not is_left:
+        assert len(families(first, second)) == 2
+        return
+    with pytest.raises(StudyError) as caught:
+        families(first, second)
+    assert str(caught.value) == (
+        "s.toml:20: family 'g' is left without a test, since all that it names belongs to 'f' before it: "
+        "put it first, or remove it"
+    )
+
+
 def test_max_t_asks_of_a_family_s_own_metrics_alone_that_they_flip_signs() -> None:
     text = 'metrics = ["auroc", "brier"]\n[analysis.auroc]\ntest = "delong"\n' + FAMILY + 'adjust = "max-t"\n'
     assert analysis(text + 'metrics = ["brier"]').families[0].metrics == ("brier",)
     with pytest.raises(StudyError, match="and auroc is tested by delong"):
         analysis(text)
+
+
+# ---------------------------------------------------------------------- margin
+
+TOST = 'metrics = ["auroc", "brier"]\ntest = "tost"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "margins"),
+    [
+        (TOST + "margin = 0.02", (0.02, 0.02)),
+        (TOST + "margin = 0.02\n[analysis.brier]\nmargin = 0.01", (0.02, 0.01)),
+        (TOST + "margin = 0.02\n[analysis.brier]\ntest = 'permutation'", (0.02, 0.02)),
+        ('metrics = ["auroc", "brier"]\n[analysis.auroc]\ntest = "noninferiority"\nmargin = 0.02', (0.02, None)),
+        ('metrics = ["auroc", "brier"]\nmargin = 0.02\n[analysis.auroc]\ntest = "tost"', (0.02, 0.02)),
+    ],
+)
+def test_a_margin_is_for_every_metric_or_for_one(text: str, margins: tuple[float | None, ...]) -> None:
+    found = analysis(text)
+    assert tuple(found.of(name).margin for name in found.metrics) == margins
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "margin = 0.02",
+            "16: margin is used by tost and noninferiority only, and no metric is tested by them: "
+            'set test = "tost" or "noninferiority", or remove margin',
+        ),
+        (
+            'metrics = ["auroc", "brier"]\n[analysis.brier]\nmargin = 0.02',
+            "18: margin is used by tost and noninferiority only, and brier is tested by permutation: "
+            "set its test, or remove margin",
+        ),
+        (
+            TOST + "margin = 0.02\n[analysis.auroc]\nmargin = 0.01\ntest = 'delong'",
+            "20: margin is used by tost and noninferiority only, and auroc is tested by delong: "
+            "set its test, or remove margin",
+        ),
+        (
+            'metrics = ["auroc", "brier"]\nmargin = 0.02\n[analysis.auroc]\ntest = "tost"\nmargin = 0.01',
+            "17: margin is used by tost and noninferiority only, and every metric that they test has its own: "
+            "remove it here",
+        ),
+    ],
+)
+def test_a_margin_that_no_test_uses_is_refused(text: str, message: str) -> None:
+    with pytest.raises(StudyError) as caught:
+        analysis(text)
+    assert str(caught.value) == f"s.toml:{message}"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("0", "0: input should be greater than 0"),
+        ("0.0", "0.0: input should be greater than 0"),
+        ("-0.02", "-0.02: input should be greater than 0"),
+        ("nan", "NaN: input should be a finite number"),
+        ("inf", "Infinity: input should be a finite number"),
+        ("-inf", "-Infinity: input should be a finite number"),
+        ("1e999", "Infinity: input should be a finite number"),
+        ('"0.02"', '"0.02": input should be a number, without quotes'),
+        ("true", "true: input should be a number, without quotes"),
+    ],
+)
+def test_a_margin_is_a_finite_number_above_0(value: str, shown: str) -> None:
+    for table, text in (("analysis", TOST), ("analysis.auroc", TOST + "margin = 0.1\n[analysis.auroc]\n")):
+        with pytest.raises(StudyError) as caught:
+            analysis(f"{text}margin = {value}")
+        assert str(caught.value) == f"s.toml:{16 + text.count(chr(10))}: {table}.margin = {shown}"

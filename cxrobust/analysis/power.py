@@ -117,14 +117,8 @@ def plan(
     (0.028, 0.516, 785, 1962)
     """
     _check(size=size, alpha=alpha, comparisons=comparisons, power=power)
-    level = alpha / comparisons
-    size = None if size is None else abs(size)
-    detectable = achieved = needed = None
-    if se is not None and math.isfinite(se) and se > 0:
-        detectable = detectable_size(se, goal=goal, alpha=level, power=power)
-        if size is not None:
-            achieved = achieved_power(se, size, goal=goal, alpha=level)
-            needed = patients_needed(se, n_patients, size, goal=goal, alpha=level, power=power)
+    level, size = alpha / comparisons, None if size is None else abs(size)
+    detectable, achieved, needed = _from_pilot(se, n_patients, size, goal=goal, alpha=level, power=power)
     return Power(
         goal=goal,
         size=size,
@@ -136,8 +130,8 @@ def plan(
         detectable=detectable,
         achieved=achieved,
         patients_needed=needed,
-        images_needed=None if needed is None else round(needed * n_images / n_patients),
-        positive_patients_expected=None if needed is None else round(needed * n_positive_patients / n_patients),
+        images_needed=_expected(needed, n_images, n_patients),
+        positive_patients_expected=_expected(needed, n_positive_patients, n_patients),
         note=_note(detectable, needed if goal == "difference" else None, level),
     )
 
@@ -261,6 +255,24 @@ def draws_for(alpha: float, *, most: int) -> int:
     (999, 10000)
     """
     return min(most, 1000 * math.ceil(50 / alpha / 1000) - 1)
+
+
+def _from_pilot(
+    se: float | None, n_patients: int, size: float | None, *, goal: Goal, alpha: float, power: float
+) -> tuple[float | None, float | None, int | None]:
+    """Detectable size, achieved power and patients needed; None where the pilot has no spread or there is no size."""
+    if se is None or not math.isfinite(se) or se <= 0:
+        return None, None, None
+    detectable = detectable_size(se, goal=goal, alpha=alpha, power=power)
+    if size is None:
+        return detectable, None, None
+    achieved = achieved_power(se, size, goal=goal, alpha=alpha)
+    return detectable, achieved, patients_needed(se, n_patients, size, goal=goal, alpha=alpha, power=power)
+
+
+def _expected(needed: int | None, n: int, n_patients: int) -> int | None:
+    """How many there are expected to be among the patients needed, at the pilot's `n` of `n_patients`."""
+    return None if needed is None else round(needed * n / n_patients)
 
 
 def _standard_errors(goal: Goal, alpha: float, power: float) -> float:

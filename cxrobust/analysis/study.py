@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cxrobust.analysis.against_data import check_against_data
 from cxrobust.analysis.classical.delong import auroc_variance
 from cxrobust.analysis.contrasts import contrasts
 from cxrobust.analysis.effects import effect_sizes
@@ -59,15 +60,25 @@ def analyze(
     Raises
     ------
     StudyError
-        When a metric of the settings is not known, a subgroup's column cannot be used, or a declared family holds
-        nothing.
+        When a metric of the settings is not known.
+    MisfitError
+        When a subgroup's column cannot be used, or a family names no test, or a finding or subgroup that there is not.
     """
     metrics = {name: metric[name] for name in settings.metrics}
+    groups = check_against_data(
+        settings,
+        metadata=predictions.metadata,
+        image_ids=predictions.image_ids,
+        patients=predictions.patients,
+        findings=predictions.findings,
+        labels=predictions.labels,
+    )
     sample = Sample.draw(predictions, settings, seed=seed)
     families = Families(
         declared=settings.families,
         primary_condition=settings.primary_condition or next(iter(predictions.conditions[1:]), None),
         adjust=settings.adjust,
+        unestimated=frozenset(text for one in groups for text in one.unestimated),
     )
     estimates: list[Estimate] = []
     contributions: dict[Key, NDArray[np.float64]] = {}

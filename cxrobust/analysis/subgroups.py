@@ -42,15 +42,90 @@ class Level:
         return self.counts[-1].n_patients
 
 
-def levels(sample: Sample, wanted: Subgroups) -> tuple[Level, ...]:
-    """Return the subgroups of a column, the one with most patients first; blank values are one of them.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Groups:
+    """The subgroups that a column makes of images, the one with most patients first."""
+
+    column: str
+    of_images: NDArray[np.object_]
+    """(n_images,): the value of each."""
+    names: tuple[str, ...]
+    """The values, alone."""
+    n_patients: tuple[int, ...]
+    """Patients with a labelled image of each value."""
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """What results may say of them in the column `subgroup`: each, each against the first, and all together."""
+        each = (level_text(self.column, value) for value in self.names)
+        gaps = (gap_text(self.column, value, self.names[0]) for value in self.names[1:])
+        return (*each, *gaps, interaction_text(self.column))
+
+    @property
+    def unestimated(self) -> tuple[str, ...]:
+        """Those of `texts` that too few patients leave without a test."""
+        small = {name for name, n in zip(self.names, self.n_patients, strict=True) if n < FEWEST_PATIENTS}
+        each = (level_text(self.column, name) for name in self.names if name in small)
+        gaps = (gap_text(self.column, name, self.names[0]) for name in self.names[1:] if name in small)
+        return (*each, *gaps, *([interaction_text(self.column)] if len(self.names) - len(small) < 2 else []))
+
+
+def level_text(column: str, value: str) -> str:
+    """Name one subgroup in results."""
+    return f"{column}={value}"
+
+
+def gap_text(column: str, value: str, base: str) -> str:
+    """Name in results one subgroup less another."""
+    return f"{column}: {value} − {base}"
+
+
+def interaction_text(column: str) -> str:
+    """Name in results the test that all subgroups are alike."""
+    return f"{column}: interaction"
+
+
+def split(
+    wanted: Subgroups,
+    *,
+    metadata: pd.DataFrame,
+    image_ids: Sequence[str],
+    patients: Sequence[str] | NDArray[np.int32],
+    labels: NDArray[np.int8],
+) -> Groups:
+    """Split images by a column of their metadata; blank values are a subgroup like another.
 
     Raises
     ------
     StudyError
         When there is no such column, it has too many values, only one, or one that is no number where bands are wanted.
     """
-    metadata = sample.predictions.metadata
+    texts = _texts(wanted, metadata, image_ids)
+    is_labelled, codes = (labels >= 0).any(axis=1), pd.factorize(np.asarray(patients))[0]
+    counts = {name: len(np.unique(codes[is_labelled & (texts == name)])) for name in sorted(set(texts))}
+    names = sorted(counts, key=lambda name: -counts[name])
+    return Groups(
+        column=wanted.column,
+        of_images=texts,
+        names=tuple(names),
+        n_patients=tuple(counts[name] for name in names),
+    )
+
+
+def levels(sample: Sample, wanted: Subgroups) -> tuple[Level, ...]:
+    """Return the subgroups of a column as samples, the one with most patients first; see `split`."""
+    data = sample.predictions
+    groups = split(wanted, metadata=data.metadata, image_ids=data.image_ids, patients=data.patients, labels=data.labels)
+    found = []
+    for value in groups.names:
+        part = sample.among(np.asarray(groups.of_images == value))
+        name = level_text(wanted.column, value)
+        found.append(Level(name=name, short=value, sample=part, counts=tuple(count_findings(part))))
+    return tuple(found)
+
+
+def _texts(wanted: Subgroups, metadata: pd.DataFrame, image_ids: Sequence[str]) -> NDArray[np.object_]:
+    """Return the subgroup of each image."""
     where = f"[[analysis.subgroups]] column = {wanted.column!r}"
     if wanted.column not in metadata.columns:
         known = [str(column) for column in metadata.columns]
@@ -60,7 +135,7 @@ def levels(sample: Sample, wanted: Subgroups) -> tuple[Level, ...]:
     texts = metadata[wanted.column].astype("string").fillna("").str.strip().to_numpy(dtype=object)
     texts = np.where(texts == "", MISSING, texts)
     if wanted.edges:
-        texts = _bands(texts, wanted.edges, where, sample.predictions.image_ids)
+        texts = _bands(texts, wanted.edges, where, image_ids)
     names = sorted(set(texts))
     if len(names) > MOST_LEVELS:
         raise StudyError(
@@ -69,11 +144,7 @@ def levels(sample: Sample, wanted: Subgroups) -> tuple[Level, ...]:
         )
     if len(names) < 2:
         raise StudyError(f"{where} has only the value {names[0]!r}: name a column that tells images apart")
-    found = []
-    for name in names:
-        part = sample.among(np.asarray(texts == name))
-        found.append(Level(name=f"{wanted.column}={name}", short=name, sample=part, counts=tuple(count_findings(part))))
-    return tuple(sorted(found, key=lambda level: -level.n_patients))
+    return texts
 
 
 def _bands(
@@ -127,7 +198,7 @@ def subgroup_estimates(
     for level, mine in zip(used[1:], of_level[1:], strict=True):
         gaps = [_gap(one, base) for one, base in zip(mine, of_level[0], strict=True)]
         counts = tuple(count_findings(sample.among(level.sample.kept | used[0].sample.kept)))
-        view = View(findings=counts, subgroup=f"{wanted.column}: {level.short} − {used[0].short}")
+        view = View(findings=counts, subgroup=gap_text(wanted.column, level.short, used[0].short))
         estimated = estimate(name, metric, values, contrasts=gaps, view=view)
         yield Estimated(estimates=_only(estimated, kept, counts), values=values, contrasts=gaps)
     if len(used) > 1:
@@ -177,7 +248,7 @@ def _interactions(
                     reference=same[0].reference,
                     condition=same[0].condition,
                     estimand=same[0].estimand,
-                    subgroup=f"{column}: interaction",
+                    subgroup=interaction_text(column),
                     p_value=p,
                     test=None if p is None else "interaction",
                     note=said if p is not None else f"not estimable: {reason or 'subgroups have no spread'}",

@@ -208,9 +208,7 @@ def _write_index(planned: Plan, folder: Path, examples: Sequence[Example]) -> No
 
 def _image_rows(table: ImageTable) -> pd.DataFrame:
     """Return image, patient, the data set's metadata and labels, a row an image."""
-    ours = {"image_id", "patient_id", *(f"label_{finding}" for finding in table.findings)}
-    images = table.metadata.reset_index(drop=True).rename(columns=str)
-    images = images.drop(columns=[column for column in images if column in ours])
+    images = table.own_metadata
     images.insert(0, "image_id", list(table.ids))
     images.insert(1, "patient_id", list(table.patients))
     for k, finding in enumerate(table.findings):

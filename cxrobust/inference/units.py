@@ -20,6 +20,7 @@ from cxrobust.inference.perturbations import Perturbation
 from cxrobust.inference.pixels import Pixels, open_pixels
 from cxrobust.progress import Reporter, silent
 from cxrobust.study import Study
+from cxrobust.study_checks import check_data
 
 UNIT_FORMAT = 1
 CACHE = "cache"
@@ -80,7 +81,8 @@ def plan(study: Study, folder: Path, *, report: Reporter = silent) -> Plan:
     Raises
     ------
     DataError, StudyError
-        When data, images, checkpoints or tables of predictions cannot be used.
+        When data, images, checkpoints or tables of predictions cannot be used, or the analysis asks for what the data
+        do not have.
     """
     elsewhere = tuple(regime for regime in study.regimes if isinstance(regime, Elsewhere))
     has_models = any(isinstance(regime, Regime) for regime in study.regimes)
@@ -106,6 +108,7 @@ def plan(study: Study, folder: Path, *, report: Reporter = silent) -> Plan:
         held_out = _held_out(study, table, held_out)
     _check_conditions(study, elsewhere, has_models)
     _check_targets(study, table)
+    check_data(study, table)
     conditions = tuple(
         dict.fromkeys((*study.conditions, *(parse_condition(c) for r in elsewhere for c in r.own_conditions)))
     )

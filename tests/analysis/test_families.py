@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from cxrobust.analysis import analyze, families
-from cxrobust.analysis.families import PRIMARY, Families, family_of, key_of
+from cxrobust.analysis.families import PRIMARY, Families, family_of, is_usual, key_of
 from cxrobust.analysis.permutation import max_t_p_values, sign_flip_p_values
-from cxrobust.errors import StudyError
+from cxrobust.errors import MisfitError, StudyError
 from cxrobust.results import Estimate
 from cxrobust.study_analysis import Family, Subgroups
 
@@ -90,6 +90,19 @@ def test_the_primary_family_joins_metrics_and_regimes():
     assert {e.family for e in primary} == {PRIMARY}
     assert {e.p_adjusted for e in primary} == {0.04}
     assert (alone.family, alone.p_adjusted) == ("difference-in-differences, auroc, macro", 0.03)
+
+
+def test_the_names_of_usual_families_are_told_from_others():
+    """The study file leaves them alone, since two families of one name would be one."""
+    rows = [
+        made(0.1, finding=finding, estimand=estimand, condition=condition, subgroup=subgroup)
+        for finding in ("macro", "micro", "Mass")
+        for estimand in ("difference-in-differences", "perturbed-clean")
+        for condition in ("pgd", "noise")
+        for subgroup in ("", "sex=F", "sex: M − F", "sex: interaction")
+    ]
+    assert all(is_usual(family_of(row, primary_condition="pgd")) for row in rows)
+    assert not any(map(is_usual, ("own", "does it depend on sex?", "perturbed-clean", "primary, own")))
 
 
 def test_the_primary_family_of_clean_images_alone_is_the_difference_of_regimes():
@@ -296,28 +309,88 @@ def test_a_study_hands_max_t_what_each_patient_contributes():
     ("family", "message"),
     [
         (
-            Family(name="own", findings=("Mas",)),
-            "names no estimate: no finding is 'Mas' (did you mean 'Mass'?): known are Edema, Mass",
+            Family(name="own", findings=("Mass", "Efusion")),
+            "'Efusion' is none of the findings (did you mean 'Effusion'?): "
+            "known are Effusion, Mass, micro, worst, macro",
         ),
         (
-            Family(name="own", findings=("Mass",), subgroups=("sex=f",)),
-            "names no estimate: no subgroup is 'sex=f' (did you mean 'sex=F'?): known are sex=F",
+            Family(name="own", subgroups=("", "sex=f")),
+            "'sex=f' is none of the subgroups (did you mean 'sex=F'?): "
+            "known are sex=F, sex=M, sex: M − F, sex: interaction",
         ),
         (
-            Family(name="own", findings=("Mass",), recalibrations=("platt",)),
-            "names no estimate: no recalibration is 'platt': known are none",
-        ),
-        (
-            Family(name="own", estimands=("value",), findings=("Mass",)),
-            "names no tested estimate, or one that an earlier family has: correct its keys, or remove it",
+            Family(name="own", subgroups=("sex: F − M",)),
+            "'sex: F − M' is none of the subgroups (did you mean 'sex: M − F'?): "
+            "known are sex=F, sex=M, sex: M − F, sex: interaction",
         ),
     ],
 )
-def test_a_declared_family_that_holds_nothing_is_one_sentence(family, message):
-    rows = [made(0.1), made(0.1, finding="Edema"), made(None, estimand="value"), made(0.1, subgroup="sex=F")]
-    with pytest.raises(StudyError) as caught:
-        adjust(rows, primary_condition=None, declared=[family])
-    assert str(caught.value) == f"[[analysis.families]] 'own' {message}"
+def test_a_family_that_names_what_the_data_have_not_is_told_before_anything_is_estimated(family, message, monkeypatch):
+    monkeypatch.setattr("cxrobust.analysis.study.Sample", None)
+    predictions = make_predictions(n_patients=60, most_images=1)
+    metadata = pd.DataFrame({"sex": ["F" if i < 31 else "M" for i in predictions.patients]})
+    settings = make_settings(subgroups=(Subgroups(column="sex"),), families=(Family(name="first"), family))
+    with pytest.raises(MisfitError) as caught:
+        analyze(replace(predictions, metadata=metadata), settings, reference="supervised", seed=1)
+    assert str(caught.value) == f"family 'own' names no estimate: {message}"
+    assert caught.value.keys[:3] == ("analysis", "families", 1)
+
+
+def test_a_single_finding_has_no_average_but_the_macro_one():
+    predictions = make_predictions(findings=("Mass",))
+    settings = make_settings(families=(Family(name="own", findings=("micro",)),))
+    with pytest.raises(MisfitError, match=r"'micro' is none of the findings.*: known are Mass, macro$"):
+        analyze(predictions, settings, reference="supervised", seed=1)
+
+
+def test_a_declared_family_that_holds_no_test_is_one_sentence():
+    with pytest.raises(MisfitError) as caught:
+        adjust([made(0.1)], primary_condition=None, declared=[Family(name="own", findings=("Edema",))])
+    assert caught.value.keys == ("analysis", "families", 0)
+    assert str(caught.value) == (
+        "[[analysis.families]] 'own' names no tested estimate, or one that an earlier family has: "
+        "correct its keys, or remove it"
+    )
+
+
+def test_a_family_whose_tests_are_all_not_estimable_is_no_error():
+    rows = [made(None, note="not estimable: one class"), made(0.02, finding="Edema")]
+    found = adjust(rows, primary_condition=None, declared=[Family(name="own", findings=("Mass",))])
+    assert found[0] == rows[0]
+    assert found[1].p_adjusted == 0.02
+
+
+def test_a_study_keeps_the_notes_of_a_family_that_its_data_do_not_allow_to_test():
+    """One class only, so that no AUROC has a value."""
+    predictions = make_predictions(n_patients=30, conditions=CONDITIONS[:2])
+    predictions = replace(predictions, labels=np.zeros_like(predictions.labels))
+    settings = make_settings(metrics=("auroc", "brier"), families=(Family(name="own", metrics=("auroc",)),))
+    found = analyze(predictions, settings, reference="supervised", seed=1).estimates
+    of_auroc = [e for e in found if e.metric == "auroc"]
+    assert of_auroc
+    assert {(e.p_value, e.p_adjusted, e.family, e.note.partition(":")[0]) for e in of_auroc} == {
+        (None, None, None, "not estimable")
+    }
+    assert any(e.p_adjusted is not None for e in found)
+
+
+@pytest.mark.parametrize("subgroup", ["sex=X", "sex: X − F", "sex: interaction"])
+def test_a_family_of_a_subgroup_of_too_few_patients_is_no_error(subgroup):
+    predictions = make_predictions(n_patients=30, conditions=CONDITIONS[:2])
+    metadata = pd.DataFrame({"sex": ["F" if i < 25 else "X" for i in predictions.patients]})
+    family = Family(name="own", subgroups=(subgroup,))
+    settings = make_settings(metrics=("brier",), subgroups=(Subgroups(column="sex"),), families=(family,))
+    found = analyze(replace(predictions, metadata=metadata), settings, reference="supervised", seed=1).estimates
+    assert "own" not in {e.family for e in found}
+    assert [e.note for e in found if e.subgroup == "sex=X"] == [
+        "not estimable: fewer than 20 patients in this subgroup, for any regime and condition"
+    ]
+
+
+def test_effect_sizes_which_have_no_test_make_no_family():
+    rows = [made(0.1), made(None, metric="accuracy-odds-ratio", estimand="perturbed-clean", note="")]
+    with pytest.raises(StudyError, match="'own' names no tested estimate"):
+        adjust(rows, primary_condition=None, declared=[Family(name="own", estimands=("perturbed-clean",), findings=())])
 
 
 def test_a_family_whose_estimates_an_earlier_one_has_is_named():

@@ -10,7 +10,7 @@ import statsmodels.api as sm
 
 from cxrobust.analysis import analyze
 from cxrobust.analysis.sample import Sample
-from cxrobust.analysis.subgroups import levels, wald_interaction
+from cxrobust.analysis.subgroups import levels, split, wald_interaction
 from cxrobust.errors import StudyError
 from cxrobust.study_analysis import Subgroups
 
@@ -325,6 +325,19 @@ def test_bands_of_days_keep_their_digits(predictions):
     days = [20200101 + i % 3 for i in range(len(predictions.patients))]
     found = made_levels(predictions, days, edges=(20200101.0, 20200102.0, 20200103.0))
     assert {level.short for level in found} == {"20200101 to <20200102", "20200102 to <20200103", "≥20200103"}
+
+
+def test_texts_are_those_of_results(predictions, found):
+    """All but those of too few patients, here of the blank ones."""
+    data = {"image_ids": predictions.image_ids, "labels": predictions.labels}
+    for patients in (predictions.patients, [predictions.patient_ids[i] for i in predictions.patients]):
+        sex = split(Subgroups(column="sex"), metadata=predictions.metadata, patients=patients, **data)
+        assert sex.texts == ("sex=F", "sex=M", "sex=missing", "sex: M − F", "sex: missing − F", "sex: interaction")
+        assert sex.n_patients == (30, 23, 10)
+        view = split(Subgroups(column="view"), metadata=predictions.metadata, patients=patients, **data)
+        told = {key[0] for key in found}
+        assert {"", *sex.texts, *view.texts} - told == {"sex: missing − F"}
+        assert told <= {"", *sex.texts, *view.texts}
 
 
 def test_a_subgroup_of_too_few_patients_is_one_row(found):

@@ -64,6 +64,13 @@ class ImageTable:
     sources: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of each label or metadata file read, by file name."""
 
+    @property
+    def own_metadata(self) -> pd.DataFrame:
+        """The metadata as predictions keep them: without columns named as their own for image, patient and labels."""
+        ours = {"image_id", "patient_id", *(f"label_{finding}" for finding in self.findings)}
+        metadata = self.metadata.reset_index(drop=True).rename(columns=str)
+        return metadata.drop(columns=[column for column in metadata if column in ours])
+
 
 class Dataset(Section):
     """What every `[data]` section may say; a kind adds where its files are."""

@@ -1,0 +1,57 @@
+"""Whether the data have what the settings ask of them: columns of subgroups, findings and subgroups of families."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cxrobust.analysis.subgroups import Groups, split
+from cxrobust.analysis.values import averages
+from cxrobust.errors import MisfitError, StudyError, nearest, some
+from cxrobust.study_analysis import AnalysisSection
+
+
+def check_against_data(
+    settings: AnalysisSection,
+    *,
+    metadata: pd.DataFrame,
+    image_ids: Sequence[str],
+    patients: Sequence[str] | NDArray[np.int32],
+    findings: Sequence[str],
+    labels: NDArray[np.int8],
+) -> tuple[Groups, ...]:
+    """Return the subgroups that each column of the settings makes of the images.
+
+    Parameters
+    ----------
+    metadata, image_ids, patients
+        A row, an id and a patient for each image.
+    labels
+        (n_images, n_findings): 1, 0, or -1 where missing.
+
+    Raises
+    ------
+    MisfitError
+        When a column makes no subgroups, or a family names a finding or subgroup that there is not.
+    """
+    found = []
+    for index, wanted in enumerate(settings.subgroups):
+        try:
+            found.append(split(wanted, metadata=metadata, image_ids=image_ids, patients=patients, labels=labels))
+        except StudyError as error:
+            raise MisfitError(str(error), ("analysis", "subgroups", index, "column")) from error
+    known = {
+        "findings": (*findings, *averages(len(findings))),
+        "subgroups": ("", *(text for groups in found for text in groups.texts)),
+    }
+    for index, family in enumerate(settings.families):
+        for key, names in known.items():
+            wrong = next((name for name in getattr(family, key) if name not in names), None)
+            if wrong is not None:
+                raise MisfitError(
+                    f"family {family.name!r} names no estimate: {wrong!r} is none of the {key}{nearest(wrong, names)}: "
+                    f"known are {some(filter(None, names), most=25) or 'none'}",
+                    ("analysis", "families", index, key),
+                )
+    return tuple(found)
