@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +14,7 @@ from cxrobust.results import Estimand
 if TYPE_CHECKING:
     from cxrobust.analysis.values import Values
 
+EPSILON = float(np.finfo(np.float64).eps)
 Form = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 """Turns a regime's values under some conditions, (n, ...), into one (...)."""
 
@@ -47,18 +49,17 @@ class Contrast:
         Positive and negative terms are added apart, and what is left by rounding alone is 0, so that equal regimes or
         equal conditions differ by exactly 0.
         """
-        plus: NDArray[np.float64] = np.zeros(array.shape[2:])
-        minus: NDArray[np.float64] = np.zeros(array.shape[2:])
+        sides: dict[bool, NDArray[np.float64]] = {}
         for row, condition, weight in self.terms:
-            side = plus if weight > 0 else minus
             part = array[row, condition] if self.form is None else self.form(array[row, list(self.along)])
-            side += abs(weight) * part
-        if not minus.any():
-            return np.asarray(plus)
-        with np.errstate(invalid="ignore"):
-            rounding = 8 * np.finfo(np.float64).eps * (np.abs(plus) + np.abs(minus))
-            difference = plus - minus
-            return np.asarray(np.where(np.abs(difference) <= rounding, 0.0, difference))
+            weighted, side = part if weight in {-1, 1} else abs(weight) * part, weight > 0
+            sides[side] = sides[side] + weighted if side in sides else weighted
+        if False not in sides:
+            return np.array(sides[True])
+        plus = sides.get(True, np.zeros_like(sides[False]))
+        out = np.empty(plus.shape)
+        _less(plus.reshape(-1), sides[False].reshape(-1), out.reshape(-1))
+        return out
 
     def influences(self, values: "Values") -> NDArray[np.float64]:
         """Return how much the estimand moves with each patient's weight, (n_places, n_patients)."""
@@ -86,6 +87,15 @@ class Contrast:
                 gradient = np.imag(self.form(moved)) / step  # type: ignore[arg-type]  # complex on purpose: a step off the real axis
                 sides[sign] += gradient[:, None] * parts[row, along[j]]
         return sides[1.0] - sides[-1.0]
+
+
+@numba.njit(cache=True, nogil=True)
+def _less(plus: Any, minus: Any, out: Any) -> None:
+    """Fill `out` (n,) with plus − minus, and with 0 where that is what rounding leaves."""
+    for i in range(len(out)):
+        difference = plus[i] - minus[i]
+        rounding = 8 * EPSILON * (abs(plus[i]) + abs(minus[i]))
+        out[i] = 0.0 if abs(difference) <= rounding else difference
 
 
 def contrasts(

@@ -4,11 +4,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, logit
 from scipy.stats import norm
 from scipy.stats import t as student
 from statsmodels.stats.proportion import proportion_confint
+
+from cxrobust.analysis.quantiles import tail_quantiles
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,7 +83,7 @@ def percentile(draws: Draws, level: float) -> tuple[Interval, ...]:
     >>> percentile(draws, 0.75)[0].low
     12.5
     """
-    return _between_tails(draws.resampled, level, draws.bounds)
+    return _between(draws.resampled, *_tails(level), draws.bounds)
 
 
 def percentile_recentred(draws: Draws, level: float) -> tuple[Interval, ...]:
@@ -90,12 +92,12 @@ def percentile_recentred(draws: Draws, level: float) -> tuple[Interval, ...]:
     This takes out the upward bias that a resampled absolute value has (the ECE's), and what is left of it in
     differences.
     """
-    return _between_tails(_recentred(draws), level, draws.bounds)
+    return _between(_recentred(draws), *_tails(level), draws.bounds)
 
 
 def basic(draws: Draws, level: float) -> tuple[Interval, ...]:
     """The percentile interval mirrored at the estimate: 2 estimate − upper quantile to 2 estimate − lower quantile."""
-    return _between_tails(2 * draws.value[:, None] - draws.resampled, level, draws.bounds)
+    return _between(2 * draws.value[:, None] - draws.resampled, *_tails(level), draws.bounds)
 
 
 def bca(draws: Draws, level: float) -> tuple[Interval, ...]:
@@ -121,7 +123,7 @@ def bca(draws: Draws, level: float) -> tuple[Interval, ...]:
             continue
         z = bias + np.asarray(norm.ppf(_tails(level)))
         low, high = norm.cdf(bias + z / (1 - acceleration * z))
-        found.append(_between(row, low, high, draws.bounds))
+        found += _between(row[None], low, high, draws.bounds)
     return tuple(found)
 
 
@@ -165,7 +167,7 @@ def degrees_of_freedom(influences: NDArray[np.float64]) -> NDArray[np.float64]:
     n = influences.shape[-1]
     squares = (influences**2).sum(axis=-1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        kurtosis = n * (influences**4).sum(axis=-1) / squares**2
+        kurtosis = n * (influences**2 * influences**2).sum(axis=-1) / squares**2
         return np.asarray(np.where((squares > 0) & (kurtosis > 1), 2 * n / (kurtosis - 1), np.inf))
 
 
@@ -179,9 +181,7 @@ def expanded(draws: Draws, level: float) -> tuple[Interval, ...]:
     stretch = np.sqrt(n / max(n - 1, 1))
     df = degrees_of_freedom(draws.influences)
     lows = norm.cdf(stretch * student.ppf(_tails(level)[0], df))
-    return tuple(
-        _between(row, float(low), float(1 - low), draws.bounds) for row, low in zip(_defined(draws), lows, strict=True)
-    )
+    return _between(draws.resampled, lows, 1 - lows, draws.bounds)
 
 
 def t_interval(draws: Draws, level: float) -> tuple[Interval, ...]:
@@ -253,7 +253,8 @@ def simultaneous_bands(
     value = np.stack([one.value for one in curve])
     bands = np.full((len(curve), n_values, 2), np.nan)
     for v in range(n_values):
-        used = drawn[:, v][:, np.isfinite(drawn[:, v]).all(axis=0)]
+        whole = np.isfinite(drawn[:, v]).all(axis=0)
+        used = drawn[:, v] if whole.all() else drawn[:, v][:, whole]
         if used.shape[1] < 2:
             continue
         se = used.std(axis=1, ddof=1)
@@ -297,32 +298,19 @@ def _recentred(draws: Draws) -> NDArray[np.float64]:
     return np.asarray(draws.resampled + (draws.value - mean)[:, None])
 
 
-def _between_tails(resampled: NDArray[np.float64], level: float, bounds: tuple[float, float]) -> tuple[Interval, ...]:
-    """The interval between the quantiles of each row, all rows at once where nothing is missing."""
-    finite: NDArray[np.bool_] = np.asarray(np.isfinite(resampled).all(axis=1))
-    ends = np.full((len(resampled), 2), np.nan)
-    if finite.any() and resampled.shape[1] > 1:
-        whole = resampled if finite.all() else resampled[finite]
-        ends[finite] = np.quantile(whole, _tails(level), axis=1).T
-        se = np.full(len(resampled), np.nan)
-        se[finite] = whole.std(axis=1, ddof=1)
+def _between(
+    resampled: NDArray[np.float64], low: ArrayLike, high: ArrayLike, bounds: tuple[float, float]
+) -> tuple[Interval, ...]:
+    """The intervals between two quantiles of each row, `low` and `high` in [0, 1]; an infinite end stays."""
+    n = len(resampled)
+    se, lows, highs = tail_quantiles(resampled, np.broadcast_to(low, n), np.broadcast_to(high, n))
     return tuple(
-        Interval(se=float(se[i]), low=_within(ends[i, 0], bounds), high=_within(ends[i, 1], bounds))
-        if finite[i] and resampled.shape[1] > 1
-        else _between(resampled[i][~np.isnan(resampled[i])], *_tails(level), bounds)
-        for i in range(len(resampled))
+        no_interval() if np.isnan(lows[i]) else _interval(float(se[i]), lows[i], highs[i], bounds) for i in range(n)
     )
 
 
-def _between(resampled: NDArray[np.float64], low: float, high: float, bounds: tuple[float, float]) -> Interval:
-    """The interval between two quantiles, `low` and `high` in [0, 1]; an infinite end stays."""
-    if len(resampled) < 2:
-        return no_interval()
-    if np.isinf(resampled).any():
-        ends, se = np.quantile(resampled, [low, high], method="inverted_cdf"), np.nan
-    else:
-        ends, se = np.quantile(resampled, [low, high]), resampled.std(ddof=1)
-    return Interval(se=float(se), low=_within(ends[0], bounds), high=_within(ends[1], bounds))
+def _interval(se: float, low: float, high: float, bounds: tuple[float, float]) -> Interval:
+    return Interval(se=se, low=_within(low, bounds), high=_within(high, bounds))
 
 
 def _within(end: float, bounds: tuple[float, float]) -> float:

@@ -1,0 +1,101 @@
+"""Quantiles in the tails of many rows at once, found without sorting them."""
+
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+
+def tail_quantiles(
+    rows: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return the standard deviation and two quantiles of each row, NaN left out: (n,) each.
+
+    Quantiles are NumPy's default, linear between order statistics (type 7 of Hyndman and Fan 1996,
+    doi:10.1080/00031305.1996.10473566); of a row that holds an infinite value they are order statistics
+    (`inverted_cdf`) and the standard deviation, with n − 1 degrees of freedom, is NaN. All are NaN for a row of fewer
+    than two values.
+
+    Parameters
+    ----------
+    rows
+        (n, n_values).
+    low, high
+        (n,): which quantiles, in [0, 1].
+
+    Examples
+    --------
+    >>> se, lows, highs = tail_quantiles(np.arange(101.0)[None], np.array([0.025]), np.array([0.975]))
+    >>> float(lows[0]), float(highs[0])
+    (2.5, 97.5)
+    """
+    se, lows, highs = np.empty(len(rows)), np.empty(len(rows)), np.empty(len(rows))
+    reach = norm.ppf(np.minimum(2 * np.maximum(low, 1 - high) + 0.01, 0.5))
+    _fill(np.ascontiguousarray(rows), low, high, reach, se, lows, highs)
+    return se, lows, highs
+
+
+@numba.njit(cache=True, nogil=True)
+def _fill(rows: Any, low: Any, high: Any, reach: Any, se: Any, lows: Any, highs: Any) -> None:
+    """Fill the last three, (n,); `reach` says how many standard deviations from the mean quantiles are looked for."""
+    kept, some = np.empty(rows.shape[1]), np.empty(rows.shape[1])
+    for i in range(len(rows)):
+        se[i], lows[i], highs[i] = np.nan, np.nan, np.nan
+        n = 0
+        for value in rows[i]:
+            kept[n] = value
+            n += not np.isnan(value)
+        if n < 2:
+            continue
+        values = kept[:n]
+        mean = _sum(values) / n
+        if not np.isfinite(mean):
+            values.sort()
+            lows[i] = values[max(int(np.ceil(low[i] * n)) - 1, 0)]
+            highs[i] = values[max(int(np.ceil(high[i] * n)) - 1, 0)]
+            continue
+        se[i] = np.sqrt(_squares(values, mean) / (n - 1))
+        far = reach[i] * se[i]
+        lows[i] = _quantile(values, low[i] * (n - 1), mean + far, some)
+        for j in range(n):
+            values[j] = -values[j]
+        highs[i] = -_quantile(values, (n - 1) - high[i] * (n - 1), far - mean, some)
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"reassoc"})
+def _sum(values: Any) -> Any:
+    total = 0.0
+    for value in values:
+        total += value
+    return total
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"reassoc"})
+def _squares(values: Any, mean: Any) -> Any:
+    total = 0.0
+    for value in values:
+        total += (value - mean) * (value - mean)
+    return total
+
+
+@numba.njit(cache=True, nogil=True)
+def _quantile(values: Any, at: Any, limit: Any, some: Any) -> Any:
+    """Return what stands at a place in the order, from the values below a limit, or from all if it is not among them.
+
+    `some` is for work.
+    """
+    floor = int(np.floor(at))
+    part = at - floor
+    n = 0
+    for value in values:
+        some[n] = value
+        n += value < limit
+    if n < floor + 2:
+        n = len(values)
+        some[:n] = values
+    above = min(floor + 1, n - 1)
+    lowest = np.partition(some[:n], above)
+    first, second = lowest[: floor + 1].max(), lowest[above]
+    return first + part * (second - first) if part < 0.5 else second - (second - first) * (1 - part)
