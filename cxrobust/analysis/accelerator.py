@@ -221,15 +221,16 @@ def mean_share(hit: torch.Tensor, last_of_ties: torch.Tensor, weights: torch.Ten
     return head_share(hit | True, hit, last_of_ties, weights)
 
 
-def coverage(hit: torch.Tensor, last_of_ties: torch.Tensor, most: int, of: int, weights: torch.Tensor) -> torch.Tensor:
-    """Largest share of images, from the highest score, with few enough hits; NaN where there is no image.
+def coverage(hit: torch.Tensor, last_of_ties: torch.Tensor, gains: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Largest share of images, from the highest score, that gain 0 or more in all; NaN where there is no image.
 
-    See `ranks.resampled_coverage`: the greatest N_g with `of` × T_g ≤ `most` × N_g, or 0, by the number of all images.
+    See `ranks.resampled_coverage`: the greatest N_g that gain so, or 0, by the number of all images.
     """
     edges = _edges(last_of_ties, weights.shape[1])
     n_images, n_hits = _added_up(weights), _added_up(weights * hit)
-    reached = n_images[:, edges]
-    largest = (reached * (of * n_hits[:, edges] <= most * reached)).amax(1)
+    reached, hits = n_images[:, edges], n_hits[:, edges]
+    of_other, of_hit = gains.to(reached.dtype)
+    largest = (reached * (of_other * (reached - hits) + of_hit * hits >= 0)).amax(1)
     return _ratio(largest, n_images[:, -1])
 
 

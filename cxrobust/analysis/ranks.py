@@ -221,42 +221,44 @@ def resampled_mean_share(patients: Any, hit: Any, last_of_ties: Any, counts: Any
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def resampled_coverage(patients: Any, hit: Any, last_of_ties: Any, most: Any, of: Any, counts: Any, out: Any) -> None:
+def resampled_coverage(patients: Any, hit: Any, last_of_ties: Any, gains: Any, counts: Any, out: Any) -> None:
     """Fill `out` with the largest share of images, taken from the highest score, with few enough hits among them.
 
-    Few enough: hits ≤ images × `most` / `of`; 0 where no share has so few, NaN where there is no image. Tied images are
-    taken together.
+    Few enough: they gain nothing less than 0 in all; 0 where no share has so few hits, NaN where there is no image.
+    Tied images are taken together.
 
     Parameters
     ----------
     patients, hit, last_of_ties
         (n_images,), images sorted by score from the highest: index of the patient, and as in `HeadShares`.
-    most, of
-        Whole numbers.
+    gains
+        (2,) whole numbers, what an image gains that is no hit, and one that is; sums of them fit their type.
     counts
         (n_blocks, n_patients, LANES), from `patient_counts`.
     out
         (n_blocks × LANES,) float64.
-
-    Notes
-    -----
-    What is left of the hits allowed, `most` × images − `of` × hits, is a whole number that float64 holds to 2^53.
     """
-    n_images, left, largest = np.empty(LANES, np.int32), np.empty(LANES), np.empty(LANES, np.int32)
+    sums = np.empty((3, LANES), gains.dtype)  # images, gains, and most images; one array, as above
+    kind = gains.dtype.type
     for block in range(counts.shape[0]):
-        _largest(counts[block])
-        n_images[:], left[:], largest[:] = 0, 0, 0
+        rows = counts[block]
+        _largest(rows)
+        sums[:] = 0
         for i in range(len(patients)):
-            patient, gain = np.uint32(patients[i]), np.float64(most - of if hit[i] else most)
-            for lane in range(LANES):
-                count = np.int32(counts[block, patient, lane])
-                n_images[lane] += count
-                left[lane] += gain * np.float64(count)
+            patient, gain = np.uint32(patients[i]), gains[1] if hit[i] else gains[0]
             if last_of_ties[i]:
                 for lane in range(LANES):
-                    largest[lane] = n_images[lane] if left[lane] >= 0 else largest[lane]
+                    count = kind(rows[patient, lane])
+                    images, gained = sums[0, lane] + count, sums[1, lane] + gain * count
+                    sums[0, lane], sums[1, lane] = images, gained
+                    sums[2, lane] = images if gained >= 0 else sums[2, lane]
+            else:
+                for lane in range(LANES):
+                    count = kind(rows[patient, lane])
+                    sums[0, lane] += count
+                    sums[1, lane] += gain * count
         for lane in range(LANES):
-            out[block * LANES + lane] = largest[lane] / n_images[lane] if n_images[lane] > 0 else np.nan
+            out[block * LANES + lane] = sums[2, lane] / sums[0, lane] if sums[0, lane] > 0 else np.nan
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

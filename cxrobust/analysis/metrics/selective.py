@@ -87,7 +87,10 @@ class CoverageAtRisk(Usual):
         return jackknife_contributions(self.value(cell), without, self.share(cell))
 
     def _arrays(self, cell: Cell) -> tuple[Any, ...]:
-        return *_arrays(cell), self.risk.numerator, self.risk.denominator
+        gains = np.array([self.risk.numerator, self.risk.numerator - self.risk.denominator])
+        images_of_one = np.bincount(cell.patients).max(initial=0)
+        most = self.risk.denominator * int(images_of_one) * cell.n_patients
+        return *_arrays(cell), gains.astype(np.int32 if most < 2**31 else np.int64)
 
 
 @metric.beginning("coverage-at-risk-")
