@@ -138,4 +138,4 @@ def test_perfect_constant_and_undefined():
     assert AP.value(make_cell([0.5] * 4, [0, 0, 0, 1])) == 0.25
     assert AP.undefined(make_cell([0.1, 0.2], [0, 0])) == "one class only"
     assert AP.undefined(make_cell([0.1, 0.2], [1, 1])) == "one class only"
-    assert AP.undefined(make_cell([], [], [], n_patients=3)) == "one class only"
+    assert AP.undefined(make_cell([], [], [], n_patients=3)) == "no labelled image"

@@ -72,6 +72,10 @@ class Usual:
     of_probabilities: ClassVar[bool] = False
     of_sets: ClassVar[bool] = False
 
+    def undefined(self, cell: Cell) -> str | None:
+        """Say why the metric is not estimable on this cell, or None."""
+        return "no labelled image" if len(cell.labels) == 0 else None
+
     def share(self, cell: Cell) -> NDArray[np.float64]:
         """Return each patient's part of the images, (n_patients,)."""
         images = np.bincount(cell.patients, minlength=cell.n_patients)
@@ -110,10 +114,6 @@ class Additive(Usual, ABC):
         step = 1e-30
         gradient = np.array([self.finish(sums + 1j * step * unit).imag / step for unit in np.eye(len(sums))])
         return np.asarray(by_patient @ gradient + (self.finish(sums) - sums @ gradient) * by_patient[:, -1] / sums[-1])
-
-    def undefined(self, cell: Cell) -> str | None:
-        """Say why the metric is not estimable on this cell, or None."""
-        return "no labelled image" if len(cell.labels) == 0 else None
 
     def value(self, cell: Cell) -> float:
         """Return the metric on the sample."""

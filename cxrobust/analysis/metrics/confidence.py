@@ -97,7 +97,7 @@ class ConfidenceRight(_ConfidenceOf):
 
     def undefined(self, cell: Cell) -> str | None:
         """Say why the metric is not estimable on this cell, or None."""
-        return None if self.chosen(cell).any() else "no decision is right"
+        return super().undefined(cell) or (None if self.chosen(cell).any() else "no decision is right")
 
 
 class ConfidenceWrong(_ConfidenceOf):
@@ -109,7 +109,7 @@ class ConfidenceWrong(_ConfidenceOf):
 
     def undefined(self, cell: Cell) -> str | None:
         """Say why the metric is not estimable on this cell, or None."""
-        return None if self.chosen(cell).any() else "no decision is wrong"
+        return super().undefined(cell) or (None if self.chosen(cell).any() else "no decision is wrong")
 
 
 metric("confidence")(Confidence())

@@ -56,7 +56,7 @@ class AttackSuccess(Additive):
     def undefined(self, cell: Cell) -> str | None:
         """Say why the metric is not estimable on this cell, or None."""
         was_right = (cell.clean >= cell.threshold) == cell.is_positive
-        return None if was_right.any() else "no decision on a clean image is right"
+        return super().undefined(cell) or (None if was_right.any() else "no decision on a clean image is right")
 
 
 metric("robust-accuracy")(RobustAccuracy())
