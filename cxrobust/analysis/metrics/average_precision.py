@@ -48,7 +48,7 @@ class AveragePrecision(Usual):
         return _sorted(cell).value()
 
     def resample(self, cells: Sequence[Cell], counts: Counts) -> NDArray[np.float64]:
-        """Return the average precision of each resample, (n_cells, n_lanes); NaN where one has no positive image."""
+        """Return the average precision of each resample, (n_cells, n_lanes); NaN where it has one class only."""
         return resample_ranked(resampled_head_share, _arrays, cells, counts)
 
     def share(self, cell: Cell) -> NDArray[np.float64]:
