@@ -20,6 +20,8 @@ from cxrobust.study_analysis import AnalysisSection
 
 FEW_POSITIVE_PATIENTS = 20
 RECENTRED = "percentile-recentred"
+WORST_AT = -2
+"""Where the worst finding stands among the places, if there are several findings."""
 ONE_PATIENT = "no interval or test: one patient"
 
 
@@ -142,7 +144,9 @@ def _estimate_bundle(name: str, metric: Metric, values: Values, contrasts: Seque
     draws = [_draws(name, metric, values, contrast) for contrast in contrasts]
     methods = [interval_of(name, metric, contrast, sample.settings) for contrast in contrasts]
     if len(contrasts) > 1:
-        bands = simultaneous_bands(draws, level, recentred=metric.is_biased)
+        recentred = np.full(len(draws[0].value), metric.is_biased)
+        recentred[WORST_AT] |= sample.n_findings > 1
+        bands = simultaneous_bands(draws, level, recentred=recentred)
     else:
         bands = [((np.nan, np.nan),) * len(draws[0].value)]
     found = []
@@ -152,7 +156,7 @@ def _estimate_bundle(name: str, metric: Metric, values: Values, contrasts: Seque
         by_default = sample.settings.of(name).interval is None
         if sample.n_findings > 1 and (by_default or method in {"percentile", "expanded"}):
             # the least of several drawn values is biased as a drawn absolute value is
-            used[-2], intervals[-2] = RECENTRED, INTERVALS[RECENTRED](drawn.only(-2), level)[0]
+            used[WORST_AT], intervals[WORST_AT] = RECENTRED, INTERVALS[RECENTRED](drawn.only(WORST_AT), level)[0]
         se_patients, se_training = _parts_of_variance(contrast, values, drawn.se)
         found.append(
             _OfContrast(

@@ -233,7 +233,7 @@ def delong(draws: Draws, level: float) -> tuple[Interval, ...]:
 
 
 def simultaneous_bands(
-    curve: Sequence[Draws], level: float, *, recentred: bool = False
+    curve: Sequence[Draws], level: float, *, recentred: bool | NDArray[np.bool_] = False
 ) -> list[tuple[tuple[float, float], ...]]:
     """Ends of a band that holds a whole curve at the level, (low, high) by point of the curve and then by value.
 
@@ -246,10 +246,11 @@ def simultaneous_bands(
     curve
         At each strength the same estimates, from the same resamples.
     recentred
-        Whether resampled values are shifted to have the estimate as their mean.
+        Of all values or (n_values,) of each: whether resampled ones are shifted to have the estimate as their mean.
     """
     n_values = len(curve[0].value)
-    drawn = np.stack([_recentred(one) if recentred else one.resampled for one in curve])  # (n_points, n_values, n)
+    shifted = np.broadcast_to(recentred, n_values)[:, None]
+    drawn = np.stack([np.where(shifted, _recentred(one), one.resampled) for one in curve])  # (n_points, n_values, n)
     value = np.stack([one.value for one in curve])
     bands = np.full((len(curve), n_values, 2), np.nan)
     for v in range(n_values):
