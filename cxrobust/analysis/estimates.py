@@ -88,17 +88,17 @@ def notes_on_counts(view: View, left_out: Mapping[str, str]) -> list[list[str]]:
     few = {one.name for one in view.findings if one.n_positive_patients < FEW_POSITIVE_PATIENTS}
     without = ", ".join(f"{name} ({why})" for name, why in left_out.items())
     rare = sorted(few.intersection(names).difference(left_out))
-    of_macro = [
-        *([f"macro over {len(names) - len(left_out)} of {len(names)} findings, without {without}"] if left_out else []),
-        *([f"{FEW_POSITIVE}: {some(rare)}"] if rare else []),
-    ]
-    return [
-        [
-            *([view.note] if view.note else []),
-            *(of_macro if one.name == MACRO else [FEW_POSITIVE] if one.name in few else []),
-        ]
-        for one in view.findings
-    ]
+    found = []
+    for one in view.findings:
+        notes = [view.note] if view.note else []
+        if one.name == MACRO and left_out:
+            notes.append(f"macro over {len(names) - len(left_out)} of {len(names)} findings, without {without}")
+        if one.name == MACRO and rare:
+            notes.append(f"{FEW_POSITIVE}: {some(rare)}")
+        if one.name != MACRO and one.name in few:
+            notes.append(FEW_POSITIVE)
+        found.append(notes)
+    return found
 
 
 def note_on_resamples(counts: FindingCounts, undefined: float, *, most_undefined: float) -> list[str]:
