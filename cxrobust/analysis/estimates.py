@@ -7,8 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.analysis.contrasts import Contrast, curves
-from cxrobust.analysis.intervals import INTERVALS, Draws, Interval, linearised_se, no_interval, simultaneous_bands
-from cxrobust.analysis.metrics import Metric
+from cxrobust.analysis.intervals import (
+    INTERVALS,
+    Draws,
+    Interval,
+    linearised_se,
+    no_interval,
+    simultaneous_bands,
+    wilson_ends,
+)
+from cxrobust.analysis.metrics import Additive, Metric
 from cxrobust.analysis.parallel import in_threads
 from cxrobust.analysis.resampling import resampled_sums
 from cxrobust.analysis.sample import Sample
@@ -25,6 +33,10 @@ WORST_AT = -2
 """Where the worst finding stands among the places, if there are several findings."""
 FEW_POSITIVE = f"fewer than {FEW_POSITIVE_PATIENTS} positive patients"
 ONE_PATIENT = "no interval or test: one patient"
+NO_WIDTH = "the interval has no width"
+ROUNDING = 1e-12
+"""Width of an interval, or standard error, that rounding alone makes."""
+_SIDES = {"perturbed-clean": "under both conditions", "regime-reference": "of both regimes"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,6 +122,13 @@ def note_on_resamples(counts: FindingCounts, undefined: float, *, most_undefined
     return [f"not defined in {undefined:.2%} of resamples, which are left out"] if undefined > 0 else []
 
 
+def note_on_width(interval: Interval) -> list[str]:
+    """Say that resamples are all alike, or nearly, so that the interval is a point."""
+    if not interval.high - interval.low <= ROUNDING:
+        return []
+    return [f"{'no' if interval.se <= ROUNDING else 'hardly any'} spread between patients: {NO_WIDTH}"]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Point:
     """One contrast at one place."""
@@ -148,7 +167,14 @@ def estimate(
                 value = point.value if is_defined else float("nan")
                 point, outcome = replace(point, value=value, interval=no_interval()), NOTHING
             on_resamples = note_on_resamples(counts, point.undefined, most_undefined=most_undefined)
-            notes = [*on_counts[place], *_on_worst(contrast, counts, values), *on_resamples, *_on_point(point, outcome)]
+            notes = [
+                *on_counts[place],
+                *_on_worst(contrast, counts, values),
+                *on_resamples,
+                *_on_interval(point),
+                *_on_width(metric, contrast, place, point, values),
+                *([outcome.note] if outcome.note else []),
+            ]
             note = "; ".join(notes) if reason is None else f"not estimable: {reason}"
             estimates.append(_record(name, contrast, counts, point, outcome, view=view, note=note))
     return tuple(estimates)
@@ -330,12 +356,49 @@ def _on_worst(contrast: Contrast, counts: FindingCounts, values: Values) -> list
     return [f"worst: {', '.join(worst)}"]
 
 
-def _on_point(point: _Point, outcome: Tested) -> list[str]:
+def _on_interval(point: _Point) -> list[str]:
     notes = []
     if point.beyond > 0:
         notes.append(f"beyond the greatest strength in {point.beyond:.2%} of resamples")
     if point.interval.note:
         notes.append(f"no interval: {point.interval.note}")
-    if outcome.note:
-        notes.append(outcome.note)
     return notes
+
+
+def _on_width(metric: Metric, contrast: Contrast, place: int, point: _Point, values: Values) -> list[str]:
+    """Say why an interval has no width, where it has none for another reason than by definition."""
+    is_clean = all(condition == 0 for _, condition in contrast.places)
+    if (metric.against_clean and is_clean) or (metric.of_labels and contrast.estimand != "value"):
+        return []
+    notes = note_on_width(point.interval)
+    if notes and contrast.estimand in _SIDES and _is_same(contrast, place, values):
+        return [f"identical predictions {_SIDES[contrast.estimand]}: {NO_WIDTH}"]
+    is_finding = place < values.samples[0].n_findings
+    if notes and is_finding and metric.is_share and contrast.estimand == "value" and not contrast.across:
+        return [notes[0] + _of_wilson(metric, contrast, place, point.value, values)]
+    return notes
+
+
+def _is_same(contrast: Contrast, place: int, values: Values) -> bool:
+    """Whether a difference is of two sides with the same predictions, those at weaker strengths included."""
+    if contrast.across:
+        return False
+    one, other = (
+        [
+            {p.tobytes() for p in (cell.probabilities, *cell.weaker)}
+            for cell in values.cells(row, condition, min(place, values.samples[0].n_findings))
+        ]
+        for row, condition, _ in contrast.terms
+    )
+    return one == other
+
+
+def _of_wilson(metric: Metric, contrast: Contrast, place: int, share: float, values: Values) -> str:
+    """Return Wilson's interval of a share of 0 or 1, at the number of patients that it is a share of."""
+    [(row, condition, _)] = contrast.terms
+    if not isinstance(metric, Additive) or share not in {0, 1}:
+        return ""
+    n = min(metric.n_patients(cell) for cell in values.cells(row, condition, place))
+    level = values.samples[0].settings.level
+    low, high = wilson_ends(share, n, level)
+    return f" (Wilson's for {n:,} patients: {low:.4g} to {high:.4g})"

@@ -207,9 +207,15 @@ def wilson(draws: Draws, level: float) -> tuple[Interval, ...]:
     found = []
     for p, se in zip(draws.value, draws.se, strict=True):
         n = p * (1 - p) / se**2 if se > 0 else n_patients
-        low, high = proportion_confint(p * n, n, alpha=1 - level, method="wilson")
-        found.append(Interval(se=float(se), low=float(low), high=float(high)))
+        low, high = wilson_ends(p, n, level)
+        found.append(Interval(se=float(se), low=low, high=high))
     return tuple(found)
+
+
+def wilson_ends(share: float, n: float, level: float) -> tuple[float, float]:
+    """Ends of Wilson's interval of a share of n independent ones."""
+    low, high = proportion_confint(share * n, n, alpha=1 - level, method="wilson")
+    return float(low), float(high)
 
 
 def delong(draws: Draws, level: float) -> tuple[Interval, ...]:

@@ -60,6 +60,7 @@ class Entropy(Mean):
 class ConfidenceShift(Mean):
     """Mean of |p − p on the clean image|; in [0, 1]; 0 on clean images; lower is more stable."""
 
+    against_clean = True
     better: ClassVar[Better] = "lower"
 
     def score(self, cell: Cell) -> NDArray[np.float64]:

@@ -29,6 +29,7 @@ class FlipRate(Mean):
     """Share of decisions that differ from those on the clean images; in [0, 1]; 0 on clean images; lower is better."""
 
     is_share = True
+    against_clean = True
     better: ClassVar[Better] = "lower"
 
     def score(self, cell: Cell) -> NDArray[np.float64]:
@@ -40,6 +41,7 @@ class AttackSuccess(Additive):
     """Share of the decisions right on the clean images that are wrong here; in [0, 1]; lower is better."""
 
     is_share = True
+    against_clean = True
     better: ClassVar[Better] = "lower"
 
     def statistics(self, cell: Cell) -> NDArray[np.float64]:
