@@ -240,8 +240,19 @@ def _draws(name: str, metric: Metric, values: Values, contrast: Contrast) -> Dra
         influences=influences,
         resampled_se=resampled_se(influences, sample) if method == "studentized" else None,
         normal_se=_normal_se(method, contrast, values, influences),
+        n_patients=_patients_of_share(metric, contrast, values) if method == "wilson" else None,
         bounds=metric.bounds if contrast.estimand == "value" and not contrast.across else (-np.inf, np.inf),
     )
+
+
+def _patients_of_share(metric: Metric, contrast: Contrast, values: Values) -> NDArray[np.intp]:
+    """Count the patients that a share is of at each place; of the worst finding and the macro average with a label."""
+    [(row, condition, _)] = contrast.terms
+    found = np.count_nonzero(values.shares[row], axis=-1)
+    for place in range(values.samples[0].n_findings + 1):  # the last pools all findings
+        if isinstance(metric, Additive) and values.reason(contrast, place) is None:
+            found[place] = min(metric.n_patients(cell) for cell in values.cells(row, condition, place))
+    return np.asarray(found)
 
 
 def _normal_se(
@@ -395,10 +406,9 @@ def _is_same(contrast: Contrast, place: int, values: Values) -> bool:
 
 def _of_wilson(metric: Metric, contrast: Contrast, place: int, share: float, values: Values) -> str:
     """Return Wilson's interval of a share of 0 or 1, at the number of patients that it is a share of."""
-    [(row, condition, _)] = contrast.terms
-    if not isinstance(metric, Additive) or share not in {0, 1}:
+    if share not in {0, 1}:
         return ""
-    n = min(metric.n_patients(cell) for cell in values.cells(row, condition, place))
+    n = int(_patients_of_share(metric, contrast, values)[place])
     level = values.samples[0].settings.level
     low, high = wilson_ends(share, n, level)
     return f" (Wilson's for {n:,} patients: {low:.4g} to {high:.4g})"

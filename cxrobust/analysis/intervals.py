@@ -25,6 +25,8 @@ class Draws:
     """(n_values, n_resamples): standard error in each resample; what a studentised interval needs."""
     normal_se: NDArray[np.float64] | None = None
     """(n_values,): standard error that DeLong's intervals need, and `t` may be given."""
+    n_patients: NDArray[np.intp] | None = None
+    """(n_values,): patients that each share is of, which Wilson's interval needs where nothing spreads; else all."""
     bounds: tuple[float, float] = (-np.inf, np.inf)
     """What the quantity can be at least and at most; an end beyond becomes it."""
 
@@ -42,6 +44,7 @@ class Draws:
             influences=self.influences[index, None],
             resampled_se=None,
             normal_se=None,
+            n_patients=None,
         )
 
 
@@ -201,12 +204,13 @@ def wilson(draws: Draws, level: float) -> tuple[Interval, ...]:
 
     Wilson 1927, doi:10.1080/01621459.1927.10502953; the effective number p (1 − p) / se² after Korn and Graubard 1998.
     With one image a patient it is the number of images, less one. Where the share is 0 or 1, and its standard error 0,
-    it is the number of patients.
+    it is the number of patients that it is a share of.
     """
-    n_patients = draws.influences.shape[1]
+    every = draws.influences.shape[1]
+    n_patients = np.full(len(draws.value), every) if draws.n_patients is None else draws.n_patients
     found = []
-    for p, se in zip(draws.value, draws.se, strict=True):
-        n = p * (1 - p) / se**2 if se > 0 else n_patients
+    for p, se, n_alike in zip(draws.value, draws.se, n_patients, strict=True):
+        n = p * (1 - p) / se**2 if se > 0 else float(n_alike)
         low, high = wilson_ends(p, n, level)
         found.append(Interval(se=float(se), low=low, high=high))
     return tuple(found)

@@ -53,6 +53,20 @@ def test_a_share_without_spread_against_wilson_in_closed_form(most_images, right
             assert found[name, "value", "lora", CONDITIONS[1], average].note.endswith(NO_WIDTH)
 
 
+def test_the_interval_of_wilson_is_at_the_patients_that_a_share_is_of():
+    """Asked for by name it is what the note says: not at all patients of the study, of whom a few are positive."""
+    made = make_predictions(n_patients=30, missing=0.2)
+    perfect = saying(made, lambda labels: np.where(labels == 1, 0.9, 0.1))
+    found, z2 = run(perfect, "sensitivity", interval="wilson"), norm.ppf(0.975) ** 2
+    positive = {finding: made.labels[:, k] == 1 for k, finding in enumerate(FINDINGS)}
+    for finding, rows in (positive | {"micro": positive["Effusion"] | positive["Mass"]}).items():
+        e = found["sensitivity", "value", "lora", "clean", finding]
+        n = len(set(made.patients[rows]))
+        assert n < 30
+        assert (e.interval, e.ci_low, e.ci_high) == ("wilson", pytest.approx(n / (n + z2)), pytest.approx(1))
+        assert "no width" not in e.note
+
+
 def test_what_is_no_share_has_no_interval_of_wilson():
     certain = saying(make_predictions(n_patients=30), lambda labels: np.where(labels == 1, 1.0, 0.0))
     for name in ("auroc", "brier", "confidence", "ece"):
