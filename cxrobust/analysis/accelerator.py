@@ -205,20 +205,32 @@ def auroc(positive: torch.Tensor, last_of_ties: torch.Tensor, weights: torch.Ten
 def head_share(
     selected: torch.Tensor, hit: torch.Tensor, last_of_ties: torch.Tensor, weights: torch.Tensor
 ) -> torch.Tensor:
-    """Mean, over selected images, of the share of hits among images that score no lower; NaN where none is selected.
+    """Mean, over selected images, of the share of hits among images that score no lower.
 
-    See `ranks.resampled_head_share`: Σ_g s_g T_g/N_g / S over groups g of tied images from the highest score.
+    See `ranks.resampled_head_share`; NaN where no image is selected, or all are.
+    """
+    total, n_selected, n_images = _head_shares(selected, hit, last_of_ties, weights)
+    return _ratio(total, n_selected).where(n_selected < n_images, float("nan"))
+
+
+def mean_share(hit: torch.Tensor, last_of_ties: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Mean, over all images, of the share of hits among images that score no lower; `ranks.resampled_mean_share`."""
+    total, n_images, _ = _head_shares(hit | True, hit, last_of_ties, weights)
+    return _ratio(total, n_images)
+
+
+def _head_shares(
+    selected: torch.Tensor, hit: torch.Tensor, last_of_ties: torch.Tensor, weights: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return the sum over selected images of the share of hits, how many are selected, and how many there are, (n,).
+
+    The sum is Σ_g s_g T_g/N_g over groups g of tied images from the highest score.
     """
     before, through = _groups(last_of_ties, selected)
     n_selected, n_hits, n_images = (_added_up(some) for some in (weights * selected, weights * hit, weights))
     in_group = n_selected[:, through] - n_selected[:, before]
     shares = n_hits[:, through].double() / n_images[:, through].clamp(min=1)
-    return _ratio((in_group * shares).sum(1), n_selected[:, -1])
-
-
-def mean_share(hit: torch.Tensor, last_of_ties: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Mean, over all images, of the share of hits among images that score no lower; `ranks.resampled_mean_share`."""
-    return head_share(hit | True, hit, last_of_ties, weights)
+    return (in_group * shares).sum(1), n_selected[:, -1], n_images[:, -1]
 
 
 def coverage(hit: torch.Tensor, last_of_ties: torch.Tensor, gains: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:

@@ -6,7 +6,7 @@ no p-value.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.contrasts import Contrast, contrasts
-from cxrobust.analysis.estimates import ONE_PATIENT, FindingCounts, View
+from cxrobust.analysis.estimates import FindingCounts, View, note_on_resamples, note_on_width, notes_on_counts
 from cxrobust.analysis.intervals import Draws, no_interval, percentile
 from cxrobust.analysis.metrics.confidence import confidence
 from cxrobust.analysis.parallel import in_threads
 from cxrobust.analysis.resampling import resampled_sums
 from cxrobust.analysis.sample import Sample
-from cxrobust.analysis.values import MACRO, WORST
+from cxrobust.analysis.values import MACRO
 from cxrobust.results import Estimate, finite
 from cxrobust.study_analysis import EffectName
 
@@ -32,6 +32,7 @@ METRIC_OF: dict[EffectName, str] = {
 }
 """Name of each in the column `metric`."""
 ESTIMANDS = ("perturbed-clean", "regime-reference")
+NO_IMAGE, NO_SECOND = "no labelled image", "no image on which only the second is right"
 _ONLY_FIRST, _ONLY_SECOND, _GREATER, _LESS, _ALL = range(5)
 
 
@@ -46,6 +47,7 @@ def effect_sizes(sample: Sample, wanted: Sequence[EffectName], *, reference: str
     patient-level resamples. The macro average of odds ratios is not taken: read the micro average.
     """
     predictions = sample.predictions
+    most_undefined = sample.settings.most_undefined
     pairs = [
         one
         for one in contrasts(predictions.regimes, predictions.conditions, reference=reference)
@@ -55,18 +57,18 @@ def effect_sizes(sample: Sample, wanted: Sequence[EffectName], *, reference: str
     places = [(pair, k) for pair in pairs for k in range(n_cells)]
     measured = in_threads(lambda at: _measure(at[0], at[1], sample, wanted), places)
     by_place = {(id(pair), k): one for (pair, k), one in zip(places, measured, strict=True)}
-    found, names = [], [counts.name for counts in view.findings]
+    found = []
     for pair in pairs:
-        cells = [by_place[id(pair), k] for k in range(n_cells)]
         for index, effect in enumerate(wanted):
-            for counts in view.findings:
-                if counts.name == WORST:
-                    continue
-                of_effect = [cell[index] for cell in cells]
-                if counts.name != MACRO:
-                    found.append(_record(pair, effect, of_effect[names.index(counts.name)], counts, sample))
-                elif n_cells == 1 or effect != "odds-ratio":
-                    found.append(_record(pair, effect, _mean(of_effect[: len(predictions.findings)]), counts, sample))
+            cells = {counts.name: by_place[id(pair), k][index] for k, counts in enumerate(view.findings[:n_cells])}
+            findings = {name: cells[name] for name in predictions.findings}
+            left_out = _left_out(findings, most_undefined)
+            for counts, notes in zip(view.findings, notes_on_counts(view, left_out), strict=True):
+                if counts.name in cells:
+                    found.append(_record(pair, effect, cells[counts.name], counts, notes, sample))
+                elif counts.name == MACRO and (n_cells == 1 or effect != "odds-ratio"):
+                    mean = _mean([cell for name, cell in findings.items() if name not in left_out])
+                    found.append(_record(pair, effect, mean, counts, notes, sample))
     return tuple(found)
 
 
@@ -75,6 +77,11 @@ class _Effect:
     value: float
     resampled: NDArray[np.float64]
     """(n_resamples,)."""
+
+    @property
+    def undefined(self) -> float:
+        """Share of resamples without a value; an infinite one is a value."""
+        return float(np.isnan(self.resampled).mean())
 
 
 def _measure(pair: Contrast, place: int, sample: Sample, wanted: Sequence[EffectName]) -> list[_Effect]:
@@ -117,24 +124,42 @@ def _finish(effect: EffectName, sums: NDArray[np.float64]) -> NDArray[np.float64
         return np.asarray((1 + dominance) / 2 if effect == "superiority" else dominance)
 
 
+def _left_out(findings: Mapping[str, _Effect], most_undefined: float) -> dict[str, str]:
+    """Return which of several findings no macro average counts, and why: as of metrics, in every pair alike."""
+    found = {}
+    for name, one in findings.items():
+        undefined = one.undefined
+        if len(findings) > 1 and np.isnan(one.value):
+            found[name] = NO_IMAGE
+        elif len(findings) > 1 and undefined > most_undefined:
+            found[name] = f"not defined in {undefined:.1%} of resamples"
+    return found
+
+
 def _mean(cells: Sequence[_Effect]) -> _Effect:
-    """Mean over the findings that have images; one that a resample leaves without any is left out of it."""
-    some = [cell for cell in cells if np.isfinite(cell.value)]
-    if not some:
-        return cells[0]
-    drawn = np.stack([cell.resampled for cell in some])
-    n = np.isfinite(drawn).sum(axis=0)
-    mean = np.where(np.isfinite(drawn), drawn, 0).sum(axis=0) / np.maximum(n, 1)
-    return _Effect(value=float(np.mean([cell.value for cell in some])), resampled=np.where(n > 0, mean, np.nan))
+    """Mean over findings; one that a resample leaves without images is left out of it."""
+    if len(cells) < 2:
+        return cells[0] if cells else _Effect(value=np.nan, resampled=np.full(1, np.nan))
+    drawn = np.stack([cell.resampled for cell in cells])
+    n = (~np.isnan(drawn)).sum(axis=0)
+    mean = np.where(np.isnan(drawn), 0, drawn).sum(axis=0) / np.maximum(n, 1)
+    return _Effect(value=float(np.mean([cell.value for cell in cells])), resampled=np.where(n > 0, mean, np.nan))
 
 
-def _record(pair: Contrast, effect: EffectName, one: _Effect, counts: FindingCounts, sample: Sample) -> Estimate:
-    unused = np.zeros((1, 1))
-    draws = Draws(value=np.array([one.value]), resampled=one.resampled[None], influences=unused)
-    undefined = float(np.isnan(one.resampled).mean())
-    known = np.isfinite(one.value) and undefined <= sample.settings.most_undefined
-    [interval] = percentile(draws, sample.settings.level) if known and counts.n_patients > 1 else [no_interval()]
+def _record(
+    pair: Contrast, effect: EffectName, one: _Effect, counts: FindingCounts, notes: Sequence[str], sample: Sample
+) -> Estimate:
+    draws = Draws(value=np.array([one.value]), resampled=one.resampled[None], influences=np.zeros((1, 1)))
+    level, most_undefined = sample.settings.level, sample.settings.most_undefined
+    reason = _why_not(effect, one, counts)
+    known = reason is None and one.undefined <= most_undefined
+    [interval] = percentile(draws, level) if known and counts.n_patients > 1 else [no_interval()]
     low, high = finite(interval.low), finite(interval.high)
+    said = [*notes, *note_on_resamples(counts, one.undefined, most_undefined=most_undefined)]
+    said += note_on_width(interval)
+    if np.isposinf(interval.high):
+        infinite = np.isposinf(one.resampled).mean()
+        said.append(f"the upper end is infinite, as the odds ratio is in {infinite:.2%} of resamples: {NO_SECOND}")
     return Estimate(
         estimand=pair.estimand,
         metric=METRIC_OF[effect],
@@ -146,18 +171,19 @@ def _record(pair: Contrast, effect: EffectName, one: _Effect, counts: FindingCou
         se=finite(interval.se),
         ci_low=low,
         ci_high=high,
-        interval="percentile" if low is not None else None,
+        interval="percentile" if low is not None or high is not None else None,
         n_images=counts.n_images,
         n_patients=counts.n_patients,
         n_positive=counts.n_positive,
         n_positive_patients=counts.n_positive_patients,
-        note=_why(effect, one.value, undefined) if not known else ONE_PATIENT if counts.n_patients < 2 else "",
+        note="; ".join(said) if reason is None else f"not estimable: {reason}",
     )
 
 
-def _why(effect: EffectName, value: float, undefined: float) -> str:
-    if np.isfinite(value):
-        return f"not estimable: not defined in {undefined:.1%} of resamples"
-    if effect == "odds-ratio":
-        return "not estimable: no image on which only the second is right"
-    return "not estimable: no labelled image"
+def _why_not(effect: EffectName, one: _Effect, counts: FindingCounts) -> str | None:
+    """Say why an effect is not estimable in the sample, or return None."""
+    if np.isfinite(one.value):
+        return None
+    if counts.n_images == 0:
+        return NO_IMAGE
+    return NO_SECOND if effect == "odds-ratio" else "no finding is estimable"

@@ -1,26 +1,42 @@
 """Estimates of one metric: every contrast of every finding, with interval, band, test, counts and notes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.analysis.contrasts import Contrast, curves
-from cxrobust.analysis.intervals import INTERVALS, Draws, Interval, linearised_se, no_interval, simultaneous_bands
-from cxrobust.analysis.metrics import Metric
+from cxrobust.analysis.intervals import (
+    INTERVALS,
+    Draws,
+    Interval,
+    linearised_se,
+    no_interval,
+    simultaneous_bands,
+    wilson_ends,
+)
+from cxrobust.analysis.metrics import Additive, Metric
 from cxrobust.analysis.parallel import in_threads
 from cxrobust.analysis.resampling import resampled_sums
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.testing import NOTHING, Tested, auroc_se, run_tests
-from cxrobust.analysis.values import MACRO, WORST, Values, averages
+from cxrobust.analysis.values import MACRO, MICRO, WORST, Values, averages
 from cxrobust.errors import some
 from cxrobust.results import Estimate, finite
 from cxrobust.study_analysis import AnalysisSection
 
 FEW_POSITIVE_PATIENTS = 20
+AVERAGES = (MACRO, MICRO, WORST)
 RECENTRED = "percentile-recentred"
+WORST_AT = -2
+"""Where the worst finding stands among the places, if there are several findings."""
+FEW_POSITIVE = f"fewer than {FEW_POSITIVE_PATIENTS} positive patients"
 ONE_PATIENT = "no interval or test: one patient"
+NO_WIDTH = "the interval has no width"
+ROUNDING = 1e-12
+"""Width of an interval, or standard error, that rounding alone makes."""
+_SIDES = {"perturbed-clean": "under both conditions", "regime-reference": "of both regimes"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,56 +88,95 @@ def count_findings(sample: Sample) -> tuple[FindingCounts, ...]:
     return (*each, *(count(name, list(range(len(each)))) for name in averages(len(each))))
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _OfContrast:
-    """One contrast at every place."""
+def notes_on_counts(view: View, left_out: Mapping[str, str]) -> list[list[str]]:
+    """Return what is said of every estimate of each place: of the view, of a macro average, of few positive patients.
 
-    value: NDArray[np.float64]
-    intervals: tuple[Interval, ...]
-    methods: tuple[str, ...]
-    undefined: NDArray[np.float64]
+    Parameters
+    ----------
+    left_out
+        Findings that no macro average counts, with the reason.
+    """
+    names = [one.name for one in view.findings if one.name not in AVERAGES]
+    few = {one.name for one in view.findings if one.n_positive_patients < FEW_POSITIVE_PATIENTS}
+    without = ", ".join(f"{name} ({why})" for name, why in left_out.items())
+    rare = sorted(few.intersection(names).difference(left_out))
+    found = []
+    for one in view.findings:
+        notes = [view.note] if view.note else []
+        if one.name == MACRO and left_out:
+            notes.append(f"macro over {len(names) - len(left_out)} of {len(names)} findings, without {without}")
+        if one.name == MACRO and rare:
+            notes.append(f"{FEW_POSITIVE}: {some(rare)}")
+        if one.name != MACRO and one.name in few:
+            notes.append(FEW_POSITIVE)
+        found.append(notes)
+    return found
+
+
+def note_on_resamples(counts: FindingCounts, undefined: float, *, most_undefined: float) -> list[str]:
+    """Return why there is no interval, or which share of resamples it leaves out, where there is something to say."""
+    if counts.n_patients < 2:
+        return [ONE_PATIENT]
+    if undefined > most_undefined:
+        return [f"not estimable: not defined in {undefined:.1%} of resamples"]
+    return [f"not defined in {undefined:.2%} of resamples, which are left out"] if undefined > 0 else []
+
+
+def note_on_width(interval: Interval) -> list[str]:
+    """Say that resamples are all alike, or nearly, so that the interval is a point."""
+    if not interval.high - interval.low <= ROUNDING:
+        return []
+    return [f"{'no' if interval.se <= ROUNDING else 'hardly any'} spread between patients: {NO_WIDTH}"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Point:
+    """One contrast at one place."""
+
+    value: float
+    interval: Interval
+    method: str
+    undefined: float
     """Share of resamples without a value."""
-    beyond: NDArray[np.float64]
+    beyond: float
     """Share of resamples in which a strength is beyond the greatest."""
-    se_patients: NDArray[np.float64]
-    se_training: NDArray[np.float64]
-    bands: tuple[tuple[float, float], ...]
+    se_patients: float
+    se_training: float
+    band: tuple[float, float]
 
 
 def estimate(
     name: str, metric: Metric, values: Values, *, contrasts: Sequence[Contrast], view: View
 ) -> tuple[Estimate, ...]:
     """Estimate every contrast of a metric; p-values are not adjusted yet."""
-    settings = values.samples[0].settings
-    chosen = settings.of(name)
+    sample = values.samples[0]
+    chosen, most_undefined = sample.settings.of(name), sample.settings.most_undefined
     tested = run_tests(chosen.test or "permutation", metric, values, contrasts, margin=chosen.margin)
-    bundles = _bundles(contrasts, values.samples[0].predictions.conditions)
-    done: dict[int, _OfContrast] = {}
-    for bundle, found in zip(
-        bundles,
-        in_threads(lambda some: _estimate_bundle(name, metric, values, [contrasts[i] for i in some]), bundles),
-        strict=True,
-    ):
-        done.update(zip(bundle, found, strict=True))
-    left_out = {values.samples[0].predictions.findings[k]: why for k, why in values.left_out.items()}
+    bundles = _bundles(contrasts, sample.predictions.conditions)
+    done = in_threads(lambda some: _estimate_bundle(name, metric, values, [contrasts[i] for i in some]), bundles)
+    points = {i: one for some, found in zip(bundles, done, strict=True) for i, one in zip(some, found, strict=True)}
+    on_counts = notes_on_counts(view, {sample.predictions.findings[k]: why for k, why in values.left_out.items()})
     estimates = []
     for index, contrast in enumerate(contrasts):
-        for place, finding in enumerate(view.findings):
-            if finding.name != WORST or (metric.better and not contrast.estimand.startswith("half-margin")):
-                estimates.append(
-                    _record(
-                        contrast,
-                        finding,
-                        place,
-                        metric=name,
-                        values=values,
-                        one=done[index],
-                        outcome=tested[index][place],
-                        view=view,
-                        left_out=left_out,
-                        settings=settings,
-                    )
-                )
+        for place, counts in enumerate(view.findings):
+            if counts.name == WORST and (not metric.better or contrast.estimand.startswith("half-margin")):
+                continue
+            point, outcome = points[index][place], tested[index][place]
+            is_defined, reason = point.undefined <= most_undefined, _why_not(contrast, counts, place, point, values)
+            if reason is not None or not is_defined or counts.n_patients < 2:
+                value = point.value if is_defined else float("nan")
+                point, outcome = replace(point, value=value, interval=no_interval()), NOTHING
+            on_resamples = note_on_resamples(counts, point.undefined, most_undefined=most_undefined)
+            notes = [
+                *on_counts[place],
+                *_on_worst(contrast, counts, values),
+                *on_resamples,
+                *_on_interval(point),
+                *_on_width(metric, contrast, place, point, values),
+                *([outcome.note] if outcome.note else []),
+            ]
+            note = "; ".join(notes) if reason is None else f"not estimable: {reason}"
+            estimates.append(_record(name, contrast, counts, point, outcome, view=view, note=note))
     return tuple(estimates)
 
 
@@ -136,13 +191,15 @@ def _bundles(contrasts: Sequence[Contrast], conditions: Sequence[str]) -> list[l
     return list(found.values())
 
 
-def _estimate_bundle(name: str, metric: Metric, values: Values, contrasts: Sequence[Contrast]) -> list[_OfContrast]:
+def _estimate_bundle(name: str, metric: Metric, values: Values, contrasts: Sequence[Contrast]) -> list[list[_Point]]:
     sample = values.samples[0]
     level = sample.settings.level
     draws = [_draws(name, metric, values, contrast) for contrast in contrasts]
     methods = [interval_of(name, metric, contrast, sample.settings) for contrast in contrasts]
     if len(contrasts) > 1:
-        bands = simultaneous_bands(draws, level, recentred=metric.is_biased)
+        recentred = np.full(len(draws[0].value), metric.is_biased)
+        recentred[WORST_AT] |= sample.n_findings > 1
+        bands = simultaneous_bands(draws, level, recentred=recentred)
     else:
         bands = [((np.nan, np.nan),) * len(draws[0].value)]
     found = []
@@ -152,19 +209,23 @@ def _estimate_bundle(name: str, metric: Metric, values: Values, contrasts: Seque
         by_default = sample.settings.of(name).interval is None
         if sample.n_findings > 1 and (by_default or method in {"percentile", "expanded"}):
             # the least of several drawn values is biased as a drawn absolute value is
-            used[-2], intervals[-2] = RECENTRED, INTERVALS[RECENTRED](drawn.only(-2), level)[0]
+            used[WORST_AT], intervals[WORST_AT] = RECENTRED, INTERVALS[RECENTRED](drawn.only(WORST_AT), level)[0]
         se_patients, se_training = _parts_of_variance(contrast, values, drawn.se)
+        undefined, beyond = np.isnan(drawn.resampled).mean(axis=1), np.isinf(drawn.resampled).mean(axis=1)
         found.append(
-            _OfContrast(
-                value=drawn.value,
-                intervals=tuple(intervals),
-                methods=tuple(used),
-                undefined=np.isnan(drawn.resampled).mean(axis=1),
-                beyond=np.isinf(drawn.resampled).mean(axis=1),
-                se_patients=se_patients,
-                se_training=se_training,
-                bands=band,
-            )
+            [
+                _Point(
+                    value=float(drawn.value[place]),
+                    interval=interval,
+                    method=used[place],
+                    undefined=float(undefined[place]),
+                    beyond=float(beyond[place]),
+                    se_patients=float(se_patients[place]),
+                    se_training=float(se_training[place]),
+                    band=band[place],
+                )
+                for place, interval in enumerate(intervals)
+            ]
         )
     return found
 
@@ -179,8 +240,19 @@ def _draws(name: str, metric: Metric, values: Values, contrast: Contrast) -> Dra
         influences=influences,
         resampled_se=resampled_se(influences, sample) if method == "studentized" else None,
         normal_se=_normal_se(method, contrast, values, influences),
+        n_patients=_patients_of_share(metric, contrast, values) if method == "wilson" else None,
         bounds=metric.bounds if contrast.estimand == "value" and not contrast.across else (-np.inf, np.inf),
     )
+
+
+def _patients_of_share(metric: Metric, contrast: Contrast, values: Values) -> NDArray[np.intp]:
+    """Count the patients that a share is of at each place; of the worst finding and the macro average with a label."""
+    [(row, condition, _)] = contrast.terms
+    found = np.count_nonzero(values.shares[row], axis=-1)
+    for place in range(values.samples[0].n_findings + 1):  # the last pools all findings
+        if isinstance(metric, Additive) and values.reason(contrast, place) is None:
+            found[place] = min(metric.n_patients(cell) for cell in values.cells(row, condition, place))
+    return np.asarray(found)
 
 
 def _normal_se(
@@ -243,121 +315,100 @@ def _parts_of_variance(
 
 
 def _record(
-    contrast: Contrast,
-    finding: FindingCounts,
-    place: int,
-    *,
-    metric: str,
-    values: Values,
-    one: _OfContrast,
-    outcome: Tested,
-    view: View,
-    left_out: Mapping[str, str],
-    settings: AnalysisSection,
+    name: str, contrast: Contrast, counts: FindingCounts, point: _Point, outcome: Tested, *, view: View, note: str
 ) -> Estimate:
-    several_patients, defined = finding.n_patients > 1, one.undefined[place] <= settings.most_undefined
-    reason = values.reason(contrast, place)
-    if reason is None and several_patients and not np.isfinite(one.value[place]):
-        reason = _why_not_finite(contrast, float(one.value[place]))
-    interval = one.intervals[place] if several_patients and defined and reason is None else no_interval()
-    outcome = outcome if several_patients and defined else NOTHING
-    p_value, low, high = finite(outcome.p_value), finite(interval.low), finite(interval.high)
+    p_value, low, high = finite(outcome.p_value), finite(point.interval.low), finite(point.interval.high)
     has_interval = low is not None or high is not None
     return Estimate(
         estimand=contrast.estimand,
-        metric=metric,
+        metric=name,
         regime=contrast.regime,
         reference=contrast.reference,
         condition=contrast.condition,
-        finding=finding.name,
+        finding=counts.name,
         subgroup=view.subgroup,
         recalibration=view.recalibration,
-        estimate=finite(one.value[place]) if defined or reason is not None else None,
-        se=finite(interval.se),
-        se_patients=finite(one.se_patients[place]) if has_interval else None,
-        se_training=finite(one.se_training[place]) if has_interval else None,
+        estimate=finite(point.value),
+        se=finite(point.interval.se),
+        se_patients=finite(point.se_patients) if has_interval else None,
+        se_training=finite(point.se_training) if has_interval else None,
         ci_low=low,
         ci_high=high,
-        interval=one.methods[place] if has_interval else None,
-        band_low=finite(one.bands[place][0]) if has_interval else None,
-        band_high=finite(one.bands[place][1]) if has_interval else None,
+        interval=point.method if has_interval else None,
+        band_low=finite(point.band[0]) if has_interval else None,
+        band_high=finite(point.band[1]) if has_interval else None,
         p_value=p_value,
-        p_adjusted=None,
         test=None if p_value is None else outcome.name,
-        family=None,
-        n_images=finding.n_images,
-        n_patients=finding.n_patients,
-        n_positive=finding.n_positive,
-        n_positive_patients=finding.n_positive_patients,
-        note=f"not estimable: {reason}"
-        if reason is not None
-        else "; ".join(
-            _notes(
-                contrast,
-                finding,
-                values=values,
-                one=one,
-                place=place,
-                interval=interval,
-                test=outcome.note,
-                view=view,
-                left_out=left_out,
-                most_undefined=settings.most_undefined,
-            )
-        ),
+        n_images=counts.n_images,
+        n_patients=counts.n_patients,
+        n_positive=counts.n_positive,
+        n_positive_patients=counts.n_positive_patients,
+        note=note,
     )
 
 
-def _why_not_finite(contrast: Contrast, value: float) -> str:
-    if contrast.estimand.startswith("half-margin"):
-        if np.isinf(value):
-            return "less than half of the margin over chance is lost up to the greatest strength"
-        return "no margin over chance on clean images, or it is not half lost up to the greatest strength"
-    return "the value on clean images is 0"
+def _why_not(contrast: Contrast, counts: FindingCounts, place: int, point: _Point, values: Values) -> str | None:
+    """Say why an estimate is not estimable in the sample, or return None."""
+    reason = values.reason(contrast, place)
+    if reason is not None or counts.n_patients < 2 or np.isfinite(point.value):
+        return reason
+    if not contrast.estimand.startswith("half-margin"):
+        return "the value on clean images is 0"
+    if np.isinf(point.value):
+        return "less than half of the margin over chance is lost up to the greatest strength"
+    return "no margin over chance on clean images, or it is not half lost up to the greatest strength"
 
 
-def _notes(
-    contrast: Contrast,
-    finding: FindingCounts,
-    *,
-    values: Values,
-    one: _OfContrast,
-    place: int,
-    interval: Interval,
-    test: str,
-    view: View,
-    left_out: Mapping[str, str],
-    most_undefined: float,
-) -> list[str]:
-    notes, undefined = [view.note] if view.note else [], float(one.undefined[place])
-    if finding.name == MACRO:
-        n_findings = values.samples[0].n_findings
-        if left_out:
-            named = ", ".join(f"{name} ({why})" for name, why in left_out.items())
-            notes.append(f"macro over {n_findings - len(left_out)} of {n_findings} findings, without {named}")
-        few = [
-            one.name
-            for one in view.findings[:n_findings]
-            if one.n_positive_patients < FEW_POSITIVE_PATIENTS and one.name not in left_out
-        ]
-        if few:
-            notes.append(f"fewer than {FEW_POSITIVE_PATIENTS} positive patients: {some(sorted(few))}")
-    elif finding.n_positive_patients < FEW_POSITIVE_PATIENTS:
-        notes.append(f"fewer than {FEW_POSITIVE_PATIENTS} positive patients")
-    if finding.name == WORST:
-        names = values.samples[0].predictions.findings
-        worst = dict.fromkeys(names[values.worst[row, condition]] for row, condition in contrast.places)
-        notes.append(f"worst: {', '.join(worst)}")
-    if finding.n_patients < 2:
-        notes.append(ONE_PATIENT)
-    elif undefined > most_undefined:
-        notes.append(f"not estimable: not defined in {undefined:.1%} of resamples")
-    elif undefined > 0:
-        notes.append(f"not defined in {undefined:.2%} of resamples, which are left out")
-    if one.beyond[place] > 0:
-        notes.append(f"beyond the greatest strength in {one.beyond[place]:.2%} of resamples")
-    if interval.note:
-        notes.append(f"no interval: {interval.note}")
-    if test:
-        notes.append(test)
+def _on_worst(contrast: Contrast, counts: FindingCounts, values: Values) -> list[str]:
+    if counts.name != WORST:
+        return []
+    names = values.samples[0].predictions.findings
+    worst = dict.fromkeys(names[values.worst[row, condition]] for row, condition in contrast.places)
+    return [f"worst: {', '.join(worst)}"]
+
+
+def _on_interval(point: _Point) -> list[str]:
+    notes = []
+    if point.beyond > 0:
+        notes.append(f"beyond the greatest strength in {point.beyond:.2%} of resamples")
+    if point.interval.note:
+        notes.append(f"no interval: {point.interval.note}")
     return notes
+
+
+def _on_width(metric: Metric, contrast: Contrast, place: int, point: _Point, values: Values) -> list[str]:
+    """Say why an interval has no width, where it has none for another reason than by definition."""
+    is_clean = all(condition == 0 for _, condition in contrast.places)
+    if (metric.against_clean and is_clean) or (metric.of_labels and contrast.estimand != "value"):
+        return []
+    notes = note_on_width(point.interval)
+    if notes and contrast.estimand in _SIDES and _is_same(contrast, place, values):
+        return [f"identical predictions {_SIDES[contrast.estimand]}: {NO_WIDTH}"]
+    is_finding = place < values.samples[0].n_findings
+    if notes and is_finding and metric.is_share and contrast.estimand == "value" and not contrast.across:
+        return [notes[0] + _of_wilson(metric, contrast, place, point.value, values)]
+    return notes
+
+
+def _is_same(contrast: Contrast, place: int, values: Values) -> bool:
+    """Whether a difference is of two sides with the same predictions, those at weaker strengths included."""
+    if contrast.across:
+        return False
+    one, other = (
+        [
+            {p.tobytes() for p in (cell.probabilities, *cell.weaker)}
+            for cell in values.cells(row, condition, min(place, values.samples[0].n_findings))
+        ]
+        for row, condition, _ in contrast.terms
+    )
+    return one == other
+
+
+def _of_wilson(metric: Metric, contrast: Contrast, place: int, share: float, values: Values) -> str:
+    """Return Wilson's interval of a share of 0 or 1, at the number of patients that it is a share of."""
+    if share not in {0, 1}:
+        return ""
+    n = int(_patients_of_share(metric, contrast, values)[place])
+    level = values.samples[0].settings.level
+    low, high = wilson_ends(share, n, level)
+    return f" (Wilson's for {n:,} patients: {low:.4g} to {high:.4g})"

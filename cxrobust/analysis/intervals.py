@@ -27,6 +27,8 @@ class Draws:
     """(n_values, n_resamples): standard error in each resample; what a studentised interval needs."""
     normal_se: NDArray[np.float64] | None = None
     """(n_values,): standard error that DeLong's intervals need, and `t` may be given."""
+    n_patients: NDArray[np.intp] | None = None
+    """(n_values,): patients that each share is of, which Wilson's interval needs where nothing spreads; else all."""
     bounds: tuple[float, float] = (-np.inf, np.inf)
     """What the quantity can be at least and at most; an end beyond becomes it."""
 
@@ -44,6 +46,7 @@ class Draws:
             influences=self.influences[index, None],
             resampled_se=None,
             normal_se=None,
+            n_patients=None,
         )
 
 
@@ -201,15 +204,22 @@ def wilson(draws: Draws, level: float) -> tuple[Interval, ...]:
 
     Wilson 1927, doi:10.1080/01621459.1927.10502953; the effective number p (1 − p) / se² after Korn and Graubard 1998.
     With one image a patient it is the number of images, less one. Where the share is 0 or 1, and its standard error 0,
-    it is the number of patients.
+    it is the number of patients that it is a share of.
     """
-    n_patients = draws.influences.shape[1]
+    every = draws.influences.shape[1]
+    n_patients = np.full(len(draws.value), every) if draws.n_patients is None else draws.n_patients
     found = []
-    for p, se in zip(draws.value, draws.se, strict=True):
-        n = p * (1 - p) / se**2 if se > 0 else n_patients
-        low, high = proportion_confint(p * n, n, alpha=1 - level, method="wilson")
-        found.append(Interval(se=float(se), low=float(low), high=float(high)))
+    for p, se, n_alike in zip(draws.value, draws.se, n_patients, strict=True):
+        n = p * (1 - p) / se**2 if se > 0 else float(n_alike)
+        low, high = wilson_ends(p, n, level)
+        found.append(Interval(se=float(se), low=low, high=high))
     return tuple(found)
+
+
+def wilson_ends(share: float, n: float, level: float) -> tuple[float, float]:
+    """Ends of Wilson's interval of a share of n independent ones."""
+    low, high = proportion_confint(share * n, n, alpha=1 - level, method="wilson")
+    return float(low), float(high)
 
 
 def delong(draws: Draws, level: float) -> tuple[Interval, ...]:
@@ -233,7 +243,7 @@ def delong(draws: Draws, level: float) -> tuple[Interval, ...]:
 
 
 def simultaneous_bands(
-    curve: Sequence[Draws], level: float, *, recentred: bool = False
+    curve: Sequence[Draws], level: float, *, recentred: bool | NDArray[np.bool_] = False
 ) -> list[tuple[tuple[float, float], ...]]:
     """Ends of a band that holds a whole curve at the level, (low, high) by point of the curve and then by value.
 
@@ -246,10 +256,11 @@ def simultaneous_bands(
     curve
         At each strength the same estimates, from the same resamples.
     recentred
-        Whether resampled values are shifted to have the estimate as their mean.
+        Of all values or (n_values,) of each: whether resampled ones are shifted to have the estimate as their mean.
     """
     n_values = len(curve[0].value)
-    drawn = np.stack([_recentred(one) if recentred else one.resampled for one in curve])  # (n_points, n_values, n)
+    shifted = np.broadcast_to(recentred, n_values)[:, None]
+    drawn = np.stack([np.where(shifted, _recentred(one), one.resampled) for one in curve])  # (n_points, n_values, n)
     value = np.stack([one.value for one in curve])
     bands = np.full((len(curve), n_values, 2), np.nan)
     for v in range(n_values):

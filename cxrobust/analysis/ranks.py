@@ -116,7 +116,8 @@ def last_of_ties(scores: NDArray[np.float64]) -> NDArray[np.bool_]:
 def resampled_head_share(patients: Any, selected: Any, hit: Any, last_of_ties: Any, counts: Any, out: Any) -> None:
     """Fill `out` with the mean, over selected images, of the share of hits among images that score no lower.
 
-    With the positives both selected and hits it is the average precision. NaN where nothing is selected.
+    With the positives both selected and hits it is the average precision. NaN where nothing is selected, or everything
+    is: average precision is not estimable where all images are of one class.
 
     Parameters
     ----------
@@ -158,15 +159,16 @@ def resampled_head_share(patients: Any, selected: Any, hit: Any, last_of_ties: A
                     n_selected[lane] += tied_selected[lane]
                 tied_selected[:] = 0
         for lane in range(LANES):
-            out[block * LANES + lane] = total[lane] / n_selected[lane] if n_selected[lane] > 0 else np.nan
+            some = 0 < n_selected[lane] < n_images[lane]
+            out[block * LANES + lane] = total[lane] / n_selected[lane] if some else np.nan
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def resampled_mean_share(patients: Any, hit: Any, last_of_ties: Any, counts: Any, out: Any) -> None:
     """Fill `out` with the mean over all images of the share of hits among images that score no lower.
 
-    It is `resampled_head_share` with all images selected; with the wrong ones hits, scores being confidences, it is the
-    area under the risk-coverage curve. NaN where there is no image.
+    It is the sum of `resampled_head_share` with all images selected; with the wrong ones hits, scores being
+    confidences, it is the area under the risk-coverage curve. NaN where there is no image.
 
     Parameters
     ----------

@@ -1,14 +1,18 @@
 """Calibration estimated again after recalibration on clean images, to see whether that helps under attack."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
 
 from cxrobust.analysis.contrasts import Contrast, contrasts
 from cxrobust.analysis.estimates import Estimated, View, estimate
 from cxrobust.analysis.metrics import Metric
 from cxrobust.analysis.recalibration import Recalibrated, recalibrate
 from cxrobust.analysis.sample import Sample
-from cxrobust.analysis.values import evaluate
+from cxrobust.analysis.values import averages, evaluate
 from cxrobust.errors import some
+from cxrobust.predictions import PredictionSet
+from cxrobust.results import Estimate
 from cxrobust.study_analysis import RecalibrationName
 
 ESTIMANDS = ("value", "perturbed-clean", "regime-reference", "difference-in-differences")
@@ -17,7 +21,10 @@ ESTIMANDS = ("value", "perturbed-clean", "regime-reference", "difference-in-diff
 def recalibrated_estimates(
     metrics: Mapping[str, Metric], sample: Sample, method: RecalibrationName, *, reference: str, view: View
 ) -> Iterator[Estimated]:
-    """Estimate metrics on recalibrated predictions, and recalibrated − raw for every regime and condition."""
+    """Estimate metrics on recalibrated predictions, and recalibrated − raw for every regime and condition.
+
+    Where nothing was fitted, recalibrated − raw is not estimable: probabilities are what they were.
+    """
     if not metrics:
         return
     predictions = sample.predictions
@@ -40,11 +47,40 @@ def recalibrated_estimates(
         ),
     ]
     of_method = View(findings=view.findings, recalibration=method, note=_note(found))
+    unfitted = _unfitted(found, predictions)
     for name, one in metrics.items():
         values = evaluate({name: one}, samples)[name]
+        estimates = estimate(name, one, values, contrasts=wanted, view=of_method)
         yield Estimated(
-            estimates=estimate(name, one, values, contrasts=wanted, view=of_method), values=values, contrasts=wanted
+            estimates=tuple(_if_fitted(one, unfitted.get((one.regime, one.finding))) for one in estimates),
+            values=values,
+            contrasts=wanted,
         )
+
+
+def _unfitted(found: Recalibrated, predictions: PredictionSet) -> dict[tuple[str, str], str]:
+    """Return why no training run of a regime has a map for a finding, or for any, which averages are of."""
+    reasons: dict[tuple[str, str], dict[str, None]] = {}
+    for one in found.unchanged:
+        reasons.setdefault((one.regime, one.finding), {})[one.reason] = None
+    for fit in found.fits:
+        reasons.pop((fit.regime, fit.finding), None)
+    said = {place: ", ".join(why) for place, why in reasons.items()}
+    for regime in predictions.regimes:
+        each = {finding: said.get((regime, finding)) for finding in predictions.findings}
+        if None not in each.values():
+            why = ", ".join(dict.fromkeys(filter(None, each.values())))
+            said |= {(regime, average): why for average in averages(len(each))}
+    return said
+
+
+def _if_fitted(one: Estimate, unfitted: str | None) -> Estimate:
+    """Return an estimate, without its numbers where it compares predictions with themselves for want of a map."""
+    if one.estimand != "recalibrated-raw" or unfitted is None or one.note.startswith("not estimable"):
+        return one
+    numbers = ("estimate", "se", "se_patients", "se_training", "ci_low", "ci_high", "band_low", "band_high", "p_value")
+    blank: dict[str, Any] = dict.fromkeys((*numbers, "interval", "test"))
+    return replace(one, **blank, note=f"not estimable: nothing was fitted ({unfitted})")
 
 
 def _note(found: Recalibrated) -> str:

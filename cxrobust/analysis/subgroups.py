@@ -98,7 +98,8 @@ def split(
     Raises
     ------
     StudyError
-        When there is no such column, it has too many values, only one, or one that is no number where bands are wanted.
+        When there is no such column, it has too many values, only one, or one that is no number where bands are wanted;
+        when some values are blank and others the text that blank ones go by.
     """
     texts = _texts(wanted, metadata, image_ids)
     is_labelled, codes = (labels >= 0).any(axis=1), pd.factorize(np.asarray(patients))[0]
@@ -133,9 +134,15 @@ def _texts(wanted: Subgroups, metadata: pd.DataFrame, image_ids: Sequence[str]) 
             f"{where} is no column of the metadata{nearest(wanted.column, known)}: known are {some(known, most=12)}"
         )
     texts = metadata[wanted.column].astype("string").fillna("").str.strip().to_numpy(dtype=object)
-    texts = np.where(texts == "", MISSING, texts)
     if wanted.edges:
         texts = _bands(texts, wanted.edges, where, image_ids)
+    is_blank = texts == ""
+    if is_blank.any() and (texts == MISSING).any():
+        raise StudyError(
+            f"{where} has blank values, whose subgroup is {MISSING!r}, and the text {MISSING!r} as well: "
+            f"write another word for one of them in the metadata"
+        )
+    texts = np.where(is_blank, MISSING, texts)
     names = sorted(set(texts))
     if len(names) > MOST_LEVELS:
         raise StudyError(
@@ -150,8 +157,8 @@ def _texts(wanted: Subgroups, metadata: pd.DataFrame, image_ids: Sequence[str]) 
 def _bands(
     texts: NDArray[np.object_], edges: Sequence[float], where: str, image_ids: Sequence[str]
 ) -> NDArray[np.object_]:
-    numbers = pd.to_numeric(pd.Series(np.where(texts == MISSING, "nan", texts)), errors="coerce").to_numpy(np.float64)
-    wrong = np.flatnonzero(np.isnan(numbers) & (texts != MISSING))
+    numbers = pd.to_numeric(pd.Series(np.where(texts == "", "nan", texts)), errors="coerce").to_numpy(np.float64)
+    wrong = np.flatnonzero(np.isnan(numbers) & (texts != ""))
     if len(wrong):
         raise StudyError(
             f"{where} has edges, and image {image_ids[wrong[0]]!r} has {texts[wrong[0]]!r}, which is no number: "
@@ -161,7 +168,7 @@ def _bands(
     first, last = f"<{said[0]}", f"≥{said[-1]}"
     between = [f"{low} to <{high}" for low, high in pairwise(said)]
     band = np.array([first, *between, last], dtype=object)[np.searchsorted(edges, np.nan_to_num(numbers), "right")]
-    return np.where(np.isnan(numbers), MISSING, band)
+    return np.where(np.isnan(numbers), "", band)
 
 
 def subgroup_estimates(

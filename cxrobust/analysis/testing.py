@@ -18,11 +18,19 @@ from cxrobust.analysis.intervals import linearised_se
 from cxrobust.analysis.metrics import Mean, Metric
 from cxrobust.analysis.permutation import is_exact, sign_flip_p_values
 from cxrobust.analysis.values import Values
+from cxrobust.results import Estimand
 
 UNTESTED = ("value", "area", "relative", "half-margin")
 """Estimands of which 0 is no hypothesis."""
 WITH_THE_UNIT_OF_THE_METRIC = ("perturbed-clean", "regime-reference", "difference-in-differences", "area-difference")
 """Estimands that a margin, which is in the metric's unit, can be held against."""
+OF_OUTCOMES: dict[str, tuple[Estimand, ...]] = {
+    "mcnemar": ("perturbed-clean", "regime-reference"),
+    "mcnemar-midp": ("perturbed-clean", "regime-reference"),
+    "mcnemar-clustered": ("perturbed-clean", "regime-reference"),
+    "cochran-q": ("regime-reference",),
+}
+"""Tests that compare outcomes of an image, one a regime or condition, and of which estimands."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +57,7 @@ def run_tests(
     """
     n_places = values.value.shape[2]
     found = [[NOTHING] * n_places for _ in contrasts]
-    columns, places = _Columns(values), []
+    columns, places, instead = _Columns(values), [], []
     for row, contrast in enumerate(contrasts):
         if contrast.estimand in UNTESTED and not contrast.across:
             continue
@@ -58,6 +66,7 @@ def run_tests(
             if one is None:
                 columns.add(contrast, k)
                 places.append((row, k))
+                instead.append(_several_runs(asked, metric, values, contrast, k))
             else:
                 found[row][k] = one
     if places:
@@ -68,8 +77,8 @@ def run_tests(
         if is_exact(n_patients, n_draws=n_draws):
             name = "permutation (exact)"
             note = f"exact over {2**n_patients:,} sign patterns, so p is at least {2.0 ** (1 - n_patients):.4g}"
-        for (row, k), p in zip(places, p_values, strict=True):
-            found[row][k] = Tested(name=name, p_value=float(p), note=note)
+        for (row, k), p, why in zip(places, p_values, instead, strict=True):
+            found[row][k] = Tested(name=name, p_value=float(p), note="; ".join(filter(None, (why, note))))
     return found
 
 
@@ -124,8 +133,7 @@ def _named(
     asked: str, metric: Metric, values: Values, contrast: Contrast, k: int, margin: float | None
 ) -> Tested | None:
     """Return the outcome of the test asked for, or None where it does not fit."""
-    n_cells = values.samples[0].n_findings + (values.value.shape[2] > 1)
-    is_average = k >= n_cells or contrast.form is not None
+    is_average = _is_average(values, contrast, k)
     of_auroc = asked in {"delong", "delong-clustered"}
     if asked in {"tost", "noninferiority"} or (is_average and of_auroc and not contrast.across):
         if asked in {"tost", "noninferiority"} and contrast.estimand not in WITH_THE_UNIT_OF_THE_METRIC:
@@ -148,10 +156,30 @@ def _named(
         differences = np.round(np.tensordot(weights, [one.mean(axis=0) for one in scores], axes=1), 12)
         one = signed_rank(differences) if asked == "wilcoxon" else signed_rank_clustered(differences, patients)
         return _kept(asked, one)
-    if contrast.estimand not in {"perturbed-clean", "regime-reference"} or any(len(one) > 1 for one in scores):
-        return None  # McNemar's pair is two outcomes of an image, and several training runs have no one outcome
+    if contrast.estimand not in OF_OUTCOMES[asked] or _several_runs(asked, metric, values, contrast, k):
+        return None
     this, other = (one[0] == 1 for one in scores)
     return _of_pair(asked, metric, values, contrast, this, other, patients, k)
+
+
+def _is_average(values: Values, contrast: Contrast, k: int) -> bool:
+    """Whether a contrast at a place is of more than single cells: a finding's, or all findings' pooled."""
+    n_cells = values.samples[0].n_findings + (values.value.shape[2] > 1)
+    return k >= n_cells or contrast.form is not None
+
+
+def _several_runs(asked: str, metric: Metric, values: Values, contrast: Contrast, k: int) -> str:
+    """Say that several training runs, which have no one outcome, keep a test of outcomes from a contrast it fits."""
+    of_outcomes = isinstance(metric, Mean) and contrast.estimand in OF_OUTCOMES.get(asked, ())
+    if not of_outcomes or contrast.across or _is_average(values, contrast, k):
+        return ""
+    n_regimes = len(values.samples[0].predictions.regimes)
+    every = asked == "cochran-q"
+    rows = range(n_regimes) if every else [row for row, _, _ in contrast.terms]
+    if all(len(values.replicates[row]) == 1 for row in rows):
+        return ""
+    compared = "an outcome of every regime" if every else "two outcomes of an image"
+    return f"{asked} compares {compared}; with several training runs patients' signs are flipped instead"
 
 
 def _of_estimate(asked: str, metric: Metric, value: float, se: float, margin: float | None) -> Tested:
@@ -174,15 +202,13 @@ def _of_pair(
     other: NDArray[np.bool_],
     patients: NDArray[np.int32],
     k: int,
-) -> Tested | None:
+) -> Tested:
     if asked == "mcnemar-clustered":
         return _kept(asked, mcnemar_clustered(this, other, patients, weighting="images"))
     if asked == "mcnemar-midp":
         return _kept(asked, mcnemar_midp(this, other))
     if asked == "mcnemar":
         return _kept(asked, mcnemar_exact(this, other))
-    if contrast.estimand != "regime-reference":
-        return None
     row, condition, _ = contrast.terms[0]
     n_regimes = len(values.samples[0].predictions.regimes)
     first = row // n_regimes * n_regimes

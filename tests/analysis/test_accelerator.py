@@ -68,7 +68,7 @@ def test_a_resample_of_one_class_by_hand():
     counts[0, 0, :2], counts[0, 1, 1:3] = 2, 1
     found = {name: metric[name].resample([cell], on_cpu(counts))[0, :4] for name in RANKED[:2]}
     np.testing.assert_array_equal(found["auroc"], [np.nan, (4 + 2 + 2 / 2) / 8, np.nan, np.nan])
-    np.testing.assert_allclose(found["average-precision"], [np.nan, (1 / 1 + 2 / 4) / 2, 1, np.nan])
+    np.testing.assert_allclose(found["average-precision"], [np.nan, (1 / 1 + 2 / 4) / 2, np.nan, np.nan])
 
 
 @pytest.mark.parametrize("name", ["auroc", "average-precision", "aurc"])
@@ -255,7 +255,7 @@ def _as_auroc(cell, weights):
 def _as_average_precision(cell, weights):
     images = np.repeat(np.arange(len(weights)), weights)
     p, y = cell.probabilities[images], cell.labels[images] == 1
-    return np.mean([y[p >= one].mean() for one in p[y]]) if y.any() else np.nan
+    return np.mean([y[p >= one].mean() for one in p[y]]) if len(set(y)) == 2 else np.nan
 
 
 def _as_aurc(cell, weights):

@@ -148,4 +148,4 @@ def test_perfect_reversed_and_empty():
     assert AUROC.value(make_cell([0.1, 0.2, 0.8, 0.9], [0, 0, 1, 1])) == 1
     assert AUROC.value(make_cell([0.9, 0.8, 0.2, 0.1], [0, 0, 1, 1])) == 0
     assert AUROC.undefined(make_cell([0.1, 0.2], [0, 0])) == "one class only"
-    assert AUROC.undefined(make_cell([], [], [], n_patients=3)) == "one class only"
+    assert AUROC.undefined(make_cell([], [], [], n_patients=3)) == "no labelled image"

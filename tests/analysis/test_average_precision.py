@@ -15,12 +15,13 @@ from cxrobust.analysis.resampling import LANES, patient_counts
 from .made import duplicated, make_cell, odd_cells, random_cell, weights_of
 
 AP = metric["average-precision"]
+ONE_CLASS_IN_SOME = {"rare-positive", "rare-negative", "three-images", "patients-without-this-label"}
 
 
 def sklearn_ap(cell, weights):
-    """scikit-learn's weighted average precision; NaN where no positive has weight."""
+    """scikit-learn's weighted average precision; NaN where images of one class only have weight."""
     kept = weights > 0
-    if not (cell.labels[kept] == 1).any():
+    if len(set(cell.labels[kept])) < 2:
         return math.nan
     return float(average_precision_score(cell.labels[kept], cell.probabilities[kept], sample_weight=weights[kept]))
 
@@ -29,7 +30,7 @@ def loop_ap(p, y, weights):
     """Mean over positives of the share of positives among images that score no lower, in exact fractions."""
     images = list(zip(p, y, weights, strict=True))
     n_positive = sum(w for _, b, w in images if b == 1)
-    if n_positive == 0:
+    if n_positive in {0, sum(weights)}:
         return math.nan
     total = Fraction(0)
     for at, b, w in images:
@@ -47,7 +48,7 @@ def test_every_resample_against_sklearn(name, cell):
     expected = [sklearn_ap(cell, weights_of(counts, cell.patients, r)) for r in range(2 * LANES)]
     np.testing.assert_allclose(resampled, expected, rtol=0, atol=1e-12, equal_nan=True)
     assert AP.value(cell) == pytest.approx(sklearn_ap(cell, np.ones(len(cell.labels))), abs=1e-12)
-    assert np.isnan(resampled).any() == (name in {"rare-positive", "three-images", "patients-without-this-label"})
+    assert np.isnan(resampled).any() == (name in ONE_CLASS_IN_SOME)
 
 
 def test_a_resample_against_sklearn_on_duplicated_images():
@@ -133,9 +134,22 @@ def test_variance_of_contributions_against_the_bootstrap():
     assert (influence(cell) ** 2).sum() == pytest.approx(bootstrap, rel=0.12)  # relative standard error 2.2 %
 
 
+def test_resamples_are_undefined_where_cells_are():
+    """One patient has the positive images, another the negative ones; scikit-learn calls positives alone 1."""
+    cell = make_cell([0.1, 0.4, 0.3, 0.9], [0, 1, 0, 1], [0, 1, 0, 1])
+    counts = np.zeros((1, 2, LANES), np.uint8)
+    counts[0, :, :3] = [[2, 0, 1], [0, 2, 1]]
+    found = AP.resample([cell], counts)[0]
+    for lane in range(4):
+        drawn = duplicated(counts, cell.patients, lane)
+        alone = make_cell(cell.probabilities[drawn], cell.labels[drawn], cell.patients[drawn], n_patients=2)
+        assert np.isnan(found[lane]) == (AP.undefined(alone) is not None)
+    assert found[2] == AP.value(cell)
+
+
 def test_perfect_constant_and_undefined():
     assert AP.value(make_cell([0.1, 0.2, 0.8, 0.9], [0, 0, 1, 1])) == 1
     assert AP.value(make_cell([0.5] * 4, [0, 0, 0, 1])) == 0.25
     assert AP.undefined(make_cell([0.1, 0.2], [0, 0])) == "one class only"
     assert AP.undefined(make_cell([0.1, 0.2], [1, 1])) == "one class only"
-    assert AP.undefined(make_cell([], [], [], n_patients=3)) == "one class only"
+    assert AP.undefined(make_cell([], [], [], n_patients=3)) == "no labelled image"

@@ -162,17 +162,92 @@ def test_a_finding_without_labels_has_none_and_the_macro_average_leaves_it_out(p
     found = run(blank)
     for effect in EFFECTS:
         key = METRIC_OF[effect], "regime-reference", "lora", CONDITIONS[1]
-        assert found[*key, "Mass"].note.startswith("not estimable: no ")
+        assert found[*key, "Mass"].note == "not estimable: no labelled image"
         assert found[*key, "Mass"].estimate is None
         if effect != "odds-ratio":
             assert found[*key, "macro"].estimate == found[*key, "Effusion"].estimate
+            assert found[*key, "macro"].note.startswith("macro over 1 of 2 findings, without Mass (no labelled image)")
+
+
+def counts_of(predictions, patient):
+    """How often each resample draws a patient."""
+    counts = Sample.draw(predictions, settings(), seed=SEED).counts
+    return np.array([counts[b // counts.shape[2], patient, b % counts.shape[2]] for b in range(RESAMPLES)])
+
+
+def labelled_in(predictions, patients):
+    """The same, with Mass labelled in some patients alone."""
+    there = np.isin(predictions.patients, patients)
+    return with_labels(predictions, "Mass", lambda labels: np.where(there, np.maximum(labels, 0), -1))
+
+
+def test_notes_are_those_of_the_same_contrast_of_accuracy(predictions):
+    """Few positive patients, resamples without a labelled image, findings that the macro average leaves out."""
+    for made in (predictions, labelled_in(predictions, [3, 4]), labelled_in(predictions, [3])):
+        found, seen = run(made), set()
+        for (metric, *key), e in found.items():
+            if metric in {"accuracy-risk-difference", "confidence-superiority", "confidence-cliffs-delta"}:
+                assert e.note == found["accuracy", *key].note, (metric, key)
+                assert same(e.estimate, found["accuracy", *key].estimate) or metric[:3] == "con"
+                assert ("fewer than 20 positive patients" in e.note) == (
+                    e.n_positive_patients < 20 if key[-1] in {*FINDINGS, "micro"} else "patients: " in e.note
+                )
+                seen.add(e.note)
+        assert seen
+
+
+def test_resamples_without_a_labelled_image_are_counted(predictions):
+    made = labelled_in(predictions, [3, 4])
+    share = np.mean(counts_of(made, 3) + counts_of(made, 4) == 0)
+    assert 0 < share <= 0.2
+    said = f"fewer than 20 positive patients; not defined in {share:.2%} of resamples, which are left out"
+    found = run(made)
+    for effect in ("risk-difference", "superiority", "cliffs-delta"):
+        assert found[METRIC_OF[effect], "regime-reference", "lora", CONDITIONS[1], "Mass"].note == said
+
+
+def test_a_finding_that_is_often_without_labels_is_left_out_of_the_macro_average(predictions):
+    made = labelled_in(predictions, [3])
+    share, found = np.mean(counts_of(made, 3) == 0), run(made)
+    for effect in ("risk-difference", "superiority", "cliffs-delta"):
+        key = METRIC_OF[effect], "regime-reference", "lora", CONDITIONS[1]
+        macro, alone = found[*key, "macro"], found[*key, "Effusion"]
+        assert (macro.estimate, macro.ci_low, macro.se) == (alone.estimate, alone.ci_low, alone.se)
+        assert macro.note.startswith(
+            f"macro over 1 of 2 findings, without Mass (not defined in {share:.1%} of resamples)"
+        )
+
+
+def test_an_infinite_upper_end_of_an_odds_ratio_says_why():
+    """On one image of one patient only the reference is right; a third of resamples leave that patient out."""
+    made = make_predictions(seed=2, n_patients=25, members=MEMBERS, findings=("Mass",), conditions=CONDITIONS[:1])
+    sure = np.where(made.labels[:, 0] == 1, 0.9, 0.1)
+    first, second = sure.copy(), sure.copy()
+    (image,) = np.flatnonzero(made.patients == 7)[:1]
+    first[image] = 1 - first[image]
+    others = np.isin(made.patients, [1, 2, 3])
+    second[others] = 1 - second[others]
+    found = run(replace(made, probabilities=np.stack([second, first])[:, None, :, None]))
+    drawn = [counts_of(made, patient) > 0 for patient in (7, 1, 2, 3)]
+    share = np.mean(~drawn[0] & np.any(drawn[1:], axis=0))  # where nobody is drawn who disagrees there is no ratio
+    assert 0.2 < share < 0.5
+    for finding in ("Mass", "macro"):  # of one finding the macro average is the finding
+        e = found["accuracy-odds-ratio", "regime-reference", "lora", "clean", finding]
+        assert (e.estimate, e.ci_high, e.se, e.interval) == (others.sum(), None, None, "percentile")
+        assert e.ci_low is not None
+        assert e.note.endswith(
+            f"the upper end is infinite, as the odds ratio is in {share:.2%} of resamples: "
+            "no image on which only the second is right"
+        )
 
 
 def test_one_patient_has_no_interval():
     alone = make_predictions(n_patients=1, most_images=9, members=MEMBERS, seed=4)
     for (metric, *_), e in run(alone).items():
         if metric == "confidence-superiority":
-            assert (e.ci_low, e.se, e.note) == (None, None, "no interval or test: one patient")
+            assert (e.ci_low, e.se) == (None, None)
+            assert e.note.startswith("fewer than 20 positive patients")
+            assert e.note.endswith("; no interval or test: one patient")
 
 
 @pytest.mark.parametrize(("n_reference", "n_lora"), [(1, 3), (3, 1), (2, 3), (3, 3)])

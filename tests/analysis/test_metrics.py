@@ -230,8 +230,12 @@ def test_equal_mass_bins_hold_equals_together():
         ("attack-success", [0.2, 0.8], [1, 0], "no decision on a clean image is right"),
         ("calibration-slope", [0.2, 0.8], [1, 1], "one class only"),
         ("calibration-slope", [0.1, 0.2, 0.8, 0.9], [0, 0, 1, 1], "a threshold separates the classes"),
-        ("f1", [], [], "no labelled image"),
     ],
 )
 def test_what_is_not_estimable(name, p, y, reason):
     assert metric[name].undefined(make_cell(p, y, n_patients=4)) == reason
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_image_is_no_image_whatever_else_a_metric_needs(name):
+    assert metric[name].undefined(make_cell([], [], n_patients=4)) == "no labelled image"

@@ -112,8 +112,10 @@ def unsaid(i):
 
 SKLEARN = {
     "auroc": where_any(positive, negative)(lambda i: sk.roc_auc_score(i.y, i.p, sample_weight=i.weights)),
-    # 0 with a warning where no image is positive
-    "average-precision": where_any(positive)(lambda i: sk.average_precision_score(i.y, i.p, sample_weight=i.weights)),
+    # 0 with a warning where no image is positive, 1 where all are
+    "average-precision": where_any(positive, negative)(
+        lambda i: sk.average_precision_score(i.y, i.p, sample_weight=i.weights)
+    ),
     "accuracy": lambda i: sk.accuracy_score(i.y, i.said, sample_weight=i.weights),
     # the mean over classes that are there
     "balanced-accuracy": where_any(positive, negative)(
@@ -132,8 +134,6 @@ SKLEARN = {
     "brier": lambda i: sk.brier_score_loss(i.y, i.p, sample_weight=i.weights, pos_label=1),
     "log-loss": lambda i: sk.log_loss(i.y, i.p, sample_weight=i.weights, labels=[0, 1]),
 }
-ONE_CLASS_IS_NOT_ESTIMABLE = {"average-precision"}
-"""scikit-learn's average precision of positives alone is 1, and so it is in a resample."""
 
 
 @pytest.mark.parametrize("name", SKLEARN)
@@ -141,7 +141,7 @@ ONE_CLASS_IS_NOT_ESTIMABLE = {"average-precision"}
 def test_value_against_sklearn(name, cell):
     expected = SKLEARN[name](images(cell))
     reason = metric[name].undefined(cell)
-    assert (reason is not None) == (math.isnan(expected) or (name in ONE_CLASS_IS_NOT_ESTIMABLE and cell.one_class))
+    assert (reason is not None) == math.isnan(expected)
     if reason is None:
         assert metric[name].value(cell) == pytest.approx(expected, abs=1e-12, rel=1e-12)
 

@@ -153,13 +153,64 @@ def test_no_metric_of_probabilities_means_no_map(predictions, monkeypatch):
     assert not [e for e in found if e.recalibration]
 
 
-def test_a_finding_that_cannot_be_mapped_stays_as_it_was_and_is_named(predictions):
-    """Nine patients with a positive image are too few."""
+NUMBERS = ("estimate", "se", "ci_low", "ci_high", "interval", "band_low", "band_high", "p_value", "p_adjusted", "test")
+
+
+def few_positive(predictions):
+    """Labels of which nine patients have a positive image, which are too few."""
     few = np.zeros(len(predictions.patients), dtype=np.int8)
     few[np.unique(predictions.patients, return_index=True)[1][:9]] = 1
+    return few
+
+
+def test_where_nothing_was_fitted_no_effect_of_recalibration_is_estimable(predictions):
+    few = few_positive(predictions)
     rare = replace(predictions, labels=np.column_stack([few, few]))
     found = analyze(rare, settings(metrics=("brier",)), reference="supervised", seed=SEED).estimates
+    checked = 0
     for e in found:
         if e.estimand == "recalibrated-raw":
-            assert (e.estimate, e.ci_low, e.ci_high, e.p_value) == (0, 0, 0, 1)
+            assert [getattr(e, name) for name in NUMBERS] == [None] * len(NUMBERS)
+            assert e.family is None
+            assert e.note == "not estimable: nothing was fitted (fewer than 10 patients with a positive image)"
+            checked += 1
+        elif e.recalibration and e.estimand == "value":
+            raw = next(
+                one
+                for one in found
+                if (one.recalibration, one.estimand, one.regime, one.condition, one.finding)
+                == ("", "value", e.regime, e.condition, e.finding)
+            )
+            assert (e.estimate, e.ci_low, e.ci_high) == (raw.estimate, raw.ci_low, raw.ci_high)
             assert "unchanged for supervised, Effusion (fewer than 10 patients with a positive image)" in e.note
+    assert checked == 2 * 2 * 5
+
+
+def test_one_finding_that_was_not_fitted_leaves_the_others_and_the_averages(predictions, analysis):
+    """The macro average then holds the finding's difference of 0, and its note names the finding."""
+    rare = replace(predictions, labels=np.column_stack([few_positive(predictions), predictions.labels[:, 1]]))
+    for e in analyze(rare, settings(metrics=("brier",)), reference="supervised", seed=SEED).estimates:
+        if e.estimand == "recalibrated-raw":
+            assert (e.p_value is None) == (e.finding == "Effusion")
+            assert ("nothing was fitted" in e.note) == (e.finding == "Effusion")
+            if e.finding == "macro":
+                alone = next(
+                    one
+                    for one in analysis
+                    if (one.estimand, one.metric, one.regime, one.condition, one.finding)
+                    == ("recalibrated-raw", "brier", e.regime, e.condition, "Mass")
+                )
+                assert same(e.estimate, alone.estimate / 2)
+                assert "unchanged for supervised, Effusion" in e.note
+
+
+def test_a_regime_with_one_fitted_training_run_has_an_effect(predictions):
+    """The second run's probabilities are the labels' wrong way round, so that no increasing map fits them."""
+    runs = (("supervised", 0), ("lora", 0), ("lora", 1))
+    p = predictions.probabilities
+    turned = np.stack([p[0], p[1], np.where(predictions.labels == 1, p[1] * 0.3, 0.7 + p[1] * 0.3)])
+    made = replace(predictions, members=runs, probabilities=turned)
+    unchanged = {(one.regime, one.replicate) for one in recalibrate(made, "platt", seed=SEED).unchanged}
+    assert unchanged == {("lora", 1)}
+    found = analyze(made, settings(metrics=("brier",)), reference="supervised", seed=SEED).estimates
+    assert all(e.p_value is not None for e in found if e.estimand == "recalibrated-raw")

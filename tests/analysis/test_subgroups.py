@@ -311,6 +311,24 @@ def test_what_is_absent_is_missing(predictions, absent):
     assert np.flatnonzero(found["missing"]).tolist() == list(range(0, len(values), 2))
 
 
+def test_the_text_missing_does_not_join_blank_values(predictions):
+    n = len(predictions.patients)
+    with pytest.raises(StudyError) as raised:
+        made_levels(predictions, [("missing", "", "x")[i % 3] for i in range(n)])
+    assert str(raised.value) == (
+        "[[analysis.subgroups]] column = 'column' has blank values, whose subgroup is 'missing', and the text "
+        "'missing' as well: write another word for one of them in the metadata"
+    )
+    alone = {level.short: level.sample.kept for level in made_levels(predictions, (["missing", "x"] * n)[:n])}
+    assert np.flatnonzero(alone["missing"]).tolist() == list(range(0, n, 2))
+
+
+def test_the_text_missing_is_no_number(predictions):
+    ages = [("missing", 40, "")[i % 3] for i in range(len(predictions.patients))]
+    with pytest.raises(StudyError, match="has 'missing', which is no number"):
+        made_levels(predictions, ages, edges=(50,))
+
+
 def test_bands_against_plain_comparisons(predictions):
     """A band holds its lower edge."""
     ages = [(39.9, 40, 59.5, 60, "", 200, -1)[i % 7] for i in range(len(predictions.patients))]

@@ -67,6 +67,27 @@ def test_cochran_q_against_statsmodels(predictions):
     assert e.test == "cochran-q"
 
 
+RUNS = [("supervised", 0), ("lora", 0), ("lora", 1), ("dpo", 0)]
+
+
+@pytest.mark.parametrize("name", ["mcnemar", "mcnemar-midp", "mcnemar-clustered", "cochran-q"])
+def test_several_training_runs_have_no_one_outcome_and_the_estimate_says_so(name):
+    """Of a regime with two runs signs are flipped as without the test's name; Cochran's Q is over all regimes."""
+    runs = make_predictions(seed=4, n_patients=40, findings=FINDINGS, members=RUNS)
+    found, flipped = run(runs, "accuracy", test=name), run(runs, "accuracy")
+    compared = "an outcome of every regime" if name == "cochran-q" else "two outcomes of an image"
+    said = f"{name} compares {compared}; with several training runs patients' signs are flipped instead"
+    for key, e in found.items():
+        estimand, regime, _, finding = key
+        fits = estimand in {"perturbed-clean", "regime-reference"} and finding in {*FINDINGS, "micro"}
+        fits = fits and (name != "cochran-q" or estimand == "regime-reference")
+        has_runs = regime == "lora" or name == "cochran-q"
+        assert (said in e.note) == (fits and has_runs), key
+        assert (e.test == name) == (fits and not has_runs), key
+        if fits and has_runs:
+            assert (e.test, e.p_value) == (flipped[key].test, flipped[key].p_value)
+
+
 def test_wilcoxon_of_differences_in_differences_against_scipy(predictions):
     e = run(predictions, "confidence", test="wilcoxon")["difference-in-differences", "lora", PERTURBED, "Mass"]
     terms = [("lora", PERTURBED), ("lora", "clean"), ("supervised", PERTURBED), ("supervised", "clean")]

@@ -35,6 +35,10 @@ class Metric(Protocol):
     """Whether it asks what probabilities are worth as such, so that recalibration can mend it."""
     of_sets: ClassVar[bool]
     """Whether it can be taken over a set of perturbations."""
+    against_clean: ClassVar[bool]
+    """Whether it compares with the clean images, on which it is therefore 0 by definition."""
+    of_labels: ClassVar[bool]
+    """Whether it is of the labels alone, and therefore the same for every regime and condition by definition."""
 
     def undefined(self, cell: Cell) -> str | None:
         """Say why the metric is not estimable on this cell, or None."""
@@ -71,6 +75,12 @@ class Usual:
     better: ClassVar[Better] = "higher"
     of_probabilities: ClassVar[bool] = False
     of_sets: ClassVar[bool] = False
+    against_clean: ClassVar[bool] = False
+    of_labels: ClassVar[bool] = False
+
+    def undefined(self, cell: Cell) -> str | None:
+        """Say why the metric is not estimable on this cell, or None."""
+        return "no labelled image" if len(cell.labels) == 0 else None
 
     def share(self, cell: Cell) -> NDArray[np.float64]:
         """Return each patient's part of the images, (n_patients,)."""
@@ -111,9 +121,10 @@ class Additive(Usual, ABC):
         gradient = np.array([self.finish(sums + 1j * step * unit).imag / step for unit in np.eye(len(sums))])
         return np.asarray(by_patient @ gradient + (self.finish(sums) - sums @ gradient) * by_patient[:, -1] / sums[-1])
 
-    def undefined(self, cell: Cell) -> str | None:
-        """Say why the metric is not estimable on this cell, or None."""
-        return "no labelled image" if len(cell.labels) == 0 else None
+    def n_patients(self, cell: Cell) -> int:
+        """Count the patients whose own images define the metric: of a share, those it is a share of."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return int(np.isfinite(self.finish(self.sums(cell))).sum())
 
     def value(self, cell: Cell) -> float:
         """Return the metric on the sample."""

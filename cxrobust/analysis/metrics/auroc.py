@@ -21,7 +21,7 @@ class AUROC(Usual):
 
     def undefined(self, cell: Cell) -> str | None:
         """Say why the metric is not estimable on this cell, or None."""
-        return "one class only" if cell.one_class else None
+        return super().undefined(cell) or ("one class only" if cell.one_class else None)
 
     def value(self, cell: Cell) -> float:
         """Return the AUROC of the sample."""

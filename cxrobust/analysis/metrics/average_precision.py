@@ -41,14 +41,14 @@ class AveragePrecision(Usual):
 
     def undefined(self, cell: Cell) -> str | None:
         """Say why the metric is not estimable on this cell, or None."""
-        return "one class only" if cell.one_class else None
+        return super().undefined(cell) or ("one class only" if cell.one_class else None)
 
     def value(self, cell: Cell) -> float:
         """Return the average precision of the sample."""
         return _sorted(cell).value()
 
     def resample(self, cells: Sequence[Cell], counts: Counts) -> NDArray[np.float64]:
-        """Return the average precision of each resample, (n_cells, n_lanes); NaN where one has no positive image."""
+        """Return the average precision of each resample, (n_cells, n_lanes); NaN where it has one class only."""
         return resample_ranked(resampled_head_share, _arrays, cells, counts)
 
     def share(self, cell: Cell) -> NDArray[np.float64]:

@@ -77,6 +77,7 @@ class Resolution(_Part):
 class Uncertainty(_Part):
     """Variance of the label, prevalence × (1 − prevalence); in [0, 0.25]; the same for every regime and condition."""
 
+    of_labels = True
     better: ClassVar[Better] = None
 
     def of_bins(self, bins: Bins) -> NDArray[np.float64]:

@@ -60,6 +60,7 @@ class Entropy(Mean):
 class ConfidenceShift(Mean):
     """Mean of |p − p on the clean image|; in [0, 1]; 0 on clean images; lower is more stable."""
 
+    against_clean = True
     better: ClassVar[Better] = "lower"
 
     def score(self, cell: Cell) -> NDArray[np.float64]:
@@ -97,7 +98,7 @@ class ConfidenceRight(_ConfidenceOf):
 
     def undefined(self, cell: Cell) -> str | None:
         """Say why the metric is not estimable on this cell, or None."""
-        return None if self.chosen(cell).any() else "no decision is right"
+        return super().undefined(cell) or (None if self.chosen(cell).any() else "no decision is right")
 
 
 class ConfidenceWrong(_ConfidenceOf):
@@ -109,7 +110,7 @@ class ConfidenceWrong(_ConfidenceOf):
 
     def undefined(self, cell: Cell) -> str | None:
         """Say why the metric is not estimable on this cell, or None."""
-        return None if self.chosen(cell).any() else "no decision is wrong"
+        return super().undefined(cell) or (None if self.chosen(cell).any() else "no decision is wrong")
 
 
 metric("confidence")(Confidence())

@@ -43,8 +43,6 @@ class Decisions(Additive):
 
     def undefined(self, cell: Cell) -> str | None:
         """Say why the metric is not estimable on this cell, or None."""
-        if len(cell.labels) == 0:
-            return "no labelled image"
         counts = {
             "positive": cell.is_positive,
             "negative": ~cell.is_positive,
@@ -52,7 +50,7 @@ class Decisions(Additive):
             "predicted negative": ~cell.decisions,
         }
         missing = [name for name in self.needs.split(", ") if name and not counts[name].any()]
-        return f"no {missing[0]} image" if missing else None
+        return super().undefined(cell) or (f"no {missing[0]} image" if missing else None)
 
 
 class Sensitivity(Decisions):

@@ -58,7 +58,7 @@ class _Recalibration(Additive):
     def undefined(self, cell: Cell) -> str | None:
         """Say why the metric is not estimable on this cell, or None."""
         if cell.one_class:
-            return "one class only"
+            return super().undefined(cell) or "one class only"
         positive, negative = cell.probabilities[cell.is_positive], cell.probabilities[~cell.is_positive]
         if self.has_slope and cell.probabilities.min() == cell.probabilities.max():
             return "all probabilities are equal"

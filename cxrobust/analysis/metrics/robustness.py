@@ -29,6 +29,7 @@ class FlipRate(Mean):
     """Share of decisions that differ from those on the clean images; in [0, 1]; 0 on clean images; lower is better."""
 
     is_share = True
+    against_clean = True
     better: ClassVar[Better] = "lower"
 
     def score(self, cell: Cell) -> NDArray[np.float64]:
@@ -40,6 +41,7 @@ class AttackSuccess(Additive):
     """Share of the decisions right on the clean images that are wrong here; in [0, 1]; lower is better."""
 
     is_share = True
+    against_clean = True
     better: ClassVar[Better] = "lower"
 
     def statistics(self, cell: Cell) -> NDArray[np.float64]:
@@ -56,7 +58,7 @@ class AttackSuccess(Additive):
     def undefined(self, cell: Cell) -> str | None:
         """Say why the metric is not estimable on this cell, or None."""
         was_right = (cell.clean >= cell.threshold) == cell.is_positive
-        return None if was_right.any() else "no decision on a clean image is right"
+        return super().undefined(cell) or (None if was_right.any() else "no decision on a clean image is right")
 
 
 metric("robust-accuracy")(RobustAccuracy())

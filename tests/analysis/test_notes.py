@@ -1,0 +1,134 @@
+"""Notes on intervals without width, against Wilson's closed form and against what predictions were made to be."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from cxrobust.analysis import analyze
+from cxrobust.analysis.estimates import note_on_width
+from cxrobust.analysis.intervals import Interval
+from cxrobust.analysis.metrics import metric
+
+from .made import CONDITIONS, make_predictions, make_settings
+
+NO_WIDTH = "no spread between patients: the interval has no width"
+FINDINGS = ("Effusion", "Mass")
+
+
+def run(predictions, *metrics, **changes):
+    settings = make_settings(metrics=metrics, operating_point=0.5, **changes)
+    found = analyze(predictions, settings, reference="supervised", seed=3).estimates
+    assert all(e.note.count("the interval has no width") <= 1 for e in found)
+    return {(e.metric, e.estimand, e.regime, e.condition, e.finding): e for e in found}
+
+
+def saying(predictions, p):
+    """Predictions that are everywhere what `p` makes of the labels."""
+    return replace(predictions, probabilities=np.broadcast_to(p(predictions.labels), predictions.probabilities.shape))
+
+
+def wilson(n, level, *, of_all):
+    """Wilson's interval of n of n, which is n / (n + z²) to 1, or of none of n."""
+    z2 = norm.ppf((1 + level) / 2) ** 2
+    low, high = (n / (n + z2), 1) if of_all else (0, z2 / (n + z2))
+    return f"{NO_WIDTH} (Wilson's for {n} patients: {low:.4g} to {high:.4g})"
+
+
+@pytest.mark.parametrize("most_images", [1, 4])
+@pytest.mark.parametrize(("right", "level"), [(True, 0.95), (False, 0.9)])
+def test_a_share_without_spread_against_wilson_in_closed_form(most_images, right, level):
+    """At the patients that it is a share of: those labelled, those positive, those negative."""
+    made = make_predictions(n_patients=30, most_images=most_images, missing=0.2)
+    perfect = saying(made, lambda labels: np.where((labels == 1) == right, 0.9, 0.1))
+    found = run(perfect, "accuracy", "sensitivity", "specificity", "ppv", level=level)
+    for name, labels in (("accuracy", [0, 1]), ("sensitivity", [1]), ("specificity", [0]), ("ppv", [int(right)])):
+        for k, finding in enumerate(FINDINGS):
+            e = found[name, "value", "lora", CONDITIONS[1], finding]
+            n = len(set(made.patients[np.isin(made.labels[:, k], labels)]))
+            assert (e.estimate, e.ci_low, e.ci_high) == (right, right, right)
+            assert e.note.endswith(wilson(n, level, of_all=right))
+        for average in ("micro", "worst", "macro"):
+            assert found[name, "value", "lora", CONDITIONS[1], average].note.endswith(NO_WIDTH)
+
+
+def test_the_interval_of_wilson_is_at_the_patients_that_a_share_is_of():
+    """Asked for by name it is what the note says: not at all patients of the study, of whom a few are positive."""
+    made = make_predictions(n_patients=30, missing=0.2)
+    perfect = saying(made, lambda labels: np.where(labels == 1, 0.9, 0.1))
+    found, z2 = run(perfect, "sensitivity", interval="wilson"), norm.ppf(0.975) ** 2
+    positive = {finding: made.labels[:, k] == 1 for k, finding in enumerate(FINDINGS)}
+    for finding, rows in (positive | {"micro": positive["Effusion"] | positive["Mass"]}).items():
+        e = found["sensitivity", "value", "lora", "clean", finding]
+        n = len(set(made.patients[rows]))
+        assert n < 30
+        assert (e.interval, e.ci_low, e.ci_high) == ("wilson", pytest.approx(n / (n + z2)), pytest.approx(1))
+        assert "no width" not in e.note
+
+
+def test_what_is_no_share_has_no_interval_of_wilson():
+    certain = saying(make_predictions(n_patients=30), lambda labels: np.where(labels == 1, 1.0, 0.0))
+    for name in ("auroc", "brier", "confidence", "ece"):
+        for finding in (*FINDINGS, "macro"):
+            assert run(certain, name)[name, "value", "lora", "clean", finding].note.endswith(NO_WIDTH)
+
+
+@pytest.mark.parametrize("name", ["accuracy", "auroc", "ece"])
+def test_identical_predictions_are_named_and_decisions_that_agree_are_not(name):
+    made = make_predictions(n_patients=30)
+    same = made.probabilities[:, [0, 0, 2]]
+    found = run(replace(made, probabilities=same), name)
+    both = run(replace(made, probabilities=same[[0, 0]]), name)
+    for finding in (*FINDINGS, "micro", "macro", "worst"):
+        e = found[name, "perturbed-clean", "lora", CONDITIONS[1], finding]
+        assert e.note.endswith("identical predictions under both conditions: the interval has no width")
+        assert "no width" not in found[name, "perturbed-clean", "lora", CONDITIONS[2], finding].note
+        e = both[name, "regime-reference", "lora", CONDITIONS[2], finding]
+        assert e.note.endswith("identical predictions of both regimes: the interval has no width")
+        assert found[name, "difference-in-differences", "lora", CONDITIONS[1], finding].note.endswith(NO_WIDTH)
+    nearer = np.stack([same[:, 0], 0.5 + (same[:, 0] - 0.5) / 2, same[:, 2]], axis=1)
+    agreeing = run(replace(made, probabilities=nearer), "accuracy")
+    assert agreeing["accuracy", "perturbed-clean", "lora", CONDITIONS[1], "Mass"].note.endswith(NO_WIDTH)
+
+
+def test_what_is_0_by_definition_says_nothing():
+    """What compares with clean images is 0 on them; what is of labels alone differs between no two conditions."""
+    made = make_predictions(n_patients=30)
+    names = sorted(name for name in metric if metric[name].against_clean or metric[name].of_labels)
+    assert names == ["attack-success", "brier-uncertainty", "confidence-shift", "flip-rate"]
+    found = run(made, *names)
+    for (name, estimand, _, condition, _), e in found.items():
+        if metric[name].of_labels and estimand != "value":
+            assert e.estimate == (1 if estimand == "relative" else 0)
+            assert "no width" not in e.note
+        if metric[name].against_clean and condition == "clean":
+            assert (e.estimate, e.ci_low, e.ci_high) == (0, 0, 0)
+            assert "no width" not in e.note
+    still = run(replace(made, probabilities=made.probabilities[:, [0, 0, 0]]), "flip-rate")
+    assert NO_WIDTH in still["flip-rate", "value", "lora", CONDITIONS[1], "Mass"].note
+
+
+def test_effect_sizes_without_spread_say_so():
+    made = make_predictions(n_patients=30)
+    made = replace(made, probabilities=made.probabilities[:, [0, 0, 2]])
+    found = run(made, "brier", effect_sizes=("risk-difference", "superiority"))
+    for name in ("accuracy-risk-difference", "confidence-superiority"):
+        assert found[name, "perturbed-clean", "lora", CONDITIONS[1], "Mass"].note.endswith(NO_WIDTH)
+        assert "no width" not in found[name, "perturbed-clean", "lora", CONDITIONS[2], "Mass"].note
+
+
+@pytest.mark.parametrize(
+    ("se", "low", "high", "said"),
+    [
+        (0.0, 1.0, 1.0, ["no spread between patients: the interval has no width"]),
+        (0.1, 1.0, 1.0, ["hardly any spread between patients: the interval has no width"]),
+        (1e-17, 0.7, 0.7 + 1e-16, ["no spread between patients: the interval has no width"]),
+        (0.1, 0.9, 1.0, []),
+        (np.nan, np.nan, np.nan, []),
+        (np.nan, 1.0, np.inf, []),
+        (np.nan, np.inf, np.inf, []),
+    ],
+)
+def test_an_interval_without_width(se, low, high, said):
+    assert note_on_width(Interval(se=se, low=low, high=high)) == said
