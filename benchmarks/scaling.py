@@ -19,6 +19,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -297,22 +298,23 @@ def make_predictions(plan: Plan) -> PredictionSet:
     )
 
 
-def analyze_made(plan: Plan) -> Run:
+def analyze_made(plan: Plan, device: Literal["cpu", "cuda"] = "cpu") -> Run:
     """Make a study and analyse it; a small one goes before, so that nothing is compiled while the clock runs."""
     small = replace(plan, images=400, patients=100, resamples=100)
-    analyze(make_predictions(small), settings(small), reference="regime-0", seed=1)
+    analyze(make_predictions(small), settings(small, device), reference="regime-0", seed=1)
     predictions = make_predictions(plan)
     before = peak_gib()
     reached: list[tuple[str, float]] = [("operating points and resamples", time.perf_counter())]
 
     def report(task: str, done: int, total: int) -> None:
         if done < total:
-            name = [*plan.metrics, "effect sizes", "reliability diagrams, adjusting p-values"][done]
+            name = [*plan.metrics, "effect sizes", "diagrams, adjusting p-values"][done]
             reached.append((name if task == "estimating metrics" else f"{task} {done + 1}", time.perf_counter()))
+            print(f"  {reached[-2][0]}: {reached[-1][1] - reached[-2][1]:.2f} s", flush=True)
         else:
             reached.append(("the rest", time.perf_counter()))
 
-    found = analyze(predictions, settings(plan), reference="regime-0", seed=1, report=report)
+    found = analyze(predictions, settings(plan, device), reference="regime-0", seed=1, report=report)
     end = time.perf_counter()
     begun = [at for _, at in reached]
     return Run(
@@ -327,8 +329,8 @@ def analyze_made(plan: Plan) -> Run:
     )
 
 
-def settings(plan: Plan) -> AnalysisSection:
-    return AnalysisSection(resamples=plan.resamples, metrics=plan.metrics)
+def settings(plan: Plan, device: Literal["cpu", "cuda"] = "cpu") -> AnalysisSection:
+    return AnalysisSection(resamples=plan.resamples, metrics=plan.metrics, device=device)
 
 
 def peak_gib() -> float:
@@ -343,8 +345,6 @@ def print_run(run: Run) -> None:
         f"{plan.patients:,} patients, {plan.resamples:,} resamples, {len(plan.metrics)} metrics: "
         f"{run.n_estimates:,} estimates"
     )
-    for stage in run.stages:
-        print(f"  {stage.name}: {stage.seconds:.2f} s")
     print(
         f"{run.seconds:.1f} s; at most {run.peak_gib:.2f} GiB, "
         f"of which {run.predictions_gib:.2f} GiB before the analysis began"
