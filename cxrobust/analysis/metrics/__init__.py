@@ -294,12 +294,33 @@ def _resample_dense(
     metrics: Sequence[Additive], tables: Sequence[NDArray[np.float64]], counts: Drawn
 ) -> NDArray[np.float64]:
     """Return metrics of the same sums on each cell and resample, (n_metrics, n_cells, n_lanes)."""
-    n_statistics = tables[0].shape[1]
-    stacked = np.concatenate([table.T for table in tables])
+    rows, at = _distinct(tables)
+    whole = _exact_in_32_bits(rows, counts)
+    parts = ((whole, rows[whole].astype(np.float32)), (~whole, rows[~whole]))
     out = np.empty((len(metrics), len(tables), len(counts) * LANES))
-    for block, rows in enumerate(counts):
-        totals = (stacked @ rows.astype(np.float64)).reshape(len(tables), n_statistics, LANES).transpose(0, 2, 1)
+    totals = np.empty((len(rows), LANES))
+    for block, drawn in enumerate(counts):
+        for chosen, some in parts:
+            if len(some):
+                totals[chosen] = some @ drawn.astype(some.dtype)
+        of_cells = totals[at].transpose(0, 2, 1)
         with np.errstate(invalid="ignore", divide="ignore"):
             for m, one in enumerate(metrics):
-                out[m, :, block * LANES : (block + 1) * LANES] = one.finish(totals)
+                out[m, :, block * LANES : (block + 1) * LANES] = one.finish(of_cells)
     return out
+
+
+def _distinct(tables: Sequence[NDArray[np.float64]]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Return the different columns of tables as rows, and for each table and column its row, (n_tables, n_columns).
+
+    Cells of one finding all count the same images.
+    """
+    found: dict[bytes, int] = {}
+    at = [[found.setdefault(column.tobytes(), len(found)) for column in table.T] for table in tables]
+    return np.array([np.frombuffer(row) for row in found]), np.array(at)
+
+
+def _exact_in_32_bits(rows: NDArray[np.float64], counts: Drawn) -> NDArray[np.bool_]:
+    """Return which rows are whole numbers whose sums, at the largest count, float32 holds exactly: (n_rows,)."""
+    exact = np.abs(rows).sum(axis=1) * float(counts.max(initial=0)) < 2**24
+    return np.asarray(exact & (rows == np.rint(rows)).all(axis=1))
