@@ -8,7 +8,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrobust.analysis import accelerator
+from cxrobust.analysis.accelerator import OnDevice
 from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.parallel import in_threads, shared_out
 from cxrobust.analysis.resampling import LANES, Counts
@@ -31,10 +31,10 @@ def resample_ranked(
     counts
         (n_blocks, n_patients, LANES), from `patient_counts`; where cells are fewer than cores, blocks are shared out.
     """
-    if isinstance(counts, accelerator.OnDevice):
-        if kernel in ON_DEVICE:
-            statistic, held = ON_DEVICE[kernel], counts
-            return np.stack(in_threads(lambda cell: accelerator.ranked(statistic, sort(cell), held), cells))
+    if isinstance(counts, OnDevice):
+        twin = _on_device(kernel)
+        if twin is not None:
+            return twin([sort(cell) for cell in cells], counts)
         counts = counts.drawn
     out = np.empty((len(cells), len(counts) * LANES))
     parts = shared_out(len(counts), n_cells=len(cells))
@@ -109,7 +109,7 @@ class HeadShares:
 
 def last_of_ties(scores: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Return whether the next of the sorted scores is another one, (n,); true of the last."""
-    return np.append(scores[1:] != scores[:-1], True)
+    return np.append(scores[1:] != scores[:-1], True)[: len(scores)]
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -370,10 +370,10 @@ def _largest(rows: Any) -> Any:
     return largest.max()
 
 
-ON_DEVICE: dict[Kernel, accelerator.Ranking] = {
-    resampled_auroc: accelerator.auroc,
-    resampled_coverage: accelerator.coverage,
-    resampled_head_share: accelerator.head_share,
-    resampled_mean_share: accelerator.mean_share,
-}
-"""What computes the same as a kernel where the counts are on a device."""
+def _on_device(kernel: Kernel) -> Callable[[Sequence[tuple[Any, ...]], OnDevice], NDArray[np.float64]] | None:
+    """Return what computes the same where the counts are on a device; None where Triton is not installed."""
+    try:
+        from cxrobust.analysis import device_ranks
+    except ImportError:
+        return None
+    return device_ranks.TWINS.get(kernel)

@@ -1,5 +1,6 @@
 """Resamples through torch, here on its CPU device: the same as by the kernels, and computed on the device."""
 
+import os
 import sys
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ from cxrobust.analysis import accelerator, analyze
 from cxrobust.analysis import sample as sample_module
 from cxrobust.analysis.accelerator import OnDevice, check_device, place, sums_of_tables
 from cxrobust.analysis.metrics import grouped, measure, metric
-from cxrobust.analysis.ranks import ON_DEVICE, resampled_auroc
+from cxrobust.analysis.ranks import resampled_auroc
 from cxrobust.analysis.reliability import reliability_bins
 from cxrobust.analysis.resampling import LANES, patient_counts, resampled_sums
 from cxrobust.errors import DataError, MissingGroupError
@@ -20,6 +21,12 @@ from . import oracle
 from .made import make_cell, make_predictions, make_settings, odd_cells, random_cell, same, weights_of
 
 torch = pytest.importorskip("torch")
+if torch.cuda.is_available():
+    DEVICE = torch.device("cuda")
+else:  # Triton's interpreter runs the kernels on the CPU
+    DEVICE = torch.device("cpu")
+    os.environ["TRITON_INTERPRET"] = "1"
+device_ranks = pytest.importorskip("cxrobust.analysis.device_ranks")
 
 RANKED = ("auroc", "average-precision", "aurc", "coverage-at-risk-5")
 ADDITIVE = tuple(sorted(set(metric) - set(RANKED)))
@@ -27,8 +34,8 @@ BOUNDS = (2**28, 2000, 1)
 """Memory at a time: all at once, some resamples and cells, one resample or cell."""
 
 
-def on_cpu(counts):
-    return place(counts, torch.device("cpu"))
+def on_device(counts):
+    return place(counts, DEVICE)
 
 
 def drawn(n_patients, dtype=np.uint8, *, n_resamples=3 * LANES - 10, seed=0):
@@ -44,16 +51,14 @@ def defined(name, cells):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-@pytest.mark.parametrize("bytes_at_once", BOUNDS)
 @pytest.mark.parametrize("name", RANKED)
-def test_ranked_metrics_against_the_kernels(monkeypatch, name, bytes_at_once, dtype):
+def test_ranked_metrics_against_the_kernels(name, dtype):
     """Ties, constant scores, rare classes, resamples of one class; what is made of whole numbers agrees to the bit."""
-    monkeypatch.setattr(accelerator, "BYTES_AT_ONCE", bytes_at_once)
     for label, cell in odd_cells():
         if metric[name].undefined(cell) is None:
             counts = drawn(cell.n_patients, dtype, n_resamples=LANES + 5)
             expected = metric[name].resample([cell], counts)
-            found = metric[name].resample([cell], on_cpu(counts))
+            found = metric[name].resample([cell], on_device(counts))
             if name in ("auroc", "coverage-at-risk-5"):
                 np.testing.assert_array_equal(found, expected, err_msg=label)
             else:
@@ -66,7 +71,7 @@ def test_a_resample_of_one_class_by_hand():
     cell = make_cell([0.1, 0.4, 0.4, 0.9], [0, 1, 0, 1], [0, 1, 0, 1])
     counts = np.zeros((1, 2, LANES), np.uint8)
     counts[0, 0, :2], counts[0, 1, 1:3] = 2, 1
-    found = {name: metric[name].resample([cell], on_cpu(counts))[0, :4] for name in RANKED[:2]}
+    found = {name: metric[name].resample([cell], on_device(counts))[0, :4] for name in RANKED[:2]}
     np.testing.assert_array_equal(found["auroc"], [np.nan, (4 + 2 + 2 / 2) / 8, np.nan, np.nan])
     np.testing.assert_allclose(found["average-precision"], [np.nan, (1 / 1 + 2 / 4) / 2, np.nan, np.nan])
 
@@ -76,7 +81,7 @@ def test_ranked_metrics_against_duplicated_images(name):
     rng = np.random.default_rng(6)
     cell = random_cell(rng, levels=6)
     counts = drawn(cell.n_patients, n_resamples=8)
-    found = metric[name].resample([cell], on_cpu(counts))[0]
+    found = metric[name].resample([cell], on_device(counts))[0]
     for lane in range(8):
         weights = weights_of(counts, cell.patients, lane)
         expected = ORACLES[name](cell, weights)
@@ -88,19 +93,19 @@ def test_auroc_of_the_largest_counts_is_exact(largest):
     """All positives outscore all negatives but one; uint16 is held as int32, and sums of pairs pass 32 bits."""
     counts = np.full((1, 8, LANES), largest, np.uint8 if largest == 255 else np.uint16)
     cell = make_cell(np.arange(8) / 10, [0, 0, 0, 1, 0, 1, 1, 1])
-    assert (metric["auroc"].resample([cell], on_cpu(counts)) == 15 / 16).all()
+    assert (metric["auroc"].resample([cell], on_device(counts)) == 15 / 16).all()
 
 
 def test_no_image_is_no_value():
     nothing = make_cell(np.array([0.5]), [1], n_patients=3)
     nothing = replace(nothing, **{name: getattr(nothing, name)[:0] for name in ("labels", "probabilities", "patients")})
     for name in RANKED:
-        assert np.isnan(metric[name].resample([nothing], on_cpu(drawn(3)))).all()
+        assert np.isnan(metric[name].resample([nothing], on_device(drawn(3)))).all()
 
 
 def nowhere(counts):
     """Counts on a device whose array in memory is wrong, so that what is read from memory shows."""
-    held = on_cpu(counts)
+    held = on_device(counts)
     return OnDevice(drawn=np.zeros_like(counts), copied=held.copied)
 
 
@@ -143,11 +148,11 @@ def test_sums_against_a_product(monkeypatch, bytes_at_once):
     tables, counts = [rng.normal(size=(7, 3)) for _ in range(5)], drawn(7, np.uint16)
     weights = counts.transpose(0, 2, 1).reshape(-1, 7)
     found = np.full((5, len(weights), 3), np.nan)
-    for cells, lanes, sums in sums_of_tables(tables, on_cpu(counts)):
+    for cells, lanes, sums in sums_of_tables(tables, on_device(counts)):
         assert np.isnan(found[cells, lanes]).all()
         found[cells, lanes] = sums
     np.testing.assert_allclose(found, [weights @ table for table in tables], rtol=1e-12, atol=1e-9)
-    alone = np.concatenate([sums for _, sums in resampled_sums(tables[1], on_cpu(counts))])
+    alone = np.concatenate([sums for _, sums in resampled_sums(tables[1], on_device(counts))])
     np.testing.assert_allclose(alone, found[1], rtol=1e-12, atol=1e-9)
 
 
@@ -169,8 +174,8 @@ def test_a_kernel_without_a_twin_reads_counts_in_memory(monkeypatch):
     cell = random_cell(np.random.default_rng(1))
     counts = drawn(12)
     expected = metric["auroc"].resample([cell], counts)
-    monkeypatch.delitem(ON_DEVICE, resampled_auroc)
-    held = on_cpu(counts)
+    monkeypatch.delitem(device_ranks.TWINS, resampled_auroc)
+    held = on_device(counts)
     np.testing.assert_array_equal(metric["auroc"].resample([cell], held), expected)
     assert (held.shape, held.dtype, len(held)) == (counts.shape, counts.dtype, len(counts))
     np.testing.assert_array_equal(np.asarray(held), counts)
@@ -189,15 +194,19 @@ def agree(ours, theirs):
 NUMBERS = ("estimate", "se", "se_patients", "se_training", "ci_low", "ci_high", "band_low", "band_high")
 
 
-def everything():
-    metrics = ("auroc", "average-precision", "aurc", "coverage-at-risk-5", "accuracy", "f1", "ece", "ece-smooth", "ace")
-    studentized = {"auroc": MetricSection(interval="studentized")}
-    settings = make_settings(metrics=metrics, effect_sizes=("risk-difference", "superiority"), per_metric=studentized)
-    return make_predictions(n_patients=30, missing=0.1), settings
+def everything(ranked, *, n_patients=30, resamples=256):
+    metrics = (*ranked, "accuracy", "f1", "ece", "ece-smooth", "ace")
+    settings = make_settings(
+        metrics=metrics,
+        resamples=resamples,
+        effect_sizes=("risk-difference", "superiority"),
+        per_metric={"auroc": MetricSection(interval="studentized")},
+    )
+    return make_predictions(n_patients=n_patients, missing=0.1), settings
 
 
 def test_an_analysis_on_the_device_against_one_in_memory(monkeypatch):
-    predictions, settings = everything()
+    predictions, settings = everything(("auroc",), n_patients=12, resamples=128)
     expected = analyze(predictions, settings, reference="supervised", seed=4)
     used = []
     monkeypatch.setattr(sample_module, "on_device", lambda counts, device: used.append(device) or nowhere(counts))
@@ -208,7 +217,7 @@ def test_an_analysis_on_the_device_against_one_in_memory(monkeypatch):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU")
 def test_an_analysis_on_a_gpu_against_one_in_memory():
-    predictions, settings = everything()
+    predictions, settings = everything(RANKED)
     expected = analyze(predictions, settings, reference="supervised", seed=4)
     on_gpu = settings.model_copy(update={"device": "cuda"})
     found = analyze(predictions, on_gpu, reference="supervised", seed=4)
@@ -243,7 +252,7 @@ def test_counts_that_do_not_fit_are_one_sentence(monkeypatch):
     with pytest.raises(DataError) as raised:
         place(np.zeros((2, 1000, LANES), np.uint8), torch.device("cpu"))
     assert str(raised.value) == (
-        "counts of 128 resamples of 1,000 patients, 0.0 GB, do not fit the memory of the GPU twice: "
+        "counts of 128 resamples of 1,000 patients, 0.0 GB, do not fit the memory of the GPU: "
         'ask for fewer resamples, or write device = "cpu" in [analysis]'
     )
 
