@@ -56,13 +56,16 @@ def placements(cell: Cell) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
     Ties count half; both means are the AUROC. Order of images is kept.
     """
-    p, is_positive = cell.probabilities, cell.labels == 1
-    positives, negatives = np.sort(p[is_positive]), np.sort(p[~is_positive])
-    below = np.searchsorted(negatives, p[is_positive], "left") + np.searchsorted(negatives, p[is_positive], "right")
-    not_above = np.searchsorted(positives, p[~is_positive], "left") + np.searchsorted(
-        positives, p[~is_positive], "right"
-    )
-    return below / (2 * len(negatives)), 1 - not_above / (2 * len(positives))
+    is_positive, order = cell.labels == 1, np.argsort(cell.probabilities)
+    last = last_of_ties(cell.probabilities[order])
+    group = np.cumsum(last) - last
+    n_positive = np.bincount(group, weights=is_positive[order])
+    n_negative = np.bincount(group) - n_positive
+    below = np.cumsum(n_negative) - n_negative / 2
+    above = n_positive.sum() - np.cumsum(n_positive) + n_positive / 2
+    of_image = np.empty(len(order), np.intp)
+    of_image[order] = group
+    return below[of_image[is_positive]] / n_negative.sum(), above[of_image[~is_positive]] / n_positive.sum()
 
 
 def _ascending(cell: Cell) -> tuple[Any, ...]:
