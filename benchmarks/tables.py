@@ -145,6 +145,32 @@ def made_study(result: Mapping[str, Any]) -> Iterable[str]:
     )
 
 
+def gpu(result: Mapping[str, Any]) -> Iterable[str]:
+    timings, runs = result["timings"], result["runs"]
+    plan, whole = runs["cuda"]["plan"], [runs[device]["seconds"] for device in ("cuda", "cpu")]
+    yield (
+        f"All {plan['resamples']:,} resamples of {timings[0]['n_cells']} cells of {plan['images']:,} images, "
+        f"{len(plan['conditions']) * plan['regimes']} of them all {plan['findings']} findings pooled, on one "
+        f"{result['gpu']} and on all {result['made_with']['cores']} cores beside it:"
+    )
+    yield table(
+        ("metric", "GPU", "all cores", "the GPU is faster by", "largest difference"),
+        [
+            *(
+                (
+                    f"`{one['metric']}`",
+                    seconds(one["cuda"]),
+                    seconds(one["cpu"]),
+                    times(one["cpu"] / one["cuda"]),
+                    f"{one['largest_difference']:.1g}",
+                )
+                for one in timings
+            ),
+            (f"whole analysis, {len(plan['metrics'])} metrics", *map(seconds, whole), times(whole[1] / whole[0]), ""),
+        ],
+    )
+
+
 def made_with(result: Mapping[str, Any]) -> str:
     made = result["made_with"]
     versions = ", ".join(f"{name} {number}" for name, number in made["versions"].items())
@@ -173,6 +199,7 @@ TABLES: dict[str, Callable[[Mapping[str, Any]], Iterable[str]]] = {
     "million": made_study,
     "study-default": made_study,
     "study-all": made_study,
+    "gpu": gpu,
 }
 
 if __name__ == "__main__":
