@@ -1,6 +1,6 @@
 """Estimands as functions of a metric's values over (row, condition): sums, ratios, and points of a curve."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -135,50 +135,15 @@ def contrasts(
     >>> [c.estimand for c in contrasts(["a", "b"], ["clean"], reference="a")]
     ['value', 'value', 'regime-reference']
     """
-    at = {name: first_row + index for index, name in enumerate(regimes)}
     under = {name: index for index, name in enumerate((*conditions, *sets))}
     perturbed = [name for name in under if name != conditions[0]]
-    others = [regime for regime in regimes if regime != reference]
-    base = at[reference]
-    found = [
-        Contrast(estimand="value", regime=r, reference=None, condition=c, terms=((at[r], under[c], 1),))
-        for r in regimes
-        for c in under
-    ]
-    found += [
-        Contrast(
-            estimand="perturbed-clean",
-            regime=r,
-            reference=None,
-            condition=c,
-            terms=((at[r], under[c], 1), (at[r], 0, -1)),
-        )
-        for r in regimes
-        for c in perturbed
-    ]
-    found += [
-        Contrast(
-            estimand="regime-reference",
-            regime=r,
-            reference=reference,
-            condition=c,
-            terms=((at[r], under[c], 1), (base, under[c], -1)),
-        )
-        for r in others
-        for c in under
-    ]
-    found += [
-        Contrast(
-            estimand="difference-in-differences",
-            regime=r,
-            reference=reference,
-            condition=c,
-            terms=((at[r], under[c], 1), (at[r], 0, -1), (base, under[c], -1), (base, 0, 1)),
-        )
-        for r in others
-        for c in perturbed
-    ]
-    sides = _Sides(at=at, others=others, reference=reference)
+    sides = _Sides(
+        at={name: first_row + index for index, name in enumerate(regimes)},
+        others=[regime for regime in regimes if regime != reference],
+        reference=reference,
+    )
+    found = sides.of_value("value", "regime-reference", under)
+    found += sides.of_value("perturbed-clean", "difference-in-differences", {c: under[c] for c in perturbed}, less=0)
     for c in perturbed:
         found += sides.of_form("relative", "relative-difference", c, form=_ratio, along=(0, under[c]))
     for series, strengths in curves(conditions).items():
@@ -206,6 +171,27 @@ class _Sides:
     def _rows(self, regime: str, reference: str | None) -> tuple[tuple[int, float], ...]:
         mine = (self.at[regime], 1.0)
         return (mine,) if reference is None else (mine, (self.at[reference], -1.0))
+
+    def of_value(
+        self, own: Estimand, against: Estimand, under: Mapping[str, int], *, less: int | None = None
+    ) -> list[Contrast]:
+        """List values under each condition, less those under another one where that is given."""
+        from_value = () if less is None else ((less, -1.0),)
+        return [
+            Contrast(
+                estimand=estimand,
+                regime=regime,
+                reference=reference,
+                condition=name,
+                terms=tuple(
+                    (row, condition, sign * weight)
+                    for row, sign in self._rows(regime, reference)
+                    for condition, weight in ((index, 1.0), *from_value)
+                ),
+            )
+            for estimand, regime, reference in self._each(own, against)
+            for name, index in under.items()
+        ]
 
     def of_form(
         self, own: Estimand, against: Estimand, condition: str, *, form: Form, along: tuple[int, ...]

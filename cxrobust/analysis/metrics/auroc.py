@@ -58,7 +58,7 @@ def placements(cell: Cell) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """
     is_positive, order = cell.labels == 1, np.argsort(cell.probabilities)
     last = last_of_ties(cell.probabilities[order])
-    group = np.cumsum(last) - last
+    group: NDArray[np.intp] = np.cumsum(last) - last
     n_positive = np.bincount(group, weights=is_positive[order])
     n_negative = np.bincount(group) - n_positive
     below = np.cumsum(n_negative) - n_negative / 2
