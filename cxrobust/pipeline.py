@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from cxrobust.analysis import analyze as analyze_predictions
-from cxrobust.analysis.accelerator import check_device
+from cxrobust.analysis.accelerator import check_device, gpu_name
 from cxrobust.errors import DataError, MisfitError
 from cxrobust.files import alone, sha256_bytes, sha256_file
 from cxrobust.inference import engine
@@ -17,11 +17,13 @@ from cxrobust.predictions import INDEX, PredictionSet, load_predictions
 from cxrobust.progress import Reporter, silent
 from cxrobust.results import Results, read_results, write_estimates, write_results
 from cxrobust.study import Study
+from cxrobust.study_analysis import AnalysisSection
 
 PREDICTIONS = "predictions"
 RESULTS = "results.json"
 ESTIMATES = "estimates.csv"
 ANALYSIS_PACKAGES = ("cxrobust", "numpy", "scipy", "numba", "statsmodels", "pandas", "pyarrow")
+GPU_PACKAGES = ("torch", "triton")
 
 
 def predict(study: Study, out: Path, *, report: Reporter = silent) -> Path:
@@ -71,18 +73,25 @@ def _analyze(study: Study, folder: Path, report: Reporter) -> Results:
         examples=tuple(predictions.index["examples"]),
         provenance={
             "inference": predictions.index["inference"],
-            "analysis": {
-                "python": platform.python_version(),
-                "platform": platform.platform(),
-                "hardware": processor(),
-                "versions": installed_versions(ANALYSIS_PACKAGES),
-            },
+            "analysis": _describe_analysis(study.analysis),
             "seed": study.study.seed,
             "study_sha256": sha256_bytes(study.text.encode()),
             "predictions_sha256": sha256_file(folder / INDEX),
             "command": f"cxrobust run {study.path.name}{data_root}",
         },
     )
+
+
+def _describe_analysis(settings: AnalysisSection) -> dict[str, Any]:
+    """Return versions and hardware, for the report's appendix."""
+    on_gpu = settings.device == "cuda"
+    packages = (*ANALYSIS_PACKAGES, *(["netcal"] if settings.recalibrate else []), *(GPU_PACKAGES if on_gpu else ()))
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "hardware": f"{gpu_name()}, {processor()}" if on_gpu else processor(),
+        "versions": installed_versions(packages),
+    }
 
 
 def report(

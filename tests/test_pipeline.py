@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from cxrobust.cli import _main
 from cxrobust.errors import DataError, StudyError
 from cxrobust.files import LEFTOVER
 from cxrobust.study import read_study
+from cxrobust.study_analysis import AnalysisSection
 
 from .test_study import GOOD
 from .test_without_torch import made_elsewhere
@@ -53,6 +55,15 @@ def test_a_gpu_that_is_not_there_is_told_before_predicting(
     assert _main([command, str(study), "--out", str(tmp_path / "results")]) == 1
     assert '[analysis] device = "cuda": torch ' in capsys.readouterr().err
     assert not (tmp_path / "results" / "predictions" / "index.json").exists()
+
+
+def test_the_appendix_names_the_gpu_and_what_drives_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "A GPU")
+    on_cpu, on_gpu = (pipeline._describe_analysis(AnalysisSection(device=device)) for device in ("cpu", "cuda"))
+    assert on_gpu["hardware"] == f"A GPU, {on_cpu['hardware']}"
+    assert on_gpu["versions"]["torch"] == version("torch")
+    assert "torch" not in on_cpu["versions"]
 
 
 SEX = '[[analysis.subgroups]]\ncolumn = "sex"\n'

@@ -90,6 +90,13 @@ def check_device(wanted: Literal["cpu", "cuda"]) -> None:
         raise DataError(f'[analysis] device = "{wanted}": torch {torch.__version__} finds no GPU here: {WRITE_CPU}')
 
 
+def gpu_name() -> str:
+    """Return what the GPU calls itself, after `check_device`."""
+    import torch
+
+    return str(torch.cuda.get_device_name())
+
+
 def on_device(counts: Drawn, wanted: Literal["cpu", "cuda"]) -> Drawn | OnDevice:
     """Return counts where `[analysis] device` wants them: as they are for the CPU, else copied to the GPU.
 
