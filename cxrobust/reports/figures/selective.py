@@ -1,0 +1,57 @@
+"""Risk-coverage curves: the share of wrong decisions among the most confident, for every share that is answered."""
+
+from collections.abc import Sequence
+from string import ascii_lowercase
+
+from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import PercentFormatter
+
+from cxrobust.reports.figures.labels import Label, label_line_ends, part
+from cxrobust.reports.figures.style import canvas, drawn, marks
+from cxrobust.reports.view import CLEAN, View
+from cxrobust.reports.words import capitalised, condition_words, shortened
+from cxrobust.results import RiskPoint
+
+
+@drawn
+def risk_coverage_figure(view: View, *, conditions: Sequence[str]) -> Canvas:
+    """Draw a panel for each condition with one curve and band for each regime; the panels share their axes."""
+    figure = canvas(66)
+    panels = figure.subplots(1, len(conditions), squeeze=False, sharey=True)[0]
+    drawn_as = marks(view.regimes, reference=view.reference)
+    curves = {(one.regime, one.condition): one.points for one in view.results.risk_coverage}
+    labels: list[Label] = []
+    for letter, axes, condition in zip(ascii_lowercase, panels, conditions, strict=False):
+        ends = []
+        for regime in view.regimes:
+            points, mark = curves.get((regime, condition), ()), drawn_as[regime]
+            if points:
+                coverage, risk = [one.coverage for one in points], [one.risk for one in points]
+                axes.fill_between(*_band(points), color=mark.colour, alpha=0.13, linewidth=0)
+                axes.plot(
+                    coverage,
+                    risk,
+                    color=mark.colour,
+                    marker=mark.marker,
+                    linestyle=mark.dashes,
+                    markevery=4,
+                    markersize=2.4,
+                )
+                ends.append((coverage[-1], risk[-1], regime, mark))
+        name = "Clean" if condition == CLEAN else shortened(capitalised(condition_words(condition).split(", ")[0]))
+        axes.set_title(f"{letter}  {name}")
+        axes.set_xlabel("Coverage: share of images answered")
+        axes.set_xlim(0, 1.02)
+        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        labels += label_line_ends(axes, ends)
+    panels[0].set_ylabel("Risk: share of wrong decisions")
+    panels[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    panels[0].set_ylim(bottom=0)
+    part(figure, labels)
+    return figure
+
+
+def _band(points: Sequence[RiskPoint]) -> tuple[list[float], list[float], list[float]]:
+    """Return coverages and the ends of their intervals, where there are any."""
+    found = [(p.coverage, p.ci_low, p.ci_high) for p in points if p.ci_low is not None and p.ci_high is not None]
+    return [at for at, _, _ in found], [low for _, low, _ in found], [high for _, _, high in found]

@@ -1,0 +1,143 @@
+"""Subgroups by the metadata: values, changes and differences in each, and whether they differ between them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cxrobust.reports.parts import NOT_APPLICABLE, Cell, Column, Group, Table, common_digits, estimate_cell, p_cell
+from cxrobust.reports.sections import section
+from cxrobust.reports.sentences import deciding_p, judge, metric_name
+from cxrobust.reports.view import CLEAN, View
+from cxrobust.reports.words import MACRO, capitalised, condition_words, count, listed, p_value, percent, regime
+from cxrobust.results import Estimand, Estimate
+
+INTERACTION = "interaction"
+Place = tuple[Estimand, str]
+"""Estimand and condition of a column."""
+Key = tuple[str, Estimand, str, str]
+"""Subgroup, estimand, regime and condition."""
+
+
+def _columns(view: View) -> tuple[str, ...]:
+    return tuple(one["column"] for one in view.results.study["analysis"].get("subgroups", ()))
+
+
+@section("subgroups", order=57, title="Subgroups", needs=lambda view: bool(_columns(view)))
+def subgroups(view: View) -> Mapping[str, Any]:
+    """Return a table for each column of the metadata, of the study's first metric."""
+    metric = view.metrics[0]
+    found = {
+        (e.subgroup, e.estimand, e.regime, e.condition): e
+        for e in view.results.estimates
+        if e.subgroup and e.metric == metric and e.finding == MACRO and not e.recalibration
+    }
+    names = _columns(view)
+    return {
+        "tables": [_table(view, name, found) for name in names],
+        "names": names,
+        "too_small": [_too_small(name, found) for name in names],
+        "metric": metric_name(view, metric),
+        "sentences": [_sentence(view, name, found) for name in names],
+        "primary": condition_words(view.primary) if view.primary else None,
+        "alpha": f"{view.alpha:g}",
+    }
+
+
+def _places(view: View) -> list[Place]:
+    """Return what the columns of a table hold."""
+    found: list[Place] = [("value", CLEAN)]
+    if view.primary is not None:
+        found += [("value", view.primary), ("perturbed-clean", view.primary)]
+    if view.others:
+        found.append((view.comparison, view.primary or CLEAN))
+    return found
+
+
+def _levels(column: str, found: Mapping[Key, Estimate], *, estimated: bool) -> dict[str, Estimate]:
+    """Return the subgroups of a column that have estimates, or those that have none, each with one that counts it."""
+    of_column = {subgroup: one for (subgroup, *_), one in found.items() if subgroup.startswith(f"{column}=")}
+    have_some = {subgroup for (subgroup, *_), one in found.items() if one.estimate is not None}
+    return {subgroup: one for subgroup, one in of_column.items() if (subgroup in have_some) == estimated}
+
+
+def _too_small(column: str, found: Mapping[Key, Estimate]) -> str:
+    """Name the subgroups without estimates and say how many patients they have."""
+    small = _levels(column, found, estimated=False)
+    return listed([f"{name.removeprefix(f'{column}=')} ({count(one.n_patients)})" for name, one in small.items()])
+
+
+def _table(view: View, column: str, found: Mapping[Key, Estimate]) -> Table:
+    places, levels = _places(view), _levels(column, found, estimated=True)
+    digits = common_digits(one for key, one in found.items() if key[0] in levels and key[1:2] + key[3:] in places)
+
+    def row(name: str, level: str) -> tuple[Cell, ...]:
+        cells = [found.get((level, estimand, name, condition)) for estimand, condition in places]
+        return (
+            Cell(text=level.removeprefix(f"{column}=")),
+            Cell(text=count(levels[level].n_patients)),
+            *(
+                _cell(one, view, signed=estimand != "value", digits=digits)
+                for one, (estimand, _) in zip(cells, places, strict=True)
+            ),
+        )
+
+    def interactions(name: str) -> tuple[Cell, ...]:
+        cells = (found.get((f"{column}: {INTERACTION}", estimand, name, condition)) for estimand, condition in places)
+        return (
+            Cell(text="interaction, p", look="quiet"),
+            Cell(text=""),
+            *(NOT_APPLICABLE if one is None else p_cell(one, view) for one in cells),
+        )
+
+    titles = {
+        "value": "",
+        "perturbed-clean": "Change",
+        "regime-reference": "Difference",
+        "difference-in-differences": "Difference in change",
+    }
+    under = f"{percent(view.level)} CI"
+    columns = (
+        Column(title="Regime", left=True),
+        Column(title=capitalised(column), left=True),
+        Column(title="Patients"),
+        *(
+            Column(title=titles[estimand] or ("Clean" if condition == CLEAN else "Perturbed"), under=under)
+            for estimand, condition in places
+        ),
+    )
+    groups = tuple(
+        Group(head=regime(name), rows=(*(row(name, level) for level in levels), interactions(name)))
+        for name in view.regimes
+    )
+    return Table(key=f"subgroups-{_columns(view).index(column) + 1}", columns=columns, groups=groups, dense=True)
+
+
+def _cell(estimate: Estimate | None, view: View, *, signed: bool, digits: int) -> Cell:
+    key = signed and judge(estimate, alpha=view.alpha) == "shown"
+    return estimate_cell(estimate, signed=signed, digits=digits, look="key" if key else "")
+
+
+def _sentence(view: View, column: str, found: Mapping[Key, Estimate]) -> str:
+    """Say for which regimes the main estimand differs between subgroups, and where that could not be shown."""
+    estimand, condition = _places(view)[-1]
+    what = {
+        "value": "the value",
+        "regime-reference": "the difference from the reference",
+        "perturbed-clean": "the change under the perturbation",
+        "difference-in-differences": "the difference in change from the reference",
+    }[estimand]
+    tested = {name: found.get((f"{column}: {INTERACTION}", estimand, name, condition)) for name in view.compared}
+    shown, not_shown, none = [], [], []
+    for name, one in tested.items():
+        p = None if one is None else deciding_p(one)
+        if p is None:
+            none.append(regime(name))
+        elif p < view.alpha:
+            shown.append(f"{regime(name)} ({p_value(p, alpha=view.alpha, adjusted=True)})")
+        else:
+            not_shown.append(regime(name))
+    clauses: Sequence[str] = [
+        *([f"{what} differed between subgroups for {listed(shown)}"] if shown else []),
+        *([f"no difference between subgroups could be shown for {listed(not_shown)}"] if not_shown else []),
+        *([f"a difference between subgroups is not estimable for {listed(none)}"] if none else []),
+    ]
+    return f"By {column}, {'; '.join(clauses)}."

@@ -1,0 +1,153 @@
+"""Sections that appear when a study asks for more: subgroups, recalibration, selective prediction; what they say."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cxrobust.reports import render
+from cxrobust.reports.sections import sections
+from cxrobust.reports.view import View
+from cxrobust.results import Estimate, RiskCoverage, RiskPoint
+
+from .made import CLEAN_ONLY, TYPICAL, results
+
+PRIMARY = "pgd(eps=1/255, steps=20)"
+RAW = results(replace(TYPICAL, n_regimes=3, n_findings=2, one_class=False, few=False))
+REGIMES = ("supervised", "linear-probe", "lora")
+
+
+def row(**given):
+    """One macro estimate."""
+    usual = {
+        "metric": "auroc", "reference": None, "condition": PRIMARY, "finding": "macro", "n_images": 100,
+        "n_patients": 60, "n_positive": 30, "n_positive_patients": 25,
+    }  # fmt: skip
+    return Estimate(**{**usual, **given})
+
+
+def of_test(value, p, **given):
+    """An estimate with an interval and an adjusted p-value; None for what is not estimable."""
+    if p is None:
+        return row(note="not estimable: one class only", **given)
+    return row(
+        estimate=value, ci_low=value - 0.01, ci_high=value + 0.01, p_value=p, p_adjusted=p, test="permutation", **given
+    )
+
+
+def said(study_results, name):
+    """The sentences that a section's template is filled with, in plain letters."""
+    section, view = sections[name], View.of(study_results, images=None)
+    assert section.needs(view)
+    sentences = section.build(view)["overview" if name == "selective" else "sentences"]
+    return [re.sub("[\ue000\ue001]", "", sentence).replace("\N{NO-BREAK SPACE}", " ") for sentence in sentences]
+
+
+def asking(made, **analysis):
+    """The same results of a study that asks for more."""
+    return replace(made, study={**made.study, "analysis": {**made.study["analysis"], **analysis}})
+
+
+def recalibrated(**p_values):
+    """Results with temperature recalibration: by regime the change of ECE and its p-value."""
+    changes = [
+        of_test(
+            value,
+            p,
+            metric="ece",
+            estimand="recalibrated-raw",
+            regime=name.replace("_", "-"),
+            recalibration="temperature",
+        )
+        for name, (value, p) in p_values.items()
+    ]
+    values = [
+        of_test(0.04, 1, metric="ece", estimand="value", regime=name, condition=c, recalibration="temperature")
+        for name in REGIMES
+        for c in ("clean", PRIMARY)
+    ]
+    return replace(asking(RAW, recalibrate=["temperature"]), estimates=(*RAW.estimates, *changes, *values))
+
+
+def test_recalibration_is_said_to_help_only_where_that_is_shown():
+    made = recalibrated(supervised=(-0.03, 0.001), linear_probe=(0.02, 0.02), lora=(-0.01, 0.3))
+    assert said(made, "recalibration") == [
+        "Temperature recalibration lowered it for supervised; raised it for linear-probe; "
+        "no change could be shown for lora."
+    ]
+
+
+def test_recalibration_that_shows_nothing_or_is_not_estimable():
+    made = recalibrated(supervised=(0.0, 0.9), linear_probe=(0.02, 0.05), lora=(None, None))
+    assert said(made, "recalibration") == [
+        "With temperature recalibration no change could be shown for supervised and linear-probe; "
+        "its effect is not estimable for lora."
+    ]
+
+
+def by_sex(linear_probe, lora):
+    """Results with two subgroups: p of the interaction of each regime."""
+    found = []
+    for name in REGIMES:
+        for level in ("F", "M"):
+            found += [
+                of_test(0.8, 1, estimand="value", regime=name, condition=c, subgroup=f"sex={level}")
+                for c in ("clean", PRIMARY)
+            ]
+    for name, p in (("linear-probe", linear_probe), ("lora", lora)):
+        found.append(
+            row(
+                estimand="difference-in-differences", regime=name, reference="supervised", subgroup="sex: interaction",
+                p_value=p, p_adjusted=p, test=None if p is None else "interaction",
+            )
+        )  # fmt: skip
+    found.append(row(estimand="value", regime="supervised", condition="clean", subgroup="sex=missing", n_patients=3))
+    return replace(asking(RAW, subgroups=[{"column": "sex"}]), estimates=(*RAW.estimates, *found))
+
+
+@pytest.mark.parametrize(
+    ("p_values", "expected"),
+    [
+        (
+            (0.004, 0.4),
+            "By sex, the difference in change from the reference differed between subgroups for linear-probe "
+            "(adjusted p = 0.004); no difference between subgroups could be shown for lora.",
+        ),
+        (
+            (0.05, None),
+            "By sex, no difference between subgroups could be shown for linear-probe; "
+            "a difference between subgroups is not estimable for lora.",
+        ),
+    ],
+)
+def test_subgroups_differ_only_where_that_is_shown(p_values, expected):
+    assert said(by_sex(*p_values), "subgroups") == [expected]
+
+
+def test_a_subgroup_too_small_is_named_under_the_table(tmp_path: Path):
+    (path,) = render(by_sex(0.2, 0.4), formats=("html",), out=tmp_path, images=None)
+    text = path.read_text(encoding="utf-8").replace("\N{NO-BREAK SPACE}", " ")
+    assert "Patients too few to estimate: missing (3)." in text
+    assert "Macro AUROC by sex." in text
+
+
+def curves(made):
+    points = tuple(
+        RiskPoint(coverage=c, risk=c / 4, ci_low=c / 5, ci_high=None if c < 0.3 else c / 3) for c in (0.2, 0.6, 1.0)
+    )
+    return tuple(
+        RiskCoverage(regime=regime["name"], condition=condition["name"], points=points)
+        for regime in made.regimes
+        for condition in made.conditions
+    )
+
+
+@pytest.mark.parametrize("made", [RAW, results(CLEAN_ONLY)], ids=["attacked", "clean"])
+def test_risk_coverage_curves_are_drawn_where_there_are_some(made, tmp_path: Path):
+    (path,) = render(replace(made, risk_coverage=curves(made)), formats=("html",), out=tmp_path, images=None)
+    text = path.read_text(encoding="utf-8")
+    assert "Selective prediction" in text
+    assert "Coverage: share of images answered" in text
+    (path,) = render(made, formats=("html",), out=tmp_path, images=None)
+    assert "Selective prediction" not in path.read_text(encoding="utf-8")
