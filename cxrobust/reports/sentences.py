@@ -2,9 +2,11 @@
 
 A difference is *shown* when its adjusted p-value is below 1 − level; otherwise no difference *could be shown*, which is
 never worded as its absence. "Lost more" and its kin are used only where both changes were shown themselves and go the
-same way; else the difference is given without a story.
+same way; else the difference is given without a story. Where the test is against a margin, a difference of that size
+could, or could not, be *ruled out*.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -26,8 +28,10 @@ from cxrobust.reports.words import (
 )
 from cxrobust.results import Estimate
 
-Verdict = Literal["shown", "not shown", "not tested", "not estimable"]
-Kind = Literal["more", "less", "higher", "lower", "not shown", "not tested", "not estimable"]
+OfAMargin = Literal["equivalent", "not inferior", "not equivalent", "maybe inferior"]
+"""What a test against a margin shows; or, of the last two, could not show."""
+Verdict = Literal["shown", "not shown", "not tested", "not estimable"] | OfAMargin
+Kind = Literal["more", "less", "higher", "lower", "not shown", "not tested", "not estimable"] | OfAMargin
 
 NOT_ESTIMABLE = "not estimable: "
 MOST_SINGLE = 2
@@ -43,8 +47,12 @@ class Outcome:
     estimate: Estimate | None
 
 
-OF_A_MARGIN = {"tost", "noninferiority"}
-"""Tests whose small p-value speaks of a difference within a margin, not of a difference."""
+OF_A_MARGIN: dict[str | None, tuple[OfAMargin, OfAMargin]] = {
+    "tost": ("equivalent", "not equivalent"),
+    "noninferiority": ("not inferior", "maybe inferior"),
+}
+"""Tests whose small p-value speaks of a difference within a margin, not of a difference; what it shows, or does not."""
+MARGINS: tuple[OfAMargin, ...] = ("equivalent", "not inferior", "not equivalent", "maybe inferior")
 
 
 def judge(estimate: Estimate | None, *, alpha: float) -> Verdict:
@@ -52,9 +60,17 @@ def judge(estimate: Estimate | None, *, alpha: float) -> Verdict:
     if estimate is None or estimate.estimate is None:
         return "not estimable"
     p = deciding_p(estimate)
-    if p is None or estimate.test in OF_A_MARGIN:
+    if p is None:
         return "not tested"
+    if estimate.test in OF_A_MARGIN:
+        return OF_A_MARGIN[estimate.test][0 if p < alpha else 1]
     return "shown" if p < alpha else "not shown"
+
+
+def margin(estimate: Estimate | None) -> str:
+    """Name the margin that a test was held against: `the margin of 0.02`."""
+    found = re.search(r"margin (\S+?)(;|$)", estimate.note if estimate is not None else "")
+    return f"the margin of {found[1]}" if found else "the margin"
 
 
 def deciding_p(estimate: Estimate) -> float | None:
@@ -133,8 +149,11 @@ def change_sentence(view: View, metric: str, name: str, *, numbers: bool = True,
     if estimate is None or estimate.estimate is None:
         return _opened(opening, f"{what} is not estimable ({reason(estimate)}).")
     told = f"{number(estimate.estimate, digits=digits_of(estimate), signed=True)}; {support(estimate, view)}"
+    bracket = f" ({told})" if numbers else ""
     if verdict == "not shown":
-        return _opened(opening, f"for the {what} no change could be shown{f' ({told})' if numbers else ''}.")
+        return _opened(opening, f"for the {what} no change could be shown{bracket}.")
+    if verdict in MARGINS:
+        return _opened(opening, f"{_of_margin(verdict, f'the {what}', 'a change', margin(estimate))}{bracket}.")
     before, after = view.value(metric, name, CLEAN), view.value(metric, name, view.primary or CLEAN)
     verb = "changed" if verdict == "not tested" else "rose" if estimate.estimate > 0 else "fell"
     if before is None or after is None or before.estimate is None or after.estimate is None:
@@ -142,6 +161,16 @@ def change_sentence(view: View, metric: str, name: str, *, numbers: bool = True,
     digits = digits_of(estimate)
     ends = f"from {number(before.estimate, digits=digits)} to {number(after.estimate, digits=digits)}"
     return _opened(opening, f"{what} {verb} {ends}{f' (change {told})' if numbers else ''}.")
+
+
+def _of_margin(kind: Kind, what: str, effect: str, limit: str, *, several: bool = False) -> str:
+    """Say what a test against a margin shows, or could not show, of something that is named in the sentence."""
+    return {
+        "equivalent": f"for {what} {effect} of {limit} or more could be ruled out",
+        "not inferior": f"{what} {'were' if several else 'was'} not worse by {limit} or more",
+        "not equivalent": f"for {what} {effect} of {limit} or more could not be ruled out",
+        "maybe inferior": f"for {what} a loss of {limit} or more could not be ruled out",
+    }[kind]
 
 
 def value_sentence(view: View, metric: str, name: str, *, numbers: bool = True) -> str:
@@ -160,7 +189,7 @@ def comparison_sentence(view: View, metric: str, *, numbers: bool = True) -> str
     It follows on a sentence about the reference: `change_sentence` under a primary condition, else `value_sentence`.
     """
     outcomes = [outcome(view, metric, name) for name in view.others]
-    kinds: tuple[Kind, ...] = ("more", "less", "higher", "lower", "not shown", "not tested", "not estimable")
+    kinds: tuple[Kind, ...] = ("more", "less", "higher", "lower", "not shown", *MARGINS, "not tested", "not estimable")
     clauses = []
     for kind in kinds:
         group = [one for one in outcomes if one.kind == kind]
@@ -181,6 +210,9 @@ def _clause(view: View, metric: str, kind: Kind, group: Sequence[Outcome], *, nu
         return f"{metric_name(view, metric)} of {names} is not estimable ({reason(group[0].estimate)})"
     if kind == "not shown":
         return f"for {names} no difference could be shown{bracket}"
+    if kind in MARGINS:
+        said = _of_margin(kind, names, "a difference", margin(group[0].estimate), several=len(group) > 1)
+        return f"{said}{bracket}"
     if kind == "not tested":
         return f"for {names} the difference was not tested{bracket}"
     size = f"{_sizes(group)} {kind}" if numbers else kind
@@ -206,13 +238,14 @@ def _bracket(view: View, kind: Kind, group: Sequence[Outcome]) -> str:
     estimates = [one.estimate for one in group if one.estimate is not None and one.estimate.estimate is not None]
     if len(group) == 1 and estimates:
         estimate, size = estimates[0], estimates[0].estimate or 0.0
-        if kind in {"not shown", "not tested"}:
+        if kind in {"not shown", "not tested", *MARGINS}:
             return f" ({number(size, digits=digits_of(estimate), signed=True)}; {support(estimate, view)})"
         return f" ({support(estimate, view, mirrored=size < 0)})"
     p_values = [p for p in map(deciding_p, estimates) if p is not None]
     if not p_values or kind == "not tested":
         return ""
-    p, sign = (min(p_values), "≥") if kind == "not shown" else (max(p_values), "≤")
+    is_open = kind in {"not shown", "not equivalent", "maybe inferior"}
+    p, sign = (min(p_values), "≥") if is_open else (max(p_values), "≤")
     text = p_number(p, alpha=view.alpha)
     return (
         f" (adjusted p{SPACE}{text[0]}{SPACE}{text[1:]})"
@@ -242,8 +275,13 @@ def overview_sentence(view: View, metric: str, condition: str, *, opening: str =
         ]
         if group:
             clauses.append(f"{verb} {_by(group)} with {_regimes([name for name, _ in group], view)}")
+    limit = margin(next((change for _, change, verdict in judged if verdict in MARGINS), None))
     for verdict, words in (
         ("not shown", "no change could be shown with"),
+        ("equivalent", f"a change of {limit} or more could be ruled out with"),
+        ("not inferior", f"a loss of {limit} or more could be ruled out with"),
+        ("not equivalent", f"a change of {limit} or more could not be ruled out with"),
+        ("maybe inferior", f"a loss of {limit} or more could not be ruled out with"),
         ("not tested", "the change was not tested with"),
         ("not estimable", "the change is not estimable with"),
     ):
@@ -281,6 +319,12 @@ def findings_sentence(view: View, metric: str, name: str) -> str:
     shown = [e.estimate for e, verdict in judged if verdict == "shown" and e is not None and e.estimate is not None]
     estimable = sum(verdict != "not estimable" for _, verdict in judged)
     what = "change" if view.comparison == "perturbed-clean" else "difference"
+    of_margin = [(e, verdict) for e, verdict in judged if verdict in MARGINS]
+    if of_margin:
+        n = sum(verdict in {"equivalent", "not inferior"} for _, verdict in of_margin)
+        lost = "loss" if of_margin[0][1] in OF_A_MARGIN["noninferiority"] else what
+        limit = margin(of_margin[0][0])
+        return f"With {regime(name)} a {lost} of {limit} or more could be ruled out for {n} of {estimable} findings."
     below, above = sum(size < 0 for size in shown), sum(size > 0 for size in shown)
     if not shown:
         return f"With {regime(name)} a {what} could be shown for none of {estimable} findings."

@@ -1,0 +1,154 @@
+"""What the report says of a result that is shown, not shown, within a margin or not estimable, in both directions."""
+
+import re
+
+import pytest
+
+from cxrobust.reports.sentences import (
+    change_sentence,
+    comparison_sentence,
+    findings_sentence,
+    judge,
+    overview_sentence,
+    under,
+)
+from cxrobust.reports.view import View
+from cxrobust.results import Estimate
+
+from .made import Made, only, results
+
+PRIMARY = "pgd(eps=1/255, steps=20)"
+RAW = results(Made(n_regimes=2, n_findings=2, n_severities=0, one_class=False, few=False))
+OTHER = "linear-probe"
+
+
+def estimate(estimand, value, p, *, regime=OTHER, metric="auroc", finding="macro", test="permutation", note=""):
+    counts = {"n_images": 100, "n_patients": 50, "n_positive": 40, "n_positive_patients": 30}
+    reference = "supervised" if estimand == "difference-in-differences" else None
+    condition = "clean" if estimand == "clean" else PRIMARY
+    where = {"metric": metric, "regime": regime, "reference": reference, "condition": condition, "finding": finding}
+    estimand = "value" if estimand == "clean" else estimand
+    if value is None:
+        return Estimate(estimand=estimand, **where, **counts, note="not estimable: one class only")
+    return Estimate(
+        estimand=estimand, **where, **counts, estimate=value, ci_low=value - 0.02, ci_high=value + 0.02, p_value=p,
+        p_adjusted=p, test=None if p is None else test, note=note,
+    )  # fmt: skip
+
+
+def view(*estimates):
+    return View.of(only(RAW, estimates=estimates), images=None)
+
+
+def words(sentence):
+    return re.sub("[\ue000\ue001]", "", sentence).replace("\N{NO-BREAK SPACE}", " ")
+
+
+def changed(value, p, **given):
+    """A study in which one regime's AUROC went from 0.8 by `value`."""
+    after = None if value is None else 0.8 + value
+    clean, perturbed = (estimate(e, v, None) for e, v in (("clean", 0.8), ("value", after)))
+    return view(clean, perturbed, estimate("perturbed-clean", value, p, **given))
+
+
+TOST = {"test": "tost", "note": "margin 0.05"}
+NONINFERIORITY = {"test": "noninferiority", "note": "fewer than 20 positive patients: A; margin 0.05; one more"}
+
+
+@pytest.mark.parametrize(
+    ("value", "p", "given", "expected"),
+    [
+        (-0.1, 0.0001, {}, "Macro AUROC of linear-probe fell from 0.800 to 0.700 "
+         "(change −0.100; 95% CI −0.120 to −0.080; adjusted p < 0.001)."),
+        (0.1, 0.012, {}, "Macro AUROC of linear-probe rose from 0.800 to 0.900 "
+         "(change +0.100; 95% CI 0.080 to 0.120; adjusted p = 0.01)."),
+        (-0.01, 0.3, {}, "For the macro AUROC of linear-probe no change could be shown "
+         "(−0.010; 95% CI −0.030 to 0.010; adjusted p = 0.30)."),
+        (0.01, 0.3, {}, "For the macro AUROC of linear-probe no change could be shown "
+         "(+0.010; 95% CI −0.010 to 0.030; adjusted p = 0.30)."),
+        (None, None, {}, "Macro AUROC of linear-probe is not estimable (one class only)."),
+        (-0.01, 0.003, TOST, "For the macro AUROC of linear-probe a change of the margin of 0.05 or more could be ruled "
+         "out (−0.010; 95% CI −0.030 to 0.010; adjusted p = 0.003)."),
+        (0.04, 0.3, TOST, "For the macro AUROC of linear-probe a change of the margin of 0.05 or more could not be "
+         "ruled out (+0.040; 95% CI 0.020 to 0.060; adjusted p = 0.30)."),
+        (0.01, 0.003, NONINFERIORITY, "The macro AUROC of linear-probe was not worse by the margin of 0.05 or more "
+         "(+0.010; 95% CI −0.010 to 0.030; adjusted p = 0.003)."),
+        (-0.04, 0.3, NONINFERIORITY, "For the macro AUROC of linear-probe a loss of the margin of 0.05 or more could "
+         "not be ruled out (−0.040; 95% CI −0.060 to −0.020; adjusted p = 0.30)."),
+    ],
+)  # fmt: skip
+def test_a_change_is_worded_as_its_test_allows(value, p, given, expected):
+    assert words(change_sentence(changed(value, p, **given), "auroc", OTHER)) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "p", "given", "expected"),
+    [
+        (-0.1, 0.0001, {}, "Under PGD, ε = 1/255, 20 steps, macro AUROC fell by 0.100 with linear-probe; "
+         "the change is not estimable with supervised."),
+        (0.1, 0.0001, {}, "Under PGD, ε = 1/255, 20 steps, macro AUROC rose by 0.100 with linear-probe; "
+         "the change is not estimable with supervised."),
+        (0.1, 0.9, {}, "Under PGD, ε = 1/255, 20 steps, for macro AUROC no change could be shown with linear-probe; "
+         "the change is not estimable with supervised."),
+        (0.01, 0.01, TOST, "Under PGD, ε = 1/255, 20 steps, for macro AUROC a change of the margin of 0.05 or more "
+         "could be ruled out with linear-probe; the change is not estimable with supervised."),
+        (-0.01, 0.2, NONINFERIORITY, "Under PGD, ε = 1/255, 20 steps, for macro AUROC a loss of the margin of 0.05 or "
+         "more could not be ruled out with linear-probe; the change is not estimable with supervised."),
+    ],
+)  # fmt: skip
+def test_an_overview_is_worded_as_its_tests_allow(value, p, given, expected):
+    seen = changed(value, p, **given)
+    assert words(overview_sentence(seen, "auroc", PRIMARY, opening=under(PRIMARY))) == expected
+
+
+def compared(value, p, *, changes=(-0.2, -0.1), **given):
+    """A study in which the reference and the other regime changed by so much, and this is the difference."""
+    both = [
+        estimate("perturbed-clean", change, 0.0001, regime=regime)
+        for regime, change in zip(("supervised", OTHER), changes, strict=True)
+    ]
+    return view(*both, estimate("difference-in-differences", value, p, **given))
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [
+        (compared(0.1, 0.0001), "Compared with that, linear-probe lost 0.100 less (95% CI 0.080 to 0.120; adjusted p < 0.001)."),
+        (compared(-0.1, 0.0001, changes=(-0.1, -0.2)), "Compared with that, linear-probe lost 0.100 more "
+         "(95% CI 0.080 to 0.120; adjusted p < 0.001)."),
+        (compared(0.3, 0.0001, changes=(-0.1, 0.2)), "Compared with that, the change of linear-probe was 0.300 higher "
+         "(95% CI 0.280 to 0.320; adjusted p < 0.001)."),
+        (compared(0.1, 0.2), "Compared with that, for linear-probe no difference could be shown "
+         "(+0.100; 95% CI 0.080 to 0.120; adjusted p = 0.20)."),
+        (compared(0.01, 0.02, **TOST), "Compared with that, for linear-probe a difference of the margin of 0.05 or more "
+         "could be ruled out (+0.010; 95% CI −0.010 to 0.030; adjusted p = 0.02)."),
+        (compared(-0.04, 0.2, **NONINFERIORITY), "Compared with that, for linear-probe a loss of the margin of 0.05 or "
+         "more could not be ruled out (−0.040; 95% CI −0.060 to −0.020; adjusted p = 0.20)."),
+        (compared(-0.01, 0.02, **NONINFERIORITY), "Compared with that, linear-probe was not worse by the margin of 0.05 "
+         "or more (−0.010; 95% CI −0.030 to 0.010; adjusted p = 0.02)."),
+        (compared(None, None), "Compared with that, macro AUROC of linear-probe is not estimable (one class only)."),
+    ],
+)  # fmt: skip
+def test_a_comparison_is_worded_as_its_test_allows(seen, expected):
+    assert words(comparison_sentence(seen, "auroc")) == expected
+
+
+@pytest.mark.parametrize(
+    ("p_values", "given", "expected"),
+    [
+        ((0.001, 0.4), {}, "With linear-probe a difference could be shown for 1 of 2 findings, positive."),
+        ((0.2, 0.4), {}, "With linear-probe a difference could be shown for none of 2 findings."),
+        ((0.001, 0.4), TOST, "With linear-probe a difference of the margin of 0.05 or more could be ruled out for 1 of 2 findings."),
+    ],
+)  # fmt: skip
+def test_findings_are_counted_as_their_tests_allow(p_values, given, expected):
+    rows = [
+        estimate("difference-in-differences", 0.01, p, finding=finding, **given)
+        for finding, p in zip(("Effusion", "Infiltration"), p_values, strict=True)
+    ]
+    assert words(findings_sentence(view(*rows), "auroc", OTHER)) == expected
+
+
+def test_p_at_the_level_is_not_shown():
+    assert judge(estimate("perturbed-clean", -0.1, 0.05), alpha=0.05) == "not shown"
+    assert judge(estimate("perturbed-clean", -0.1, 0.0499), alpha=0.05) == "shown"
