@@ -91,11 +91,11 @@ class Contrast:
 
 @numba.njit(cache=True, nogil=True)
 def _less(plus: Any, minus: Any, out: Any) -> None:
-    """Fill `out` (n,) with plus − minus, and with 0 where that is what rounding leaves."""
+    """Fill `out` (n,) with plus − minus, and with 0 where that is what rounding leaves; ∞ less a number is ∞."""
     for i in range(len(out)):
         difference = plus[i] - minus[i]
         rounding = 8 * EPSILON * (abs(plus[i]) + abs(minus[i]))
-        out[i] = 0.0 if abs(difference) <= rounding else difference
+        out[i] = 0.0 if abs(difference) <= rounding < np.inf else difference
 
 
 def contrasts(

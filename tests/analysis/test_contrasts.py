@@ -274,6 +274,19 @@ def test_half_margin_of_every_place_and_resample_at_once():
     assert np.isnan(found[2]).all()
 
 
+def test_a_half_margin_beyond_the_greatest_strength_less_another_is_infinite_and_not_0():
+    """One curve is half lost at 1.5, one never, one has no margin: against the first, and the first against another."""
+    curves = np.array([[0.9, 0.8, 0.6], [0.9, 0.9, 0.9], [0.5, 0.4, 0.3]])[:, :, None]
+    conditions, regimes = ("clean", "pgd(eps=1/255)", "pgd(eps=2/255)"), ("half", "never", "none")
+    for reference, expected in (("half", [np.inf, np.nan]), ("never", [-np.inf, np.nan])):
+        found = [
+            one.of(curves)[0]
+            for one in contrasts(regimes, conditions, reference=reference, chances=np.array([0.5]))
+            if one.estimand == "half-margin-difference"
+        ]
+        assert np.array_equal(found, expected, equal_nan=True)
+
+
 def test_no_half_margin_without_a_value_of_guessing():
     for chances in (None, np.full(2, np.nan)):
         every = contrasts(("a",), CURVE, reference="a", chances=chances)
