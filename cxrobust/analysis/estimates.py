@@ -350,7 +350,7 @@ def _record(
 def _why_not(contrast: Contrast, counts: FindingCounts, place: int, point: _Point, values: Values) -> str | None:
     """Say why an estimate is not estimable in the sample, or return None."""
     reason = values.reason(contrast, place)
-    if reason is not None or counts.n_patients < 2 or np.isfinite(point.value):
+    if reason is not None or np.isfinite(point.value):
         return reason
     if not contrast.estimand.startswith("half-margin"):
         return "the value on clean images is 0"
