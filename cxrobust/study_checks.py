@@ -113,10 +113,7 @@ def _check_metrics(study: "Study", place: Place) -> None:
 
     for name in study.analysis.metrics:
         if name not in metric:
-            raise place.error(
-                ("analysis", "metrics"),
-                f"unknown metric {name!r}{nearest(name, metric)}: known are {', '.join(metric)}",
-            )
+            raise place.error(("analysis", "metrics"), metric.unknown(name))
     _check_choices(study.analysis, place)
     if study.analysis.recalibrate and not any(metric[name].of_probabilities for name in study.analysis.metrics):
         raise place.error(

@@ -443,6 +443,10 @@ FAMILY, SUBGROUP = '[[analysis.families]]\nname = "f"\n', '[[analysis.subgroups]
             "17: family 'trend, auroc, macro' has the name of a usual family: call it otherwise$",
         ),
         (FAMILY.replace('"f"', '""'), r"17: analysis.families\[1\].name = \"\": input should not be empty$"),
+        (
+            'metrics = ["coverage-at-risk-0"]',
+            r"16: unknown metric 'coverage-at-risk-0' .*, coverage-at-risk-5 \(or any other percentage\), ece, ",
+        ),
         ("metrics = []", r"16: analysis.metrics = \[\]: input should hold at least one value$"),
         (
             'metrics = ["auroc"]\ntest = "delong"\n' + FAMILY + 'adjust = "max-t"',
