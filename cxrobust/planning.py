@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cxrobust.analysis.contrasts import Contrast, contrasts
+from cxrobust.analysis.contrasts import Contrast, contrasts_of
 from cxrobust.analysis.metrics import metric
 from cxrobust.analysis.power import Goal, Power, Simulated, draws_for, plan, simulate_power
 from cxrobust.analysis.sample import Sample
@@ -180,11 +180,12 @@ def influences_of(
     for one in estimates:
         if one.metric != done:
             done, values = one.metric, evaluate({one.metric: metric[one.metric]}, [sample])[one.metric]
-            known = contrasts(
+            known = contrasts_of(
+                metric[one.metric],
                 predictions.regimes,
                 predictions.conditions,
                 reference=study.study.reference,
-                sets=tuple(settings.sets) if metric[one.metric].of_sets else (),
+                sets=tuple(settings.sets),
                 chances=values.chances,
             )
         (contrast,) = (

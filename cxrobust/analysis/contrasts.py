@@ -12,6 +12,7 @@ from cxrobust.conditions import parse_condition
 from cxrobust.results import Estimand
 
 if TYPE_CHECKING:
+    from cxrobust.analysis.metrics import Metric
     from cxrobust.analysis.values import Values
 
 EPSILON = float(np.finfo(np.float64).eps)
@@ -105,6 +106,7 @@ def contrasts(
     reference: str,
     sets: Sequence[str] = (),
     chances: NDArray[np.float64] | None = None,
+    ratios: bool = True,
     first_row: int = 0,
 ) -> tuple[Contrast, ...]:
     """List every estimand of a study; `conditions` begins with `clean`.
@@ -127,6 +129,8 @@ def contrasts(
         Names of sets of perturbations, which stand after the conditions.
     chances
         (n_places,): the value of guessing; without them there is no half-margin.
+    ratios
+        Whether values are at least 0, so that a part of them can be kept; without it nothing is relative.
     first_row
         Where the regimes stand among the rows.
 
@@ -144,7 +148,7 @@ def contrasts(
     )
     found = sides.of_value("value", "regime-reference", under)
     found += sides.of_value("perturbed-clean", "difference-in-differences", {c: under[c] for c in perturbed}, less=0)
-    for c in perturbed:
+    for c in perturbed if ratios else ():
         found += sides.of_form("relative", "relative-difference", c, form=_ratio, along=(0, under[c]))
     for series, strengths in curves(conditions).items():
         along = (0, *(under[c] for c in strengths.values()))
@@ -154,6 +158,26 @@ def contrasts(
             form = half_margin_form((0.0, *strengths), chances)
             found += sides.of_form("half-margin", "half-margin-difference", series, form=form, along=along)
     return tuple(found)
+
+
+def contrasts_of(
+    metric: "Metric",
+    regimes: Sequence[str],
+    conditions: Sequence[str],
+    *,
+    reference: str,
+    sets: Sequence[str],
+    chances: NDArray[np.float64],
+) -> tuple[Contrast, ...]:
+    """List every estimand of one metric on all images: of sets where it can be taken over them, of ratios from 0 up."""
+    return contrasts(
+        regimes,
+        conditions,
+        reference=reference,
+        sets=sets if metric.of_sets else (),
+        chances=chances,
+        ratios=metric.bounds[0] >= 0,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from cxrobust.analysis.against_data import check_against_data
 from cxrobust.analysis.classical.delong import auroc_variance
-from cxrobust.analysis.contrasts import contrasts
+from cxrobust.analysis.contrasts import contrasts_of
 from cxrobust.analysis.effects import effect_sizes
 from cxrobust.analysis.estimates import Estimated, View, count_findings, estimate
 from cxrobust.analysis.families import Families, Key, adjust, key_of
@@ -125,11 +125,12 @@ def _all_estimates(
 def _of_metric(
     name: str, one: Metric, values: Values, sample: Sample, view: View, reference: str
 ) -> Iterator[Estimated]:
-    wanted = contrasts(
+    wanted = contrasts_of(
+        one,
         sample.predictions.regimes,
         sample.predictions.conditions,
         reference=reference,
-        sets=tuple(sample.settings.sets) if one.of_sets else (),
+        sets=tuple(sample.settings.sets),
         chances=values.chances,
     )
     yield Estimated(estimates=estimate(name, one, values, contrasts=wanted, view=view), values=values, contrasts=wanted)
