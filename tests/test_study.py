@@ -467,8 +467,8 @@ def test_a_family_may_have_any_other_name(name: str) -> None:
 
 
 NO_TEST = (
-    "s.toml:17: family 'f' names no test: its estimands have none with its regimes, conditions, subgroups "
-    "and recalibrations: correct these, or remove it"
+    "s.toml:17: family 'f' names no test: its estimands have none with its metrics, regimes, conditions, findings, "
+    "subgroups and recalibrations: correct these, or remove it"
 )
 
 
@@ -486,6 +486,8 @@ def families(*texts: str, keys: str = 'recalibrate = ["platt"]') -> tuple[Family
         'estimands = ["trend"]\nsubgroups = ["sex: M − F"]',
         'regimes = ["a"]',
         'conditions = ["clean"]',
+        'estimands = ["half-margin-difference"]\nmetrics = ["ece"]',
+        'metrics = ["confidence"]\nfindings = ["worst"]',
         'conditions = ["pgd(steps=20)"]',
         'estimands = ["trend-difference"]\nconditions = ["pgd(eps=0.01, steps=20)"]',
         'estimands = ["recalibrated-raw"]',

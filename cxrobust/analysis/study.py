@@ -65,20 +65,22 @@ def analyze(
         When a subgroup's column cannot be used, or a family names no test, or a finding or subgroup that there is not.
     """
     metrics = {name: metric[name] for name in settings.metrics}
-    groups = check_against_data(
+    check_against_data(
         settings,
         metadata=predictions.metadata,
         image_ids=predictions.image_ids,
         patients=predictions.patients,
         findings=predictions.findings,
         labels=predictions.labels,
+        regimes=predictions.regimes,
+        conditions=predictions.conditions,
+        reference=reference,
     )
     sample = Sample.draw(predictions, settings, seed=seed)
     families = Families(
         declared=settings.families,
         primary_condition=settings.primary_condition or next(iter(predictions.conditions[1:]), None),
         adjust=settings.adjust,
-        unestimated=frozenset(text for one in groups for text in one.unestimated),
     )
     estimates: list[Estimate] = []
     contributions: dict[Key, NDArray[np.float64]] = {}
