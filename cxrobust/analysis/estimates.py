@@ -115,10 +115,10 @@ def notes_on_counts(view: View, left_out: Mapping[str, str]) -> list[list[str]]:
 
 def note_on_resamples(counts: FindingCounts, undefined: float, *, most_undefined: float) -> list[str]:
     """Return why there is no interval, or which share of resamples it leaves out, where there is something to say."""
-    if counts.n_patients < 2:
-        return [ONE_PATIENT]
     if undefined > most_undefined:
         return [f"not estimable: not defined in {undefined:.1%} of resamples"]
+    if counts.n_patients < 2:
+        return [ONE_PATIENT]
     return [f"not defined in {undefined:.2%} of resamples, which are left out"] if undefined > 0 else []
 
 
