@@ -130,7 +130,10 @@ def select(results: Results, which: Which, *, name: str = RESULTS) -> tuple[Esti
         "regime": which.regime,
     }
     metrics = results.study["analysis"]["metrics"]
-    left = tuple(one for one in results.find() if one.estimand in tested and one.metric in metrics)
+    against = {None, results.study["study"]["reference"]}  # not other pairs of regimes, which no option tells apart
+    left = tuple(
+        one for one in results.find() if one.estimand in tested and one.metric in metrics and one.reference in against
+    )
     for key, value in wanted.items():
         if value is None:
             continue

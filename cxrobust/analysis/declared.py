@@ -8,7 +8,7 @@ import numpy as np
 from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.contrasts import contrasts, contrasts_of
 from cxrobust.analysis.estimates import AVERAGES
-from cxrobust.analysis.families import INTERACTION, RAW, Key, fits, is_hypothesis
+from cxrobust.analysis.families import INTERACTION, RAW, Place, fits, is_hypothesis
 from cxrobust.analysis.metrics import Metric, metric
 from cxrobust.analysis.recalibrated import ESTIMANDS as OF_RECALIBRATIONS
 from cxrobust.analysis.subgroups import ESTIMANDS as OF_SUBGROUPS
@@ -75,8 +75,8 @@ def check_declared(settings: AnalysisSection, scope: Scope) -> None:
             )
 
 
-def _tests_of(family: Family, settings: AnalysisSection, scope: Scope) -> Iterator[Key]:
-    """Yield the keys of all tests that a family names, whichever family they belong to."""
+def _tests_of(family: Family, settings: AnalysisSection, scope: Scope) -> Iterator[Place]:
+    """Yield the places of all tests that a family names, whichever family they belong to."""
     named = [name for one in settings.families for name in one.findings]
     findings = scope.findings or dict.fromkeys((*AVERAGES, *named, OTHER))
     subgroups = scope.subgroups or ("", *(interaction_text(one.column) for one in settings.subgroups))
@@ -85,9 +85,9 @@ def _tests_of(family: Family, settings: AnalysisSection, scope: Scope) -> Iterat
             for recalibration in family.recalibrations or ("", *settings.recalibrate):
                 for estimand, regime, condition in _cells(metric[name], settings, scope, subgroup, recalibration):
                     for finding in findings:
-                        key = (estimand, name, regime, condition, finding, subgroup, recalibration)
-                        if fits(family, key) and _has_place(metric[name], settings, estimand, finding, subgroup):
-                            yield key
+                        place = (estimand, name, regime, condition, finding, subgroup, recalibration)
+                        if fits(family, place) and _has_place(metric[name], settings, estimand, finding, subgroup):
+                            yield place
 
 
 def _cells(

@@ -161,6 +161,8 @@ def estimate(
         for place, counts in enumerate(view.findings):
             if counts.name == WORST and (not metric.better or contrast.estimand.startswith("half-margin")):
                 continue
+            if contrast.singly and counts.name in {MACRO, WORST}:
+                continue
             point, outcome = points[index][place], tested[index][place]
             is_defined, reason = point.undefined <= most_undefined, _why_not(contrast, counts, place, point, values)
             if reason is not None or not is_defined or counts.n_patients < 2:
@@ -186,7 +188,8 @@ def _bundles(contrasts: Sequence[Contrast], conditions: Sequence[str]) -> list[l
     found: dict[object, list[int]] = {}
     for index, one in enumerate(contrasts):
         series = along.get(one.condition) if one.form is None else None
-        key = index if series is None else (one.estimand, one.regime, one.terms[0][0], one.across, series)
+        alike = (one.estimand, one.regime, one.reference, one.terms[0][0], one.across, series)
+        key = index if series is None else alike
         found.setdefault(key, []).append(index)
     return list(found.values())
 

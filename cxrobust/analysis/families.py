@@ -1,7 +1,7 @@
 """Families of tests: which p-values are adjusted together, and how."""
 
 import gc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -28,11 +28,13 @@ SIGN_FLIPS = ("permutation", "permutation (exact)")
 INTERACTION = "interaction"
 RAW: Estimand = "recalibrated-raw"
 
-Key = tuple[str, str, str, str, str, str, str]
+Place = tuple[str, str, str, str, str, str, str]
+"""What declared families name of an estimate."""
+Key = tuple[Place, str | None]
 
 
-def key_of(estimate: Estimate) -> Key:
-    """Return what no two estimates of a study share."""
+def place_of(estimate: Estimate) -> Place:
+    """Return estimand, metric, regime, condition, finding, subgroup and recalibration."""
     return (
         estimate.estimand,
         estimate.metric,
@@ -44,6 +46,11 @@ def key_of(estimate: Estimate) -> Key:
     )
 
 
+def key_of(estimate: Estimate) -> Key:
+    """Return what no two estimates of a study share: the same with the reference."""
+    return place_of(estimate), estimate.reference
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Families:
     """Which family an estimate's test belongs to, and how each is adjusted."""
@@ -51,14 +58,16 @@ class Families:
     declared: tuple[Family, ...]
     primary_condition: str | None
     adjust: Adjustment
+    in_pairs: Collection[str] = ()
+    """Metrics of which Cochran's test is followed up by all pairs of regimes."""
 
     def of(self, estimate: Estimate) -> str | None:
         """Name the family of an estimate's test: the first declared that it fits, else one of the usual."""
         if not is_hypothesis(estimate.estimand, estimate.subgroup):
             return None
-        key = key_of(estimate)
-        declared = next((one.name for one in self.declared if fits(one, key)), None)
-        return declared or family_of(estimate, primary_condition=self.primary_condition)
+        place = place_of(estimate)
+        declared = next((one.name for one in self.declared if fits(one, place)), None)
+        return declared or family_of(estimate, primary_condition=self.primary_condition, in_pairs=self.in_pairs)
 
     def method(self, family: str) -> Adjustment:
         """Return how a family is adjusted."""
@@ -76,7 +85,7 @@ def is_hypothesis(estimand: str, subgroup: str) -> bool:
     return estimand not in UNTESTED or ": " in subgroup
 
 
-def fits(family: Family, key: Key) -> bool:
+def fits(family: Family, place: Place) -> bool:
     """Whether a declared family names what an estimate is of."""
     wanted = (
         family.estimands,
@@ -87,18 +96,22 @@ def fits(family: Family, key: Key) -> bool:
         family.subgroups,
         family.recalibrations,
     )
-    return all(not some or value in some for some, value in zip(wanted, key, strict=True))
+    return all(not some or value in some for some, value in zip(wanted, place, strict=True))
 
 
-def family_of(estimate: Estimate, *, primary_condition: str | None) -> str:
+def family_of(estimate: Estimate, *, primary_condition: str | None, in_pairs: Collection[str] = ()) -> str:
     """Name the usual family of an estimate's test.
 
     The primary family is the difference-in-differences of the macro averages under the primary condition, all metrics
     and regimes together; in a study of clean images alone it is the macro regime − reference. Other macro averages form
     one family for each estimand and metric, micro averages and worst findings others; single findings one for each
-    estimand, metric, regime and condition. Subgroups and recalibrated predictions have families of their own.
+    estimand, metric, regime and condition. Subgroups and recalibrated predictions have families of their own. Where
+    Cochran's test compares all regimes, their pairs form one family for each condition and finding.
     """
     where = [part for part in (_variable(estimate.subgroup), estimate.recalibration) if part]
+    is_pair = estimate.metric in in_pairs and estimate.estimand == "regime-reference" and ": " not in estimate.subgroup
+    if is_pair and estimate.finding not in {"macro", "worst"}:
+        return ", ".join([estimate.estimand, estimate.metric, estimate.condition, estimate.finding, "pairs", *where])
     if estimate.finding in {"macro", "micro", "worst"}:
         wanted = "regime-reference" if primary_condition is None else "difference-in-differences"
         is_primary = estimate.estimand == wanted and estimate.condition == (primary_condition or "clean")

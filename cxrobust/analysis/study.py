@@ -19,6 +19,7 @@ from cxrobust.analysis.reliability import reliability_bins
 from cxrobust.analysis.risk_coverage import risk_coverage
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.subgroups import subgroup_estimates
+from cxrobust.analysis.testing import metrics_in_pairs
 from cxrobust.analysis.values import Values, averages, evaluate
 from cxrobust.predictions import PredictionSet
 from cxrobust.progress import Reporter, silent
@@ -81,6 +82,7 @@ def analyze(
         declared=settings.families,
         primary_condition=settings.primary_condition or next(iter(predictions.conditions[1:]), None),
         adjust=settings.adjust,
+        in_pairs=metrics_in_pairs(settings, predictions),
     )
     estimates: list[Estimate] = []
     contributions: dict[Key, NDArray[np.float64]] = {}
@@ -134,6 +136,7 @@ def _of_metric(
         reference=reference,
         sets=tuple(sample.settings.sets),
         chances=values.chances,
+        pairs=name in metrics_in_pairs(sample.settings, sample.predictions),
     )
     yield Estimated(estimates=estimate(name, one, values, contrasts=wanted, view=view), values=values, contrasts=wanted)
     for subgroups in sample.settings.subgroups:
@@ -145,10 +148,12 @@ def _contributions(found: Estimated, families: Families) -> dict[Key, NDArray[np
     wanted = [one for one in found.estimates if one.p_value is not None and families.wants_max_t(one)]
     if not wanted or found.values is None:
         return {}
-    of = {(one.estimand, one.regime, one.condition): one for one in found.contrasts}
+    of = {(one.estimand, one.regime, one.reference, one.condition): one for one in found.contrasts}
     places = [*found.values.samples[0].predictions.findings, *averages(found.values.samples[0].n_findings)]
     return {
-        key_of(one): of[one.estimand, one.regime, one.condition].contributions(found.values)[places.index(one.finding)]
+        key_of(one): of[one.estimand, one.regime, one.reference, one.condition].contributions(found.values)[
+            places.index(one.finding)
+        ]
         for one in wanted
     }
 
