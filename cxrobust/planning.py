@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cxrobust.analysis.contrasts import Contrast, contrasts
+from cxrobust.analysis.contrasts import Contrast, contrasts_of
 from cxrobust.analysis.metrics import metric
 from cxrobust.analysis.power import Goal, Power, Simulated, draws_for, plan, simulate_power
 from cxrobust.analysis.sample import Sample
@@ -130,7 +130,10 @@ def select(results: Results, which: Which, *, name: str = RESULTS) -> tuple[Esti
         "regime": which.regime,
     }
     metrics = results.study["analysis"]["metrics"]
-    left = tuple(one for one in results.find() if one.estimand in tested and one.metric in metrics)
+    against = {None, results.study["study"]["reference"]}  # not other pairs of regimes, which no option tells apart
+    left = tuple(
+        one for one in results.find() if one.estimand in tested and one.metric in metrics and one.reference in against
+    )
     for key, value in wanted.items():
         if value is None:
             continue
@@ -180,11 +183,12 @@ def influences_of(
     for one in estimates:
         if one.metric != done:
             done, values = one.metric, evaluate({one.metric: metric[one.metric]}, [sample])[one.metric]
-            known = contrasts(
+            known = contrasts_of(
+                metric[one.metric],
                 predictions.regimes,
                 predictions.conditions,
                 reference=study.study.reference,
-                sets=tuple(settings.sets) if metric[one.metric].of_sets else (),
+                sets=tuple(settings.sets),
                 chances=values.chances,
             )
         (contrast,) = (

@@ -25,6 +25,7 @@ class Registry(Generic[T]):
         self._items: dict[str, T] = {}
         self._made: dict[str, T] = {}
         self._makers: dict[str, Callable[[str], T]] = {}
+        self._rests: dict[str, str] = {}
         self._loaded = False
 
     def __call__(self, name: str) -> Callable[[T], T]:
@@ -38,14 +39,16 @@ class Registry(Generic[T]):
 
         return register
 
-    def beginning(self, start: str) -> Callable[[Callable[[str], T]], Callable[[str], T]]:
+    def beginning(self, start: str, *, rest: str) -> Callable[[Callable[[str], T]], Callable[[str], T]]:
         """Register the decorated maker for names that begin with `start`; it is called with the rest of the name.
 
-        It raises `ValueError` where the rest says nothing. One name at least is registered as such too, to be listed.
+        It raises `ValueError` where the rest says nothing. One name at least is registered as such too, to be listed,
+        with the word that says what the rest may be.
         """
 
         def register(maker: Callable[[str], T]) -> Callable[[str], T]:
             self._makers[start] = maker
+            self._rests[start] = rest
             return maker
 
         return register
@@ -61,9 +64,23 @@ class Registry(Generic[T]):
             When an entry point of another package cannot be used.
         """
         if name not in self:
-            known = ", ".join(self)
-            raise StudyError(f"unknown {self.kind} {name!r}{nearest(name, self._items)}: known are {known}")
+            raise StudyError(self.unknown(name))
         return self._items[name] if name in self._items else self._made[name]
+
+    def unknown(self, name: str) -> str:
+        """Say that no such name is registered, and which are; those that may end otherwise with the word for the end.
+
+        >>> from cxrobust.analysis.metrics import metric
+        >>> metric.unknown("coverage-at-risk-0").partition("confidence-wrong, ")[2].partition(", ece")[0]
+        'coverage-at-risk-5 (or any other percentage)'
+        """
+        known = [
+            f"{one} (or any other {rest})"
+            if (rest := next((rest for start, rest in self._rests.items() if one.startswith(start)), None))
+            else one
+            for one in self
+        ]
+        return f"unknown {self.kind} {name!r}{nearest(name, self)}: known are {', '.join(known)}"
 
     def __iter__(self) -> Iterator[str]:
         self._load()

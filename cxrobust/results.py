@@ -288,8 +288,12 @@ def _json(value: Any) -> str:
 
 
 def finite(value: float) -> float | None:
-    """Return a float as it is, or None where it is NaN or infinite."""
-    return float(value) if math.isfinite(value) else None
+    """Return a float as it is, but 0 without a sign, or None where it is NaN or infinite.
+
+    >>> finite(-0.0), finite(math.nan)
+    (0.0, None)
+    """
+    return float(value) + 0.0 if math.isfinite(value) else None
 
 
 assert set(COLUMNS) <= {field.name for field in fields(Estimate)}  # noqa: S101  the contract, checked once at import

@@ -77,6 +77,9 @@ def check_data(study: "Study", table: "ImageTable") -> None:
             patients=table.patients,
             findings=table.findings,
             labels=table.labels,
+            regimes=_regimes(study),
+            conditions=_known_conditions(study),
+            reference=study.study.reference,
         )
     except MisfitError as error:
         raise study.error(error.keys, str(error)) from error
@@ -113,10 +116,7 @@ def _check_metrics(study: "Study", place: Place) -> None:
 
     for name in study.analysis.metrics:
         if name not in metric:
-            raise place.error(
-                ("analysis", "metrics"),
-                f"unknown metric {name!r}{nearest(name, metric)}: known are {', '.join(metric)}",
-            )
+            raise place.error(("analysis", "metrics"), metric.unknown(name))
     _check_choices(study.analysis, place)
     if study.analysis.recalibrate and not any(metric[name].of_probabilities for name in study.analysis.metrics):
         raise place.error(
@@ -136,8 +136,11 @@ def _check_metrics(study: "Study", place: Place) -> None:
         if len(set(values)) < len(values):
             twice = next(value for value in values if values.count(value) > 1)
             raise place.error(keys, f"{twice!r} stands twice in {dotted(keys)}: keep one")
-    for index in range(len(study.analysis.families)):
-        _check_holds_a_test(study, index, place)
+    _check_declared(study, place)
+
+
+def _regimes(study: "Study") -> tuple[str, ...]:
+    return tuple(dict.fromkeys(regime.name for regime in study.regimes))
 
 
 def _known_conditions(study: "Study") -> tuple[str, ...]:
@@ -214,27 +217,15 @@ def _check_families(study: "Study", place: Place) -> None:
                 )
 
 
-def _check_holds_a_test(study: "Study", index: int, place: Place) -> None:
-    """Nothing but the study file is needed to see that a family contradicts itself, or an earlier one has it all."""
-    from cxrobust.analysis.families import has_all_of, may_hold_a_test
+def _check_declared(study: "Study", place: Place) -> None:
+    """Nothing but the study file is needed to see that a family contradicts itself, or earlier ones have it all."""
+    from cxrobust.analysis.declared import Scope, check_declared
 
-    families, keys = study.analysis.families, ("analysis", "families", index)
-    family = families[index]
-    regimes = tuple(dict.fromkeys(regime.name for regime in study.regimes))
-    reference, conditions = study.study.reference, _known_conditions(study)
-    if not may_hold_a_test(family, study.analysis, regimes=regimes, conditions=conditions, reference=reference):
-        raise place.error(
-            keys,
-            f"family {family.name!r} names no test: its estimands have none with its regimes, conditions, subgroups "
-            f"and recalibrations: correct these, or remove it",
-        )
-    earlier = next((one for one in families[:index] if has_all_of(one, family)), None)
-    if earlier is not None:
-        raise place.error(
-            keys,
-            f"family {family.name!r} is left without a test, since all that it names belongs to {earlier.name!r} "
-            f"before it: put it first, or remove it",
-        )
+    scope = Scope(regimes=_regimes(study), conditions=_known_conditions(study), reference=study.study.reference)
+    try:
+        check_declared(study.analysis, scope)
+    except MisfitError as error:
+        raise place.error(error.keys, str(error)) from None
 
 
 def _check_choices(analysis: AnalysisSection, place: Place) -> None:

@@ -66,16 +66,20 @@ _MENDS = {
     "string_type": "Input should be text, in quotes",
     "bool_type": "Input should be true or false, without quotes",
     "model_type": "Input should be a table",
+    "too_short": "Input should hold at least one value",
+    "string_too_short": "Input should not be empty",
 }
-"""What is expected instead of a value of another type, by pydantic's name of the error."""
+"""What is expected instead of a value of another type or an empty one, by pydantic's name of the error."""
 
 
 def _expected(errors: Sequence[Any]) -> str:
     """Say what a value should be: what each branch of a union wants, or the one bound that it breaks."""
     bounds = [one for one in errors if not re.search(r"literal_error|_type$", one["type"])]
     messages = [_MENDS.get(one["type"]) or one["msg"].removeprefix("Value error, ") for one in bounds or errors]
-    words = (message.replace("valid array", "list").replace("an object", "a table") for message in messages)
-    first, *rest = dict.fromkeys(words)
+    foreign = {"String should": "Input should", "valid array": "list", "an object": "a table"}
+    for theirs, ours in foreign.items():
+        messages = [message.replace(theirs, ours) for message in messages]
+    first, *rest = dict.fromkeys(messages)
     return " or ".join((first[0].lower() + first[1:], *(one.removeprefix("Input should be ") for one in rest)))
 
 

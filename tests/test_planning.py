@@ -206,6 +206,13 @@ def test_what_the_primary_comparison_is_without_perturbations() -> None:
     assert {(one.estimand, one.condition, one.finding) for one in found} == {("regime-reference", "clean", "macro")}
 
 
+def test_pairs_without_the_reference_are_not_planned() -> None:
+    which = Which(estimand="regime-reference", condition="clean")
+    before = select(INVENTED, which)
+    other = replace(before[-1], reference=before[0].regime)
+    assert select(replace(INVENTED, estimates=(*INVENTED.estimates, other)), which) == before
+
+
 def test_a_trend_is_planned_for_the_primary_perturbation() -> None:
     found = select(INVENTED, Which(estimand="trend-difference"))
     assert {(one.estimand, one.condition) for one in found} == {("trend-difference", "pgd(steps=20)")}

@@ -26,6 +26,13 @@ def test_an_unknown_name_suggests_the_nearest_and_lists_all() -> None:
         perturbation["pdg"]
 
 
+def test_an_unknown_name_tells_of_names_that_may_end_otherwise() -> None:
+    message = r"unknown metric 'coverage-at-risk-0' .*, coverage-at-risk-5 \(or any other percentage\), ece, "
+    with pytest.raises(StudyError, match=message) as caught:
+        metric["coverage-at-risk-0"]
+    assert str(caught.value).count("(or any other") == 1
+
+
 def test_a_name_is_registered_once() -> None:
     mine: registry.Registry[int] = registry.Registry("number", package="cxrobust.templates")
     mine("one")(1)

@@ -125,6 +125,10 @@ def test_text_is_no_formula_and_numbers_keep_their_sign() -> None:
     assert to_csv(("a",), [[np.float64(0.1)], [None]]) == 'a\n0.1\n""\n'
 
 
+def test_0_has_no_sign_and_other_numbers_keep_theirs() -> None:
+    assert [repr(finite(value)) for value in (-0.0, 0.0, -5e-324, -0.25)] == ["0.0", "0.0", "-5e-324", "-0.25"]
+
+
 def test_estimates_are_found_by_their_fields() -> None:
     assert results().find(metric="auroc", finding="Mass") == (ESTIMATE,)
     assert results().find(metric="brier") == ()

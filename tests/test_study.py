@@ -145,6 +145,12 @@ def test_a_study_reads_with_its_controls_and_defaults() -> None:
             'predictions = { clean = "a.zip" }',
             "s.toml:10: .*a.zip is none of .csv, .csv.gz, .parquet: convert it",
         ),
+        (
+            'family = "hf-classifier"\nmodel = "checkpoints/a"',
+            'family = "python"\nmodel = "python:my-module:f"',
+            r's.toml:11: regimes\[1\].model = "python:my-module:f": write python:module:function$',
+        ),
+        ('name = "a"', f'name = "{"a" * 61}"', "s.toml:9: .*: input should have at most 60 characters$"),
     ],
 )
 def test_a_mistake_is_one_sentence_with_its_line(old: str, new: str, message: str) -> None:
@@ -436,7 +442,12 @@ FAMILY, SUBGROUP = '[[analysis.families]]\nname = "f"\n', '[[analysis.subgroups]
             FAMILY.replace('"f"', '"trend, auroc, macro"'),
             "17: family 'trend, auroc, macro' has the name of a usual family: call it otherwise$",
         ),
-        (FAMILY.replace('"f"', '""'), r"17: analysis.families\[1\].name = \"\": string should have at least 1 char"),
+        (FAMILY.replace('"f"', '""'), r"17: analysis.families\[1\].name = \"\": input should not be empty$"),
+        (
+            'metrics = ["coverage-at-risk-0"]',
+            r"16: unknown metric 'coverage-at-risk-0' .*, coverage-at-risk-5 \(or any other percentage\), ece, ",
+        ),
+        ("metrics = []", r"16: analysis.metrics = \[\]: input should hold at least one value$"),
         (
             'metrics = ["auroc"]\ntest = "delong"\n' + FAMILY + 'adjust = "max-t"',
             "20: family 'f' is adjusted by max-t, which needs sign flips, and auroc is tested by delong: set its test",
@@ -456,8 +467,8 @@ def test_a_family_may_have_any_other_name(name: str) -> None:
 
 
 NO_TEST = (
-    "s.toml:17: family 'f' names no test: its estimands have none with its regimes, conditions, subgroups "
-    "and recalibrations: correct these, or remove it"
+    "s.toml:17: family 'f' names no test: its estimands have none with its metrics, regimes, conditions, findings, "
+    "subgroups and recalibrations: correct these, or remove it"
 )
 
 
@@ -475,6 +486,8 @@ def families(*texts: str, keys: str = 'recalibrate = ["platt"]') -> tuple[Family
         'estimands = ["trend"]\nsubgroups = ["sex: M − F"]',
         'regimes = ["a"]',
         'conditions = ["clean"]',
+        'estimands = ["half-margin-difference"]\nmetrics = ["ece"]',
+        'metrics = ["confidence"]\nfindings = ["worst"]',
         'conditions = ["pgd(steps=20)"]',
         'estimands = ["trend-difference"]\nconditions = ["pgd(eps=0.01, steps=20)"]',
         'estimands = ["recalibrated-raw"]',

@@ -1,4 +1,4 @@
-"""Whether the data have what the settings ask of them: columns of subgroups, findings and subgroups of families."""
+"""Whether the data have what the settings ask of them: columns of subgroups, and what families name."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from cxrobust.analysis.subgroups import Groups, split
+from cxrobust.analysis.declared import Scope, check_declared
+from cxrobust.analysis.subgroups import split
 from cxrobust.analysis.values import averages
 from cxrobust.errors import MisfitError, StudyError, nearest, some
 from cxrobust.study_analysis import AnalysisSection
@@ -20,8 +21,11 @@ def check_against_data(
     patients: Sequence[str] | NDArray[np.int32],
     findings: Sequence[str],
     labels: NDArray[np.int8],
-) -> tuple[Groups, ...]:
-    """Return the subgroups that each column of the settings makes of the images.
+    regimes: Sequence[str],
+    conditions: Sequence[str],
+    reference: str,
+) -> None:
+    """Raise the first thing that the settings ask of the data in vain.
 
     Parameters
     ----------
@@ -33,7 +37,7 @@ def check_against_data(
     Raises
     ------
     MisfitError
-        When a column makes no subgroups, or a family names a finding or subgroup that there is not.
+        When a column makes no subgroups, or a family names a finding or subgroup that there is not, or no test.
     """
     found = []
     for index, wanted in enumerate(settings.subgroups):
@@ -54,4 +58,11 @@ def check_against_data(
                     f"known are {some(filter(None, names), most=25) or 'none'}",
                     ("analysis", "families", index, key),
                 )
-    return tuple(found)
+    scope = Scope(
+        regimes=regimes,
+        conditions=conditions,
+        reference=reference,
+        findings=known["findings"],
+        subgroups=known["subgroups"],
+    )
+    check_declared(settings, scope)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numba
@@ -12,6 +13,7 @@ from cxrobust.conditions import parse_condition
 from cxrobust.results import Estimand
 
 if TYPE_CHECKING:
+    from cxrobust.analysis.metrics import Metric
     from cxrobust.analysis.values import Values
 
 EPSILON = float(np.finfo(np.float64).eps)
@@ -35,6 +37,8 @@ class Contrast:
     """The conditions that the form takes."""
     across: bool = False
     """Whether its rows are of different images, as of two subgroups."""
+    singly: bool = False
+    """Whether it is of single findings and of all findings pooled alone, not of averages over findings."""
 
     @property
     def places(self) -> tuple[tuple[int, int], ...]:
@@ -91,11 +95,11 @@ class Contrast:
 
 @numba.njit(cache=True, nogil=True)
 def _less(plus: Any, minus: Any, out: Any) -> None:
-    """Fill `out` (n,) with plus − minus, and with 0 where that is what rounding leaves."""
+    """Fill `out` (n,) with plus − minus, and with 0 where that is what rounding leaves; ∞ less a number is ∞."""
     for i in range(len(out)):
         difference = plus[i] - minus[i]
         rounding = 8 * EPSILON * (abs(plus[i]) + abs(minus[i]))
-        out[i] = 0.0 if abs(difference) <= rounding else difference
+        out[i] = 0.0 if abs(difference) <= rounding < np.inf else difference
 
 
 def contrasts(
@@ -105,6 +109,8 @@ def contrasts(
     reference: str,
     sets: Sequence[str] = (),
     chances: NDArray[np.float64] | None = None,
+    ratios: bool = True,
+    pairs: bool = False,
     first_row: int = 0,
 ) -> tuple[Contrast, ...]:
     """List every estimand of a study; `conditions` begins with `clean`.
@@ -127,6 +133,10 @@ def contrasts(
         Names of sets of perturbations, which stand after the conditions.
     chances
         (n_places,): the value of guessing; without them there is no half-margin.
+    ratios
+        Whether values are at least 0, so that a part of them can be kept; without it nothing is relative.
+    pairs
+        Whether every other pair of regimes has a regime-reference too, the later of them less the earlier.
     first_row
         Where the regimes stand among the rows.
 
@@ -143,8 +153,9 @@ def contrasts(
         reference=reference,
     )
     found = sides.of_value("value", "regime-reference", under)
+    found += sides.of_pairs("regime-reference", under) if pairs else []
     found += sides.of_value("perturbed-clean", "difference-in-differences", {c: under[c] for c in perturbed}, less=0)
-    for c in perturbed:
+    for c in perturbed if ratios else ():
         found += sides.of_form("relative", "relative-difference", c, form=_ratio, along=(0, under[c]))
     for series, strengths in curves(conditions).items():
         along = (0, *(under[c] for c in strengths.values()))
@@ -154,6 +165,28 @@ def contrasts(
             form = half_margin_form((0.0, *strengths), chances)
             found += sides.of_form("half-margin", "half-margin-difference", series, form=form, along=along)
     return tuple(found)
+
+
+def contrasts_of(
+    metric: "Metric",
+    regimes: Sequence[str],
+    conditions: Sequence[str],
+    *,
+    reference: str,
+    sets: Sequence[str],
+    chances: NDArray[np.float64],
+    pairs: bool = False,
+) -> tuple[Contrast, ...]:
+    """List every estimand of one metric on all images: of sets where it can be taken over them, of ratios from 0 up."""
+    return contrasts(
+        regimes,
+        conditions,
+        reference=reference,
+        sets=sets if metric.of_sets else (),
+        chances=chances,
+        ratios=metric.bounds[0] >= 0,
+        pairs=pairs,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -190,6 +223,21 @@ class _Sides:
                 ),
             )
             for estimand, regime, reference in self._each(own, against)
+            for name, index in under.items()
+        ]
+
+    def of_pairs(self, estimand: Estimand, under: Mapping[str, int]) -> list[Contrast]:
+        """List each regime less each before it, the reference apart, under each condition."""
+        return [
+            Contrast(
+                estimand=estimand,
+                regime=later,
+                reference=earlier,
+                condition=name,
+                terms=tuple((row, index, sign) for row, sign in self._rows(later, earlier)),
+                singly=True,
+            )
+            for earlier, later in combinations(self.others, 2)
             for name, index in under.items()
         ]
 

@@ -115,10 +115,10 @@ def notes_on_counts(view: View, left_out: Mapping[str, str]) -> list[list[str]]:
 
 def note_on_resamples(counts: FindingCounts, undefined: float, *, most_undefined: float) -> list[str]:
     """Return why there is no interval, or which share of resamples it leaves out, where there is something to say."""
-    if counts.n_patients < 2:
-        return [ONE_PATIENT]
     if undefined > most_undefined:
         return [f"not estimable: not defined in {undefined:.1%} of resamples"]
+    if counts.n_patients < 2:
+        return [ONE_PATIENT]
     return [f"not defined in {undefined:.2%} of resamples, which are left out"] if undefined > 0 else []
 
 
@@ -161,6 +161,8 @@ def estimate(
         for place, counts in enumerate(view.findings):
             if counts.name == WORST and (not metric.better or contrast.estimand.startswith("half-margin")):
                 continue
+            if contrast.singly and counts.name in {MACRO, WORST}:
+                continue
             point, outcome = points[index][place], tested[index][place]
             is_defined, reason = point.undefined <= most_undefined, _why_not(contrast, counts, place, point, values)
             if reason is not None or not is_defined or counts.n_patients < 2:
@@ -186,7 +188,8 @@ def _bundles(contrasts: Sequence[Contrast], conditions: Sequence[str]) -> list[l
     found: dict[object, list[int]] = {}
     for index, one in enumerate(contrasts):
         series = along.get(one.condition) if one.form is None else None
-        key = index if series is None else (one.estimand, one.regime, one.terms[0][0], one.across, series)
+        alike = (one.estimand, one.regime, one.reference, one.terms[0][0], one.across, series)
+        key = index if series is None else alike
         found.setdefault(key, []).append(index)
     return list(found.values())
 
@@ -350,7 +353,7 @@ def _record(
 def _why_not(contrast: Contrast, counts: FindingCounts, place: int, point: _Point, values: Values) -> str | None:
     """Say why an estimate is not estimable in the sample, or return None."""
     reason = values.reason(contrast, place)
-    if reason is not None or counts.n_patients < 2 or np.isfinite(point.value):
+    if reason is not None or np.isfinite(point.value):
         return reason
     if not contrast.estimand.startswith("half-margin"):
         return "the value on clean images is 0"

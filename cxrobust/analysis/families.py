@@ -4,22 +4,16 @@ import gc
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 from statsmodels.stats.multitest import multipletests
 
-from cxrobust.analysis.contrasts import contrasts
-from cxrobust.analysis.effects import METRIC_OF
 from cxrobust.analysis.permutation import max_t_p_values
-from cxrobust.analysis.recalibrated import ESTIMANDS as OF_RECALIBRATIONS
-from cxrobust.analysis.subgroups import ESTIMANDS as OF_SUBGROUPS
-from cxrobust.analysis.subgroups import interaction_text
 from cxrobust.analysis.testing import UNTESTED
-from cxrobust.errors import MisfitError, StudyError
+from cxrobust.errors import StudyError
 from cxrobust.results import ESTIMANDS, Estimand, Estimate
-from cxrobust.study_analysis import Adjustment, AnalysisSection, Family
+from cxrobust.study_analysis import Adjustment, Family
 
 PRIMARY = "primary"
 METHODS: dict[Adjustment, str] = {
@@ -34,11 +28,13 @@ SIGN_FLIPS = ("permutation", "permutation (exact)")
 INTERACTION = "interaction"
 RAW: Estimand = "recalibrated-raw"
 
-Key = tuple[str, str, str, str, str, str, str]
+Place = tuple[str, str, str, str, str, str, str]
+"""What declared families name of an estimate."""
+Key = tuple[Place, str | None]
 
 
-def key_of(estimate: Estimate) -> Key:
-    """Return what no two estimates of a study share."""
+def place_of(estimate: Estimate) -> Place:
+    """Return estimand, metric, regime, condition, finding, subgroup and recalibration."""
     return (
         estimate.estimand,
         estimate.metric,
@@ -50,6 +46,11 @@ def key_of(estimate: Estimate) -> Key:
     )
 
 
+def key_of(estimate: Estimate) -> Key:
+    """Return what no two estimates of a study share: the same with the reference."""
+    return place_of(estimate), estimate.reference
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Families:
     """Which family an estimate's test belongs to, and how each is adjusted."""
@@ -57,15 +58,16 @@ class Families:
     declared: tuple[Family, ...]
     primary_condition: str | None
     adjust: Adjustment
-    unestimated: frozenset[str] = frozenset()
-    """Texts of subgroups in which nothing is tested for want of patients."""
+    in_pairs: Collection[str] = ()
+    """Metrics of which Cochran's test is followed up by all pairs of regimes."""
 
     def of(self, estimate: Estimate) -> str | None:
         """Name the family of an estimate's test: the first declared that it fits, else one of the usual."""
-        if not _is_hypothesis(estimate.estimand, estimate.subgroup):
+        if not is_hypothesis(estimate.estimand, estimate.subgroup):
             return None
-        declared = next((one.name for one in self.declared if _fits(one, estimate)), None)
-        return declared or family_of(estimate, primary_condition=self.primary_condition)
+        place = place_of(estimate)
+        declared = next((one.name for one in self.declared if fits(one, place)), None)
+        return declared or family_of(estimate, primary_condition=self.primary_condition, in_pairs=self.in_pairs)
 
     def method(self, family: str) -> Adjustment:
         """Return how a family is adjusted."""
@@ -78,33 +80,38 @@ class Families:
         return family is not None and self.method(family) == "max-t" and estimate.test in SIGN_FLIPS
 
 
-def _is_hypothesis(estimand: str, subgroup: str) -> bool:
+def is_hypothesis(estimand: str, subgroup: str) -> bool:
     """Whether 0 is one: of a value and the like only between subgroups."""
     return estimand not in UNTESTED or ": " in subgroup
 
 
-def _fits(family: Family, estimate: Estimate) -> bool:
+def fits(family: Family, place: Place) -> bool:
+    """Whether a declared family names what an estimate is of."""
     wanted = (
-        (family.estimands, estimate.estimand),
-        (family.metrics, estimate.metric),
-        (family.regimes, estimate.regime),
-        (family.conditions, estimate.condition),
-        (family.findings, estimate.finding),
-        (family.subgroups, estimate.subgroup),
-        (family.recalibrations, estimate.recalibration),
+        family.estimands,
+        family.metrics,
+        family.regimes,
+        family.conditions,
+        family.findings,
+        family.subgroups,
+        family.recalibrations,
     )
-    return all(not some or value in some for some, value in wanted)
+    return all(not some or value in some for some, value in zip(wanted, place, strict=True))
 
 
-def family_of(estimate: Estimate, *, primary_condition: str | None) -> str:
+def family_of(estimate: Estimate, *, primary_condition: str | None, in_pairs: Collection[str] = ()) -> str:
     """Name the usual family of an estimate's test.
 
     The primary family is the difference-in-differences of the macro averages under the primary condition, all metrics
     and regimes together; in a study of clean images alone it is the macro regime − reference. Other macro averages form
     one family for each estimand and metric, micro averages and worst findings others; single findings one for each
-    estimand, metric, regime and condition. Subgroups and recalibrated predictions have families of their own.
+    estimand, metric, regime and condition. Subgroups and recalibrated predictions have families of their own. Where
+    Cochran's test compares all regimes, their pairs form one family for each condition and finding.
     """
     where = [part for part in (_variable(estimate.subgroup), estimate.recalibration) if part]
+    is_pair = estimate.metric in in_pairs and estimate.estimand == "regime-reference" and ": " not in estimate.subgroup
+    if is_pair and estimate.finding not in {"macro", "worst"}:
+        return ", ".join([estimate.estimand, estimate.metric, estimate.condition, estimate.finding, "pairs", *where])
     if estimate.finding in {"macro", "micro", "worst"}:
         wanted = "regime-reference" if primary_condition is None else "difference-in-differences"
         is_primary = estimate.estimand == wanted and estimate.condition == (primary_condition or "clean")
@@ -113,42 +120,6 @@ def family_of(estimate: Estimate, *, primary_condition: str | None) -> str:
         return ", ".join([estimate.estimand, estimate.metric, estimate.finding, *where])
     named = [estimate.estimand, estimate.metric, estimate.regime, estimate.condition, "findings"]
     return ", ".join([*named, *where])
-
-
-def may_hold_a_test(
-    family: Family, settings: AnalysisSection, *, regimes: Sequence[str], conditions: Sequence[str], reference: str
-) -> bool:
-    """Whether the estimands, regimes, conditions, subgroups and recalibrations of a family can go together in a test.
-
-    That leaves out what metrics, findings and data decide.
-    """
-    found = contrasts(regimes, conditions, reference=reference, sets=tuple(settings.sets), chances=np.zeros(1))
-    every = {(one.estimand, one.regime, one.condition) for one in found}
-    every |= {(RAW, regime, condition) for regime in regimes for condition in conditions}
-    estimands = {
-        estimand
-        for estimand, regime, condition in every
-        if (not family.estimands or estimand in family.estimands)
-        and (not family.regimes or regime in family.regimes)
-        and (not family.conditions or condition in family.conditions)
-    }
-    subgroups = family.subgroups or ("", *(interaction_text(one.column) for one in settings.subgroups))
-    recalibrations = family.recalibrations or ("", *settings.recalibrate)
-    return any(_is_tested(*where) for where in product(estimands, subgroups, recalibrations))
-
-
-def _is_tested(estimand: str, subgroup: str, recalibration: str) -> bool:
-    if subgroup and recalibration:
-        return False
-    made = OF_SUBGROUPS if subgroup else (*OF_RECALIBRATIONS, RAW) if recalibration else set(ESTIMANDS) - {RAW}
-    return estimand in made and _is_hypothesis(estimand, subgroup)
-
-
-def has_all_of(earlier: Family, later: Family) -> bool:
-    """Whether every estimate that fits the later family fits the earlier one."""
-    keys = ("estimands", "metrics", "regimes", "conditions", "findings", "subgroups", "recalibrations")
-    pairs = ((set(getattr(earlier, key)), set(getattr(later, key))) for key in keys)
-    return all(not mine or (theirs and theirs <= mine) for mine, theirs in pairs)
 
 
 def is_usual(name: str) -> bool:
@@ -194,14 +165,10 @@ def adjust(
 
     Raises
     ------
-    MisfitError
-        When a declared family names no test; one whose tests are all not estimable is no error.
     StudyError
         When max-T is asked for where a test flips no signs.
     """
-    of = [families.of(e) for e in estimates]
-    _check_declared(families, {f for f, e in zip(of, estimates, strict=True) if e.metric not in METRIC_OF.values()})
-    named = [replace(e, family=None if e.p_value is None else f) for f, e in zip(of, estimates, strict=True)]
+    named = [replace(e, family=None if e.p_value is None else families.of(e)) for e in estimates]
     members: dict[str, list[int]] = {}
     for index, one in enumerate(named):
         if one.family is not None:
@@ -238,17 +205,6 @@ def _max_t(
     columns = np.stack([contributions[key_of(one)] for one in members], axis=1)
     found = max_t_p_values(columns, n_draws=n_draws, rng=np.random.default_rng([seed, 2]))
     return np.maximum(found, [one.p_value or 0.0 for one in members])
-
-
-def _check_declared(families: Families, held: Collection[str | None]) -> None:
-    """Every declared family is among those that some estimate, estimable or not, belongs to; `held` are these."""
-    for index, one in enumerate(families.declared):
-        if one.name not in held and not families.unestimated.intersection(one.subgroups):
-            raise MisfitError(
-                f"[[analysis.families]] {one.name!r} names no tested estimate, or one that an earlier family has: "
-                f"correct its keys, or remove it",
-                ("analysis", "families", index),
-            )
 
 
 @contextmanager

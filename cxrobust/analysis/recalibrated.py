@@ -87,6 +87,6 @@ def _note(found: Recalibrated) -> str:
     """Say what the maps were fitted on, and which findings of which regimes stayed as they were."""
     if not found.unchanged:
         return f"fitted on {found.fitted_on}"
-    named = [f"{one.regime}, {one.finding} ({one.reason})" for one in found.unchanged]
+    named = list(dict.fromkeys(f"{one.regime}, {one.finding} ({one.reason})" for one in found.unchanged))
     said = f"unchanged for {some(named, most=len(named))}"
     return f"fitted on {found.fitted_on}; {said}" if found.fits else f"nothing was fitted: {said}"

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from cxrobust.analysis.against_data import check_against_data
 from cxrobust.analysis.classical.delong import auroc_variance
-from cxrobust.analysis.contrasts import contrasts
+from cxrobust.analysis.contrasts import contrasts_of
 from cxrobust.analysis.effects import effect_sizes
 from cxrobust.analysis.estimates import Estimated, View, count_findings, estimate
 from cxrobust.analysis.families import Families, Key, adjust, key_of
@@ -19,6 +19,7 @@ from cxrobust.analysis.reliability import reliability_bins
 from cxrobust.analysis.risk_coverage import risk_coverage
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.subgroups import subgroup_estimates
+from cxrobust.analysis.testing import metrics_in_pairs
 from cxrobust.analysis.values import Values, averages, evaluate
 from cxrobust.predictions import PredictionSet
 from cxrobust.progress import Reporter, silent
@@ -65,20 +66,23 @@ def analyze(
         When a subgroup's column cannot be used, or a family names no test, or a finding or subgroup that there is not.
     """
     metrics = {name: metric[name] for name in settings.metrics}
-    groups = check_against_data(
+    check_against_data(
         settings,
         metadata=predictions.metadata,
         image_ids=predictions.image_ids,
         patients=predictions.patients,
         findings=predictions.findings,
         labels=predictions.labels,
+        regimes=predictions.regimes,
+        conditions=predictions.conditions,
+        reference=reference,
     )
     sample = Sample.draw(predictions, settings, seed=seed)
     families = Families(
         declared=settings.families,
         primary_condition=settings.primary_condition or next(iter(predictions.conditions[1:]), None),
         adjust=settings.adjust,
-        unestimated=frozenset(text for one in groups for text in one.unestimated),
+        in_pairs=metrics_in_pairs(settings, predictions),
     )
     estimates: list[Estimate] = []
     contributions: dict[Key, NDArray[np.float64]] = {}
@@ -125,12 +129,14 @@ def _all_estimates(
 def _of_metric(
     name: str, one: Metric, values: Values, sample: Sample, view: View, reference: str
 ) -> Iterator[Estimated]:
-    wanted = contrasts(
+    wanted = contrasts_of(
+        one,
         sample.predictions.regimes,
         sample.predictions.conditions,
         reference=reference,
-        sets=tuple(sample.settings.sets) if one.of_sets else (),
+        sets=tuple(sample.settings.sets),
         chances=values.chances,
+        pairs=name in metrics_in_pairs(sample.settings, sample.predictions),
     )
     yield Estimated(estimates=estimate(name, one, values, contrasts=wanted, view=view), values=values, contrasts=wanted)
     for subgroups in sample.settings.subgroups:
@@ -142,10 +148,12 @@ def _contributions(found: Estimated, families: Families) -> dict[Key, NDArray[np
     wanted = [one for one in found.estimates if one.p_value is not None and families.wants_max_t(one)]
     if not wanted or found.values is None:
         return {}
-    of = {(one.estimand, one.regime, one.condition): one for one in found.contrasts}
+    of = {(one.estimand, one.regime, one.reference, one.condition): one for one in found.contrasts}
     places = [*found.values.samples[0].predictions.findings, *averages(found.values.samples[0].n_findings)]
     return {
-        key_of(one): of[one.estimand, one.regime, one.condition].contributions(found.values)[places.index(one.finding)]
+        key_of(one): of[one.estimand, one.regime, one.reference, one.condition].contributions(found.values)[
+            places.index(one.finding)
+        ]
         for one in wanted
     }
 

@@ -18,7 +18,9 @@ from cxrobust.analysis.intervals import linearised_se
 from cxrobust.analysis.metrics import Mean, Metric
 from cxrobust.analysis.permutation import is_exact, sign_flip_p_values
 from cxrobust.analysis.values import Values
+from cxrobust.predictions import PredictionSet
 from cxrobust.results import Estimand
+from cxrobust.study_analysis import AnalysisSection
 
 UNTESTED = ("value", "area", "relative", "half-margin")
 """Estimands of which 0 is no hypothesis."""
@@ -46,6 +48,16 @@ class Tested:
 NOTHING = Tested(name="", p_value=float("nan"))
 
 
+def metrics_in_pairs(settings: AnalysisSection, predictions: PredictionSet) -> frozenset[str]:
+    """Name the metrics whose regimes Cochran's test compares all together, so that every pair of them is followed up.
+
+    None where a regime has several training runs, to which the test does not fit.
+    """
+    if len(predictions.members) > len(predictions.regimes):
+        return frozenset()
+    return frozenset(name for name in settings.metrics if settings.of(name).test == "cochran-q")
+
+
 def run_tests(
     asked: str, metric: Metric, values: Values, contrasts: Sequence[Contrast], *, margin: float | None
 ) -> list[list[Tested]]:
@@ -62,6 +74,8 @@ def run_tests(
         if contrast.estimand in UNTESTED and not contrast.across:
             continue
         for k in map(int, np.flatnonzero(np.isfinite(contrast.of(values.value)))):
+            if contrast.singly and _is_average(values, contrast, k):
+                continue
             one = None if asked == "permutation" else _named(asked, metric, values, contrast, k, margin)
             if one is None:
                 columns.add(contrast, k)

@@ -37,6 +37,7 @@ class View:
     images: Path | None
     """Folder that example images' paths are relative to."""
     estimates: dict[Key, Estimate]
+    """Of regimes alone and against the reference; other pairs stand in `estimates.csv`."""
     level: float
     reference: str
     regimes: tuple[str, ...]
@@ -52,12 +53,17 @@ class View:
         """Index results."""
         present = {estimate.metric for estimate in results.estimates}
         conditions = {condition["name"]: condition for condition in results.conditions}
+        reference = results.study["study"]["reference"]
         return cls(
             results=results,
             images=images,
-            estimates={(e.estimand, e.metric, e.regime, e.condition, e.finding): e for e in results.find()},
+            estimates={
+                (e.estimand, e.metric, e.regime, e.condition, e.finding): e
+                for e in results.find()
+                if e.reference in {None, reference}
+            },
             level=float(results.study["analysis"]["level"]),
-            reference=results.study["study"]["reference"],
+            reference=reference,
             regimes=tuple(regime["name"] for regime in results.regimes),
             metrics=tuple(metric for metric in results.study["analysis"]["metrics"] if metric in present),
             findings=tuple(results.data["findings"]),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.interpolate import interp1d
 
+from cxrobust.analysis import analyze
 from cxrobust.analysis.contrasts import Contrast, contrasts, half_margin_form
 from cxrobust.analysis.metrics import metric
 from cxrobust.analysis.sample import Sample
@@ -107,6 +108,16 @@ def test_a_curve_that_is_the_same_everywhere_has_no_trend():
 def test_relative_by_hand():
     assert amount("relative", "lora", "pgd")[1] == pytest.approx(0.8 / 0.85, abs=1e-15)
     assert amount("relative-difference", "dpo", "noise")[1] == pytest.approx(0.125 / 0.5 - 0.8 / 0.9, abs=1e-15)
+
+
+def test_only_metrics_that_are_never_negative_are_relative():
+    negative = {"calibration-intercept", "calibration-slope", "matthews", "over-confidence"}
+    predictions = make_predictions(n_patients=25, conditions=("clean", "pgd(eps=4/255)"))
+    settings = make_settings(metrics=tuple(metric), resamples=100)
+    found = analyze(predictions, settings, reference="supervised", seed=3).estimates
+    relative = {e.metric for e in found if e.estimand in {"relative", "relative-difference"}}
+    assert relative == set(metric) - negative
+    assert negative <= {e.metric for e in found if e.estimand == "difference-in-differences"}
 
 
 def test_relative_to_0_is_not_a_number():
@@ -272,6 +283,19 @@ def test_half_margin_of_every_place_and_resample_at_once():
         for b in range(50):
             np.testing.assert_array_equal(found[place, b], alone(values[:, place, b, None])[0])
     assert np.isnan(found[2]).all()
+
+
+def test_a_half_margin_beyond_the_greatest_strength_less_another_is_infinite_and_not_0():
+    """One curve is half lost at 1.5, one never, one has no margin: against the first, and the first against another."""
+    curves = np.array([[0.9, 0.8, 0.6], [0.9, 0.9, 0.9], [0.5, 0.4, 0.3]])[:, :, None]
+    conditions, regimes = ("clean", "pgd(eps=1/255)", "pgd(eps=2/255)"), ("half", "never", "none")
+    for reference, expected in (("half", [np.inf, np.nan]), ("never", [-np.inf, np.nan])):
+        found = [
+            one.of(curves)[0]
+            for one in contrasts(regimes, conditions, reference=reference, chances=np.array([0.5]))
+            if one.estimand == "half-margin-difference"
+        ]
+        assert np.array_equal(found, expected, equal_nan=True)
 
 
 def test_no_half_margin_without_a_value_of_guessing():

@@ -343,14 +343,18 @@ def test_a_single_finding_has_no_average_but_the_macro_one():
         analyze(predictions, settings, reference="supervised", seed=1)
 
 
-def test_a_declared_family_that_holds_no_test_is_one_sentence():
-    with pytest.raises(MisfitError) as caught:
-        adjust([made(0.1)], primary_condition=None, declared=[Family(name="own", findings=("Edema",))])
-    assert caught.value.keys == ("analysis", "families", 0)
-    assert str(caught.value) == (
-        "[[analysis.families]] 'own' names no tested estimate, or one that an earlier family has: "
-        "correct its keys, or remove it"
-    )
+def test_a_declared_family_that_holds_no_test_ends_no_analysis():
+    own = Family(name="own", findings=("Edema",))
+    (found,) = adjust([made(0.1)], primary_condition=None, declared=[own])
+    assert (found.p_adjusted, found.family) == (0.1, "difference-in-differences, auroc, lora, pgd, findings")
+
+
+def test_a_declared_family_that_can_hold_no_test_is_told_before_anything_is_estimated(monkeypatch):
+    monkeypatch.setattr("cxrobust.analysis.study.Sample", None)
+    settings = make_settings(families=(Family(name="first"), Family(name="own", metrics=("ece",))))
+    with pytest.raises(MisfitError, match=r"'own' is left without a test, since all .* belongs to 'first'") as caught:
+        analyze(make_predictions(), settings, reference="supervised", seed=1)
+    assert caught.value.keys == ("analysis", "families", 1)
 
 
 def test_a_family_whose_tests_are_all_not_estimable_is_no_error():
@@ -388,12 +392,6 @@ def test_a_family_of_a_subgroup_of_too_few_patients_is_no_error(subgroup):
 
 
 def test_effect_sizes_which_have_no_test_make_no_family():
-    rows = [made(0.1), made(None, metric="accuracy-odds-ratio", estimand="perturbed-clean", note="")]
-    with pytest.raises(StudyError, match="'own' names no tested estimate"):
-        adjust(rows, primary_condition=None, declared=[Family(name="own", estimands=("perturbed-clean",), findings=())])
-
-
-def test_a_family_whose_estimates_an_earlier_one_has_is_named():
-    first, second = Family(name="first", findings=("Mass",)), Family(name="second", findings=("Mass",))
-    with pytest.raises(StudyError, match=r"\[\[analysis.families\]\] 'second' names no tested estimate, or one that"):
-        adjust([made(0.1)], primary_condition=None, declared=[first, second])
+    settings = make_settings(families=(Family(name="own", metrics=("accuracy-odds-ratio",)),))
+    with pytest.raises(MisfitError, match="'own' names no test"):
+        analyze(make_predictions(), settings, reference="supervised", seed=1)

@@ -118,6 +118,26 @@ def test_effect_sizes_without_spread_say_so():
         assert "no width" not in found[name, "perturbed-clean", "lora", CONDITIONS[2], "Mass"].note
 
 
+def test_of_one_patient_a_blank_says_why_and_a_number_says_that_it_stands_alone():
+    """The curve of one regime falls from 1 to 0 in its last step, the other's stays at 1."""
+    curve = ("clean", "pgd(eps=1/255)", "pgd(eps=2/255)")
+    made = make_predictions(n_patients=1, most_images=9, seed=4, conditions=curve)
+    right, wrong = (np.where(made.labels == 1, p, 1 - p) for p in (0.9, 0.1))
+    alone = replace(made, probabilities=np.stack([[right, right, wrong], [right, right, right]]))
+    lost = "less than half of the margin over chance is lost up to the greatest strength"
+    found = run(alone, "auroc")
+    for finding in (*FINDINGS, "micro", "macro"):
+        kept = found["auroc", "half-margin", "supervised", "pgd", finding]
+        assert (kept.estimate, kept.ci_low, kept.p_value) == (1.25, None, None)
+        assert kept.note.endswith("no interval or test: one patient")
+        for estimand in ("half-margin", "half-margin-difference"):
+            blank = found["auroc", estimand, "lora", "pgd", finding]
+            assert (blank.estimate, blank.note) == (None, f"not estimable: {lost}")
+    none = replace(alone, probabilities=alone.probabilities[:, [2, 1, 1]])
+    blank = run(none, "accuracy")["accuracy", "relative", "supervised", curve[1], "Mass"]
+    assert (blank.estimate, blank.note) == (None, "not estimable: the value on clean images is 0")
+
+
 @pytest.mark.parametrize(
     ("se", "low", "high", "said"),
     [

@@ -214,3 +214,15 @@ def test_a_regime_with_one_fitted_training_run_has_an_effect(predictions):
     assert unchanged == {("lora", 1)}
     found = analyze(made, settings(metrics=("brier",)), reference="supervised", seed=SEED).estimates
     assert all(e.p_value is not None for e in found if e.estimand == "recalibrated-raw")
+
+
+def test_a_finding_that_no_training_run_has_a_map_of_is_named_once(predictions):
+    runs = (("supervised", 0), ("supervised", 1), ("lora", 0))
+    made = replace(predictions, members=runs, probabilities=predictions.probabilities[[0, 1, 1]])
+    rare = replace(made, labels=np.column_stack([few_positive(made), made.labels[:, 1]]))
+    why = "fewer than 10 patients with a positive image"
+    found = analyze(rare, settings(metrics=("brier",)), reference="supervised", seed=SEED).estimates
+    notes = [e.note for e in found if e.recalibration and e.finding == "macro"]
+    assert notes
+    for note in notes:
+        assert f"; unchanged for supervised, Effusion ({why}), lora, Effusion ({why});" in note + ";"

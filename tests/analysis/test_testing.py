@@ -1,5 +1,7 @@
 """Tests by name, in whole analyses, against the classical methods, statsmodels and SciPy called on the arrays."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -8,8 +10,10 @@ from statsmodels.stats.contingency_tables import cochrans_q, mcnemar
 from cxrobust.analysis import analyze
 from cxrobust.analysis.choices import fitting_intervals, fitting_tests
 from cxrobust.analysis.classical import delong
+from cxrobust.analysis.families import key_of
 from cxrobust.study_analysis import MetricSection
 
+from . import oracle
 from .made import CONDITIONS, make_predictions, make_settings
 
 FINDINGS = ("Effusion", "Mass")
@@ -65,6 +69,70 @@ def test_cochran_q_against_statsmodels(predictions):
     overall = cochrans_q(outcomes)
     assert f"Cochran's Q {overall.statistic:.4g}, p {overall.pvalue:.3g}, over 3 regimes" in e.note
     assert e.test == "cochran-q"
+
+
+def test_cochran_q_is_followed_up_by_every_pair_of_regimes_adjusted_together():
+    """Of four regimes, the reference third: statsmodels' exact McNemar of each pair, and Holm's adjustment of six."""
+    names = ("linear", "lora", "supervised", "dpo")
+    made = make_predictions(seed=4, n_patients=40, findings=FINDINGS, members=[(r, 0) for r in names], missing=0.1)
+    settings = make_settings(resamples=200, metrics=("accuracy",), operating_point=0.5, test="cochran-q")
+    found = analyze(made, settings, reference="supervised", seed=1).estimates
+    against = [("linear", "supervised"), ("lora", "supervised"), ("dpo", "supervised")]
+    pairs = {*against, ("lora", "linear"), ("dpo", "linear"), ("dpo", "lora")}
+    correct = ((made.probabilities >= 0.5) == (made.labels == 1)).astype(int)
+    for c, condition in enumerate(CONDITIONS):
+        rows = [e for e in found if (e.estimand, e.metric, e.condition) == ("regime-reference", "accuracy", condition)]
+        for finding, columns in (("Effusion", [0]), ("Mass", [1]), ("micro", [0, 1])):
+            of = {(e.regime, e.reference): e for e in rows if e.finding == finding}
+            right = {r: correct[names.index(r), c][:, columns][made.labels[:, columns] >= 0] for r in names}
+            q = cochrans_q(np.column_stack([right[r] for r in names]))
+            assert of.keys() == pairs
+            assert sum(e.finding == finding for e in rows) == len(pairs)
+            p_values = []
+            for (one, other), e in of.items():
+                table = [[((right[one] == i) & (right[other] == j)).sum() for j in (0, 1)] for i in (0, 1)]
+                p_values.append(mcnemar(table, exact=True).pvalue)
+                assert (e.test, e.p_value) == ("cochran-q", pytest.approx(p_values[-1], abs=1e-12))
+                assert f"Cochran's Q {q.statistic:.4g}, p {q.pvalue:.3g}, over 4 regimes" in e.note
+                assert e.estimate == pytest.approx(right[one].mean() - right[other].mean(), abs=1e-12)
+                assert e.ci_low < e.estimate < e.ci_high
+            assert {e.family for e in of.values()} == {f"regime-reference, accuracy, {condition}, {finding}, pairs"}
+            assert [e.p_adjusted for e in of.values()] == pytest.approx(oracle.holm(p_values), abs=1e-12)
+        for average in ("macro", "worst"):
+            assert [(e.regime, e.reference) for e in rows if e.finding == average] == against
+    of_key = {key_of(e): e for e in found}
+    flipped = analyze(made, settings.model_copy(update={"test": "permutation"}), reference="supervised", seed=1)
+    for e in flipped.estimates:  # nothing else changes
+        if e.estimand != "regime-reference" or e.finding in {"macro", "worst"}:
+            assert of_key[key_of(e)] == e
+
+
+def test_the_band_of_a_pair_is_of_its_own_curve():
+    """Two regimes less the same ones have two curves: the band of lora − linear is that of a study of these alone."""
+    curve = ("clean", "pgd(eps=1/255)", "pgd(eps=2/255)")
+    members = [("supervised", 0), ("linear", 0), ("lora", 0), ("dpo", 0)]
+    made = make_predictions(seed=4, n_patients=40, findings=FINDINGS, members=members, conditions=curve)
+    settings = make_settings(resamples=200, metrics=("accuracy",), operating_point=0.5, test="cochran-q")
+
+    def bands(predictions, reference, regime):
+        return {
+            (e.condition, e.finding): (e.estimate, e.ci_low, e.ci_high, e.band_low, e.band_high)
+            for e in analyze(predictions, settings, reference=reference, seed=1).estimates
+            if (e.estimand, e.metric, e.regime, e.reference) == ("regime-reference", "accuracy", regime, "linear")
+            and e.finding in {*FINDINGS, "micro"}
+        }
+
+    alone = replace(made, members=tuple(members[1:3]), probabilities=made.probabilities[1:3])
+    assert bands(made, "supervised", "lora") == bands(alone, "linear", "lora")
+    assert len(bands(made, "supervised", "dpo")) == 3 * 3
+
+
+def test_of_several_training_runs_no_pair_is_listed_but_those_with_the_reference():
+    runs = make_predictions(seed=4, n_patients=40, findings=FINDINGS, members=RUNS)
+    settings = make_settings(resamples=200, metrics=("accuracy",), operating_point=0.5, test="cochran-q")
+    found = analyze(runs, settings, reference="supervised", seed=1).estimates
+    assert {e.reference for e in found} == {None, "supervised"}
+    assert not any(e.family.endswith("pairs") for e in found if e.family is not None)
 
 
 RUNS = [("supervised", 0), ("lora", 0), ("lora", 1), ("dpo", 0)]

@@ -11,6 +11,7 @@ import pypdf
 import pytest
 
 from cxrobust.reports import pdf, render
+from cxrobust.reports.view import View
 
 from .made import CLEAN_ONLY, SMALL, TYPICAL, Made, results
 
@@ -63,6 +64,19 @@ def test_a_hostile_title_stays_text(title: str, tmp_path: Path) -> None:
     html = html_path.read_text(encoding="utf-8")
     assert "<script>alert" not in html
     assert 'href="file:' not in html
+
+
+def test_pairs_without_the_reference_change_nothing_in_a_report() -> None:
+    made_results = results(CLEAN_ONLY)
+    before = View.of(made_results, images=None)
+    pairs = tuple(
+        replace(e, reference="another", estimate=9.0)
+        for e in made_results.estimates
+        if e.estimand == "regime-reference"
+    )
+    assert pairs
+    after = View.of(replace(made_results, estimates=(*made_results.estimates, *pairs)), images=None)
+    assert after.estimates == before.estimates
 
 
 def test_the_same_results_give_the_same_bytes(tmp_path: Path) -> None:

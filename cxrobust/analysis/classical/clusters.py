@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import norm
 
 
 def numbered(clusters: ArrayLike | None, n_images: int) -> tuple[NDArray[np.intp], int]:
@@ -76,21 +75,3 @@ def check_choice(value: str, known: Sequence[str], *, name: str) -> None:
     """
     if value not in known:
         raise ValueError(f"{name} is {value!r}, expected {' or '.join(map(repr, known))}")
-
-
-def normal_quantile(level: float) -> float:
-    """Return the two-sided normal quantile of a confidence level.
-
-    Raises
-    ------
-    ValueError
-        When `level` is not in (0, 1).
-
-    Examples
-    --------
-    >>> round(normal_quantile(0.95), 4)
-    1.96
-    """
-    if not 0 < level < 1:
-        raise ValueError(f"level is {level}, expected a number in (0, 1)")
-    return float(norm.ppf((1 + level) / 2))

@@ -1,4 +1,4 @@
-"""Paired binary outcomes: whether two regimes succeed equally often on the same images, and by how much not."""
+"""Paired binary outcomes: whether two regimes succeed equally often on the same images."""
 
 from typing import Literal, TypeAlias
 
@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binom, binomtest, chi2
 
-from cxrobust.analysis.classical.clusters import binary, check_choice, normal_quantile, numbered, sums
-from cxrobust.analysis.classical.result import IntervalResult, TestResult, no_difference, no_interval
+from cxrobust.analysis.classical.clusters import binary, check_choice, numbered, sums
+from cxrobust.analysis.classical.result import TestResult, no_difference
 
 Weighting: TypeAlias = Literal["patients", "images"]
 """Whether each patient counts the same, or each image."""
@@ -132,107 +132,12 @@ def mcnemar_clustered(
     0.3333333333333333
     """
     name = f"clustered McNemar test, by {weighting}"
-    parts, _ = _differences(first, second, clusters, weighting=weighting)
+    parts = _differences(first, second, clusters, weighting=weighting)
     squares = float((parts**2).sum())
     if squares == 0:
         return no_difference(name, note="no patient has more images on which only one of the outcomes is true")
     statistic = float(parts.sum() ** 2 / squares)
     return TestResult(name=name, statistic=statistic, p_value=float(chi2.sf(statistic, 1)))
-
-
-def discordant_odds_ratio(first: ArrayLike, second: ArrayLike, *, level: float = 0.95) -> IntervalResult:
-    """Images on which only `first` is true for each on which only `second` is; in [0, ∞]; 1 means equally often.
-
-    The conditional odds ratio b / c with the exact interval of the binomial proportion b / (b + c), p ↦ p / (1 − p)
-    (Clopper and Pearson 1934, doi:10.1093/biomet/26.4.404). Images count as independent.
-
-    Parameters
-    ----------
-    first, second
-        (n_images,) bool, or 0 and 1.
-    level
-        Confidence level.
-
-    Returns
-    -------
-    IntervalResult
-        NaN without discordant images; low is 0 where b = 0, and estimate and high are infinite where c = 0.
-
-    Raises
-    ------
-    ValueError
-        When the shapes differ, a value is neither 0 nor 1, or `level` is not in (0, 1).
-
-    Examples
-    --------
-    >>> ratio = discordant_odds_ratio([1] * 12 + [0] * 2, [0] * 12 + [1] * 2)
-    >>> ratio.estimate, round(ratio.low, 4), round(ratio.high, 4)
-    (6.0, 1.3357, 55.1971)
-    """
-    name = "odds ratio of discordant pairs, exact interval"
-    normal_quantile(level)
-    b, c = discordant_pairs(first, second)
-    if b + c == 0:
-        return no_interval(name, estimate=np.nan, level=level, note=NONE_DISCORDANT)
-    bounds = binomtest(b, b + c).proportion_ci(level, method="exact")
-    estimate = b / c if c else np.inf
-    return IntervalResult(name=name, estimate=estimate, low=_odds(bounds.low), high=_odds(bounds.high), level=level)
-
-
-def paired_risk_difference(
-    first: ArrayLike,
-    second: ArrayLike,
-    clusters: ArrayLike | None = None,
-    *,
-    level: float = 0.95,
-    weighting: Weighting = "patients",
-) -> IntervalResult:
-    """Share of outcomes that are true in `first`, less that in `second`; in [−1, 1]; 0 means equally often.
-
-    δ = Σ d_k / Σ n_k with the variance of a ratio of cluster totals, K / (K − 1) Σ (d_k − n_k δ)² / (Σ n_k)²
-    (Obuchowski 1998, doi:10.1002/(SICI)1097-0258(19980715)17:13<1495::AID-SIM863>3.0.CO;2-I), and a Wald interval cut
-    to [−1, 1]. By patients, d_k becomes the patient's mean difference and n_k becomes 1. The interval does not invert
-    the tests, which take their variance under the null.
-
-    Parameters
-    ----------
-    first, second
-        (n_images,) bool, or 0 and 1.
-    clusters
-        (n_images,) the patient of each image; without them each image is its own.
-    level
-        Confidence level.
-    weighting
-        Whether each patient counts the same, or each image.
-
-    Returns
-    -------
-    IntervalResult
-        Without bounds where all patients' differences are alike, or there is one patient only.
-
-    Raises
-    ------
-    ValueError
-        When the shapes differ, a value is neither 0 nor 1, or `level` is not in (0, 1).
-
-    Examples
-    --------
-    >>> difference = paired_risk_difference([1, 1, 1, 0], [0, 1, 0, 1])
-    >>> difference.estimate, round(difference.low, 2), round(difference.high, 2)
-    (0.25, -0.69, 1.0)
-    """
-    name = f"paired risk difference, by {weighting}"
-    z = normal_quantile(level)
-    totals, sizes = _differences(first, second, clusters, weighting=weighting)
-    n = len(totals)
-    estimate = float(totals.sum() / sizes.sum())
-    residuals = totals - sizes * estimate
-    if n < 2 or np.allclose(residuals, 0, rtol=0, atol=1e-12):
-        note = "one patient only" if n < 2 else "all patients differ alike, so that their spread is 0"
-        return no_interval(name, estimate=estimate, level=level, note=note)
-    error = float(np.sqrt(n / (n - 1) * (residuals**2).sum()) / sizes.sum())
-    low, high = max(-1.0, estimate - z * error), min(1.0, estimate + z * error)
-    return IntervalResult(name=name, estimate=estimate, low=low, high=high, level=level)
 
 
 def _paired(first: ArrayLike, second: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -243,16 +148,11 @@ def _paired(first: ArrayLike, second: ArrayLike) -> tuple[NDArray[np.bool_], NDA
 
 
 def _differences(
-    first: ArrayLike, second: ArrayLike, clusters: ArrayLike | None, *, weighting: Weighting
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Each patient's sum of first − second and number of images; by patients, its mean and 1."""
+    first: ArrayLike, second: ArrayLike, clusters: ArrayLike, *, weighting: Weighting
+) -> NDArray[np.float64]:
+    """Each patient's sum of first − second; by patients, its mean."""
     check_choice(weighting, ("patients", "images"), name="weighting")
     one, other = _paired(first, second)
     index, n_clusters = numbered(clusters, len(one))
     totals = sums(one.astype(np.float64) - other, index, n_clusters)
-    sizes = np.bincount(index, minlength=n_clusters).astype(np.float64)
-    return (totals / sizes, np.ones(n_clusters)) if weighting == "patients" else (totals, sizes)
-
-
-def _odds(probability: float) -> float:
-    return float(probability / (1 - probability)) if probability < 1 else np.inf
+    return totals / np.bincount(index, minlength=n_clusters) if weighting == "patients" else totals

@@ -22,22 +22,6 @@ class TestResult:
     """Why it is not estimable, or what was left out; empty when there is nothing to say."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class IntervalResult:
-    """An estimate with its confidence interval."""
-
-    name: str
-    """Quantity and method, as a report names them."""
-    estimate: float
-    low: float
-    """NaN, as `high`, where no interval follows from the data."""
-    high: float
-    level: float
-    """Confidence level, in (0, 1)."""
-    note: str = ""
-    """Why it is not estimable, or what was left out; empty when there is nothing to say."""
-
-
 def no_test(name: str, *, note: str) -> TestResult:
     """Return a test that is not estimable, with the reason."""
     return TestResult(name=name, statistic=np.nan, p_value=np.nan, note=note)
@@ -46,8 +30,3 @@ def no_test(name: str, *, note: str) -> TestResult:
 def no_difference(name: str, *, note: str) -> TestResult:
     """Return the test of two that do not differ anywhere: the statistic is 0 and the p-value 1."""
     return TestResult(name=name, statistic=0.0, p_value=1.0, note=note)
-
-
-def no_interval(name: str, *, estimate: float, level: float, note: str) -> IntervalResult:
-    """Return an estimate whose interval is not estimable, with the reason."""
-    return IntervalResult(name=name, estimate=estimate, low=np.nan, high=np.nan, level=level, note=note)

@@ -93,7 +93,7 @@ class CoverageAtRisk(Usual):
         return *_arrays(cell), gains.astype(np.int32 if most < 2**31 else np.int64)
 
 
-@metric.beginning("coverage-at-risk-")
+@metric.beginning("coverage-at-risk-", rest="percentage")
 def coverage_at_risk(percent: str) -> CoverageAtRisk:
     """Return the metric for a risk in per cent, written as short as can be and with three decimals at most: `2.5`.
 

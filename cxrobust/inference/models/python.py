@@ -3,6 +3,7 @@
 import hashlib
 import importlib
 import importlib.util
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from cxrobust.errors import DataError, nearest, require
 from cxrobust.inference.checkpoints import fill_fold, fold_problem, hashes, one_line
@@ -35,7 +36,7 @@ class PythonModel(Regime):
     """
 
     family: Literal["python"]
-    model: str = Field(pattern=rf"^{PATTERN}$")
+    model: str
     """`python:module:function`."""
     weights: StudyPath | None = None
     """A file or folder that the function loads; its bytes identify the model."""
@@ -47,6 +48,13 @@ class PythonModel(Regime):
         """Remember the folder of the study file, where the module is searched."""
         folder = (context or {}).get("study_folder")
         self._study_folder = Path() if folder is None else Path(folder)
+
+    @field_validator("model")
+    @classmethod
+    def _names_a_function(cls, value: str) -> str:
+        if not re.fullmatch(PATTERN, value):
+            raise ValueError("write python:module:function")
+        return value
 
     @model_validator(mode="after")
     def _folds_have_a_place(self) -> "PythonModel":

@@ -124,9 +124,3 @@ def cochran_q(rows):
     of_rows = [sum(row) for row in rows]
     total = sum(columns)
     return (k - 1) * (k * sum(c**2 for c in columns) - total**2) / (k * total - sum(x**2 for x in of_rows))
-
-
-def wins(first, second):
-    """Comparisons of every value with every value: greater, equal, less."""
-    signs = [(a > b) - (a < b) for a in first for b in second]
-    return signs.count(1), signs.count(0), signs.count(-1)

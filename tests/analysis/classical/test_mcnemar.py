@@ -1,4 +1,4 @@
-"""McNemar's tests and effect sizes, against R, published tables, the papers' formulas in loops, and simulation."""
+"""McNemar's tests, against R, published tables, the papers' formulas in loops, and simulation."""
 
 import math
 
@@ -7,12 +7,10 @@ import pandas as pd
 import pytest
 
 from cxrobust.analysis.classical.mcnemar import (
-    discordant_odds_ratio,
     discordant_pairs,
     mcnemar_clustered,
     mcnemar_exact,
     mcnemar_midp,
-    paired_risk_difference,
 )
 
 from . import oracle
@@ -49,43 +47,6 @@ def test_exact_and_midp_against_hand_arithmetic():
     first, second = pairs_of(1, 7, both=1, neither=12)
     assert mcnemar_exact(first, second).p_value == pytest.approx(2 * (1 + 8) / 2**8, rel=1e-12)
     assert mcnemar_midp(first, second).p_value == pytest.approx((2 * (1 + 8) - 8) / 2**8, rel=1e-12)
-
-
-def test_odds_ratio_against_r(r):
-    for i, (b, c) in enumerate(zip(r["mcnemar_b"], r["mcnemar_c"], strict=True)):
-        found = discordant_odds_ratio(*pairs_of(b, c))
-        assert found.estimate == (b / c if c else math.inf)
-        assert (found.low, found.high) == pytest.approx((r["odds_low"][i], r["odds_high"][i]), rel=1e-8)
-
-
-def test_odds_ratio_against_a_published_example():
-    """Tuberculosis cultures, Armitage and Berry 1994, p. 127, as worked by StatsDirect: 6, 1.335744 to 55.197091."""
-    found = discordant_odds_ratio(*pairs_of(12, 2, both=20, neither=16))
-    assert found.estimate == 6
-    assert (found.low, found.high) == pytest.approx((1.335744, 55.197091), abs=1e-6)
-
-
-def test_odds_ratio_turns_over_with_the_order():
-    first, second = pairs_of(9, 4)
-    one, other = discordant_odds_ratio(first, second), discordant_odds_ratio(second, first)
-    assert (one.estimate, one.low, one.high) == pytest.approx((1 / other.estimate, 1 / other.high, 1 / other.low))
-
-
-def test_risk_difference_against_r(data, r):
-    cases = [
-        ("difference_plain", paired_risk_difference(data["first"], data["second"])),
-        (
-            "difference_images",
-            paired_risk_difference(data["first"], data["second"], data["patient"], weighting="images"),
-        ),
-        ("difference_patients", paired_risk_difference(data["first"], data["second"], data["patient"])),
-    ]
-    for name, found in cases:
-        estimate, error = r[name]
-        assert found.estimate == pytest.approx(estimate, rel=1e-12)
-        assert (found.low, found.high) == pytest.approx(
-            (estimate - 1.959963984540054 * error, estimate + 1.959963984540054 * error), rel=1e-9
-        )
 
 
 def test_clustered_against_the_papers_in_loops(data):
@@ -152,14 +113,6 @@ def test_clustered_ignores_order_names_and_duplicates(data, weighting):
     assert naive[1] < naive[0] / 3  # the plain test takes copies for evidence
 
 
-def test_risk_difference_ignores_duplicates(data):
-    first, second, patients = (data[name].to_numpy() for name in ("first", "second", "patient"))
-    for weighting in ("patients", "images"):
-        once = paired_risk_difference(first, second, patients, weighting=weighting)
-        twice = paired_risk_difference(np.tile(first, 2), np.tile(second, 2), np.tile(patients, 2), weighting=weighting)
-        assert (twice.estimate, twice.low, twice.high) == pytest.approx((once.estimate, once.low, once.high))
-
-
 def test_rejections_under_a_clustered_null():
     """With patients whose images all fall the same way, the clustered tests keep 5 %, and the exact one does not."""
     rng = np.random.default_rng(1)
@@ -182,14 +135,9 @@ def test_nothing_discordant_is_said():
     for test in (mcnemar_exact, mcnemar_midp):
         found = test(first, first)
         assert (found.p_value, found.note) == (1.0, "the outcomes agree on every image")
-    assert math.isnan(discordant_odds_ratio(first, first).estimate)
     clustered = mcnemar_clustered(first, first, [0, 0, 1, 1])
     assert clustered.p_value == 1
     assert clustered.note
-    difference = paired_risk_difference(first, first)
-    assert (difference.estimate, math.isnan(difference.low)) == (0, True)
-    assert "spread is 0" in difference.note
-    assert paired_risk_difference([1, 0], [0, 0], [5, 5]).note == "one patient only"
 
 
 @pytest.mark.parametrize(
@@ -207,12 +155,6 @@ def test_wrong_input_is_refused(first, second, clusters, message):
         mcnemar_clustered(first, second, clusters)
 
 
-def test_wrong_level_is_refused():
-    with pytest.raises(ValueError, match=r"level is 95, expected a number in \(0, 1\)"):
-        discordant_odds_ratio([1, 0], [0, 1], level=95)
-
-
 def test_unknown_weighting_is_refused():
-    for function in (mcnemar_clustered, paired_risk_difference):
-        with pytest.raises(ValueError, match="weighting is 'patient', expected 'patients' or 'images'"):
-            function([1, 0], [0, 1], [0, 1], weighting="patient")
+    with pytest.raises(ValueError, match="weighting is 'patient', expected 'patients' or 'images'"):
+        mcnemar_clustered([1, 0], [0, 1], [0, 1], weighting="patient")

@@ -1,9 +1,9 @@
 # Reference values of the classical methods, from packages that share no code with this project.
-# R 4.2 with pROC, survival, survey and effectsize; run in this folder: Rscript make.R
+# R 4.2 with pROC and survival; run in this folder: Rscript make.R
 # Writes inputs.csv (images in patients) and values.json (flat: name -> number or vector).
 
 suppressMessages({
-  library(pROC); library(survival); library(survey); library(effectsize)
+  library(pROC); library(survival)
 })
 set.seed(20250611)
 RNGkind(sample.kind = "Rejection")
@@ -59,7 +59,7 @@ out$both_patients <- length(unique(e$patient))
 infl_both <- sapply(names(rocs), function(x) concordance(e$label ~ e[[x]], cluster = e$patient, influence = 1)$dfbeta)
 out$both_influence_cov <- as.vector(crossprod(infl_both))
 
-# ---- McNemar and its effect sizes: base R and survey ----
+# ---- McNemar: base R ----
 table_of <- function(b, c) matrix(c(5, c, b, 7), 2)
 pairs <- list(c(1, 7), c(6, 16), c(25, 2), c(12, 2), c(4, 4), c(0, 5), c(9, 0), c(50, 72))
 out$mcnemar_b <- sapply(pairs, `[`, 1)
@@ -71,18 +71,6 @@ out$mcnemar_midp <- sapply(pairs, function(p) {
 })
 out$mcnemar_chi2 <- sapply(pairs, function(p) unname(mcnemar.test(table_of(p[1], p[2]), correct = FALSE)$statistic))
 out$mcnemar_chi2_p <- sapply(pairs, function(p) mcnemar.test(table_of(p[1], p[2]), correct = FALSE)$p.value)
-exact <- sapply(pairs, function(p) binom.test(p[1], sum(p))$conf.int)
-out$odds_low <- exact[1, ] / (1 - exact[1, ])
-out$odds_high <- exact[2, ] / (1 - exact[2, ])
-d$difference <- d$first - d$second
-d$inverse_size <- 1 / ave(d$patient, d$patient, FUN = length)
-of_mean <- function(formula, ...) {
-  m <- svymean(formula, svydesign(...))
-  c(coef(m), SE(m))
-}
-out$difference_plain <- of_mean(~difference, ids = ~1, data = d, weights = ~ rep(1, n))
-out$difference_images <- of_mean(~difference, ids = ~patient, data = d, weights = ~ rep(1, n))
-out$difference_patients <- of_mean(~difference, ids = ~patient, data = d, weights = ~inverse_size)
 
 # ---- signed rank: base R, and base R's analysis of variance for the correlation ----
 z <- d$shift
@@ -128,12 +116,6 @@ out$tost_se <- errors
 out$tost_p <- pmax(pnorm((estimates + margin) / errors, lower.tail = FALSE), pnorm((estimates - margin) / errors))
 out$noninferior_higher_p <- pnorm((estimates + margin) / errors, lower.tail = FALSE)
 out$noninferior_lower_p <- pnorm((estimates - margin) / errors)
-
-# ---- ordinal effect sizes: effectsize and wilcox.test ----
-x <- d$a[1:40]; y <- d$b[10:35]
-out$cliff <- cliffs_delta(x, y)$r_rank_biserial
-out$superiority <- unname(wilcox.test(x, y, exact = FALSE)$statistic) / (length(x) * length(y))
-out$paired_delta <- mean(sign(d$a - d$b))
 
 # ---- written by hand, so that R needs no further package ----
 text <- function(v) {
