@@ -13,7 +13,9 @@ from cxrobust.analysis.metrics import metric
 
 ENOUGH = 20
 """Mean number of positive patients from which on an estimate carries no note of few."""
-LEVEL, ALPHA = 0.95, 0.05
+LEVEL = 0.95
+BETTER = 2.0
+"""Points by which another interval is said to cover more than the default."""
 COVERAGE_BAND, SIZE_BAND = (0.94, 0.96), (0.04, 0.06)
 VALUES = ("value",)
 DIFFERENCES = ("perturbed-clean", "regime-reference", "difference-in-differences")
@@ -285,6 +287,7 @@ def _findings(content: Mapping[str, Any], covered: Sequence[Share], rejected: Se
         "- " + _against(_each(covered, estimands=DIFFERENCES, few=False, **by_default), COVERAGE_BAND,
                         what="Default intervals cover differences"),
         "- " + _against(_each(flips, few=False), SIZE_BAND, what="Sign flips reject true nulls"),
+        *_alternatives(covered, few=False),
         "- " + _misplaced(chosen(covered, few=False, **by_default), chosen(flips, few=False)),
         "- " + _of_images(covered, rejected),
         "- " + _of_margins(rejected),
@@ -293,6 +296,7 @@ def _findings(content: Mapping[str, Any], covered: Sequence[Share], rejected: Se
         "- " + _still(_each(covered, estimands=DIFFERENCES, few=True, **by_default), "differences"),
         "- " + _against(_each(flips, few=True), SIZE_BAND, what="Sign flips reject true nulls"),
     ]  # fmt: skip
+    lines += _alternatives(covered, few=True)
     few = [one for one in covered if one.few and one.method == default_interval(one.metric)]
     without = sum(one.none for one in few) / max(sum(one.n + one.none for one in few), 1)
     return _bulleted(
@@ -301,6 +305,31 @@ def _findings(content: Mapping[str, Any], covered: Sequence[Share], rejected: Se
             f"- {100 * without:.0f} % of default intervals could not be given, since a study had one class only or too "
             "many of its resamples had.",
         ]
+    )
+
+
+def _alternatives(covered: Sequence[Share], *, few: bool) -> list[str]:
+    """Say which other interval of patients holds where the default does not, by `BETTER` points at least."""
+    parts = []
+    for estimands, what in ((VALUES, "values"), (DIFFERENCES, "differences")):
+        found = []
+        for name in METRICS:
+            usual = mean(chosen(covered, name=name, method=default_interval, estimands=estimands, few=few))
+            others = {
+                method: mean(chosen(covered, name=name, method=method, estimands=estimands, few=few))
+                for method in INTERVALS
+                if method not in {"delong", OF_IMAGES}
+            }
+            holding = {k: v for k, v in others.items() if v >= 100 * COVERAGE_BAND[0] and v >= usual + BETTER}
+            if usual < 100 * COVERAGE_BAND[0] and holding:
+                best = min(holding, key=lambda method: abs(holding[method] - 100 * LEVEL))
+                found.append(f"`{name}` {best} {holding[best]:.1f}")
+        if found:
+            parts.append(f"{what} of {', '.join(found)}")
+    return (
+        [f"- Where the default covers less than 94 %, another interval covers more: {'; '.join(parts)}."]
+        if parts
+        else []
     )
 
 
