@@ -31,6 +31,20 @@ IMAGES_TESTS = ("wilcoxon", "mcnemar", "mcnemar-midp", "delong")
 """Tests that take images for independent."""
 
 
+CAPTIONS = (
+    (
+        "Coverage and size of every metric",
+        f"Means over designs of {ENOUGH} positive patients or more, and the middle nine tenths of designs (lines); "
+        "tests are sign flips and, taking images for independent, DeLong's of AUROCs and Wilcoxon's of means.",
+    ),
+    (
+        "Coverage against the number of positive patients",
+        f"Each point is one design of the default interval or of one that takes images for independent; the dashed "
+        f"line is at {ENOUGH} positive patients.",
+    ),
+)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Share:
     """How often an interval held the truth, or a test rejected, in one scenario."""
@@ -102,17 +116,14 @@ def coverage_page(content: Mapping[str, Any], *, figures: Sequence[str] = ()) ->
         "## What was found",
         *_findings(content, covered, rejected),
         *(
-            f"![{said}]({path})"
-            for path, said in zip(
-                figures,
-                ("Coverage and size of every metric", "Coverage against the number of positive patients"),
-                strict=False,
-            )
+            part
+            for path, (said, caption) in zip(figures, CAPTIONS, strict=False)
+            for part in (f"![{said}]({path})", caption)
         ),
         "## Defaults",
         "Coverage of the metric's default interval, share of true nulls that sign flips reject, and coverage of the "
         "percentile interval from resamples of images, in %: mean (least–greatest) over designs and estimands. The "
-        "least and the greatest are of 20 to 120 studies each and so are spread by chance as well; the first row is "
+        f"least and the greatest are of {_studies(covered)} studies each, so chance spreads them too; the first row is "
         "what intervals and tests of exactly 95 % and 5 % would show. **Bold** means lie outside 94 to 96 or 4 to 6. "
         f"Columns split designs by their mean number of positive patients: {_split(covered)}.",
         _defaults(covered, rejected),
@@ -424,6 +435,11 @@ def _defaults(covered: Sequence[Share], rejected: Sequence[Share]) -> str:
         if any(cells):
             rows.append([f"`{name}`", f"`{metric[name].interval}`", *cells])
     return _table(head, rows)
+
+
+def _studies(covered: Sequence[Share]) -> str:
+    n = [one.n + one.none for one in covered]
+    return _between(min(n), max(n))
 
 
 def _split(covered: Sequence[Share]) -> str:
