@@ -1,11 +1,11 @@
 """Coverage of 95 % intervals and size of tests at 5 %, by simulation with known truth.
 
 `run` simulates studies (scenarios.py says of what law) and counts how often each interval holds the truth and how
-often each test rejects a null that is true; a scenario that is in the file already is not simulated again. `show` turns
-the counts into a table and a figure.
+often each test rejects a null that is true; studies of a scenario and metric that are in the file already are not
+simulated again. `show` turns the counts into a page and two figures.
 
     python benchmarks/coverage run --out coverage.json
-    python benchmarks/coverage show coverage.json --table docs/coverage.md --figure docs/_static/coverage.svg
+    python benchmarks/coverage show coverage.json --page docs/coverage.md --figures docs/_static
 """
 
 import argparse
@@ -16,38 +16,47 @@ from pathlib import Path
 for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(_threads, "1")  # studies are small: one core each, as many studies as there are cores
 
+FIGURES = ("coverage.svg", "coverage-trend.svg")
+
 
 def main() -> None:
-    from running import run
-    from scenarios import GRID
-    from showing import coverage_figure, coverage_table, misses
-
     arguments = parse_arguments()
     if arguments.command == "run":
+        from running import METRICS, run
+        from scenarios import GRID
+
         sizes = sorted({one.n_patients for one in GRID})
         each = arguments.repetitions * len(sizes) if len(arguments.repetitions) == 1 else arguments.repetitions
         if len(each) != len(sizes):
             raise SystemExit(
                 f"--repetitions has {len(each)} numbers, expected one, or one for each of {sizes} patients"
             )
-        chosen = [one for one in GRID if not arguments.scenarios or any(s in str(one) for s in arguments.scenarios)]
-        content = run(
+        for name in arguments.metrics:
+            if name not in METRICS:
+                raise SystemExit(f"--metrics: {name} is none of {', '.join(METRICS)}")
+        chosen = [one for one in GRID if not arguments.scenarios or any(s in f"{one} " for s in arguments.scenarios)]
+        run(
             chosen,
             arguments.out,
+            metrics=arguments.metrics or METRICS,
             repetitions=dict(zip(sizes, each, strict=True)),
             resamples=arguments.resamples,
             seed=arguments.seed,
             workers=arguments.workers,
         )
-        print(misses(content))
     else:
+        from drawing import draw_metrics, draw_trend
+        from showing import coverage_page, coverages, misses, sizes
+
         content = json.loads(arguments.results.read_text(encoding="utf-8"))
-        if arguments.table is not None:
-            figure = None if arguments.figure is None else os.path.relpath(arguments.figure, arguments.table.parent)
-            arguments.table.write_text(coverage_table(content, figure=figure), encoding="utf-8")
-        if arguments.figure is not None:
-            arguments.figure.parent.mkdir(parents=True, exist_ok=True)
-            coverage_figure(content, arguments.figure)
+        figures = [] if arguments.figures is None else [arguments.figures / name for name in FIGURES]
+        if arguments.page is not None:
+            beside = [os.path.relpath(figure, arguments.page.parent) for figure in figures]
+            arguments.page.write_text(coverage_page(content, figures=beside), encoding="utf-8")
+        if figures:
+            arguments.figures.mkdir(parents=True, exist_ok=True)
+            draw_metrics(coverages(content), sizes(content), figures[0])
+            draw_trend(coverages(content), figures[1])
         print(misses(content))
 
 
@@ -61,16 +70,17 @@ def parse_arguments() -> argparse.Namespace:
     running.add_argument(
         "--scenarios", nargs="+", default=[], help="parts of names, such as 'patients=50 ' or correlation=0.4; else all"
     )
+    running.add_argument("--metrics", nargs="+", default=[], help="names of metrics; else all of the package")
     running.add_argument(
         "--repetitions", type=int, nargs="+", default=[400], help="studies a scenario, or one number for each size"
     )
     running.add_argument("--resamples", type=int, default=1000)
     running.add_argument("--seed", type=int, default=1)
     running.add_argument("--workers", type=int, default=os.cpu_count() or 1)
-    showing = commands.add_parser("show", help="make the table and the figure of a file of counts")
+    showing = commands.add_parser("show", help="make the page and the figures of a file of counts")
     showing.add_argument("results", type=Path)
-    showing.add_argument("--table", type=Path, default=None, help="Markdown file")
-    showing.add_argument("--figure", type=Path, default=None, help="SVG or PNG file")
+    showing.add_argument("--page", type=Path, default=None, help="Markdown file")
+    showing.add_argument("--figures", type=Path, default=None, help=f"folder for {' and '.join(FIGURES)}")
     return parser.parse_args()
 
 

@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -13,9 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from adapter import Contrast, check_against_analyze, fits, judge, settings_of, study_contrasts, true_value
+from adapter import (
+    ZERO_ON_CLEAN,
+    Contrast,
+    check_against_analyze,
+    fits,
+    judge,
+    settings_of,
+    study_contrasts,
+    true_value,
+)
 from numpy.typing import NDArray
-from scenarios import CLEAN, CONDITIONS, PGD, POPULATION, REGIMES, Scenario, simulate, truths
+from scenarios import CLEAN, CONDITIONS, NOISE, PGD, POPULATION, REGIMES, Scenario, simulate, truths
 
 from cxrobust.files import atomic_write_text
 
@@ -24,21 +33,56 @@ METRICS = (
     "average-precision",
     "accuracy",
     "sensitivity",
+    "specificity",
+    "balanced-accuracy",
+    "ppv",
+    "npv",
+    "f1",
+    "matthews",
     "confidence",
+    "confidence-right",
+    "confidence-wrong",
+    "confidence-shift",
+    "over-confidence",
+    "entropy",
     "ece",
+    "ece-equal-mass",
+    "ece-top-label",
+    "ece-smooth",
+    "ace",
+    "mce",
     "ece-debiased",
     "brier",
+    "brier-reliability",
+    "brier-resolution",
+    "brier-uncertainty",
     "log-loss",
     "calibration-slope",
+    "calibration-intercept",
+    "robust-accuracy",
     "flip-rate",
+    "attack-success",
     "aurc",
+    "coverage-at-risk-5",
 )
+"""All of the package, in the order of docs/statistics.md."""
 ALPHA = 0.05
 NULL = 1e-12
 """A contrast of true values below this is 0."""
-INTERVAL_COLUMNS = ("metric", "estimand", "condition", "method", "n", "none", "below", "above", "mean_width")
-"""`n` intervals, of which `none` could not be given, and the truth lay `below` or `above` so many."""
-TEST_COLUMNS = ("metric", "estimand", "condition", "test", "n", "none", "rejected")
+PLACES = (
+    ("value", CLEAN),
+    ("value", PGD),
+    ("perturbed-clean", NOISE),
+    ("perturbed-clean", PGD),
+    ("regime-reference", CLEAN),
+    ("regime-reference", PGD),
+    ("difference-in-differences", NOISE),
+    ("difference-in-differences", PGD),
+)
+"""Estimand and condition of what is judged; a row of counts begins with its index."""
+INTERVAL_ROW = ("place", "none", "below", "above", "mean_width")
+"""Of the studies, so many had no interval, and in so many the truth lay `below` or `above` it."""
+TEST_ROW = ("place", "none", "rejected")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,35 +101,43 @@ class Plan:
 
     def estimated(self) -> dict[str, list[Contrast]]:
         """Return for each metric the contrasts whose intervals are judged."""
-        return {name: [one for one in self._contrasts(name) if _is_judged(one)] for name in self.truth}
+        return {name: [one for one in self._contrasts(name) if _is_judged(name, one)] for name in self.truth}
 
     def tested(self) -> dict[str, list[Contrast]]:
         """Return for each metric the contrasts that are 0 in truth, values apart."""
         return {
-            name: [
-                one
-                for one in self._contrasts(name)
-                if one.estimand != "value" and abs(self.true_value(name, one)) < NULL
-            ]
+            name: [one for one in self._differences(name) if abs(self.true_value(name, one)) < NULL]
+            for name in self.truth
+        }
+
+    def margins(self) -> dict[str, dict[Contrast, float]]:
+        """Return for each metric the contrasts that are not 0 in truth, with what they are."""
+        return {
+            name: {
+                one: self.true_value(name, one)
+                for one in self._differences(name)
+                if abs(self.true_value(name, one)) >= NULL and _is_judged(name, one)
+            }
             for name in self.truth
         }
 
     def _contrasts(self, name: str) -> list[Contrast]:
-        return [one for one in study_contrasts(REGIMES, CONDITIONS) if fits(name, one)]
+        every = study_contrasts(REGIMES, CONDITIONS)
+        return [one for one in every if fits(name, one) and (one.estimand, one.condition) in PLACES]
+
+    def _differences(self, name: str) -> list[Contrast]:
+        return [one for one in self._contrasts(name) if one.estimand != "value"]
 
 
-def _is_judged(contrast: Contrast) -> bool:
+def _is_judged(name: str, contrast: Contrast) -> bool:
     """Whether a contrast's interval is judged: values, differences that are not 0, and interactions."""
-    if contrast.estimand == "difference-in-differences":
-        return True
-    return (
-        contrast.condition
-        in {"value": (CLEAN, PGD), "perturbed-clean": (PGD,), "regime-reference": (CLEAN,)}[contrast.estimand]
-    )
+    if contrast.estimand == "regime-reference":
+        return contrast.condition == (PGD if name in ZERO_ON_CLEAN else CLEAN)
+    return (contrast.estimand, contrast.condition) != ("perturbed-clean", NOISE)
 
 
-Key = tuple[str, str, str, str]
-"""Metric, estimand, condition, and interval or test."""
+Key = tuple[str, str, int]
+"""Metric, interval or test, and place."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -93,11 +145,13 @@ class Tally:
     """Counts over simulated studies."""
 
     intervals: dict[Key, NDArray[np.float64]] = field(default_factory=dict)
-    """n, none, below, above, sum of widths."""
+    """none, below, above, sum of widths."""
     tests: dict[Key, NDArray[np.float64]] = field(default_factory=dict)
-    """n, none, rejected."""
+    """none, rejected."""
     totals: NDArray[np.float64] = field(default_factory=lambda: np.zeros(4))
     """Studies, images, positive images, positive patients."""
+    seconds: float = 0.0
+    """Of a core."""
 
     def add(self, other: "Tally") -> None:
         """Add the counts of other studies."""
@@ -105,18 +159,23 @@ class Tally:
             for key, counts in more.items():
                 own[key] = own[key] + counts if key in own else counts
         self.totals = self.totals + other.totals
+        self.seconds += other.seconds
 
 
 def run(
     scenarios: Sequence[Scenario],
     out: Path,
     *,
+    metrics: Sequence[str],
     repetitions: Mapping[int, int],
     resamples: int,
     seed: int,
     workers: int,
 ) -> Mapping[str, Any]:
-    """Simulate the scenarios that are not in `out` yet, adding each as soon as it is done.
+    """Simulate what `out` lacks of each scenario and metric, adding each scenario as soon as it is done.
+
+    A study's random numbers depend on its scenario and number alone, so metrics that are added later are of the same
+    studies, and more studies go on where the file ends.
 
     Parameters
     ----------
@@ -130,61 +189,72 @@ def run(
     """
     settings = {"seed": seed, "resamples": resamples, "population": POPULATION}
     content = _begun(out, settings)
-    known: dict[float, Mapping[str, NDArray[np.float64]]] = {}
+    known: dict[tuple[float, tuple[str, ...]], Mapping[str, NDArray[np.float64]]] = {}
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         for number, scenario in enumerate(scenarios, 1):
-            if str(scenario) in content["scenarios"]:
-                print(f"{number}/{len(scenarios)} {scenario}: there already", flush=True)
-                continue
-            if scenario.prevalence not in known:
-                known[scenario.prevalence] = truths(scenario.prevalence, METRICS)
-            plan = Plan(scenario=scenario, seed=seed, resamples=resamples, truth=known[scenario.prevalence])
-            begun = time.perf_counter()
-            tally, seconds = Tally(), 0.0
-            for part, spent in pool.map(simulated, *_parts(plan, repetitions[scenario.n_patients], workers)):
-                tally.add(part)
-                seconds += spent
-            content["scenarios"][str(scenario)] = _record(plan, tally, seconds)
-            atomic_write_text(out, json.dumps(content) + "\n")
-            print(
-                f"{number}/{len(scenarios)} {scenario}: {tally.totals[0]:.0f} studies in "
-                f"{time.perf_counter() - begun:.0f} s, {seconds / tally.totals[0]:.2f} s of one core each",
-                flush=True,
-            )
+            said = f"{number}/{len(scenarios)} {scenario}"
+            wanted = repetitions[scenario.n_patients]
+            for done, names in _lacking(content, scenario, metrics, wanted):
+                if (scenario.prevalence, names) not in known:
+                    known[scenario.prevalence, names] = truths(scenario.prevalence, names)
+                truth = known[scenario.prevalence, names]
+                if not truth:
+                    continue
+                plan = Plan(scenario=scenario, seed=seed, resamples=resamples, truth=truth)
+                begun, tally = time.perf_counter(), Tally()
+                for part in pool.map(simulated, *_parts(plan, done, wanted, workers)):
+                    tally.add(part)
+                _merge(content, plan, tally, done)
+                atomic_write_text(out, as_text(content))
+                print(
+                    f"{said}: {len(truth)} metrics, {tally.totals[0]:.0f} studies in "
+                    f"{time.perf_counter() - begun:.0f} s, {tally.seconds / tally.totals[0]:.2f} s of one core each",
+                    flush=True,
+                )
     return content
 
 
-def simulated(plan: Plan, first: int, last: int) -> tuple[Tally, float]:
-    """Simulate and judge the repetitions from `first` up to `last`; also how many seconds of a core that took."""
+def simulated(plan: Plan, first: int, last: int) -> Tally:
+    """Simulate and judge the repetitions from `first` up to `last`."""
     begun = time.process_time()
-    tally, estimated, tested = Tally(), plan.estimated(), plan.tested()
-    settings = settings_of(METRICS, threshold=plan.scenario.prevalence, resamples=plan.resamples)
+    tally, estimated, tested, margins = Tally(), plan.estimated(), plan.tested(), plan.margins()
+    settings = settings_of(tuple(plan.truth), threshold=plan.scenario.prevalence, resamples=plan.resamples)
     for repetition in range(first, last):
         rng = plan.scenario.rng(plan.seed, repetition)
         predictions = simulate(plan.scenario, rng)
         seed = int(rng.integers(2**31))
         if repetition == 0:
             check_against_analyze(predictions, settings, seed=seed)
-        intervals, tests = judge(predictions, settings, estimated=estimated, tested=tested, seed=seed)
+        intervals, tests = judge(predictions, settings, estimated=estimated, tested=tested, margins=margins, seed=seed)
         one = Tally()
         for i in intervals:
-            key = (i.metric, i.contrast.estimand, i.contrast.condition, i.method)
+            key = (i.metric, i.method, PLACES.index((i.contrast.estimand, i.contrast.condition)))
             truth, none = plan.true_value(i.metric, i.contrast), np.isnan(i.low)
-            width = 0.0 if none else i.high - i.low
-            one.intervals[key] = np.array([1.0, none, truth < i.low, truth > i.high, width])
+            one.intervals[key] = np.array([none, truth < i.low, truth > i.high, 0.0 if none else i.high - i.low])
         for t in tests:
-            key = (t.metric, t.contrast.estimand, t.contrast.condition, t.test)
-            one.tests[key] = np.array([1.0, np.isnan(t.p_value), t.p_value <= ALPHA])
+            key = (t.metric, t.test, PLACES.index((t.contrast.estimand, t.contrast.condition)))
+            one.tests[key] = np.array([np.isnan(t.p_value), t.p_value <= ALPHA], dtype=np.float64)
         positive = predictions.labels[:, 0] == 1
         n_patients = len(np.unique(predictions.patients[positive]))
         one.totals = np.array([1.0, len(positive), positive.sum(), n_patients])
         tally.add(one)
-    return tally, time.process_time() - begun
+    tally.seconds = time.process_time() - begun
+    return tally
 
 
-def _parts(plan: Plan, repetitions: int, workers: int) -> tuple[list[Plan], list[int], list[int]]:
+def _lacking(
+    content: Mapping[str, Any], scenario: Scenario, metrics: Sequence[str], wanted: int
+) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Return how many studies there are of which metrics, where they are fewer than wanted."""
+    there = content["scenarios"].get(str(scenario), {"metrics": {}})["metrics"]
+    n = {name: there.get(name, {"studies": 0})["studies"] for name in metrics}
+    for done in sorted({some for some in n.values() if some < wanted}):
+        yield done, tuple(name for name, some in n.items() if some == done)
+
+
+def _parts(plan: Plan, done: int, wanted: int, workers: int) -> tuple[list[Plan], list[int], list[int]]:
     """Return the arguments of `simulated` for parts of the repetitions, some for each worker."""
-    ends = np.linspace(0, repetitions, min(repetitions, 4 * workers) + 1).astype(int).tolist()
+    ends = np.linspace(done, wanted, min(wanted - done, 4 * workers) + 1).astype(int).tolist()
     return [plan] * (len(ends) - 1), ends[:-1], ends[1:]
 
 
@@ -195,9 +265,10 @@ def _begun(out: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
         return {
             "settings": dict(settings),
             "made_with": made_with,
-            "truth": "flip-rate: closed form; others: on a population at equally spaced quantiles",
-            "interval_columns": INTERVAL_COLUMNS,
-            "test_columns": TEST_COLUMNS,
+            "places": [list(one) for one in PLACES],
+            "interval_row": list(INTERVAL_ROW),
+            "test_row": list(TEST_ROW),
+            "truth": {},
             "scenarios": {},
         }
     content: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
@@ -206,19 +277,57 @@ def _begun(out: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     return content
 
 
-def _record(plan: Plan, tally: Tally, seconds: float) -> dict[str, Any]:
-    n, images, positives, positive_patients = tally.totals
-    return {
-        **asdict(plan.scenario),
-        "repetitions": int(n),
-        "core_seconds": round(seconds, 1),
-        "mean_images": images / n,
-        "mean_positive_images": positives / n,
-        "mean_positive_patients": positive_patients / n,
-        "truth": {name: values.tolist() for name, values in plan.truth.items()},
-        "intervals": [
-            [*key, *(int(c) for c in counts[:4]), float(f"{counts[4] / max(counts[0] - counts[1], 1):.6g}")]
-            for key, counts in sorted(tally.intervals.items())
-        ],
-        "tests": [[*key, *(int(c) for c in counts)] for key, counts in sorted(tally.tests.items())],
-    }
+def _merge(content: dict[str, Any], plan: Plan, tally: Tally, done: int) -> None:
+    """Add the counts of studies from number `done` on to what there is of the same metrics."""
+    scenario = content["scenarios"].setdefault(
+        str(plan.scenario),
+        {**asdict(plan.scenario), "core_seconds": 0.0, "studies": 0, "sums": [0, 0, 0], "metrics": {}},
+    )
+    n = int(tally.totals[0])
+    scenario["core_seconds"] = round(scenario["core_seconds"] + tally.seconds, 1)
+    if scenario["studies"] == done:  # of studies that are there already, images are counted already
+        scenario["studies"] += n
+        scenario["sums"] = [a + int(b) for a, b in zip(scenario["sums"], tally.totals[1:], strict=True)]
+    for name, truth in plan.truth.items():
+        at = content["truth"].setdefault(f"{plan.scenario.prevalence:g}", {})
+        at[name] = [[float(f"{value:.9g}") for value in row] for row in truth]
+        record = scenario["metrics"].setdefault(name, {"studies": 0, "intervals": {}, "tests": {}})
+        for kind, counts in (("intervals", tally.intervals), ("tests", tally.tests)):
+            _add_rows(
+                record[kind], {key[1:]: row for key, row in counts.items() if key[0] == name}, record["studies"], n
+            )
+        record["studies"] += n
+
+
+def _add_rows(
+    into: dict[str, list[list[Any]]], counts: Mapping[tuple[str, int], NDArray[np.float64]], n_before: int, n: int
+) -> None:
+    """Add counts to the rows of each method; the last of four is a sum of widths and becomes their mean."""
+    for (method, place), row in sorted(counts.items()):
+        rows = into.setdefault(method, [])
+        before = next((one for one in rows if one[0] == place), None)
+        whole = [int(count) for count in row[: min(len(row), 3)]]
+        if before is not None:
+            whole = [a + b for a, b in zip(before[1:], whole, strict=False)]
+            rows.remove(before)
+        width = []
+        if len(row) > 3:
+            widths = float(row[3]) + (before[4] * (n_before - before[1]) if before else 0.0)
+            width = [float(f"{widths / max(n_before + n - whole[0], 1):.4g}")]
+        rows.append([place, *whole, *width])
+        rows.sort(key=lambda one: one[0])
+
+
+def as_text(content: Mapping[str, Any]) -> str:
+    """Return the content as JSON with a line for each metric of each scenario."""
+
+    def short(value: Any) -> str:
+        return json.dumps(value, separators=(",", ":"))
+
+    lines = [f'"{key}":{short(value)}' for key, value in content.items() if key != "scenarios"]
+    scenarios = []
+    for name, scenario in content["scenarios"].items():
+        about = short({key: value for key, value in scenario.items() if key != "metrics"})
+        of_metrics = ",\n".join(f'"{one}":{short(record)}' for one, record in scenario["metrics"].items())
+        scenarios.append(f'"{name}":{about[:-1]},"metrics":{{\n{of_metrics}}}}}')
+    return "{" + ",\n".join([*lines, '"scenarios":{' + ",\n".join(scenarios) + "}"]) + "}\n"

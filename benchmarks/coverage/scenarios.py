@@ -13,11 +13,15 @@ with intercept 0 and slope 1 is calibrated, and the true calibration slope is 1/
 The two regimes differ on clean images. `noise` changes no law, so perturbed − clean and its difference between the
 regimes are 0 in truth, although every prediction changes. `pgd` makes both regimes alike, so there the regimes'
 difference is 0 and the difference in differences is not.
+
+A second finding has the same law on the same images, so that the macro average of both has the truth of one; half of
+the variance of every normal is common to both.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,7 +30,7 @@ from scipy.special import expit, logit
 from scipy.stats import multivariate_normal, norm
 
 from cxrobust.analysis.cells import Cell
-from cxrobust.analysis.metrics import metric
+from cxrobust.analysis.metrics import Additive, metric
 from cxrobust.predictions import PredictionSet
 
 REFERENCE, TUNED = "probe", "tuned"
@@ -34,9 +38,20 @@ REGIMES = (REFERENCE, TUNED)
 CLEAN, NOISE, PGD = CONDITIONS = ("clean", "noise(eps=4/255)", "pgd(eps=4/255)")
 COMMON, OF_REGIME, OF_CELL = 0.4, 0.4, 0.2
 """Parts of the evidence's variance."""
+OF_FINDINGS = 0.5
+"""Part of every normal's variance that two findings share."""
 MOST_IMAGES, TAIL = 30, 1.7
 POPULATION = 2**20
 """Images at equally spaced quantiles of each class, of which the truth is computed."""
+SMALLER_POPULATION = {"ece-smooth": 2**17}
+"""Of metrics whose sums would not fit in memory; the smooth ECE moves by 2e-5 at most when it is doubled."""
+PAIRED = 2048
+"""Quantiles of the clean evidence, and of the part that is new under a perturbation, whose pairs make a class."""
+OF_PAIRS = ("confidence-shift", "robust-accuracy", "flip-rate", "attack-success")
+"""Metrics that read the prediction on the clean image beside the perturbed one."""
+WHERE_DEFINED = {"mce": (0.5,)}
+"""Prevalences with a true value. The largest gap of the bins that hold images depends on how many images there are
+where bins are all but empty, as those of high probabilities are of a rare finding."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,9 +62,11 @@ class Scenario:
     correlation: float
     """ρ of two images of a patient: of the label's latent, and of the evidence given the label."""
     prevalence: float
+    findings: int = 1
 
     def __str__(self) -> str:
-        return f"patients={self.n_patients} correlation={self.correlation:g} prevalence={self.prevalence:g}"
+        several = f" findings={self.findings}" if self.findings > 1 else ""
+        return f"patients={self.n_patients} correlation={self.correlation:g} prevalence={self.prevalence:g}{several}"
 
     def rng(self, seed: int, repetition: int) -> np.random.Generator:
         """Return the generator of one simulated study, whatever else is simulated."""
@@ -57,9 +74,15 @@ class Scenario:
         return np.random.default_rng([seed, *design, repetition])
 
 
-GRID = tuple(
-    Scenario(n_patients=n, correlation=correlation, prevalence=prevalence)
-    for n, correlation, prevalence in product((50, 200, 1000, 3000), (0.0, 0.4, 0.8), (0.005, 0.05, 0.5))
+GRID = (
+    *(
+        Scenario(n_patients=n, correlation=correlation, prevalence=prevalence)
+        for n, correlation, prevalence in product((50, 200, 1000, 3000), (0.0, 0.4, 0.8), (0.005, 0.05, 0.5))
+    ),
+    *(
+        Scenario(n_patients=n, correlation=correlation, prevalence=prevalence, findings=2)
+        for n, correlation, prevalence in product((200, 1000), (0.0, 0.8), (0.05, 0.5))
+    ),
 )
 
 
@@ -90,7 +113,7 @@ LAWS = (_PROBE, _PROBE, _ATTACKED), (_TUNED, _TUNED, _ATTACKED)
 
 def simulate(scenario: Scenario, rng: np.random.Generator) -> PredictionSet:
     """Draw the predictions of one study."""
-    n_patients, prevalence = scenario.n_patients, scenario.prevalence
+    n_patients, prevalence, n_findings = scenario.n_patients, scenario.prevalence, scenario.findings
     sizes = np.arange(1, MOST_IMAGES + 1)
     weights = sizes**-TAIL
     patients = np.repeat(np.arange(n_patients), rng.choice(sizes, n_patients, p=weights / weights.sum()))
@@ -99,20 +122,27 @@ def simulate(scenario: Scenario, rng: np.random.Generator) -> PredictionSet:
         of_patient, of_image = rng.normal(size=n_patients)[patients], rng.normal(size=len(patients))
         return np.sqrt(scenario.correlation) * of_patient + np.sqrt(1 - scenario.correlation) * of_image
 
-    labels = normal() > norm.isf(prevalence)
-    probabilities = np.empty((len(REGIMES), len(CONDITIONS), len(patients), 1))
-    common = np.sqrt(COMMON) * normal()
+    def of_findings() -> NDArray[np.float64]:
+        """Return a normal of each image and finding."""
+        if n_findings == 1:
+            return normal()[:, None]
+        common = np.sqrt(OF_FINDINGS) * normal()
+        return np.column_stack([common + np.sqrt(1 - OF_FINDINGS) * normal() for _ in range(n_findings)])
+
+    labels = of_findings() > norm.isf(prevalence)
+    probabilities = np.empty((len(REGIMES), len(CONDITIONS), len(patients), n_findings))
+    common = np.sqrt(COMMON) * of_findings()
     for r, laws in enumerate(LAWS):
-        of_regime = common + np.sqrt(OF_REGIME) * normal()
+        of_regime = common + np.sqrt(OF_REGIME) * of_findings()
         for c, law in enumerate(laws):
-            evidence = of_regime + np.sqrt(OF_CELL) * normal() + law.separation * labels
-            probabilities[r, c, :, 0] = law.probabilities(evidence, prevalence)
+            evidence = of_regime + np.sqrt(OF_CELL) * of_findings() + law.separation * labels
+            probabilities[r, c] = law.probabilities(evidence, prevalence)
     return PredictionSet(
         image_ids=tuple(f"image-{i}" for i in range(len(patients))),
         patient_ids=tuple(f"patient-{i}" for i in range(n_patients)),
         patients=patients.astype(np.int32),
-        findings=("Finding",),
-        labels=labels.astype(np.int8)[:, None],
+        findings=tuple(f"Finding {k + 1}" for k in range(n_findings)),
+        labels=labels.astype(np.int8),
         members=tuple((regime, 0) for regime in REGIMES),
         conditions=CONDITIONS,
         probabilities=probabilities,
@@ -122,39 +152,85 @@ def simulate(scenario: Scenario, rng: np.random.Generator) -> PredictionSet:
 
 
 def truths(prevalence: float, metrics: Sequence[str]) -> Mapping[str, NDArray[np.float64]]:
-    """Return the true value of each metric, (n_regimes, n_conditions).
+    """Return the true value of each metric that has one at a prevalence, (n_regimes, n_conditions).
 
-    That of the flip rate is a normal probability; that of another metric is its value on a population at equally spaced
-    quantiles, which has no sampling error. There AUROC, accuracy and sensitivity must be what their closed forms say.
+    What reads the clean prediction too is computed on pairs of quantiles, the rest on a population at equally spaced
+    quantiles.
+
+    Raises
+    ------
+    AssertionError
+        When a value is not what its closed form says.
     """
-    by_law = {law: population(law, prevalence) for laws in LAWS for law in laws}
-    _check(by_law, prevalence)
+    defined = [name for name in metrics if prevalence in WHERE_DEFINED.get(name, (prevalence,))]
     found = {}
-    for name in metrics:
-        if name == "flip-rate":
-            found[name] = np.array([[_flip_rate(laws[0], laws[c], c, prevalence) for c in range(3)] for laws in LAWS])
-        else:
-            values = {law: metric[name].value(cell) for law, cell in by_law.items()}
-            found[name] = np.array([[values[law] for law in laws] for laws in LAWS])
+    populations: dict[int, Mapping[Law, Cell]] = {}
+    for name in defined:
+        if name in OF_PAIRS:
+            continue
+        size = SMALLER_POPULATION.get(name, POPULATION)
+        if size not in populations:
+            populations[size] = {law: population(law, prevalence, size) for laws in LAWS for law in laws}
+        values = {law: metric[name].value(cell) for law, cell in populations[size].items()}
+        found[name] = np.array([[values[law] for law in laws] for laws in LAWS])
+    _check(populations.get(POPULATION, {}), prevalence)
+    of_pairs = [name for name in defined if name in OF_PAIRS]
+    if of_pairs:
+        found |= _paired_truths(of_pairs, prevalence)
     return found
 
 
-def population(law: Law, prevalence: float) -> Cell:
+def population(law: Law, prevalence: float, size: int = POPULATION) -> Cell:
     """Return all images under one law, each class at equally spaced quantiles of its evidence."""
-    n_positive = round(POPULATION * prevalence)
-    n = np.array([POPULATION - n_positive, n_positive])
+    n_positive = round(size * prevalence)
+    n = np.array([size - n_positive, n_positive])
     labels = np.repeat([0, 1], n)
-    ranks = np.concatenate([(np.arange(size) + 0.5) / size for size in n])
+    ranks = np.concatenate([(np.arange(some) + 0.5) / some for some in n])
     p = law.probabilities(norm.ppf(ranks) + law.separation * labels, prevalence)
+    return _cell(labels, p, p, prevalence)
+
+
+def _cell(labels: NDArray[Any], p: NDArray[np.float64], clean: NDArray[np.float64], prevalence: float) -> Cell:
     return Cell(
         labels=labels.astype(np.int8),
         probabilities=p,
-        patients=np.zeros(POPULATION, dtype=np.int32),
+        patients=np.zeros(len(p), dtype=np.int32),
         n_patients=1,
         threshold=prevalence,
-        clean=p,
+        clean=clean,
         weaker=(p,),
     )
+
+
+def _paired_truths(metrics: Sequence[str], prevalence: float) -> dict[str, NDArray[np.float64]]:
+    """Return the true values of metrics that read the clean prediction too, (n_regimes, n_conditions)."""
+    z = norm.ppf((np.arange(PAIRED) + 0.5) / PAIRED)
+    clean_evidence = np.repeat(z, PAIRED)
+    shared = COMMON + OF_REGIME
+    perturbed_evidence = shared * clean_evidence + np.sqrt(1 - shared**2) * np.tile(z, PAIRED)
+    found = {name: np.empty((len(LAWS), len(CONDITIONS))) for name in metrics}
+    for r, laws in enumerate(LAWS):
+        for c, law in enumerate(laws):
+            cells = {}
+            for label in (0, 1):
+                clean = laws[0].probabilities(clean_evidence + laws[0].separation * label, prevalence)
+                evidence = perturbed_evidence + law.separation * label
+                p = law.probabilities(evidence, prevalence) if c else clean
+                cells[label] = _cell(np.full(len(p), label), p, clean, prevalence)
+            for name in metrics:
+                found[name][r, c] = _of_classes(name, cells, prevalence)
+            flips = _flip_rate(laws[0], law, c, prevalence)
+            if "flip-rate" in found and abs(found["flip-rate"][r, c] - flips) > 3e-4:
+                raise AssertionError(f"flip-rate of {law} is {found['flip-rate'][r, c]}, expected {flips}")
+    return found
+
+
+def _of_classes(name: str, cells: Mapping[int, Cell], prevalence: float) -> float:
+    """Return a metric of sums over images of the two classes together, each weighted as it occurs."""
+    one = metric[name]
+    assert isinstance(one, Additive)
+    negative, positive = (one.statistics(cells[label]).mean(axis=0) for label in (0, 1))
+    return float(one.finish((1 - prevalence) * negative + prevalence * positive))
 
 
 def _check(by_law: Mapping[Law, Cell], prevalence: float) -> None:

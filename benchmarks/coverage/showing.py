@@ -1,36 +1,48 @@
-"""Counts of simulated studies as a Markdown table, a figure, and a list of what misses its level."""
+"""Counts of simulated studies as a page of Markdown, and a list of what misses its level."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-import matplotlib as mpl
 import numpy as np
-from adapter import OF_IMAGES, OF_IMAGES_METRICS
-from matplotlib import font_manager
-from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
-from matplotlib.markers import CARETDOWN
-from matplotlib.ticker import NullLocator
+from adapter import OF_IMAGES
 from running import METRICS
 
-from cxrobust.analysis.intervals import INTERVALS
+from cxrobust.analysis.choices import WITH_A_MARGIN
 from cxrobust.analysis.metrics import metric
-from cxrobust.reports.figures.style import INK, QUIET, RC, canvas
-from cxrobust.reports.fonts import font_folders
-from cxrobust.study_analysis import TestName
 
 ENOUGH = 20
 """Mean number of positive patients from which on an estimate carries no note of few."""
+LEVEL = 0.95
+BETTER = 2.0
+"""Points by which another interval is said to cover more than the default."""
 COVERAGE_BAND, SIZE_BAND = (0.94, 0.96), (0.04, 0.06)
+VALUES = ("value",)
 DIFFERENCES = ("perturbed-clean", "regime-reference", "difference-in-differences")
-OF_PATIENTS = "of patients"
-SERIES = {OF_PATIENTS: ("#0072B2", "o"), OF_IMAGES: ("#D55E00", "^"), "delong": ("#000000", "x")}
-LABELS = {OF_PATIENTS: "resamples of patients", OF_IMAGES: "resamples of images", "delong": "DeLong, of images"}
-"""Of what is drawn: the default interval, and what takes images for independent."""
-LEAST_DRAWN = 0.5
-"""What lies lower is drawn as an arrow there."""
+INTERVALS = (
+    "percentile", "percentile-recentred", "expanded", "t", "basic", "bca", "studentized", "wilson", "delong-clustered",
+    "delong", OF_IMAGES,
+)  # fmt: skip
+TESTS = (
+    "permutation", "wilcoxon-clustered", "mcnemar-clustered", "delong-clustered", "wilcoxon", "mcnemar", "mcnemar-midp",
+    "delong", *WITH_A_MARGIN,
+)  # fmt: skip
+IMAGES_TESTS = ("wilcoxon", "mcnemar", "mcnemar-midp", "delong")
+"""Tests that take images for independent."""
+
+
+CAPTIONS = (
+    (
+        "Coverage and size of every metric",
+        f"Means over designs of {ENOUGH} positive patients or more, and the middle nine tenths of designs (lines); "
+        "tests are sign flips and, taking images for independent, DeLong's of AUROCs and Wilcoxon's of means.",
+    ),
+    (
+        "Coverage against the number of positive patients",
+        f"Each point is one design of the default interval or of one that takes images for independent; the dashed "
+        f"line is at {ENOUGH} positive patients.",
+    ),
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +51,7 @@ class Share:
 
     scenario: str
     correlation: float
+    findings: int
     positive_patients: float
     metric: str
     estimand: str
@@ -66,63 +79,76 @@ class Share:
         """Whether the scenario's studies have fewer than 20 positive patients on average."""
         return self.positive_patients < ENOUGH
 
+    @property
+    def is_usual(self) -> bool:
+        """Whether at least half of the studies have an interval or a p-value."""
+        return self.n > 0 and self.n >= self.none
+
     def beyond(self, band: tuple[float, float]) -> int:
         """Return −1 or 1 where the share is below or above a band by more than two standard errors, else 0."""
         return int(self.share - 2 * self.se > band[1]) - int(self.share + 2 * self.se < band[0])
 
 
-def coverages(content: Mapping[str, Any]) -> list[Share]:
-    """Return each interval's coverage."""
+def coverages(content: Mapping[str, Any], *, findings: int = 1) -> list[Share]:
+    """Return each interval's coverage, of studies of so many findings."""
     return [
         Share(**place, n=n - none, none=none, hits=n - none - below - above)
-        for place, (n, none, below, above, _) in _rows(content, "intervals")
+        for place, n, (none, below, above, _) in _rows(content, "intervals")
+        if place["findings"] == findings
     ]
 
 
-def sizes(content: Mapping[str, Any]) -> list[Share]:
-    """Return how often each test rejects at 5 % what is true."""
-    return [Share(**place, n=n - none, none=none, hits=hits) for place, (n, none, hits) in _rows(content, "tests")]
-
-
-def coverage_table(content: Mapping[str, Any], *, figure: str | None = None) -> str:
-    """Return a page of Markdown: coverage by metric and interval, size by metric and test; `figure` stands between."""
-    settings, scenarios = content["settings"], content["scenarios"].values()
-    each = sorted({one["repetitions"] for one in scenarios})
-    worst = 100 * np.sqrt(0.95 * 0.05 / each[0])
-    said = f"{each[0]:,}" if len(each) == 1 else f"{each[0]:,} to {each[-1]:,}"
-    drawn = [
-        f"![Coverage against the number of positive patients]({figure})",
-        "",
-        f"Each point is one scenario of the default interval or of one that takes images for independent; the band is "
-        f"{COVERAGE_BAND[0]:.0%} to {COVERAGE_BAND[1]:.0%}, the dashed line {ENOUGH} positive patients.",
-        "",
+def sizes(content: Mapping[str, Any], *, findings: int = 1) -> list[Share]:
+    """Return how often each test rejects at 5 % what is true; of a margin, what is just as large."""
+    return [
+        Share(**place, n=n - none, none=none, hits=hits)
+        for place, n, (none, hits) in _rows(content, "tests")
+        if place["findings"] == findings
     ]
-    lines = [
+
+
+def coverage_page(content: Mapping[str, Any], *, figures: Sequence[str] = ()) -> str:
+    """Return a page of Markdown: what was found in words, tables, and the figures named, relative to the page."""
+    covered, rejected = coverages(content), sizes(content)
+    parts = [
         "# Coverage and size by simulation",
-        "",
-        f"{len(content['scenarios'])} scenarios, {said} simulated studies in each, {settings['resamples']:,} resamples "
-        f"and sign patterns in each study; `benchmarks/coverage/scenarios.py` says of what law. Cells are means over "
-        f"scenarios and estimands and, in parentheses, the least and the greatest, in %; the Monte Carlo standard "
-        f"error of one is at most {worst:.1f} % where the level holds. Columns split scenarios by their mean number of "
-        f"positive patients. A number before `none` is the share of studies without an interval or p-value. The "
-        f"default is bold.",
-        "",
-        "| metric | 95 % interval | value, ≥ 20 | value, < 20 | differences, ≥ 20 | differences, < 20 |",
-        "| --- | --- | --- | --- | --- | --- |",
-        *_table_rows(coverages(content), (("value",), DIFFERENCES), default=lambda name: metric[name].interval),
-        "",
-        *(drawn if figure else []),
-        "| metric | test at 5 % | two cells, ≥ 20 | two cells, < 20 | interaction, ≥ 20 | interaction, < 20 |",
-        "| --- | --- | --- | --- | --- | --- |",
-        *_table_rows(sizes(content), (DIFFERENCES[:2], DIFFERENCES[2:]), default=lambda _: "permutation"),
+        _design(content),
+        "## What was found",
+        *_findings(content, covered, rejected),
+        *(
+            part
+            for path, (said, caption) in zip(figures, CAPTIONS, strict=False)
+            for part in (f"![{said}]({path})", caption)
+        ),
+        "## Defaults",
+        "Coverage of the metric's default interval, share of true nulls that sign flips reject, and coverage of the "
+        "percentile interval from resamples of images, in %: mean (least–greatest) over designs and estimands. The "
+        f"least and the greatest are of {_studies(covered)} studies each, so chance spreads them too; the first row is "
+        "what intervals and tests of exactly 95 % and 5 % would show. **Bold** means lie outside 94 to 96 or 4 to 6. "
+        f"Columns split designs by their mean number of positive patients: {_split(covered)}.",
+        _defaults(covered, rejected),
+        "## All intervals",
+        f"Mean coverage in % of values / of differences in designs of {ENOUGH} positive patients or more; the default "
+        "is bold. `delong` and the last column take images for independent.",
+        _matrix(covered, INTERVALS, few=False, default=lambda name: metric[name].interval),
+        f"The same with fewer than {ENOUGH} positive patients, of studies that had an interval; the last column is the "
+        "share that had none by default.",
+        _matrix(covered, INTERVALS, few=True, default=lambda name: metric[name].interval),
+        "## All tests",
+        f"Rejections in % of nulls that are true, with {ENOUGH} positive patients or more / with fewer: means over "
+        "designs, two-cell differences and interactions. `tost` and `noninferiority` are held against a margin that "
+        "is the true difference, where 5 % is the most that they should reject.",
+        _test_matrix(rejected),
+        *_macro(content),
     ]
-    return "\n".join(lines) + "\n"
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def misses(content: Mapping[str, Any]) -> str:
     """List what lies outside 94–96 % or 4–6 % by more than two standard errors at 20 positive patients or more."""
     lines = []
-    for what, shares, band in (("covers", coverages(content), COVERAGE_BAND), ("rejects", sizes(content), SIZE_BAND)):
+    rejected = [one for one in sizes(content) if one.method not in WITH_A_MARGIN]
+    for what, shares, band in (("covers", coverages(content), COVERAGE_BAND), ("rejects", rejected, SIZE_BAND)):
         for (name, method), some in _grouped([one for one in shares if not one.few and one.n]).items():
             low, high = ([one for one in some if one.beyond(band) == side] for side in (-1, 1))
             if low or high:
@@ -135,126 +161,369 @@ def misses(content: Mapping[str, Any]) -> str:
     return "\n".join(lines) if lines else "nothing lies outside its band by more than two standard errors"
 
 
-def coverage_figure(content: Mapping[str, Any], path: Path) -> None:
-    """Draw coverage against positive patients: a row for each metric, a column for each correlation; SVG or PNG."""
-    shares = [one for one in coverages(content) if one.n >= one.none]
-    correlations = sorted({one.correlation for one in shares})
-    for folder in font_folders():
-        for font in sorted(folder.glob("SourceSansPro-*.ttf")):
-            font_manager.fontManager.addfont(font)
-    with mpl.rc_context({**RC, "svg.fonttype": "path"}):  # a page shows the file without the report's fonts
-        figure = canvas(26 * len(OF_IMAGES_METRICS) + 22)
-        grid = figure.subplots(len(OF_IMAGES_METRICS), len(correlations), sharex=True, sharey=True, squeeze=False)
-        for row, name in zip(grid, OF_IMAGES_METRICS, strict=True):
-            for axes, correlation in zip(row, correlations, strict=True):
-                _panel(axes, [one for one in shares if one.metric == name and one.correlation == correlation])
-            row[0].set_ylabel("coverage, %")
-            row[0].set_title(f"{name}, ρ = {correlations[0]:g}")
-            for axes, correlation in zip(row[1:], correlations[1:], strict=True):
-                axes.set_title(f"ρ = {correlation:g}")
-        figure.supxlabel("positive patients in a study, mean", fontsize=7)
-        figure.legend(
-            handles=_handles(),
-            loc="outside upper left",
-            ncols=6,
-            frameon=False,
-            fontsize=6.5,
-            columnspacing=1.2,
-            handletextpad=0.2,
-        )
-        figure.savefig(path, dpi=200, **({"metadata": {"Date": None}} if path.suffix == ".svg" else {}))
-
-
-def _panel(axes: Axes, shares: Sequence[Share]) -> None:
-    axes.axhspan(*COVERAGE_BAND, color="#DDDDDD", linewidth=0, zorder=0)
-    axes.axvline(ENOUGH, color=QUIET, linewidth=0.5, dashes=(3, 2), zorder=0)
-    drawn: dict[tuple[str, bool, bool], list[Share]] = {}
-    for one in shares:
-        series = OF_PATIENTS if one.method == metric[one.metric].interval else one.method
-        if series in SERIES and one.estimand in {"value", "difference-in-differences"}:
-            drawn.setdefault((series, one.estimand == "value", one.share < LEAST_DRAWN), []).append(one)
-    for (series, is_value, is_lower), some in drawn.items():
-        colour, marker = SERIES[series]
-        axes.plot(
-            [one.positive_patients for one in some],
-            [max(one.share, LEAST_DRAWN) for one in some],
-            marker=CARETDOWN if is_lower else marker,
-            color=colour,
-            markerfacecolor=colour if is_value else "none",
-            linestyle="none",
-            markersize=3,
-            clip_on=False,
-        )
-    axes.set_xscale("log")
-    axes.set_ylim(LEAST_DRAWN - 0.02, 1.01)
-    axes.set_yticks([0.5, 0.6, 0.7, 0.8, 0.9, 1.0], ["50", "60", "70", "80", "90", "100"])
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
-    axes.xaxis.set_minor_locator(NullLocator())
-
-
-def _handles() -> list[Line2D]:
-    kinds = [
-        Line2D([], [], color=colour, marker=marker, linestyle="none", label=LABELS[name])
-        for name, (colour, marker) in SERIES.items()
-    ]
-    look = {"color": INK, "marker": "s", "linestyle": "none"}
-    value = Line2D([], [], label="filled: value", **look)
-    difference = Line2D([], [], label="hollow: difference in differences", markerfacecolor="none", **look)
-    lower = Line2D([], [], color=INK, marker=CARETDOWN, linestyle="none", label=f"below {LEAST_DRAWN:.0%}")
-    return [*kinds, value, difference, lower]
-
-
-def _rows(content: Mapping[str, Any], kind: str) -> Iterable[tuple[dict[str, Any], list[Any]]]:
+def _rows(content: Mapping[str, Any], kind: str) -> Iterable[tuple[dict[str, Any], int, list[int]]]:
     for name, scenario in content["scenarios"].items():
-        for of_metric, estimand, condition, method, *counts in scenario[kind]:
-            yield (
-                {
-                    "scenario": name,
-                    "correlation": scenario["correlation"],
-                    "positive_patients": scenario["mean_positive_patients"],
-                    "metric": of_metric,
-                    "estimand": estimand,
-                    "condition": condition,
-                    "method": method,
-                },
-                counts,
-            )
-
-
-def _place(one: Share) -> tuple[int, int, str]:
-    """Order by metric as simulated, then by method, the images' last."""
-    order = [*INTERVALS, *get_args(TestName), OF_IMAGES]
-    return METRICS.index(one.metric), order.index(one.method), one.scenario
+        for of_metric, record in scenario["metrics"].items():
+            for method, rows in record[kind].items():
+                for place, *counts in rows:
+                    estimand, condition = content["places"][place]
+                    yield (
+                        {
+                            "scenario": name,
+                            "correlation": scenario["correlation"],
+                            "findings": scenario["findings"],
+                            "positive_patients": scenario["sums"][2] / scenario["studies"],
+                            "metric": of_metric,
+                            "estimand": estimand,
+                            "condition": condition,
+                            "method": method,
+                        },
+                        record["studies"],
+                        counts,
+                    )
 
 
 def _grouped(shares: Iterable[Share]) -> dict[tuple[str, str], list[Share]]:
+    """Group by metric and method, in the order of the page."""
+    order = [*INTERVALS, *TESTS]
     found: dict[tuple[str, str], list[Share]] = {}
-    for one in sorted(shares, key=_place):
+    for one in sorted(shares, key=lambda s: (METRICS.index(s.metric), order.index(s.method), s.scenario)):
         found.setdefault((one.metric, one.method), []).append(one)
     return found
 
 
-def _table_rows(
-    shares: Sequence[Share], columns: Sequence[Sequence[str]], *, default: Callable[[str], str]
-) -> list[str]:
-    rows = []
-    for (name, method), some in _grouped(shares).items():
-        cells = [
-            _cell([one for one in some if one.estimand in estimands and one.few == few])
-            for estimands in columns
-            for few in (False, True)
+def chosen(
+    shares: Iterable[Share],
+    *,
+    name: str | None = None,
+    method: str | Callable[[str], str] | None = None,
+    estimands: Sequence[str] | None = None,
+    few: bool | None = None,
+) -> list[Share]:
+    """Return the shares of a metric, method, kind of estimand and number of positive patients that studies had."""
+    return [
+        one
+        for one in shares
+        if (name is None or one.metric == name)
+        and (method is None or one.method == (method if isinstance(method, str) else method(one.metric)))
+        and (estimands is None or one.estimand in estimands)
+        and (few is None or one.few == few)
+        and one.is_usual
+    ]
+
+
+def default_interval(name: str) -> str:
+    """Name a metric's default interval."""
+    return metric[name].interval
+
+
+def mean(some: Sequence[Share]) -> float:
+    """Mean share in %, over places; NaN of none."""
+    return 100 * float(np.mean([one.share for one in some])) if some else float("nan")
+
+
+def _design(content: Mapping[str, Any]) -> str:
+    single = [one for one in content["scenarios"].values() if one["findings"] == 1]
+    n = {name: [one["metrics"][name]["studies"] for one in single if name in one["metrics"]] for name in METRICS}
+    by_size: dict[int, list[int]] = {}
+    for one in single:
+        by_size.setdefault(one["n_patients"], []).extend(record["studies"] for record in one["metrics"].values())
+    studies = "; ".join(
+        f"{_between(min(some), max(some))} with {size:,} patients" for size, some in sorted(by_size.items()) if some
+    )
+    of_metrics: dict[int, list[str]] = {}
+    for name, some in n.items():
+        if some:
+            of_metrics.setdefault(len(some), []).append(name)
+    coverage = "; ".join(
+        f"{_list(names) if len(names) <= 14 else f'{len(names)} metrics'} in {count} designs"
+        for count, names in sorted(of_metrics.items(), reverse=True)
+    )
+    total = sum(sum(some) for some in n.values())
+    return (
+        f"Studies are drawn from a law whose truth is known: 50, 200, 1,000 or 3,000 patients with 1 to 30 images "
+        f"each, correlation ρ of a patient's images of 0, 0.4 or 0.8, prevalence of 0.5, 5 or 50 %: "
+        f"{len(single)} designs. `benchmarks/coverage/scenarios.py` states the law, "
+        f"`benchmarks/results/coverage.json` holds the counts. "
+        f"Simulated studies of a design and metric: {studies}; {content['settings']['resamples']:,} resamples and sign "
+        f"patterns in each. Simulated were {coverage}: {total:,} studies × metrics.{_absent(n)} Where the level holds, "
+        f"the share of 100 studies has a Monte Carlo standard error of 2.2 %, of 60 one of 2.8 %, of 40 one of 3.4 %; "
+        f"a mean over 20 designs has about 0.5 %."
+    )
+
+
+def _absent(n: Mapping[str, Sequence[int]]) -> str:
+    names = [name for name, some in n.items() if not some]
+    return f" Not simulated yet: {_list(names)}." if names else ""
+
+
+def _between(least: int, most: int) -> str:
+    return f"{least:,}" if least == most else f"{least:,} to {most:,}"
+
+
+def _list(names: Sequence[str]) -> str:
+    quoted = [f"`{name}`" for name in names]
+    return " and ".join([", ".join(quoted[:-1]), quoted[-1]]) if len(quoted) > 1 else "".join(quoted)
+
+
+def _valued(found: Mapping[str, float]) -> str:
+    """List metrics with their numbers, the farthest first."""
+    return ", ".join(f"`{name}` {value:.1f}" for name, value in found.items())
+
+
+def _each(shares: Sequence[Share], **wanted: Any) -> dict[str, float]:
+    """Return the mean of each metric that has one."""
+    found = {name: mean(chosen(shares, name=name, **wanted)) for name in METRICS}
+    return {name: value for name, value in found.items() if np.isfinite(value)}
+
+
+def _against(found: Mapping[str, float], band: tuple[float, float], *, what: str) -> str:
+    """Say how many metrics lie within a band, and which lie below and above it."""
+    low = {k: v for k, v in sorted(found.items(), key=lambda kv: kv[1]) if round(v, 1) < 100 * band[0]}
+    high = {k: v for k, v in sorted(found.items(), key=lambda kv: -kv[1]) if round(v, 1) > 100 * band[1]}
+    parts = [f"{what} in {100 * band[0]:.0f} to {100 * band[1]:.0f} % for {len(found) - len(low) - len(high)} of "
+             f"{len(found)} metrics"]  # fmt: skip
+    parts += [f"less for {_valued(low)}"] if low else []
+    parts += [f"more for {_valued(high)}"] if high else []
+    return "; ".join(parts) + "."
+
+
+def _findings(content: Mapping[str, Any], covered: Sequence[Share], rejected: Sequence[Share]) -> list[str]:
+    by_default = {"method": default_interval}
+    flips = [one for one in rejected if one.method == "permutation"]
+    lines = [
+        f"The goal is 94 to 96 % and 4 to 6 % where there are {ENOUGH} positive patients. Means over designs, in %:",
+        "- " + _against(_each(covered, estimands=VALUES, few=False, **by_default), COVERAGE_BAND,
+                        what="Default intervals cover values"),
+        "- " + _against(_each(covered, estimands=DIFFERENCES, few=False, **by_default), COVERAGE_BAND,
+                        what="Default intervals cover differences"),
+        "- " + _against(_each(flips, few=False), SIZE_BAND, what="Sign flips reject true nulls"),
+        *_alternatives(covered, few=False),
+        "- " + _misplaced(chosen(covered, few=False, **by_default), chosen(flips, few=False)),
+        "- " + _of_images(covered, rejected),
+        "- " + _of_margins(rejected),
+        f"Below {ENOUGH} positive patients, where estimates carry a note:",
+        "- " + _still(_each(covered, estimands=VALUES, few=True, **by_default), "values"),
+        "- " + _still(_each(covered, estimands=DIFFERENCES, few=True, **by_default), "differences"),
+        "- " + _against(_each(flips, few=True), SIZE_BAND, what="Sign flips reject true nulls"),
+    ]  # fmt: skip
+    lines += _alternatives(covered, few=True)
+    few = [one for one in covered if one.few and one.method == default_interval(one.metric)]
+    without = sum(one.none for one in few) / max(sum(one.n + one.none for one in few), 1)
+    return _bulleted(
+        [
+            *lines,
+            f"- {100 * without:.0f} % of default intervals could not be given, since a study had one class only or too "
+            "many of its resamples had.",
         ]
-        rows.append(f"| {name} | {f'**{method}**' if method == default(name) else method} | {' | '.join(cells)} |")
-    return rows
+    )
 
 
-def _cell(some: Sequence[Share]) -> str:
-    """Mean, range and share without; the range is over scenarios in which at least half of the studies have one."""
-    n, none = sum(one.n for one in some), sum(one.none for one in some)
-    if n + none == 0:
+def _alternatives(covered: Sequence[Share], *, few: bool) -> list[str]:
+    """Say which other interval of patients holds where the default does not, by `BETTER` points at least."""
+    parts = []
+    for estimands, what in ((VALUES, "values"), (DIFFERENCES, "differences")):
+        found = []
+        for name in METRICS:
+            usual = mean(chosen(covered, name=name, method=default_interval, estimands=estimands, few=few))
+            others = {
+                method: mean(chosen(covered, name=name, method=method, estimands=estimands, few=few))
+                for method in INTERVALS
+                if method not in {"delong", OF_IMAGES}
+            }
+            holding = {k: v for k, v in others.items() if v >= 100 * COVERAGE_BAND[0] and v >= usual + BETTER}
+            if usual < 100 * COVERAGE_BAND[0] and holding:
+                best = min(holding, key=lambda method: abs(holding[method] - 100 * LEVEL))
+                found.append(f"`{name}` {best} {holding[best]:.1f}")
+        if found:
+            parts.append(f"{what} of {', '.join(found)}")
+    return (
+        [f"- Where the default covers less than 94 %, another interval covers more: {'; '.join(parts)}."]
+        if parts
+        else []
+    )
+
+
+def _misplaced(covered: Sequence[Share], flips: Sequence[Share]) -> str:
+    """Say in how many places a share misses its band by more than chance, on the side that matters."""
+
+    def where(some: Sequence[Share], all_of_them: Sequence[Share]) -> str:
+        n = {name: sum(one.metric == name for one in some) for name in METRICS}
+        most = dict(sorted(((name, k) for name, k in n.items() if k), key=lambda kv: -kv[1])[:6])
+        said = ", ".join(f"`{name}` {k}" for name, k in most.items())
+        return f"{len(some)} of {len(all_of_them)}" + (f" (most: {said})" if said else "")
+
+    low = [one for one in covered if one.beyond(COVERAGE_BAND) < 0]
+    high = [one for one in flips if one.beyond(SIZE_BAND) > 0]
+    return (
+        f"Design by design and estimand by estimand, default intervals lie below 94 % by more than two Monte Carlo "
+        f"standard errors in {where(low, covered)}, and sign flips above 6 % in {where(high, flips)}."
+    )
+
+
+def _bulleted(lines: Sequence[str]) -> list[str]:
+    """Join neighbouring bullets into one list."""
+    parts: list[str] = []
+    for line in lines:
+        if line.startswith("- ") and parts and parts[-1].startswith("- "):
+            parts[-1] += "\n" + line
+        else:
+            parts.append(line)
+    return parts
+
+
+def _still(found: Mapping[str, float], what: str) -> str:
+    """Say for which metrics coverage holds in spite of few positive patients."""
+    holds = {k: v for k, v in found.items() if round(v, 1) >= 100 * COVERAGE_BAND[0]}
+    nearly = {k: v for k, v in found.items() if k not in holds and v >= 90}
+    fails = {k: v for k, v in sorted(found.items(), key=lambda kv: kv[1]) if v < 90}
+    return (
+        f"Intervals of {what} still cover in 94 % or more for {_list(list(holds)) or 'no metric'}; in 90 to 94 % for "
+        f"{_list(list(nearly)) or 'none'}; in less than 90 % for {_valued(fails) or 'none'}."
+    )
+
+
+def _of_images(covered: Sequence[Share], rejected: Sequence[Share]) -> str:
+    def at(correlation: float, method: str, shares: Sequence[Share], name: str | None = None) -> float:
+        return mean([one for one in chosen(shares, method=method, few=False, name=name)
+                     if one.correlation == correlation])  # fmt: skip
+
+    def along(method: str, shares: Sequence[Share], name: str | None = None) -> str:
+        return ", ".join(f"{at(rho, method, shares, name):.0f}" for rho in (0.0, 0.4, 0.8))
+
+    return (
+        f"Taking images for independent fails as ρ grows: at ρ = 0, 0.4 and 0.8 the percentile interval from resamples "
+        f"of images covers in {along(OF_IMAGES, covered)} % over all metrics, DeLong's interval of AUROCs in "
+        f"{along('delong', covered)} %; DeLong's test rejects true nulls in {along('delong', rejected)} %, McNemar's "
+        f"in {along('mcnemar', rejected)} %, Wilcoxon's in {along('wilcoxon', rejected)} %. By patient these are: "
+        f"DeLong's interval {along('delong-clustered', covered)} %; tests {along('delong-clustered', rejected)} %, "
+        f"{along('mcnemar-clustered', rejected)} % and {along('wilcoxon-clustered', rejected)} %."
+    )
+
+
+def _of_margins(rejected: Sequence[Share]) -> str:
+    parts = []
+    for test in WITH_A_MARGIN:
+        found = _each(rejected, method=test, few=False)
+        if found:
+            over = {k: v for k, v in sorted(found.items(), key=lambda kv: -kv[1]) if round(v, 1) > 6}
+            parts.append(f"`{test}` {np.mean(list(found.values())):.1f} %"
+                         + (f", most for {_valued(dict(list(over.items())[:6]))}" if over else ""))  # fmt: skip
+    return f"At a margin that is just the true difference, where 5 % is the most: {'; '.join(parts)}."
+
+
+def _defaults(covered: Sequence[Share], rejected: Sequence[Share]) -> str:
+    head = ("metric", "default interval", "value, ≥ 20", "value, < 20", "differences, ≥ 20", "differences, < 20",
+            "nulls rejected, ≥ 20", "nulls rejected, < 20", "of images: value, ≥ 20",
+            "of images: differences, ≥ 20")  # fmt: skip
+    columns = [
+        *((covered, default_interval, estimands, few, COVERAGE_BAND) for estimands in (VALUES, DIFFERENCES)
+          for few in (False, True)),
+        *((rejected, "permutation", None, few, SIZE_BAND) for few in (False, True)),
+        *((covered, OF_IMAGES, estimands, False, COVERAGE_BAND) for estimands in (VALUES, DIFFERENCES)),
+    ]  # fmt: skip
+    exact = []
+    for shares, method, estimands, few, band in columns:
+        of_auroc = chosen(shares, name="auroc", method=method, estimands=estimands, few=few)
+        exact.append(_exact(of_auroc, sum(band) / 2))
+    rows = [["*if exact*", "", *exact]]
+    for name in METRICS:
+        cells = [
+            _cell(chosen(shares, name=name, method=method, estimands=estimands, few=few), band)
+            for shares, method, estimands, few, band in columns
+        ]
+        if any(cells):
+            rows.append([f"`{name}`", f"`{metric[name].interval}`", *cells])
+    return _table(head, rows)
+
+
+def _studies(covered: Sequence[Share]) -> str:
+    n = [one.n + one.none for one in covered]
+    return _between(min(n), max(n))
+
+
+def _split(covered: Sequence[Share]) -> str:
+    """Say how many designs have enough positive patients, and how few patients that takes."""
+    few = {one.scenario: one.few for one in covered}
+    return f"{sum(not one for one in few.values())} designs have {ENOUGH} or more, {sum(few.values())} have fewer"
+
+
+def _exact(some: Sequence[Share], level: float) -> str:
+    """Return what a cell would say if every place had exactly the level: expected least and greatest of that many."""
+    if not some:
         return ""
-    without = f"; {100 * none / (n + none):.0f} none" if none / (n + none) >= 0.005 else ""
-    usual = [100 * one.share for one in some if one.n and one.n >= one.none]
-    if not usual:
-        return without.removeprefix("; ")
-    return f"{np.mean(usual):.1f} ({min(usual):.1f}–{max(usual):.1f}){without}"
+    n = np.array([one.n for one in some])
+    drawn = np.random.default_rng(0).binomial(n, level, (2000, len(n))) / n
+    return f"{100 * level:.1f} ({100 * drawn.min(axis=1).mean():.0f}–{100 * drawn.max(axis=1).mean():.0f})"
+
+
+def _cell(some: Sequence[Share], band: tuple[float, float]) -> str:
+    if not some:
+        return ""
+    average, each = mean(some), [100 * one.share for one in some]
+    said = f"{average:.1f}"
+    if not 100 * band[0] <= round(average, 1) <= 100 * band[1]:
+        said = f"**{said}**"
+    return f"{said} ({min(each):.0f}–{max(each):.0f})"
+
+
+def _matrix(covered: Sequence[Share], methods: Sequence[str], *, few: bool, default: Callable[[str], str]) -> str:
+    rows = []
+    for name in METRICS:
+        cells = []
+        for method in methods:
+            values, differences = (
+                mean(chosen(covered, name=name, method=method, estimands=estimands, few=few))
+                for estimands in (VALUES, DIFFERENCES)
+            )
+            said = " / ".join("–" if np.isnan(one) else f"{one:.1f}" for one in (values, differences))
+            said = "" if np.isnan(values) and np.isnan(differences) else said
+            cells.append(f"**{said}**" if method == default(name) and said else said)
+        if any(cells):
+            without = [one for one in covered if one.metric == name and one.few and one.method == default(name)]
+            n, none = sum(one.n for one in without), sum(one.none for one in without)
+            rows.append([f"`{name}`", *cells, *([f"{100 * none / (n + none):.0f}" if n + none else ""] if few else [])])
+    return _table(("metric", *(f"`{one}`" if one != OF_IMAGES else one for one in methods), *(["none"] if few else [])),
+                  rows)  # fmt: skip
+
+
+def _test_matrix(rejected: Sequence[Share]) -> str:
+    rows = []
+    for name in METRICS:
+        cells = []
+        for test in TESTS:
+            both = [mean(chosen(rejected, name=name, method=test, few=few)) for few in (False, True)]
+            said = " / ".join("–" if np.isnan(one) else f"{one:.1f}" for one in both)
+            cells.append("" if np.isnan(both).all() else said)
+        if any(cells):
+            rows.append([f"`{name}`", *cells])
+    return _table(("metric", *(f"`{test}`" for test in TESTS)), rows)
+
+
+def _macro(content: Mapping[str, Any]) -> list[str]:
+    covered, rejected = coverages(content, findings=2), sizes(content, findings=2)
+    if not covered:
+        return []
+    scenarios = [one for one in content["scenarios"].values() if one["findings"] == 2]
+    least, most = (f([r["studies"] for one in scenarios for r in one["metrics"].values()]) for f in (min, max))
+    rows = []
+    for name in METRICS:
+        cells = [
+            *(_cell(chosen(covered, name=name, method=default_interval, estimands=estimands), COVERAGE_BAND)
+              for estimands in (VALUES, DIFFERENCES)),
+            _cell(chosen(rejected, name=name, method="permutation"), SIZE_BAND),
+        ]  # fmt: skip
+        if any(cells):
+            rows.append([f"`{name}`", *cells])
+    return [
+        "## Macro averages",
+        f"Of two findings on the same images, half of whose variation is common: the macro average in {len(scenarios)} "
+        f"designs of 200 and 1,000 patients, ρ of 0 and 0.8, prevalence of 5 and 50 %, {_between(least, most)} studies "
+        "each; default interval and sign flips, as above.",
+        _table(("metric", "value", "differences", "nulls rejected"), rows),
+    ]
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
+    return "\n".join(lines)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.metrics import Better, Mean, metric
 from cxrobust.analysis.metrics.ece import OfEqualWidth
+from cxrobust.study_analysis import IntervalName
 
 
 class Brier(Mean):
@@ -38,10 +39,13 @@ class _Part(OfEqualWidth):
     """A part of the Brier score over 15 equal-width bins: Brier ≈ reliability − resolution + uncertainty.
 
     Murphy 1973, doi:10.1175/1520-0450(1973)012<0595:ANVPOT>2.0.CO;2. The parts add up exactly where all predictions of
-    a bin are equal.
+    a bin are equal. A square is biased upwards in resamples as an absolute value is, and uncertainty, greatest at a
+    prevalence of one half, downwards, so that quantiles of resamples miss the value; the interval is made of the
+    patients' influences.
     """
 
     of_probabilities = True
+    interval: ClassVar[IntervalName] = "t"
 
     def finish(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
         """Turn sums into the part."""

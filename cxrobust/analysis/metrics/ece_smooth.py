@@ -31,7 +31,7 @@ class SmoothECE(Additive):
     and the value is smECE_σ at the one bandwidth where smECE_σ = σ (Błasiok and Nakkiran 2023, arXiv:2309.12236): it
     has no bins whose edges decide, and calibration is smoothed over as much as it is wrong. The bandwidth is chosen on
     each cell and kept in resamples, as the edges of equal-mass bins are; like those of other calibration errors,
-    resampled values are biased upwards, so the interval is recentred at the estimate.
+    resampled values are biased upwards, so the interval is made of the patients' influences.
 
     Residuals are carried by a grid of 128 points, each by the two beside p, in parts that keep its place on average.
     The value is within 0.001 of the definition's on unbinned images.

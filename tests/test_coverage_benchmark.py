@@ -1,0 +1,114 @@
+"""The simulation of coverage: its truths, what it adds up, and the page of its results."""
+
+import importlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cxrobust.analysis.metrics import metric
+
+ROOT = Path(__file__).parent.parent
+FINDINGS = pytest.mark.parametrize("findings", [1, 2])
+
+
+@pytest.fixture
+def load(monkeypatch):
+    """Import a module of the simulation."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "coverage"))
+    return importlib.import_module
+
+
+@pytest.fixture
+def small(load, monkeypatch):
+    """The laws with populations small enough for a test."""
+    scenarios = load("scenarios")
+    monkeypatch.setattr(scenarios, "POPULATION", 2**16)
+    monkeypatch.setattr(scenarios, "SMALLER_POPULATION", {"ece-smooth": 2**14})
+    monkeypatch.setattr(scenarios, "PAIRED", 1024)
+    return scenarios
+
+
+def plan_of(load, scenario, metrics):
+    truth = load("scenarios").truths(scenario.prevalence, metrics)
+    return load("running").Plan(scenario=scenario, seed=3, resamples=128, truth=truth)
+
+
+def test_every_metric_is_simulated(load):
+    assert sorted(load("running").METRICS) == sorted(metric)
+    assert sorted(name for _, *names in load("drawing").FAMILIES for name in names) == sorted(metric)
+
+
+def test_the_coverage_page_says_what_the_results_say(load):
+    content = json.loads((ROOT / "benchmarks" / "results" / "coverage.json").read_text(encoding="utf-8"))
+    figures = ["_static/coverage.svg", "_static/coverage-trend.svg"]
+    page = load("showing").coverage_page(content, figures=figures)
+    assert (ROOT / "docs" / "coverage.md").read_text(encoding="utf-8") == page
+
+
+def test_truth_of_pairs_against_marginal_truth(small):
+    """What was right stays right or is turned: robust accuracy is the clean accuracy times 1 − attack success."""
+    found = small.truths(0.3, ["accuracy", "robust-accuracy", "attack-success", "flip-rate", "confidence-shift"])
+    clean = found["accuracy"][:, :1]
+    np.testing.assert_allclose(found["robust-accuracy"], clean * (1 - found["attack-success"]), atol=1e-3)
+    assert (found["flip-rate"][:, 0] == 0).all()
+    assert (found["confidence-shift"][:, 1:] > 0.02).all()
+    turned_back = found["accuracy"] - found["robust-accuracy"]
+    np.testing.assert_allclose(
+        found["flip-rate"], clean * found["attack-success"] + turned_back, atol=2e-3
+    )  # decisions flip where a right one is turned and where a wrong one is
+
+
+def test_truth_where_there_is_none(small):
+    assert "mce" not in small.truths(0.005, ["mce", "ece"])
+    assert "mce" in small.truths(0.5, ["mce", "ece"])
+
+
+@FINDINGS
+def test_judged_as_the_analysis_does(load, small, findings):
+    """The first study is held to a whole analysis, which raises where one end or p-value differs."""
+    metrics = ("auroc", "accuracy", "ece", "ece-smooth", "mce", "flip-rate", "brier-uncertainty", "ppv")
+    scenario = small.Scenario(n_patients=40, correlation=0.4, prevalence=0.5, findings=findings)
+    tally = load("running").simulated(plan_of(load, scenario, metrics), 0, 1)
+    assert {name for name, _, _ in tally.intervals} == set(metrics)
+    named = {method for _, method, _ in tally.intervals} | {test for _, test, _ in tally.tests}
+    assert ("percentile of images" in named) == (findings == 1)
+    assert {"permutation", "tost", "noninferiority"} <= named
+
+
+def test_studies_that_are_added_continue_those_that_are_there(load, small):
+    """Two and then two more, metric by metric, are counted as four of both metrics are."""
+    running = load("running")
+    scenario = small.Scenario(n_patients=30, correlation=0.0, prevalence=0.5)
+    metrics = ("accuracy", "brier")
+
+    def record(steps):
+        content = {"truth": {}, "scenarios": {}}
+        for names, first, last in steps:
+            plan = plan_of(load, scenario, names)
+            running._merge(content, plan, running.simulated(plan, first, last), first)
+        (found,) = content["scenarios"].values()
+        return {key: value for key, value in found.items() if key != "core_seconds"}
+
+    at_once = record([(metrics, 0, 4)])
+    in_parts = record([(metrics[:1], 0, 2), (metrics[1:], 0, 2), (metrics, 2, 4)])
+    for of_method in at_once["metrics"].values():
+        for row in (row for rows in of_method["intervals"].values() for row in rows):
+            row[4] = pytest.approx(row[4], rel=1e-3)  # widths are rounded to four digits each time
+    assert in_parts == at_once
+    assert at_once["studies"] == 4
+
+
+def test_what_the_file_lacks(load, small):
+    running = load("running")
+    scenario = small.Scenario(n_patients=30, correlation=0.0, prevalence=0.5)
+    content = {"scenarios": {str(scenario): {"metrics": {"auroc": {"studies": 4}, "ece": {"studies": 2}}}}}
+    assert list(running._lacking(content, scenario, ("auroc", "ece", "brier"), 4)) == [(0, ("brier",)), (2, ("ece",))]
+
+
+def test_text_is_json_with_a_line_for_each_metric(load):
+    content = {"settings": {"seed": 1}, "scenarios": {"a": {"studies": 2, "metrics": {"auroc": {}, "ece": {}}}}}
+    text = load("running").as_text(content)
+    assert json.loads(text) == content
+    assert text.count("\n") == 4
