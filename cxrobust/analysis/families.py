@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from statsmodels.stats.multitest import multipletests
 
+from cxrobust.analysis.choices import is_untestable
 from cxrobust.analysis.contrasts import contrasts
 from cxrobust.analysis.effects import METRIC_OF
 from cxrobust.analysis.permutation import max_t_p_values
@@ -62,7 +63,7 @@ class Families:
 
     def of(self, estimate: Estimate) -> str | None:
         """Name the family of an estimate's test: the first declared that it fits, else one of the usual."""
-        if not _is_hypothesis(estimate.estimand, estimate.subgroup):
+        if not _is_hypothesis(estimate.estimand, estimate.subgroup) or is_untestable(estimate.metric):
             return None
         declared = next((one.name for one in self.declared if _fits(one, estimate)), None)
         return declared or family_of(estimate, primary_condition=self.primary_condition)

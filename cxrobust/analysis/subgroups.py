@@ -14,6 +14,7 @@ from cxrobust.analysis.contrasts import Contrast, contrasts
 from cxrobust.analysis.estimates import Estimated, FindingCounts, View, count_findings, estimate
 from cxrobust.analysis.metrics import Metric
 from cxrobust.analysis.sample import Sample
+from cxrobust.analysis.testing import no_test
 from cxrobust.analysis.values import WORST, Values, averages, evaluate
 from cxrobust.errors import StudyError, nearest, some
 from cxrobust.results import Estimand, Estimate, finite
@@ -245,8 +246,13 @@ def _interactions(
                 continue
             reason = next((why for one in same if (why := values.reason(one, place)) is not None), None)
             statistic, p_value = wald_interaction(theta[:, place], influences[:, place])
-            said = f"Wald χ² {statistic:.4g} with {len(same) - 1} df that all {len(same)} subgroups are alike"
-            p = finite(p_value) if reason is None else None
+            p = finite(p_value) if reason is None and not metric.untestable else None
+            if p is not None:
+                note = f"Wald χ² {statistic:.4g} with {len(same) - 1} df that all {len(same)} subgroups are alike"
+            elif reason is None and metric.untestable:
+                note = no_test(metric)
+            else:
+                note = f"not estimable: {reason or 'subgroups have no spread'}"
             found.append(
                 _blank(
                     name,
@@ -258,7 +264,7 @@ def _interactions(
                     subgroup=interaction_text(column),
                     p_value=p,
                     test=None if p is None else "interaction",
-                    note=said if p is not None else f"not estimable: {reason or 'subgroups have no spread'}",
+                    note=note,
                 )
             )
     return tuple(found)

@@ -1,7 +1,7 @@
 """Tests by name: the p-value of each contrast of a metric."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +53,7 @@ def run_tests(
 
     The test asked for is used where it fits the contrast: McNemar's and Cochran's compare two outcomes on the same
     images; all but DeLong's, `tost` and `noninferiority` speak of single findings and of the micro average. Elsewhere
-    patients' signs are flipped.
+    patients' signs are flipped. Of a metric that is untestable there is only a note.
     """
     n_places = values.value.shape[2]
     found = [[NOTHING] * n_places for _ in contrasts]
@@ -62,6 +62,9 @@ def run_tests(
         if contrast.estimand in UNTESTED and not contrast.across:
             continue
         for k in map(int, np.flatnonzero(np.isfinite(contrast.of(values.value)))):
+            if metric.untestable:
+                found[row][k] = replace(NOTHING, note=no_test(metric))
+                continue
             one = None if asked == "permutation" else _named(asked, metric, values, contrast, k, margin)
             if one is None:
                 columns.add(contrast, k)
@@ -78,8 +81,14 @@ def run_tests(
             name = "permutation (exact)"
             note = f"exact over {2**n_patients:,} sign patterns, so p is at least {2.0 ** (1 - n_patients):.4g}"
         for (row, k), p, why in zip(places, p_values, instead, strict=True):
-            found[row][k] = Tested(name=name, p_value=float(p), note="; ".join(filter(None, (why, note))))
+            said = "; ".join(filter(None, (why, note, metric.caution)))
+            found[row][k] = Tested(name=name, p_value=float(p), note=said)
     return found
+
+
+def no_test(metric: Metric) -> str:
+    """Say why the differences of a metric that is untestable have no p-value."""
+    return f"no test: {metric.untestable}"
 
 
 class _Columns:

@@ -1,16 +1,23 @@
 """Tests by name, in whole analyses, against the classical methods, statsmodels and SciPy called on the arrays."""
 
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
+from scipy.special import expit
 from statsmodels.stats.contingency_tables import cochrans_q, mcnemar
 
 from cxrobust.analysis import analyze
 from cxrobust.analysis.choices import fitting_intervals, fitting_tests
 from cxrobust.analysis.classical import delong
-from cxrobust.study_analysis import MetricSection
+from cxrobust.analysis.metrics import metric
+from cxrobust.analysis.permutation import sign_flip_p_values
+from cxrobust.analysis.testing import UNTESTED
+from cxrobust.study_analysis import MetricSection, Subgroups
 
-from .made import CONDITIONS, make_predictions, make_settings
+from .made import CONDITIONS, make_cell, make_predictions, make_settings
 
 FINDINGS = ("Effusion", "Mass")
 REGIMES = ("supervised", "lora", "dpo")
@@ -140,3 +147,46 @@ def test_what_fits_which_metric():
     assert set(fitting_tests("auroc")) - set(fitting_tests("ece")) == {"delong", "delong-clustered"}
     assert "wilson" in fitting_intervals("sensitivity")
     assert not {"wilson", "delong"} & set(fitting_intervals("brier"))
+
+
+def test_no_test_fits_the_maximum_calibration_error():
+    """Its influence is 0 where the largest bin holds one image, so that every patient seems to carry any difference.
+
+    Two models of one law: signs of 6 of 10 such studies reject, and a test at 5 % may reject 1 in 20.
+    """
+    rejected = 0
+    for study in range(40):
+        rng = np.random.default_rng(study)
+        z = rng.normal(-2, 1, 600)
+        y, patients = (rng.random(600) < expit(z)).astype(np.int8), np.repeat(np.arange(150), 4)
+        one, other = (
+            metric["mce"].contributions(make_cell(expit(z + rng.normal(0, 0.3, 600)), y, patients)) for _ in "ab"
+        )
+        rejected += sign_flip_p_values((one - other)[:, None], n_draws=199, rng=rng)[0] <= 0.05
+    assert rejected > 15
+    assert fitting_tests("mce") == ()
+
+
+def test_the_maximum_calibration_error_has_no_p_value_and_says_why(predictions):
+    made = replace(predictions, metadata=pd.DataFrame({"view": ["PA", "AP"] * 500})[: len(predictions.patients)])
+    settings = make_settings(
+        resamples=200, metrics=("mce", "ece"), subgroups=(Subgroups(column="view"),), test="tost", margin=0.1
+    )
+    found = analyze(made, settings, reference="supervised", seed=1).estimates
+    no_test = "no test: a maximum over bins is no smooth function of the sample"
+    for e in found:
+        is_tested = e.estimand not in UNTESTED or ": " in e.subgroup
+        if e.metric == "mce":
+            assert (e.p_value, e.test, e.family, e.p_adjusted) == (None, None, None, None)
+            assert (no_test in e.note) == is_tested, e
+            assert e.ci_low is not None or e.subgroup.endswith("interaction")
+        else:
+            assert (e.p_value is not None) == is_tested
+            assert "no test" not in e.note
+
+
+def test_coverage_at_a_risk_says_that_its_p_value_is_a_hint(predictions):
+    for name in ("coverage-at-risk-20", "aurc"):
+        for (estimand, *_), e in run(predictions, name).items():
+            is_hint = "p is a hint: the metric is no smooth function of the sample" in e.note
+            assert is_hint == (name != "aurc" and estimand not in UNTESTED and e.p_value is not None)

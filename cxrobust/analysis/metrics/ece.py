@@ -141,13 +141,15 @@ class MCE(OfEqualWidth):
     """Maximum calibration error: the largest |mean p − observed fraction| of 15 equal-width bins that hold images.
 
     In [0, 1]; lower is better (Naeini et al. 2015, doi:10.1609/aaai.v29i1.9602). One image in a bin can be the maximum:
-    read it with the reliability diagram.
+    read it with the reliability diagram. A patient's influence is that on the largest bin, all other bins being still:
+    with one image there it is 0, and whatever a difference is, all patients seem to share it alike. So none is tested.
     """
 
     of_probabilities = True
     interval: ClassVar[IntervalName] = "percentile-recentred"
     is_biased: ClassVar[bool] = True
     better: ClassVar[Better] = "lower"
+    untestable: ClassVar[str] = "a maximum over bins is no smooth function of the sample"
 
     def finish(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the largest gap."""
