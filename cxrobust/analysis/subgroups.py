@@ -10,8 +10,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
+from cxrobust.analysis.classical.result import never_0
 from cxrobust.analysis.contrasts import Contrast, contrasts
-from cxrobust.analysis.estimates import Estimated, FindingCounts, View, count_findings, estimate
+from cxrobust.analysis.estimates import ROUNDING, Estimated, FindingCounts, View, count_findings, estimate
 from cxrobust.analysis.metrics import Metric
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.testing import no_test
@@ -286,7 +287,8 @@ def wald_interaction(estimates: NDArray[np.float64], influences: NDArray[np.floa
     Returns
     -------
     statistic, p_value
-        NaN where the covariance is singular.
+        NaN where the covariance is singular, or a combination of the differences has a standard error that rounding
+        alone makes: less than 1e-12 of the largest estimate, or of 1, which is about what metrics can differ by.
 
     Examples
     --------
@@ -301,8 +303,11 @@ def wald_interaction(estimates: NDArray[np.float64], influences: NDArray[np.floa
     covariance = parts @ parts.T * n / max(n - 1, 1)
     if not np.isfinite(covariance).all() or np.linalg.matrix_rank(covariance) < len(differences):
         return float("nan"), float("nan")
+    least_error = np.sqrt(max(np.linalg.eigvalsh(covariance)[0], 0))
+    if least_error <= ROUNDING * max(1.0, np.abs(estimates).max()):
+        return float("nan"), float("nan")
     statistic = float(differences @ np.linalg.solve(covariance, differences))
-    return statistic, float(chi2.sf(statistic, len(differences)))
+    return statistic, never_0(float(chi2.sf(statistic, len(differences))))
 
 
 def _too_small(name: str, level: Level, sample: Sample) -> Estimate:

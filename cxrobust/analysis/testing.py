@@ -11,7 +11,7 @@ from cxrobust.analysis.classical.cochran import cochran_q
 from cxrobust.analysis.classical.delong import contrast_test, contrast_variance
 from cxrobust.analysis.classical.equivalence import noninferiority, tost
 from cxrobust.analysis.classical.mcnemar import mcnemar_clustered, mcnemar_exact, mcnemar_midp
-from cxrobust.analysis.classical.result import TestResult
+from cxrobust.analysis.classical.result import TestResult, never_0
 from cxrobust.analysis.classical.wilcoxon import signed_rank, signed_rank_clustered
 from cxrobust.analysis.contrasts import Contrast
 from cxrobust.analysis.intervals import linearised_se
@@ -194,7 +194,7 @@ def _several_runs(asked: str, metric: Metric, values: Values, contrast: Contrast
 def _of_estimate(asked: str, metric: Metric, value: float, se: float, margin: float | None) -> Tested:
     if asked in {"delong", "delong-clustered"}:
         p_value = 2 * norm.sf(abs(value) / se) if se > 0 else 1.0 if value == 0 else np.nan
-        return Tested(name=asked, p_value=float(p_value), note="" if se > 0 else "the variance is 0")
+        return Tested(name=asked, p_value=never_0(float(p_value)), note="" if se > 0 else "the variance is 0")
     if margin is None:
         raise ValueError(f"{asked} needs a margin")
     if asked == "noninferiority" and metric.better:
@@ -228,7 +228,7 @@ def _of_pair(
 
 
 def _kept(name: str, one: TestResult, note: str = "") -> Tested:
-    return Tested(name=name, p_value=one.p_value, note="; ".join(part for part in (note, one.note) if part))
+    return Tested(name=name, p_value=never_0(one.p_value), note="; ".join(part for part in (note, one.note) if part))
 
 
 def _aurocs(

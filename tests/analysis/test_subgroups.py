@@ -258,6 +258,32 @@ def test_interaction_without_spread_is_nothing():
     assert all(map(math.isnan, wald_interaction(np.zeros(2), np.full((2, 20), np.nan))))
 
 
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_a_spread_that_rounding_makes_is_none(scale):
+    """Two subgroups in which all images have the same score, but for the last digit: nothing is known of others."""
+    rng = np.random.default_rng(9)
+    theta, u = np.array([0.1, 0.4]) * scale, rng.normal(size=(2, 40)) * 1e-17 * scale
+    assert all(map(math.isnan, wald_interaction(theta, u)))
+    assert all(map(math.isnan, wald_interaction(np.append(theta, scale), np.vstack([u, rng.normal(size=40) * scale]))))
+
+
+def test_a_small_spread_is_one():
+    """n/(n − 1) Σ (u2 − u1)² is the variance of the difference, so that W = (0.3/0.0001)² of two patients by hand."""
+    u = np.array([[0.0, 0.0], [1e-4 / 2, -1e-4 / 2]])
+    statistic, p_value = wald_interaction(np.array([0.1, 0.4]), u)
+    assert statistic == pytest.approx(9e6)
+    assert 0 < p_value < 1e-307  # what χ² has at 9e6 is less than any number
+
+
+def test_constant_scores_within_subgroups_have_no_interaction(predictions):
+    """Every image of one view is off by 0.1, and of the other by 0.3."""
+    off = np.where(predictions.metadata["view"] == "PA", 0.1, 0.3)[:, None]
+    p = np.where(predictions.labels == 1, 1 - off, off)
+    made = replace(predictions, probabilities=np.broadcast_to(p, predictions.probabilities.shape))
+    rows = [e for key, e in run(made, "view").items() if key[0] == "view: interaction"]
+    assert {(e.p_value, e.note) for e in rows} == {(None, "not estimable: subgroups have no spread")}
+
+
 # ----------------------------------------------------------------------- laws
 
 

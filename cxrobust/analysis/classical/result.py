@@ -1,5 +1,6 @@
 """Records that the classical methods return."""
 
+import sys
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -36,6 +37,19 @@ class IntervalResult:
     """Confidence level, in (0, 1)."""
     note: str = ""
     """Why it is not estimable, or what was left out; empty when there is nothing to say."""
+
+
+LEAST_P = sys.float_info.min
+"""The smallest p-value that is told: 2.2e-308, past which floating point has fewer digits, and then none."""
+
+
+def never_0(p_value: float) -> float:
+    """Return a p-value, or the smallest one where it is below; NaN stays.
+
+    >>> never_0(0.0)
+    2.2250738585072014e-308
+    """
+    return max(p_value, LEAST_P)
 
 
 def no_test(name: str, *, note: str) -> TestResult:
