@@ -12,7 +12,15 @@ from scipy.stats import chi2
 
 from cxrobust.analysis.classical.result import never_0
 from cxrobust.analysis.contrasts import Contrast, contrasts
-from cxrobust.analysis.estimates import ROUNDING, Estimated, FindingCounts, View, count_findings, estimate
+from cxrobust.analysis.estimates import (
+    ROUNDING,
+    Estimated,
+    FindingCounts,
+    View,
+    count_findings,
+    estimate,
+    notes_on_counts,
+)
 from cxrobust.analysis.metrics import Metric
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.testing import no_test
@@ -207,12 +215,14 @@ def subgroup_estimates(
     for level, mine in zip(used[1:], of_level[1:], strict=True):
         gaps = [_gap(one, base) for one, base in zip(mine, of_level[0], strict=True)]
         counts = tuple(count_findings(sample.among(level.sample.kept | used[0].sample.kept)))
-        view = View(findings=counts, subgroup=gap_text(wanted.column, level.short, used[0].short))
+        compared = tuple((one.name, one.counts) for one in (level, used[0]))
+        view = View(findings=counts, subgroup=gap_text(wanted.column, level.short, used[0].short), compared=compared)
         estimated = estimate(name, metric, values, contrasts=gaps, view=view)
         yield Estimated(estimates=_only(estimated, kept, counts), values=values, contrasts=gaps)
     if len(used) > 1:
-        counts = tuple(count_findings(sample))
-        yield Estimated(estimates=_interactions(name, metric, wanted.column, values, of_level, counts, kept))
+        compared = tuple((one.name, one.counts) for one in used)
+        view = View(findings=count_findings(sample), subgroup=interaction_text(wanted.column), compared=compared)
+        yield Estimated(estimates=_interactions(name, metric, values, of_level, view, kept))
 
 
 def _places(n_findings: int, *, findings: bool) -> frozenset[int]:
@@ -232,13 +242,13 @@ def _gap(one: Contrast, base: Contrast) -> Contrast:
 def _interactions(
     name: str,
     metric: Metric,
-    column: str,
     values: Values,
     of_level: Sequence[Sequence[Contrast]],
-    counts: Sequence[FindingCounts],
+    view: View,
     kept: frozenset[int],
 ) -> tuple[Estimate, ...]:
-    found = []
+    found, counts = [], view.findings
+    on_counts = notes_on_counts(view, values.named_left_out)
     for same in zip(*of_level, strict=True):
         theta = np.stack([one.of(values.value) for one in same])
         influences = np.stack([one.influences(values) for one in same])
@@ -249,9 +259,10 @@ def _interactions(
             statistic, p_value = wald_interaction(theta[:, place], influences[:, place])
             p = finite(p_value) if reason is None and not metric.untestable else None
             if p is not None:
-                note = f"Wald χ² {statistic:.4g} with {len(same) - 1} df that all {len(same)} subgroups are alike"
+                said = f"Wald χ² {statistic:.4g} with {len(same) - 1} df that all {len(same)} subgroups are alike"
+                note = "; ".join([*on_counts[place], said])
             elif reason is None and metric.untestable:
-                note = no_test(metric)
+                note = "; ".join([*on_counts[place], no_test(metric)])
             else:
                 note = f"not estimable: {reason or 'subgroups have no spread'}"
             found.append(
@@ -262,7 +273,7 @@ def _interactions(
                     reference=same[0].reference,
                     condition=same[0].condition,
                     estimand=same[0].estimand,
-                    subgroup=interaction_text(column),
+                    subgroup=view.subgroup,
                     p_value=p,
                     test=None if p is None else "interaction",
                     note=note,

@@ -132,3 +132,17 @@ def test_effect_sizes_without_spread_say_so():
 )
 def test_an_interval_without_width(se, low, high, said):
     assert note_on_width(Interval(se=se, low=low, high=high)) == said
+
+
+@pytest.mark.parametrize(("rare", "kind"), [(1, "positive"), (0, "negative")])
+def test_few_positive_or_negative_patients_are_noted_for_every_estimate(rare, kind):
+    """Of one finding 19 patients have an image with the label, of the other 40; both together are many."""
+    made = make_predictions(n_patients=60, most_images=2)
+    labels = np.full_like(made.labels, 1 - rare)
+    labels[np.isin(made.patients, np.arange(19)), 0] = rare
+    labels[np.isin(made.patients, np.arange(20, 60)), 1] = rare
+    said = f"fewer than 20 {kind} patients"
+    for (_, _, _, _, finding), e in run(replace(made, labels=labels), "accuracy").items():
+        notes = [note for note in e.note.split("; ") if " patients" in note and "fewer" in note]
+        expected = {"Effusion": [said], "macro": [f"{said}: Effusion"], "worst": [f"{said}: Effusion"]}
+        assert notes == expected.get(finding, []), e

@@ -262,7 +262,8 @@ def test_notes_say_what_is_not_estimable(analysis):
         elif e.metric == "auroc" and e.finding == "macro":
             assert e.note.startswith("macro over 2 of 3 findings, without Hernia (one class only)")
         elif e.finding == "macro":
-            said = "fewer than 20 positive patients: Effusion, Hernia, Mass"
+            few = (f"fewer than 20 {kind} patients: Effusion, Hernia, Mass" for kind in ("positive", "negative"))
+            said = "; ".join(few)
             exact = "; exact over 256 sign patterns, so p is at least 0.007812" if e.p_value else ""
             assert e.note == said + exact
         else:
