@@ -33,6 +33,7 @@ RECENTRED = "percentile-recentred"
 WORST_AT = -2
 """Where the worst finding stands among the places, if there are several findings."""
 ONE_PATIENT = "no interval or test: one patient"
+OUTSIDE = "estimate outside the interval: resamples of this metric are biased"
 NO_WIDTH = "the interval has no width"
 ROUNDING = 1e-12
 """Width of an interval, or standard error, that rounding alone makes."""
@@ -154,6 +155,12 @@ def note_on_width(interval: Interval) -> list[str]:
     if not interval.high - interval.low <= ROUNDING:
         return []
     return [f"{'no' if interval.se <= ROUNDING else 'hardly any'} spread between patients: {NO_WIDTH}"]
+
+
+def note_on_outside(value: float, interval: Interval) -> list[str]:
+    """Say that an estimate lies beyond an end of its interval, by more than rounding."""
+    is_outside = value < interval.low - ROUNDING or value > interval.high + ROUNDING
+    return [OUTSIDE] if is_outside else []
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -398,6 +405,7 @@ def _on_interval(point: _Point) -> list[str]:
     notes = []
     if point.beyond > 0:
         notes.append(f"beyond the greatest strength in {point.beyond:.2%} of resamples")
+    notes += note_on_outside(point.value, point.interval)
     if point.interval.note:
         notes.append(f"no interval: {point.interval.note}")
     return notes
