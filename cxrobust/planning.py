@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from cxrobust.analysis.choices import is_untestable
 from cxrobust.analysis.contrasts import Contrast, contrasts_of
 from cxrobust.analysis.metrics import metric
 from cxrobust.analysis.power import Goal, Power, Simulated, draws_for, plan, simulate_power
@@ -129,7 +130,11 @@ def select(results: Results, which: Which, *, name: str = RESULTS) -> tuple[Esti
         "metric": which.metric,
         "regime": which.regime,
     }
-    metrics = results.study["analysis"]["metrics"]
+    if which.metric and is_untestable(which.metric):
+        raise StudyError(f"--metric {which.metric}: it fits no test that could be planned: name another")
+    metrics = [one for one in results.study["analysis"]["metrics"] if not is_untestable(one)]
+    if not metrics:
+        raise StudyError(f"{name} has no metric that fits a test, so there is nothing to plan: add one to the study")
     against = {None, results.study["study"]["reference"]}  # not other pairs of regimes, which no option tells apart
     left = tuple(
         one for one in results.find() if one.estimand in tested and one.metric in metrics and one.reference in against

@@ -172,6 +172,7 @@ def _check_sets(study: "Study", place: Place) -> None:
 
 def _check_families(study: "Study", place: Place) -> None:
     """Names that the study file tells; which findings and subgroups there are, the data tell later."""
+    from cxrobust.analysis.choices import is_untestable
     from cxrobust.analysis.families import is_usual
     from cxrobust.results import ESTIMANDS
 
@@ -201,7 +202,7 @@ def _check_families(study: "Study", place: Place) -> None:
         if (family.adjust or study.analysis.adjust) == "max-t":
             for name in family.metrics or study.analysis.metrics:
                 test = study.analysis.of(name).test
-                if test != "permutation":
+                if test != "permutation" and not is_untestable(name):
                     raise place.error(
                         ("analysis", "families", index, "adjust"),
                         f"family {family.name!r} is adjusted by max-t, which needs sign flips, and {name} is tested by "
@@ -209,7 +210,7 @@ def _check_families(study: "Study", place: Place) -> None:
                     )
     if study.analysis.adjust == "max-t":
         for name in study.analysis.metrics:
-            if study.analysis.of(name).test != "permutation":
+            if study.analysis.of(name).test != "permutation" and not is_untestable(name):
                 raise place.error(
                     ("analysis", "adjust"),
                     f"max-t needs sign flips, and {name} is tested by {study.analysis.of(name).test}: set its "
@@ -231,6 +232,7 @@ def _check_declared(study: "Study", place: Place) -> None:
 def _check_choices(analysis: AnalysisSection, place: Place) -> None:
     """Every interval and test must fit its metric."""
     from cxrobust.analysis.choices import fitting_intervals, fitting_tests
+    from cxrobust.analysis.metrics import metric
 
     for name in analysis.per_metric:
         if name not in analysis.metrics:
@@ -243,6 +245,13 @@ def _check_choices(analysis: AnalysisSection, place: Place) -> None:
         chosen, own = analysis.of(name), analysis.per_metric.get(name, MetricSection())
         for key, fitting in (("interval", fitting_intervals(name)), ("test", fitting_tests(name))):
             value = getattr(chosen, key)
+            if key == "test" and not fitting:
+                if own.test:
+                    raise place.error(
+                        ("analysis", name, key),
+                        f"{name} fits no test, since {metric[name].untestable}: remove its test, {own.test!r}",
+                    )
+                continue
             if value is not None and value not in fitting:
                 keys = ("analysis", name, key) if getattr(own, key) else ("analysis", key)
                 raise place.error(keys, f"{key} {value!r} does not fit {name}: those that do are {', '.join(fitting)}")
@@ -251,10 +260,11 @@ def _check_choices(analysis: AnalysisSection, place: Place) -> None:
 
 def _check_margins(analysis: AnalysisSection, place: Place) -> None:
     """A test against a margin needs one, and a margin needs such a test."""
-    from cxrobust.analysis.choices import WITH_A_MARGIN
+    from cxrobust.analysis.choices import WITH_A_MARGIN, is_untestable
 
     own = {name: analysis.per_metric.get(name, MetricSection()) for name in analysis.metrics}
-    tested = [name for name in analysis.metrics if analysis.of(name).test in WITH_A_MARGIN]
+    testable = [name for name in analysis.metrics if not is_untestable(name)]
+    tested = [name for name in testable if analysis.of(name).test in WITH_A_MARGIN]
     only = f"margin is used by {' and '.join(WITH_A_MARGIN)} only, and"
     for name in analysis.metrics:
         chosen = analysis.of(name)
@@ -266,7 +276,9 @@ def _check_margins(analysis: AnalysisSection, place: Place) -> None:
         if name not in tested and own[name].margin is not None:
             raise place.error(
                 ("analysis", name, "margin"),
-                f"{only} {name} is tested by {chosen.test}: set its test, or remove margin",
+                f"{only} {name} is tested by {chosen.test}: set its test, or remove margin"
+                if name in testable
+                else f"{only} {name} fits no test: remove margin",
             )
     if analysis.margin is not None and not tested:
         raise place.error(

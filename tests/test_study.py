@@ -132,6 +132,21 @@ def test_a_study_reads_with_its_controls_and_defaults() -> None:
             'resamples = 200\n[analysis.ece]\ntest = "tost"',
             "s.toml:18: test 'tost' needs the largest difference that does not matter: set margin",
         ),
+        (
+            "resamples = 200",
+            'resamples = 200\nmetrics = ["mce", "ece"]\n[analysis.mce]\ntest = "permutation"',
+            "s.toml:19: mce fits no test, since a maximum over bins is no smooth function of the sample: ",
+        ),
+        (
+            "resamples = 200",
+            'resamples = 200\nmetrics = ["mce", "ece"]\n[analysis.mce]\nmargin = 0.1',
+            "s.toml:19: margin is used by tost and noninferiority only, and mce fits no test: remove margin",
+        ),
+        (
+            "resamples = 200",
+            'resamples = 200\nmetrics = ["mce"]\ntest = "tost"\nmargin = 0.1',
+            "s.toml:19: margin is used by tost and noninferiority only, and no metric is tested by them",
+        ),
         ("seed = 7", 'seed = 7\n"a(b)" = 1', r"s.toml:4: unknown key 'a\(b\)' in study: known are title, seed"),
         ("seed = 7", "seed = 7\nint = 1", "s.toml:4: unknown key 'int' in study: known are title, seed"),
         ('title = "t"', 'title = "\u2028"\nint = 1', "s.toml:3: unknown key 'int'"),
@@ -459,6 +474,16 @@ def test_a_mistake_in_the_analysis_is_one_sentence_with_its_line(text: str, mess
     with pytest.raises(StudyError, match=rf"^s.toml:{message}" if message[0].isdigit() else message) as caught:
         analysis(text)
     assert "\n" not in str(caught.value)
+
+
+def test_a_metric_that_fits_no_test_may_stand_beside_others() -> None:
+    assert analysis('metrics = ["mce", "ece"]').of("mce").test == "permutation"
+    analysis('metrics = ["mce", "ece"]\ntest = "tost"\nmargin = 0.1')
+    analysis('metrics = ["mce", "ece"]\nadjust = "max-t"\n[analysis.mce]\ninterval = "percentile"')
+    analysis('metrics = ["mce", "ece"]\n' + FAMILY + 'metrics = ["mce", "ece"]')
+    with pytest.raises(StudyError) as caught:
+        analysis('metrics = ["mce", "ece"]\n' + FAMILY + 'metrics = ["mce"]')
+    assert str(caught.value).startswith("s.toml:17: family 'f' names no test: its estimands have none with its metrics")
 
 
 @pytest.mark.parametrize("name", ["Primary", "primary, my way", "sex, age and view", "trend", "trend of auroc"])

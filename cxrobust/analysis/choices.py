@@ -13,7 +13,12 @@ def fitting_intervals(name: str) -> tuple[str, ...]:
 
 
 def fitting_tests(name: str) -> tuple[str, ...]:
-    """Name the tests that fit a metric: McNemar's and Cochran's a share; Wilcoxon's a mean; DeLong's the AUROC."""
+    """Name the tests that fit a metric: McNemar's and Cochran's a share; Wilcoxon's a mean; DeLong's the AUROC.
+
+    None fits a metric that is untestable.
+    """
+    if is_untestable(name):
+        return ()
     one = metric[name]
     found = ["permutation", "tost", *(["noninferiority"] if one.better else [])]
     if isinstance(one, Mean):
@@ -23,3 +28,8 @@ def fitting_tests(name: str) -> tuple[str, ...]:
     if name == "auroc":
         found += ["delong", "delong-clustered"]
     return tuple(found)
+
+
+def is_untestable(name: str) -> bool:
+    """Whether no test fits a metric; effect sizes, which are no metrics, are tested as accuracy and confidence."""
+    return name in metric and bool(metric[name].untestable)

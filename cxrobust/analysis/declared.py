@@ -81,6 +81,8 @@ def _tests_of(family: Family, settings: AnalysisSection, scope: Scope) -> Iterat
     findings = scope.findings or dict.fromkeys((*AVERAGES, *named, OTHER))
     subgroups = scope.subgroups or ("", *(interaction_text(one.column) for one in settings.subgroups))
     for name in settings.metrics:
+        if metric[name].untestable:
+            continue
         for subgroup in family.subgroups or subgroups:
             for recalibration in family.recalibrations or ("", *settings.recalibrate):
                 for estimand, regime, condition in _cells(metric[name], settings, scope, subgroup, recalibration):

@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 
 from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.contrasts import Contrast, contrasts
-from cxrobust.analysis.estimates import FindingCounts, View, note_on_resamples, note_on_width, notes_on_counts
+from cxrobust.analysis.estimates import (
+    FindingCounts,
+    View,
+    note_on_outside,
+    note_on_resamples,
+    note_on_width,
+    notes_on_counts,
+)
 from cxrobust.analysis.intervals import Draws, no_interval, percentile
 from cxrobust.analysis.metrics.confidence import confidence
 from cxrobust.analysis.parallel import in_threads
@@ -156,7 +163,7 @@ def _record(
     [interval] = percentile(draws, level) if known and counts.n_patients > 1 else [no_interval()]
     low, high = finite(interval.low), finite(interval.high)
     said = [*notes, *note_on_resamples(counts, one.undefined, most_undefined=most_undefined)]
-    said += note_on_width(interval)
+    said += [*note_on_outside(one.value, interval), *note_on_width(interval)]
     if np.isposinf(interval.high):
         infinite = np.isposinf(one.resampled).mean()
         said.append(f"the upper end is infinite, as the odds ratio is in {infinite:.2%} of resamples: {NO_SECOND}")

@@ -1,6 +1,6 @@
 """Estimates of one metric: every contrast of every finding, with interval, band, test, counts and notes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,13 +26,14 @@ from cxrobust.errors import some
 from cxrobust.results import Estimate, finite
 from cxrobust.study_analysis import AnalysisSection
 
-FEW_POSITIVE_PATIENTS = 20
+FEW_PATIENTS = 20
+"""Positive or negative ones, below which estimates carry a note."""
 AVERAGES = (MACRO, MICRO, WORST)
 RECENTRED = "percentile-recentred"
 WORST_AT = -2
 """Where the worst finding stands among the places, if there are several findings."""
-FEW_POSITIVE = f"fewer than {FEW_POSITIVE_PATIENTS} positive patients"
 ONE_PATIENT = "no interval or test: one patient"
+OUTSIDE = "estimate outside the interval: resamples of this metric are biased"
 NO_WIDTH = "the interval has no width"
 ROUNDING = 1e-12
 """Width of an interval, or standard error, that rounding alone makes."""
@@ -48,6 +49,7 @@ class FindingCounts:
     n_patients: int
     n_positive: int
     n_positive_patients: int
+    n_negative_patients: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,6 +60,8 @@ class View:
     subgroup: str = ""
     recalibration: str = ""
     note: str = ""
+    compared: tuple[tuple[str, tuple[FindingCounts, ...]], ...] = ()
+    """Name and counts of each subgroup that is held against others."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,16 +76,18 @@ class Estimated:
 def count_findings(sample: Sample) -> tuple[FindingCounts, ...]:
     """Count images and patients of each finding, and of their averages."""
     predictions, kept = sample.predictions, sample.kept[:, None]
-    labelled, positive = kept & (predictions.labels >= 0), kept & (predictions.labels == 1)
+    positive, negative = kept & (predictions.labels == 1), kept & (predictions.labels == 0)
 
     def count(name: str, columns: list[int]) -> FindingCounts:
-        any_label, any_positive = labelled[:, columns].any(axis=1), positive[:, columns].any(axis=1)
+        any_positive, any_negative = positive[:, columns].any(axis=1), negative[:, columns].any(axis=1)
+        any_label = any_positive | any_negative
         return FindingCounts(
             name=name,
             n_images=int(any_label.sum()),
             n_patients=len(np.unique(predictions.patients[any_label])),
             n_positive=int(positive[:, columns].sum()),
             n_positive_patients=len(np.unique(predictions.patients[any_positive])),
+            n_negative_patients=len(np.unique(predictions.patients[any_negative])),
         )
 
     each = [count(name, [k]) for k, name in enumerate(predictions.findings)]
@@ -89,7 +95,7 @@ def count_findings(sample: Sample) -> tuple[FindingCounts, ...]:
 
 
 def notes_on_counts(view: View, left_out: Mapping[str, str]) -> list[list[str]]:
-    """Return what is said of every estimate of each place: of the view, of a macro average, of few positive patients.
+    """Return what is said of every estimate of each place: of the view, of a macro average, of few patients.
 
     Parameters
     ----------
@@ -97,20 +103,42 @@ def notes_on_counts(view: View, left_out: Mapping[str, str]) -> list[list[str]]:
         Findings that no macro average counts, with the reason.
     """
     names = [one.name for one in view.findings if one.name not in AVERAGES]
-    few = {one.name for one in view.findings if one.n_positive_patients < FEW_POSITIVE_PATIENTS}
     without = ", ".join(f"{name} ({why})" for name, why in left_out.items())
-    rare = sorted(few.intersection(names).difference(left_out))
     found = []
-    for one in view.findings:
+    for place, one in enumerate(view.findings):
         notes = [view.note] if view.note else []
         if one.name == MACRO and left_out:
             notes.append(f"macro over {len(names) - len(left_out)} of {len(names)} findings, without {without}")
-        if one.name == MACRO and rare:
-            notes.append(f"{FEW_POSITIVE}: {some(rare)}")
-        if one.name != MACRO and one.name in few:
-            notes.append(FEW_POSITIVE)
+        groups = view.compared or (("", view.findings),)
+        notes += _on_few(groups, place, left_out, "positive", lambda one: one.n_positive_patients)
+        notes += _on_few(groups, place, left_out, "negative", lambda one: one.n_negative_patients)
         found.append(notes)
     return found
+
+
+def _on_few(
+    groups: Sequence[tuple[str, Sequence[FindingCounts]]],
+    place: int,
+    left_out: Mapping[str, str],
+    kind: str,
+    n_patients: Callable[[FindingCounts], int],
+) -> list[str]:
+    """Say which groups have few patients of a kind; of the macro average and the worst finding, for which findings."""
+    said, findings = [], []
+    for group, counts in groups:
+        few = [one.name for one in counts if n_patients(one) < FEW_PATIENTS and one.name not in left_out]
+        if counts[place].name in {MACRO, WORST}:
+            rare = sorted(set(few).difference(AVERAGES))
+            said += [f"{group} ({some(rare)})"] if rare else []
+            findings += rare
+        elif n_patients(counts[place]) < FEW_PATIENTS:
+            said.append(group)
+    if not said:
+        return []
+    fewer = f"fewer than {FEW_PATIENTS} {kind} patients"
+    if groups[0][0]:
+        return [f"{fewer} in {', '.join(said)}"]
+    return [f"{fewer}: {some(findings)}" if findings else fewer]
 
 
 def note_on_resamples(counts: FindingCounts, undefined: float, *, most_undefined: float) -> list[str]:
@@ -127,6 +155,12 @@ def note_on_width(interval: Interval) -> list[str]:
     if not interval.high - interval.low <= ROUNDING:
         return []
     return [f"{'no' if interval.se <= ROUNDING else 'hardly any'} spread between patients: {NO_WIDTH}"]
+
+
+def note_on_outside(value: float, interval: Interval) -> list[str]:
+    """Say that an estimate lies beyond an end of its interval, by more than rounding."""
+    is_outside = value < interval.low - ROUNDING or value > interval.high + ROUNDING
+    return [OUTSIDE] if is_outside else []
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -155,7 +189,7 @@ def estimate(
     bundles = _bundles(contrasts, sample.predictions.conditions)
     done = in_threads(lambda some: _estimate_bundle(name, metric, values, [contrasts[i] for i in some]), bundles)
     points = {i: one for some, found in zip(bundles, done, strict=True) for i, one in zip(some, found, strict=True)}
-    on_counts = notes_on_counts(view, {sample.predictions.findings[k]: why for k, why in values.left_out.items()})
+    on_counts = notes_on_counts(view, values.named_left_out)
     estimates = []
     for index, contrast in enumerate(contrasts):
         for place, counts in enumerate(view.findings):
@@ -374,6 +408,7 @@ def _on_interval(point: _Point) -> list[str]:
     notes = []
     if point.beyond > 0:
         notes.append(f"beyond the greatest strength in {point.beyond:.2%} of resamples")
+    notes += note_on_outside(point.value, point.interval)
     if point.interval.note:
         notes.append(f"no interval: {point.interval.note}")
     return notes

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from statsmodels.stats.multitest import multipletests
 
+from cxrobust.analysis.choices import is_untestable
 from cxrobust.analysis.permutation import max_t_p_values
 from cxrobust.analysis.testing import UNTESTED
 from cxrobust.errors import StudyError
@@ -63,7 +64,7 @@ class Families:
 
     def of(self, estimate: Estimate) -> str | None:
         """Name the family of an estimate's test: the first declared that it fits, else one of the usual."""
-        if not is_hypothesis(estimate.estimand, estimate.subgroup):
+        if not is_hypothesis(estimate.estimand, estimate.subgroup) or is_untestable(estimate.metric):
             return None
         place = place_of(estimate)
         declared = next((one.name for one in self.declared if fits(one, place)), None)

@@ -10,10 +10,20 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
+from cxrobust.analysis.classical.result import never_0
 from cxrobust.analysis.contrasts import Contrast, contrasts
-from cxrobust.analysis.estimates import Estimated, FindingCounts, View, count_findings, estimate
+from cxrobust.analysis.estimates import (
+    ROUNDING,
+    Estimated,
+    FindingCounts,
+    View,
+    count_findings,
+    estimate,
+    notes_on_counts,
+)
 from cxrobust.analysis.metrics import Metric
 from cxrobust.analysis.sample import Sample
+from cxrobust.analysis.testing import no_test
 from cxrobust.analysis.values import WORST, Values, averages, evaluate
 from cxrobust.errors import StudyError, nearest, some
 from cxrobust.results import Estimand, Estimate, finite
@@ -51,8 +61,6 @@ class Groups:
     """(n_images,): the value of each."""
     names: tuple[str, ...]
     """The values, alone."""
-    n_patients: tuple[int, ...]
-    """Patients with a labelled image of each value."""
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -60,14 +68,6 @@ class Groups:
         each = (level_text(self.column, value) for value in self.names)
         gaps = (gap_text(self.column, value, self.names[0]) for value in self.names[1:])
         return (*each, *gaps, interaction_text(self.column))
-
-    @property
-    def unestimated(self) -> tuple[str, ...]:
-        """Those of `texts` that too few patients leave without a test."""
-        small = {name for name, n in zip(self.names, self.n_patients, strict=True) if n < FEWEST_PATIENTS}
-        each = (level_text(self.column, name) for name in self.names if name in small)
-        gaps = (gap_text(self.column, name, self.names[0]) for name in self.names[1:] if name in small)
-        return (*each, *gaps, *([interaction_text(self.column)] if len(self.names) - len(small) < 2 else []))
 
 
 def level_text(column: str, value: str) -> str:
@@ -105,12 +105,7 @@ def split(
     is_labelled, codes = (labels >= 0).any(axis=1), pd.factorize(np.asarray(patients))[0]
     counts = {name: len(np.unique(codes[is_labelled & (texts == name)])) for name in sorted(set(texts))}
     names = sorted(counts, key=lambda name: -counts[name])
-    return Groups(
-        column=wanted.column,
-        of_images=texts,
-        names=tuple(names),
-        n_patients=tuple(counts[name] for name in names),
-    )
+    return Groups(column=wanted.column, of_images=texts, names=tuple(names))
 
 
 def levels(sample: Sample, wanted: Subgroups) -> tuple[Level, ...]:
@@ -205,12 +200,14 @@ def subgroup_estimates(
     for level, mine in zip(used[1:], of_level[1:], strict=True):
         gaps = [_gap(one, base) for one, base in zip(mine, of_level[0], strict=True)]
         counts = tuple(count_findings(sample.among(level.sample.kept | used[0].sample.kept)))
-        view = View(findings=counts, subgroup=gap_text(wanted.column, level.short, used[0].short))
+        compared = tuple((one.name, one.counts) for one in (level, used[0]))
+        view = View(findings=counts, subgroup=gap_text(wanted.column, level.short, used[0].short), compared=compared)
         estimated = estimate(name, metric, values, contrasts=gaps, view=view)
         yield Estimated(estimates=_only(estimated, kept, counts), values=values, contrasts=gaps)
     if len(used) > 1:
-        counts = tuple(count_findings(sample))
-        yield Estimated(estimates=_interactions(name, metric, wanted.column, values, of_level, counts, kept))
+        compared = tuple((one.name, one.counts) for one in used)
+        view = View(findings=count_findings(sample), subgroup=interaction_text(wanted.column), compared=compared)
+        yield Estimated(estimates=_interactions(name, metric, values, of_level, view, kept))
 
 
 def _places(n_findings: int, *, findings: bool) -> frozenset[int]:
@@ -230,13 +227,13 @@ def _gap(one: Contrast, base: Contrast) -> Contrast:
 def _interactions(
     name: str,
     metric: Metric,
-    column: str,
     values: Values,
     of_level: Sequence[Sequence[Contrast]],
-    counts: Sequence[FindingCounts],
+    view: View,
     kept: frozenset[int],
 ) -> tuple[Estimate, ...]:
-    found = []
+    found, counts = [], view.findings
+    on_counts = notes_on_counts(view, values.named_left_out)
     for same in zip(*of_level, strict=True):
         theta = np.stack([one.of(values.value) for one in same])
         influences = np.stack([one.influences(values) for one in same])
@@ -245,8 +242,14 @@ def _interactions(
                 continue
             reason = next((why for one in same if (why := values.reason(one, place)) is not None), None)
             statistic, p_value = wald_interaction(theta[:, place], influences[:, place])
-            said = f"Wald χ² {statistic:.4g} with {len(same) - 1} df that all {len(same)} subgroups are alike"
-            p = finite(p_value) if reason is None else None
+            p = finite(p_value) if reason is None and not metric.untestable else None
+            if p is not None:
+                said = f"Wald χ² {statistic:.4g} with {len(same) - 1} df that all {len(same)} subgroups are alike"
+                note = "; ".join([*on_counts[place], said])
+            elif reason is None and metric.untestable:
+                note = "; ".join([*on_counts[place], no_test(metric)])
+            else:
+                note = f"not estimable: {reason or 'subgroups have no spread'}"
             found.append(
                 _blank(
                     name,
@@ -255,10 +258,10 @@ def _interactions(
                     reference=same[0].reference,
                     condition=same[0].condition,
                     estimand=same[0].estimand,
-                    subgroup=interaction_text(column),
+                    subgroup=view.subgroup,
                     p_value=p,
                     test=None if p is None else "interaction",
-                    note=said if p is not None else f"not estimable: {reason or 'subgroups have no spread'}",
+                    note=note,
                 )
             )
     return tuple(found)
@@ -280,7 +283,8 @@ def wald_interaction(estimates: NDArray[np.float64], influences: NDArray[np.floa
     Returns
     -------
     statistic, p_value
-        NaN where the covariance is singular.
+        NaN where the covariance is singular, or a combination of the differences has a standard error that rounding
+        alone makes: less than 1e-12 of the largest estimate, or of 1, which is about what metrics can differ by.
 
     Examples
     --------
@@ -295,8 +299,11 @@ def wald_interaction(estimates: NDArray[np.float64], influences: NDArray[np.floa
     covariance = parts @ parts.T * n / max(n - 1, 1)
     if not np.isfinite(covariance).all() or np.linalg.matrix_rank(covariance) < len(differences):
         return float("nan"), float("nan")
+    least_error = np.sqrt(max(np.linalg.eigvalsh(covariance)[0], 0))
+    if least_error <= ROUNDING * max(1.0, np.abs(estimates).max()):
+        return float("nan"), float("nan")
     statistic = float(differences @ np.linalg.solve(covariance, differences))
-    return statistic, float(chi2.sf(statistic, len(differences)))
+    return statistic, never_0(float(chi2.sf(statistic, len(differences))))
 
 
 def _too_small(name: str, level: Level, sample: Sample) -> Estimate:

@@ -1,7 +1,7 @@
 """Tests by name: the p-value of each contrast of a metric."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from cxrobust.analysis.classical.cochran import cochran_q
 from cxrobust.analysis.classical.delong import contrast_test, contrast_variance
 from cxrobust.analysis.classical.equivalence import noninferiority, tost
 from cxrobust.analysis.classical.mcnemar import mcnemar_clustered, mcnemar_exact, mcnemar_midp
-from cxrobust.analysis.classical.result import TestResult
+from cxrobust.analysis.classical.result import TestResult, approximation_note, floor_note, never_0
 from cxrobust.analysis.classical.wilcoxon import signed_rank, signed_rank_clustered
 from cxrobust.analysis.contrasts import Contrast
 from cxrobust.analysis.intervals import linearised_se
@@ -65,7 +65,7 @@ def run_tests(
 
     The test asked for is used where it fits the contrast: McNemar's and Cochran's compare two outcomes on the same
     images; all but DeLong's, `tost` and `noninferiority` speak of single findings and of the micro average. Elsewhere
-    patients' signs are flipped.
+    patients' signs are flipped. Of a metric that is untestable there is only a note.
     """
     n_places = values.value.shape[2]
     found = [[NOTHING] * n_places for _ in contrasts]
@@ -75,6 +75,9 @@ def run_tests(
             continue
         for k in map(int, np.flatnonzero(np.isfinite(contrast.of(values.value)))):
             if contrast.singly and _is_average(values, contrast, k):
+                continue
+            if metric.untestable:
+                found[row][k] = replace(NOTHING, note=no_test(metric))
                 continue
             one = None if asked == "permutation" else _named(asked, metric, values, contrast, k, margin)
             if one is None:
@@ -87,13 +90,31 @@ def run_tests(
         sample = values.samples[0]
         n_draws, n_patients = sample.settings.resamples, len(sample.predictions.patient_ids)
         p_values = sign_flip_p_values(columns.stacked(), n_draws=n_draws, rng=sample.rng(2), sums=columns.sums)
-        name, note = "permutation", ""
-        if is_exact(n_patients, n_draws=n_draws):
-            name = "permutation (exact)"
-            note = f"exact over {2**n_patients:,} sign patterns, so p is at least {2.0 ** (1 - n_patients):.4g}"
-        for (row, k), p, why in zip(places, p_values, instead, strict=True):
-            found[row][k] = Tested(name=name, p_value=float(p), note="; ".join(filter(None, (why, note))))
+        exact = is_exact(n_patients, n_draws=n_draws)
+        name = "permutation (exact)" if exact else "permutation"
+        notes = _exact_notes(values, contrasts, places) if exact else [""] * len(places)
+        for (row, k), p, why, note in zip(places, p_values, instead, notes, strict=True):
+            said = "; ".join(filter(None, (why, note, metric.caution)))
+            found[row][k] = Tested(name=name, p_value=float(p), note=said)
     return found
+
+
+def _exact_notes(values: Values, contrasts: Sequence[Contrast], places: Sequence[tuple[int, int]]) -> list[str]:
+    """Say below which p-value no data can bring an exact test: patients who contribute 0 have patterns that tie."""
+    contributions = {row: contrasts[row].contributions(values) for row in {row for row, _ in places}}
+    n_signs = [_n_other_than_0(contributions[row][k]) for row, k in places]
+    return [floor_note(n, f"exact over {2**n:,} sign patterns") if n else "" for n in n_signs]
+
+
+def _n_other_than_0(parts: NDArray[np.float64]) -> int:
+    """How many patients' parts are not 0, nor what rounding makes of it."""
+    size = np.abs(parts)
+    return int(np.count_nonzero(size > 1e-12 * size.max()))
+
+
+def no_test(metric: Metric) -> str:
+    """Say why the differences of a metric that is untestable have no p-value."""
+    return f"no test: {metric.untestable}"
 
 
 class _Columns:
@@ -153,8 +174,7 @@ def _named(
         if asked in {"tost", "noninferiority"} and contrast.estimand not in WITH_THE_UNIT_OF_THE_METRIC:
             return None
         value = float(contrast.of(values.value)[k])
-        se = float(linearised_se(contrast.influences(values)[k]))
-        return _of_estimate(asked, metric, value, se, margin)
+        return _of_estimate(asked, metric, value, contrast.influences(values)[k], margin)
     if is_average or contrast.across:
         return None
     if of_auroc:
@@ -196,15 +216,20 @@ def _several_runs(asked: str, metric: Metric, values: Values, contrast: Contrast
     return f"{asked} compares {compared}; with several training runs patients' signs are flipped instead"
 
 
-def _of_estimate(asked: str, metric: Metric, value: float, se: float, margin: float | None) -> Tested:
+def _of_estimate(
+    asked: str, metric: Metric, value: float, influences: NDArray[np.float64], margin: float | None
+) -> Tested:
+    se = float(linearised_se(influences))
+    few = approximation_note(_n_other_than_0(influences)) if se > 0 else ""
     if asked in {"delong", "delong-clustered"}:
         p_value = 2 * norm.sf(abs(value) / se) if se > 0 else 1.0 if value == 0 else np.nan
-        return Tested(name=asked, p_value=float(p_value), note="" if se > 0 else "the variance is 0")
+        return Tested(name=asked, p_value=never_0(float(p_value)), note=few if se > 0 else "the variance is 0")
     if margin is None:
         raise ValueError(f"{asked} needs a margin")
+    said = "; ".join(filter(None, (f"margin {margin:g}", few)))
     if asked == "noninferiority" and metric.better:
-        return _kept(asked, noninferiority(value, se, margin, better=metric.better), f"margin {margin:g}")
-    return _kept(asked, tost(value, se, margin), f"margin {margin:g}")
+        return _kept(asked, noninferiority(value, se, margin, better=metric.better), said)
+    return _kept(asked, tost(value, se, margin), said)
 
 
 def _of_pair(
@@ -233,7 +258,7 @@ def _of_pair(
 
 
 def _kept(name: str, one: TestResult, note: str = "") -> Tested:
-    return Tested(name=name, p_value=one.p_value, note="; ".join(part for part in (note, one.note) if part))
+    return Tested(name=name, p_value=never_0(one.p_value), note="; ".join(part for part in (note, one.note) if part))
 
 
 def _aurocs(

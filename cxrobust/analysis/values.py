@@ -59,6 +59,11 @@ class Values:
         each = {k: self._why_left_out(k) for k in range(self.samples[0].n_findings)}
         return {k: why for k, why in each.items() if why is not None}
 
+    @property
+    def named_left_out(self) -> dict[str, str]:
+        """The same by the findings' names."""
+        return {self.samples[0].predictions.findings[k]: why for k, why in self.left_out.items()}
+
     def _why_left_out(self, k: int) -> str | None:
         """Say why no macro average counts a finding: not estimable in a cell, or undefined in too many resamples."""
         said = [reason for reason in self.reasons[..., k].flat if reason is not None]

@@ -195,7 +195,8 @@ def test_resamples_without_a_labelled_image_are_counted(predictions):
     made = labelled_in(predictions, [3, 4])
     share = np.mean(counts_of(made, 3) + counts_of(made, 4) == 0)
     assert 0 < share <= 0.2
-    said = f"fewer than 20 positive patients; not defined in {share:.2%} of resamples, which are left out"
+    few = "fewer than 20 positive patients; fewer than 20 negative patients"
+    said = f"{few}; not defined in {share:.2%} of resamples, which are left out"
     found = run(made)
     for effect in ("risk-difference", "superiority", "cliffs-delta"):
         assert found[METRIC_OF[effect], "regime-reference", "lora", CONDITIONS[1], "Mass"].note == said

@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
@@ -74,6 +76,31 @@ def test_recentred_by_hand():
     first, second = percentile_recentred(draws, 0.5)
     assert (first.low, first.high, first.se) == (1.0, 3.0, pytest.approx(math.sqrt(2.5)))
     assert (second.low, second.high) == (0.0, 1.0)  # 1 − 2 is below 0; 3 − 2
+
+
+@pytest.mark.parametrize("far", [-1.0, 0.5, 40.0])
+def test_a_few_resamples_far_away_do_not_move_a_recentred_interval_off_its_estimate(far):
+    """994 resamples are what the sample is, 6 are elsewhere: the quantiles are the sample's, and stay it."""
+    row = np.append(np.full(994, 0.3), np.full(6, 0.3 + far))
+    (one,) = percentile_recentred(drawn(row, [0.3]), 0.95)
+    assert (one.low, one.high) == (0.3, 0.3)
+    assert one.se > 0
+
+
+@given(
+    st.lists(st.sampled_from([0.0, 0.01, 0.02, 0.3, -5.0, 90.0]), min_size=2, max_size=60),
+    st.floats(-1, 1),
+    st.sampled_from([0.5, 0.8, 0.95]),
+)
+@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+def test_a_recentred_interval_is_as_wide_as_the_percentile_interval_and_holds_the_estimate(row, value, level):
+    """And where it would without a limit on the shift, it is what all values shifted to the estimate have."""
+    (one,) = percentile_recentred(drawn(row, [value]), level)
+    low, high = np.quantile(row, [(1 - level) / 2, (1 + level) / 2])
+    assert one.high - one.low == pytest.approx(high - low, abs=1e-9)
+    assert one.low - 1e-12 <= value <= one.high + 1e-12
+    if low <= np.mean(row) <= high:
+        assert one.low == pytest.approx(low + value - np.mean(row), abs=1e-9)
 
 
 def test_basic_by_hand():

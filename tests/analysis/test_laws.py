@@ -177,7 +177,8 @@ def test_a_rare_finding_says_how_often_it_was_undefined():
         rare = [e for e in found.estimates if e.finding == "Mass"]
         assert {e.ci_low is not None for e in rare} == {with_interval}
         said = "not defined in" if with_interval else "not estimable: not defined in"
-        assert all(f"fewer than 20 positive patients; {said}" in e.note for e in rare)
+        few = "fewer than 20 positive patients; fewer than 20 negative patients"
+        assert all(f"{few}; {said}" in e.note for e in rare)
         assert {e.estimate is not None for e in rare} == {with_interval}
 
 

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import norm
 
 from cxrobust.analysis import analyze
-from cxrobust.analysis.estimates import note_on_width
+from cxrobust.analysis.estimates import note_on_outside, note_on_width
 from cxrobust.analysis.intervals import Interval
 from cxrobust.analysis.metrics import metric
 
@@ -152,3 +152,48 @@ def test_of_one_patient_a_blank_says_why_and_a_number_says_that_it_stands_alone(
 )
 def test_an_interval_without_width(se, low, high, said):
     assert note_on_width(Interval(se=se, low=low, high=high)) == said
+
+
+@pytest.mark.parametrize(("rare", "kind"), [(1, "positive"), (0, "negative")])
+def test_few_positive_or_negative_patients_are_noted_for_every_estimate(rare, kind):
+    """Of one finding 19 patients have an image with the label, of the other 40; both together are many."""
+    made = make_predictions(n_patients=60, most_images=2)
+    labels = np.full_like(made.labels, 1 - rare)
+    labels[np.isin(made.patients, np.arange(19)), 0] = rare
+    labels[np.isin(made.patients, np.arange(20, 60)), 1] = rare
+    said = f"fewer than 20 {kind} patients"
+    for (_, _, _, _, finding), e in run(replace(made, labels=labels), "accuracy").items():
+        notes = [note for note in e.note.split("; ") if " patients" in note and "fewer" in note]
+        expected = {"Effusion": [said], "macro": [f"{said}: Effusion"], "worst": [f"{said}: Effusion"]}
+        assert notes == expected.get(finding, []), e
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "is_outside"),
+    [
+        (0.1, 0.2, 0.3, True),
+        (0.4, 0.2, 0.3, True),
+        (0.2, 0.2, 0.3, False),
+        (0.2 - 1e-14, 0.2, 0.3, False),
+        (0.4, 0.2, np.inf, False),
+        (0.4, np.nan, np.nan, False),
+        (np.nan, 0.2, 0.3, False),
+    ],
+)
+def test_an_estimate_outside_its_interval(value, low, high, is_outside):
+    said = ["estimate outside the interval: resamples of this metric are biased"]
+    assert note_on_outside(value, Interval(se=0.1, low=low, high=high)) == (said if is_outside else [])
+
+
+def test_every_estimate_outside_its_interval_says_so():
+    """Few images in each of 15 bins: observed fractions spread more in resamples, and errors are greater."""
+    made = make_predictions(n_patients=150, most_images=2)
+    found = run(made, "brier-resolution", "brier-reliability", "ece-debiased", "brier", interval="percentile")
+    told = set()
+    for (name, estimand, *_), e in found.items():
+        if e.ci_low is not None:
+            is_outside = not e.ci_low - 1e-12 <= e.estimate <= e.ci_high + 1e-12
+            assert ("estimate outside the interval" in e.note) == is_outside, e
+            told |= {(name, estimand)} if is_outside else set()
+    assert ("ece-debiased", "value") in told
+    assert not any(name == "brier" for name, _ in told)

@@ -43,6 +43,17 @@ def test_patients_without_the_finding_do_not_sharpen_the_test():
     assert p_value([1, 2, 3, 4, 5, 0, 0, 0]) == 0.0625
 
 
+@pytest.mark.parametrize("n_others", [0, 1, 4])
+@pytest.mark.parametrize("n_contributing", [1, 2, 5])
+def test_the_floor_is_that_of_who_contributes_against_enumeration(n_contributing, n_others):
+    """No contributions of so many patients have a smaller p-value, whatever the others' signs."""
+    rng = np.random.default_rng(18)
+    found = [oracle.sign_flip_exact([*rng.normal(size=n_contributing), *np.zeros(n_others)]) for _ in range(40)] + [
+        oracle.sign_flip_exact([1.0] * n_contributing + [0.0] * n_others)
+    ]
+    assert min(found) == found[-1] == 2.0 ** (1 - n_contributing)
+
+
 @pytest.mark.parametrize("n_draws", [100, 1000])
 def test_random_signs_never_give_0(n_draws):
     rng = np.random.default_rng(1)

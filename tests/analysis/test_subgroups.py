@@ -115,6 +115,44 @@ def test_counts_of_subgroups_and_comparisons_against_sets(predictions, found):
             assert e.n_positive_patients == len(set(predictions.patients[positive]))
 
 
+def few_by_sets(predictions, subgroups, finding, label):
+    """Subgroups with fewer than 20 patients of one label; of averages over findings with those that have."""
+    said = []
+    for column, value in subgroups:
+        rows = {k: rows_of(predictions, column, value, k) for k in range(2)}
+        patients = {
+            k: set(predictions.patients[some[predictions.labels[some, k] == label]]) for k, some in rows.items()
+        }
+        name = f"{column}={value}"
+        if finding in {"macro", "worst"}:
+            rare = [FINDINGS[k] for k in range(2) if len(patients[k]) < 20]
+            said += [f"{name} ({', '.join(rare)})"] if rare else []
+        elif len(patients[0] | patients[1] if finding == "micro" else patients[FINDINGS.index(finding)]) < 20:
+            said.append(name)
+    return said
+
+
+def test_few_positive_or_negative_patients_of_a_comparison_against_sets(predictions):
+    """A comparison, or the interaction, names the subgroups in which they are few; all of both together are many."""
+    labels = predictions.labels.copy()
+    women, men = (np.flatnonzero(predictions.metadata["sex"] == sex) for sex in "FM")
+    labels[men, 0], labels[women, 1], labels[men, 1] = 0, 1, 1
+    labels[men[::5], 0], labels[women[::4], 1] = 1, 0
+    made = replace(predictions, labels=labels)
+    checked = set()
+    for (subgroup, *_, finding), e in run(made, "sex").items():
+        if ": " not in subgroup or not subgroup.startswith("sex"):
+            continue
+        order = ("F", "M") if "interaction" in subgroup else ("M", "F")
+        for label, kind in ((1, "positive"), (0, "negative")):
+            few = few_by_sets(made, [("sex", one) for one in order], finding, label)
+            said = f"fewer than 20 {kind} patients in {', '.join(few)}"
+            assert said in e.note if few else f"{kind} patients" not in e.note, (subgroup, finding, e.note)
+            checked.add((kind, finding, bool(few)))
+    assert {("positive", "Effusion", True), ("negative", "Mass", True), ("negative", "micro", False)} <= checked
+    assert {("positive", "Mass", False), ("positive", "macro", True), ("negative", "worst", True)} <= checked
+
+
 def test_a_comparison_of_values_is_tested_and_a_value_is_not(found):
     tested = {key[0] for key, e in found.items() if key[2] == "value" and e.p_value is not None}
     assert tested == {"sex: M − F", "view: AP − PA", "sex: interaction", "view: interaction"}
@@ -217,7 +255,9 @@ def test_interaction_against_statsmodels_gee(predictions, column):
     assert statistic == pytest.approx(expected, rel=1e-9)
     e = run(predictions, column)[f"{column}: interaction", "brier", "value", "lora", CONDITIONS[1], "Effusion"]
     assert e.p_value == pytest.approx(p_value, rel=1e-9)
-    assert e.note.startswith(f"Wald χ² {expected:.4g} with {group.max()} df that all {group.max() + 1} subgroups")
+    assert e.note.split("; ")[-1].startswith(
+        f"Wald χ² {expected:.4g} with {group.max()} df that all {group.max() + 1} subgroups"
+    )
     assert (e.test, e.estimate) == ("interaction", None)
 
 
@@ -230,7 +270,7 @@ def test_interaction_against_ols_with_clusters(predictions):
     n, n_clusters = len(scores), len(set(patients))
     uncorrected = fit.tvalues[1] ** 2 * n_clusters / (n_clusters - 1) * (n - 1) / (n - 2)
     e = run(predictions, "view")["view: interaction", "brier", "value", "lora", CONDITIONS[1], "Effusion"]
-    assert e.note.startswith(f"Wald χ² {uncorrected * 63 / 64:.4g} ")
+    assert e.note.split("; ")[-1].startswith(f"Wald χ² {uncorrected * 63 / 64:.4g} ")
 
 
 def test_interaction_of_two_is_the_square_of_z(predictions):
@@ -256,6 +296,32 @@ def test_interaction_without_spread_is_nothing():
     assert all(map(math.isnan, wald_interaction(np.array([0.1, 0.2]), np.stack([u[0], u[0]]))))
     assert all(map(math.isnan, wald_interaction(np.zeros(3), np.stack([u[0], u[1], u[1]]))))
     assert all(map(math.isnan, wald_interaction(np.zeros(2), np.full((2, 20), np.nan))))
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_a_spread_that_rounding_makes_is_none(scale):
+    """Two subgroups in which all images have the same score, but for the last digit: nothing is known of others."""
+    rng = np.random.default_rng(9)
+    theta, u = np.array([0.1, 0.4]) * scale, rng.normal(size=(2, 40)) * 1e-17 * scale
+    assert all(map(math.isnan, wald_interaction(theta, u)))
+    assert all(map(math.isnan, wald_interaction(np.append(theta, scale), np.vstack([u, rng.normal(size=40) * scale]))))
+
+
+def test_a_small_spread_is_one():
+    """n/(n − 1) Σ (u2 − u1)² is the variance of the difference, so that W = (0.3/0.0001)² of two patients by hand."""
+    u = np.array([[0.0, 0.0], [1e-4 / 2, -1e-4 / 2]])
+    statistic, p_value = wald_interaction(np.array([0.1, 0.4]), u)
+    assert statistic == pytest.approx(9e6)
+    assert 0 < p_value < 1e-307  # what χ² has at 9e6 is less than any number
+
+
+def test_constant_scores_within_subgroups_have_no_interaction(predictions):
+    """Every image of one view is off by 0.1, and of the other by 0.3."""
+    off = np.where(predictions.metadata["view"] == "PA", 0.1, 0.3)[:, None]
+    p = np.where(predictions.labels == 1, 1 - off, off)
+    made = replace(predictions, probabilities=np.broadcast_to(p, predictions.probabilities.shape))
+    rows = [e for key, e in run(made, "view").items() if key[0] == "view: interaction"]
+    assert {(e.p_value, e.note) for e in rows} == {(None, "not estimable: subgroups have no spread")}
 
 
 # ----------------------------------------------------------------------- laws
@@ -351,7 +417,6 @@ def test_texts_are_those_of_results(predictions, found):
     for patients in (predictions.patients, [predictions.patient_ids[i] for i in predictions.patients]):
         sex = split(Subgroups(column="sex"), metadata=predictions.metadata, patients=patients, **data)
         assert sex.texts == ("sex=F", "sex=M", "sex=missing", "sex: M − F", "sex: missing − F", "sex: interaction")
-        assert sex.n_patients == (30, 23, 10)
         view = split(Subgroups(column="view"), metadata=predictions.metadata, patients=patients, **data)
         told = {key[0] for key in found}
         assert {"", *sex.texts, *view.texts} - told == {"sex: missing − F"}

@@ -3,18 +3,23 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
+from scipy.special import expit
 from statsmodels.stats.contingency_tables import cochrans_q, mcnemar
 
 from cxrobust.analysis import analyze
 from cxrobust.analysis.choices import fitting_intervals, fitting_tests
 from cxrobust.analysis.classical import delong
 from cxrobust.analysis.families import key_of
-from cxrobust.study_analysis import MetricSection
+from cxrobust.analysis.metrics import metric
+from cxrobust.analysis.permutation import sign_flip_p_values
+from cxrobust.analysis.testing import UNTESTED
+from cxrobust.study_analysis import MetricSection, Subgroups
 
 from . import oracle
-from .made import CONDITIONS, make_predictions, make_settings
+from .made import CONDITIONS, make_cell, make_predictions, make_settings
 
 FINDINGS = ("Effusion", "Mass")
 REGIMES = ("supervised", "lora", "dpo")
@@ -208,3 +213,105 @@ def test_what_fits_which_metric():
     assert set(fitting_tests("auroc")) - set(fitting_tests("ece")) == {"delong", "delong-clustered"}
     assert "wilson" in fitting_intervals("sensitivity")
     assert not {"wilson", "delong"} & set(fitting_intervals("brier"))
+
+
+def test_no_test_fits_the_maximum_calibration_error():
+    """Its influence is 0 where the largest bin holds one image, so that every patient seems to carry any difference.
+
+    Two models of one law: signs of 6 of 10 such studies reject, and a test at 5 % may reject 1 in 20.
+    """
+    rejected = 0
+    for study in range(40):
+        rng = np.random.default_rng(study)
+        z = rng.normal(-2, 1, 600)
+        y, patients = (rng.random(600) < expit(z)).astype(np.int8), np.repeat(np.arange(150), 4)
+        one, other = (
+            metric["mce"].contributions(make_cell(expit(z + rng.normal(0, 0.3, 600)), y, patients)) for _ in "ab"
+        )
+        rejected += sign_flip_p_values((one - other)[:, None], n_draws=199, rng=rng)[0] <= 0.05
+    assert rejected > 15
+    assert fitting_tests("mce") == ()
+
+
+def test_the_maximum_calibration_error_has_no_p_value_and_says_why(predictions):
+    made = replace(predictions, metadata=pd.DataFrame({"view": ["PA", "AP"] * 500})[: len(predictions.patients)])
+    settings = make_settings(
+        resamples=200, metrics=("mce", "ece"), subgroups=(Subgroups(column="view"),), test="tost", margin=0.1
+    )
+    found = analyze(made, settings, reference="supervised", seed=1).estimates
+    no_test = "no test: a maximum over bins is no smooth function of the sample"
+    for e in found:
+        is_tested = e.estimand not in UNTESTED or ": " in e.subgroup
+        if e.metric == "mce":
+            assert (e.p_value, e.test, e.family, e.p_adjusted) == (None, None, None, None)
+            assert (no_test in e.note) == is_tested, e
+            assert e.ci_low is not None or e.subgroup.endswith("interaction")
+        else:
+            assert (e.p_value is not None) == is_tested
+            assert "no test" not in e.note
+
+
+def test_coverage_at_a_risk_says_that_its_p_value_is_a_hint(predictions):
+    for name in ("coverage-at-risk-20", "aurc"):
+        for (estimand, *_), e in run(predictions, name).items():
+            is_hint = "p is a hint: the metric is no smooth function of the sample" in e.note
+            assert is_hint == (name != "aurc" and estimand not in UNTESTED and e.p_value is not None)
+
+
+def nonzero_patients(predictions, estimand, condition, finding):
+    """Patients whose images differ in how many are right: by counting."""
+    other = ("lora", "clean") if estimand == "perturbed-clean" else ("supervised", condition)
+    gained = np.subtract(*(right(predictions, *at, finding).astype(int) for at in (("lora", condition), other)))
+    patients = cell(predictions, "lora", condition, finding)[2]
+    return sum(gained[patients == one].sum() != 0 for one in set(patients)), np.count_nonzero(gained)
+
+
+def test_the_floor_of_an_exact_test_is_that_of_the_patients_who_contribute():
+    """Signs of the others tie: 2 of 2^n patterns are as extreme as can be, n being those with a part other than 0."""
+    few = make_predictions(seed=1, n_patients=7, findings=FINDINGS, missing=0.3)
+    floors = set()
+    settings = make_settings(resamples=200, metrics=("accuracy",), operating_point=0.5)
+    for e in analyze(few, settings, reference="supervised", seed=1).estimates:
+        if e.estimand in {"perturbed-clean", "regime-reference"} and e.finding in FINDINGS and e.regime == "lora":
+            n, _ = nonzero_patients(few, e.estimand, e.condition, e.finding)
+            assert e.test == "permutation (exact)"
+            said = f"exact over {2**n} sign patterns, so p is at least {2.0 ** (1 - n):.4g}"
+            assert (said in e.note) if n else ("exact" not in e.note and e.p_value == 1), (n, e.note)
+            assert e.p_value >= min(2.0 ** (1 - n), 1)
+            floors.add(n)
+    assert len(floors) > 2
+
+
+@pytest.mark.parametrize("name", ["mcnemar", "mcnemar-midp", "mcnemar-clustered", "wilcoxon", "wilcoxon-clustered"])
+def test_notes_on_few_that_differ_against_counting(predictions, name):
+    for e in run(predictions, "accuracy", test=name).values():
+        if e.test != name or e.estimand == "difference-in-differences" or e.finding == "micro" or e.regime != "lora":
+            continue
+        n_patients, n_images = nonzero_patients(predictions, e.estimand, e.condition, e.finding)
+        if name == "mcnemar-clustered":
+            assert (f"normal approximation with {n_patients} patients" in e.note) == (n_patients < 20)
+        elif name == "wilcoxon-clustered":
+            assert ("normal approximation with " in e.note) == (n_patients < 20)
+        elif name == "wilcoxon":  # differences of −1 and 1 are tied
+            assert (f"normal approximation with {n_images} differences" in e.note) == (n_images < 20)
+        else:
+            floor = 2.0 ** ((name == "mcnemar") - n_images)
+            assert (f"over {n_images} discordant images, so p is at least {floor:.4g}" in e.note) == (floor >= 1e-4)
+            assert e.p_value >= floor
+
+
+@pytest.mark.parametrize(("n_patients", "is_few"), [(19, True), (40, False)])
+@pytest.mark.parametrize("name", ["delong-clustered", "delong"])
+def test_delong_says_of_how_few_patients_it_is(name, n_patients, is_few):
+    """By patient; as if images were independent it says so of averages alone, whose error is of patients."""
+    made = make_predictions(seed=4, n_patients=n_patients, findings=FINDINGS)
+    for (estimand, *_, finding), e in run(made, "auroc", test=name).items():
+        if estimand == "regime-reference":
+            said = f"normal approximation with {n_patients} patients" in e.note
+            assert said == (is_few and (name == "delong-clustered" or finding in {"macro", "worst"})), e
+
+
+def test_equivalence_says_of_how_few_patients_it_is():
+    made = make_predictions(seed=4, n_patients=12, findings=FINDINGS)
+    e = run(made, "brier", test="tost", margin=0.1)["regime-reference", "lora", PERTURBED, "macro"]
+    assert e.note.endswith("margin 0.1; normal approximation with 12 patients")

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm, rankdata
 
 from cxrobust.analysis.classical.clusters import binary, finite, numbered, sums
-from cxrobust.analysis.classical.result import TestResult, no_difference, no_test
+from cxrobust.analysis.classical.result import TestResult, approximation_note, no_difference, no_test
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,6 +27,8 @@ class AurocVariance:
     """NaN where not estimable."""
     note: str = ""
     """Why the variance is not estimable, or why it is 0."""
+    n_contributing: int = 0
+    """Images, or clusters, that the variance is of: those of which a component differs from the mean."""
 
     @property
     def standard_error(self) -> float:
@@ -127,7 +129,8 @@ def contrast_variance(
     if variance < (1e-12 * np.abs(w).sum()) ** 2:
         note = "the variance is 0: all images of a class, or all patients, contribute alike"
         return AurocVariance(estimate=estimate, variance=0.0, note=note)
-    return AurocVariance(estimate=estimate, variance=variance)
+    n_contributing = int(np.count_nonzero(np.abs(a) + np.abs(b) > 1e-15 * np.abs(w).sum()))
+    return AurocVariance(estimate=estimate, variance=variance, n_contributing=n_contributing)
 
 
 def contrast_test(
@@ -164,7 +167,8 @@ def contrast_test(
     if not found.variance > 0:
         return no_test(name, note=found.note)
     z = found.estimate / found.standard_error
-    return TestResult(name=name, statistic=z, p_value=float(2 * norm.sf(abs(z))))
+    note = "" if clusters is None else approximation_note(found.n_contributing)
+    return TestResult(name=name, statistic=z, p_value=float(2 * norm.sf(abs(z))), note=note)
 
 
 def _centred_components(

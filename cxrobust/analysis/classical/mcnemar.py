@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binom, binomtest, chi2
 
 from cxrobust.analysis.classical.clusters import binary, check_choice, numbered, sums
-from cxrobust.analysis.classical.result import TestResult, no_difference
+from cxrobust.analysis.classical.result import TestResult, approximation_note, floor_note, no_difference
 
 Weighting: TypeAlias = Literal["patients", "images"]
 """Whether each patient counts the same, or each image."""
@@ -60,7 +60,7 @@ def mcnemar_exact(first: ArrayLike, second: ArrayLike) -> TestResult:
     0.0703125
     """
     b, c = discordant_pairs(first, second)
-    note = "" if b + c else NONE_DISCORDANT
+    note = floor_note(b + c, _over("exact", b + c)) if b + c else NONE_DISCORDANT
     p_value = float(binomtest(b, b + c).pvalue) if b + c else 1.0
     return TestResult(name="exact McNemar test", statistic=float(b), p_value=p_value, note=note)
 
@@ -90,7 +90,8 @@ def mcnemar_midp(first: ArrayLike, second: ArrayLike) -> TestResult:
     b, c = discordant_pairs(first, second)
     observed = float(binom.pmf(b, b + c, 0.5)) if b + c else 0.0
     p_value = 1 - observed / 2 if b == c else exact.p_value - observed
-    return TestResult(name="mid-p McNemar test", statistic=exact.statistic, p_value=p_value, note=exact.note)
+    note = floor_note(b + c, _over("mid-p", b + c), halved=0) if b + c else NONE_DISCORDANT
+    return TestResult(name="mid-p McNemar test", statistic=exact.statistic, p_value=p_value, note=note)
 
 
 def mcnemar_clustered(
@@ -137,7 +138,8 @@ def mcnemar_clustered(
     if squares == 0:
         return no_difference(name, note="no patient has more images on which only one of the outcomes is true")
     statistic = float(parts.sum() ** 2 / squares)
-    return TestResult(name=name, statistic=statistic, p_value=float(chi2.sf(statistic, 1)))
+    note = approximation_note(int(np.count_nonzero(parts)))
+    return TestResult(name=name, statistic=statistic, p_value=float(chi2.sf(statistic, 1)), note=note)
 
 
 def _paired(first: ArrayLike, second: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -156,3 +158,7 @@ def _differences(
     index, n_clusters = numbered(clusters, len(one))
     totals = sums(one.astype(np.float64) - other, index, n_clusters)
     return totals / np.bincount(index, minlength=n_clusters) if weighting == "patients" else totals
+
+
+def _over(kind: str, n_discordant: int) -> str:
+    return f"{kind} over {n_discordant} discordant image{'s' if n_discordant > 1 else ''}"

@@ -1,5 +1,6 @@
 """Records that the classical methods return."""
 
+import sys
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -20,6 +21,46 @@ class TestResult:
     """In [0, 1]; NaN where not estimable."""
     note: str = ""
     """Why it is not estimable, or what was left out; empty when there is nothing to say."""
+
+
+LEAST_P = sys.float_info.min
+"""The smallest p-value that is told: 2.2e-308, past which floating point has fewer digits, and then none."""
+
+
+LEAST_FLOOR = 1e-4
+"""The smallest p-value that is said to be a test's floor: about that of 10,000 random sign patterns."""
+FEW_TO_APPROXIMATE = 20
+"""Units that differ, below which a normal approximation is noted."""
+
+
+def never_0(p_value: float) -> float:
+    """Return a p-value, or the smallest one where it is below; NaN stays.
+
+    >>> never_0(0.0)
+    2.2250738585072014e-308
+    """
+    return max(p_value, LEAST_P)
+
+
+def floor_note(n: int, what: str, *, halved: int = 1) -> str:
+    """Say below which p-value a test over the signs of `n` cannot fall: 2^(`halved` − n), of which one is exact.
+
+    Empty where that is less than 0.0001, which is small enough for any use.
+
+    >>> floor_note(5, "exact over 5 discordant images")
+    'exact over 5 discordant images, so p is at least 0.0625'
+    """
+    least = 2.0 ** min(halved - n, 0)
+    return f"{what}, so p is at least {least:.4g}" if least >= LEAST_FLOOR else ""
+
+
+def approximation_note(n: int, unit: str = "patient") -> str:
+    """Say that a normal approximation rests on few units that differ; empty where they are some, or none.
+
+    >>> approximation_note(7), approximation_note(20)
+    ('normal approximation with 7 patients', '')
+    """
+    return f"normal approximation with {n} {unit}{'s' if n > 1 else ''}" if 0 < n < FEW_TO_APPROXIMATE else ""
 
 
 def no_test(name: str, *, note: str) -> TestResult:

@@ -5,7 +5,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm, rankdata, wilcoxon
 
 from cxrobust.analysis.classical.clusters import finite, numbered, sums
-from cxrobust.analysis.classical.result import TestResult, no_difference, no_test
+from cxrobust.analysis.classical.result import TestResult, approximation_note, floor_note, no_difference, no_test
 
 MOST_EXACT = 50
 """Differences up to which, without ties, the p-value is exact."""
@@ -36,8 +36,9 @@ def signed_rank(differences: ArrayLike) -> TestResult:
 
     Examples
     --------
-    >>> signed_rank([0.3, -0.1, 0.2, 0.0, 0.4])
-    TestResult(name='Wilcoxon signed-rank test', statistic=9.0, p_value=0.25, note='1 difference of 0 dropped')
+    >>> found = signed_rank([0.3, -0.1, 0.2, 0.0, 0.4])
+    >>> found.statistic, found.p_value, found.note[27:]
+    (9.0, 0.25, 'exact over 4 differences other than 0, so p is at least 0.125')
     """
     name = "Wilcoxon signed-rank test"
     every = finite(differences, name="differences")
@@ -48,7 +49,9 @@ def signed_rank(differences: ArrayLike) -> TestResult:
     exact = len(kept) <= MOST_EXACT and len(np.unique(size)) == len(kept)
     found = wilcoxon(kept, correction=False, method="exact" if exact else "approx")
     statistic = float(rankdata(size)[kept > 0].sum())
-    return TestResult(name=name, statistic=statistic, p_value=float(found.pvalue), note=_dropped(every))
+    n, unit = len(kept), f"difference{'s' if len(kept) > 1 else ''} other than 0"
+    note = floor_note(n, f"exact over {n} {unit}") if exact else approximation_note(n, "difference")
+    return TestResult(name=name, statistic=statistic, p_value=float(found.pvalue), note=_joined(_dropped(every), note))
 
 
 def signed_rank_clustered(differences: ArrayLike, clusters: ArrayLike) -> TestResult:
@@ -86,7 +89,7 @@ def signed_rank_clustered(differences: ArrayLike, clusters: ArrayLike) -> TestRe
     --------
     >>> found = signed_rank_clustered([0.3, 0.2, -0.1, 0.0, 0.4], [0, 0, 1, 1, 2])
     >>> round(found.statistic, 3), found.note
-    (1.141, '1 difference of 0 dropped')
+    (1.141, '1 difference of 0 dropped; normal approximation with 3 patients')
     """
     name = "Rosner-Glynn-Lee signed-rank test"
     every = finite(differences, name="differences")
@@ -104,7 +107,8 @@ def signed_rank_clustered(differences: ArrayLike, clusters: ArrayLike) -> TestRe
     if not parts.any():
         return no_test(name, note="the signed ranks of every patient cancel")
     z = float(parts.sum() / np.sqrt((parts**2).sum()))
-    return TestResult(name=name, statistic=z, p_value=float(2 * norm.sf(abs(z))), note=_dropped(every))
+    note = _joined(_dropped(every), approximation_note(int(np.count_nonzero(parts))))
+    return TestResult(name=name, statistic=z, p_value=float(2 * norm.sf(abs(z))), note=note)
 
 
 def _intraclass_correlation(signed: NDArray[np.float64], index: NDArray[np.intp], sizes: NDArray[np.float64]) -> float:
@@ -126,3 +130,7 @@ def _intraclass_correlation(signed: NDArray[np.float64], index: NDArray[np.intp]
 def _dropped(every: NDArray[np.float64]) -> str:
     n_zero = int((every == 0).sum())
     return f"{n_zero} difference{'s' if n_zero > 1 else ''} of 0 dropped" if n_zero else ""
+
+
+def _joined(*notes: str) -> str:
+    return "; ".join(filter(None, notes))

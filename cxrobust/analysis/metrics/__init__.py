@@ -39,6 +39,10 @@ class Metric(Protocol):
     """Whether it compares with the clean images, on which it is therefore 0 by definition."""
     of_labels: ClassVar[bool]
     """Whether it is of the labels alone, and therefore the same for every regime and condition by definition."""
+    untestable: ClassVar[str]
+    """Why no test of its differences holds its level, so that they have no p-value; empty where one does."""
+    caution: ClassVar[str]
+    """What is to be said beside the p-values of its sign flips; empty where they hold their level."""
 
     def undefined(self, cell: Cell) -> str | None:
         """Say why the metric is not estimable on this cell, or None."""
@@ -79,6 +83,8 @@ class Usual:
     of_sets: ClassVar[bool] = False
     against_clean: ClassVar[bool] = False
     of_labels: ClassVar[bool] = False
+    untestable: ClassVar[str] = ""
+    caution: ClassVar[str] = ""
 
     def undefined(self, cell: Cell) -> str | None:
         """Say why the metric is not estimable on this cell, or None."""

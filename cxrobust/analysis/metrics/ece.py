@@ -142,13 +142,16 @@ class MCE(OfEqualWidth):
 
     In [0, 1]; lower is better (Naeini et al. 2015, doi:10.1609/aaai.v29i1.9602). One image in a bin can be the maximum:
     read it with the reliability diagram. A resampled maximum is biased by more than recentring takes out, so the
-    interval is made of the patients' influences; it too holds values less often than its level.
+    interval is made of the patients' influences; it too holds values less often than its level. A patient's influence
+    is that on the largest bin, all other bins being still: with one image there it is 0, and whatever a difference is,
+    all patients seem to share it alike. So none is tested.
     """
 
     of_probabilities = True
     interval: ClassVar[IntervalName] = "t"
     is_biased: ClassVar[bool] = True
     better: ClassVar[Better] = "lower"
+    untestable: ClassVar[str] = "a maximum over bins is no smooth function of the sample"
 
     def finish(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the largest gap."""

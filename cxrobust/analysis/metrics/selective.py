@@ -64,6 +64,8 @@ class CoverageAtRisk(Usual):
     from resamples and is not touched by this; its p-value is, and is no more than a hint.
     """
 
+    caution: ClassVar[str] = "p is a hint: the metric is no smooth function of the sample"
+
     risk: Fraction
     """The greatest share of wrong decisions, in (0, 1); exact, since 0.05 as a binary fraction misses 1 in 20."""
 
