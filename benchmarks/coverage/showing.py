@@ -301,13 +301,13 @@ def _findings(content: Mapping[str, Any], covered: Sequence[Share], rejected: Se
         *_alternatives(covered, few=False),
         "- " + _misplaced(chosen(covered, few=False, **by_default), chosen(flips, few=False)),
         "- " + _of_images(covered, rejected),
-        "- " + _of_margins(rejected),
+        "- " + _of_margins(rejected, few=False),
         f"Below {ENOUGH} positive patients, where estimates carry a note:",
         "- " + _still(_each(covered, estimands=VALUES, few=True, **by_default), "values"),
         "- " + _still(_each(covered, estimands=DIFFERENCES, few=True, **by_default), "differences"),
         "- " + _against(_each(flips, few=True), SIZE_BAND, what="Sign flips reject true nulls"),
     ]  # fmt: skip
-    lines += _alternatives(covered, few=True)
+    lines += ["- " + _of_margins(rejected, few=True), *_alternatives(covered, few=True)]
     few = [one for one in covered if one.few and one.method == default_interval(one.metric)]
     without = sum(one.none for one in few) / max(sum(one.n + one.none for one in few), 1)
     return _bulleted(
@@ -401,10 +401,10 @@ def _of_images(covered: Sequence[Share], rejected: Sequence[Share]) -> str:
     )
 
 
-def _of_margins(rejected: Sequence[Share]) -> str:
+def _of_margins(rejected: Sequence[Share], *, few: bool) -> str:
     parts = []
     for test in WITH_A_MARGIN:
-        found = _each(rejected, method=test, few=False)
+        found = _each(rejected, method=test, few=few)
         if found:
             over = {k: v for k, v in sorted(found.items(), key=lambda kv: -kv[1]) if round(v, 1) > 6}
             parts.append(f"`{test}` {np.mean(list(found.values())):.1f} %"
