@@ -8,7 +8,7 @@ import numpy as np
 from adapter import OF_IMAGES
 from running import METRICS
 
-from cxrobust.analysis.choices import WITH_A_MARGIN
+from cxrobust.analysis.choices import WITH_A_MARGIN, is_untestable
 from cxrobust.analysis.metrics import metric
 
 ENOUGH = 20
@@ -99,11 +99,14 @@ def coverages(content: Mapping[str, Any], *, findings: int = 1) -> list[Share]:
 
 
 def sizes(content: Mapping[str, Any], *, findings: int = 1) -> list[Share]:
-    """Return how often each test rejects at 5 % what is true; of a margin, what is just as large."""
+    """Return how often each test rejects at 5 % what is true; of a margin, what is just as large.
+
+    Without metrics that no test fits, which may have been simulated before that was known.
+    """
     return [
         Share(**place, n=n - none, none=none, hits=hits)
         for place, n, (none, hits) in _rows(content, "tests")
-        if place["findings"] == findings
+        if place["findings"] == findings and not is_untestable(place["metric"])
     ]
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from cxrobust.analysis.contrasts import Contrast, curves
 from cxrobust.analysis.intervals import (
     INTERVALS,
+    ROUNDING,
     Draws,
     Interval,
     linearised_se,
@@ -35,7 +36,6 @@ WORST_AT = -2
 ONE_PATIENT = "no interval or test: one patient"
 OUTSIDE = "estimate outside the interval: resamples of this metric are biased"
 NO_WIDTH = "the interval has no width"
-ROUNDING = 1e-12
 """Width of an interval, or standard error, that rounding alone makes."""
 _SIDES = {"perturbed-clean": "under both conditions", "regime-reference": "of both regimes"}
 

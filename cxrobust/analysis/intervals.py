@@ -74,6 +74,7 @@ def linearised_se(influences: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.sqrt((influences**2).sum(axis=-1) * n / max(n - 1, 1)))
 
 
+ROUNDING = 1e-12
 Method = Callable[[Draws, float], tuple[Interval, ...]]
 
 
@@ -226,7 +227,8 @@ def wilson(draws: Draws, level: float) -> tuple[Interval, ...]:
     n_patients = np.full(len(draws.value), every) if draws.n_patients is None else draws.n_patients
     found = []
     for p, se, n_alike in zip(draws.value, draws.se, n_patients, strict=True):
-        n = p * (1 - p) / se**2 if se > 0 else float(n_alike)
+        spreads = se > 0 and ROUNDING < p < 1 - ROUNDING  # of equal outcomes rounding may leave a spread
+        n = p * (1 - p) / se**2 if spreads else float(n_alike)
         low, high = wilson_ends(p, n, level)
         found.append(Interval(se=float(se), low=low, high=high))
     return tuple(found)

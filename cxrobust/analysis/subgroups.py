@@ -13,7 +13,6 @@ from scipy.stats import chi2
 from cxrobust.analysis.classical.result import never_0
 from cxrobust.analysis.contrasts import Contrast, contrasts
 from cxrobust.analysis.estimates import (
-    ROUNDING,
     Estimated,
     FindingCounts,
     View,
@@ -21,6 +20,7 @@ from cxrobust.analysis.estimates import (
     estimate,
     notes_on_counts,
 )
+from cxrobust.analysis.intervals import ROUNDING
 from cxrobust.analysis.metrics import Metric
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.testing import no_test

@@ -151,6 +151,12 @@ def test_wilson_against_statsmodels(n_positive):
     assert (ours.low, ours.high) == pytest.approx(theirs, abs=1e-12)
 
 
+def test_wilson_of_equal_outcomes_whose_spread_is_rounding():
+    """Twelve outcomes of 1 whose influences are what rounding left."""
+    (ours,) = wilson(drawn([0.5, 0.5], [1.0], influences=np.array([[1e-17, -1e-17] * 6])), 0.95)
+    assert (ours.low, ours.high) == pytest.approx(proportion_confint(12, 12, method="wilson"), abs=1e-12)
+
+
 def test_delong_is_a_logit_interval_within_bounds():
     influences = np.array([[0.01, -0.02, 0.01], [0.3, -0.3, 0.0]])
     draws = drawn([[0.5, 0.5]] * 2, [0.9, 1.0], normal_se=linearised_se(influences), bounds=(0.0, 1.0))
