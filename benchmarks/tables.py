@@ -182,6 +182,7 @@ def gpu(result: Mapping[str, Any]) -> Iterable[str]:
     yield (
         f"The whole analysis of {len(plan['metrics'])} metrics, {runs['cuda']['n_estimates']:,} estimates from the "
         f"predictions to the adjusted p-values, took {took}."
+        + ("" if "cpu" in runs else " The same on the cores was not finished in that run.")
     )
 
 

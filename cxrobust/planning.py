@@ -233,7 +233,8 @@ def _plan(estimate: Estimate, results: Results, study: Study, question: Question
 
 def _comparisons(estimate: Estimate, results: Results, study: Study) -> int:
     """Tests that the results adjust together with this one."""
-    if estimate.family is None or study.analysis.adjust == "none":
+    own = next((one.adjust for one in study.analysis.families if one.name == estimate.family), None)
+    if estimate.family is None or (own or study.analysis.adjust) == "none":
         return 1
     return len(results.find(family=estimate.family))
 

@@ -238,6 +238,20 @@ def test_the_level_is_divided_among_the_tests_that_are_adjusted_together() -> No
     assert planned(INVENTED, one, adjust="none").power.comparisons == 1
 
 
+@pytest.mark.parametrize(("of_study", "of_family", "expected"), [("none", "holm", 10), ("holm", "none", 1)])
+def test_a_declared_family_has_its_own_adjustment(of_study: str, of_family: str, expected: int) -> None:
+    """The family of the invented results' tests, declared with an adjustment of its own."""
+    own = replace(
+        INVENTED,
+        estimates=tuple(replace(e, family="own" if e.family == "primary" else e.family) for e in INVENTED.estimates),
+    )
+    declared = f'[[analysis.families]]\nname = "own"\nadjust = "{of_family}"\n'
+    text = STUDY.replace("[analysis]", f'{declared}[analysis]\nadjust = "{of_study}"')
+    study = parse_study(text, path=Path("study.toml"))
+    (row,) = planning._plan(macro_of(own), own, study, Question())
+    assert row.power.comparisons == expected
+
+
 def test_standard_errors_that_are_not_of_patients_alone_are_noted() -> None:
     one = macro_of(INVENTED)
     assert planned(INVENTED, one).note == one.note

@@ -340,11 +340,8 @@ def _alternatives(covered: Sequence[Share], *, few: bool) -> list[str]:
                 found.append(f"`{name}` {best} {holding[best]:.1f}")
         if found:
             parts.append(f"{what} of {', '.join(found)}")
-    return (
-        [f"- Where the default covers less than 94 %, another interval covers more: {'; '.join(parts)}."]
-        if parts
-        else []
-    )
+    said = "Where the default covers less than 94 %, another interval reaches that and covers 2 points more"
+    return [f"- {said}: {'; '.join(parts)}."] if parts else []
 
 
 def _misplaced(covered: Sequence[Share], flips: Sequence[Share]) -> str:

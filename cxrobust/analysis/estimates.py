@@ -36,7 +36,6 @@ WORST_AT = -2
 ONE_PATIENT = "no interval or test: one patient"
 OUTSIDE = "estimate outside the interval: resamples of this metric are biased"
 NO_WIDTH = "the interval has no width"
-"""Width of an interval, or standard error, that rounding alone makes."""
 _SIDES = {"perturbed-clean": "under both conditions", "regime-reference": "of both regimes"}
 
 
@@ -211,6 +210,7 @@ def estimate(
                 *_on_width(metric, contrast, place, point, values),
                 *([outcome.note] if outcome.note else []),
             ]
+            notes.sort(key=lambda one: not one.startswith("not estimable"))  # what is missing, before what is few
             note = "; ".join(notes) if reason is None else f"not estimable: {reason}"
             estimates.append(_record(name, contrast, counts, point, outcome, view=view, note=note))
     return tuple(estimates)

@@ -237,15 +237,18 @@ def _interactions(
     for same in zip(*of_level, strict=True):
         theta = np.stack([one.of(values.value) for one in same])
         influences = np.stack([one.influences(values) for one in same])
+        undefined = np.max([np.isnan(one.of(values.resampled)).mean(axis=-1) for one in same], axis=0)
         for place in sorted(kept):
             if counts[place].name == WORST and not metric.better:
                 continue
             reason = next((why for one in same if (why := values.reason(one, place)) is not None), None)
+            if reason is None and undefined[place] > values.samples[0].settings.most_undefined:
+                reason = f"not defined in {undefined[place]:.1%} of resamples"
             statistic, p_value = wald_interaction(theta[:, place], influences[:, place])
             p = finite(p_value) if reason is None and not metric.untestable else None
             if p is not None:
                 said = f"Wald χ² {statistic:.4g} with {len(same) - 1} df that all {len(same)} subgroups are alike"
-                note = "; ".join([*on_counts[place], said])
+                note = "; ".join(filter(None, [*on_counts[place], said, metric.caution]))
             elif reason is None and metric.untestable:
                 note = "; ".join([*on_counts[place], no_test(metric)])
             else:

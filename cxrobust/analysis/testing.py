@@ -174,7 +174,9 @@ def _named(
         if asked in {"tost", "noninferiority"} and contrast.estimand not in WITH_THE_UNIT_OF_THE_METRIC:
             return None
         value = float(contrast.of(values.value)[k])
-        return _of_estimate(asked, metric, value, contrast.influences(values)[k], margin)
+        few = approximation_note(_n_other_than_0(contrast.contributions(values)[k]))
+        se = float(linearised_se(contrast.influences(values)[k]))
+        return _of_estimate(asked, metric, value, se, margin, few=few if se > 0 else "")
     if is_average or contrast.across:
         return None
     if of_auroc:
@@ -216,17 +218,13 @@ def _several_runs(asked: str, metric: Metric, values: Values, contrast: Contrast
     return f"{asked} compares {compared}; with several training runs patients' signs are flipped instead"
 
 
-def _of_estimate(
-    asked: str, metric: Metric, value: float, influences: NDArray[np.float64], margin: float | None
-) -> Tested:
-    se = float(linearised_se(influences))
-    few = approximation_note(_n_other_than_0(influences)) if se > 0 else ""
+def _of_estimate(asked: str, metric: Metric, value: float, se: float, margin: float | None, *, few: str) -> Tested:
     if asked in {"delong", "delong-clustered"}:
         p_value = 2 * norm.sf(abs(value) / se) if se > 0 else 1.0 if value == 0 else np.nan
         return Tested(name=asked, p_value=never_0(float(p_value)), note=few if se > 0 else "the variance is 0")
     if margin is None:
         raise ValueError(f"{asked} needs a margin")
-    said = "; ".join(filter(None, (f"margin {margin:g}", few)))
+    said = "; ".join(filter(None, (f"margin {margin:g}", few, metric.caution)))
     if asked == "noninferiority" and metric.better:
         return _kept(asked, noninferiority(value, se, margin, better=metric.better), said)
     return _kept(asked, tost(value, se, margin), said)

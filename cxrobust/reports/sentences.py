@@ -90,7 +90,7 @@ def digits_of(estimate: Estimate) -> int:
 def reason(estimate: Estimate | None) -> str:
     """Return why there is no estimate: `one class only`."""
     note = "" if estimate is None else estimate.note
-    return note.removeprefix(NOT_ESTIMABLE) or "no estimate in the results"
+    return note.split("; ")[0].removeprefix(NOT_ESTIMABLE) or "no estimate in the results"
 
 
 def support(estimate: Estimate, view: View, *, mirrored: bool = False, labelled: bool = True) -> str:

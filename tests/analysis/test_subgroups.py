@@ -497,3 +497,30 @@ def test_a_column_of_25000_values_is_refused_in_one_short_sentence():
 def test_twelve_values_are_not_too_many(predictions):
     values = [str(i % 12) for i in range(len(predictions.patients))]
     assert len(made_levels(predictions, values)) == 12
+
+
+def test_an_interaction_of_what_too_many_resamples_leave_undefined_is_not_tested(predictions):
+    """One man has the finding: some of his kind's resamples have no positive image."""
+    labels = predictions.labels.copy()
+    men = predictions.metadata["sex"].to_numpy() == "M"
+    labels[men, 0] = np.where(labels[men, 0] < 0, -1, 0)
+    labels[np.flatnonzero(men & (labels[:, 0] == 0))[0], 0] = 1
+    rare = replace(predictions, labels=labels)
+    rows = run(rare, "sex", metrics=("auroc",))
+    place = ("auroc", "value", "lora", "clean", "Effusion")
+    level, gap, interaction = (rows[kind, *place] for kind in ("sex=M", "sex: M − F", "sex: interaction"))
+    assert level.note.startswith("not estimable: not defined in ")
+    assert gap.p_value is None
+    assert interaction.p_value is None
+    assert interaction.test is None
+    assert interaction.note.startswith("not estimable: not defined in ")
+    assert rows["sex: interaction", "auroc", "value", "lora", "clean", "Mass"].p_value is not None
+
+
+def test_an_interaction_of_coverage_at_a_risk_is_called_a_hint(predictions):
+    rows = run(predictions, "sex", metrics=("coverage-at-risk-30",))
+    one = rows["sex: interaction", "coverage-at-risk-30", "value", "lora", "clean", "micro"]
+    assert one.p_value is None or "p is a hint" in one.note
+    said = [e.note for key, e in rows.items() if key[0] == "sex: interaction" and e.p_value is not None]
+    assert said
+    assert all("p is a hint" in note for note in said)

@@ -315,3 +315,30 @@ def test_equivalence_says_of_how_few_patients_it_is():
     made = make_predictions(seed=4, n_patients=12, findings=FINDINGS)
     e = run(made, "brier", test="tost", margin=0.1)["regime-reference", "lora", PERTURBED, "macro"]
     assert e.note.endswith("margin 0.1; normal approximation with 12 patients")
+
+
+@pytest.mark.parametrize("test", ["tost", "noninferiority"])
+def test_a_test_against_a_margin_says_on_how_few_patients_it_rests(test):
+    """Two regimes decide alike on all images but those of three patients; all others contribute nothing."""
+    made = make_predictions(n_patients=40, most_images=2, conditions=("clean",))
+    p = made.probabilities
+    p[1] = p[0]
+    where = np.isin(made.patients, [3, 7, 11])
+    p[0][:, where] = np.where(made.labels[where] == 1, 0.9, 0.1)
+    p[1][:, where] = np.where(made.labels[where] == 1, 0.1, 0.9)
+    settings = make_settings(metrics=("accuracy",), test=test, margin=0.2, operating_point=0.5)
+    (one,) = (
+        e
+        for e in analyze(made, settings, reference="supervised", seed=1).estimates
+        if (e.estimand, e.finding) == ("regime-reference", "Effusion")
+    )
+    assert one.test == test
+    assert "normal approximation with 3 patients" in one.note
+
+
+def test_a_test_against_a_margin_of_coverage_at_a_risk_is_called_a_hint():
+    settings = make_settings(metrics=("coverage-at-risk-30",), test="tost", margin=0.2)
+    found = analyze(make_predictions(), settings, reference="supervised", seed=1).estimates
+    notes = [e.note for e in found if e.test == "tost"]
+    assert notes
+    assert all("p is a hint" in note for note in notes)

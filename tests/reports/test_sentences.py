@@ -1,6 +1,7 @@
 """What the report says of a result that is shown, not shown, within a margin or not estimable, in both directions."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +11,7 @@ from cxrobust.reports.sentences import (
     findings_sentence,
     judge,
     overview_sentence,
+    reason,
     under,
 )
 from cxrobust.reports.view import View
@@ -152,3 +154,10 @@ def test_findings_are_counted_as_their_tests_allow(p_values, given, expected):
 def test_p_at_the_level_is_not_shown():
     assert judge(estimate("perturbed-clean", -0.1, 0.05), alpha=0.05) == "not shown"
     assert judge(estimate("perturbed-clean", -0.1, 0.0499), alpha=0.05) == "shown"
+
+
+def test_a_reason_is_told_once_and_without_what_else_is_noted():
+    one = estimate("perturbed-clean", None, None)
+    noted = replace(one, note="not estimable: not defined in 38.0% of resamples; fewer than 20 positive patients: A")
+    assert reason(noted) == "not defined in 38.0% of resamples"
+    assert reason(one) == "one class only"
