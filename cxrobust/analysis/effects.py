@@ -17,6 +17,7 @@ from cxrobust.analysis.contrasts import Contrast, contrasts
 from cxrobust.analysis.estimates import (
     FindingCounts,
     View,
+    joined,
     note_on_outside,
     note_on_resamples,
     note_on_width,
@@ -183,7 +184,7 @@ def _record(
         n_patients=counts.n_patients,
         n_positive=counts.n_positive,
         n_positive_patients=counts.n_positive_patients,
-        note="; ".join(said) if reason is None else f"not estimable: {reason}",
+        note=joined(said) if reason is None else f"not estimable: {reason}",
     )
 
 

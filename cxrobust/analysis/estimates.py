@@ -140,6 +140,15 @@ def _on_few(
     return [f"{fewer}: {some(findings)}" if findings else fewer]
 
 
+def joined(notes: Sequence[str]) -> str:
+    """Put notes into one text, first why there is no estimate.
+
+    >>> joined(["fewer than 20 positive patients", "not estimable: not defined in 30.0% of resamples"])
+    'not estimable: not defined in 30.0% of resamples; fewer than 20 positive patients'
+    """
+    return "; ".join(sorted(notes, key=lambda one: not one.startswith("not estimable")))
+
+
 def note_on_resamples(counts: FindingCounts, undefined: float, *, most_undefined: float) -> list[str]:
     """Return why there is no interval, or which share of resamples it leaves out, where there is something to say."""
     if undefined > most_undefined:
@@ -210,8 +219,7 @@ def estimate(
                 *_on_width(metric, contrast, place, point, values),
                 *([outcome.note] if outcome.note else []),
             ]
-            notes.sort(key=lambda one: not one.startswith("not estimable"))  # what is missing, before what is few
-            note = "; ".join(notes) if reason is None else f"not estimable: {reason}"
+            note = joined(notes) if reason is None else f"not estimable: {reason}"
             estimates.append(_record(name, contrast, counts, point, outcome, view=view, note=note))
     return tuple(estimates)
 
