@@ -32,7 +32,7 @@ from scipy.special import expit
 
 from cxrobust.analysis import analyze
 from cxrobust.analysis.cells import Cell
-from cxrobust.analysis.metrics import metric
+from cxrobust.analysis.metrics import grouped, metric
 from cxrobust.analysis.resampling import patient_counts
 from cxrobust.predictions import PredictionSet
 from cxrobust.reports.figures.style import canvas, drawn, marks
@@ -302,13 +302,14 @@ def analyze_made(plan: Plan, device: Literal["cpu", "cuda"] = "cpu") -> Run:
     """Make a study and analyse it; a small one goes before, so that nothing is compiled while the clock runs."""
     small = replace(plan, images=400, patients=100, resamples=100)
     analyze(make_predictions(small), settings(small, device), reference="regime-0", seed=1)
+    in_order = [name for names in grouped({name: metric[name] for name in plan.metrics}) for name in names]
     predictions = make_predictions(plan)
     before = peak_gib()
     reached: list[tuple[str, float]] = [("operating points and resamples", time.perf_counter())]
 
     def report(task: str, done: int, total: int) -> None:
         if done < total:
-            name = [*plan.metrics, "effect sizes", "diagrams, adjusting p-values"][done]
+            name = [*in_order, "effect sizes", "diagrams, adjusting p-values"][done]
             reached.append((name if task == "estimating metrics" else f"{task} {done + 1}", time.perf_counter()))
             print(f"  {reached[-2][0]}: {reached[-1][1] - reached[-2][1]:.2f} s", flush=True)
         else:
