@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Drawn: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 
 BYTES_AT_ONCE = 2**28
-"""Memory on the device of the largest array that is worked on at a time; there are up to ten of this size."""
+"""Memory on the device of the largest array that is worked on at a time."""
 WRITE_CPU = 'write device = "cpu" in [analysis]'
 
 

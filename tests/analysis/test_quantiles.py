@@ -18,7 +18,7 @@ def expected(row, low, high):
     return row.std(ddof=1), *np.quantile(row, [low, high])
 
 
-def check(rows, low, high):
+def assert_as_numpy(rows, low, high):
     found = np.column_stack(tail_quantiles(rows, np.full(len(rows), low), np.full(len(rows), high)))
     wanted = np.array([expected(row, low, high) for row in rows]).reshape(-1, 3)
     finite = rows[np.isfinite(rows)]
@@ -39,7 +39,7 @@ def test_rows_of_many_values_against_numpy(draw, tail):
         "two values": lambda: (rng.random((4, 300)) < 0.01).astype(float),
     }[draw]()
     before = rows.copy()
-    check(rows, tail, 1 - tail)
+    assert_as_numpy(rows, tail, 1 - tail)
     np.testing.assert_array_equal(rows, before)
 
 
@@ -50,4 +50,4 @@ values = st.one_of(st.floats(-1e6, 1e6), st.sampled_from([0.0, 0.5, 1.0, np.nan,
 @settings(max_examples=200)
 def test_any_rows_against_numpy(rows, data):
     low, high = data.draw(st.floats(0, 1)), data.draw(st.floats(0, 1))
-    check(rows, low, high)
+    assert_as_numpy(rows, low, high)
