@@ -211,7 +211,7 @@ def _reliability(sample: Sample) -> tuple[Reliability, ...]:
 
 def _risk_coverage(sample: Sample) -> tuple[RiskCoverage, ...]:
     """Curves of all findings pooled; none where no metric of selective prediction is asked for."""
-    if not any(name == "aurc" or name.startswith("coverage-at-risk-") for name in sample.settings.metrics):
+    if not any(metric[name].of_risk_and_coverage for name in sample.settings.metrics):
         return ()
 
     def curve(at: tuple[str, int, str, int]) -> RiskCoverage:

@@ -35,6 +35,8 @@ class Metric(Protocol):
     """Whether it asks what probabilities are worth as such, so that recalibration can mend it."""
     of_sets: ClassVar[bool]
     """Whether it can be taken over a set of perturbations."""
+    of_risk_and_coverage: ClassVar[bool]
+    """Whether it sums up the risk-coverage curve, which then stands beside it in the results."""
     against_clean: ClassVar[bool]
     """Whether it compares with the clean images, on which it is therefore 0 by definition."""
     of_labels: ClassVar[bool]
@@ -81,6 +83,7 @@ class Usual:
     better: ClassVar[Better] = "higher"
     of_probabilities: ClassVar[bool] = False
     of_sets: ClassVar[bool] = False
+    of_risk_and_coverage: ClassVar[bool] = False
     against_clean: ClassVar[bool] = False
     of_labels: ClassVar[bool] = False
     untestable: ClassVar[str] = ""

@@ -30,6 +30,7 @@ class AURC(Usual):
     """
 
     better: ClassVar[Better] = "lower"
+    of_risk_and_coverage: ClassVar[bool] = True
 
     def undefined(self, cell: Cell) -> str | None:
         """Say why the metric is not estimable on this cell, or None."""
@@ -66,6 +67,7 @@ class CoverageAtRisk(Usual):
 
     caution: ClassVar[str] = "p is a hint: the metric is no smooth function of the sample"
 
+    of_risk_and_coverage: ClassVar[bool] = True
     risk: Fraction
     """The greatest share of wrong decisions, in (0, 1); exact, since 0.05 as a binary fraction misses 1 in 20."""
 
