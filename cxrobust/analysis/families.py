@@ -175,19 +175,20 @@ def adjust(
         if one.family is not None:
             members.setdefault(one.family, []).append(index)
     declared = {one.name for one in families.declared}
-    with _quick_collections():
+    adjusted: list[float | None] = [None] * len(named)
+    with _quick_collections():  # nothing that lives on is made in here
         for family, indices in members.items():
             method = families.method(family)
             if method == "max-t" and family not in declared and all(named[i].test == INTERACTION for i in indices):
                 method = "holm"
             p_values = np.array([named[i].p_value for i in indices])
             if method == "max-t":
-                adjusted = _max_t(family, [named[i] for i in indices], contributions or {}, n_draws, seed)
+                found = _max_t(family, [named[i] for i in indices], contributions or {}, n_draws, seed)
             else:
-                adjusted = p_values if method == "none" else multipletests(p_values, method=METHODS[method])[1]
-            for i, p in zip(indices, adjusted, strict=True):
-                named[i] = replace(named[i], p_adjusted=float(p))
-    return tuple(named)
+                found = p_values if method == "none" else multipletests(p_values, method=METHODS[method])[1]
+            for i, p in zip(indices, found, strict=True):
+                adjusted[i] = float(p)
+    return tuple(one if p is None else replace(one, p_adjusted=p) for one, p in zip(named, adjusted, strict=True))
 
 
 def _max_t(
