@@ -156,7 +156,7 @@ def main() -> None:
     write(arguments.out, content, packages=("scipy",))
     if arguments.figure is not None:
         arguments.figure.parent.mkdir(parents=True, exist_ok=True)
-        arguments.figure.write_text(drawn(draw)(points, exponents) + "\n", encoding="utf-8")
+        arguments.figure.write_text(drawn(draw)(points, exponents).svg() + "\n", encoding="utf-8")
     for one in exponents:
         print(
             f"{one.metric}: seconds grow with {one.axis} to the power of {one.last_decade:.2f} over the last decade, "

@@ -128,14 +128,14 @@ def readable_but_marks(text: str) -> str:
 def picture(figure: Figure, *, medium: Medium) -> Markup:
     """Return a figure as an image element for the PDF, or as an inline SVG for browsers."""
     if medium == "pdf":
-        data = base64.b64encode(figure.svg.encode()).decode()
+        data = base64.b64encode(figure.drawing.svg().encode()).decode()
         return Markup('<img src="data:image/svg+xml;base64,{}" alt="{}">').format(data, figure.alt)
     return Markup(inline_svg(figure))  # noqa: S704  matplotlib's own output
 
 
 def inline_svg(figure: Figure) -> str:
     """Return the SVG with ids that no other figure of the page has, scaled by the page, and named for screen readers."""
-    svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{figure.key}-", figure.svg)
+    svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{figure.key}-", figure.drawing.svg())
     opening = svg[: svg.index(">") + 1]
     width = re.search(r'\bwidth="([\d.]+)pt"', opening)
     wide = float(width[1]) if width else 493.0

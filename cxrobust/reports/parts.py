@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from cxrobust.reports.figures.style import Drawing
 from cxrobust.reports.sentences import deciding_p, digits_of, reason
 from cxrobust.reports.view import View
 from cxrobust.reports.words import interval, number, p_number
@@ -17,10 +18,10 @@ MOST_ROWS = 300
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Figure:
-    """A figure with its key for cross-references, its SVG text, and what it shows in words."""
+    """A figure with its key for cross-references, how it is drawn, and what it shows in words."""
 
     key: str
-    svg: str
+    drawing: Drawing
     alt: str
 
 

@@ -2,7 +2,8 @@
 
 import io
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, ParamSpec, cast
@@ -114,20 +115,43 @@ P = ParamSpec("P")
 _added: set[str] = set()
 
 
-def drawn(draw: Callable[P, Canvas]) -> Callable[P, str]:
-    """Let a function that draws a figure return it as SVG text, in the look of this module."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Drawing:
+    """A figure that is not drawn yet: the function that draws it, of this package or of another, and what it is given."""
 
-    @wraps(draw)
-    def as_svg(*args: P.args, **kwargs: P.kwargs) -> str:
-        _add_fonts()
-        with mpl.rc_context(cast(Any, RC)), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # FALLBACK draws it
-            figure = draw(*args, **kwargs)
-            out = io.StringIO()
-            cast(Any, FigureCanvasSVG(figure)).print_svg(out, metadata={"Date": None, "Creator": None})
+    function: Callable[..., "Drawing"]
+    """As `drawn` decorates it, so that it can be named to another process."""
+    arguments: tuple[Any, ...]
+    options: Mapping[str, Any]
+
+    def svg(self) -> str:
+        """Return it as the text of an SVG element."""
+        out = io.StringIO()
+        with _look():
+            cast(Any, FigureCanvasSVG(self._canvas())).print_svg(out, metadata={"Date": None, "Creator": None})
         return _simplified(out.getvalue())
 
-    return as_svg
+    def _canvas(self) -> Canvas:
+        draw: Callable[..., Canvas] = self.function.__wrapped__  # type: ignore[attr-defined]
+        return draw(*self.arguments, **self.options)
+
+
+def drawn(draw: Callable[P, Canvas]) -> Callable[P, Drawing]:
+    """Let a function that draws a figure return it as a `Drawing`, in the look of this module."""
+
+    @wraps(draw)
+    def as_drawing(*args: P.args, **kwargs: P.kwargs) -> Drawing:
+        return Drawing(function=as_drawing, arguments=args, options=kwargs)
+
+    return as_drawing
+
+
+@contextmanager
+def _look() -> Iterator[None]:
+    _add_fonts()
+    with mpl.rc_context(cast(Any, RC)), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # FALLBACK draws it
+        yield
 
 
 def canvas(height: float, *, width: float = WIDTH) -> Canvas:

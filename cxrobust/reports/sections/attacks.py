@@ -23,5 +23,7 @@ def attacks(view: View) -> Mapping[str, Any]:
     figures = []
     for place, some in enumerate(split(_others(view))):
         alt = f"{listed([metric_name(view, m) for m in metrics])} against strength for {listed([condition_words(s.name) for s in some])}."
-        figures.append(Figure(key=f"attacks-{place + 1}", svg=multiples_figure(view, some, metrics=metrics), alt=alt))
+        figures.append(
+            Figure(key=f"attacks-{place + 1}", drawing=multiples_figure(view, some, metrics=metrics), alt=alt)
+        )
     return {"figures": tuple(figures)}

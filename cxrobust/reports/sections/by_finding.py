@@ -57,7 +57,7 @@ def by_finding(view: View) -> Mapping[str, Any]:
     kept = _first_rows(rows)
     return {
         "findings": Table(key="finding-values", columns=_columns(view), groups=kept, dense=True),
-        "forest": Figure(key="forest", svg=forest_figure(view, metric, label=label, sides=_sides(view)), alt=alt),
+        "forest": Figure(key="forest", drawing=forest_figure(view, metric, label=label, sides=_sides(view)), alt=alt),
         "is_cut": len(kept) < len(rows),
         "metric": name,
         "comparison": NAMES[view.comparison],

@@ -25,7 +25,7 @@ def calibration(view: View) -> Mapping[str, Any]:
         else ""
     )
     return {
-        "reliability": Figure(key="reliability", svg=reliability_figure(view, conditions=conditions), alt=alt),
+        "reliability": Figure(key="reliability", drawing=reliability_figure(view, conditions=conditions), alt=alt),
         "n_bins": len(view.results.reliability[0].bins),
         "share": percent(SHARE),
         "few": FEW if any(0 < b.n < FEW for one in view.results.reliability for b in one.bins) else None,

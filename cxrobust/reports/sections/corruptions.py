@@ -34,6 +34,6 @@ def corruptions(view: View) -> Mapping[str, Any]:
     for place, some in enumerate(split(view.of_kind("corruption"))):
         alt = f"{listed([metric_name(view, m) for m in metrics])} against severity for {listed([condition_words(s.name) for s in some])}."
         figures.append(
-            Figure(key=f"corruptions-{place + 1}", svg=multiples_figure(view, some, metrics=metrics), alt=alt)
+            Figure(key=f"corruptions-{place + 1}", drawing=multiples_figure(view, some, metrics=metrics), alt=alt)
         )
     return {"figures": tuple(figures)}

@@ -40,9 +40,9 @@ def robustness(view: View) -> Mapping[str, Any]:
         f"{counted(len(metrics), 'panel')}: {listed([metric_name(view, metric) for metric in metrics])} of "
         f"{counted(len(view.regimes), 'regime')} on clean images and under {condition_words(series.name)} of growing strength."
     )
-    svg = strength_figure(view, series, metrics=metrics, control=control)
+    drawing = strength_figure(view, series, metrics=metrics, control=control)
     return {
-        "curves": Figure(key="curves", svg=svg, alt=alt),
+        "curves": Figure(key="curves", drawing=drawing, alt=alt),
         "series": condition_words(series.name),
         "overview": [
             overview_sentence(view, metric, view.primary, opening="" if k else under(view.primary))

@@ -26,7 +26,7 @@ def selective(view: View) -> Mapping[str, Any]:
         if view.primary
     ]
     return {
-        "curves": Figure(key="risk-coverage", svg=risk_coverage_figure(view, conditions=conditions), alt=alt),
+        "curves": Figure(key="risk-coverage", drawing=risk_coverage_figure(view, conditions=conditions), alt=alt),
         "primary": condition_words(view.primary) if view.primary else None,
         "overview": said,
     }
