@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cxrobust.inference.runtime import installed_versions, processor
+from cxrobust.environment import installed_versions
+from cxrobust.inference.runtime import processor
 
 
 def write(path: Path | None, content: Mapping[str, Any], *, packages: tuple[str, ...]) -> None:

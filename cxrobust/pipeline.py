@@ -9,10 +9,11 @@ import numpy as np
 
 from cxrobust.analysis import analyze as analyze_predictions
 from cxrobust.analysis.accelerator import check_device, gpu_name
+from cxrobust.environment import installed_versions
 from cxrobust.errors import DataError, MisfitError
 from cxrobust.files import alone, sha256_bytes, sha256_file
 from cxrobust.inference import engine
-from cxrobust.inference.runtime import installed_versions, processor
+from cxrobust.inference.runtime import processor
 from cxrobust.predictions import INDEX, PredictionSet, load_predictions
 from cxrobust.progress import Reporter, silent
 from cxrobust.results import Results, read_results, write_estimates, write_results

@@ -5,7 +5,7 @@ import io
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -13,6 +13,7 @@ from cxrobust.errors import DataError
 from cxrobust.files import atomic_write_text
 
 FORMAT = 1
+_A_LINE_EACH = frozenset({"estimates", "reliability", "risk_coverage", "thresholds", "unclustered", "examples"})
 
 Estimand = Literal[
     "value",
@@ -194,19 +195,24 @@ class Results:
 
 
 def write_results(results: Results, path: Path) -> None:
-    """Write `results.json`: one estimate a line, keys in a fixed order, floats that read back the same."""
-    content = asdict(results)
+    """Write `results.json`; see `results_text`."""
+    atomic_write_text(path, results_text(results))
+
+
+def results_text(results: Results) -> str:
+    """Return the text of `results.json`: one estimate a line, keys in a fixed order, floats that read back the same."""
     lines = ["{", f'"format": {FORMAT},']
-    for name in content:
-        value = content[name]
-        comma = "," if name != "provenance" else ""
-        if name in {"estimates", "reliability", "risk_coverage", "thresholds", "unclustered", "examples"}:
-            rows = ",\n".join(_json(row) for row in value)
+    names = [field.name for field in fields(Results)]
+    for name in names:
+        value = getattr(results, name)
+        comma = "," if name != names[-1] else ""
+        if name in _A_LINE_EACH:
+            rows = ",\n".join(_json(_record(row)) for row in value)
             lines.append(f'"{name}": [\n{rows}\n]{comma}' if rows else f'"{name}": []{comma}')
         else:
             lines.append(f'"{name}": {_json(value)}{comma}')
     lines.append("}\n")
-    atomic_write_text(path, "\n".join(lines))
+    return "\n".join(lines)
 
 
 def read_results(path: Path) -> Results:
@@ -260,8 +266,13 @@ def _check_sections(content: dict[str, Any], path: Path) -> None:
 
 
 def write_estimates(estimates: Iterable[Estimate], path: Path) -> None:
-    """Write `estimates.csv`: one row for each estimate, empty where there is no number."""
-    atomic_write_text(path, to_csv(COLUMNS, ([getattr(e, column) for column in COLUMNS] for e in estimates)))
+    """Write `estimates.csv`; see `estimates_text`."""
+    atomic_write_text(path, estimates_text(estimates))
+
+
+def estimates_text(estimates: Iterable[Estimate]) -> str:
+    """Return the text of `estimates.csv`: one row for each estimate, empty where there is no number."""
+    return to_csv(COLUMNS, ([getattr(e, column) for column in COLUMNS] for e in estimates))
 
 
 def to_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -283,8 +294,14 @@ def _csv_cell(value: Any) -> Any:
     return value
 
 
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+def _record(value: Any) -> Any:
+    """Return a record, and records within it, as JSON has them; `dataclasses.asdict` copies all and is slow."""
+    if is_dataclass(value):
+        return {name: _record(getattr(value, name)) for name in value.__slots__}  # type: ignore[attr-defined]
+    return [_record(one) for one in value] if isinstance(value, tuple) else value
+
+
+_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 def finite(value: float) -> float | None:

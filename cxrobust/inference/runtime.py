@@ -1,9 +1,9 @@
 """The machine that units run on: device, versions, and whether torch's parts fit together."""
 
 import platform
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
+from cxrobust.environment import installed_versions
 from cxrobust.errors import DataError, MissingGroupError, require
 
 PACKAGES = ("cxrobust", "numpy", "torch", "torchvision", "torchattacks", "transformers", "peft", "pillow", "pyarrow")
@@ -47,17 +47,6 @@ def describe_machine(device: str) -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": installed_versions(PACKAGES),
     }
-
-
-def installed_versions(packages: tuple[str, ...]) -> dict[str, str]:
-    """Return the version of each package that is installed."""
-    found = {}
-    for package in packages:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _check_torchvision() -> None:

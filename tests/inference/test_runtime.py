@@ -3,6 +3,7 @@ from importlib.metadata import version
 
 import pytest
 
+from cxrobust import environment
 from cxrobust.errors import DataError
 from cxrobust.inference import runtime
 
@@ -47,4 +48,4 @@ def test_the_machine_is_described_without_its_folders(monkeypatch: pytest.Monkey
 
 
 def test_versions_of_packages_that_are_not_installed_are_left_out() -> None:
-    assert runtime.installed_versions(("numpy", "no-such-package")) == {"numpy": version("numpy")}
+    assert environment.installed_versions(("numpy", "no-such-package")) == {"numpy": version("numpy")}
