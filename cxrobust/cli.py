@@ -256,6 +256,6 @@ def _out(study: Path, out: Path | None) -> Path:
 
 
 def _say_written(*paths: Path) -> None:
-    """Name what was written, the PDF last, where the eye falls."""
-    for path in sorted(paths, key=lambda path: path.suffix == ".pdf"):
+    """Name what was written, the report's PDF last, where the eye falls."""
+    for path in sorted(paths, key=lambda path: (path.suffix == ".pdf", path.stem == "report")):
         typer.echo(path)

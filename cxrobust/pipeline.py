@@ -102,7 +102,7 @@ def report(
     formats: tuple[Literal["pdf", "html"], ...] | None = None,
     say: Callable[[str], None] = lambda message: None,
 ) -> tuple[Path, ...]:
-    """Write `OUT/report.pdf` and `OUT/report.html` from a results file; example images are taken from beside it.
+    """Write the report and the appendix, PDF and HTML, from a results file; example images are taken from beside it.
 
     `say` is told in one sentence when the PDF could not be made for want of a system library.
     """

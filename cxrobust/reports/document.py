@@ -12,7 +12,7 @@ from markupsafe import Markup, escape
 from cxrobust.reports.bibliography import Citations
 from cxrobust.reports.fonts import font_face_css
 from cxrobust.reports.parts import Figure, Table
-from cxrobust.reports.sections import Section, sections
+from cxrobust.reports.sections import Kind, Section, sections
 from cxrobust.reports.view import View
 from cxrobust.reports.words import REGIME_BEGINS, REGIME_ENDS, count, percent, readable
 
@@ -32,25 +32,27 @@ class Filled:
 class Document:
     """Sections in order, and the number of each figure and table."""
 
+    kind: Kind
     view: View
     filled: tuple[Filled, ...]
     numbers: Mapping[str, str]
     """From a key to `Figure 1` or `Table 2`."""
 
 
-def compose(view: View) -> Document:
-    """Build every section whose data exist, and number figures and tables in their order."""
-    chosen = sorted((sections[name] for name in sections), key=lambda one: (one.order, one.name))
+def compose(view: View, kind: Kind = "report") -> Document:
+    """Build every section of a document whose data exist, and number figures and tables in their order."""
+    known = (sections[name] for name in sections)
+    chosen = sorted((one for one in known if kind in one.documents), key=lambda one: (one.order, one.name))
     filled = tuple(Filled(section=one, values=one.build(view)) for one in chosen if one.needs(view))
     numbers: dict[str, str] = {}
     counts = {"Figure": 0, "Table": 0}
     for item in (item for one in filled for item in _items(one.values.values())):
-        kind = "Figure" if isinstance(item, Figure) else "Table"
-        counts[kind] += 1
+        what = "Figure" if isinstance(item, Figure) else "Table"
+        counts[what] += 1
         if item.key in numbers:
             raise ValueError(f"two figures or tables have the key {item.key!r}")
-        numbers[item.key] = f"{kind} {counts[kind]}"
-    return Document(view=view, filled=filled, numbers=numbers)
+        numbers[item.key] = f"{what} {counts[what]}"
+    return Document(kind=kind, view=view, filled=filled, numbers=numbers)
 
 
 def _items(values: Any) -> Iterator[Figure | Table]:
@@ -61,11 +63,16 @@ def _items(values: Any) -> Iterator[Figure | Table]:
             yield from _items(value)
 
 
-def fill(document: Document, *, medium: Medium, paper: Paper) -> str:
-    """Return the document as HTML: with figures as images for the PDF, or self-contained for browsers."""
+def fill(document: Document, *, medium: Medium, paper: Paper, report_pages: Mapping[str, int] | None = None) -> str:
+    """Return the document as HTML: with figures as images for the PDF, or self-contained for browsers.
+
+    `report_pages` gives the page of each anchor of `report.pdf`, for a document that refers to it.
+    """
     environment = _environment(document, medium)
     names = {one.section.name for one in document.filled}
     shared = {
+        "kind": document.kind,
+        "report_pages": report_pages or {},
         "study": document.view.results.study,
         "results": document.view.results,
         "view": document.view,
@@ -78,11 +85,12 @@ def fill(document: Document, *, medium: Medium, paper: Paper) -> str:
         (one.section, Markup(environment.get_template(f"sections/{one.section.name}.html.j2").render(**one.values)))  # noqa: S704  our own template, escaped
         for one in document.filled
     ]
-    html = environment.get_template("report.html.j2").render(bodies=bodies, font_faces="")
+    template = environment.get_template(f"{document.kind}.html.j2")
+    html = template.render(bodies=bodies, font_faces="")
     if medium == "pdf":
         return html
     faces = Markup(font_face_css([html]))  # noqa: S704  made here
-    return environment.get_template("report.html.j2").render(bodies=bodies, font_faces=faces)
+    return template.render(bodies=bodies, font_faces=faces)
 
 
 def _environment(document: Document, medium: Medium) -> Environment:

@@ -1,6 +1,9 @@
 """HTML to PDF by WeasyPrint: own fonts, no access to files or network, the same bytes for the same document."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from types import ModuleType
+from typing import Any
 
 from cxrobust.errors import DataError
 from cxrobust.reports.fonts import use_own_fonts
@@ -13,8 +16,16 @@ class PangoError(DataError):
     """WeasyPrint's system libraries are missing."""
 
 
-def to_pdf(html: str) -> bytes:
-    """Return a tagged PDF of the document.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Printed:
+    """A document as PDF, and on which page each anchor came to stand."""
+
+    content: bytes
+    pages: Mapping[str, int]
+
+
+def to_pdf(html: str) -> Printed:
+    """Return the document as a tagged PDF.
 
     Raises
     ------
@@ -24,8 +35,13 @@ def to_pdf(html: str) -> bytes:
     weasyprint = _weasyprint()
     fetcher = weasyprint.urls.URLFetcher(allowed_protocols={"data"}, allow_redirects=False)
     document = weasyprint.HTML(string=html, base_url=None, url_fetcher=fetcher)
-    made: bytes = document.write_pdf(pdf_variant=VARIANT, pdf_identifier=b"")
-    return made
+    pages: dict[str, int] = {}
+
+    def note_pages(laid_out: Any, _: Any) -> None:
+        pages.update((anchor, k) for k, page in enumerate(laid_out.pages, start=1) for anchor in page.anchors)
+
+    content: bytes = document.write_pdf(pdf_variant=VARIANT, pdf_identifier=b"", finisher=note_pages)
+    return Printed(content=content, pages=pages)
 
 
 def _weasyprint() -> ModuleType:

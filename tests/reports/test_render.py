@@ -29,15 +29,30 @@ def headings(html: str) -> list[str]:
 @pytest.mark.parametrize("made", [SMALL, CLEAN_ONLY, TYPICAL], ids=["one-regime", "clean-only", "typical"])
 def test_both_documents_are_written_and_carry_the_title(made: Made, tmp_path: Path) -> None:
     written = render(results(made, images=tmp_path), formats=("pdf", "html"), out=tmp_path, images=tmp_path)
-    assert [path.name for path in written] == ["report.pdf", "report.html"]
+    assert [path.name for path in written] == ["report.pdf", "report.html", "appendix.pdf", "appendix.html"]
     assert made.title in words_of(written[0])
     assert made.title in written[1].read_text(encoding="utf-8")
+
+
+def test_the_appendix_stands_alone_and_holds_what_reproduces_the_study(tmp_path: Path) -> None:
+    path = render(results(TYPICAL), formats=("html",), out=tmp_path, images=None)[1]
+    found = headings(path.read_text(encoding="utf-8"))
+    assert {"Reproduction", "References"} <= set(found)
+    assert not {"Primary comparison", "Limitations"} & set(found)
+
+
+def test_pages_of_anchors_are_those_on_which_they_stand() -> None:
+    made = pdf.to_pdf(
+        '<html lang="en"><title>t</title><h1 id="one">first</h1><h1 id="two" style="break-before: page">second</h1></html>'
+    )
+    assert made.pages == {"one": 1, "two": 2}
+    assert "second" in pypdf.PdfReader(io.BytesIO(made.content)).pages[made.pages["two"] - 1].extract_text()
 
 
 def test_a_section_appears_when_its_data_exist(tmp_path: Path) -> None:
     found = {}
     for name, made in (("clean", CLEAN_ONLY), ("attacked", TYPICAL)):
-        (path,) = render(results(made, images=tmp_path), formats=("html",), out=tmp_path / name, images=tmp_path)
+        path, *_ = render(results(made, images=tmp_path), formats=("html",), out=tmp_path / name, images=tmp_path)
         found[name] = headings(path.read_text(encoding="utf-8"))
     assert "Corruptions" in found["attacked"]
     assert "Corruptions" not in found["clean"]
@@ -58,7 +73,7 @@ def test_a_section_appears_when_its_data_exist(tmp_path: Path) -> None:
 )
 def test_a_hostile_title_stays_text(title: str, tmp_path: Path) -> None:
     made = replace(SMALL, title=title.strip())
-    pdf_path, html_path = render(results(made), formats=("pdf", "html"), out=tmp_path, images=None)
+    pdf_path, html_path, *_ = render(results(made), formats=("pdf", "html"), out=tmp_path, images=None)
     assert made.title in words_of(pdf_path)
     assert not pypdf.PdfReader(pdf_path).attachments
     html = html_path.read_text(encoding="utf-8")
@@ -87,7 +102,7 @@ def test_the_same_results_give_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_the_html_report_fetches_nothing(tmp_path: Path) -> None:
-    (path,) = render(results(TYPICAL, images=tmp_path), formats=("html",), out=tmp_path, images=tmp_path)
+    path, *_ = render(results(TYPICAL, images=tmp_path), formats=("html",), out=tmp_path, images=tmp_path)
     html = path.read_text(encoding="utf-8")
     assert not re.findall(r"src=\"(?!data:)", html)
     assert not re.findall(r"url\((?!['\"]?data:)(?!#)", html)
@@ -104,7 +119,7 @@ def test_without_pango_the_html_report_is_written_and_the_packages_are_named(
     monkeypatch.setattr(pdf, "_weasyprint", missing)
     said: list[str] = []
     written = render(results(SMALL), formats=("pdf",), out=tmp_path, images=None, say=said.append)
-    assert [path.name for path in written] == ["report.html"]
+    assert [path.name for path in written] == ["report.html", "appendix.html"]
     assert len(said) == 1
     assert pdf.PANGO in said[0]
 
@@ -112,7 +127,7 @@ def test_without_pango_the_html_report_is_written_and_the_packages_are_named(
 def test_no_system_font_is_needed(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from cxrobust.reports.pdf import to_pdf; "
-        "Path(sys.argv[1]).write_bytes(to_pdf('<html lang=en><title>t</title><p>ε and text</p></html>'))"
+        "Path(sys.argv[1]).write_bytes(to_pdf('<html lang=en><title>t</title><p>ε and text</p></html>').content)"
     )
     empty = tmp_path / "fonts.conf"
     empty.write_text('<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd"><fontconfig></fontconfig>')
@@ -136,6 +151,6 @@ def test_the_pdf_reads_no_file(tmp_path: Path) -> None:
     made = pdf.to_pdf(
         f'<html lang="en"><title>t</title><link rel="stylesheet" href="{secret.as_uri()}"><p>text</p></html>'
     )
-    text = pypdf.PdfReader(io.BytesIO(made)).pages[0].extract_text()
+    text = pypdf.PdfReader(io.BytesIO(made.content)).pages[0].extract_text()
     assert "text" in text
     assert "leaked" not in text

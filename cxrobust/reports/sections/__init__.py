@@ -1,23 +1,25 @@
-"""Sections of the report: each module registers one with `@section(name, order=..., title=...)`.
+"""Sections of the documents: each module registers one with `@section(name, order=..., title=...)`.
 
 A section is a function from a `View` to what its template `templates/sections/<name>.html.j2` is filled with. It appears
-only when `needs` holds. A new one is a module here and a template there, and no edit elsewhere; another package registers
+only when `needs` holds, in the documents that it belongs to. A new one is a module here and a template there, and no edit elsewhere; another package registers
 a `Section` through the entry-point group `cxrobust.sections` and brings its own folder `templates/sections/`.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from cxrobust.registry import Registry
 from cxrobust.reports.view import View
 
 Build = Callable[[View], Mapping[str, Any]]
+Kind = Literal["report", "appendix"]
+"""A document: the full report, or the appendix for reviewers alone."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Section:
-    """One section of the report."""
+    """One section of a document."""
 
     name: str
     """Of its template, and its anchor in the document."""
@@ -29,6 +31,8 @@ class Section:
     """Whether the data that it shows exist."""
     build: Build
     """Returns the template's values; figures and tables among them are numbered in their order."""
+    documents: tuple[Kind, ...] = ("report",)
+    """The documents that it stands in."""
     package: str = "cxrobust"
     """The package that holds `templates/sections/<name>.html.j2`."""
 
@@ -47,12 +51,21 @@ def perturbed(view: View) -> bool:
 
 
 def section(
-    name: str, *, order: int, title: str, needs: Callable[[View], bool] = always, package: str = "cxrobust"
+    name: str,
+    *,
+    order: int,
+    title: str,
+    needs: Callable[[View], bool] = always,
+    documents: tuple[Kind, ...] = ("report",),
+    package: str = "cxrobust",
 ) -> Callable[[Build], Build]:
-    """Register the decorated function as a section of the report."""
+    """Register the decorated function as a section of the documents."""
 
     def register(build: Build) -> Build:
-        sections(name)(Section(name=name, order=order, title=title, needs=needs, build=build, package=package))
+        one = Section(
+            name=name, order=order, title=title, needs=needs, build=build, documents=documents, package=package
+        )
+        sections(name)(one)
         return build
 
     return register

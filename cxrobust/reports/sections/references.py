@@ -8,7 +8,7 @@ from cxrobust.reports.view import View
 from cxrobust.reports.words import readable
 
 
-@section("references", order=110, title="References")
+@section("references", order=200, title="References", documents=("report", "appendix"))
 def references(view: View) -> Mapping[str, Any]:
     """Return the data set's citation; the template lists what was cited before it."""
     return {"data": readable(view.results.data.get("citation") or "")}

@@ -11,7 +11,7 @@ from cxrobust.reports.words import finding_words, number, readable, regime
 MOST_COLUMNS = 8
 
 
-@section("reproducibility", order=120, title="Appendix: reproduction")
+@section("reproducibility", order=120, title="Reproduction", documents=("report", "appendix"))
 def reproducibility(view: View) -> Mapping[str, Any]:
     """Return command, hashes, versions, hardware, operating points and the study file."""
     provenance = view.results.provenance
