@@ -1,12 +1,12 @@
 """What every benchmark writes: its numbers, and the machine and versions that they were made with."""
 
 import json
-import os
 import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from cxrobust.analysis.parallel import CORES
 from cxrobust.environment import installed_versions
 from cxrobust.inference.runtime import processor
 
@@ -25,5 +25,5 @@ def made_with(packages: tuple[str, ...]) -> dict[str, Any]:
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "processor": processor(),
-        "cores": os.cpu_count(),
+        "cores": CORES,
     }

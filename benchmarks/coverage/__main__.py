@@ -2,9 +2,11 @@
 
 `run` simulates studies (scenarios.py says of what law) and counts how often each interval holds the truth and how
 often each test rejects a null that is true; studies of a scenario and metric that are in the file already are not
-simulated again. `show` turns the counts into a page and two figures.
+simulated again. `procedures` judges whole analyses: bands, families, gaps of subgroups, replicates. `show` turns the
+counts into a page and two figures.
 
     python benchmarks/coverage run --out coverage.json
+    python benchmarks/coverage procedures --out procedures.json
     python benchmarks/coverage show coverage.json --page docs/coverage.md --figures docs/_static
 """
 
@@ -44,6 +46,12 @@ def main() -> None:
             seed=arguments.seed,
             workers=arguments.workers,
         )
+    elif arguments.command == "procedures":
+        from procedures import run_procedures
+
+        run_procedures(
+            arguments.out, studies=arguments.studies, resamples=arguments.resamples, workers=arguments.workers
+        )
     else:
         from drawing import draw_metrics, draw_trend
         from showing import coverage_page, coverages, misses, sizes
@@ -77,6 +85,11 @@ def parse_arguments() -> argparse.Namespace:
     running.add_argument("--resamples", type=int, default=1000)
     running.add_argument("--seed", type=int, default=1)
     running.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    procedures = commands.add_parser("procedures", help="judge bands, families, gaps, replicates and the like")
+    procedures.add_argument("--out", type=Path, required=True, help="JSON file of counts")
+    procedures.add_argument("--studies", type=int, default=100, help="of each design")
+    procedures.add_argument("--resamples", type=int, default=400)
+    procedures.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     showing = commands.add_parser("show", help="make the page and the figures of a file of counts")
     showing.add_argument("results", type=Path)
     showing.add_argument("--page", type=Path, default=None, help="Markdown file")

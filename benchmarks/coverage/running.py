@@ -259,12 +259,10 @@ def _parts(plan: Plan, done: int, wanted: int, workers: int) -> tuple[list[Plan]
 
 
 def _begun(out: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
-    made_with = {name: version(name) for name in ("cxrobust", "numpy", "scipy", "numba")}
-    made_with |= {"python": platform.python_version(), "machine": platform.machine(), "cores": str(os.cpu_count())}
     if not out.exists():
         return {
             "settings": dict(settings),
-            "made_with": made_with,
+            "made_with": made_with(),
             "places": [list(one) for one in PLACES],
             "interval_row": list(INTERVAL_ROW),
             "test_row": list(TEST_ROW),
@@ -275,6 +273,17 @@ def _begun(out: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     if content["settings"] != settings:
         raise SystemExit(f"{out} was made with {content['settings']}, not {dict(settings)}: name another file")
     return content
+
+
+def made_with() -> dict[str, str]:
+    """Return the versions and the machine that counts are made with."""
+    versions = {name: version(name) for name in ("cxrobust", "numpy", "scipy", "numba")}
+    return {
+        **versions,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "cores": str(os.cpu_count()),
+    }
 
 
 def _merge(content: dict[str, Any], plan: Plan, tally: Tally, done: int) -> None:

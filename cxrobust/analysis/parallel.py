@@ -9,7 +9,8 @@ from typing import TypeVar
 ItemT = TypeVar("ItemT")
 FoundT = TypeVar("FoundT")
 
-CORES = os.cpu_count() or 1
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+"""Cores that this process may use, which a batch system may make fewer than the machine has."""
 
 
 def in_threads(work: Callable[[ItemT], FoundT], items: Iterable[ItemT]) -> list[FoundT]:

@@ -1,0 +1,262 @@
+"""How often whole procedures hold, by simulation with known truth: what the counts of intervals and tests leave out.
+
+Coverage of bands, micro and worst, curves over strengths, gaps of subgroups, effect sizes and replicates; the share of
+families, of Cochran's tests and of tests of interaction that reject although nothing differs. Studies are analysed
+whole, by `cxrobust.analysis.analyze`, and judged by what stands in their estimates.
+
+Patients, images and labels are those of scenarios.py. All regimes follow one law, so whatever
+compares two of them is 0 in truth; noise changes no law, an attack takes a part of the separation at each strength.
+Where a regime has replicates, each training run has a separation of its own.
+"""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from running import made_with
+from scenarios import MOST_IMAGES, OF_FINDINGS, TAIL, Law, population
+from scipy.stats import norm
+
+from cxrobust.analysis import analyze
+from cxrobust.analysis.metrics import metric
+from cxrobust.files import atomic_write_text
+from cxrobust.predictions import PredictionSet
+from cxrobust.results import Estimate
+from cxrobust.study_analysis import AnalysisSection, Family, MetricSection, Subgroups
+
+REGIMES = ("probe", "lora", "tuned")
+STRENGTHS = (2, 4, 8)
+SEPARATION = {0: 1.5, 2: 1.25, 4: 1.0, 8: 0.7}
+"""Of positives, by strength of the attack."""
+SPREAD = 0.15
+"""Standard deviation of the separation over training runs."""
+METRICS = ("auroc", "accuracy", "brier")
+ALPHA = 0.05
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Design:
+    """One design of a study."""
+
+    n_patients: int
+    correlation: float
+    prevalence: float
+    replicates: int = 1
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """Clean, the attack from weak to strong, and noise."""
+        return ("clean", *(f"pgd(eps={s}/255)" for s in STRENGTHS), *(f"noise(eps={s}/255)" for s in STRENGTHS[-1:]))
+
+
+DESIGNS = (
+    *(Design(n_patients=n, correlation=0.4, prevalence=p) for n, p in ((200, 0.05), (200, 0.5), (1000, 0.05))),
+    Design(n_patients=200, correlation=0.4, prevalence=0.5, replicates=3),
+)
+
+
+def run_procedures(out: Path, *, studies: int, resamples: int, workers: int) -> None:
+    """Simulate so many studies of each design and write what was counted, adding each design as soon as it is done."""
+    rows = []
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        for design in DESIGNS:
+            begun = time.perf_counter()
+            counts: Counter[tuple[str, str]] = Counter()
+            for one in pool.map(judged, [design] * studies, range(studies), [resamples] * studies):
+                counts.update(one)
+            rows.append({"design": asdict(design), "studies": studies, "counts": _nested(counts)})
+            content = {"resamples": resamples, "made_with": made_with(), "rows": rows}
+            atomic_write_text(out, json.dumps(content, indent=1) + "\n")
+            print(f"{design}: {studies} studies in {time.perf_counter() - begun:.0f} s", flush=True)
+
+
+def _nested(counts: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]]:
+    return {
+        what: {kind: int(counts[what, kind]) for kind in ("hits", "tried")} for what in sorted({w for w, _ in counts})
+    }
+
+
+def judged(design: Design, repetition: int, resamples: int) -> Counter[tuple[str, str]]:
+    """Simulate and analyse one study; count for each procedure how often it was tried, and held or rejected."""
+    rng = np.random.default_rng([7, design.n_patients, round(100 * design.prevalence), design.replicates, repetition])
+    predictions = simulate(design, rng)
+    settings = AnalysisSection(
+        metrics=METRICS,
+        resamples=resamples,
+        operating_point=design.prevalence,
+        primary_condition=design.conditions[-1],
+        subgroups=(Subgroups(column="sex"), Subgroups(column="view")),
+        per_metric={} if design.replicates > 1 else {"accuracy": MetricSection(test="cochran-q")},
+    )
+    seed = int(rng.integers(2**31))
+    found = analyze(predictions, settings, reference=REGIMES[0], seed=seed).estimates
+    truth = truths(design)
+    counts: Counter[tuple[str, str]] = Counter()
+    for what, hit in [*_covered(found, truth, design), *_bands(found, truth), *_rejected(found)]:
+        counts[what, "tried"] += 1
+        counts[what, "hits"] += hit
+    if design.replicates == 1:
+        family = Family(name="all", metrics=("auroc", "brier"), conditions=design.conditions[-1:], adjust="max-t")
+        alike = replace_settings(settings, family)
+        by_max_t = analyze(predictions, alike, reference=REGIMES[0], seed=seed).estimates
+        p = [e.p_adjusted for e in by_max_t if e.family == "all" and e.p_adjusted is not None]
+        counts["any rejected: primary family, max-t", "tried"] += 1
+        counts["any rejected: primary family, max-t", "hits"] += min(p) <= ALPHA
+    return counts
+
+
+def replace_settings(settings: AnalysisSection, family: Family) -> AnalysisSection:
+    return settings.model_copy(
+        update={"metrics": ("auroc", "brier"), "families": (family,), "subgroups": (), "per_metric": {}}
+    )
+
+
+def simulate(design: Design, rng: np.random.Generator) -> PredictionSet:
+    """Draw the predictions of one study of two findings, with each patient's sex and each image's view."""
+    n = design.n_patients
+    sizes = np.arange(1, MOST_IMAGES + 1)
+    weights = sizes**-TAIL
+    patients = np.repeat(np.arange(n), rng.choice(sizes, n, p=weights / weights.sum()))
+    images = len(patients)
+
+    def normal() -> NDArray[np.float64]:
+        rho = design.correlation
+        return np.sqrt(rho) * rng.normal(size=n)[patients] + np.sqrt(1 - rho) * rng.normal(size=images)
+
+    def of_findings() -> NDArray[np.float64]:
+        common = np.sqrt(OF_FINDINGS) * normal()
+        return np.column_stack([common + np.sqrt(1 - OF_FINDINGS) * normal() for _ in range(2)])
+
+    labels = of_findings() > norm.isf(design.prevalence)
+    members = tuple((regime, k) for regime in REGIMES for k in range(design.replicates))
+    probabilities = np.empty((len(members), len(design.conditions), images, 2))
+    common = np.sqrt(0.4) * of_findings()
+    for m in range(len(members)):
+        of_member = common + np.sqrt(0.4) * of_findings()
+        moved = rng.normal() * SPREAD if design.replicates > 1 else 0.0
+        for c, strength in enumerate(_strengths()):
+            law = law_of(strength, moved)
+            evidence = of_member + np.sqrt(0.2) * of_findings() + law.separation * labels
+            probabilities[m, c] = law.probabilities(evidence, design.prevalence)
+    metadata = pd.DataFrame({"sex": rng.choice(["F", "M"], n)[patients], "view": rng.choice(["AP", "PA"], images)})
+    return PredictionSet(
+        image_ids=tuple(f"image-{i}" for i in range(images)),
+        patient_ids=tuple(f"patient-{i}" for i in range(n)),
+        patients=patients.astype(np.int32),
+        findings=("Finding 1", "Finding 2"),
+        labels=labels.astype(np.int8),
+        members=members,
+        conditions=design.conditions,
+        probabilities=probabilities,
+        metadata=metadata,
+        index={},
+    )
+
+
+def _strengths() -> tuple[int, ...]:
+    """Of the attack, by condition; noise takes nothing."""
+    return (0, *STRENGTHS, 0)
+
+
+def law_of(strength: int, moved: float = 0.0) -> Law:
+    """Return the law under the attack, of a training run whose separation is moved."""
+    return Law(separation=SEPARATION[strength] + moved, intercept=0.1, slope=1.2)
+
+
+def truths(design: Design) -> dict[str, NDArray[np.float64]]:
+    """Return each metric's true value by condition; over training runs, its mean."""
+    key = (design.prevalence, design.replicates > 1)
+    if key not in _known:
+        moves, weights = np.array([0.0]), np.array([1.0])
+        if design.replicates > 1:  # Gauss and Hermite's quadrature of the normal distribution
+            nodes, weights = np.polynomial.hermite_e.hermegauss(7)
+            moves, weights = SPREAD * nodes, weights / weights.sum()
+        _known[key] = {
+            name: np.array(
+                [
+                    sum(
+                        w * metric[name].value(population(law_of(s, move), design.prevalence, 2**18))
+                        for move, w in zip(moves, weights, strict=True)
+                    )
+                    for s in _strengths()
+                ]
+            )
+            for name in METRICS
+        }
+    return _known[key]
+
+
+_known: dict[tuple[float, bool], dict[str, NDArray[np.float64]]] = {}
+
+
+def true_value(one: Estimate, truth: Mapping[str, NDArray[np.float64]], design: Design) -> float | None:
+    """Return what an estimate estimates; None where that is not known in closed form here."""
+    if ": " in one.subgroup or one.reference is not None:
+        return 0.5 if one.metric.endswith("superiority") else 1.0 if one.metric.endswith("odds-ratio") else 0.0
+    if one.metric not in truth:
+        return None
+    values = truth[one.metric]
+    if one.estimand in {"value", "perturbed-clean", "relative"}:
+        at = values[design.conditions.index(one.condition)]
+        return {"value": at, "perturbed-clean": at - values[0], "relative": at / values[0]}[one.estimand]
+    return None
+
+
+def _covered(
+    found: Sequence[Estimate], truth: Mapping[str, NDArray[np.float64]], design: Design
+) -> Iterator[tuple[str, bool]]:
+    for one in found:
+        true = true_value(one, truth, design)
+        if true is None or one.ci_low is None or one.ci_high is None or one.finding not in {"micro", "worst", "macro"}:
+            continue
+        kind = "gap" if ": " in one.subgroup else "subgroup" if one.subgroup else one.finding
+        yield f"covered: {one.metric}, {one.estimand}, {kind}", one.ci_low <= true <= one.ci_high
+
+
+def _bands(found: Sequence[Estimate], truth: Mapping[str, NDArray[np.float64]]) -> Iterator[tuple[str, bool]]:
+    """Judge whether a band holds the whole curve, and whether all its intervals do."""
+    on_curves = [
+        e for e in found if e.band_low is not None and e.finding == "macro" and not e.subgroup and "pgd" in e.condition
+    ]
+    by = lambda e: (e.metric, e.estimand, e.regime, e.reference or "")  # noqa: E731
+    for (name, estimand, _, _), some in groupby(sorted(on_curves, key=by), key=by):
+        if name not in truth:
+            continue
+        curve = list(some)
+        held = {"band": True, "intervals": True}
+        for one in curve:
+            at = STRENGTHS.index(int(one.condition.split("=")[1].split("/")[0])) + 1
+            values = truth[name]
+            true = 0.0 if one.reference else values[at] - (values[0] if estimand == "perturbed-clean" else 0.0)
+            held["band"] &= one.band_low <= true <= one.band_high  # type: ignore[operator]
+            held["intervals"] &= one.ci_low <= true <= one.ci_high  # type: ignore[operator]
+        if len(curve) == len(STRENGTHS):
+            yield from ((f"whole curve held by its {kind}: {name}, {estimand}", hit) for kind, hit in held.items())
+
+
+def _rejected(found: Sequence[Estimate]) -> Iterator[tuple[str, bool]]:
+    primary = [e.p_adjusted for e in found if e.family == "primary" and e.p_adjusted is not None]
+    if primary:
+        yield "any rejected: primary family, holm", min(primary) <= ALPHA
+    for one in found:
+        if one.test == "interaction" and one.p_value is not None and one.finding == "macro":
+            column = one.subgroup.partition(":")[0]
+            yield f"rejected: interaction, {one.metric}, {one.estimand}, {column}", one.p_value <= ALPHA
+        elif one.test == "cochran-q" and one.p_value is not None and not one.subgroup:
+            yield f"rejected: cochran-q, {one.finding}", one.p_value <= ALPHA
+        elif (
+            one.reference
+            and one.test == "permutation"
+            and one.finding in {"micro", "worst", "macro"}
+            and not one.subgroup
+        ):
+            yield f"rejected: sign flips, {one.metric}, {one.estimand}, {one.finding}", one.p_value <= ALPHA  # type: ignore[operator]
