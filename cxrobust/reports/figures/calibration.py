@@ -8,12 +8,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from numpy.typing import NDArray
 
-from cxrobust.reports.figures.style import PALE, Mark, canvas, drawn, marks
+from cxrobust.reports.figures.style import PALE, Mark, canvas, drawn, is_narrow, marks
 from cxrobust.reports.view import CLEAN, View
 from cxrobust.reports.words import condition_words, number, shortened
 from cxrobust.results import Estimate, Reliability, ReliabilityBin
 
-MOST_COLUMNS = 6
+MOST_COLUMNS, MOST_NARROW = 6, 3
 FEW = 20
 """Predictions under which a bin is drawn open."""
 SHARE = 0.25
@@ -21,13 +21,13 @@ SHARE = 0.25
 
 
 @drawn
-def reliability_figure(view: View, *, conditions: Sequence[str]) -> Canvas:
+def reliability_figure(width: float, view: View, *, conditions: Sequence[str]) -> Canvas:
     """Draw one column for each regime, one row for each condition; further regimes follow below."""
-    columns = min(len(view.regimes), MOST_COLUMNS)
+    columns = min(len(view.regimes), MOST_NARROW if is_narrow(width) else MOST_COLUMNS)
     blocks = math.ceil(len(view.regimes) / columns)
     rows = blocks * len(conditions)
-    side = min(150 / columns, 36.0)
-    figure = canvas(rows * (side + 5) + 9)
+    side = min((width - 24) / columns, 36.0)
+    figure = canvas(width, rows * (side + 5) + 9)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     drawn_as = marks(view.regimes, reference=view.reference)
     diagrams = {(one.regime, one.condition): one for one in view.results.reliability}

@@ -8,8 +8,8 @@ from string import ascii_lowercase
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from cxrobust.reports.figures.labels import LINE, Label, label_line_ends, part
-from cxrobust.reports.figures.style import PALE, QUIET, Mark, canvas, drawn, marks
+from cxrobust.reports.figures.labels import LINE, Label, Legend, label_line_ends, part
+from cxrobust.reports.figures.style import PALE, QUIET, Mark, canvas, drawn, is_narrow, marks
 from cxrobust.reports.sentences import metric_name
 from cxrobust.reports.view import CLEAN, Series, View
 from cxrobust.reports.words import capitalised, compact, condition_words, metric_words
@@ -55,15 +55,19 @@ class Scale:
 
 
 @drawn
-def strength_figure(view: View, series: Series, *, metrics: Sequence[str], control: Series | None) -> Canvas:
+def strength_figure(
+    width: float, view: View, series: Series, *, metrics: Sequence[str], control: Series | None
+) -> Canvas:
     """Draw each metric against the strength of one series; dotted, the control of equal size."""
-    columns = 3 if len(metrics) == 3 else min(len(metrics), 2)
+    legend = _legend(view, width)
+    columns = 3 if len(metrics) == 3 and legend is None else min(len(metrics), 2)
     rows = math.ceil(len(metrics) / columns)
-    figure = canvas(42 * rows if columns > 1 else 66)
+    height = 42.0 * rows if columns > 1 else 66.0
+    figure = canvas(width, height if legend is None else 0.9 * height + legend.height)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True)
     labels: list[Label] = []
     for letter, axes, metric in zip(ascii_lowercase, grid.flat, metrics, strict=False):
-        labels += panel(axes, view, series, metric, control=control)
+        labels += panel(axes, view, series, metric, control=control, named=legend is None)
         axes.set_title(f"{letter}  {metric_words(metric).title}")
         axes.set_ylabel(capitalised(metric_name(view, metric)))
         axes.tick_params(labelbottom=True)
@@ -71,29 +75,53 @@ def strength_figure(view: View, series: Series, *, metrics: Sequence[str], contr
         axes.set_axis_off()
     for axes in grid[-1, :]:
         axes.set_xlabel(Scale.of(series).label)
-    part(figure, labels)
+    _name(figure, legend, labels)
     return figure
 
 
 @drawn
-def multiples_figure(view: View, many: Sequence[Series], *, metrics: Sequence[str]) -> Canvas:
-    """Draw small multiples: a column for each series, a row for each metric, each row with one vertical axis."""
-    figure = canvas(8 + max(33.0, 6 + LABEL * len(view.regimes)) * len(metrics))
-    grid = figure.subplots(len(metrics), len(many), squeeze=False, sharey="row", sharex="col")
+def multiples_figure(width: float, view: View, many: Sequence[Series], *, metrics: Sequence[str]) -> Canvas:
+    """Draw small multiples: a column for each series, a row for each metric, each metric with one vertical axis.
+
+    In one column of a journal two series stand side by side, and the others follow below.
+    """
+    legend = _legend(view, width)
+    columns = len(many) if legend is None else min(len(many), 2)
+    blocks = math.ceil(len(many) / columns)
+    row_height = 27.0 if legend else max(33.0, 6 + LABEL * len(view.regimes))
+    figure = canvas(width, 8 * blocks + row_height * len(metrics) * blocks + (legend.height if legend else 0))
+    grid = figure.subplots(blocks * len(metrics), columns, squeeze=False)
     labels: list[Label] = []
     for row, metric in enumerate(metrics):
-        for column, series in enumerate(many):
-            axes = grid[row, column]
-            ends = panel(axes, view, series, metric, control=None, named=column == len(many) - 1)
-            labels += ends
+        for place, series in enumerate(many):
+            column, last = place % columns, place % columns == columns - 1 or place == len(many) - 1
+            axes = grid[place // columns * len(metrics) + row, column]
+            if place:
+                axes.sharey(grid[row, 0])
+            axes.tick_params(labelleft=column == 0, labelbottom=row == len(metrics) - 1)
+            labels += panel(axes, view, series, metric, control=None, named=legend is None and last)
             if row == 0:
                 axes.set_title(capitalised(condition_words(series.name)))
             if column == 0:
                 axes.set_ylabel(capitalised(metric_name(view, metric)))
             if row == len(metrics) - 1:
                 axes.set_xlabel(Scale.of(series).label)
-    part(figure, labels)
+    for place in range(len(many), blocks * columns):
+        for row in range(len(metrics)):
+            grid[place // columns * len(metrics) + row, place % columns].set_axis_off()
+    _name(figure, legend, labels)
     return figure
+
+
+def _legend(view: View, width: float) -> Legend | None:
+    return Legend.of(marks(view.regimes, reference=view.reference), width=width) if is_narrow(width) else None
+
+
+def _name(figure: Canvas, legend: Legend | None, labels: Sequence[Label]) -> None:
+    if legend is None:
+        part(figure, labels)
+    else:
+        legend.draw(figure)
 
 
 def panel(

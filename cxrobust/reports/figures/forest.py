@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from cxrobust.reports.figures.style import INK, QUIET, Mark, canvas, drawn, marks
+from cxrobust.reports.figures.style import INK, QUIET, Mark, canvas, drawn, is_narrow, marks
 from cxrobust.reports.view import View, is_few
 from cxrobust.reports.words import MACRO, count, finding_words, shortened
 from cxrobust.results import Estimate
 
-MOST_COLUMNS = 5
+MOST_COLUMNS, MOST_NARROW = 5, 2
 ROW, MARGIN = 3.5, 17.0
 """Height in mm of a finding and of what is above and below a row of panels."""
 CLIP = 2.0
@@ -19,13 +19,13 @@ CLIP = 2.0
 
 
 @drawn
-def forest_figure(view: View, metric: str, *, label: str, sides: tuple[str, str]) -> Canvas:
+def forest_figure(width: float, view: View, metric: str, *, label: str, sides: tuple[str, str]) -> Canvas:
     """Draw the comparison of every finding; `sides` name what is left and right of 0."""
     findings = by_frequency(view)
     regimes = view.compared
-    rows = math.ceil(len(regimes) / MOST_COLUMNS)
+    rows = math.ceil(len(regimes) / (MOST_NARROW if is_narrow(width) else MOST_COLUMNS))
     columns = math.ceil(len(regimes) / rows)
-    figure = canvas(rows * (ROW * (len(findings) + 1.5) + MARGIN))
+    figure = canvas(width, rows * (ROW * (len(findings) + 1.5) + MARGIN))
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     drawn_as = marks(view.regimes, reference=view.reference)
     low, high = _limits(view, metric, findings)

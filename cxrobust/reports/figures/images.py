@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from cxrobust.files import sha256_file
-from cxrobust.reports.figures.style import QUIET, canvas, drawn
+from cxrobust.reports.figures.style import QUIET, canvas, drawn, is_narrow
 from cxrobust.reports.words import finding_words, listed, number, shortened
 
 Pixels = NDArray[np.float64]
@@ -21,9 +21,9 @@ Pixels = NDArray[np.float64]
 
 MOST_PIXELS = 480
 """Longest side at which an image is printed: about 300 to the inch."""
-SHEET_COLUMNS = 6
+SHEET_COLUMNS, NARROW_COLUMNS = 6, 3
 PAIR_COLUMNS = 6
-"""Columns that the width is divided into, used or not."""
+"""Columns that the width of a page is divided into, used or not."""
 FACTORS = (1, 2, 5, 10, 20, 50, 100, 200)
 
 
@@ -68,12 +68,13 @@ def _reduced(pixels: Pixels) -> Pixels:
 
 
 @drawn
-def sheet_figure(images: Sequence[Shown]) -> Canvas:
+def sheet_figure(width: float, images: Sequence[Shown]) -> Canvas:
     """Draw test images side by side, each with its findings."""
-    columns = min(SHEET_COLUMNS, len(images))
+    most = NARROW_COLUMNS if is_narrow(width) else SHEET_COLUMNS
+    columns = min(most, len(images))
     rows = math.ceil(len(images) / columns)
-    height = rows * (174 / SHEET_COLUMNS + 3.5) + 3
-    figure = canvas(height, width=174 * columns / SHEET_COLUMNS)
+    height = rows * (width / most + 3.5) + 3
+    figure = canvas(width * columns / most, height)
     figure.set_layout_engine("constrained", rect=(0, 0, 1, 1 - 3 / height))  # room for the first row's notes
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
@@ -86,11 +87,13 @@ def sheet_figure(images: Sequence[Shown]) -> Canvas:
 
 
 @drawn
-def pairs_figure(rows: Sequence[Sequence[Pair]]) -> Canvas:
+def pairs_figure(width: float, rows: Sequence[Sequence[Pair]]) -> Canvas:
     """Draw one image a row: clean, then for each regime the perturbed image and the magnified difference."""
     columns = 1 + 2 * max(len(row) for row in rows)
-    side = 174 / max(columns, PAIR_COLUMNS)
-    figure = canvas(len(rows) * (side + 4) + 4, width=side * columns)
+    narrow = is_narrow(width)
+    side = width / (columns if narrow else max(columns, PAIR_COLUMNS))
+    size, most = (5.0, 15) if narrow else (6.5, 24)
+    figure = canvas(side * columns, len(rows) * (side + 4) + 4)
     grid = figure.subplots(len(rows), columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
@@ -99,15 +102,15 @@ def pairs_figure(rows: Sequence[Sequence[Pair]]) -> Canvas:
         clean = row[0].clean
         _picture(line[0], clean.pixels)
         named = _first_finding(clean)
-        _note(line[0], finding_words(named) if named else "no finding")
+        _note(line[0], shortened(finding_words(named), most=most) if named else "no finding", size=size)
         for place, pair in enumerate(row):
             _picture(line[1 + 2 * place], pair.perturbed.pixels)
-            _note(line[1 + 2 * place], _probabilities(pair, named))
+            _note(line[1 + 2 * place], _probabilities(pair, named), size=size)
             _picture(line[2 + 2 * place], np.clip(0.5 + factor * (pair.perturbed.pixels - pair.clean.pixels), 0, 1))
-            _note(line[2 + 2 * place], f"difference × {factor}")
-    grid[0, 0].set_title("Clean", pad=10, fontsize=7)
+            _note(line[2 + 2 * place], f"difference × {factor}", size=size)
+    grid[0, 0].set_title("Clean", pad=10)
     for place, pair in enumerate(rows[0]):
-        grid[0, 1 + 2 * place].set_title(shortened(pair.regime), pad=10, fontsize=7)
+        grid[0, 1 + 2 * place].set_title(shortened(pair.regime), pad=10)
     return figure
 
 
@@ -139,6 +142,6 @@ def _picture(axes: Axes, pixels: Pixels) -> None:
     axes.imshow(np.rint(pixels * 255).astype(np.uint8), cmap="gray", vmin=0, vmax=255, interpolation="none")
 
 
-def _note(axes: Axes, text: str) -> None:
-    note = axes.text(0, 1.015, text, transform=axes.transAxes, fontsize=6.5, va="bottom", ha="left", color=QUIET)
+def _note(axes: Axes, text: str, *, size: float = 6.5) -> None:
+    note = axes.text(0, 1.015, text, transform=axes.transAxes, fontsize=size, va="bottom", ha="left", color=QUIET)
     note.set_in_layout(False)  # a long note must not push the pictures apart

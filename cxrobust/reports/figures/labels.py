@@ -1,11 +1,13 @@
-"""Labels at the ends of lines, moved apart just as far as they need."""
+"""Names of lines: labels at their ends, moved apart just as far as they need, or a legend where there is no room."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
+from matplotlib.lines import Line2D
 from matplotlib.text import Annotation
 from numpy.typing import NDArray
 
@@ -16,6 +18,8 @@ LINE = 7.4
 """Distance of two labels in points."""
 OFFSET = 7.0
 """Distance of a label from its line's end in points."""
+ENTRY, LETTER, ENTRY_LINE = 11.0, 1.2, 3.2
+"""Of a legend, in mm: width of an entry without its name, of a letter, and height of a line."""
 
 
 def spread(wanted: Sequence[float], *, gap: float, low: float, high: float) -> NDArray[np.float64]:
@@ -114,3 +118,30 @@ def part(figure: Canvas, labels: Sequence[Label]) -> None:
                     arrowprops={"arrowstyle": "-", "lw": 0.3, "color": label.mark.colour, "shrinkA": 0, "shrinkB": 2},
                     annotation_clip=False,
                 )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Legend:
+    """A legend below the panels of a narrow figure."""
+
+    drawn_as: Mapping[str, Mark]
+    columns: int
+
+    @classmethod
+    def of(cls, drawn_as: Mapping[str, Mark], *, width: float) -> "Legend":
+        """Return the legend of regimes with as many columns as the width in mm holds."""
+        longest = max(len(shortened(name)) for name in drawn_as)
+        return cls(drawn_as=drawn_as, columns=max(1, int(width / (ENTRY + LETTER * longest))))
+
+    @property
+    def height(self) -> float:
+        """Height in mm that the figure needs for it."""
+        return ENTRY_LINE * math.ceil(len(self.drawn_as) / self.columns) + 2
+
+    def draw(self, figure: Canvas) -> None:
+        """Put it below the panels, which make room for it."""
+        handles = [
+            Line2D([], [], color=mark.colour, marker=mark.marker, linestyle=mark.dashes, label=shortened(name))
+            for name, mark in self.drawn_as.items()
+        ]
+        figure.legend(handles=handles, loc="outside lower left", ncols=self.columns)

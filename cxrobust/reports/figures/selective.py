@@ -6,19 +6,20 @@ from string import ascii_lowercase
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import PercentFormatter
 
-from cxrobust.reports.figures.labels import Label, label_line_ends, part
-from cxrobust.reports.figures.style import canvas, drawn, marks
+from cxrobust.reports.figures.labels import Label, Legend, label_line_ends, part
+from cxrobust.reports.figures.style import canvas, drawn, is_narrow, marks
 from cxrobust.reports.view import CLEAN, View
 from cxrobust.reports.words import capitalised, condition_words, shortened
 from cxrobust.results import RiskPoint
 
 
 @drawn
-def risk_coverage_figure(view: View, *, conditions: Sequence[str]) -> Canvas:
+def risk_coverage_figure(width: float, view: View, *, conditions: Sequence[str]) -> Canvas:
     """Draw a panel for each condition with one curve and band for each regime; the panels share their axes."""
-    figure = canvas(66)
-    panels = figure.subplots(1, len(conditions), squeeze=False, sharey=True)[0]
     drawn_as = marks(view.regimes, reference=view.reference)
+    legend = Legend.of(drawn_as, width=width) if is_narrow(width) else None
+    figure = canvas(width, 66 if legend is None else 50 + legend.height)
+    panels = figure.subplots(1, len(conditions), squeeze=False, sharey=True)[0]
     curves = {(one.regime, one.condition): one.points for one in view.results.risk_coverage}
     labels: list[Label] = []
     for letter, axes, condition in zip(ascii_lowercase, panels, conditions, strict=False):
@@ -40,14 +41,17 @@ def risk_coverage_figure(view: View, *, conditions: Sequence[str]) -> Canvas:
                 ends.append((coverage[-1], risk[-1], regime, mark))
         name = "Clean" if condition == CLEAN else shortened(capitalised(condition_words(condition).split(", ")[0]))
         axes.set_title(f"{letter}  {name}")
-        axes.set_xlabel("Coverage: share of images answered")
+        axes.set_xlabel("Coverage: share of images answered" if legend is None else "Share of images answered")
         axes.set_xlim(0, 1.02)
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        labels += label_line_ends(axes, ends)
+        labels += label_line_ends(axes, ends) if legend is None else []
     panels[0].set_ylabel("Risk: share of wrong decisions")
     panels[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     panels[0].set_ylim(bottom=0)
-    part(figure, labels)
+    if legend is None:
+        part(figure, labels)
+    else:
+        legend.draw(figure)
     return figure
 
 

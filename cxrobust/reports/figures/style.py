@@ -4,29 +4,34 @@ import io
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
-from typing import Any, ParamSpec, cast
+from typing import Any, Concatenate, ParamSpec, cast
 from xml.etree import ElementTree
 
 import matplotlib as mpl
 from matplotlib import font_manager
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Canvas
 
 from cxrobust.reports.fonts import SANS, font_folders
 
 WIDTH = 174.0
-"""Width of every figure in mm: that of the text."""
+"""Width of the report's text, and of its figures, in mm."""
+ONE_COLUMN, TWO_COLUMNS = 89.0, 183.0
+"""Widths of a journal's figures in mm."""
+NARROW = 120.0
+"""Up to this width in mm a figure lays itself out for one column: fewer panels side by side, a legend below them."""
 MM = 1 / 25.4
 SVG = "http://www.w3.org/2000/svg"
-FALLBACK = f"'{SANS}', 'DejaVu Sans', sans-serif"
-"""What an SVG's text asks for, so that a name in another script is drawn too."""
+FALLBACK = "DejaVu Sans"
+"""The face of names in another script."""
 INK, QUIET, PALE = "#111111", "#666666", "#BBBBBB"
 
 RC: dict[str, Any] = {
-    "font.family": [SANS],
+    "font.family": [SANS, FALLBACK],
     "font.size": 7.0,
     "text.color": INK,
     "text.parse_math": False,
@@ -34,7 +39,7 @@ RC: dict[str, Any] = {
     "axes.edgecolor": INK,
     "axes.formatter.use_mathtext": False,
     "axes.unicode_minus": True,
-    "axes.titlesize": 7.5,
+    "axes.titlesize": 7.0,
     "axes.titleweight": "semibold",
     "axes.titlelocation": "left",
     "axes.titlepad": 4.0,
@@ -63,6 +68,14 @@ RC: dict[str, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "cxrobust",
     "svg.image_inline": True,
+    "pdf.fonttype": 42,
+    "legend.fontsize": 6.5,
+    "legend.frameon": False,
+    "legend.handlelength": 2.2,
+    "legend.columnspacing": 1.2,
+    "legend.borderpad": 0.0,
+    "legend.borderaxespad": 0.4,
+    "legend.labelspacing": 0.3,
 }
 
 
@@ -117,27 +130,43 @@ _added: set[str] = set()
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Drawing:
-    """A figure that is not drawn yet: the function that draws it, of this package or of another, and what it is given."""
+    """A figure that is not drawn yet: the function that draws it, of this package or of another, and what it is given.
+
+    It is drawn for a width: the function lays its panels out for that, with text of the same size at any.
+    """
 
     function: Callable[..., "Drawing"]
     """As `drawn` decorates it, so that it can be named to another process."""
     arguments: tuple[Any, ...]
     options: Mapping[str, Any]
 
-    def svg(self) -> str:
-        """Return it as the text of an SVG element."""
+    def svg(self, width: float = WIDTH) -> str:
+        """Return it as the text of an SVG element, for a width in mm."""
         out = io.StringIO()
-        with _look():
-            cast(Any, FigureCanvasSVG(self._canvas())).print_svg(out, metadata={"Date": None, "Creator": None})
+        with look():
+            cast(Any, FigureCanvasSVG(self.canvas(width))).print_svg(out, metadata={"Date": None, "Creator": None})
         return _simplified(out.getvalue())
 
-    def _canvas(self) -> Canvas:
+    def pdf(self, width: float = WIDTH) -> bytes:
+        """Return it as a PDF of one page of its size, its text as text, for a width in mm."""
+        out = io.BytesIO()
+        with look():
+            nameless = {"CreationDate": None, "Creator": None, "Producer": None}
+            cast(Any, FigureCanvasPdf(self.canvas(width))).print_pdf(out, metadata=nameless)
+        return out.getvalue()
+
+    def canvas(self, width: float) -> Canvas:
+        """Return it as matplotlib's figure, within `look`, for a width in mm."""
         draw: Callable[..., Canvas] = self.function.__wrapped__  # type: ignore[attr-defined]
-        return draw(*self.arguments, **self.options)
+        return draw(width, *self.arguments, **self.options)
 
 
-def drawn(draw: Callable[P, Canvas]) -> Callable[P, Drawing]:
-    """Let a function that draws a figure return it as a `Drawing`, in the look of this module."""
+def drawn(draw: Callable[Concatenate[float, P], Canvas]) -> Callable[P, Drawing]:
+    """Let a function that draws a figure return it as a `Drawing`, in the look of this module.
+
+    The function's first argument is the width in mm to lay itself out for; it is given when the figure is drawn, and
+    not to the function that this returns.
+    """
 
     @wraps(draw)
     def as_drawing(*args: P.args, **kwargs: P.kwargs) -> Drawing:
@@ -147,16 +176,22 @@ def drawn(draw: Callable[P, Canvas]) -> Callable[P, Drawing]:
 
 
 @contextmanager
-def _look() -> Iterator[None]:
+def look() -> Iterator[None]:
+    """Draw in the faces, sizes and lines of this module while it lasts."""
     _add_fonts()
     with mpl.rc_context(cast(Any, RC)), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # FALLBACK draws it
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield
 
 
-def canvas(height: float, *, width: float = WIDTH) -> Canvas:
+def canvas(width: float, height: float) -> Canvas:
     """Return an empty figure of this size in mm."""
     return Canvas(figsize=(width * MM, height * MM), layout="constrained")
+
+
+def is_narrow(width: float) -> bool:
+    """Whether a figure of this width in mm stands in one column of a journal."""
+    return width <= NARROW
 
 
 def bare(axes: Axes) -> None:
@@ -170,6 +205,11 @@ def _add_fonts() -> None:
             if str(path) not in _added and path.stem.split("-")[1] in {"Regular", "It", "Semibold"}:
                 font_manager.fontManager.addfont(path)
                 _added.add(str(path))
+    if FALLBACK not in _added:  # it has no semibold face, and matplotlib would say so in each figure
+        faces = font_manager.fontManager.ttflist
+        bold = next(face for face in faces if face.name == FALLBACK and (face.weight, face.style) == (700, "normal"))
+        faces.append(replace(bold, weight=600))
+        _added.add(FALLBACK)
 
 
 def _simplified(svg: str) -> str:
@@ -183,7 +223,7 @@ def _simplified(svg: str) -> str:
     for metadata in root.findall(f"{{{SVG}}}metadata"):
         root.remove(metadata)
     _unwrap(root)
-    return ElementTree.tostring(root, encoding="unicode").replace(f"'{SANS}'", FALLBACK)
+    return ElementTree.tostring(root, encoding="unicode").replace(f"'{FALLBACK}'", f"'{FALLBACK}', sans-serif")
 
 
 def _unwrap(element: ElementTree.Element) -> None:

@@ -1,0 +1,87 @@
+"""Figures at every width: no wider than asked for, nothing cut, text of 5 to 7 points that stays text."""
+
+import io
+import itertools
+from functools import cache
+from pathlib import Path
+
+import pypdf
+import pytest
+from matplotlib.figure import Figure as Canvas
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
+
+from cxrobust.reports.document import Document, compose
+from cxrobust.reports.figures.style import MM, ONE_COLUMN, TWO_COLUMNS, WIDTH, canvas, drawn, look
+from cxrobust.reports.parts import Figure
+from cxrobust.reports.view import View
+
+from .made import Made, results
+
+MANY = Made(n_regimes=8, n_findings=7, n_severities=1)
+MOST_SHARED = 1.5
+"""Points by which the boxes of two texts may overlap: boxes hold descenders that their texts may not have."""
+
+
+@cache
+def document(folder: Path) -> Document:
+    return compose(View.of(results(MANY, images=folder), images=folder))
+
+
+@pytest.fixture(scope="module")
+def figures(tmp_path_factory: pytest.TempPathFactory) -> list[Figure]:
+    values = [value for one in document(tmp_path_factory.mktemp("images")).filled for value in one.values.values()]
+    flat = [item for value in values for item in (value if isinstance(value, tuple | list) else (value,))]
+    return [item for item in flat if isinstance(item, Figure)]
+
+
+def texts_of(made: Canvas) -> list[Text]:
+    """Texts that are seen: of ticks, those within their axis."""
+    hidden = set()
+    for axes in made.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            for tick in axis.get_major_ticks():
+                if not axes.axison or not low - 1e-9 <= tick.get_loc() <= high + 1e-9:
+                    hidden |= {tick.label1, tick.label2}
+        if not axes.axison:
+            hidden |= {axes.xaxis.label, axes.yaxis.label}
+    return [t for t in made.findobj(Text) if t.get_visible() and t.get_text().strip() and t not in hidden]
+
+
+@pytest.mark.parametrize("width", [ONE_COLUMN, WIDTH, TWO_COLUMNS])
+def test_every_figure_fits_its_width_without_overlap_in_text_that_a_journal_prints(
+    width: float, figures: list[Figure]
+) -> None:
+    assert len(figures) > 5
+    for figure in figures:
+        with look():
+            made = figure.drawing.canvas(width)
+            made.draw_without_rendering()
+            wide = made.get_size_inches()[0] / MM
+            texts = [(one.get_text(), one.get_fontsize(), one.get_window_extent()) for one in texts_of(made)]
+        assert 0.5 * width < wide <= width + 0.01, figure.key
+        assert min(size for _, size, _ in texts) >= 5, figure.key
+        assert max(size for _, size, _ in texts) <= 7, figure.key
+        for text, _, place in texts:
+            assert place.x0 >= -1, (figure.key, text)
+            assert place.x1 <= made.bbox.x1 + 1, (figure.key, text)
+            assert place.y0 >= -1, (figure.key, text)
+            assert place.y1 <= made.bbox.y1 + 1, (figure.key, text)
+        for (text, _, one), (other_text, _, other) in itertools.combinations(texts, 2):
+            shared = Bbox.intersection(one, other)
+            assert shared is None or min(shared.width, shared.height) < MOST_SHARED, (figure.key, text, other_text)
+
+
+@drawn
+def _named(width: float) -> object:
+    figure = canvas(width, 20)
+    figure.subplots().set_title("ε and Γ, سلامة")
+    return figure
+
+
+def test_text_stays_text_in_any_script() -> None:
+    page = pypdf.PdfReader(io.BytesIO(_named().pdf(ONE_COLUMN))).pages[0]
+    assert "ε and Γ" in page.extract_text()
+    assert float(page.mediabox.width) == pytest.approx(ONE_COLUMN * MM * 72, abs=0.1)
+    assert "ε and Γ, سلامة" in _named().svg(ONE_COLUMN)
