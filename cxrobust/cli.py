@@ -121,6 +121,33 @@ def check(study: StudyFile, data_root: DataRoot = None, out: Out = None) -> None
     checks.show(found)
 
 
+@app.command(epilog="Example: cxrobust register study.toml --data-root /data")
+def register(
+    study: StudyFile,
+    data_root: DataRoot = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The registration to write; else beside the study file.")
+    ] = None,
+) -> None:
+    """Freeze the study's plan with a hash and today's date, before it is run; the report then says what was planned."""
+    from datetime import UTC, datetime
+
+    from cxrobust.registering import register as freeze
+    from cxrobust.registration import place_of
+    from cxrobust.study import read_study
+
+    read = read_study(study, data_root=data_root)
+    path = out if out is not None else place_of(read)
+    made = freeze(read, path, now=datetime.now(UTC))
+    for name in made.inputs["unknown"]:
+        whose = "the data" if name == "data" else f"regime {name!r}"
+        _warn(f"the files of {whose} could not be read yet: their hashes are not registered")
+    if path.resolve() != place_of(read).resolve():
+        _warn(f"add registration = ... to [study], which would else look for {place_of(read)}")
+    typer.echo(f"{made.date}  SHA-256 {made.sha256}")
+    _say_written(path)
+
+
 @app.command(epilog="Example: cxrobust power study.toml --out results --difference 0.02 --simulate 1000")
 def power(
     study: StudyFile,

@@ -16,6 +16,8 @@ from cxrobust.inference import engine
 from cxrobust.inference.runtime import processor
 from cxrobust.predictions import INDEX, PredictionSet, load_predictions
 from cxrobust.progress import Reporter, silent
+from cxrobust.registering import compared
+from cxrobust.registration import Registration, find_registration, place_of, write_registration
 from cxrobust.results import Results, read_results, write_estimates, write_results
 from cxrobust.study import Study
 from cxrobust.study_analysis import AnalysisSection
@@ -32,24 +34,30 @@ def predict(study: Study, out: Path, *, report: Reporter = silent) -> Path:
     return engine.predict(study, out / PREDICTIONS, report=report)
 
 
-def analyze(study: Study, out: Path, *, report: Reporter = silent) -> Results:
-    """Write `OUT/results.json` and `OUT/estimates.csv` from `OUT/predictions/`.
+def analyze(study: Study, out: Path, *, predictions: Path | None = None, report: Reporter = silent) -> Results:
+    """Write `OUT/results.json` and `OUT/estimates.csv` from `OUT/predictions/`, or from another folder of them.
+
+    A registration of the study is copied to `OUT` too.
 
     Raises
     ------
     DataError
-        When the predictions are incomplete, damaged or made for another study, or another process writes to `OUT`.
+        When the predictions are incomplete, damaged or made for another study, the registration was changed, or another
+        process writes to `OUT`.
     StudyError
         With the line of the study file, when it asks for what the data do not have.
     """
     with alone(out):
-        results = _analyze(study, out / PREDICTIONS, report)
+        registered = find_registration(study)
+        results = _analyze(study, predictions or out / PREDICTIONS, registered, report)
+        if registered is not None:
+            write_registration(registered, out / place_of(study).name)
         write_results(results, out / RESULTS)
         write_estimates(results.estimates, out / ESTIMATES)
     return results
 
 
-def _analyze(study: Study, folder: Path, report: Reporter) -> Results:
+def _analyze(study: Study, folder: Path, registered: Registration | None, report: Reporter) -> Results:
     predictions = load_predictions(folder)
     _check_made_for(study, predictions.index, folder)
     try:
@@ -58,12 +66,24 @@ def _analyze(study: Study, folder: Path, report: Reporter) -> Results:
         )
     except MisfitError as error:
         raise study.error(error.keys, str(error)) from error
+    data, regimes = _describe_data(predictions), _describe_regimes(study, predictions)
+    plan = None
+    if registered is not None:
+        plan = compared(
+            registered,
+            study,
+            estimates=found.estimates,
+            data=data,
+            regimes=regimes,
+            units=predictions.index["units"],
+            file=place_of(study).name,
+        )
     data_root = "" if study.data_root == study.path.parent else " --data-root DATA"
     return Results(
         study=study.settings(),
         study_text=study.text,
-        data=_describe_data(predictions),
-        regimes=_describe_regimes(study, predictions),
+        data=data,
+        regimes=regimes,
         conditions=tuple(predictions.index["conditions"]),
         primary_condition=found.primary_condition,
         estimates=found.estimates,
@@ -79,6 +99,7 @@ def _analyze(study: Study, folder: Path, report: Reporter) -> Results:
             "study_sha256": sha256_bytes(study.text.encode()),
             "predictions_sha256": sha256_file(folder / INDEX),
             "command": f"cxrobust run {study.path.name}{data_root}",
+            **({} if plan is None else {"registration": plan}),
         },
     )
 

@@ -48,6 +48,8 @@ class UnitPredictions:
     """(n_images, n_findings) in [0, 1]."""
     logits: NDArray[np.float32] | None
     """(n_images, n_findings) log-odds; None where the source gave none."""
+    registration: str | None = None
+    """Hash of the registered plan that was at hand when the unit was made, which was therefore made after it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,6 +102,7 @@ def write_unit(unit: UnitPredictions, path: Path) -> None:
         "key": unit.key,
         "findings": list(unit.findings),
         "content": _content_hash(unit),
+        **({} if unit.registration is None else {"registration": unit.registration}),
     }
     table = pa.table(columns).replace_schema_metadata({_METADATA_KEY: json.dumps(identity).encode()})
     atomic_write(path, lambda temporary: _write_table(table, temporary))
@@ -132,6 +135,7 @@ def read_unit(path: Path) -> UnitPredictions:
             labels=labels,
             probabilities=probabilities,
             logits=logits,
+            registration=identity.get("registration"),
         )
         is_whole = identity.get("content") in {None, _content_hash(unit)}
     except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
@@ -140,6 +144,13 @@ def read_unit(path: Path) -> UnitPredictions:
         raise DataError(f"{path}: the file is damaged (its content hash differs): {_AGAIN}")
     check_probabilities(unit.probabilities, unit.image_ids, findings, where=str(path))
     return unit
+
+
+def registration_of(path: Path) -> str | None:
+    """Return the hash of the registration that a unit's file carries, from its header alone."""
+    identity = json.loads((pq.read_schema(path).metadata or {})[_METADATA_KEY])
+    found: str | None = identity.get("registration")
+    return found
 
 
 def check_probabilities(

@@ -28,6 +28,12 @@ class StudySection(Section):
     reference: str
     question: str | None = None
     """The question in words, for the report; one is written from the regimes when absent."""
+    registration: str | None = Field(default=None, min_length=1)
+    """File of the registered plan, relative to the study file; else the one that `register` writes beside it."""
+    authors: tuple[str, ...] = ()
+    """For the bundle: a name each, an ORCID iD after it: `Ada Lovelace (0000-0002-1825-0097)`."""
+    licence: str | None = Field(default=None, min_length=1)
+    """For the bundle: an SPDX name such as `CC-BY-4.0`, or a URL."""
 
 
 class ReportSection(Section):

@@ -24,8 +24,9 @@ from cxrobust.inference.examples import Example, attack_examples, sheet_examples
 from cxrobust.inference.models import Regime
 from cxrobust.inference.runner import Runner
 from cxrobust.inference.units import CACHE, VALIDATION_CACHE, Plan, Unit, plan
-from cxrobust.predictions import UnitPredictions, read_unit, write_index, write_unit
+from cxrobust.predictions import UnitPredictions, read_unit, registration_of, write_index, write_unit
 from cxrobust.progress import Reporter, silent
+from cxrobust.registration import find_registration
 from cxrobust.study import Study
 
 LOG = "log.jsonl"
@@ -52,6 +53,7 @@ def predict(study: Study, folder: Path, *, report: Reporter = silent) -> Path:
 
 
 def _predict(study: Study, folder: Path, report: Reporter) -> None:
+    registered = find_registration(study)
     planned = plan(study, folder, report=report)
     progress = _Progress(planned, folder, report)
     examples: list[Example] = list(sheet_examples(planned, folder))
@@ -70,7 +72,7 @@ def _predict(study: Study, folder: Path, report: Reporter) -> None:
                 runner = Runner(regime=regime, plan=part, fold=units[0].fold)
             elif todo:
                 runner = runner.over(part)
-            _run(runner, todo, part, folder, progress)
+            _run(runner, todo, part, folder, progress, None if registered is None else registered.sha256)
             if part is planned:
                 examples += attack_examples(units, planned, folder, runner)
     _write_index(planned, folder, examples)
@@ -79,15 +81,22 @@ def _predict(study: Study, folder: Path, report: Reporter) -> None:
 def _read_tables(regime: Elsewhere, units: Sequence[Unit], part: Plan, folder: Path, progress: "_Progress") -> None:
     for unit in units:
         values = regime.read(str(unit.condition), findings=part.table.findings, image_ids=part.table.ids)
-        _write(unit, part, folder, values, None)
+        _write(unit, part, folder, values, None, None)  # made elsewhere, nobody knows when
         progress.finish(unit)
 
 
-def _run(runner: Runner, units: Sequence[Unit], part: Plan, folder: Path, progress: "_Progress") -> None:
+def _run(
+    runner: Runner,
+    units: Sequence[Unit],
+    part: Plan,
+    folder: Path,
+    progress: "_Progress",
+    registration: str | None,
+) -> None:
     for unit in units:
         begun = time.monotonic()
         logits = runner.logits(unit, progress.advance)
-        _write(unit, part, folder, expit(logits.astype(np.float64)), logits)
+        _write(unit, part, folder, expit(logits.astype(np.float64)), logits, registration)
         _log(folder, unit, runner.machine, time.monotonic() - begun)
         progress.finish(unit)
 
@@ -135,7 +144,12 @@ def _is_done(unit: Unit, folder: Path) -> bool:
 
 
 def _write(
-    unit: Unit, part: Plan, folder: Path, probabilities: NDArray[np.float64], logits: NDArray[np.float32] | None
+    unit: Unit,
+    part: Plan,
+    folder: Path,
+    probabilities: NDArray[np.float64],
+    logits: NDArray[np.float32] | None,
+    registration: str | None,
 ) -> None:
     table = part.table
     content = UnitPredictions(
@@ -149,6 +163,7 @@ def _write(
         labels=table.labels[unit.rows],
         probabilities=probabilities,
         logits=logits,
+        registration=registration,
     )
     path = folder / unit.file
     try:
@@ -237,6 +252,7 @@ def _list_units(part: Plan, folder: Path) -> list[dict[str, Any]]:
             "replicate": unit.regime.replicate,
             "condition": str(unit.condition),
             "n_images": len(unit.rows),
+            **({} if (registered := registration_of(folder / unit.file)) is None else {"registration": registered}),
         }
         for unit in part.units
     ]

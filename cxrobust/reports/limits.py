@@ -27,9 +27,20 @@ def limits(view: View) -> tuple[Limit, ...]:
         _not_estimable_limit(view),
         _attack_limit(view),
         _elsewhere_limit(view),
+        _registration_limit(view),
         *_inference_limits(view),
     ]
     return tuple(limit for limit in found if limit is not None)
+
+
+def _registration_limit(view: View) -> Limit | None:
+    if view.results.provenance.get("registration") is not None:
+        return None
+    return Limit(
+        title="Not registered.",
+        text="No plan of this study was registered with the program before it was run, so the results alone do not show "
+        "which comparisons were chosen beforehand and which after predictions or estimates were seen.",
+    )
 
 
 def training_limit(view: View) -> Limit | None:
