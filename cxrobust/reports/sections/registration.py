@@ -39,6 +39,7 @@ def registered(view: View) -> Mapping[str, Any] | None:
 @section(
     "registration",
     order=95,
+    documents=("report", "appendix"),
     title="Deviations from the registered plan",
     needs=lambda view: registered(view) is not None,
 )
