@@ -1,56 +1,273 @@
-"""Works that the methods rest on, numbered in the order in which a document cites them."""
+"""The works that the methods rest on: the printed list and BibTeX from one record, numbered in the order of citing."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
 
 from markupsafe import Markup
 
+from cxrobust.reports.words import readable
+
+DATA = "data"
+"""Key of the data set's own citation, which the results bring."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Work:
+    """One work."""
+
+    kind: Literal["article", "inproceedings", "book", "misc"]
+    authors: str
+    """Surname and initials, as printed: `Altman DG, Bland JM`."""
+    title: str
+    year: int
+    venue: str = ""
+    """Of an article the journal, of a paper the conference, of a book the publisher."""
+    volume: str = ""
+    number: str = ""
+    pages: str = ""
+    doi: str = ""
+    arxiv: str = ""
+    url: str = ""
+
+    @property
+    def printed(self) -> str:
+        """The reference as a document prints it."""
+        dated = {
+            "article": f"{self.venue} {self.year};{self.volume}",
+            "inproceedings": f"{self.venue} {self.year}",
+            "book": f"{self.venue}, {self.year}",
+            "misc": f"{self.year}",
+        }[self.kind]
+        issue, pages = f"({self.number})" if self.number else "", f":{self.pages}" if self.pages else ""
+        found = f"doi:{self.doi}" if self.doi else f"arXiv:{self.arxiv}" if self.arxiv else self.url
+        return f"{self.authors}. {self.title}. {dated}{issue}{pages}. {found}".rstrip()
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """BibTeX's fields as plain text, empty ones left out."""
+        venue = {"article": "journal", "inproceedings": "booktitle", "book": "publisher", "misc": "howpublished"}
+        found = {
+            "author": " and ".join(map(_surname_first, self.authors.split(", "))),
+            "title": self.title,
+            venue[self.kind]: self.venue,
+            "year": str(self.year),
+            "volume": self.volume,
+            "number": self.number,
+            "pages": self.pages,
+            "doi": self.doi,
+            "eprint": self.arxiv,
+            "archiveprefix": "arXiv" if self.arxiv else "",
+            "url": self.url or (f"https://arxiv.org/abs/{self.arxiv}" if self.arxiv else ""),
+        }
+        return {name: text for name, text in found.items() if text}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Quoted:
+    """A work that is known only as its reference is printed, such as the data set's own citation."""
+
+    printed: str
+    title: str
+    kind: Literal["misc"] = "misc"
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """BibTeX's fields as plain text."""
+        return {"title": self.title, "note": self.printed}
+
+
+def _surname_first(author: str) -> str:
+    """Write `Clarke-Pearson DL` as BibTeX reads it: `Clarke-Pearson, D. L.`; a group keeps its name."""
+    if author == "et al":
+        return "others"
+    found = re.fullmatch(r"(?P<surname>.+) (?P<initials>[A-Z]{1,4})", author)
+    return author if found is None else f"{found['surname']}, {' '.join(f'{one}.' for one in found['initials'])}"
+
+
 WORKS = {
-    "altman1995": "Altman DG, Bland JM. Absence of evidence is not evidence of absence. BMJ 1995;311:485. "
-    "doi:10.1136/bmj.311.7003.485",
-    "brier1950": "Brier GW. Verification of forecasts expressed in terms of probability. Monthly Weather Review "
-    "1950;78(1):1–3. doi:10.1175/1520-0493(1950)078<0001:VOFEIT>2.0.CO;2",
-    "delong1988": "DeLong ER, DeLong DM, Clarke-Pearson DL. Comparing the areas under two or more correlated receiver "
-    "operating characteristic curves: a nonparametric approach. Biometrics 1988;44(3):837–845. doi:10.2307/2531595",
-    "efron1993": "Efron B, Tibshirani RJ. An Introduction to the Bootstrap. Chapman & Hall, 1993. "
-    "doi:10.1201/9780429246593",
-    "field2007": "Field CA, Welsh AH. Bootstrapping clustered data. Journal of the Royal Statistical Society B "
-    "2007;69(3):369–390. doi:10.1111/j.1467-9868.2007.00593.x",
-    "goodfellow2015": "Goodfellow IJ, Shlens J, Szegedy C. Explaining and harnessing adversarial examples. ICLR 2015. "
-    "arXiv:1412.6572",
-    "hesterberg2015": "Hesterberg TC. What teachers should know about the bootstrap: resampling in the undergraduate "
-    "statistics curriculum. American Statistician 2015;69(4):371–386. doi:10.1080/00031305.2015.1089789",
-    "hendrycks2019": "Hendrycks D, Dietterich T. Benchmarking neural network robustness to common corruptions and "
-    "perturbations. ICLR 2019. arXiv:1903.12261",
-    "holm1979": "Holm S. A simple sequentially rejective multiple test procedure. Scandinavian Journal of Statistics "
-    "1979;6(2):65–70. https://www.jstor.org/stable/4615733",
-    "kim2020": "Kim H. Torchattacks: a PyTorch repository for adversarial attacks. 2020. arXiv:2010.01950",
-    "madry2018": "Madry A, Makelov A, Schmidt L, Tsipras D, Vladu A. Towards deep learning models resistant to "
-    "adversarial attacks. ICLR 2018. arXiv:1706.06083",
-    "naeini2015": "Naeini MP, Cooper GF, Hauskrecht M. Obtaining well calibrated probabilities using Bayesian binning. "
-    "Proceedings of the AAAI Conference on Artificial Intelligence 2015;29(1). doi:10.1609/aaai.v29i1.9602",
-    "obuchowski1997": "Obuchowski NA. Nonparametric analysis of clustered ROC curve data. Biometrics "
-    "1997;53(2):567–578. doi:10.2307/2533958",
-    "phipson2010": "Phipson B, Smyth GK. Permutation p-values should never be zero: calculating exact p-values when "
-    "permutations are randomly drawn. Statistical Applications in Genetics and Molecular Biology 2010;9:39. "
-    "doi:10.2202/1544-6115.1585",
-    "youden1950": "Youden WJ. Index for rating diagnostic tests. Cancer 1950;3(1):32–35. "
-    "doi:10.1002/1097-0142(1950)3:1<32::AID-CNCR2820030106>3.0.CO;2-3",
+    "altman1995": Work(
+        kind="article",
+        authors="Altman DG, Bland JM",
+        title="Absence of evidence is not evidence of absence",
+        venue="BMJ",
+        year=1995,
+        volume="311",
+        pages="485",
+        doi="10.1136/bmj.311.7003.485",
+    ),
+    "brier1950": Work(
+        kind="article",
+        authors="Brier GW",
+        title="Verification of forecasts expressed in terms of probability",
+        venue="Monthly Weather Review",
+        year=1950,
+        volume="78",
+        number="1",
+        pages="1–3",
+        doi="10.1175/1520-0493(1950)078<0001:VOFEIT>2.0.CO;2",
+    ),
+    "delong1988": Work(
+        kind="article",
+        authors="DeLong ER, DeLong DM, Clarke-Pearson DL",
+        title="Comparing the areas under two or more correlated receiver operating characteristic curves: a "
+        "nonparametric approach",
+        venue="Biometrics",
+        year=1988,
+        volume="44",
+        number="3",
+        pages="837–845",
+        doi="10.2307/2531595",
+    ),
+    "efron1993": Work(
+        kind="book",
+        authors="Efron B, Tibshirani RJ",
+        title="An Introduction to the Bootstrap",
+        venue="Chapman & Hall",
+        year=1993,
+        doi="10.1201/9780429246593",
+    ),
+    "field2007": Work(
+        kind="article",
+        authors="Field CA, Welsh AH",
+        title="Bootstrapping clustered data",
+        venue="Journal of the Royal Statistical Society B",
+        year=2007,
+        volume="69",
+        number="3",
+        pages="369–390",
+        doi="10.1111/j.1467-9868.2007.00593.x",
+    ),
+    "goodfellow2015": Work(
+        kind="inproceedings",
+        authors="Goodfellow IJ, Shlens J, Szegedy C",
+        title="Explaining and harnessing adversarial examples",
+        venue="ICLR",
+        year=2015,
+        arxiv="1412.6572",
+    ),
+    "hesterberg2015": Work(
+        kind="article",
+        authors="Hesterberg TC",
+        title="What teachers should know about the bootstrap: resampling in the undergraduate statistics curriculum",
+        venue="American Statistician",
+        year=2015,
+        volume="69",
+        number="4",
+        pages="371–386",
+        doi="10.1080/00031305.2015.1089789",
+    ),
+    "hendrycks2019": Work(
+        kind="inproceedings",
+        authors="Hendrycks D, Dietterich T",
+        title="Benchmarking neural network robustness to common corruptions and perturbations",
+        venue="ICLR",
+        year=2019,
+        arxiv="1903.12261",
+    ),
+    "holm1979": Work(
+        kind="article",
+        authors="Holm S",
+        title="A simple sequentially rejective multiple test procedure",
+        venue="Scandinavian Journal of Statistics",
+        year=1979,
+        volume="6",
+        number="2",
+        pages="65–70",
+        url="https://www.jstor.org/stable/4615733",
+    ),
+    "kim2020": Work(
+        kind="misc",
+        authors="Kim H",
+        title="Torchattacks: a PyTorch repository for adversarial attacks",
+        year=2020,
+        arxiv="2010.01950",
+    ),
+    "madry2018": Work(
+        kind="inproceedings",
+        authors="Madry A, Makelov A, Schmidt L, Tsipras D, Vladu A",
+        title="Towards deep learning models resistant to adversarial attacks",
+        venue="ICLR",
+        year=2018,
+        arxiv="1706.06083",
+    ),
+    "naeini2015": Work(
+        kind="article",
+        authors="Naeini MP, Cooper GF, Hauskrecht M",
+        title="Obtaining well calibrated probabilities using Bayesian binning",
+        venue="Proceedings of the AAAI Conference on Artificial Intelligence",
+        year=2015,
+        volume="29",
+        number="1",
+        doi="10.1609/aaai.v29i1.9602",
+    ),
+    "obuchowski1997": Work(
+        kind="article",
+        authors="Obuchowski NA",
+        title="Nonparametric analysis of clustered ROC curve data",
+        venue="Biometrics",
+        year=1997,
+        volume="53",
+        number="2",
+        pages="567–578",
+        doi="10.2307/2533958",
+    ),
+    "phipson2010": Work(
+        kind="article",
+        authors="Phipson B, Smyth GK",
+        title="Permutation p-values should never be zero: calculating exact p-values when permutations are randomly "
+        "drawn",
+        venue="Statistical Applications in Genetics and Molecular Biology",
+        year=2010,
+        volume="9",
+        pages="39",
+        doi="10.2202/1544-6115.1585",
+    ),
+    "youden1950": Work(
+        kind="article",
+        authors="Youden WJ",
+        title="Index for rating diagnostic tests",
+        venue="Cancer",
+        year=1950,
+        volume="3",
+        number="1",
+        pages="32–35",
+        doi="10.1002/1097-0142(1950)3:1<32::AID-CNCR2820030106>3.0.CO;2-3",
+    ),
 }
 
 
 class Citations:
     """The works that one document cites, numbered as they come."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, data: str = "", title: str = "") -> None:
+        """Know the works above, and under `DATA` the data set's own citation, where it has one."""
+        self._known: dict[str, Work | Quoted] = dict(WORKS)
+        if data:
+            self._known[DATA] = Quoted(printed=readable(data), title=readable(title))
         self._order: dict[str, int] = {}
 
     def cite(self, *keys: str) -> Markup:
-        """Return the superscript numbers of works, and remember them for the list of references."""
-        for key in keys:
-            if key not in WORKS:
+        """Return the superscript numbers of works, and remember them for the list of references.
+
+        The data set is cited where it has a citation.
+        """
+        cited = [key for key in keys if key != DATA or DATA in self._known]
+        for key in cited:
+            if key not in self._known:
                 raise KeyError(f"no work {key!r} in the bibliography")
             self._order.setdefault(key, len(self._order) + 1)
-        links = [Markup('<a href="#ref-{0}">{1}</a>').format(key, self._order[key]) for key in keys]
-        return Markup("<sup class='cite'>{}</sup>").format(Markup(",").join(links))
+        links = [Markup('<a href="#ref-{0}">{1}</a>').format(key, self._order[key]) for key in cited]
+        return Markup("<sup class='cite'>{}</sup>").format(Markup(",").join(links)) if links else Markup("")
 
     def works(self) -> list[tuple[str, str]]:
         """Return (key, text) of every work cited so far, in the order of its number."""
-        return [(key, WORKS[key]) for key in self._order]
+        return [(key, self._known[key].printed) for key in self._order]
+
+    def has(self, key: str) -> bool:
+        """Say whether a work has been cited so far."""
+        return key in self._order
+
+    def known(self, key: str) -> Work | Quoted:
+        """Return one work."""
+        return self._known[key]

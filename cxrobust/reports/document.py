@@ -102,7 +102,8 @@ def _environment(document: Document, medium: Medium) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    citations = Citations()
+    data = document.view.results.data
+    citations = Citations(data=data.get("citation") or "", title=data["name"])
 
     def ref(key: str) -> Markup:
         return Markup('<a class="ref" href="#{}">{}</a>').format(
