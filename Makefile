@@ -5,6 +5,7 @@ PYTHON ?= python3
 UV := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
 BIN := .venv/bin
 READY := .venv/.ready
+BROWSER := .venv/.browser
 
 .PHONY: demo test check lint types docs format setup clean nih-chexnet nih-621 pneumoniamnist pages
 
@@ -13,7 +14,7 @@ DATA ?= $(or $(CXROBUST_DATA),../shared/data)
 demo: setup
 	$(BIN)/cxrobust demo --out demo
 
-test: setup
+test: setup $(BROWSER)
 	$(BIN)/python -m pytest
 
 check: lint types docs test
@@ -49,6 +50,10 @@ $(READY): pyproject.toml tools/ensure-pango.sh | $(UV)
 	$(UV) venv --quiet --allow-existing --python '>=3.11' .venv
 	$(UV) pip install --quiet --python $(BIN)/python --editable '.[all]' --group dev --group examples
 	sh tools/ensure-pango.sh $(BIN)/python
+	@touch $@
+
+$(BROWSER): tools/ensure-chromium.sh $(READY)
+	sh tools/ensure-chromium.sh
 	@touch $@
 
 .uv/bin/uv:

@@ -4,12 +4,14 @@ import base64
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any, Literal
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from cxrobust.reports.bibliography import Citations
+from cxrobust.reports.figures.style import dark_css, themed
 from cxrobust.reports.fonts import font_face_css
 from cxrobust.reports.parts import Figure, Table
 from cxrobust.reports.sections import Kind, Section, sections
@@ -85,6 +87,8 @@ def fill(document: Document, *, medium: Medium, paper: Paper, report_pages: Mapp
         (one.section, Markup(environment.get_template(f"sections/{one.section.name}.html.j2").render(**one.values)))  # noqa: S704  our own template, escaped
         for one in document.filled
     ]
+    script = Markup(environment.get_template("report.js").render())  # noqa: S704  hashed below, so that no other runs
+    environment.globals.update(script=script, script_hash=base64.b64encode(sha256(script.encode()).digest()).decode())
     template = environment.get_template(f"{document.kind}.html.j2")
     html = template.render(bodies=bodies, font_faces="")
     if medium == "pdf":
@@ -116,6 +120,7 @@ def _environment(document: Document, medium: Medium) -> Environment:
         cite=citations.cite,
         citations=citations,
         picture=lambda figure: picture(figure, medium=medium),
+        figure_colours=dark_css(),
     )
     environment.filters.update(prose=prose, count=count, percent=percent, readable=readable)
     return environment
@@ -144,10 +149,10 @@ def picture(figure: Figure, *, medium: Medium) -> Markup:
 
 def inline_svg(figure: Figure) -> str:
     """Return the SVG with ids that no other figure of the page has, scaled by the page, and named for screen readers."""
-    svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{figure.key}-", figure.drawing.svg())
+    svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{figure.key}-", themed(figure.drawing.telling_svg()))
     opening = svg[: svg.index(">") + 1]
     width = re.search(r'\bwidth="([\d.]+)pt"', opening)
     wide = float(width[1]) if width else 493.0
     kept = re.sub(r'\s(?:width|height)="[^"]*"', "", opening)
-    attributes = f' role="img" aria-label="{escape(figure.alt)}" style="max-width:{wide:.0f}pt">'
+    attributes = f' role="img" aria-label="{escape(figure.alt)}" style="--wide:{wide:.0f}pt">'
     return kept[:-1] + attributes + svg[len(opening) :]

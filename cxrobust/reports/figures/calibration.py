@@ -9,8 +9,17 @@ from matplotlib.figure import Figure as Canvas
 from numpy.typing import NDArray
 
 from cxrobust.reports.figures.style import PALE, Mark, canvas, drawn, is_narrow, marks
+from cxrobust.reports.figures.values import ends_words, tell
 from cxrobust.reports.view import CLEAN, View
-from cxrobust.reports.words import condition_words, number, shortened
+from cxrobust.reports.words import (
+    SPACE,
+    capitalised,
+    condition_words,
+    counted,
+    number,
+    readable,
+    shortened,
+)
 from cxrobust.results import Estimate, Reliability, ReliabilityBin
 
 MOST_COLUMNS, MOST_NARROW = 6, 3
@@ -37,7 +46,8 @@ def reliability_figure(width: float, view: View, *, conditions: Sequence[str]) -
         for row, condition in enumerate(conditions):
             axes = grid[place // columns * len(conditions) + row, place % columns]
             axes.set_axis_on()
-            _diagram(axes, diagrams.get((regime, condition)), view.value("ece", regime, condition), drawn_as[regime])
+            ece = view.value("ece", regime, condition)
+            _diagram(axes, diagrams.get((regime, condition)), ece, drawn_as[regime], level=view.level)
             if row == 0:
                 axes.set_title(shortened(regime, most=18), color=drawn_as[regime].ink)
             if place % columns == 0:
@@ -50,7 +60,7 @@ def _row_name(condition: str) -> str:
     return "Clean" if condition == CLEAN else shortened(condition_words(condition).split(", ")[0]) + ", primary"
 
 
-def _diagram(axes: Axes, diagram: Reliability | None, ece: Estimate | None, mark: Mark) -> None:
+def _diagram(axes: Axes, diagram: Reliability | None, ece: Estimate | None, mark: Mark, *, level: float) -> None:
     axes.plot([0, 1], [0, 1], color=PALE, linewidth=0.5, zorder=0)
     axes.set(xlim=(0, 1), ylim=(0, 1), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1), aspect="equal")
     axes.set_xticks((0, 0.5, 1), ("0", "0.5", "1"))
@@ -78,6 +88,19 @@ def _diagram(axes: Axes, diagram: Reliability | None, ece: Estimate | None, mark
     )
     for few in (True, False):
         _points(axes, [one if one.n and (one.n < FEW) == few else None for one in diagram.bins], mark, few=few)
+    for one in diagram.bins:
+        if one.mean_probability is not None and one.observed is not None:
+            tell(axes, one.mean_probability, one.observed, _words(diagram, one, level))
+
+
+def _words(diagram: Reliability, one: ReliabilityBin, level: float) -> str:
+    """Return a bin in words: `lora · Clean · 1,204 predictions of 0.43 on average, observed 0.40 (95% CI ...)`."""
+    observed = number(one.observed or 0.0) + ends_words(one.ci_low, one.ci_high, level)
+    mean = number(one.mean_probability or 0.0)
+    return (
+        f"{readable(diagram.regime)} · {capitalised(condition_words(diagram.condition))} · "
+        f"{counted(one.n, 'prediction')} of{SPACE}{mean} on average · Observed{SPACE}fraction{SPACE}{observed}"
+    )
 
 
 def _points(axes: Axes, bins: Sequence[ReliabilityBin | None], mark: Mark, *, few: bool) -> None:

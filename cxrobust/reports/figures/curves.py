@@ -10,6 +10,7 @@ from matplotlib.figure import Figure as Canvas
 
 from cxrobust.reports.figures.labels import LINE, Label, Legend, label_line_ends, part
 from cxrobust.reports.figures.style import PALE, QUIET, Mark, canvas, drawn, is_narrow, marks
+from cxrobust.reports.figures.values import tell_estimate
 from cxrobust.reports.sentences import metric_name
 from cxrobust.reports.view import CLEAN, Series, View
 from cxrobust.reports.words import capitalised, compact, condition_words, metric_words
@@ -133,7 +134,10 @@ def panel(
     ends = []
     for regime in view.regimes:
         mark = drawn_as[regime]
-        end = _line(axes, _points(view, metric, regime, scale), mark)
+        points = _points(view, metric, regime, scale)
+        end = _line(axes, points, mark)
+        for x, estimate in points:
+            tell_estimate(axes, x, estimate.estimate or 0.0, estimate, level=view.level)
         if control is not None:
             _control_line(axes, _points(view, metric, regime, _within(Scale.of(control), scale)), mark)
         if end is not None:

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from cxrobust.reports.figures.style import INK, QUIET, Mark, canvas, drawn, is_narrow, marks
+from cxrobust.reports.figures.values import tell_estimate
 from cxrobust.reports.view import View, is_few
 from cxrobust.reports.words import MACRO, count, finding_words, shortened
 from cxrobust.results import Estimate
@@ -29,12 +30,18 @@ def forest_figure(width: float, view: View, metric: str, *, label: str, sides: t
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     drawn_as = marks(view.regimes, reference=view.reference)
     low, high = _limits(view, metric, findings)
+    places = [*(-float(row) for row in range(len(findings))), -len(findings) - 0.5]
     for axes, regime in zip(grid.flat, regimes, strict=False):
         axes.set_xlim(low, high)
         axes.axvline(0, color=INK, linewidth=0.5)
-        for row, finding in enumerate(findings):
-            _finding(axes, view.contrast(metric, regime, finding), -row, drawn_as[regime])
-        _diamond(axes, view.contrast(metric, regime, MACRO), -len(findings) - 0.5)
+        for y, finding in zip(places, (*findings, MACRO), strict=True):
+            estimate = view.contrast(metric, regime, finding)
+            if finding == MACRO:
+                _diamond(axes, estimate, y)
+            else:
+                _finding(axes, estimate, y, drawn_as[regime])
+            if estimate is not None and estimate.estimate is not None:
+                tell_estimate(axes, estimate.estimate, y, estimate, level=view.level)
         axes.set_title(shortened(regime), color=drawn_as[regime].ink, loc="left", pad=10)
         _sides(axes, sides)
         axes.tick_params(axis="y", length=0)
@@ -43,7 +50,6 @@ def forest_figure(width: float, view: View, metric: str, *, label: str, sides: t
     for axes in grid.flat[len(regimes) :]:
         axes.set_axis_off()
     names = [f"{shortened(finding_words(f), most=26)}  {count(_positives(view, f))}" for f in findings]
-    places = [*(-float(row) for row in range(len(findings))), -len(findings) - 0.5]
     for axes in grid[:, 0]:
         axes.set_yticks(places, [*names, "Macro average"])
         axes.get_yticklabels()[-1].set_fontweight("semibold")

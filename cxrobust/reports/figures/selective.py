@@ -8,8 +8,9 @@ from matplotlib.ticker import PercentFormatter
 
 from cxrobust.reports.figures.labels import Label, Legend, label_line_ends, part
 from cxrobust.reports.figures.style import canvas, drawn, is_narrow, marks
+from cxrobust.reports.figures.values import ends_words, tell
 from cxrobust.reports.view import CLEAN, View
-from cxrobust.reports.words import capitalised, condition_words, shortened
+from cxrobust.reports.words import capitalised, condition_words, number, percent, readable, shortened
 from cxrobust.results import RiskPoint
 
 
@@ -38,6 +39,8 @@ def risk_coverage_figure(width: float, view: View, *, conditions: Sequence[str])
                     markevery=4,
                     markersize=2.4,
                 )
+                for one in points:
+                    tell(axes, one.coverage, one.risk, _words(regime, condition, one, view.level))
                 ends.append((coverage[-1], risk[-1], regime, mark))
         name = "Clean" if condition == CLEAN else shortened(capitalised(condition_words(condition).split(", ")[0]))
         axes.set_title(f"{letter}  {name}")
@@ -53,6 +56,13 @@ def risk_coverage_figure(width: float, view: View, *, conditions: Sequence[str])
     else:
         legend.draw(figure)
     return figure
+
+
+def _words(regime: str, condition: str, point: RiskPoint, level: float) -> str:
+    """Return a point in words: `lora · Clean · 80% answered · Risk 0.052 (95% CI 0.048 to 0.056)`."""
+    risk = number(point.risk) + ends_words(point.ci_low, point.ci_high, level)
+    answered = percent(round(point.coverage, 4))
+    return f"{readable(regime)} · {capitalised(condition_words(condition))} · {answered} answered · Risk {risk}"
 
 
 def _band(points: Sequence[RiskPoint]) -> tuple[list[float], list[float], list[float]]:

@@ -1,6 +1,7 @@
 """One look for every figure: face, sizes, and one colour and one mark for a regime on every page."""
 
 import io
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Canvas
 
+from cxrobust.reports.figures.values import add_values, without_values
 from cxrobust.reports.fonts import SANS, font_folders
 
 WIDTH = 174.0
@@ -124,6 +126,49 @@ def marks(regimes: Sequence[str], *, reference: str) -> dict[str, Mark]:
     return found
 
 
+DARK = {
+    "#FFFFFF": "#15171A",
+    INK: "#E8E6E3",
+    QUIET: "#A9A9A9",
+    PALE: "#5E6166",
+    "#DDDDDD": "#3A3D42",
+    "#000000": "#FFFFFF",
+    "#0072B2": "#3F9DE8",
+    "#D55E00": "#FF7A29",
+    "#B34F00": "#FF9450",
+    "#009E73": "#17C79A",
+    "#007A59": "#17C79A",
+    "#CC79A7": "#E58FC2",
+    "#A3517E": "#E58FC2",
+    "#56B4E9": "#9AD8FF",
+    "#1F78AB": "#9AD8FF",
+    "#E69F00": "#FFC24D",
+    "#956700": "#FFC24D",
+    "#332288": "#9385FF",
+    "#882255": "#D4679B",
+    "#777777": "#9E9E9E",
+    "#6B6B6B": "#9E9E9E",
+    "#999933": "#CDCD62",
+    "#717126": "#CDCD62",
+    "#661100": "#D06A52",
+}
+"""Each colour of a figure on a dark page."""
+
+
+def dark_css() -> str:
+    """Return the custom properties that `themed` refers to, for browsers that know light-dark()."""
+    return " ".join(f"--x{light[1:]}: light-dark({light}, {dark});" for light, dark in DARK.items())
+
+
+def themed(svg: str) -> str:
+    """Return a figure whose colours follow the page's look."""
+    return re.sub(
+        r"((?:fill|stroke): )(#[0-9A-Fa-f]{6})",
+        lambda found: f"{found[1]}var(--x{found[2][1:].upper()}, {found[2]})" if found[2].upper() in DARK else found[0],
+        svg,
+    )
+
+
 P = ParamSpec("P")
 _added: set[str] = set()
 
@@ -142,10 +187,15 @@ class Drawing:
 
     def svg(self, width: float = WIDTH) -> str:
         """Return it as the text of an SVG element, for a width in mm."""
+        return without_values(self.telling_svg(width))
+
+    def telling_svg(self, width: float = WIDTH) -> str:
+        """Return it as the text of an SVG element that says its values at its points, for a width in mm."""
         out = io.StringIO()
         with look():
-            cast(Any, FigureCanvasSVG(self.canvas(width))).print_svg(out, metadata={"Date": None, "Creator": None})
-        return _simplified(out.getvalue())
+            figure = self.canvas(width)
+            cast(Any, FigureCanvasSVG(figure)).print_svg(out, metadata={"Date": None, "Creator": None})
+        return _simplified(out.getvalue(), figure)
 
     def pdf(self, width: float = WIDTH) -> bytes:
         """Return it as a PDF of one page of its size, its text as text, for a width in mm."""
@@ -212,8 +262,8 @@ def _add_fonts() -> None:
         _added.add(FALLBACK)
 
 
-def _simplified(svg: str) -> str:
-    """Return the svg element alone, with fallback fonts, and without the nameless groups that matplotlib nests.
+def _simplified(svg: str, figure: Canvas) -> str:
+    """Return the svg element alone, with fallback fonts and values, and without the nameless groups of matplotlib.
 
     A third of the elements are such groups, and WeasyPrint's time goes with the number of elements.
     """
@@ -223,6 +273,7 @@ def _simplified(svg: str) -> str:
     for metadata in root.findall(f"{{{SVG}}}metadata"):
         root.remove(metadata)
     _unwrap(root)
+    add_values(root, figure)
     return ElementTree.tostring(root, encoding="unicode").replace(f"'{FALLBACK}'", f"'{FALLBACK}', sans-serif")
 
 

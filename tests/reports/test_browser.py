@@ -1,0 +1,264 @@
+"""The HTML report in a real browser: no violation of accessibility, nothing wider than a telephone, what its script does."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cxrobust.reports import render
+
+from .made import TYPICAL, results
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")
+
+PHONE, DESK = 375, 1280
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as running:
+        # Without a sandbox of its own, since root, as in a container, cannot have one; the page is ours.
+        opened = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("report")
+    written = render(results(TYPICAL, images=folder), formats=("html",), out=folder, images=folder)
+    return next(path for path in written if path.name == "report.html").as_uri()
+
+
+@pytest.fixture
+def page(browser: Any, report: str, request: pytest.FixtureRequest) -> Iterator[Any]:
+    width, scheme = getattr(request, "param", (DESK, "light"))
+    context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme, offline=True)
+    opened = context.new_page()
+    opened.wrong = []
+    opened.on("pageerror", lambda error: opened.wrong.append(str(error)))
+    opened.on("console", lambda message: opened.wrong.append(message.text))
+    opened.on("request", lambda asked: opened.wrong.append(asked.url) if not is_own(asked.url, report) else None)
+    opened.goto(report)
+    yield opened
+    assert not opened.wrong
+    context.close()
+
+
+def is_own(url: str, report: str) -> bool:
+    return url.startswith(("data:", report))
+
+
+def shown_rows(table: Any) -> list[list[str]]:
+    """Each visible row's cells as they read, without small print; the head of a group in its first row alone."""
+    return table.evaluate(
+        """table => [...table.tBodies].filter(body => !body.hidden).flatMap(body => [...body.rows]).map(row =>
+           [...row.cells].map(cell => [...cell.childNodes].filter(n => !n.classList?.contains("under"))
+             .map(n => n.textContent).join("").trim()))"""
+    )
+
+
+def is_rectangular(table: Any) -> bool:
+    """Whether every row has a cell in each column, counting those that reach down from rows above."""
+    return table.evaluate(
+        """table => [...table.tBodies].filter(body => !body.hidden).every(body => {
+             const n = table.tHead.rows[0].cells.length;
+             const head = body.rows[0].cells[0];
+             return head.tagName === "TH" && head.rowSpan === body.rows.length &&
+               [...body.rows].every((row, place) => row.cells.length === n - (place ? 1 : 0));
+           })"""
+    )
+
+
+@pytest.mark.parametrize(
+    "page", [(w, s) for w in (PHONE, DESK) for s in ("light", "dark")], indirect=True, ids=lambda p: f"{p[0]}-{p[1]}"
+)
+def test_axe_finds_no_serious_violation(page: Any) -> None:
+    found = axe.Axe().run(page).response["violations"]
+    grave = [
+        (one["id"], one["impact"], one["nodes"][0]["html"][:200], one["nodes"][0]["failureSummary"][:300])
+        for one in found
+        if one["impact"] in {"serious", "critical"}
+    ]
+    assert not grave
+
+
+@pytest.mark.parametrize("page", [(320, "light"), (PHONE, "light"), (768, "dark"), (DESK, "light")], indirect=True)
+def test_no_page_scrolls_sideways(page: Any) -> None:
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_the_contents_stay_in_view_and_mark_the_section_that_is_read(page: Any) -> None:
+    for anchor in ("methods", "limitations", "primary-comparison"):
+        link = page.locator(f"nav.contents a[href='#{anchor}']")
+        if not link.count():
+            continue
+        link.click()
+        page.wait_for_function(f"document.querySelector('nav.contents a[aria-current]')?.hash === '#{anchor}'")
+        assert link.is_visible()
+    assert page.locator("nav.contents a[aria-current]").count() == 1
+
+
+@pytest.mark.parametrize("page", [(PHONE, "light")], indirect=True)
+def test_on_a_telephone_the_contents_open_and_close(page: Any) -> None:
+    link = page.locator("nav.contents a").nth(3)
+    assert not link.is_visible()
+    page.locator("nav.contents summary").click()
+    link.click()
+    assert not link.is_visible()
+
+
+@pytest.mark.parametrize("page", [(DESK, "light"), (DESK, "dark")], indirect=True)
+def test_the_switch_changes_the_look_of_page_and_figures(page: Any) -> None:
+    def looks() -> tuple[str, str]:
+        return tuple(
+            page.evaluate(
+                """[getComputedStyle(document.documentElement).backgroundColor,
+                    getComputedStyle(document.querySelector(".art svg text")).fill]"""
+            )
+        )
+
+    before = looks()
+    page.locator("button.look").click()
+    after = looks()
+    assert before[0] != after[0]
+    assert before[1] != after[1]
+    page.locator("button.look").click()
+    assert looks() == before
+
+
+def test_rows_are_sorted_within_their_group_and_come_back(page: Any) -> None:
+    table = page.locator("#primary table")
+    before = shown_rows(table)
+    head = table.locator("thead th").nth(2)
+    head.locator("button").click()
+    assert head.get_attribute("aria-sort") == "ascending"
+    rising = shown_rows(table)
+    assert [row[0] for row in rising if len(row) == len(before[0])] == [
+        row[0] for row in before if len(row) == len(before[0])
+    ]
+    aurocs = [float(row[2 - (k > 0)]) for k, row in enumerate(rising[:6])]
+    assert aurocs == sorted(aurocs)
+    assert is_rectangular(table)
+    head.locator("button").click()
+    assert head.get_attribute("aria-sort") == "descending"
+    falling = [float(row[2 - (k > 0)]) for k, row in enumerate(shown_rows(table)[:6])]
+    assert falling == sorted(aurocs, reverse=True)
+    head.locator("button").click()
+    assert head.get_attribute("aria-sort") == "none"
+    assert shown_rows(table) == before
+
+
+def test_what_has_no_number_stands_last_in_both_directions(page: Any) -> None:
+    table = page.locator("#primary table")
+    last = table.locator("thead th").count() - 1
+    button = table.locator("thead th").nth(last - 1).locator("button")
+    for _ in range(2):
+        button.click()
+        assert shown_rows(table)[5][last - 2] == "reference"
+        assert shown_rows(table)[4][last - 2] != "reference"
+
+
+def test_a_filter_keeps_whole_rows_and_sorts_over_groups_where_each_shows_one(page: Any) -> None:
+    table = page.locator("#primary table")
+    n = len(shown_rows(table))
+    field = page.get_by_label(re.compile("Filter rows of Table .*Every metric"))
+    field.fill("LORA")
+    rows = shown_rows(table)
+    assert len(rows) == 5
+    assert all("lora" in row for row in rows)
+    assert is_rectangular(table)
+    assert f"5 of {n} rows" in page.locator(".tools", has=field).inner_text()
+    table.locator("thead th").nth(2).locator("button").click()
+    values = [float(row[2]) for row in shown_rows(table)]
+    assert values == sorted(values)
+    field.fill("brier")
+    assert {row[0] for row in shown_rows(table) if len(row) == len(rows[0])} == {"Brier score"}
+    assert len(shown_rows(table)) == n // 5
+    field.fill("no such thing")
+    assert shown_rows(table) == []
+    field.fill("")
+    assert len(shown_rows(table)) == n
+    assert is_rectangular(table)
+
+
+def test_every_table_survives_sorting_by_every_column(page: Any) -> None:
+    for table in page.locator(".scroll table").all():
+        before = sorted(map(str, shown_rows(table)))
+        for button in table.locator("thead button").all():
+            button.click()
+            assert is_rectangular(table)
+        button.click()
+        button.click()
+        assert len(shown_rows(table)) == len(before)
+        assert sorted(map(str, shown_rows(table))) == before
+
+
+def test_a_figure_says_the_value_under_the_pointer(page: Any) -> None:
+    art = page.locator("#curves .art")
+    art.scroll_into_view_if_needed()
+    circle = art.locator(".values circle").first
+    box = circle.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2 + 3, box["y"] + box["height"] / 2)
+    bubble = page.locator(".bubble")
+    words = bubble.inner_text().replace("\u00a0", " ")
+    assert re.match(r"supervised · Clean · AUROC 0\.\d{3} \(95% CI 0\.\d{3} to 0\.\d{3}\)", words)
+    page.keyboard.press("Escape")
+    assert not bubble.is_visible()
+
+
+def test_a_figure_says_its_values_by_keys_and_to_screen_readers(page: Any) -> None:
+    art = page.locator("#curves .art")
+    art.focus()
+    said = set()
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+        page.wait_for_function("!document.querySelector('.bubble').hidden")
+        said.add(page.locator(".bubble").inner_text())
+        assert page.locator("[role=status].unseen").last.text_content() == page.locator(".bubble").text_content()
+    assert len(said) == 3
+    assert "Arrow keys" in art.get_attribute("aria-label")
+
+
+def test_values_of_a_figure_are_those_of_the_table(page: Any) -> None:
+    table = page.locator("#primary table tbody").first
+    small = table.evaluate("body => [...body.rows].map(row => row.querySelectorAll('td')[1].innerText)")
+    art = page.locator("#curves .art")
+    art.focus()
+    page.keyboard.press("Home")
+    page.wait_for_function("!document.querySelector('.bubble').hidden")
+    said = page.locator(".bubble").inner_text().replace("\u00a0", " ")
+    value, ends = small[0].replace("\u00a0", " ").split("\n")
+    assert said == f"supervised · Clean · AUROC {value} (95% CI {ends})"
+
+
+def test_the_skip_link_is_the_first_stop_and_leads_to_the_content(page: Any) -> None:
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "content"
+
+
+def test_a_script_that_is_not_ours_does_not_run(browser: Any, report: str, tmp_path: Path) -> None:
+    html = Path(report.removeprefix("file://")).read_text(encoding="utf-8")
+    path = tmp_path / "changed.html"
+    path.write_text(html.replace("</main>", "<script>document.title = 'changed'</script></main>"), encoding="utf-8")
+    opened = browser.new_page()
+    opened.goto(path.as_uri())
+    assert opened.title() != "changed"
+    opened.close()
+
+
+def test_print_is_light_and_has_no_controls(page: Any) -> None:
+    page.locator("button.look").click()
+    page.emulate_media(media="print")
+    assert page.evaluate("getComputedStyle(document.documentElement).backgroundColor") == "rgb(255, 255, 255)"
+    for control in (".look", ".tools", ".skip"):
+        assert not page.locator(control).first.is_visible()
