@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -296,9 +297,14 @@ def _csv_cell(value: Any) -> Any:
 
 def _record(value: Any) -> Any:
     """Return a record, and records within it, as JSON has them; `dataclasses.asdict` copies all and is slow."""
-    if is_dataclass(value):
-        return {name: _record(getattr(value, name)) for name in value.__slots__}  # type: ignore[attr-defined]
+    if is_dataclass(value) and not isinstance(value, type):
+        return {name: _record(getattr(value, name)) for name in _field_names(type(value))}
     return [_record(one) for one in value] if isinstance(value, tuple) else value
+
+
+@cache
+def _field_names(kind: type) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
 
 
 _json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode

@@ -43,6 +43,9 @@ class ReportSection(Section):
     paper: Literal["A4", "Letter"] = "A4"
     example_images: int = Field(default=3, ge=0, le=12)
     """How many test images are kept and shown; 0 where the data's licence forbids to print any."""
+    attach_predictions: bool | None = None
+    """Whether the PDF carries the predictions with the images' and patients' ids, labels and metadata; only of data
+    known to be public when absent."""
 
 
 class ComputeSection(Section):
@@ -83,6 +86,13 @@ class Study:
         """Clean, then every perturbation of this study that is made here."""
         return (CLEAN, *(perturbation.condition for perturbation in self.perturbations))
 
+    @property
+    def attaches_predictions(self) -> bool:
+        """Whether the PDF may carry the predictions: as the study says, or else where all its data are public."""
+        wanted = self.report.attach_predictions
+        tables = [self.data] if self.validation is None else [self.data, self.validation]
+        return all(table.public and table.metadata is None for table in tables) if wanted is None else wanted
+
     def settings(self) -> dict[str, Any]:
         """Every setting with its default filled in, as JSON values; paths as they stand in the file."""
         validation = {} if self.validation is None else {"validation": self.validation.settings()}
@@ -92,7 +102,7 @@ class Study:
             "regimes": [regime.settings() for regime in self.regimes],
             "perturbations": [str(perturbation.condition) for perturbation in self.perturbations],
             "analysis": self.analysis.model_dump(mode="json"),
-            "report": self.report.model_dump(mode="json"),
+            "report": {**self.report.model_dump(mode="json"), "attach_predictions": self.attaches_predictions},
             "compute": self.compute.model_dump(mode="json"),
         }
 

@@ -10,6 +10,7 @@ from cxrobust.reports.fonts import use_own_fonts
 
 PANGO = "libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0"
 VARIANT = "pdf/ua-1"
+"""Tagged; `archive.py` adds what PDF/A-3 asks for beside that."""
 
 
 class PangoError(DataError):
@@ -42,6 +43,21 @@ def to_pdf(html: str) -> Printed:
 
     content: bytes = document.write_pdf(pdf_variant=VARIANT, pdf_identifier=b"", finisher=note_pages)
     return Printed(content=content, pages=pages)
+
+
+def pango_version() -> str:
+    """Return the version of the library that lays text out.
+
+    Raises
+    ------
+    PangoError
+        When it, or a library that comes with it, is not installed.
+    """
+    _weasyprint()
+    from weasyprint.text.ffi import pango
+
+    version = int(pango.pango_version())
+    return f"{version // 10_000}.{version // 100 % 100}.{version % 100}"
 
 
 def _weasyprint() -> ModuleType:

@@ -1,12 +1,15 @@
 """Results to documents, each as PDF and HTML and written whole or not at all."""
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import get_args
 
 from cxrobust.files import atomic_write_bytes, atomic_write_text
+from cxrobust.reports.archive import archived, pack
 from cxrobust.reports.document import Document, Medium, Paper, compose, fill
-from cxrobust.reports.pdf import PangoError, to_pdf
+from cxrobust.reports.evidence import Evidence, attachments_of, evidence
+from cxrobust.reports.pdf import PangoError, Printed, to_pdf
 from cxrobust.reports.sections import Kind
 from cxrobust.reports.view import View
 from cxrobust.results import Results
@@ -34,7 +37,7 @@ def render(
     out
         Folder for `report.pdf`, `report.html`, `appendix.pdf` and `appendix.html`.
     images
-        Folder that example images' paths are relative to, or None to show none.
+        Folder of the predictions, which example images' paths are relative to; None to show and attach none.
     say
         Told in one sentence when the PDF's system libraries are missing; HTML is then written instead.
 
@@ -46,14 +49,15 @@ def render(
     view = View.of(results, images=images)
     written: list[Path] = []
     pages: Mapping[str, int] = {}
+    gathered = evidence(results, folder=images) if "pdf" in formats else None
     for kind in KINDS:
         document = compose(view, kind)
         for medium in formats:
-            if medium == "html":
+            if medium == "html" or gathered is None:
                 written.append(_write_html(document, out, paper))
                 continue
             try:
-                path, found = _write_pdf(document, out, paper, pages)
+                path, found = _write_pdf(document, out, paper, pages, gathered)
             except PangoError as error:
                 say(f"{error}; the documents are HTML alone until then")
                 return render(results, formats=("html",), out=out, images=images, paper=paper)
@@ -69,10 +73,34 @@ def _write_html(document: Document, out: Path, paper: Paper) -> Path:
 
 
 def _write_pdf(
-    document: Document, out: Path, paper: Paper, report_pages: Mapping[str, int]
+    document: Document, out: Path, paper: Paper, report_pages: Mapping[str, int], gathered: Evidence
 ) -> tuple[Path, Mapping[str, int]]:
     """Write the PDF and return its path and the page of each of its anchors."""
     path = out / f"{document.kind}.pdf"
-    printed = to_pdf(fill(document, medium="pdf", paper=paper, report_pages=report_pages))
-    atomic_write_bytes(path, printed.content)
+    with ThreadPoolExecutor(max_workers=1) as executor:
+        attached = attachments_of(document, gathered, kind=document.kind, paper=paper)
+        packed = [executor.submit(pack, one) for one in attached]
+        printed = _printed(document, paper, report_pages)
+        atomic_write_bytes(path, archived(printed.content, [one.result() for one in packed]))
     return path, printed.pages
+
+
+def _printed(document: Document, paper: Paper, report_pages: Mapping[str, int]) -> Printed:
+    return to_pdf(fill(document, medium="pdf", paper=paper, report_pages=report_pages))
+
+
+def print_again(results: Results, *, kind: Kind, images: Path | None, paper: Paper) -> tuple[bytes, Document]:
+    """Return a document's PDF as `render` writes it, but without attachments, and what it was filled with.
+
+    Raises
+    ------
+    PangoError
+        When the PDF's system libraries are missing.
+    """
+    view = View.of(results, images=images)
+    pages: Mapping[str, int] = {}
+    for one in KINDS[: KINDS.index(kind) + 1]:
+        document = compose(view, one)
+        printed = _printed(document, paper, pages)
+        pages = printed.pages if one == "report" else pages
+    return archived(printed.content, ()), document

@@ -5,7 +5,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import pandas as pd
@@ -75,6 +75,8 @@ class ImageTable:
 class Dataset(Section):
     """What every `[data]` section may say; a kind adds where its files are."""
 
+    public: ClassVar[bool] = False
+    """Whether anybody may pass on ids, labels and metadata of these images, so that a PDF may carry them unasked."""
     kind: str
     findings: Literal["all"] | tuple[str, ...] = "all"
     size: int = Field(default=224, ge=16, le=4096)

@@ -2,7 +2,7 @@
 
 import zipfile
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -33,6 +33,7 @@ class MedMnist(Dataset):
     rest. Labels (n, k) are k findings.
     """
 
+    public: ClassVar[bool] = True
     kind: Literal["medmnist"]
     file: DataPath
     split: Literal["train", "val", "test"] = "test"

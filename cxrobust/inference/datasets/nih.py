@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -56,6 +56,7 @@ class NihChestXray14(Dataset):
     Where every regime's predictions were made elsewhere, they are all of the label file unless `list` says otherwise.
     """
 
+    public: ClassVar[bool] = True
     kind: Literal["nih-chestxray14"]
     root: DataPath
     labels: DataPath | None = None

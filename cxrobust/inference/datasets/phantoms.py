@@ -1,7 +1,7 @@
 """The program's own phantoms: `[data] kind = "phantoms"`."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,7 @@ class Phantoms(Dataset):
     (128, 128)
     """
 
+    public: ClassVar[bool] = True
     kind: Literal["phantoms"]
     patients: int = Field(default=500, ge=1, le=1_000_000)
     """Patients drawn; each has 1 to 6 images."""

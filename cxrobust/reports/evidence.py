@@ -1,0 +1,203 @@
+"""What a PDF carries so that a reader can check it: the study, the results, versions, predictions, images shown."""
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+from cxrobust.environment import environment_lock, installed_versions
+from cxrobust.files import canonical_json, sha256_bytes, sha256_file
+from cxrobust.predictions import IMAGES, INDEX, VALIDATION_IMAGES
+from cxrobust.reports.archive import Attachment
+from cxrobust.reports.document import Document
+from cxrobust.reports.figures.images import Shown
+from cxrobust.reports.pdf import pango_version
+from cxrobust.results import Results, estimates_text, results_text
+
+FORMAT = 1
+MANIFEST, STUDY, RESULTS, ESTIMATES = "manifest.json", "study.toml", "results.json", "estimates.csv"
+ENVIRONMENT, PREDICTIONS, EXAMPLES = "environment.txt", "predictions.zip", "images.zip"
+MOST_BYTES = 10_000_000
+"""The largest folder of predictions, and the most example images, that a PDF carries."""
+PRINTERS = ("cxrobust", "weasyprint", "pydyf", "matplotlib", "fonttools", "pillow", "jinja2", "markupsafe", "numpy")
+"""Packages whose version can change what is printed."""
+_ZIP_DATE = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evidence:
+    """The attachments that every document of a study carries, and why there are no predictions among them."""
+
+    attachments: tuple[Attachment, ...]
+    without_predictions: str
+    """Empty where the predictions are attached."""
+
+
+def evidence(results: Results, *, folder: Path | None) -> Evidence:
+    """Gather what all documents of a study carry; `folder` holds the predictions, or is None."""
+    found = [
+        Attachment(
+            name=STUDY,
+            content=results.study_text.encode(),
+            mime="application/toml",
+            description="The study file that was run",
+            relationship="Source",
+        ),
+        Attachment(
+            name=RESULTS,
+            content=results_text(results).encode(),
+            mime="application/json",
+            description="Every number of this document, and what it was made from",
+            relationship="Source",
+        ),
+        Attachment(
+            name=ESTIMATES,
+            content=estimates_text(results.estimates).encode(),
+            mime="text/csv",
+            description="All estimates, one a row",
+            relationship="Data",
+        ),
+        Attachment(
+            name=ENVIRONMENT,
+            content=environment_lock(results.provenance).encode(),
+            mime="text/plain",
+            description="Versions of the software that made predictions and estimates",
+            relationship="Supplement",
+        ),
+    ]
+    packed = _predictions(results, folder)
+    if isinstance(packed, bytes):
+        found.append(
+            Attachment(
+                name=PREDICTIONS,
+                content=packed,
+                mime="application/zip",
+                description="The predictions that the estimates were computed from",
+                relationship="Source",
+            )
+        )
+    return Evidence(attachments=tuple(found), without_predictions="" if isinstance(packed, bytes) else packed)
+
+
+def attachments_of(document: Document, gathered: Evidence, *, kind: str, paper: str) -> tuple[Attachment, ...]:
+    """Return all that one document carries: the evidence, the images that it shows, and a list of it all."""
+    held = (*gathered.attachments, *_images(document))
+    manifest = {
+        "format": FORMAT,
+        "document": kind,
+        "paper": paper,
+        "printed_with": printed_with(),
+        "files": [{"name": one.name, "bytes": len(one.content), "sha256": sha256_bytes(one.content)} for one in held],
+        "without_predictions": gathered.without_predictions,
+    }
+    return (
+        Attachment(
+            name=MANIFEST,
+            content=(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode(),
+            mime="application/json",
+            description="Which document this is, what printed it, and the attachments with their hashes",
+            relationship="Supplement",
+        ),
+        *held,
+    )
+
+
+@cache
+def _printers() -> dict[str, str]:
+    digest = hashlib.sha256()
+    for name, source in sorted(_sources()):
+        digest.update(canonical_json([name, sha256_bytes(source.read_bytes())]).encode())
+    return {**installed_versions(PRINTERS), "pango": pango_version(), "templates_sha256": digest.hexdigest()}
+
+
+def printed_with() -> dict[str, str]:
+    """Return the versions of all that the print depends on here, and the hash of this program's part of it."""
+    return dict(_printers())
+
+
+def _sources(folder: Traversable | None = None, name: str = "") -> Iterator[tuple[str, Traversable]]:
+    """Return every source file of `reports` and `templates`."""
+    if folder is None:
+        for room in ("reports", "templates"):
+            yield from _sources(files("cxrobust").joinpath(room), room)
+        return
+    for one in folder.iterdir():
+        if one.is_dir():
+            yield from _sources(one, f"{name}/{one.name}")
+        elif one.name.endswith((".py", ".j2", ".css", ".toml", ".js")):
+            yield f"{name}/{one.name}", one
+
+
+def _predictions(results: Results, folder: Path | None) -> bytes | str:
+    """Return the folder of predictions as a zip, or why it is not attached."""
+    if not results.study["report"].get("attach_predictions", False):
+        return "the study does not say attach_predictions = true in [report], and its data are not known to be public"
+    index = None if folder is None else folder / INDEX
+    if folder is None or index is None or not index.is_file():
+        return "there were none beside the results"
+    if sha256_file(index) != results.provenance.get("predictions_sha256"):
+        return "those beside the results are not the ones that the results were computed from"
+    listed = json.loads(index.read_text(encoding="utf-8"))
+    names = [INDEX, IMAGES, *([VALIDATION_IMAGES] if listed.get("validation") else []), *_units(listed)]
+    size = sum((folder / name).stat().st_size for name in names if (folder / name).is_file())
+    if size > MOST_BYTES:
+        return f"they have {size / 1e6:,.1f} MB, more than {MOST_BYTES / 1e6:,.0f} MB"
+    try:
+        return zipped({name: (folder / name).read_bytes() for name in names})
+    except FileNotFoundError as error:
+        return f"{Path(str(error.filename)).name} was missing beside the results"
+
+
+def _units(index: Mapping[str, Any]) -> list[str]:
+    parts = [index, index.get("validation") or {}]
+    return sorted(unit["file"] for part in parts for unit in part.get("units", []))
+
+
+def _images(document: Document) -> tuple[Attachment, ...]:
+    """Return the example images that a document shows, as they were kept, where they are not too large."""
+    folder = document.view.images
+    shown = {example["file"]: None for example in shown_examples([one.values for one in document.filled])}
+    if folder is None or not shown or sum((folder / name).stat().st_size for name in shown) > MOST_BYTES:
+        return ()
+    content = zipped({name: (folder / name).read_bytes() for name in sorted(shown)})
+    return (
+        Attachment(
+            name=EXAMPLES,
+            content=content,
+            mime="application/zip",
+            description="The example images that this document shows",
+            relationship="Data",
+        ),
+    )
+
+
+def shown_examples(value: Any) -> Iterator[Mapping[str, Any]]:
+    """Return the example images among values that a document is filled with, wherever they stand in its figures."""
+    if isinstance(value, Shown):
+        yield value.example
+    elif isinstance(value, Mapping):
+        yield from shown_examples(tuple(value.values()))
+    elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        for one in value:
+            yield from shown_examples(one)
+    elif is_dataclass(value) and not isinstance(value, type):
+        for field in fields(value):
+            yield from shown_examples(getattr(value, field.name))
+
+
+def zipped(content: Mapping[str, bytes]) -> bytes:
+    """Return files as a zip that is the same wherever and whenever it is made; Parquet and PNG are compressed already."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in content.items():
+            entry = zipfile.ZipInfo(name, _ZIP_DATE)
+            entry.external_attr, entry.create_system = 0o644 << 16, 3
+            archive.writestr(entry, data)
+    return out.getvalue()
