@@ -101,6 +101,10 @@ def _analyze(study: Study, folder: Path, registered: Registration | None, report
             "command": f"cxrobust run {study.path.name}{data_root}",
             **({} if plan is None else {"registration": plan}),
         },
+        confidence=found.confidence,
+        flips=found.flips,
+        power=found.power,
+        sensitivity=found.sensitivity,
     )
 
 

@@ -13,6 +13,8 @@ from rich.table import Table
 
 from cxrobust.analysis.choices import is_untestable
 from cxrobust.analysis.contrasts import Contrast, contrasts_of
+from cxrobust.analysis.detectable import comparisons
+from cxrobust.analysis.families import Families
 from cxrobust.analysis.metrics import metric
 from cxrobust.analysis.power import Goal, Power, Simulated, draws_for, plan, simulate_power
 from cxrobust.analysis.sample import Sample
@@ -233,10 +235,12 @@ def _plan(estimate: Estimate, results: Results, study: Study, question: Question
 
 def _comparisons(estimate: Estimate, results: Results, study: Study) -> int:
     """Tests that the results adjust together with this one."""
-    own = next((one.adjust for one in study.analysis.families if one.name == estimate.family), None)
-    if estimate.family is None or (own or study.analysis.adjust) == "none":
-        return 1
-    return len(results.find(family=estimate.family))
+    families = Families(
+        declared=study.analysis.families,
+        primary_condition=results.primary_condition,
+        adjust=study.analysis.adjust,
+    )
+    return comparisons(estimate, results.estimates, families)
 
 
 def _limits(estimate: Estimate, results: Results) -> Iterator[str]:

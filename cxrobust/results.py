@@ -14,7 +14,10 @@ from cxrobust.errors import DataError
 from cxrobust.files import atomic_write_text
 
 FORMAT = 1
-_A_LINE_EACH = frozenset({"estimates", "reliability", "risk_coverage", "thresholds", "unclustered", "examples"})
+_A_LINE_EACH = frozenset({
+    "estimates", "reliability", "risk_coverage", "thresholds", "unclustered", "examples", "confidence", "flips",
+    "power", "sensitivity",
+})  # fmt: skip
 
 Estimand = Literal[
     "value",
@@ -133,6 +136,105 @@ class RiskCoverage:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ConfidenceBin:
+    """How many decisions were made with a confidence in [low, high)."""
+
+    low: float
+    high: float
+    n: int
+    share: float | None
+    """Of all decisions under this condition, right and wrong together; None where there is none."""
+    ci_low: float | None
+    ci_high: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConfidenceSpread:
+    """How sure one regime was of its right, or its wrong, decisions under one condition, all findings pooled."""
+
+    regime: str
+    condition: str
+    decisions: Literal["right", "wrong"]
+    n: int
+    """Such decisions, one for each image and finding."""
+    mean: float | None
+    """Mean of max(p, 1 − p), in [0.5, 1]; None where there is no such decision."""
+    ci_low: float | None
+    ci_high: float | None
+    shift: float | None
+    """That mean, less the mean of such decisions on the clean images; None on those."""
+    shift_low: float | None
+    shift_high: float | None
+    bins: tuple[ConfidenceBin, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Flip:
+    """What becomes of one kind of decision on the clean images: of those, so many are this under a perturbation."""
+
+    label: int
+    """1 where the finding is there, else 0."""
+    clean: int
+    """The decision on the clean image: 1 where the finding is predicted."""
+    perturbed: int
+    n: int
+    """Decisions, one for each image and finding."""
+    n_patients: int
+    share: float | None
+    """Of the decisions with this label and this clean decision; None where there is none."""
+    ci_low: float | None
+    ci_high: float | None
+    interval: str | None
+    """`expanded`; `wilson`, for as many patients, where the share is 0 or 1."""
+    difference: float | None
+    """The share less that of the reference; None for the reference itself."""
+    difference_low: float | None
+    difference_high: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Flips:
+    """Decisions of one regime on clean images against those under one condition, by label, all findings pooled."""
+
+    regime: str
+    condition: str
+    cells: tuple[Flip, ...]
+    """By label, clean and perturbed decision."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Detectable:
+    """The smallest difference that a study of as many patients detects in one primary comparison."""
+
+    metric: str
+    regime: str
+    reference: str | None
+    goal: str
+    """`difference`, `non-inferiority` or `equivalence`, as the comparison is tested."""
+    size: float | None
+    """That difference, or margin; above 0, in the metric's unit; None where the standard error is 0 or unknown."""
+    se: float | None
+    alpha: float
+    """Level of the test, already divided by the comparisons."""
+    comparisons: int
+    """Tests that are adjusted together."""
+    power: float
+    note: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Alternative:
+    """A primary comparison, or value, under one other choice than the analysis made."""
+
+    kind: str
+    """What is chosen otherwise: `bins`, `operating point`, `unit`, `images`, `findings` or `method`."""
+    choice: str
+    """What is chosen instead, for example `10 equal-width bins`."""
+    estimate: Estimate
+    """Its p-value is adjusted with those of its family, the others being as in the analysis where they are the same."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Threshold:
     """The operating point of one regime for one finding: positive means probability ≥ `value`."""
 
@@ -185,6 +287,13 @@ class Results:
     predictions), `sha256`, `findings`, `probabilities` {finding: p}."""
     provenance: dict[str, Any]
     """`inference` and `analysis`: versions, platform, hashes of inputs, seeds, wall time of inference, commands."""
+    confidence: tuple[ConfidenceSpread, ...] = ()
+    """Clean and under the primary condition."""
+    flips: tuple[Flips, ...] = ()
+    """Under the primary condition, and under random noise of the same size where there is some."""
+    power: tuple[Detectable, ...] = ()
+    """Of the primary comparisons that are tested."""
+    sensitivity: tuple[Alternative, ...] = ()
 
     def find(self, **wanted: Any) -> tuple[Estimate, ...]:
         """Return the estimates whose fields equal those given, in order: `find(estimand="value", metric="auroc")`.
@@ -251,6 +360,19 @@ def read_results(path: Path) -> Results:
                 ),
                 "thresholds": tuple(Threshold(**row) for row in content["thresholds"]),
                 "unclustered": tuple(Unclustered(**row) for row in content["unclustered"]),
+                "confidence": tuple(
+                    ConfidenceSpread(**{**row, "bins": tuple(ConfidenceBin(**one) for one in row["bins"])})
+                    for row in content.get("confidence", ())
+                ),
+                "flips": tuple(
+                    Flips(**{**row, "cells": tuple(Flip(**one) for one in row["cells"])})
+                    for row in content.get("flips", ())
+                ),
+                "power": tuple(Detectable(**row) for row in content.get("power", ())),
+                "sensitivity": tuple(
+                    Alternative(**{**row, "estimate": Estimate(**row["estimate"])})
+                    for row in content.get("sensitivity", ())
+                ),
             }
         )
     except (KeyError, TypeError) as error:

@@ -11,7 +11,13 @@ from cxrobust.cli import _main
 from cxrobust.errors import DataError
 from cxrobust.results import (
     COLUMNS,
+    Alternative,
+    ConfidenceBin,
+    ConfidenceSpread,
+    Detectable,
     Estimate,
+    Flip,
+    Flips,
     Reliability,
     ReliabilityBin,
     Results,
@@ -57,6 +63,58 @@ def results(**changes: object) -> Results:
         ),
         "examples": (),
         "provenance": {"seed": 1},
+        "confidence": (
+            ConfidenceSpread(
+                regime="a",
+                condition="clean",
+                decisions="wrong",
+                n=1,
+                mean=0.7,
+                ci_low=None,
+                ci_high=None,
+                shift=None,
+                shift_low=None,
+                shift_high=None,
+                bins=(ConfidenceBin(low=0.5, high=0.75, n=1, share=0.5, ci_low=0.1, ci_high=0.9),),
+            ),
+        ),
+        "flips": (
+            Flips(
+                regime="a",
+                condition="clean",
+                cells=(
+                    Flip(
+                        label=1,
+                        clean=1,
+                        perturbed=0,
+                        n=0,
+                        n_patients=0,
+                        share=0.0,
+                        ci_low=0.0,
+                        ci_high=0.3,
+                        interval="wilson",
+                        difference=None,
+                        difference_low=None,
+                        difference_high=None,
+                    ),
+                ),
+            ),
+        ),
+        "power": (
+            Detectable(
+                metric="auroc",
+                regime="a",
+                reference=None,
+                goal="difference",
+                size=0.1,
+                se=0.03,
+                alpha=0.05,
+                comparisons=1,
+                power=0.8,
+                note="",
+            ),
+        ),
+        "sensitivity": (Alternative(kind="bins", choice="10 equal-width bins", estimate=ESTIMATE),),
     }
     return Results(**{**content, **changes})  # type: ignore[arg-type]
 
@@ -69,6 +127,16 @@ def test_results_read_back_as_they_were_written(tmp_path: Path) -> None:
     write_results(read_results(path), path)
     assert path.read_bytes() == first
     assert sum(line.startswith('{"estimand"') for line in first.decode().splitlines()) == 1
+
+
+def test_results_without_the_later_sections_still_read(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    write_results(results(), path)
+    content = json.loads(path.read_text(encoding="utf-8"))
+    for later in ("confidence", "flips", "power", "sensitivity"):
+        del content[later]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert read_results(path) == results(confidence=(), flips=(), power=(), sensitivity=())
 
 
 def test_a_number_that_is_not_finite_cannot_be_written(tmp_path: Path) -> None:

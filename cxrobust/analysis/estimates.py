@@ -239,7 +239,7 @@ def _bundles(contrasts: Sequence[Contrast], conditions: Sequence[str]) -> list[l
 def _estimate_bundle(name: str, metric: Metric, values: Values, contrasts: Sequence[Contrast]) -> list[list[_Point]]:
     sample = values.samples[0]
     level = sample.settings.level
-    draws = [_draws(name, metric, values, contrast) for contrast in contrasts]
+    draws = [draws_of(name, metric, values, contrast) for contrast in contrasts]
     methods = [interval_of(name, metric, contrast, sample.settings) for contrast in contrasts]
     if len(contrasts) > 1:
         recentred = np.full(len(draws[0].value), metric.is_biased)
@@ -275,7 +275,8 @@ def _estimate_bundle(name: str, metric: Metric, values: Values, contrasts: Seque
     return found
 
 
-def _draws(name: str, metric: Metric, values: Values, contrast: Contrast) -> Draws:
+def draws_of(name: str, metric: Metric, values: Values, contrast: Contrast) -> Draws:
+    """Return a contrast at every place with what its interval is made from."""
     sample = values.samples[0]
     influences = contrast.influences(values)
     method = interval_of(name, metric, contrast, sample.settings)

@@ -1,6 +1,6 @@
 """From predictions to estimates: every metric, estimand, regime, condition and finding of a study."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,22 +8,39 @@ from numpy.typing import NDArray
 
 from cxrobust.analysis.against_data import check_against_data
 from cxrobust.analysis.classical.delong import auroc_variance
+from cxrobust.analysis.confidence_spread import confidence_spread
 from cxrobust.analysis.contrasts import contrasts_of
+from cxrobust.analysis.detectable import smallest_detectable
 from cxrobust.analysis.effects import effect_sizes
 from cxrobust.analysis.estimates import Estimated, View, count_findings, estimate
 from cxrobust.analysis.families import Families, Key, adjust, key_of
+from cxrobust.analysis.flips import flip_matrices, tally
 from cxrobust.analysis.metrics import Metric, grouped, metric
 from cxrobust.analysis.parallel import in_threads
+from cxrobust.analysis.primary import primary_comparisons, primary_estimand
 from cxrobust.analysis.recalibrated import recalibrated_estimates
 from cxrobust.analysis.reliability import reliability_bins
 from cxrobust.analysis.risk_coverage import risk_coverage
 from cxrobust.analysis.sample import Sample
+from cxrobust.analysis.sensitivity import alternatives
 from cxrobust.analysis.subgroups import subgroup_estimates
 from cxrobust.analysis.testing import metrics_in_pairs
 from cxrobust.analysis.values import Values, averages, evaluate
+from cxrobust.conditions import parse_condition
 from cxrobust.predictions import PredictionSet
 from cxrobust.progress import Reporter, silent
-from cxrobust.results import ESTIMANDS, Estimate, Reliability, RiskCoverage, Threshold, Unclustered
+from cxrobust.results import (
+    ESTIMANDS,
+    Alternative,
+    ConfidenceSpread,
+    Detectable,
+    Estimate,
+    Flips,
+    Reliability,
+    RiskCoverage,
+    Threshold,
+    Unclustered,
+)
 from cxrobust.study_analysis import AnalysisSection
 
 
@@ -37,6 +54,10 @@ class Analysis:
     risk_coverage: tuple[RiskCoverage, ...]
     thresholds: tuple[Threshold, ...]
     unclustered: tuple[Unclustered, ...]
+    confidence: tuple[ConfidenceSpread, ...]
+    flips: tuple[Flips, ...]
+    power: tuple[Detectable, ...]
+    sensitivity: tuple[Alternative, ...]
 
 
 def analyze(
@@ -87,7 +108,7 @@ def analyze(
     estimates: list[Estimate] = []
     contributions: dict[Key, NDArray[np.float64]] = {}
     unclustered: tuple[Unclustered, ...] = ()
-    n_steps = len(metrics) + bool(settings.effect_sizes) + len(settings.recalibrate) + 1
+    n_steps = len(metrics) + bool(settings.effect_sizes) + len(settings.recalibrate) + settings.sensitivity + 1
     report("estimating metrics", 0, n_steps)
     for done, (name, found) in enumerate(_all_estimates(metrics, sample, reference=reference), start=1):
         for one in found:
@@ -98,14 +119,35 @@ def analyze(
         report("estimating metrics", done, n_steps)
     reliability, risk_coverage = _reliability(sample), _risk_coverage(sample)
     adjusted = adjust(estimates, families, contributions=contributions, n_draws=settings.resamples, seed=seed)
+    primary = families.primary_condition
+    estimand = primary_estimand(n_regimes=len(predictions.regimes), primary_condition=primary)
+    compared = primary_comparisons(adjusted, estimand=estimand, primary_condition=primary, reference=reference)
+    report("estimating metrics", n_steps - settings.sensitivity, n_steps)
+    otherwise = (
+        alternatives(
+            metrics,
+            sample,
+            estimand=estimand,
+            primary_condition=primary,
+            reference=reference,
+            estimates=adjusted,
+            families=families,
+        )
+        if settings.sensitivity
+        else ()
+    )
     report("estimating metrics", n_steps, n_steps)
     return Analysis(
-        primary_condition=families.primary_condition,
+        primary_condition=primary,
         estimates=tuple(sorted(adjusted, key=lambda e: ESTIMANDS.index(e.estimand))),
         reliability=reliability,
         risk_coverage=risk_coverage,
         thresholds=sample.thresholds,
         unclustered=unclustered,
+        confidence=_confidence(sample, primary),
+        flips=_flips(sample, primary, reference=reference),
+        power=smallest_detectable(compared, adjusted, families=families, settings=settings),
+        sensitivity=otherwise,
     )
 
 
@@ -225,3 +267,56 @@ def _risk_coverage(sample: Sample) -> tuple[RiskCoverage, ...]:
         return RiskCoverage(regime=regime, condition=condition, points=points)
 
     return tuple(in_threads(curve, _diagrams(sample)))
+
+
+def _confidence(sample: Sample, primary: str | None) -> tuple[ConfidenceSpread, ...]:
+    """How sure decisions are, clean and under the primary condition, all findings pooled."""
+
+    def spread(at: tuple[str, int, str, int]) -> tuple[ConfidenceSpread, ...]:
+        regime, member, condition, c = at
+        return confidence_spread(
+            sample.cell(member=member, condition=c, finding=sample.n_findings),
+            regime=regime,
+            condition=condition,
+            shifted=c > 0,
+            counts=sample.counts,
+            n_resamples=sample.settings.resamples,
+            level=sample.settings.level,
+            most_undefined=sample.settings.most_undefined,
+        )
+
+    wanted = [at for at in _diagrams(sample) if at[3] == 0 or at[2] == primary]
+    return tuple(one for some in in_threads(spread, wanted) for one in some)
+
+
+def _flips(sample: Sample, primary: str | None, *, reference: str) -> tuple[Flips, ...]:
+    """Flip matrices under the primary condition, and under random noise of its size, all findings pooled."""
+    conditions = [] if primary is None else [primary, *_noise_of_size(primary, sample.predictions.conditions)]
+    found: list[Flips] = []
+    for condition in conditions:
+        tallies = in_threads(
+            lambda at: tally(
+                sample.cell(member=at[1], condition=at[3], finding=sample.n_findings),
+                regime=at[0],
+                counts=sample.counts,
+                n_resamples=sample.settings.resamples,
+            ),
+            [at for at in _diagrams(sample) if at[2] == condition],
+        )
+        found += flip_matrices(
+            tallies,
+            condition=condition,
+            reference=reference,
+            level=sample.settings.level,
+            most_undefined=sample.settings.most_undefined,
+        )
+    return tuple(found)
+
+
+def _noise_of_size(condition: str, conditions: Sequence[str]) -> list[str]:
+    """Return the random noise of the size of an attack, where there is some."""
+    attack = parse_condition(condition)
+    if attack.strength_name != "eps" or attack.name == "noise":
+        return []
+    parsed = {name: parse_condition(name) for name in conditions}
+    return [name for name, one in parsed.items() if one.name == "noise" and one.strength == attack.strength][:1]

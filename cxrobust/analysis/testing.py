@@ -79,7 +79,7 @@ def run_tests(
             if metric.untestable:
                 found[row][k] = replace(NOTHING, note=no_test(metric))
                 continue
-            one = None if asked == "permutation" else _named(asked, metric, values, contrast, k, margin)
+            one = None if asked == "permutation" else named_test(asked, metric, values, contrast, k, margin)
             if one is None:
                 columns.add(contrast, k)
                 places.append((row, k))
@@ -164,7 +164,7 @@ def auroc_se(values: Values, contrast: Contrast, *, clustered: bool) -> NDArray[
     return out
 
 
-def _named(
+def named_test(
     asked: str, metric: Metric, values: Values, contrast: Contrast, k: int, margin: float | None
 ) -> Tested | None:
     """Return the outcome of the test asked for, or None where it does not fit."""

@@ -88,11 +88,16 @@ def averages(n_findings: int) -> tuple[str, ...]:
     return (MICRO, WORST, MACRO) if n_findings > 1 else (MACRO,)
 
 
-def evaluate(metrics: Mapping[str, Metric], samples: Sequence[Sample]) -> dict[str, Values]:
+def evaluate(metrics: Mapping[str, Metric], samples: Sequence[Sample], *, pooled: bool = True) -> dict[str, Values]:
     """Evaluate a group of metrics (see `grouped`) on every cell of one view of a sample, or of several.
 
     Replicates of a regime are averaged. A finding that is not estimable in one cell is left out of the macro average in
     every cell of every view alike.
+
+    Parameters
+    ----------
+    pooled
+        Whether all findings pooled are evaluated too, which takes as long as all findings; if not, that place is NaN.
     """
     predictions = samples[0].predictions
     n_members, n_conditions = len(predictions.members), samples[0].n_conditions(*metrics.values())
@@ -103,7 +108,8 @@ def evaluate(metrics: Mapping[str, Metric], samples: Sequence[Sample]) -> dict[s
     value, reasons = np.full(shape, np.nan), np.full(shape, None, dtype=object)
     resampled, contributions = np.full((*shape, n_resamples), np.nan), np.full((*shape, n_patients), np.nan)
     shares, chances = np.full((shape[0], shape[1], n_cells, n_patients), np.nan), np.full((shape[0], n_cells), np.nan)
-    places = [(m, c, k) for k in range(n_cells) for m in range(shape[1]) for c in range(n_conditions)]
+    evaluated = n_cells if pooled else len(predictions.findings)
+    places = [(m, c, k) for k in range(evaluated) for m in range(shape[1]) for c in range(n_conditions)]
     group = list(metrics.values())
     for first in range(0, len(places), CELLS_AT_ONCE):
         some = places[first : first + CELLS_AT_ONCE]

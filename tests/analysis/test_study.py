@@ -304,4 +304,4 @@ def test_progress_is_told_to_the_end(predictions):
     told = []
     settings = make_settings(metrics=("brier", "confidence"))
     analyze(predictions, settings, reference="supervised", seed=1, report=lambda *step: told.append(step))
-    assert told == [("estimating metrics", done, 3) for done in range(4)]
+    assert told == [("estimating metrics", done, 4) for done in range(5)]

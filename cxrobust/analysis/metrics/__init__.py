@@ -33,6 +33,8 @@ class Metric(Protocol):
     better: ClassVar[Better]
     of_probabilities: ClassVar[bool]
     """Whether it asks what probabilities are worth as such, so that recalibration can mend it."""
+    of_decisions: ClassVar[bool]
+    """Whether it is of decisions, so that another operating point gives another value."""
     of_sets: ClassVar[bool]
     """Whether it can be taken over a set of perturbations."""
     of_risk_and_coverage: ClassVar[bool]
@@ -82,6 +84,7 @@ class Usual:
     is_share: ClassVar[bool] = False
     better: ClassVar[Better] = "higher"
     of_probabilities: ClassVar[bool] = False
+    of_decisions: ClassVar[bool] = False
     of_sets: ClassVar[bool] = False
     of_risk_and_coverage: ClassVar[bool] = False
     against_clean: ClassVar[bool] = False

@@ -14,6 +14,7 @@ class Accuracy(Mean):
     """
 
     is_share = True
+    of_decisions = True
 
     def score(self, cell: Cell) -> NDArray[np.float64]:
         """Return 1 where the decision is right, else 0."""

@@ -71,6 +71,7 @@ class ConfidenceShift(Mean):
 class _ConfidenceOf(Additive):
     """Mean confidence of the images that are chosen."""
 
+    of_decisions = True
     better: ClassVar[Better] = None
     bounds = (0.5, 1.0)
 

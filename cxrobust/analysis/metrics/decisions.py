@@ -23,6 +23,7 @@ class Decisions(Additive):
     """A metric of the confusion counts: true positives, false positives, false negatives, true negatives."""
 
     summed = "confusion counts"
+    of_decisions = True
     needs: ClassVar[str]
     """What must not be empty: some of `positive`, `negative`, `predicted positive`, `predicted negative`."""
 

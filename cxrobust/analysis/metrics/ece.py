@@ -28,14 +28,16 @@ def equal_mass_index(probabilities: NDArray[np.float64], n_bins: int = N_BINS) -
     return np.searchsorted(edges, probabilities, side="left")
 
 
-def sums_in_bins(cell: Cell, bins: NDArray[np.intp], *of_images: NDArray[np.float64] | None) -> NDArray[np.float64]:
+def sums_in_bins(
+    cell: Cell, bins: NDArray[np.intp], *of_images: NDArray[np.float64] | None, n_bins: int = N_BINS
+) -> NDArray[np.float64]:
     """Return each patient's sums in each bin of what images have, None counting them, and a count of all at last.
 
-    (n_patients, 15 × number of them + 1).
+    (n_patients, n_bins × number of them + 1).
     """
-    at = cell.patients * np.intp(N_BINS) + bins
-    size = cell.n_patients * N_BINS
-    parts = [np.bincount(at, weights=weight, minlength=size).reshape(-1, N_BINS) for weight in of_images]
+    at = cell.patients * np.intp(n_bins) + bins
+    size = cell.n_patients * n_bins
+    parts = [np.bincount(at, weights=weight, minlength=size).reshape(-1, n_bins) for weight in of_images]
     return np.column_stack([*parts, np.bincount(cell.patients, minlength=cell.n_patients)]).astype(
         np.float64, copy=False
     )
@@ -67,8 +69,8 @@ class OfEqualMass(Additive):
 class ECE(Additive):
     """Expected calibration error of the positive class's probability; in [0, 1]; lower is better.
 
-    Σ_b n_b/n · |mean p − observed fraction| over 15 equal-width bins (Naeini et al. 2015, doi:10.1609/aaai.v29i1.9602).
-    A resampled ECE is biased upwards, so its interval is made of the patients' influences.
+    Σ_b n_b/n · |mean p − observed fraction| over 15 equal-width bins (Naeini et al. 2015, doi:10.1609/aaai.v29i1.9602),
+    or as many as `n_bins`. A resampled ECE is biased upwards, so its interval is made of the patients' influences.
     """
 
     of_probabilities = True
@@ -76,14 +78,17 @@ class ECE(Additive):
     is_biased: ClassVar[bool] = True
     better: ClassVar[Better] = "lower"
 
+    def __init__(self, *, n_bins: int = N_BINS) -> None:
+        self.n_bins = n_bins
+
     def gaps(self, cell: Cell) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
         """Return each image's prediction − outcome, and its bin."""
-        return cell.probabilities - cell.labels, bin_index(cell.probabilities)
+        return cell.probabilities - cell.labels, bin_index(cell.probabilities, self.n_bins)
 
     def sums(self, cell: Cell) -> NDArray[np.float64]:
         """Return each patient's prediction − outcome in each bin, and a count."""
         gaps, bins = self.gaps(cell)
-        return sums_in_bins(cell, bins, gaps)
+        return sums_in_bins(cell, bins, gaps, n_bins=self.n_bins)
 
     def finish(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
         """Sum the bins' absolute gaps and divide by the number of images."""
@@ -103,7 +108,7 @@ class EqualMassECE(ECE):
 
     def gaps(self, cell: Cell) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
         """Return p − y of each image, and its bin."""
-        return cell.probabilities - cell.labels, equal_mass_index(cell.probabilities)
+        return cell.probabilities - cell.labels, equal_mass_index(cell.probabilities, self.n_bins)
 
 
 class TopLabelECE(ECE):
@@ -117,7 +122,7 @@ class TopLabelECE(ECE):
         """Return confidence − right of each image, and its bin."""
         confidence = np.maximum(cell.probabilities, 1 - cell.probabilities)
         right = (cell.probabilities >= 0.5) == cell.is_positive
-        return confidence - right, bin_index(confidence)
+        return confidence - right, bin_index(confidence, self.n_bins)
 
 
 class ACE(OfEqualMass):

@@ -17,6 +17,7 @@ class RobustAccuracy(Mean):
     """
 
     is_share = True
+    of_decisions = True
     of_sets = True
 
     def score(self, cell: Cell) -> NDArray[np.float64]:
@@ -29,6 +30,7 @@ class FlipRate(Mean):
     """Share of decisions that differ from those on the clean images; in [0, 1]; 0 on clean images; lower is better."""
 
     is_share = True
+    of_decisions = True
     against_clean = True
     better: ClassVar[Better] = "lower"
 
@@ -41,6 +43,7 @@ class AttackSuccess(Additive):
     """Share of the decisions right on the clean images that are wrong here; in [0, 1]; lower is better."""
 
     is_share = True
+    of_decisions = True
     against_clean = True
     better: ClassVar[Better] = "lower"
 

@@ -1,0 +1,78 @@
+"""The smallest difference that the present study detects in its primary comparisons."""
+
+from collections.abc import Iterator, Sequence
+
+from cxrobust.analysis.choices import is_untestable
+from cxrobust.analysis.families import Families
+from cxrobust.analysis.power import Goal, plan
+from cxrobust.analysis.testing import UNTESTED
+from cxrobust.results import Detectable, Estimate
+from cxrobust.study_analysis import AnalysisSection
+
+POWER = 0.8
+GOALS: dict[str, Goal] = {"tost": "equivalence", "noninferiority": "non-inferiority"}
+OF_TRAINING = "the standard error holds the spread of training runs too, which more patients do not lessen"
+OF_IMAGES = "the standard error takes images for independent"
+
+
+def smallest_detectable(
+    primary: Sequence[Estimate],
+    adjusted: Sequence[Estimate],
+    *,
+    families: Families,
+    settings: AnalysisSection,
+) -> tuple[Detectable, ...]:
+    """Smallest difference, or margin, that each primary comparison shows with a power of 0.8; see `power.plan`.
+
+    Parameters
+    ----------
+    primary
+        The primary comparisons, their p-values adjusted.
+    adjusted
+        All estimates of the study, among which their families are counted.
+    """
+    found = []
+    for one in primary:
+        if one.estimand in UNTESTED or is_untestable(one.metric):
+            continue
+        planned = plan(
+            one.se,
+            n_patients=one.n_patients,
+            n_images=one.n_images,
+            n_positive_patients=one.n_positive_patients,
+            goal=GOALS.get(settings.of(one.metric).test or "", "difference"),
+            alpha=1 - settings.level,
+            comparisons=comparisons(one, adjusted, families),
+            power=POWER,
+        )
+        notes = (planned.note, *limits_of_se(one))
+        found.append(
+            Detectable(
+                metric=one.metric,
+                regime=one.regime,
+                reference=one.reference,
+                goal=planned.goal,
+                size=planned.detectable,
+                se=planned.se,
+                alpha=planned.alpha,
+                comparisons=planned.comparisons,
+                power=planned.power,
+                note="; ".join(filter(None, notes)),
+            )
+        )
+    return tuple(found)
+
+
+def comparisons(estimate: Estimate, estimates: Sequence[Estimate], families: Families) -> int:
+    """Count the tests that are adjusted together with this one."""
+    if estimate.family is None or families.method(estimate.family) == "none":
+        return 1
+    return sum(one.family == estimate.family for one in estimates)
+
+
+def limits_of_se(estimate: Estimate) -> Iterator[str]:
+    """Say where a standard error is not that of patients alone."""
+    if estimate.se_training is not None and estimate.interval not in {"wilson", "delong", "delong-clustered"}:
+        yield OF_TRAINING
+    if estimate.interval == "delong":
+        yield OF_IMAGES

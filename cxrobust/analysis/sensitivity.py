@@ -1,0 +1,308 @@
+"""Sensitivity analyses: the primary comparison under other choices than the analysis made, one at a time.
+
+Each changes one choice and keeps the estimand: the number and kind of ECE's bins, the operating point, images instead
+of patients as the sampling unit, one image of each patient, findings of few patients left out, and Student's t in place
+of resamples and sign flips. Macro averages alone are estimated, on the clean images and under the primary condition,
+with at most `RESAMPLES` resamples.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import t as student
+
+from cxrobust.analysis.choices import WITH_A_MARGIN
+from cxrobust.analysis.classical.result import never_0
+from cxrobust.analysis.contrasts import Contrast, contrasts_of
+from cxrobust.analysis.estimates import FEW_PATIENTS, FindingCounts, count_findings, draws_of, interval_of
+from cxrobust.analysis.families import Families, adjust, key_of
+from cxrobust.analysis.intervals import INTERVALS, Draws, Interval, degrees_of_freedom, no_interval
+from cxrobust.analysis.metrics import Metric, grouped
+from cxrobust.analysis.metrics.ece import ECE, EqualMassECE
+from cxrobust.analysis.operating_points import choose_thresholds
+from cxrobust.analysis.permutation import is_exact, sign_flip_p_values
+from cxrobust.analysis.sample import Sample
+from cxrobust.analysis.testing import NOTHING, UNTESTED, Tested, named_test
+from cxrobust.analysis.values import MACRO, Values, evaluate
+from cxrobust.predictions import PredictionSet
+from cxrobust.results import Alternative, Estimand, Estimate, finite
+from cxrobust.study_analysis import OperatingPoint, TargetPoint
+
+RESAMPLES = 2_000
+"""Resamples of an alternative at most; sign flips are as many as the analysis has."""
+OTHER_BINS: Mapping[str, Metric] = {
+    "10 equal-width bins": ECE(n_bins=10),
+    "30 equal-width bins": ECE(n_bins=30),
+    "15 bins of as many images": EqualMassECE(),
+}
+OTHER_POINTS: Mapping[str, OperatingPoint] = {
+    "Youden’s operating point": "youden",
+    "operating point 0.5": 0.5,
+    "operating point of sensitivity 0.9": TargetPoint(sensitivity=0.9),
+}
+T = "t"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """One other choice, for the metrics that it matters to."""
+
+    kind: str
+    choice: str
+    metrics: Mapping[str, Metric]
+    sample: Sample
+
+
+def alternatives(
+    metrics: Mapping[str, Metric],
+    sample: Sample,
+    *,
+    estimand: Estimand,
+    primary_condition: str | None,
+    reference: str,
+    estimates: Sequence[Estimate],
+    families: Families,
+) -> tuple[Alternative, ...]:
+    """Estimate the primary comparison under each other choice.
+
+    Parameters
+    ----------
+    metrics
+        Those of the study. Metrics that no test fits are left out, and those of risk and coverage, whose jackknife
+        takes long where images are the units.
+    estimates
+        Those of the analysis, whose families alternatives are adjusted in: the p-values of an alternative take the
+        place of those of the same comparisons.
+    """
+    usual = {name: one for name, one in metrics.items() if not (one.untestable or one.of_risk_and_coverage)}
+    base = _base(sample, usual, primary_condition)
+    found = []
+    for choice in choices(usual, base) if usual else ():
+        made = _estimates(choice, estimand, primary_condition, reference, n_draws=sample.settings.resamples)
+        found += [
+            Alternative(kind=choice.kind, choice=choice.choice, estimate=one)
+            for one in _adjusted(made, estimates, families)
+        ]
+    return tuple(found)
+
+
+def choices(metrics: Mapping[str, Metric], base: Sample) -> Iterator[Choice]:
+    """Yield the choices that are other than those of the analysis, and possible."""
+    for name, one in OTHER_BINS.items() if "ece" in metrics else ():
+        yield Choice(kind="bins", choice=name, metrics={"ece": one}, sample=base)
+    of_decisions = {name: one for name, one in metrics.items() if one.of_decisions}
+    for name, rule in OTHER_POINTS.items() if of_decisions else ():
+        if rule != base.settings.operating_point:
+            thresholds = choose_thresholds(base.predictions, rule)
+            yield Choice(
+                kind="operating point", choice=name, metrics=of_decisions, sample=replace(base, thresholds=thresholds)
+            )
+    predictions = base.predictions
+    if len(predictions.patient_ids) < len(predictions.image_ids):
+        yield Choice(kind="unit", choice="images as independent", metrics=metrics, sample=_of_images(base))
+        first = np.zeros(len(predictions.image_ids), dtype=np.bool_)
+        first[np.unique(predictions.patients, return_index=True)[1]] = True
+        yield Choice(
+            kind="images", choice="first image of each patient", metrics=metrics, sample=base.among(base.kept & first)
+        )
+    common = _common(base)
+    if 0 < len(common) < base.n_findings:
+        left_out = f"without findings of fewer than {FEW_PATIENTS} patients"
+        yield Choice(kind="findings", choice=left_out, metrics=metrics, sample=_of_findings(base, common))
+    by_t = {name: one for name, one in metrics.items() if base.settings.of(name).test not in WITH_A_MARGIN}
+    if by_t:
+        settings = base.settings.model_copy(update={"interval": T, "per_metric": {}})
+        yield Choice(
+            kind="method", choice="Student’s t, by patient", metrics=by_t, sample=replace(base, settings=settings)
+        )
+
+
+def _base(sample: Sample, metrics: Mapping[str, Metric], primary_condition: str | None) -> Sample:
+    """Return the sample under the conditions that are needed, with fewer resamples: the first of the same."""
+    predictions = sample.predictions
+    at = 0 if primary_condition is None else predictions.conditions.index(primary_condition)
+    weaker = sample.series[at] if any(one.of_sets for one in metrics.values()) else ()
+    needed = sorted({0, at, *weaker})
+    narrowed = replace(
+        predictions,
+        conditions=tuple(predictions.conditions[c] for c in needed),
+        probabilities=predictions.probabilities[:, needed],
+    )
+    settings = sample.settings.model_copy(update={"resamples": min(sample.settings.resamples, RESAMPLES), "sets": {}})
+    return replace(Sample.draw(narrowed, settings, seed=sample.seed), thresholds=sample.thresholds)
+
+
+def _of_images(base: Sample) -> Sample:
+    """Return the sample with each image as a unit of its own."""
+    predictions = base.predictions
+    alone = replace(
+        predictions,
+        patient_ids=predictions.image_ids,
+        patients=np.arange(len(predictions.image_ids), dtype=np.int32),
+    )
+    return replace(Sample.draw(alone, base.settings, seed=base.seed), thresholds=base.thresholds)
+
+
+def _common(base: Sample) -> list[int]:
+    """Return the findings of which enough patients are positive, and enough negative."""
+    counted = count_findings(base)[: base.n_findings]
+    return [k for k, one in enumerate(counted) if min(one.n_positive_patients, one.n_negative_patients) >= FEW_PATIENTS]
+
+
+def _of_findings(base: Sample, findings: Sequence[int]) -> Sample:
+    predictions, n = base.predictions, base.n_findings
+    some = replace(
+        predictions,
+        findings=tuple(predictions.findings[k] for k in findings),
+        labels=predictions.labels[:, findings],
+        probabilities=predictions.probabilities[..., findings],
+        validation=None,
+    )
+    thresholds = tuple(base.thresholds[m * n + k] for m in range(len(predictions.members)) for k in findings)
+    return replace(base, predictions=some, thresholds=thresholds, _columns={})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Macro:
+    """One contrast of a metric's macro averages."""
+
+    name: str
+    metric: Metric
+    contrast: Contrast
+    values: Values
+    draws: Draws
+    """Of the macro average alone."""
+    contributions: NDArray[np.float64]
+    """(n_units,)."""
+
+
+def _estimates(
+    choice: Choice, estimand: Estimand, primary_condition: str | None, reference: str, *, n_draws: int
+) -> list[Estimate]:
+    [counts] = (one for one in count_findings(choice.sample) if one.name == MACRO)
+    found = list(_macros(choice, estimand, primary_condition, reference))
+    tested = _tests(choice, found, n_draws=n_draws)
+    return [_record(choice, one, outcome, counts) for one, outcome in zip(found, tested, strict=True)]
+
+
+def _macros(choice: Choice, estimand: Estimand, primary_condition: str | None, reference: str) -> Iterator[_Macro]:
+    predictions: PredictionSet = choice.sample.predictions
+    for names in grouped(choice.metrics):
+        evaluated = evaluate({name: choice.metrics[name] for name in names}, [choice.sample], pooled=False)
+        for name in names:
+            values = evaluated[name]
+            wanted = contrasts_of(
+                choice.metrics[name],
+                predictions.regimes,
+                predictions.conditions,
+                reference=reference,
+                sets=(),
+                chances=values.chances,
+            )
+            for contrast in wanted:
+                if (contrast.estimand, contrast.condition) == (
+                    estimand,
+                    primary_condition or predictions.conditions[0],
+                ):
+                    draws = draws_of(name, choice.metrics[name], values, contrast)
+                    yield _Macro(
+                        name=name,
+                        metric=choice.metrics[name],
+                        contrast=contrast,
+                        values=values,
+                        draws=_last(draws),
+                        contributions=contrast.contributions(values)[-1],
+                    )
+
+
+def _last(draws: Draws) -> Draws:
+    """Return the macro average, which stands last, with the standard error that its interval may need."""
+    one = draws.only(-1)
+    return one if draws.normal_se is None else replace(one, normal_se=draws.normal_se[-1:])
+
+
+def _tests(choice: Choice, found: Sequence[_Macro], *, n_draws: int) -> list[Tested]:
+    """Test each contrast as the analysis does, or by Student's t; signs are flipped for all metrics at once."""
+    tested: list[Tested | None] = [
+        _named(choice, one) if np.isfinite(one.draws.value[0]) and one.contrast.estimand not in UNTESTED else NOTHING
+        for one in found
+    ]
+    flipped = [i for i, one in enumerate(tested) if one is None]
+    if flipped:
+        columns = np.stack([found[i].contributions for i in flipped], axis=1)
+        p_values = sign_flip_p_values(columns, n_draws=n_draws, rng=choice.sample.rng(2))
+        name = "permutation (exact)" if is_exact(len(columns), n_draws=n_draws) else "permutation"
+        for i, p in zip(flipped, p_values, strict=True):
+            tested[i] = Tested(name=name, p_value=float(p))
+    return [NOTHING if one is None else one for one in tested]
+
+
+def _named(choice: Choice, one: _Macro) -> Tested | None:
+    """Return the outcome of a test that flips no signs; None where signs are flipped."""
+    if choice.kind == "method":
+        se, df = one.draws.normal_se, degrees_of_freedom(one.draws.influences)
+        assert se is not None  # noqa: S101  the interval is t, which has it
+        value = abs(float(one.draws.value[0]))
+        p = float(2 * student.sf(value / se[0], df[0])) if se[0] > 0 else 1.0 if value == 0 else np.nan
+        return Tested(name=T, p_value=never_0(p))
+    chosen = choice.sample.settings.of(one.name)
+    if chosen.test is None or chosen.test == "permutation":
+        return None
+    place = one.values.value.shape[2] - 1
+    return named_test(chosen.test, one.metric, one.values, one.contrast, place, chosen.margin)
+
+
+def _record(choice: Choice, one: _Macro, tested: Tested, counts: FindingCounts) -> Estimate:
+    settings = choice.sample.settings
+    value, undefined = float(one.draws.value[0]), float(np.isnan(one.draws.resampled).mean())
+    reason = one.values.reason(one.contrast, one.values.value.shape[2] - 1)
+    known = reason is None and np.isfinite(value) and undefined <= settings.most_undefined
+    method = interval_of(one.name, one.metric, one.contrast, settings)
+    interval: Interval = no_interval()
+    if known and counts.n_patients > 1:
+        [interval] = INTERVALS[method](one.draws, settings.level)
+    p_value = finite(tested.p_value) if known and counts.n_patients > 1 else None
+    low, high = finite(interval.low), finite(interval.high)
+    return Estimate(
+        estimand=one.contrast.estimand,
+        metric=one.name,
+        regime=one.contrast.regime,
+        reference=one.contrast.reference,
+        condition=one.contrast.condition,
+        finding=MACRO,
+        estimate=finite(value) if known else None,
+        se=finite(interval.se),
+        ci_low=low,
+        ci_high=high,
+        interval=None if low is None and high is None else method,
+        p_value=p_value,
+        test=None if p_value is None else tested.name,
+        n_images=counts.n_images,
+        n_patients=counts.n_patients,
+        n_positive=counts.n_positive,
+        n_positive_patients=counts.n_positive_patients,
+        note=tested.note if known else f"not estimable: {reason or 'not defined in too many resamples'}",
+    )
+
+
+def _adjusted(made: Sequence[Estimate], estimates: Sequence[Estimate], families: Families) -> list[Estimate]:
+    """Adjust p-values in their families, where they take the place of those of the same comparisons."""
+    by_holm = _without_max_t(families)
+    touched = {by_holm.of(one) for one in made if one.p_value is not None}
+    own = {key_of(one): one for one in made}
+    others = [one for one in estimates if one.family in touched and key_of(one) not in own and one.family is not None]
+    done = {key_of(one): one for one in adjust([*others, *own.values()], by_holm)}
+    return [done[key_of(one)] for one in made]
+
+
+def _without_max_t(families: Families) -> Families:
+    """Put Holm's method in the place of max-T, which needs the contributions of a whole family."""
+    return replace(
+        families,
+        adjust="holm" if families.adjust == "max-t" else families.adjust,
+        declared=tuple(
+            one.model_copy(update={"adjust": "holm"}) if one.adjust == "max-t" else one for one in families.declared
+        ),
+    )

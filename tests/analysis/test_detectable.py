@@ -1,0 +1,45 @@
+"""The smallest detectable difference against its formula, and against what `cxrobust power` plans."""
+
+import pytest
+from scipy.stats import norm
+
+from cxrobust.analysis import analyze
+from cxrobust.analysis.power import plan
+
+from .made import make_predictions, make_settings
+
+PRIMARY = "pgd(eps=4/255)"
+
+
+def run(**changes):
+    predictions = make_predictions(seed=4, n_patients=30, members=(("supervised", 0), ("lora", 0), ("probe", 0)))
+    return analyze(predictions, make_settings(**changes), reference="supervised", seed=1)
+
+
+def primary(found):
+    return {
+        (e.metric, e.regime): e
+        for e in found.estimates
+        if (e.estimand, e.condition, e.finding) == ("difference-in-differences", PRIMARY, "macro")
+    }
+
+
+def test_the_smallest_difference_is_that_of_the_formula_at_the_familys_level():
+    found = run()
+    compared = primary(found)
+    assert [(one.metric, one.regime) for one in found.power] == list(compared)
+    assert len(compared) == 10
+    for one in found.power:
+        se = compared[one.metric, one.regime].se
+        assert (one.comparisons, one.power, one.goal) == (10, 0.8, "difference")
+        assert one.size == pytest.approx((norm.ppf(1 - 0.05 / 10 / 2) + norm.ppf(0.8)) * se)
+        assert one.alpha == pytest.approx(0.005)
+
+
+def test_a_margin_is_planned_for_and_untested_metrics_are_not():
+    found = run(metrics=("auroc", "mce"), per_metric={"auroc": {"test": "tost", "margin": 0.1}}, adjust="none")
+    assert {(one.metric, one.goal, one.comparisons) for one in found.power} == {("auroc", "equivalence", 1)}
+    one = found.power[0]
+    e = primary(found)["auroc", one.regime]
+    planned = plan(e.se, n_patients=e.n_patients, n_images=1, n_positive_patients=1, goal="equivalence")
+    assert one.size == pytest.approx(planned.detectable)

@@ -1,0 +1,201 @@
+"""Alternatives against plain loops, closed forms, and the analysis of predictions made to fit each choice."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.stats import t as student
+from statsmodels.stats.multitest import multipletests
+
+from cxrobust.analysis import analyze
+from cxrobust.study_analysis import Family
+
+from .made import make_predictions, make_settings, with_labels
+
+PRIMARY = "pgd(eps=4/255)"
+FINDINGS = ("Effusion", "Mass")
+POINT = {"operating_point": 0.45}  # fixed, so that it is the same on other images
+
+
+def run(predictions, **changes):
+    return analyze(predictions, make_settings(**{**POINT, **changes}), reference="supervised", seed=1)
+
+
+@pytest.fixture(scope="module")
+def predictions():
+    return make_predictions(seed=4, missing=0.1, n_patients=30)
+
+
+@pytest.fixture(scope="module")
+def found(predictions):
+    return run(predictions)
+
+
+def of(found, choice, metric):
+    (one,) = (a.estimate for a in found.sensitivity if (a.choice, a.estimate.metric) == (choice, metric))
+    return one
+
+
+def main(found, metric, estimand="difference-in-differences"):
+    (one,) = (
+        e
+        for e in found.estimates
+        if (e.estimand, e.metric, e.condition, e.finding, e.regime) == (estimand, metric, PRIMARY, "macro", "lora")
+    )
+    return one
+
+
+def did(predictions, value):
+    """Difference-in-differences of the mean over findings of `value(p, y)`, of the second regime against the first."""
+    total = 0.0
+    for k in range(len(predictions.findings)):
+        used = predictions.labels[:, k] >= 0
+        y = predictions.labels[used, k]
+        for member, condition, sign in ((1, 1, 1), (1, 0, -1), (0, 1, -1), (0, 0, 1)):
+            total += sign * value(predictions.probabilities[member, condition, used, k], y)
+    return total / len(predictions.findings)
+
+
+def ece_over(edges):
+    def ece(p, y):
+        place = [sum(a >= edge for edge in edges[1:-1]) for a in p]
+        gaps = [
+            abs(sum(a - b for a, b, at in zip(p, y, place, strict=True) if at == b_)) for b_ in range(len(edges) - 1)
+        ]
+        return sum(gaps) / len(p)
+
+    return ece
+
+
+@pytest.mark.parametrize("n", [10, 30])
+def test_other_bins_against_plain_loops(predictions, found, n):
+    one = of(found, f"{n} equal-width bins", "ece")
+    assert one.estimate == pytest.approx(did(predictions, ece_over(np.linspace(0, 1, n + 1))), abs=1e-12)
+    assert one.estimate != main(found, "ece").estimate
+
+
+def test_bins_of_as_many_images_are_the_metric_of_that_name(predictions, found):
+    one = of(found, "15 bins of as many images", "ece")
+    other = main(run(predictions, metrics=("ece-equal-mass",)), "ece-equal-mass")
+    assert (one.estimate, one.ci_low, one.ci_high) == (other.estimate, other.ci_low, other.ci_high)
+
+
+def test_another_operating_point_against_a_plain_loop(predictions, found):
+    one = of(found, "operating point 0.5", "accuracy")
+    assert one.estimate == pytest.approx(did(predictions, lambda p, y: np.mean((p >= 0.5) == (y == 1))), abs=1e-12)
+    points = [a.choice for a in found.sensitivity if a.kind == "operating point"]
+    assert points == ["Youden’s operating point", "operating point 0.5", "operating point of sensitivity 0.9"]
+    youden = [a.choice for a in run(predictions, operating_point="youden").sensitivity if a.kind == "operating point"]
+    assert youden == ["operating point 0.5", "operating point of sensitivity 0.9"]
+
+
+def same(one, other):
+    """Whether estimates agree in all but their family's adjustment and notes."""
+    keys = ("estimate", "se", "ci_low", "ci_high", "interval", "p_value", "test", "n_images", "n_positive")
+    for key in keys:
+        a, b = getattr(one, key), getattr(other, key)
+        assert a == (pytest.approx(b, abs=1e-9) if isinstance(b, float) else b), key
+
+
+@pytest.mark.parametrize("metric", ["auroc", "accuracy", "confidence", "ece", "brier"])
+def test_images_as_units_are_an_analysis_in_which_each_image_is_a_patient(predictions, found, metric):
+    alone = replace(
+        predictions,
+        patient_ids=predictions.image_ids,
+        patients=np.arange(len(predictions.image_ids), dtype=np.int32),
+    )
+    one = of(found, "images as independent", metric)
+    same(one, main(run(alone), metric))
+    assert one.estimate == pytest.approx(main(found, metric).estimate, abs=1e-12)
+
+
+@pytest.mark.parametrize("metric", ["auroc", "ece"])
+def test_first_images_are_an_analysis_of_those_alone(predictions, found, metric):
+    first = np.array([list(predictions.patients).index(k) for k in range(len(predictions.patient_ids))])
+    alone = replace(
+        predictions,
+        image_ids=tuple(predictions.image_ids[i] for i in first),
+        patients=predictions.patients[first],
+        labels=predictions.labels[first],
+        probabilities=predictions.probabilities[:, :, first],
+    )
+    same(of(found, "first image of each patient", metric), main(run(alone), metric))
+    assert not [a for a in run(alone).sensitivity if a.kind in {"unit", "images"}]
+
+
+def test_findings_of_few_patients_are_left_out_where_there_are_some():
+    many = make_predictions(seed=4, n_patients=120)
+    assert not [a for a in run(many).sensitivity if a.kind == "findings"]
+    rare = with_labels(many, "Mass", lambda labels: np.where(np.arange(len(labels)) < 12, labels, 0).astype(np.int8))
+    alone = replace(
+        rare, findings=rare.findings[:1], labels=rare.labels[:, :1], probabilities=rare.probabilities[..., :1]
+    )
+    for metric in ("auroc", "accuracy"):
+        one = of(run(rare), "without findings of fewer than 20 patients", metric)
+        other = main(run(alone), metric)
+        assert (one.estimate, one.ci_low, one.ci_high) == pytest.approx(
+            (other.estimate, other.ci_low, other.ci_high), abs=1e-12
+        )
+
+
+def test_students_t_against_its_formula():
+    predictions = make_predictions(seed=5, n_patients=40, most_images=1, findings=("Effusion",))
+    one = of(run(predictions), "Student’s t, by patient", "confidence")
+    p = predictions.probabilities[:, :, :, 0]
+    sure = np.maximum(p, 1 - p)
+    d = sure[1, 1] - sure[1, 0] - sure[0, 1] + sure[0, 0]
+    centred = d - d.mean()
+    df = 2 * 40 / (40 * (centred**4).sum() / (centred**2).sum() ** 2 - 1)
+    se = d.std(ddof=1) / np.sqrt(40)
+    assert one.p_value == pytest.approx(2 * student.sf(abs(d.mean()) / se, df))
+    half = student.ppf(0.975, df) * se
+    assert (one.ci_low, one.ci_high) == pytest.approx((d.mean() - half, d.mean() + half))
+    assert (one.test, one.interval) == ("t", "t")
+
+
+def test_p_values_are_adjusted_in_the_primary_family_of_which_they_take_the_places(found):
+    metrics = ("auroc", "accuracy", "confidence", "ece", "brier")
+    raw = [main(found, metric).p_value for metric in metrics]
+    for one in (a.estimate for a in found.sensitivity if a.kind in {"bins", "operating point"}):
+        at = metrics.index(one.metric)
+        replaced = [*raw[:at], one.p_value, *raw[at + 1 :]]
+        assert one.family == "primary"
+        assert one.p_adjusted == pytest.approx(multipletests(replaced, method="holm")[1][at])
+    units = [of(found, "images as independent", metric) for metric in metrics]
+    adjusted = multipletests([one.p_value for one in units], method="holm")[1]
+    assert [one.p_adjusted for one in units] == pytest.approx(adjusted.tolist())
+
+
+def test_max_t_is_replaced_by_holm(predictions):
+    family = Family(name="mine", metrics=("auroc", "ece"), adjust="max-t")
+    made = run(predictions, families=(family,))
+    pair = [of(made, "images as independent", metric) for metric in ("auroc", "ece")]
+    assert {one.family for one in pair} == {"mine"}
+    adjusted = multipletests([one.p_value for one in pair], method="holm")[1]
+    assert [one.p_adjusted for one in pair] == pytest.approx(adjusted.tolist())
+
+
+def test_a_test_against_a_margin_stays_one(predictions):
+    made = run(predictions, metrics=("auroc",), test="tost", margin=0.2)
+    one = of(made, "images as independent", "auroc")
+    assert (one.test, one.note.split(";")[0]) == ("tost", "margin 0.2")
+    assert not [a for a in made.sensitivity if a.kind == "method"]
+
+
+def test_of_one_regime_and_clean_images_values_are_given_without_tests():
+    predictions = make_predictions(members=(("supervised", 0),), conditions=("clean",))
+    made = run(predictions)
+    assert {(a.estimate.estimand, a.estimate.p_value) for a in made.sensitivity} == {("value", None)}
+    assert made.power == ()
+
+
+def test_robust_accuracy_keeps_its_weaker_strengths():
+    conditions = ("clean", "pgd(eps=8/255)", "pgd(eps=2/255)", PRIMARY)
+    predictions = make_predictions(seed=4, n_patients=30, conditions=conditions)
+    made = run(predictions, metrics=("robust-accuracy",), primary_condition=PRIMARY)
+    one = of(made, "images as independent", "robust-accuracy")
+    assert one.estimate == pytest.approx(main(made, "robust-accuracy").estimate, abs=1e-12)
+
+
+def test_sensitivity_can_be_left_out(predictions):
+    assert run(predictions, sensitivity=False).sensitivity == ()
