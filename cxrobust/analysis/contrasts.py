@@ -78,18 +78,35 @@ class Contrast:
         share = values.shares[list({row: None for row, _, _ in self.terms})].mean(axis=0)
         return np.asarray(self.influences(values) + self.of(values.value)[:, None] * share)
 
-    def _slope_along(self, values: "Values", parts: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the derivative along parts of the values, by a complex step through the form."""
+    def slopes(self, values: "Values") -> Iterator[tuple[int, int, NDArray[np.float64] | float]]:
+        """Yield row, condition, and how much the estimand moves with the value there, or each place's value."""
+        if self.form is None:
+            yield from self.terms
+            return
+        for row, _, sign in self.terms:
+            for condition, gradient in zip(
+                self.along, self._gradient(values.value[row, list(self.along)]), strict=True
+            ):
+                yield row, condition, sign * gradient
+
+    def _gradient(self, at: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+        """Return the derivatives of the form by each of the values that it takes, by a complex step."""
         assert self.form is not None  # noqa: S101  its callers ask
-        step, along = 1e-30, list(self.along)
+        step, found = 1e-30, []
+        for j in range(len(at)):
+            moved = at.astype(np.complex128)
+            moved[j] += 1j * step
+            found.append(np.imag(self.form(moved)) / step)  # type: ignore[arg-type]  # complex on purpose: a step off the real axis
+        return found
+
+    def _slope_along(self, values: "Values", parts: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the derivative along parts of the values."""
         sides = {1.0: np.zeros(parts.shape[2:]), -1.0: np.zeros(parts.shape[2:])}
         for row, _, sign in self.terms:
-            here = values.value[row, along].astype(np.complex128)
-            for j in range(len(along)):
-                moved = here.copy()
-                moved[j] += 1j * step
-                gradient = np.imag(self.form(moved)) / step  # type: ignore[arg-type]  # complex on purpose: a step off the real axis
-                sides[sign] += gradient[:, None] * parts[row, along[j]]
+            for condition, gradient in zip(
+                self.along, self._gradient(values.value[row, list(self.along)]), strict=True
+            ):
+                sides[sign] += gradient[:, None] * parts[row, condition]
         return sides[1.0] - sides[-1.0]
 
 

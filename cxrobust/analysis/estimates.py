@@ -19,6 +19,7 @@ from cxrobust.analysis.intervals import (
 )
 from cxrobust.analysis.metrics import Additive, Metric
 from cxrobust.analysis.parallel import in_threads
+from cxrobust.analysis.replicates import resampled, training_variance
 from cxrobust.analysis.resampling import resampled_sums
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.testing import NOTHING, Tested, auroc_se, run_tests
@@ -282,7 +283,7 @@ def draws_of(name: str, metric: Metric, values: Values, contrast: Contrast) -> D
     method = interval_of(name, metric, contrast, sample.settings)
     return Draws(
         value=contrast.of(values.value),
-        resampled=contrast.of(values.resampled),
+        resampled=resampled(contrast, values),
         influences=influences,
         resampled_se=resampled_se(influences, sample) if method == "studentized" else None,
         normal_se=_normal_se(method, contrast, values, influences),
@@ -340,24 +341,10 @@ def resampled_se(influences: NDArray[np.float64], sample: Sample) -> NDArray[np.
 def _parts_of_variance(
     contrast: Contrast, values: Values, of_patients: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Standard errors from patients and from training, (n_places,) each; NaN where no regime has replicates.
-
-    A regime's k replicates were trained independently and see the same patients, so the variance of their k values of
-    the contrast, over k, is the part of training. In every view of a sample they are the same. That of patients is
-    linearised.
-    """
+    """Standard errors from patients, linearised, and from training, (n_places,) each; NaN without replicates."""
     nothing = np.full(len(of_patients), np.nan)
-    n_regimes = len(values.samples[0].predictions.regimes)
-    regimes = {row % n_regimes: len(values.replicates[row]) for row, _, _ in contrast.terms}
-    if contrast.form is not None or max(regimes.values()) == 1:
-        return nothing, nothing
-    variance = np.zeros(len(of_patients))
-    for regime, k in regimes.items():
-        if k > 1:
-            own = [(row, c, weight) for row, c, weight in contrast.terms if row % n_regimes == regime]
-            runs = sum(weight * values.replicates[row][:, c] for row, c, weight in own)
-            variance += np.var(np.asarray(runs), axis=0, ddof=1) / k
-    return of_patients, np.sqrt(variance)
+    of_training = None if contrast.form is not None else training_variance(contrast, values)
+    return (nothing, nothing) if of_training is None else (of_patients, np.sqrt(of_training))
 
 
 def _record(

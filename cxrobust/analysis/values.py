@@ -42,6 +42,10 @@ class Values:
     """(n_rows, n_conditions): the worst finding; -1 where there is none."""
     replicates: tuple[NDArray[np.float64], ...]
     """For each row (n_replicates, n_conditions, n_places): the value of each training run."""
+    run_influences: tuple[NDArray[np.float64], ...]
+    """For each row (n_replicates, n_conditions, n_places, n_patients); of one run none are kept, they are its row's."""
+    drawn_runs: tuple[NDArray[np.intp], ...]
+    """For each row (n_replicates, n_resamples): which runs each resample draws, the same in every view."""
     samples: tuple[Sample, ...]
     """The views, in the order of the rows."""
 
@@ -154,7 +158,7 @@ def _over_replicates(
     reasons: NDArray[np.object_],
     samples: tuple[Sample, ...],
 ) -> Values:
-    """Average a regime's replicates; resamples draw replicates too, so that the claim is about the regime."""
+    """Average a regime's replicates; resamples are of patients, and `analysis.replicates` adds what training does."""
     predictions = samples[0].predictions
     names = [name for name, _ in predictions.members]
     rows = [
@@ -163,7 +167,6 @@ def _over_replicates(
         for regime in predictions.regimes
     ]
     if len(predictions.regimes) < len(names):
-        resampled = _drawn_replicates(resampled, rows, samples[0].rng(3), n_views=len(samples))
         reasons = np.stack([_first_reason(reasons[some]) for some in rows])
 
     def mean(array: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -172,7 +175,7 @@ def _over_replicates(
     averaged, contributed, share = mean(value), mean(contributions), mean(shares)
     return Values(
         value=averaged,
-        resampled=resampled,
+        resampled=mean(resampled),
         contributions=contributed,
         influences=contributed - averaged[..., None] * share[:, None],
         shares=share,
@@ -180,31 +183,19 @@ def _over_replicates(
         reasons=reasons,
         worst=np.full(averaged.shape[:2], -1),
         replicates=tuple(value[some] for some in rows),
+        run_influences=tuple(
+            contributions[several] - value[several][..., None] * shares[several][:, None]
+            for several in (some if len(some) > 1 else [] for some in rows)
+        ),
+        drawn_runs=_drawn_runs([len(some) for some in rows], samples, n_resamples=resampled.shape[-1]),
         samples=samples,
     )
 
 
-def _drawn_replicates(
-    resampled: NDArray[np.float64], rows: Sequence[Sequence[int]], rng: np.random.Generator, *, n_views: int
-) -> NDArray[np.float64]:
-    """Average as many replicates of each regime as there are, drawn with replacement for each resample.
-
-    The mean of k values drawn from k spreads by (k − 1)/k too little, so its distance from the mean of all is stretched
-    by √(k/(k − 1)). Every view draws the same replicates.
-    """
-    found: list[NDArray[np.float64]] = []
-    n_regimes = len(rows) // n_views
-    drawn = [rng.integers(0, len(some), (len(some), resampled.shape[-1])) for some in rows[:n_regimes]]
-    for index, some in enumerate(rows):
-        mean = resampled[some].mean(axis=0)
-        if len(some) > 1:
-            picks = drawn[index % n_regimes]
-            picked = np.mean(
-                [np.take_along_axis(resampled[some], row[None, None, None, :], axis=0)[0] for row in picks], axis=0
-            )
-            mean += np.sqrt(len(some) / (len(some) - 1)) * (picked - mean)
-        found.append(mean)
-    return np.stack(found)
+def _drawn_runs(n_runs: Sequence[int], samples: Sequence[Sample], *, n_resamples: int) -> tuple[NDArray[np.intp], ...]:
+    """Draw as many runs of each regime as there are, with replacement, for each resample; every view draws the same."""
+    rng, n_regimes = samples[0].rng(3), len(n_runs) // len(samples)
+    return tuple(rng.integers(0, n, (n, n_resamples)) for n in n_runs[:n_regimes]) * len(samples)
 
 
 def _first_reason(reasons: NDArray[np.object_]) -> NDArray[np.object_]:
@@ -229,6 +220,7 @@ def _with_averages(one: Values, metric: Metric) -> Values:
         chance=float(_mean(one.chances[estimable], axis=0)),
         reason=nothing,
         replicates=tuple(_mean(each[:, :, estimable], axis=2) for each in one.replicates),
+        run_influences=tuple(_mean(each[:, :, estimable], axis=2) for each in one.run_influences),
     )
     if n_findings == 1:
         return _extended(one, [macro], one.worst)
@@ -251,6 +243,7 @@ class _Place:
     chance: float
     reason: str | None
     replicates: tuple[NDArray[np.float64], ...]
+    run_influences: tuple[NDArray[np.float64], ...]
 
 
 def _worst(one: Values, estimable: Sequence[int], *, sign: int, reason: str | None) -> tuple[_Place, NDArray[np.intp]]:
@@ -267,11 +260,18 @@ def _worst(one: Values, estimable: Sequence[int], *, sign: int, reason: str | No
             chance=np.nan,
             reason=reason,
             replicates=tuple(np.full(each.shape[:2], np.nan) for each in one.replicates),
+            run_influences=tuple(np.full((*each.shape[:2], each.shape[3]), np.nan) for each in one.run_influences),
         ), one.worst
     which = np.asarray(estimable)[(sign * one.value[:, :, estimable]).argmin(axis=2)]
 
     def of_worst(array: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.take_along_axis(array, which[:, :, None, None], axis=2)[:, :, 0]
+
+    def of_worst_runs(arrays: Sequence[NDArray[np.float64]]) -> tuple[NDArray[np.float64], ...]:
+        return tuple(
+            np.stack([each[:, c, which[row, c]] for c in range(n_conditions)], axis=1)
+            for row, each in enumerate(arrays)
+        )
 
     drawn = sign * one.resampled[:, :, estimable]
     defined = ~np.isnan(drawn).any(axis=(0, 1))
@@ -284,10 +284,8 @@ def _worst(one: Values, estimable: Sequence[int], *, sign: int, reason: str | No
         shares=one.shares[:, estimable].mean(axis=1),
         chance=np.nan,
         reason=reason,
-        replicates=tuple(
-            np.stack([each[:, c, which[row, c]] for c in range(n_conditions)], axis=1)
-            for row, each in enumerate(one.replicates)
-        ),
+        replicates=of_worst_runs(one.replicates),
+        run_influences=of_worst_runs(one.run_influences),
     ), which
 
 
@@ -310,6 +308,10 @@ def _extended(one: Values, places: Sequence[_Place], worst: NDArray[np.intp]) ->
         replicates=tuple(
             joined(each, [p.replicates[row] for p in places], 2) for row, each in enumerate(one.replicates)
         ),
+        run_influences=tuple(
+            joined(each, [p.run_influences[row] for p in places], 2) for row, each in enumerate(one.run_influences)
+        ),
+        drawn_runs=one.drawn_runs,
         samples=one.samples,
     )
 

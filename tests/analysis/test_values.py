@@ -5,8 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cxrobust.analysis import analyze, values
+from cxrobust.analysis import analyze, replicates, values
+from cxrobust.analysis.contrasts import Contrast
 from cxrobust.analysis.metrics import metric
+from cxrobust.analysis.replicates import resampled, training_variance
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.values import evaluate
 
@@ -43,25 +45,73 @@ def test_values_are_means_over_replicates(predictions):
         assert e.n_images == alone[0][key].n_images
 
 
+def contrast_of(estimand, regime, condition, terms, **more):
+    return Contrast(estimand=estimand, regime=regime, reference=None, condition=condition, terms=terms, **more)
+
+
 @pytest.mark.parametrize("name", METRICS)
-def test_resamples_draw_replicates_against_plain_loops(predictions, name):
-    """Each resample takes as many replicates as there are, with replacement, the same ones under every condition."""
+@pytest.mark.parametrize("terms", [((1, 1, 1.0),), ((1, 1, 1.0), (1, 0, -1.0)), ((1, 2, 1.0), (0, 2, -1.0))])
+def test_resamples_of_patients_and_runs_against_plain_loops(predictions, name, terms):
+    """The mean over runs in each resample, and that of drawn runs, less what patients make of it."""
     sample = Sample.draw(predictions, make_settings(resamples=100), seed=3)
     found = evaluate({name: metric[name]}, [sample])[name]
     rng = np.random.default_rng([3, 3])
-    for r, rows in enumerate([(0,), (1, 2, 3)]):
-        drawn = rng.integers(0, len(rows), (len(rows), 100))
-        for c in range(len(CONDITIONS)):
-            for k in range(2):
-                cells = [sample.cell(member=m, condition=c, finding=k) for m in rows]
-                each = metric[name].resample(cells, sample.counts)
-                picked = np.array([np.mean([each[d, b] for d in drawn[:, b]]) for b in range(100)])
-                k_ = len(rows)
-                mean = each[:, :100].mean(axis=0)
-                expected = mean + (np.sqrt(k_ / (k_ - 1)) if k_ > 1 else 1) * (picked - mean)
-                np.testing.assert_allclose(found.resampled[r, c, k], expected, atol=1e-12)
-                mean = np.mean([metric[name].contributions(cell) for cell in cells], axis=0)
-                np.testing.assert_allclose(found.contributions[r, c, k], mean, atol=1e-12)
+    rng.integers(0, 1, (1, 100))
+    picks = rng.integers(0, 3, (3, 100))
+    for k in range(2):
+        expected = np.zeros(100)
+        for r, members in enumerate([(0,), (1, 2, 3)]):
+            own = [(c, weight) for row, c, weight in terms if row == r]
+            if not own:
+                continue
+            of_run, drawn, influence = [], [], []
+            for m in members:
+                cells = [(sample.cell(member=m, condition=c, finding=k), weight) for c, weight in own]
+                of_run.append(sum(w * metric[name].value(cell) for cell, w in cells))
+                drawn.append(sum(w * metric[name].resample([cell], sample.counts)[0][:100] for cell, w in cells))
+                influence.append(
+                    sum(
+                        w * (metric[name].contributions(cell) - metric[name].value(cell) * metric[name].share(cell))
+                        for cell, w in cells
+                    )
+                )
+            expected += np.mean(drawn, axis=0)
+            if len(members) == 1:
+                continue
+            away = np.array(of_run) - np.mean(of_run)
+            n = influence[0].size
+            between = sum(a**2 for a in away) / 2
+            sampling = sum(((u - np.mean(influence, axis=0)) ** 2).sum() * n / (n - 1) for u in influence) / 2
+            variance = max(0.0, between - sampling) / 3
+            for b in range(100):
+                mean = np.mean([away[picks[j, b]] for j in range(3)])
+                expected[b] += mean * np.sqrt(variance / (np.mean(away**2) / 3))
+        drawn = resampled(contrast_of("value", "lora", "clean", terms), found)
+        np.testing.assert_allclose(drawn[k], expected, atol=1e-12)
+
+
+def test_runs_that_differ_image_by_image_alone_leave_no_variance_to_training():
+    """Two hundred studies whose runs are one law: what patients make of their differences is taken off, on average."""
+    rng = np.random.default_rng(5)
+    one = contrast_of("value", "lora", "clean", ((1, 0, 1.0),))
+    names = (("supervised", 0), *(("lora", k) for k in range(3)))
+    made = make_predictions(n_patients=40, most_images=1, members=names, conditions=("clean",), findings=("Mass",))
+    for spread in (0.0, 0.02):
+        between, values_ = [], []
+        for seed in range(200):
+            p = 0.75 + 0.05 * rng.normal(size=(4, 1, 40, 1)) + spread * rng.normal(size=(4, 1, 1, 1))
+            study = replace(made, probabilities=np.clip(p, 0.5, 1))
+            sample = Sample.draw(study, make_settings(metrics=("confidence",), resamples=100), seed=seed)
+            found = evaluate({"confidence": metric["confidence"]}, [sample])["confidence"]
+            [(_, deviations, _)] = replicates._of_regimes(one, found)
+            influences = found.run_influences[1][:, 0, 0]
+            of_patients = ((influences - influences.mean(axis=0)) ** 2).sum() * 40 / 39
+            between.append(((deviations[:, 0] ** 2).sum() - of_patients) / 2)
+            values_.append(training_variance(one, found)[0])
+        # the spread of 200 means of 3 runs' variance, of which 0.05²/40 is sampling
+        assert np.mean(between) == pytest.approx(spread**2, abs=4 * (spread**2 + 0.05**2 / 40) / np.sqrt(200))
+        assert min(values_) >= 0
+    assert np.mean(values_) == pytest.approx(spread**2 / 3, rel=0.3)
 
 
 def test_unlike_replicates_widen_the_interval(predictions):
@@ -191,7 +241,10 @@ def test_views_draw_the_same_replicates(predictions):
     """A view that is the other twice over has its resamples."""
     sample = Sample.draw(predictions, make_settings(resamples=100), seed=3)
     found = evaluate({"brier": metric["brier"]}, [sample, sample])["brier"]
-    np.testing.assert_array_equal(found.resampled[:2], found.resampled[2:])
+    first, second = (contrast_of("value", "lora", "clean", ((row, 0, 1.0),)) for row in (1, 3))
+    np.testing.assert_array_equal(resampled(first, found), resampled(second, found))
+    gap = contrast_of("value", "lora", "clean", ((3, 0, 1.0), (1, 0, -1.0)), across=True)
+    assert np.abs(resampled(gap, found)).max() == 0
 
 
 def test_values_of_each_training_run(predictions):
@@ -212,8 +265,9 @@ def test_stretched_replicates_spread_as_independent_ones_do(predictions):
     found = evaluate({"brier": metric["brier"]}, [sample])["brier"]
     for c, k in np.ndindex(3, 3):
         spread = np.var(found.replicates[1][:, c, k], ddof=1) / 3
-        assert found.resampled[1, c, k].var() == pytest.approx(spread, rel=0.05)
-        assert found.resampled[1, c, k].mean() == pytest.approx(found.value[1, c, k], abs=4 * np.sqrt(spread / 20_000))
+        drawn = resampled(contrast_of("value", "lora", "clean", ((1, c, 1.0),)), found)[k]
+        assert drawn.var() == pytest.approx(spread, rel=0.05)
+        assert drawn.mean() == pytest.approx(found.value[1, c, k], abs=4 * np.sqrt(spread / 20_000))
     assert np.ptp(found.resampled[0], axis=-1).max() < 1e-12
 
 

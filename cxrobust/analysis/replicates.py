@@ -1,0 +1,61 @@
+"""Training again: what the spread of a regime's runs adds to that of its patients.
+
+The k runs of a regime were trained independently and see the same patients. The variance of their values of a contrast
+holds the variance of training and, where runs differ image by image, what the sample of patients makes of that; the
+latter is in the spread over resampled patients already, and is taken off.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrobust.analysis.contrasts import Contrast
+from cxrobust.analysis.values import Values
+
+
+def resampled(contrast: Contrast, values: Values) -> NDArray[np.float64]:
+    """Return the contrast in each resample of patients and of training runs, (n_places, n_resamples).
+
+    To what patients make of the mean over runs is added, for each regime, the mean of k deviations of its runs, drawn
+    with replacement from those in the sample, and stretched until its variance is that of a mean of k runs.
+    """
+    drawn = contrast.of(values.resampled)
+    for rows, deviations, variance in _of_regimes(contrast, values):
+        picked = deviations[values.drawn_runs[rows[0]]].mean(axis=0)
+        spread = (deviations**2).mean(axis=0) / len(deviations)
+        stretch = np.sqrt(np.divide(variance, spread, out=np.zeros_like(spread), where=spread > 0))
+        drawn = drawn + np.nan_to_num(picked * stretch).T
+    return drawn
+
+
+def training_variance(contrast: Contrast, values: Values) -> NDArray[np.float64] | None:
+    """Return the part of the contrast's variance that comes from training, (n_places,); None without replicates."""
+    found = [variance for _, _, variance in _of_regimes(contrast, values)]
+    return np.sum(found, axis=0) if found else None
+
+
+def _of_regimes(
+    contrast: Contrast, values: Values
+) -> Iterator[tuple[list[int], NDArray[np.float64], NDArray[np.float64]]]:
+    """Yield of each regime with replicates its rows, each run's deviation (k, n_places) and the variance (n_places,).
+
+    With d_r the deviation of run r from the mean of the regime's part of the contrast, and v_r the linearised variance
+    of d_r over patients, the variance of a mean of k runs is max(0, Σ d_r² − Σ v_r) / (k (k − 1)).
+    """
+    n_regimes = len(values.samples[0].predictions.regimes)
+    slopes = list(contrast.slopes(values))
+    for regime in sorted({row % n_regimes for row, _, _ in slopes}):
+        own = [(row, c, np.reshape(slope, -1)) for row, c, slope in slopes if row % n_regimes == regime]
+        k = len(values.replicates[regime])
+        if k < 2:
+            continue
+        runs = np.sum([slope * values.replicates[row][:, c] for row, c, slope in own], axis=0)
+        influences = np.sum([slope[:, None] * values.run_influences[row][:, c] for row, c, slope in own], axis=0)
+        deviations = runs - runs.mean(axis=0)
+        n_patients = influences.shape[-1]
+        of_patients = (
+            ((influences - influences.mean(axis=0)) ** 2).sum(axis=(0, -1)) * n_patients / max(n_patients - 1, 1)
+        )
+        left = (deviations**2).sum(axis=0) - of_patients
+        yield [row for row, _, _ in own], deviations, np.where(left > 0, left, 0) / (k * (k - 1))
