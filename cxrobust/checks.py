@@ -15,7 +15,7 @@ from cxrobust.inference.elsewhere import Elsewhere
 from cxrobust.inference.models import Regime
 from cxrobust.inference.runner import Runner
 from cxrobust.inference.units import Plan, Unit, plan
-from cxrobust.pipeline import PREDICTIONS
+from cxrobust.pipeline import PREDICTIONS, study_template
 from cxrobust.progress import Reporter
 from cxrobust.study import Study
 
@@ -51,6 +51,7 @@ def check(study: Study, out: Path, *, report: Reporter) -> Check:
     for name in study.analysis.metrics:
         metric[name]
     check_device(study.analysis.device)
+    study_template(study)
     folder = out / PREDICTIONS
     planned = plan(study, folder, report=report)
     units = [unit for part in planned.parts for unit in part.units]

@@ -101,11 +101,42 @@ def report(
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for the documents; that of the results when absent.")
     ] = None,
+    template: Annotated[
+        Path | None,
+        typer.Option(
+            "--template", help="Folder of templates that come before ours; else the one that the study names."
+        ),
+    ] = None,
 ) -> None:
     """Write the documents from a results file."""
     from cxrobust import pipeline
 
-    _say_written(*pipeline.report(results, out or results.parent, say=_warn))
+    _say_written(*pipeline.report(results, out or results.parent, template=template, say=_warn))
+
+
+templates = typer.Typer(help="The templates of the documents.", no_args_is_help=True)
+app.add_typer(templates, name="templates")
+
+
+@templates.command(epilog="Example: cxrobust templates export my-templates")
+def export(folder: Annotated[Path, typer.Argument(help="Folder to write them to.", show_default=False)]) -> None:
+    """Write our templates and style sheets, to change and to give to cxrobust report --template."""
+    from cxrobust.reports.templating import export
+
+    export(folder)
+    _say_written(folder)
+
+
+@templates.command("list", epilog="Example: cxrobust templates list")
+def list_() -> None:
+    """List each template with its blocks and with what it is given."""
+    from cxrobust.reports.templating import described
+
+    for one in described():
+        typer.echo(one.name)
+        for title, names in (("blocks", one.blocks), ("variables", one.variables)):
+            if names:
+                typer.echo(f"  {title}: {', '.join(names)}")
 
 
 @app.command(epilog="Example: cxrobust check study.toml --data-root /data")

@@ -10,7 +10,7 @@ import numpy as np
 from cxrobust.analysis import analyze as analyze_predictions
 from cxrobust.analysis.accelerator import check_device, gpu_name
 from cxrobust.environment import installed_versions
-from cxrobust.errors import DataError, MisfitError
+from cxrobust.errors import DataError, MisfitError, StudyError
 from cxrobust.files import alone, sha256_bytes, sha256_file
 from cxrobust.inference import engine
 from cxrobust.inference.runtime import processor
@@ -125,11 +125,13 @@ def report(
     out: Path,
     *,
     formats: tuple[Literal["pdf", "html"], ...] | None = None,
+    template: Path | None = None,
     say: Callable[[str], None] = lambda message: None,
 ) -> tuple[Path, ...]:
     """Write the report and the appendix, PDF and HTML, from a results file; example images are taken from beside it.
 
-    `say` is told in one sentence when the PDF could not be made for want of a system library.
+    `template` is a folder of templates that come before ours, in place of the one that the study names. `say` is told
+    in one sentence when the PDF could not be made for want of a system library.
     """
     from cxrobust.reports import render
 
@@ -143,8 +145,29 @@ def report(
             out=out,
             images=images if images.is_dir() else None,
             paper=settings["paper"],
+            templates=template or _named_template(settings.get("template"), results_file),
             say=say,
         )
+
+
+def _named_template(name: str | None, results_file: Path) -> Path | None:
+    """Return the study's folder of templates, which is relative to the study file: beside the results or above them.
+
+    Raises
+    ------
+    StudyError
+        When it is at neither place.
+    """
+    if name is None:
+        return None
+    folders = [place / name for place in (results_file.parent, results_file.parent.parent)]
+    found = next((folder for folder in folders if folder.is_dir()), None)
+    if found is None:
+        raise StudyError(
+            f"{results_file}: its study names the templates {name!r}, which are neither at {folders[0]} nor at "
+            f"{folders[1]}: give their folder by --template"
+        )
+    return found
 
 
 def run(
@@ -156,12 +179,27 @@ def run(
 ) -> tuple[Path, ...]:
     """Do all three stages; return the documents."""
     check_device(study.analysis.device)  # rather than after hours of predicting
+    template = study_template(study)
     predict(study, out, report=report_progress)
     analyze(study, out, report=report_progress)
     report_progress("writing the report", 0, 1)
-    documents = report(out / RESULTS, out, say=say)
+    documents = report(out / RESULTS, out, template=template, say=say)
     report_progress("writing the report", 1, 1)
     return documents
+
+
+def study_template(study: Study) -> Path | None:
+    """Return the folder of templates that a study names, after reading them.
+
+    Raises
+    ------
+    StudyError
+        When it is not there, or one of its templates cannot be read.
+    """
+    from cxrobust.reports.templating import check_folder
+
+    name = study.report.template
+    return None if name is None else check_folder(study.path.parent / name)
 
 
 def _check_made_for(study: Study, index: Mapping[str, Any], folder: Path) -> None:

@@ -43,6 +43,8 @@ class ReportSection(Section):
     paper: Literal["A4", "Letter"] = "A4"
     example_images: int = Field(default=3, ge=0, le=12)
     """How many test images are kept and shown; 0 where the data's licence forbids to print any."""
+    template: str | None = Field(default=None, min_length=1)
+    """Folder of templates that come before ours, relative to the study file."""
     attach_predictions: bool | None = None
     """Whether the PDF carries the predictions with the images' and patients' ids, labels and metadata; only of data
     known to be public when absent."""

@@ -5,9 +5,10 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
+from pathlib import Path
 from typing import Any, Literal
 
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup, escape
 
 from cxrobust.reports.bibliography import Citations
@@ -15,6 +16,7 @@ from cxrobust.reports.figures.style import dark_css, themed
 from cxrobust.reports.fonts import font_face_css
 from cxrobust.reports.parts import Figure, Table
 from cxrobust.reports.sections import Kind, Section, sections
+from cxrobust.reports.templating import Templates
 from cxrobust.reports.view import View
 from cxrobust.reports.words import REGIME_BEGINS, REGIME_ENDS, count, percent, readable
 
@@ -39,9 +41,11 @@ class Document:
     filled: tuple[Filled, ...]
     numbers: Mapping[str, str]
     """From a key to `Figure 1` or `Table 2`."""
+    templates: Path | None = None
+    """A user's templates, which come before ours."""
 
 
-def compose(view: View, kind: Kind = "report") -> Document:
+def compose(view: View, kind: Kind = "report", *, templates: Path | None = None) -> Document:
     """Build every section of a document whose data exist, and number figures and tables in their order."""
     known = (sections[name] for name in sections)
     chosen = sorted((one for one in known if kind in one.documents), key=lambda one: (one.order, one.name))
@@ -54,7 +58,7 @@ def compose(view: View, kind: Kind = "report") -> Document:
         if item.key in numbers:
             raise ValueError(f"two figures or tables have the key {item.key!r}")
         numbers[item.key] = f"{what} {counts[what]}"
-    return Document(kind=kind, view=view, filled=filled, numbers=numbers)
+    return Document(kind=kind, view=view, filled=filled, numbers=numbers, templates=templates)
 
 
 def _items(values: Any) -> Iterator[Figure | Table]:
@@ -99,13 +103,7 @@ def fill(document: Document, *, medium: Medium, paper: Paper, report_pages: Mapp
 
 def _environment(document: Document, medium: Medium) -> Environment:
     packages = dict.fromkeys(["cxrobust", *(one.section.package for one in document.filled)])
-    environment = Environment(
-        autoescape=True,
-        undefined=StrictUndefined,
-        loader=ChoiceLoader([PackageLoader(package, "templates") for package in packages]),
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = Templates(packages, folder=document.templates)
     data = document.view.results.data
     citations = Citations(data=data.get("citation") or "", title=data["name"])
 
@@ -122,13 +120,13 @@ def _environment(document: Document, medium: Medium) -> Environment:
         picture=lambda figure: picture(figure, medium=medium),
         figure_colours=dark_css(),
     )
-    environment.filters.update(prose=prose, count=count, percent=percent, readable=readable)
+    environment.filters.update(prose=prose, count=count, percent=percent, readable=lambda text: readable(str(text)))
     return environment
 
 
 def prose(text: str) -> Markup:
     """Escape a sentence and set the regimes' names in their own face."""
-    escaped = str(escape(readable_but_marks(text)))
+    escaped = str(escape(readable_but_marks(str(text))))  # what is undefined says so here
     marked = escaped.replace(REGIME_BEGINS, '<b class="regime">').replace(REGIME_ENDS, "</b>")
     return Markup(marked)  # noqa: S704  escaped above
 

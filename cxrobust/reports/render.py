@@ -11,6 +11,7 @@ from cxrobust.reports.document import Document, Medium, Paper, compose, fill
 from cxrobust.reports.evidence import Evidence, attachments_of, evidence
 from cxrobust.reports.pdf import PangoError, Printed, to_pdf
 from cxrobust.reports.sections import Kind
+from cxrobust.reports.templating import check_folder
 from cxrobust.reports.view import View
 from cxrobust.results import Results
 
@@ -24,6 +25,7 @@ def render(
     out: Path,
     images: Path | None,
     paper: Paper = "A4",
+    templates: Path | None = None,
     say: Callable[[str], None] = lambda message: None,
 ) -> tuple[Path, ...]:
     """Write the documents of a study: the report, and the appendix alone.
@@ -38,6 +40,8 @@ def render(
         Folder for `report.pdf`, `report.html`, `appendix.pdf` and `appendix.html`.
     images
         Folder of the predictions, which example images' paths are relative to; None to show and attach none.
+    templates
+        A folder of a user's templates, which come before ours.
     say
         Told in one sentence when the PDF's system libraries are missing; HTML is then written instead.
 
@@ -46,12 +50,14 @@ def render(
     tuple[Path, ...]
         The documents written, in the order of `formats`, the report first.
     """
+    if templates is not None:
+        check_folder(templates)
     view = View.of(results, images=images)
     written: list[Path] = []
     pages: Mapping[str, int] = {}
     gathered = evidence(results, folder=images) if "pdf" in formats else None
     for kind in KINDS:
-        document = compose(view, kind)
+        document = compose(view, kind, templates=templates)
         for medium in formats:
             if medium == "html" or gathered is None:
                 written.append(_write_html(document, out, paper))
@@ -60,7 +66,7 @@ def render(
                 path, found = _write_pdf(document, out, paper, pages, gathered)
             except PangoError as error:
                 say(f"{error}; the documents are HTML alone until then")
-                return render(results, formats=("html",), out=out, images=images, paper=paper)
+                return render(results, formats=("html",), out=out, images=images, paper=paper, templates=templates)
             written.append(path)
             pages = found if kind == "report" else pages
     return tuple(written)
