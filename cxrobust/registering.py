@@ -65,11 +65,9 @@ def plan_of(study: Study) -> dict[str, Any]:
             "estimand": _primary_estimand(names, primary),
             "condition": primary,
             "finding": "macro",
-            "reference": study.study.reference,
-            "metrics": analysis["metrics"],
         },
         "analysis": {
-            **{key: value for key, value in analysis.items() if key != "device"},
+            **{key: value for key, value in analysis.items() if key not in {"device", "primary_condition"}},
             "families": {one["name"]: one for one in analysis["families"]},
             "subgroups": {one["column"]: one for one in analysis["subgroups"]},
         },

@@ -19,9 +19,9 @@ PLAN = {
         "estimand": "difference-in-differences",
         "condition": "pgd(eps=1/255, steps=20)",
         "finding": "macro",
-        "reference": "supervised",
-        "metrics": ["auroc", "ece"],
-    }
+    },
+    "study": {"reference": "supervised"},
+    "analysis": {"metrics": ["auroc", "ece"]},
 }
 REGISTERED = {
     "file": "study.registration.json",
@@ -75,11 +75,11 @@ def test_estimates_are_counted_as_planned_or_added():
 
 
 def test_the_primary_comparison_is_named_as_registered():
-    assert plain(primary_sentence(PLAN["primary"])) == (
+    assert plain(primary_sentence(PLAN)) == (
         "The primary comparison of the plan is the difference-in-differences of macro averages under PGD, ε = 1/255, "
         "20 steps, with supervised as reference, for AUROC and ECE."
     )
-    alone = {**PLAN["primary"], "estimand": "value", "condition": None}
+    alone = {**PLAN, "primary": {"estimand": "value", "condition": None, "finding": "macro"}}
     assert plain(primary_sentence(alone)) == (
         "The primary comparison of the plan is the value of macro averages on clean images, for AUROC and ECE."
     )
@@ -108,16 +108,29 @@ def test_deviations_are_a_table_by_kind_and_nothing_is_lost():
     table = sections["registration"].build(view(with_plan(deviations=found)))["deviations"]
     assert [(group.head, len(group.rows)) for group in table.groups] == [("Changed", 2), ("Added", 1), ("Left out", 1)]
     texts = [[cell.text for cell in row] for group in table.groups for row in group.rows]
-    assert [row[1:] for row in texts] == [["0.95", "0.9"], ["none", "0.02"], ["–", "mce"], ['{"name": "lora"}', "–"]]
+    texts = [[text.replace("\N{ZERO WIDTH SPACE}", "") for text in row] for row in texts]
+    assert [row[1:] for row in texts] == [["0.95", "0.9"], ["none", "0.02"], ["–", "mce"], ["name = lora", "–"]]
 
 
 def test_the_report_tells_plan_and_deviations(tmp_path: Path):
     found = [{"kind": "added", "key": "analysis.metrics: <script>", "planned": None, "run": "<script>"}]
     made = with_plan(deviations=found, estimates={"planned": 5, "added": {"metric <script>": 1}})
-    (path,) = render(made, formats=("html",), out=tmp_path, images=None)
+    path = render(made, formats=("html",), out=tmp_path, images=None)[0]
     html = path.read_text()
     assert "Deviations from the registered plan" in html
     assert "2026-11-28, 07:30:05 UTC" in html
     assert REGISTERED["sha256"] in html
     assert "Not registered." not in html
     assert "<script>" not in html.split("<main>")[1]
+
+
+def test_long_words_may_break_and_hashes_are_told_by_their_beginning():
+    found = [
+        {"kind": "changed", "key": "file m.safetensors of lora", "planned": "ab" * 32, "run": None},
+        {"kind": "changed", "key": "study.question", "planned": "w" * 100, "run": "why not?"},
+    ]
+    table = sections["registration"].build(view(with_plan(deviations=found)))["deviations"]
+    (first, second) = table.groups[0].rows
+    assert first[1].text == "SHA-\N{ZERO WIDTH SPACE}256 abababababab…"
+    assert first[2].text == "none"
+    assert max(map(len, second[1].text.split("\N{ZERO WIDTH SPACE}"))) <= 20

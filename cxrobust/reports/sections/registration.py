@@ -1,6 +1,7 @@
 """What was planned before the run, and what was changed, added or left out since."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,8 @@ from cxrobust.reports.words import (
 
 MOST_TEXT = 160
 """Characters of a value that the table prints; all of it is in `results.json`."""
+MOST_WORD = 16
+"""Characters after which a word may be broken, so that it fits its column."""
 KINDS = (("changed", "Changed"), ("added", "Added"), ("left out", "Left out"))
 ESTIMANDS = {
     "value": "value",
@@ -28,6 +31,7 @@ ESTIMANDS = {
     "regime-reference": "regime − reference difference",
     "difference-in-differences": "difference-in-differences",
 }
+AGAINST_REFERENCE = ("regime-reference", "difference-in-differences")
 
 
 def registered(view: View) -> Mapping[str, Any] | None:
@@ -53,7 +57,7 @@ def registration(view: View) -> Mapping[str, Any]:
         "sha256": readable(plan["sha256"]),
         "predictions": predictions_sentence(plan["predictions"]),
         "versions": _versions(plan, view),
-        "primary": primary_sentence(plan["plan"]["primary"]),
+        "primary": primary_sentence(plan["plan"]),
         "counts": counts_sentence(plan["estimates"]),
         "unknown": _unknown(plan["inputs"]["unknown"]),
         "deviations": _table(plan["deviations"]) if plan["deviations"] else None,
@@ -95,16 +99,13 @@ def predictions_sentence(found: Mapping[str, Any]) -> str:
     return " ".join(said)
 
 
-def primary_sentence(primary: Mapping[str, Any]) -> str:
+def primary_sentence(plan: Mapping[str, Any]) -> str:
     """Say which comparison was registered as the primary one."""
+    primary, reference = plan["primary"], plan["study"]["reference"]
     what = ESTIMANDS.get(primary["estimand"], readable(primary["estimand"]))
-    metrics = listed([metric_words(name).name for name in primary["metrics"]])
+    metrics = listed([metric_words(name).name for name in plan["analysis"]["metrics"]])
     under = f" under {condition_words(primary['condition'])}" if primary["condition"] else " on clean images"
-    against = (
-        f", with {regime(primary['reference'])} as reference"
-        if primary["estimand"] in {"regime-reference", "difference-in-differences"}
-        else ""
-    )
+    against = f", with {regime(reference)} as reference" if primary["estimand"] in AGAINST_REFERENCE else ""
     return f"The primary comparison of the plan is the {what} of {finding_words(primary['finding'])}s{under}{against}, for {metrics}."
 
 
@@ -177,14 +178,29 @@ def _table(found: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _key(key: str) -> str:
-    return readable(key.removeprefix("study.")).replace(".", ".\N{ZERO WIDTH SPACE}")
+    return _breakable(readable(key.removeprefix("study.")))
 
 
 def _value(one: Mapping[str, Any], side: str) -> Cell:
     value = one[side]
-    if (one["kind"] == "added" and side == "planned") or (one["kind"] == "left out" and side == "run"):
+    if (one["kind"], side) in {("added", "planned"), ("left out", "run")}:
         return NOT_APPLICABLE
-    if value is None:
-        return Cell(text="none", look="quiet")
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return Cell(text=shortened(text, most=MOST_TEXT))
+    return Cell(text="none", look="quiet") if value is None else Cell(text=_breakable(_text(value)))
+
+
+def _text(value: Any) -> str:
+    """Write a value for a reader: a hash by its beginning, a table as `name = lora; family = hf-classifier`."""
+    if isinstance(value, Mapping):
+        said = "; ".join(f"{name} = {_text(one)}" for name, one in value.items() if one not in (None, "", [], {}))
+        return shortened(said, most=MOST_TEXT) or "empty"
+    if isinstance(value, list | tuple):
+        return shortened(", ".join(map(_text, value)), most=MOST_TEXT) or "none"
+    if re.fullmatch("[0-9a-f]{64}", str(value)):
+        return f"SHA-256 {value[:12]}…"
+    return shortened(value if isinstance(value, str) else json.dumps(value), most=MOST_TEXT)
+
+
+def _breakable(text: str) -> str:
+    """Let a line break after marks within a word, and anywhere in a word that is long without any."""
+    marked = re.sub(r"([._/=-])(?=\w)", "\\1\N{ZERO WIDTH SPACE}", text)
+    return re.sub(rf"(\w{{{MOST_WORD}}})(?=\w)", "\\1\N{ZERO WIDTH SPACE}", marked)
