@@ -1,0 +1,405 @@
+"""What changed between two runs, in words and tables that claim no more than the tests show."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cxrobust.comparing import NEW, OLD, Paired, Run
+from cxrobust.comparison import IDENTITY, PRESENCE, Difference, setting_differences
+from cxrobust.reports.parts import Cell, Column, Group, Table
+from cxrobust.reports.sentences import MARGINS, Kind, Verdict, deciding_p, digits_of, judge, margin, outcome, reason
+from cxrobust.reports.view import CLEAN, View
+from cxrobust.reports.words import (
+    ADJUSTMENTS,
+    capitalised,
+    condition_words,
+    count,
+    counted,
+    finding_words,
+    interval,
+    metric_words,
+    number,
+    p_number,
+    percent,
+    plain,
+    regime,
+    shortened,
+)
+from cxrobust.results import Estimate, Results, to_csv
+
+MOST_ROWS = 60
+"""Rows of one table; the rest is in the CSV files."""
+MOST_TEXT = 80
+"""Characters of a setting's value in the table."""
+CAUTION = (
+    "A verdict that changed is not by itself evidence of a change: an estimate may lie just on one side of the level in one "
+    "run and just on the other side in the other. Whether new and old differ is what the paired comparison tests."
+)
+KINDS: dict[Kind, str] = {
+    "more": "a larger change than the reference’s, shown",
+    "less": "a smaller change than the reference’s, shown",
+    "higher": "above 0, shown",
+    "lower": "below 0, shown",
+    "not shown": "no difference could be shown",
+    "not tested": "not tested",
+    "not estimable": "not estimable",
+    "equivalent": "a difference of the margin or more ruled out",
+    "not inferior": "a loss of the margin or more ruled out",
+    "not equivalent": "a difference of the margin or more not ruled out",
+    "maybe inferior": "a loss of the margin or more not ruled out",
+}
+ESTIMAND_WORDS = {
+    "value": "value",
+    "perturbed-clean": "perturbed − clean",
+    "regime-reference": "difference to the reference",
+    "difference-in-differences": "difference-in-differences",
+}
+
+Key = tuple[str | None, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """One part of the comparison: paragraphs and, where there is something to list, a table with its caption."""
+
+    title: str
+    paragraphs: tuple[str, ...]
+    table: Table | None = None
+    caption: str = ""
+
+
+def parts(old: Run, new: Run, paired: Paired) -> tuple[Part, ...]:
+    """Return the comparison in order: conclusions, paired test, other verdicts, numbers, settings."""
+    views = View.of(old.results, images=None), View.of(new.results, images=None)
+    return (
+        conclusions(*views),
+        paired_part(paired, views[1]),
+        verdicts(*views),
+        numbers(old.results, new.results),
+        settings(old.results, new.results),
+    )
+
+
+def conclusions(old: View, new: View) -> Part:
+    """Say which conclusions of the primary comparison are others now."""
+    title = "Conclusions of the primary comparison"
+    apart = _not_the_same_question(old, new)
+    if apart:
+        said = f"The primary comparison is not the same in the two runs: {apart}. Its conclusions are therefore not set side by side."
+        return Part(title=title, paragraphs=(said,))
+    rows = []
+    n_changed = 0
+    for metric in (one for one in new.metrics if one in old.metrics):
+        for name in (one for one in new.compared if one in old.compared):
+            before, now = outcome(old, metric, name), outcome(new, metric, name)
+            changed = _kind(before.kind, before.estimate) != _kind(now.kind, now.estimate)
+            n_changed += changed
+            rows.append(
+                (
+                    metric_words(metric).name,
+                    regime(name),
+                    _told(before.estimate, old),
+                    _told(now.estimate, new),
+                    _kind(before.kind, before.estimate),
+                    _kind(now.kind, now.estimate),
+                    changed,
+                )
+            )
+    if not rows:
+        return Part(title=title, paragraphs=("The two runs have no conclusion of the primary comparison in common.",))
+    if n_changed:
+        verb = "is" if n_changed == 1 else "are"
+        what = f"{count(n_changed)} of {counted(len(rows), 'conclusion')} of the primary comparison {verb} not the same in the two runs."
+        said = (what, CAUTION)
+    else:
+        said = (f"All {counted(len(rows), 'conclusion')} of the primary comparison are the same in the two runs.",)
+    shown = sorted(rows, key=lambda row: not row[-1])[:MOST_ROWS]
+    table = Table(
+        key="conclusions",
+        columns=_columns("Metric", "Regime", "Old estimate", "New estimate", "Old conclusion", "New conclusion"),
+        groups=tuple(_row(metric, *cells, look="key" if changed else "") for metric, *cells, changed in shown),
+        dense=True,
+    )
+    caption = (
+        f"{capitalised(ESTIMAND_WORDS.get(new.comparison, new.comparison))} of macro averages"
+        f"{f' under {condition_words(new.primary)}' if new.primary else ' on clean images'}, with {percent(new.level)} CI and "
+        "adjusted p-value. Conclusions that changed stand first, in bold."
+    )
+    return Part(title=title, paragraphs=said, table=table, caption=caption)
+
+
+def _not_the_same_question(old: View, new: View) -> str:
+    asked = (
+        (
+            "estimand",
+            ESTIMAND_WORDS.get(old.comparison, old.comparison),
+            ESTIMAND_WORDS.get(new.comparison, new.comparison),
+        ),
+        ("condition", condition_words(old.primary or CLEAN), condition_words(new.primary or CLEAN)),
+        ("reference", regime(old.reference), regime(new.reference)),
+        ("confidence level", percent(old.level), percent(new.level)),
+    )
+    return "; ".join(f"{what} {before} in the old, {now} in the new" for what, before, now in asked if before != now)
+
+
+def _kind(kind: Kind, estimate: Estimate | None) -> str:
+    """Write a conclusion; of a test against a margin with the margin."""
+    said = KINDS[kind]
+    return said.replace("the margin", margin(estimate)) if kind in MARGINS else said
+
+
+def _told(estimate: Estimate | None, view: View) -> str:
+    """Write an estimate with interval and p-value, or why there is none."""
+    if estimate is None or estimate.estimate is None:
+        return f"not estimable ({reason(estimate)})"
+    digits = digits_of(estimate)
+    text = number(estimate.estimate, digits=digits, signed=estimate.estimand != "value")
+    if estimate.ci_low is not None and estimate.ci_high is not None:
+        text += f" ({interval(estimate.ci_low, estimate.ci_high, digits=digits)})"
+    p = deciding_p(estimate)
+    return text if p is None else f"{text}; p {_p(p, view.alpha)}"
+
+
+def _p(p: float, alpha: float) -> str:
+    text = p_number(p, alpha=alpha)
+    return f"{text[0]} {text[1:]}" if text[0] in "<>" else f"= {text}"
+
+
+def paired_part(paired: Paired, view: View) -> Part:
+    """Say for which metrics, regimes and conditions a difference between new and old could be shown."""
+    title = "Paired comparison, new − old"
+    if paired.why_not:
+        said = (
+            f"There is no paired test: {paired.why_not}.",
+            "An unpaired comparison of the two runs is not made: it would hold other images’ difference for the models’.",
+        )
+        return Part(title=title, paragraphs=said)
+    macro = [one for one in paired.estimates if one.finding == "macro"]
+    tested = [one for one in macro if judge(one, alpha=view.alpha) not in {"not tested", "not estimable"}]
+    shown = [one for one in tested if judge(one, alpha=view.alpha) in {"shown", "equivalent", "not inferior"}]
+    intro = (
+        f"Both runs predicted the same {counted(paired.n_images, 'image')} of {counted(paired.n_patients, 'patient')}, with the same labels. "
+        "Each regime’s new predictions were compared with its old ones on these images, with patients as the sampling unit, by "
+        f"the new run’s analysis; p-values are {ADJUSTMENTS[paired.adjustment]} over all regimes."
+    )
+    against = any(judge(one, alpha=view.alpha) in MARGINS for one in macro)
+    what = "what is tested could be shown" if against else "a difference could be shown"
+    result = f"Of {counted(len(tested), 'tested difference')} of macro averages {what} for {count(len(shown))}."
+    notes = (f"Not compared: {'; '.join(paired.notes)}.",) if paired.notes else ()
+    rows = macro if len(macro) <= MOST_ROWS else [one for one in macro if one.condition in {CLEAN, view.primary}]
+    table = Table(
+        key="paired",
+        columns=_columns("Metric", "Regime", "Condition", "Of", "New − old", "What is shown"),
+        groups=tuple(
+            _row(
+                metric_words(one.metric).name,
+                regime(one.regime),
+                condition_words(one.condition),
+                "value" if one.estimand == "regime-reference" else "change from clean",
+                _told(one, view),
+                status(one, alpha=view.alpha),
+                look="key" if one in shown else "",
+            )
+            for one in rows[:MOST_ROWS]
+        ),
+        dense=True,
+    )
+    caption = (
+        f"New − old of macro averages, with {percent(view.level)} CI and adjusted p-value: of the value itself, and of its change "
+        f"from clean images. All conditions and findings are in the CSV file."
+    )
+    return Part(title=title, paragraphs=(intro, result, *notes), table=table if rows else None, caption=caption)
+
+
+def status(estimate: Estimate | None, *, alpha: float) -> str:
+    """Return what an estimate's test allows to say, with the side of 0 where a difference is shown."""
+    verdict: Verdict = judge(estimate, alpha=alpha)
+    if verdict == "shown" and estimate is not None and estimate.estimate is not None:
+        return KINDS["higher" if estimate.estimate > 0 else "lower"]
+    if verdict in MARGINS:
+        return _kind(verdict, estimate)  # type: ignore[arg-type]
+    return KINDS["not shown"] if verdict == "not shown" else verdict
+
+
+def verdicts(old: View, new: View) -> Part:
+    """List the estimates, other than those of the primary comparison, of which the tests allow to say something else."""
+    title = "Other verdicts that changed"
+    before, now = keyed(old.results), keyed(new.results)
+    changed, n_tested = [], 0
+    for key in (one for one in now if one in before):
+        was, is_now = status(before[key], alpha=old.alpha), status(now[key], alpha=new.alpha)
+        if {was, is_now} <= {"not tested", "not estimable"} or _is_primary(now[key], new):
+            continue
+        n_tested += 1
+        if was != is_now:
+            changed.append((now[key], was, is_now))
+    if not changed:
+        return Part(
+            title=title,
+            paragraphs=(f"None of {counted(n_tested, 'other test')} that both runs have changed its verdict.",),
+        )
+    first = sorted(changed, key=lambda one: one[0].finding != "macro")[:MOST_ROWS]
+    rest = (
+        f" The table shows the first {len(first)}, macro averages before findings; all are in the CSV file."
+        if len(first) < len(changed)
+        else ""
+    )
+    said = f"Of {counted(n_tested, 'other test')} that both runs have {count(len(changed))} changed {'its' if len(changed) == 1 else 'their'} verdict.{rest}"
+    table = Table(
+        key="verdicts",
+        columns=_columns("Metric", "Estimand", "Regime", "Condition", "Finding", "Old", "New"),
+        groups=tuple(
+            _row(
+                metric_words(one.metric).name,
+                ESTIMAND_WORDS.get(one.estimand, one.estimand),
+                regime(one.regime) + (f" − {regime(one.reference)}" if one.reference else ""),
+                condition_words(one.condition),
+                ", ".join(filter(None, (finding_words(one.finding), one.subgroup, one.recalibration))),
+                was,
+                is_now,
+            )
+            for one, was, is_now in first
+        ),
+        dense=True,
+    )
+    return Part(title=title, paragraphs=(said,), table=table, caption="Verdicts at each run’s own level.")
+
+
+def _is_primary(estimate: Estimate, view: View) -> bool:
+    where = (estimate.estimand, estimate.condition, estimate.finding, estimate.subgroup, estimate.recalibration)
+    return where == (view.comparison, view.primary or CLEAN, "macro", "", "")
+
+
+def keyed(results: Results) -> Mapping[Key, Estimate]:
+    """Return estimates by what they are of."""
+    return {tuple(getattr(one, name) for name in IDENTITY): one for one in results.estimates}
+
+
+def numbers(old: Results, new: Results) -> Part:
+    """Say how many estimates have another value, and list the macro values that moved most."""
+    before, now = keyed(old), keyed(new)
+    common = [key for key in now if key in before]
+    moved = [(now[key], before[key]) for key in common if now[key].estimate != before[key].estimate]
+    said = [
+        f"Of {counted(len(common), 'estimate')} that both runs have {count(len(moved))} {'has' if len(moved) == 1 else 'have'} another value."
+    ]
+    for which, n in ((OLD, len(before) - len(common)), (NEW, len(now) - len(common))):
+        if n:
+            said.append(f"{capitalised(counted(n, 'estimate'))} {'is' if n == 1 else 'are'} only in the {which} run.")
+    values = [
+        (one, was)
+        for one, was in moved
+        if (one.estimand, one.finding, one.subgroup, one.recalibration) == ("value", "macro", "", "")
+    ]
+    values.sort(key=lambda pair: -abs((pair[0].estimate or 0.0) - (pair[1].estimate or 0.0)))
+    table = Table(
+        key="numbers",
+        columns=_columns("Metric", "Regime", "Condition", "Old", "New"),
+        groups=tuple(
+            _row(
+                metric_words(one.metric).name,
+                regime(one.regime),
+                condition_words(one.condition),
+                _value(was),
+                _value(one),
+            )
+            for one, was in values[:MOST_ROWS]
+        ),
+        dense=True,
+    )
+    caption = "Macro values that are others now, those that moved most first."
+    return Part(title="Numbers", paragraphs=tuple(said), table=table if values else None, caption=caption)
+
+
+def _value(estimate: Estimate) -> str:
+    return "not estimable" if estimate.estimate is None else number(estimate.estimate, digits=digits_of(estimate))
+
+
+def settings(old: Results, new: Results) -> Part:
+    """List every setting, count, file and version that differs."""
+    title = "Settings, data and versions"
+    found = [one for one in setting_differences(old, new) if not one.field.startswith("registration.")]
+    if not found:
+        return Part(title=title, paragraphs=("Settings, data, model files and versions are the same.",))
+    rest = f" The table shows the first {MOST_ROWS}." if len(found) > MOST_ROWS else ""
+    table = Table(
+        key="settings",
+        columns=_columns("Of", "What", "Old", "New"),
+        groups=tuple(
+            _row(one.part, one.field or one.part, _setting(one, "old"), _setting(one, "new"))
+            for one in found[:MOST_ROWS]
+        ),
+        dense=True,
+    )
+    verb = "differs" if len(found) == 1 else "differ"
+    said = f"{capitalised(counted(len(found), 'setting, count, file or version', 'settings, counts, files and versions'))} {verb}.{rest}"
+    return Part(
+        title=title, paragraphs=(said,), table=table, caption="What the two runs were made from, where it differs."
+    )
+
+
+def _setting(one: Difference, side: str) -> str:
+    value = getattr(one, side)
+    text = value if isinstance(value, str) else "none" if value is None else json.dumps(value, ensure_ascii=False)
+    return shortened(" ".join(text.split()), most=MOST_TEXT) if one.field != PRESENCE else text
+
+
+def _columns(*titles: str) -> tuple[Column, ...]:
+    return tuple(Column(title=title, left=True) for title in titles)
+
+
+def _row(head: str, *texts: Any, look: Any = "") -> Group:
+    return Group(head=head, rows=(tuple(Cell(text=str(text), look=look) for text in texts),))
+
+
+def estimates_csv(old: Run, new: Run) -> str:
+    """Return every estimate of both runs side by side, with what its test allows to say in each."""
+    before, now = keyed(old.results), keyed(new.results)
+    alphas = [round(1 - float(run.results.study["analysis"]["level"]), 10) for run in (old, new)]
+    fields = ("estimate", "ci_low", "ci_high", "p_adjusted", "test")
+    header = [*IDENTITY, *(f"{name}_{which}" for which in (OLD, NEW) for name in (*fields, "verdict"))]
+
+    def rows() -> Iterable[list[Any]]:
+        for key in dict.fromkeys((*before, *now)):
+            row: list[Any] = list(key)
+            for side, alpha in zip((before, now), alphas, strict=True):
+                one = side.get(key)
+                row += [None if one is None else getattr(one, name) for name in fields]
+                row.append("absent" if one is None else status(one, alpha=alpha))
+            yield row
+
+    return to_csv(header, rows())
+
+
+def to_markdown(title: str, lines: Sequence[str], found: Sequence[Part]) -> str:
+    """Return the comparison as Markdown."""
+    out = [f"# {_escaped(title)}", "", *lines, ""]
+    for part in found:
+        out += [f"## {part.title}", ""]
+        for paragraph in part.paragraphs:
+            out += [_escaped(plain(paragraph)), ""]
+        if part.table is not None:
+            out += [*_markdown_table(part.table), "", f"*{_escaped(plain(part.caption))}*", ""]
+    return "\n".join(out).rstrip() + "\n"
+
+
+def _markdown_table(table: Table) -> list[str]:
+    def line(cells: Iterable[str]) -> str:
+        return f"| {' | '.join(_escaped(plain(cell)).replace('|', chr(92) + '|') for cell in cells)} |"
+
+    rows = [line(column.title for column in table.columns), f"|{' --- |' * len(table.columns)}"]
+    for group in table.groups:
+        for cells in group.rows:
+            bold = any(cell.look == "key" for cell in cells)
+            texts = [group.head, *(cell.text for cell in cells)]
+            made = line(texts)
+            rows.append(
+                made if not bold else "| " + " | ".join(f"**{part}**" for part in made[2:-2].split(" | ")) + " |"
+            )
+    return rows
+
+
+def _escaped(text: str) -> str:
+    """Escape what Markdown would read as marks or HTML."""
+    return "".join(f"\\{letter}" if letter in "\\`*_[]<>#" else letter for letter in " ".join(text.split()))

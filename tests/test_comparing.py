@@ -1,0 +1,145 @@
+"""Two runs: the paired test against the same two models analysed as two regimes of one study."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cxrobust import pipeline
+from cxrobust.comparing import paired, read_run
+from cxrobust.results import Results
+from cxrobust.study import read_study
+
+from .test_without_torch import STUDY, made_elsewhere
+
+ONE = """
+[study]
+title = "One model"
+seed = 1
+reference = "model"
+[data]
+kind = "folder"
+root = "images"
+labels = "labels.csv"
+[[regimes]]
+name = "model"
+predictions = { clean = "CLEAN.csv", "pgd(eps=4/255)" = "CLEAN-pgd.csv" }
+[analysis]
+resamples = 200
+effect_sizes = []
+"""
+
+
+def run(folder: Path, text: str, name: str) -> Path:
+    study = folder / f"{name}.toml"
+    study.write_text(text)
+    read, out = read_study(study), folder / name
+    pipeline.predict(read, out)
+    pipeline.analyze(read, out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs of model `a` (old) and `b` (new), each a study of one regime, and of both as regimes of one study."""
+    folder = tmp_path_factory.mktemp("compared")
+    made_elsewhere(folder)
+    run(folder, ONE.replace("CLEAN", "a"), "old")
+    run(folder, ONE.replace("CLEAN", "b"), "new")
+    run(folder, STUDY, "both")
+    return folder
+
+
+def test_the_paired_test_against_both_models_as_regimes_of_one_study(folder: Path) -> None:
+    found = paired(read_run(folder / "old"), read_run(folder / "new" / "results.json"))
+    both = read_run(folder / "both").results
+    assert found.why_not == ""
+    assert (found.n_images, found.n_patients) == (60, 30)
+    expected = [
+        one
+        for one in both.estimates
+        if one.reference == "a" and one.estimand in {"regime-reference", "difference-in-differences"}
+    ]
+    expected = [one for one in expected if not one.metric.startswith(("accuracy-", "confidence-"))]
+    assert len(found.estimates) == len(expected) == 5 * 3 * 2  # metrics, contrasts, places
+    keys = {(one.estimand, one.metric, one.condition, one.finding): one for one in expected}
+    for one in found.estimates:
+        theirs = keys[one.estimand, one.metric, one.condition, one.finding]
+        assert (one.regime, one.reference) == ("model", "old")
+        for field in ("estimate", "se", "ci_low", "ci_high", "p_value", "p_adjusted", "test", "interval", "note"):
+            assert getattr(one, field) == getattr(theirs, field), (field, one)
+
+
+def test_the_old_run_against_itself_differs_in_nothing(folder: Path) -> None:
+    found = paired(read_run(folder / "old"), read_run(folder / "old"))
+    assert {one.estimate for one in found.estimates if one.estimate is not None} == {0.0}
+    assert {one.p_value for one in found.estimates if one.p_value is not None} <= {1.0}
+
+
+def test_the_order_of_images_does_not_matter(folder: Path) -> None:
+    old, new = read_run(folder / "old"), read_run(folder / "new")
+    assert old.predictions is not None
+    order = np.random.default_rng(3).permutation(len(old.predictions.image_ids))
+    shuffled = replace(
+        old.predictions,
+        image_ids=tuple(np.array(old.predictions.image_ids)[order]),
+        patients=old.predictions.patients[order],
+        labels=old.predictions.labels[order],
+        probabilities=old.predictions.probabilities[:, :, order],
+    )
+    assert paired(replace(old, predictions=shuffled), new) == paired(old, new)
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ("ids", "the test images differ: 1 only in the old run (image000) and 1 only in the new run (other)"),
+        ("label", "the label of image image000 for Effusion differs"),
+        ("labels", "the labels of 60 images differ"),
+        ("patients", "image 'image000' is of another patient in the two runs"),
+        ("finding", "the two runs have no finding in common"),
+        ("regime", "the two runs have no regime in common"),
+    ],
+)
+def test_without_the_same_images_there_is_no_test_and_it_is_said_why(folder: Path, changed: str, why: str) -> None:
+    old, new = read_run(folder / "old"), read_run(folder / "new")
+    there = new.predictions
+    assert there is not None
+    labels = there.labels.copy()
+    labels[: 1 if changed == "label" else None] = 1 - labels[: 1 if changed == "label" else None]
+    other = {
+        "ids": {"image_ids": ("other", *there.image_ids[1:])},
+        "label": {"labels": labels},
+        "labels": {"labels": labels},
+        "patients": {"patient_ids": ("other", *there.patient_ids[1:])},
+        "finding": {"findings": ("Mass",)},
+        "regime": {"members": (("another", 0),)},
+    }[changed]
+    found = paired(old, replace(new, predictions=replace(there, **other)))
+    assert why in found.why_not
+    assert found.estimates == ()
+
+
+def test_predictions_that_are_not_there_or_others_are_not_used(folder: Path, tmp_path: Path) -> None:
+    shutil.copy(folder / "old" / "results.json", tmp_path / "results.json")
+    alone = read_run(tmp_path)
+    assert alone.predictions is None
+    assert "holds no predictions" in paired(alone, read_run(folder / "new")).why_not
+    shutil.copytree(folder / "new" / "predictions", tmp_path / "predictions")
+    assert "are not those of its results" in read_run(tmp_path).why_not
+
+
+def test_only_what_both_runs_have_is_compared_and_the_rest_is_named(folder: Path) -> None:
+    old, new = read_run(folder / "old"), read_run(folder / "new")
+    there = new.predictions
+    assert there is not None
+    fewer = replace(there, conditions=there.conditions[:1], probabilities=there.probabilities[:, :1])
+    study = {**new.results.study, "analysis": {**new.results.study["analysis"], "metrics": ["auroc", "mce"]}}
+    results: Results = replace(new.results, study=study)
+    found = paired(old, replace(new, predictions=fewer, results=results))
+    assert {one.metric for one in found.estimates} == {"auroc"}
+    assert {one.condition for one in found.estimates} == {"clean"}
+    assert "condition 'pgd(eps=4/255)' is only in the old run" in found.notes
+    assert "metric 'mce' is only in the new run" in found.notes
