@@ -6,13 +6,17 @@ import traceback
 from importlib.resources import files
 from pathlib import Path
 from string import Template
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cxrobust import __version__
 from cxrobust.errors import CxrobustError, StudyError, nearest
 from cxrobust.files import atomic_write_text
+
+if TYPE_CHECKING:
+    from cxrobust.reports.document import Paper
+    from cxrobust.results import Results
 
 INTERRUPTED = 130
 UsageError: type[typer.BadParameter] = typer.BadParameter.__mro__[1]
@@ -179,6 +183,28 @@ def register(
     _say_written(path)
 
 
+@app.command(epilog="Example: cxrobust compare results/2025 results/2026 --out compared")
+def compare(
+    old: Annotated[Path, typer.Argument(help="The old run: its folder or results.json.", show_default=False)],
+    new: Annotated[Path, typer.Argument(help="The new run: its folder or results.json.", show_default=False)],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for the comparison; that of the new run when absent.")
+    ] = None,
+) -> None:
+    """Say what changed between two runs, with a paired test of new − old where the test images are the same."""
+    from cxrobust import comparing
+    from cxrobust.progress import reporting
+    from cxrobust.reports.comparison import show
+    from cxrobust.reports.comparison_document import write_comparison
+
+    runs = comparing.read_run(old), comparing.read_run(new)
+    with reporting() as report:
+        paired = comparing.paired(*runs, report=report)
+    show(*runs, paired)
+    folder = out if out is not None else new if new.is_dir() else new.parent
+    _say_written(*write_comparison(*runs, paired, out=folder, paper=_paper(runs[1].results), say=_warn))
+
+
 @app.command(epilog="Example: cxrobust power study.toml --out results --difference 0.02 --simulate 1000")
 def power(
     study: StudyFile,
@@ -307,6 +333,11 @@ def _mend(error: OSError) -> str:
 
 def _warn(message: str) -> None:
     typer.echo(f"cxrobust: {message}", err=True)
+
+
+def _paper(results: "Results") -> "Paper":
+    paper: Paper = results.study["report"]["paper"]
+    return paper
 
 
 def _out(study: Path, out: Path | None) -> Path:

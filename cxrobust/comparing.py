@@ -259,7 +259,8 @@ def _of_regime(
     rows: NDArray[np.intp],
 ) -> Iterator[tuple[int, NDArray[np.float64]]]:
     """Yield each training run's number and its probabilities, (n_conditions, n_images, n_findings)."""
-    cells = np.ix_([predictions.conditions.index(name) for name in conditions], rows, _columns(predictions, findings))
+    places = np.array([predictions.conditions.index(name) for name in conditions])
+    cells = np.ix_(places, rows, np.array(_columns(predictions, findings)))
     for (name, replicate), values in zip(predictions.members, predictions.probabilities, strict=True):
         if name == regime:
             yield replicate, values[cells]

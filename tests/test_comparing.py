@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from cxrobust import pipeline
+from cxrobust.cli import _main
 from cxrobust.comparing import paired, read_run
 from cxrobust.results import Results
 from cxrobust.study import read_study
@@ -143,3 +144,16 @@ def test_only_what_both_runs_have_is_compared_and_the_rest_is_named(folder: Path
     assert {one.condition for one in found.estimates} == {"clean"}
     assert "condition 'pgd(eps=4/255)' is only in the old run" in found.notes
     assert "metric 'mce' is only in the new run" in found.notes
+
+
+def test_the_command_prints_and_writes_the_comparison(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _main(["compare", str(folder / "old"), str(folder / "new"), "--out", str(tmp_path)]) == 0
+    said = capsys.readouterr()
+    assert "Paired comparison, new − old" in said.out
+    assert "60 images of 30 patients" in " ".join(said.out.split())
+    assert said.out.splitlines()[-1] == str(tmp_path / "comparison.pdf")
+    assert (tmp_path / "comparison-paired.csv").read_text().count("\n") == 31
+    assert _main(["compare", str(folder / "old"), str(tmp_path)]) == 1
+    assert "results.json: No such file or directory" in capsys.readouterr().err

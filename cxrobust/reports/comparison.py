@@ -5,6 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as RichTable
+
 from cxrobust.comparing import NEW, OLD, Paired, Run
 from cxrobust.comparison import IDENTITY, PRESENCE, Difference, setting_differences
 from cxrobust.reports.parts import Cell, Column, Group, Table
@@ -111,9 +115,11 @@ def conclusions(old: View, new: View) -> Part:
     if n_changed:
         verb = "is" if n_changed == 1 else "are"
         what = f"{count(n_changed)} of {counted(len(rows), 'conclusion')} of the primary comparison {verb} not the same in the two runs."
-        said = (what, CAUTION)
+        paragraphs: tuple[str, ...] = (what, CAUTION)
     else:
-        said = (f"All {counted(len(rows), 'conclusion')} of the primary comparison are the same in the two runs.",)
+        paragraphs = (
+            f"All {counted(len(rows), 'conclusion')} of the primary comparison are the same in the two runs.",
+        )
     shown = sorted(rows, key=lambda row: not row[-1])[:MOST_ROWS]
     table = Table(
         key="conclusions",
@@ -126,7 +132,7 @@ def conclusions(old: View, new: View) -> Part:
         f"{f' under {condition_words(new.primary)}' if new.primary else ' on clean images'}, with {percent(new.level)} CI and "
         "adjusted p-value. Conclusions that changed stand first, in bold."
     )
-    return Part(title=title, paragraphs=said, table=table, caption=caption)
+    return Part(title=title, paragraphs=paragraphs, table=table, caption=caption)
 
 
 def _not_the_same_question(old: View, new: View) -> str:
@@ -218,7 +224,7 @@ def status(estimate: Estimate | None, *, alpha: float) -> str:
     if verdict == "shown" and estimate is not None and estimate.estimate is not None:
         return KINDS["higher" if estimate.estimate > 0 else "lower"]
     if verdict in MARGINS:
-        return _kind(verdict, estimate)  # type: ignore[arg-type]
+        return _kind(verdict, estimate)
     return KINDS["not shown"] if verdict == "not shown" else verdict
 
 
@@ -351,6 +357,26 @@ def _columns(*titles: str) -> tuple[Column, ...]:
 
 def _row(head: str, *texts: Any, look: Any = "") -> Group:
     return Group(head=head, rows=(tuple(Cell(text=str(text), look=look) for text in texts),))
+
+
+def show(old: Run, new: Run, paired: Paired) -> None:
+    """Print the comparison as text and tables."""
+    console = Console()
+    for part in parts(old, new, paired):
+        console.print(f"[bold]{escape(part.title)}[/bold]")
+        for paragraph in part.paragraphs:
+            console.print(escape(plain(paragraph)))
+        if part.table is not None:
+            printed = RichTable(box=None, pad_edge=False, header_style="dim")
+            for column in part.table.columns:
+                printed.add_column(escape(column.title))
+            for group in part.table.groups:
+                for cells in group.rows:
+                    style = "bold" if any(cell.look == "key" for cell in cells) else ""
+                    texts = (group.head, *(cell.text for cell in cells))
+                    printed.add_row(*(escape(plain(text)) for text in texts), style=style)
+            console.print(printed)
+        console.print()
 
 
 def estimates_csv(old: Run, new: Run) -> str:

@@ -36,7 +36,7 @@ class Filled:
 class Document:
     """Sections in order, and the number of each figure and table."""
 
-    kind: Kind
+    kind: Kind | Literal["comparison"]
     view: View
     filled: tuple[Filled, ...]
     numbers: Mapping[str, str]

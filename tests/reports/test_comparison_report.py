@@ -1,0 +1,210 @@
+"""What the comparison of two runs says, and that it claims no more than the tests show."""
+
+import csv
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cxrobust.comparing import Paired, Run
+from cxrobust.reports.comparison import (
+    CAUTION,
+    conclusions,
+    estimates_csv,
+    numbers,
+    paired_part,
+    parts,
+    settings,
+    status,
+    to_markdown,
+    verdicts,
+)
+from cxrobust.reports.comparison_document import write_comparison
+from cxrobust.reports.view import View
+from cxrobust.reports.words import plain
+
+from .made import TYPICAL, results
+
+MADE = results(replace(TYPICAL, n_regimes=3, n_findings=2, one_class=False, few=False))
+PRIMARY = MADE.primary_condition
+NO_TEST = Paired(estimates=(), why_not="the test images differ", adjustment="", notes=(), n_images=0, n_patients=0)
+
+
+def changed(**fields):
+    """The results with the AUROC's primary contrast of `lora` changed, and the field values before."""
+    place = next(
+        i
+        for i, e in enumerate(MADE.estimates)
+        if (e.estimand, e.metric, e.regime, e.condition, e.finding)
+        == ("difference-in-differences", "auroc", "lora", PRIMARY, "macro")
+    )
+    estimates = list(MADE.estimates)
+    estimates[place] = replace(estimates[place], **fields)
+    return replace(MADE, estimates=tuple(estimates))
+
+
+def view(one):
+    return View.of(one, images=None)
+
+
+def run(one, name="run"):
+    return Run(name=name, results=one, predictions=None, why_not="")
+
+
+def paired_of(**fields):
+    """One paired difference."""
+    one = next(e for e in MADE.estimates if e.estimand == "regime-reference" and e.finding == "macro")
+    usual = {
+        "reference": "old",
+        "estimate": 0.02,
+        "ci_low": 0.01,
+        "ci_high": 0.03,
+        "p_value": 0.001,
+        "p_adjusted": 0.002,
+    }
+    estimates = (replace(one, **{**usual, "test": "permutation", **fields}),)
+    return Paired(estimates=estimates, why_not="", adjustment="holm", notes=(), n_images=60, n_patients=30)
+
+
+def said(part):
+    return plain(" ".join(part.paragraphs))
+
+
+def rows(part):
+    return [[group.head, *(plain(cell.text) for cell in cells)] for group in part.table.groups for cells in group.rows]
+
+
+@pytest.mark.parametrize(
+    ("estimate", "p", "test", "note", "expected"),
+    [
+        (0.02, 0.001, "permutation", "", "above 0, shown"),
+        (-0.02, 0.001, "permutation", "", "below 0, shown"),
+        (0.02, 0.2, "permutation", "", "no difference could be shown"),
+        (0.001, 0.001, "tost", "margin 0.02", "a difference of the margin of 0.02 or more ruled out"),
+        (0.001, 0.2, "tost", "margin 0.02", "a difference of the margin of 0.02 or more not ruled out"),
+        (0.001, 0.001, "noninferiority", "margin 0.02", "a loss of the margin of 0.02 or more ruled out"),
+        (0.001, 0.2, "noninferiority", "margin 0.02", "a loss of the margin of 0.02 or more not ruled out"),
+        (0.02, None, None, "", "not tested"),
+        (None, None, None, "not estimable: one class only", "not estimable"),
+    ],
+)
+def test_status_is_what_the_test_allows_to_say(estimate, p, test, note, expected):
+    one = replace(paired_of().estimates[0], estimate=estimate, p_value=p, p_adjusted=p, test=test, note=note)
+    assert plain(status(one, alpha=0.05)) == expected
+
+
+def test_runs_that_are_the_same_changed_no_conclusion_number_or_setting():
+    found = parts(run(MADE), run(MADE), NO_TEST)
+    assert [said(part) for part in (found[0], *found[2:])] == [
+        "All 10 conclusions of the primary comparison are the same in the two runs.",
+        said(verdicts(view(MADE), view(MADE))),
+        f"Of {len(MADE.estimates):,} estimates that both runs have 0 have another value.",
+        "Settings, data, model files and versions are the same.",
+    ]
+    assert said(found[2]).startswith("None of ")
+    assert found[3].table is None
+
+
+def test_a_conclusion_that_changed_stands_first_and_comes_with_a_caution():
+    part = conclusions(view(MADE), view(changed(p_adjusted=0.3)))
+    assert part.paragraphs[0].startswith("1 of 10")
+    assert part.paragraphs[1] == CAUTION
+    first = rows(part)[0]
+    assert first[:2] == ["AUROC", "lora"]
+    assert first[4:] == ["a larger change than the reference’s, shown", "no difference could be shown"]
+    assert "p = 0.30" in first[3]
+    assert part.table.groups[0].rows[0][0].look == "key"
+    assert part.table.groups[1].rows[0][0].look == ""
+
+
+def test_a_conclusion_in_the_other_direction_is_another_one():
+    before = next(e for e in MADE.estimates if e.metric == "auroc" and e.estimand == "difference-in-differences")
+    assert before.estimate is not None
+    old, new = changed(estimate=-0.05, p_adjusted=0.001), changed(estimate=0.05, p_adjusted=0.001)
+    assert rows(conclusions(view(old), view(new)))[0][4:] == [
+        "a larger change than the reference’s, shown",
+        "a smaller change than the reference’s, shown",
+    ]
+
+
+def test_different_primary_comparisons_are_not_set_side_by_side():
+    other = replace(MADE, primary_condition="blur(severity=1)")
+    part = conclusions(view(MADE), view(other))
+    assert part.table is None
+    assert "condition PGD, ε = 1/255, 20 steps in the old, Gaussian blur, severity 1 in the new" in said(part)
+
+
+def test_without_the_same_images_no_test_is_made_up():
+    part = paired_part(NO_TEST, view(MADE))
+    assert part.table is None
+    assert said(part).startswith("There is no paired test: the test images differ. An unpaired comparison")
+
+
+def test_the_paired_test_counts_what_is_shown():
+    part = paired_part(paired_of(), view(MADE))
+    assert "Of 1 tested difference of macro averages a difference could be shown for 1." in said(part)
+    assert "adjusted by Holm’s method over all regimes" in said(part)
+    assert rows(part)[0][4:] == ["+0.020 (0.010 to 0.030); p = 0.002", "above 0, shown"]
+    assert "could be shown for 0." in said(paired_part(paired_of(p_adjusted=0.4), view(MADE)))
+
+
+def test_other_verdicts_and_numbers_that_changed_are_counted_and_listed():
+    place, one = next(
+        (i, e)
+        for i, e in enumerate(MADE.estimates)
+        if e.estimand == "perturbed-clean" and e.finding == "macro" and e.metric == "ece" and e.p_adjusted < 0.01
+    )
+    estimates = list(MADE.estimates)
+    estimates[place] = replace(one, p_adjusted=0.9)
+    value = next(i for i, e in enumerate(estimates) if e.estimand == "value" and e.finding == "macro")
+    estimates[value] = replace(estimates[value], estimate=0.5)
+    new = replace(MADE, estimates=tuple(estimates))
+    part = verdicts(view(MADE), view(new))
+    assert "1 changed its verdict." in said(part)
+    assert rows(part)[0][-2:] == ["above 0, shown", "no difference could be shown"]
+    part = numbers(MADE, new)
+    assert "1 has another value" in said(part)
+    assert rows(part)[0][-1] == "0.500"
+    missing = numbers(MADE, replace(MADE, estimates=MADE.estimates[3:]))
+    assert "3 estimates are only in the old run." in said(missing)
+
+
+def test_settings_files_and_versions_that_differ_are_listed():
+    regimes = ({**MADE.regimes[0], "fingerprint": {"supervised.safetensors": "0" * 64}}, *MADE.regimes[1:])
+    part = settings(MADE, replace(MADE, regimes=regimes))
+    assert "1 setting, count, file or version differs." in said(part)
+    assert rows(part)[0][:2] == ["regimes", "supervised.fingerprint.supervised.safetensors"]
+
+
+def test_the_csv_holds_every_estimate_of_both_runs():
+    text = estimates_csv(run(MADE), run(replace(MADE, estimates=MADE.estimates[1:])))
+    table = list(csv.DictReader(io.StringIO(text)))
+    assert len(table) == len(MADE.estimates)
+    assert (table[0]["verdict_new"], table[0]["estimate_new"]) == ("absent", "")
+    assert float(table[1]["estimate_old"]) == MADE.estimates[1].estimate
+
+
+def test_markdown_escapes_what_a_name_may_hold():
+    part = replace(settings(MADE, MADE), title="Settings", paragraphs=("<b>*x*|y</b>",))
+    assert "\\<b\\>\\*x\\*|y\\</b\\>" in to_markdown("a_b", ["- one"], [part])
+    title = "a|b <script>"
+    new = replace(MADE, study={**MADE.study, "study": {**MADE.study["study"], "title": title}})
+    text = to_markdown("a", [], [settings(MADE, new)])
+    assert "a\\|b \\<script\\>" in text
+    assert all(line.count(" | ") == 3 for line in text.splitlines() if line.startswith("| study"))
+
+
+def test_the_comparison_is_written_as_markdown_csv_html_and_pdf(tmp_path: Path):
+    new = changed(p_adjusted=0.3)
+    written = write_comparison(run(MADE, "2025"), run(new, "<script>"), paired_of(), out=tmp_path)
+    names = [path.name for path in written]
+    assert names == ["comparison.md", "comparison.csv", "comparison-paired.csv", "comparison.html", "comparison.pdf"]
+    html = (tmp_path / "comparison.html").read_text()
+    assert "What changed between two runs" in html
+    assert "1 of 10" in html.replace("\N{NO-BREAK SPACE}", " ")
+    assert "<script>" not in html
+    assert "\ue000" not in html + (tmp_path / "comparison.md").read_text()
+    first = (tmp_path / "comparison.pdf").read_bytes()
+    write_comparison(run(MADE, "2025"), run(new, "<script>"), paired_of(), out=tmp_path, formats=("pdf",))
+    assert (tmp_path / "comparison.pdf").read_bytes() == first
