@@ -44,6 +44,9 @@ nih-621: setup
 	$(BIN)/python examples/nih-621/train.py --data-root $(DATA)
 	$(BIN)/cxrobust run examples/nih-621/study.toml --data-root $(DATA)
 
+pages: demo $(BROWSER)
+	$(BIN)/python tools/pages.py demo docs/_static
+
 setup: $(READY)
 
 $(READY): pyproject.toml tools/ensure-pango.sh | $(UV)
