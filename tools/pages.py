@@ -10,7 +10,11 @@ import pypdf
 import pypdfium2
 from PIL import Image
 
-SHOWN = (("answer", ""), ("strengths", "Figure 1."), ("findings", "Figure 2."))
+SHOWN = (
+    ("answer", ""),
+    ("strengths", "Performance against the strength of the perturbation."),
+    ("findings", "Where the difference comes from."),
+)
 """Name of a picture, and what stands on its page; the first page, where nothing is said."""
 WIDTH = 900
 COLOURS = 128
@@ -27,12 +31,10 @@ def main() -> None:
 
 def pages(path: Path) -> Iterator[tuple[str, Image.Image]]:
     """Draw the pages that `SHOWN` names, each once."""
-    texts = [page.extract_text() for page in pypdf.PdfReader(path).pages]
+    texts = [" ".join(page.extract_text().split()) for page in pypdf.PdfReader(path).pages]
     document = pypdfium2.PdfDocument(path)
     for name, words in SHOWN:
-        number = next(
-            (k for k, text in enumerate(texts) if any(line.startswith(words) for line in text.splitlines())), 0
-        )
+        number = next(k for k, text in enumerate(texts) if words in text)
         page = document[number]
         yield name, page.render(scale=WIDTH / page.get_width()).to_pil()
 

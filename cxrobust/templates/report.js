@@ -199,6 +199,7 @@
     const watch = new ResizeObserver((entries) => {
       for (const { target } of entries) {
         const scrolls = target.scrollWidth > target.clientWidth + 1;
+        target.classList.toggle("fits", !scrolls);
         if (scrolls) target.tabIndex = 0;
         else if (!target.querySelector(".values")) target.removeAttribute("tabindex");
       }
