@@ -20,7 +20,8 @@ from cxrobust.reports.templating import Templates
 from cxrobust.reports.view import View
 from cxrobust.reports.words import REGIME_BEGINS, REGIME_ENDS, count, percent, readable
 
-Medium = Literal["pdf", "html"]
+Medium = Literal["pdf", "html", "paper"]
+"""The PDF, the HTML page, or words alone, as a manuscript takes them."""
 Paper = Literal["A4", "Letter"]
 
 
@@ -43,6 +44,11 @@ class Document:
     """From a key to `Figure 1` or `Table 2`."""
     templates: Path | None = None
     """A user's templates, which come before ours."""
+
+    @property
+    def items(self) -> tuple[Figure | Table, ...]:
+        """Figures and tables in their order."""
+        return tuple(item for one in self.filled for item in _items(one.values.values()))
 
 
 def compose(view: View, kind: Kind = "report", *, templates: Path | None = None) -> Document:
@@ -74,23 +80,8 @@ def fill(document: Document, *, medium: Medium, paper: Paper, report_pages: Mapp
 
     `report_pages` gives the page of each anchor of `report.pdf`, for a document that refers to it.
     """
-    environment = _environment(document, medium)
-    names = {one.section.name for one in document.filled}
-    shared = {
-        "kind": document.kind,
-        "report_pages": report_pages or {},
-        "study": document.view.results.study,
-        "results": document.view.results,
-        "view": document.view,
-        "medium": medium,
-        "paper": paper,
-        "has": lambda key: key in document.numbers or key in names,
-    }
-    environment.globals.update(shared)
-    bodies = [
-        (one.section, Markup(environment.get_template(f"sections/{one.section.name}.html.j2").render(**one.values)))  # noqa: S704  our own template, escaped
-        for one in document.filled
-    ]
+    environment = _shared_environment(document, medium, paper, report_pages or {})
+    bodies = _bodies(document, environment)
     script = Markup(environment.get_template("report.js").render())  # noqa: S704  hashed below, so that no other runs
     environment.globals.update(script=script, script_hash=base64.b64encode(sha256(script.encode()).digest()).decode())
     template = environment.get_template(f"{document.kind}.html.j2")
@@ -99,6 +90,41 @@ def fill(document: Document, *, medium: Medium, paper: Paper, report_pages: Mapp
         return html
     faces = Markup(font_face_css([html]))  # noqa: S704  made here
     return template.render(bodies=bodies, font_faces=faces)
+
+
+def section_bodies(document: Document) -> tuple[dict[str, Markup], Citations]:
+    """Return the words of each section as HTML, without its figures, and the works that they cite."""
+    environment = _shared_environment(document, "paper", "A4", {})
+    bodies = {section.name: body for section, body in _bodies(document, environment)}
+    citations = environment.globals["citations"]
+    assert isinstance(citations, Citations)  # noqa: S101  put there by _environment
+    return bodies, citations
+
+
+def _bodies(document: Document, environment: Environment) -> list[tuple[Section, Markup]]:
+    return [
+        (one.section, Markup(environment.get_template(f"sections/{one.section.name}.html.j2").render(**one.values)))  # noqa: S704  our own template, escaped
+        for one in document.filled
+    ]
+
+
+def _shared_environment(
+    document: Document, medium: Medium, paper: Paper, report_pages: Mapping[str, int]
+) -> Environment:
+    environment = _environment(document, medium)
+    names = {one.section.name for one in document.filled}
+    shared = {
+        "kind": document.kind,
+        "report_pages": report_pages,
+        "study": document.view.results.study,
+        "results": document.view.results,
+        "view": document.view,
+        "medium": medium,
+        "paper": paper,
+        "has": lambda key: key in document.numbers or key in names,
+    }
+    environment.globals.update(shared)
+    return environment
 
 
 def _environment(document: Document, medium: Medium) -> Environment:
@@ -138,7 +164,9 @@ def readable_but_marks(text: str) -> str:
 
 
 def picture(figure: Figure, *, medium: Medium) -> Markup:
-    """Return a figure as an image element for the PDF, or as an inline SVG for browsers."""
+    """Return a figure as an image element for the PDF, or as an inline SVG for browsers; nothing where words are wanted."""
+    if medium == "paper":
+        return Markup("")
     if medium == "pdf":
         data = base64.b64encode(figure.drawing.svg().encode()).decode()
         return Markup('<img src="data:image/svg+xml;base64,{}" alt="{}">').format(data, figure.alt)
