@@ -1,14 +1,15 @@
 """The three stages of a study, each from files to files: predict, analyze, report."""
 
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from cxrobust.analysis import analyze as analyze_predictions
 from cxrobust.analysis.accelerator import check_device, gpu_name
+from cxrobust.characteristics import characteristics
 from cxrobust.environment import installed_versions
 from cxrobust.errors import DataError, MisfitError, StudyError
 from cxrobust.files import alone, sha256_bytes, sha256_file
@@ -19,7 +20,7 @@ from cxrobust.progress import Reporter, silent
 from cxrobust.registering import compared
 from cxrobust.registration import Registration, find_registration, place_of, write_registration
 from cxrobust.results import Results, read_results, write_estimates, write_results
-from cxrobust.study import Format, Study
+from cxrobust.study import Study
 from cxrobust.study_analysis import AnalysisSection
 
 PREDICTIONS = "predictions"
@@ -66,7 +67,8 @@ def _analyze(study: Study, folder: Path, registered: Registration | None, report
         )
     except MisfitError as error:
         raise study.error(error.keys, str(error)) from error
-    data, regimes = _describe_data(predictions), _describe_regimes(study, predictions)
+    data = _describe_data(predictions, [one.column for one in study.analysis.subgroups])
+    regimes = _describe_regimes(study, predictions)
     plan = None
     if registered is not None:
         plan = compared(
@@ -124,11 +126,11 @@ def report(
     results_file: Path,
     out: Path,
     *,
-    formats: tuple[Format, ...] | None = None,
+    formats: tuple[Literal["pdf", "html"], ...] | None = None,
     template: Path | None = None,
     say: Callable[[str], None] = lambda message: None,
 ) -> tuple[Path, ...]:
-    """Write the documents that the study asks for from a results file; example images are taken from beside it.
+    """Write the report and the appendix, PDF and HTML, from a results file; example images are taken from beside it.
 
     `template` is a folder of templates that come before ours, in place of the one that the study names. `say` is told
     in one sentence when the PDF could not be made for want of a system library.
@@ -216,11 +218,13 @@ def _check_made_for(study: Study, index: Mapping[str, Any], folder: Path) -> Non
         )
 
 
-def _describe_data(predictions: PredictionSet) -> dict[str, Any]:
+def _describe_data(predictions: PredictionSet, columns: Sequence[str]) -> dict[str, Any]:
     """Return the counts of the test images, and under `validation` those of the validation images."""
     per_patient = np.bincount(predictions.patients)
     positive, labelled = predictions.labels == 1, predictions.labels >= 0
-    validation = {} if predictions.validation is None else {"validation": _describe_data(predictions.validation)}
+    validation = (
+        {} if predictions.validation is None else {"validation": _describe_data(predictions.validation, columns)}
+    )
     return {
         **predictions.index["data"],
         "n_images": len(predictions.image_ids),
@@ -232,9 +236,11 @@ def _describe_data(predictions: PredictionSet) -> dict[str, Any]:
                 "n_labelled": int(labelled[:, k].sum()),
                 "n_positive": int(positive[:, k].sum()),
                 "n_positive_patients": len(np.unique(predictions.patients[positive[:, k]])),
+                "n_labelled_patients": len(np.unique(predictions.patients[labelled[:, k]])),
             }
             for k, name in enumerate(predictions.findings)
         ],
+        "characteristics": characteristics(predictions, columns),
         **validation,
     }
 
@@ -255,6 +261,7 @@ def _describe_regimes(study: Study, predictions: PredictionSet) -> tuple[dict[st
                 "family": members[0]["family"],
                 "settings": [one["settings"] for one in members],
                 "fingerprint": fingerprint,
+                **members[0].get("facts", {}),
             }
         )
     return tuple(described)

@@ -268,13 +268,15 @@ class Results:
     """The study file as it was."""
     data: dict[str, Any]
     """`name`, `n_images`, `n_patients`, `size`, `citation`, `exclusions` {reason: count}, `sources` {file: sha256},
-    `findings` [{name, n_labelled, n_positive, n_positive_patients}], `images_per_patient` [min, median, max]; where
+    `findings` [{name, n_labelled, n_labelled_patients, n_positive, n_positive_patients}], `images_per_patient` [min,
+    median, max], `images_sha256` (of each image's id and hash), `characteristics` (`cxrobust.characteristics`); where
     there are validation images, the same of them in `validation`."""
     regimes: tuple[dict[str, Any], ...]
-    """`name`, `replicates`, `is_reference`, `description`, `family`, `fingerprint`, `n_parameters`, ... for each."""
+    """`name`, `replicates`, `is_reference`, `description`, `family`, `settings`, `fingerprint` for each, and what is
+    known of its network (`cxrobust.inference.models.Regime.facts`)."""
     conditions: tuple[dict[str, Any], ...]
     """`name` (the condition's text), `series`, `strength_name`, `strength`, `kind` (clean, attack, noise, corruption,
-    elsewhere), `description`; clean first."""
+    elsewhere), `description`, `parameters` {name: {value, given}}; clean first."""
     primary_condition: str | None
     estimates: tuple[Estimate, ...]
     reliability: tuple[Reliability, ...]
@@ -402,7 +404,7 @@ def to_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """Return rows as CSV; a text that a spreadsheet would take for a formula gets a leading apostrophe."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([_csv_cell(column) for column in columns])
+    writer.writerow(columns)
     writer.writerows([_csv_cell(value) for value in row] for row in rows)
     return out.getvalue()
 

@@ -1,7 +1,10 @@
 """Where checkpoints lie and what identifies them; torch is not needed to know either."""
 
-from collections.abc import Iterable
+import json
+import math
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from cxrobust.errors import DataError
 from cxrobust.files import sha256_file
@@ -14,6 +17,9 @@ WHOLE, PARTS, PICKLED, PICKLED_PARTS = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
+TRAINING = "training.json"
+"""How a checkpoint was trained, beside it: a table of names and values, which predictions do not depend on."""
+SAID_OF_ADAPTERS = ("peft_type", "r", "lora_alpha", "lora_dropout", "bias", "target_modules", "modules_to_save")
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 _DETERMINING = ("config.json", "preprocessor_config.json", "processor_config.json")
 
@@ -102,6 +108,53 @@ def hashes(files: Iterable[Path]) -> dict[str, str]:
         except OSError as error:
             raise DataError(f"{file}: {error.strerror}: correct the path or its permissions") from error
     return found
+
+
+def count_weights(files: Iterable[Path]) -> int | None:
+    """Return how many numbers some safetensors files hold, from their headers; None where one is of another form."""
+    total = 0
+    for file in files:
+        if file.suffix == ".json":
+            continue
+        tensors = _header(file)
+        if tensors is None:
+            return None
+        total += sum(math.prod(tensor["shape"]) for name, tensor in tensors.items() if name != "__metadata__")
+    return total
+
+
+def _header(file: Path) -> dict[str, Any] | None:
+    if file.suffix != ".safetensors":
+        return None
+    try:
+        with file.open("rb") as opened:
+            length = int.from_bytes(opened.read(8), "little")
+            header = json.loads(opened.read(length)) if length < 100_000_000 else None
+    except (OSError, ValueError):
+        return None
+    return header if isinstance(header, dict) else None
+
+
+def said_of_adapter(folder: Path) -> dict[str, Any]:
+    """Return the settings of a PEFT adapter that tell what it changes, without paths."""
+    settings = read_table(folder / ADAPTER_FILES[0])
+    found = {key: settings[key] for key in SAID_OF_ADAPTERS if settings.get(key) not in (None, "", [])}
+    return {key: sorted(value) if isinstance(value, list) else value for key, value in found.items()}
+
+
+def said_of_training(folder: Path) -> dict[str, Any]:
+    """Return what `training.json` in a checkpoint's folder says of its training: names and plain values."""
+    plain = (str, int, float, bool)
+    return {key: value for key, value in read_table(folder / TRAINING).items() if isinstance(value, plain)}
+
+
+def read_table(file: Path) -> Mapping[str, Any]:
+    """Return a JSON file's table; an empty one where it is missing or is none."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def one_line(error: BaseException, *, most: int = 300) -> str:

@@ -3,6 +3,7 @@
 import copy
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cxrobust.demo import LABEL_NOISE, READER_ERROR, SIZE, TRAIN_EPS, Scale
+from cxrobust.files import atomic_write_text
 from cxrobust.inference import finetuning
+from cxrobust.inference.checkpoints import TRAINING
 from cxrobust.inference.datasets.phantoms import Phantoms
 from cxrobust.inference.finetuning import LabelledImages, LowRank, Training
 from cxrobust.inference.graph import PixelClassifier
@@ -23,6 +26,7 @@ from cxrobust.inference.pretrained import Preprocessing, save_network
 from cxrobust.progress import Reporter
 
 HEAD = "network.classifier"
+PREFERENCE = finetuning.Preference(beta=0.2, pairs=8)
 PREPROCESSING = Preprocessing(image_size=(SIZE, SIZE), mean=(0.5,), std=(0.25,), interpolation="bilinear")
 
 
@@ -41,32 +45,41 @@ def _train(demo: "_Demo") -> None:
     probe = demo.get(
         "linear-probe",
         lambda: finetuning.linear_probe(base, demo.examples, head=HEAD, penalty=1e-3, report=demo.report),
+        said={"tuned": "the head alone", "start": "pretrained", "penalty": 1e-3, "optimizer": "L-BFGS"},
     )
     supervised = demo.get(
-        "supervised", lambda: finetuning.supervised(probe, demo.examples, demo.training(5e-4), report=demo.report)
+        "supervised",
+        lambda: finetuning.supervised(probe, demo.examples, demo.training(5e-4), report=demo.report),
+        said=demo.tuning("all weights", demo.training(5e-4), start="linear-probe"),
     )
     low_rank = LowRank(targets=("q_proj", "v_proj", "query", "value"), rank=8)
     demo.get(
         "lora",
         lambda: finetuning.lora(base, demo.examples, demo.training(5e-3), low_rank=low_rank, report=demo.report),
         base="pretrained",
+        said=demo.tuning("the adapter and the head", demo.training(5e-3), start="pretrained"),
     )
     adversary = finetuning.Adversary(eps=TRAIN_EPS / 255, steps=2)
+    hardening = demo.training(1e-3, epochs=demo.scale.adversarial_epochs)
     demo.get(
         "adversarial",
-        lambda: finetuning.adversarial(
-            probe,
-            demo.examples,
-            demo.training(1e-3, epochs=demo.scale.adversarial_epochs),
-            adversary=adversary,
-            report=demo.report,
+        lambda: finetuning.adversarial(probe, demo.examples, hardening, adversary=adversary, report=demo.report),
+        said=demo.tuning(
+            "all weights",
+            hardening,
+            start="linear-probe",
+            adversary=f"PGD, eps {TRAIN_EPS:g}/255, {adversary.steps} steps",
         ),
     )
     for name, judge in (
         ("preference", finetuning.agreement),
         ("preference-human", finetuning.SimulatedReader(error_rate=READER_ERROR)),
     ):
-        demo.get(name, lambda name=name, judge=judge: demo.prefer(supervised, judge, name))  # type: ignore[misc]
+        demo.get(
+            name,
+            lambda name=name, judge=judge: demo.prefer(supervised, judge, name),  # type: ignore[misc]
+            said=demo.tuning("all weights", demo.preferring, start="supervised", **asdict(PREFERENCE)),
+        )
 
 
 class _Demo:
@@ -85,16 +98,25 @@ class _Demo:
     def training(self, learning_rate: float, *, epochs: int | None = None) -> Training:
         return Training(epochs=epochs or self.scale.tune_epochs, learning_rate=learning_rate, batch=64, seed=2026)
 
-    def get(self, name: str, make: Callable[[], nn.Module], *, base: str | None = None) -> nn.Module:
-        """Load a regime's checkpoint, or make and save it."""
+    def get(
+        self, name: str, make: Callable[[], nn.Module], *, base: str | None = None, said: dict[str, Any] | None = None
+    ) -> nn.Module:
+        """Load a regime's checkpoint, or make and save it; beside it stands what is `said` of its training."""
         path = self.folder / name
         if not path.is_dir():
             made: Any = make()
             save_network(made.network, path, preprocessing=PREPROCESSING)
+        if said is not None:
+            images = {"images": f"phantoms of hospital B, {self.scale.train_patients} patients"}
+            atomic_write_text(path / TRAINING, json.dumps({**said, **images}, indent=1) + "\n")
         family = {"name": name, "family": "hf-classifier", "model": str((self.folder / (base or name)).absolute())}
         if base is not None:
             family["adapter"] = str(path.absolute())
         return HfClassifier.model_validate_json(json.dumps(family)).load(FINDINGS)
+
+    def tuning(self, tuned: str, training: Training, **further: Any) -> dict[str, Any]:
+        """Say how a regime is trained, for `training.json`."""
+        return {"tuned": tuned, **asdict(training), "optimizer": "AdamW, warm-up, cosine", **further}
 
     def pretrain(self) -> nn.Module:
         """Learn anatomy, exposure and noisily labelled findings of hospital A; return it with a head of zeros."""
@@ -128,11 +150,20 @@ class _Demo:
 
     def prefer(self, supervised: nn.Module, judge: finetuning.Judge, name: str) -> nn.Module:
         """Tune the supervised checkpoint by DPO."""
-        training = self.training(1e-4, epochs=self.scale.preference_epochs)
-        settings = finetuning.Preference(beta=0.2, pairs=8)
         return finetuning.preference(
-            supervised, self.examples, training, judge=judge, settings=settings, report=self.report, stage=name
+            supervised,
+            self.examples,
+            self.preferring,
+            judge=judge,
+            settings=PREFERENCE,
+            report=self.report,
+            stage=name,
         )
+
+    @property
+    def preferring(self) -> Training:
+        """How long and how fast the supervised checkpoint is tuned by DPO."""
+        return self.training(1e-4, epochs=self.scale.preference_epochs)
 
     def _draw(self, split: str, domain: str, patients: int) -> LabelledImages:
         table = _phantoms(split, domain, patients).table()

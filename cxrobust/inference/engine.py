@@ -17,7 +17,7 @@ from scipy.special import expit
 
 from cxrobust.conditions import CLEAN, Condition
 from cxrobust.errors import DataError
-from cxrobust.files import alone, sha256_file
+from cxrobust.files import alone, sha256_file, sha256_json
 from cxrobust.inference.datasets import ImageTable
 from cxrobust.inference.elsewhere import Elsewhere
 from cxrobust.inference.examples import Example, attack_examples, sheet_examples
@@ -240,6 +240,9 @@ def _describe_images(part: Plan) -> dict[str, Any]:
         "size": part.study.data.size if part.pixels is not None else None,
         "exclusions": dict(table.exclusions),
         "sources": dict(table.sources),
+        "images_sha256": None
+        if part.pixels is None
+        else sha256_json(list(zip(table.ids, part.pixels.digests, strict=True))),
     }
 
 
@@ -260,6 +263,7 @@ def _list_units(part: Plan, folder: Path) -> list[dict[str, Any]]:
 
 def _describe_regime(regime: Regime | Elsewhere, planned: Plan) -> dict[str, Any]:
     fingerprint: dict[str, str] = {}
+    facts: dict[str, Any] = {}
     if isinstance(regime, Elsewhere):
         for condition in regime.own_conditions:
             fingerprint |= regime.fingerprint(condition)
@@ -270,6 +274,7 @@ def _describe_regime(regime: Regime | Elsewhere, planned: Plan) -> dict[str, Any
         units = (unit for part in planned.parts for unit in part.units if unit.regime is regime)
         for fold in dict.fromkeys(unit.fold for unit in units):
             fingerprint |= regime.fingerprint(fold=fold)
+            facts = facts or regime.facts(fold=fold)
     return {
         "name": regime.name,
         "replicate": regime.replicate,
@@ -277,6 +282,7 @@ def _describe_regime(regime: Regime | Elsewhere, planned: Plan) -> dict[str, Any
         "family": "elsewhere" if isinstance(regime, Elsewhere) else regime.family,
         "settings": regime.settings(),
         "fingerprint": fingerprint,
+        "facts": facts,
     }
 
 
@@ -291,4 +297,5 @@ def _describe_condition(condition: Condition, planned: Plan) -> dict[str, Any]:
         "strength": condition.strength,
         "kind": kind if perturbation is None else perturbation.kind,
         "description": "" if perturbation is None else perturbation.describe(),
+        "parameters": {} if perturbation is None else perturbation.every_parameter(),
     }

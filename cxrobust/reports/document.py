@@ -12,6 +12,7 @@ from jinja2 import Environment
 from markupsafe import Markup, escape
 
 from cxrobust.reports.bibliography import Citations
+from cxrobust.reports.figures.formula import set_formula
 from cxrobust.reports.figures.style import dark_css, themed
 from cxrobust.reports.fonts import font_face_css
 from cxrobust.reports.parts import Figure, Table
@@ -20,8 +21,7 @@ from cxrobust.reports.templating import Templates
 from cxrobust.reports.view import View
 from cxrobust.reports.words import REGIME_BEGINS, REGIME_ENDS, count, percent, readable
 
-Medium = Literal["pdf", "html", "paper"]
-"""The PDF, the HTML page, or words alone, as a manuscript takes them."""
+Medium = Literal["pdf", "html"]
 Paper = Literal["A4", "Letter"]
 
 
@@ -44,11 +44,6 @@ class Document:
     """From a key to `Figure 1` or `Table 2`."""
     templates: Path | None = None
     """A user's templates, which come before ours."""
-
-    @property
-    def items(self) -> tuple[Figure | Table, ...]:
-        """Figures and tables in their order."""
-        return tuple(item for one in self.filled for item in _items(one.values.values()))
 
 
 def compose(view: View, kind: Kind = "report", *, templates: Path | None = None) -> Document:
@@ -80,42 +75,11 @@ def fill(document: Document, *, medium: Medium, paper: Paper, report_pages: Mapp
 
     `report_pages` gives the page of each anchor of `report.pdf`, for a document that refers to it.
     """
-    environment = _shared_environment(document, medium, paper, report_pages or {})
-    bodies = _bodies(document, environment)
-    script = Markup(environment.get_template("report.js").render())  # noqa: S704  hashed below, so that no other runs
-    environment.globals.update(script=script, script_hash=base64.b64encode(sha256(script.encode()).digest()).decode())
-    template = environment.get_template(f"{document.kind}.html.j2")
-    html = template.render(bodies=bodies, font_faces="")
-    if medium == "pdf":
-        return html
-    faces = Markup(font_face_css([html]))  # noqa: S704  made here
-    return template.render(bodies=bodies, font_faces=faces)
-
-
-def section_bodies(document: Document) -> tuple[dict[str, Markup], Citations]:
-    """Return the words of each section as HTML, without its figures, and the works that they cite."""
-    environment = _shared_environment(document, "paper", "A4", {})
-    bodies = {section.name: body for section, body in _bodies(document, environment)}
-    citations = environment.globals["citations"]
-    assert isinstance(citations, Citations)  # noqa: S101  put there by _environment
-    return bodies, citations
-
-
-def _bodies(document: Document, environment: Environment) -> list[tuple[Section, Markup]]:
-    return [
-        (one.section, Markup(environment.get_template(f"sections/{one.section.name}.html.j2").render(**one.values)))  # noqa: S704  our own template, escaped
-        for one in document.filled
-    ]
-
-
-def _shared_environment(
-    document: Document, medium: Medium, paper: Paper, report_pages: Mapping[str, int]
-) -> Environment:
     environment = _environment(document, medium)
     names = {one.section.name for one in document.filled}
     shared = {
         "kind": document.kind,
-        "report_pages": report_pages,
+        "report_pages": report_pages or {},
         "study": document.view.results.study,
         "results": document.view.results,
         "view": document.view,
@@ -124,7 +88,18 @@ def _shared_environment(
         "has": lambda key: key in document.numbers or key in names,
     }
     environment.globals.update(shared)
-    return environment
+    bodies = [
+        (one.section, Markup(environment.get_template(f"sections/{one.section.name}.html.j2").render(**one.values)))  # noqa: S704  our own template, escaped
+        for one in document.filled
+    ]
+    script = Markup(environment.get_template("report.js").render())  # noqa: S704  hashed below, so that no other runs
+    environment.globals.update(script=script, script_hash=base64.b64encode(sha256(script.encode()).digest()).decode())
+    template = environment.get_template(f"{document.kind}.html.j2")
+    html = template.render(bodies=bodies, font_faces="")
+    if medium == "pdf":
+        return html
+    faces = Markup(font_face_css([html]))  # noqa: S704  made here
+    return template.render(bodies=bodies, font_faces=faces)
 
 
 def _environment(document: Document, medium: Medium) -> Environment:
@@ -145,6 +120,7 @@ def _environment(document: Document, medium: Medium) -> Environment:
         citations=citations,
         picture=lambda figure: picture(figure, medium=medium),
         figure_colours=dark_css(),
+        formula=lambda latex, said, display=True: formula(latex, said, medium=medium, display=display),
     )
     environment.filters.update(prose=prose, count=count, percent=percent, readable=lambda text: readable(str(text)))
     return environment
@@ -164,13 +140,25 @@ def readable_but_marks(text: str) -> str:
 
 
 def picture(figure: Figure, *, medium: Medium) -> Markup:
-    """Return a figure as an image element for the PDF, or as an inline SVG for browsers; nothing where words are wanted."""
-    if medium == "paper":
-        return Markup("")
+    """Return a figure as an image element for the PDF, or as an inline SVG for browsers."""
     if medium == "pdf":
         data = base64.b64encode(figure.drawing.svg().encode()).decode()
         return Markup('<img src="data:image/svg+xml;base64,{}" alt="{}">').format(data, figure.alt)
     return Markup(inline_svg(figure))  # noqa: S704  matplotlib's own output
+
+
+def formula(latex: str, said: str, *, medium: Medium, display: bool) -> Markup:
+    """Return a formula as an image element for the PDF, or as an inline SVG for browsers; `said` is it in words."""
+    size, ink = (12.4, "black") if medium == "pdf" else (16.0, "currentColor")
+    made = set_formula(latex, size=size, ink=ink, display=display)
+    style = f"vertical-align:{made.below:.1f}px"
+    if medium == "pdf":
+        data = base64.b64encode(made.svg.encode()).decode()
+        return Markup('<img class="math" style="{}" src="data:image/svg+xml;base64,{}" alt="{}">').format(
+            style, data, said
+        )
+    opening = Markup('<svg class="math" role="img" style="{}" aria-label="{}" ').format(style, said)
+    return opening + Markup(made.svg.removeprefix("<svg "))  # noqa: S704  ziamath's own output
 
 
 def inline_svg(figure: Figure) -> str:

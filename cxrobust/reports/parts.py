@@ -31,7 +31,8 @@ class Cell:
 
     text: str
     under: str = ""
-    look: Literal["", "key", "quiet"] = ""
+    look: Literal["", "key", "quiet", "hash", "note"] = ""
+    """`key` is semibold, `quiet` grey, `hash` set as code, `note` a sentence that wraps."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

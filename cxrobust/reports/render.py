@@ -7,16 +7,13 @@ from typing import get_args
 
 from cxrobust.files import atomic_write_bytes, atomic_write_text
 from cxrobust.reports.archive import archived, pack
-from cxrobust.reports.document import Document, Paper, compose, fill
+from cxrobust.reports.document import Document, Medium, Paper, compose, fill
 from cxrobust.reports.evidence import Evidence, attachments_of, evidence
-from cxrobust.reports.manuscript.write import write_manuscript
-from cxrobust.reports.model_cards import write_model_cards
 from cxrobust.reports.pdf import PangoError, Printed, to_pdf
 from cxrobust.reports.sections import Kind
 from cxrobust.reports.templating import check_folder
 from cxrobust.reports.view import View
 from cxrobust.results import Results
-from cxrobust.study import Format
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -24,24 +21,23 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 def render(
     results: Results,
     *,
-    formats: Sequence[Format],
+    formats: Sequence[Medium],
     out: Path,
     images: Path | None,
     paper: Paper = "A4",
     templates: Path | None = None,
     say: Callable[[str], None] = lambda message: None,
 ) -> tuple[Path, ...]:
-    """Write the documents of a study: the report, the appendix alone, the folder for a manuscript, and model cards.
+    """Write the documents of a study: the report, and the appendix alone.
 
     Parameters
     ----------
     results
         Everything that the documents say.
     formats
-        Of `pdf`, `html`, `paper` and `model-cards`.
+        `pdf`, `html` or both.
     out
-        Folder for `report.pdf`, `report.html`, `appendix.pdf`, `appendix.html`, and the folders `paper` and
-        `model-cards`.
+        Folder for `report.pdf`, `report.html`, `appendix.pdf` and `appendix.html`.
     images
         Folder of the predictions, which example images' paths are relative to; None to show and attach none.
     templates
@@ -52,8 +48,7 @@ def render(
     Returns
     -------
     tuple[Path, ...]
-        The documents written, in the order of `formats`, the report first; of the folder `paper` its
-        `paper.tex`, and the folder `model-cards`.
+        The documents written, in the order of `formats`, the report first.
     """
     if templates is not None:
         check_folder(templates)
@@ -64,8 +59,6 @@ def render(
     for kind in KINDS:
         document = compose(view, kind, templates=templates)
         for medium in formats:
-            if medium in {"paper", "model-cards"}:
-                continue
             if medium == "html" or gathered is None:
                 written.append(_write_html(document, out, paper))
                 continue
@@ -73,12 +66,9 @@ def render(
                 path, found = _write_pdf(document, out, paper, pages, gathered)
             except PangoError as error:
                 say(f"{error}; the documents are HTML alone until then")
-                without = tuple(dict.fromkeys("html" if one == "pdf" else one for one in formats))
-                return render(results, formats=without, out=out, images=images, paper=paper, templates=templates)
+                return render(results, formats=("html",), out=out, images=images, paper=paper, templates=templates)
             written.append(path)
             pages = found if kind == "report" else pages
-    written += [write_manuscript(compose(view, templates=templates), out)] if "paper" in formats else []
-    written += [write_model_cards(view, out, templates=templates)] if "model-cards" in formats else []
     return tuple(written)
 
 

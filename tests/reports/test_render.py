@@ -39,7 +39,7 @@ def test_both_documents_are_written_and_carry_the_title(made: Made, tmp_path: Pa
 def test_the_appendix_stands_alone_and_holds_what_reproduces_the_study(tmp_path: Path) -> None:
     path = render(results(TYPICAL), formats=("html",), out=tmp_path, images=None)[1]
     found = headings(path.read_text(encoding="utf-8"))
-    assert {"Reproduction", "References"} <= set(found)
+    assert {"Computation and reproduction", "Settings", "Checklists", "References"} <= set(found)
     assert not {"Primary comparison", "Limitations"} & set(found)
 
 

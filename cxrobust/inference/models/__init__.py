@@ -52,6 +52,14 @@ class Regime(Section):
     def fingerprint(self, *, fold: str | None = None) -> dict[str, str]:
         """Return the SHA-256 of each file that determines the model, by file name, without loading it."""
 
+    def facts(self, *, fold: str | None = None) -> dict[str, Any]:
+        """Return what is known of the network without loading it, as far as it is known, as JSON values.
+
+        `architecture`, `n_parameters`, `n_adapter_parameters`, `adapter` (its settings), `source` (`folder`, or `hub`
+        with `commit`) and `training` (what `training.json` beside the checkpoint says).
+        """
+        return {}
+
     @property
     def own_conditions(self) -> tuple[str, ...]:
         """Conditions that this regime brings itself; a model brings none."""

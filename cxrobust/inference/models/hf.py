@@ -12,11 +12,16 @@ from cxrobust.inference.checkpoints import (
     ADAPTER_FILES,
     FOLD,
     adapter_files,
+    count_weights,
     fill_fold,
     fold_problem,
     hashes,
     model_files,
     one_line,
+    read_table,
+    said_of_adapter,
+    said_of_training,
+    weight_files,
 )
 from cxrobust.inference.models import Regime, model_family
 from cxrobust.study_sections import StudyPath
@@ -102,6 +107,22 @@ class HfClassifier(Regime):
         files = model_files(self._model_folder(fold), code=self.trust_remote_code)
         adapter = self._adapter_folder(fold)
         return hashes(files if adapter is None else (*files, *adapter_files(adapter)))
+
+    def facts(self, *, fold: str | None = None) -> dict[str, Any]:
+        """Return what configuration, headers of the weights, adapter and `training.json` tell of the network."""
+        folder, adapter = self._model_folder(fold), self._adapter_folder(fold)
+        architectures = read_table(folder / "config.json").get("architectures") or [None]
+        found = {
+            "architecture": architectures[0],
+            "n_parameters": count_weights(weight_files(folder)),
+            "source": "hub" if self._local_folder(fold) is None else "folder",
+            "commit": folder.name if self._local_folder(fold) is None else None,
+            "training": said_of_training(folder if adapter is None else adapter),
+        }
+        if adapter is not None:
+            found["adapter"] = said_of_adapter(adapter)
+            found["n_adapter_parameters"] = count_weights([adapter / ADAPTER_FILES[1]])
+        return {key: value for key, value in found.items() if value}
 
     def settings(self) -> dict[str, Any]:
         """Settings as JSON values; paths by name only."""

@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from cxrobust.errors import DataError, nearest, require
-from cxrobust.inference.checkpoints import fill_fold, fold_problem, hashes, one_line
+from cxrobust.inference.checkpoints import (
+    count_weights,
+    fill_fold,
+    fold_problem,
+    hashes,
+    one_line,
+    said_of_training,
+)
 from cxrobust.inference.models import Regime, model_family
 from cxrobust.study_sections import StudyPath
 
@@ -97,6 +104,16 @@ class PythonModel(Regime):
         """Return the SHA-256 of the module's file and of the weights; other modules that it imports are not seen."""
         weights = self._weights(fold)
         return hashes([self._file(), *([] if weights is None else _files(weights))])
+
+    def facts(self, *, fold: str | None = None) -> dict[str, Any]:
+        """Return what the headers of safetensors weights and a `training.json` beside them tell of the network."""
+        weights = self._weights(fold)
+        if weights is None:
+            return {}
+        held = [file for file in _files(weights) if file.suffix != ".json"]
+        folder = weights.parent if weights.is_file() else weights
+        found = {"n_parameters": count_weights(held), "source": "folder", "training": said_of_training(folder)}
+        return {key: value for key, value in found.items() if value}
 
     @property
     def _where(self) -> str:

@@ -7,7 +7,7 @@ model and that image's own seed alone: never on the batch, its order or the numb
 from abc import abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,6 +75,17 @@ class Perturbation(Section):
             and not (key in self.silent and getattr(self, key) == field.default)
         ]
         return Condition(name=self.name, parameters=tuple(shown))
+
+    def every_parameter(self) -> dict[str, dict[str, Any]]:
+        """Return every parameter: `value` as text, None where it follows from others, and whether it was `given`."""
+        return {
+            key: {
+                "value": None if (value := getattr(self, key)) is None else format_value(value),
+                "given": key in self.model_fields_set,
+            }
+            for key in type(self).model_fields
+            if key not in {"attack", "corruption"}
+        }
 
 
 perturbation: Registry[type[Perturbation]] = Registry("perturbation", package="cxrobust.inference.perturbations")

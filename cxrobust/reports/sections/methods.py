@@ -6,16 +6,14 @@ from typing import Any
 from cxrobust.conditions import parse_condition
 from cxrobust.reports.sections import section
 from cxrobust.reports.view import View
-from cxrobust.reports.words import INTERVALS, listed, metric_words, named_tests, percent
+from cxrobust.reports.words import INTERVALS, listed, named_tests, percent
 
-KNOWN = ("auroc", "accuracy", "confidence", "ece", "brier")
-"""Metrics that the template explains."""
 SIGN_FLIPS = {"permutation", "permutation (exact)"}
 EXPLAINED = {"percentile", "percentile-recentred", "expanded", "t"}
 """Tests and intervals that the template explains."""
 
 
-@section("methods", order=90, title="Methods")
+@section("methods", order=90, title="Methods", documents=("report", "appendix"))
 def methods(view: View) -> Mapping[str, Any]:
     """Return what the methods' text depends on."""
     results = view.results
@@ -28,8 +26,6 @@ def methods(view: View) -> Mapping[str, Any]:
         "level": percent(view.level),
         "low_percentile": f"{tail:.6g}",
         "high_percentile": f"{100 - tail:.6g}",
-        "operating_point": analysis["operating_point"],
-        "chosen_on": "clean validation images" if "validation" in results.data else "the clean images themselves",
         "most_undefined": percent(analysis.get("most_undefined", 0.2)),
         "families": [family["name"] for family in analysis.get("families", ())],
         "intervals": intervals,
@@ -39,9 +35,7 @@ def methods(view: View) -> Mapping[str, Any]:
         "other_tests": named_tests(tests - SIGN_FLIPS),
         "one_sided": bool(tests & {"tost", "noninferiority"}),
         "has_replicates": any(one.get("replicates", 1) > 1 for one in results.regimes),
-        "other_metrics": [metric_words(m).name for m in view.metrics if m not in KNOWN],
         "has_perturbations": bool(view.series),
         "attack_names": {parse_condition(one.name).name for one in view.of_kind("attack")},
-        "reference": view.reference,
         "alpha": f"{view.alpha:g}",
     }

@@ -11,7 +11,7 @@ from cxrobust.reports.words import finding_words, number, readable, regime
 MOST_COLUMNS = 8
 
 
-@section("reproducibility", order=120, title="Reproduction", documents=("report", "appendix"))
+@section("reproducibility", order=140, title="Computation and reproduction", documents=("report", "appendix"))
 def reproducibility(view: View) -> Mapping[str, Any]:
     """Return command, hashes, versions, hardware, operating points and the study file."""
     provenance = view.results.provenance
@@ -22,6 +22,7 @@ def reproducibility(view: View) -> Mapping[str, Any]:
         "needs_data_root": "--data-root" in str(provenance.get("command", "")),
         "analysis": _machine(provenance.get("analysis", {})),
         "hashes": _hashes(view),
+        "stages": _stages(view),
         "thresholds": _thresholds(view),
         "study_text": readable(view.results.study_text),
     }
@@ -29,14 +30,16 @@ def reproducibility(view: View) -> Mapping[str, Any]:
 
 def _facts(view: View) -> list[tuple[str, str]]:
     provenance = view.results.provenance
+    seed = provenance.get("seed", view.results.study["study"]["seed"])
     facts = [
-        ("Seed", str(provenance.get("seed", view.results.study["study"]["seed"]))),
+        ("Seed", f"{seed} (perturbations: by study, condition and image; analysis: by study and purpose)"),
         ("Study file, SHA-256", str(provenance.get("study_sha256", ""))),
         ("Predictions, SHA-256 of their index", str(provenance.get("predictions_sha256", ""))),
     ]
     seconds = provenance.get("inference", {}).get("seconds")
     if seconds:
-        facts.append(("Wall time of inference", duration(float(seconds))))
+        facts.append(("Wall time of predictions", duration(float(seconds))))
+    facts.append(("Wall time of analysis", "not kept: the same predictions give the same results file"))
     return [(name, readable(value)) for name, value in facts if value]
 
 
@@ -64,11 +67,31 @@ def _versions(machine: Mapping[str, Any]) -> str:
     return readable(", ".join([*python, *packages]))
 
 
-def _hashes(view: View) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Return (whose, [(file, SHA-256), ...]) of the data's and every regime's files."""
-    groups = [("Data", dict(view.results.data.get("sources") or {}))]
-    groups += [(regime(one["name"]), dict(one.get("fingerprint") or {})) for one in view.results.regimes]
-    return [(whose, [(readable(f), readable(h)) for f, h in found.items()]) for whose, found in groups if found]
+def _hashes(view: View) -> list[tuple[str, str]]:
+    """Return (what, SHA-256) of the files that the data were read from, and of the image set."""
+    data = view.results.data
+    found = list((data.get("sources") or {}).items())
+    held_out = data.get("validation") or {}
+    found += [(f"{file} (validation)", digest) for file, digest in (held_out.get("sources") or {}).items()]
+    for name, part in (("All test images, by id and hash", data), ("All validation images, by id and hash", held_out)):
+        if part.get("images_sha256"):
+            found.append((name, part["images_sha256"]))
+    return [(readable(file), readable(str(digest))) for file, digest in found]
+
+
+def _stages(view: View) -> list[tuple[str, str]]:
+    """Return (stage, command) of each stage alone, from the command of all."""
+    command = str(view.results.provenance.get("command", "cxrobust run study.toml"))
+    words = command.removeprefix("cxrobust run ")
+    if words == command:
+        return []
+    study = words.partition(" --")[0]
+    return [
+        ("Predictions", readable(f"cxrobust predict {words}")),
+        ("Analysis", readable(f"cxrobust analyze {words}")),
+        ("Documents", "cxrobust report out/results.json"),
+        *([("Check before", readable(f"cxrobust check {words}"))] if study else []),
+    ]
 
 
 def _thresholds(view: View) -> tuple[Table, ...]:

@@ -1,0 +1,87 @@
+"""What is known of each model: source, revision, size, what was tuned and how, and the hash of every file."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from cxrobust.reports.parts import Cell, Column, Group, Table
+from cxrobust.reports.sections import section
+from cxrobust.reports.sections.settings import value_text
+from cxrobust.reports.view import View
+from cxrobust.reports.words import count, readable, regime
+
+NOT_KNOWN = "not known"
+OUTPUTS = ("head", "outputs", "labels", "cross_fit", "trust_remote_code", "options", "id", "prefix")
+"""Settings of a regime that say how its outputs are read."""
+MOST_RUNS = 5
+"""Training runs whose settings are told apart."""
+
+
+@section("models", order=130, title="Models", documents=("report", "appendix"))
+def models(view: View) -> Mapping[str, Any]:
+    """Return what is known of each regime's network, and what is not."""
+    columns = (Column(title="Regime", left=True), Column(title="What", left=True), Column(title="Value", left=True))
+    groups = tuple(Group(head=regime(one["name"]), rows=tuple(_rows(one))) for one in view.results.regimes)
+    return {
+        "models": Table(key="models-table", columns=columns, groups=groups, dense=True),
+        "elsewhere": any(one.get("family") == "elsewhere" for one in view.results.regimes),
+    }
+
+
+def _rows(one: Mapping[str, Any]) -> Iterator[tuple[Cell, ...]]:
+    runs = one.get("settings") or [{}]
+    first = runs[0]
+    yield _row("Source", _source(one, runs))
+    if one.get("family") != "elsewhere":
+        yield _row("Network", readable(str(one.get("architecture") or NOT_KNOWN)))
+    yield _row("Parameters", _parameters(one))
+    yield _row("Tuned", _tuned(one))
+    if one.get("adapter"):
+        yield _row("Adapter", value_text(dict(one["adapter"])))
+    yield _row("Training", _training(one))
+    outputs = {key: first[key] for key in OUTPUTS if first.get(key)}
+    if outputs:
+        yield _row("Outputs", value_text(outputs))
+    if len(runs) > 1:
+        yield _row("Training runs", count(len(runs)))
+    for file, digest in (one.get("fingerprint") or {}).items():
+        yield Cell(text=readable(file)), Cell(text=readable(str(digest)), look="hash")
+
+
+def _row(name: str, text: str) -> tuple[Cell, ...]:
+    return Cell(text=name), Cell(text=text, look="quiet" if text == NOT_KNOWN else "")
+
+
+def _source(one: Mapping[str, Any], runs: list[Mapping[str, Any]]) -> str:
+    if one.get("family") == "elsewhere":
+        return "predictions made elsewhere"
+    names = list(dict.fromkeys(str(run.get("model") or run.get("weights") or "") for run in runs))[:MOST_RUNS]
+    name = ", ".join(readable(name) for name in names if name) or NOT_KNOWN
+    if one.get("source") != "hub":
+        return name
+    revision = runs[0].get("revision")
+    commit = f", commit {readable(one['commit'])}" if one.get("commit") else ""
+    return f"{name}, hub{f', revision {readable(revision)}' if revision else ''}{commit}"
+
+
+def _parameters(one: Mapping[str, Any]) -> str:
+    if not one.get("n_parameters"):
+        return NOT_KNOWN
+    own = count(int(one["n_parameters"]))
+    added = one.get("n_adapter_parameters")
+    return f"{own}, and {count(int(added))} in the adapter" if added else own
+
+
+def _tuned(one: Mapping[str, Any]) -> str:
+    """Say which parameters were tuned: what the training says, else what an adapter implies, else nothing."""
+    said = (one.get("training") or {}).get("tuned")
+    if said:
+        return readable(str(said))
+    if not one.get("adapter"):
+        return NOT_KNOWN
+    whole = one["adapter"].get("modules_to_save")
+    return f"the adapter{f' and {value_text(whole)}' if whole else ''}"
+
+
+def _training(one: Mapping[str, Any]) -> str:
+    said = {key: value for key, value in (one.get("training") or {}).items() if key != "tuned"}
+    return value_text({key.replace("_", " "): value for key, value in said.items()}) if said else NOT_KNOWN

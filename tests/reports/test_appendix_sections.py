@@ -1,0 +1,103 @@
+"""The appendix's tables: every setting with its default, what is known of models, the flow and Table 1."""
+
+from dataclasses import replace
+from typing import Any
+
+from cxrobust.reports.parts import Table
+from cxrobust.reports.sections import sections
+from cxrobust.reports.view import View
+
+from .made import TYPICAL, results
+
+BASE = results(TYPICAL)
+
+
+def built(name: str, made: Any = BASE) -> Any:
+    return sections[name].build(View.of(made, images=None))
+
+
+def rows(table: Table) -> dict[tuple[str, str], tuple[str, ...]]:
+    return {
+        (group.head, row[0].text): tuple(cell.text for cell in row[1:]) for group in table.groups for row in group.rows
+    }
+
+
+def test_a_setting_stands_with_its_value_and_what_it_would_be_otherwise():
+    analysis = {**BASE.study["analysis"], "resamples": 500, "most_undefined": 0.2, "test": "permutation"}
+    made = replace(BASE, study={**BASE.study, "analysis": analysis}, study_text="[analysis]\nresamples = 500\n")
+    found = rows(built("settings", made)["settings"])
+    assert found["[analysis]", "resamples"] == ("500", "10000")
+    assert found["[analysis]", "most_undefined"] == ("0.2", "default")
+    assert found["[study]", "seed"] == ("2026", "")
+    assert found["[data]", "size"] == ("224", "default")
+    broken = replace(made, study_text="not [ TOML")
+    assert rows(built("settings", broken)["settings"])["[analysis]", "resamples"] == ("500", "10000")
+
+
+def test_what_is_not_known_of_a_model_is_said():
+    found = rows(built("models")["models"])
+    head = built("models")["models"].groups[0].head
+    assert found[head, "Parameters"] == ("not known",)
+    assert found[head, "Tuned"] == ("not known",)
+
+
+def test_what_is_known_of_an_adapter_is_told():
+    known = {
+        "architecture": "ViT",
+        "n_parameters": 168135,
+        "n_adapter_parameters": 6599,
+        "adapter": {"peft_type": "LORA", "r": 8, "modules_to_save": ["classifier"]},
+        "source": "hub",
+        "commit": "abc",
+        "settings": [{"model": "a/b", "revision": "main"}],
+    }
+    made = replace(BASE, regimes=({**BASE.regimes[0], **known}, *BASE.regimes[1:]))
+    table = built("models", made)["models"]
+    found = rows(table)
+    head = table.groups[0].head
+    assert found[head, "Parameters"] == ("168,135, and 6,599 in the adapter",)
+    assert found[head, "Tuned"] == ("the adapter and classifier",)
+    assert found[head, "Source"] == ("a/b, hub, revision main, commit abc",)
+
+
+def test_every_parameter_of_a_perturbation_is_told_and_defaults_are_marked():
+    parameters = {
+        "eps": {"value": "1/255", "given": True},
+        "steps": {"value": "20", "given": True},
+        "random_start": {"value": "True", "given": False},
+        "step_size": {"value": None, "given": False},
+        "control": {"value": "True", "given": False},
+    }
+    changed = tuple(
+        {**one, "parameters": parameters} if one["name"].startswith("pgd") else one for one in BASE.conditions
+    )
+    found = built("perturbations", replace(BASE, conditions=changed))
+    (pgd,) = (row for group in found["perturbations"].groups for row in group.rows if row[0].text == "attack")
+    assert pgd[3].text.replace("\N{NO-BREAK SPACE}", " ") == "steps = 20, random start = yes*"
+    assert found["has_defaults"]
+
+
+def test_the_flow_adds_up_and_table_1_counts_patients_of_their_own():
+    found = built("participants")
+    alt = found["flow"].alt.replace("\N{NO-BREAK SPACE}", " ")
+    assert "22,745 images" in alt  # 22,433 and 312 lateral views
+    assert "Left out: 312 images (312 lateral view)" in alt
+    assert "6 regimes × 13 conditions × 22,433 images" in alt
+    table = rows(found["table_one"])
+    assert table["Positive for", "Effusion"] == ("2,756 (12.3)", "860 (13.9)", "0")
+
+
+def test_age_and_sex_stand_for_images_and_for_patients():
+    data = {
+        **BASE.data,
+        "characteristics": [
+            {"column": "age", "images": {"n_missing": 3, "quartiles": [40.0, 50.0, 60.5]}, "patients": {"n_missing": 1, "quartiles": None}},
+            {"column": "sex", "images": {"n_missing": 433, "levels": {"F": 11000, "M": 11000}}, "patients": {"n_missing": 187, "levels": {"F": 3000}}},
+        ],
+    }  # fmt: skip
+    table = rows(built("participants", replace(BASE, data=data))["table_one"])
+    assert table["Age, years", "median (quartiles)"] == ("50 (40 to 60.5)", "", "3")
+    assert table["Sex", "F"] == ("11,000 (50.0)", "3,000 (50.0)", "433")
+    assert table["Sex", "M"] == ("11,000 (50.0)", "0 (0.0)", "")
+    split = rows(built("participants", replace(BASE, data={**data, "validation": BASE.data}))["table_one"])
+    assert len(split["Sex", "F"]) == 6
