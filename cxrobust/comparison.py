@@ -1,10 +1,10 @@
 """What differs between two results: which estimate or setting, in which field, and both values."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
-from cxrobust.results import Estimate, Reliability, Results, RiskCoverage, Threshold, Unclustered
+from cxrobust.results import Estimate, Results
 
 IDENTITY = ("estimand", "metric", "regime", "reference", "condition", "finding", "subgroup", "recalibration")
 """Fields of an estimate that say what it is of; the others are what was found."""
@@ -46,16 +46,12 @@ def differences(old: Results, new: Results, *, tolerance: float = 0.0) -> tuple[
     errors: all that an analysis computes from predictions. Settings and versions are not; see `setting_differences`.
     Counts and texts differ whenever they are not equal.
     """
-    counts = (_counts(old), _counts(new))
     found = [
         *nested(old.primary_condition, new.primary_condition, part="data", field="primary_condition"),
-        *nested(*counts, part="data", tolerance=tolerance),
-        *_of_records("estimates", old.estimates, new.estimates, named=name_of, tolerance=tolerance),
-        *_of_records("reliability", old.reliability, new.reliability, named=_diagram, tolerance=tolerance),
-        *_of_records("risk_coverage", old.risk_coverage, new.risk_coverage, named=_diagram, tolerance=tolerance),
-        *_of_records("thresholds", old.thresholds, new.thresholds, named=_threshold, tolerance=tolerance),
-        *_of_records("unclustered", old.unclustered, new.unclustered, named=_unclustered, tolerance=tolerance),
+        *nested(_counts(old), _counts(new), part="data", tolerance=tolerance),
     ]
+    for part, named in COMPUTED.items():
+        found += _of_records(part, getattr(old, part), getattr(new, part), named=named, tolerance=tolerance)
     return tuple(found)
 
 
@@ -124,9 +120,6 @@ def _is_list(value: Any) -> bool:
     return isinstance(value, list | tuple)
 
 
-Record = Estimate | Reliability | RiskCoverage | Threshold | Unclustered
-
-
 def _of_records(
     part: str,
     old: Iterable[Any],
@@ -152,7 +145,7 @@ def _of_records(
                 yield from nested(_plain(was), _plain(now), part=part, what=key[0], field=name, tolerance=tolerance)
 
 
-def _fields(old: Record, new: Record) -> list[tuple[str, Any, Any]]:
+def _fields(old: Any, new: Any) -> list[tuple[str, Any, Any]]:
     return [(one.name, getattr(old, one.name), getattr(new, one.name)) for one in fields(old)]
 
 
@@ -167,10 +160,10 @@ def _numbered(records: Iterable[Any], named: Callable[[Any], str]) -> dict[tuple
 
 
 def _plain(value: Any) -> Any:
-    """Return the bins or points of a diagram as JSON values; anything else as it is."""
-    if not _is_list(value):
-        return value
-    return [{one.name: getattr(record, one.name) for one in fields(record)} for record in value]
+    """Return records, such as the bins of a diagram, as JSON values; anything else as it is."""
+    if is_dataclass(value):
+        return {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
+    return [_plain(one) for one in value] if _is_list(value) else value
 
 
 def _by_name(value: Any) -> Any:
@@ -194,17 +187,24 @@ def _counts(results: Results) -> dict[str, Any]:
     return of(results.data) | ({"validation": of(validation)} if isinstance(validation, Mapping) else {})
 
 
-def _diagram(one: Reliability | RiskCoverage) -> str:
-    return f"{one.regime}, {one.condition}"
-
-
-def _threshold(one: Threshold) -> str:
-    return f"{one.regime}, training run {one.replicate + 1}, {one.finding}"
-
-
-def _unclustered(one: Unclustered) -> str:
-    return f"{one.metric} of {one.regime}, {one.finding}"
-
-
 def _shown(value: Any) -> str:
     return "none" if value is None else repr(value) if isinstance(value, float) else str(value)
+
+
+def _of(*names: str) -> Callable[[Any], str]:
+    """Return what names a record by some of its fields."""
+    return lambda record: ", ".join(f"{getattr(record, name)}" for name in names)
+
+
+COMPUTED: Mapping[str, Callable[[Any], str]] = {
+    "estimates": name_of,
+    "reliability": _of("regime", "condition"),
+    "risk_coverage": _of("regime", "condition"),
+    "thresholds": lambda one: f"{one.regime}, training run {one.replicate + 1}, {one.finding}",
+    "unclustered": lambda one: f"{one.metric} of {one.regime}, {one.finding}",
+    "confidence": _of("regime", "condition", "decisions"),
+    "flips": _of("regime", "condition"),
+    "power": _of("metric", "regime", "reference", "goal"),
+    "sensitivity": lambda one: f"{one.kind}, {one.choice}: {name_of(one.estimate)}",
+}
+"""The fields of the results that an analysis computes, and how each of their records is named."""

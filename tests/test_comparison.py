@@ -1,11 +1,11 @@
 """Two results side by side: every changed field is named, and nothing else."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
-from cxrobust.comparison import ABSENT, PRESENT, Difference, differences, name_of, setting_differences
-from cxrobust.results import Results
+from cxrobust.comparison import ABSENT, COMPUTED, PRESENT, Difference, differences, name_of, setting_differences
+from cxrobust.results import Alternative, Results
 
 from .reports.made import SMALL, TYPICAL, results
 
@@ -85,3 +85,17 @@ def test_settings_are_named_by_their_keys_and_regimes_by_their_names() -> None:
         f"{name}.fingerprint.a.safetensors",
         old.regimes[1]["name"],
     }
+
+
+def test_every_field_that_an_analysis_computes_is_compared() -> None:
+    described = {"study", "study_text", "data", "regimes", "conditions", "primary_condition", "examples", "provenance"}
+    assert {field.name for field in fields(Results)} == described | set(COMPUTED)
+
+
+def test_a_record_within_a_record_is_compared_too() -> None:
+    old = results(SMALL)
+    one = Alternative(kind="bins", choice="10 equal-width bins", estimate=old.estimates[0])
+    other = replace(one, estimate=replace(one.estimate, ci_low=0.5))
+    (found,) = differences(replace(old, sensitivity=(one,)), replace(old, sensitivity=(other,)))
+    assert (found.field, found.new) == ("estimate.ci_low", 0.5)
+    assert found.what.startswith("bins, 10 equal-width bins: ")
