@@ -205,6 +205,80 @@ def compare(
     _say_written(*write_comparison(*runs, paired, out=folder, paper=_paper(runs[1].results), say=_warn))
 
 
+@app.command(epilog="Example: cxrobust bundle results --zip")
+def bundle(
+    folder: Annotated[Path, typer.Argument(help="The folder of a finished run.", show_default=False)],
+    as_zip: Annotated[bool, typer.Option("--zip", help="Write one zip instead of a folder.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="The bundle to write; bundle or bundle.zip in the run's folder when absent."),
+    ] = None,
+    predictions: Annotated[
+        bool | None,
+        typer.Option(
+            "--predictions/--no-predictions",
+            help="Whether the predictions, with ids and labels, go in; else where the data are public.",
+            show_default=False,
+        ),
+    ] = None,
+    images: Annotated[
+        bool | None,
+        typer.Option(
+            "--images/--no-images",
+            help="Whether example images go in, in the documents too; else of phantoms alone.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Put a run into an RO-Crate that a reviewer opens and reproduces."""
+    from cxrobust import bundling
+
+    target = out if out is not None else folder / (bundling.ZIP if as_zip else bundling.FOLDER)
+    wanted = bundling.Wanted(predictions=predictions, images=images)
+    _say_written(bundling.bundle(folder, target, wanted=wanted, as_zip=as_zip, say=_warn))
+
+
+@app.command(epilog="Example: cxrobust reproduce bundle.zip --out again")
+def reproduce(
+    bundle: Annotated[Path, typer.Argument(help="A bundle: its folder or zip.", show_default=False)],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder to keep what is written; else it is thrown away.")
+    ] = None,
+    predictions: Annotated[
+        Path | None, typer.Option("--predictions", help="Folder of the predictions, where the bundle holds none.")
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option("--tolerance", min=0, help="Difference of two numbers that counts as none.")
+    ] = 0.0,
+) -> None:
+    """Analyse a bundle again, write its documents again, and say "identical", or what differs; 0 or 1 as exit code."""
+    import tempfile
+
+    from cxrobust.progress import reporting
+    from cxrobust.reproducing import reproduce as again
+    from cxrobust.unpacking import unpack
+
+    with tempfile.TemporaryDirectory(prefix="cxrobust-") as made:
+        folder = bundle
+        if not bundle.is_dir():
+            folder = Path(made) / "bundle"
+            folder.mkdir()
+            unpack(bundle, folder)
+        with reporting() as report:
+            verdict = again(
+                folder,
+                out if out is not None else Path(made) / "out",
+                predictions=predictions,
+                tolerance=tolerance,
+                report=report,
+                say=_warn,
+            )
+    for line in verdict.lines():
+        typer.echo(line)
+    if not verdict.is_identical:
+        raise typer.Exit(1)
+
+
 @app.command(epilog="Example: cxrobust power study.toml --out results --difference 0.02 --simulate 1000")
 def power(
     study: StudyFile,

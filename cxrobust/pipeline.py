@@ -147,12 +147,12 @@ def report(
             out=out,
             images=images if images.is_dir() else None,
             paper=settings["paper"],
-            templates=template or _named_template(settings.get("template"), results_file),
+            templates=template or named_template(settings.get("template"), results_file),
             say=say,
         )
 
 
-def _named_template(name: str | None, results_file: Path) -> Path | None:
+def named_template(name: str | None, results_file: Path) -> Path | None:
     """Return the study's folder of templates, which is relative to the study file: beside the results or above them.
 
     Raises

@@ -1,0 +1,243 @@
+"""A finished run as one folder or zip that a journal's or an archive's reviewer opens and reproduces."""
+
+import json
+import shutil
+import subprocess
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from cxrobust import __version__, pipeline
+from cxrobust.crate import METADATA, Code, metadata
+from cxrobust.environment import environment_lock
+from cxrobust.errors import DataError, StudyError
+from cxrobust.files import atomic_write, sha256_file
+from cxrobust.pipeline import ESTIMATES, PREDICTIONS, RESULTS
+from cxrobust.predictions import IMAGES, INDEX, VALIDATION_IMAGES
+from cxrobust.registration import SUFFIX, read_registration
+from cxrobust.reports.archive import source_date
+from cxrobust.results import Results, read_results, write_estimates
+from cxrobust.unpacking import MANIFEST, files_of, manifest_text
+
+STUDY, ENVIRONMENT, README, POWER, TEMPLATES = "study.toml", "environment.txt", "README.md", "power.csv", "templates"
+REGISTRATION = f"study{SUFFIX}"
+FOLDER, ZIP = "bundle", "bundle.zip"
+MADE = ("phantoms",)
+"""Kinds of data whose images are drawn, so that they are no patient's."""
+_ZIP_DATE = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wanted:
+    """What goes into a bundle beside what always does; None where the kind of data decides."""
+
+    predictions: bool | None = None
+    """Else where the study attaches them to its PDF: where its data are public, or it says so."""
+    images: bool | None = None
+    """Example images, also those in the documents; else of images that are drawn alone."""
+
+
+def bundle(
+    out: Path,
+    target: Path,
+    *,
+    wanted: Wanted,
+    as_zip: bool,
+    say: Callable[[str], None] = lambda message: None,
+) -> Path:
+    """Write the run in `out` as an RO-Crate to `target`, a folder or a zip; return it.
+
+    The documents are written anew from the results, so that they show what the bundle holds. The same run gives the
+    same bytes; the date of publication is that of SOURCE_DATE_EPOCH, else that of the results file.
+
+    Raises
+    ------
+    DataError
+        When the results cannot be read, or the predictions beside them are not theirs.
+    StudyError
+        When `target` is there and no bundle.
+    """
+    results = read_results(out / RESULTS)
+    _refuse_other(target, as_zip)
+    with_predictions = _choose_predictions(results, wanted.predictions, say)
+    with_images = wanted.images if wanted.images is not None else _kind(results) in MADE
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".cxrobust-bundle-") as made:
+        folder = Path(made) / FOLDER
+        folder.mkdir()
+        _fill(folder, out, results, with_predictions, with_images, say)
+        if as_zip:
+            atomic_write(target, lambda temporary: _zip(folder, temporary))
+        else:
+            if target.exists():
+                shutil.rmtree(target)
+            folder.rename(target)
+    return target
+
+
+def _fill(
+    folder: Path, out: Path, results: Results, with_predictions: bool, with_images: bool, say: Callable[[str], None]
+) -> None:
+    (folder / STUDY).write_bytes(results.study_text.encode())
+    shutil.copyfile(out / RESULTS, folder / RESULTS)
+    write_estimates(results.estimates, folder / ESTIMATES)
+    (folder / ENVIRONMENT).write_text(environment_lock(results.provenance), encoding="utf-8")
+    if (out / POWER).is_file():
+        shutil.copyfile(out / POWER, folder / POWER)
+    _copy_registration(results, out, folder)
+    if with_predictions:
+        _copy_predictions(results, out / PREDICTIONS, folder / PREDICTIONS, with_images, say)
+    template = pipeline.named_template(results.study["report"].get("template"), out / RESULTS)
+    if template is not None:
+        shutil.copytree(template, folder / TEMPLATES)
+    before = set(files_of(folder))
+    pipeline.report(folder / RESULTS, folder, template=folder / TEMPLATES if template is not None else None, say=say)
+    documents = [name for name in files_of(folder) if name not in before]
+    (folder / README).write_text(_readme(results, documents, with_predictions, with_images), encoding="utf-8")
+    licence, authors = results.study["study"].get("licence"), results.study["study"].get("authors")
+    if licence is None:
+        say("the study file states no licence: add licence = ... to [study]; without one nobody may reuse a bundle")
+    if not authors:
+        say("the study file states no authors: add authors = [...] to [study]")
+    files = sorted([*files_of(folder), METADATA])
+    text = metadata(
+        folder, [name for name in files if name != METADATA], results, documents=documents, date=_date(out), code=code()
+    )
+    (folder / METADATA).write_text(text, encoding="utf-8")
+    (folder / MANIFEST).write_text(manifest_text(folder, files), encoding="utf-8")
+
+
+def _refuse_other(target: Path, as_zip: bool) -> None:
+    if not target.exists() or (as_zip and target.is_file()) or (target / METADATA).is_file():
+        return
+    if not (target.is_dir() and not any(target.iterdir())) or as_zip:
+        raise StudyError(f"{target}: it is there and no bundle: name another place by --out, or remove it first")
+
+
+def _kind(results: Results) -> str:
+    return str(results.study["data"].get("kind", ""))
+
+
+def _choose_predictions(results: Results, wanted: bool | None, say: Callable[[str], None]) -> bool:
+    if wanted is not None:
+        return wanted
+    if results.study["report"].get("attach_predictions"):
+        return True
+    say(
+        f"predictions are left out, since they hold ids, labels and metadata of {results.data['name']}, which is not "
+        "known to be public: add --predictions if its licence lets you share them"
+    )
+    return False
+
+
+def _copy_registration(results: Results, out: Path, folder: Path) -> None:
+    recorded = results.provenance.get("registration")
+    if recorded is None:
+        return
+    path = out / recorded["file"]
+    if read_registration(path).sha256 != recorded["sha256"]:
+        raise DataError(f"{path}: not the registration that the results were held against: run cxrobust analyze again")
+    shutil.copyfile(path, folder / REGISTRATION)
+
+
+def _copy_predictions(
+    results: Results, source: Path, target: Path, with_images: bool, say: Callable[[str], None]
+) -> None:
+    """Copy what the analysis reads, and no pixels but those of example images that are wanted."""
+    index = source / INDEX
+    if not index.is_file():
+        raise DataError(f"{index}: the predictions are missing: put them there, or bundle with --no-predictions")
+    if sha256_file(index) != results.provenance.get("predictions_sha256"):
+        raise DataError(
+            f"{source}: not the predictions that the results were computed from: run cxrobust analyze again"
+        )
+    content = json.loads(index.read_text(encoding="utf-8"))
+    names = [INDEX, IMAGES, *_units(content)]
+    if content.get("validation"):
+        names += [VALIDATION_IMAGES]
+    if with_images:
+        names += [one["file"] for one in results.examples]
+    for name in names:
+        if not (source / name).is_file():
+            raise DataError(f"{source / name}: the file is missing: run cxrobust predict and analyze again")
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / name, target / name)
+    if with_images and results.examples and _kind(results) not in MADE:
+        say(f"the bundle holds {len(results.examples):,} example images: see that their licence lets you share them")
+
+
+def _units(index: dict[str, Any]) -> Iterator[str]:
+    for part in (index, index.get("validation") or {}):
+        yield from (unit["file"] for unit in part.get("units", []))
+
+
+def code() -> Code:
+    """Return the version that runs, and its commit where it runs from a checkout."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return Code(version=__version__, commit=None)
+    commit = _git(root, "rev-parse", "HEAD")
+    changes = ", with local changes" if commit and _git(root, "status", "--porcelain", "--", "cxrobust") else ""
+    return Code(version=__version__, commit=f"{commit}{changes}" if commit else None)
+
+
+def _git(root: Path, *arguments: str) -> str:
+    """Return what git says; nothing where there is no git or no commit."""
+    command = ["git", "-C", str(root), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)  # noqa: S603  fixed words
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
+
+
+def _date(out: Path) -> str:
+    stated = source_date() or datetime.fromtimestamp((out / RESULTS).stat().st_mtime, UTC)
+    return stated.strftime("%Y-%m-%d")
+
+
+def _zip(folder: Path, target: Path) -> None:
+    """Write a zip that is the same for the same files: in order, without dates."""
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
+        for name in sorted(files_of(folder)):
+            entry = zipfile.ZipInfo(name, _ZIP_DATE)
+            entry.external_attr, entry.create_system, entry.compress_type = 0o100644 << 16, 3, zipfile.ZIP_DEFLATED
+            with (folder / name).open("rb") as source, archive.open(entry, "w") as written:
+                shutil.copyfileobj(source, written)
+
+
+def _readme(results: Results, documents: list[str], with_predictions: bool, with_images: bool) -> str:
+    data = results.data
+    of_data = f"{data['name']}: {data['n_images']:,} images of {data['n_patients']:,} patients."
+    lines = [
+        f"# {results.study['study']['title']}",
+        "",
+        f"An RO-Crate 1.2 of a study made with cxrobust. Data: {of_data}",
+        "",
+        f"- `{STUDY}`: the study file",
+        f"- `{RESULTS}`, `{ESTIMATES}`: every number",
+        f"- `{ENVIRONMENT}`: versions of the software that made them",
+        *(f"- `{name}`: written from `{RESULTS}`" for name in documents if "/" not in name),
+    ]
+    if with_predictions:
+        lines += [
+            f"- `{PREDICTIONS}/`: the predictions, with the images’ and patients’ ids, labels and metadata"
+            f"{', and example images' if with_images and results.examples else '; no image'}",
+            "",
+            "To compute every estimate and document again and see whether they come out the same:",
+            "",
+            "    cxrobust reproduce .",
+        ]
+    else:
+        lines += [
+            "",
+            "The predictions are not part of it. With them at hand:",
+            "",
+            "    cxrobust reproduce . --predictions DIR",
+        ]
+    lines += ["", f"`sha256sum -c {MANIFEST}` checks every file.", ""]
+    return "\n".join(lines)

@@ -1,0 +1,185 @@
+"""The description of a bundle as an RO-Crate 1.2: what each file is, who made it, with what and under which licence."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cxrobust.files import sha256_file
+from cxrobust.results import Results
+
+METADATA = "ro-crate-metadata.json"
+VERSION = "https://w3id.org/ro/crate/1.2"
+CONTEXT = (f"{VERSION}/context", {"sha256": "https://schema.org/sha256"})
+MIME = {
+    ".json": "application/json",
+    ".toml": "application/toml",
+    ".csv": "text/csv",
+    ".txt": "text/plain",
+    ".md": "text/markdown",
+    ".pdf": "application/pdf",
+    ".html": "text/html",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".tex": "application/x-tex",
+    ".bib": "application/x-bibtex",
+    ".parquet": "application/vnd.apache.parquet",
+}
+NO_LICENCE = "#no-licence"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Code:
+    """The code that made a bundle."""
+
+    version: str
+    commit: str | None
+    """Of git, where it ran from a checkout; `, with local changes` after it where there were some."""
+
+
+def metadata(
+    folder: Path, files: Sequence[str], results: Results, *, documents: Iterable[str], date: str, code: Code
+) -> str:
+    """Return `ro-crate-metadata.json` of the files in a folder.
+
+    Parameters
+    ----------
+    files
+        Paths relative to the folder, in order.
+    documents
+        Those of them that were written from the results.
+    date
+        Of publication, `2026-11-28`: RO-Crate wants one.
+    """
+    study = results.study["study"]
+    licence, licences = _licence(study.get("licence"))
+    authors = [_author(name) for name in study.get("authors") or ()]
+    made = [name for name in ("results.json", "estimates.csv") if name in files] + [*documents]
+    used = [name for name in ("study.toml", "predictions/index.json") if name in files]
+    parts = [_file(folder, name) for name in files if name != METADATA]
+    root = {
+        "@id": "./",
+        "@type": "Dataset",
+        "name": study["title"],
+        "description": study.get("question") or f"A study of robustness on {results.data['name']}: {study['title']}",
+        "datePublished": date,
+        "license": {"@id": licence},
+        **({"author": [{"@id": one["@id"]} for one in authors]} if authors else {}),
+        "hasPart": [{"@id": one["@id"]} for one in parts],
+        "mentions": [{"@id": "#data"}, {"@id": "#analysis"}],
+    }
+    graph = [
+        {
+            "@id": METADATA,
+            "@type": "CreativeWork",
+            "about": {"@id": "./"},
+            "conformsTo": {"@id": VERSION},
+        },
+        root,
+        *parts,
+        *licences,
+        *authors,
+        _data(results),
+        *_software(results, code),
+        {
+            "@id": "#analysis",
+            "@type": "CreateAction",
+            "name": "Analysis of the predictions, and documents written from its results",
+            "instrument": {"@id": "#cxrobust"},
+            "object": [{"@id": name} for name in used],
+            "result": [{"@id": name} for name in made],
+        },
+    ]
+    return json.dumps({"@context": CONTEXT, "@graph": graph}, indent=1, ensure_ascii=False) + "\n"
+
+
+def _file(folder: Path, name: str) -> dict[str, Any]:
+    path = folder / name
+    return {
+        "@id": name,
+        "@type": "File",
+        "name": path.name,
+        "description": described(name),
+        "encodingFormat": MIME.get(path.suffix, "application/octet-stream"),
+        "contentSize": str(path.stat().st_size),
+        "sha256": sha256_file(path),
+    }
+
+
+KNOWN = {
+    "study.toml": "The study file that was run",
+    "results.json": "Every number of the documents, and what it was made from",
+    "estimates.csv": "All estimates, one a row",
+    "power.csv": "The differences that the study can detect",
+    "environment.txt": "Versions of the software that made predictions and estimates",
+    "README.md": "What this bundle holds and how to reproduce it",
+    "predictions/index.json": "What was predicted, by what, and the hash of every file of predictions",
+    "predictions/images.parquet": "The test images: ids, patients, labels and metadata",
+    "predictions/validation.parquet": "The validation images: ids, patients, labels and metadata",
+}
+
+
+def described(name: str) -> str:
+    """Say what a file of a bundle is."""
+    if name.endswith(".registration.json"):
+        return "The plan of the study as it was registered"
+    if name.startswith("predictions/examples/"):
+        return "An example image"
+    if name.startswith("predictions/"):
+        return "Predictions of one regime under one condition on some of the images"
+    return KNOWN.get(name, "A document written from the results")
+
+
+def _licence(stated: str | None) -> tuple[str, list[dict[str, Any]]]:
+    """Return the id of the licence, and its entity."""
+    if stated is None:
+        text = "The study file states no licence; ask its authors."
+        entity = {"@id": NO_LICENCE, "@type": "CreativeWork", "name": "No licence stated", "description": text}
+        return NO_LICENCE, [entity]
+    is_url = re.match(r"https?://", stated) is not None
+    is_name = re.fullmatch(r"[A-Za-z0-9.+-]+", stated) is not None
+    place = stated if is_url else f"https://spdx.org/licenses/{stated}" if is_name else "#licence"
+    return place, [{"@id": place, "@type": "CreativeWork", "name": stated}]
+
+
+def _author(stated: str) -> dict[str, Any]:
+    """Return a person; an ORCID iD after the name becomes the id."""
+    orcid = re.search(r"\b(\d{4}-\d{4}-\d{4}-\d{3}[\dX])\b", stated)
+    name = re.sub(r"[\s,;(<\[]*(https?://orcid\.org/)?\d{4}-\d{4}-\d{4}-\d{3}[\dX][\s)>\]]*$", "", stated).strip()
+    slug = re.sub(r"[^\w-]+", "-", name).strip("-") or "author"
+    place = f"https://orcid.org/{orcid[1]}" if orcid else f"#author-{slug}"
+    return {"@id": place, "@type": "Person", "name": name or stated}
+
+
+def _data(results: Results) -> dict[str, Any]:
+    citation = results.data.get("citation")
+    return {
+        "@id": "#data",
+        "@type": "Dataset",
+        "name": results.data["name"],
+        "description": "The images and labels studied. No image is part of the bundle unless its files say so.",
+        **({"citation": citation} if citation else {}),
+    }
+
+
+def _software(results: Results, code: Code) -> list[dict[str, Any]]:
+    versions: Mapping[str, str] = results.provenance.get("analysis", {}).get("versions") or {}
+    made = {
+        "@id": "#cxrobust",
+        "@type": "SoftwareApplication",
+        "name": "cxrobust",
+        "version": versions.get("cxrobust", "unknown"),
+        "description": "What computed the results",
+    }
+    commit = {"identifier": code.commit} if code.commit else {}
+    bundled = {
+        "@id": "#bundled-with",
+        "@type": "SoftwareApplication",
+        "name": "cxrobust",
+        "version": code.version,
+        "description": "What wrote the documents of the bundle; the identifier is its git commit",
+        **commit,
+    }
+    return [made, bundled]

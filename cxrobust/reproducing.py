@@ -1,0 +1,168 @@
+"""Analysis and documents of a bundle again, and whether they come out the same."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from cxrobust import pipeline
+from cxrobust.bundling import REGISTRATION, STUDY, TEMPLATES
+from cxrobust.comparison import Difference, differences, nested
+from cxrobust.errors import DataError
+from cxrobust.files import sha256_bytes, sha256_file
+from cxrobust.pipeline import ESTIMATES, PREDICTIONS, RESULTS
+from cxrobust.predictions import INDEX
+from cxrobust.progress import Reporter, silent
+from cxrobust.registration import SUFFIX
+from cxrobust.results import Results, estimates_text, read_results
+from cxrobust.study import Study, parse_study
+from cxrobust.unpacking import check_manifest
+
+ROUNDING = 1e-9
+"""A difference that is no more than this may be rounding; it is said beside the machines, and is still a difference."""
+MOST_TOLD = 20
+DOCUMENTS = (".pdf", ".html", ".tex", ".md", ".csv", ".svg", ".bib")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """What came out of doing a bundle's analysis and documents again."""
+
+    n_estimates: int
+    differences: tuple[Difference, ...]
+    documents: tuple[str, ...]
+    """Those that were written again."""
+    changed: tuple[str, ...]
+    """Those that have other bytes."""
+    not_written: tuple[str, ...]
+    """Those of the bundle that were not written here, for example for want of Pango."""
+    machines: tuple[Difference, ...]
+    """Versions, platform and hardware of the analysis that are others here."""
+
+    @property
+    def is_identical(self) -> bool:
+        """Whether everything came out the same."""
+        return not (self.differences or self.changed or self.not_written)
+
+    @property
+    def largest(self) -> float | None:
+        """The largest difference of two numbers; None where a difference is not one of numbers, or there is none."""
+        sizes = [one.size for one in self.differences]
+        return max((size for size in sizes if size is not None), default=None) if None not in sizes else None
+
+    def lines(self) -> list[str]:
+        """Say it in words."""
+        return [*self._of_estimates(), *self._of_documents(), "identical" if self.is_identical else "not identical"]
+
+    def _of_estimates(self) -> Iterable[str]:
+        if not self.differences:
+            yield f"estimates: {self.n_estimates:,} and all diagrams computed again from the predictions: identical"
+            return
+        yield f"estimates: {len(self.differences):,} fields differ from results.json:"
+        yield from (f"  {one}" for one in self.differences[:MOST_TOLD])
+        if len(self.differences) > MOST_TOLD:
+            yield f"  and {len(self.differences) - MOST_TOLD:,} more"
+        if self.largest is not None and self.largest <= ROUNDING:
+            yield f"  the largest difference is {self.largest:.2g}, as rounding may make it{self._on_machines()}"
+        elif self.largest is not None:
+            yield f"  the largest difference is {self.largest:.2g}{self._on_machines()}"
+        else:
+            yield f"  some of what differs is no number{self._on_machines()}"
+
+    def _on_machines(self) -> str:
+        if not self.machines:
+            return "; the analysis was made on a machine described as this one is"
+        return f"; the analysis was made elsewhere ({'; '.join(_machine(one) for one in self.machines)})"
+
+    def _of_documents(self) -> Iterable[str]:
+        same = [name for name in self.documents if name not in self.changed]
+        if same:
+            yield f"documents: written again from results.json, identical: {', '.join(same)}"
+        if self.changed:
+            yield f"documents: written again from results.json, with other bytes: {', '.join(self.changed)}"
+        if self.not_written:
+            yield f"documents: not written here: {', '.join(self.not_written)}"
+
+
+def _machine(one: Difference) -> str:
+    return f"{one.field.removeprefix('versions.')} {one.old}, here {one.new}"
+
+
+def reproduce(
+    folder: Path,
+    out: Path,
+    *,
+    predictions: Path | None = None,
+    tolerance: float = 0.0,
+    report: Reporter = silent,
+    say: Callable[[str], None] = lambda message: None,
+) -> Verdict:
+    """Analyse an unpacked bundle's predictions again, write its documents again to `out`, and compare.
+
+    Raises
+    ------
+    DataError
+        When the bundle is not whole, was changed, holds no predictions and none are given, or cannot be analysed.
+    """
+    if out.resolve() == folder.resolve():
+        raise DataError(f"{out}: the bundle is there, and nothing in it is overwritten: choose another --out")
+    listed = check_manifest(folder)
+    old = read_results(folder / RESULTS)
+    study = _study(folder, old)
+    source = predictions or folder / PREDICTIONS
+    if not (source / INDEX).is_file():
+        raise DataError(f"{source}: there are no predictions: give their folder by --predictions")
+    if sha256_file(source / INDEX) != old.provenance.get("predictions_sha256"):
+        raise DataError(
+            f"{source}: not the predictions that the results were computed from: give those by --predictions"
+        )
+    new = pipeline.analyze(study, out, predictions=source, report=report)
+    found = [*differences(old, new, tolerance=tolerance), *_of_registration(old, new)]
+    if estimates_text(old.estimates).encode() != (folder / ESTIMATES).read_bytes():
+        found.append(Difference(part=ESTIMATES, what="", field="content", old="that of results.json", new="another"))
+    report("writing the documents", 0, 1)
+    template = folder / TEMPLATES
+    pipeline.report(folder / RESULTS, out, template=template if template.is_dir() else None, say=say)
+    report("writing the documents", 1, 1)
+    documents = _documents(out, listed)
+    return Verdict(
+        n_estimates=len(old.estimates),
+        differences=tuple(found),
+        documents=tuple(documents),
+        changed=tuple(name for name in documents if sha256_file(out / name) != listed[name]),
+        not_written=tuple(name for name in listed if _is_document(name) and name not in documents),
+        machines=tuple(
+            nested(old.provenance.get("analysis") or {}, new.provenance.get("analysis") or {}, part="provenance")
+        ),
+    )
+
+
+def _study(folder: Path, results: Results) -> Study:
+    """Return the bundle's study, after a check that it is the one that the results hold."""
+    path = folder / STUDY
+    text = path.read_text(encoding="utf-8")
+    if text != results.study_text or sha256_bytes(text.encode()) != results.provenance.get("study_sha256"):
+        raise DataError(f"{path}: not the study file that the results were made with: get the bundle again")
+    study = parse_study(text, path=path)
+    return replace(study, study=study.study.model_copy(update={"registration": None}))  # beside it, in a bundle
+
+
+def _of_registration(old: Results, new: Results) -> list[Difference]:
+    """Return where what the two say of a registered plan differs; its file may have another name in a bundle."""
+    plans = [results.provenance.get("registration") for results in (old, new)]
+    bare = [None if plan is None else {key: plan[key] for key in plan if key != "file"} for plan in plans]
+    return nested(*bare, part="provenance", field="registration")
+
+
+def _documents(out: Path, listed: Iterable[str]) -> list[str]:
+    """Return the bundle's documents that were written again."""
+    names = set(listed)
+    there = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    return sorted(name for name in there & names if _is_document(name))
+
+
+def _is_document(name: str) -> bool:
+    """Whether a file of a bundle was written from its results."""
+    path = PurePosixPath(name)
+    others = {STUDY, RESULTS, ESTIMATES, REGISTRATION, "power.csv", "environment.txt", "README.md"}
+    is_other = name in others or name.endswith(SUFFIX) or path.parts[0] in {PREDICTIONS, TEMPLATES}
+    return path.suffix in DOCUMENTS and not is_other

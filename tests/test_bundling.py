@@ -1,0 +1,272 @@
+"""A run as a bundle: what is in it, what is not, and that doing it again comes out the same or says what differs."""
+
+import json
+import os
+import shutil
+import zipfile
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from cxrobust import bundling, crate, pipeline
+from cxrobust.bundling import Wanted, bundle
+from cxrobust.cli import _main
+from cxrobust.comparison import Difference
+from cxrobust.errors import DataError
+from cxrobust.files import sha256_file
+from cxrobust.registering import register
+from cxrobust.registration import place_of
+from cxrobust.reproducing import Verdict, reproduce
+from cxrobust.results import read_results, write_results
+from cxrobust.study import read_study
+from cxrobust.unpacking import MANIFEST, files_of, manifest_text
+
+from .test_without_torch import made_elsewhere
+
+NOW = datetime(2026, 11, 28, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished and registered run."""
+    folder = tmp_path_factory.mktemp("bundled")
+    path = made_elsewhere(folder)
+    stated = 'authors = ["Ada Lovelace (0000-0002-1825-0097)", "Bo Li"]\nlicence = "CC-BY-4.0"\n[data]'
+    path.write_text(path.read_text().replace("[data]", stated, 1))
+    study = read_study(path)
+    register(study, place_of(study), now=NOW)
+    pipeline.predict(study, folder / "out")
+    pipeline.analyze(study, folder / "out")
+    os.utime(folder / "out" / "results.json", (1_790_000_000, 1_790_000_000))  # 21 September 2026
+    return folder / "out"
+
+
+@pytest.fixture(scope="module")
+def whole(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return bundle(run, tmp_path_factory.mktemp("whole") / "crate", wanted=Wanted(predictions=True), as_zip=False)
+
+
+def copied(folder: Path, target: Path) -> Path:
+    return Path(shutil.copytree(folder, target))
+
+
+def relisted(folder: Path) -> None:
+    """List the hashes anew, as one would who wants a change not to be seen."""
+    names = [name for name in files_of(folder) if name != MANIFEST]
+    (folder / MANIFEST).write_text(manifest_text(folder, names))
+
+
+def test_the_bundle_holds_what_a_reviewer_needs_and_lists_every_hash(run: Path, whole: Path) -> None:
+    names = files_of(whole)
+    index = json.loads((run / "predictions" / "index.json").read_text())
+    assert set(names) >= {
+        "README.md", "environment.txt", "estimates.csv", "manifest-sha256.txt", "predictions/images.parquet",
+        "predictions/index.json", "report.html", "appendix.html", "results.json", "ro-crate-metadata.json",
+        "study.registration.json", "study.toml", *(f"predictions/{unit['file']}" for unit in index["units"]),
+    }  # fmt: skip
+    listed = dict(line.split("  ")[::-1] for line in (whole / MANIFEST).read_text().splitlines())
+    assert listed == {name: sha256_file(whole / name) for name in names if name != MANIFEST}
+    assert (whole / "study.toml").read_bytes() == (run.parent / "study.toml").read_bytes()
+    assert not any("cache" in name or name.endswith((".png", "log.jsonl")) for name in names)
+
+
+def test_the_metadata_describe_every_file_authors_licence_and_code(whole: Path) -> None:
+    content = json.loads((whole / "ro-crate-metadata.json").read_text())
+    assert content["@context"][0] == "https://w3id.org/ro/crate/1.2/context"
+    graph = {one["@id"]: one for one in content["@graph"]}
+    assert len(graph) == len(content["@graph"])
+    assert graph["ro-crate-metadata.json"]["conformsTo"] == {"@id": "https://w3id.org/ro/crate/1.2"}
+    assert graph["ro-crate-metadata.json"]["about"] == {"@id": "./"}
+    root = graph["./"]
+    assert (root["datePublished"], root["@type"]) == ("2026-09-21", "Dataset")
+    assert root["license"] == {"@id": "https://spdx.org/licenses/CC-BY-4.0"}
+    assert [graph[one["@id"]]["name"] for one in root["author"]] == ["Ada Lovelace", "Bo Li"]
+    assert root["author"][0] == {"@id": "https://orcid.org/0000-0002-1825-0097"}
+    parts = {one["@id"] for one in root["hasPart"]}
+    assert parts == set(files_of(whole)) - {"ro-crate-metadata.json", MANIFEST}
+    for name in parts:
+        assert graph[name]["sha256"] == sha256_file(whole / name)
+        assert graph[name]["contentSize"] == str((whole / name).stat().st_size)
+    referred = [one for entity in content["@graph"] for value in entity.values() for one in _ids(value)]
+    assert not [one for one in referred if one not in graph and one != "https://w3id.org/ro/crate/1.2"]
+    action = graph["#analysis"]
+    assert {one["@id"] for one in action["object"]} == {"study.toml", "predictions/index.json"}
+    assert {"results.json", "estimates.csv", "report.html"} <= {one["@id"] for one in action["result"]}
+
+
+def _ids(value: object) -> list[str]:
+    if isinstance(value, dict):
+        return [value["@id"]] if "@id" in value else []
+    return [one for item in value for one in _ids(item)] if isinstance(value, list) else []
+
+
+@pytest.mark.parametrize(
+    ("stated", "place"),
+    [
+        ("Apache-2.0", "https://spdx.org/licenses/Apache-2.0"),
+        ("https://example.org/terms", "https://example.org/terms"),
+        ("For review alone", "#licence"),
+        (None, "#no-licence"),
+    ],
+)
+def test_a_licence_is_named_as_stated_and_never_invented(stated: str | None, place: str) -> None:
+    found, [entity] = crate._licence(stated)
+    assert (found, entity["@id"]) == (place, place)
+    assert entity["name"] == (stated or "No licence stated")
+
+
+def test_the_same_run_gives_the_same_zip(run: Path, tmp_path: Path) -> None:
+    wanted = Wanted(predictions=True)
+    first, second = (bundle(run, tmp_path / f"{n}.zip", wanted=wanted, as_zip=True) for n in (1, 2))
+    assert first.read_bytes() == second.read_bytes()
+    with zipfile.ZipFile(first) as archive:
+        assert archive.namelist() == sorted(archive.namelist())
+        assert {member.date_time for member in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+
+
+def test_predictions_of_data_that_are_not_known_to_be_public_are_left_out(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _main(["bundle", str(run), "--zip", "--out", str(tmp_path / "a.zip")]) == 0
+    said = capsys.readouterr()
+    assert said.out.strip() == str(tmp_path / "a.zip")
+    assert "predictions are left out" in said.err
+    with zipfile.ZipFile(tmp_path / "a.zip") as archive:
+        assert not [name for name in archive.namelist() if name.startswith("predictions")]
+    assert _main(["reproduce", str(tmp_path / "a.zip")]) == 1
+    assert "there are no predictions: give their folder by --predictions" in capsys.readouterr().err
+    again = ["reproduce", str(tmp_path / "a.zip"), "--predictions", str(run / "predictions")]
+    assert _main(again) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "identical"
+
+
+def test_example_images_go_in_only_when_they_are_asked_for(run: Path, tmp_path: Path) -> None:
+    out = copied(run, tmp_path / "run")
+    (out / "predictions" / "examples").mkdir()
+    (out / "predictions" / "examples" / "a.png").write_bytes(b"pixels")
+    results = read_results(out / "results.json")
+    digest = sha256_file(out / "predictions" / "examples" / "a.png")
+    example = {"image": "a", "kind": "sheet", "regime": None, "condition": "clean", "file": "examples/a.png"}
+    example |= {"sha256": digest, "findings": [], "probabilities": {}}
+    told: list[str] = []
+    for name, images, kind in (("none", None, "folder"), ("asked", True, "folder"), ("drawn", None, "phantoms")):
+        study = {**results.study, "data": {**results.study["data"], "kind": kind}}
+        write_results(replace(results, examples=(example,), study=study), out / "results.json")
+        wanted = Wanted(predictions=True, images=images)
+        made = bundle(out, tmp_path / name, wanted=wanted, as_zip=False, say=told.append)
+        assert ("predictions/examples/a.png" in files_of(made)) == (name != "none")
+    assert [one for one in told if "1 example images" in one] == [
+        "the bundle holds 1 example images: see that their licence lets you share them"
+    ]
+
+
+def test_reproducing_says_identical_and_keeps_what_it_wrote(
+    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _main(["reproduce", str(whole), "--out", str(tmp_path / "again")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("computed again from the predictions: identical")
+    assert lines[1] == "documents: written again from results.json, identical: appendix.html, report.html"
+    assert lines[2] == "identical"
+    assert (tmp_path / "again" / "results.json").read_bytes() == (whole / "results.json").read_bytes()
+    assert _main(["reproduce", str(whole), "--out", str(whole)]) == 1
+    assert "nothing in it is overwritten" in capsys.readouterr().err
+
+
+def test_a_number_that_the_predictions_do_not_give_is_named_with_both_values(
+    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = copied(whole, tmp_path / "crate")
+    results = read_results(folder / "results.json")
+    place = next(i for i, e in enumerate(results.estimates) if e.metric == "auroc" and e.estimate is not None)
+    one = results.estimates[place]
+    assert one.estimate is not None
+    other = replace(one, estimate=one.estimate + 0.01)
+    changed = replace(results, estimates=(*results.estimates[:place], other, *results.estimates[place + 1 :]))
+    write_results(changed, folder / "results.json")
+    assert _main(["reproduce", str(folder)]) == 1
+    assert "1 files were changed after they were bundled (results.json)" in capsys.readouterr().err
+    relisted(folder)
+    assert _main(["reproduce", str(folder)]) == 1
+    out = capsys.readouterr().out
+    assert "estimates: 2 fields differ from results.json:" in out
+    assert f"estimate: {other.estimate!r}, now {one.estimate!r}" in out
+    assert "estimates.csv: content: that of results.json, now another" in out
+    assert out.splitlines()[-1] == "not identical"
+
+
+def test_a_document_that_the_results_do_not_give_is_named(whole: Path, tmp_path: Path) -> None:
+    folder = copied(whole, tmp_path / "crate")
+    path = folder / "report.html"
+    path.write_text(path.read_text().replace("Limitations", "Strengths"))
+    relisted(folder)
+    verdict = reproduce(folder, tmp_path / "out")
+    assert verdict.changed == ("report.html",)
+    assert verdict.differences == ()
+    assert not verdict.is_identical
+
+
+def test_another_study_file_is_told(whole: Path, tmp_path: Path) -> None:
+    folder = copied(whole, tmp_path / "crate")
+    path = folder / "study.toml"
+    path.write_text(path.read_text() + "# more\n")
+    relisted(folder)
+    with pytest.raises(DataError, match="not the study file that the results were made with"):
+        reproduce(folder, tmp_path / "out")
+
+
+def verdict(*found: Difference, **fields: object) -> Verdict:
+    usual = {"n_estimates": 10, "documents": ("report.html",), "changed": (), "not_written": (), "machines": ()}
+    return Verdict(differences=found, **{**usual, **fields})  # type: ignore[arg-type]
+
+
+def test_rounding_is_told_with_its_size_and_the_machines_and_is_still_a_difference() -> None:
+    one = Difference(part="estimates", what="auroc of a", field="se", old=0.1, new=0.1 + 3e-16)
+    there = Difference(part="provenance", what="", field="platform", old="Linux-A", new="Linux-B")
+    said = verdict(one, machines=(there,)).lines()
+    assert said[2] == (
+        "  the largest difference is 3.1e-16, as rounding may make it; the analysis was made elsewhere "
+        "(platform Linux-A, here Linux-B)"
+    )
+    assert said[-1] == "not identical"
+    assert "as rounding" not in verdict(replace(one, new=0.2)).lines()[2]
+    assert "some of what differs is no number" in verdict(replace(one, new=None)).lines()[2]
+    assert verdict(not_written=("report.pdf",)).lines()[-2:] == [
+        "documents: not written here: report.pdf",
+        "not identical",
+    ]
+
+
+def test_a_place_that_holds_something_else_is_not_overwritten(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("all of it")
+    assert _main(["bundle", str(run), "--out", str(tmp_path / "mine")]) == 2
+    assert "it is there and no bundle" in capsys.readouterr().err
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "all of it"
+
+
+def test_predictions_of_other_results_are_not_bundled(run: Path, tmp_path: Path) -> None:
+    out = copied(run, tmp_path / "run")
+    index = out / "predictions" / "index.json"
+    index.write_text(index.read_text() + "\n")
+    with pytest.raises(DataError, match="not the predictions that the results were computed from"):
+        bundle(out, tmp_path / "crate", wanted=Wanted(predictions=True), as_zip=False)
+    shutil.rmtree(out / "predictions")
+    with pytest.raises(DataError, match="the predictions are missing"):
+        bundle(out, tmp_path / "crate", wanted=Wanted(predictions=True), as_zip=False)
+    assert not (tmp_path / "crate").exists()
+
+
+def test_the_commit_is_named_where_the_code_runs_from_a_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = {"rev-parse": "abc123", "status": " M cxrobust/cli.py"}
+    monkeypatch.setattr(Path, "exists", lambda path: True)
+    monkeypatch.setattr(bundling, "_git", lambda root, command, *rest: answers[command])
+    assert bundling.code().commit == "abc123, with local changes"
+    answers["status"] = ""
+    assert bundling.code().commit == "abc123"
+    monkeypatch.setattr(Path, "exists", lambda path: False)
+    assert bundling.code().commit is None
