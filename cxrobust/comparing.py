@@ -43,6 +43,8 @@ class Paired:
     (`difference-in-differences`); `reference` is `old`. p-values are adjusted over all regimes together."""
     why_not: str
     """Why there is no paired test; empty where there is one."""
+    unchanged: tuple[str, ...]
+    """Regimes of which both runs hold the same predictions, so that there is nothing to test."""
     adjustment: str
     notes: tuple[str, ...]
     """What the two runs do not share, so that it is not compared."""
@@ -90,9 +92,13 @@ def paired(old: Run, new: Run, *, report: Reporter = silent) -> Paired:
         return _no_test(f"the two runs have no {what} in common")
     settings = _settings(new.results, shared)
     found: list[Estimate] = []
+    unchanged: list[str] = []
     for done, regime in enumerate(shared.regimes):
         report("testing new against old", done, len(shared.regimes))
         joined = _joined(before, now, regime, shared)
+        if _is_unchanged(joined):
+            unchanged.append(regime)
+            continue
         analysed = analyze(joined, settings, reference=OLD, seed=int(new.results.study["study"]["seed"]))
         found += [replace(one, regime=regime) for one in analysed.estimates if _is_wanted(one)]
     report("testing new against old", len(shared.regimes), len(shared.regimes))
@@ -101,6 +107,7 @@ def paired(old: Run, new: Run, *, report: Reporter = silent) -> Paired:
     return Paired(
         estimates=adjust(bare, families),
         why_not="",
+        unchanged=tuple(unchanged),
         adjustment=settings.adjust,
         notes=shared.notes,
         n_images=len(now.image_ids),
@@ -109,7 +116,14 @@ def paired(old: Run, new: Run, *, report: Reporter = silent) -> Paired:
 
 
 def _no_test(why: str) -> Paired:
-    return Paired(estimates=(), why_not=why, adjustment="", notes=(), n_images=0, n_patients=0)
+    return Paired(estimates=(), why_not=why, unchanged=(), adjustment="", notes=(), n_images=0, n_patients=0)
+
+
+def _is_unchanged(joined: PredictionSet) -> bool:
+    """Whether old and new hold the same probabilities, on validation images too."""
+    n_old = sum(name == OLD for name, _ in joined.members)
+    parts = [joined] if joined.validation is None else [joined, joined.validation]
+    return all(np.array_equal(part.probabilities[:n_old], part.probabilities[n_old:]) for part in parts)
 
 
 def _is_wanted(estimate: Estimate) -> bool:

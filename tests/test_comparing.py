@@ -73,10 +73,19 @@ def test_the_paired_test_against_both_models_as_regimes_of_one_study(folder: Pat
             assert getattr(one, field) == getattr(theirs, field), (field, one)
 
 
-def test_the_old_run_against_itself_differs_in_nothing(folder: Path) -> None:
+def test_predictions_that_are_the_same_are_not_tested(folder: Path) -> None:
     found = paired(read_run(folder / "old"), read_run(folder / "old"))
-    assert {one.estimate for one in found.estimates if one.estimate is not None} == {0.0}
-    assert {one.p_value for one in found.estimates if one.p_value is not None} <= {1.0}
+    assert (found.why_not, found.unchanged, found.estimates) == ("", ("model",), ())
+    old = read_run(folder / "both")
+    new = old.predictions
+    assert new is not None
+    probabilities = new.probabilities.copy()
+    probabilities[1, 1, 0] += 1e-6
+    found = paired(old, replace(old, predictions=replace(new, probabilities=probabilities)))
+    assert found.unchanged == ("a",)
+    assert {one.regime for one in found.estimates} == {"b"}
+    of_clean = {one.estimate for one in found.estimates if one.condition == "clean" and one.estimate is not None}
+    assert of_clean == {0.0}
 
 
 def test_the_order_of_images_does_not_matter(folder: Path) -> None:

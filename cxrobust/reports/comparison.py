@@ -1,6 +1,5 @@
 """What changed between two runs, in words and tables that claim no more than the tests show."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,25 +9,27 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from cxrobust.comparing import NEW, OLD, Paired, Run
-from cxrobust.comparison import IDENTITY, PRESENCE, Difference, setting_differences
+from cxrobust.comparison import IDENTITY, Difference, setting_differences
 from cxrobust.reports.parts import Cell, Column, Group, Table
 from cxrobust.reports.sentences import MARGINS, Kind, Verdict, deciding_p, digits_of, judge, margin, outcome, reason
+from cxrobust.reports.values import breakable, value_words
 from cxrobust.reports.view import CLEAN, View
 from cxrobust.reports.words import (
     ADJUSTMENTS,
+    SPACE,
     capitalised,
     condition_words,
     count,
     counted,
     finding_words,
     interval,
+    listed,
     metric_words,
     number,
     p_number,
     percent,
     plain,
     regime,
-    shortened,
 )
 from cxrobust.results import Estimate, Results, to_csv
 
@@ -164,12 +165,12 @@ def _told(estimate: Estimate | None, view: View) -> str:
     if estimate.ci_low is not None and estimate.ci_high is not None:
         text += f" ({interval(estimate.ci_low, estimate.ci_high, digits=digits)})"
     p = deciding_p(estimate)
-    return text if p is None else f"{text}; p {_p(p, view.alpha)}"
+    return text if p is None else f"{text}; p{SPACE}{_p(p, view.alpha)}"
 
 
 def _p(p: float, alpha: float) -> str:
     text = p_number(p, alpha=alpha)
-    return f"{text[0]} {text[1:]}" if text[0] in "<>" else f"= {text}"
+    return f"{text[0]}{SPACE}{text[1:]}" if text[0] in "<>" else f"={SPACE}{text}"
 
 
 def paired_part(paired: Paired, view: View) -> Part:
@@ -191,7 +192,12 @@ def paired_part(paired: Paired, view: View) -> Part:
     )
     against = any(judge(one, alpha=view.alpha) in MARGINS for one in macro)
     what = "what is tested could be shown" if against else "a difference could be shown"
-    result = f"Of {counted(len(tested), 'tested difference')} of macro averages {what} for {count(len(shown))}."
+    result = [f"Of {counted(len(tested), 'tested difference')} of macro averages {what} for {count(len(shown))}."]
+    if not macro:
+        result = ["There is therefore nothing to test."]
+    if paired.unchanged:
+        names = listed([regime(name) for name in paired.unchanged])
+        result.insert(0, f"The predictions of {names} are the same in both runs, and are not tested.")
     notes = (f"Not compared: {'; '.join(paired.notes)}.",) if paired.notes else ()
     rows = macro if len(macro) <= MOST_ROWS else [one for one in macro if one.condition in {CLEAN, view.primary}]
     table = Table(
@@ -215,7 +221,7 @@ def paired_part(paired: Paired, view: View) -> Part:
         f"New − old of macro averages, with {percent(view.level)} CI and adjusted p-value: of the value itself, and of its change "
         f"from clean images. All conditions and findings are in the CSV file."
     )
-    return Part(title=title, paragraphs=(intro, result, *notes), table=table if rows else None, caption=caption)
+    return Part(title=title, paragraphs=(intro, *result, *notes), table=table if rows else None, caption=caption)
 
 
 def status(estimate: Estimate | None, *, alpha: float) -> str:
@@ -333,7 +339,7 @@ def settings(old: Results, new: Results) -> Part:
         key="settings",
         columns=_columns("Of", "What", "Old", "New"),
         groups=tuple(
-            _row(one.part, one.field or one.part, _setting(one, "old"), _setting(one, "new"))
+            _row(one.part, breakable(one.field or one.part), _setting(one, "old"), _setting(one, "new"))
             for one in found[:MOST_ROWS]
         ),
         dense=True,
@@ -347,8 +353,7 @@ def settings(old: Results, new: Results) -> Part:
 
 def _setting(one: Difference, side: str) -> str:
     value = getattr(one, side)
-    text = value if isinstance(value, str) else "none" if value is None else json.dumps(value, ensure_ascii=False)
-    return shortened(" ".join(text.split()), most=MOST_TEXT) if one.field != PRESENCE else text
+    return "none" if value is None else breakable(value_words(value, most=MOST_TEXT))
 
 
 def _columns(*titles: str) -> tuple[Column, ...]:
@@ -360,21 +365,22 @@ def _row(head: str, *texts: Any, look: Any = "") -> Group:
 
 
 def show(old: Run, new: Run, paired: Paired) -> None:
-    """Print the comparison as text and tables."""
+    """Print the comparison as text and tables; of the conclusions and the paired test only what changed or is shown."""
     console = Console()
     for part in parts(old, new, paired):
         console.print(f"[bold]{escape(part.title)}[/bold]")
         for paragraph in part.paragraphs:
             console.print(escape(plain(paragraph)))
-        if part.table is not None:
+        groups = [] if part.table is None else list(part.table.groups)
+        if part.table is not None and part.table.key in {"conclusions", "paired"}:
+            groups = [group for group in groups if any(cell.look == "key" for cells in group.rows for cell in cells)]
+        if part.table is not None and groups:
             printed = RichTable(box=None, pad_edge=False, header_style="dim")
             for column in part.table.columns:
                 printed.add_column(escape(column.title))
-            for group in part.table.groups:
+            for group in groups:
                 for cells in group.rows:
-                    style = "bold" if any(cell.look == "key" for cell in cells) else ""
-                    texts = (group.head, *(cell.text for cell in cells))
-                    printed.add_row(*(escape(plain(text)) for text in texts), style=style)
+                    printed.add_row(*(escape(plain(text)) for text in (group.head, *(cell.text for cell in cells))))
             console.print(printed)
         console.print()
 

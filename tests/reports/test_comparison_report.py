@@ -28,7 +28,9 @@ from .made import TYPICAL, results
 
 MADE = results(replace(TYPICAL, n_regimes=3, n_findings=2, one_class=False, few=False))
 PRIMARY = MADE.primary_condition
-NO_TEST = Paired(estimates=(), why_not="the test images differ", adjustment="", notes=(), n_images=0, n_patients=0)
+NO_TEST = Paired(
+    estimates=(), why_not="the test images differ", unchanged=(), adjustment="", notes=(), n_images=0, n_patients=0
+)
 
 
 def changed(**fields):
@@ -64,7 +66,9 @@ def paired_of(**fields):
         "p_adjusted": 0.002,
     }
     estimates = (replace(one, **{**usual, "test": "permutation", **fields}),)
-    return Paired(estimates=estimates, why_not="", adjustment="holm", notes=(), n_images=60, n_patients=30)
+    return Paired(
+        estimates=estimates, why_not="", unchanged=(), adjustment="holm", notes=(), n_images=60, n_patients=30
+    )
 
 
 def said(part):
@@ -149,6 +153,14 @@ def test_the_paired_test_counts_what_is_shown():
     assert "could be shown for 0." in said(paired_part(paired_of(p_adjusted=0.4), view(MADE)))
 
 
+def test_regimes_whose_predictions_are_the_same_are_named():
+    part = paired_part(replace(paired_of(), unchanged=("lora", "supervised")), view(MADE))
+    assert "The predictions of lora and supervised are the same in both runs, and are not tested." in said(part)
+    nothing = paired_part(replace(paired_of(), estimates=(), unchanged=("lora",)), view(MADE))
+    assert nothing.table is None
+    assert "There is therefore nothing to test." in said(nothing)
+
+
 def test_other_verdicts_and_numbers_that_changed_are_counted_and_listed():
     place, one = next(
         (i, e)
@@ -174,7 +186,8 @@ def test_settings_files_and_versions_that_differ_are_listed():
     regimes = ({**MADE.regimes[0], "fingerprint": {"supervised.safetensors": "0" * 64}}, *MADE.regimes[1:])
     part = settings(MADE, replace(MADE, regimes=regimes))
     assert "1 setting, count, file or version differs." in said(part)
-    assert rows(part)[0][:2] == ["regimes", "supervised.fingerprint.supervised.safetensors"]
+    assert rows(part)[0][1].replace("\N{ZERO WIDTH SPACE}", "") == "supervised.fingerprint.supervised.safetensors"
+    assert rows(part)[0][3] == "SHA-\N{ZERO WIDTH SPACE}256 000000000000…"
 
 
 def test_the_csv_holds_every_estimate_of_both_runs():
@@ -203,7 +216,8 @@ def test_the_comparison_is_written_as_markdown_csv_html_and_pdf(tmp_path: Path):
     html = (tmp_path / "comparison.html").read_text()
     assert "What changed between two runs" in html
     assert "1 of 10" in html.replace("\N{NO-BREAK SPACE}", " ")
-    assert "<script>" not in html
+    assert "&lt;script&gt;" in html
+    assert "<dd><script>" not in html
     assert "\ue000" not in html + (tmp_path / "comparison.md").read_text()
     first = (tmp_path / "comparison.pdf").read_bytes()
     write_comparison(run(MADE, "2025"), run(new, "<script>"), paired_of(), out=tmp_path, formats=("pdf",))

@@ -1,12 +1,11 @@
 """What was planned before the run, and what was changed, added or left out since."""
 
-import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cxrobust.reports.parts import NOT_APPLICABLE, Cell, Column, Group, Table
 from cxrobust.reports.sections import section
+from cxrobust.reports.values import breakable, value_words
 from cxrobust.reports.view import View
 from cxrobust.reports.words import (
     condition_words,
@@ -17,13 +16,8 @@ from cxrobust.reports.words import (
     metric_words,
     readable,
     regime,
-    shortened,
 )
 
-MOST_TEXT = 160
-"""Characters of a value that the table prints; all of it is in `results.json`."""
-MOST_WORD = 16
-"""Characters after which a word may be broken, so that it fits its column."""
 KINDS = (("changed", "Changed"), ("added", "Added"), ("left out", "Left out"))
 ESTIMANDS = {
     "value": "value",
@@ -178,29 +172,11 @@ def _table(found: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _key(key: str) -> str:
-    return _breakable(readable(key.removeprefix("study.")))
+    return breakable(readable(key.removeprefix("study.")))
 
 
 def _value(one: Mapping[str, Any], side: str) -> Cell:
     value = one[side]
     if (one["kind"], side) in {("added", "planned"), ("left out", "run")}:
         return NOT_APPLICABLE
-    return Cell(text="none", look="quiet") if value is None else Cell(text=_breakable(_text(value)))
-
-
-def _text(value: Any) -> str:
-    """Write a value for a reader: a hash by its beginning, a table as `name = lora; family = hf-classifier`."""
-    if isinstance(value, Mapping):
-        said = "; ".join(f"{name} = {_text(one)}" for name, one in value.items() if one not in (None, "", [], {}))
-        return shortened(said, most=MOST_TEXT) or "empty"
-    if isinstance(value, list | tuple):
-        return shortened(", ".join(map(_text, value)), most=MOST_TEXT) or "none"
-    if re.fullmatch("[0-9a-f]{64}", str(value)):
-        return f"SHA-256 {value[:12]}…"
-    return shortened(value if isinstance(value, str) else json.dumps(value), most=MOST_TEXT)
-
-
-def _breakable(text: str) -> str:
-    """Let a line break after marks within a word, and anywhere in a word that is long without any."""
-    marked = re.sub(r"([._/=-])(?=\w)", "\\1\N{ZERO WIDTH SPACE}", text)
-    return re.sub(rf"(\w{{{MOST_WORD}}})(?=\w)", "\\1\N{ZERO WIDTH SPACE}", marked)
+    return Cell(text="none", look="quiet") if value is None else Cell(text=breakable(value_words(value)))
