@@ -143,6 +143,25 @@ def list_() -> None:
                 typer.echo(f"  {title}: {', '.join(names)}")
 
 
+@app.command(epilog="Example: cxrobust verify report.pdf --predictions results/predictions")
+def verify(
+    document: Annotated[Path, typer.Argument(help="A PDF that cxrobust report wrote.", show_default=False)],
+    predictions: Annotated[
+        Path | None,
+        typer.Option("--predictions", help="Folder of predictions to compute from; else those that the PDF carries."),
+    ] = None,
+) -> None:
+    """Check a PDF by what it carries: hashes, estimates computed again, pages printed again."""
+    from cxrobust import verification
+    from cxrobust.progress import reporting
+
+    with reporting() as report:
+        verdict = verification.verify(document, predictions=predictions, report=report)
+    typer.echo(verdict.text())
+    if not verdict.agrees:
+        raise typer.Exit(1)
+
+
 @app.command(epilog="Example: cxrobust check study.toml --data-root /data")
 def check(study: StudyFile, data_root: DataRoot = None, out: Out = None) -> None:
     """Validate all that can be known beforehand, and say how large the study is and how long it will take."""

@@ -50,7 +50,10 @@ def analyze(study: Study, out: Path, *, predictions: Path | None = None, report:
     """
     with alone(out):
         registered = find_registration(study)
-        results = _analyze(study, predictions or out / PREDICTIONS, registered, report)
+        folder = predictions or out / PREDICTIONS
+        loaded = load_predictions(folder)
+        _check_made_for(study, loaded.index, folder)
+        results = analyzed(study, loaded, folder, registered=registered, report=report)
         if registered is not None:
             write_registration(registered, out / place_of(study).name)
         write_results(results, out / RESULTS)
@@ -58,9 +61,21 @@ def analyze(study: Study, out: Path, *, predictions: Path | None = None, report:
     return results
 
 
-def _analyze(study: Study, folder: Path, registered: Registration | None, report: Reporter) -> Results:
-    predictions = load_predictions(folder)
-    _check_made_for(study, predictions.index, folder)
+def analyzed(
+    study: Study,
+    predictions: PredictionSet,
+    folder: Path,
+    *,
+    registered: Registration | None = None,
+    report: Reporter = silent,
+) -> Results:
+    """Return the results of predictions that were read from `folder`; nothing is written.
+
+    Raises
+    ------
+    StudyError
+        With the line of the study file, when it asks for what the data do not have.
+    """
     try:
         found = analyze_predictions(
             predictions, study.analysis, reference=study.study.reference, seed=study.study.seed, report=report

@@ -426,6 +426,11 @@ def _record(value: Any) -> Any:
     return [_record(one) for one in value] if isinstance(value, tuple) else value
 
 
+def as_json(value: Any) -> str:
+    """Return a part of results as JSON text."""
+    return _json(_record(value))
+
+
 @cache
 def _field_names(kind: type) -> tuple[str, ...]:
     return tuple(field.name for field in fields(kind))

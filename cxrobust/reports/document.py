@@ -62,6 +62,12 @@ def compose(view: View, kind: Kind = "report", *, templates: Path | None = None)
     return Document(kind=kind, view=view, filled=filled, numbers=numbers, templates=templates)
 
 
+def figure_numbers(document: Document) -> dict[str, str]:
+    """Return the number of each figure by its text for those who cannot see it: `Figure 1`."""
+    found = (item for one in document.filled for item in _items(one.values.values()))
+    return {item.alt: document.numbers[item.key] for item in found if isinstance(item, Figure)}
+
+
 def _items(values: Any) -> Iterator[Figure | Table]:
     for value in values:
         if isinstance(value, Figure | Table):

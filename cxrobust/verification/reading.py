@@ -1,0 +1,180 @@
+"""What a stranger's PDF carries, read with limits: sizes are bounded, names are no paths, nothing is executed."""
+
+import io
+import json
+import re
+import zipfile
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pikepdf
+
+from cxrobust.errors import DataError
+from cxrobust.reports.evidence import FORMAT, MANIFEST, RESULTS, STUDY
+
+MOST_FILE = 1_000_000_000
+"""Bytes of a PDF that is read."""
+MOST_UNPACKED = 2_000_000_000
+"""Bytes of all attachments, and of all that a zip among them holds."""
+MOST_STREAM = 500_000_000
+"""Bytes of one page's content, font or image."""
+MOST_NAMES = 100_000
+PLAIN_NAME = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9._-]*/)?[A-Za-z0-9_-][A-Za-z0-9._-]*", re.ASCII)
+"""The name of a file in a folder, or in a folder of that: no absolute path, and none that leads out of it."""
+NO_EVIDENCE = "it carries no study and no results to check it by: give a PDF that cxrobust report wrote"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Carried:
+    """The attachments of a PDF."""
+
+    manifest: Mapping[str, Any]
+    files: Mapping[str, bytes]
+    """By name, the manifest among them."""
+    twice: tuple[str, ...]
+    """Names that stand more than once, or beside others in the list of associated files."""
+
+
+def open_pdf(path: Path) -> pikepdf.Pdf:
+    """Open a PDF.
+
+    Raises
+    ------
+    DataError
+        When the file is missing, too large, encrypted or no PDF.
+    """
+    try:
+        if path.stat().st_size > MOST_FILE:
+            raise DataError(f"{path}: it has more than {MOST_FILE / 1e9:g} GB, and is not read")
+        with path.open("rb") as file:
+            start = file.read(1024)
+        if b"%PDF-" not in start:
+            raise DataError(f"{path}: it is no PDF: give the report.pdf that is to be checked")
+        return pikepdf.open(path)
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}: give the report.pdf that is to be checked") from error
+    except pikepdf.PasswordError as error:
+        raise DataError(f"{path}: it is encrypted: give the file as cxrobust report wrote it") from error
+    except (pikepdf.PdfError, RuntimeError) as error:
+        raise DataError(
+            f"{path}: it is no readable PDF ({error}): give the file as cxrobust report wrote it"
+        ) from error
+
+
+def carried(pdf: pikepdf.Pdf, path: Path) -> Carried:
+    """Read the attachments.
+
+    Raises
+    ------
+    DataError
+        When there is no manifest, study or results among them, or they cannot be read within the limits.
+    """
+    try:
+        files, twice = _files(pdf, path)
+        manifest = json.loads(files[MANIFEST]) if MANIFEST in files else None
+    except (pikepdf.PdfError, KeyError, TypeError, ValueError, AttributeError, RecursionError, zlib.error) as error:
+        raise DataError(f"{path}: its attachments cannot be read ({error}): it was not written by cxrobust") from error
+    if not isinstance(manifest, dict) or not {RESULTS, STUDY} <= set(files):
+        raise DataError(f"{path}: {NO_EVIDENCE}")
+    if manifest.get("format") != FORMAT or not isinstance(manifest.get("files"), list):
+        raise DataError(f"{path}: {MANIFEST} is not of format {FORMAT}: check it with the version that wrote it")
+    return Carried(manifest=manifest, files=files, twice=twice)
+
+
+def _files(pdf: pikepdf.Pdf, path: Path) -> tuple[dict[str, bytes], tuple[str, ...]]:
+    files: dict[str, bytes] = {}
+    twice = []
+    left = MOST_UNPACKED
+    for number, (name, specification) in enumerate(pdf.attachments.items()):
+        if number >= MOST_NAMES:
+            raise DataError(f"{path}: it has more than {MOST_NAMES:,} attachments, and is not read")
+        content = unpacked(specification.obj.EF.F, left, where=f"{path}: attachment {name!r}")
+        left -= len(content)
+        twice += [name] if name in files else []
+        files[name] = content
+    listed = [str(one.get("/UF", one.get("/F", ""))) for one in pdf.Root.get("/AF", [])]
+    twice += [name for name in listed if name not in files or listed.count(name) > 1]
+    return files, tuple(dict.fromkeys(twice))
+
+
+def unpacked(stream: Any, most: int, *, where: str) -> bytes:
+    """Return a stream's content if it is not longer than `most` bytes; only deflated and plain streams are read.
+
+    Raises
+    ------
+    DataError
+        When it is longer, or stored in another way.
+    """
+    filters = stream.get("/Filter")
+    names = (
+        [str(one) for one in filters]
+        if isinstance(filters, pikepdf.Array)
+        else []
+        if filters is None
+        else [str(filters)]
+    )
+    raw = bytes(stream.read_raw_bytes())
+    if names not in ([], ["/FlateDecode"]):
+        raise DataError(f"{where}: it is stored as {', '.join(names)}, which cxrobust never writes")
+    if names:
+        inflater = zlib.decompressobj()
+        raw = inflater.decompress(raw, most + 1)
+        if len(raw) <= most and "/DecodeParms" in stream:
+            raw = bytes(stream.read_bytes())  # rows of an image, which get no longer
+    if len(raw) > most:
+        raise DataError(f"{where}: it unpacks to more than {most / 1e9:g} GB, and is not read")
+    return raw
+
+
+def unzip(content: bytes, folder: Path, *, where: str) -> tuple[str, ...]:
+    """Write what a zip holds into a folder, and return the names.
+
+    Raises
+    ------
+    DataError
+        When it is no zip, unpacks to too much, or a name in it is not that of a file in this folder.
+    """
+    names = []
+    left = MOST_UNPACKED
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            entries = archive.infolist()
+            if len(entries) > MOST_NAMES:
+                raise DataError(f"{where}: it holds more than {MOST_NAMES:,} files, and is not read")
+            for entry in entries:
+                check_name(entry.filename, where=where)
+                if entry.filename in names:
+                    raise DataError(f"{where}: it holds {entry.filename} twice")
+                with archive.open(entry) as file:
+                    data = file.read(left + 1)
+                left -= len(data)
+                if left < 0:
+                    raise DataError(f"{where}: it unpacks to more than {MOST_UNPACKED / 1e9:g} GB, and is not read")
+                target = folder / entry.filename
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(data)
+                names.append(entry.filename)
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error, ValueError) as error:
+        raise DataError(f"{where}: no readable zip ({error})") from error
+    return tuple(names)
+
+
+def check_name(name: object, *, where: str) -> None:
+    """Refuse a name that is not that of a file in a folder or one folder below.
+
+    Raises
+    ------
+    DataError
+        For a path that is absolute, or leads out of the folder.
+    """
+    if not isinstance(name, str) or len(name) > 300 or PLAIN_NAME.fullmatch(name) is None:
+        raise DataError(f"{where}: it names the file {str(name)[:80]!r}, which is no plain name in this folder")
+
+
+def check_names(names: Iterable[object], *, where: str) -> None:
+    """Refuse names as `check_name` does."""
+    for name in names:
+        check_name(name, where=where)

@@ -1,0 +1,154 @@
+"""Whether results are what their predictions give: the analysis is done again, and every field is compared."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cxrobust import pipeline
+from cxrobust.analysis.accelerator import check_device
+from cxrobust.comparison import ABSENT, Difference, differences, nested, setting_differences
+from cxrobust.errors import DataError, MissingGroupError
+from cxrobust.inference.engine import made_for
+from cxrobust.predictions import INDEX, load_predictions
+from cxrobust.progress import Reporter
+from cxrobust.results import Results, as_json
+from cxrobust.study import Study
+from cxrobust.verification.reading import MOST_FILE, check_names
+
+TOLERANCE = 1e-6
+"""By how much a number may differ on another platform, where sums are rounded otherwise."""
+MOST_CELLS = 2_000_000_000
+"""Values of all Parquet files of a folder of predictions that is read."""
+FROM_PREDICTIONS = ("data", "regimes", "conditions")
+KNOWN = frozenset(
+    {"estimates", "reliability", "risk_coverage", "thresholds", "unclustered", "primary_condition"}
+    | {"study", "study_text", "data", "regimes", "conditions", "provenance"}
+)
+"""Parts of results that are compared in a way of their own."""
+PROVENANCE = ("inference", "seed", "study_sha256", "predictions_sha256")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recomputed:
+    """What came of doing an analysis again."""
+
+    n_estimates: int
+    same_platform: bool
+    is_exact: bool
+    """Whether all agrees to the last digit."""
+    differences: tuple[str, ...]
+
+
+def recompute(results: Results, study: Study, folder: Path, *, report: Reporter) -> Recomputed:
+    """Analyse a folder of predictions as the study says, and compare with the results.
+
+    Raises
+    ------
+    DataError
+        When the predictions are not whole, or not those of this study.
+    StudyError
+        When the study asks for what its data do not have.
+    """
+    check_folder(folder)
+    predictions = load_predictions(folder)
+    again = pipeline.analyzed(_for_this_machine(study), predictions, folder, report=report)
+    same = _platform(results) == _platform(again)
+    exact = _computed(results, again, tolerance=0.0)
+    found = exact if same else _computed(results, again, tolerance=TOLERANCE)
+    settings = [
+        *nested(predictions.index.get("made_for"), made_for(study), part="predictions made for"),
+        *(
+            one
+            for one in setting_differences(results, again)
+            if one.part in FROM_PREDICTIONS or (one.part == "provenance" and one.field.partition(".")[0] in PROVENANCE)
+        ),
+    ]
+    return Recomputed(
+        n_estimates=len(results.estimates),
+        same_platform=same,
+        is_exact=not exact,
+        differences=tuple(
+            f"{', '.join(filter(None, (one.part, one.what, one.field)))}: {one.old!r}, recomputed {one.new!r}"
+            for one in (*found, *told(settings))
+        ),
+    )
+
+
+def _computed(old: Results, new: Results, *, tolerance: float) -> tuple[Difference, ...]:
+    """Return all that differs of what an analysis computes, also in parts that `differences` does not know."""
+    rest = [name for name in (one.name for one in fields(Results)) if name not in KNOWN]
+    plain = json.JSONDecoder().decode
+    return (
+        *differences(old, new, tolerance=tolerance),
+        *(
+            one
+            for name in rest
+            for one in nested(
+                plain(as_json(getattr(old, name))), plain(as_json(getattr(new, name))), part=name, tolerance=tolerance
+            )
+        ),
+    )
+
+
+def told(settings: Iterable[Difference]) -> list[Difference]:
+    """Return differences of settings, each once, without settings that came after the version that was used."""
+    return [one for one in unique(settings) if one.old != ABSENT]
+
+
+def unique(some: Iterable[Difference]) -> list[Difference]:
+    """Return differences without repetition; their values need no hash."""
+    found: list[Difference] = []
+    for one in some:
+        if one not in found:
+            found.append(one)
+    return found
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder whose index names files elsewhere, or whose tables are too large to be read.
+
+    Raises
+    ------
+    DataError
+        Naming the file.
+    """
+    path = folder / INDEX
+    try:
+        if path.stat().st_size > MOST_FILE:
+            raise DataError(f"{path}: it is too large to be an index")
+        index = json.loads(path.read_text(encoding="utf-8"))
+        parts = [index, index.get("validation") or {}]
+        check_names((unit["file"] for part in parts for unit in part.get("units", [])), where=str(path))
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}: give the folder of predictions") from error
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise DataError(f"{path}: not an index of predictions ({error})") from error
+    cells = 0
+    for table in sorted(folder.glob("*.parquet")):
+        try:
+            metadata = pq.read_metadata(table)
+        except (pa.ArrowException, OSError, ValueError):
+            continue  # a damaged file is told where it is read
+        cells += metadata.num_rows * metadata.num_columns
+        if cells > MOST_CELLS:
+            raise DataError(f"{table}: with it the tables hold more than {MOST_CELLS:,} values, and are not read")
+
+
+def _for_this_machine(study: Study) -> Study:
+    """Return the study, analysed on the processor where it names a GPU and there is none."""
+    try:
+        check_device(study.analysis.device)
+    except (DataError, MissingGroupError):
+        return replace(study, analysis=study.analysis.model_copy(update={"device": "cpu"}))
+    return study
+
+
+def _platform(results: Results) -> Mapping[str, Any]:
+    """Return what decides how numbers are rounded."""
+    analysis = results.provenance.get("analysis") or {}
+    return {name: analysis.get(name) for name in ("python", "platform", "hardware", "versions")}

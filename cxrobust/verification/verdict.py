@@ -1,0 +1,61 @@
+"""What a verification found: one line a check, what differs under it, and whether all agrees."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Status = Literal["agrees", "differs", "not checked"]
+MOST_TOLD = 12
+"""Differences that are told of one check."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Check:
+    """One thing that was looked at."""
+
+    what: str
+    status: Status
+    said: str
+    """What was compared, with counts, or why it was not."""
+    differences: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """All that was looked at, in order."""
+
+    document: str
+    """Name of the file."""
+    checks: tuple[Check, ...]
+
+    @property
+    def agrees(self) -> bool:
+        """Whether nothing differs; what was not checked does not count."""
+        return all(check.status != "differs" for check in self.checks)
+
+    def text(self) -> str:
+        """Return the verdict as lines to read."""
+        lines = []
+        for check in self.checks:
+            lines.append(f"{check.status:<11}  {check.what}: {check.said}")
+            lines += [f"{'':<13}- {one}" for one in check.differences[:MOST_TOLD]]
+            if len(check.differences) > MOST_TOLD:
+                lines.append(f"{'':<13}- and {len(check.differences) - MOST_TOLD:,} more")
+        return "\n".join([*lines, f"{self.document}: {self._summary()}"])
+
+    def _summary(self) -> str:
+        differing = [check.what for check in self.checks if check.status == "differs"]
+        unchecked = [check.what for check in self.checks if check.status == "not checked"]
+        rest = f"; not checked: {', '.join(unchecked)}" if unchecked else ""
+        if differing:
+            return f"DIFFERS in {', '.join(differing)}{rest}"
+        return f"all that was checked agrees{rest}" if unchecked else "all agrees"
+
+
+def check(what: str, said: str, differences: tuple[str, ...] | list[str] = ()) -> Check:
+    """Return a check that agrees where there are no differences."""
+    return Check(what=what, status="differs" if differences else "agrees", said=said, differences=tuple(differences))
+
+
+def unchecked(what: str, why: str) -> Check:
+    """Return a check that could not be made."""
+    return Check(what=what, status="not checked", said=why)

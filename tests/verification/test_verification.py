@@ -1,0 +1,267 @@
+"""A verification finds whatever was changed, says where, and is not led astray by a stranger's file."""
+
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pikepdf
+import pytest
+
+from cxrobust import verification
+from cxrobust.cli import _main
+from cxrobust.errors import DataError
+from cxrobust.files import sha256_file
+from cxrobust.reports import render
+from cxrobust.results import estimates_text, read_results, results_text
+from cxrobust.verification import reading
+from cxrobust.verification.verdict import Check, Verdict
+
+from ..reports.made import SMALL, results
+from ..test_without_torch import made_elsewhere
+from . import tampering
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with everything that a run writes, predictions made elsewhere and all."""
+    folder = tmp_path_factory.mktemp("written")
+    study = made_elsewhere(folder)
+    study.write_text(study.read_text().replace('formats = ["html"]', 'formats = ["pdf"]\nattach_predictions = true'))
+    assert _main(["run", str(study), "--out", str(folder)]) == 0
+    return folder
+
+
+def found(verdict: Verdict, what: str) -> Check:
+    return next(one for one in verdict.checks if one.what == what)
+
+
+def differing(verdict: Verdict) -> set[str]:
+    return {one.what for one in verdict.checks if one.status == "differs"}
+
+
+@pytest.mark.parametrize("name", ["report", "appendix"])
+def test_an_untouched_document_agrees(name: str, written: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _main(["verify", str(written / f"{name}.pdf")]) == 0
+    said = capsys.readouterr().out
+    n_estimates = len((written / "estimates.csv").read_text().splitlines()) - 1
+    n_pages = len(pikepdf.open(written / f"{name}.pdf").pages)
+    assert f"{n_estimates:,} estimates recomputed from the predictions: all agree to the last digit" in said
+    assert f"{n_pages} pages printed again from results.json: {n_pages} are the same" in said
+    assert said.rstrip().endswith(f"{name}.pdf: all agrees")
+
+
+def test_one_digit_of_the_text_is_found_with_its_page(
+    written: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    numbers: list[tuple[int, str, str]] = []
+
+    def change(pdf: pikepdf.Pdf) -> None:
+        for page in range(1, len(pdf.pages) + 1):
+            before, after = tampering.change_a_digit(pdf, page)
+            if after:
+                numbers.append((page, before, after))
+                return
+
+    path = tampering.copy(written / "report.pdf", tmp_path / "report.pdf", change)
+    assert _main(["verify", str(path)]) == 1
+    ((page, before, after),) = numbers
+    assert re.search(
+        rf"page {page}.*: printed '{re.escape(after)}', expected '{re.escape(before)}'", capsys.readouterr().out
+    )
+
+
+def test_a_moved_point_of_a_figure_is_found(written: Path, tmp_path: Path) -> None:
+    pages: list[int] = []
+    path = tampering.copy(
+        written / "report.pdf", tmp_path / "report.pdf", lambda pdf: pages.append(tampering.move_a_point(pdf))
+    )
+    verdict = verification.verify(path)
+    assert differing(verdict) == {"pages"}
+    (said,) = found(verdict, "pages").differences
+    assert re.match(rf"page {pages[0]}, Figure \d+: drawn otherwise \d+ mm from the left", said)
+
+
+def test_what_is_laid_over_a_page_or_done_on_opening_is_found(written: Path, tmp_path: Path) -> None:
+    def change(pdf: pikepdf.Pdf) -> None:
+        note = pikepdf.Dictionary(
+            Type=pikepdf.Name.Annot, Subtype=pikepdf.Name.FreeText, Rect=[50, 50, 200, 90], Contents="0.999"
+        )
+        page = pdf.pages[1].obj
+        page.Annots = pikepdf.Array([*page.get("/Annots", []), pdf.make_indirect(note)])
+        pdf.Root.OpenAction = pikepdf.Dictionary(S=pikepdf.Name.JavaScript, JS="app.alert(1)")
+
+    verdict = verification.verify(tampering.copy(written / "report.pdf", tmp_path / "report.pdf", change))
+    said = found(verdict, "pages").differences
+    assert any("OpenAction" in one for one in said)
+    assert any(one.startswith("page 2: its links or notes") for one in said)
+
+
+def test_a_font_that_draws_other_glyphs_is_found(written: Path, tmp_path: Path) -> None:
+    def change(pdf: pikepdf.Pdf) -> None:
+        fonts = pdf.pages[0].Resources.Font
+        (one, other) = (fonts[name].DescendantFonts[0].FontDescriptor for name in sorted(fonts.keys())[:2])
+        one.FontFile2, other.FontFile2 = other.FontFile2, one.FontFile2
+
+    verdict = verification.verify(tampering.copy(written / "report.pdf", tmp_path / "report.pdf", change))
+    assert any("font" in one for one in found(verdict, "pages").differences)
+
+
+def test_a_file_that_another_program_saved_again_still_agrees(written: Path, tmp_path: Path) -> None:
+    with pikepdf.open(written / "report.pdf") as pdf:
+        pdf.save(tmp_path / "again.pdf", linearize=True, recompress_flate=True)
+    assert (tmp_path / "again.pdf").read_bytes() != (written / "report.pdf").read_bytes()
+    assert verification.verify(tmp_path / "again.pdf").agrees
+
+
+def test_a_changed_estimate_in_the_attached_results_is_found(written: Path, tmp_path: Path) -> None:
+    honest = read_results(written / "results.json")
+    place = next(k for k, one in enumerate(honest.estimates) if one.estimand == "difference-in-differences")
+    one = honest.estimates[place]
+    assert one.estimate is not None
+    better = replace(one, estimate=one.estimate + 0.01)
+    changed = replace(honest, estimates=(*honest.estimates[:place], better, *honest.estimates[place + 1 :]))
+    files = {"results.json": results_text(changed).encode()}
+    naive = verification.verify(tampering.with_files(written / "report.pdf", tmp_path / "naive.pdf", files))
+    assert {"attachments", "estimates.csv", "estimates"} <= differing(naive)
+    files["estimates.csv"] = estimates_text(changed.estimates).encode()
+    clever = verification.verify(
+        tampering.with_files(written / "report.pdf", tmp_path / "clever.pdf", files, listed=True)
+    )
+    assert differing(clever) - {"pages"} == {"estimates"}
+    (said,) = found(clever, "estimates").differences
+    assert repr(better.estimate) in said
+    assert repr(one.estimate) in said
+    assert one.metric in said
+
+
+def test_a_changed_probability_in_a_given_folder_is_found(
+    written: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "predictions"
+    shutil.copytree(written / "predictions", folder)
+    assert _main(["verify", str(written / "report.pdf"), "--predictions", str(folder)]) == 0
+    file = tampering.change_a_probability(folder)
+    assert _main(["verify", str(written / "report.pdf"), "--predictions", str(folder)]) == 1
+    assert f"{file} has not the hash that index.json gives" in capsys.readouterr().out
+
+
+def test_a_changed_probability_that_every_hash_agrees_with_is_found(written: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "predictions"
+    folder.mkdir()
+    reading.unzip(tampering.attached(written / "report.pdf")["predictions.zip"], folder, where="")
+    tampering.change_a_probability(folder, indexed=True)
+    honest = read_results(written / "results.json")
+    forged = replace(honest, provenance={**honest.provenance, "predictions_sha256": sha256_file(folder / "index.json")})
+    files = {
+        "predictions.zip": tampering.zip_of({one.name: one.read_bytes() for one in folder.iterdir()}),
+        "results.json": results_text(forged).encode(),
+    }
+    verdict = verification.verify(
+        tampering.with_files(written / "report.pdf", tmp_path / "report.pdf", files, listed=True)
+    )
+    assert "estimates" in differing(verdict)
+    assert {"attachments", "predictions", "estimates.csv"}.isdisjoint(differing(verdict))
+    assert len(found(verdict, "estimates").differences) > 10
+
+
+def test_a_swapped_study_file_is_found(written: Path, tmp_path: Path) -> None:
+    other = (written / "study.toml").read_text().replace("seed = 1", "seed = 2").encode()
+    path = tampering.with_files(written / "report.pdf", tmp_path / "report.pdf", {"study.toml": other}, listed=True)
+    verdict = verification.verify(path)
+    assert {"study", "settings", "estimates"} <= differing(verdict)
+    assert found(verdict, "settings").differences == ("study.seed: 1, the study file gives 2",)
+
+
+def test_without_predictions_estimates_are_said_not_to_be_recomputed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, _ = render(results(SMALL, images=tmp_path), formats=("pdf",), out=tmp_path, images=tmp_path)
+    verdict = verification.verify(path)
+    assert found(verdict, "estimates").status == "not checked"
+    assert "were not recomputed" in found(verdict, "estimates").said
+    assert "--predictions DIR" in found(verdict, "predictions").said
+    pages = found(verdict, "pages")
+    assert pages.status == "agrees", pages.differences  # with the example images that the document carries
+    assert verdict.text().endswith(
+        "report.pdf: all that was checked agrees; not checked: settings, predictions, estimates"
+    )
+
+
+def test_another_version_that_laid_pages_out_otherwise_is_compared_by_words(tmp_path: Path) -> None:
+    path, _ = render(results(SMALL), formats=("pdf",), out=tmp_path, images=None, paper="Letter")
+    manifest = json.loads(tampering.attached(path)["manifest.json"])
+    manifest["paper"] = "A4"
+    same = tampering.with_files(path, tmp_path / "same.pdf", {"manifest.json": json.dumps(manifest).encode()})
+    assert "pages" in differing(verification.verify(same))
+    manifest["printed_with"]["weasyprint"] = "1"
+    other = tampering.with_files(path, tmp_path / "other.pdf", {"manifest.json": json.dumps(manifest).encode()})
+    verdict = verification.verify(other)
+    pages = found(verdict, "pages")
+    assert pages.status == "agrees", pages.differences
+    drawing = found(verdict, "drawing")
+    assert drawing.status == "not checked"
+    assert "weasyprint 1, here" in drawing.said
+    numbers: list[tuple[str, str]] = []
+    changed = tampering.copy(
+        other, tmp_path / "changed.pdf", lambda pdf: numbers.append(tampering.change_a_digit(pdf, 1))
+    )
+    (said,) = found(verification.verify(changed), "pages").differences
+    assert f"printed '{numbers[0][1]}', expected '{numbers[0][0]}'" in said
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "it is no PDF"),
+        (b"%PDF-1.7\nnothing more", "it is no readable PDF"),
+        (None, "No such file"),
+    ],
+    ids=["empty", "broken", "missing"],
+)
+def test_what_is_no_pdf_is_told_in_one_sentence(
+    content: bytes | None, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "x.pdf"
+    if content is not None:
+        path.write_bytes(content)
+    assert _main(["verify", str(path)]) == 1
+    said = capsys.readouterr().err
+    assert message in said
+    assert "Traceback" not in said
+
+
+def test_a_pdf_of_another_program_is_told_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pdf = pikepdf.new()
+    pdf.add_blank_page()
+    pdf.save(tmp_path / "x.pdf")
+    assert _main(["verify", str(tmp_path / "x.pdf")]) == 1
+    assert "carries no study and no results" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["../evil.parquet", "/etc/evil", "a/../../evil", "a\\..\\evil", "a/b/c", ".hidden"])
+def test_a_zip_writes_nothing_outside_its_folder(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    with pytest.raises(DataError, match="no plain name"):
+        reading.unzip(tampering.zip_of({name: b"x"}), folder, where="x.zip")
+    assert [one.name for one in tmp_path.rglob("*")] == ["in"]
+
+
+def test_what_unpacks_to_too_much_is_not_read(written: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(reading, "MOST_UNPACKED", 10_000)
+    with pytest.raises(DataError, match="unpacks to more than"):
+        verification.verify(written / "report.pdf")
+    with pytest.raises(DataError, match="unpacks to more than"):
+        reading.unzip(tampering.zip_of({"a.parquet": bytes(20_000)}), tmp_path, where="x.zip")
+
+
+def test_an_index_that_names_files_elsewhere_is_refused(written: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "predictions"
+    shutil.copytree(written / "predictions", folder)
+    index = json.loads((folder / "index.json").read_text())
+    index["units"][0]["file"] = "../../secret.parquet"
+    (folder / "index.json").write_text(json.dumps(index))
+    verdict = verification.verify(written / "report.pdf", predictions=folder)
+    assert any("no plain name" in one for one in found(verdict, "predictions").differences)
