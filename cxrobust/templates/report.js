@@ -40,9 +40,13 @@
     const folded = contents.querySelector("details");
     const narrow = matchMedia("(max-width: 71.99rem)");
     const fold = () => {
-      if (folded) folded.open = !narrow.matches;
+      if (folded) folded.open = !narrow.matches || matchMedia("print").matches;
     };
     fold();
+    addEventListener("beforeprint", () => {
+      if (folded) folded.open = true;
+    });
+    addEventListener("afterprint", fold);
     narrow.addEventListener("change", fold);
     contents.addEventListener("click", (event) => {
       if (narrow.matches && event.target.closest("a")) folded.open = false;

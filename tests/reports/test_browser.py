@@ -1,11 +1,13 @@
 """The HTML report in a real browser: no violation of accessibility, nothing wider than a telephone, what its script does."""
 
+import io
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pypdf
 import pytest
 
 from cxrobust.reports import render
@@ -262,3 +264,11 @@ def test_print_is_light_and_has_no_controls(page: Any) -> None:
     assert page.evaluate("getComputedStyle(document.documentElement).backgroundColor") == "rgb(255, 255, 255)"
     for control in (".look", ".tools", ".skip"):
         assert not page.locator(control).first.is_visible()
+
+
+def test_print_opens_the_contents_and_repeats_heads_of_tables(page: Any) -> None:
+    texts = [one.extract_text() for one in pypdf.PdfReader(io.BytesIO(page.pdf(prefer_css_page_size=True))).pages]
+    assert "Limitations" in texts[0]
+    ends = next(text for text in texts if "Brier score" in text and "preference-human" in text and "0.1117" in text)
+    assert "AUROC\n" not in ends.split("Brier score", maxsplit=1)[0]
+    assert "Adjusted p" in ends
