@@ -58,7 +58,10 @@ def plan_of(study: Study) -> dict[str, Any]:
     return {
         "study": {name: settings["study"][name] for name in ("title", "question", "reference", "seed")},
         "data": settings["data"],
-        "regimes": {_numbered(one): one for one in settings["regimes"]},
+        "regimes": {
+            _numbered(one): {**one, **_model(regime)}
+            for one, regime in zip(settings["regimes"], study.regimes, strict=True)
+        },
         "conditions": list(conditions),
         "estimands": [*estimands, *(["recalibrated-raw"] if analysis["recalibrate"] else [])],
         "primary": {
@@ -77,6 +80,12 @@ def plan_of(study: Study) -> dict[str, Any]:
 
 def _numbered(regime: Mapping[str, Any]) -> str:
     return f"{regime['name']}, training run {regime['replicate'] + 1}" if regime.get("replicate") else regime["name"]
+
+
+def _model(regime: Any) -> dict[str, str]:
+    """Return a regime's model as the study file names it, whether or not its folder is there yet."""
+    named = getattr(regime, "model", None)
+    return {"model": named} if isinstance(named, str) else {}
 
 
 def _conditions(study: Study) -> tuple[str, ...]:

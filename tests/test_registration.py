@@ -9,6 +9,7 @@ import pytest
 from cxrobust import cli, pipeline
 from cxrobust.errors import DataError, StudyError
 from cxrobust.files import sha256_file, sha256_json
+from cxrobust.inference.engine import made_for
 from cxrobust.predictions import registration_of
 from cxrobust.registering import Scope, deviations, plan_of, register
 from cxrobust.registration import find_registration, place_of, read_registration
@@ -254,3 +255,31 @@ def test_predictions_carry_the_hash_of_a_registration_that_was_there_before(tmp_
         "elsewhere": [],
         "registered": [],
     }
+
+
+def test_plan_and_predictions_are_the_study_s_whether_or_not_the_checkpoints_are_at_hand(tmp_path: Path) -> None:
+    text = """
+[study]
+title = "one model"
+seed = 1
+reference = "a"
+[data]
+kind = "phantoms"
+patients = 3
+[[regimes]]
+name = "a"
+family = "hf-classifier"
+model = "checkpoints/a"
+"""
+    made = []
+    for name in ("with", "without"):
+        path = tmp_path / name / "study.toml"
+        path.parent.mkdir()
+        path.write_text(text)
+        if name == "with":
+            (path.parent / "checkpoints" / "a").mkdir(parents=True)
+        made.append(read_study(path))
+    assert made[0].settings() != made[1].settings()
+    assert made_for(made[0]) == made_for(made[1])
+    assert plan_of(made[0]) == plan_of(made[1])
+    assert plan_of(made[0])["regimes"]["a"]["model"] == "checkpoints/a"

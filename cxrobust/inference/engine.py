@@ -7,7 +7,7 @@ run goes on where it stopped, a finished one costs nothing, and the files are th
 import json
 import time
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -102,10 +102,18 @@ def _run(
 
 
 def made_for(study: Study) -> dict[str, Any]:
-    """Return the settings that predictions depend on, by which the analysis knows that they are this study's."""
+    """Return the settings that predictions depend on, by which the analysis knows that they are this study's.
+
+    Models stand by the last part of their path alone, so that it does not matter whether their folders are at hand.
+    """
     settings = study.settings()
     return {
-        **{name: settings[name] for name in ("data", "regimes", "perturbations")},
+        "data": settings["data"],
+        "regimes": [
+            {**one, "model": PurePosixPath(one["model"]).name} if one.get("model") else one
+            for one in settings["regimes"]
+        ],
+        "perturbations": settings["perturbations"],
         "seed": study.study.seed,
         "precision": study.compute.precision,
     }
