@@ -2,10 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from cxrobust.analysis.choices import is_untestable
 from cxrobust.analysis.families import Families
 from cxrobust.analysis.power import Goal, plan
-from cxrobust.analysis.testing import UNTESTED
 from cxrobust.results import Detectable, Estimate
 from cxrobust.study_analysis import AnalysisSection
 
@@ -27,13 +25,13 @@ def smallest_detectable(
     Parameters
     ----------
     primary
-        The primary comparisons, their p-values adjusted.
+        The primary comparisons, their p-values adjusted; those without a test are left out.
     adjusted
         All estimates of the study, among which their families are counted.
     """
     found = []
     for one in primary:
-        if one.estimand in UNTESTED or is_untestable(one.metric):
+        if one.test is None:
             continue
         planned = plan(
             one.se,

@@ -21,7 +21,7 @@ def primary_comparisons(
     return tuple(
         one
         for one in estimates
-        if (one.estimand, one.condition, one.finding) == (estimand, primary_condition or CLEAN, MACRO)
+        if (one.estimand, one.condition, one.finding) == (estimand, primary_condition or str(CLEAN), MACRO)
         and one.reference in {None, reference}
         and not one.subgroup
         and not one.recalibration

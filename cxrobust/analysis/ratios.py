@@ -69,4 +69,4 @@ def share_interval(share: float, n_patients: int, interval: Interval, level: flo
     if share not in {0, 1} or np.isnan(interval.low):
         return interval, "expanded"
     low, high = wilson_ends(share, n_patients, level)
-    return Interval(se=interval.se, low=low, high=high), "wilson"
+    return Interval(se=interval.se, low=min(low, share), high=max(high, share)), "wilson"  # of what rounding leaves

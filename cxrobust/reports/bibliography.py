@@ -175,6 +175,17 @@ WORKS = {
         pages="371–386",
         doi="10.1080/00031305.2015.1089789",
     ),
+    "hoenig2001": Work(
+        kind="article",
+        authors="Hoenig JM, Heisey DM",
+        title="The abuse of power: the pervasive fallacy of power calculations for data analysis",
+        venue="American Statistician",
+        year=2001,
+        volume="55",
+        number="1",
+        pages="19–24",
+        doi="10.1198/000313001300339897",
+    ),
     "hendrycks2019": Work(
         kind="inproceedings",
         authors="Hendrycks D, Dietterich T",

@@ -3,9 +3,14 @@
 from dataclasses import dataclass
 from typing import Any
 
+from cxrobust.conditions import parse_condition
 from cxrobust.reports.sentences import judge, reason
 from cxrobust.reports.view import CLEAN, FEW_POSITIVE_PATIENTS, View
-from cxrobust.reports.words import counted, finding_words, listed, regime
+from cxrobust.reports.words import PERTURBATIONS, counted, finding_words, listed, readable, regime
+
+FULL_SIZE = 1024
+"""Pixels a side that radiographs of a public data set have at least, as they are distributed."""
+RADIOGRAPHS = ("nih-chestxray14", "mimic-cxr-jpg")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,6 +31,10 @@ def limits(view: View) -> tuple[Limit, ...]:
         _few_limit(view),
         _not_estimable_limit(view),
         _attack_limit(view),
+        _one_attack_limit(view),
+        _size_limit(view),
+        _one_set_limit(view),
+        _images_as_patients_limit(view),
         _elsewhere_limit(view),
         _registration_limit(view),
         *_inference_limits(view),
@@ -70,7 +79,7 @@ def data_limits(view: View) -> tuple[Limit, ...]:
                 short="anything about patients: the images are procedural drawings.",
             ),
         )
-    if kind in {"nih-chestxray14", "mimic-cxr-jpg"}:
+    if kind in RADIOGRAPHS:
         return (
             Limit(
                 title="Labels from reports.",
@@ -82,8 +91,15 @@ def data_limits(view: View) -> tuple[Limit, ...]:
 
 
 def _threshold_limit(view: View) -> Limit | None:
-    if view.results.study["analysis"]["operating_point"] != "youden" or "accuracy" not in view.metrics:
+    is_fixed = isinstance(view.results.study["analysis"]["operating_point"], float)
+    if is_fixed or "accuracy" not in view.metrics:
         return None
+    if "validation" in view.results.data:
+        return Limit(
+            title="Thresholds held fixed.",
+            text="Operating points were chosen on clean validation images and are held fixed in resamples, which leaves the "
+            "variation of their choice out of the intervals.",
+        )
     return Limit(
         title="Thresholds from the same images.",
         text="Operating points were chosen on the same clean images on which clean accuracy is reported, so clean accuracy "
@@ -128,6 +144,52 @@ def _attack_limit(view: View) -> Limit | None:
         title="Attacks bound robustness from one side.",
         text="An attack shows that a perturbation of its size exists which does such harm; it does not show that there is no "
         "worse one. A regime that resists these attacks may fall to others, in particular where its gradients mislead.",
+    )
+
+
+def _one_attack_limit(view: View) -> Limit | None:
+    attacks = sorted({parse_condition(series.name).name for series in view.of_kind("attack")})
+    if len(attacks) != 1:
+        return None
+    [name] = attacks
+    return Limit(
+        title="A single attack.",
+        text=f"All attacks are {PERTURBATIONS.get(name, readable(name))}. Attacks of another kind, such as those that use no "
+        "gradient or that search for the smallest perturbation, were not tried.",
+    )
+
+
+def _size_limit(view: View) -> Limit | None:
+    """Return the limit of attacking images at the study's size, where they were larger."""
+    size, kind = view.results.data.get("size"), view.results.study["data"].get("kind")
+    if not size or size >= FULL_SIZE or kind not in RADIOGRAPHS or not view.of_kind("attack"):
+        return None
+    return Limit(
+        title="Attacked at the study’s size.",
+        text=f"Images were reduced to {size} × {size} pixels and perturbed at that size; the "
+        "radiographs as they are distributed are larger. The same ε on those may do more harm or less.",
+    )
+
+
+def _one_set_limit(view: View) -> Limit | None:
+    kind = str(view.results.study["data"].get("kind", ""))
+    if kind == "phantoms":
+        return None
+    return Limit(
+        title="One test set.",
+        text="All images come from one data set. How regimes compare at other hospitals, on other devices or in other "
+        "patients was not studied.",
+    )
+
+
+def _images_as_patients_limit(view: View) -> Limit | None:
+    kind, per_patient = view.results.study["data"].get("kind"), view.results.data.get("images_per_patient")
+    if kind != "medmnist" or per_patient is None or per_patient[2] > 1:
+        return None
+    return Limit(
+        title="Patients not known.",
+        text="The data name no patients, so each image counts as one. Where a patient has several images, intervals are too "
+        "narrow and p-values too small.",
     )
 
 

@@ -33,6 +33,13 @@ class Cell:
     under: str = ""
     look: Literal["", "key", "quiet", "hash", "note"] = ""
     """`key` is semibold, `quiet` grey, `hash` set as code, `note` a sentence that wraps."""
+    shade: int = 0
+    """How dark its ground is, from 0, white, to 5."""
+
+    @property
+    def looks(self) -> str:
+        """Classes for the style sheet."""
+        return " ".join(filter(None, (self.look, f"shade-{self.shade}" if self.shade else "")))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -207,6 +207,7 @@ TESTS = {
     "wilcoxon": "Wilcoxon’s signed-rank test, images as independent",
     "wilcoxon-clustered": "signed-rank test by patient",
     "cochran-q": "exact McNemar test after Cochran’s Q, images as independent",
+    "t": "Student’s t test by patient",
     "tost": "two one-sided tests of equivalence",
     "noninferiority": "one-sided test of non-inferiority",
     "interaction": "Wald test of interaction by patient",

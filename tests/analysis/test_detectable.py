@@ -6,13 +6,16 @@ from scipy.stats import norm
 from cxrobust.analysis import analyze
 from cxrobust.analysis.power import plan
 
-from .made import make_predictions, make_settings
+from .made import CONDITIONS, make_predictions, make_settings
 
 PRIMARY = "pgd(eps=4/255)"
 
 
-def run(**changes):
-    predictions = make_predictions(seed=4, n_patients=30, members=(("supervised", 0), ("lora", 0), ("probe", 0)))
+MEMBERS = (("supervised", 0), ("lora", 0), ("probe", 0))
+
+
+def run(*, conditions=CONDITIONS, **changes):
+    predictions = make_predictions(seed=4, n_patients=30, members=MEMBERS, conditions=conditions)
     return analyze(predictions, make_settings(**changes), reference="supervised", seed=1)
 
 
@@ -43,3 +46,11 @@ def test_a_margin_is_planned_for_and_untested_metrics_are_not():
     e = primary(found)["auroc", one.regime]
     planned = plan(e.se, n_patients=e.n_patients, n_images=1, n_positive_patients=1, goal="equivalence")
     assert one.size == pytest.approx(planned.detectable)
+
+
+def test_on_clean_images_alone_regimes_are_compared_and_effect_sizes_are_not_planned():
+    found = run(conditions=("clean",), metrics=("accuracy",), effect_sizes=("risk-difference",))
+    assert [(one.metric, one.regime, one.comparisons) for one in found.power] == [
+        ("accuracy", "lora", 2),
+        ("accuracy", "probe", 2),
+    ]

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -15,7 +15,20 @@ from cxrobust.analysis.contrasts import contrasts
 from cxrobust.analysis.families import family_of
 from cxrobust.conditions import format_eps, parse_condition
 from cxrobust.files import sha256_bytes, sha256_file
-from cxrobust.results import Estimate, Reliability, ReliabilityBin, Results, Threshold, Unclustered
+from cxrobust.results import (
+    Alternative,
+    ConfidenceBin,
+    ConfidenceSpread,
+    Detectable,
+    Estimate,
+    Flip,
+    Flips,
+    Reliability,
+    ReliabilityBin,
+    Results,
+    Threshold,
+    Unclustered,
+)
 
 REGIMES = (
     "supervised",
@@ -101,6 +114,7 @@ LARGE = Made(n_regimes=12, n_findings=14, n_severities=2, more_attacks=True)
 def results(made: Made, *, images: Path | None = None) -> Results:
     """Build a study's results; with a folder, example images are written there."""
     primary = "pgd(eps=1/255, steps=20)" if made.perturbed else None
+    estimates = _adjusted(list(_estimates(made)), primary)
     text = f'[study]\ntitle = "{made.title}"\nseed = 2026\nreference = "{made.regimes[0]}"\n'
     return Results(
         study={
@@ -143,7 +157,7 @@ def results(made: Made, *, images: Path | None = None) -> Results:
         ),
         conditions=tuple(map(_condition, made.conditions)),
         primary_condition=primary,
-        estimates=_adjusted(list(_estimates(made)), primary),
+        estimates=estimates,
         reliability=tuple(_reliability(made)),
         risk_coverage=(),
         thresholds=tuple(
@@ -183,6 +197,10 @@ def results(made: Made, *, images: Path | None = None) -> Results:
             "predictions_sha256": sha256_bytes(b"predictions"),
             "command": "cxrobust run study.toml",
         },
+        confidence=tuple(_confidence(made)),
+        flips=tuple(_flips(made)),
+        power=tuple(_power(estimates, primary)),
+        sensitivity=tuple(_sensitivity(estimates, primary)),
     )
 
 
@@ -329,6 +347,98 @@ def _reliability(made: Made) -> Iterator[Reliability]:
                     )
                 )
             yield Reliability(regime=regime, condition=condition, bins=tuple(bins))
+
+
+def _confidence(made: Made) -> Iterator[ConfidenceSpread]:
+    """Right decisions are surer than wrong ones, and all surer under the attack, but for one regime."""
+    edges = np.linspace(0.5, 1, 21)
+    for r, regime in enumerate(made.regimes):
+        for condition in made.conditions[:1] if not made.perturbed else ("clean", made.conditions[2]):
+            perturbed = condition != "clean"
+            for decisions, share in (("right", 0.75 - 0.1 * perturbed), ("wrong", 0.25 + 0.1 * perturbed)):
+                rise = 4.0 + (2 if decisions == "right" else -1) + (2 if perturbed else 0) - 3 * perturbed * (r == 3)
+                heights = np.exp(rise * (edges[:-1] - 0.5) * 2)
+                shares = share * heights / heights.sum()
+                mean = float(((edges[:-1] + 0.0125) * shares).sum() / share)
+                shift = 0.05 - 0.08 * (r == 3) if perturbed else None
+                yield ConfidenceSpread(
+                    regime=regime,
+                    condition=condition,
+                    decisions=decisions,
+                    n=round(share * 300_000),
+                    mean=mean,
+                    ci_low=mean - 0.004,
+                    ci_high=mean + 0.004,
+                    shift=shift,
+                    shift_low=None if shift is None else shift - 0.01,
+                    shift_high=None if shift is None else shift + 0.01,
+                    bins=tuple(
+                        ConfidenceBin(
+                            low=float(low), high=float(high), n=round(one * 300_000), share=float(one),
+                            ci_low=float(one * 0.93), ci_high=float(one * 1.07),
+                        )
+                        for (low, high), one in zip(itertools.pairwise(edges), shares, strict=True)
+                    ),
+                )  # fmt: skip
+
+
+def _flips(made: Made) -> Iterator[Flips]:
+    """More flips with more harm, next to none with noise."""
+    for condition, size in ((made.conditions[2], 1.0), ("noise(eps=1/255)", 0.02)) if made.perturbed else ():
+        for r, regime in enumerate(made.regimes):
+            cells = []
+            for label, clean, n in ((0, 0, 200_000), (0, 1, 60_000), (1, 0, 4_000), (1, 1, 12_000)):
+                flipped = size * HARM[r] * (0.9 if label == clean else 0.2)
+                for perturbed in (0, 1):
+                    share = flipped if perturbed != clean else 1 - flipped
+                    against = None if r == 0 else size * (HARM[r] - HARM[0]) * (1 if perturbed != clean else -1)
+                    cells.append(
+                        Flip(
+                            label=label, clean=clean, perturbed=perturbed, n=round(n * share), n_patients=3_000,
+                            share=share, ci_low=share * 0.95, ci_high=min(share * 1.05, 1), interval="expanded",
+                            difference=against, difference_low=None if against is None else against - 0.02,
+                            difference_high=None if against is None else against + 0.02,
+                        )
+                    )  # fmt: skip
+            yield Flips(regime=regime, condition=condition, cells=tuple(cells))
+
+
+def _primary(estimates: Iterable[Estimate], primary: str | None) -> list[Estimate]:
+    return [e for e in estimates if e.family == "primary" and e.condition == (primary or "clean")]
+
+
+def _power(estimates: Iterable[Estimate], primary: str | None) -> Iterator[Detectable]:
+    found = _primary(estimates, primary)
+    for one in found:
+        yield Detectable(
+            metric=one.metric, regime=one.regime, reference=one.reference, goal="difference",
+            size=None if one.se is None else 3.9 * one.se, se=one.se, alpha=0.05 / len(found), comparisons=len(found),
+            power=0.8, note="",
+        )  # fmt: skip
+
+
+def _sensitivity(estimates: Iterable[Estimate], primary: str | None) -> Iterator[Alternative]:
+    """Nothing changes, but that of one image of each patient less is shown."""
+    found = _primary(estimates, primary) or [
+        e for e in estimates if (e.estimand, e.condition, e.finding) == ("value", "clean", "macro")
+    ]
+    choices = {
+        "10 equal-width bins": ("bins", ("ece",)),
+        "operating point 0.5": ("operating point", ("accuracy",)),
+        "images as independent": ("unit", METRICS),
+        "first image of each patient": ("images", METRICS),
+        "Student’s t, by patient": ("method", METRICS),
+    }
+    for choice, (kind, metrics) in choices.items():
+        for one in found:
+            if one.metric in metrics and one.estimate is not None and one.se is not None:
+                wide = {"images": 2.0, "unit": 0.8}.get(kind, 1.0) * one.se
+                value = one.estimate + (one.se / 3 if kind in {"bins", "operating point", "images"} else 0)
+                p = None if one.p_adjusted is None else min(1.0, one.p_adjusted * (400 if kind == "images" else 1))
+                changed = replace(
+                    one, estimate=value, ci_low=value - 1.96 * wide, ci_high=value + 1.96 * wide, se=wide, p_adjusted=p
+                )
+                yield Alternative(kind=kind, choice=choice, estimate=changed)
 
 
 def _examples(made: Made, folder: Path) -> Iterator[dict[str, Any]]:

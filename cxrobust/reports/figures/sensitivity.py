@@ -1,0 +1,72 @@
+"""The primary comparison under other choices: for each regime the analysis and each alternative below it."""
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import MaxNLocator
+
+from cxrobust.reports.figures.style import INK, PALE, Mark, canvas, drawn, is_narrow, marks
+from cxrobust.reports.figures.values import estimate_words, tell
+from cxrobust.reports.view import View
+from cxrobust.reports.words import capitalised, metric_words, shortened
+from cxrobust.results import Estimate
+
+ROW, MARGIN = 3.3, 15.0
+MOST_PANELS, MOST_NARROW = 5, 2
+MOST_REGIMES = 5
+"""Of one figure, so that it fits a page."""
+AS_ANALYSED = "As analysed"
+
+
+@drawn
+def sensitivity_figure(width: float, view: View, *, regimes: Sequence[str], metrics: Sequence[str]) -> Canvas:
+    """Draw a panel for each metric; in it a block of rows for each regime, the analysis first."""
+    shown = metrics[: MOST_NARROW if is_narrow(width) else MOST_PANELS]
+    choices = list(dict.fromkeys(one.choice for one in view.results.sensitivity))
+    found = {(one.choice, one.estimate.metric, one.estimate.regime): one.estimate for one in view.results.sensitivity}
+    block = len(choices) + 2
+    figure = canvas(width, ROW * (block * len(regimes)) + MARGIN)
+    panels = figure.subplots(1, len(shown), squeeze=False, sharey=True)[0]
+    drawn_as = marks(view.regimes, reference=view.reference)
+    tested = view.comparison != "value"
+    for axes, metric in zip(panels, shown, strict=True):
+        if tested:
+            axes.axvline(0, color=INK, linewidth=0.5)
+        for place, regime in enumerate(regimes):
+            top = -place * block
+            main, mark = view.contrast(metric, regime), drawn_as[regime]
+            if main is not None and main.estimate is not None:
+                axes.plot([main.estimate] * 2, [top - 0.6, top - block + 1.6], color=PALE, linewidth=0.5, zorder=0)
+            _point(axes, main, top - 1, mark, filled=True, level=view.level)
+            for row, choice in enumerate(choices):
+                one = found.get((choice, metric, regime))
+                _point(axes, one, top - 2 - row, mark, filled=False, level=view.level, choice=choice)
+        axes.set_title(capitalised(metric_words(metric).name))
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        axes.xaxis.set_major_locator(MaxNLocator(3))
+    places = [(-place * block - row, place, row) for place in range(len(regimes)) for row in range(block)]
+    names = [
+        shortened(regimes[p]) if r == 0 else AS_ANALYSED if r == 1 else capitalised(choices[r - 2])
+        for _, p, r in places
+    ]
+    panels[0].set_yticks([y for y, _, _ in places], names)
+    for label, (_, place, row) in zip(panels[0].get_yticklabels(), places, strict=True):
+        if row == 0:
+            label.set_fontweight("semibold")
+            label.set_color(drawn_as[regimes[place]].ink)
+    panels[0].set_ylim(-block * len(regimes) + 0.6, 0.6)
+    return figure
+
+
+def _point(
+    axes: Axes, one: Estimate | None, y: float, mark: Mark, *, filled: bool, level: float, choice: str = AS_ANALYSED
+) -> None:
+    if one is None or one.estimate is None:
+        return
+    if one.ci_low is not None and one.ci_high is not None:
+        axes.plot([one.ci_low, one.ci_high], [y, y], color=mark.colour, linewidth=1.1 if filled else 0.7)
+    face = mark.colour if filled else "white"
+    axes.plot(one.estimate, y, marker=mark.marker, color=mark.colour, markerfacecolor=face, markersize=3.0)
+    tell(axes, one.estimate, y, f"{capitalised(choice)} · {estimate_words(one, level=level)}")

@@ -1,0 +1,279 @@
+"""Flips, confidence, power, sensitivity and limits: what their sentences say, in both directions, and where they stand."""
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from cxrobust.reports.limits import limits
+from cxrobust.reports.sections import sections
+from cxrobust.reports.sections.flips import ends_words, share_words
+from cxrobust.reports.sections.sensitivity import change
+from cxrobust.reports.view import View
+from cxrobust.reports.words import plain
+
+from .made import CLEAN_ONLY, LARGE, SMALL, TYPICAL, results
+
+PRIMARY = "pgd(eps=1/255, steps=20)"
+RAW = results(replace(TYPICAL, n_regimes=3, n_findings=2, one_class=False, few=False))
+
+
+def view_of(made):
+    return View.of(made, images=None)
+
+
+def built(made, name):
+    section, view = sections[name], view_of(made)
+    assert section.needs(view)
+    return section.build(view)
+
+
+def said(made, name):
+    return [plain(sentence) for sentence in built(made, name)["sentences"]]
+
+
+def flip(share, *, key, n=None, difference=None):
+    """One cell; the interval of its difference from the reference is as wide as 0.04."""
+    (one,) = (c for c in RAW.flips[0].cells if (c.label, c.clean, c.perturbed) == key)
+    return replace(
+        one,
+        share=share,
+        n=round(1000 * (share or 0)) if n is None else n,
+        ci_low=None if share is None else max(share - 0.02, 0),
+        ci_high=None if share is None else share + 0.02,
+        difference=difference,
+        difference_low=None if difference is None else difference - 0.02,
+        difference_high=None if difference is None else difference + 0.02,
+    )
+
+
+def matrix(regime, missed, alarms, *, against=(None, None), condition=PRIMARY):
+    cells = [
+        flip(missed, key=(1, 1, 0), difference=against[0]),
+        flip(None if missed is None else 1 - missed, key=(1, 1, 1)),
+        flip(alarms, key=(0, 0, 1), difference=against[1]),
+        flip(None if alarms is None else 1 - alarms, key=(0, 0, 0)),
+    ]
+    return replace(RAW.flips[0], regime=regime, condition=condition, cells=tuple(cells))
+
+
+def flipped(*others, noise=()):
+    return replace(RAW, flips=(matrix("supervised", 0.2, 0.05), *others, *noise))
+
+
+def test_flips_are_told_of_the_reference_with_counts_and_interval():
+    sentences = said(flipped(), "flips")
+    assert sentences[:2] == [
+        "Under PGD, ε = 1/255, 20 steps, supervised missed 20.0% (200 of 1,000; 95% CI 18.0% to 22.0%) of the findings "
+        "that it had found on the clean images.",
+        "It raised a false alarm for 5.0% (50 of 1,000; 95% CI 3.0% to 7.0%) of the absent findings that it had rightly "
+        "not marked.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("against", "expected"),
+    [
+        (0.03, "Against supervised, the share newly missed was larger with lora (by 3.0 points, 1.0 to 5.0); "),
+        (-0.03, "Against supervised, the share newly missed was smaller with lora (by 3.0 points, 1.0 to 5.0); "),
+        (0.019, "Against supervised, no difference in the share newly missed could be shown with lora; "),
+        (
+            None,
+            "Against supervised, the difference in the share newly missed is not estimable with linear-probe or lora.",
+        ),
+    ],
+)
+def test_a_share_is_larger_or_smaller_only_where_the_interval_leaves_out_0(against, expected):
+    made = flipped(matrix("lora", 0.2, 0.05, against=(against, None)), matrix("linear-probe", None, None))
+    (sentence,) = (one for one in said(made, "flips") if one.startswith("Against"))
+    assert sentence.startswith(expected)
+    if against is not None:
+        assert sentence.endswith("is not estimable with linear-probe.")
+
+
+def test_noise_of_the_same_size_is_told_where_there_is_some():
+    noise = matrix("supervised", 0.01, 0.002, condition="noise(eps=1/255)")
+    assert said(flipped(noise=(noise,)), "flips")[-1] == (
+        "With random noise of the same size supervised newly missed 1.0% (0.0% to 3.0%) and raised a false alarm for "
+        "0.2% (0.0% to 2.2%)."
+    )
+    assert not any("noise" in sentence for sentence in said(flipped(), "flips"))
+
+
+def test_shares_too_small_for_their_decimals_are_not_0():
+    assert [share_words(share) for share in (0.0, 0.0004, 0.0006, 0.123)] == ["0.0%", "<0.1%", "0.1%", "12.3%"]
+    assert plain(ends_words(0.0, 0.0004)) == "0.0% to <0.1%"
+    assert ends_words(None, 0.1) == ""
+
+
+def shifted(**shifts):
+    """Spreads under the primary condition with these shifts of wrong and of right decisions, ± 0.01."""
+
+    def one(spread):
+        wanted = shifts.get(spread.regime.replace("-", "_"))
+        if spread.condition == "clean" or wanted is None:
+            return replace(spread, shift=None, shift_low=None, shift_high=None)
+        shift = wanted[spread.decisions == "right"]
+        return replace(spread, shift=shift, shift_low=shift - 0.01, shift_high=shift + 0.01)
+
+    return replace(RAW, confidence=tuple(one(spread) for spread in RAW.confidence))
+
+
+def test_decisions_are_surer_or_less_sure_only_where_the_interval_leaves_out_0():
+    assert said(shifted(supervised=(0.03, 0.02), linear_probe=(0.05, 0.009), lora=(-0.02, -0.04)), "confidence") == [
+        "Under PGD, ε = 1/255, 20 steps, wrong decisions were surer with supervised and linear-probe, by 0.030 "
+        "(supervised) to 0.050 (linear-probe); wrong decisions were less sure with lora, by 0.020.",
+        "Right decisions were surer with supervised, by 0.020; right decisions were less sure with lora, by 0.040; "
+        "no shift of right decisions could be shown with linear-probe.",
+    ]
+
+
+def test_shifts_that_are_not_shown_or_not_estimable():
+    assert said(shifted(supervised=(0.005, -0.005), linear_probe=(0.0, 0.0)), "confidence")[0] == (
+        "Under PGD, ε = 1/255, 20 steps, no shift of wrong decisions could be shown with supervised or linear-probe; "
+        "the shift of wrong decisions is not estimable with lora."
+    )
+
+
+def test_the_smallest_differences_are_told_and_what_was_not_shown():
+    sizes = {("auroc", "linear-probe"): 0.02, ("auroc", "lora"): 0.04}
+    power = tuple(replace(one, size=sizes.get((one.metric, one.regime), one.size)) for one in RAW.power)
+    made = replace(RAW, power=power)
+    first, open_ones = said(made, "power")
+    assert first == (
+        "In macro AUROC the smallest difference in change that it detects is 0.020 (linear-probe) to 0.040 (lora)."
+    )
+    assert [e.metric for e in RAW.estimates if e.family == "primary" and e.p_adjusted >= 0.05] == ["confidence"]
+    assert open_ones.startswith("For 1 comparison (of mean confidence) no difference could be shown; ")
+    all_shown = replace(
+        made, estimates=tuple(replace(e, p_adjusted=0.001) if e.family == "primary" else e for e in made.estimates)
+    )
+    assert said(all_shown, "power")[1] == ""
+
+
+def of_sensitivity(*, p):
+    """Results whose every alternative has this p-value, and every primary comparison one of 0.001."""
+    estimates = tuple(replace(e, p_adjusted=0.001) if e.family == "primary" else e for e in RAW.estimates)
+    main = {(e.metric, e.regime): e.estimate for e in estimates if e.family == "primary"}
+    others = tuple(
+        replace(
+            one,
+            estimate=replace(one.estimate, p_adjusted=p, estimate=main[one.estimate.metric, one.estimate.regime]),
+        )
+        for one in RAW.sensitivity
+    )
+    return replace(RAW, estimates=estimates, sensitivity=others)
+
+
+def test_a_conclusion_that_lasts_is_said_to_stay():
+    made = of_sensitivity(p=0.04)
+    assert plain(built(made, "sensitivity")["sentence"]) == (
+        "Under 5 other choices, one at a time, the conclusion of each of 10 primary comparisons – whether a difference "
+        "is shown, and which way – stays the same."
+    )
+    rows = [group.rows[0] for group in built(made, "sensitivity")["changes"].groups]
+    assert {row[2].text for row in rows} == {"none"}
+
+
+def test_conclusions_that_change_are_named():
+    made = of_sensitivity(p=0.04)
+    turned = [
+        replace(one, estimate=replace(one.estimate, p_adjusted=0.06))
+        if (one.choice, one.estimate.metric, one.estimate.regime) == ("10 equal-width bins", "ece", "lora")
+        else one
+        for one in made.sensitivity
+    ]
+    found = built(replace(made, sensitivity=tuple(turned)), "sensitivity")
+    assert plain(found["sentence"]).endswith(
+        "stays the same for 9 of 10 primary comparisons; it depends on the choice for ECE (lora)."
+    )
+    (row,) = found["changes"].groups[0].rows
+    assert plain(row[2].text) == "shown → not shown: ECE (lora)"
+
+
+def test_a_difference_shown_the_other_way_is_a_change():
+    one = next(e for e in RAW.estimates if e.family == "primary")
+    here, there = replace(one, estimate=0.1, p_adjusted=0.01), replace(one, estimate=-0.1, p_adjusted=0.01)
+    assert change(here, here, alpha=0.05) == ""
+    assert change(here, there, alpha=0.05) == "shown → shown the other way"
+    assert change(here, replace(here, estimate=None, note="not estimable: one class only"), alpha=0.05) == (
+        "shown → not estimable"
+    )
+    assert change(replace(here, p_adjusted=0.5), replace(there, p_adjusted=0.5), alpha=0.05) == ""
+
+
+def test_of_one_regime_on_clean_images_no_conclusion_can_change():
+    made = results(SMALL)
+    assert plain(built(made, "sensitivity")["sentence"]).startswith("Nothing is compared in this study")
+    assert not sections["flips"].needs(view_of(made))
+    assert not sections["power"].needs(view_of(made))
+    assert built(made, "confidence")["sentences"] == []
+
+
+def test_many_regimes_stand_in_several_figures():
+    found = built(results(LARGE), "sensitivity")
+    assert len(found["figures"]) == 3
+    assert len({figure.key for figure in found["figures"]}) == 3
+
+
+def titles(made):
+    return {limit.title for limit in limits(view_of(made))}
+
+
+def with_data(made, *, kind="nih-chestxray14", **data):
+    study = {**made.study, "data": {**made.study["data"], "kind": kind}}
+    return replace(made, study=study, data={**made.data, **data})
+
+
+def at_point(made, point):
+    return replace(made, study={**made.study, "analysis": {**made.study["analysis"], "operating_point": point}})
+
+
+def attacked_by(made, *names):
+    """The same with conditions of these attacks alone."""
+    kept = [c for c in made.conditions if c["kind"] == "clean" or c["name"].split("(")[0] in names]
+    return replace(made, conditions=tuple(kept))
+
+
+LARGE_MADE = results(replace(LARGE, n_regimes=2, n_findings=2))
+CLEAN = results(CLEAN_ONLY)
+TRAINED = replace(RAW, regimes=tuple({**one, "replicates": 2} for one in RAW.regimes))
+FEW = results(replace(TYPICAL, n_regimes=2, n_findings=3))
+
+
+@pytest.mark.parametrize(
+    ("title", "where", "elsewhere"),
+    [
+        ("One training run.", RAW, TRAINED),
+        ("Few positives.", FEW, RAW),
+        ("Not estimable.", FEW, RAW),
+        ("Labels from reports.", with_data(RAW), with_data(RAW, kind="folder")),
+        ("Phantoms are not patients.", with_data(RAW, kind="phantoms"), RAW),
+        ("Attacks bound robustness from one side.", RAW, CLEAN),
+        ("A single attack.", RAW, LARGE_MADE),
+        ("A single attack.", attacked_by(LARGE_MADE, "fgsm"), CLEAN),
+        ("Attacked at the study’s size.", with_data(RAW, size=224), with_data(RAW, size=1024)),
+        ("Attacked at the study’s size.", with_data(RAW, size=224), with_data(RAW, kind="folder", size=224)),
+        ("Attacked at the study’s size.", with_data(RAW, size=224), with_data(CLEAN, size=224)),
+        ("Thresholds from the same images.", RAW, at_point(RAW, 0.5)),
+        ("Thresholds from the same images.", at_point(RAW, {"sensitivity": 0.9}), with_data(RAW, validation={})),
+        ("Thresholds held fixed.", with_data(RAW, validation={}), RAW),
+        ("One test set.", with_data(RAW), with_data(RAW, kind="phantoms")),
+        ("Patients not known.", with_data(RAW, kind="medmnist", images_per_patient=[1, 1, 1]), RAW),
+        ("Small images.", with_data(RAW, size=64), with_data(RAW, size=224)),
+        ("Small images.", with_data(RAW, size=64), with_data(RAW, size=None)),
+    ],
+)  # fmt: skip
+def test_a_limit_is_told_where_it_holds_and_only_there(title, where, elsewhere):
+    assert title in titles(where)
+    assert title not in titles(elsewhere)
+
+
+def test_every_sentence_of_the_sections_ends_and_no_mark_is_left_open():
+    for made in (RAW, results(LARGE), CLEAN):
+        for name in ("flips", "confidence", "power", "sensitivity"):
+            if sections[name].needs(view_of(made)):
+                found = built(made, name)
+                for sentence in (*found.get("sentences", ()), found.get("sentence", "")):
+                    assert re.fullmatch(r"(?s)|.*\.", sentence)
+                    assert sentence.count("\ue000") == sentence.count("\ue001")
