@@ -8,7 +8,20 @@ import pytest
 from cxrobust import cli, progress
 from cxrobust.study import parse_study
 
-COMMANDS = ("run", "predict", "analyze", "report", "power", "check", "init", "demo")
+COMMANDS = (
+    "run",
+    "predict",
+    "analyze",
+    "report",
+    "power",
+    "check",
+    "init",
+    "demo",
+    "register",
+    "bundle",
+    "reproduce",
+    "compare",
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
