@@ -226,9 +226,9 @@ def curve(points: Sequence[Point], name: str, axis: str) -> tuple[NDArray[np.flo
     return np.array([getattr(point.size, axis) for point in mine], float), np.array([point.seconds for point in mine])
 
 
-def draw(points: Sequence[Point], exponents: Sequence[Exponent]) -> Figure:
+def draw(width: float, points: Sequence[Point], exponents: Sequence[Exponent]) -> Figure:
     """Seconds over each size, both on logarithmic scales, with the slope of the last decade at each curve's end."""
-    figure = canvas(64)
+    figure = canvas(width, 64)
     figure.get_layout_engine().set(wspace=0.06)
     panels: Sequence[Axes] = figure.subplots(1, len(AXES), sharey=True)
     look = marks(METRICS, reference=METRICS[0])

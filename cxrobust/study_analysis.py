@@ -40,8 +40,8 @@ IntervalName = Literal[
     "delong-clustered",
 ]
 TestName = Literal[
-    "permutation", "mcnemar", "mcnemar-midp", "mcnemar-clustered", "delong", "delong-clustered", "wilcoxon",
-    "wilcoxon-clustered", "cochran-q", "tost", "noninferiority",
+    "permutation", "mcnemar", "mcnemar-midp", "mcnemar-clustered", "mcnemar-durkalski", "delong", "delong-clustered",
+    "wilcoxon", "wilcoxon-clustered", "cochran-q", "tost", "noninferiority",
 ]  # fmt: skip
 
 

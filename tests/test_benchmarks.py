@@ -104,6 +104,19 @@ def test_exponent_against_powers(benchmark):
 
 
 @scaling
+def test_growth_is_drawn(benchmark):
+    points = [
+        benchmark.Point(metric=name, axis=axis, size=benchmark.Size(images=n, resamples=n, cells=n), seconds=n / 100)
+        for name in benchmark.METRICS
+        for axis in benchmark.AXES
+        for n in (10, 100, 1000)
+    ]
+    exponents = [benchmark.exponent(points, name, axis) for name in benchmark.METRICS for axis in benchmark.AXES]
+    text = benchmark.drawn(benchmark.draw)(points, exponents).svg()
+    assert "exponent 1.00" in text
+
+
+@scaling
 def test_made_patients_all_have_an_image(benchmark):
     patients = benchmark.make_patients(40, 10, np.random.default_rng(0))
     assert np.bincount(patients).min() >= 1

@@ -47,6 +47,17 @@ def test_the_coverage_page_says_what_the_results_say(load):
     assert (ROOT / "docs" / "coverage.md").read_text(encoding="utf-8") == page
 
 
+def test_figures_are_drawn_of_the_metrics_that_were_simulated(load, tmp_path):
+    content = json.loads((ROOT / "benchmarks" / "results" / "coverage.json").read_text(encoding="utf-8"))
+    showing, drawing = load("showing"), load("drawing")
+    covered, rejected = ([one for one in some if one.metric in {"auroc", "accuracy", "ece"}]
+                         for some in (showing.coverages(content), showing.sizes(content)))  # fmt: skip
+    for draw, shares in ((drawing.draw_metrics, (covered, rejected)), (drawing.draw_trend, (covered,))):
+        path = tmp_path / "figure.svg"
+        draw(*shares, path)
+        assert 'width="493' in path.read_text(encoding="utf-8")  # 174 mm
+
+
 def test_truth_of_pairs_against_marginal_truth(small):
     """What was right stays right or is turned: robust accuracy is the clean accuracy times 1 − attack success."""
     found = small.truths(0.3, ["accuracy", "robust-accuracy", "attack-success", "flip-rate", "confidence-shift"])

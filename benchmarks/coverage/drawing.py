@@ -25,7 +25,7 @@ from showing import (
     default_interval,
 )
 
-from cxrobust.reports.figures.style import INK, PALE, QUIET, RC, canvas
+from cxrobust.reports.figures.style import INK, PALE, QUIET, RC, WIDTH, canvas
 from cxrobust.reports.fonts import font_folders
 
 PATIENTS, IMAGES = "#0072B2", "#D55E00"
@@ -65,7 +65,7 @@ def draw_metrics(covered: Sequence[Share], rejected: Sequence[Share], path: Path
                 heights[name], at = at, at + 1.0
             at += 0.3
     with _look():
-        figure = canvas(3.9 * at + 22)
+        figure = canvas(WIDTH, 3.9 * at + 22)
         axes = figure.subplots(1, 3, sharey=True, width_ratios=[1, 1, 1])
         panels = (
             ("Coverage of values, %", covered, VALUES, COVERAGE_BAND),
@@ -141,7 +141,7 @@ def draw_trend(covered: Sequence[Share], path: Path) -> None:
     shares = [one for one in covered if one.is_usual]
     correlations = sorted({one.correlation for one in shares})
     with _look():
-        figure = canvas(32 * len(TREND) + 22)
+        figure = canvas(WIDTH, 32 * len(TREND) + 22)
         grid = figure.subplots(len(TREND), len(correlations), sharex=True, sharey=True, squeeze=False)
         for row, name in zip(grid, TREND, strict=True):
             for axes, correlation in zip(row, correlations, strict=True):

@@ -24,8 +24,8 @@ INTERVALS = (
     "delong", OF_IMAGES,
 )  # fmt: skip
 TESTS = (
-    "permutation", "wilcoxon-clustered", "mcnemar-clustered", "delong-clustered", "wilcoxon", "mcnemar", "mcnemar-midp",
-    "delong", *WITH_A_MARGIN,
+    "permutation", "wilcoxon-clustered", "mcnemar-clustered", "mcnemar-durkalski", "delong-clustered", "wilcoxon",
+    "mcnemar", "mcnemar-midp", "delong", *WITH_A_MARGIN,
 )  # fmt: skip
 IMAGES_TESTS = ("wilcoxon", "mcnemar", "mcnemar-midp", "delong")
 """Tests that take images for independent."""
@@ -137,6 +137,7 @@ def coverage_page(content: Mapping[str, Any], *, figures: Sequence[str] = ()) ->
         f"The same with fewer than {ENOUGH} positive patients, of studies that had an interval; the last column is the "
         "share that had none by default.",
         _matrix(covered, INTERVALS, few=True, default=lambda name: metric[name].interval),
+        *_reasons(content, covered),
         "## All tests",
         f"Rejections in % of nulls that are true, with {ENOUGH} positive patients or more / with fewer: means over "
         "designs, two-cell differences and interactions. `tost` and `noninferiority` are held against a margin that "
@@ -487,17 +488,66 @@ def _matrix(covered: Sequence[Share], methods: Sequence[str], *, few: bool, defa
                   rows)  # fmt: skip
 
 
+def _reasons(content: Mapping[str, Any], covered: Sequence[Share]) -> list[str]:
+    """Say why a default is what it is where another interval covers values better at some number of patients."""
+    rates, parts = ("sensitivity", "ppv", "npv"), ("brier-reliability",)
+    if not {*rates, *parts, "mce"} <= {one.metric for one in covered if not one.few}:
+        return []
+
+    def of(method: str, names: Sequence[str], *, few: bool, estimands: Sequence[str]) -> str:
+        return _and(
+            [f"{mean(chosen(covered, name=n, method=method, estimands=estimands, few=few)):.1f}" for n in names]
+        )
+
+    def both(method: str, names: Sequence[str], *, few: bool) -> str:
+        values, differences = (of(method, names, few=few, estimands=some) for some in (VALUES, DIFFERENCES))
+        return f"`{method}` covers values in {values} % and differences in {differences} %"
+
+    def without(method: str) -> str:
+        each = [[o for o in covered if (o.metric, o.method, o.few) == (name, method, True)] for name in rates]
+        return _and([f"{100 * sum(o.none for o in some) / sum(o.n + o.none for o in some):.0f}" for some in each])
+
+    widest = max(
+        width
+        for place, _, (*_, width) in _rows(content, "intervals")
+        if (place["metric"], place["method"]) == ("mce", "studentized") and place["estimand"] in DIFFERENCES
+    )
+    wilson = of("wilson", rates, few=True, estimands=VALUES)
+    lines = [
+        f"- `brier-reliability`, `basic`: {both('basic', parts, few=False)}, {both('t', parts, few=False)}. With fewer "
+        f"than {ENOUGH} positive patients {both('basic', parts, few=True)}, {both('t', parts, few=True)}, and `t` is "
+        "the better choice.",
+        f"- `mce`, `t`: {both('studentized', ('mce',), few=False)}, {both('t', ('mce',), few=False)}. `t` stays, since "
+        "differences are what is compared, and since the standard error of a resample can be all but 0, which leaves "
+        f"a studentised interval no bound: in one design it was {_magnitude(widest)} wide on average.",
+        f"- `sensitivity`, `ppv` and `npv`, `expanded`: with fewer than {ENOUGH} positive patients "
+        f"{both('studentized', rates, few=True)}, {both('expanded', rates, few=True)}; but {without('studentized')} % "
+        f"of studies have no `studentized` interval, against {without('expanded')} %, and with {ENOUGH} positive "
+        f"patients or more {both('studentized', rates, few=False)}, {both('expanded', rates, few=False)}. `expanded` "
+        f"stays; of values with few positive patients `wilson` covers {wilson} %.",
+    ]
+    return ["A metric has one default for all its estimands and all numbers of patients:", *_bulleted(lines)]
+
+
+def _and(words: Sequence[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]
+
+
+def _magnitude(value: float) -> str:
+    return f"{value:.0e}".replace("e+", "e") if value >= 1000 else f"{value:.2f}"
+
+
 def _test_matrix(rejected: Sequence[Share]) -> str:
-    rows = []
+    rows, tests = [], [test for test in TESTS if any(one.method == test for one in rejected)]
     for name in METRICS:
         cells = []
-        for test in TESTS:
+        for test in tests:
             both = [mean(chosen(rejected, name=name, method=test, few=few)) for few in (False, True)]
             said = " / ".join("–" if np.isnan(one) else f"{one:.1f}" for one in both)
             cells.append("" if np.isnan(both).all() else said)
         if any(cells):
             rows.append([f"`{name}`", *cells])
-    return _table(("metric", *(f"`{test}`" for test in TESTS)), rows)
+    return _table(("metric", *(f"`{test}`" for test in tests)), rows)
 
 
 def _macro(content: Mapping[str, Any]) -> list[str]:

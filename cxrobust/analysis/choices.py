@@ -24,7 +24,7 @@ def fitting_tests(name: str) -> tuple[str, ...]:
     if isinstance(one, Mean):
         found += ["wilcoxon", "wilcoxon-clustered"]
         if one.is_share:
-            found += ["mcnemar", "mcnemar-midp", "mcnemar-clustered", "cochran-q"]
+            found += ["mcnemar", "mcnemar-midp", "mcnemar-clustered", "mcnemar-durkalski", "cochran-q"]
     if name == "auroc":
         found += ["delong", "delong-clustered"]
     return tuple(found)

@@ -30,6 +30,7 @@ OF_OUTCOMES: dict[str, tuple[Estimand, ...]] = {
     "mcnemar": ("perturbed-clean", "regime-reference"),
     "mcnemar-midp": ("perturbed-clean", "regime-reference"),
     "mcnemar-clustered": ("perturbed-clean", "regime-reference"),
+    "mcnemar-durkalski": ("perturbed-clean", "regime-reference"),
     "cochran-q": ("regime-reference",),
 }
 """Tests that compare outcomes of an image, one a regime or condition, and of which estimands."""
@@ -45,6 +46,7 @@ class Tested:
     note: str = ""
 
 
+OF_PATIENTS = "p is of the mean over patients, who count the same, and the estimate over images"
 NOTHING = Tested(name="", p_value=float("nan"))
 
 
@@ -242,6 +244,8 @@ def _of_pair(
 ) -> Tested:
     if asked == "mcnemar-clustered":
         return _kept(asked, mcnemar_clustered(this, other, patients, weighting="images"))
+    if asked == "mcnemar-durkalski":
+        return _kept(asked, mcnemar_clustered(this, other, patients, weighting="patients"), OF_PATIENTS)
     if asked == "mcnemar-midp":
         return _kept(asked, mcnemar_midp(this, other))
     if asked == "mcnemar":

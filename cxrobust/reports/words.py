@@ -202,6 +202,7 @@ TESTS = {
     "mcnemar": "exact McNemar test, images as independent",
     "mcnemar-midp": "mid-p McNemar test, images as independent",
     "mcnemar-clustered": "McNemar test by patient",
+    "mcnemar-durkalski": "McNemar test by patient, patients weighing alike",
     "delong": "DeLong’s test, images as independent",
     "delong-clustered": "DeLong’s test by patient",
     "wilcoxon": "Wilcoxon’s signed-rank test, images as independent",

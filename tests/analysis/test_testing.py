@@ -68,6 +68,23 @@ def test_mcnemar_against_statsmodels(predictions, finding):
     assert found["regime-reference", "dpo", PERTURBED, "micro"].test == "mcnemar"
 
 
+@pytest.mark.parametrize("name", ["mcnemar-clustered", "mcnemar-durkalski"])
+def test_mcnemar_by_patient_against_loops(predictions, name):
+    """Each image counts the same, or each patient: sums or means over the patient's images, and whose p it is."""
+    found = run(predictions, "accuracy", test=name)
+    for finding in FINDINGS:
+        patients = cell(predictions, "dpo", PERTURBED, finding)[2]
+        gained = right(predictions, "dpo", PERTURBED, finding) * 1.0 - right(
+            predictions, "supervised", PERTURBED, finding
+        )
+        over = np.sum if name == "mcnemar-clustered" else np.mean
+        parts = np.array([over(gained[patients == one]) for one in set(patients)])
+        e = found["regime-reference", "dpo", PERTURBED, finding]
+        p = stats.chi2.sf(parts.sum() ** 2 / (parts**2).sum(), 1)
+        assert (e.test, e.p_value) == (name, pytest.approx(p, abs=1e-12))
+        assert ("p is of the mean over patients" in e.note) == (name == "mcnemar-durkalski")
+
+
 def test_cochran_q_against_statsmodels(predictions):
     e = run(predictions, "accuracy", test="cochran-q")["regime-reference", "dpo", "clean", "Mass"]
     outcomes = np.column_stack([right(predictions, regime, "clean", "Mass") for regime in REGIMES]).astype(int)
@@ -143,7 +160,7 @@ def test_of_several_training_runs_no_pair_is_listed_but_those_with_the_reference
 RUNS = [("supervised", 0), ("lora", 0), ("lora", 1), ("dpo", 0)]
 
 
-@pytest.mark.parametrize("name", ["mcnemar", "mcnemar-midp", "mcnemar-clustered", "cochran-q"])
+@pytest.mark.parametrize("name", ["mcnemar", "mcnemar-midp", "mcnemar-clustered", "mcnemar-durkalski", "cochran-q"])
 def test_several_training_runs_have_no_one_outcome_and_the_estimate_says_so(name):
     """Of a regime with two runs signs are flipped as without the test's name; Cochran's Q is over all regimes."""
     runs = make_predictions(seed=4, n_patients=40, findings=FINDINGS, members=RUNS)
@@ -209,7 +226,7 @@ def test_tost_against_a_closed_form(predictions):
 def test_what_fits_which_metric():
     assert fitting_tests("ece") == ("permutation", "tost", "noninferiority")
     assert "noninferiority" not in fitting_tests("confidence")
-    assert {"mcnemar-clustered", "cochran-q", "wilcoxon"} <= set(fitting_tests("accuracy"))
+    assert {"mcnemar-clustered", "mcnemar-durkalski", "cochran-q", "wilcoxon"} <= set(fitting_tests("accuracy"))
     assert set(fitting_tests("auroc")) - set(fitting_tests("ece")) == {"delong", "delong-clustered"}
     assert "wilson" in fitting_intervals("sensitivity")
     assert not {"wilson", "delong"} & set(fitting_intervals("brier"))
@@ -282,13 +299,15 @@ def test_the_floor_of_an_exact_test_is_that_of_the_patients_who_contribute():
     assert len(floors) > 2
 
 
-@pytest.mark.parametrize("name", ["mcnemar", "mcnemar-midp", "mcnemar-clustered", "wilcoxon", "wilcoxon-clustered"])
+@pytest.mark.parametrize(
+    "name", ["mcnemar", "mcnemar-midp", "mcnemar-clustered", "mcnemar-durkalski", "wilcoxon", "wilcoxon-clustered"]
+)
 def test_notes_on_few_that_differ_against_counting(predictions, name):
     for e in run(predictions, "accuracy", test=name).values():
         if e.test != name or e.estimand == "difference-in-differences" or e.finding == "micro" or e.regime != "lora":
             continue
         n_patients, n_images = nonzero_patients(predictions, e.estimand, e.condition, e.finding)
-        if name == "mcnemar-clustered":
+        if name in {"mcnemar-clustered", "mcnemar-durkalski"}:
             assert (f"normal approximation with {n_patients} patients" in e.note) == (n_patients < 20)
         elif name == "wilcoxon-clustered":
             assert ("normal approximation with " in e.note) == (n_patients < 20)

@@ -41,7 +41,7 @@ class _Part(OfEqualWidth):
     Murphy 1973, doi:10.1175/1520-0450(1973)012<0595:ANVPOT>2.0.CO;2. The parts add up exactly where all predictions of
     a bin are equal. A square is biased upwards in resamples as an absolute value is, and uncertainty, greatest at a
     prevalence of one half, downwards, so that quantiles of resamples miss the value; the interval is made of the
-    patients' influences.
+    patients' influences, or of reliability, whose sample is biased as its resamples are, mirrored at the estimate.
     """
 
     of_probabilities = True
@@ -63,6 +63,7 @@ class _Part(OfEqualWidth):
 class Reliability(_Part):
     """Mean squared gap between a bin's mean probability and observed fraction; in [0, 1]; lower is better."""
 
+    interval: ClassVar[IntervalName] = "basic"
     better: ClassVar[Better] = "lower"
 
     def of_bins(self, bins: Bins) -> NDArray[np.float64]:

@@ -116,10 +116,11 @@ def test_clustered_variance_against_obuchowski_in_loops(data, weights):
 
 
 def test_clustered_against_obuchowski_1997():
-    """MR angiography of the arteries of 36 patients read twice, Obuchowski 1997, table 3, and what it prints below.
+    """MR angiography of the arteries of 36 patients read twice, the data of Obuchowski 1997, table 3, at second hand.
 
-    Numbers as the Cleveland Clinic gives them with its R functions for clustered ROC curves (clusteredROC_help.pdf),
-    from a public transcription; the 65 arteries with both readings. M = 29 diseased, N = 36 not.
+    Data and results are as the Cleveland Clinic prints them in the help of its R functions for clustered ROC curves
+    (clusteredROC_help.pdf), from a public transcription that calls them a reproduction of this table. The paper was not
+    at hand, so that its page is not known. The 65 arteries with both readings; M = 29 diseased, N = 36 not.
     """
     arteries = pd.read_csv(REFERENCE / "obuchowski_1997.csv")
     labels, patients, scores = arteries["label"], arteries["patient"], arteries[["first", "second"]].to_numpy().T

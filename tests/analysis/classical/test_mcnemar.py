@@ -65,12 +65,13 @@ def test_clustered_against_the_papers_in_loops(data):
     [("psychiatry", 11.85, 7.19, 7.542, 8.43), ("glands", 4.5, 2.86, 2.32, 3.13)],
 )
 def test_clustered_against_durkalski_2003(study, mcnemar, obuchowski, durkalski, yang):
-    """χ² that Durkalski et al. 2003 and Yang, Sun and Hardin 2010 publish of two data sets.
+    """χ² that Durkalski et al. 2003 and Yang, Sun and Hardin 2010 publish of two data sets, at second hand.
 
     Patients of 29 psychiatrists (Donner and Petryshen 1989, doi:10.1016/0165-1781(89)90196-0) and glands of 21 patients
-    on PET and SPECT (Obuchowski 1998), tabled in R's clust.bin.pair 0.1.2 as `psychiatry` and `thyroids`; its tests say
-    which paper reports which value, and its help page of `thyroids` prints Obuchowski's as 2.8571, p 0.09097. That of
-    Yang, Sun and Hardin has another variance than ours.
+    on PET and SPECT (Obuchowski 1998). Data and values are from R's clust.bin.pair 0.1.2, not from the papers, so that
+    table and page are not known: the data are its `psychiatry` and `thyroids`, its tests say which paper reports which
+    value, and its help page of `thyroids` prints Obuchowski's as 2.8571, p 0.09097. That of Yang, Sun and Hardin has
+    another variance than ours.
     """
     table = pd.read_csv(REFERENCE / "durkalski_2003.csv").query("study == @study")
     first, second, patients = [], [], []

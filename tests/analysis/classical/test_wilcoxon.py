@@ -51,6 +51,19 @@ def test_clustered_against_the_paper_in_loops(seed):
     assert signed_rank_clustered(differences, patients).statistic == pytest.approx(expected, rel=1e-10)
 
 
+def test_clustered_against_clusrank(data):
+    """What R's clusrank 1.0-1 computes of these differences: its large-sample branch, run in R 4.2.2.
+
+    No published example of the paper's test was found with its data: clusrank's own (Jiang et al. 2020,
+    doi:10.18637/jss.v096.i06) are of data that come with the package alone.
+    """
+    found = signed_rank_clustered((100 * data["a"]).round() - (100 * data["b"]).round(), data["patient"])
+    assert found.statistic == pytest.approx(2.26526279714560, rel=1e-12)
+    assert found.p_value == pytest.approx(0.0234965575776437, rel=1e-12)
+    found = signed_rank_clustered(data["shift"], data["patient"])
+    assert found.statistic == pytest.approx(2.59414883306923, rel=1e-12)
+
+
 def test_clustered_without_correlation_weighs_images_alike():
     """ρ is cut at 0, and then z = ΣS / √ΣS_i+², as where all patients have as many images."""
     differences = np.array([0.5, -0.4, 0.6, 0.9, -0.8, 0.1, -0.2, 0.3])
