@@ -7,6 +7,7 @@ counts into a page and two figures.
 
     python benchmarks/coverage run --out coverage.json
     python benchmarks/coverage procedures --out procedures.json
+    python benchmarks/coverage show-procedures procedures.json --page docs/procedures.md
     python benchmarks/coverage show coverage.json --page docs/coverage.md --figures docs/_static
 """
 
@@ -52,6 +53,11 @@ def main() -> None:
         run_procedures(
             arguments.out, studies=arguments.studies, resamples=arguments.resamples, workers=arguments.workers
         )
+    elif arguments.command == "show-procedures":
+        from showing_procedures import procedures_page
+
+        page = procedures_page(json.loads(arguments.results.read_text(encoding="utf-8")))
+        arguments.page.write_text(page, encoding="utf-8")
     else:
         from drawing import draw_metrics, draw_trend
         from showing import coverage_page, coverages, misses, sizes
@@ -90,6 +96,9 @@ def parse_arguments() -> argparse.Namespace:
     procedures.add_argument("--studies", type=int, default=100, help="of each design")
     procedures.add_argument("--resamples", type=int, default=400)
     procedures.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    shown = commands.add_parser("show-procedures", help="make the page of a file of those counts")
+    shown.add_argument("results", type=Path)
+    shown.add_argument("--page", type=Path, required=True, help="Markdown file")
     showing = commands.add_parser("show", help="make the page and the figures of a file of counts")
     showing.add_argument("results", type=Path)
     showing.add_argument("--page", type=Path, default=None, help="Markdown file")

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -59,22 +60,37 @@ class Design:
 
 
 DESIGNS = (
-    *(Design(n_patients=n, correlation=0.4, prevalence=p) for n, p in ((200, 0.05), (200, 0.5), (1000, 0.05))),
+    *(Design(n_patients=n, correlation=0.4, prevalence=p) for n, p in ((200, 0.05), (200, 0.5))),
     Design(n_patients=200, correlation=0.4, prevalence=0.5, replicates=3),
+    Design(n_patients=1000, correlation=0.4, prevalence=0.05),
 )
 
 
 def run_procedures(out: Path, *, studies: int, resamples: int, workers: int) -> None:
-    """Simulate so many studies of each design and write what was counted, adding each design as soon as it is done."""
-    rows = []
+    """Simulate so many studies of each design that `out` lacks, writing each design as soon as it is done.
+
+    Raises
+    ------
+    SystemExit
+        When `out` was made with another number of resamples.
+    """
+    content: dict[str, Any] = {"resamples": resamples, "made_with": made_with(), "rows": []}
+    if out.exists():
+        content = json.loads(out.read_text(encoding="utf-8"))
+        if content["resamples"] != resamples:
+            raise SystemExit(
+                f"{out} was made with {content['resamples']} resamples, not {resamples}: name another file"
+            )
+    there = [row["design"] for row in content["rows"]]
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         for design in DESIGNS:
+            if asdict(design) in there:
+                continue
             begun = time.perf_counter()
             counts: Counter[tuple[str, str]] = Counter()
             for one in pool.map(judged, [design] * studies, range(studies), [resamples] * studies):
                 counts.update(one)
-            rows.append({"design": asdict(design), "studies": studies, "counts": _nested(counts)})
-            content = {"resamples": resamples, "made_with": made_with(), "rows": rows}
+            content["rows"].append({"design": asdict(design), "studies": studies, "counts": _nested(counts)})
             atomic_write_text(out, json.dumps(content, indent=1) + "\n")
             print(f"{design}: {studies} studies in {time.perf_counter() - begun:.0f} s", flush=True)
 

@@ -1,0 +1,129 @@
+"""The page that the counts of `procedures` make."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+Row = tuple[str, Callable[[str], bool]]
+"""What a row says, and which counts it adds up."""
+
+PLACES = ("macro", "micro", "worst", "subgroup", "gap")
+VALUES, PAIRS, RATIOS, CURVES = (
+    ("value",),
+    ("perturbed-clean", "regime-reference", "difference-in-differences"),
+    ("relative", "relative-difference"),
+    ("trend-difference", "area-difference"),
+)
+NAMED = {
+    "subgroup": "single subgroups",
+    "gap": "gaps between two subgroups",
+    "macro": "macro averages",
+    "micro": "micro averages",
+    "worst": "worst findings",
+}
+
+
+def procedures_page(content: Mapping[str, Any]) -> str:
+    """Return a page of Markdown: how often whole procedures hold, by design."""
+    rows = content["rows"]
+    alone = [row for row in rows if row["design"]["replicates"] == 1]
+    parts = [
+        "# Whole procedures by simulation",
+        "What [Coverage and size by simulation](coverage.md) leaves out: simultaneous bands, families of tests, micro "
+        "averages and worst findings, subgroups, ratios and curves, effect sizes, training runs. Each study is analysed "
+        f"whole, with {content['resamples']} resamples and sign patterns, and judged by its estimates of `auroc`, "
+        "`accuracy` and `brier`; `benchmarks/coverage/procedures.py` states the law, "
+        "`benchmarks/results/procedures.json` holds the counts. All regimes follow one law, so whatever compares two "
+        "of them is 0 in truth. In % of what was tried, the metrics, regimes and conditions of a study together; these "
+        "are alike within a study, so a share is known hardly better than from as many trials as there are studies "
+        f"({_studies(rows)} of each design: where 95 % is right, a standard error of up to {_error(rows):.1f} %).",
+        _table(("right would be 95 %", *map(_designed, rows)), [_line(one, rows) for one in _covered()]),
+        _table(
+            ("right would be 5 % (families: at most)", *map(_designed, alone)),
+            [_line(one, alone) for one in _rejected()],
+        ),
+        "A study of several training runs draws a separation anew for each run: the truth is the mean over runs, and "
+        "tests, which speak of the runs at hand, are left out. Cochran's Q and the exact McNemar tests after it take "
+        "images for independent: with several images a patient they reject far too often, as "
+        "[Coverage](coverage.md) says of every such test.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _covered() -> list[Row]:
+    of_places = [
+        (f"intervals of {said}, {NAMED[place]}", _of("covered", estimands, (place,)))
+        for place in PLACES
+        for said, estimands in (("values", VALUES), ("differences", PAIRS))
+    ]
+    effects = re.compile(r"covered: (accuracy|confidence)-")
+    return [
+        *of_places,
+        ("intervals of ratios to clean, and their differences", _of("covered", RATIOS, PLACES)),
+        ("intervals of differences of trends and areas", _of("covered", CURVES, PLACES)),
+        ("intervals of effect sizes", lambda key: bool(effects.match(key))),
+        ("whole curve held by its band", _beginning("whole curve held by its band:")),
+        ("whole curve held by its single intervals", _beginning("whole curve held by its intervals:")),
+    ]
+
+
+def _rejected() -> list[Row]:
+    return [
+        *(
+            (f"any test of the primary family, {method}", _beginning(f"any rejected: primary family, {method}"))
+            for method in ("holm", "max-t")
+        ),
+        *(
+            (f"sign flips of differences, {NAMED[place]}", _of("rejected: sign flips", PAIRS, (place,)))
+            for place in ("macro", "micro", "worst")
+        ),
+        ("sign flips of ratios, trends and areas", _of("rejected: sign flips", RATIOS + CURVES, PLACES)),
+        *(
+            (f"interaction with a subgroup, `{name}`", _beginning(f"rejected: interaction, {name},"))
+            for name in ("auroc", "accuracy", "brier")
+        ),
+        ("Cochran's Q of images", _beginning("rejected: cochran-q")),
+    ]
+
+
+def _of(kind: str, estimands: Sequence[str], places: Sequence[str]) -> Callable[[str], bool]:
+    def holds(key: str) -> bool:
+        head, _, rest = key.partition(", " if kind.startswith("rejected") else ": ")
+        name, *parts = rest.split(", ")
+        is_metric = name in {"auroc", "accuracy", "brier"}
+        return head == kind and is_metric and parts[0] in estimands and parts[1] in places
+
+    return holds
+
+
+def _beginning(start: str) -> Callable[[str], bool]:
+    return lambda key: key.startswith(start)
+
+
+def _line(row: Row, rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    said, fits = row
+    cells = []
+    for one in rows:
+        counts = [count for key, count in one["counts"].items() if fits(key)]
+        tried = sum(count["tried"] for count in counts)
+        cells.append(f"{100 * sum(count['hits'] for count in counts) / tried:.1f}" if tried else "")
+    return (said, *cells)
+
+
+def _designed(row: Mapping[str, Any]) -> str:
+    design = row["design"]
+    runs = f", {design['replicates']} training runs" if design["replicates"] > 1 else ""
+    return f"{design['n_patients']:,} patients, prevalence {100 * design['prevalence']:g} %{runs}"
+
+
+def _studies(rows: Sequence[Mapping[str, Any]]) -> str:
+    numbers = sorted({row["studies"] for row in rows})
+    return " to ".join(str(n) for n in dict.fromkeys((numbers[0], numbers[-1])))
+
+
+def _error(rows: Sequence[Mapping[str, Any]]) -> float:
+    return float(100 * (0.95 * 0.05 / min(row["studies"] for row in rows)) ** 0.5)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))
