@@ -11,7 +11,7 @@ release = version = installed("cxrobust")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 myst_enable_extensions = ["dollarmath", "deflist"]
 myst_heading_anchors = 3
-exclude_patterns = ["_build", "coverage.md"]  # the latter is part of statistics.md
+exclude_patterns = ["_build", "coverage.md", "procedures.md"]  # the latter two are parts of statistics.md
 built = Path(__file__).parent / "_build"
 built.mkdir(exist_ok=True)
 (built / "templates.md").write_text(reference(), encoding="utf-8")  # part of templates.md

@@ -2,10 +2,12 @@
 
 import importlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from cxrobust.analysis.metrics import metric
 
@@ -56,6 +58,26 @@ def test_figures_are_drawn_of_the_metrics_that_were_simulated(load, tmp_path):
         path = tmp_path / "figure.svg"
         draw(*shares, path)
         assert 'width="493' in path.read_text(encoding="utf-8")  # 174 mm
+
+
+def test_the_page_of_procedures_says_what_the_results_say(load):
+    content = json.loads((ROOT / "benchmarks" / "results" / "procedures.json").read_text(encoding="utf-8"))
+    page = load("showing_procedures").procedures_page(content)
+    assert (ROOT / "docs" / "procedures.md").read_text(encoding="utf-8") == page
+
+
+def test_true_values_of_procedures(load):
+    """AUROC in closed form, also as a mean over training runs; what compares regimes is 0, or even odds."""
+    procedures = load("procedures")
+    design = procedures.DESIGNS[0]
+    alone = procedures.truths(design)["auroc"]
+    expected = [norm.cdf(procedures.SEPARATION[s] / np.sqrt(2)) for s in procedures._strengths()]
+    np.testing.assert_allclose(alone, expected, atol=1e-4)
+    several = procedures.truths(replace(design, replicates=3))["auroc"]
+    spread = np.sqrt(2 + procedures.SPREAD**2)  # of a normal deviate and a normal separation together
+    np.testing.assert_allclose(
+        several, [norm.cdf(procedures.SEPARATION[s] / spread) for s in procedures._strengths()], atol=1e-4
+    )
 
 
 def test_truth_of_pairs_against_marginal_truth(small):

@@ -29,9 +29,9 @@ def procedures_page(content: Mapping[str, Any]) -> str:
     alone = [row for row in rows if row["design"]["replicates"] == 1]
     parts = [
         "# Whole procedures by simulation",
-        "What [Coverage and size by simulation](coverage.md) leaves out: simultaneous bands, families of tests, micro "
-        "averages and worst findings, subgroups, ratios and curves, effect sizes, training runs. Each study is analysed "
-        f"whole, with {content['resamples']} resamples and sign patterns, and judged by its estimates of `auroc`, "
+        "Of simultaneous bands, families of tests, micro averages and worst findings, subgroups, ratios and curves, "
+        "effect sizes and training runs, which the counts above leave out. Each study is analysed whole, "
+        f"with {content['resamples']} resamples and sign patterns, and judged by its estimates of `auroc`, "
         "`accuracy` and `brier`; `benchmarks/coverage/procedures.py` states the law, "
         "`benchmarks/results/procedures.json` holds the counts. All regimes follow one law, so whatever compares two "
         "of them is 0 in truth. In % of what was tried, the metrics, regimes and conditions of a study together; these "
@@ -44,8 +44,7 @@ def procedures_page(content: Mapping[str, Any]) -> str:
         ),
         "A study of several training runs draws a separation anew for each run: the truth is the mean over runs, and "
         "tests, which speak of the runs at hand, are left out. Cochran's Q and the exact McNemar tests after it take "
-        "images for independent: with several images a patient they reject far too often, as "
-        "[Coverage](coverage.md) says of every such test.",
+        "images for independent: with several images a patient they reject far too often.",
     ]
     return "\n\n".join(parts) + "\n"
 
