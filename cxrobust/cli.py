@@ -150,13 +150,16 @@ def verify(
         Path | None,
         typer.Option("--predictions", help="Folder of predictions to compute from; else those that the PDF carries."),
     ] = None,
+    template: Annotated[
+        Path | None, typer.Option("--template", help="Folder of templates that the report was made with, if not ours.")
+    ] = None,
 ) -> None:
     """Check a PDF by what it carries: hashes, estimates computed again, pages printed again."""
     from cxrobust import verification
     from cxrobust.progress import reporting
 
     with reporting() as report:
-        verdict = verification.verify(document, predictions=predictions, report=report)
+        verdict = verification.verify(document, predictions=predictions, templates=template, report=report)
     typer.echo(verdict.text())
     if not verdict.agrees:
         raise typer.Exit(1)

@@ -95,7 +95,9 @@ def _printed(document: Document, paper: Paper, report_pages: Mapping[str, int]) 
     return to_pdf(fill(document, medium="pdf", paper=paper, report_pages=report_pages))
 
 
-def print_again(results: Results, *, kind: Kind, images: Path | None, paper: Paper) -> tuple[bytes, Document]:
+def print_again(
+    results: Results, *, kind: Kind, images: Path | None, paper: Paper, templates: Path | None = None
+) -> tuple[bytes, Document]:
     """Return a document's PDF as `render` writes it, but without attachments, and what it was filled with.
 
     Raises
@@ -106,7 +108,7 @@ def print_again(results: Results, *, kind: Kind, images: Path | None, paper: Pap
     view = View.of(results, images=images)
     pages: Mapping[str, int] = {}
     for one in KINDS[: KINDS.index(kind) + 1]:
-        document = compose(view, one)
+        document = compose(view, one, templates=templates)
         printed = _printed(document, paper, pages)
         pages = printed.pages if one == "report" else pages
     return archived(printed.content, ()), document

@@ -33,6 +33,7 @@ from cxrobust.reports.evidence import (
 )
 from cxrobust.reports.render import print_again
 from cxrobust.reports.sections import Kind
+from cxrobust.reports.templating import check_folder as check_templates
 from cxrobust.results import Results, estimates_text, read_results
 from cxrobust.study import Study, parse_study
 from cxrobust.verification.printed import Comparison, compare
@@ -54,6 +55,8 @@ class _Case:
     """Where the attached predictions and images were unpacked."""
     given: Path | None
     """The folder of predictions that the reader gave."""
+    templates: Path | None
+    """The folder of templates that the document was made with, where it was not ours alone."""
 
     @property
     def predictions(self) -> Path | None:
@@ -63,8 +66,12 @@ class _Case:
         return self.folder if (self.folder / INDEX).is_file() else None
 
 
-def verify(path: Path, *, predictions: Path | None = None, report: Reporter = silent) -> Verdict:
+def verify(
+    path: Path, *, predictions: Path | None = None, templates: Path | None = None, report: Reporter = silent
+) -> Verdict:
     """Check a document that `cxrobust report` wrote, by what it carries and, where given, a folder of predictions.
+
+    `templates` is the folder that the report was given by `--template`, since its pages are printed again.
 
     Raises
     ------
@@ -77,7 +84,16 @@ def verify(path: Path, *, predictions: Path | None = None, report: Reporter = si
         unpacked_checks = _unpack(held, folder, path)
         results = _read(held, folder, path)
         study, study_check = _study(held, results)
-        case = _Case(path=path, pdf=pdf, carried=held, results=results, study=study, folder=folder, given=predictions)
+        case = _Case(
+            path=path,
+            pdf=pdf,
+            carried=held,
+            results=results,
+            study=study,
+            folder=folder,
+            given=predictions,
+            templates=None if templates is None else check_templates(templates),
+        )
         checks = (
             _attachments(held),
             *unpacked_checks,
@@ -264,7 +280,13 @@ def _printed(case: _Case, report: Reporter) -> tuple[Check, ...]:
     images = case.folder if EXAMPLES in case.carried.files else case.given
     report("printing the pages again", 0, 1)
     try:
-        content, document = print_again(case.results, kind=cast(Kind, kind), images=images, paper=cast(Paper, paper))
+        content, document = print_again(
+            case.results,
+            kind=cast(Kind, kind),
+            images=images,
+            paper=cast(Paper, paper),
+            templates=case.templates,
+        )
         with pikepdf.open(io.BytesIO(content)) as expected:
             comparison = compare(case.pdf, expected, figures=figure_numbers(document), same_printer=not other)
     except CxrobustError:

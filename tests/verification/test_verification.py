@@ -189,6 +189,17 @@ def test_without_predictions_estimates_are_said_not_to_be_recomputed(
     )
 
 
+def test_a_report_of_another_s_templates_is_printed_again_with_them(tmp_path: Path) -> None:
+    looks = tmp_path / "looks"
+    looks.mkdir()
+    (looks / "report.html.j2").write_text(
+        '{% extends "base.html.j2" %}{% block meta %}{{ super() }} · a hospital{% endblock %}', encoding="utf-8"
+    )
+    path, _ = render(results(SMALL), formats=("pdf",), out=tmp_path, images=None, templates=looks)
+    assert "pages" in differing(verification.verify(path))
+    assert "pages" not in differing(verification.verify(path, templates=looks))
+
+
 def test_another_version_that_laid_pages_out_otherwise_is_compared_by_words(tmp_path: Path) -> None:
     path, _ = render(results(SMALL), formats=("pdf",), out=tmp_path, images=None, paper="Letter")
     manifest = json.loads(tampering.attached(path)["manifest.json"])
