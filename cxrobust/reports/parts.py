@@ -1,6 +1,6 @@
 """What a section is made of: figures, and tables as columns and groups of rows that stay together on a page."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,6 +33,8 @@ class Cell:
     under: str = ""
     look: Literal["", "key", "quiet", "hash", "note"] = ""
     """`key` is semibold, `quiet` grey, `hash` set as code, `note` a sentence that wraps."""
+    note: str = ""
+    """The letter of a footnote."""
     shade: int = 0
     """How dark its ground is, from 0, white, to 5."""
 
@@ -135,7 +137,15 @@ def interval_cell(estimate: Estimate | None) -> Cell:
     return Cell(text=interval(estimate.ci_low, estimate.ci_high), look="quiet")
 
 
-def p_cell(estimate: Estimate | None, view: View) -> Cell:
-    """Show the adjusted p-value, or the p-value where there is no family."""
+def p_cell(estimate: Estimate | None, view: View, *, letters: Mapping[str, str] | None = None) -> Cell:
+    """Show the adjusted p-value, or the p-value where there is no family, with the footnote of its test."""
     p = None if estimate is None else deciding_p(estimate)
-    return EMPTY if p is None else Cell(text=p_number(p, alpha=view.alpha))
+    if estimate is None or p is None:
+        return EMPTY
+    return Cell(text=p_number(p, alpha=view.alpha), note=(letters or {}).get(estimate.test or "", ""))
+
+
+def letters_of_tests(estimates: Iterable[Estimate | None], *, first: str) -> dict[str, str]:
+    """Return a footnote's letter for each test, from `first` on; none where all have the same test."""
+    tests = sorted({one.test for one in estimates if one is not None and one.test and one.p_value is not None})
+    return {test: chr(ord(first) + place) for place, test in enumerate(tests)} if len(tests) > 1 else {}

@@ -101,3 +101,20 @@ def test_age_and_sex_stand_for_images_and_for_patients():
     assert table["Sex", "M"] == ("11,000 (50.0)", "0 (0.0)", "")
     split = rows(built("participants", replace(BASE, data={**data, "validation": BASE.data}))["table_one"])
     assert len(split["Sex", "F"]) == 6
+
+
+def test_each_test_of_the_primary_table_has_its_own_footnote():
+    changed = tuple(
+        replace(e, test="mcnemar-clustered", interval="wilson") if e.test and e.metric == "accuracy" else e
+        for e in BASE.estimates
+    )
+    one, two = built("primary"), built("primary", replace(BASE, estimates=changed))
+    assert one["test_notes"] == []
+    assert one["primary"].columns[-1].note == "b"
+    assert [letter for letter, _ in two["test_notes"]] == ["b", "c"]
+    assert two["primary"].columns[-1].note == ""
+    notes = {group.head: {row[-1].note for row in group.rows} - {""} for group in two["primary"].groups}
+    assert notes["Accuracy"] == {"b"}
+    assert notes["AUROC"] == {"c"}
+    assert "(accuracy)" in two["intervals"]
+    assert one["sides"] == "AUROC and accuracy: higher is better; ECE and Brier score: lower is better."

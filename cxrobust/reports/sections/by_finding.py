@@ -16,6 +16,7 @@ from cxrobust.reports.parts import (
     Table,
     estimate_cell,
     interval_cell,
+    letters_of_tests,
     p_cell,
 )
 from cxrobust.reports.sections import section
@@ -53,10 +54,13 @@ def by_finding(view: View) -> Mapping[str, Any]:
     label = f"{capitalised(NAMES[view.comparison])} of {name}{against}{where}"
     alt = f"{label}, for each of {counted(len(view.findings), 'finding')} and the macro average, with intervals."
     contrasts = [view.contrast(metric, one, finding["name"]) for one in view.compared for finding in view.findings]
-    rows = _groups(view, metric)
+    letters = letters_of_tests(contrasts, first="a")
+    rows = _groups(view, metric, letters)
     kept = _first_rows(rows)
     return {
-        "findings": Table(key="finding-values", columns=_columns(view), groups=kept, dense=True),
+        "findings": Table(
+            key="finding-values", columns=_columns(view, "" if letters else "a"), groups=kept, dense=True
+        ),
         "forest": Figure(key="forest", drawing=forest_figure(view, metric, label=label, sides=_sides(view)), alt=alt),
         "is_cut": len(kept) < len(rows),
         "metric": name,
@@ -64,6 +68,7 @@ def by_finding(view: View) -> Mapping[str, Any]:
         "condition": condition_words(view.primary or CLEAN),
         "sentences": [findings_sentence(view, metric, one) for one in view.compared],
         "tests": capitalised(named_tests({e.test for e in contrasts if e is not None and e.test})),
+        "test_notes": [(letter, capitalised(named_tests([test]))) for test, letter in letters.items()],
         "has_gaps": any(e is None or e.estimate is None for e in contrasts),
         "has_few": any(f["n_positive_patients"] < 20 for f in view.findings),
     }
@@ -86,7 +91,7 @@ def _first_rows(groups: tuple[Group, ...]) -> tuple[Group, ...]:
     return tuple(kept)
 
 
-def _columns(view: View) -> tuple[Column, ...]:
+def _columns(view: View, note: str) -> tuple[Column, ...]:
     columns = [Column(title="Finding", left=True), Column(title="Regime", left=True), Column(title="Clean")]
     if view.primary:
         columns += [Column(title="Perturbed"), Column(title="Change")] if view.others else [Column(title="Perturbed")]
@@ -95,24 +100,24 @@ def _columns(view: View) -> tuple[Column, ...]:
         *columns,
         Column(title=title),
         Column(title=f"{percent(view.level)} CI"),
-        Column(title="Adjusted p", note="a"),
+        Column(title="Adjusted p", note=note),
     )
 
 
-def _groups(view: View, metric: str) -> tuple[Group, ...]:
+def _groups(view: View, metric: str, letters: Mapping[str, str]) -> tuple[Group, ...]:
     return tuple(
-        Group(head=_head(view, metric, finding), rows=_finding_rows(view, metric, finding))
+        Group(head=_head(view, metric, finding), rows=_finding_rows(view, metric, finding, letters))
         for finding in by_frequency(view)
     )
 
 
-def _finding_rows(view: View, metric: str, finding: str) -> tuple[tuple[Cell, ...], ...]:
+def _finding_rows(view: View, metric: str, finding: str, letters: Mapping[str, str]) -> tuple[tuple[Cell, ...], ...]:
     """Return a row for each regime, or one with the reason where the finding is not estimable."""
     values = [view.value(metric, one, CLEAN, finding) for one in _rows(view)]
     if any(value is not None and value.estimate is not None for value in values):
-        return tuple(_row(view, metric, finding, one) for one in _rows(view))
+        return tuple(_row(view, metric, finding, one, letters) for one in _rows(view))
     why = Cell(text=f"not estimable: {reason(values[0])}", look="quiet")
-    return ((why, *[NOT_APPLICABLE] * (len(_columns(view)) - 2)),)
+    return ((why, *[NOT_APPLICABLE] * (len(_columns(view, "")) - 2)),)
 
 
 def _rows(view: View) -> tuple[str, ...]:
@@ -124,7 +129,7 @@ def _head(view: View, metric: str, finding: str) -> str:
     return finding_words(finding) + ("†" if estimate is not None and is_few(estimate) else "")
 
 
-def _row(view: View, metric: str, finding: str, name: str) -> tuple[Cell, ...]:
+def _row(view: View, metric: str, finding: str, name: str, letters: Mapping[str, str]) -> tuple[Cell, ...]:
     cells = [Cell(text=regime(name)), estimate_cell(view.value(metric, name, CLEAN, finding), with_interval=False)]
     if view.primary:
         cells.append(estimate_cell(view.value(metric, name, view.primary, finding), with_interval=False))
@@ -139,5 +144,5 @@ def _row(view: View, metric: str, finding: str, name: str) -> tuple[Cell, ...]:
         *cells,
         estimate_cell(contrast, signed=True, with_interval=False),
         interval_cell(contrast),
-        p_cell(contrast, view),
+        p_cell(contrast, view, letters=letters),
     )

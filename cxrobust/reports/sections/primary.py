@@ -1,42 +1,81 @@
 """The primary comparison: every metric of every regime, and its difference to the reference."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cxrobust.reports.parts import EMPTY, REFERENCE, Cell, Column, Group, Table, common_digits, estimate_cell, p_cell
+from cxrobust.reports.parts import (
+    EMPTY,
+    REFERENCE,
+    Cell,
+    Column,
+    Group,
+    Table,
+    common_digits,
+    estimate_cell,
+    letters_of_tests,
+    p_cell,
+)
 from cxrobust.reports.sections import section
 from cxrobust.reports.view import CLEAN, View
 from cxrobust.reports.words import (
     capitalised,
     condition_words,
+    listed,
     metric_words,
     named_intervals,
     named_tests,
     percent,
     regime,
 )
+from cxrobust.results import Estimate
 
 
 @section("primary", order=30, title="Primary comparison")
 def primary(view: View) -> Mapping[str, Any]:
     """Return the primary table and what its footnotes name."""
-    tested = [e for metric in view.metrics for name in view.compared if (e := view.contrast(metric, name)) is not None]
+    tested = _tested(view)
+    letters = letters_of_tests(tested, first="b")
     return {
-        "primary": Table(key="primary", columns=_columns(view), groups=_groups(view)),
+        "primary": Table(key="primary", columns=_columns(view, "" if letters else "b"), groups=_groups(view, letters)),
         "condition": condition_words(view.primary or CLEAN),
         "comparison": view.comparison,
         "tests": capitalised(named_tests({e.test for e in tested if e.test})),
-        "intervals": named_intervals({e.interval for e in tested if e.interval}),
+        "test_notes": [(letter, capitalised(named_tests([test]))) for test, letter in letters.items()],
+        "intervals": _intervals(tested),
+        "sides": _sides(view),
         "families": sorted({e.family for e in tested if e.family}),
         "n_tests": sum(e.p_value is not None for e in tested),
         "notes": sorted({e.note for e in tested if e.note}),
     }
 
 
-def _columns(view: View) -> tuple[Column, ...]:
+def _tested(view: View) -> list[Estimate]:
+    return [e for metric in view.metrics for name in view.compared if (e := view.contrast(metric, name)) is not None]
+
+
+def _intervals(estimates: Sequence[Estimate]) -> str:
+    """Name the kinds of intervals, each with its metrics where there are several."""
+    kinds = list(dict.fromkeys(e.interval for e in estimates if e.interval))
+    if len(kinds) < 2:
+        return named_intervals(kinds)
+    metrics = [dict.fromkeys(metric_words(e.metric).name for e in estimates if e.interval == kind) for kind in kinds]
+    return "; ".join(f"{named_intervals([kind])} ({listed(list(of))})" for kind, of in zip(kinds, metrics, strict=True))
+
+
+def _sides(view: View) -> str:
+    """Say which way is better: `AUROC and accuracy: higher is better; ECE: lower is better.`."""
+    found = []
+    for side in ("higher", "lower"):
+        names = [metric_words(one).name for one in view.metrics if metric_words(one).better == side]
+        if names:
+            found.append(f"{listed(names)}: {side} is better")
+    return f"{capitalised('; '.join(found))}." if found else ""
+
+
+def _columns(view: View, note: str) -> tuple[Column, ...]:
     under = f"{percent(view.level)} CI"
     first = [Column(title="Metric", left=True), Column(title="Regime", left=True)]
-    p = Column(title="Adjusted p", note="b")
+    p = Column(title="Adjusted p", note=note)
     if view.primary is None:
         if not view.others:
             return (*first, Column(title="Value", under=under))
@@ -57,17 +96,17 @@ def _columns(view: View) -> tuple[Column, ...]:
     )
 
 
-def _groups(view: View) -> tuple[Group, ...]:
+def _groups(view: View, letters: Mapping[str, str]) -> tuple[Group, ...]:
     return tuple(
         Group(
             head=capitalised(metric_words(metric).name),
-            rows=tuple(_row(view, metric, name) for name in (view.reference, *view.others)),
+            rows=tuple(_row(view, metric, name, letters) for name in (view.reference, *view.others)),
         )
         for metric in view.metrics
     )
 
 
-def _row(view: View, metric: str, name: str) -> tuple[Cell, ...]:
+def _row(view: View, metric: str, name: str, letters: Mapping[str, str]) -> tuple[Cell, ...]:
     digits = common_digits(view.contrast(metric, one) for one in view.compared)
     cells = [Cell(text=regime(name)), estimate_cell(view.value(metric, name, CLEAN), digits=digits)]
     if view.primary is not None:
@@ -79,4 +118,8 @@ def _row(view: View, metric: str, name: str) -> tuple[Cell, ...]:
     if view.others and name == view.reference:
         return (*cells, REFERENCE, EMPTY)
     contrast = view.contrast(metric, name)
-    return (*cells, estimate_cell(contrast, signed=True, digits=digits, look="key"), p_cell(contrast, view))
+    return (
+        *cells,
+        estimate_cell(contrast, signed=True, digits=digits, look="key"),
+        p_cell(contrast, view, letters=letters),
+    )
