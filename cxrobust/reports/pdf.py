@@ -39,7 +39,9 @@ def to_pdf(html: str) -> Printed:
     pages: dict[str, int] = {}
 
     def note_pages(laid_out: Any, _: Any) -> None:
-        pages.update((anchor, k) for k, page in enumerate(laid_out.pages, start=1) for anchor in page.anchors)
+        for k, page in enumerate(laid_out.pages, start=1):
+            for anchor in page.anchors:  # again on each page that an element goes on to
+                pages.setdefault(anchor, k)
 
     content: bytes = document.write_pdf(pdf_variant=VARIANT, pdf_identifier=b"", finisher=note_pages)
     return Printed(content=content, pages=pages)

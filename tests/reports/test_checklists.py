@@ -77,7 +77,7 @@ def test_the_appendix_names_the_page_of_the_report(tmp_path: Path):
     from cxrobust.reports.document import fill
 
     document = compose(view_of(SMALL), "appendix")
-    html = fill(document, medium="pdf", paper="A4", report_pages={"limitations": 7, "participants": 2})
+    html = fill(document, medium="pdf", paper="A4", report_pages={"limitations-title": 7, "participants-title": 2})
     assert "Limitations, p.&nbsp;7" in html
     assert "Images and patients, p.&nbsp;2" in html
     report, appendix = render(results(SMALL), formats=("html",), out=tmp_path, images=None)

@@ -45,9 +45,10 @@ def test_the_appendix_stands_alone_and_holds_what_reproduces_the_study(tmp_path:
 
 def test_pages_of_anchors_are_those_on_which_they_stand() -> None:
     made = pdf.to_pdf(
-        '<html lang="en"><title>t</title><h1 id="one">first</h1><h1 id="two" style="break-before: page">second</h1></html>'
+        '<html lang="en"><title>t</title><div id="both"><h1 id="one">first</h1>'
+        '<h1 id="two" style="break-before: page">second</h1></div></html>'
     )
-    assert made.pages == {"one": 1, "two": 2}
+    assert made.pages == {"both": 1, "one": 1, "two": 2}
     assert "second" in pypdf.PdfReader(io.BytesIO(made.content)).pages[made.pages["two"] - 1].extract_text()
 
 

@@ -32,6 +32,8 @@ class Place:
 
     name: str
     title: str
+    anchor: str
+    """Of its heading in a PDF: a section may begin on the page before."""
     in_appendix: bool
 
 
@@ -70,6 +72,7 @@ def _row(item: Any, shown: Shown) -> Row:
         Place(
             name=name,
             title=sections[name].title or UNTITLED.get(name, name),
+            anchor=f"{name}-title" if sections[name].title else name,
             in_appendix="appendix" in sections[name].documents,
         )
         for name in answer.sections
