@@ -269,6 +269,17 @@ def test_a_limit_is_told_where_it_holds_and_only_there(title, where, elsewhere):
     assert title not in titles(elsewhere)
 
 
+def test_diagrams_of_one_of_several_training_runs_say_so():
+    for name in ("calibration", "confidence", "flips"):
+        assert built(TRAINED, name)["first_run"]
+        assert not built(RAW, name)["first_run"]
+
+
+def test_of_many_regimes_a_sentence_counts_instead_of_naming():
+    sentence = built(results(LARGE), "sensitivity")["sentence"]
+    assert "AUROC (11 of 11 regimes)" in sentence
+
+
 def test_every_sentence_of_the_sections_ends_and_no_mark_is_left_open():
     for made in (RAW, results(LARGE), CLEAN):
         for name in ("flips", "confidence", "power", "sensitivity"):

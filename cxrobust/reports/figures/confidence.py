@@ -15,7 +15,7 @@ from cxrobust.reports.view import CLEAN, View
 from cxrobust.reports.words import SPACE, capitalised, condition_words, number, readable, shortened
 from cxrobust.results import ConfidenceSpread
 
-MOST_COLUMNS, MOST_NARROW = 3, 2
+MOST_COLUMNS, MOST_NARROW, FEWEST_COLUMNS = 3, 2, 2
 HEIGHT = 40.0
 """Of a panel in mm."""
 LIFTS, ROOM = (0.1, 0.19), 0.25
@@ -28,12 +28,14 @@ CLEAN_GREY, CLEAN_EDGE = "#DDDDDD", "#777777"
 @drawn
 def confidence_figure(width: float, view: View) -> Canvas:
     """Draw a panel for each regime, all with the same axes."""
-    columns = min(len(view.regimes), MOST_NARROW if is_narrow(width) else MOST_COLUMNS)
+    columns = min(max(len(view.regimes), FEWEST_COLUMNS), MOST_NARROW if is_narrow(width) else MOST_COLUMNS)
     rows = math.ceil(len(view.regimes) / columns)
     figure = canvas(width, rows * HEIGHT + 5)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     drawn_as = marks(view.regimes, reference=view.reference)
-    found = {(one.regime, one.condition, one.decisions): one for one in view.results.confidence}
+    found: dict[tuple[str, str, str], ConfidenceSpread] = {
+        (one.regime, one.condition, one.decisions): one for one in view.results.confidence
+    }
     is_root = is_on_roots(view)
     right, wrong = (_highest(view, decisions, is_root=is_root) for decisions in ("right", "wrong"))
     reach = right + wrong

@@ -31,4 +31,5 @@ def calibration(view: View) -> Mapping[str, Any]:
         "few": FEW if any(0 < b.n < FEW for one in view.results.reliability for b in one.bins) else None,
         "primary": condition_words(view.primary) if view.primary else None,
         "overview": said,
+        "first_run": any(one.get("replicates", 1) > 1 for one in view.results.regimes),
     }

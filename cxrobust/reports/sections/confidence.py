@@ -1,7 +1,7 @@
 """Confidence: how sure right and wrong decisions are, clean and under the primary condition."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from cxrobust.reports.figures.confidence import confidence_figure, is_on_roots
 from cxrobust.reports.parts import EMPTY, NOT_APPLICABLE, Cell, Column, Figure, Group, Table
@@ -32,7 +32,7 @@ def confidence(view: View) -> Mapping[str, Any]:
         f"a line{', clean in grey and perturbed as an outline' if view.primary else ', on clean images'}; "
         "the means stand outside, with their intervals."
     )
-    found = {(one.regime, one.condition, one.decisions): one for one in view.results.confidence}
+    found: Found = {(one.regime, one.condition, one.decisions): one for one in view.results.confidence}
     width = view.results.confidence[0].bins[0]
     return {
         "spread": Figure(key="confidence-spread", drawing=confidence_figure(view), alt=alt),
@@ -93,7 +93,7 @@ def shift_sentence(view: View, decisions: str, found: Found) -> str:
     spreads = {name: found.get((name, view.primary or "", decisions)) for name in view.regimes}
     words = f"{decisions} decisions were"
     clauses = [
-        f"{what} {_ranged(names, spreads)}"
+        f"{what} {_ranged(names, spreads, view)}"
         for what, names in (
             (f"{words} surer", _where(spreads, lambda low, high: low > 0)),
             (f"{words} less sure", _where(spreads, lambda low, high: high < 0)),
@@ -103,9 +103,9 @@ def shift_sentence(view: View, decisions: str, found: Found) -> str:
     open_names = _where(spreads, lambda low, high: low <= 0 <= high)
     unknown = [name for name in view.regimes if name not in _where(spreads, lambda low, high: True)]
     if open_names:
-        clauses.append(f"no shift of {decisions} decisions could be shown with {_names(open_names, view)}")
+        clauses.append(f"no shift of {decisions} decisions could be shown with {_names(open_names, view, joint='or')}")
     if unknown:
-        clauses.append(f"the shift of {decisions} decisions is not estimable with {_names(unknown, view)}")
+        clauses.append(f"the shift of {decisions} decisions is not estimable with {_names(unknown, view, joint='or')}")
     opening = under(view.primary or CLEAN) if decisions == "wrong" else ""
     said = "; ".join(clauses)
     return f"{opening} {said}." if opening else f"{capitalised(said)}."
@@ -120,7 +120,7 @@ def _where(spreads: Mapping[str, ConfidenceSpread | None], holds: Any) -> list[s
     ]  # fmt: skip
 
 
-def _ranged(names: Sequence[str], spreads: Mapping[str, ConfidenceSpread | None]) -> str:
+def _ranged(names: Sequence[str], spreads: Mapping[str, ConfidenceSpread | None], view: View) -> str:
     """Return `with lora, by 0.021` or `by 0.021 (lora) to 0.060 (supervised)`."""
     sizes = sorted(
         (abs(one.shift), name) for name in names if (one := spreads[name]) is not None and one.shift is not None
@@ -128,10 +128,12 @@ def _ranged(names: Sequence[str], spreads: Mapping[str, ConfidenceSpread | None]
     if len(sizes) == 1:
         return f"with {regime(sizes[0][1])}, by {number(sizes[0][0])}"
     ends = [f"{number(size)} ({regime(name)})" for size, name in (sizes[0], sizes[-1])]
-    return f"with {listed([regime(name) for name in names])}, by {ends[0]} to {ends[1]}"
+    alike = number(sizes[0][0]) == number(sizes[-1][0])
+    by = number(sizes[0][0]) if alike else f"{ends[0]} to {ends[1]}"
+    return f"with {_names(names, view)}, by {by}"
 
 
-def _names(names: Sequence[str], view: View) -> str:
+def _names(names: Sequence[str], view: View, *, joint: Literal["and", "or"] = "and") -> str:
     if len(names) == len(view.regimes) and len(names) > 2:
-        return f"any of the {len(names)} regimes"
-    return listed([regime(name) for name in names], joint="or")
+        return f"{'all' if joint == 'and' else 'any of the'} {len(names)} regimes"
+    return listed([regime(name) for name in names], joint=joint)

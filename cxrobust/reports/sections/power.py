@@ -74,7 +74,8 @@ def _range(view: View, metric: str) -> str:
         return ""
     digits = enough_digits(sizes[0][0])
     ends = [f"{number(size, digits=digits)} ({regime(name)})" for size, name in (sizes[0], sizes[-1])]
-    told = number(sizes[0][0], digits=digits) if len(sizes) == 1 else f"{ends[0]} to {ends[1]}"
+    alike = number(sizes[0][0], digits=digits) == number(sizes[-1][0], digits=digits)
+    told = number(sizes[0][0], digits=digits) if alike else f"{ends[0]} to {ends[1]}"
     goal = dict(_goals(view))[metric]
     if goal != "difference":
         return f"In {metric_name(view, metric)} the smallest {GOALS[goal]} that it can show is {told}."

@@ -29,4 +29,5 @@ def selective(view: View) -> Mapping[str, Any]:
         "curves": Figure(key="risk-coverage", drawing=risk_coverage_figure(view, conditions=conditions), alt=alt),
         "primary": condition_words(view.primary) if view.primary else None,
         "overview": said,
+        "first_run": any(one.get("replicates", 1) > 1 for one in view.results.regimes),
     }

@@ -14,6 +14,8 @@ from cxrobust.results import Alternative, Estimate
 
 MOST_NAMED = 6
 """Regimes that a cell names for each metric."""
+MOST_IN_SENTENCE = 4
+"""Regimes that a sentence names for each metric."""
 TOLD: dict[Verdict, str] = {
     "shown": "shown",
     "not shown": "not shown",
@@ -113,12 +115,19 @@ def conclusion_sentence(view: View, pairs: Sequence[Pair]) -> str:
     lasting = len(comparisons) - len(turned)
     metrics = list(dict.fromkeys(one.main.metric for one in pairs if one.changed))
     by_metric = [
-        f"{metric_words(m).name} ({listed([regime(r) for r in view.compared if (m, r) in turned])})" for m in metrics
+        f"{metric_words(m).name} ({_few([r for r in view.compared if (m, r) in turned], view)})" for m in metrics
     ]
     return (
         f"Under {choices}, one at a time, the conclusion – whether a difference is shown, and which way – stays the same "
         f"for {count(lasting)} of {total}; it depends on the choice for {'; '.join(by_metric)}."
     )
+
+
+def _few(regimes: Sequence[str], view: View) -> str:
+    """Name regimes, or say of many how many they are."""
+    if len(regimes) <= MOST_IN_SENTENCE:
+        return listed([regime(name) for name in regimes])
+    return f"{len(regimes)} of {len(view.compared)} regimes"
 
 
 def _table(view: View, pairs: Sequence[Pair]) -> Table:
