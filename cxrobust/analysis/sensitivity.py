@@ -218,9 +218,10 @@ def _macros(choice: Choice, estimand: Estimand, primary_condition: str | None, r
 
 
 def _last(draws: Draws) -> Draws:
-    """Return the macro average, which stands last, with the standard error that its interval may need."""
-    one = draws.only(-1)
-    return one if draws.normal_se is None else replace(one, normal_se=draws.normal_se[-1:])
+    """Return the macro average, which stands last, with the standard errors that its interval may need."""
+    normal = None if draws.normal_se is None else draws.normal_se[-1:]
+    resampled = None if draws.resampled_se is None else draws.resampled_se[-1:]
+    return replace(draws.only(-1), normal_se=normal, resampled_se=resampled)
 
 
 def _tests(choice: Choice, found: Sequence[_Macro], *, n_draws: int) -> list[Tested]:

@@ -80,6 +80,12 @@ def test_bins_of_as_many_images_are_the_metric_of_that_name(predictions, found):
     assert (one.estimate, one.ci_low, one.ci_high) == (other.estimate, other.ci_low, other.ci_high)
 
 
+def test_studentised_intervals_of_alternatives_are_those_of_the_analysis(predictions):
+    one = of(run(predictions, interval="studentized"), "15 bins of as many images", "ece")
+    other = main(run(predictions, metrics=("ece-equal-mass",), interval="studentized"), "ece-equal-mass")
+    assert (one.interval, one.ci_low, one.ci_high) == ("studentized", other.ci_low, other.ci_high)
+
+
 def test_another_operating_point_against_a_plain_loop(predictions, found):
     one = of(found, "operating point 0.5", "accuracy")
     assert one.estimate == pytest.approx(did(predictions, lambda p, y: np.mean((p >= 0.5) == (y == 1))), abs=1e-12)
