@@ -211,7 +211,7 @@ def test_an_analysis_on_the_device_against_one_in_memory(monkeypatch):
     used = []
     monkeypatch.setattr(sample_module, "on_device", lambda counts, device: used.append(device) or nowhere(counts))
     found = analyze(predictions, settings, reference="supervised", seed=4)
-    assert used == ["cpu"]
+    assert set(used) == {"cpu"}  # the study, and alternatives on other images
     agree(found.estimates, expected.estimates)
 
 
