@@ -3,7 +3,7 @@
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from cxrobust.progress import Reporter, silent
 from cxrobust.registering import compared
 from cxrobust.registration import Registration, find_registration, place_of, write_registration
 from cxrobust.results import Results, read_results, write_estimates, write_results
-from cxrobust.study import Study
+from cxrobust.study import Format, Study
 from cxrobust.study_analysis import AnalysisSection
 
 PREDICTIONS = "predictions"
@@ -141,11 +141,11 @@ def report(
     results_file: Path,
     out: Path,
     *,
-    formats: tuple[Literal["pdf", "html"], ...] | None = None,
+    formats: tuple[Format, ...] | None = None,
     template: Path | None = None,
     say: Callable[[str], None] = lambda message: None,
 ) -> tuple[Path, ...]:
-    """Write the report and the appendix, PDF and HTML, from a results file; example images are taken from beside it.
+    """Write the documents that the study asks for from a results file; example images are taken from beside it.
 
     `template` is a folder of templates that come before ours, in place of the one that the study names. `say` is told
     in one sentence when the PDF could not be made for want of a system library.

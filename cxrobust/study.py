@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import (
     Field,
@@ -36,10 +36,16 @@ class StudySection(Section):
     """For the bundle: an SPDX name such as `CC-BY-4.0`, or a URL."""
 
 
+Format = Literal["pdf", "html", "paper", "model-cards"]
+"""What `cxrobust report` writes."""
+
+
 class ReportSection(Section):
     """What is rendered."""
 
-    formats: tuple[Literal["pdf", "html"], ...] = Field(default=("pdf", "html"), min_length=1)
+    formats: tuple[Format, ...] = Field(default=get_args(Format), min_length=1)
+    """The documents as PDF and as HTML; `paper`, tables, figures and text for a manuscript in LaTeX; `model-cards`, a
+    model card for each regime."""
     paper: Literal["A4", "Letter"] = "A4"
     example_images: int = Field(default=3, ge=0, le=12)
     """How many test images are kept and shown; 0 where the data's licence forbids to print any."""

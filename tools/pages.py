@@ -17,7 +17,6 @@ SHOWN = (
 )
 """Name of a picture, and what stands on its page; the first page, where nothing is said."""
 WIDTH = 900
-COLOURS = 128
 
 
 def main() -> None:
@@ -25,7 +24,7 @@ def main() -> None:
     report, out = map(Path, sys.argv[1:])
     for name, image in (*pages(report / "report.pdf"), *browsers(report / "report.html")):
         path = out / f"report-{name}.png"
-        image.convert("RGB").quantize(COLOURS).save(path, optimize=True)
+        image.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE).save(path, optimize=True)
         print(path)  # noqa: T201
 
 

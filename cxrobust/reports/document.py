@@ -3,7 +3,7 @@
 import base64
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +14,7 @@ from markupsafe import Markup, escape
 from cxrobust.reports.bibliography import Citations
 from cxrobust.reports.figures.formula import set_formula
 from cxrobust.reports.figures.style import dark_css, themed
+from cxrobust.reports.figures.values import without_values
 from cxrobust.reports.fonts import font_face_css
 from cxrobust.reports.parts import Figure, Table
 from cxrobust.reports.sections import Kind, Section, sections
@@ -21,7 +22,8 @@ from cxrobust.reports.templating import Templates
 from cxrobust.reports.view import View
 from cxrobust.reports.words import REGIME_BEGINS, REGIME_ENDS, count, percent, readable
 
-Medium = Literal["pdf", "html"]
+Medium = Literal["pdf", "html", "paper"]
+"""The PDF, the HTML page, or words alone, as a manuscript takes them."""
 Paper = Literal["A4", "Letter"]
 
 
@@ -44,6 +46,13 @@ class Document:
     """From a key to `Figure 1` or `Table 2`."""
     templates: Path | None = None
     """A user's templates, which come before ours."""
+    drawn: dict[str, str] = field(default_factory=dict)
+    """The SVG of each figure that was drawn already, so that several media draw none twice."""
+
+    @property
+    def items(self) -> tuple[Figure | Table, ...]:
+        """Figures and tables in their order."""
+        return tuple(item for one in self.filled for item in _items(one.values.values()))
 
 
 def compose(view: View, kind: Kind = "report", *, templates: Path | None = None) -> Document:
@@ -81,23 +90,8 @@ def fill(document: Document, *, medium: Medium, paper: Paper, report_pages: Mapp
 
     `report_pages` gives the page of each anchor of `report.pdf`, for a document that refers to it.
     """
-    environment = _environment(document, medium)
-    names = {one.section.name for one in document.filled}
-    shared = {
-        "kind": document.kind,
-        "report_pages": report_pages or {},
-        "study": document.view.results.study,
-        "results": document.view.results,
-        "view": document.view,
-        "medium": medium,
-        "paper": paper,
-        "has": lambda key: key in document.numbers or key in names,
-    }
-    environment.globals.update(shared)
-    bodies = [
-        (one.section, Markup(environment.get_template(f"sections/{one.section.name}.html.j2").render(**one.values)))  # noqa: S704  our own template, escaped
-        for one in document.filled
-    ]
+    environment = _shared_environment(document, medium, paper, report_pages or {})
+    bodies = _bodies(document, environment)
     script = Markup(environment.get_template("report.js").render())  # noqa: S704  hashed below, so that no other runs
     environment.globals.update(script=script, script_hash=base64.b64encode(sha256(script.encode()).digest()).decode())
     template = environment.get_template(f"{document.kind}.html.j2")
@@ -106,6 +100,41 @@ def fill(document: Document, *, medium: Medium, paper: Paper, report_pages: Mapp
         return html
     faces = Markup(font_face_css([html]))  # noqa: S704  made here
     return template.render(bodies=bodies, font_faces=faces)
+
+
+def section_bodies(document: Document) -> tuple[dict[str, Markup], Citations]:
+    """Return the words of each section as HTML, without its figures, and the works that they cite."""
+    environment = _shared_environment(document, "paper", "A4", {})
+    bodies = {section.name: body for section, body in _bodies(document, environment)}
+    citations = environment.globals["citations"]
+    assert isinstance(citations, Citations)  # noqa: S101  put there by _environment
+    return bodies, citations
+
+
+def _bodies(document: Document, environment: Environment) -> list[tuple[Section, Markup]]:
+    return [
+        (one.section, Markup(environment.get_template(f"sections/{one.section.name}.html.j2").render(**one.values)))  # noqa: S704  our own template, escaped
+        for one in document.filled
+    ]
+
+
+def _shared_environment(
+    document: Document, medium: Medium, paper: Paper, report_pages: Mapping[str, int]
+) -> Environment:
+    environment = _environment(document, medium)
+    names = {one.section.name for one in document.filled}
+    shared = {
+        "kind": document.kind,
+        "report_pages": report_pages,
+        "study": document.view.results.study,
+        "results": document.view.results,
+        "view": document.view,
+        "medium": medium,
+        "paper": paper,
+        "has": lambda key: key in document.numbers or key in names,
+    }
+    environment.globals.update(shared)
+    return environment
 
 
 def _environment(document: Document, medium: Medium) -> Environment:
@@ -124,7 +153,7 @@ def _environment(document: Document, medium: Medium) -> Environment:
         number_of=lambda key: document.numbers[key].replace(" ", "\N{NO-BREAK SPACE}"),
         cite=citations.cite,
         citations=citations,
-        picture=lambda figure: picture(figure, medium=medium),
+        picture=lambda figure: picture(figure, medium=medium, drawn=document.drawn),
         figure_colours=dark_css(),
         formula=lambda latex, said, display=True: formula(latex, said, medium=medium, display=display),
     )
@@ -145,16 +174,28 @@ def readable_but_marks(text: str) -> str:
     return "".join(part if part in {REGIME_BEGINS, REGIME_ENDS} else readable(part) for part in parts)
 
 
-def picture(figure: Figure, *, medium: Medium) -> Markup:
-    """Return a figure as an image element for the PDF, or as an inline SVG for browsers."""
+def picture(figure: Figure, *, medium: Medium, drawn: dict[str, str]) -> Markup:
+    """Return a figure as an image element for the PDF, or as an inline SVG for browsers; nothing where words are wanted."""
+    if medium == "paper":
+        return Markup("")
+    if figure.key not in drawn:
+        drawn[figure.key] = figure.drawing.telling_svg()
+    svg = drawn[figure.key]
     if medium == "pdf":
-        data = base64.b64encode(figure.drawing.svg().encode()).decode()
+        data = base64.b64encode(without_values(svg).encode()).decode()
         return Markup('<img src="data:image/svg+xml;base64,{}" alt="{}">').format(data, figure.alt)
-    return Markup(inline_svg(figure))  # noqa: S704  matplotlib's own output
+    return Markup(inline_svg(figure, svg))  # noqa: S704  matplotlib's own output
 
 
 def formula(latex: str, said: str, *, medium: Medium, display: bool) -> Markup:
-    """Return a formula as an image element for the PDF, or as an inline SVG for browsers; `said` is it in words."""
+    """Return a formula as an image element for the PDF, or as an inline SVG for browsers; `said` is it in words.
+
+    Where words are wanted it is its LaTeX.
+    """
+    if medium == "paper":
+        return Markup('<span class="math{}" data-latex="{}">{}</span>').format(
+            " display" if display else "", latex, said
+        )
     size, ink = (12.4, "black") if medium == "pdf" else (16.0, "currentColor")
     made = set_formula(latex, size=size, ink=ink, display=display)
     style = f"vertical-align:{made.below:.1f}px"
@@ -167,9 +208,9 @@ def formula(latex: str, said: str, *, medium: Medium, display: bool) -> Markup:
     return opening + Markup(made.svg.removeprefix("<svg "))  # noqa: S704  ziamath's own output
 
 
-def inline_svg(figure: Figure) -> str:
+def inline_svg(figure: Figure, svg: str) -> str:
     """Return the SVG with ids that no other figure of the page has, scaled by the page, and named for screen readers."""
-    svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{figure.key}-", themed(figure.drawing.telling_svg()))
+    svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{figure.key}-", themed(svg))
     opening = svg[: svg.index(">") + 1]
     width = re.search(r'\bwidth="([\d.]+)pt"', opening)
     wide = float(width[1]) if width else 493.0

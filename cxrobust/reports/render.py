@@ -7,13 +7,16 @@ from typing import get_args
 
 from cxrobust.files import atomic_write_bytes, atomic_write_text
 from cxrobust.reports.archive import archived, pack
-from cxrobust.reports.document import Document, Medium, Paper, compose, fill
+from cxrobust.reports.document import Document, Paper, compose, fill
 from cxrobust.reports.evidence import Evidence, attachments_of, evidence
+from cxrobust.reports.manuscript.write import begin_figures, write_manuscript
+from cxrobust.reports.model_cards import write_model_cards
 from cxrobust.reports.pdf import PangoError, Printed, to_pdf
 from cxrobust.reports.sections import Kind
 from cxrobust.reports.templating import check_folder
 from cxrobust.reports.view import View
 from cxrobust.results import Results
+from cxrobust.study import Format
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -21,23 +24,24 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 def render(
     results: Results,
     *,
-    formats: Sequence[Medium],
+    formats: Sequence[Format],
     out: Path,
     images: Path | None,
     paper: Paper = "A4",
     templates: Path | None = None,
     say: Callable[[str], None] = lambda message: None,
 ) -> tuple[Path, ...]:
-    """Write the documents of a study: the report, and the appendix alone.
+    """Write the documents of a study: the report, the appendix alone, the folder for a manuscript, and model cards.
 
     Parameters
     ----------
     results
         Everything that the documents say.
     formats
-        `pdf`, `html` or both.
+        Of `pdf`, `html`, `paper` and `model-cards`.
     out
-        Folder for `report.pdf`, `report.html`, `appendix.pdf` and `appendix.html`.
+        Folder for `report.pdf`, `report.html`, `appendix.pdf`, `appendix.html`, and the folders `paper` and
+        `model-cards`.
     images
         Folder of the predictions, which example images' paths are relative to; None to show and attach none.
     templates
@@ -48,17 +52,22 @@ def render(
     Returns
     -------
     tuple[Path, ...]
-        The documents written, in the order of `formats`, the report first.
+        The documents written, in the order of `formats`, the report first; of the folder `paper` its
+        `paper.tex`, and the folder `model-cards`.
     """
     if templates is not None:
         check_folder(templates)
     view = View.of(results, images=images)
     written: list[Path] = []
     pages: Mapping[str, int] = {}
+    report = compose(view, templates=templates)
+    begun = begin_figures(report) if "paper" in formats else None
     gathered = evidence(results, folder=images) if "pdf" in formats else None
     for kind in KINDS:
-        document = compose(view, kind, templates=templates)
+        document = report if kind == "report" else compose(view, kind, templates=templates)
         for medium in formats:
+            if medium in {"paper", "model-cards"}:
+                continue
             if medium == "html" or gathered is None:
                 written.append(_write_html(document, out, paper))
                 continue
@@ -66,9 +75,12 @@ def render(
                 path, found = _write_pdf(document, out, paper, pages, gathered)
             except PangoError as error:
                 say(f"{error}; the documents are HTML alone until then")
-                return render(results, formats=("html",), out=out, images=images, paper=paper, templates=templates)
+                without = tuple(dict.fromkeys("html" if one == "pdf" else one for one in formats))
+                return render(results, formats=without, out=out, images=images, paper=paper, templates=templates)
             written.append(path)
             pages = found if kind == "report" else pages
+    written += [write_manuscript(report, out, drawn=begun)] if begun is not None else []
+    written += [write_model_cards(view, out, templates=templates)] if "model-cards" in formats else []
     return tuple(written)
 
 

@@ -183,12 +183,13 @@ def value_sentence(view: View, metric: str, name: str, *, numbers: bool = True) 
     return capitalised(f"{what} was {number(estimate.estimate, digits=digits_of(estimate))}{bracket}.")
 
 
-def comparison_sentence(view: View, metric: str, *, numbers: bool = True) -> str:
+def comparison_sentence(view: View, metric: str, *, numbers: bool = True, only: str | None = None) -> str:
     """Say how the other regimes compare with the reference on one metric, in one sentence; empty without others.
 
     It follows on a sentence about the reference: `change_sentence` under a primary condition, else `value_sentence`.
+    With `only` it speaks of that regime alone.
     """
-    outcomes = [outcome(view, metric, name) for name in view.others]
+    outcomes = [outcome(view, metric, name) for name in view.others if only in {None, name}]
     kinds: tuple[Kind, ...] = ("more", "less", "higher", "lower", "not shown", *MARGINS, "not tested", "not estimable")
     clauses = []
     for kind in kinds:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -141,7 +142,9 @@ class Legend:
     def draw(self, figure: Canvas) -> None:
         """Put it below the panels, which make room for it."""
         handles = [
-            Line2D([], [], color=mark.colour, marker=mark.marker, linestyle=mark.dashes, label=shortened(name))
+            Line2D(
+                [], [], color=mark.colour, marker=mark.marker, linestyle=cast(Any, mark.dashes), label=shortened(name)
+            )
             for name, mark in self.drawn_as.items()
         ]
         figure.legend(handles=handles, loc="outside lower left", ncols=self.columns)

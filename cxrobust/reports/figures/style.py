@@ -191,19 +191,21 @@ class Drawing:
 
     def telling_svg(self, width: float = WIDTH) -> str:
         """Return it as the text of an SVG element that says its values at its points, for a width in mm."""
-        out = io.StringIO()
         with look():
-            figure = self.canvas(width)
-            cast(Any, FigureCanvasSVG(figure)).print_svg(out, metadata={"Date": None, "Creator": None})
-        return _simplified(out.getvalue(), figure)
+            return _svg(self.canvas(width))
 
     def pdf(self, width: float = WIDTH) -> bytes:
         """Return it as a PDF of one page of its size, its text as text, for a width in mm."""
-        out = io.BytesIO()
         with look():
-            nameless = {"CreationDate": None, "Creator": None, "Producer": None}
-            cast(Any, FigureCanvasPdf(self.canvas(width))).print_pdf(out, metadata=nameless)
-        return out.getvalue()
+            return _pdf(self.canvas(width))
+
+    def svg_and_pdf(self, width: float = WIDTH) -> tuple[str, bytes]:
+        """Return both, laid out once."""
+        with look():
+            figure = self.canvas(width)
+            svg = _svg(figure)
+            figure.set_layout_engine("none")
+            return without_values(svg), _pdf(figure)
 
     def canvas(self, width: float) -> Canvas:
         """Return it as matplotlib's figure, within `look`, for a width in mm."""
@@ -232,6 +234,19 @@ def look() -> Iterator[None]:
     with mpl.rc_context(cast(Any, RC)), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield
+
+
+def _svg(figure: Canvas) -> str:
+    out = io.StringIO()
+    cast(Any, FigureCanvasSVG(figure)).print_svg(out, metadata={"Date": None, "Creator": None})
+    return _simplified(out.getvalue(), figure)
+
+
+def _pdf(figure: Canvas) -> bytes:
+    out = io.BytesIO()
+    nameless = {"CreationDate": None, "Creator": None, "Producer": None}
+    cast(Any, FigureCanvasPdf(figure)).print_pdf(out, metadata=nameless)
+    return out.getvalue()
 
 
 def canvas(width: float, height: float) -> Canvas:

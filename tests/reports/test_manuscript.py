@@ -1,0 +1,288 @@
+"""The folder `paper/`: numbers as in the results, words as in the report, LaTeX that a real TeX takes, hostile names."""
+
+import csv
+import io
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import pypdf
+import pytest
+
+from cxrobust.errors import DataError
+from cxrobust.reports import drawing
+from cxrobust.reports.document import Document, compose, section_bodies
+from cxrobust.reports.figures.style import MM, ONE_COLUMN, TWO_COLUMNS
+from cxrobust.reports.manuscript import write
+from cxrobust.reports.manuscript.latex import escape
+from cxrobust.reports.manuscript.markup import read, to_latex
+from cxrobust.reports.manuscript.numbers import macro_words, macros
+from cxrobust.reports.manuscript.tables import csv_of
+from cxrobust.reports.parts import Cell, Column, Group, Table
+from cxrobust.reports.view import View
+from cxrobust.results import Results, read_results, write_results
+
+from .made import SMALL, Made, results
+
+MADE = Made(n_regimes=4, n_findings=3, n_severities=1)
+HOSTILE = {
+    "linear-probe": r"a_b & 50% #1 $x$ {y} ~z^2 \input{/etc/passwd} <b> `q` --",
+    "lora": "αβγ Δ ε-regime 漢字",
+    "adversarial": "نموذج قوي",
+    "supervised": "a_b",
+    "Effusion": r"\end{document} \write18{touch /tmp/x}",
+}
+NEEDS_TEX = pytest.mark.skipif(
+    not all(map(shutil.which, ("pdflatex", "bibtex"))),
+    reason="no TeX: apt-get install texlive-latex-recommended texlive-latex-extra texlive-science",
+)
+
+
+@cache
+def typical() -> Results:
+    return results(MADE)
+
+
+def renamed(one: Results, names: dict[str, str], folder: Path) -> Results:
+    """The same results of regimes and findings with other names."""
+    write_results(one, folder / "before.json")
+    text = (folder / "before.json").read_text(encoding="utf-8")
+    for old, new in names.items():
+        text = text.replace(json.dumps(old), json.dumps(new, ensure_ascii=False))
+    (folder / "after.json").write_text(text, encoding="utf-8")
+    return read_results(folder / "after.json")
+
+
+def document(one: Results) -> Document:
+    return compose(View.of(one, images=None))
+
+
+def written(one: Results, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder `paper/` of results, its figures empty files."""
+    monkeypatch.setattr(drawing, "draw", lambda job: drawing.Files(svg="", pdf=b""))
+    monkeypatch.setattr(drawing, "_cores", lambda: 1)
+    return whole(one, folder)
+
+
+def whole(one: Results, folder: Path) -> Path:
+    composed = document(one)
+    return write.write_manuscript(composed, folder, drawn=write.begin_figures(composed)).parent
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a_b & c", r"a\_b \& c"),
+        (r"\input{x}", r"\textbackslash{}input\{x\}"),
+        ("50% of $5 #1 ~ ^", r"50\% of \$5 \#1 \textasciitilde{} \textasciicircum{}"),
+        ("−0.1 ≥ ε", r"\ensuremath{-}0.1 \ensuremath{\geq} \ensuremath{\varepsilon}"),
+        ("one\ntwo", "one two"),
+        ("--,,-", "-{}-,{},-"),
+        ("Müller, Łódź", "Müller, Łódź"),
+        ("سلامة", r"\cxscript{سلامة}{[U+0633 U+0644 U+0627 U+0645 U+0629]}"),
+        ("\x07", "?"),
+    ],
+)
+def test_text_as_latex(text: str, expected: str) -> None:
+    assert escape(text) == expected
+
+
+def test_words_as_latex() -> None:
+    html = (
+        '<p>See <a class="ref" href="#x.1">Table\N{NO-BREAK SPACE}3</a><sup class=\'cite\'><a href="#ref-a">1</a>,'
+        '<a href="#ref-b">2</a></sup>: <i>p</i><sub>0</sub> &lt; <b class="regime">a_b</b></p>'
+    )
+    expected = r"See Table~\ref{tab:x-1}\cite{a,b}: \textit{p}\textsubscript{0} \textless{} \cxregime{a\_b}"
+    assert to_latex(read(html).children).strip() == expected
+
+
+@pytest.mark.parametrize("html", ["<p>open", "<p>crossed<b></p></b>", "<video></video>"])
+def test_markup_without_a_counterpart_is_refused(html: str) -> None:
+    with pytest.raises(DataError, match="template"):
+        to_latex(read(html).children)
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
+
+
+def test_the_numbers_of_the_primary_table_against_the_estimates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, folder = typical(), written(typical(), tmp_path, monkeypatch)
+    primary = one.primary_condition
+    names = {
+        "AUROC": "auroc",
+        "Accuracy": "accuracy",
+        "Mean confidence": "confidence",
+        "ECE": "ece",
+        "Brier score": "brier",
+    }
+    found = rows(folder / "tables" / "primary.csv")
+    assert len(found) == len(names) * MADE.n_regimes
+    for row in found:
+        for head, estimand, condition in (
+            ("Clean", "value", "clean"),
+            ("Perturbed", "value", primary),
+            ("Change", "perturbed-clean", primary),
+            ("Difference-in-differences", "difference-in-differences", primary),
+        ):
+            if row[head] == "reference":
+                continue
+            (estimate,) = one.find(
+                estimand=estimand,
+                metric=names[row["Metric"]],
+                regime=row["Regime"],
+                condition=condition,
+                finding="macro",
+            )
+            digits = len(row[head].partition(".")[2])
+            for text, value in (
+                (row[head], estimate.estimate),
+                (row[f"{head}, 95% CI, low"], estimate.ci_low),
+                (row[f"{head}, 95% CI, high"], estimate.ci_high),
+            ):
+                assert float(text) == pytest.approx(value, abs=0.5001 * 10**-digits), (row, head)
+
+
+def test_every_number_of_a_table_stands_in_its_csv_latex_and_html(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = written(typical(), tmp_path, monkeypatch)
+    for path in (folder / "tables").glob("*.csv"):
+        numbers = sorted(
+            cell
+            for row in csv.reader(path.read_text(encoding="utf-8").splitlines())
+            for cell in row
+            if re.fullmatch(r"-?\d*\.\d+", cell)
+        )
+        for suffix, cleaned in (
+            (".tex", lambda text: re.sub(r"^.*?\\midrule|\\ensuremath\{(-)\}", r"\1", text)),
+            (".html", lambda text: text.replace("−", "-")),
+        ):
+            text = cleaned(path.with_suffix(suffix).read_text(encoding="utf-8"))
+            missing = [one for one in numbers if not re.search(rf"(?<![\d.]){re.escape(one)}(?!\d)", text)]
+            assert not missing, (path.name, suffix)
+
+
+def test_a_cell_that_begins_as_a_formula_is_none_in_a_csv() -> None:
+    table = Table(
+        key="t",
+        columns=(Column(title="=Regime", left=True), Column(title="Value")),
+        groups=(Group(head="=1+1", rows=((Cell(text="−0.5", under="−0.7 to −0.3"),),)),),
+    )
+    assert csv_of(table).splitlines() == ['\'=Regime,Value,"Value, low","Value, high"', "'=1+1,-0.5,-0.7,-0.3"]
+
+
+def test_macros_are_letters_and_unique_and_hold_the_estimates(tmp_path: Path) -> None:
+    one = renamed(typical(), HOSTILE, tmp_path)
+    view = View.of(one, images=None)
+    found = list(macros(view))
+    names = [macro.name for macro in found]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch("[A-Za-z]+", name) for name in names)
+    plain = {macro.name: macro.printed for macro in macros(View.of(typical(), images=None))}
+    change = typical().find(
+        estimand="difference-in-differences", metric="auroc", regime="lora", finding="macro",
+        condition=typical().primary_condition,
+    )[0]  # fmt: skip
+    assert plain["cxAurocLoraDid"] == rf"\ensuremath{{{change.estimate:+.3f}}}"
+    assert plain["cxAurocLoraDidLow"] == rf"\ensuremath{{{change.ci_low:.3f}}}"
+
+
+def test_names_that_look_alike_get_macros_that_do_not() -> None:
+    found = macro_words(("a-b", "a_b", "A B", "α", "β", "v2", "v-2"), instead="Regime")
+    assert list(found.values()) == ["AB", "ABB", "ABC", "Regime", "RegimeB", "VTwo", "VTwoB"]
+
+
+def test_the_methods_and_captions_say_what_the_report_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = written(typical(), tmp_path, monkeypatch)
+    bodies, _ = section_bodies(document(typical()))
+    methods = (folder / "methods.tex").read_text(encoding="utf-8")
+    for paragraph in (one for one in read(bodies["methods"]).elements if one.tag == "p"):
+        words = re.findall(r"[a-z]{4,}", paragraph.text)
+        assert [word for word in words if word not in methods] == []
+    cited = {key for keys in re.findall(r"\\cite\{([^}]+)\}", methods) for key in keys.split(",")}
+    bib = (folder / "references.bib").read_text(encoding="utf-8")
+    assert set(re.findall(r"@\w+\{(\w+),", bib)) == cited
+    assert "data" in cited
+    captions = (folder / "captions.tex").read_text(encoding="utf-8")
+    assert r"\textbf{Performance against the strength of the perturbation.}" in captions
+    assert "Figure 1" not in captions
+
+
+def test_files_of_an_earlier_run_go_and_those_of_others_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = written(typical(), tmp_path, monkeypatch)
+    (folder / "tables" / "mine.tex").write_text("mine")
+    assert (folder / "tables" / "conditions-auroc-1.csv").exists()
+    written(results(SMALL), tmp_path, monkeypatch)
+    assert not (folder / "tables" / "conditions-auroc-1.csv").exists()
+    assert (folder / "tables" / "mine.tex").read_text() == "mine"
+
+
+def test_a_worker_draws_what_this_process_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    (figure, *_) = (item for item in document(typical()).items if item.key == "curves")
+    jobs = [(figure.drawing, ONE_COLUMN), (figure.drawing, TWO_COLUMNS)]
+    monkeypatch.setattr(drawing, "_cores", lambda: 3)
+    assert drawing.Drawn(jobs).files() == [drawing.draw(job) for job in jobs]
+    monkeypatch.setattr(drawing, "WORKER", "raise SystemExit(1)")
+    assert drawing.Drawn(jobs[:1]).files() == [drawing.draw(jobs[0])]
+
+
+def test_figures_are_written_at_both_widths(tmp_path: Path) -> None:
+    one = replace(typical(), reliability=())
+    folder = whole(one, tmp_path)
+    for width in (ONE_COLUMN, TWO_COLUMNS):
+        pdf = pypdf.PdfReader(folder / "figures" / f"curves-{width:g}mm.pdf").pages[0]
+        assert float(pdf.mediabox.width) == pytest.approx(width * MM * 72, abs=0.1)
+        assert "Discrimination" in pdf.extract_text()
+        svg = (folder / "figures" / f"curves-{width:g}mm.svg").read_text(encoding="utf-8")
+        assert svg.startswith("<?xml")
+        assert ">supervised</text>" in svg
+
+
+def compiled(folder: Path) -> Iterator[str]:
+    """Logs of each run of LaTeX."""
+    for command in (["pdflatex"], ["bibtex"], ["pdflatex"], ["pdflatex"]):
+        options = [] if command == ["bibtex"] else ["-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape"]
+        done = subprocess.run([*command, *options, "paper"], cwd=folder, capture_output=True, check=False, timeout=240)
+        log = done.stdout.decode("utf-8", errors="replace")
+        assert done.returncode == 0, log[-3000:]
+        yield log
+
+
+def text_of(path: Path) -> str:
+    return re.sub(r"\s+", " ", " ".join(page.extract_text() for page in pypdf.PdfReader(path).pages))
+
+
+@NEEDS_TEX
+def test_the_example_compiles_with_nothing_too_wide_and_nothing_undefined(tmp_path: Path) -> None:
+    folder = whole(typical(), tmp_path)
+    *_, last = compiled(folder)
+    assert [one for one in re.findall(r"Overfull \\hbox \(([\d.]+)pt", last) if float(one) > 2] == []
+    assert not re.findall(r"undefined|multiply", last)
+    text = text_of(folder / "paper.pdf")
+    change = typical().find(estimand="value", metric="auroc", regime="lora", condition="clean", finding="macro")[0]
+    assert f"{change.estimate:.3f}" in text
+    assert "DeLong" in text
+
+
+@NEEDS_TEX
+def test_hostile_names_compile_as_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = renamed(typical(), HOSTILE, tmp_path)
+    study = {**one.study, "study": {**one.study["study"], "title": r"A & B_1 \input{x} 100% {{ x }}"}}
+    folder = written(replace(one, study=study), tmp_path, monkeypatch)
+    example = folder / "paper.tex"
+    text = example.read_text(encoding="utf-8")
+    example.write_text(re.sub(r"\\includegraphics\{[^}]*\}", "", text), encoding="utf-8")
+    *_, _ = compiled(folder)
+    text = text_of(folder / "paper.pdf")
+    assert r"A & B_1 \input{x} 100% {{ x }}" in text
+    assert r"\input{/etc/passwd}" in text
+    assert r"\write18" in text
+    assert "U+0646" in text
