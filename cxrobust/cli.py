@@ -216,8 +216,8 @@ def compare(
     """Say what changed between two runs, with a paired test of new − old where the test images are the same."""
     from cxrobust import comparing
     from cxrobust.progress import reporting
-    from cxrobust.reports.comparison import show
     from cxrobust.reports.comparison_document import write_comparison
+    from cxrobust.reports.comparison_text import show
 
     runs = comparing.read_run(old), comparing.read_run(new)
     with reporting() as report:

@@ -16,6 +16,7 @@ from cxrobust.registration import SUFFIX
 from cxrobust.results import Results, estimates_text, read_results
 from cxrobust.study import Study, parse_study
 from cxrobust.unpacking import check_manifest
+from cxrobust.verification.recomputed import check_folder, for_this_machine
 
 ROUNDING = 1e-9
 """A difference that is no more than this may be rounding; it is said beside the machines, and is still a difference."""
@@ -115,7 +116,8 @@ def reproduce(
         raise DataError(
             f"{source}: not the predictions that the results were computed from: give those by --predictions"
         )
-    new = pipeline.analyze(study, out, predictions=source, report=report)
+    check_folder(source)
+    new = pipeline.analyze(for_this_machine(study), out, predictions=source, report=report)
     found = [*differences(old, new, tolerance=tolerance), *_of_registration(old, new)]
     if estimates_text(old.estimates).encode() != (folder / ESTIMATES).read_bytes():
         found.append(Difference(part=ESTIMATES, what="", field="content", old="that of results.json", new="another"))

@@ -23,6 +23,7 @@ from cxrobust.results import read_results, write_results
 from cxrobust.study import read_study
 from cxrobust.unpacking import MANIFEST, files_of, manifest_text
 
+from .inference.tiny import write_study
 from .test_without_torch import made_elsewhere
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
@@ -270,3 +271,23 @@ def test_the_commit_is_named_where_the_code_runs_from_a_checkout(monkeypatch: py
     assert bundling.code().commit == "abc123"
     monkeypatch.setattr(Path, "exists", lambda path: False)
     assert bundling.code().commit is None
+
+
+def test_a_study_of_models_is_reproduced_without_its_checkpoints_and_images(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    path = write_study(tmp_path / "run")
+    path.write_text(path.read_text().replace("[report]", '[report]\nformats = ["html"]'))
+    study, out = read_study(path), tmp_path / "run" / "out"
+    register(study, place_of(study), now=NOW)
+    pipeline.predict(study, out)
+    results = pipeline.analyze(study, out)
+    assert results.examples
+    crate_folder = bundle(out, tmp_path / "crate", wanted=Wanted(predictions=True), as_zip=False)
+    shutil.rmtree(tmp_path / "run")
+    assert not [name for name in files_of(crate_folder) if name.endswith(".png")]
+    found = reproduce(crate_folder, tmp_path / "again")
+    assert found.is_identical, found.lines()
+    again = read_results(tmp_path / "again" / "results.json")
+    before = results.provenance["registration"]
+    assert before["predictions"]["after"] > 0
+    assert {**again.provenance["registration"], "file": ""} == {**before, "file": ""}

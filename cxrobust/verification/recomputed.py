@@ -56,7 +56,7 @@ def recompute(results: Results, study: Study, folder: Path, *, report: Reporter)
     """
     check_folder(folder)
     predictions = load_predictions(folder)
-    again = pipeline.analyzed(_for_this_machine(study), predictions, folder, report=report)
+    again = pipeline.analyzed(for_this_machine(study), predictions, folder, report=report)
     same = _platform(results) == _platform(again)
     exact = _computed(results, again, tolerance=0.0)
     found = exact if same else _computed(results, again, tolerance=TOLERANCE)
@@ -139,7 +139,7 @@ def check_folder(folder: Path) -> None:
             raise DataError(f"{table}: with it the tables hold more than {MOST_CELLS:,} values, and are not read")
 
 
-def _for_this_machine(study: Study) -> Study:
+def for_this_machine(study: Study) -> Study:
     """Return the study, analysed on the processor where it names a GPU and there is none."""
     try:
         check_device(study.analysis.device)

@@ -17,10 +17,10 @@ from cxrobust.reports.comparison import (
     parts,
     settings,
     status,
-    to_markdown,
     verdicts,
 )
 from cxrobust.reports.comparison_document import write_comparison
+from cxrobust.reports.comparison_text import to_markdown
 from cxrobust.reports.view import View
 from cxrobust.reports.words import plain
 
