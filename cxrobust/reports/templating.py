@@ -34,6 +34,7 @@ SHARED = {
     "cite": "`cite(key, ...)`: a citation; the work then stands in the references",
     "citations": "`citations.works()`: what was cited, in its order",
     "picture": "`picture(figure)`: a figure, as an image in the PDF and as SVG in HTML",
+    "formula": "`formula(latex, words)`: a formula set from LaTeX, with what it says for screen readers",
     "figure_colours": "custom properties of the style sheet: each colour of figures, light and dark",
     "script": "the script of the HTML documents, `report.js`",
     "script_hash": "its hash, without which no browser runs it",
