@@ -186,6 +186,24 @@ def gpu(result: Mapping[str, Any]) -> Iterable[str]:
     )
 
 
+def report(result: Mapping[str, Any]) -> Iterable[str]:
+    yield table(
+        ("study", "seconds", "aim", "peak memory", "seconds of all cores", "bare PDF", "ratio"),
+        (
+            (
+                f"{one['regimes']} regimes × {one['conditions']} conditions × {one['findings']} findings",
+                seconds(one["seconds"]),
+                f"{one['aim_seconds']} s, {'met' if one['seconds'] < one['aim_seconds'] else 'missed'}",
+                f"{one['peak_gib']:.1f} GiB",
+                seconds(one["cpu_seconds"]),
+                seconds(one["bare_seconds"]),
+                times(one["ratio"]),
+            )
+            for one in result["studies"]
+        ),
+    )
+
+
 def made_with(result: Mapping[str, Any]) -> str:
     made = result["made_with"]
     versions = ", ".join(f"{name} {number}" for name, number in made["versions"].items())
@@ -215,6 +233,7 @@ TABLES: dict[str, Callable[[Mapping[str, Any]], Iterable[str]]] = {
     "study-default": made_study,
     "study-all": made_study,
     "gpu": gpu,
+    "report": report,
 }
 
 if __name__ == "__main__":

@@ -1,0 +1,112 @@
+"""Seconds and peak memory of `cxrobust report` on made results, beside those of the bare PDF of the same pages.
+
+python benchmarks/report.py --out benchmarks/results/report.json
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import record
+
+ROOT = Path(__file__).parent.parent
+AIMS = {"demo": (10, None), "large": (90, 2.0)}
+"""Seconds, and GiB where there is an aim, on two cores."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, help="write the numbers as JSON")
+    parser.add_argument("--study", choices=list(AIMS), action="append", help="one of them; both when absent")
+    parser.add_argument("--bare", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.bare:
+        print(json.dumps(bare(given.bare)))
+        return
+    studies = [measured(name) for name in given.study or AIMS]
+    record.write(given.out, {"studies": studies}, packages=("matplotlib", "weasyprint", "jinja2"))
+    for one in studies:
+        print(f"{one['name']}: {one['seconds']:.1f} s, at most {one['peak_gib']:.2f} GiB, {one['pages']} pages")
+    print("; ".join(f"{one['name']}: {one['ratio']:.2f} × the bare PDF" for one in studies))
+
+
+def measured(name: str) -> dict[str, Any]:
+    """Report one study by the command line in a process of its own, then print its pages alone in another."""
+    with tempfile.TemporaryDirectory() as folder:
+        size = made_results(name, Path(folder))
+        results = Path(folder) / "results.json"
+        before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+        run([sys.executable, "-m", "cxrobust", "report", str(results)])
+        seconds = time.perf_counter() - start
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        alone = json.loads(run([sys.executable, __file__, "--bare", str(results)]))
+        return {
+            "name": name,
+            **size,
+            "seconds": seconds,
+            "cpu_seconds": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
+            "peak_gib": after.ru_maxrss / 2**20,
+            "cores_used": len(os.sched_getaffinity(0)),
+            "pages": alone["pages"],
+            "bare_seconds": alone["seconds"],
+            "ratio": seconds / alone["seconds"],
+            "aim_seconds": AIMS[name][0],
+            "aim_gib": AIMS[name][1],
+        }
+
+
+def run(command: list[str]) -> str:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)  # noqa: S603  this Python
+    return done.stdout
+
+
+def made_results(name: str, folder: Path) -> dict[str, int]:
+    """Write results of a study's size as an analysis would, and return the size."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    from reports.made import LARGE, Made, results
+
+    from cxrobust.results import write_results
+
+    made = LARGE if name == "large" else Made(n_regimes=6, n_findings=6, more_attacks=True)
+    found = results(made, images=folder / "predictions")
+    formats = {**found.study["report"], "formats": ["pdf", "html", "paper", "model-cards"]}
+    found = replace(found, study={**found.study, "report": formats})
+    write_results(found, folder / "results.json")
+    return {
+        "regimes": len(found.regimes),
+        "conditions": len(found.conditions) - 1,
+        "findings": len(found.data["findings"]),
+        "estimates": len(found.estimates),
+    }
+
+
+def bare(path: Path) -> dict[str, Any]:
+    """Seconds of WeasyPrint alone for the HTML of the report and of the appendix."""
+    from cxrobust.reports.document import compose, fill
+    from cxrobust.reports.pdf import to_pdf
+    from cxrobust.reports.render import KINDS
+    from cxrobust.reports.view import View
+    from cxrobust.results import read_results
+
+    view = View.of(read_results(path), images=path.parent / "predictions")
+    seconds, pages = 0.0, 0
+    for kind in KINDS:
+        html = fill(compose(view, kind), medium="pdf", paper="A4")
+        start = time.perf_counter()
+        printed = to_pdf(html)
+        seconds += time.perf_counter() - start
+        pages += max(printed.pages.values(), default=0)
+    return {"seconds": seconds, "pages": pages}
+
+
+if __name__ == "__main__":
+    main()
