@@ -19,11 +19,13 @@ from cxrobust.reports.archive import Attachment
 from cxrobust.reports.document import Document
 from cxrobust.reports.figures.images import Shown
 from cxrobust.reports.pdf import pango_version
+from cxrobust.reports.templating import ENDINGS
 from cxrobust.results import Results, estimates_text, results_text
 
 FORMAT = 1
 MANIFEST, STUDY, RESULTS, ESTIMATES = "manifest.json", "study.toml", "results.json", "estimates.csv"
 ENVIRONMENT, PREDICTIONS, EXAMPLES = "environment.txt", "predictions.zip", "images.zip"
+TEMPLATES = "templates.zip"
 MOST_BYTES = 10_000_000
 """The largest folder of predictions, and the most example images, that a PDF carries."""
 PRINTERS = ("cxrobust", "weasyprint", "pydyf", "matplotlib", "fonttools", "pillow", "jinja2", "markupsafe", "numpy")
@@ -88,7 +90,7 @@ def evidence(results: Results, *, folder: Path | None) -> Evidence:
 
 def attachments_of(document: Document, gathered: Evidence, *, kind: str, paper: str) -> tuple[Attachment, ...]:
     """Return all that one document carries: the evidence, the images that it shows, and a list of it all."""
-    held = (*gathered.attachments, *_images(document))
+    held = (*gathered.attachments, *_images(document), *_templates(document.templates))
     manifest = {
         "format": FORMAT,
         "document": kind,
@@ -174,6 +176,23 @@ def _images(document: Document) -> tuple[Attachment, ...]:
             mime="application/zip",
             description="The example images that this document shows",
             relationship="Data",
+        ),
+    )
+
+
+def _templates(folder: Path | None) -> tuple[Attachment, ...]:
+    """Return a user's own templates, without which the document cannot be printed again."""
+    if folder is None:
+        return ()
+    inside = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.suffix in ENDINGS}
+    content = zipped({name: path.read_bytes() for name, path in inside.items() if path.is_file()})
+    return (
+        Attachment(
+            name=TEMPLATES,
+            content=content,
+            mime="application/zip",
+            description="The templates that came before those of cxrobust",
+            relationship="Source",
         ),
     )
 

@@ -9,7 +9,7 @@ import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, cast, get_args
 
 import pikepdf
@@ -29,8 +29,10 @@ from cxrobust.reports.evidence import (
     PREDICTIONS,
     RESULTS,
     STUDY,
+    TEMPLATES,
     printed_with,
 )
+from cxrobust.reports.pdf import PangoError
 from cxrobust.reports.render import print_again
 from cxrobust.reports.sections import Kind
 from cxrobust.reports.templating import check_folder as check_templates
@@ -40,6 +42,9 @@ from cxrobust.verification.printed import Comparison, compare
 from cxrobust.verification.reading import Carried, carried, check_names, open_pdf, unzip
 from cxrobust.verification.recomputed import TOLERANCE, check_folder, recompute, told
 from cxrobust.verification.verdict import Check, Verdict, check, unchecked
+
+OWN = "own-templates"
+"""Where templates that a document carries are unpacked."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,7 +61,7 @@ class _Case:
     given: Path | None
     """The folder of predictions that the reader gave."""
     templates: Path | None
-    """The folder of templates that the document was made with, where it was not ours alone."""
+    """The folder of templates that the reader gave, in place of those that the document carries."""
 
     @property
     def predictions(self) -> Path | None:
@@ -71,7 +76,8 @@ def verify(
 ) -> Verdict:
     """Check a document that `cxrobust report` wrote, by what it carries and, where given, a folder of predictions.
 
-    `templates` is the folder that the report was given by `--template`, since its pages are printed again.
+    `templates` is the reader's own copy of the folder that the report was given by `--template`; without it the pages
+    are printed again with the templates that the document carries.
 
     Raises
     ------
@@ -111,10 +117,10 @@ def verify(
 def _unpack(held: Carried, folder: Path, path: Path) -> tuple[Check, ...]:
     """Unpack the attached zips; one that cannot be is a difference."""
     found = []
-    for name in (PREDICTIONS, EXAMPLES):
+    for name, target in ((PREDICTIONS, folder), (EXAMPLES, folder), (TEMPLATES, folder / OWN)):
         if name in held.files:
             try:
-                unzip(held.files[name], folder, where=f"{path}: {name}")
+                unzip(held.files[name], target, where=f"{path}: {name}")
             except DataError as error:
                 found.append(check(name, "unpacking it", [str(error)]))
     return tuple(found)
@@ -174,9 +180,20 @@ def _settings(study: Study | None, results: Results) -> Check:
     if study is None:
         return unchecked("settings", f"{STUDY} cannot be read here: a plug-in that it names may be missing")
     now = json.loads(json.dumps(study.settings()))
-    found = told(nested(results.study, now, part="settings"))
+    found = told(nested(_by_name(results.study), _by_name(now), part="settings"))
     wrong = [f"{one.field}: {_cut(one.old)}, the study file gives {_cut(one.new)}" for one in found]
     return check("settings", f"those in {RESULTS}, defaults too, are what {STUDY} gives", wrong)
+
+
+def _by_name(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with models by the last part of their path, which is all that is recorded of a folder at hand."""
+    regimes = [
+        {**one, "model": PurePosixPath(str(one["model"])).name}
+        if isinstance(one, Mapping) and one.get("model")
+        else one
+        for one in settings.get("regimes") or []
+    ]
+    return {**settings, "regimes": regimes}
 
 
 def _cut(value: Any) -> str:
@@ -278,6 +295,7 @@ def _printed(case: _Case, report: Reporter) -> tuple[Check, ...]:
     given, here = manifest.get("printed_with"), printed_with()
     other = _other_versions(given if isinstance(given, Mapping) else {}, here)
     images = case.folder if EXAMPLES in case.carried.files else case.given
+    own = case.folder / OWN if TEMPLATES in case.carried.files else None
     report("printing the pages again", 0, 1)
     try:
         content, document = print_again(
@@ -285,12 +303,14 @@ def _printed(case: _Case, report: Reporter) -> tuple[Check, ...]:
             kind=cast(Kind, kind),
             images=images,
             paper=cast(Paper, paper),
-            templates=case.templates,
+            templates=case.templates or own,
         )
         with pikepdf.open(io.BytesIO(content)) as expected:
             comparison = compare(case.pdf, expected, figures=figure_numbers(document), same_printer=not other)
-    except CxrobustError:
+    except PangoError:
         raise
+    except CxrobustError as error:
+        return (_not_printed(_plain(error, case.folder)),)
     except (
         RecursionError,
         KeyError,
@@ -303,7 +323,17 @@ def _printed(case: _Case, report: Reporter) -> tuple[Check, ...]:
     ) as error:
         return (_not_printed(f"the attached results cannot be printed ({type(error).__name__}: {error})"),)
     report("printing the pages again", 1, 1)
-    return _said_of_pages(comparison, other)
+    return (
+        *_said_of_pages(comparison, other),
+        *(() if own is None or case.templates is not None else (_own_templates(own),)),
+    )
+
+
+def _own_templates(folder: Path) -> Check:
+    n = sum(one.is_file() for one in folder.rglob("*"))
+    return unchecked(
+        "templates", f"{n:,} files of its own came before cxrobust's: read {TEMPLATES}, for they may say anything"
+    )
 
 
 def _not_printed(why: str) -> Check:

@@ -84,7 +84,7 @@ def _computed(old: Results, new: Results, *, tolerance: float) -> tuple[Differen
     rest = [name for name in (one.name for one in fields(Results)) if name not in KNOWN]
     plain = json.JSONDecoder().decode
     return (
-        *differences(old, new, tolerance=tolerance),
+        *(one for one in differences(old, new, tolerance=tolerance) if one.part != "data" or one.old != ABSENT),
         *(
             one
             for name in rest

@@ -189,15 +189,27 @@ def test_without_predictions_estimates_are_said_not_to_be_recomputed(
     )
 
 
-def test_a_report_of_another_s_templates_is_printed_again_with_them(tmp_path: Path) -> None:
-    looks = tmp_path / "looks"
-    looks.mkdir()
-    (looks / "report.html.j2").write_text(
-        '{% extends "base.html.j2" %}{% block meta %}{{ super() }} · a hospital{% endblock %}', encoding="utf-8"
-    )
-    path, _ = render(results(SMALL), formats=("pdf",), out=tmp_path, images=None, templates=looks)
-    assert "pages" in differing(verification.verify(path))
-    assert "pages" not in differing(verification.verify(path, templates=looks))
+def test_templates_of_the_authors_own_are_used_and_told(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    (own / "sections").mkdir(parents=True)
+    (own / "sections" / "clustering.html.j2").write_text("<p>AUROC 0.999</p>")
+    path, _ = render(results(SMALL), formats=("pdf",), out=tmp_path, images=None, templates=own)
+    verdict = verification.verify(path)
+    assert found(verdict, "pages").status == "agrees", found(verdict, "pages").differences
+    assert found(verdict, "templates").said.startswith("1 files of its own")
+    assert "all agrees" not in verdict.text()
+    given = verification.verify(path, templates=own)
+    assert found(given, "pages").status == "agrees"
+    assert "templates" not in {one.what for one in given.checks}
+    (own / "sections" / "clustering.html.j2").write_text("<p>AUROC 0.998</p>")
+    assert "pages" in differing(verification.verify(path, templates=own))
+
+
+def test_a_model_in_a_folder_that_is_not_at_hand_is_the_one_in_the_results() -> None:
+    recorded = {"regimes": [{"name": "a", "model": "a"}, {"name": "b", "model": "other"}]}
+    read = {"regimes": [{"name": "a", "model": "checkpoints/a"}, {"name": "b", "model": "checkpoints/b"}]}
+    assert verification._by_name(recorded)["regimes"][0] == verification._by_name(read)["regimes"][0]
+    assert verification._by_name(recorded)["regimes"][1] != verification._by_name(read)["regimes"][1]
 
 
 def test_another_version_that_laid_pages_out_otherwise_is_compared_by_words(tmp_path: Path) -> None:
