@@ -43,8 +43,10 @@ def procedures_page(content: Mapping[str, Any]) -> str:
             [_line(one, alone) for one in _rejected()],
         ),
         "A study of several training runs draws a separation anew for each run: the truth is the mean over runs, and "
-        "tests, which speak of the runs at hand, are left out. Cochran's Q and the exact McNemar tests after it take "
-        "images for independent: with several images a patient they reject far too often.",
+        "tests, which speak of the runs at hand, are left out. Effect sizes speak of those too: their resamples draw "
+        "patients alone, and their intervals say nothing of training again. Values of few runs are covered less often "
+        "than they should be, since the spread of few runs is hardly known. Cochran's Q and the exact McNemar tests "
+        "after it take images for independent: with several images a patient they reject far too often.",
     ]
     return "\n\n".join(parts) + "\n"
 

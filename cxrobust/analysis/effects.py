@@ -107,10 +107,19 @@ def _measure(pair: Contrast, place: int, sample: Sample, wanted: Sequence[Effect
     ]
 
 
-def _cells(sample: Sample, regime: int, condition: int, place: int) -> list[Cell]:
+def _on_runs(pair: Contrast, sample: Sample) -> list[str]:
+    """Say that resamples draw no training runs, where a side has several."""
+    n_runs = [len(_members(sample, row)) for row, _, _ in pair.terms]
+    return ["of these training runs: the interval draws patients alone"] if max(n_runs) > 1 else []
+
+
+def _members(sample: Sample, regime: int) -> list[int]:
     wanted = sample.predictions.regimes[regime]
-    members = [m for m, (name, _) in enumerate(sample.predictions.members) if name == wanted]
-    return [sample.cell(member=m, condition=condition, finding=place) for m in members]
+    return [m for m, (name, _) in enumerate(sample.predictions.members) if name == wanted]
+
+
+def _cells(sample: Sample, regime: int, condition: int, place: int) -> list[Cell]:
+    return [sample.cell(member=m, condition=condition, finding=place) for m in _members(sample, regime)]
 
 
 def _table(first: Cell, second: Cell) -> NDArray[np.float64]:
@@ -163,7 +172,7 @@ def _record(
     known = reason is None and one.undefined <= most_undefined
     [interval] = percentile(draws, level) if known and counts.n_patients > 1 else [no_interval()]
     low, high = finite(interval.low), finite(interval.high)
-    said = [*notes, *note_on_resamples(counts, one.undefined, most_undefined=most_undefined)]
+    said = [*notes, *_on_runs(pair, sample), *note_on_resamples(counts, one.undefined, most_undefined=most_undefined)]
     said += [*note_on_outside(one.value, interval), *note_on_width(interval)]
     if np.isposinf(interval.high):
         infinite = np.isposinf(one.resampled).mean()
