@@ -61,12 +61,15 @@ def compose(view: View, kind: Kind = "report", *, templates: Path | None = None)
     chosen = sorted((one for one in known if kind in one.documents), key=lambda one: (one.order, one.name))
     filled = tuple(Filled(section=one, values=one.build(view)) for one in chosen if one.needs(view))
     numbers: dict[str, str] = {}
+    names = {one.name for one in chosen}
     counts = {"Figure": 0, "Table": 0}
     for item in (item for one in filled for item in _items(one.values.values())):
         what = "Figure" if isinstance(item, Figure) else "Table"
         counts[what] += 1
         if item.key in numbers:
             raise ValueError(f"two figures or tables have the key {item.key!r}")
+        if item.key in names:
+            raise ValueError(f"a figure or table has the name of a section, {item.key!r}, as its key")
         numbers[item.key] = f"{what} {counts[what]}"
     return Document(kind=kind, view=view, filled=filled, numbers=numbers, templates=templates)
 

@@ -137,7 +137,7 @@ def test_the_switch_changes_the_look_of_page_and_figures(page: Any) -> None:
 
 
 def test_rows_are_sorted_within_their_group_and_come_back(page: Any) -> None:
-    table = page.locator("#primary table")
+    table = page.locator("#primary-estimates table")
     before = shown_rows(table)
     head = table.locator("thead th").nth(2)
     head.locator("button").click()
@@ -159,7 +159,7 @@ def test_rows_are_sorted_within_their_group_and_come_back(page: Any) -> None:
 
 
 def test_what_has_no_number_stands_last_in_both_directions(page: Any) -> None:
-    table = page.locator("#primary table")
+    table = page.locator("#primary-estimates table")
     last = table.locator("thead th").count() - 1
     button = table.locator("thead th").nth(last - 1).locator("button")
     for _ in range(2):
@@ -169,7 +169,7 @@ def test_what_has_no_number_stands_last_in_both_directions(page: Any) -> None:
 
 
 def test_a_filter_keeps_whole_rows_and_sorts_over_groups_where_each_shows_one(page: Any) -> None:
-    table = page.locator("#primary table")
+    table = page.locator("#primary-estimates table")
     n = len(shown_rows(table))
     field = page.get_by_label(re.compile("Filter rows of Table .*Every metric"))
     field.fill("LORA")
@@ -230,7 +230,7 @@ def test_a_figure_says_its_values_by_keys_and_to_screen_readers(page: Any) -> No
 
 
 def test_values_of_a_figure_are_those_of_the_table(page: Any) -> None:
-    table = page.locator("#primary table tbody").first
+    table = page.locator("#primary-estimates table tbody").first
     small = table.evaluate("body => [...body.rows].map(row => row.querySelectorAll('td')[1].innerText)")
     art = page.locator("#curves .art")
     art.focus()

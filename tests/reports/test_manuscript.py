@@ -123,7 +123,7 @@ def test_the_numbers_of_the_primary_table_against_the_estimates(
         "ECE": "ece",
         "Brier score": "brier",
     }
-    found = rows(folder / "tables" / "primary.csv")
+    found = rows(folder / "tables" / "primary-estimates.csv")
     assert len(found) == len(names) * MADE.n_regimes
     for row in found:
         for head, estimand, condition in (

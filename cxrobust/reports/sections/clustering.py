@@ -23,7 +23,7 @@ def clustering(view: View) -> Mapping[str, Any]:
     own = [one for one in rows if one.regime == view.reference] or [one for one in rows if one.regime == rows[0].regime]
     ratios = [one.se_patient / one.se_image for one in rows if one.se_image > 0]
     return {
-        "clustering": Table(key="clustering", columns=_columns(view), groups=_groups(own, rows), dense=True),
+        "clustering": Table(key="standard-errors", columns=_columns(view), groups=_groups(own, rows), dense=True),
         "regime": own[0].regime,
         "metric": metric_words(own[0].metric).name,
         "method": METHODS.get(own[0].method_image, own[0].method_image),

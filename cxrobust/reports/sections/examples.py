@@ -44,7 +44,7 @@ def examples(view: View) -> Mapping[str, Any]:
     names = [pair.regime for pair in rows[0]]
     alt = f"{counted(len(rows), 'image')}: clean, perturbed for {listed(names)}, and the magnified difference between the two."
     return {
-        "pairs": Figure(key="examples", drawing=pairs_figure(rows), alt=alt),
+        "pairs": Figure(key="example-images", drawing=pairs_figure(rows), alt=alt),
         "n_images": len(rows),
         "regimes": listed([regime(name) for name in names]),
         "factor": magnification([pair for row in rows for pair in row]),
