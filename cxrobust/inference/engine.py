@@ -24,7 +24,7 @@ from cxrobust.inference.examples import Example, attack_examples, sheet_examples
 from cxrobust.inference.models import Regime
 from cxrobust.inference.runner import Runner
 from cxrobust.inference.units import CACHE, VALIDATION_CACHE, Plan, Unit, plan
-from cxrobust.predictions import UnitPredictions, read_unit, registration_of, write_index, write_unit
+from cxrobust.predictions import INDEX, UnitPredictions, read_unit, registration_of, write_index, write_unit
 from cxrobust.progress import Reporter, silent
 from cxrobust.registration import find_registration
 from cxrobust.study import Study
@@ -125,7 +125,8 @@ class _Progress:
     def __init__(self, planned: Plan, folder: Path, report: Reporter) -> None:
         self._report = report
         units = [unit for part in planned.parts for unit in part.units]
-        self._done = {unit.key for unit in units if _is_done(unit, folder)}
+        written = _written(folder)
+        self._done = {unit.key for unit in units if _is_done(unit, folder, written.get(unit.file))}
         self._total = sum(len(unit.rows) for unit in units)
         self._finished = sum(len(unit.rows) for unit in units if unit.key in self._done)
         self.advance(0)
@@ -141,9 +142,20 @@ class _Progress:
         self.advance(0)
 
 
-def _is_done(unit: Unit, folder: Path) -> bool:
+def _written(folder: Path) -> dict[str, str]:
+    """Return the hash of each file that the index of an earlier run names; nothing where there is no whole one."""
+    try:
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        parts = (index, index.get("validation") or {})
+        return {entry["file"]: entry["sha256"] for part in parts for entry in part.get("units", ())}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _is_done(unit: Unit, folder: Path, sha256: str | None) -> bool:
+    """Whether a unit's file is there, whole, and as the index says, which covers what its own checksums do not."""
     path = folder / unit.file
-    if not path.exists():
+    if not path.exists() or (sha256 is not None and sha256_file(path) != sha256):
         return False
     try:
         return read_unit(path).key == unit.key

@@ -157,12 +157,13 @@ def test_results_count_the_validation_images_and_estimate_nothing_of_them(finish
     assert (described["n_images"], described["n_patients"]) == (14, 7)
     assert described["images_per_patient"] == [2, 2.0, 2]
     assert described["findings"] == [
-        {"name": "Effusion", "n_labelled": 14, "n_positive": 7, "n_positive_patients": 7},
+        {"name": "Effusion", "n_labelled": 14, "n_positive": 7, "n_positive_patients": 7, "n_labelled_patients": 7},
         {
             "name": "Mass",
             "n_labelled": 14,
             "n_positive": int(mass.sum()),
             "n_positive_patients": int(mass.to_numpy().reshape(7, 2).any(axis=1).sum()),
+            "n_labelled_patients": 7,
         },
     ]
     assert results.data["n_images"] == 40

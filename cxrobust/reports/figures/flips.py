@@ -12,8 +12,8 @@ from cxrobust.results import Flip, Flips
 
 NEWLY_MISSED, NEW_ALARM = (1, 1, 0), (0, 0, 1)
 TITLES = {
-    NEWLY_MISSED: "Findings newly missed,\nof those found on clean images",
-    NEW_ALARM: "New false alarms, of absent findings\nnot marked on clean images",
+    NEWLY_MISSED: "Findings newly missed,\nof those found\non clean images",
+    NEW_ALARM: "New false alarms,\nof absent findings not\nmarked on clean images",
 }
 ROW, MARGIN = 4.6, 19.0
 NOISE_GREY = "#777777"
@@ -24,7 +24,7 @@ def flips_figure(width: float, view: View) -> Canvas:
     """Draw a panel for each kind of error and a row for each regime; grey, random noise of the same size."""
     found = {(one.regime, one.condition): one for one in view.results.flips}
     noise = next((one.condition for one in view.results.flips if one.condition != view.primary), None)
-    figure = canvas(width, ROW * len(view.regimes) + MARGIN)
+    figure = canvas(width, ROW * len(view.regimes) + MARGIN + (3 if is_narrow(width) else 0))
     panels = figure.subplots(1, 2, sharey=True)
     drawn_as = marks(view.regimes, reference=view.reference)
     for axes, (key, title) in zip(panels, TITLES.items(), strict=True):

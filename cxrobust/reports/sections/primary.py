@@ -36,7 +36,9 @@ def primary(view: View) -> Mapping[str, Any]:
     tested = _tested(view)
     letters = letters_of_tests(tested, first="b")
     return {
-        "primary": Table(key="primary-estimates", columns=_columns(view, "" if letters else "b"), groups=_groups(view, letters)),
+        "primary": Table(
+            key="primary-estimates", columns=_columns(view, "" if letters else "b"), groups=_groups(view, letters)
+        ),
         "condition": condition_words(view.primary or CLEAN),
         "comparison": view.comparison,
         "tests": capitalised(named_tests({e.test for e in tested if e.test})),
