@@ -67,7 +67,9 @@ def test_a_study_without_torch_counts_its_validation_images(tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     described = json.loads((tmp_path / "out" / "results.json").read_text())["data"]["validation"]
     assert (described["n_images"], described["n_patients"]) == (10, 5)
-    assert described["findings"] == [{"name": "Effusion", "n_labelled": 10, "n_positive": 5, "n_positive_patients": 5}]
+    assert described["findings"] == [
+        {"name": "Effusion", "n_labelled": 10, "n_positive": 5, "n_positive_patients": 5, "n_labelled_patients": 5}
+    ]
     assert described["exclusions"] == {}
     assert list(described["sources"]) == ["labels.csv"]
 

@@ -202,13 +202,46 @@ def _missing(printed: Sequence[Word], wanted: Sequence[Word], place: int) -> str
 
 
 def _all_words(pdf: pikepdf.Pdf) -> list[Word]:
-    return joined(
-        [
-            word
-            for number, page in enumerate(pdf.pages, start=1)
-            for word in words(steps(page), page=number, margins=False)
-        ]
-    )
+    """Return the words of all pages in the order of the document's structure, page numbers of its contents left out.
+
+    The order in which a page draws its words changes with what stands on it; that of the structure does not.
+    """
+    found = [
+        word
+        for number, page in enumerate(pdf.pages, start=1)
+        for word in words(steps(page), page=number, margins=False)
+    ]
+    order = _order(pdf)
+    return joined(_without_leaders(sorted(found, key=lambda word: order.get((word.page, word.mark), len(order)))))
+
+
+def _without_leaders(some: Sequence[Word]) -> list[Word]:
+    """Return words without rows of dots and the page's number that follows one, as in the list of contents."""
+    found: list[Word] = []
+    was_leader = False
+    for word in some:
+        is_leader = not word.text.strip(".")
+        if not is_leader and not (was_leader and word.text.isdecimal()):
+            found.append(word)
+        was_leader = is_leader
+    return found
+
+
+def _order(pdf: pikepdf.Pdf) -> dict[tuple[int, int | None], int]:
+    """Return the place in the structure of each marked content, by page and number."""
+    pages = {page.obj.objgen: number for number, page in enumerate(pdf.pages, start=1)}
+    found: dict[tuple[int, int | None], int] = {}
+    rest: list[tuple[Any, Any]] = [(pdf.Root.StructTreeRoot, None)] if "/StructTreeRoot" in pdf.Root else []
+    while rest:
+        element, page = rest.pop()
+        if isinstance(element, int):
+            found.setdefault((pages.get(page.objgen, 0) if page is not None else 0, element), len(found))
+            continue
+        page = element.get("/Pg", page)
+        kids = element.get("/MCID", element.get("/K"))
+        if kids is not None:
+            rest += [(kid, page) for kid in reversed(list(kids) if isinstance(kids, pikepdf.Array) else [kids])]
+    return found
 
 
 def _letters(some: Sequence[Word]) -> str:

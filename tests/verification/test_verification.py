@@ -227,9 +227,12 @@ def test_another_version_that_laid_pages_out_otherwise_is_compared_by_words(tmp_
     assert drawing.status == "not checked"
     assert "weasyprint 1, here" in drawing.said
     numbers: list[tuple[str, str]] = []
-    changed = tampering.copy(
-        other, tmp_path / "changed.pdf", lambda pdf: numbers.append(tampering.change_a_digit(pdf, 1))
-    )
+
+    def change(pdf: pikepdf.Pdf) -> None:
+        each = (tampering.change_a_digit(pdf, place) for place in range(1, len(pdf.pages) + 1))
+        numbers.append(next(pair for pair in each if pair[0]))
+
+    changed = tampering.copy(other, tmp_path / "changed.pdf", change)
     (said,) = found(verification.verify(changed), "pages").differences
     assert f"printed '{numbers[0][1]}', expected '{numbers[0][0]}'" in said
 
