@@ -243,8 +243,7 @@ def _bands(found: Sequence[Estimate], truth: Mapping[str, NDArray[np.float64]]) 
     on_curves = [
         e for e in found if e.band_low is not None and e.finding == "macro" and not e.subgroup and "pgd" in e.condition
     ]
-    by = lambda e: (e.metric, e.estimand, e.regime, e.reference or "")  # noqa: E731
-    for (name, estimand, _, _), some in groupby(sorted(on_curves, key=by), key=by):
+    for (name, estimand, _, _), some in groupby(sorted(on_curves, key=_curve_of), key=_curve_of):
         if name not in truth:
             continue
         curve = list(some)
@@ -253,10 +252,18 @@ def _bands(found: Sequence[Estimate], truth: Mapping[str, NDArray[np.float64]]) 
             at = STRENGTHS.index(int(one.condition.split("=")[1].split("/")[0])) + 1
             values = truth[name]
             true = 0.0 if one.reference else values[at] - (values[0] if estimand == "perturbed-clean" else 0.0)
-            held["band"] &= one.band_low <= true <= one.band_high  # type: ignore[operator]
-            held["intervals"] &= one.ci_low <= true <= one.ci_high  # type: ignore[operator]
+            held["band"] &= _holds(one.band_low, true, one.band_high)
+            held["intervals"] &= _holds(one.ci_low, true, one.ci_high)
         if len(curve) == len(STRENGTHS):
             yield from ((f"whole curve held by its {kind}: {name}, {estimand}", hit) for kind, hit in held.items())
+
+
+def _curve_of(one: Estimate) -> tuple[str, str, str, str]:
+    return one.metric, one.estimand, one.regime, one.reference or ""
+
+
+def _holds(low: float | None, true: float, high: float | None) -> bool:
+    return low is not None and high is not None and low <= true <= high
 
 
 def _rejected(found: Sequence[Estimate]) -> Iterator[tuple[str, bool]]:
@@ -271,8 +278,9 @@ def _rejected(found: Sequence[Estimate]) -> Iterator[tuple[str, bool]]:
             yield f"rejected: cochran-q, {one.finding}", one.p_value <= ALPHA
         elif (
             one.reference
+            and one.p_value is not None
             and one.test == "permutation"
             and one.finding in {"micro", "worst", "macro"}
             and not one.subgroup
         ):
-            yield f"rejected: sign flips, {one.metric}, {one.estimand}, {one.finding}", one.p_value <= ALPHA  # type: ignore[operator]
+            yield f"rejected: sign flips, {one.metric}, {one.estimand}, {one.finding}", one.p_value <= ALPHA
