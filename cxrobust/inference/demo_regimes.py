@@ -4,7 +4,7 @@ import copy
 import json
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,7 @@ def _train(demo: "_Demo") -> None:
     ):
         demo.get(
             name,
-            lambda name=name, judge=judge: demo.prefer(supervised, judge, name),  # type: ignore[misc]
+            partial(demo.prefer, supervised, judge, name),
             said=demo.tuning("all weights", demo.preferring, start="supervised", **asdict(PREFERENCE)),
         )
 
