@@ -189,8 +189,8 @@ def register(
     """Freeze the study's plan with a hash and today's date, before it is run; the report then says what was planned."""
     from datetime import UTC, datetime
 
-    from cxrobust.registering import register as freeze
     from cxrobust.registration import place_of
+    from cxrobust.registration.planned import register as freeze
     from cxrobust.study import read_study
 
     read = read_study(study, data_root=data_root)
@@ -214,14 +214,14 @@ def compare(
     ] = None,
 ) -> None:
     """Say what changed between two runs, with a paired test of new − old where the test images are the same."""
-    from cxrobust import comparing
+    from cxrobust.comparison import runs as compared
+    from cxrobust.comparison.document import write_comparison
+    from cxrobust.comparison.text import show
     from cxrobust.progress import reporting
-    from cxrobust.reports.comparison_document import write_comparison
-    from cxrobust.reports.comparison_text import show
 
-    runs = comparing.read_run(old), comparing.read_run(new)
+    runs = compared.read_run(old), compared.read_run(new)
     with reporting() as report:
-        paired = comparing.paired(*runs, report=report)
+        paired = compared.paired(*runs, report=report)
     show(*runs, paired)
     folder = out if out is not None else new if new.is_dir() else new.parent
     _say_written(*write_comparison(*runs, paired, out=folder, paper=_paper(runs[1].results), say=_warn))
@@ -253,7 +253,7 @@ def bundle(
     ] = None,
 ) -> None:
     """Put a run into an RO-Crate that a reviewer opens and reproduces."""
-    from cxrobust import bundling
+    from cxrobust.bundles import bundling
 
     target = out if out is not None else folder / (bundling.ZIP if as_zip else bundling.FOLDER)
     wanted = bundling.Wanted(predictions=predictions, images=images)
@@ -276,9 +276,9 @@ def reproduce(
     """Analyse a bundle again, write its documents again, and say "identical", or what differs; 0 or 1 as exit code."""
     import tempfile
 
+    from cxrobust.bundles.reproducing import reproduce as again
+    from cxrobust.bundles.unpacking import unpack
     from cxrobust.progress import reporting
-    from cxrobust.reproducing import reproduce as again
-    from cxrobust.unpacking import unpack
 
     with tempfile.TemporaryDirectory(prefix="cxrobust-") as made:
         folder = bundle

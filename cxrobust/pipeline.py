@@ -17,8 +17,8 @@ from cxrobust.inference import engine
 from cxrobust.inference.runtime import processor
 from cxrobust.predictions import INDEX, PredictionSet, load_predictions
 from cxrobust.progress import Reporter, silent
-from cxrobust.registering import compared
 from cxrobust.registration import Registration, find_registration, place_of, write_registration
+from cxrobust.registration.planned import compared
 from cxrobust.results import Results, read_results, write_estimates, write_results
 from cxrobust.study import Format, Study
 from cxrobust.study_analysis import AnalysisSection

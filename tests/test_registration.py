@@ -11,8 +11,8 @@ from cxrobust.errors import DataError, StudyError
 from cxrobust.files import sha256_file, sha256_json
 from cxrobust.inference.engine import made_for
 from cxrobust.predictions import registration_of
-from cxrobust.registering import Scope, deviations, plan_of, register
 from cxrobust.registration import find_registration, place_of, read_registration
+from cxrobust.registration.planned import Scope, deviations, plan_of, register
 from cxrobust.results import Results
 from cxrobust.study import read_study
 

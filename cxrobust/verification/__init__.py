@@ -14,7 +14,7 @@ from typing import Any, cast, get_args
 
 import pikepdf
 
-from cxrobust.comparison import nested
+from cxrobust.differences import nested
 from cxrobust.environment import environment_lock
 from cxrobust.errors import CxrobustError, DataError
 from cxrobust.files import sha256_bytes, sha256_file

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from cxrobust import pipeline
 from cxrobust.analysis.accelerator import check_device
-from cxrobust.comparison import ABSENT, Difference, differences, nested, setting_differences
+from cxrobust.differences import ABSENT, Difference, differences, nested, setting_differences
 from cxrobust.errors import DataError, MissingGroupError
 from cxrobust.inference.engine import made_for
 from cxrobust.predictions import INDEX, load_predictions

@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from cxrobust import pipeline
-from cxrobust.bundling import REGISTRATION, STUDY, TEMPLATES
-from cxrobust.comparison import Difference, differences, nested
+from cxrobust.bundles.bundling import REGISTRATION, STUDY, TEMPLATES
+from cxrobust.bundles.unpacking import check_manifest
+from cxrobust.differences import Difference, differences, nested
 from cxrobust.errors import DataError
 from cxrobust.files import sha256_bytes, sha256_file
 from cxrobust.pipeline import ESTIMATES, PREDICTIONS, RESULTS
@@ -15,7 +16,6 @@ from cxrobust.progress import Reporter, silent
 from cxrobust.registration import SUFFIX
 from cxrobust.results import Results, estimates_text, read_results
 from cxrobust.study import Study, parse_study
-from cxrobust.unpacking import check_manifest
 from cxrobust.verification.recomputed import check_folder, for_this_machine
 
 ROUNDING = 1e-9

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from cxrobust import __version__, pipeline
-from cxrobust.crate import METADATA, Code, metadata
+from cxrobust.bundles.crate import METADATA, Code, metadata
+from cxrobust.bundles.unpacking import MANIFEST, files_of, manifest_text
 from cxrobust.environment import environment_lock
 from cxrobust.errors import DataError, StudyError
 from cxrobust.files import atomic_write, sha256_file
@@ -21,7 +22,6 @@ from cxrobust.predictions import IMAGES, INDEX, VALIDATION_IMAGES
 from cxrobust.registration import SUFFIX, read_registration
 from cxrobust.reports.archive import source_date
 from cxrobust.results import Results, read_results, write_estimates
-from cxrobust.unpacking import MANIFEST, files_of, manifest_text
 
 STUDY, ENVIRONMENT, README, POWER, TEMPLATES = "study.toml", "environment.txt", "README.md", "power.csv", "templates"
 REGISTRATION = f"study{SUFFIX}"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from cxrobust.bundles.unpacking import MANIFEST, check_manifest, files_of, manifest_text, unpack
 from cxrobust.errors import DataError
-from cxrobust.unpacking import MANIFEST, check_manifest, files_of, manifest_text, unpack
 
 
 def zip_of(path: Path, *members: tuple[str | zipfile.ZipInfo, str]) -> Path:

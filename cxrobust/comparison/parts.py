@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cxrobust.comparing import NEW, OLD, Paired, Run
-from cxrobust.comparison import IDENTITY, Difference, setting_differences
+from cxrobust.comparison.runs import NEW, OLD, Paired, Run
+from cxrobust.differences import IDENTITY, Difference, setting_differences
 from cxrobust.reports.parts import Cell, Column, Group, Table
 from cxrobust.reports.sentences import MARGINS, Kind, Verdict, deciding_p, digits_of, judge, margin, outcome, reason
 from cxrobust.reports.values import breakable, value_words

@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from cxrobust.comparing import Paired, Run
-from cxrobust.reports.comparison import Part, parts
+from cxrobust.comparison.parts import Part, parts
+from cxrobust.comparison.runs import Paired, Run
 from cxrobust.reports.parts import Table
 from cxrobust.reports.words import plain
 

@@ -10,21 +10,22 @@ from pathlib import Path
 
 import pytest
 
-from cxrobust import bundling, crate, pipeline
-from cxrobust.bundling import Wanted, bundle
+from cxrobust import pipeline
+from cxrobust.bundles import bundling, crate
+from cxrobust.bundles.bundling import Wanted, bundle
+from cxrobust.bundles.reproducing import Verdict, reproduce
+from cxrobust.bundles.unpacking import MANIFEST, files_of, manifest_text
 from cxrobust.cli import _main
-from cxrobust.comparison import Difference
+from cxrobust.differences import Difference
 from cxrobust.errors import DataError
 from cxrobust.files import sha256_file
-from cxrobust.registering import register
 from cxrobust.registration import place_of
-from cxrobust.reproducing import Verdict, reproduce
+from cxrobust.registration.planned import register
 from cxrobust.results import read_results, write_results
 from cxrobust.study import read_study
-from cxrobust.unpacking import MANIFEST, files_of, manifest_text
 
-from .inference.tiny import write_study
-from .test_without_torch import made_elsewhere
+from ..inference.tiny import write_study
+from ..test_without_torch import made_elsewhere
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
 

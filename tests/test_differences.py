@@ -4,7 +4,7 @@ from dataclasses import fields, replace
 
 import pytest
 
-from cxrobust.comparison import ABSENT, COMPUTED, PRESENT, Difference, differences, name_of, setting_differences
+from cxrobust.differences import ABSENT, COMPUTED, PRESENT, Difference, differences, name_of, setting_differences
 from cxrobust.results import Alternative, Results
 
 from .reports.made import SMALL, TYPICAL, results

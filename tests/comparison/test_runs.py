@@ -9,11 +9,11 @@ import pytest
 
 from cxrobust import pipeline
 from cxrobust.cli import _main
-from cxrobust.comparing import paired, read_run
+from cxrobust.comparison.runs import paired, read_run
 from cxrobust.results import Results
 from cxrobust.study import read_study
 
-from .test_without_torch import STUDY, made_elsewhere
+from ..test_without_torch import STUDY, made_elsewhere
 
 ONE = """
 [study]

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from cxrobust.comparing import Paired, Run
+from cxrobust.comparison.parts import Part, estimates_csv, parts
+from cxrobust.comparison.runs import Paired, Run
+from cxrobust.comparison.text import to_markdown
 from cxrobust.files import atomic_write_bytes, atomic_write_text
-from cxrobust.reports.comparison import Part, estimates_csv, parts
-from cxrobust.reports.comparison_text import to_markdown
 from cxrobust.reports.document import Document, Filled, Medium, Paper, fill
 from cxrobust.reports.pdf import PangoError, to_pdf
 from cxrobust.reports.sections import Section, always

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cxrobust.comparing import Paired, Run
-from cxrobust.reports.comparison import (
+from cxrobust.comparison.document import write_comparison
+from cxrobust.comparison.parts import (
     CAUTION,
     conclusions,
     estimates_csv,
@@ -19,12 +19,12 @@ from cxrobust.reports.comparison import (
     status,
     verdicts,
 )
-from cxrobust.reports.comparison_document import write_comparison
-from cxrobust.reports.comparison_text import to_markdown
+from cxrobust.comparison.runs import Paired, Run
+from cxrobust.comparison.text import to_markdown
 from cxrobust.reports.view import View
 from cxrobust.reports.words import plain
 
-from .made import TYPICAL, results
+from ..reports.made import TYPICAL, results
 
 MADE = results(replace(TYPICAL, n_regimes=3, n_findings=2, one_class=False, few=False))
 PRIMARY = MADE.primary_condition

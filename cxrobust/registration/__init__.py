@@ -27,7 +27,7 @@ class Registration:
     study_sha256: str
     plan: Mapping[str, Any]
     """`study`, `data`, `regimes`, `conditions`, `estimands`, `primary`, `analysis`, `precision`: see
-    `cxrobust.registering.plan_of`."""
+    `cxrobust.registration.planned.plan_of`."""
     inputs: Mapping[str, Any]
     """`data` {file: sha256} and `regimes` {name: {file: sha256}} as far as the files were there; `unknown`, the names
     of those whose files were not."""
