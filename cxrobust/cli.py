@@ -353,22 +353,30 @@ def power(
     _say_written(folder / planning.POWER)
 
 
-@app.command(epilog="Example: cxrobust init my-study.toml --data mimic-cxr-jpg")
+@app.command(epilog="Example: cxrobust init my-study.toml --data mimic-cxr-jpg --model encoder-head")
 def init(
     study: Annotated[Path, typer.Argument(help="The study file to write.")] = Path("study.toml"),
     data: Annotated[str, typer.Option("--data", help="Kind of the data set.")] = "nih-chestxray14",
+    model: Annotated[
+        list[str] | None, typer.Option("--model", help="Family of a further model; may be given several times.")
+    ] = None,
 ) -> None:
     """Write a commented study file to start from; an existing file is left alone."""
     if study.exists():
         raise StudyError(f"{study}: the file exists: choose another name, or remove it first")
-    templates = files("cxrobust.templates")
-    tables = {file.name.removesuffix(".toml"): file for file in templates.joinpath("data").iterdir()}
-    kinds = sorted(kind for kind in tables if tables[kind].name.endswith(".toml"))
-    if data not in kinds:
-        raise StudyError(f"--data {data}: unknown kind of data{nearest(data, kinds)}: known are {', '.join(kinds)}")
-    text = Template(templates.joinpath("study.toml").read_text(encoding="utf-8"))
-    atomic_write_text(study, text.substitute(data=tables[data].read_text(encoding="utf-8")))
+    text = Template(files("cxrobust.templates").joinpath("study.toml").read_text(encoding="utf-8"))
+    models = "".join(_entry("models", one, "--model", "family of models") for one in dict.fromkeys(model or ()))
+    atomic_write_text(study, text.substitute(data=_entry("data", data, "--data", "kind of data"), models=models))
     _say_written(study)
+
+
+def _entry(folder: str, name: str, option: str, what: str) -> str:
+    """Return the table of a study file that stands in a folder of templates."""
+    tables = {file.name: file for file in files("cxrobust.templates").joinpath(folder).iterdir()}
+    known = sorted(file.removesuffix(".toml") for file in tables if file.endswith(".toml"))
+    if name not in known:
+        raise StudyError(f"{option} {name}: unknown {what}{nearest(name, known)}: known are {', '.join(known)}")
+    return tables[f"{name}.toml"].read_text(encoding="utf-8")
 
 
 @app.command(epilog="Example: cxrobust demo --out demo")

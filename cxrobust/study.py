@@ -155,13 +155,14 @@ def parse_study(text: str, *, path: Path, data_root: Path | None = None) -> Stud
     for name in ("study", "data", "regimes"):
         if name not in content:
             raise StudyError(f"{path}: [{name}] is missing: a study needs [study], [data] and at least one [[regimes]]")
-    context = {"study_folder": path.parent, "data_root": data_root if data_root is not None else path.parent}
+    root = data_root if data_root is not None else path.parent
+    context = {"study_folder": path.parent, "data_root": root, "data": content["data"]}
     reader = _Reader(place=place, context=context)
     data, validation = reader.data(content["data"])
     study = Study(
         path=path,
         text=text,
-        data_root=context["data_root"],
+        data_root=root,
         study=reader.section(StudySection, content["study"], ("study",)),
         data=data,
         validation=validation,

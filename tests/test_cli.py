@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from cxrobust import cli, progress
+from cxrobust.inference.models import model_family
 from cxrobust.study import parse_study
 
 COMMANDS = (
@@ -83,6 +84,14 @@ def test_init_writes_each_kind_of_data(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "study.toml"
     assert cli._main(["init", str(path), "--data", kind]) == 0
     assert parse_study(path.read_text(), path=path).data.kind == kind
+
+
+@pytest.mark.parametrize("family", sorted(model_family))
+def test_init_writes_an_entry_of_each_family(family: str, tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
+    assert cli._main(["init", str(path), "--model", family]) == 0
+    assert parse_study(path.read_text(), path=path).regimes[-1].family == family
+    assert cli._main(["init", str(tmp_path / "other.toml"), "--model", "none-such"]) == 2
 
 
 def test_init_suggests_a_kind_of_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,7 +22,8 @@ from cxrobust.inference.finetuning import LabelledImages, LowRank, Training
 from cxrobust.inference.graph import PixelClassifier
 from cxrobust.inference.models.hf import HfClassifier
 from cxrobust.inference.phantoms import ATTRIBUTES, FINDINGS, attributes
-from cxrobust.inference.pretrained import Preprocessing, save_network
+from cxrobust.inference.preprocessing import Preprocessing
+from cxrobust.inference.pretrained import save_network
 from cxrobust.progress import Reporter
 
 HEAD = "network.classifier"

@@ -23,7 +23,7 @@ from cxrobust.inference.elsewhere import Elsewhere
 from cxrobust.inference.examples import Example, attack_examples, sheet_examples
 from cxrobust.inference.models import Regime
 from cxrobust.inference.runner import Runner
-from cxrobust.inference.units import CACHE, VALIDATION_CACHE, Plan, Unit, plan
+from cxrobust.inference.units import CACHE, TRAINING_CACHE, VALIDATION_CACHE, Plan, Unit, plan
 from cxrobust.predictions import INDEX, UnitPredictions, read_unit, registration_of, write_index, write_unit
 from cxrobust.progress import Reporter, silent
 from cxrobust.registration import find_registration
@@ -47,7 +47,7 @@ def predict(study: Study, folder: Path, *, report: Reporter = silent) -> Path:
         When data, images, checkpoints or tables of predictions cannot be used, or another process writes to `folder`;
         units done before are kept.
     """
-    with alone(folder, CACHE, VALIDATION_CACHE, "examples"):
+    with alone(folder, CACHE, VALIDATION_CACHE, TRAINING_CACHE, "examples"):
         _predict(study, folder, report)
     return folder
 

@@ -53,14 +53,18 @@ class PixelClassifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the log-odds (n, n_findings) of images (n, 1, size, size) in [0, 1]."""
+        logits = bare_logits(self.network(self.prepared(images)))
+        if self.softmax:
+            return softmax_log_odds(logits, self.columns)
+        return logits if self.columns == list(range(logits.shape[1])) else logits[:, self.columns]
+
+    def prepared(self, images: Tensor) -> Tensor:
+        """Return images as the network wants them: resized, with its channels, normalised."""
         if self.image_size is not None and tuple(images.shape[-2:]) != self.image_size:
             images = F.interpolate(
                 images, size=self.image_size, mode=self.interpolation, align_corners=False, antialias=True
             )
-        logits = bare_logits(self.network((images - self.mean) / self.std))
-        if self.softmax:
-            return softmax_log_odds(logits, self.columns)
-        return logits if self.columns == list(range(logits.shape[1])) else logits[:, self.columns]
+        return (images - self.mean) / self.std
 
 
 class Guarded(nn.Module):

@@ -46,9 +46,7 @@ def open_pixels(table: ImageTable, *, size: int, folder: Path, report: Reporter)
     DataError
         Naming the image that cannot be read, or the folder when the disk is full.
     """
-    if table.images is None:
-        raise DataError(f"{table.name}: its images were not loaded, and a model needs them: correct [data]")
-    digests = _digests(table, table.images, folder, report)
+    digests = hash_images(table, folder=folder, report=report)
     path = folder / f"pixels-{size}-{sha256_json([_decoder(), list(digests)])[:32]}.npy"
     if not path.exists():
         try:
@@ -62,6 +60,20 @@ def open_pixels(table: ImageTable, *, size: int, folder: Path, report: Reporter)
     if values.shape != (len(table.ids), size, size) or values.dtype != np.uint16:
         raise DataError(f"{path}: the image cache is damaged (shape {values.shape}): delete it and run again")
     return Pixels(values=values, digests=digests)
+
+
+def hash_images(table: ImageTable, *, folder: Path, report: Reporter) -> tuple[str, ...]:
+    """Return a hash of each image; `folder` remembers those of files that have not changed.
+
+    Raises
+    ------
+    DataError
+        When the table has no images, or one cannot be read.
+    """
+    source: ImageSource | None = table.images
+    if source is None:
+        raise DataError(f"{table.name}: its images were not loaded, and a model needs them: correct [data]")
+    return _digests(table, source, folder, report)
 
 
 def _digests(table: ImageTable, source: ImageSource, folder: Path, report: Reporter) -> tuple[str, ...]:

@@ -5,7 +5,6 @@ import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +14,10 @@ from torch import nn
 from cxrobust.errors import DataError, require, some
 from cxrobust.files import LEFTOVER
 from cxrobust.inference.checkpoints import adapter_files, model_files, one_line, weight_files
+from cxrobust.inference.preprocessing import Preprocessing
 
-_INTERPOLATIONS = {2: "bilinear", 3: "bicubic"}
-"""Pillow's numbers, as `preprocessor_config.json` has them; others are resized bilinearly."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Preprocessing:
-    """What a model wants done to an image in [0, 1]."""
-
-    image_size: tuple[int, int] | None
-    """Height and width; None where the model takes any."""
-    mean: tuple[float, ...]
-    """One a channel."""
-    std: tuple[float, ...]
-    interpolation: str
+CLASSIFIER = "AutoModelForImageClassification"
+_UNFILLED = {CLASSIFIER: "fine-tune a head for these outputs and save it, or correct outputs"}
 
 
 def read_config(folder: Path, *, outputs: tuple[str, ...] | None = None, trust_remote_code: bool = False) -> Any:
@@ -58,9 +46,22 @@ def read_config(folder: Path, *, outputs: tuple[str, ...] | None = None, trust_r
 
 
 def load_network(
-    folder: Path, *, config: Any, adapter: Path | None = None, trust_remote_code: bool = False
+    folder: Path,
+    *,
+    config: Any,
+    auto: str = CLASSIFIER,
+    adapter: Path | None = None,
+    trust_remote_code: bool = False,
+    unused: tuple[str, ...] = (),
 ) -> nn.Module:
-    """Load an image classifier, float32 on the CPU, in eval mode; every weight comes from the files.
+    """Load a network, float32 on the CPU, in eval mode; every weight that it uses comes from the files.
+
+    Parameters
+    ----------
+    auto
+        The class of transformers that loads it.
+    unused
+        Parts of the network whose weights may be missing, since nothing uses them.
 
     Raises
     ------
@@ -73,7 +74,7 @@ def load_network(
         _check_safetensors(file)
     try:
         with quiet(), torch.random.fork_rng(devices=[]):
-            network, info = transformers.AutoModelForImageClassification.from_pretrained(
+            network, info = getattr(transformers, auto).from_pretrained(
                 folder,
                 config=config,
                 local_files_only=True,
@@ -85,41 +86,18 @@ def load_network(
     except Exception as error:  # transformers and its file formats raise errors of many types
         raise DataError(f"{files[0]}: the model cannot be loaded ({one_line(error)}): get or save it again") from error
     unfilled = sorted({*info["missing_keys"], *(mismatch[0] for mismatch in info["mismatched_keys"])})
+    unfilled = [key for key in unfilled if not set(unused) & set(key.split("."))]
     network = network.float()
     if adapter is not None:
         network = _with_adapter(network, adapter, unfilled=unfilled)
     elif unfilled:
         raise DataError(
             f"{files[0]}: {len(unfilled)} weights of the network are missing or of another shape ({some(unfilled)}): "
-            "fine-tune a head for these outputs and save it, or correct outputs"
+            f"{_UNFILLED.get(auto, 'get a whole checkpoint, or correct model')}"
         )
     network.eval()
     loaded: nn.Module = network
     return loaded
-
-
-def read_preprocessing(folder: Path, config: Any) -> Preprocessing:
-    """Return how a model wants its images, from its configuration and `preprocessor_config.json`.
-
-    Raises
-    ------
-    DataError
-        When the file is no JSON, or its mean and standard deviation do not fit the channels.
-    """
-    settings, file = _read_processor(folder)
-    n_channels = int(getattr(config, "num_channels", None) or 3)
-    normalises = settings.get("do_normalize", True)
-    mean = _per_channel(settings.get("image_mean", 0.5) if normalises else 0.0, n_channels, file)
-    std = _per_channel(settings.get("image_std", 0.5) if normalises else 1.0, n_channels, file)
-    if min(std) <= 0:
-        raise DataError(f"{file}: image_std is {std}, and must be above 0: correct it")
-    size = getattr(config, "image_size", None) or settings.get("crop_size") or settings.get("size")
-    return Preprocessing(
-        image_size=_height_and_width(size),
-        mean=mean,
-        std=std,
-        interpolation=_INTERPOLATIONS.get(settings.get("resample", 2), "bilinear"),
-    )
 
 
 def save_network(network: Any, folder: Path, *, preprocessing: Preprocessing) -> None:
@@ -200,40 +178,3 @@ def quiet() -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
-
-
-def _read_processor(folder: Path) -> tuple[dict[str, Any], Path]:
-    for name in ("preprocessor_config.json", "processor_config.json"):
-        file = folder / name
-        if not file.is_file():
-            continue
-        try:
-            settings = json.loads(file.read_text(encoding="utf-8"))
-            settings = settings.get("image_processor", settings)
-            settings.keys()
-        except (OSError, ValueError, AttributeError) as error:
-            raise DataError(f"{file}: it is no JSON table ({one_line(error)}): get or save it again") from error
-        return settings, file
-    return {}, folder / "preprocessor_config.json"
-
-
-def _per_channel(value: Any, n_channels: int, file: Path) -> tuple[float, ...]:
-    values = value if isinstance(value, list) else [value]
-    if len(values) == 1:
-        values = values * n_channels
-    if len(values) == 3 and n_channels == 1 and len(set(values)) == 1:
-        values = values[:1]
-    if len(values) != n_channels or not all(isinstance(number, int | float) for number in values):
-        raise DataError(f"{file}: {value} is not one number for each of {n_channels} channels: correct it")
-    return tuple(float(number) for number in values)
-
-
-def _height_and_width(size: Any) -> tuple[int, int] | None:
-    if isinstance(size, dict):
-        side = size.get("shortest_edge")
-        size = (size.get("height", side), size.get("width", side))
-    if isinstance(size, int):
-        size = (size, size)
-    if not isinstance(size, list | tuple) or len(size) != 2 or not all(isinstance(side, int) for side in size):
-        return None
-    return int(size[0]), int(size[1])

@@ -15,7 +15,7 @@ from cxrobust.errors import DataError, StudyError, nearest, some
 from cxrobust.files import sha256_bytes, sha256_file, sha256_json
 from cxrobust.inference.datasets import Dataset, ImageTable, take
 from cxrobust.inference.elsewhere import Elsewhere, common_images
-from cxrobust.inference.models import Regime
+from cxrobust.inference.models import Regime, Workplace
 from cxrobust.inference.perturbations import Perturbation
 from cxrobust.inference.pixels import Pixels, open_pixels
 from cxrobust.progress import Reporter, silent
@@ -25,9 +25,10 @@ from cxrobust.study_checks import check_data
 UNIT_FORMAT = 1
 CACHE = "cache"
 VALIDATION_CACHE = "cache/validation"
+TRAINING_CACHE = "cache/training"
 _CODE = tuple(
     f"cxrobust.inference.{name}"
-    for name in ("images", "pixels", "runner", "randomness", "views", "graph", "pretrained")
+    for name in ("images", "pixels", "runner", "randomness", "views", "graph", "pretrained", "preprocessing", "outputs")
 )
 """Modules whose code turns images into predictions for every regime."""
 
@@ -109,6 +110,13 @@ def plan(study: Study, folder: Path, *, report: Reporter = silent) -> Plan:
     _check_conditions(study, elsewhere, has_models)
     _check_targets(study, table)
     check_data(study, table)
+    workplace = Workplace(
+        cache=folder / TRAINING_CACHE, device=study.compute.device, batch=study.compute.batch, report=report
+    )
+    for regime in study.regimes:
+        if isinstance(regime, Regime):
+            regime.work_in(workplace)
+            regime.check_images([table] if held_out is None else [table, held_out])
     conditions = tuple(
         dict.fromkeys((*study.conditions, *(parse_condition(c) for r in elsewhere for c in r.own_conditions)))
     )

@@ -15,13 +15,13 @@ from transformers import ViTForImageClassification as ViT
 
 from cxrobust.errors import DataError, StudyError
 from cxrobust.inference.graph import PixelClassifier, softmax_log_odds
-from cxrobust.inference.models.hf import HfClassifier, match_labels
+from cxrobust.inference.models.hf import HfClassifier
+from cxrobust.inference.outputs import match_labels
+from cxrobust.inference.preprocessing import Preprocessing, read_preprocessing
 from cxrobust.inference.pretrained import (
-    Preprocessing,
     load_network,
     quiet,
     read_config,
-    read_preprocessing,
     save_network,
 )
 from cxrobust.study import Study, parse_study

@@ -77,7 +77,15 @@ def linear_probe(
     module = tuned.get_submodule(head)
     arriving = _arriving(tuned, module, examples.images, head=head, report=report, stage=stage)
     labels = examples.labels.to(arriving.device)
-    learned = [parameter.requires_grad_(True) for parameter in module.parameters()]
+    fit_layer(module, arriving, labels, penalty=penalty, iterations=iterations)
+    return finished(tuned)
+
+
+def fit_layer(
+    layer: nn.Module, arriving: Tensor, labels: Tensor, *, penalty: float = 1e-3, iterations: int = 200
+) -> None:
+    """Fit a linear layer, in place, to the optimum of a penalised logistic regression; see `linear_probe`."""
+    learned = [parameter.requires_grad_(True) for parameter in layer.parameters()]
     optimizer = torch.optim.LBFGS(
         learned, max_iter=iterations, tolerance_grad=1e-7, tolerance_change=1e-12, line_search_fn="strong_wolfe"
     )
@@ -85,13 +93,12 @@ def linear_probe(
     def closure() -> Tensor:
         optimizer.zero_grad()
         norm = sum(((p**2).sum() for p in learned if p.ndim > 1), torch.zeros((), device=arriving.device))
-        value = masked_bce(module(arriving), labels) + 0.5 * penalty * norm
+        value = masked_bce(layer(arriving), labels) + 0.5 * penalty * norm
         value.backward()  # type: ignore[no-untyped-call]
         return value
 
     with torch.enable_grad():
         optimizer.step(closure)  # type: ignore[no-untyped-call]
-    return finished(tuned)
 
 
 def supervised(

@@ -1,16 +1,21 @@
 """Regimes as models: each module registers one family for `[[regimes]] family = "..."`."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
+from cxrobust.progress import Reporter, silent
 from cxrobust.registry import Registry
 from cxrobust.study_sections import Section
 
 if TYPE_CHECKING:
     import torch
+
+    from cxrobust.inference.datasets import ImageTable
 
 
 class Classifier(Protocol):
@@ -26,6 +31,17 @@ class Classifier(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Workplace:
+    """Where a model may keep what it computes once, and what computes it; nothing here changes a prediction."""
+
+    cache: Path | None = None
+    """A folder that may be deleted at any time; None keeps nothing."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    batch: int = 32
+    report: Reporter = silent
+
+
 class Regime(Section):
     """What every `[[regimes]]` with a model may say; a family adds where its weights are."""
 
@@ -37,6 +53,20 @@ class Regime(Section):
     """How it was trained, in words, for the report."""
     cross_fit: str | None = None
     """Metadata column whose value replaces `{fold}` in paths: each image is predicted by the model of its fold."""
+    _study_folder: Path = PrivateAttr(default_factory=Path)
+    _workplace: Workplace = PrivateAttr(default_factory=Workplace)
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Remember the folder of the study file, which a model's name may be relative to."""
+        folder = (context or {}).get("study_folder")
+        self._study_folder = Path() if folder is None else Path(folder)
+
+    def work_in(self, workplace: Workplace) -> None:
+        """Say where the model may keep what it computes once, such as features of images to learn from."""
+        self._workplace = workplace
+
+    def check_images(self, tables: "Sequence[ImageTable]") -> None:
+        """Raise a `DataError` where the model must not be tested on these images; most models learn from none here."""
 
     @abstractmethod
     def load(self, findings: tuple[str, ...], *, fold: str | None = None) -> "torch.nn.Module":
@@ -56,7 +86,8 @@ class Regime(Section):
         """Return what is known of the network without loading it, as far as it is known, as JSON values.
 
         `architecture`, `n_parameters`, `n_adapter_parameters`, `adapter` (its settings), `source` (`folder`, or `hub`
-        with `commit`) and `training` (what `training.json` beside the checkpoint says).
+        with `commit`), `training` (what `training.json` beside the checkpoint says) and `resolution`, the height and
+        width that images are resized to within the graph.
         """
         return {}
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, PrivateAttr, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from cxrobust.errors import DataError, nearest, require
 from cxrobust.inference.checkpoints import (
@@ -49,12 +49,6 @@ class PythonModel(Regime):
     """A file or folder that the function loads; its bytes identify the model."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments of the function."""
-    _study_folder: Path = PrivateAttr(default_factory=Path)
-
-    def model_post_init(self, context: Any, /) -> None:
-        """Remember the folder of the study file, where the module is searched."""
-        folder = (context or {}).get("study_folder")
-        self._study_folder = Path() if folder is None else Path(folder)
 
     @field_validator("model")
     @classmethod

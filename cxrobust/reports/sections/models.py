@@ -20,19 +20,21 @@ MOST_RUNS = 5
 def models(view: View) -> Mapping[str, Any]:
     """Return what is known of each regime's network, and what is not."""
     columns = (Column(title="Regime", left=True), Column(title="What", left=True), Column(title="Value", left=True))
-    groups = tuple(Group(head=regime(one["name"]), rows=tuple(_rows(one))) for one in view.results.regimes)
+    groups = tuple(Group(head=regime(one["name"]), rows=tuple(_rows(one, view))) for one in view.results.regimes)
     return {
         "models": Table(key="models-table", columns=columns, groups=groups, dense=True),
         "elsewhere": any(one.get("family") == "elsewhere" for one in view.results.regimes),
     }
 
 
-def _rows(one: Mapping[str, Any]) -> Iterator[tuple[Cell, ...]]:
+def _rows(one: Mapping[str, Any], view: View) -> Iterator[tuple[Cell, ...]]:
     runs = one.get("settings") or [{}]
     first = runs[0]
     yield _row("Source", _source(one, runs))
     if one.get("family") != "elsewhere":
         yield _row("Network", readable(str(one.get("architecture") or NOT_KNOWN)))
+    if one.get("resolution"):
+        yield _row("Resolution", _resolution(one, view.results.data.get("size")))
     yield _row("Parameters", _parameters(one))
     yield _row("Tuned", _tuned(one))
     if one.get("adapter"):
@@ -61,6 +63,15 @@ def _source(one: Mapping[str, Any], runs: list[Mapping[str, Any]]) -> str:
     revision = runs[0].get("revision")
     commit = f", commit {readable(one['commit'])}" if one.get("commit") else ""
     return f"{name}, hub{f', revision {readable(revision)}' if revision else ''}{commit}"
+
+
+def _resolution(one: Mapping[str, Any], perturbed_at: int | None) -> str:
+    """Say at which size the network sees images, which may differ from that at which they are perturbed."""
+    height, width = one["resolution"]
+    inside = f"{height} × {width} pixels"
+    if perturbed_at is None or (height, width) == (perturbed_at, perturbed_at):
+        return inside
+    return f"{inside}, resized within the graph from {perturbed_at} × {perturbed_at}, at which images are perturbed"
 
 
 def _parameters(one: Mapping[str, Any]) -> str:

@@ -1,0 +1,91 @@
+"""Image encoders: one vector an image from what a network of transformers gives."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from cxrobust.errors import DataError
+from cxrobust.inference.graph import PixelClassifier
+from cxrobust.inference.randomness import no_global_randomness
+
+Pooling = Literal["pooler", "cls", "mean", "cls-mean"]
+
+
+class Pooled(nn.Module):
+    """A network of transformers as an encoder: images (n, channels, height, width) to features (n, n_features).
+
+    `pooler` is what the network itself makes of its tokens, `cls` its first token, `mean` the mean of its patches'
+    tokens, `cls-mean` both after one another. A convolutional network's map is averaged over places.
+    """
+
+    def __init__(self, network: nn.Module, *, pooling: Pooling, where: str) -> None:
+        super().__init__()
+        self.network = network
+        self.pooling = pooling
+        self.where = where
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the features of images that are prepared for the network.
+
+        Raises
+        ------
+        DataError
+            When the network gives nothing that can be pooled so.
+        """
+        output: Any = self.network(images)
+        pooled, tokens = getattr(output, "pooler_output", None), getattr(output, "last_hidden_state", None)
+        if self.pooling == "pooler" and pooled is not None:
+            return features_of(pooled)
+        if self.pooling in {"pooler", "mean"} and tokens is not None and tokens.ndim == 4:
+            return features_of(tokens)
+        if self.pooling == "pooler" or tokens is None or tokens.ndim != 3:
+            raise DataError(f"{self.where}: the network gives nothing for pooling = {self.pooling!r}: choose another")
+        first: Tensor = tokens[:, 0]
+        if self.pooling == "cls":
+            return first
+        mean: Tensor = tokens[:, self._n_prefix(images, tokens) :].mean(dim=1)
+        return mean if self.pooling == "mean" else torch.cat((first, mean), dim=1)
+
+    def _n_prefix(self, images: Tensor, tokens: Tensor) -> int:
+        """Return how many tokens stand before those of the patches: the class token and registers."""
+        patch = getattr(getattr(self.network, "config", None), "patch_size", None)
+        if not isinstance(patch, int):
+            return 0
+        return max(0, tokens.shape[1] - (images.shape[2] // patch) * (images.shape[3] // patch))
+
+
+def features_of(output: Tensor) -> Tensor:
+    """Return a vector an image; of a map (n, n_features, height, width), its mean over places."""
+    return output.mean(dim=(2, 3)) if output.ndim == 4 else output.flatten(1)
+
+
+def encode(
+    classifier: PixelClassifier,
+    encoder: nn.Module,
+    batches: Callable[[int, int], Tensor],
+    *,
+    n_images: int,
+    batch: int,
+    device: str,
+    report: Callable[[int], None],
+) -> Tensor:
+    """Return the features of many images, (n_images, n_features) float32 on the CPU, without gradients.
+
+    Parameters
+    ----------
+    classifier
+        Prepares images for the encoder.
+    batches
+        Gives the images from one row up to another, (n, 1, size, size) in [0, 1].
+    """
+    found = []
+    classifier.to(device)
+    with torch.inference_mode(), no_global_randomness():
+        for first in range(0, n_images, batch):
+            last = min(n_images, first + batch)
+            found.append(encoder(classifier.prepared(batches(first, last).to(device))).float().cpu())
+            report(last)
+    classifier.to("cpu")
+    return torch.cat(found)

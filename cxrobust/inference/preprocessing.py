@@ -1,0 +1,110 @@
+"""What a model wants done to an image before it sees it; torch is not needed to know."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cxrobust.errors import DataError
+from cxrobust.inference.checkpoints import one_line
+
+_INTERPOLATIONS = {2: "bilinear", 3: "bicubic"}
+"""Pillow's numbers, as `preprocessor_config.json` has them; others are resized bilinearly."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Preprocessing:
+    """What a model wants done to an image in [0, 1]."""
+
+    image_size: tuple[int, int] | None
+    """Height and width; None where the model takes any."""
+    mean: tuple[float, ...]
+    """One a channel."""
+    std: tuple[float, ...]
+    interpolation: str
+
+
+def read_preprocessing(folder: Path, config: Any, *, prefers_processor: bool = False) -> Preprocessing:
+    """Return how a model wants its images, from its configuration and `preprocessor_config.json`.
+
+    Parameters
+    ----------
+    config
+        The network's configuration: an object of transformers, or the table of `config.json`. Where it holds a
+        `vision_config`, that says size and channels.
+    prefers_processor
+        Whether the size that images were prepared at goes before the largest that the network takes.
+
+    Raises
+    ------
+    DataError
+        When the file is no JSON, or its mean and standard deviation do not fit the channels.
+    """
+    settings, file = _read_processor(folder)
+    vision = _asked(config, "vision_config") or config
+    n_channels = int(_asked(vision, "num_channels") or 3)
+    normalises = settings.get("do_normalize", True)
+    mean = _per_channel(settings.get("image_mean", 0.5) if normalises else 0.0, n_channels, file)
+    std = _per_channel(settings.get("image_std", 0.5) if normalises else 1.0, n_channels, file)
+    if min(std) <= 0:
+        raise DataError(f"{file}: image_std is {std}, and must be above 0: correct it")
+    own = _height_and_width(_asked(vision, "image_size"))
+    crop = settings.get("crop_size") if settings.get("do_center_crop", True) else None
+    prepared = _height_and_width(crop) or _height_and_width(settings.get("size"))
+    return Preprocessing(
+        image_size=prepared or own if prefers_processor else own or prepared,
+        mean=mean,
+        std=std,
+        interpolation=_INTERPOLATIONS.get(settings.get("resample", 2), "bilinear"),
+    )
+
+
+def known_size(folder: Path, config: Mapping[str, Any], *, prefers_processor: bool = False) -> list[int] | None:
+    """Return height and width at which a model works, from its folder's files alone; None where they do not tell."""
+    try:
+        size = read_preprocessing(folder, config, prefers_processor=prefers_processor).image_size
+    except DataError:
+        return None
+    return None if size is None else list(size)
+
+
+def _asked(config: Any, key: str) -> Any:
+    return config.get(key) if isinstance(config, Mapping) else getattr(config, key, None)
+
+
+def _read_processor(folder: Path) -> tuple[dict[str, Any], Path]:
+    for name in ("preprocessor_config.json", "processor_config.json"):
+        file = folder / name
+        if not file.is_file():
+            continue
+        try:
+            settings = json.loads(file.read_text(encoding="utf-8"))
+            settings = settings.get("image_processor", settings)
+            settings.keys()
+        except (OSError, ValueError, AttributeError) as error:
+            raise DataError(f"{file}: it is no JSON table ({one_line(error)}): get or save it again") from error
+        return settings, file
+    return {}, folder / "preprocessor_config.json"
+
+
+def _per_channel(value: Any, n_channels: int, file: Path) -> tuple[float, ...]:
+    values = value if isinstance(value, list) else [value]
+    if len(values) == 1:
+        values = values * n_channels
+    if len(values) == 3 and n_channels == 1 and len(set(values)) == 1:
+        values = values[:1]
+    if len(values) != n_channels or not all(isinstance(number, int | float) for number in values):
+        raise DataError(f"{file}: {value} is not one number for each of {n_channels} channels: correct it")
+    return tuple(float(number) for number in values)
+
+
+def _height_and_width(size: Any) -> tuple[int, int] | None:
+    if isinstance(size, dict):
+        side = size.get("shortest_edge")
+        size = (size.get("height", side), size.get("width", side))
+    if isinstance(size, int):
+        size = (size, size)
+    if not isinstance(size, list | tuple) or len(size) != 2 or not all(isinstance(side, int) for side in size):
+        return None
+    return int(size[0]), int(size[1])

@@ -1,0 +1,85 @@
+"""Where a pretrained network lies: a folder beside the study file, or a repository of the hub."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cxrobust.errors import DataError, require
+from cxrobust.inference.checkpoints import FOLD, fill_fold, one_line
+
+HUB_NAME = r"[\w.-]+(/[\w.-]+)?"
+TOKENIZER_FILES = ("*.txt", "*.model", "*.jinja")
+"""What a tokenizer or a processor of texts needs beside JSON files."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Repository:
+    """What `model` names in a study file."""
+
+    model: str
+    study_folder: Path
+    revision: str | None = None
+    code: bool = False
+    """Whether Python files are wanted too."""
+    fold: str | None = None
+    patterns: tuple[str, ...] = ()
+    """Files that are wanted beside JSON and `model*.safetensors`."""
+    weights: tuple[str, ...] = ("model*.safetensors",)
+    """Patterns of which one must be found."""
+
+    @property
+    def local(self) -> Path | None:
+        """The folder that `model` names, or None where it can only be a repository of the hub.
+
+        A name such as `checkpoints/vit` is a folder when `checkpoints` stands beside the study file.
+        """
+        path = self.study_folder / fill_fold(self.model, self.fold)
+        first = self.study_folder / Path(self.model).parts[0]
+        is_hub = re.fullmatch(HUB_NAME, self.model) and FOLD not in self.model and self.model not in {".", ".."}
+        return None if is_hub and not path.exists() and not first.exists() else path
+
+    @property
+    def folder(self) -> Path:
+        """The folder with the files, which the hub gives where `model` names none.
+
+        Raises
+        ------
+        DataError
+            When the hub does not give it.
+        """
+        return self.local or self._snapshot()
+
+    @property
+    def name(self) -> str:
+        """What a report may call it: a folder by its last part alone."""
+        return self.model if self.local is None else self.local.name
+
+    def source(self) -> dict[str, Any]:
+        """Return `source` and, of a repository of the hub, `commit`, as `Regime.facts` has them."""
+        return {"source": "folder"} if self.local is not None else {"source": "hub", "commit": self.folder.name}
+
+    def _snapshot(self) -> Path:
+        """Return the local copy of a hub repository; the hub is asked only when there is none."""
+        hub = require("huggingface_hub", group="inference")
+        patterns = ["*.json", *self.weights, *self.patterns, *(["*.py"] if self.code else [])]
+        found = None
+        for local in (True, False):
+            try:
+                folder = Path(
+                    hub.snapshot_download(
+                        self.model, revision=self.revision, allow_patterns=patterns, local_files_only=local
+                    )
+                )
+                if any(any(folder.glob(one)) for one in self.weights) and any(folder.glob("*config.json")):
+                    return folder
+                found = DataError(
+                    f"{self.model}: the hub repository has no config.json with {self.weights[0].replace('*', '')}: "
+                    f"choose a revision that has them"
+                )
+            except Exception as error:  # the hub's errors are of many types
+                found = DataError(
+                    f"{self.model}: no folder of that name beside the study file, and the hub does not give it "
+                    f"({one_line(error, most=160)}): correct model, or download it first"
+                )
+        raise found or DataError(f"{self.model}: the hub does not give it")

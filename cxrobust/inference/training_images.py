@@ -1,0 +1,126 @@
+"""The images that a regime learns from within a study: `train` in a regime's table, a data set's section of its own."""
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from cxrobust.errors import DataError, StudyError, nearest, some
+from cxrobust.files import sha256_json
+from cxrobust.inference.datasets import Dataset, ImageTable, dataset
+from cxrobust.inference.pixels import Pixels, hash_images, open_pixels
+from cxrobust.progress import Reporter
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingImages:
+    """Images to learn from, listed and hashed."""
+
+    section: Dataset
+    table: ImageTable
+    digests: tuple[str, ...]
+
+    @property
+    def fingerprint(self) -> dict[str, str]:
+        """SHA-256 of the label files, and of all images."""
+        labels = {f"train/{name}": digest for name, digest in self.table.sources.items()}
+        listed = list(zip(self.table.ids, self.digests, strict=True))
+        return {**labels, "train/images": sha256_json([listed, self.table.labels.tolist()])}
+
+    def pixels(self, *, folder: Path, report: Reporter) -> Pixels:
+        """Decode the images, or open what an earlier run decoded."""
+        return open_pixels(self.table, size=self.section.size, folder=folder, report=report)
+
+    def labels(self, columns: Sequence[int]) -> NDArray[np.int8]:
+        """Return the labels of some findings, (n_images, n_findings).
+
+        Raises
+        ------
+        DataError
+            When one of them has no present or no absent image, so that nothing can be learned of it.
+        """
+        labels = np.ascontiguousarray(self.table.labels[:, list(columns)])
+        for column, values in zip(columns, labels.T, strict=True):
+            n_present, n_absent = int((values == 1).sum()), int((values == 0).sum())
+            if not n_present or not n_absent:
+                raise DataError(
+                    f"{self.table.name}: of the training images {n_present:,} have {self.table.findings[column]!r} and "
+                    f"{n_absent:,} do not: a head needs both; leave the finding out or choose other training images"
+                )
+        return labels
+
+
+def read_section(value: object, context: Mapping[str, Any]) -> Dataset:
+    """Return the section of `train`, whose keys override those of [data] where it is of the same kind.
+
+    Raises
+    ------
+    ValueError
+        Saying what is wrong.
+    """
+    if isinstance(value, Dataset):
+        return value
+    if not isinstance(value, dict):
+        raise ValueError('write a table, such as train = { split = "train" }')
+    data = context.get("data")
+    inherited = data if isinstance(data, dict) else {}
+    kind = value.get("kind", inherited.get("kind"))
+    if not isinstance(kind, str):
+        raise ValueError("it needs kind, the kind of the data set")
+    own = {key: one for key, one in inherited.items() if key != "validation"}
+    if kind != inherited.get("kind"):
+        own = {key: one for key, one in own.items() if key == "size"}
+    try:
+        section = dataset[kind]
+    except StudyError as error:
+        raise ValueError(str(error)) from None
+    try:
+        return section.model_validate_json(json.dumps({**own, **value}, default=str), context=dict(context))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        if first["type"] == "extra_forbidden":
+            known = list(section.model_fields)
+            raise ValueError(f"unknown key {key!r}{nearest(key, known)}: known are {', '.join(known)}") from None
+        raise ValueError(f"{key}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
+def read_training_images(section: Dataset, *, folder: Path | None, report: Reporter) -> TrainingImages:
+    """List and hash the images of a section; `folder` remembers hashes.
+
+    Raises
+    ------
+    DataError, StudyError
+        When labels or images cannot be read.
+    """
+    table = section.table()
+    if folder is None:
+        with tempfile.TemporaryDirectory(prefix="cxrobust-") as made:
+            digests = hash_images(table, folder=Path(made), report=report)
+    else:
+        digests = hash_images(table, folder=folder, report=report)
+    return TrainingImages(section=section, table=table, digests=digests)
+
+
+def check_apart(training: ImageTable, tested: Sequence[ImageTable], *, where: str) -> None:
+    """Raise where a patient to learn from is also one to be tested on.
+
+    Raises
+    ------
+    DataError
+        Naming some of them.
+    """
+    learned = set(training.patients)
+    for table in tested:
+        shared = [patient for patient in dict.fromkeys(table.patients) if patient in learned]
+        if shared:
+            raise DataError(
+                f"{where}: {len(shared):,} patients of its training images are also in the images that it is tested on "
+                f"({some(shared)}): leave each to one of the two"
+            )

@@ -1,0 +1,1 @@
+"""A `[[regimes]]` table for each family of models, for `cxrobust init`."""
