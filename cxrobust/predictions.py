@@ -21,6 +21,7 @@ from pydantic import BaseModel, Field, ValidationError
 from cxrobust.conditions import CLEAN
 from cxrobust.errors import DataError, some
 from cxrobust.files import atomic_write, atomic_write_text, canonical_json, sha256_bytes, sha256_file
+from cxrobust.pooling import Pool, pool_studies
 
 FORMAT = 1
 INDEX = "index.json"
@@ -256,7 +257,7 @@ def _load_part(
         probabilities[(*cell, rows)] = unit.probabilities
     _check_whole(seen, members, conditions, ids, prefix)
     hidden = {"image_id", "patient_id", *(f"label_{f}" for f in findings)}
-    return PredictionSet(
+    part = PredictionSet(
         image_ids=ids,
         patient_ids=tuple(patient_ids),
         patients=patient_codes.astype(np.int32),
@@ -268,6 +269,8 @@ def _load_part(
         metadata=images.drop(columns=[column for column in images if column in hidden]),
         index=index,
     )
+    pooled = index["data"].get("pooled")
+    return part if pooled is None else pool_studies(part, column=pooled["column"], by=pooled["by"])
 
 
 def _check_apart(folder: Path, test: PredictionSet, validation: PredictionSet) -> None:
@@ -341,8 +344,14 @@ class _Named(BaseModel, strict=True):
     name: str
 
 
+class _Pooled(BaseModel, strict=True):
+    column: str
+    by: Pool
+
+
 class _Data(BaseModel, strict=True):
     findings: list[str] = Field(min_length=1)
+    pooled: _Pooled | None = None
 
 
 class _Entry(BaseModel, strict=True):

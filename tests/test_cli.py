@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from cxrobust import cli, progress
+from cxrobust.inference.datasets import dataset
 from cxrobust.inference.models import model_family
 from cxrobust.study import parse_study
 
@@ -79,7 +80,7 @@ def test_init_writes_a_study_that_reads_and_leaves_an_existing_file_alone(
     assert path.read_text() == written
 
 
-@pytest.mark.parametrize("kind", ["nih-chestxray14", "mimic-cxr-jpg", "folder", "medmnist", "phantoms"])
+@pytest.mark.parametrize("kind", list(dataset))
 def test_init_writes_each_kind_of_data(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "study.toml"
     assert cli._main(["init", str(path), "--data", kind]) == 0
@@ -96,7 +97,10 @@ def test_init_writes_an_entry_of_each_family(family: str, tmp_path: Path) -> Non
 
 def test_init_suggests_a_kind_of_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli._main(["init", str(tmp_path / "study.toml"), "--data", "phantom"]) == 2
-    assert "unknown kind of data (did you mean 'phantoms'?): known are folder, medmnist" in capsys.readouterr().err
+    assert (
+        "unknown kind of data (did you mean 'phantoms'?): known are chexpert, folder, medmnist"
+        in capsys.readouterr().err
+    )
     assert not list(tmp_path.iterdir())
 
 

@@ -18,7 +18,7 @@ from scipy.special import expit
 from cxrobust.conditions import CLEAN, Condition
 from cxrobust.errors import DataError
 from cxrobust.files import alone, sha256_file, sha256_json
-from cxrobust.inference.datasets import ImageTable
+from cxrobust.inference.datasets import STUDY_ID, ImageTable
 from cxrobust.inference.elsewhere import Elsewhere
 from cxrobust.inference.examples import Example, attack_examples, sheet_examples
 from cxrobust.inference.models import Regime
@@ -258,6 +258,7 @@ def _describe_images(part: Plan) -> dict[str, Any]:
         "citation": table.citation,
         "findings": list(table.findings),
         "size": part.study.data.size if part.pixels is not None else None,
+        **({} if table.pooled is None else {"pooled": {"column": STUDY_ID, "by": table.pooled}}),
         "exclusions": dict(table.exclusions),
         "sources": dict(table.sources),
         "images_sha256": None

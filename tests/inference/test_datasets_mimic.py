@@ -9,6 +9,10 @@ from PIL import Image
 
 from cxrobust.errors import DataError, StudyError
 from cxrobust.inference.datasets.mimic import FINDINGS, MimicCxrJpg
+from cxrobust.inference.engine import predict
+from cxrobust.inference.reports import sections_of
+from cxrobust.predictions import load_predictions
+from cxrobust.study import parse_study
 
 from .held_out import both_parts
 
@@ -230,3 +234,85 @@ def test_the_official_validation_split_has_other_patients(root):
     assert validation.ids == ("2a280266",)
     assert not set(validation.patients) & set(test.patients)
     assert validation.findings == test.findings
+
+
+def write_radiologist(root):
+    names = ["Airspace Opacity" if name == "Lung Opacity" else name for name in LABEL_COLUMNS]
+    given = {"50414267": {"Airspace Opacity": "1.0", "Edema": "-1.0"}, "58621812": {"Fracture": "1.0"}}
+    rows = [",".join([study, *(labels.get(name, "") for name in names)]) for study, labels in given.items()]
+    write(root / "mimic-cxr-2.1.0-test-set-labeled.csv", [",".join(["study_id", *names]), *rows])
+
+
+def test_labels_of_the_radiologist_count_studies_that_were_not_read(root):
+    write_radiologist(root)
+    table = mimic(root, labeler="radiologist").table()
+    assert table.ids == ("02aa804e", "174413ec", "7ba273af")
+    assert labels_of(table, "174413ec") == {"Lung Opacity": 1, "Edema": -1}
+    assert labels_of(table, "7ba273af") == {"Fracture": 1}
+    assert table.exclusions == {"with a view other than AP and PA": 3, "of a study without labels": 3}
+    assert "mimic-cxr-2.1.0-test-set-labeled.csv" in table.sources
+    assert table.name == "MIMIC-CXR-JPG (labels by a radiologist)"
+    with pytest.raises(StudyError, match="the radiologist read studies of the test split alone, and split is 'train'"):
+        mimic(root, labeler="radiologist", split="train").table()
+
+
+def test_pooling_is_told_by_the_table_and_its_name(root):
+    table = mimic(root, pool="max").table(with_images=False)
+    assert table.pooled == "max"
+    assert table.name == "MIMIC-CXR-JPG, the images of a study pooled by their max"
+    assert mimic(root).table(with_images=False).pooled is None
+
+
+def test_a_study_is_predicted_by_image_and_analysed_by_study(root):
+    """The two frontal images of the first study are one row; its flow of images adds up."""
+    images = mimic(root).table(with_images=False).ids
+    rows = [f"{image},{0.1 + 0.2 * k:.1f}" for k, image in enumerate(images)]
+    write(root / "clean.csv", ["dicom_id,Fracture", *rows])
+    text = """
+[study]
+title = "t"
+seed = 1
+reference = "a"
+[data]
+kind = "mimic-cxr-jpg"
+root = "."
+findings = ["Fracture"]
+pool = "mean"
+[[regimes]]
+name = "a"
+predictions = { clean = "clean.csv" }
+id = "dicom_id"
+"""
+    predict(parse_study(text, path=root / "study.toml"), root / "out")
+    found = load_predictions(root / "out")
+    assert found.image_ids == ("50414267", "53189527", "51178377", "58621812")
+    np.testing.assert_allclose(found.probabilities[0, 0, :, 0], [0.2, 0.5, 0.7, 0.9])
+    assert found.metadata["view"].isna().tolist() == [True, False, False, False]
+    assert found.index["data"]["exclusions"]["pooled with another image of their study"] == 1
+
+
+def test_reports_are_read_by_patient_and_study(root, tmp_path):
+    folder = tmp_path / "mimic-cxr-reports" / "files" / "p10" / "p10000032"
+    folder.mkdir(parents=True)
+    (folder / "s50414267.txt").write_text("FINAL REPORT\n FINDINGS: No effusion.\n")
+    for reports in (tmp_path / "mimic-cxr-reports", tmp_path / "mimic-cxr-reports" / "files"):
+        data = mimic(root, reports=reports)
+        assert data.report(patient="10000032", study="50414267").endswith("No effusion.\n")
+    with pytest.raises(DataError, match=r"s53189527\.txt: the report is missing"):
+        data.report(patient="10000032", study="53189527")
+    (folder / "s53189527.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(DataError, match=r"s53189527\.txt: the report cannot be read"):
+        data.report(patient="10000032", study="53189527")
+    with pytest.raises(StudyError, match="name the folder mimic-cxr-reports"):
+        mimic(root).report(patient="10000032", study="50414267")
+
+
+def test_sections_of_a_report():
+    text = " WET READ: ___ 1:10 PM\n HISTORY:  Cough.\n\n FINDINGS:\n\n Note: lines.\n FINDINGS: Two.\n IMPRESSION:\n"
+    assert sections_of(text) == {
+        "wet read": "___ 1:10 PM",
+        "history": "Cough.",
+        "findings": "Note: lines. Two.",
+        "impression": "",
+    }
+    assert sections_of("no headings") == {}

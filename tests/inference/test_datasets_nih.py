@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from cxrobust.errors import DataError, StudyError
-from cxrobust.inference.datasets.nih import FINDINGS, NihChestXray14
+from cxrobust.inference.datasets.nih import ADJUDICATED, FINDINGS, NihChestXray14
 
 from .held_out import both_parts
 
@@ -154,7 +154,9 @@ def test_bad_list_names_the_line(text, words, root):
 def test_absent_list_and_absent_label_file_are_errors(root, tmp_path):
     with pytest.raises(DataError, match=r"no\.txt: the list of images cannot be read \(No such file"):
         nih(root, list=root / "no.txt").table(with_images=False)
-    with pytest.raises(DataError, match=r"none of Data_Entry_2017_v2020.csv, .* is there"):
+    with pytest.raises(
+        DataError, match=r"is missing \(Data_Entry_2017_v2020.csv or Data_Entry_2017.csv\): put it there"
+    ):
         nih(tmp_path / "empty").table(with_images=False)
 
 
@@ -257,3 +259,76 @@ def test_another_list_gives_validation_images(with_images, root):
     assert (test.ids, validation.ids) == (tuple(NAMES[2:]), tuple(NAMES[:2]))
     assert not set(validation.patients) & set(test.patients)
     assert list(validation.sources) == ["Data_Entry_2017_v2020.csv", "held_out.txt"]
+
+
+READER_ROWS = (
+    (*ROWS[0], "NO", "YES", "NO", "NO", "test"),
+    (*ROWS[1], "YES", "NO", "NO", "YES", "test"),
+    (*ROWS[2], "NO", "NO", "YES", "NO", "val"),
+)
+
+
+def write_adjudicated(root, rows=READER_ROWS):
+    header = f"{NEW_HEADER},{','.join(ADJUDICATED)},Set Id"
+    lines = [",".join((*row[:7], "2682", "2749", "0.143", "0.143", *row[7:])) for row in rows]
+    (root / "google2019_nih-chest-xray-labels.csv").write_text("\n".join([header, *lines]) + "\n")
+
+
+def test_labels_of_radiologists_are_a_second_truth(root):
+    write_adjudicated(root)
+    table = nih(root, labeler="google2019").table(with_images=False)
+    assert table.findings == ADJUDICATED == ("Fracture", "Pneumothorax", "Airspace opacity", "Nodule or mass")
+    assert table.ids == tuple(NAMES[:2])
+    assert table.labels.tolist() == [[0, 1, 0, 0], [1, 0, 0, 1]]
+    assert list(table.metadata["age"]) == [57, 58]
+    assert set(table.metadata["split"]) == {"test"}
+    assert not {*ADJUDICATED, "Finding Labels"} & set(table.metadata)
+    assert "Majkowska" in table.citation
+    assert "radiologists" in table.name
+    assert list(table.sources) == ["google2019_nih-chest-xray-labels.csv"]
+    assert nih(root, labeler="google2019", split="val").table(with_images=False).ids == (NAMES[2],)
+    assert nih(root, labeler="google2019", split="all").table(with_images=False).ids == tuple(NAMES[:3])
+
+
+def test_a_list_chooses_among_the_radiologists_labels_and_counts_what_they_did_not_read(root):
+    write_adjudicated(root)
+    (root / "mine.txt").write_text("\n".join(NAMES[1:]))
+    table = nih(root, labeler="google2019", list=root / "mine.txt").table(with_images=False)
+    assert table.ids == tuple(NAMES[1:3])
+    assert table.exclusions == {"without labels by radiologists": 1}
+    write_images(root / "images", NAMES[2:])
+    (root / "test_list.txt").write_text(NAMES[3])
+    present = nih(root, labeler="google2019", list="present", split="all").table()
+    assert present.ids == (NAMES[2],)
+    assert present.exclusions == {"without an image file": 2}
+
+
+def test_bad_labels_of_radiologists_and_their_splits_are_told(root):
+    with pytest.raises(DataError, match=r"is missing \(google2019_nih-chest-xray-labels.csv\)"):
+        nih(root, labeler="google2019").table(with_images=False)
+    with pytest.raises(StudyError, match=r'\[data\] split: only the radiologists.*write labeler = "google2019"'):
+        nih(root, split="test").table(with_images=False)
+    write_adjudicated(root, [*READER_ROWS[:1], (*ROWS[1], "YES", "maybe", "NO", "NO", "test")])
+    with pytest.raises(DataError, match=r"labels\.csv:3: Pneumothorax is 'maybe', expected YES or NO"):
+        nih(root, labeler="google2019").table(with_images=False)
+    with pytest.raises(DataError, match="split 'val' is empty"):
+        nih(root, labeler="google2019", split="val").table(with_images=False)
+
+
+def test_real_labels_of_radiologists_against_the_csv_module(shared_data):
+    with gzip.open(shared_data / "nih-metadata" / "google2019_nih-chest-xray-labels.csv.gz", "rt") as file:
+        rows = list(csv.DictReader(file))
+    test, held_out = (
+        nih(shared_data / "nih-metadata", labeler="google2019", split=split).table(with_images=False)
+        for split in ("test", "val")
+    )
+    assert (len(test.ids), len(held_out.ids), len(rows)) == (1_962, 2_414, 4_376)
+    assert not set(test.patients) & set(held_out.patients)
+    for name, table in (("test", test), ("val", held_out)):
+        chosen = [row for row in rows if row["Set Id"] == name]
+        assert list(table.ids) == [row["Image Index"] for row in chosen]
+        np.testing.assert_array_equal(table.labels, [[row[name] == "YES" for name in ADJUDICATED] for row in chosen])
+    by_program = nih(shared_data / "nih-metadata").table(with_images=False)
+    assert set(test.ids) <= set(by_program.ids)
+    program = dict(zip(by_program.ids, by_program.patients, strict=True))
+    assert list(test.patients) == [program[image] for image in test.ids]

@@ -1,5 +1,6 @@
 """Data sets as they are distributed: each module registers one kind for `[data] kind = "..."`."""
 
+import zipfile
 import zlib
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -13,11 +14,15 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from cxrobust.errors import DataError, StudyError, nearest, some
+from cxrobust.pooling import Pool
 from cxrobust.registry import Registry
 from cxrobust.study_sections import Section, StudyPath
 
 MISSING = -1
 """The label of a finding that nobody judged on an image: left out of that finding's estimates, and counted."""
+
+STUDY_ID = "study_id"
+"""The metadata column that says to which study an image belongs, where a data set tells."""
 
 RESERVED = ("all", "macro", "micro", "worst")
 """Words of study files and results that no finding can bear."""
@@ -63,6 +68,8 @@ class ImageTable:
     """Images left out, by reason."""
     sources: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of each label or metadata file read, by file name."""
+    pooled: Pool | None = None
+    """How the predictions of a study's images are pooled before they are analysed; None where each image counts."""
 
     @property
     def own_metadata(self) -> pd.DataFrame:
@@ -142,8 +149,13 @@ def take(table: ImageTable, rows: Sequence[int]) -> ImageTable:
     )
 
 
+def named(name: str, pool: Pool | None) -> str:
+    """Return a data set's name with how the images of a study are pooled, where they are."""
+    return name if pool is None else f"{name}, the images of a study pooled by their {pool}"
+
+
 def read_table(path: Path, *, needs: Sequence[str], what: str) -> pd.DataFrame:
-    """Read a CSV (also `.csv.gz`) with every value as text, blanks as empty text.
+    """Read a CSV (also `.csv.gz` and `.csv.zip`) with every value as text, blanks as empty text.
 
     Raises
     ------
@@ -154,20 +166,31 @@ def read_table(path: Path, *, needs: Sequence[str], what: str) -> pd.DataFrame:
         frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except FileNotFoundError:
         raise DataError(f"{path}: {what} is missing: put the file there or correct its path in [data]") from None
-    except (OSError, EOFError, UnicodeDecodeError, ValueError, zlib.error) as error:
+    except (OSError, EOFError, UnicodeDecodeError, ValueError, zlib.error, zipfile.BadZipFile) as error:
         found = " ".join(str(error).split())
         raise DataError(f"{path}: {what} cannot be read as CSV ({found}): get the file again") from error
     if not isinstance(frame.index, pd.RangeIndex):  # pandas takes the first column of such rows for an index
         raise DataError(f"{path}: {what} has rows with more values than its header has columns: correct it")
+    check_columns(frame, path, needs=needs, what=what)
+    if frame.empty:
+        raise DataError(f"{path}: {what} has no rows: get the file again")
+    return frame
+
+
+def check_columns(frame: pd.DataFrame, path: Path, *, needs: Sequence[str], what: str) -> None:
+    """Refuse a table from `path` that lacks a column of `needs`.
+
+    Raises
+    ------
+    DataError
+        Naming the first such column, and the columns that are there.
+    """
     absent = [column for column in needs if column not in frame.columns]
     if absent:
         raise DataError(
             f"{path}: {what} lacks the column {absent[0]!r}{nearest(absent[0], map(str, frame.columns))}: "
             f"its columns are {some(frame.columns, most=12)}"
         )
-    if frame.empty:
-        raise DataError(f"{path}: {what} has no rows: get the file again")
-    return frame
 
 
 def _choose_findings(table: ImageTable, wanted: Literal["all"] | tuple[str, ...]) -> ImageTable:

@@ -5,11 +5,14 @@ from typing import Literal
 
 import pandas as pd
 
-from cxrobust.errors import DataError, nearest, some
+from cxrobust.errors import DataError, StudyError, some
 from cxrobust.files import sha256_file
 from cxrobust.inference.columns import POLICY, Uncertain, read_labels
-from cxrobust.inference.datasets import Dataset, ImageTable, dataset, read_table
+from cxrobust.inference.datasets import Dataset, ImageTable, check_columns, dataset, named, read_table
 from cxrobust.inference.images import FileImages, file_images
+from cxrobust.inference.reports import read_report
+from cxrobust.inference.rows import Rows, Views
+from cxrobust.pooling import Pool
 from cxrobust.study_sections import DataPath
 
 FINDINGS = (
@@ -28,7 +31,7 @@ FINDINGS = (
     "Support Devices",
 )
 NONE_OF_THEM = "No Finding"
-FRONTAL = ("AP", "PA")
+BY_RADIOLOGIST = "test-set-labeled"
 IMAGE, STUDY, PATIENT, VIEW = "dicom_id", "study_id", "subject_id", "ViewPosition"
 CITATION = (
     "Johnson AEW, Pollard TJ, Berkowitz SJ, et al. MIMIC-CXR, a de-identified publicly available database of chest "
@@ -52,30 +55,44 @@ class MimicCxrJpg(Dataset):
     Images of the split are left out, and counted, when they show no wanted view, when their study has no labels and,
     with `images_per_study = "first"`, when they are not the first that is left of their study in the order of the
     split file.
+
+    `labeler = "radiologist"` takes the labels that a radiologist gave to 687 studies of the test split, from
+    `mimic-cxr-2.1.0-test-set-labeled.csv`; its `Airspace Opacity` is called `Lung Opacity` here, as in the other files.
     """
 
     kind: Literal["mimic-cxr-jpg"]
     root: DataPath
     images: DataPath | None = None
     """The folder with `p10` to `p19`, where it is not `root/files`."""
-    labeler: Literal["chexpert", "negbio"] = "chexpert"
+    labeler: Literal["chexpert", "negbio", "radiologist"] = "chexpert"
     split: Literal["test", "validate", "train"] = "test"
-    views: Literal["frontal", "all"] | tuple[str, ...] = "frontal"
+    views: Views = "frontal"
     """`frontal` (AP and PA), `all`, or values of ViewPosition, for example `["LATERAL", "LL"]`."""
     uncertain: Uncertain = "ignore"
     unmentioned: Literal["ignore", "zeros"] = "zeros"
     images_per_study: Literal["all", "first"] = "all"
+    pool: Pool | None = None
+    """Pool the predictions of each study's images into one by their `mean` or `max`, since labels belong to a study."""
+    reports: DataPath | None = None
+    """The folder `mimic-cxr-reports` (or its `files`) of MIMIC-CXR, whose texts `report` reads."""
 
     def load(self, *, with_images: bool = True) -> ImageTable:
         """Read the split, the metadata and the labels, and choose the test images."""
         findings = (*FINDINGS, NONE_OF_THEM) if NONE_OF_THEM in self.findings else FINDINGS
-        paths = [_newest(self.root, part) for part in ("split", "metadata", self.labeler)]
+        if self.labeler == "radiologist" and self.split != "test":
+            raise StudyError(
+                f"[data] labeler: the radiologist read studies of the test split alone, and split is {self.split!r}: "
+                "choose another labeler"
+            )
+        part = BY_RADIOLOGIST if self.labeler == "radiologist" else self.labeler
+        paths = [_newest(self.root, one) for one in ("split", "metadata", part)]
         frame = _images_of_split(paths[0], paths[1], self.split)
         labels = _labels_by_study(paths[2], findings)
-        kept, exclusions = self._choose(frame, set(labels.index))
+        chosen = self._choose(frame, set(labels.index))
+        kept = chosen.frame
         rows = labels.loc[list(kept[STUDY])].set_index("row")
         return ImageTable(
-            name="MIMIC-CXR-JPG",
+            name=named("MIMIC-CXR-JPG" + (" (labels by a radiologist)" if part == BY_RADIOLOGIST else ""), self.pool),
             citation=CITATION,
             ids=tuple(kept[IMAGE]),
             patients=tuple(kept[PATIENT]),
@@ -83,23 +100,29 @@ class MimicCxrJpg(Dataset):
             labels=read_labels(rows, findings, path=paths[2], uncertain=self.uncertain, blank=POLICY[self.unmentioned]),
             metadata=kept.drop(columns=[IMAGE, PATIENT]).rename(columns={VIEW: "view"}).reset_index(drop=True),
             images=self._images(kept) if with_images else None,
-            exclusions=exclusions,
+            exclusions=chosen.exclusions,
             sources={path.name: sha256_file(path) for path in paths},
+            pooled=self.pool,
         )
 
-    def _choose(self, frame: pd.DataFrame, labelled: set[str]) -> tuple[pd.DataFrame, dict[str, int]]:
-        exclusions = {}
-        if self.views != "all":
-            views = FRONTAL if self.views == "frontal" else self.views
-            _check_views(views, known=set(frame[VIEW]))
-            exclusions[f"with a view other than {' and '.join(views)}"] = int((~frame[VIEW].isin(views)).sum())
-            frame = frame[frame[VIEW].isin(views)]
-        exclusions["of a study without labels"] = int((~frame[STUDY].isin(labelled)).sum())
-        frame = frame[frame[STUDY].isin(labelled)]
-        if self.images_per_study == "first":
-            exclusions["that are not the first of their study"] = int(frame[STUDY].duplicated().sum())
-            frame = frame[~frame[STUDY].duplicated()]
-        return frame, {reason: count for reason, count in exclusions.items() if count}
+    def report(self, *, patient: str, study: str) -> str:
+        """Return the radiologist's report of a study as it is written; `sections_of` tells its parts.
+
+        Raises
+        ------
+        StudyError
+            When the study file does not say where the reports are.
+        DataError
+            When the report is missing or unreadable.
+        """
+        if self.reports is None:
+            raise StudyError("[data] reports is missing: name the folder mimic-cxr-reports of MIMIC-CXR")
+        return read_report(self.reports, patient=patient, study=study)
+
+    def _choose(self, frame: pd.DataFrame, labelled: set[str]) -> Rows:
+        rows = Rows(frame=frame).of_views(self.views, column=VIEW)
+        rows = rows.only(rows.frame[STUDY].isin(labelled), "of a study without labels")
+        return rows.first_of_each(STUDY, what="study") if self.images_per_study == "first" else rows
 
     def _images(self, frame: pd.DataFrame) -> FileImages:
         folder = self.images or self.root / "files"
@@ -141,16 +164,12 @@ def _images_of_split(split: Path, metadata: Path, name: str) -> pd.DataFrame:
 
 def _labels_by_study(path: Path, findings: tuple[str, ...]) -> pd.DataFrame:
     """Return the label file by study, with the number of each row in `row`."""
-    frame = read_table(path, needs=[STUDY, *findings], what="the label file of MIMIC-CXR").rename_axis("row")
+    frame = read_table(path, needs=[STUDY], what="the label file of MIMIC-CXR")
+    if BY_RADIOLOGIST in path.name:
+        frame = frame.rename(columns={"Airspace Opacity": "Lung Opacity"})
+    check_columns(frame, path, needs=findings, what="the label file of MIMIC-CXR")
+    frame = frame.rename_axis("row")
     if frame[STUDY].duplicated().any():
         twice = frame[STUDY][frame[STUDY].duplicated()]
         raise DataError(f"{path}: study {twice.iloc[0]!r} stands twice: get the file again")
     return frame.reset_index().set_index(STUDY)
-
-
-def _check_views(views: tuple[str, ...], *, known: set[str]) -> None:
-    for view in views:
-        if known and view not in known and view not in FRONTAL:
-            raise DataError(
-                f"views: no image has the view {view!r}{nearest(view, known)}: known are {', '.join(sorted(known))}"
-            )

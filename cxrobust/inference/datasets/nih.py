@@ -1,6 +1,6 @@
 """NIH ChestX-ray14 as the NIH Clinical Center distributes it."""
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -9,11 +9,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field
 
-from cxrobust.errors import DataError, nearest
+from cxrobust.errors import DataError, StudyError, nearest
 from cxrobust.files import sha256_file
 from cxrobust.inference.columns import in_common_words, line
 from cxrobust.inference.datasets import Dataset, ImageTable, dataset, read_table
-from cxrobust.inference.images import FileImages, file_images, names_in, reason
+from cxrobust.inference.images import FileImages, file_images, names_in
+from cxrobust.inference.rows import Rows, find_file, read_list
 from cxrobust.study_sections import DataPath
 
 FINDINGS = (
@@ -34,6 +35,9 @@ FINDINGS = (
 )
 NONE_OF_THEM = "No Finding"
 LABEL_FILES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
+ADJUDICATED = ("Fracture", "Pneumothorax", "Airspace opacity", "Nodule or mass")
+ADJUDICATED_FILES = ("google2019_nih-chest-xray-labels.csv",)
+SET = "Set Id"
 TEST_LIST = "test_list.txt"
 ID, LABELS, PATIENT = "Image Index", "Finding Labels", "Patient ID"
 COMMON_WORDS = {"Patient Age": "age", "Patient Gender": "sex", "Patient Sex": "sex", "View Position": "view"}
@@ -41,6 +45,11 @@ CITATION = (
     "Wang X, Peng Y, Lu L, Lu Z, Bagheri M, Summers RM. ChestX-ray8: hospital-scale chest X-ray database and "
     "benchmarks on weakly-supervised classification and localization of common thorax diseases. CVPR 2017, 3462–3471. "
     "doi:10.1109/CVPR.2017.369. Images provided by the NIH Clinical Center."
+)
+CITATION_OF_ADJUDICATED = (
+    " Majkowska A, Mittal S, Steiner DF, et al. Chest radiograph interpretation with deep learning models: assessment "
+    "with radiologist-adjudicated reference standards and population-adjusted evaluation. Radiology 2020;294:421–431. "
+    "doi:10.1148/radiol.2019191293."
 )
 
 
@@ -54,6 +63,11 @@ class NihChestXray14(Dataset):
 
     The test images are those in `list`. Without one they are those in `root/test_list.txt`, else all of the label file.
     Where every regime's predictions were made elsewhere, they are all of the label file unless `list` says otherwise.
+
+    With `labeler = "google2019"` the truth is that of radiologists who discussed each image until they agreed
+    (Majkowska et al. 2020): fracture, pneumothorax, airspace opacity, and nodule or mass, for 1,962 test images and
+    2,414 validation images. Its file is `google2019_nih-chest-xray-labels.csv` in `root`, or what `labels` names, and
+    `split` says which of the two, or `list` which images; those of the list that no radiologist read are counted.
     """
 
     public: ClassVar[bool] = True
@@ -65,37 +79,74 @@ class NihChestXray14(Dataset):
     """The folder with the images, where it is not `root`."""
     list: Annotated[Literal["present"] | DataPath | None, Field(union_mode="left_to_right")] = None
     """A text file with one image name a line, or `present`: the images of the label file whose files are there."""
+    labeler: Literal["nih", "google2019"] = "nih"
+    """Whose labels are the truth: the program's of the NIH, or the radiologists' for four findings."""
+    split: Literal["test", "val", "all"] | None = None
+    """Of the radiologists' labels: `test` when absent, `all` where a `list` chooses."""
 
     def load(self, *, with_images: bool = True) -> ImageTable:
         """Read the label file and choose the test images."""
-        path = self.labels or _label_file(self.root)
-        frame = read_table(path, needs=[ID, LABELS, PATIENT], what="the label file of NIH ChestX-ray14")
+        by_readers = self.labeler == "google2019"
+        path = self.labels or _label_file(self.root, by_readers=by_readers)
+        columns = (LABELS, PATIENT) if not by_readers else (PATIENT, *ADJUDICATED)
+        frame = read_table(path, needs=[ID, *columns], what="the label file of NIH ChestX-ray14")
         files = _find_images(self.images or self.root) if with_images or self.list == "present" else {}
+        rows = self._of_split(frame, path)
         chosen = self._list_file(with_images=with_images)
-        n_images = len(frame)
         if self.list == "present":
-            frame = frame[frame[ID].isin(set(files))]
+            rows = rows.only(rows.frame[ID].isin(set(files)), "without an image file")
         elif chosen is not None:
-            frame = frame[frame[ID].isin(_read_list(chosen, known=set(frame[ID]), path=path))]
-        without = n_images - len(frame) if self.list == "present" else 0
+            rows = self._listed(rows, chosen, known=frozenset(frame[ID]), source=path.name)
+        frame = rows.frame
         return ImageTable(
-            name="NIH ChestX-ray14",
-            citation=CITATION,
+            name="NIH ChestX-ray14" + (" (labels by radiologists)" if by_readers else ""),
+            citation=CITATION + (CITATION_OF_ADJUDICATED if by_readers else ""),
             ids=tuple(frame[ID]),
             patients=tuple(frame[PATIENT]),
-            findings=FINDINGS,
-            labels=_read_findings(frame[LABELS], path),
-            metadata=_metadata(frame),
+            findings=ADJUDICATED if by_readers else FINDINGS,
+            labels=_read_adjudicated(frame, path) if by_readers else _read_findings(frame[LABELS], path),
+            metadata=_metadata(frame.drop(columns=[*ADJUDICATED, LABELS], errors="ignore")),
             images=self._images(frame[ID], files) if with_images else None,
-            exclusions={"without an image file": without} if without else {},
+            exclusions=rows.exclusions,
             sources={file.name: sha256_file(file) for file in (path, chosen) if file is not None},
+        )
+
+    def _of_split(self, frame: pd.DataFrame, path: Path) -> Rows:
+        if self.labeler == "nih":
+            if self.split is not None:
+                raise StudyError(
+                    '[data] split: only the radiologists\' labels have splits: write labeler = "google2019", or choose '
+                    "images by list"
+                )
+            return Rows(frame=frame)
+        wanted = self.split or ("all" if isinstance(self.list, Path) else "test")
+        if wanted == "all":
+            return Rows(frame=frame)
+        if SET not in frame.columns:
+            raise DataError(
+                f'{path}: there is no column {SET!r} to find split {wanted!r}: write split = "all" in [data]'
+            )
+        kept = frame[frame[SET].str.strip() == wanted]
+        if kept.empty:
+            raise DataError(f"{path}: split {wanted!r} is empty: use the whole label file, or correct split in [data]")
+        return Rows(frame=kept)
+
+    def _listed(self, rows: Rows, file: Path, *, known: frozenset[str], source: str) -> Rows:
+        if self.labeler == "nih":
+            return Rows(frame=rows.frame[rows.frame[ID].isin(read_list(file, known=known, source=source))])
+        names = read_list(file, known=None, source=source)
+        unread = len(names - known)
+        return Rows(
+            frame=rows.frame[rows.frame[ID].isin(names)],
+            exclusions={"without labels by radiologists": unread} if unread else {},
         )
 
     def _list_file(self, *, with_images: bool) -> Path | None:
         if isinstance(self.list, Path):
             return self.list
         usual = self.root / TEST_LIST
-        return usual if with_images and self.list is None and usual.is_file() else None
+        by_official_list = with_images and self.list is None and self.labeler == "nih"
+        return usual if by_official_list and usual.is_file() else None
 
     def _images(self, names: Iterable[str], files: Mapping[str, Path]) -> FileImages:
         folder = self.images or self.root
@@ -105,12 +156,13 @@ class NihChestXray14(Dataset):
         )
 
 
-def _label_file(root: Path) -> Path:
-    names = [name + ending for name in LABEL_FILES for ending in ("", ".gz")]
-    for name in names:
-        if (root / name).is_file():
-            return root / name
-    raise DataError(f"{root}: none of {', '.join(names)} is there: put one there, or name it with labels in [data]")
+def _label_file(root: Path, *, by_readers: bool) -> Path:
+    return find_file(
+        [root],
+        ADJUDICATED_FILES if by_readers else LABEL_FILES,
+        what="the label file of NIH ChestX-ray14",
+        mend="put it there, or name it with labels in [data]",
+    )
 
 
 def _find_images(folder: Path) -> dict[str, Path]:
@@ -118,25 +170,6 @@ def _find_images(folder: Path) -> dict[str, Path]:
     parts = sorted(folder.glob("images_*"))
     places = [folder, folder / "images", *(part / "images" for part in parts), *parts]
     return {name: place / name for place in reversed(places) for name in names_in(place)}
-
-
-def _read_list(file: Path, *, known: Set[str], path: Path) -> set[str]:
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{file}: the list of images cannot be read ({reason(error)}): correct list in [data]"
-        ) from error
-    names: set[str] = set()
-    for number, name in enumerate(map(str.strip, lines), start=1):
-        if name and name not in known:
-            raise DataError(f"{file}:{number}: image {name!r} is not in {path.name}: correct the list")
-        if name in names:
-            raise DataError(f"{file}:{number}: image {name!r} stands twice: keep one")
-        names |= {name} - {""}
-    if not names:
-        raise DataError(f"{file}: the list names no image: write one image name a line")
-    return names
 
 
 def _read_findings(texts: "pd.Series[str]", path: Path) -> NDArray[np.int8]:
@@ -155,7 +188,21 @@ def _read_findings(texts: "pd.Series[str]", path: Path) -> NDArray[np.int8]:
     return rows[codes]
 
 
+def _read_adjudicated(frame: pd.DataFrame, path: Path) -> NDArray[np.int8]:
+    """Return the radiologists' labels (n_images, 4) from YES and NO."""
+    labels = np.empty((len(frame), len(ADJUDICATED)), dtype=np.int8)
+    for place, column in enumerate(ADJUDICATED):
+        values = frame[column].str.strip().str.upper().map({"YES": 1, "NO": 0})
+        if values.isna().any():
+            row = values.index[values.isna()][0]
+            raise DataError(
+                f"{path}:{line(row)}: {column} is {frame[column][row]!r}, expected YES or NO: get the file again"
+            )
+        labels[:, place] = values.to_numpy(dtype=np.int8)
+    return labels
+
+
 def _metadata(frame: pd.DataFrame) -> pd.DataFrame:
-    own = frame.drop(columns=[ID, LABELS, PATIENT]).rename(columns=COMMON_WORDS)
+    own = frame.drop(columns=[ID, PATIENT]).rename(columns={**COMMON_WORDS, SET: "split"})
     filled = [column for column in own.columns if (own[column] != "").any()]
     return in_common_words(own[filled].reset_index(drop=True))

@@ -1,0 +1,108 @@
+"""Rows of a label file on their way to a table of images: each that is left out is counted with its reason."""
+
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from cxrobust.errors import DataError, nearest
+from cxrobust.inference.images import reason as reason_of
+
+Views = Literal["frontal", "all"] | tuple[str, ...]
+"""`frontal`, `all`, or values that the data set gives its views, for example `["LATERAL", "LL"]`."""
+FRONTAL = ("AP", "PA")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rows:
+    """The rows that are left, with their numbers in the file as index, and how many were left out by reason."""
+
+    frame: pd.DataFrame
+    exclusions: Mapping[str, int] = field(default_factory=dict)
+
+    def only(self, wanted: "pd.Series[bool]", reason: str) -> "Rows":
+        """Return the rows that are `wanted`, the others being counted as left out for `reason`."""
+        left_out = int((~wanted).sum())
+        counted = {**self.exclusions, reason: left_out} if left_out else self.exclusions
+        return Rows(frame=self.frame[wanted], exclusions=counted)
+
+    def of_views(self, views: Views, *, column: str, frontal: Sequence[str] = FRONTAL) -> "Rows":
+        """Return the rows whose `column` is among the views; `frontal` are those that `views = "frontal"` means.
+
+        Raises
+        ------
+        DataError
+            When no row has one of the views that are named.
+        """
+        if views == "all":
+            return self
+        named = tuple(frontal) if views == "frontal" else views
+        known = set(self.frame[column])
+        for view in named:
+            if known and view not in known and view not in frontal:
+                raise DataError(
+                    f"views: no image has the view {view!r}{nearest(view, known)}: known are {', '.join(sorted(known))}"
+                )
+        return self.only(self.frame[column].isin(named), f"with a view other than {' and '.join(named)}")
+
+    def first_of_each(self, column: str, *, what: str) -> "Rows":
+        """Return the first row of each value of `column`, which is a `what`."""
+        return self.only(~self.frame[column].duplicated(), f"that are not the first of their {what}")
+
+    def listed(self, file: Path, *, column: str, source: str) -> "Rows":
+        """Return the rows whose `column` a text file names, one a line.
+
+        Raises
+        ------
+        DataError
+            When the file cannot be read, is empty, repeats a name, or has one that the file `source` lacks.
+        """
+        names = read_list(file, known=set(self.frame[column]), source=source)
+        return self.only(self.frame[column].isin(names), f"that are not in {file.name}")
+
+
+def read_list(file: Path, *, known: Set[str] | None, source: str) -> set[str]:
+    """Return the names in a text file, one a line; each must be `known`, the names in the file `source`, if given.
+
+    Raises
+    ------
+    DataError
+        Naming the line.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{file}: the list of images cannot be read ({reason_of(error)}): correct list in [data]"
+        ) from error
+    names: set[str] = set()
+    for number, name in enumerate(map(str.strip, lines), start=1):
+        if name and known is not None and name not in known:
+            raise DataError(f"{file}:{number}: image {name!r} is not in {source}: correct the list")
+        if name in names:
+            raise DataError(f"{file}:{number}: image {name!r} stands twice: keep one")
+        names |= {name} - {""}
+    if not names:
+        raise DataError(f"{file}: the list names no image: write one image name a line")
+    return names
+
+
+def find_file(folders: Iterable[Path], names: Sequence[str], *, what: str, mend: str) -> Path:
+    """Return the first file that exists: in the first folder that has one, by the order of `names`.
+
+    Each is looked for as it is, compressed by gzip, and as a zip archive.
+
+    Raises
+    ------
+    DataError
+        When none is there.
+    """
+    places = list(folders)
+    for folder in places:
+        for name in names:
+            for ending in ("", ".gz", ".zip"):
+                if (folder / (name + ending)).is_file():
+                    return folder / (name + ending)
+    raise DataError(f"{places[0]}: {what} is missing ({' or '.join(names)}): {mend}")

@@ -1,0 +1,80 @@
+"""Predictions of several images as one: the study of a patient's visit, read as a radiologist reads it."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from cxrobust.errors import DataError
+
+if TYPE_CHECKING:
+    from cxrobust.predictions import PredictionSet
+
+Pool = Literal["mean", "max"]
+"""How the probabilities of a study's images become one: their mean, or the largest of each finding."""
+REASON = "pooled with another image of their study"
+
+
+def pool_studies(predictions: "PredictionSet", *, column: str, by: Pool) -> "PredictionSet":
+    """Return one row for each value of the metadata's `column`, in the order of their first images.
+
+    Its id is that value and its probability of each finding, in every cell, the mean or the largest of its images'.
+    Metadata stay where all images of the study agree and are missing otherwise. The images that are no longer rows are
+    counted in the index as left out, so that the flow of images adds up.
+
+    Raises
+    ------
+    DataError
+        When the metadata lack the column, or images of one study differ in a label or their patient.
+    """
+    if column not in predictions.metadata:
+        raise DataError(f"the images cannot be pooled by {column}, which their metadata lack: predict again")
+    codes, studies = pd.factorize(predictions.metadata[column].astype(str))
+    first = np.unique(codes, return_index=True)[1]
+    for what, values in (("labels", predictions.labels), ("patients", predictions.patients[:, None])):
+        differs = (values != values[first][codes]).any(axis=1)
+        if differs.any():
+            row = int(np.flatnonzero(differs)[0])
+            raise DataError(
+                f"image {predictions.image_ids[row]!r} of {column} {studies[codes[row]]} differs from another of its "
+                f"study in its {what}: pooled images need the same"
+            )
+    return replace(
+        predictions,
+        image_ids=tuple(studies),
+        patients=predictions.patients[first],
+        labels=predictions.labels[first],
+        probabilities=_pooled(predictions.probabilities, codes, by),
+        metadata=_where_alike(predictions.metadata, codes, first),
+        index=_counted(predictions.index, len(codes) - len(first)),
+    )
+
+
+def _pooled(probabilities: NDArray[np.float64], codes: NDArray[np.intp], by: Pool) -> NDArray[np.float64]:
+    """Return (n_members, n_conditions, n_studies, n_findings) from (…, n_images, n_findings)."""
+    order = np.argsort(codes, kind="stable")
+    starts = np.flatnonzero(np.diff(codes[order], prepend=-1))
+    ordered = probabilities[:, :, order]
+    if by == "max":
+        return np.maximum.reduceat(ordered, starts, axis=2)
+    sums = np.add.reduceat(ordered, starts, axis=2)
+    means: NDArray[np.float64] = np.clip(sums / np.bincount(codes)[:, None], 0, 1)  # rounding may leave 1 + 2e-16
+    return means
+
+
+def _where_alike(metadata: pd.DataFrame, codes: NDArray[np.intp], first: NDArray[np.intp]) -> pd.DataFrame:
+    firsts = metadata.iloc[first].reset_index(drop=True)
+    alike = pd.DataFrame(index=firsts.index)
+    for name in metadata:
+        values = pd.factorize(metadata[name], use_na_sentinel=False)[0]
+        alike[name] = np.bincount(codes, weights=values != values[first][codes]) == 0
+    return firsts.where(alike)
+
+
+def _counted(index: Mapping[str, Any], n_joined: int) -> dict[str, Any]:
+    data = index["data"]
+    exclusions = {**(data.get("exclusions") or {}), **({REASON: n_joined} if n_joined else {})}
+    return {**index, "data": {**data, "exclusions": exclusions}}
