@@ -5,6 +5,7 @@ import pytest
 from cxrobust.cli import _main
 from cxrobust.conditions import parse_condition
 from cxrobust.demo import TINY, prepare
+from cxrobust.inference.checkpoints import said_of_training
 from cxrobust.pipeline import analyze, predict
 from cxrobust.progress import silent
 from cxrobust.study import read_study
@@ -55,6 +56,15 @@ def test_checkpoints_are_trained_once(prepared: Path) -> None:
     prepare(folder, scale=TINY, report=lambda task, done, total: stages.append(task))
     assert stages == []
     assert [(path, path.stat().st_mtime_ns) for path in weights] == before
+
+
+def test_every_checkpoint_tells_how_it_was_trained(prepared: Path) -> None:
+    checkpoints = [path.parent for path in prepared.parent.glob("checkpoints/*/*.safetensors")]
+    said = {folder.name: said_of_training(folder) for folder in checkpoints}
+    assert len(said) == 7
+    assert all(one["tuned"] and one["start"] and one["images"] for one in said.values())
+    assert said["adversarial"]["adversary"].startswith("PGD, eps ")
+    assert said["preference"]["judge"] != said["preference-human"]["judge"]
 
 
 def test_every_regime_differs_from_every_other(prepared: Path) -> None:

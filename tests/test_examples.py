@@ -71,8 +71,14 @@ def test_pneumoniamnist(copied: Path, shared_data: Path) -> None:
     found = results.find(estimand="value", metric="auroc", condition="clean", finding="Pneumonia")
     assert [estimate.n_images for estimate in found] == [624] * 4
     assert all(estimate.n_positive == 390 and estimate.estimate is not None for estimate in found)
-    weights = {path.read_bytes() for path in (copied / "checkpoints").iterdir()}
+    weights = {path.read_bytes() for path in (copied / "checkpoints").glob("*/weights.safetensors")}
     assert len(weights) == 4
+    assert [(one["training"]["tuned"], one["training"]["start"]) for one in results.regimes] == [
+        ("the head alone", "pre-trained on turned images"),
+        ("all weights", "linear-probe"),
+        ("all weights", "supervised"),
+        ("all weights", "linear-probe"),
+    ]
 
 
 @pytest.mark.parametrize("copied", ["nih-621"], indirect=True)
@@ -101,6 +107,9 @@ def test_nih_621_predicts_each_image_by_models_of_the_other_fold(
         )
         np.testing.assert_allclose(found.probabilities[0, 0, rows], own, atol=2e-3)
         assert np.abs(own - other).max() > 0.05
+    for regime in study.regimes:
+        facts = regime.facts(fold="0")
+        assert facts["training"]["images"] == f"{N_RADIOGRAPHS // 2}, of the other half of the patients"
 
 
 def few_radiographs(shared_data: Path, data_root: Path) -> Path:

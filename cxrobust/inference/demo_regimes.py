@@ -14,9 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cxrobust.demo import LABEL_NOISE, READER_ERROR, SIZE, TRAIN_EPS, Scale
-from cxrobust.files import atomic_write_text
 from cxrobust.inference import finetuning
-from cxrobust.inference.checkpoints import TRAINING
 from cxrobust.inference.datasets.phantoms import Phantoms
 from cxrobust.inference.finetuning import LabelledImages, LowRank, Training
 from cxrobust.inference.graph import PixelClassifier
@@ -42,7 +40,16 @@ def train(folder: Path, scale: Scale, report: Reporter) -> None:
 
 
 def _train(demo: "_Demo") -> None:
-    base = demo.get("pretrained", demo.pretrain)
+    base = demo.get(
+        "pretrained",
+        demo.pretrain,
+        said={
+            "tuned": "all weights",
+            "training": demo.pretraining,
+            "start": "random weights",
+            "images": f"phantoms of hospital A, {demo.scale.pretrain_patients} patients",
+        },
+    )
     probe = demo.get(
         "linear-probe",
         lambda: finetuning.linear_probe(base, demo.examples, head=HEAD, penalty=1e-3, report=demo.report),
@@ -51,35 +58,40 @@ def _train(demo: "_Demo") -> None:
     supervised = demo.get(
         "supervised",
         lambda: finetuning.supervised(probe, demo.examples, demo.training(5e-4), report=demo.report),
-        said=demo.tuning("all weights", demo.training(5e-4), start="linear-probe"),
+        said={"tuned": "all weights", "training": demo.training(5e-4), "start": "linear-probe"},
     )
     low_rank = LowRank(targets=("q_proj", "v_proj", "query", "value"), rank=8)
     demo.get(
         "lora",
         lambda: finetuning.lora(base, demo.examples, demo.training(5e-3), low_rank=low_rank, report=demo.report),
         base="pretrained",
-        said=demo.tuning("the adapter and the head", demo.training(5e-3), start="pretrained"),
+        said={"tuned": "the adapter and the head", "training": demo.training(5e-3), "start": "pretrained"},
     )
     adversary = finetuning.Adversary(eps=TRAIN_EPS / 255, steps=2)
     hardening = demo.training(1e-3, epochs=demo.scale.adversarial_epochs)
     demo.get(
         "adversarial",
         lambda: finetuning.adversarial(probe, demo.examples, hardening, adversary=adversary, report=demo.report),
-        said=demo.tuning(
-            "all weights",
-            hardening,
-            start="linear-probe",
-            adversary=f"PGD, eps {TRAIN_EPS:g}/255, {adversary.steps} steps",
-        ),
+        said={"tuned": "all weights", "training": hardening, "adversary": adversary, "start": "linear-probe"},
     )
-    for name, judge in (
-        ("preference", finetuning.agreement),
-        ("preference-human", finetuning.SimulatedReader(error_rate=READER_ERROR)),
+    for name, judge, told in (
+        ("preference", finetuning.agreement, "agreement with the labels"),
+        (
+            "preference-human",
+            finetuning.SimulatedReader(error_rate=READER_ERROR),
+            f"a simulated reader who misreads {READER_ERROR:.0%} of findings",
+        ),
     ):
         demo.get(
             name,
             partial(demo.prefer, supervised, judge, name),
-            said=demo.tuning("all weights", demo.preferring, start="supervised", **asdict(PREFERENCE)),
+            said={
+                "tuned": "all weights",
+                "training": demo.preferring,
+                "start": "supervised",
+                **asdict(PREFERENCE),
+                "judge": told,
+            },
         )
 
 
@@ -100,24 +112,19 @@ class _Demo:
         return Training(epochs=epochs or self.scale.tune_epochs, learning_rate=learning_rate, batch=64, seed=2026)
 
     def get(
-        self, name: str, make: Callable[[], nn.Module], *, base: str | None = None, said: dict[str, Any] | None = None
+        self, name: str, make: Callable[[], nn.Module], *, base: str | None = None, said: dict[str, Any]
     ) -> nn.Module:
         """Load a regime's checkpoint, or make and save it; beside it stands what is `said` of its training."""
         path = self.folder / name
         if not path.is_dir():
             made: Any = make()
             save_network(made.network, path, preprocessing=PREPROCESSING)
-        if said is not None:
-            images = {"images": f"phantoms of hospital B, {self.scale.train_patients} patients"}
-            atomic_write_text(path / TRAINING, json.dumps({**said, **images}, indent=1) + "\n")
+        images = f"phantoms of hospital B, {self.scale.train_patients} patients"
+        finetuning.write_training(path, **{"images": images, **said})
         family = {"name": name, "family": "hf-classifier", "model": str((self.folder / (base or name)).absolute())}
         if base is not None:
             family["adapter"] = str(path.absolute())
         return HfClassifier.model_validate_json(json.dumps(family)).load(FINDINGS)
-
-    def tuning(self, tuned: str, training: Training, **further: Any) -> dict[str, Any]:
-        """Say how a regime is trained, for `training.json`."""
-        return {"tuned": tuned, **asdict(training), "optimizer": "AdamW, warm-up, cosine", **further}
 
     def pretrain(self) -> nn.Module:
         """Learn anatomy, exposure and noisily labelled findings of hospital A; return it with a head of zeros."""
@@ -137,11 +144,10 @@ class _Demo:
             regression = F.mse_loss(out[:, : len(ATTRIBUTES)], targets[rows])
             return finetuning.masked_bce(out[:, len(ATTRIBUTES) :], labels[rows]) + 0.1 * regression
 
-        training = self.training(3e-3, epochs=self.scale.pretrain_epochs)
         finetuning.fit(
             model,
             loss,
-            training,
+            self.pretraining,
             n_images=len(images),
             parameters=model.parameters(),
             stage="pre-training at hospital A",
@@ -160,6 +166,11 @@ class _Demo:
             report=self.report,
             stage=name,
         )
+
+    @property
+    def pretraining(self) -> Training:
+        """How long and how fast the network learns at hospital A."""
+        return self.training(3e-3, epochs=self.scale.pretrain_epochs)
 
     @property
     def preferring(self) -> Training:

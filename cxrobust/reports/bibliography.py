@@ -8,6 +8,10 @@ from markupsafe import Markup
 
 from cxrobust.reports.words import readable
 
+NAME = re.compile(r"(?P<surname>.+) (?P<initials>[A-Z]{1,4})")
+"""An author as printed."""
+YEAR = re.compile(r"\b(?:19|20)\d\d\b")
+ADDRESS = re.compile(r"(?:doi:|arxiv:|https?://)\S+", re.IGNORECASE)
 DATA = "data"
 """Key of the data set's own citation, which the results bring."""
 
@@ -73,15 +77,25 @@ class Quoted:
 
     @property
     def fields(self) -> dict[str, str]:
-        """BibTeX's fields as plain text."""
-        return {"title": self.title, "note": self.printed}
+        """BibTeX's fields as plain text: authors and year as far as they can be read, the rest as a note."""
+        authors, _, rest = self.printed.partition(". ")
+        named = rest and all(one == "et al" or NAME.fullmatch(one) for one in authors.split(", "))
+        year = YEAR.search(ADDRESS.sub("", self.printed))
+        found = {
+            "author": " and ".join(map(_surname_first, authors.split(", "))) if named else "",
+            "key": "" if named else self.title,
+            "title": self.title,
+            "year": year[0] if year else "",
+            "note": rest if named else self.printed,
+        }
+        return {name: text for name, text in found.items() if text}
 
 
 def _surname_first(author: str) -> str:
     """Write `Clarke-Pearson DL` as BibTeX reads it: `Clarke-Pearson, D. L.`; a group keeps its name."""
     if author == "et al":
         return "others"
-    found = re.fullmatch(r"(?P<surname>.+) (?P<initials>[A-Z]{1,4})", author)
+    found = NAME.fullmatch(author)
     return author if found is None else f"{found['surname']}, {' '.join(f'{one}.' for one in found['initials'])}"
 
 

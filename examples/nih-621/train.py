@@ -6,7 +6,9 @@ Each fold's models learn from the other half of the patients, so every image is 
 """
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,13 +17,15 @@ from safetensors.torch import save_file
 from torch import nn
 
 from cxrobust.inference import finetuning
-from cxrobust.inference.finetuning import LabelledImages, Preference, Training
+from cxrobust.inference.finetuning import Adversary, LabelledImages, Preference, Training, write_training
 from cxrobust.progress import Reporter, reporting
 from cxrobust.study import read_study
 
 HERE = Path(__file__).parent
 HEAD = "network._fc"
 FOLDS = 2
+PENALTY = 0.1
+NETWORK = "EfficientNet-Lite0"
 
 
 def write_folds(data_root: Path) -> Path:
@@ -37,24 +41,54 @@ def write_folds(data_root: Path) -> Path:
     return path
 
 
-def regimes(examples: LabelledImages, *, epochs: int, report: Reporter) -> dict[str, nn.Module]:
-    """Fine-tune the four regimes on one half of the images."""
+def train_regimes(examples: LabelledImages, folder: Path, *, fold: int, epochs: int, report: Reporter) -> None:
+    """Fine-tune the four regimes on the images of the other fold, and write a checkpoint of each."""
+
+    def save(name: str, model: nn.Module, **said: Any) -> nn.Module:
+        checkpoint = folder / f"{name}-{fold}"
+        write_training(
+            checkpoint, network=NETWORK, images=f"{len(examples)}, of the other half of the patients", **said
+        )
+        save_file(model.state_dict(), checkpoint / "weights.safetensors")
+        return model
+
     base = finetuning.fresh_head(imagenet().eval(), head=HEAD, n_outputs=examples.labels.shape[1])
-    probe = finetuning.linear_probe(base, examples, head=HEAD, penalty=0.1, report=report)
+    probe = save(
+        "linear-probe",
+        finetuning.linear_probe(base, examples, head=HEAD, penalty=PENALTY, report=report),
+        tuned="the head alone",
+        start="ImageNet",
+        penalty=PENALTY,
+        optimizer="L-BFGS",
+    )
     training = Training(epochs=epochs, learning_rate=1e-4, batch=32, seed=1)
-    full = finetuning.supervised(probe, examples, training, report=report)
+    full = save(
+        "full",
+        finetuning.supervised(probe, examples, training, report=report),
+        tuned="all weights",
+        training=training,
+        start="linear-probe",
+    )
     gentle = Training(epochs=max(1, epochs // 2), learning_rate=2e-5, batch=32, seed=2)
     near = Preference(beta=0.5)
-    return {
-        "linear-probe": probe,
-        "full": full,
-        "preference": finetuning.preference(
-            full, examples, gentle, judge=finetuning.agreement, settings=near, report=report
-        ),
-        "adversarial": finetuning.adversarial(
-            probe, examples, training, adversary=finetuning.Adversary(eps=1 / 255, steps=2), report=report
-        ),
-    }
+    save(
+        "preference",
+        finetuning.preference(full, examples, gentle, judge=finetuning.agreement, settings=near, report=report),
+        tuned="all weights",
+        training=gentle,
+        start="full",
+        judge="agreement with the labels",
+        **asdict(near),
+    )
+    adversary = Adversary(eps=1 / 255, steps=2)
+    save(
+        "adversarial",
+        finetuning.adversarial(probe, examples, training, adversary=adversary, report=report),
+        tuned="all weights",
+        training=training,
+        start="linear-probe",
+        adversary=adversary,
+    )
 
 
 def train(data_root: Path, *, epochs: int, report: Reporter) -> None:
@@ -64,12 +98,9 @@ def train(data_root: Path, *, epochs: int, report: Reporter) -> None:
     table = data.table()
     examples = finetuning.read_examples(table, size=data.size, report=report)
     folds = table.metadata["fold"].astype(int).to_numpy()
-    folder = HERE / "checkpoints"
-    folder.mkdir(exist_ok=True)
     for fold in range(FOLDS):
         other = torch.from_numpy(np.flatnonzero(folds != fold))
-        for name, model in regimes(examples.take(other), epochs=epochs, report=report).items():
-            save_file(model.state_dict(), folder / f"{name}-{fold}.safetensors")
+        train_regimes(examples.take(other), HERE / "checkpoints", fold=fold, epochs=epochs, report=report)
 
 
 def main() -> None:

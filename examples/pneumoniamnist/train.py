@@ -4,7 +4,9 @@ python examples/pneumoniamnist/train.py --data-root DATA
 """
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from network import Small
@@ -13,12 +15,14 @@ from torch import nn
 
 from cxrobust.inference import finetuning
 from cxrobust.inference.datasets.medmnist import MedMnist
-from cxrobust.inference.finetuning import LabelledImages, Training
+from cxrobust.inference.finetuning import Adversary, LabelledImages, Preference, Training, write_training
 from cxrobust.progress import Reporter, reporting
 
 HERE = Path(__file__).parent
 SIZE = 28
 TURNS = 4
+PENALTY = 1e-3
+NETWORK = "three convolutions and a linear head"
 
 
 def turned(images: torch.Tensor) -> LabelledImages:
@@ -44,26 +48,53 @@ def train(data_root: Path, folder: Path, *, epochs: int, report: Reporter, every
     with torch.random.fork_rng():
         torch.manual_seed(2026)
         start = Small(TURNS)
+
+    def save(name: str, model: nn.Module, **said: Any) -> nn.Module:
+        write_training(folder / name, network=NETWORK, images=f"{len(examples):,} of the training split", **said)
+        save_file(model.state_dict(), folder / name / "weights.safetensors")
+        return model
+
     base = finetuning.supervised(
         start, turned(examples.images), Training(epochs=epochs, learning_rate=2e-3, batch=256, seed=1), report=report,
         stage="pre-training on turned images",
     )  # fmt: skip
     base = finetuning.fresh_head(base, head="head", n_outputs=1)
-    probe = finetuning.linear_probe(base, examples, head="head", report=report)
+    probe = save(
+        "linear-probe",
+        finetuning.linear_probe(base, examples, head="head", penalty=PENALTY, report=report),
+        tuned="the head alone",
+        start="pre-trained on turned images",
+        penalty=PENALTY,
+        optimizer="L-BFGS",
+    )
     training = Training(epochs=epochs, learning_rate=1e-3, batch=64, seed=2)
-    full = finetuning.supervised(probe, examples, training, report=report)
+    full = save(
+        "supervised",
+        finetuning.supervised(probe, examples, training, report=report),
+        tuned="all weights",
+        training=training,
+        start="linear-probe",
+    )
     gentle = Training(epochs=epochs, learning_rate=1e-4, batch=64, seed=3)
-    regimes: dict[str, nn.Module] = {
-        "linear-probe": probe,
-        "supervised": full,
-        "preference": finetuning.preference(full, examples, gentle, judge=finetuning.agreement, report=report),
-        "adversarial": finetuning.adversarial(
-            probe, examples, training, adversary=finetuning.Adversary(eps=4 / 255, steps=3), report=report
-        ),
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, model in regimes.items():
-        save_file(model.state_dict(), folder / f"{name}.safetensors")
+    settings = Preference()
+    save(
+        "preference",
+        finetuning.preference(full, examples, gentle, judge=finetuning.agreement, settings=settings, report=report),
+        tuned="all weights",
+        training=gentle,
+        start="supervised",
+        judge="agreement with the labels",
+        **asdict(settings),
+    )
+    adversary = Adversary(eps=4 / 255, steps=3)
+    save(
+        "adversarial",
+        finetuning.adversarial(probe, examples, training, adversary=adversary, report=report),
+        tuned="all weights",
+        training=training,
+        start="linear-probe",
+        adversary=adversary,
+    )
 
 
 def main() -> None:

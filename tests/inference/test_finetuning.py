@@ -2,6 +2,7 @@
 
 import copy
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from cxrobust.errors import DataError
+from cxrobust.inference.checkpoints import said_of_training
 from cxrobust.inference.datasets.phantoms import Phantoms
 from cxrobust.inference.finetuning import (
     Adversary,
@@ -33,6 +35,7 @@ from cxrobust.inference.finetuning import (
     read_examples,
     sample_pairs,
     supervised,
+    write_training,
 )
 
 TRAINING = Training(epochs=6, learning_rate=0.02, batch=16, seed=5)
@@ -335,3 +338,27 @@ def test_read_examples_of_phantoms():
     np.testing.assert_array_equal(found.labels.numpy(), table.labels)
     with pytest.raises(DataError, match="its images were not loaded"):
         read_examples(Phantoms(kind="phantoms", patients=1).table(with_images=False), size=32)
+
+
+def test_what_is_written_of_a_training_is_what_the_report_reads(tmp_path: Path):
+    checkpoint = tmp_path / "hardened"
+    write_training(
+        checkpoint,
+        tuned="all weights",
+        training=TRAINING,
+        adversary=Adversary(eps=4 / 255, steps=3),
+        start="linear-probe",
+        beta=0.5,
+    )
+    assert said_of_training(checkpoint) == {
+        "tuned": "all weights",
+        "epochs": 6,
+        "learning_rate": 0.02,
+        "batch": 16,
+        "weight_decay": 0.01,
+        "seed": 5,
+        "optimizer": "AdamW, warm-up, cosine",
+        "adversary": "PGD, eps 4/255, 3 steps",
+        "start": "linear-probe",
+        "beta": 0.5,
+    }

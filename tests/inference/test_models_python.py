@@ -111,6 +111,9 @@ def test_fingerprint_follows_module_and_weights_and_imports_neither_torch(tmp_pa
     (tmp_path / "weights" / "a.bin").write_bytes(b"b")
     second = regime.fingerprint()
     assert {key for key in first if first[key] != second[key]} == {"weights/a.bin"}
+    (tmp_path / "weights" / "training.json").write_text('{"tuned": "the head", "epochs": 3}')
+    assert regime.fingerprint() == second
+    assert regime.facts()["training"] == {"tuned": "the head", "epochs": 3}
     code = (
         "import sys; from cxrobust.inference.models.python import PythonModel as M;"
         "c = {'study_folder': sys.argv[1]};"

@@ -41,6 +41,18 @@ def test_what_is_not_known_of_a_model_is_said():
     assert found[head, "Tuned"] == ("not known",)
 
 
+def test_what_training_json_says_is_told():
+    said = {"tuned": "all weights", "network": "a small one", "epochs": 4, "learning_rate": 1e-4, "start": "the probe"}
+    made = replace(BASE, regimes=({**BASE.regimes[0], "training": said}, *BASE.regimes[1:]))
+    table = built("models", made)["models"]
+    found = rows(table)
+    head = table.groups[0].head
+    assert found[head, "Network"] == ("a small one",)
+    assert found[head, "Tuned"] == ("all weights",)
+    told = found[head, "Training"][0].replace("\N{NO-BREAK SPACE}", " ")
+    assert told == "epochs = 4; learning rate = 0.0001; start = the probe"
+
+
 def test_what_is_known_of_an_adapter_is_told():
     known = {
         "architecture": "ViT",

@@ -36,6 +36,25 @@ def test_the_data_set_is_cited_where_it_has_a_citation() -> None:
     assert Citations().cite("data") == ""
 
 
+@pytest.mark.parametrize(
+    ("printed", "fields"),
+    [
+        (
+            "Wang X, Peng Y, et al. ChestX-ray8. CVPR 2017, 3462–3471. doi:10.1109/CVPR.2018.369. Images by the NIH.",
+            {
+                "author": "Wang, X. and Peng, Y. and others",
+                "year": "2017",
+                "note": "ChestX-ray8. CVPR 2017, 3462–3471. doi:10.1109/CVPR.2018.369. Images by the NIH.",
+            },
+        ),
+        ("Our hospital. Radiographs, 2021.", {"key": "Ours", "year": "2021", "note": "Our hospital. Radiographs, 2021."}),
+        ("In press.", {"key": "Ours", "note": "In press."}),
+    ],
+)  # fmt: skip
+def test_authors_and_year_are_read_from_the_citation_of_the_data(printed: str, fields: dict[str, str]) -> None:
+    assert Citations(data=printed, title="Ours").known("data").fields == {"title": "Ours", **fields}
+
+
 def test_an_unknown_work_is_an_error() -> None:
     with pytest.raises(KeyError, match="nobody1900"):
         Citations().cite("nobody1900")

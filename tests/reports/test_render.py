@@ -52,6 +52,13 @@ def test_pages_of_anchors_are_those_on_which_they_stand() -> None:
     assert "second" in pypdf.PdfReader(io.BytesIO(made.content)).pages[made.pages["two"] - 1].extract_text()
 
 
+def test_every_column_of_every_table_has_a_head(tmp_path: Path) -> None:
+    path, *_ = render(results(TYPICAL, images=tmp_path), formats=("html",), out=tmp_path, images=tmp_path)
+    heads = re.findall(r'<th scope="col"[^>]*>(.*?)</th>', path.read_text(encoding="utf-8"), flags=re.S)
+    assert len(heads) > 50
+    assert all(re.sub(r"<[^>]+>", "", head).strip() for head in heads)
+
+
 def test_a_section_appears_when_its_data_exist(tmp_path: Path) -> None:
     found = {}
     for name, made in (("clean", CLEAN_ONLY), ("attacked", TYPICAL)):

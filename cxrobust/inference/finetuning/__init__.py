@@ -16,6 +16,7 @@ from cxrobust.inference.finetuning.preferences import (
     preference,
     sample_pairs,
 )
+from cxrobust.inference.finetuning.records import write_training
 from cxrobust.inference.finetuning.supervision import LowRank, fresh_head, linear_probe, lora, supervised
 from cxrobust.inference.finetuning.training import Training, fit, masked_bce
 
@@ -41,4 +42,5 @@ __all__ = [
     "read_examples",
     "sample_pairs",
     "supervised",
+    "write_training",
 ]

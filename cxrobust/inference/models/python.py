@@ -15,6 +15,7 @@ from pydantic import Field, field_validator, model_validator
 
 from cxrobust.errors import DataError, nearest, require
 from cxrobust.inference.checkpoints import (
+    TRAINING,
     count_weights,
     fill_fold,
     fold_problem,
@@ -197,4 +198,7 @@ def _searched(folder: Path) -> Iterator[None]:
 
 
 def _files(weights: Path) -> list[Path]:
-    return [weights] if weights.is_file() else sorted(path for path in weights.rglob("*") if path.is_file())
+    """Return what the weights consist of: a file, or every file of a folder but what tells of the training."""
+    if weights.is_file():
+        return [weights]
+    return sorted(path for path in weights.rglob("*") if path.is_file() and path != weights / TRAINING)

@@ -12,6 +12,8 @@ from cxrobust.reports.words import count, readable, regime
 NOT_KNOWN = "not known"
 OUTPUTS = ("head", "outputs", "labels", "cross_fit", "trust_remote_code", "options", "id", "prefix")
 """Settings of a regime that say how its outputs are read."""
+ROWS_OF_THEIR_OWN = ("network", "tuned")
+"""What `training.json` says that is no setting of the training."""
 MOST_RUNS = 5
 """Training runs whose settings are told apart."""
 
@@ -32,7 +34,7 @@ def _rows(one: Mapping[str, Any], view: View) -> Iterator[tuple[Cell, ...]]:
     first = runs[0]
     yield _row("Source", _source(one, runs))
     if one.get("family") != "elsewhere":
-        yield _row("Network", readable(str(one.get("architecture") or NOT_KNOWN)))
+        yield _row("Network", readable(str(one.get("architecture") or _said(one).get("network") or NOT_KNOWN)))
     if one.get("resolution"):
         yield _row("Resolution", _resolution(one, view.results.data.get("size")))
     yield _row("Parameters", _parameters(one))
@@ -84,7 +86,7 @@ def _parameters(one: Mapping[str, Any]) -> str:
 
 def _tuned(one: Mapping[str, Any]) -> str:
     """Say which parameters were tuned: what the training says, else what an adapter implies, else nothing."""
-    said = (one.get("training") or {}).get("tuned")
+    said = _said(one).get("tuned")
     if said:
         return readable(str(said))
     if not one.get("adapter"):
@@ -94,5 +96,10 @@ def _tuned(one: Mapping[str, Any]) -> str:
 
 
 def _training(one: Mapping[str, Any]) -> str:
-    said = {key: value for key, value in (one.get("training") or {}).items() if key != "tuned"}
+    said = {key: value for key, value in _said(one).items() if key not in ROWS_OF_THEIR_OWN}
     return value_text({key.replace("_", " "): value for key, value in said.items()}) if said else NOT_KNOWN
+
+
+def _said(one: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what `training.json` says of a regime; nothing where there is none."""
+    return one.get("training") or {}

@@ -109,7 +109,7 @@ def _columns(view: View) -> tuple[Column, ...]:
             Column(title=capitalised(f"{before}patients".lower()), under="n (%)"),
             Column(title="Missing", under="images"),
         ]
-    return (Column(title="Characteristic", left=True), Column(title="", left=True), *titles)
+    return (Column(title="Characteristic", left=True), Column(title="Measure or level", left=True), *titles)
 
 
 def _groups(view: View) -> Iterator[Group]:
