@@ -6,7 +6,7 @@ file. Other packages register through the entry-point group `cxrobust.<kind>`, f
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar
@@ -26,6 +26,7 @@ class Registry(Generic[T]):
         self._made: dict[str, T] = {}
         self._makers: dict[str, Callable[[str], T]] = {}
         self._rests: dict[str, str] = {}
+        self._refused: dict[str, str] = {}
         self._loaded = False
 
     def __call__(self, name: str) -> Callable[[T], T]:
@@ -53,6 +54,10 @@ class Registry(Generic[T]):
 
         return register
 
+    def refuse(self, names: Mapping[str, str]) -> None:
+        """Say of names that somebody might expect why they are none, and what to write instead."""
+        self._refused |= names
+
     def __getitem__(self, name: str) -> T:
         """Return what `name` stands for.
 
@@ -74,6 +79,8 @@ class Registry(Generic[T]):
         >>> metric.unknown("coverage-at-risk-0").partition("confidence-wrong, ")[2].partition(", ece")[0]
         'coverage-at-risk-5 (or any other percentage)'
         """
+        if name in self._refused:
+            return f"{self.kind} {name!r}: {self._refused[name]}"
         known = [
             f"{one} (or any other {rest})"
             if (rest := next((rest for start, rest in self._rests.items() if one.startswith(start)), None))

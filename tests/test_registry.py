@@ -15,13 +15,13 @@ from cxrobust.inference.perturbations import perturbation
 def test_every_module_of_a_room_is_registered() -> None:
     assert list(dataset) == ["folder", "medmnist", "mimic-cxr-jpg", "nih-chestxray14", "phantoms"]
     assert list(model_family) == ["hf-classifier", "python"]
-    assert list(perturbation) == ["blur", "contrast", "fgsm", "gaussian-noise", "jpeg", "noise", "pgd"]
+    assert {"apgd", "blur", "deepfool", "fgsm", "jpeg", "noise", "pgd", "square"} <= set(perturbation)
     assert {"auroc", "accuracy", "confidence", "ece", "brier"} <= set(metric)
 
 
 def test_an_unknown_name_suggests_the_nearest_and_lists_all() -> None:
     with pytest.raises(
-        StudyError, match=r"unknown perturbation 'pdg' \(did you mean 'pgd'\?\): known are blur, .*, pgd"
+        StudyError, match=r"unknown perturbation 'pdg' \(did you mean 'pgd'\?\): known are apgd, .*, pgd, "
     ):
         perturbation["pdg"]
 

@@ -91,7 +91,7 @@ def test_a_study_reads_with_its_controls_and_defaults() -> None:
         ('"0.5/255"', '"-1/255"', "s.toml:14: .*greater than 0"),
         ('attack = "pgd"', 'attack = "blur"', "s.toml:13: 'blur' is no attack: write corruption = \"blur\""),
         ('attack = "pgd"', 'corruption = "pgd"', "s.toml:13: 'pgd' is no corruption: write attack = \"pgd\""),
-        ('attack = "pgd"', "", r"s.toml:12: perturbations\[1\] needs attack: one of blur"),
+        ('attack = "pgd"', "", r"s.toml:12: perturbations\[1\] needs attack: one of apgd"),
         ("resamples = 200", 'metrics = ["ece", "ece"]', "s.toml:16: 'ece' stands twice in analysis.metrics"),
         ("resamples = 200", 'primary_condition = "clean"', "s.toml:16: primary_condition 'clean' is no condition"),
         ("resamples = 200", 'primary_condition = "pgd(("', r"s.toml:16: .*'pgd\(\(' is not a condition"),

@@ -6,10 +6,12 @@ that image's own generator, on the CPU, and the global generator is left alone.
 """
 
 import hashlib
+import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 
@@ -37,6 +39,25 @@ def per_image_randomness(seeds: tuple[int, ...]) -> Iterator[None]:
     """
     with no_global_randomness(), _PerImage(seeds):
         yield
+
+
+@contextmanager
+def of_one_image(seed: int) -> Iterator[None]:
+    """Let code that draws from global generators do so for one image: seeded before, and put back afterwards.
+
+    torch's, NumPy's and Python's own, whatever the code itself does to them.
+    """
+    torch_states, numpy_state, python_state = _generator_states(), np.random.get_state(), random.getstate()  # noqa: NPY002
+    try:
+        torch.manual_seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002  what the code draws from
+        random.seed(seed)
+        yield
+    finally:
+        for name, state in torch_states.items():
+            _set_generator_state(name, state)
+        np.random.set_state(numpy_state)  # noqa: NPY002
+        random.setstate(python_state)
 
 
 @contextmanager

@@ -34,6 +34,32 @@ class OneFinding(torch.nn.Module):
         return torch.stack((torch.zeros_like(logit), logit), dim=1)
 
 
+class InSinglePrecision(torch.nn.Module):
+    """A view whose scores have the images' type, for attacks that mix the two; not for those of a cross-entropy."""
+
+    def __init__(self, view: torch.nn.Module) -> None:
+        super().__init__()
+        self.view = view
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the scores in the images' type."""
+        scores: torch.Tensor = self.view(images).to(images.dtype)
+        return scores
+
+
+class OfThreeChannels(torch.nn.Module):
+    """A view for attacks whose code assumes colour: the mean over channels is the grey image."""
+
+    def __init__(self, view: torch.nn.Module) -> None:
+        super().__init__()
+        self.view = view
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the scores of images (n, 3, size, size)."""
+        scores: torch.Tensor = self.view(images.mean(dim=1, keepdim=True))
+        return scores
+
+
 def aimed_view(model: torch.nn.Module, column: int | None) -> torch.nn.Module:
     """Return the view of `model` for an attack on all findings (None) or on the finding in one column."""
     return (AllFindings(model) if column is None else OneFinding(model, column)).eval()

@@ -66,7 +66,19 @@ METRICS = {
 PERTURBATIONS = {
     "pgd": "PGD",
     "fgsm": "FGSM",
+    "apgd": "Auto-PGD",
+    "square": "Square attack",
+    "autoattack-multilabel": "multi-label AutoAttack",
+    "cw-l2": "Carlini–Wagner attack",
+    "deepfool": "DeepFool",
+    "sparsefool": "SparseFool",
+    "one-pixel": "one-pixel attack",
+    "pixle": "Pixle",
+    "ead-l1": "elastic-net attack, L1",
+    "ead-en": "elastic-net attack",
+    "pgd-l2": "PGD in L2",
     "noise": "random noise",
+    "noise-l2": "random noise in L2",
     "gaussian-noise": "Gaussian noise",
     "blur": "Gaussian blur",
     "jpeg": "JPEG compression",
@@ -282,12 +294,15 @@ def condition_words(condition: str) -> str:
     'PGD, ε = 4/255, 20 steps'
     >>> condition_words("gaussian-noise(severity=3)").replace("\N{NO-BREAK SPACE}", " ")
     'Gaussian noise, severity 3'
+    >>> condition_words("mifgsm(eps=0.01, target=worst, goal=hide)").replace("\N{NO-BREAK SPACE}", " ")
+    'MIFGSM, ε = 0.01, aimed at the worst finding of each image, to hide it'
     """
     try:
         parsed = parse_condition(condition)
     except ValueError:
         return readable(condition)
-    name = PERTURBATIONS.get(parsed.name, readable(parsed.name))
+    name = PERTURBATIONS.get(parsed.name) or readable(parsed.name)
+    name = name.upper() if re.fullmatch(r"[a-z]*(gsm|pgd|gsmpp|gdrs)|fab|bim|spsa", name) else name
     return ", ".join([name, *(parameter_words(key, value) for key, value in parsed.parameters)])
 
 
@@ -310,6 +325,7 @@ def parameter_words(key: str, value: str) -> str:
         "eps": f"ε{SPACE}={SPACE}{value}",
         "severity": f"severity{SPACE}{value}",
         "steps": f"{value}{SPACE}step{'' if value == '1' else 's'}",
-        "target": f"aimed at {finding_words(value)}",
+        "target": f"aimed at {'the worst finding of each image' if value == 'worst' else finding_words(value)}",
+        "goal": f"to {value} it",
     }
     return known.get(key, f"{readable(key.replace('_', ' '))}{SPACE}={SPACE}{value}")

@@ -37,9 +37,11 @@ class Perturbation(Section):
     """One perturbation at one strength."""
 
     strength: ClassVar[str]
-    """Name of the field that a study file may give as a list: `eps` or `severity`."""
+    """Name of the field that a study file may give as a list: `eps` or `severity`; empty where there is none."""
     silent: ClassVar[tuple[str, ...]] = ()
     """Fields that the condition's text leaves out while they have their default."""
+    control_noise: ClassVar[str] = "noise"
+    """Which noise of the same strength goes beside it, where it says `control = true`."""
     kind: ClassVar[Literal["attack", "noise", "corruption"]]
 
     @property
@@ -70,7 +72,7 @@ class Perturbation(Section):
         fields = type(self).model_fields
         shown = [
             (key, format_value(getattr(self, key)))
-            for key, field in fields.items()
+            for key, field in sorted(fields.items(), key=lambda one: one[0] != self.strength)
             if key not in {"attack", "corruption", "control"}
             and not (key in self.silent and getattr(self, key) == field.default)
         ]
@@ -93,9 +95,8 @@ perturbation: Registry[type[Perturbation]] = Registry("perturbation", package="c
 
 def controls(chosen: Iterable[Perturbation]) -> tuple[Perturbation, ...]:
     """Return the random noise of equal size that goes beside each attack, unless the attack says `control = false`."""
-    noise = perturbation["noise"]
     return tuple(
-        noise.model_validate({"attack": "noise", "eps": vars(one)["eps"]})
+        perturbation[one.control_noise].model_validate({"attack": one.control_noise, "eps": vars(one)["eps"]})
         for one in chosen
         if vars(one).get("control", False)
     )

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
+from pydantic import Field
 
 from cxrobust.inference.perturbations import Batch, Perturbation, perturbation
 from cxrobust.study_sections import Epsilon
@@ -41,4 +42,34 @@ class Noise(Perturbation):
         signs = [np.random.default_rng(seed).integers(0, 2, shape, dtype=np.int8) * 2 - 1 for seed in batch.seeds]
         step = torch.from_numpy(np.stack(signs)).to(batch.images)
         noisy: torch.Tensor = (batch.images + self.eps * step).clamp(0, 1)
+        return noisy
+
+
+@perturbation("noise-l2")
+class EuclideanNoise(Perturbation):
+    """A step of length eps in a random direction, then clipped to [0, 1]."""
+
+    strength: ClassVar[str] = "eps"
+    kind: ClassVar[Literal["attack", "noise", "corruption"]] = "noise"
+
+    attack: Literal["noise-l2"]
+    eps: float = Field(gt=0, allow_inf_nan=False)
+
+    @property
+    def name(self) -> str:
+        """The registered name."""
+        return "noise-l2"
+
+    def describe(self) -> str:
+        """Say in a clause what is done."""
+        return "a step of length ε in a random direction, the control for an attack of equal Euclidean size"
+
+    def perturb(self, batch: Batch, model: "torch.nn.Module") -> "torch.Tensor":
+        """Return the images moved by `eps` in a direction of their own."""
+        import torch
+
+        shape = tuple(batch.images.shape[1:])
+        steps = np.stack([np.random.default_rng(seed).standard_normal(shape) for seed in batch.seeds])
+        steps *= self.eps / np.linalg.norm(steps.reshape(len(steps), -1), axis=1).reshape(-1, 1, 1, 1)
+        noisy: torch.Tensor = (batch.images + torch.from_numpy(steps).to(batch.images)).clamp(0, 1)
         return noisy

@@ -4,7 +4,8 @@ from cxrobust.conditions import parse_condition
 from cxrobust.reports.checklists import Checklist, Item, authors, has_attack, met, not_applicable, not_met, partly
 from cxrobust.reports.view import View
 
-ITERATIVE, SINGLE = {"pgd", "bim", "apgd"}, {"fgsm"}
+ITERATIVE, SINGLE = {"pgd", "bim", "apgd", "autoattack-multilabel", "pgd-l2"}, {"fgsm", "ffgsm"}
+WITHOUT_GRADIENTS = {"square", "autoattack-multilabel", "spsa", "one-pixel", "pixle"}
 CHECKS = "attack_checks"
 """The section of attack checks, where the report has one."""
 
@@ -24,6 +25,10 @@ def _has_both_steps(view: View) -> bool:
 def _has_targeted(view: View) -> bool:
     targets = {dict(parse_condition(one.name).parameters).get("target", "all") for one in view.of_kind("attack")}
     return "all" in targets and len(targets) > 1
+
+
+def _has_gradient_free(view: View) -> bool:
+    return bool(_names(view) & WITHOUT_GRADIENTS)
 
 
 def _has_several(view: View) -> bool:
@@ -98,14 +103,29 @@ ROBUSTNESS = Checklist(
             Item(
                 number="",
                 topic="Diverse attacks",
-                reply=partly(
-                    "several, by gradients alone", "perturbations", when=_has_several, otherwise=not_met("one attack")
+                reply=met(
+                    "perturbations",
+                    when=_has_gradient_free,
+                    otherwise=partly(
+                        "several, by gradients alone",
+                        "perturbations",
+                        when=_has_several,
+                        otherwise=not_met("one attack"),
+                    ),
                 ),
             ),
             Item(
                 number="",
                 topic="Attack without gradients, attack by labels",
-                reply=met(CHECKS, otherwise=not_met("none was made")),
+                reply=met(
+                    CHECKS,
+                    otherwise=partly(
+                        "without gradients, by logits; none by labels",
+                        "perturbations",
+                        when=_has_gradient_free,
+                        otherwise=not_met("none was made"),
+                    ),
+                ),
             ),
             Item(
                 number="",

@@ -1,0 +1,118 @@
+"""Auto-PGD for multi-label models: steps that halve themselves where an image's loss stops rising.
+
+torchattacks' APGD takes one class an image, draws its start for the whole batch and resets torch's generator; this one
+has a loss of all findings or of margins, and for each image a start, a step size and a best point of its own.
+"""
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from cxrobust.inference.perturbations import perturbation
+from cxrobust.inference.perturbations.attack import InBall
+from cxrobust.inference.perturbations.objectives import LossName, Objective
+
+if TYPE_CHECKING:
+    import torch
+
+RISING = 0.75
+"""Share of steps that must raise the loss, else the step is halved (ρ of Croce and Hein)."""
+KEPT = 0.75
+"""Share of a step that is new; the rest is momentum (α of Croce and Hein)."""
+
+
+@perturbation("apgd")
+class APGD(InBall):
+    """Auto-PGD (Croce and Hein 2020, arXiv:2003.01690) on multi-label losses, in the maximum norm."""
+
+    attack: Literal["apgd"]
+    silent: ClassVar[tuple[str, ...]] = ("target", "goal", "loss", "restarts")
+    steps: int = Field(default=50, ge=1, le=10_000)
+    loss: LossName = "bce"
+    """`bce`: the sum of binary cross-entropies. `margin`: of margins, that no scaling of the logits changes."""
+    restarts: int = Field(default=1, ge=1, le=1000)
+    """Random starts; the best of each image is kept."""
+
+    def attacked(
+        self, view: "torch.nn.Module", images: "torch.Tensor", labels: "torch.Tensor", seeds: tuple[int, ...]
+    ) -> "torch.Tensor":
+        """Return the point of highest loss that the steps pass, of each image."""
+        import torch
+
+        objective = Objective.of(view, images, labels, self.loss)
+        best, highest = images, torch.full((len(images),), -torch.inf, dtype=torch.float64, device=images.device)
+        for _ in range(self.restarts):
+            start = images + torch.empty_like(images).uniform_(-self.eps, self.eps)
+            found, reached = ascend(objective, images, start.clamp(0, 1), eps=self.eps, steps=self.steps)
+            better = reached > highest
+            best, highest = torch.where(_wide(better), found, best), torch.maximum(reached, highest)
+        return best
+
+    def describe(self) -> str:
+        """Say in a clause what is done."""
+        said = "binary cross-entropies" if self.loss == "bce" else "margins in units of the mean absolute logit"
+        starts = "a random start" if self.restarts == 1 else f"each of {self.restarts} random starts"
+        return f"Auto-PGD on {said}, {self.steps} steps from {starts}, maximum norm, {self._aim()}"
+
+
+def ascend(
+    objective: Objective, images: "torch.Tensor", start: "torch.Tensor", *, eps: float, steps: int
+) -> "tuple[torch.Tensor, torch.Tensor]":
+    """Climb within `eps` of the images, and return the best point (n, 1, size, size) and loss (n,) of each image.
+
+    Algorithm 1 of Croce and Hein: at checkpoints an image whose loss rose in fewer than 75 % of the steps since the
+    last, or whose step and best loss have not changed since, halves its step and goes on from its best point.
+    """
+    import torch
+
+    def within(points: torch.Tensor) -> torch.Tensor:
+        return torch.minimum(torch.maximum(points, images - eps), images + eps).clamp(0, 1)
+
+    checkpoints = set(checkpoints_of(steps))
+    step = torch.full((len(images),), 2 * eps, dtype=images.dtype, device=images.device)
+    before, point = start, start
+    loss, gradient = objective.gradient(point)
+    best, highest, best_gradient = point, loss, gradient
+    rises, since = torch.zeros_like(loss), 0
+    halved, highest_then = torch.ones_like(loss, dtype=torch.bool), highest
+    for number in range(steps):
+        kept = 1.0 if number == 0 else KEPT
+        moved = within(point + _wide(step) * gradient.sign())
+        following = within(point + kept * (moved - point) + (1 - kept) * (point - before))
+        before, point, last = point, following, loss
+        loss, gradient = objective.gradient(point)
+        rises, since = rises + (loss > last), since + 1
+        better = loss > highest
+        best, best_gradient = (
+            torch.where(_wide(better), point, best),
+            torch.where(_wide(better), gradient, best_gradient),
+        )
+        highest = torch.maximum(loss, highest)
+        if number + 1 in checkpoints:
+            stuck = (rises < RISING * since) | (~halved & (highest <= highest_then))
+            step = torch.where(stuck, step / 2, step)
+            back = _wide(stuck)
+            point, gradient = torch.where(back, best, point), torch.where(back, best_gradient, gradient)
+            loss = torch.where(stuck, highest, loss)
+            halved, highest_then = stuck, highest
+            rises, since = torch.zeros_like(rises), 0
+    return best, highest
+
+
+def checkpoints_of(steps: int) -> list[int]:
+    """Return after which steps an image may halve its step: at shares 0, 0.22, 0.41, 0.57, … of all.
+
+    Examples
+    --------
+    >>> checkpoints_of(100)
+    [22, 41, 57, 70, 80, 87, 93, 99]
+    """
+    shares, found = [0.0, 0.22], []
+    while shares[-1] <= 1:
+        found.append(-int(-shares[-1] * steps // 1))
+        shares.append(shares[-1] + max(shares[-1] - shares[-2] - 0.03, 0.06))
+    return [number for number in dict.fromkeys(found) if 0 < number < steps]
+
+
+def _wide(of_images: "torch.Tensor") -> "torch.Tensor":
+    return of_images.reshape(-1, 1, 1, 1)

@@ -1,0 +1,181 @@
+"""Our own attacks for multi-label models, against closed forms, a plain loop for one image, and each other."""
+
+import numpy as np
+import pytest
+
+from cxrobust.inference.perturbations import Batch
+
+from .test_perturbations import FINDINGS, batch, make, network
+
+torch = pytest.importorskip("torch")
+from cxrobust.inference.perturbations.objectives import Objective  # noqa: E402  torch may be absent
+from cxrobust.inference.views import aimed_view  # noqa: E402
+
+OWN = (
+    {"attack": "apgd", "steps": 8},
+    {"attack": "apgd", "steps": 8, "loss": "margin", "restarts": 2},
+    {"attack": "square", "queries": 60, "loss": "bce"},
+    {"attack": "autoattack-multilabel", "steps": 5, "queries": 20},
+)
+
+
+def bce(model: "torch.nn.Module", images: "torch.Tensor", labels: np.ndarray) -> "torch.Tensor":
+    """Sum over labelled findings, for each image."""
+    y = torch.from_numpy(labels.astype(float))
+    each = torch.nn.functional.binary_cross_entropy_with_logits(model(images), y.clamp(min=0), reduction="none")
+    return (each * (y >= 0)).sum(dim=1)
+
+
+@pytest.mark.parametrize("settings", OWN, ids=str)
+def test_within_eps_alone_as_in_a_batch(settings: dict[str, object]) -> None:
+    one, model = batch(), network()
+    made = make(eps=0.03, **settings)
+    before = torch.random.get_rng_state()
+    moved = made.perturb(one, model)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert float((moved - one.images).abs().max()) <= 0.03 + 1e-12
+    assert float(moved.min()) >= 0
+    assert float(moved.max()) <= 1
+    rise = bce(model, moved, one.labels) - bce(model, one.images, one.labels)
+    assert (rise >= 0).all()
+    assert (rise > 0).sum() >= 3
+    for row in (0, 3):
+        alone = Batch(images=one.images[[row]], labels=one.labels[[row]], findings=FINDINGS, seeds=(one.seeds[row],))
+        torch.testing.assert_close(made.perturb(alone, model)[0], moved[row], atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("columns", [(0, 1, 2), (1,)])
+def test_losses_against_torch_and_by_hand(columns: tuple[int, ...]) -> None:
+    one, model = batch(), network()
+    column = None if len(columns) > 1 else columns[0]
+    labels = torch.from_numpy(one.labels.astype("int64")[:, columns])
+    labels = torch.where(labels < 0, -100, labels)
+    view = aimed_view(model, column)
+    masked = np.where([k in columns for k in range(3)], one.labels, -1)
+    found = Objective.of(view, one.images, labels, "bce")(one.images)
+    torch.testing.assert_close(found, bce(model, one.images, masked))
+    by_margin = Objective.of(view, one.images, labels, "margin")(one.images)
+    logits = model(one.images).numpy()
+    for row in range(1, len(one.images)):  # the first has no label of a Mass
+        known = [k for k in columns if one.labels[row, k] >= 0]
+        unit = np.mean([abs(logits[row, k]) for k in known])
+        margins = [(2 * int(one.labels[row, k]) - 1) * logits[row, k] / unit for k in known]
+        floor = -0.5 if len(known) > 1 else -np.inf
+        assert by_margin[row] == pytest.approx(-sum(max(m, floor) for m in margins))
+
+
+def test_margins_do_not_change_when_logits_are_scaled() -> None:
+    class Scaled(torch.nn.Module):
+        def forward(self, images: "torch.Tensor") -> "torch.Tensor":
+            return 40 * network()(images)
+
+    one = batch()
+    made = make(attack="apgd", eps=0.03, steps=6, loss="margin")
+    torch.testing.assert_close(made.perturb(one, Scaled()), made.perturb(one, network()), atol=1e-9, rtol=0)
+
+
+def plain_apgd(model: "torch.nn.Module", image: "torch.Tensor", label: np.ndarray, seed: int, eps: float, n: int):
+    """Algorithm 1 of Croce and Hein 2020 for one image, written out."""
+
+    def loss(x: "torch.Tensor") -> tuple[float, "torch.Tensor"]:
+        x = x.detach().requires_grad_(True)
+        value = bce(model, x[None], label[None])[0]
+        return float(value.detach()), torch.autograd.grad(value, x)[0]
+
+    def project(x: "torch.Tensor") -> "torch.Tensor":
+        return (image + (x - image).clamp(-eps, eps)).clamp(0, 1)
+
+    shares = [0.0, 0.22]
+    while shares[-1] < 1:
+        shares.append(shares[-1] + max(shares[-1] - shares[-2] - 0.03, 0.06))
+    checkpoints = [int(np.ceil(share * n)) for share in shares]
+    start = torch.empty_like(image).uniform_(-eps, eps, generator=torch.Generator().manual_seed(seed))
+    x_old = x = project(image + start)
+    step, value = 2 * eps, loss(x)[0]
+    gradient = loss(x)[1]
+    best, f_best, g_best = x, value, gradient
+    rises, last_checkpoint, step_then, best_then = 0, 0, None, f_best
+    for k in range(n):
+        z = project(x + step * gradient.sign())
+        new = z if k == 0 else project(x + 0.75 * (z - x) + 0.25 * (x - x_old))
+        x_old, x, before = x, new, value
+        value, gradient = loss(x)
+        rises += value > before
+        if value > f_best:
+            best, f_best, g_best = x, value, gradient
+        if k + 1 in checkpoints and k + 1 < n:
+            window = k + 1 - last_checkpoint
+            unchanged = step_then == step and best_then == f_best
+            step_then, best_then = step, f_best
+            if rises < 0.75 * window or unchanged:
+                step, x, value, gradient = step / 2, best, f_best, g_best
+            rises, last_checkpoint = 0, k + 1
+    return best
+
+
+def test_auto_pgd_against_a_plain_loop_for_one_image() -> None:
+    one, model = batch(), network()
+    found = make(attack="apgd", eps=0.05, steps=30).perturb(one, model)
+    for row in range(len(one.images)):
+        expected = plain_apgd(model, one.images[row], one.labels[row], one.seeds[row], 0.05, 30)
+        torch.testing.assert_close(found[row], expected, atol=1e-9, rtol=0)
+
+
+def test_auto_pgd_is_no_weaker_than_pgd() -> None:
+    one, model = batch(), network()
+    ours, pgd = (make(attack=name, eps=0.05, steps=30).perturb(one, model) for name in ("apgd", "pgd"))
+    assert float(bce(model, ours, one.labels).sum()) >= float(bce(model, pgd, one.labels).sum()) * 0.999
+
+
+def test_square_asks_for_no_gradient_and_more_queries_do_no_harm() -> None:
+    class Blind(torch.nn.Module):
+        def forward(self, images: "torch.Tensor") -> "torch.Tensor":
+            return network()(images.detach()).round(decimals=3)
+
+    one = batch()
+    few, many = (make(attack="square", eps=0.05, queries=n, loss="bce").perturb(one, Blind()) for n in (5, 200))
+    clean, some, more = (bce(Blind(), images, one.labels) for images in (one.images, few, many))
+    assert (some > clean).any()
+    assert float(more.sum()) > float(some.sum())
+
+
+def test_the_worst_of_several_is_no_better_than_each() -> None:
+    one, model = batch(), network()
+    made = make(attack="autoattack-multilabel", eps=0.05, steps=5, queries=30)
+    worst = bce(model, made.perturb(one, model), one.labels)
+    for part in made.parts[:2]:
+        assert (worst >= bce(model, part.perturb(one, model), one.labels) - 1e-6).sum() >= 4  # starts differ
+
+
+def test_carlini_and_wagner_reach_the_nearest_point_of_a_plane() -> None:
+    """Of a linear model the nearest image on the other side is |z| / ‖w‖ away."""
+
+    class Plane(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.w = torch.from_numpy(np.random.default_rng(5).normal(size=(144, 3)))
+
+        def forward(self, images: "torch.Tensor") -> "torch.Tensor":
+            return (images.double().flatten(1) - 0.5) @ self.w
+
+    rng = np.random.default_rng(6)
+    images = torch.from_numpy(0.5 + 0.1 * rng.standard_normal((4, 1, 12, 12))).clamp(0.2, 0.8)
+    model = Plane()
+    logits = model(images)
+    labels = (logits > 0).numpy().astype(np.int8)
+    one = Batch(images=images, labels=labels, findings=FINDINGS, seeds=(1, 2, 3, 4))
+    moved = make(attack="cw-l2", target="Mass", steps=400, searches=10, rate=0.005).perturb(one, model)
+    assert ((model(moved)[:, 1] > 0).numpy() != labels[:, 1]).all()
+    distance = (moved - images).flatten(1).norm(dim=1)
+    torch.testing.assert_close(distance, logits[:, 1].abs() / model.w[:, 1].norm(), rtol=0.02, atol=0)
+
+
+def test_an_image_that_is_wrong_already_is_left_as_it_is_by_the_nearest() -> None:
+    one, model = batch(missing=False), network()
+    wrong = (model(one.images)[:, 1] < 0).numpy().astype(np.int8)
+    labels = one.labels.copy()
+    labels[:, 1] = wrong
+    moved = make(attack="cw-l2", target="Mass", steps=20, searches=2).perturb(
+        Batch(images=one.images, labels=labels, findings=FINDINGS, seeds=one.seeds), model
+    )
+    torch.testing.assert_close(moved, one.images, atol=1e-4, rtol=0)

@@ -1,0 +1,168 @@
+"""Every attack of torchattacks that can run on a multi-label model does, alone as in a batch."""
+
+import random
+
+import numpy as np
+import pytest
+
+from cxrobust.errors import StudyError
+from cxrobust.inference.perturbations import Batch, controls, perturbation
+
+from .test_perturbations import FINDINGS, batch, make, network
+
+torch = pytest.importorskip("torch")
+
+BALL = ("bim", "difgsm", "eotpgd", "ffgsm", "fgsm", "mifgsm", "nifgsm", "pgd", "pifgsm", "pifgsmpp", "rfgsm")
+BALL += ("sinifgsm", "tifgsm", "tpgd", "upgd", "vmifgsm", "vnifgsm")
+ONE = ("fab", "spsa")
+MINIMAL = ("deepfool", "ead-en", "ead-l1", "one-pixel", "pixle", "sparsefool")
+QUICK = {"ead-en": {"steps": 60, "searches": 6}, "ead-l1": {"steps": 60, "searches": 6}, "spsa": {"steps": 2}}
+QUICK |= {"one-pixel": {"steps": 2, "pixels": 3}, "pixle": {"restarts": 2}, "fgsm": {}, "ffgsm": {}}
+
+
+def attack(name: str, **settings: object) -> object:
+    usual = {} if name in MINIMAL else {"eps": 0.03}
+    usual |= {"target": "Mass"} if name in ONE + MINIMAL else {}
+    return make(attack=name, **usual | QUICK.get(name, {"steps": 3}) | settings)
+
+
+def single() -> "torch.nn.Module":
+    return network().float()
+
+
+def images() -> Batch:
+    one = batch(missing=False)
+    return Batch(images=one.images.float(), labels=one.labels, findings=FINDINGS, seeds=one.seeds)
+
+
+def loss(model: "torch.nn.Module", moved: "torch.Tensor", labels: np.ndarray) -> "torch.Tensor":
+    y = torch.from_numpy(labels.astype(np.float32))
+    return torch.nn.functional.binary_cross_entropy_with_logits(model(moved), y, reduction="none")
+
+
+def divergence(model: "torch.nn.Module", clean: "torch.Tensor", moved: "torch.Tensor") -> float:
+    p, q = model(clean).sigmoid(), model(moved).sigmoid()
+    return float((p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()).sum())
+
+
+@pytest.mark.parametrize("name", BALL + ONE)
+def test_within_eps_it_raises_the_loss_more_than_noise(name: str) -> None:
+    one, model = images(), single()
+    moved = attack(name).perturb(one, model)
+    assert moved.shape == one.images.shape
+    assert float((moved - one.images).abs().max()) <= 0.03 + 1e-6
+    assert float(moved.min()) >= 0
+    assert float(moved.max()) <= 1
+    noisy = make(attack="noise", eps=0.03).perturb(one, model)
+    columns = [1] if name in ONE else [0, 1, 2]
+    clean, attacked, with_noise = (
+        float(loss(model, some, one.labels)[:, columns].sum()) for some in (one.images, moved, noisy)
+    )
+    if name == "tpgd":
+        attacked, clean, with_noise = (divergence(model, one.images, some) for some in (moved, one.images, noisy))
+    if name == "fab":  # it returns what crosses the boundary within eps, and else the image
+        assert attacked >= clean
+    else:
+        assert attacked > max(clean, with_noise)
+
+
+@pytest.mark.parametrize("name", MINIMAL)
+def test_a_finding_near_its_boundary_is_flipped(name: str) -> None:
+    one, model = images(), single()
+    with torch.no_grad():
+        logits = model(one.images)
+    model[3].bias.data -= logits[:, 1].median()  # so that some images are near the boundary
+    with torch.no_grad():
+        logits = model(one.images)
+    labels = one.labels.copy()
+    labels[:, 1] = (logits[:, 1] > 0).numpy()
+    right = Batch(images=one.images, labels=labels, findings=FINDINGS, seeds=one.seeds)
+    moved = attack(name).perturb(right, model)
+    with torch.no_grad():
+        after = model(moved)[:, 1] > 0
+    assert (after.numpy() != labels[:, 1].astype(bool)).any()
+    assert float(moved.min()) >= 0
+    assert float(moved.max()) <= 1
+
+
+@pytest.mark.parametrize("name", BALL + ONE + MINIMAL)
+def test_alone_as_in_a_batch_and_no_generator_is_touched(name: str) -> None:
+    one, model, made = images(), single(), attack(name)
+    before = torch.random.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
+    together = made.perturb(one, model)
+    after = torch.random.get_rng_state(), np.random.get_state()[1], random.getstate()  # noqa: NPY002
+    assert torch.equal(before[0], after[0])
+    assert np.array_equal(before[1], after[1])
+    assert before[2] == after[2]
+    for row in (1, 3):
+        alone = Batch(images=one.images[[row]], labels=one.labels[[row]], findings=FINDINGS, seeds=(one.seeds[row],))
+        torch.testing.assert_close(made.perturb(alone, model)[0], together[row], atol=2e-5, rtol=0)
+
+
+def test_pgd_in_the_euclidean_norm_uses_its_ball() -> None:
+    one, model = images(), single()
+    made = make(attack="pgd-l2", eps=0.5, steps=5)
+    moved = made.perturb(one, model)
+    length = (moved - one.images).flatten(1).norm(dim=1)
+    assert float(length.max()) <= 0.5 + 1e-5
+    assert float(length.min()) > 0.3
+    (noise,) = controls((made,))
+    assert str(noise.condition) == "noise-l2(eps=0.5)"
+    noisy = noise.perturb(one, model)
+    assert float((noisy - one.images).flatten(1).norm(dim=1).max()) <= 0.5 + 1e-5
+    assert float(loss(model, moved, one.labels).sum()) > float(loss(model, noisy, one.labels).sum())
+
+
+def test_hide_and_fabricate_move_the_finding_whatever_its_label_is() -> None:
+    one, model = batch(), network()
+    with torch.no_grad():
+        clean = model(one.images)
+    hidden = make(attack="pgd", eps=0.03, steps=5, target="Mass", goal="hide").perturb(one, model)
+    shown = make(attack="pgd", eps=0.03, steps=5, target="Mass", goal="fabricate").perturb(one, model)
+    with torch.no_grad():
+        assert (model(hidden)[:, 1] < clean[:, 1]).all()  # also where the label is missing
+        assert (model(shown)[:, 1] > clean[:, 1]).all()
+    assert str(make(attack="pgd", eps=0.01, target="Mass", goal="hide").condition) == (
+        "pgd(eps=0.01, target=Mass, goal=hide, steps=20)"
+    )
+
+
+def test_the_worst_finding_is_that_of_the_attacks_on_each() -> None:
+    one, model = batch(), network()
+    worst = make(attack="pgd", eps=0.03, steps=3, target="worst").perturb(one, model)
+    each = [make(attack="pgd", eps=0.03, steps=3, target=name).perturb(one, model) for name in FINDINGS]
+    for row, labels in enumerate(one.labels):
+        with torch.no_grad():
+            margins = [
+                (2 * int(labels[k]) - 1) * float(model(each[k][[row]])[0, k]) if labels[k] >= 0 else np.inf
+                for k in range(3)
+            ]
+        assert torch.equal(worst[row], each[int(np.argmin(margins))][row])
+
+
+def test_after_a_model_that_failed_an_attack_is_as_before() -> None:
+    """torchattacks leaves a flag of its own turned where a model raises; here every attack is made anew."""
+
+    class Failing(torch.nn.Module):
+        def forward(self, images: "torch.Tensor") -> "torch.Tensor":
+            raise ValueError("no")
+
+    one, made = images(), attack("pgd")
+    before = made.perturb(one, single())
+    with pytest.raises(ValueError, match="no"):
+        made.perturb(one, Failing())
+    assert torch.equal(made.perturb(one, single()), before)
+
+
+@pytest.mark.parametrize("name", ["autoattack", "apgdt", "jitter", "jsma", "gn", "vanila"])
+def test_an_attack_that_cannot_run_says_why(name: str) -> None:
+    with pytest.raises(StudyError, match=f"'{name}': torchattacks"):
+        perturbation[name]
+
+
+def test_an_attack_on_one_finding_says_so() -> None:
+    with pytest.raises(StudyError, match="attack 'spsa' aims at one finding: write target = \"worst\" or one of"):
+        make(attack="spsa", eps=0.01).check(FINDINGS)
+    make(attack="spsa", eps=0.01).check(("Pneumonia",))
+    with pytest.raises(StudyError, match="leave goal out"):
+        make(attack="tpgd", eps=0.01, goal="hide", target="Mass").check(FINDINGS)
