@@ -15,8 +15,9 @@ from cxrobust.inference.elsewhere import Elsewhere
 from cxrobust.inference.models import Regime
 from cxrobust.inference.runner import Runner
 from cxrobust.inference.units import Plan, Unit, plan
-from cxrobust.pipeline import PREDICTIONS, study_template
+from cxrobust.pipeline import study_template
 from cxrobust.progress import Reporter
+from cxrobust.results import PREDICTIONS
 from cxrobust.study import Study
 
 

@@ -63,13 +63,14 @@ def run(study: StudyFile, data_root: DataRoot = None, out: Out = None) -> None:
     """Do all: predict, analyze, report."""
     from cxrobust import pipeline
     from cxrobust.progress import reporting
+    from cxrobust.results import ESTIMATES, RESULTS
     from cxrobust.study import read_study
 
     read = read_study(study, data_root=data_root)
     folder = _out(study, out)
     with reporting() as report:
         documents = pipeline.run(read, folder, report_progress=report, say=_warn)
-    _say_written(folder / pipeline.RESULTS, folder / pipeline.ESTIMATES, *documents)
+    _say_written(folder / RESULTS, folder / ESTIMATES, *documents)
 
 
 @app.command(epilog="Example: cxrobust predict study.toml --data-root /data --out results")
@@ -90,13 +91,14 @@ def analyze(study: StudyFile, data_root: DataRoot = None, out: Out = None) -> No
     """Turn the predictions in OUT into estimates: results.json and estimates.csv."""
     from cxrobust import pipeline
     from cxrobust.progress import reporting
+    from cxrobust.results import ESTIMATES, RESULTS
     from cxrobust.study import read_study
 
     read = read_study(study, data_root=data_root)
     folder = _out(study, out)
     with reporting() as report:
         pipeline.analyze(read, folder, report=report)
-    _say_written(folder / pipeline.RESULTS, folder / pipeline.ESTIMATES)
+    _say_written(folder / RESULTS, folder / ESTIMATES)
 
 
 @app.command(epilog="Example: cxrobust report results/results.json")
@@ -113,9 +115,9 @@ def report(
     ] = None,
 ) -> None:
     """Write the documents from a results file."""
-    from cxrobust import pipeline
+    from cxrobust import documents
 
-    _say_written(*pipeline.report(results, out or results.parent, template=template, say=_warn))
+    _say_written(*documents.report(results, out or results.parent, template=template, say=_warn))
 
 
 templates = typer.Typer(help="The templates of the documents.", no_args_is_help=True)
@@ -389,12 +391,13 @@ def demo(
     from cxrobust import pipeline
     from cxrobust.demo import prepare
     from cxrobust.progress import reporting
+    from cxrobust.results import ESTIMATES, RESULTS
     from cxrobust.study import read_study
 
     with reporting() as report:
         study = read_study(prepare(out, report=report))
         documents = pipeline.run(study, out, report_progress=report, say=_warn)
-    _say_written(out / pipeline.RESULTS, out / pipeline.ESTIMATES, *documents)
+    _say_written(out / RESULTS, out / ESTIMATES, *documents)
 
 
 def main() -> None:

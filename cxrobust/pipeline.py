@@ -10,8 +10,9 @@ import numpy as np
 from cxrobust.analysis import analyze as analyze_predictions
 from cxrobust.analysis.accelerator import check_device, gpu_name
 from cxrobust.characteristics import characteristics
+from cxrobust.documents import report
 from cxrobust.environment import installed_versions
-from cxrobust.errors import DataError, MisfitError, StudyError
+from cxrobust.errors import DataError, MisfitError
 from cxrobust.files import alone, sha256_bytes, sha256_file
 from cxrobust.inference import engine
 from cxrobust.inference.runtime import processor
@@ -19,13 +20,10 @@ from cxrobust.predictions import INDEX, PredictionSet, load_predictions
 from cxrobust.progress import Reporter, silent
 from cxrobust.registration import Registration, find_registration, place_of, write_registration
 from cxrobust.registration.planned import compared
-from cxrobust.results import Results, read_results, write_estimates, write_results
-from cxrobust.study import Format, Study
+from cxrobust.results import ESTIMATES, PREDICTIONS, RESULTS, Results, write_estimates, write_results
+from cxrobust.study import Study
 from cxrobust.study_analysis import AnalysisSection
 
-PREDICTIONS = "predictions"
-RESULTS = "results.json"
-ESTIMATES = "estimates.csv"
 ANALYSIS_PACKAGES = ("cxrobust", "numpy", "scipy", "numba", "statsmodels", "pandas", "pyarrow")
 GPU_PACKAGES = ("torch", "triton")
 
@@ -135,56 +133,6 @@ def _describe_analysis(settings: AnalysisSection) -> dict[str, Any]:
         "hardware": f"{gpu_name()}, {processor()}" if on_gpu else processor(),
         "versions": installed_versions(packages),
     }
-
-
-def report(
-    results_file: Path,
-    out: Path,
-    *,
-    formats: tuple[Format, ...] | None = None,
-    template: Path | None = None,
-    say: Callable[[str], None] = lambda message: None,
-) -> tuple[Path, ...]:
-    """Write the documents that the study asks for from a results file; example images are taken from beside it.
-
-    `template` is a folder of templates that come before ours, in place of the one that the study names. `say` is told
-    in one sentence when the PDF could not be made for want of a system library.
-    """
-    from cxrobust.reports import render
-
-    results = read_results(results_file)
-    images = results_file.parent / PREDICTIONS
-    settings = results.study["report"]
-    with alone(out):
-        return render(
-            results,
-            formats=formats or tuple(settings["formats"]),
-            out=out,
-            images=images if images.is_dir() else None,
-            paper=settings["paper"],
-            templates=template or named_template(settings.get("template"), results_file),
-            say=say,
-        )
-
-
-def named_template(name: str | None, results_file: Path) -> Path | None:
-    """Return the study's folder of templates, which is relative to the study file: beside the results or above them.
-
-    Raises
-    ------
-    StudyError
-        When it is at neither place.
-    """
-    if name is None:
-        return None
-    folders = [place / name for place in (results_file.parent, results_file.parent.parent)]
-    found = next((folder for folder in folders if folder.is_dir()), None)
-    if found is None:
-        raise StudyError(
-            f"{results_file}: its study names the templates {name!r}, which are neither at {folders[0]} nor at "
-            f"{folders[1]}: give their folder by --template"
-        )
-    return found
 
 
 def run(

@@ -23,10 +23,9 @@ from cxrobust.analysis.values import averages, evaluate
 from cxrobust.conditions import parse_condition
 from cxrobust.errors import DataError, StudyError, nearest
 from cxrobust.files import alone, atomic_write_text, sha256_file
-from cxrobust.pipeline import PREDICTIONS, RESULTS
 from cxrobust.predictions import INDEX, PredictionSet, load_predictions
 from cxrobust.progress import Reporter, silent
-from cxrobust.results import ESTIMANDS, Estimate, Results, read_results, to_csv
+from cxrobust.results import ESTIMANDS, PREDICTIONS, RESULTS, Estimate, Results, read_results, to_csv
 from cxrobust.study import Study
 
 POWER = "power.csv"

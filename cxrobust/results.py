@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -14,6 +15,8 @@ from cxrobust.errors import DataError
 from cxrobust.files import atomic_write_text
 
 FORMAT = 1
+RESULTS, ESTIMATES, PREDICTIONS = "results.json", "estimates.csv", "predictions"
+"""Files and folder of a finished study."""
 _A_LINE_EACH = frozenset({
     "estimates", "reliability", "risk_coverage", "thresholds", "unclustered", "examples", "confidence", "flips",
     "power", "sensitivity",
@@ -397,7 +400,7 @@ def write_estimates(estimates: Iterable[Estimate], path: Path) -> None:
 
 def estimates_text(estimates: Iterable[Estimate]) -> str:
     """Return the text of `estimates.csv`: one row for each estimate, empty where there is no number."""
-    return to_csv(COLUMNS, ([getattr(e, column) for column in COLUMNS] for e in estimates))
+    return to_csv(COLUMNS, map(attrgetter(*COLUMNS), estimates))
 
 
 def to_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -405,15 +408,11 @@ def to_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([_csv_cell(column) for column in columns])
-    writer.writerows([_csv_cell(value) for value in row] for row in rows)
+    writer.writerows([_csv_cell(value) if isinstance(value, str) else value for value in row] for row in rows)
     return out.getvalue()
 
 
 def _csv_cell(value: Any) -> Any:
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return repr(float(value))  # of NumPy's numbers the number alone
     if isinstance(value, str) and value[:1] in {"=", "+", "-", "@", "\t", "\r"}:
         return "'" + value
     return value
@@ -422,13 +421,17 @@ def _csv_cell(value: Any) -> Any:
 def _record(value: Any) -> Any:
     """Return a record, and records within it, as JSON has them; `dataclasses.asdict` copies all and is slow."""
     if is_dataclass(value) and not isinstance(value, type):
-        return {name: _record(getattr(value, name)) for name in _field_names(type(value))}
+        values = ((name, getattr(value, name)) for name in _field_names(type(value)))
+        return {name: one if type(one) in _PLAIN else _record(one) for name, one in values}
     return [_record(one) for one in value] if isinstance(value, tuple) else value
 
 
 def as_json(value: Any) -> str:
     """Return a part of results as JSON text."""
     return _json(_record(value))
+
+
+_PLAIN = frozenset({str, float, int, type(None)})
 
 
 @cache

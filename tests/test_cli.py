@@ -62,7 +62,7 @@ def test_an_interrupt_ends_with_130(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cxrobust.pipeline.report", interrupted)
+    monkeypatch.setattr("cxrobust.documents.report", interrupted)
     assert cli._main(["report", "results.json"]) == 130
     assert "interrupted" in capsys.readouterr().err
 
@@ -110,7 +110,7 @@ def test_a_message_is_one_line_whatever_it_quotes(
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "a\nb.json")
 
-    monkeypatch.setattr("cxrobust.pipeline.report", full)
+    monkeypatch.setattr("cxrobust.documents.report", full)
     assert cli._main(["report", "results.json"]) == 1
     assert capsys.readouterr().err == "cxrobust: a b.json: No space left on device: make room and run again\n"
 
@@ -134,7 +134,7 @@ def test_what_the_system_refuses_comes_with_a_mend(
     def refused(*_: object, **__: object) -> None:
         raise OSError(number, "refused")
 
-    monkeypatch.setattr("cxrobust.pipeline.report", refused)
+    monkeypatch.setattr("cxrobust.documents.report", refused)
     assert cli._main(["report", "results.json"]) == 1
     assert capsys.readouterr().err == f"cxrobust: the run: refused: {mend}\n"
 

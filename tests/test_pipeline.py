@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cxrobust import pipeline
+from cxrobust import documents, pipeline
 from cxrobust.cli import _main
 from cxrobust.errors import DataError, StudyError
 from cxrobust.files import LEFTOVER
@@ -257,7 +257,7 @@ def test_left_overs_of_a_killed_analysis_are_swept(tmp_path: Path) -> None:
     study = read_study(made_elsewhere(tmp_path))
     out = tmp_path / "out"
     pipeline.predict(study, out)
-    for stage in (lambda: pipeline.analyze(study, out), lambda: pipeline.report(out / "results.json", out)):
+    for stage in (lambda: pipeline.analyze(study, out), lambda: documents.report(out / "results.json", out)):
         (out / f"{LEFTOVER}torn.json").write_text("half")
         stage()
         assert not list(out.rglob(f"{LEFTOVER}*"))

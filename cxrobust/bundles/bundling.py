@@ -11,17 +11,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cxrobust import __version__, pipeline
+from cxrobust import __version__
 from cxrobust.bundles.crate import METADATA, Code, metadata
 from cxrobust.bundles.unpacking import MANIFEST, files_of, manifest_text
+from cxrobust.documents import named_template
+from cxrobust.documents import report as write_documents
 from cxrobust.environment import environment_lock
 from cxrobust.errors import DataError, StudyError
 from cxrobust.files import atomic_write, sha256_file
-from cxrobust.pipeline import ESTIMATES, PREDICTIONS, RESULTS
 from cxrobust.predictions import IMAGES, INDEX, VALIDATION_IMAGES
 from cxrobust.registration import SUFFIX, read_registration
 from cxrobust.reports.archive import source_date
-from cxrobust.results import Results, read_results, write_estimates
+from cxrobust.results import ESTIMATES, PREDICTIONS, RESULTS, Results, read_results, write_estimates
 
 STUDY, ENVIRONMENT, README, POWER, TEMPLATES = "study.toml", "environment.txt", "README.md", "power.csv", "templates"
 REGISTRATION = f"study{SUFFIX}"
@@ -91,11 +92,11 @@ def _fill(
     _copy_registration(results, out, folder)
     if with_predictions:
         _copy_predictions(results, out / PREDICTIONS, folder / PREDICTIONS, with_images, say)
-    template = pipeline.named_template(results.study["report"].get("template"), out / RESULTS)
+    template = named_template(results.study["report"].get("template"), out / RESULTS)
     if template is not None:
         shutil.copytree(template, folder / TEMPLATES)
     before = set(files_of(folder))
-    pipeline.report(folder / RESULTS, folder, template=folder / TEMPLATES if template is not None else None, say=say)
+    write_documents(folder / RESULTS, folder, template=folder / TEMPLATES if template is not None else None, say=say)
     documents = [name for name in files_of(folder) if name not in before]
     (folder / README).write_text(_readme(results, documents, with_predictions, with_images), encoding="utf-8")
     licence, authors = results.study["study"].get("licence"), results.study["study"].get("authors")

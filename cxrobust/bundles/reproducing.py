@@ -8,13 +8,13 @@ from cxrobust import pipeline
 from cxrobust.bundles.bundling import REGISTRATION, STUDY, TEMPLATES
 from cxrobust.bundles.unpacking import check_manifest
 from cxrobust.differences import Difference, differences, nested
+from cxrobust.documents import report as write_documents
 from cxrobust.errors import DataError
 from cxrobust.files import sha256_bytes, sha256_file
-from cxrobust.pipeline import ESTIMATES, PREDICTIONS, RESULTS
 from cxrobust.predictions import INDEX
 from cxrobust.progress import Reporter, silent
 from cxrobust.registration import SUFFIX
-from cxrobust.results import Results, estimates_text, read_results
+from cxrobust.results import ESTIMATES, PREDICTIONS, RESULTS, Results, estimates_text, read_results
 from cxrobust.study import Study, parse_study
 from cxrobust.verification.recomputed import check_folder, for_this_machine
 
@@ -123,7 +123,7 @@ def reproduce(
         found.append(Difference(part=ESTIMATES, what="", field="content", old="that of results.json", new="another"))
     report("writing the documents", 0, 1)
     template = folder / TEMPLATES
-    pipeline.report(folder / RESULTS, out, template=template if template.is_dir() else None, say=say)
+    write_documents(folder / RESULTS, out, template=template if template.is_dir() else None, say=say)
     report("writing the documents", 1, 1)
     documents = _documents(out, listed)
     return Verdict(

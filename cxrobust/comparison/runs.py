@@ -12,10 +12,9 @@ from cxrobust.analysis import analyze
 from cxrobust.analysis.families import Families, adjust
 from cxrobust.errors import CxrobustError, some
 from cxrobust.files import sha256_file
-from cxrobust.pipeline import PREDICTIONS, RESULTS
 from cxrobust.predictions import INDEX, PredictionSet, load_predictions
 from cxrobust.progress import Reporter, silent
-from cxrobust.results import Estimand, Estimate, Results, read_results
+from cxrobust.results import PREDICTIONS, RESULTS, Estimand, Estimate, Results, read_results
 from cxrobust.study_analysis import AnalysisSection
 
 OLD, NEW = "old", "new"

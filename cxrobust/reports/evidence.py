@@ -9,18 +9,19 @@ from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from numbers import Number
 from pathlib import Path
 from typing import Any
 
 from cxrobust.environment import environment_lock, installed_versions
 from cxrobust.files import canonical_json, sha256_bytes, sha256_file
-from cxrobust.predictions import IMAGES, INDEX, VALIDATION_IMAGES
 from cxrobust.reports.archive import Attachment
 from cxrobust.reports.document import Document
 from cxrobust.reports.figures.images import Shown
 from cxrobust.reports.pdf import pango_version
 from cxrobust.reports.templating import ENDINGS
-from cxrobust.results import Results, estimates_text, results_text
+from cxrobust.reports.view import View
+from cxrobust.results import Estimate, Results, estimates_text, results_text
 
 FORMAT = 1
 MANIFEST, STUDY, RESULTS, ESTIMATES = "manifest.json", "study.toml", "results.json", "estimates.csv"
@@ -141,6 +142,8 @@ def _predictions(results: Results, folder: Path | None) -> bytes | str:
     """Return the folder of predictions as a zip, or why it is not attached."""
     if not results.study["report"].get("attach_predictions", False):
         return "the study does not say attach_predictions = true in [report], and its data are not known to be public"
+    from cxrobust.predictions import IMAGES, INDEX, VALIDATION_IMAGES  # loads what reads tables
+
     index = None if folder is None else folder / INDEX
     if folder is None or index is None or not index.is_file():
         return "there were none beside the results"
@@ -198,12 +201,17 @@ def _templates(folder: Path | None) -> tuple[Attachment, ...]:
 
 
 def shown_examples(value: Any) -> Iterator[Mapping[str, Any]]:
-    """Return the example images among values that a document is filled with, wherever they stand in its figures."""
+    """Return the example images among values that a document is filled with, wherever they stand in its figures.
+
+    Figures hold the whole view of a study's results too: it has none, and going through its estimates takes a minute.
+    """
+    if isinstance(value, str | bytes | Number | View | Results | Estimate):
+        return
     if isinstance(value, Shown):
         yield value.example
     elif isinstance(value, Mapping):
         yield from shown_examples(tuple(value.values()))
-    elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
+    elif isinstance(value, Sequence):
         for one in value:
             yield from shown_examples(one)
     elif is_dataclass(value) and not isinstance(value, type):

@@ -101,7 +101,9 @@ def label_line_ends(axes: Axes, ends: Sequence[tuple[float, float, str, Mark]]) 
 
 def part(figure: Canvas, labels: Sequence[Label]) -> None:
     """Lay the figure out, freeze it, and move each axes' labels apart; a hair leads to a label that moved."""
-    figure.draw_without_rendering()
+    layout = figure.get_layout_engine()
+    if layout is not None:
+        layout.execute(figure)
     figure.set_layout_engine("none")
     for axes in dict.fromkeys(label.axes for label in labels):
         mine = [label for label in labels if label.axes is axes]

@@ -11,6 +11,7 @@ from typing import Any, Concatenate, ParamSpec, cast
 from xml.etree import ElementTree
 
 import matplotlib as mpl
+from fontTools.subset import Options
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
@@ -245,8 +246,21 @@ def _svg(figure: Canvas) -> str:
 def _pdf(figure: Canvas) -> bytes:
     out = io.BytesIO()
     nameless = {"CreationDate": None, "Creator": None, "Producer": None}
-    cast(Any, FigureCanvasPdf(figure)).print_pdf(out, metadata=nameless)
+    with _glyphs_alone():
+        cast(Any, FigureCanvasPdf(figure)).print_pdf(out, metadata=nameless)
     return out.getvalue()
+
+
+@contextmanager
+def _glyphs_alone() -> Iterator[None]:
+    """Embed no layout tables while it lasts: a PDF names glyphs, and cutting those tables is slow."""
+    options = cast(Any, Options)
+    before = options._drop_tables_default
+    options._drop_tables_default = [*before, "GSUB", "GPOS", "GDEF"]
+    try:
+        yield
+    finally:
+        options._drop_tables_default = before
 
 
 def canvas(width: float, height: float) -> Canvas:

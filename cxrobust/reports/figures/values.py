@@ -78,7 +78,7 @@ def ends_words(low: float | None, high: float | None, level: float, digits: int 
 def add_values(svg: ElementTree.Element, figure: Canvas) -> None:
     """Add a circle with a title for each point that says its value, unless it lies outside its axes."""
     height = figure.get_figheight() * 72
-    found = [one for one in figure.findobj(Told) if isinstance(one, Told) and _is_inside(one)]
+    found = [one for axes in figure.axes for one in axes.artists if isinstance(one, Told) and _is_inside(one)]
     if not found:
         return
     group = ElementTree.SubElement(svg, "g", {"class": "values"})

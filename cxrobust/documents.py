@@ -1,0 +1,59 @@
+"""The third stage of a study, from a results file to documents; it needs nothing of what predicts and analyses."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from cxrobust.errors import StudyError
+from cxrobust.files import alone
+from cxrobust.results import PREDICTIONS, read_results
+from cxrobust.study import Format
+
+
+def report(
+    results_file: Path,
+    out: Path,
+    *,
+    formats: tuple[Format, ...] | None = None,
+    template: Path | None = None,
+    say: Callable[[str], None] = lambda message: None,
+) -> tuple[Path, ...]:
+    """Write the documents that the study asks for from a results file; example images are taken from beside it.
+
+    `template` is a folder of templates that come before ours, in place of the one that the study names. `say` is told
+    in one sentence when the PDF could not be made for want of a system library.
+    """
+    from cxrobust.reports import render
+
+    results = read_results(results_file)
+    images = results_file.parent / PREDICTIONS
+    settings = results.study["report"]
+    with alone(out):
+        return render(
+            results,
+            formats=formats or tuple(settings["formats"]),
+            out=out,
+            images=images if images.is_dir() else None,
+            paper=settings["paper"],
+            templates=template or named_template(settings.get("template"), results_file),
+            say=say,
+        )
+
+
+def named_template(name: str | None, results_file: Path) -> Path | None:
+    """Return the study's folder of templates, which is relative to the study file: beside the results or above them.
+
+    Raises
+    ------
+    StudyError
+        When it is at neither place.
+    """
+    if name is None:
+        return None
+    folders = [place / name for place in (results_file.parent, results_file.parent.parent)]
+    found = next((folder for folder in folders if folder.is_dir()), None)
+    if found is None:
+        raise StudyError(
+            f"{results_file}: its study names the templates {name!r}, which are neither at {folders[0]} nor at "
+            f"{folders[1]}: give their folder by --template"
+        )
+    return found
