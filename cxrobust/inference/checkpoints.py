@@ -21,6 +21,17 @@ TRAINING = "training.json"
 """How a checkpoint was trained, beside it: a table of names and values, which predictions do not depend on."""
 SAID_OF_ADAPTERS = ("peft_type", "r", "lora_alpha", "lora_dropout", "bias", "target_modules", "modules_to_save")
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+_VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model")
+_TOKENIZER = (
+    "tokenizer*",
+    "vocab*",
+    "merges.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "*.model",
+    "chat_template*",
+    "processor_config.json",
+)
 _DETERMINING = ("config.json", "preprocessor_config.json", "processor_config.json")
 
 
@@ -58,6 +69,19 @@ def model_files(folder: Path, *, code: bool = False) -> tuple[Path, ...]:
     if code:
         found += folder.glob("*.py")
     return tuple(sorted(found))
+
+
+def tokenizer_files(folder: Path) -> tuple[Path, ...]:
+    """Return the files of a model folder that determine how texts and images are put together, sorted by name.
+
+    Raises
+    ------
+    DataError
+        When none of them holds a vocabulary; transformers would make up an empty one.
+    """
+    if not any(any(folder.glob(pattern)) for pattern in _VOCABULARIES):
+        raise DataError(f"{folder}: the tokenizer's files are missing: save the tokenizer beside the model")
+    return tuple(sorted({file for pattern in _TOKENIZER for file in folder.glob(pattern) if file.is_file()}))
 
 
 def weight_files(folder: Path) -> tuple[Path, ...]:

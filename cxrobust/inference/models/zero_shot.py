@@ -1,0 +1,219 @@
+"""Models of images and texts, without training: an image is compared with a pair of prompts for each finding."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, model_validator
+
+from cxrobust.errors import DataError, nearest, require
+from cxrobust.files import sha256_file
+from cxrobust.inference.checkpoints import (
+    count_weights,
+    fold_problem,
+    hashes,
+    model_files,
+    read_table,
+    said_of_training,
+    tokenizer_files,
+    weight_files,
+)
+from cxrobust.inference.models import Regime, model_family
+from cxrobust.inference.preprocessing import known_size
+from cxrobust.inference.remembered import remembered
+from cxrobust.inference.repositories import TOKENIZER_FILES, Repository
+from cxrobust.study_sections import Section
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cxrobust.inference.contrastive import Contrastive
+    from cxrobust.inference.graph import PixelClassifier
+
+FINDING = "{finding}"
+OPEN_CLIP = "open_clip_config.json"
+OPEN_CLIP_WEIGHTS = ("open_clip_*.safetensors", "open_clip_*.bin")
+DETERMINING = ("*.json", "*.txt", "*.model", "*.safetensors", "*.bin", "*.pt", "*.pth")
+
+
+class PromptPair(Section):
+    """The prompts of one finding."""
+
+    present: tuple[str, ...] = Field(min_length=1)
+    absent: tuple[str, ...] = Field(min_length=1)
+
+
+@model_family("zero-shot")
+class ZeroShot(Regime):
+    """CLIP or SigLIP of transformers, or a model of open_clip, asked with a pair of prompts for each finding.
+
+    The log-odds of a finding are the scaled cosine of the image with its `present` prompts minus that with its `absent`
+    prompts, which is a softmax over the pair. The features of several prompts are normalised, averaged and normalised
+    again. They are computed once and kept among the predictions, by model, tokenizer and prompt.
+    """
+
+    family: Literal["zero-shot"]
+    model: str = Field(min_length=1)
+    """A folder relative to the study file, or a repository of the hub."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub repository."""
+    library: Literal["auto", "transformers", "open_clip"] = "auto"
+    """What loads it; `auto` is transformers where the folder has config.json and model.safetensors."""
+    present: tuple[str, ...] = Field(default=(FINDING,), min_length=1)
+    """Prompts for a finding that is there; `{finding}` stands for its words."""
+    absent: tuple[str, ...] = Field(default=(f"no {FINDING}",), min_length=1)
+    """Prompts for a finding that is not there."""
+    words: dict[str, str] = Field(default_factory=dict)
+    """Words of a finding in prompts; its name in small letters with spaces where absent."""
+    prompts: dict[str, PromptPair] = Field(default_factory=dict)
+    """Prompts of one finding instead of `present` and `absent`."""
+    trust_remote_code: bool = False
+    """Whether Python code that comes with the model may run."""
+
+    @model_validator(mode="after")
+    def _prompts_name_the_finding(self) -> "ZeroShot":
+        for key, templates in (("present", self.present), ("absent", self.absent)):
+            for one in templates:
+                if FINDING not in one:
+                    raise ValueError(f"{key} has the prompt {one!r} without {FINDING}: put it where the finding stands")
+        if problem := fold_problem(self.cross_fit, (self.model,)):
+            raise ValueError(problem)
+        return self
+
+    def load(self, findings: tuple[str, ...], *, fold: str | None = None) -> "PixelClassifier":
+        """Load the model, compute or find the features of its prompts, and drop what only texts need.
+
+        Raises
+        ------
+        DataError
+            When the checkpoint is missing, damaged or no such model, or a prompt is too long.
+        """
+        torch = require("torch", group="inference")
+        from cxrobust.inference import contrastive
+        from cxrobust.inference.graph import PixelClassifier
+
+        prompts = self.prompts_of(findings)
+        folder = self._repository(fold).folder
+        if self._is_open_clip(folder):
+            model = contrastive.load_open_clip(folder)
+        else:
+            model = contrastive.load_transformers(folder, trust_remote_code=self.trust_remote_code)
+        with torch.inference_mode():
+            features = self._text_features([text for pair in prompts for side in pair for text in side], model, fold)
+            sides = [
+                torch.stack([contrastive.mean_direction([features[text] for text in pair[side]]) for pair in prompts])
+                for side in (0, 1)
+            ]
+        model.forget_texts()
+        classifier = PixelClassifier(
+            contrastive.Similarity(
+                model.encode_image, present=sides[0].clone(), absent=sides[1].clone(), scale=model.scale
+            ),
+            columns=range(len(findings)),
+            image_size=model.preprocessing.image_size,
+            mean=model.preprocessing.mean,
+            std=model.preprocessing.std,
+            interpolation=model.preprocessing.interpolation,
+        )
+        return classifier.eval().requires_grad_(False)
+
+    def prompts_of(self, findings: Sequence[str]) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]:
+        """Return the prompts for each finding, present and absent.
+
+        Raises
+        ------
+        DataError
+            When `words` or `prompts` name a finding that the study does not have.
+
+        Examples
+        --------
+        >>> ZeroShot(name="clip", family="zero-shot", model="clip").prompts_of(["Pleural_Thickening"])
+        ((('pleural thickening',), ('no pleural thickening',)),)
+        """
+        for key, named in (("words", self.words), ("prompts", self.prompts)):
+            for finding in named:
+                if finding not in findings:
+                    raise DataError(
+                        f"regime {self.name!r}: {key} names {finding!r}, which is no finding of this study"
+                        f"{nearest(finding, findings)}: its findings are {', '.join(findings)}"
+                    )
+        found = []
+        for finding in findings:
+            own = self.prompts.get(finding)
+            sides = (self.present, self.absent) if own is None else (own.present, own.absent)
+            words = self.words.get(finding, finding.replace("_", " ").lower())
+            present, absent = (tuple(text.replace(FINDING, words) for text in side) for side in sides)
+            found.append((present, absent))
+        return tuple(found)
+
+    def fingerprint(self, *, fold: str | None = None) -> dict[str, str]:
+        """Return the SHA-256 of configuration, weights and tokenizer."""
+        folder = self._repository(fold).folder
+        if self._is_open_clip(folder):
+            found = sorted({file for pattern in DETERMINING for file in folder.glob(pattern) if file.is_file()})
+            return hashes(found)
+        files = {*model_files(folder, code=self.trust_remote_code), *tokenizer_files(folder)}
+        return hashes(sorted(files))
+
+    def facts(self, *, fold: str | None = None) -> dict[str, Any]:
+        """Return what configuration and headers of the weights tell of the network."""
+        repository = self._repository(fold)
+        folder = repository.folder
+        found: dict[str, Any] = {"training": said_of_training(folder), **repository.source()}
+        if self._is_open_clip(folder):
+            settings = read_table(folder / OPEN_CLIP).get("model_cfg") or {}
+            size = (settings.get("vision_cfg") or {}).get("image_size")
+            weights = [file for pattern in OPEN_CLIP_WEIGHTS for file in sorted(folder.glob(pattern))][:1]
+            found |= {
+                "architecture": "a model of open_clip",
+                "n_parameters": count_weights(weights),
+                "resolution": [size, size] if isinstance(size, int) else size,
+            }
+        else:
+            config = read_table(folder / "config.json")
+            found |= {
+                "architecture": (config.get("architectures") or [None])[0],
+                "n_parameters": count_weights(weight_files(folder)),
+                "resolution": known_size(folder, config),
+            }
+        return {key: value for key, value in found.items() if value}
+
+    def settings(self) -> dict[str, Any]:
+        """Settings as JSON values; paths by name only."""
+        return {**super().settings(), "model": self._repository(None).name}
+
+    def _repository(self, fold: str | None) -> Repository:
+        weights = ("model*.safetensors", *OPEN_CLIP_WEIGHTS)
+        return Repository(
+            model=self.model,
+            study_folder=self._study_folder,
+            revision=self.revision,
+            code=self.trust_remote_code,
+            fold=fold,
+            patterns=TOKENIZER_FILES,
+            weights={"auto": weights, "transformers": weights[:1], "open_clip": weights[1:]}[self.library],
+        )
+
+    def _is_open_clip(self, folder: Path) -> bool:
+        if self.library != "auto":
+            return self.library == "open_clip"
+        whole = (folder / "config.json").is_file() and any(folder.glob("model*.safetensors"))
+        return not whole and (folder / OPEN_CLIP).is_file()
+
+    def _text_features(self, prompts: Sequence[str], model: "Contrastive", fold: str | None) -> "dict[str, Tensor]":
+        """Return the features of each prompt, each computed alone so that no other one can change it."""
+        import torch
+
+        from cxrobust.inference import contrastive
+
+        determined_by = [self.fingerprint(fold=fold), sha256_file(Path(contrastive.__file__))]
+        found = {}
+        for text in dict.fromkeys(prompts):
+            kept = remembered(
+                self._workplace.cache,
+                "text",
+                [*determined_by, text],
+                lambda text=text: {"features": model.encode_text(text).float().numpy()},  # type: ignore[misc]
+            )
+            found[text] = torch.from_numpy(kept["features"])
+        return found
