@@ -1,0 +1,181 @@
+"""Family `torchxrayvision`: the library's own forward pass as oracle, its files, and what is refused."""
+
+import json
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from cxrobust.errors import DataError, StudyError
+from cxrobust.inference.datasets.nih import FINDINGS as NIH
+from cxrobust.inference.models.torchxrayvision import SIZES, TorchXRayVision
+from cxrobust.study import parse_study
+
+with warnings.catch_warnings():
+    xrv = pytest.importorskip("torchxrayvision")
+
+DENSE = "densenet121-res224-all"
+CALLED = "nih-pc-chex-mimic_ch-google-openi-kaggle-densenet121-d121-tw-lr001-rot45-tr15-sc15-seed0-best.pt"
+
+
+def densenet(n_outputs: int = 18) -> torch.nn.Module:
+    torch.manual_seed(0)
+    network = xrv.models.DenseNet(num_classes=n_outputs)
+    for name, value in network.named_buffers():
+        if "running" in name:
+            value.uniform_(0.5, 1.5)
+    torch.nn.init.normal_(network.classifier.weight, std=0.05)
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def pickled(tmp_path_factory) -> Path:
+    """A whole network as pickle, as the library distributes its own, under the name that it looks for."""
+    folder = tmp_path_factory.mktemp("weights")
+    torch.save(densenet(), folder / CALLED)
+    return folder / CALLED
+
+
+def regime_in(folder: Path, **settings) -> TorchXRayVision:
+    table = {"name": "r", "family": "torchxrayvision", "model": DENSE, **settings}
+    return TorchXRayVision.model_validate_json(json.dumps(table, default=str), context={"study_folder": folder})
+
+
+def picture(side: int) -> np.ndarray:
+    coarse = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 9), dtype=np.uint8))
+    return np.asarray(coarse.resize((side, side), Image.Resampling.BICUBIC))
+
+
+@pytest.mark.parametrize("side", [224, 300])
+def test_logits_against_the_library(side, pickled, tmp_path, capsys):
+    theirs = xrv.models.DenseNet(weights=DENSE, cache_dir=str(pickled.parent))
+    theirs.op_threshs = None
+    normalised = xrv.utils.normalize(picture(side), 255)[None, None]
+    expected = theirs(torch.from_numpy(normalised))[:, [theirs.pathologies.index(name) for name in NIH]]
+    capsys.readouterr()
+    loaded = regime_in(tmp_path, weights=pickled).load(NIH)
+    images = torch.from_numpy(picture(side)[None, None].astype(np.float32) / 255)
+    torch.testing.assert_close(loaded(images), expected, atol=1e-3, rtol=1e-3)
+    assert expected.std() > 0.05
+    assert capsys.readouterr().out == ""
+
+
+def test_names_and_sizes_are_those_of_the_library():
+    known = {name: one["input_resolution"] for name, one in xrv.models.model_urls.items() if "-res" in name}
+    assert known == SIZES
+
+
+def test_gradient_reaches_the_pixels(pickled, tmp_path):
+    loaded = regime_in(tmp_path, weights=pickled, image_size=64).load(("Effusion",))
+    images = torch.from_numpy(picture(80)[None, None].astype(np.float32) / 255).requires_grad_(True)
+    (gradient,) = torch.autograd.grad(loaded(images).sum(), images)
+    assert gradient.isfinite().all()
+    assert (gradient != 0).float().mean() > 0.9
+
+
+def test_names_of_other_data_sets_are_matched(pickled, tmp_path):
+    regime = regime_in(tmp_path, weights=pickled)
+    names = xrv.models.model_urls[DENSE]["labels"]
+    columns = regime.load(("Pleural Effusion", "Pleural_Thickening", "Lung Opacity", "Pulmonary fibrosis")).columns
+    assert columns == [names.index(n) for n in ("Effusion", "Pleural_Thickening", "Lung Opacity", "Fibrosis")]
+    with pytest.raises(DataError, match="there is no output 'Support Devices'"):
+        regime.load(("Support Devices",))
+
+
+def test_an_output_that_the_named_weights_were_not_trained_for_is_refused(pickled, tmp_path):
+    with pytest.raises(DataError, match="there is no output 'Hernia'"):
+        regime_in(tmp_path, model="densenet121-res224-chex", weights=pickled).load(("Hernia",))
+
+
+def test_weights_of_ones_own_may_be_safetensors_with_other_outputs(tmp_path):
+    network = densenet(2)
+    save_file(dict(network.state_dict()), tmp_path / "own.safetensors")
+    loaded = regime_in(tmp_path, weights=tmp_path / "own.safetensors", outputs=("a", "b"), image_size=64).load(("b",))
+    images = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(loaded(images), network((images - 0.5) * 2048)[:, 1:], atol=1e-3, rtol=1e-3)
+
+
+def test_resnet_against_torchvision(tmp_path):
+    from torchvision.models import resnet50
+
+    torch.manual_seed(0)
+    network = resnet50(num_classes=18)
+    network.conv1 = torch.nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
+    torch.save(network.state_dict(), tmp_path / "state.pt")
+    regime = regime_in(tmp_path, model="resnet50-res512-all", weights=tmp_path / "state.pt", image_size=64)
+    images = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    expected = network.eval()((2 * images - 1) * 1024)
+    torch.testing.assert_close(regime.load(("Atelectasis",))(images), expected[:, :1], atol=1e-3, rtol=1e-3)
+    assert regime.facts()["resolution"] == [64, 64]
+    assert regime_in(tmp_path, model="resnet50-res512-all", weights=tmp_path / "state.pt").facts()["resolution"] == [
+        512,
+        512,
+    ]
+
+
+def test_weights_by_name_come_from_the_library(pickled, tmp_path, monkeypatch):
+    monkeypatch.setattr(xrv.models, "get_weights", lambda name: str(pickled) if name == DENSE else "")
+    assert set(regime_in(tmp_path).fingerprint()) == {f"{pickled.parent.name}/{CALLED}"}
+    assert regime_in(tmp_path).load(("Mass",)).columns == [12]
+
+
+def test_weights_that_cannot_be_downloaded_are_one_sentence(tmp_path, monkeypatch):
+    def unreachable(name):
+        raise OSError("no route\nto host")
+
+    monkeypatch.setattr(xrv.models, "get_weights", unreachable)
+    with pytest.raises(DataError, match=r"cannot be downloaded \(no route to host\): get https://.* with weights$"):
+        regime_in(tmp_path).fingerprint()
+
+
+def test_importing_the_library_leaves_warnings_on():
+    import subprocess
+    import sys
+
+    code = (
+        "import warnings; warnings.simplefilter('error');"
+        "from cxrobust.inference.models.torchxrayvision import _library; before = list(warnings.filters);"
+        "_library(); assert warnings.filters == before, warnings.filters"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+class Evil:
+    def __reduce__(self):
+        return (print, ("code from a checkpoint",))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (Evil(), "hold more than the tensors and layers of a network"),
+        ({"weight": torch.zeros(2)}, "not those of densenet121 with 18 outputs"),
+        ([torch.zeros(2)], "it holds no table of tensors"),
+        (None, "the weights are damaged"),
+    ],
+)
+def test_files_that_cannot_be_used_are_one_sentence(content, message, tmp_path, capsys):
+    if content is None:
+        (tmp_path / "w.pt").write_bytes(b"x" * 50)
+    else:
+        torch.save(content, tmp_path / "w.pt")
+    with pytest.raises(DataError, match=message) as caught:
+        regime_in(tmp_path, weights=tmp_path / "w.pt").load(("Mass",))
+    assert "\n" not in str(caught.value)
+    assert "code from a checkpoint" not in capsys.readouterr().out
+
+
+def test_missing_file_and_unknown_name(tmp_path):
+    with pytest.raises(DataError, match=r"w\.pt: the weights of regime 'r' are missing"):
+        regime_in(tmp_path, weights=tmp_path / "w.pt").load(("Mass",))
+    text = (
+        '[study]\ntitle = "t"\nseed = 1\nreference = "r"\n[data]\nkind = "phantoms"\n[[regimes]]\nname = "r"\n'
+        'family = "torchxrayvision"\nmodel = "densenet121-res224-al"\n'
+    )
+    with pytest.raises(StudyError, match=r"study.toml:\d+: .*did you mean 'densenet121-res224-all'"):
+        parse_study(text, path=tmp_path / "study.toml")
