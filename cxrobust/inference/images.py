@@ -158,6 +158,19 @@ def missing_files(paths: Iterable[Path]) -> tuple[Path, ...]:
     return tuple(missing)
 
 
+def with_endings(root: Path, names: Sequence[str]) -> list[Path]:
+    """Return the file of each image id: the id itself, or the id with the first of `EXTENSIONS` that exists."""
+    files = []
+    listed: dict[Path, frozenset[str]] = {}
+    for name in names:
+        path = root / name
+        if path.parent not in listed:
+            listed[path.parent] = names_in(path.parent)
+        endings = [ending for ending in ("", *EXTENSIONS) if path.name + ending in listed[path.parent]]
+        files.append(path.with_name(path.name + (endings[0] if endings else "")))
+    return files
+
+
 def file_images(paths: Sequence[Path], *, mend: str) -> FileImages:
     """Return `paths` as a source of images.
 

@@ -11,7 +11,7 @@ from cxrobust.errors import DataError, StudyError, nearest
 from cxrobust.files import sha256_file
 from cxrobust.inference.columns import LABEL_VALUES, Uncertain, in_common_words, line, read_labels
 from cxrobust.inference.datasets import Dataset, ImageTable, dataset, read_table
-from cxrobust.inference.images import EXTENSIONS, FileImages, file_images, names_in
+from cxrobust.inference.images import FileImages, file_images, with_endings
 from cxrobust.study_sections import DataPath
 
 NEVER_FINDINGS = ("sex", "age", "view", "fold")
@@ -102,7 +102,7 @@ class ImageFolder(Dataset):
             _check_filled(frame, (column,), self.labels)
             files = [self.root / name for name in frame[column]]
         else:
-            files = _with_endings(self.root, list(frame[self.id]))
+            files = with_endings(self.root, list(frame[self.id]))
         return file_images(files, mend=f"put them there, or correct root in [data] or the paths in {self.labels.name}")
 
 
@@ -126,16 +126,3 @@ def _check_filled(frame: pd.DataFrame, columns: Sequence[str], path: Path) -> No
         blank = frame.index[frame[column].str.strip() == ""]
         if len(blank):
             raise DataError(f"{path}:{line(blank[0])}: {column} is blank: every image needs one")
-
-
-def _with_endings(root: Path, names: Sequence[str]) -> list[Path]:
-    """Return the file of each image id: the id itself, or the id with the first of `EXTENSIONS` that exists."""
-    files = []
-    listed: dict[Path, frozenset[str]] = {}
-    for name in names:
-        path = root / name
-        if path.parent not in listed:
-            listed[path.parent] = names_in(path.parent)
-        endings = [ending for ending in ("", *EXTENSIONS) if path.name + ending in listed[path.parent]]
-        files.append(path.with_name(path.name + (endings[0] if endings else "")))
-    return files

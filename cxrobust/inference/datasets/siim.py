@@ -1,0 +1,93 @@
+"""The SIIM-ACR pneumothorax segmentation challenge of 2019."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from cxrobust.errors import DataError
+from cxrobust.files import sha256_file
+from cxrobust.inference.columns import line
+from cxrobust.inference.datasets import Dataset, ImageTable, dataset, read_table
+from cxrobust.inference.images import EXTENSIONS, FileImages, file_images
+from cxrobust.inference.rows import Rows, find_file
+from cxrobust.study_sections import DataPath
+
+FINDINGS = ("Pneumothorax",)
+LABEL_FILES = ("stage_2_train.csv", "train-rle.csv")
+ID, MASK = "ImageId", "EncodedPixels"
+NO_MASK = "-1"
+CITATION = (
+    "Zawacki A, Wu C, Shih G, et al. SIIM-ACR Pneumothorax Segmentation. Kaggle 2019. "
+    "https://www.kaggle.com/competitions/siim-acr-pneumothorax-segmentation."
+)
+
+
+@dataset("siim-pneumothorax")
+class SiimPneumothorax(Dataset):
+    """Frontal radiographs of NIH ChestX-ray14 in which radiologists outlined every pneumothorax.
+
+    `root` holds `train-rle.csv` or `stage_2_train.csv`, with a row an outline and −1 where there is none, and the
+    images `<ImageId>.dcm` in `dicom-images-train` or its folders. An image with an outline has a pneumothorax.
+
+    The challenge tells no patients: every image counts as its own, and the table's name says so. Regimes trained on the
+    NIH's images have seen these.
+    """
+
+    kind: Literal["siim-pneumothorax"]
+    root: DataPath
+    labels: DataPath | None = None
+    """The label file, where it is not in `root`."""
+    images: DataPath | None = None
+    """The folder with the images or their folders, where it is not `root/dicom-images-train`."""
+    list: DataPath | None = None
+    """A text file with one ImageId a line: the images that are taken; all when absent."""
+
+    def load(self, *, with_images: bool = True) -> ImageTable:
+        """Read the outlines and choose the images."""
+        path = self.labels or find_file(
+            [self.root],
+            LABEL_FILES,
+            what="the label file of the challenge",
+            mend="put it there, or name it with labels in [data]",
+        )
+        outlines = read_table(path, needs=[ID], what="the label file of the challenge").rename(columns=str.strip)
+        rows = Rows(frame=_by_image(outlines, path))
+        if self.list is not None:
+            rows = rows.listed(self.list, column=ID, source=path.name)
+        ids = tuple(rows.frame[ID])
+        return ImageTable(
+            name="SIIM-ACR pneumothorax challenge (each image taken as a patient)",
+            citation=CITATION,
+            ids=ids,
+            patients=ids,
+            findings=FINDINGS,
+            labels=(rows.frame[["n_outlines"]] > 0).to_numpy(dtype=np.int8),
+            metadata=rows.frame[["n_outlines"]].reset_index(drop=True),
+            images=self._images(ids) if with_images else None,
+            exclusions=rows.exclusions,
+            sources={file.name: sha256_file(file) for file in (path, self.list) if file is not None},
+        )
+
+    def _images(self, ids: Sequence[str]) -> FileImages:
+        folder = self.images or self.root / "dicom-images-train"
+        found = {path.stem: path for path in folder.rglob("*") if path.suffix in EXTENSIONS}
+        return file_images(
+            [found.get(image, folder / f"{image}.dcm") for image in ids],
+            mend=f"download them, or correct {'images' if self.images else 'root'} in [data]",
+        )
+
+
+def _by_image(outlines: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Return a row an image with the number of its outlines, in the order of the file."""
+    if MASK not in outlines.columns:
+        raise DataError(f"{path}: the label file of the challenge lacks the column {MASK!r}: get the file again")
+    mask = outlines[MASK].str.strip()
+    blank = mask == ""
+    if blank.any():
+        row = blank.index[blank][0]
+        raise DataError(f"{path}:{line(row)}: {MASK} is blank, expected an outline or {NO_MASK}: get the file again")
+    counts = (mask != NO_MASK).groupby(outlines[ID], sort=False).sum()
+    return counts.rename("n_outlines").reset_index()

@@ -1,0 +1,138 @@
+"""PadChest: its lists of labels with their oddities, choices of images, and the whole real table."""
+
+import ast
+import csv
+import gzip
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cxrobust.errors import DataError, StudyError
+from cxrobust.inference.datasets.padchest import PadChest
+
+from .held_out import both_parts
+
+COLUMNS = [
+    *("", "ImageID", "ImageDir", "StudyDate_DICOM", "StudyID", "PatientID", "PatientBirth", "PatientSex_DICOM"),
+    *("ViewPosition_DICOM", "Projection", "MethodLabel", "Report", "Labels"),
+]
+# image, folder, study, patient, birth, sex, projection, method, labels
+IMAGES = (
+    ("a.png", "0", "s1", "p1", "1930.0", "F", "PA", "Physician", "['normal']"),
+    ("b.png", "54", "s2", "p1", "1930.0", "F", "AP_horizontal", "Physician", "['pneumonia', ' pleural effusion']"),
+    ("c.png", "54", "s2", "p1", "1930.0", "F", "L", "Physician", "['pneumonia', ' pleural effusion']"),
+    ("d.png", "0", "s3", "p2", "", "O", "PA", "Physician", "['laminar atelectasis', '', ' pneumonia', 'pneumonia']"),
+    ("e.png", "0", "s4", "p3", "2001.0", "M", "AP", "RNN_model", "['pneumonia']"),
+    ("f.png", "0", "s5", "p4", "1901.0", "M", "PA", "Physician", "['exclude', 'pneumonia']"),
+    ("g.png", "0", "s6", "p5", "1960.0", "nan", "PA", "Physician", "['']"),
+    ("h.png", "0", "s7", "p6", "1960.0", "M", "EXCLUDE", "Physician", "['pneumonia']"),
+    ("i.png", "0", "s8", "p7", "1960.0", "M", "PA", "RNN_model", "nan"),
+)
+FILE = "PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv"
+
+
+def write(path, images=IMAGES):
+    with path.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(COLUMNS)
+        for number, (image, folder, study, patient, birth, sex, view, method, labels) in enumerate(images):
+            report = "two lines\nof text, with a comma"
+            about = [number, image, folder, "20141231", study, patient, birth, sex, "nan", view, method, report, labels]
+            rows.writerow(about)
+
+
+def padchest(root, **settings):
+    values = {"kind": "padchest", "root": root, "least_positives": 1, **settings}
+    return PadChest.model_validate_json(json.dumps(values, default=str))
+
+
+@pytest.fixture
+def root(tmp_path):
+    write(tmp_path / FILE)
+    return tmp_path
+
+
+def test_labels_of_physicians_without_stray_spaces_and_blanks(root):
+    table = padchest(root).table(with_images=False)
+    assert table.ids == ("a.png", "b.png", "d.png")
+    assert table.patients == ("p1", "p1", "p2")
+    assert table.findings == ("laminar atelectasis", "pleural effusion", "pneumonia")
+    assert table.labels.tolist() == [[0, 0, 0], [0, 1, 1], [1, 0, 1]]
+    assert table.exclusions == {
+        "marked to be excluded": 2,
+        "with a view other than PA and AP and AP_horizontal": 1,
+        "not labelled by a physician": 2,
+        "without a label": 1,
+    }
+    assert list(table.metadata["sex"]) == ["F", "F", ""]
+    np.testing.assert_array_equal(table.metadata["age"], [84, 84, np.nan])
+    assert list(table.metadata["view"]) == ["PA", "AP_horizontal", "PA"]
+
+
+def test_labels_of_the_network_too_and_other_views(root):
+    table = padchest(root, labeler="all", views="all").table(with_images=False)
+    assert table.ids == ("a.png", "b.png", "c.png", "d.png", "e.png")
+    assert table.exclusions == {"marked to be excluded": 2, "without a label": 2}
+    assert padchest(root, views=["L"]).table(with_images=False).ids == ("c.png",)
+
+
+def test_findings_are_those_that_enough_images_show_or_any_by_name(root):
+    assert padchest(root, least_positives=2).table(with_images=False).findings == ("pneumonia",)
+    named = padchest(root, findings=["normal", "pleural effusion"]).table(with_images=False)
+    assert named.labels.tolist() == [[1, 0], [0, 1], [0, 0]]
+    with pytest.raises(StudyError, match=r"no finding 'pneumona' \(did you mean 'pneumonia'\?\)"):
+        padchest(root, findings=["pneumona"]).table(with_images=False)
+
+
+def test_lists_divide_the_images_and_leave_the_findings_alike(root):
+    (root / "test.txt").write_text("a.png\nb.png\n")
+    (root / "held_out.txt").write_text("d.png\n")
+    data = (
+        '[data]\nkind = "padchest"\nroot = "."\nleast_positives = 2\nlist = "test.txt"\n'
+        '[data.validation]\nlist = "held_out.txt"'
+    )
+    test, validation = both_parts(root, data)
+    assert (test.ids, validation.ids) == (("a.png", "b.png"), ("d.png",))
+    assert test.findings == validation.findings == ("pneumonia",)
+    assert (test.labels.tolist(), validation.labels.tolist()) == ([[0], [1]], [[1]])
+    assert test.exclusions["that are not in test.txt"] == 1
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_images_lie_in_their_folders_or_in_one(flat, root):
+    for grey, (image, folder, *_) in enumerate(IMAGES):
+        place = root / "images" / ("" if flat else folder)
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((12, 16), grey * 5000, np.uint16)).save(place / image)
+    table = padchest(root, images=root / "images").table()
+    assert [round(float(table.images.pixels(k)[0, 0]) * 65_535 / 5000) for k in range(3)] == [0, 1, 3]
+    with pytest.raises(DataError, match=r"3 of 3 image files are missing .*correct root in \[data\]"):
+        padchest(root).table()
+
+
+@pytest.mark.parametrize("cell", ["normal", "['normal'", "{'normal': 1}", "[1]", "__import__('os')"])
+def test_a_cell_that_is_no_list_of_labels_is_named_and_never_run(cell, tmp_path):
+    write(tmp_path / FILE, [*IMAGES[:2], (*IMAGES[3][:8], cell)])
+    with pytest.raises(DataError, match=r"csv: image 'd.png': Labels is .*, expected a list of labels"):
+        padchest(tmp_path).table(with_images=False)
+
+
+def test_every_row_of_the_real_table_against_the_csv_module(wheel_tables, tmp_path):
+    path = wheel_tables / f"{FILE}.gz"
+    table = padchest(tmp_path, labels=path, labeler="all", views="all", least_positives=500).table(with_images=False)
+    csv.field_size_limit(10**7)
+    with gzip.open(path, "rt", newline="") as file:
+        rows = {row["ImageID"]: row for row in csv.DictReader(file)}
+    assert len(table.ids) + sum(table.exclusions.values()) == len(rows) == 160_861
+    assert table.exclusions == {"marked to be excluded": 1_323, "without a label": 103 + 777}
+    positive = [set() for _ in table.ids]
+    for row, column in np.argwhere(table.labels == 1):
+        positive[row].add(table.findings[column])
+    assert "pneumonia" in table.findings
+    for image, found in zip(table.ids[::7], positive[::7], strict=True):
+        written = {name.strip() for name in ast.literal_eval(rows[image]["Labels"])}
+        assert found == written & set(table.findings)
+    assert (table.metadata["age"].dropna() >= 0).all()
+    assert list(table.patients[:500]) == [rows[image]["PatientID"] for image in table.ids[:500]]
