@@ -81,6 +81,11 @@ PERTURBATIONS = {
     "noise-l2": "random noise in L2",
     "gaussian-noise": "Gaussian noise",
     "blur": "Gaussian blur",
+    "defocus-blur": "defocus blur",
+    "motion-blur": "motion blur",
+    "poisson-noise": "counting noise",
+    "down-sampling": "fewer pixels",
+    "tubes-and-wires": "tubes and wires",
     "jpeg": "JPEG compression",
 }
 

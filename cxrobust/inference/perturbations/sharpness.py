@@ -1,0 +1,97 @@
+"""Loss of sharpness: blur, defocus, motion, and fewer pixels."""
+
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+
+from cxrobust.inference.perturbations import perturbation
+from cxrobust.inference.perturbations.corruption import Corruption
+
+
+@perturbation("blur")
+class Blur(Corruption):
+    """Gaussian blur: scatter, or a coarse detector."""
+
+    corruption: Literal["blur"]
+    values: ClassVar[tuple[float, ...]] = (0.3, 0.6, 0.9, 1.3, 1.8)
+    said: ClassVar[str] = "Gaussian blur, standard deviation {values} % of the image's side"
+
+    def corrupt(self, image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+        """Blur with a standard deviation of `value` per cent of the side."""
+        sigma = self.value / 100 * image.shape[0]
+        return np.asarray(ndimage.gaussian_filter(image, sigma=sigma, mode="nearest"), dtype=np.float32)
+
+
+@perturbation("defocus-blur")
+class DefocusBlur(Corruption):
+    """Mean over a disc: the shadow of a large focal spot."""
+
+    corruption: Literal["defocus-blur"]
+    values: ClassVar[tuple[float, ...]] = (0.4, 0.8, 1.2, 1.8, 2.5)
+    said: ClassVar[str] = "mean over a disc of radius {values} % of the image's side"
+
+    def corrupt(self, image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+        """Average over a disc of radius `value` per cent of the side."""
+        return _averaged(image, disc(self.value / 100 * image.shape[0]))
+
+
+@perturbation("motion-blur")
+class MotionBlur(Corruption):
+    """Mean along a straight line of random direction: the patient moved."""
+
+    corruption: Literal["motion-blur"]
+    values: ClassVar[tuple[float, ...]] = (1, 2, 3, 4.5, 6)
+    said: ClassVar[str] = "mean along a line of random direction, {values} % of the image's side long"
+
+    def corrupt(self, image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+        """Average along a line of `value` per cent of the side."""
+        return _averaged(image, segment(self.value / 100 * image.shape[0], angle=rng.uniform(0, np.pi)))
+
+
+@perturbation("down-sampling")
+class DownSampling(Corruption):
+    """Fewer pixels, scaled up again: an image stored small."""
+
+    corruption: Literal["down-sampling"]
+    values: ClassVar[tuple[float, ...]] = (1.5, 2, 3, 4, 6)
+    said: ClassVar[str] = "scaled down by {values} with averaging and up again bilinearly"
+
+    def corrupt(self, image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+        """Scale down by `value` and up again."""
+        height, width = image.shape
+        small = (max(1, round(width / self.value)), max(1, round(height / self.value)))
+        down = Image.fromarray(image).resize(small, Image.Resampling.BOX)
+        return np.asarray(down.resize((width, height), Image.Resampling.BILINEAR), dtype=np.float32)
+
+
+def disc(radius: float) -> NDArray[np.float64]:
+    """Return weights of a disc of a radius in pixels that sum to 1."""
+    steps = np.linspace(-radius, radius, 8 * int(np.ceil(radius)) + 33)
+    rows, columns = (axis.ravel() for axis in np.meshgrid(steps, steps))
+    inside = np.hypot(rows, columns) <= radius
+    return _weights(rows[inside], columns[inside])
+
+
+def segment(length: float, *, angle: float) -> NDArray[np.float64]:
+    """Return weights of a line of a length in pixels through the middle that sum to 1."""
+    at = np.linspace(-length / 2, length / 2, 16 * int(np.ceil(length)) + 17)
+    return _weights(at * np.sin(angle), at * np.cos(angle))
+
+
+def _weights(rows: NDArray[np.float64], columns: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Share each of some points around the middle among the four pixels next to it."""
+    reach = int(np.ceil(max(np.abs(rows).max(), np.abs(columns).max()))) + 1
+    weights = np.zeros((2 * reach + 1, 2 * reach + 1))
+    top, left = np.floor(rows).astype(int), np.floor(columns).astype(int)
+    for down in (0, 1):
+        for right in (0, 1):
+            share = (1 - np.abs(rows - top - down)) * (1 - np.abs(columns - left - right))
+            np.add.at(weights, (top + down + reach, left + right + reach), share)
+    return np.asarray(weights / weights.sum())
+
+
+def _averaged(image: NDArray[np.float32], weights: NDArray[np.float64]) -> NDArray[np.float32]:
+    return np.asarray(ndimage.convolve(image, weights.astype(np.float32), mode="nearest"), dtype=np.float32)

@@ -1,0 +1,125 @@
+"""Corruptions against closed forms; all of them stay in range, grow with severity and belong to the image."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from cxrobust.inference.perturbations import Batch, perturbation
+from cxrobust.inference.perturbations.sharpness import disc, segment
+
+torch = pytest.importorskip("torch")
+
+NAMES = tuple(name for name in perturbation if "corruption" in perturbation[name].model_fields)
+SIDE = 96
+
+
+def make(name: str, severity: int = 3) -> "object":
+    return perturbation[name].model_validate({"corruption": name, "severity": severity})
+
+
+def chest(seed: int = 2) -> NDArray[np.float32]:
+    """Return smooth structure with some detail, darker towards the borders."""
+    rng = np.random.default_rng(seed)
+    coarse = np.kron(rng.random((8, 8)), np.ones((SIDE // 8, SIDE // 8)))
+    rows, columns = np.mgrid[-1 : 1 : SIDE * 1j, -1 : 1 : SIDE * 1j]
+    return np.asarray(0.15 + 0.6 * coarse * np.exp(-(rows**2) - columns**2), dtype=np.float32)
+
+
+def corrupted(name: str, severity: int, image: NDArray[np.float32], seed: int = 7) -> NDArray[np.float32]:
+    batch = Batch(
+        images=torch.from_numpy(image[None, None]), labels=np.zeros((1, 1), np.int8), findings=("Mass",), seeds=(seed,)
+    )
+    return np.asarray(make(name, severity).perturb(batch, torch.nn.Identity())[0, 0])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_severities_grow_in_range_and_belong_to_the_image(name: str) -> None:
+    image = chest()
+    distances = []
+    for severity in range(1, 6):
+        changed = [corrupted(name, severity, image, seed) for seed in range(12)]
+        assert all(one.min() >= 0 and one.max() <= 1 and one.shape == image.shape for one in changed)
+        distances.append(np.mean([((one - image) ** 2).mean() for one in changed]))
+    assert distances == sorted(distances)
+    assert distances[0] > 0
+    assert np.array_equal(corrupted(name, 3, image, 5), corrupted(name, 3, image, 5))
+    described = make(name).describe()
+    assert all(f"{value:g}" in described for value in make(name).values)
+
+
+def test_there_are_corruptions_of_each_kind_that_a_radiograph_meets() -> None:
+    assert {
+        *("exposure", "contrast", "gamma", "poisson-noise", "gaussian-noise", "motion-blur", "defocus-blur", "jpeg"),
+        *("down-sampling", "rotation", "translation", "cropping", "markers", "tubes-and-wires"),
+    } <= set(NAMES)
+
+
+def test_exposure_and_gamma_in_closed_form() -> None:
+    image = np.full((SIDE, SIDE), 0.5, dtype=np.float32)
+    found = {float(corrupted("exposure", 2, image, seed)[0, 0]) for seed in range(20)}
+    assert sorted(found) == pytest.approx([0.4, 0.6])
+    found = {float(corrupted("gamma", 3, image, seed)[0, 0]) for seed in range(20)}
+    assert sorted(found) == pytest.approx([0.5**1.8, 0.5 ** (1 / 1.8)])
+
+
+def test_counting_noise_has_the_variance_of_counts() -> None:
+    noisy = corrupted("poisson-noise", 4, np.full((SIDE, SIDE), 0.4, dtype=np.float32))
+    assert noisy.mean() == pytest.approx(0.4, abs=0.002)
+    assert noisy.var() == pytest.approx(0.4 / 200, rel=0.06)
+    assert (corrupted("poisson-noise", 4, np.zeros((SIDE, SIDE), dtype=np.float32)) == 0).all()
+
+
+def test_weights_of_a_disc_and_of_a_line() -> None:
+    wide = disc(6.0)
+    assert wide.sum() == pytest.approx(1)
+    assert 1 / wide.max() == pytest.approx(np.pi * 36, rel=0.02)
+    line = segment(10.0, angle=np.pi / 2)
+    assert line.sum() == pytest.approx(1)
+    _, columns = np.nonzero(line > 1e-12)
+    assert np.ptp(columns) <= 1
+    reach = np.arange(len(line)) - len(line) // 2
+    assert (line.sum(axis=1) * reach**2).sum() == pytest.approx(
+        100 / 12, rel=0.05
+    )  # variance of a uniform of length 10
+
+
+def test_a_dot_moves_as_far_as_translation_says() -> None:
+    image = np.zeros((100, 100), dtype=np.float32)
+    image[48:53, 48:53] = 1
+    for seed in range(5):
+        moved = corrupted("translation", 3, image, seed)
+        rows, columns = np.mgrid[:100, :100]
+        centre = np.array([(moved * axis).sum() / moved.sum() for axis in (rows, columns)])
+        assert np.hypot(*(centre - 50)) == pytest.approx(8, abs=0.05)
+
+
+def test_a_dot_turns_as_far_as_rotation_says() -> None:
+    image = np.zeros((101, 101), dtype=np.float32)
+    image[9:12, 49:52] = 1  # 40 above the middle
+    turned = corrupted("rotation", 5, image)
+    rows, columns = np.mgrid[:101, :101]
+    row, column = ((turned * axis).sum() / turned.sum() - 50 for axis in (rows, columns))
+    assert np.hypot(row, column) == pytest.approx(40, abs=0.2)
+    assert np.degrees(np.arctan2(abs(column), -row)) == pytest.approx(20, abs=0.3)
+
+
+def test_cropping_scales_what_it_keeps() -> None:
+    ramp = np.tile(np.linspace(0, 1, SIDE, dtype=np.float32), (SIDE, 1))
+    cropped = corrupted("cropping", 5, ramp)
+    assert np.ptp(cropped[0]) == pytest.approx(0.8, abs=0.01)
+    assert np.allclose(np.diff(cropped[0]), np.diff(cropped[0])[0], atol=1e-4)
+
+
+def test_down_sampling_keeps_the_mean_and_loses_detail() -> None:
+    board = (np.indices((SIDE, SIDE)).sum(axis=0) % 2).astype(np.float32)
+    small = corrupted("down-sampling", 2, board)
+    assert small.mean() == pytest.approx(0.5, abs=0.01)
+    assert np.ptp(small) < 0.01
+
+
+@pytest.mark.parametrize("name", ["markers", "tubes-and-wires"])
+def test_overlays_only_brighten_and_leave_most_of_the_image(name: str) -> None:
+    image = chest()
+    changed = corrupted(name, 5, image)
+    assert (changed >= image - 1e-6).all()
+    assert 0.005 < (changed > image + 0.02).mean() < 0.35
