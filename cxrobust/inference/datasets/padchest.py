@@ -94,8 +94,8 @@ class PadChest(Dataset):
         first = np.unique(codes, return_index=True)[1]
         told = tuple(_read(str(text), path, frame[ID][row]) for text, row in zip(distinct, first, strict=True))
         rows = Rows(frame=frame.assign(told=codes))
-        marked = pd.Series([TO_EXCLUDE in one for one in told])[codes].to_numpy() | (frame[VIEW] == "EXCLUDE")
-        rows = rows.only(~marked, "marked to be excluded")
+        taken = rows.frame["told"].map(lambda code: TO_EXCLUDE not in told[code]) & (frame[VIEW] != "EXCLUDE")
+        rows = rows.only(taken, "marked to be excluded")
         rows = rows.of_views(self.views, column=VIEW, frontal=FRONTAL)
         if self.labeler == "physician":
             rows = rows.only(rows.frame[METHOD] == "Physician", "not labelled by a physician")
