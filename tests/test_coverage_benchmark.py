@@ -145,3 +145,17 @@ def test_text_is_json_with_a_line_for_each_metric(load):
     text = load("running").as_text(content)
     assert json.loads(text) == content
     assert text.count("\n") == 4
+
+
+def test_true_values_of_half_margins_and_after_recalibration(load):
+    procedures, scenarios = load("procedures"), load("scenarios")
+    design = procedures.DESIGNS[1]
+    auroc = procedures.truths(design)["auroc"]
+    strength = procedures.half_margin(auroc[1:4], clean=auroc[0])
+    assert 4 < strength < 8
+    assert auroc[2] + (strength - 4) / 4 * (auroc[3] - auroc[2]) == pytest.approx((auroc[0] + 0.5) / 2)
+    calibrated = scenarios.population(
+        scenarios.Law(separation=procedures.SEPARATION[0], intercept=0, slope=1), design.prevalence
+    )
+    expected = np.mean((calibrated.probabilities - calibrated.labels) ** 2)
+    assert procedures.recalibrated_truths(design)[0] == pytest.approx(expected, abs=1e-6)

@@ -1,7 +1,8 @@
 """How often whole procedures hold, by simulation with known truth: what the counts of intervals and tests leave out.
 
-Coverage of bands, micro and worst, curves over strengths, gaps of subgroups, effect sizes and replicates; the share of
-families, of Cochran's tests and of tests of interaction that reject although nothing differs. Studies are analysed
+Coverage of bands, micro and worst, curves over strengths, half-margins, gaps of subgroups, recalibrated predictions,
+effect sizes and replicates; the share of families, of Cochran's and McNemar's tests for patients and of tests of
+interaction that reject although nothing differs. Studies are analysed
 whole, by `cxrobust.analysis.analyze`, and judged by what stands in their estimates.
 
 Patients, images and labels are those of scenarios.py. All regimes follow one law, so whatever
@@ -25,6 +26,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from running import made_with
 from scenarios import MOST_IMAGES, OF_FINDINGS, TAIL, Law, population
+from scipy.special import expit, logit
 from scipy.stats import norm
 
 from cxrobust.analysis import analyze
@@ -32,12 +34,14 @@ from cxrobust.analysis.metrics import metric
 from cxrobust.files import atomic_write_text
 from cxrobust.predictions import PredictionSet
 from cxrobust.results import Estimate
-from cxrobust.study_analysis import AnalysisSection, Family, MetricSection, Subgroups
+from cxrobust.study_analysis import AnalysisSection, Family, MetricSection, Subgroups, TestName
 
 REGIMES = ("probe", "lora", "tuned")
 STRENGTHS = (2, 4, 8)
-SEPARATION = {0: 1.5, 2: 1.25, 4: 1.0, 8: 0.7}
-"""Of positives, by strength of the attack."""
+SEPARATION = {0: 1.5, 2: 1.25, 4: 1.0, 8: 0.4}
+"""Of positives, by strength of the attack; AUROC has lost half of its margin between the last two."""
+INTERCEPT, SLOPE = 0.1, 1.2
+"""Of the logits that regimes tell, in those that would be calibrated."""
 SPREAD = 0.15
 """Standard deviation of the separation over training runs."""
 METRICS = ("auroc", "accuracy", "brier")
@@ -127,7 +131,56 @@ def judged(design: Design, repetition: int, resamples: int) -> Counter[tuple[str
         p = [e.p_adjusted for e in by_max_t if e.family == "all" and e.p_adjusted is not None]
         counts["any rejected: primary family, max-t", "tried"] += 1
         counts["any rejected: primary family, max-t", "hits"] += min(p) <= ALPHA
+        for what, hit in [
+            *_of_recalibration(predictions, settings, seed, design),
+            *_of_mcnemar(predictions, settings, seed),
+        ]:
+            counts[what, "tried"] += 1
+            counts[what, "hits"] += hit
     return counts
+
+
+def _of_recalibration(
+    predictions: PredictionSet, settings: AnalysisSection, seed: int, design: Design
+) -> Iterator[tuple[str, bool]]:
+    """Judge the Brier score after Platt scaling, and what it gains."""
+    only = {"metrics": ("brier",), "recalibrate": ("platt",), "subgroups": (), "per_metric": {}}
+    found = analyze(predictions, settings.model_copy(update=only), reference=REGIMES[0], seed=seed).estimates
+    raw, after = truths(design)["brier"], recalibrated_truths(design)
+    for one in found:
+        if one.recalibration and one.ci_low is not None and one.ci_high is not None and one.finding == "macro":
+            at = design.conditions.index(one.condition)
+            true = {
+                "value": after[at],
+                "perturbed-clean": after[at] - after[0],
+                "recalibrated-raw": after[at] - raw[at],
+            }.get(one.estimand, 0.0)
+            yield f"recalibrated, covered: {one.estimand}", one.ci_low <= true <= one.ci_high
+
+
+def recalibrated_truths(design: Design) -> NDArray[np.float64]:
+    """Return the true Brier score by condition where the clean images' Platt scaling is known without error.
+
+    It undoes intercept and slope, under an attack too: what the attack does to the separation stays.
+    """
+    found = []
+    for strength in _strengths():
+        cell = population(law_of(strength), design.prevalence, 2**18)
+        base = logit(design.prevalence)
+        p = expit(base + (logit(cell.probabilities) - base - INTERCEPT) / SLOPE)
+        found.append(float(((p - cell.labels) ** 2).mean()))
+    return np.array(found)
+
+
+def _of_mcnemar(predictions: PredictionSet, settings: AnalysisSection, seed: int) -> Iterator[tuple[str, bool]]:
+    """Judge the clustered forms of McNemar's test, between regimes."""
+    tests: tuple[TestName, ...] = ("mcnemar-clustered", "mcnemar-durkalski")
+    for test in tests:
+        only = {"metrics": ("accuracy",), "test": test, "subgroups": (), "per_metric": {}}
+        found = analyze(predictions, settings.model_copy(update=only), reference=REGIMES[0], seed=seed).estimates
+        for one in found:
+            if one.test == test and one.estimand == "regime-reference" and one.p_value is not None:
+                yield f"rejected: {test}, {one.finding}", one.p_value <= ALPHA
 
 
 def replace_settings(settings: AnalysisSection, family: Family) -> AnalysisSection:
@@ -185,7 +238,7 @@ def _strengths() -> tuple[int, ...]:
 
 def law_of(strength: int, moved: float = 0.0) -> Law:
     """Return the law under the attack, of a training run whose separation is moved."""
-    return Law(separation=SEPARATION[strength] + moved, intercept=0.1, slope=1.2)
+    return Law(separation=SEPARATION[strength] + moved, intercept=INTERCEPT, slope=SLOPE)
 
 
 def truths(design: Design) -> dict[str, NDArray[np.float64]]:
@@ -221,10 +274,17 @@ def true_value(one: Estimate, truth: Mapping[str, NDArray[np.float64]], design: 
     if one.metric not in truth:
         return None
     values = truth[one.metric]
+    if one.estimand == "half-margin" and one.metric == "auroc" and "pgd" in one.condition:
+        return half_margin(values[1 : 1 + len(STRENGTHS)], clean=values[0])
     if one.estimand in {"value", "perturbed-clean", "relative"}:
         at = values[design.conditions.index(one.condition)]
         return {"value": at, "perturbed-clean": at - values[0], "relative": at / values[0]}[one.estimand]
     return None
+
+
+def half_margin(values: NDArray[np.float64], *, clean: float) -> float:
+    """Return at what strength an AUROC that falls with every strength lies midway between clean and 0.5."""
+    return float(np.interp(-(clean + 0.5) / 2, [-clean, *-values], [0, *STRENGTHS]))
 
 
 def _covered(

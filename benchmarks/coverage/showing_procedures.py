@@ -14,6 +14,7 @@ VALUES, PAIRS, RATIOS, CURVES = (
     ("relative", "relative-difference"),
     ("trend-difference", "area-difference"),
 )
+RECALIBRATED = (("values", "value"), ("differences from clean", "perturbed-clean"), ("less raw", "recalibrated-raw"))
 NAMED = {
     "subgroup": "single subgroups",
     "gap": "gaps between two subgroups",
@@ -30,7 +31,8 @@ def procedures_page(content: Mapping[str, Any]) -> str:
     parts = [
         "# Whole procedures by simulation",
         "Of simultaneous bands, families of tests, micro averages and worst findings, subgroups, ratios and curves, "
-        "effect sizes and training runs, which the counts above leave out. Each study is analysed whole, "
+        "half-margins, recalibrated predictions, effect sizes and training runs, which the counts above leave out. "
+        "Each study is analysed whole, "
         f"with {content['resamples']} resamples and sign patterns, and judged by its estimates of `auroc`, "
         "`accuracy` and `brier`; `benchmarks/coverage/procedures.py` states the law, "
         "`benchmarks/results/procedures.json` holds the counts. All regimes follow one law, so whatever compares two "
@@ -45,8 +47,11 @@ def procedures_page(content: Mapping[str, Any]) -> str:
         "A study of several training runs draws a separation anew for each run: the truth is the mean over runs, and "
         "tests, which speak of the runs at hand, are left out. Effect sizes speak of those too: their resamples draw "
         "patients alone, and their intervals say nothing of training again. Values of few runs are covered less often "
-        "than they should be, since the spread of few runs is hardly known. Cochran's Q and the exact McNemar tests "
-        "after it take images for independent: with several images a patient they reject far too often.",
+        "than they should be, since the spread of few runs is hardly known. A half-margin beyond the greatest "
+        "strength is not estimable and not counted. Platt scaling is fitted on the study's own clean images; an "
+        "interval takes the map as given, and the truth here is what the map would do if it were known without error. "
+        "Cochran's Q and the exact McNemar tests after it take images for independent: with several images a patient "
+        "they reject far too often.",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -62,6 +67,12 @@ def _covered() -> list[Row]:
         *of_places,
         ("intervals of ratios to clean, and their differences", _of("covered", RATIOS, PLACES)),
         ("intervals of differences of trends and areas", _of("covered", CURVES, PLACES)),
+        ("intervals of half-margins", _of("covered", ("half-margin",), PLACES)),
+        ("intervals of differences of half-margins", _of("covered", ("half-margin-difference",), PLACES)),
+        *(
+            (f"intervals of recalibrated Brier scores, {said}", _beginning(f"recalibrated, covered: {estimand}"))
+            for said, estimand in RECALIBRATED
+        ),
         ("intervals of effect sizes", lambda key: bool(effects.match(key))),
         ("whole curve held by its band", _beginning("whole curve held by its band:")),
         ("whole curve held by its single intervals", _beginning("whole curve held by its intervals:")),
@@ -82,6 +93,10 @@ def _rejected() -> list[Row]:
         *(
             (f"interaction with a subgroup, `{name}`", _beginning(f"rejected: interaction, {name},"))
             for name in ("auroc", "accuracy", "brier")
+        ),
+        *(
+            (f"`{test}` between regimes", _beginning(f"rejected: {test}"))
+            for test in ("mcnemar-clustered", "mcnemar-durkalski")
         ),
         ("Cochran's Q of images", _beginning("rejected: cochran-q")),
     ]
