@@ -17,6 +17,9 @@ from cxrobust.study_analysis import RecalibrationName
 
 ESTIMANDS = ("value", "perturbed-clean", "regime-reference", "difference-in-differences")
 
+GIVEN = ", and taken as given by the interval"
+"""What the intervals leave out: that another sample would have given another map."""
+
 
 def recalibrated_estimates(
     metrics: Mapping[str, Metric], sample: Sample, method: RecalibrationName, *, reference: str, view: View
@@ -86,7 +89,7 @@ def _if_fitted(one: Estimate, unfitted: str | None) -> Estimate:
 def _note(found: Recalibrated) -> str:
     """Say what the maps were fitted on, and which findings of which regimes stayed as they were."""
     if not found.unchanged:
-        return f"fitted on {found.fitted_on}"
+        return f"fitted on {found.fitted_on}{GIVEN}"
     named = list(dict.fromkeys(f"{one.regime}, {one.finding} ({one.reason})" for one in found.unchanged))
     said = f"unchanged for {some(named, most=len(named))}"
-    return f"fitted on {found.fitted_on}; {said}" if found.fits else f"nothing was fitted: {said}"
+    return f"fitted on {found.fitted_on}{GIVEN}; {said}" if found.fits else f"nothing was fitted: {said}"
