@@ -51,7 +51,7 @@ setup: $(READY)
 
 $(READY): pyproject.toml tools/ensure-pango.sh | $(UV)
 	$(UV) venv --quiet --allow-existing --python '>=3.11' .venv
-	$(UV) pip install --quiet --python $(BIN)/python --editable '.[all]' --group dev --group examples
+	$(UV) pip install --quiet --python $(BIN)/python --editable '.[all,dicom]' --group dev --group examples
 	sh tools/ensure-pango.sh $(BIN)/python
 	@touch $@
 

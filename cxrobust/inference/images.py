@@ -17,6 +17,9 @@ DICOM = (".dcm", ".dicom")
 EXTENSIONS = (".png", ".jpg", ".jpeg", *DICOM, ".tif", ".tiff", ".bmp", ".webp", ".pgm")
 """Endings under which an image without one is looked for, in this order."""
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "PPM")
+JPEG_SYNTAXES = ("1.2.840.10008.1.2.4.5", "1.2.840.10008.1.2.4.7", "1.2.840.10008.1.2.4.8")
+"""How the identifiers of JPEG and JPEG-LS begin; their decoder fills what is missing of a picture in silence."""
+END_OF_JPEG = b"\xff\xd9"
 MOST_PIXELS = 80_000_000
 """A larger image is refused before it is decoded; a full-field radiograph has 20 million pixels at most."""
 
@@ -27,7 +30,7 @@ def decode(path: Path) -> NDArray[np.float32]:
     Colour becomes luminance (ITU-R 601), transparency is ignored, and a palette is looked up. 16-bit values are divided
     by 65,535, so a file that keeps 12 bits in 16 comes out dark. A DICOM file goes through its modality and VOI lookup
     tables, MONOCHROME1 is inverted, and 0 and 1 are the ends of the windowed range, or of the stored one without a
-    window.
+    window. Of several windows the first is taken. Compressed files need the plug-ins of the group `dicom`.
 
     Returns
     -------
@@ -39,7 +42,7 @@ def decode(path: Path) -> NDArray[np.float32]:
     DataError
         When the file is missing, empty, truncated, too large or of no known kind.
     MissingGroupError
-        When it is DICOM and pydicom is not installed.
+        When it is DICOM and pydicom is not installed, or it is compressed and the plug-ins are not.
     """
     try:
         if path.stat().st_size == 0:
@@ -221,10 +224,28 @@ def _decode_dicom(path: Path) -> NDArray[np.float32]:
         )
     if content.Rows * content.Columns > MOST_PIXELS:
         raise _too_large(path)
-    values: NDArray[Any] = pixels.apply_voi_lut(pixels.apply_modality_lut(content.pixel_array, content), content)
+    values: NDArray[Any] = pixels.apply_voi_lut(pixels.apply_modality_lut(_stored(content), content), content)
     low, high = _dicom_range(content)
     grey = ((values - low) / (high - low)).clip(0, 1)
     return (1 - grey if photometric == "MONOCHROME1" else grey).astype(np.float32)
+
+
+def _stored(content: Any) -> NDArray[Any]:
+    """Return the stored values; where those of a compressed file cannot be decoded, first ask for the plug-ins."""
+    syntax = content.file_meta.TransferSyntaxUID
+    if syntax.startswith(JPEG_SYNTAXES):
+        frames = require("pydicom.encaps", group="inference").generate_frames
+        frame = next(frames(content.PixelData, number_of_frames=1))
+        if END_OF_JPEG not in frame[-1024:]:
+            raise ValueError("its compressed picture is truncated")
+    try:
+        values: NDArray[Any] = content.pixel_array
+    except Exception:
+        if syntax.is_compressed:
+            for module in ("pylibjpeg", "libjpeg", "openjpeg"):
+                require(module, group="dicom")
+        raise
+    return values
 
 
 def _dicom_range(content: Any) -> tuple[float, float]:

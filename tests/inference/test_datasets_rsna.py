@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxrobust.errors import DataError
+from cxrobust.errors import DataError, StudyError
 from cxrobust.inference.datasets.rsna import MAPPING, RsnaPneumonia
 
+from .dicoms import write_dicom
 from .held_out import both_parts
 
 ROWS = ("aa-1,,,,,0", "bb-2,264.0,152.0,213.0,379.0,1", "bb-2,562.0,152.0,256.0,453.0,1", "cc-3,,,,,0")
@@ -81,6 +82,22 @@ def test_images_have_any_of_the_usual_endings(root):
     assert [table.images.pixels(k).shape for k in range(2)] == [(10, 12)] * 2
     with pytest.raises(DataError, match=r"1 of 3 image files are missing \(.*cc-3\)"):
         rsna(root).table()
+
+
+def test_dicom_files_are_read_and_their_headers_tell_age_sex_and_view(root):
+    (root / "stage_2_train_images").mkdir()
+    for grey, image in enumerate(("aa-1", "bb-2", "cc-3")):
+        values = np.full((12, 10), 100 * grey, np.uint8)
+        about = {"PatientAge": f"0{grey + 4}0Y", "PatientSex": "FMF"[grey], "ViewPosition": "PA"}
+        write_dicom(root / "stage_2_train_images" / f"{image}.dcm", values, bits=8, **about)
+    table = rsna(root, headers=True).table()
+    assert [round(float(table.images.pixels(k)[0, 0]) * 2.55) for k in range(3)] == [0, 1, 2]
+    assert list(table.metadata["age"]) == [40, 50, 60]
+    assert list(table.metadata["sex"]) == ["F", "M", "F"]
+    assert set(table.metadata["view"]) == {"PA"}
+    assert list(table.metadata["n_boxes"]) == [0, 2, 0]
+    with pytest.raises(StudyError, match=r"\[data\] headers: no image is read where every regime's predictions"):
+        rsna(root, headers=True).table(with_images=False)
 
 
 def test_bad_targets_are_named_with_their_line(root):

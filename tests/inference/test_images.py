@@ -13,7 +13,10 @@ from PIL import Image
 
 from cxrobust.errors import CxrobustError, DataError
 from cxrobust.inference import images
+from cxrobust.inference.headers import read_headers
 from cxrobust.inference.images import ArrayImages, FileImages, decode, file_images, fit, missing_files
+
+from .dicoms import compressed, lossless_jpeg, write_dicom
 
 
 @pytest.fixture
@@ -94,28 +97,6 @@ def test_colour_becomes_luminance(tmp_path):
     np.testing.assert_allclose(decode(tmp_path / "a.png"), expected, atol=0.5 / 255)
 
 
-def write_dicom(path, values, *, bits=12, photometric="MONOCHROME2", **tags):
-    pydicom = pytest.importorskip("pydicom")
-    content = pydicom.Dataset()
-    content.file_meta = pydicom.dataset.FileMetaDataset()
-    content.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-    content.file_meta.MediaStorageSOPClassUID = content.SOPClassUID = "1.2.840.10008.5.1.4.1.1.1.1"
-    content.file_meta.MediaStorageSOPInstanceUID = content.SOPInstanceUID = "1.2.826.0.1.3680043.8.498.1"
-    content.Rows, content.Columns = values.shape[:2]
-    content.SamplesPerPixel = 1 if values.ndim == 2 else values.shape[2]
-    if content.SamplesPerPixel > 1:
-        content.PlanarConfiguration = 0
-    content.BitsAllocated = values.dtype.itemsize * 8
-    content.BitsStored, content.HighBit = bits, bits - 1
-    content.PixelRepresentation = int(values.dtype.kind == "i")
-    content.PhotometricInterpretation = photometric
-    for name, value in tags.items():
-        setattr(content, name, value)
-    content.PixelData = values.tobytes()
-    content.save_as(path, enforce_file_format=True)
-    return path
-
-
 def lookup(entries, *, first=0, bits=16):
     """A DICOM lookup table as a sequence of one item."""
     pydicom = pytest.importorskip("pydicom")
@@ -182,6 +163,118 @@ def test_dicom_without_pydicom_names_the_group(stored, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pydicom", None)
     with pytest.raises(CxrobustError, match=r"pip install 'cxrobust\[inference\]'"):
         decode(path)
+
+
+@pytest.fixture
+def wide_picture():
+    """48 by 64 values of 16 bits: a gradient with noise, both ends included."""
+    noise = np.random.default_rng(5).integers(-900, 900, (48, 64))
+    values = np.linspace(0, 65_535, 48 * 64).reshape(48, 64) + noise
+    values[0, 0], values[-1, -1] = 0, 65_535
+    return values.clip(0, 65_535).astype(np.uint16)
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 15, 16])
+@pytest.mark.parametrize("syntax", ["ExplicitVRLittleEndian", "RLELossless", "JPEG2000Lossless", "JPEGLosslessSV1"])
+def test_compressed_dicom_of_every_depth_is_the_picture(syntax, bits, wide_picture, tmp_path):
+    pydicom = pytest.importorskip("pydicom")
+    pytest.importorskip("libjpeg")
+    values = (wide_picture >> (16 - bits)).astype(np.uint8 if bits == 8 else np.uint16)
+    path = tmp_path / "a.dcm"
+    uid = getattr(pydicom.uid, syntax)
+    if syntax == "JPEGLosslessSV1":
+        compressed(path, values, uid, lossless_jpeg(values, bits), bits=bits)
+    else:
+        write_dicom(path, values, bits=bits)
+        if uid.is_compressed:
+            content = pydicom.dcmread(path)
+            content.compress(uid)
+            content.save_as(path)
+    assert pydicom.dcmread(path).file_meta.TransferSyntaxUID == uid
+    np.testing.assert_allclose(decode(path), values / (2**bits - 1), atol=1e-7)
+
+
+def test_lossy_dicom_is_the_picture_within_its_loss(grey, tmp_path):
+    path = compressed(
+        tmp_path / "a.dcm",
+        grey,
+        "1.2.840.10008.1.2.4.50",
+        encoded(Image.fromarray(grey), format="JPEG", quality=98),
+        bits=8,
+    )
+    np.testing.assert_allclose(decode(path), grey / 255, atol=3 / 255)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["MR_small_RLE", "MR_small_jp2klossless", "MR_small_jpeg_ls_lossless", "MR_small_bigendian", "MR_small_implicit"],
+)
+def test_one_picture_in_the_transfer_syntaxes_of_other_writers(name):
+    """Signed 16 bits with a window, from pydicom's own files."""
+    data = pytest.importorskip("pydicom.data")
+    pytest.importorskip("libjpeg")
+    plain, other = (data.get_testdata_file(f"{one}.dcm", download=False) for one in ("MR_small", name))
+    np.testing.assert_array_equal(decode(Path(other)), decode(Path(plain)))
+
+
+def test_extended_jpeg_of_12_bits_is_read():
+    data = pytest.importorskip("pydicom.data")
+    pytest.importorskip("libjpeg")
+    picture = decode(Path(data.get_testdata_file("JPGExtended.dcm", download=False)))
+    assert picture.shape == (1024, 256)
+    assert 0 <= picture.min() < picture.max() <= 1
+
+
+def test_of_several_windows_the_first_is_taken(stored, tmp_path):
+    several = {"WindowCenter": [2000, 500], "WindowWidth": [1001, 100]}
+    first = write_dicom(tmp_path / "a.dcm", stored, WindowCenter=2000, WindowWidth=1001)
+    np.testing.assert_array_equal(decode(write_dicom(tmp_path / "b.dcm", stored, **several)), decode(first))
+
+
+def test_a_sigmoid_window_against_the_standards_formula(stored, tmp_path):
+    """PS3.3 C.11.2.1.3.1, over the range of the stored values."""
+    tags = {"WindowCenter": 2000, "WindowWidth": 1000, "VOILUTFunction": "SIGMOID"}
+    expected = 1 / (1 + np.exp(-4 * (stored - 2000.0) / 1000))
+    np.testing.assert_allclose(decode(write_dicom(tmp_path / "a.dcm", stored, **tags)), expected, atol=1e-5)
+
+
+def test_bits_above_the_stored_ones_are_no_part_of_the_picture(stored, tmp_path):
+    np.testing.assert_allclose(decode(write_dicom(tmp_path / "a.dcm", stored | 0xF000)), stored / 4095, atol=1e-7)
+
+
+@pytest.mark.parametrize("length", [400, 2000, -3, -2])
+def test_half_a_compressed_picture_does_not_pass_for_a_whole_one(length, wide_picture, tmp_path):
+    frame = lossless_jpeg(wide_picture, 16)[:length]
+    path = compressed(tmp_path / "a.dcm", wide_picture, "1.2.840.10008.1.2.4.70", frame, bits=16)
+    with pytest.raises(DataError, match="its compressed picture is truncated"):
+        decode(path)
+
+
+def test_compressed_dicom_without_plug_ins_names_the_group(wide_picture, tmp_path, monkeypatch):
+    pytest.importorskip("libjpeg")
+    path = compressed(tmp_path / "a.dcm", wide_picture, "1.2.840.10008.1.2.4.70", b"\xff\xd8\xff\xd9", bits=16)
+    with pytest.raises(DataError, match="cannot be decoded"):
+        decode(path)
+    monkeypatch.setitem(__import__("sys").modules, "libjpeg", None)
+    with pytest.raises(CxrobustError, match=r"pip install 'cxrobust\[dicom\]'"):
+        decode(path)
+
+
+def test_headers_tell_sex_age_and_view_where_they_do(stored, grey, tmp_path):
+    paths = [
+        write_dicom(tmp_path / "a.dcm", stored, PatientSex="F", PatientAge="043Y", ViewPosition="PA"),
+        write_dicom(tmp_path / "b.dicom", stored, PatientSex="", PatientAge="148Y"),
+        tmp_path / "c.png",
+    ]
+    Image.fromarray(grey).save(paths[2])
+    paths[1].write_bytes(paths[1].read_bytes().replace(b"148Y", b"148 "))  # as in the RSNA's files
+    headers = read_headers(paths)
+    assert list(headers["sex"]) == ["F", "", ""]
+    np.testing.assert_array_equal(headers["age"], [43, np.nan, np.nan])
+    assert list(headers["view"]) == ["PA", "", ""]
+    paths[1].write_bytes(b"This is no image.\n" * 20)
+    with pytest.raises(DataError, match=r"b\.dicom: its header cannot be read"):
+        read_headers(paths)
 
 
 def png_of_size(width, height):

@@ -12,6 +12,7 @@ from cxrobust.errors import DataError, some
 from cxrobust.files import sha256_file
 from cxrobust.inference.columns import line
 from cxrobust.inference.datasets import Dataset, ImageTable, dataset, read_table
+from cxrobust.inference.headers import with_headers
 from cxrobust.inference.images import FileImages, file_images, reason, with_endings
 from cxrobust.inference.rows import Rows, find_file
 from cxrobust.study_sections import DataPath
@@ -49,6 +50,8 @@ class RsnaPneumonia(Dataset):
     """The folder with the images, where it is not `root/stage_2_train_images`."""
     mapping: DataPath | None = None
     """`pneumonia-challenge-dataset-mappings_2018.json` of the RSNA, where it is not in `root`."""
+    headers: bool = False
+    """Whether sex, age and view are read from the headers of the images, which takes a while for many."""
     list: DataPath | None = None
     """A text file with one patientId a line: the images that are taken; all when absent."""
 
@@ -67,6 +70,8 @@ class RsnaPneumonia(Dataset):
         ids = tuple(rows.frame[ID])
         mapping = self.mapping or (self.root / MAPPING if (self.root / MAPPING).is_file() else None)
         classes = _optional(self.root, CLASS_FILE)
+        about = _metadata(rows.frame, classes)
+        images = self._images(ids) if with_images else None
         used = [file for file in (path, self.list, mapping, classes) if file is not None]
         return ImageTable(
             name="RSNA pneumonia challenge" + ("" if mapping else " (each image taken as a patient)"),
@@ -75,8 +80,8 @@ class RsnaPneumonia(Dataset):
             patients=ids if mapping is None else _patients(mapping, ids),
             findings=FINDINGS,
             labels=rows.frame[[TARGET]].to_numpy(dtype=np.int8),
-            metadata=_metadata(rows.frame, classes),
-            images=self._images(ids) if with_images else None,
+            metadata=with_headers(about, images) if self.headers else about,
+            images=images,
             exclusions=rows.exclusions,
             sources={file.name: sha256_file(file) for file in used},
         )

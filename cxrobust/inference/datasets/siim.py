@@ -11,6 +11,7 @@ from cxrobust.errors import DataError
 from cxrobust.files import sha256_file
 from cxrobust.inference.columns import line
 from cxrobust.inference.datasets import Dataset, ImageTable, dataset, read_table
+from cxrobust.inference.headers import with_headers
 from cxrobust.inference.images import EXTENSIONS, FileImages, file_images
 from cxrobust.inference.rows import Rows, find_file
 from cxrobust.study_sections import DataPath
@@ -42,6 +43,8 @@ class SiimPneumothorax(Dataset):
     """The label file, where it is not in `root`."""
     images: DataPath | None = None
     """The folder with the images or their folders, where it is not `root/dicom-images-train`."""
+    headers: bool = False
+    """Whether sex, age and view are read from the headers of the images, which takes a while for many."""
     list: DataPath | None = None
     """A text file with one ImageId a line: the images that are taken; all when absent."""
 
@@ -58,6 +61,8 @@ class SiimPneumothorax(Dataset):
         if self.list is not None:
             rows = rows.listed(self.list, column=ID, source=path.name)
         ids = tuple(rows.frame[ID])
+        about = rows.frame[["n_outlines"]].reset_index(drop=True)
+        images = self._images(ids) if with_images else None
         return ImageTable(
             name="SIIM-ACR pneumothorax challenge (each image taken as a patient)",
             citation=CITATION,
@@ -65,8 +70,8 @@ class SiimPneumothorax(Dataset):
             patients=ids,
             findings=FINDINGS,
             labels=(rows.frame[["n_outlines"]] > 0).to_numpy(dtype=np.int8),
-            metadata=rows.frame[["n_outlines"]].reset_index(drop=True),
-            images=self._images(ids) if with_images else None,
+            metadata=with_headers(about, images) if self.headers else about,
+            images=images,
             exclusions=rows.exclusions,
             sources={file.name: sha256_file(file) for file in (path, self.list) if file is not None},
         )

@@ -12,6 +12,7 @@ from cxrobust.errors import DataError
 from cxrobust.files import sha256_file
 from cxrobust.inference.columns import line
 from cxrobust.inference.datasets import Dataset, ImageTable, dataset, read_table
+from cxrobust.inference.headers import with_headers
 from cxrobust.inference.images import FileImages, file_images, with_endings
 from cxrobust.inference.rows import Rows, find_file
 from cxrobust.study_sections import DataPath
@@ -50,6 +51,8 @@ class VinDrCxr(Dataset):
     """The folder with the images, where it is not `root/test` or `root/train`."""
     split: Literal["test", "train"] = "test"
     readers: Readers = "majority"
+    headers: bool = False
+    """Whether sex, age and view are read from the headers of the images, which takes a while for many."""
     list: DataPath | None = None
     """A text file with one image id a line: the images that are taken; all when absent."""
 
@@ -63,6 +66,8 @@ class VinDrCxr(Dataset):
         if self.list is not None:
             rows = rows.listed(self.list, column=IMAGE, source=path.name)
         ids = tuple(rows.frame[IMAGE])
+        about = rows.frame[["n_readers"]].reset_index(drop=True)
+        images = self._images(ids) if with_images else None
         return ImageTable(
             name=f"VinDr-CXR ({self.split}; each image taken as a patient)",
             citation=CITATION,
@@ -70,8 +75,8 @@ class VinDrCxr(Dataset):
             patients=ids,
             findings=tuple(names),
             labels=rows.frame[names].to_numpy(dtype=np.int8),
-            metadata=pd.DataFrame({"n_readers": rows.frame["n_readers"].tolist()}),
-            images=self._images(ids) if with_images else None,
+            metadata=with_headers(about, images) if self.headers else about,
+            images=images,
             exclusions=rows.exclusions,
             sources={file.name: sha256_file(file) for file in (path, self.list) if file is not None},
         )

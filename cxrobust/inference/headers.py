@@ -1,0 +1,56 @@
+"""What the headers of DICOM files say of patients and views."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from cxrobust.errors import DataError, StudyError, require
+from cxrobust.inference.columns import in_common_words
+from cxrobust.inference.images import DICOM, FileImages, reason
+
+TAGS = {"PatientSex": "sex", "PatientAge": "age", "ViewPosition": "view"}
+
+
+def with_headers(metadata: pd.DataFrame, images: FileImages | None) -> pd.DataFrame:
+    """Return metadata, a row an image, with what the images' headers say beside them.
+
+    Raises
+    ------
+    StudyError
+        When there are no images, since every regime's predictions were made elsewhere.
+    """
+    if images is None:
+        raise StudyError(
+            "[data] headers: no image is read where every regime's predictions were made elsewhere: remove headers, or "
+            "give a table of your own by metadata"
+        )
+    return metadata.join(read_headers(images.paths))
+
+
+def read_headers(paths: Sequence[Path]) -> pd.DataFrame:
+    """Return sex, age in years and view of each file, in the order of `paths`; missing where a header does not tell.
+
+    Pixels are not read. A file that is no DICOM tells nothing.
+
+    Raises
+    ------
+    DataError
+        Naming the file whose header cannot be read.
+    MissingGroupError
+        When pydicom is not installed.
+    """
+    pydicom = require("pydicom", group="inference")
+    rows = []
+    for path in paths:
+        if path.suffix.lower() not in DICOM:
+            rows.append(dict.fromkeys(TAGS.values(), ""))
+            continue
+        try:
+            with warnings.catch_warnings(action="ignore"):  # of ages without a unit, which some data sets have
+                header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(TAGS))
+                rows.append({name: str(header.get(tag) or "").strip() for tag, name in TAGS.items()})
+        except Exception as error:  # a damaged file makes pydicom raise errors of any type
+            raise DataError(f"{path}: its header cannot be read ({reason(error)}): get the file again") from error
+    return in_common_words(pd.DataFrame(rows, columns=list(TAGS.values())))
