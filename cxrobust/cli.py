@@ -167,6 +167,49 @@ def verify(
         raise typer.Exit(1)
 
 
+@app.command("list", epilog="Example: cxrobust list attacks")
+def list_names(
+    kind: Annotated[str, typer.Argument(help="datasets, models, attacks, corruptions or metrics.", show_default=False)],
+) -> None:
+    """List the names that a study file may use, with a line on each."""
+    from cxrobust import names
+
+    names.show(names.listed(kind))
+
+
+@app.command(
+    epilog='Example: cxrobust perturb study.toml --image 00000001_000.png --condition "noise(eps=1/255)" --regime lora'
+)
+def perturb(
+    study: StudyFile,
+    image: Annotated[str, typer.Option("--image", help="Id of the image.", show_default=False)],
+    condition: Annotated[
+        str, typer.Option("--condition", help="The condition, as it stands in estimates.csv.", show_default=False)
+    ],
+    regime: Annotated[
+        str | None, typer.Option("--regime", help="Whose model is attacked; needed where there are several.")
+    ] = None,
+    data_root: DataRoot = None,
+    out: Out = None,
+    to: Annotated[Path, typer.Option("--to", help="The file to write: .npy (exact) or .png (16 bits).")] = Path(
+        "perturbed.png"
+    ),
+) -> None:
+    """Make one image's perturbation again, as the model saw it."""
+    from cxrobust.inference.one_image import perturbed_image, write_image
+    from cxrobust.inference.units import plan
+    from cxrobust.pipeline import PREDICTIONS
+    from cxrobust.progress import reporting
+    from cxrobust.study import read_study
+
+    read = read_study(study, data_root=data_root)
+    with reporting() as report:
+        planned = plan(read, _out(study, out) / PREDICTIONS, report=report)
+        pixels = perturbed_image(planned, image=image, condition=condition, regime=regime)
+    write_image(pixels, to)
+    _say_written(to)
+
+
 @app.command(epilog="Example: cxrobust check study.toml --data-root /data")
 def check(study: StudyFile, data_root: DataRoot = None, out: Out = None) -> None:
     """Validate all that can be known beforehand, and say how large the study is and how long it will take."""

@@ -1,0 +1,78 @@
+"""One image of a study under one condition, made again alone: what the model saw."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cxrobust.conditions import parse_condition
+from cxrobust.errors import DataError, StudyError, nearest, some
+from cxrobust.files import atomic_write
+from cxrobust.inference.models import Regime
+from cxrobust.inference.pixels import WHITE
+from cxrobust.inference.runner import Runner
+from cxrobust.inference.units import Plan, Unit
+
+
+def perturbed_image(planned: Plan, *, image: str, condition: str, regime: str | None) -> NDArray[np.float32]:
+    """Return the image as the regime's model saw it, (size, size) in [0, 1].
+
+    It is that of a whole run up to rounding, since what is drawn belongs to the image.
+
+    Raises
+    ------
+    StudyError
+        When the study has no such image, condition or regime, or several regimes and none is named.
+    """
+    unit = _unit(planned, image, condition, regime)
+    if not isinstance(unit.regime, Regime):
+        raise StudyError(
+            f"regime {unit.regime.name!r} was predicted elsewhere: there is no model to perturb images for"
+        )
+    row = planned.table.ids.index(image)
+    runner = Runner(regime=unit.regime, plan=planned, fold=unit.fold)
+    seen = runner.perturbed(np.array([row]), unit.perturbation)
+    return np.asarray(seen[0, 0].float().cpu().numpy(), dtype=np.float32)
+
+
+def write_image(pixels: NDArray[np.float32], path: Path) -> None:
+    """Write pixels of [0, 1]: exactly as a NumPy file (`.npy`), or rounded to 16 bits as a PNG.
+
+    Raises
+    ------
+    DataError
+        When the file's name ends otherwise.
+    """
+    if path.suffix == ".npy":
+        atomic_write(path, lambda temporary: np.save(temporary, pixels))
+    elif path.suffix == ".png":
+        rounded = Image.fromarray(np.rint(pixels * WHITE).astype(np.uint16))
+        atomic_write(path, lambda temporary: rounded.save(temporary, format="PNG"))
+    else:
+        raise DataError(f"{path}: an image is written as .npy (exact) or .png (16 bits): name it so")
+
+
+def _unit(planned: Plan, image: str, condition: str, regime: str | None) -> Unit:
+    """Return the unit of the test images that holds the image, of the first replicate."""
+    ids = planned.table.ids
+    if image not in ids:
+        raise StudyError(f"--image {image}: {planned.table.name} has no such image{nearest(image, ids)}")
+    names = list(dict.fromkeys(unit.regime.name for unit in planned.units))
+    if regime is None and len(names) > 1:
+        raise StudyError(f"--regime is needed, since an attack depends on the model: one of {', '.join(names)}")
+    wanted = names[0] if regime is None else regime
+    if wanted not in names:
+        raise StudyError(f"--regime {wanted}: unknown regime{nearest(wanted, names)}: known are {', '.join(names)}")
+    try:
+        parsed = str(parse_condition(condition))
+    except ValueError as error:
+        raise StudyError(f"--condition {condition}: {error}") from None
+    row = ids.index(image)
+    for unit in planned.units:
+        if unit.regime.name == wanted and str(unit.condition) == parsed and row in unit.rows:
+            return unit
+    known = list(dict.fromkeys(str(unit.condition) for unit in planned.units))
+    raise StudyError(
+        f"--condition {parsed}: the study has no such condition{nearest(parsed, known)}: it has {some(known, most=12)}"
+    )
