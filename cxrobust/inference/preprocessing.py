@@ -101,6 +101,8 @@ def _per_channel(value: Any, n_channels: int, file: Path) -> tuple[float, ...]:
 
 def _height_and_width(size: Any) -> tuple[int, int] | None:
     if isinstance(size, dict):
+        if "longest_edge" in size:  # a range, within which the size follows the image
+            return None
         side = size.get("shortest_edge")
         size = (size.get("height", side), size.get("width", side))
     if isinstance(size, int):

@@ -1,0 +1,164 @@
+"""Vision-language models as classifiers: yes against no as the answer to a question for each finding."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, model_validator
+
+from cxrobust.errors import DataError, nearest, require
+from cxrobust.inference.checkpoints import (
+    count_weights,
+    fold_problem,
+    hashes,
+    model_files,
+    read_table,
+    said_of_training,
+    tokenizer_files,
+    weight_files,
+)
+from cxrobust.inference.models import Regime, model_family
+from cxrobust.inference.preprocessing import known_size, read_preprocessing
+from cxrobust.inference.repositories import TOKENIZER_FILES, Repository
+
+if TYPE_CHECKING:
+    from cxrobust.inference.graph import PixelClassifier
+
+FINDING, QUESTION, IMAGE = "{finding}", "{question}", "{image}"
+
+
+@model_family("vlm")
+class VisionLanguageModel(Regime):
+    """A model of `AutoModelForImageTextToText`, asked one question for each finding.
+
+    The log-odds are log p(yes) − log p(no) of the next token, each summed over the spellings that are one token.
+    Resizing, normalisation and the processor's arrangement of pixels (patches) are within the graph.
+    """
+
+    family: Literal["vlm"]
+    model: str = Field(min_length=1)
+    """A folder relative to the study file, or a repository of the hub."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub repository."""
+    question: str = f"Is there {FINDING}?"
+    """`{finding}` stands for the finding's words."""
+    words: dict[str, str] = Field(default_factory=dict)
+    """Words of a finding in the question; its name in small letters with spaces where absent."""
+    prompt: str | None = None
+    """What the model reads, with `{image}` and `{question}`; the model's own form of a conversation when absent."""
+    yes: tuple[str, ...] = Field(default=("Yes", "yes", " Yes", " yes"), min_length=1)
+    """Spellings of yes; those that are one token of the model count."""
+    no: tuple[str, ...] = Field(default=("No", "no", " No", " no"), min_length=1)
+    """Spellings of no."""
+    image_size: int | None = Field(default=None, ge=8, le=4096)
+    """Side that images are resized to; what the preprocessing says when absent."""
+    trust_remote_code: bool = False
+    """Whether Python code that comes with the model may run."""
+
+    @model_validator(mode="after")
+    def _has_places(self) -> "VisionLanguageModel":
+        if FINDING not in self.question:
+            raise ValueError(f"question has no {FINDING}: put it where the finding stands")
+        if self.prompt is not None and not (QUESTION in self.prompt and IMAGE in self.prompt):
+            raise ValueError(f"prompt needs {IMAGE} and {QUESTION}: put them where these stand")
+        if problem := fold_problem(self.cross_fit, (self.model,)):
+            raise ValueError(problem)
+        return self
+
+    def load(self, findings: tuple[str, ...], *, fold: str | None = None) -> "PixelClassifier":
+        """Load the model, and ask its processor how it arranges texts and pixels.
+
+        Raises
+        ------
+        DataError
+            When the checkpoint is missing or damaged, or its processor cannot stand within the graph.
+        """
+        require("torch", group="inference")
+        from cxrobust.inference import pretrained, vision_language
+        from cxrobust.inference.graph import PixelClassifier
+
+        questions = self.questions_of(findings)
+        folder = self._repository(fold).folder
+        where = f"regime {self.name!r}, model {folder.name}"
+        config = pretrained.read_config(folder, trust_remote_code=self.trust_remote_code)
+        processor = vision_language.load_processor(folder, trust_remote_code=self.trust_remote_code)
+        yes, no = (vision_language.answer_tokens(processor.tokenizer, one, where=where) for one in (self.yes, self.no))
+        if both := set(yes) & set(no):
+            raise DataError(f"{where}: token {min(both)} is an answer of both yes and no: give other spellings")
+        preprocessing = read_preprocessing(folder, config, prefers_processor=True)
+        size = (self.image_size, self.image_size) if self.image_size else preprocessing.image_size
+        if size is None:
+            raise DataError(f"{where}: it takes images of many sizes: give image_size, for example 448")
+        texts = [vision_language.prompt_text(processor, one, prompt=self.prompt) for one in questions]
+        asked, order = vision_language.ask(processor, texts, size=size, where=where)
+        network = pretrained.load_network(
+            folder, config=config, auto="AutoModelForImageTextToText", trust_remote_code=self.trust_remote_code
+        )
+        answers = vision_language.Answers(network, questions=asked, order=order, yes=yes, no=no)
+        classifier = PixelClassifier(
+            answers,
+            columns=range(len(findings)),
+            image_size=size,
+            mean=preprocessing.mean,
+            std=preprocessing.std,
+            interpolation=preprocessing.interpolation,
+        )
+        vision_language.check_arrangement(processor, texts[0], classifier, answers, where=where)
+        return classifier.eval().requires_grad_(False)
+
+    def questions_of(self, findings: Sequence[str]) -> tuple[str, ...]:
+        """Return the question for each finding.
+
+        Raises
+        ------
+        DataError
+            When `words` names a finding that the study does not have.
+
+        Examples
+        --------
+        >>> VisionLanguageModel(name="vlm", family="vlm", model="llava").questions_of(["Pleural_Thickening"])
+        ('Is there pleural thickening?',)
+        """
+        for finding in self.words:
+            if finding not in findings:
+                raise DataError(
+                    f"regime {self.name!r}: words names {finding!r}, which is no finding of this study"
+                    f"{nearest(finding, findings)}: its findings are {', '.join(findings)}"
+                )
+        words = (self.words.get(finding, finding.replace("_", " ").lower()) for finding in findings)
+        return tuple(self.question.replace(FINDING, one) for one in words)
+
+    def fingerprint(self, *, fold: str | None = None) -> dict[str, str]:
+        """Return the SHA-256 of configuration, weights, tokenizer and processor."""
+        folder = self._repository(fold).folder
+        files = {*model_files(folder, code=self.trust_remote_code), *tokenizer_files(folder)}
+        return hashes(sorted(files))
+
+    def facts(self, *, fold: str | None = None) -> dict[str, Any]:
+        """Return what configuration and headers of the weights tell of the network."""
+        repository = self._repository(fold)
+        folder: Path = repository.folder
+        config = read_table(folder / "config.json")
+        own = None if self.image_size is None else [self.image_size, self.image_size]
+        found = {
+            "architecture": (config.get("architectures") or [None])[0],
+            "n_parameters": count_weights(weight_files(folder)),
+            "resolution": own or known_size(folder, config, prefers_processor=True),
+            "training": said_of_training(folder),
+            **repository.source(),
+        }
+        return {key: value for key, value in found.items() if value}
+
+    def settings(self) -> dict[str, Any]:
+        """Settings as JSON values; paths by name only."""
+        return {**super().settings(), "model": self._repository(None).name}
+
+    def _repository(self, fold: str | None) -> Repository:
+        return Repository(
+            model=self.model,
+            study_folder=self._study_folder,
+            revision=self.revision,
+            code=self.trust_remote_code,
+            fold=fold,
+            patterns=TOKENIZER_FILES,
+        )

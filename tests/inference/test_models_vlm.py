@@ -1,0 +1,280 @@
+"""Family `vlm`: yes against no of the next token, by the processor and forward pass of transformers as oracle."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import (
+    AutoProcessor,
+    CLIPImageProcessor,
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+    PreTrainedTokenizerFast,
+    Qwen2VLConfig,
+    Qwen2VLForConditionalGeneration,
+    Qwen2VLImageProcessor,
+    Qwen2VLProcessor,
+)
+from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoProcessor
+
+from cxrobust.errors import DataError, StudyError
+from cxrobust.inference.models.vlm import VisionLanguageModel
+from cxrobust.study import parse_study
+
+FINDINGS = ("Mass", "Pleural_Effusion")
+IMAGE, START, END, VIDEO = "<image>", "<vision>", "</vision>", "<video>"
+WORDS = ("Is", "there", "mass", "pleural", "effusion", "?", "Yes", "yes", "No", "no", "USER:", "ASSISTANT:")
+VOCABULARY = {word: index for index, word in enumerate(("<pad>", "<unk>", "<eos>", IMAGE, START, END, VIDEO, *WORDS))}
+SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
+TEMPLATE = (
+    "{% for m in messages %}USER: {% for c in m['content'] %}{% if c['type'] == 'image' %}PLACE "
+    "{% else %}{{ c['text'] }} {% endif %}{% endfor %}{% endfor %}ASSISTANT:"
+)
+QUESTION = "Is there {finding} ?"
+
+
+def tokenizer_of_words() -> PreTrainedTokenizerFast:
+    tokenizer = Tokenizer(models.WordLevel(VOCABULARY, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        unk_token="<unk>",
+        eos_token="<eos>",
+        extra_special_tokens={
+            "image_token": IMAGE,
+            "vision_bos_token": START,
+            "vision_eos_token": END,
+            "video_token": VIDEO,
+        },
+    )
+
+
+def randomised(network: torch.nn.Module) -> torch.nn.Module:
+    generator = torch.Generator().manual_seed(0)
+    for parameter in network.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.3, generator=generator)
+    return network.eval()
+
+
+def save_llava(folder: Path, *, template: str | None = TEMPLATE.replace("PLACE", IMAGE)):
+    config = LlavaConfig(
+        vision_config=CLIPVisionConfig(**SMALL, image_size=32, patch_size=8, projection_dim=8),
+        text_config=LlamaConfig(
+            **SMALL, vocab_size=len(VOCABULARY), num_key_value_heads=2, pad_token_id=0, bos_token_id=2, eos_token_id=2
+        ),
+        image_token_index=VOCABULARY[IMAGE],
+        vision_feature_layer=-1,
+    )
+    torch.manual_seed(0)
+    network = randomised(LlavaForConditionalGeneration(config))
+    network.save_pretrained(folder)
+    images = CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    LlavaProcessor(
+        image_processor=images,
+        tokenizer=tokenizer_of_words(),
+        patch_size=8,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=template,
+    ).save_pretrained(folder)
+    return network
+
+
+def save_qwen(folder: Path):
+    text = {**SMALL, "vocab_size": len(VOCABULARY), "num_key_value_heads": 2, "pad_token_id": 0}
+    config = Qwen2VLConfig(
+        text_config={
+            **text,
+            "bos_token_id": 2,
+            "eos_token_id": 2,
+            "rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1e4},
+        },
+        vision_config={
+            "depth": 1,
+            "embed_dim": 16,
+            "hidden_size": 16,
+            "num_heads": 2,
+            "mlp_ratio": 2,
+            "patch_size": 4,
+            "spatial_merge_size": 2,
+            "temporal_patch_size": 2,
+        },
+        image_token_id=VOCABULARY[IMAGE],
+        video_token_id=VOCABULARY[VIDEO],
+        vision_start_token_id=VOCABULARY[START],
+        vision_end_token_id=VOCABULARY[END],
+    )
+    torch.manual_seed(0)
+    network = randomised(Qwen2VLForConditionalGeneration(config))
+    network.save_pretrained(folder)
+    sizes = {"patch_size": 4, "merge_size": 2, "temporal_patch_size": 2}
+    range_of_sizes = {"shortest_edge": 64, "longest_edge": 4096}
+    Qwen2VLProcessor(
+        image_processor=Qwen2VLImageProcessor(**sizes, size=range_of_sizes),
+        tokenizer=tokenizer_of_words(),
+        video_processor=Qwen2VLVideoProcessor(**sizes, size=range_of_sizes),
+        chat_template=TEMPLATE.replace("PLACE", f"{START} {IMAGE} {END}"),
+    ).save_pretrained(folder)
+    return network
+
+
+def regime_in(folder: Path, **settings) -> VisionLanguageModel:
+    table = {"name": "r", "family": "vlm", "model": "vlm", "question": QUESTION, **settings}
+    return VisionLanguageModel.model_validate_json(json.dumps(table), context={"study_folder": folder})
+
+
+def picture(side: int = 32, seed: int = 0) -> np.ndarray:
+    coarse = Image.fromarray(np.random.default_rng(seed).integers(0, 256, (6, 6), dtype=np.uint8))
+    return np.asarray(coarse.resize((side, side), Image.Resampling.BICUBIC))
+
+
+def as_images(*pictures: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.stack(pictures)[:, None].astype(np.float32) / 255)
+
+
+def expected_log_odds(network, folder: Path, *pictures: np.ndarray) -> torch.Tensor:
+    """Log-odds by generating from a conversation, as the library documents it."""
+    processor = AutoProcessor.from_pretrained(folder)
+    rows = []
+    for one in pictures:
+        row = []
+        for finding in ("mass", "pleural effusion"):
+            content = [{"type": "image"}, {"type": "text", "text": QUESTION.replace("{finding}", finding)}]
+            text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+            inputs = processor(images=Image.fromarray(one).convert("RGB"), text=text, return_tensors="pt")
+            with torch.no_grad():
+                p = network(**inputs).logits[0, -1].softmax(dim=0)
+            yes, no = (sum(p[VOCABULARY[word]] for word in words) for words in (("Yes", "yes"), ("No", "no")))
+            row.append((yes / no).log())
+        rows.append(torch.stack(row))
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("side", [32, 48])
+def test_llava_against_processor_and_forward_pass_of_transformers(side, tmp_path):
+    network = save_llava(tmp_path / "vlm")
+    loaded = regime_in(tmp_path).load(FINDINGS)
+    pictures = picture(side), picture(side, seed=1)
+    expected = expected_log_odds(network, tmp_path / "vlm", *pictures)
+    assert (expected[0] - expected[1]).abs().max() > 0.01
+    tolerance = 1e-4 if side == 32 else 0.05  # the processor rounds resized pixels to 8 bits
+    torch.testing.assert_close(loaded(as_images(*pictures)), expected, atol=tolerance, rtol=1e-4)
+
+
+def test_qwen_whose_processor_cuts_patches_against_transformers(tmp_path):
+    network = save_qwen(tmp_path / "vlm")
+    loaded = regime_in(tmp_path, image_size=32).load(FINDINGS)
+    pictures = picture(32), picture(32, seed=1)
+    expected = expected_log_odds(network, tmp_path / "vlm", *pictures)
+    assert (expected[0] - expected[1]).abs().max() > 0.01
+    torch.testing.assert_close(loaded(as_images(*pictures)), expected, atol=1e-4, rtol=1e-4)
+    with pytest.raises(DataError, match="it takes images of many sizes: give image_size"):
+        regime_in(tmp_path).load(FINDINGS)
+
+
+@pytest.mark.parametrize("save", [save_llava, save_qwen])
+def test_gradient_reaches_the_pixels_against_finite_differences(save, tmp_path):
+    save(tmp_path / "vlm")
+    model = regime_in(tmp_path, image_size=32).load(FINDINGS)
+    images = as_images(picture(40)).requires_grad_(True)
+    (gradient,) = torch.autograd.grad(model(images).sum(), images)
+    assert gradient.isfinite().all()
+    assert (gradient != 0).float().mean() > 0.9
+    step = 2e-3 * gradient / gradient.norm()  # parts of such models are in single precision always
+    with torch.no_grad():
+        change = (model(images + step) - model(images - step)).sum()
+    torch.testing.assert_close(change, 2 * (gradient * step).sum(), rtol=0.02, atol=0)
+
+
+def test_images_pass_the_encoder_once_for_all_questions(tmp_path):
+    save_llava(tmp_path / "vlm")
+    loaded = regime_in(tmp_path).load(FINDINGS)
+    answers = loaded.network
+    if not answers.takes_encoded:
+        pytest.skip("this version of transformers encodes images for each question")
+    seen = []
+    tower = next(module for name, module in loaded.named_modules() if name.endswith("vision_tower"))
+    tower.register_forward_hook(lambda *_: seen.append(1))
+    shared = loaded(as_images(picture()))
+    assert len(seen) == 1
+    answers.takes_encoded = False
+    torch.testing.assert_close(loaded(as_images(picture())), shared, atol=1e-5, rtol=1e-5)
+    assert len(seen) == 3
+
+
+def test_prompt_of_the_study_file_instead_of_a_conversation(tmp_path):
+    network = save_llava(tmp_path / "vlm", template=None)
+    loaded = regime_in(tmp_path, prompt="{image} USER: {question}").load(("Mass",))
+    processor = AutoProcessor.from_pretrained(tmp_path / "vlm")
+    image = Image.fromarray(picture()).convert("RGB")
+    inputs = processor(images=image, text=f"{IMAGE} USER: Is there mass ?", return_tensors="pt")
+    logits = network(**inputs).logits[0, -1]
+    yes, no = (logits[[VOCABULARY[word] for word in words]].logsumexp(0) for words in (("Yes", "yes"), ("No", "no")))
+    torch.testing.assert_close(loaded(as_images(picture()))[0, 0], yes - no, atol=1e-4, rtol=1e-4)
+
+
+def test_fingerprint_and_facts(tmp_path):
+    network = save_llava(tmp_path / "vlm")
+    regime = regime_in(tmp_path)
+    names = {"vlm/config.json", "vlm/model.safetensors", "vlm/processor_config.json", "vlm/tokenizer.json"}
+    assert names <= set(regime.fingerprint())
+    assert any("chat_template" in name for name in regime.fingerprint())
+    facts = regime.facts()
+    assert (facts["architecture"], facts["resolution"]) == ("LlavaForConditionalGeneration", [32, 32])
+    assert facts["n_parameters"] == sum(p.numel() for p in network.parameters())
+    assert regime_in(tmp_path, image_size=64).facts()["resolution"] == [64, 64]
+
+
+def shift_pixels(folder: Path) -> None:
+    file = folder / "processor_config.json"
+    settings = json.loads(file.read_text())
+    settings["image_processor"]["rescale_factor"] = 1 / 127.5
+    file.write_text(json.dumps(settings))
+
+
+def remove_tokenizer(folder: Path) -> None:
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "settings", "message"),
+    [
+        (lambda f: None, {"words": {"Edema": "oedema"}}, "words names 'Edema', which is no finding"),
+        (lambda f: None, {"yes": ["certainly so"]}, r"none of the answers \['certainly so'\] is one token"),
+        (lambda f: None, {"yes": ["no"]}, "is an answer of both yes and no"),
+        (shift_pixels, {}, "its processor does more to an image than to resize, normalise and arrange"),
+        (remove_tokenizer, {}, "the tokenizer's files are missing"),
+        (lambda f: (f / "tokenizer.json").write_text("{"), {}, "the processor cannot be loaded"),
+        (lambda f: (f / "model.safetensors").write_bytes(b""), {}, "the weights are damaged"),
+    ],
+)
+def test_what_cannot_be_used_is_one_sentence(damage, settings, message, tmp_path):
+    save_llava(tmp_path / "vlm")
+    damage(tmp_path / "vlm")
+    with pytest.raises(DataError, match=message) as caught:
+        regime_in(tmp_path, **settings).load(FINDINGS)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [('question = "Is it?"', "question has no {finding}"), ('prompt = "{question}"', "prompt needs {image}")],
+)
+def test_texts_without_their_places_are_refused(line, message, tmp_path):
+    text = (
+        '[study]\ntitle = "t"\nseed = 1\nreference = "r"\n[data]\nkind = "phantoms"\n[[regimes]]\nname = "r"\n'
+        f'family = "vlm"\nmodel = "vlm"\n{line}\n'
+    )
+    with pytest.raises(StudyError) as caught:
+        parse_study(text, path=tmp_path / "study.toml")
+    assert message in str(caught.value)
