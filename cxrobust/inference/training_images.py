@@ -1,6 +1,5 @@
 """The images that a regime learns from within a study: `train` in a regime's table, a data set's section of its own."""
 
-import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,11 +8,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
-from cxrobust.errors import DataError, StudyError, nearest, some
+from cxrobust.errors import DataError, some
 from cxrobust.files import sha256_json
-from cxrobust.inference.datasets import Dataset, ImageTable, dataset
+from cxrobust.inference.datasets import Dataset, ImageTable
+from cxrobust.inference.datasets import read_section as read_table_of_data
 from cxrobust.inference.pixels import Pixels, hash_images, open_pixels
 from cxrobust.progress import Reporter
 
@@ -71,24 +70,10 @@ def read_section(value: object, context: Mapping[str, Any]) -> Dataset:
     data = context.get("data")
     inherited = data if isinstance(data, dict) else {}
     kind = value.get("kind", inherited.get("kind"))
-    if not isinstance(kind, str):
-        raise ValueError("it needs kind, the kind of the data set")
     own = {key: one for key, one in inherited.items() if key != "validation"}
     if kind != inherited.get("kind"):
         own = {key: one for key, one in own.items() if key == "size"}
-    try:
-        section = dataset[kind]
-    except StudyError as error:
-        raise ValueError(str(error)) from None
-    try:
-        return section.model_validate_json(json.dumps({**own, **value}, default=str), context=dict(context))
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        if first["type"] == "extra_forbidden":
-            known = list(section.model_fields)
-            raise ValueError(f"unknown key {key!r}{nearest(key, known)}: known are {', '.join(known)}") from None
-        raise ValueError(f"{key}: {first['msg'].removeprefix('Value error, ')}") from None
+    return read_table_of_data({**own, **value, "kind": kind}, context)
 
 
 def read_training_images(section: Dataset, *, folder: Path | None, report: Reporter) -> TrainingImages:

@@ -1,5 +1,6 @@
 """Data sets as they are distributed: each module registers one kind for `[data] kind = "..."`."""
 
+import json
 import zipfile
 import zlib
 from abc import abstractmethod
@@ -11,7 +12,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from cxrobust.errors import DataError, StudyError, nearest, some
 from cxrobust.pooling import Pool
@@ -117,6 +118,32 @@ class Dataset(Section):
 
 
 dataset: Registry[type[Dataset]] = Registry("data set kind", package="cxrobust.inference.datasets")
+
+
+def read_section(table: Mapping[str, Any], context: Mapping[str, Any]) -> Dataset:
+    """Return the section of a table that stands within another one of the study file; `kind` says its data set.
+
+    Raises
+    ------
+    ValueError
+        Saying what is wrong, in part of a sentence.
+    """
+    kind = table.get("kind")
+    if not isinstance(kind, str):
+        raise ValueError("it needs kind, the kind of the data set")
+    try:
+        section = dataset[kind]
+    except StudyError as error:
+        raise ValueError(str(error)) from None
+    try:
+        return section.model_validate_json(json.dumps(table, default=str), context=dict(context))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        if first["type"] == "extra_forbidden":
+            known = list(section.model_fields)
+            raise ValueError(f"unknown key {key!r}{nearest(key, known)}: known are {', '.join(known)}") from None
+        raise ValueError(f"{key}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
 @dataclass(frozen=True, slots=True)

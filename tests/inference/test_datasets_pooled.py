@@ -1,0 +1,208 @@
+"""Several data sets in one study: findings by a table, strata, patients, images, and a study from file to estimates."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from sklearn.metrics import roc_auc_score
+
+from cxrobust import pipeline
+from cxrobust.errors import StudyError
+from cxrobust.inference.datasets.pooled import Pooled
+from cxrobust.study import parse_study
+
+HERE = {
+    "image_id": ["a", "b", "c"],
+    "patient_id": ["p1", "p1", "p2"],
+    "Mass": ["1", "0", "-1"],
+    "Nodule": ["0", "0", "0"],
+}
+HERE |= {"age": ["40", "50", "60"], "site": ["1", "2", "3"]}
+THERE = {"image_id": ["a", "z"], "patient_id": ["p1", "p9"], "Lesion": ["", "1"], "Edema": ["1", "0"]}
+THERE |= {"sex": ["F", "M"], "site": ["x", "y"]}
+MATCH = {"Lung Lesion": {"here": ["Mass", "Nodule"], "there": "Lesion"}, "Edema": {"there": "Edema"}}
+
+
+@pytest.fixture
+def root(tmp_path):
+    for number, (name, columns) in enumerate({"here": HERE, "there": THERE}.items()):
+        (tmp_path / name).mkdir()
+        pd.DataFrame(columns).to_csv(tmp_path / name / "labels.csv", index=False)
+        for grey, image in enumerate(columns["image_id"]):
+            Image.new("L", (20, 20), 100 * number + 10 * grey).save(tmp_path / name / f"{image}.png")
+    return tmp_path
+
+
+def members(root):
+    return {
+        name: {"kind": "folder", "root": root / name, "labels": root / name / "labels.csv", "name": f"Hospital {name}"}
+        for name in ("here", "there")
+    }
+
+
+def pooled(root, **settings):
+    values = {"kind": "pooled", "members": members(root), "match": MATCH, **settings}
+    return Pooled.model_validate_json(json.dumps(values, default=str))
+
+
+def test_findings_are_matched_by_the_table(root):
+    table = pooled(root).table(with_images=False)
+    assert table.ids == ("here/a", "here/b", "here/c", "there/a", "there/z")
+    assert table.patients == ("here/p1", "here/p1", "here/p2", "there/p1", "there/p9")
+    assert table.findings == ("Lung Lesion", "Edema")
+    assert table.labels.tolist() == [[1, -1], [0, -1], [-1, -1], [-1, 1], [1, 0]]
+    assert table.name == "Hospital here and Hospital there"
+    assert sorted(table.sources) == ["here/labels.csv", "there/labels.csv"]
+    assert pooled(root, findings=["Edema"]).table(with_images=False).labels[:, 0].tolist() == [-1, -1, -1, 1, 0]
+
+
+def test_each_data_set_is_a_stratum_and_keeps_its_metadata(root):
+    metadata = pooled(root).table(with_images=False).metadata
+    assert list(metadata["dataset"]) == ["here"] * 3 + ["there"] * 2
+    assert list(metadata["age"])[:3] == [40, 50, 60]
+    assert metadata["age"].isna().tolist() == [False] * 3 + [True] * 2
+    assert list(metadata["sex"])[3:] == ["F", "M"]
+    assert list(metadata["site"]) == ["1", "2", "3", "x", "y"]
+
+
+def test_images_are_those_of_their_own_data_set(root):
+    images = pooled(root).table().images
+    assert [round(float(images.pixels(k)[0, 0]) * 255) for k in range(5)] == [0, 10, 20, 100, 110]
+    assert len({images.digest(k) for k in range(5)}) == 5
+    assert "there/z.png" in images.stamp(4)
+
+
+def test_patients_of_two_data_sets_may_be_the_same_persons():
+    """The phantoms of two hospitals are the same patients; as strangers they would count twice."""
+    hospitals = {name: {"kind": "phantoms", "patients": 4, "domain": name} for name in ("a", "b")}
+    match = {"Effusion": {"a": "Effusion", "b": "Effusion"}}
+    values = {"kind": "pooled", "size": 32, "members": hospitals, "match": match}
+    apart = Pooled.model_validate_json(json.dumps(values)).table()
+    together = Pooled.model_validate_json(json.dumps({**values, "shared_patients": [["a", "b"]]})).table(
+        with_images=False
+    )
+    assert len(set(apart.patients)) == 8
+    assert len(set(together.patients)) == 4
+    assert apart.ids == together.ids
+    assert apart.images.pixels(0).shape == (32, 32)
+
+
+def test_images_left_out_and_ways_of_pooling_are_told_by_data_set(root):
+    (root / "test.txt").write_text("t1\n")
+    (root / "image_labels_test.csv").write_text("image_id,Edema\nt1,1\nt2,0\n")
+    vindr = {"kind": "vindr-cxr", "root": root, "list": root / "test.txt"}
+    both = {"here": members(root)["here"], "hanoi": vindr}
+    table = pooled(root, members=both, match={"Edema": {"here": "Mass", "hanoi": "Edema"}}).table(with_images=False)
+    assert table.exclusions == {"that are not in test.txt (hanoi)": 1}
+    assert table.labels[:, 0].tolist() == [1, 0, -1, 1]
+    (root / "ecgen-radiology").mkdir()
+    (root / "ecgen-radiology" / "1.xml").write_text(
+        '<eCitation><uId id="CXR1"/><MeSH><major>Mass</major></MeSH><parentImage id="CXR1_1"/></eCitation>'
+    )
+    openi = {"kind": "openi", "root": root, "views": "all", "pool": "max"}
+    both = {"here": members(root)["here"], "indiana": openi}
+    with pytest.raises(StudyError, match="in one way or in no member, not here by none, indiana by max"):
+        pooled(root, members=both, match={"Mass": {"here": "Mass", "indiana": "Mass"}}).table(with_images=False)
+    alone = pooled(root, members={"indiana": openi}, match={"Lesion": {"indiana": ["Mass", "Nodule"]}})
+    table = alone.table(with_images=False)
+    assert (table.pooled, table.labels.tolist(), table.findings) == ("max", [[1]], ("Lesion",))
+    assert list(table.metadata["study_id"]) == ["indiana/CXR1"]
+
+
+def changed(root, name, **keys):
+    return {**members(root), name: {**members(root)[name], **keys}}
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (lambda root: {"match": {"Edema": {"ther": "Edema"}}}, "'ther' is no member: the members are here, there"),
+        (lambda root: {"match": {"Edema": {"there": "Edema"}}}, "no finding is matched to 'here'"),
+        (lambda root: {"match": {"Edema": {}}}, "finding 'Edema' is matched to no member's"),
+        (lambda root: {"shared_patients": [["here", "her"]]}, "'her' is no member"),
+        (lambda root: {"shared_patients": [["here", "here"]]}, "'here' stands twice"),
+        (lambda root: {"members": changed(root, "here", size=32)}, r"here: size is that of \[data\]"),
+        (
+            lambda root: {"members": changed(root, "here", kind="foldr")},
+            r"here: unknown data set kind 'foldr' \(did you",
+        ),
+        (
+            lambda root: {"members": changed(root, "here", lables="x")},
+            r"here: unknown key 'lables' \(did you mean 'labels'",
+        ),
+        (lambda root: {"members": changed(root, "here", kind="pooled")}, "here: a pooled data set cannot be a member"),
+        (lambda root: {"members": {"here": "there"}}, "write a table for each data set"),
+    ],
+)
+def test_what_does_not_fit_is_named(settings, words, root):
+    with pytest.raises(ValueError, match=words):
+        pooled(root, **settings(root))
+
+
+def test_an_unknown_finding_names_the_member(root):
+    match = {"Lung Lesion": {"here": "Mas", "there": "Lesion"}}
+    with pytest.raises(StudyError, match=r"\[data\.members\.here\] .*no column 'Mas' \(did you mean 'Mass'\?\)"):
+        pooled(root, match=match).table(with_images=False)
+
+
+STUDY = """
+[study]
+title = "t"
+seed = 1
+reference = "one"
+[data]
+kind = "pooled"
+[data.members.here]
+kind = "folder"
+root = "here"
+labels = "here/labels.csv"
+[data.members.there]
+kind = "folder"
+root = "there"
+labels = "there/labels.csv"
+[data.match]
+"Pleural Effusion" = { here = "Effusion", there = "Pleural Effusion" }
+[[regimes]]
+name = "one"
+predictions = { clean = "one.csv" }
+[[regimes]]
+name = "two"
+predictions = { clean = "two.csv" }
+[analysis]
+resamples = 100
+metrics = ["auroc"]
+sensitivity = false
+effect_sizes = []
+[[analysis.subgroups]]
+column = "dataset"
+"""
+
+
+def test_a_study_of_two_data_sets_estimates_each_and_both_against_scikit_learn(tmp_path):
+    rng = np.random.default_rng(4)
+    labels = {name: rng.integers(0, 2, 40) for name in ("here", "there")}
+    for name, finding in (("here", "Effusion"), ("there", "Pleural Effusion")):
+        (tmp_path / name).mkdir()
+        about = {"image_id": [f"i{k}" for k in range(40)], "patient_id": [f"p{k // 2}" for k in range(40)]}
+        pd.DataFrame({**about, finding: labels[name]}).to_csv(tmp_path / name / "labels.csv", index=False)
+    ids = [f"{name}/i{k}" for name in labels for k in range(40)]
+    for regime in ("one", "two"):
+        predicted = rng.random(80)
+        pd.DataFrame({"image_id": ids, "Pleural Effusion": predicted}).to_csv(tmp_path / f"{regime}.csv", index=False)
+    study = parse_study(STUDY, path=tmp_path / "study.toml")
+    pipeline.predict(study, tmp_path / "out")
+    results = pipeline.analyze(study, tmp_path / "out")
+    found = {
+        one.subgroup: one.estimate
+        for one in results.estimates
+        if (one.estimand, one.metric, one.finding) == ("value", "auroc", "macro") and one.regime == "two"
+    }
+    expected = {
+        "": roc_auc_score(np.concatenate(list(labels.values())), predicted),
+        "dataset=here": roc_auc_score(labels["here"], predicted[:40]),
+        "dataset=there": roc_auc_score(labels["there"], predicted[40:]),
+    }
+    assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-12)
+    assert results.data["n_patients"] == 40
