@@ -11,7 +11,10 @@ from sklearn.metrics import roc_auc_score
 from cxrobust import pipeline
 from cxrobust.errors import StudyError
 from cxrobust.inference.datasets.pooled import Pooled
-from cxrobust.study import parse_study
+from cxrobust.predictions import load_predictions
+from cxrobust.study import parse_study, read_study
+
+from .tiny import write_study
 
 HERE = {
     "image_id": ["a", "b", "c"],
@@ -118,7 +121,10 @@ def changed(root, name, **keys):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        (lambda root: {"match": {"Edema": {"ther": "Edema"}}}, "'ther' is no member: the members are here, there"),
+        (
+            lambda root: {"match": {"Edema": {"ther": "Edema"}}},
+            r"'ther' is no member \(did you mean 'there'\?\): they are here, there",
+        ),
         (lambda root: {"match": {"Edema": {"there": "Edema"}}}, "no finding is matched to 'here'"),
         (lambda root: {"match": {"Edema": {}}}, "finding 'Edema' is matched to no member's"),
         (lambda root: {"shared_patients": [["here", "her"]]}, "'her' is no member"),
@@ -143,7 +149,9 @@ def test_what_does_not_fit_is_named(settings, words, root):
 
 def test_an_unknown_finding_names_the_member(root):
     match = {"Lung Lesion": {"here": "Mas", "there": "Lesion"}}
-    with pytest.raises(StudyError, match=r"\[data\.members\.here\] .*no column 'Mas' \(did you mean 'Mass'\?\)"):
+    with pytest.raises(
+        StudyError, match=r"^\[data\.match\] here: labels\.csv has no column 'Mas' \(did you mean 'Mass'\?\)"
+    ):
         pooled(root, match=match).table(with_images=False)
 
 
@@ -206,3 +214,29 @@ def test_a_study_of_two_data_sets_estimates_each_and_both_against_scikit_learn(t
     }
     assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-12)
     assert results.data["n_patients"] == 40
+
+
+def test_models_predict_and_attack_each_data_set_as_alone(tmp_path):
+    """What draws nothing by chance gives an image the same prediction alone and beside another data set."""
+    pytest.importorskip("torch")
+    alone = read_study(write_study(tmp_path / "alone"))
+    pipeline.predict(alone, tmp_path / "alone" / "out")
+    write_study(tmp_path / "both", n_images=40)
+    file = tmp_path / "both" / "study.toml"
+    member = '[data.members.{}]\nkind = "folder"\nroot = "images"\nlabels = "labels.csv"\n'
+    matched = '[data.match]\n"Pleural Effusion" = { x = "Effusion", y = "Effusion" }\nMass = { x = "Mass" }\n'
+    text = file.read_text().replace(
+        'kind = "folder"\nroot = "images"\nlabels = "labels.csv"\nsize = 20\n',
+        f'kind = "pooled"\nsize = 20\n{member.format("x")}{member.format("y")}{matched}',
+    )
+    file.write_text(text)
+    pipeline.predict(read_study(file), tmp_path / "both" / "out")
+    one, two = (load_predictions(tmp_path / name / "out" / "predictions") for name in ("alone", "both"))
+    assert two.image_ids == (*(f"x/{image}" for image in one.image_ids), *(f"y/{image}" for image in one.image_ids))
+    for condition in ("clean", "blur(severity=5)"):
+        expected = one.probabilities[:, one.conditions.index(condition)]
+        found = two.probabilities[:, two.conditions.index(condition)]
+        np.testing.assert_allclose(found[:, :40], expected, atol=1e-6)
+        np.testing.assert_allclose(found[:, 40:], expected, atol=1e-6)
+    attacked = two.probabilities[:, two.conditions.index("pgd(eps=8/255, steps=3)")]
+    assert np.abs(attacked - two.probabilities[:, 0]).max() > 0.01

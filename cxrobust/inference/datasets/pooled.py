@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationInfo, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationInfo, field_validator
 
-from cxrobust.errors import StudyError
+from cxrobust.errors import StudyError, nearest
 from cxrobust.inference.datasets import MISSING, STUDY_ID, Dataset, ImageSource, ImageTable, dataset, read_section
 from cxrobust.pooling import Pool
 
@@ -63,30 +63,37 @@ class Pooled(Dataset):
     shared_patients: tuple[tuple[str, ...], ...] = ()
     """Groups of members whose patients have the same names, such as `[["nih", "rsna"]]`."""
 
-    @model_validator(mode="after")
-    def _check_names(self) -> "Pooled":
-        for finding, matched in self.match.items():
+    @field_validator("match")
+    @classmethod
+    def _check_match(cls, match: dict[str, dict[str, Names]], info: ValidationInfo) -> dict[str, dict[str, Names]]:
+        members = info.data.get("members", {})
+        for finding, matched in match.items():
             if not matched:
-                raise ValueError(f"match: finding {finding!r} is matched to no member's: name one at least")
+                raise ValueError(f"finding {finding!r} is matched to no member's: name one at least")
             for name in matched:
-                self._check_member(name, f"match of {finding!r}")
-        for name in self.members:
-            if not any(name in matched for matched in self.match.values()):
-                raise ValueError(f"match: no finding is matched to {name!r}: name one at least, or remove the member")
-        together = [name for group in self.shared_patients for name in group]
-        for name in together:
-            self._check_member(name, "shared_patients")
-            if together.count(name) > 1:
-                raise ValueError(f"shared_patients: {name!r} stands twice: keep one")
-        return self
+                _check_member(name, members, f"finding {finding!r}")
+        for name in members:
+            if not any(name in matched for matched in match.values()):
+                raise ValueError(f"no finding is matched to {name!r}: name one at least, or remove the member")
+        return match
 
-    def _check_member(self, name: str, where: str) -> None:
-        if name not in self.members:
-            raise ValueError(f"{where}: {name!r} is no member: the members are {', '.join(self.members)}")
+    @field_validator("shared_patients")
+    @classmethod
+    def _check_groups(cls, groups: tuple[tuple[str, ...], ...], info: ValidationInfo) -> tuple[tuple[str, ...], ...]:
+        together = [name for group in groups for name in group]
+        for name in together:
+            _check_member(name, info.data.get("members", {}), "a group")
+            if together.count(name) > 1:
+                raise ValueError(f"{name!r} stands twice: keep one")
+        return groups
 
     def settings(self) -> dict[str, Any]:
-        """Settings as JSON values, those of members with paths by name only."""
-        return {**super().settings(), "members": {name: one.settings() for name, one in self.members.items()}}
+        """Settings as JSON values, those of members without the keys that are those of [data]."""
+        members = {
+            name: {key: value for key, value in one.settings().items() if key not in OURS}
+            for name, one in self.members.items()
+        }
+        return {**super().settings(), "members": members}
 
     def load(self, *, with_images: bool = True) -> ImageTable:
         """Read every member and put their images one after the other."""
@@ -112,7 +119,7 @@ class Pooled(Dataset):
         try:
             return member.table(with_images=with_images)
         except StudyError as error:
-            raise StudyError(f"[data.members.{name}] {error}") from error
+            raise StudyError(f"[data.match] {name}: {str(error).removeprefix('[data] findings: ')}") from error
 
     def _labels(self, name: str, table: ImageTable) -> NDArray[np.int8]:
         labels = np.full((len(table.ids), len(self.match)), MISSING, dtype=np.int8)
@@ -125,6 +132,11 @@ class Pooled(Dataset):
     def _bearer(self, name: str) -> str:
         """Return the member whose name stands before this one's patients."""
         return next((group[0] for group in self.shared_patients if name in group), name)
+
+
+def _check_member(name: str, members: Mapping[str, Dataset], where: str) -> None:
+    if name not in members:
+        raise ValueError(f"{where}: {name!r} is no member{nearest(name, members)}: they are {', '.join(members)}")
 
 
 def _names(names: Names) -> tuple[str, ...]:
