@@ -1,0 +1,208 @@
+"""Family `onnx`: onnxruntime as oracle, gradients where torch reads a file back, one sentence where it does not."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from cxrobust.errors import DataError, StudyError
+from cxrobust.inference.models.onnx import Onnx
+from cxrobust.pipeline import predict
+from cxrobust.predictions import load_predictions
+from cxrobust.study import parse_study, read_study
+from tests.inference import tiny
+
+onnx = pytest.importorskip("onnx")
+runtime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnx2torch")
+
+OUTPUTS = ("Mass", "Effusion", "Edema")
+
+
+def weights(n_channels: int = 1, n_outputs: int = 3) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    shapes = {"kernel": (4, n_channels, 3, 3), "shift": (4,), "weight": (4, n_outputs), "bias": (n_outputs,)}
+    return {name: rng.normal(0, 0.7, shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+def save_onnx(
+    file: Path,
+    *,
+    activation: str = "Relu",
+    last: str | None = None,
+    batch: int | str = "n",
+    side: int | str = 16,
+    n_channels: int = 1,
+    external: bool = False,
+) -> dict[str, np.ndarray]:
+    """A small convolutional network: convolution, activation, mean over places, linear layer, and perhaps a head."""
+    made = weights(n_channels)
+    node, tensor = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+    end = "scores" if last else "y"
+    nodes = [
+        node("Conv", ["x", "kernel", "shift"], ["a"], pads=[1, 1, 1, 1], strides=[2, 2]),
+        node(activation, ["a"], ["b"]),
+        node("GlobalAveragePool", ["b"], ["c"]),
+        node("Flatten", ["c"], ["d"]),
+        node("Gemm", ["d", "weight", "bias"], [end]),
+        *([node(last, [end], ["y"])] if last else []),
+    ]
+    graph = onnx.helper.make_graph(
+        nodes,
+        "g",
+        [tensor("x", onnx.TensorProto.FLOAT, [batch, n_channels, side, side])],
+        [tensor("y", onnx.TensorProto.FLOAT, [batch, 3])],
+        [onnx.numpy_helper.from_array(value, name) for name, value in made.items()],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=10)
+    kept = {"save_as_external_data": True, "location": "net.data", "size_threshold": 0} if external else {}
+    onnx.save(model, file, **kept)
+    return made
+
+
+def regime_in(folder: Path, **settings) -> Onnx:
+    table = {"name": "r", "family": "onnx", "model": "net.onnx", "outputs": OUTPUTS, **settings}
+    return Onnx.model_validate_json(json.dumps(table), context={"study_folder": folder})
+
+
+def run(file: Path, pixels: np.ndarray) -> torch.Tensor:
+    (found,) = runtime.InferenceSession(str(file)).run(None, {"x": pixels.astype(np.float32)})
+    return torch.from_numpy(found)
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    return torch.rand(5, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("batch", ["n", 1, 2])
+@pytest.mark.parametrize("activation", ["Relu", "ThresholdedRelu"])
+def test_logits_against_onnxruntime(batch, activation, tmp_path, images):
+    save_onnx(tmp_path / "net.onnx", batch=batch, activation=activation)
+    loaded = regime_in(tmp_path, mean=[0.4], std=[0.2]).load(("Edema", "Mass"))
+    pixels = ((images - 0.4) / 0.2).numpy()
+    parts = np.split(pixels, 5) if batch == 1 else [pixels[:2], pixels[2:4], pixels[3:]] if batch == 2 else [pixels]
+    rows = [run(tmp_path / "net.onnx", part) for part in parts]
+    expected = torch.cat([rows[0], rows[1], rows[2][1:]] if batch == 2 else rows)[:, [2, 0]]
+    torch.testing.assert_close(loaded(images), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_resizing_and_channels_against_torch(tmp_path):
+    made = save_onnx(tmp_path / "net.onnx", n_channels=3)
+    large = torch.rand(2, 1, 40, 40, generator=torch.Generator().manual_seed(0))
+    small = F.interpolate(large, size=(16, 16), mode="bilinear", antialias=True)
+    mean, std = torch.tensor([0.1, 0.2, 0.3]).reshape(1, 3, 1, 1), torch.tensor([0.4, 0.5, 0.6]).reshape(1, 3, 1, 1)
+    inside = (small.expand(-1, 3, -1, -1) - mean) / std
+    kernel, shift, weight, bias = (torch.from_numpy(made[name]) for name in ("kernel", "shift", "weight", "bias"))
+    expected = F.conv2d(inside, kernel, shift, stride=2, padding=1).relu().mean(dim=(2, 3)) @ weight + bias
+    loaded = regime_in(tmp_path, mean=[0.1, 0.2, 0.3], std=[0.4, 0.5, 0.6]).load(OUTPUTS)
+    torch.testing.assert_close(loaded(large), expected, atol=1e-4, rtol=1e-4)
+    facts = regime_in(tmp_path).facts()
+    assert facts["resolution"] == [16, 16]
+    assert facts["n_parameters"] == sum(value.size for value in made.values())
+
+
+def test_a_file_of_any_size_takes_that_of_the_study_or_the_key(tmp_path, images):
+    save_onnx(tmp_path / "net.onnx", side="side")
+    assert "resolution" not in regime_in(tmp_path).facts()
+    assert regime_in(tmp_path, image_size=32).load(OUTPUTS).image_size == (32, 32)
+    loaded = regime_in(tmp_path).load(OUTPUTS)
+    torch.testing.assert_close(loaded(images), run(tmp_path / "net.onnx", images.numpy()), atol=1e-4, rtol=1e-4)
+
+
+def test_gradient_reaches_the_pixels_against_finite_differences(tmp_path):
+    save_onnx(tmp_path / "net.onnx", activation="Tanh")
+    model = regime_in(tmp_path).load(OUTPUTS).double()
+    large = torch.rand(2, 1, 24, 24, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    assert torch.autograd.gradcheck(lambda x: model(x).sum(), large.requires_grad_(True), fast_mode=True)
+    (gradient,) = torch.autograd.grad(model(large).sum(), large)
+    assert (gradient != 0).float().mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("last", "head"), [("Sigmoid", "probabilities"), ("Softmax", "probabilities"), (None, "softmax")]
+)
+def test_heads_against_probabilities(last, head, tmp_path, images):
+    save_onnx(tmp_path / "net.onnx", last=last)
+    y = run(tmp_path / "net.onnx", images.numpy()).double()
+    p = y if last else y.softmax(dim=1)
+    loaded = regime_in(tmp_path, head=head).load(OUTPUTS)
+    torch.testing.assert_close(loaded(images).double(), (p / (1 - p)).log(), atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"activation": "ThresholdedRelu"}, "ThresholdedRelu"),
+        ({"activation": "Round"}, "the gradient at the pixels is zero"),
+    ],
+)
+def test_without_gradients_scores_come_and_gradients_are_one_sentence(changes, reason, tmp_path, images):
+    save_onnx(tmp_path / "net.onnx", **changes)
+    loaded = regime_in(tmp_path).load(OUTPUTS)
+    torch.testing.assert_close(loaded(images), run(tmp_path / "net.onnx", images.numpy()), atol=1e-4, rtol=1e-4)
+    pixels = images.clone().requires_grad_(True)
+    with pytest.raises(
+        DataError, match=rf"net\.onnx: torch cannot read it back .*({reason}).*score-based attacks"
+    ) as caught:
+        torch.autograd.grad(loaded(pixels).sum(), pixels)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_study_with_a_gradient_attack_ends_with_that_sentence_and_noise_runs(tmp_path):
+    tiny.write_study(tmp_path, n_images=8)
+    save_onnx(tmp_path / "net.onnx", activation="ThresholdedRelu")
+    text = (tmp_path / "study.toml").read_text()
+    regime = '[[regimes]]\nname = "b"\nfamily = "onnx"\nmodel = "net.onnx"\noutputs = ["Effusion", "Mass", "Edema"]\n'
+    begin, end = text.index('[[regimes]]\nname = "b"'), text.index("[[perturbations]]")
+    (tmp_path / "study.toml").write_text(text[:begin] + regime + text[end:])
+    with pytest.raises(DataError, match=r"^regime 'b', net.onnx: torch cannot read it back .*score-based attacks"):
+        predict(read_study(tmp_path / "study.toml"), tmp_path / "out")
+    attack, corruption = text.index("[[perturbations]]\nattack"), text.index("[[perturbations]]\ncorruption")
+    text = text[:begin] + regime + text[end:attack] + text[corruption:]
+    (tmp_path / "study.toml").write_text(text)
+    found = load_predictions(predict(read_study(tmp_path / "study.toml"), tmp_path / "out"))
+    assert found.conditions == ("clean", "blur(severity=5)")
+
+
+def test_fingerprint_follows_weights_beside_the_file(tmp_path):
+    save_onnx(tmp_path / "net.onnx", external=True)
+    first = regime_in(tmp_path).fingerprint()
+    assert {Path(name).name for name in first} == {"net.onnx", "net.data"}
+    data = bytearray((tmp_path / "net.data").read_bytes())
+    data[5] ^= 1
+    (tmp_path / "net.data").write_bytes(bytes(data))
+    second = regime_in(tmp_path).fingerprint()
+    assert {Path(name).name for name in first if first[name] != second[name]} == {"net.data"}
+
+
+@pytest.mark.parametrize(
+    ("damage", "settings", "message"),
+    [
+        (lambda f: f.unlink(), {}, r"net\.onnx: there is no such file"),
+        (lambda f: f.write_bytes(b"no model"), {}, r"net\.onnx: (it is no ONNX model|it takes)"),
+        (lambda f: f.write_bytes(f.read_bytes()[:-40]), {}, "it is no ONNX model|cannot load it"),
+        (lambda f: None, {"outputs": ["Mass", "Edema"]}, "has 3 columns and outputs names 2"),
+        (lambda f: None, {"outputs": ["a", "b", "c"]}, "there is no output 'Mass'"),
+        (lambda f: None, {"output": "z"}, r"it has no output 'z'.*: its outputs are y"),
+        (lambda f: None, {"mean": [0.1, 0.2]}, "mean has 2 numbers, and the file takes 1 channels"),
+    ],
+)
+def test_what_cannot_be_used_is_one_sentence(damage, settings, message, tmp_path):
+    save_onnx(tmp_path / "net.onnx")
+    damage(tmp_path / "net.onnx")
+    with pytest.raises(DataError, match=message) as caught:
+        regime_in(tmp_path, **settings).load(("Mass",))
+    assert "\n" not in str(caught.value)
+
+
+def test_settings_that_cannot_be_are_refused_with_their_line(tmp_path):
+    text = (
+        '[study]\ntitle = "t"\nseed = 1\nreference = "r"\n[data]\nkind = "phantoms"\n[[regimes]]\nname = "r"\n'
+        'family = "onnx"\nmodel = "net.onnx"\noutputs = ["a"]\nhead = "softmax"\n'
+    )
+    with pytest.raises(StudyError, match="a softmax needs two outputs"):
+        parse_study(text, path=tmp_path / "study.toml")
