@@ -198,8 +198,8 @@ def perturb(
     """Make one image's perturbation again, as the model saw it."""
     from cxrobust.inference.one_image import perturbed_image, write_image
     from cxrobust.inference.units import plan
-    from cxrobust.pipeline import PREDICTIONS
     from cxrobust.progress import reporting
+    from cxrobust.results import PREDICTIONS
     from cxrobust.study import read_study
 
     read = read_study(study, data_root=data_root)
