@@ -92,7 +92,7 @@ def made_results(name: str, folder: Path) -> dict[str, int]:
 def bare(path: Path) -> dict[str, Any]:
     """Seconds of WeasyPrint alone for the HTML of the report and of the appendix."""
     from cxrobust.reports.document import compose, fill
-    from cxrobust.reports.pdf import to_pdf
+    from cxrobust.reports.pdf import lay_out
     from cxrobust.reports.render import KINDS
     from cxrobust.reports.view import View
     from cxrobust.results import read_results
@@ -102,9 +102,10 @@ def bare(path: Path) -> dict[str, Any]:
     for kind in KINDS:
         html = fill(compose(view, kind), medium="pdf", paper="A4")
         start = time.perf_counter()
-        printed = to_pdf(html)
+        laid_out = lay_out(html)
+        laid_out.pdf()
         seconds += time.perf_counter() - start
-        pages += max(printed.pages.values(), default=0)
+        pages += max(laid_out.pages.values(), default=0)
     return {"seconds": seconds, "pages": pages}
 
 

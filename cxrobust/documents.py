@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cxrobust.errors import StudyError
 from cxrobust.files import alone
-from cxrobust.results import PREDICTIONS, read_results
+from cxrobust.results import PREDICTIONS, parse_results, read_text
 from cxrobust.study import Format
 
 
@@ -23,11 +23,13 @@ def report(
     in one sentence when the PDF could not be made for want of a system library.
     """
     from cxrobust.reports import render
+    from cxrobust.reports.beside import seldom_collected
 
-    results = read_results(results_file)
-    images = results_file.parent / PREDICTIONS
-    settings = results.study["report"]
-    with alone(out):
+    with alone(out), seldom_collected():
+        text = read_text(results_file)
+        results = parse_results(text, path=results_file)
+        images = results_file.parent / PREDICTIONS
+        settings = results.study["report"]
         return render(
             results,
             formats=formats or tuple(settings["formats"]),
@@ -36,6 +38,7 @@ def report(
             paper=settings["paper"],
             templates=template or named_template(settings.get("template"), results_file),
             say=say,
+            text=text,
         )
 
 

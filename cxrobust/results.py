@@ -338,10 +338,35 @@ def read_results(path: Path) -> Results:
     DataError
         When the file is missing, is not JSON, or is not a results file of this format.
     """
+    return parse_results(read_text(path), path=path)
+
+
+def read_text(path: Path) -> str:
+    """Return the text of `results.json`.
+
+    Raises
+    ------
+    DataError
+        When the file is missing, or is not text.
+    """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}: run cxrobust analyze first") from error
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON ({error}): run cxrobust analyze again") from error
+
+
+def parse_results(text: str, *, path: Path) -> Results:
+    """Return the results whose text `path` holds.
+
+    Raises
+    ------
+    DataError
+        When it is not JSON, or not a results file of this format.
+    """
+    try:
+        content = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not JSON ({error}): run cxrobust analyze again") from error
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT:

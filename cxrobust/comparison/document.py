@@ -7,7 +7,7 @@ from cxrobust.comparison.parts import Part, estimates_csv, parts
 from cxrobust.comparison.runs import Paired, Run
 from cxrobust.comparison.text import to_markdown
 from cxrobust.files import atomic_write_bytes, atomic_write_text
-from cxrobust.reports.document import Document, Filled, Medium, Paper, fill
+from cxrobust.reports.document import Document, Filled, Medium, Paper, fill, with_faces
 from cxrobust.reports.pdf import PangoError, to_pdf
 from cxrobust.reports.sections import Section, always
 from cxrobust.reports.view import View
@@ -43,7 +43,7 @@ def write_comparison(
     document = _document(new, runs, found)
     if "html" in formats:
         written.append(out / f"{NAME}.html")
-        atomic_write_text(written[-1], fill(document, medium="html", paper=paper))
+        atomic_write_text(written[-1], with_faces(fill(document, medium="html", paper=paper)))
     if "pdf" in formats:
         try:
             printed = to_pdf(fill(document, medium="pdf", paper=paper))
@@ -51,7 +51,7 @@ def write_comparison(
             say(f"{error}; the comparison has no PDF until then")
         else:
             written.append(out / f"{NAME}.pdf")
-            atomic_write_bytes(written[-1], printed.content)
+            atomic_write_bytes(written[-1], printed)
     return tuple(written)
 
 

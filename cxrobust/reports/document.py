@@ -25,6 +25,8 @@ from cxrobust.reports.words import REGIME_BEGINS, REGIME_ENDS, count, percent, r
 Medium = Literal["pdf", "html", "paper"]
 """The PDF, the HTML page, or words alone, as a manuscript takes them."""
 Paper = Literal["A4", "Letter"]
+FACES = Markup("/*<faces>*/")
+"""Where the faces of an HTML document come to stand; whatever a study says is escaped and cannot hold it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,7 +91,7 @@ def _items(values: Any) -> Iterator[Figure | Table]:
 
 
 def fill(document: Document, *, medium: Medium, paper: Paper, report_pages: Mapping[str, int] | None = None) -> str:
-    """Return the document as HTML: with figures as images for the PDF, or self-contained for browsers.
+    """Return the document as HTML: with figures as images for the PDF, or for browsers, which need `with_faces` too.
 
     `report_pages` gives the page of each anchor of `report.pdf`, for a document that refers to it.
     """
@@ -98,11 +100,12 @@ def fill(document: Document, *, medium: Medium, paper: Paper, report_pages: Mapp
     script = Markup(environment.get_template("report.js").render())  # noqa: S704  hashed below, so that no other runs
     environment.globals.update(script=script, script_hash=base64.b64encode(sha256(script.encode()).digest()).decode())
     template = environment.get_template(f"{document.kind}.html.j2")
-    html = template.render(bodies=bodies, font_faces="")
-    if medium == "pdf":
-        return html
-    faces = Markup(font_face_css([html]))  # noqa: S704  made here
-    return template.render(bodies=bodies, font_faces=faces)
+    return template.render(bodies=bodies, font_faces=FACES if medium == "html" else "")
+
+
+def with_faces(html: str) -> str:
+    """Return an HTML document with the faces that it needs embedded."""
+    return html.replace(FACES, font_face_css([html.replace(FACES, "")]), 1)
 
 
 def section_bodies(document: Document) -> tuple[dict[str, Markup], Citations]:

@@ -43,8 +43,11 @@ class Evidence:
     """Empty where the predictions are attached."""
 
 
-def evidence(results: Results, *, folder: Path | None) -> Evidence:
-    """Gather what all documents of a study carry; `folder` holds the predictions, or is None."""
+def evidence(results: Results, *, folder: Path | None, text: str | None = None) -> Evidence:
+    """Gather what all documents of a study carry.
+
+    `folder` holds the predictions, or is None; `text` is what the results were read from, where it is at hand.
+    """
     found = [
         Attachment(
             name=STUDY,
@@ -55,7 +58,7 @@ def evidence(results: Results, *, folder: Path | None) -> Evidence:
         ),
         Attachment(
             name=RESULTS,
-            content=results_text(results).encode(),
+            content=(results_text(results) if text is None else text).encode(),
             mime="application/json",
             description="Every number of this document, and what it was made from",
             relationship="Source",

@@ -18,15 +18,25 @@ class PangoError(DataError):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Printed:
-    """A document as PDF, and on which page each anchor came to stand."""
+class LaidOut:
+    """A document on its pages, and on which of them each anchor came to stand."""
 
-    content: bytes
+    document: Any
     pages: Mapping[str, int]
 
+    def pdf(self) -> bytes:
+        """Return it as a tagged PDF."""
+        content: bytes = self.document.write_pdf(pdf_variant=VARIANT, pdf_identifier=b"")
+        return content
 
-def to_pdf(html: str) -> Printed:
-    """Return the document as a tagged PDF.
+
+def to_pdf(html: str) -> bytes:
+    """Return the document as a tagged PDF; see `lay_out`."""
+    return lay_out(html).pdf()
+
+
+def lay_out(html: str) -> LaidOut:
+    """Lay the document out on pages.
 
     Raises
     ------
@@ -36,15 +46,12 @@ def to_pdf(html: str) -> Printed:
     weasyprint = _weasyprint()
     fetcher = weasyprint.urls.URLFetcher(allowed_protocols={"data"}, allow_redirects=False)
     document = weasyprint.HTML(string=html, base_url=None, url_fetcher=fetcher)
+    laid_out = document.render(pdf_variant=VARIANT, pdf_identifier=b"")
     pages: dict[str, int] = {}
-
-    def note_pages(laid_out: Any, _: Any) -> None:
-        for k, page in enumerate(laid_out.pages, start=1):
-            for anchor in page.anchors:  # again on each page that an element goes on to
-                pages.setdefault(anchor, k)
-
-    content: bytes = document.write_pdf(pdf_variant=VARIANT, pdf_identifier=b"", finisher=note_pages)
-    return Printed(content=content, pages=pages)
+    for k, page in enumerate(laid_out.pages, start=1):
+        for anchor in page.anchors:  # again on each page that an element goes on to
+            pages.setdefault(anchor, k)
+    return LaidOut(document=laid_out, pages=pages)
 
 
 def pango_version() -> str:

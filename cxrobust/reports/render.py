@@ -7,11 +7,13 @@ from typing import get_args
 
 from cxrobust.files import atomic_write_bytes, atomic_write_text
 from cxrobust.reports.archive import archived, pack
-from cxrobust.reports.document import Document, Paper, compose, fill
+from cxrobust.reports.beside import MOST_WORKERS, Beside
+from cxrobust.reports.document import Document, Paper, compose, fill, with_faces
+from cxrobust.reports.drawing import begin_drawing, end_drawing
 from cxrobust.reports.evidence import Evidence, attachments_of, evidence
 from cxrobust.reports.manuscript.write import begin_figures, write_manuscript
 from cxrobust.reports.model_cards import write_model_cards
-from cxrobust.reports.pdf import PangoError, Printed, to_pdf
+from cxrobust.reports.pdf import PangoError, lay_out, to_pdf
 from cxrobust.reports.sections import Kind
 from cxrobust.reports.templating import check_folder
 from cxrobust.reports.view import View
@@ -30,6 +32,7 @@ def render(
     paper: Paper = "A4",
     templates: Path | None = None,
     say: Callable[[str], None] = lambda message: None,
+    text: str | None = None,
 ) -> tuple[Path, ...]:
     """Write the documents of a study: the report, the appendix alone, the folder for a manuscript, and model cards.
 
@@ -48,6 +51,8 @@ def render(
         A folder of a user's templates, which come before ours.
     say
         Told in one sentence when the PDF's system libraries are missing; HTML is then written instead.
+    text
+        The text that the results were read from, to attach it as it is.
 
     Returns
     -------
@@ -58,53 +63,53 @@ def render(
     if templates is not None:
         check_folder(templates)
     view = View.of(results, images=images)
-    written: list[Path] = []
-    pages: Mapping[str, int] = {}
     report = compose(view, templates=templates)
-    begun = begin_figures(report) if "paper" in formats else None
-    gathered = evidence(results, folder=images) if "pdf" in formats else None
-    for kind in KINDS:
-        document = report if kind == "report" else compose(view, kind, templates=templates)
-        for medium in formats:
-            if medium in {"paper", "model-cards"}:
-                continue
-            if medium == "html" or gathered is None:
-                written.append(_write_html(document, out, paper))
-                continue
-            try:
-                path, found = _write_pdf(document, out, paper, pages, gathered)
-            except PangoError as error:
-                say(f"{error}; the documents are HTML alone until then")
-                without = tuple(dict.fromkeys("html" if one == "pdf" else one for one in formats))
-                return render(results, formats=without, out=out, images=images, paper=paper, templates=templates)
-            written.append(path)
-            pages = found if kind == "report" else pages
-    written += [write_manuscript(report, out, drawn=begun)] if begun is not None else []
-    written += [write_model_cards(view, out, templates=templates)] if "model-cards" in formats else []
+    with Beside(MOST_WORKERS if {"pdf", "paper"} & set(formats) else 0) as beside:  # a worker takes a second to start
+        figures = begin_drawing(report, beside) if {"pdf", "html"} & set(formats) else {}
+        gathered = evidence(results, folder=images, text=text) if "pdf" in formats else None
+        end_drawing(report, figures)
+        begun = begin_figures(report, beside) if "paper" in formats else None
+        try:
+            written = _documents(report, formats=formats, out=out, paper=paper, gathered=gathered, beside=beside)
+        except PangoError as error:
+            say(f"{error}; the documents are HTML alone until then")
+            without = tuple(dict.fromkeys("html" if one == "pdf" else one for one in formats))
+            return render(results, formats=without, out=out, images=images, paper=paper, templates=templates)
+        written += [write_manuscript(report, out, begun=begun)] if begun is not None else []
+        written += [write_model_cards(view, out, templates=templates)] if "model-cards" in formats else []
     return tuple(written)
 
 
-def _write_html(document: Document, out: Path, paper: Paper) -> Path:
-    path = out / f"{document.kind}.html"
-    atomic_write_text(path, fill(document, medium="html", paper=paper))
-    return path
-
-
-def _write_pdf(
-    document: Document, out: Path, paper: Paper, report_pages: Mapping[str, int], gathered: Evidence
-) -> tuple[Path, Mapping[str, int]]:
-    """Write the PDF and return its path and the page of each of its anchors."""
-    path = out / f"{document.kind}.pdf"
+def _documents(
+    report: Document,
+    *,
+    formats: Sequence[Format],
+    out: Path,
+    paper: Paper,
+    gathered: Evidence | None,
+    beside: Beside,
+) -> list[Path]:
+    """Write report and appendix; the appendix is printed beside, once it is known on which page the report has what."""
+    documents = (report, compose(report.view, "appendix", templates=report.templates))
     with ThreadPoolExecutor(max_workers=1) as executor:
-        attached = attachments_of(document, gathered, kind=document.kind, paper=paper)
-        packed = [executor.submit(pack, one) for one in attached]
-        printed = _printed(document, paper, report_pages)
-        atomic_write_bytes(path, archived(printed.content, [one.result() for one in packed]))
-    return path, printed.pages
-
-
-def _printed(document: Document, paper: Paper, report_pages: Mapping[str, int]) -> Printed:
-    return to_pdf(fill(document, medium="pdf", paper=paper, report_pages=report_pages))
+        printing: dict[str, Callable[[], bytes]] = {}
+        if gathered is not None:
+            packed = {one.name: executor.submit(pack, one) for one in gathered.attachments}
+            laid_out = lay_out(fill(report, medium="pdf", paper=paper))
+            html = fill(documents[1], medium="pdf", paper=paper, report_pages=laid_out.pages)
+            printing = {"report": laid_out.pdf, "appendix": beside.begin(to_pdf, html).result}
+        filled = [fill(one, medium="html", paper=paper) for one in documents if "html" in formats]
+        begun = [beside.begin(with_faces, one) for one in filled]
+        if gathered is not None:
+            for document in documents:
+                content = printing[document.kind]()
+                attached = attachments_of(document, gathered, kind=document.kind, paper=paper)
+                carried = [packed[one.name].result() if one.name in packed else pack(one) for one in attached]
+                atomic_write_bytes(out / f"{document.kind}.pdf", archived(content, carried))
+        for document, task in zip(documents, begun, strict=False):
+            atomic_write_text(out / f"{document.kind}.html", task.result())
+    media = [one for one in formats if one in {"pdf", "html"}]
+    return [out / f"{kind}.{medium}" for kind in KINDS for medium in media]
 
 
 def print_again(
@@ -121,6 +126,6 @@ def print_again(
     pages: Mapping[str, int] = {}
     for one in KINDS[: KINDS.index(kind) + 1]:
         document = compose(view, one, templates=templates)
-        printed = _printed(document, paper, pages)
-        pages = printed.pages if one == "report" else pages
-    return archived(printed.content, ()), document
+        laid_out = lay_out(fill(document, medium="pdf", paper=paper, report_pages=pages))
+        pages = laid_out.pages
+    return archived(laid_out.pdf(), ()), document

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import wait
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -15,15 +16,17 @@ import pypdf
 import pytest
 
 from cxrobust.errors import DataError
-from cxrobust.reports import drawing
+from cxrobust.reports import beside, drawing
+from cxrobust.reports.beside import Beside, Task
 from cxrobust.reports.document import Document, compose, section_bodies
+from cxrobust.reports.drawing import Files
 from cxrobust.reports.figures.style import MM, ONE_COLUMN, TWO_COLUMNS
 from cxrobust.reports.manuscript import write
 from cxrobust.reports.manuscript.latex import escape
 from cxrobust.reports.manuscript.markup import read, to_latex
 from cxrobust.reports.manuscript.numbers import macro_words, macros
 from cxrobust.reports.manuscript.tables import csv_of
-from cxrobust.reports.parts import Cell, Column, Group, Table
+from cxrobust.reports.parts import Cell, Column, Figure, Group, Table
 from cxrobust.reports.view import View
 from cxrobust.results import Results, read_results, write_results
 
@@ -64,14 +67,15 @@ def document(one: Results) -> Document:
 
 def written(one: Results, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder `paper/` of results, its figures empty files."""
-    monkeypatch.setattr(drawing, "draw", lambda job: drawing.Files(svg="", pdf=b""))
-    monkeypatch.setattr(drawing, "_cores", lambda: 1)
+    monkeypatch.setattr(write, "draw_files", lambda figure, width: drawing.Files(svg="", pdf=b""))
+    monkeypatch.setattr(beside, "_cores", lambda: 1)
     return whole(one, folder)
 
 
 def whole(one: Results, folder: Path) -> Path:
     composed = document(one)
-    return write.write_manuscript(composed, folder, drawn=write.begin_figures(composed)).parent
+    with Beside() as others:
+        return write.write_manuscript(composed, folder, begun=write.begin_figures(composed, others)).parent
 
 
 @pytest.mark.parametrize(
@@ -226,12 +230,28 @@ def test_files_of_an_earlier_run_go_and_those_of_others_stay(tmp_path: Path, mon
 
 
 def test_a_worker_draws_what_this_process_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    (figure, *_) = (item for item in document(typical()).items if item.key == "curves")
-    jobs = [(figure.drawing, ONE_COLUMN), (figure.drawing, TWO_COLUMNS)]
-    monkeypatch.setattr(drawing, "_cores", lambda: 3)
-    assert drawing.Drawn(jobs).files() == [drawing.draw(job) for job in jobs]
-    monkeypatch.setattr(drawing, "WORKER", "raise SystemExit(1)")
-    assert drawing.Drawn(jobs[:1]).files() == [drawing.draw(jobs[0])]
+    (figure,) = (item for item in document(typical()).items if item.key == "curves" and isinstance(item, Figure))
+    expected = [drawing.draw_files(figure.drawing, width) for width in (ONE_COLUMN, TWO_COLUMNS)]
+    monkeypatch.setattr(beside, "_cores", lambda: 2)
+    with Beside() as others:
+        begun = [others.begin(drawing.draw_files, figure.drawing, width) for width in (ONE_COLUMN, TWO_COLUMNS)]
+        assert [_waited_for(task) for task in begun] == expected
+    monkeypatch.setattr(beside, "WORKER", "raise SystemExit(1)")
+    with Beside() as others:
+        begun = [others.begin(drawing.draw_files, figure.drawing, ONE_COLUMN)]
+        _done(begun[0])
+        assert begun[0].result() == expected[0]
+
+
+def _done(task: Task[Files]) -> None:
+    assert task._future is not None
+    wait([task._future], timeout=120)
+
+
+def _waited_for(task: Task[Files]) -> Files:
+    """What a worker, and not this process, returns."""
+    assert task._future is not None
+    return task._future.result(timeout=120)
 
 
 def test_figures_are_written_at_both_widths(tmp_path: Path) -> None:

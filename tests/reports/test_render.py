@@ -44,12 +44,12 @@ def test_the_appendix_stands_alone_and_holds_what_reproduces_the_study(tmp_path:
 
 
 def test_pages_of_anchors_are_those_on_which_they_stand() -> None:
-    made = pdf.to_pdf(
+    made = pdf.lay_out(
         '<html lang="en"><title>t</title><div id="both"><h1 id="one">first</h1>'
         '<h1 id="two" style="break-before: page">second</h1></div></html>'
     )
     assert made.pages == {"both": 1, "one": 1, "two": 2}
-    assert "second" in pypdf.PdfReader(io.BytesIO(made.content)).pages[made.pages["two"] - 1].extract_text()
+    assert "second" in pypdf.PdfReader(io.BytesIO(made.pdf())).pages[made.pages["two"] - 1].extract_text()
 
 
 def test_every_column_of_every_table_has_a_head(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_without_pango_the_html_report_is_written_and_the_packages_are_named(
 def test_no_system_font_is_needed(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from cxrobust.reports.pdf import to_pdf; "
-        "Path(sys.argv[1]).write_bytes(to_pdf('<html lang=en><title>t</title><p>ε and text</p></html>').content)"
+        "Path(sys.argv[1]).write_bytes(to_pdf('<html lang=en><title>t</title><p>ε and text</p></html>'))"
     )
     empty = tmp_path / "fonts.conf"
     empty.write_text('<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd"><fontconfig></fontconfig>')
@@ -161,6 +161,6 @@ def test_the_pdf_reads_no_file(tmp_path: Path) -> None:
     made = pdf.to_pdf(
         f'<html lang="en"><title>t</title><link rel="stylesheet" href="{secret.as_uri()}"><p>text</p></html>'
     )
-    text = pypdf.PdfReader(io.BytesIO(made.content)).pages[0].extract_text()
+    text = pypdf.PdfReader(io.BytesIO(made)).pages[0].extract_text()
     assert "text" in text
     assert "leaked" not in text

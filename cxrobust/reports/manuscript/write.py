@@ -10,8 +10,9 @@ from markupsafe import Markup
 
 from cxrobust.errors import DataError
 from cxrobust.files import atomic_write_bytes, atomic_write_text
+from cxrobust.reports.beside import Beside, Task
 from cxrobust.reports.document import Document, section_bodies
-from cxrobust.reports.drawing import Drawn
+from cxrobust.reports.drawing import Files, draw_files
 from cxrobust.reports.figures.style import ONE_COLUMN, TWO_COLUMNS
 from cxrobust.reports.manuscript.latex import PREAMBLE, Latex, escape, label
 from cxrobust.reports.manuscript.markup import Element, read, to_latex
@@ -36,16 +37,16 @@ class Shown:
     """The element that the report shows it by."""
 
 
-def begin_figures(document: Document) -> Drawn:
+def begin_figures(document: Document, beside: Beside) -> list[Task[Files]]:
     """Begin to draw the figures of a manuscript, each for one column and for two."""
     figures = [item for item in document.items if isinstance(item, Figure)]
-    return Drawn([(figure.drawing, width) for figure in figures for width in WIDTHS])
+    return [beside.begin(draw_files, figure.drawing, width) for figure in figures for width in WIDTHS]
 
 
-def write_manuscript(document: Document, out: Path, *, drawn: Drawn) -> Path:
+def write_manuscript(document: Document, out: Path, *, begun: Sequence[Task[Files]]) -> Path:
     """Write `OUT/paper/` and return `OUT/paper/paper.tex`, the example that takes in all of it.
 
-    `drawn` is what `begin_figures` began.
+    `begun` is what `begin_figures` began.
     """
     folder = out / "paper"
     bodies, citations = section_bodies(document)
@@ -66,7 +67,8 @@ def write_manuscript(document: Document, out: Path, *, drawn: Drawn) -> Path:
     texts["references.bib"] = references_bib(citations, cited)
     names = [(label(item.key), width) for item in document.items if isinstance(item, Figure) for width in WIDTHS]
     pictures: dict[str, bytes] = {}
-    for (name, width), files in zip(names, drawn.files(), strict=True):
+    for (name, width), task in reversed(list(zip(names, begun, strict=True))):  # the last may not be begun
+        files = task.result()
         pictures[f"figures/{name}-{width:g}mm.svg"] = f"{SVG_HEAD}{files.svg}\n".encode()
         pictures[f"figures/{name}-{width:g}mm.pdf"] = files.pdf
     _sweep(folder, kept={*texts, *pictures})
