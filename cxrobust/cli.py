@@ -275,7 +275,9 @@ def compare(
 @app.command(epilog="Example: cxrobust bundle results --zip")
 def bundle(
     folder: Annotated[Path, typer.Argument(help="The folder of a finished run.", show_default=False)],
-    as_zip: Annotated[bool, typer.Option("--zip", help="Write one zip instead of a folder.")] = False,
+    as_zip: Annotated[
+        bool, typer.Option("--zip", help="Write one zip instead of a folder, as --out with .zip does.")
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option("--out", help="The bundle to write; bundle or bundle.zip in the run's folder when absent."),
@@ -300,6 +302,7 @@ def bundle(
     """Put a run into an RO-Crate that a reviewer opens and reproduces."""
     from cxrobust.bundles import bundling
 
+    as_zip = as_zip or (out is not None and out.suffix == ".zip")
     target = out if out is not None else folder / (bundling.ZIP if as_zip else bundling.FOLDER)
     wanted = bundling.Wanted(predictions=predictions, images=images)
     _say_written(bundling.bundle(folder, target, wanted=wanted, as_zip=as_zip, say=_warn))

@@ -21,6 +21,8 @@ from cxrobust.verification.recomputed import check_folder, for_this_machine
 ROUNDING = 1e-9
 """A difference that is no more than this may be rounding; it is said beside the machines, and is still a difference."""
 MOST_TOLD = 20
+MOST_NAMED = 5
+"""Documents of one folder that are named one by one."""
 DOCUMENTS = (".pdf", ".html", ".tex", ".md", ".csv", ".svg", ".bib")
 
 
@@ -77,11 +79,22 @@ class Verdict:
     def _of_documents(self) -> Iterable[str]:
         same = [name for name in self.documents if name not in self.changed]
         if same:
-            yield f"documents: written again from results.json, identical: {', '.join(same)}"
+            yield f"documents: written again from results.json, identical: {_gathered(same)}"
         if self.changed:
-            yield f"documents: written again from results.json, with other bytes: {', '.join(self.changed)}"
+            yield f"documents: written again from results.json, with other bytes: {_gathered(self.changed)}"
         if self.not_written:
-            yield f"documents: not written here: {', '.join(self.not_written)}"
+            yield f"documents: not written here: {_gathered(self.not_written)}"
+
+
+def _gathered(names: Iterable[str]) -> str:
+    """Name files in order; those of one folder by their number where they are many."""
+    folders: dict[str, list[str]] = {}
+    for name in names:
+        folders.setdefault(name.rpartition("/")[0], []).append(name)
+    said = []
+    for folder, files in folders.items():
+        said += files if not folder or len(files) <= MOST_NAMED else [f"{len(files):,} files of {folder}/"]
+    return ", ".join(said)
 
 
 def _machine(one: Difference) -> str:

@@ -1,17 +1,23 @@
 """What a section is made of: figures, and tables as columns and groups of rows that stay together on a page."""
 
-from collections.abc import Iterable, Mapping
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from cxrobust.reports.figures.style import Drawing
 from cxrobust.reports.sentences import deciding_p, digits_of, reason
 from cxrobust.reports.view import View
-from cxrobust.reports.words import interval, number, p_number
+from cxrobust.reports.words import counted, interval, listed, number, p_number, readable
 from cxrobust.results import Estimate
 
 MOST_WHOLE = 16
 """Rows of a table that is not torn apart."""
+TALLEST_WHOLE = 80.0
+"""Height of its rows, in mm, up to which a table is not torn apart."""
+TALLEST_GROUP = 50.0
+"""Height in mm up to which the rows of a group stay together on a page."""
 MOST_ROWS = 300
 """Rows of one table that are printed; the rest is in `estimates.csv`."""
 
@@ -86,19 +92,37 @@ class Table:
     @property
     def first_height(self) -> float:
         """About how much room, in mm, its caption, its head and its first group need, which must not part."""
+        return 20 + self.row_height * len(self.printed_groups[0].rows if self.groups else ())
+
+    @property
+    def row_height(self) -> float:
+        """About how high a row is, in mm."""
         tall = any(cell.under for row in self.groups[0].rows for cell in row) if self.groups else False
-        row = 7.0 if tall else 3.8 if self.dense else 4.8
-        return 20 + row * len(self.groups[0].rows if self.groups else ())
+        return 7.0 if tall else 3.8 if self.dense else 4.8
+
+    @property
+    def printed_groups(self) -> tuple[Group, ...]:
+        """The groups for paper: one that is too high for what a page may have left goes on under its head again."""
+        most = int(TALLEST_GROUP / self.row_height)
+        return tuple(part for group in self.groups for part in _parted(group, most))
 
     @property
     def is_short(self) -> bool:
         """Whether the table is so short that it stays on one page."""
-        return self.n_rows <= MOST_WHOLE
+        return self.n_rows <= MOST_WHOLE and self.n_rows * self.row_height <= TALLEST_WHOLE
 
     @property
     def n_rows(self) -> int:
         """Rows of all groups."""
         return sum(len(group.rows) for group in self.groups)
+
+
+def _parted(group: Group, most: int) -> Iterator[Group]:
+    """Yield the parts of a group, as even as they can be, none of more than `most` rows."""
+    size = math.ceil(len(group.rows) / max(1, math.ceil(len(group.rows) / most)))
+    for first in range(0, len(group.rows), size or 1):
+        head = group.head if first == 0 else f"{group.head} (continued)"
+        yield Group(head=head, rows=group.rows[first : first + size])
 
 
 EMPTY = Cell(text="")
@@ -149,3 +173,26 @@ def letters_of_tests(estimates: Iterable[Estimate | None], *, first: str) -> dic
     """Return a footnote's letter for each test, from `first` on; none where all have the same test."""
     tests = sorted({one.test for one in estimates if one is not None and one.test and one.p_value is not None})
     return {test: chr(ord(first) + place) for place, test in enumerate(tests)} if len(tests) > 1 else {}
+
+
+def adjusted_over(view: View, estimates: Sequence[Estimate | None], *, usual: str) -> str:
+    """Say over which tests p-values were adjusted: `usual`, and the families that the study declares.
+
+    Parameters
+    ----------
+    estimates
+        Those that are shown together.
+    usual
+        Over what those of no declared family were adjusted: `over 8 comparisons of this table`.
+    """
+    declared = {family["name"] for family in view.results.study["analysis"].get("families", ())}
+    families = dict.fromkeys(e.family for e in estimates if e is not None and e.p_value is not None and e.family)
+    sizes = Counter(e.family for e in view.results.estimates if e.p_value is not None)
+    own = [
+        f"over the {counted(sizes[name], 'comparison')} of the declared family {readable(name)}"
+        for name in families
+        if name in declared
+    ]
+    if not own:
+        return usual
+    return listed(own) if declared.issuperset(families) else f"{usual}, or {listed(own)}"

@@ -131,7 +131,7 @@ def test_the_same_run_gives_the_same_zip(run: Path, tmp_path: Path) -> None:
 def test_predictions_of_data_that_are_not_known_to_be_public_are_left_out(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert _main(["bundle", str(run), "--zip", "--out", str(tmp_path / "a.zip")]) == 0
+    assert _main(["bundle", str(run), "--out", str(tmp_path / "a.zip")]) == 0
     said = capsys.readouterr()
     assert said.out.strip() == str(tmp_path / "a.zip")
     assert "predictions are left out" in said.err
@@ -292,3 +292,20 @@ def test_a_study_of_models_is_reproduced_without_its_checkpoints_and_images(tmp_
     before = results.provenance["registration"]
     assert before["predictions"]["after"] > 0
     assert {**again.provenance["registration"], "file": ""} == {**before, "file": ""}
+
+
+def test_many_documents_of_a_folder_are_told_by_their_number() -> None:
+    tables = tuple(f"paper/tables/t{k}.csv" for k in range(9))
+    verdict = Verdict(
+        n_estimates=1,
+        differences=(),
+        documents=("report.pdf", "paper/paper.tex", *tables),
+        changed=("report.pdf", tables[0]),
+        not_written=(),
+        machines=(),
+    )
+    assert verdict.lines()[1:] == [
+        "documents: written again from results.json, identical: paper/paper.tex, 8 files of paper/tables/",
+        "documents: written again from results.json, with other bytes: report.pdf, paper/tables/t0.csv",
+        "not identical",
+    ]

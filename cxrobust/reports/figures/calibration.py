@@ -122,6 +122,7 @@ def _points(axes: Axes, bins: Sequence[ReliabilityBin | None], mark: Mark, *, fe
         linestyle="none" if few else mark.dashes,
         markersize=2.4,
         linewidth=0.8,
+        clip_on=False,
     )
 
 

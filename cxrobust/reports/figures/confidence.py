@@ -39,6 +39,7 @@ def confidence_figure(width: float, view: View) -> Canvas:
     is_root = is_on_roots(view)
     right, wrong = (_highest(view, decisions, is_root=is_root) for decisions in ("right", "wrong"))
     reach = right + wrong
+    at_left = {decisions: _names_fit_left(view, decisions) for decisions in ("right", "wrong")}
     for axes in grid.flat[len(view.regimes) :]:
         axes.set_axis_off()
     for place, (axes, regime) in enumerate(zip(grid.flat, view.regimes, strict=False)):
@@ -50,12 +51,13 @@ def confidence_figure(width: float, view: View) -> Canvas:
             _half(axes, clean, perturbed, side, mark, is_root=is_root, places=places, level=view.level)
             axes.annotate(
                 decisions,
-                (0.5, places[0]),
-                xytext=(2, 0),
+                (0.5 if at_left[decisions] else 1, places[0]),
+                xytext=(2 if at_left[decisions] else -2, 0),
                 textcoords="offset points",
                 fontsize=6.5,
                 color=QUIET,
                 va="center",
+                ha="left" if at_left[decisions] else "right",
             )
         axes.axhline(0, color=INK, linewidth=0.5)
         axes.set_title(shortened(regime), color=mark.ink)
@@ -64,6 +66,13 @@ def confidence_figure(width: float, view: View) -> Canvas:
     figure.supxlabel("Confidence, max(p, 1 − p)", fontsize=7)
     figure.supylabel("Share of decisions" + (" (square-root scale)" if is_root else ""), fontsize=7)
     return figure
+
+
+def _names_fit_left(view: View, decisions: str) -> bool:
+    """Whether the side's name is farther from its means and their intervals at the left end than at the right."""
+    means = [one for one in view.results.confidence if one.decisions == decisions and one.mean is not None]
+    ends = [end for one in means for end in (one.mean, one.ci_low, one.ci_high) if end is not None]
+    return not ends or min(ends) - 0.5 >= 1 - max(ends)
 
 
 def is_on_roots(view: View) -> bool:

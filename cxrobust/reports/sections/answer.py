@@ -68,7 +68,7 @@ def _sentences(view: View, metric: str, *, numbers: bool, opening: str = "") -> 
 def _shows(view: View, metric: str) -> list[str]:
     data = view.results.data
     said = [
-        f"what these checkpoints do with {counted(data['n_images'], 'image')} of {counted(data['n_patients'], 'patient')}:"
+        f"what {_subject(view)} do with {counted(data['n_images'], 'image')} of {counted(data['n_patients'], 'patient')}:"
         " every difference is taken on the same images, and every interval and test counts patients, not images."
     ]
     series = view.primary_series
@@ -80,6 +80,12 @@ def _shows(view: View, metric: str) -> list[str]:
             f"for {listed([regime(name) for name in steady])}."
         )
     return said
+
+
+def _subject(view: View) -> str:
+    """Say whom the study speaks of: checkpoints, or regimes where each has several training runs."""
+    several = all(one.get("replicates", 1) > 1 for one in view.results.regimes)
+    return "these regimes, by the training runs studied," if several else "these checkpoints"
 
 
 def _steady(view: View, metric: str, series: Series) -> list[str]:

@@ -14,6 +14,7 @@ from cxrobust.reports.parts import (
     Figure,
     Group,
     Table,
+    adjusted_over,
     estimate_cell,
     interval_cell,
     letters_of_tests,
@@ -69,6 +70,7 @@ def by_finding(view: View) -> Mapping[str, Any]:
         "sentences": [findings_sentence(view, metric, one) for one in view.compared],
         "tests": capitalised(named_tests({e.test for e in contrasts if e is not None and e.test})),
         "test_notes": [(letter, capitalised(named_tests([test]))) for test, letter in letters.items()],
+        "adjusted_over": adjusted_over(view, contrasts, usual="over the findings of one regime"),
         "has_gaps": any(e is None or e.estimate is None for e in contrasts),
         "has_few": any(f["n_positive_patients"] < 20 for f in view.findings),
     }

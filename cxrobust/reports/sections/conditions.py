@@ -1,10 +1,10 @@
 """Every condition: how each regime's change compares with the reference's."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from cxrobust.reports.parts import MOST_ROWS, Cell, Column, Group, Table, common_digits, estimate_cell
+from cxrobust.reports.parts import MOST_ROWS, Cell, Column, Group, Table, adjusted_over, common_digits, estimate_cell
 from cxrobust.reports.sections import section
 from cxrobust.reports.sentences import judge, metric_name
 from cxrobust.reports.view import Series, View
@@ -17,6 +17,9 @@ MOST_WITH_INTERVALS = 3
 """Regimes whose columns have room for intervals."""
 MOST_TALL_ROWS = 40
 """Rows of all metrics' tables together up to which each has its intervals."""
+
+
+USUAL = "over the conditions and regimes of one metric (the primary condition: over the primary family)"
 
 
 def _several(view: View) -> bool:
@@ -36,7 +39,13 @@ def conditions(view: View) -> Mapping[str, Any]:
         "has_intervals": _has_intervals(view),
         "is_cut": len(metrics) < len(view.metrics) or len(many) < len(view.series),
         "alpha": f"{view.alpha:g}",
+        "adjusted_over": adjusted_over(view, [*_shown(view, metrics, many)], usual=USUAL),
     }
+
+
+def _shown(view: View, metrics: Sequence[str], many: Sequence[Series]) -> Iterator[Estimate | None]:
+    names = [name for series in many for name in series.conditions]
+    return (view.contrast(metric, one, condition=name) for metric in metrics for one in view.others for name in names)
 
 
 def _has_intervals(view: View) -> bool:

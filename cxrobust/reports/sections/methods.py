@@ -1,12 +1,14 @@
 """How estimates, intervals and tests were made, from what the results say of themselves."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cxrobust.conditions import parse_condition
 from cxrobust.reports.sections import section
+from cxrobust.reports.sections.estimands import NAMES
 from cxrobust.reports.view import View
-from cxrobust.reports.words import INTERVALS, listed, named_tests, percent
+from cxrobust.reports.words import INTERVALS, listed, metric_words, named_tests, percent
+from cxrobust.results import Estimate
 
 SIGN_FLIPS = {"permutation", "permutation (exact)"}
 EXPLAINED = {"percentile", "percentile-recentred", "expanded", "t"}
@@ -29,6 +31,7 @@ def methods(view: View) -> Mapping[str, Any]:
         "most_undefined": percent(analysis.get("most_undefined", 0.2)),
         "families": [family["name"] for family in analysis.get("families", ())],
         "intervals": intervals,
+        "plain": _plain(shown),
         "other_intervals": listed([INTERVALS[i] for i in INTERVALS if i in intervals - EXPLAINED]),
         "tests": tests,
         "flips_signs": bool(tests & SIGN_FLIPS),
@@ -39,3 +42,17 @@ def methods(view: View) -> Mapping[str, Any]:
         "attack_names": {parse_condition(one.name).name for one in view.of_kind("attack")},
         "alpha": f"{view.alpha:g}",
     }
+
+
+def _plain(shown: Sequence[Estimate]) -> str:
+    """Name what has plain percentile intervals: estimands that have no other, and else metrics."""
+    others = {e.estimand for e in shown if e.interval not in {None, "percentile"}}
+    return listed(
+        list(
+            dict.fromkeys(
+                metric_words(e.metric).name if e.estimand in others else NAMES[e.estimand].lower()
+                for e in shown
+                if e.interval == "percentile"
+            )
+        )
+    )

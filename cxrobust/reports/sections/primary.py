@@ -10,6 +10,7 @@ from cxrobust.reports.parts import (
     Column,
     Group,
     Table,
+    adjusted_over,
     common_digits,
     estimate_cell,
     letters_of_tests,
@@ -20,6 +21,7 @@ from cxrobust.reports.view import CLEAN, View
 from cxrobust.reports.words import (
     capitalised,
     condition_words,
+    counted,
     listed,
     metric_words,
     named_intervals,
@@ -45,7 +47,7 @@ def primary(view: View) -> Mapping[str, Any]:
         "test_notes": [(letter, capitalised(named_tests([test]))) for test, letter in letters.items()],
         "intervals": _intervals(tested),
         "sides": _sides(view),
-        "families": sorted({e.family for e in tested if e.family}),
+        "adjusted_over": adjusted_over(view, tested, usual=_over(view, tested)),
         "n_tests": sum(e.p_value is not None for e in tested),
         "notes": sorted({e.note for e in tested if e.note}),
     }
@@ -53,6 +55,14 @@ def primary(view: View) -> Mapping[str, Any]:
 
 def _tested(view: View) -> list[Estimate]:
     return [e for metric in view.metrics for name in view.compared if (e := view.contrast(metric, name)) is not None]
+
+
+def _over(view: View, estimates: Sequence[Estimate]) -> str:
+    """Say how many tests of the table were adjusted together, where no family is declared for them."""
+    declared = {family["name"] for family in view.results.study["analysis"].get("families", ())}
+    families = [e.family for e in estimates if e.p_value is not None and e.family not in declared]
+    named = " (the primary family)" if set(families) == {"primary"} else ""
+    return f"over {counted(len(families), 'comparison')} of this table{named}"
 
 
 def _intervals(estimates: Sequence[Estimate]) -> str:

@@ -1,0 +1,70 @@
+"""What notes of tables say of the tests that p-values were adjusted with, and how long tables part on paper."""
+
+import itertools
+from dataclasses import replace
+
+import pytest
+
+from cxrobust.reports.parts import Cell, Column, Group, Table
+from cxrobust.reports.sections import sections
+from cxrobust.reports.view import View
+from cxrobust.results import Results
+
+from .made import TYPICAL, results
+
+BASE = results(replace(TYPICAL, n_regimes=3))
+
+
+def declaring(name: str, *, metrics: tuple[str, ...]) -> Results:
+    """The same results where macro differences of some metrics are a family of the study's own."""
+    analysis = {**BASE.study["analysis"], "families": [{"name": name}]}
+    estimates = tuple(
+        replace(e, family=name)
+        if e.metric in metrics and e.estimand == "difference-in-differences" and e.finding == "macro"
+        else e
+        for e in BASE.estimates
+    )
+    return replace(BASE, study={**BASE.study, "analysis": analysis}, estimates=estimates)
+
+
+def said(one: Results, section: str) -> str:
+    text = sections[section].build(View.of(one, images=None))["adjusted_over"]
+    return str(text).replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_a_declared_family_is_counted_as_it_was_adjusted_not_as_the_table_shows_it():
+    n_conditions = len(BASE.conditions) - 1
+    assert said(BASE, "primary") == "over 10 comparisons of this table (the primary family)"
+    assert said(declaring("main", metrics=("auroc",)), "primary") == (
+        "over 8 comparisons of this table (the primary family), "
+        f"or over the {2 * n_conditions} comparisons of the declared family main"
+    )
+    every = declaring("main", metrics=("auroc", "accuracy", "confidence", "ece", "brier"))
+    assert said(every, "primary") == f"over the {10 * n_conditions} comparisons of the declared family main"
+    assert said(every, "conditions") == f"over the {10 * n_conditions} comparisons of the declared family main"
+    assert said(every, "by_finding") == "over the findings of one regime"
+
+
+@pytest.mark.parametrize(("n_rows", "sizes"), [(1, [1]), (7, [7]), (8, [4, 4]), (12, [6, 6]), (15, [5, 5, 5])])
+def test_a_group_too_high_for_what_a_page_has_left_goes_on_under_its_head(n_rows: int, sizes: list[int]):
+    rows = tuple((Cell(text=str(k), under="interval"),) for k in range(n_rows))
+    table = Table(key="t", columns=(Column(title="a"), Column(title="b")), groups=(Group(head="AUROC", rows=rows),))
+    parts = table.printed_groups
+    assert [len(part.rows) for part in parts] == sizes
+    assert [part.head for part in parts] == ["AUROC", *["AUROC (continued)"] * (len(sizes) - 1)]
+    assert tuple(itertools.chain.from_iterable(part.rows for part in parts)) == rows
+    assert table.groups[0].rows == rows
+
+
+def test_the_methods_tell_which_estimates_have_plain_percentile_intervals():
+    estimates = tuple(replace(e, interval="percentile" if e.metric == "ece" else "expanded") for e in BASE.estimates)
+    built = sections["methods"].build(View.of(replace(BASE, estimates=estimates), images=None))
+    assert built["plain"] == "ECE"
+
+
+def test_regimes_of_several_training_runs_are_more_than_checkpoints():
+    shows = sections["answer"].build(View.of(BASE, images=None))["shows"][0]
+    assert shows.startswith("what these checkpoints do with ")
+    several = replace(BASE, regimes=tuple({**one, "replicates": 3} for one in BASE.regimes))
+    shows = sections["answer"].build(View.of(several, images=None))["shows"][0]
+    assert shows.startswith("what these regimes, by the training runs studied, do with ")
