@@ -1,7 +1,7 @@
 """Which output of a model belongs to which finding of a study."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from cxrobust.errors import DataError, nearest, some
 
@@ -21,13 +21,41 @@ def match_labels(
     >>> match_labels(["Pleural_Thickening"], ["Mass", "pleural thickening"], chosen={}, where="model")
     (1,)
     """
-    for finding in chosen:
+    check_named(findings, chosen, key="labels", where=where)
+    return tuple(_column(finding, names, wanted=chosen.get(finding), where=where) for finding in findings)
+
+
+def words_of(findings: Sequence[str], chosen: Mapping[str, str], *, where: str) -> tuple[str, ...]:
+    """Return what each finding is called in a sentence: as chosen, else its name in small letters with spaces.
+
+    Raises
+    ------
+    DataError
+        When words are chosen for what is no finding.
+
+    Examples
+    --------
+    >>> words_of(["Pleural_Thickening", "Mass"], {"Mass": "a mass"}, where="model")
+    ('pleural thickening', 'a mass')
+    """
+    check_named(findings, chosen, key="words", where=where)
+    return tuple(chosen.get(finding, finding.replace("_", " ").lower()) for finding in findings)
+
+
+def check_named(findings: Sequence[str], named: Iterable[str], *, key: str, where: str) -> None:
+    """Raise where a key of a regime names what is no finding of the study.
+
+    Raises
+    ------
+    DataError
+        With the nearest finding.
+    """
+    for finding in named:
         if finding not in findings:
             raise DataError(
-                f"{where}: labels names {finding!r}, which is no finding of this study{nearest(finding, findings)}: "
+                f"{where}: {key} names {finding!r}, which is no finding of this study{nearest(finding, findings)}: "
                 f"its findings are {', '.join(findings)}"
             )
-    return tuple(_column(finding, names, wanted=chosen.get(finding), where=where) for finding in findings)
 
 
 def _column(finding: str, names: Sequence[str], *, wanted: str | None, where: str) -> int:

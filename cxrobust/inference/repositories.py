@@ -1,12 +1,22 @@
 """Where a pretrained network lies: a folder beside the study file, or a repository of the hub."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cxrobust.errors import DataError, require
-from cxrobust.inference.checkpoints import FOLD, fill_fold, one_line
+from cxrobust.inference.checkpoints import (
+    FOLD,
+    count_weights,
+    fill_fold,
+    one_line,
+    read_table,
+    said_of_training,
+    weight_files,
+)
+from cxrobust.inference.preprocessing import known_size
 
 HUB_NAME = r"[\w.-]+(/[\w.-]+)?"
 TOKENIZER_FILES = ("*.txt", "*.model", "*.jinja")
@@ -54,6 +64,21 @@ class Repository:
     def name(self) -> str:
         """What a report may call it: a folder by its last part alone."""
         return self.model if self.local is None else self.local.name
+
+    def facts(self, *, also: Iterable[Path] = (), prefers_processor: bool = False) -> dict[str, Any]:
+        """Return what configuration and headers of the weights tell of a network, as `Regime.facts` has it.
+
+        `also` are further files whose weights count; for `prefers_processor` see `read_preprocessing`.
+        """
+        folder = self.folder
+        config = read_table(folder / "config.json")
+        return {
+            "architecture": (config.get("architectures") or [None])[0],
+            "n_parameters": count_weights([*weight_files(folder), *also]),
+            "resolution": known_size(folder, config, prefers_processor=prefers_processor),
+            "training": said_of_training(folder),
+            **self.source(),
+        }
 
     def source(self) -> dict[str, Any]:
         """Return `source` and, of a repository of the hub, `commit`, as `Regime.facts` has them."""

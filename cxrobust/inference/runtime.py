@@ -6,7 +6,21 @@ from typing import Any, Literal
 from cxrobust.environment import installed_versions
 from cxrobust.errors import DataError, MissingGroupError, require
 
-PACKAGES = ("cxrobust", "numpy", "torch", "torchvision", "torchattacks", "transformers", "peft", "pillow", "pyarrow")
+PACKAGES = (
+    "cxrobust",
+    "numpy",
+    "torch",
+    "torchvision",
+    "torchattacks",
+    "transformers",
+    "peft",
+    "open_clip_torch",
+    "torchxrayvision",
+    "onnx2torch",
+    "onnxruntime",
+    "pillow",
+    "pyarrow",
+)
 
 
 def choose_device(wanted: Literal["auto", "cpu", "cuda"]) -> str:

@@ -13,6 +13,7 @@ from cxrobust.errors import DataError, some
 from cxrobust.files import sha256_json
 from cxrobust.inference.datasets import Dataset, ImageTable
 from cxrobust.inference.datasets import read_section as read_table_of_data
+from cxrobust.inference.datasets.pooled import Pooled
 from cxrobust.inference.pixels import Pixels, hash_images, open_pixels
 from cxrobust.progress import Reporter
 
@@ -93,19 +94,37 @@ def read_training_images(section: Dataset, *, folder: Path | None, report: Repor
     return TrainingImages(section=section, table=table, digests=digests)
 
 
-def check_apart(training: ImageTable, tested: Sequence[ImageTable], *, where: str) -> None:
-    """Raise where a patient to learn from is also one to be tested on.
+def check_apart(
+    learned: tuple[Dataset, ImageTable], tested: Sequence[tuple[Dataset, ImageTable]], *, where: str
+) -> None:
+    """Raise where a patient to learn from is also one to be tested on, by ids within a kind of data set.
 
     Raises
     ------
     DataError
         Naming some of them.
     """
-    learned = set(training.patients)
-    for table in tested:
-        shared = [patient for patient in dict.fromkeys(table.patients) if patient in learned]
+    known = _patients_by_kind(*learned)
+    for section, table in tested:
+        theirs = _patients_by_kind(section, table)
+        shared = sorted(patient for kind, ids in theirs.items() for patient in ids & known.get(kind, set()))
         if shared:
             raise DataError(
                 f"{where}: {len(shared):,} patients of its training images are also in the images that it is tested on "
                 f"({some(shared)}): leave each to one of the two"
             )
+
+
+def _patients_by_kind(section: Dataset, table: ImageTable) -> Mapping[str, set[str]]:
+    """Return the patients of each kind of data set, as it names them, whether it is alone or pooled with others."""
+    if not isinstance(section, Pooled):
+        return {section.kind: set(table.patients)}
+    kinds = {name: {member.kind} for name, member in section.members.items()}
+    for first, *others in section.shared_patients:
+        kinds[first] |= {kind for name in others for kind in kinds[name]}
+    found: dict[str, set[str]] = {}
+    for patient in table.patients:
+        name, _, own = patient.partition("/")
+        for kind in kinds[name]:
+            found.setdefault(kind, set()).add(own)
+    return found

@@ -113,10 +113,11 @@ def plan(study: Study, folder: Path, *, report: Reporter = silent) -> Plan:
     workplace = Workplace(
         cache=folder / TRAINING_CACHE, device=study.compute.device, batch=study.compute.batch, report=report
     )
+    tested = [(study.data, table), *([] if held_out is None else [(study.validation, held_out)])]
     for regime in study.regimes:
         if isinstance(regime, Regime):
             regime.work_in(workplace)
-            regime.check_images([table] if held_out is None else [table, held_out])
+            regime.check_images(tested)
     conditions = tuple(
         dict.fromkeys((*study.conditions, *(parse_condition(c) for r in elsewhere for c in r.own_conditions)))
     )
@@ -284,7 +285,9 @@ def _model_units(
                     "size": study.data.size,
                     "precision": study.compute.precision,
                     "code": _code_hash(
-                        type(regime).__module__, None if perturbation is None else type(perturbation).__module__
+                        type(regime).__module__,
+                        *type(regime).code,
+                        None if perturbation is None else type(perturbation).__module__,
                     ),
                 }
                 yield Unit(

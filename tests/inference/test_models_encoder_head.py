@@ -1,6 +1,7 @@
 """Family `encoder-head`: features, heads from files, heads fitted here, and what is refused."""
 
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -394,3 +395,82 @@ def test_training_images_need_both_classes(tmp_path):
     (tmp_path / "labels.csv").write_text("\n".join(rows) + "\n")
     with pytest.raises(DataError, match="4 have 'Mass' and 0 do not: a head needs both"):
         regime_in(tmp_path, train={}).load(FINDINGS)
+
+
+def test_patients_of_a_pooled_data_set_are_told_apart_by_the_kind_of_their_member(tmp_path):
+    save_encoder(tmp_path / "encoder", dinov2())
+    write_images(tmp_path, n=20, name="train.csv")
+    write_images(tmp_path, n=8, name="test.csv")
+    members = """[data]
+kind = "pooled"
+size = 32
+[data.members.ours]
+kind = "folder"
+root = "images"
+labels = "test.csv"
+[data.members.drawn]
+kind = "phantoms"
+patients = 3
+seed = 1
+[data.match]
+Effusion = { ours = "Effusion", drawn = "Effusion" }
+"""
+    begin, end = STUDY.index("[data]"), STUDY.index("[[regimes]]")
+    text = STUDY[:begin] + members + STUDY[end:]
+    train = 'train = { kind = "folder", root = "images", labels = "train.csv" }'
+    (tmp_path / "study.toml").write_text(text.replace('train = { labels = "train.csv" }', train))
+    with pytest.raises(DataError, match=r"4 patients of its training images .*\(ip0, ip1, ip2 and 1 more\)"):
+        predict(read_study(tmp_path / "study.toml"), tmp_path / "out")
+
+
+def test_a_regime_that_learned_goes_to_another_process(tmp_path):
+    save_encoder(tmp_path / "encoder", dinov2())
+    write_images(tmp_path, n=12)
+    regime = regime_in(tmp_path, train={})
+    regime.work_in(Workplace(cache=tmp_path / "cache", device="cpu", report=lambda *_: None))
+    there = pickle.loads(pickle.dumps(regime))  # noqa: S301  made here
+    images = as_images(picture(32))
+    torch.testing.assert_close(there.load(FINDINGS)(images), regime.load(FINDINGS)(images), atol=0, rtol=0)
+
+
+REMOTE = """
+import torch
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+class OwnConfig(PreTrainedConfig):
+    model_type = "own-encoder"
+
+class OwnModel(PreTrainedModel):
+    config_class = OwnConfig
+    def __init__(self, config):
+        super().__init__(config)
+        self.layer = torch.nn.Linear(3, 8)
+        self.post_init()
+    def forward(self, pixel_values):
+        return BaseModelOutputWithPooling(pooler_output=self.layer(pixel_values.mean(dim=(2, 3))))
+"""
+
+
+def test_code_of_a_checkpoint_runs_only_where_the_study_file_says_so(tmp_path, monkeypatch):
+    from safetensors.torch import save_file
+
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    folder = tmp_path / "encoder"
+    folder.mkdir()
+    (folder / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n{REMOTE}")
+    auto = {"AutoConfig": "own.OwnConfig", "AutoModel": "own.OwnModel"}
+    (folder / "config.json").write_text(json.dumps({"model_type": "own-encoder", "auto_map": auto}))
+    layer = torch.nn.Linear(3, 8)
+    tensors = {f"layer.{name}": value for name, value in layer.state_dict().items()}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    save_head(tmp_path / "head.safetensors")
+    with pytest.raises(DataError, match="no model of transformers") as caught:
+        regime_in(tmp_path).load(FINDINGS)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "ran").exists()
+    assert not any(name.endswith("own.py") for name in regime_in(tmp_path).fingerprint())
+    trusted = regime_in(tmp_path, trust_remote_code=True, image_size=16)
+    assert any(name.endswith("own.py") for name in trusted.fingerprint())
+    assert trusted.load(FINDINGS)(as_images(picture(16))).shape == (1, 2)
+    assert (tmp_path / "ran").exists()

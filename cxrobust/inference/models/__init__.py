@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from pydantic import Field, PrivateAttr
 
@@ -15,7 +15,7 @@ from cxrobust.study_sections import Section
 if TYPE_CHECKING:
     import torch
 
-    from cxrobust.inference.datasets import ImageTable
+    from cxrobust.inference.datasets import Dataset, ImageTable
 
 
 class Classifier(Protocol):
@@ -41,10 +41,20 @@ class Workplace:
     batch: int = 32
     report: Reporter = silent
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Go to another process without the reporter, which belongs to this one."""
+        return _workplace, (self.cache, self.device, self.batch)
+
+
+def _workplace(cache: Path | None, device: Literal["auto", "cpu", "cuda"], batch: int) -> Workplace:
+    return Workplace(cache=cache, device=device, batch=batch)
+
 
 class Regime(Section):
     """What every `[[regimes]]` with a model may say; a family adds where its weights are."""
 
+    code: ClassVar[tuple[str, ...]] = ()
+    """Modules beside the family's own whose code determines its predictions."""
     name: str = Field(min_length=1, max_length=60)
     family: str
     replicate: int = Field(default=0, ge=0)
@@ -65,7 +75,7 @@ class Regime(Section):
         """Say where the model may keep what it computes once, such as features of images to learn from."""
         self._workplace = workplace
 
-    def check_images(self, tables: "Sequence[ImageTable]") -> None:
+    def check_images(self, tested: "Sequence[tuple[Dataset, ImageTable]]") -> None:
         """Raise a `DataError` where the model must not be tested on these images; most models learn from none here."""
 
     @abstractmethod

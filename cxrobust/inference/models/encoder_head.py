@@ -14,26 +14,23 @@ from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_
 from cxrobust.errors import DataError, require, some
 from cxrobust.files import sha256_file
 from cxrobust.inference.checkpoints import (
-    count_weights,
     fill_fold,
     fold_problem,
     hashes,
     model_files,
     one_line,
-    read_table,
     said_of_training,
-    weight_files,
 )
 from cxrobust.inference.models import Regime, model_family
 from cxrobust.inference.outputs import match_labels
-from cxrobust.inference.preprocessing import Preprocessing, known_size, read_preprocessing
+from cxrobust.inference.preprocessing import Preprocessing, read_preprocessing
 from cxrobust.inference.remembered import Arrays, remembered
 from cxrobust.inference.repositories import Repository
 from cxrobust.inference.training_images import TrainingImages, check_apart, read_section, read_training_images
 from cxrobust.study_sections import StudyPath
 
 if TYPE_CHECKING:
-    from cxrobust.inference.datasets import ImageTable
+    from cxrobust.inference.datasets import Dataset, ImageTable
     from cxrobust.inference.graph import PixelClassifier
 
 CODE = ("graph", "encoders", "preprocessing", "pretrained", "images", "pixels", "finetuning/supervision")
@@ -49,6 +46,7 @@ class EncoderHead(Regime):
     standardised features. The features of training images are kept among the predictions and computed once.
     """
 
+    code = ("cxrobust.inference.encoders",)
     family: Literal["encoder-head"]
     model: str = Field(min_length=1)
     """A folder relative to the study file, or a repository of the hub such as `microsoft/rad-dino`."""
@@ -70,14 +68,7 @@ class EncoderHead(Regime):
     """The head's or the training set's name of a finding, where it differs by more than case, spaces, underscores."""
     trust_remote_code: bool = False
     """Whether Python code that comes with the model may run."""
-    _data_kind: str | None = PrivateAttr(default=None)
     _training: TrainingImages | None = PrivateAttr(default=None)
-
-    def model_post_init(self, context: Any, /) -> None:
-        """Remember the kind of the study's own images beside the study's folder."""
-        super().model_post_init(context)
-        data = (context or {}).get("data")
-        self._data_kind = data.get("kind") if isinstance(data, dict) else None
 
     @field_validator("train", mode="before")
     @classmethod
@@ -94,10 +85,11 @@ class EncoderHead(Regime):
             raise ValueError(problem)
         return self
 
-    def check_images(self, tables: "Sequence[ImageTable]") -> None:
+    def check_images(self, tested: "Sequence[tuple[Dataset, ImageTable]]") -> None:
         """Raise where a patient of the training images is tested on; ids of another kind of data set tell nothing."""
-        if self.train is not None and self.train.kind == self._data_kind:
-            check_apart(self._examples().table, tables, where=f"regime {self.name!r}")
+        if self.train is not None:
+            examples = self._examples()
+            check_apart((examples.section, examples.table), tested, where=f"regime {self.name!r}")
 
     def load(self, findings: tuple[str, ...], *, fold: str | None = None) -> "PixelClassifier":
         """Load the encoder and its head as one `Classifier`, after fitting the head where it is to be fitted.
@@ -150,17 +142,11 @@ class EncoderHead(Regime):
 
     def facts(self, *, fold: str | None = None) -> dict[str, Any]:
         """Return what configuration, headers of the weights and the training tell of the network."""
-        repository, head = self._repository(fold), self._head_file(fold)
-        folder = repository.folder
-        config = read_table(folder / "config.json")
-        own = None if self.image_size is None else [self.image_size, self.image_size]
-        found = {
-            "architecture": (config.get("architectures") or [None])[0],
-            "n_parameters": count_weights([*weight_files(folder), *([] if head is None else [head])]),
-            "resolution": own or known_size(folder, config, prefers_processor=True),
-            "training": self._said_of_fit() if head is None else said_of_training(head.parent),
-            **repository.source(),
-        }
+        head = self._head_file(fold)
+        found = self._repository(fold).facts(also=() if head is None else (head,), prefers_processor=True)
+        found["training"] = self._said_of_fit() if head is None else said_of_training(head.parent)
+        if self.image_size is not None:
+            found["resolution"] = [self.image_size, self.image_size]
         return {key: value for key, value in found.items() if value}
 
     def settings(self) -> dict[str, Any]:

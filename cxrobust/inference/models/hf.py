@@ -14,14 +14,12 @@ from cxrobust.inference.checkpoints import (
     fold_problem,
     hashes,
     model_files,
-    read_table,
     said_of_adapter,
     said_of_training,
-    weight_files,
 )
 from cxrobust.inference.models import Regime, model_family
 from cxrobust.inference.outputs import match_labels
-from cxrobust.inference.preprocessing import known_size, read_preprocessing
+from cxrobust.inference.preprocessing import read_preprocessing
 from cxrobust.inference.repositories import Repository
 from cxrobust.study_sections import StudyPath
 
@@ -101,17 +99,9 @@ class HfClassifier(Regime):
 
     def facts(self, *, fold: str | None = None) -> dict[str, Any]:
         """Return what configuration, headers of the weights, adapter and `training.json` tell of the network."""
-        repository, adapter = self._repository(fold), self._adapter_folder(fold)
-        folder = repository.folder
-        config = read_table(folder / "config.json")
-        found = {
-            "architecture": (config.get("architectures") or [None])[0],
-            "n_parameters": count_weights(weight_files(folder)),
-            "resolution": known_size(folder, config),
-            "training": said_of_training(folder if adapter is None else adapter),
-            **repository.source(),
-        }
+        found, adapter = self._repository(fold).facts(), self._adapter_folder(fold)
         if adapter is not None:
+            found["training"] = said_of_training(adapter)
             found["adapter"] = said_of_adapter(adapter)
             found["n_adapter_parameters"] = count_weights([adapter / ADAPTER_FILES[1]])
         return {key: value for key, value in found.items() if value}

@@ -24,6 +24,7 @@ class Onnx(Regime):
     onnxruntime runs it on the CPU, and only what needs no gradient can run: score-based attacks, noise, corruptions.
     """
 
+    code = ("cxrobust.inference.onnx_files",)
     family: Literal["onnx"]
     model: StudyPath
     """The .onnx file."""

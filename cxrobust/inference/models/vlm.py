@@ -1,24 +1,20 @@
 """Vision-language models as classifiers: yes against no as the answer to a question for each finding."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from cxrobust.errors import DataError, nearest, require
+from cxrobust.errors import DataError, require
 from cxrobust.inference.checkpoints import (
-    count_weights,
     fold_problem,
     hashes,
     model_files,
-    read_table,
-    said_of_training,
     tokenizer_files,
-    weight_files,
 )
 from cxrobust.inference.models import Regime, model_family
-from cxrobust.inference.preprocessing import known_size, read_preprocessing
+from cxrobust.inference.outputs import words_of
+from cxrobust.inference.preprocessing import read_preprocessing
 from cxrobust.inference.repositories import TOKENIZER_FILES, Repository
 
 if TYPE_CHECKING:
@@ -35,6 +31,7 @@ class VisionLanguageModel(Regime):
     Resizing, normalisation and the processor's arrangement of pixels (patches) are within the graph.
     """
 
+    code = ("cxrobust.inference.vision_language",)
     family: Literal["vlm"]
     model: str = Field(min_length=1)
     """A folder relative to the study file, or a repository of the hub."""
@@ -119,13 +116,7 @@ class VisionLanguageModel(Regime):
         >>> VisionLanguageModel(name="vlm", family="vlm", model="llava").questions_of(["Pleural_Thickening"])
         ('Is there pleural thickening?',)
         """
-        for finding in self.words:
-            if finding not in findings:
-                raise DataError(
-                    f"regime {self.name!r}: words names {finding!r}, which is no finding of this study"
-                    f"{nearest(finding, findings)}: its findings are {', '.join(findings)}"
-                )
-        words = (self.words.get(finding, finding.replace("_", " ").lower()) for finding in findings)
+        words = words_of(findings, self.words, where=f"regime {self.name!r}")
         return tuple(self.question.replace(FINDING, one) for one in words)
 
     def fingerprint(self, *, fold: str | None = None) -> dict[str, str]:
@@ -136,17 +127,9 @@ class VisionLanguageModel(Regime):
 
     def facts(self, *, fold: str | None = None) -> dict[str, Any]:
         """Return what configuration and headers of the weights tell of the network."""
-        repository = self._repository(fold)
-        folder: Path = repository.folder
-        config = read_table(folder / "config.json")
-        own = None if self.image_size is None else [self.image_size, self.image_size]
-        found = {
-            "architecture": (config.get("architectures") or [None])[0],
-            "n_parameters": count_weights(weight_files(folder)),
-            "resolution": own or known_size(folder, config, prefers_processor=True),
-            "training": said_of_training(folder),
-            **repository.source(),
-        }
+        found = self._repository(fold).facts(prefers_processor=True)
+        if self.image_size is not None:
+            found["resolution"] = [self.image_size, self.image_size]
         return {key: value for key, value in found.items() if value}
 
     def settings(self) -> dict[str, Any]:

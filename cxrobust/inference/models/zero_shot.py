@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from cxrobust.errors import DataError, nearest, require
+from cxrobust.errors import require
 from cxrobust.files import sha256_file
 from cxrobust.inference.checkpoints import (
     count_weights,
@@ -16,10 +16,9 @@ from cxrobust.inference.checkpoints import (
     read_table,
     said_of_training,
     tokenizer_files,
-    weight_files,
 )
 from cxrobust.inference.models import Regime, model_family
-from cxrobust.inference.preprocessing import known_size
+from cxrobust.inference.outputs import check_named, words_of
 from cxrobust.inference.remembered import remembered
 from cxrobust.inference.repositories import TOKENIZER_FILES, Repository
 from cxrobust.study_sections import Section
@@ -52,6 +51,7 @@ class ZeroShot(Regime):
     again. They are computed once and kept among the predictions, by model, tokenizer and prompt.
     """
 
+    code = ("cxrobust.inference.contrastive",)
     family: Literal["zero-shot"]
     model: str = Field(min_length=1)
     """A folder relative to the study file, or a repository of the hub."""
@@ -130,18 +130,13 @@ class ZeroShot(Regime):
         >>> ZeroShot(name="clip", family="zero-shot", model="clip").prompts_of(["Pleural_Thickening"])
         ((('pleural thickening',), ('no pleural thickening',)),)
         """
-        for key, named in (("words", self.words), ("prompts", self.prompts)):
-            for finding in named:
-                if finding not in findings:
-                    raise DataError(
-                        f"regime {self.name!r}: {key} names {finding!r}, which is no finding of this study"
-                        f"{nearest(finding, findings)}: its findings are {', '.join(findings)}"
-                    )
+        where = f"regime {self.name!r}"
+        check_named(findings, self.prompts, key="prompts", where=where)
+        all_words = words_of(findings, self.words, where=where)
         found = []
-        for finding in findings:
+        for finding, words in zip(findings, all_words, strict=True):
             own = self.prompts.get(finding)
             sides = (self.present, self.absent) if own is None else (own.present, own.absent)
-            words = self.words.get(finding, finding.replace("_", " ").lower())
             present, absent = (tuple(text.replace(FINDING, words) for text in side) for side in sides)
             found.append((present, absent))
         return tuple(found)
@@ -159,23 +154,19 @@ class ZeroShot(Regime):
         """Return what configuration and headers of the weights tell of the network."""
         repository = self._repository(fold)
         folder = repository.folder
-        found: dict[str, Any] = {"training": said_of_training(folder), **repository.source()}
         if self._is_open_clip(folder):
             settings = read_table(folder / OPEN_CLIP).get("model_cfg") or {}
             size = (settings.get("vision_cfg") or {}).get("image_size")
             weights = [file for pattern in OPEN_CLIP_WEIGHTS for file in sorted(folder.glob(pattern))][:1]
-            found |= {
+            found = {
                 "architecture": "a model of open_clip",
                 "n_parameters": count_weights(weights),
                 "resolution": [size, size] if isinstance(size, int) else size,
+                "training": said_of_training(folder),
+                **repository.source(),
             }
         else:
-            config = read_table(folder / "config.json")
-            found |= {
-                "architecture": (config.get("architectures") or [None])[0],
-                "n_parameters": count_weights(weight_files(folder)),
-                "resolution": known_size(folder, config),
-            }
+            found = repository.facts()
         return {key: value for key, value in found.items() if value}
 
     def settings(self) -> dict[str, Any]:

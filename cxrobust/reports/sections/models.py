@@ -10,7 +10,28 @@ from cxrobust.reports.view import View
 from cxrobust.reports.words import count, readable, regime
 
 NOT_KNOWN = "not known"
-OUTPUTS = ("head", "outputs", "labels", "cross_fit", "trust_remote_code", "options", "id", "prefix")
+OUTPUTS = (
+    "pooling",
+    "question",
+    "prompt",
+    "yes",
+    "no",
+    "present",
+    "absent",
+    "words",
+    "prompts",
+    "head",
+    "output",
+    "outputs",
+    "labels",
+    "mean",
+    "std",
+    "cross_fit",
+    "trust_remote_code",
+    "options",
+    "id",
+    "prefix",
+)
 """Settings of a regime that say how its outputs are read."""
 ROWS_OF_THEIR_OWN = ("network", "tuned")
 """What `training.json` says that is no setting of the training."""
