@@ -120,6 +120,7 @@ def analyzed(
         flips=found.flips,
         power=found.power,
         sensitivity=found.sensitivity,
+        attack_checks=tuple(predictions.index.get("attack_checks", ())),
     )
 
 

@@ -299,6 +299,8 @@ class Results:
     power: tuple[Detectable, ...] = ()
     """Of the primary comparisons that are tested."""
     sensitivity: tuple[Alternative, ...] = ()
+    attack_checks: tuple[dict[str, Any], ...] = ()
+    """Of each model what `cxrobust.inference.attack_checks.AttackCheck` says."""
 
     def find(self, **wanted: Any) -> tuple[Estimate, ...]:
         """Return the estimates whose fields equal those given, in order: `find(estimand="value", metric="auroc")`.
@@ -379,6 +381,7 @@ def parse_results(text: str, *, path: Path) -> Results:
                 "regimes": tuple(content["regimes"]),
                 "conditions": tuple(content["conditions"]),
                 "examples": tuple(content["examples"]),
+                "attack_checks": tuple(content.get("attack_checks", ())),
                 "estimates": tuple(Estimate(**row) for row in content["estimates"]),
                 "reliability": tuple(
                     Reliability(**{**row, "bins": tuple(ReliabilityBin(**one) for one in row["bins"])})

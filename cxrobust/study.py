@@ -49,6 +49,8 @@ class ReportSection(Section):
     paper: Literal["A4", "Letter"] = "A4"
     example_images: int = Field(default=3, ge=0, le=12)
     """How many test images are kept and shown; 0 where the data's licence forbids to print any."""
+    attack_checks: int = Field(default=32, ge=0, le=4096)
+    """On how many images the study's attack is checked (`cxrobust.inference.attack_checks`); 0 for none."""
     template: str | None = Field(default=None, min_length=1)
     """Folder of templates that come before ours, relative to the study file."""
     attach_predictions: bool | None = None

@@ -18,6 +18,7 @@ from scipy.special import expit
 from cxrobust.conditions import CLEAN, Condition
 from cxrobust.errors import DataError
 from cxrobust.files import alone, sha256_file, sha256_json
+from cxrobust.inference.attack_checks import AttackCheck, Checked, check_model, with_transfer
 from cxrobust.inference.datasets import STUDY_ID, ImageTable
 from cxrobust.inference.elsewhere import Elsewhere
 from cxrobust.inference.examples import Example, attack_examples, sheet_examples
@@ -47,7 +48,7 @@ def predict(study: Study, folder: Path, *, report: Reporter = silent) -> Path:
         When data, images, checkpoints or tables of predictions cannot be used, or another process writes to `folder`;
         units done before are kept.
     """
-    with alone(folder, CACHE, VALIDATION_CACHE, TRAINING_CACHE, "examples"):
+    with alone(folder, CACHE, VALIDATION_CACHE, TRAINING_CACHE, "examples", "checks"):
         _predict(study, folder, report)
     return folder
 
@@ -57,6 +58,7 @@ def _predict(study: Study, folder: Path, report: Reporter) -> None:
     planned = plan(study, folder, report=report)
     progress = _Progress(planned, folder, report)
     examples: list[Example] = list(sheet_examples(planned, folder))
+    checked: list[Checked] = []
     for model in dict.fromkeys(unit.model for part in planned.parts for unit in part.units):
         runner: Runner | None = None  # one for both parts, so that a model is loaded once
         for part in planned.parts:
@@ -75,7 +77,11 @@ def _predict(study: Study, folder: Path, report: Reporter) -> None:
             _run(runner, todo, part, folder, progress, None if registered is None else registered.sha256)
             if part is planned:
                 examples += attack_examples(units, planned, folder, runner)
-    _write_index(planned, folder, examples)
+                found = check_model(units, runner, part, folder)
+                checked += [] if found is None else [found]
+        if runner is not None:
+            runner.unload()
+    _write_index(planned, folder, examples, list(with_transfer(checked, planned, folder)))
 
 
 def _read_tables(regime: Elsewhere, units: Sequence[Unit], part: Plan, folder: Path, progress: "_Progress") -> None:
@@ -217,7 +223,7 @@ def _read_log(folder: Path, keys: set[str]) -> dict[str, Any]:
     return {"seconds": round(seconds, 1), "machines": machines}
 
 
-def _write_index(planned: Plan, folder: Path, examples: Sequence[Example]) -> None:
+def _write_index(planned: Plan, folder: Path, examples: Sequence[Example], checks: Sequence[AttackCheck]) -> None:
     """Write the index, unless the one that is there says the same."""
     index: dict[str, Any] = {
         "made_for": made_for(planned.study),
@@ -226,6 +232,7 @@ def _write_index(planned: Plan, folder: Path, examples: Sequence[Example]) -> No
         "conditions": [_describe_condition(condition, planned) for condition in planned.conditions],
         "units": _list_units(planned, folder),
         "examples": [example.as_dict() for example in examples],
+        "attack_checks": [check.as_dict() for check in checks],
         "inference": _read_log(folder, {unit.key for part in planned.parts for unit in part.units}),
     }
     held_out = planned.validation

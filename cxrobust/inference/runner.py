@@ -39,6 +39,10 @@ class Runner:
         other._loaded = self._load()
         return other
 
+    def unload(self) -> None:
+        """Let go of the model; it is loaded again when it is needed again."""
+        self._loaded = None
+
     def logits(self, unit: Unit, advance: Callable[[int], None]) -> NDArray[np.float32]:
         """Return the log-odds of a unit's images, (n_images, n_findings)."""
         size = self._plan.study.compute.batch
@@ -99,6 +103,39 @@ class Runner:
         )
         with self._explaining(perturbation), self._precision():
             return perturbation.perturb(batch, model)
+
+    def perturbed_all(self, rows: NDArray[np.intp], perturbation: Perturbation | None) -> "torch.Tensor":
+        """Return the same of any number of images, made batch by batch, in the CPU's memory."""
+        import torch
+
+        size = self._plan.study.compute.batch
+        parts = [self.perturbed(rows[first : first + size], perturbation) for first in range(0, len(rows), size)]
+        return torch.cat([part.cpu() for part in parts])
+
+    def logits_of(self, images: "torch.Tensor") -> NDArray[np.float32]:
+        """Return the log-odds of images that are at hand, (n, 1, size, size), batch by batch."""
+        _, device = self._load()
+        size = self._plan.study.compute.batch
+        with self._explaining(None):
+            parts = [self._forward(images[first : first + size].to(device)) for first in range(0, len(images), size)]
+        return np.concatenate(parts)
+
+    def gradients_of(self, images: "torch.Tensor", signs: NDArray[np.int8]) -> NDArray[np.float64]:
+        """Return the gradient to the pixels of Σ log(1 + exp(−s z)) over findings of sign s = ±1, image by image."""
+        import torch
+
+        model, device = self._load()
+        found = []
+        size = self._plan.study.compute.batch
+        for first in range(0, len(images), size):
+            batch = images[first : first + size].to(device).requires_grad_(True)
+            wanted = torch.from_numpy(signs[first : first + size].astype(np.float64)).to(device)
+            with self._explaining(None), self._precision(), torch.enable_grad():
+                margins = wanted * model(batch).double()
+                loss = (torch.nn.functional.softplus(-margins) * (wanted != 0)).sum()
+                (gradient,) = torch.autograd.grad(loss, batch, allow_unused=True)
+            found.append(torch.zeros_like(batch) if gradient is None else gradient)
+        return np.concatenate([one.detach().double().cpu().numpy() for one in found])
 
     def _forward(self, images: "torch.Tensor") -> NDArray[np.float32]:
         import torch

@@ -56,6 +56,7 @@ severity = [5]
 resamples = 200
 [report]
 example_images = 1
+attack_checks = 0
 [compute]
 device = "cpu"
 batch = 7

@@ -1,0 +1,222 @@
+"""Checks of an attack that a sceptical reviewer asks for (Carlini et al. 2019, arXiv:1902.06705), on a few images.
+
+The attack is the study's: that of the primary condition, or its first one in the maximum norm with steps. Each model is
+asked what the attack, noise, longer and unbounded attacks, an attack without gradients, and the images of the other
+models do to the loss that the attack raises.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrobust.files import atomic_write, atomic_write_text, sha256_json
+from cxrobust.inference.perturbations import perturbation
+from cxrobust.inference.perturbations.attack import InBall
+from cxrobust.inference.runner import Runner
+from cxrobust.inference.units import Plan, Unit
+from cxrobust.results import finite
+
+if TYPE_CHECKING:
+    import torch
+
+FOLDER = "checks"
+LONGER = 4
+"""How many times more steps the longer attack has."""
+QUERIES = 300
+"""Of the attack without gradients."""
+
+ALONE = ("clean", "attacked", "noise", "longer", "square", "unbounded_wrong", "without_gradient")
+"""What is measured of one model alone."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AttackCheck:
+    """What attacks do to one model, on a few images of the study; losses are means over images, None if not finite."""
+
+    regime: str
+    replicate: int
+    condition: str
+    """The attack that is checked."""
+    n_images: int
+    clean: float | None
+    """Loss on the images as they are: the sum of binary cross-entropies over the findings aimed at."""
+    attacked: float | None
+    noise: float | None
+    """Under random noise of the same size."""
+    longer: float | None
+    """Under the same attack with four times the steps."""
+    square: float | None
+    """Under the Square attack, which asks for logits alone, within the same distance."""
+    unbounded_wrong: float | None
+    """Share of labelled decisions, a logit above 0 meaning present, that are wrong under the attack without a bound."""
+    without_gradient: float | None
+    """Share of images on which the gradient of the loss is 0 at every pixel, or not a number."""
+    transferred: Mapping[str, float | None]
+    """Loss on the images that were made on another model, by its regime."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {**asdict(self), "transferred": dict(self.transferred)}
+
+
+def checked_attack(planned: Plan) -> InBall | None:
+    """Return the attack that is checked: in the maximum norm, with steps; the primary condition's where it is one."""
+    wanted = planned.study.analysis.primary_condition
+    found = [one for one in planned.study.perturbations if isinstance(one, InBall) and hasattr(one, "steps")]
+    primary = [one for one in found if wanted is not None and str(one.condition) == wanted]
+    return next(iter((*primary, *found)), None)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checked:
+    """A model whose attack was checked, with what is needed to send it the images of others."""
+
+    unit: Unit
+    runner: Runner
+    alone: Mapping[str, float | None]
+
+
+def check_model(units: Sequence[Unit], runner: Runner, planned: Plan, folder: Path) -> Checked | None:
+    """Check the study's attack on one model, and keep the attacked images; what is there from before stays.
+
+    None where the study has no attack that can be checked, or wants no checks, and for a model of one fold alone, which
+    does not see all images.
+    """
+    attack, rows = checked_attack(planned), chosen_rows(planned)
+    if attack is None or planned.pixels is None or len(rows) == 0 or units[0].fold is not None:
+        return None
+    unit = next(unit for unit in units if str(unit.condition) == str(attack.condition))
+    path, images = (folder / FOLDER / f"{_key(unit, planned, rows)}{ending}" for ending in (".json", ".npy"))
+    alone = _remembered(path)
+    if alone is None or not images.exists():
+        alone = _check_alone(runner, rows, attack, planned, images)
+        atomic_write_text(path, json.dumps(alone))
+    return Checked(unit=unit, runner=runner, alone=alone)
+
+
+def with_transfer(models: Sequence[Checked], planned: Plan, folder: Path) -> Iterator[AttackCheck]:
+    """Send every model the images that were made on the others, and give what was found of each."""
+    attack, rows = checked_attack(planned), chosen_rows(planned)
+    if attack is None:
+        return
+    for model in models:
+        transferred = {
+            other.unit.regime.name: _transferred(model, other, rows, attack, planned, folder)
+            for other in models
+            if other.unit.regime.name != model.unit.regime.name and other.unit.regime.replicate == 0
+        }
+        model.runner.unload()
+        yield AttackCheck(
+            regime=model.unit.regime.name,
+            replicate=model.unit.regime.replicate,
+            condition=str(attack.condition),
+            n_images=len(rows),
+            transferred=transferred,
+            **{name: model.alone[name] for name in ALONE},
+        )
+
+
+def chosen_rows(planned: Plan) -> NDArray[np.intp]:
+    """Return the images that attacks are checked on, one a patient, half with a finding where there are such."""
+    n_images = planned.study.report.attack_checks
+    patients = list(dict.fromkeys(planned.table.patients))
+    first = {patient: planned.table.patients.index(patient) for patient in patients}
+    rows = np.array([first[patient] for patient in patients])
+    labels = planned.table.labels[rows]
+    known = (labels >= 0).any(axis=1)
+    positive = (labels == 1).any(axis=1)
+    turns = [rows[known & some] for some in (positive, ~positive)]
+    half = max(n_images // 2, n_images - len(turns[1]))
+    return np.sort(np.concatenate([turns[0][:half], turns[1][: n_images - min(half, len(turns[0]))]]))
+
+
+def _key(unit: Unit, planned: Plan, rows: NDArray[np.intp]) -> str:
+    """Return what determines a check: the unit's key holds model, attack, seed and the code of both."""
+    images = [planned.table.ids[row] for row in rows]
+    return sha256_json(["attack check", unit.key, images, LONGER, QUERIES])
+
+
+def _remembered(path: Path) -> dict[str, float | None] | None:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _check_alone(
+    runner: Runner, rows: NDArray[np.intp], attack: InBall, planned: Plan, images: Path
+) -> dict[str, float | None]:
+    """Measure all that needs one model, and keep the attacked images for the others."""
+    noise = perturbation["noise"].model_validate({"attack": "noise", "eps": attack.eps})
+    steps = int(vars(attack)["steps"])
+    aim = {"target": attack.target, "goal": attack.goal}
+    longer = attack.model_copy(update={"steps": LONGER * steps})
+    unbounded = attack.model_copy(update={"steps": LONGER * steps, "eps": 1.0, "step_size": None})
+    square = perturbation["square"].model_validate(
+        {"attack": "square", "eps": attack.eps, "queries": QUERIES, "loss": "bce", **aim}
+    )
+    at = {
+        name: runner.perturbed_all(rows, one)
+        for name, one in (("attacked", attack), ("noise", noise), ("longer", longer), ("square", square))
+    }
+    atomic_write(images, lambda temporary: np.save(temporary, at["attacked"].cpu().numpy()))
+    clean = runner.perturbed_all(rows, None)
+    losses = {name: _loss(runner, some, rows, attack, planned) for name, some in {"clean": clean, **at}.items()}
+    logits = runner.logits_of(runner.perturbed_all(rows, unbounded))
+    wanted = _wanted(attack, planned, rows)
+    known = wanted != 0
+    return {
+        **losses,
+        "unbounded_wrong": finite((np.sign(logits) != wanted)[known].mean()),
+        "without_gradient": _without_gradient(runner, clean, rows, attack, planned),
+    }
+
+
+def _transferred(
+    model: Checked, other: Checked, rows: NDArray[np.intp], attack: InBall, planned: Plan, folder: Path
+) -> float | None:
+    keys = [_key(one.unit, planned, rows) for one in (model, other)]
+    path = folder / FOLDER / f"{sha256_json(keys)}.json"
+    known = _remembered(path)
+    if known is None:
+        import torch
+
+        images = torch.from_numpy(np.load(folder / FOLDER / f"{keys[1]}.npy"))
+        known = {"loss": _loss(model.runner, images, rows, attack, planned)}
+        atomic_write_text(path, json.dumps(known))
+    return known["loss"]
+
+
+def _wanted(attack: InBall, planned: Plan, rows: NDArray[np.intp]) -> NDArray[np.int8]:
+    """Return ±1 for each decision that the attack wants wrong, by its label, and 0 for all others."""
+    labels = planned.table.labels[rows]
+    signs = np.where(labels < 0, 0, 2 * labels - 1)
+    if attack.goal != "raise-loss":
+        signs = np.full_like(signs, 1 if attack.goal == "hide" else -1)
+    if attack.target not in {"all", "worst"}:
+        others = np.arange(labels.shape[1]) != planned.table.findings.index(attack.target)
+        signs[:, others] = 0
+    return signs.astype(np.int8)
+
+
+def _loss(
+    runner: Runner, images: "torch.Tensor", rows: NDArray[np.intp], attack: InBall, planned: Plan
+) -> float | None:
+    """Return the mean over images of the sum of binary cross-entropies over decisions that the attack wants wrong."""
+    margins = _wanted(attack, planned, rows) * runner.logits_of(images).astype(np.float64)
+    each = np.where(_wanted(attack, planned, rows) == 0, 0.0, np.logaddexp(0.0, -margins))
+    return finite(each.sum(axis=1).mean())
+
+
+def _without_gradient(
+    runner: Runner, images: "torch.Tensor", rows: NDArray[np.intp], attack: InBall, planned: Plan
+) -> float:
+    gradients = runner.gradients_of(images, _wanted(attack, planned, rows))
+    flat = gradients.reshape(len(gradients), -1)
+    return float(((flat == 0).all(axis=1) | ~np.isfinite(flat).all(axis=1)).mean())

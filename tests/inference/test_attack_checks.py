@@ -1,0 +1,117 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cxrobust import pipeline
+from cxrobust.inference import attack_checks
+from cxrobust.inference.attack_checks import checked_attack, chosen_rows
+from cxrobust.inference.units import plan
+from cxrobust.results import read_results
+from cxrobust.study import read_study
+
+from .tiny import MODULE, write_study
+
+torch = pytest.importorskip("torch")
+
+STEPPED = """
+class Stepped(torch.nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return self.inner((x * 16).round() / 16)
+
+def stepped(*, findings, weights, seed=0):
+    return Stepped(build(findings=findings, weights=weights, seed=seed))
+"""
+
+
+@pytest.fixture(scope="module")
+def checked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study of a smooth network, and of one that rounds its input, through which no gradient passes."""
+    folder = tmp_path_factory.mktemp("checked")
+    path = write_study(folder)
+    (folder / "tiny_networks.py").write_text(MODULE + STEPPED)
+    text = path.read_text().replace("attack_checks = 0", "attack_checks = 10")
+    path.write_text(
+        text.replace('model = "python:tiny_networks:build"\noptions', 'model = "python:tiny_networks:stepped"\noptions')
+    )
+    pipeline.predict(read_study(path), folder / "out")
+    return folder
+
+
+def checks(folder: Path) -> dict[str, dict[str, object]]:
+    index = json.loads((folder / "out" / "predictions" / "index.json").read_text())
+    return {one["regime"]: one for one in index["attack_checks"]}
+
+
+def test_a_smooth_network_is_attacked_as_it_should_be(checked: Path) -> None:
+    found = checks(checked)["a"]
+    assert found["condition"] == "pgd(eps=4/255, steps=3)"
+    assert found["n_images"] == 10
+    assert found["without_gradient"] == 0
+    harm = found["attacked"] - found["clean"]
+    assert abs(found["noise"] - found["clean"]) < 0.25 * harm
+    assert 0 < harm <= found["longer"] - found["clean"] + 1e-6
+    assert found["square"] < found["attacked"]
+    assert found["unbounded_wrong"] > 0.9
+    assert set(found["transferred"]) == {"b"}
+
+
+def test_a_network_without_gradients_is_found_out(checked: Path) -> None:
+    found = checks(checked)["b"]
+    assert found["without_gradient"] == 1
+    assert found["square"] > found["attacked"]
+
+
+def test_the_loss_is_that_of_the_images_by_hand(checked: Path) -> None:
+    study = read_study(checked / "study.toml")
+    planned = plan(study, checked / "out" / "predictions")
+    rows = chosen_rows(planned)
+    model = study.regimes[0].load(planned.table.findings)
+    images = torch.from_numpy(planned.pixels.batch(rows))
+    labels = torch.from_numpy(planned.table.labels[rows].astype(np.float64))
+    with torch.no_grad():
+        each = torch.nn.functional.binary_cross_entropy_with_logits(
+            model(images).double(), labels.clamp(min=0), reduction="none"
+        )
+    expected = float((each * (labels >= 0)).sum(dim=1).mean())
+    assert checks(checked)["a"]["clean"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_images_are_of_different_patients_and_half_have_a_finding(checked: Path) -> None:
+    study = read_study(checked / "study.toml")
+    table = plan(study, checked / "out" / "predictions").table
+    rows = chosen_rows(plan(study, checked / "out" / "predictions"))
+    assert len({table.patients[row] for row in rows}) == len(rows) == 10
+    positive = (table.labels[rows] == 1).any(axis=1)
+    assert 0 < positive.sum() < 10
+
+
+def test_what_is_there_is_not_done_again_and_reaches_the_results(
+    checked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = checks(checked)
+    monkeypatch.setattr(attack_checks, "_check_alone", lambda *_: pytest.fail("done again"))
+    study = read_study(checked / "study.toml")
+    pipeline.predict(study, checked / "out")
+    assert checks(checked) == before
+    pipeline.analyze(study, checked / "out")
+    results = read_results(checked / "out" / "results.json")
+    assert {one["regime"]: one for one in results.attack_checks} == before
+
+
+def test_the_primary_conditions_attack_is_the_one_that_is_checked(checked: Path) -> None:
+    path = checked / "study.toml"
+    primary = path.with_name("primary.toml")
+    primary.write_text(
+        path.read_text().replace("[analysis]", '[analysis]\nprimary_condition = "pgd(eps=8/255, steps=3)"')
+    )
+    planned = plan(read_study(primary), checked / "out" / "predictions")
+    assert str(checked_attack(planned).condition) == "pgd(eps=8/255, steps=3)"
+    weak = path.with_name("weak.toml")
+    weak.write_text(path.read_text().replace('attack = "pgd"', 'attack = "fgsm"').replace("steps = 3\n", ""))
+    assert checked_attack(plan(read_study(weak), checked / "out" / "predictions")) is None
