@@ -92,9 +92,14 @@ def evidence(results: Results, *, folder: Path | None, text: str | None = None) 
     return Evidence(attachments=tuple(found), without_predictions="" if isinstance(packed, bytes) else packed)
 
 
-def attachments_of(document: Document, gathered: Evidence, *, kind: str, paper: str) -> tuple[Attachment, ...]:
-    """Return all that one document carries: the evidence, the images that it shows, and a list of it all."""
-    held = (*gathered.attachments, *_images(document), *_templates(document.templates))
+def attachments_of(
+    document: Document, gathered: Evidence, *, report: Document, kind: str, paper: str
+) -> tuple[Attachment, ...]:
+    """Return all that one document carries: the evidence, the images that the report shows, and a list of it all.
+
+    The appendix needs those images too: it names pages of the report, which they move.
+    """
+    held = (*gathered.attachments, *_images(report), *_templates(document.templates))
     manifest = {
         "format": FORMAT,
         "document": kind,
@@ -169,7 +174,7 @@ def _units(index: Mapping[str, Any]) -> list[str]:
 
 
 def _images(document: Document) -> tuple[Attachment, ...]:
-    """Return the example images that a document shows, as they were kept, where they are not too large."""
+    """Return the example images that a report shows, as they were kept, where they are not too large."""
     folder = document.view.images
     shown = {example["file"]: None for example in shown_examples([one.values for one in document.filled])}
     if folder is None or not shown or sum((folder / name).stat().st_size for name in shown) > MOST_BYTES:
@@ -180,7 +185,7 @@ def _images(document: Document) -> tuple[Attachment, ...]:
             name=EXAMPLES,
             content=content,
             mime="application/zip",
-            description="The example images that this document shows",
+            description="The example images that the report shows",
             relationship="Data",
         ),
     )

@@ -103,7 +103,7 @@ def _documents(
         if gathered is not None:
             for document in documents:
                 content = printing[document.kind]()
-                attached = attachments_of(document, gathered, kind=document.kind, paper=paper)
+                attached = attachments_of(document, gathered, report=report, kind=document.kind, paper=paper)
                 carried = [packed[one.name].result() if one.name in packed else pack(one) for one in attached]
                 atomic_write_bytes(out / f"{document.kind}.pdf", archived(content, carried))
         for document, task in zip(documents, begun, strict=False):

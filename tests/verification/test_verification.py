@@ -177,13 +177,15 @@ def test_a_swapped_study_file_is_found(written: Path, tmp_path: Path) -> None:
 def test_without_predictions_estimates_are_said_not_to_be_recomputed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path, _ = render(results(SMALL, images=tmp_path), formats=("pdf",), out=tmp_path, images=tmp_path)
+    path, appendix = render(results(SMALL, images=tmp_path), formats=("pdf",), out=tmp_path, images=tmp_path)
     verdict = verification.verify(path)
     assert found(verdict, "estimates").status == "not checked"
     assert "were not recomputed" in found(verdict, "estimates").said
     assert "--predictions DIR" in found(verdict, "predictions").said
     pages = found(verdict, "pages")
     assert pages.status == "agrees", pages.differences  # with the example images that the document carries
+    pages = found(verification.verify(appendix), "pages")
+    assert pages.status == "agrees", pages.differences  # whose checklists name pages of the report
     assert verdict.text().endswith(
         "report.pdf: all that was checked agrees; not checked: settings, predictions, estimates"
     )
