@@ -62,9 +62,9 @@ class CheXpert(Dataset):
     taken as negative; `unmentioned = "ignore"` takes it as missing. `findings = "all"` are the 13 without `No Finding`,
     which is no finding of its own; name it to have it.
 
-    Images are left out, and counted, when they show no wanted view and, with `images_per_study = "first"`, when they
-    are not the first that is left of their study. The test split tells no age, no sex, and of views only whether they
-    are frontal. An age of 0 is taken as missing: the data set holds adults.
+    Images are left out, and counted, when they show no wanted view, when they are not in `list` and, with
+    `images_per_study = "first"`, when they are not the first that is left of their study. The test split tells no age,
+    no sex, and of views only whether they are frontal. An age of 0 is taken as missing: the data set holds adults.
     """
 
     kind: Literal["chexpert"]
@@ -81,6 +81,8 @@ class CheXpert(Dataset):
     images_per_study: Literal["all", "first"] = "all"
     pool: Pool | None = None
     """Pool the predictions of each study's images into one by their `mean` or `max`, as CheXpert is scored."""
+    list: DataPath | None = None
+    """A text file with one image id a line: the images that are taken; all when absent."""
 
     def load(self, *, with_images: bool = True) -> ImageTable:
         """Read the label file of the split and choose its images."""
@@ -91,6 +93,8 @@ class CheXpert(Dataset):
         rows = _of_views(rows, self.views)
         if self.images_per_study == "first":
             rows = rows.first_of_each("study", what="study")
+        if self.list is not None:
+            rows = rows.listed(self.list, column="image", source=f"{path.name} after the choice of views")
         frame = rows.frame
         return ImageTable(
             name=named(f"CheXpert ({self.split})", self.pool),
@@ -102,7 +106,7 @@ class CheXpert(Dataset):
             metadata=_metadata(frame),
             images=self._images(frame) if with_images else None,
             exclusions=rows.exclusions,
-            sources={path.name: sha256_file(path)},
+            sources={file.name: sha256_file(file) for file in (path, self.list) if file is not None},
             pooled=self.pool,
         )
 
