@@ -16,7 +16,7 @@ MOST_WHOLE = 16
 """Rows of a table that is not torn apart."""
 TALLEST_WHOLE = 80.0
 """Height of its rows, in mm, up to which a table is not torn apart."""
-TALLEST_GROUP = 50.0
+TALLEST_GROUP = 56.0
 """Height in mm up to which the rows of a group stay together on a page."""
 MOST_ROWS = 300
 """Rows of one table that are printed; the rest is in `estimates.csv`."""

@@ -45,7 +45,7 @@ def test_a_declared_family_is_counted_as_it_was_adjusted_not_as_the_table_shows_
     assert said(every, "by_finding") == "over the findings of one regime"
 
 
-@pytest.mark.parametrize(("n_rows", "sizes"), [(1, [1]), (7, [7]), (8, [4, 4]), (12, [6, 6]), (15, [5, 5, 5])])
+@pytest.mark.parametrize(("n_rows", "sizes"), [(1, [1]), (8, [8]), (9, [5, 4]), (12, [6, 6]), (17, [6, 6, 5])])
 def test_a_group_too_high_for_what_a_page_has_left_goes_on_under_its_head(n_rows: int, sizes: list[int]):
     rows = tuple((Cell(text=str(k), under="interval"),) for k in range(n_rows))
     table = Table(key="t", columns=(Column(title="a"), Column(title="b")), groups=(Group(head="AUROC", rows=rows),))

@@ -85,3 +85,10 @@ def test_text_stays_text_in_any_script() -> None:
     assert "ε and Γ" in page.extract_text()
     assert float(page.mediabox.width) == pytest.approx(ONE_COLUMN * MM * 72, abs=0.1)
     assert "ε and Γ, سلامة" in _named().svg(ONE_COLUMN)
+
+
+def test_letters_that_join_are_outlines_where_print_would_set_them_one_by_one() -> None:
+    telling = _named().telling_svg(ONE_COLUMN)
+    assert "سلامة" not in telling
+    assert "<text" not in telling
+    assert telling.count("<use") > 10

@@ -68,7 +68,7 @@ def _diagram(axes: Axes, diagram: Reliability | None, ece: Estimate | None, mark
     if ece is not None and ece.estimate is not None:
         axes.annotate(
             f"ECE {number(ece.estimate)}",
-            (0.04, 0.97),
+            (0.04, 0.93),
             xycoords="axes fraction",
             fontsize=6.5,
             va="top",

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, cast
+from unicodedata import bidirectional, category
 from xml.etree import ElementTree
 
 import matplotlib as mpl
@@ -17,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Canvas
+from matplotlib.text import Text
 
 from cxrobust.reports.figures.values import add_values, without_values
 from cxrobust.reports.fonts import SANS, font_folders
@@ -187,13 +189,19 @@ class Drawing:
     options: Mapping[str, Any]
 
     def svg(self, width: float = WIDTH) -> str:
-        """Return it as the text of an SVG element, for a width in mm."""
-        return without_values(self.telling_svg(width))
+        """Return it as the text of an SVG element, its text as text, for a width in mm."""
+        with look():
+            return without_values(_svg(self.canvas(width)))
 
     def telling_svg(self, width: float = WIDTH) -> str:
-        """Return it as the text of an SVG element that says its values at its points, for a width in mm."""
+        """Return it as the text of an SVG element that says its values at its points, for a width in mm.
+
+        The documents hold it, in print too, so that where letters join its text is outlines.
+        """
         with look():
-            return _svg(self.canvas(width))
+            figure = self.canvas(width)
+            with mpl.rc_context({"svg.fonttype": "path"} if _joins_letters(figure) else {}):
+                return _svg(figure)
 
     def pdf(self, width: float = WIDTH) -> bytes:
         """Return it as a PDF of one page of its size, its text as text, for a width in mm."""
@@ -241,6 +249,15 @@ def _svg(figure: Canvas) -> str:
     out = io.StringIO()
     cast(Any, FigureCanvasSVG(figure)).print_svg(out, metadata={"Date": None, "Creator": None})
     return _simplified(out.getvalue(), figure)
+
+
+def _joins_letters(figure: Canvas) -> bool:
+    """Whether a text of a figure is written from right to left, or joins letters and marks, as Arabic and Hindi do.
+
+    WeasyPrint sets the text of an SVG letter by letter, from left to right, so such a figure holds outlines.
+    """
+    texts = "".join(cast(Any, text).get_text() for text in figure.findobj(Text))
+    return any(bidirectional(letter) in {"R", "AL"} or category(letter) in {"Mn", "Mc"} for letter in texts)
 
 
 def _pdf(figure: Canvas) -> bytes:
