@@ -1,0 +1,95 @@
+"""What an attack on one finding does to the others."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from cxrobust.conditions import parse_condition
+from cxrobust.reports.figures.forest import by_frequency
+from cxrobust.reports.parts import NOT_APPLICABLE, Cell, Column, Group, Table, common_digits, estimate_cell
+from cxrobust.reports.sections import section
+from cxrobust.reports.view import View
+from cxrobust.reports.words import condition_words, counted, finding_words, listed, metric_words, percent, regime
+from cxrobust.results import Estimate
+
+MOST_REGIMES = 6
+"""Columns that a page holds; the others stand in estimates.csv."""
+
+
+def aimed(view: View) -> dict[str, str]:
+    """Return each condition that aims at one finding, with that finding: of a series its strongest."""
+    known = {finding["name"] for finding in view.findings}
+    found = {}
+    for series in view.of_kind("attack"):
+        target = dict(parse_condition(series.conditions[-1]).parameters).get("target", "").strip('"')
+        if target in known:
+            found[series.conditions[-1]] = target
+    return found
+
+
+@section(
+    "collateral", order=51, title="Other findings", needs=lambda view: len(view.findings) > 1 and bool(aimed(view))
+)
+def collateral(view: View) -> Mapping[str, Any]:
+    """Return for each attack on one finding a table of the change in every finding."""
+    metric, found = view.metrics[0], aimed(view)
+    return {
+        "tables": [
+            _table(view, metric, condition, target, key=f"collateral-{place}")
+            for place, (condition, target) in enumerate(found.items(), start=1)
+        ],
+        "attacks": [
+            {
+                "condition": condition_words(condition),
+                "target": finding_words(target),
+                "sentence": sentence(view, metric, condition, target),
+            }
+            for condition, target in found.items()
+        ],
+        "metric": metric_words(metric).name,
+        "is_cut": len(view.regimes) > MOST_REGIMES,
+    }
+
+
+def sentence(view: View, metric: str, condition: str, target: str) -> str:
+    """Say of how many other findings the change is told apart from none by its interval, for each regime."""
+    others = [finding["name"] for finding in view.findings if finding["name"] != target]
+    counts = {name: _n_apart(view, metric, condition, name, others) for name in view.regimes}
+    said = listed([f"{n} for {regime(name)}" for name, n in counts.items()])
+    verb = "lies" if len(others) == 1 else "lie"
+    return (
+        f"Of {counted(len(others), 'other finding')}, so many {verb} apart from no change by their intervals: {said}."
+    )
+
+
+def _n_apart(view: View, metric: str, condition: str, name: str, others: list[str]) -> int:
+    return sum(_is_apart(view.change(metric, name, condition, finding)) for finding in others)
+
+
+def _is_apart(one: Estimate | None) -> bool:
+    return one is not None and one.ci_low is not None and one.ci_high is not None and not one.ci_low <= 0 <= one.ci_high
+
+
+def _table(view: View, metric: str, condition: str, target: str, *, key: str) -> Table:
+    shown = view.regimes[:MOST_REGIMES]
+    findings = [target, *(finding for finding in by_frequency(view) if finding != target)]
+    changes = {(f, r): view.change(metric, r, condition, f) for f in findings for r in shown}
+    digits = common_digits(changes.values())
+
+    def cell(finding: str, name: str) -> Cell:
+        one = changes[finding, name]
+        if one is None or one.estimate is None:
+            return NOT_APPLICABLE
+        return estimate_cell(one, signed=True, digits=digits, look="key" if _is_apart(one) else "")
+
+    groups = tuple(
+        Group(
+            head=finding_words(finding) + (", aimed at" if finding == target else ""),
+            rows=(tuple(cell(finding, name) for name in shown),),
+        )
+        for finding in findings
+    )
+    columns = (
+        Column(title="Finding", left=True),
+        *(Column(title=regime(name), under=f"{percent(view.level)} CI") for name in shown),
+    )
+    return Table(key=key, columns=columns, groups=groups, dense=True)

@@ -1,0 +1,92 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cxrobust.reports import render
+from cxrobust.reports.sections.collateral import aimed, sentence
+from cxrobust.reports.sections.transfer import harm_of_others
+from cxrobust.reports.view import View
+from cxrobust.results import Results
+
+from .made import TYPICAL, results
+from .test_attack_checks import CHECK
+
+AIMED = "pgd(eps=1/255, target=Effusion, steps=20)"
+
+
+def made() -> Results:
+    """Results whose primary attack aims at Effusion, and whose models were sent one another's images."""
+    plain = results(TYPICAL)
+    before = plain.primary_condition
+    assert before is not None
+
+    def renamed(condition: str) -> str:
+        return condition.replace("(eps=", "(eps=").replace(", steps", ", target=Effusion, steps")
+
+    names = [one["name"] for one in plain.regimes]
+    return replace(
+        plain,
+        primary_condition=renamed(before),
+        conditions=tuple(
+            {
+                **one,
+                "name": renamed(one["name"]),
+                "series": renamed(one["series"]).replace("pgd(steps", "pgd(target=Effusion, steps"),
+            }
+            for one in plain.conditions
+        ),
+        estimates=tuple(
+            replace(one, condition=renamed(one.condition)) if one.condition else one for one in plain.estimates
+        ),
+        attack_checks=tuple(
+            {
+                **CHECK,
+                "regime": name,
+                "condition": renamed(before),
+                "transferred": {other: 1.0 + 0.3 * place for place, other in enumerate(names) if other != name},
+            }
+            for name in names
+        ),
+        **{
+            field: tuple(replace(one, condition=renamed(one.condition)) for one in getattr(plain, field))
+            for field in ("reliability", "confidence", "flips")
+        },
+    )
+
+
+def test_harm_is_over_that_of_ones_own_images() -> None:
+    assert harm_of_others({"clean": 1.0, "attacked": 3.0, "transferred": {"a": 2.0, "b": None}}) == {
+        "a": 0.5,
+        "b": None,
+    }
+    assert harm_of_others({"clean": 1.0, "attacked": 1.0, "transferred": {"a": 2.0}}) == {"a": None}
+
+
+def test_attacks_that_aim_at_one_finding_are_found_by_their_condition() -> None:
+    view = View.of(made(), images=None)
+    assert set(aimed(view).values()) == {"Effusion"}
+    assert aimed(View.of(results(TYPICAL), images=None)) == {}
+
+
+def test_the_sentence_counts_other_findings_whose_interval_leaves_out_no_change() -> None:
+    view = View.of(made(), images=None)
+    (condition,) = aimed(view)
+    said = sentence(view, view.metrics[0], condition, "Effusion")
+    others = [finding["name"] for finding in view.findings if finding["name"] != "Effusion"]
+    for name in view.regimes:
+        changes = [view.change(view.metrics[0], name, condition, finding) for finding in others]
+        apart = sum(
+            one is not None and one.ci_low is not None and (one.ci_low > 0 or one.ci_high < 0) for one in changes
+        )
+        assert f"{apart} for \ue000{name}\ue001" in said
+    assert said.startswith(f"Of {len(others)}\N{NO-BREAK SPACE}other findings")
+
+
+@pytest.mark.parametrize("with_them", [True, False])
+def test_sections_stand_where_there_are_data(with_them: bool, tmp_path: Path) -> None:
+    found = made() if with_them else results(TYPICAL)
+    written = render(found, formats=("html",), out=tmp_path, images=None)
+    text = next(path for path in written if path.name == "report.html").read_text(encoding="utf-8")
+    assert ("Transfer between regimes" in text) == with_them
+    assert ("Change of each finding under an attack on Effusion" in text) == with_them
