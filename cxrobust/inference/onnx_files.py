@@ -162,7 +162,7 @@ def _differs(network: nn.Module, images: Tensor, expected: Tensor) -> str | None
         found = network(pixels)
         if found.shape != expected.shape:
             return f"it gives {tuple(found.shape)} instead of {tuple(expected.shape)}"
-        difference = float((found - expected).abs().max())
+        difference = float((found.detach() - expected).abs().max())
         if not difference <= MOST_DIFFERENCE * max(1.0, float(expected.abs().max())):
             return f"its outputs differ from those of onnxruntime by {difference:.2g}"
         if not found.requires_grad:

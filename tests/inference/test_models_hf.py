@@ -228,6 +228,16 @@ def test_loading_says_nothing_and_keeps_the_settings_of_transformers(tmp_path, c
     assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
 
 
+def test_facts_tell_network_size_and_adapter(tmp_path):
+    network = save_vit(tmp_path / "vit")
+    save_adapter(tmp_path / "vit", tmp_path / "lora")
+    facts = regime_in(tmp_path, adapter=tmp_path / "lora").facts()
+    assert (facts["architecture"], facts["resolution"], facts["source"]) == (type(network).__name__, [16, 16], "folder")
+    assert facts["n_parameters"] == sum(parameter.numel() for parameter in network.parameters())
+    assert facts["adapter"]["r"] == 2
+    assert "training" not in facts
+
+
 def test_fingerprint_follows_every_file_that_matters(tmp_path):
     save_vit(tmp_path / "vit")
     save_adapter(tmp_path / "vit", tmp_path / "lora")

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from cxrobust.errors import DataError, StudyError
 from cxrobust.inference.models.onnx import Onnx
+from cxrobust.inference.onnx_files import ScoresAlone
 from cxrobust.pipeline import predict
 from cxrobust.predictions import load_predictions
 from cxrobust.study import parse_study, read_study
@@ -88,6 +89,8 @@ def test_logits_against_onnxruntime(batch, activation, tmp_path, images):
     rows = [run(tmp_path / "net.onnx", part) for part in parts]
     expected = torch.cat([rows[0], rows[1], rows[2][1:]] if batch == 2 else rows)[:, [2, 0]]
     torch.testing.assert_close(loaded(images), expected, atol=1e-4, rtol=1e-4)
+    is_read_back = not any(isinstance(module, ScoresAlone) for module in loaded.modules())
+    assert is_read_back == (activation == "Relu")
 
 
 def test_resizing_and_channels_against_torch(tmp_path):

@@ -72,6 +72,16 @@ def test_what_is_known_of_an_adapter_is_told():
     assert found[head, "Source"] == ("a/b, hub, revision main, commit abc",)
 
 
+def test_resolution_within_the_graph_is_told_beside_that_of_the_perturbation():
+    told = []
+    for resolution in ([518, 518], [224, 224]):
+        made = replace(BASE, regimes=({**BASE.regimes[0], "resolution": resolution}, *BASE.regimes[1:]))
+        table = built("models", made)["models"]
+        told += rows(table)[table.groups[0].head, "Resolution"]
+    inside = "518 × 518 pixels, resized within the graph from 224 × 224, at which images are perturbed"
+    assert told == [inside, "224 × 224 pixels"]
+
+
 def test_every_parameter_of_a_perturbation_is_told_and_defaults_are_marked():
     parameters = {
         "eps": {"value": "1/255", "given": True},
