@@ -259,7 +259,7 @@ def test_labels_of_the_radiologist_count_studies_that_were_not_read(root):
 def test_pooling_is_told_by_the_table_and_its_name(root):
     table = mimic(root, pool="max").table(with_images=False)
     assert table.pooled == "max"
-    assert table.name == "MIMIC-CXR-JPG, the images of a study pooled by their max"
+    assert table.name == "MIMIC-CXR-JPG, each study's images pooled into the largest of their probabilities"
     assert mimic(root).table(with_images=False).pooled is None
 
 

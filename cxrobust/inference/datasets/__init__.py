@@ -178,7 +178,8 @@ def take(table: ImageTable, rows: Sequence[int]) -> ImageTable:
 
 def named(name: str, pool: Pool | None) -> str:
     """Return a data set's name with how the images of a study are pooled, where they are."""
-    return name if pool is None else f"{name}, the images of a study pooled by their {pool}"
+    words = {"mean": "the mean", "max": "the largest"}
+    return name if pool is None else f"{name}, each study's images pooled into {words[pool]} of their probabilities"
 
 
 def read_table(path: Path, *, needs: Sequence[str], what: str) -> pd.DataFrame:
