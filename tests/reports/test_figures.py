@@ -12,6 +12,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from cxrobust.reports.document import Document, compose
+from cxrobust.reports.figures.flow import Box, flow_figure
 from cxrobust.reports.figures.style import MM, ONE_COLUMN, TWO_COLUMNS, WIDTH, canvas, drawn, look
 from cxrobust.reports.parts import Figure
 from cxrobust.reports.view import View
@@ -92,3 +93,13 @@ def test_letters_that_join_are_outlines_where_print_would_set_them_one_by_one() 
     assert "سلامة" not in telling
     assert "<text" not in telling
     assert telling.count("<use") > 10
+
+
+def test_a_long_name_of_the_data_is_wrapped_in_the_flow_and_not_cut() -> None:
+    boxes = (Box(lines=("MedMNIST pneumoniamnist (each image taken as a patient of its own)", "624 images")),)
+    for width in (ONE_COLUMN, TWO_COLUMNS):
+        with look():
+            made = flow_figure(boxes).canvas(width)
+            shown = [one.get_text() for one in texts_of(made)]
+        assert " ".join(shown) == " ".join(boxes[0].lines)
+        assert len(shown) == (3 if width == ONE_COLUMN else 2)

@@ -1,7 +1,8 @@
 """The flow of images as boxes and arrows, from the source to what was analysed, with what was left out at the side."""
 
+import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
@@ -14,6 +15,8 @@ LINE = 3.3
 PAD, GAP = 1.6, 5.0
 """Room within a box above and below its text, and between boxes, in mm."""
 MOST_LETTERS = 60
+MOST_TITLE = 3
+"""Lines of a step's title."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,12 +34,18 @@ class Box:
     lines: tuple[str, ...]
     left: Left | None = None
     beside: tuple[str, ...] = ()
+    n_title: int = 1
+    """How many of the lines are its title."""
 
 
 @drawn
 def flow_figure(width: float, boxes: Sequence[Box]) -> Canvas:
     """Draw the boxes one under another, joined by arrows."""
     at, heights = 0.0, []
+    narrow = is_narrow(width)
+    has_side = any(box.left or box.beside for box in boxes)
+    main = width * (0.5 if has_side else 0.7)
+    boxes = [_wrapped(box, _most(main, narrow=narrow)) for box in boxes]
     for box in boxes:
         heights.append(_height(box.lines))
         side = _height((box.left.title, *box.left.reasons)) if box.left else 0.0
@@ -45,15 +54,12 @@ def flow_figure(width: float, boxes: Sequence[Box]) -> Canvas:
     figure = canvas(width, total + 2)
     axes = figure.add_subplot()
     bare(axes)
-    narrow = is_narrow(width)
-    has_side = any(box.left or box.beside for box in boxes)
-    main = width * (0.5 if has_side else 0.7)
     side_from, side_wide = main + 6.0, width - main - 7.0
     axes.set_xlim(0, width)
     axes.set_ylim(total + 1, -1)
     y = 0.0
     for place, (box, height) in enumerate(zip(boxes, heights, strict=True)):
-        _box(axes, 0.5, y, main, height, box.lines, narrow=narrow)
+        _box(axes, 0.5, y, main, height, box.lines, narrow=narrow, n_title=box.n_title)
         if box.beside:
             tall = _height(box.beside)
             _box(axes, side_from, y + (height - tall) / 2, side_wide, tall, box.beside, narrow=narrow)
@@ -72,13 +78,26 @@ def flow_figure(width: float, boxes: Sequence[Box]) -> Canvas:
     return figure
 
 
+def _most(wide: float, *, narrow: bool) -> int:
+    """Return how many letters a line of a box of this width in mm holds."""
+    return int(MOST_LETTERS * wide / 87 * (1.15 if narrow else 1.0))
+
+
+def _wrapped(box: Box, most: int) -> Box:
+    """Return a step whose title stands on as many lines as it needs, up to `MOST_TITLE`."""
+    title = textwrap.wrap(box.lines[0], most, max_lines=MOST_TITLE, placeholder="…") or [""]
+    return replace(box, lines=(*title, *box.lines[1:]), n_title=len(title))
+
+
 def _height(lines: Sequence[str]) -> float:
     return len(lines) * LINE + 2 * PAD
 
 
-def _box(axes: Axes, x: float, y: float, wide: float, height: float, lines: Sequence[str], *, narrow: bool) -> None:
+def _box(
+    axes: Axes, x: float, y: float, wide: float, height: float, lines: Sequence[str], *, narrow: bool, n_title: int = 1
+) -> None:
     axes.add_patch(Rectangle((x, y), wide, height, fill=False, edgecolor=INK, linewidth=0.5))
-    most = int(MOST_LETTERS * wide / 87 * (1.15 if narrow else 1.0))
+    most = _most(wide, narrow=narrow)
     for place, line in enumerate(lines):
         shown = line if len(line) <= most else f"{line[: most - 1]}…"
         axes.text(
@@ -88,7 +107,7 @@ def _box(axes: Axes, x: float, y: float, wide: float, height: float, lines: Sequ
             va="center",
             ha="left",
             fontsize=6.5 if narrow else 7.0,
-            fontweight="semibold" if place == 0 else "normal",
+            fontweight="semibold" if place < n_title else "normal",
         )
 
 
