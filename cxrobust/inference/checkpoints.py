@@ -117,6 +117,36 @@ def adapter_files(folder: Path) -> tuple[Path, ...]:
     return tuple(folder / name for name in ADAPTER_FILES)
 
 
+def find_adapter(adapter: Path | None, *, fold: str | None, regime: str) -> Path | None:
+    """Return the folder of a regime's adapter, which may differ by fold; None where it has none.
+
+    Raises
+    ------
+    DataError
+        When there is no such folder.
+    """
+    if adapter is None:
+        return None
+    folder = Path(fill_fold(str(adapter), fold))
+    if not folder.is_dir():
+        raise DataError(
+            f"{folder}: there is no such adapter folder: put {' and '.join(ADAPTER_FILES)} there, or correct "
+            f"adapter of regime {regime!r}"
+        )
+    return folder
+
+
+def adapter_facts(folder: Path | None) -> dict[str, Any]:
+    """Return what an adapter adds to `Regime.facts`; nothing where there is none."""
+    if folder is None:
+        return {}
+    return {
+        "training": said_of_training(folder),
+        "adapter": said_of_adapter(folder),
+        "n_adapter_parameters": count_weights([folder / ADAPTER_FILES[1]]),
+    }
+
+
 def hashes(files: Iterable[Path]) -> dict[str, str]:
     """Return the SHA-256 of files by `folder/name`.
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from cxrobust.errors import DataError, require
 from cxrobust.inference.checkpoints import one_line, tokenizer_files
 from cxrobust.inference.preprocessing import Preprocessing, read_preprocessing
-from cxrobust.inference.pretrained import load_network, quiet, read_config
+from cxrobust.inference.pretrained import load_network, quiet, read_config, without_wrapper
 
 TEXT_PARTS = ("text_model", "text_projection", "text", "transformer", "token_embedding", "ln_final")
 
@@ -64,7 +64,7 @@ class _ImageFeatures(nn.Module):
         return _bare(network.get_image_features(pixel_values=images))
 
 
-def load_transformers(folder: Path, *, trust_remote_code: bool) -> Contrastive:
+def load_transformers(folder: Path, *, adapter: Path | None = None, trust_remote_code: bool) -> Contrastive:
     """Load a model that has `get_image_features`, `get_text_features` and a logit scale, with its tokenizer.
 
     Raises
@@ -74,7 +74,10 @@ def load_transformers(folder: Path, *, trust_remote_code: bool) -> Contrastive:
     """
     transformers = require("transformers", group="inference")
     config = read_config(folder, trust_remote_code=trust_remote_code)
-    network: Any = load_network(folder, config=config, auto="AutoModel", trust_remote_code=trust_remote_code)
+    network: Any = load_network(
+        folder, config=config, auto="AutoModel", adapter=adapter, trust_remote_code=trust_remote_code
+    )
+    network = without_wrapper(network)
     if not all(hasattr(network, name) for name in ("get_image_features", "get_text_features", "logit_scale")):
         raise DataError(
             f"{folder}: {type(network).__name__} is no model of images and texts in one space: give a CLIP or SigLIP, "

@@ -163,6 +163,17 @@ def _with_adapter(network: nn.Module, adapter: Path, *, unfilled: list[str]) -> 
     return adapted
 
 
+def without_wrapper(network: Any) -> Any:
+    """Return a network with its adapter's layers, but not behind the class of PEFT, which hides what it is called with.
+
+    Adapters that learn prompts stay behind it, since they are part of no layer.
+    """
+    settings = getattr(network, "peft_config", None)
+    if not settings or not hasattr(network, "get_base_model") or any(o.is_prompt_learning for o in settings.values()):
+        return network
+    return network.get_base_model()
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep the chatter of transformers from the terminal, and leave its settings as they were."""

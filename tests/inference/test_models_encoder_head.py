@@ -1,5 +1,6 @@
 """Family `encoder-head`: features, heads from files, heads fitted here, and what is refused."""
 
+import copy
 import json
 import pickle
 from pathlib import Path
@@ -31,6 +32,7 @@ from transformers import (
 from cxrobust.errors import DataError, StudyError
 from cxrobust.inference.models import Workplace
 from cxrobust.inference.models.encoder_head import EncoderHead, fit_head
+from cxrobust.inference.pretrained import quiet
 from cxrobust.pipeline import predict
 from cxrobust.predictions import load_predictions
 from cxrobust.study import parse_study, read_study
@@ -474,3 +476,37 @@ def test_code_of_a_checkpoint_runs_only_where_the_study_file_says_so(tmp_path, m
     assert any(name.endswith("own.py") for name in trusted.fingerprint())
     assert trusted.load(FINDINGS)(as_images(picture(16))).shape == (1, 2)
     assert (tmp_path / "ran").exists()
+
+
+def save_adapter(base: torch.nn.Module, folder: Path, target: str) -> torch.nn.Module:
+    """A LoRA adapter with other than zero updates; returns the network with it on top."""
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(5)
+    with quiet():
+        adapted = get_peft_model(copy.deepcopy(base), LoraConfig(r=2, target_modules=[target]))
+    for name, parameter in adapted.named_parameters():
+        if "lora_" in name:
+            torch.nn.init.normal_(parameter, std=0.5)
+    adapted.save_pretrained(folder)
+    return adapted.eval()
+
+
+@pytest.mark.parametrize(("make", "target"), [(dinov2, "fc1"), (siglip_pair, "out_proj")])
+def test_adapter_on_the_encoder_against_peft(make, target, tmp_path):
+    network = save_encoder(tmp_path / "encoder", make(), size={"height": 32, "width": 32})
+    adapted = save_adapter(network, tmp_path / "lora", target)
+    weight, bias = save_head(tmp_path / "head.safetensors")
+    regime = regime_in(tmp_path, adapter=tmp_path / "lora", image_size=None if target == "out_proj" else 28)
+    side = 32 if target == "out_proj" else 28
+    tower = getattr(adapted.get_base_model(), "vision_model", adapted)
+    values = (as_images(picture(side)) - torch.tensor([0.4, 0.5, 0.6]).reshape(1, 3, 1, 1)) / torch.tensor(
+        [0.2, 0.3, 0.4]
+    ).reshape(1, 3, 1, 1)
+    expected = tower(pixel_values=values).pooler_output @ weight.T + bias
+    loaded = regime.load(FINDINGS)(as_images(picture(side)))
+    torch.testing.assert_close(loaded, expected, atol=1e-4, rtol=1e-4)
+    plain = regime_in(tmp_path, image_size=side).load(FINDINGS)(as_images(picture(side)))
+    assert (plain - expected).abs().max() > 0.01
+    assert any(name.endswith("adapter_model.safetensors") for name in regime.fingerprint())
+    assert regime.facts()["adapter"]["r"] == 2

@@ -26,6 +26,7 @@ from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoP
 
 from cxrobust.errors import DataError, StudyError
 from cxrobust.inference.models.vlm import VisionLanguageModel
+from cxrobust.inference.pretrained import quiet
 from cxrobust.study import parse_study
 
 FINDINGS = ("Mass", "Pleural_Effusion")
@@ -209,6 +210,23 @@ def test_images_pass_the_encoder_once_for_all_questions(tmp_path):
     answers.takes_encoded = False
     torch.testing.assert_close(loaded(as_images(picture())), shared, atol=1e-5, rtol=1e-5)
     assert len(seen) == 3
+
+
+def test_adapter_against_peft(tmp_path):
+    from peft import LoraConfig, get_peft_model
+
+    network = save_llava(tmp_path / "vlm")
+    plain = regime_in(tmp_path).load(FINDINGS)(as_images(picture()))
+    with quiet():
+        adapted = get_peft_model(network, LoraConfig(r=2, target_modules=["q_proj", "fc1"]))
+    for name, parameter in adapted.named_parameters():
+        if "lora_" in name:
+            torch.nn.init.normal_(parameter, std=0.3)
+    adapted.save_pretrained(tmp_path / "lora")
+    loaded = regime_in(tmp_path, adapter=str(tmp_path / "lora")).load(FINDINGS)
+    expected = expected_log_odds(adapted.eval(), tmp_path / "vlm", picture())
+    torch.testing.assert_close(loaded(as_images(picture())), expected, atol=1e-4, rtol=1e-4)
+    assert (plain - expected).abs().max() > 0.01
 
 
 def test_prompt_of_the_study_file_instead_of_a_conversation(tmp_path):

@@ -24,6 +24,7 @@ from transformers import (
 from cxrobust.errors import DataError, StudyError
 from cxrobust.inference.models import Workplace
 from cxrobust.inference.models.zero_shot import ZeroShot
+from cxrobust.inference.pretrained import quiet
 from cxrobust.study import parse_study
 
 FINDINGS = ("Mass", "Pleural_Effusion")
@@ -105,6 +106,28 @@ def test_clip_against_processor_and_forward_pass_of_transformers(side, tmp_path)
     p = torch.stack([logits[0, :2].softmax(dim=0)[0], logits[0, 2:].softmax(dim=0)[0]])
     torch.testing.assert_close(loaded(as_images(picture(side)))[0].sigmoid(), p, atol=tolerance, rtol=1e-4)
     assert not any("text" in name for name, _ in loaded.named_parameters())
+
+
+def test_adapter_on_both_encoders_against_peft(tmp_path):
+    from peft import LoraConfig, get_peft_model
+
+    network = save_clip(tmp_path / "clip")
+    plain = regime_in(tmp_path).load(FINDINGS)(as_images(picture()))
+    with quiet():
+        adapted = get_peft_model(network, LoraConfig(r=2, target_modules=["q_proj"]))
+    for name, parameter in adapted.named_parameters():
+        if "lora_" in name:
+            torch.nn.init.normal_(parameter, std=0.5)
+    adapted.save_pretrained(tmp_path / "lora")
+    pixels = CLIPImageProcessor.from_pretrained(tmp_path / "clip")(
+        images=Image.fromarray(picture()).convert("RGB"), return_tensors="pt"
+    )
+    tokens = AutoTokenizer.from_pretrained(tmp_path / "clip")(["mass", "no mass"], padding=True, return_tensors="pt")
+    tokens = {key: tokens[key] for key in ("input_ids", "attention_mask")}
+    logits = adapted.eval()(**pixels, **tokens).logits_per_image
+    loaded = regime_in(tmp_path, adapter=str(tmp_path / "lora")).load(FINDINGS)(as_images(picture()))
+    torch.testing.assert_close(loaded[:, 0], logits[:, 0] - logits[:, 1], atol=1e-4, rtol=1e-4)
+    assert (plain - loaded).abs().max() > 0.01
 
 
 def test_siglip_against_forward_pass_of_transformers(tmp_path):

@@ -14,7 +14,10 @@ from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_
 from cxrobust.errors import DataError, require, some
 from cxrobust.files import sha256_file
 from cxrobust.inference.checkpoints import (
+    adapter_facts,
+    adapter_files,
     fill_fold,
+    find_adapter,
     fold_problem,
     hashes,
     model_files,
@@ -52,6 +55,8 @@ class EncoderHead(Regime):
     """A folder relative to the study file, or a repository of the hub such as `microsoft/rad-dino`."""
     revision: str | None = None
     """Branch, tag or commit of a hub repository."""
+    adapter: StudyPath | None = None
+    """Folder of a PEFT adapter that goes on top."""
     image_size: int | None = Field(default=None, ge=8, le=4096)
     """Side that images are resized to; what the preprocessing says when absent."""
     pooling: Literal["pooler", "cls", "mean", "cls-mean"] = "pooler"
@@ -81,7 +86,7 @@ class EncoderHead(Regime):
             raise ValueError("give either head, a safetensors file, or train, the images to fit one to")
         if self.train is not None and self.outputs is not None:
             raise ValueError("outputs names those of a head's file, and train fits one: remove outputs")
-        if problem := fold_problem(self.cross_fit, (self.model, self.head)):
+        if problem := fold_problem(self.cross_fit, (self.model, self.adapter, self.head)):
             raise ValueError(problem)
         return self
 
@@ -111,9 +116,11 @@ class EncoderHead(Regime):
             folder,
             config=config,
             auto="AutoModel",
+            adapter=self._adapter_folder(fold),
             trust_remote_code=self.trust_remote_code,
             unused=unused if self.pooling == "pooler" else (*unused, "pooler"),
         )
+        network = pretrained.without_wrapper(network)
         network = getattr(network, "vision_model", network)
         encoder = Pooled(network, pooling=self.pooling, where=f"regime {self.name!r}, model {folder.name}")
         preprocessing = self._preprocessing(folder, config)
@@ -144,7 +151,11 @@ class EncoderHead(Regime):
         """Return what configuration, headers of the weights and the training tell of the network."""
         head = self._head_file(fold)
         found = self._repository(fold).facts(also=() if head is None else (head,), prefers_processor=True)
-        found["training"] = self._said_of_fit() if head is None else said_of_training(head.parent)
+        found |= adapter_facts(self._adapter_folder(fold))
+        if head is None:
+            found["training"] = self._said_of_fit()
+        elif self.adapter is None:
+            found["training"] = said_of_training(head.parent)
         if self.image_size is not None:
             found["resolution"] = [self.image_size, self.image_size]
         return {key: value for key, value in found.items() if value}
@@ -164,7 +175,12 @@ class EncoderHead(Regime):
         )
 
     def _encoder_fingerprint(self, fold: str | None) -> dict[str, str]:
-        return hashes(model_files(self._repository(fold).folder, code=self.trust_remote_code))
+        adapter = self._adapter_folder(fold)
+        files = model_files(self._repository(fold).folder, code=self.trust_remote_code)
+        return hashes(files if adapter is None else (*files, *adapter_files(adapter)))
+
+    def _adapter_folder(self, fold: str | None) -> Path | None:
+        return find_adapter(self.adapter, fold=fold, regime=self.name)
 
     def _preprocessing(self, folder: Path, config: Any) -> Preprocessing:
         found = read_preprocessing(folder, config, prefers_processor=True)

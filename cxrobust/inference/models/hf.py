@@ -7,15 +7,12 @@ from pydantic import Field, model_validator
 
 from cxrobust.errors import DataError, require
 from cxrobust.inference.checkpoints import (
-    ADAPTER_FILES,
+    adapter_facts,
     adapter_files,
-    count_weights,
-    fill_fold,
+    find_adapter,
     fold_problem,
     hashes,
     model_files,
-    said_of_adapter,
-    said_of_training,
 )
 from cxrobust.inference.models import Regime, model_family
 from cxrobust.inference.outputs import match_labels
@@ -99,11 +96,7 @@ class HfClassifier(Regime):
 
     def facts(self, *, fold: str | None = None) -> dict[str, Any]:
         """Return what configuration, headers of the weights, adapter and `training.json` tell of the network."""
-        found, adapter = self._repository(fold).facts(), self._adapter_folder(fold)
-        if adapter is not None:
-            found["training"] = said_of_training(adapter)
-            found["adapter"] = said_of_adapter(adapter)
-            found["n_adapter_parameters"] = count_weights([adapter / ADAPTER_FILES[1]])
+        found = self._repository(fold).facts() | adapter_facts(self._adapter_folder(fold))
         return {key: value for key, value in found.items() if value}
 
     def settings(self) -> dict[str, Any]:
@@ -111,15 +104,7 @@ class HfClassifier(Regime):
         return {**super().settings(), "model": self._repository(None).name}
 
     def _adapter_folder(self, fold: str | None) -> Path | None:
-        if self.adapter is None:
-            return None
-        folder = Path(fill_fold(str(self.adapter), fold))
-        if not folder.is_dir():
-            raise DataError(
-                f"{folder}: there is no such adapter folder: put {' and '.join(ADAPTER_FILES)} there, or correct "
-                f"adapter of regime {self.name!r}"
-            )
-        return folder
+        return find_adapter(self.adapter, fold=fold, regime=self.name)
 
     def _repository(self, fold: str | None) -> Repository:
         return Repository(

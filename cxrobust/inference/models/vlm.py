@@ -1,12 +1,16 @@
 """Vision-language models as classifiers: yes against no as the answer to a question for each finding."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
 from cxrobust.errors import DataError, require
 from cxrobust.inference.checkpoints import (
+    adapter_facts,
+    adapter_files,
+    find_adapter,
     fold_problem,
     hashes,
     model_files,
@@ -16,6 +20,7 @@ from cxrobust.inference.models import Regime, model_family
 from cxrobust.inference.outputs import words_of
 from cxrobust.inference.preprocessing import read_preprocessing
 from cxrobust.inference.repositories import TOKENIZER_FILES, Repository
+from cxrobust.study_sections import StudyPath
 
 if TYPE_CHECKING:
     from cxrobust.inference.graph import PixelClassifier
@@ -37,6 +42,8 @@ class VisionLanguageModel(Regime):
     """A folder relative to the study file, or a repository of the hub."""
     revision: str | None = None
     """Branch, tag or commit of a hub repository."""
+    adapter: StudyPath | None = None
+    """Folder of a PEFT adapter that goes on top."""
     question: str = f"Is there {FINDING}?"
     """`{finding}` stands for the finding's words."""
     words: dict[str, str] = Field(default_factory=dict)
@@ -58,7 +65,7 @@ class VisionLanguageModel(Regime):
             raise ValueError(f"question has no {FINDING}: put it where the finding stands")
         if self.prompt is not None and not (QUESTION in self.prompt and IMAGE in self.prompt):
             raise ValueError(f"prompt needs {IMAGE} and {QUESTION}: put them where these stand")
-        if problem := fold_problem(self.cross_fit, (self.model,)):
+        if problem := fold_problem(self.cross_fit, (self.model, self.adapter)):
             raise ValueError(problem)
         return self
 
@@ -89,8 +96,13 @@ class VisionLanguageModel(Regime):
         texts = [vision_language.prompt_text(processor, one, prompt=self.prompt) for one in questions]
         asked, order = vision_language.ask(processor, texts, size=size, where=where)
         network = pretrained.load_network(
-            folder, config=config, auto="AutoModelForImageTextToText", trust_remote_code=self.trust_remote_code
+            folder,
+            config=config,
+            auto="AutoModelForImageTextToText",
+            adapter=self._adapter_folder(fold),
+            trust_remote_code=self.trust_remote_code,
         )
+        network = pretrained.without_wrapper(network)
         answers = vision_language.Answers(network, questions=asked, order=order, yes=yes, no=no)
         classifier = PixelClassifier(
             answers,
@@ -122,12 +134,13 @@ class VisionLanguageModel(Regime):
     def fingerprint(self, *, fold: str | None = None) -> dict[str, str]:
         """Return the SHA-256 of configuration, weights, tokenizer and processor."""
         folder = self._repository(fold).folder
+        adapter = self._adapter_folder(fold)
         files = {*model_files(folder, code=self.trust_remote_code), *tokenizer_files(folder)}
-        return hashes(sorted(files))
+        return hashes([*sorted(files), *(() if adapter is None else adapter_files(adapter))])
 
     def facts(self, *, fold: str | None = None) -> dict[str, Any]:
         """Return what configuration and headers of the weights tell of the network."""
-        found = self._repository(fold).facts(prefers_processor=True)
+        found = self._repository(fold).facts(prefers_processor=True) | adapter_facts(self._adapter_folder(fold))
         if self.image_size is not None:
             found["resolution"] = [self.image_size, self.image_size]
         return {key: value for key, value in found.items() if value}
@@ -135,6 +148,9 @@ class VisionLanguageModel(Regime):
     def settings(self) -> dict[str, Any]:
         """Settings as JSON values; paths by name only."""
         return {**super().settings(), "model": self._repository(None).name}
+
+    def _adapter_folder(self, fold: str | None) -> Path | None:
+        return find_adapter(self.adapter, fold=fold, regime=self.name)
 
     def _repository(self, fold: str | None) -> Repository:
         return Repository(

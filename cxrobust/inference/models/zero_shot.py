@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from cxrobust.errors import require
+from cxrobust.errors import DataError, require
 from cxrobust.files import sha256_file
 from cxrobust.inference.checkpoints import (
+    adapter_facts,
+    adapter_files,
     count_weights,
+    find_adapter,
     fold_problem,
     hashes,
     model_files,
@@ -21,7 +24,7 @@ from cxrobust.inference.models import Regime, model_family
 from cxrobust.inference.outputs import check_named, words_of
 from cxrobust.inference.remembered import remembered
 from cxrobust.inference.repositories import TOKENIZER_FILES, Repository
-from cxrobust.study_sections import Section
+from cxrobust.study_sections import Section, StudyPath
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,6 +60,8 @@ class ZeroShot(Regime):
     """A folder relative to the study file, or a repository of the hub."""
     revision: str | None = None
     """Branch, tag or commit of a hub repository."""
+    adapter: StudyPath | None = None
+    """Folder of a PEFT adapter that goes on top."""
     library: Literal["auto", "transformers", "open_clip"] = "auto"
     """What loads it; `auto` is transformers where the folder has config.json and model.safetensors."""
     present: tuple[str, ...] = Field(default=(FINDING,), min_length=1)
@@ -76,7 +81,7 @@ class ZeroShot(Regime):
             for one in templates:
                 if FINDING not in one:
                     raise ValueError(f"{key} has the prompt {one!r} without {FINDING}: put it where the finding stands")
-        if problem := fold_problem(self.cross_fit, (self.model,)):
+        if problem := fold_problem(self.cross_fit, (self.model, self.adapter)):
             raise ValueError(problem)
         return self
 
@@ -94,10 +99,13 @@ class ZeroShot(Regime):
 
         prompts = self.prompts_of(findings)
         folder = self._repository(fold).folder
-        if self._is_open_clip(folder):
+        adapter = self._adapter_folder(fold)
+        if not self._is_open_clip(folder):
+            model = contrastive.load_transformers(folder, adapter=adapter, trust_remote_code=self.trust_remote_code)
+        elif adapter is None:
             model = contrastive.load_open_clip(folder)
         else:
-            model = contrastive.load_transformers(folder, trust_remote_code=self.trust_remote_code)
+            raise DataError(f"regime {self.name!r}: a model of open_clip takes no adapter of PEFT: remove adapter")
         with torch.inference_mode():
             features = self._text_features([text for pair in prompts for side in pair for text in side], model, fold)
             sides = [
@@ -147,8 +155,9 @@ class ZeroShot(Regime):
         if self._is_open_clip(folder):
             found = sorted({file for pattern in DETERMINING for file in folder.glob(pattern) if file.is_file()})
             return hashes(found)
+        adapter = self._adapter_folder(fold)
         files = {*model_files(folder, code=self.trust_remote_code), *tokenizer_files(folder)}
-        return hashes(sorted(files))
+        return hashes([*sorted(files), *(() if adapter is None else adapter_files(adapter))])
 
     def facts(self, *, fold: str | None = None) -> dict[str, Any]:
         """Return what configuration and headers of the weights tell of the network."""
@@ -166,7 +175,7 @@ class ZeroShot(Regime):
                 **repository.source(),
             }
         else:
-            found = repository.facts()
+            found = repository.facts() | adapter_facts(self._adapter_folder(fold))
         return {key: value for key, value in found.items() if value}
 
     def settings(self) -> dict[str, Any]:
@@ -184,6 +193,9 @@ class ZeroShot(Regime):
             patterns=TOKENIZER_FILES,
             weights={"auto": weights, "transformers": weights[:1], "open_clip": weights[1:]}[self.library],
         )
+
+    def _adapter_folder(self, fold: str | None) -> Path | None:
+        return find_adapter(self.adapter, fold=fold, regime=self.name)
 
     def _is_open_clip(self, folder: Path) -> bool:
         if self.library != "auto":
