@@ -288,8 +288,8 @@ class Results:
     thresholds: tuple[Threshold, ...]
     unclustered: tuple[Unclustered, ...]
     examples: tuple[dict[str, Any], ...]
-    """Example images kept by `predict`: `image`, `kind` (sheet or attack), `regime`, `condition`, `file` (beside the
-    predictions), `sha256`, `findings`, `probabilities` {finding: p}."""
+    """Example images kept by `predict`: `image`, `kind` (sheet, corruption or attack), `regime`, `condition`, `file`
+    (beside the predictions), `sha256`, `findings`, `probabilities` {finding: p}."""
     provenance: dict[str, Any]
     """`inference` and `analysis`: versions, platform, hashes of inputs, seeds, wall time of inference, commands."""
     confidence: tuple[ConfidenceSpread, ...] = ()

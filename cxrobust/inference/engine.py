@@ -21,7 +21,7 @@ from cxrobust.files import alone, sha256_file, sha256_json
 from cxrobust.inference.attack_checks import AttackCheck, Checked, check_model, with_transfer
 from cxrobust.inference.datasets import STUDY_ID, ImageTable
 from cxrobust.inference.elsewhere import Elsewhere
-from cxrobust.inference.examples import Example, attack_examples, sheet_examples
+from cxrobust.inference.examples import Example, attack_examples, corruption_examples, sheet_examples
 from cxrobust.inference.models import Regime
 from cxrobust.inference.runner import Runner
 from cxrobust.inference.units import CACHE, TRAINING_CACHE, VALIDATION_CACHE, Plan, Unit, plan
@@ -57,7 +57,7 @@ def _predict(study: Study, folder: Path, report: Reporter) -> None:
     registered = find_registration(study)
     planned = plan(study, folder, report=report)
     progress = _Progress(planned, folder, report)
-    examples: list[Example] = list(sheet_examples(planned, folder))
+    examples: list[Example] = [*sheet_examples(planned, folder), *corruption_examples(planned, folder)]
     checked: list[Checked] = []
     for model in dict.fromkeys(unit.model for part in planned.parts for unit in part.units):
         runner: Runner | None = None  # one for both parts, so that a model is loaded once

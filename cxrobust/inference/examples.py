@@ -12,6 +12,7 @@ from PIL import Image
 
 from cxrobust.conditions import CLEAN, parse_condition
 from cxrobust.files import atomic_write, sha256_file, sha256_json
+from cxrobust.inference.perturbations import Batch
 from cxrobust.inference.pixels import WHITE
 from cxrobust.inference.runner import Runner
 from cxrobust.inference.units import Plan, Unit
@@ -26,7 +27,7 @@ class Example:
     """One image kept as a 16-bit grey PNG."""
 
     kind: str
-    """`sheet` or `attack`."""
+    """`sheet`, `corruption` or `attack`."""
     image: str
     regime: str | None
     condition: str
@@ -51,6 +52,41 @@ def sheet_examples(planned: Plan, folder: Path) -> list[Example]:
         _keep(planned, row, planned.pixels.values[row], folder, kind="sheet", condition=str(CLEAN))
         for row in _one_a_patient(planned)[:SHEET]
     ]
+
+
+def corruption_examples(planned: Plan, folder: Path) -> list[Example]:
+    """Keep one image as every corruption of the study leaves it, the same for all regimes."""
+    chosen = [one for one in planned.study.perturbations if one.kind == "corruption"]
+    if planned.pixels is None or not planned.study.report.example_images or not chosen:
+        return []
+
+    import torch
+
+    from cxrobust.inference.randomness import image_seed
+
+    row = _one_a_patient(planned)[0]
+    clean = torch.from_numpy(planned.pixels.batch(np.array([row])))
+    kept = []
+    for one in chosen:
+        condition = str(one.condition)
+        batch = Batch(
+            images=clean,
+            labels=planned.table.labels[[row]],
+            findings=planned.table.findings,
+            seeds=(image_seed(planned.study.study.seed, condition, planned.table.ids[row]),),
+        )
+        image = np.rint(one.perturb(batch, torch.nn.Identity())[0, 0].numpy() * WHITE).astype(np.uint16)
+        path = (
+            folder
+            / FOLDER
+            / f"{sha256_json(['corrupted', condition, planned.pixels.digests[row], clean.shape[-1]])}.png"
+        )
+        if not _holds(path, image):
+            _write_png(image, path)
+        kept.append(
+            _describe(planned, row, path, kind="corruption", condition=condition, regime=None, probabilities={})
+        )
+    return kept
 
 
 def attack_examples(units: Sequence[Unit], planned: Plan, folder: Path, runner: Runner) -> list[Example]:

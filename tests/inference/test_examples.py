@@ -10,6 +10,8 @@ from PIL import Image
 
 from cxrobust import pipeline
 from cxrobust.files import sha256_file
+from cxrobust.inference.one_image import perturbed_image
+from cxrobust.inference.units import plan
 from cxrobust.predictions import load_predictions
 from cxrobust.study import read_study
 
@@ -46,6 +48,22 @@ def test_kept_images_are_the_clean_and_the_attacked_ones(tmp_path: Path) -> None
     row = predictions.image_ids.index(clean["image"])
     for one, condition in ((clean, 0), (attacked, 1)):
         np.testing.assert_array_equal(list(one["probabilities"].values()), predictions.probabilities[0, condition, row])
+
+
+def test_one_image_is_kept_under_every_corruption_as_models_saw_it(tmp_path: Path) -> None:
+    path = write_study(tmp_path)
+    path.write_text(path.read_text().replace("severity = [5]", "severity = [1, 5]"))
+    study = read_study(path)
+    pipeline.predict(study, tmp_path / "out")
+    kept = [one for one in examples(tmp_path) if one["kind"] == "corruption"]
+    assert [one["condition"] for one in kept] == ["blur(severity=1)", "blur(severity=5)"]
+    assert len({one["image"] for one in kept}) == 1
+    planned = plan(study, tmp_path / "out" / "predictions")
+    for one in kept:
+        seen = perturbed_image(planned, image=one["image"], condition=one["condition"], regime="b")
+        with Image.open(tmp_path / "out" / "predictions" / one["file"]) as image:
+            written = np.asarray(image).astype(float) / 65535
+        assert np.abs(written - seen).max() <= 0.5 / 65535 + 1e-7
 
 
 def test_none_are_kept_where_the_study_keeps_none(tmp_path: Path) -> None:

@@ -87,6 +87,34 @@ def sheet_figure(width: float, images: Sequence[Shown]) -> Canvas:
 
 
 @drawn
+def corrupted_figure(width: float, clean: Shown | None, rows: Mapping[str, Mapping[str, Shown]]) -> Canvas:
+    """Draw one image a row for each corruption: as it is, then at each severity.
+
+    Parameters
+    ----------
+    rows
+        By the corruption's name, then by severity as written.
+    """
+    severities = sorted({severity for row in rows.values() for severity in row})
+    first = int(clean is not None)
+    columns = first + len(severities)
+    side = width / max(columns, PAIR_COLUMNS)
+    figure = canvas(side * columns, len(rows) * (side + 4) + 3)
+    grid = figure.subplots(len(rows), columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for line, (name, row) in zip(grid, rows.items(), strict=True):
+        if clean is not None:
+            _picture(line[0], clean.pixels)
+        _note(line[0], shortened(name))
+        for axes, severity in zip(line[first:], severities, strict=True):
+            if severity in row:
+                _picture(axes, row[severity].pixels)
+                _note(axes, severity if first or axes is not line[0] else f"{shortened(name)}, {severity}")
+    return figure
+
+
+@drawn
 def pairs_figure(width: float, rows: Sequence[Sequence[Pair]]) -> Canvas:
     """Draw one image a row: clean, then for each regime the perturbed image and the magnified difference."""
     columns = 1 + 2 * max(len(row) for row in rows)

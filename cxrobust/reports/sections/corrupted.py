@@ -1,0 +1,47 @@
+"""What corruptions do to an image."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from cxrobust.conditions import parse_condition
+from cxrobust.reports.figures.images import Shown, corrupted_figure, read_example
+from cxrobust.reports.parts import Figure
+from cxrobust.reports.sections import section
+from cxrobust.reports.view import CLEAN, View
+from cxrobust.reports.words import PERTURBATIONS, SPACE, capitalised, counted
+
+MOST_ROWS = 6
+"""Corruptions that a page has room for."""
+
+
+def _rows(view: View) -> dict[str, dict[str, Shown]]:
+    """Return by corruption, in words, the image at each severity."""
+    found: dict[str, dict[str, Shown]] = {}
+    for one in view.results.examples if view.images is not None else ():
+        if one["kind"] == "corruption" and (shown := read_example(one, view.images)) is not None:
+            parsed = parse_condition(one["condition"])
+            severity = dict(parsed.parameters).get(parsed.strength_name or "", "")
+            name = capitalised(PERTURBATIONS.get(parsed.name, parsed.name))
+            found.setdefault(name, {})[f"severity{SPACE}{severity}"] = shown
+    return found
+
+
+@section("corrupted", order=79, title="What corruptions look like", needs=lambda view: bool(_rows(view)))
+def corrupted(view: View) -> Mapping[str, Any]:
+    """Return a page of images for every few corruptions, and what each severity stands for."""
+    rows = list(_rows(view).items())
+    image = next(iter(rows[0][1].values())).example["image"]
+    figures = []
+    for place, first in enumerate(range(0, len(rows), MOST_ROWS), start=1):
+        some = dict(rows[first : first + MOST_ROWS])
+        alt = f"One radiograph under {counted(len(some), 'corruption')}, a row each, from mild to severe: {', '.join(some)}."
+        figures.append(Figure(key=f"corrupted-{place}", drawing=corrupted_figure(_clean(view, image), some), alt=alt))
+    said = {one["series"]: one["description"] for one in view.results.conditions if one["kind"] == "corruption"}
+    return {"figures": tuple(figures), "said": [text for text in said.values() if text], "clean": CLEAN}
+
+
+def _clean(view: View, image: str) -> Shown | None:
+    for one in view.results.examples:
+        if one["image"] == image and one["condition"] == CLEAN and view.images is not None:
+            return read_example(one, view.images)
+    return None

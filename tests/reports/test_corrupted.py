@@ -1,0 +1,39 @@
+from dataclasses import replace
+from pathlib import Path
+
+from cxrobust.reports import render
+from cxrobust.reports.sections.corrupted import _rows
+from cxrobust.reports.view import View
+
+from .made import TYPICAL, results
+
+
+def test_a_row_for_each_corruption_and_a_column_for_each_severity(tmp_path: Path) -> None:
+    made = results(TYPICAL, images=tmp_path)
+    sheet = [one for one in made.examples if one["kind"] == "sheet"]
+    conditions = [f"{name}(severity={n})" for name in ("blur", "jpeg") for n in (1, 3)]
+    kept = tuple(
+        {
+            **sheet[0],
+            "kind": "corruption",
+            "condition": condition,
+            "file": sheet[k]["file"],
+            "sha256": sheet[k]["sha256"],
+        }
+        for k, condition in enumerate(conditions)
+    )
+    with_them = replace(made, examples=(*made.examples, *kept))
+    rows = _rows(View.of(with_them, images=tmp_path))
+    assert list(rows) == ["Gaussian blur", "JPEG compression"]
+    assert [list(row) for row in rows.values()] == [["severity\N{NO-BREAK SPACE}1", "severity\N{NO-BREAK SPACE}3"]] * 2
+    written = render(with_them, formats=("html",), out=tmp_path, images=tmp_path)
+    text = next(path for path in written if path.name == "report.html").read_text(encoding="utf-8")
+    assert "One image under every corruption" in text
+    assert "One radiograph under 2\N{NO-BREAK SPACE}corruptions" in text
+
+
+def test_an_image_that_is_not_the_recorded_one_is_not_shown(tmp_path: Path) -> None:
+    made = results(TYPICAL, images=tmp_path)
+    one = {**made.examples[0], "kind": "corruption", "condition": "blur(severity=1)", "sha256": "0" * 64}
+    assert _rows(View.of(replace(made, examples=(*made.examples, one)), images=tmp_path)) == {}
+    assert _rows(View.of(made, images=None)) == {}
