@@ -64,6 +64,19 @@ def test_logits_against_the_library(side, pickled, tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_a_pickled_network_of_torchvision_gives_what_it_gives_itself(tmp_path):
+    from torchvision.models import densenet121
+
+    torch.manual_seed(0)
+    network = densenet121(num_classes=18)
+    network.features.conv0 = torch.nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
+    torch.save(network, tmp_path / "w.pt")
+    loaded = regime_in(tmp_path, weights=tmp_path / "w.pt", image_size=64).load(("Atelectasis",))
+    images = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    expected = network.eval()((2 * images - 1) * 1024)[:, :1]
+    torch.testing.assert_close(loaded(images), expected, atol=1e-3, rtol=1e-3)
+
+
 def test_names_and_sizes_are_those_of_the_library():
     known = {name: one["input_resolution"] for name, one in xrv.models.model_urls.items() if "-res" in name}
     assert known == SIZES

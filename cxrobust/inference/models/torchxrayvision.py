@@ -36,7 +36,8 @@ ALSO_CALLED = {"pleuraleffusion": "Effusion", "pulmonaryfibrosis": "Fibrosis"}
 """What data sets call an output, in small letters without spaces, where it reads otherwise in torchxrayvision."""
 NO_OUTPUT = "(no output)"
 BLOCKS = ("DenseNet", "_DenseBlock", "_DenseLayer", "_Transition")
-LAYERS = ("AvgPool2d", "BatchNorm2d", "Conv2d", "Linear", "MaxPool2d", "ReLU", "Sequential")
+LAYERS = ("AvgPool2d", "BatchNorm2d", "Conv2d", "Linear", "MaxPool2d", "ModuleDict", "ReLU", "Sequential")
+"""What a pickled network may consist of: layers of torch, and the blocks of either library's DenseNet."""
 
 
 @model_family("torchxrayvision")
@@ -181,9 +182,10 @@ def _build(name: str, *, n_outputs: int, library: ModuleType) -> "nn.Module":
 def _read_state(file: Path, *, library: ModuleType) -> "Mapping[str, Tensor]":
     """Return the tensors of a weight file by name: safetensors, or pickled as tensors or as a network."""
     import torch
+    from torchvision.models import densenet
 
     allowed: list[Any] = [set, *(getattr(torch.nn, name) for name in LAYERS)]
-    allowed += [getattr(library, name) for name in BLOCKS]
+    allowed += [getattr(module, name) for module in (library, densenet) for name in BLOCKS]
     try:
         if file.suffix == ".safetensors":
             found: Any = require("safetensors.torch", group="inference").load_file(file)
