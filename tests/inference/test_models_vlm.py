@@ -12,6 +12,10 @@ from transformers import (
     AutoProcessor,
     CLIPImageProcessor,
     CLIPVisionConfig,
+    Gemma3Config,
+    Gemma3ForConditionalGeneration,
+    Gemma3ImageProcessor,
+    Gemma3Processor,
     LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
@@ -32,7 +36,9 @@ from cxrobust.study import parse_study
 FINDINGS = ("Mass", "Pleural_Effusion")
 IMAGE, START, END, VIDEO = "<image>", "<vision>", "</vision>", "<video>"
 WORDS = ("Is", "there", "mass", "pleural", "effusion", "?", "Yes", "yes", "No", "no", "USER:", "ASSISTANT:")
-VOCABULARY = {word: index for index, word in enumerate(("<pad>", "<unk>", "<eos>", IMAGE, START, END, VIDEO, *WORDS))}
+VOCABULARY = {
+    word: index for index, word in enumerate(("<pad>", "<unk>", "<eos>", "<bos>", IMAGE, START, END, VIDEO, *WORDS))
+}
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
 TEMPLATE = (
     "{% for m in messages %}USER: {% for c in m['content'] %}{% if c['type'] == 'image' %}PLACE "
@@ -49,11 +55,14 @@ def tokenizer_of_words() -> PreTrainedTokenizerFast:
         pad_token="<pad>",
         unk_token="<unk>",
         eos_token="<eos>",
+        bos_token="<bos>",
         extra_special_tokens={
             "image_token": IMAGE,
             "vision_bos_token": START,
             "vision_eos_token": END,
             "video_token": VIDEO,
+            "boi_token": START,
+            "eoi_token": END,
         },
     )
 
@@ -128,6 +137,36 @@ def save_qwen(folder: Path):
     return network
 
 
+def save_gemma(folder: Path):
+    """Gemma 3, which MedGemma is: a conversation that begins with a token of its own, and types of tokens."""
+    config = Gemma3Config(
+        text_config={
+            **SMALL,
+            "vocab_size": len(VOCABULARY),
+            "num_key_value_heads": 2,
+            "head_dim": 8,
+            "pad_token_id": 0,
+            "bos_token_id": VOCABULARY["<bos>"],
+            "eos_token_id": 2,
+        },
+        vision_config={**SMALL, "image_size": 32, "patch_size": 8, "vision_use_head": False},
+        mm_tokens_per_image=4,
+        image_token_index=VOCABULARY[IMAGE],
+        boi_token_index=VOCABULARY[START],
+        eoi_token_index=VOCABULARY[END],
+    )
+    torch.manual_seed(0)
+    network = randomised(Gemma3ForConditionalGeneration(config))
+    network.save_pretrained(folder)
+    Gemma3Processor(
+        image_processor=Gemma3ImageProcessor(size={"height": 32, "width": 32}),
+        tokenizer=tokenizer_of_words(),
+        image_seq_length=4,
+        chat_template="<bos>" + TEMPLATE.replace("PLACE", START),
+    ).save_pretrained(folder)
+    return network
+
+
 def regime_in(folder: Path, **settings) -> VisionLanguageModel:
     table = {"name": "r", "family": "vlm", "model": "vlm", "question": QUESTION, **settings}
     return VisionLanguageModel.model_validate_json(json.dumps(table), context={"study_folder": folder})
@@ -161,8 +200,9 @@ def expected_log_odds(network, folder: Path, *pictures: np.ndarray) -> torch.Ten
 
 
 @pytest.mark.parametrize("side", [32, 48])
-def test_llava_against_processor_and_forward_pass_of_transformers(side, tmp_path):
-    network = save_llava(tmp_path / "vlm")
+@pytest.mark.parametrize("save", [save_llava, save_gemma])
+def test_logits_against_processor_and_forward_pass_of_transformers(save, side, tmp_path):
+    network = save(tmp_path / "vlm")
     loaded = regime_in(tmp_path).load(FINDINGS)
     pictures = picture(side), picture(side, seed=1)
     expected = expected_log_odds(network, tmp_path / "vlm", *pictures)
@@ -182,7 +222,7 @@ def test_qwen_whose_processor_cuts_patches_against_transformers(tmp_path):
         regime_in(tmp_path).load(FINDINGS)
 
 
-@pytest.mark.parametrize("save", [save_llava, save_qwen])
+@pytest.mark.parametrize("save", [save_llava, save_qwen, save_gemma])
 def test_gradient_reaches_the_pixels_against_finite_differences(save, tmp_path):
     save(tmp_path / "vlm")
     model = regime_in(tmp_path, image_size=32).load(FINDINGS)
