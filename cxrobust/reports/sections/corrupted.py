@@ -17,7 +17,9 @@ MOST_ROWS = 6
 def _rows(view: View) -> dict[str, dict[str, Shown]]:
     """Return by corruption, in words, the image at each severity."""
     found: dict[str, dict[str, Shown]] = {}
-    for one in view.results.examples if view.images is not None else ():
+    if view.images is None:
+        return found
+    for one in view.results.examples:
         if one["kind"] == "corruption" and (shown := read_example(one, view.images)) is not None:
             parsed = parse_condition(one["condition"])
             severity = dict(parsed.parameters).get(parsed.strength_name or "", "")
