@@ -16,6 +16,10 @@ class DataError(CxrobustError):
     """Images, labels, predictions, checkpoints or a run that cannot be used as they are."""
 
 
+class OutOfMemoryError(DataError):
+    """A batch that does not fit the memory of its device; a smaller one may."""
+
+
 class MissingGroupError(CxrobustError):
     """A group of dependencies that this step needs is not installed."""
 

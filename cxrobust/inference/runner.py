@@ -2,21 +2,23 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.conditions import CLEAN
-from cxrobust.errors import CxrobustError, DataError
+from cxrobust.errors import CxrobustError, DataError, OutOfMemoryError
 from cxrobust.inference.checkpoints import one_line
 from cxrobust.inference.models import Regime
 from cxrobust.inference.perturbations import Batch, Perturbation
-from cxrobust.inference.runtime import choose_device, describe_machine, use_threads
+from cxrobust.inference.runtime import choose_device, describe_machine, free_memory, is_out_of_memory, use_threads
 from cxrobust.inference.units import Plan, Unit
 
 if TYPE_CHECKING:
     import torch
+
+T = TypeVar("T")
 
 
 class Runner:
@@ -27,6 +29,7 @@ class Runner:
         self._plan = plan
         self._fold = fold
         self._loaded: tuple[torch.nn.Module, str] | None = None
+        self._batch = plan.study.compute.batch
 
     @property
     def machine(self) -> dict[str, Any]:
@@ -36,7 +39,7 @@ class Runner:
     def over(self, plan: Plan) -> "Runner":
         """Return a runner of the same model, loaded but once, on the images of another plan."""
         other = Runner(regime=self._regime, plan=plan, fold=self._fold)
-        other._loaded = self._load()
+        other._loaded, other._batch = self._load(), self._batch
         return other
 
     def unload(self) -> None:
@@ -45,13 +48,33 @@ class Runner:
 
     def logits(self, unit: Unit, advance: Callable[[int], None]) -> NDArray[np.float32]:
         """Return the log-odds of a unit's images, (n_images, n_findings)."""
-        size = self._plan.study.compute.batch
-        parts = []
-        for first in range(0, len(unit.rows), size):
-            rows = unit.rows[first : first + size]
-            parts.append(self.predict_rows(rows, unit.perturbation))
-            advance(first + len(rows))
+        parts, done = [], 0
+        for part in self._in_batches(
+            len(unit.rows), lambda some: self.predict_rows(unit.rows[some], unit.perturbation)
+        ):
+            parts.append(part)
+            done += len(part)
+            advance(done)
         return np.concatenate(parts)
+
+    def _in_batches(self, n: int, work: Callable[[slice], T]) -> Iterator[T]:
+        """Do work on so many images batch by batch; where memory is short, with batches half as large from then on.
+
+        What belongs to an image does not depend on its batch, so this changes results by rounding alone.
+        """
+        first = 0
+        while first < n:
+            size = min(self._batch, n - first)
+            try:
+                found = work(slice(first, first + size))
+            except OutOfMemoryError:
+                if size == 1:
+                    raise
+                self._batch = size // 2
+                free_memory()
+                continue
+            yield found
+            first += size
 
     def predict_rows(self, rows: NDArray[np.intp], perturbation: Perturbation | None) -> NDArray[np.float32]:
         """Return the log-odds of one batch of images, (n_images, n_findings).
@@ -108,34 +131,34 @@ class Runner:
         """Return the same of any number of images, made batch by batch, in the CPU's memory."""
         import torch
 
-        size = self._plan.study.compute.batch
-        parts = [self.perturbed(rows[first : first + size], perturbation) for first in range(0, len(rows), size)]
-        return torch.cat([part.cpu() for part in parts])
+        return torch.cat(list(self._in_batches(len(rows), lambda some: self.perturbed(rows[some], perturbation).cpu())))
 
     def logits_of(self, images: "torch.Tensor") -> NDArray[np.float32]:
         """Return the log-odds of images that are at hand, (n, 1, size, size), batch by batch."""
         _, device = self._load()
-        size = self._plan.study.compute.batch
-        with self._explaining(None):
-            parts = [self._forward(images[first : first + size].to(device)) for first in range(0, len(images), size)]
-        return np.concatenate(parts)
+
+        def read(some: slice) -> NDArray[np.float32]:
+            with self._explaining(None):
+                return self._forward(images[some].to(device))
+
+        return np.concatenate(list(self._in_batches(len(images), read)))
 
     def gradients_of(self, images: "torch.Tensor", signs: NDArray[np.int8]) -> NDArray[np.float64]:
         """Return the gradient to the pixels of Σ log(1 + exp(−s z)) over findings of sign s = ±1, image by image."""
         import torch
 
         model, device = self._load()
-        found = []
-        size = self._plan.study.compute.batch
-        for first in range(0, len(images), size):
-            batch = images[first : first + size].to(device).requires_grad_(True)
-            wanted = torch.from_numpy(signs[first : first + size].astype(np.float64)).to(device)
+
+        def differentiate(some: slice) -> NDArray[np.float64]:
+            batch = images[some].to(device).requires_grad_(True)
+            wanted = torch.from_numpy(signs[some].astype(np.float64)).to(device)
             with self._explaining(None), self._precision(), torch.enable_grad():
                 margins = wanted * model(batch).double()
                 loss = (torch.nn.functional.softplus(-margins) * (wanted != 0)).sum()
                 (gradient,) = torch.autograd.grad(loss, batch, allow_unused=True)
-            found.append(torch.zeros_like(batch) if gradient is None else gradient)
-        return np.concatenate([one.detach().double().cpu().numpy() for one in found])
+            return np.zeros(tuple(batch.shape)) if gradient is None else gradient.double().cpu().numpy()
+
+        return np.concatenate(list(self._in_batches(len(images), differentiate)))
 
     def _forward(self, images: "torch.Tensor") -> NDArray[np.float32]:
         import torch
@@ -158,7 +181,8 @@ class Runner:
         except CxrobustError:
             raise
         except Exception as error:  # the user's code may raise anything
-            raise DataError(
+            kind = OutOfMemoryError if is_out_of_memory(error) else DataError
+            raise kind(
                 f"{self._where(perturbation)}: the model failed with {type(error).__name__} ({one_line(error)}): "
                 f"correct it, or lower batch in [compute] where memory is short"
             ) from error

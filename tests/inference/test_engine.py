@@ -202,3 +202,22 @@ def test_example_images_are_kept_with_what_the_model_says(finished: Path) -> Non
         ("a", "clean"), ("a", "pgd(eps=4/255, steps=3)"), ("b", "clean"), ("b", "pgd(eps=4/255, steps=3)"),
     ]  # fmt: skip
     assert all((folder / one["file"]).is_file() for one in index["examples"])
+
+
+@pytest.mark.parametrize("raised", ["torch.OutOfMemoryError('CUDA out of memory')", "MemoryError()"])
+def test_out_of_memory_halves_the_batch_and_goes_on(finished: Path, tmp_path: Path, raised: str) -> None:
+    path = write_study(tmp_path)
+    text = MODULE.replace("        time.sleep", f"        if len(x) > 2: raise {raised}\n        time.sleep")
+    (tmp_path / "tiny_networks.py").write_text(text)
+    pipeline.predict(read_study(path), tmp_path / "out")
+    undisturbed, small = (load_predictions(folder / "out" / "predictions") for folder in (finished, tmp_path))
+    np.testing.assert_allclose(small.probabilities, undisturbed.probabilities, atol=1e-6)
+
+
+def test_one_image_that_does_not_fit_memory_is_one_sentence(tmp_path: Path) -> None:
+    path = write_study(tmp_path)
+    (tmp_path / "tiny_networks.py").write_text(
+        MODULE.replace("        time.sleep", "        raise MemoryError()\n        time.sleep")
+    )
+    with pytest.raises(DataError, match=r"the model failed with MemoryError .*: correct it, or lower batch"):
+        pipeline.predict(read_study(path), tmp_path / "out")
