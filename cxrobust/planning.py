@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cxrobust.analysis.choices import is_untestable
+from cxrobust.analysis.choices import is_untestable, widest
 from cxrobust.analysis.contrasts import Contrast, contrasts_of
 from cxrobust.analysis.detectable import comparisons
 from cxrobust.analysis.families import Families
@@ -217,6 +217,12 @@ def _plan(estimate: Estimate, results: Results, study: Study, question: Question
         sizes += [("non-inferiority", question.margin)] if directed else []
         sizes.append(("equivalence", question.margin))
     for goal, size in sizes:
+        if size is not None and abs(size) >= widest(estimate.metric):
+            option = "--difference" if goal == "difference" else "--margin"
+            raise StudyError(
+                f"{option} {size:g}: two values of {estimate.metric} differ by less than {widest(estimate.metric):g}: "
+                "give a smaller number"
+            )
         planned = plan(
             estimate.se,
             n_patients=estimate.n_patients,

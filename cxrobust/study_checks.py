@@ -117,7 +117,7 @@ def _check_metrics(study: "Study", place: Place) -> None:
     for name in study.analysis.metrics:
         if name not in metric:
             raise place.error(("analysis", "metrics"), metric.unknown(name))
-    _check_choices(study.analysis, place)
+    _check_choices(study.analysis, place, n_regimes=len(_regimes(study)))
     if study.analysis.recalibrate and not any(metric[name].of_probabilities for name in study.analysis.metrics):
         raise place.error(
             ("analysis", "recalibrate"),
@@ -229,7 +229,7 @@ def _check_declared(study: "Study", place: Place) -> None:
         raise place.error(error.keys, str(error)) from None
 
 
-def _check_choices(analysis: AnalysisSection, place: Place) -> None:
+def _check_choices(analysis: AnalysisSection, place: Place, *, n_regimes: int) -> None:
     """Every interval and test must fit its metric."""
     from cxrobust.analysis.choices import fitting_intervals, fitting_tests
     from cxrobust.analysis.metrics import metric
@@ -256,11 +256,23 @@ def _check_choices(analysis: AnalysisSection, place: Place) -> None:
                 keys = ("analysis", name, key) if getattr(own, key) else ("analysis", key)
                 raise place.error(keys, f"{key} {value!r} does not fit {name}: those that do are {', '.join(fitting)}")
     _check_margins(analysis, place)
+    _check_cochran(analysis, place, n_regimes)
+
+
+def _check_cochran(analysis: AnalysisSection, place: Place, n_regimes: int) -> None:
+    """Cochran's Q compares all regimes, so it needs two."""
+    for name in analysis.metrics if n_regimes < 2 else ():
+        if analysis.of(name).test == "cochran-q":
+            own = analysis.per_metric.get(name, MetricSection()).test
+            raise place.error(
+                ("analysis", name, "test") if own else ("analysis", "test"),
+                "test 'cochran-q' compares regimes, and this study has one: choose another test, or add a regime",
+            )
 
 
 def _check_margins(analysis: AnalysisSection, place: Place) -> None:
     """A test against a margin needs one, and a margin needs such a test."""
-    from cxrobust.analysis.choices import WITH_A_MARGIN, is_untestable
+    from cxrobust.analysis.choices import WITH_A_MARGIN, is_untestable, widest
 
     own = {name: analysis.per_metric.get(name, MetricSection()) for name in analysis.metrics}
     testable = [name for name in analysis.metrics if not is_untestable(name)]
@@ -272,6 +284,13 @@ def _check_margins(analysis: AnalysisSection, place: Place) -> None:
             keys = ("analysis", name, "test") if own[name].test else ("analysis", "test")
             raise place.error(
                 keys, f"test {chosen.test!r} needs the largest difference that does not matter: set margin"
+            )
+        if name in tested and chosen.margin is not None and chosen.margin >= widest(name):
+            keys = ("analysis", name, "margin") if own[name].margin is not None else ("analysis", "margin")
+            raise place.error(
+                keys,
+                f"margin {chosen.margin:g} is as large as two values of {name} can differ ({widest(name):g}), so that "
+                f"any difference would be smaller: write the largest difference that does not matter",
             )
         if name not in tested and own[name].margin is not None:
             raise place.error(

@@ -141,6 +141,8 @@ def test_more_patients_than_can_be_simulated_are_said(pilot: Path, capsys: pytes
         (["--estimand", "trend"], 2, "--estimand trend: nothing in {} matches: there are perturbed-clean, regime-"),
         (["--difference", "0"], 2, "--difference 0: give a finite number other than 0"),
         (["--margin", "-1"], 2, "--margin -1: give a finite number above 0"),
+        (["--margin", "5"], 2, "--margin 5: two values of auroc differ by less than 1: give a smaller number"),
+        (["--difference", "-1"], 2, "--difference -1: two values of auroc differ by less than 1: give a smaller"),
         (["--alpha", "0"], 2, "--alpha 0: give a number between 0 and 1"),
         (["--power", "0.04"], 2, "--power 0.04: give a number between alpha, 0.05, and 1"),
         (["--comparisons", "0"], 2, "Invalid value for '--comparisons'"),

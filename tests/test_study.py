@@ -95,6 +95,11 @@ def test_a_study_reads_with_its_controls_and_defaults() -> None:
         ("resamples = 200", 'metrics = ["ece", "ece"]', "s.toml:16: 'ece' stands twice in analysis.metrics"),
         ("resamples = 200", 'primary_condition = "clean"', "s.toml:16: primary_condition 'clean' is no condition"),
         ("resamples = 200", 'primary_condition = "pgd(("', r"s.toml:16: .*'pgd\(\(' is not a condition"),
+        (
+            "resamples = 200",
+            'resamples = 200\ntest = "tost"\nmargin = 1.5',
+            r"s.toml:18: margin 1.5 is as large as two values of auroc can differ \(1\), so that any difference",
+        ),
         ("resamples = 200", "operating_point = 2.0", "s.toml:16: analysis.operating_point = 2.0: .*be less than 1$"),
         (
             "resamples = 200",
@@ -662,3 +667,9 @@ def test_a_margin_is_a_finite_number_above_0(value: str, shown: str) -> None:
         with pytest.raises(StudyError) as caught:
             analysis(f"{text}margin = {value}")
         assert str(caught.value) == f"s.toml:{16 + text.count(chr(10))}: {table}.margin = {shown}"
+
+
+def test_cochrans_q_needs_two_regimes() -> None:
+    text = GOOD.replace("resamples = 200", 'resamples = 200\nmetrics = ["accuracy"]\ntest = "cochran-q"')
+    with pytest.raises(StudyError, match=r"test 'cochran-q' compares regimes, and this study has one"):
+        parse(text)

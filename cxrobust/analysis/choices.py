@@ -33,3 +33,9 @@ def fitting_tests(name: str) -> tuple[str, ...]:
 def is_untestable(name: str) -> bool:
     """Whether no test fits a metric; effect sizes, which are no metrics, are tested as accuracy and confidence."""
     return name in metric and bool(metric[name].untestable)
+
+
+def widest(name: str) -> float:
+    """Return how far apart two values of a metric can be; infinite where it has no bounds."""
+    low, high = metric[name].bounds
+    return high - low

@@ -177,6 +177,9 @@ def _record(
     if np.isposinf(interval.high):
         infinite = np.isposinf(one.resampled).mean()
         said.append(f"the upper end is infinite, as the odds ratio is in {infinite:.2%} of resamples: {NO_SECOND}")
+    elif known and np.isinf(one.resampled).any():
+        infinite = np.isinf(one.resampled).mean()
+        said.append(f"no standard error: the odds ratio is infinite in {infinite:.2%} of resamples: {NO_SECOND}")
     return Estimate(
         estimand=pair.estimand,
         metric=METRIC_OF[effect],

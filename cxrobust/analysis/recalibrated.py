@@ -55,7 +55,7 @@ def recalibrated_estimates(
         values = evaluate({name: one}, samples)[name]
         estimates = estimate(name, one, values, contrasts=wanted, view=of_method)
         yield Estimated(
-            estimates=tuple(_if_fitted(one, unfitted.get((one.regime, one.finding))) for one in estimates),
+            estimates=tuple(_warned(_if_fitted(one, unfitted.get((one.regime, one.finding)))) for one in estimates),
             values=values,
             contrasts=wanted,
         )
@@ -84,6 +84,13 @@ def _if_fitted(one: Estimate, unfitted: str | None) -> Estimate:
     numbers = ("estimate", "se", "se_patients", "se_training", "ci_low", "ci_high", "band_low", "band_high", "p_value")
     blank: dict[str, Any] = dict.fromkeys((*numbers, "interval", "test"))
     return replace(one, **blank, note=f"not estimable: nothing was fitted ({unfitted})")
+
+
+def _warned(one: Estimate) -> Estimate:
+    """Say of what recalibrating gains that its interval is too narrow."""
+    if one.estimand != "recalibrated-raw" or one.ci_low is None:
+        return one
+    return replace(one, note=one.note.replace(GIVEN, f"{GIVEN}, which is too narrow"))
 
 
 def _note(found: Recalibrated) -> str:

@@ -14,7 +14,7 @@ from cxrobust.analysis.classical.mcnemar import mcnemar_clustered, mcnemar_exact
 from cxrobust.analysis.classical.result import TestResult, approximation_note, floor_note, never_0
 from cxrobust.analysis.classical.wilcoxon import signed_rank, signed_rank_clustered
 from cxrobust.analysis.contrasts import Contrast
-from cxrobust.analysis.intervals import linearised_se
+from cxrobust.analysis.intervals import degrees_of_freedom, linearised_se
 from cxrobust.analysis.metrics import Mean, Metric
 from cxrobust.analysis.permutation import is_exact, sign_flip_p_values
 from cxrobust.analysis.values import Values
@@ -177,8 +177,10 @@ def named_test(
             return None
         value = float(contrast.of(values.value)[k])
         few = approximation_note(_n_other_than_0(contrast.contributions(values)[k]))
-        se = float(linearised_se(contrast.influences(values)[k]))
-        return _of_estimate(asked, metric, value, se, margin, few=few if se > 0 else "")
+        influences = contrast.influences(values)[k]
+        se, df = float(linearised_se(influences)), float(degrees_of_freedom(influences))
+        said = "; ".join(filter(None, (few if se > 0 else "", _on_these_runs(values, contrast))))
+        return _of_estimate(asked, metric, value, se, margin, few=said, df=df)
     if is_average or contrast.across:
         return None
     if of_auroc:
@@ -220,7 +222,15 @@ def _several_runs(asked: str, metric: Metric, values: Values, contrast: Contrast
     return f"{asked} compares {compared}; with several training runs patients' signs are flipped instead"
 
 
-def _of_estimate(asked: str, metric: Metric, value: float, se: float, margin: float | None, *, few: str) -> Tested:
+def _on_these_runs(values: Values, contrast: Contrast) -> str:
+    """Say that a test speaks of the training runs at hand, where its interval speaks of others too."""
+    several = any(len(values.replicates[row]) > 1 for row, _, _ in contrast.terms)
+    return "p is of these training runs, the interval of training them again" if several else ""
+
+
+def _of_estimate(
+    asked: str, metric: Metric, value: float, se: float, margin: float | None, *, few: str, df: float
+) -> Tested:
     if asked in {"delong", "delong-clustered"}:
         p_value = 2 * norm.sf(abs(value) / se) if se > 0 else 1.0 if value == 0 else np.nan
         return Tested(name=asked, p_value=never_0(float(p_value)), note=few if se > 0 else "the variance is 0")
@@ -228,8 +238,8 @@ def _of_estimate(asked: str, metric: Metric, value: float, se: float, margin: fl
         raise ValueError(f"{asked} needs a margin")
     said = "; ".join(filter(None, (f"margin {margin:g}", few, metric.caution)))
     if asked == "noninferiority" and metric.better:
-        return _kept(asked, noninferiority(value, se, margin, better=metric.better), said)
-    return _kept(asked, tost(value, se, margin), said)
+        return _kept(asked, noninferiority(value, se, margin, better=metric.better, df=df), said)
+    return _kept(asked, tost(value, se, margin, df=df), said)
 
 
 def _of_pair(

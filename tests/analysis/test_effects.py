@@ -237,6 +237,23 @@ def test_an_infinite_upper_end_of_an_odds_ratio_says_why():
         )
 
 
+def test_an_odds_ratio_that_is_infinite_in_few_resamples_says_why_it_has_no_standard_error():
+    """On images of four patients only the reference is right; hardly a resample leaves them all out."""
+    made = make_predictions(seed=2, n_patients=25, members=MEMBERS, findings=("Mass",), conditions=CONDITIONS[:1])
+    sure = np.where(made.labels[:, 0] == 1, 0.9, 0.1)
+    first, second = sure.copy(), sure.copy()
+    of_first, of_second = np.isin(made.patients, [7, 8, 9, 10]), np.isin(made.patients, [1, 2, 3])
+    first[of_first], second[of_second] = 1 - first[of_first], 1 - second[of_second]
+    found = run(replace(made, probabilities=np.stack([second, first])[:, None, :, None]))
+    drawn = np.array([counts_of(made, patient) > 0 for patient in (7, 8, 9, 10, 1, 2, 3)])
+    share = np.mean(~drawn[:4].any(axis=0) & drawn[4:].any(axis=0))
+    e = found["accuracy-odds-ratio", "regime-reference", "lora", "clean", "Mass"]
+    assert 0 < share < 0.025
+    assert e.ci_high is not None
+    assert e.se is None
+    assert f"no standard error: the odds ratio is infinite in {share:.2%} of resamples" in e.note
+
+
 def test_one_patient_has_no_interval():
     alone = make_predictions(n_patients=1, most_images=9, members=MEMBERS, seed=4)
     for (metric, *_), e in run(alone).items():

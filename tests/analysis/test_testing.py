@@ -220,7 +220,9 @@ def test_tost_against_a_closed_form(predictions):
     each = (p - y) ** 2 - (q - y) ** 2
     centred = np.bincount(patients, weights=each - each.mean(), minlength=40) / len(y)
     se = np.sqrt((centred**2).sum() * 40 / 39)
-    assert e.p_value == pytest.approx(stats.norm.sf((0.02 - abs(each.mean())) / se), abs=1e-12)
+    kurtosis = 40 * (centred**4).sum() / (centred**2).sum() ** 2
+    expected = stats.t.sf((0.02 - abs(each.mean())) / se, 2 * 40 / (kurtosis - 1))
+    assert e.p_value == pytest.approx(expected, abs=1e-12)
 
 
 def test_what_fits_which_metric():

@@ -126,7 +126,11 @@ BAD = {
     "split": (TABLE, {"split": "tset"}, r"split 'tset' is empty: .* column 'split' are 'test', 'train'"),
     "no column": (TABLE, {"patient": "subject"}, r"lacks the column 'subject'"),
     "no path": (TABLE, {"path": "file"}, r"lacks the column 'file'"),
-    "no finding": ("image_id,patient_id,site\na,1,north\n", {}, r"no column holds labels"),
+    "no finding": (
+        "image_id,patient_id,site\na,1,north\n",
+        {},
+        r"no column holds a label \(1, 0 or -1; a blank one is missing\)",
+    ),
     "no rows": (TABLE.partition("\n")[0], {}, r"has no rows"),
     "shifted": ("image_id,patient_id,Edema\na,1,1,0\n", {}, r"more values than its header has columns"),
 }

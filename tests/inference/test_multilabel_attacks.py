@@ -88,7 +88,7 @@ def plain_apgd(model: "torch.nn.Module", image: "torch.Tensor", label: np.ndarra
     shares = [0.0, 0.22]
     while shares[-1] < 1:
         shares.append(shares[-1] + max(shares[-1] - shares[-2] - 0.03, 0.06))
-    checkpoints = [int(np.ceil(share * n)) for share in shares]
+    checkpoints = [int(np.ceil(round(share * n, 9))) for share in shares]
     start = torch.empty_like(image).uniform_(-eps, eps, generator=torch.Generator().manual_seed(seed))
     x_old = x = project(image + start)
     step, value = 2 * eps, loss(x)[0]

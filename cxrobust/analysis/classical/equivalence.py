@@ -1,13 +1,14 @@
-"""Whether an effect is too small to matter: equivalence and non-inferiority, by a normal estimate.
+"""Whether an effect is too small to matter: equivalence and non-inferiority, by an estimate and its standard error.
 
 The margin is the largest effect that does not matter, in the estimate's own units, and is chosen before the data are
 seen. The null hypothesis is that the effect is at least that large, so that a small p-value speaks for no effect.
 """
 
+import math
 from typing import Literal, TypeAlias
 
 import numpy as np
-from scipy.stats import norm
+from scipy.stats import t as student
 
 from cxrobust.analysis.classical.clusters import check_choice
 from cxrobust.analysis.classical.result import TestResult, no_test
@@ -16,11 +17,11 @@ Better: TypeAlias = Literal["higher", "lower"]
 """Which direction of the effect is the better one."""
 
 
-def tost(estimate: float, standard_error: float, margin: float) -> TestResult:
+def tost(estimate: float, standard_error: float, margin: float, *, df: float = math.inf) -> TestResult:
     """Two one-sided tests that an effect lies within ±margin; the statistic is (margin − |estimate|) / standard error.
 
-    The p-value is the larger of the two one-sided ones, Φ(−statistic); at level α it rejects just where the 1 − 2α
-    interval lies within ±margin (Schuirmann 1987, doi:10.1007/BF01068419).
+    The p-value is the larger of the two one-sided ones, F(−statistic) of Student's t; at level α it rejects just where
+    the 1 − 2α interval lies within ±margin (Schuirmann 1987, doi:10.1007/BF01068419).
 
     Parameters
     ----------
@@ -30,6 +31,8 @@ def tost(estimate: float, standard_error: float, margin: float) -> TestResult:
         Its standard error, in the same units.
     margin
         The largest effect that does not matter.
+    df
+        Degrees of freedom of the standard error; infinite for the normal distribution.
 
     Returns
     -------
@@ -53,14 +56,16 @@ def tost(estimate: float, standard_error: float, margin: float) -> TestResult:
     if reason:
         return no_test(name, note=reason)
     z = (margin - abs(estimate)) / standard_error
-    return TestResult(name=name, statistic=z, p_value=float(norm.sf(z)))
+    return TestResult(name=name, statistic=z, p_value=float(student.sf(z, df)))
 
 
-def noninferiority(estimate: float, standard_error: float, margin: float, *, better: Better = "higher") -> TestResult:
+def noninferiority(
+    estimate: float, standard_error: float, margin: float, *, better: Better = "higher", df: float = math.inf
+) -> TestResult:
     """One-sided test that an effect is not worse than 0 by margin or more; the statistic is z, higher where it is not.
 
     z = (estimate + margin) / standard error where higher is better, else (margin − estimate) / standard error; the
-    p-value is 1 − Φ(z).
+    p-value is 1 − F(z) of Student's t.
 
     Parameters
     ----------
@@ -72,6 +77,8 @@ def noninferiority(estimate: float, standard_error: float, margin: float, *, bet
         The loss from which on the new one is inferior.
     better
         "higher" for a measure such as the AUROC, "lower" for one such as the Brier score.
+    df
+        Degrees of freedom of the standard error; infinite for the normal distribution.
 
     Returns
     -------
@@ -95,7 +102,7 @@ def noninferiority(estimate: float, standard_error: float, margin: float, *, bet
     if reason:
         return no_test(name, note=reason)
     z = (gain + margin) / standard_error
-    return TestResult(name=name, statistic=z, p_value=float(norm.sf(z)))
+    return TestResult(name=name, statistic=z, p_value=float(student.sf(z, df)))
 
 
 def _check_margin(margin: float) -> None:

@@ -76,7 +76,10 @@ class ImageFolder(Dataset):
         if self.findings == "all":
             found = tuple(column for column in columns if _holds_labels(frame[column], self.labels))
             if not found:
-                raise DataError(f"{self.labels}: no column holds labels (1, 0, -1 or blank): add one for each finding")
+                raise DataError(
+                    f"{self.labels}: no column holds a label (1, 0 or -1; a blank one is missing): add one for each "
+                    "finding, or name the findings in [data]"
+                )
             return found
         for name in self.findings:
             if name not in columns:

@@ -107,10 +107,10 @@ def checkpoints_of(steps: int) -> list[int]:
     >>> checkpoints_of(100)
     [22, 41, 57, 70, 80, 87, 93, 99]
     """
-    shares, found = [0.0, 0.22], []
-    while shares[-1] <= 1:
-        found.append(-int(-shares[-1] * steps // 1))
-        shares.append(shares[-1] + max(shares[-1] - shares[-2] - 0.03, 0.06))
+    percents, found = [0, 22], []
+    while percents[-1] <= 100:
+        found.append(-(-percents[-1] * steps // 100))
+        percents.append(percents[-1] + max(percents[-1] - percents[-2] - 3, 6))
     return [number for number in dict.fromkeys(found) if 0 < number < steps]
 
 
