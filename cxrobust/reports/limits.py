@@ -5,12 +5,12 @@ from typing import Any
 
 from cxrobust.conditions import parse_condition
 from cxrobust.reports.sentences import judge, reason
+from cxrobust.reports.sources import RADIOGRAPHS, Origin, names_all_patients, of_kinds, origins, sources
 from cxrobust.reports.view import CLEAN, FEW_POSITIVE_PATIENTS, View
 from cxrobust.reports.words import PERTURBATIONS, counted, finding_words, listed, readable, regime
 
 FULL_SIZE = 1024
-"""Pixels a side that radiographs of a public data set have at least, as they are distributed."""
-RADIOGRAPHS = ("nih-chestxray14", "mimic-cxr-jpg")
+"""Pixels a side that radiographs have at least, as they are taken."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,8 +69,7 @@ def training_limit(view: View) -> Limit | None:
 
 def data_limits(view: View) -> tuple[Limit, ...]:
     """Return the limits that the kind of data sets."""
-    kind = str(view.results.study["data"].get("kind", ""))
-    if kind == "phantoms" or "phantom" in view.results.data["name"].lower():
+    if _is_phantoms(view):
         return (
             Limit(
                 title="Phantoms are not patients.",
@@ -79,15 +78,42 @@ def data_limits(view: View) -> tuple[Limit, ...]:
                 short="anything about patients: the images are procedural drawings.",
             ),
         )
-    if kind in RADIOGRAPHS:
-        return (
-            Limit(
-                title="Labels from reports.",
-                text="The labels were extracted from radiology reports by software and hold errors, which lower every "
-                "regime’s apparent performance and may not do so equally.",
-            ),
-        )
-    return ()
+    return tuple(limit for limit in (_some_phantoms_limit(view), _labels_limit(view)) if limit is not None)
+
+
+def _is_phantoms(view: View) -> bool:
+    """Whether no image is of a patient."""
+    phantoms = of_kinds(view, "phantoms")
+    is_one_table = len(sources(view)) == 1 and "phantom" in view.results.data["name"].lower()
+    return is_one_table or len(phantoms) == len(sources(view))
+
+
+def _some_phantoms_limit(view: View) -> Limit | None:
+    phantoms = of_kinds(view, "phantoms")
+    if not phantoms:
+        return None
+    return Limit(
+        title="Phantoms are not patients.",
+        text=f"The images of {listed(phantoms)} are procedural drawings, counted here with the others; what holds for all "
+        "images need not hold for the radiographs alone.",
+        short=f"how the radiographs alone would do: images of {listed(phantoms)} are procedural drawings.",
+    )
+
+
+def _labels_limit(view: View) -> Limit | None:
+    """Return the limit of labels that were taken from reports, by whom and of which data sets."""
+    found = {how: names for how, names in origins(view).items() if how.is_reports}
+    if not found:
+        return None
+    return Limit(title="Labels from reports.", text=" ".join(_labels_said(view, *one) for one in found.items()))
+
+
+def _labels_said(view: View, how: Origin, names: tuple[str, ...]) -> str:
+    whose = "" if len(names) == len(sources(view)) else f" of {listed(names)}"
+    return (
+        f"The labels{whose} were {how.value}. They hold errors, which may lower regimes’ apparent performance, and not "
+        "equally."
+    )
 
 
 def _threshold_limit(view: View) -> Limit | None:
@@ -161,35 +187,36 @@ def _one_attack_limit(view: View) -> Limit | None:
 
 def _size_limit(view: View) -> Limit | None:
     """Return the limit of attacking images at the study's size, where they were larger."""
-    size, kind = view.results.data.get("size"), view.results.study["data"].get("kind")
-    if not size or size >= FULL_SIZE or kind not in RADIOGRAPHS or not view.of_kind("attack"):
+    size = view.results.data.get("size")
+    if not size or size >= FULL_SIZE or not of_kinds(view, *RADIOGRAPHS) or not view.of_kind("attack"):
         return None
     return Limit(
         title="Attacked at the study’s size.",
-        text=f"Images were reduced to {size} × {size} pixels and perturbed at that size; the "
-        "radiographs as they are distributed are larger. The same ε on those may do more harm or less.",
+        text=f"Images were brought to {size} × {size} pixels and perturbed at that size; "
+        "radiographs as they are taken are larger. The same ε on those may do more harm or less.",
     )
 
 
 def _one_set_limit(view: View) -> Limit | None:
-    kind = str(view.results.study["data"].get("kind", ""))
-    if kind == "phantoms":
+    if len(of_kinds(view, "phantoms")) == len(sources(view)):
         return None
+    n_sets = len(sources(view))
+    one = n_sets == 1
     return Limit(
-        title="One test set.",
-        text="All images come from one data set. How regimes compare at other hospitals, on other devices or in other "
-        "patients was not studied.",
+        title="One test set." if one else "Few test sets.",
+        text=f"All images come from {'one data set' if one else counted(n_sets, 'data set')}. How regimes compare at other "
+        "hospitals, on other devices or in other patients was not studied.",
     )
 
 
 def _images_as_patients_limit(view: View) -> Limit | None:
-    kind, per_patient = view.results.study["data"].get("kind"), view.results.data.get("images_per_patient")
-    if kind != "medmnist" or per_patient is None or per_patient[2] > 1:
+    if names_all_patients(view):
         return None
+    where = "The data name no patients, so each" if len(sources(view)) == 1 else "Where the data name no patients, each"
     return Limit(
         title="Patients not known.",
-        text="The data name no patients, so each image counts as one. Where a patient has several images, intervals are too "
-        "narrow and p-values too small.",
+        text=f"{where} image counts as one. Where a patient has several images, intervals are too narrow and p-values too "
+        "small.",
     )
 
 

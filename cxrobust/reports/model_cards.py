@@ -12,7 +12,9 @@ from cxrobust.files import atomic_write_text
 from cxrobust.reports.limits import limits
 from cxrobust.reports.parts import common_digits
 from cxrobust.reports.sentences import change_sentence, comparison_sentence, metric_name, support, value_sentence
+from cxrobust.reports.sources import names_all_patients, split_of
 from cxrobust.reports.templating import Templates
+from cxrobust.reports.units import unit
 from cxrobust.reports.view import CLEAN, View
 from cxrobust.reports.words import capitalised, condition_words, counted, number, percent, plain, readable
 from cxrobust.results import Estimate
@@ -58,7 +60,8 @@ def model_card(view: View, name: str, *, templates: Path | None = None) -> str:
         reference=view.reference,
         study=view.results.study["study"],
         data=view.results.data,
-        counts=f"{counted(view.results.data['n_images'], 'image')} of {counted(view.results.data['n_patients'], 'patient')}",
+        counts=_counts(view),
+        unit=capitalised(unit(view)),
         level=percent(view.level),
         condition=f"under {condition_words(view.primary)}" if view.primary else "on clean images",
         sentences=[plain(one) for one in _sentences(view, name)],
@@ -68,6 +71,12 @@ def model_card(view: View, name: str, *, templates: Path | None = None) -> str:
         study_hash=view.results.provenance.get("study_sha256") or "",
     )
     return f"---\n{metadata(view, name)}---\n\n{body}"
+
+
+def _counts(view: View) -> str:
+    data = view.results.data
+    images = counted(data["n_images"], "image")
+    return f"{images} of {counted(data['n_patients'], 'patient')}" if names_all_patients(view) else images
 
 
 def markdown(text: str) -> str:
@@ -125,17 +134,19 @@ def metadata(view: View, name: str) -> str:
 
 def _dataset(view: View, condition: str) -> list[str]:
     data = view.results.data
-    kind = str(view.results.study["data"].get("kind") or "predictions")
+    settings = view.results.study["data"]
+    split = split_of(settings)
+    counted_ones = ("n_images", "n_patients") if names_all_patients(view) else ("n_images",)
     return [
         "  - task:",
         '      type: "image-classification"',
         '      name: "Findings of chest X-rays"',
         "    dataset:",
-        f"      type: {_quoted(kind)}",
+        f"      type: {_quoted(str(settings.get('kind') or 'predictions'))}",
         f"      name: {_quoted(data['name'])}",
         f"      config: {_quoted(condition)}",
-        '      split: "test"',
-        f"      args: {json.dumps({'n_images': data['n_images'], 'n_patients': data['n_patients']})}",
+        *([f"      split: {_quoted(split)}"] if split else []),
+        f"      args: {json.dumps({name: data[name] for name in counted_ones})}",
     ]
 
 

@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import pytest
 
+from cxrobust.reports.checklists import labels_from_reports
+from cxrobust.reports.document import compose, fill
 from cxrobust.reports.limits import limits
 from cxrobust.reports.sections import sections
 from cxrobust.reports.sections.flips import ends_words, share_words
@@ -225,6 +227,21 @@ def with_data(made, *, kind="nih-chestxray14", **data):
     return replace(made, study=study, data={**made.data, **data})
 
 
+def from_kind(kind, made=None, **settings):
+    """The same of data of this kind, with no more said of them than these settings."""
+    made = made or RAW
+    return replace(made, study={**made.study, "data": {"kind": kind, **settings}})
+
+
+def pooled(*members, name="NIH ChestX-ray14 and PadChest"):
+    made = from_kind("pooled", members={f"set{k}": one for k, one in enumerate(members)})
+    return replace(made, data={**made.data, "name": name})
+
+
+def analysed(made, **settings):
+    return replace(made, study={**made.study, "analysis": {**made.study["analysis"], **settings}})
+
+
 def at_point(made, point):
     return replace(made, study={**made.study, "analysis": {**made.study["analysis"], "operating_point": point}})
 
@@ -248,18 +265,30 @@ FEW = results(replace(TYPICAL, n_regimes=2, n_findings=3))
         ("Few positives.", FEW, RAW),
         ("Not estimable.", FEW, RAW),
         ("Labels from reports.", with_data(RAW), with_data(RAW, kind="folder")),
+        ("Labels from reports.", from_kind("openi"), from_kind("nih-chestxray14", labeler="google2019")),
+        ("Labels from reports.", from_kind("padchest"), from_kind("vindr-cxr")),
+        ("Labels from reports.", from_kind("mimic-cxr-jpg", labeler="radiologist"), from_kind("siim-pneumothorax")),
+        ("Labels from reports.", from_kind("chexpert", split="train"), from_kind("chexpert", split="test")),
+        ("Labels from reports.", pooled({"kind": "openi"}, {"kind": "folder"}), pooled({"kind": "folder"})),
         ("Phantoms are not patients.", with_data(RAW, kind="phantoms"), RAW),
+        ("Phantoms are not patients.", pooled({"kind": "phantoms"}, {"kind": "openi"}), pooled({"kind": "openi"})),
         ("Attacks bound robustness from one side.", RAW, CLEAN),
         ("A single attack.", RAW, LARGE_MADE),
         ("A single attack.", attacked_by(LARGE_MADE, "fgsm"), CLEAN),
         ("Attacked at the study’s size.", with_data(RAW, size=224), with_data(RAW, size=1024)),
         ("Attacked at the study’s size.", with_data(RAW, size=224), with_data(RAW, kind="folder", size=224)),
         ("Attacked at the study’s size.", with_data(RAW, size=224), with_data(CLEAN, size=224)),
+        ("Attacked at the study’s size.", from_kind("chexpert"), from_kind("medmnist")),
+        ("Attacked at the study’s size.", pooled({"kind": "openi"}, {"kind": "folder"}), pooled({"kind": "phantoms"})),
         ("Thresholds from the same images.", RAW, at_point(RAW, 0.5)),
         ("Thresholds from the same images.", at_point(RAW, {"sensitivity": 0.9}), with_data(RAW, validation={})),
         ("Thresholds held fixed.", with_data(RAW, validation={}), RAW),
         ("One test set.", with_data(RAW), with_data(RAW, kind="phantoms")),
+        ("Few test sets.", pooled({"kind": "openi"}, {"kind": "folder"}), pooled({"kind": "openi"})),
+        ("One test set.", pooled({"kind": "openi"}), pooled({"kind": "openi"}, {"kind": "folder"})),
         ("Patients not known.", with_data(RAW, kind="medmnist", images_per_patient=[1, 1, 1]), RAW),
+        ("Patients not known.", with_data(RAW, name="RSNA (each image taken as a patient)"), with_data(RAW)),
+        ("Patients not known.", pooled({"kind": "vindr-cxr"}, {"kind": "openi"}), pooled({"kind": "openi"})),
         ("Small images.", with_data(RAW, size=64), with_data(RAW, size=224)),
         ("Small images.", with_data(RAW, size=64), with_data(RAW, size=None)),
     ],
@@ -267,6 +296,86 @@ FEW = results(replace(TYPICAL, n_regimes=2, n_findings=3))
 def test_a_limit_is_told_where_it_holds_and_only_there(title, where, elsewhere):
     assert title in titles(where)
     assert title not in titles(elsewhere)
+
+
+@pytest.mark.parametrize(
+    ("made", "expected"),
+    [
+        (from_kind("nih-chestxray14"), "The labels were extracted from radiology reports by software"),
+        (from_kind("mimic-cxr-jpg", labeler="radiologist"), "The labels were taken from radiology reports by people"),
+        (from_kind("padchest", labeler="all"), "reports, some by people and the others by software"),
+        (pooled({"kind": "nih-chestxray14"}, {"kind": "vindr-cxr"}), "The labels of set0 were extracted"),
+        (pooled({"kind": "nih-chestxray14"}, {"kind": "openi"}), "equally. The labels of set1 were taken"),
+    ],
+)  # fmt: skip
+def test_labels_are_said_to_come_whence_they_do(made, expected):
+    (text,) = (limit.text for limit in limits(view_of(made)) if limit.title == "Labels from reports.")
+    assert expected in text
+
+
+@pytest.mark.parametrize(
+    ("made", "is_of_reports"),
+    [
+        (from_kind("mimic-cxr-jpg"), True),
+        (from_kind("padchest"), True),
+        (pooled({"kind": "openi"}, {"kind": "folder"}), True),
+        (from_kind("nih-chestxray14", labeler="google2019"), False),
+        (from_kind("chexpert", split="valid"), False),
+    ],
+)  # fmt: skip
+def test_a_checklist_and_the_limits_agree_on_labels_from_reports(made, is_of_reports):
+    assert labels_from_reports(view_of(made)) is is_of_reports
+    assert ("Labels from reports." in titles(made)) is is_of_reports
+
+
+OF_PATIENTS = "every interval and test of the main analysis counts patients, not images"
+TAKEN_FOR_INDEPENDENT = "some intervals or tests take images for independent"
+NO_PATIENTS = "where the data name no patients, each image counts as a patient"
+
+
+@pytest.mark.parametrize(
+    ("made", "expected"),
+    [
+        (RAW, OF_PATIENTS),
+        (analysed(RAW, test="mcnemar-clustered", interval="delong-clustered"), OF_PATIENTS),
+        (analysed(RAW, test="wilcoxon"), TAKEN_FOR_INDEPENDENT),
+        (analysed(RAW, interval="delong"), TAKEN_FOR_INDEPENDENT),
+        (analysed(RAW, per_metric={"accuracy": {"test": "cochran-q"}}), TAKEN_FOR_INDEPENDENT),
+        (replace(RAW, estimates=(*RAW.estimates[:-1], replace(RAW.estimates[-1], test="mcnemar"))), TAKEN_FOR_INDEPENDENT),
+        (from_kind("medmnist"), NO_PATIENTS),
+    ],
+)  # fmt: skip
+def test_intervals_are_said_to_count_patients_only_where_they_do(made, expected):
+    first = built(made, "answer")["shows"][0]
+    assert first.endswith(f"{expected}.")
+    assert ("6,187" in plain(first)) is (expected != NO_PATIENTS)
+    assert built(made, "clustering")["unit"].lower() == expected
+    for name in ("robustness", "corruptions"):
+        assert built(made, name)["counts_patients"] is (expected == OF_PATIENTS)
+
+
+@pytest.mark.parametrize(("made", "expected"), [(RAW, "patient-level intervals"), (from_kind("medmnist"), "intervals")])
+def test_captions_of_curves_name_no_bootstrap(made, expected):
+    html = fill(compose(view_of(made)), medium="html", paper="A4")
+    bands = re.findall(r"bands, 95%\s([^;.]*)[;.]", html)
+    assert [one for one in bands if not one.endswith("of each bin")] == [expected, expected]
+
+
+def test_one_sign_at_every_strength_is_told_of_estimates_and_only_where_it_holds():
+    def with_sign(place, sign):
+        conditions = view_of(RAW).primary_series.conditions
+        estimates = tuple(
+            replace(e, estimate=(sign if e.condition == conditions[place] else -1) * 0.1, p_adjusted=0.001)
+            if (e.estimand, e.metric) == ("difference-in-differences", "auroc") and e.condition in conditions
+            else e
+            for e in RAW.estimates
+        )
+        return [plain(one) for one in built(replace(RAW, estimates=estimates), "answer")["shows"][1:]]
+
+    (same,) = with_sign(-1, -1)
+    assert same.startswith("estimates of the difference in macro AUROC that have the same sign at every strength from ")
+    assert same.endswith(", for linear-probe and lora.")
+    assert with_sign(-1, 1) == []
 
 
 def test_diagrams_of_one_of_several_training_runs_say_so():

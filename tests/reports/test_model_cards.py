@@ -44,6 +44,35 @@ def test_a_card_says_how_its_regime_compares_and_no_more() -> None:
     assert "Compared with that" not in model_card(view, "supervised")
 
 
+@pytest.mark.parametrize(
+    ("data", "split"),
+    [
+        ({"kind": "chexpert", "split": "valid"}, "valid"),
+        ({"kind": "nih-chestxray14", "labeler": "nih", "split": None}, None),
+        ({"kind": "nih-chestxray14", "labeler": "google2019", "split": None}, "test"),
+        ({"kind": "nih-chestxray14", "labeler": "google2019", "split": None, "list": "mine.txt"}, None),
+        ({"kind": "folder", "split": "test", "split_column": None}, None),
+        ({"kind": "folder", "split": "test", "split_column": "fold"}, "test"),
+        ({"kind": "pooled", "members": {"a": {"kind": "openi"}}}, None),
+        ({}, None),
+    ],
+)
+def test_a_card_names_the_split_only_where_the_data_settings_do(data: dict[str, object], split: str | None) -> None:
+    view = View.of(replace(MADE, study={**MADE.study, "data": data}), images=None)
+    assert {one.dataset_split for one in eval_results(model_card(view, "lora")).values()} == {split}
+
+
+def test_a_card_of_data_without_patients_counts_none() -> None:
+    view = View.of(replace(MADE, study={**MADE.study, "data": {"kind": "medmnist"}}), images=None)
+    card = model_card(view, "lora")
+    assert re.search(r"on 22,433\simages of NIH", card)
+    assert "intervals. Where the data name no patients, each image counts as a patient." in card
+    assert "n_patients" not in card
+    usual = model_card(View.of(MADE, images=None), "lora")
+    assert re.search(r"on 22,433\simages of 6,187\spatients of NIH", usual)
+    assert '"n_patients": 6187' in usual
+
+
 def test_a_study_of_clean_images_has_cards_too(tmp_path: Path) -> None:
     made = results(CLEAN_ONLY)
     folder = write_model_cards(View.of(made, images=None), tmp_path)

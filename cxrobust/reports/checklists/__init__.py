@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from cxrobust.reports.sources import origins
 from cxrobust.reports.view import View
 
 Verdict = Literal["met", "in part", "not met", "for the authors", "not applicable"]
@@ -153,9 +154,9 @@ def missing_labels(view: View) -> bool:
     return any(one["n_labelled"] < view.results.data["n_images"] for one in view.findings)
 
 
-def labels_mined(view: View) -> bool:
-    """Whether labels were mined from reports."""
-    return view.results.study["data"].get("kind") in {"nih-chestxray14", "mimic-cxr-jpg"}
+def labels_from_reports(view: View) -> bool:
+    """Whether labels were taken from reports, of one data set at least."""
+    return any(how.is_reports for how in origins(view))
 
 
 def has_size(view: View) -> bool:

@@ -9,7 +9,7 @@ from cxrobust.reports.checklists import (
     has_validation,
     knows_networks,
     knows_training,
-    labels_mined,
+    labels_from_reports,
     met,
     missing_labels,
     not_applicable,
@@ -61,7 +61,10 @@ CLAIM = Checklist(
                 number="14",
                 topic="Definition",
                 reply=partly(
-                    "labels mined from reports; see the source", "limitations", when=labels_mined, otherwise=authors()
+                    "labels taken from reports; see the source",
+                    "limitations",
+                    when=labels_from_reports,
+                    otherwise=authors(),
                 ),
             ),
             Item(number="15", topic="Rationale", reply=authors()),

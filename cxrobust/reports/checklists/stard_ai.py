@@ -8,7 +8,7 @@ from cxrobust.reports.checklists import (
     has_size,
     is_registered,
     knows_networks,
-    labels_mined,
+    labels_from_reports,
     met,
     not_applicable,
     not_met,
@@ -83,7 +83,9 @@ STARD_AI = Checklist(
             Item(
                 number="16a",
                 topic="Reference standard",
-                reply=partly("labels mined from reports", "limitations", when=labels_mined, otherwise=OF_THE_SOURCE),
+                reply=partly(
+                    "labels taken from reports", "limitations", when=labels_from_reports, otherwise=OF_THE_SOURCE
+                ),
             ),
             Item(number="16b", topic="Why this reference standard", reply=authors()),
             Item(number="16c", topic="Cut-offs of the reference standard", reply=OF_THE_SOURCE),

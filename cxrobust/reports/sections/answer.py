@@ -14,6 +14,8 @@ from cxrobust.reports.sentences import (
     under,
     value_sentence,
 )
+from cxrobust.reports.sources import names_all_patients
+from cxrobust.reports.units import unit
 from cxrobust.reports.view import Series, View
 from cxrobust.reports.words import counted, listed, regime, strength_words
 
@@ -67,17 +69,17 @@ def _sentences(view: View, metric: str, *, numbers: bool, opening: str = "") -> 
 
 def _shows(view: View, metric: str) -> list[str]:
     data = view.results.data
-    said = [
-        f"what {_subject(view)} do with {counted(data['n_images'], 'image')} of {counted(data['n_patients'], 'patient')}:"
-        " every difference is taken on the same images, and every interval and test counts patients, not images."
-    ]
+    images = counted(data["n_images"], "image")
+    if names_all_patients(view):
+        images += f" of {counted(data['n_patients'], 'patient')}"
+    said = [f"what {_subject(view)} do with {images}: every difference is taken on the same images, and {unit(view)}."]
     series = view.primary_series
     steady = _steady(view, metric, series) if series else []
     if steady and series is not None:
         first, last = (strength_words(series.conditions[place]) for place in (0, -1))
         said.append(
-            f"the same direction of the difference in {metric_name(view, metric)} at every strength from {first} to {last} "
-            f"for {listed([regime(name) for name in steady])}."
+            f"estimates of the difference in {metric_name(view, metric)} that have the same sign at every strength from "
+            f"{first} to {last}, for {listed([regime(name) for name in steady])}."
         )
     return said
 

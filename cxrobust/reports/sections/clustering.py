@@ -5,8 +5,9 @@ from typing import Any
 
 from cxrobust.reports.parts import Cell, Column, Group, Table
 from cxrobust.reports.sections import section
+from cxrobust.reports.units import unit
 from cxrobust.reports.view import View
-from cxrobust.reports.words import finding_words, metric_words, number
+from cxrobust.reports.words import capitalised, finding_words, metric_words, number
 from cxrobust.results import Unclustered
 
 METHODS = {"delong": "DeLong’s method"}
@@ -31,6 +32,7 @@ def clustering(view: View) -> Mapping[str, Any]:
         "high": number(max(ratios), digits=2),
         "n_above": sum(ratio > 1 for ratio in ratios),
         "n_all": len(ratios),
+        "unit": capitalised(unit(view)),
     }
 
 
