@@ -38,6 +38,7 @@ from cxrobust.reports.sections import Kind
 from cxrobust.reports.templating import check_folder as check_templates
 from cxrobust.results import Results, estimates_text, read_results
 from cxrobust.study import Study, parse_study
+from cxrobust.verification.examples import differing_examples
 from cxrobust.verification.printed import Comparison, compare
 from cxrobust.verification.reading import Carried, carried, check_names, open_pdf, unzip
 from cxrobust.verification.recomputed import TOLERANCE, check_folder, recompute, told
@@ -109,6 +110,8 @@ def verify(
             _environment(held, results),
             _hashes(case),
             _recomputed(case, report),
+            *_examples(case),
+            *_attack_checks(results),
             *_printed(case, report),
         )
     return Verdict(document=path.name, checks=checks)
@@ -285,6 +288,35 @@ def _recomputed(case: _Case, report: Reporter) -> Check:
     else:
         how = f"compared to within {TOLERANCE:g}, since software or hardware is another"
     return check("estimates", f"{n:,} estimates recomputed from the predictions: {how}", again.differences)
+
+
+def _examples(case: _Case) -> tuple[Check, ...]:
+    """Hold what is said of example images, where there are some, against the predictions."""
+    examples = case.results.examples
+    if not examples:
+        return ()
+    n = f"{len(examples):,} example images"
+    if case.predictions is None:
+        return (unchecked("examples", f"the probabilities of {n} were not held against predictions: there are none"),)
+    try:
+        wrong = differing_examples(examples, case.predictions)
+    except DataError as error:
+        return (check("examples", n, [_plain(error, case.predictions)]),)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        return (check("examples", n, [f"they or their predictions cannot be read ({error})"]),)
+    return (check("examples", f"probabilities and labels of {n} held against the predictions", wrong),)
+
+
+def _attack_checks(results: Results) -> tuple[Check, ...]:
+    """Say of checks of the attack, where there are some, that no prediction gives them."""
+    if not results.attack_checks:
+        return ()
+    return (
+        unchecked(
+            "attack checks and transfer",
+            "they need the models and the images; here they were not made again",
+        ),
+    )
 
 
 def _printed(case: _Case, report: Reporter) -> tuple[Check, ...]:

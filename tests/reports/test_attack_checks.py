@@ -75,12 +75,17 @@ def test_a_rise_from_one_strength_to_the_next_is_in_the_metrics_better_direction
     assert largest_rise(view, check) == pytest.approx(expected)
 
 
-def test_the_section_stands_where_there_are_checks(tmp_path: Path) -> None:
+def test_both_sections_stand_in_report_and_appendix_where_there_are_checks(tmp_path: Path) -> None:
     made = results(TYPICAL)
     names = [one["name"] for one in made.regimes]
-    checks = tuple({**CHECK, "regime": name, "condition": made.primary_condition} for name in names)
+    checks = tuple(
+        {**CHECK, "regime": name, "condition": made.primary_condition, "transferred": dict.fromkeys(names, 2.0)}
+        for name in names
+    )
     with_checks = replace(made, attack_checks=checks)
     for found, there in ((with_checks, True), (made, False)):
-        written = render(found, formats=("html",), out=tmp_path, images=None)
-        text = next(path for path in written if path.name == "report.html").read_text(encoding="utf-8")
-        assert ("Checks of the attack" in text) == there
+        written = {path.name: path for path in render(found, formats=("html",), out=tmp_path, images=None)}
+        for name in ("report.html", "appendix.html"):
+            text = written[name].read_text(encoding="utf-8")
+            assert ('id="attack_checks"' in text) == there
+            assert ('id="transfer"' in text) == there

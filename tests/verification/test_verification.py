@@ -13,12 +13,14 @@ from cxrobust import verification
 from cxrobust.cli import _main
 from cxrobust.errors import DataError
 from cxrobust.files import sha256_file
+from cxrobust.predictions import read_unit
 from cxrobust.reports import render
 from cxrobust.results import estimates_text, read_results, results_text
 from cxrobust.verification import reading
 from cxrobust.verification.verdict import Check, Verdict
 
 from ..reports.made import SMALL, results
+from ..reports.test_attack_checks import CHECK
 from ..test_without_torch import made_elsewhere
 from . import tampering
 
@@ -166,6 +168,62 @@ def test_a_changed_probability_that_every_hash_agrees_with_is_found(written: Pat
     assert len(found(verdict, "estimates").differences) > 10
 
 
+def test_a_forged_probability_of_an_example_image_is_found_though_every_hash_agrees(
+    written: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "predictions"
+    folder.mkdir()
+    reading.unzip(tampering.attached(written / "report.pdf")["predictions.zip"], folder, where="")
+    index = json.loads((folder / "index.json").read_text())
+    unit = read_unit(folder / index["units"][0]["file"])
+    example = {
+        "kind": "attack",
+        "image": unit.image_ids[0],
+        "regime": unit.regime,
+        "condition": unit.condition,
+        "file": "examples/a.png",
+        "sha256": "0" * 64,
+        "findings": ["Effusion"] if unit.labels[0, 0] == 1 else [],
+        "probabilities": {"Effusion": float(unit.probabilities[0, 0])},
+    }
+    forged = {**example, "probabilities": {"Effusion": 0.99}}
+    for one, differ in ((example, set()), (forged, {"examples"})):
+        (folder / "index.json").write_text(json.dumps({**index, "examples": [one]}))
+        honest = read_results(written / "results.json")
+        recorded = {**honest.provenance, "predictions_sha256": sha256_file(folder / "index.json")}
+        files = {
+            "predictions.zip": tampering.zip_of({one.name: one.read_bytes() for one in folder.iterdir()}),
+            "results.json": results_text(replace(honest, examples=(one,), provenance=recorded)).encode(),
+        }
+        path = tampering.with_files(written / "report.pdf", tmp_path / "report.pdf", files, listed=True)
+        verdict = verification.verify(path)
+        assert differing(verdict) - {"pages"} == differ  # pages print the index's hash
+    (said,) = found(verdict, "examples").differences
+    assert said == (
+        f"image {unit.image_ids[0]}, {unit.regime}, {unit.condition}, Effusion: probability 0.99, "
+        f"the predictions hold {float(unit.probabilities[0, 0])!r}"
+    )
+
+
+def test_attack_checks_are_said_not_to_be_checked(tmp_path: Path) -> None:
+    made = results(SMALL)
+    names = [one["name"] for one in made.regimes]
+    checks = tuple(
+        {
+            **CHECK,
+            "regime": name,
+            "transferred": {other: 1.5 for other in names if other != name},
+        }
+        for name in names
+    )
+    for path in render(replace(made, attack_checks=checks), formats=("pdf",), out=tmp_path, images=None):
+        verdict = verification.verify(path)
+        assert found(verdict, "attack checks and transfer").status == "not checked"
+        assert "need the models" in found(verdict, "attack checks and transfer").said
+        assert verdict.text().rpartition("not checked: ")[2].endswith("attack checks and transfer")
+        assert found(verdict, "pages").status == "agrees", found(verdict, "pages").differences
+
+
 def test_a_swapped_study_file_is_found(written: Path, tmp_path: Path) -> None:
     other = (written / "study.toml").read_text().replace("seed = 1", "seed = 2").encode()
     path = tampering.with_files(written / "report.pdf", tmp_path / "report.pdf", {"study.toml": other}, listed=True)
@@ -187,7 +245,7 @@ def test_without_predictions_estimates_are_said_not_to_be_recomputed(
     pages = found(verification.verify(appendix), "pages")
     assert pages.status == "agrees", pages.differences  # whose checklists name pages of the report
     assert verdict.text().endswith(
-        "report.pdf: all that was checked agrees; not checked: settings, predictions, estimates"
+        "report.pdf: all that was checked agrees; not checked: settings, predictions, estimates, examples"
     )
 
 

@@ -32,7 +32,13 @@ TITLES = {
 SHARES = ("gradients", "longer", "unbounded")
 
 
-@section("attack_checks", order=49, title="Checks of the attack", needs=lambda view: bool(view.results.attack_checks))
+@section(
+    "attack_checks",
+    order=49,
+    title="Checks of the attack",
+    needs=lambda view: bool(view.results.attack_checks),
+    documents=("report", "appendix"),
+)
 def attack_checks(view: View) -> Mapping[str, Any]:
     """Return the table of checks, and in sentences which failed."""
     checks = [one for one in view.results.attack_checks if one["replicate"] == 0]

@@ -17,7 +17,13 @@ def _has_transfer(view: View) -> bool:
     return sum(bool(one["transferred"]) for one in view.results.attack_checks if one["replicate"] == 0) > 1
 
 
-@section("transfer", order=50, title="Transfer between regimes", needs=_has_transfer)
+@section(
+    "transfer",
+    order=50,
+    title="Transfer between regimes",
+    needs=_has_transfer,
+    documents=("report", "appendix"),
+)
 def transfer(view: View) -> Mapping[str, Any]:
     """Return the matrix of harm, over that of a model's own images, by who they were made on and who reads them."""
     checks = {one["regime"]: one for one in view.results.attack_checks if one["replicate"] == 0}
