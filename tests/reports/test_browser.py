@@ -103,7 +103,9 @@ def test_the_contents_stay_in_view_and_mark_the_section_that_is_read(page: Any) 
         if not link.count():
             continue
         link.click()
-        page.wait_for_function(f"document.querySelector('nav.contents a[aria-current]')?.hash === '#{anchor}'")
+        page.wait_for_function(
+            "anchor => document.querySelector('nav.contents a[aria-current]')?.hash === anchor", arg=f"#{anchor}"
+        )
         assert link.is_visible()
     assert page.locator("nav.contents a[aria-current]").count() == 1
 
@@ -241,7 +243,7 @@ def test_values_of_a_figure_are_those_of_the_table(page: Any) -> None:
     art = page.locator("#curves .art")
     art.focus()
     page.keyboard.press("Home")
-    page.wait_for_function("!document.querySelector('.bubble').hidden")
+    page.wait_for_function("() => !document.querySelector('.bubble').hidden")
     said = page.locator(".bubble").inner_text().replace("\u00a0", " ")
     value, ends = small[0].replace("\u00a0", " ").split("\n")
     assert said == f"supervised · Clean · AUROC {value} (95% CI {ends})"
