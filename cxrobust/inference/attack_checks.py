@@ -53,7 +53,10 @@ class AttackCheck:
     square: float | None
     """Under the Square attack, which asks for logits alone, within the same distance."""
     unbounded_wrong: float | None
-    """Share of labelled decisions, a logit above 0 meaning present, that are wrong under the attack without a bound."""
+    """Share of images on which the attack without a bound makes one finding wrong, a logit above 0 meaning present.
+
+    Each image's attack aims at one of its labelled findings, in turns: all at once may contradict one another.
+    """
     without_gradient: float | None
     """Share of images on which the gradient of the loss is 0 at every pixel, or not a number."""
     transferred: Mapping[str, float | None]
@@ -138,7 +141,7 @@ def chosen_rows(planned: Plan) -> NDArray[np.intp]:
 def _key(unit: Unit, planned: Plan, rows: NDArray[np.intp]) -> str:
     """Return what determines a check: the unit's key holds model, attack, seed and the code of both."""
     images = [planned.table.ids[row] for row in rows]
-    return sha256_json(["attack check", unit.key, images, LONGER, QUERIES])
+    return sha256_json(["attack check", 2, unit.key, images, LONGER, QUERIES])
 
 
 def _remembered(path: Path) -> dict[str, float | None] | None:
@@ -157,7 +160,6 @@ def _check_alone(
     steps = int(vars(attack)["steps"])
     aim = {"target": attack.target, "goal": attack.goal}
     longer = attack.model_copy(update={"steps": LONGER * steps})
-    unbounded = attack.model_copy(update={"steps": LONGER * steps, "eps": 1.0, "step_size": None})
     square = perturbation["square"].model_validate(
         {"attack": "square", "eps": attack.eps, "queries": QUERIES, "loss": "bce", **aim}
     )
@@ -168,12 +170,9 @@ def _check_alone(
     atomic_write(images, lambda temporary: np.save(temporary, at["attacked"].cpu().numpy()))
     clean = runner.perturbed_all(rows, None)
     losses = {name: _loss(runner, some, rows, attack, planned) for name, some in {"clean": clean, **at}.items()}
-    logits = runner.logits_of(runner.perturbed_all(rows, unbounded))
-    wanted = _wanted(attack, planned, rows)
-    known = wanted != 0
     return {
         **losses,
-        "unbounded_wrong": finite((np.sign(logits) != wanted)[known].mean()),
+        "unbounded_wrong": _unbounded_wrong(runner, rows, attack, planned),
         "without_gradient": _without_gradient(runner, clean, rows, attack, planned),
     }
 
@@ -212,6 +211,21 @@ def _loss(
     margins = _wanted(attack, planned, rows) * runner.logits_of(images).astype(np.float64)
     each = np.where(_wanted(attack, planned, rows) == 0, 0.0, np.logaddexp(0.0, -margins))
     return finite(each.sum(axis=1).mean())
+
+
+def _unbounded_wrong(runner: Runner, rows: NDArray[np.intp], attack: InBall, planned: Plan) -> float | None:
+    """Return the share of images whose aimed finding is wrong under the attack without a bound."""
+    unbounded = attack.model_copy(update={"steps": LONGER * vars(attack)["steps"], "eps": 1.0, "step_size": None})
+    wanted = _wanted(attack, planned, rows)
+    known = [np.flatnonzero(row) for row in wanted]
+    aimed = np.array([found[place % len(found)] if len(found) else -1 for place, found in enumerate(known)])
+    wrong: list[bool] = []
+    for column in np.unique(aimed[aimed >= 0]):
+        mine = np.flatnonzero(aimed == column)
+        one = unbounded.model_copy(update={"target": planned.table.findings[column]})
+        logits = runner.logits_of(runner.perturbed_all(rows[mine], one))[:, column]
+        wrong += (np.sign(logits) != wanted[mine, column]).tolist()
+    return finite(np.mean(wrong)) if wrong else None
 
 
 def _without_gradient(

@@ -7,7 +7,7 @@ from typing import Any
 from cxrobust.reports.parts import NOT_APPLICABLE, Cell, Column, Group, Table
 from cxrobust.reports.sections import section
 from cxrobust.reports.view import View
-from cxrobust.reports.words import condition_words, counted, listed, metric_words, number, percent, regime
+from cxrobust.reports.words import condition_words, counted, listed, metric_words, number, regime
 
 PASS, WARN, FAIL = "pass", "warn", "fail"
 LIMITS = {
@@ -26,7 +26,7 @@ TITLES = {
     "longer": ("Four times the steps", "more harm"),
     "square": ("No gradients used", "÷ attack"),
     "transfer": ("Made on others", "÷ attack, most"),
-    "unbounded": ("Without a bound", "decisions left right"),
+    "unbounded": ("Without a bound", "images left right"),
     "strengths": ("Stronger attack", "largest rise"),
 }
 SHARES = ("gradients", "longer", "unbounded")
@@ -61,7 +61,7 @@ def measures(check: Mapping[str, Any]) -> dict[str, float | None]:
 
     With the harm of an attack the mean rise of the loss from clean images: `noise`, `square` and `transfer` are the
     harm of these over the attack's own (of `transfer` the greatest), `longer` is by what share four times the steps
-    harm more, `gradients` the share of images without a gradient, `unbounded` the share of decisions that stay right.
+    harm more, `gradients` the share of images without a gradient, `unbounded` the share of images whose aimed finding stays right.
     """
     clean, attacked = check["clean"], check["attacked"]
     harm = None if clean is None or attacked is None or attacked <= clean else attacked - clean
@@ -134,6 +134,6 @@ def _table(numbers: Mapping[str, Mapping[str, float | None]], shown: Sequence[st
 def _cell(key: str, value: float | None) -> Cell:
     if value is None:
         return NOT_APPLICABLE
-    text = percent(value) if key in SHARES else number(value, digits=3 if key == "strengths" else 2)
+    text = f"{100 * value:.1f}%" if key in SHARES else number(value, digits=3 if key == "strengths" else 2)
     found = verdict(key, value)
     return Cell(text=text, under=found, look="" if found == PASS else "key")
