@@ -225,7 +225,7 @@ def _unbounded_wrong(runner: Runner, rows: NDArray[np.intp], attack: InBall, pla
         one = unbounded.model_copy(update={"target": planned.table.findings[column]})
         logits = runner.logits_of(runner.perturbed_all(rows[mine], one))[:, column]
         wrong += (np.sign(logits) != wanted[mine, column]).tolist()
-    return finite(np.mean(wrong)) if wrong else None
+    return finite(float(np.mean(wrong))) if wrong else None
 
 
 def _without_gradient(
