@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 FOLDER = "checks"
 LONGER = 4
 """How many times more steps the longer attack has."""
-QUERIES = 300
+QUERIES = 100
 """Of the attack without gradients."""
 
 ALONE = ("clean", "attacked", "noise", "longer", "square", "unbounded_wrong", "without_gradient")
