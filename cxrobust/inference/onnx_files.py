@@ -83,7 +83,8 @@ class Batched(nn.Module):
         found: Any = self.network(images)
         if self.output is not None and not isinstance(found, Tensor):
             found = found[self.output]
-        return found.flatten(1)  # type: ignore[no-any-return]
+        flat: Tensor = found.flatten(1)
+        return flat
 
 
 class LogOddsOfProbabilities(nn.Module):

@@ -45,18 +45,20 @@ def per_image_randomness(seeds: tuple[int, ...]) -> Iterator[None]:
 def of_one_image(seed: int) -> Iterator[None]:
     """Let code that draws from global generators do so for one image: seeded before, and put back afterwards.
 
-    torch's, NumPy's and Python's own, whatever the code itself does to them.
+    torch's, NumPy's and Python's own, whatever the code itself does to them. NumPy's global generator is what attacks
+    of torchattacks draw from, so it is this one that has to be seeded.
     """
-    torch_states, numpy_state, python_state = _generator_states(), np.random.get_state(), random.getstate()  # noqa: NPY002
+    torch_states, python_state = _generator_states(), random.getstate()
+    numpy_state = np.random.get_state()  # noqa: NPY002  see above
     try:
         torch.manual_seed(seed)
-        np.random.seed(seed % 2**32)  # noqa: NPY002  what the code draws from
+        np.random.seed(seed % 2**32)  # noqa: NPY002  see above
         random.seed(seed)
         yield
     finally:
         for name, state in torch_states.items():
             _set_generator_state(name, state)
-        np.random.set_state(numpy_state)  # noqa: NPY002
+        np.random.set_state(numpy_state)  # noqa: NPY002  see above
         random.setstate(python_state)
 
 

@@ -9,28 +9,13 @@ from cxrobust.errors import DataError, StudyError, some
 from cxrobust.files import sha256_file
 from cxrobust.inference.columns import POLICY, Uncertain, read_labels
 from cxrobust.inference.datasets import Dataset, ImageTable, check_columns, dataset, named, read_table
+from cxrobust.inference.datasets.chexpert import FINDINGS, NONE_OF_THEM
 from cxrobust.inference.images import FileImages, file_images
 from cxrobust.inference.reports import read_report
 from cxrobust.inference.rows import Rows, Views
 from cxrobust.pooling import Pool
 from cxrobust.study_sections import DataPath
 
-FINDINGS = (
-    "Atelectasis",
-    "Cardiomegaly",
-    "Consolidation",
-    "Edema",
-    "Enlarged Cardiomediastinum",
-    "Fracture",
-    "Lung Lesion",
-    "Lung Opacity",
-    "Pleural Effusion",
-    "Pleural Other",
-    "Pneumonia",
-    "Pneumothorax",
-    "Support Devices",
-)
-NONE_OF_THEM = "No Finding"
 BY_RADIOLOGIST = "test-set-labeled"
 IMAGE, STUDY, PATIENT, VIEW = "dicom_id", "study_id", "subject_id", "ViewPosition"
 CITATION = (

@@ -350,7 +350,8 @@ def _read_linear(file: Path) -> tuple[dict[str, NDArray[Any]], tuple[str, ...] |
     safetensors = require("safetensors", group="inference")
     try:
         with safetensors.safe_open(file, framework="pt") as opened:
-            tensors = {name: opened.get_tensor(name).float().numpy() for name in opened.keys()}  # noqa: SIM118
+            names = opened.keys()  # an open file is no mapping that could be walked over
+            tensors = {name: opened.get_tensor(name).float().numpy() for name in names}
             said = (opened.metadata() or {}).get("findings")
     except Exception as error:  # safetensors raises its own error, OSError and ValueError
         raise DataError(f"{file}: the head is damaged ({one_line(error)}): get or save the file again") from error

@@ -1,6 +1,7 @@
 """Models of images and texts, without training: an image is compared with a pair of prompts for each finding."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -209,14 +210,12 @@ class ZeroShot(Regime):
 
         from cxrobust.inference import contrastive
 
+        def encoded(text: str) -> dict[str, Any]:
+            return {"features": model.encode_text(text).float().numpy()}
+
         determined_by = [self.fingerprint(fold=fold), sha256_file(Path(contrastive.__file__))]
         found = {}
         for text in dict.fromkeys(prompts):
-            kept = remembered(
-                self._workplace.cache,
-                "text",
-                [*determined_by, text],
-                lambda text=text: {"features": model.encode_text(text).float().numpy()},  # type: ignore[misc]
-            )
+            kept = remembered(self._workplace.cache, "text", [*determined_by, text], partial(encoded, text))
             found[text] = torch.from_numpy(kept["features"])
         return found
