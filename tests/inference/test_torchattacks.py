@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 
 BALL = ("bim", "difgsm", "eotpgd", "ffgsm", "fgsm", "mifgsm", "nifgsm", "pgd", "pifgsm", "pifgsmpp", "rfgsm")
 BALL += ("sinifgsm", "tifgsm", "tpgd", "upgd", "vmifgsm", "vnifgsm")
-ONE = ("fab", "spsa")
+ONE = ("fab", "pgdrs", "spsa")
 MINIMAL = ("deepfool", "ead-en", "ead-l1", "one-pixel", "pixle", "sparsefool")
 QUICK = {"ead-en": {"steps": 60, "searches": 6}, "ead-l1": {"steps": 60, "searches": 6}, "spsa": {"steps": 2}}
 QUICK |= {"one-pixel": {"steps": 2, "pixels": 3}, "pixle": {"restarts": 2}, "fgsm": {}, "ffgsm": {}}
