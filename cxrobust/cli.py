@@ -86,6 +86,18 @@ def predict(study: StudyFile, data_root: DataRoot = None, out: Out = None) -> No
     _say_written(folder)
 
 
+@app.command(epilog="Example: cxrobust status study.toml --out results")
+def status(study: StudyFile, data_root: DataRoot = None, out: Out = None) -> None:
+    """Say which units of the predictions are done, running, failed (with the error) and left; loads no model."""
+    from cxrobust.inference import engine, ledger
+    from cxrobust.results import PREDICTIONS
+    from cxrobust.study import read_study
+
+    read = read_study(study, data_root=data_root)
+    found = ledger.read_ledger(_out(study, out) / PREDICTIONS)
+    ledger.show(found, changed=engine.changed_settings(read, found.made_for))
+
+
 @app.command(epilog="Example: cxrobust analyze study.toml --out results")
 def analyze(study: StudyFile, data_root: DataRoot = None, out: Out = None) -> None:
     """Turn the predictions in OUT into estimates: results.json and estimates.csv."""

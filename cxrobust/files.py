@@ -3,7 +3,9 @@
 import hashlib
 import json
 import os
+import platform
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +15,8 @@ from cxrobust.errors import DataError
 
 LEFTOVER = ".cxrobust-partial-"
 """How the name of a file begins that is not whole yet; a killed run leaves such files, and `alone` removes them."""
+ABANDONED = 3600.0
+"""Seconds after which such a file of another machine, whose processes cannot be seen from here, counts as left."""
 
 
 def atomic_write(path: Path, write: Callable[[Path], None]) -> None:
@@ -23,7 +27,7 @@ def atomic_write(path: Path, write: Callable[[Path], None]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary: Path | None = None
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=LEFTOVER, suffix=path.suffix)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(), suffix=path.suffix)
         os.close(handle)
         temporary = Path(name)
         write(temporary)
@@ -55,7 +59,8 @@ def atomic_write_bytes(path: Path, content: bytes) -> None:
 def alone(folder: Path, *inner: str) -> Iterator[None]:
     """Keep `folder`, made where missing, to this process, and first sweep away what a killed one left half-written.
 
-    Folders named by `inner` are swept too. The lock goes with the process, however it ends. Where the system has no
+    Folders named by `inner` are swept too. What a process that lives is writing stays: a worker of a run whose head was
+    killed goes on until its unit is done. The lock goes with the process, however it ends. Where the system has no
     such lock, none is taken.
 
     Raises
@@ -68,7 +73,8 @@ def alone(folder: Path, *inner: str) -> Iterator[None]:
     try:
         for place in (folder, *(folder / name for name in inner)):
             for leftover in place.glob(f"{LEFTOVER}*"):
-                leftover.unlink(missing_ok=True)
+                if not _is_being_written(leftover):
+                    leftover.unlink(missing_ok=True)
         yield
     finally:
         if handle is not None:
@@ -90,6 +96,39 @@ def _lock(folder: Path) -> int | None:
         os.close(handle)
         return None
     return handle
+
+
+def is_alive(process: int) -> bool:
+    """Whether a process of this machine is there."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _prefix() -> str:
+    """Return how a temporary file's name begins, with who writes it."""
+    return f"{LEFTOVER}{_machine()}-{os.getpid()}-"
+
+
+def _machine() -> str:
+    return sha256_bytes(platform.node().encode())[:8]
+
+
+def _is_being_written(leftover: Path) -> bool:
+    machine, _, rest = leftover.name.removeprefix(LEFTOVER).partition("-")
+    process = rest.partition("-")[0]
+    if not process.isdigit() or int(process) == os.getpid():
+        return False
+    if machine == _machine():
+        return is_alive(int(process))
+    try:
+        return time.time() - leftover.stat().st_mtime < ABANDONED
+    except OSError:
+        return False
 
 
 def sha256_bytes(content: bytes) -> str:

@@ -172,10 +172,7 @@ def _check_made_for(study: Study, index: Mapping[str, Any], folder: Path) -> Non
     for name in ("made_for", "regimes", "inference", "examples"):
         if name not in index:
             raise DataError(f"{folder / INDEX}: it has no {name!r}: run cxrobust predict again")
-    now = engine.made_for(study)
-    before = index["made_for"]
-    changed = [name for name in now if now[name] != before.get(name)]
-    if changed:
+    if changed := engine.changed_settings(study, index["made_for"]):
         raise DataError(
             f"{folder}: they were made with another {' and another '.join(changed)} than {study.path} has: "
             f"run cxrobust predict, which does only what is new"

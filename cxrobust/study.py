@@ -68,6 +68,8 @@ class ComputeSection(Section):
     batch: int = Field(default=32, ge=1)
     shard: int = Field(default=1024, ge=1)
     """Images in one unit of work: what a killed run does again."""
+    retries: int = Field(default=2, ge=0, le=100)
+    """How often a unit is tried again, when all others are done, whose memory or disk was short."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

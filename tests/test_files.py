@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -67,6 +68,28 @@ def test_a_folder_that_another_process_writes_to_is_refused_and_swept_by_nobody(
         holder.kill()
     with alone(tmp_path):  # a killed process holds nothing
         assert not (tmp_path / f"{LEFTOVER}x").exists()
+
+
+def test_what_a_living_process_writes_is_not_swept_away(tmp_path: Path) -> None:
+    code = (
+        "import sys, time, cxrobust.files as f\n"
+        "f.atomic_write(f.Path(sys.argv[1]), lambda path: (path.write_text('half'), print(flush=True), time.sleep(60)))"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "a")], stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        (half,) = tmp_path.glob(f"{LEFTOVER}*")
+        process = half.name.removeprefix(LEFTOVER).split("-")[1]
+        assert process == str(writer.pid)
+        elsewhere = [tmp_path / f"{LEFTOVER}0badcafe-{process}-{name}" for name in ("new", "old")]
+        for path in elsewhere:
+            path.touch()
+        os.utime(elsewhere[1], (1, 1))
+        with alone(tmp_path):
+            assert set(tmp_path.glob(f"{LEFTOVER}*")) == {half, elsewhere[0]}
+        writer.kill()
+    with alone(tmp_path):
+        assert list(tmp_path.glob(f"{LEFTOVER}*")) == [elsewhere[0]]
 
 
 def test_hashes_against_hashlib(tmp_path: Path) -> None:

@@ -5,27 +5,29 @@ run goes on where it stopped, a finished one costs nothing, and the files are th
 """
 
 import json
-import time
-from collections.abc import Sequence
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from scipy.special import expit
 
 from cxrobust.conditions import CLEAN, Condition
-from cxrobust.errors import DataError
+from cxrobust.errors import CxrobustError, DataError
 from cxrobust.files import alone, sha256_file, sha256_json
+from cxrobust.inference import ledger
 from cxrobust.inference.attack_checks import AttackCheck, Checked, check_model, with_transfer
 from cxrobust.inference.datasets import STUDY_ID, ImageTable
 from cxrobust.inference.elsewhere import Elsewhere
 from cxrobust.inference.examples import Example, attack_examples, corruption_examples, sheet_examples
+from cxrobust.inference.executors import executor_of
 from cxrobust.inference.models import Regime
 from cxrobust.inference.runner import Runner
 from cxrobust.inference.units import CACHE, TRAINING_CACHE, VALIDATION_CACHE, Plan, Unit, plan
-from cxrobust.predictions import INDEX, UnitPredictions, read_unit, registration_of, write_index, write_unit
+from cxrobust.inference.work import Failure, Task, failure_of, write
+from cxrobust.predictions import INDEX, read_unit, registration_of, write_index
 from cxrobust.progress import Reporter, silent
 from cxrobust.registration import find_registration
 from cxrobust.study import Study
@@ -46,9 +48,9 @@ def predict(study: Study, folder: Path, *, report: Reporter = silent) -> Path:
     ------
     DataError, StudyError
         When data, images, checkpoints or tables of predictions cannot be used, or another process writes to `folder`;
-        units done before are kept.
+        units that are done are kept, and one that fails keeps none of the others from being done.
     """
-    with alone(folder, CACHE, VALIDATION_CACHE, TRAINING_CACHE, "examples", "checks"):
+    with alone(folder, CACHE, VALIDATION_CACHE, TRAINING_CACHE, "examples", "checks", ledger.FAILED):
         _predict(study, folder, report)
     return folder
 
@@ -57,54 +59,121 @@ def _predict(study: Study, folder: Path, report: Reporter) -> None:
     registered = find_registration(study)
     planned = plan(study, folder, report=report)
     progress = _Progress(planned, folder, report)
+    _list_for_ledger(planned, folder)
+    run = secrets.token_hex(8)
+    tasks: list[Task] = []
+    for model in dict.fromkeys(unit.model for part in planned.parts for unit in part.units):
+        of_model: list[Task] = []
+        for part in planned.parts:  # one after the other, so that a model is loaded once for both
+            for unit in part.units:
+                if unit.model != model or progress.is_done(unit):
+                    continue
+                if isinstance(unit.regime, Elsewhere):
+                    _read_table(unit.regime, unit, part, folder)
+                    progress.finish(unit)
+                    continue
+                sha256 = None if registered is None else registered.sha256
+                of_model.append(Task(unit=unit, part=part, folder=folder, registration=sha256, run=run))
+        if of_model:
+            of_model[-1] = replace(of_model[-1], also=partial(_keep_and_check, model, planned, folder))
+        tasks += of_model
+    _do(tasks, folder, progress)
+    examples, checks = _examples_and_checks(planned, folder)
+    _write_index(planned, folder, examples, checks)
+
+
+def _list_for_ledger(planned: Plan, folder: Path) -> None:
+    entries = [
+        ledger.Entry(
+            key=unit.key,
+            regime=unit.regime.name,
+            replicate=unit.regime.replicate,
+            condition=str(unit.condition),
+            part="test" if part is planned else "validation",
+            n_images=len(unit.rows),
+        )
+        for part in planned.parts
+        for unit in part.units
+    ]
+    ledger.write_units(entries, made_for(planned.study), folder)
+    ledger.sweep_running(folder)
+
+
+def _read_table(regime: Elsewhere, unit: Unit, part: Plan, folder: Path) -> None:
+    values = regime.read(str(unit.condition), findings=part.table.findings, image_ids=part.table.ids)
+    try:
+        write(unit, part, folder, values, None, None)  # made elsewhere, nobody knows when
+    except OSError as error:
+        raise DataError(failure_of(error, folder / unit.file).message) from error
+
+
+def _do(tasks: Sequence[Task], folder: Path, progress: "_Progress") -> None:
+    """Do the units that are left; those whose error may pass are tried again when all others are done.
+
+    Raises
+    ------
+    CxrobustError
+        At the end, when some failed; at once, when every other would too.
+    """
+    if not tasks:
+        return
+    compute = tasks[0].part.study.compute
+    todo = {task.unit.key: task for task in tasks}
+    failed: dict[str, Failure] = {}
+    for attempt in range(1, compute.retries + 2):
+        for outcome in executor_of(compute).run(list(todo.values()), progress.advance):
+            task = todo[outcome.key]
+            if outcome.failure is None:
+                failed.pop(outcome.key, None)
+                ledger.forget_failure(folder, outcome.key)
+                _log(folder, task.unit, outcome.machine, outcome.seconds)
+                progress.finish(task.unit)
+                continue
+            failed[outcome.key] = outcome.failure
+            ledger.note_failure(folder, outcome.key, error=outcome.failure.message, attempts=attempt)
+            if outcome.failure.ends_run:
+                raise outcome.failure.error(outcome.failure.message)
+            progress.advance(0)
+        todo = {key: todo[key] for key, failure in failed.items() if failure.may_pass and key in todo}
+        if not todo:
+            break
+    if failed:
+        raise _failed(list(failed.values()), n_units=progress.n_units)
+
+
+def _failed(failures: Sequence[Failure], *, n_units: int) -> CxrobustError:
+    """Return one sentence on all units that failed."""
+    first, n_kinds = failures[0], len({failure.message for failure in failures})
+    kinds = f" with {n_kinds:,} different errors, of which this is the first" if n_kinds > 1 else ""
+    return first.error(
+        f"{first.message}; {len(failures):,} of {n_units:,} units failed{kinds} (cxrobust status names them); "
+        f"what was done is kept, and the same command does the rest"
+    )
+
+
+def _examples_and_checks(planned: Plan, folder: Path) -> tuple[list[Example], list[AttackCheck]]:
+    """Keep images for the report, and check the study's attack, one model after another."""
     examples: list[Example] = [*sheet_examples(planned, folder), *corruption_examples(planned, folder)]
     checked: list[Checked] = []
-    for model in dict.fromkeys(unit.model for part in planned.parts for unit in part.units):
-        runner: Runner | None = None  # one for both parts, so that a model is loaded once
-        for part in planned.parts:
-            units = [unit for unit in part.units if unit.model == model]
-            if not units:  # no image of this part belongs to the model's fold
-                continue
-            todo = [unit for unit in units if not progress.is_done(unit)]
-            regime = units[0].regime
-            if isinstance(regime, Elsewhere):
-                _read_tables(regime, todo, part, folder, progress)
-                continue
-            if runner is None:
-                runner = Runner(regime=regime, plan=part, fold=units[0].fold)
-            elif todo:
-                runner = runner.over(part)
-            _run(runner, todo, part, folder, progress, None if registered is None else registered.sha256)
-            if part is planned:
-                examples += attack_examples(units, planned, folder, runner)
-                found = check_model(units, runner, part, folder)
-                checked += [] if found is None else [found]
-        if runner is not None:
+    for model, unit in {unit.model: unit for unit in planned.units}.items():
+        if isinstance(unit.regime, Regime):
+            runner = Runner(regime=unit.regime, plan=planned, fold=unit.fold)
+            kept, found = _keep_and_check(model, planned, folder, runner)
+            examples += kept
+            checked += [] if found is None else [found]
             runner.unload()
-    _write_index(planned, folder, examples, list(with_transfer(checked, planned, folder)))
+    return examples, list(with_transfer(checked, planned, folder))
 
 
-def _read_tables(regime: Elsewhere, units: Sequence[Unit], part: Plan, folder: Path, progress: "_Progress") -> None:
-    for unit in units:
-        values = regime.read(str(unit.condition), findings=part.table.findings, image_ids=part.table.ids)
-        _write(unit, part, folder, values, None, None)  # made elsewhere, nobody knows when
-        progress.finish(unit)
-
-
-def _run(
-    runner: Runner,
-    units: Sequence[Unit],
-    part: Plan,
-    folder: Path,
-    progress: "_Progress",
-    registration: str | None,
-) -> None:
-    for unit in units:
-        begun = time.monotonic()
-        logits = runner.logits(unit, progress.advance)
-        _write(unit, part, folder, expit(logits.astype(np.float64)), logits, registration)
-        _log(folder, unit, runner.machine, time.monotonic() - begun)
-        progress.finish(unit)
+def _keep_and_check(
+    model: tuple[str, int, str | None], planned: Plan, folder: Path, runner: Runner
+) -> tuple[list[Example], Checked | None]:
+    """Keep one model's images, and check the attack on it; what is in the folder from before needs no model."""
+    units = [unit for unit in planned.units if unit.model == model]
+    if not units:
+        return [], None
+    over = runner if runner.plan is planned else runner.over(planned)
+    return attack_examples(units, planned, folder, over), check_model(units, over, planned, folder)
 
 
 def made_for(study: Study) -> dict[str, Any]:
@@ -125,6 +194,12 @@ def made_for(study: Study) -> dict[str, Any]:
     }
 
 
+def changed_settings(study: Study, before: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return which of the settings that predictions depend on differ from those `before`."""
+    now = json.loads(json.dumps(made_for(study)))
+    return tuple(name for name in now if now[name] != before.get(name))
+
+
 class _Progress:
     """Images done of all images of the grid; which units were done before is found out once."""
 
@@ -133,6 +208,7 @@ class _Progress:
         units = [unit for part in planned.parts for unit in part.units]
         written = _written(folder)
         self._done = {unit.key for unit in units if _is_done(unit, folder, written.get(unit.file))}
+        self.n_units = len(units)
         self._total = sum(len(unit.rows) for unit in units)
         self._finished = sum(len(unit.rows) for unit in units if unit.key in self._done)
         self.advance(0)
@@ -169,39 +245,8 @@ def _is_done(unit: Unit, folder: Path, sha256: str | None) -> bool:
         return False
 
 
-def _write(
-    unit: Unit,
-    part: Plan,
-    folder: Path,
-    probabilities: NDArray[np.float64],
-    logits: NDArray[np.float32] | None,
-    registration: str | None,
-) -> None:
-    table = part.table
-    content = UnitPredictions(
-        regime=unit.regime.name,
-        replicate=unit.regime.replicate,
-        condition=str(unit.condition),
-        key=unit.key,
-        image_ids=tuple(table.ids[row] for row in unit.rows),
-        patients=tuple(table.patients[row] for row in unit.rows),
-        findings=table.findings,
-        labels=table.labels[unit.rows],
-        probabilities=probabilities,
-        logits=logits,
-        registration=registration,
-    )
-    path = folder / unit.file
-    try:
-        write_unit(content, path)
-    except OSError as error:
-        raise DataError(
-            f"{path}: {error.strerror or error}: make room and run again; what was done before is kept"
-        ) from error
-
-
-def _log(folder: Path, unit: Unit, machine: dict[str, Any], seconds: float) -> None:
-    line = json.dumps({"key": unit.key, "seconds": round(seconds, 3), "machine": machine})
+def _log(folder: Path, unit: Unit, machine: Mapping[str, Any], seconds: float) -> None:
+    line = json.dumps({"key": unit.key, "seconds": round(seconds, 3), "machine": dict(machine)})
     with (folder / LOG).open("a", encoding="utf-8") as file:
         file.write(line + "\n")
 

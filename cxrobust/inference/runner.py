@@ -26,7 +26,7 @@ class Runner:
 
     def __init__(self, *, regime: Regime, plan: Plan, fold: str | None) -> None:
         self._regime = regime
-        self._plan = plan
+        self.plan = plan
         self._fold = fold
         self._loaded: tuple[torch.nn.Module, str] | None = None
         self._batch = plan.study.compute.batch
@@ -34,12 +34,12 @@ class Runner:
     @property
     def machine(self) -> dict[str, Any]:
         """Versions and hardware that this model runs with."""
-        return describe_machine(self._load()[1])
+        return describe_machine(self.load()[1])
 
     def over(self, plan: Plan) -> "Runner":
         """Return a runner of the same model, loaded but once, on the images of another plan."""
         other = Runner(regime=self._regime, plan=plan, fold=self._fold)
-        other._loaded, other._batch = self._load(), self._batch
+        other._loaded, other._batch = self.load(), self._batch
         return other
 
     def unload(self) -> None:
@@ -92,7 +92,7 @@ class Runner:
             row, column = (int(i) for i in np.argwhere(wrong)[0])
             raise DataError(
                 f"{self._where(perturbation)}: image "
-                f"{self._plan.table.ids[rows[row]]!r}, finding {self._plan.table.findings[column]!r}: "
+                f"{self.plan.table.ids[rows[row]]!r}, finding {self.plan.table.findings[column]!r}: "
                 f"the model gave {logits[row, column]}: check its weights and precision"
             )
         return logits
@@ -105,13 +105,13 @@ class Runner:
         DataError
             When the model fails under the perturbation.
         """
-        model, device = self._load()  # says which group of dependencies is missing, where torch is
+        model, device = self.load()  # says which group of dependencies is missing, where torch is
 
         import torch
 
         from cxrobust.inference.randomness import image_seed
 
-        plan = self._plan
+        plan = self.plan
         if plan.pixels is None:
             raise DataError(f"{plan.table.name}: it has no images to perturb")
         images = torch.from_numpy(plan.pixels.batch(rows)).to(device)
@@ -135,7 +135,7 @@ class Runner:
 
     def logits_of(self, images: "torch.Tensor") -> NDArray[np.float32]:
         """Return the log-odds of images that are at hand, (n, 1, size, size), batch by batch."""
-        _, device = self._load()
+        _, device = self.load()
 
         def read(some: slice) -> NDArray[np.float32]:
             with self._explaining(None):
@@ -147,7 +147,7 @@ class Runner:
         """Return the gradient to the pixels of Σ log(1 + exp(−s z)) over findings of sign s = ±1, image by image."""
         import torch
 
-        model, device = self._load()
+        model, device = self.load()
 
         def differentiate(some: slice) -> NDArray[np.float64]:
             batch = images[some].to(device).requires_grad_(True)
@@ -165,7 +165,7 @@ class Runner:
 
         from cxrobust.inference.randomness import no_global_randomness
 
-        model, _ = self._load()
+        model, _ = self.load()
         with torch.inference_mode(), self._precision(), no_global_randomness():
             return np.asarray(model(images).float().cpu().numpy())
 
@@ -190,13 +190,20 @@ class Runner:
     def _precision(self) -> AbstractContextManager[Any]:
         import torch
 
-        _, device = self._load()
-        return torch.autocast(device, dtype=torch.bfloat16, enabled=self._plan.study.compute.precision == "bf16")
+        _, device = self.load()
+        return torch.autocast(device, dtype=torch.bfloat16, enabled=self.plan.study.compute.precision == "bf16")
 
-    def _load(self) -> "tuple[torch.nn.Module, str]":
+    def load(self) -> "tuple[torch.nn.Module, str]":
+        """Return the model and its device; the model is loaded when it is first asked for.
+
+        Raises
+        ------
+        CxrobustError
+            When its checkpoint or torch cannot be used.
+        """
         if self._loaded is None:
-            device = choose_device(self._plan.study.compute.device)
-            use_threads(self._plan.study.compute.threads)
-            model = self._regime.load(self._plan.table.findings, fold=self._fold)
+            device = choose_device(self.plan.study.compute.device)
+            use_threads(self.plan.study.compute.threads)
+            model = self._regime.load(self.plan.table.findings, fold=self._fold)
             self._loaded = model.eval().requires_grad_(False).to(device), device
         return self._loaded

@@ -65,7 +65,7 @@ def test_a_finished_study_loads_no_model(finished: Path, monkeypatch: pytest.Mon
 
     before = unit_files(finished / "out")
     index = (finished / "out" / "predictions" / "index.json").read_bytes()
-    monkeypatch.setattr(Runner, "_load", refuse)
+    monkeypatch.setattr(Runner, "load", refuse)
     pipeline.predict(read_study(finished / "study.toml"), finished / "out")
     assert unit_files(finished / "out") == before
     assert (finished / "out" / "predictions" / "index.json").read_bytes() == index

@@ -13,7 +13,7 @@ from PIL import Image
 from cxrobust import pipeline
 from cxrobust.errors import DataError, StudyError
 from cxrobust.files import LEFTOVER
-from cxrobust.inference import engine
+from cxrobust.inference import engine, work
 from cxrobust.inference.units import plan
 from cxrobust.predictions import UnitPredictions, load_predictions, write_unit
 from cxrobust.study import read_study
@@ -100,7 +100,7 @@ def test_a_full_disk_is_one_sentence_and_what_was_done_is_kept(
         written.append(path)
         write_unit(unit, path)
 
-    monkeypatch.setattr(engine, "write_unit", full)
+    monkeypatch.setattr(work, "write_unit", full)
     with pytest.raises(DataError, match=r"\.parquet: No space left on device: make room and run again"):
         pipeline.predict(study, tmp_path / "out")
     assert len(unit_files(tmp_path / "out")) == 2

@@ -12,7 +12,7 @@ from cxrobust import pipeline
 from cxrobust.cli import _main
 from cxrobust.errors import DataError, StudyError
 from cxrobust.files import LEFTOVER
-from cxrobust.inference import engine
+from cxrobust.inference import work
 from cxrobust.inference.models.python import PythonModel
 from cxrobust.inference.runner import Runner
 from cxrobust.inference.units import plan
@@ -56,7 +56,7 @@ def test_they_add_units_and_change_none(finished: Path, tmp_path: Path, monkeypa
     path, out, written = write_study(tmp_path), tmp_path / "out", []
     pipeline.predict(read_study(path), out)
     before = unit_files(out)
-    monkeypatch.setattr(engine, "write_unit", lambda unit, path: (written.append(unit), write_unit(unit, path)))
+    monkeypatch.setattr(work, "write_unit", lambda unit, path: (written.append(unit), write_unit(unit, path)))
     pipeline.predict(read_study(write_validation(tmp_path)), out)
     assert [(one.regime, one.condition, len(one.image_ids)) for one in written] == [
         ("a", "clean", 14),
@@ -83,7 +83,7 @@ def test_a_model_is_loaded_once_and_a_finished_study_loads_none(
     index = pipeline.predict(study, tmp_path / "out") / "index.json"
     assert loaded == ["a", "b"]
     before = index.read_bytes()
-    monkeypatch.setattr(Runner, "_load", refuse)
+    monkeypatch.setattr(Runner, "load", refuse)
     pipeline.predict(study, tmp_path / "out")
     assert index.read_bytes() == before
 
@@ -101,7 +101,7 @@ def test_a_run_that_stops_goes_on_and_ends_as_an_undisturbed_one(
         written.append(path)
         write_unit(unit, path)
 
-    monkeypatch.setattr(engine, "write_unit", full)
+    monkeypatch.setattr(work, "write_unit", full)
     with pytest.raises(DataError, match="No space left on device: make room and run again"):
         pipeline.predict(study, tmp_path / "out")
     assert len(unit_files(tmp_path / "out")) == n_done

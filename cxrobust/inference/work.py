@@ -1,0 +1,160 @@
+"""One unit of work done, wherever that is: its images predicted, and its file written whole or not at all."""
+
+import errno
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.special import expit
+
+from cxrobust.errors import CxrobustError, DataError, MissingGroupError, OutOfMemoryError, StudyError
+from cxrobust.inference import ledger
+from cxrobust.inference.images import reason
+from cxrobust.inference.models import Regime
+from cxrobust.inference.runner import Runner
+from cxrobust.inference.units import Plan, Unit
+from cxrobust.predictions import UnitPredictions, write_unit
+
+FULL = {errno.ENOSPC, errno.EDQUOT}
+LASTING = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+"""What is wrong with a file until a person mends it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Task:
+    """A unit of a model to do, with all that it needs."""
+
+    unit: Unit
+    part: Plan
+    folder: Path
+    registration: str | None
+    """Hash of the plan that was registered, where there is one."""
+    run: str
+    """Name of the run, so that a process which serves several does not take one's model for another's."""
+    also: Callable[[Runner], Any] | None = None
+    """What else is done with the model, in this process alone, while it is loaded; errors are left for later."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failure:
+    """Why a unit was not done."""
+
+    message: str
+    error: type[CxrobustError] = DataError
+    may_pass: bool = False
+    """Whether trying again may help: memory or a disk was short of something."""
+    ends_run: bool = False
+    """Whether every other unit would fail likewise: a full disk."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What came of a task."""
+
+    key: str
+    failure: Failure | None = None
+    seconds: float = 0.0
+    machine: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Worker:
+    """Does tasks one after another, and keeps the model of the last."""
+
+    def __init__(self) -> None:
+        self._model: tuple[Any, ...] = ()
+        self._runner: Runner | None = None
+        self._cannot_load: CxrobustError | None = None
+
+    def do(self, task: Task, advance: Callable[[int], None] = lambda n_images: None) -> Outcome:
+        """Predict a unit and write its file; what a person can mend is an outcome, no error."""
+        begun = time.monotonic()
+        unit = task.unit
+        try:
+            with ledger.running(task.folder, unit.key):
+                runner = self._runner_of(task)
+                logits = runner.logits(unit, advance)
+                write(unit, task.part, task.folder, expit(logits.astype(np.float64)), logits, task.registration)
+            seconds = time.monotonic() - begun
+            if task.also is not None:
+                with suppress(CxrobustError):
+                    task.also(runner)
+            return Outcome(key=unit.key, seconds=seconds, machine=runner.machine)
+        except (CxrobustError, OSError, MemoryError) as error:
+            return Outcome(key=unit.key, failure=failure_of(error, task.folder / unit.file))
+
+    def _runner_of(self, task: Task) -> Runner:
+        """Return a runner of the task's model, loaded but once for all tasks in a row; so is the error of one."""
+        regime = task.unit.regime
+        if not isinstance(regime, Regime):
+            raise DataError(f"regime {regime.name!r} was predicted elsewhere: it has no model")
+        if (task.run, *task.unit.model) != self._model:
+            self._runner, self._cannot_load = None, None
+            self._model = (task.run, *task.unit.model)
+        if self._cannot_load is not None:
+            raise self._cannot_load
+        if self._runner is None:
+            runner = Runner(regime=regime, plan=task.part, fold=task.unit.fold)
+            try:
+                runner.load()
+            except CxrobustError as error:
+                if not _may_pass(error):
+                    self._cannot_load = error
+                raise
+            self._runner = runner
+        self._runner = self._runner.over(task.part)
+        return self._runner
+
+
+def write(
+    unit: Unit,
+    part: Plan,
+    folder: Path,
+    probabilities: np.ndarray[Any, np.dtype[np.float64]],
+    logits: np.ndarray[Any, np.dtype[np.float32]] | None,
+    registration: str | None,
+) -> None:
+    """Write a unit's file."""
+    table = part.table
+    content = UnitPredictions(
+        regime=unit.regime.name,
+        replicate=unit.regime.replicate,
+        condition=str(unit.condition),
+        key=unit.key,
+        image_ids=tuple(table.ids[row] for row in unit.rows),
+        patients=tuple(table.patients[row] for row in unit.rows),
+        findings=table.findings,
+        labels=table.labels[unit.rows],
+        probabilities=probabilities,
+        logits=logits,
+        registration=registration,
+    )
+    write_unit(content, folder / unit.file)
+
+
+def failure_of(error: CxrobustError | OSError | MemoryError, path: Path) -> Failure:
+    """Say in one sentence what went wrong with the unit whose file is `path`, and whether it may pass."""
+    if isinstance(error, OSError):
+        full = error.errno in FULL
+        mend = "make room and run again; what was done before is kept" if full else "correct that and run again"
+        return Failure(
+            message=f"{error.filename or path}: {reason(error)}: {mend}", may_pass=_may_pass(error), ends_run=full
+        )
+    if isinstance(error, MemoryError):
+        return Failure(message=f"{path}: memory is short: lower shard or batch in [compute]", may_pass=True)
+    kind = next((one for one in (StudyError, MissingGroupError) if isinstance(error, one)), DataError)
+    return Failure(message=str(error), error=kind, may_pass=_may_pass(error))
+
+
+def _may_pass(error: BaseException | None) -> bool:
+    """Whether memory or a disk is at the bottom of an error, and not for good."""
+    while error is not None:
+        if isinstance(error, OSError):
+            return not isinstance(error, LASTING) and error.errno not in FULL
+        if isinstance(error, OutOfMemoryError | MemoryError):
+            return True
+        error = error.__cause__
+    return False
