@@ -48,7 +48,7 @@ class Failure:
     may_pass: bool = False
     """Whether trying again may help: memory or a disk was short of something."""
     ends_run: bool = False
-    """Whether every other unit would fail likewise: a full disk."""
+    """Whether it is of no use to go on: a full disk, a group of dependencies that is missing, a wrong study file."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -146,7 +146,7 @@ def failure_of(error: CxrobustError | OSError | MemoryError, path: Path) -> Fail
     if isinstance(error, MemoryError):
         return Failure(message=f"{path}: memory is short: lower shard or batch in [compute]", may_pass=True)
     kind = next((one for one in (StudyError, MissingGroupError) if isinstance(error, one)), DataError)
-    return Failure(message=str(error), error=kind, may_pass=_may_pass(error))
+    return Failure(message=str(error), error=kind, may_pass=_may_pass(error), ends_run=kind is not DataError)
 
 
 def _may_pass(error: BaseException | None) -> bool:

@@ -11,9 +11,10 @@ from typer.testing import CliRunner
 
 from cxrobust import pipeline
 from cxrobust.cli import app
-from cxrobust.errors import DataError, StudyError
+from cxrobust.errors import DataError, MissingGroupError
 from cxrobust.inference import ledger, work
 from cxrobust.inference.ledger import read_ledger
+from cxrobust.inference.models.python import PythonModel
 from cxrobust.predictions import UnitPredictions, load_predictions, write_unit
 from cxrobust.study import read_study
 
@@ -90,16 +91,15 @@ def test_an_error_that_may_pass_is_tried_again_when_all_others_are_done(
     assert len(unit_files(tmp_path / "out")) == 36 - (not ends_well)
 
 
-def test_a_wrong_study_file_stays_one_when_its_model_says_so(tmp_path: Path) -> None:
-    path = write_study(tmp_path)
-    (tmp_path / "tiny_networks.py").write_text(
-        MODULE.replace(
-            "    torch.manual_seed",
-            "    from cxrobust.errors import StudyError\n    raise StudyError('wrong')\n    torch.manual_seed",
-        )
-    )
-    with pytest.raises((StudyError, DataError), match="wrong"):
-        pipeline.predict(read_study(path), tmp_path / "out")
+def test_a_group_that_is_missing_ends_the_run_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: PythonModel, findings: tuple[str, ...], *, fold: str | None = None) -> object:
+        raise MissingGroupError("install it")
+
+    monkeypatch.setattr(PythonModel, "load", refuse)
+    with pytest.raises(MissingGroupError, match=r"^install it$"):
+        pipeline.predict(read_study(write_study(tmp_path)), tmp_path / "out")
+    found = read_ledger(tmp_path / "out" / "predictions")
+    assert (len(found.failed), len(found.left)) == (1, 35)
 
 
 def planned_folder(tmp_path: Path) -> Path:
