@@ -1,7 +1,7 @@
-"""Write the tables of docs/performance.md from benchmarks/results/*.json, so that no number is typed by hand.
+"""Write the tables of two pages of docs/ from benchmarks/results/*.json, so that no number is typed by hand.
 
-python benchmarks/tables.py            write the page
-python benchmarks/tables.py --check    end with an error where the page is not as the results are
+python benchmarks/tables.py            write the pages
+python benchmarks/tables.py --check    end with an error where a page is not as the results are
 """
 
 import argparse
@@ -15,7 +15,7 @@ from typing import Any
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results"
-PAGE = FOLDER.parent / "docs" / "performance.md"
+PAGES = tuple(FOLDER.parent / "docs" / name for name in ("performance.md", "radiology-reports.md"))
 MARKED = re.compile(r"<!-- (?P<name>[\w-]+): from benchmarks/results -->\n.*?<!-- end -->", re.DOTALL)
 AIM, AIMED_AT = 2000, ("auroc", "average-precision", "ece")
 """How many times as fast as their loops these metrics should be."""
@@ -25,11 +25,14 @@ ABSENT = "*Not measured yet.*"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where the page would change")
-    now = PAGE.read_text(encoding="utf-8")
-    wanted = fill(now, read_results(RESULTS))
-    if parser.parse_args().check:
-        sys.exit(f"{PAGE}: not as benchmarks/results are: run python benchmarks/tables.py" if now != wanted else 0)
-    PAGE.write_text(wanted, encoding="utf-8")
+    only_check = parser.parse_args().check
+    for page in PAGES:
+        now = page.read_text(encoding="utf-8")
+        wanted = fill(now, read_results(RESULTS))
+        if only_check and now != wanted:
+            sys.exit(f"{page}: not as benchmarks/results are: run python benchmarks/tables.py")
+        if not only_check:
+            page.write_text(wanted, encoding="utf-8")
 
 
 def read_results(folder: Path) -> dict[str, Any]:
@@ -233,6 +236,39 @@ def times(value: float | None) -> str:
     return "" if value is None else f"{value:,.0f} ×" if value >= 10 else f"{value:.1f} ×"
 
 
+def labeler(result: Mapping[str, Any]) -> Iterable[str]:
+    for half, (right, texts) in result["exact"].items():
+        yield f"Of the {texts} texts of the {half} half, {right} ({right / texts:.0%}) have every label right:"
+        mine = [one for one in result["counts"] if one["half"] == half]
+        names = list(dict.fromkeys(one["observation"] for one in mine))
+        rows = [
+            [name, *(_precision_and_recall(mine, name, label) for label in ("positive", "negative", "uncertain"))]
+            for name in [*names, None]
+        ]
+        heads = ["observation", *(f"{label}: precision, recall (n)" for label in ("positive", "negative", "uncertain"))]
+        yield table(heads, [[name or "**all**", *cells] for name, *cells in rows])
+    heads = ["observation", "both", "labeler alone", "indexer alone", "neither", "kappa (95 % interval)"]
+    yield "Real reports, as numbers of them:"
+    yield table(
+        heads,
+        [
+            [
+                one["observation"],
+                *(f"{one[key]:,}" for key in ("both", "labeler_only", "indexer_only", "neither")),
+                f"{one['kappa']:.2f} ({one['kappa_low']:.2f} to {one['kappa_high']:.2f})",
+            ]
+            for one in result["agreements"]
+        ],
+    )
+
+
+def _precision_and_recall(counts: Sequence[Mapping[str, Any]], name: str | None, label: str) -> str:
+    mine = [one for one in counts if name in {None, one["observation"]} and one["label"] == label]
+    right, wrong, missed = (sum(one[key] for one in mine) for key in ("right", "wrong", "missed"))
+    share = [f"{100 * right / n:.0f}" if n else "–" for n in (right + wrong, right + missed)]
+    return f"{share[0]}, {share[1]} ({right + missed})"
+
+
 TABLES: dict[str, Callable[[Mapping[str, Any]], Iterable[str]]] = {
     "resampling": resampling,
     "peers": peers,
@@ -242,6 +278,7 @@ TABLES: dict[str, Callable[[Mapping[str, Any]], Iterable[str]]] = {
     "study-all": made_study,
     "gpu": gpu,
     "report": report,
+    "labeler": labeler,
 }
 
 if __name__ == "__main__":

@@ -284,6 +284,27 @@ def compare(
     _say_written(*write_comparison(*runs, paired, out=folder, paper=_paper(runs[1].results), say=_warn))
 
 
+@app.command(epilog="Example: cxrobust label reports.csv --out labels.csv")
+def label(
+    reports: Annotated[
+        Path, typer.Argument(help="Reports: a CSV or JSON lines, with an id and a text.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option("--out", help="The CSV of labels to write.", show_default=False)],
+    id_column: Annotated[str, typer.Option("--id", help="Column of the ids.")] = "id",
+    text_column: Annotated[str, typer.Option("--text", help="Column of the texts.")] = "report",
+) -> None:
+    """Read CheXpert's 14 labels from radiology reports, by rules that need no model."""
+    from collections import Counter
+
+    from cxrobust.radiology_reports.tables import label_reports, read_reports, write_labels
+
+    labelled = label_reports(read_reports(reports, id_column=id_column, text_column=text_column))
+    write_labels(out, labelled)
+    for why, number in Counter(one.unread for one in labelled if one.unread).items():
+        _warn(f"{number:,} of {len(labelled):,} reports have no label, being {why}: see the column unread")
+    _say_written(out)
+
+
 @app.command(epilog="Example: cxrobust bundle results --zip")
 def bundle(
     folder: Annotated[Path, typer.Argument(help="The folder of a finished run.", show_default=False)],

@@ -84,7 +84,7 @@ class OpenI(Dataset):
     def load(self, *, with_images: bool = True) -> ImageTable:
         """Read the reports and choose their images."""
         source = self.reports or _reports(self.root)
-        reports = dict(sorted(_texts(source)))
+        reports = dict(sorted(report_texts(source)))
         if not reports:
             raise DataError(f"{source}: there is no report: get it again, or correct reports in [data]")
         rows = self._choose(pd.DataFrame([row for name, text in reports.items() for row in _read(name, text, source)]))
@@ -158,7 +158,7 @@ def _reports(root: Path) -> Path:
     return found[0]
 
 
-def _texts(source: Path) -> Iterator[tuple[str, bytes]]:
+def report_texts(source: Path) -> Iterator[tuple[str, bytes]]:
     """Yield each report's file name and content, from a folder or from a tar archive, which is not unpacked."""
     try:
         if source.is_dir():

@@ -1,0 +1,1 @@
+"""Radiology reports as text: labels and scores of what a radiologist or a generator wrote."""

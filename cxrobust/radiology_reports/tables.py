@@ -1,0 +1,121 @@
+"""Tables of reports, and of the labels that are read from them."""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cxrobust.errors import DataError, nearest, some
+from cxrobust.files import atomic_write_text
+from cxrobust.radiology_reports.labeler import Label, label_report, speaks_english
+from cxrobust.radiology_reports.phrases import OBSERVATIONS
+from cxrobust.results import to_csv
+
+KINDS = (".csv", ".jsonl")
+_MOST = 2**31 - 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Report:
+    """One report."""
+
+    id: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Labelled:
+    """The labels of one report; none where it could not be read."""
+
+    report: Report
+    labels: Mapping[str, Label]
+    unread: str | None = None
+    """Why there is no label: `empty`, or `not English`."""
+
+
+def read_reports(path: Path, *, id_column: str = "id", text_column: str = "report") -> list[Report]:
+    """Return the reports of a table: CSV with a header, or JSON lines, an object each.
+
+    Raises
+    ------
+    DataError
+        When the file cannot be read, lacks a column, or an id is empty or stands twice; it names file and line.
+    """
+    if path.suffix not in KINDS:
+        raise DataError(f"{path}: a table of reports is {' or '.join(KINDS)}, by its name: rename or convert it")
+    try:
+        content = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise DataError(f"{path}: the file is missing: correct its path") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read ({error}): save it again as UTF-8") from error
+    rows = _csv_rows(path, content) if path.suffix == ".csv" else _json_rows(path, content)
+    found: dict[str, Report] = {}
+    for line, row in rows:
+        for column in (id_column, text_column):
+            if column not in row:
+                raise DataError(
+                    f"{path}, line {line}: no {column!r}{nearest(column, map(str, row))}: there is "
+                    f"{some(row, most=8)}: name its columns with --id and --text"
+                )
+        one = Report(id=str(row[id_column] or "").strip(), text=str(row[text_column] or ""))
+        if not one.id:
+            raise DataError(f"{path}, line {line}: the {id_column!r} is empty: give every report an id")
+        if one.id in found:
+            raise DataError(f"{path}, line {line}: the id {one.id!r} stands twice: keep one")
+        found[one.id] = one
+    if not found:
+        raise DataError(f"{path}: there is no report: add some below its header")
+    return list(found.values())
+
+
+def _csv_rows(path: Path, content: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    csv.field_size_limit(_MOST)
+    reader = csv.DictReader(io.StringIO(content, newline=""), strict=True)
+    try:
+        for row in reader:
+            if None in row or None in row.values():
+                raise DataError(
+                    f"{path}, line {reader.line_num}: as many values as the header has columns "
+                    f"({len(reader.fieldnames or ())}) are wanted: quote texts that hold commas"
+                )
+            yield reader.line_num, row
+    except csv.Error as error:
+        raise DataError(f"{path}, line {reader.line_num}: no CSV ({error}): correct it") from error
+
+
+def _json_rows(path: Path, content: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    for number, line in enumerate(content.splitlines(), start=1):
+        if line.strip():
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise DataError(f"{path}, line {number}: no JSON ({error}): correct it") from error
+            if not isinstance(row, dict):
+                raise DataError(f"{path}, line {number}: an object such as {{...}} is wanted: correct it")
+            yield number, row
+
+
+def label_reports(reports: Iterable[Report]) -> list[Labelled]:
+    """Return the labels of each report; an empty one, and one in another language, have none and say so."""
+    found = []
+    for report in reports:
+        unread = "empty" if not report.text.strip() else None if speaks_english(report.text) else "not English"
+        found.append(Labelled(report=report, labels={} if unread else label_report(report.text), unread=unread))
+    return found
+
+
+def write_labels(path: Path, labelled: Sequence[Labelled]) -> None:
+    """Write a CSV as CheXpert's tables are: 1, 0, -1 or empty; the column `unread` says why a row is empty."""
+    rows = [
+        [
+            one.report.id,
+            *(int(one.labels[name]) if name in one.labels else "" for name in OBSERVATIONS),
+            one.unread or "",
+        ]
+        for one in labelled
+    ]
+    atomic_write_text(path, to_csv(("id", *OBSERVATIONS, "unread"), rows))
