@@ -146,10 +146,15 @@ def export(folder: Annotated[Path, typer.Argument(help="Folder to write them to.
 
 
 @templates.command("list", epilog="Example: cxrobust templates list")
-def list_() -> None:
+def list_(
+    markdown: Annotated[bool, typer.Option("--markdown", help="As the tables of docs/templates.md.")] = False,
+) -> None:
     """List each template with its blocks and with what it is given."""
-    from cxrobust.reports.templating import described
+    from cxrobust.reports.templating import described, reference
 
+    if markdown:
+        typer.echo(reference(), nl=False)
+        return
     for one in described():
         typer.echo(one.name)
         for title, names in (("blocks", one.blocks), ("variables", one.variables)):

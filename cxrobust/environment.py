@@ -1,13 +1,30 @@
 """The software that computed results, as a file of pinned requirements."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
-from importlib.metadata import PackageNotFoundError, version
+from functools import cache
+from importlib.metadata import Distribution, PackageNotFoundError, distribution, entry_points, version
 from typing import Any
+from urllib.parse import urlsplit
 
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+NAME = "cxrobust"
 HEAD = """\
+# Every distribution that cxrobust needs and that was installed when these results were computed, dependencies of
+# dependencies too. All are pinned, so that nothing is left to choose:
+#     pip install --no-deps --requirement environment.txt
+# (with --no-deps because some demand versions of others that do not fit together, for nothing that is used here).
+"""
+HEAD_OF_SOME = """\
 # The packages whose versions were recorded when these results were computed, pinned for pip; what they depend on was
 # not recorded.
 """
+WHEELS = "https://download.pytorch.org/whl/"
+"""Where wheels are whose version ends in `+cpu` or `+cu128`."""
+OF_TORCH = ("torch", "torchvision", "torchaudio", "triton")
+FOLDER = "a folder"
 
 
 def installed_versions(packages: Iterable[str]) -> dict[str, str]:
@@ -21,17 +38,76 @@ def installed_versions(packages: Iterable[str]) -> dict[str, str]:
     return found
 
 
+@cache
+def installed() -> dict[str, dict[str, str]]:
+    """Return the version of each distribution that this program runs with, and the place of those that no index has.
+
+    These are cxrobust with all its optional groups, what registers with it, and what all those need, as far as it is
+    installed: `{"distributions": {"numpy": "2.3.0", ...}, "urls": {"cxrobust": "a folder"}}`.
+    """
+    known = entry_points()
+    ours = (one for group in known.groups if group.startswith(f"{NAME}.") for one in known.select(group=group))
+    plugins = [one.dist.name for one in ours if one.dist is not None]
+    found: dict[str, Distribution] = {}
+    seen: set[tuple[str, frozenset[str]]] = set()
+    rest = [(NAME, _groups(NAME)), *((name, frozenset[str]()) for name in plugins)]
+    while rest:
+        name, groups = rest.pop()
+        if (canonicalize_name(name), groups) in seen:
+            continue
+        seen.add((canonicalize_name(name), groups))
+        try:
+            one = distribution(name)
+        except PackageNotFoundError:
+            continue
+        found[canonicalize_name(name)] = one
+        rest += [(needed.name, frozenset(needed.extras)) for needed in _needs(one, groups)]
+    urls = {name: url for name, one in sorted(found.items()) if (url := _url(one))}
+    return {"distributions": {name: one.version for name, one in sorted(found.items())}, "urls": urls}
+
+
+def _groups(name: str) -> frozenset[str]:
+    try:
+        return frozenset(distribution(name).metadata.get_all("Provides-Extra") or ())
+    except PackageNotFoundError:
+        return frozenset()
+
+
+def _needs(one: Distribution, groups: frozenset[str]) -> Iterator[Requirement]:
+    """Yield what a distribution needs on this machine, with these optional groups of it."""
+    for line in one.requires or ():
+        needed = Requirement(line)
+        if needed.marker is None or any(needed.marker.evaluate({"extra": group}) for group in ("", *groups)):
+            yield needed
+
+
+def _url(one: Distribution) -> str:
+    """Return where a distribution comes from when that is no index: an address for pip, or that it is a folder."""
+    try:
+        told = json.loads(one.read_text("direct_url.json") or "{}")
+    except ValueError:
+        return ""
+    address = str(told.get("url", ""))
+    if not address:
+        return ""
+    parts = urlsplit(address)
+    if parts.scheme != "https" or "@" in parts.netloc:  # a path of this machine, or a name and password
+        return FOLDER
+    revision = told.get("vcs_info")
+    return f"{revision['vcs']}+{address}@{revision['commit_id']}" if revision else address
+
+
 def environment_lock(provenance: Mapping[str, Any]) -> str:
-    """Return `environment.txt`: the versions that analysis and inference ran with, from the provenance of results.
+    """Return `environment.txt`: the distributions that analysis and inference ran with, from the provenance of results.
 
     A requirements file holds one version of a package, so where machines differ the first one named is pinned, and the
-    others' version is a comment.
+    others' version is a comment. Of results that name only the main packages, those are pinned.
 
     Examples
     --------
     >>> analysis = {"python": "3.11.7", "platform": "Linux", "versions": {"numpy": "2.3.0"}}
     >>> machine = {"python": "3.12.1", "platform": "Linux", "versions": {"numpy": "2.2.0", "torch": "2.9.0"}}
-    >>> print(environment_lock({"analysis": analysis, "inference": {"machines": [machine]}}).replace(HEAD, ""))
+    >>> print(environment_lock({"analysis": analysis, "inference": {"machines": [machine]}}).replace(HEAD_OF_SOME, ""))
     # analysis: Python 3.11.7, Linux
     numpy==2.3.0
     # inference: Python 3.12.1, Linux
@@ -40,15 +116,35 @@ def environment_lock(provenance: Mapping[str, Any]) -> str:
     <BLANKLINE>
     """
     pinned: dict[str, str] = {}
-    lines = []
+    lines: list[str] = []
+    indices: dict[str, None] = {}
+    are_all = True
     for stage, machine in _machines(provenance):
         lines.append(f"# {stage}: {_described(machine)}")
-        for package, found in dict(machine.get("versions") or {}).items():
-            if pinned.setdefault(_line(package), _line(found)) != _line(found):
-                lines.append(f"# {_line(package)}=={_line(found)} there")
-            elif (pin := f"{_line(package)}=={_line(found)}") not in lines:
+        are_all &= "distributions" in machine
+        urls = machine.get("urls") or {}
+        for package, found in dict(machine.get("distributions") or machine.get("versions") or {}).items():
+            name = canonicalize_name(_line(package))
+            pin = _pin(name, _line(found), _line(urls.get(package, "")))
+            if pinned.setdefault(name, pin) != pin:
+                lines.append(f"# {pin.removeprefix('# ')} there")
+            elif pin not in lines:
                 lines.append(pin)
-    return HEAD + "".join(f"{line}\n" for line in lines)
+                label = _line(found).partition("+")[2]
+                if label and name in OF_TORCH:
+                    indices[f"--extra-index-url {WHEELS}{label}"] = None
+    return "".join(f"{line}\n" for line in [(HEAD if are_all else HEAD_OF_SOME).rstrip("\n"), *indices, *lines])
+
+
+def _pin(name: str, found: str, url: str) -> str:
+    """Return a line that pins a distribution; one that came from a folder is named in a comment.
+
+    >>> _pin("numpy", "2.3.0", ""), _pin("a", "1.0", "git+https://b.org/a@0f3c"), _pin("cxrobust", "0.1.0", FOLDER)
+    ('numpy==2.3.0', 'a @ git+https://b.org/a@0f3c', '# cxrobust==0.1.0, from a folder: install it from its source')
+    """
+    if url == FOLDER:
+        return f"# {name}=={found}, from a folder: install it from its source"
+    return f"{name} @ {url}" if url else f"{name}=={found}"
 
 
 def _machines(provenance: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

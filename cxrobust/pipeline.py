@@ -11,7 +11,7 @@ from cxrobust.analysis import analyze as analyze_predictions
 from cxrobust.analysis.accelerator import check_device, gpu_name
 from cxrobust.characteristics import characteristics
 from cxrobust.documents import report
-from cxrobust.environment import installed_versions
+from cxrobust.environment import installed, installed_versions
 from cxrobust.errors import DataError, MisfitError
 from cxrobust.files import alone, sha256_bytes, sha256_file
 from cxrobust.inference import engine
@@ -133,6 +133,7 @@ def _describe_analysis(settings: AnalysisSection) -> dict[str, Any]:
         "platform": platform.platform(),
         "hardware": f"{gpu_name()}, {processor()}" if on_gpu else processor(),
         "versions": installed_versions(packages),
+        **installed(),
     }
 
 

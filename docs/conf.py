@@ -1,9 +1,6 @@
 """Sphinx settings: Markdown pages, API pages from docstrings, warnings are errors (make docs)."""
 
 from importlib.metadata import version as installed
-from pathlib import Path
-
-from cxrobust.reports.templating import reference
 
 project = "cxrobust"
 copyright = "The cxrobust developers"
@@ -12,9 +9,6 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphin
 myst_enable_extensions = ["dollarmath", "deflist"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build", "coverage.md", "procedures.md"]  # the latter two are parts of statistics.md
-built = Path(__file__).parent / "_build"
-built.mkdir(exist_ok=True)
-(built / "templates.md").write_text(reference(), encoding="utf-8")  # part of templates.md
 html_theme = "furo"
 html_title = "cxrobust"
 autodoc_typehints = "description"

@@ -33,6 +33,9 @@ from cxrobust.registration import find_registration
 from cxrobust.study import Study
 
 LOG = "log.jsonl"
+SOFTWARE = ("distributions", "urls")
+"""What a machine's description says of its software, listed once in the log."""
+_listed: set[tuple[Path, str]] = set()
 """What each unit took, a line each; not needed to go on."""
 
 
@@ -246,14 +249,24 @@ def _is_done(unit: Unit, folder: Path, sha256: str | None) -> bool:
 
 
 def _log(folder: Path, unit: Unit, machine: Mapping[str, Any], seconds: float) -> None:
-    line = json.dumps({"key": unit.key, "seconds": round(seconds, 3), "machine": dict(machine)})
+    """Add a line for a unit, and before the first one of a machine's software in this process one that lists it."""
+    software = {name: machine[name] for name in SOFTWARE if name in machine}
+    digest = sha256_json(software)
+    lines = []
+    if software and ((folder, digest) not in _listed or not (folder / LOG).exists()):
+        _listed.add((folder, digest))
+        lines.append({"software": digest, **software})
+    described = {name: value for name, value in machine.items() if name not in software}
+    said = {**described, "software": digest} if software else described
+    lines.append({"key": unit.key, "seconds": round(seconds, 3), "machine": said})
     with (folder / LOG).open("a", encoding="utf-8") as file:
-        file.write(line + "\n")
+        file.write("".join(json.dumps(line) + "\n" for line in lines))
 
 
 def _read_log(folder: Path, keys: set[str]) -> dict[str, Any]:
     """Wall time and machines of the units in `keys`, as far as they were logged."""
     seconds, machines = 0.0, []
+    software: dict[str, dict[str, Any]] = {}
     path = folder / LOG
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
         try:
@@ -261,11 +274,15 @@ def _read_log(folder: Path, keys: set[str]) -> dict[str, Any]:
         except ValueError:
             continue
         match entry:
-            case {"key": str(key), "seconds": float(took), "machine": machine} if key in keys:
+            case {"software": str(digest), **rest}:
+                software[digest] = {str(name): value for name, value in rest.items()}
+            case {"key": str(key), "seconds": float(took), "machine": dict(machine)} if key in keys:
                 seconds += took
                 if machine not in machines:
                     machines.append(machine)
-    return {"seconds": round(seconds, 1), "machines": machines}
+    its = [software.get(str(one.pop("software", "")), {}) for one in machines]
+    whole = [{**one, **of_it} for one, of_it in zip(machines, its, strict=True)]
+    return {"seconds": round(seconds, 1), "machines": whole}
 
 
 def _write_index(planned: Plan, folder: Path, examples: Sequence[Example], checks: Sequence[AttackCheck]) -> None:

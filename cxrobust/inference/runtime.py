@@ -3,7 +3,7 @@
 import platform
 from typing import Any, Literal
 
-from cxrobust.environment import installed_versions
+from cxrobust.environment import installed, installed_versions
 from cxrobust.errors import DataError, MissingGroupError, require
 
 PACKAGES = (
@@ -60,6 +60,7 @@ def describe_machine(device: str) -> dict[str, Any]:
         "platform": platform.platform(),
         "python": platform.python_version(),
         "versions": installed_versions(PACKAGES),
+        **installed(),
     }
 
 

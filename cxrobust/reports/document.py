@@ -18,6 +18,7 @@ from cxrobust.reports.figures.values import without_values
 from cxrobust.reports.fonts import font_face_css
 from cxrobust.reports.parts import Figure, Table
 from cxrobust.reports.sections import Kind, Section, sections
+from cxrobust.reports.sources import names_all_patients
 from cxrobust.reports.templating import Templates
 from cxrobust.reports.view import View
 from cxrobust.reports.words import REGIME_BEGINS, REGIME_ENDS, count, percent, readable
@@ -137,6 +138,7 @@ def _shared_environment(
         "view": document.view,
         "medium": medium,
         "paper": paper,
+        "knows_patients": names_all_patients(document.view),
         "has": lambda key: key in document.numbers or key in names,
     }
     environment.globals.update(shared)

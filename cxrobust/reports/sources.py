@@ -84,6 +84,12 @@ def names_all_patients(view: View) -> bool:
     return not of_kinds(view, *WITHOUT_PATIENTS) and EACH_IMAGE not in view.results.data["name"]
 
 
+def names_no_patient(view: View) -> bool:
+    """Whether the data say of no image whose it is."""
+    said_so = EACH_IMAGE in view.results.data["name"] and len(sources(view)) == 1
+    return said_so or len(of_kinds(view, *WITHOUT_PATIENTS)) == len(sources(view))
+
+
 def split_of(settings: Settings) -> str | None:
     """Return the split of a data set that was analysed; None where its settings do not tell."""
     split = settings.get("split")

@@ -25,6 +25,7 @@ SHARED = {
     "kind": "the document: `report`, `appendix` and so on",
     "medium": "`pdf` or `html`",
     "paper": "`A4` or `Letter`",
+    "knows_patients": "whether the data say of every image whose it is",
     "study": "the study's settings, a mapping as in the study file with every default",
     "results": "all results: `results.data`, `results.regimes`, `results.provenance` and so on, as in results.json",
     "view": "the results looked up: `view.value(metric, regime, condition)`, `view.contrast(metric, regime)`, `view.level`",

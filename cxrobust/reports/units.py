@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 
-from cxrobust.reports.sources import names_all_patients
+from cxrobust.reports.sources import names_all_patients, names_no_patient
 from cxrobust.reports.view import View
 
 OF_IMAGES = frozenset({"delong", "mcnemar", "mcnemar-midp", "wilcoxon", "cochran-q"})
 """Intervals and tests that take images for independent."""
+OF_PATIENTS = "patient-level intervals"
 
 
 def unit(view: View) -> str:
@@ -21,6 +22,32 @@ def unit(view: View) -> str:
 def counts_patients(view: View) -> bool:
     """Whether patients are known and every interval and test counts them."""
     return names_all_patients(view) and not _has_some_of_images(view)
+
+
+def intervals_of_estimates(view: View) -> str:
+    """Say what kind of intervals a study's estimates have, for a caption."""
+    return OF_PATIENTS if counts_patients(view) else "intervals"
+
+
+def intervals_of_diagrams(view: View) -> str:
+    """Say what kind of intervals diagrams have, which are from resamples of patients whatever the study chose."""
+    return OF_PATIENTS if names_all_patients(view) else "intervals"
+
+
+def in_units(view: View, words: str) -> str:
+    """Return words on tests and intervals that name patients; where the data name none, they name images.
+
+    `sign-flip permutation test by patient` becomes `sign-flip permutation test by image`.
+    """
+    if not names_no_patient(view):
+        return words
+    for patient, image in (
+        ("by patient, patients", "by image, images"),
+        ("by patient", "by image"),
+        ("patient-level", "image-level"),
+    ):
+        words = words.replace(patient, image)
+    return words
 
 
 def _has_some_of_images(view: View) -> bool:

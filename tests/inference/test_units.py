@@ -1,6 +1,7 @@
 """Units of work when things go wrong: a kill between write and rename, a full disk, odd logs, folds and columns."""
 
 import errno
+import json
 import signal
 import subprocess
 import sys
@@ -118,6 +119,17 @@ def test_an_odd_line_in_the_log_is_left_out(tmp_path: Path) -> None:
         file.write(b'\xff\xfe\n5\n{"key": "half\n{"key": 1}\nnull\n')
     pipeline.predict(study, tmp_path / "out")
     assert index.read_bytes() == whole
+
+
+def test_the_log_lists_a_machines_software_once_and_the_index_holds_it_whole(tmp_path: Path) -> None:
+    study = read_study(write_study(tmp_path))
+    index = pipeline.predict(study, tmp_path / "out") / "index.json"
+    lines = [json.loads(line) for line in (index.parent / engine.LOG).read_text().splitlines()]
+    assert sum("distributions" in line for line in lines) == 1
+    assert all("distributions" not in line["machine"] for line in lines if "key" in line)
+    (machine,) = json.loads(index.read_text())["inference"]["machines"]
+    assert machine["distributions"]["numpy"] == np.__version__
+    assert "software" not in machine
 
 
 def test_cross_fitting_predicts_each_image_by_the_model_of_its_fold(tmp_path: Path) -> None:

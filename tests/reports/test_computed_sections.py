@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from cxrobust.reports.checklists import labels_from_reports
-from cxrobust.reports.document import compose, fill
+from cxrobust.reports.document import compose, fill, section_bodies
 from cxrobust.reports.limits import limits
 from cxrobust.reports.sections import sections
 from cxrobust.reports.sections.flips import ends_words, share_words
@@ -351,7 +351,34 @@ def test_intervals_are_said_to_count_patients_only_where_they_do(made, expected)
     assert ("6,187" in plain(first)) is (expected != NO_PATIENTS)
     assert built(made, "clustering")["unit"].lower() == expected
     for name in ("robustness", "corruptions"):
-        assert built(made, name)["counts_patients"] is (expected == OF_PATIENTS)
+        assert (built(made, name)["intervals"] == "patient-level intervals") is (expected == OF_PATIENTS)
+
+
+UNKNOWN = from_kind("medmnist", made=with_data(RAW, images_per_patient=[1, 1.0, 1], n_patients=RAW.data["n_images"]))
+
+
+@pytest.mark.parametrize("kind", ["report", "appendix"])
+def test_no_document_claims_patients_that_the_data_do_not_name(kind):
+    """Each image is its own patient then, and a reader must not take an interval for one that counts patients."""
+    bodies, _ = section_bodies(compose(view_of(UNKNOWN), kind))
+    body = "".join(bodies.values())
+    assert "patient-level" not in body
+    assert "by patient" not in body
+    assert not re.search(r"[\d,]+\s(?:</b>)?(?:of [\d,]+\s)?patients\b", body)
+    assert "so that each image counts as a patient" in body
+
+
+@pytest.mark.parametrize("name", ["calibration", "flips", "confidence"])
+def test_diagrams_are_from_resamples_of_patients_whatever_test_a_study_chose(name):
+    assert built(analysed(RAW, test="wilcoxon"), name)["intervals"] == "patient-level intervals"
+    assert built(UNKNOWN, name)["intervals"] == "intervals"
+
+
+def test_a_pool_in_which_some_images_have_patients_keeps_its_tests_by_patient():
+    pool = pooled({"kind": "vindr-cxr"}, {"kind": "openi"})
+    assert built(pool, "calibration")["intervals"] == "intervals"
+    assert "by patient" in built(pool, "primary")["tests"]
+    assert built(pool, "methods")["without_patients"] == "some"
 
 
 @pytest.mark.parametrize(("made", "expected"), [(RAW, "patient-level intervals"), (from_kind("medmnist"), "intervals")])

@@ -12,7 +12,17 @@ from cxrobust.cli import _main
 from cxrobust.errors import StudyError
 from cxrobust.files import atomic_write_text
 from cxrobust.reports.document import compose, fill
-from cxrobust.reports.templating import FILTERS, OURS, SHARED, Templates, check_folder, described, export, names
+from cxrobust.reports.templating import (
+    FILTERS,
+    OURS,
+    SHARED,
+    Templates,
+    check_folder,
+    described,
+    export,
+    names,
+    reference,
+)
 from cxrobust.reports.view import View
 from cxrobust.results import Results, write_results
 
@@ -211,3 +221,9 @@ def test_hostile_names_stay_text(name: str, small: Results) -> None:
         f"<h1>{escape(name, quote=False)}</h1>" in html or f"<h1>{escape(name)}</h1>".replace("&#x27;", "&#39;") in html
     )
     assert "49" not in re.findall(r"<h1>(.*?)</h1>", html)[0]
+
+
+def test_the_page_on_templates_lists_what_they_have():
+    page = (Path(__file__).parents[2] / "docs" / "templates.md").read_text(encoding="utf-8")
+    listed = page.partition("## What every template is given\n\n")[2]
+    assert listed == reference(), "put what `cxrobust templates list --markdown` prints under the last heading"

@@ -8,6 +8,7 @@ from matplotlib.ticker import MaxNLocator
 
 from cxrobust.reports.figures.style import INK, PALE, Mark, canvas, drawn, is_narrow, marks
 from cxrobust.reports.figures.values import estimate_words, tell
+from cxrobust.reports.units import in_units
 from cxrobust.reports.view import View
 from cxrobust.reports.words import capitalised, metric_words, shortened
 from cxrobust.results import Estimate
@@ -41,14 +42,14 @@ def sensitivity_figure(width: float, view: View, *, regimes: Sequence[str], metr
             _point(axes, main, top - 1, mark, filled=True, level=view.level)
             for row, choice in enumerate(choices):
                 one = found.get((choice, metric, regime))
-                _point(axes, one, top - 2 - row, mark, filled=False, level=view.level, choice=choice)
+                _point(axes, one, top - 2 - row, mark, filled=False, level=view.level, choice=in_units(view, choice))
         axes.set_title(capitalised(metric_words(metric).name))
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.xaxis.set_major_locator(MaxNLocator(3))
     places = [(-place * block - row, place, row) for place in range(len(regimes)) for row in range(block)]
     names = [
-        shortened(regimes[p]) if r == 0 else AS_ANALYSED if r == 1 else capitalised(choices[r - 2])
+        shortened(regimes[p]) if r == 0 else AS_ANALYSED if r == 1 else capitalised(in_units(view, choices[r - 2]))
         for _, p, r in places
     ]
     panels[0].set_yticks([y for y, _, _ in places], names)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from cxrobust.reports.manuscript.latex import Latex, escape
 from cxrobust.reports.parts import common_digits
 from cxrobust.reports.sentences import deciding_p, metric_name
+from cxrobust.reports.sources import names_all_patients
 from cxrobust.reports.view import CLEAN, View
 from cxrobust.reports.words import condition_words, count, number, p_number, percent
 from cxrobust.results import Estimate
@@ -81,7 +82,7 @@ def macros(view: View) -> Iterator[Macro]:
     data = view.results.data
     for name, n, said in (
         ("Images", data["n_images"], "images"),
-        ("Patients", data["n_patients"], "patients"),
+        *([("Patients", data["n_patients"], "patients")] if names_all_patients(view) else []),
         ("Findings", len(view.findings), "findings"),
         ("Regimes", len(view.regimes), "regimes"),
         ("Conditions", len(view.conditions) - 1, "perturbed conditions"),

@@ -20,6 +20,7 @@ from cxrobust.reports.manuscript.numbers import macros, numbers_tex
 from cxrobust.reports.manuscript.references import references_bib
 from cxrobust.reports.manuscript.tables import Words, csv_of, html_of, latex_of
 from cxrobust.reports.parts import Figure, Table
+from cxrobust.reports.sources import names_all_patients
 from cxrobust.reports.templating import Templates
 
 WIDTHS = (ONE_COLUMN, TWO_COLUMNS)
@@ -159,6 +160,7 @@ def _example(document: Document, figures: Sequence[str], tables: Sequence[str]) 
     environment.finalize = _as_latex
     told = next((one for one in macros(document.view) if one.name.endswith(("Did", "Difference", "Change"))), None)
     return environment.get_template("manuscript/paper.tex.j2").render(
+        knows_patients=names_all_patients(document.view),
         title=document.view.results.study["study"]["title"],
         figures=[
             {

@@ -22,6 +22,7 @@ from cxrobust.reports.parts import (
 )
 from cxrobust.reports.sections import section
 from cxrobust.reports.sentences import findings_sentence, reason
+from cxrobust.reports.units import in_units
 from cxrobust.reports.view import CLEAN, View, is_few
 from cxrobust.reports.words import (
     capitalised,
@@ -68,8 +69,8 @@ def by_finding(view: View) -> Mapping[str, Any]:
         "comparison": NAMES[view.comparison],
         "condition": condition_words(view.primary or CLEAN),
         "sentences": [findings_sentence(view, metric, one) for one in view.compared],
-        "tests": capitalised(named_tests({e.test for e in contrasts if e is not None and e.test})),
-        "test_notes": [(letter, capitalised(named_tests([test]))) for test, letter in letters.items()],
+        "tests": in_units(view, capitalised(named_tests({e.test for e in contrasts if e is not None and e.test}))),
+        "test_notes": [(letter, in_units(view, capitalised(named_tests([test])))) for test, letter in letters.items()],
         "adjusted_over": adjusted_over(view, contrasts, usual="over the findings of one regime"),
         "has_gaps": any(e is None or e.estimate is None for e in contrasts),
         "has_few": any(f["n_positive_patients"] < 20 for f in view.findings),

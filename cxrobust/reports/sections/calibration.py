@@ -7,6 +7,7 @@ from cxrobust.reports.figures.calibration import FEW, SHARE, reliability_figure
 from cxrobust.reports.parts import Figure
 from cxrobust.reports.sections import section
 from cxrobust.reports.sentences import overview_sentence, under
+from cxrobust.reports.units import intervals_of_diagrams
 from cxrobust.reports.view import CLEAN, View
 from cxrobust.reports.words import condition_words, counted, listed, percent
 
@@ -31,5 +32,6 @@ def calibration(view: View) -> Mapping[str, Any]:
         "few": FEW if any(0 < b.n < FEW for one in view.results.reliability for b in one.bins) else None,
         "primary": condition_words(view.primary) if view.primary else None,
         "overview": said,
+        "intervals": intervals_of_diagrams(view),
         "first_run": any(one.get("replicates", 1) > 1 for one in view.results.regimes),
     }

@@ -7,6 +7,7 @@ from cxrobust.conditions import parse_condition
 from cxrobust.reports.figures.forest import by_frequency
 from cxrobust.reports.parts import NOT_APPLICABLE, Cell, Column, Group, Table, common_digits, estimate_cell
 from cxrobust.reports.sections import section
+from cxrobust.reports.units import intervals_of_estimates
 from cxrobust.reports.view import View
 from cxrobust.reports.words import condition_words, counted, finding_words, listed, metric_words, percent, regime
 from cxrobust.results import Estimate
@@ -46,6 +47,7 @@ def collateral(view: View) -> Mapping[str, Any]:
             for condition, target in found.items()
         ],
         "metric": metric_words(metric).name,
+        "intervals": intervals_of_estimates(view),
         "is_cut": len(view.regimes) > MOST_REGIMES,
     }
 

@@ -7,6 +7,7 @@ from cxrobust.reports.figures.confidence import confidence_figure, is_on_roots
 from cxrobust.reports.parts import EMPTY, NOT_APPLICABLE, Cell, Column, Figure, Group, Table
 from cxrobust.reports.sections import section
 from cxrobust.reports.sentences import under
+from cxrobust.reports.units import intervals_of_diagrams
 from cxrobust.reports.view import CLEAN, View
 from cxrobust.reports.words import (
     capitalised,
@@ -43,6 +44,7 @@ def confidence(view: View) -> Mapping[str, Any]:
         "width": f"{width.high - width.low:.3g}",
         "is_root": is_on_roots(view),
         "primary": condition_words(view.primary) if view.primary else None,
+        "intervals": intervals_of_diagrams(view),
         "first_run": any(one.get("replicates", 1) > 1 for one in view.results.regimes),
     }
 

@@ -7,6 +7,8 @@ from cxrobust.reports.figures.flips import NEW_ALARM, NEWLY_MISSED, cell_of, fli
 from cxrobust.reports.parts import NOT_APPLICABLE, Cell, Column, Figure, Group, Table
 from cxrobust.reports.sections import section
 from cxrobust.reports.sentences import under
+from cxrobust.reports.sources import names_no_patient
+from cxrobust.reports.units import intervals_of_diagrams
 from cxrobust.reports.view import View
 from cxrobust.reports.words import (
     SPACE,
@@ -58,6 +60,8 @@ def flips(view: View) -> Mapping[str, Any]:
         "primary": condition_words(view.primary or ""),
         "has_noise": bool(noise),
         "has_wilson": any(c.interval == "wilson" for one in found.values() for c in one.cells),
+        "unit": "images" if names_no_patient(view) else "patients",
+        "intervals": intervals_of_diagrams(view),
         "first_run": any(one.get("replicates", 1) > 1 for one in view.results.regimes),
     }
 

@@ -6,6 +6,8 @@ from typing import Any
 from cxrobust.conditions import parse_condition
 from cxrobust.reports.sections import section
 from cxrobust.reports.sections.estimands import NAMES
+from cxrobust.reports.sources import names_all_patients, names_no_patient
+from cxrobust.reports.units import in_units
 from cxrobust.reports.view import View
 from cxrobust.reports.words import INTERVALS, listed, metric_words, named_tests, percent
 from cxrobust.results import Estimate
@@ -32,11 +34,12 @@ def methods(view: View) -> Mapping[str, Any]:
         "families": [family["name"] for family in analysis.get("families", ())],
         "intervals": intervals,
         "plain": _plain(shown),
-        "other_intervals": listed([INTERVALS[i] for i in INTERVALS if i in intervals - EXPLAINED]),
+        "other_intervals": in_units(view, listed([INTERVALS[i] for i in INTERVALS if i in intervals - EXPLAINED])),
         "tests": tests,
         "flips_signs": bool(tests & SIGN_FLIPS),
-        "other_tests": named_tests(tests - SIGN_FLIPS),
+        "other_tests": in_units(view, named_tests(tests - SIGN_FLIPS)),
         "one_sided": bool(tests & {"tost", "noninferiority"}),
+        "without_patients": "all" if names_no_patient(view) else "" if names_all_patients(view) else "some",
         "has_replicates": any(one.get("replicates", 1) > 1 for one in results.regimes),
         "has_perturbations": bool(view.series),
         "attack_names": {parse_condition(one.name).name for one in view.of_kind("attack")},

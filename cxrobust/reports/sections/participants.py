@@ -6,6 +6,7 @@ from typing import Any
 from cxrobust.reports.figures.flow import Box, Left, flow_figure
 from cxrobust.reports.parts import EMPTY, Cell, Column, Figure, Group, Table
 from cxrobust.reports.sections import section
+from cxrobust.reports.sources import names_all_patients
 from cxrobust.reports.view import View
 from cxrobust.reports.words import capitalised, compact, count, counted, finding_words, listed, readable
 
@@ -21,6 +22,7 @@ def participants(view: View) -> Mapping[str, Any]:
         "flow": Figure(key="flow", drawing=flow_figure(boxes), alt=_alt(boxes)),
         "table_one": Table(key="table-one", columns=_columns(view), groups=tuple(_groups(view)), dense=True),
         "has_characteristics": any(split.get("characteristics") for _, split in _splits(view)),
+        "knows_patients": names_all_patients(view),
         "size": view.results.data.get("size"),
     }
 
@@ -47,12 +49,12 @@ def _boxes(view: View) -> tuple[Box, ...]:
         Box(
             lines=(
                 "Test images" if "validation" in data else "Images studied",
-                f"{counted(data['n_images'], 'image')} of {counted(data['n_patients'], 'patient')}",
+                f"{counted(data['n_images'], 'image')}{_whose(view, data)}",
                 f"labelled for {counted(len(view.findings), 'finding')}: {each} images each"
                 if len(view.findings) > 1
                 else f"labelled for {finding_words(view.findings[0]['name'])}: {each} images",
             ),
-            beside=_validation(data.get("validation")),
+            beside=_validation(view, data.get("validation")),
         ),
         Box(
             lines=(
@@ -64,7 +66,7 @@ def _boxes(view: View) -> tuple[Box, ...]:
         Box(
             lines=(
                 "Analysed",
-                f"{counted(data['n_images'], 'image')} of {counted(data['n_patients'], 'patient')} in each cell",
+                f"{counted(data['n_images'], 'image')}{_whose(view, data)} in each cell",
             )
         ),
     ]
@@ -78,12 +80,16 @@ def _left(exclusions: Mapping[str, int]) -> Left | None:
     return Left(title=f"Left out: {counted(sum(exclusions.values()), 'image')}", reasons=reasons)
 
 
-def _validation(data: Mapping[str, Any] | None) -> tuple[str, ...]:
+def _whose(view: View, data: Mapping[str, Any]) -> str:
+    return f" of {counted(data['n_patients'], 'patient')}" if names_all_patients(view) else ""
+
+
+def _validation(view: View, data: Mapping[str, Any] | None) -> tuple[str, ...]:
     if data is None:
         return ()
     return (
         "Validation images",
-        f"{count(data['n_images'])} of {counted(data['n_patients'], 'patient')}",
+        f"{count(data['n_images'])}{_whose(view, data)}",
         "clean, for operating points",
     )
 
@@ -106,7 +112,11 @@ def _columns(view: View) -> tuple[Column, ...]:
         before = f"{name} " if len(splits) > 1 else ""
         titles += [
             Column(title=capitalised(f"{before}images".lower()), under="n (%)", apart=place > 0),
-            Column(title=capitalised(f"{before}patients".lower()), under="n (%)"),
+            *(
+                [Column(title=capitalised(f"{before}patients".lower()), under="n (%)")]
+                if names_all_patients(view)
+                else []
+            ),
             Column(title="Missing", under="images"),
         ]
     return (Column(title="Characteristic", left=True), Column(title="Measure or level", left=True), *titles)
@@ -114,18 +124,23 @@ def _columns(view: View) -> tuple[Column, ...]:
 
 def _groups(view: View) -> Iterator[Group]:
     splits = [split for _, split in _splits(view)]
-    yield Group(head="All", rows=((EMPTY, *_flat([_all(split) for split in splits])),))
-    yield Group(
-        head="Images a patient",
-        rows=((Cell(text="median (range)"), *_flat([_per_patient(split) for split in splits])),),
-    )
+    known = names_all_patients(view)
+    yield Group(head="All", rows=((EMPTY, *_flat([_all(split) for split in splits], known)),))
+    if known:
+        yield Group(
+            head="Images a patient",
+            rows=((Cell(text="median (range)"), *_flat([_per_patient(split) for split in splits], known)),),
+        )
     for column in dict.fromkeys(one["column"] for split in splits for one in split.get("characteristics") or ()):
-        yield from _characteristic(column, [_of(split, column) for split in splits], splits)
-    yield Group(head="Positive for", rows=tuple(_finding_row(finding["name"], splits) for finding in view.findings))
+        yield from _characteristic(column, [_of(split, column) for split in splits], splits, known)
+    yield Group(
+        head="Positive for", rows=tuple(_finding_row(finding["name"], splits, known) for finding in view.findings)
+    )
 
 
-def _flat(parts: Sequence[tuple[Cell, Cell, Cell]]) -> tuple[Cell, ...]:
-    return tuple(cell for part in parts for cell in part)
+def _flat(parts: Sequence[tuple[Cell, Cell, Cell]], known: bool) -> tuple[Cell, ...]:
+    """Return the cells of all splits, those of patients where the data name them."""
+    return tuple(cell for part in parts for place, cell in enumerate(part) if known or place != 1)
 
 
 def _all(split: Mapping[str, Any]) -> tuple[Cell, Cell, Cell]:
@@ -144,17 +159,22 @@ def _of(split: Mapping[str, Any], column: str) -> Mapping[str, Any] | None:
 
 
 def _characteristic(
-    column: str, found: Sequence[Mapping[str, Any] | None], splits: Sequence[Mapping[str, Any]]
+    column: str,
+    found: Sequence[Mapping[str, Any] | None],
+    splits: Sequence[Mapping[str, Any]],
+    known: bool,
 ) -> Iterator[Group]:
     head = capitalised(readable(column.replace("_", " "))) + UNITS.get(column, "")
     if any(one is not None and "quartiles" in one["images"] for one in found):
-        cells = _flat([_numbers(one) for one in found])
+        cells = _flat([_numbers(one) for one in found], known)
         yield Group(head=head, rows=((Cell(text="median (quartiles)"), *cells),))
         return
     levels = dict.fromkeys(level for one in found if one is not None for level in one["images"]["levels"])
     rows = []
     for place, level in enumerate(levels):
-        cells = _flat([_level(one, split, level, first=place == 0) for one, split in zip(found, splits, strict=True)])
+        cells = _flat(
+            [_level(one, split, level, first=place == 0) for one, split in zip(found, splits, strict=True)], known
+        )
         rows.append((Cell(text=readable(level)), *cells))
     if rows:
         yield Group(head=head, rows=tuple(rows))
@@ -185,10 +205,10 @@ def _level(
     return cells[0], cells[1], Cell(text=count(one["images"]["n_missing"])) if first else EMPTY
 
 
-def _finding_row(name: str, splits: Sequence[Mapping[str, Any]]) -> tuple[Cell, ...]:
+def _finding_row(name: str, splits: Sequence[Mapping[str, Any]], known: bool) -> tuple[Cell, ...]:
     found = [next((one for one in split["findings"] if one["name"] == name), None) for split in splits]
     cells = [_finding(one, split) for one, split in zip(found, splits, strict=True)]
-    return Cell(text=finding_words(name)), *_flat(cells)
+    return Cell(text=finding_words(name)), *_flat(cells, known)
 
 
 def _finding(one: Mapping[str, Any] | None, split: Mapping[str, Any]) -> tuple[Cell, Cell, Cell]:

@@ -17,6 +17,7 @@ from cxrobust.reports.parts import (
     p_cell,
 )
 from cxrobust.reports.sections import section
+from cxrobust.reports.units import in_units
 from cxrobust.reports.view import CLEAN, View
 from cxrobust.reports.words import (
     capitalised,
@@ -43,9 +44,9 @@ def primary(view: View) -> Mapping[str, Any]:
         ),
         "condition": condition_words(view.primary or CLEAN),
         "comparison": view.comparison,
-        "tests": capitalised(named_tests({e.test for e in tested if e.test})),
-        "test_notes": [(letter, capitalised(named_tests([test]))) for test, letter in letters.items()],
-        "intervals": _intervals(tested),
+        "tests": in_units(view, capitalised(named_tests({e.test for e in tested if e.test}))),
+        "test_notes": [(letter, in_units(view, capitalised(named_tests([test])))) for test, letter in letters.items()],
+        "intervals": in_units(view, _intervals(tested)),
         "sides": _sides(view),
         "adjusted_over": adjusted_over(view, tested, usual=_over(view, tested)),
         "n_tests": sum(e.p_value is not None for e in tested),

@@ -6,6 +6,7 @@ from typing import Any
 from cxrobust.reports.parts import NOT_APPLICABLE, Cell, Column, Group, Table, common_digits, estimate_cell, p_cell
 from cxrobust.reports.sections import section
 from cxrobust.reports.sentences import judge, metric_name
+from cxrobust.reports.units import in_units
 from cxrobust.reports.view import CLEAN, View
 from cxrobust.reports.words import MACRO, condition_words, listed, percent, regime
 from cxrobust.results import Estimate
@@ -29,7 +30,9 @@ def recalibration(view: View) -> Mapping[str, Any]:
         "metric": metric_name(view, metric),
         "sentences": [_sentence(view, metric, method, conditions[-1], found) for method in _methods(view)],
         "primary": condition_words(view.primary) if view.primary else None,
-        "note": next((e.note.split(";")[0] for e in found.values() if e.note.startswith("fitted on")), ""),
+        "note": in_units(
+            view, next((e.note.split(";")[0] for e in found.values() if e.note.startswith("fitted on")), "")
+        ),
     }
 
 

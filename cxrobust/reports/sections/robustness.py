@@ -7,7 +7,7 @@ from cxrobust.reports.figures.curves import strength_figure
 from cxrobust.reports.parts import Figure
 from cxrobust.reports.sections import perturbed, section
 from cxrobust.reports.sentences import metric_name, overview_sentence, under
-from cxrobust.reports.units import counts_patients
+from cxrobust.reports.units import intervals_of_estimates
 from cxrobust.reports.view import Series, View
 from cxrobust.reports.words import condition_words, counted, listed
 
@@ -54,5 +54,5 @@ def robustness(view: View) -> Mapping[str, Any]:
         else "",
         "has_control": control is not None,
         "metrics": metrics,
-        "counts_patients": counts_patients(view),
+        "intervals": intervals_of_estimates(view),
     }

@@ -7,6 +7,7 @@ from cxrobust.reports.figures.selective import risk_coverage_figure
 from cxrobust.reports.parts import Figure
 from cxrobust.reports.sections import section
 from cxrobust.reports.sentences import overview_sentence, under
+from cxrobust.reports.units import intervals_of_diagrams
 from cxrobust.reports.view import CLEAN, View
 from cxrobust.reports.words import condition_words, counted, listed
 
@@ -29,5 +30,6 @@ def selective(view: View) -> Mapping[str, Any]:
         "curves": Figure(key="risk-coverage", drawing=risk_coverage_figure(view, conditions=conditions), alt=alt),
         "primary": condition_words(view.primary) if view.primary else None,
         "overview": said,
+        "intervals": intervals_of_diagrams(view),
         "first_run": any(one.get("replicates", 1) > 1 for one in view.results.regimes),
     }

@@ -8,6 +8,7 @@ from cxrobust.reports.figures.sensitivity import MOST_PANELS, MOST_REGIMES, sens
 from cxrobust.reports.parts import EMPTY, NOT_APPLICABLE, Cell, Column, Figure, Group, Table
 from cxrobust.reports.sections import section
 from cxrobust.reports.sentences import Verdict, digits_of, judge
+from cxrobust.reports.units import in_units
 from cxrobust.reports.view import View
 from cxrobust.reports.words import capitalised, condition_words, count, counted, listed, metric_words, number, regime
 from cxrobust.results import Alternative, Estimate
@@ -140,7 +141,8 @@ def _table(view: View, pairs: Sequence[Pair]) -> Table:
     )
     groups = tuple(
         Group(
-            head=capitalised(choice), rows=(_row([p for p in pairs if p.alternative.choice == choice], view, tested),)
+            head=capitalised(in_units(view, choice)),
+            rows=(_row([p for p in pairs if p.alternative.choice == choice], view, tested),),
         )
         for choice in _choices(pairs)
     )

@@ -6,6 +6,7 @@ from typing import Any
 from cxrobust.reports.parts import NOT_APPLICABLE, Cell, Column, Group, Table, common_digits, estimate_cell, p_cell
 from cxrobust.reports.sections import section
 from cxrobust.reports.sentences import deciding_p, judge, metric_name
+from cxrobust.reports.sources import names_all_patients, names_no_patient
 from cxrobust.reports.view import CLEAN, View
 from cxrobust.reports.words import MACRO, capitalised, condition_words, count, listed, p_value, percent, regime
 from cxrobust.results import Estimand, Estimate
@@ -38,6 +39,7 @@ def subgroups(view: View) -> Mapping[str, Any]:
         "metric": metric_name(view, metric),
         "sentences": [_sentence(view, name, found) for name in names],
         "primary": condition_words(view.primary) if view.primary else None,
+        "unit": "image" if names_no_patient(view) else "patient",
         "alpha": f"{view.alpha:g}",
     }
 
@@ -98,7 +100,7 @@ def _table(view: View, column: str, found: Mapping[Key, Estimate]) -> Table:
     columns = (
         Column(title="Regime", left=True),
         Column(title=capitalised(column), left=True),
-        Column(title="Patients"),
+        Column(title="Patients" if names_all_patients(view) else "Images"),
         *(
             Column(title=titles[estimand] or ("Clean" if condition == CLEAN else "Perturbed"), under=under)
             for estimand, condition in places

@@ -1,0 +1,117 @@
+"""What an environment's file must hold so that pip rebuilds it."""
+
+import json
+import shutil
+import subprocess
+import sys
+from importlib.metadata import distribution, packages_distributions
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from cxrobust import environment
+from cxrobust.environment import FOLDER, HEAD, HEAD_OF_SOME, environment_lock, installed
+
+ROOMS = "cxrobust.cli, cxrobust.pipeline, cxrobust.reports.render, cxrobust.verification, cxrobust.bundles.reproducing"
+LOADED = f"""
+import json, sys
+import {ROOMS}, weasyprint, pikepdf
+for name in ("torch", "torchvision", "torchattacks", "transformers", "peft", "onnxruntime"):
+    try:
+        __import__(name)
+    except ImportError:
+        pass
+print(json.dumps(sorted({{name.partition(".")[0] for name in sys.modules}})))
+"""
+
+
+def lock_here(**more):
+    return environment_lock({"analysis": {"python": "3.11.7", "platform": "Linux", **installed(), **more}})
+
+
+def pins(lock):
+    lines = [line for line in lock.splitlines() if line and not line.startswith(("#", "--"))]
+    return {canonicalize_name(one.name): one for one in map(Requirement, lines)}
+
+
+def test_the_lock_pins_every_distribution_that_this_program_loads():
+    """The oracle is what Python itself loads, which asks no list of requirements."""
+    done = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True)
+    owners = packages_distributions()
+    loaded = {canonicalize_name(name) for module in json.loads(done.stdout) for name in owners.get(module, ())}
+    assert {"numpy", "scipy", "matplotlib", "weasyprint", "pydantic"} <= loaded
+    of_tests = {"coverage"}  # numba looks for it and goes on without it
+    assert loaded - {"cxrobust"} - of_tests <= set(pins(lock_here()))
+
+
+def test_what_a_pinned_distribution_needs_is_pinned_too_and_to_what_is_installed():
+    found = pins(lock_here())
+    for name, pin in found.items():
+        assert str(pin.specifier) == f"=={distribution(name).version}"
+        for line in distribution(name).requires or ():
+            needed = Requirement(line)
+            if needed.marker is None or needed.marker.evaluate({"extra": ""}):
+                assert canonicalize_name(needed.name) in found
+
+
+def test_an_installer_reads_the_lock_and_finds_all_of_it_installed(tmp_path):
+    uv = shutil.which("uv") or shutil.which("uv", path=Path(__file__).parent.parent / ".uv" / "bin")
+    if uv is not None:
+        installer = [uv, "pip", "install", "--python", sys.executable, "--offline"]
+    elif find_spec("pip") is not None:
+        installer = [sys.executable, "-m", "pip", "install", "--no-index"]
+    else:
+        pytest.skip("neither uv nor pip is here")
+    file = tmp_path / "environment.txt"
+    file.write_text(lock_here(), encoding="utf-8")
+    done = subprocess.run(
+        [*installer, "--dry-run", "--no-deps", "--requirement", str(file)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Would install" not in done.stdout + done.stderr
+    assert "Would download" not in done.stdout + done.stderr
+
+
+def test_python_stands_in_it_and_only_results_without_distributions_say_that_they_are_some():
+    assert "# analysis: Python 3.11.7, Linux" in lock_here()
+    assert lock_here().startswith(HEAD)
+    old = environment_lock({"analysis": {"versions": {"numpy": "2.3.0"}}})
+    assert old.startswith(HEAD_OF_SOME)
+    assert "numpy==2.3.0" in old
+
+
+def test_builds_of_torch_for_one_device_name_where_their_wheels_are():
+    machine = {"distributions": {"torch": "2.9.0+cpu", "numpy": "2.3.0"}, "urls": {}}
+    lock = environment_lock({"analysis": machine, "inference": {"machines": [machine, machine]}})
+    assert lock.count("--extra-index-url https://download.pytorch.org/whl/cpu\n") == 1
+    assert lock.count("\ntorch==2.9.0+cpu\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        (None, ""),
+        ({"url": "file:///home/someone/cxrobust", "dir_info": {"editable": True}}, FOLDER),
+        ({"url": "https://name:secret@a.org/b", "vcs_info": {"vcs": "git", "commit_id": "0f"}}, FOLDER),
+        ({"url": "https://a.org/b", "vcs_info": {"vcs": "git", "commit_id": "0f"}}, "git+https://a.org/b@0f"),
+        ({"url": "https://a.org/b-1.0-py3-none-any.whl", "archive_info": {}}, "https://a.org/b-1.0-py3-none-any.whl"),
+    ],
+)
+def test_what_came_from_elsewhere_says_whence_and_names_no_folder_and_no_password(told, expected):
+    class Made:
+        def read_text(self, name):
+            return None if told is None else json.dumps(told)
+
+    assert environment._url(Made()) == expected
+
+
+def test_distributions_that_differ_between_machines_are_pinned_once():
+    here = {"distributions": {"numpy": "2.3.0"}, "urls": {}}
+    there = {"distributions": {"numpy": "2.2.0", "cxrobust": "0.1.0"}, "urls": {"cxrobust": FOLDER}}
+    lock = environment_lock({"analysis": here, "inference": {"machines": [there]}})
+    assert list(pins(lock)) == ["numpy"]
+    assert "# numpy==2.2.0 there" in lock
+    assert "# cxrobust==0.1.0, from a folder: install it from its source" in lock
