@@ -63,13 +63,14 @@ def run(study: StudyFile, data_root: DataRoot = None, out: Out = None) -> None:
     """Do all: predict, analyze, report."""
     from cxrobust import pipeline
     from cxrobust.progress import reporting
-    from cxrobust.results import ESTIMATES, RESULTS
+    from cxrobust.results import ESTIMATES, PREDICTIONS, RESULTS
     from cxrobust.study import read_study
 
     read = read_study(study, data_root=data_root)
     folder = _out(study, out)
     with reporting() as report:
         documents = pipeline.run(read, folder, report_progress=report, say=_warn)
+    _say_skipped(folder / PREDICTIONS)
     _say_written(folder / RESULTS, folder / ESTIMATES, *documents)
 
 
@@ -83,6 +84,7 @@ def predict(study: StudyFile, data_root: DataRoot = None, out: Out = None) -> No
     read = read_study(study, data_root=data_root)
     with reporting() as report:
         folder = pipeline.predict(read, _out(study, out), report=report)
+    _say_skipped(folder)
     _say_written(folder)
 
 
@@ -524,6 +526,14 @@ def _mend(error: OSError) -> str:
 
 def _warn(message: str) -> None:
     typer.echo(f"cxrobust: {message}", err=True)
+
+
+def _say_skipped(folder: Path) -> None:
+    from cxrobust.predictions import INDEX, skipped_images
+
+    if skipped := skipped_images(folder):
+        first = next(iter(skipped.items()))
+        _warn(f"left out of every cell: {len(skipped):,} images ({folder / INDEX} lists them), {first[0]}: {first[1]}")
 
 
 def _paper(results: "Results") -> "Paper":

@@ -187,8 +187,9 @@ def _describe_data(predictions: PredictionSet, columns: Sequence[str]) -> dict[s
     validation = (
         {} if predictions.validation is None else {"validation": _describe_data(predictions.validation, columns)}
     )
+    named = {key: value for key, value in predictions.index["data"].items() if key != "skipped"}  # ids stay with images
     return {
-        **predictions.index["data"],
+        **named,
         "n_images": len(predictions.image_ids),
         "n_patients": len(predictions.patient_ids),
         "images_per_patient": [int(per_patient.min()), float(np.median(per_patient)), int(per_patient.max())],

@@ -6,8 +6,8 @@ them what `images.parquet` says of the test images. Any tool may write them.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,8 @@ class UnitPredictions:
     """(n_images, n_findings) log-odds; None where the source gave none."""
     registration: str | None = None
     """Hash of the registered plan that was at hand when the unit was made, which was therefore made after it."""
+    skipped: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Images of the unit without a prediction: kind of reason and detail, by id."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,6 +106,7 @@ def write_unit(unit: UnitPredictions, path: Path) -> None:
         "findings": list(unit.findings),
         "content": _content_hash(unit),
         **({} if unit.registration is None else {"registration": unit.registration}),
+        **({"skipped": dict(unit.skipped)} if unit.skipped else {}),
     }
     table = pa.table(columns).replace_schema_metadata({_METADATA_KEY: json.dumps(identity).encode()})
     atomic_write(path, lambda temporary: _write_table(table, temporary))
@@ -137,6 +140,7 @@ def read_unit(path: Path) -> UnitPredictions:
             probabilities=probabilities,
             logits=logits,
             registration=identity.get("registration"),
+            skipped=identity.get("skipped", {}),
         )
         is_whole = identity.get("content") in {None, _content_hash(unit)}
     except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
@@ -185,6 +189,13 @@ def write_index(
         digest = _write_images(validation, folder / VALIDATION_IMAGES)
         content["validation"] = {"images_sha256": digest, **index["validation"]}
     atomic_write_text(folder / INDEX, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def skipped_images(folder: Path) -> dict[str, str]:
+    """Return why images, by id, are left out of every cell of a complete folder, validation images too."""
+    index = _read_index(folder)
+    parts = [index, *([index["validation"]] if index.get("validation") else [])]
+    return {one["image"]: str(one.get("detail", "")) for part in parts for one in part["data"].get("skipped", ())}
 
 
 def load_predictions(folder: Path) -> PredictionSet:
@@ -237,9 +248,10 @@ def _load_part(
     labels = np.column_stack([images[f"label_{f}"] for f in findings]).astype(np.int8)
     probabilities = np.full((len(members), len(conditions), len(ids), len(findings)), np.nan)
     position = {image: row for row, image in enumerate(ids)}
+    skipped = {one["image"] for one in index["data"].get("skipped", ())}
     seen = np.zeros(probabilities.shape[:3], dtype=bool)
     for entry in index["units"]:
-        unit = read_unit(_verified(folder / entry["file"], entry["sha256"]))
+        unit = _without(read_unit(_verified(folder / entry["file"], entry["sha256"])), skipped)
         where = f"{prefix}regime {unit.regime!r}, condition {unit.condition!r}"
         if (unit.regime, unit.replicate, unit.condition) != (entry["regime"], entry["replicate"], entry["condition"]):
             raise DataError(f"{folder / entry['file']}: it holds {where}, which is not what {INDEX} says: {_AGAIN}")
@@ -271,6 +283,21 @@ def _load_part(
     )
     pooled = index["data"].get("pooled")
     return part if pooled is None else pool_studies(part, column=pooled["column"], by=pooled["by"])
+
+
+def _without(unit: UnitPredictions, images: Set[str]) -> UnitPredictions:
+    """Return a unit without the predictions of some images, which another unit has none of."""
+    kept = [row for row, image in enumerate(unit.image_ids) if image not in images]
+    if len(kept) == len(unit.image_ids):
+        return unit
+    return replace(
+        unit,
+        image_ids=tuple(unit.image_ids[row] for row in kept),
+        patients=tuple(unit.patients[row] for row in kept),
+        labels=unit.labels[kept],
+        probabilities=unit.probabilities[kept],
+        logits=None if unit.logits is None else unit.logits[kept],
+    )
 
 
 def _check_apart(folder: Path, test: PredictionSet, validation: PredictionSet) -> None:
@@ -313,8 +340,17 @@ def _read_table(path: Path) -> pa.Table:
 
 def _content_hash(unit: UnitPredictions) -> str:
     """Hash all that a unit says, so that no damage is read as other numbers."""
-    names = [unit.regime, unit.replicate, unit.condition, unit.key, unit.findings, unit.image_ids, unit.patients]
+    names: list[Any] = [
+        unit.regime,
+        unit.replicate,
+        unit.condition,
+        unit.key,
+        unit.findings,
+        unit.image_ids,
+        unit.patients,
+    ]
     logits = b"" if unit.logits is None else unit.logits.astype("<f4").tobytes()
+    names += [[[image, *why] for image, why in unit.skipped.items()]] if unit.skipped else []
     numbers = unit.labels.astype("<i1").tobytes() + unit.probabilities.astype("<f8").tobytes() + logits
     return sha256_bytes(canonical_json(names).encode() + numbers)
 
@@ -349,8 +385,13 @@ class _Pooled(BaseModel, strict=True):
     by: Pool
 
 
+class _Skipped(BaseModel, strict=True):
+    image: str
+
+
 class _Data(BaseModel, strict=True):
     findings: list[str] = Field(min_length=1)
+    skipped: list[_Skipped] = []
     pooled: _Pooled | None = None
 
 

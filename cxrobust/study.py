@@ -59,7 +59,11 @@ class ReportSection(Section):
 
 
 class ComputeSection(Section):
-    """Where and how units run; nothing here but the precision changes a prediction beyond rounding."""
+    """Where and how units run.
+
+    Nothing here but the precision changes a prediction beyond rounding, and nothing but `on_error` which images are
+    analysed.
+    """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -68,6 +72,9 @@ class ComputeSection(Section):
     batch: int = Field(default=32, ge=1)
     shard: int = Field(default=1024, ge=1)
     """Images in one unit of work: what a killed run does again."""
+    on_error: Literal["stop", "skip"] = "stop"
+    """What becomes of an image that cannot be read, or for which a model gives no finite number: `stop` fails its
+    units by name, `skip` leaves it out of every cell alike and lists it."""
     retries: int = Field(default=2, ge=0, le=100)
     """How often a unit is tried again, when all others are done, whose memory or disk was short."""
 

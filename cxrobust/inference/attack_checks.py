@@ -127,9 +127,10 @@ def with_transfer(models: Sequence[Checked], planned: Plan, folder: Path) -> Ite
 def chosen_rows(planned: Plan) -> NDArray[np.intp]:
     """Return the images that attacks are checked on, one a patient, half with a finding where there are such."""
     n_images = planned.study.report.attack_checks
-    patients = list(dict.fromkeys(planned.table.patients))
-    first = {patient: planned.table.patients.index(patient) for patient in patients}
-    rows = np.array([first[patient] for patient in patients])
+    first: dict[str, int] = {}
+    for row in map(int, planned.kept):
+        first.setdefault(planned.table.patients[row], row)
+    rows = np.array(list(first.values()), dtype=np.intp)
     labels = planned.table.labels[rows]
     known = (labels >= 0).any(axis=1)
     positive = (labels == 1).any(axis=1)

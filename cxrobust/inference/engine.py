@@ -6,6 +6,7 @@ run goes on where it stopped, a finished one costs nothing, and the files are th
 
 import json
 import secrets
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -19,13 +20,13 @@ from cxrobust.errors import CxrobustError, DataError
 from cxrobust.files import alone, sha256_file, sha256_json
 from cxrobust.inference import ledger
 from cxrobust.inference.attack_checks import AttackCheck, Checked, check_model, with_transfer
-from cxrobust.inference.datasets import STUDY_ID, ImageTable
+from cxrobust.inference.datasets import STUDY_ID, take
 from cxrobust.inference.elsewhere import Elsewhere
 from cxrobust.inference.examples import Example, attack_examples, corruption_examples, sheet_examples
 from cxrobust.inference.executors import executor_of
 from cxrobust.inference.models import Regime
 from cxrobust.inference.runner import Runner
-from cxrobust.inference.units import CACHE, TRAINING_CACHE, VALIDATION_CACHE, Plan, Unit, plan
+from cxrobust.inference.units import CACHE, TRAINING_CACHE, VALIDATION_CACHE, LeftOut, Plan, Unit, plan
 from cxrobust.inference.work import Failure, Task, failure_of, write
 from cxrobust.predictions import INDEX, read_unit, registration_of, write_index
 from cxrobust.progress import Reporter, silent
@@ -77,12 +78,34 @@ def _predict(study: Study, folder: Path, report: Reporter) -> None:
                     continue
                 sha256 = None if registered is None else registered.sha256
                 of_model.append(Task(unit=unit, part=part, folder=folder, registration=sha256, run=run))
-        if of_model:
+        if of_model and study.compute.on_error == "stop":  # else it is known at the end which images are kept
             of_model[-1] = replace(of_model[-1], also=partial(_keep_and_check, model, planned, folder))
         tasks += of_model
     _do(tasks, folder, progress)
+    planned = _without_skipped(planned, folder)
     examples, checks = _examples_and_checks(planned, folder)
     _write_index(planned, folder, examples, checks)
+
+
+def _without_skipped(planned: Plan, folder: Path) -> Plan:
+    """Return the plan with all images left out, for test and validation images, that some unit has no prediction of.
+
+    Raises
+    ------
+    DataError
+        When no image is left.
+    """
+    if planned.study.compute.on_error == "stop":
+        return planned
+    left_out = dict(planned.left_out)
+    for unit in planned.units:
+        for image, (reason, detail) in read_unit(folder / unit.file).skipped.items():
+            left_out.setdefault(image, LeftOut(reason=reason, detail=detail))
+    if len(left_out) == len(planned.table.ids):
+        first = next(iter(left_out.values()))
+        raise DataError(f"{planned.table.name}: no image is left, all {len(left_out):,} were skipped: {first.detail}")
+    validation = None if planned.validation is None else _without_skipped(planned.validation, folder)
+    return replace(planned, left_out=left_out, validation=validation)
 
 
 def _list_for_ledger(planned: Plan, folder: Path) -> None:
@@ -105,7 +128,7 @@ def _list_for_ledger(planned: Plan, folder: Path) -> None:
 def _read_table(regime: Elsewhere, unit: Unit, part: Plan, folder: Path) -> None:
     values = regime.read(str(unit.condition), findings=part.table.findings, image_ids=part.table.ids)
     try:
-        write(unit, part, folder, values, None, None)  # made elsewhere, nobody knows when
+        write(unit, part, folder, values, None)  # made elsewhere, nobody knows when: it has no registration
     except OSError as error:
         raise DataError(failure_of(error, folder / unit.file).message) from error
 
@@ -210,7 +233,8 @@ class _Progress:
         self._report = report
         units = [unit for part in planned.parts for unit in part.units]
         written = _written(folder)
-        self._done = {unit.key for unit in units if _is_done(unit, folder, written.get(unit.file))}
+        skips = planned.study.compute.on_error == "skip"
+        self._done = {unit.key for unit in units if _is_done(unit, folder, written.get(unit.file), skips=skips)}
         self.n_units = len(units)
         self._total = sum(len(unit.rows) for unit in units)
         self._finished = sum(len(unit.rows) for unit in units if unit.key in self._done)
@@ -237,15 +261,19 @@ def _written(folder: Path) -> dict[str, str]:
         return {}
 
 
-def _is_done(unit: Unit, folder: Path, sha256: str | None) -> bool:
-    """Whether a unit's file is there, whole, and as the index says, which covers what its own checksums do not."""
+def _is_done(unit: Unit, folder: Path, sha256: str | None, *, skips: bool) -> bool:
+    """Whether a unit's file is there, whole, and as the index says, which covers what its own checksums do not.
+
+    One that lacks images is done where the study skips such.
+    """
     path = folder / unit.file
     if not path.exists() or (sha256 is not None and sha256_file(path) != sha256):
         return False
     try:
-        return read_unit(path).key == unit.key
+        content = read_unit(path)
     except DataError:
         return False
+    return content.key == unit.key and (skips or not content.skipped)
 
 
 def _log(folder: Path, unit: Unit, machine: Mapping[str, Any], seconds: float) -> None:
@@ -299,19 +327,18 @@ def _write_index(planned: Plan, folder: Path, examples: Sequence[Example], check
     }
     held_out = planned.validation
     if held_out is not None:
-        table = held_out.table
-        counts = {"n_images": len(table.ids), "n_patients": len(set(table.patients))}
+        patients = [held_out.table.patients[row] for row in held_out.kept]
+        counts = {"n_images": len(patients), "n_patients": len(set(patients))}
         index["validation"] = {
             "data": {**_describe_images(held_out), **counts},
             "units": _list_units(held_out, folder),
         }
-    write_index(
-        index, _image_rows(planned.table), folder, validation=None if held_out is None else _image_rows(held_out.table)
-    )
+    write_index(index, _image_rows(planned), folder, validation=None if held_out is None else _image_rows(held_out))
 
 
-def _image_rows(table: ImageTable) -> pd.DataFrame:
-    """Return image, patient, the data set's metadata and labels, a row an image."""
+def _image_rows(part: Plan) -> pd.DataFrame:
+    """Return image, patient, the data set's metadata and labels, a row an image that is not left out."""
+    table = take(part.table, part.kept.tolist())
     images = table.own_metadata
     images.insert(0, "image_id", list(table.ids))
     images.insert(1, "patient_id", list(table.patients))
@@ -328,11 +355,22 @@ def _describe_images(part: Plan) -> dict[str, Any]:
         "findings": list(table.findings),
         "size": part.study.data.size if part.pixels is not None else None,
         **({} if table.pooled is None else {"pooled": {"column": STUDY_ID, "by": table.pooled}}),
-        "exclusions": dict(table.exclusions),
+        "exclusions": {**table.exclusions, **Counter(why.reason for why in part.left_out.values())},
+        **(
+            {}
+            if not part.left_out
+            else {
+                "skipped": [
+                    {"image": image, "reason": part.left_out[image].reason, "detail": part.left_out[image].detail}
+                    for image in table.ids
+                    if image in part.left_out
+                ]
+            }
+        ),
         "sources": dict(table.sources),
         "images_sha256": None
         if part.pixels is None
-        else sha256_json(list(zip(table.ids, part.pixels.digests, strict=True))),
+        else sha256_json([(table.ids[row], part.pixels.digests[row]) for row in part.kept]),
     }
 
 

@@ -114,8 +114,8 @@ def _primary(planned: Plan) -> str | None:
 
 def _one_a_patient(planned: Plan) -> list[int]:
     first: dict[str, int] = {}
-    for row, patient in enumerate(planned.table.patients):
-        first.setdefault(patient, row)
+    for row in map(int, planned.kept):
+        first.setdefault(planned.table.patients[row], row)
     return list(first.values())
 
 

@@ -1,7 +1,9 @@
 """Pixels: image files and arrays decoded to grey in [0, 1], and fitted to the side at which they are perturbed."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -174,6 +176,19 @@ def with_endings(root: Path, names: Sequence[str]) -> list[Path]:
     return files
 
 
+_tolerating: ContextVar[bool] = ContextVar("tolerating missing image files", default=False)
+
+
+@contextmanager
+def tolerating_missing_files() -> Iterator[None]:
+    """Let `file_images` pass over files that do not exist, unless none does; reading their pixels says so later."""
+    before = _tolerating.set(True)
+    try:
+        yield
+    finally:
+        _tolerating.reset(before)
+
+
 def file_images(paths: Sequence[Path], *, mend: str) -> FileImages:
     """Return `paths` as a source of images.
 
@@ -182,7 +197,8 @@ def file_images(paths: Sequence[Path], *, mend: str) -> FileImages:
     DataError
         When some do not exist: how many, the first three, and `mend`.
     """
-    if missing := missing_files(paths):
+    missing = missing_files(paths)
+    if missing and not (_tolerating.get() and len(missing) < len(paths)):
         raise DataError(f"{len(missing):,} of {len(paths):,} image files are missing ({some(missing)}): {mend}")
     return FileImages(tuple(paths))
 

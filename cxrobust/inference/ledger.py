@@ -160,7 +160,7 @@ def read_ledger(folder: Path) -> Ledger:
     places: dict[str, list[Entry]] = {"done": [], "running": [], "failed": [], "left": []}
     for entry in entries:
         noted = _error(folder, entry.key)
-        if (folder / f"{entry.key}.parquet").exists():
+        if _is_done(folder, entry.key):
             places["done"].append(entry)
         elif entry.key in at_work:
             places["running"].append(replace(entry, said=at_work[entry.key]))
@@ -169,6 +169,18 @@ def read_ledger(folder: Path) -> Ledger:
         else:
             places["left"].append(entry)
     return Ledger(made_for=made_for, **{name: tuple(some) for name, some in places.items()})
+
+
+def _is_done(folder: Path, key: str) -> bool:
+    """Whether a unit's file is there, and no later run failed to make it again."""
+    try:
+        made = (folder / f"{key}.parquet").stat().st_mtime
+    except OSError:
+        return False
+    try:
+        return (folder / FAILED / f"{key}.json").stat().st_mtime < made
+    except OSError:
+        return True
 
 
 def _error(folder: Path, key: str) -> str | None:

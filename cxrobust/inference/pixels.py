@@ -2,9 +2,9 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from cxrobust.errors import DataError
 from cxrobust.files import atomic_write, atomic_write_text, sha256_file, sha256_json
 from cxrobust.inference import images
-from cxrobust.inference.datasets import ImageSource, ImageTable
+from cxrobust.inference.datasets import ImageSource, ImageTable, without_folder
 from cxrobust.inference.images import fit
 from cxrobust.progress import Reporter
 
 T = TypeVar("T")
 
+UNREADABLE = "unreadable"
+"""What stands for the hash of an image whose file cannot be opened."""
 WHITE = 65535
 """Pixels are kept as 16-bit integers: an 8-bit image that needs no scaling comes back exactly."""
 
@@ -32,25 +34,29 @@ class Pixels:
     """(n_images, size, size), 0 to 65535."""
     digests: tuple[str, ...]
     """One hash an image, of the file's bytes or of what else determines it."""
+    unreadable: Mapping[int, str] = field(default_factory=dict)
+    """Why an image could not be read, by row; its pixels are 0."""
 
     def batch(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
         """Return images as (n, 1, size, size) float32 in [0, 1]."""
         return self.values[rows][:, None].astype(np.float32) / np.float32(WHITE)
 
 
-def open_pixels(table: ImageTable, *, size: int, folder: Path, report: Reporter) -> Pixels:
+def open_pixels(
+    table: ImageTable, *, size: int, folder: Path, report: Reporter, skip_unreadable: bool = False
+) -> Pixels:
     """Decode the images of `table` into `folder`, or open what an earlier run decoded of the very same images.
 
     Raises
     ------
     DataError
-        Naming the image that cannot be read, or the folder when the disk is full.
+        Naming the image that cannot be read, unless `skip_unreadable`, or the folder when the disk is full.
     """
-    digests = hash_images(table, folder=folder, report=report)
+    digests = hash_images(table, folder=folder, report=report, skip_unreadable=skip_unreadable)
     path = folder / f"pixels-{size}-{sha256_json([_decoder(), list(digests)])[:32]}.npy"
     if not path.exists():
         try:
-            atomic_write(path, lambda temporary: _decode(table, size, temporary, report))
+            atomic_write(path, lambda temporary: _decode(table, size, temporary, _notes(path), report, skip_unreadable))
         except OSError as error:
             raise DataError(f"{path}: {error.strerror or error}: make room or choose another --out") from error
     try:
@@ -59,28 +65,55 @@ def open_pixels(table: ImageTable, *, size: int, folder: Path, report: Reporter)
         raise DataError(f"{path}: the image cache is damaged ({error}): delete it and run again") from error
     if values.shape != (len(table.ids), size, size) or values.dtype != np.uint16:
         raise DataError(f"{path}: the image cache is damaged (shape {values.shape}): delete it and run again")
-    return Pixels(values=values, digests=digests)
+    unreadable = _unreadable(_notes(path))
+    if unreadable and not skip_unreadable:
+        raise DataError(next(iter(unreadable.values())))
+    return Pixels(values=values, digests=digests, unreadable=unreadable)
 
 
-def hash_images(table: ImageTable, *, folder: Path, report: Reporter) -> tuple[str, ...]:
+def _notes(path: Path) -> Path:
+    """Return the file, beside an image cache, that says which images could not be read."""
+    return path.with_suffix(".unreadable.json")
+
+
+def _unreadable(notes: Path) -> dict[int, str]:
+    try:
+        return {int(row): str(why) for row, why in json.loads(notes.read_text(encoding="utf-8")).items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, AttributeError) as error:
+        raise DataError(f"{notes}: it is damaged ({error}): delete {notes.parent} and run again") from error
+
+
+def hash_images(table: ImageTable, *, folder: Path, report: Reporter, skip_unreadable: bool = False) -> tuple[str, ...]:
     """Return a hash of each image; `folder` remembers those of files that have not changed.
 
     Raises
     ------
     DataError
-        When the table has no images, or one cannot be read.
+        When the table has no images, or one cannot be read; with `skip_unreadable`, the hash of one is `UNREADABLE`.
     """
     source: ImageSource | None = table.images
     if source is None:
         raise DataError(f"{table.name}: its images were not loaded, and a model needs them: correct [data]")
-    return _digests(table, source, folder, report)
+    return _digests(table, source, folder, report, skip_unreadable)
 
 
-def _digests(table: ImageTable, source: ImageSource, folder: Path, report: Reporter) -> tuple[str, ...]:
+def _digests(
+    table: ImageTable, source: ImageSource, folder: Path, report: Reporter, skip_unreadable: bool
+) -> tuple[str, ...]:
     memory = folder / "digests.json"
     known = _remembered(memory)
 
     def one(row: int) -> list[str]:
+        try:
+            return known_or_new(row)
+        except DataError:
+            if not skip_unreadable:
+                raise
+            return ["", UNREADABLE]
+
+    def known_or_new(row: int) -> list[str]:
         stamp = source.stamp(row)
         match known.get(table.ids[row]):
             case [before, str(digest)] if before == stamp:
@@ -102,19 +135,31 @@ def _remembered(memory: Path) -> dict[str, Any]:
     return known if isinstance(known, dict) else {}
 
 
-def _decode(table: ImageTable, size: int, path: Path, report: Reporter) -> None:
+def _decode(table: ImageTable, size: int, path: Path, notes: Path, report: Reporter, skip_unreadable: bool) -> None:
     source = table.images
     if source is None:
         raise DataError(f"{table.name}: it has no images")
     values = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint16, shape=(len(table.ids), size, size))
     _reserve(path)
 
+    unreadable: dict[int, str] = {}
+
     def one(row: int) -> None:
-        values[row] = np.rint(fit(source.pixels(row), size) * WHITE).astype(np.uint16)
+        try:
+            values[row] = np.rint(fit(source.pixels(row), size) * WHITE).astype(np.uint16)
+        except DataError as error:
+            if not skip_unreadable:
+                raise
+            unreadable[row] = without_folder(str(error), source, row)
 
     for _ in _each(one, len(table.ids), "decoding images", report):
         pass
     values.flush()
+    if len(unreadable) == len(table.ids):
+        raise DataError(f"{table.name}: no image can be read: {unreadable[0]}")
+    notes.unlink(missing_ok=True)
+    if unreadable:
+        atomic_write_text(notes, json.dumps(dict(sorted(unreadable.items())), ensure_ascii=False))
 
 
 def _reserve(path: Path) -> None:

@@ -82,18 +82,18 @@ class Runner:
         Raises
         ------
         DataError
-            When the model fails, or gives a number that is not finite, naming the image.
+            When the model fails, or gives a number that is not finite, naming the image, unless the study skips such.
         """
         images = self.perturbed(rows, perturbation)
         with self._explaining(perturbation):
             logits = self._forward(images)
         wrong = ~np.isfinite(logits)
-        if wrong.any():
+        if wrong.any() and self.plan.study.compute.on_error == "stop":
             row, column = (int(i) for i in np.argwhere(wrong)[0])
             raise DataError(
-                f"{self._where(perturbation)}: image "
-                f"{self.plan.table.ids[rows[row]]!r}, finding {self.plan.table.findings[column]!r}: "
-                f"the model gave {logits[row, column]}: check its weights and precision"
+                f"{self._where(perturbation)}: image {self.plan.table.ids[rows[row]]!r}, finding "
+                f"{self.plan.table.findings[column]!r}: the model gave {logits[row, column]}: check its weights and "
+                f'precision, or leave such images out by on_error = "skip" in [compute]'
             )
         return logits
 

@@ -2,8 +2,9 @@
 
 import functools
 import importlib.util
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from cxrobust.errors import DataError, StudyError, nearest, some
 from cxrobust.files import sha256_bytes, sha256_file, sha256_json
 from cxrobust.inference.datasets import Dataset, ImageTable, take
 from cxrobust.inference.elsewhere import Elsewhere, common_images
+from cxrobust.inference.images import tolerating_missing_files
 from cxrobust.inference.models import Regime, Workplace
 from cxrobust.inference.perturbations import Perturbation
 from cxrobust.inference.pixels import Pixels, open_pixels
@@ -58,6 +60,19 @@ class Unit:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class LeftOut:
+    """Why an image is left out of every cell."""
+
+    reason: str
+    """As the report counts it: `UNREADABLE_FILE` or `NOT_FINITE`."""
+    detail: str
+
+
+UNREADABLE_FILE = "whose file cannot be read"
+NOT_FINITE = "for which a model gave no finite number"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
     """Everything that a study's predictions on its test images need, or those on its validation images."""
 
@@ -69,6 +84,13 @@ class Plan:
     conditions: tuple[Condition, ...]
     validation: "Plan | None" = None
     """The same for the validation images, which are predicted clean only; None where the study has none."""
+    left_out: Mapping[str, LeftOut] = field(default_factory=dict)
+    """Images, by id, that no cell holds, since they cannot be read or a model gave no finite number for them."""
+
+    @property
+    def kept(self) -> NDArray[np.intp]:
+        """Rows of the images that are not left out."""
+        return np.flatnonzero([image not in self.left_out for image in self.table.ids])
 
     @property
     def parts(self) -> tuple["Plan", ...]:
@@ -152,7 +174,8 @@ def _read(
     """
     has_models = any(isinstance(regime, Regime) for regime in study.regimes)
     try:
-        table = section.table(with_images=has_models)
+        with tolerating_missing_files() if study.compute.on_error == "skip" else nullcontext():
+            table = section.table(with_images=has_models)
     except StudyError as error:
         raise study.error(keys, str(error)) from error
     return table if wanted is None else _only(table, wanted, other or frozenset())
@@ -190,7 +213,12 @@ def _plan(
 ) -> Plan:
     """Decode the images of a table where a model needs them, and list the units of these conditions."""
     has_models = any(isinstance(regime, Regime) for regime in regimes)
-    pixels = open_pixels(table, size=study.data.size, folder=cache, report=report) if has_models else None
+    skips = study.compute.on_error == "skip"
+    pixels = None
+    if has_models:
+        pixels = open_pixels(table, size=study.data.size, folder=cache, report=report, skip_unreadable=skips)
+    unreadable = {} if pixels is None else pixels.unreadable
+    left_out = {table.ids[row]: LeftOut(reason=UNREADABLE_FILE, detail=why) for row, why in unreadable.items()}
     perturbations = (None, *(one for one in study.perturbations if one.condition in conditions))
     units: list[Unit] = []
     for regime in regimes:
@@ -198,7 +226,7 @@ def _plan(
             units += [_elsewhere_unit(regime, condition, table) for condition in regime.own_conditions]
         elif pixels is not None:
             units += _model_units(regime, study, table, pixels, perturbations)
-    return Plan(study=study, table=table, pixels=pixels, units=tuple(units), conditions=conditions)
+    return Plan(study=study, table=table, pixels=pixels, units=tuple(units), conditions=conditions, left_out=left_out)
 
 
 def _only(table: ImageTable, wanted: frozenset[str], other: frozenset[str]) -> ImageTable:

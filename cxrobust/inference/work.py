@@ -16,7 +16,7 @@ from cxrobust.inference import ledger
 from cxrobust.inference.images import reason
 from cxrobust.inference.models import Regime
 from cxrobust.inference.runner import Runner
-from cxrobust.inference.units import Plan, Unit
+from cxrobust.inference.units import NOT_FINITE, LeftOut, Plan, Unit
 from cxrobust.predictions import UnitPredictions, write_unit
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -77,7 +77,15 @@ class Worker:
             with ledger.running(task.folder, unit.key):
                 runner = self._runner_of(task)
                 logits = runner.logits(unit, advance)
-                write(unit, task.part, task.folder, expit(logits.astype(np.float64)), logits, task.registration)
+                write(
+                    unit,
+                    task.part,
+                    task.folder,
+                    expit(logits.astype(np.float64)),
+                    logits,
+                    registration=task.registration,
+                    skipped=_skipped(unit, task.part, logits),
+                )
             seconds = time.monotonic() - begun
             if task.also is not None:
                 with suppress(CxrobustError):
@@ -115,24 +123,45 @@ def write(
     folder: Path,
     probabilities: np.ndarray[Any, np.dtype[np.float64]],
     logits: np.ndarray[Any, np.dtype[np.float32]] | None,
-    registration: str | None,
+    *,
+    registration: str | None = None,
+    skipped: Mapping[int, LeftOut] | None = None,
 ) -> None:
-    """Write a unit's file."""
-    table = part.table
+    """Write a unit's file; images `skipped`, by their place in the unit, have no row in it and are named."""
+    table, out = part.table, skipped or {}
+    kept = [place for place in range(len(unit.rows)) if place not in out]
+    rows = unit.rows[kept]
     content = UnitPredictions(
         regime=unit.regime.name,
         replicate=unit.regime.replicate,
         condition=str(unit.condition),
         key=unit.key,
-        image_ids=tuple(table.ids[row] for row in unit.rows),
-        patients=tuple(table.patients[row] for row in unit.rows),
+        image_ids=tuple(table.ids[row] for row in rows),
+        patients=tuple(table.patients[row] for row in rows),
         findings=table.findings,
-        labels=table.labels[unit.rows],
-        probabilities=probabilities,
-        logits=logits,
+        labels=table.labels[rows],
+        probabilities=probabilities[kept],
+        logits=None if logits is None else logits[kept],
         registration=registration,
+        skipped={table.ids[unit.rows[place]]: [why.reason, why.detail] for place, why in sorted(out.items())},
     )
     write_unit(content, folder / unit.file)
+
+
+def _skipped(unit: Unit, part: Plan, logits: np.ndarray[Any, np.dtype[np.float32]]) -> dict[int, LeftOut]:
+    """Return which images of a unit have no prediction, by their place in it, and why; none where the study stops."""
+    if part.study.compute.on_error == "stop":
+        return {}
+    found = {}
+    for place, row in enumerate(unit.rows):
+        wrong = np.flatnonzero(~np.isfinite(logits[place]))
+        if (known := part.left_out.get(part.table.ids[row])) is not None:
+            found[place] = known
+        elif len(wrong):
+            finding, value = part.table.findings[wrong[0]], logits[place, wrong[0]]
+            where = f"regime {unit.regime.name!r}, condition {str(unit.condition)!r}, finding {finding!r}"
+            found[place] = LeftOut(reason=NOT_FINITE, detail=f"{where}: the model gave {value}")
+    return found
 
 
 def failure_of(error: CxrobustError | OSError | MemoryError, path: Path) -> Failure:

@@ -112,8 +112,9 @@ def planned_folder(tmp_path: Path) -> Path:
 
 def test_units_are_done_running_failed_or_left_by_their_files(tmp_path: Path) -> None:
     folder = planned_folder(tmp_path)
-    (folder / "a.parquet").write_bytes(b"")
-    ledger.note_failure(folder, "a", error="before", attempts=1)  # done since
+    ledger.note_failure(folder, "a", error="before", attempts=1)
+    os.utime(folder / "failed" / "a.json", (1, 1))
+    (folder / "a.parquet").write_bytes(b"")  # done since
     ledger.note_failure(folder, "b", error="before", attempts=1)  # running again
     ledger.note_failure(folder, "c", error="no memory", attempts=3)
     with ledger.running(folder, "b"):

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 from cxrobust.errors import DataError, StudyError, nearest, some
+from cxrobust.inference.images import FileImages
 from cxrobust.pooling import Pool
 from cxrobust.registry import Registry
 from cxrobust.study_sections import Section, StudyPath
@@ -161,6 +162,14 @@ class _Chosen:
 
     def pixels(self, index: int) -> NDArray[np.float32]:
         return self.source.pixels(self.rows[index])
+
+
+def without_folder(message: str, source: ImageSource, index: int) -> str:
+    """Return what is said of image `index` with its file's name in place of its path."""
+    if isinstance(source, _Chosen):
+        return without_folder(message, source.source, source.rows[index])
+    path = source.paths[index] if isinstance(source, FileImages) else None
+    return message if path is None else message.replace(str(path), path.name)
 
 
 def take(table: ImageTable, rows: Sequence[int]) -> ImageTable:

@@ -1,0 +1,231 @@
+"""Images that cannot be read, or for which a model gives no finite number: named, or left out of every cell alike."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from cxrobust import pipeline
+from cxrobust.cli import app
+from cxrobust.errors import DataError
+from cxrobust.inference.ledger import read_ledger
+from cxrobust.predictions import load_predictions
+from cxrobust.study import read_study
+
+from .dicoms import write_dicom
+from .tiny import MODULE, unit_files, write_study, write_validation
+
+pytest.importorskip("torch")
+
+SENSITIVE = (
+    MODULE
+    + """
+_build = build
+
+class Sensitive(torch.nn.Module):
+    def __init__(self, inner, seed):
+        super().__init__()
+        self.inner, self.seed = inner, seed
+
+    def forward(self, images):
+        logits = self.inner(images)
+        dark = (images.amax((1, 2, 3)) < 0.05)[:, None]
+        return torch.where(dark & (self.seed == 1), logits * float("nan"), logits)
+
+def build(*, seed=0, **k):
+    return Sensitive(_build(seed=seed, **k), seed)
+"""
+)
+"""Networks of which the second gives NaN for a black image that nothing has made brighter than 0.05."""
+
+
+def skipping(folder: Path) -> Path:
+    path = write_study(folder)
+    path.write_text(path.read_text().replace("[compute]", '[compute]\non_error = "skip"'))
+    return path
+
+
+def predicted(path: Path) -> Path:
+    return pipeline.predict(read_study(path), path.parent / "out")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a study whose predictions were made without disturbance."""
+    folder = tmp_path_factory.mktemp("finished")
+    pipeline.predict(read_study(write_study(folder)), folder / "out")
+    return folder
+
+
+def assert_left_out(folder: Path, finished: Path, image: str) -> None:
+    """All other images have the predictions of the undisturbed run, in every cell."""
+    ours, theirs = load_predictions(folder), load_predictions(finished / "out" / "predictions")
+    assert ours.image_ids == tuple(i for i in theirs.image_ids if i != image)
+    kept = [i != image for i in theirs.image_ids]
+    np.testing.assert_allclose(ours.probabilities, theirs.probabilities[:, :, kept], atol=1e-6)
+    np.testing.assert_array_equal(ours.labels, theirs.labels[kept])
+
+
+def test_nothing_changes_where_no_image_is_poisoned(finished: Path, tmp_path: Path) -> None:
+    folder = predicted(skipping(tmp_path))
+    assert unit_files(tmp_path / "out") == unit_files(finished / "out")
+    assert "skipped" not in json.loads((folder / "index.json").read_text())["data"]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "vanished", "empty", "no image"])
+def test_an_image_that_cannot_be_read_is_left_out_of_every_cell(damage: str, finished: Path, tmp_path: Path) -> None:
+    path = skipping(tmp_path)
+    image = tmp_path / "images" / "i007.png"
+    content = {"truncated": image.read_bytes()[:120], "empty": b"", "no image": b"x" * 300}.get(damage)
+    image.unlink() if content is None else image.write_bytes(content)
+    folder = predicted(path)
+    assert_left_out(folder, finished, "i007")
+    data = json.loads((folder / "index.json").read_text())["data"]
+    assert data["exclusions"] == {"whose file cannot be read": 1}
+    (skipped,) = data["skipped"]
+    assert skipped["image"] == "i007"
+    assert skipped["detail"].startswith("i007: " if damage == "vanished" else "i007.png: ")
+    assert str(tmp_path) not in skipped["detail"]
+    results = pipeline.analyze(read_study(path), tmp_path / "out")
+    assert results.data["exclusions"] == {"whose file cannot be read": 1}
+    assert results.data["n_images"] == 39
+    assert "i007" not in json.dumps(results.data)
+
+
+def test_a_mended_image_is_predicted_again_and_no_other_shard(finished: Path, tmp_path: Path) -> None:
+    path = skipping(tmp_path)
+    image = tmp_path / "images" / "i007.png"
+    whole = image.read_bytes()
+    image.write_bytes(whole[:120])
+    predicted(path)
+    before = unit_files(tmp_path / "out")
+    image.write_bytes(whole)
+    predicted(path)
+    after = unit_files(tmp_path / "out")
+    assert len(after.keys() - before.keys()) == 2 * 6
+    assert {name: after[name] for name in unit_files(finished / "out")} == unit_files(finished / "out")
+
+
+def test_a_run_that_stops_names_what_one_that_skips_left_out(tmp_path: Path) -> None:
+    path = skipping(tmp_path)
+    image = tmp_path / "images" / "i007.png"
+    image.write_bytes(image.read_bytes()[:120])
+    predicted(path)
+    path.write_text(path.read_text().replace('"skip"', '"stop"'))
+    with pytest.raises(DataError, match=r"i007\.png: the image cannot be decoded"):
+        predicted(path)
+
+
+def test_a_truncated_dicom_is_left_out(tmp_path: Path) -> None:
+    path = skipping(tmp_path)
+    rows = (tmp_path / "labels.csv").read_text().replace("i007,", "i007.dcm,")
+    (tmp_path / "labels.csv").write_text(rows)
+    dicom = tmp_path / "images" / "i007.dcm"
+    write_dicom(dicom, np.arange(400, dtype=np.uint16).reshape(20, 20))
+    dicom.write_bytes(dicom.read_bytes()[:-300])
+    folder = predicted(path)
+    assert "i007.dcm" not in load_predictions(folder).image_ids
+    (skipped,) = json.loads((folder / "index.json").read_text())["data"]["skipped"]
+    assert skipped["detail"].startswith("i007.dcm: the image cannot be decoded")
+
+
+def test_all_images_that_cannot_be_read_are_an_error(tmp_path: Path) -> None:
+    path = skipping(tmp_path)
+    for image in (tmp_path / "images").iterdir():
+        image.write_bytes(b"x" * 300)
+    with pytest.raises(DataError, match=r"no image can be read: i000\.png: the file is no PNG"):
+        predicted(path)
+    for image in (tmp_path / "images").iterdir():
+        image.unlink()
+    with pytest.raises(DataError, match="40 of 40 image files are missing"):
+        predicted(path)
+
+
+def blacken(folder: Path, name: str) -> None:
+    from PIL import Image
+
+    Image.new("L", (20, 20)).save(folder / "images" / f"{name}.png")
+
+
+def test_an_image_without_a_finite_output_of_one_model_is_left_out_for_all(tmp_path: Path) -> None:
+    path = skipping(tmp_path)
+    blacken(tmp_path, "i003")
+    (tmp_path / "tiny_networks.py").write_text(SENSITIVE)
+    folder = predicted(path)
+    found = load_predictions(folder)
+    assert found.probabilities.shape == (2, 6, 39, 2)
+    assert np.isfinite(found.probabilities).all()
+    assert "i003" not in found.image_ids
+    (skipped,) = json.loads((folder / "index.json").read_text())["data"]["skipped"]
+    assert skipped["image"] == "i003"
+    assert skipped["reason"] == "for which a model gave no finite number"
+    assert "regime 'b', condition 'clean', finding 'Effusion': the model gave nan" in skipped["detail"]
+    index = (folder / "index.json").read_bytes()
+    predicted(path)
+    assert (folder / "index.json").read_bytes() == index
+    (tmp_path / "tiny_networks.py").write_text(SENSITIVE.replace("self.seed == 1", "self.seed == 7"))
+    path.write_text(path.read_text().replace('"skip"', '"stop"'))
+    undisturbed = load_predictions(predicted(path))
+    kept = [image != "i003" for image in undisturbed.image_ids]
+    np.testing.assert_allclose(found.probabilities, undisturbed.probabilities[:, :, kept], atol=1e-6)
+
+
+def test_a_run_that_stops_fails_the_units_of_such_an_image_by_name_and_does_the_others(tmp_path: Path) -> None:
+    path = skipping(tmp_path)
+    blacken(tmp_path, "i003")
+    (tmp_path / "tiny_networks.py").write_text(SENSITIVE)
+    predicted(path)
+    path.write_text(path.read_text().replace('"skip"', '"stop"'))
+    with pytest.raises(DataError, match="regime 'b', condition 'clean': image 'i003', finding 'Effusion'") as caught:
+        predicted(path)
+    assert 'on_error = "skip"' in str(caught.value)
+    found = read_ledger(tmp_path / "out" / "predictions")
+    assert {(entry.regime, "i003" in entry.said) for entry in found.failed} == {("b", True)}
+
+
+def test_a_model_that_gives_nothing_finite_is_an_error(tmp_path: Path) -> None:
+    path = skipping(tmp_path)
+    (tmp_path / "tiny_networks.py").write_text(SENSITIVE.replace("< 0.05", "< 2"))
+    with pytest.raises(DataError, match="no image is left, all 40 were skipped: regime 'b', condition 'clean'"):
+        predicted(path)
+
+
+def test_validation_images_are_left_out_alike(tmp_path: Path) -> None:
+    path = skipping(tmp_path)
+    write_validation(tmp_path)
+    image = tmp_path / "images" / "v004.png"
+    image.write_bytes(image.read_bytes()[:90])
+    blacken(tmp_path, "v009")
+    (tmp_path / "tiny_networks.py").write_text(SENSITIVE)
+    folder = predicted(path)
+    found = load_predictions(folder)
+    assert len(found.image_ids) == 40
+    assert found.validation is not None
+    assert found.validation.image_ids == tuple(f"v{i:03}" for i in range(14) if i not in {4, 9})
+    data = json.loads((folder / "index.json").read_text())["validation"]["data"]
+    assert data["n_images"] == 12
+    assert [one["image"] for one in data["skipped"]] == ["v004", "v009"]
+
+
+def test_attack_checks_and_examples_take_images_that_are_kept(tmp_path: Path) -> None:
+    path = skipping(tmp_path)
+    path.write_text(
+        path.read_text().replace("attack_checks = 0", "attack_checks = 4").replace("steps = 3", "steps = 2")
+    )
+    blacken(tmp_path, "i000")
+    (tmp_path / "tiny_networks.py").write_text(SENSITIVE)
+    index = json.loads((predicted(path) / "index.json").read_text())
+    assert index["examples"]
+    assert "i000" not in {one["image"] for one in index["examples"]}
+    assert all(one["clean"] is not None for one in index["attack_checks"])
+
+
+def test_the_command_line_says_how_many_were_left_out(tmp_path: Path) -> None:
+    path = skipping(tmp_path)
+    (tmp_path / "images" / "i007.png").unlink()
+    result = CliRunner().invoke(app, ["predict", str(path)])
+    assert result.exit_code == 0
+    assert "left out of every cell: 1 images" in result.output
+    assert "i007: i007: the image file is missing" in result.output
