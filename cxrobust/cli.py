@@ -448,13 +448,22 @@ def init(
     model: Annotated[
         list[str] | None, typer.Option("--model", help="Family of a further model; may be given several times.")
     ] = None,
+    attack: Annotated[
+        list[str] | None,
+        typer.Option("--attack", help="A further attack or corruption; may be given several times."),
+    ] = None,
 ) -> None:
     """Write a commented study file to start from; an existing file is left alone."""
     if study.exists():
         raise StudyError(f"{study}: the file exists: choose another name, or remove it first")
+    from cxrobust.inference.perturbations import entry
+
     text = Template(files("cxrobust.templates").joinpath("study.toml").read_text(encoding="utf-8"))
     models = "".join(_entry("models", one, "--model", "family of models") for one in dict.fromkeys(model or ()))
-    atomic_write_text(study, text.substitute(data=_entry("data", data, "--data", "kind of data"), models=models))
+    wanted = dict.fromkeys(attack or ())
+    attacks = "".join(map(entry, (name for name in wanted if f' = "{name}"' not in text.template)))
+    data = _entry("data", data, "--data", "kind of data")
+    atomic_write_text(study, text.substitute(data=data, models=models, attacks=attacks))
     _say_written(study)
 
 

@@ -110,7 +110,7 @@ def format_value(value: object) -> str:
     """
     if isinstance(value, float):
         return format_eps(value)
-    text = str(value)
+    text = ", ".join(map(format_value, value)) if isinstance(value, tuple) else str(value)
     return f'"{text.replace(chr(34), chr(39))}"' if re.search(r'[,="()]', text) else text
 
 

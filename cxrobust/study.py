@@ -278,7 +278,7 @@ class _Reader:
         return tuple(regimes)
 
     def perturbations(self, tables: Any) -> tuple[Any, ...]:
-        from cxrobust.inference.perturbations import controls, perturbation
+        from cxrobust.inference.perturbations import controls, in_order, perturbation
 
         found: dict[str, Any] = {}
         for keys, table in self._tables(tables, "perturbations"):
@@ -296,7 +296,7 @@ class _Reader:
                 found[str(made.condition)] = made
         for control in controls(tuple(found.values())):
             found.setdefault(str(control.condition), control)
-        return tuple(found.values())
+        return in_order(found.values())
 
     def _tables(self, tables: Any, name: str) -> list[tuple[tuple[str | int, ...], Any]]:
         if not isinstance(tables, list):

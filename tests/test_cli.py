@@ -8,6 +8,7 @@ import pytest
 from cxrobust import cli, progress
 from cxrobust.inference.datasets import dataset
 from cxrobust.inference.models import model_family
+from cxrobust.inference.perturbations import perturbation
 from cxrobust.study import parse_study
 
 COMMANDS = (
@@ -93,6 +94,14 @@ def test_init_writes_an_entry_of_each_family(family: str, tmp_path: Path) -> Non
     assert cli._main(["init", str(path), "--model", family]) == 0
     assert parse_study(path.read_text(), path=path).regimes[-1].family == family
     assert cli._main(["init", str(tmp_path / "other.toml"), "--model", "none-such"]) == 2
+
+
+def test_init_writes_an_entry_of_each_attack_and_corruption(tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
+    options = [part for name in perturbation for part in ("--attack", name)]
+    assert cli._main(["init", str(path), *options]) == 0
+    assert {one.name for one in parse_study(path.read_text(), path=path).perturbations} == set(perturbation)
+    assert cli._main(["init", str(tmp_path / "other.toml"), "--attack", "none-such"]) == 2
 
 
 def test_init_suggests_a_kind_of_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cxrobust.files import atomic_write, atomic_write_text, sha256_json
 from cxrobust.inference.perturbations import perturbation
-from cxrobust.inference.perturbations.attack import InBall
+from cxrobust.inference.perturbations.attack import SEVERAL, InBall
 from cxrobust.inference.runner import Runner
 from cxrobust.inference.units import Plan, Unit
 from cxrobust.results import finite
@@ -68,9 +68,16 @@ class AttackCheck:
 
 
 def checked_attack(planned: Plan) -> InBall | None:
-    """Return the attack that is checked: in the maximum norm, with steps; the primary condition's where it is one."""
+    """Return the attack that is checked: in the maximum norm, with steps; the primary condition's where it is one.
+
+    One that makes an image for each finding is none: its harm cannot be read from one image.
+    """
     wanted = planned.study.analysis.primary_condition
-    found = [one for one in planned.study.perturbations if isinstance(one, InBall) and hasattr(one, "steps")]
+    found = [
+        one
+        for one in planned.study.perturbations
+        if isinstance(one, InBall) and hasattr(one, "steps") and one.has_one_image
+    ]
     primary = [one for one in found if wanted is not None and str(one.condition) == wanted]
     return next(iter((*primary, *found)), None)
 
@@ -199,7 +206,7 @@ def _wanted(attack: InBall, planned: Plan, rows: NDArray[np.intp]) -> NDArray[np
     signs = np.where(labels < 0, 0, 2 * labels - 1)
     if attack.goal != "raise-loss":
         signs = np.full_like(signs, 1 if attack.goal == "hide" else -1)
-    if attack.target not in {"all", "worst"}:
+    if attack.target not in SEVERAL:
         others = np.arange(labels.shape[1]) != planned.table.findings.index(attack.target)
         signs[:, others] = 0
     return signs.astype(np.int8)

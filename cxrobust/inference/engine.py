@@ -26,7 +26,7 @@ from cxrobust.inference.examples import Example, attack_examples, corruption_exa
 from cxrobust.inference.executors import executor_of
 from cxrobust.inference.models import Regime
 from cxrobust.inference.runner import Runner
-from cxrobust.inference.units import CACHE, TRAINING_CACHE, VALIDATION_CACHE, LeftOut, Plan, Unit, plan
+from cxrobust.inference.units import CACHE, TRAINING_CACHE, VALIDATION_CACHE, LeftOut, Plan, Unit, in_one_search, plan
 from cxrobust.inference.work import Failure, Task, failure_of, write
 from cxrobust.predictions import INDEX, read_unit, registration_of, write_index
 from cxrobust.progress import Reporter, silent
@@ -69,15 +69,16 @@ def _predict(study: Study, folder: Path, report: Reporter) -> None:
     for model in dict.fromkeys(unit.model for part in planned.parts for unit in part.units):
         of_model: list[Task] = []
         for part in planned.parts:  # one after the other, so that a model is loaded once for both
-            for unit in part.units:
-                if unit.model != model or progress.is_done(unit):
-                    continue
+            left = [unit for unit in part.units if unit.model == model and not progress.is_done(unit)]
+            for *weaker, unit in in_one_search(left):
                 if isinstance(unit.regime, Elsewhere):
                     _read_table(unit.regime, unit, part, folder)
                     progress.finish(unit)
                     continue
                 sha256 = None if registered is None else registered.sha256
-                of_model.append(Task(unit=unit, part=part, folder=folder, registration=sha256, run=run))
+                of_model.append(
+                    Task(unit=unit, weaker=tuple(weaker), part=part, folder=folder, registration=sha256, run=run)
+                )
         if of_model and study.compute.on_error == "stop":  # else it is known at the end which images are kept
             of_model[-1] = replace(of_model[-1], also=partial(_keep_and_check, model, planned, folder))
         tasks += of_model
@@ -152,8 +153,10 @@ def _do(tasks: Sequence[Task], folder: Path, progress: "_Progress") -> None:
             if outcome.failure is None:
                 failed.pop(outcome.key, None)
                 ledger.forget_failure(folder, outcome.key)
-                _log(folder, task.unit, outcome.machine, outcome.seconds)
-                progress.finish(task.unit)
+                units = (*task.weaker, task.unit)
+                for unit in units:
+                    _log(folder, unit, outcome.machine, outcome.seconds / len(units))
+                    progress.finish(unit)
                 continue
             failed[outcome.key] = outcome.failure
             ledger.note_failure(folder, outcome.key, error=outcome.failure.message, attempts=attempt)

@@ -94,6 +94,8 @@ def attack_examples(units: Sequence[Unit], planned: Plan, folder: Path, runner: 
     condition = _primary(planned)
     if condition is None or planned.pixels is None:
         return []
+    if not all(one.has_one_image for one in planned.study.perturbations if str(one.condition) == condition):
+        return []  # what is predicted of a finding is not what is predicted of one image
     mine = set(np.concatenate([unit.rows for unit in units]).tolist())
     positive = (planned.table.labels == 1).any(axis=1)
     chosen = [row for row in _one_a_patient(planned) if positive[row]][: planned.study.report.example_images]

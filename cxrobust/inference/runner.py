@@ -1,6 +1,6 @@
 """One model on its device: clean and perturbed logits of the images of a unit."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -46,16 +46,15 @@ class Runner:
         """Let go of the model; it is loaded again when it is needed again."""
         self._loaded = None
 
-    def logits(self, unit: Unit, advance: Callable[[int], None]) -> NDArray[np.float32]:
-        """Return the log-odds of a unit's images, (n_images, n_findings)."""
+    def logits(self, units: Sequence[Unit], advance: Callable[[int], None]) -> list[NDArray[np.float32]]:
+        """Return the log-odds of each unit's images, (n_images, n_findings); several units are those of one search."""
+        rows, perturbations = units[0].rows, [unit.perturbation for unit in units]
         parts, done = [], 0
-        for part in self._in_batches(
-            len(unit.rows), lambda some: self.predict_rows(unit.rows[some], unit.perturbation)
-        ):
+        for part in self._in_batches(len(rows), lambda some: self.predict_rows(rows[some], perturbations)):
             parts.append(part)
-            done += len(part)
+            done += len(part[0]) * len(units)
             advance(done)
-        return np.concatenate(parts)
+        return [np.concatenate(of_unit) for of_unit in zip(*parts, strict=True)]
 
     def _in_batches(self, n: int, work: Callable[[slice], T]) -> Iterator[T]:
         """Do work on so many images batch by batch; where memory is short, with batches half as large from then on.
@@ -76,26 +75,39 @@ class Runner:
             yield found
             first += size
 
-    def predict_rows(self, rows: NDArray[np.intp], perturbation: Perturbation | None) -> NDArray[np.float32]:
-        """Return the log-odds of one batch of images, (n_images, n_findings).
+    def predict_rows(
+        self, rows: NDArray[np.intp], perturbations: Sequence[Perturbation | None]
+    ) -> list[NDArray[np.float32]]:
+        """Return the log-odds of one batch of images, (n_images, n_findings), under each perturbation of one search.
 
         Raises
         ------
         DataError
             When the model fails, or gives a number that is not finite, naming the image, unless the study skips such.
         """
-        images = self.perturbed(rows, perturbation)
-        with self._explaining(perturbation):
-            logits = self._forward(images)
-        wrong = ~np.isfinite(logits)
-        if wrong.any() and self.plan.study.compute.on_error == "stop":
-            row, column = (int(i) for i in np.argwhere(wrong)[0])
-            raise DataError(
-                f"{self._where(perturbation)}: image {self.plan.table.ids[rows[row]]!r}, finding "
-                f"{self.plan.table.findings[column]!r}: the model gave {logits[row, column]}: check its weights and "
-                f'precision, or leave such images out by on_error = "skip" in [compute]'
-            )
-        return logits
+        found = [of_one.float().cpu().numpy() for of_one in self._read(rows, perturbations)]
+        for perturbation, logits in zip(perturbations, found, strict=True):
+            wrong = ~np.isfinite(logits)
+            if wrong.any() and self.plan.study.compute.on_error == "stop":
+                row, column = (int(i) for i in np.argwhere(wrong)[0])
+                raise DataError(
+                    f"{self._where(perturbation)}: image {self.plan.table.ids[rows[row]]!r}, finding "
+                    f"{self.plan.table.findings[column]!r}: the model gave {logits[row, column]}: check its weights "
+                    f'and precision, or leave such images out by on_error = "skip" in [compute]'
+                )
+        return found
+
+    def _read(self, rows: NDArray[np.intp], perturbations: Sequence[Perturbation | None]) -> "list[torch.Tensor]":
+        last = perturbations[-1]
+        if last is None:
+            images = self._images(rows)
+            with self._explaining(None):
+                return [self._forward(images)]
+        model, _ = self.load()
+        batch = self._batch_of(rows, last)
+        weaker = [one for one in perturbations[:-1] if one is not None]
+        with self._explaining(last), self._precision():
+            return last.read(batch, model, self._forward, weaker)
 
     def perturbed(self, rows: NDArray[np.intp], perturbation: Perturbation | None) -> "torch.Tensor":
         """Return the images of some rows, (n, 1, size, size) in [0, 1], perturbed or (None) as they are.
@@ -105,27 +117,35 @@ class Runner:
         DataError
             When the model fails under the perturbation.
         """
-        model, device = self.load()  # says which group of dependencies is missing, where torch is
+        if perturbation is None:
+            return self._images(rows)
+        model, _ = self.load()
+        batch = self._batch_of(rows, perturbation)
+        with self._explaining(perturbation), self._precision():
+            return perturbation.perturb(batch, model)
+
+    def _images(self, rows: NDArray[np.intp]) -> "torch.Tensor":
+        """Return the clean images of some rows, on the model's device."""
+        _, device = self.load()  # says which group of dependencies is missing, where torch is
 
         import torch
 
+        if self.plan.pixels is None:
+            raise DataError(f"{self.plan.table.name}: it has no images to perturb")
+        return torch.from_numpy(self.plan.pixels.batch(rows)).to(device)
+
+    def _batch_of(self, rows: NDArray[np.intp], perturbation: Perturbation) -> Batch:
+        images = self._images(rows)
+
         from cxrobust.inference.randomness import image_seed
 
-        plan = self.plan
-        if plan.pixels is None:
-            raise DataError(f"{plan.table.name}: it has no images to perturb")
-        images = torch.from_numpy(plan.pixels.batch(rows)).to(device)
-        if perturbation is None:
-            return images
-        condition = str(perturbation.condition)
-        batch = Batch(
+        table, condition = self.plan.table, str(perturbation.condition)
+        return Batch(
             images=images,
-            labels=plan.table.labels[rows],
-            findings=plan.table.findings,
-            seeds=tuple(image_seed(plan.study.study.seed, condition, plan.table.ids[row]) for row in rows),
+            labels=table.labels[rows],
+            findings=table.findings,
+            seeds=tuple(image_seed(self.plan.study.study.seed, condition, table.ids[row]) for row in rows),
         )
-        with self._explaining(perturbation), self._precision():
-            return perturbation.perturb(batch, model)
 
     def perturbed_all(self, rows: NDArray[np.intp], perturbation: Perturbation | None) -> "torch.Tensor":
         """Return the same of any number of images, made batch by batch, in the CPU's memory."""
@@ -139,7 +159,7 @@ class Runner:
 
         def read(some: slice) -> NDArray[np.float32]:
             with self._explaining(None):
-                return self._forward(images[some].to(device))
+                return np.asarray(self._forward(images[some].to(device)).float().cpu().numpy())
 
         return np.concatenate(list(self._in_batches(len(images), read)))
 
@@ -160,14 +180,15 @@ class Runner:
 
         return np.concatenate(list(self._in_batches(len(images), differentiate)))
 
-    def _forward(self, images: "torch.Tensor") -> NDArray[np.float32]:
+    def _forward(self, images: "torch.Tensor") -> "torch.Tensor":
         import torch
 
         from cxrobust.inference.randomness import no_global_randomness
 
         model, _ = self.load()
         with torch.inference_mode(), self._precision(), no_global_randomness():
-            return np.asarray(model(images).float().cpu().numpy())
+            logits: torch.Tensor = model(images)
+            return logits
 
     def _where(self, perturbation: Perturbation | None) -> str:
         condition = CLEAN if perturbation is None else perturbation.condition

@@ -315,7 +315,7 @@ def _model_units(
                     "code": _code_hash(
                         type(regime).__module__,
                         *type(regime).code,
-                        None if perturbation is None else type(perturbation).__module__,
+                        *_code_of(perturbation),
                     ),
                 }
                 yield Unit(
@@ -326,6 +326,20 @@ def _model_units(
                     fold=fold,
                     key=sha256_json(content),
                 )
+
+
+def in_one_search(units: Sequence[Unit]) -> list[list[Unit]]:
+    """Put units together whose predictions one search finds: of one model on the same images, strengths rising.
+
+    All others stand alone, and groups are in the order of their first units.
+    """
+    found: dict[object, list[Unit]] = {}
+    for unit in units:
+        one = unit.perturbation
+        alone = one is None or not one.in_one_search
+        search = unit.key if alone else (unit.model, int(unit.rows[0]), unit.condition.series)
+        found.setdefault(search, []).append(unit)
+    return [sorted(group, key=lambda unit: unit.condition.strength or 0.0) for group in found.values()]
 
 
 def _parameters(perturbation: Perturbation) -> dict[str, Any]:
@@ -351,6 +365,14 @@ def _labels_hash(table: ImageTable) -> str:
     return sha256_json(
         [list(table.findings), list(table.ids), list(table.patients), sha256_bytes(table.labels.tobytes())]
     )
+
+
+def _code_of(perturbation: Perturbation | None) -> tuple[str, ...]:
+    """Return the modules that determine what a perturbation does."""
+    if perturbation is None:
+        return ()
+    classes = [kind.__module__ for kind in type(perturbation).__mro__ if issubclass(kind, Perturbation)]
+    return tuple(dict.fromkeys((*classes, *perturbation.code)))
 
 
 @functools.cache

@@ -29,6 +29,8 @@ class Task:
     """A unit of a model to do, with all that it needs."""
 
     unit: Unit
+    weaker: tuple[Unit, ...] = ()
+    """Units that the same search finds on its way, strengths rising."""
     part: Plan
     folder: Path
     registration: str | None
@@ -76,16 +78,17 @@ class Worker:
         try:
             with ledger.running(task.folder, unit.key):
                 runner = self._runner_of(task)
-                logits = runner.logits(unit, advance)
-                write(
-                    unit,
-                    task.part,
-                    task.folder,
-                    expit(logits.astype(np.float64)),
-                    logits,
-                    registration=task.registration,
-                    skipped=_skipped(unit, task.part, logits),
-                )
+                units = (*task.weaker, unit)
+                for one, logits in zip(units, runner.logits(units, advance), strict=True):
+                    write(
+                        one,
+                        task.part,
+                        task.folder,
+                        expit(logits.astype(np.float64)),
+                        logits,
+                        registration=task.registration,
+                        skipped=_skipped(one, task.part, logits),
+                    )
             seconds = time.monotonic() - begun
             if task.also is not None:
                 with suppress(CxrobustError):

@@ -67,6 +67,9 @@ PERTURBATIONS = {
     "pgd": "PGD",
     "fgsm": "FGSM",
     "apgd": "Auto-PGD",
+    "apgd-l2": "Auto-PGD in L2",
+    "least-eps": "search for the least ε",
+    "least-eps-l2": "search for the least ε in L2",
     "square": "Square attack",
     "autoattack-multilabel": "multi-label AutoAttack",
     "cw-l2": "Carlini–Wagner attack",
@@ -323,6 +326,9 @@ def strength_words(condition: str) -> str:
     return next((parameter_words(key, value) for key, value in parsed.parameters if key == parsed.strength_name), "")
 
 
+_AIMED = {"worst": "the worst finding of each image", "each": "each finding alone"}
+
+
 def parameter_words(key: str, value: str) -> str:
     """Write one parameter of a condition: `ε = 4/255`, `20 steps`, `severity 3`."""
     value = readable(value)
@@ -330,7 +336,7 @@ def parameter_words(key: str, value: str) -> str:
         "eps": f"ε{SPACE}={SPACE}{value}",
         "severity": f"severity{SPACE}{value}",
         "steps": f"{value}{SPACE}step{'' if value == '1' else 's'}",
-        "target": f"aimed at {'the worst finding of each image' if value == 'worst' else finding_words(value)}",
+        "target": f"aimed at {_AIMED.get(value) or finding_words(value)}",
         "goal": f"to {value} it",
     }
     return known.get(key, f"{readable(key.replace('_', ' '))}{SPACE}={SPACE}{value}")

@@ -161,7 +161,9 @@ def test_an_attack_that_cannot_run_says_why(name: str) -> None:
 
 
 def test_an_attack_on_one_finding_says_so() -> None:
-    with pytest.raises(StudyError, match="attack 'spsa' aims at one finding: write target = \"worst\" or one of"):
+    with pytest.raises(
+        StudyError, match='attack \'spsa\' aims at one finding: write target = "worst", "each" or one of'
+    ):
         make(attack="spsa", eps=0.01).check(FINDINGS)
     make(attack="spsa", eps=0.01).check(("Pneumonia",))
     with pytest.raises(StudyError, match="leave goal out"):

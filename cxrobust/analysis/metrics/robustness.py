@@ -20,6 +20,10 @@ class RobustAccuracy(Mean):
     of_decisions = True
     of_sets = True
 
+    def chance(self, cell: Cell) -> float | None:
+        """Return 0, where strong attacks end; so the half-margin is the median least strength that turns a decision."""
+        return 0.0
+
     def score(self, cell: Cell) -> NDArray[np.float64]:
         """Return 1 where every decision is right, else 0."""
         right = np.stack([(p >= cell.threshold) == cell.is_positive for p in (cell.clean, *cell.weaker)])

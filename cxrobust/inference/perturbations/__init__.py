@@ -4,8 +4,9 @@ A perturbation is a frozen section whose fields are its parameters. What it does
 model and that image's own seed alone: never on the batch, its order or the number of workers.
 """
 
+import json
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -33,16 +34,26 @@ class Batch:
     """One seed an image, from the study's seed, the condition and the image's id."""
 
 
+UNSAID = frozenset({"attack", "corruption", "control", "rungs"})
+"""Fields that no condition's text shows."""
+
+
 class Perturbation(Section):
     """One perturbation at one strength."""
 
     strength: ClassVar[str]
     """Name of the field that a study file may give as a list: `eps` or `severity`; empty where there is none."""
+    usual: ClassVar[str] = ""
+    """Strengths to start from, as a study file lists them."""
     silent: ClassVar[tuple[str, ...]] = ()
     """Fields that the condition's text leaves out while they have their default."""
     control_noise: ClassVar[str] = "noise"
     """Which noise of the same strength goes beside it, where it says `control = true`."""
     kind: ClassVar[Literal["attack", "noise", "corruption"]]
+    code: ClassVar[tuple[str, ...]] = ()
+    """Modules that determine its images, besides those of its class and of the classes it inherits from."""
+    in_one_search: ClassVar[bool] = False
+    """Whether one search finds the images at every strength of a study, weaker ones on the way to stronger ones."""
 
     @property
     @abstractmethod
@@ -52,6 +63,29 @@ class Perturbation(Section):
     @abstractmethod
     def perturb(self, batch: Batch, model: "torch.nn.Module") -> "torch.Tensor":
         """Return the perturbed images: same shape and device, in [0, 1]."""
+
+    def read(
+        self,
+        batch: Batch,
+        model: "torch.nn.Module",
+        reader: "Callable[[torch.Tensor], torch.Tensor]",
+        weaker: "Sequence[Perturbation]" = (),
+    ) -> "list[torch.Tensor]":
+        """Return the log-odds of the perturbed images, (n, n_findings), under `weaker` ones and then under this.
+
+        Parameters
+        ----------
+        reader
+            Gives the log-odds of images, without gradients.
+        weaker
+            Those of the same search that are wanted too, rising; none but where `in_one_search`.
+        """
+        return [reader(one.perturb(batch, model)) for one in (*weaker, self)]
+
+    @property
+    def has_one_image(self) -> bool:
+        """Whether all findings are read from one perturbed image."""
+        return True
 
     def check(self, findings: tuple[str, ...]) -> None:
         """Refuse what does not fit the study's findings; here nothing.
@@ -73,8 +107,7 @@ class Perturbation(Section):
         shown = [
             (key, format_value(getattr(self, key)))
             for key, field in sorted(fields.items(), key=lambda one: one[0] != self.strength)
-            if key not in {"attack", "corruption", "control"}
-            and not (key in self.silent and getattr(self, key) == field.default)
+            if key not in UNSAID and not (key in self.silent and getattr(self, key) == field.default)
         ]
         return Condition(name=self.name, parameters=tuple(shown))
 
@@ -100,3 +133,37 @@ def controls(chosen: Iterable[Perturbation]) -> tuple[Perturbation, ...]:
         for one in chosen
         if vars(one).get("control", False)
     )
+
+
+def entry(name: str) -> str:
+    """Return the table of a study file that adds a perturbation, with a line on it and what else it may hold.
+
+    Raises
+    ------
+    StudyError
+        When there is no such perturbation.
+    """
+    kind = perturbation[name]
+    fields = {key: field for key, field in kind.model_fields.items() if key not in {"attack", "corruption"}}
+    said = (kind.__doc__ or "").strip().splitlines()[0]
+    chooser = "attack" if "attack" in kind.model_fields else "corruption"
+    lines = [f"# {said}", "[[perturbations]]", f"{chooser} = {json.dumps(name)}"]
+    lines += [f"{kind.strength} = {kind.usual}"] if kind.strength else []
+    for key, field in fields.items():
+        if isinstance(field.default, bool | int | float | str):
+            written = "" if (key, field.default) == ("target", "all") and getattr(kind, "needs_one", False) else "# "
+            lines.append(f"{written}{key} = {json.dumps(field.default if written else 'worst')}")
+    return "\n".join(lines) + "\n\n"
+
+
+def in_order(chosen: Iterable[Perturbation]) -> tuple[Perturbation, ...]:
+    """Return the same, each that belongs to one search knowing the strengths of the study below its own."""
+    every = tuple(chosen)
+
+    def with_rungs(one: Perturbation) -> Perturbation:
+        if not one.in_one_search or vars(one)["rungs"]:
+            return one
+        alike = [vars(other)["eps"] for other in every if other.condition.series == one.condition.series]
+        return one.model_copy(update={"rungs": tuple(sorted(eps for eps in alike if eps < vars(one)["eps"]))})
+
+    return tuple(map(with_rungs, every))

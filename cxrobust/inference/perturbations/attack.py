@@ -2,6 +2,7 @@
 
 import io
 from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
@@ -17,7 +18,11 @@ if TYPE_CHECKING:
 IGNORED = -100
 """Label of a finding that nobody judged, which torch's cross-entropy leaves out."""
 Goal = Literal["raise-loss", "hide", "fabricate"]
-WORST = "worst"
+SMALL = '["0.5/255", "1/255", "2/255", "4/255"]'
+"""Strengths in the maximum norm to start from: published attacks on chest X-ray models use 0.5 to 1.3/255."""
+WORST, EACH = "worst", "each"
+SEVERAL = frozenset({"all", WORST, EACH})
+"""Targets that are no finding's name."""
 
 
 class Attack(Perturbation):
@@ -34,7 +39,8 @@ class Attack(Perturbation):
     """Whether its form allows one finding alone."""
 
     target: str = "all"
-    """`all` findings together, one finding, or `worst`: each alone, and for each image the one that comes out worst."""
+    """`all` findings together, one finding, `worst`: each alone, and for each image the one that comes out worst, or
+    `each`: each alone, and each finding is read from the image that was made for it."""
     goal: Goal = "raise-loss"
     """`raise-loss`: be wrong about the label; `hide` or `fabricate` the finding, whatever the label is."""
 
@@ -62,11 +68,47 @@ class Attack(Perturbation):
             Of each image, for what does not draw from torch.
         """
 
+    def attacked_at(
+        self,
+        strengths: "Sequence[Attack]",
+        view: "torch.nn.Module",
+        images: "torch.Tensor",
+        labels: "torch.Tensor",
+        seeds: tuple[int, ...],
+    ) -> "list[torch.Tensor]":
+        """Return the attacked images at each strength of one search, this the last."""
+        return [one.attacked(view, images, labels, seeds) for one in strengths]
+
     def perturb(self, batch: Batch, model: "torch.nn.Module") -> "torch.Tensor":
-        """Return the attacked images; one without a label to attack stays as it is."""
-        if self.target == WORST:
-            return self._worst(batch, model)
-        return self._aimed(batch, model, None if self.target == "all" else target_column(self.target, batch.findings))
+        """Return the attacked images; one without a label to attack stays as it is.
+
+        Where each finding has an image of its own, that of the finding that comes out worst.
+        """
+        return self._made(batch, model, (self,))[0]
+
+    def read(
+        self,
+        batch: Batch,
+        model: "torch.nn.Module",
+        reader: "Callable[[torch.Tensor], torch.Tensor]",
+        weaker: Sequence[Perturbation] = (),
+    ) -> "list[torch.Tensor]":
+        """Return the log-odds of the attacked images; with the target `each` every finding's of its own image."""
+        import torch
+
+        strengths = (*(one for one in weaker if isinstance(one, Attack)), self)
+        if self.target != EACH:
+            return [reader(images) for images in self._made(batch, model, strengths)]
+        of_findings = [
+            [reader(images)[:, k] for images in self._aimed(batch, model, k, strengths)]
+            for k in range(len(batch.findings))
+        ]
+        return [torch.stack(columns, dim=1) for columns in zip(*of_findings, strict=True)]
+
+    @property
+    def has_one_image(self) -> bool:
+        """Whether all findings are read from one perturbed image."""
+        return self.target != EACH
 
     def check(self, findings: tuple[str, ...]) -> None:
         """Refuse a target that is no finding of the study, or `all` where only one can be attacked.
@@ -78,12 +120,22 @@ class Attack(Perturbation):
         """
         if self.target == "all" and self.needs_one and len(findings) > 1:
             raise StudyError(
-                f'attack {self.name!r} aims at one finding: write target = "{WORST}" or one of {", ".join(findings)}'
+                f'attack {self.name!r} aims at one finding: write target = "{WORST}", "{EACH}" or one of '
+                f"{', '.join(findings)}"
             )
-        if self.target not in {"all", WORST}:
+        if self.target not in SEVERAL:
             target_column(self.target, findings)
 
-    def _aimed(self, batch: Batch, model: "torch.nn.Module", column: int | None) -> "torch.Tensor":
+    def _made(self, batch: Batch, model: "torch.nn.Module", strengths: "Sequence[Attack]") -> "list[torch.Tensor]":
+        """Return one image for all findings at each strength."""
+        if self.target in {WORST, EACH}:
+            return self._worst(batch, model, strengths)
+        column = None if self.target == "all" else target_column(self.target, batch.findings)
+        return self._aimed(batch, model, column, strengths)
+
+    def _aimed(
+        self, batch: Batch, model: "torch.nn.Module", column: int | None, strengths: "Sequence[Attack]"
+    ) -> "list[torch.Tensor]":
         import torch
 
         from cxrobust.inference.randomness import of_one_image, per_image_randomness
@@ -94,7 +146,7 @@ class Attack(Perturbation):
         labels = self._wanted(batch, column)
         attackable = (labels != IGNORED).reshape(len(labels), -1).any(dim=1)
         rows = attackable.nonzero()[:, 0].tolist()
-        perturbed = batch.images.clone()
+        perturbed = [batch.images.clone() for _ in strengths]
         if not rows:
             return perturbed
         view, images, seeds = aimed_view(model, column), batch.images[rows], tuple(batch.seeds[row] for row in rows)
@@ -102,26 +154,31 @@ class Attack(Perturbation):
             if self.image_by_image:
                 for row, image, label, seed in zip(rows, images, labels[rows], seeds, strict=True):
                     with of_one_image(seed):
-                        perturbed[row] = self.attacked(view, image[None], label[None], (seed,))[0].detach()
+                        alone = self.attacked_at(strengths, view, image[None], label[None], (seed,))
+                    for at_strength, found in zip(perturbed, alone, strict=True):
+                        at_strength[row] = found[0].detach()
             else:
                 with per_image_randomness(seeds):
-                    perturbed[rows] = self.attacked(view, images, labels[rows], seeds).detach()
+                    together = self.attacked_at(strengths, view, images, labels[rows], seeds)
+                for at_strength, found in zip(perturbed, together, strict=True):
+                    at_strength[rows] = found.detach()
         return perturbed
 
-    def _worst(self, batch: Batch, model: "torch.nn.Module") -> "torch.Tensor":
+    def _worst(self, batch: Batch, model: "torch.nn.Module", strengths: "Sequence[Attack]") -> "list[torch.Tensor]":
         """Aim at each finding in turn; keep for each image what leaves the aimed finding least on its label's side."""
         import torch
 
-        perturbed, least = batch.images.clone(), torch.full((len(batch.images),), torch.inf, dtype=torch.float64)
+        perturbed = [batch.images.clone() for _ in strengths]
+        least = [torch.full((len(batch.images),), torch.inf, dtype=torch.float64) for _ in strengths]
         for column in range(len(batch.findings)):
-            images = self._aimed(batch, model, column)
             labels = self._wanted(batch, column).cpu()
-            with torch.no_grad():
-                logits = model(images)[:, column].double().cpu()
-            margins = torch.where(labels == IGNORED, torch.inf, (2 * labels - 1) * logits)
-            better = margins < least
-            perturbed[better.to(images.device)] = images[better.to(images.device)]
-            least = torch.minimum(margins, least)
+            for place, images in enumerate(self._aimed(batch, model, column, strengths)):
+                with torch.no_grad():
+                    logits = model(images)[:, column].double().cpu()
+                margins = torch.where(labels == IGNORED, torch.inf, (2 * labels - 1) * logits)
+                better = (margins < least[place]).to(images.device)
+                perturbed[place][better] = images[better]
+                least[place] = torch.minimum(margins, least[place])
         return perturbed
 
     def _wanted(self, batch: Batch, column: int | None) -> "torch.Tensor":
@@ -140,13 +197,15 @@ class Attack(Perturbation):
 
     def _who(self) -> str:
         worst = "the finding of each image that comes out worst"
-        return {"all": "all findings", WORST: worst}.get(self.target, self.target)
+        each = "each finding alone, which is read from an image of its own"
+        return {"all": "all findings", WORST: worst, EACH: each}.get(self.target, self.target)
 
 
 class InBall(Attack):
     """An attack that moves every pixel by `eps` at most."""
 
     strength: ClassVar[str] = "eps"
+    usual: ClassVar[str] = SMALL
 
     eps: Epsilon
     control: bool = True
@@ -157,6 +216,7 @@ class InEuclideanBall(Attack):
     """An attack within a Euclidean distance of `eps` from each image, pixels being in [0, 1]."""
 
     strength: ClassVar[str] = "eps"
+    usual: ClassVar[str] = "[0.25, 0.5, 1.0, 2.0]"
     control_noise: ClassVar[str] = "noise-l2"
 
     eps: float = Field(gt=0, allow_inf_nan=False)
@@ -182,6 +242,6 @@ def target_column(target: str, findings: tuple[str, ...]) -> int:
     if target not in findings:
         raise StudyError(
             f"an attack aims at {target!r}, which is no finding of this study{nearest(target, findings)}: "
-            f'write "all", "{WORST}" or one of {", ".join(findings)}'
+            f'write "all", "{WORST}", "{EACH}" or one of {", ".join(findings)}'
         )
     return findings.index(target)

@@ -1,13 +1,13 @@
 """The worst of several strong attacks for each image: what AutoAttack is for one softmax, for many findings."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
 from cxrobust.inference.perturbations import perturbation
 from cxrobust.inference.perturbations.apgd import APGD
 from cxrobust.inference.perturbations.attack import InBall
-from cxrobust.inference.perturbations.objectives import Objective
+from cxrobust.inference.perturbations.objectives import OBJECTIVES, Objective
 from cxrobust.inference.perturbations.square import Square
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ class AutoAttackMultilabel(InBall):
     """
 
     attack: Literal["autoattack-multilabel"]
+    code: ClassVar[tuple[str, ...]] = (OBJECTIVES, APGD.__module__, Square.__module__)
     steps: int = Field(default=100, ge=1, le=10_000)
     """Of each Auto-PGD."""
     queries: int = Field(default=1000, ge=1, le=1_000_000)

@@ -19,6 +19,7 @@ class Corruption(Perturbation):
     """A change of one image that knows no model."""
 
     strength: ClassVar[str] = "severity"
+    usual: ClassVar[str] = "[1, 2, 3, 4, 5]"
     kind: ClassVar[Literal["attack", "noise", "corruption"]] = "corruption"
     values: ClassVar[tuple[float, ...]]
     """The physical parameter at severities 1 to 5."""

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from cxrobust.inference.perturbations import perturbation
 from cxrobust.inference.perturbations.attack import Minimal
-from cxrobust.inference.perturbations.objectives import logits_of
+from cxrobust.inference.perturbations.objectives import OBJECTIVES, logits_of
 
 if TYPE_CHECKING:
     import torch
@@ -25,6 +25,7 @@ class CWL2(Minimal):
 
     attack: Literal["cw-l2"]
     silent: ClassVar[tuple[str, ...]] = ("target", "goal", "searches", "kappa", "rate")
+    code: ClassVar[tuple[str, ...]] = (OBJECTIVES,)
     steps: int = Field(default=100, ge=1, le=100_000)
     searches: int = Field(default=6, ge=1, le=50)
     """Constants tried for each image: tenfold until one succeeds, then halving."""

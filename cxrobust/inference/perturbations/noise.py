@@ -20,6 +20,7 @@ class Noise(Perturbation):
     """
 
     strength: ClassVar[str] = "eps"
+    usual: ClassVar[str] = '["0.5/255", "1/255", "2/255", "4/255"]'
     kind: ClassVar[Literal["attack", "noise", "corruption"]] = "noise"
 
     attack: Literal["noise"]
@@ -50,6 +51,7 @@ class EuclideanNoise(Perturbation):
     """A step of length eps in a random direction, then clipped to [0, 1]."""
 
     strength: ClassVar[str] = "eps"
+    usual: ClassVar[str] = "[0.25, 0.5, 1.0, 2.0]"
     kind: ClassVar[Literal["attack", "noise", "corruption"]] = "noise"
 
     attack: Literal["noise-l2"]

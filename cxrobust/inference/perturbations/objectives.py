@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     import torch
 
 LossName = Literal["bce", "margin"]
+OBJECTIVES = __name__
+"""This module, whose code determines what attacks that use it find."""
 FLIPPED = 0.5
 """How far beyond its boundary a finding is pushed before others take over, in units of the image's mean |logit|."""
 

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from cxrobust.inference.perturbations import perturbation
 from cxrobust.inference.perturbations.attack import InBall
-from cxrobust.inference.perturbations.objectives import LossName, Objective
+from cxrobust.inference.perturbations.objectives import OBJECTIVES, LossName, Objective
 
 if TYPE_CHECKING:
     import torch
@@ -26,6 +26,7 @@ class Square(InBall):
 
     attack: Literal["square"]
     silent: ClassVar[tuple[str, ...]] = ("target", "goal", "loss", "first_share")
+    code: ClassVar[tuple[str, ...]] = (OBJECTIVES,)
     queries: int = Field(default=1000, ge=1, le=1_000_000)
     """Passes through the model for each image."""
     loss: LossName = "margin"

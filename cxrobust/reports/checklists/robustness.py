@@ -4,7 +4,8 @@ from cxrobust.conditions import parse_condition
 from cxrobust.reports.checklists import Checklist, Item, authors, has_attack, met, not_applicable, not_met, partly
 from cxrobust.reports.view import View
 
-ITERATIVE, SINGLE = {"pgd", "bim", "apgd", "autoattack-multilabel", "pgd-l2"}, {"fgsm", "ffgsm"}
+ITERATIVE = {"pgd", "bim", "apgd", "apgd-l2", "autoattack-multilabel", "least-eps", "least-eps-l2", "pgd-l2"}
+SINGLE = {"fgsm", "ffgsm"}
 WITHOUT_GRADIENTS = {"square", "autoattack-multilabel", "spsa", "one-pixel", "pixle"}
 CHECKS = "attack_checks"
 """The section of attack checks, where the report has one."""
