@@ -8,7 +8,7 @@ import math
 import re
 from dataclasses import dataclass
 
-STRENGTHS = ("eps", "severity")
+STRENGTHS = ("eps", "severity", "side")
 """The parameters that say how strong a perturbation is; at most one of them stands in a condition."""
 
 
@@ -28,12 +28,12 @@ class Condition:
 
     @property
     def strength_name(self) -> str | None:
-        """`eps` or `severity`; None when the condition has no strength."""
+        """`eps`, `severity` or `side`; None when the condition has no strength."""
         return next((key for key, _ in self.parameters if key in STRENGTHS), None)
 
     @property
     def strength(self) -> float | None:
-        """Size of the perturbation (`eps` in pixels of [0, 1]; `severity` 1 to 5), or None."""
+        """Size of the perturbation (`eps` in pixels of [0, 1]; `severity` 1 to 5; `side` in %), or None."""
         name = self.strength_name
         return None if name is None else parse_number(dict(self.parameters)[name])
 
@@ -78,7 +78,7 @@ def parse_condition(text: str) -> Condition:
             raise ValueError(f"{text!r} is not a condition: {part.strip()!r} is not key=value")
         pairs.append((key, value))
     keys = [key for key, _ in pairs]
-    if len(set(keys)) < len(keys) or set(STRENGTHS) <= set(keys):
+    if len(set(keys)) < len(keys) or len(set(STRENGTHS) & set(keys)) > 1:
         raise ValueError(f"{text!r} is not a condition: each parameter may stand once, and one of {STRENGTHS} at most")
     condition = Condition(name=name, parameters=tuple(pairs))
     if not _has_plain_strength(condition):

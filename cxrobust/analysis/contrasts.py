@@ -296,7 +296,7 @@ class _Sides:
 def curves(conditions: Sequence[str]) -> dict[str, dict[float, str]]:
     """Return the perturbations of several strengths, each {strength: condition}, the strengths rising.
 
-    Strengths are in 1/255 of eps, or in steps of severity.
+    Strengths are in 1/255 of eps, in steps of severity, or in % of the image's side.
     """
     found: dict[str, dict[float, str]] = {}
     for name in conditions[1:]:

@@ -51,7 +51,7 @@ ESTIMANDS: Mapping[Estimand, Formula] = {
     "trend": Formula(
         latex=r"\frac{\sum_s (x_s - \bar x)\, v(r, s)}{\sum_s (x_s - \bar x)^2}",
         said="least-squares slope of v on the strength x",
-        note="Strengths from the clean images on; ε in 1/255, severities in steps.",
+        note="Strengths from the clean images on; ε in 1/255, severities in steps, sides of patches in %.",
     ),
     "trend-difference": Formula(
         latex=r"\mathrm{trend}(r) - \mathrm{trend}(r_0)", said="trend of r minus trend of the reference"

@@ -80,6 +80,8 @@ PERTURBATIONS = {
     "ead-l1": "elastic-net attack, L1",
     "ead-en": "elastic-net attack",
     "pgd-l2": "PGD in L2",
+    "patch": "patch",
+    "noise-patch": "random patch",
     "noise": "random noise",
     "noise-l2": "random noise in L2",
     "gaussian-noise": "Gaussian noise",
@@ -335,6 +337,7 @@ def parameter_words(key: str, value: str) -> str:
     known = {
         "eps": f"ε{SPACE}={SPACE}{value}",
         "severity": f"severity{SPACE}{value}",
+        "side": f"{value}% of the side",
         "steps": f"{value}{SPACE}step{'' if value == '1' else 's'}",
         "target": f"aimed at {_AIMED.get(value) or finding_words(value)}",
         "goal": f"to {value} it",

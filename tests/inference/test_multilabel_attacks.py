@@ -179,3 +179,21 @@ def test_an_image_that_is_wrong_already_is_left_as_it_is_by_the_nearest() -> Non
         Batch(images=one.images, labels=labels, findings=FINDINGS, seeds=one.seeds), model
     )
     torch.testing.assert_close(moved, one.images, atol=1e-4, rtol=0)
+
+
+def test_auto_pgd_in_the_euclidean_norm_goes_straight_on_a_plane_and_is_no_weaker_than_pgd() -> None:
+    w = torch.from_numpy(np.random.default_rng(5).normal(size=(144, 3)))
+
+    class Plane(torch.nn.Module):
+        def forward(self, images: "torch.Tensor") -> "torch.Tensor":
+            return (images.double().flatten(1) - 0.5) @ w
+
+    one = batch(missing=False)
+    inner = Batch(images=0.4 + 0.2 * one.images, labels=one.labels, findings=FINDINGS, seeds=one.seeds)
+    moved = make(attack="apgd-l2", eps=0.5, steps=30, target="Mass").perturb(inner, Plane())
+    signs = torch.from_numpy(1 - 2.0 * one.labels[:, 1])
+    expected = Plane()(inner.images)[:, 1] + 0.5 * signs * w[:, 1].norm()
+    torch.testing.assert_close(Plane()(moved)[:, 1], expected, rtol=1e-3, atol=1e-3)
+    ours, pgd = (make(attack=name, eps=0.8, steps=30).perturb(one, network()) for name in ("apgd-l2", "pgd-l2"))
+    assert float((ours - one.images).flatten(1).norm(dim=1).max()) <= 0.8 + 1e-9
+    assert float(bce(network(), ours, one.labels).sum()) >= 0.999 * float(bce(network(), pgd, one.labels).sum())

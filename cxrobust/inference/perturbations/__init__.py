@@ -42,7 +42,7 @@ class Perturbation(Section):
     """One perturbation at one strength."""
 
     strength: ClassVar[str]
-    """Name of the field that a study file may give as a list: `eps` or `severity`; empty where there is none."""
+    """Name of the field that a study file may give as a list: `eps`, `severity` or `side`; empty where none is."""
     usual: ClassVar[str] = ""
     """Strengths to start from, as a study file lists them."""
     silent: ClassVar[tuple[str, ...]] = ()
@@ -129,7 +129,9 @@ perturbation: Registry[type[Perturbation]] = Registry("perturbation", package="c
 def controls(chosen: Iterable[Perturbation]) -> tuple[Perturbation, ...]:
     """Return the random noise of equal size that goes beside each attack, unless the attack says `control = false`."""
     return tuple(
-        perturbation[one.control_noise].model_validate({"attack": one.control_noise, "eps": vars(one)["eps"]})
+        perturbation[one.control_noise].model_validate(
+            {"attack": one.control_noise, one.strength: vars(one)[one.strength]}
+        )
         for one in chosen
         if vars(one).get("control", False)
     )

@@ -14,6 +14,7 @@ from pydantic import Field
 from cxrobust.errors import StudyError, require
 from cxrobust.inference.perturbations import perturbation
 from cxrobust.inference.perturbations.attack import Attack, InBall
+from cxrobust.inference.perturbations.objectives import OBJECTIVES, Objective
 
 if TYPE_CHECKING:
     import torch
@@ -39,6 +40,8 @@ class OfTorchattacks(Attack):
         self, view: "torch.nn.Module", images: "torch.Tensor", labels: "torch.Tensor", seeds: tuple[int, ...]
     ) -> "torch.Tensor":
         """Return what the loop finds."""
+        import torch
+
         from cxrobust.inference.views import InSinglePrecision, OfThreeChannels
 
         torchattacks = require("torchattacks", group="inference")
@@ -47,8 +50,26 @@ class OfTorchattacks(Attack):
         made = getattr(torchattacks, self.loop)(seen, **self.arguments())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of the way it calls NumPy
-            found: torch.Tensor = made(images.expand(-1, self.channels, -1, -1).contiguous(), labels)
+            found = self._once(made, images, labels)
+            if self.starts == 1:
+                return found
+            objective = Objective.of(view, images, labels, "bce")
+            best, highest = found, objective(found).detach()
+            for _ in range(1, self.starts):
+                found = self._once(made, images, labels)
+                loss = objective(found).detach()
+                best = torch.where((loss > highest).reshape(-1, 1, 1, 1), found, best)
+                highest = torch.maximum(loss, highest)
+        return best
+
+    def _once(self, made: Any, images: "torch.Tensor", labels: "torch.Tensor") -> "torch.Tensor":
+        found: torch.Tensor = made(images.expand(-1, self.channels, -1, -1).contiguous(), labels)
         return found.mean(dim=1, keepdim=True)
+
+    @property
+    def starts(self) -> int:
+        """How many random starts there are, of which the worst image is kept."""
+        return 1
 
     @property
     def channels(self) -> int:
@@ -81,6 +102,24 @@ class OfTorchattacks(Attack):
         """Say in a clause what is done."""
         aim = f"away from the clean prediction of {self._who()}" if self.without_labels else self._aim()
         return f"{self.said()}, {aim}"
+
+
+class Restarted(OfTorchattacks):
+    """A loop from a random start, which may be run several times."""
+
+    code: ClassVar[tuple[str, ...]] = (OBJECTIVES,)
+
+    restarts: int = Field(default=1, ge=1, le=1000)
+    """Random starts; the worst of each image is kept."""
+
+    @property
+    def starts(self) -> int:
+        """How many random starts there are, of which the worst image is kept."""
+        return self.restarts
+
+    def describe(self) -> str:
+        """Say in a clause what is done."""
+        return super().describe() + ("" if self.restarts == 1 else f", the worst of {self.restarts} starts")
 
 
 class Stepped(OfTorchattacks, InBall):

@@ -7,9 +7,9 @@ from pydantic import Field
 
 from cxrobust.inference.perturbations import perturbation
 from cxrobust.inference.perturbations.attack import InBall, InEuclideanBall
-from cxrobust.inference.perturbations.library import OfTorchattacks, Stepped
+from cxrobust.inference.perturbations.library import OfTorchattacks, Restarted, Stepped
 
-SILENT = ("target", "goal", "step_size")
+SILENT = ("target", "goal", "step_size", "restarts")
 
 
 @perturbation("fgsm")
@@ -22,7 +22,7 @@ class FGSM(OfTorchattacks, InBall):
 
 
 @perturbation("pgd")
-class PGD(Stepped):
+class PGD(Restarted, Stepped):
     """Projected gradient descent from a random start (Madry et al. 2018, arXiv:1706.06083)."""
 
     loop: ClassVar[str] = "PGD"
@@ -47,20 +47,22 @@ class BIM(Stepped):
 
 
 @perturbation("rfgsm")
-class RFGSM(Stepped):
+class RFGSM(Restarted, Stepped):
     """Gradient steps after a random one (Tramèr et al. 2018, arXiv:1705.07204)."""
 
     loop: ClassVar[str] = "RFGSM"
+    silent: ClassVar[tuple[str, ...]] = SILENT
     does: ClassVar[str] = "gradient steps after one in a random direction"
     attack: Literal["rfgsm"]
 
 
 @perturbation("ffgsm")
-class FFGSM(OfTorchattacks, InBall):
+class FFGSM(Restarted, InBall):
     """One gradient step of 1.25 ε from a random start (Wong et al. 2020, arXiv:2001.03994)."""
 
     loop: ClassVar[str] = "FFGSM"
     named: ClassVar[Mapping[str, str]] = {"eps": "eps", "step": "alpha"}
+    silent: ClassVar[tuple[str, ...]] = SILENT
     does: ClassVar[str] = "one gradient step of 1.25 ε from a random start, maximum norm"
     attack: Literal["ffgsm"]
 
@@ -71,12 +73,13 @@ class FFGSM(OfTorchattacks, InBall):
 
 
 @perturbation("eotpgd")
-class EOTPGD(Stepped):
+class EOTPGD(Restarted, Stepped):
     """PGD with the gradient averaged over several passes, for models that draw (Liu et al. 2018, arXiv:1810.01279)."""
 
     loop: ClassVar[str] = "EOTPGD"
     named: ClassVar[Mapping[str, str]] = {**Stepped.named, "passes": "eot_iter"}
     whole_steps: ClassVar[float] = 2.5
+    silent: ClassVar[tuple[str, ...]] = SILENT
     does: ClassVar[str] = "PGD from a random start, the gradient averaged over several passes"
     attack: Literal["eotpgd"]
     passes: int = Field(default=2, ge=1, le=1000)
@@ -242,7 +245,7 @@ class PIFGSMPP(_Patchwise):
 
 
 @perturbation("pgd-l2")
-class PGDL2(OfTorchattacks, InEuclideanBall):
+class PGDL2(Restarted, InEuclideanBall):
     """PGD in the Euclidean norm, from a random start (Madry et al. 2018, arXiv:1706.06083)."""
 
     loop: ClassVar[str] = "PGDL2"

@@ -4,7 +4,7 @@ from cxrobust.conditions import parse_condition
 from cxrobust.reports.checklists import Checklist, Item, authors, has_attack, met, not_applicable, not_met, partly
 from cxrobust.reports.view import View
 
-ITERATIVE = {"pgd", "bim", "apgd", "apgd-l2", "autoattack-multilabel", "least-eps", "least-eps-l2", "pgd-l2"}
+ITERATIVE = {"pgd", "bim", "apgd", "apgd-l2", "autoattack-multilabel", "least-eps", "least-eps-l2", "patch", "pgd-l2"}
 SINGLE = {"fgsm", "ffgsm"}
 WITHOUT_GRADIENTS = {"square", "autoattack-multilabel", "spsa", "one-pixel", "pixle"}
 CHECKS = "attack_checks"

@@ -24,6 +24,10 @@ LABEL = LINE * 25.4 / 72
 """Height in mm that a label needs."""
 
 
+STRENGTHS = {"side": "Side of the patch, in % of the image's"}
+"""What an axis is called, where the strength's name does not say it."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scale:
     """Where the conditions of a series stand on the horizontal axis; clean is 0."""
@@ -43,7 +47,7 @@ class Scale:
             return cls(conditions=conditions, positions=(0, 1), ticks=(CLEAN, "perturbed"), label="", is_root=False)
         if series.strength_name != "eps":
             ticks = (CLEAN, *map(compact, strengths[1:]))
-            label = capitalised(series.strength_name)
+            label = STRENGTHS.get(series.strength_name, capitalised(series.strength_name))
             return cls(conditions=conditions, positions=strengths, ticks=ticks, label=label, is_root=False)
         is_root = strengths[1] > 0 and strengths[-1] / strengths[1] > MOST_LINEAR
         return cls(

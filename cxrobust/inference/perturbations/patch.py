@@ -1,0 +1,144 @@
+"""A square of an image replaced by anything: what a sticker, a marker or a burnt-in mark could do at worst."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from cxrobust.inference.perturbations import Batch, Perturbation, perturbation
+from cxrobust.inference.perturbations.apgd import APGD, ascend
+from cxrobust.inference.perturbations.attack import Attack
+from cxrobust.inference.perturbations.objectives import OBJECTIVES, LossName, Objective
+
+if TYPE_CHECKING:
+    import torch
+
+
+@perturbation("patch")
+class Patch(Attack):
+    """A square of any pixels in [0, 1] at places drawn for each image (after Brown et al. 2017, arXiv:1712.09665).
+
+    Auto-PGD finds the pixels for each image alone; of several places the worst is kept.
+    """
+
+    strength: ClassVar[str] = "side"
+    usual: ClassVar[str] = "[5, 10, 20]"
+    control_noise: ClassVar[str] = "noise-patch"
+    silent: ClassVar[tuple[str, ...]] = ("target", "goal", "loss", "places")
+    code: ClassVar[tuple[str, ...]] = (OBJECTIVES, APGD.__module__)
+
+    attack: Literal["patch"]
+    side: int = Field(ge=1, le=100)
+    """Of the square, in % of the image's side."""
+    steps: int = Field(default=50, ge=1, le=10_000)
+    places: int = Field(default=1, ge=1, le=1000)
+    """Places tried for each image, each from a random start; the worst is kept."""
+    loss: LossName = "bce"
+    control: bool = True
+    """Whether a patch of random pixels of the same size is added to the study."""
+
+    def attacked(
+        self, view: "torch.nn.Module", images: "torch.Tensor", labels: "torch.Tensor", seeds: tuple[int, ...]
+    ) -> "torch.Tensor":
+        """Return the image of highest loss that is met at any of the places, of each image."""
+        import torch
+
+        draws = [np.random.default_rng(seed) for seed in seeds]
+        objective = Objective.of(view, images, labels, self.loss)
+        best, highest = images, torch.full((len(images),), -torch.inf, dtype=torch.float64, device=images.device)
+        for _ in range(self.places):
+            ball = _Square(
+                torch.from_numpy(np.stack([square_at_random(images, self.side, rng) for rng in draws])).to(
+                    images.device
+                )
+            )
+            found, reached = ascend(objective, images, ball.random_start(images), ball=ball, steps=self.steps)
+            best = torch.where((reached > highest).reshape(-1, 1, 1, 1), found, best)
+            highest = torch.maximum(reached, highest)
+        return best
+
+    def describe(self) -> str:
+        """Say in a clause what is done."""
+        said = "binary cross-entropies" if self.loss == "bce" else "margins in units of the mean absolute logit"
+        where = "a random place" if self.places == 1 else f"the worst of {self.places} random places"
+        return (
+            f"a square of any pixels at {where} of each image, Auto-PGD on {said}, {self.steps} steps from a random "
+            f"start, {self._aim()}"
+        )
+
+
+@perturbation("noise-patch")
+class NoisePatch(Perturbation):
+    """A square of black and white pixels at random, at a random place of each image."""
+
+    strength: ClassVar[str] = "side"
+    usual: ClassVar[str] = "[5, 10, 20]"
+    kind: ClassVar[Literal["attack", "noise", "corruption"]] = "noise"
+    code: ClassVar[tuple[str, ...]] = ()
+
+    attack: Literal["noise-patch"]
+    side: int = Field(ge=1, le=100)
+    """Of the square, in % of the image's side."""
+
+    @property
+    def name(self) -> str:
+        """The registered name."""
+        return "noise-patch"
+
+    def describe(self) -> str:
+        """Say in a clause what is done."""
+        return "a square of black and white pixels at random, the control for a patch of equal size"
+
+    def perturb(self, batch: Batch, model: "torch.nn.Module") -> "torch.Tensor":
+        """Return the images with a square of random pixels."""
+        import torch
+
+        changed = batch.images.clone()
+        for row, seed in enumerate(batch.seeds):
+            rng = np.random.default_rng(seed)
+            square = torch.from_numpy(square_at_random(batch.images, self.side, rng))
+            pixels = torch.from_numpy(rng.integers(0, 2, tuple(square.shape)))
+            changed[row] = torch.where(square.to(changed.device), pixels.to(changed), changed[row])
+        return changed
+
+
+def square_at_random(
+    images: "torch.Tensor", side: int, rng: np.random.Generator
+) -> np.ndarray[tuple[int, int, int], np.dtype[np.bool_]]:
+    """Return which pixels of an image a square covers, (1, size, size), whose side is `side` % of the image's."""
+    size = images.shape[-1]
+    pixels = max(round(side * size / 100), 1)
+    top, left = rng.integers(0, size - pixels + 1, 2)
+    square = np.zeros((1, size, size), dtype=np.bool_)
+    square[:, top : top + pixels, left : left + pixels] = True
+    return square
+
+
+@dataclass(frozen=True, slots=True)
+class _Square:
+    """All images that differ within a square alone: where a patch may go."""
+
+    covered: "torch.Tensor"
+    """(n, 1, size, size) bool."""
+
+    @property
+    def eps(self) -> float:
+        """Half of the range, so that a first step of twice this reaches any pixel value."""
+        return 0.5
+
+    def direction(self, gradient: "torch.Tensor") -> "torch.Tensor":
+        """Return the gradient's signs within the square."""
+        return gradient.sign() * self.covered
+
+    def within(self, points: "torch.Tensor", images: "torch.Tensor") -> "torch.Tensor":
+        """Put the image back outside of the square, and clip pixels to [0, 1]."""
+        import torch
+
+        return torch.where(self.covered, points.clamp(0, 1), images)
+
+    def random_start(self, images: "torch.Tensor") -> "torch.Tensor":
+        """Return images whose square is filled at random."""
+        import torch
+
+        return torch.where(self.covered, torch.empty_like(images).uniform_(0, 1), images)
