@@ -6,7 +6,7 @@ models do to the loss that the attack raises.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from cxrobust.inference.perturbations import perturbation
 from cxrobust.inference.perturbations.attack import SEVERAL, InBall
 from cxrobust.inference.runner import Runner
 from cxrobust.inference.units import Plan, Unit
+from cxrobust.progress import Reporter, silent
 from cxrobust.results import finite
 
 if TYPE_CHECKING:
@@ -91,7 +92,9 @@ class Checked:
     alone: Mapping[str, float | None]
 
 
-def check_model(units: Sequence[Unit], runner: Runner, planned: Plan, folder: Path) -> Checked | None:
+def check_model(
+    units: Sequence[Unit], runner: Runner, planned: Plan, folder: Path, *, report: Reporter = silent
+) -> Checked | None:
     """Check the study's attack on one model, and keep the attacked images; what is there from before stays.
 
     None where the study has no attack that can be checked, or wants no checks, and for a model of one fold alone, which
@@ -104,7 +107,8 @@ def check_model(units: Sequence[Unit], runner: Runner, planned: Plan, folder: Pa
     path, images = (folder / FOLDER / f"{_key(unit, planned, rows)}{ending}" for ending in (".json", ".npy"))
     alone = _remembered(path)
     if alone is None or not images.exists():
-        alone = _check_alone(runner, rows, attack, planned, images)
+        progress = _Progress(report, f"checking the attack on {unit.regime.name}")
+        alone = _check_alone(runner, rows, attack, planned, images, progress)
         atomic_write_text(path, json.dumps(alone))
     return Checked(unit=unit, runner=runner, alone=alone)
 
@@ -160,8 +164,34 @@ def _remembered(path: Path) -> dict[str, float | None] | None:
     return found if isinstance(found, dict) else None
 
 
+class _Progress:
+    """Tells how many passes of images through the model are done, of all that a check takes."""
+
+    def __init__(self, report: Reporter, task: str) -> None:
+        self._report, self._task = report, task
+        self._done, self._total = 0, 0
+
+    def expect(self, total: int) -> None:
+        self._total = total
+        self._report(self._task, 0, total)
+
+    def of(self, passes: int) -> Callable[[int], None]:
+        """Return what is told how many images more an attack of so many passes has done."""
+
+        def advance(n_images: int) -> None:
+            self._done += n_images * passes
+            self._report(self._task, min(self._done, self._total), self._total)
+
+        return advance
+
+
 def _check_alone(
-    runner: Runner, rows: NDArray[np.intp], attack: InBall, planned: Plan, images: Path
+    runner: Runner,
+    rows: NDArray[np.intp],
+    attack: InBall,
+    planned: Plan,
+    images: Path,
+    progress: _Progress,
 ) -> dict[str, float | None]:
     """Measure all that needs one model, and keep the attacked images for the others."""
     noise = perturbation["noise"].model_validate({"attack": "noise", "eps": attack.eps})
@@ -171,8 +201,10 @@ def _check_alone(
     square = perturbation["square"].model_validate(
         {"attack": "square", "eps": attack.eps, "queries": QUERIES, "loss": "bce", **aim}
     )
+    passes = {"attacked": steps, "noise": 1, "longer": LONGER * steps, "square": QUERIES}
+    progress.expect((sum(passes.values()) + LONGER * steps) * len(rows))
     at = {
-        name: runner.perturbed_all(rows, one)
+        name: runner.perturbed_all(rows, one, progress.of(passes[name]))
         for name, one in (("attacked", attack), ("noise", noise), ("longer", longer), ("square", square))
     }
     atomic_write(images, lambda temporary: np.save(temporary, at["attacked"].cpu().numpy()))
@@ -180,7 +212,7 @@ def _check_alone(
     losses = {name: _loss(runner, some, rows, attack, planned) for name, some in {"clean": clean, **at}.items()}
     return {
         **losses,
-        "unbounded_wrong": _unbounded_wrong(runner, rows, attack, planned),
+        "unbounded_wrong": _unbounded_wrong(runner, rows, attack, planned, progress.of(LONGER * steps)),
         "without_gradient": _without_gradient(runner, clean, rows, attack, planned),
     }
 
@@ -221,7 +253,9 @@ def _loss(
     return finite(each.sum(axis=1).mean())
 
 
-def _unbounded_wrong(runner: Runner, rows: NDArray[np.intp], attack: InBall, planned: Plan) -> float | None:
+def _unbounded_wrong(
+    runner: Runner, rows: NDArray[np.intp], attack: InBall, planned: Plan, advance: Callable[[int], None]
+) -> float | None:
     """Return the share of images whose aimed finding is wrong under the attack without a bound."""
     unbounded = attack.model_copy(update={"steps": LONGER * vars(attack)["steps"], "eps": 1.0, "step_size": None})
     wanted = _wanted(attack, planned, rows)
@@ -231,7 +265,7 @@ def _unbounded_wrong(runner: Runner, rows: NDArray[np.intp], attack: InBall, pla
     for column in np.unique(aimed[aimed >= 0]):
         mine = np.flatnonzero(aimed == column)
         one = unbounded.model_copy(update={"target": planned.table.findings[column]})
-        logits = runner.logits_of(runner.perturbed_all(rows[mine], one))[:, column]
+        logits = runner.logits_of(runner.perturbed_all(rows[mine], one, advance))[:, column]
         wrong += (np.sign(logits) != wanted[mine, column]).tolist()
     return finite(float(np.mean(wrong))) if wrong else None
 

@@ -80,11 +80,11 @@ def _predict(study: Study, folder: Path, report: Reporter) -> None:
                     Task(unit=unit, weaker=tuple(weaker), part=part, folder=folder, registration=sha256, run=run)
                 )
         if of_model and study.compute.on_error == "stop":  # else it is known at the end which images are kept
-            of_model[-1] = replace(of_model[-1], also=partial(_keep_and_check, model, planned, folder))
+            of_model[-1] = replace(of_model[-1], also=partial(_keep_and_check, model, planned, folder, report=report))
         tasks += of_model
     _do(tasks, folder, progress)
     planned = _without_skipped(planned, folder)
-    examples, checks = _examples_and_checks(planned, folder)
+    examples, checks = _examples_and_checks(planned, folder, report)
     _write_index(planned, folder, examples, checks)
 
 
@@ -180,14 +180,14 @@ def _failed(failures: Sequence[Failure], *, n_units: int) -> CxrobustError:
     )
 
 
-def _examples_and_checks(planned: Plan, folder: Path) -> tuple[list[Example], list[AttackCheck]]:
+def _examples_and_checks(planned: Plan, folder: Path, report: Reporter) -> tuple[list[Example], list[AttackCheck]]:
     """Keep images for the report, and check the study's attack, one model after another."""
     examples: list[Example] = [*sheet_examples(planned, folder), *corruption_examples(planned, folder)]
     checked: list[Checked] = []
     for model, unit in {unit.model: unit for unit in planned.units}.items():
         if isinstance(unit.regime, Regime):
             runner = Runner(regime=unit.regime, plan=planned, fold=unit.fold)
-            kept, found = _keep_and_check(model, planned, folder, runner)
+            kept, found = _keep_and_check(model, planned, folder, runner, report=report)
             examples += kept
             checked += [] if found is None else [found]
             runner.unload()
@@ -195,14 +195,15 @@ def _examples_and_checks(planned: Plan, folder: Path) -> tuple[list[Example], li
 
 
 def _keep_and_check(
-    model: tuple[str, int, str | None], planned: Plan, folder: Path, runner: Runner
+    model: tuple[str, int, str | None], planned: Plan, folder: Path, runner: Runner, *, report: Reporter
 ) -> tuple[list[Example], Checked | None]:
     """Keep one model's images, and check the attack on it; what is in the folder from before needs no model."""
     units = [unit for unit in planned.units if unit.model == model]
     if not units:
         return [], None
     over = runner if runner.plan is planned else runner.over(planned)
-    return attack_examples(units, planned, folder, over), check_model(units, over, planned, folder)
+    kept = attack_examples(units, planned, folder, over)
+    return kept, check_model(units, over, planned, folder, report=report)
 
 
 def made_for(study: Study) -> dict[str, Any]:

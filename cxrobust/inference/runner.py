@@ -147,11 +147,23 @@ class Runner:
             seeds=tuple(image_seed(self.plan.study.study.seed, condition, table.ids[row]) for row in rows),
         )
 
-    def perturbed_all(self, rows: NDArray[np.intp], perturbation: Perturbation | None) -> "torch.Tensor":
-        """Return the same of any number of images, made batch by batch, in the CPU's memory."""
+    def perturbed_all(
+        self,
+        rows: NDArray[np.intp],
+        perturbation: Perturbation | None,
+        advance: Callable[[int], None] = lambda n_images: None,
+    ) -> "torch.Tensor":
+        """Return the same of any number of images, made batch by batch, in the CPU's memory.
+
+        `advance` is told of each batch how many images it had.
+        """
         import torch
 
-        return torch.cat(list(self._in_batches(len(rows), lambda some: self.perturbed(rows[some], perturbation).cpu())))
+        parts = []
+        for part in self._in_batches(len(rows), lambda some: self.perturbed(rows[some], perturbation).cpu()):
+            parts.append(part)
+            advance(len(part))
+        return torch.cat(parts)
 
     def logits_of(self, images: "torch.Tensor") -> NDArray[np.float32]:
         """Return the log-odds of images that are at hand, (n, 1, size, size), batch by batch."""

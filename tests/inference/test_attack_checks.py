@@ -39,7 +39,9 @@ def checked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path.write_text(
         text.replace('model = "python:tiny_networks:build"\noptions', 'model = "python:tiny_networks:stepped"\noptions')
     )
-    pipeline.predict(read_study(path), folder / "out")
+    told: list[tuple[str, int, int]] = []
+    pipeline.predict(read_study(path), folder / "out", report=lambda *said: told.append(said))
+    (folder / "told.json").write_text(json.dumps(told))
     return folder
 
 
@@ -59,6 +61,16 @@ def test_a_smooth_network_is_attacked_as_it_should_be(checked: Path) -> None:
     assert found["square"] < found["attacked"]
     assert found["unbounded_wrong"] > 0.9
     assert set(found["transferred"]) == {"b"}
+
+
+def test_progress_is_told_of_each_model_from_nothing_to_all(checked: Path) -> None:
+    told = json.loads((checked / "told.json").read_text())
+    for name in ("a", "b"):
+        mine = [(done, total) for task, done, total in told if task == f"checking the attack on {name}"]
+        assert mine[0][0] == 0
+        assert [done for done, _ in mine] == sorted(done for done, _ in mine)
+        assert mine[-1][0] == mine[-1][1] == 10 * (3 + 1 + 12 + 100 + 12)
+        assert len(mine) > 8
 
 
 def test_a_network_without_gradients_is_found_out(checked: Path) -> None:

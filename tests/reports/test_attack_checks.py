@@ -5,7 +5,16 @@ from pathlib import Path
 import pytest
 
 from cxrobust.reports import render
-from cxrobust.reports.sections.attack_checks import FAIL, PASS, WARN, largest_rise, measures, sentences, verdict
+from cxrobust.reports.sections.attack_checks import (
+    FAIL,
+    PASS,
+    WARN,
+    largest_rise,
+    measures,
+    sentences,
+    unchecked,
+    verdict,
+)
 from cxrobust.reports.view import View
 
 from .made import TYPICAL, results
@@ -89,3 +98,22 @@ def test_both_sections_stand_in_report_and_appendix_where_there_are_checks(tmp_p
             text = written[name].read_text(encoding="utf-8")
             assert ('id="attack_checks"' in text) == there
             assert ('id="transfer"' in text) == there
+
+
+def test_regimes_that_were_not_checked_are_named_with_the_reason(tmp_path: Path) -> None:
+    made = results(TYPICAL)
+    first, second, *rest = made.regimes
+    regimes = (
+        {**first, "settings": [{"cross_fit": "fold"}]},
+        {**second, "family": "elsewhere"},
+        *rest,
+    )
+    checks = tuple({**CHECK, "regime": one["name"], "condition": made.primary_condition} for one in rest)
+    said = unchecked(View.of(replace(made, regimes=regimes, attack_checks=checks), images=None))
+    assert said.startswith("Not checked: ")
+    assert "(each image has the model of its own fold); " in said
+    assert said.endswith("(predictions made elsewhere bring no model).")
+    study = {**made.study, "report": {**made.study["report"], "attack_checks": 32}}
+    alone = replace(made, regimes=(regimes[0], *rest), attack_checks=(), study=study)
+    path = next(one for one in render(alone, formats=("html",), out=tmp_path, images=None) if one.name == "report.html")
+    assert "each image has the model of its own fold" in path.read_text(encoding="utf-8")

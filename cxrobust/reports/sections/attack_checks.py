@@ -29,6 +29,7 @@ TITLES = {
     "unbounded": ("Without a bound", "images left right"),
     "strengths": ("Stronger attack", "largest rise"),
 }
+ELSEWHERE = "elsewhere"
 SHARES = ("gradients", "longer", "unbounded")
 
 
@@ -36,12 +37,14 @@ SHARES = ("gradients", "longer", "unbounded")
     "attack_checks",
     order=49,
     title="Checks of the attack",
-    needs=lambda view: bool(view.results.attack_checks),
+    needs=lambda view: bool(view.results.attack_checks) or _only_cross_fitted(view),
     documents=("report", "appendix"),
 )
 def attack_checks(view: View) -> Mapping[str, Any]:
     """Return the table of checks, and in sentences which failed."""
     checks = [one for one in view.results.attack_checks if one["replicate"] == 0]
+    if not checks:
+        return {"checks": None, "unchecked": unchecked(view)}
     numbers = {one["regime"]: {**measures(one), "strengths": largest_rise(view, one)} for one in checks}
     shown = [key for key in TITLES if any(found[key] is not None for found in numbers.values())]
     return {
@@ -53,7 +56,32 @@ def attack_checks(view: View) -> Mapping[str, Any]:
         "limits": LIMITS,
         "titles": {key: title for key, (title, _) in TITLES.items()},
         "shown": shown,
+        "unchecked": unchecked(view),
     }
+
+
+def unchecked(view: View) -> str:
+    """Say which regimes were not checked, and why; empty where all were."""
+    checked = {one["regime"] for one in view.results.attack_checks}
+    left = {one["name"]: one for one in view.results.regimes if one["name"] not in checked}
+    reasons = {
+        "each image has the model of its own fold": [name for name, one in left.items() if _is_cross_fitted(one)],
+        "predictions made elsewhere bring no model": [
+            name for name, one in left.items() if one.get("family") == ELSEWHERE
+        ],
+    }
+    said = [f"{listed([regime(name) for name in names])} ({why})" for why, names in reasons.items() if names]
+    return f"Not checked: {'; '.join(said)}." if said else ""
+
+
+def _only_cross_fitted(view: View) -> bool:
+    """Whether nothing could be checked, though attacks were made here and checks asked for."""
+    wanted = view.results.study["report"].get("attack_checks", 0) > 0
+    return wanted and bool(view.of_kind("attack")) and any(map(_is_cross_fitted, view.results.regimes))
+
+
+def _is_cross_fitted(one: Mapping[str, Any]) -> bool:
+    return any(run.get("cross_fit") is not None for run in one.get("settings") or ())
 
 
 def measures(check: Mapping[str, Any]) -> dict[str, float | None]:
