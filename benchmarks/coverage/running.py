@@ -48,6 +48,7 @@ METRICS = (
     "ece",
     "ece-equal-mass",
     "ece-top-label",
+    "ece-top-label-equal-mass",
     "ece-smooth",
     "ace",
     "mce",

@@ -155,6 +155,11 @@ METRICS: Mapping[str, Formula] = {
         said="sum over bins of the share of images times the absolute gap of mean confidence and share right",
         note=f"{_WIDE} {_TOP}",
     ),
+    "ece-top-label-equal-mass": Formula(
+        latex=rf"\sum_b \frac{{n_b}}{{n}} {_GAP}",
+        said="sum over bins of the share of images times the absolute gap of mean confidence and share right",
+        note=f"{_MASS} {_TOP}",
+    ),
     "ece-smooth": Formula(
         latex=r"\frac{1}{n} \int_0^1 |\sum_i K_\sigma(x, p_i)(y_i - p_i)|\, dx",
         said="integral over x of the absolute kernel-weighted sum of label minus probability, over n",

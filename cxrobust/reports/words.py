@@ -48,6 +48,9 @@ METRICS = {
     "ece-equal-mass": MetricWords(name="equal-mass ECE", title="Calibration error, equal mass", better="lower"),
     "ece-smooth": MetricWords(name="smooth ECE", title="Calibration error, smooth", better="lower"),
     "ece-top-label": MetricWords(name="top-label ECE", title="Calibration error, top label", better="lower"),
+    "ece-top-label-equal-mass": MetricWords(
+        name="equal-mass top-label ECE", title="Calibration error, top label, equal mass", better="lower"
+    ),
     "ece-debiased": MetricWords(name="debiased calibration error", title="Calibration error, debiased", better="lower"),
     "ace": MetricWords(name="ACE", title="Adaptive calibration error", better="lower"),
     "mce": MetricWords(name="MCE", title="Maximum calibration error", better="lower"),

@@ -15,7 +15,7 @@ from cxrobust.analysis.resampling import LANES
 from .made import make_cell, random_cell
 
 NAMES = sorted(metric)
-CHOSEN_ON_THE_SAMPLE = {"ece-equal-mass", "ace", "ece-debiased", "ece-smooth"}  # edges of bins, or the bandwidth
+CHOSEN_ON_THE_SAMPLE = {"ece-equal-mass", "ece-top-label-equal-mass", "ace", "ece-debiased", "ece-smooth"}  # edges of bins, or the bandwidth
 ONE_STEP = {"calibration-slope", "calibration-intercept"}
 NOT_SMOOTH = {"aurc", "coverage-at-risk-5", "ece-debiased"}
 
@@ -76,10 +76,11 @@ def debiased(cell):
     return math.sqrt(max(square, 0))
 
 
-def top_label(cell):
+def of_top_label(cell):
+    """The cell of confidences and of whether the more probable class is right."""
     sure = np.maximum(cell.probabilities, 1 - cell.probabilities)
     right = (cell.probabilities >= 0.5) == (cell.labels == 1)
-    return sum(n * abs(p - o) for p, o, n in bins(make_cell(sure, right.astype(int))))
+    return make_cell(sure, right.astype(int))
 
 
 def regression(cell):
@@ -124,7 +125,8 @@ ORACLES = {
     "ece-equal-mass": lambda c: sum(n * abs(p - o) for p, o, n in mass_bins(c)),
     "ace": lambda c: np.mean([abs(p - o) for p, o, n in mass_bins(c)]),
     "ece-debiased": debiased,
-    "ece-top-label": top_label,
+    "ece-top-label": lambda c: sum(n * abs(p - o) for p, o, n in bins(of_top_label(c))),
+    "ece-top-label-equal-mass": lambda c: sum(n * abs(p - o) for p, o, n in mass_bins(of_top_label(c))),
 }
 
 

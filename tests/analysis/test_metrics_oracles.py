@@ -244,11 +244,15 @@ def netcal_metrics():
     def top_label(p, y):  # given two columns it takes the positive class's, so it is given confidence and rightness
         return of("ECE")(np.maximum(p, 1 - p), (p >= 0.5) == (y == 1))
 
+    def top_label_equal_mass(p, y):
+        return of("ECE", equal_intervals=False)(np.maximum(p, 1 - p), (p >= 0.5) == (y == 1))
+
     return {
         "ece": of("ECE"),
         "mce": of("MCE"),
         "ece-top-label": top_label,
         "ece-equal-mass": of("ECE", equal_intervals=False),
+        "ece-top-label-equal-mass": top_label_equal_mass,
         "ace": of("ACE", equal_intervals=False),
     }
 
@@ -271,7 +275,7 @@ def test_values_and_resamples_against_netcal(name, netcal_metrics):
     check()
 
 
-@pytest.mark.parametrize("name", ["ece-equal-mass", "ace"])
+@pytest.mark.parametrize("name", ["ece-equal-mass", "ece-top-label-equal-mass", "ace"])
 def test_equal_mass_bins_against_netcal(name, netcal_metrics):
     """Scores all differ, and images are a multiple of the bins.
 
@@ -284,7 +288,7 @@ def test_equal_mass_bins_against_netcal(name, netcal_metrics):
     def check(seed, images_a_bin):
         rng = np.random.default_rng(seed)
         n = 15 * images_a_bin
-        p, y = rng.permutation(np.linspace(0.001, 0.999, 500))[:n], rng.integers(0, 2, n)
+        p, y = rng.permutation(np.linspace(0.001, 0.998, 500))[:n], rng.integers(0, 2, n)
         expected = netcal_metrics[name](p, y)
         assert metric[name].value(make_cell(p, y)) == pytest.approx(expected, abs=1e-12)
 

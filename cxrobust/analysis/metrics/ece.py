@@ -28,6 +28,12 @@ def equal_mass_index(probabilities: NDArray[np.float64], n_bins: int = N_BINS) -
     return np.searchsorted(edges, probabilities, side="left")
 
 
+def top_label(cell: Cell) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return max(p, 1 − p) of each image, and whether the more probable class is right; p = 0.5 predicts positive."""
+    confidence = np.maximum(cell.probabilities, 1 - cell.probabilities)
+    return confidence, np.asarray((cell.probabilities >= 0.5) == cell.is_positive)
+
+
 def sums_in_bins(
     cell: Cell, bins: NDArray[np.intp], *of_images: NDArray[np.float64] | None, n_bins: int = N_BINS
 ) -> NDArray[np.float64]:
@@ -120,9 +126,21 @@ class TopLabelECE(ECE):
 
     def gaps(self, cell: Cell) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
         """Return confidence − right of each image, and its bin."""
-        confidence = np.maximum(cell.probabilities, 1 - cell.probabilities)
-        right = (cell.probabilities >= 0.5) == cell.is_positive
+        confidence, right = top_label(cell)
         return confidence - right, bin_index(confidence, self.n_bins)
+
+
+class EqualMassTopLabelECE(ECE):
+    """Expected calibration error of max(p, 1 − p) over 15 bins of about as many images each; in [0, 1]; lower is better.
+
+    As `TopLabelECE`, but the bins' edges are quantiles of the cell's own confidences and are kept in resamples (Nguyen
+    and O'Connor 2015, doi:10.18653/v1/D15-1182).
+    """
+
+    def gaps(self, cell: Cell) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+        """Return confidence − right of each image, and its bin."""
+        confidence, right = top_label(cell)
+        return confidence - right, equal_mass_index(confidence, self.n_bins)
 
 
 class ACE(OfEqualMass):
@@ -196,6 +214,7 @@ def absolute_gaps(sums: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArr
 metric("ece")(ECE())
 metric("ece-equal-mass")(EqualMassECE())
 metric("ece-top-label")(TopLabelECE())
+metric("ece-top-label-equal-mass")(EqualMassTopLabelECE())
 metric("ace")(ACE())
 metric("mce")(MCE())
 metric("ece-debiased")(DebiasedECE())
