@@ -100,7 +100,7 @@ class ReliabilityBin:
     low: float
     high: float
     n: int
-    """Predictions (image × finding) in the bin."""
+    """Predictions (image × finding × training run) in the bin."""
     mean_probability: float | None
     observed: float | None
     """Fraction of positive labels, in [0, 1]; None for an empty bin."""
@@ -110,7 +110,7 @@ class ReliabilityBin:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reliability:
-    """The reliability diagram of one regime under one condition, all findings pooled."""
+    """The reliability diagram of one regime under one condition, all findings and training runs pooled."""
 
     regime: str
     condition: str
@@ -131,7 +131,7 @@ class RiskPoint:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RiskCoverage:
-    """The risk-coverage curve of one regime under one condition, all findings pooled."""
+    """The risk-coverage curve of one regime under one condition, all findings pooled: the mean over training runs."""
 
     regime: str
     condition: str
@@ -159,7 +159,7 @@ class ConfidenceSpread:
     condition: str
     decisions: Literal["right", "wrong"]
     n: int
-    """Such decisions, one for each image and finding."""
+    """Such decisions, one for each image, finding and training run."""
     mean: float | None
     """Mean of max(p, 1 − p), in [0.5, 1]; None where there is no such decision."""
     ci_low: float | None
@@ -181,7 +181,7 @@ class Flip:
     """The decision on the clean image: 1 where the finding is predicted."""
     perturbed: int
     n: int
-    """Decisions, one for each image and finding."""
+    """Decisions, one for each image, finding and training run."""
     n_patients: int
     share: float | None
     """Of the decisions with this label and this clean decision; None where there is none."""

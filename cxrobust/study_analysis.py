@@ -32,6 +32,7 @@ IntervalName = Literal[
     "percentile-recentred",
     "expanded",
     "t",
+    "t-corrected",
     "basic",
     "bca",
     "studentized",

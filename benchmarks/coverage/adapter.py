@@ -30,8 +30,10 @@ PAIRS = ("perturbed-clean", "regime-reference")
 """Estimands that compare two outcomes of the same images."""
 ZERO_ON_CLEAN = ("flip-rate", "attack-success", "confidence-shift")
 """Metrics that are 0 on clean images by definition."""
-BIASED_TOO = ("ece-debiased", "brier-reliability", "brier-resolution")
-"""Metrics whose resampled value is biased although the package does not recentre them: recentring is judged as well."""
+BIASED_TOO = ("ece-debiased", "brier-reliability", "brier-resolution", "coverage-at-risk-5")
+"""Metrics whose resampled value is biased although the package does not recentre them."""
+OF_BIASED = {"percentile-recentred", "t-corrected"}
+"""Intervals that allow for such a bias, and are judged for those metrics alone."""
 OF_LABELS = ("brier-uncertainty",)
 """Metrics that no model and no perturbation moves."""
 
@@ -164,8 +166,8 @@ def _images_as_patients(predictions: PredictionSet) -> PredictionSet:
 
 
 def _judged_intervals(name: str, place: int) -> list[str]:
-    """Name the intervals that fit a metric; recentring is for those that are biased in resamples."""
-    left_out = set() if metric[name].is_biased or name in BIASED_TOO else {"percentile-recentred"}
+    """Name the intervals that fit a metric; some are for those that are biased in resamples."""
+    left_out = set() if metric[name].is_biased or name in BIASED_TOO else set(OF_BIASED)
     if place != 0:
         left_out |= {"wilson", "delong", "delong-clustered"}
     return [method for method in fitting_intervals(name) if method not in left_out]

@@ -20,8 +20,8 @@ COVERAGE_BAND, SIZE_BAND = (0.94, 0.96), (0.04, 0.06)
 VALUES = ("value",)
 DIFFERENCES = ("perturbed-clean", "regime-reference", "difference-in-differences")
 INTERVALS = (
-    "percentile", "percentile-recentred", "expanded", "t", "basic", "bca", "studentized", "wilson", "delong-clustered",
-    "delong", OF_IMAGES,
+    "percentile", "percentile-recentred", "expanded", "t", "t-corrected", "basic", "bca", "studentized", "wilson",
+    "delong-clustered", "delong", OF_IMAGES,
 )  # fmt: skip
 TESTS = (
     "permutation", "wilcoxon-clustered", "mcnemar-clustered", "mcnemar-durkalski", "delong-clustered", "wilcoxon",

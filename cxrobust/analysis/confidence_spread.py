@@ -1,5 +1,7 @@
 """How sure a regime is of its right and of its wrong decisions: how confidence is distributed, and its mean."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -8,7 +10,7 @@ from numpy.typing import NDArray
 from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.intervals import Draws, Interval, percentile
 from cxrobust.analysis.metrics.confidence import confidence
-from cxrobust.analysis.ratios import intervals_of, less, ratios
+from cxrobust.analysis.ratios import Ratios, intervals_of, less, ratios, with_training
 from cxrobust.analysis.resampling import Counts
 from cxrobust.results import ConfidenceBin, ConfidenceSpread, finite
 
@@ -17,13 +19,13 @@ DECISIONS: tuple[Literal["right", "wrong"], ...] = ("right", "wrong")
 
 
 def confidence_spread(
-    cell: Cell,
+    cells: Sequence[Cell],
     *,
     regime: str,
     condition: str,
     shifted: bool,
     counts: Counts,
-    n_resamples: int,
+    drawn_runs: NDArray[np.intp],
     level: float,
     most_undefined: float,
 ) -> tuple[ConfidenceSpread, ...]:
@@ -31,33 +33,40 @@ def confidence_spread(
 
     A bin's share is of all decisions, so the shares of right and wrong ones add up to 1. The mean is that of the right
     (or wrong) decisions alone. Its shift is against the right (or wrong) ones on the clean images, which are not the
-    same images where decisions flip.
+    same images where decisions flip. All training runs count together, and resamples draw runs as well as patients.
 
     Parameters
     ----------
-    cell
-        Usually all findings pooled, see `cells.pool`.
+    cells
+        One for each training run, usually all findings pooled, see `cells.pool`.
     shifted
-        Whether the cell is another than the clean one.
+        Whether the cells are others than the clean ones.
     counts
         From `patient_counts`.
+    drawn_runs
+        (n_runs, n_resamples): which runs each resample draws.
     """
-    wrong = np.asarray(cell.decisions != cell.is_positive)
-    sure = confidence(cell.probabilities)
-    in_bins = _in_bins(cell, sure, wrong)
-    n = in_bins.sum(axis=1)
-    spread = ratios(in_bins, np.broadcast_to(n[:, None], in_bins.shape), counts=counts, n_resamples=n_resamples)
-    of_bins = percentile(spread, level)
-    means = ratios(*_sums(cell, sure, wrong), counts=counts, n_resamples=n_resamples)
-    of_means = intervals_of(means, level, most_undefined=most_undefined)
-    shifts = _shifts(cell, means, counts=counts, n_resamples=n_resamples) if shifted else None
+    n_resamples = drawn_runs.shape[1]
+    now = [_sorted(cell, cell.probabilities) for cell in cells]
+    each = [_in_bins(cell, *one) for cell, one in zip(cells, now, strict=True)]
+    wholes = [np.broadcast_to(one.sum(axis=1)[:, None], one.shape) for one in each]
+    spread = with_training(ratios(each, wholes, counts=counts, n_resamples=n_resamples), drawn_runs)
+    in_bins = np.sum(each, axis=0)
+    of_bins = percentile(replace(spread, bounds=(0.0, 1.0)), level)
+    drawn = _means(cells, now, counts=counts, n_resamples=n_resamples)
+    means = with_training(drawn, drawn_runs)
+    of_means = intervals_of(replace(means, bounds=(0.5, 1.0)), level, most_undefined=most_undefined)
+    shifts = None
+    if shifted:
+        was = [_sorted(cell, cell.clean) for cell in cells]
+        shifts = with_training(less(drawn, _means(cells, was, counts=counts, n_resamples=n_resamples)), drawn_runs)
     of_shifts = None if shifts is None else intervals_of(shifts, level, most_undefined=most_undefined)
     return tuple(
         ConfidenceSpread(
             regime=regime,
             condition=condition,
             decisions=decisions,
-            n=int((wrong == place).sum()),
+            n=sum(int((wrong == place).sum()) for _, wrong in now),
             mean=finite(means.value[place]),
             ci_low=finite(of_means[place].low),
             ci_high=finite(of_means[place].high),
@@ -91,10 +100,21 @@ def _sums(
     return cell.by_patient(chosen * sure[:, None]), cell.by_patient(chosen)
 
 
-def _shifts(cell: Cell, means: Draws, *, counts: Counts, n_resamples: int) -> Draws:
-    was_wrong = np.asarray((cell.clean >= cell.threshold) != cell.is_positive)
-    before = ratios(*_sums(cell, confidence(cell.clean), was_wrong), counts=counts, n_resamples=n_resamples)
-    return less(means, before)
+def _sorted(cell: Cell, probabilities: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return the confidence of each decision, and whether it is wrong."""
+    return confidence(probabilities), np.asarray((probabilities >= cell.threshold) != cell.is_positive)
+
+
+def _means(
+    cells: Sequence[Cell],
+    decisions: Sequence[tuple[NDArray[np.float64], NDArray[np.bool_]]],
+    *,
+    counts: Counts,
+    n_resamples: int,
+) -> Ratios:
+    """Return the mean confidence of right and of wrong decisions."""
+    sums = [_sums(cell, *one) for cell, one in zip(cells, decisions, strict=True)]
+    return ratios([part for part, _ in sums], [whole for _, whole in sums], counts=counts, n_resamples=n_resamples)
 
 
 def _bins(

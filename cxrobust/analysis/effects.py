@@ -23,9 +23,10 @@ from cxrobust.analysis.estimates import (
     note_on_width,
     notes_on_counts,
 )
-from cxrobust.analysis.intervals import Draws, no_interval, percentile
+from cxrobust.analysis.intervals import Draws, linearised_se, no_interval, percentile
 from cxrobust.analysis.metrics.confidence import confidence
 from cxrobust.analysis.parallel import in_threads
+from cxrobust.analysis.replicates import drawn_training, variance_of_mean
 from cxrobust.analysis.resampling import resampled_sums
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.values import MACRO
@@ -40,6 +41,12 @@ METRIC_OF: dict[EffectName, str] = {
 }
 """Name of each in the column `metric`."""
 ESTIMANDS = ("perturbed-clean", "regime-reference")
+BOUNDS: dict[EffectName, tuple[float, float]] = {
+    "risk-difference": (-1.0, 1.0),
+    "odds-ratio": (0.0, math.inf),
+    "superiority": (0.0, 1.0),
+    "cliffs-delta": (-1.0, 1.0),
+}
 NO_IMAGE, NO_SECOND = "no labelled image", "no image on which only the second is right"
 _ONLY_FIRST, _ONLY_SECOND, _GREATER, _LESS, _ALL = range(5)
 
@@ -53,6 +60,9 @@ def effect_sizes(sample: Sample, wanted: Sequence[EffectName], *, reference: str
     (g + (n − g − l)/2)/n, in [0, 1] (Vargha and Delaney 2000, doi:10.3102/10769986025002101), and Cliff's delta within
     pairs (g − l)/n, in [−1, 1] (Cliff 1993, doi:10.1037/0033-2909.114.3.494). Intervals are percentile intervals of
     patient-level resamples. The macro average of odds ratios is not taken: read the micro average.
+
+    Of several training runs of a regime all count: counts are averaged over the runs, between two regimes over every
+    pair of runs, and resamples draw runs as well as patients. The odds ratio's part from training is of its logarithm.
     """
     predictions = sample.predictions
     most_undefined = sample.settings.most_undefined
@@ -81,10 +91,30 @@ def effect_sizes(sample: Sample, wanted: Sequence[EffectName], *, reference: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class _Training:
+    """What the training runs of one regime do to an effect."""
+
+    regime: int
+    deviations: NDArray[np.float64]
+    """(n_runs,): how much the effect, or the odds ratio's logarithm, moves with each run; their mean is 0."""
+    influences: NDArray[np.float64]
+    """(n_runs, n_patients): how much each deviation moves with a patient's weight."""
+
+    @property
+    def variance(self) -> NDArray[np.float64]:
+        """Variance of the mean over runs that is due to training, (1,)."""
+        return variance_of_mean(self.deviations[:, None], (linearised_se(self.influences) ** 2).sum(keepdims=True))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class _Effect:
     value: float
     resampled: NDArray[np.float64]
-    """(n_resamples,)."""
+    """(n_resamples,), of patients alone."""
+    influences: NDArray[np.float64]
+    """(n_patients,)."""
+    training: tuple[_Training, ...]
+    """Of each regime with several runs."""
 
     @property
     def undefined(self) -> float:
@@ -94,32 +124,59 @@ class _Effect:
 
 def _measure(pair: Contrast, place: int, sample: Sample, wanted: Sequence[EffectName]) -> list[_Effect]:
     first, second = (_cells(sample, row, condition, place) for row, condition, _ in pair.terms)
-    runs = range(math.lcm(len(first), len(second)))  # so that every training run counts as often as its others
-    table = np.mean([_table(first[i % len(first)], second[i % len(second)]) for i in runs], axis=0)
-    by_patient = first[0].by_patient(table)
+    tables = _tables(first, second, paired=pair.reference is None)
+    by_patient = tables.mean(axis=(0, 1))
     drawn = np.empty((len(wanted), sample.counts.shape[0] * sample.counts.shape[2]))
     for lanes, sums in resampled_sums(by_patient, sample.counts):
         drawn[:, lanes] = [_finish(effect, sums) for effect in wanted]
     whole = by_patient.sum(axis=0)
-    return [
-        _Effect(value=float(_finish(effect, whole)), resampled=row[: sample.settings.resamples])
-        for effect, row in zip(wanted, drawn, strict=True)
-    ]
-
-
-def _on_runs(pair: Contrast, sample: Sample) -> list[str]:
-    """Say that resamples draw no training runs, where a side has several."""
-    n_runs = [len(_members(sample, row)) for row, _, _ in pair.terms]
-    return ["of these training runs: the interval draws patients alone"] if max(n_runs) > 1 else []
-
-
-def _members(sample: Sample, regime: int) -> list[int]:
-    wanted = sample.predictions.regimes[regime]
-    return [m for m, (name, _) in enumerate(sample.predictions.members) if name == wanted]
+    found = []
+    for effect, row in zip(wanted, drawn, strict=True):
+        value = float(_finish(effect, whole))
+        slope = _slope(effect, whole)
+        with np.errstate(invalid="ignore"):
+            influences = by_patient @ slope * (value if effect == "odds-ratio" else 1.0)
+        found.append(
+            _Effect(
+                value=value,
+                resampled=row[: sample.settings.resamples],
+                influences=influences,
+                training=_training(pair, tables, slope),
+            )
+        )
+    return found
 
 
 def _cells(sample: Sample, regime: int, condition: int, place: int) -> list[Cell]:
-    return [sample.cell(member=m, condition=condition, finding=place) for m in _members(sample, regime)]
+    return [sample.cell(member=m, condition=condition, finding=place) for m in sample.members(regime)]
+
+
+def _tables(first: Sequence[Cell], second: Sequence[Cell], *, paired: bool) -> NDArray[np.float64]:
+    """Return each patient's table of every pair of runs, (n_first, n_second, n_patients, 5).
+
+    Paired are the runs of one regime, each with itself: (n_runs, 1, n_patients, 5).
+    """
+    of_pairs = [
+        [one.by_patient(_table(one, other)) for other in (second[i : i + 1] if paired else second)]
+        for i, one in enumerate(first)
+    ]
+    return np.array(of_pairs)
+
+
+def _training(pair: Contrast, tables: NDArray[np.float64], slope: NDArray[np.float64]) -> tuple[_Training, ...]:
+    """Return what runs do, linearised: the effect's slope along each run's table less the mean table."""
+    gaps = tables - tables.mean(axis=(0, 1))
+    found = []
+    for (regime, _, _), of_runs in zip(pair.terms, (gaps.mean(axis=1), gaps.mean(axis=0)), strict=True):
+        if len(of_runs) > 1:
+            with np.errstate(invalid="ignore", divide="ignore"):
+                parts = of_runs @ slope
+                images = tables[0, 0, :, _ALL] / tables[0, 0, :, _ALL].sum()
+            deviations = parts.sum(axis=1)
+            found.append(
+                _Training(regime=regime, deviations=deviations, influences=parts - deviations[:, None] * images)
+            )
+    return tuple(found)
 
 
 def _table(first: Cell, second: Cell) -> NDArray[np.float64]:
@@ -141,6 +198,19 @@ def _finish(effect: EffectName, sums: NDArray[np.float64]) -> NDArray[np.float64
         return np.asarray((1 + dominance) / 2 if effect == "superiority" else dominance)
 
 
+def _slope(effect: EffectName, sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return how much the effect moves with each sum, (5,); of the odds ratio its logarithm, NaN where that is none."""
+    n = sums[_ALL]
+    found = np.zeros(5)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        if effect == "odds-ratio":
+            found[[_ONLY_FIRST, _ONLY_SECOND]] = 1 / sums[_ONLY_FIRST], -1 / sums[_ONLY_SECOND]
+            return found if np.isfinite(found).all() else np.full(5, np.nan)
+        up, down = (_ONLY_FIRST, _ONLY_SECOND) if effect == "risk-difference" else (_GREATER, _LESS)
+        found[[up, down, _ALL]] = 1 / n, -1 / n, -(sums[up] - sums[down]) / n**2
+    return found / 2 if effect == "superiority" else found
+
+
 def _left_out(findings: Mapping[str, _Effect], most_undefined: float) -> dict[str, str]:
     """Return which of several findings no macro average counts, and why: as of metrics, in every pair alike."""
     found = {}
@@ -156,29 +226,55 @@ def _left_out(findings: Mapping[str, _Effect], most_undefined: float) -> dict[st
 def _mean(cells: Sequence[_Effect]) -> _Effect:
     """Mean over findings; one that a resample leaves without images is left out of it."""
     if len(cells) < 2:
-        return cells[0] if cells else _Effect(value=np.nan, resampled=np.full(1, np.nan))
+        nothing = np.full(1, np.nan)
+        return cells[0] if cells else _Effect(value=np.nan, resampled=nothing, influences=nothing, training=())
     drawn = np.stack([cell.resampled for cell in cells])
     n = (~np.isnan(drawn)).sum(axis=0)
     mean = np.where(np.isnan(drawn), 0, drawn).sum(axis=0) / np.maximum(n, 1)
-    return _Effect(value=float(np.mean([cell.value for cell in cells])), resampled=np.where(n > 0, mean, np.nan))
+    return _Effect(
+        value=float(np.mean([cell.value for cell in cells])),
+        resampled=np.where(n > 0, mean, np.nan),
+        influences=np.mean([cell.influences for cell in cells], axis=0),
+        training=tuple(
+            _Training(
+                regime=some[0].regime,
+                deviations=np.mean([one.deviations for one in some], axis=0),
+                influences=np.mean([one.influences for one in some], axis=0),
+            )
+            for some in zip(*(cell.training for cell in cells), strict=True)
+        ),
+    )
+
+
+def _resampled(effect: EffectName, one: _Effect, sample: Sample) -> NDArray[np.float64]:
+    """Return the effect in each resample of patients and of training runs, (n_resamples,)."""
+    found = one.resampled
+    for of_regime in one.training:
+        drawn_runs = sample.drawn_runs(len(found))[of_regime.regime]
+        added = drawn_training(of_regime.deviations[:, None], of_regime.variance, drawn_runs)[0]
+        found = found * np.exp(added) if effect == "odds-ratio" else found + added
+    return found
 
 
 def _record(
     pair: Contrast, effect: EffectName, one: _Effect, counts: FindingCounts, notes: Sequence[str], sample: Sample
 ) -> Estimate:
-    draws = Draws(value=np.array([one.value]), resampled=one.resampled[None], influences=np.zeros((1, 1)))
+    drawn = _resampled(effect, one, sample)
+    bounds = BOUNDS[effect]
+    draws = Draws(value=np.array([one.value]), resampled=drawn[None], influences=np.zeros((1, 1)), bounds=bounds)
     level, most_undefined = sample.settings.level, sample.settings.most_undefined
     reason = _why_not(effect, one, counts)
     known = reason is None and one.undefined <= most_undefined
     [interval] = percentile(draws, level) if known and counts.n_patients > 1 else [no_interval()]
     low, high = finite(interval.low), finite(interval.high)
-    said = [*notes, *_on_runs(pair, sample), *note_on_resamples(counts, one.undefined, most_undefined=most_undefined)]
+    se_patients, se_training = _parts_of_error(effect, one) if low is not None or high is not None else (None, None)
+    said = [*notes, *note_on_resamples(counts, one.undefined, most_undefined=most_undefined)]
     said += [*note_on_outside(one.value, interval), *note_on_width(interval)]
     if np.isposinf(interval.high):
-        infinite = np.isposinf(one.resampled).mean()
+        infinite = np.isposinf(drawn).mean()
         said.append(f"the upper end is infinite, as the odds ratio is in {infinite:.2%} of resamples: {NO_SECOND}")
-    elif known and np.isinf(one.resampled).any():
-        infinite = np.isinf(one.resampled).mean()
+    elif known and np.isinf(drawn).any():
+        infinite = np.isinf(drawn).mean()
         said.append(f"no standard error: the odds ratio is infinite in {infinite:.2%} of resamples: {NO_SECOND}")
     return Estimate(
         estimand=pair.estimand,
@@ -189,6 +285,8 @@ def _record(
         finding=counts.name,
         estimate=finite(one.value) if known else None,
         se=finite(interval.se),
+        se_patients=se_patients,
+        se_training=se_training,
         ci_low=low,
         ci_high=high,
         interval="percentile" if low is not None or high is not None else None,
@@ -198,6 +296,15 @@ def _record(
         n_positive_patients=counts.n_positive_patients,
         note=joined(said) if reason is None else f"not estimable: {reason}",
     )
+
+
+def _parts_of_error(effect: EffectName, one: _Effect) -> tuple[float | None, float | None]:
+    """Return the standard errors from patients, linearised, and from training; none of single runs."""
+    if not one.training:
+        return None, None
+    scale = one.value if effect == "odds-ratio" else 1.0
+    of_training = float(np.sqrt(sum(each.variance[0] for each in one.training)))
+    return finite(float(linearised_se(one.influences))), finite(scale * of_training)
 
 
 def _why_not(effect: EffectName, one: _Effect, counts: FindingCounts) -> str | None:

@@ -308,7 +308,7 @@ def _normal_se(
     """Standard errors (n_places,) of the methods that need them; None for the others."""
     if method.startswith("delong"):
         return auroc_se(values, contrast, clustered=method == "delong-clustered")
-    if method != "t":
+    if not method.startswith("t"):
         return None
     of_patients = linearised_se(influences)
     of_training = _parts_of_variance(contrast, values, of_patients)[1]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.intervals import Draws
-from cxrobust.analysis.ratios import intervals_of, less, ratios, share_interval
+from cxrobust.analysis.ratios import intervals_of, less_draws, ratios, share_interval, with_training
 from cxrobust.analysis.resampling import Counts
 from cxrobust.results import Flip, Flips, finite
 
@@ -21,30 +21,39 @@ class Tally:
 
     regime: str
     counted: NDArray[np.float64]
-    """(n_patients, 8): each patient's decisions in each of `CELLS`."""
+    """(n_patients, 8): each patient's decisions in each of `CELLS`, over all training runs."""
     shares: Draws
     """Of each cell in the two cells with its label and clean decision."""
 
 
-def tally(cell: Cell, *, regime: str, counts: Counts, n_resamples: int) -> Tally:
+def tally(cells: Sequence[Cell], *, regime: str, counts: Counts, drawn_runs: NDArray[np.intp]) -> Tally:
     """Count decisions by label, clean decision and decision under the perturbation.
 
     Parameters
     ----------
-    cell
-        Usually all findings pooled, see `cells.pool`.
+    cells
+        One for each training run, usually all findings pooled, see `cells.pool`.
+    drawn_runs
+        (n_runs, n_resamples): which runs each resample draws.
     """
+    counted = [_counted(cell) for cell in cells]
+    of_row = [np.repeat(each.reshape(-1, 4, 2).sum(axis=2), 2, axis=1) for each in counted]
+    shares = ratios(counted, of_row, counts=counts, n_resamples=drawn_runs.shape[1])
+    return Tally(regime=regime, counted=np.sum(counted, axis=0), shares=with_training(shares, drawn_runs))
+
+
+def _counted(cell: Cell) -> NDArray[np.float64]:
     was, now = cell.clean >= cell.threshold, cell.decisions
     at = cell.patients.astype(np.intp) * len(CELLS) + 4 * cell.is_positive + 2 * was + now
-    counted = np.bincount(at, minlength=cell.n_patients * len(CELLS)).reshape(-1, len(CELLS)).astype(np.float64)
-    of_row = np.repeat(counted.reshape(-1, 4, 2).sum(axis=2), 2, axis=1)
-    return Tally(regime=regime, counted=counted, shares=ratios(counted, of_row, counts=counts, n_resamples=n_resamples))
+    return np.bincount(at, minlength=cell.n_patients * len(CELLS)).reshape(-1, len(CELLS)).astype(np.float64)
 
 
 def flip_matrices(
     tallies: Sequence[Tally], *, condition: str, reference: str, level: float, most_undefined: float
 ) -> tuple[Flips, ...]:
     """Shares of decisions that stay and that flip, with patient-level intervals, and less those of the reference.
+
+    All training runs of a regime count together, and resamples draw runs as well as patients.
 
     A missed finding that a perturbation makes is (label 1, clean 1, perturbed 0): its share is of the findings that
     were found on the clean images. A false alarm that it makes is (0, 0, 1): of the absent ones that were not marked.
@@ -62,7 +71,7 @@ def flip_matrices(
 
 def _cells(one: Tally, base: Tally | None, *, level: float, most_undefined: float) -> tuple[Flip, ...]:
     shares = intervals_of(replace(one.shares, bounds=(0.0, 1.0)), level, most_undefined=most_undefined)
-    against = None if base is None else less(one.shares, base.shares)
+    against = None if base is None else less_draws(one.shares, base.shares)
     differences = None if against is None else intervals_of(against, level, most_undefined=most_undefined)
     found = []
     for k, (label, clean, perturbed) in enumerate(CELLS):

@@ -1,54 +1,53 @@
 """Reliability diagrams: how often a finding is there among predictions of like probability."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrobust.analysis.intervals import Draws, percentile
+from cxrobust.analysis.intervals import percentile
 from cxrobust.analysis.metrics.ece import N_BINS, bin_index
-from cxrobust.analysis.resampling import Counts, resampled_sums
+from cxrobust.analysis.ratios import ratios, with_training
+from cxrobust.analysis.resampling import Counts
 from cxrobust.results import ReliabilityBin, finite
 
 
 def reliability_bins(
     labels: NDArray[np.int8],
-    probabilities: NDArray[np.float64],
+    runs: Sequence[NDArray[np.float64]],
     patients: NDArray[np.int32],
     *,
     counts: Counts,
-    n_resamples: int,
+    drawn_runs: NDArray[np.intp],
     level: float,
 ) -> tuple[ReliabilityBin, ...]:
     """Observed fraction of positives in each of 15 equal-width bins, with patient-level percentile intervals.
+
+    All training runs count together, and resamples draw runs as well as patients.
 
     Parameters
     ----------
     labels
         (n_images, n_findings): 1, 0, or -1 where missing; findings are pooled.
-    probabilities
-        (n_images, n_findings) in [0, 1].
+    runs
+        Probabilities of each training run, (n_images, n_findings) in [0, 1].
     patients
         (n_images,): index of the patient.
     counts
         From `patient_counts`.
+    drawn_runs
+        (n_runs, n_resamples): which runs each resample draws.
     """
     labelled = labels >= 0
-    y, p = labels[labelled].astype(np.float64), probabilities[labelled]
+    y = labels[labelled].astype(np.float64)
     who = np.broadcast_to(patients[:, None], labels.shape)[labelled]
-    n_patients = counts.shape[1]
-    cell = who * N_BINS + bin_index(p)
-    tallies = [
-        np.bincount(cell, weights=weight, minlength=n_patients * N_BINS).reshape(n_patients, N_BINS)
-        for weight in (np.ones_like(p), y, p)
-    ]
-    n, n_positive, p_sum = (tally.sum(axis=0) for tally in tallies)
-    observed = np.full((counts.shape[0] * counts.shape[2], N_BINS), np.nan)
-    for lanes, sums in resampled_sums(np.concatenate(tallies[:2], axis=1), counts):
-        with np.errstate(invalid="ignore", divide="ignore"):
-            observed[lanes] = sums[:, N_BINS:] / sums[:, :N_BINS]
+    tables = [_tables(y, probabilities[labelled], who, counts.shape[1]) for probabilities in runs]
+    wholes, parts, p_sums = (list(some) for some in zip(*tables, strict=True))
+    n, n_positive, p_sum = (np.sum(each, axis=(0, 1)) for each in (wholes, parts, p_sums))
+    observed = with_training(ratios(parts, wholes, counts=counts, n_resamples=drawn_runs.shape[1]), drawn_runs)
+    intervals = percentile(replace(observed, bounds=(0.0, 1.0)), level)
     edges = np.linspace(0, 1, N_BINS + 1)
-    draws = observed[:n_resamples].T
-    unused = np.zeros((N_BINS, 1))
-    intervals = percentile(Draws(value=unused[:, 0], resampled=draws, influences=unused), level)
     return tuple(
         ReliabilityBin(
             low=float(edges[b]),
@@ -60,4 +59,15 @@ def reliability_bins(
             ci_high=finite(intervals[b].high) if n[b] else None,
         )
         for b in range(N_BINS)
+    )
+
+
+def _tables(
+    y: NDArray[np.float64], p: NDArray[np.float64], who: NDArray[np.int32], n_patients: int
+) -> tuple[NDArray[np.float64], ...]:
+    """Return each patient's images in each bin, the positive ones, and their sum of p, (n_patients, n_bins) each."""
+    at = who * np.intp(N_BINS) + bin_index(p)
+    return tuple(
+        np.bincount(at, weights=weight, minlength=n_patients * N_BINS).reshape(n_patients, N_BINS)
+        for weight in (np.ones_like(p), y, p)
     )

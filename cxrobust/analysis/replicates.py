@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.analysis.contrasts import Contrast
+from cxrobust.analysis.intervals import linearised_se
 from cxrobust.analysis.values import Values
 
 
@@ -22,11 +23,32 @@ def resampled(contrast: Contrast, values: Values) -> NDArray[np.float64]:
     """
     drawn = contrast.of(values.resampled)
     for rows, deviations, variance in _of_regimes(contrast, values):
-        picked = deviations[values.drawn_runs[rows[0]]].mean(axis=0)
-        spread = (deviations**2).mean(axis=0) / len(deviations)
-        stretch = np.sqrt(np.divide(variance, spread, out=np.zeros_like(spread), where=spread > 0))
-        drawn = drawn + np.nan_to_num(picked * stretch).T
+        drawn = drawn + drawn_training(deviations, variance, values.drawn_runs[rows[0]])
     return drawn
+
+
+def drawn_training(
+    deviations: NDArray[np.float64], variance: NDArray[np.float64], drawn_runs: NDArray[np.intp]
+) -> NDArray[np.float64]:
+    """Return what training adds to each resample, (n_places, n_resamples), with the variance given.
+
+    The mean of k of the deviations (k, n_places), those of `drawn_runs` (k, n_resamples), stretched to `variance`.
+    """
+    picked = deviations[drawn_runs].mean(axis=0)
+    spread = (deviations**2).mean(axis=0) / len(deviations)
+    stretch = np.sqrt(np.divide(variance, spread, out=np.zeros_like(spread), where=spread > 0))
+    return np.asarray(np.nan_to_num(picked * stretch).T)
+
+
+def variance_of_mean(deviations: NDArray[np.float64], of_patients: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the variance of a mean of k runs that is due to training, (n_places,).
+
+    max(0, Σ d_r² − Σ v_r) / (k (k − 1)), with d_r the deviation of run r from the mean, (k, n_places), and Σ v_r the
+    variance over patients of the d_r, summed, (n_places,).
+    """
+    k = len(deviations)
+    left = (deviations**2).sum(axis=0) - of_patients
+    return np.where(left > 0, left, 0) / (k * (k - 1))
 
 
 def training_variance(contrast: Contrast, values: Values) -> NDArray[np.float64] | None:
@@ -40,8 +62,7 @@ def _of_regimes(
 ) -> Iterator[tuple[list[int], NDArray[np.float64], NDArray[np.float64]]]:
     """Yield of each regime with replicates its rows, each run's deviation (k, n_places) and the variance (n_places,).
 
-    With d_r the deviation of run r from the mean of the regime's part of the contrast, and v_r the linearised variance
-    of d_r over patients, the variance of a mean of k runs is max(0, Σ d_r² − Σ v_r) / (k (k − 1)).
+    Deviations are from the mean of the regime's part of the contrast; their variance over patients is linearised.
     """
     n_regimes = len(values.samples[0].predictions.regimes)
     slopes = list(contrast.slopes(values))
@@ -53,9 +74,5 @@ def _of_regimes(
         runs = np.sum([slope * values.replicates[row][:, c] for row, c, slope in own], axis=0)
         influences = np.sum([slope[:, None] * values.run_influences[row][:, c] for row, c, slope in own], axis=0)
         deviations = runs - runs.mean(axis=0)
-        n_patients = influences.shape[-1]
-        of_patients = (
-            ((influences - influences.mean(axis=0)) ** 2).sum(axis=(0, -1)) * n_patients / max(n_patients - 1, 1)
-        )
-        left = (deviations**2).sum(axis=0) - of_patients
-        yield [row for row, _, _ in own], deviations, np.where(left > 0, left, 0) / (k * (k - 1))
+        of_patients = (linearised_se(influences - influences.mean(axis=0)) ** 2).sum(axis=0)
+        yield [row for row, _, _ in own], deviations, variance_of_mean(deviations, of_patients)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.intervals import Draws, percentile
 from cxrobust.analysis.metrics.selective import risks
+from cxrobust.analysis.replicates import drawn_training, variance_of_mean
 from cxrobust.analysis.resampling import Counts, resampled_sums
 from cxrobust.results import RiskPoint, finite
 
@@ -23,27 +24,36 @@ STEPS = 400
 
 
 def risk_coverage(
-    cell: Cell, *, counts: Counts, n_resamples: int, level: float, coverages: Sequence[float] = COVERAGES
+    cells: Sequence[Cell],
+    *,
+    counts: Counts,
+    drawn_runs: NDArray[np.intp],
+    level: float,
+    coverages: Sequence[float] = COVERAGES,
 ) -> tuple[RiskPoint, ...]:
-    """Risk at each coverage, with patient-level percentile intervals.
+    """Risk at each coverage, the mean over training runs, with patient-level percentile intervals.
 
     At coverage c the model answers for the c n most confident of n images, and the risk is the share of wrong decisions
     among them. Of images of the same confidence a part may be answered: then the same part of their wrong decisions
     counts, as on average when ties are broken at random. A resample has a curve of its own, from all of its images; its
-    confidences are cut into `STEPS` steps, each of as many images of the sample, if there are more.
+    confidences are cut into `STEPS` steps, each of as many images of the sample, if there are more. Each run ranks by
+    its own confidences. Resamples draw runs as well as patients; what patients make of the runs' differences is their
+    variance over resamples.
 
     Parameters
     ----------
-    cell
-        Usually all findings pooled, see `cells.pool`.
+    cells
+        One for each training run, usually all findings pooled, see `cells.pool`.
     counts
         From `patient_counts`.
+    drawn_runs
+        (n_runs, n_resamples): which runs each resample draws.
     coverages
         In (0, 1].
 
     Returns
     -------
-    One point for each coverage; none where the cell has no image.
+    One point for each coverage; none where cells have no image.
 
     Examples
     --------
@@ -51,13 +61,36 @@ def risk_coverage(
     ...     labels=np.array([1, 0, 0, 1], np.int8), probabilities=np.array([0.99, 0.9, 0.2, 0.6]), threshold=0.5,
     ...     patients=np.arange(4, dtype=np.int32), n_patients=4, clean=np.zeros(4), weaker=(),
     ... )
-    >>> counts = np.ones((1, 4, 64), np.uint8)
-    >>> found = risk_coverage(cell, counts=counts, n_resamples=64, level=0.95, coverages=[0.25, 0.5, 1])
+    >>> counts, one_run = np.ones((1, 4, 64), np.uint8), np.zeros((1, 64), np.intp)
+    >>> found = risk_coverage([cell], counts=counts, drawn_runs=one_run, level=0.95, coverages=[0.25, 0.5, 1])
     >>> [point.risk for point in found]
     [0.0, 0.5, 0.25]
     """
-    if len(cell.labels) == 0:
+    if len(cells[0].labels) == 0:
         return ()
+    wanted = np.asarray(coverages, dtype=np.float64)
+    curves = [_curve(cell, counts, wanted) for cell in cells]
+    runs = np.stack([whole for whole, _ in curves])
+    drawn = np.stack([each[: drawn_runs.shape[1]].T for _, each in curves])
+    resampled = drawn.mean(axis=0)
+    if len(cells) > 1:
+        of_patients = np.nanvar(drawn - resampled, axis=-1, ddof=1).sum(axis=0)
+        deviations = runs - runs.mean(axis=0)
+        resampled = resampled + drawn_training(deviations, variance_of_mean(deviations, of_patients), drawn_runs)
+    risks_of = runs.mean(axis=0)
+    nothing = np.zeros((len(wanted), 1))
+    draws = Draws(value=risks_of, resampled=resampled, influences=nothing, bounds=(0.0, 1.0))
+    intervals = percentile(draws, level)
+    return tuple(
+        RiskPoint(coverage=float(c), risk=float(risk), ci_low=finite(one.low), ci_high=finite(one.high))
+        for c, risk, one in zip(wanted, risks_of, intervals, strict=True)
+    )
+
+
+def _curve(
+    cell: Cell, counts: Counts, coverages: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return one run's risk at each coverage, (n_coverages,), and that of each resample, (n_lanes, n_coverages)."""
     ranked = risks(cell)
     group, n_images, n_wrong = ranked.cumulative()
     step = _steps(n_images)[group]
@@ -68,19 +101,13 @@ def risk_coverage(
         np.bincount(at, weights=weight, minlength=shape[0] * n_steps).reshape(shape)
         for weight in (np.ones(len(at)), ranked.hit.astype(np.float64))
     ]
-    wanted = np.asarray(coverages, dtype=np.float64)
-    drawn = np.empty((counts.shape[0] * counts.shape[2], len(wanted)))
+    drawn = np.empty((counts.shape[0] * counts.shape[2], len(coverages)))
     for lanes, sums in resampled_sums(np.concatenate(tallies, axis=1), counts):
-        _walk(np.ascontiguousarray(sums[:, :n_steps]), np.ascontiguousarray(sums[:, n_steps:]), wanted, drawn[lanes])
-    whole = np.empty((1, len(wanted)))
+        _walk(np.ascontiguousarray(sums[:, :n_steps]), np.ascontiguousarray(sums[:, n_steps:]), coverages, drawn[lanes])
+    whole = np.empty((1, len(coverages)))
     of_groups = np.diff(n_images, prepend=0).astype(np.float64), np.diff(n_wrong, prepend=0)
-    _walk(of_groups[0][None], of_groups[1][None], wanted, whole)
-    nothing = np.zeros((len(wanted), 1))
-    intervals = percentile(Draws(value=whole[0], resampled=drawn[:n_resamples].T, influences=nothing), level)
-    return tuple(
-        RiskPoint(coverage=float(c), risk=float(risk), ci_low=finite(one.low), ci_high=finite(one.high))
-        for c, risk, one in zip(wanted, whole[0], intervals, strict=True)
-    )
+    _walk(of_groups[0][None], of_groups[1][None], coverages, whole)
+    return whole[0], drawn
 
 
 def _steps(n_images: NDArray[np.intp]) -> NDArray[np.intp]:

@@ -104,6 +104,17 @@ class Sample:
             self._columns[key] = self.predictions.probabilities[member, condition, :, finding][used]
         return self._columns[key]
 
+    def members(self, regime: int) -> list[int]:
+        """Return the members that are the training runs of a regime."""
+        wanted = self.predictions.regimes[regime]
+        return [m for m, (name, _) in enumerate(self.predictions.members) if name == wanted]
+
+    def drawn_runs(self, n_resamples: int) -> tuple[NDArray[np.intp], ...]:
+        """Return of each regime which runs each resample draws, as many as there are, (n_replicates, n_resamples)."""
+        rng = self.rng(3)
+        sizes = [len(self.members(regime)) for regime in range(len(self.predictions.regimes))]
+        return tuple(rng.integers(0, n, (n, n_resamples)) for n in sizes)
+
     def rng(self, purpose: int) -> np.random.Generator:
         """Return the random generator of one purpose: 1 resamples, 2 permutations, 3 replicates."""
         return np.random.default_rng([self.seed, purpose])

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.analysis.against_data import check_against_data
+from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.classical.delong import auroc_variance
 from cxrobust.analysis.confidence_spread import confidence_spread
 from cxrobust.analysis.contrasts import contrasts_of
@@ -226,28 +227,43 @@ def _unclustered(values: Values, sample: Sample) -> tuple[Unclustered, ...]:
     return tuple(rows)
 
 
-def _diagrams(sample: Sample) -> Iterator[tuple[str, int, str, int]]:
-    """Yield what diagrams are of: every regime with its first replicate, and every condition, with their places."""
-    predictions = sample.predictions
-    for regime in predictions.regimes:
-        member = [name for name, _ in predictions.members].index(regime)
-        for c, condition in enumerate(predictions.conditions):
-            yield regime, member, condition, c
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Diagram:
+    """What a diagram is of: all training runs of a regime under one condition."""
+
+    regime: str
+    members: tuple[int, ...]
+    drawn_runs: NDArray[np.intp]
+    condition: str
+    c: int
+
+    def cells(self, sample: Sample) -> list[Cell]:
+        """Return each run's cell of all findings pooled."""
+        return [sample.cell(member=m, condition=self.c, finding=sample.n_findings) for m in self.members]
+
+
+def _diagrams(sample: Sample) -> list[_Diagram]:
+    predictions, drawn = sample.predictions, sample.drawn_runs(sample.settings.resamples)
+    return [
+        _Diagram(regime=regime, members=tuple(sample.members(r)), drawn_runs=drawn[r], condition=condition, c=c)
+        for r, regime in enumerate(predictions.regimes)
+        for c, condition in enumerate(predictions.conditions)
+    ]
 
 
 def _reliability(sample: Sample) -> tuple[Reliability, ...]:
     predictions = sample.predictions
     found = []
-    for regime, member, condition, c in _diagrams(sample):
+    for of in _diagrams(sample):
         bins = reliability_bins(
             predictions.labels,
-            predictions.probabilities[member, c],
+            [predictions.probabilities[m, of.c] for m in of.members],
             predictions.patients,
             counts=sample.counts,
-            n_resamples=sample.settings.resamples,
+            drawn_runs=of.drawn_runs,
             level=sample.settings.level,
         )
-        found.append(Reliability(regime=regime, condition=condition, bins=bins))
+        found.append(Reliability(regime=of.regime, condition=of.condition, bins=bins))
     return tuple(found)
 
 
@@ -256,15 +272,11 @@ def _risk_coverage(sample: Sample) -> tuple[RiskCoverage, ...]:
     if not any(metric[name].of_risk_and_coverage for name in sample.settings.metrics):
         return ()
 
-    def curve(at: tuple[str, int, str, int]) -> RiskCoverage:
-        regime, member, condition, c = at
+    def curve(of: _Diagram) -> RiskCoverage:
         points = risk_coverage(
-            sample.cell(member=member, condition=c, finding=sample.n_findings),
-            counts=sample.counts,
-            n_resamples=sample.settings.resamples,
-            level=sample.settings.level,
+            of.cells(sample), counts=sample.counts, drawn_runs=of.drawn_runs, level=sample.settings.level
         )
-        return RiskCoverage(regime=regime, condition=condition, points=points)
+        return RiskCoverage(regime=of.regime, condition=of.condition, points=points)
 
     return tuple(in_threads(curve, _diagrams(sample)))
 
@@ -272,20 +284,19 @@ def _risk_coverage(sample: Sample) -> tuple[RiskCoverage, ...]:
 def _confidence(sample: Sample, primary: str | None) -> tuple[ConfidenceSpread, ...]:
     """How sure decisions are, clean and under the primary condition, all findings pooled."""
 
-    def spread(at: tuple[str, int, str, int]) -> tuple[ConfidenceSpread, ...]:
-        regime, member, condition, c = at
+    def spread(of: _Diagram) -> tuple[ConfidenceSpread, ...]:
         return confidence_spread(
-            sample.cell(member=member, condition=c, finding=sample.n_findings),
-            regime=regime,
-            condition=condition,
-            shifted=c > 0,
+            of.cells(sample),
+            regime=of.regime,
+            condition=of.condition,
+            shifted=of.c > 0,
             counts=sample.counts,
-            n_resamples=sample.settings.resamples,
+            drawn_runs=of.drawn_runs,
             level=sample.settings.level,
             most_undefined=sample.settings.most_undefined,
         )
 
-    wanted = [at for at in _diagrams(sample) if at[3] == 0 or at[2] == primary]
+    wanted = [of for of in _diagrams(sample) if of.c == 0 or of.condition == primary]
     return tuple(one for some in in_threads(spread, wanted) for one in some)
 
 
@@ -295,13 +306,8 @@ def _flips(sample: Sample, primary: str | None, *, reference: str) -> tuple[Flip
     found: list[Flips] = []
     for condition in conditions:
         tallies = in_threads(
-            lambda at: tally(
-                sample.cell(member=at[1], condition=at[3], finding=sample.n_findings),
-                regime=at[0],
-                counts=sample.counts,
-                n_resamples=sample.settings.resamples,
-            ),
-            [at for at in _diagrams(sample) if at[2] == condition],
+            lambda of: tally(of.cells(sample), regime=of.regime, counts=sample.counts, drawn_runs=of.drawn_runs),
+            [of for of in _diagrams(sample) if of.condition == condition],
         )
         found += flip_matrices(
             tallies,

@@ -82,9 +82,7 @@ class Values:
         """Return the cell of each replicate; `place` is a finding, or the one after the last: all of them pooled."""
         view, regime = divmod(row, len(self.samples[0].predictions.regimes))
         sample = self.samples[view]
-        wanted = sample.predictions.regimes[regime]
-        members = [m for m, (name, _) in enumerate(sample.predictions.members) if name == wanted]
-        return [sample.cell(member=m, condition=condition, finding=place) for m in members]
+        return [sample.cell(member=m, condition=condition, finding=place) for m in sample.members(regime)]
 
 
 def averages(n_findings: int) -> tuple[str, ...]:
@@ -187,15 +185,9 @@ def _over_replicates(
             contributions[several] - value[several][..., None] * shares[several][:, None]
             for several in (some if len(some) > 1 else [] for some in rows)
         ),
-        drawn_runs=_drawn_runs([len(some) for some in rows], samples, n_resamples=resampled.shape[-1]),
+        drawn_runs=samples[0].drawn_runs(resampled.shape[-1]) * len(samples),
         samples=samples,
     )
-
-
-def _drawn_runs(n_runs: Sequence[int], samples: Sequence[Sample], *, n_resamples: int) -> tuple[NDArray[np.intp], ...]:
-    """Draw as many runs of each regime as there are, with replacement, for each resample; every view draws the same."""
-    rng, n_regimes = samples[0].rng(3), len(n_runs) // len(samples)
-    return tuple(rng.integers(0, n, (n, n_resamples)) for n in n_runs[:n_regimes]) * len(samples)
 
 
 def _first_reason(reasons: NDArray[np.object_]) -> NDArray[np.object_]:

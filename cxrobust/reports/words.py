@@ -243,6 +243,7 @@ INTERVALS = {
     "percentile-recentred": "recentred percentile, from patient-level resamples",
     "expanded": "expanded percentile, from patient-level resamples",
     "t": "Student’s t with patient-level standard errors",
+    "t-corrected": "bias-corrected Student’s t, from patient-level resamples",
     "basic": "basic, from patient-level resamples",
     "bca": "BCa, from patient-level resamples",
     "studentized": "studentised, from patient-level resamples",

@@ -29,6 +29,11 @@ def make_cell(p, y, patients=None, *, n_patients=None, threshold=0.5, clean=None
     )
 
 
+def one_run(n_resamples):
+    """Which runs resamples draw of a regime that has one."""
+    return np.zeros((1, n_resamples), np.intp)
+
+
 def random_cell(rng, *, n_patients=12, n_images=40, levels=None, threshold=0.5):
     """Both classes, several images a patient; probabilities on `levels` + 1 values when ties are wanted."""
     patients = np.concatenate([np.arange(n_patients), rng.integers(0, n_patients, n_images - n_patients)])

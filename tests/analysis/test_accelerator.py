@@ -18,7 +18,7 @@ from cxrobust.errors import DataError, MissingGroupError
 from cxrobust.study import MetricSection
 
 from . import oracle
-from .made import make_cell, make_predictions, make_settings, odd_cells, random_cell, same, weights_of
+from .made import make_cell, make_predictions, make_settings, odd_cells, one_run, random_cell, same, weights_of
 
 torch = pytest.importorskip("torch")
 if torch.cuda.is_available():
@@ -159,10 +159,10 @@ def test_sums_against_a_product(monkeypatch, bytes_at_once):
 def test_reliability_against_memory():
     made = make_predictions()
     counts = drawn(12)
-    arrays = made.labels, made.probabilities[0, 0], made.patients
-    expected = reliability_bins(*arrays, counts=counts, n_resamples=150, level=0.9)
+    arrays = made.labels, [made.probabilities[0, 0]], made.patients
+    expected = reliability_bins(*arrays, counts=counts, drawn_runs=one_run(150), level=0.9)
     for one, other in zip(
-        reliability_bins(*arrays, counts=nowhere(counts), n_resamples=150, level=0.9), expected, strict=True
+        reliability_bins(*arrays, counts=nowhere(counts), drawn_runs=one_run(150), level=0.9), expected, strict=True
     ):
         assert one.observed == other.observed
         assert one.ci_low == pytest.approx(other.ci_low, abs=1e-12)

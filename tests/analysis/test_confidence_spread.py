@@ -8,15 +8,15 @@ from cxrobust.analysis.confidence_spread import N_BINS, confidence_spread
 from cxrobust.analysis.resampling import patient_counts
 
 from . import oracle
-from .made import make_cell, make_predictions, make_settings, weights_of
+from .made import make_cell, make_predictions, make_settings, one_run, weights_of
 
 LEVEL = 0.9
 
 
 def spread_of(cell, counts, *, n_resamples=100, shifted=True):
     return confidence_spread(
-        cell, regime="lora", condition="pgd", shifted=shifted, counts=counts, n_resamples=n_resamples, level=LEVEL,
-        most_undefined=0.2,
+        [cell], regime="lora", condition="pgd", shifted=shifted, counts=counts, drawn_runs=one_run(n_resamples),
+        level=LEVEL, most_undefined=0.2,
     )  # fmt: skip
 
 

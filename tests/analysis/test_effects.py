@@ -264,11 +264,47 @@ def test_one_patient_has_no_interval():
 
 
 @pytest.mark.parametrize(("n_reference", "n_lora"), [(1, 3), (3, 1), (2, 3), (3, 3)])
-def test_training_runs_all_count(n_reference, n_lora):
-    """The risk difference is that of the mean accuracies of both regimes' runs, however many each has."""
+def test_training_runs_all_count_and_are_drawn(n_reference, n_lora):
+    """The risk difference is that of the mean accuracies of both regimes' runs, and so are its resamples."""
     members = [("supervised", i) for i in range(n_reference)] + [("lora", i) for i in range(n_lora)]
     made = make_predictions(seed=3, n_patients=25, members=members)
-    found = run(made)
+    found, checked = run(made), 0
     for (metric, *key), e in found.items():
         if metric == "accuracy-risk-difference":
-            assert same(e.estimate, found["accuracy", *key].estimate), key
+            for field in ("estimate", "se", "se_patients", "se_training", "ci_low", "ci_high"):
+                assert same(getattr(e, field), getattr(found["accuracy", *key], field)), (key, field)
+            checked += (e.se_training or 0) > 0
+    assert checked > 5
+
+
+def test_between_two_regimes_every_pair_of_runs_counts():
+    """Whichever run stands first: the same estimates and intervals with the runs of a regime in another order."""
+    members = [("supervised", i) for i in range(2)] + [("lora", i) for i in range(3)]
+    made = make_predictions(seed=3, n_patients=25, members=members, missing=0.1)
+    k, c, sides = 1, 1, []
+    rows = np.flatnonzero(made.labels[:, k] >= 0)
+    for m in (2, 3, 4):
+        sides += [[side(made, (name, CONDITIONS[c]), k, rows, member=n) for n, name in ((m, "lora"), (r, "supervised"))]
+                  for r in (0, 1)]  # fmt: skip
+    found = run(made)
+    for effect in ("superiority", "cliffs-delta"):
+        e = found[METRIC_OF[effect], "regime-reference", "lora", CONDITIONS[c], FINDINGS[k]]
+        assert e.estimate == pytest.approx(np.mean([by_hand(effect, *pair) for pair in sides]), abs=1e-12)
+    only = [(pair[0][0] > pair[1][0]).sum() for pair in sides], [(pair[1][0] > pair[0][0]).sum() for pair in sides]
+    odds = found[METRIC_OF["odds-ratio"], "regime-reference", "lora", CONDITIONS[c], FINDINGS[k]]
+    assert odds.estimate == pytest.approx(sum(only[0]) / sum(only[1]), rel=1e-12)
+
+
+def test_runs_that_differ_widen_the_intervals_of_odds_ratios_and_superiority():
+    """Against the same study with the first run alone copied: what training does is then nothing."""
+    members = [("supervised", 0)] + [("lora", i) for i in range(3)]
+    made = make_predictions(seed=5, n_patients=60, members=members)
+    shifted = made.probabilities.copy()
+    shifted[2] = 0.4 + 0.2 * (1 - made.probabilities[2])  # wrong where it was right, and never sure
+    alike = made.probabilities[[0, 1, 1, 1]]
+    wide, narrow = run(replace(made, probabilities=shifted)), run(replace(made, probabilities=alike))
+    for effect in EFFECTS:
+        key = METRIC_OF[effect], "regime-reference", "lora", "clean", "micro"
+        assert narrow[key].se_training == 0
+        assert wide[key].se_training > 0.5 * narrow[key].se
+        assert wide[key].se == pytest.approx(math.hypot(wide[key].se_patients, wide[key].se_training), rel=0.35)

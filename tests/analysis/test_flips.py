@@ -7,7 +7,7 @@ from cxrobust.analysis import analyze
 from cxrobust.analysis.flips import CELLS, flip_matrices, tally
 from cxrobust.analysis.resampling import patient_counts
 
-from .made import make_cell, make_predictions, make_settings, weights_of
+from .made import make_cell, make_predictions, make_settings, one_run, weights_of
 
 
 def cell_of(seed, n_patients, n):
@@ -18,7 +18,9 @@ def cell_of(seed, n_patients, n):
 
 
 def matrices(cells, counts, *, n_resamples, level=0.9):
-    tallies = [tally(cell, regime=name, counts=counts, n_resamples=n_resamples) for name, cell in cells.items()]
+    tallies = [
+        tally([cell], regime=name, counts=counts, drawn_runs=one_run(n_resamples)) for name, cell in cells.items()
+    ]
     first = next(iter(cells))
     return flip_matrices(tallies, condition="pgd", reference=first, level=level, most_undefined=0.2)
 

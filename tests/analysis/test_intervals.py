@@ -19,10 +19,11 @@ from cxrobust.analysis.intervals import (
     percentile,
     percentile_recentred,
     studentized,
+    t_corrected,
     wilson,
 )
 
-FROM_RESAMPLES = ("percentile", "percentile-recentred", "expanded", "basic", "bca")
+FROM_RESAMPLES = ("percentile", "percentile-recentred", "expanded", "t-corrected", "basic", "bca")
 
 
 def drawn(rows, value=None, **more):
@@ -68,6 +69,27 @@ def test_undefined_resamples_are_left_out(name):
 def test_fewer_than_two_values_give_no_interval(row, name):
     (interval,) = INTERVALS[name](drawn(row, [0.5]), 0.95)
     assert all(math.isnan(x) for x in (interval.se, interval.low, interval.high))
+
+
+def test_corrected_t_by_hand():
+    """Resamples lie 1 above the estimate; s is of resamples in the first row and of the influences in the second."""
+    influences = np.array([[0.1, -0.1, 0.1, -0.1], [2.0, -2.0, 2.0, -2.0]])
+    draws = drawn([[1.0, 2.0, 3.0, 4.0, 5.0]] * 2, [2.0, 2.0], influences=influences, bounds=(-3.0, math.inf))
+    first, second = t_corrected(draws, 0.95)
+    z = stats.norm.ppf(0.975)  # all patients having as much influence, degrees of freedom are infinite
+    half = z * math.sqrt(2.5 + 1)
+    assert (first.low, first.high, first.se) == pytest.approx((1 - half, 1 + half, math.sqrt(2.5)), rel=1e-12)
+    s = math.sqrt(4 / 3 * 4 * 4)
+    assert (second.low, second.se) == pytest.approx((-3.0, s), rel=1e-12)
+    assert second.high == pytest.approx(1 + z * math.hypot(s, 1), rel=1e-12)
+
+
+def test_corrected_t_of_an_unbiased_value_is_the_usual_t():
+    influences = np.random.default_rng(0).gamma(1, size=(1, 30))
+    influences -= influences.mean()
+    draws = drawn([[0.9, 1.0, 1.1]], [1.0], influences=influences)
+    (found,), (expected,) = t_corrected(draws, 0.9), INTERVALS["t"](draws, 0.9)
+    assert (found.low, found.high, found.se) == pytest.approx((expected.low, expected.high, expected.se), rel=1e-12)
 
 
 def test_recentred_by_hand():

@@ -15,7 +15,13 @@ from cxrobust.analysis.resampling import LANES
 from .made import make_cell, random_cell
 
 NAMES = sorted(metric)
-CHOSEN_ON_THE_SAMPLE = {"ece-equal-mass", "ece-top-label-equal-mass", "ace", "ece-debiased", "ece-smooth"}  # edges of bins, or the bandwidth
+CHOSEN_ON_THE_SAMPLE = {
+    "ece-equal-mass",
+    "ece-top-label-equal-mass",
+    "ace",
+    "ece-debiased",
+    "ece-smooth",
+}  # edges of bins, or the bandwidth
 ONE_STEP = {"calibration-slope", "calibration-intercept"}
 NOT_SMOOTH = {"aurc", "coverage-at-risk-5", "ece-debiased"}
 

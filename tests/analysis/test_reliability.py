@@ -7,7 +7,7 @@ from cxrobust.analysis.reliability import reliability_bins
 from cxrobust.analysis.resampling import LANES, patient_counts
 
 from . import oracle
-from .made import make_predictions, weights_of
+from .made import make_predictions, one_run, weights_of
 
 
 @pytest.fixture(scope="module")
@@ -16,10 +16,10 @@ def example():
     counts = patient_counts(12, n_resamples=100, rng=np.random.default_rng(1))
     bins = reliability_bins(
         predictions.labels,
-        predictions.probabilities[0, 1],
+        [predictions.probabilities[0, 1]],
         predictions.patients,
         counts=counts,
-        n_resamples=100,
+        drawn_runs=one_run(100),
         level=0.9,
     )
     return predictions, counts, bins

@@ -10,7 +10,7 @@ from cxrobust.analysis.metrics import metric
 from cxrobust.analysis.resampling import patient_counts
 from cxrobust.analysis.risk_coverage import COVERAGES
 
-from .made import make_cell, make_predictions, make_settings, odd_cells, random_cell, weights_of
+from .made import make_cell, make_predictions, make_settings, odd_cells, one_run, random_cell, weights_of
 
 curve = risk_coverage.risk_coverage
 
@@ -40,7 +40,7 @@ def loop(cell, weights, coverage):
 @pytest.mark.parametrize(("name", "cell"), list(odd_cells()), ids=[name for name, _ in odd_cells()])
 def test_risks_and_intervals_against_a_loop(name, cell):
     counts = patient_counts(cell.n_patients, n_resamples=64, rng=np.random.default_rng(1))
-    points = curve(cell, counts=counts, n_resamples=64, level=0.9)
+    points = curve([cell], counts=counts, drawn_runs=one_run(64), level=0.9)
     assert [point.coverage for point in points] == list(COVERAGES)
     for point in points[::3]:
         assert point.risk == pytest.approx(loop(cell, np.ones(len(cell.labels)), point.coverage), abs=1e-12)
@@ -52,7 +52,9 @@ def test_risks_and_intervals_against_a_loop(name, cell):
 def test_at_full_coverage_the_risk_is_the_error_rate_and_the_mean_risk_is_near_aurc():
     cell = random_cell(np.random.default_rng(2), n_patients=300, n_images=1000)
     counts = patient_counts(300, n_resamples=64, rng=np.random.default_rng(1))
-    points = curve(cell, counts=counts, n_resamples=64, level=0.95, coverages=[step / 1000 for step in range(1, 1001)])
+    points = curve(
+        [cell], counts=counts, drawn_runs=one_run(64), level=0.95, coverages=[step / 1000 for step in range(1, 1001)]
+    )
     assert points[-1].risk == pytest.approx(1 - metric["accuracy"].value(cell), abs=1e-12)
     assert np.mean([point.risk for point in points]) == pytest.approx(metric["aurc"].value(cell), abs=1e-12)
 
@@ -60,9 +62,9 @@ def test_at_full_coverage_the_risk_is_the_error_rate_and_the_mean_risk_is_near_a
 def test_many_confidences_are_cut_into_steps_that_hardly_matter(monkeypatch):
     cell = random_cell(np.random.default_rng(3), n_patients=500, n_images=3000)
     counts = patient_counts(500, n_resamples=640, rng=np.random.default_rng(1))
-    in_steps = curve(cell, counts=counts, n_resamples=640, level=0.95)
+    in_steps = curve([cell], counts=counts, drawn_runs=one_run(640), level=0.95)
     monkeypatch.setattr(risk_coverage, "STEPS", 10**6)
-    exact = curve(cell, counts=counts, n_resamples=640, level=0.95)
+    exact = curve([cell], counts=counts, drawn_runs=one_run(640), level=0.95)
     for one, other in zip(in_steps, exact, strict=True):
         assert one.risk == other.risk
         one_patient = 6 / (one.coverage * 3000)
@@ -71,7 +73,7 @@ def test_many_confidences_are_cut_into_steps_that_hardly_matter(monkeypatch):
 
 def test_without_a_labelled_image_there_is_no_curve():
     counts = patient_counts(3, n_resamples=64, rng=np.random.default_rng(1))
-    assert curve(make_cell([], [], [], n_patients=3), counts=counts, n_resamples=64, level=0.95) == ()
+    assert curve([make_cell([], [], [], n_patients=3)], counts=counts, drawn_runs=one_run(64), level=0.95) == ()
 
 
 def test_a_study_has_curves_where_selective_prediction_is_asked_for():

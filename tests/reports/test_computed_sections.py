@@ -407,8 +407,8 @@ def test_one_sign_at_every_strength_is_told_of_estimates_and_only_where_it_holds
 
 def test_diagrams_of_one_of_several_training_runs_say_so():
     for name in ("calibration", "confidence", "flips"):
-        assert built(TRAINED, name)["first_run"]
-        assert not built(RAW, name)["first_run"]
+        assert built(TRAINED, name)["several_runs"]
+        assert not built(RAW, name)["several_runs"]
 
 
 def test_of_many_regimes_a_sentence_counts_instead_of_naming():

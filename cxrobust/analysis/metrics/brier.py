@@ -40,8 +40,9 @@ class _Part(OfEqualWidth):
 
     Murphy 1973, doi:10.1175/1520-0450(1973)012<0595:ANVPOT>2.0.CO;2. The parts add up exactly where all predictions of
     a bin are equal. A square is biased upwards in resamples as an absolute value is, and uncertainty, greatest at a
-    prevalence of one half, downwards, so that quantiles of resamples miss the value; the interval is made of the
-    patients' influences, or of reliability, whose sample is biased as its resamples are, mirrored at the estimate.
+    prevalence of one half, downwards, so that quantiles of resamples miss the value. The interval of uncertainty is
+    made of the patients' influences; that of resolution takes a bias off; that of reliability, whose sample is biased
+    just as its resamples are, is mirrored at the estimate.
     """
 
     of_probabilities = True
@@ -73,6 +74,8 @@ class Reliability(_Part):
 
 class Resolution(_Part):
     """Variance over bins of the observed fraction; in [0, 0.25]; higher is better."""
+
+    interval: ClassVar[IntervalName] = "t-corrected"
 
     def of_bins(self, bins: Bins) -> NDArray[np.float64]:
         """Return Σ w (observed − prevalence)²."""

@@ -76,11 +76,11 @@ class ECE(Additive):
     """Expected calibration error of the positive class's probability; in [0, 1]; lower is better.
 
     Σ_b n_b/n · |mean p − observed fraction| over 15 equal-width bins (Naeini et al. 2015, doi:10.1609/aaai.v29i1.9602),
-    or as many as `n_bins`. A resampled ECE is biased upwards, so its interval is made of the patients' influences.
+    or as many as `n_bins`. The ECE is biased upwards, in the sample as in resamples, so its interval takes a bias off.
     """
 
     of_probabilities = True
-    interval: ClassVar[IntervalName] = "t"
+    interval: ClassVar[IntervalName] = "t-corrected"
     is_biased: ClassVar[bool] = True
     better: ClassVar[Better] = "lower"
 
@@ -131,10 +131,10 @@ class TopLabelECE(ECE):
 
 
 class EqualMassTopLabelECE(ECE):
-    """Expected calibration error of max(p, 1 − p) over 15 bins of about as many images each; in [0, 1]; lower is better.
+    """Expected calibration error of max(p, 1 − p) over 15 bins of about as many images each.
 
-    As `TopLabelECE`, but the bins' edges are quantiles of the cell's own confidences and are kept in resamples (Nguyen
-    and O'Connor 2015, doi:10.18653/v1/D15-1182).
+    In [0, 1]; lower is better. As `TopLabelECE`, but the bins' edges are quantiles of the cell's own confidences and
+    are kept in resamples (Nguyen and O'Connor 2015, doi:10.18653/v1/D15-1182).
     """
 
     def gaps(self, cell: Cell) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
@@ -150,7 +150,7 @@ class ACE(OfEqualMass):
     """
 
     of_probabilities = True
-    interval: ClassVar[IntervalName] = "t"
+    interval: ClassVar[IntervalName] = "t-corrected"
     is_biased: ClassVar[bool] = True
     better: ClassVar[Better] = "lower"
 
@@ -164,14 +164,14 @@ class MCE(OfEqualWidth):
     """Maximum calibration error: the largest |mean p − observed fraction| of 15 equal-width bins that hold images.
 
     In [0, 1]; lower is better (Naeini et al. 2015, doi:10.1609/aaai.v29i1.9602). One image in a bin can be the maximum:
-    read it with the reliability diagram. A resampled maximum is biased by more than recentring takes out, so the
-    interval is made of the patients' influences; it too holds values less often than its level. A patient's influence
-    is that on the largest bin, all other bins being still: with one image there it is 0, and whatever a difference is,
-    all patients seem to share it alike. So none is tested.
+    read it with the reliability diagram. Its interval takes the bias of resamples off, and still holds values less
+    often than its level: the bin that is largest in the sample is so by chance, too. A patient's influence is that on
+    the largest bin, all other bins being still: with one image there it is 0, and whatever a difference is, all
+    patients seem to share it alike. So none is tested.
     """
 
     of_probabilities = True
-    interval: ClassVar[IntervalName] = "t"
+    interval: ClassVar[IntervalName] = "t-corrected"
     is_biased: ClassVar[bool] = True
     better: ClassVar[Better] = "lower"
     untestable: ClassVar[str] = "a maximum over bins is no smooth function of the sample"
@@ -191,6 +191,7 @@ class DebiasedECE(OfEqualMass):
     """
 
     of_probabilities = True
+    interval: ClassVar[IntervalName] = "t-corrected"
     better: ClassVar[Better] = "lower"
 
     def finish(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -20,6 +20,7 @@ from cxrobust.analysis.jackknife import jackknife_contributions, leave_one_out
 from cxrobust.analysis.metrics import Better, Usual, metric
 from cxrobust.analysis.ranks import HeadShares, resample_ranked, resampled_coverage, resampled_mean_share
 from cxrobust.analysis.resampling import Counts
+from cxrobust.study_analysis import IntervalName
 
 
 class AURC(Usual):
@@ -61,9 +62,12 @@ class CoverageAtRisk(Usual):
 
     Images are taken from the most confident on. The value jumps where the risk only just exceeds what is allowed: it is
     not a smooth function of the sample, so the jackknife behind its contributions misstates its variance, by a factor
-    of four on one finding of NIH ChestX-ray14 (Efron 1982, doi:10.1137/1.9781611970319, chapter 3). Its interval comes
-    from resamples and is not touched by this; its p-value is, and is no more than a hint.
+    of four on one finding of NIH ChestX-ray14 (Efron 1982, doi:10.1137/1.9781611970319, chapter 3). Its interval takes
+    the larger of the standard errors of jackknife and resamples, and the bias of resamples off: where the true coverage
+    is near 0, chance alone lets a few images pass. Its p-value is of the jackknife, and is no more than a hint.
     """
+
+    interval: ClassVar[IntervalName] = "t-corrected"
 
     caution: ClassVar[str] = "p is a hint: the metric is no smooth function of the sample"
 

@@ -13,7 +13,7 @@ from cxrobust.reports.words import INTERVALS, listed, metric_words, named_tests,
 from cxrobust.results import Estimate
 
 SIGN_FLIPS = {"permutation", "permutation (exact)"}
-EXPLAINED = {"percentile", "percentile-recentred", "expanded", "t"}
+EXPLAINED = {"percentile", "percentile-recentred", "expanded", "t", "t-corrected"}
 """Tests and intervals that the template explains."""
 
 
@@ -33,7 +33,9 @@ def methods(view: View) -> Mapping[str, Any]:
         "most_undefined": percent(analysis.get("most_undefined", 0.2)),
         "families": [family["name"] for family in analysis.get("families", ())],
         "intervals": intervals,
-        "plain": _plain(shown),
+        "plain": _having(shown, "percentile"),
+        "of_t": _having(shown, "t"),
+        "of_t_corrected": _having(shown, "t-corrected"),
         "other_intervals": in_units(view, listed([INTERVALS[i] for i in INTERVALS if i in intervals - EXPLAINED])),
         "tests": tests,
         "flips_signs": bool(tests & SIGN_FLIPS),
@@ -47,15 +49,15 @@ def methods(view: View) -> Mapping[str, Any]:
     }
 
 
-def _plain(shown: Sequence[Estimate]) -> str:
-    """Name what has plain percentile intervals: estimands that have no other, and else metrics."""
-    others = {e.estimand for e in shown if e.interval not in {None, "percentile"}}
+def _having(shown: Sequence[Estimate], interval: str) -> str:
+    """Name what has an interval: estimands that have no other, and else metrics."""
+    others = {e.estimand for e in shown if e.interval not in {None, interval}}
     return listed(
         list(
             dict.fromkeys(
                 metric_words(e.metric).name if e.estimand in others else NAMES[e.estimand].lower()
                 for e in shown
-                if e.interval == "percentile"
+                if e.interval == interval
             )
         )
     )

@@ -31,5 +31,5 @@ def selective(view: View) -> Mapping[str, Any]:
         "primary": condition_words(view.primary) if view.primary else None,
         "overview": said,
         "intervals": intervals_of_diagrams(view),
-        "first_run": any(one.get("replicates", 1) > 1 for one in view.results.regimes),
+        "several_runs": any(one.get("replicates", 1) > 1 for one in view.results.regimes),
     }
