@@ -133,6 +133,41 @@ def test_studies_that_are_added_continue_those_that_are_there(load, small):
     assert at_once["studies"] == 4
 
 
+def test_a_part_that_is_judged_anew_takes_the_place_of_its_counts_alone(load, small, tmp_path):
+    """Margins, corrected intervals and twins of the same studies: what a whole run counts."""
+    running = load("running")
+    scenario = small.Scenario(n_patients=30, correlation=0.4, prevalence=0.5)
+    metrics, out = ("ece", "flip-rate"), tmp_path / "counts.json"
+    plan = plan_of(load, scenario, metrics)
+    content = {"settings": {"seed": 3, "resamples": 128}, "truth": {}, "scenarios": {}}
+    running._merge(content, plan, running.simulated(plan, 0, 3), 0)
+    (whole,) = json.loads(json.dumps(content))["scenarios"].values()
+    (changed,) = content["scenarios"].values()
+    for record in changed["metrics"].values():
+        for kind, names in (("tests", ("tost", "permutation")), ("intervals", ("t-corrected",))):
+            for name in names:
+                for row in record[kind].get(name, []):
+                    row[1] += 100
+    out.write_text(running.as_text(content), encoding="utf-8")
+    for part in ("margins", "corrected", "nulls", "twins"):
+        running.recount(out, part, metrics=metrics, scenarios=[scenario], workers=1)
+    (found,) = json.loads(out.read_text(encoding="utf-8"))["scenarios"].values()
+    assert found["metrics"] == whole["metrics"]
+    assert {row[0] for row in whole["metrics"]["flip-rate"]["tests"]["permutation"]} == {
+        load("running").PLACES.index(("regime-reference", small.PGD))
+    }
+
+
+def test_twins_follow_one_law(small):
+    made = small.simulate(
+        small.Scenario(n_patients=4000, correlation=0.0, prevalence=0.5), np.random.default_rng(1), small.TWINS
+    )
+    means = made.probabilities.mean(axis=(2, 3))
+    np.testing.assert_allclose(means[0], means[1], atol=0.01)
+    np.testing.assert_allclose(means[:, 1], means[:, 0], atol=0.01)  # noise changes no law, an attack does
+    assert (np.abs(means[:, 2] - means[:, 0]) > 0.02).all()
+
+
 def test_what_the_file_lacks(load, small):
     running = load("running")
     scenario = small.Scenario(n_patients=30, correlation=0.0, prevalence=0.5)
@@ -158,4 +193,8 @@ def test_true_values_of_half_margins_and_after_recalibration(load):
         scenarios.Law(separation=procedures.SEPARATION[0], intercept=0, slope=1), design.prevalence
     )
     expected = np.mean((calibrated.probabilities - calibrated.labels) ** 2)
-    assert procedures.recalibrated_truths(design)[0] == pytest.approx(expected, abs=1e-6)
+    known = procedures.recalibrated_truths(design)
+    assert known[0] == pytest.approx(expected, abs=1e-6)
+    fitted = procedures.fitted_truths(replace(design, n_patients=400), fits=30)
+    assert (fitted[:3] > known[:3]).all()  # a fitted map is no better than the best
+    np.testing.assert_allclose(fitted, known, atol=0.01)

@@ -2,8 +2,9 @@
 
 `run` simulates studies (scenarios.py says of what law) and counts how often each interval holds the truth and how
 often each test rejects a null that is true; studies of a scenario and metric that are in the file already are not
-simulated again. `procedures` judges whole analyses: bands, families, gaps of subgroups, replicates. `show` turns the
-counts into a page and two figures.
+simulated again. `recount` judges one part of the file's studies anew, where its code has changed or is new.
+`procedures` judges whole analyses: bands, families, gaps of subgroups, replicates. `show` turns the counts into a page
+and two figures.
 
     python benchmarks/coverage run --out coverage.json
     python benchmarks/coverage procedures --out procedures.json
@@ -45,6 +46,19 @@ def main() -> None:
             repetitions=dict(zip(sizes, each, strict=True)),
             resamples=arguments.resamples,
             seed=arguments.seed,
+            workers=arguments.workers,
+        )
+    elif arguments.command == "recount":
+        from running import METRICS, recount
+        from scenarios import GRID
+
+        recount(
+            arguments.out,
+            arguments.part,
+            metrics=arguments.metrics or METRICS,
+            scenarios=[
+                one for one in GRID if not arguments.scenarios or any(s in f"{one} " for s in arguments.scenarios)
+            ],
             workers=arguments.workers,
         )
     elif arguments.command == "procedures":
@@ -91,6 +105,16 @@ def parse_arguments() -> argparse.Namespace:
     running.add_argument("--resamples", type=int, default=1000)
     running.add_argument("--seed", type=int, default=1)
     running.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    recounting = commands.add_parser("recount", help="judge one part of the file's studies anew")
+    recounting.add_argument(
+        "part",
+        choices=("corrected", "margins", "nulls", "twins"),
+        help="intervals less a bias; tests against a margin, of nulls, between twins",
+    )
+    recounting.add_argument("--out", type=Path, required=True, help="JSON file of counts")
+    recounting.add_argument("--scenarios", nargs="+", default=[], help="parts of names; else all")
+    recounting.add_argument("--metrics", nargs="+", default=[], help="names of metrics; else all of the package")
+    recounting.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     procedures = commands.add_parser("procedures", help="judge bands, families, gaps, replicates and the like")
     procedures.add_argument("--out", type=Path, required=True, help="JSON file of counts")
     procedures.add_argument("--studies", type=int, default=100, help="of each design")

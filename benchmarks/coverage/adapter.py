@@ -94,6 +94,7 @@ def judge(
     tested: Mapping[str, Sequence[Contrast]],
     margins: Mapping[str, Mapping[Contrast, float]],
     seed: int,
+    methods: Sequence[str] | None = None,
 ) -> tuple[list[Ends], list[PValue]]:
     """Return every interval and every test that fits of each metric's contrasts.
 
@@ -104,19 +105,22 @@ def judge(
     margins
         Contrasts that are tested against a margin, with their true values, whose size is the margin: for equivalence,
         and for non-inferiority where they are a worsening.
+    methods
+        Intervals wanted; without them all that fit, and that of images.
     """
     sample = Sample.draw(predictions, settings, seed=seed)
     intervals, tests = [], []
     place = 0 if sample.n_findings == 1 else -1
     for name, values in _evaluated(settings.metrics, sample).items():
-        intervals += _intervals(name, _judged_intervals(name, place), values, estimated[name], sample, place)
+        wanted = [one for one in _judged_intervals(name, place) if methods is None or one in methods]
+        intervals += _intervals(name, wanted, values, estimated[name], sample, place)
         alone = _alone(values, place)
         for test in fitting_tests(name):
             if test in WITH_A_MARGIN:
                 tests += _tests_with_a_margin(name, test, alone, margins.get(name, {}), place)
             elif test != "cochran-q" and (place == 0 or test == "permutation"):
                 tests += _tests(name, test, alone, tested[name], place)
-    if place == 0:
+    if place == 0 and methods is None and any(estimated.values()):
         intervals += _intervals_of_images(predictions, settings, estimated, seed + 1)
     return intervals, tests
 

@@ -10,12 +10,14 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from adapter import (
     ZERO_ON_CLEAN,
     Contrast,
+    Ends,
+    PValue,
     check_against_analyze,
     fits,
     judge,
@@ -24,7 +26,19 @@ from adapter import (
     true_value,
 )
 from numpy.typing import NDArray
-from scenarios import CLEAN, CONDITIONS, NOISE, PGD, POPULATION, REGIMES, Scenario, simulate, truths
+from scenarios import (
+    CLEAN,
+    CONDITIONS,
+    NOISE,
+    OF_PAIRS,
+    PGD,
+    POPULATION,
+    REGIMES,
+    TWINS,
+    Scenario,
+    simulate,
+    truths,
+)
 
 from cxrobust.files import atomic_write_text
 
@@ -86,6 +100,14 @@ INTERVAL_ROW = ("place", "none", "below", "above", "mean_width")
 TEST_ROW = ("place", "none", "rejected")
 
 
+Part = Literal["usual", "margins", "twins", "corrected", "nulls"]
+"""What of a study is judged: intervals and tests of nulls; tests against a margin; tests of nulls between twins; of the
+first the interval `t-corrected` alone, or the tests alone."""
+PARTS: tuple[Part, ...] = ("usual", "margins", "twins")
+OF_MARGINS = 128
+"""Resamples where margins alone are judged, whose tests take none."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
     """What is simulated of one scenario, and how it is judged."""
@@ -95,6 +117,7 @@ class Plan:
     resamples: int
     truth: Mapping[str, NDArray[np.float64]]
     """(n_regimes, n_conditions) for each metric."""
+    parts: tuple[Part, ...] = PARTS
 
     def true_value(self, name: str, contrast: Contrast) -> float:
         """Return the true value of a metric's contrast."""
@@ -102,10 +125,14 @@ class Plan:
 
     def estimated(self) -> dict[str, list[Contrast]]:
         """Return for each metric the contrasts whose intervals are judged."""
+        if not {"usual", "corrected"} & set(self.parts):
+            return {name: [] for name in self.truth}
         return {name: [one for one in self._contrasts(name) if _is_judged(name, one)] for name in self.truth}
 
     def tested(self) -> dict[str, list[Contrast]]:
         """Return for each metric the contrasts that are 0 in truth, values apart."""
+        if not {"usual", "nulls"} & set(self.parts):
+            return {name: [] for name in self.truth}
         return {
             name: [one for one in self._differences(name) if abs(self.true_value(name, one)) < NULL]
             for name in self.truth
@@ -113,6 +140,8 @@ class Plan:
 
     def margins(self) -> dict[str, dict[Contrast, float]]:
         """Return for each metric the contrasts that are not 0 in truth, with what they are."""
+        if "margins" not in self.parts:
+            return {}
         return {
             name: {
                 one: self.true_value(name, one)
@@ -120,6 +149,18 @@ class Plan:
                 if abs(self.true_value(name, one)) >= NULL and _is_judged(name, one)
             }
             for name in self.truth
+        }
+
+    def of_twins(self) -> dict[str, list[Contrast]]:
+        """Return for each metric of pairs what compares two regimes and is not 0 in truth but between twins."""
+        return {
+            name: [
+                one
+                for one in self._differences(name)
+                if one.estimand != "perturbed-clean" and abs(self.true_value(name, one)) >= NULL
+            ]
+            for name in self.truth
+            if name in OF_PAIRS and "twins" in self.parts
         }
 
     def _contrasts(self, name: str) -> list[Contrast]:
@@ -219,14 +260,27 @@ def simulated(plan: Plan, first: int, last: int) -> Tally:
     """Simulate and judge the repetitions from `first` up to `last`."""
     begun = time.process_time()
     tally, estimated, tested, margins = Tally(), plan.estimated(), plan.tested(), plan.margins()
-    settings = settings_of(tuple(plan.truth), threshold=plan.scenario.prevalence, resamples=plan.resamples)
+    resamples = OF_MARGINS if plan.parts == ("margins",) else plan.resamples
+    settings = settings_of(tuple(plan.truth), threshold=plan.scenario.prevalence, resamples=resamples)
     for repetition in range(first, last):
         rng = plan.scenario.rng(plan.seed, repetition)
         predictions = simulate(plan.scenario, rng)
         seed = int(rng.integers(2**31))
-        if repetition == 0:
+        if repetition == 0 and "usual" in plan.parts:
             check_against_analyze(predictions, settings, seed=seed)
-        intervals, tests = judge(predictions, settings, estimated=estimated, tested=tested, margins=margins, seed=seed)
+        intervals: list[Ends] = []
+        tests = _tests_of_twins(plan, repetition)
+        if plan.parts != ("twins",):
+            intervals, of_usual = judge(
+                predictions,
+                settings,
+                estimated=estimated,
+                tested=tested,
+                margins=margins,
+                seed=seed,
+                methods=("t-corrected",) if "corrected" in plan.parts else None,
+            )
+            tests = [*of_usual, *tests]
         one = Tally()
         for i in intervals:
             key = (i.metric, i.method, PLACES.index((i.contrast.estimand, i.contrast.condition)))
@@ -241,6 +295,51 @@ def simulated(plan: Plan, first: int, last: int) -> Tally:
         tally.add(one)
     tally.seconds = time.process_time() - begun
     return tally
+
+
+def _tests_of_twins(plan: Plan, repetition: int) -> list[PValue]:
+    """Return the tests of what compares two regimes of one law, of metrics that have no other true null."""
+    wanted = plan.of_twins()
+    if not any(wanted.values()):
+        return []
+    rng = plan.scenario.rng(plan.seed, repetition, of_twins=True)
+    predictions = simulate(plan.scenario, rng, TWINS)
+    settings = settings_of(tuple(wanted), threshold=plan.scenario.prevalence, resamples=plan.resamples)
+    nothing: dict[str, list[Contrast]] = {name: [] for name in wanted}
+    seed = int(rng.integers(2**31))
+    return judge(predictions, settings, estimated=nothing, tested=wanted, margins={}, seed=seed)[1]
+
+
+def recount(out: Path, part: Part, *, metrics: Sequence[str], scenarios: Sequence[Scenario], workers: int) -> None:
+    """Judge one part of the studies that `out` counts anew, and put its counts in the place of those that are there.
+
+    For when the code of that part has changed, and the rest has not.
+    """
+    content: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+    seed, resamples = content["settings"]["seed"], content["settings"]["resamples"]
+    known: dict[tuple[float, tuple[str, ...]], Mapping[str, NDArray[np.float64]]] = {}
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        for scenario in scenarios:
+            there = content["scenarios"].get(str(scenario), {"metrics": {}})["metrics"]
+            for n in sorted({there[name]["studies"] for name in metrics if name in there}):
+                names = tuple(name for name in metrics if name in there and there[name]["studies"] == n)
+                if (scenario.prevalence, names) not in known:
+                    known[scenario.prevalence, names] = truths(scenario.prevalence, names)
+                truth = known[scenario.prevalence, names]
+                plan = Plan(scenario=scenario, seed=seed, resamples=resamples, truth=truth, parts=(part,))
+                begun, tally = time.perf_counter(), Tally()
+                for one in pool.map(simulated, *_parts(plan, 0, n, workers)):
+                    tally.add(one)
+                for name in names:
+                    for kind, counts in (("intervals", tally.intervals), ("tests", tally.tests)):
+                        found = {key[1:]: row for key, row in counts.items() if key[0] == name}
+                        for method in {method for method, _ in found}:
+                            there[name][kind].pop(method, None)
+                        _add_rows(there[name][kind], found, 0, n)
+                content["made_with"] = made_with()
+                atomic_write_text(out, as_text(content))
+                print(f"{scenario}: {part} of {len(names)} metrics, {n} studies in "
+                      f"{time.perf_counter() - begun:.0f} s, {tally.seconds:.0f} s of cores", flush=True)  # fmt: skip
 
 
 def _lacking(

@@ -14,6 +14,9 @@ The two regimes differ on clean images. `noise` changes no law, so perturbed −
 regimes are 0 in truth, although every prediction changes. `pgd` makes both regimes alike, so there the regimes'
 difference is 0 and the difference in differences is not.
 
+In a study of twins both regimes follow the first one's law under every condition: there are the true nulls of metrics
+that compare with the clean image.
+
 A second finding has the same law on the same images, so that the macro average of both has the truth of one; half of
 the variance of every normal is common to both.
 """
@@ -68,10 +71,10 @@ class Scenario:
         several = f" findings={self.findings}" if self.findings > 1 else ""
         return f"patients={self.n_patients} correlation={self.correlation:g} prevalence={self.prevalence:g}{several}"
 
-    def rng(self, seed: int, repetition: int) -> np.random.Generator:
-        """Return the generator of one simulated study, whatever else is simulated."""
+    def rng(self, seed: int, repetition: int, *, of_twins: bool = False) -> np.random.Generator:
+        """Return the generator of one simulated study, or of one of twins, whatever else is simulated."""
         design = [self.n_patients, round(self.correlation * 1e6), round(self.prevalence * 1e6)]
-        return np.random.default_rng([seed, *design, repetition])
+        return np.random.default_rng([seed, *design, repetition, *([1] if of_twins else [])])
 
 
 GRID = (
@@ -109,10 +112,15 @@ _PROBE, _TUNED = Law(separation=1.5, intercept=0.1, slope=1.2), Law(separation=2
 _ATTACKED = Law(separation=1.0, intercept=0.4, slope=1.6)
 LAWS = (_PROBE, _PROBE, _ATTACKED), (_TUNED, _TUNED, _ATTACKED)
 """By regime, then condition."""
+TWINS = (LAWS[0], LAWS[0])
+"""Of regimes that follow one law throughout, so that whatever compares them is 0: the nulls of metrics that read the
+clean image beside the perturbed one, which differ between the usual regimes."""
 
 
-def simulate(scenario: Scenario, rng: np.random.Generator) -> PredictionSet:
-    """Draw the predictions of one study."""
+def simulate(
+    scenario: Scenario, rng: np.random.Generator, laws: Sequence[Sequence["Law"]] | None = None
+) -> PredictionSet:
+    """Draw the predictions of one study, of the usual laws (`LAWS`) unless others are given."""
     n_patients, prevalence, n_findings = scenario.n_patients, scenario.prevalence, scenario.findings
     sizes = np.arange(1, MOST_IMAGES + 1)
     weights = sizes**-TAIL
@@ -132,9 +140,9 @@ def simulate(scenario: Scenario, rng: np.random.Generator) -> PredictionSet:
     labels = of_findings() > norm.isf(prevalence)
     probabilities = np.empty((len(REGIMES), len(CONDITIONS), len(patients), n_findings))
     common = np.sqrt(COMMON) * of_findings()
-    for r, laws in enumerate(LAWS):
+    for r, of_conditions in enumerate(LAWS if laws is None else laws):
         of_regime = common + np.sqrt(OF_REGIME) * of_findings()
-        for c, law in enumerate(laws):
+        for c, law in enumerate(of_conditions):
             evidence = of_regime + np.sqrt(OF_CELL) * of_findings() + law.separation * labels
             probabilities[r, c] = law.probabilities(evidence, prevalence)
     return PredictionSet(

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from adapter import OF_IMAGES
 from running import METRICS
+from scenarios import OF_PAIRS
 
-from cxrobust.analysis.choices import WITH_A_MARGIN, is_untestable
+from cxrobust.analysis.choices import WITH_A_MARGIN, fitting_tests, is_untestable
 from cxrobust.analysis.metrics import metric
 
 ENOUGH = 20
@@ -143,6 +144,7 @@ def coverage_page(content: Mapping[str, Any], *, figures: Sequence[str] = ()) ->
         "designs, two-cell differences and interactions. `tost` and `noninferiority` are held against a margin that "
         "is the true difference, where 5 % is the most that they should reject.",
         _test_matrix(rejected),
+        _blanks(),
         *_macro(content),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -488,10 +490,31 @@ def _matrix(covered: Sequence[Share], methods: Sequence[str], *, few: bool, defa
                   rows)  # fmt: skip
 
 
+def _blanks() -> str:
+    """Say why cells are blank."""
+    shares = _and([f"`{name}`" for name in METRICS if "mcnemar" in fitting_tests(name)])
+    no_side = _and([f"`{name}`" for name in METRICS if not metric[name].better and not metric[name].of_labels])
+    pairs = _and([f"`{name}`" for name in OF_PAIRS])
+    return (
+        f"Cells are blank where a method does not fit: McNemar's tests are of shares of all images ({shares}), "
+        "Wilcoxon's of means of a number that each image has, DeLong's of AUROCs; non-inferiority needs a better side, "
+        f"which {no_side} lack. `mce` has no row, since no test fits a maximum over bins, and has a true value at a "
+        "prevalence of 50 % alone; `brier-uncertainty` has neither differences nor tests, since no model and no "
+        "perturbation moves it. Of intervals Wilson's is of values of shares, DeLong's of AUROCs, and "
+        "`percentile-recentred` and `t-corrected` were judged where resamples are biased. The nulls of "
+        f"{pairs} are of studies of twins, two regimes that follow one law: between the usual two, which differ on "
+        "clean images, none of their comparisons is 0 in truth."
+    )
+
+
 def _reasons(content: Mapping[str, Any], covered: Sequence[Share]) -> list[str]:
     """Say why a default is what it is where another interval covers values better at some number of patients."""
-    rates, parts = ("sensitivity", "ppv", "npv"), ("brier-reliability",)
-    if not {*rates, *parts, "mce"} <= {one.metric for one in covered if not one.few}:
+    rates, parts, jumping = (
+        ("sensitivity", "ppv", "npv"),
+        ("brier-reliability",),
+        ("ece-debiased", "coverage-at-risk-5"),
+    )
+    if not {*rates, *parts, *jumping, "mce"} <= {one.metric for one in covered if not one.few}:
         return []
 
     def of(method: str, names: Sequence[str], *, few: bool, estimands: Sequence[str]) -> str:
@@ -517,9 +540,12 @@ def _reasons(content: Mapping[str, Any], covered: Sequence[Share]) -> list[str]:
         f"- `brier-reliability`, `basic`: {both('basic', parts, few=False)}, {both('t', parts, few=False)}. With fewer "
         f"than {ENOUGH} positive patients {both('basic', parts, few=True)}, {both('t', parts, few=True)}, and `t` is "
         "the better choice.",
-        f"- `mce`, `t`: {both('studentized', ('mce',), few=False)}, {both('t', ('mce',), few=False)}. `t` stays, since "
-        "differences are what is compared, and since the standard error of a resample can be all but 0, which leaves "
-        f"a studentised interval no bound: in one design it was {_magnitude(widest)} wide on average.",
+        f"- `mce`, `t-corrected`: {both('studentized', ('mce',), few=False)}, "
+        f"{both('t-corrected', ('mce',), few=False)}. `t-corrected` is the default, since differences are what is "
+        "compared, and since the standard error of a resample can be all but 0, which leaves a studentised interval no "
+        f"bound: in one design it was {_magnitude(widest)} wide on average.",
+        f"- `ece-debiased` and `coverage-at-risk-5`, `t-corrected`: {both('t-corrected', jumping, few=False)}; "
+        f"{both('expanded', jumping, few=False)}, the quantiles of resamples lying above values near 0.",
         f"- `sensitivity`, `ppv` and `npv`, `expanded`: with fewer than {ENOUGH} positive patients "
         f"{both('studentized', rates, few=True)}, {both('expanded', rates, few=True)}; but {without('studentized')} % "
         f"of studies have no `studentized` interval, against {without('expanded')} %, and with {ENOUGH} positive "

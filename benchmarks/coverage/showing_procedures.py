@@ -45,11 +45,12 @@ def procedures_page(content: Mapping[str, Any]) -> str:
             [_line(one, alone) for one in _rejected()],
         ),
         "A study of several training runs draws a separation anew for each run: the truth is the mean over runs, and "
-        "tests, which speak of the runs at hand, are left out. Effect sizes speak of those too: their resamples draw "
-        "patients alone, and their intervals say nothing of training again. Values of few runs are covered less often "
-        "than they should be, since the spread of few runs is hardly known. A half-margin beyond the greatest "
-        "strength is not estimable and not counted. Platt scaling is fitted on the study's own clean images; an "
-        "interval takes the map as given, and the truth here is what the map would do if it were known without error. "
+        "tests, which speak of the runs at hand, are left out. Values of few runs are covered less often than they "
+        "should be, since the spread of few runs is hardly known. A half-margin beyond the greatest strength is not "
+        "estimable and not counted. Platt scaling is fitted on the study's own clean images, and the truth is what maps "
+        "do that are fitted to four fifths of as many patients, as each fold's is, on average: a study of few patients "
+        "pays for fitting, and its interval of what recalibrating gains is of that, not of what the best map would "
+        "gain; a row of its own says how often it holds the latter. "
         "Cochran's Q and the exact McNemar tests after it take images for independent: with several images a patient "
         "they reject far too often.",
     ]
@@ -73,6 +74,7 @@ def _covered() -> list[Row]:
             (f"intervals of recalibrated Brier scores, {said}", _beginning(f"recalibrated, covered: {estimand}"))
             for said, estimand in RECALIBRATED
         ),
+        ("the same, less raw, of a map known without error", _beginning("recalibrated, known map covered")),
         ("intervals of effect sizes", lambda key: bool(effects.match(key))),
         ("whole curve held by its band", _beginning("whole curve held by its band:")),
         ("whole curve held by its single intervals", _beginning("whole curve held by its intervals:")),

@@ -326,14 +326,14 @@ def interval_of(name: str, metric: Metric, contrast: Contrast, settings: Analysi
 
 def resampled_se(influences: NDArray[np.float64], sample: Sample) -> NDArray[np.float64]:
     """Standard error of each value in each resample, (n_values, n_resamples), from the sample's influences."""
-    n_values, n_patients = influences.shape
-    known = np.nan_to_num(influences)
+    n_values, n_patients = len(influences), sample.counts.shape[1]
+    known, others = np.nan_to_num(influences[:, :n_patients]), influences[:, n_patients:]
     out = np.empty((n_values, sample.counts.shape[0] * sample.counts.shape[2]))
     for lanes, sums in resampled_sums(np.concatenate([known, known**2]).T, sample.counts):
         first, second = sums[:, :n_values], sums[:, n_values:]
         spread = second - first**2 / n_patients
         spread[spread < 1e-12 * second] = 0  # what rounding alone leaves
-        out[:, lanes] = np.sqrt(spread * n_patients / (n_patients - 1)).T
+        out[:, lanes] = np.sqrt(spread * n_patients / (n_patients - 1) + (others**2).sum(axis=1)).T
     out[np.isnan(influences).any(axis=1)] = np.nan
     return out[:, : sample.settings.resamples]
 

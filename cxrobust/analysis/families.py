@@ -204,7 +204,9 @@ def _max_t(
             f"family {family!r}: max-t adjusts sign-flip tests, and its {other.metric} is tested by {other.test}: "
             f'set test = "permutation", or adjust = "holm"'
         )
-    columns = np.stack([contributions[key_of(one)] for one in members], axis=1)
+    each = [contributions[key_of(one)] for one in members]
+    longest = max(map(len, each))  # of recalibrated predictions with patients of validation, whom others lack
+    columns = np.stack([np.pad(one, (0, longest - len(one))) for one in each], axis=1)
     found = max_t_p_values(columns, n_draws=n_draws, rng=np.random.default_rng([seed, 2]))
     return np.maximum(found, [one.p_value or 0.0 for one in members])
 

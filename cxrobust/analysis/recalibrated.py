@@ -6,8 +6,10 @@ from typing import Any
 
 from cxrobust.analysis.contrasts import Contrast, contrasts
 from cxrobust.analysis.estimates import Estimated, View, estimate
+from cxrobust.analysis.map_errors import MapErrors
 from cxrobust.analysis.metrics import Metric
 from cxrobust.analysis.recalibration import Recalibrated, recalibrate
+from cxrobust.analysis.resampling import patient_counts
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.values import averages, evaluate
 from cxrobust.errors import some
@@ -16,9 +18,6 @@ from cxrobust.results import Estimate
 from cxrobust.study_analysis import RecalibrationName
 
 ESTIMANDS = ("value", "perturbed-clean", "regime-reference", "difference-in-differences")
-
-GIVEN = ", and taken as given by the interval"
-"""What the intervals leave out: that another sample would have given another map."""
 
 
 def recalibrated_estimates(
@@ -33,6 +32,7 @@ def recalibrated_estimates(
     predictions = sample.predictions
     found = recalibrate(predictions, method, seed=sample.seed)
     samples = [sample, sample.saying(found.probabilities)]
+    errors = _errors(found, sample)
     n_regimes = len(predictions.regimes)
     every = contrasts(predictions.regimes, predictions.conditions, reference=reference, first_row=n_regimes)
     wanted = [
@@ -52,13 +52,23 @@ def recalibrated_estimates(
     of_method = View(findings=view.findings, recalibration=method, note=_note(found))
     unfitted = _unfitted(found, predictions)
     for name, one in metrics.items():
-        values = evaluate({name: one}, samples)[name]
+        values = evaluate({name: one}, samples, errors=errors)[name]
         estimates = estimate(name, one, values, contrasts=wanted, view=of_method)
         yield Estimated(
-            estimates=tuple(_warned(_if_fitted(one, unfitted.get((one.regime, one.finding)))) for one in estimates),
+            estimates=tuple(_if_fitted(one, unfitted.get((one.regime, one.finding))) for one in estimates),
             values=values,
             contrasts=wanted,
         )
+
+
+def _errors(found: Recalibrated, sample: Sample) -> MapErrors:
+    """Return the maps' errors with resamples of the patients they were fitted to: the study's own, or of validation."""
+    validation = sample.predictions.validation
+    if validation is None:
+        return MapErrors(of=found.errors, counts=sample.counts, is_own=True)
+    n = len(validation.patient_ids)
+    drawn = patient_counts(n, n_resamples=sample.settings.resamples, rng=sample.rng(6))
+    return MapErrors(of=found.errors, counts=drawn, is_own=False)
 
 
 def _unfitted(found: Recalibrated, predictions: PredictionSet) -> dict[tuple[str, str], str]:
@@ -86,17 +96,10 @@ def _if_fitted(one: Estimate, unfitted: str | None) -> Estimate:
     return replace(one, **blank, note=f"not estimable: nothing was fitted ({unfitted})")
 
 
-def _warned(one: Estimate) -> Estimate:
-    """Say of what recalibrating gains that its interval is too narrow."""
-    if one.estimand != "recalibrated-raw" or one.ci_low is None:
-        return one
-    return replace(one, note=one.note.replace(GIVEN, f"{GIVEN}, which is too narrow"))
-
-
 def _note(found: Recalibrated) -> str:
     """Say what the maps were fitted on, and which findings of which regimes stayed as they were."""
     if not found.unchanged:
-        return f"fitted on {found.fitted_on}{GIVEN}"
+        return f"fitted on {found.fitted_on}"
     named = list(dict.fromkeys(f"{one.regime}, {one.finding} ({one.reason})" for one in found.unchanged))
     said = f"unchanged for {some(named, most=len(named))}"
-    return f"fitted on {found.fitted_on}{GIVEN}; {said}" if found.fits else f"nothing was fitted: {said}"
+    return f"fitted on {found.fitted_on}; {said}" if found.fits else f"nothing was fitted: {said}"

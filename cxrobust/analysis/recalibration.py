@@ -12,9 +12,9 @@ from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit
+from scipy.special import expit
 
-from cxrobust.analysis.metrics.log_loss import SMALLEST
+from cxrobust.analysis.map_errors import Columns, MapError, columns, smooth_error, step_error
 from cxrobust.errors import require
 from cxrobust.predictions import PredictionSet
 from cxrobust.study_analysis import RecalibrationName
@@ -25,7 +25,6 @@ TOLERATED = 0.01
 """Log-likelihood, in nats, by which netcal's optimiser may fall short of the maximum: 0.14 standard errors at most."""
 MOST_STEPS = 100
 _PURPOSE = 5
-_Columns = tuple[NDArray[np.float64], ...]
 _NETCAL = {
     "temperature": ("netcal.scaling", "TemperatureScaling"),
     "platt": ("netcal.scaling", "LogisticCalibration"),
@@ -76,6 +75,8 @@ class Recalibrated:
     """By member, then finding, then fold, without those of `unchanged`."""
     unchanged: tuple[Unchanged, ...]
     """By member, then finding."""
+    errors: Mapping[tuple[int, int], MapError] = field(default_factory=dict, repr=False)
+    """By member and finding: how far the map may be off, of the patients whose images it was fitted to."""
 
 
 def recalibrate(predictions: PredictionSet, method: RecalibrationName, *, seed: int, folds: int = 5) -> Recalibrated:
@@ -117,6 +118,7 @@ def recalibrate(predictions: PredictionSet, method: RecalibrationName, *, seed: 
         raise ValueError(f"folds = {folds}: give 2 or more")
     splits, fitted_on = _splits(predictions, seed=seed, folds=folds)
     probabilities = predictions.probabilities.copy()
+    errors: dict[tuple[int, int], MapError] = {}
     fits: list[Fit] = []
     unchanged: list[Unchanged] = []
     with _calibrator(method) as calibrator:
@@ -128,6 +130,8 @@ def recalibrate(predictions: PredictionSet, method: RecalibrationName, *, seed: 
                 except _UnfitError as why:
                     unchanged.append(Unchanged(**name, reason=str(why)))
                     continue
+                error = _error(splits[0].every(m, k), method, n_patients=len(splits[0].source.patient_ids))
+                errors |= {} if error is None else {(m, k): error}
                 for split, found in zip(splits, maps, strict=True):
                     probabilities[m, :, split.mapped, k] = found(predictions.probabilities[m, :, split.mapped, k])
                     fits.append(Fit(**name, fold=split.fold, **found.summary()))
@@ -137,6 +141,7 @@ def recalibrate(predictions: PredictionSet, method: RecalibrationName, *, seed: 
         fitted_on=fitted_on,
         fits=tuple(fits),
         unchanged=tuple(unchanged),
+        errors=errors,
     )
 
 
@@ -150,6 +155,7 @@ class _Clean:
 
     p: NDArray[np.float64]
     y: NDArray[np.int8]
+    patients: NDArray[np.int32]
     n_patients: tuple[int, int]
     """Patients with a negative image, and with a positive one."""
 
@@ -169,13 +175,20 @@ class _Split:
     """(n_images of the study,)."""
 
     def sample(self, member: int, finding: int) -> _Clean:
+        return self._among(self.fitted, member, finding)
+
+    def every(self, member: int, finding: int) -> _Clean:
+        """Return the images of all folds."""
+        return self._among(np.ones(len(self.fitted), dtype=np.bool_), member, finding)
+
+    def _among(self, kept: NDArray[np.bool_], member: int, finding: int) -> _Clean:
         k = self.findings[finding]
-        use = self.fitted & (self.source.labels[:, k] >= 0)
+        use = kept & (self.source.labels[:, k] >= 0)
         y, patients = self.source.labels[use, k], self.source.patients[use]
         p = self.source.probabilities[self.members[member], 0, use, k]
         order = np.lexsort((y, p))
         n_patients = (len(np.unique(patients[y == 0])), len(np.unique(patients[y == 1])))
-        return _Clean(p=p[order], y=y[order], n_patients=n_patients)
+        return _Clean(p=p[order], y=y[order], patients=patients[order], n_patients=n_patients)
 
 
 def _splits(predictions: PredictionSet, *, seed: int, folds: int) -> tuple[list[_Split], str]:
@@ -208,7 +221,7 @@ class _Map:
 
     method: RecalibrationName
     coefficients: NDArray[np.float64]
-    """Of `_columns`."""
+    """Of `map_errors.columns`."""
     model: Any
     """netcal's, which maps by isotonic regression."""
     sample: _Clean = field(repr=False)
@@ -217,7 +230,7 @@ class _Map:
     def __call__(self, p: NDArray[np.float64]) -> NDArray[np.float64]:
         if self.method == "isotonic":
             return np.asarray(self.model.transform(p.ravel()), dtype=np.float64).reshape(p.shape)
-        return np.asarray(expit(_score(_columns(self.method, p.ravel()), self.coefficients))).reshape(p.shape)
+        return np.asarray(expit(_score(columns(self.method, p.ravel()), self.coefficients))).reshape(p.shape)
 
     def is_increasing(self) -> bool:
         if self.method == "isotonic":
@@ -255,11 +268,22 @@ def _fit(sample: _Clean, method: RecalibrationName, calibrator: Any) -> _Map:
     if method == "isotonic":
         found = _Map(method=method, coefficients=np.empty(0), model=model, sample=sample)
     else:
-        coefficients, shortfall = _checked(_netcals(model), _columns(method, sample.p), sample.y, method)
+        coefficients, shortfall = _checked(_netcals(model), columns(method, sample.p), sample.y, method)
         found = _Map(method=method, coefficients=coefficients, model=model, sample=sample, shortfall=shortfall)
     if not found.is_increasing():
         raise _UnfitError(_NOT_INCREASING)
     return found
+
+
+def _error(sample: _Clean, method: RecalibrationName, *, n_patients: int) -> MapError | None:
+    """Return how far the map fitted to images may be off; None where none can be fitted to all of them."""
+    if method == "isotonic":
+        return step_error(sample.p, sample.y, sample.patients, n_patients=n_patients)
+    x = columns(method, sample.p)
+    best = _most_likely(x, sample.y, n_slopes=2) if method == "beta" else _newton(x, sample.y)
+    if best is None:
+        return None
+    return smooth_error(method, sample.p, sample.y, sample.patients, at=best, n_patients=n_patients)
 
 
 def _netcals(model: Any) -> NDArray[np.float64]:
@@ -268,7 +292,7 @@ def _netcals(model: Any) -> NDArray[np.float64]:
 
 
 def _checked(
-    found: NDArray[np.float64], columns: _Columns, y: NDArray[np.int8], method: RecalibrationName
+    found: NDArray[np.float64], columns: Columns, y: NDArray[np.int8], method: RecalibrationName
 ) -> tuple[NDArray[np.float64], float]:
     """Return netcal's coefficients, or those of greatest likelihood where it stopped too early, and by how much.
 
@@ -305,17 +329,7 @@ def _unfit(sample: _Clean, method: RecalibrationName) -> str | None:
     return None
 
 
-def _columns(method: RecalibrationName, p: NDArray[np.float64]) -> _Columns:
-    """Return what each coefficient multiplies, each (n_images,)."""
-    p = np.clip(p, SMALLEST, 1 - SMALLEST)
-    if method == "temperature":
-        return (logit(p),)
-    if method == "platt":
-        return logit(p), np.ones_like(p)
-    return np.log(p), -np.log1p(-p), np.ones_like(p)
-
-
-def _score(columns: _Columns, coefficients: NDArray[np.float64]) -> NDArray[np.float64]:
+def _score(columns: Columns, coefficients: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the log-odds; sums are written out since a matrix product's rounding may vary with its memory."""
     total = np.zeros_like(columns[0])
     for column, coefficient in zip(columns, coefficients, strict=True):
@@ -323,12 +337,12 @@ def _score(columns: _Columns, coefficients: NDArray[np.float64]) -> NDArray[np.f
     return total
 
 
-def _log_likelihood(columns: _Columns, y: NDArray[np.int8], at: NDArray[np.float64]) -> float:
+def _log_likelihood(columns: Columns, y: NDArray[np.int8], at: NDArray[np.float64]) -> float:
     z = _score(columns, at)
     return float((y * z - np.logaddexp(0, z)).sum())
 
 
-def _newton(columns: _Columns, y: NDArray[np.int8]) -> NDArray[np.float64] | None:
+def _newton(columns: Columns, y: NDArray[np.int8]) -> NDArray[np.float64] | None:
     """Return the coefficients of greatest likelihood, or None where Newton's steps do not end."""
     at = np.zeros(len(columns))
     likelihood = _log_likelihood(columns, y, at)
@@ -352,7 +366,7 @@ def _newton(columns: _Columns, y: NDArray[np.int8]) -> NDArray[np.float64] | Non
     return None
 
 
-def _most_likely(columns: _Columns, y: NDArray[np.int8], *, n_slopes: int) -> NDArray[np.float64] | None:
+def _most_likely(columns: Columns, y: NDArray[np.int8], *, n_slopes: int) -> NDArray[np.float64] | None:
     """Return the coefficients of greatest likelihood whose slopes, the first ones, are not negative."""
     n = len(columns)
     everything = tuple(range(n))

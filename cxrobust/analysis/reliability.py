@@ -68,6 +68,6 @@ def _tables(
     """Return each patient's images in each bin, the positive ones, and their sum of p, (n_patients, n_bins) each."""
     at = who * np.intp(N_BINS) + bin_index(p)
     return tuple(
-        np.bincount(at, weights=weight, minlength=n_patients * N_BINS).reshape(n_patients, N_BINS)
+        np.bincount(at, weights=weight, minlength=n_patients * N_BINS).reshape(n_patients, N_BINS).astype(np.float64)
         for weight in (np.ones_like(p), y, p)
     )

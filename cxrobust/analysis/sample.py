@@ -116,7 +116,7 @@ class Sample:
         return tuple(rng.integers(0, n, (n, n_resamples)) for n in sizes)
 
     def rng(self, purpose: int) -> np.random.Generator:
-        """Return the random generator of one purpose: 1 resamples, 2 permutations, 3 replicates."""
+        """Return the random generator of one purpose: 1 resamples, 2 permutations, 3 replicates, 6 of validation."""
         return np.random.default_rng([self.seed, purpose])
 
 

@@ -1,6 +1,6 @@
 """Metrics on every regime, condition and finding: values, resamples, and what each patient contributes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 
 from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.contrasts import Contrast
-from cxrobust.analysis.metrics import Metric, measure
+from cxrobust.analysis.map_errors import MapErrors
+from cxrobust.analysis.metrics import Additive, Metric, measure
+from cxrobust.analysis.parallel import in_threads
 from cxrobust.analysis.sample import Sample
 
 MACRO, MICRO, WORST = "macro", "micro", "worst"
@@ -90,7 +92,13 @@ def averages(n_findings: int) -> tuple[str, ...]:
     return (MICRO, WORST, MACRO) if n_findings > 1 else (MACRO,)
 
 
-def evaluate(metrics: Mapping[str, Metric], samples: Sequence[Sample], *, pooled: bool = True) -> dict[str, Values]:
+def evaluate(
+    metrics: Mapping[str, Metric],
+    samples: Sequence[Sample],
+    *,
+    pooled: bool = True,
+    errors: MapErrors | None = None,
+) -> dict[str, Values]:
     """Evaluate a group of metrics (see `grouped`) on every cell of one view of a sample, or of several.
 
     Replicates of a regime are averaged. A finding that is not estimable in one cell is left out of the macro average in
@@ -100,16 +108,20 @@ def evaluate(metrics: Mapping[str, Metric], samples: Sequence[Sample], *, pooled
     ----------
     pooled
         Whether all findings pooled are evaluated too, which takes as long as all findings; if not, that place is NaN.
+    errors
+        Of the maps that made the probabilities of the second view from those of the first: resamples and contributions
+        then hold what they do. Patients of validation images stand after those of the study.
     """
     predictions = samples[0].predictions
     n_members, n_conditions = len(predictions.members), samples[0].n_conditions(*metrics.values())
     n_cells = len(predictions.findings) + (len(predictions.findings) > 1)
     shape = (len(metrics), len(samples) * n_members, n_conditions, n_cells)
     n_patients = len(predictions.patient_ids)
+    n_all = n_patients + (0 if errors is None else errors.n_more)
     n_resamples = min(samples[0].settings.resamples, samples[0].counts.shape[0] * samples[0].counts.shape[2])
     value, reasons = np.full(shape, np.nan), np.full(shape, None, dtype=object)
-    resampled, contributions = np.full((*shape, n_resamples), np.nan), np.full((*shape, n_patients), np.nan)
-    shares, chances = np.full((shape[0], shape[1], n_cells, n_patients), np.nan), np.full((shape[0], n_cells), np.nan)
+    resampled, contributions = np.full((*shape, n_resamples), np.nan), np.full((*shape, n_all), np.nan)
+    shares, chances = np.full((shape[0], shape[1], n_cells, n_all), np.nan), np.full((shape[0], n_cells), np.nan)
     evaluated = n_cells if pooled else len(predictions.findings)
     places = [(m, c, k) for k in range(evaluated) for m in range(shape[1]) for c in range(n_conditions)]
     group = list(metrics.values())
@@ -125,10 +137,17 @@ def evaluate(metrics: Mapping[str, Metric], samples: Sequence[Sample], *, pooled
                 reasons[j, m, c, k] = said[j, i]
                 if one is not None:
                     value[j, m, c, k], resampled[j, m, c, k] = one.value, one.resampled[:n_resamples]
-                    contributions[j, m, c, k], shares[j, m, k] = one.contributions, one.share
+                    contributions[j, m, c, k, :n_patients], shares[j, m, k, :n_patients] = one.contributions, one.share
+                    contributions[j, m, c, k, n_patients:], shares[j, m, k, n_patients:] = 0, 0
                     if m == c == 0:
                         chance = group[j].chance(cells[i])
                         chances[j, k] = np.nan if chance is None else chance
+        if errors is not None:
+            at = [(m - n_members, c, k) for m, c, k in some if m >= n_members]
+            for j, each in enumerate(group):
+                for (m, c, k), moved, drawn in _moved_by_maps(each, samples, errors, at):
+                    contributions[j, n_members + m, c, k, n_all - errors.counts.shape[1] :] += moved
+                    resampled[j, n_members + m, c, k] += drawn[:n_resamples]
     return {
         name: _with_averages(
             _over_replicates(
@@ -144,6 +163,27 @@ def evaluate(metrics: Mapping[str, Metric], samples: Sequence[Sample], *, pooled
         )
         for j, name in enumerate(metrics)
     }
+
+
+def _moved_by_maps(
+    one: Metric, samples: Sequence[Sample], errors: MapErrors, places: Sequence[tuple[int, int, int]]
+) -> Iterator[tuple[tuple[int, int, int], NDArray[np.float64], NDArray[np.float64]]]:
+    """Yield of each (member, condition, place) that has maps what they do to a metric: by patient, and in resamples."""
+    if not isinstance(one, Additive):
+        return
+    raw, mapped = samples
+
+    def of(at: tuple[int, int, int]) -> NDArray[np.float64] | None:
+        m, c, k = at
+        findings = range(raw.n_findings) if k == raw.n_findings else [k]
+        before, after = ([s.cell(member=m, condition=c, finding=f) for f in findings] for s in (raw, mapped))
+        return errors.contributions(one, after, before, member=m, findings=findings)
+
+    defined = [at for at in places if one.undefined(mapped.cell(member=at[0], condition=at[1], finding=at[2])) is None]
+    found = [(at, moved) for at, moved in zip(defined, in_threads(of, defined), strict=True) if moved is not None]
+    if found:
+        drawn = errors.drawn([moved for _, moved in found])
+        yield from ((at, moved, row) for (at, moved), row in zip(found, drawn, strict=True))
 
 
 def _over_replicates(

@@ -111,6 +111,8 @@ class Additive(Usual, ABC):
 
     summed: ClassVar[str] = ""
     """Name of what is summed, where other metrics sum the same, so that all of a study are summed once."""
+    is_fitted: ClassVar[bool] = False
+    """Whether sums hold what is fitted to the whole cell, so that images of a part cannot be moved by their sums."""
 
     def statistics(self, cell: Cell) -> NDArray[np.float64]:
         """Return what is summed over images, (n_images, n_statistics); the last statistic is 1, which counts images."""

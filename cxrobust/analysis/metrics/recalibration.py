@@ -21,6 +21,7 @@ class _Recalibration(Additive):
     """
 
     of_probabilities = True
+    is_fitted: ClassVar[bool] = True
     better: ClassVar[Better] = None
     bounds = (float("-inf"), float("inf"))
     has_slope: ClassVar[bool]
