@@ -47,10 +47,10 @@ def procedures_page(content: Mapping[str, Any]) -> str:
         "A study of several training runs draws a separation anew for each run: the truth is the mean over runs, and "
         "tests, which speak of the runs at hand, are left out. Values of few runs are covered less often than they "
         "should be, since the spread of few runs is hardly known. A half-margin beyond the greatest strength is not "
-        "estimable and not counted. Platt scaling is fitted on the study's own clean images, and the truth is what maps "
-        "do that are fitted to four fifths of as many patients, as each fold's is, on average: a study of few patients "
-        "pays for fitting, and its interval of what recalibrating gains is of that, not of what the best map would "
-        "gain; a row of its own says how often it holds the latter. "
+        "estimable and not counted. Platt scaling is fitted on the study's own clean images, and the truth is what "
+        "maps do that are fitted to four fifths of as many patients, as each fold's is, on average: a study of few "
+        "patients pays for fitting, and its interval of what recalibrating gains is of that, not of what the best map "
+        "would gain; a row of its own says how often it holds the latter. "
         "Cochran's Q and the exact McNemar tests after it take images for independent: with several images a patient "
         "they reject far too often.",
     ]

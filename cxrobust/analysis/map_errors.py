@@ -94,7 +94,7 @@ def smooth_error(
     information = (x[:, free] * (mean * (1 - mean))[:, None]).T @ x[:, free]
     by_patient = np.stack([np.bincount(patients, weights=row, minlength=n_patients) for row in scores.T])
     try:
-        influences = np.linalg.solve(information, by_patient)
+        influences = np.asarray(np.linalg.solve(information, by_patient), dtype=np.float64)
     except np.linalg.LinAlgError:
         return None
     return _in_steps(method, linearised_se(influences)[:, None], influences[:, None], coefficients=tuple(free))
