@@ -2,7 +2,7 @@
 
 import base64
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -11,12 +11,13 @@ from typing import Any, Literal
 from jinja2 import Environment
 from markupsafe import Markup, escape
 
+from cxrobust.reports.alignment import Line, Piece, lined_up
 from cxrobust.reports.bibliography import Citations
 from cxrobust.reports.figures.formula import set_formula
 from cxrobust.reports.figures.style import dark_css, themed
 from cxrobust.reports.figures.values import without_values
 from cxrobust.reports.fonts import font_face_css
-from cxrobust.reports.parts import Figure, Table
+from cxrobust.reports.parts import Figure, Group, Table
 from cxrobust.reports.sections import Kind, Section, sections
 from cxrobust.reports.sources import names_all_patients
 from cxrobust.reports.templating import Templates
@@ -162,10 +163,13 @@ def _environment(document: Document, medium: Medium) -> Environment:
         cite=citations.cite,
         citations=citations,
         picture=lambda figure: picture(figure, medium=medium, drawn=document.drawn),
+        lined_up=lambda table: _lines(table, medium),
         figure_colours=dark_css(),
         formula=lambda latex, said, display=True: formula(latex, said, medium=medium, display=display),
     )
-    environment.filters.update(prose=prose, count=count, percent=percent, readable=lambda text: readable(str(text)))
+    environment.filters.update(
+        prose=prose, set_apart=set_apart, count=count, percent=percent, readable=lambda text: readable(str(text))
+    )
     return environment
 
 
@@ -174,6 +178,20 @@ def prose(text: str) -> Markup:
     escaped = str(escape(readable_but_marks(str(text))))  # what is undefined says so here
     marked = escaped.replace(REGIME_BEGINS, '<b class="regime">').replace(REGIME_ENDS, "</b>")
     return Markup(marked)  # noqa: S704  escaped above
+
+
+def _lines(table: Table, medium: Medium) -> list[tuple[Group, list[list[Line]]]]:
+    return lined_up(table.columns, table.printed_groups if medium == "pdf" else table.groups)
+
+
+def set_apart(pieces: Sequence[Piece]) -> Markup:
+    """Return a cell's text with the room that its numbers need."""
+    return Markup("").join(
+        Markup('<span style="padding:0 {:g}ch 0 {:g}ch">{}</span>').format(one.right, one.left, prose(one.text))
+        if one.left or one.right
+        else prose(one.text)
+        for one in pieces
+    )
 
 
 def readable_but_marks(text: str) -> str:

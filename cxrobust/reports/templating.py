@@ -35,6 +35,7 @@ SHARED = {
     "cite": "`cite(key, ...)`: a citation; the work then stands in the references",
     "citations": "`citations.works()`: what was cited, in its order",
     "picture": "`picture(figure)`: a figure, as an image in the PDF and as SVG in HTML",
+    "lined_up": "`lined_up(table)`: the groups of a table, each with its rows, whose cells' `text` and `under` go through `set_apart`",
     "formula": "`formula(latex, words)`: a formula set from LaTeX, with what it says for screen readers",
     "figure_colours": "custom properties of the style sheet: each colour of figures, light and dark",
     "script": "the script of the HTML documents, `report.js`",
@@ -46,6 +47,7 @@ SHARED = {
 """What every template is given, in words."""
 FILTERS = {
     "prose": "a sentence, escaped, with regimes' names in their own face",
+    "set_apart": "what a cell says, with room beside its numbers so that points stand below one another",
     "readable": "text without control characters",
     "count": "`22,433`",
     "percent": "`95%`",

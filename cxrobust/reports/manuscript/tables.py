@@ -98,7 +98,7 @@ def _value(text: str) -> Decimal | str:
 def html_of(words: Words, drawn: Element) -> str:
     """Return a page with the table as the report has it, for a word processor."""
     style = (
-        "table{border-collapse:collapse;font:9pt sans-serif;border-top:1pt solid;border-bottom:1pt solid}"
+        "table{border-collapse:collapse;font:9pt sans-serif;font-variant-numeric:tabular-nums;border-top:1pt solid;border-bottom:1pt solid}"
         "caption{text-align:left;padding-bottom:4pt}thead th{border-bottom:.5pt solid}"
         "th,td{text-align:right;vertical-align:top;padding:2pt 6pt}tbody th,th.left,td.left{text-align:left}"
         ".under{display:block;font-size:88%}.key{font-weight:600}.notes{font:8pt sans-serif}"
