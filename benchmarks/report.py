@@ -1,5 +1,7 @@
 """Seconds and peak memory of `cxrobust report` on made results, beside those of the bare PDF of the same pages.
 
+Cold: nothing is kept from a run before. Warm: the same again, when figures and pages are taken as they were kept.
+
 python benchmarks/report.py --out benchmarks/results/report.json
 """
 
@@ -34,7 +36,10 @@ def main() -> None:
     studies = [measured(name) for name in given.study or AIMS]
     record.write(given.out, {"studies": studies}, packages=("matplotlib", "weasyprint", "jinja2"))
     for one in studies:
-        print(f"{one['name']}: {one['seconds']:.1f} s, at most {one['peak_gib']:.2f} GiB, {one['pages']} pages")
+        print(
+            f"{one['name']}: {one['seconds']:.1f} s, again {one['warm_seconds']:.1f} s (of CPUs {one['cpu_seconds']:.1f} and "
+            f"{one['warm_cpu_seconds']:.1f} s), at most {one['peak_gib']:.2f} GiB, {one['pages']} pages"
+        )
     print("; ".join(f"{one['name']}: {one['ratio']:.2f} × the CPU time of the bare PDF" for one in studies))
 
 
@@ -43,19 +48,18 @@ def measured(name: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         size = made_results(name, Path(folder))
         results = Path(folder) / "results.json"
-        before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-        run([sys.executable, "-m", "cxrobust", "report", str(results)])
-        seconds = time.perf_counter() - start
+        seconds, cpu_seconds, peak_gib = reported(results)
         load = os.getloadavg()[0]
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        warm_seconds, warm_cpu_seconds, _ = reported(results)
         alone = json.loads(run([sys.executable, __file__, "--bare", str(results)]))
-        cpu_seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         return {
             "name": name,
             **size,
             "seconds": seconds,
             "cpu_seconds": cpu_seconds,
-            "peak_gib": after.ru_maxrss / 2**20,
+            "warm_seconds": warm_seconds,
+            "warm_cpu_seconds": warm_cpu_seconds,
+            "peak_gib": peak_gib,
             "load": load,
             "cores_used": len(os.sched_getaffinity(0)),
             "pages": alone["pages"],
@@ -65,6 +69,16 @@ def measured(name: str) -> dict[str, Any]:
             "aim_seconds": AIMS[name][0],
             "aim_gib": AIMS[name][1],
         }
+
+
+def reported(results: Path) -> tuple[float, float, float]:
+    """Return seconds, CPU seconds, and the peak memory in GiB of a report and of all children so far."""
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    run([sys.executable, "-m", "cxrobust", "report", str(results)])
+    seconds = time.perf_counter() - start
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return seconds, cpu_seconds, after.ru_maxrss / 2**20
 
 
 def run(command: list[str]) -> str:

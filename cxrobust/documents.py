@@ -16,14 +16,18 @@ def report(
     formats: tuple[Format, ...] | None = None,
     template: Path | None = None,
     say: Callable[[str], None] = lambda message: None,
+    keep: bool = True,
 ) -> tuple[Path, ...]:
     """Write the documents that the study asks for from a results file; example images are taken from beside it.
 
     `template` is a folder of templates that come before ours, in place of the one that the study names. `say` is told
-    in one sentence when the PDF could not be made for want of a system library.
+    in one sentence when the PDF could not be made for want of a system library. What is drawn and printed is kept in a
+    hidden folder in `out`, which may be deleted, so that the next time only what changed is made; `keep` False makes
+    all of it and keeps nothing.
     """
     from cxrobust.reports import render
     from cxrobust.reports.beside import seldom_collected
+    from cxrobust.reports.kept import FOLDER
 
     with alone(out), seldom_collected():
         text = read_text(results_file)
@@ -39,6 +43,7 @@ def report(
             templates=template or named_template(settings.get("template"), results_file),
             say=say,
             text=text,
+            keep=out / FOLDER if keep else None,
         )
 
 

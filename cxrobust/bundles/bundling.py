@@ -96,7 +96,9 @@ def _fill(
     if template is not None:
         shutil.copytree(template, folder / TEMPLATES)
     before = set(files_of(folder))
-    write_documents(folder / RESULTS, folder, template=folder / TEMPLATES if template is not None else None, say=say)
+    write_documents(
+        folder / RESULTS, folder, template=folder / TEMPLATES if template is not None else None, say=say, keep=False
+    )
     documents = [name for name in files_of(folder) if name not in before]
     (folder / README).write_text(_readme(results, documents, with_predictions, with_images), encoding="utf-8")
     licence, authors = results.study["study"].get("licence"), results.study["study"].get("authors")

@@ -136,7 +136,7 @@ def reproduce(
         found.append(Difference(part=ESTIMATES, what="", field="content", old="that of results.json", new="another"))
     report("writing the documents", 0, 1)
     template = folder / TEMPLATES
-    write_documents(folder / RESULTS, out, template=template if template.is_dir() else None, say=say)
+    write_documents(folder / RESULTS, out, template=template if template.is_dir() else None, say=say, keep=False)
     report("writing the documents", 1, 1)
     documents = _documents(out, listed)
     return Verdict(

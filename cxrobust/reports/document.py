@@ -16,7 +16,7 @@ from cxrobust.reports.bibliography import Citations
 from cxrobust.reports.figures.formula import set_formula
 from cxrobust.reports.figures.style import dark_css, themed
 from cxrobust.reports.figures.values import without_values
-from cxrobust.reports.fonts import font_face_css
+from cxrobust.reports.fonts import characters_of, font_face_css
 from cxrobust.reports.parts import Figure, Group, Table
 from cxrobust.reports.sections import Kind, Section, sections
 from cxrobust.reports.sources import names_all_patients
@@ -105,9 +105,14 @@ def fill(document: Document, *, medium: Medium, paper: Paper, report_pages: Mapp
     return template.render(bodies=bodies, font_faces=FACES if medium == "html" else "")
 
 
-def with_faces(html: str) -> str:
-    """Return an HTML document with the faces that it needs embedded."""
-    return html.replace(FACES, font_face_css([html.replace(FACES, "")]), 1)
+def with_faces(html: str, faces: str | None = None) -> str:
+    """Return an HTML document with the faces that it needs embedded, or with those given."""
+    return html.replace(FACES, font_face_css(letters_of(html)) if faces is None else faces, 1)
+
+
+def letters_of(html: str) -> str:
+    """Return the characters that the faces of an HTML document must hold."""
+    return characters_of(html.replace(FACES, ""))
 
 
 def section_bodies(document: Document) -> tuple[dict[str, Markup], Citations]:

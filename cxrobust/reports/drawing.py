@@ -1,10 +1,12 @@
 """Figures as they are wanted: in the documents' own width as SVG, in a manuscript's as files."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cxrobust.reports.beside import Beside, Task
+from cxrobust.reports.beside import Beside
 from cxrobust.reports.document import Document
-from cxrobust.reports.figures.style import Drawing
+from cxrobust.reports.figures.style import WIDTH, Drawing
+from cxrobust.reports.kept import TEXT, Form, Kept, Wanted
 from cxrobust.reports.parts import Figure
 
 
@@ -14,6 +16,27 @@ class Files:
 
     svg: str
     pdf: bytes
+
+
+def share_drawn(document: Document, other: Document) -> None:
+    """Give another document the figures that it has in common with one that is drawn."""
+    known = {item.key: item.drawing for item in document.items if isinstance(item, Figure)}
+    for item in other.items:
+        if isinstance(item, Figure) and item.key in document.drawn and known.get(item.key) == item.drawing:
+            other.drawn[item.key] = document.drawn[item.key]
+
+
+def _written(files: Files) -> bytes:
+    svg = files.svg.encode()
+    return len(svg).to_bytes(8, "big") + svg + files.pdf
+
+
+def _read(content: bytes) -> Files:
+    end = 8 + int.from_bytes(content[:8], "big")
+    return Files(svg=content[8:end].decode(), pdf=content[end:])
+
+
+FILES: Form[Files] = Form(write=_written, read=_read)
 
 
 def draw_files(drawing: Drawing, width: float) -> Files:
@@ -27,13 +50,41 @@ def draw_telling(drawing: Drawing) -> str:
     return drawing.telling_svg()
 
 
-def begin_drawing(document: Document, beside: Beside) -> dict[str, Task[str]]:
-    """Begin to draw a document's figures, by their keys."""
+def begin_drawing(document: Document, beside: Beside, kept: Kept) -> dict[str, Wanted[str]]:
+    """Begin to draw those of a document's figures that are not kept, by their keys."""
     figures = [item for item in document.items if isinstance(item, Figure)]
-    return {figure.key: beside.begin(draw_telling, figure.drawing) for figure in figures}
+    return {
+        one.key: kept.begin(
+            beside,
+            draw_telling,
+            one.drawing,
+            name=one.key,
+            key=kept.key_of(one.drawing, width=WIDTH, kind="telling"),
+            form=TEXT,
+        )
+        for one in figures
+    }
 
 
-def end_drawing(document: Document, begun: dict[str, Task[str]]) -> None:
+def begin_files(document: Document, beside: Beside, kept: Kept, *, widths: Sequence[float]) -> list[Wanted[Files]]:
+    """Begin to draw those of a document's figures that are not kept for a manuscript, each for all widths in mm."""
+    figures = [item for item in document.items if isinstance(item, Figure)]
+    return [
+        kept.begin(
+            beside,
+            draw_files,
+            one.drawing,
+            width,
+            name=f"{one.key}-{width:g}mm",
+            key=kept.key_of(one.drawing, width=width, kind="files"),
+            form=FILES,
+        )
+        for one in figures
+        for width in widths
+    ]
+
+
+def end_drawing(document: Document, begun: dict[str, Wanted[str]]) -> None:
     """Give a document its figures, after drawing those that no worker has begun: the last first."""
     for key, task in reversed(begun.items()):
         document.drawn[key] = task.result()

@@ -5,7 +5,6 @@ import base64
 import io
 import os
 import tempfile
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -84,10 +83,14 @@ def fontconfig_settings(cache_folder: Path) -> str:
     )
 
 
-def font_face_css(text: Iterable[str]) -> str:
-    """Return `@font-face` rules with the characters of `text` of each face, as woff2 in data URIs."""
-    characters = frozenset("".join(text)) | frozenset(map(chr, range(32, 127)))
-    return "\n".join(_face_css(face, characters) for face in FACES)
+def characters_of(text: str) -> str:
+    """Return the characters that the faces of a text must hold, in order."""
+    return "".join(sorted(frozenset(text) | frozenset(map(chr, range(32, 127)))))
+
+
+def font_face_css(characters: str) -> str:
+    """Return `@font-face` rules with these characters of each face, as woff2 in data URIs."""
+    return "\n".join(_face_css(face, frozenset(characters)) for face in FACES)
 
 
 def _face_css(face: Face, characters: frozenset[str]) -> str:

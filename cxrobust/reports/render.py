@@ -1,16 +1,21 @@
 """Results to documents, each as PDF and HTML and written whole or not at all."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from cxrobust.files import atomic_write_bytes, atomic_write_text
+from cxrobust.environment import installed_versions
+from cxrobust.files import atomic_write_bytes, atomic_write_text, sha256_json
 from cxrobust.reports.archive import archived, pack
 from cxrobust.reports.beside import MOST_WORKERS, Beside
-from cxrobust.reports.document import Document, Paper, compose, fill, with_faces
-from cxrobust.reports.drawing import begin_drawing, end_drawing
-from cxrobust.reports.evidence import Evidence, attachments_of, evidence
+from cxrobust.reports.document import Document, Paper, compose, fill, letters_of, with_faces
+from cxrobust.reports.drawing import begin_drawing, end_drawing, share_drawn
+from cxrobust.reports.evidence import Evidence, attachments_of, evidence, printed_with
+from cxrobust.reports.fonts import font_face_css
+from cxrobust.reports.kept import BYTES, TEXT, Kept, drawn_with
 from cxrobust.reports.manuscript.write import begin_figures, write_manuscript
 from cxrobust.reports.model_cards import write_model_cards
 from cxrobust.reports.pdf import PangoError, lay_out, to_pdf
@@ -21,6 +26,17 @@ from cxrobust.results import Results
 from cxrobust.study import Format
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
+LAID_OUT_WITH = (
+    "tinycss2",
+    "cssselect2",
+    "tinyhtml5",
+    "pyphen",
+    "cffi",
+    "font-source-sans-pro",
+    "font-source-serif-pro",
+)
+EMBEDDED_WITH = ("fonttools", "brotli", "font-source-sans-pro", "font-source-serif-pro")
+"""Packages beside those of `printed_with` whose version can change pages or faces."""
 
 
 def render(
@@ -33,6 +49,7 @@ def render(
     templates: Path | None = None,
     say: Callable[[str], None] = lambda message: None,
     text: str | None = None,
+    keep: Path | None = None,
 ) -> tuple[Path, ...]:
     """Write the documents of a study: the report, the appendix alone, the folder for a manuscript, and model cards.
 
@@ -53,6 +70,8 @@ def render(
         Told in one sentence when the PDF's system libraries are missing; HTML is then written instead.
     text
         The text that the results were read from, to attach it as it is.
+    keep
+        A folder for what is drawn and printed, so that only what changes is drawn and printed again; it needs `text`.
 
     Returns
     -------
@@ -64,17 +83,22 @@ def render(
         check_folder(templates)
     view = View.of(results, images=images)
     report = compose(view, templates=templates)
+    kept = Kept.of(keep, view=view, text=text)
     with Beside(MOST_WORKERS if {"pdf", "paper"} & set(formats) else 0) as beside:  # a worker takes a second to start
-        figures = begin_drawing(report, beside) if {"pdf", "html"} & set(formats) else {}
+        figures = begin_drawing(report, beside, kept) if {"pdf", "html"} & set(formats) else {}
         gathered = evidence(results, folder=images, text=text) if "pdf" in formats else None
         end_drawing(report, figures)
-        begun = begin_figures(report, beside) if "paper" in formats else None
+        begun = begin_figures(report, beside, kept) if "paper" in formats else None
         try:
-            written = _documents(report, formats=formats, out=out, paper=paper, gathered=gathered, beside=beside)
+            written = _documents(
+                report, formats=formats, out=out, paper=paper, gathered=gathered, beside=beside, kept=kept
+            )
         except PangoError as error:
             say(f"{error}; the documents are HTML alone until then")
             without = tuple(dict.fromkeys("html" if one == "pdf" else one for one in formats))
-            return render(results, formats=without, out=out, images=images, paper=paper, templates=templates)
+            return render(
+                results, formats=without, out=out, images=images, paper=paper, templates=templates, text=text, keep=keep
+            )
         written += [write_manuscript(report, out, begun=begun)] if begun is not None else []
         written += [write_model_cards(view, out, templates=templates)] if "model-cards" in formats else []
     return tuple(written)
@@ -88,28 +112,70 @@ def _documents(
     paper: Paper,
     gathered: Evidence | None,
     beside: Beside,
+    kept: Kept,
 ) -> list[Path]:
     """Write report and appendix; the appendix is printed beside, once it is known on which page the report has what."""
     documents = (report, compose(report.view, "appendix", templates=report.templates))
+    share_drawn(report, documents[1])
     with ThreadPoolExecutor(max_workers=1) as executor:
         printing: dict[str, Callable[[], bytes]] = {}
         if gathered is not None:
             packed = {one.name: executor.submit(pack, one) for one in gathered.attachments}
-            laid_out = lay_out(fill(report, medium="pdf", paper=paper))
-            html = fill(documents[1], medium="pdf", paper=paper, report_pages=laid_out.pages)
-            printing = {"report": laid_out.pdf, "appendix": beside.begin(to_pdf, html).result}
+            printed = begin_printing(fill(report, medium="pdf", paper=paper), kept)
+            html = fill(documents[1], medium="pdf", paper=paper, report_pages=printed.pages)
+            appendix = kept.begin(beside, to_pdf, html, name="appendix-pdf", key=key_of_pages(html), form=BYTES)
+            printing = {"report": printed.pdf, "appendix": appendix.result}
         filled = [fill(one, medium="html", paper=paper) for one in documents if "html" in formats]
-        begun = [beside.begin(with_faces, one) for one in filled]
+        begun = [
+            kept.begin(beside, font_face_css, letters, name=f"faces-{kind}", key=key_of_faces(letters), form=TEXT)
+            for kind, letters in zip(KINDS, map(letters_of, filled), strict=False)
+        ]
         if gathered is not None:
             for document in documents:
                 content = printing[document.kind]()
                 attached = attachments_of(document, gathered, report=report, kind=document.kind, paper=paper)
                 carried = [packed[one.name].result() if one.name in packed else pack(one) for one in attached]
                 atomic_write_bytes(out / f"{document.kind}.pdf", archived(content, carried))
-        for document, task in zip(documents, begun, strict=False):
-            atomic_write_text(out / f"{document.kind}.html", task.result())
+        for document, text, faces in zip(documents, filled, begun, strict=False):
+            atomic_write_text(out / f"{document.kind}.html", with_faces(text, faces.result()))
     media = [one for one in formats if one in {"pdf", "html"}]
     return [out / f"{kind}.{medium}" for kind in KINDS for medium in media]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Printed:
+    """The page of each anchor of a document, and how to get its PDF."""
+
+    pages: Mapping[str, int]
+    pdf: Callable[[], bytes]
+
+
+def begin_printing(html: str, kept: Kept) -> Printed:
+    """Lay the report out, or take it as it was printed before from the same HTML."""
+    key = key_of_pages(html)
+    pages, content = kept.get("report-pages", key), kept.get("report-pdf", key)
+    if pages is not None and content is not None:
+        found: bytes = content
+        return Printed(pages=json.loads(pages), pdf=lambda: found)
+    laid_out = lay_out(html)
+
+    def pdf() -> bytes:
+        made = laid_out.pdf()
+        kept.put("report-pages", key, json.dumps(laid_out.pages).encode())
+        kept.put("report-pdf", key, made)
+        return made
+
+    return Printed(pages=laid_out.pages, pdf=pdf)
+
+
+def key_of_pages(html: str) -> str:
+    """Return the key of what a document's HTML is printed as here."""
+    return sha256_json([html, printed_with(), installed_versions(LAID_OUT_WITH)])
+
+
+def key_of_faces(letters: str) -> str:
+    """Return the key of the faces that hold these letters."""
+    return sha256_json([letters, drawn_with(), installed_versions(EMBEDDED_WITH)])
 
 
 def print_again(

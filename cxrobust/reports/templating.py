@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from jinja2 import BaseLoader, ChoiceLoader, FileSystemLoader, PackageLoader, PrefixLoader, StrictUndefined, nodes
 from jinja2 import Environment as AnyEnvironment
+from jinja2.bccache import Bucket, BytecodeCache
 from jinja2.exceptions import TemplateNotFound, TemplateSyntaxError
 from jinja2.meta import find_undeclared_variables
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -55,6 +56,26 @@ FILTERS = {
 """Our filters, beside those of Jinja."""
 
 
+class _Compiled(BytecodeCache):
+    """Templates as they were compiled in this process: every document and medium has an environment of its own."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        if bucket.key in self._held:
+            bucket.bytecode_from_string(self._held[bucket.key])
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        self._held[bucket.key] = bucket.bytecode_to_string()
+
+    def get_cache_key(self, name: str, filename: str | None = None) -> str:
+        return f"{name}|{filename}"
+
+
+_COMPILED = _Compiled()
+
+
 class Templates(ImmutableSandboxedEnvironment):
     """An environment that escapes everything, gives templates no files and no functions but its own, and says errors.
 
@@ -79,6 +100,7 @@ class Templates(ImmutableSandboxedEnvironment):
             undefined=StrictUndefined,
             loader=ChoiceLoader([*theirs, ours, PrefixLoader({OURS: ours})]),
             trim_blocks=True,
+            bytecode_cache=_COMPILED,
             lstrip_blocks=True,
         )
         self.folder = folder

@@ -21,6 +21,7 @@ from cxrobust.reports.beside import Beside, Task
 from cxrobust.reports.document import Document, compose, section_bodies
 from cxrobust.reports.drawing import Files
 from cxrobust.reports.figures.style import MM, ONE_COLUMN, TWO_COLUMNS
+from cxrobust.reports.kept import Kept
 from cxrobust.reports.manuscript import write
 from cxrobust.reports.manuscript.latex import escape
 from cxrobust.reports.manuscript.markup import read, to_latex
@@ -75,7 +76,7 @@ def written(one: Results, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 def whole(one: Results, folder: Path) -> Path:
     composed = document(one)
     with Beside() as others:
-        return write.write_manuscript(composed, folder, begun=write.begin_figures(composed, others)).parent
+        return write.write_manuscript(composed, folder, begun=write.begin_figures(composed, others, Kept())).parent
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,11 @@ from markupsafe import Markup
 
 from cxrobust.errors import DataError
 from cxrobust.files import atomic_write_bytes, atomic_write_text
-from cxrobust.reports.beside import Beside, Task
+from cxrobust.reports.beside import Beside
 from cxrobust.reports.document import Document, section_bodies
-from cxrobust.reports.drawing import Files, draw_files
+from cxrobust.reports.drawing import Files, begin_files
 from cxrobust.reports.figures.style import ONE_COLUMN, TWO_COLUMNS
+from cxrobust.reports.kept import Kept, Wanted
 from cxrobust.reports.manuscript.latex import PREAMBLE, Latex, escape, label
 from cxrobust.reports.manuscript.markup import Element, read, to_latex
 from cxrobust.reports.manuscript.numbers import macros, numbers_tex
@@ -38,13 +39,12 @@ class Shown:
     """The element that the report shows it by."""
 
 
-def begin_figures(document: Document, beside: Beside) -> list[Task[Files]]:
+def begin_figures(document: Document, beside: Beside, kept: Kept) -> list[Wanted[Files]]:
     """Begin to draw the figures of a manuscript, each for one column and for two."""
-    figures = [item for item in document.items if isinstance(item, Figure)]
-    return [beside.begin(draw_files, figure.drawing, width) for figure in figures for width in WIDTHS]
+    return begin_files(document, beside, kept, widths=WIDTHS)
 
 
-def write_manuscript(document: Document, out: Path, *, begun: Sequence[Task[Files]]) -> Path:
+def write_manuscript(document: Document, out: Path, *, begun: Sequence[Wanted[Files]]) -> Path:
     """Write `OUT/paper/` and return `OUT/paper/paper.tex`, the example that takes in all of it.
 
     `begun` is what `begin_figures` began.
@@ -158,6 +158,7 @@ SVG_HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n'
 def _example(document: Document, figures: Sequence[str], tables: Sequence[str]) -> str:
     environment = Templates(folder=document.templates)
     environment.finalize = _as_latex
+    environment.bytecode_cache = None  # what is compiled with it fits no other document
     told = next((one for one in macros(document.view) if one.name.endswith(("Did", "Difference", "Change"))), None)
     return environment.get_template("manuscript/paper.tex.j2").render(
         knows_patients=names_all_patients(document.view),

@@ -1,0 +1,200 @@
+"""What was drawn and printed before, kept beside the documents, so that only what changed is drawn and printed again.
+
+The folder may be deleted at any time. An entry is named by the hash of all that it depends on: the data, the width, the
+look, the source of what draws it, and the versions of the libraries. It holds the hash of its content, so that a
+damaged one is made again. `verify` and `reproduce` never look there: they draw and print everything themselves.
+"""
+
+import hashlib
+import inspect
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path, PurePath
+from types import FunctionType
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from cxrobust.environment import installed_versions
+from cxrobust.files import atomic_write_bytes, canonical_json, sha256_bytes, sha256_json
+from cxrobust.reports.beside import Beside, Task
+from cxrobust.reports.figures.style import RC, Drawing
+from cxrobust.reports.view import View
+from cxrobust.results import Results
+
+FOLDER = ".kept"
+T = TypeVar("T")
+DRAWN_WITH = ("matplotlib", "numpy", "pillow", "fonttools", "contourpy", "kiwisolver", "font-source-sans-pro")
+UNDRAWN = ("study", "study_text", "provenance", "examples", "thresholds", "attack_checks")
+"""Sections of results that no figure shows; of the study a part is, and example images are given to figures one by one."""
+
+
+class UnnamedError(Exception):
+    """Something that a figure is given has no lasting name, so that the figure is drawn each time."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Form(Generic[T]):
+    """How something is written as bytes and read back."""
+
+    write: Callable[[T], bytes]
+    read: Callable[[bytes], T]
+
+
+TEXT: Form[str] = Form(write=str.encode, read=bytes.decode)
+BYTES: Form[bytes] = Form(write=bytes, read=bytes)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wanted(Generic[T]):
+    """Something that was kept, or that is being made and will be."""
+
+    found: T | None
+    task: Task[T] | None
+    keep: Callable[[T], None]
+
+    def result(self) -> T:
+        """Return it, and keep what had to be made."""
+        if self.task is None:
+            assert self.found is not None  # noqa: S101  one of both is there
+            return self.found
+        made = self.task.result()
+        self.keep(made)
+        return made
+
+
+class Kept:
+    """A folder of what was made before, of the documents of one study; without a folder nothing is kept."""
+
+    def __init__(self, folder: Path | None = None, *, view: View | None = None, data: str = "") -> None:
+        self._folder, self._view, self._data = folder, view, data
+
+    @classmethod
+    def of(cls, folder: Path | None, *, view: View, text: str | None) -> "Kept":
+        """Keep what shows these results, whose text is `text`; without it nothing is kept."""
+        if folder is None or text is None:
+            return cls()
+        return cls(folder, view=view, data=data_of(view.results, text))
+
+    def get(self, name: str, key: str) -> bytes | None:
+        """Return what was kept under a name and key; None when it is not there or damaged."""
+        if self._folder is None or not key:
+            return None
+        try:
+            digest, _, content = self._path(name, key).read_bytes().partition(b"\n")
+        except OSError:
+            return None
+        return content if digest.decode("ascii", "replace") == sha256_bytes(content) else None
+
+    def put(self, name: str, key: str, content: bytes) -> None:
+        """Keep something in the place of what had the same name; where it cannot be written it is not kept."""
+        if self._folder is None or not key:
+            return
+        path = self._path(name, key)
+        try:
+            atomic_write_bytes(path, sha256_bytes(content).encode() + b"\n" + content)
+            for other in path.parent.glob(f"{path.stem}.*"):
+                if other != path:
+                    other.unlink(missing_ok=True)
+        except OSError:
+            return
+
+    def begin(
+        self, beside: Beside, function: Callable[..., T], *given: Any, name: str, key: str, form: Form[T]
+    ) -> Wanted[T]:
+        """Return what was kept, or begin to make it in a worker."""
+
+        def keep(made: T) -> None:
+            self.put(name, key, form.write(made))
+
+        content = self.get(name, key)
+        if content is not None:
+            try:
+                return Wanted(found=form.read(content), task=None, keep=keep)
+            except (ValueError, KeyError):
+                pass
+        return Wanted(found=None, task=beside.begin(function, *given), keep=keep)
+
+    def key_of(self, drawing: Drawing, *, width: float, kind: str) -> str:
+        """Return the key of a drawing at a width in mm; empty where it has none."""
+        if self._folder is None:
+            return ""
+        try:
+            given = [self._named(drawing.function), self._named(drawing.arguments), self._named(drawing.options)]
+            return sha256_json([kind, width, given, self._data, _source(drawing.function), drawn_with()])
+        except (UnnamedError, UnicodeEncodeError):
+            return ""
+
+    def _path(self, name: str, key: str) -> Path:
+        assert self._folder is not None  # noqa: S101  asked by the callers
+        return self._folder / f"{re.sub(r'[^A-Za-z0-9-]', '_', name)}.{key[:32]}"
+
+    def _named(self, value: Any) -> Any:
+        """Return a value as JSON that is the same for equal values alone."""
+        match value:
+            case View():
+                if value is not self._view:
+                    raise UnnamedError
+                return "view"
+            case None | bool() | int() | str():
+                return [type(value).__name__, value]
+            case float():
+                return ["float", repr(value)]
+            case bytes():
+                return ["bytes", sha256_bytes(value)]
+            case np.ndarray():
+                return ["array", str(value.dtype), list(value.shape), hashlib.sha256(value.tobytes()).hexdigest()]
+            case PurePath():
+                return ["path", str(value)]
+            case FunctionType():
+                return ["function", value.__module__, value.__qualname__]
+            case Mapping():
+                return ["mapping", [[self._named(key), self._named(one)] for key, one in value.items()]]
+            case Sequence():
+                return ["sequence", [self._named(one) for one in value]]
+        if is_dataclass(value) and not isinstance(value, type):
+            return [type(value).__qualname__, [self._named(getattr(value, field.name)) for field in fields(value)]]
+        raise UnnamedError
+
+
+def data_of(results: Results, text: str) -> str:
+    """Return the hash of all that figures show of results, whose text is `text`.
+
+    What else the text says, of machines, wall time and formats, may change without any figure being drawn again.
+    """
+    shown = {name: value for name, value in results.study.items() if name not in {"report", "compute"}}
+    digest = hashlib.sha256(canonical_json(shown).encode())
+    begun = 0
+    lines = (text.find(f'\n"{name}": ') for name in UNDRAWN)
+    for first in sorted(place for place in lines if place >= 0):
+        digest.update(text[begun:first].encode())
+        begun = text.find("\n", first + 1)
+    digest.update(text[begun:].encode())
+    return digest.hexdigest()
+
+
+@cache
+def drawn_with() -> str:
+    """Return the hash of what every figure depends on here: versions, the look, and our own source."""
+    digest = hashlib.sha256(json.dumps([installed_versions(DRAWN_WITH), RC], sort_keys=True, default=str).encode())
+    root = files("cxrobust")
+    for room in ("", "reports", "reports/figures"):
+        folder = root.joinpath(*room.split("/")) if room else root
+        for one in sorted(folder.iterdir(), key=lambda one: one.name):
+            if one.name.endswith(".py"):
+                digest.update(canonical_json([room, one.name, sha256_bytes(one.read_bytes())]).encode())
+    return digest.hexdigest()
+
+
+@cache
+def _source(function: Callable[..., Any]) -> str:
+    """Return the hash of the module that a figure's function stands in, which may be another package's."""
+    module = inspect.getmodule(function)
+    try:
+        return sha256_bytes(Path(str(inspect.getsourcefile(module or function))).read_bytes())
+    except (OSError, TypeError) as error:
+        raise UnnamedError from error
