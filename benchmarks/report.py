@@ -37,8 +37,9 @@ def main() -> None:
     record.write(given.out, {"studies": studies}, packages=("matplotlib", "weasyprint", "jinja2"))
     for one in studies:
         print(
-            f"{one['name']}: {one['seconds']:.1f} s, again {one['warm_seconds']:.1f} s (of CPUs {one['cpu_seconds']:.1f} and "
-            f"{one['warm_cpu_seconds']:.1f} s), at most {one['peak_gib']:.2f} GiB, {one['pages']} pages"
+            f"{one['name']}: {one['seconds']:.1f} s, again {one['warm_seconds']:.1f} s "
+            f"(of CPUs {one['cpu_seconds']:.1f} and {one['warm_cpu_seconds']:.1f} s), "
+            f"at most {one['peak_gib']:.2f} GiB, {one['pages']} pages"
         )
     print("; ".join(f"{one['name']}: {one['ratio']:.2f} × the CPU time of the bare PDF" for one in studies))
 

@@ -192,7 +192,10 @@ def gpu(result: Mapping[str, Any]) -> Iterable[str]:
 def report(result: Mapping[str, Any]) -> Iterable[str]:
     studies = result["studies"]
     yield table(
-        ("study", "seconds", "aim", "peak memory", "CPU seconds", "CPU seconds of the bare PDF", "ratio"),
+        (
+            *("study", "seconds", "aim", "peak memory", "CPU seconds", "CPU seconds of the bare PDF", "ratio"),
+            *("seconds again, nothing changed", "CPU seconds again"),
+        ),
         (
             (
                 f"{one['regimes']} regimes × {one['conditions']} conditions × {one['findings']} findings",
@@ -202,6 +205,10 @@ def report(result: Mapping[str, Any]) -> Iterable[str]:
                 seconds(one["cpu_seconds"]),
                 seconds(one["bare_cpu_seconds"]),
                 times(one["ratio"]),
+                *(
+                    seconds(one[name]) if name in one else "not measured"
+                    for name in ("warm_seconds", "warm_cpu_seconds")
+                ),
             )
             for one in studies
         ),
