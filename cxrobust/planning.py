@@ -1,6 +1,7 @@
 """What `cxrobust power` does: plan the next study, or judge the present one, from a study's results."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -245,7 +246,7 @@ def _comparisons(estimate: Estimate, results: Results, study: Study) -> int:
         primary_condition=results.primary_condition,
         adjust=study.analysis.adjust,
     )
-    return comparisons(estimate, results.estimates, families)
+    return comparisons(estimate, Counter(one.family for one in results.estimates), families)
 
 
 def _limits(estimate: Estimate, results: Results) -> Iterator[str]:

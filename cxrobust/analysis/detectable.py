@@ -1,6 +1,7 @@
 """The smallest difference that the present study detects in its primary comparisons."""
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 
 from cxrobust.analysis.families import Families
 from cxrobust.analysis.power import Goal, plan
@@ -29,6 +30,7 @@ def smallest_detectable(
     adjusted
         All estimates of the study, among which their families are counted.
     """
+    sizes = Counter(one.family for one in adjusted)
     found = []
     for one in primary:
         if one.test is None:
@@ -40,7 +42,7 @@ def smallest_detectable(
             n_positive_patients=one.n_positive_patients,
             goal=GOALS.get(settings.of(one.metric).test or "", "difference"),
             alpha=1 - settings.level,
-            comparisons=comparisons(one, adjusted, families),
+            comparisons=comparisons(one, sizes, families),
             power=POWER,
         )
         notes = (planned.note, *limits_of_se(one))
@@ -61,11 +63,11 @@ def smallest_detectable(
     return tuple(found)
 
 
-def comparisons(estimate: Estimate, estimates: Sequence[Estimate], families: Families) -> int:
-    """Count the tests that are adjusted together with this one."""
+def comparisons(estimate: Estimate, sizes: Mapping[str | None, int], families: Families) -> int:
+    """Return how many tests are adjusted together with this one, of how many each family holds."""
     if estimate.family is None or families.method(estimate.family) == "none":
         return 1
-    return sum(one.family == estimate.family for one in estimates)
+    return sizes[estimate.family]
 
 
 def limits_of_se(estimate: Estimate) -> Iterator[str]:

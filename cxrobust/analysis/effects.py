@@ -7,7 +7,7 @@ no p-value.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +27,9 @@ from cxrobust.analysis.intervals import Draws, linearised_se, no_interval, perce
 from cxrobust.analysis.metrics.confidence import confidence
 from cxrobust.analysis.parallel import in_threads
 from cxrobust.analysis.replicates import drawn_training, variance_of_mean
-from cxrobust.analysis.resampling import resampled_sums
+from cxrobust.analysis.resampling import distinct_columns, products
 from cxrobust.analysis.sample import Sample
-from cxrobust.analysis.values import MACRO
+from cxrobust.analysis.values import CELLS_AT_ONCE, MACRO
 from cxrobust.results import Estimate, finite
 from cxrobust.study_analysis import EffectName
 
@@ -73,8 +73,10 @@ def effect_sizes(sample: Sample, wanted: Sequence[EffectName], *, reference: str
     ]
     n_cells = len(predictions.findings) + (len(predictions.findings) > 1)
     places = [(pair, k) for pair in pairs for k in range(n_cells)]
-    measured = in_threads(lambda at: _measure(at[0], at[1], sample, wanted), places)
-    by_place = {(id(pair), k): one for (pair, k), one in zip(places, measured, strict=True)}
+    by_place: dict[tuple[int, int], list[_Effect]] = {}
+    for first in range(0, len(places), CELLS_AT_ONCE):
+        some = places[first : first + CELLS_AT_ONCE]
+        by_place |= {(id(pair), k): one for (pair, k), one in zip(some, _measure(some, sample, wanted), strict=True)}
     found = []
     for pair in pairs:
         for index, effect in enumerate(wanted):
@@ -122,29 +124,43 @@ class _Effect:
         return float(np.isnan(self.resampled).mean())
 
 
-def _measure(pair: Contrast, place: int, sample: Sample, wanted: Sequence[EffectName]) -> list[_Effect]:
+def _measure(
+    places: Sequence[tuple[Contrast, int]], sample: Sample, wanted: Sequence[EffectName]
+) -> list[list[_Effect]]:
+    """Return the effects of each pair at a place; the sums of all are resampled together."""
+    measured = in_threads(lambda at: _unresampled(at[0], at[1], sample, wanted), places)
+    rows, at = distinct_columns([by_patient for by_patient, _ in measured])
+    drawn = np.empty((len(places), len(wanted), sample.counts.shape[0] * sample.counts.shape[2]))
+    for lanes, totals in products(rows, sample.counts):
+        sums = totals[at].transpose(0, 2, 1)
+        for index, effect in enumerate(wanted):
+            drawn[:, index, lanes] = _finish(effect, sums)
+    return [
+        [replace(one, resampled=row[: sample.settings.resamples]) for one, row in zip(effects, of_place, strict=True)]
+        for (_, effects), of_place in zip(measured, drawn, strict=True)
+    ]
+
+
+def _unresampled(
+    pair: Contrast, place: int, sample: Sample, wanted: Sequence[EffectName]
+) -> tuple[NDArray[np.float64], list[_Effect]]:
+    """Return each patient's sums (n_patients, 5), and the effects that they make, not yet resampled."""
     first, second = (_cells(sample, row, condition, place) for row, condition, _ in pair.terms)
     tables = _tables(first, second, paired=pair.reference is None)
     by_patient = tables.mean(axis=(0, 1))
-    drawn = np.empty((len(wanted), sample.counts.shape[0] * sample.counts.shape[2]))
-    for lanes, sums in resampled_sums(by_patient, sample.counts):
-        drawn[:, lanes] = [_finish(effect, sums) for effect in wanted]
     whole = by_patient.sum(axis=0)
     found = []
-    for effect, row in zip(wanted, drawn, strict=True):
+    for effect in wanted:
         value = float(_finish(effect, whole))
         slope = _slope(effect, whole)
         with np.errstate(invalid="ignore"):
             influences = by_patient @ slope * (value if effect == "odds-ratio" else 1.0)
         found.append(
             _Effect(
-                value=value,
-                resampled=row[: sample.settings.resamples],
-                influences=influences,
-                training=_training(pair, tables, slope),
+                value=value, resampled=np.empty(0), influences=influences, training=_training(pair, tables, slope)
             )
         )
-    return found
+    return by_patient, found
 
 
 def _cells(sample: Sample, regime: int, condition: int, place: int) -> list[Cell]:

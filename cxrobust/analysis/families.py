@@ -169,26 +169,29 @@ def adjust(
     StudyError
         When max-T is asked for where a test flips no signs.
     """
-    named = [replace(e, family=None if e.p_value is None else families.of(e)) for e in estimates]
+    named = [None if one.p_value is None else families.of(one) for one in estimates]
     members: dict[str, list[int]] = {}
-    for index, one in enumerate(named):
-        if one.family is not None:
-            members.setdefault(one.family, []).append(index)
+    for index, name in enumerate(named):
+        if name is not None:
+            members.setdefault(name, []).append(index)
     declared = {one.name for one in families.declared}
-    adjusted: list[float | None] = [None] * len(named)
+    adjusted: list[float | None] = [one.p_adjusted for one in estimates]
     with _quick_collections():  # nothing that lives on is made in here
         for family, indices in members.items():
             method = families.method(family)
-            if method == "max-t" and family not in declared and all(named[i].test == INTERACTION for i in indices):
+            if method == "max-t" and family not in declared and all(estimates[i].test == INTERACTION for i in indices):
                 method = "holm"
-            p_values = np.array([named[i].p_value for i in indices])
+            p_values = np.array([estimates[i].p_value for i in indices])
             if method == "max-t":
-                found = _max_t(family, [named[i] for i in indices], contributions or {}, n_draws, seed)
+                found = _max_t(family, [estimates[i] for i in indices], contributions or {}, n_draws, seed)
             else:
                 found = p_values if method == "none" else multipletests(p_values, method=METHODS[method])[1]
             for i, p in zip(indices, found, strict=True):
                 adjusted[i] = float(p)
-    return tuple(one if p is None else replace(one, p_adjusted=p) for one, p in zip(named, adjusted, strict=True))
+    return tuple(
+        one if (name, p) == (one.family, one.p_adjusted) else replace(one, family=name, p_adjusted=p)
+        for one, name, p in zip(estimates, named, adjusted, strict=True)
+    )
 
 
 def _max_t(

@@ -5,9 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit, logit
-from scipy.stats import norm
-from scipy.stats import t as student
+from scipy.special import expit, logit, ndtr, ndtri, stdtrit
 from statsmodels.stats.proportion import proportion_confint
 
 from cxrobust.analysis.quantiles import tail_quantiles
@@ -137,12 +135,12 @@ def bca(draws: Draws, level: float) -> tuple[Interval, ...]:
             continue
         spread = (u**2).sum()
         acceleration = (u**3).sum() / (6 * spread**1.5) if spread > 0 else 0.0
-        bias = norm.ppf((np.count_nonzero(row < value) + np.count_nonzero(row == value) / 2) / len(row))
+        bias = ndtri((np.count_nonzero(row < value) + np.count_nonzero(row == value) / 2) / len(row))
         if not np.isfinite(bias):
             found.append(no_interval("all resamples lie on one side of the estimate", se=float(row.std(ddof=1))))
             continue
-        z = bias + np.asarray(norm.ppf(_tails(level)))
-        low, high = norm.cdf(bias + z / (1 - acceleration * z))
+        z = bias + np.asarray(ndtri(_tails(level)))
+        low, high = ndtr(bias + z / (1 - acceleration * z))
         found += _between(row[None], low, high, draws.bounds)
     return tuple(found)
 
@@ -200,14 +198,14 @@ def expanded(draws: Draws, level: float) -> tuple[Interval, ...]:
     n = draws.influences.shape[1]
     stretch = np.sqrt(n / max(n - 1, 1))
     df = degrees_of_freedom(draws.influences)
-    lows = norm.cdf(stretch * student.ppf(_tails(level)[0], df))
+    lows = ndtr(stretch * stdtrit(df, _tails(level)[0]))
     return _between(draws.resampled, lows, 1 - lows, draws.bounds)
 
 
 def t_interval(draws: Draws, level: float) -> tuple[Interval, ...]:
     """Estimate ± t·se with Student's t at `degrees_of_freedom`; se is linearised, or `normal_se` where it is given."""
     errors = draws.se if draws.normal_se is None else draws.normal_se
-    quantiles = np.asarray(student.ppf(_tails(level)[1], degrees_of_freedom(draws.influences)))
+    quantiles = np.asarray(stdtrit(degrees_of_freedom(draws.influences), _tails(level)[1]))
     return tuple(
         Interval(se=float(se), low=_within(value - t * se, draws.bounds), high=_within(value + t * se, draws.bounds))
         if np.isfinite(value)
@@ -272,7 +270,7 @@ def delong(draws: Draws, level: float) -> tuple[Interval, ...]:
     """Estimate ± z·se of AUROCs, on the logit scale within [0, 1]; from images or patients, as `normal_se` is."""
     if draws.normal_se is None:
         raise ValueError("DeLong's interval needs a standard error")
-    z = norm.ppf(_tails(level)[1])
+    z = ndtri(_tails(level)[1])
     on_logits = draws.bounds == (0, 1)
     found = []
     for value, se in zip(draws.value, draws.normal_se, strict=True):

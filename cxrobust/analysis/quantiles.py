@@ -5,7 +5,7 @@ from typing import Any
 import numba
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import ndtri
 
 
 def tail_quantiles(
@@ -32,7 +32,7 @@ def tail_quantiles(
     (2.5, 97.5)
     """
     se, lows, highs = np.empty(len(rows)), np.empty(len(rows)), np.empty(len(rows))
-    reach = norm.ppf(np.minimum(2 * np.maximum(low, 1 - high) + 0.01, 0.5))
+    reach = ndtri(np.minimum(2 * np.maximum(low, 1 - high) + 0.01, 0.5))
     _fill(np.ascontiguousarray(rows), low, high, reach, se, lows, highs)
     return se, lows, highs
 

@@ -133,34 +133,75 @@ def resampled_head_share(patients: Any, selected: Any, hit: Any, last_of_ties: A
     Σ_g s_g T_g/N_g / S over groups g of tied images: s_g of S selected images are in g, and N_g images of which T_g are
     hits are in g or before it.
     """
-    n_images, n_hits = np.empty(LANES, np.int32), np.empty(LANES, np.int32)
-    n_selected, tied_selected = np.empty(LANES, np.int32), np.empty(LANES, np.int32)
-    total = np.empty(LANES)
+    images = (patients, selected, hit, last_of_ties)
+    sums, tied = np.empty((3, LANES), np.int32), np.empty(LANES, np.int32)  # images, hits, selected: one array, so that
+    few, total = np.empty(LANES, counts.dtype), np.empty(LANES)  # fewer have to be told apart
     for block in range(counts.shape[0]):
-        _largest(counts[block])
-        total[:], n_images[:], n_hits[:], n_selected[:], tied_selected[:] = 0, 0, 0, 0, 0
-        pending = False
-        for i in range(len(patients)):
-            patient = np.uint32(patients[i])
+        rows = counts[block]
+        longest = (2 ** (8 * counts.itemsize) - 1) // max(np.int64(_largest(rows)), 1)
+        sums[:], total[:] = 0, 0
+        i = 0
+        while i < len(patients):
+            i = _pass_over(i, min(i + longest, len(patients)), images, rows, few)
+            if i < len(patients) and selected[i] and hit[i] and last_of_ties[i]:
+                patient = np.uint32(patients[i])
+                for lane in range(LANES):
+                    count = np.int32(rows[patient, lane])
+                    n_images = sums[0, lane] + np.int32(few[lane]) + count
+                    n_hits = sums[1, lane] + count
+                    sums[0, lane], sums[1, lane] = n_images, n_hits
+                    sums[2, lane] += count
+                    total[lane] += np.float64(count) * (np.float64(n_hits) / np.float64(max(n_images, 1)))
+                i += 1
+                continue
             for lane in range(LANES):
-                n_images[lane] += np.int32(counts[block, patient, lane])
-            if hit[i]:
+                sums[0, lane] += np.int32(few[lane])
+            if i < len(patients) and (selected[i] or hit[i]):
+                i = _add_group(i, images, rows, tied, sums)
                 for lane in range(LANES):
-                    n_hits[lane] += np.int32(counts[block, patient, lane])
-            if selected[i]:
-                pending = True
-                for lane in range(LANES):
-                    tied_selected[lane] += np.int32(counts[block, patient, lane])
-            if pending and last_of_ties[i]:
-                pending = False
-                for lane in range(LANES):
-                    share = np.float64(n_hits[lane]) / np.float64(max(n_images[lane], 1))
-                    total[lane] += np.float64(tied_selected[lane]) * share
-                    n_selected[lane] += tied_selected[lane]
-                tied_selected[:] = 0
+                    share = np.float64(sums[1, lane]) / np.float64(max(sums[0, lane], 1))
+                    total[lane] += np.float64(tied[lane]) * share
+                    sums[2, lane] += tied[lane]
         for lane in range(LANES):
-            some = 0 < n_selected[lane] < n_images[lane]
-            out[block * LANES + lane] = total[lane] / n_selected[lane] if some else np.nan
+            some = 0 < sums[2, lane] < sums[0, lane]
+            out[block * LANES + lane] = total[lane] / sums[2, lane] if some else np.nan
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _pass_over(i: Any, end: Any, images: Any, rows: Any, few: Any) -> Any:
+    """Fill `few` with the counts of images from i to `end`, or to the first selected or hit one, and return the next.
+
+    They are so few that the sums of their counts fit the type of the counts.
+    """
+    patients, selected, hit, _ = images
+    few[:] = 0
+    while i < end and not (selected[i] or hit[i]):
+        patient = np.uint32(patients[i])
+        for lane in range(LANES):
+            few[lane] += rows[patient, lane]
+        i += 1
+    return i
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _add_group(i: Any, images: Any, rows: Any, tied: Any, sums: Any) -> Any:
+    """Add the tied images from i on, fill `tied` with the selected ones, and return the first image of the next group."""
+    patients, selected, hit, last_of_ties = images
+    tied[:] = 0
+    inside = True
+    while inside:
+        patient = np.uint32(patients[i])
+        for lane in range(LANES):
+            sums[0, lane] += np.int32(rows[patient, lane])
+        if hit[i]:
+            for lane in range(LANES):
+                sums[1, lane] += np.int32(rows[patient, lane])
+        if selected[i]:
+            for lane in range(LANES):
+                tied[lane] += np.int32(rows[patient, lane])
+        inside = not last_of_ties[i]
+        i += 1
+    return i
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

@@ -4,7 +4,7 @@ A resample draws as many patients as there are, with replacement; count[r, i] sa
 All metrics of all cells are computed from the same counts, so every difference between cells is paired.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
 import numba
@@ -17,6 +17,8 @@ LANES = 64
 """Resamples side by side in one block of counts."""
 BYTES_AT_ONCE = 2**18
 """Memory of the sums that are worked on at a time."""
+BLOCKS_AT_ONCE = 8
+"""Blocks of resamples in one matrix product: enough that its factors are used often while they are in the cache."""
 _Entries = tuple[NDArray[np.intp], NDArray[np.uint32], NDArray[Any], NDArray[np.intp]]
 
 Counts: TypeAlias = Drawn | OnDevice
@@ -66,7 +68,9 @@ def _tally(drawn: Any, out: Any) -> None:
             out[np.uint64(drawn[draw, lane]), lane] += 1
 
 
-def resampled_sums(sums: NDArray[np.float64], counts: Counts) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+def resampled_sums(
+    sums: NDArray[np.float64], counts: Counts, *, last: NDArray[np.float64] | None = None
+) -> Iterator[tuple[slice, NDArray[np.float64]]]:
     """Sum per-patient statistics over each resample, a few blocks at a time so that what follows stays in the cache.
 
     Zeros are skipped: a patient's images fall into few of many bins.
@@ -77,6 +81,8 @@ def resampled_sums(sums: NDArray[np.float64], counts: Counts) -> Iterator[tuple[
         (n_patients, n_statistics), each patient's sums over its images.
     counts
         From `patient_counts`.
+    last
+        (n_lanes,): sums of the last statistic, where they are known already.
 
     Yields
     ------
@@ -93,8 +99,9 @@ def resampled_sums(sums: NDArray[np.float64], counts: Counts) -> Iterator[tuple[
     if isinstance(counts, OnDevice):
         yield from ((lanes, totals[0]) for _, lanes, totals in sums_of_tables([sums], counts))
         return
-    whole = _whole(sums, counts)
-    kinds: tuple[tuple[NDArray[np.bool_], type], ...] = ((whole, np.int32), (~whole, np.float64))
+    whole, known = _whole(sums, counts), np.zeros(sums.shape[1], np.bool_)
+    known[-1] = last is not None
+    kinds: tuple[tuple[NDArray[np.bool_], type], ...] = ((whole & ~known, np.int32), (~whole & ~known, np.float64))
     parts = [_entries(sums, columns, kind) for columns, kind in kinds if columns.any()]
     step = max(1, BYTES_AT_ONCE // (8 * LANES * sums.shape[1]))
     for block in range(0, len(counts), step):
@@ -102,7 +109,47 @@ def resampled_sums(sums: NDArray[np.float64], counts: Counts) -> Iterator[tuple[
         totals = np.empty((sums.shape[1], len(some) * LANES))
         for part in parts:
             _add_up(*part, some, totals)
-        yield slice(block * LANES, (block + len(some)) * LANES), totals.T
+        lanes = slice(block * LANES, (block + len(some)) * LANES)
+        if last is not None:
+            totals[-1] = last[lanes]
+        yield lanes, totals.T
+
+
+def distinct_columns(tables: Sequence[NDArray[np.float64]]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Return the different columns of tables as rows, and for each table and column its row, (n_tables, n_columns).
+
+    Cells of one finding all count the same images.
+    """
+    found: dict[bytes, int] = {}
+    at = [[found.setdefault(column.tobytes(), len(found)) for column in table.T] for table in tables]
+    return np.array([np.frombuffer(row) for row in found]), np.array(at)
+
+
+def products(rows: NDArray[np.float64], counts: Counts) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+    """Sum rows (n_rows, n_patients) over each resample by matrix products, zeros and all, some blocks at a time.
+
+    Yields
+    ------
+    slice, (n_rows, n_lanes)
+        Which resamples these are, and their sums.
+    """
+    drawn = counts.drawn if isinstance(counts, OnDevice) else counts
+    whole = _exact_in_32_bits(rows, drawn)
+    parts = ((whole, rows[whole].astype(np.float32)), (~whole, rows[~whole]))
+    for first in range(0, len(drawn), BLOCKS_AT_ONCE):
+        some = drawn[first : first + BLOCKS_AT_ONCE]
+        weights = some.transpose(1, 0, 2).reshape(some.shape[1], -1)
+        totals = np.empty((len(rows), weights.shape[1]))
+        for chosen, factors in parts:
+            if len(factors):
+                totals[chosen] = factors @ weights.astype(factors.dtype)
+        yield slice(first * LANES, first * LANES + weights.shape[1]), totals
+
+
+def _exact_in_32_bits(rows: NDArray[np.float64], counts: Drawn) -> NDArray[np.bool_]:
+    """Return which rows are whole numbers whose sums, at the largest count, float32 holds exactly: (n_rows,)."""
+    exact = np.abs(rows).sum(axis=1) * float(counts.max(initial=0)) < 2**24
+    return np.asarray(exact & (rows == np.rint(rows)).all(axis=1))
 
 
 def _whole(sums: NDArray[np.float64], counts: Drawn) -> NDArray[np.bool_]:
@@ -121,10 +168,11 @@ def _whole(sums: NDArray[np.float64], counts: Drawn) -> NDArray[np.bool_]:
 def _entries(sums: NDArray[np.float64], columns: NDArray[np.bool_], kind: type) -> _Entries:
     """List the numbers other than 0 of some statistics, as `_add_up` takes them."""
     chosen = sums if columns.all() else sums[:, columns]
-    patient, statistic = np.nonzero(chosen)
-    first = np.searchsorted(patient, np.arange(len(sums) + 1))
-    weights: NDArray[Any] = chosen[patient, statistic].astype(kind, copy=False)
-    return first, statistic.astype(np.uint32), weights, np.flatnonzero(columns)
+    flat = np.ascontiguousarray(chosen).reshape(-1)
+    at = np.flatnonzero(flat != 0)
+    first = np.append(0, np.cumsum(np.count_nonzero(chosen, axis=1)))
+    statistic = (at % chosen.shape[1]).astype(np.uint32)
+    return first, statistic, flat[at].astype(kind, copy=False), np.flatnonzero(columns)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -140,7 +188,11 @@ def _add_up(first: Any, statistic: Any, weights: Any, columns: Any, counts: Any,
         totals[:] = 0
         for patient in range(np.uint64(len(first) - 1)):
             begin, end = np.uint64(first[patient]), np.uint64(first[patient + np.uint64(1)])
-            if begin < end:
+            if end == begin + np.uint64(1):
+                weight, at = weights[begin], statistic[begin]
+                for lane in range(LANES):
+                    totals[at, lane] += weight * kind(rows[patient, lane])
+            elif begin < end:
                 for lane in range(rows.shape[1]):  # not LANES: a loop so short would be unrolled instead of vectorised
                     row[lane] = kind(rows[patient, lane])
                 for entry in range(begin, end):

@@ -3,7 +3,7 @@
 Each changes one choice and keeps the estimand: the number and kind of ECE's bins, the operating point, images instead
 of patients as the sampling unit, one image of each patient, findings of few patients left out, and Student's t in place
 of resamples and sign flips. Macro averages alone are estimated, on the clean images and under the primary condition,
-with at most `RESAMPLES` resamples.
+with at most `RESAMPLES` resamples, or by Student's t where there are more than `MANY_UNITS` patients or images to draw.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,15 +23,19 @@ from cxrobust.analysis.metrics import Metric, grouped
 from cxrobust.analysis.metrics.ece import ECE, EqualMassECE
 from cxrobust.analysis.operating_points import choose_thresholds
 from cxrobust.analysis.permutation import is_exact, sign_flip_p_values
+from cxrobust.analysis.resampling import LANES
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.testing import NOTHING, UNTESTED, Tested, named_test
 from cxrobust.analysis.values import MACRO, Values, evaluate
 from cxrobust.predictions import PredictionSet
 from cxrobust.results import Alternative, Estimand, Estimate, finite
-from cxrobust.study_analysis import OperatingPoint, TargetPoint
+from cxrobust.study_analysis import AnalysisSection, OperatingPoint, TargetPoint
 
 RESAMPLES = 2_000
 """Resamples of an alternative at most; sign flips are as many as the analysis has."""
+MANY_UNITS = 10_000
+"""Patients, or images as independent, past which an alternative has Student's t: its estimate is a sum over so many
+that resamples and sign flips would say the same, at a hundred times the work."""
 OTHER_BINS: Mapping[str, Metric] = {
     "10 equal-width bins": ECE(n_bins=10),
     "30 equal-width bins": ECE(n_bins=30),
@@ -131,7 +135,20 @@ def _base(sample: Sample, metrics: Mapping[str, Metric], primary_condition: str 
         probabilities=predictions.probabilities[:, needed],
     )
     settings = sample.settings.model_copy(update={"resamples": min(sample.settings.resamples, RESAMPLES), "sets": {}})
-    return replace(Sample.draw(narrowed, settings, seed=sample.seed), thresholds=sample.thresholds)
+    return replace(_drawn(narrowed, settings, seed=sample.seed), thresholds=sample.thresholds)
+
+
+def _drawn(predictions: PredictionSet, settings: AnalysisSection, *, seed: int) -> Sample:
+    """Return the sample with its resamples; where units are many only as many as show what they may leave undefined."""
+    if _are_many(predictions):
+        own = {name: one.model_copy(update={"interval": T}) for name, one in settings.per_metric.items()}
+        settings = settings.model_copy(update={"resamples": LANES, "interval": T, "per_metric": own})
+    return Sample.draw(predictions, settings, seed=seed)
+
+
+def _are_many(predictions: PredictionSet) -> bool:
+    """Whether there are so many units that estimates have Student's t."""
+    return len(predictions.patient_ids) > MANY_UNITS
 
 
 def _of_images(base: Sample) -> Sample:
@@ -142,7 +159,7 @@ def _of_images(base: Sample) -> Sample:
         patient_ids=predictions.image_ids,
         patients=np.arange(len(predictions.image_ids), dtype=np.int32),
     )
-    return replace(Sample.draw(alone, base.settings, seed=base.seed), thresholds=base.thresholds)
+    return replace(_drawn(alone, base.settings, seed=base.seed), thresholds=base.thresholds)
 
 
 def _common(base: Sample) -> list[int]:
@@ -242,14 +259,15 @@ def _tests(choice: Choice, found: Sequence[_Macro], *, n_draws: int) -> list[Tes
 
 def _named(choice: Choice, one: _Macro) -> Tested | None:
     """Return the outcome of a test that flips no signs; None where signs are flipped."""
-    if choice.kind == "method":
+    chosen = choice.sample.settings.of(one.name)
+    flips = chosen.test is None or chosen.test == "permutation"
+    if choice.kind == "method" or (flips and _are_many(choice.sample.predictions)):
         se, df = one.draws.normal_se, degrees_of_freedom(one.draws.influences)
         assert se is not None  # noqa: S101  the interval is t, which has it
         value = abs(float(one.draws.value[0]))
         p = float(2 * student.sf(value / se[0], df[0])) if se[0] > 0 else 1.0 if value == 0 else np.nan
         return Tested(name=T, p_value=never_0(p))
-    chosen = choice.sample.settings.of(one.name)
-    if chosen.test is None or chosen.test == "permutation":
+    if flips:
         return None
     place = one.values.value.shape[2] - 1
     return named_test(chosen.test, one.metric, one.values, one.contrast, place, chosen.margin)

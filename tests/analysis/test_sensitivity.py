@@ -159,6 +159,32 @@ def test_students_t_against_its_formula():
     assert (one.test, one.interval) == ("t", "t")
 
 
+def test_many_images_as_independent_have_students_t(monkeypatch):
+    monkeypatch.setattr("cxrobust.analysis.sensitivity.MANY_UNITS", 40)
+    predictions = make_predictions(seed=5, n_patients=40, most_images=3, findings=("Effusion",))
+    made = run(predictions)
+    one = of(made, "images as independent", "confidence")
+    p = predictions.probabilities[:, :, :, 0]
+    sure = np.maximum(p, 1 - p)
+    d = sure[1, 1] - sure[1, 0] - sure[0, 1] + sure[0, 0]
+    centred, n = d - d.mean(), len(d)
+    df = 2 * n / (n * (centred**4).sum() / (centred**2).sum() ** 2 - 1)
+    se = d.std(ddof=1) / np.sqrt(n)
+    half = student.ppf(0.975, df) * se
+    assert (one.test, one.interval) == ("t", "t")
+    assert one.p_value == pytest.approx(2 * student.sf(abs(d.mean()) / se, df))
+    assert (one.ci_low, one.ci_high) == pytest.approx((d.mean() - half, d.mean() + half))
+    of_patients = of(made, "first image of each patient", "confidence")  # 40 patients are not more than 40
+    assert (of_patients.test, of_patients.interval) == ("permutation", "expanded")
+
+
+def test_a_named_test_stays_where_units_are_many(monkeypatch, predictions):
+    monkeypatch.setattr("cxrobust.analysis.sensitivity.MANY_UNITS", 10)
+    made = run(predictions, metrics=("auroc",), test="tost", margin=0.2, interval="percentile")
+    one = of(made, "images as independent", "auroc")
+    assert (one.test, one.interval) == ("tost", "t")
+
+
 def test_p_values_are_adjusted_in_the_primary_family_of_which_they_take_the_places(found):
     metrics = ("auroc", "accuracy", "confidence", "ece", "brier")
     raw = [main(found, metric).p_value for metric in metrics]

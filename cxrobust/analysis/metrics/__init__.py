@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cxrobust.analysis.accelerator import Drawn, OnDevice, sums_of_tables
 from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.parallel import in_threads, shared_out
-from cxrobust.analysis.resampling import LANES, Counts, resampled_sums
+from cxrobust.analysis.resampling import LANES, Counts, distinct_columns, products, resampled_sums
 from cxrobust.registry import Registry
 from cxrobust.study_analysis import IntervalName
 
@@ -67,9 +67,7 @@ class Metric(Protocol):
         """Return the value that guessing would have, None where there is no such value."""
 
 
-BLOCKS_AT_ONCE = 8
-"""Blocks of resamples in one matrix product: enough that its factors are used often while they are in the cache."""
-DENSE = 0.6
+DENSE = 0.2
 """Share of a table of sums by patient that is not 0, past which a matrix product is faster than skipping zeros."""
 
 metric: Registry[Metric] = Registry("metric", package="cxrobust.analysis.metrics")
@@ -134,7 +132,7 @@ class Additive(Usual, ABC):
         What the value gains when all weights grow alike, which is 0 for most metrics, is taken off in equal shares.
         """
         step = 1e-30
-        gradient = np.array([self.finish(sums + 1j * step * unit).imag / step for unit in np.eye(len(sums))])
+        gradient = self.finish(sums + 1j * step * np.eye(len(sums))).imag / step
         return np.asarray(by_patient @ gradient + (self.finish(sums) - sums @ gradient) * by_patient[:, -1] / sums[-1])
 
     def n_patients(self, cell: Cell) -> int:
@@ -153,10 +151,14 @@ class Additive(Usual, ABC):
             return np.asarray(_resample_on_device([self], by_patient, counts)[0])
         parts = shared_out(len(counts), n_cells=len(cells))
         out = np.empty((len(cells), len(counts) * LANES))
+        n_images = _resampled_images(by_patient, counts)
 
         def fill(at: tuple[int, tuple[int, int]]) -> None:
             cell, (low, high) = at
-            out[cell, low * LANES : high * LANES] = resample_sums([self], by_patient[cell], counts[low:high])[0]
+            lanes = slice(low * LANES, high * LANES)
+            [out[cell, lanes]] = resample_sums(
+                [self], by_patient[cell], counts[low:high], n_images=n_images[cell][lanes]
+            )
 
         in_threads(fill, [(cell, part) for cell in range(len(cells)) for part in parts])
         return out
@@ -188,11 +190,23 @@ class Mean(Additive):
         return np.asarray(by_patient[:, 0] / sums[1])
 
 
-def resample_sums(metrics: Sequence[Additive], by_patient: NDArray[np.float64], counts: Counts) -> NDArray[np.float64]:
-    """Return several metrics of the same sums on each resample: (n_patients, n_statistics) to (n_metrics, n_lanes)."""
+def resample_sums(
+    metrics: Sequence[Additive],
+    by_patient: NDArray[np.float64],
+    counts: Counts,
+    *,
+    n_images: NDArray[np.float64] | None = None,
+) -> NDArray[np.float64]:
+    """Return several metrics of the same sums on each resample: (n_patients, n_statistics) to (n_metrics, n_lanes).
+
+    Parameters
+    ----------
+    n_images
+        (n_lanes,): sums of the last statistic, where they are known already.
+    """
     out = np.empty((len(metrics), len(counts) * LANES))
     with np.errstate(invalid="ignore", divide="ignore"):
-        for lanes, totals in resampled_sums(by_patient, counts):
+        for lanes, totals in resampled_sums(by_patient, counts, last=n_images):
             for row, one in zip(out, metrics, strict=True):
                 row[lanes] = one.finish(totals)
     return out
@@ -257,14 +271,18 @@ def _measure_sums(
     wanted = {i: [one for one, yes in zip(metrics, defined[:, i], strict=True) if yes] for i in at}
     tables = dict(zip(at, in_threads(lambda i: wanted[i][0].sums(cells[i]), at), strict=True))
     drawn = _resample_at_once(metrics, list(tables.values()), counts) if at else None
+    n_images = _resampled_images(list(tables.values()), counts) if drawn is None and at else []
     place = {i: row for row, i in enumerate(at)}
 
     def of_cell(i: int) -> list[Measured | None]:
         if i not in tables:
             return [None] * len(metrics)
         sums = tables[i].sum(axis=0)
-        rows = resample_sums(wanted[i], tables[i], counts) if drawn is None else drawn[defined[:, i], place[i]]
-        resampled = iter(rows)
+        resampled = iter(
+            resample_sums(wanted[i], tables[i], counts, n_images=n_images[place[i]])
+            if drawn is None
+            else drawn[defined[:, i], place[i]]
+        )
         return [
             Measured(
                 value=float(one.finish(sums)),
@@ -310,35 +328,20 @@ def _resample_dense(
     metrics: Sequence[Additive], tables: Sequence[NDArray[np.float64]], counts: Drawn
 ) -> NDArray[np.float64]:
     """Return metrics of the same sums on each cell and resample, (n_metrics, n_cells, n_lanes)."""
-    rows, at = _distinct(tables)
-    whole = _exact_in_32_bits(rows, counts)
-    parts = ((whole, rows[whole].astype(np.float32)), (~whole, rows[~whole]))
+    rows, at = distinct_columns(tables)
     out = np.empty((len(metrics), len(tables), len(counts) * LANES))
-    for first in range(0, len(counts), BLOCKS_AT_ONCE):
-        some = counts[first : first + BLOCKS_AT_ONCE]
-        drawn = some.transpose(1, 0, 2).reshape(some.shape[1], -1)
-        totals = np.empty((len(rows), drawn.shape[1]))
-        for chosen, weights in parts:
-            if len(weights):
-                totals[chosen] = weights @ drawn.astype(weights.dtype)
+    for lanes, totals in products(rows, counts):
         of_cells = totals[at].transpose(0, 2, 1)
         with np.errstate(invalid="ignore", divide="ignore"):
             for m, one in enumerate(metrics):
-                out[m, :, first * LANES : first * LANES + drawn.shape[1]] = one.finish(of_cells)
+                out[m, :, lanes] = one.finish(of_cells)
     return out
 
 
-def _distinct(tables: Sequence[NDArray[np.float64]]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Return the different columns of tables as rows, and for each table and column its row, (n_tables, n_columns).
-
-    Cells of one finding all count the same images.
-    """
-    found: dict[bytes, int] = {}
-    at = [[found.setdefault(column.tobytes(), len(found)) for column in table.T] for table in tables]
-    return np.array([np.frombuffer(row) for row in found]), np.array(at)
-
-
-def _exact_in_32_bits(rows: NDArray[np.float64], counts: Drawn) -> NDArray[np.bool_]:
-    """Return which rows are whole numbers whose sums, at the largest count, float32 holds exactly: (n_rows,)."""
-    exact = np.abs(rows).sum(axis=1) * float(counts.max(initial=0)) < 2**24
-    return np.asarray(exact & (rows == np.rint(rows)).all(axis=1))
+def _resampled_images(tables: Sequence[NDArray[np.float64]], counts: Counts) -> list[NDArray[np.float64]]:
+    """Sum the last column of each table, its images, over each resample: (n_lanes,) each, once for those alike."""
+    rows, at = distinct_columns([table[:, -1:] for table in tables])
+    found = np.empty((len(rows), len(counts) * LANES))
+    for lanes, totals in products(rows, counts):
+        found[:, lanes] = totals
+    return [found[row] for (row,) in at]
