@@ -66,12 +66,13 @@ def resampling(result: Mapping[str, Any]) -> Iterable[str]:
         f"{first['n_resamples']:,} resamples; the counts, which all metrics share, took {counts}."
     )
     yield table(
-        ("metric", "here", "loop over", "seconds of the loop", "ratio", "aim", "largest difference"),
+        ("metric", "here", "on one core", "loop over", "seconds of the loop", "ratio", "on one core", "aim",
+         "largest difference"),
         (
             (
-                f"`{one['metric']}`", seconds(one["seconds"]), one["peer"],
+                f"`{one['metric']}`", seconds(one["seconds"]), seconds(one.get("seconds_one_core")), one["peer"],
                 f"{seconds(one['peer_seconds'])}, scaled from {one['peer_calls_timed']} calls", times(one["ratio"]),
-                aim(one["metric"], one["ratio"]),
+                times(one.get("ratio_one_core")), aim(one["metric"], one["ratio"]),
                 f"{one['largest_difference']:.0e}",
             )
             for one in timings
@@ -233,7 +234,9 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines)
 
 
-def seconds(value: float) -> str:
+def seconds(value: float | None) -> str:
+    if value is None:
+        return "not measured"
     if value < 0.1:
         return f"{value * 1e3:.2g} ms"
     return f"{value:,.0f} s" if value >= 100 else f"{value:.3g} s"

@@ -11,10 +11,14 @@ from numpy.typing import NDArray
 from cxrobust.analysis.accelerator import OnDevice
 from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.parallel import in_threads, shared_out
+from cxrobust.analysis.prefetching import fetch_row
 from cxrobust.analysis.resampling import LANES, Counts
 
 Kernel = Callable[..., None]
 """Called with a cell's sorted arrays, blocks of counts, and the lanes of `out` to fill; releases the GIL."""
+
+AHEAD = 16
+"""How many images before its own the counts of a patient are asked for, who may be anywhere in the memory."""
 
 
 def resample_ranked(
@@ -176,6 +180,7 @@ def _pass_over(i: Any, end: Any, images: Any, rows: Any, few: Any) -> Any:
     patients, selected, hit, _ = images
     few[:] = 0
     while i < end and not (selected[i] or hit[i]):
+        fetch_row(rows, np.uint32(patients[min(i + AHEAD, len(patients) - 1)]))
         patient = np.uint32(patients[i])
         for lane in range(LANES):
             few[lane] += rows[patient, lane]
@@ -185,7 +190,7 @@ def _pass_over(i: Any, end: Any, images: Any, rows: Any, few: Any) -> Any:
 
 @numba.njit(cache=True, nogil=True, inline="always")
 def _add_group(i: Any, images: Any, rows: Any, tied: Any, sums: Any) -> Any:
-    """Add the tied images from i on, fill `tied` with the selected ones, and return the first image of the next group."""
+    """Add the tied images from i on, the selected ones to `tied` too, and return the first image of the next group."""
     patients, selected, hit, last_of_ties = images
     tied[:] = 0
     inside = True
@@ -355,6 +360,7 @@ def _add_untied(i: Any, end: Any, images: Any, rows: Any, few: Any, sums: Any) -
     n_positive, n_negative, twice = sums
     positives[:], negatives[:], pairs[:] = 0, 0, 0
     while i < end and last_of_ties[i]:
+        fetch_row(rows, np.uint32(patients[min(i + AHEAD, len(patients) - 1)]))
         patient = np.uint32(patients[i])  # an unsigned index is not tested for counting from the end
         if positive[i]:
             for lane in range(LANES):

@@ -48,7 +48,7 @@ def patient_counts(n_patients: int, *, n_resamples: int, rng: np.random.Generato
     ((1, 5, 64), {5})
     """
     n_blocks = -(-n_resamples // LANES)
-    counts: Drawn = np.zeros((n_blocks, n_patients, LANES), dtype=np.uint8)
+    counts = _in_whole_lines((n_blocks, n_patients, LANES))
     tally = np.empty((n_patients, LANES), np.uint16)
     for block in range(n_blocks):
         _tally(rng.integers(0, n_patients, (n_patients, LANES)), tally)
@@ -57,6 +57,14 @@ def patient_counts(n_patients: int, *, n_resamples: int, rng: np.random.Generato
             counts = counts.astype(np.uint16)
         counts[block, :, :used] = tally[:, :used]
     return counts
+
+
+def _in_whole_lines(shape: tuple[int, int, int]) -> Drawn:
+    """Return zeros (uint8) that begin where a line of the cache does, so that a patient's 64 lanes lie in one line."""
+    size = int(np.prod(shape))
+    memory = np.zeros(size + LANES, np.uint8)
+    first = -memory.ctypes.data % LANES
+    return memory[first : first + size].reshape(shape)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -133,11 +141,13 @@ def products(rows: NDArray[np.float64], counts: Counts) -> Iterator[tuple[slice,
     slice, (n_rows, n_lanes)
         Which resamples these are, and their sums.
     """
-    drawn = counts.drawn if isinstance(counts, OnDevice) else counts
-    whole = _exact_in_32_bits(rows, drawn)
+    if isinstance(counts, OnDevice):
+        yield from ((lanes, totals[0].T) for _, lanes, totals in sums_of_tables([rows.T], counts))
+        return
+    whole = _exact_in_32_bits(rows, counts)
     parts = ((whole, rows[whole].astype(np.float32)), (~whole, rows[~whole]))
-    for first in range(0, len(drawn), BLOCKS_AT_ONCE):
-        some = drawn[first : first + BLOCKS_AT_ONCE]
+    for first in range(0, len(counts), BLOCKS_AT_ONCE):
+        some = counts[first : first + BLOCKS_AT_ONCE]
         weights = some.transpose(1, 0, 2).reshape(some.shape[1], -1)
         totals = np.empty((len(rows), weights.shape[1]))
         for chosen, factors in parts:

@@ -260,17 +260,17 @@ def _tests(choice: Choice, found: Sequence[_Macro], *, n_draws: int) -> list[Tes
 def _named(choice: Choice, one: _Macro) -> Tested | None:
     """Return the outcome of a test that flips no signs; None where signs are flipped."""
     chosen = choice.sample.settings.of(one.name)
-    flips = chosen.test is None or chosen.test == "permutation"
-    if choice.kind == "method" or (flips and _are_many(choice.sample.predictions)):
+    asked = chosen.test or "permutation"
+    if choice.kind == "method" or (asked == "permutation" and _are_many(choice.sample.predictions)):
         se, df = one.draws.normal_se, degrees_of_freedom(one.draws.influences)
         assert se is not None  # noqa: S101  the interval is t, which has it
         value = abs(float(one.draws.value[0]))
         p = float(2 * student.sf(value / se[0], df[0])) if se[0] > 0 else 1.0 if value == 0 else np.nan
         return Tested(name=T, p_value=never_0(p))
-    if flips:
+    if asked == "permutation":
         return None
     place = one.values.value.shape[2] - 1
-    return named_test(chosen.test, one.metric, one.values, one.contrast, place, chosen.margin)
+    return named_test(asked, one.metric, one.values, one.contrast, place, chosen.margin)
 
 
 def _record(choice: Choice, one: _Macro, tested: Tested, counts: FindingCounts) -> Estimate:
