@@ -156,9 +156,7 @@ def _unresampled(
         with np.errstate(invalid="ignore"):
             influences = by_patient @ slope * (value if effect == "odds-ratio" else 1.0)
         found.append(
-            _Effect(
-                value=value, resampled=np.empty(0), influences=influences, training=_training(pair, tables, slope)
-            )
+            _Effect(value=value, resampled=np.empty(0), influences=influences, training=_training(pair, tables, slope))
         )
     return by_patient, found
 

@@ -229,7 +229,7 @@ def t_corrected(draws: Draws, level: float) -> tuple[Interval, ...]:
     -0.17718...
     """
     linear = draws.se if draws.normal_se is None else draws.normal_se
-    quantiles = np.asarray(student.ppf(_tails(level)[1], degrees_of_freedom(draws.influences)))
+    quantiles = np.asarray(stdtrit(degrees_of_freedom(draws.influences), _tails(level)[1]))
     found = []
     for row, value, se, t in zip(_defined(draws), draws.value, linear, quantiles, strict=True):
         if len(row) < 2 or not np.isfinite(value):
