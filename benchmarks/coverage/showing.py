@@ -571,7 +571,9 @@ def _reasons(content: Mapping[str, Any], covered: Sequence[Share]) -> list[str]:
         "compared, and since the standard error of a resample can be all but 0, which leaves a studentised interval no "
         f"bound: in one design it was {_magnitude(widest)} wide on average.",
         f"- `ece-debiased` and `coverage-at-risk-5`, `t-corrected`: {both('t-corrected', jumping, few=False)}; "
-        f"{both('expanded', jumping, few=False)}, the quantiles of resamples lying above values near 0.",
+        f"{both('expanded', jumping, few=False)}, the quantiles of resamples lying above values near 0. With fewer "
+        f"than {ENOUGH} positive patients {both('t-corrected', jumping, few=True)}, "
+        f"{both('expanded', jumping, few=True)}.",
         f"- `sensitivity`, `ppv` and `npv`, `expanded`: with fewer than {ENOUGH} positive patients "
         f"{both('studentized', rates, few=True)}, {both('expanded', rates, few=True)}; but {without('studentized')} % "
         f"of studies have no `studentized` interval, against {without('expanded')} %, and with {ENOUGH} positive "
