@@ -18,6 +18,8 @@ TALLEST_WHOLE = 80.0
 """Height of its rows, in mm, up to which a table is not torn apart."""
 TALLEST_GROUP = 56.0
 """Height in mm up to which the rows of a group stay together on a page."""
+MOST_OF_METRICS = 96
+"""Rows of tables that say the same of one metric after another, of which about 45 fill a page; the rest is in the HTML report."""
 MOST_ROWS = 300
 """Rows of one table that are printed; the rest is in `estimates.csv`."""
 
@@ -115,6 +117,15 @@ class Table:
     def n_rows(self) -> int:
         """Rows of all groups."""
         return sum(len(group.rows) for group in self.groups)
+
+
+def n_fitting(n: int, *, rows: float, most: float = MOST_OF_METRICS) -> int:
+    """Return how many of `n` tables or figures of so many rows each fit where so many may stand; at least one.
+
+    >>> n_fitting(5, rows=42), n_fitting(5, rows=12), n_fitting(5, rows=500)
+    (2, 5, 1)
+    """
+    return max(1, min(n, int(most // max(rows, 1))))
 
 
 def _parted(group: Group, most: int) -> Iterator[Group]:

@@ -28,7 +28,8 @@ def declaring(name: str, *, metrics: tuple[str, ...]) -> Results:
 
 
 def said(one: Results, section: str) -> str:
-    text = sections[section].build(View.of(one, images=None))["adjusted_over"]
+    values = sections[section].build(View.of(one, images=None))
+    text = values["adjusted_over"] if "adjusted_over" in values else values["told"][0]["adjusted_over"]
     return str(text).replace("\N{NO-BREAK SPACE}", " ")
 
 

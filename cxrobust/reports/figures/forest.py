@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from cxrobust.reports.figures.style import INK, QUIET, Mark, canvas, drawn, is_narrow, marks
+from cxrobust.reports.figures.style import INK, QUIET, WIDTH, Mark, canvas, drawn, is_narrow, marks
 from cxrobust.reports.figures.values import tell_estimate
 from cxrobust.reports.view import View, is_few
 from cxrobust.reports.words import MACRO, count, finding_words, shortened
@@ -24,9 +24,9 @@ def forest_figure(width: float, view: View, metric: str, *, label: str, sides: t
     """Draw the comparison of every finding; `sides` name what is left and right of 0."""
     findings = by_frequency(view)
     regimes = view.compared
-    rows = math.ceil(len(regimes) / (MOST_NARROW if is_narrow(width) else MOST_COLUMNS))
+    rows = _n_rows(view, width)
     columns = math.ceil(len(regimes) / rows)
-    figure = canvas(width, rows * (ROW * (len(findings) + 1.5) + MARGIN))
+    figure = canvas(width, forest_height(view, width))
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     drawn_as = marks(view.regimes, reference=view.reference)
     low, high = _limits(view, metric, findings)
@@ -56,6 +56,15 @@ def forest_figure(width: float, view: View, metric: str, *, label: str, sides: t
         axes.set_ylim(-len(findings) - 1.1, 0.7)
     figure.supxlabel(label, fontsize=7)
     return figure
+
+
+def forest_height(view: View, width: float = WIDTH) -> float:
+    """Return the height in mm of a forest plot at a width in mm."""
+    return _n_rows(view, width) * (ROW * (len(view.findings) + 1.5) + MARGIN)
+
+
+def _n_rows(view: View, width: float) -> int:
+    return math.ceil(len(view.compared) / (MOST_NARROW if is_narrow(width) else MOST_COLUMNS))
 
 
 def by_frequency(view: View) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from cxrobust.reports.figures.forest import by_frequency, forest_figure
+from cxrobust.reports.figures.forest import by_frequency, forest_figure, forest_height
 from cxrobust.reports.parts import (
     EMPTY,
     MOST_ROWS,
@@ -18,6 +18,7 @@ from cxrobust.reports.parts import (
     estimate_cell,
     interval_cell,
     letters_of_tests,
+    n_fitting,
     p_cell,
 )
 from cxrobust.reports.sections import section
@@ -35,6 +36,8 @@ from cxrobust.reports.words import (
     regime,
 )
 
+TALLEST_FORESTS = 150.0
+"""Height in mm of the forest plots of all metrics together."""
 NAMES = {
     "difference-in-differences": "difference-in-differences",
     "regime-reference": "difference to the reference",
@@ -48,39 +51,63 @@ def _has_findings(view: View) -> bool:
 
 @section("by_finding", order=50, title="By finding", needs=_has_findings)
 def by_finding(view: View) -> Mapping[str, Any]:
-    """Return the forest plot and the table of the first metric."""
-    metric = view.metrics[0]
-    name = metric_words(metric).name
-    where = f", {condition_words(view.primary)}" if view.primary else ", clean images"
-    against = f" against {view.reference}" if view.others else ""
-    label = f"{capitalised(NAMES[view.comparison])} of {name}{against}{where}"
-    alt = f"{label}, for each of {counted(len(view.findings), 'finding')} and the macro average, with intervals."
+    """Return forest plots and tables, of as many metrics as fit; the HTML report has the tables of all."""
+    n_tables = n_fitting(len(view.metrics), rows=len(view.findings) * len(_rows(view)))
+    n_forests = n_fitting(len(view.metrics), rows=forest_height(view), most=TALLEST_FORESTS)
+    values = [_of_metric(view, metric) for metric in view.metrics]
+    return {
+        "tables": tuple(one["table"] for one in values[:n_tables]),
+        "told": [{key: value for key, value in one.items() if key != "table"} for one in values],
+        "more": [{"table": one["table"]} for one in values[n_tables:]],
+        "forests": tuple(_forest(view, metric) for metric in view.metrics[:n_forests]),
+        "comparison": NAMES[view.comparison],
+        "condition": condition_words(view.primary or CLEAN),
+        "sentences": [findings_sentence(view, view.metrics[0], one) for one in view.compared],
+        "has_few": any(f["n_positive_patients"] < 20 for f in view.findings),
+    }
+
+
+def _of_metric(view: View, metric: str) -> dict[str, Any]:
+    """Return the table of a metric, and what stands below it."""
     contrasts = [view.contrast(metric, one, finding["name"]) for one in view.compared for finding in view.findings]
     letters = letters_of_tests(contrasts, first="a")
     rows = _groups(view, metric, letters)
     kept = _first_rows(rows)
     return {
-        "findings": Table(
-            key="finding-values", columns=_columns(view, "" if letters else "a"), groups=kept, dense=True
+        "table": Table(
+            key=_key("finding-values", view, metric),
+            columns=_columns(view, "" if letters else "a"),
+            groups=kept,
+            dense=True,
         ),
-        "forest": Figure(key="forest", drawing=forest_figure(view, metric, label=label, sides=_sides(view)), alt=alt),
+        "metric": metric_words(metric).name,
         "is_cut": len(kept) < len(rows),
-        "metric": name,
-        "comparison": NAMES[view.comparison],
-        "condition": condition_words(view.primary or CLEAN),
-        "sentences": [findings_sentence(view, metric, one) for one in view.compared],
         "tests": in_units(view, capitalised(named_tests({e.test for e in contrasts if e is not None and e.test}))),
         "test_notes": [(letter, in_units(view, capitalised(named_tests([test])))) for test, letter in letters.items()],
         "adjusted_over": adjusted_over(view, contrasts, usual="over the findings of one regime"),
         "has_gaps": any(e is None or e.estimate is None for e in contrasts),
-        "has_few": any(f["n_positive_patients"] < 20 for f in view.findings),
     }
 
 
-def _sides(view: View) -> tuple[str, str]:
-    if view.comparison == "difference-in-differences":
-        return ("larger loss", "smaller loss")
-    return ("lower", "higher")
+def _forest(view: View, metric: str) -> Figure:
+    where = f", {condition_words(view.primary)}" if view.primary else ", clean images"
+    against = f" against {view.reference}" if view.others else ""
+    label = f"{capitalised(NAMES[view.comparison])} of {metric_words(metric).name}{against}{where}"
+    alt = f"{label}, for each of {counted(len(view.findings), 'finding')} and the macro average, with intervals."
+    drawing = forest_figure(view, metric, label=label, sides=_sides(view, metric))
+    return Figure(key=_key("forest", view, metric), drawing=drawing, alt=alt)
+
+
+def _key(name: str, view: View, metric: str) -> str:
+    return name if metric == view.metrics[0] else f"{name}-{metric}"
+
+
+def _sides(view: View, metric: str) -> tuple[str, str]:
+    """Say what lies left and right of 0: a loss where more is better, a rise where less is."""
+    better = metric_words(metric).better
+    if view.comparison != "difference-in-differences" or better == "neither":
+        return ("lower", "higher")
+    return ("larger loss", "smaller loss") if better == "higher" else ("smaller rise", "larger rise")
 
 
 def _first_rows(groups: tuple[Group, ...]) -> tuple[Group, ...]:

@@ -3,7 +3,17 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cxrobust.reports.parts import NOT_APPLICABLE, Cell, Column, Group, Table, common_digits, estimate_cell, p_cell
+from cxrobust.reports.parts import (
+    NOT_APPLICABLE,
+    Cell,
+    Column,
+    Group,
+    Table,
+    common_digits,
+    estimate_cell,
+    n_fitting,
+    p_cell,
+)
 from cxrobust.reports.sections import section
 from cxrobust.reports.sentences import deciding_p, judge, metric_name
 from cxrobust.reports.sources import names_all_patients, names_no_patient
@@ -24,19 +34,30 @@ def _columns(view: View) -> tuple[str, ...]:
 
 @section("subgroups", order=57, title="Subgroups", needs=lambda view: bool(_columns(view)))
 def subgroups(view: View) -> Mapping[str, Any]:
-    """Return a table for each column of the metadata, of the study's first metric."""
-    metric = view.metrics[0]
-    found = {
-        (e.subgroup, e.estimand, e.regime, e.condition): e
-        for e in view.results.estimates
-        if e.subgroup and e.metric == metric and e.finding == MACRO and not e.recalibration
-    }
+    """Return a table for each column of the metadata, of as many metrics as fit; the HTML report has those of all."""
+    everything: dict[str, dict[Key, Estimate]] = {metric: {} for metric in view.metrics}
+    for e in view.results.estimates:
+        if e.subgroup and e.metric in everything and e.finding == MACRO and not e.recalibration:
+            everything[e.metric][e.subgroup, e.estimand, e.regime, e.condition] = e
     names = _columns(view)
+    told = [(name, metric) for metric in view.metrics for name in names if any(_of_column(name, everything[metric]))]
+    tables = [_table(view, name, metric, everything[metric]) for name, metric in told]
+    rows = sum(table.n_rows for table in tables) / max(1, len(view.metrics))
+    printed = view.metrics[: n_fitting(len(view.metrics), rows=rows)]
+    n_tables = sum(metric in printed for _, metric in told)
+    found = everything[view.metrics[0]]
     return {
-        "tables": [_table(view, name, found) for name in names],
-        "names": names,
-        "too_small": [_too_small(name, found) for name in names],
-        "metric": metric_name(view, metric),
+        "tables": tables[:n_tables],
+        "more": [{"table": table} for table in tables[n_tables:]],
+        "told": [
+            {
+                "name": name,
+                "metric": capitalised(metric_name(view, metric)),
+                "too_small": _too_small(name, everything[metric]),
+            }
+            for name, metric in told
+        ],
+        "others": list(dict.fromkeys(metric_name(view, metric) for _, metric in told[n_tables:])),
         "sentences": [_sentence(view, name, found) for name in names],
         "primary": condition_words(view.primary) if view.primary else None,
         "unit": "image" if names_no_patient(view) else "patient",
@@ -67,7 +88,11 @@ def _too_small(column: str, found: Mapping[Key, Estimate]) -> str:
     return listed([f"{name.removeprefix(f'{column}=')} ({count(one.n_patients)})" for name, one in small.items()])
 
 
-def _table(view: View, column: str, found: Mapping[Key, Estimate]) -> Table:
+def _of_column(column: str, found: Mapping[Key, Estimate]) -> list[Key]:
+    return [key for key in found if key[0].startswith((f"{column}=", f"{column}: "))]
+
+
+def _table(view: View, column: str, metric: str, found: Mapping[Key, Estimate]) -> Table:
     places, levels = _places(view), _levels(column, found, estimated=True)
     digits = common_digits(one for key, one in found.items() if key[0] in levels and key[1:2] + key[3:] in places)
 
@@ -110,7 +135,8 @@ def _table(view: View, column: str, found: Mapping[Key, Estimate]) -> Table:
         Group(head=regime(name), rows=(*(row(name, level) for level in levels), interactions(name)))
         for name in view.regimes
     )
-    return Table(key=f"subgroups-{_columns(view).index(column) + 1}", columns=columns, groups=groups, dense=True)
+    key = f"subgroups-{_columns(view).index(column) + 1}" + ("" if metric == view.metrics[0] else f"-{metric}")
+    return Table(key=key, columns=columns, groups=groups, dense=True)
 
 
 def _cell(estimate: Estimate | None, view: View, *, signed: bool, digits: int) -> Cell:

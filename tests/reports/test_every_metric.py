@@ -1,0 +1,62 @@
+"""Tables and forest plots of every metric: what paper shows, what the HTML report adds, and where the reader is sent."""
+
+from dataclasses import replace
+
+import pytest
+
+from cxrobust.reports.document import compose, section_bodies
+from cxrobust.reports.parts import Figure, n_fitting
+from cxrobust.reports.sections import sections
+from cxrobust.reports.view import View
+
+from .made import LARGE, METRICS, TYPICAL, results
+
+SMALLER = results(replace(TYPICAL, n_regimes=2, n_findings=3, one_class=False, few=False))
+
+
+def built(made):
+    return sections["by_finding"].build(View.of(made, images=None))
+
+
+def test_a_small_study_prints_the_findings_of_every_metric():
+    values = built(SMALLER)
+    assert [one["metric"] for one in values["told"]] == ["AUROC", "accuracy", "mean confidence", "ECE", "Brier score"]
+    assert len(values["tables"]) == len(METRICS)
+    assert values["more"] == []
+    assert [figure.key for figure in values["forests"]][:2] == ["forest", "forest-accuracy"]
+
+
+def test_a_large_study_prints_the_first_metric_and_says_where_the_others_are():
+    large = results(replace(LARGE, n_severities=1, more_attacks=False))
+    values = built(large)
+    assert [table.key for table in values["tables"]] == ["finding-values"]
+    assert len(values["forests"]) == 1
+    assert len(values["more"]) == len(METRICS) - 1
+    document = compose(View.of(large, images=None))
+    assert not [key for key in document.numbers if key.startswith("finding-values-")]
+    words = section_bodies(document)[0]["by_finding"]
+    assert (
+        "accuracy, mean confidence, ECE, Brier score stand in the HTML report, and all numbers in estimates.csv"
+        in words
+    )
+
+
+@pytest.mark.parametrize(
+    ("metric", "sides"),
+    [
+        ("auroc", ("larger loss", "smaller loss")),
+        ("ece", ("smaller rise", "larger rise")),
+        ("confidence", ("lower", "higher")),
+    ],
+)
+def test_a_forest_plot_names_its_sides_by_which_way_its_metric_is_better(metric, sides):
+    others = [one for one in METRICS if one != metric]
+    analysis = {**SMALLER.study["analysis"], "metrics": [metric, *others]}
+    values = built(replace(SMALLER, study={**SMALLER.study, "analysis": analysis}))
+    (first, *_) = values["forests"]
+    assert isinstance(first, Figure)
+    assert first.drawing.options["sides"] == sides
+
+
+def test_at_least_one_of_several_fits():
+    assert [n_fitting(3, rows=rows, most=90) for rows in (0, 30, 31, 91)] == [3, 3, 2, 1]
