@@ -16,6 +16,7 @@ from cxrobust.progress import Reporter, silent
 from cxrobust.registration import SUFFIX
 from cxrobust.results import ESTIMATES, PREDICTIONS, RESULTS, Results, estimates_text, read_results
 from cxrobust.study import Study, parse_study
+from cxrobust.verification.examples import differing_examples
 from cxrobust.verification.recomputed import check_folder, for_this_machine
 
 ROUNDING = 1e-9
@@ -38,13 +39,16 @@ class Verdict:
     """Those that have other bytes."""
     not_written: tuple[str, ...]
     """Those of the bundle that were not written here, for example for want of Pango."""
+    n_examples: int = 0
+    examples: tuple[str, ...] = ()
+    """Where example images say otherwise than the predictions."""
     machines: tuple[Difference, ...]
     """Versions, platform and hardware of the analysis that are others here."""
 
     @property
     def is_identical(self) -> bool:
         """Whether everything came out the same."""
-        return not (self.differences or self.changed or self.not_written)
+        return not (self.differences or self.examples or self.changed or self.not_written)
 
     @property
     def largest(self) -> float | None:
@@ -54,7 +58,12 @@ class Verdict:
 
     def lines(self) -> list[str]:
         """Say it in words."""
-        return [*self._of_estimates(), *self._of_documents(), "identical" if self.is_identical else "not identical"]
+        return [
+            *self._of_estimates(),
+            *self._of_examples(),
+            *self._of_documents(),
+            "identical" if self.is_identical else "not identical",
+        ]
 
     def _of_estimates(self) -> Iterable[str]:
         if not self.differences:
@@ -70,6 +79,17 @@ class Verdict:
             yield f"  the largest difference is {self.largest:.2g}{self._on_machines()}"
         else:
             yield f"  some of what differs is no number{self._on_machines()}"
+
+    def _of_examples(self) -> Iterable[str]:
+        if not self.n_examples:
+            return
+        if not self.examples:
+            yield f"example images: probabilities and labels of {self.n_examples:,} are those of the predictions"
+            return
+        yield "example images say otherwise than the predictions:"
+        yield from (f"  {one}" for one in self.examples[:MOST_TOLD])
+        if len(self.examples) > MOST_TOLD:
+            yield f"  and {len(self.examples) - MOST_TOLD:,} more"
 
     def _on_machines(self) -> str:
         if not self.machines:
@@ -145,6 +165,8 @@ def reproduce(
         documents=tuple(documents),
         changed=tuple(name for name in documents if sha256_file(out / name) != listed[name]),
         not_written=tuple(name for name in listed if _is_document(name) and name not in documents),
+        n_examples=len(old.examples),
+        examples=_examples(old, source),
         machines=tuple(
             nested(old.provenance.get("analysis") or {}, new.provenance.get("analysis") or {}, part="provenance")
         ),
@@ -159,6 +181,16 @@ def _study(folder: Path, results: Results) -> Study:
         raise DataError(f"{path}: not the study file that the results were made with: get the bundle again")
     study = parse_study(text, path=path)
     return replace(study, study=study.study.model_copy(update={"registration": None}))  # beside it, in a bundle
+
+
+def _examples(results: Results, predictions: Path) -> tuple[str, ...]:
+    """Return where example images say otherwise than the predictions."""
+    if not results.examples:
+        return ()
+    try:
+        return differing_examples(results.examples, predictions)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        return (f"they cannot be read ({error})",)
 
 
 def _of_registration(old: Results, new: Results) -> list[Difference]:

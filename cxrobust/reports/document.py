@@ -22,11 +22,24 @@ from cxrobust.reports.sections import Kind, Section, sections
 from cxrobust.reports.sources import names_all_patients
 from cxrobust.reports.templating import Templates
 from cxrobust.reports.view import View
-from cxrobust.reports.words import REGIME_BEGINS, REGIME_ENDS, count, percent, readable
+from cxrobust.reports.words import (
+    REGIME_BEGINS,
+    REGIME_ENDS,
+    condition_words,
+    count,
+    listed,
+    metric_words,
+    percent,
+    readable,
+)
 
 Medium = Literal["pdf", "html", "paper"]
 """The PDF, the HTML page, or words alone, as a manuscript takes them."""
 Paper = Literal["A4", "Letter"]
+PARAGRAPH = "manuscript/methods"
+"""The methods in one paragraph, for a manuscript."""
+OF_RESAMPLES = {"percentile", "percentile-recentred", "expanded", "basic", "bca", "studentized"}
+NAMED = ("DeLong", "McNemar", "Student", "Wilcoxon", "Wald", "Cochran")
 FACES = Markup("/*<faces>*/")
 """Where the faces of an HTML document come to stand; whatever a study says is escaped and cannot hold it."""
 
@@ -116,12 +129,30 @@ def letters_of(html: str) -> str:
 
 
 def section_bodies(document: Document) -> tuple[dict[str, Markup], Citations]:
-    """Return the words of each section as HTML, without its figures, and the works that they cite."""
+    """Return the words of each section as HTML, without its figures, the methods in a paragraph, and the works they cite."""
     environment = _shared_environment(document, "paper", "A4", {})
     bodies = {section.name: body for section, body in _bodies(document, environment)}
+    values = {one.section.name: one.values for one in document.filled}
+    if "methods" in values and "primary" in values:
+        paragraph = environment.get_template(f"{PARAGRAPH}.html.j2").render(**_of_paragraph(document, values))
+        bodies[PARAGRAPH] = Markup(paragraph)  # noqa: S704  our own template, escaped
     citations = environment.globals["citations"]
     assert isinstance(citations, Citations)  # noqa: S101  put there by _environment
     return bodies, citations
+
+
+def _of_paragraph(document: Document, values: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what the methods in one paragraph are filled with, beside what every template has."""
+    view = document.view
+    tests = str(values["primary"]["tests"])
+    return {
+        "methods": values["methods"],
+        "primary": values["primary"],
+        "primary_condition": condition_words(view.primary) if view.primary else None,
+        "metrics": listed([metric_words(metric).name for metric in view.metrics]),
+        "tests": tests[:1].lower() + tests[1:] if tests[1:2].islower() and not tests.startswith(NAMED) else tests,
+        "other_intervals": set(values["methods"]["intervals"]) - OF_RESAMPLES,
+    }
 
 
 def _bodies(document: Document, environment: Environment) -> list[tuple[Section, Markup]]:

@@ -23,7 +23,7 @@ from cxrobust.reports.drawing import Files
 from cxrobust.reports.figures.style import MM, ONE_COLUMN, TWO_COLUMNS
 from cxrobust.reports.kept import Kept
 from cxrobust.reports.manuscript import write
-from cxrobust.reports.manuscript.latex import escape
+from cxrobust.reports.manuscript.latex import PREAMBLE, escape
 from cxrobust.reports.manuscript.markup import read, to_latex
 from cxrobust.reports.manuscript.numbers import macro_words, macros
 from cxrobust.reports.manuscript.tables import csv_of
@@ -68,7 +68,7 @@ def document(one: Results) -> Document:
 
 def written(one: Results, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder `paper/` of results, its figures empty files."""
-    monkeypatch.setattr(write, "draw_files", lambda figure, width: drawing.Files(svg="", pdf=b""))
+    monkeypatch.setattr(drawing, "draw_files", lambda figure, width: drawing.Files(svg="", pdf=b""))
     monkeypatch.setattr(beside, "_cores", lambda: 1)
     return whole(one, folder)
 
@@ -208,17 +208,29 @@ def test_names_that_look_alike_get_macros_that_do_not() -> None:
 def test_the_methods_and_captions_say_what_the_report_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = written(typical(), tmp_path, monkeypatch)
     bodies, _ = section_bodies(document(typical()))
-    methods = (folder / "methods.tex").read_text(encoding="utf-8")
+    methods = (folder / "supplement.tex").read_text(encoding="utf-8")
     for paragraph in (one for one in read(bodies["methods"]).elements if one.tag == "p"):
         words = re.findall(r"[a-z]{4,}", paragraph.text)
         assert [word for word in words if word not in methods] == []
-    cited = {key for keys in re.findall(r"\\cite\{([^}]+)\}", methods) for key in keys.split(",")}
+    both = methods + (folder / "methods.tex").read_text(encoding="utf-8")
+    cited = {key for keys in re.findall(r"\\cite\{([^}]+)\}", both) for key in keys.split(",")}
     bib = (folder / "references.bib").read_text(encoding="utf-8")
     assert set(re.findall(r"@\w+\{(\w+),", bib)) == cited
     assert "data" in cited
     captions = (folder / "captions.tex").read_text(encoding="utf-8")
     assert r"\textbf{Performance against the strength of the perturbation.}" in captions
     assert "Figure 1" not in captions
+
+
+def test_the_methods_are_one_paragraph_of_what_was_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (written(typical(), tmp_path, monkeypatch) / "methods.tex").read_text(encoding="utf-8")
+    body = text.removeprefix("\n".join(PREAMBLE)).strip()
+    assert "\n\n" not in body
+    assert 80 < len(body.split()) < 200
+    assert "22,433 images" in text.replace("{,}", ",").replace("~", " ")
+    assert r"\cite{data}" in text
+    assert "10,000 resamples of patients" in text.replace("{,}", ",").replace("~", " ")
+    assert "sign-flip permutation test by patient, two-sided" in text
 
 
 def test_files_of_an_earlier_run_go_and_those_of_others_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,6 +67,22 @@ def _reduced(pixels: Pixels) -> Pixels:
     return np.asarray(blocks.mean(axis=(1, 3)), dtype=np.float64)
 
 
+def whole_names(names: Sequence[str], *, most: int) -> str:
+    """Return names for a line of so many letters: as many as fit whole, and how many more there are.
+
+    >>> whole_names(["Effusion", "Infiltration", "Pneumothorax"], most=26)
+    'Effusion and 2 more'
+    """
+    for n in range(len(names), 0, -1):
+        rest = len(names) - n
+        said = listed(names) if not rest else f"{', '.join(names[:n])} and {rest} more"
+        if len(said) <= most:
+            return said
+    return shortened(names[0], most=most if len(names) == 1 else most - 8) + (
+        f" and {len(names) - 1} more" if names[1:] else ""
+    )
+
+
 @drawn
 def sheet_figure(width: float, images: Sequence[Shown]) -> Canvas:
     """Draw test images side by side, each with its findings."""
@@ -82,7 +98,7 @@ def sheet_figure(width: float, images: Sequence[Shown]) -> Canvas:
     for axes, one in zip(grid.flat, images, strict=False):
         _picture(axes, one.pixels)
         names = [finding_words(finding) for finding in one.example["findings"]] or ["no finding"]
-        _note(axes, shortened(listed(names), most=26))
+        _note(axes, whole_names(names, most=26))
     return figure
 
 

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from cxrobust.errors import DataError
 from cxrobust.files import atomic_write_bytes, atomic_write_text
 from cxrobust.reports.beside import Beside
-from cxrobust.reports.document import Document, section_bodies
+from cxrobust.reports.document import PARAGRAPH, Document, section_bodies
 from cxrobust.reports.drawing import Files, begin_files
 from cxrobust.reports.figures.style import ONE_COLUMN, TWO_COLUMNS
 from cxrobust.reports.kept import Kept, Wanted
@@ -26,7 +26,7 @@ from cxrobust.reports.templating import Templates
 
 WIDTHS = (ONE_COLUMN, TWO_COLUMNS)
 METHODS = ("design", "estimands", "registration", "methods")
-"""Sections whose sentences make up the methods, those that a study has."""
+"""Sections whose sentences make up the methods of the supplement, those that a study has."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,7 +58,8 @@ def write_manuscript(document: Document, out: Path, *, begun: Sequence[Wanted[Fi
     texts = {
         "numbers.tex": numbers_tex(document.view),
         "captions.tex": _captions(figures),
-        "methods.tex": _methods(trees),
+        "methods.tex": "\n".join(PREAMBLE) + "\n" + to_latex(list(trees[PARAGRAPH].children)),
+        "supplement.tex": _methods(trees),
         "paper.tex": _example(document, list(figures), list(tables)),
         **{f"tables/{name}{suffix}": text for name, one in tables.items() for suffix, text in _table(one)},
     }
