@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar, get_args
 from pydantic import (
     Field,
     ValidationError,
+    model_validator,
 )
 
 from cxrobust.conditions import CLEAN, Condition
@@ -69,6 +70,26 @@ class ComputeSection(Section):
     precision: Literal["fp32", "bf16"] = "fp32"
     threads: int | None = Field(default=None, ge=1)
     """Threads of torch on a CPU; as many as torch chooses when absent. One is fastest for very small models."""
+    executor: Literal["local", "processes", "ray", "slurm"] = "local"
+    """Where units run: in this process, in a process for each GPU, on a Ray cluster, or as an array of Slurm jobs."""
+    workers: int | None = Field(default=None, ge=1)
+    """Of `processes`: how many, one for each GPU when absent; of `slurm`: how many jobs the array has."""
+    address: str | None = Field(default=None, min_length=1)
+    """Of `ray`: the cluster, such as `auto` or `ray://head:10001`; one on this machine when absent."""
+    cpus: int = Field(default=1, ge=1)
+    """Of `ray` and `slurm`: cores that a unit or job asks for."""
+    gpus: float | None = Field(default=None, ge=0)
+    """Of `ray` and `slurm`: GPUs that a unit or job asks for; with `ray` a part of one too. When absent, one where
+    the cluster has any, and none for `device = "cpu"`."""
+    memory: float | None = Field(default=None, gt=0)
+    """Of `ray` and `slurm`: GiB of memory that a unit or job asks for."""
+    minutes: int = Field(default=240, ge=1)
+    """Of `slurm`: after how many minutes a job ends, whose units are then taken up by another."""
+    slurm: dict[str, str | int] = Field(default_factory=dict)
+    """Of `slurm`: further options of sbatch, such as `partition` and `account`."""
+    store: str | None = Field(default=None, min_length=1)
+    """URL of a place (of fsspec: `s3://bucket/run`, `file:///shared/run`) to which units and index are copied, and from
+    which a run takes those that it lacks."""
     batch: int = Field(default=32, ge=1)
     shard: int = Field(default=1024, ge=1)
     """Images in one unit of work: what a killed run does again."""
@@ -77,6 +98,29 @@ class ComputeSection(Section):
     units by name, `skip` leaves it out of every cell alike and lists it."""
     retries: int = Field(default=2, ge=0, le=100)
     """How often a unit is tried again, when all others are done, whose memory or disk was short."""
+
+    @model_validator(mode="after")
+    def _fitting(self) -> "ComputeSection":
+        """Refuse a key that the executor has no use for."""
+        for key, executors in EXECUTORS_OF.items():
+            if key in self.model_fields_set and self.executor not in executors:
+                wanted = " or ".join(f'executor = "{one}"' for one in executors)
+                raise ValueError(f"{key} is of use with {wanted} alone: remove it, or say so")
+        if self.executor == "slurm" and self.workers is None:
+            raise ValueError("slurm needs workers: how many jobs the array has")
+        return self
+
+
+EXECUTORS_OF = {
+    "workers": ("processes", "slurm"),
+    "address": ("ray",),
+    "cpus": ("ray", "slurm"),
+    "gpus": ("ray", "slurm"),
+    "memory": ("ray", "slurm"),
+    "minutes": ("slurm",),
+    "slurm": ("slurm",),
+}
+"""Keys of [compute] that some executors alone have a use for."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,6 +8,7 @@ import json
 import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -26,9 +27,10 @@ from cxrobust.inference.examples import Example, attack_examples, corruption_exa
 from cxrobust.inference.executors import executor_of
 from cxrobust.inference.models import Regime
 from cxrobust.inference.runner import Runner
+from cxrobust.inference.stores import Store
 from cxrobust.inference.units import CACHE, TRAINING_CACHE, VALIDATION_CACHE, LeftOut, Plan, Unit, in_one_search, plan
 from cxrobust.inference.work import Failure, Task, failure_of, write
-from cxrobust.predictions import INDEX, read_unit, registration_of, write_index
+from cxrobust.predictions import IMAGES, INDEX, VALIDATION_IMAGES, read_unit, registration_of, write_index
 from cxrobust.progress import Reporter, silent
 from cxrobust.registration import find_registration
 from cxrobust.study import Study
@@ -62,8 +64,11 @@ def predict(study: Study, folder: Path, *, report: Reporter = silent) -> Path:
 def _predict(study: Study, folder: Path, report: Reporter) -> None:
     registered = find_registration(study)
     planned = plan(study, folder, report=report)
+    if study.compute.store is not None:
+        _fetch(planned, folder, Store(study.compute.store))
     progress = _Progress(planned, folder, report)
     _list_for_ledger(planned, folder)
+    store = None if study.compute.store is None else Store(study.compute.store)
     run = secrets.token_hex(8)
     tasks: list[Task] = []
     for model in dict.fromkeys(unit.model for part in planned.parts for unit in part.units):
@@ -77,7 +82,15 @@ def _predict(study: Study, folder: Path, report: Reporter) -> None:
                     continue
                 sha256 = None if registered is None else registered.sha256
                 of_model.append(
-                    Task(unit=unit, weaker=tuple(weaker), part=part, folder=folder, registration=sha256, run=run)
+                    Task(
+                        unit=unit,
+                        weaker=tuple(weaker),
+                        part=part,
+                        folder=folder,
+                        registration=sha256,
+                        run=run,
+                        store=study.compute.store,
+                    )
                 )
         if of_model and study.compute.on_error == "stop":  # else it is known at the end which images are kept
             of_model[-1] = replace(of_model[-1], also=partial(_keep_and_check, model, planned, folder, report=report))
@@ -86,6 +99,27 @@ def _predict(study: Study, folder: Path, report: Reporter) -> None:
     planned = _without_skipped(planned, folder)
     examples, checks = _examples_and_checks(planned, folder, report)
     _write_index(planned, folder, examples, checks)
+    if store is not None:
+        _complete(store, folder)
+
+
+def _fetch(planned: Plan, folder: Path, store: Store) -> None:
+    """Take from the store the units' files that the folder lacks."""
+    there = store.names()
+    for part in planned.parts:
+        for unit in part.units:
+            if unit.file in there and not (folder / unit.file).exists():
+                store.fetch(unit.file, folder)
+
+
+def _complete(store: Store, folder: Path) -> None:
+    """Copy what the store lacks, so that it holds a complete folder of predictions, the index last."""
+    index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+    parts = [index, *([index["validation"]] if index.get("validation") else [])]
+    there = store.names()
+    units = [unit["file"] for part in parts for unit in part["units"] if unit["file"] not in there]
+    tables = [IMAGES, *([VALIDATION_IMAGES] if len(parts) > 1 else [])]
+    store.put_all(folder, (*units, *(example["file"] for example in index["examples"]), *tables, INDEX))
 
 
 def _without_skipped(planned: Plan, folder: Path) -> Plan:
@@ -145,24 +179,29 @@ def _do(tasks: Sequence[Task], folder: Path, progress: "_Progress") -> None:
     if not tasks:
         return
     compute = tasks[0].part.study.compute
+    store = None if compute.store is None else Store(compute.store)
     todo = {task.unit.key: task for task in tasks}
     failed: dict[str, Failure] = {}
     for attempt in range(1, compute.retries + 2):
-        for outcome in executor_of(compute).run(list(todo.values()), progress.advance):
-            task = todo[outcome.key]
-            if outcome.failure is None:
-                failed.pop(outcome.key, None)
-                ledger.forget_failure(folder, outcome.key)
-                units = (*task.weaker, task.unit)
-                for unit in units:
-                    _log(folder, unit, outcome.machine, outcome.seconds / len(units))
-                    progress.finish(unit)
-                continue
-            failed[outcome.key] = outcome.failure
-            ledger.note_failure(folder, outcome.key, error=outcome.failure.message, attempts=attempt)
-            if outcome.failure.ends_run:
-                raise outcome.failure.error(outcome.failure.message)
-            progress.advance(0)
+        with closing(executor_of(compute).run(list(todo.values()), progress.advance)) as outcomes:
+            for outcome in outcomes:
+                task = todo[outcome.key]
+                if outcome.failure is None:
+                    for unit in task.units:
+                        if store is not None and not (folder / unit.file).exists():
+                            store.fetch(unit.file, folder)
+                    failed.pop(outcome.key, None)
+                    for unit in task.units:
+                        ledger.forget_failure(folder, unit.key)
+                        _log(folder, unit, outcome.machine, outcome.seconds / len(task.units))
+                        progress.finish(unit)
+                    continue
+                failed[outcome.key] = outcome.failure
+                for unit in task.units:
+                    ledger.note_failure(folder, unit.key, error=outcome.failure.message, attempts=attempt)
+                if outcome.failure.ends_run:
+                    raise outcome.failure.error(outcome.failure.message)
+                progress.advance(0)
         todo = {key: todo[key] for key, failure in failed.items() if failure.may_pass and key in todo}
         if not todo:
             break

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -36,10 +37,38 @@ class Pixels:
     """One hash an image, of the file's bytes or of what else determines it."""
     unreadable: Mapping[int, str] = field(default_factory=dict)
     """Why an image could not be read, by row; its pixels are 0."""
+    path: Path | None = None
+    """The file that `values` are mapped from."""
+
+    def part(self, first: int, end: int, *, copied: bool) -> "Pixels | PixelsAt":
+        """Return the images from row `first` to before `end`, to be sent elsewhere: as values, or by their file."""
+        if copied or self.path is None:
+            return Pixels(values=np.array(self.values[first:end]), digests=self.digests[first:end])
+        return PixelsAt(path=self.path, first=first, end=end)
 
     def batch(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
         """Return images as (n, 1, size, size) float32 in [0, 1]."""
         return self.values[rows][:, None].astype(np.float32) / np.float32(WHITE)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PixelsAt:
+    """Decoded images in a file that other machines reach too; opened anew for each batch, which takes no time."""
+
+    path: Path
+    first: int
+    end: int
+
+    def batch(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Return images as (n, 1, size, size) float32 in [0, 1]; row 0 is the first of this part."""
+        try:
+            values = np.load(self.path, mmap_mode="r", allow_pickle=False)[self.first : self.end]
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"{self.path}: the decoded images cannot be read on {platform.node()} ({images.reason(error)}): put "
+                f"--out on a disk that all machines share, or give [compute] store"
+            ) from error
+        return Pixels(values=values, digests=()).batch(rows)
 
 
 def open_pixels(
@@ -68,7 +97,7 @@ def open_pixels(
     unreadable = _unreadable(_notes(path))
     if unreadable and not skip_unreadable:
         raise DataError(next(iter(unreadable.values())))
-    return Pixels(values=values, digests=digests, unreadable=unreadable)
+    return Pixels(values=values, digests=digests, unreadable=unreadable, path=path.absolute())
 
 
 def _notes(path: Path) -> Path:

@@ -1,5 +1,6 @@
 """The machine that units run on: device, versions, and whether torch's parts fit together."""
 
+import os
 import platform
 from typing import Any, Literal
 
@@ -38,6 +39,15 @@ def choose_device(wanted: Literal["auto", "cpu", "cuda"]) -> str:
     if wanted == "cuda" and not torch.cuda.is_available():
         raise DataError('[compute] device = "cuda": torch finds no GPU here: write device = "auto" or "cpu"')
     return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def visible_gpus() -> tuple[str, ...]:
+    """Return the GPUs that torch finds here, as `CUDA_VISIBLE_DEVICES` names them."""
+    torch = require("torch", group="inference")
+    named = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    names = [name for name in named.split(",") if name]
+    n = torch.cuda.device_count()
+    return tuple(names[:n]) if len(names) >= n else tuple(map(str, range(n)))
 
 
 def use_threads(wanted: int | None) -> None:

@@ -79,7 +79,8 @@ class Plan:
     study: Study
     table: ImageTable
     pixels: Pixels | None
-    """None where every regime's predictions were made elsewhere."""
+    """None where every regime's predictions were made elsewhere; a `PixelsAt`, which knows `batch` alone, in a task
+    that was sent to another process."""
     units: tuple[Unit, ...]
     conditions: tuple[Condition, ...]
     validation: "Plan | None" = None

@@ -4,18 +4,23 @@ import errno
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+import pandas as pd
 from scipy.special import expit
 
 from cxrobust.errors import CxrobustError, DataError, MissingGroupError, OutOfMemoryError, StudyError
 from cxrobust.inference import ledger
+from cxrobust.inference.checkpoints import one_line
+from cxrobust.inference.datasets import take
 from cxrobust.inference.images import reason
 from cxrobust.inference.models import Regime
+from cxrobust.inference.pixels import Pixels
 from cxrobust.inference.runner import Runner
+from cxrobust.inference.stores import Store
 from cxrobust.inference.units import NOT_FINITE, LeftOut, Plan, Unit
 from cxrobust.predictions import UnitPredictions, write_unit
 
@@ -37,8 +42,42 @@ class Task:
     """Hash of the plan that was registered, where there is one."""
     run: str
     """Name of the run, so that a process which serves several does not take one's model for another's."""
+    store: str | None = None
+    """URL of a place that files are copied to."""
     also: Callable[[Runner], Any] | None = None
     """What else is done with the model, in this process alone, while it is loaded; errors are left for later."""
+
+    @property
+    def units(self) -> tuple[Unit, ...]:
+        """All units whose files the task writes, strengths rising."""
+        return (*self.weaker, self.unit)
+
+    def is_done(self) -> bool:
+        """Whether all its files are there."""
+        return all((self.folder / one.file).exists() for one in self.units)
+
+    def alone(self, *, copied: bool = False) -> "Task":
+        """Return the task with what its own images need and no more, to be pickled for another process.
+
+        Pixels go by the path of their file, or `copied`, where other machines do not reach it.
+        """
+        part, rows = self.part, self.unit.rows
+        first, end = int(rows.min()), int(rows.max()) + 1
+        table = take(part.table, range(first, end))
+        own = set(table.ids)
+        *weaker, unit = (replace(one, rows=one.rows - first) for one in self.units)
+        mine = replace(
+            part,
+            table=replace(
+                table, images=None, metadata=pd.DataFrame(index=range(end - first)), exclusions={}, sources={}
+            ),
+            pixels=None if part.pixels is None else cast("Pixels", part.pixels.part(first, end, copied=copied)),
+            units=(*weaker, unit),
+            validation=None,
+            left_out={image: why for image, why in part.left_out.items() if image in own},
+        )
+        folder = self.folder.absolute()
+        return replace(self, unit=unit, weaker=tuple(weaker), part=mine, folder=folder, also=None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +102,22 @@ class Outcome:
     machine: Mapping[str, Any] = field(default_factory=dict)
 
 
+def lost(task: Task, why: str) -> Outcome:
+    """Return that the process which did a task is gone; memory may have been short, and another one may do it."""
+    unit = task.unit
+    message = f"regime {unit.regime.name!r}, condition {str(unit.condition)!r}: its worker was lost ({why})"
+    return Outcome(key=unit.key, failure=Failure(message=f"{message}: run again, with more memory", may_pass=True))
+
+
+def unexpected(task: Task, error: BaseException) -> Outcome:
+    """Return that a task ended in an error that nobody foresaw."""
+    unit = task.unit
+    message = (
+        f"regime {unit.regime.name!r}, condition {str(unit.condition)!r}: {type(error).__name__} ({one_line(error)})"
+    )
+    return Outcome(key=unit.key, failure=Failure(message=f'{message}: see it with executor = "local" and --debug'))
+
+
 class Worker:
     """Does tasks one after another, and keeps the model of the last."""
 
@@ -78,8 +133,7 @@ class Worker:
         try:
             with ledger.running(task.folder, unit.key):
                 runner = self._runner_of(task)
-                units = (*task.weaker, unit)
-                for one, logits in zip(units, runner.logits(units, advance), strict=True):
+                for one, logits in zip(task.units, runner.logits(task.units, advance), strict=True):
                     write(
                         one,
                         task.part,
@@ -89,6 +143,8 @@ class Worker:
                         registration=task.registration,
                         skipped=_skipped(one, task.part, logits),
                     )
+            if task.store is not None:
+                Store(task.store).put_all(task.folder, [one.file for one in task.units])
             seconds = time.monotonic() - begun
             if task.also is not None:
                 with suppress(CxrobustError):

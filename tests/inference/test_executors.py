@@ -1,0 +1,323 @@
+"""Units in processes, on a Ray cluster and as Slurm jobs: the same files, also where workers and nodes are killed."""
+
+import json
+import os
+import pickle
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cxrobust import pipeline
+from cxrobust.errors import DataError, StudyError
+from cxrobust.inference import engine
+from cxrobust.inference.executors import slurm
+from cxrobust.inference.executors.processes import _Shared
+from cxrobust.inference.ledger import read_ledger
+from cxrobust.inference.stores import Store
+from cxrobust.inference.units import plan
+from cxrobust.inference.work import Task, Worker
+from cxrobust.predictions import load_predictions
+from cxrobust.study import parse_study, read_study
+
+from .tiny import MODULE, unit_files, write_study, write_validation
+
+pytest.importorskip("torch")
+
+KILLED_ONCE = (
+    MODULE
+    + """
+import pathlib
+import signal
+
+_build, FLAG = build, pathlib.Path(__file__).with_name("killed")
+
+class Fatal(torch.nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, images):
+        if WHEN:
+            try:
+                FLAG.open("x").close()
+            except FileExistsError:
+                pass
+            else:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return self.inner(images)
+
+def build(*, seed=0, **k):
+    return Fatal(_build(seed=seed, **k))
+"""
+)
+"""Networks that kill their process once, where WHEN holds."""
+
+
+def with_executor(folder: Path, name: str, *lines: str) -> Path:
+    path = write_study(folder)
+    write_validation(folder)
+    keys = "\n".join(("[compute]", "threads = 1", f'executor = "{name}"', *lines))
+    path.write_text(path.read_text().replace("[compute]", keys))
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a study whose predictions were made in one process without disturbance."""
+    folder = tmp_path_factory.mktemp("finished")
+    pipeline.predict(read_study(with_executor(folder, "local")), folder / "out")
+    return folder
+
+
+def predicted(path: Path) -> dict[str, bytes]:
+    pipeline.predict(read_study(path), path.parent / "out")
+    load_predictions(path.parent / "out" / "predictions")
+    return unit_files(path.parent / "out")
+
+
+def assert_same_but_for_code(ours: Path, theirs: Path) -> None:
+    """The same numbers, of networks whose source, and so whose units' names, differ."""
+    one, other = (load_predictions(folder / "out" / "predictions") for folder in (ours, theirs))
+    np.testing.assert_array_equal(one.probabilities, other.probabilities)
+    assert one.image_ids == other.image_ids
+
+
+def test_processes_write_the_files_of_one_process(finished: Path, tmp_path: Path) -> None:
+    path = with_executor(tmp_path, "processes", "workers = 2")
+    assert predicted(path) == unit_files(finished / "out")
+    assert not list((tmp_path / "out" / "predictions" / "running").iterdir())
+
+
+def test_a_process_that_is_killed_is_replaced_and_its_unit_done_again(finished: Path, tmp_path: Path) -> None:
+    path = with_executor(tmp_path, "processes", "workers = 2")
+    (tmp_path / "tiny_networks.py").write_text(KILLED_ONCE.replace("WHEN", "images.requires_grad"))
+    predicted(path)
+    assert (tmp_path / "killed").exists()
+    assert_same_but_for_code(tmp_path, finished)
+
+
+def test_a_process_that_is_killed_each_time_is_named(tmp_path: Path) -> None:
+    path = with_executor(tmp_path, "processes", "workers = 1", "retries = 1")
+    path.write_text(path.read_text().replace(', "8/255"]', "]").replace("shard = 16", "shard = 40"))
+    (tmp_path / "tiny_networks.py").write_text(
+        KILLED_ONCE.replace("WHEN", "images.requires_grad").replace('FLAG.open("x").close()', "pass")
+    )
+    with pytest.raises(DataError, match=r"'pgd\(eps=4/255, steps=3\)': its worker was lost \(killed by signal 9\)"):
+        predicted(path)
+    found = read_ledger(tmp_path / "out" / "predictions")
+    assert {entry.condition for entry in found.done} == {"clean", "noise(eps=4/255)", "blur(severity=5)"}
+    assert all(entry.said.endswith("(attempt 2)") for entry in found.failed)
+
+
+def test_processes_without_a_gpu_must_be_counted(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="say how many by workers in"):
+        predicted(with_executor(tmp_path, "processes"))
+
+
+def test_what_a_model_prints_and_raises_in_a_process_does_no_harm(finished: Path, tmp_path: Path) -> None:
+    path = with_executor(tmp_path, "processes", "workers = 1")
+    (tmp_path / "tiny_networks.py").write_text(
+        MODULE.replace("        time.sleep", "        print('x' * 999)\n        time.sleep")
+    )
+    predicted(path)
+    assert_same_but_for_code(tmp_path, finished)
+
+
+def test_a_process_goes_on_with_the_model_that_it_has(tmp_path: Path) -> None:
+    path = write_study(tmp_path)
+    planned = plan(read_study(path), tmp_path / "out" / "predictions")
+    tasks = [Task(unit=u, part=planned, folder=tmp_path, registration=None, run="r") for u in planned.units]
+    shared = _Shared(tasks)
+    first = shared.take(None)
+    assert first is not None
+    other = shared.take(None)
+    assert other is not None
+    assert other.unit.model != first.unit.model  # of which more units are left
+    taken = [first]
+    while (one := shared.take(taken[-1])) is not None:
+        taken.append(one)
+    names = [one.unit.regime.name for one in taken]
+    assert names == sorted(names)
+    assert len({one.unit.key for one in (*taken, other)}) == len(tasks)
+
+
+def test_a_task_that_was_sent_elsewhere_holds_its_own_images_alone(finished: Path, tmp_path: Path) -> None:
+    planned = plan(read_study(finished / "study.toml"), finished / "out" / "predictions")
+    unit = planned.units[4]
+    whole = Task(unit=unit, part=planned, folder=tmp_path, registration=None, run="r")
+    for copied in (False, True):
+        sent = pickle.dumps(whole.alone(copied=copied))
+        task: Task = pickle.loads(sent)  # noqa: S301  our own
+        assert len(task.part.table.ids) == len(unit.rows) == 16
+        outcome = Worker().do(task)
+        assert outcome.failure is None
+        assert (tmp_path / unit.file).read_bytes() == (finished / "out" / "predictions" / unit.file).read_bytes()
+        (tmp_path / unit.file).unlink()
+    assert planned.pixels is not None
+    elsewhere = replace(planned, pixels=replace(planned.pixels, path=tmp_path / "pixels.npy"))
+    failure = Worker().do(replace(whole, part=elsewhere).alone()).failure
+    assert failure is not None
+    assert "put --out on a disk that all machines share, or give [compute] store" in failure.message
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("workers = 2", r'workers is of use with executor = "processes" or executor = "slurm" alone'),
+        ('address = "auto"', r'address is of use with executor = "ray" alone'),
+        ('executor = "slurm"', r"slurm needs workers"),
+        ('executor = "spark"', r"study.toml:\d+"),
+    ],
+)
+def test_keys_that_do_not_fit_the_executor_are_refused(lines: str, message: str, tmp_path: Path) -> None:
+    path = write_study(tmp_path)
+    text = path.read_text().replace("[compute]", f"[compute]\n{lines}")
+    with pytest.raises(StudyError, match=message):
+        parse_study(text, path=path)
+
+
+def test_a_store_holds_a_complete_folder_from_which_a_run_goes_on(finished: Path, tmp_path: Path) -> None:
+    url = f"file://{tmp_path / 'store'}"
+    path = with_executor(tmp_path, "local", f'store = "{url}"')
+    assert predicted(path) == unit_files(finished / "out")
+    stored = load_predictions(tmp_path / "store")
+    np.testing.assert_array_equal(
+        stored.probabilities, load_predictions(finished / "out" / "predictions").probabilities
+    )
+    assert not list((tmp_path / "store").glob(".cxrobust-partial-*"))
+    for unit in (tmp_path / "out" / "predictions").glob("[0-9a-f]*.parquet"):
+        unit.unlink()
+    (tmp_path / "out" / "predictions" / "index.json").unlink()
+    (tmp_path / "tiny_networks.py").rename(tmp_path / "away.py")
+    (tmp_path / "tiny_networks.py").write_text(MODULE)  # the same, and no unit asks it for anything
+    assert predicted(path) == unit_files(finished / "out")
+    log = (tmp_path / "out" / "predictions" / "log.jsonl").read_text().splitlines()
+    assert sum("seconds" in json.loads(line) for line in log) == 2 * 6 * 3 + 2
+
+
+def test_a_damaged_file_of_the_store_is_made_again(tmp_path: Path) -> None:
+    path = with_executor(tmp_path, "local", f'store = "file://{tmp_path / "store"}"')
+    whole = predicted(path)
+    name = next(iter(whole))
+    (tmp_path / "store" / name).write_bytes(whole[name][:100])
+    (tmp_path / "out" / "predictions" / name).unlink()
+    assert predicted(path) == whole
+    assert (tmp_path / "store" / name).read_bytes() == whole[name]
+
+
+def test_an_object_store_is_used_by_its_url(tmp_path: Path) -> None:
+    store = Store("memory://bucket/run")
+    assert store.names() == frozenset()
+    (tmp_path / "a.parquet").write_bytes(b"a")
+    store.put(tmp_path / "a.parquet")
+    store.put(tmp_path / "a.parquet", "examples/a.png")
+    assert "a.parquet" in store.names()
+    store.fetch("examples/a.png", tmp_path)
+    assert (tmp_path / "examples" / "a.png").read_bytes() == b"a"
+    with pytest.raises(DataError, match=r"memory://bucket/run: the store cannot be used"):
+        store.fetch("b.parquet", tmp_path)
+    with pytest.raises(DataError, match="it cannot be opened"):
+        Store("nosuch://bucket")
+
+
+def test_slurm_jobs_share_the_units(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("submitit")
+    monkeypatch.setattr(engine, "executor_of", lambda compute: slurm.OnSlurm(compute, cluster="local"))
+    path = with_executor(tmp_path, "slurm", "workers = 2")
+    (tmp_path / "tiny_networks.py").write_text(KILLED_ONCE.replace("WHEN", "images.requires_grad"))
+    predicted(path)
+    assert (tmp_path / "killed").exists()  # so one job was lost, and its units were done by others
+    assert_same_but_for_code(tmp_path, finished)
+
+
+def test_jobs_get_shares_of_nearly_as_many_images_in_order(tmp_path: Path) -> None:
+    path = write_study(tmp_path)
+    planned = plan(read_study(path), tmp_path / "out" / "predictions")
+    tasks = [Task(unit=u, part=planned, folder=tmp_path, registration=None, run="r") for u in planned.units]
+    for n in (1, 2, 5, 36, 100):
+        shares = slurm._shares(tasks, n)
+        assert [task for share in shares for task in share] == tasks
+        images = [sum(len(task.unit.rows) for task in share) for share in shares]
+        assert max(images) - min(images) <= 2 * 16
+        assert len(shares) <= n
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[object]:
+    """A Ray cluster of two nodes on this machine, whose models take their time."""
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    before = os.environ.get("TINY_WAIT")
+    os.environ["TINY_WAIT"] = "0.02"
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    yield made
+    made.shutdown()
+    os.environ.pop("TINY_WAIT") if before is None else os.environ.update(TINY_WAIT=before)
+
+
+SEEN = MODULE.replace(
+    "        time.sleep(",
+    "        import ray, pathlib\n"
+    "        if ray.is_initialized():  # not in the process that keeps example images\n"
+    "            pathlib.Path(__file__).with_name('node-' + ray.get_runtime_context().get_node_id()).touch()\n"
+    "        time.sleep(",
+)
+"""Networks that note the node which they run on."""
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_node_that_is_killed_during_a_run_changes_nothing(finished: Path, tmp_path: Path, cluster: object) -> None:
+    node = cluster.add_node(num_cpus=1)  # type: ignore[attr-defined]
+    path = with_executor(tmp_path, "ray", f'address = "{cluster.address}"', "memory = 0.1")  # type: ignore[attr-defined]
+    (tmp_path / "tiny_networks.py").write_text(SEEN)
+    killed = []
+
+    def kill() -> None:
+        while len(unit_files(tmp_path / "out")) < 4 or len(list(tmp_path.glob("node-*"))) < 2:
+            time.sleep(0.05)
+        cluster.remove_node(node, allow_graceful=False)  # type: ignore[attr-defined]
+        killed.append(len(unit_files(tmp_path / "out")))
+
+    thread = threading.Thread(target=kill, daemon=True)
+    thread.start()
+    predicted(path)
+    thread.join()
+    assert killed[0] < 30
+    assert len(list(tmp_path.glob("node-*"))) == 2
+    assert_same_but_for_code(tmp_path, finished)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_nodes_that_share_no_disk_send_files_through_the_store(finished: Path, tmp_path: Path, cluster: object) -> None:
+    path = with_executor(
+        tmp_path,
+        "ray",
+        f'address = "{cluster.address}"',
+        f'store = "file://{tmp_path / "store"}"',  # type: ignore[attr-defined]
+    )
+    (tmp_path / "tiny_networks.py").write_text(KILLED_ONCE.replace("WHEN", "images.requires_grad"))
+    predicted(path)
+    assert (tmp_path / "killed").exists()
+    assert_same_but_for_code(tmp_path, finished)
+    np.testing.assert_array_equal(
+        load_predictions(tmp_path / "store").probabilities,
+        load_predictions(finished / "out" / "predictions").probabilities,
+    )
+
+
+def test_a_cluster_that_does_not_answer_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray")
+
+    def refuse(**_: object) -> None:
+        raise ConnectionError("nobody there")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", refuse)
+    with pytest.raises(DataError, match=r"address = 'far:1': no Ray cluster answers \(nobody there\)"):
+        predicted(with_executor(tmp_path, "ray", 'address = "far:1"'))
