@@ -10,6 +10,8 @@ import pikepdf
 import pytest
 
 from cxrobust.reports import render
+from cxrobust.reports.document import compose
+from cxrobust.reports.view import View
 
 from .made import SMALL, results
 
@@ -50,6 +52,21 @@ def test_the_document_says_language_title_and_that_it_is_tagged(document: pikepd
     assert str(document.docinfo.Title) == SMALL.title
     assert document.pdf_version == "1.7"
     assert all(page.obj.Tabs == pikepdf.Name.S for page in document.pages)
+
+
+def test_bookmarks_are_the_headings_in_order_and_lead_to_their_pages(document: pikepdf.Pdf) -> None:
+    with document.open_outline() as outline:
+        (top,) = outline.root
+        sections = [(item.title, item.destination) for item in top.children]
+        assert top.title == SMALL.title
+    view = View.of(results(SMALL), images=None)
+    assert [title for title, _ in sections if title != "What the images look like"] == [
+        one.section.title for one in compose(view).filled if one.section.title
+    ]
+    pages = {page.obj.objgen: k for k, page in enumerate(document.pages)}
+    reached = [pages[target[0].objgen] for _, target in sections]
+    assert reached == sorted(reached)
+    assert reached[-1] > 0
 
 
 def test_metadata_declares_both_standards_and_describes_the_schema_that_pdf_a_does_not_know(

@@ -73,6 +73,14 @@ NONINFERIORITY = {"test": "noninferiority", "note": "fewer than 20 positive pati
          "out (−0.010; 95% CI −0.030 to 0.010; adjusted p = 0.003)."),
         (0.04, 0.3, TOST, "For the macro AUROC of linear-probe a change of the margin of 0.05 or more could not be "
          "ruled out (+0.040; 95% CI 0.020 to 0.060; adjusted p = 0.30)."),
+        (0.01, 0.003, TOST, "For the macro AUROC of linear-probe a change of the margin of 0.05 or more could be ruled "
+         "out (+0.010; 95% CI −0.010 to 0.030; adjusted p = 0.003)."),
+        (-0.04, 0.3, TOST, "For the macro AUROC of linear-probe a change of the margin of 0.05 or more could not be "
+         "ruled out (−0.040; 95% CI −0.060 to −0.020; adjusted p = 0.30)."),
+        (-0.01, 0.003, NONINFERIORITY, "The macro AUROC of linear-probe was not worse by the margin of 0.05 or more "
+         "(−0.010; 95% CI −0.030 to 0.010; adjusted p = 0.003)."),
+        (0.01, 0.3, NONINFERIORITY, "For the macro AUROC of linear-probe a loss of the margin of 0.05 or more could "
+         "not be ruled out (+0.010; 95% CI −0.010 to 0.030; adjusted p = 0.30)."),
         (0.01, 0.003, NONINFERIORITY, "The macro AUROC of linear-probe was not worse by the margin of 0.05 or more "
          "(+0.010; 95% CI −0.010 to 0.030; adjusted p = 0.003)."),
         (-0.04, 0.3, NONINFERIORITY, "For the macro AUROC of linear-probe a loss of the margin of 0.05 or more could "

@@ -4,9 +4,11 @@ from pathlib import Path
 import pytest
 
 from cxrobust.reports import render
+from cxrobust.reports.sections import sections
 from cxrobust.reports.sections.collateral import aimed, sentence
 from cxrobust.reports.sections.transfer import harm_of_others
 from cxrobust.reports.view import View
+from cxrobust.reports.words import plain as plain_words
 from cxrobust.results import Results
 
 from .made import TYPICAL, results
@@ -90,3 +92,40 @@ def test_sections_stand_where_there_are_data(with_them: bool, tmp_path: Path) ->
     text = next(path for path in written if path.name == "report.html").read_text(encoding="utf-8")
     assert ("Transfer between regimes" in text) == with_them
     assert ("Change of each finding under an attack on Effusion" in text) == with_them
+
+
+def transferred(losses: dict[str, dict[str, float | None]]) -> Results:
+    """Results whose models lost 1 on clean images, 2 on their own attacked ones and so much on those of others."""
+    plain = results(TYPICAL)
+    checks = tuple(
+        {**CHECK, "regime": name, "clean": 1.0, "attacked": 2.0, "transferred": row} for name, row in losses.items()
+    )
+    return replace(plain, attack_checks=checks)
+
+
+@pytest.mark.parametrize(
+    ("losses", "most", "immune"),
+    [
+        (
+            {"supervised": {"lora": 1.25}, "lora": {"supervised": 1.8}},
+            "Most harm is done by images made on supervised to lora: 0.80 times that of its own.",
+            "",
+        ),
+        (
+            {"supervised": {"lora": 2.5}, "lora": {"supervised": 1.04}},
+            "Most harm is done by images made on lora to supervised: 1.50 times that of its own.",
+            "lora",
+        ),
+        (
+            {"supervised": {"lora": None}, "lora": {"supervised": 0.9}},
+            "",  # what helps a model does it no harm
+            "lora",
+        ),
+    ],
+)
+def test_transfer_is_told_by_its_greatest_harm_and_by_whom_it_spares(
+    losses: dict[str, dict[str, float | None]], most: str, immune: str
+) -> None:
+    values = sections["transfer"].build(View.of(transferred(losses), images=None))
+    assert plain_words(values["most"] or "") == most
+    assert plain_words(values["immune"]) == immune

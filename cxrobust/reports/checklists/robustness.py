@@ -1,4 +1,7 @@
-"""The list of Carlini et al. for evaluations of adversarial robustness; its items have no numbers."""
+"""The list of Carlini et al. for evaluations of adversarial robustness; its items have no numbers.
+
+They were held against the source of the paper, as of 18 February 2019.
+"""
 
 from cxrobust.conditions import parse_condition
 from cxrobust.reports.checklists import Checklist, Item, authors, has_attack, met, not_applicable, not_met, partly

@@ -1,4 +1,7 @@
-"""TRIPOD+AI: reporting of prediction models that use regression or machine learning, 27 items in 52 parts."""
+"""TRIPOD+AI: reporting of prediction models that use regression or machine learning, 27 items in 52 parts.
+
+Numbers and topics were held against the checklist of 11 January 2024 as others print it.
+"""
 
 from cxrobust.reports.checklists import (
     Checklist,

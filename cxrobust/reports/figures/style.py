@@ -95,8 +95,8 @@ class Mark:
     dashes: str | tuple[float, tuple[float, ...]]
 
 
-# Wong 2011, doi:10.1038/nmeth.1618, without its yellow, then darker tones of Tol's muted scheme. Neighbours differ in
-# lightness; marks and dashes tell all apart without any colour.
+# Wong 2011, doi:10.1038/nmeth.1618, without its yellow, then darker tones of Tol's muted scheme. Dichromats tell the
+# first six apart; in grey the reference alone stands out, and marks and dashes tell all apart without any colour.
 _COLOURS = (
     ("#000000", "#000000"),
     ("#0072B2", "#0072B2"),
