@@ -121,6 +121,38 @@ def peers(result: Mapping[str, Any]) -> Iterable[str]:
     )
 
 
+def attacks(result: Mapping[str, Any]) -> Iterable[str]:
+    versions, rows = result["made_with"]["versions"], result["rows"]
+    yield (
+        f"{result['n_images']} images of {result['size']} pixels; attacks of ε = {result['eps']:g}/255 on "
+        f"{result['finding']}, of which {result['clean']['one']:.1%} of clean images are right, or on each of "
+        f"{len(result['findings'])} findings ({result['clean']['all']:.1%}). *Over-confident*: the same model, logits "
+        f"times {result['confident']:g}, which changes no decision."
+    )
+    yield table(
+        ("attack", "on", "", "right under attack", "seconds", "cxrobust is faster by"),
+        (
+            (
+                one["attack"], one["on"], f"{one['package']} ({versions[one['package']]})",
+                f"{one['right']:.1%}", seconds(one["seconds"]), times(one["ratio"]),
+            )
+            for one in rows
+        ),
+    )  # fmt: skip
+    search = result["search"]
+    yield (
+        f"The least ε on {result['finding']}, one search, against a PGD run of bare torchattacks at each ε: "
+        f"{seconds(search['seconds'])} against {seconds(search['seconds_pgd'])}, faster by {times(search['ratio'])}."
+    )
+    yield table(
+        ("right at ε × 255 =", *(f"{eps:g}" for eps in search["eps"])),
+        (
+            ("`least-eps`", *(f"{right:.1%}" for right in search["search"])),
+            ("PGD at each ε", *(f"{right:.1%}" for right in search["pgd"])),
+        ),
+    )
+
+
 def spread(values: Sequence[float]) -> str:
     return f"{median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
@@ -282,6 +314,7 @@ def _precision_and_recall(counts: Sequence[Mapping[str, Any]], name: str | None,
 TABLES: dict[str, Callable[[Mapping[str, Any]], Iterable[str]]] = {
     "resampling": resampling,
     "peers": peers,
+    "attacks": attacks,
     "scaling": scaling,
     "million": made_study,
     "study-default": made_study,

@@ -46,6 +46,10 @@ COLUMNS = (
 )  # fmt: skip
 
 
+OTHERS = "others"
+"""Of an attack on one finding: the mean over all others."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Estimate:
     """One estimate; None where a quantity is not estimable or does not apply, with the reason in `note`."""
@@ -58,7 +62,8 @@ class Estimate:
     condition: str
     """A condition; for trend and area a perturbation without its strength."""
     finding: str
-    """A label; `macro` for the unweighted mean over findings, `micro` for all pooled, `worst` for the worst of them."""
+    """A label; `macro` for the unweighted mean over findings, `micro` for all pooled, `worst` for the worst of them;
+    `others`, of an attack on one finding, for the mean over those that it does not aim at."""
     subgroup: str = ""
     """Which images, for example `sex=F`; a comparison of two, ``sex: M − F``; empty for all images."""
     recalibration: str = ""

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from cxrobust.analysis.against_data import check_against_data
 from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.classical.delong import auroc_variance
+from cxrobust.analysis.collateral import collateral_estimates
 from cxrobust.analysis.confidence_spread import confidence_spread
 from cxrobust.analysis.contrasts import contrasts_of
 from cxrobust.analysis.detectable import smallest_detectable
@@ -182,6 +183,7 @@ def _of_metric(
         pairs=name in metrics_in_pairs(sample.settings, sample.predictions),
     )
     yield Estimated(estimates=estimate(name, one, values, contrasts=wanted, view=view), values=values, contrasts=wanted)
+    yield from collateral_estimates(name, one, sample, reference=reference)
     for subgroups in sample.settings.subgroups:
         yield from subgroup_estimates(name, one, sample, subgroups, reference=reference)
 

@@ -19,7 +19,7 @@ from cxrobust.registration import Registration, frozen_hash, refuse_to_replace, 
 from cxrobust.results import Estimate
 from cxrobust.study import Study
 
-AVERAGES = ("macro", "micro", "worst")
+AVERAGES = ("macro", "micro", "worst", "others")
 
 
 def register(study: Study, path: Path, *, now: datetime) -> Registration:

@@ -129,3 +129,20 @@ def test_transfer_is_told_by_its_greatest_harm_and_by_whom_it_spares(
     values = sections["transfer"].build(View.of(transferred(losses), images=None))
     assert plain_words(values["most"] or "") == most
     assert plain_words(values["immune"]) == immune
+
+
+def test_the_mean_of_the_others_stands_in_the_table_where_there_is_one(tmp_path: Path) -> None:
+    plain = made()
+    view = View.of(plain, images=None)
+    mean = replace(
+        next(
+            one
+            for one in plain.estimates
+            if (one.estimand, one.metric, one.finding) == ("perturbed-clean", view.metrics[0], "macro")
+            and one.condition in aimed(view)
+        ),
+        finding="others",
+    )
+    for found, there in ((replace(plain, estimates=(*plain.estimates, mean)), True), (plain, False)):
+        written = {path.name: path for path in render(found, formats=("html",), out=tmp_path, images=None)}
+        assert ("mean of the others" in written["report.html"].read_text(encoding="utf-8").lower()) == there

@@ -26,7 +26,7 @@ MISSING = -1
 STUDY_ID = "study_id"
 """The metadata column that says to which study an image belongs, where a data set tells."""
 
-RESERVED = ("all", "macro", "micro", "worst")
+RESERVED = ("all", "each", "macro", "micro", "others", "worst")
 """Words of study files and results that no finding can bear."""
 
 

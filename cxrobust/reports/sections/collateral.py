@@ -10,7 +10,7 @@ from cxrobust.reports.sections import section
 from cxrobust.reports.units import intervals_of_estimates
 from cxrobust.reports.view import View
 from cxrobust.reports.words import condition_words, counted, finding_words, listed, metric_words, percent, regime
-from cxrobust.results import Estimate
+from cxrobust.results import OTHERS, Estimate
 
 MOST_REGIMES = 6
 """Columns that a page holds; the others stand in estimates.csv."""
@@ -74,7 +74,7 @@ def _is_apart(one: Estimate | None) -> bool:
 def _table(view: View, metric: str, condition: str, target: str, *, key: str) -> Table:
     shown = view.regimes[:MOST_REGIMES]
     findings = [target, *(finding for finding in by_frequency(view) if finding != target)]
-    changes = {(f, r): view.change(metric, r, condition, f) for f in findings for r in shown}
+    changes = {(f, r): view.change(metric, r, condition, f) for f in (*findings, OTHERS) for r in shown}
     digits = common_digits(changes.values())
 
     def cell(finding: str, name: str) -> Cell:
@@ -84,11 +84,11 @@ def _table(view: View, metric: str, condition: str, target: str, *, key: str) ->
         return estimate_cell(one, signed=True, digits=digits, look="key" if _is_apart(one) else "")
 
     groups = tuple(
-        Group(
-            head=finding_words(finding) + (", aimed at" if finding == target else ""),
-            rows=(tuple(cell(finding, name) for name in shown),),
+        Group(head=head, rows=(tuple(cell(finding, name) for name in shown),))
+        for finding, head in (
+            *((finding, finding_words(finding) + (", aimed at" if finding == target else "")) for finding in findings),
+            *([(OTHERS, "mean of the others")] if any(changes[OTHERS, name] for name in shown) else []),
         )
-        for finding in findings
     )
     columns = (
         Column(title="Finding", left=True),

@@ -1,0 +1,469 @@
+"""Attacks and corruptions as packages of today make them, beside ours: robust accuracy and seconds of one thread.
+
+One small network, trained here for seconds on phantoms, and the same images and ε for all. The packages take one
+softmax over classes, so each gets the network as a model of one finding's two classes, [0, z]; for all findings, which
+no package attacks at once, each finding is attacked alone and read from its own image, by them in a loop over such
+models and here by `target = "each"`. Robust accuracy is the share of decisions (a logit above 0 is present) that are
+right; the lower, the stronger the attack. Seconds are of the CPU, of attack and prediction. Last comes our search for
+the least ε against a PGD run of bare torchattacks at each ε. A package that is not there is skipped by name.
+
+    uv pip install --target .peers --no-deps --group peers
+    PYTHONPATH=.peers python benchmarks/peers_attacks.py --out benchmarks/results/attacks.json
+"""
+
+import argparse
+import importlib
+import logging
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from record import write
+
+from cxrobust.inference import finetuning
+from cxrobust.inference.datasets.phantoms import Phantoms
+from cxrobust.inference.finetuning import LabelledImages, Training
+from cxrobust.inference.perturbations import Batch, Perturbation, in_order, perturbation
+from cxrobust.inference.views import OneFinding
+from cxrobust.progress import silent
+
+SIZE, SEED = 64, 2026
+FINDING = "Cardiomegaly"
+STEPS, QUERIES = 20, 200
+APGD_STEPS = 50
+CONFIDENT = 40.0
+"""By what the logits are multiplied to make the model over-confident, which changes no decision."""
+GRID = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+PACKAGES = ("torch", "torchattacks", "foolbox", "adversarial-robustness-toolbox", "pyautoattack")
+Attack = Callable[[torch.nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
+"""Turns a model of two classes, images and labels (n,) into images."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Peer:
+    """One package's form of an attack."""
+
+    package: str
+    make: Callable[[float], Attack]
+    """Called with ε."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Contest:
+    """An attack of ours, and its counterparts."""
+
+    name: str
+    ours: Callable[[float], Mapping[str, Any]]
+    """The study file's table, by ε."""
+    peers: Sequence[Peer]
+    confident: bool = False
+    """Whether it is tried on the over-confident model too."""
+    each: bool = False
+    """Whether it is tried on all findings too."""
+
+
+def torchattacks_of(name: str, **settings: Any) -> Callable[[float], Attack]:
+    """Return a class of torchattacks; settings that are functions are of ε."""
+
+    def make(eps: float) -> Attack:
+        library = importlib.import_module("torchattacks")
+        chosen = {key: value(eps) if callable(value) else value for key, value in settings.items()}
+
+        def attack(model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+            found: torch.Tensor = getattr(library, name)(model, eps=eps, **chosen)(images, labels)
+            return found
+
+        return attack
+
+    return make
+
+
+def foolbox_of(name: str, **settings: Any) -> Callable[[float], Attack]:
+    """Return an attack of Foolbox."""
+
+    def make(eps: float) -> Attack:
+        library = importlib.import_module("foolbox")
+
+        def attack(model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+            wrapped = library.PyTorchModel(model, bounds=(0, 1), device="cpu")
+            found: torch.Tensor = getattr(library.attacks, name)(**settings)(wrapped, images, labels, epsilons=eps)[1]
+            return found
+
+        return attack
+
+    return make
+
+
+def art_of(name: str, **settings: Any) -> Callable[[float], Attack]:
+    """Return an evasion attack of the adversarial robustness toolbox; settings that are functions are of ε."""
+
+    def make(eps: float) -> Attack:
+        evasion = importlib.import_module("art.attacks.evasion")
+        classification = importlib.import_module("art.estimators.classification")
+        chosen = {key: value(eps) if callable(value) else value for key, value in settings.items()}
+
+        def attack(model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+            estimator = classification.PyTorchClassifier(
+                model, torch.nn.CrossEntropyLoss(), (1, SIZE, SIZE), 2, clip_values=(0.0, 1.0), device_type="cpu"
+            )
+            made = getattr(evasion, name)(estimator, eps=eps, batch_size=len(images), **chosen)
+            return torch.from_numpy(made.generate(images.numpy(), labels.numpy()))
+
+        return attack
+
+    return make
+
+
+def pyautoattack_of(part: str, **settings: Any) -> Callable[[float], Attack]:
+    """Return an attack of pyautoattack alone, which its own evaluation calls on what is right still."""
+
+    def make(eps: float) -> Attack:
+        module = {"APGDAttack": "autopgd_base", "SquareAttack": "square"}[part]
+        kind = getattr(importlib.import_module(f"pyautoattack.{module}"), part)
+
+        def attack(model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+            made = kind(model, eps=eps, seed=SEED, device="cpu", **settings)
+            made.logger = logging.getLogger("peers")
+            found = made.perturb(images, labels)
+            return found[1] if isinstance(found, tuple) else found
+
+        return attack
+
+    return make
+
+
+def autoattack(eps: float) -> Attack:
+    """Return pyautoattack's evaluation by the attacks whose form allows two classes."""
+    kind = importlib.import_module("pyautoattack").AutoAttack
+
+    def attack(model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        made = kind(model, eps=eps, seed=SEED, version="custom", attacks=["apgd-ce", "square"], device="cpu")
+        made.apgd.n_iter, made.apgd.n_restarts, made.square.n_queries = APGD_STEPS, 1, QUERIES
+        made.verbose = False
+        found = made.run_standard_evaluation(images, labels, batch_size=len(images))
+        return found[0] if isinstance(found, tuple) else found
+
+    return attack
+
+
+def art_jpeg(quality: float) -> Attack:
+    """Return ART's JPEG compression."""
+    kind = importlib.import_module("art.defences.preprocessor").JpegCompression
+    made = kind(clip_values=(0.0, 1.0), quality=int(quality), channels_first=True)
+    return lambda _, images, labels: torch.from_numpy(made(images.numpy(), labels.numpy())[0])
+
+
+def art_noise(sigma: float) -> Attack:
+    """Return ART's Gaussian noise."""
+    kind = importlib.import_module("art.defences.preprocessor").GaussianAugmentation
+    made = kind(sigma=sigma, augmentation=False, clip_values=(0.0, 1.0))
+    return lambda _, images, labels: torch.from_numpy(made(images.numpy(), labels.numpy())[0])
+
+
+CONTESTS = (
+    Contest(
+        name="FGSM",
+        ours=lambda eps: {"attack": "fgsm", "eps": eps},
+        peers=(
+            Peer(package="torchattacks", make=torchattacks_of("FGSM")),
+            Peer(package="foolbox", make=foolbox_of("LinfFastGradientAttack")),
+            Peer(package="adversarial-robustness-toolbox", make=art_of("FastGradientMethod")),
+        ),
+    ),
+    Contest(
+        name=f"PGD, {STEPS} steps",
+        ours=lambda eps: {"attack": "pgd", "eps": eps, "steps": STEPS},
+        peers=(
+            Peer(package="torchattacks", make=torchattacks_of("PGD", steps=STEPS, alpha=lambda eps: 2.5 * eps / STEPS)),
+            Peer(package="foolbox", make=foolbox_of("LinfPGD", steps=STEPS, rel_stepsize=2.5 / STEPS)),
+            Peer(
+                package="adversarial-robustness-toolbox",
+                make=art_of(
+                    "ProjectedGradientDescentPyTorch",
+                    eps_step=lambda eps: 2.5 * eps / STEPS,
+                    max_iter=STEPS,
+                    num_random_init=1,
+                    verbose=False,
+                ),
+            ),
+        ),
+        confident=True,
+        each=True,
+    ),
+    Contest(
+        name=f"Auto-PGD, {APGD_STEPS} steps",
+        ours=lambda eps: {"attack": "apgd", "eps": eps, "steps": APGD_STEPS},
+        peers=(
+            Peer(package="torchattacks", make=torchattacks_of("APGD", steps=APGD_STEPS, loss="ce", seed=SEED)),
+            Peer(
+                package="adversarial-robustness-toolbox",
+                make=art_of(
+                    "AutoProjectedGradientDescent",
+                    eps_step=lambda eps: 2 * eps,
+                    max_iter=APGD_STEPS,
+                    nb_random_init=1,
+                    loss_type="cross_entropy",
+                    verbose=False,
+                ),
+            ),
+            Peer(package="pyautoattack", make=pyautoattack_of("APGDAttack", n_iter=APGD_STEPS, loss="ce")),
+        ),
+        confident=True,
+    ),
+    Contest(
+        name=f"Square, {QUERIES} queries",
+        ours=lambda eps: {"attack": "square", "eps": eps, "queries": QUERIES},
+        peers=(
+            Peer(package="torchattacks", make=torchattacks_of("Square", n_queries=QUERIES, loss="margin", seed=SEED)),
+            Peer(
+                package="adversarial-robustness-toolbox",
+                make=art_of("SquareAttack", max_iter=QUERIES, verbose=False),
+            ),
+            Peer(package="pyautoattack", make=pyautoattack_of("SquareAttack", n_queries=QUERIES)),
+        ),
+    ),
+    Contest(
+        name="AutoAttack",
+        ours=lambda eps: {"attack": "autoattack-multilabel", "eps": eps, "steps": APGD_STEPS, "queries": QUERIES},
+        peers=(Peer(package="pyautoattack", make=autoattack),),
+    ),
+)
+LENGTH, SIGMA, QUALITY = 4.0, 0.06, 30.0
+ART = "adversarial-robustness-toolbox"
+CORRUPTIONS: tuple[tuple[str, dict[str, Any], Peer, float], ...] = (
+    (
+        f"noise of length {LENGTH:g}",
+        {"attack": "noise-l2", "eps": LENGTH},
+        Peer(package="foolbox", make=foolbox_of("L2AdditiveGaussianNoiseAttack")),
+        LENGTH,
+    ),
+    (
+        f"Gaussian noise, σ = {SIGMA:g}",
+        {"corruption": "gaussian-noise", "severity": 3},
+        Peer(package=ART, make=art_noise),
+        SIGMA,
+    ),
+    (
+        f"JPEG, quality {QUALITY:g}",
+        {"corruption": "jpeg", "severity": 3},
+        Peer(package=ART, make=art_jpeg),
+        QUALITY,
+    ),
+)
+
+
+class Scaled(torch.nn.Module):
+    """A model whose logits are multiplied."""
+
+    def __init__(self, model: torch.nn.Module, by: float) -> None:
+        super().__init__()
+        self.model, self.by = model, by
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the multiplied logits."""
+        logits: torch.Tensor = self.by * self.model(images)
+        return logits
+
+
+class TwoClasses(torch.nn.Module):
+    """One finding of a model as packages take it: class scores (n, 2) = [0, z] in single precision."""
+
+    def __init__(self, model: torch.nn.Module, column: int) -> None:
+        super().__init__()
+        self.view = OneFinding(model, column)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the scores."""
+        scores: torch.Tensor = self.view(images).float()
+        return scores
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bench:
+    """The model and the images."""
+
+    model: torch.nn.Module
+    images: torch.Tensor
+    labels: NDArray[np.int8]
+    findings: tuple[str, ...]
+
+    def ours(self, settings: Mapping[str, Any]) -> tuple[NDArray[np.float32], float]:
+        """Return the logits under a perturbation of ours, and the seconds it took."""
+        return self.search(
+            [perturbation[str(settings.get("attack") or settings["corruption"])].model_validate(settings)]
+        )
+
+    def search(self, made: Sequence[Perturbation]) -> tuple[NDArray[np.float32], float]:
+        """Return the logits under perturbations of one search, (n_strengths, n, n_findings), and the seconds."""
+        batch = Batch(
+            images=self.images, labels=self.labels, findings=self.findings, seeds=tuple(range(len(self.images)))
+        )
+        begun = time.process_time()
+        found = made[-1].read(batch, self.model, self._read, made[:-1])
+        return torch.stack(found).numpy(), time.process_time() - begun
+
+    def theirs(self, attack: Attack, columns: Sequence[int]) -> tuple[NDArray[np.float32], float]:
+        """Return the logits of some findings, each under the attack on itself, and the seconds."""
+        found = []
+        begun = time.process_time()
+        for column in columns:
+            model, labels = (
+                TwoClasses(self.model, column).eval(),
+                torch.from_numpy(self.labels[:, column].astype(np.int64)),
+            )
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                images = attack(model, self.images.clone(), labels).detach().float()
+            found.append(self._read(images)[:, column])
+        return torch.stack(found, dim=1).numpy(), time.process_time() - begun
+
+    def right(self, logits: NDArray[np.float32], columns: Sequence[int]) -> float:
+        """Return the share of decisions that are right."""
+        return float(((logits > 0) == (self.labels[:, columns] == 1)).mean())
+
+    def _read(self, images: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            logits: torch.Tensor = self.model(images)
+        return logits
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--patients", type=int, default=40, help="patients of the test images")
+    parser.add_argument("--eps", type=float, default=2.0, help="size of the attacks, in 1/255")
+    parser.add_argument("--out", type=Path)
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    bench = prepare(chosen.patients)
+    eps, column, rows = chosen.eps / 255, bench.findings.index(FINDING), []
+    every = range(len(bench.findings))
+    for contest in CONTESTS:
+        settings = contest.ours(eps)
+        rows += compared(bench, contest, "one finding", {**settings, "target": FINDING}, eps, [column])
+        if contest.confident:
+            confident = Bench(
+                model=Scaled(bench.model, CONFIDENT), images=bench.images, labels=bench.labels, findings=bench.findings
+            )
+            rows += compared(confident, contest, "over-confident", {**settings, "target": FINDING}, eps, [column])
+        if contest.each:
+            rows += compared(bench, contest, "every finding", {**settings, "target": "each"}, eps, every)
+    for name, settings, peer, strength in CORRUPTIONS:
+        contest = Contest(name=name, ours=lambda _, made=settings: made, peers=(peer,))
+        rows += compared(bench, contest, "corruption", settings, strength, [column])
+    clean = bench._read(bench.images).numpy()
+    result = {
+        "n_images": len(bench.images),
+        "size": SIZE,
+        "eps": chosen.eps,
+        "finding": FINDING,
+        "findings": list(bench.findings),
+        "confident": CONFIDENT,
+        "clean": {"one": bench.right(clean[:, [column]], [column]), "all": bench.right(clean, every)},
+        "rows": rows,
+        "search": searched(bench, column),
+    }
+    write(chosen.out, result, packages=PACKAGES)
+
+
+def prepare(patients: int) -> Bench:
+    """Train the network on phantoms, and draw test images of others."""
+    test, table = drawn("test", patients)
+    train, _ = drawn("train", 220)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        model = torch.nn.Sequential(
+            torch.nn.Conv2d(1, 24, 5, stride=4, padding=2), torch.nn.GELU(),
+            torch.nn.Conv2d(24, 48, 3, stride=2, padding=1), torch.nn.GELU(),
+            torch.nn.Flatten(), torch.nn.Linear(48 * (SIZE // 8) ** 2, 64), torch.nn.GELU(),
+            torch.nn.Linear(64, len(table)),
+        )  # fmt: skip
+    labels = train.labels
+
+    def loss(rows: torch.Tensor, _: torch.Generator) -> torch.Tensor:
+        return finetuning.masked_bce(model((train.images[rows] - 0.5) / 0.25), labels[rows])
+
+    finetuning.fit(
+        model, loss, Training(epochs=40, learning_rate=2e-3, batch=64, seed=SEED), n_images=len(train),
+        parameters=model.parameters(), stage="training", report=silent,
+    )  # fmt: skip
+
+    class Centred(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            logits: torch.Tensor = self.model((images - 0.5) / 0.25)
+            return logits
+
+    return Bench(
+        model=Centred().eval().requires_grad_(False),
+        images=test.images,
+        labels=test.labels.numpy().astype(np.int8),
+        findings=table,
+    )
+
+
+def drawn(split: str, patients: int) -> tuple[LabelledImages, tuple[str, ...]]:
+    settings = {"kind": "phantoms", "patients": patients, "seed": SEED, "split": split, "domain": "b", "size": SIZE}
+    table = Phantoms.model_validate(settings).table()
+    return finetuning.read_examples(table, size=SIZE, report=silent, stage="drawing"), table.findings
+
+
+def compared(
+    bench: Bench,
+    contest: Contest,
+    on: str,
+    settings: Mapping[str, Any],
+    strength: float,
+    columns: Sequence[int],
+) -> list[dict[str, Any]]:
+    """Return a row for ours and one for each package."""
+    (logits,), ours = bench.ours(settings)
+    rows = [row(contest, on, "cxrobust", bench.right(logits[:, columns], columns), ours, None)]
+    for peer in contest.peers:
+        try:
+            attack = peer.make(strength)
+        except ImportError as error:
+            print(f"{peer.package}: {error}: skipped")
+            continue
+        found, seconds = bench.theirs(attack, columns)
+        rows.append(row(contest, on, peer.package, bench.right(found, columns), seconds, seconds / ours))
+    for one in rows:
+        print(f"{one['attack']:22} {one['on']:15} {one['package']:32} {one['right']:.4f} {one['seconds']:8.3f} s")
+    return rows
+
+
+def row(contest: Contest, on: str, package: str, right: float, seconds: float, ratio: float | None) -> dict[str, Any]:
+    return {"attack": contest.name, "on": on, "package": package, "right": right, "seconds": seconds, "ratio": ratio}
+
+
+def searched(bench: Bench, column: int) -> dict[str, Any]:
+    """Return the curve of one search for the least ε, and that of a PGD run of bare torchattacks at each ε."""
+    sizes, columns = [eps / 255 for eps in GRID], [column]
+    kind = perturbation["least-eps"]
+    made = in_order(kind.model_validate({"attack": "least-eps", "eps": eps, "target": FINDING}) for eps in sizes)
+    logits, ours = bench.search(made)
+    runs = []
+    for eps in sizes:
+        attack = torchattacks_of("PGD", steps=STEPS, alpha=lambda size: 2.5 * size / STEPS)(eps)
+        runs.append(bench.theirs(attack, columns))
+    theirs = sum(seconds for _, seconds in runs)
+    return {
+        "eps": list(GRID),
+        "search": [bench.right(one[:, columns], columns) for one in logits],
+        "pgd": [bench.right(one, columns) for one, _ in runs],
+        "seconds": ours,
+        "seconds_pgd": theirs,
+        "ratio": theirs / ours,
+    }
+
+
+if __name__ == "__main__":
+    main()
