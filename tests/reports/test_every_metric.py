@@ -23,14 +23,18 @@ def test_a_small_study_prints_the_findings_of_every_metric():
     assert [one["metric"] for one in values["told"]] == ["AUROC", "accuracy", "mean confidence", "ECE", "Brier score"]
     assert len(values["tables"]) == len(METRICS)
     assert values["more"] == []
-    assert [figure.key for figure in values["forests"]][:2] == ["forest", "forest-accuracy"]
+    assert [figure.key for (figure,) in values["forests"]][:2] == ["forest", "forest-accuracy"]
 
 
 def test_a_large_study_prints_the_first_metric_and_says_where_the_others_are():
     large = results(replace(LARGE, n_severities=1, more_attacks=False))
     values = built(large)
     assert [table.key for table in values["tables"]] == ["finding-values"]
-    assert len(values["forests"]) == 1
+    (forests,) = values["forests"]
+    assert [one.key for one in forests] == ["forest", "forest-2", "forest-3"]
+    assert [name for one in forests for name in one.drawing.options["regimes"]] == list(
+        View.of(large, images=None).compared
+    )
     assert len(values["more"]) == len(METRICS) - 1
     document = compose(View.of(large, images=None))
     assert not [key for key in document.numbers if key.startswith("finding-values-")]
@@ -53,7 +57,7 @@ def test_a_forest_plot_names_its_sides_by_which_way_its_metric_is_better(metric,
     others = [one for one in METRICS if one != metric]
     analysis = {**SMALLER.study["analysis"], "metrics": [metric, *others]}
     values = built(replace(SMALLER, study={**SMALLER.study, "analysis": analysis}))
-    (first, *_) = values["forests"]
+    ((first,), *_) = values["forests"]
     assert isinstance(first, Figure)
     assert first.drawing.options["sides"] == sides
 

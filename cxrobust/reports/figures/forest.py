@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from cxrobust.reports.figures.style import INK, QUIET, WIDTH, Mark, canvas, drawn, is_narrow, marks
+from cxrobust.reports.figures.style import INK, QUIET, Mark, canvas, drawn, is_narrow, marks
 from cxrobust.reports.figures.values import tell_estimate
 from cxrobust.reports.view import View, is_few
 from cxrobust.reports.words import MACRO, count, finding_words, shortened
@@ -20,13 +20,14 @@ CLIP = 2.0
 
 
 @drawn
-def forest_figure(width: float, view: View, metric: str, *, label: str, sides: tuple[str, str]) -> Canvas:
-    """Draw the comparison of every finding; `sides` name what is left and right of 0."""
+def forest_figure(
+    width: float, view: View, metric: str, *, regimes: Sequence[str], label: str, sides: tuple[str, str]
+) -> Canvas:
+    """Draw the comparison of every finding for some regimes; `sides` name what is left and right of 0."""
     findings = by_frequency(view)
-    regimes = view.compared
-    rows = _n_rows(view, width)
+    rows = math.ceil(len(regimes) / (MOST_NARROW if is_narrow(width) else MOST_COLUMNS))
     columns = math.ceil(len(regimes) / rows)
-    figure = canvas(width, forest_height(view, width))
+    figure = canvas(width, rows * forest_height(view))
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     drawn_as = marks(view.regimes, reference=view.reference)
     low, high = _limits(view, metric, findings)
@@ -58,13 +59,16 @@ def forest_figure(width: float, view: View, metric: str, *, label: str, sides: t
     return figure
 
 
-def forest_height(view: View, width: float = WIDTH) -> float:
-    """Return the height in mm of a forest plot at a width in mm."""
-    return _n_rows(view, width) * (ROW * (len(view.findings) + 1.5) + MARGIN)
+def forest_height(view: View) -> float:
+    """Return the height in mm of a row of panels."""
+    return ROW * (len(view.findings) + 1.5) + MARGIN
 
 
-def _n_rows(view: View, width: float) -> int:
-    return math.ceil(len(view.compared) / (MOST_NARROW if is_narrow(width) else MOST_COLUMNS))
+def rows_of_panels(view: View) -> list[tuple[str, ...]]:
+    """Return the compared regimes in rows of panels, as few and as even as they can be: a figure each, to fill pages."""
+    n_rows = math.ceil(len(view.compared) / MOST_COLUMNS)
+    size = math.ceil(len(view.compared) / n_rows)
+    return [view.compared[first : first + size] for first in range(0, len(view.compared), size)]
 
 
 def by_frequency(view: View) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from cxrobust.reports.figures.forest import by_frequency, forest_figure, forest_height
+from cxrobust.reports.figures.forest import by_frequency, forest_figure, forest_height, rows_of_panels
 from cxrobust.reports.parts import (
     EMPTY,
     MOST_ROWS,
@@ -30,6 +30,7 @@ from cxrobust.reports.words import (
     condition_words,
     counted,
     finding_words,
+    listed,
     metric_words,
     named_tests,
     percent,
@@ -53,13 +54,14 @@ def _has_findings(view: View) -> bool:
 def by_finding(view: View) -> Mapping[str, Any]:
     """Return forest plots and tables, of as many metrics as fit; the HTML report has the tables of all."""
     n_tables = n_fitting(len(view.metrics), rows=len(view.findings) * len(_rows(view)))
-    n_forests = n_fitting(len(view.metrics), rows=forest_height(view), most=TALLEST_FORESTS)
+    height = len(rows_of_panels(view)) * forest_height(view)
+    n_forests = n_fitting(len(view.metrics), rows=height, most=TALLEST_FORESTS)
     values = [_of_metric(view, metric) for metric in view.metrics]
     return {
         "tables": tuple(one["table"] for one in values[:n_tables]),
         "told": [{key: value for key, value in one.items() if key != "table"} for one in values],
         "more": [{"table": one["table"]} for one in values[n_tables:]],
-        "forests": tuple(_forest(view, metric) for metric in view.metrics[:n_forests]),
+        "forests": [_forests(view, metric) for metric in view.metrics[:n_forests]],
         "comparison": NAMES[view.comparison],
         "condition": condition_words(view.primary or CLEAN),
         "sentences": [findings_sentence(view, view.metrics[0], one) for one in view.compared],
@@ -89,13 +91,21 @@ def _of_metric(view: View, metric: str) -> dict[str, Any]:
     }
 
 
-def _forest(view: View, metric: str) -> Figure:
+def _forests(view: View, metric: str) -> tuple[Figure, ...]:
+    """Return a figure for each row of panels, so that they can stand on two pages."""
     where = f", {condition_words(view.primary)}" if view.primary else ", clean images"
     against = f" against {view.reference}" if view.others else ""
     label = f"{capitalised(NAMES[view.comparison])} of {metric_words(metric).name}{against}{where}"
-    alt = f"{label}, for each of {counted(len(view.findings), 'finding')} and the macro average, with intervals."
-    drawing = forest_figure(view, metric, label=label, sides=_sides(view, metric))
-    return Figure(key=_key("forest", view, metric), drawing=drawing, alt=alt)
+    parts = rows_of_panels(view)
+    what = f"{label}, for each of {counted(len(view.findings), 'finding')} and the macro average, with intervals"
+    return tuple(
+        Figure(
+            key=_key("forest", view, metric) + (f"-{place}" if place > 1 else ""),
+            drawing=forest_figure(view, metric, regimes=some, label=label, sides=_sides(view, metric)),
+            alt=f"{what}{f': {listed(some)}' if len(parts) > 1 else ''}.",
+        )
+        for place, some in enumerate(parts, start=1)
+    )
 
 
 def _key(name: str, view: View, metric: str) -> str:
