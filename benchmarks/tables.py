@@ -311,6 +311,28 @@ def _precision_and_recall(counts: Sequence[Mapping[str, Any]], name: str | None,
     return f"{share[0]}, {share[1]} ({right + missed})"
 
 
+def inference(result: Mapping[str, Any]) -> Iterable[str]:
+    yield (
+        f"{result['network']} on {result['device']}, {result['threads']} thread{'s' if result['threads'] > 1 else ''}: "
+        f"{result['images']} images of side {result['size']}, PGD of {result['steps']} steps, batches of "
+        f"{result['batch']}; each row is one turn of both."
+    )
+    yield table(
+        ("bare loop", "engine", "ratio", "CPU seconds of the loop", "of the engine", "ratio"),
+        [
+            (
+                seconds(one["bare"]),
+                seconds(one["engine"]),
+                f"{one['engine'] / one['bare']:.3f}",
+                seconds(one["bare_cpu"]),
+                seconds(one["engine_cpu"]),
+                f"{one['engine_cpu'] / one['bare_cpu']:.3f}",
+            )
+            for one in result["turns"]
+        ],
+    )
+
+
 TABLES: dict[str, Callable[[Mapping[str, Any]], Iterable[str]]] = {
     "resampling": resampling,
     "peers": peers,
@@ -320,6 +342,7 @@ TABLES: dict[str, Callable[[Mapping[str, Any]], Iterable[str]]] = {
     "study-default": made_study,
     "study-all": made_study,
     "gpu": gpu,
+    "inference": inference,
     "report": report,
     "labeler": labeler,
 }

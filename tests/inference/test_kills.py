@@ -1,0 +1,129 @@
+"""SIGKILL at random moments of a run, a corrupt cache, two runs in one folder: the predictions are the same."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cxrobust import pipeline
+from cxrobust.errors import DataError
+from cxrobust.predictions import load_predictions
+from cxrobust.study import read_study
+
+from .tiny import unit_files, write_study, write_validation
+
+pytest.importorskip("torch")
+
+KILLS = """
+import json, os, random, signal, sys, time
+from pathlib import Path
+from cxrobust import pipeline
+from cxrobust.study import read_study
+
+def run(folder):
+    child = os.fork()
+    if child == 0:
+        try:
+            pipeline.predict(read_study(folder / "study.toml"), folder / "out")
+        except BaseException as error:
+            print(repr(error), file=sys.stderr, flush=True)
+            os._exit(1)
+        os._exit(0)
+    return child
+
+quiet, timed, disturbed = map(Path, sys.argv[1:4])
+pipeline.predict(read_study(quiet / "study.toml"), quiet / "out")  # and import all, once for all forks of this process
+begun = time.monotonic()
+
+def planned(folder, before, child):
+    "Wait until a run has listed its units, and return when."
+    path = folder / "out" / "predictions" / "units.json"
+    while (path.stat().st_mtime_ns if path.exists() else 0) == before and not os.waitid(
+        os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT
+    ):
+        time.sleep(0.002)
+    return time.monotonic()
+
+child = run(timed)
+listed = planned(timed, 0, child)
+assert os.waitpid(child, 0)[1] == 0
+took = time.monotonic() - listed
+moments, ends, left = random.Random(int(sys.argv[4])), [], []
+for turn in range(10):
+    units = disturbed / "out" / "predictions" / "units.json"
+    before = units.stat().st_mtime_ns if units.exists() else 0
+    child = run(disturbed)
+    if turn % 3:  # two of three kills come while units are done, the others while they are planned
+        planned(disturbed, before, child)
+    time.sleep(moments.uniform(0.0, 0.3) * (took if turn % 3 else listed - begun))
+    os.kill(child, signal.SIGKILL)
+    ends.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    left.append(len(list((disturbed / "out" / "predictions").glob("[0-9a-f]*.parquet"))))
+assert os.waitpid(run(disturbed), 0)[1] == 0
+print(json.dumps({"ends": ends, "units": left}))
+"""
+"""An undisturbed run, and one that is killed ten times at random moments and then left alone."""
+
+
+def test_ten_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:
+    folders = tmp_path / "quiet", tmp_path / "timed", tmp_path / "disturbed"
+    for folder in folders:
+        write_study(folder)
+        write_validation(folder)
+    command = [sys.executable, "-c", KILLS, *map(str, folders), "20261128"]
+    environment = {**os.environ, "TINY_WAIT": "0.01", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=500, env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout)
+    assert found["ends"].count(-9) >= 5
+    assert len(set(found["units"])) >= 3
+    quiet, _, disturbed = (folder / "out" for folder in folders)
+    assert unit_files(quiet) == unit_files(disturbed)
+    for name in ("images.parquet", "validation.parquet"):
+        assert (quiet / "predictions" / name).read_bytes() == (disturbed / "predictions" / name).read_bytes()
+    indices = [json.loads((out / "predictions" / "index.json").read_text()) for out in (quiet, disturbed)]
+    for index in indices:
+        del index["inference"], index["regimes"]  # how long units took; and where the networks' code lies
+    assert indices[0] == indices[1]
+    assert not list(disturbed.rglob(".cxrobust-partial-*"))
+
+
+@pytest.mark.parametrize("damage", ["truncated", "emptied", "another shape", "no hashes"])
+def test_a_corrupt_cache_is_named_or_made_again(damage: str, tmp_path: Path) -> None:
+    path = write_study(tmp_path)
+    folder = pipeline.predict(read_study(path), tmp_path / "out")
+    whole = unit_files(tmp_path / "out")
+    for unit in list(folder.glob("[0-9a-f]*.parquet"))[:3]:
+        unit.unlink()
+    (cache,) = (folder / "cache").glob("pixels-*.npy")
+    if damage == "no hashes":
+        (folder / "cache" / "digests.json").write_text("{")
+    else:
+        content = {"truncated": cache.read_bytes()[:5000], "emptied": b""}.get(damage)
+        np.save(cache, np.zeros((3, 20, 20), np.uint16)) if content is None else cache.write_bytes(content)
+        with pytest.raises(DataError, match=r"the image cache is damaged .*: delete it and run again"):
+            pipeline.predict(read_study(path), tmp_path / "out")
+        cache.unlink()
+    pipeline.predict(read_study(path), tmp_path / "out")
+    assert unit_files(tmp_path / "out") == whole
+
+
+def test_a_second_run_in_the_folder_is_refused_and_the_first_ends_as_if_alone(tmp_path: Path) -> None:
+    quiet, shared = tmp_path / "quiet", tmp_path / "shared"
+    for folder in (quiet, shared):
+        write_study(folder)
+    pipeline.predict(read_study(quiet / "study.toml"), quiet / "out")
+    command = [sys.executable, "-m", "cxrobust", "predict", str(shared / "study.toml")]
+    environment = {**os.environ, "TINY_WAIT": "0.02"}
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment) as first:
+        while first.poll() is None and not unit_files(shared / "out"):
+            pass
+        with pytest.raises(DataError, match="another cxrobust is writing there: wait for it"):
+            pipeline.predict(read_study(shared / "study.toml"), shared / "out")
+        assert first.wait() == 0
+    load_predictions(shared / "out" / "predictions")
+    assert unit_files(shared / "out") == unit_files(quiet / "out")
