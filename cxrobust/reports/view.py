@@ -107,12 +107,15 @@ class View:
     @property
     def control(self) -> str | None:
         """The noise condition of the same size as the primary attack."""
-        strength = self.conditions[self.primary]["strength"] if self.primary else None
+        own = self.conditions[self.primary] if self.primary else {}
+        strength, named = own.get("strength"), own.get("strength_name")
         return next(
             (
                 name
                 for name, condition in self.conditions.items()
-                if condition["kind"] == "noise" and strength is not None and condition["strength"] == strength
+                if condition["kind"] == "noise"
+                and strength is not None
+                and (condition["strength"], condition["strength_name"]) == (strength, named)
             ),
             None,
         )

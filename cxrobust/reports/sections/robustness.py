@@ -9,7 +9,8 @@ from cxrobust.reports.sections import perturbed, section
 from cxrobust.reports.sentences import metric_name, overview_sentence, under
 from cxrobust.reports.units import intervals_of_estimates
 from cxrobust.reports.view import Series, View
-from cxrobust.reports.words import condition_words, counted, listed
+from cxrobust.reports.words import condition_words, counted, interval, listed, number, percent, regime
+from cxrobust.results import Estimate
 
 SHOWN = ("auroc", "accuracy", "confidence", "ece")
 MOST_PANELS = 4
@@ -26,7 +27,26 @@ def control_of(view: View, series: Series) -> Series | None:
     if series.kind == "noise":
         return None
     noise = view.of_kind("noise")
-    return next((one for one in noise if set(one.strengths) & set(series.strengths)), None)
+    alike = (one for one in noise if one.strength_name == series.strength_name)
+    return next((one for one in alike if set(one.strengths) & set(series.strengths)), None)
+
+
+def least_eps_sentence(view: View, series: Series) -> str:
+    """Say at which ε half of the decisions are turned, where a search for the least ε tells it; else empty."""
+    names = {name: view.get("half-margin", "robust-accuracy", name, series.name) for name in view.regimes}
+    if series.name.partition("(")[0] != "least-eps" or not any(names.values()):
+        return ""
+    said = [f"{_size(view, one)} for {regime(name)}" for name, one in names.items()]
+    average = ", macro average over findings" if len(view.findings) > 1 else ""
+    return f"Half of the decisions that are right on clean images are turned at ε × 255 of {listed(said)}{average}."
+
+
+def _size(view: View, one: Estimate | None) -> str:
+    if one is None or one.estimate is None:
+        return "more than was tried"
+    if one.ci_low is None or one.ci_high is None:
+        return number(one.estimate, digits=2)
+    return f"{number(one.estimate, digits=2)} ({percent(view.level)} CI {interval(one.ci_low, one.ci_high, digits=2)})"
 
 
 @section("robustness", order=40, title="Performance under perturbation", needs=perturbed)
@@ -52,6 +72,7 @@ def robustness(view: View) -> Mapping[str, Any]:
         "control": overview_sentence(view, metrics[0], view.control, opening="With random noise of the same size,")
         if view.control
         else "",
+        "least_eps": least_eps_sentence(view, series),
         "has_control": control is not None,
         "metrics": metrics,
         "intervals": intervals_of_estimates(view),

@@ -1,0 +1,31 @@
+from dataclasses import replace
+
+from cxrobust.reports.sections.robustness import control_of, least_eps_sentence
+from cxrobust.reports.view import View
+from cxrobust.results import Estimate
+
+from .made import TYPICAL, results
+
+
+def test_the_least_eps_is_told_of_each_regime_with_its_interval() -> None:
+    plain = results(TYPICAL)
+    names = [one["name"] for one in plain.regimes]
+    usual = {"metric": "robust-accuracy", "reference": None, "finding": "macro", "n_images": 9, "n_patients": 8}
+    counts = {"n_positive": 4, "n_positive_patients": 3, "estimand": "half-margin", "condition": "least-eps(steps=4)"}
+    first = Estimate(**usual, **counts, regime=names[0], estimate=2.25, ci_low=1.5, ci_high=5.0)
+    view = View.of(replace(plain, estimates=(*plain.estimates, first)), images=None)
+    series = replace(view.primary_series, name="least-eps(steps=4)")
+    said = least_eps_sentence(view, series).replace("\N{NO-BREAK SPACE}", " ")
+    assert said.startswith(
+        "Half of the decisions that are right on clean images are turned at ε × 255 of 2.25 (95% CI 1.5"
+    )
+    assert "more than was tried for" in said
+    assert not least_eps_sentence(view, view.primary_series)
+
+
+def test_a_control_has_the_kind_of_strength_of_its_attack() -> None:
+    view = View.of(results(TYPICAL), images=None)
+    attack = view.primary_series
+    noise = control_of(view, attack)
+    assert noise is not None
+    assert control_of(view, replace(attack, strength_name="side")) is None
