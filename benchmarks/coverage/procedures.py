@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from running import made_with
+from running import made_with, one_core
 from scenarios import MOST_IMAGES, OF_FINDINGS, TAIL, Law, population
 from scipy.special import expit, logit
 from scipy.stats import norm
@@ -88,7 +88,7 @@ def run_procedures(out: Path, *, studies: int, resamples: int, workers: int) -> 
                 f"{out} was made with {content['resamples']} resamples, not {resamples}: name another file"
             )
     there = [row["design"] for row in content["rows"]]
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=one_core) as pool:
         for design in DESIGNS:
             if asdict(design) in there:
                 continue

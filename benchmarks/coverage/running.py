@@ -40,6 +40,7 @@ from scenarios import (
     truths,
 )
 
+from cxrobust.analysis import parallel
 from cxrobust.files import atomic_write_text
 
 METRICS = (
@@ -232,7 +233,7 @@ def run(
     settings = {"seed": seed, "resamples": resamples, "population": POPULATION}
     content = _begun(out, settings)
     known: dict[tuple[float, tuple[str, ...]], Mapping[str, NDArray[np.float64]]] = {}
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=one_core) as pool:
         for number, scenario in enumerate(scenarios, 1):
             said = f"{number}/{len(scenarios)} {scenario}"
             wanted = repetitions[scenario.n_patients]
@@ -254,6 +255,11 @@ def run(
                     flush=True,
                 )
     return content
+
+
+def one_core() -> None:
+    """Keep the analysis to one core: there are as many studies at a time as there are cores."""
+    parallel.CORES = 1
 
 
 def simulated(plan: Plan, first: int, last: int) -> Tally:
@@ -318,7 +324,7 @@ def recount(out: Path, part: Part, *, metrics: Sequence[str], scenarios: Sequenc
     content: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
     seed, resamples = content["settings"]["seed"], content["settings"]["resamples"]
     known: dict[tuple[float, tuple[str, ...]], Mapping[str, NDArray[np.float64]]] = {}
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=one_core) as pool:
         for scenario in scenarios:
             there = content["scenarios"].get(str(scenario), {"metrics": {}})["metrics"]
             for n in sorted({there[name]["studies"] for name in metrics if name in there}):

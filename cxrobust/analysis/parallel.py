@@ -21,6 +21,8 @@ def in_threads(work: Callable[[ItemT], FoundT], items: Iterable[ItemT]) -> list[
     >>> in_threads(abs, [-1, 2, -3])
     [1, 2, 3]
     """
+    if CORES == 1:
+        return [work(item) for item in items]
     with ThreadPoolExecutor(CORES) as pool:
         return list(pool.map(work, items))
 
