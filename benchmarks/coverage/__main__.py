@@ -3,8 +3,8 @@
 `run` simulates studies (scenarios.py says of what law) and counts how often each interval holds the truth and how
 often each test rejects a null that is true; studies of a scenario and metric that are in the file already are not
 simulated again. `recount` judges one part of the file's studies anew, where its code has changed or is new.
-`procedures` judges whole analyses: bands, families, gaps of subgroups, replicates. `show` turns the counts into a page
-and two figures.
+`procedures` judges whole analyses: bands, families, gaps of subgroups, replicates, and `recount-procedures` one part of
+them. `show` turns the counts into a page and two figures.
 
     python benchmarks/coverage run --out coverage.json
     python benchmarks/coverage procedures --out procedures.json
@@ -67,6 +67,10 @@ def main() -> None:
         run_procedures(
             arguments.out, studies=arguments.studies, resamples=arguments.resamples, workers=arguments.workers
         )
+    elif arguments.command == "recount-procedures":
+        from procedures import recount_procedures
+
+        recount_procedures(arguments.out, arguments.part, workers=arguments.workers)
     elif arguments.command == "show-procedures":
         from showing_procedures import procedures_page
 
@@ -120,6 +124,10 @@ def parse_arguments() -> argparse.Namespace:
     procedures.add_argument("--studies", type=int, default=100, help="of each design")
     procedures.add_argument("--resamples", type=int, default=400)
     procedures.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    again = commands.add_parser("recount-procedures", help="judge one part of that file's studies anew")
+    again.add_argument("part", choices=("recalibrated", "effects"))
+    again.add_argument("--out", type=Path, required=True, help="JSON file of counts")
+    again.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     shown = commands.add_parser("show-procedures", help="make the page of a file of those counts")
     shown.add_argument("results", type=Path)
     shown.add_argument("--page", type=Path, required=True, help="Markdown file")

@@ -11,6 +11,7 @@ Where a regime has replicates, each training run has a separation of its own.
 """
 
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -48,6 +49,8 @@ SPREAD = 0.15
 """Standard deviation of the separation over training runs."""
 METRICS = ("auroc", "accuracy", "brier")
 ALPHA = 0.05
+ALONE: dict[str, Any] = {"subgroups": (), "per_metric": {}, "effect_sizes": (), "sensitivity": False}
+"""What an analysis of one thing leaves out."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,6 +104,49 @@ def run_procedures(out: Path, *, studies: int, resamples: int, workers: int) -> 
             print(f"{design}: {studies} studies in {time.perf_counter() - begun:.0f} s", flush=True)
 
 
+def recount_procedures(out: Path, part: str, *, workers: int) -> None:
+    """Judge one part of the studies that `out` counts anew, and put its counts in the place of those that are there.
+
+    For when the code of that part has changed, and the rest has not: `recalibrated` or `effects`.
+    """
+    content = json.loads(out.read_text(encoding="utf-8"))
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=one_core) as pool:
+        for row in content["rows"]:
+            design, studies = Design(**row["design"]), row["studies"]
+            if part == "recalibrated" and design.replicates > 1:
+                continue
+            begun, counts = time.perf_counter(), Counter[tuple[str, str]]()
+            each = [design] * studies, range(studies), [content["resamples"]] * studies, [part] * studies
+            for one in pool.map(judged_again, *each):
+                counts.update(one)
+            kept = {key: value for key, value in row["counts"].items() if not re.match(PARTS[part], key)}
+            row["counts"] = dict(sorted({**kept, **_nested(counts)}.items()))
+            content["made_with"] = made_with()
+            atomic_write_text(out, json.dumps(content, indent=1) + "\n")
+            print(f"{design}: {part} of {studies} studies in {time.perf_counter() - begun:.0f} s", flush=True)
+
+
+PARTS = {"recalibrated": "recalibrated, ", "effects": r"covered: (accuracy|confidence)-"}
+"""How the counts of each part begin."""
+
+
+def judged_again(design: Design, repetition: int, resamples: int, part: str) -> Counter[tuple[str, str]]:
+    """Count one part of what `judged` counts of a study."""
+    predictions, settings, seed = _study(design, repetition, resamples)
+    if part == "recalibrated":
+        found = list(_of_recalibration(predictions, settings, seed, design))
+    else:
+        only = {"metrics": ("accuracy",), **ALONE, "effect_sizes": settings.effect_sizes}
+        estimates = analyze(predictions, settings.model_copy(update=only), reference=REGIMES[0], seed=seed).estimates
+        covered = _covered(estimates, truths(design), design)
+        found = [(what, hit) for what, hit in covered if re.match(PARTS[part], what)]
+    counts: Counter[tuple[str, str]] = Counter()
+    for what, hit in found:
+        counts[what, "tried"] += 1
+        counts[what, "hits"] += hit
+    return counts
+
+
 def _nested(counts: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]]:
     return {
         what: {kind: int(counts[what, kind]) for kind in ("hits", "tried")} for what in sorted({w for w, _ in counts})
@@ -109,17 +155,7 @@ def _nested(counts: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]]:
 
 def judged(design: Design, repetition: int, resamples: int) -> Counter[tuple[str, str]]:
     """Simulate and analyse one study; count for each procedure how often it was tried, and held or rejected."""
-    rng = np.random.default_rng([7, design.n_patients, round(100 * design.prevalence), design.replicates, repetition])
-    predictions = simulate(design, rng)
-    settings = AnalysisSection(
-        metrics=METRICS,
-        resamples=resamples,
-        operating_point=design.prevalence,
-        primary_condition=design.conditions[-1],
-        subgroups=(Subgroups(column="sex"), Subgroups(column="view")),
-        per_metric={} if design.replicates > 1 else {"accuracy": MetricSection(test="cochran-q")},
-    )
-    seed = int(rng.integers(2**31))
+    predictions, settings, seed = _study(design, repetition, resamples)
     found = analyze(predictions, settings, reference=REGIMES[0], seed=seed).estimates
     truth = truths(design)
     counts: Counter[tuple[str, str]] = Counter()
@@ -142,11 +178,27 @@ def judged(design: Design, repetition: int, resamples: int) -> Counter[tuple[str
     return counts
 
 
+def _study(design: Design, repetition: int, resamples: int) -> tuple[PredictionSet, AnalysisSection, int]:
+    """Return a simulated study, how it is analysed, and the seed of that."""
+    rng = np.random.default_rng([7, design.n_patients, round(100 * design.prevalence), design.replicates, repetition])
+    predictions = simulate(design, rng)
+    settings = AnalysisSection(
+        metrics=METRICS,
+        resamples=resamples,
+        operating_point=design.prevalence,
+        primary_condition=design.conditions[-1],
+        subgroups=(Subgroups(column="sex"), Subgroups(column="view")),
+        per_metric={} if design.replicates > 1 else {"accuracy": MetricSection(test="cochran-q")},
+    )
+    seed = int(rng.integers(2**31))
+    return predictions, settings, seed
+
+
 def _of_recalibration(
     predictions: PredictionSet, settings: AnalysisSection, seed: int, design: Design
 ) -> Iterator[tuple[str, bool]]:
     """Judge the Brier score after Platt scaling, and what it gains."""
-    only = {"metrics": ("brier",), "recalibrate": ("platt",), "subgroups": (), "per_metric": {}}
+    only = {"metrics": ("brier",), "recalibrate": ("platt",), **ALONE}
     found = analyze(predictions, settings.model_copy(update=only), reference=REGIMES[0], seed=seed).estimates
     raw, known, after = truths(design)["brier"], recalibrated_truths(design), fitted_truths(design)
     for one in found:
