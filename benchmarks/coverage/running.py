@@ -323,15 +323,12 @@ def recount(out: Path, part: Part, *, metrics: Sequence[str], scenarios: Sequenc
     """
     content: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
     seed, resamples = content["settings"]["seed"], content["settings"]["resamples"]
-    known: dict[tuple[float, tuple[str, ...]], Mapping[str, NDArray[np.float64]]] = {}
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=one_core) as pool:
         for scenario in scenarios:
             there = content["scenarios"].get(str(scenario), {"metrics": {}})["metrics"]
             for n in sorted({there[name]["studies"] for name in metrics if name in there}):
                 names = tuple(name for name in metrics if name in there and there[name]["studies"] == n)
-                if (scenario.prevalence, names) not in known:
-                    known[scenario.prevalence, names] = truths(scenario.prevalence, names)
-                truth = known[scenario.prevalence, names]
+                truth = {name: np.array(content["truth"][f"{scenario.prevalence:g}"][name]) for name in names}
                 plan = Plan(scenario=scenario, seed=seed, resamples=resamples, truth=truth, parts=(part,))
                 begun, tally = time.perf_counter(), Tally()
                 for one in pool.map(simulated, *_parts(plan, 0, n, workers)):

@@ -147,7 +147,7 @@ def coverage_page(content: Mapping[str, Any], *, figures: Sequence[str] = ()) ->
         "is the true difference, where 5 % is the most that they should reject.",
         _test_matrix(rejected),
         _by_positives(rejected),
-        _blanks(),
+        _blanks(rejected),
         *_macro(content),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -310,13 +310,13 @@ def _findings(content: Mapping[str, Any], covered: Sequence[Share], rejected: Se
         *_alternatives(covered, few=False),
         "- " + _misplaced(chosen(covered, few=False, **by_default), chosen(flips, few=False)),
         "- " + _of_images(covered, rejected),
-        "- " + _of_margins(rejected, few=False),
+        *_bullet(_of_margins(rejected, few=False)),
         f"Below {ENOUGH} positive patients, where estimates carry a note:",
         "- " + _still(_each(covered, estimands=VALUES, few=True, **by_default), "values"),
         "- " + _still(_each(covered, estimands=DIFFERENCES, few=True, **by_default), "differences"),
         "- " + _against(_each(flips, few=True), SIZE_BAND, what="Sign flips reject true nulls"),
     ]  # fmt: skip
-    lines += ["- " + _of_margins(rejected, few=True), *_alternatives(covered, few=True)]
+    lines += [*_bullet(_of_margins(rejected, few=True)), *_alternatives(covered, few=True)]
     few = [one for one in covered if one.few and one.method == default_interval(one.metric)]
     without = sum(one.none for one in few) / max(sum(one.n + one.none for one in few), 1)
     return _bulleted(
@@ -326,6 +326,10 @@ def _findings(content: Mapping[str, Any], covered: Sequence[Share], rejected: Se
             "many of its resamples had.",
         ]
     )
+
+
+def _bullet(said: str) -> list[str]:
+    return [f"- {said}"] if said else []
 
 
 def _alternatives(covered: Sequence[Share], *, few: bool) -> list[str]:
@@ -415,7 +419,12 @@ def _of_margins(rejected: Sequence[Share], *, few: bool) -> str:
             over = {k: v for k, v in sorted(found.items(), key=lambda kv: -kv[1]) if round(v, 1) > 6}
             parts.append(f"`{test}` {np.mean(list(found.values())):.1f} %"
                          + (f", most for {_valued(dict(list(over.items())[:6]))}" if over else ""))  # fmt: skip
-    return f"At a margin that is just the true difference, where 5 % is the most: {'; '.join(parts)}."
+    if not parts:
+        return ""
+    designs = {one.scenario for one in rejected if one.few == few}
+    counted = {one.scenario for one in rejected if one.few == few and one.method in WITH_A_MARGIN}
+    where = "" if len(counted) == len(designs) else f" in {len(counted)} of {len(designs)} designs"
+    return f"At a margin that is just the true difference{where}, where 5 % is the most: {'; '.join(parts)}."
 
 
 def _defaults(covered: Sequence[Share], rejected: Sequence[Share]) -> str:
@@ -516,11 +525,13 @@ def _by_positives(rejected: Sequence[Share]) -> str:
     )
 
 
-def _blanks() -> str:
+def _blanks(rejected: Sequence[Share]) -> str:
     """Say why cells are blank."""
     shares = _and([f"`{name}`" for name in METRICS if "mcnemar" in fitting_tests(name)])
     no_side = _and([f"`{name}`" for name in METRICS if not metric[name].better and not metric[name].of_labels])
     pairs = _and([f"`{name}`" for name in OF_PAIRS])
+    durkalski = {one.metric for one in rejected if one.method == "mcnemar-durkalski"}
+    alone = durkalski and durkalski <= set(OF_PAIRS)
     return (
         f"Cells are blank where a method does not fit: McNemar's tests are of shares of all images ({shares}), "
         "Wilcoxon's of means of a number that each image has, DeLong's of AUROCs; non-inferiority needs a better side, "
@@ -530,6 +541,7 @@ def _blanks() -> str:
         "`percentile-recentred` and `t-corrected` were judged where resamples are biased. The nulls of "
         f"{pairs} are of studies of twins, two regimes that follow one law: between the usual two, which differ on "
         "clean images, none of their comparisons is 0 in truth."
+        + (" `mcnemar-durkalski` was counted between twins alone." if alone else "")
     )
 
 
