@@ -52,7 +52,7 @@ def procedures_page(content: Mapping[str, Any]) -> str:
         "patients pays for fitting, and its interval of what recalibrating gains is of that, not of what the best map "
         "would gain; a row of its own says how often it holds the latter. "
         "Cochran's Q and the exact McNemar tests after it take images for independent: with several images a patient "
-        "they reject far too often.",
+        "they reject far too often. Blank cells were not judged.",
     ]
     return "\n\n".join(parts) + "\n"
 
