@@ -295,6 +295,9 @@ def _simulated(row: Planned, pilot: NDArray[np.float64], study: Study, n_simulat
         for difference in (row.power.size or row.power.detectable or 0.0, 0.0)
     )
     found = replace(row, simulated=with_difference, simulated_level=without)
+    most = study.analysis.resamples
+    if 1 / (most + 1) > row.power.alpha:
+        return _noted(found, f"no test of {most:,} sign patterns can reach this level: ask for more resamples")
     if with_difference.power + 3 * with_difference.error < row.power.power:
         found = _noted(found, "signs detect it less often than the formula says: plan for more patients")
     if without.power - 3 * without.error > row.power.alpha:

@@ -116,7 +116,7 @@ class AnalysisKeys(Section):
     operating_point: OperatingPoint = "youden"
     """Threshold that turns a probability into a decision: a number, or Youden's on the clean images of each regime."""
     interval: IntervalName | None = None
-    """How intervals are made; when absent, each metric's own: `expanded`, or `t` for calibration errors."""
+    """How intervals are made; when absent, each metric's own: `expanded` for most, `t-corrected` for ECE."""
     test: TestName = "permutation"
     """How contrasts are tested; a metric's own table may name another, which not every metric has."""
     margin: float | None = Field(default=None, gt=0)

@@ -216,7 +216,7 @@ def estimate(
                 *on_counts[place],
                 *_on_worst(contrast, counts, values),
                 *on_resamples,
-                *_on_interval(point),
+                *_on_interval(contrast, point),
                 *_on_width(metric, contrast, place, point, values),
                 *([outcome.note] if outcome.note else []),
             ]
@@ -400,9 +400,9 @@ def _on_worst(contrast: Contrast, counts: FindingCounts, values: Values) -> list
     return [f"worst: {', '.join(worst)}"]
 
 
-def _on_interval(point: _Point) -> list[str]:
+def _on_interval(contrast: Contrast, point: _Point) -> list[str]:
     notes = []
-    if point.beyond > 0:
+    if point.beyond > 0 and contrast.estimand.startswith("half-margin"):
         notes.append(f"beyond the greatest strength in {point.beyond:.2%} of resamples")
     notes += note_on_outside(point.value, point.interval)
     if point.interval.note:

@@ -27,6 +27,8 @@ METHODS: dict[Adjustment, str] = {
 """Names of the study file, and statsmodels' own."""
 SIGN_FLIPS = ("permutation", "permutation (exact)")
 INTERACTION = "interaction"
+ALPHA = 0.05
+"""Level above which an adjusted p-value is looked at for whether more resamples might lower it."""
 RAW: Estimand = "recalibrated-raw"
 
 Place = tuple[str, str, str, str, str, str, str]
@@ -176,6 +178,7 @@ def adjust(
             members.setdefault(name, []).append(index)
     declared = {one.name for one in families.declared}
     adjusted: list[float | None] = [one.p_adjusted for one in estimates]
+    notes = [one.note for one in estimates]
     with _quick_collections():  # nothing that lives on is made in here
         for family, indices in members.items():
             method = families.method(family)
@@ -188,10 +191,18 @@ def adjust(
                 found = p_values if method == "none" else multipletests(p_values, method=METHODS[method])[1]
             for i, p in zip(indices, found, strict=True):
                 adjusted[i] = float(p)
+                if p > ALPHA and _is_least(estimates[i], n_draws):
+                    few = f"least p-value of {n_draws:,} sign patterns: more resamples might lower its adjusted one"
+                    notes[i] = "; ".join(filter(None, (notes[i], few)))
     return tuple(
-        one if (name, p) == (one.family, one.p_adjusted) else replace(one, family=name, p_adjusted=p)
-        for one, name, p in zip(estimates, named, adjusted, strict=True)
+        one if (name, p) == (one.family, one.p_adjusted) else replace(one, family=name, p_adjusted=p, note=note)
+        for one, name, p, note in zip(estimates, named, adjusted, notes, strict=True)
     )
+
+
+def _is_least(estimate: Estimate, n_draws: int) -> bool:
+    """Whether no sign pattern that was drawn was as extreme as the sample."""
+    return estimate.test == "permutation" and estimate.p_value is not None and estimate.p_value * (n_draws + 1) < 1.5
 
 
 def _max_t(

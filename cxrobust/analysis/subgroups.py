@@ -125,9 +125,8 @@ def _texts(wanted: Subgroups, metadata: pd.DataFrame, image_ids: Sequence[str]) 
     where = f"[[analysis.subgroups]] column = {wanted.column!r}"
     if wanted.column not in metadata.columns:
         known = [str(column) for column in metadata.columns]
-        raise StudyError(
-            f"{where} is no column of the metadata{nearest(wanted.column, known)}: known are {some(known, most=12)}"
-        )
+        mend = f"known are {some(known, most=12)}" if known else "there is none: name a table with metadata in [data]"
+        raise StudyError(f"{where} is no column of the metadata{nearest(wanted.column, known)}: {mend}")
     texts = metadata[wanted.column].astype("string").fillna("").str.strip().to_numpy(dtype=object)
     if wanted.edges:
         texts = _bands(texts, wanted.edges, where, image_ids)

@@ -395,3 +395,12 @@ def test_effect_sizes_which_have_no_test_make_no_family():
     settings = make_settings(families=(Family(name="own", metrics=("accuracy-odds-ratio",)),))
     with pytest.raises(MisfitError, match="'own' names no test"):
         analyze(make_predictions(), settings, reference="supervised", seed=1)
+
+
+def test_a_family_too_large_for_the_resamples_says_so():
+    """30 tests of 200 patterns: the least p-value is 1/201, and Holm makes 30/201 = 0.149 of it."""
+    rows = [made(1 / 201, finding=f"f{k}") for k in range(30)] + [made(0.5, finding="other")]
+    found = adjust(rows, primary_condition="noise", n_draws=200)
+    few = "least p-value of 200 sign patterns: more resamples might lower its adjusted one"
+    assert [one.note for one in found] == [few] * 30 + [""]
+    assert {one.note for one in adjust(rows[:5], primary_condition="noise", n_draws=200)} == {""}

@@ -247,3 +247,22 @@ def test_what_is_not_estimable(name, p, y, reason):
 @pytest.mark.parametrize("name", NAMES)
 def test_no_image_is_no_image_whatever_else_a_metric_needs(name):
     assert metric[name].undefined(make_cell([], [], n_patients=4)) == "no labelled image"
+
+
+def test_logistic_coefficients_are_undefined_in_resamples_of_one_class_or_one_probability():
+    """Counted here by plain loops over the resamples: which hold one class, and which one probability."""
+    patients = np.repeat(np.arange(12), 3)
+    probabilities = np.where(patients < 2, 0.8, 0.3)
+    labels = np.zeros(36, dtype=np.int8)
+    labels[[0, 10, 11]] = 1  # of patients 0 and 3
+    cell = make_cell(probabilities, labels, patients, n_patients=12)
+    counts = np.random.default_rng(3).multinomial(12, np.full(12, 1 / 12), size=10 * LANES).astype(np.uint8)
+    blocks = counts.reshape(10, LANES, 12).transpose(0, 2, 1)
+    one_class = counts[:, [0, 3]].sum(axis=1) == 0
+    one_probability = (counts[:, :2].sum(axis=1) == 0) | (counts[:, 2:].sum(axis=1) == 0)
+    slope = metric["calibration-slope"].resample([cell], blocks)[0]
+    intercept = metric["calibration-intercept"].resample([cell], blocks)[0]
+    assert (one_class & ~one_probability).sum() > 0
+    assert (np.isnan(slope) == (one_class | one_probability)).all()
+    assert (np.isnan(intercept) == one_class).all()
+    assert not np.isinf(slope).any()

@@ -11,13 +11,16 @@ from cxrobust.analysis.metrics import Additive, Better, metric
 from cxrobust.analysis.metrics.log_loss import SMALLEST
 
 MOST_STEPS = 100
+SINGULAR = 1e-11
+"""A determinant of the information below this share of the product of its diagonal is 0 but for rounding."""
 
 
 class _Recalibration(Additive):
     """A coefficient of the logistic regression of the label on the logit of the probability.
 
     Resamples take one Newton step from the sample's coefficients, which the bootstrap of a regular estimator allows
-    (Schucany and Wang 1991): it needs sums over images alone.
+    (Schucany and Wang 1991): it needs sums over images alone. One that holds one class, or (of the slope) one
+    probability, has none.
     """
 
     of_probabilities = True
@@ -54,6 +57,7 @@ class _Recalibration(Additive):
             if not self.has_slope:
                 return np.stack([u0 / h00, np.zeros_like(u0)], axis=-1)
             determinant = h00 * h11 - h01 * h01
+            determinant = np.where(determinant.real > SINGULAR * (h00 * h11).real, determinant, np.nan)
             return np.stack([(h11 * u0 - h01 * u1) / determinant, (h00 * u1 - h01 * u0) / determinant], axis=-1)
 
     def undefined(self, cell: Cell) -> str | None:
@@ -68,17 +72,21 @@ class _Recalibration(Additive):
         return "logistic regression has no finite solution" if self.fit(cell) is None else None
 
     def statistics(self, cell: Cell) -> NDArray[np.float64]:
-        """Return each image's score and information at the fit, the coefficient, and a count."""
+        """Return each image's score and information at the fit, the coefficient, its label, and a count."""
         coefficients = self.fit(cell)
         if coefficients is None:
             raise ValueError("logistic regression has no finite solution")
         x = logit(np.clip(cell.probabilities, SMALLEST, 1 - SMALLEST))
         ones = np.ones(len(x))
-        return np.column_stack([self._terms(cell, x, coefficients), coefficients[int(self.has_slope)] * ones, ones])
+        own = coefficients[int(self.has_slope)] * ones
+        return np.column_stack([self._terms(cell, x, coefficients), own, cell.is_positive, ones])
 
     def finish(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Take one step from the sample's coefficient."""
-        return np.asarray(sums[..., 5] / sums[..., 6] + self._step(sums[..., :5])[..., int(self.has_slope)])
+        """Take one step from the sample's coefficient; NaN where all labels are alike."""
+        own, positive, images = sums[..., 5], sums[..., 6], sums[..., 7]
+        has_both = (positive.real > 0) & (positive.real < images.real)
+        step = self._step(sums[..., :5])[..., int(self.has_slope)]
+        return np.asarray(np.where(has_both, own / images + step, np.nan))
 
 
 class CalibrationSlope(_Recalibration):
