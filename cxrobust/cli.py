@@ -541,8 +541,9 @@ def _say_skipped(folder: Path) -> None:
     from cxrobust.predictions import INDEX, skipped_images
 
     if skipped := skipped_images(folder):
-        first = next(iter(skipped.items()))
-        _warn(f"left out of every cell: {len(skipped):,} images ({folder / INDEX} lists them), {first[0]}: {first[1]}")
+        image, why = next(iter(skipped.items()))
+        images = "1 image" if len(skipped) == 1 else f"{len(skipped):,} images"
+        _warn(f"left out of every cell: {images} ({folder / INDEX} lists them), {image}: {why}")
 
 
 def _paper(results: "Results") -> "Paper":

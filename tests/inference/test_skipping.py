@@ -227,5 +227,5 @@ def test_the_command_line_says_how_many_were_left_out(tmp_path: Path) -> None:
     (tmp_path / "images" / "i007.png").unlink()
     result = CliRunner().invoke(app, ["predict", str(path)])
     assert result.exit_code == 0
-    assert "left out of every cell: 1 images" in result.output
+    assert "left out of every cell: 1 image (" in result.output
     assert "i007: i007: the image file is missing" in result.output
