@@ -1,6 +1,8 @@
 """The three stages of a study, each from files to files: predict, analyze, report."""
 
+import json
 import platform
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,8 @@ from cxrobust.study_analysis import AnalysisSection
 
 ANALYSIS_PACKAGES = ("cxrobust", "numpy", "scipy", "numba", "statsmodels", "pandas", "pyarrow")
 GPU_PACKAGES = ("torch", "triton")
+LOG = "log.jsonl"
+"""How long each analysis took; not in the results, so that the same predictions give the same file."""
 
 
 def predict(study: Study, out: Path, *, report: Reporter = silent) -> Path:
@@ -36,7 +40,7 @@ def predict(study: Study, out: Path, *, report: Reporter = silent) -> Path:
 def analyze(study: Study, out: Path, *, predictions: Path | None = None, report: Reporter = silent) -> Results:
     """Write `OUT/results.json` and `OUT/estimates.csv` from `OUT/predictions/`, or from another folder of them.
 
-    A registration of the study is copied to `OUT` too.
+    `OUT/log.jsonl` gets a line that says how long it took. A registration of the study is copied to `OUT` too.
 
     Raises
     ------
@@ -47,6 +51,7 @@ def analyze(study: Study, out: Path, *, predictions: Path | None = None, report:
         With the line of the study file, when it asks for what the data do not have.
     """
     with alone(out):
+        begun = time.perf_counter()
         registered = find_registration(study)
         folder = predictions or out / PREDICTIONS
         loaded = load_predictions(folder)
@@ -56,6 +61,9 @@ def analyze(study: Study, out: Path, *, predictions: Path | None = None, report:
             write_registration(registered, out / place_of(study).name)
         write_results(results, out / RESULTS)
         write_estimates(results.estimates, out / ESTIMATES)
+        with (out / LOG).open("a", encoding="utf-8") as log:
+            took = {"stage": "analyze", "seconds": round(time.perf_counter() - begun, 3)}
+            log.write(json.dumps({**took, "resamples": study.analysis.resamples, "hardware": processor()}) + "\n")
     return results
 
 

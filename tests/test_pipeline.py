@@ -31,6 +31,9 @@ def test_each_stage_goes_on_from_files_and_repeats_byte_for_byte(
         assert _main(["analyze", study, "--out", str(out)]) == 0
         written.append((out / "estimates.csv").read_bytes() + (out / "results.json").read_bytes())
     assert written[0] == written[1]
+    took = [json.loads(line)["seconds"] for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert len(took) == 2
+    assert min(took) > 0
     captured = capsys.readouterr()
     assert captured.out.splitlines() == [str(out / "results.json"), str(out / "estimates.csv")] * 2
     assert "\x1b" not in captured.err

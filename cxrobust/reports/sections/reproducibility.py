@@ -39,7 +39,12 @@ def _facts(view: View) -> list[tuple[str, str]]:
     seconds = provenance.get("inference", {}).get("seconds")
     if seconds:
         facts.append(("Wall time of predictions", duration(float(seconds))))
-    facts.append(("Wall time of analysis", "not kept: the same predictions give the same results file"))
+    facts.append(
+        (
+            "Wall time of analysis",
+            "in log.jsonl beside the results: not here, so that the same predictions give the same documents",
+        )
+    )
     return [(name, readable(value)) for name, value in facts if value]
 
 
