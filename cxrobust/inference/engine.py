@@ -36,10 +36,11 @@ from cxrobust.registration import find_registration
 from cxrobust.study import Study
 
 LOG = "log.jsonl"
+"""What each unit took, a line each; not needed to go on."""
 SOFTWARE = ("distributions", "urls")
 """What a machine's description says of its software, listed once in the log."""
 _listed: set[tuple[Path, str]] = set()
-"""What each unit took, a line each; not needed to go on."""
+"""Folders whose log tells the software already, by hash."""
 
 
 def predict(study: Study, folder: Path, *, report: Reporter = silent) -> Path:
