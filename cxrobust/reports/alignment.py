@@ -8,6 +8,8 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 
 from cxrobust.reports.parts import Cell, Column, Group
 from cxrobust.reports.words import MINUS
@@ -40,9 +42,11 @@ class Line:
 def lined_up(columns: Sequence[Column], groups: Sequence[Group]) -> list[tuple[Group, list[list[Line]]]]:
     """Return groups with the cells of their rows, the points of each column that is not set to the left in line.
 
-    The first of `columns` holds the groups' heads.
+    The first of `columns` holds the groups' heads. The smaller lines below are in line within their group, whose
+    numbers have as many decimals as one another.
     """
     rows = [row for group in groups for row in group.rows]
+    group_of = [g for g, group in enumerate(groups) for _ in group.rows]
     texts: dict[tuple[int, int], tuple[tuple[Piece, ...], tuple[Piece, ...]]] = {}
     for place, column in enumerate(columns[1:]):
         cells = [(k, row[place]) for k, row in enumerate(rows) if place < len(row)]
@@ -51,7 +55,7 @@ def lined_up(columns: Sequence[Column], groups: Sequence[Group]) -> list[tuple[G
             if column.left
             else zip(
                 _with_room_for_notes([cell for _, cell in cells]),
-                in_line([cell.under for _, cell in cells]),
+                _in_line_by_group([(group_of[k], cell.under) for k, cell in cells]),
                 strict=True,
             )
         )
@@ -67,6 +71,11 @@ def lined_up(columns: Sequence[Column], groups: Sequence[Group]) -> list[tuple[G
 def as_it_is(text: str) -> tuple[Piece, ...]:
     """Return a text as one piece."""
     return (Piece(text=text),)
+
+
+def _in_line_by_group(texts: Sequence[tuple[int, str]]) -> list[tuple[Piece, ...]]:
+    """Return texts, whose group stands before each, as `in_line` does those of a group; groups are in order."""
+    return [pieces for _, group in groupby(texts, key=itemgetter(0)) for pieces in in_line([text for _, text in group])]
 
 
 def in_line(texts: Sequence[str]) -> list[tuple[Piece, ...]]:
