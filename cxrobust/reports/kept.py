@@ -21,7 +21,7 @@ import numpy as np
 
 from cxrobust.environment import installed_versions
 from cxrobust.files import atomic_write_bytes, canonical_json, sha256_bytes, sha256_json
-from cxrobust.reports.beside import Beside, Task
+from cxrobust.reports.beside import Beside
 from cxrobust.reports.figures.style import RC, Drawing
 from cxrobust.reports.view import View
 from cxrobust.results import Results
@@ -53,18 +53,8 @@ BYTES: Form[bytes] = Form(write=bytes, read=bytes)
 class Wanted(Generic[T]):
     """Something that was kept, or that is being made and will be."""
 
-    found: T | None
-    task: Task[T] | None
-    keep: Callable[[T], None]
-
-    def result(self) -> T:
-        """Return it, and keep what had to be made."""
-        if self.task is None:
-            assert self.found is not None  # noqa: S101  one of both is there
-            return self.found
-        made = self.task.result()
-        self.keep(made)
-        return made
+    result: Callable[[], T]
+    """Returns it, and keeps what had to be made."""
 
 
 class Kept:
@@ -85,7 +75,7 @@ class Kept:
         if self._folder is None or not key:
             return None
         try:
-            digest, _, content = self._path(name, key).read_bytes().partition(b"\n")
+            digest, _, content = _path(self._folder, name, key).read_bytes().partition(b"\n")
         except OSError:
             return None
         return content if digest.decode("ascii", "replace") == sha256_bytes(content) else None
@@ -94,7 +84,7 @@ class Kept:
         """Keep something in the place of what had the same name; where it cannot be written it is not kept."""
         if self._folder is None or not key:
             return
-        path = self._path(name, key)
+        path = _path(self._folder, name, key)
         try:
             atomic_write_bytes(path, sha256_bytes(content).encode() + b"\n" + content)
             for other in path.parent.glob(f"{path.stem}.*"):
@@ -107,17 +97,21 @@ class Kept:
         self, beside: Beside, function: Callable[..., T], *given: Any, name: str, key: str, form: Form[T]
     ) -> Wanted[T]:
         """Return what was kept, or begin to make it in a worker."""
-
-        def keep(made: T) -> None:
-            self.put(name, key, form.write(made))
-
         content = self.get(name, key)
         if content is not None:
             try:
-                return Wanted(found=form.read(content), task=None, keep=keep)
+                found = form.read(content)
+                return Wanted(result=lambda: found)
             except (ValueError, KeyError):
                 pass
-        return Wanted(found=None, task=beside.begin(function, *given), keep=keep)
+        task = beside.begin(function, *given)
+
+        def made() -> T:
+            one = task.result()
+            self.put(name, key, form.write(one))
+            return one
+
+        return Wanted(result=made)
 
     def key_of(self, drawing: Drawing, *, width: float, kind: str) -> str:
         """Return the key of a drawing at a width in mm; empty where it has none."""
@@ -128,10 +122,6 @@ class Kept:
             return sha256_json([kind, width, given, self._data, _source(drawing.function), drawn_with()])
         except (UnnamedError, UnicodeEncodeError):
             return ""
-
-    def _path(self, name: str, key: str) -> Path:
-        assert self._folder is not None  # noqa: S101  asked by the callers
-        return self._folder / f"{re.sub(r'[^A-Za-z0-9-]', '_', name)}.{key[:32]}"
 
     def _named(self, value: Any) -> Any:
         """Return a value as JSON that is the same for equal values alone."""
@@ -159,6 +149,10 @@ class Kept:
         if is_dataclass(value) and not isinstance(value, type):
             return [type(value).__qualname__, [self._named(getattr(value, field.name)) for field in fields(value)]]
         raise UnnamedError
+
+
+def _path(folder: Path, name: str, key: str) -> Path:
+    return folder / f"{re.sub(r'[^A-Za-z0-9-]', '_', name)}.{key[:32]}"
 
 
 def data_of(results: Results, text: str) -> str:
