@@ -1,6 +1,6 @@
 """Predictions of several images as one: the study of a patient's visit, read as a radiologist reads it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,7 +23,8 @@ def pool_studies(predictions: "PredictionSet", *, column: str, by: Pool) -> "Pre
 
     Its id is that value and its probability of each finding, in every cell, the mean or the largest of its images'.
     Metadata stay where all images of the study agree and are missing otherwise. The images that are no longer rows are
-    counted in the index as left out, so that the flow of images adds up.
+    counted in the index as left out, so that the flow of images adds up. A study's reference is that of its first
+    image which has one; several generated reports cannot become one, so pooled rows have none.
 
     Raises
     ------
@@ -48,9 +49,23 @@ def pool_studies(predictions: "PredictionSet", *, column: str, by: Pool) -> "Pre
         patients=predictions.patients[first],
         labels=predictions.labels[first],
         probabilities=_pooled(predictions.probabilities, codes, by),
+        references=_first_known(predictions.references, codes),
+        reports=None,
+        log_probabilities=None,
+        scores={},
         metadata=_where_alike(predictions.metadata, codes, first),
         index=_counted(predictions.index, len(codes) - len(first)),
     )
+
+
+def _first_known(references: Sequence[str | None] | None, codes: NDArray[np.intp]) -> tuple[str | None, ...] | None:
+    if references is None:
+        return None
+    found: dict[int, str] = {}
+    for code, reference in zip(codes.tolist(), references, strict=True):
+        if reference is not None:
+            found.setdefault(code, reference)
+    return tuple(found.get(code) for code in range(int(codes.max()) + 1))
 
 
 def _pooled(probabilities: NDArray[np.float64], codes: NDArray[np.intp], by: Pool) -> NDArray[np.float64]:

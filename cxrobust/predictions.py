@@ -2,7 +2,8 @@
 
 A folder of predictions holds `index.json` (what was predicted, by what), `images.parquet` (image, patient, labels and
 metadata) and one Parquet file for each unit of work; where there are validation images, `validation.parquet` says of
-them what `images.parquet` says of the test images. Any tool may write them.
+them what `images.parquet` says of the test images. Any tool may write them. A column `reference` of the images is the
+radiologist's report, and columns `report` and `log_probability` of a unit what a generator wrote.
 """
 
 import json
@@ -27,6 +28,7 @@ FORMAT = 1
 INDEX = "index.json"
 IMAGES = "images.parquet"
 VALIDATION_IMAGES = "validation.parquet"
+REFERENCE, REPORT, LOG_PROBABILITY = "reference", "report", "log_probability"
 _METADATA_KEY = b"cxrobust"
 _AGAIN = "delete it and run cxrobust predict again"
 
@@ -49,6 +51,10 @@ class UnitPredictions:
     """(n_images, n_findings) in [0, 1]."""
     logits: NDArray[np.float32] | None
     """(n_images, n_findings) log-odds; None where the source gave none."""
+    reports: tuple[str, ...] | None = None
+    """The report that a generator wrote of each image; None for a regime that writes none."""
+    log_probabilities: NDArray[np.float64] | None = None
+    """(n_images,) mean log-probability of a token of each report, NaN where unknown; None without reports."""
     registration: str | None = None
     """Hash of the registered plan that was at hand when the unit was made, which was therefore made after it."""
     skipped: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -76,6 +82,16 @@ class PredictionSet:
     metadata: pd.DataFrame
     index: Mapping[str, Any]
     """`index.json` as it was written; of validation images its entry `validation`."""
+    references: tuple[str | None, ...] | None = None
+    """The radiologist's report of each image, None where it is missing; None where the data set has none at all."""
+    reports: NDArray[np.object_] | None = None
+    """(n_members, n_conditions, n_images): what each generator wrote, None where a regime writes no reports; None where
+    no regime does."""
+    log_probabilities: NDArray[np.float64] | None = None
+    """(n_members, n_conditions, n_images): mean log-probability of a token of each report, NaN where unknown."""
+    scores: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    """Statistics of each report against its reference, by scorer: (n_members, n_conditions, n_images, n_statistics),
+    NaN where not scored."""
     validation: "PredictionSet | None" = None
     """The same members and findings, clean, on images of other patients: on these operating points and recalibration
     may be fitted, and no estimate is made of them."""
@@ -97,6 +113,10 @@ def write_unit(unit: UnitPredictions, path: Path) -> None:
         columns[f"probability_{finding}"] = pa.array(unit.probabilities[:, k], pa.float64())
         if unit.logits is not None:
             columns[f"logit_{finding}"] = pa.array(unit.logits[:, k], pa.float32())
+    if unit.reports is not None:
+        columns[REPORT] = pa.array(unit.reports, pa.string())
+    if unit.log_probabilities is not None:
+        columns[LOG_PROBABILITY] = pa.array(unit.log_probabilities, pa.float64())
     identity = {
         "format": FORMAT,
         "regime": unit.regime,
@@ -128,6 +148,7 @@ def read_unit(path: Path) -> UnitPredictions:
         probabilities = np.column_stack([table[f"probability_{f}"].to_numpy() for f in findings])
         has_logits = f"logit_{findings[0]}" in table.column_names
         logits = np.column_stack([table[f"logit_{f}"].to_numpy() for f in findings]) if has_logits else None
+        has_reports, has_scores = REPORT in table.column_names, LOG_PROBABILITY in table.column_names
         unit = UnitPredictions(
             regime=identity["regime"],
             replicate=identity["replicate"],
@@ -139,6 +160,8 @@ def read_unit(path: Path) -> UnitPredictions:
             labels=labels,
             probabilities=probabilities,
             logits=logits,
+            reports=tuple(table[REPORT].to_pylist()) if has_reports else None,
+            log_probabilities=table[LOG_PROBABILITY].to_numpy() if has_scores else None,
             registration=identity.get("registration"),
             skipped=identity.get("skipped", {}),
         )
@@ -148,7 +171,20 @@ def read_unit(path: Path) -> UnitPredictions:
     if not is_whole:
         raise DataError(f"{path}: the file is damaged (its content hash differs): {_AGAIN}")
     check_probabilities(unit.probabilities, unit.image_ids, findings, where=str(path))
+    _check_reports(unit, path)
     return unit
+
+
+def _check_reports(unit: UnitPredictions, path: Path) -> None:
+    for image, report in zip(unit.image_ids, unit.reports or (), strict=False):
+        if report is None:
+            raise DataError(f"{path}: image {image!r} has no report: write an empty text where a generator wrote none")
+    if unit.log_probabilities is not None and (unit.log_probabilities > 0).any():
+        row = int(np.flatnonzero(unit.log_probabilities > 0)[0])
+        raise DataError(
+            f"{path}: image {unit.image_ids[row]!r}: log_probability {unit.log_probabilities[row]} is above 0: "
+            f"give the logarithm of a probability"
+        )
 
 
 def registration_of(path: Path) -> str | None:
@@ -247,6 +283,7 @@ def _load_part(
     patient_codes, patient_ids = pd.factorize(images["patient_id"])
     labels = np.column_stack([images[f"label_{f}"] for f in findings]).astype(np.int8)
     probabilities = np.full((len(members), len(conditions), len(ids), len(findings)), np.nan)
+    written = _Written((len(members), len(conditions), len(ids)))
     position = {image: row for row, image in enumerate(ids)}
     skipped = {one["image"] for one in index["data"].get("skipped", ())}
     seen = np.zeros(probabilities.shape[:3], dtype=bool)
@@ -267,8 +304,9 @@ def _load_part(
             raise DataError(f"{where}: image {twice!r} appears twice: every cell needs each image once")
         seen[(*cell, rows)] = True
         probabilities[(*cell, rows)] = unit.probabilities
+        written.put(unit, cell, rows)
     _check_whole(seen, members, conditions, ids, prefix)
-    hidden = {"image_id", "patient_id", *(f"label_{f}" for f in findings)}
+    hidden = {"image_id", "patient_id", REFERENCE, *(f"label_{f}" for f in findings)}
     part = PredictionSet(
         image_ids=ids,
         patient_ids=tuple(patient_ids),
@@ -280,9 +318,37 @@ def _load_part(
         probabilities=probabilities,
         metadata=images.drop(columns=[column for column in images if column in hidden]),
         index=index,
+        references=_references(images),
+        reports=written.reports,
+        log_probabilities=written.log_probabilities,
     )
     pooled = index["data"].get("pooled")
     return part if pooled is None else pool_studies(part, column=pooled["column"], by=pooled["by"])
+
+
+class _Written:
+    """What generators wrote, cell by cell; the arrays are there as soon as one has written."""
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        self._shape = shape
+        self.reports: NDArray[np.object_] | None = None
+        self.log_probabilities: NDArray[np.float64] | None = None
+
+    def put(self, unit: UnitPredictions, cell: tuple[int, int], rows: NDArray[np.intp]) -> None:
+        if unit.reports is None:
+            return
+        if self.reports is None or self.log_probabilities is None:
+            self.reports = np.full(self._shape, None, dtype=object)
+            self.log_probabilities = np.full(self._shape, np.nan)
+        self.reports[(*cell, rows)] = unit.reports
+        if unit.log_probabilities is not None:
+            self.log_probabilities[(*cell, rows)] = unit.log_probabilities
+
+
+def _references(images: pd.DataFrame) -> tuple[str | None, ...] | None:
+    if REFERENCE not in images:
+        return None
+    return tuple(None if pd.isna(one) else str(one) for one in images[REFERENCE])
 
 
 def _without(unit: UnitPredictions, images: Set[str]) -> UnitPredictions:
@@ -297,6 +363,8 @@ def _without(unit: UnitPredictions, images: Set[str]) -> UnitPredictions:
         labels=unit.labels[kept],
         probabilities=unit.probabilities[kept],
         logits=None if unit.logits is None else unit.logits[kept],
+        reports=None if unit.reports is None else tuple(unit.reports[row] for row in kept),
+        log_probabilities=None if unit.log_probabilities is None else unit.log_probabilities[kept],
     )
 
 
@@ -351,8 +419,10 @@ def _content_hash(unit: UnitPredictions) -> str:
     ]
     logits = b"" if unit.logits is None else unit.logits.astype("<f4").tobytes()
     names += [[[image, *why] for image, why in unit.skipped.items()]] if unit.skipped else []
+    names += [] if unit.reports is None else [{REPORT: list(unit.reports)}]
     numbers = unit.labels.astype("<i1").tobytes() + unit.probabilities.astype("<f8").tobytes() + logits
-    return sha256_bytes(canonical_json(names).encode() + numbers)
+    written = b"" if unit.log_probabilities is None else unit.log_probabilities.astype("<f8").tobytes()
+    return sha256_bytes(canonical_json(names).encode() + numbers + written)
 
 
 def _read_images(path: Path, findings: Sequence[str]) -> pd.DataFrame:

@@ -71,3 +71,12 @@ def test_images_that_differ_within_a_study_and_a_missing_column_are_named():
         pool_studies(predictions(patients=np.array([0, 1, 1, 0, 0])), column="study_id", by="mean")
     with pytest.raises(DataError, match="cannot be pooled by visit, which their metadata lack"):
         pool_studies(predictions(), column="visit", by="mean")
+
+
+def test_a_study_has_the_first_reference_of_its_images_and_no_report():
+    reports = np.full((2, 2, 5), "Mass.", dtype=object)
+    made = predictions(references=(None, "b", "a", None, "c"), reports=reports, log_probabilities=np.zeros((2, 2, 5)))
+    pooled = pool_studies(made, column="study_id", by="mean")
+    assert pooled.references == ("a", "b", None)
+    assert pooled.reports is None
+    assert pooled.log_probabilities is None

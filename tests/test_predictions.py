@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from cxrobust.errors import DataError
@@ -36,8 +38,10 @@ def unit(condition: str = "clean", **changes: object) -> UnitPredictions:
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
-def write_folder(folder: Path, *units: UnitPredictions) -> Path:
+def write_folder(folder: Path, *units: UnitPredictions, references: tuple[str | None, ...] | None = None) -> Path:
     images = pd.DataFrame({"image_id": IDS, "patient_id": PATIENTS, "age": range(6)})
+    if references is not None:
+        images["reference"] = pd.array(list(references), dtype="string")
     for k, finding in enumerate(FINDINGS):
         images[f"label_{finding}"] = LABELS[:, k]
     entries = []
@@ -330,3 +334,56 @@ def test_a_truncated_or_absent_file_and_index_are_named(tmp_path: Path) -> None:
     (folder / "index.json").unlink()
     with pytest.raises(DataError, match="there are no finished predictions: run cxrobust predict first"):
         load_predictions(folder)
+
+
+REPORTS = ("Small effusion.", "", "Clear «lungs».", "Mass.\nNo effusion.", "Normal", "Effusion")
+LOG_PROBABILITIES = np.array([-0.5, np.nan, -1.25, 0.0, -3.0, -2.0])
+
+
+def test_reports_and_their_log_probabilities_read_back(tmp_path):
+    made = unit(reports=REPORTS, log_probabilities=LOG_PROBABILITIES)
+    write_unit(made, tmp_path / "one.parquet")
+    found = read_unit(tmp_path / "one.parquet")
+    assert found.reports == REPORTS
+    np.testing.assert_array_equal(found.log_probabilities, LOG_PROBABILITIES)
+    assert unit().reports is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"reports": (None, *REPORTS[1:])}, "image 'i0' has no report: write an empty text"),
+        ({"reports": REPORTS, "log_probabilities": np.array([0, 0.5, 0, 0, 0, 0.0])}, "'i1': log_probability 0.5 is"),
+    ],
+)
+def test_a_report_that_is_missing_and_a_probability_above_one_are_named(tmp_path, changes, sentence):
+    write_unit(unit(**changes), tmp_path / "one.parquet")
+    with pytest.raises(DataError, match=sentence):
+        read_unit(tmp_path / "one.parquet")
+
+
+def test_a_changed_report_is_damage(tmp_path):
+    path = tmp_path / "one.parquet"
+    write_unit(unit(reports=REPORTS, log_probabilities=LOG_PROBABILITIES), path)
+    table = pq.read_table(path)
+    column = pa.array(["Large effusion.", *REPORTS[1:]], pa.string())
+    pq.write_table(table.set_column(table.column_names.index("report"), "report", column), path)
+    with pytest.raises(DataError, match="content hash differs"):
+        read_unit(path)
+
+
+def test_references_and_reports_by_cell(tmp_path):
+    written = unit(reports=REPORTS, log_probabilities=LOG_PROBABILITIES)
+    references = ("No effusion.", None, "", "Mass", "Clear", "Effusion")
+    read = load_predictions(write_folder(tmp_path, written, unit(regime="b"), references=references))
+    assert read.references == references
+    assert "reference" not in read.metadata
+    assert read.reports[0, 0].tolist() == list(REPORTS)
+    assert read.reports[1, 0].tolist() == [None] * 6  # a classifier writes none
+    np.testing.assert_array_equal(read.log_probabilities[0, 0], LOG_PROBABILITIES)
+    assert np.isnan(read.log_probabilities[1, 0]).all()
+
+
+def test_without_generators_there_are_no_reports(tmp_path):
+    read = load_predictions(write_folder(tmp_path, unit()))
+    assert (read.references, read.reports, read.log_probabilities, dict(read.scores)) == (None, None, None, {})

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -260,8 +261,33 @@ def _stacked(
         members=tuple(members),
         conditions=conditions,
         probabilities=np.stack([values for _, values in (*first, *second)]),
+        references=new.references,
+        **_written(old, new, regime, conditions, rows),
         validation=None,
     )
+
+
+def _written(
+    old: PredictionSet, new: PredictionSet, regime: str, conditions: Sequence[str], rows: NDArray[np.intp]
+) -> dict[str, Any]:
+    """Return what a generator wrote in both runs, and its scores, as fields of the joined predictions."""
+
+    def stacked(first: NDArray[Any] | None, second: NDArray[Any] | None) -> NDArray[Any] | None:
+        if first is None or second is None:
+            return None
+        parts = []
+        for one, values, places in ((old, first, rows), (new, second, np.arange(len(new.image_ids)))):
+            of_regime = [row for row, (member, _) in enumerate(one.members) if member == regime]
+            cells = [one.conditions.index(condition) for condition in conditions]
+            parts.append(values[np.ix_(np.array(of_regime), np.array(cells), places)])
+        return np.concatenate(parts)
+
+    scores = {name: stacked(old.scores[name], new.scores[name]) for name in old.scores if name in new.scores}
+    return {
+        "reports": stacked(old.reports, new.reports),
+        "log_probabilities": stacked(old.log_probabilities, new.log_probabilities),
+        "scores": {name: values for name, values in scores.items() if values is not None},
+    }
 
 
 def _of_regime(

@@ -30,7 +30,7 @@ from cxrobust.inference.runner import Runner
 from cxrobust.inference.stores import Store
 from cxrobust.inference.units import CACHE, TRAINING_CACHE, VALIDATION_CACHE, LeftOut, Plan, Unit, in_one_search, plan
 from cxrobust.inference.work import Failure, Task, failure_of, write
-from cxrobust.predictions import IMAGES, INDEX, VALIDATION_IMAGES, read_unit, registration_of, write_index
+from cxrobust.predictions import IMAGES, INDEX, REFERENCE, VALIDATION_IMAGES, read_unit, registration_of, write_index
 from cxrobust.progress import Reporter, silent
 from cxrobust.registration import find_registration
 from cxrobust.study import Study
@@ -386,6 +386,8 @@ def _image_rows(part: Plan) -> pd.DataFrame:
     images = table.own_metadata
     images.insert(0, "image_id", list(table.ids))
     images.insert(1, "patient_id", list(table.patients))
+    if table.references is not None:
+        images[REFERENCE] = pd.array(list(table.references), dtype="string")
     for k, finding in enumerate(table.findings):
         images[f"label_{finding}"] = table.labels[:, k]
     return images

@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError
 from cxrobust.errors import DataError, StudyError, nearest, some
 from cxrobust.inference.images import FileImages
 from cxrobust.pooling import Pool
+from cxrobust.predictions import REFERENCE
 from cxrobust.registry import Registry
 from cxrobust.study_sections import Section, StudyPath
 
@@ -72,11 +73,13 @@ class ImageTable:
     """SHA-256 of each label or metadata file read, by file name."""
     pooled: Pool | None = None
     """How the predictions of a study's images are pooled before they are analysed; None where each image counts."""
+    references: tuple[str | None, ...] | None = None
+    """The radiologist's report of each image, None where it is missing; None where the data set has none at all."""
 
     @property
     def own_metadata(self) -> pd.DataFrame:
         """The metadata as predictions keep them: without columns named as their own for image, patient and labels."""
-        ours = {"image_id", "patient_id", *(f"label_{finding}" for finding in self.findings)}
+        ours = {"image_id", "patient_id", REFERENCE, *(f"label_{finding}" for finding in self.findings)}
         metadata = self.metadata.reset_index(drop=True).rename(columns=str)
         return metadata.drop(columns=[column for column in metadata if column in ours])
 
@@ -182,6 +185,7 @@ def take(table: ImageTable, rows: Sequence[int]) -> ImageTable:
         labels=table.labels[chosen],
         metadata=table.metadata.iloc[chosen].reset_index(drop=True),
         images=None if table.images is None else _Chosen(table.images, tuple(chosen)),
+        references=None if table.references is None else tuple(table.references[row] for row in chosen),
     )
 
 
@@ -266,6 +270,8 @@ def _join(table: ImageTable, path: Path, column: str) -> ImageTable:
     own = read_table(path, needs=[column], what="the metadata of the study").set_index(column)
     if own.index.has_duplicates:
         raise DataError(f"{path}: image {own.index[own.index.duplicated()][0]!r} stands twice: keep one row an image")
+    if REFERENCE in own.columns:
+        raise DataError(f"{path}: a column of metadata is called {REFERENCE!r}, which means reports here: rename it")
     absent = [image for image in table.ids if image not in own.index]
     if absent:
         raise DataError(f"{path}: {len(absent):,} images of {table.name} have no row ({some(absent)}): add them")

@@ -111,6 +111,7 @@ class Pooled(Dataset):
             exclusions={f"{why} ({name})": n for name, one in tables.items() for why, n in one.exclusions.items()},
             sources={f"{name}/{file}": sha for name, one in tables.items() for file, sha in one.sources.items()},
             pooled=_pool(tables),
+            references=_references(tables),
         )
 
     def _member(self, name: str, *, with_images: bool) -> ImageTable:
@@ -174,6 +175,13 @@ def _metadata(tables: Mapping[str, ImageTable]) -> pd.DataFrame:
                 part[column] = part[column].map(lambda value: "" if pd.isna(value) else str(value))
     joined = pd.concat([part.astype(object) for part in parts], ignore_index=True)[columns]
     return joined.infer_objects()
+
+
+def _references(tables: Mapping[str, ImageTable]) -> tuple[str | None, ...] | None:
+    """Return the members' references, missing where a member has none; None where no member has."""
+    if all(table.references is None for table in tables.values()):
+        return None
+    return tuple(one for table in tables.values() for one in table.references or (None,) * len(table.ids))
 
 
 def _pool(tables: Mapping[str, ImageTable]) -> Pool | None:
