@@ -44,17 +44,8 @@ def read_reports(path: Path, *, id_column: str = "id", text_column: str = "repor
     DataError
         When the file cannot be read, lacks a column, or an id is empty or stands twice; it names file and line.
     """
-    if path.suffix not in KINDS:
-        raise DataError(f"{path}: a table of reports is {' or '.join(KINDS)}, by its name: rename or convert it")
-    try:
-        content = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise DataError(f"{path}: the file is missing: correct its path") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error}): save it again as UTF-8") from error
-    rows = _csv_rows(path, content) if path.suffix == ".csv" else _json_rows(path, content)
     found: dict[str, Report] = {}
-    for line, row in rows:
+    for line, row in read_rows(path):
         for column in (id_column, text_column):
             if column not in row:
                 raise DataError(
@@ -70,6 +61,25 @@ def read_reports(path: Path, *, id_column: str = "id", text_column: str = "repor
     if not found:
         raise DataError(f"{path}: there is no report: add some below its header")
     return list(found.values())
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Yield line and row of a table: CSV with a header, or JSON lines, an object each.
+
+    Raises
+    ------
+    DataError
+        When the file cannot be read, or a line is none of its kind; it names file and line.
+    """
+    if path.suffix not in KINDS:
+        raise DataError(f"{path}: a table of reports is {' or '.join(KINDS)}, by its name: rename or convert it")
+    try:
+        content = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise DataError(f"{path}: the file is missing: correct its path") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read ({error}): save it again as UTF-8") from error
+    yield from _csv_rows(path, content) if path.suffix == ".csv" else _json_rows(path, content)
 
 
 def _csv_rows(path: Path, content: str) -> Iterator[tuple[int, Mapping[str, Any]]]:

@@ -1,0 +1,207 @@
+"""A language model as a judge of two reports: what it is asked, in both orders, and what its answer means."""
+
+import json
+import re
+import threading
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from cxrobust.files import sha256_json
+from cxrobust.radiology_reports.judges import (
+    NO_REFERENCE,
+    SWAPPED,
+    Case,
+    Choice,
+    Decision,
+    Desk,
+    Judge,
+    Judgement,
+    by_decisions,
+    unjudged,
+)
+
+REFERENCE, FIRST, SECOND = "{reference}", "{first}", "{second}"
+INSTRUCTIONS = f"""You compare two reports of the same chest radiograph with the report of its radiologist. The better \
+report states the findings of the reference correctly, with their side, size and certainty, and adds none that the \
+reference does not hold. Length and style do not count.
+
+Reference report:
+{REFERENCE}
+
+Report A:
+{FIRST}
+
+Report B:
+{SECOND}
+
+End with one line, nothing after it: "Verdict: A", "Verdict: B", or "Verdict: tie" where neither is better."""
+NONSENSE = "an answer without a verdict"
+_PLACES = re.compile("|".join(map(re.escape, (REFERENCE, FIRST, SECOND))))
+_VERDICT = re.compile(r"verdict\W{0,5}(a|b|tie)\b", re.IGNORECASE)
+_ALONE = re.compile(r"\W*(?:report\s+)?(a|b|tie)\W*", re.IGNORECASE)
+_MEANS: dict[str, Choice] = {"a": "first", "b": "second", "tie": "tie"}
+
+
+def verdict(answer: str) -> Choice | None:
+    """Return which report an answer prefers, as they were shown; None where it does not say.
+
+    Its last `Verdict: …` counts, or else the answer if it is nothing but `A`, `B` or `tie`.
+
+    Examples
+    --------
+    >>> verdict("A misses the effusion. Verdict: **B**"), verdict("tie."), verdict("A good question!")
+    ('second', 'tie', None)
+    """
+    said = _VERDICT.findall(answer) or [match[1] for match in [_ALONE.fullmatch(answer)] if match]
+    return _MEANS[said[-1].lower()] if said else None
+
+
+def _filled(template: str, words: Mapping[str, str]) -> str:
+    """Return a template with words in its places; what stands in the words themselves stays as it is."""
+    return _PLACES.sub(lambda match: words[match[0]], template)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """What came back for one question."""
+
+    text: str | None
+    """None where nothing came."""
+    why: str = ""
+    """Why nothing came, such as `no answer within 60 s`."""
+
+
+class Kept:
+    """Answers that came already, a line each in a file; a line that is cut off or damaged counts as not there."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._known: dict[str, str] = {}
+        if path is None or not path.exists():
+            return
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                row = json.loads(line)
+                if row["sha256"] == sha256_json([row["key"], row["answer"]]):
+                    self._known[row["key"]] = row["answer"]
+            except (ValueError, KeyError, TypeError):
+                continue
+
+    def get(self, key: str) -> str | None:
+        """Return the answer that is kept under a key."""
+        return self._known.get(key)
+
+    def keep(self, key: str, answer: str) -> None:
+        """Add an answer; the file holds it before this returns."""
+        with self._lock:
+            self._known[key] = answer
+            if self._path is None:
+                return
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            row = {"key": key, "answer": answer, "sha256": sha256_json([key, answer])}
+            torn = self._path.exists() and self._path.read_bytes()[-1:] not in {b"", b"\n"}
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(("\n" if torn else "") + json.dumps(row) + "\n")
+
+
+class PairwiseJudge(Judge):
+    """A language model that is shown two reports and asked which is better, in both orders."""
+
+    instructions: str = INSTRUCTIONS
+    """What it is asked, with `{first}`, `{second}` and, where it shall see the reference, `{reference}`."""
+
+    @field_validator("instructions")
+    @classmethod
+    def _has_places(cls, value: str) -> str:
+        for place in (FIRST, SECOND):
+            if value.count(place) != 1:
+                raise ValueError(f"instructions need {place} once: put it where the report stands")
+        return value
+
+    @abstractmethod
+    def ask(self, questions: Mapping[str, str], keep: Callable[[str, Answer], None], desk: Desk) -> None:
+        """Ask questions, and hand over each answer by the question's key as soon as it is there.
+
+        Raises
+        ------
+        DataError
+            When the judge cannot be asked at all.
+        """
+
+    def judge(self, cases: Sequence[Case], desk: Desk) -> list[Judgement]:
+        """Ask about each two reports in both orders, what was answered before left out, and decide."""
+        identity = self.identity()
+        path = None if desk.answers is None else desk.answers / f"{sha256_json(identity)}.jsonl"
+        kept = Kept(path)
+        keys: dict[str, str] = {}
+        for case in filter(self._can_judge, cases):
+            for _, _, question in self._questions(case):
+                keys[question] = sha256_json([identity, question])
+        missing = {key: question for question, key in keys.items() if kept.get(key) is None}
+        failed: dict[str, str] = {}
+        done = len(keys) - len(missing)
+        desk.report(f"asking {self.name}", done, len(keys))
+
+        def take(key: str, answer: Answer) -> None:
+            nonlocal done
+            done += 1
+            if answer.text is None:
+                failed[key] = answer.why
+            else:
+                kept.keep(key, answer.text)
+            desk.report(f"asking {self.name}", done, len(keys))
+
+        if missing:
+            self.ask(missing, take, desk)
+        answers = {
+            question: Answer(text=kept.get(key), why=failed.get(key, "no answer")) for question, key in keys.items()
+        }
+        return [
+            by_decisions(len(case.texts), self._decisions(case, answers))
+            if self._can_judge(case)
+            else unjudged(case, NO_REFERENCE)
+            for case in cases
+        ]
+
+    def _can_judge(self, case: Case) -> bool:
+        return case.reference is not None or REFERENCE not in self.instructions
+
+    def _questions(self, case: Case) -> Iterator[tuple[int, int, str]]:
+        """Yield the places of what is shown as A and as B, and the question."""
+        for first, second in combinations(range(len(case.texts)), 2):
+            for shown in ((first, second), (second, first)):
+                words = {REFERENCE: case.reference or "", FIRST: case.texts[shown[0]], SECOND: case.texts[shown[1]]}
+                yield *shown, _filled(self.instructions, words)
+
+    def _decisions(self, case: Case, answers: Mapping[str, Answer]) -> Iterator[Decision]:
+        asked = {(a, b): answers[question] for a, b, question in self._questions(case)}
+        for first, second in combinations(range(len(case.texts)), 2):
+            pair = (asked[first, second], asked[second, first])
+            said = [None if one.text is None else verdict(one.text) for one in pair]
+            straight, turned = said
+            if straight is None or turned is None:
+                silent = next(one for one, choice in zip(pair, said, strict=True) if choice is None)
+                why = silent.why if silent.text is None else NONSENSE
+                yield Decision(first=first, second=second, choice=None, why=why)
+                continue
+            orders = (straight, SWAPPED[turned])
+            choice: Choice = straight if orders[0] == orders[1] else "tie"
+            yield Decision(first=first, second=second, choice=choice, orders=orders)
+
+
+class Talk(PairwiseJudge):
+    """Settings that local models and endpoints share."""
+
+    max_tokens: int = Field(default=512, ge=1, le=32768)
+    """Most tokens of an answer."""
+
+    def messages(self, question: str) -> list[dict[str, Any]]:
+        """Return a conversation that asks a question."""
+        return [{"role": "user", "content": question}]

@@ -1,0 +1,108 @@
+"""People as judges: a file says which of two reports they prefer."""
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any, Literal
+
+from cxrobust.errors import DataError, nearest, some
+from cxrobust.files import sha256_file
+from cxrobust.radiology_reports.judges import (
+    CHOICES,
+    SWAPPED,
+    Case,
+    Choice,
+    Decision,
+    Desk,
+    Judge,
+    Judgement,
+    by_decisions,
+    judge,
+)
+from cxrobust.radiology_reports.tables import read_rows
+from cxrobust.study_sections import StudyPath
+
+COLUMNS = ("image", "first", "second", "preferred")
+NOT_ASKED = "no preference in the file"
+
+
+def same_text(text: str) -> str:
+    """Return a text as it is compared: spaces and line ends are all one."""
+    return " ".join(text.split())
+
+
+@judge("people")
+class People(Judge):
+    """Preferences from a file, CSV or JSON lines: image, first, second (the two reports) and preferred.
+
+    Reports are found by their text, so that the file goes on holding where reports are sampled again. `preferred` is
+    `first`, `second` or `tie`; empty where nobody decided. Several rows of one pair are several votes: most win, and
+    as many on both sides are a tie.
+    """
+
+    kind: Literal["people"]
+    file: StudyPath
+
+    def check(self) -> None:
+        """Read the file, so that it is known to be whole."""
+        self.votes()
+
+    def identity(self) -> dict[str, Any]:
+        """Return the file's name and hash."""
+        self.check()
+        return {**super().identity(), "sha256": sha256_file(self.file)}
+
+    def judge(self, cases: Sequence[Case], desk: Desk) -> list[Judgement]:
+        """Return what most people prefer of each two reports."""
+        votes = self.votes()
+        return [by_decisions(len(case.texts), _decisions(case, votes)) for case in cases]
+
+    def votes(self) -> dict[tuple[str, str, str], Counter[Choice]]:
+        """Return the votes on each image and two texts, the smaller text first.
+
+        Raises
+        ------
+        DataError
+            Naming the file and line.
+        """
+        found: dict[tuple[str, str, str], Counter[Choice]] = {}
+        for line, row in read_rows(self.file):
+            for column in COLUMNS:
+                if column not in row:
+                    raise DataError(
+                        f"{self.file}, line {line}: no {column!r}{nearest(column, map(str, row))}: preferences have "
+                        f"{', '.join(COLUMNS)}, and there is {some(row, most=8)}"
+                    )
+            said = str(row["preferred"] or "").strip().lower()
+            if not said:
+                continue
+            if said not in CHOICES:
+                raise DataError(
+                    f"{self.file}, line {line}: preferred is {said!r}: write first, second or tie, or leave it empty"
+                )
+            choice: Choice = next(one for one in CHOICES if one == said)
+            one, other = (same_text(str(row[column] or "")) for column in ("first", "second"))
+            if one == other:
+                raise DataError(f"{self.file}, line {line}: both reports are the same: remove the line")
+            image = str(row["image"] or "").strip()
+            key, choice = ((image, one, other), choice) if one < other else ((image, other, one), SWAPPED[choice])
+            found.setdefault(key, Counter())[choice] += 1
+        return found
+
+
+def _decisions(case: Case, votes: dict[tuple[str, str, str], Counter[Choice]]) -> list[Decision]:
+    found = []
+    texts = [same_text(text) for text in case.texts]
+    for first, second in combinations(range(len(texts)), 2):
+        straight = texts[first] < texts[second]
+        low, high = (texts[first], texts[second]) if straight else (texts[second], texts[first])
+        cast = votes.get((case.image, low, high))
+        if not cast:
+            found.append(Decision(first=first, second=second, choice=None, why=NOT_ASKED))
+            continue
+        choice: Choice = "first" if cast["first"] > cast["second"] else "second"
+        choice = (
+            "tie" if cast["first"] == cast["second"] or cast["tie"] > max(cast["first"], cast["second"]) else choice
+        )
+        found.append(Decision(first=first, second=second, choice=choice if straight else SWAPPED[choice]))
+    return found
