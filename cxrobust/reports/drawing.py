@@ -45,23 +45,16 @@ def draw_files(drawing: Drawing, width: float) -> Files:
     return Files(svg=svg, pdf=pdf)
 
 
-def draw_telling(drawing: Drawing) -> str:
-    """Draw a figure for the documents."""
-    return drawing.telling_svg()
+def draw_telling(drawing: Drawing, width: float) -> str:
+    """Draw a figure for the documents, for a width in mm."""
+    return drawing.telling_svg(width)
 
 
 def begin_drawing(document: Document, beside: Beside, kept: Kept) -> dict[str, Wanted[str]]:
     """Begin to draw those of a document's figures that are not kept, by their keys."""
     figures = [item for item in document.items if isinstance(item, Figure)]
     return {
-        one.key: kept.begin(
-            beside,
-            draw_telling,
-            one.drawing,
-            name=one.key,
-            key=kept.key_of(one.drawing, width=WIDTH, kind="telling"),
-            form=TEXT,
-        )
+        one.key: kept.begin_drawing(beside, draw_telling, one.drawing, WIDTH, name=one.key, form=TEXT)
         for one in figures
     }
 
@@ -70,15 +63,7 @@ def begin_files(document: Document, beside: Beside, kept: Kept, *, widths: Seque
     """Begin to draw those of a document's figures that are not kept for a manuscript, each for all widths in mm."""
     figures = [item for item in document.items if isinstance(item, Figure)]
     return [
-        kept.begin(
-            beside,
-            draw_files,
-            one.drawing,
-            width,
-            name=f"{one.key}-{width:g}mm",
-            key=kept.key_of(one.drawing, width=width, kind="files"),
-            form=FILES,
-        )
+        kept.begin_drawing(beside, draw_files, one.drawing, width, name=f"{one.key}-{width:g}mm", form=FILES)
         for one in figures
         for width in widths
     ]

@@ -1,8 +1,10 @@
 """What was drawn and printed before, kept beside the documents, so that only what changed is drawn and printed again.
 
-The folder may be deleted at any time. An entry is named by the hash of all that it depends on: the data, the width, the
-look, the source of what draws it, and the versions of the libraries. It holds the hash of its content, so that a
-damaged one is made again. `verify` and `reproduce` never look there: they draw and print everything themselves.
+The folder may be deleted at any time. An entry is named by the hash of what it depends on: what it is made of, the
+width, the look, the source of what draws it, and the versions of the libraries. That of a figure says besides what was
+read of the results and the hash of each, and holds as long as all of these are the same. An entry begins with the hash
+of its content, so that a damaged one is made again. `verify` and `reproduce` never look there: they draw and print
+everything themselves.
 """
 
 import hashlib
@@ -23,14 +25,12 @@ from cxrobust.environment import installed_versions
 from cxrobust.files import atomic_write_bytes, canonical_json, sha256_bytes, sha256_json
 from cxrobust.reports.beside import Beside
 from cxrobust.reports.figures.style import RC, Drawing
+from cxrobust.reports.reads import Place, digest_at, watched
 from cxrobust.reports.view import View
-from cxrobust.results import Results
 
 FOLDER = ".kept"
 T = TypeVar("T")
 DRAWN_WITH = ("matplotlib", "numpy", "pillow", "fonttools", "contourpy", "kiwisolver", "font-source-sans-pro")
-UNDRAWN = ("study", "study_text", "provenance", "examples", "thresholds", "attack_checks")
-"""Sections of results that no figure shows; of the study a part is, and example images are given to figures one by one."""
 
 
 class UnnamedError(Exception):
@@ -60,15 +60,9 @@ class Wanted(Generic[T]):
 class Kept:
     """A folder of what was made before, of the documents of one study; without a folder nothing is kept."""
 
-    def __init__(self, folder: Path | None = None, *, view: View | None = None, data: str = "") -> None:
-        self._folder, self._view, self._data = folder, view, data
-
-    @classmethod
-    def of(cls, folder: Path | None, *, view: View, text: str | None) -> "Kept":
-        """Keep what shows these results, whose text is `text`; without it nothing is kept."""
-        if folder is None or text is None:
-            return cls()
-        return cls(folder, view=view, data=data_of(view.results, text))
+    def __init__(self, folder: Path | None = None, *, view: View | None = None) -> None:
+        self._folder, self._view = folder, view
+        self._digests: dict[Place, str] = {}
 
     def get(self, name: str, key: str) -> bytes | None:
         """Return what was kept under a name and key; None when it is not there or damaged."""
@@ -113,23 +107,58 @@ class Kept:
 
         return Wanted(result=made)
 
-    def key_of(self, drawing: Drawing, *, width: float, kind: str) -> str:
-        """Return the key of a drawing at a width in mm; empty where it has none."""
+    def begin_drawing(
+        self, beside: Beside, draw: Callable[..., T], drawing: Drawing, *given: Any, name: str, form: Form[T]
+    ) -> Wanted[T]:
+        """Return what `draw` made of a figure before, if it read then what it would read now; else begin to draw it."""
+        key = self.key_of(draw, drawing, *given)
+        if not key:
+            return Wanted(result=beside.begin(draw, drawing, *given).result)
+        content = self.get(name, key)
+        if content is not None:
+            read, _, made_before = content.partition(b"\n")
+            try:
+                if all(self._digest_at(tuple(place)) == digest for place, digest in json.loads(read)):
+                    found = form.read(made_before)
+                    return Wanted(result=lambda: found)
+            except (ValueError, KeyError, TypeError, AttributeError):
+                pass
+        task = beside.begin(watched, draw, drawing, *given)
+
+        def made() -> T:
+            given_back: tuple[T, tuple[Place, ...]] = task.result()
+            one, places = given_back
+            read = json.dumps([[place, self._digest_at(place)] for place in places]).encode()
+            self.put(name, key, read + b"\n" + form.write(one))
+            return one
+
+        return Wanted(result=made)
+
+    def key_of(self, draw: Callable[..., Any], drawing: Drawing, *given: Any) -> str:
+        """Return the key of what a function makes of a figure, whatever the results are; empty where it has none."""
         if self._folder is None:
             return ""
         try:
-            given = [self._named(drawing.function), self._named(drawing.arguments), self._named(drawing.options)]
-            return sha256_json([kind, width, given, self._data, _source(drawing.function), drawn_with()])
+            told = [*map(_name_of, (draw, drawing.function)), self._named(given)]
+            arguments = [self._named_argument(one) for one in drawing.arguments]
+            options = [[name, self._named_argument(one)] for name, one in drawing.options.items()]
+            return sha256_json([told, arguments, options, _source(drawing.function), drawn_with()])
         except (UnnamedError, UnicodeEncodeError):
             return ""
+
+    def _digest_at(self, place: Place) -> str:
+        if place not in self._digests and self._view is not None:
+            self._digests[place] = digest_at(self._view, place)
+        return self._digests[place]
+
+    def _named_argument(self, value: Any) -> Any:
+        return "view" if self._view is not None and value is self._view else self._named(value)
 
     def _named(self, value: Any) -> Any:
         """Return a value as JSON that is the same for equal values alone."""
         match value:
             case View():
-                if value is not self._view:
-                    raise UnnamedError
-                return "view"
+                raise UnnamedError
             case None | bool() | int() | str():
                 return [type(value).__name__, value]
             case float():
@@ -140,8 +169,8 @@ class Kept:
                 return ["array", str(value.dtype), list(value.shape), hashlib.sha256(value.tobytes()).hexdigest()]
             case PurePath():
                 return ["path", str(value)]
-            case FunctionType():
-                return ["function", value.__module__, value.__qualname__]
+            case FunctionType() if value.__closure__ is None:
+                return ["function", *_name_of(value)]
             case Mapping():
                 return ["mapping", [[self._named(key), self._named(one)] for key, one in value.items()]]
             case Sequence():
@@ -151,24 +180,12 @@ class Kept:
         raise UnnamedError
 
 
+def _name_of(function: Callable[..., Any]) -> list[str]:
+    return [function.__module__, function.__qualname__]
+
+
 def _path(folder: Path, name: str, key: str) -> Path:
     return folder / f"{re.sub(r'[^A-Za-z0-9-]', '_', name)}.{key[:32]}"
-
-
-def data_of(results: Results, text: str) -> str:
-    """Return the hash of all that figures show of results, whose text is `text`.
-
-    What else the text says, of machines, wall time and formats, may change without any figure being drawn again.
-    """
-    shown = {name: value for name, value in results.study.items() if name not in {"report", "compute"}}
-    digest = hashlib.sha256(canonical_json(shown).encode())
-    begun = 0
-    lines = (text.find(f'\n"{name}": ') for name in UNDRAWN)
-    for first in sorted(place for place in lines if place >= 0):
-        digest.update(text[begun:first].encode())
-        begun = text.find("\n", first + 1)
-    digest.update(text[begun:].encode())
-    return digest.hexdigest()
 
 
 @cache

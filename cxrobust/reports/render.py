@@ -71,7 +71,7 @@ def render(
     text
         The text that the results were read from, to attach it as it is.
     keep
-        A folder for what is drawn and printed, so that only what changes is drawn and printed again; it needs `text`.
+        A folder for what is drawn and printed, so that only what changes is drawn and printed again.
 
     Returns
     -------
@@ -83,7 +83,7 @@ def render(
         check_folder(templates)
     view = View.of(results, images=images)
     report = compose(view, templates=templates)
-    kept = Kept.of(keep, view=view, text=text)
+    kept = Kept(keep, view=view)
     with Beside(MOST_WORKERS if {"pdf", "paper"} & set(formats) else 0) as beside:  # a worker takes a second to start
         figures = begin_drawing(report, beside, kept) if {"pdf", "html"} & set(formats) else {}
         gathered = evidence(results, folder=images, text=text) if "pdf" in formats else None
