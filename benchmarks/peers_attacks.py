@@ -17,7 +17,7 @@ import logging
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +234,17 @@ CONTESTS = (
         peers=(Peer(package="pyautoattack", make=autoattack),),
     ),
 )
+STOPPED = tuple(
+    replace(
+        contest,
+        name=f"{contest.name}, until wrong",
+        ours=lambda eps, of=contest.ours: {**of(eps), "until_wrong_at": 0.5},
+        confident=False,
+        each=False,
+    )
+    for contest in CONTESTS[2:]
+)
+"""The same where an image is attacked no further once its decision is wrong, as the packages do."""
 LENGTH, SIGMA, QUALITY = 4.0, 0.06, 30.0
 ART = "adversarial-robustness-toolbox"
 CORRUPTIONS: tuple[tuple[str, dict[str, Any], Peer, float], ...] = (
@@ -343,7 +354,7 @@ def main() -> None:
     bench = prepare(chosen.patients)
     eps, column, rows = chosen.eps / 255, bench.findings.index(FINDING), []
     every = range(len(bench.findings))
-    for contest in CONTESTS:
+    for contest in (*CONTESTS, *STOPPED):
         settings = contest.ours(eps)
         rows += compared(bench, contest, "one finding", {**settings, "target": FINDING}, eps, [column])
         if contest.confident:
@@ -448,8 +459,12 @@ def searched(bench: Bench, column: int) -> dict[str, Any]:
     """Return the curve of one search for the least ε, and that of a PGD run of bare torchattacks at each ε."""
     sizes, columns = [eps / 255 for eps in GRID], [column]
     kind = perturbation["least-eps"]
-    made = in_order(kind.model_validate({"attack": "least-eps", "eps": eps, "target": FINDING}) for eps in sizes)
-    logits, ours = bench.search(made)
+
+    def search(**settings: Any) -> tuple[NDArray[np.float32], float]:
+        tables = [{"attack": "least-eps", "eps": eps, "target": FINDING, **settings} for eps in sizes]
+        return bench.search(in_order(map(kind.model_validate, tables)))
+
+    (logits, ours), (stopped, less) = search(), search(until_wrong_at=0.5)
     runs = []
     for eps in sizes:
         attack = torchattacks_of("PGD", steps=STEPS, alpha=lambda size: 2.5 * size / STEPS)(eps)
@@ -458,8 +473,10 @@ def searched(bench: Bench, column: int) -> dict[str, Any]:
     return {
         "eps": list(GRID),
         "search": [bench.right(one[:, columns], columns) for one in logits],
+        "until_wrong": [bench.right(one[:, columns], columns) for one in stopped],
         "pgd": [bench.right(one, columns) for one, _ in runs],
         "seconds": ours,
+        "seconds_until_wrong": less,
         "seconds_pgd": theirs,
         "ratio": theirs / ours,
     }

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 STRENGTHS = ("eps", "severity", "side")
 """The parameters that say how strong a perturbation is; at most one of them stands in a condition."""
+UNTIL_WRONG_AT = "until_wrong_at"
+"""The parameter of an attack that goes no further once decisions at this probability are wrong."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,6 +38,11 @@ class Condition:
         """Size of the perturbation (`eps` in pixels of [0, 1]; `severity` 1 to 5; `side` in %), or None."""
         name = self.strength_name
         return None if name is None else parse_number(dict(self.parameters)[name])
+
+    @property
+    def is_of_decisions(self) -> bool:
+        """Whether its images were attacked until decisions were wrong, so that it holds for decisions alone."""
+        return UNTIL_WRONG_AT in dict(self.parameters)
 
     @property
     def series(self) -> str:

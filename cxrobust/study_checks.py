@@ -1,9 +1,10 @@
 """Whether the names in a study file fit one another, and its data: regimes, conditions, metrics, tests, families."""
 
+import json
 from typing import TYPE_CHECKING
 
-from cxrobust.conditions import CLEAN, parse_condition
-from cxrobust.errors import MisfitError, nearest
+from cxrobust.conditions import CLEAN, UNTIL_WRONG_AT, parse_condition
+from cxrobust.errors import MisfitError, nearest, some
 from cxrobust.study_analysis import AnalysisSection, MetricSection
 from cxrobust.study_messages import Place, dotted
 
@@ -123,6 +124,7 @@ def _check_metrics(study: "Study", place: Place) -> None:
             ("analysis", "recalibrate"),
             "recalibrate changes none of the metrics: add one that asks what probabilities are worth, such as ece",
         )
+    _check_stops(study, place)
     _check_sets(study, place)
     _check_families(study, place)
     for keys, values in (
@@ -146,6 +148,39 @@ def _regimes(study: "Study") -> tuple[str, ...]:
 def _known_conditions(study: "Study") -> tuple[str, ...]:
     own = (condition for regime in study.regimes for condition in regime.own_conditions)
     return tuple(dict.fromkeys((*map(str, study.conditions), *own)))
+
+
+def _check_stops(study: "Study", place: Place) -> None:
+    """Attacks that end where decisions are wrong tell nothing of probabilities, nor of other operating points."""
+    from cxrobust.analysis.effects import OF_CONFIDENCE
+    from cxrobust.analysis.metrics import metric
+
+    found = next((one for one in study.perturbations if one.condition.is_of_decisions), None)
+    if found is None:
+        return
+    attack, stop, analysis = str(found.condition), vars(found)[UNTIL_WRONG_AT], study.analysis
+    if analysis.operating_point != stop:
+        raise place.error(
+            ("analysis", "operating_point"),
+            f"{attack} goes no further once decisions at {stop:g} are wrong, and decisions here are made otherwise: "
+            f"write operating_point = {stop:g}, or leave {UNTIL_WRONG_AT} out",
+        )
+    for name in analysis.metrics:
+        if not metric[name].of_decisions or metric[name].of_confidence:
+            raise place.error(
+                ("analysis", "metrics"),
+                f"{attack} goes no further once decisions are wrong, and {name} is of probabilities, which it does not "
+                f"drive to their ends: keep metrics of decisions, or leave {UNTIL_WRONG_AT} out",
+            )
+    of_confidence = [name for name in analysis.effect_sizes if name in OF_CONFIDENCE]
+    if of_confidence:
+        kept = [name for name in analysis.effect_sizes if name not in OF_CONFIDENCE]
+        raise place.error(
+            ("analysis", "effect_sizes"),
+            f"{attack} goes no further once decisions are wrong, and {some(of_confidence)} "
+            f"{'is' if len(of_confidence) == 1 else 'are'} of confidence: write effect_sizes = {json.dumps(kept)}, or "
+            f"leave {UNTIL_WRONG_AT} out",
+        )
 
 
 def _check_sets(study: "Study", place: Place) -> None:

@@ -40,6 +40,7 @@ METRIC_OF: dict[EffectName, str] = {
     "cliffs-delta": "confidence-cliffs-delta",
 }
 """Name of each in the column `metric`."""
+OF_CONFIDENCE: tuple[EffectName, ...] = ("superiority", "cliffs-delta")
 ESTIMANDS = ("perturbed-clean", "regime-reference")
 BOUNDS: dict[EffectName, tuple[float, float]] = {
     "risk-difference": (-1.0, 1.0),

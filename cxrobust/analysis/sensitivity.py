@@ -27,6 +27,7 @@ from cxrobust.analysis.resampling import LANES
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.testing import NOTHING, UNTESTED, Tested, named_test
 from cxrobust.analysis.values import MACRO, Values, evaluate
+from cxrobust.conditions import parse_condition
 from cxrobust.predictions import PredictionSet
 from cxrobust.results import Alternative, Estimand, Estimate, finite
 from cxrobust.study_analysis import AnalysisSection, OperatingPoint, TargetPoint
@@ -97,7 +98,8 @@ def choices(metrics: Mapping[str, Metric], base: Sample) -> Iterator[Choice]:
     for name, one in OTHER_BINS.items() if "ece" in metrics else ():
         yield Choice(kind="bins", choice=name, metrics={"ece": one}, sample=base)
     of_decisions = {name: one for name, one in metrics.items() if one.of_decisions}
-    for name, rule in OTHER_POINTS.items() if of_decisions else ():
+    at_one_point = any(parse_condition(name).is_of_decisions for name in base.predictions.conditions)
+    for name, rule in OTHER_POINTS.items() if of_decisions and not at_one_point else ():
         if rule != base.settings.operating_point:
             thresholds = choose_thresholds(base.predictions, rule)
             yield Choice(

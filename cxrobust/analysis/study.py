@@ -119,7 +119,9 @@ def analyze(
             if name == "auroc" and not unclustered and one.values is not None:
                 unclustered = _unclustered(one.values, sample)
         report("estimating metrics", done, n_steps)
-    reliability, risk_coverage = _reliability(sample), _risk_coverage(sample)
+    of_decisions = any(parse_condition(name).is_of_decisions for name in predictions.conditions)
+    reliability = () if of_decisions else _reliability(sample)
+    risk_coverage = _risk_coverage(sample)
     adjusted = adjust(estimates, families, contributions=contributions, n_draws=settings.resamples, seed=seed)
     primary = families.primary_condition
     estimand = primary_estimand(n_regimes=len(predictions.regimes), primary_condition=primary)
@@ -146,7 +148,7 @@ def analyze(
         risk_coverage=risk_coverage,
         thresholds=sample.thresholds,
         unclustered=unclustered,
-        confidence=_confidence(sample, primary),
+        confidence=() if of_decisions else _confidence(sample, primary),
         flips=_flips(sample, primary, reference=reference),
         power=smallest_detectable(compared, adjusted, families=families, settings=settings),
         sensitivity=otherwise,

@@ -194,6 +194,7 @@ def _check_alone(
     progress: _Progress,
 ) -> dict[str, float | None]:
     """Measure all that needs one model, and keep the attacked images for the others."""
+    attack = attack.model_copy(update={"until_wrong_at": None})  # how much the loss rises is what is measured
     noise = perturbation["noise"].model_validate({"attack": "noise", "eps": attack.eps})
     steps = int(vars(attack)["steps"])
     aim = {"target": attack.target, "goal": attack.goal}

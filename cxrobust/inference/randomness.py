@@ -7,8 +7,9 @@ that image's own generator, on the CPU, and the global generator is left alone.
 
 import hashlib
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -37,8 +38,27 @@ def per_image_randomness(seeds: tuple[int, ...]) -> Iterator[None]:
     RuntimeError
         When code inside draws something else from torch's global generator, which would depend on the batch.
     """
-    with no_global_randomness(), _PerImage(seeds):
+    with no_global_randomness(), _PerImage(seeds) as mode:
+        before = _drawing.set(mode)
+        try:
+            yield
+        finally:
+            _drawing.reset(before)
+
+
+@contextmanager
+def drawing_for(rows: Sequence[int]) -> Iterator[None]:
+    """Within `per_image_randomness`, let draws be for these of its images alone; the others' generators stay put."""
+    mode = _drawing.get()
+    if mode is None:
         yield
+        return
+    before = mode.generators
+    mode.generators = [before[row] for row in rows]
+    try:
+        yield
+    finally:
+        mode.generators = before
 
 
 @contextmanager
@@ -162,3 +182,6 @@ class _PerImage(TorchFunctionMode):
         if func in _REFUSED and kwargs.get("generator") is None:
             raise RuntimeError(f"{func.__name__} draws from the global generator, so results would depend on the batch")
         return func(*args, **kwargs)
+
+
+_drawing: ContextVar[_PerImage | None] = ContextVar("images that are drawn for", default=None)

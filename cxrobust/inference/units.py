@@ -372,8 +372,9 @@ def _code_of(perturbation: Perturbation | None) -> tuple[str, ...]:
     """Return the modules that determine what a perturbation does."""
     if perturbation is None:
         return ()
-    classes = [kind.__module__ for kind in type(perturbation).__mro__ if issubclass(kind, Perturbation)]
-    return tuple(dict.fromkeys((*classes, *perturbation.code)))
+    classes = [kind for kind in type(perturbation).__mro__ if issubclass(kind, Perturbation)]
+    modules = (name for kind in classes for name in (kind.__module__, *vars(kind).get("code", ())))
+    return tuple(dict.fromkeys(modules))
 
 
 @functools.cache

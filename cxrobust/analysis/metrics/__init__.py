@@ -35,6 +35,8 @@ class Metric(Protocol):
     """Whether it asks what probabilities are worth as such, so that recalibration can mend it."""
     of_decisions: ClassVar[bool]
     """Whether it is of decisions, so that another operating point gives another value."""
+    of_confidence: ClassVar[bool]
+    """Whether, of decisions, it also asks how sure they are."""
     of_sets: ClassVar[bool]
     """Whether it can be taken over a set of perturbations."""
     of_risk_and_coverage: ClassVar[bool]
@@ -83,6 +85,7 @@ class Usual:
     better: ClassVar[Better] = "higher"
     of_probabilities: ClassVar[bool] = False
     of_decisions: ClassVar[bool] = False
+    of_confidence: ClassVar[bool] = False
     of_sets: ClassVar[bool] = False
     of_risk_and_coverage: ClassVar[bool] = False
     against_clean: ClassVar[bool] = False

@@ -72,6 +72,7 @@ class _ConfidenceOf(Additive):
     """Mean confidence of the images that are chosen."""
 
     of_decisions = True
+    of_confidence = True
     better: ClassVar[Better] = None
     bounds = (0.5, 1.0)
 

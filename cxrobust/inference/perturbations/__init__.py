@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrobust.conditions import Condition, format_value
+from cxrobust.conditions import UNTIL_WRONG_AT, Condition, format_value
 from cxrobust.registry import Registry
 from cxrobust.study_sections import Section
 
@@ -36,6 +36,8 @@ class Batch:
 
 UNSAID = frozenset({"attack", "corruption", "control", "rungs"})
 """Fields that no condition's text shows."""
+ALWAYS_SILENT = (UNTIL_WRONG_AT,)
+"""Fields that a condition's text leaves out while they have their default, whatever its class says."""
 
 
 class Perturbation(Section):
@@ -51,7 +53,8 @@ class Perturbation(Section):
     """Which noise of the same strength goes beside it, where it says `control = true`."""
     kind: ClassVar[Literal["attack", "noise", "corruption"]]
     code: ClassVar[tuple[str, ...]] = ()
-    """Modules that determine its images, besides those of its class and of the classes it inherits from."""
+    """Modules that determine its images, besides those of its class and of the classes it inherits from, and their
+    own such."""
     in_one_search: ClassVar[bool] = False
     """Whether one search finds the images at every strength of a study, weaker ones on the way to stronger ones."""
 
@@ -107,7 +110,7 @@ class Perturbation(Section):
         shown = [
             (key, format_value(getattr(self, key)))
             for key, field in sorted(fields.items(), key=lambda one: one[0] != self.strength)
-            if key not in UNSAID and not (key in self.silent and getattr(self, key) == field.default)
+            if key not in UNSAID and not (key in (*self.silent, *ALWAYS_SILENT) and getattr(self, key) == field.default)
         ]
         return Condition(name=self.name, parameters=tuple(shown))
 
@@ -119,7 +122,7 @@ class Perturbation(Section):
                 "given": key in self.model_fields_set,
             }
             for key in type(self).model_fields
-            if key not in {"attack", "corruption"}
+            if key not in {"attack", "corruption"} and not (key in ALWAYS_SILENT and getattr(self, key) is None)
         }
 
 

@@ -5,6 +5,7 @@ has a loss of all findings or of margins, and for each image a start, a step siz
 """
 
 from abc import abstractmethod
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
@@ -12,7 +13,7 @@ from pydantic import Field
 from cxrobust.inference.perturbations import perturbation
 from cxrobust.inference.perturbations.attack import Attack, InBall, InEuclideanBall
 from cxrobust.inference.perturbations.balls import BALLS, Ball, EuclideanNorm, MaximumNorm
-from cxrobust.inference.perturbations.objectives import OBJECTIVES, LossName, Objective
+from cxrobust.inference.perturbations.objectives import OBJECTIVES, LossName, Objective, worst_of
 
 if TYPE_CHECKING:
     import torch
@@ -38,16 +39,13 @@ class _AutoPGD(Attack):
         self, view: "torch.nn.Module", images: "torch.Tensor", labels: "torch.Tensor", seeds: tuple[int, ...]
     ) -> "torch.Tensor":
         """Return the point of highest loss that the steps pass, of each image."""
-        import torch
 
-        objective = Objective.of(view, images, labels, self.loss)
-        best, highest = images, torch.full((len(images),), -torch.inf, dtype=torch.float64, device=images.device)
-        for _ in range(self.restarts):
-            start = self.ball.random_start(images)
-            found, reached = ascend(objective, images, start, ball=self.ball, steps=self.steps)
-            better = reached > highest
-            best, highest = torch.where(_wide(better), found, best), torch.maximum(reached, highest)
-        return best
+        def attempt(rows: "torch.Tensor", objective: Objective) -> "tuple[torch.Tensor, torch.Tensor, torch.Tensor]":
+            some = images[rows]
+            return ascend(objective, some, self.ball.random_start(some), ball=self.ball, steps=self.steps)
+
+        objective = Objective.of(view, images, labels, self.loss, until_wrong_at=self.until_wrong_at)
+        return worst_of([attempt] * self.restarts, objective, images)
 
     @property
     @abstractmethod
@@ -89,43 +87,112 @@ class APGDL2(_AutoPGD, InEuclideanBall):
 
 def ascend(
     objective: Objective, images: "torch.Tensor", start: "torch.Tensor", *, ball: Ball, steps: int
-) -> "tuple[torch.Tensor, torch.Tensor]":
+) -> "tuple[torch.Tensor, torch.Tensor, torch.Tensor]":
     """Climb within a ball around each image; return the best point (n, 1, size, size) and loss (n,) of each image.
 
     Algorithm 1 of Croce and Hein: at checkpoints an image whose loss rose in fewer than 75 % of the steps since the
-    last, or whose step and best loss have not changed since, halves its step and goes on from its best point.
+    last, or whose step and best loss have not changed since, halves its step and goes on from its best point. Last
+    comes whether an image is wrong by its objective; its point is then where it became so, and it takes no more steps.
     """
     import torch
 
     checkpoints = set(checkpoints_of(steps))
-    step = torch.full((len(images),), 2 * ball.eps, dtype=images.dtype, device=images.device)
-    before, point = start, start
-    loss, gradient = objective.gradient(point)
-    best, highest, best_gradient = point, loss, gradient
-    rises, since = torch.zeros_like(loss), 0
-    halved, highest_then = torch.ones_like(loss, dtype=torch.bool), highest
+    way, is_wrong = _Way.begun(objective, images, start, ball)
+    points, losses, wrong = start.clone(), way.loss.clone(), torch.zeros_like(way.loss, dtype=torch.bool)
+    left, since = torch.arange(len(images), device=images.device), 0
     for number in range(steps):
-        kept = 1.0 if number == 0 else KEPT
-        moved = ball.within(point + _wide(step) * ball.direction(gradient), images)
-        following = ball.within(point + kept * (moved - point) + (1 - kept) * (point - before), images)
-        before, point, last = point, following, loss
-        loss, gradient = objective.gradient(point)
-        rises, since = rises + (loss > last), since + 1
-        better = loss > highest
-        best, best_gradient = (
-            torch.where(_wide(better), point, best),
-            torch.where(_wide(better), gradient, best_gradient),
-        )
-        highest = torch.maximum(loss, highest)
+        if objective.boundary is not None and bool(is_wrong.any()):
+            out = left[is_wrong]
+            points[out], losses[out], wrong[out] = way.point[is_wrong], way.loss[is_wrong], True
+            on = ~is_wrong
+            left, way, objective, ball = left[on], way.only(on), objective.only(on), ball.only(on)
+            if len(left) == 0:
+                return points, losses, wrong
+        is_wrong = way.step_on(objective, ball, kept=1.0 if number == 0 else KEPT)
+        since += 1
         if number + 1 in checkpoints:
-            stuck = (rises < RISING * since) | (~halved & (highest <= highest_then))
-            step = torch.where(stuck, step / 2, step)
-            back = _wide(stuck)
-            point, gradient = torch.where(back, best, point), torch.where(back, best_gradient, gradient)
-            loss = torch.where(stuck, highest, loss)
-            halved, highest_then = stuck, highest
-            rises, since = torch.zeros_like(rises), 0
-    return best, highest
+            way.look_back(since)
+            since = 0
+    best = torch.where(_wide(is_wrong), way.point, way.best)
+    points[left], losses[left], wrong[left] = best, torch.where(is_wrong, way.loss, way.highest), is_wrong
+    return points, losses, wrong
+
+
+@dataclass(slots=True)
+class _Way:
+    """How far each image has come; a row an image."""
+
+    images: "torch.Tensor"
+    before: "torch.Tensor"
+    point: "torch.Tensor"
+    loss: "torch.Tensor"
+    gradient: "torch.Tensor"
+    best: "torch.Tensor"
+    highest: "torch.Tensor"
+    best_gradient: "torch.Tensor"
+    step: "torch.Tensor"
+    rises: "torch.Tensor"
+    """In how many steps since the last checkpoint the loss rose."""
+    halved: "torch.Tensor"
+    """Whether the step was halved at the last checkpoint."""
+    highest_then: "torch.Tensor"
+
+    @classmethod
+    def begun(
+        cls, objective: Objective, images: "torch.Tensor", start: "torch.Tensor", ball: Ball
+    ) -> "tuple[_Way, torch.Tensor]":
+        """Return the beginning, and whether each image is wrong there."""
+        import torch
+
+        loss, gradient, is_wrong = objective.gradient(start)
+        way = cls(
+            images=images,
+            before=start,
+            point=start,
+            loss=loss,
+            gradient=gradient,
+            best=start,
+            highest=loss,
+            best_gradient=gradient,
+            step=torch.full((len(images),), 2 * ball.eps, dtype=images.dtype, device=images.device),
+            rises=torch.zeros_like(loss),
+            halved=torch.ones_like(loss, dtype=torch.bool),
+            highest_then=loss,
+        )
+        return way, is_wrong
+
+    def only(self, rows: "torch.Tensor") -> "_Way":
+        """Return the way of some images."""
+        return _Way(**{one.name: getattr(self, one.name)[rows] for one in fields(self)})
+
+    def step_on(self, objective: Objective, ball: Ball, *, kept: float) -> "torch.Tensor":
+        """Take one step; return whether each image is wrong there."""
+        import torch
+
+        point = self.point
+        moved = ball.within(point + _wide(self.step) * ball.direction(self.gradient), self.images)
+        following = ball.within(point + kept * (moved - point) + (1 - kept) * (point - self.before), self.images)
+        self.before, self.point, last = point, following, self.loss
+        self.loss, self.gradient, is_wrong = objective.gradient(following)
+        self.rises = self.rises + (self.loss > last)
+        better = self.loss > self.highest
+        self.best = torch.where(_wide(better), following, self.best)
+        self.best_gradient = torch.where(_wide(better), self.gradient, self.best_gradient)
+        self.highest = torch.maximum(self.loss, self.highest)
+        return is_wrong
+
+    def look_back(self, since: int) -> None:
+        """Halve the step of images whose loss rose too seldom in `since` steps, and put them back to their best."""
+        import torch
+
+        stuck = (self.rises < RISING * since) | (~self.halved & (self.highest <= self.highest_then))
+        self.step = torch.where(stuck, self.step / 2, self.step)
+        back = _wide(stuck)
+        self.point = torch.where(back, self.best, self.point)
+        self.gradient = torch.where(back, self.best_gradient, self.gradient)
+        self.loss = torch.where(stuck, self.highest, self.loss)
+        self.halved, self.highest_then = stuck, self.highest
+        self.rises = torch.zeros_like(self.rises)
 
 
 def checkpoints_of(steps: int) -> list[int]:

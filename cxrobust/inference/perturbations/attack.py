@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 from pydantic import Field
 
+from cxrobust.conditions import format_value
 from cxrobust.errors import StudyError, nearest
 from cxrobust.inference.perturbations import Batch, Perturbation
 from cxrobust.study_sections import Epsilon
@@ -33,6 +34,7 @@ class Attack(Perturbation):
 
     kind: ClassVar[Literal["attack", "noise", "corruption"]] = "attack"
     silent: ClassVar[tuple[str, ...]] = ("target", "goal")
+    code: ClassVar[tuple[str, ...]] = ("cxrobust.inference.perturbations.objectives",)
     image_by_image: ClassVar[bool] = False
     """Whether images go through alone, since what it draws or when it stops would depend on the batch."""
     needs_one: ClassVar[bool] = False
@@ -43,6 +45,9 @@ class Attack(Perturbation):
     `each`: each alone, and each finding is read from the image that was made for it."""
     goal: Goal = "raise-loss"
     """`raise-loss`: be wrong about the label; `hide` or `fabricate` the finding, whatever the label is."""
+    until_wrong_at: float | None = Field(default=None, gt=0, lt=1)
+    """The probability from which a finding is called present: an image that is wrong about all findings aimed at, clean
+    or on the way, is attacked no further. Decisions at this operating point come out the same; probabilities do not."""
 
     @property
     def name(self) -> str:
@@ -125,6 +130,11 @@ class Attack(Perturbation):
             )
         if self.target not in SEVERAL:
             target_column(self.target, findings)
+        if self.until_wrong_at is not None and self.target not in {"all", EACH} and len(findings) > 1:
+            raise StudyError(
+                f"attack {self.name!r} stops at images that are wrong about one finding (until_wrong_at), and the "
+                f'others are read from the same image: write target = "{EACH}" or "all", or leave until_wrong_at out'
+            )
 
     def _made(self, batch: Batch, model: "torch.nn.Module", strengths: "Sequence[Attack]") -> "list[torch.Tensor]":
         """Return one image for all findings at each strength."""
@@ -138,18 +148,22 @@ class Attack(Perturbation):
     ) -> "list[torch.Tensor]":
         import torch
 
+        from cxrobust.inference.perturbations.objectives import Objective
         from cxrobust.inference.randomness import of_one_image, per_image_randomness
         from cxrobust.inference.views import aimed_view
 
         if column is None and self.needs_one:
             column = 0
-        labels = self._wanted(batch, column)
+        labels, view = self._wanted(batch, column), aimed_view(model, column)
         attackable = (labels != IGNORED).reshape(len(labels), -1).any(dim=1)
+        if self.until_wrong_at is not None:
+            objective = Objective.of(view, batch.images, labels, "bce", until_wrong_at=self.until_wrong_at)
+            attackable &= ~objective.judged(batch.images)[1]
         rows = attackable.nonzero()[:, 0].tolist()
         perturbed = [batch.images.clone() for _ in strengths]
         if not rows:
             return perturbed
-        view, images, seeds = aimed_view(model, column), batch.images[rows], tuple(batch.seeds[row] for row in rows)
+        images, seeds = batch.images[rows], tuple(batch.seeds[row] for row in rows)
         with redirect_stdout(io.StringIO()), torch.enable_grad():  # torchattacks prints lines of its own
             if self.image_by_image:
                 for row, image, label, seed in zip(rows, images, labels[rows], seeds, strict=True):
@@ -198,7 +212,9 @@ class Attack(Perturbation):
     def _who(self) -> str:
         worst = "the finding of each image that comes out worst"
         each = "each finding alone, which is read from an image of its own"
-        return {"all": "all findings", WORST: worst, EACH: each}.get(self.target, self.target)
+        who = {"all": "all findings", WORST: worst, EACH: each}.get(self.target, self.target)
+        stop = self.until_wrong_at
+        return who if stop is None else f"{who} (no further once decisions at {format_value(stop)} are wrong)"
 
 
 class InBall(Attack):

@@ -7,7 +7,7 @@ from pydantic import Field
 from cxrobust.inference.perturbations import perturbation
 from cxrobust.inference.perturbations.apgd import APGD
 from cxrobust.inference.perturbations.attack import InBall
-from cxrobust.inference.perturbations.objectives import OBJECTIVES, Objective
+from cxrobust.inference.perturbations.objectives import OBJECTIVES, Attempt, Objective, worst_of
 from cxrobust.inference.perturbations.square import Square
 
 if TYPE_CHECKING:
@@ -34,25 +34,28 @@ class AutoAttackMultilabel(InBall):
         self, view: "torch.nn.Module", images: "torch.Tensor", labels: "torch.Tensor", seeds: tuple[int, ...]
     ) -> "torch.Tensor":
         """Return the worst of the attacks' images, of each image."""
-        import torch
 
-        objective = Objective.of(view, images, labels, "bce")
-        best, highest = images, torch.full((len(images),), -torch.inf, dtype=torch.float64, device=images.device)
-        for one in self.parts:
-            found = one.attacked(view, images, labels, seeds)
-            with torch.no_grad():
-                loss = objective(found)
-            best = torch.where((loss > highest).reshape(-1, 1, 1, 1), found, best)
-            highest = torch.maximum(loss, highest)
-        return best
+        def attempt_of(one: InBall) -> Attempt:
+            def attempt(
+                rows: "torch.Tensor", objective: Objective
+            ) -> "tuple[torch.Tensor, torch.Tensor, torch.Tensor]":
+                own = tuple(seeds[row] for row in rows.tolist())
+                found = one.attacked(view, images[rows], labels[rows], own)
+                return found, *objective.judged(found)
+
+            return attempt
+
+        objective = Objective.of(view, images, labels, "bce", until_wrong_at=self.until_wrong_at)
+        return worst_of(map(attempt_of, self.parts), objective, images)
 
     @property
     def parts(self) -> tuple[InBall, ...]:
         """The attacks."""
+        eps, until = self.eps, self.until_wrong_at
         return (
-            APGD(attack="apgd", eps=self.eps, steps=self.steps, loss="bce"),
-            APGD(attack="apgd", eps=self.eps, steps=self.steps, loss="margin"),
-            Square(attack="square", eps=self.eps, queries=self.queries),
+            APGD(attack="apgd", eps=eps, steps=self.steps, loss="bce", until_wrong_at=until),
+            APGD(attack="apgd", eps=eps, steps=self.steps, loss="margin", until_wrong_at=until),
+            Square(attack="square", eps=eps, queries=self.queries, until_wrong_at=until),
         )
 
     def describe(self) -> str:

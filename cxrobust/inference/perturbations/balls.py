@@ -26,6 +26,9 @@ class Ball(Protocol):
     def random_start(self, images: "torch.Tensor") -> "torch.Tensor":
         """Return a random point of each image's ball, drawn from torch."""
 
+    def only(self, rows: "torch.Tensor") -> "Ball":
+        """Return the same around some of the images."""
+
 
 @dataclass(frozen=True, slots=True)
 class MaximumNorm:
@@ -49,6 +52,10 @@ class MaximumNorm:
 
         return (images + torch.empty_like(images).uniform_(-self.eps, self.eps)).clamp(0, 1)
 
+    def only(self, rows: "torch.Tensor") -> "MaximumNorm":
+        """Return the same, which is alike for all images."""
+        return self
+
 
 @dataclass(frozen=True, slots=True)
 class EuclideanNorm:
@@ -71,6 +78,10 @@ class EuclideanNorm:
         import torch
 
         return (images + self.eps * self.direction(torch.randn_like(images))).clamp(0, 1)
+
+    def only(self, rows: "torch.Tensor") -> "EuclideanNorm":
+        """Return the same, which is alike for all images."""
+        return self
 
 
 def lengths(changes: "torch.Tensor") -> "torch.Tensor":

@@ -55,15 +55,21 @@ class _Climb(Attack):
         """Return the point of highest loss that the search meets within each ε that is wanted, of each image."""
         import torch
 
-        objective = Objective.of(view, images, labels, self.loss)
+        objective = Objective.of(view, images, labels, self.loss, until_wrong_at=self.until_wrong_at)
         best, before, found = images, 0.0, dict[float, torch.Tensor]()
         highest = torch.full((len(images),), -torch.inf, dtype=torch.float64, device=images.device)
+        left = torch.arange(len(images), device=images.device)
         for eps in self.way:
-            start = (images + (best - images) * (eps / before)).clamp(0, 1) if before else images
-            point, reached = ascend(objective, images, start, ball=self.ball(eps), steps=self.steps)
-            best = torch.where((reached > highest).reshape(-1, 1, 1, 1), point, best)
-            highest, before = torch.maximum(reached, highest), eps
-            found[eps] = best
+            if len(left):
+                some = images[left]
+                start = (some + (best[left] - some) * (eps / before)).clamp(0, 1) if before else some
+                ball = self.ball(eps)
+                point, reached, wrong = ascend(objective.only(left), some, start, ball=ball, steps=self.steps)
+                better = (reached > highest[left]) | wrong
+                best = best.index_put((left[better],), point[better])
+                highest[left[better]] = reached[better]
+                left = left[~wrong]
+            before, found[eps] = eps, best
         return [found[vars(one)["eps"]] for one in strengths]
 
     @property

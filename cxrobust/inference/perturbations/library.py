@@ -14,7 +14,7 @@ from pydantic import Field
 from cxrobust.errors import StudyError, require
 from cxrobust.inference.perturbations import perturbation
 from cxrobust.inference.perturbations.attack import Attack, InBall
-from cxrobust.inference.perturbations.objectives import OBJECTIVES, Objective
+from cxrobust.inference.perturbations.objectives import OBJECTIVES, Objective, worst_of
 
 if TYPE_CHECKING:
     import torch
@@ -40,8 +40,6 @@ class OfTorchattacks(Attack):
         self, view: "torch.nn.Module", images: "torch.Tensor", labels: "torch.Tensor", seeds: tuple[int, ...]
     ) -> "torch.Tensor":
         """Return what the loop finds."""
-        import torch
-
         from cxrobust.inference.views import InSinglePrecision, OfThreeChannels
 
         torchattacks = require("torchattacks", group="inference")
@@ -50,17 +48,17 @@ class OfTorchattacks(Attack):
         made = getattr(torchattacks, self.loop)(seen, **self.arguments())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of the way it calls NumPy
-            found = self._once(made, images, labels)
             if self.starts == 1:
-                return found
-            objective = Objective.of(view, images, labels, "bce")
-            best, highest = found, objective(found).detach()
-            for _ in range(1, self.starts):
-                found = self._once(made, images, labels)
-                loss = objective(found).detach()
-                best = torch.where((loss > highest).reshape(-1, 1, 1, 1), found, best)
-                highest = torch.maximum(loss, highest)
-        return best
+                return self._once(made, images, labels)
+
+            def attempt(
+                rows: "torch.Tensor", objective: Objective
+            ) -> "tuple[torch.Tensor, torch.Tensor, torch.Tensor]":
+                found = self._once(made, images[rows], labels[rows])
+                return found, *objective.judged(found)
+
+            objective = Objective.of(view, images, labels, "bce", until_wrong_at=self.until_wrong_at)
+            return worst_of([attempt] * self.starts, objective, images)
 
     def _once(self, made: Any, images: "torch.Tensor", labels: "torch.Tensor") -> "torch.Tensor":
         found: torch.Tensor = made(images.expand(-1, self.channels, -1, -1).contiguous(), labels)

@@ -9,7 +9,7 @@ from pydantic import Field
 from cxrobust.inference.perturbations import Batch, Perturbation, perturbation
 from cxrobust.inference.perturbations.apgd import APGD, ascend
 from cxrobust.inference.perturbations.attack import Attack
-from cxrobust.inference.perturbations.objectives import OBJECTIVES, LossName, Objective
+from cxrobust.inference.perturbations.objectives import OBJECTIVES, LossName, Objective, worst_of
 
 if TYPE_CHECKING:
     import torch
@@ -45,18 +45,15 @@ class Patch(Attack):
         import torch
 
         draws = [np.random.default_rng(seed) for seed in seeds]
-        objective = Objective.of(view, images, labels, self.loss)
-        best, highest = images, torch.full((len(images),), -torch.inf, dtype=torch.float64, device=images.device)
-        for _ in range(self.places):
-            ball = _Square(
-                torch.from_numpy(np.stack([square_at_random(images, self.side, rng) for rng in draws])).to(
-                    images.device
-                )
-            )
-            found, reached = ascend(objective, images, ball.random_start(images), ball=ball, steps=self.steps)
-            best = torch.where((reached > highest).reshape(-1, 1, 1, 1), found, best)
-            highest = torch.maximum(reached, highest)
-        return best
+
+        def attempt(rows: "torch.Tensor", objective: Objective) -> "tuple[torch.Tensor, torch.Tensor, torch.Tensor]":
+            some = images[rows]
+            squares = np.stack([square_at_random(some, self.side, draws[row]) for row in rows.tolist()])
+            ball = _Square(torch.from_numpy(squares).to(images.device))
+            return ascend(objective, some, ball.random_start(some), ball=ball, steps=self.steps)
+
+        objective = Objective.of(view, images, labels, self.loss, until_wrong_at=self.until_wrong_at)
+        return worst_of([attempt] * self.places, objective, images)
 
     def describe(self) -> str:
         """Say in a clause what is done."""
@@ -142,3 +139,7 @@ class _Square:
         import torch
 
         return torch.where(self.covered, torch.empty_like(images).uniform_(0, 1), images)
+
+    def only(self, rows: "torch.Tensor") -> "_Square":
+        """Return the squares of some images."""
+        return _Square(self.covered[rows])

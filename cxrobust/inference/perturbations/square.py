@@ -40,7 +40,7 @@ class Square(InBall):
         import torch
 
         draws = [np.random.default_rng(seed) for seed in seeds]
-        objective = Objective.of(view, images, labels, self.loss)
+        objective = Objective.of(view, images, labels, self.loss, until_wrong_at=self.until_wrong_at)
         height, width = images.shape[-2:]
 
         def signs(shape: tuple[int, int]) -> torch.Tensor:
@@ -49,19 +49,27 @@ class Square(InBall):
 
         with torch.no_grad():
             best = (images + self.eps * signs((1, width))).clamp(0, 1)  # stripes
-            highest = objective(best)
+            clean = objective(images)
+            highest, wrong = objective.judged(best)
+            settled, left = wrong, (~wrong).nonzero()[:, 0]
             for query in range(1, self.queries):
+                if len(left) == 0:
+                    break
                 side = self._side(query, height, width)
-                proposed = best.clone()
-                for row, rng in enumerate(draws):
-                    top, left = rng.integers(0, height - side + 1), rng.integers(0, width - side + 1)
-                    window = (slice(None), slice(top, top + side), slice(left, left + side))
+                proposed = best[left]
+                for place, row in enumerate(left.tolist()):
+                    rng = draws[row]
+                    top, leftmost = rng.integers(0, height - side + 1), rng.integers(0, width - side + 1)
+                    window = (slice(None), slice(top, top + side), slice(leftmost, leftmost + side))
                     shift = self.eps * (2.0 * rng.integers(0, 2) - 1)
-                    proposed[row][window] = (images[row][window] + shift).clamp(0, 1)
-                loss = objective(proposed)
-                better = loss > highest
-                best[better], highest = proposed[better], torch.maximum(loss, highest)
-            worse = highest < objective(images)
+                    proposed[place][window] = (images[row][window] + shift).clamp(0, 1)
+                loss, wrong = objective.only(left).judged(proposed)
+                better = (loss > highest[left]) | wrong
+                best[left[better]] = proposed[better]
+                highest[left[better]] = loss[better]
+                settled[left] = wrong
+                left = left[~wrong]
+            worse = (highest < clean) & ~settled
             best[worse] = images[worse]
         return best
 

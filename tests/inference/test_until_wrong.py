@@ -1,0 +1,153 @@
+"""Attacks that leave an image alone once it is wrong: the same decisions for fewer passes, and nothing else asked."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cxrobust import pipeline
+from cxrobust.documents import report
+from cxrobust.errors import StudyError
+from cxrobust.inference.perturbations import Batch, in_order
+from cxrobust.study import read_study
+
+from .test_perturbations import FINDINGS, batch, make, network
+from .tiny import write_study
+
+torch = pytest.importorskip("torch")
+GRID = (0.005, 0.01, 0.02, 0.04)
+ATTACKS = (
+    {"attack": "apgd", "steps": 12, "restarts": 2},
+    {"attack": "apgd", "steps": 12, "loss": "margin"},
+    {"attack": "square", "queries": 80},
+    {"attack": "autoattack-multilabel", "steps": 6, "queries": 30},
+    {"attack": "pgd", "steps": 6, "restarts": 3},
+    {"attack": "fgsm"},
+)
+
+
+class Counting(torch.nn.Module):
+    """A network that is never sure, and counts the images that it sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen, self.model = 0, network()
+
+    def forward(self, images: "torch.Tensor") -> "torch.Tensor":
+        self.seen += len(images)
+        return self.model(images) - self.model(torch.full_like(images[:1], 0.5))
+
+
+def wrong(logits: np.ndarray, labels: np.ndarray, at: float) -> np.ndarray:
+    """Whether each labelled decision is wrong, where a probability from `at` is present."""
+    return ((logits >= np.log(at / (1 - at))) != (labels == 1)) & (labels >= 0)
+
+
+def read(one: Batch, **settings: object) -> tuple[np.ndarray, int]:
+    """Log-odds under an attack, and how many images the network saw meanwhile."""
+    model = Counting()
+    (logits,) = make(eps=0.02, **settings).read(one, model, model)
+    return logits.numpy(), model.seen
+
+
+@pytest.mark.parametrize("settings", ATTACKS, ids=str)
+@pytest.mark.parametrize("at", [0.5, 0.45])
+def test_each_finding_alone_ends_in_the_same_decisions_for_fewer_passes(settings: dict[str, object], at: float) -> None:
+    one = batch(16)
+    whole, passes = read(one, target="each", **settings)
+    stopped, fewer = read(one, target="each", until_wrong_at=at, **settings)
+    np.testing.assert_array_equal(wrong(stopped, one.labels, at), wrong(whole, one.labels, at))
+    clean = Counting()(one.images).numpy()
+    before, after = wrong(clean, one.labels, at), wrong(whole, one.labels, at)
+    assert not after[one.labels >= 0].all()  # and all the same went on somewhere
+    clearly = before & (np.abs(clean - np.log(at / (1 - at))) > 0.01)
+    assert clearly.any()
+    np.testing.assert_allclose(stopped[clearly], clean[clearly], atol=1e-12)
+    same = ~after & (one.labels >= 0)
+    np.testing.assert_allclose(stopped[same], whole[same], atol=1e-9)
+    assert fewer < passes or settings["attack"] == "fgsm"  # whose one step costs what asking the clean images does
+
+
+@pytest.mark.parametrize("settings", ATTACKS[:5], ids=str)
+def test_all_findings_together_stop_where_all_are_wrong(settings: dict[str, object]) -> None:
+    one = batch(16)
+    whole, _ = read(one, **settings)
+    stopped, _ = read(one, until_wrong_at=0.5, **settings)
+    done = (wrong(stopped, one.labels, 0.5) | (one.labels < 0)).all(axis=1)
+    assert 0 < done.sum() < len(done)
+    np.testing.assert_allclose(stopped[~done], whole[~done], atol=1e-9)
+    every = (wrong(whole, one.labels, 0.5) | (one.labels < 0)).all(axis=1)
+    assert (done | ~every).all()  # at least as many as of the whole attack
+    for row in (0, 5):
+        alone = Batch(images=one.images[[row]], labels=one.labels[[row]], findings=FINDINGS, seeds=(one.seeds[row],))
+        np.testing.assert_allclose(read(alone, until_wrong_at=0.5, **settings)[0][0], stopped[row], atol=1e-9)
+
+
+@pytest.mark.parametrize("target", ["each", "all"])
+def test_one_search_gives_the_same_robust_accuracy_at_every_strength(target: str) -> None:
+    one, passes, robust = batch(20), [], []
+    for stop in ({}, {"until_wrong_at": 0.5}):
+        model = Counting()
+        *weaker, last = in_order(make(attack="least-eps", eps=eps, target=target, **stop) for eps in GRID)
+        logits = np.array([each.numpy() for each in (model(one.images), *last.read(one, model, model, weaker))])
+        robust.append(~np.logical_or.accumulate(wrong(logits, one.labels, 0.5)))
+        passes.append(model.seen)
+    np.testing.assert_array_equal(robust[0], robust[1])
+    assert passes[1] < (0.6 if target == "each" else 1) * passes[0]
+
+
+def study_of(folder: Path, *, stop: str, analysis: str = "", until: str = "") -> Path:
+    path = write_study(folder)
+    text = path.read_text().replace('attack = "pgd"', f'attack = "least-eps"\n{until}').replace("steps = 3\n", "")
+    wanted = 'metrics = ["robust-accuracy", "attack-success"]\neffect_sizes = ["risk-difference"]\n'
+    path.write_text(text.replace("resamples = 200", f"resamples = 200\noperating_point = {stop}\n{analysis or wanted}"))
+    return path
+
+
+def test_a_study_s_estimates_of_decisions_are_the_same_and_its_report_has_no_other(tmp_path: Path) -> None:
+    tables = {}
+    for name, until in (("whole", ""), ("stopped", "until_wrong_at = 0.5")):
+        study = read_study(study_of(tmp_path / name, stop="0.5", until=until))
+        pipeline.predict(study, tmp_path / name / "out")
+        results = pipeline.analyze(study, tmp_path / name / "out")
+        documents = report(tmp_path / name / "out" / "results.json", tmp_path / name / "out", formats=("html",))
+        rows = pd.DataFrame([vars_of(one) for one in results.estimates])
+        tables[name] = rows[rows.metric == "robust-accuracy"].reset_index(drop=True)
+        assert bool(results.reliability) == bool(results.confidence) == (not until)
+        points = {one.choice for one in results.sensitivity if one.kind == "operating point"}
+        assert bool(points) == (not until)
+        said = documents[0].read_text()
+        assert ("no further once decisions at 0.5 are wrong" in said) == bool(until)
+    assert len(tables["whole"]) > 20
+    pd.testing.assert_frame_equal(tables["whole"], tables["stopped"])
+
+
+def vars_of(estimate: object) -> dict[str, object]:
+    """The estimate's own numbers, its condition without what ends the attack."""
+    names = ("estimand", "metric", "regime", "reference", "condition", "finding", "estimate", "ci_low", "ci_high")
+    found = {name: getattr(estimate, name) for name in names}
+    condition = str(found["condition"]).replace("until_wrong_at=0.5, ", "").replace(", until_wrong_at=0.5", "")
+    return {**found, "condition": condition}
+
+
+@pytest.mark.parametrize(
+    ("stop", "analysis", "said"),
+    [
+        ('"youden"', "", "write operating_point = 0.5"),
+        ("0.4", "", "write operating_point = 0.5"),
+        ("0.5", 'metrics = ["robust-accuracy", "auroc"]', "auroc is of probabilities"),
+        ("0.5", 'metrics = ["confidence-wrong"]', "confidence-wrong is of probabilities"),
+        ("0.5", 'metrics = ["accuracy"]', 'write effect_sizes = ["risk-difference", "odds-ratio"]'),
+    ],
+)
+def test_what_it_cannot_tell_is_refused(tmp_path: Path, stop: str, analysis: str, said: str) -> None:
+    with pytest.raises(StudyError, match="goes no further") as error:
+        read_study(study_of(tmp_path, stop=stop, analysis=analysis, until="until_wrong_at = 0.5"))
+    assert said in str(error.value)
+
+
+def test_one_finding_among_several_is_refused() -> None:
+    with pytest.raises(StudyError, match="the others are read from the same image"):
+        make(attack="pgd", eps=0.02, target="worst", until_wrong_at=0.5).check(FINDINGS)
+    make(attack="pgd", eps=0.02, target=FINDINGS[0], until_wrong_at=0.5).check(FINDINGS[:1])
