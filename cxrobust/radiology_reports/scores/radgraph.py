@@ -1,0 +1,58 @@
+"""RadGraph F1 (Delbrouck et al. 2022, doi:10.18653/v1/2022.findings-emnlp.319): findings and places as a graph.
+
+The package `radgraph` turns each text into entities and relations; report and reference are compared by these: entities
+alone (`simple`), with whether they have a relation (`partial`), and with the relations (`complete`).
+"""
+
+import contextlib
+import io
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from cxrobust.errors import DataError, require
+from cxrobust.radiology_reports.scores import Answers, Measure, OnDevice, Pairs, mean_of, scorer
+from cxrobust.study_sections import StudyPath
+
+LEVELS = {
+    "simple": "entities with their class",
+    "partial": "entities with their class and whether they have a relation",
+    "complete": "entities with their class and relations",
+}
+
+
+@scorer("radgraph")
+class RadGraph(OnDevice):
+    """Overlap of the graphs that RadGraph reads from report and reference."""
+
+    measures: ClassVar[Mapping[str, Measure]] = {
+        f"radgraph-{level}": mean_of(f"radgraph_{level}", f"Mean RadGraph F1 of {said}; in [0, 1].")
+        for level, said in LEVELS.items()
+    }
+    distributions = ("radgraph", "transformers", "torch")
+
+    folder: StudyPath
+    """Folder that holds a folder named as `kind` with `config.json`, `vocabulary` and `weights.th`."""
+    kind: Literal["radgraph", "radgraph-xl", "modern-radgraph-xl"] = "radgraph-xl"
+
+    def answers(self, pairs: Pairs) -> Answers:
+        """Return each pair's F1; 0 where a text is empty."""
+        place = self.folder / self.kind
+        if not (place / "config.json").is_file():  # the package would ask the hub
+            raise DataError(
+                f"{place}: no RadGraph is there: unpack {self.kind}.tar.gz to it, as its authors publish it"
+            )
+        radgraph: Any = require("radgraph", group="report-models")
+        cuda = 0 if self.torch_device == "cuda" else -1
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints its device
+            judge = radgraph.F1RadGraph(
+                reward_level="all", model_type=self.kind, model_cache_dir=str(self.folder), cuda=cuda
+            )
+            candidates, references = pairs.texts
+            _, found, _, _ = judge(hyps=candidates, refs=references)
+        return Answers(
+            columns={
+                f"radgraph_{level}": np.array(one, dtype=np.float64) for level, one in zip(LEVELS, found, strict=True)
+            }
+        )
