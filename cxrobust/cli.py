@@ -188,7 +188,12 @@ def verify(
 
 @app.command("list", epilog="Example: cxrobust list attacks")
 def list_names(
-    kind: Annotated[str, typer.Argument(help="datasets, models, attacks, corruptions or metrics.", show_default=False)],
+    kind: Annotated[
+        str,
+        typer.Argument(
+            help="datasets, models, attacks, corruptions, metrics or scores (of reports).", show_default=False
+        ),
+    ],
 ) -> None:
     """List the names that a study file may use, with a line on each."""
     from cxrobust import names

@@ -19,6 +19,7 @@ def kinds() -> Mapping[str, Callable[[], dict[str, str]]]:
         "attacks": lambda: _perturbations("attack"),
         "corruptions": lambda: _perturbations("corruption"),
         "metrics": _metrics,
+        "scores": _scores,
     }
 
 
@@ -62,6 +63,17 @@ def _metrics() -> dict[str, str]:
     from cxrobust.analysis.metrics import metric
 
     return _lines(metric)
+
+
+def _scores() -> dict[str, str]:
+    from cxrobust.radiology_reports.scores import CONTROLLED, scorer
+
+    found = {name: one.says for key in scorer for name, one in scorer[key].measures.items()}
+    found |= {f"{scorer[key].prefix}NAME": _first_sentence(scorer[key]) for key in scorer if scorer[key].prefix}
+    return {
+        **found,
+        f"{CONTROLLED}SCORE": "Any of these that is a mean in [0, 1], over how many times too long reports are.",
+    }
 
 
 def _perturbations(chooser: str) -> dict[str, str]:

@@ -53,6 +53,7 @@ def pool_studies(predictions: "PredictionSet", *, column: str, by: Pool) -> "Pre
         reports=None,
         log_probabilities=None,
         scores={},
+        scoring={},
         metadata=_where_alike(predictions.metadata, codes, first),
         index=_counted(predictions.index, len(codes) - len(first)),
     )

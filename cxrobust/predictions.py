@@ -62,6 +62,16 @@ class UnitPredictions:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Scoring:
+    """What is to be told of the scores of one scorer."""
+
+    reasons: Mapping[str, int]
+    """Why images have a report without a score in some cell, each image counted once."""
+    remarks: Mapping[str, int]
+    """What is to be told of scored reports, such as that they are empty."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PredictionSet:
     """All cells of a study, on the same images."""
 
@@ -90,8 +100,9 @@ class PredictionSet:
     log_probabilities: NDArray[np.float64] | None = None
     """(n_members, n_conditions, n_images): mean log-probability of a token of each report, NaN where unknown."""
     scores: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
-    """Statistics of each report against its reference, by scorer: (n_members, n_conditions, n_images, n_statistics),
-    NaN where not scored."""
+    """What scorers say of each report, by column: (n_members, n_conditions, n_images), NaN where not scored."""
+    scoring: Mapping[str, "Scoring"] = field(default_factory=dict)
+    """What is to be told of each scorer's scores."""
     validation: "PredictionSet | None" = None
     """The same members and findings, clean, on images of other patients: on these operating points and recalibration
     may be fitted, and no estimate is made of them."""

@@ -44,7 +44,8 @@ class Registry(Generic[T]):
         """Register the decorated maker for names that begin with `start`; it is called with the rest of the name.
 
         It raises `ValueError` where the rest says nothing. One name at least is registered as such too, to be listed,
-        with the word that says what the rest may be.
+        with the word that says what the rest may be. An empty `start` makes any name that is not registered; what its
+        `rest` says stands after the known names.
         """
 
         def register(maker: Callable[[str], T]) -> Callable[[str], T]:
@@ -83,11 +84,12 @@ class Registry(Generic[T]):
             return f"{self.kind} {name!r}: {self._refused[name]}"
         known = [
             f"{one} (or any other {rest})"
-            if (rest := next((rest for start, rest in self._rests.items() if one.startswith(start)), None))
+            if (rest := next((rest for start, rest in self._rests.items() if start and one.startswith(start)), None))
             else one
             for one in self
         ]
-        return f"unknown {self.kind} {name!r}{nearest(name, self)}: known are {', '.join(known)}"
+        more = f", and any {self._rests['']}" if "" in self._rests else ""
+        return f"unknown {self.kind} {name!r}{nearest(name, self)}: known are {', '.join(known)}{more}"
 
     def __iter__(self) -> Iterator[str]:
         self._load()

@@ -7,6 +7,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cxrobust.analysis.declared import Scope, check_declared
+from cxrobust.analysis.metrics import metric
+from cxrobust.analysis.sample import REPORT
 from cxrobust.analysis.subgroups import split
 from cxrobust.analysis.values import averages
 from cxrobust.errors import MisfitError, StudyError, nearest, some
@@ -45,8 +47,9 @@ def check_against_data(
             found.append(split(wanted, metadata=metadata, image_ids=image_ids, patients=patients, labels=labels))
         except StudyError as error:
             raise MisfitError(str(error), ("analysis", "subgroups", index, "column")) from error
+    of_reports = any(metric[name].of_reports for name in settings.metrics)
     known = {
-        "findings": (*findings, *averages(len(findings))),
+        "findings": (*findings, *averages(len(findings)), *([REPORT] if of_reports else [])),
         "subgroups": ("", *(text for groups in found for text in groups.texts)),
     }
     for index, family in enumerate(settings.families):

@@ -1,7 +1,7 @@
 """A cell: what one model says of one finding under one condition, on the images where that finding is labelled."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numba
@@ -27,6 +27,8 @@ class Cell:
     """(n,): the same model's probabilities on the clean images."""
     weaker: tuple[NDArray[np.float64], ...]
     """Each (n,): the same model's probabilities under this perturbation at every strength up to this one."""
+    scores: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    """(n,) each: of a cell of reports, the columns that its metric needs."""
 
     @property
     def is_positive(self) -> NDArray[np.bool_]:
@@ -72,4 +74,5 @@ def pool(cells: Sequence[Cell]) -> Cell:
         threshold=np.concatenate(thresholds),
         clean=np.concatenate([cell.clean for cell in cells]),
         weaker=tuple(np.concatenate(parts) for parts in zip(*(cell.weaker for cell in cells), strict=True)),
+        scores={name: np.concatenate([cell.scores[name] for cell in cells]) for name in cells[0].scores},
     )

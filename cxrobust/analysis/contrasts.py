@@ -166,7 +166,7 @@ def contrasts(
     perturbed = [name for name in under if name != conditions[0]]
     sides = _Sides(
         at={name: first_row + index for index, name in enumerate(regimes)},
-        others=[regime for regime in regimes if regime != reference],
+        others=[regime for regime in regimes if regime != reference] if reference in regimes else [],
         reference=reference,
     )
     found = sides.of_value("value", "regime-reference", under)

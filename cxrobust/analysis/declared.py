@@ -11,6 +11,7 @@ from cxrobust.analysis.estimates import AVERAGES
 from cxrobust.analysis.families import INTERACTION, RAW, Place, fits, is_hypothesis
 from cxrobust.analysis.metrics import Metric, metric
 from cxrobust.analysis.recalibrated import ESTIMANDS as OF_RECALIBRATIONS
+from cxrobust.analysis.sample import REPORT
 from cxrobust.analysis.subgroups import ESTIMANDS as OF_SUBGROUPS
 from cxrobust.analysis.subgroups import interaction_text
 from cxrobust.analysis.values import WORST
@@ -78,7 +79,7 @@ def check_declared(settings: AnalysisSection, scope: Scope) -> None:
 def _tests_of(family: Family, settings: AnalysisSection, scope: Scope) -> Iterator[Place]:
     """Yield the places of all tests that a family names, whichever family they belong to."""
     named = [name for one in settings.families for name in one.findings]
-    findings = scope.findings or dict.fromkeys((*AVERAGES, *named, OTHER))
+    findings = scope.findings or dict.fromkeys((*AVERAGES, *named, REPORT, OTHER))
     subgroups = scope.subgroups or ("", *(interaction_text(one.column) for one in settings.subgroups))
     for name in settings.metrics:
         if metric[name].untestable:
@@ -120,6 +121,8 @@ def _cells(
 
 def _has_place(one: Metric, settings: AnalysisSection, estimand: str, finding: str, subgroup: str) -> bool:
     """Whether a contrast is estimated of a finding, or an average over them."""
+    if one.of_reports or finding == REPORT:
+        return one.of_reports and finding == REPORT
     if finding == WORST:
         return one.better is not None and not estimand.startswith("half-margin")
     if not subgroup or finding in AVERAGES:

@@ -21,7 +21,7 @@ from cxrobust.analysis.metrics import Additive, Metric
 from cxrobust.analysis.parallel import in_threads
 from cxrobust.analysis.replicates import resampled, training_variance
 from cxrobust.analysis.resampling import resampled_sums
-from cxrobust.analysis.sample import Sample
+from cxrobust.analysis.sample import REPORT, Sample
 from cxrobust.analysis.testing import NOTHING, Tested, auroc_se, run_tests
 from cxrobust.analysis.values import MACRO, MICRO, WORST, Values, averages
 from cxrobust.errors import some
@@ -50,6 +50,8 @@ class FindingCounts:
     n_positive: int
     n_positive_patients: int
     n_negative_patients: int
+    of_reports: bool = False
+    """Whether they are of reports, which are neither positive nor negative."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,6 +78,8 @@ class Estimated:
 def count_findings(sample: Sample) -> tuple[FindingCounts, ...]:
     """Count images and patients of each finding, and of their averages."""
     predictions, kept = sample.predictions, sample.kept[:, None]
+    if sample.scored:
+        return _count_reports(sample)
     positive, negative = kept & (predictions.labels == 1), kept & (predictions.labels == 0)
 
     def count(name: str, columns: list[int]) -> FindingCounts:
@@ -94,6 +98,20 @@ def count_findings(sample: Sample) -> tuple[FindingCounts, ...]:
     return (*each, *(count(name, list(range(len(each)))) for name in averages(len(each))))
 
 
+def _count_reports(sample: Sample) -> tuple[FindingCounts, ...]:
+    scored = sample.kept & (sample.predictions.labels[:, 0] >= 0)
+    counted = FindingCounts(
+        name=REPORT,
+        n_images=int(scored.sum()),
+        n_patients=len(np.unique(sample.predictions.patients[scored])),
+        n_positive=0,
+        n_positive_patients=0,
+        n_negative_patients=0,
+        of_reports=True,
+    )
+    return counted, replace(counted, name=MACRO)
+
+
 def notes_on_counts(view: View, left_out: Mapping[str, str]) -> list[list[str]]:
     """Return what is said of every estimate of each place: of the view, of a macro average, of few patients.
 
@@ -110,6 +128,9 @@ def notes_on_counts(view: View, left_out: Mapping[str, str]) -> list[list[str]]:
         if one.name == MACRO and left_out:
             notes.append(f"macro over {len(names) - len(left_out)} of {len(names)} findings, without {without}")
         groups = view.compared or (("", view.findings),)
+        if one.of_reports:
+            found.append([*notes, *_on_few(groups, place, left_out, "", lambda one: one.n_patients)])
+            continue
         notes += _on_few(groups, place, left_out, "positive", lambda one: one.n_positive_patients)
         notes += _on_few(groups, place, left_out, "negative", lambda one: one.n_negative_patients)
         found.append(notes)
@@ -135,7 +156,7 @@ def _on_few(
             said.append(group)
     if not said:
         return []
-    fewer = f"fewer than {FEW_PATIENTS} {kind} patients"
+    fewer = f"fewer than {FEW_PATIENTS} {kind + ' ' if kind else ''}patients"
     if groups[0][0]:
         return [f"{fewer} in {', '.join(said)}"]
     return [f"{fewer}: {some(findings)}" if findings else fewer]

@@ -105,20 +105,21 @@ def fits(family: Family, place: Place) -> bool:
 def family_of(estimate: Estimate, *, primary_condition: str | None, in_pairs: Collection[str] = ()) -> str:
     """Name the usual family of an estimate's test.
 
-    The primary family is the difference-in-differences of the macro averages under the primary condition, all metrics
-    and regimes together; in a study of clean images alone it is the macro regime − reference. Other macro averages form
-    one family for each estimand and metric, micro averages and worst findings others; single findings one for each
-    estimand, metric, regime and condition. Subgroups and recalibrated predictions have families of their own. Where
-    Cochran's test compares all regimes, their pairs form one family for each condition and finding.
+    The primary family is the difference-in-differences of the macro averages under the primary condition, all
+    metrics and regimes together, scores of whole reports among them; in a study of clean images alone it is the
+    macro regime − reference. Other macro averages form one family for each estimand and metric, micro averages and
+    worst findings others; single findings one for each estimand, metric, regime and condition. Subgroups and
+    recalibrated predictions have families of their own. Where Cochran's test compares all regimes, their pairs form
+    one family for each condition and finding.
     """
     where = [part for part in (_variable(estimate.subgroup), estimate.recalibration) if part]
     is_pair = estimate.metric in in_pairs and estimate.estimand == "regime-reference" and ": " not in estimate.subgroup
     if is_pair and estimate.finding not in {"macro", "worst"}:
         return ", ".join([estimate.estimand, estimate.metric, estimate.condition, estimate.finding, "pairs", *where])
-    if estimate.finding in {"macro", "micro", "worst"}:
+    if estimate.finding in {"macro", "micro", "worst", "report"}:
         wanted = "regime-reference" if primary_condition is None else "difference-in-differences"
         is_primary = estimate.estimand == wanted and estimate.condition == (primary_condition or "clean")
-        if estimate.finding == "macro" and is_primary and not where:
+        if estimate.finding in {"macro", "report"} and is_primary and not where:
             return PRIMARY
         return ", ".join([estimate.estimand, estimate.metric, estimate.finding, *where])
     named = [estimate.estimand, estimate.metric, estimate.regime, estimate.condition, "findings"]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from cxrobust.analysis.sample import REPORT
 from cxrobust.analysis.values import MACRO
 from cxrobust.conditions import CLEAN
 from cxrobust.results import Estimand, Estimate
@@ -21,7 +22,8 @@ def primary_comparisons(
     return tuple(
         one
         for one in estimates
-        if (one.estimand, one.condition, one.finding) == (estimand, primary_condition or str(CLEAN), MACRO)
+        if (one.estimand, one.condition) == (estimand, primary_condition or str(CLEAN))
+        and one.finding in {MACRO, REPORT}
         and one.reference in {None, reference}
         and not one.subgroup
         and not one.recalibration

@@ -17,6 +17,9 @@ from cxrobust.predictions import PredictionSet
 from cxrobust.results import Threshold
 from cxrobust.study_analysis import AnalysisSection
 
+REPORT = "report"
+"""The place of what is told of whole reports."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
@@ -33,6 +36,8 @@ class Sample:
     each set of the settings its conditions."""
     kept: NDArray[np.bool_]
     """(n_images,): which images count; all, but for a subgroup."""
+    scored: tuple[str, ...] = ()
+    """Of a sample of reports: the scores that cells hold."""
     _columns: dict[tuple[int, ...], NDArray[Any]] = field(default_factory=dict, repr=False, compare=False)
     """What cells are made of, each made once: labels and patients of a finding, probabilities of a cell."""
 
@@ -85,6 +90,7 @@ class Sample:
             threshold=self.thresholds[member * self.n_findings + finding].value,
             clean=self._of_cell(member, 0, finding),
             weaker=tuple(along),
+            scores=self._scores(member, condition) if self.scored else {},
         )
 
     def _of_finding(self, finding: int) -> tuple[NDArray[np.int8], NDArray[np.int32]]:
@@ -103,6 +109,11 @@ class Sample:
             used = self.kept & (self.predictions.labels[:, finding] >= 0)
             self._columns[key] = self.predictions.probabilities[member, condition, :, finding][used]
         return self._columns[key]
+
+    def _scores(self, member: int, condition: int) -> dict[str, NDArray[np.float64]]:
+        """Scores of the reports that count, (n,) each."""
+        used = self.kept & (self.predictions.labels[:, 0] >= 0)
+        return {name: self.predictions.scores[name][member, condition][used] for name in self.scored}
 
     def members(self, regime: int) -> list[int]:
         """Return the members that are the training runs of a regime."""

@@ -75,13 +75,15 @@ def alternatives(
     Parameters
     ----------
     metrics
-        Those of the study. Metrics that no test fits are left out, and those of risk and coverage, whose jackknife
-        takes long where images are the units.
+        Those of the study. Metrics that no test fits are left out, those of reports, and those of risk and coverage,
+        whose jackknife takes long where images are the units.
     estimates
         Those of the analysis, whose families alternatives are adjusted in: the p-values of an alternative take the
         place of those of the same comparisons.
     """
-    usual = {name: one for name, one in metrics.items() if not (one.untestable or one.of_risk_and_coverage)}
+    usual = {
+        name: one for name, one in metrics.items() if not (one.untestable or one.of_risk_and_coverage or one.of_reports)
+    }
     base = _base(sample, usual, primary_condition)
     found = []
     for choice in choices(usual, base) if usual else ():

@@ -22,6 +22,7 @@ from cxrobust.analysis.parallel import in_threads
 from cxrobust.analysis.primary import primary_comparisons, primary_estimand
 from cxrobust.analysis.recalibrated import recalibrated_estimates
 from cxrobust.analysis.reliability import reliability_bins
+from cxrobust.analysis.report_scores import check_scored, report_estimates
 from cxrobust.analysis.risk_coverage import risk_coverage
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.sensitivity import alternatives
@@ -100,6 +101,7 @@ def analyze(
         conditions=predictions.conditions,
         reference=reference,
     )
+    check_scored(metrics, predictions)
     sample = Sample.draw(predictions, settings, seed=seed)
     families = Families(
         declared=settings.families,
@@ -160,10 +162,13 @@ def _all_estimates(
 ) -> Iterator[tuple[str, Iterator[Estimated]]]:
     """Yield for each metric its estimates: of all images, of subgroups, and of recalibrated predictions."""
     view = View(findings=count_findings(sample))
-    for names in grouped(metrics):
+    for names in grouped({name: one for name, one in metrics.items() if not one.of_reports}):
         evaluated = evaluate({name: metrics[name] for name in names}, [sample])
         for name in names:
             yield name, _of_metric(name, metrics[name], evaluated.pop(name), sample, view, reference)
+    for name, one in metrics.items():
+        if one.of_reports:
+            yield name, report_estimates(name, one, sample, reference=reference)
     if sample.settings.effect_sizes:
         found = effect_sizes(sample, sample.settings.effect_sizes, reference=reference, view=view)
         yield "effect sizes", iter((Estimated(estimates=found),))

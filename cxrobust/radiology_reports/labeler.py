@@ -259,6 +259,10 @@ def _with_alternatives(sentence: str, found: list[Found]) -> Iterator[tuple[str,
 
 
 def speaks_english(text: str) -> bool:
-    """Whether a report names an observation or holds a common word of English, so that rules of English can read it."""
+    """Whether rules of English can read a report: it holds a common word of English, or names an observation.
+
+    Where it holds common words of another language too, it must hold more of English.
+    """
     words = set(_pattern(r"[a-z]+").findall(text.lower()))
-    return bool(words & phrases.COMMON_WORDS) or any(True for _ in mentions(text))
+    own, foreign = len(words & phrases.COMMON_WORDS), len(words & phrases.FOREIGN_WORDS)
+    return own > foreign or (foreign == 0 and any(True for _ in mentions(text)))

@@ -533,7 +533,41 @@ COMMON_WORDS = frozenset(
     (
         *("the", "are", "of", "and", "with", "not", "there", "has", "have", "was", "were", "which", "from", "than"),
         *("seen", "within", "without", "normal", "clear", "unchanged", "stable", "right", "left", "bilateral", "lower"),
-        *("upper", "lobe", "lung", "lungs", "heart", "chest", "size", "evidence", "compared"),
+        *("upper", "lobe", "lung", "lungs", "heart", "chest", "size", "evidence", "compared", "acute", "disease"),
+        *(
+            "cardiopulmonary",
+            "abnormality",
+            "finding",
+            "findings",
+            "unremarkable",
+            "active",
+            "process",
+            "small",
+            "large",
+        ),
     )
 )
 """Of which nearly every report in English holds one."""
+FOREIGN_WORDS = frozenset(
+    (
+        *("el", "los", "las", "del", "una", "con", "sin", "und", "kein", "keine", "nicht", "ohne", "mit", "der", "das"),
+        *(
+            "pas",
+            "les",
+            "des",
+            "une",
+            "sans",
+            "dans",
+            "il",
+            "della",
+            "senza",
+            "sem",
+            "uma",
+            "geen",
+            "niet",
+            "het",
+            "een",
+        ),
+    )
+)
+"""Of which nearly every report in Spanish, German, French, Italian, Portuguese or Dutch holds one."""

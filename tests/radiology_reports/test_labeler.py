@@ -80,7 +80,12 @@ def test_observations_stand_in_chexperts_order():
     [
         ("Clear.", True),
         ("no ptx", True),
-        ("Herzgröße normal, kein Erguss.", True),  # `normal` is English too
+        ("No acute disease.", True),
+        ("Unremarkable.", True),
+        ("ET tube in place, pas de deux. Lungs are clear.", True),
+        ("Herzgröße normal, kein Erguss.", False),
+        ("El corazón es normal, sin derrame.", False),
+        ("Pas de pneumothorax.", False),
         ("Kein Nachweis einer Stauung.", False),
         ("心影正常", False),
         ("12345 ###", False),

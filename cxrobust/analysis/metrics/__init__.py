@@ -45,6 +45,8 @@ class Metric(Protocol):
     """Whether it compares with the clean images, on which it is therefore 0 by definition."""
     of_labels: ClassVar[bool]
     """Whether it is of the labels alone, and therefore the same for every regime and condition by definition."""
+    of_reports: ClassVar[bool]
+    """Whether it is of what a generator wrote, and stands at the place `report`."""
     untestable: ClassVar[str]
     """Why no test of its differences holds its level, so that they have no p-value; empty where one does."""
     caution: ClassVar[str]
@@ -90,6 +92,7 @@ class Usual:
     of_risk_and_coverage: ClassVar[bool] = False
     against_clean: ClassVar[bool] = False
     of_labels: ClassVar[bool] = False
+    of_reports: ClassVar[bool] = False
     untestable: ClassVar[str] = ""
     caution: ClassVar[str] = ""
 

@@ -52,17 +52,25 @@ class BertScore(OnDevice):
                 f"{self.model}: bert-score cannot use it ({' '.join(str(error).split())[:200]}): "
                 f"name a folder with a network and its tokenizer, and a layer that it has"
             ) from error
+        longest = _limit(judge)
         _, _, f = judge.score([candidates[i] for i in rows], [references[i] for i in rows], batch_size=self.batch)
         found[rows] = f.numpy()
-        tokenizer = judge._tokenizer
-        longest = min(int(tokenizer.model_max_length), 10**9)
         cut = [
             i
             for i in rows
             if any(
-                len(tokenizer(text, verbose=False)["input_ids"]) > longest for text in (candidates[i], references[i])
+                len(judge._tokenizer(text, verbose=False)["input_ids"]) > longest for text in pairs.texts_in_pairs[i]
             )
         ]
         return Answers(
             columns={"bertscore": found}, remarks=dict.fromkeys(cut, f"text beyond {longest} tokens not read")
         )
+
+
+def _limit(judge: Any) -> int:
+    """Have bert-score cut texts where its network ends, and return where: some tokenizers do not know."""
+    config, tokenizer = judge._model.config, judge._tokenizer
+    before = (config.pad_token_id or 0) + 1 if "roberta" in config.model_type else 0  # places that it leaves free
+    longest = min(int(tokenizer.model_max_length), int(config.max_position_embeddings) - before)
+    tokenizer.model_max_length = longest
+    return longest

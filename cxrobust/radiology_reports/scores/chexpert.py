@@ -45,7 +45,7 @@ def f1(sums: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def mean_f1(sums: NDArray[np.float64], *, n: int) -> NDArray[np.float64]:
-    """Return the mean F1 of the observations that a reference affirms, of counts (..., 3 n + 1): all tp, all fp, all fn.
+    """Return the mean F1 of the observations that a reference affirms; counts (..., 3 n + 1) are all tp, fp, then fn.
 
     Which observations are averaged depends on the references alone, so that two regimes are averaged over the same.
     """

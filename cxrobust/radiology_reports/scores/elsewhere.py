@@ -45,8 +45,9 @@ class Elsewhere(Scorer):
             f"elsewhere_{name}": np.array([nan if row is None else row.get(name, nan) for row in rows])
             for name in names
         }
-        missing = {i: "not in the table of scores" for i, row in enumerate(rows) if row is None}
-        return Answers(columns=columns, reasons=missing)
+        why = {i: "no score" for i in range(len(rows)) if all(np.isnan(values[i]) for values in columns.values())}
+        why |= {i: "not in the table of scores" for i, row in enumerate(rows) if row is None}
+        return Answers(columns=columns, reasons=why)
 
 
 def keys_of(table: Mapping[Key, Any], pairs: Pairs) -> list[Key]:

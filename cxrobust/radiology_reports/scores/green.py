@@ -1,8 +1,8 @@
 """GREEN (Ostmeier et al. 2024, doi:10.18653/v1/2024.findings-emnlp.21): errors of a report, as a language model counts.
 
-The model answers in sections: clinically significant errors of six kinds, insignificant ones, and matched findings, each
-with its number. The score is matched / (matched + significant errors), 0 where nothing matches. An answer that lacks a
-section or a number is not scored: the model's authors count it as 0, which punishes a report for its judge.
+The model answers in sections: clinically significant errors of six kinds, insignificant ones, and matched findings,
+each with its number. The score is matched / (matched + significant errors), 0 where nothing matches. An answer that
+lacks a section or a number is not scored: the model's authors count it as 0, which punishes a report for its judge.
 """
 
 import re

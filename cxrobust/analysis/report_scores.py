@@ -1,0 +1,125 @@
+"""Scores of generated reports: metrics of the place `report`, whose images are those with a score in every cell."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from cxrobust.analysis.contrasts import contrasts_of
+from cxrobust.analysis.estimates import Estimated, View, count_findings, estimate
+from cxrobust.analysis.metrics import Metric
+from cxrobust.analysis.sample import REPORT, Sample
+from cxrobust.analysis.subgroups import subgroup_estimates
+from cxrobust.analysis.testing import metrics_in_pairs
+from cxrobust.analysis.values import MACRO, evaluate
+from cxrobust.errors import MisfitError
+from cxrobust.predictions import PredictionSet
+from cxrobust.radiology_reports.scores import measured
+from cxrobust.results import Estimate
+
+
+def report_estimates(name: str, metric: Metric, sample: Sample, *, reference: str) -> Iterator[Estimated]:
+    """Estimate a score of reports, for the regimes that write any.
+
+    A report that some cell has no score of is left out of every cell alike, so that differences stay paired; how many
+    these are, and why, stands beside each estimate.
+    """
+    reports = of_reports(name, sample)
+    values = evaluate({name: metric}, [reports])[name]
+    predictions = reports.predictions
+    wanted = contrasts_of(
+        metric,
+        predictions.regimes,
+        predictions.conditions,
+        reference=reference,
+        sets=(),
+        chances=values.chances,
+        pairs=name in metrics_in_pairs(sample.settings, predictions),
+    )
+    view = View(findings=count_findings(reports), note=note_on_scoring(name, reports))
+    found = estimate(name, metric, values, contrasts=wanted, view=view)
+    yield Estimated(estimates=tuple(one for one in found if one.finding == REPORT), values=values, contrasts=wanted)
+    for subgroups in sample.settings.subgroups:
+        for one in subgroup_estimates(name, metric, reports, subgroups, reference=reference):
+            yield replace(one, estimates=tuple(_of_report(e) for e in one.estimates if e.finding == MACRO))
+
+
+def _of_report(one: Estimate) -> Estimate:
+    return replace(one, finding=REPORT)
+
+
+def check_scored(metrics: Mapping[str, Metric], predictions: PredictionSet) -> None:
+    """Raise the first metric of reports that the predictions hold no scores for.
+
+    Raises
+    ------
+    MisfitError
+        Naming the metric.
+    """
+    for name, one in metrics.items():
+        lacking = (
+            [column for column in measured(name)[1].needs if column not in predictions.scores] if one.of_reports else []
+        )
+        if lacking:
+            why = (
+                "no regime of these predictions writes reports: leave it out"
+                if predictions.reports is None
+                else f"the predictions have no scores {lacking[0]!r}: run cxrobust predict, which adds what is missing"
+            )
+            raise MisfitError(f"metric {name!r} is of reports, and {why}", ("analysis", "metrics"))
+
+
+def of_reports(name: str, sample: Sample) -> Sample:
+    """Return the sample of the reports that have the scores a metric needs in every cell, as one finding `report`."""
+    predictions, needs = sample.predictions, measured(name)[1].needs
+    columns = {column: predictions.scores[column] for column in needs}
+    known = np.logical_and.reduce([~np.isnan(values) for values in columns.values()])
+    members = [m for m in range(len(predictions.members)) if known[m].any()] or [0]
+    is_scored = known[members].all(axis=(0, 1))
+    n_findings = len(predictions.findings)
+    first = next(iter(columns.values()))[members]
+    return replace(
+        sample,
+        predictions=replace(
+            predictions,
+            findings=(REPORT,),
+            members=tuple(predictions.members[m] for m in members),
+            labels=np.where(is_scored, 1, -1).astype(np.int8)[:, None],
+            probabilities=np.nan_to_num(first)[..., None],  # tells only whether two cells are the same
+            scores={column: values[members] for column, values in columns.items()},
+            reports=None,
+            log_probabilities=None,
+            validation=None,
+        ),
+        thresholds=tuple(sample.thresholds[m * n_findings] for m in members),
+        scored=needs,
+        _columns={},
+    )
+
+
+def note_on_scoring(name: str, reports: Sample) -> str:
+    """Say how many reports are left out of a metric's estimates and why, and what is to be told of the others."""
+    predictions = reports.predictions
+    n_left_out = int((predictions.labels < 0).sum())
+    told = [predictions.scoring[one] for one in measured(name)[0] if one in predictions.scoring]
+    said = []
+    if n_left_out:
+        why = joined_counts([one.reasons for one in told])
+        said.append(f"{n_left_out:,} of {len(predictions.image_ids):,} images left out, not scored{why}")
+    remarks = joined_counts([one.remarks for one in told])
+    return "; ".join([*said, *([f"of the reports{remarks}"] if remarks else [])])
+
+
+def joined_counts(counts: Sequence[Mapping[str, int]]) -> str:
+    """Return counts of several scorers as text, the largest of each first; nothing where there is none.
+
+    >>> joined_counts([{"no reference": 3}, {"no reference": 3, "empty report": 1}])
+    ': no reference (3), empty report (1)'
+    """
+    most: dict[str, int] = {}
+    for one in counts:
+        for word, number in one.items():
+            most[word] = max(number, most.get(word, 0))
+    if not most:
+        return ""
+    return ": " + ", ".join(f"{word} ({number:,})" for word, number in sorted(most.items(), key=lambda pair: -pair[1]))

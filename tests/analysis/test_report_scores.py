@@ -1,0 +1,231 @@
+"""Metrics of generated reports: estimates, intervals and tests against sacrebleu, closed forms and hand arithmetic."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cxrobust.analysis import analyze
+from cxrobust.analysis.contrasts import contrasts
+from cxrobust.analysis.metrics import metric
+from cxrobust.analysis.permutation import sign_flip_p_values
+from cxrobust.analysis.report_scores import of_reports, report_estimates
+from cxrobust.analysis.sample import Sample
+from cxrobust.analysis.values import evaluate
+from cxrobust.errors import MisfitError
+from cxrobust.predictions import Scoring
+from cxrobust.radiology_reports.scores import Pairs, scorer
+from cxrobust.study_analysis import AnalysisSection, Family, Subgroups
+
+from .made import CONDITIONS, make_predictions
+
+PHRASES = (
+    "Small left pleural effusion. No pneumothorax.",
+    "Heart size is normal. Lungs are clear.",
+    "Cardiomegaly with mild edema.",
+    "Right basilar atelectasis. No effusion.",
+    "Large right pneumothorax. The heart is enlarged.",
+    "No acute disease. The lungs are clear.",
+)
+METRICS = ("bleu", "rouge-l", "f1-14-micro", "f1-14-macro", "words", "length-controlled-rouge-l")
+
+
+def _with_reports(predictions, *, seed=0, silent=(), without=()):
+    """Reports that are the reference's sentences or others, more of them wrong where attacked, and their scores.
+
+    Parameters
+    ----------
+    silent
+        Members that write no reports.
+    without
+        Images without a reference.
+    """
+    rng = np.random.default_rng(seed)
+    n = len(predictions.image_ids)
+    references = [" ".join(rng.choice(PHRASES, size=rng.integers(1, 4))) for _ in range(n)]
+    shape = (len(predictions.members), len(predictions.conditions), n)
+    reports = np.full(shape, None, dtype=object)
+    for m, c, i in np.ndindex(shape):
+        if m not in silent:
+            wrong = rng.random() < 0.2 + 0.2 * (c > 0) + 0.1 * m
+            reports[m, c, i] = " ".join(rng.choice(PHRASES, size=2)) if wrong else references[i]
+    told = tuple(None if i in without else text for i, text in enumerate(references))
+    scores = {}
+    for name in ("bleu", "rouge-l", "chexpert", "words"):
+        for m, c in np.ndindex(shape[:2]):
+            pairs = Pairs(ids=predictions.image_ids, candidates=tuple(reports[m, c]), references=told)
+            for column, values in scorer[name]().score(pairs).columns.items():
+                scores.setdefault(column, np.full(shape, np.nan))[m, c] = values
+    return replace(predictions, references=told, reports=reports, scores=scores)
+
+
+@pytest.fixture(scope="module")
+def written():
+    pytest.importorskip("sacrebleu")
+    pytest.importorskip("rouge_score")
+    return _with_reports(make_predictions(n_patients=25))
+
+
+def _settings(**more):
+    given = {"metrics": METRICS, "resamples": 500, "effect_sizes": (), "sensitivity": False, **more}
+    return AnalysisSection(**given)
+
+
+def _texts(predictions, m, c, images):
+    return [predictions.reports[m, c, i] for i in images], [predictions.references[i] for i in images]
+
+
+def test_resampled_bleu_against_sacrebleu_on_resampled_corpora(written):
+    metrics = pytest.importorskip("sacrebleu.metrics")
+    sample = of_reports("bleu", Sample.draw(written, _settings(), seed=1))
+    values = evaluate({"bleu": metric["bleu"]}, [sample])["bleu"]
+    n_images = len(written.image_ids)
+
+    def bleu(m, c, images):
+        hypotheses, references = _texts(written, m, c, images)
+        return metrics.BLEU().corpus_score(hypotheses, [references]).score / 100
+
+    for m, c in ((0, 0), (1, 1)):
+        assert values.value[m, c, 0] == pytest.approx(bleu(m, c, range(n_images)), abs=1e-12)
+        for draw in (0, 17, 301):
+            lanes = sample.counts.shape[2]
+            counts = sample.counts[draw // lanes, :, draw % lanes]
+            images = np.repeat(np.arange(n_images), counts[written.patients])
+            assert values.resampled[m, c, 0, draw] == pytest.approx(bleu(m, c, images), abs=1e-12)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_contributions_sum_to_the_value_and_follow_the_weight_of_a_patient(written, name):
+    sample = of_reports(name, Sample.draw(written, _settings(), seed=1))
+    cell = sample.cell(member=1, condition=1, finding=0)
+    one = metric[name]
+    contributions, value = one.contributions(cell), one.value(cell)
+    assert contributions.sum() == pytest.approx(value, abs=1e-10)
+    patient = int(np.argmax(np.abs(contributions - value * one.share(cell))))
+    images = np.append(np.arange(len(cell.labels)), np.tile(np.flatnonzero(cell.patients == patient), 1))
+    # a patient's influence is the derivative by its weight: here by a weight of 1e-6, through the sums
+    sums = one.sums(cell)
+    moved = float(one.finish(sums.sum(axis=0) + 1e-6 * sums[patient]))
+    influence = (contributions - value * one.share(cell))[patient]
+    assert (moved - value) / 1e-6 == pytest.approx(influence, abs=1e-4)
+    assert len(images) > len(cell.labels)
+
+
+def test_estimates_of_words_against_closed_forms(written):
+    found = analyze(written, _settings(metrics=("words",)), reference="supervised", seed=3).estimates
+    words = np.vectorize(lambda text: len(text.split()))(written.reports)
+    by = {(e.estimand, e.regime, e.condition): e for e in found}
+    attack = CONDITIONS[1]
+    lora = words[1, 1].mean() - words[1, 0].mean()
+    supervised = words[0, 1].mean() - words[0, 0].mean()
+    assert by["value", "lora", attack].estimate == pytest.approx(words[1, 1].mean())
+    assert by["perturbed-clean", "lora", attack].estimate == pytest.approx(lora)
+    assert by["regime-reference", "lora", attack].estimate == pytest.approx(words[1, 1].mean() - words[0, 1].mean())
+    one = by["difference-in-differences", "lora", attack]
+    assert one.estimate == pytest.approx(lora - supervised)
+    assert {e.finding for e in found} == {"report"}
+    assert (one.n_images, one.n_patients, one.n_positive) == (len(written.image_ids), 25, 0)
+    each = (words[1, 1] - words[1, 0]) - (words[0, 1] - words[0, 0])
+    by_patient = np.bincount(written.patients, weights=each) / len(each)
+    images = np.bincount(written.patients) / len(each)
+    se = np.sqrt(25 / 24 * ((by_patient - one.estimate * images) ** 2).sum())
+    assert one.se == pytest.approx(se, rel=0.1)
+    assert one.ci_low < one.estimate < one.ci_high
+    p = sign_flip_p_values(by_patient[:, None], n_draws=500, rng=np.random.default_rng([3, 2]))[0]
+    assert one.p_value == pytest.approx(p)
+
+
+def test_all_estimands_have_intervals_and_those_with_a_hypothesis_p_values(written):
+    found = analyze(written, _settings(), reference="supervised", seed=3).estimates
+    for name in METRICS:
+        mine = [e for e in found if e.metric == name]
+        wanted = contrasts(written.regimes, written.conditions, reference="supervised", ratios=True)
+        assert len({(e.estimand, e.regime, e.condition) for e in mine}) >= len(wanted)
+        for e in mine:
+            assert e.finding == "report"
+            assert e.ci_low is not None, (e.estimand, e.note)
+            if e.estimand in {"perturbed-clean", "regime-reference", "difference-in-differences"}:
+                assert 0 < e.p_value <= 1
+                assert e.p_adjusted >= e.p_value
+    primary = [e for e in found if e.family == "primary"]
+    assert {e.metric for e in primary} == set(METRICS)
+    assert {e.condition for e in primary} == {CONDITIONS[1]}
+
+
+def test_a_report_without_a_score_is_left_out_of_every_cell_and_counted():
+    predictions = _with_reports(make_predictions(n_patients=25), without=(0, 5))
+    predictions = replace(predictions, scoring={"rouge-l": Scoring(reasons={"no reference": 2}, remarks={})})
+    [one] = report_estimates(
+        "rouge-l", metric["rouge-l"], Sample.draw(predictions, _settings(), seed=1), reference="supervised"
+    )
+    n = len(predictions.image_ids)
+    kept = [i for i in range(n) if i not in {0, 5}]
+    value = next(e for e in one.estimates if (e.estimand, e.regime, e.condition) == ("value", "lora", "clean"))
+    assert value.n_images == n - 2
+    assert f"2 of {n} images left out, not scored: no reference (2)" in value.note
+    assert value.estimate == pytest.approx(predictions.scores["rouge_l"][1, 0, kept].mean())
+    assert "positive" not in value.note
+    assert "negative" not in value.note
+
+
+def test_regimes_that_write_no_reports_have_no_estimates():
+    members = (("classifier", 0), ("sft", 0), ("sft", 1), ("dpo", 0))
+    predictions = _with_reports(make_predictions(n_patients=25, members=members), silent=(0,))
+    found = analyze(predictions, _settings(metrics=("auroc", "rouge-l")), reference="sft", seed=3).estimates
+    regimes = {e.regime for e in found if e.metric == "rouge-l"}
+    assert regimes == {"sft", "dpo"}
+    assert {e.regime for e in found if e.metric == "auroc"} == {"classifier", "sft", "dpo"}
+    value = next(e for e in found if (e.metric, e.estimand, e.regime) == ("rouge-l", "value", "sft"))
+    assert value.estimate == pytest.approx(predictions.scores["rouge_l"][1:3, 0].mean())
+    alone = analyze(predictions, _settings(metrics=("rouge-l",)), reference="classifier", seed=3).estimates
+    assert {e.estimand for e in alone} <= {"value", "perturbed-clean", "relative"}
+
+
+def test_scores_that_are_not_there_name_the_metric():
+    predictions = make_predictions()
+    with pytest.raises(MisfitError, match="metric 'bleu' is of reports, and no regime of these predictions writes"):
+        analyze(predictions, _settings(metrics=("auroc", "bleu")), reference="supervised", seed=1)
+    reports = np.full((2, 3, len(predictions.image_ids)), "Clear.", dtype=object)
+    with pytest.raises(MisfitError, match="run cxrobust predict"):
+        analyze(replace(predictions, reports=reports), _settings(metrics=("bleu",)), reference="supervised", seed=1)
+
+
+def test_families_and_subgroups_take_the_place_report(written):
+    metadata = written.metadata.assign(sex=np.where(np.arange(len(written.image_ids)) % 2, "F", "M"))
+    family = Family(name="text", metrics=("rouge-l", "words"), findings=("report",), adjust="max-t")
+    settings = _settings(
+        metrics=("auroc", "rouge-l", "words"), families=(family,), subgroups=(Subgroups(column="sex"),)
+    )
+    found = analyze(replace(written, metadata=metadata), settings, reference="supervised", seed=3).estimates
+    mine = [e for e in found if e.family == "text"]
+    assert {(e.metric, e.finding) for e in mine} == {("rouge-l", "report"), ("words", "report")}
+    of_subgroups = [e for e in found if e.metric == "rouge-l" and e.subgroup]
+    assert {e.finding for e in of_subgroups} == {"report"}
+    assert {"sex=F", "sex=M", "sex: interaction"} <= {e.subgroup for e in of_subgroups}
+    wrong = _settings(metrics=("auroc",), families=(Family(name="text", findings=("report",)),))
+    with pytest.raises(MisfitError, match="'report' is none of the findings"):
+        analyze(written, wrong, reference="supervised", seed=3)
+
+
+def test_any_score_of_a_scorer_is_a_metric_and_nothing_else_is():
+    assert {"bleu", "f1-pleural-effusion", "green", "elsewhere-radcliq", "length-controlled-green"} <= {
+        name
+        for name in ("bleu", "f1-pleural-effusion", "green", "elsewhere-radcliq", "length-controlled-green", "blue")
+        if name in metric
+    }
+    assert "blue" not in metric
+    assert "length-controlled-bleu" not in metric
+    assert metric["green-errors"].better == "lower"
+    assert "cxrobust list scores" in metric.unknown("blue")
+
+
+def test_tests_of_means_fit_scores_that_are_means(written):
+    from cxrobust.analysis.choices import fitting_tests
+    from cxrobust.study_analysis import MetricSection
+
+    assert "wilcoxon-clustered" in fitting_tests("rouge-l")
+    assert "wilcoxon-clustered" not in fitting_tests("bleu")
+    settings = _settings(metrics=("rouge-l",), per_metric={"rouge-l": MetricSection(test="wilcoxon-clustered")})
+    found = analyze(written, settings, reference="supervised", seed=3).estimates
+    tested = {e.test for e in found if e.estimand == "difference-in-differences"}
+    assert tested == {"wilcoxon-clustered"}
