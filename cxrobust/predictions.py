@@ -55,6 +55,8 @@ class UnitPredictions:
     """The report that a generator wrote of each image; None for a regime that writes none."""
     log_probabilities: NDArray[np.float64] | None = None
     """(n_images,) mean log-probability of a token of each report, NaN where unknown; None without reports."""
+    report_faults: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Images by what is wrong with their report: `empty`, `not English`, `cut off`."""
     registration: str | None = None
     """Hash of the registered plan that was at hand when the unit was made, which was therefore made after it."""
     skipped: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -138,6 +140,7 @@ def write_unit(unit: UnitPredictions, path: Path) -> None:
         "content": _content_hash(unit),
         **({} if unit.registration is None else {"registration": unit.registration}),
         **({"skipped": dict(unit.skipped)} if unit.skipped else {}),
+        **({"report_faults": dict(unit.report_faults)} if unit.report_faults else {}),
     }
     table = pa.table(columns).replace_schema_metadata({_METADATA_KEY: json.dumps(identity).encode()})
     atomic_write(path, lambda temporary: _write_table(table, temporary))
@@ -173,6 +176,7 @@ def read_unit(path: Path) -> UnitPredictions:
             logits=logits,
             reports=tuple(table[REPORT].to_pylist()) if has_reports else None,
             log_probabilities=table[LOG_PROBABILITY].to_numpy() if has_scores else None,
+            report_faults=identity.get("report_faults", {}),
             registration=identity.get("registration"),
             skipped=identity.get("skipped", {}),
         )
@@ -200,9 +204,17 @@ def _check_reports(unit: UnitPredictions, path: Path) -> None:
 
 def registration_of(path: Path) -> str | None:
     """Return the hash of the registration that a unit's file carries, from its header alone."""
-    identity = json.loads((pq.read_schema(path).metadata or {})[_METADATA_KEY])
-    found: str | None = identity.get("registration")
+    found: str | None = _identity(path).get("registration")
     return found
+
+
+def report_faults_of(path: Path) -> dict[str, list[str]]:
+    """Return the images of a unit by what is wrong with their reports, from its file's header alone."""
+    return dict(_identity(path).get("report_faults", {}))
+
+
+def _identity(path: Path) -> dict[str, Any]:
+    return dict(json.loads((pq.read_schema(path).metadata or {})[_METADATA_KEY]))
 
 
 def check_probabilities(
@@ -376,6 +388,7 @@ def _without(unit: UnitPredictions, images: Set[str]) -> UnitPredictions:
         logits=None if unit.logits is None else unit.logits[kept],
         reports=None if unit.reports is None else tuple(unit.reports[row] for row in kept),
         log_probabilities=None if unit.log_probabilities is None else unit.log_probabilities[kept],
+        report_faults={fault: [one for one in ids if one not in images] for fault, ids in unit.report_faults.items()},
     )
 
 
@@ -430,7 +443,9 @@ def _content_hash(unit: UnitPredictions) -> str:
     ]
     logits = b"" if unit.logits is None else unit.logits.astype("<f4").tobytes()
     names += [[[image, *why] for image, why in unit.skipped.items()]] if unit.skipped else []
-    names += [] if unit.reports is None else [{REPORT: list(unit.reports)}]
+    names += (
+        [] if unit.reports is None else [{REPORT: list(unit.reports), "faults": sorted(unit.report_faults.items())}]
+    )
     numbers = unit.labels.astype("<i1").tobytes() + unit.probabilities.astype("<f8").tobytes() + logits
     written = b"" if unit.log_probabilities is None else unit.log_probabilities.astype("<f8").tobytes()
     return sha256_bytes(canonical_json(names).encode() + numbers + written)

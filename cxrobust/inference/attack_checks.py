@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cxrobust.files import atomic_write, atomic_write_text, sha256_json
 from cxrobust.inference.perturbations import perturbation
-from cxrobust.inference.perturbations.attack import SEVERAL, InBall
+from cxrobust.inference.perturbations.attack import REPORT, SEVERAL, InBall
 from cxrobust.inference.runner import Runner
 from cxrobust.inference.units import Plan, Unit
 from cxrobust.progress import Reporter, silent
@@ -45,7 +45,8 @@ class AttackCheck:
     """The attack that is checked."""
     n_images: int
     clean: float | None
-    """Loss on the images as they are: the sum of binary cross-entropies over the findings aimed at."""
+    """Loss on the images as they are: the sum of binary cross-entropies over the findings aimed at, or that of a report
+    by the score of `views.OfTexts`."""
     attacked: float | None
     noise: float | None
     """Under random noise of the same size."""
@@ -197,7 +198,7 @@ def _check_alone(
     attack = attack.model_copy(update={"until_wrong_at": None})  # how much the loss rises is what is measured
     noise = perturbation["noise"].model_validate({"attack": "noise", "eps": attack.eps})
     steps = int(vars(attack)["steps"])
-    aim = {"target": attack.target, "goal": attack.goal}
+    aim = {"target": attack.target, "goal": attack.goal, "text": attack.text}
     longer = attack.model_copy(update={"steps": LONGER * steps})
     square = perturbation["square"].model_validate(
         {"attack": "square", "eps": attack.eps, "queries": QUERIES, "loss": "bce", **aim}
@@ -234,7 +235,12 @@ def _transferred(
 
 
 def _wanted(attack: InBall, planned: Plan, rows: NDArray[np.intp]) -> NDArray[np.int8]:
-    """Return ±1 for each decision that the attack wants wrong, by its label, and 0 for all others."""
+    """Return ±1 for each decision that the attack wants wrong, by its label, and 0 for all others.
+
+    For an attack on reports there is one, whether the text is as likely as `views.OfTexts` says.
+    """
+    if attack.target == REPORT:
+        return np.full((len(rows), 1), 1 if attack.lowers_text else -1, dtype=np.int8)
     labels = planned.table.labels[rows]
     signs = np.where(labels < 0, 0, 2 * labels - 1)
     if attack.goal != "raise-loss":
@@ -249,7 +255,7 @@ def _loss(
     runner: Runner, images: "torch.Tensor", rows: NDArray[np.intp], attack: InBall, planned: Plan
 ) -> float | None:
     """Return the mean over images of the sum of binary cross-entropies over decisions that the attack wants wrong."""
-    margins = _wanted(attack, planned, rows) * runner.logits_of(images).astype(np.float64)
+    margins = _wanted(attack, planned, rows) * runner.scores_of(images, rows, attack).astype(np.float64)
     each = np.where(_wanted(attack, planned, rows) == 0, 0.0, np.logaddexp(0.0, -margins))
     return finite(each.sum(axis=1).mean())
 
@@ -265,8 +271,10 @@ def _unbounded_wrong(
     wrong: list[bool] = []
     for column in np.unique(aimed[aimed >= 0]):
         mine = np.flatnonzero(aimed == column)
-        one = unbounded.model_copy(update={"target": planned.table.findings[column]})
-        logits = runner.logits_of(runner.perturbed_all(rows[mine], one, advance))[:, column]
+        one = unbounded
+        if attack.target != REPORT:
+            one = unbounded.model_copy(update={"target": planned.table.findings[column]})
+        logits = runner.scores_of(runner.perturbed_all(rows[mine], one, advance), rows[mine], one)[:, column]
         wrong += (np.sign(logits) != wanted[mine, column]).tolist()
     return finite(float(np.mean(wrong))) if wrong else None
 
@@ -274,6 +282,6 @@ def _unbounded_wrong(
 def _without_gradient(
     runner: Runner, images: "torch.Tensor", rows: NDArray[np.intp], attack: InBall, planned: Plan
 ) -> float:
-    gradients = runner.gradients_of(images, _wanted(attack, planned, rows))
+    gradients = runner.gradients_of(images, rows, attack, _wanted(attack, planned, rows))
     flat = gradients.reshape(len(gradients), -1)
     return float(((flat == 0).all(axis=1) | ~np.isfinite(flat).all(axis=1)).mean())

@@ -30,7 +30,16 @@ from cxrobust.inference.runner import Runner
 from cxrobust.inference.stores import Store
 from cxrobust.inference.units import CACHE, TRAINING_CACHE, VALIDATION_CACHE, LeftOut, Plan, Unit, in_one_search, plan
 from cxrobust.inference.work import Failure, Task, failure_of, write
-from cxrobust.predictions import IMAGES, INDEX, REFERENCE, VALIDATION_IMAGES, read_unit, registration_of, write_index
+from cxrobust.predictions import (
+    IMAGES,
+    INDEX,
+    REFERENCE,
+    VALIDATION_IMAGES,
+    read_unit,
+    registration_of,
+    report_faults_of,
+    write_index,
+)
 from cxrobust.progress import Reporter, silent
 from cxrobust.registration import find_registration
 from cxrobust.study import Study
@@ -430,9 +439,20 @@ def _list_units(part: Plan, folder: Path) -> list[dict[str, Any]]:
             "condition": str(unit.condition),
             "n_images": len(unit.rows),
             **({} if (registered := registration_of(folder / unit.file)) is None else {"registration": registered}),
+            **({"report_faults": faults} if (faults := _faults(unit, part, folder)) else {}),
         }
         for unit in part.units
     ]
+
+
+def _faults(unit: Unit, part: Plan, folder: Path) -> dict[str, dict[str, Any]]:
+    """Return how many reports have each fault, and the first of their images."""
+    found = {}
+    for fault, images in report_faults_of(folder / unit.file).items():
+        kept = [image for image in images if image not in part.left_out]
+        if kept:
+            found[fault] = {"n": len(kept), "images": kept[:3]}
+    return found
 
 
 def _describe_regime(regime: Regime | Elsewhere, planned: Plan) -> dict[str, Any]:

@@ -12,8 +12,10 @@ from cxrobust.errors import CxrobustError, DataError, OutOfMemoryError
 from cxrobust.inference.checkpoints import one_line
 from cxrobust.inference.models import Regime
 from cxrobust.inference.perturbations import Batch, Perturbation
+from cxrobust.inference.perturbations.attack import Attack
 from cxrobust.inference.runtime import choose_device, describe_machine, free_memory, is_out_of_memory, use_threads
 from cxrobust.inference.units import Plan, Unit
+from cxrobust.inference.written import Reading, joined
 
 if TYPE_CHECKING:
     import torch
@@ -46,15 +48,15 @@ class Runner:
         """Let go of the model; it is loaded again when it is needed again."""
         self._loaded = None
 
-    def logits(self, units: Sequence[Unit], advance: Callable[[int], None]) -> list[NDArray[np.float32]]:
-        """Return the log-odds of each unit's images, (n_images, n_findings); several units are those of one search."""
+    def read(self, units: Sequence[Unit], advance: Callable[[int], None]) -> list[Reading]:
+        """Return what the model says of each unit's images; several units are those of one search."""
         rows, perturbations = units[0].rows, [unit.perturbation for unit in units]
         parts, done = [], 0
         for part in self._in_batches(len(rows), lambda some: self.predict_rows(rows[some], perturbations)):
             parts.append(part)
-            done += len(part[0]) * len(units)
+            done += len(part[0].logits) * len(units)
             advance(done)
-        return [np.concatenate(of_unit) for of_unit in zip(*parts, strict=True)]
+        return [joined(of_unit) for of_unit in zip(*parts, strict=True)]
 
     def _in_batches(self, n: int, work: Callable[[slice], T]) -> Iterator[T]:
         """Do work on so many images batch by batch; where memory is short, with batches half as large from then on.
@@ -75,18 +77,17 @@ class Runner:
             yield found
             first += size
 
-    def predict_rows(
-        self, rows: NDArray[np.intp], perturbations: Sequence[Perturbation | None]
-    ) -> list[NDArray[np.float32]]:
-        """Return the log-odds of one batch of images, (n_images, n_findings), under each perturbation of one search.
+    def predict_rows(self, rows: NDArray[np.intp], perturbations: Sequence[Perturbation | None]) -> list[Reading]:
+        """Return what the model says of one batch of images under each perturbation of one search.
 
         Raises
         ------
         DataError
             When the model fails, or gives a number that is not finite, naming the image, unless the study skips such.
         """
-        found = [of_one.float().cpu().numpy() for of_one in self._read(rows, perturbations)]
-        for perturbation, logits in zip(perturbations, found, strict=True):
+        found = self._read(rows, perturbations)
+        for perturbation, reading in zip(perturbations, found, strict=True):
+            logits = reading.logits
             wrong = ~np.isfinite(logits)
             if wrong.any() and self.plan.study.compute.on_error == "stop":
                 row, column = (int(i) for i in np.argwhere(wrong)[0])
@@ -97,17 +98,35 @@ class Runner:
                 )
         return found
 
-    def _read(self, rows: NDArray[np.intp], perturbations: Sequence[Perturbation | None]) -> "list[torch.Tensor]":
+    def _read(self, rows: NDArray[np.intp], perturbations: Sequence[Perturbation | None]) -> list[Reading]:
         last = perturbations[-1]
         if last is None:
             images = self._images(rows)
             with self._explaining(None):
-                return [self._forward(images)]
+                return [self._reading(images, rows)]
         model, _ = self.load()
         batch = self._batch_of(rows, last)
         weaker = [one for one in perturbations[:-1] if one is not None]
         with self._explaining(last), self._precision():
-            return last.read(batch, model, self._forward, weaker)
+            if self._regime.writes_reports:
+                return [self._reading(images, rows) for images in last.perturbed_at(batch, model, weaker)]
+            found = last.read(batch, model, self._forward, weaker)
+            return [Reading(logits=logits.float().cpu().numpy()) for logits in found]
+
+    def _reading(self, images: "torch.Tensor", rows: NDArray[np.intp]) -> Reading:
+        """Return what the model says of images, which are those of some rows: logits, and reports where it writes."""
+        if not self._regime.writes_reports:
+            return Reading(logits=self._forward(images).float().cpu().numpy())
+
+        import torch
+
+        from cxrobust.inference.randomness import no_global_randomness
+
+        model: Any = self.load()[0]
+        ids, seed = [self.plan.table.ids[row] for row in rows], self.plan.study.study.seed
+        with torch.no_grad(), self._precision(), no_global_randomness():
+            reading: Reading = model.read(images, ids=ids, seed=seed)
+            return reading
 
     def perturbed(self, rows: NDArray[np.intp], perturbation: Perturbation | None) -> "torch.Tensor":
         """Return the images of some rows, (n, 1, size, size) in [0, 1], perturbed or (None) as they are.
@@ -145,6 +164,9 @@ class Runner:
             labels=table.labels[rows],
             findings=table.findings,
             seeds=tuple(image_seed(self.plan.study.study.seed, condition, table.ids[row]) for row in rows),
+            ids=tuple(table.ids[row] for row in rows),
+            seed=self.plan.study.study.seed,
+            references=None if table.references is None else tuple(table.references[row] for row in rows),
         )
 
     def perturbed_all(
@@ -165,27 +187,42 @@ class Runner:
             advance(len(part))
         return torch.cat(parts)
 
-    def logits_of(self, images: "torch.Tensor") -> NDArray[np.float32]:
-        """Return the log-odds of images that are at hand, (n, 1, size, size), batch by batch."""
+    def scores_of(self, images: "torch.Tensor", rows: NDArray[np.intp], attack: Attack) -> NDArray[np.float32]:
+        """Return what an attack sees of images that stand for those of some rows, batch by batch.
+
+        (n, n_findings) log-odds, or (n, 1) scores of each image's text where the attack aims at reports.
+        """
+        import torch
+
+        from cxrobust.inference.perturbations.objectives import logits_of
+
         _, device = self.load()
 
         def read(some: slice) -> NDArray[np.float32]:
-            with self._explaining(None):
-                return np.asarray(self._forward(images[some].to(device)).float().cpu().numpy())
+            with self._explaining(None), torch.no_grad(), self._precision():
+                view = self._view(rows[some], attack)
+                return np.asarray(logits_of(view, images[some].to(device)).float().cpu().numpy())
 
         return np.concatenate(list(self._in_batches(len(images), read)))
 
-    def gradients_of(self, images: "torch.Tensor", signs: NDArray[np.int8]) -> NDArray[np.float64]:
-        """Return the gradient to the pixels of Σ log(1 + exp(−s z)) over findings of sign s = ±1, image by image."""
+    def _view(self, rows: NDArray[np.intp], attack: Attack) -> "torch.nn.Module":
+        return attack.view_of_clean(self._batch_of(rows, attack), self.load()[0])
+
+    def gradients_of(
+        self, images: "torch.Tensor", rows: NDArray[np.intp], attack: Attack, signs: NDArray[np.int8]
+    ) -> NDArray[np.float64]:
+        """Return the gradient to the pixels of Σ log(1 + exp(−s z)) over scores of sign s = ±1, image by image."""
         import torch
 
-        model, device = self.load()
+        from cxrobust.inference.perturbations.objectives import logits_of
+
+        _, device = self.load()
 
         def differentiate(some: slice) -> NDArray[np.float64]:
             batch = images[some].to(device).requires_grad_(True)
             wanted = torch.from_numpy(signs[some].astype(np.float64)).to(device)
             with self._explaining(None), self._precision(), torch.enable_grad():
-                margins = wanted * model(batch).double()
+                margins = wanted * logits_of(self._view(rows[some], attack), batch)
                 loss = (torch.nn.functional.softplus(-margins) * (wanted != 0)).sum()
                 (gradient,) = torch.autograd.grad(loss, batch, allow_unused=True)
             return np.zeros(tuple(batch.shape)) if gradient is None else gradient.double().cpu().numpy()

@@ -19,6 +19,7 @@ from cxrobust.inference.elsewhere import Elsewhere, common_images
 from cxrobust.inference.images import tolerating_missing_files
 from cxrobust.inference.models import Regime, Workplace
 from cxrobust.inference.perturbations import Perturbation
+from cxrobust.inference.perturbations.attack import EACH, REFERENCE, REPORT, WORST, Attack
 from cxrobust.inference.pixels import Pixels, open_pixels
 from cxrobust.progress import Reporter, silent
 from cxrobust.study import Study
@@ -269,8 +270,42 @@ def _check_targets(study: Study, table: ImageTable) -> None:
     for one in study.perturbations:
         try:
             one.check(table.findings)
+            _check_reports(study, one, table)
         except StudyError as error:
             raise study.error(("perturbations",), str(error)) from error
+
+
+def _check_reports(study: Study, one: Perturbation, table: ImageTable) -> None:
+    """Refuse an attack on reports where a model writes none, and one on each finding where a model writes one report.
+
+    Raises
+    ------
+    StudyError
+        In one sentence.
+    """
+    if not isinstance(one, Attack):
+        return
+    models = [regime for regime in study.regimes if isinstance(regime, Regime)]
+    silent = [regime.name for regime in models if not regime.writes_reports]
+    if one.target == REPORT and silent:
+        raise StudyError(
+            f'attack {one.name!r} aims at reports (target = "{REPORT}"), and regime {silent[0]!r} writes none: aim at '
+            f"findings, or compare generators alone"
+        )
+    writing = [regime.name for regime in models if regime.writes_reports]
+    if one.target == EACH and writing:
+        raise StudyError(
+            f'attack {one.name!r} makes an image for each finding (target = "{EACH}"), and regime {writing[0]!r} '
+            f'writes one report for all: write target = "all", "{WORST}", "{REPORT}" or a finding'
+        )
+    if one.target == REPORT and one.text == REFERENCE:
+        given = table.references or (None,) * len(table.ids)
+        missing = [image for image, text in zip(table.ids, given, strict=True) if not (text or "").strip()]
+        if missing:
+            raise StudyError(
+                f'attack {one.name!r} asks for references (text = "{REFERENCE}"), and {len(missing):,} images have '
+                f'none ({some(missing)}): give references in [data], and missing_references = "exclude"'
+            )
 
 
 def _elsewhere_unit(regime: Elsewhere, condition: str, table: ImageTable) -> Unit:
@@ -299,6 +334,7 @@ def _model_units(
         files = sorted([Path(name).name, digest] for name, digest in regime.fingerprint(fold=fold).items())
         settings = {key: value for key, value in regime.settings().items() if key != "description"}
         model = {"files": files, "settings": settings}
+        seed = study.study.seed if regime.draws else None
         for perturbation in perturbations:
             condition = CLEAN if perturbation is None else perturbation.condition
             for first in range(0, len(of_fold), study.compute.shard):
@@ -308,9 +344,10 @@ def _model_units(
                     "model": model,
                     "condition": str(condition),
                     "perturbation": None if perturbation is None else _parameters(perturbation),
-                    "seed": None if perturbation is None else study.study.seed,
+                    "seed": seed if perturbation is None else study.study.seed,
                     "images": [[table.ids[row], pixels.digests[row]] for row in rows],
                     "labels": labels,
+                    **_references_of(perturbation, table, rows),
                     "size": study.data.size,
                     "precision": study.compute.precision,
                     "code": _code_hash(
@@ -341,6 +378,13 @@ def in_one_search(units: Sequence[Unit]) -> list[list[Unit]]:
         search = unit.key if alone else (unit.model, int(unit.rows[0]), unit.condition.series)
         found.setdefault(search, []).append(unit)
     return [sorted(group, key=lambda unit: unit.condition.strength or 0.0) for group in found.values()]
+
+
+def _references_of(one: Perturbation | None, table: ImageTable, rows: NDArray[np.intp]) -> dict[str, Any]:
+    """Return the references that an attack is made by."""
+    if not (isinstance(one, Attack) and one.target == REPORT and one.text == REFERENCE) or table.references is None:
+        return {}
+    return {"references": [table.references[row] for row in rows]}
 
 
 def _parameters(perturbation: Perturbation) -> dict[str, Any]:

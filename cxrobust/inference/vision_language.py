@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,8 @@ from cxrobust.inference.checkpoints import one_line, tokenizer_files
 from cxrobust.inference.graph import PixelClassifier
 from cxrobust.inference.pretrained import quiet
 
-PIXELS = "pixel_values"
+PIXELS, TO_LEARN = "pixel_values", "labels"
+"""What a processor gives of images, and (PaliGemma's) of texts to be trained on."""
 UNTOUCHED = {"do_resize": False, "do_center_crop": False}
 LARGEST_EXACT = 2**24
 """Whole numbers up to here are exact in single precision."""
@@ -131,6 +132,27 @@ def load_processor(folder: Path, *, trust_remote_code: bool) -> Any:
     return processor
 
 
+def load_tokenizer(folder: Path, *, trust_remote_code: bool) -> Any:
+    """Return the tokenizer of a model without a processor of images and texts.
+
+    Raises
+    ------
+    DataError
+        When its files are missing or damaged.
+    """
+    transformers = require("transformers", group="inference")
+    tokenizer_files(folder)
+    try:
+        with quiet():
+            return transformers.AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=trust_remote_code
+            )
+    except Exception as error:  # transformers raises errors of many types for a missing or damaged tokenizer
+        raise DataError(
+            f"{folder}: the tokenizer cannot be loaded ({one_line(error)}): save it beside the model"
+        ) from error
+
+
 def prompt_text(processor: Any, question: str, *, prompt: str | None) -> str:
     """Return what the model reads: the question and the image's place, in the model's own form of a conversation."""
     image = str(getattr(processor, "image_token", None) or "<image>")
@@ -167,11 +189,20 @@ def ask(processor: Any, texts: Sequence[str], *, size: tuple[int, int], where: s
     whole = torch.equal(order, order.round()) and order.min() >= 0 and order.max() < numbers.numel()
     if not whole:
         raise _not_an_arrangement(where)
-    questions = [{key: value for key, value in one.items() if isinstance(value, Tensor)} for one in found]
+    questions = [{k: v for k, v in one.items() if isinstance(v, Tensor) and k != TO_LEARN} for one in found]
     return questions, order.long()
 
 
-def check_arrangement(processor: Any, text: str, classifier: PixelClassifier, answers: Answers, *, where: str) -> None:
+class Arranging(Protocol):
+    """What puts prepared images as a processor arranges them."""
+
+    def arranged(self, images: Tensor) -> Tensor:
+        """Return the processor's pixels."""
+
+
+def check_arrangement(
+    processor: Any, text: str, classifier: PixelClassifier, arranging: Arranging, *, where: str
+) -> None:
     """Raise where the graph's pixels are not those that the processor makes of the same image.
 
     Raises
@@ -182,7 +213,7 @@ def check_arrangement(processor: Any, text: str, classifier: PixelClassifier, an
     height, width = classifier.image_size or (0, 0)
     image = torch.randint(0, 256, (1, height, width), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     theirs = _process(processor, text, image.expand(3, -1, -1).contiguous(), UNTOUCHED, where=where)[PIXELS]
-    ours = answers.arranged(classifier.prepared(image[None].float() / 255))
+    ours = arranging.arranged(classifier.prepared(image[None].float() / 255))
     if ours.shape != theirs.shape or float((ours - theirs).abs().max()) > 1e-3:
         raise _not_an_arrangement(where)
 

@@ -2,7 +2,7 @@
 
 import errno
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from cxrobust.inference.pixels import Pixels
 from cxrobust.inference.runner import Runner
 from cxrobust.inference.stores import Store
 from cxrobust.inference.units import NOT_FINITE, LeftOut, Plan, Unit
+from cxrobust.inference.written import Written
 from cxrobust.predictions import UnitPredictions, write_unit
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -133,15 +134,16 @@ class Worker:
         try:
             with ledger.running(task.folder, unit.key):
                 runner = self._runner_of(task)
-                for one, logits in zip(task.units, runner.logits(task.units, advance), strict=True):
+                for one, reading in zip(task.units, runner.read(task.units, advance), strict=True):
                     write(
                         one,
                         task.part,
                         task.folder,
-                        expit(logits.astype(np.float64)),
-                        logits,
+                        expit(reading.logits.astype(np.float64)),
+                        reading.logits,
+                        written=reading.written,
                         registration=task.registration,
-                        skipped=_skipped(one, task.part, logits),
+                        skipped=_skipped(one, task.part, reading.logits),
                     )
             if task.store is not None:
                 Store(task.store).put_all(task.folder, [one.file for one in task.units])
@@ -183,6 +185,7 @@ def write(
     probabilities: np.ndarray[Any, np.dtype[np.float64]],
     logits: np.ndarray[Any, np.dtype[np.float32]] | None,
     *,
+    written: Written | None = None,
     registration: str | None = None,
     skipped: Mapping[int, LeftOut] | None = None,
 ) -> None:
@@ -201,10 +204,22 @@ def write(
         labels=table.labels[rows],
         probabilities=probabilities[kept],
         logits=None if logits is None else logits[kept],
+        reports=None if written is None else tuple(written.reports[place] for place in kept),
+        log_probabilities=None if written is None else written.log_probabilities[kept],
+        report_faults={} if written is None else _faults(written, unit, table.ids, kept),
         registration=registration,
         skipped={table.ids[unit.rows[place]]: [why.reason, why.detail] for place, why in sorted(out.items())},
     )
     write_unit(content, folder / unit.file)
+
+
+def _faults(written: Written, unit: Unit, ids: Sequence[str], kept: Sequence[int]) -> dict[str, list[str]]:
+    """Return the images by what is wrong with their reports."""
+    found: dict[str, list[str]] = {}
+    for place in kept:
+        for fault in written.faults[place]:
+            found.setdefault(fault, []).append(ids[unit.rows[place]])
+    return found
 
 
 def _skipped(unit: Unit, part: Plan, logits: np.ndarray[Any, np.dtype[np.float32]]) -> dict[int, LeftOut]:

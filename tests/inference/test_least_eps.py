@@ -129,13 +129,13 @@ def test_a_study_finds_all_strengths_at_once_and_makes_what_is_lost_again(
     from cxrobust.inference.runner import Runner
 
     sizes = []
-    logits = Runner.logits
+    read = Runner.read
 
     def spied(self, units, advance):
         sizes.append(len(units))
-        return logits(self, units, advance)
+        return read(self, units, advance)
 
-    monkeypatch.setattr(Runner, "logits", spied)
+    monkeypatch.setattr(Runner, "read", spied)
     study = read_study(study_with_a_search(tmp_path))
     strongest = next(one for one in study.perturbations if str(one.condition) == "least-eps(eps=4/255, steps=3)")
     assert strongest.way == (1 / 255, 2 / 255, 4 / 255)

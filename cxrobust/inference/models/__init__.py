@@ -55,6 +55,8 @@ class Regime(Section):
 
     code: ClassVar[tuple[str, ...]] = ()
     """Modules beside the family's own whose code determines its predictions."""
+    writes_reports: ClassVar[bool] = False
+    """Whether its model writes a report of each image, as `cxrobust.inference.generation.Generator` does."""
     name: str = Field(min_length=1, max_length=60)
     family: str
     replicate: int = Field(default=0, ge=0)
@@ -100,6 +102,11 @@ class Regime(Section):
         width that images are resized to within the graph.
         """
         return {}
+
+    @property
+    def draws(self) -> bool:
+        """Whether its predictions of clean images depend on the study's seed."""
+        return False
 
     @property
     def own_conditions(self) -> tuple[str, ...]:

@@ -32,11 +32,16 @@ class Batch:
     findings: tuple[str, ...]
     seeds: tuple[int, ...]
     """One seed an image, from the study's seed, the condition and the image's id."""
+    ids: tuple[str, ...] = ()
+    """Of the images, and the study's seed, by which a generator's own draws are made again."""
+    seed: int = 0
+    references: tuple[str | None, ...] | None = None
+    """The radiologist's report of each image."""
 
 
 UNSAID = frozenset({"attack", "corruption", "control", "rungs"})
 """Fields that no condition's text shows."""
-ALWAYS_SILENT = (UNTIL_WRONG_AT,)
+ALWAYS_SILENT = (UNTIL_WRONG_AT, "text")
 """Fields that a condition's text leaves out while they have their default, whatever its class says."""
 
 
@@ -83,7 +88,13 @@ class Perturbation(Section):
         weaker
             Those of the same search that are wanted too, rising; none but where `in_one_search`.
         """
-        return [reader(one.perturb(batch, model)) for one in (*weaker, self)]
+        return [reader(images) for images in self.perturbed_at(batch, model, weaker)]
+
+    def perturbed_at(
+        self, batch: Batch, model: "torch.nn.Module", weaker: "Sequence[Perturbation]" = ()
+    ) -> "list[torch.Tensor]":
+        """Return the perturbed images under `weaker` ones of the same search and then under this."""
+        return [one.perturb(batch, model) for one in (*weaker, self)]
 
     @property
     def has_one_image(self) -> bool:
@@ -108,11 +119,15 @@ class Perturbation(Section):
         """The identity of this perturbation: `pgd(eps=4/255, steps=20)`."""
         fields = type(self).model_fields
         shown = [
-            (key, format_value(getattr(self, key)))
+            (key, format_value(self._shown(key)))
             for key, field in sorted(fields.items(), key=lambda one: one[0] != self.strength)
             if key not in UNSAID and not (key in (*self.silent, *ALWAYS_SILENT) and getattr(self, key) == field.default)
         ]
         return Condition(name=self.name, parameters=tuple(shown))
+
+    def _shown(self, key: str) -> Any:
+        """Return a field's value as the condition's text shows it."""
+        return getattr(self, key)
 
     def every_parameter(self) -> dict[str, dict[str, Any]]:
         """Return every parameter: `value` as text, None where it follows from others, and whether it was `given`."""
@@ -122,7 +137,8 @@ class Perturbation(Section):
                 "given": key in self.model_fields_set,
             }
             for key in type(self).model_fields
-            if key not in {"attack", "corruption"} and not (key in ALWAYS_SILENT and getattr(self, key) is None)
+            if key not in {"attack", "corruption"}
+            and not (key in ALWAYS_SILENT and getattr(self, key) == type(self).model_fields[key].default)
         }
 
 

@@ -4,12 +4,13 @@ import io
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
-from typing import TYPE_CHECKING, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from cxrobust.conditions import format_value
 from cxrobust.errors import StudyError, nearest
+from cxrobust.files import sha256_bytes
 from cxrobust.inference.perturbations import Batch, Perturbation
 from cxrobust.study_sections import Epsilon
 
@@ -22,7 +23,13 @@ Goal = Literal["raise-loss", "hide", "fabricate"]
 SMALL = '["0.5/255", "1/255", "2/255", "4/255"]'
 """Strengths in the maximum norm to start from: published attacks on chest X-ray models use 0.5 to 1.3/255."""
 WORST, EACH = "worst", "each"
-SEVERAL = frozenset({"all", WORST, EACH})
+LONGEST_SHOWN = 60
+"""Characters of a text that a condition shows."""
+REPORT = "report"
+"""The target that is what a generator writes."""
+CLEAN_REPORT, REFERENCE = "clean", "reference"
+"""Texts that each image has its own of: the model's report of the clean image, and the radiologist's."""
+SEVERAL = frozenset({"all", WORST, EACH, REPORT})
 """Targets that are no finding's name."""
 
 
@@ -41,10 +48,15 @@ class Attack(Perturbation):
     """Whether its form allows one finding alone."""
 
     target: str = "all"
-    """`all` findings together, one finding, `worst`: each alone, and for each image the one that comes out worst, or
-    `each`: each alone, and each finding is read from the image that was made for it."""
+    """`all` findings together, one finding, `worst`: each alone, and for each image the one that comes out worst,
+    `each`: each alone, and each finding is read from the image that was made for it, or `report`: what a generator
+    writes."""
     goal: Goal = "raise-loss"
-    """`raise-loss`: be wrong about the label; `hide` or `fabricate` the finding, whatever the label is."""
+    """`raise-loss`: be wrong about the label; `hide` or `fabricate` the finding, whatever the label is. Of a report:
+    make it less likely or likelier; `raise-loss` does the former to the clean report and the reference, and the latter
+    to a text that is given."""
+    text: str = Field(default=CLEAN_REPORT, min_length=1, max_length=20_000)
+    """Of `report`: `clean`, the model's own report of the clean image; `reference`, the radiologist's; or any text."""
     until_wrong_at: float | None = Field(default=None, gt=0, lt=1)
     """The probability from which a finding is called present: an image that is wrong about all findings aimed at, clean
     or on the way, is attacked no further. Decisions at this operating point come out the same; probabilities do not."""
@@ -54,6 +66,26 @@ class Attack(Perturbation):
         """The registered name."""
         (found,) = get_args(type(self).model_fields["attack"].annotation)
         return str(found)
+
+    @property
+    def lowers_text(self) -> bool:
+        """Whether the text of an attack on reports becomes less likely."""
+        own = self.text in {CLEAN_REPORT, REFERENCE}
+        return self.goal == "hide" or (self.goal == "raise-loss" and own)
+
+    @field_validator("text")
+    @classmethod
+    def _one_line(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("it is blank: give a text")
+        return " ".join(value.split())
+
+    def _shown(self, key: str) -> Any:
+        """Return a field's value as the condition's text shows it: a long text by its beginning and its hash."""
+        value = super()._shown(key)
+        if key != "text" or len(value) <= LONGEST_SHOWN:
+            return value
+        return f"{value[: LONGEST_SHOWN - 8].rstrip()}… {sha256_bytes(value.encode())[:6]}"
 
     @abstractmethod
     def attacked(
@@ -101,14 +133,23 @@ class Attack(Perturbation):
         """Return the log-odds of the attacked images; with the target `each` every finding's of its own image."""
         import torch
 
-        strengths = (*(one for one in weaker if isinstance(one, Attack)), self)
         if self.target != EACH:
-            return [reader(images) for images in self._made(batch, model, strengths)]
+            return [reader(images) for images in self.perturbed_at(batch, model, weaker)]
+        strengths = self._strengths(weaker)
         of_findings = [
             [reader(images)[:, k] for images in self._aimed(batch, model, k, strengths)]
             for k in range(len(batch.findings))
         ]
         return [torch.stack(columns, dim=1) for columns in zip(*of_findings, strict=True)]
+
+    def perturbed_at(
+        self, batch: Batch, model: "torch.nn.Module", weaker: Sequence[Perturbation] = ()
+    ) -> "list[torch.Tensor]":
+        """Return the attacked images under `weaker` ones of the same search and then under this."""
+        return self._made(batch, model, self._strengths(weaker))
+
+    def _strengths(self, weaker: Sequence[Perturbation]) -> "tuple[Attack, ...]":
+        return (*(one for one in weaker if isinstance(one, Attack)), self)
 
     @property
     def has_one_image(self) -> bool:
@@ -130,14 +171,30 @@ class Attack(Perturbation):
             )
         if self.target not in SEVERAL:
             target_column(self.target, findings)
+        self._check_text()
         if self.until_wrong_at is not None and self.target not in {"all", EACH} and len(findings) > 1:
             raise StudyError(
                 f"attack {self.name!r} stops at images that are wrong about one finding (until_wrong_at), and the "
                 f'others are read from the same image: write target = "{EACH}" or "all", or leave until_wrong_at out'
             )
 
+    def _check_text(self) -> None:
+        if self.target != REPORT:
+            if self.text != CLEAN_REPORT:
+                raise StudyError(
+                    f'attack {self.name!r}: text is of use with target = "{REPORT}" alone: remove it, or say so'
+                )
+            return
+        if self.until_wrong_at is not None:
+            raise StudyError(
+                f"attack {self.name!r} stops where decisions are wrong (until_wrong_at), and a report is no decision: "
+                f"leave until_wrong_at out"
+            )
+
     def _made(self, batch: Batch, model: "torch.nn.Module", strengths: "Sequence[Attack]") -> "list[torch.Tensor]":
         """Return one image for all findings at each strength."""
+        if self.target == REPORT:
+            return self._on_texts(batch, model, strengths)
         if self.target in {WORST, EACH}:
             return self._worst(batch, model, strengths)
         column = None if self.target == "all" else target_column(self.target, batch.findings)
@@ -146,10 +203,7 @@ class Attack(Perturbation):
     def _aimed(
         self, batch: Batch, model: "torch.nn.Module", column: int | None, strengths: "Sequence[Attack]"
     ) -> "list[torch.Tensor]":
-        import torch
-
         from cxrobust.inference.perturbations.objectives import Objective
-        from cxrobust.inference.randomness import of_one_image, per_image_randomness
         from cxrobust.inference.views import aimed_view
 
         if column is None and self.needs_one:
@@ -159,7 +213,54 @@ class Attack(Perturbation):
         if self.until_wrong_at is not None:
             objective = Objective.of(view, batch.images, labels, "bce", until_wrong_at=self.until_wrong_at)
             attackable &= ~objective.judged(batch.images)[1]
-        rows = attackable.nonzero()[:, 0].tolist()
+        return self._search(batch, attackable.nonzero()[:, 0].tolist(), labels, lambda rows: view, strengths)
+
+    def _on_texts(self, batch: Batch, model: "torch.nn.Module", strengths: "Sequence[Attack]") -> "list[torch.Tensor]":
+        """Make each image's text less likely or likelier; one without a reference stays as it is."""
+        import torch
+
+        from cxrobust.inference.views import OfTexts
+
+        own = self._texts(batch, model)
+        rows = [row for row, text in enumerate(own) if text]
+
+        def view_of(some: list[int]) -> torch.nn.Module:
+            return OfTexts.of(model, [own[row] for row in some], batch.images[some], lowering=self.lowers_text).eval()
+
+        labels = torch.full((len(batch.images),), int(self.lowers_text), device=batch.images.device)
+        return self._search(batch, rows, labels, view_of, strengths)
+
+    def _texts(self, batch: Batch, model: "torch.nn.Module") -> list[list[int]]:
+        """Return the tokens of each image's text; none where it has no reference."""
+        generator: Any = model
+        if self.text == CLEAN_REPORT:
+            written: list[list[int]] = generator.tokens(batch.images, ids=batch.ids, seed=batch.seed)
+            return written
+        given = [self.text] * len(batch.images) if self.text != REFERENCE else list(batch.references or ())
+        tokens = {text: generator.tokens_of(text) for text in given if text is not None and text.strip()}
+        return [tokens.get(text or "", []) for text in given]
+
+    def view_of_clean(self, batch: Batch, model: "torch.nn.Module") -> "torch.nn.Module":
+        """Return the view by which the attack sees images that stand for those of a batch, in their order."""
+        from cxrobust.inference.views import OfTexts, aimed_view
+
+        if self.target != REPORT:
+            return aimed_view(model, None)
+        return OfTexts.of(model, self._texts(batch, model), batch.images, lowering=self.lowers_text).eval()
+
+    def _search(
+        self,
+        batch: Batch,
+        rows: list[int],
+        labels: "torch.Tensor",
+        view_of: "Callable[[list[int]], torch.nn.Module]",
+        strengths: "Sequence[Attack]",
+    ) -> "list[torch.Tensor]":
+        """Attack the images of some rows, seen through the view of theirs, together or one by one."""
+        import torch
+
+        from cxrobust.inference.randomness import of_one_image, per_image_randomness
+
         perturbed = [batch.images.clone() for _ in strengths]
         if not rows:
             return perturbed
@@ -167,11 +268,13 @@ class Attack(Perturbation):
         with redirect_stdout(io.StringIO()), torch.enable_grad():  # torchattacks prints lines of its own
             if self.image_by_image:
                 for row, image, label, seed in zip(rows, images, labels[rows], seeds, strict=True):
+                    view = view_of([row])
                     with of_one_image(seed):
                         alone = self.attacked_at(strengths, view, image[None], label[None], (seed,))
                     for at_strength, found in zip(perturbed, alone, strict=True):
                         at_strength[row] = found[0].detach()
             else:
+                view = view_of(rows)
                 with per_image_randomness(seeds):
                     together = self.attacked_at(strengths, view, images, labels[rows], seeds)
                 for at_strength, found in zip(perturbed, together, strict=True):
@@ -207,11 +310,16 @@ class Attack(Perturbation):
 
     def _aim(self) -> str:
         """Say what the attack wants, for `describe`."""
+        if self.target == REPORT:
+            return f"making {self._who()} {'less likely' if self.lowers_text else 'likelier'}"
         return f"raising the loss of {self._who()}" if self.goal == "raise-loss" else f"to {self.goal} {self._who()}"
 
     def _who(self) -> str:
         worst = "the finding of each image that comes out worst"
         each = "each finding alone, which is read from an image of its own"
+        if self.target == REPORT:
+            whose = {CLEAN_REPORT: "the model's report of the clean image", REFERENCE: "the radiologist's report"}
+            return whose.get(self.text, f"the report “{self.text}”")
         who = {"all": "all findings", WORST: worst, EACH: each}.get(self.target, self.target)
         stop = self.until_wrong_at
         return who if stop is None else f"{who} (no further once decisions at {format_value(stop)} are wrong)"

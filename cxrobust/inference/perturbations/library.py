@@ -13,7 +13,7 @@ from pydantic import Field
 
 from cxrobust.errors import StudyError, require
 from cxrobust.inference.perturbations import perturbation
-from cxrobust.inference.perturbations.attack import Attack, InBall
+from cxrobust.inference.perturbations.attack import REPORT, Attack, InBall
 from cxrobust.inference.perturbations.objectives import OBJECTIVES, Objective, worst_of
 
 if TYPE_CHECKING:
@@ -91,6 +91,11 @@ class OfTorchattacks(Attack):
             In one sentence.
         """
         super().check(findings)
+        if self.without_labels and self.target == REPORT:
+            raise StudyError(
+                f"attack {self.name!r} moves away from the clean prediction, and a report is no prediction that it "
+                f'knows: write attack = "pgd"'
+            )
         if self.without_labels and self.goal != "raise-loss":
             raise StudyError(
                 f"attack {self.name!r} moves away from the clean prediction, whatever that is: leave goal out"

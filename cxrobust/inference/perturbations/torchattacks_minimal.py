@@ -42,7 +42,7 @@ class SparseFool(_Minimal):
 class _ElasticNet(_Minimal):
     named: ClassVar[Mapping[str, str]] = {"steps": "max_iterations", "searches": "binary_search_steps", "beta": "beta"}
 
-    steps: int = Field(default=100, ge=1, le=10_000)
+    steps: int = Field(default=100, ge=10, le=10_000)
     searches: int = Field(default=9, ge=1, le=100)
     beta: float = Field(default=0.001, ge=0)
     """Weight of the sum of absolute changes."""

@@ -1,0 +1,408 @@
+"""Reports that a network writes of an image: decoding, and the probability of any text, differentiably."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cxrobust.errors import DataError, require
+from cxrobust.inference.checkpoints import one_line
+from cxrobust.inference.graph import PixelClassifier
+from cxrobust.inference.pretrained import quiet
+from cxrobust.inference.randomness import image_seed
+from cxrobust.inference.vision_language import PIXELS
+from cxrobust.inference.written import Reading, Written, log_odds_by_agreement, log_odds_by_tokens
+from cxrobust.radiology_reports.findings import CUT, Doubted, faults_of
+
+Confidence = Literal["token-probability", "questions", "agreement"]
+Tokens = list[int]
+OF_TEXT = {"token_type_ids": 0, "mm_token_type_ids": 0}
+"""What a token of text has in inputs that tell tokens apart."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decoding:
+    """How a report is chosen among all that a network could write."""
+
+    samples: bool
+    """Whether tokens are drawn, instead of the likeliest taken."""
+    beams: int
+    most_tokens: int
+    temperature: float
+    top_p: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reader:
+    """How findings are read from reports."""
+
+    confidence: Confidence
+    observations: tuple[str, ...]
+    """The labeler's observation for each finding; none are needed for questions."""
+    doubted: Doubted
+    n_samples: int
+    """Sampled reports of each image, for agreement."""
+
+
+class Writer(nn.Module, ABC):
+    """A network that writes: prepared images and tokens to the logits of each next token."""
+
+    def __init__(self, network: nn.Module, tokenizer: Any, *, where: str, never: Sequence[int] = ()) -> None:
+        super().__init__()
+        self.network: Any = network
+        self.tokenizer = tokenizer
+        self.where = where
+        self.ends = end_tokens(network, tokenizer, where=where)
+        self.padding = next((one for one in (tokenizer.pad_token_id, *self.ends) if one is not None), 0)
+        self.never = sorted(set(never) - set(self.ends))
+
+    @abstractmethod
+    def forced(self, images: Tensor, tokens: Tensor, known: Tensor) -> Tensor:
+        """Return logits (n, length, vocabulary) of each token, given those before it.
+
+        Parameters
+        ----------
+        images
+            (n, channels, height, width), prepared.
+        tokens
+            (n, length) of the texts, filled up on the right.
+        known
+            (n, length) bool: which are of the texts.
+        """
+
+    @abstractmethod
+    def generated(self, images: Tensor, settings: Any, processors: list[Any]) -> Tensor:
+        """Return the new tokens (n, length) alone."""
+
+    def write(self, images: Tensor, decoding: Decoding, seeds: Sequence[int]) -> list[Tokens]:
+        """Return the tokens of each image's report, its end included unless it was cut off.
+
+        Tokens are drawn by adding noise of Gumbel's law to the logits of each image, from that image's own generator:
+        the largest sum is a draw of the softmax.
+        """
+        settings = self.settings(beams=1 if decoding.samples else decoding.beams, most_tokens=decoding.most_tokens)
+        processors = [_Drawn(seeds, decoding)] if decoding.samples else []
+        with quiet(), torch.no_grad():
+            found = self.generated(images, settings, processors).tolist()
+        return [self._cut(row, decoding.most_tokens) for row in found]
+
+    def settings(self, *, beams: int, most_tokens: int) -> Any:
+        """Return the settings of generation, which are all: those of the checkpoint on sampling are not used."""
+        transformers = require("transformers", group="inference")
+        settings = transformers.GenerationConfig(
+            do_sample=False,
+            num_beams=beams,
+            max_new_tokens=most_tokens,
+            eos_token_id=self.ends,
+            pad_token_id=self.padding,
+            suppress_tokens=self.never or None,
+            **self.starts(),
+        )
+        self.network.generation_config = settings  # else it fills in what these leave open
+        return settings
+
+    def starts(self) -> dict[str, int]:
+        """Return which tokens a text begins with, for the settings of generation."""
+        return {}
+
+    def _cut(self, row: Tokens, most: int) -> Tokens:
+        ends = [place for place, token in enumerate(row) if token in self.ends]
+        return row[: ends[0] + 1] if ends else row[:most]
+
+    def log_probability(self, images: Tensor, texts: Sequence[Tokens]) -> Tensor:
+        """Return the mean log-probability (n,) float64 of each text's tokens given its image, differentiably."""
+        longest = max(map(len, texts))
+        rows = [[*text, *[self.padding] * (longest - len(text))] for text in texts]
+        tokens = torch.tensor(rows, device=images.device)
+        lengths = torch.tensor([len(text) for text in texts], device=images.device)
+        known = torch.arange(longest, device=images.device)[None] < lengths[:, None]
+        logits = self.forced(images, tokens, known)
+        logits = logits if logits.dtype == torch.float64 else logits.float()
+        own = logits.gather(2, tokens[..., None])[..., 0] - logits.logsumexp(dim=2)
+        mean: Tensor = (own.double() * known).sum(dim=1) / lengths
+        return mean
+
+    def tokens_of(self, text: str, *, most: int) -> Tokens:
+        """Return a text's tokens with its end, or the first `most` of a longer one."""
+        tokens = [*self.tokenizer.encode(text, add_special_tokens=False), self.ends[0]]
+        return [int(token) for token in tokens[:most]]
+
+    def text_of(self, tokens: Tokens) -> str:
+        """Return what tokens say, in words."""
+        return str(self.tokenizer.decode(tokens, skip_special_tokens=True)).strip()
+
+
+class ImageTextWriter(Writer):
+    """A model of `AutoModelForImageTextToText`, which is asked for a report by a prompt.
+
+    Parameters
+    ----------
+    prompt
+        What the processor gives for one image and the prompt, without pixels.
+    order
+        How the processor arranges pixels, as `vision_language.ask` finds it.
+    """
+
+    def __init__(
+        self, network: nn.Module, tokenizer: Any, *, prompt: Mapping[str, Tensor], order: Tensor, where: str
+    ) -> None:
+        config: Any = network.config
+        names = ("image_token_id", "image_token_index", "video_token_id", "vision_start_token_id", "boi_token_id")
+        never = [int(token) for name in names if (token := getattr(config, name, None)) is not None]
+        super().__init__(network, tokenizer, where=where, never=never)
+        self.keys = tuple(prompt)
+        for key, value in prompt.items():
+            self.register_buffer(f"prompt_{key}", value, persistent=False)
+        self.register_buffer("order", order, persistent=False)
+        self.order: Tensor
+        self.types = {**OF_TEXT, "token_type_ids": 1} if config.model_type == "paligemma" else OF_TEXT
+
+    def _inputs(self, images: Tensor) -> dict[str, Tensor]:
+        found = {}
+        for key in self.keys:
+            value: Tensor = getattr(self, f"prompt_{key}")
+            found[key] = value.repeat(len(images), *(1 for _ in value.shape[1:]))
+        return {**found, PIXELS: self.arranged(images)}
+
+    def arranged(self, images: Tensor) -> Tensor:
+        """Return prepared images as the processor arranges them, for example as patches."""
+        pixels = images.flatten(1)[:, self.order.flatten()]
+        return pixels.reshape(len(images) * self.order.shape[0], *self.order.shape[1:])
+
+    def forced(self, images: Tensor, tokens: Tensor, known: Tensor) -> Tensor:
+        """Return logits of each token, given the prompt, the image and those before it."""
+        inputs = self._inputs(images)
+        added = {"input_ids": tokens, "attention_mask": known.long()}
+        added |= {key: torch.full_like(tokens, one) for key, one in self.types.items() if key in inputs}
+        inputs |= {key: torch.cat((inputs[key], more), dim=1) for key, more in added.items()}
+        length = tokens.shape[1]
+        logits: Tensor = self.network(**inputs, logits_to_keep=length + 1, use_cache=False).logits
+        return logits[:, -length - 1 : -1]
+
+    def generated(self, images: Tensor, settings: Any, processors: list[Any]) -> Tensor:
+        """Return what follows the prompt."""
+        inputs = self._inputs(images)
+        found: Tensor = self.network.generate(**inputs, generation_config=settings, logits_processor=processors)
+        return found[:, inputs["input_ids"].shape[1] :]
+
+
+class EncoderDecoderWriter(Writer):
+    """A `VisionEncoderDecoderModel`, which takes no prompt."""
+
+    def __init__(self, network: nn.Module, tokenizer: Any, *, where: str) -> None:
+        super().__init__(network, tokenizer, where=where)
+        config: Any = network.config
+        told = (getattr(self.network.generation_config, "decoder_start_token_id", None), config.decoder_start_token_id)
+        own = (config.decoder.bos_token_id, tokenizer.bos_token_id, tokenizer.cls_token_id)
+        start = next((one for one in (*told, *own) if one is not None), None)
+        if start is None:
+            raise DataError(f"{where}: nothing tells which token a text begins with: set decoder_start_token_id")
+        self.start = int(start)
+
+    def starts(self) -> dict[str, int]:
+        """Return the token that a text begins with."""
+        return {"decoder_start_token_id": self.start, "bos_token_id": self.start}
+
+    def forced(self, images: Tensor, tokens: Tensor, known: Tensor) -> Tensor:
+        """Return logits of each token, given the image and those before it."""
+        before = torch.cat((torch.full_like(tokens[:, :1], self.start), tokens[:, :-1]), dim=1)
+        mask = torch.cat((torch.ones_like(known[:, :1]), known[:, :-1]), dim=1).long()
+        found = self.network(pixel_values=images, decoder_input_ids=before, decoder_attention_mask=mask)
+        logits: Tensor = found.logits
+        return logits
+
+    def generated(self, images: Tensor, settings: Any, processors: list[Any]) -> Tensor:
+        """Return what follows the token that a text begins with."""
+        found: Tensor = self.network.generate(
+            pixel_values=images, generation_config=settings, logits_processor=processors
+        )
+        return found[:, 1:]
+
+
+class Generator(PixelClassifier):
+    """A network that writes a report of each image, as a `Classifier` too: by its answers to questions.
+
+    Parameters
+    ----------
+    answers
+        Prepared images to log-odds of yes against no for each finding; None for a network that takes no question.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        *,
+        answers: nn.Module | None,
+        n_findings: int,
+        decoding: Decoding,
+        reader: Reader,
+        image_size: tuple[int, int],
+        mean: Sequence[float],
+        std: Sequence[float],
+        interpolation: str,
+    ) -> None:
+        super().__init__(
+            _Unasked(writer.where) if answers is None else answers,
+            columns=range(n_findings),
+            image_size=image_size,
+            mean=mean,
+            std=std,
+            interpolation=interpolation,
+        )
+        self.writer = writer
+        self.decoding = decoding
+        self.reader = reader
+
+    def read(self, images: Tensor, *, ids: Sequence[str], seed: int) -> Reading:
+        """Return the reports of images, with the log-odds of findings by the confidence that was chosen.
+
+        What is drawn belongs to the study's seed, the image and the number of the sample, and is the same for all
+        regimes and conditions, so that reports differ by what was done to model or image alone.
+        """
+        with torch.no_grad():
+            prepared = self.prepared(images)
+            tokens = self.tokens(images, ids=ids, seed=seed)
+            reports = tuple(map(self.writer.text_of, tokens))
+            log_probabilities = self.writer.log_probability(prepared, tokens).cpu().numpy()
+        faults = tuple(
+            (*faults_of(report), *([] if own[-1] in self.writer.ends else [CUT]))
+            for report, own in zip(reports, tokens, strict=True)
+        )
+        written = Written(reports=reports, log_probabilities=log_probabilities, faults=faults)
+        return Reading(logits=self._log_odds(images, written, ids, seed).astype(np.float32), written=written)
+
+    def tokens(self, images: Tensor, *, ids: Sequence[str], seed: int) -> list[Tokens]:
+        """Return the tokens of each image's report."""
+        with torch.no_grad():
+            return self.writer.write(self.prepared(images), self.decoding, _seeds(seed, ids, 0))
+
+    def log_probability(self, images: Tensor, texts: Sequence[Tokens]) -> Tensor:
+        """Return the mean log-probability (n,) float64 of a token of each image's text, differentiably."""
+        return self.writer.log_probability(self.prepared(images), texts)
+
+    def tokens_of(self, text: str) -> Tokens:
+        """Return the tokens of a text that is given, as many as a report of this model may have."""
+        return self.writer.tokens_of(text, most=self.decoding.most_tokens)
+
+    def _log_odds(self, images: Tensor, written: Written, ids: Sequence[str], seed: int) -> Any:
+        reader = self.reader
+        if reader.confidence == "questions":
+            with torch.no_grad():
+                return self(images).float().cpu().numpy()
+        if reader.confidence == "token-probability":
+            return log_odds_by_tokens(
+                written.reports, written.log_probabilities, reader.observations, doubted=reader.doubted
+            )
+        drawn = Decoding(
+            samples=True,
+            beams=1,
+            most_tokens=self.decoding.most_tokens,
+            temperature=self.decoding.temperature,
+            top_p=self.decoding.top_p,
+        )
+        samples: list[list[str]] = [[] for _ in ids]
+        prepared = self.prepared(images)
+        for number in range(1, reader.n_samples + 1):
+            for own, tokens in zip(samples, self.writer.write(prepared, drawn, _seeds(seed, ids, number)), strict=True):
+                own.append(self.writer.text_of(tokens))
+        return log_odds_by_agreement(samples, reader.observations, doubted=reader.doubted)
+
+
+class _Unasked(nn.Module):
+    """What stands for the answers of a network that takes no question."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__()
+        self.where = where
+
+    def forward(self, images: Tensor) -> Tensor:
+        raise DataError(
+            f"{self.where}: it answers no questions (it takes no prompt, or yes and no are no tokens of it), so no "
+            f'attack can aim at a finding: write target = "report"'
+        )
+
+
+class _Drawn:
+    """Adds each image's own Gumbel noise to the logits of the next token, so that the largest is a draw."""
+
+    def __init__(self, seeds: Sequence[int], decoding: Decoding) -> None:
+        self.generators = [np.random.default_rng(seed) for seed in seeds]
+        self.temperature, self.top_p = decoding.temperature, decoding.top_p
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        logits = (scores.float() / self.temperature).log_softmax(dim=1)
+        if self.top_p < 1:
+            ordered, places = logits.sort(dim=1, descending=True, stable=True)
+            before = ordered.exp().cumsum(dim=1) - ordered.exp()
+            logits = logits.masked_fill((before >= self.top_p).scatter(1, places, before >= self.top_p), -torch.inf)
+        noise = np.stack([rng.gumbel(size=logits.shape[1]) for rng in self.generators])
+        return logits + torch.from_numpy(noise).to(logits)
+
+
+def _seeds(seed: int, ids: Sequence[str], sample: int) -> list[int]:
+    return [image_seed(seed, f"report {sample}", image) for image in ids]
+
+
+def end_tokens(network: Any, tokenizer: Any, *, where: str) -> list[int]:
+    """Return the tokens that end a text: what generation is told, else the configuration or the tokenizer.
+
+    Raises
+    ------
+    DataError
+        When nothing tells.
+    """
+    config = network.config
+    told = (
+        getattr(network.generation_config, "eos_token_id", None),
+        getattr(config, "eos_token_id", None),
+        getattr(getattr(config, "text_config", None), "eos_token_id", None),
+        getattr(getattr(config, "decoder", None), "eos_token_id", None),
+        tokenizer.eos_token_id,
+        tokenizer.sep_token_id,
+    )
+    found = next((one for one in told if one is not None), None)
+    if found is None:
+        raise DataError(f"{where}: nothing tells which token ends a report: set eos_token_id of its tokenizer")
+    return [int(one) for one in (found if isinstance(found, list) else [found])]
+
+
+def check_forced(generator: Generator, *, where: str) -> None:
+    """Raise where probabilities of given texts are not those that the network writes by.
+
+    Raises
+    ------
+    DataError
+        When writing fails, or a few tokens of a random image have other probabilities when they are given.
+    """
+    height, width = generator.image_size or (0, 0)
+    image = torch.rand((1, 1, height, width), generator=torch.Generator().manual_seed(0))
+    writer = generator.writer
+    seen: list[Tensor] = []
+
+    def look(input_ids: Tensor, scores: Tensor) -> Tensor:
+        seen.append(scores[0].float().log_softmax(dim=0))
+        return scores
+
+    settings = writer.settings(beams=1, most_tokens=3)
+    settings.min_new_tokens = 3
+    try:
+        with quiet(), torch.no_grad():
+            prepared = generator.prepared(image)
+            tokens = writer.generated(prepared, settings, [look])
+            given = writer.forced(prepared, tokens, torch.ones_like(tokens, dtype=torch.bool))[0].float()
+    except Exception as error:  # networks raise errors of many types
+        raise DataError(
+            f"{where}: it cannot write a report ({type(error).__name__}: {one_line(error, most=160)}): "
+            f"check model, prompt and tokenizer"
+        ) from error
+    given[:, [*writer.never, *writer.ends]] = -torch.inf
+    apart = (torch.stack(seen).exp() - given.softmax(dim=1)).abs().max()
+    if apart > 1e-2:
+        raise DataError(
+            f"{where}: a token has another probability in a text that is given than when it is written (apart by "
+            f"{float(apart):.3g}): this model needs a family of its own"
+        )

@@ -1,0 +1,282 @@
+"""Report generators: a report of each image, with a probability for each finding that is read from it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from cxrobust.errors import DataError, require
+from cxrobust.inference.checkpoints import (
+    adapter_facts,
+    adapter_files,
+    find_adapter,
+    fold_problem,
+    hashes,
+    model_files,
+    tokenizer_files,
+)
+from cxrobust.inference.models import Regime, model_family
+from cxrobust.inference.outputs import words_of
+from cxrobust.inference.preprocessing import read_preprocessing
+from cxrobust.inference.repositories import TOKENIZER_FILES, Repository
+from cxrobust.radiology_reports.findings import Doubted, observations_of
+from cxrobust.study_sections import StudyPath
+
+if TYPE_CHECKING:
+    from cxrobust.inference.generation import Decoding, Generator, Reader, Writer
+
+PROMPT = "Write the findings and impression of this chest X-ray."
+FINDING, IMAGE, QUESTION = "{finding}", "{image}", "{question}"
+ENCODER_DECODER = "vision-encoder-decoder"
+"""The type of configuration of a `VisionEncoderDecoderModel`."""
+
+
+@model_family("generator")
+class ReportGenerator(Regime):
+    """A model that writes a report: `VisionEncoderDecoderModel`, or one of `AutoModelForImageTextToText`.
+
+    Its report of an image gives a probability for each finding by `confidence`. `token-probability`: the embedded
+    labeler reads which findings the report states, and the mean log-probability of its tokens how sure it is.
+    `questions`: p(yes) against p(no) as the answer to a question, as in family `vlm`. `agreement`: the share of sampled
+    reports that state the finding.
+    """
+
+    code = (
+        "cxrobust.inference.generation",
+        "cxrobust.inference.vision_language",
+        "cxrobust.inference.written",
+        "cxrobust.radiology_reports.findings",
+        "cxrobust.radiology_reports.labeler",
+        "cxrobust.radiology_reports.phrases",
+    )
+    writes_reports: ClassVar[bool] = True
+    family: Literal["generator"]
+    model: str = Field(min_length=1)
+    """A folder relative to the study file, or a repository of the hub."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub repository."""
+    adapter: StudyPath | None = None
+    """Folder of a PEFT adapter that goes on top."""
+    prompt: str | None = None
+    """What asks for a report, in words; `Write the findings and impression of this chest X-ray.` when absent."""
+    form: str | None = None
+    """What the model reads, with `{image}` and, in the place of prompts and questions, `{question}`; the model's own
+    form of a conversation when absent."""
+    decoding: Literal["greedy", "beam", "sample"] = "greedy"
+    beams: int = Field(default=4, ge=2, le=64)
+    """Of `beam`: how many texts are followed."""
+    temperature: float = Field(default=1.0, gt=0, le=10)
+    """Of samples: what logits are divided by."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Of samples: tokens are drawn from the likeliest that together have this probability."""
+    max_new_tokens: int = Field(default=256, ge=1, le=100_000)
+    """A report is cut off there, and counted."""
+    confidence: Literal["token-probability", "questions", "agreement"] = "token-probability"
+    samples: int = Field(default=8, ge=2, le=1000)
+    """Of `agreement`: reports that are sampled for each image."""
+    observations: dict[str, str] = Field(default_factory=dict)
+    """The labeler's observation for a finding whose name is another: `{ Effusion = "Pleural Effusion" }`."""
+    doubted: Doubted = "ones"
+    """What a doubted finding counts as: `ones` (stated), `zeros` (not stated) or `half`."""
+    question: str = f"Is there {FINDING}?"
+    """`{finding}` stands for the finding's words; asked for `questions`, and by attacks that aim at findings."""
+    words: dict[str, str] = Field(default_factory=dict)
+    """Words of a finding in the question; its name in small letters with spaces where absent."""
+    yes: tuple[str, ...] = Field(default=("Yes", "yes", " Yes", " yes"), min_length=1)
+    """Spellings of yes; those that are one token of the model count."""
+    no: tuple[str, ...] = Field(default=("No", "no", " No", " no"), min_length=1)
+    """Spellings of no."""
+    image_size: int | None = Field(default=None, ge=8, le=4096)
+    """Side that images are resized to; what the preprocessing says when absent."""
+    trust_remote_code: bool = False
+    """Whether Python code that comes with the model may run."""
+
+    @model_validator(mode="after")
+    def _fitting(self) -> "ReportGenerator":
+        if FINDING not in self.question:
+            raise ValueError(f"question has no {FINDING}: put it where the finding stands")
+        if self.form is not None and not (QUESTION in self.form and IMAGE in self.form):
+            raise ValueError(f"form needs {IMAGE} and {QUESTION}: put them where these stand")
+        for key, wanted in (("beams", self.decoding == "beam"), ("samples", self.confidence == "agreement")):
+            if key in self.model_fields_set and not wanted:
+                need = 'decoding = "beam"' if key == "beams" else 'confidence = "agreement"'
+                raise ValueError(f"{key} is of use with {need} alone: remove it, or say so")
+        if not self.draws:
+            for key in ("temperature", "top_p"):
+                if key in self.model_fields_set:
+                    raise ValueError(
+                        f'{key} is of use with decoding = "sample" or confidence = "agreement" alone: remove it, or '
+                        f"say so"
+                    )
+        if problem := fold_problem(self.cross_fit, (self.model, self.adapter)):
+            raise ValueError(problem)
+        return self
+
+    @property
+    def draws(self) -> bool:
+        """Whether reports are sampled, so that the study's seed matters."""
+        return self.decoding == "sample" or self.confidence == "agreement"
+
+    def load(self, findings: tuple[str, ...], *, fold: str | None = None) -> "Generator":
+        """Load the model and see that it writes, and gives texts the probabilities by which it writes.
+
+        Raises
+        ------
+        DataError
+            When the checkpoint is missing or damaged, its processor cannot stand within the graph, or a finding is none
+            that reports are read for.
+        """
+        require("torch", group="inference")
+        from cxrobust.inference import generation, pretrained
+
+        folder = self._repository(fold).folder
+        where = f"regime {self.name!r}, model {folder.name}"
+        reader = self._reader(findings)
+        config = pretrained.read_config(folder, trust_remote_code=self.trust_remote_code)
+        is_bare = config.model_type == ENCODER_DECODER
+        preprocessing = read_preprocessing(folder, config.encoder if is_bare else config, prefers_processor=True)
+        size = (self.image_size, self.image_size) if self.image_size else preprocessing.image_size
+        if size is None:
+            raise DataError(f"{where}: it takes images of many sizes: give image_size, for example 448")
+        network = pretrained.without_wrapper(
+            pretrained.load_network(
+                folder,
+                config=config,
+                auto="VisionEncoderDecoderModel" if is_bare else "AutoModelForImageTextToText",
+                adapter=find_adapter(self.adapter, fold=fold, regime=self.name),
+                trust_remote_code=self.trust_remote_code,
+            )
+        )
+
+        def generator(writer: "Writer", answers: Any) -> "Generator":
+            return generation.Generator(
+                writer,
+                answers=answers,
+                n_findings=len(findings),
+                decoding=self._decoding(),
+                reader=reader,
+                image_size=size,
+                mean=preprocessing.mean,
+                std=preprocessing.std,
+                interpolation=preprocessing.interpolation,
+            )
+
+        made = (
+            self._without_prompt(network, folder, generator, where)
+            if is_bare
+            else self._with_prompt(network, folder, generator, findings, size, where)
+        )
+        generation.check_forced(made, where=where)
+        return made.eval().requires_grad_(False)
+
+    def _without_prompt(self, network: Any, folder: Path, generator: Any, where: str) -> "Generator":
+        from cxrobust.inference import generation, vision_language
+
+        keys = [key for key in ("prompt", "form") if getattr(self, key) is not None]
+        keys += ['confidence = "questions"'] if self.confidence == "questions" else []
+        for key in keys:
+            raise DataError(f"{where}: a VisionEncoderDecoderModel takes no prompt: remove {key}")
+        tokenizer = vision_language.load_tokenizer(folder, trust_remote_code=self.trust_remote_code)
+        made: Generator = generator(generation.EncoderDecoderWriter(network, tokenizer, where=where), None)
+        return made
+
+    def _with_prompt(
+        self,
+        network: Any,
+        folder: Path,
+        generator: Any,
+        findings: tuple[str, ...],
+        size: tuple[int, int],
+        where: str,
+    ) -> "Generator":
+        from cxrobust.inference import generation, vision_language
+
+        processor = vision_language.load_processor(folder, trust_remote_code=self.trust_remote_code)
+        asked = [PROMPT if self.prompt is None else self.prompt, *self.questions_of(findings)]
+        asking = [vision_language.prompt_text(processor, one, prompt=self.form) for one in asked]
+        (prompt, *questions), order = vision_language.ask(processor, asking, size=size, where=where)
+        answers = None
+        if tokens := self._answer_tokens(processor.tokenizer, where):
+            answers = vision_language.Answers(network, questions=questions, order=order, yes=tokens[0], no=tokens[1])
+        writer = generation.ImageTextWriter(network, processor.tokenizer, prompt=prompt, order=order, where=where)
+        made: Generator = generator(writer, answers)
+        vision_language.check_arrangement(processor, asking[0], made, writer, where=where)
+        return made
+
+    def _answer_tokens(self, tokenizer: Any, where: str) -> tuple[list[int], list[int]] | None:
+        """Return the tokens of yes and of no; None where the model has none and nothing needs them."""
+        from cxrobust.inference import vision_language
+
+        try:
+            yes, no = (vision_language.answer_tokens(tokenizer, one, where=where) for one in (self.yes, self.no))
+        except DataError:
+            if self.confidence == "questions" or {"yes", "no"} & self.model_fields_set:
+                raise
+            return None
+        if both := set(yes) & set(no):
+            raise DataError(f"{where}: token {min(both)} is an answer of both yes and no: give other spellings")
+        return yes, no
+
+    def _decoding(self) -> "Decoding":
+        from cxrobust.inference.generation import Decoding
+
+        return Decoding(
+            samples=self.decoding == "sample",
+            beams=self.beams if self.decoding == "beam" else 1,
+            most_tokens=self.max_new_tokens,
+            temperature=self.temperature,
+            top_p=self.top_p,
+        )
+
+    def _reader(self, findings: Sequence[str]) -> "Reader":
+        from cxrobust.inference.generation import Reader
+
+        read = self.confidence != "questions"
+        where = f"regime {self.name!r}"
+        return Reader(
+            confidence=self.confidence,
+            observations=observations_of(findings, self.observations, where=where) if read else (),
+            doubted=self.doubted,
+            n_samples=self.samples,
+        )
+
+    def questions_of(self, findings: Sequence[str]) -> tuple[str, ...]:
+        """Return the question for each finding.
+
+        Raises
+        ------
+        DataError
+            When `words` names a finding that the study does not have.
+        """
+        words = words_of(findings, self.words, where=f"regime {self.name!r}")
+        return tuple(self.question.replace(FINDING, one) for one in words)
+
+    def fingerprint(self, *, fold: str | None = None) -> dict[str, str]:
+        """Return the SHA-256 of configuration, weights, tokenizer and processor."""
+        folder = self._repository(fold).folder
+        adapter = find_adapter(self.adapter, fold=fold, regime=self.name)
+        files = {*model_files(folder, code=self.trust_remote_code), *tokenizer_files(folder)}
+        return hashes([*sorted(files), *(() if adapter is None else adapter_files(adapter))])
+
+    def facts(self, *, fold: str | None = None) -> dict[str, Any]:
+        """Return what configuration and headers of the weights tell of the network."""
+        adapter = find_adapter(self.adapter, fold=fold, regime=self.name)
+        found = self._repository(fold).facts(prefers_processor=True) | adapter_facts(adapter)
+        if self.image_size is not None:
+            found["resolution"] = [self.image_size, self.image_size]
+        return {key: value for key, value in found.items() if value}
+
+    def settings(self) -> dict[str, Any]:
+        """Settings as JSON values; paths by name only."""
+        return {**super().settings(), "model": self._repository(None).name}
+
+    def _repository(self, fold: str | None) -> Repository:
+        return Repository(
+            model=self.model,
+            study_folder=self._study_folder,
+            revision=self.revision,
+            code=self.trust_remote_code,
+            fold=fold,
+            patterns=TOKENIZER_FILES,
+        )

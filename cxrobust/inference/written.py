@@ -1,0 +1,89 @@
+"""What a generator wrote of images, and what it says of a study's findings; torch is not needed to hold it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrobust.radiology_reports.findings import Doubted, stated
+
+SURE = -1e-12
+"""The largest mean log-probability: with one of 0, the log-odds of a finding would be infinite."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Written:
+    """The reports of some images."""
+
+    reports: tuple[str, ...]
+    log_probabilities: NDArray[np.float64]
+    """(n_images,) mean log-probability of a token of each report, its end included."""
+    faults: tuple[tuple[str, ...], ...]
+    """What is wrong with each report: `empty`, `not English`, `cut off`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reading:
+    """What a model says of some images."""
+
+    logits: NDArray[np.float32]
+    """(n_images, n_findings) log-odds."""
+    written: Written | None = None
+    """None for a model that writes no reports."""
+
+
+def joined(parts: Sequence[Reading]) -> Reading:
+    """Return the readings of several batches as one."""
+    logits = np.concatenate([part.logits for part in parts])
+    written = [part.written for part in parts if part.written is not None]
+    if not written:
+        return Reading(logits=logits)
+    return Reading(
+        logits=logits,
+        written=Written(
+            reports=tuple(report for part in written for report in part.reports),
+            log_probabilities=np.concatenate([part.log_probabilities for part in written]),
+            faults=tuple(faults for part in written for faults in part.faults),
+        ),
+    )
+
+
+def log_odds_by_tokens(
+    reports: Sequence[str], log_probabilities: NDArray[np.float64], observations: Sequence[str], *, doubted: Doubted
+) -> NDArray[np.float64]:
+    """Return log-odds (n, k) from what reports state and how probable their tokens are.
+
+    With c = exp(mean log-probability of a token) a finding has p = (1 + c) / 2 where it is stated and (1 − c) / 2 where
+    not, so that the decision at 0.5 is the report's own and confidence rises with c; what is half stated has 0.5.
+
+    Examples
+    --------
+    >>> odds = log_odds_by_tokens(["Effusion."], np.log([0.5]), ["Pleural Effusion", "Edema"], doubted="ones")
+    >>> odds.round(4).tolist()
+    [[1.0986, -1.0986]]
+    """
+    mean = np.minimum(log_probabilities, SURE)
+    size = np.log1p(np.exp(mean)) - np.log(-np.expm1(mean))
+    signs = np.array([2 * stated(report, observations, doubted=doubted) - 1 for report in reports])
+    odds: NDArray[np.float64] = signs.reshape(len(reports), len(observations)) * size[:, None]
+    return odds
+
+
+def log_odds_by_agreement(
+    samples: Sequence[Sequence[str]], observations: Sequence[str], *, doubted: Doubted
+) -> NDArray[np.float64]:
+    """Return log-odds (n, k) from how many of each image's sampled reports state a finding.
+
+    p = (count + 0.5) / (n_samples + 1), the mean of Jeffreys' posterior: never 0 or 1, which a few samples cannot tell,
+    and 0.5 exactly where they are divided. A sample that is empty or not English counts half.
+
+    Examples
+    --------
+    >>> log_odds_by_agreement([["Edema.", "Edema.", "Clear."]], ["Edema"], doubted="ones").round(4).tolist()
+    [[0.5108]]
+    """
+    counts = np.array([sum(stated(one, observations, doubted=doubted) for one in own) for own in samples])
+    sizes = np.array([len(own) for own in samples])[:, None]
+    odds: NDArray[np.float64] = np.log(counts + 0.5) - np.log(sizes - counts + 0.5)
+    return odds

@@ -1,0 +1,80 @@
+"""What a report states of a study's findings, as numbers: by the embedded labeler and a policy for doubt."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrobust.errors import DataError, nearest
+from cxrobust.radiology_reports.labeler import Label, label_report, speaks_english
+from cxrobust.radiology_reports.phrases import OBSERVATIONS
+
+Doubted = Literal["ones", "zeros", "half"]
+"""What a doubted finding (`possible pneumonia`) counts as: stated, not stated, or half stated."""
+
+EMPTY, FOREIGN, CUT = "empty", "not English", "cut off"
+"""What may be wrong with a generated report; `cut off` where it reached the largest number of tokens."""
+_WORTH = {"ones": 1.0, "zeros": 0.0, "half": 0.5}
+
+
+def observations_of(findings: Sequence[str], given: Mapping[str, str], *, where: str) -> tuple[str, ...]:
+    """Return the labeler's observation for each finding: as given, else that of the same name.
+
+    Raises
+    ------
+    DataError
+        When there is none of that name; it says which key to give.
+
+    Examples
+    --------
+    >>> observations_of(["Pleural_Effusion", "Mass"], {"Mass": "Lung Lesion"}, where="regime 'a'")
+    ('Pleural Effusion', 'Lung Lesion')
+    """
+    for finding in given:
+        if finding not in findings:
+            raise DataError(
+                f"{where}: observations names {finding!r}, which is no finding of this study"
+                f"{nearest(finding, findings)}: its findings are {', '.join(findings)}"
+            )
+    known = {_plain(one): one for one in OBSERVATIONS}
+    found = []
+    for finding in findings:
+        wanted = given.get(finding, finding)
+        if _plain(wanted) not in known:
+            raise DataError(
+                f"{where}: reports are not read for {wanted!r}{nearest(wanted, OBSERVATIONS)}: write "
+                f'observations = {{ "{finding}" = "..." }} with one of {", ".join(OBSERVATIONS)}'
+            )
+        found.append(known[_plain(wanted)])
+    return tuple(found)
+
+
+def stated(report: str, observations: Sequence[str], *, doubted: Doubted) -> NDArray[np.float64]:
+    """Return 1 for each observation that a report states, 0 for one that it denies or does not mention.
+
+    A doubted one counts as `doubted` says. A report that is empty or not English states nothing: all are 0.5.
+
+    Examples
+    --------
+    >>> stated("Possible pneumonia. No effusion.", ["Pneumonia", "Pleural Effusion"], doubted="half")
+    array([0.5, 0. ])
+    """
+    if any(fault in {EMPTY, FOREIGN} for fault in faults_of(report)):
+        return np.full(len(observations), 0.5)
+    labels = label_report(report)
+    worth = {Label.POSITIVE: 1.0, Label.NEGATIVE: 0.0, Label.UNCERTAIN: _WORTH[doubted]}
+    return np.array([worth[labels[one]] if one in labels else 0.0 for one in observations])
+
+
+def faults_of(report: str) -> Iterator[str]:
+    """Yield why a report states nothing: it is empty, or in another language."""
+    if not report.strip():
+        yield EMPTY
+    elif not speaks_english(report):
+        yield FOREIGN
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_]+", "", name).casefold()

@@ -1,0 +1,212 @@
+"""Attacks on what a generator writes: they move the text's probability as they say, each image for itself."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from cxrobust.conditions import parse_condition
+from cxrobust.errors import StudyError
+from cxrobust.inference.engine import predict
+from cxrobust.inference.models.generator import ReportGenerator
+from cxrobust.inference.one_image import perturbed_image
+from cxrobust.inference.perturbations import Batch, perturbation
+from cxrobust.inference.perturbations.attack import Attack, InBall
+from cxrobust.inference.units import plan
+from cxrobust.predictions import load_predictions
+from cxrobust.study import read_study
+from tests.inference.tiny_generators import save_encoder_decoder, save_llava, write_generator_study
+
+FALSE = "There is large left pneumothorax ."
+EPS = 8 / 255
+FEW = {"steps": 3, "queries": 20, "searches": 2, "neighbours": 2, "places": 1, "side": 30, "passes": 1}
+ATTACKS = sorted(
+    name for name in perturbation if issubclass(perturbation[name], Attack) and name not in {"tpgd", "autoattack"}
+)
+
+
+def loaded(folder, save):
+    save(folder / "g")
+    table = {
+        "name": "g",
+        "family": "generator",
+        "model": "g",
+        "observations": {"Mass": "Lung Lesion"},
+        "max_new_tokens": 8,
+    }
+    regime = ReportGenerator.model_validate_json(json.dumps(table), context={"study_folder": folder})
+    return regime.load(("Mass", "Edema"))
+
+
+@pytest.fixture(scope="module")
+def llava(tmp_path_factory):
+    return loaded(tmp_path_factory.mktemp("llava"), save_llava)
+
+
+@pytest.fixture(scope="module")
+def encoder_decoder(tmp_path_factory):
+    return loaded(tmp_path_factory.mktemp("encoder-decoder"), save_encoder_decoder)
+
+
+def batch_of(n: int = 4, first: int = 0) -> Batch:
+    rng = np.random.default_rng(5)
+    images = rng.integers(30, 220, (8, 1, 16, 16)).astype(np.float32) / 255
+    rows = range(first, first + n)
+    references = (
+        "no effusion .",
+        "large left mass",
+        "edema",
+        "normal heart",
+        "clear lungs",
+        "mass",
+        "no mass",
+        "edema .",
+    )
+    return Batch(
+        images=torch.from_numpy(images[first : first + n]),
+        labels=np.ones((n, 2), dtype=np.int8),
+        findings=("Mass", "Edema"),
+        seeds=tuple(100 + row for row in rows),
+        ids=tuple(f"i{row}" for row in rows),
+        seed=1,
+        references=tuple(references[row] for row in rows),
+    )
+
+
+def attack_of(name: str, **settings) -> Attack:
+    kind = perturbation[name]
+    few = {**FEW, "steps": 10} if name.startswith("ead") else FEW
+    table = {"attack": name, "target": "report", **{key: v for key, v in few.items() if key in kind.model_fields}}
+    if kind.strength == "eps" and "eps" in kind.model_fields:
+        table["eps"] = EPS if issubclass(kind, InBall) else 0.5
+    made = kind.model_validate({**table, **settings})
+    made.check(("Mass", "Edema"))
+    return made
+
+
+def scores(model, batch, images, texts) -> np.ndarray:
+    with torch.no_grad():
+        return model.log_probability(images, texts).numpy()
+
+
+@pytest.mark.parametrize("model", ["llava", "encoder_decoder"])
+@pytest.mark.parametrize(
+    ("text", "falls"), [("clean", True), ("reference", True), (FALSE, False)], ids=["clean", "reference", "given"]
+)
+def test_pgd_moves_the_text_s_probability_more_than_noise(model, text, falls, request):
+    generator, batch = request.getfixturevalue(model), batch_of(8)
+    attack = attack_of("pgd", text=text, steps=10)
+    texts = {
+        "clean": generator.tokens(batch.images, ids=batch.ids, seed=1),
+        "reference": [generator.tokens_of(one) for one in batch.references],
+    }.get(text, [generator.tokens_of(text)] * 8)
+    noise = perturbation["noise"].model_validate({"attack": "noise", "eps": EPS})
+    at = {
+        name: scores(generator, batch, one.perturb(batch, generator), texts)
+        for name, one in (("attack", attack), ("noise", noise))
+    }
+    clean = scores(generator, batch, batch.images, texts)
+    sign = -1 if falls else 1
+    assert np.mean(sign * (at["attack"] - clean) > 0) > 0.8
+    assert np.mean(sign * (at["attack"] - clean)) > 3 * abs(np.mean(sign * (at["noise"] - clean)))
+    moved = attack.perturb(batch, generator) - batch.images
+    assert moved.abs().max() <= EPS + 1e-6
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_every_attack_takes_reports_and_each_image_for_itself(name, llava):
+    attack = attack_of(name, text=FALSE)
+    together = attack.perturb(batch_of(2), llava)
+    alone = attack.perturb(batch_of(1, first=1), llava)
+    torch.testing.assert_close(together[[1]], alone, atol=2e-5, rtol=0)
+    assert (together != batch_of(2).images).any()
+
+
+def test_what_cannot_be_asked_is_refused():
+    with pytest.raises(StudyError, match="moves away from the clean prediction, and a report is no prediction"):
+        attack_of("tpgd")
+    with pytest.raises(StudyError, match='text is of use with target = "report" alone'):
+        attack_of("pgd", target="all", text="normal")
+    with pytest.raises(StudyError, match="a report is no decision: leave until_wrong_at out"):
+        attack_of("pgd", until_wrong_at=0.5)
+
+
+def test_goals_turn_the_direction_and_conditions_say_the_text():
+    assert attack_of("pgd").lowers_text
+    assert attack_of("pgd", text=FALSE, goal="hide").lowers_text
+    assert not attack_of("pgd", text=FALSE).lowers_text
+    assert not attack_of("pgd", text="reference", goal="fabricate").lowers_text
+    long = attack_of("pgd", text="no effusion, " * 20)
+    assert parse_condition(str(long.condition)) == long.condition
+    assert len(str(long.condition)) < 130
+    assert str(long.condition) != str(attack_of("pgd", text="no effusion, " * 21).condition)
+    assert "making the report “There is large left pneumothorax .” likelier" in attack_of("pgd", text=FALSE).describe()
+
+
+def test_a_study_of_generators(tmp_path):
+    study = write_generator_study(tmp_path)
+    study.write_text(study.read_text().replace("attack_checks = 0", "attack_checks = 2"))
+    read = read_study(study)
+    predict(read, tmp_path / "out")
+    found = load_predictions(tmp_path / "out")
+    condition = "pgd(eps=8/255, target=report, steps=3)"
+    assert found.conditions == ("clean", condition, "noise(eps=8/255)")
+    assert found.reports.shape == (2, 3, 12)
+    assert all(isinstance(one, str) for one in found.reports.flat)
+    assert (found.log_probabilities < 0).all()
+    changed = (found.reports != found.reports[:, [0]]).mean(axis=(0, 2))
+    assert changed[1] > changed[2] > changed[0] == 0
+    index = json.loads((tmp_path / "out" / "index.json").read_text())
+    assert any("cut off" in unit.get("report_faults", {}) for unit in index["units"])
+    for check in index["attack_checks"]:
+        assert check["attacked"] > check["noise"]
+        assert check["attacked"] > check["clean"] == pytest.approx(np.log(1.5), abs=1e-4)
+        assert 0 <= next(iter(check["transferred"].values())) < check["attacked"]
+    files = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("[0-9a-f]*.parquet")}
+    predict(read, tmp_path / "out")
+    assert files == {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("[0-9a-f]*.parquet")}
+    planned = plan(read, tmp_path / "out")
+    again = perturbed_image(planned, image="i005", condition=condition, regime="dpo")
+    clean = planned.pixels.batch(np.array([5]))[0, 0]
+    assert 0 < np.abs(again - clean).max() <= 8 / 255 + 1e-6
+
+
+def test_what_a_generator_attack_needs_is_said_before_anything_is_predicted(tmp_path):
+    study = write_generator_study(tmp_path)
+    text = study.read_text()
+    study.write_text(text.replace('target = "report"', 'target = "report"\ntext = "reference"'))
+    with pytest.raises(StudyError, match=r'asks for references \(text = "reference"\), and 12 images have none'):
+        plan(read_study(study), tmp_path / "out")
+    study.write_text(text.replace('target = "report"', 'target = "each"'))
+    with pytest.raises(StudyError, match=r"regime 'sft' writes one report for all: write target"):
+        plan(read_study(study), tmp_path / "out")
+    network = '[[regimes]]\nname = "a"\nfamily = "python"\nmodel = "python:tiny_networks:build"\n'
+    study.write_text(text.replace("[[perturbations]]", network + "[[perturbations]]", 1))
+    with pytest.raises(StudyError, match=r"aims at reports .* and regime 'a' writes none"):
+        plan(read_study(study), tmp_path / "out")
+
+
+def test_findings_are_attacked_through_questions_and_by_classifiers_images(tmp_path):
+    attack = '[[perturbations]]\nattack = "pgd"\neps = "8/255"\nsteps = 3\ntarget = "Mass"\n'
+    network = '[[regimes]]\nname = "a"\nfamily = "python"\nmodel = "python:tiny_networks:build"\n'
+    study = write_generator_study(tmp_path, attack=network + attack, regime='confidence = "questions"\n', n_images=6)
+    study.write_text(study.read_text().replace("attack_checks = 0", "attack_checks = 2"))
+    predict(read_study(study), tmp_path / "out")
+    checks = json.loads((tmp_path / "out" / "index.json").read_text())["attack_checks"]
+    assert {check["regime"]: set(check["transferred"]) for check in checks}["sft"] == {"dpo", "a"}
+    assert all(check["attacked"] > check["noise"] for check in checks)
+    found = load_predictions(tmp_path / "out")
+    assert found.reports[found.members.index(("a", 0)), 0, 0] is None
+
+
+def test_the_seed_matters_to_samples_alone(tmp_path):
+    keys = {}
+    for name, extra in (("greedy", ""), ("sample", 'decoding = "sample"\n')):
+        study = write_generator_study(tmp_path / name, n_images=4, regime=extra)
+        for seed in (5, 6):
+            study.write_text(study.read_text().replace("seed = 5", f"seed = {seed}"))
+            units = plan(read_study(study), tmp_path / name / "out").units
+            keys[name, seed] = {unit.key for unit in units if str(unit.condition) == "clean"}
+    assert keys["greedy", 5] == keys["greedy", 6]
+    assert not keys["sample", 5] & keys["sample", 6]

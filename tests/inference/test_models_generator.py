@@ -1,0 +1,281 @@
+"""Family `generator`: reports and their probabilities by transformers as oracle; draws that belong to the image."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy.special import expit
+from transformers import AutoProcessor, AutoTokenizer
+
+from cxrobust.errors import DataError, StudyError
+from cxrobust.inference.models.generator import ReportGenerator
+from cxrobust.inference.pretrained import quiet
+from cxrobust.inference.written import log_odds_by_agreement, log_odds_by_tokens
+from cxrobust.study import parse_study
+from tests.inference.tiny_generators import VOCABULARY, save_encoder_decoder, save_llava
+from tests.inference.tiny_vlms import save_gemma, save_qwen
+
+FINDINGS = ("Effusion", "Pneumothorax")
+TABLE = {
+    "name": "g",
+    "family": "generator",
+    "model": "model",
+    "observations": {"Effusion": "Pleural Effusion"},
+    "max_new_tokens": 10,
+}
+ASKED = {
+    "prompt": "Describe the image",
+    "form": "{image} USER: {question} ASSISTANT:",
+    "question": "Is there {finding} ?",
+}
+SAVED = {"llava": (save_llava, ASKED), "encoder-decoder": (save_encoder_decoder, {})}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    made = tmp_path_factory.mktemp("generators")
+    for name, (save, _) in SAVED.items():
+        save(made / name)
+    return made
+
+
+def regime_in(folder: Path, kind: str = "llava", **settings) -> ReportGenerator:
+    table = {**TABLE, "model": kind, **SAVED.get(kind, (None, {}))[1], **settings}
+    return ReportGenerator.model_validate_json(json.dumps(table), context={"study_folder": folder})
+
+
+def pictures(n: int, side: int = 16) -> np.ndarray:
+    rng = np.random.default_rng(7)
+    return rng.integers(0, 256, (n, side, side), dtype=np.uint8)
+
+
+def as_images(shown: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(shown[:, None].astype(np.float32) / 255)
+
+
+def names(n: int) -> list[str]:
+    return [f"i{k}" for k in range(n)]
+
+
+def by_transformers(folder: Path, kind: str, picture: np.ndarray, network, **how) -> tuple[str, float]:
+    """Report and mean log-probability of its tokens, as the library documents it."""
+    if kind == "llava":
+        processor = AutoProcessor.from_pretrained(folder / kind)
+        tokenizer = processor.tokenizer
+        text = "<image> USER: Describe the image ASSISTANT:"
+        inputs = processor(images=Image.fromarray(picture).convert("RGB"), text=text, return_tensors="pt")
+    else:
+        tokenizer = AutoTokenizer.from_pretrained(folder / kind)
+        inputs = {"pixel_values": torch.from_numpy(picture[None, None].astype(np.float32) / 127.5 - 1)}
+    with torch.no_grad(), quiet():
+        found = network.generate(
+            **inputs,
+            do_sample=False,
+            max_new_tokens=10,
+            output_logits=True,
+            return_dict_in_generate=True,
+            eos_token_id=2,
+            pad_token_id=0,
+            suppress_tokens=[VOCABULARY["<image>"]] if kind == "llava" else None,
+            **how,
+        )
+    new = found.sequences[0][-len(found.logits) :]
+    own = torch.stack(found.logits)[:, 0].log_softmax(dim=1)[torch.arange(len(new)), new]
+    return tokenizer.decode(new, skip_special_tokens=True).strip(), float(own.mean())
+
+
+@pytest.mark.parametrize("kind", SAVED)
+def test_greedy_reports_and_probabilities_against_transformers(kind, folder):
+    network = SAVED[kind][0](folder / kind)
+    loaded = regime_in(folder, kind).load(FINDINGS)
+    shown = pictures(4)
+    reading = loaded.read(as_images(shown), ids=names(4), seed=0)
+    expected = [by_transformers(folder, kind, one, network) for one in shown]
+    assert len(set(reading.written.reports)) > 1
+    assert list(reading.written.reports) == [text for text, _ in expected]
+    np.testing.assert_allclose(reading.written.log_probabilities, [value for _, value in expected], atol=1e-4)
+    odds = log_odds_by_tokens(
+        reading.written.reports, reading.written.log_probabilities, ("Pleural Effusion", "Pneumothorax"), doubted="ones"
+    )
+    np.testing.assert_allclose(reading.logits, odds, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", SAVED)
+def test_beams_against_transformers(kind, folder):
+    network = SAVED[kind][0](folder / kind)
+    loaded = regime_in(folder, kind, decoding="beam", beams=3).load(FINDINGS)
+    shown = pictures(3)
+    reports = loaded.read(as_images(shown), ids=names(3), seed=0).written.reports
+    for one, report in zip(shown, reports, strict=True):
+        with torch.no_grad(), quiet():
+            assert report == by_transformers_beams(folder, kind, one, network)
+
+
+def by_transformers_beams(folder: Path, kind: str, picture: np.ndarray, network) -> str:
+    how = {"num_beams": 3, "do_sample": False, "max_new_tokens": 10, "eos_token_id": 2, "pad_token_id": 0}
+    if kind == "llava":
+        processor = AutoProcessor.from_pretrained(folder / kind)
+        text = "<image> USER: Describe the image ASSISTANT:"
+        inputs = processor(images=Image.fromarray(picture).convert("RGB"), text=text, return_tensors="pt")
+        found = network.generate(**inputs, **how, suppress_tokens=[VOCABULARY["<image>"]])
+        return processor.tokenizer.decode(found[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip()
+    pixels = torch.from_numpy(picture[None, None].astype(np.float32) / 127.5 - 1)
+    found = network.generate(pixel_values=pixels, **how)
+    return AutoTokenizer.from_pretrained(folder / kind).decode(found[0, 1:], skip_special_tokens=True).strip()
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"decoding": "beam"}, {"decoding": "sample"}, {"confidence": "agreement", "samples": 3}]
+)
+@pytest.mark.parametrize("kind", SAVED)
+def test_one_image_alone_is_as_in_a_batch(kind, settings, folder):
+    loaded = regime_in(folder, kind, **settings).load(FINDINGS)
+    images = as_images(pictures(5))
+    together = loaded.read(images, ids=names(5), seed=3)
+    for row in (0, 3):
+        alone = loaded.read(images[[row]], ids=[f"i{row}"], seed=3)
+        assert alone.written.reports[0] == together.written.reports[row]
+        assert alone.written.faults[0] == together.written.faults[row]
+        np.testing.assert_allclose(alone.logits[0], together.logits[row], atol=1e-4)
+        np.testing.assert_allclose(
+            alone.written.log_probabilities[0], together.written.log_probabilities[row], atol=1e-5
+        )
+
+
+@pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.7, 0.6)])
+def test_draws_follow_the_probabilities_of_the_network(temperature, top_p, folder):
+    settings = {"decoding": "sample", "temperature": temperature, "top_p": top_p, "max_new_tokens": 1}
+    loaded = regime_in(folder, **settings).load(FINDINGS)
+    n, image = 1200, as_images(pictures(1))
+    tokens = loaded.tokens(image.expand(n, -1, -1, -1), ids=names(n), seed=1)
+    found = np.bincount([one[0] for one in tokens], minlength=len(VOCABULARY)) / n
+    logits = loaded.writer.forced(loaded.prepared(image), torch.tensor([[5]]), torch.tensor([[True]]))[0, 0]
+    logits[VOCABULARY["<image>"]] = -torch.inf
+    p = (logits.double() / temperature).softmax(dim=0).numpy()
+    order = np.argsort(-p)
+    kept = order[: int(np.searchsorted(np.cumsum(p[order]), top_p)) + 1] if top_p < 1 else order
+    expected = np.zeros_like(p)
+    expected[kept] = p[kept] / p[kept].sum()
+    assert set(np.flatnonzero(found)) <= set(kept)
+    assert np.abs(found - expected).max() < 4 * 0.5 / np.sqrt(n)
+    again = loaded.tokens(image.expand(3, -1, -1, -1), ids=names(3), seed=1)
+    assert again == tokens[:3]
+    assert loaded.tokens(image.expand(n, -1, -1, -1), ids=names(n), seed=2) != tokens
+
+
+def test_probabilities_are_those_of_the_report_s_own_decisions():
+    observations = ("Pleural Effusion", "Pneumothorax", "Edema")
+    reports = ("Effusion. No pneumothorax. Possible edema.", "", "Der Befund ist unauffällig.")
+    for doubted, edema in (("ones", 0.75), ("zeros", 0.25), ("half", 0.5)):
+        odds = log_odds_by_tokens(reports, np.log([0.5, 0.5, 0.5]), observations, doubted=doubted)
+        np.testing.assert_allclose(expit(odds), [[0.75, 0.25, edema], [0.5] * 3, [0.5] * 3])
+    sure = log_odds_by_tokens(("Effusion.",), np.array([0.0]), observations, doubted="ones")
+    assert np.isfinite(sure).all()
+    assert expit(sure)[0].tolist() == pytest.approx([1, 0, 0], abs=1e-9)
+
+
+def test_agreement_counts_samples_and_is_never_certain():
+    samples = [["Effusion.", "Effusion.", "No effusion.", "Possible effusion."], ["Clear lungs."] * 3 + [""]]
+    odds = log_odds_by_agreement(samples, ("Pleural Effusion",), doubted="half")
+    np.testing.assert_allclose(expit(odds)[:, 0], [(2.5 + 0.5) / 5, (0.5 + 0.5) / 5])
+
+
+def test_questions_are_those_of_family_vlm(folder):
+    from cxrobust.inference.models.vlm import VisionLanguageModel
+
+    images = as_images(pictures(3))
+    ours = regime_in(folder, confidence="questions").load(FINDINGS)
+    table = {"name": "v", "family": "vlm", "model": "llava", "question": ASKED["question"], "prompt": ASKED["form"]}
+    theirs = VisionLanguageModel.model_validate_json(json.dumps(table), context={"study_folder": folder})
+    expected = theirs.load(FINDINGS)(images)
+    np.testing.assert_allclose(ours.read(images, ids=names(3), seed=0).logits, expected, atol=1e-5)
+    torch.testing.assert_close(ours(images), expected)
+
+
+@pytest.mark.parametrize("kind", SAVED)
+def test_gradient_of_a_text_s_probability_against_finite_differences(kind, folder):
+    loaded = regime_in(folder, kind).load(FINDINGS)
+    images = as_images(pictures(2)).requires_grad_(True)
+    texts = [loaded.tokens_of("large left pneumothorax ."), loaded.tokens_of("no effusion")]
+    assert [len(text) for text in texts] == [5, 3]
+    (gradient,) = torch.autograd.grad(loaded.log_probability(images, texts).sum(), images)
+    step = 2e-3 * gradient / gradient.norm()
+    with torch.no_grad():
+        change = (loaded.log_probability(images + step, texts) - loaded.log_probability(images - step, texts)).sum()
+    torch.testing.assert_close(change.float(), 2 * (gradient * step).sum(), rtol=0.03, atol=0)
+    alone = loaded.log_probability(images[:1], texts[:1])
+    torch.testing.assert_close(alone, loaded.log_probability(images, texts)[:1], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("save", [save_qwen, save_gemma])
+def test_models_whose_processors_arrange_patches_or_type_tokens_write(save, tmp_path):
+    save(tmp_path / "other")
+    settings = {"observations": {"Effusion": "Pleural Effusion"}, "image_size": 32}
+    loaded = regime_in(tmp_path, "other", **settings).load(FINDINGS)
+    images = as_images(pictures(3, side=32))
+    reading = loaded.read(images, ids=names(3), seed=0)
+    alone = loaded.read(images[[2]], ids=["i2"], seed=0)
+    assert reading.written.reports[2] == alone.written.reports[0]
+
+
+def test_adapter_changes_what_is_written(folder, tmp_path):
+    from peft import LoraConfig, get_peft_model
+
+    network = save_llava(folder / "llava")
+    images = as_images(pictures(4))
+    plain = regime_in(folder).load(FINDINGS).read(images, ids=names(4), seed=0)
+    with quiet():
+        adapted = get_peft_model(network, LoraConfig(r=2, target_modules=["q_proj", "fc1"]))
+    for name, parameter in adapted.named_parameters():
+        if "lora_" in name:
+            torch.nn.init.normal_(parameter, std=0.5, generator=torch.Generator().manual_seed(1))
+    adapted.save_pretrained(tmp_path / "lora")
+    loaded = regime_in(folder, adapter=str(tmp_path / "lora")).load(FINDINGS)
+    reports = loaded.read(images, ids=names(4), seed=0).written.reports
+    assert reports != plain.written.reports
+    assert list(reports) == [by_transformers(folder, "llava", one, adapted.eval())[0] for one in pictures(4)]
+
+
+def test_faults_are_named(folder):
+    loaded = regime_in(folder, max_new_tokens=2).load(FINDINGS)
+    reading = loaded.read(as_images(pictures(8)), ids=names(8), seed=0)
+    assert any("cut off" in faults for faults in reading.written.faults)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "message"),
+    [
+        ("llava", {"observations": {}}, "reports are not read for 'Effusion'"),
+        ("llava", {"observations": {"Edema": "Edema"}}, "observations names 'Edema', which is no finding"),
+        ("encoder-decoder", {"confidence": "questions"}, "takes no prompt: remove confidence"),
+        ("encoder-decoder", {"prompt": "Describe"}, "takes no prompt: remove prompt"),
+        ("llava", {"confidence": "questions", "yes": ["certainly so"]}, "is one token of the model"),
+    ],
+)
+def test_what_cannot_be_used_is_one_sentence(kind, settings, message, folder):
+    with pytest.raises(DataError, match=message) as caught:
+        regime_in(folder, kind, **settings).load(FINDINGS)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('form = "{image}"', "form needs {image} and {question}"),
+        ("beams = 3", 'beams is of use with decoding = "beam" alone'),
+        ("samples = 3", 'samples is of use with confidence = "agreement" alone'),
+        ("temperature = 0.5", "temperature is of use with"),
+        ('question = "Is it?"', "question has no {finding}"),
+    ],
+)
+def test_keys_without_their_use_are_refused(line, message, tmp_path):
+    text = (
+        '[study]\ntitle = "t"\nseed = 1\nreference = "r"\n[data]\nkind = "phantoms"\n[[regimes]]\nname = "r"\n'
+        f'family = "generator"\nmodel = "vlm"\n{line}\n'
+    )
+    with pytest.raises(StudyError) as caught:
+        parse_study(text, path=tmp_path / "study.toml")
+    assert message in str(caught.value)
