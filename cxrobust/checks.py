@@ -20,6 +20,7 @@ from cxrobust.inference.units import Plan, Unit, in_one_search, plan
 from cxrobust.pipeline import study_template
 from cxrobust.progress import Reporter
 from cxrobust.results import PREDICTIONS
+from cxrobust.scoring import check_scorers
 from cxrobust.study import Study
 
 LARGE = 8 / 255
@@ -60,6 +61,7 @@ def check(study: Study, out: Path, *, report: Reporter) -> Check:
         metric[name]
     check_device(study.analysis.device)
     study_template(study)
+    check_scorers(study)
     folder = out / PREDICTIONS
     planned = plan(study, folder, report=report)
     units = [unit for part in planned.parts for unit in part.units]

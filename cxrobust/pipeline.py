@@ -23,6 +23,7 @@ from cxrobust.progress import Reporter, silent
 from cxrobust.registration import Registration, find_registration, place_of, write_registration
 from cxrobust.registration.planned import compared
 from cxrobust.results import ESTIMATES, PREDICTIONS, RESULTS, Results, write_estimates, write_results
+from cxrobust.scoring import check_scored_for, check_scorers, score
 from cxrobust.study import Study
 from cxrobust.study_analysis import AnalysisSection
 
@@ -33,8 +34,11 @@ LOG = "log.jsonl"
 
 
 def predict(study: Study, out: Path, *, report: Reporter = silent) -> Path:
-    """Write `OUT/predictions/`; see `cxrobust.inference.engine.predict`."""
-    return engine.predict(study, out / PREDICTIONS, report=report)
+    """Write `OUT/predictions/`; see `cxrobust.inference.engine.predict`, and `cxrobust.scoring` for reports."""
+    check_scorers(study)
+    folder = engine.predict(study, out / PREDICTIONS, report=report)
+    score(study, folder, report=report)
+    return folder
 
 
 def analyze(study: Study, out: Path, *, predictions: Path | None = None, report: Reporter = silent) -> Results:
@@ -181,6 +185,7 @@ def _check_made_for(study: Study, index: Mapping[str, Any], folder: Path) -> Non
     for name in ("made_for", "regimes", "inference", "examples"):
         if name not in index:
             raise DataError(f"{folder / INDEX}: it has no {name!r}: run cxrobust predict again")
+    check_scored_for(study, index, folder)
     if changed := engine.changed_settings(study, index["made_for"]):
         raise DataError(
             f"{folder}: they were made with another {' and another '.join(changed)} than {study.path} has: "

@@ -23,6 +23,7 @@ from cxrobust.conditions import CLEAN
 from cxrobust.errors import DataError, some
 from cxrobust.files import atomic_write, atomic_write_text, canonical_json, sha256_bytes, sha256_file
 from cxrobust.pooling import Pool, pool_studies
+from cxrobust.score_files import Scoring, read_scores
 
 FORMAT = 1
 INDEX = "index.json"
@@ -64,16 +65,6 @@ class UnitPredictions:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Scoring:
-    """What is to be told of the scores of one scorer."""
-
-    reasons: Mapping[str, int]
-    """Why images have a report without a score in some cell, each image counted once."""
-    remarks: Mapping[str, int]
-    """What is to be told of scored reports, such as that they are empty."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class PredictionSet:
     """All cells of a study, on the same images."""
 
@@ -103,7 +94,7 @@ class PredictionSet:
     """(n_members, n_conditions, n_images): mean log-probability of a token of each report, NaN where unknown."""
     scores: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     """What scorers say of each report, by column: (n_members, n_conditions, n_images), NaN where not scored."""
-    scoring: Mapping[str, "Scoring"] = field(default_factory=dict)
+    scoring: Mapping[str, Scoring] = field(default_factory=dict)
     """What is to be told of each scorer's scores."""
     validation: "PredictionSet | None" = None
     """The same members and findings, clean, on images of other patients: on these operating points and recalibration
@@ -247,7 +238,12 @@ def write_index(
     if validation is not None:
         digest = _write_images(validation, folder / VALIDATION_IMAGES)
         content["validation"] = {"images_sha256": digest, **index["validation"]}
-    atomic_write_text(folder / INDEX, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    atomic_write_text(folder / INDEX, index_text(content))
+
+
+def index_text(index: Mapping[str, Any]) -> str:
+    """Return an index as it is written."""
+    return json.dumps(index, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def skipped_images(folder: Path) -> dict[str, str]:
@@ -329,6 +325,7 @@ def _load_part(
         probabilities[(*cell, rows)] = unit.probabilities
         written.put(unit, cell, rows)
     _check_whole(seen, members, conditions, ids, prefix)
+    scored = read_scores(folder, index, members=members, conditions=conditions, position=position)
     hidden = {"image_id", "patient_id", REFERENCE, *(f"label_{f}" for f in findings)}
     part = PredictionSet(
         image_ids=ids,
@@ -344,6 +341,8 @@ def _load_part(
         references=_references(images),
         reports=written.reports,
         log_probabilities=written.log_probabilities,
+        scores=scored.columns,
+        scoring=scored.scoring,
     )
     pooled = index["data"].get("pooled")
     return part if pooled is None else pool_studies(part, column=pooled["column"], by=pooled["by"])
@@ -499,6 +498,14 @@ class _Entry(BaseModel, strict=True):
     condition: str
 
 
+class _ScoreFile(_Entry, strict=True):
+    scorer: str
+
+
+class _Scores(BaseModel, strict=True):
+    files: list[_ScoreFile]
+
+
 class _Part(BaseModel, strict=True):
     images_sha256: str
     data: _Data
@@ -510,6 +517,7 @@ class _Index(_Part, strict=True):
 
     conditions: list[_Named] = Field(min_length=1)
     validation: _Part | None = None
+    scores: _Scores | None = None
 
 
 def _read_index(folder: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
@@ -140,6 +140,8 @@ class Study:
     analysis: AnalysisSection
     report: ReportSection
     compute: ComputeSection
+    scores: Mapping[str, Any] = field(default_factory=dict)
+    """How reports are scored, by scorer: a `cxrobust.radiology_reports.scores.Scorer` for each table."""
     validation: Any | None = None
     """The data set's section for the validation images, of the same kind, size and findings; None where the study has
     none."""
@@ -164,6 +166,7 @@ class Study:
             "data": {**self.data.settings(), **validation},
             "regimes": [regime.settings() for regime in self.regimes],
             "perturbations": [str(perturbation.condition) for perturbation in self.perturbations],
+            **({"scores": {name: one.settings() for name, one in self.scores.items()}} if self.scores else {}),
             "analysis": self.analysis.model_dump(mode="json"),
             "report": {**self.report.model_dump(mode="json"), "attach_predictions": self.attaches_predictions},
             "compute": self.compute.model_dump(mode="json"),
@@ -174,7 +177,7 @@ class Study:
         return Place(self.path, self.text).error(keys, message)
 
 
-SECTIONS = ("study", "data", "regimes", "perturbations", "analysis", "report", "compute")
+SECTIONS = ("study", "data", "regimes", "perturbations", "scores", "analysis", "report", "compute")
 SHARED = ("kind", "findings", "size")
 """Keys of [data] that hold for validation images as they stand."""
 
@@ -223,6 +226,7 @@ def parse_study(text: str, *, path: Path, data_root: Path | None = None) -> Stud
         validation=validation,
         regimes=reader.regimes(content["regimes"]),
         perturbations=reader.perturbations(content.get("perturbations", [])),
+        scores=reader.scores(content.get("scores", {})),
         analysis=reader.analysis(content.get("analysis", {})),
         report=reader.section(ReportSection, content.get("report", {}), ("report",)),
         compute=reader.section(ComputeSection, content.get("compute", {}), ("compute",)),
@@ -288,6 +292,18 @@ class _Reader:
         keys = self.section(AnalysisKeys, rest, ("analysis",))
         single = {name: self.section(MetricSection, one, ("analysis", name)) for name, one in tables.items()}
         return AnalysisSection(**dict(keys), per_metric=single)
+
+    def scores(self, tables: Any) -> dict[str, Any]:
+        from cxrobust.radiology_reports.scores import scorer
+
+        if not isinstance(tables, dict):
+            raise self.place.error(("scores",), "[scores] is no table: write [scores.NAME] for each scorer")
+        found = {}
+        for name, table in tables.items():
+            if name not in scorer:
+                raise self.place.error(("scores", name), scorer.unknown(name))
+            found[name] = self.section(scorer[name], table, ("scores", name))
+        return found
 
     def data(self, table: Any) -> tuple[Any, Any]:
         """Return the section of the test images, and that of the validation images or None."""

@@ -114,6 +114,7 @@ def _check_validation(study: "Study", place: Place) -> None:
 
 def _check_metrics(study: "Study", place: Place) -> None:
     from cxrobust.analysis.metrics import metric
+    from cxrobust.scoring import scorers_of
 
     for name in study.analysis.metrics:
         if name not in metric:
@@ -125,6 +126,7 @@ def _check_metrics(study: "Study", place: Place) -> None:
             "recalibrate changes none of the metrics: add one that asks what probabilities are worth, such as ece",
         )
     _check_stops(study, place)
+    scorers_of(study, place)
     _check_sets(study, place)
     _check_families(study, place)
     for keys, values in (

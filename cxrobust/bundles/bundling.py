@@ -23,6 +23,7 @@ from cxrobust.predictions import IMAGES, INDEX, VALIDATION_IMAGES
 from cxrobust.registration import SUFFIX, read_registration
 from cxrobust.reports.archive import source_date
 from cxrobust.results import ESTIMATES, PREDICTIONS, RESULTS, Results, read_results, write_estimates
+from cxrobust.score_files import listed_scores
 
 STUDY, ENVIRONMENT, README, POWER, TEMPLATES = "study.toml", "environment.txt", "README.md", "power.csv", "templates"
 REGISTRATION = f"study{SUFFIX}"
@@ -176,6 +177,7 @@ def _copy_predictions(
 def _units(index: dict[str, Any]) -> Iterator[str]:
     for part in (index, index.get("validation") or {}):
         yield from (unit["file"] for unit in part.get("units", []))
+    yield from (file for file, _ in listed_scores(index))
 
 
 def code() -> Code:

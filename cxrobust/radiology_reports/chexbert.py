@@ -55,6 +55,7 @@ class Chexbert:
                 f"name the folder of the BERT that it began from"
             )
         self._device, self._batch = device, batch
+        self.longest = min(LONGEST, weights["bert.embeddings.position_embeddings.weight"].shape[0])
 
     def label(self, texts: Sequence[str]) -> list[dict[str, Label]]:
         """Return the observations that each report speaks of, with what it says, in CheXpert's order."""
@@ -67,7 +68,7 @@ class Chexbert:
                 some,
                 padding=True,
                 truncation=True,
-                max_length=LONGEST,
+                max_length=self.longest,
                 return_tensors="pt",
                 return_token_type_ids=False,
             ).to(self._device)
@@ -78,7 +79,7 @@ class Chexbert:
 
     def is_cut(self, text: str) -> bool:
         """Whether a report is longer than what the network reads."""
-        return len(self._tokenizer(text, truncation=False, verbose=False)["input_ids"]) > LONGEST
+        return bool(len(self._tokenizer(text, truncation=False, verbose=False)["input_ids"]) > self.longest)
 
 
 def _labels(classes: Mapping[str, int]) -> dict[str, Label]:

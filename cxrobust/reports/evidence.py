@@ -170,7 +170,8 @@ def _predictions(results: Results, folder: Path | None) -> bytes | str:
 
 def _units(index: Mapping[str, Any]) -> list[str]:
     parts = [index, index.get("validation") or {}]
-    return sorted(unit["file"] for part in parts for unit in part.get("units", []))
+    scores = (one["file"] for one in (index.get("scores") or {}).get("files", []))
+    return sorted([*(unit["file"] for part in parts for unit in part.get("units", [])), *scores])
 
 
 def _images(document: Document) -> tuple[Attachment, ...]:

@@ -264,6 +264,8 @@ def _listed(index: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield images, str(part.get("images_sha256"))
         for unit in part.get("units", []):
             yield unit["file"], str(unit.get("sha256"))
+    for one in (index.get("scores") or {}).get("files", []):
+        yield one["file"], str(one.get("sha256"))
 
 
 def _without(held: Carried) -> str:

@@ -124,6 +124,7 @@ def check_folder(folder: Path) -> None:
         index = json.loads(path.read_text(encoding="utf-8"))
         parts = [index, index.get("validation") or {}]
         check_names((unit["file"] for part in parts for unit in part.get("units", [])), where=str(path))
+        check_names((one["file"] for one in (index.get("scores") or {}).get("files", [])), where=str(path))
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}: give the folder of predictions") from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:

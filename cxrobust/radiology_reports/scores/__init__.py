@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from cxrobust.errors import DataError
+from cxrobust.errors import DataError, require
 from cxrobust.files import sha256_file
 from cxrobust.registry import Registry
 from cxrobust.study_sections import Section
@@ -134,13 +134,17 @@ class Scorer(Section, ABC):
     needs_reference: ClassVar[bool] = True
     distributions: ClassVar[tuple[str, ...]] = ()
     """Packages that it calls, whose versions its scores depend on."""
+    packages: ClassVar[tuple[str, ...]] = ()
+    """The same as they are imported."""
+    extra: ClassVar[str] = "reports"
+    """The extra of this package that brings them."""
     modules: ClassVar[tuple[str, ...]] = ()
     """Modules of ours beside its own that its scores depend on."""
     prefix: ClassVar[str] = ""
     """What the names of measures begin with that only its settings know; each is the mean of one column."""
 
     @abstractmethod
-    def answers(self, pairs: Pairs) -> Answers:
+    def compare(self, pairs: Pairs) -> Answers:
         """Score pairs of texts of which none is missing."""
 
     def score(self, pairs: Pairs) -> Scored:
@@ -150,7 +154,7 @@ class Scorer(Section, ABC):
             for candidate, reference in zip(pairs.candidates, pairs.references, strict=True)
         ]
         rows = [i for i, why in enumerate(reasons) if why is None]
-        found = self.answers(pairs.some(rows))
+        found = self.compare(pairs.some(rows))
         columns = {}
         for name, values in found.columns.items():
             columns[name] = np.full(len(reasons), np.nan)
@@ -166,6 +170,17 @@ class Scorer(Section, ABC):
         for at, said in found.remarks.items():
             remarks[rows[at]] = remarks[rows[at]] or said
         return Scored(columns=columns, reasons=tuple(reasons), remarks=tuple(remarks))
+
+    def check(self) -> None:
+        """Raise where a package is missing.
+
+        Raises
+        ------
+        MissingGroupError
+            Naming the extra that brings it.
+        """
+        for one in self.packages:
+            require(one, group=self.extra)
 
     def identity(self, name: str) -> dict[str, Any]:
         """Return all that scores of the same texts depend on."""

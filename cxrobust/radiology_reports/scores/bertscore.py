@@ -1,6 +1,8 @@
 """BERTScore (Zhang et al. 2020, arXiv 1904.09675): how near the words of report and reference are to one another."""
 
 from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,6 +22,8 @@ class BertScore(OnDevice):
                              bounds=(-np.inf, 1.0))
     }  # fmt: skip
     distributions = ("bert-score", "transformers", "torch")
+    packages = ("bert_score",)
+    extra = "report-models"
 
     model: StudyPath
     """Folder with the network and its tokenizer."""
@@ -28,30 +32,14 @@ class BertScore(OnDevice):
     baseline: StudyPath | None = None
     """bert-score's table of what unrelated texts have, by which scores are rescaled."""
 
-    def answers(self, pairs: Pairs) -> Answers:
+    def compare(self, pairs: Pairs) -> Answers:
         """Return each pair's F1; 0 where a text is empty."""
-        bert_score: Any = require("bert_score", group="report-models")
         candidates, references = pairs.texts
         found = np.zeros(len(candidates))
         rows = [i for i, both in enumerate(pairs.texts_in_pairs) if all(text.strip() for text in both)]
         if not rows:
             return Answers(columns={"bertscore": found})
-        try:
-            judge = bert_score.BERTScorer(
-                model_type=str(self.model),
-                num_layers=self.layers,
-                batch_size=self.batch,
-                device=self.torch_device,
-                lang="en",
-                rescale_with_baseline=self.baseline is not None,
-                baseline_path=None if self.baseline is None else str(self.baseline),
-                use_fast_tokenizer=True,
-            )
-        except (OSError, ValueError, AssertionError) as error:
-            raise DataError(
-                f"{self.model}: bert-score cannot use it ({' '.join(str(error).split())[:200]}): "
-                f"name a folder with a network and its tokenizer, and a layer that it has"
-            ) from error
+        judge = _load(self.model, self.layers, self.baseline, self.torch_device)
         longest = _limit(judge)
         _, _, f = judge.score([candidates[i] for i in rows], [references[i] for i in rows], batch_size=self.batch)
         found[rows] = f.numpy()
@@ -65,6 +53,26 @@ class BertScore(OnDevice):
         return Answers(
             columns={"bertscore": found}, remarks=dict.fromkeys(cut, f"text beyond {longest} tokens not read")
         )
+
+
+@lru_cache(maxsize=1)
+def _load(model: Path, layers: int, baseline: Path | None, device: str) -> Any:
+    bert_score: Any = require("bert_score", group="report-models")
+    try:
+        return bert_score.BERTScorer(
+            model_type=str(model),
+            num_layers=layers,
+            device=device,
+            lang="en",
+            rescale_with_baseline=baseline is not None,
+            baseline_path=None if baseline is None else str(baseline),
+            use_fast_tokenizer=True,
+        )
+    except (OSError, ValueError, AssertionError) as error:
+        raise DataError(
+            f"{model}: bert-score cannot use it ({' '.join(str(error).split())[:200]}): "
+            f"name a folder with a network and its tokenizer, and a layer that it has"
+        ) from error
 
 
 def _limit(judge: Any) -> int:

@@ -56,13 +56,14 @@ class Bleu(Scorer):
 
     measures: ClassVar[Mapping[str, Measure]] = {"bleu": _measure(4), **{f"bleu-{n}": _measure(n) for n in ORDERS[:3]}}
     distributions = ("sacrebleu",)
+    packages = ("sacrebleu",)
 
     tokenize: Literal["13a", "intl", "none"] = "13a"
     lowercase: bool = False
 
-    def answers(self, pairs: Pairs) -> Answers:
+    def compare(self, pairs: Pairs) -> Answers:
         """Count each pair's runs."""
-        metrics: Any = require("sacrebleu.metrics", group="reports")
+        metrics: Any = require("sacrebleu.metrics", group=self.extra)
         counter = metrics.BLEU(tokenize=self.tokenize, lowercase=self.lowercase, effective_order=True)
         rows = np.zeros((len(pairs.ids), len(COLUMNS)))
         for row, candidate, reference in zip(rows, *pairs.texts, strict=True):

@@ -6,8 +6,9 @@ affirmed where the labeler says so; `uncertain` says what a doubted one counts a
 """
 
 from collections.abc import Mapping, Sequence
-from functools import partial
-from typing import ClassVar, Literal
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,9 @@ from cxrobust.radiology_reports.labeler import Label, label_report, speaks_engli
 from cxrobust.radiology_reports.phrases import OBSERVATIONS
 from cxrobust.radiology_reports.scores import Answers, Columns, Measure, OnDevice, Pairs, scorer
 from cxrobust.study_sections import StudyPath
+
+if TYPE_CHECKING:
+    from cxrobust.radiology_reports.chexbert import Chexbert
 
 FIVE = ("Cardiomegaly", "Edema", "Consolidation", "Atelectasis", "Pleural Effusion")
 KINDS = ("tp", "fp", "fn", "tn")
@@ -139,19 +143,17 @@ class Chexpert(OnDevice):
             raise ValueError('checkpoint and tokenizer are of use with labeler = "chexbert" alone')
         return self
 
-    def answers(self, pairs: Pairs) -> Answers:
+    def compare(self, pairs: Pairs) -> Answers:
         """Compare what each report and its reference affirm; one that the rules cannot read is not scored."""
         candidates, references = pairs.texts
         reasons: dict[int, str] = {}
         remarks: dict[int, str] = {}
         if self.labeler == "chexbert":
-            from cxrobust.radiology_reports.chexbert import LONGEST, Chexbert
-
             assert self.checkpoint is not None and self.tokenizer is not None  # noqa: PT018, S101  validated
-            labels = Chexbert(self.checkpoint, self.tokenizer, device=self.torch_device, batch=self.batch)
+            labels = _load(self.checkpoint, self.tokenizer, self.torch_device, self.batch)
             found, wanted = labels.label(candidates), labels.label(references)
             cut = [i for i, both in enumerate(pairs.texts_in_pairs) if any(map(labels.is_cut, both))]
-            remarks = dict.fromkeys(cut, f"text beyond {LONGEST} tokens not read")
+            remarks = dict.fromkeys(cut, f"text beyond {labels.longest} tokens not read")
         else:
             found, wanted = ([label_report(text) for text in texts] for texts in (candidates, references))
             for i, (candidate, reference) in enumerate(pairs.texts_in_pairs):
@@ -166,6 +168,13 @@ class Chexpert(OnDevice):
             reasons=reasons,
             remarks=remarks,
         )
+
+
+@lru_cache(maxsize=1)
+def _load(checkpoint: Path, tokenizer: Path, device: str, batch: int) -> "Chexbert":
+    from cxrobust.radiology_reports.chexbert import Chexbert
+
+    return Chexbert(checkpoint, tokenizer, device=device, batch=batch)
 
 
 def confusion(

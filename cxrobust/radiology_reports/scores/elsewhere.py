@@ -7,7 +7,7 @@ object of lists without ids: `order` then names a table of these columns in the 
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import lru_cache
 from math import isfinite, nan
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,6 +21,7 @@ from cxrobust.study_sections import StudyPath
 
 KEYS = ("regime", "replicate", "condition", "id")
 Key = tuple[str, int, str, str]
+State = tuple[tuple[int, int], ...]
 
 
 @scorer("elsewhere")
@@ -36,9 +37,9 @@ class Elsewhere(Scorer):
     order: StudyPath | None = None
     """Of RadEval's JSON: a table with the ids in its order."""
 
-    def answers(self, pairs: Pairs) -> Answers:
+    def compare(self, pairs: Pairs) -> Answers:
         """Return the scores that the table has of these reports; one that it lacks is not scored."""
-        table = _scores(self.file, self.order)
+        table = _scores(self.file, self.order, _state(self.file, self.order))
         names = list(dict.fromkeys(name for row in table.values() for name in row))
         rows = [table.get(key) for key in keys_of(table, pairs)]
         columns = {
@@ -66,12 +67,12 @@ def read_texts(path: Path, *, column: str, pairs: Pairs) -> list[str | None]:
     DataError
         When the table cannot be read or lacks the column.
     """
-    table = _texts(path, column)
+    table = _texts(path, column, _state(path))
     return [table.get(key) for key in keys_of(table, pairs)]
 
 
-@cache
-def _texts(path: Path, column: str) -> dict[Key, str]:
+@lru_cache(maxsize=2)
+def _texts(path: Path, column: str, _: State) -> dict[Key, str]:
     found: dict[Key, str] = {}
     for line, row in _keyed(path):
         if column not in row:
@@ -80,8 +81,8 @@ def _texts(path: Path, column: str) -> dict[Key, str]:
     return found
 
 
-@cache
-def _scores(path: Path, order: Path | None) -> dict[Key, dict[str, float]]:
+@lru_cache(maxsize=2)
+def _scores(path: Path, order: Path | None, _: State) -> dict[Key, dict[str, float]]:
     if path.suffix != ".json":
         found: dict[Key, dict[str, float]] = {}
         for line, row in _keyed(path):
@@ -108,6 +109,12 @@ def _scores(path: Path, order: Path | None) -> dict[Key, dict[str, float]]:
         for at, (key, value) in enumerate(zip(keys, values, strict=True)):
             made[key][name] = _number(value, name, path, at + 1)
     return made
+
+
+def _state(*paths: Path | None) -> State:
+    """Return what changes when a file does."""
+    there = [path.stat() for path in paths if path is not None and path.exists()]
+    return tuple((one.st_mtime_ns, one.st_size) for one in there)
 
 
 def _keyed(path: Path) -> Sequence[tuple[int, Mapping[str, Any]]]:

@@ -8,6 +8,8 @@ lacks a section or a number is not scored: the model's authors count it as 0, wh
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -98,6 +100,21 @@ def _errors(text: str) -> tuple[int, ...] | None:
     return tuple(counts.get(kind, 0) for kind in range(len(ERRORS))) if counts else None
 
 
+@lru_cache(maxsize=1)
+def _load(model: Path, device: str) -> tuple[Any, Any]:
+    """Return tokenizer and network."""
+    transformers: Any = require("transformers", group="inference")
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(str(model), local_files_only=True, padding_side="left")
+        network = transformers.AutoModelForCausalLM.from_pretrained(str(model), local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{model}: no language model with its tokenizer ({' '.join(str(error).split())[:200]}): name GREEN's folder"
+        ) from error
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    return tokenizer, network.eval().to(device)
+
+
 @scorer("green")
 class Green(OnDevice):
     """Errors and matched findings, counted by GREEN's language model, here or elsewhere."""
@@ -119,7 +136,7 @@ class Green(OnDevice):
     distributions = ("transformers", "torch")
     modules = ("cxrobust.radiology_reports.scores.elsewhere",)
 
-    answers_file: StudyPath | None = Field(default=None, alias="answers")
+    answers: StudyPath | None = None
     """Answers made elsewhere: a CSV or JSON lines of `regime`, `condition`, `id` and `answer`."""
     model: StudyPath | None = None
     """Folder with the model (`GREEN-RadLlama2-7b`) and its tokenizer."""
@@ -130,16 +147,19 @@ class Green(OnDevice):
     @model_validator(mode="after")
     def _one_way(self) -> "Green":
         here = (self.model, self.prompt)
-        if (self.answers_file is None) == (None in here) or (self.answers_file and any(here)):
+        if (self.answers is None) == (None in here) or (self.answers and any(here)):
             raise ValueError("give either answers, or model and prompt")
         return self
 
-    def answers(self, pairs: Pairs) -> Answers:
+    def check(self) -> None:
+        """Raise where a package is missing."""
+        if self.model is not None:
+            require("transformers", group="inference")
+
+    def compare(self, pairs: Pairs) -> Answers:
         """Count each pair's errors; one whose answer cannot be read is not scored."""
-        if self.answers_file is not None:
-            found = read_texts(self.answers_file, column="answer", pairs=pairs)
-        else:
-            found = self._ask(pairs)
+        given = self.answers
+        found = self._ask(pairs) if given is None else read_texts(given, column="answer", pairs=pairs)
         judged = [None if text is None else parse(text) for text in found]
         rows = np.full((len(judged), 3 + len(ERRORS)), np.nan)
         for row, one in zip(rows, judged, strict=True):
@@ -166,19 +186,8 @@ class Green(OnDevice):
     def _generate(self, prompts: Sequence[str]) -> list[str]:
         import torch
 
-        transformers: Any = require("transformers", group="inference")
-        try:
-            tokenizer = transformers.AutoTokenizer.from_pretrained(
-                str(self.model), local_files_only=True, padding_side="left"
-            )
-            network = transformers.AutoModelForCausalLM.from_pretrained(str(self.model), local_files_only=True)
-        except (OSError, ValueError) as error:
-            raise DataError(
-                f"{self.model}: no language model with its tokenizer ({' '.join(str(error).split())[:200]}): "
-                f"name GREEN's folder"
-            ) from error
-        network = network.eval().to(self.torch_device)
-        tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+        assert self.model is not None  # noqa: S101  validated
+        tokenizer, network = _load(self.model, self.torch_device)
         found: list[str] = []
         for first in range(0, len(prompts), self.batch):
             some = [self._turn(tokenizer, one) for one in prompts[first : first + self.batch]]

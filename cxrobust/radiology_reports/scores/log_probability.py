@@ -22,7 +22,7 @@ class LogProbability(Scorer):
     }
     needs_reference = False
 
-    def answers(self, pairs: Pairs) -> Answers:
+    def compare(self, pairs: Pairs) -> Answers:
         """Return what the generator gave with each report."""
         given = pairs.log_probabilities
         found = np.full(len(pairs.ids), np.nan) if given is None else np.asarray(given, dtype=np.float64)

@@ -21,13 +21,15 @@ class RadEval(Scorer):
     measures: ClassVar[Mapping[str, Measure]] = {}
     prefix = "radeval-"
     distributions = ("radeval",)
+    packages = ("radeval",)
+    extra = "radeval"
 
     metrics: tuple[str, ...] = Field(min_length=1)
     """Names of RadEval's metrics, such as `radgraph`; the scores are named as its per-sample result names them."""
 
-    def answers(self, pairs: Pairs) -> Answers:
+    def compare(self, pairs: Pairs) -> Answers:
         """Return what RadEval gives for each sample."""
-        radeval: Any = require("radeval", group="radeval")
+        radeval: Any = require("radeval", group=self.extra)
         candidates, references = pairs.texts
         try:
             judge = radeval.RadEval(metrics=list(self.metrics), per_sample=True, show_progress=False)

@@ -7,6 +7,8 @@ alone (`simple`), with whether they have a relation (`partial`), and with the re
 import contextlib
 import io
 from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -31,28 +33,35 @@ class RadGraph(OnDevice):
         for level, said in LEVELS.items()
     }
     distributions = ("radgraph", "transformers", "torch")
+    packages = ("radgraph",)
+    extra = "report-models"
 
     folder: StudyPath
     """Folder that holds a folder named as `kind` with `config.json`, `vocabulary` and `weights.th`."""
     kind: Literal["radgraph", "radgraph-xl", "modern-radgraph-xl"] = "radgraph-xl"
 
-    def answers(self, pairs: Pairs) -> Answers:
+    def compare(self, pairs: Pairs) -> Answers:
         """Return each pair's F1; 0 where a text is empty."""
         place = self.folder / self.kind
         if not (place / "config.json").is_file():  # the package would ask the hub
             raise DataError(
                 f"{place}: no RadGraph is there: unpack {self.kind}.tar.gz to it, as its authors publish it"
             )
-        radgraph: Any = require("radgraph", group="report-models")
-        cuda = 0 if self.torch_device == "cuda" else -1
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints its device
-            judge = radgraph.F1RadGraph(
-                reward_level="all", model_type=self.kind, model_cache_dir=str(self.folder), cuda=cuda
-            )
+        judge = _load(self.folder, self.kind, self.torch_device)
+        with contextlib.redirect_stdout(io.StringIO()):
             candidates, references = pairs.texts
             _, found, _, _ = judge(hyps=candidates, refs=references)
         return Answers(
             columns={
                 f"radgraph_{level}": np.array(one, dtype=np.float64) for level, one in zip(LEVELS, found, strict=True)
             }
+        )
+
+
+@lru_cache(maxsize=1)
+def _load(folder: Path, kind: str, device: str) -> Any:
+    radgraph: Any = require("radgraph", group="report-models")
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints its device
+        return radgraph.F1RadGraph(
+            reward_level="all", model_type=kind, model_cache_dir=str(folder), cuda=0 if device == "cuda" else -1
         )

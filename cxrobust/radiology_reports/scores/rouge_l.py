@@ -17,13 +17,14 @@ class RougeL(Scorer):
         "rouge-l": mean_of("rouge_l", "Mean F of the longest common run of words, gaps allowed; in [0, 1].")
     }
     distributions = ("rouge-score",)
+    packages = ("rouge_score",)
 
     stemmer: bool = False
     """Whether words are compared without their endings."""
 
-    def answers(self, pairs: Pairs) -> Answers:
+    def compare(self, pairs: Pairs) -> Answers:
         """Return each pair's F."""
-        rouge: Any = require("rouge_score.rouge_scorer", group="reports")
+        rouge: Any = require("rouge_score.rouge_scorer", group=self.extra)
         counter = rouge.RougeScorer(["rougeL"], use_stemmer=self.stemmer)
         found = [
             counter.score(reference, candidate)["rougeL"].fmeasure

@@ -28,7 +28,7 @@ class Words(Scorer):
     }
     needs_reference = False
 
-    def answers(self, pairs: Pairs) -> Answers:
+    def compare(self, pairs: Pairs) -> Answers:
         """Count words; those of a missing reference are NaN."""
         counted = {
             CANDIDATE: [len((text or "").split()) for text in pairs.candidates],
