@@ -40,7 +40,8 @@ APGD_STEPS = 50
 CONFIDENT = 40.0
 """By what the logits are multiplied to make the model over-confident, which changes no decision."""
 GRID = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
-PACKAGES = ("torch", "torchattacks", "foolbox", "adversarial-robustness-toolbox", "pyautoattack")
+RIM = 4
+PACKAGES = ("torch", "torchvision", "torchattacks", "foolbox", "adversarial-robustness-toolbox", "pyautoattack")
 Attack = Callable[[torch.nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
 """Turns a model of two classes, images and labels (n,) into images."""
 
@@ -166,6 +167,39 @@ def art_noise(sigma: float) -> Attack:
     return lambda _, images, labels: torch.from_numpy(made(images.numpy(), labels.numpy())[0])
 
 
+def torchvision_of(name: str, strength: str, **settings: Any) -> Callable[[float], Attack]:
+    """Return a transformation of torchvision, whose parameter `strength` says how strong it is."""
+
+    def make(value: float) -> Attack:
+        functions = importlib.import_module("torchvision.transforms.v2.functional")
+        modes = importlib.import_module("torchvision.transforms").InterpolationMode
+        chosen = {key: modes(one) if key == "interpolation" else one for key, one in settings.items()}
+
+        def corrupt(_: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+            return torch.stack([getattr(functions, name)(one, **{strength: value}, **chosen) for one in images])
+
+        return corrupt
+
+    return make
+
+
+def torchvision_jpeg(quality: float) -> Attack:
+    """Return torchvision's JPEG compression of 8-bit images."""
+    functions = importlib.import_module("torchvision.transforms.v2.functional")
+    return lambda _, images, labels: torch.stack(
+        [functions.jpeg((one * 255).round().to(torch.uint8), quality=int(quality)).float() / 255 for one in images]
+    )
+
+
+def torchvision_resized(by: float) -> Attack:
+    """Return torchvision's resizing, down with averaging and up again."""
+    resize = importlib.import_module("torchvision.transforms.v2.functional").resize
+    small = round(SIZE / by)
+    return lambda _, images, labels: torch.stack(
+        [resize(resize(one, [small, small], antialias=True), [SIZE, SIZE], antialias=True) for one in images]
+    )
+
+
 CONTESTS = (
     Contest(
         name="FGSM",
@@ -245,26 +279,67 @@ STOPPED = tuple(
     for contest in CONTESTS[2:]
 )
 """The same where an image is attacked no further once its decision is wrong, as the packages do."""
-LENGTH, SIGMA, QUALITY = 4.0, 0.06, 30.0
-ART = "adversarial-robustness-toolbox"
-CORRUPTIONS: tuple[tuple[str, dict[str, Any], Peer, float], ...] = (
-    (
-        f"noise of length {LENGTH:g}",
-        {"attack": "noise-l2", "eps": LENGTH},
-        Peer(package="foolbox", make=foolbox_of("L2AdditiveGaussianNoiseAttack")),
-        LENGTH,
+ART, VISION = "adversarial-robustness-toolbox", "torchvision"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Corrupted:
+    """A corruption of ours, and packages' of the same size."""
+
+    name: str
+    ours: Mapping[str, Any]
+    """The study file's table."""
+    strength: float
+    peers: Sequence[Peer]
+    drawn: bool = False
+    """Whether it is drawn at random, so that images differ from those of a package."""
+
+
+CORRUPTIONS = (
+    Corrupted(
+        name="noise of length 4",
+        ours={"attack": "noise-l2", "eps": 4.0},
+        strength=4.0,
+        peers=(Peer(package="foolbox", make=foolbox_of("L2AdditiveGaussianNoiseAttack")),),
+        drawn=True,
     ),
-    (
-        f"Gaussian noise, σ = {SIGMA:g}",
-        {"corruption": "gaussian-noise", "severity": 3},
-        Peer(package=ART, make=art_noise),
-        SIGMA,
+    Corrupted(
+        name="Gaussian noise, σ = 0.06",
+        ours={"corruption": "gaussian-noise", "severity": 3},
+        strength=0.06,
+        peers=(Peer(package=ART, make=art_noise), Peer(package=VISION, make=torchvision_of("gaussian_noise", "sigma"))),
+        drawn=True,
     ),
-    (
-        f"JPEG, quality {QUALITY:g}",
-        {"corruption": "jpeg", "severity": 3},
-        Peer(package=ART, make=art_jpeg),
-        QUALITY,
+    Corrupted(
+        name="JPEG, quality 30",
+        ours={"corruption": "jpeg", "severity": 3},
+        strength=30,
+        peers=(Peer(package=ART, make=art_jpeg), Peer(package=VISION, make=torchvision_jpeg)),
+    ),
+    Corrupted(
+        name="contrast times 0.5",
+        ours={"corruption": "contrast", "severity": 3},
+        strength=0.5,
+        peers=(Peer(package=VISION, make=torchvision_of("adjust_contrast", "contrast_factor")),),
+    ),
+    Corrupted(
+        name="Gaussian blur, 0.9 % of the side",
+        ours={"corruption": "blur", "severity": 3},
+        strength=0.009 * SIZE,
+        peers=(Peer(package=VISION, make=torchvision_of("gaussian_blur", "sigma", kernel_size=[9, 9])),),
+    ),
+    Corrupted(
+        name="scaled down by 2 and up",
+        ours={"corruption": "down-sampling", "severity": 2},
+        strength=2,
+        peers=(Peer(package=VISION, make=torchvision_resized),),
+    ),
+    Corrupted(
+        name="turned by 10°",
+        ours={"corruption": "rotation", "severity": 3},
+        strength=10,
+        peers=(Peer(package=VISION, make=torchvision_of("rotate", "angle", interpolation="bilinear")),),
+        drawn=True,
     ),
 )
 
@@ -304,6 +379,12 @@ class Bench:
     labels: NDArray[np.int8]
     findings: tuple[str, ...]
 
+    @property
+    def batch(self) -> Batch:
+        """The images as a perturbation of ours takes them."""
+        seeds = tuple(range(len(self.images)))
+        return Batch(images=self.images, labels=self.labels, findings=self.findings, seeds=seeds)
+
     def ours(self, settings: Mapping[str, Any]) -> tuple[NDArray[np.float32], float]:
         """Return the logits under a perturbation of ours, and the seconds it took."""
         return self.search(
@@ -312,11 +393,8 @@ class Bench:
 
     def search(self, made: Sequence[Perturbation]) -> tuple[NDArray[np.float32], float]:
         """Return the logits under perturbations of one search, (n_strengths, n, n_findings), and the seconds."""
-        batch = Batch(
-            images=self.images, labels=self.labels, findings=self.findings, seeds=tuple(range(len(self.images)))
-        )
         begun = time.process_time()
-        found = made[-1].read(batch, self.model, self._read, made[:-1])
+        found = made[-1].read(self.batch, self.model, self._read, made[:-1])
         return torch.stack(found).numpy(), time.process_time() - begun
 
     def theirs(self, attack: Attack, columns: Sequence[int]) -> tuple[NDArray[np.float32], float]:
@@ -364,9 +442,6 @@ def main() -> None:
             rows += compared(confident, contest, "over-confident", {**settings, "target": FINDING}, eps, [column])
         if contest.each:
             rows += compared(bench, contest, "every finding", {**settings, "target": "each"}, eps, every)
-    for name, settings, peer, strength in CORRUPTIONS:
-        contest = Contest(name=name, ours=lambda _, made=settings: made, peers=(peer,))
-        rows += compared(bench, contest, "corruption", settings, strength, [column])
     clean = bench._read(bench.images).numpy()
     result = {
         "n_images": len(bench.images),
@@ -377,6 +452,7 @@ def main() -> None:
         "confident": CONFIDENT,
         "clean": {"one": bench.right(clean[:, [column]], [column]), "all": bench.right(clean, every)},
         "rows": rows,
+        "corruptions": [row for one in CORRUPTIONS for row in corrupted(bench, one, column)],
         "search": searched(bench, column),
     }
     write(chosen.out, result, packages=PACKAGES)
@@ -449,6 +525,52 @@ def compared(
     for one in rows:
         print(f"{one['attack']:22} {one['on']:15} {one['package']:32} {one['right']:.4f} {one['seconds']:8.3f} s")
     return rows
+
+
+def corrupted(bench: Bench, one: Corrupted, column: int) -> list[dict[str, Any]]:
+    """Return a row for ours and one for each package: how far pixels move, and how far from where ours move them."""
+    made = perturbation[str(one.ours.get("attack") or one.ours["corruption"])].model_validate(one.ours)
+    labels = torch.from_numpy(bench.labels[:, column].astype(np.int64))
+    of_one = TwoClasses(bench.model, column).eval()
+    begun = time.process_time()
+    ours = made.perturb(bench.batch, bench.model)
+    took = time.process_time() - begun
+    found = [("cxrobust", ours, took)]
+    for peer in one.peers:
+        try:
+            corrupt = peer.make(one.strength)
+        except ImportError as error:
+            print(f"{peer.package}: {error}: skipped")
+            continue
+        begun = time.process_time()
+        theirs = corrupt(of_one, bench.images.clone(), labels).detach().float().clamp(0, 1)
+        found.append((peer.package, theirs, time.process_time() - begun))
+    rows = []
+    for package, images, seconds in found:
+        logits = bench._read(images).numpy()[:, [column]]
+        rows.append(
+            {
+                "corruption": one.name,
+                "package": package,
+                "right": bench.right(logits, [column]),
+                "moved": moved(images, bench.images),
+                "apart": None if one.drawn or package == "cxrobust" else moved(inner(images), inner(ours)),
+                "seconds": seconds,
+                "ratio": None if package == "cxrobust" else seconds / took,
+            }
+        )
+        print(rows[-1])
+    return rows
+
+
+def moved(images: torch.Tensor, before: torch.Tensor) -> float:
+    """Return the root mean square of the change of pixels, in 1/255."""
+    return 255 * float((images.double() - before.double()).square().mean().sqrt())
+
+
+def inner(images: torch.Tensor) -> torch.Tensor:
+    """Return images without their rim, where what lies beyond is continued differently."""
+    return images[..., RIM:-RIM, RIM:-RIM]
 
 
 def row(contest: Contest, on: str, package: str, right: float, seconds: float, ratio: float | None) -> dict[str, Any]:

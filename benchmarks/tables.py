@@ -139,6 +139,29 @@ def attacks(result: Mapping[str, Any]) -> Iterable[str]:
             for one in rows
         ),
     )  # fmt: skip
+    yield table(
+        (
+            "corruption",
+            "",
+            "right under it",
+            "pixels moved by (RMS, 1/255)",
+            "from ours (RMS, 1/255)",
+            "seconds",
+            "cxrobust is faster by",
+        ),
+        (
+            (
+                one["corruption"],
+                f"{one['package']} ({versions[one['package']]})",
+                f"{one['right']:.1%}",
+                f"{one['moved']:.2f}",
+                "" if one["apart"] is None else f"{one['apart']:.2f}",
+                seconds(one["seconds"]),
+                times(one["ratio"]),
+            )
+            for one in result["corruptions"]
+        ),
+    )
     search = result["search"]
     yield (
         f"The least ε on {result['finding']}, one search, against a PGD run of bare torchattacks at each ε: "

@@ -1,7 +1,8 @@
 """Pixels: image files and arrays decoded to grey in [0, 1], and fitted to the side at which they are perturbed."""
 
+import io
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -26,13 +27,14 @@ MOST_PIXELS = 80_000_000
 """A larger image is refused before it is decoded; a full-field radiograph has 20 million pixels at most."""
 
 
-def decode(path: Path) -> NDArray[np.float32]:
+def decode(path: Path, content: bytes | None = None) -> NDArray[np.float32]:
     """Return an image file as grey in [0, 1], 1 being the brightest value that its type can store.
 
     Colour becomes luminance (ITU-R 601), transparency is ignored, and a palette is looked up. 16-bit values are divided
     by 65,535, so a file that keeps 12 bits in 16 comes out dark. A DICOM file goes through its modality and VOI lookup
     tables, MONOCHROME1 is inverted, and 0 and 1 are the ends of the windowed range, or of the stored one without a
-    window. Of several windows the first is taken. Compressed files need the plug-ins of the group `dicom`.
+    window. Of several windows the first is taken. Compressed files need the plug-ins of the group `dicom`. Where the
+    file's `content` was read already, it is not read again.
 
     Returns
     -------
@@ -47,13 +49,14 @@ def decode(path: Path) -> NDArray[np.float32]:
         When it is DICOM and pydicom is not installed, or it is compressed and the plug-ins are not.
     """
     try:
-        if path.stat().st_size == 0:
+        if (path.stat().st_size if content is None else len(content)) == 0:
             raise DataError(f"{path}: the image file is empty: get the file again")
-        return _decode_dicom(path) if path.suffix.lower() in DICOM else _decode_picture(path)
+        file = path if content is None else io.BytesIO(content)
+        return _decode_dicom(path, file) if path.suffix.lower() in DICOM else _decode_picture(path, file)
     except CxrobustError:
         raise
-    except FileNotFoundError:
-        raise DataError(f"{path}: the image file is missing: put it there or correct its path in [data]") from None
+    except FileNotFoundError as error:
+        raise _unreadable(path, error) from None
     except UnidentifiedImageError:
         raise DataError(f"{path}: the file is no {', '.join(FORMATS)} or DICOM image: put an image there") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -111,6 +114,15 @@ class FileImages:
         """Return image `index` as grey, (height, width) in [0, 1]; see `decode`."""
         return decode(self.paths[index])
 
+    def opened(self, index: int) -> tuple[str, Callable[[], NDArray[np.float32]]]:
+        """Return digest and pixels, which are decoded when they are called for, by reading the file once."""
+        path = self.paths[index]
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        return sha256_bytes(content), lambda: decode(path, content)
+
 
 @dataclass(frozen=True, slots=True)
 class ArrayImages:
@@ -132,6 +144,10 @@ class ArrayImages:
         """Return image `index` as grey, (height, width) in [0, 1]."""
         image = self.array[index]
         return _grey(Image.fromarray(image[..., 0] if image.shape[2:] == (1,) else image))
+
+    def opened(self, index: int) -> tuple[str, Callable[[], NDArray[np.float32]]]:
+        """Return digest and pixels."""
+        return self.digest(index), lambda: self.pixels(index)
 
 
 def names_in(folder: Path) -> frozenset[str]:
@@ -203,9 +219,9 @@ def file_images(paths: Sequence[Path], *, mend: str) -> FileImages:
     return FileImages(tuple(paths))
 
 
-def _decode_picture(path: Path) -> NDArray[np.float32]:
+def _decode_picture(path: Path, file: Path | io.BytesIO) -> NDArray[np.float32]:
     ImageFile.LOAD_TRUNCATED_IMAGES = False  # WeasyPrint turns it on, and half an image would pass for a whole
-    with Image.open(path, formats=FORMATS) as image:
+    with Image.open(file, formats=FORMATS) as image:
         if image.width * image.height > MOST_PIXELS:
             raise _too_large(path)
         return _grey(image)
@@ -229,10 +245,10 @@ def _scaled(values: NDArray[Any], *, highest: int) -> NDArray[np.float32]:
     return values.astype(np.float32) / np.float32(highest)
 
 
-def _decode_dicom(path: Path) -> NDArray[np.float32]:
+def _decode_dicom(path: Path, file: Path | io.BytesIO) -> NDArray[np.float32]:
     pydicom = require("pydicom", group="inference")
     pixels = require("pydicom.pixels", group="inference")
-    content = pydicom.dcmread(path)
+    content = pydicom.dcmread(file)
     photometric = content.PhotometricInterpretation
     if photometric not in {"MONOCHROME1", "MONOCHROME2"} or int(content.get("NumberOfFrames") or 1) != 1:
         raise ValueError(
@@ -279,9 +295,8 @@ def _dicom_range(content: Any) -> tuple[float, float]:
 
 
 def _unreadable(path: Path, error: OSError) -> DataError:
-    return DataError(
-        f"{path}: the image file cannot be read ({reason(error)}): put it there or correct its path in [data]"
-    )
+    what = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({reason(error)})"
+    return DataError(f"{path}: the image file {what}: put it there or correct its path in [data]")
 
 
 def _too_large(path: Path) -> DataError:

@@ -3,8 +3,9 @@
 import json
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +22,7 @@ from cxrobust.progress import Reporter
 
 T = TypeVar("T")
 
+DIGESTS = "digests.json"
 UNREADABLE = "unreadable"
 """What stands for the hash of an image whose file cannot be opened."""
 WHITE = 65535
@@ -76,18 +78,21 @@ def open_pixels(
 ) -> Pixels:
     """Decode the images of `table` into `folder`, or open what an earlier run decoded of the very same images.
 
+    Where nothing is there yet, each file is read once, to be hashed and decoded. Later runs hash what has changed, and
+    decode when no array is of the very same images.
+
     Raises
     ------
     DataError
         Naming the image that cannot be read, unless `skip_unreadable`, or the folder when the disk is full.
     """
+    if not (folder / DIGESTS).exists() and not any(folder.glob(f"pixels-{size}-*.npy")):
+        _decode_new(table, size, folder, report, skip_unreadable)
     digests = hash_images(table, folder=folder, report=report, skip_unreadable=skip_unreadable)
-    path = folder / f"pixels-{size}-{sha256_json([_decoder(), list(digests)])[:32]}.npy"
+    path = folder / _name(size, digests)
     if not path.exists():
-        try:
+        with _room_for(path):
             atomic_write(path, lambda temporary: _decode(table, size, temporary, _notes(path), report, skip_unreadable))
-        except OSError as error:
-            raise DataError(f"{path}: {error.strerror or error}: make room or choose another --out") from error
     try:
         values = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, EOFError, ValueError) as error:
@@ -98,6 +103,49 @@ def open_pixels(
     if unreadable and not skip_unreadable:
         raise DataError(next(iter(unreadable.values())))
     return Pixels(values=values, digests=digests, unreadable=unreadable, path=path.absolute())
+
+
+def _name(size: int, digests: Sequence[str]) -> str:
+    """Return the name of the array of these images, as the program decodes them today."""
+    return f"pixels-{size}-{sha256_json([_decoder(), list(digests)])[:32]}.npy"
+
+
+@contextmanager
+def _room_for(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}: make room or choose another --out") from error
+
+
+def _decode_new(table: ImageTable, size: int, folder: Path, report: Reporter, skip_unreadable: bool) -> None:
+    """Hash and decode all images by one reading, note the hashes, and name the array by them."""
+    source = _source(table)
+    found: dict[int, list[str]] = {}
+
+    def opened(row: int) -> NDArray[np.float32]:
+        try:
+            stamp = source.stamp(row)
+            digest, pixels = source.opened(row)
+        except DataError:
+            found[row] = ["", UNREADABLE]
+            raise
+        found[row] = [stamp, digest]
+        return pixels()
+
+    unnamed, notes = folder / f"pixels-{size}.npy", folder / f"pixels-{size}.unreadable.json"
+
+    def named(temporary: Path) -> None:
+        _decode(table, size, temporary, notes, report, skip_unreadable, pixels=opened)
+
+    with _room_for(unnamed):
+        atomic_write(unnamed, named)
+        ordered = [found[row] for row in range(len(table.ids))]
+        path = folder / _name(size, [digest for _, digest in ordered])
+        if notes.exists():
+            notes.replace(_notes(path))
+        unnamed.replace(path)
+        atomic_write_text(folder / DIGESTS, json.dumps(dict(zip(table.ids, ordered, strict=True))))
 
 
 def _notes(path: Path) -> Path:
@@ -122,16 +170,19 @@ def hash_images(table: ImageTable, *, folder: Path, report: Reporter, skip_unrea
     DataError
         When the table has no images, or one cannot be read; with `skip_unreadable`, the hash of one is `UNREADABLE`.
     """
-    source: ImageSource | None = table.images
-    if source is None:
+    return _digests(table, _source(table), folder, report, skip_unreadable)
+
+
+def _source(table: ImageTable) -> ImageSource:
+    if table.images is None:
         raise DataError(f"{table.name}: its images were not loaded, and a model needs them: correct [data]")
-    return _digests(table, source, folder, report, skip_unreadable)
+    return table.images
 
 
 def _digests(
     table: ImageTable, source: ImageSource, folder: Path, report: Reporter, skip_unreadable: bool
 ) -> tuple[str, ...]:
-    memory = folder / "digests.json"
+    memory = folder / DIGESTS
     known = _remembered(memory)
 
     def one(row: int) -> list[str]:
@@ -164,10 +215,19 @@ def _remembered(memory: Path) -> dict[str, Any]:
     return known if isinstance(known, dict) else {}
 
 
-def _decode(table: ImageTable, size: int, path: Path, notes: Path, report: Reporter, skip_unreadable: bool) -> None:
-    source = table.images
-    if source is None:
-        raise DataError(f"{table.name}: it has no images")
+def _decode(
+    table: ImageTable,
+    size: int,
+    path: Path,
+    notes: Path,
+    report: Reporter,
+    skip_unreadable: bool,
+    *,
+    pixels: Callable[[int], NDArray[np.float32]] | None = None,
+) -> None:
+    """Write the array and what could not be read; `pixels` gives an image by its row, else its source does."""
+    source = _source(table)
+    image_of = source.pixels if pixels is None else pixels
     values = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint16, shape=(len(table.ids), size, size))
     _reserve(path)
 
@@ -175,7 +235,7 @@ def _decode(table: ImageTable, size: int, path: Path, notes: Path, report: Repor
 
     def one(row: int) -> None:
         try:
-            values[row] = np.rint(fit(source.pixels(row), size) * WHITE).astype(np.uint16)
+            values[row] = np.rint(fit(image_of(row), size) * WHITE).astype(np.uint16)
         except DataError as error:
             if not skip_unreadable:
                 raise

@@ -3,17 +3,21 @@
 import errno
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from cxrobust.errors import DataError
 from cxrobust.files import LEFTOVER
 from cxrobust.inference import images
-from cxrobust.inference.datasets import ImageTable
+from cxrobust.inference.datasets import ImageSource, ImageTable
+from cxrobust.inference.images import FileImages
 from cxrobust.inference.pixels import Pixels, open_pixels
 from cxrobust.progress import silent
 
@@ -26,7 +30,7 @@ class Grey:
     def __init__(self) -> None:
         self.levels = np.random.default_rng(1).integers(0, 256, (N, SIDE, SIDE))
         self.stamps = [f"stamp {i}" for i in range(N)]
-        self.n_digests = self.n_decoded = 0
+        self.n_digests = self.n_decoded = self.n_opened = 0
 
     def digest(self, index: int) -> str:
         self.n_digests += 1
@@ -35,12 +39,16 @@ class Grey:
     def stamp(self, index: int) -> str:
         return self.stamps[index]
 
+    def opened(self, index: int) -> tuple[str, Callable[[], NDArray[np.float32]]]:
+        self.n_opened += 1
+        return self.digest(index), lambda: self.pixels(index)
+
     def pixels(self, index: int) -> NDArray[np.float32]:
         self.n_decoded += 1
         return (self.levels[index] / 255).astype(np.float32)
 
 
-def open_again(source: Grey, folder: Path) -> Pixels:
+def open_again(source: ImageSource, folder: Path) -> Pixels:
     table = ImageTable(
         name="n",
         citation="",
@@ -61,11 +69,40 @@ def test_eight_bit_levels_come_back_exactly(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.rint(batch[:, 0] * 255), source.levels[[3, 1]])
 
 
+def test_files_are_read_once_to_be_hashed_and_decoded_and_give_what_two_readings_give(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [tmp_path / f"{i}.png" for i in range(N)]
+    for path, levels in zip(paths, Grey().levels, strict=True):
+        Image.fromarray(levels.astype(np.uint8)).save(path)
+    reads: list[str] = []
+    opened = Path.open
+
+    def counted(self: Path, *args: Any, **kwargs: Any) -> Any:
+        reads.extend([self.name] * (self.suffix == ".png"))
+        return opened(self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", counted)
+    once = open_again(FileImages(tuple(paths)), tmp_path / "once")
+    assert sorted(reads) == [path.name for path in paths]
+    reads.clear()
+    (tmp_path / "twice").mkdir()
+    (tmp_path / "twice" / "digests.json").write_text("{}")  # as after a run that was killed between the two
+    twice = open_again(FileImages(tuple(paths)), tmp_path / "twice")
+    assert len(reads) == N  # to be hashed; they are decoded by Pillow's own opening
+    assert once.digests == twice.digests
+    assert [one.path.name for one in (once, twice)] == [twice.path.name] * 2
+    np.testing.assert_array_equal(once.values, twice.values)
+    reads.clear()
+    again = open_again(FileImages(tuple(paths)), tmp_path / "once")
+    assert (again.digests, reads) == (once.digests, [])
+
+
 def test_images_are_decoded_once_and_again_only_when_they_change(tmp_path: Path) -> None:
     source = Grey()
     first = open_again(source, tmp_path)
     open_again(source, tmp_path)
-    assert (source.n_digests, source.n_decoded) == (N, N)
+    assert (source.n_digests, source.n_decoded, source.n_opened) == (N, N, N)
     source.stamps[2] = "changed"
     changed = open_again(source, tmp_path)
     assert (source.n_digests, source.n_decoded) == (N + 1, 2 * N)

@@ -4,7 +4,7 @@ import json
 import zipfile
 import zlib
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
@@ -39,6 +39,15 @@ class ImageSource(Protocol):
 
     def stamp(self, index: int) -> str:
         """Return a cheap text that changes when image `index` may have changed: path, size and time of a file."""
+
+    def opened(self, index: int) -> tuple[str, Callable[[], NDArray[np.float32]]]:
+        """Return the digest of image `index`, and what gives its pixels, so that a file is read once for both.
+
+        Raises
+        ------
+        DataError
+            When the file cannot be opened; what gives the pixels raises it as `pixels` does.
+        """
 
     def pixels(self, index: int) -> NDArray[np.float32]:
         """Return image `index` as grey, shape (height, width), in [0, 1].
@@ -162,6 +171,9 @@ class _Chosen:
 
     def stamp(self, index: int) -> str:
         return self.source.stamp(self.rows[index])
+
+    def opened(self, index: int) -> tuple[str, Callable[[], NDArray[np.float32]]]:
+        return self.source.opened(self.rows[index])
 
     def pixels(self, index: int) -> NDArray[np.float32]:
         return self.source.pixels(self.rows[index])

@@ -1,5 +1,6 @@
 """The program's own phantoms: `[data] kind = "phantoms"`."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -78,6 +79,10 @@ class DrawnImages:
     def stamp(self, index: int) -> str:
         """Return the digest: what determines a drawing is known without drawing it."""
         return self.digest(index)
+
+    def opened(self, index: int) -> tuple[str, Callable[[], NDArray[np.float32]]]:
+        """Return digest and pixels."""
+        return self.digest(index), lambda: self.pixels(index)
 
     def pixels(self, index: int) -> NDArray[np.float32]:
         """Return image `index` as grey, shape (size, size), in [0, 1]."""

@@ -1,6 +1,6 @@
 """Several data sets in one study, their findings matched by a table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Annotated, Any, Literal
@@ -211,6 +211,10 @@ class _Joined:
     def stamp(self, index: int) -> str:
         source, own = self._find(index)
         return source.stamp(own)
+
+    def opened(self, index: int) -> tuple[str, Callable[[], NDArray[np.float32]]]:
+        source, own = self._find(index)
+        return source.opened(own)
 
     def pixels(self, index: int) -> NDArray[np.float32]:
         source, own = self._find(index)

@@ -42,6 +42,7 @@ class Square(InBall):
         draws = [np.random.default_rng(seed) for seed in seeds]
         objective = Objective.of(view, images, labels, self.loss, until_wrong_at=self.until_wrong_at)
         height, width = images.shape[-2:]
+        rows, columns = (torch.arange(side, device=images.device) for side in (height, width))
 
         def signs(shape: tuple[int, int]) -> torch.Tensor:
             rows = np.stack([rng.integers(0, 2, shape) * 2.0 - 1 for rng in draws])
@@ -56,13 +57,14 @@ class Square(InBall):
                 if len(left) == 0:
                     break
                 side = self._side(query, height, width)
-                proposed = best[left]
-                for place, row in enumerate(left.tolist()):
-                    rng = draws[row]
-                    top, leftmost = rng.integers(0, height - side + 1), rng.integers(0, width - side + 1)
-                    window = (slice(None), slice(top, top + side), slice(leftmost, leftmost + side))
-                    shift = self.eps * (2.0 * rng.integers(0, 2) - 1)
-                    proposed[place][window] = (images[row][window] + shift).clamp(0, 1)
+                highs = (height - side + 1, width - side + 1, 2)
+                drawn = np.stack([draws[row].integers(0, highs) for row in left.tolist()])
+                tops, lefts, ups = torch.from_numpy(drawn).to(images.device).T[:, :, None]
+                down = (rows >= tops) & (rows < tops + side)
+                across = (columns >= lefts) & (columns < lefts + side)
+                window = down[:, None, :, None] & across[:, None, None, :]
+                shift = self.eps * (2 * ups[:, :, None, None] - 1).to(images)
+                proposed = torch.where(window, (images[left] + shift).clamp(0, 1), best[left])
                 loss, wrong = objective.only(left).judged(proposed)
                 better = (loss > highest[left]) | wrong
                 best[left[better]] = proposed[better]
