@@ -62,12 +62,16 @@ class ReportSection(Section):
 class ComputeSection(Section):
     """Where and how units run.
 
-    Nothing here but the precision changes a prediction beyond rounding, and nothing but `on_error` which images are
-    analysed.
+    Nothing here but precision and compiling changes a prediction beyond rounding, and nothing but `on_error` which
+    images are analysed.
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["fp32", "bf16"] = "fp32"
+    """Arithmetic of the network. How far bf16 is from fp32 is measured on a few images, and told in the report."""
+    compile: bool = False
+    """Whether torch compiles each model for this machine (`torch.compile`), which takes minutes at first and saves time
+    afterwards; measured and told likewise."""
     threads: int | None = Field(default=None, ge=1)
     """Threads of torch on a CPU; as many as torch chooses when absent. One is fastest for very small models."""
     executor: Literal["local", "processes", "ray", "slurm"] = "local"

@@ -9,7 +9,7 @@ import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -22,6 +22,7 @@ from cxrobust.files import alone, sha256_file, sha256_json
 from cxrobust.inference import ledger
 from cxrobust.inference.attack_checks import AttackCheck, Checked, check_model, with_transfer
 from cxrobust.inference.datasets import STUDY_ID, take
+from cxrobust.inference.deviations import Deviation, deviations_of
 from cxrobust.inference.elsewhere import Elsewhere
 from cxrobust.inference.examples import Example, attack_examples, corruption_examples, sheet_examples
 from cxrobust.inference.executors import executor_of
@@ -107,8 +108,8 @@ def _predict(study: Study, folder: Path, report: Reporter) -> None:
         tasks += of_model
     _do(tasks, folder, progress)
     planned = _without_skipped(planned, folder)
-    examples, checks = _examples_and_checks(planned, folder, report)
-    _write_index(planned, folder, examples, checks)
+    with_models = _with_models(planned, folder, report)
+    _write_index(planned, folder, with_models)
     if store is not None:
         _complete(store, folder)
 
@@ -229,30 +230,45 @@ def _failed(failures: Sequence[Failure], *, n_units: int) -> CxrobustError:
     )
 
 
-def _examples_and_checks(planned: Plan, folder: Path, report: Reporter) -> tuple[list[Example], list[AttackCheck]]:
-    """Keep images for the report, and check the study's attack, one model after another."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _WithModels:
+    """What is made with the models besides predictions."""
+
+    examples: Sequence[Example]
+    checks: Sequence[AttackCheck]
+    deviations: Sequence[Deviation]
+
+
+def _with_models(planned: Plan, folder: Path, report: Reporter) -> _WithModels:
+    """Keep images for the report, check the study's attack, and compare with fp32, one model after another."""
     examples: list[Example] = [*sheet_examples(planned, folder), *corruption_examples(planned, folder)]
     checked: list[Checked] = []
+    deviations: list[Deviation] = []
     for model, unit in {unit.model: unit for unit in planned.units}.items():
         if isinstance(unit.regime, Regime):
             runner = Runner(regime=unit.regime, plan=planned, fold=unit.fold)
-            kept, found = _keep_and_check(model, planned, folder, runner, report=report)
+            kept, found, apart = _keep_and_check(model, planned, folder, runner, report=report)
             examples += kept
             checked += [] if found is None else [found]
+            deviations += apart
             runner.unload()
-    return examples, list(with_transfer(checked, planned, folder))
+    return _WithModels(examples=examples, checks=list(with_transfer(checked, planned, folder)), deviations=deviations)
 
 
 def _keep_and_check(
     model: tuple[str, int, str | None], planned: Plan, folder: Path, runner: Runner, *, report: Reporter
-) -> tuple[list[Example], Checked | None]:
-    """Keep one model's images, and check the attack on it; what is in the folder from before needs no model."""
+) -> tuple[list[Example], Checked | None, tuple[Deviation, ...]]:
+    """Keep one model's images, check its attack, and compare it with fp32; what was done before needs no model."""
     units = [unit for unit in planned.units if unit.model == model]
     if not units:
-        return [], None
+        return [], None, ()
     over = runner if runner.plan is planned else runner.over(planned)
     kept = attack_examples(units, planned, folder, over)
-    return kept, check_model(units, over, planned, folder, report=report)
+    return (
+        kept,
+        check_model(units, over, planned, folder, report=report),
+        deviations_of(units, over, planned, folder),
+    )
 
 
 def made_for(study: Study) -> dict[str, Any]:
@@ -270,13 +286,14 @@ def made_for(study: Study) -> dict[str, Any]:
         "perturbations": settings["perturbations"],
         "seed": study.study.seed,
         "precision": study.compute.precision,
+        **({"compile": True} if study.compute.compile else {}),
     }
 
 
 def changed_settings(study: Study, before: Mapping[str, Any]) -> tuple[str, ...]:
     """Return which of the settings that predictions depend on differ from those `before`."""
     now = json.loads(json.dumps(made_for(study)))
-    return tuple(name for name in now if now[name] != before.get(name))
+    return tuple(name for name in {**now, **before} if now.get(name) != before.get(name))
 
 
 class _Progress:
@@ -366,7 +383,7 @@ def _read_log(folder: Path, keys: set[str]) -> dict[str, Any]:
     return {"seconds": round(seconds, 1), "machines": whole}
 
 
-def _write_index(planned: Plan, folder: Path, examples: Sequence[Example], checks: Sequence[AttackCheck]) -> None:
+def _write_index(planned: Plan, folder: Path, made: _WithModels) -> None:
     """Write the index, unless the one that is there says the same."""
     index: dict[str, Any] = {
         "made_for": made_for(planned.study),
@@ -374,9 +391,12 @@ def _write_index(planned: Plan, folder: Path, examples: Sequence[Example], check
         "regimes": [_describe_regime(regime, planned) for regime in planned.study.regimes],
         "conditions": [_describe_condition(condition, planned) for condition in planned.conditions],
         "units": _list_units(planned, folder),
-        "examples": [example.as_dict() for example in examples],
-        "attack_checks": [check.as_dict() for check in checks],
-        "inference": _read_log(folder, {unit.key for part in planned.parts for unit in part.units}),
+        "examples": [example.as_dict() for example in made.examples],
+        "attack_checks": [check.as_dict() for check in made.checks],
+        "inference": {
+            **_read_log(folder, {unit.key for part in planned.parts for unit in part.units}),
+            **({"deviations": [one.as_dict() for one in made.deviations]} if made.deviations else {}),
+        },
     }
     held_out = planned.validation
     if held_out is not None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from cxrobust.conditions import CLEAN
 from cxrobust.errors import CxrobustError, DataError, OutOfMemoryError
 from cxrobust.inference.checkpoints import one_line
+from cxrobust.inference.compiling import compiled, uncompiled
 from cxrobust.inference.models import Regime
 from cxrobust.inference.perturbations import Batch, Perturbation
 from cxrobust.inference.perturbations.attack import Attack
@@ -42,6 +44,15 @@ class Runner:
         """Return a runner of the same model, loaded but once, on the images of another plan."""
         other = Runner(regime=self._regime, plan=plan, fold=self._fold)
         other._loaded, other._batch = self.load(), self._batch
+        return other
+
+    def plain(self) -> "Runner":
+        """Return a runner of the same model, loaded but once, in fp32 and not compiled."""
+        study = self.plan.study
+        compute = study.compute.model_copy(update={"precision": "fp32", "compile": False})
+        other = self.over(replace(self.plan, study=replace(study, compute=compute)))
+        model, device = self.load()
+        other._loaded = uncompiled(model), device
         return other
 
     def unload(self) -> None:
@@ -275,5 +286,6 @@ class Runner:
             device = choose_device(self.plan.study.compute.device)
             use_threads(self.plan.study.compute.threads)
             model = self._regime.load(self.plan.table.findings, fold=self._fold)
-            self._loaded = model.eval().requires_grad_(False).to(device), device
+            model = model.eval().requires_grad_(False).to(device)
+            self._loaded = compiled(model) if self.plan.study.compute.compile else model, device
         return self._loaded

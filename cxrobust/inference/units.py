@@ -31,7 +31,18 @@ VALIDATION_CACHE = "cache/validation"
 TRAINING_CACHE = "cache/training"
 _CODE = tuple(
     f"cxrobust.inference.{name}"
-    for name in ("images", "pixels", "runner", "randomness", "views", "graph", "pretrained", "preprocessing", "outputs")
+    for name in (
+        "images",
+        "pixels",
+        "runner",
+        "compiling",
+        "randomness",
+        "views",
+        "graph",
+        "pretrained",
+        "preprocessing",
+        "outputs",
+    )
 )
 """Modules whose code turns images into predictions for every regime."""
 
@@ -350,6 +361,7 @@ def _model_units(
                     **_references_of(perturbation, table, rows),
                     "size": study.data.size,
                     "precision": study.compute.precision,
+                    "compile": study.compute.compile,
                     "code": _code_hash(
                         type(regime).__module__,
                         *type(regime).code,

@@ -6,7 +6,7 @@ from typing import Any
 from cxrobust.reports.parts import EMPTY, Cell, Column, Group, Table
 from cxrobust.reports.sections import section
 from cxrobust.reports.view import View
-from cxrobust.reports.words import finding_words, number, readable, regime
+from cxrobust.reports.words import condition_words, counted, finding_words, number, readable, regime
 
 MOST_COLUMNS = 8
 
@@ -39,6 +39,10 @@ def _facts(view: View) -> list[tuple[str, str]]:
     seconds = provenance.get("inference", {}).get("seconds")
     if seconds:
         facts.append(("Wall time of predictions", duration(float(seconds))))
+    facts += [
+        (f"Against fp32, {one['regime']}, {condition_words(one['condition'])}", _deviation(one))
+        for one in _deviations(view)
+    ]
     facts.append(
         (
             "Wall time of analysis",
@@ -46,6 +50,20 @@ def _facts(view: View) -> list[tuple[str, str]]:
         )
     )
     return [(name, readable(value)) for name, value in facts if value]
+
+
+def _deviations(view: View) -> list[Mapping[str, Any]]:
+    """Return how far predictions are from fp32, where they were made otherwise; of first training runs."""
+    found = view.results.provenance.get("inference", {}).get("deviations", [])
+    return [one for one in found if one["replicate"] == 0]
+
+
+def _deviation(one: Mapping[str, Any]) -> str:
+    """Say how far one model's probabilities are from fp32."""
+    return (
+        f"probabilities of {counted(one['n_images'], 'image')} differ by {one['mean']:.2g} on average and by "
+        f"{one['largest']:.2g} at most; {one['changed']:,} of {one['n_decisions']:,} decisions at 0.5 differ"
+    )
 
 
 def duration(seconds: float) -> str:

@@ -1,0 +1,33 @@
+"""torch.compile by choice: a network whose kernels torch writes anew for this machine."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+
+def compiled(model: "torch.nn.Module") -> "torch.nn.Module":
+    """Return the model, compiled when it first sees images; `uncompiled` gives it back as it was."""
+    import torch
+
+    whole = torch.compile(model)
+
+    class Compiled(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            with torch._C.DisableTorchFunction():  # the compiler cannot look into what draws for each image
+                logits: torch.Tensor = whole(images)
+            return logits
+
+    return Compiled().eval()
+
+
+def uncompiled(model: "torch.nn.Module") -> "torch.nn.Module":
+    """Return the model that `compiled` was given; any other as it is."""
+    import torch
+
+    inner = getattr(model, "model", None) if type(model).__name__ == "Compiled" else None
+    return inner if isinstance(inner, torch.nn.Module) else model

@@ -1,0 +1,97 @@
+"""bf16 and compiling: predictions against fp32 made here again, and what the report says of them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.special import expit
+
+from cxrobust import pipeline
+from cxrobust.predictions import load_predictions
+from cxrobust.reports.sections.reproducibility import reproducibility
+from cxrobust.reports.view import View
+from cxrobust.study import read_study
+
+from .tiny import write_study
+
+torch = pytest.importorskip("torch")
+
+
+def predicted(folder: Path, compute: str):
+    path = write_study(folder)
+    path.write_text(path.read_text().replace("batch = 7", f"batch = 7\n{compute}"))
+    study = read_study(path)
+    pipeline.predict(study, folder / "out")
+    return study, load_predictions(folder / "out" / "predictions")
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A compiler that changes nothing but the logits, by 0.01, and counts the images that it sees."""
+    seen: list[int] = []
+
+    def compile_slightly_off(model: "torch.nn.Module"):
+        def run(images: "torch.Tensor") -> "torch.Tensor":
+            seen.append(len(images))
+            return model(images) + 0.01
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", compile_slightly_off)
+    return seen
+
+
+@pytest.mark.parametrize("compute", ['precision = "bf16"', "compile = true"])
+def test_deviations_are_those_of_whole_runs(tmp_path: Path, compute: str, counted: list[int]) -> None:
+    _, plain = predicted(tmp_path / "plain", "")
+    assert not counted
+    assert "deviations" not in plain.index["inference"]
+    study, made = predicted(tmp_path / "made", compute)
+    assert bool(counted) == (compute == "compile = true")
+    found = made.index["inference"]["deviations"]
+    conditions = ("clean", "pgd(eps=4/255, steps=3)")
+    assert [(one["regime"], one["condition"]) for one in found] == [(r, c) for r in "ab" for c in conditions]
+    first = [made.image_ids.index(f"i{i:03}") for i in range(16)]  # of the first shard
+    for one in found:
+        m, c = made.regimes.index(one["regime"]), made.conditions.index(one["condition"])
+        theirs, ours = plain.probabilities[m, c][first], made.probabilities[m, c][first]
+        assert one["largest"] == pytest.approx(np.abs(ours - theirs).max(), abs=1e-6)
+        assert one["mean"] == pytest.approx(np.abs(ours - theirs).mean(), abs=1e-6)
+        assert one["changed"] == ((ours >= 0.5) != (theirs >= 0.5)).sum()
+        assert (one["n_images"], one["n_decisions"]) == (16, 32)
+        assert one["largest"] > 1e-5
+    if compute == "compile = true":
+        assert found[0]["largest"] == pytest.approx(expit(0.01) - 0.5, rel=0.05)
+    again = len(counted)
+    pipeline.predict(study, tmp_path / "made" / "out")
+    assert len(counted) == again
+    results = pipeline.analyze(study, tmp_path / "made" / "out")
+    facts = dict(reproducibility(View.of(results, images=None))["facts"])
+    assert f"{found[0]['changed']} of 32 decisions at 0.5 differ" in facts["Against fp32, a, clean"]
+
+
+def test_predictions_of_another_arithmetic_are_made_again(tmp_path: Path, counted: list[int]) -> None:
+    study, made = predicted(tmp_path, "")
+    path = tmp_path / "study.toml"
+    path.write_text(path.read_text().replace("batch = 7", "batch = 7\ncompile = true"))
+    from cxrobust.inference.engine import changed_settings
+
+    assert changed_settings(read_study(path), made.index["made_for"]) == ("compile",)
+    pipeline.predict(read_study(path), tmp_path / "out")
+    assert counted
+    compiled = load_predictions(tmp_path / "out" / "predictions").index["made_for"]
+    assert changed_settings(study, compiled) == ("compile",)
+
+
+def test_draws_of_each_image_pass_a_compiled_model(counted: list[int]) -> None:
+    from cxrobust.inference.compiling import compiled, uncompiled
+    from cxrobust.inference.randomness import per_image_randomness
+
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2)).eval()
+    made = compiled(model)
+    assert uncompiled(made) is model
+    assert uncompiled(model) is model
+    with per_image_randomness((1, 2)):
+        images = torch.rand_like(torch.zeros(2, 1, 4, 4)).requires_grad_(True)
+        made(images).sum().backward()
+    torch.testing.assert_close(images.grad, model[1].weight.sum(0).reshape(1, 1, 4, 4).expand(2, 1, 4, 4))
