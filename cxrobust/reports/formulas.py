@@ -242,8 +242,54 @@ COVERAGE = Formula(
     said="largest share kappa of images, most confident first, of which at most the share rho is decided wrongly",
     note="0 where there is none.",
 )
+_MEAN = r"\frac{1}{n} \sum_i s_i"
+_F1 = rf"\frac{{2\,{_TP}}}{{2\,{_TP} + {_FP} + {_FN}}}"
+_AFFIRMED = "Counts of observations that the labeler finds affirmed in report and reference, all reports together."
+OF_REPORTS: Mapping[str, Formula] = {
+    "bleu": Formula(
+        latex=r"\min(1, e^{1 - r/c}) \left(\prod_{k=1}^{K} \frac{m_k}{t_k}\right)^{1/K}",
+        said="geometric mean of the shares of word runs that the reference has, times the penalty of short reports",
+        note="Runs of k words: m that report and reference share, t of all reports; words c of reports, r of references.",
+    ),
+    "rouge-l": Formula(
+        latex=_MEAN, said="mean of s over reports", note="s: F of the longest common run of words, gaps allowed."
+    ),
+    "f1-micro": Formula(latex=_F1, said="two TP over two TP plus FP plus FN", note=_AFFIRMED),
+    "f1-macro": Formula(
+        latex=rf"\frac{{1}}{{K}} \sum_k {_F1}",
+        said="mean over observations of two TP over two TP plus FP plus FN",
+        note=f"{_AFFIRMED} Over the observations that a reference affirms.",
+    ),
+    "f1-positive": Formula(
+        latex=rf"\frac{{1}}{{n}} \sum_i {_F1}",
+        said="mean over reports of two TP over two TP plus FP plus FN",
+        note="Counts of each report; over reports of which either text affirms an observation.",
+    ),
+    "verbosity": Formula(
+        latex=r"\frac{\sum_i w_i}{\sum_i w_i^{\mathrm{ref}}}", said="words of reports over words of references"
+    ),
+    "length-controlled": Formula(
+        latex=r"\frac{1}{n} \sum_i \frac{s_i}{\max(1, w_i / w_i^{\mathrm{ref}})}",
+        said="mean of s over how many times as long as its reference a report is, at least 1",
+        note="w: words of a report and of its reference; s: the score of one report.",
+    ),
+    "mean": Formula(latex=_MEAN, said="mean of s over reports", note="s: the score, or number, of one report."),
+}
+"""Of scores of generated reports, by their kind."""
+
+
+def report_formula(metric: str) -> Formula | None:
+    """Return the formula of a score of reports."""
+    kinds = {"bleu": "bleu", "length-controlled-": "length-controlled", "f1-positive": "f1-positive"}
+    means = ("words", "log-probability", "bertscore", "radgraph-", "green", "elsewhere-", "radeval-")
+    kind = next((kinds[one] for one in kinds if metric.startswith(one)), metric)
+    if kind.startswith("f1-") and kind != "f1-positive":
+        kind = "f1-macro" if kind.endswith("-macro") else "f1-micro"
+    return OF_REPORTS["mean"] if kind.startswith(means) else OF_REPORTS.get(kind)
 
 
 def metric_formula(metric: str) -> Formula | None:
     """Return a metric's formula, or None where another package's metric has none here."""
-    return COVERAGE if metric.startswith("coverage-at-risk-") else METRICS.get(metric)
+    if metric in METRICS:
+        return METRICS[metric]
+    return COVERAGE if metric.startswith("coverage-at-risk-") else report_formula(metric)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cxrobust.reports.words import ADJUSTMENTS, MACRO
+from cxrobust.reports.words import ADJUSTMENTS, MACRO, REPORT
 from cxrobust.results import Estimand, Estimate, Results
 
 CLEAN = "clean"
@@ -58,7 +58,7 @@ class View:
             results=results,
             images=images,
             estimates={
-                (e.estimand, e.metric, e.regime, e.condition, e.finding): e
+                (e.estimand, e.metric, e.regime, e.condition, MACRO if e.finding == REPORT else e.finding): e
                 for e in results.find()
                 if e.reference in {None, reference}
             },
@@ -165,4 +165,4 @@ def _series(conditions: Iterable[dict[str, Any]]) -> tuple[Series, ...]:
 
 def is_few(estimate: Estimate) -> bool:
     """Whether a finding has so few positive patients that its estimate is shown with an open mark."""
-    return estimate.finding != MACRO and estimate.n_positive_patients < FEW_POSITIVE_PATIENTS
+    return estimate.finding not in {MACRO, REPORT} and estimate.n_positive_patients < FEW_POSITIVE_PATIENTS

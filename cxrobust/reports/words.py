@@ -10,6 +10,8 @@ from cxrobust.conditions import parse_condition
 MINUS = "−"
 SPACE = "\N{NO-BREAK SPACE}"
 MACRO = "macro"
+REPORT = "report"
+"""The place of what is told of whole reports, which stands where other metrics have their macro average."""
 
 REGIME_BEGINS, REGIME_ENDS = "\ue000", "\ue001"
 """Private-use characters that enclose a regime's name in a sentence; templates set it in its own face."""
@@ -97,12 +99,42 @@ PERTURBATIONS = {
     "jpeg": "JPEG compression",
 }
 
+CONTROLLED = "length-controlled-"
+OF_REPORTS = {
+    "bleu": MetricWords(name="BLEU", title="BLEU", better="higher"),
+    "bleu-1": MetricWords(name="BLEU-1", title="BLEU-1", better="higher"),
+    "bleu-2": MetricWords(name="BLEU-2", title="BLEU-2", better="higher"),
+    "bleu-3": MetricWords(name="BLEU-3", title="BLEU-3", better="higher"),
+    "rouge-l": MetricWords(name="ROUGE-L", title="ROUGE-L", better="higher"),
+    "f1-14-micro": MetricWords(name="micro F1-14", title="Micro F1-14", better="higher"),
+    "f1-14-macro": MetricWords(name="macro F1-14", title="Macro F1-14", better="higher"),
+    "f1-5-micro": MetricWords(name="micro F1-5", title="Micro F1-5", better="higher"),
+    "f1-5-macro": MetricWords(name="macro F1-5", title="Macro F1-5", better="higher"),
+    "f1-positive": MetricWords(name="positive F1", title="Positive F1", better="higher"),
+    "bertscore": MetricWords(name="BERTScore", title="BERTScore", better="higher"),
+    "radgraph-simple": MetricWords(name="RadGraph F1 (simple)", title="RadGraph F1, simple", better="higher"),
+    "radgraph-partial": MetricWords(name="RadGraph F1 (partial)", title="RadGraph F1, partial", better="higher"),
+    "radgraph-complete": MetricWords(name="RadGraph F1 (complete)", title="RadGraph F1, complete", better="higher"),
+    "green": MetricWords(name="GREEN", title="GREEN", better="higher"),
+    "green-matched": MetricWords(name="matched findings by GREEN", title="Matched findings", better="higher"),
+    "green-errors": MetricWords(name="significant errors by GREEN", title="Significant errors", better="lower"),
+    "words": MetricWords(name="number of words", title="Words of a report", better="neither"),
+    "verbosity": MetricWords(name="verbosity", title="Verbosity", better="neither"),
+    "log-probability": MetricWords(name="log-probability of a token", title="Log-probability", better="neither"),
+}
+"""Scores of generated reports."""
+
 
 def metric_words(metric: str) -> MetricWords:
     """Return the words for a metric; one that is not known here keeps its name and has no better side."""
     risk = metric.removeprefix("coverage-at-risk-")
     if risk != metric:
         return MetricWords(name=f"coverage at {risk}% risk", title=f"Coverage at {risk}% risk", better="higher")
+    if metric.startswith(CONTROLLED):
+        base, title = metric_words(metric.removeprefix(CONTROLLED)), "length controlled"
+        return MetricWords(name=f"length-controlled {base.name}", title=f"{base.title}, {title}", better=base.better)
+    if metric in OF_REPORTS:
+        return OF_REPORTS[metric]
     name = metric.replace("_", " ")
     return METRICS.get(metric, MetricWords(name=name, title=capitalised(name), better="neither"))
 
@@ -296,6 +328,8 @@ def shortened(name: str, *, most: int = 24) -> str:
 
 def finding_words(finding: str) -> str:
     """Write a finding's name: underscores become spaces, and `macro` is the macro average."""
+    if finding == REPORT:
+        return "whole reports"
     return "macro average" if finding == MACRO else readable(finding.replace("_", " "))
 
 

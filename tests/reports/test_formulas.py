@@ -5,12 +5,13 @@ import re
 import pytest
 
 from cxrobust.analysis.metrics import metric
+from cxrobust.radiology_reports.scores import scorer
 from cxrobust.reports.figures.formula import set_formula
-from cxrobust.reports.formulas import BINS, ESTIMANDS, METRICS, NOTATION, metric_formula
+from cxrobust.reports.formulas import BINS, ESTIMANDS, METRICS, NOTATION, OF_REPORTS, metric_formula
 from cxrobust.reports.words import METRICS as WORDS
 from cxrobust.results import ESTIMANDS as KNOWN
 
-ALL = {**ESTIMANDS, **METRICS, **{one.latex: one for one in (*NOTATION, *BINS)}}
+ALL = {**ESTIMANDS, **METRICS, **OF_REPORTS, **{one.latex: one for one in (*NOTATION, *BINS)}}
 
 
 def test_nothing_that_results_hold_is_without_a_formula():
@@ -19,6 +20,10 @@ def test_nothing_that_results_hold_is_without_a_formula():
     for name in metric:
         assert metric_formula(name) is not None, name
     assert metric_formula("coverage-at-risk-2.5") is not None
+    for key in scorer:
+        for name in scorer[key].measures:
+            assert metric_formula(name) is not None, name
+    assert metric_formula("length-controlled-green").latex != metric_formula("green").latex
     assert metric_formula("of_another_package") is None
 
 
