@@ -72,7 +72,8 @@ def _deviation(unit: Unit, runner: Runner, planned: Plan, folder: Path) -> Devia
     except (OSError, ValueError, TypeError):
         pass
     some = replace(unit, rows=rows)
-    ours, plain = (expit(one.logits([some], lambda n: None)[0].astype(float)) for one in (runner, runner.plain()))
+    read = (one.read([some], lambda n: None)[0].logits for one in (runner, runner.plain()))
+    ours, plain = (expit(logits.astype(float)) for logits in read)
     apart = np.abs(ours - plain)
     found = Deviation(
         regime=unit.regime.name,

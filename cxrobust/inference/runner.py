@@ -285,7 +285,13 @@ class Runner:
         if self._loaded is None:
             device = choose_device(self.plan.study.compute.device)
             use_threads(self.plan.study.compute.threads)
+            wants_compiled = self.plan.study.compute.compile
+            if wants_compiled and self._regime.writes_reports:
+                raise DataError(
+                    f"regime {self._regime.name!r} writes reports word by word, which is not compiled: "
+                    f"leave compile out of [compute]"
+                )
             model = self._regime.load(self.plan.table.findings, fold=self._fold)
             model = model.eval().requires_grad_(False).to(device)
-            self._loaded = compiled(model) if self.plan.study.compute.compile else model, device
+            self._loaded = compiled(model) if wants_compiled else model, device
         return self._loaded

@@ -95,3 +95,15 @@ def test_draws_of_each_image_pass_a_compiled_model(counted: list[int]) -> None:
         images = torch.rand_like(torch.zeros(2, 1, 4, 4)).requires_grad_(True)
         made(images).sum().backward()
     torch.testing.assert_close(images.grad, model[1].weight.sum(0).reshape(1, 1, 4, 4).expand(2, 1, 4, 4))
+
+
+def test_what_writes_reports_is_not_compiled() -> None:
+    from types import SimpleNamespace as Made
+
+    from cxrobust.errors import DataError
+    from cxrobust.inference.runner import Runner
+    from cxrobust.study import ComputeSection
+
+    plan = Made(study=Made(compute=ComputeSection(compile=True, device="cpu")))
+    with pytest.raises(DataError, match="regime 'g' writes reports word by word, which is not compiled"):
+        Runner(regime=Made(name="g", writes_reports=True), plan=plan, fold=None).load()
