@@ -26,7 +26,7 @@ from record import write
 
 from cxrobust.inference.datasets.openi import report_texts
 from cxrobust.radiology_reports.labeler import Label, label_report, mentions
-from cxrobust.radiology_reports.scores import Pairs, measured, scorer
+from cxrobust.radiology_reports.scores import Pairs, each, measured, scorer
 
 METRICS = (
     "bleu", "bleu-1", "rouge-l", "length-controlled-rouge-l", "f1-14-micro", "f1-positive", "words",
@@ -225,8 +225,7 @@ def of_each(metric: str, made: Sequence[tuple[str, Mapping[str, str]]], kind: st
         references=tuple(reference for reference, _ in made),
     )
     columns = {key: values for name in names for key, values in cached(name, pairs).items()}
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(measure.finish(np.column_stack([measure.of(columns), np.ones(len(made))])), dtype=np.float64)
+    return each(measure, columns)
 
 
 _KEPT: dict[tuple[str, tuple[str | None, ...]], Mapping[str, NDArray[np.float64]]] = {}

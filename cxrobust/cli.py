@@ -317,6 +317,44 @@ def label(
     _say_written(out)
 
 
+@app.command(epilog="Example: cxrobust score reports.csv --metrics rouge-l,f1-14-micro,words --out scores.csv")
+def score(
+    reports: Annotated[
+        Path, typer.Argument(help="Reports: a CSV or JSON lines, with id, report and reference.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option("--out", help="The CSV of scores to write.", show_default=False)],
+    metrics: Annotated[
+        str, typer.Option("--metrics", help="Names parted by commas: see cxrobust list scores.")
+    ] = "bleu,rouge-l,f1-14-micro,f1-14-macro,words",
+    references: Annotated[
+        Path | None, typer.Option("--references", help="Another table, of the references: id and report.")
+    ] = None,
+    settings: Annotated[
+        Path | None, typer.Option("--settings", help="A TOML file with tables [scores.NAME], such as a study file.")
+    ] = None,
+    id_column: Annotated[str, typer.Option("--id", help="Column of the ids.")] = "id",
+    text_column: Annotated[str, typer.Option("--text", help="Column of the reports.")] = "report",
+    reference_column: Annotated[str, typer.Option("--reference", help="Column of the references.")] = "reference",
+    patient: Annotated[
+        str | None, typer.Option("--patient", help="Column of the patients, whom intervals draw; else reports.")
+    ] = None,
+) -> None:
+    """Score radiology reports against reference reports, each and all together, with intervals."""
+    from cxrobust.score_tables import Columns, score_table, show, write_table
+    from cxrobust.study import read_scores
+
+    table = score_table(
+        reports,
+        references=references,
+        metrics=tuple(dict.fromkeys(name.strip() for name in metrics.split(",") if name.strip())),
+        scorers={} if settings is None else read_scores(settings),
+        columns=Columns(id=id_column, report=text_column, reference=reference_column, patient=patient),
+    )
+    write_table(out, table)
+    show(table)
+    _say_written(out)
+
+
 @app.command(epilog="Example: cxrobust bundle results --zip")
 def bundle(
     folder: Annotated[Path, typer.Argument(help="The folder of a finished run.", show_default=False)],

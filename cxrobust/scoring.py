@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from cxrobust.errors import DataError
+from cxrobust.errors import DataError, StudyError
 from cxrobust.files import alone, atomic_write_text, canonical_json, sha256_bytes, sha256_file
 from cxrobust.predictions import IMAGES, INDEX, REFERENCE, UnitPredictions, index_text, read_unit
 from cxrobust.progress import Reporter, silent
@@ -50,13 +50,25 @@ def scorers_of(study: "Study", place: "Place | None" = None) -> dict[str, Scorer
 
 def _by_default(one: str, metric: str, place: "Place") -> Scorer:
     try:
+        return by_default(one, metric)
+    except StudyError as error:
+        raise place.error(("analysis", "metrics"), str(error)) from None
+
+
+def by_default(one: str, metric: str) -> Scorer:
+    """Return a scorer without settings of its own.
+
+    Raises
+    ------
+    StudyError
+        When it needs some.
+    """
+    try:
         return scorer[one]()
     except ValidationError as error:
         wanted = [".".join(map(str, each["loc"])) for each in error.errors() if each["loc"]]
-        raise place.error(
-            ("analysis", "metrics"),
-            f"metric {metric!r} needs [scores.{one}]{' with ' + ' and '.join(wanted) if wanted else ''}: add it",
-        ) from None
+        which = f" with {' and '.join(wanted)}" if wanted else ""
+        raise StudyError(f"metric {metric!r} needs [scores.{one}]{which}: add it") from None
 
 
 def check_scorers(study: "Study") -> None:

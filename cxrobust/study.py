@@ -239,6 +239,23 @@ def parse_study(text: str, *, path: Path, data_root: Path | None = None) -> Stud
     return study
 
 
+def read_scores(path: Path) -> dict[str, Any]:
+    """Return the scorers of a TOML file of tables `[scores.<name>]`, such as a study file; other tables are not read.
+
+    Raises
+    ------
+    StudyError
+        In one sentence with the file, the line, what was found and the mend.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path}: cannot be read ({error}): name a TOML file with tables [scores.NAME]") from error
+    content = _parse_toml(text, path)
+    reader = _Reader(place=Place(path, text), context={"study_folder": path.parent, "data_root": path.parent})
+    return reader.scores(content.get("scores", {}))
+
+
 def _parse_toml(text: str, path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(text)

@@ -126,7 +126,10 @@ def _check_metrics(study: "Study", place: Place) -> None:
             "recalibrate changes none of the metrics: add one that asks what probabilities are worth, such as ece",
         )
     _check_stops(study, place)
-    scorers_of(study, place)
+    if scorers_of(study, place) and not any(getattr(one, "writes_reports", True) for one in study.regimes):
+        raise place.error(
+            ("analysis", "metrics"), 'metrics are of reports, and no regime has family = "generator": leave them out'
+        )
     _check_sets(study, place)
     _check_families(study, place)
     for keys, values in (

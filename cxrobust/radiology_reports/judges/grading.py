@@ -3,11 +3,15 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
+
+import numpy as np
+from pydantic import ValidationError
 
 from cxrobust.errors import StudyError, nearest
 from cxrobust.radiology_reports.judges import NO_REFERENCE, Case
 from cxrobust.radiology_reports.labeler import Label, label_report, plain, speaks_english
+from cxrobust.radiology_reports.scores import Pairs, each, measured, scorer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,8 +44,40 @@ def grader(name: str) -> Grader:
         When there is none.
     """
     if name not in GRADERS:
-        raise StudyError(f"unknown score {name!r}{nearest(name, GRADERS)}: known are {', '.join(sorted(GRADERS))}")
+        if is_score(name):
+            return partial(_by_score, name)
+        known = ", ".join(sorted(GRADERS))
+        raise StudyError(f"unknown score {name!r}{nearest(name, GRADERS)}: known are {known}, and cxrobust list scores")
     return GRADERS[name]
+
+
+def is_score(name: str) -> bool:
+    """Whether a name is a score of `cxrobust.radiology_reports.scores` that grades, and needs no settings."""
+    try:
+        scorers, measure = measured(name)
+        for one in scorers:
+            scorer[one]()
+    except (KeyError, ValidationError):
+        return False
+    return measure.better is not None
+
+
+def _by_score(name: str, candidates: Sequence[str], references: Sequence[str]) -> list[Grade]:
+    """Return a score of each report alone, less than 0 where less is better."""
+    scorers, measure = measured(name)
+    pairs = Pairs(
+        ids=tuple(map(str, range(len(candidates)))), candidates=tuple(candidates), references=tuple(references)
+    )
+    scored = [scorer[one]().score(pairs) for one in scorers]
+    values = each(measure, {column: found for one in scored for column, found in one.columns.items()})
+    why = [next((one.reasons[i] for one in scored if one.reasons[i]), None) for i in range(len(candidates))]
+    sign = 1 if measure.better == "higher" else -1
+    return [
+        Grade(value=None, why=said or measure.undefined)
+        if said or np.isnan(value)
+        else Grade(value=float(sign * value))
+        for value, said in zip(values, why, strict=True)
+    ]
 
 
 def known_graders() -> tuple[str, ...]:

@@ -275,6 +275,15 @@ def length_controlled(base: Measure) -> Measure:
     )
 
 
+def each(measure: Measure, columns: Columns) -> NDArray[np.float64]:
+    """Return what a measure tells of each report alone, (n_reports,); NaN where it is not scored or not defined."""
+    sums = measure.of(columns)
+    known = ~np.isnan(np.column_stack([columns[name] for name in measure.needs])).any(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found = measure.finish(np.column_stack([sums, np.ones(len(sums))]))
+    return np.where(known, found, np.nan)
+
+
 def fingerprint(path: Path) -> str:
     """Return a hash of a file, or of all files in a folder with their names.
 

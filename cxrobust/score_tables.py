@@ -1,0 +1,182 @@
+"""`cxrobust score`: the scores of a table of reports, without a study, each and all together with intervals."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from cxrobust.analysis.metrics import metric
+from cxrobust.analysis.report_scores import report_estimates
+from cxrobust.analysis.sample import Sample
+from cxrobust.errors import DataError, StudyError, nearest, some
+from cxrobust.files import atomic_write_text
+from cxrobust.predictions import PredictionSet
+from cxrobust.radiology_reports.scores import Pairs, Scored, Scorer, each, measured
+from cxrobust.radiology_reports.tables import read_reports, read_rows
+from cxrobust.results import Estimate, to_csv
+from cxrobust.score_files import Scoring
+from cxrobust.study_analysis import AnalysisSection
+
+RESAMPLES = 10_000
+SEED = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Columns:
+    """What the columns of a table of reports are called."""
+
+    id: str = "id"
+    report: str = "report"
+    reference: str = "reference"
+    patient: str | None = None
+    """Column of the patients that intervals draw; each report is one of its own when None."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScoredTable:
+    """The scores of a table of reports."""
+
+    pairs: Pairs
+    scored: Mapping[str, Scored]
+    """By scorer."""
+    each: Mapping[str, NDArray[np.float64]]
+    """(n_reports,) by metric: of each report alone; NaN where not scored."""
+    together: tuple[Estimate, ...]
+    """Of all reports, one a metric."""
+
+
+def score_table(
+    path: Path,
+    *,
+    references: Path | None,
+    metrics: Sequence[str],
+    scorers: Mapping[str, Scorer],
+    columns: Columns,
+    resamples: int = RESAMPLES,
+) -> ScoredTable:
+    """Score the reports of a table against those of its column `reference`, or of another table by id.
+
+    Raises
+    ------
+    DataError
+        When a table cannot be read, or lacks a column.
+    StudyError
+        When a metric is none of reports, or its scorer needs settings.
+    """
+    pairs, patients = _pairs(path, references, columns)
+    used = _scorers(metrics, scorers)
+    scored = {name: one.score(pairs) for name, one in used.items()}
+    known = {key: values for one in scored.values() for key, values in one.columns.items()}
+    for name in metrics:
+        lacking = next((key for key in measured(name)[1].needs if key not in known), None)
+        if lacking is not None:
+            raise StudyError(f"metric {name!r}: there is no score {lacking!r}: known are {some(known, most=12)}")
+    predictions = _as_predictions(pairs, patients, known, scored)
+    settings = AnalysisSection(metrics=tuple(metrics), resamples=resamples)
+    sample = Sample.draw(predictions, settings, seed=SEED)
+    return ScoredTable(
+        pairs=pairs,
+        scored=scored,
+        each={name: each(measured(name)[1], known) for name in metrics},
+        together=tuple(_value(name, sample) for name in metrics),
+    )
+
+
+def _pairs(path: Path, references: Path | None, columns: Columns) -> tuple[Pairs, list[str]]:
+    reports = read_reports(path, id_column=columns.id, text_column=columns.report)
+    rows = {str(row[columns.id] or "").strip(): (line, row) for line, row in read_rows(path)}
+    if references is None:
+        texts = {one: row[1].get(columns.reference) for one, row in rows.items()}
+        line, first = next(iter(rows.values()))
+        if columns.reference not in first:
+            raise DataError(
+                f"{path}, line {line}: no {columns.reference!r}{nearest(columns.reference, map(str, first))}: "
+                f"name that column with --reference, or a table of references with --references"
+            )
+    else:
+        texts = {one.id: one.text for one in read_reports(references, id_column=columns.id, text_column=columns.report)}
+    if columns.patient is not None:
+        for line, row in rows.values():
+            if not str(row.get(columns.patient) or "").strip():
+                raise DataError(f"{path}, line {line}: no {columns.patient!r}: give every report its patient")
+    ids = tuple(one.id for one in reports)
+    patients = [str(rows[one][1][columns.patient]) if columns.patient else one for one in ids]
+    told = tuple(str(texts[one]) if str(texts.get(one) or "").strip() else None for one in ids)
+    return Pairs(ids=ids, candidates=tuple(one.text for one in reports), references=told), patients
+
+
+def _scorers(metrics: Sequence[str], scorers: Mapping[str, Scorer]) -> dict[str, Scorer]:
+    from cxrobust.scoring import by_default
+
+    found: dict[str, Scorer] = {}
+    for name in metrics:
+        if name not in metric or not metric[name].of_reports:
+            raise StudyError(f"{name!r} is no score of reports: see cxrobust list scores")
+        for one in measured(name)[0]:
+            found[one] = scorers[one] if one in scorers else by_default(one, name)
+    return found
+
+
+def _as_predictions(
+    pairs: Pairs, patients: Sequence[str], known: Mapping[str, NDArray[np.float64]], scored: Mapping[str, Scored]
+) -> PredictionSet:
+    codes, names = pd.factorize(np.array(patients, dtype=object))
+    n = len(pairs.ids)
+    return PredictionSet(
+        image_ids=pairs.ids,
+        patient_ids=tuple(map(str, names)),
+        patients=codes.astype(np.int32),
+        findings=("any",),
+        labels=np.ones((n, 1), dtype=np.int8),
+        members=(("reports", 0),),
+        conditions=("clean",),
+        probabilities=np.full((1, 1, n, 1), 0.5),
+        metadata=pd.DataFrame(index=range(n)),
+        index={},
+        scores={name: values[None, None] for name, values in known.items()},
+        scoring={
+            name: Scoring(reasons=one.count("reasons"), remarks=one.count("remarks")) for name, one in scored.items()
+        },
+    )
+
+
+def _value(name: str, sample: Sample) -> Estimate:
+    found = next(iter(report_estimates(name, metric[name], sample, reference="reports")))
+    return next(one for one in found.estimates if one.estimand == "value")
+
+
+def write_table(path: Path, table: ScoredTable) -> None:
+    """Write a CSV: id, each metric of each report alone, why one is not scored, and what is to be told of it."""
+
+    def joined(told: str, at: int) -> str:
+        words = {f"{why}": None for one in table.scored.values() if (why := getattr(one, told)[at]) is not None}
+        return "; ".join(words)
+
+    rows = [
+        [
+            one,
+            *("" if np.isnan(values[at]) else f"{values[at]:.6g}" for values in table.each.values()),
+            joined("reasons", at),
+            joined("remarks", at),
+        ]
+        for at, one in enumerate(table.pairs.ids)
+    ]
+    atomic_write_text(path, to_csv(("id", *table.each, "unscored", "remark"), rows))
+
+
+def show(table: ScoredTable) -> None:
+    """Print the scores of all reports together."""
+    shown = Table(box=None, pad_edge=False)
+    for head in ("score", "of all reports", "95 % interval", "reports", ""):
+        shown.add_column(head)
+    for one in table.together:
+        ends = "–" if one.ci_low is None or one.ci_high is None else f"{one.ci_low:.4g} to {one.ci_high:.4g}"
+        value = "–" if one.estimate is None else f"{one.estimate:.4g}"
+        shown.add_row(one.metric, value, ends, f"{one.n_images:,}", escape(one.note))
+    Console().print(shown)

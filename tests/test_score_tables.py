@@ -1,0 +1,91 @@
+"""`cxrobust score` from a table of reports to its scores, and what it says of bad ones."""
+
+import csv
+import re
+
+import pytest
+
+from cxrobust.cli import _main
+from cxrobust.radiology_reports.judges.grading import grader
+from cxrobust.radiology_reports.scores import Pairs, scorer
+
+ROWS = (
+    ("a", "Small left effusion. No pneumothorax.", "Small left effusion.", "p1"),
+    ("b", "Lungs are clear.", "Mild edema.", "p1"),
+    ("c", "", "Cardiomegaly.", "p2"),
+    ("d", "Heart size is normal.", "", "p3"),
+    ("e", "Cardiomegaly with edema.", "Cardiomegaly with edema.", "p4"),
+)
+
+
+def _table(folder, rows=ROWS):
+    path = folder / "reports.csv"
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([("id", "report", "reference", "patient"), *rows])
+    return path
+
+
+def _read(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_each_report_has_its_scores_and_all_together_an_interval(tmp_path, capsys):
+    pytest.importorskip("rouge_score")
+    out = tmp_path / "scores.csv"
+    arguments = ["score", str(_table(tmp_path)), "--out", str(out), "--metrics", "rouge-l,f1-14-micro,words"]
+    assert _main([*arguments, "--patient", "patient"]) == 0
+    rows = _read(out)
+    assert list(rows[0]) == ["id", "rouge-l", "f1-14-micro", "words", "unscored", "remark"]
+    texts = [row for row in ROWS if row[2]]
+    pairs = Pairs(ids=tuple("abce"), candidates=tuple(r[1] for r in texts), references=tuple(r[2] for r in texts))
+    wanted = scorer["rouge-l"]().score(pairs).columns["rouge_l"]
+    assert [float(row["rouge-l"]) for row in rows if row["rouge-l"]] == pytest.approx(wanted, abs=1e-5)
+    assert (rows[3]["rouge-l"], rows[3]["words"], rows[3]["unscored"]) == ("", "4", "no reference")
+    assert (rows[2]["rouge-l"], rows[2]["remark"]) == ("0", "empty report")
+    assert rows[4]["f1-14-micro"] == "1"
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"rouge-l {wanted.mean():.4g}" in shown
+    assert "1 of 5 images left out, not scored: no reference (1)" in re.sub(r"\s+", " ", shown)
+
+
+def test_references_may_stand_in_a_table_of_their_own(tmp_path):
+    path, out = _table(tmp_path, [(i, text, "", p) for i, text, _, p in ROWS]), tmp_path / "scores.csv"
+    (tmp_path / "own.csv").write_text("id,report\na,Small left effusion.\ne,Edema.\n")
+    arguments = ["score", str(path), "--out", str(out), "--metrics", "f1-edema", "--references"]
+    assert _main([*arguments, str(tmp_path / "own.csv")]) == 0
+    assert [row["unscored"] for row in _read(out)] == ["", "no reference", "no reference", "no reference", ""]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--metrics", "auroc"], "'auroc' is no score of reports: see cxrobust list scores"),
+        (["--metrics", "words", "--reference", "truth"], "line 2: no 'truth': name that column with --reference"),
+        (["--metrics", "green"], "metric 'green' needs [scores.green]"),
+        (["--metrics", "words", "--patient", "person"], "line 2: no 'person': give every report its patient"),
+        (["--metrics", "elsewhere-x", "--settings", "s.toml"], "s.toml: cannot be read"),
+    ],
+)
+def test_bad_requests_are_one_sentence(tmp_path, capsys, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    assert _main(["score", str(_table(tmp_path)), "--out", "scores.csv", *arguments]) != 0
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_settings_come_from_tables_of_a_file_whose_paths_are_relative_to_it(tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "mine.csv").write_text("id,radcliq\na,1.5\nb,2.5\n")
+    (tmp_path / "there" / "s.toml").write_text('[scores.elsewhere]\nfile = "mine.csv"\n')
+    out = tmp_path / "scores.csv"
+    arguments = ["score", str(_table(tmp_path)), "--out", str(out), "--metrics", "elsewhere-radcliq"]
+    assert _main([*arguments, "--settings", str(tmp_path / "there" / "s.toml")]) == 0
+    assert [row["elsewhere-radcliq"] for row in _read(out)] == ["1.5", "2.5", "", "", ""]
+
+
+def test_scores_of_the_registry_grade_for_judges():
+    pytest.importorskip("rouge_score")
+    grades = grader("rouge-l")([ROWS[0][1], "Clear."], [ROWS[0][2], "Clear."])
+    assert [one.value for one in grades] == pytest.approx([0.75, 1.0])
+    unread = grader("f1-14-micro")(["El corazón es normal, sin derrame."], ["Edema."])
+    assert (unread[0].value, unread[0].why) == (None, "report not English")
