@@ -160,7 +160,11 @@ class Study:
         """Whether the PDF may carry the predictions: as the study says, or else where all its data are public."""
         wanted = self.report.attach_predictions
         tables = [self.data] if self.validation is None else [self.data, self.validation]
-        return all(table.public and table.metadata is None for table in tables) if wanted is None else wanted
+        return (
+            all(table.public and table.metadata is None and table.references is None for table in tables)
+            if wanted is None
+            else wanted
+        )
 
     def settings(self) -> dict[str, Any]:
         """Every setting with its default filled in, as JSON values; paths as they stand in the file."""

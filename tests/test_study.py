@@ -163,7 +163,7 @@ def test_a_study_reads_with_its_controls_and_defaults() -> None:
         (
             'family = "hf-classifier"\nmodel = "checkpoints/a"',
             'predictions = { clean = "a.zip" }',
-            "s.toml:10: .*a.zip is none of .csv, .csv.gz, .parquet: convert it",
+            "s.toml:10: .*a.zip is none of .csv, .csv.gz, .jsonl, .parquet: convert it",
         ),
         (
             'family = "hf-classifier"\nmodel = "checkpoints/a"',
@@ -322,7 +322,7 @@ def test_predictions_made_elsewhere_of_validation_images_need_no_further_key_of_
         (
             '"b-held-out.csv"',
             '"b-held-out.txt"',
-            r"s.toml:16: regimes\[2\].validation = .*b-held-out.txt is none of .csv, .csv.gz, .parquet: convert it",
+            r"s.toml:16: regimes\[2\].validation = .*b-held-out.txt is none of .csv, .csv.gz, .jsonl, .parquet: conv",
         ),
     ],
 )

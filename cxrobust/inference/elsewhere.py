@@ -1,6 +1,7 @@
-"""Regimes whose predictions were made elsewhere: one table of probabilities for each condition."""
+"""Regimes whose predictions were made elsewhere: a table of probabilities, or of reports, for each condition."""
 
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,34 @@ from pydantic import Field, field_validator
 from cxrobust.conditions import CLEAN, parse_condition
 from cxrobust.errors import DataError, nearest, some
 from cxrobust.files import sha256_file
+from cxrobust.inference.written import Written
 from cxrobust.predictions import check_probabilities
+from cxrobust.radiology_reports.findings import Doubted, faults_of, observations_of, stated
+from cxrobust.radiology_reports.tables import read_rows
 from cxrobust.study_sections import DataPath, Section
 
-KINDS = (".csv", ".csv.gz", ".parquet")
+KINDS = (".csv", ".csv.gz", ".jsonl", ".parquet")
+OF_REPORTS = ("report", "log_probability", "confidence", "observations", "doubted")
+"""Keys that are of use with tables of reports, and told where they are given."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Told:
+    """What a table says of some images."""
+
+    probabilities: NDArray[np.float64]
+    """(n_images, n_findings) in [0, 1]."""
+    written: Written | None
+    """None where the table has no reports."""
 
 
 class Elsewhere(Section):
     """A regime given by `predictions = { clean = "a.csv", "pgd(eps=4/255)" = "b.parquet" }`.
 
-    `validation` is wanted where, and only where, the study has `[data.validation]`.
+    `validation` is wanted where, and only where, the study has `[data.validation]`. A table with a column `report` is a
+    generator's. Where it has no column for a finding, probabilities are read from its reports as
+    `cxrobust.inference.written.log_odds_by_tokens` says: with c from the column `log_probability`, the mean
+    log-probability of a token, or `confidence`, else with c = 1.
     """
 
     name: str = Field(min_length=1, max_length=60)
@@ -37,6 +56,16 @@ class Elsewhere(Section):
     """What stands before a finding's name in its column, for example `prob_`."""
     replicate: int = Field(default=0, ge=0)
     description: str = ""
+    report: str = "report"
+    """Column of generated reports."""
+    log_probability: str = "log_probability"
+    """Column of the mean log-probability of a report's tokens."""
+    confidence: str = "confidence"
+    """Column of a number in [0, 1] that says how sure the generator is of a report."""
+    observations: dict[str, str] = Field(default_factory=dict)
+    """The labeler's observation for a finding whose name is another."""
+    doubted: Doubted = "ones"
+    """What a finding that a report doubts counts as: `ones` (stated), `zeros` (not stated) or `half`."""
 
     @field_validator("predictions")
     @classmethod
@@ -64,7 +93,8 @@ class Elsewhere(Section):
 
     def settings(self) -> dict[str, Any]:
         """Settings as JSON values; paths by name only."""
-        values = self.model_dump(mode="json", exclude={"validation"})
+        unsaid = {key for key in OF_REPORTS if key not in self.model_fields_set}
+        values = self.model_dump(mode="json", exclude={"validation", *unsaid})
         values["predictions"] = {condition: path.name for condition, path in self.predictions.items()}
         return values if self.validation is None else {**values, "validation": self.validation.name}
 
@@ -96,8 +126,19 @@ class Elsewhere(Section):
         """
         return tuple(self._read(condition)[self.id])
 
-    def read(self, condition: str, *, findings: tuple[str, ...], image_ids: tuple[str, ...]) -> NDArray[np.float64]:
-        """Return the probabilities of the images in the order asked for, (n_images, n_findings).
+    def reads_findings_from_reports(self, condition: str, findings: tuple[str, ...]) -> bool:
+        """Whether a table has reports and no column of a finding.
+
+        Raises
+        ------
+        DataError
+            When the table cannot be read.
+        """
+        columns = set(map(str, self._read(condition).columns))
+        return self.report in columns and not columns & {self.prefix + finding for finding in findings}
+
+    def read(self, condition: str, *, findings: tuple[str, ...], image_ids: tuple[str, ...]) -> Told:
+        """Return what the table says of the images in the order asked for.
 
         Raises
         ------
@@ -106,6 +147,63 @@ class Elsewhere(Section):
         """
         path = self.predictions[condition]
         frame = self._read(condition)
+        absent = [image for image in image_ids if image not in set(frame[self.id])]
+        if absent:
+            raise DataError(f"{path}: {len(absent):,} images of the study have no row ({some(absent)}): add them")
+        rows = frame.set_index(self.id).loc[list(image_ids)]
+        if self.report not in frame.columns:
+            return Told(probabilities=self._probabilities(path, frame, findings, image_ids), written=None)
+        reports = tuple("" if pd.isna(text) else str(text) for text in rows[self.report])
+        known = self._numbers(path, rows, self.log_probability, image_ids, most=0.0)
+        written = Written(
+            reports=reports,
+            log_probabilities=np.full(len(reports), np.nan) if known is None else known,
+            faults=tuple(tuple(faults_of(report)) for report in reports),
+        )
+        if set(frame.columns) & {self.prefix + finding for finding in findings}:
+            return Told(probabilities=self._probabilities(path, frame, findings, image_ids), written=written)
+        observations = observations_of(findings, self.observations, where=f"regime {self.name!r}")
+        stated_by = np.array([stated(report, observations, doubted=self.doubted) for report in reports])
+        sure = self._sureness(path, rows, written, image_ids)[:, None]
+        return Told(probabilities=0.5 + (stated_by - 0.5) * sure, written=written)
+
+    def _sureness(
+        self, path: Path, rows: pd.DataFrame, written: Written, image_ids: tuple[str, ...]
+    ) -> NDArray[np.float64]:
+        """Return c of each report: from the probability of its tokens, else as the table says, else 1."""
+        said = self._numbers(path, rows, self.confidence, image_ids, most=1.0, least=0.0)
+        other = np.ones(len(rows)) if said is None else np.where(np.isnan(said), 1.0, said)
+        known: NDArray[np.float64] = np.exp(written.log_probabilities)
+        return np.where(np.isnan(known), other, known)
+
+    def _numbers(
+        self,
+        path: Path,
+        rows: pd.DataFrame,
+        column: str,
+        image_ids: tuple[str, ...],
+        *,
+        most: float,
+        least: float = -np.inf,
+    ) -> NDArray[np.float64] | None:
+        """Return a column of numbers, NaN where it is blank; None where there is none."""
+        if column not in rows.columns:
+            return None
+        blank = rows[column].isna() | (rows[column].astype(str).str.strip() == "")
+        values: NDArray[np.float64] = pd.to_numeric(rows[column], errors="coerce").to_numpy(dtype=np.float64)
+        wrong = ~blank.to_numpy() & ~((values >= least) & (values <= most))
+        if wrong.any():
+            row = int(np.flatnonzero(wrong)[0])
+            allowed = f"at most {most:g}" if np.isinf(least) else f"in [{least:g}, {most:g}]"
+            raise DataError(
+                f"{path}: image {image_ids[row]!r}, column {column!r}: {_shown(rows[column].iloc[row])} is no number "
+                f"{allowed}: correct it"
+            )
+        return values
+
+    def _probabilities(
+        self, path: Path, frame: pd.DataFrame, findings: tuple[str, ...], image_ids: tuple[str, ...]
+    ) -> NDArray[np.float64]:
         columns = [self.prefix + finding for finding in findings]
         for column, finding in zip(columns, findings, strict=True):
             if column not in frame.columns:
@@ -114,9 +212,6 @@ class Elsewhere(Section):
                     f"its columns are {some(frame.columns, most=8)}"
                 )
         frame = frame.set_index(self.id)[columns]
-        absent = [image for image in image_ids if image not in frame.index]
-        if absent:
-            raise DataError(f"{path}: {len(absent):,} images of the study have no row ({some(absent)}): add them")
         numbers = frame.loc[list(image_ids)].apply(pd.to_numeric, errors="coerce")
         values: NDArray[np.float64] = numbers.to_numpy(dtype=np.float64)
         unread = np.isnan(values)
@@ -132,7 +227,10 @@ class Elsewhere(Section):
     def _read(self, condition: str) -> pd.DataFrame:
         path = self.predictions[condition]
         try:
-            frame = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path, id_column=self.id)
+            if path.suffix == ".jsonl":
+                frame = pd.DataFrame([dict(row) for _, row in read_rows(path)])
+            else:
+                frame = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path, id_column=self.id)
         except FileNotFoundError:
             raise DataError(f"{path}: the file is missing: correct its path in regime {self.name!r}") from None
         except (OSError, EOFError, ValueError, zlib.error, pa.ArrowException) as error:

@@ -27,6 +27,7 @@ from cxrobust.inference.elsewhere import Elsewhere
 from cxrobust.inference.examples import Example, attack_examples, corruption_examples, sheet_examples
 from cxrobust.inference.executors import executor_of
 from cxrobust.inference.models import Regime
+from cxrobust.inference.references import faults
 from cxrobust.inference.runner import Runner
 from cxrobust.inference.stores import Store
 from cxrobust.inference.units import CACHE, TRAINING_CACHE, VALIDATION_CACHE, LeftOut, Plan, Unit, in_one_search, plan
@@ -172,9 +173,11 @@ def _list_for_ledger(planned: Plan, folder: Path) -> None:
 
 
 def _read_table(regime: Elsewhere, unit: Unit, part: Plan, folder: Path) -> None:
-    values = regime.read(str(unit.condition), findings=part.table.findings, image_ids=part.table.ids)
+    told = regime.read(str(unit.condition), findings=part.table.findings, image_ids=part.table.ids)
     try:
-        write(unit, part, folder, values, None)  # made elsewhere, nobody knows when: it has no registration
+        write(
+            unit, part, folder, told.probabilities, None, written=told.written
+        )  # made elsewhere, nobody knows when: it has no registration
     except OSError as error:
         raise DataError(failure_of(error, folder / unit.file).message) from error
 
@@ -429,6 +432,7 @@ def _describe_images(part: Plan) -> dict[str, Any]:
         "citation": table.citation,
         "findings": list(table.findings),
         "size": part.study.data.size if part.pixels is not None else None,
+        **({} if table.references is None else {"references": _describe_references(part)}),
         **({} if table.pooled is None else {"pooled": {"column": STUDY_ID, "by": table.pooled}}),
         "exclusions": {**table.exclusions, **Counter(why.reason for why in part.left_out.values())},
         **(
@@ -449,6 +453,13 @@ def _describe_images(part: Plan) -> dict[str, Any]:
     }
 
 
+def _describe_references(part: Plan) -> dict[str, Any]:
+    """Return how many images have a reference, and which references tell nothing and why."""
+    table = take(part.table, part.kept.tolist())
+    given = table.references or ()
+    return {"n": sum(one is not None for one in given), "faults": faults(given, table.ids)}
+
+
 def _list_units(part: Plan, folder: Path) -> list[dict[str, Any]]:
     return [
         {
@@ -459,7 +470,7 @@ def _list_units(part: Plan, folder: Path) -> list[dict[str, Any]]:
             "condition": str(unit.condition),
             "n_images": len(unit.rows),
             **({} if (registered := registration_of(folder / unit.file)) is None else {"registration": registered}),
-            **({"report_faults": faults} if (faults := _faults(unit, part, folder)) else {}),
+            **({"report_faults": wrong} if (wrong := _faults(unit, part, folder)) else {}),
         }
         for unit in part.units
     ]

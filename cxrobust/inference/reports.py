@@ -17,14 +17,23 @@ def read_report(folder: Path, *, patient: str, study: str) -> str:
     DataError
         When there is no such report, or it is no text.
     """
-    base = folder / "files" if (folder / "files").is_dir() else folder
-    path = base / f"p{patient[:2]}" / f"p{patient}" / f"s{study}.txt"
+    path = _path(folder, patient, study)
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise DataError(f"{path}: the report is missing: put it there, or correct reports in [data]") from None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: the report cannot be read ({reason(error)}): get the file again") from error
+
+
+def has_report(folder: Path, *, patient: str, study: str) -> bool:
+    """Whether the tree holds a report of a study."""
+    return _path(folder, patient, study).exists()
+
+
+def _path(folder: Path, patient: str, study: str) -> Path:
+    base = folder / "files" if (folder / "files").is_dir() else folder
+    return base / f"p{patient[:2]}" / f"p{patient}" / f"s{study}.txt"
 
 
 def sections_of(report: str) -> dict[str, str]:

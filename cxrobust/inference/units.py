@@ -15,7 +15,7 @@ from cxrobust.conditions import CLEAN, Condition, parse_condition
 from cxrobust.errors import DataError, StudyError, nearest, some
 from cxrobust.files import sha256_bytes, sha256_file, sha256_json
 from cxrobust.inference.datasets import Dataset, ImageTable, take
-from cxrobust.inference.elsewhere import Elsewhere, common_images
+from cxrobust.inference.elsewhere import OF_REPORTS, Elsewhere, common_images
 from cxrobust.inference.images import tolerating_missing_files
 from cxrobust.inference.models import Regime, Workplace
 from cxrobust.inference.perturbations import Perturbation
@@ -327,10 +327,20 @@ def _elsewhere_unit(regime: Elsewhere, condition: str, table: ImageTable) -> Uni
             "condition": condition,
             "table": regime.fingerprint(condition),
             "images": _labels_hash(table),
+            **_reading_of(regime, condition, table),
         }
     )
     rows = np.arange(len(table.ids))
     return Unit(regime=regime, condition=parse_condition(condition), perturbation=None, rows=rows, fold=None, key=key)
+
+
+def _reading_of(regime: Elsewhere, condition: str, table: ImageTable) -> dict[str, Any]:
+    """Return what determines how findings are read from a table's reports."""
+    if not regime.reads_findings_from_reports(condition, table.findings):
+        return {}
+    settings = {key: getattr(regime, key) for key in OF_REPORTS}
+    modules = (f"cxrobust.radiology_reports.{name}" for name in ("findings", "labeler", "phrases"))
+    return {"reports": settings, "code": _code_hash(Elsewhere.__module__, *modules)}
 
 
 def _model_units(

@@ -36,8 +36,10 @@ class Labelled:
     """Why there is no label: `empty`, or `not English`."""
 
 
-def read_reports(path: Path, *, id_column: str = "id", text_column: str = "report") -> list[Report]:
-    """Return the reports of a table: CSV with a header, or JSON lines, an object each.
+def read_reports(
+    path: Path, *, id_column: str = "id", text_column: str = "report", keys: str = "--id and --text"
+) -> list[Report]:
+    """Return the reports of a table: CSV with a header, or JSON lines, an object each; `keys` name its columns.
 
     Raises
     ------
@@ -50,7 +52,7 @@ def read_reports(path: Path, *, id_column: str = "id", text_column: str = "repor
             if column not in row:
                 raise DataError(
                     f"{path}, line {line}: no {column!r}{nearest(column, map(str, row))}: there is "
-                    f"{some(row, most=8)}: name its columns with --id and --text"
+                    f"{some(row, most=8)}: name its columns with {keys}"
                 )
         one = Report(id=str(row[id_column] or "").strip(), text=str(row[text_column] or ""))
         if not one.id:

@@ -45,6 +45,8 @@ def origin(settings: Settings) -> Origin:
     (<Origin.SOFTWARE: 'extracted from radiology reports by software'>, <Origin.READERS: 'given by readers of the images'>)
     """
     match settings:
+        case {"label_source": "references"}:
+            return Origin.SOFTWARE
         case {"kind": "nih-chestxray14", "labeler": "google2019"}:
             return Origin.READERS
         case {"kind": "mimic-cxr-jpg", "labeler": "radiologist"} | {"kind": "openi"}:

@@ -316,3 +316,19 @@ def test_sections_of_a_report():
         "impression": "",
     }
     assert sections_of("no headings") == {}
+
+
+def test_references_are_sections_of_the_studies_own_reports(root, tmp_path):
+    for patient, study, text in (
+        ("10000032", "50414267", " FINAL REPORT\n FINDINGS:\n Mild edema.\n\n IMPRESSION: No pneumothorax."),
+        ("10000032", "53189527", " COMPARISON: None."),
+    ):
+        path = tmp_path / "reports" / "files" / "p10" / f"p{patient}" / f"s{study}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    table = mimic(root, reports=tmp_path / "reports", own_references=True).table()
+    by_study = dict(zip(table.metadata["study_id"], table.references, strict=True))
+    assert by_study["50414267"] == "Mild edema. No pneumothorax."
+    assert by_study["53189527"] is by_study["51178377"] is None
+    with pytest.raises(ValueError, match="own_references needs reports"):
+        mimic(root, own_references=True)

@@ -8,8 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from cxrobust import pipeline
 from cxrobust.errors import DataError
 from cxrobust.inference.elsewhere import Elsewhere, common_images
+from cxrobust.predictions import load_predictions
+from cxrobust.study import read_study
 
 FINDINGS = ("Effusion", "Mass")
 
@@ -33,7 +36,7 @@ def regime(path: Path, **more: object) -> Elsewhere:
 
 @pytest.mark.parametrize("name", ["p.csv", "p.csv.gz", "p.parquet"])
 def test_columns_are_found_by_name_and_images_by_id(name: str, tmp_path: Path) -> None:
-    found = regime(table(tmp_path, name)).read("clean", findings=FINDINGS, image_ids=("a", "b", "c"))
+    found = regime(table(tmp_path, name)).read("clean", findings=FINDINGS, image_ids=("a", "b", "c")).probabilities
     np.testing.assert_array_equal(found, [[0.7, 0.1], [0.8, 0.2], [0.9, 0.3]])
 
 
@@ -103,14 +106,18 @@ def test_a_table_that_is_no_table_of_probabilities_is_one_sentence(
 def test_ids_stay_text_and_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> None:
     path = tmp_path / "p.csv"
     path.write_bytes(b"\xef\xbb\xbfimage_id,Mass\n1,0.1\n001,0.2\n1.0,0.3\n")
-    found = regime(path, id="image_id", prefix="").read("clean", findings=("Mass",), image_ids=("001", "1.0", "1"))
+    found = (
+        regime(path, id="image_id", prefix="")
+        .read("clean", findings=("Mass",), image_ids=("001", "1.0", "1"))
+        .probabilities
+    )
     assert found[:, 0].tolist() == [0.2, 0.3, 0.1]
 
 
 def test_a_frame_whose_index_holds_the_ids_reads_as_one_with_a_column(tmp_path: Path) -> None:
     path = table(tmp_path, "p.parquet")
     pd.read_parquet(path).set_index("Image Index").to_parquet(path)
-    found = regime(path).read("clean", findings=FINDINGS, image_ids=("a", "b", "c"))
+    found = regime(path).read("clean", findings=FINDINGS, image_ids=("a", "b", "c")).probabilities
     np.testing.assert_array_equal(found, [[0.7, 0.1], [0.8, 0.2], [0.9, 0.3]])
 
 
@@ -139,3 +146,134 @@ def test_an_absent_value_of_a_parquet_file_is_no_probability(tmp_path: Path) -> 
     one = regime(table(tmp_path, "p.parquet", Image_Index=["c", None, "b"]))
     with pytest.raises(DataError, match="row 2 has no image id in column 'Image Index'"):
         one.image_ids("clean")
+
+
+REPORTS = ["Small effusion.", "", "Der Befund ist normal.", "No effusion. Possible mass."]
+
+
+def written(folder: Path, kind: str, **columns: object) -> Path:
+    frame = pd.DataFrame({"id": ["a", "b", "c", "d"], "report": REPORTS, **columns})
+    path = folder / f"reports.{kind}"
+    if kind == "jsonl":
+        frame.to_json(path, orient="records", lines=True)
+    elif kind == "csv":
+        frame.to_csv(path, index=False)
+    else:
+        frame.to_parquet(path)
+    return path
+
+
+def generator(path: Path, **more: object) -> Elsewhere:
+    settings = {"observations": {"Effusion": "Pleural Effusion", "Mass": "Lung Lesion"}, **more}
+    return Elsewhere.model_validate({"name": "g", "predictions": {"clean": path}, "id": "id", **settings})
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize(
+    ("columns", "sure"),
+    [
+        ({}, 1.0),
+        ({"confidence": [0.5] * 4}, 0.5),
+        ({"log_probability": np.log([0.25] * 4), "confidence": [0.5] * 4}, 0.25),
+    ],
+    ids=["alone", "confidence", "log-probability"],
+)
+def test_reports_made_elsewhere_become_probabilities(
+    kind: str, columns: dict[str, object], sure: float, tmp_path: Path
+):
+    one = generator(written(tmp_path, kind, **columns), doubted="half")
+    told = one.read("clean", findings=FINDINGS, image_ids=("d", "a", "b", "c"))
+    yes, no = (1 + sure) / 2, (1 - sure) / 2
+    np.testing.assert_allclose(told.probabilities, [[no, 0.5], [yes, no], [0.5, 0.5], [0.5, 0.5]], atol=1e-12)
+    assert told.written.reports == (REPORTS[3], *REPORTS[:3])
+    assert told.written.faults == ((), (), ("empty",), ("not English",))
+    known = told.written.log_probabilities
+    assert np.isnan(known).all() if "log_probability" not in columns else np.allclose(known, np.log(0.25))
+
+
+def test_probabilities_beside_reports_are_taken_as_they_are(tmp_path: Path) -> None:
+    path = written(tmp_path, "csv", Effusion=[0.1, 0.2, 0.3, 0.4], Mass=[0.5, 0.6, 0.7, 0.8])
+    told = generator(path).read("clean", findings=FINDINGS, image_ids=("b", "a"))
+    np.testing.assert_array_equal(told.probabilities, [[0.2, 0.6], [0.1, 0.5]])
+    assert told.written.reports == ("", "Small effusion.")
+    assert not generator(path).reads_findings_from_reports("clean", FINDINGS)
+
+
+@pytest.mark.parametrize(
+    ("columns", "more", "message"),
+    [
+        ({"confidence": [0.5, 1.5, 0.1, 0.2]}, {}, r"image 'b', column 'confidence': 1.5 is no number in \[0, 1\]"),
+        ({"log_probability": [0.5, -1, -1, -1]}, {}, "image 'a', column 'log_probability': 0.5 is no number at most 0"),
+        ({}, {"observations": {}}, "regime 'g': reports are not read for 'Effusion'"),
+        ({"Effusion": [0.1] * 4}, {}, "no column 'Mass' for finding 'Mass'"),
+    ],
+)
+def test_what_is_wrong_with_a_table_of_reports_is_named(
+    columns: dict[str, object], more: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    one = generator(written(tmp_path, "csv", **columns), **more)
+    with pytest.raises(DataError, match=message):
+        one.read("clean", findings=FINDINGS, image_ids=("a", "b", "c", "d"))
+
+
+STUDY = """
+[study]
+title = "reports made elsewhere"
+seed = 5
+reference = "a"
+[data]
+kind = "folder"
+root = "images"
+labels = "labels.csv"
+references = "references.jsonl"
+label_source = "references"
+findings = ["Pleural Effusion", "Pneumothorax"]
+[[regimes]]
+name = "a"
+id = "id"
+predictions = { clean = "a-clean.csv", "attack" = "a-attack.csv" }
+[[regimes]]
+name = "b"
+id = "id"
+predictions = { clean = "b-clean.jsonl", "attack" = "b-attack.jsonl" }
+[analysis]
+resamples = 200
+"""
+
+
+def test_generators_made_elsewhere_get_the_same_analysis(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    said = ("Small effusion.", "No effusion.", "Large pneumothorax. No effusion.", "The lungs are clear.")
+    ids = [f"i{k:02}" for k in range(40)]
+    truth = [said[int(k)] for k in rng.integers(0, 4, 40)]
+    (tmp_path / "labels.csv").write_text("image_id,patient_id\n" + "".join(f"{one},p{one}\n" for one in ids))
+    lines = [{"id": one, "report": text} for one, text in zip(ids, truth, strict=True)]
+    pd.DataFrame(lines).to_json(tmp_path / "references.jsonl", orient="records", lines=True)
+    for regime_name, ending, errors in (("a", "csv", (0.1, 0.5)), ("b", "jsonl", (0.2, 0.3))):
+        for condition, share in zip(("clean", "attack"), errors, strict=True):
+            wrong = rng.random(40) < share
+            texts = [said[int(rng.integers(0, 4))] if bad else text for bad, text in zip(wrong, truth, strict=True)]
+            if condition == "attack":
+                texts[3] = ""
+            frame = pd.DataFrame({"id": ids, "report": texts, "confidence": rng.uniform(0.5, 1, 40)})
+            path = tmp_path / f"{regime_name}-{condition}.{ending}"
+            if ending == "csv":
+                frame.to_csv(path, index=False)
+            else:
+                frame.to_json(path, orient="records", lines=True)
+    (tmp_path / "study.toml").write_text(STUDY)
+    study = read_study(tmp_path / "study.toml")
+    pipeline.predict(study, tmp_path / "out")
+    found = load_predictions(tmp_path / "out" / "predictions")
+    assert found.references == tuple(truth)
+    assert found.reports.shape == (2, 2, 40)
+    assert found.reports[1, 1, 3] == ""
+    faults = [unit.get("report_faults") for unit in found.index["units"]]
+    assert faults == [None, {"empty": {"n": 1, "images": ["i03"]}}] * 2
+    results = pipeline.analyze(study, tmp_path / "out")
+    accuracy = {
+        (one.regime, one.condition): one.estimate
+        for one in results.estimates
+        if one.metric == "accuracy" and one.finding == "macro" and one.estimand == "value"
+    }
+    assert accuracy["a", "clean"] > accuracy["a", "attack"]

@@ -12,14 +12,17 @@ from typing import Any, ClassVar, Literal, Protocol
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from cxrobust.errors import DataError, StudyError, nearest, some
+from cxrobust.files import sha256_file
 from cxrobust.inference.images import FileImages
+from cxrobust.inference.references import OBSERVED, count_missing, labels_of, references_of
 from cxrobust.pooling import Pool
 from cxrobust.predictions import REFERENCE
+from cxrobust.radiology_reports.phrases import OBSERVATIONS
 from cxrobust.registry import Registry
-from cxrobust.study_sections import Section, StudyPath
+from cxrobust.study_sections import DataPath, Section, StudyPath
 
 MISSING = -1
 """The label of a finding that nobody judged on an image: left out of that finding's estimates, and counted."""
@@ -27,8 +30,15 @@ MISSING = -1
 STUDY_ID = "study_id"
 """The metadata column that says to which study an image belongs, where a data set tells."""
 
-RESERVED = ("all", "each", "macro", "micro", "others", "worst")
+RESERVED = ("all", "each", "macro", "micro", "others", "report", "worst")
 """Words of study files and results that no finding can bear."""
+
+
+OF_REFERENCES = (
+    "references", "references_id", "references_text", "sections", "missing_references", "own_references",
+    "label_source", "doubted",
+)  # fmt: skip
+"""Keys of [data] that settings tell where they are given: data without reports are described without them."""
 
 
 class ImageSource(Protocol):
@@ -105,6 +115,41 @@ class Dataset(Section):
     metadata: StudyPath | None = None
     """A table of your own (CSV, relative to the study file) with an image id column and any further columns."""
     metadata_id: str = "image_id"
+    references: DataPath | None = None
+    """A table of radiologists' reports, CSV or JSON lines, by the id of the image or of its study."""
+    references_id: str = "id"
+    references_text: str = "report"
+    sections: tuple[str, ...] = Field(default=("findings", "impression"), min_length=1)
+    """Sections of a report that are the reference, by their headings; a report without headings is taken whole."""
+    missing_references: Literal["keep", "exclude"] = "keep"
+    """What becomes of an image whose reference is missing, empty or not English: kept and counted, or left out."""
+    label_source: Literal["data", "references"] = "data"
+    """Whether labels are those of the data set, or are read from the references by the embedded labeler."""
+    doubted: Literal["ignore", "zeros", "ones"] = "ignore"
+    """What a finding that a reference doubts is labelled: missing, 0 or 1."""
+
+    @property
+    def has_own_references(self) -> bool:
+        """Whether the data set itself brings references, as it is set."""
+        return False
+
+    @model_validator(mode="after")
+    def _references(self) -> "Dataset":
+        has = self.references is not None or self.has_own_references
+        for key in ("references_id", "references_text"):
+            if key in self.model_fields_set and self.references is None:
+                raise ValueError(f"{key} is of use with references, a table of reports, alone: remove it, or give one")
+        wants = {
+            "sections": "sections" in self.model_fields_set,
+            "missing_references": self.missing_references == "exclude",
+            "label_source": self.label_source == "references",
+        }
+        for key, wanted in wants.items():
+            if wanted and not has:
+                raise ValueError(f"{key} needs references: name a table of reports by references")
+        if "doubted" in self.model_fields_set and self.label_source == "data":
+            raise ValueError('doubted is of use with label_source = "references" alone: remove it, or say so')
+        return self
 
     @abstractmethod
     def load(self, *, with_images: bool = True) -> ImageTable:
@@ -119,15 +164,46 @@ class Dataset(Section):
         """
 
     def table(self, *, with_images: bool = True) -> ImageTable:
-        """Load, keep the chosen findings, join the user's own metadata, and check the contract."""
-        table = _choose_findings(self.load(with_images=with_images), self.findings)
+        """Load, add references, keep the chosen findings, join the user's own metadata, and check the contract."""
+        reads = self.label_source == "references"  # then findings are no columns of the data set
+        source = self.model_copy(update={"findings": "all"}) if reads else self
+        table = self._with_references(source.load(with_images=with_images))
+        table = _choose_findings(self._labelled_by_references(table) if reads else table, self.findings)
         _check(table)
         return table if self.metadata is None else _join(table, self.metadata, self.metadata_id)
+
+    def _with_references(self, table: ImageTable) -> ImageTable:
+        """Return the table with its references, and without images that lack one where such are left out."""
+        if self.references is not None:
+            studies = table.metadata[STUDY_ID].astype(str).tolist() if STUDY_ID in table.metadata else None
+            found = references_of(
+                self.references,
+                table.ids,
+                studies,
+                id_column=self.references_id,
+                text_column=self.references_text,
+                sections=self.sections,
+            )
+            sources = {**table.sources, self.references.name: sha256_file(self.references)}
+            table = replace(table, references=found, sources=sources)
+        if table.references is None or self.missing_references == "keep":
+            return table
+        left_out = count_missing(table.references)
+        kept = [row for row, one in enumerate(table.references) if one is not None and not count_missing([one])]
+        return replace(take(table, kept), exclusions={**table.exclusions, **left_out})
+
+    def _labelled_by_references(self, table: ImageTable) -> ImageTable:
+        names = OBSERVED if self.findings == "all" else tuple(self.findings)
+        known = tuple(name for name in names if name in OBSERVATIONS) or OBSERVED
+        doubted = {"ignore": MISSING, "zeros": 0, "ones": 1}[self.doubted]
+        labels = labels_of(table.references or (), known, doubted=doubted)
+        return replace(table, findings=known, labels=labels, name=f"{table.name}, labels read from its reports")
 
     def settings(self) -> dict[str, Any]:
         """Settings as JSON values, paths by name only so that no machine's folders enter a report."""
         values = self.model_dump(mode="json")
-        return {key: _public(getattr(self, key), value) for key, value in values.items()}
+        unsaid = {key for key in OF_REFERENCES if key not in self.model_fields_set}
+        return {key: _public(getattr(self, key), value) for key, value in values.items() if key not in unsaid}
 
 
 dataset: Registry[type[Dataset]] = Registry("data set kind", package="cxrobust.inference.datasets")

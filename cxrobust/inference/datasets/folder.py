@@ -75,7 +75,7 @@ class ImageFolder(Dataset):
         columns = [str(column) for column in frame.columns]
         if self.findings == "all":
             found = tuple(column for column in columns if _holds_labels(frame[column], self.labels))
-            if not found:
+            if not found and self.label_source == "data":
                 raise DataError(
                     f"{self.labels}: no column holds a label (1, 0 or -1; a blank one is missing): add one for each "
                     "finding, or name the findings in [data]"

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 import pandas as pd
+from pydantic import model_validator
 
 from cxrobust.errors import DataError, StudyError, some
 from cxrobust.files import sha256_file
@@ -11,7 +12,8 @@ from cxrobust.inference.columns import POLICY, Uncertain, read_labels
 from cxrobust.inference.datasets import Dataset, ImageTable, check_columns, dataset, named, read_table
 from cxrobust.inference.datasets.chexpert import FINDINGS, NONE_OF_THEM
 from cxrobust.inference.images import FileImages, file_images
-from cxrobust.inference.reports import read_report
+from cxrobust.inference.references import chosen_sections
+from cxrobust.inference.reports import has_report, read_report
 from cxrobust.inference.rows import Rows, Views
 from cxrobust.pooling import Pool
 from cxrobust.study_sections import DataPath
@@ -60,6 +62,19 @@ class MimicCxrJpg(Dataset):
     """Pool the predictions of each study's images into one by their `mean` or `max`, since labels belong to a study."""
     reports: DataPath | None = None
     """The folder `mimic-cxr-reports` (or its `files`) of MIMIC-CXR, whose texts `report` reads."""
+    own_references: bool = False
+    """Whether sections of the texts in `reports` are the references."""
+
+    @property
+    def has_own_references(self) -> bool:
+        """Whether the reports are read as references."""
+        return self.own_references
+
+    @model_validator(mode="after")
+    def _has_reports(self) -> "MimicCxrJpg":
+        if self.own_references and self.reports is None:
+            raise ValueError("own_references needs reports: name the folder mimic-cxr-reports of MIMIC-CXR")
+        return self
 
     def load(self, *, with_images: bool = True) -> ImageTable:
         """Read the split, the metadata and the labels, and choose the test images."""
@@ -88,6 +103,7 @@ class MimicCxrJpg(Dataset):
             exclusions=chosen.exclusions,
             sources={path.name: sha256_file(path) for path in paths},
             pooled=self.pool,
+            references=self._own_references(kept) if self.own_references else None,
         )
 
     def report(self, *, patient: str, study: str) -> str:
@@ -103,6 +119,18 @@ class MimicCxrJpg(Dataset):
         if self.reports is None:
             raise StudyError("[data] reports is missing: name the folder mimic-cxr-reports of MIMIC-CXR")
         return read_report(self.reports, patient=patient, study=study)
+
+    def _own_references(self, frame: pd.DataFrame) -> tuple[str | None, ...]:
+        """Return the reference of each image, of a study without a report None."""
+        if self.reports is None or not self.reports.is_dir():
+            raise DataError(f"{self.reports}: the folder of reports is missing: correct reports in [data]")
+        found: dict[str, str | None] = {}
+        for patient, study in frame[[PATIENT, STUDY]].itertuples(index=False):
+            if study not in found:
+                there = has_report(self.reports, patient=patient, study=study)
+                text = self.report(patient=patient, study=study) if there else ""
+                found[study] = chosen_sections(text, self.sections)
+        return tuple(found[study] for study in frame[STUDY])
 
     def _choose(self, frame: pd.DataFrame, labelled: set[str]) -> Rows:
         rows = Rows(frame=frame).of_views(self.views, column=VIEW)

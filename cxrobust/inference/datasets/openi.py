@@ -43,6 +43,7 @@ NOT_INDEXED = "No Indexing"
 FRONTAL = ("Frontal", "PA", "AP")
 REPORTS = ("ecgen-radiology", "NLMCXR_reports.tgz")
 FOLDERS = ("", "NLMCXR_png", "NLMCXR_dcm", "images")
+SECTION = "AbstractText"
 MOST_BYTES = 1_000_000
 """A larger report is refused before it is read; the largest has 20,000 bytes."""
 CITATION = (
@@ -80,6 +81,13 @@ class OpenI(Dataset):
     """Pool the predictions of each examination's images into one by their `mean` or `max`."""
     list: DataPath | None = None
     """A text file with one image id a line: the images that are taken; all when absent."""
+    own_references: bool = False
+    """Whether the sections of the reports are the references."""
+
+    @property
+    def has_own_references(self) -> bool:
+        """Whether the reports are read as references."""
+        return self.own_references
 
     def load(self, *, with_images: bool = True) -> ImageTable:
         """Read the reports and choose their images."""
@@ -87,7 +95,9 @@ class OpenI(Dataset):
         reports = dict(sorted(report_texts(source)))
         if not reports:
             raise DataError(f"{source}: there is no report: get it again, or correct reports in [data]")
-        rows = self._choose(pd.DataFrame([row for name, text in reports.items() for row in _read(name, text, source)]))
+        rows = self._choose(
+            pd.DataFrame([row for name, text in reports.items() for row in _read(name, text, source, self.sections)])
+        )
         frame = rows.frame
         findings = tuple(HEADINGS)
         about = frame[["report", "view"]].rename(columns={"report": STUDY_ID}).reset_index(drop=True)
@@ -105,6 +115,7 @@ class OpenI(Dataset):
             exclusions=rows.exclusions,
             sources={source.name: texts, **{file.name: sha256_file(file) for file in files}},
             pooled=self.pool,
+            references=tuple(text or None for text in frame["text"]) if self.own_references else None,
         )
 
     def _choose(self, frame: pd.DataFrame) -> Rows:
@@ -176,8 +187,8 @@ def report_texts(source: Path) -> Iterator[tuple[str, bytes]]:
         ) from error
 
 
-def _read(name: str, text: bytes, source: Path) -> list[dict[str, object]]:
-    """Return a row for each image of a report: its id, that of the report, what was found, and if it was unread."""
+def _read(name: str, text: bytes, source: Path, sections: Sequence[str]) -> list[dict[str, object]]:
+    """Return a row for each image of a report: its id, the report's, what was found, if it was unread, and its text."""
     place = f"{source}: report {name}"
     if b"<!DOCTYPE" in text or b"<!ENTITY" in text:  # entities could grow beyond any memory
         raise DataError(f"{place} declares a document type, which no report does: get it again")
@@ -193,7 +204,9 @@ def _read(name: str, text: bytes, source: Path) -> list[dict[str, object]]:
     terms = [(node.text or "").strip() for node in root.findall(".//MeSH/major")]
     found = frozenset(name for name, starts in HEADINGS.items() if any(_begins(term, starts) for term in terms))
     unread = not terms or NOT_INDEXED in terms
-    return [{"image": image, "report": number, "found": found, "unread": unread} for image in images]
+    told = {node.attrib.get("Label", "").lower(): " ".join((node.text or "").split()) for node in root.iter(SECTION)}
+    words = " ".join(told[one] for one in sections if told.get(one))
+    return [{"image": image, "report": number, "found": found, "unread": unread, "text": words} for image in images]
 
 
 def _begins(term: str, starts: Sequence[str]) -> bool:

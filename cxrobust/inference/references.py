@@ -1,0 +1,101 @@
+"""What radiologists wrote of a study's images: references from a table, their sections, and labels read from them."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrobust.errors import DataError, some
+from cxrobust.inference.reports import sections_of
+from cxrobust.radiology_reports.findings import EMPTY, FOREIGN, faults_of
+from cxrobust.radiology_reports.labeler import Label, label_report
+from cxrobust.radiology_reports.phrases import OBSERVATIONS
+from cxrobust.radiology_reports.tables import read_reports
+
+MISSING_LABEL = -1
+OBSERVED = tuple(name for name in OBSERVATIONS if name != "No Finding")
+"""What labels from references are of, unless `No Finding` is named."""
+
+
+def chosen_sections(report: str, sections: Sequence[str]) -> str | None:
+    r"""Return the wanted sections of a report as one text; the whole of one without headings; None where nothing is.
+
+    Examples
+    --------
+    >>> chosen_sections("INDICATION: Cough.\nFINDINGS: No effusion.\nIMPRESSION: Normal.", ["findings", "impression"])
+    'No effusion. Normal.'
+    >>> chosen_sections("No effusion.", ["findings"])
+    'No effusion.'
+    """
+    found = sections_of(report)
+    text = " ".join(report.split()) if not found else " ".join(found[one] for one in sections if found.get(one))
+    return text or None
+
+
+def references_of(
+    path: Path,
+    ids: Sequence[str],
+    studies: Sequence[str] | None,
+    *,
+    id_column: str,
+    text_column: str,
+    sections: Sequence[str],
+) -> tuple[str | None, ...]:
+    """Return the reference of each image from a table of reports, by the image's id or else its study's.
+
+    Raises
+    ------
+    DataError
+        When the table cannot be read, or holds no report of any image.
+    """
+    reports = {
+        one.id: one.text
+        for one in read_reports(
+            path, id_column=id_column, text_column=text_column, keys="references_id, references_text"
+        )
+    }
+    keys = [
+        image if image in reports or studies is None else study
+        for image, study in zip(ids, studies if studies is not None else ids, strict=True)
+    ]
+    if not any(key in reports for key in keys):
+        raise DataError(
+            f"{path}: none of its ids ({some(reports)}) is one of an image or a study ({some(ids)}): correct them, or "
+            f"name their column by references_id in [data]"
+        )
+    return tuple(chosen_sections(reports[key], sections) if key in reports else None for key in keys)
+
+
+def labels_of(references: Sequence[str | None], observations: Sequence[str], *, doubted: int) -> NDArray[np.int8]:
+    """Return labels (n, k) that the embedded labeler reads: 1 affirmed, 0 denied or unmentioned, `doubted` as given.
+
+    Images without a reference, or with one that is not English, have none.
+    """
+    worth = {Label.POSITIVE: 1, Label.NEGATIVE: 0, Label.UNCERTAIN: doubted}
+    found = np.full((len(references), len(observations)), MISSING_LABEL, dtype=np.int8)
+    for row, reference in enumerate(references):
+        if reference is not None and not any(faults_of(reference)):
+            told = label_report(reference)
+            found[row] = [worth[told[name]] if name in told else 0 for name in observations]
+    return found
+
+
+def faults(references: Sequence[str | None], ids: Sequence[str]) -> dict[str, dict[str, object]]:
+    """Return how many references are missing, empty or not English, and the first of their images."""
+    named: dict[str, list[str]] = {}
+    for image, reference in zip(ids, references, strict=True):
+        for fault in ("missing",) if reference is None else tuple(faults_of(reference)):
+            named.setdefault(fault, []).append(image)
+    return {fault: {"n": len(images), "images": images[:3]} for fault, images in named.items()}
+
+
+def count_missing(references: Sequence[str | None]) -> Mapping[str, int]:
+    """Return how many references tell nothing, by reason, as images are counted that are left out for it."""
+    words = {EMPTY: "with an empty reference report", FOREIGN: "with a reference report that is not English"}
+    return Counter(
+        "without a reference report" if one is None else words[next(faults_of(one))]
+        for one in references
+        if one is None or any(faults_of(one))
+    )
