@@ -5,7 +5,7 @@ import io
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
 from operator import attrgetter
 from pathlib import Path
@@ -322,14 +322,17 @@ def write_results(results: Results, path: Path) -> None:
 
 
 def results_text(results: Results) -> str:
-    """Return the text of `results.json`: one estimate a line, keys in a fixed order, floats that read back the same."""
+    """Return the text of `results.json`: one estimate a line, keys in a fixed order, floats that read back the same.
+
+    What an estimate has not (no note, no subgroup, no p-value) is left out: of 75,000 estimates that is a third.
+    """
     lines = ["{", f'"format": {FORMAT},']
     names = [field.name for field in fields(Results)]
     for name in names:
         value = getattr(results, name)
         comma = "," if name != names[-1] else ""
         if name in _A_LINE_EACH:
-            rows = ",\n".join(_json(_record(row)) for row in value)
+            rows = ",\n".join(_json(_said(row)) for row in value)
             lines.append(f'"{name}": [\n{rows}\n]{comma}' if rows else f'"{name}": []{comma}')
         else:
             lines.append(f'"{name}": {_json(value)}{comma}')
@@ -459,11 +462,20 @@ def _record(value: Any) -> Any:
     return [_record(one) for one in value] if isinstance(value, tuple) else value
 
 
+def _said(value: Any) -> Any:
+    """Return a record as `results.json` has it: an estimate without the fields that say nothing."""
+    record = _record(value)
+    if isinstance(value, Estimate):
+        return {name: one for name, one in record.items() if name not in _NOTHING or one != _NOTHING[name]}
+    return record
+
+
 def as_json(value: Any) -> str:
     """Return a part of results as JSON text."""
     return _json(_record(value))
 
 
+_NOTHING = {field.name: field.default for field in fields(Estimate) if field.default is not MISSING}
 _PLAIN = frozenset({str, float, int, type(None)})
 
 

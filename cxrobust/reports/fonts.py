@@ -101,16 +101,23 @@ def _face_css(face: Face, characters: frozenset[str]) -> str:
     )
 
 
+NAMES_KEPT = frozenset({0, 1, 2, 3, 4, 5, 6, 13, 14})
+"""Ids of a face's names that go with it: its own, its copyright and its licence."""
+
+
 def _subset(path: Path, characters: frozenset[str]) -> bytes:
     from fontTools.subset import Options, Subsetter
     from fontTools.ttLib import TTFont
 
     options = Options(layout_features=["kern", "liga", "tnum"], hinting=False)
-    options.drop_tables += ["BASE"]
+    options.drop_tables += ["BASE", "name"]  # to find which names the other tables use, all of them would be read
     with TTFont(path, recalcTimestamp=False, lazy=True) as font:
+        names = font["name"]
         subsetter = Subsetter(options)
         subsetter.populate(text="".join(sorted(characters)))
         subsetter.subset(font)
+        names.names = [one for one in names.names if one.nameID in NAMES_KEPT and one.isUnicode()]
+        font["name"] = names
         font.flavor = "woff2"
         out = io.BytesIO()
         font.save(out)

@@ -126,17 +126,15 @@ def _documents(
             appendix = kept.begin(beside, to_pdf, html, name="appendix-pdf", key=key_of_pages(html), form=BYTES)
             printing = {"report": printed.pdf, "appendix": appendix.result}
         filled = [fill(one, medium="html", paper=paper) for one in documents if "html" in formats]
-        begun = [
-            kept.begin(beside, font_face_css, letters, name=f"faces-{kind}", key=key_of_faces(letters), form=TEXT)
-            for kind, letters in zip(KINDS, map(letters_of, filled), strict=False)
-        ]
+        letters = letters_of("".join(filled))
+        faces = kept.begin(beside, font_face_css, letters, name="faces", key=key_of_faces(letters), form=TEXT)
         if gathered is not None:
             for document in documents:
                 content = printing[document.kind]()
                 attached = attachments_of(document, gathered, report=report, kind=document.kind, paper=paper)
                 carried = [packed[one.name].result() if one.name in packed else pack(one) for one in attached]
                 atomic_write_bytes(out / f"{document.kind}.pdf", archived(content, carried))
-        for document, text, faces in zip(documents, filled, begun, strict=False):
+        for document, text in zip(documents, filled, strict=False):
             atomic_write_text(out / f"{document.kind}.html", with_faces(text, faces.result()))
     media = [one for one in formats if one in {"pdf", "html"}]
     return [out / f"{kind}.{medium}" for kind in KINDS for medium in media]

@@ -12,13 +12,12 @@ from unicodedata import bidirectional, category
 from xml.etree import ElementTree
 
 import matplotlib as mpl
-from fontTools.subset import Options
+from fontTools.subset import Subsetter
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Canvas
-from matplotlib.text import Text
 
 from cxrobust.reports.figures.values import add_values, without_values
 from cxrobust.reports.fonts import SANS, font_folders
@@ -199,9 +198,11 @@ class Drawing:
         The documents hold it, in print too, so that where letters join its text is outlines.
         """
         with look():
-            figure = self.canvas(width)
-            with mpl.rc_context({"svg.fonttype": "path"} if _joins_letters(figure) else {}):
-                return _svg(figure)
+            svg = _svg(self.canvas(width))
+            if not _joins_letters(svg):
+                return svg
+            with mpl.rc_context({"svg.fonttype": "path"}):
+                return _svg(self.canvas(width))
 
     def pdf(self, width: float = WIDTH) -> bytes:
         """Return it as a PDF of one page of its size, its text as text, for a width in mm."""
@@ -251,13 +252,12 @@ def _svg(figure: Canvas) -> str:
     return _simplified(out.getvalue(), figure)
 
 
-def _joins_letters(figure: Canvas) -> bool:
+def _joins_letters(svg: str) -> bool:
     """Whether a text of a figure is written from right to left, or joins letters and marks, as Arabic and Hindi do.
 
     WeasyPrint sets the text of an SVG letter by letter, from left to right, so such a figure holds outlines.
     """
-    texts = "".join(cast(Any, text).get_text() for text in figure.findobj(Text))
-    return any(bidirectional(letter) in {"R", "AL"} or category(letter) in {"Mn", "Mc"} for letter in texts)
+    return any(bidirectional(letter) in {"R", "AL"} or category(letter) in {"Mn", "Mc"} for letter in set(svg))
 
 
 def _pdf(figure: Canvas) -> bytes:
@@ -271,13 +271,20 @@ def _pdf(figure: Canvas) -> bytes:
 @contextmanager
 def _glyphs_alone() -> Iterator[None]:
     """Embed no layout tables while it lasts: a PDF names glyphs, and cutting those tables is slow."""
-    options = cast(Any, Options)
-    before = options._drop_tables_default
-    options._drop_tables_default = [*before, "GSUB", "GPOS", "GDEF"]
+    subsetter = cast(Any, Subsetter)
+    before = subsetter.subset
+
+    def subset(self: Any, font: Any) -> None:
+        for table in ("GSUB", "GPOS", "GDEF"):
+            if table in font:
+                del font[table]
+        before(self, font)
+
+    subsetter.subset = subset
     try:
         yield
     finally:
-        options._drop_tables_default = before
+        subsetter.subset = before
 
 
 def canvas(width: float, height: float) -> Canvas:
