@@ -14,8 +14,10 @@ from cxrobust.results import Estimate
 
 MOST_WHOLE = 16
 """Rows of a table that is not torn apart."""
-TALLEST_WHOLE = 80.0
+TALLEST_WHOLE = 60.0
 """Height of its rows, in mm, up to which a table is not torn apart."""
+FEWEST_ROWS = 3
+"""Rows of a torn table that each page has at least; the style sheet holds the last of them together."""
 TALLEST_GROUP = 56.0
 """Height in mm up to which the rows of a group stay together on a page."""
 MOST_OF_METRICS = 96
@@ -93,8 +95,9 @@ class Table:
 
     @property
     def first_height(self) -> float:
-        """About how much room, in mm, its caption, its head and its first group need, which must not part."""
-        return 20 + self.row_height * len(self.printed_groups[0].rows if self.groups else ())
+        """About how much room, in mm, its caption, its head and its first rows need, which must not part."""
+        first = len(self.printed_groups[0].rows) if self.groups else 0
+        return 20 + self.row_height * max(first, min(FEWEST_ROWS, self.n_rows))
 
     @property
     def row_height(self) -> float:
