@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cxrobust import pipeline
-from cxrobust.bundles import bundling, crate
+from cxrobust.bundles import bundling, crate, reproducing
 from cxrobust.bundles.bundling import Wanted, bundle
 from cxrobust.bundles.reproducing import Verdict, reproduce
 from cxrobust.bundles.unpacking import MANIFEST, files_of, manifest_text
@@ -288,10 +288,25 @@ def test_a_study_of_models_is_reproduced_without_its_checkpoints_and_images(tmp_
     assert not [name for name in files_of(crate_folder) if name.endswith(".png")]
     found = reproduce(crate_folder, tmp_path / "again")
     assert found.is_identical, found.lines()
+    told = f"example images: probabilities and labels of {len(results.examples)} are those of the predictions"
+    assert told in found.lines()
     again = read_results(tmp_path / "again" / "results.json")
     before = results.provenance["registration"]
     assert before["predictions"]["after"] > 0
     assert {**again.provenance["registration"], "file": ""} == {**before, "file": ""}
+
+    place, one = next((k, one) for k, one in enumerate(results.examples) if one["probabilities"])
+    finding, probability = next(iter(one["probabilities"].items()))
+    forged = {**one, "probabilities": {**one["probabilities"], finding: probability / 2}}
+    examples = (*results.examples[:place], forged, *results.examples[place + 1 :])
+    said = reproducing._examples(replace(results, examples=examples), crate_folder / "predictions")
+    assert len(said) == 1
+    assert one["image"] in said[0]
+    otherwise = replace(found, examples=said)
+    assert not otherwise.is_identical
+    lines = otherwise.lines()
+    assert lines[lines.index("example images say otherwise than the predictions:") + 1] == f"  {said[0]}"
+    assert lines[-1] == "not identical"
 
 
 def test_many_documents_of_a_folder_are_told_by_their_number() -> None:
