@@ -355,6 +355,27 @@ def score(
     _say_written(out)
 
 
+@app.command(epilog="Example: cxrobust preferences study.toml --regime sft --data-root /data --out results")
+def preferences(
+    study: StudyFile,
+    regime: Annotated[str, typer.Option("--regime", help="The regime whose reports are sampled.", show_default=False)],
+    judge: Annotated[
+        list[str] | None, typer.Option("--judge", help="A judge of the study, else all; may be given several times.")
+    ] = None,
+    data_root: DataRoot = None,
+    out: Out = None,
+) -> None:
+    """Sample several reports of each image, judge them, and write the best against the worst as trl reads pairs."""
+    from cxrobust.preferences.run import make_preferences
+    from cxrobust.progress import reporting
+    from cxrobust.study import read_study
+
+    read = read_study(study, data_root=data_root)
+    with reporting() as report:
+        written = make_preferences(read, _out(study, out), regime=regime, judges=judge or (), report=report, say=_warn)
+    _say_written(*written)
+
+
 @app.command(epilog="Example: cxrobust bundle results --zip")
 def bundle(
     folder: Annotated[Path, typer.Argument(help="The folder of a finished run.", show_default=False)],

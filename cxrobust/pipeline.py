@@ -16,6 +16,7 @@ from cxrobust.documents import report
 from cxrobust.environment import installed, installed_versions
 from cxrobust.errors import DataError, MisfitError
 from cxrobust.files import alone, sha256_bytes, sha256_file
+from cxrobust.generated_reports import generated_reports
 from cxrobust.inference import engine
 from cxrobust.inference.runtime import processor
 from cxrobust.predictions import INDEX, PredictionSet, load_predictions
@@ -133,6 +134,9 @@ def analyzed(
         power=found.power,
         sensitivity=found.sensitivity,
         attack_checks=tuple(predictions.index.get("attack_checks", ())),
+        generated_reports=generated_reports(
+            predictions, primary=found.primary_condition, most=study.report.example_images
+        ),
     )
 
 

@@ -19,7 +19,7 @@ RESULTS, ESTIMATES, PREDICTIONS = "results.json", "estimates.csv", "predictions"
 """Files and folder of a finished study."""
 _A_LINE_EACH = frozenset({
     "estimates", "reliability", "risk_coverage", "thresholds", "unclustered", "examples", "confidence", "flips",
-    "power", "sensitivity",
+    "power", "sensitivity", "generated_reports",
 })  # fmt: skip
 
 Estimand = Literal[
@@ -306,6 +306,8 @@ class Results:
     sensitivity: tuple[Alternative, ...] = ()
     attack_checks: tuple[dict[str, Any], ...] = ()
     """Of each model what `cxrobust.inference.attack_checks.AttackCheck` says."""
+    generated_reports: tuple[dict[str, Any], ...] = ()
+    """Of a few images what generators wrote (`cxrobust.generated_reports`); none where a study keeps no examples."""
 
     def find(self, **wanted: Any) -> tuple[Estimate, ...]:
         """Return the estimates whose fields equal those given, in order: `find(estimand="value", metric="auroc")`.
@@ -390,6 +392,7 @@ def parse_results(text: str, *, path: Path) -> Results:
                 "conditions": tuple(content["conditions"]),
                 "examples": tuple(content["examples"]),
                 "attack_checks": tuple(content.get("attack_checks", ())),
+                "generated_reports": tuple(content.get("generated_reports", ())),
                 "estimates": tuple(Estimate(**row) for row in content["estimates"]),
                 "reliability": tuple(
                     Reliability(**{**row, "bins": tuple(ReliabilityBin(**one) for one in row["bins"])})

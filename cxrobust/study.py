@@ -149,6 +149,8 @@ class Study:
     validation: Any | None = None
     """The data set's section for the validation images, of the same kind, size and findings; None where the study has
     none."""
+    preferences: Any | None = None
+    """What `cxrobust preferences` makes, a `cxrobust.preferences.Preferences`; no prediction depends on it."""
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
@@ -185,7 +187,7 @@ class Study:
         return Place(self.path, self.text).error(keys, message)
 
 
-SECTIONS = ("study", "data", "regimes", "perturbations", "scores", "analysis", "report", "compute")
+SECTIONS = ("study", "data", "regimes", "perturbations", "scores", "analysis", "report", "compute", "preferences")
 SHARED = ("kind", "findings", "size")
 """Keys of [data] that hold for validation images as they stand."""
 
@@ -238,6 +240,7 @@ def parse_study(text: str, *, path: Path, data_root: Path | None = None) -> Stud
         analysis=reader.analysis(content.get("analysis", {})),
         report=reader.section(ReportSection, content.get("report", {}), ("report",)),
         compute=reader.section(ComputeSection, content.get("compute", {}), ("compute",)),
+        preferences=reader.preferences(content["preferences"], content["data"]) if "preferences" in content else None,
     )
     check_names(study, place)
     return study
@@ -349,6 +352,36 @@ class _Reader:
         merged = {**data, **table} if isinstance(table, dict) else table
         return self.section(kind, merged, keys, known=[name for name in kind.model_fields if name not in SHARED])
 
+    def preferences(self, table: Any, data: dict[str, Any]) -> Any:
+        from cxrobust.inference.datasets import dataset
+        from cxrobust.preferences import Preferences, PreferencesKeys
+        from cxrobust.radiology_reports.judges import judge
+
+        keys = ("preferences",)
+        parts = ("data", "judges")
+        own = {key: value for key, value in table.items() if key not in parts} if isinstance(table, dict) else table
+        settings = self.section(PreferencesKeys, own, keys, known=(*PreferencesKeys.model_fields, *parts))
+        for part, what in zip(parts, ("which images to learn from", "who judges"), strict=True):
+            if part not in table:
+                raise self.place.error(keys, f"[preferences] needs {part}: say in it {what}")
+        for name in SHARED:
+            if name in _as_table(table["data"]):
+                raise self.place.error(
+                    (*keys, "data", name), f"preferences.data.{name}: these images have the {name} of [data]: remove it"
+                )
+        kind = self._choose(dataset, data, ("data",), "kind")
+        merged = {**{key: one for key, one in data.items() if key != VALIDATION}, **_as_table(table["data"])}
+        known = [name for name in kind.model_fields if name not in SHARED]
+        images = self.section(kind, merged, (*keys, "data"), known=known)
+        judges = []
+        for where, one in self._tables(table["judges"], "preferences", "judges"):
+            judges.append(self.section(self._choose(judge, one, where, "kind"), one, where))
+            if judges[-1].name in {other.name for other in judges[:-1]}:
+                raise self.place.error((*where, "name"), f"judge {judges[-1].name!r} stands twice: name one otherwise")
+        if not judges:
+            raise self.place.error(keys, "there is no [[preferences.judges]]: say who judges")
+        return Preferences(keys=settings, data=images, judges=tuple(judges))
+
     def regimes(self, tables: Any) -> tuple[Any, ...]:
         from cxrobust.inference.elsewhere import Elsewhere
         from cxrobust.inference.models import model_family
@@ -383,10 +416,11 @@ class _Reader:
             found.setdefault(str(control.condition), control)
         return in_order(found.values())
 
-    def _tables(self, tables: Any, name: str) -> list[tuple[tuple[str | int, ...], Any]]:
+    def _tables(self, tables: Any, *name: str) -> list[tuple[tuple[str | int, ...], Any]]:
         if not isinstance(tables, list):
-            raise self.place.error((name,), f"[{name}] must be written [[{name}]], once for each")
-        return [((name, index), table) for index, table in enumerate(tables)]
+            said = dotted(name)
+            raise self.place.error(name, f"[{said}] must be written [[{said}]], once for each")
+        return [((*name, index), table) for index, table in enumerate(tables)]
 
     def _choose(self, registry: Any, table: Any, keys: tuple[str | int, ...], chooser: str) -> Any:
         if not isinstance(table, dict) or not isinstance(table.get(chooser), str):

@@ -6,7 +6,7 @@ Phrases, rules and validation sentences are our own. docs/radiology-reports.md t
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import IntEnum
@@ -27,6 +27,8 @@ class Label(IntEnum):
 
 PRECEDENCE = (Label.POSITIVE, Label.UNCERTAIN, Label.NEGATIVE)
 """Which of several mentions counts."""
+MOST_WORDS = 100
+"""Words of a sentence that are read together."""
 NO_FINDING, DEVICES = OBSERVATIONS[0], OBSERVATIONS[-1]
 
 
@@ -99,7 +101,13 @@ def _split(text: str) -> list[str]:
     text = _pattern(r"(?:^|(?<=\s))\d{1,2}[.)]\s").sub(". ", text)
     text = _pattern(r"\n\s*\n|\n\s*[-*•]\s").sub(". ", text)
     parts = _pattern(r"(?<=[.!?])\s+|[.!](?=$)|\s[-•]\s(?=[a-z])").split(text)
-    return [one for one in (" ".join(part.split()).strip(" .") for part in parts) if one]
+    return [one for part in parts for one in _readable(part.split()) if one]
+
+
+def _readable(words: Sequence[str]) -> Iterator[str]:
+    """Yield a sentence; a longer one than anybody writes, as generators do that repeat themselves, in parts."""
+    for first in range(0, len(words), MOST_WORDS):
+        yield " ".join(words[first : first + MOST_WORDS]).strip(" .")
 
 
 @cache

@@ -61,6 +61,20 @@ def test_an_unknown_score_is_refused_with_those_that_are_known():
         make("score", score="labeller-f1")
 
 
+def test_any_score_of_reports_judges_and_one_without_a_better_side_does_not():
+    pytest.importorskip("rouge_score")
+    texts = ("small left effusion", "no pneumothorax is seen today", "clear lungs")
+    (found,) = make("score", score="rouge-l").judge([Case(image="a", reference=REFERENCE, texts=texts)], Desk())
+    assert found.grades[0] == pytest.approx(2 * 3 / (3 + 6))  # in common: small left effusion, of 3 and of 6 words
+    assert found.grades[2] == 0
+    (found,) = make("score", score="f1-14-micro").judge(
+        [Case(image="a", reference=REFERENCE, texts=(RIGHT, WRONG))], Desk()
+    )
+    assert found.grades == (1.0, 0.0)
+    with pytest.raises(ValidationError, match="unknown score 'words'"):
+        make("score", score="words")
+
+
 def test_a_simulated_person_errs_as_often_as_stated_and_always_alike():
     cases = [Case(image=str(i), reference=REFERENCE, texts=(RIGHT, WRONG)) for i in range(2000)]
     noisy = make("simulated-person", noise=0.25)

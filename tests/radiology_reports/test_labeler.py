@@ -108,3 +108,8 @@ def test_the_committed_sentences_are_read_as_well_as_the_documentation_says():
         right += read(row["text"]) == {name: Label[value.upper()] for name, value in pairs}
     assert len(rows) == len({row["text"] for row in rows}) >= 500
     assert right / len(rows) > 0.9
+
+
+def test_a_sentence_that_repeats_itself_is_read_in_parts_and_in_time():
+    told = label_report("no pneumothorax. " + "pleural effusion " * 600)
+    assert told == {"Pneumothorax": Label.NEGATIVE, "Pleural Effusion": Label.POSITIVE}

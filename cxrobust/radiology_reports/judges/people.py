@@ -27,8 +27,8 @@ NOT_ASKED = "no preference in the file"
 
 
 def same_text(text: str) -> str:
-    """Return a text as it is compared: spaces and line ends are all one."""
-    return " ".join(text.split())
+    """Return a text as it is compared: spaces and line ends are one, without the mark of a spreadsheet."""
+    return " ".join((text[1:] if text[:1] == "'" and text[1:2] in set("=+-@") else text).split())
 
 
 @judge("people")

@@ -1,0 +1,197 @@
+"""Generated reports: reference, clean and attacked side by side, with the findings that changed, and their scores."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cxrobust.generated_reports import stated
+from cxrobust.reports.parts import Cell, Column, Group, Table, common_digits, estimate_cell
+from cxrobust.reports.sections import section
+from cxrobust.reports.view import CLEAN, View
+from cxrobust.reports.words import (
+    REPORT,
+    condition_words,
+    counted,
+    finding_words,
+    listed,
+    metric_words,
+    number,
+    percent,
+    regime,
+)
+from cxrobust.results import Estimate
+
+MOST_IMAGES, MOST_REGIMES = 4, 4
+MOST_WORDS = 130
+"""Of a longer report the first sentences are printed."""
+MOST_FINDINGS = 3
+"""Findings whose probabilities are printed with a report."""
+MOST_METRICS = 5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Text:
+    """One report as it is printed."""
+
+    sentences: tuple[tuple[str, bool], ...]
+    """Each with whether it speaks of a finding that changed."""
+    is_cut: bool
+    facts: tuple[str, ...]
+    """Words, confidence and changes, in words."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """One regime's reports of one image."""
+
+    regime: str
+    clean: Text | None
+    perturbed: Text | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shown:
+    """One image's reports."""
+
+    image: str
+    findings: str
+    reference: Text | None
+    rows: tuple[Row, ...]
+
+
+@section("generated", order=81, title="Generated reports", needs=lambda view: bool(view.results.generated_reports))
+def generated(view: View) -> Mapping[str, Any]:
+    """Return reports of a few images, side by side, and a table of their scores."""
+    chosen = [view.reference, *view.others][:MOST_REGIMES]
+    images = [_shown(one, chosen, view) for one in view.results.generated_reports[:MOST_IMAGES]]
+    scores = _scores(view)
+    return {
+        "images": images,
+        "n_images": counted(len(images), "image"),
+        "n_regimes_left_out": len(view.regimes) - len(chosen),
+        "condition": "" if view.primary is None else condition_words(view.primary),
+        "scores": scores,
+        "scored": listed([metric_words(name).name for name in _metrics(view)]),
+    }
+
+
+def _shown(one: Mapping[str, Any], chosen: Sequence[str], view: View) -> Shown:
+    there = {(report["regime"], report["condition"]): report for report in one["reports"]}
+    reference = one["reference"]
+    rows = []
+    for name in chosen:
+        clean, perturbed = there.get((name, CLEAN)), there.get((name, view.primary))
+        if clean is None and perturbed is None:
+            continue
+        rows.append(
+            Row(
+                regime=regime(name),
+                clean=None if clean is None else _text(clean, reference, one["findings"], than="the reference"),
+                perturbed=None
+                if perturbed is None
+                else _text(perturbed, clean, one["findings"], than="the clean report"),
+            )
+        )
+    return Shown(
+        image=one["image"],
+        findings=listed([finding_words(name) for name in one["findings"]]) if one["findings"] else "no finding",
+        reference=None if reference is None else _text(reference, None, (), than=""),
+        rows=tuple(rows),
+    )
+
+
+def _text(one: Mapping[str, Any], before: Mapping[str, Any] | None, findings: Sequence[str], *, than: str) -> Text:
+    """Return a report with what it states otherwise than the one before, where both could be read."""
+    changes = _changes(one, before)
+    changed = {name for some in changes.values() for name in some}
+    sentences = [(text, bool(changed & set(spoken))) for text, spoken in one["sentences"]]
+    kept = _cut(sentences)
+    facts = [counted(one["words"], "word")]
+    if one.get("log_probability") is not None:
+        facts.append(f"mean token probability {number(float(np.exp(one['log_probability'])), digits=2)}")
+    facts += [
+        f"p({finding_words(name)}) {number(one['probabilities'][name], digits=2)}"
+        for name in findings[:MOST_FINDINGS]
+        if name in one.get("probabilities", {})
+    ]
+    facts += [f"{verb} {than}: {listed(sorted(some))}" for verb, some in changes.items() if some]
+    if one["unread"]:
+        facts.append(f"not labelled, being {one['unread']}")
+    elif before is not None and not before["unread"] and not changed:
+        facts.append("the same findings" if than == "the reference" else "no finding changed")
+    return Text(sentences=tuple(kept), is_cut=len(kept) < len(sentences) or _is_long(kept), facts=tuple(facts))
+
+
+def _changes(one: Mapping[str, Any], before: Mapping[str, Any] | None) -> dict[str, set[str]]:
+    """Return which findings are stated more, less, or with other certainty than before."""
+    if before is None or one["unread"] or before["unread"]:
+        return {}
+    now, then = stated(one["labels"]), stated(before["labels"])
+    return {
+        "beyond": now.keys() - then.keys(),
+        "missing from": then.keys() - now.keys(),
+        "other certainty than": {name for name in now.keys() & then.keys() if now[name] != then[name]},
+    }
+
+
+def _cut(sentences: Sequence[tuple[str, bool]]) -> list[tuple[str, bool]]:
+    """Return the first sentences, `MOST_WORDS` at most, of a single longer one as many words."""
+    kept: list[tuple[str, bool]] = []
+    left = MOST_WORDS
+    for text, changed in sentences:
+        words = text.split()
+        if len(words) > left and kept:
+            break
+        kept.append((" ".join(words[:MOST_WORDS]), changed))
+        left -= len(words)
+    return kept
+
+
+def _is_long(kept: Sequence[tuple[str, bool]]) -> bool:
+    return sum(len(text.split()) for text, _ in kept) >= MOST_WORDS
+
+
+def _metrics(view: View) -> list[str]:
+    """Return the metrics that are of whole reports, as far as they fit."""
+    return [name for name in view.metrics if any(_score(view, name, one, CLEAN) is not None for one in view.regimes)][
+        :MOST_METRICS
+    ]
+
+
+def _scores(view: View) -> Table | None:
+    """Return a table of each score by regime and condition; None where no report is scored."""
+    metrics = _metrics(view)
+    if not metrics:
+        return None
+    conditions = [CLEAN, *([view.control] if view.control else []), *([view.primary] if view.primary else [])]
+    digits = {name: common_digits(_values(view, name, conditions)) for name in metrics}
+    columns = (
+        Column(title="Regime", left=True),
+        Column(title="Images", left=True),
+        *(Column(title=metric_words(name).title, under=f"{percent(view.level)} CI") for name in metrics),
+    )
+    groups = tuple(
+        Group(head=regime(one), rows=tuple(_row(view, one, name, metrics, digits) for name in conditions))
+        for one in view.regimes
+        if any(_score(view, metric, one, CLEAN) is not None for metric in metrics)
+    )
+    return Table(key="report-scores", columns=columns, groups=groups)
+
+
+def _score(view: View, metric: str, name: str, condition: str) -> Estimate | None:
+    """Return a metric's value where it is one of whole reports."""
+    found = view.value(metric, name, condition)
+    return None if found is None or found.finding != REPORT else found
+
+
+def _values(view: View, metric: str, conditions: Sequence[str]) -> Iterator[Estimate | None]:
+    return (_score(view, metric, one, name) for one in view.regimes for name in conditions)
+
+
+def _row(view: View, name: str, condition: str, metrics: Sequence[str], digits: Mapping[str, int]) -> tuple[Cell, ...]:
+    return (
+        Cell(text=condition_words(condition)),
+        *(estimate_cell(_score(view, one, name, condition), digits=digits[one]) for one in metrics),
+    )

@@ -1,0 +1,264 @@
+"""`cxrobust preferences` from a study to files: resumed, checked, and in the form that trl reads."""
+
+import csv
+import json
+import random
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cxrobust.cli import _main
+from cxrobust.errors import DataError, StudyError
+from cxrobust.inference import ledger
+from cxrobust.inference.models.python import PythonModel
+from cxrobust.preferences import run
+from cxrobust.preferences.pairs import Sample
+from cxrobust.preferences.run import make_preferences
+from cxrobust.study import read_study
+from tests.inference import tiny
+
+SECTION = """
+[preferences]
+samples = 3
+prompt = "Describe the radiograph."
+[preferences.data]
+labels = "training.csv"
+[[preferences.judges]]
+name = "labeler"
+kind = "score"
+score = "labeler-f1"
+[[preferences.judges]]
+name = "words"
+kind = "score"
+score = "word-overlap"
+[[preferences.judges]]
+name = "people"
+kind = "people"
+file = "people.csv"
+"""
+TEXTS = ("There is a pleural effusion.", "No pleural effusion.", "Large pneumothorax.", "", "Die Lunge ist frei.")
+
+
+class Parrot:
+    """Says one of five things, drawn from the image's own seed."""
+
+    drawn = 0
+
+    def __init__(self, sampling):
+        self.sampling = sampling
+
+    def sample(self, rows, *, seeds, temperature, top_p):
+        assert (temperature, top_p) == (1.0, 1.0)
+        Parrot.drawn += len(rows)
+        return [Sample(text=random.Random(seed).choice(TEXTS), log_probability=-0.5) for seed in seeds]  # noqa: S311
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    """A study whose regime `a` writes reports, with 20 training images of other patients."""
+    path = tiny.write_study(tmp_path, n_images=6)
+    rng = np.random.default_rng(8)
+    rows = ["image_id,patient_id,Effusion,Mass"]
+    for i in range(20):
+        Image.fromarray(rng.integers(0, 256, (20, 20), dtype=np.uint8)).save(tmp_path / "images" / f"t{i:03}.png")
+        rows.append(f"t{i:03},train{i // 2},1,0")
+    (tmp_path / "training.csv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "people.csv").write_text("image,first,second,preferred\n")
+    path.write_text(path.read_text() + SECTION)
+    images = run._images
+
+    def with_references(study, asked):
+        table = images(study, asked)
+        return replace(table, references=(None, *["Small pleural effusion."] * (len(table.ids) - 1)))
+
+    monkeypatch.setattr(run, "_images", with_references)
+    monkeypatch.setattr(PythonModel, "writes_reports", True)
+    monkeypatch.setattr(run, "GeneratorSampler", Parrot)
+    Parrot.drawn = 0
+    return path
+
+
+def table(path):
+    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def made(study, out, **more):
+    return make_preferences(read_study(study), out, regime="a", **more)
+
+
+def test_pairs_are_written_as_trl_reads_them_and_counts_add_up(study, tmp_path):
+    made(study, tmp_path / "out")
+    folder = tmp_path / "out" / "preferences" / "a"
+    pairs, unpaired = lines(folder / "labeler" / "pairs.jsonl"), lines(folder / "labeler" / "unpaired.jsonl")
+    assert pairs
+    assert len(unpaired) == 2 * len(pairs)
+    for pair in pairs:
+        assert set(pair) == {"image", "prompt", "chosen", "rejected"}
+        assert pair["prompt"] == [{"role": "user", "content": "Describe the radiograph."}]
+        assert pair["chosen"] == [{"role": "assistant", "content": TEXTS[0]}]
+        assert pair["rejected"][0]["content"] in TEXTS[1:3]
+    assert [(one["completion"], one["label"]) for one in unpaired[:2]] == [
+        (pairs[0]["chosen"], True),
+        (pairs[0]["rejected"], False),
+    ]
+    summary = json.loads((folder / "labeler" / "summary.json").read_text())
+    counts = summary["counts"]
+    assert counts["pairs"] == len(pairs)
+    assert counts["images"] == 20
+    assert counts["references missing"] == 1
+    assert sum(n for name, n in counts.items() if name.startswith(("images without a pair", "pairs"))) == 20
+    assert counts["reports without a grade, a report that is not English"] > 0
+    assert summary["judge"] == {"name": "labeler", "kind": "score", "score": "labeler-f1", "tie": 0.0}
+    rows = table(folder / "labeler" / "margins.csv")
+    assert [float(row["margin"]) for row in rows] == [1.0] * len(pairs)
+
+
+def test_a_pairs_image_is_the_studys_image(study, tmp_path):
+    made(study, tmp_path / "out")
+    folder = tmp_path / "out" / "preferences" / "a" / "labeler"
+    first = lines(folder / "pairs.jsonl")[0]
+    name = table(folder / "margins.csv")[0]["image"]
+    with Image.open(folder / first["image"]) as kept, Image.open(tmp_path / "images" / f"{name}.png") as original:
+        assert kept.mode == "RGB"
+        assert np.array_equal(np.asarray(kept)[..., 1], np.asarray(original))
+
+
+def test_a_run_that_was_killed_goes_on_and_nothing_changes(study, tmp_path, monkeypatch):
+    made(study, tmp_path / "whole")
+    wanted = {p.relative_to(tmp_path / "whole"): p.read_bytes() for p in (tmp_path / "whole").rglob("*.jsonl")}
+    n = Parrot.drawn
+    say = Parrot.sample
+
+    def killed(self, rows, **more):
+        if Parrot.drawn - n >= 50:
+            raise DataError("the lights went out")
+        return say(self, rows, **more)
+
+    monkeypatch.setattr(Parrot, "sample", killed)
+    with pytest.raises(DataError, match="lights"):
+        made(study, tmp_path / "out")
+    units = tmp_path / "out" / "preferences" / "a" / "samples"
+    found = ledger.read_ledger(units)
+    assert (len(found.done), len(found.failed)) == (1, 1)
+    monkeypatch.setattr(Parrot, "sample", say)
+    before = Parrot.drawn
+    made(study, tmp_path / "out")
+    assert Parrot.drawn - before == 4 * 3  # the second unit alone
+    assert {p.relative_to(tmp_path / "out"): p.read_bytes() for p in (tmp_path / "out").rglob("*.jsonl")} == wanted
+    before = Parrot.drawn
+    made(study, tmp_path / "out")
+    assert Parrot.drawn == before
+    unit = units / f"{found.done[0].key}.parquet"
+    unit.write_bytes(unit.read_bytes()[:-40])
+    made(study, tmp_path / "out")
+    assert Parrot.drawn - before == 16 * 3  # a damaged unit is made again
+
+
+def test_other_batches_and_other_shards_sample_the_same(study, tmp_path):
+    made(study, tmp_path / "one")
+    study.write_text(study.read_text().replace("batch = 7", "batch = 3").replace("shard = 16", "shard = 5"))
+    made(study, tmp_path / "other")
+    one, other = (tmp_path / name / "preferences" / "a" / "reports.jsonl" for name in ("one", "other"))
+    assert one.read_bytes() == other.read_bytes()
+    study.write_text(study.read_text().replace("seed = 5", "seed = 6"))
+    made(study, tmp_path / "seed")
+    assert (tmp_path / "seed" / "preferences" / "a" / "reports.jsonl").read_bytes() != one.read_bytes()
+
+
+def test_people_fill_in_the_sheet_and_agree_with_a_judge(study, tmp_path):
+    made(study, tmp_path / "out", judges=["labeler"])
+    folder = tmp_path / "out" / "preferences" / "a"
+    sheet = table(folder / "for-people.csv")
+    assert 0 < len(sheet) <= 20
+    for row in sheet:
+        right = TEXTS[0] in (row["first"], row["second"])
+        row["preferred"] = ("first" if row["first"] == TEXTS[0] else "second") if right else "tie"
+    with (tmp_path / "people.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, sheet[0].keys())
+        writer.writeheader()
+        writer.writerows(sheet)
+    made(study, tmp_path / "out")
+    agreement = json.loads((folder / "agreement.json").read_text())
+    two = {tuple(one["judges"]): {c["coefficient"]: c for c in one["coefficients"]} for one in agreement["two"]}
+    assert two["labeler", "people"]["share-agreed"]["estimate"] > 0.8
+    assert two["labeler", "people"]["share-agreed"]["n_units"] <= len(sheet)
+    assert agreement["decided"]["people"] == len(sheet)
+    counts = json.loads((folder / "people" / "summary.json").read_text())["counts"]
+    assert counts["comparisons without a decision, no preference in the file"] > 0
+    assert all(pair["chosen"][0]["content"] == TEXTS[0] for pair in lines(folder / "people" / "pairs.jsonl"))
+
+
+def test_patients_that_are_tested_on_are_not_learnt_from(study, tmp_path):
+    (tmp_path / "training.csv").write_text("image_id,patient_id,Effusion,Mass\nt000,p1,1,0\nt001,new,1,0\n")
+    with pytest.raises(DataError, match=r"1 patients of \[preferences.data\] are test patients of the study \(p1\)"):
+        made(study, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('kind = "score"\nscore = "labeler-f1"', 'kind = "scores"', r"did you mean 'score'"),
+        ('score = "labeler-f1"', 'score = "labeler"', r"unknown score 'labeler'"),
+        ('name = "words"', 'name = "labeler"', r"judge 'labeler' stands twice"),
+        ("samples = 3", "samples = 1", r"samples"),
+        ("samples = 3", "smaples = 3", r"did you mean 'samples'"),
+        ('labels = "training.csv"', 'lables = "training.csv"', r"did you mean 'labels'"),
+        ('labels = "training.csv"', 'labels = "training.csv"\nsize = 8', r"have the size of \[data\]"),
+    ],
+)
+def test_a_wrong_key_is_named_with_its_line(study, old, new, said):
+    text = study.read_text().replace(old, new, 1)
+    study.write_text(text)
+    with pytest.raises(StudyError, match=said) as error:
+        read_study(study)
+    line = int(re.search(r"toml:(\d+): ", str(error.value))[1])
+    assert text.splitlines()[line - 1] == new.splitlines()[-1]
+
+
+def test_the_command_names_what_is_missing(study, tmp_path, capsys):
+    assert _main(["preferences", str(study), "--regime", "c"]) == 2
+    assert "no such regime" in capsys.readouterr().err
+    assert _main(["preferences", str(study), "--regime", "a", "--judge", "lebeler"]) == 2
+    assert "did you mean 'labeler'" in capsys.readouterr().err
+    assert _main(["preferences", str(study), "--regime", "a", "--out", str(tmp_path / "out"), "--judge", "words"]) == 0
+    said = capsys.readouterr()
+    assert "pairs of 20 images" in said.err
+    assert said.out.strip().endswith("pairs.jsonl")
+    study.write_text(study.read_text().partition("[preferences]")[0])
+    assert _main(["preferences", str(study), "--regime", "a"]) == 2
+    assert "[preferences] is missing" in capsys.readouterr().err
+
+
+def test_a_generator_samples_reports_that_belong_to_image_and_number(tmp_path):
+    from tests.inference.tiny_generators import write_generator_study
+
+    path = write_generator_study(tmp_path, n_images=4)
+    rows = ["image_id,patient_id,Effusion,Mass"]
+    for i in range(3):
+        pixels = np.full((20, 20), 80 * i, np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "images" / f"t{i}.png")
+        rows.append(f"t{i},train{i},1,0")
+    (tmp_path / "training.csv").write_text("\n".join(rows) + "\n")
+    text = path.read_text() + SECTION.partition("[[preferences.judges]]")[0]
+    path.write_text(text + '[[preferences.judges]]\nname = "words"\nkind = "score"\nscore = "word-overlap"\n')
+    written = make_preferences(read_study(path), tmp_path / "out", regime="sft")
+    folder = tmp_path / "out" / "preferences" / "sft"
+    assert written[-1] == folder / "words" / "pairs.jsonl"
+    reports = lines(folder / "reports.jsonl")
+    assert [(one["image"], one["sample"]) for one in reports] == [(f"t{i}", k) for i in range(3) for k in range(3)]
+    assert len({one["report"] for one in reports}) > 3
+    assert all(-20 < one["log_probability"] < 0 for one in reports)
+    summary = json.loads((folder / "words" / "summary.json").read_text())
+    assert summary["counts"]["references missing"] == 3
+    assert summary["counts"]["pairs"] == 0
+    path.write_text(path.read_text().replace("batch = 7", "batch = 1"))
+    make_preferences(read_study(path), tmp_path / "again", regime="sft")
+    again = lines(tmp_path / "again" / "preferences" / "sft" / "reports.jsonl")
+    assert [one["report"] for one in again] == [one["report"] for one in reports]

@@ -1,0 +1,170 @@
+"""Generated reports side by side: what is kept of them, what is marked, and that no text is code."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cxrobust.generated_reports import described, generated_reports
+from cxrobust.predictions import PredictionSet
+from cxrobust.reports.document import compose, section_bodies
+from cxrobust.reports.sections.generated import MOST_WORDS, generated
+from cxrobust.reports.view import View
+from cxrobust.results import Estimate, parse_results, results_text
+
+from .made import TYPICAL, results
+
+PRIMARY = "pgd(eps=1/255, steps=20)"
+CLEAN_TEXT = "Small left pleural effusion. The heart is normal. No pneumothorax."
+ATTACKED_TEXT = "The heart is normal. There is a large pneumothorax. No effusion."
+REGIMES = ("supervised", "lora")
+RAW = results(replace(TYPICAL, n_regimes=3, n_findings=2, one_class=False, few=False))
+
+
+def made(**texts):
+    """Predictions of two generators on four images of three patients, clean and attacked."""
+    given = {(1, 1, 0): ATTACKED_TEXT, (0, 1, 0): CLEAN_TEXT, **texts}
+    reports = np.full((3, 2, 4), CLEAN_TEXT, dtype=object)
+    for cell, text in given.items():
+        reports[cell] = text
+    reports[2] = "a second training run"
+    log_probabilities = np.full((3, 2, 4), -0.5)
+    log_probabilities[1, 1, 0] = np.nan
+    return PredictionSet(
+        image_ids=("i0", "i1", "i2", "i3"),
+        patient_ids=("p0", "p1", "p2"),
+        patients=np.array([0, 1, 1, 2], np.int32),
+        findings=("Effusion", "Pneumothorax"),
+        labels=np.array([[1, 0], [0, 0], [1, 1], [0, 1]], np.int8),
+        members=(("supervised", 0), ("lora", 0), ("lora", 1)),
+        conditions=("clean", PRIMARY),
+        probabilities=np.full((3, 2, 4, 2), 0.25),
+        metadata=pd.DataFrame(index=range(4)),
+        index={},
+        references=("Moderate left effusion.", None, "Clear.", "Pneumothorax."),
+        reports=reports,
+        log_probabilities=log_probabilities,
+    )
+
+
+def test_the_first_image_of_each_patient_is_kept_those_with_a_finding_first():
+    found = generated_reports(made(), primary=PRIMARY, most=3)
+    assert [one["image"] for one in found] == ["i0", "i3", "i1"]
+    assert [one["findings"] for one in found] == [["Effusion"], ["Pneumothorax"], []]
+    assert found[2]["reference"] is None
+    assert [(r["regime"], r["condition"]) for r in found[0]["reports"]] == [
+        (name, condition) for name in REGIMES for condition in ("clean", PRIMARY)
+    ]
+    last = found[0]["reports"][3]
+    assert (last["report"], last["words"], last["log_probability"]) == (ATTACKED_TEXT, 11, None)
+    assert last["labels"] == {"Cardiomegaly": 0, "Pneumothorax": 1, "Pleural Effusion": 0}
+    assert last["probabilities"] == {"Effusion": 0.25, "Pneumothorax": 0.25}
+
+
+def test_none_is_kept_where_a_study_keeps_no_examples_or_no_regime_writes():
+    assert generated_reports(made(), primary=PRIMARY, most=0) == ()
+    assert generated_reports(replace(made(), reports=None), primary=PRIMARY, most=3) == ()
+    mixed = made()
+    mixed.reports[0] = None  # a classifier beside a generator
+    found = generated_reports(mixed, primary=None, most=1)
+    assert [(r["regime"], r["condition"]) for r in found[0]["reports"]] == [("lora", "clean")]
+
+
+@pytest.mark.parametrize(("text", "why"), [("", "empty"), (" \n", "empty"), ("Unauffälliger Befund.", "not English")])
+def test_a_report_that_cannot_be_read_has_no_labels_and_says_why(text, why):
+    found = described(text)
+    assert (found["labels"], found["unread"]) == ({}, why)
+
+
+def of_study(**texts):
+    return replace(RAW, generated_reports=generated_reports(made(**texts), primary=PRIMARY, most=3))
+
+
+def plain(text):
+    return tuple(fact.replace("\N{NO-BREAK SPACE}", " ") for fact in text.facts)
+
+
+def rows(study_results):
+    """Of each regime of the first image: sentences that are marked, and facts, clean and attacked."""
+    built = generated(View.of(study_results, images=None))
+    return {
+        re.sub("[\ue000\ue001]", "", row.regime): [
+            ([sentence for sentence, changed in text.sentences if changed], plain(text))
+            for text in (row.clean, row.perturbed)
+        ]
+        for row in built["images"][0].rows
+    }
+
+
+def test_results_keep_reports_and_read_back_the_same(tmp_path):
+    study_results = of_study()
+    assert parse_results(results_text(study_results), path=tmp_path) == study_results
+
+
+def test_sentences_of_changed_findings_are_marked_and_named():
+    found = rows(of_study())
+    (_, clean), (none, same) = found["supervised"]
+    assert clean == ("10 words", "mean token probability 0.61", "p(Effusion) 0.25", "the same findings")
+    assert none == []
+    assert same[-1] == "no finding changed"
+    _, (marked, attacked) = found["lora"]
+    assert marked == ["There is a large pneumothorax.", "No effusion."]
+    assert attacked == (
+        "11 words",
+        "p(Effusion) 0.25",
+        "beyond the clean report: Pneumothorax",
+        "missing from the clean report: Pleural Effusion",
+    )
+
+
+def test_doubt_is_another_certainty_and_what_cannot_be_read_is_not_compared():
+    _, (marked, facts) = rows(replace_text("Possible pleural effusion."))["lora"]
+    assert marked == ["Possible pleural effusion."]
+    assert facts[-1] == "other certainty than the clean report: Pleural Effusion"
+    _, (marked, facts) = rows(replace_text("Unauffälliger Befund."))["lora"]
+    assert (marked, facts[-1]) == ([], "not labelled, being not English")
+
+
+def replace_text(text):
+    predictions = made()
+    predictions.reports[1, 1, 0] = text
+    return replace(RAW, generated_reports=generated_reports(predictions, primary=PRIMARY, most=3))
+
+
+def test_a_long_report_is_cut_and_its_words_are_counted():
+    built = generated(View.of(replace_text("Effusion is seen here. " * 1250), images=None))
+    text = built["images"][0].rows[1].perturbed
+    assert text.is_cut
+    assert sum(len(sentence.split()) for sentence, _ in text.sentences) <= MOST_WORDS
+    assert plain(text)[0] == "5,000 words"
+    endless = generated(View.of(replace_text("effusion " * 500), images=None))["images"][0].rows[1].perturbed
+    assert len(endless.sentences[0][0].split()) == MOST_WORDS
+    assert endless.is_cut
+
+
+def test_the_documents_hold_reports_as_text_and_a_table_of_scores():
+    score = {
+        "estimand": "value", "metric": "rouge-l", "reference": None, "finding": "report", "n_images": 4, "n_patients": 3,
+        "n_positive": 0, "n_positive_patients": 0, "ci_low": 0.2, "ci_high": 0.6,
+    }  # fmt: skip
+    study_results = replace_text("<script>alert(1)</script> A large pneumothorax.")
+    scores = [
+        Estimate(**score, regime=name, condition=condition, estimate=0.4375)
+        for name in ("supervised", "lora")
+        for condition in ("clean", PRIMARY)
+    ]
+    study = {
+        **RAW.study,
+        "analysis": {**RAW.study["analysis"], "metrics": [*RAW.study["analysis"]["metrics"], "rouge-l"]},
+    }
+    study_results = replace(study_results, study=study, estimates=(*study_results.estimates, *scores))
+    bodies, _ = section_bodies(compose(View.of(study_results, images=None), "report"))
+    text = str(bodies["generated"])
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+    assert "<script>" not in text
+    assert "<mark>There is" not in text
+    assert "There is none." in text
+    table = text[text.index('id="report-scores"') :]
+    assert table[: table.index("</table>")].count("0.438") == 4
