@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cxrobust.files import atomic_write, atomic_write_text, sha256_json
 from cxrobust.inference.perturbations import perturbation
-from cxrobust.inference.perturbations.attack import REPORT, SEVERAL, InBall
+from cxrobust.inference.perturbations.attack import EACH, REPORT, SEVERAL, InBall
 from cxrobust.inference.runner import Runner
 from cxrobust.inference.units import Plan, Unit
 from cxrobust.progress import Reporter, silent
@@ -44,6 +44,8 @@ class AttackCheck:
     condition: str
     """The attack that is checked."""
     n_images: int
+    in_turns: bool
+    """Whether each image's attack aims at one of its labelled findings, in turns: that of the study at each alone."""
     clean: float | None
     """Loss on the images as they are: the sum of binary cross-entropies over the findings aimed at, or that of a report
     by the score of `views.OfTexts`."""
@@ -70,16 +72,9 @@ class AttackCheck:
 
 
 def checked_attack(planned: Plan) -> InBall | None:
-    """Return the attack that is checked: in the maximum norm, with steps; the primary condition's where it is one.
-
-    One that makes an image for each finding is none: its harm cannot be read from one image.
-    """
+    """Return the attack that is checked: in the maximum norm, with steps; the primary condition's where it is one."""
     wanted = planned.study.analysis.primary_condition
-    found = [
-        one
-        for one in planned.study.perturbations
-        if isinstance(one, InBall) and hasattr(one, "steps") and one.has_one_image
-    ]
+    found = [one for one in planned.study.perturbations if isinstance(one, InBall) and hasattr(one, "steps")]
     primary = [one for one in found if wanted is not None and str(one.condition) == wanted]
     return next(iter((*primary, *found)), None)
 
@@ -90,6 +85,8 @@ class Checked:
 
     unit: Unit
     runner: Runner
+    rows: NDArray[np.intp]
+    """The images; those of its fold where the model is of one."""
     alone: Mapping[str, float | None]
 
 
@@ -98,11 +95,12 @@ def check_model(
 ) -> Checked | None:
     """Check the study's attack on one model, and keep the attacked images; what is there from before stays.
 
-    None where the study has no attack that can be checked, or wants no checks, and for a model of one fold alone, which
-    does not see all images.
+    A model of one fold is checked on the images of its fold. None where the study has no attack that can be checked, or
+    wants no checks, and where none of the images is of the model's fold.
     """
-    attack, rows = checked_attack(planned), chosen_rows(planned)
-    if attack is None or planned.pixels is None or len(rows) == 0 or units[0].fold is not None:
+    attack = checked_attack(planned)
+    rows = np.intersect1d(chosen_rows(planned), np.concatenate([unit.rows for unit in units]))
+    if attack is None or planned.pixels is None or len(rows) == 0:
         return None
     unit = next(unit for unit in units if str(unit.condition) == str(attack.condition))
     path, images = (folder / FOLDER / f"{_key(unit, planned, rows)}{ending}" for ending in (".json", ".npy"))
@@ -111,29 +109,48 @@ def check_model(
         progress = _Progress(report, f"checking the attack on {unit.regime.name}")
         alone = _check_alone(runner, rows, attack, planned, images, progress)
         atomic_write_text(path, json.dumps(alone))
-    return Checked(unit=unit, runner=runner, alone=alone)
+    return Checked(unit=unit, runner=runner, rows=rows, alone=alone)
 
 
 def with_transfer(models: Sequence[Checked], planned: Plan, folder: Path) -> Iterator[AttackCheck]:
-    """Send every model the images that were made on the others, and give what was found of each."""
-    attack, rows = checked_attack(planned), chosen_rows(planned)
+    """Send every model the images that were made on the others, and give what was found of each regime's run.
+
+    The models of a run's folds are put together, each with the weight of its images; they are sent no other's, nor are
+    theirs sent.
+    """
+    attack = checked_attack(planned)
     if attack is None:
         return
+    whole = [one for one in models if one.unit.fold is None]
+    runs: dict[tuple[str, int], list[Checked]] = {}
     for model in models:
+        runs.setdefault((model.unit.regime.name, model.unit.regime.replicate), []).append(model)
+    for (regime, replicate), of_run in runs.items():
         transferred = {
-            other.unit.regime.name: _transferred(model, other, rows, attack, planned, folder)
-            for other in models
-            if other.unit.regime.name != model.unit.regime.name and other.unit.regime.replicate == 0
+            other.unit.regime.name: _transferred(model, other, attack, planned, folder)
+            for model in of_run
+            for other in whole
+            if model.unit.fold is None and other.unit.regime.name != regime and other.unit.regime.replicate == 0
         }
-        model.runner.unload()
+        for model in of_run:
+            model.runner.unload()
         yield AttackCheck(
-            regime=model.unit.regime.name,
-            replicate=model.unit.regime.replicate,
+            regime=regime,
+            replicate=replicate,
             condition=str(attack.condition),
-            n_images=len(rows),
+            n_images=sum(len(model.rows) for model in of_run),
+            in_turns=attack.target == EACH,
             transferred=transferred,
-            **{name: model.alone[name] for name in ALONE},
+            **{name: _mean(of_run, name) for name in ALONE},
         )
+
+
+def _mean(of_run: Sequence[Checked], name: str) -> float | None:
+    """Return the mean over all images of a run; None where a fold has no number."""
+    values = [model.alone[name] for model in of_run]
+    if any(value is None for value in values):
+        return None
+    return finite(float(np.average(np.array(values, dtype=float), weights=[len(model.rows) for model in of_run])))
 
 
 def chosen_rows(planned: Plan) -> NDArray[np.intp]:
@@ -154,7 +171,7 @@ def chosen_rows(planned: Plan) -> NDArray[np.intp]:
 def _key(unit: Unit, planned: Plan, rows: NDArray[np.intp]) -> str:
     """Return what determines a check: the unit's key holds model, attack, seed and the code of both."""
     images = [planned.table.ids[row] for row in rows]
-    return sha256_json(["attack check", 2, unit.key, images, LONGER, QUERIES])
+    return sha256_json(["attack check", 3, unit.key, images, LONGER, QUERIES])
 
 
 def _remembered(path: Path) -> dict[str, float | None] | None:
@@ -206,9 +223,10 @@ def _check_alone(
     passes = {"attacked": steps, "noise": 1, "longer": LONGER * steps, "square": QUERIES}
     progress.expect((sum(passes.values()) + LONGER * steps) * len(rows))
     at = {
-        name: runner.perturbed_all(rows, one, progress.of(passes[name]))
-        for name, one in (("attacked", attack), ("noise", noise), ("longer", longer), ("square", square))
+        name: _made(runner, rows, one, planned, progress.of(passes[name]))
+        for name, one in (("attacked", attack), ("longer", longer), ("square", square))
     }
+    at["noise"] = runner.perturbed_all(rows, noise, progress.of(passes["noise"]))
     atomic_write(images, lambda temporary: np.save(temporary, at["attacked"].cpu().numpy()))
     clean = runner.perturbed_all(rows, None)
     losses = {name: _loss(runner, some, rows, attack, planned) for name, some in {"clean": clean, **at}.items()}
@@ -219,9 +237,23 @@ def _check_alone(
     }
 
 
-def _transferred(
-    model: Checked, other: Checked, rows: NDArray[np.intp], attack: InBall, planned: Plan, folder: Path
-) -> float | None:
+def _made(
+    runner: Runner, rows: NDArray[np.intp], attack: InBall, planned: Plan, advance: Callable[[int], None]
+) -> "torch.Tensor":
+    """Return the attacked images; where the study attacks each finding alone, each image's own finding in turns."""
+    if attack.target != EACH:
+        return runner.perturbed_all(rows, attack, advance)
+    images = runner.perturbed_all(rows, None)
+    aimed = _in_turns(_labelled(attack, planned, rows))
+    for column in np.unique(aimed[aimed >= 0]):
+        mine = np.flatnonzero(aimed == column)
+        one = attack.model_copy(update={"target": planned.table.findings[column]})
+        images[mine] = runner.perturbed_all(rows[mine], one, advance)
+    return images
+
+
+def _transferred(model: Checked, other: Checked, attack: InBall, planned: Plan, folder: Path) -> float | None:
+    rows = model.rows
     keys = [_key(one.unit, planned, rows) for one in (model, other)]
     path = folder / FOLDER / f"{sha256_json(keys)}.json"
     known = _remembered(path)
@@ -241,6 +273,22 @@ def _wanted(attack: InBall, planned: Plan, rows: NDArray[np.intp]) -> NDArray[np
     """
     if attack.target == REPORT:
         return np.full((len(rows), 1), 1 if attack.lowers_text else -1, dtype=np.int8)
+    signs = _labelled(attack, planned, rows)
+    if attack.target == EACH:
+        signs[np.arange(signs.shape[1]) != _in_turns(signs)[:, None]] = 0
+    return signs
+
+
+def _in_turns(signs: NDArray[np.int8]) -> NDArray[np.intp]:
+    """Return one finding of each image that has a sign, taking turns; -1 where there is none."""
+    known = [np.flatnonzero(row) for row in signs]
+    return np.array(
+        [found[place % len(found)] if len(found) else -1 for place, found in enumerate(known)], dtype=np.intp
+    )
+
+
+def _labelled(attack: InBall, planned: Plan, rows: NDArray[np.intp]) -> NDArray[np.int8]:
+    """Return ±1 for each finding that the attack wants wrong in turn or together, by its label, and 0 for others."""
     labels = planned.table.labels[rows]
     signs = np.where(labels < 0, 0, 2 * labels - 1)
     if attack.goal != "raise-loss":
@@ -266,8 +314,7 @@ def _unbounded_wrong(
     """Return the share of images whose aimed finding is wrong under the attack without a bound."""
     unbounded = attack.model_copy(update={"steps": LONGER * vars(attack)["steps"], "eps": 1.0, "step_size": None})
     wanted = _wanted(attack, planned, rows)
-    known = [np.flatnonzero(row) for row in wanted]
-    aimed = np.array([found[place % len(found)] if len(found) else -1 for place, found in enumerate(known)])
+    aimed = _in_turns(wanted)
     wrong: list[bool] = []
     for column in np.unique(aimed[aimed >= 0]):
         mine = np.flatnonzero(aimed == column)

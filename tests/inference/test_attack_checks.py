@@ -127,3 +127,56 @@ def test_the_primary_conditions_attack_is_the_one_that_is_checked(checked: Path)
     weak = path.with_name("weak.toml")
     weak.write_text(path.read_text().replace('attack = "pgd"', 'attack = "fgsm"').replace("steps = 3\n", ""))
     assert checked_attack(plan(read_study(weak), checked / "out" / "predictions")) is None
+
+
+def test_each_finding_alone_is_checked_on_one_of_each_image_in_turns(checked: Path) -> None:
+    path = checked / "study.toml"
+    each = path.with_name("each.toml")
+    each.write_text(path.read_text().replace('attack = "pgd"', 'attack = "pgd"\ntarget = "each"'))
+    study = read_study(each)
+    pipeline.predict(study, checked / "each")
+    index = json.loads((checked / "each" / "predictions" / "index.json").read_text())
+    found = {one["regime"]: one for one in index["attack_checks"]}["a"]
+    assert found["in_turns"]
+    assert found["condition"] == "pgd(eps=4/255, target=each, steps=3)"
+    assert 0 < found["attacked"] - found["clean"] <= found["longer"] - found["clean"] + 1e-6
+    assert found["transferred"]["b"] < found["attacked"]
+    planned = plan(study, checked / "each" / "predictions")
+    rows = chosen_rows(planned)
+    labels = planned.table.labels[rows]
+    with torch.no_grad():
+        logits = study.regimes[0].load(planned.table.findings)(torch.from_numpy(planned.pixels.batch(rows))).numpy()
+    losses = []
+    for place, (label, logit) in enumerate(zip(labels, logits.astype(float), strict=True)):
+        known = np.flatnonzero(label >= 0)
+        k = known[place % len(known)]
+        losses.append(np.logaddexp(0, -(2 * int(label[k]) - 1) * logit[k]))
+    assert found["clean"] == pytest.approx(np.mean(losses), abs=1e-6)
+
+
+def test_each_fold_is_checked_on_its_own_images(tmp_path: Path) -> None:
+    path = write_study(tmp_path, n_images=18)
+    labels = (tmp_path / "labels.csv").read_text().splitlines()
+    rows = [f"{line},{int(line.split(',')[1][1:]) % 2}" for line in labels[1:]]
+    (tmp_path / "labels.csv").write_text("\n".join([labels[0] + ",fold", *rows]) + "\n")
+    (tmp_path / "tiny_networks.py").write_text(MODULE.replace("weights, seed=0", "weights=None, seed=0"))
+    text = path.read_text().replace("attack_checks = 0", "attack_checks = 4")
+    for fold in ("0", "1"):
+        (tmp_path / f"fold-{fold}.pt").write_bytes(b"")
+    once = 'name = "a"\nfamily = "python"'
+    path.write_text(text.replace(once, f'{once}\ncross_fit = "fold"\nweights = "fold-{{fold}}.pt"'))
+    study = read_study(path)
+    pipeline.predict(study, tmp_path / "out")
+    index = json.loads((tmp_path / "out" / "predictions" / "index.json").read_text())
+    cross, whole = (one for one in index["attack_checks"])
+    assert (cross["regime"], cross["n_images"], whole["n_images"]) == ("a", 4, 4)
+    assert cross["transferred"] == whole["transferred"] == {}
+    planned = plan(study, tmp_path / "out" / "predictions")
+    rows = chosen_rows(planned)
+    assert len({planned.table.patients[row] for row in rows}) == 4
+    with torch.no_grad():  # the folds' networks are alike here, so that all images may go to one
+        logits = study.regimes[0].load(planned.table.findings, fold="0")(torch.from_numpy(planned.pixels.batch(rows)))
+    known = planned.table.labels[rows]
+    signs = np.where(known < 0, 0, 2 * known - 1)
+    each = np.where(signs == 0, 0, np.logaddexp(0, -signs * logits.numpy().astype(float)))
+    assert cross["clean"] == pytest.approx(each.sum(axis=1).mean(), abs=1e-6)

@@ -111,9 +111,9 @@ def test_regimes_that_were_not_checked_are_named_with_the_reason(tmp_path: Path)
     checks = tuple({**CHECK, "regime": one["name"], "condition": made.primary_condition} for one in rest)
     said = unchecked(View.of(replace(made, regimes=regimes, attack_checks=checks), images=None))
     assert said.startswith("Not checked: ")
-    assert "(each image has the model of its own fold); " in said
+    assert "(none of the images that attacks are checked on is of its folds); " in said
     assert said.endswith("(predictions made elsewhere bring no model).")
     study = {**made.study, "report": {**made.study["report"], "attack_checks": 32}}
     alone = replace(made, regimes=(regimes[0], *rest), attack_checks=(), study=study)
     path = next(one for one in render(alone, formats=("html",), out=tmp_path, images=None) if one.name == "report.html")
-    assert "each image has the model of its own fold" in path.read_text(encoding="utf-8")
+    assert "no attack of the study takes steps within a distance" in path.read_text(encoding="utf-8")

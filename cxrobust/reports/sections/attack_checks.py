@@ -37,7 +37,7 @@ SHARES = ("gradients", "longer", "unbounded")
     "attack_checks",
     order=49,
     title="Checks of the attack",
-    needs=lambda view: bool(view.results.attack_checks) or _only_cross_fitted(view),
+    needs=lambda view: bool(view.results.attack_checks) or _left_unchecked(view),
     documents=("report", "appendix"),
 )
 def attack_checks(view: View) -> Mapping[str, Any]:
@@ -56,6 +56,7 @@ def attack_checks(view: View) -> Mapping[str, Any]:
         "limits": LIMITS,
         "titles": {key: title for key, (title, _) in TITLES.items()},
         "shown": shown,
+        "in_turns": bool(checks[0].get("in_turns")),
         "unchecked": unchecked(view),
     }
 
@@ -64,24 +65,22 @@ def unchecked(view: View) -> str:
     """Say which regimes were not checked, and why; empty where all were."""
     checked = {one["regime"] for one in view.results.attack_checks}
     left = {one["name"]: one for one in view.results.regimes if one["name"] not in checked}
+    elsewhere = [name for name, one in left.items() if one.get("family") == ELSEWHERE]
+    here = [name for name in left if name not in elsewhere]
     reasons = {
-        "each image has the model of its own fold": [name for name, one in left.items() if _is_cross_fitted(one)],
-        "predictions made elsewhere bring no model": [
-            name for name, one in left.items() if one.get("family") == ELSEWHERE
-        ],
+        "none of the images that attacks are checked on is of its folds": here if checked else [],
+        "no attack of the study takes steps within a distance in the maximum norm": [] if checked else here,
+        "predictions made elsewhere bring no model": elsewhere,
     }
     said = [f"{listed([regime(name) for name in names])} ({why})" for why, names in reasons.items() if names]
     return f"Not checked: {'; '.join(said)}." if said else ""
 
 
-def _only_cross_fitted(view: View) -> bool:
+def _left_unchecked(view: View) -> bool:
     """Whether nothing could be checked, though attacks were made here and checks asked for."""
     wanted = view.results.study["report"].get("attack_checks", 0) > 0
-    return wanted and bool(view.of_kind("attack")) and any(map(_is_cross_fitted, view.results.regimes))
-
-
-def _is_cross_fitted(one: Mapping[str, Any]) -> bool:
-    return any(run.get("cross_fit") is not None for run in one.get("settings") or ())
+    here = any(one.get("family") != ELSEWHERE for one in view.results.regimes)
+    return wanted and here and bool(view.of_kind("attack"))
 
 
 def measures(check: Mapping[str, Any]) -> dict[str, float | None]:
