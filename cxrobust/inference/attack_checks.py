@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from cxrobust.files import atomic_write, atomic_write_text, sha256_json
 from cxrobust.inference.perturbations import perturbation
 from cxrobust.inference.perturbations.attack import EACH, REPORT, SEVERAL, InBall
+from cxrobust.inference.perturbations.square import Square
 from cxrobust.inference.runner import Runner
 from cxrobust.inference.units import Plan, Unit
 from cxrobust.progress import Reporter, silent
@@ -217,9 +218,7 @@ def _check_alone(
     steps = int(vars(attack)["steps"])
     aim = {"target": attack.target, "goal": attack.goal, "text": attack.text}
     longer = attack.model_copy(update={"steps": LONGER * steps})
-    square = perturbation["square"].model_validate(
-        {"attack": "square", "eps": attack.eps, "queries": QUERIES, "loss": "bce", **aim}
-    )
+    square = Square.model_validate({"attack": "square", "eps": attack.eps, "queries": QUERIES, "loss": "bce", **aim})
     passes = {"attacked": steps, "noise": 1, "longer": LONGER * steps, "square": QUERIES}
     progress.expect((sum(passes.values()) + LONGER * steps) * len(rows))
     at = {

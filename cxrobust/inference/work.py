@@ -1,6 +1,7 @@
 """One unit of work done, wherever that is: its images predicted, and its file written whole or not at all."""
 
 import errno
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -243,9 +244,8 @@ def failure_of(error: CxrobustError | OSError | MemoryError, path: Path) -> Fail
     if isinstance(error, OSError):
         full = error.errno in FULL
         mend = "make room and run again; what was done before is kept" if full else "correct that and run again"
-        return Failure(
-            message=f"{error.filename or path}: {reason(error)}: {mend}", may_pass=_may_pass(error), ends_run=full
-        )
+        said = os.strerror(error.errno) if full and error.errno else reason(error)  # Arrow says less
+        return Failure(message=f"{error.filename or path}: {said}: {mend}", may_pass=_may_pass(error), ends_run=full)
     if isinstance(error, MemoryError):
         return Failure(message=f"{path}: memory is short: lower shard or batch in [compute]", may_pass=True)
     kind = next((one for one in (StudyError, MissingGroupError) if isinstance(error, one)), DataError)

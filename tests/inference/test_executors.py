@@ -93,6 +93,23 @@ def test_processes_write_the_files_of_one_process(finished: Path, tmp_path: Path
     assert not list((tmp_path / "out" / "predictions" / "running").iterdir())
 
 
+def test_one_search_for_all_strengths_is_one_task_of_a_process(tmp_path: Path) -> None:
+    files = []
+    for name, executor in (("local", "local"), ("apart", "processes")):
+        path = with_executor(tmp_path / name, executor, *(["workers = 2"] if executor == "processes" else []))
+        text = path.read_text().replace('attack = "pgd"', 'attack = "least-eps"\nuntil_wrong_at = 0.5')
+        decided = 'metrics = ["robust-accuracy"]\noperating_point = 0.5\neffect_sizes = ["risk-difference"]'
+        path.write_text(text.replace("resamples = 200", f"resamples = 200\n{decided}"))
+        files.append(predicted(path))
+    assert files[0] == files[1]
+    log = (tmp_path / "apart" / "out" / "predictions" / "log.jsonl").read_text().splitlines()
+    took = {(one := json.loads(line))["key"]: one["seconds"] for line in log if "key" in line}
+    made = load_predictions(tmp_path / "apart" / "out" / "predictions").index["units"]
+    searched = [took[one["file"].removesuffix(".parquet")] for one in made if "least-eps" in one["condition"]]
+    assert len(searched) == 12  # two regimes, three shards, two strengths
+    assert len(set(searched)) <= 6  # whose two strengths share the time of one task
+
+
 def test_a_process_that_is_killed_is_replaced_and_its_unit_done_again(finished: Path, tmp_path: Path) -> None:
     path = with_executor(tmp_path, "processes", "workers = 2")
     (tmp_path / "tiny_networks.py").write_text(KILLED_ONCE.replace("WHEN", "images.requires_grad"))

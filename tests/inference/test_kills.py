@@ -1,9 +1,11 @@
-"""SIGKILL at random moments of a run, a corrupt cache, two runs in one folder: the predictions are the same."""
+"""SIGKILL at random moments, a corrupt cache, a full disk, two runs in one folder: the predictions are the same."""
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +112,38 @@ def test_a_corrupt_cache_is_named_or_made_again(damage: str, tmp_path: Path) -> 
         cache.unlink()
     pipeline.predict(read_study(path), tmp_path / "out")
     assert unit_files(tmp_path / "out") == whole
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a disk of its own, which holds 160 KiB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = shutil.which("mount") and subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=160k", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if not mounted or mounted.returncode:
+        pytest.skip("a disk cannot be mounted here")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_disk_that_fills_up_ends_the_run_and_loses_nothing(tmp_path: Path, small_disk: Path) -> None:
+    for name in ("quiet", "filling"):
+        write_study(tmp_path / name)
+    pipeline.predict(read_study(tmp_path / "quiet" / "study.toml"), tmp_path / "quiet" / "out")
+    whole = unit_files(tmp_path / "quiet" / "out")
+    filling = read_study(tmp_path / "filling" / "study.toml")
+    with pytest.raises(DataError, match="No space left on device: make room"):
+        pipeline.predict(filling, small_disk)
+    done = unit_files(small_disk)
+    assert 0 < len(done) < len(whole)
+    assert done.items() <= whole.items()
+    subprocess.run(["mount", "-o", "remount,size=16m", str(small_disk)], check=True)
+    pipeline.predict(filling, small_disk)
+    assert unit_files(small_disk) == whole
+    load_predictions(small_disk / "predictions")
+    assert not list(small_disk.rglob(".cxrobust-partial-*"))
 
 
 def test_a_second_run_in_the_folder_is_refused_and_the_first_ends_as_if_alone(tmp_path: Path) -> None:
