@@ -1,4 +1,4 @@
-"""Write the tables of two pages of docs/ from benchmarks/results/*.json, so that no number is typed by hand.
+"""Write the tables of three pages of docs/ from benchmarks/results/*.json, so that no number is typed by hand.
 
 python benchmarks/tables.py            write the pages
 python benchmarks/tables.py --check    end with an error where a page is not as the results are
@@ -15,7 +15,7 @@ from typing import Any
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results"
-PAGES = tuple(FOLDER.parent / "docs" / name for name in ("performance.md", "radiology-reports.md"))
+PAGES = tuple(FOLDER.parent / "docs" / name for name in ("performance.md", "radiology-reports.md", "report-scores.md"))
 MARKED = re.compile(r"<!-- (?P<name>[\w-]+): from benchmarks/results -->\n.*?<!-- end -->", re.DOTALL)
 AIM, AIMED_AT = 2000, ("auroc", "average-precision", "ece")
 """How many times as fast as their loops these metrics should be."""
@@ -359,6 +359,39 @@ def inference(result: Mapping[str, Any]) -> Iterable[str]:
     )
 
 
+def scores(result: Mapping[str, Any]) -> Iterable[str]:
+    rows = {(one["metric"], one["kind"]): one for one in result["rows"]}
+    metrics = list(dict.fromkeys(metric for metric, _ in rows))
+    kinds = list(dict.fromkeys(kind for _, kind in rows))
+    yield (
+        f"{result['references']:,} references, drawn at random of {result['reports']:,} indexed reports. Mean score of "
+        f"each report alone, with its 95 % interval; not every report has a side or a severity to change:"
+    )
+    first = metrics[0]
+    yield table(
+        ["candidate", "n", *metrics],
+        [[kind, f"{rows[first, kind]['n']:,}", *(_scored(rows[metric, kind]) for metric in metrics)] for kind in kinds],
+    )
+    graded = [metric for metric in metrics if metric != "words"]
+    wrong = [kind for kind in kinds if rows[first, kind]["below"]]
+    for right in rows[first, wrong[0]]["below"]:
+        yield f"How often, in %, a wrong candidate scores less than *{right}*; 50 is chance, 100 sees every error:"
+        cells = [[kind, *(_share(rows[metric, kind]["below"][right]) for metric in graded)] for kind in wrong]
+        yield table(["wrong candidate", *graded], cells)
+    yield f"Not run, since their weights were not at hand: {', '.join(result['not_run'])}."
+
+
+def _scored(one: Mapping[str, Any]) -> str:
+    digits = 1 if one["metric"] == "words" else 2
+    mean, low, high = (f"{one[key]:.{digits}f}" for key in ("mean", "low", "high"))
+    return f"{mean} ({low} to {high})"
+
+
+def _share(of: Sequence[float]) -> str:
+    share, low, high = (f"{100 * one:.0f}" for one in of)
+    return f"{share} ({low} to {high})"
+
+
 TABLES: dict[str, Callable[[Mapping[str, Any]], Iterable[str]]] = {
     "resampling": resampling,
     "peers": peers,
@@ -371,6 +404,7 @@ TABLES: dict[str, Callable[[Mapping[str, Any]], Iterable[str]]] = {
     "inference": inference,
     "report": report,
     "labeler": labeler,
+    "scores": scores,
 }
 
 if __name__ == "__main__":

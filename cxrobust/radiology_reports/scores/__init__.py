@@ -74,7 +74,7 @@ class Pairs:
     references: tuple[str | None, ...]
     """What a radiologist wrote; None where it is missing."""
     log_probabilities: NDArray[np.float64] | None = None
-    """(n,): mean log-probability of a token of each report."""
+    """Mean log-probability of a token of each report."""
     regime: str = ""
     replicate: int = 0
     condition: str = ""
