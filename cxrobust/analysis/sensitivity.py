@@ -34,6 +34,8 @@ from cxrobust.study_analysis import AnalysisSection, OperatingPoint, TargetPoint
 
 RESAMPLES = 2_000
 """Resamples of an alternative at most; sign flips are as many as the analysis has."""
+SHOWING = 512
+"""Resamples at most where they show no more than which findings they leave undefined."""
 MANY_UNITS = 10_000
 """Patients, or images as independent, past which an alternative has Student's t: its estimate is a sum over so many
 that resamples and sign flips would say the same, at a hundred times the work."""
@@ -121,10 +123,10 @@ def choices(metrics: Mapping[str, Metric], base: Sample) -> Iterator[Choice]:
         yield Choice(kind="findings", choice=left_out, metrics=metrics, sample=_of_findings(base, common))
     by_t = {name: one for name, one in metrics.items() if base.settings.of(name).test not in WITH_A_MARGIN}
     if by_t:
-        settings = base.settings.model_copy(update={"interval": T, "per_metric": {}})
-        yield Choice(
-            kind="method", choice="Student’s t, by patient", metrics=by_t, sample=replace(base, settings=settings)
-        )
+        few = min(base.settings.resamples, SHOWING)
+        settings = base.settings.model_copy(update={"interval": T, "per_metric": {}, "resamples": few})
+        few_drawn = replace(base, settings=settings, counts=base.counts[: SHOWING // LANES])
+        yield Choice(kind="method", choice="Student’s t, by patient", metrics=by_t, sample=few_drawn)
 
 
 def _base(sample: Sample, metrics: Mapping[str, Metric], primary_condition: str | None) -> Sample:

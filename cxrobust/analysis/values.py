@@ -241,7 +241,8 @@ def _first_reason(reasons: NDArray[np.object_]) -> NDArray[np.object_]:
 def _with_averages(one: Values, metric: Metric) -> Values:
     """Add the worst finding, where there are several and one way is better, and the macro average."""
     n_findings = one.samples[0].n_findings
-    estimable = [k for k in range(n_findings) if k not in one.left_out]
+    left_out = one.left_out
+    estimable = [k for k in range(n_findings) if k not in left_out]
     nothing = None if estimable else "no finding is estimable"
     macro = _Place(
         value=one.value[:, :, estimable].mean(axis=2) if estimable else np.full(one.value.shape[:2], np.nan),

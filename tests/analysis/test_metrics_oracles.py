@@ -302,28 +302,62 @@ def relplot():
         return pytest.importorskip("relplot", reason="relplot is not installed")
 
 
-def test_smooth_ece_and_a_resample_of_it_against_relplot(relplot):
-    """Scores are kept from 0 and 1, and only errors below 0.1 are compared.
+def ends_twice(p, y):
+    """Enter images of scores 0 and 1 twice for relplot.
 
-    relplot halves the weight of a score at the ends of its grid of 0.001, and cuts the kernel off at a distance of 0.5,
-    which takes away from it at larger bandwidths: `test_ece_smooth.py` holds those to the definition. It searches the
-    bandwidth in steps of 1/1024.
+    It mirrors its grid at the end points without repeating them, so that half of what is smoothed there is lost, of
+    residuals as of images; twice as many make up for that. `test_ece_smooth.py` holds single ones to the definition.
+    """
+    times = np.where((p == 0) | (p == 1), 2, 1)
+    return np.repeat(p, times), np.repeat(y, times)
+
+
+def scores(rng, n, levels):
+    """Scores from 0 to 1, both included, and none between them and the next points of relplot's grid."""
+    p = rng.choice([0.0, 1.0, *rng.uniform(0.002, 0.998, 5 * n)], n) if levels is None else rng.integers(0, levels, n)
+    return p if levels is None else p / (levels - 1)
+
+
+def test_smooth_ece_and_a_resample_of_it_against_relplot(relplot):
+    """Only errors below 0.1 are compared.
+
+    relplot cuts the kernel off at a distance of 0.5, which takes away from it at larger bandwidths, and searches the
+    bandwidth in steps of 1/1024. `test_ece_smooth.py` holds larger ones to the definition.
     """
 
     @few
-    @given(st.integers(0, 2**32), st.integers(30, 300), st.sampled_from([None, 10, 20]), st.floats(0.5, 1.5))
+    @given(st.integers(0, 2**32), st.integers(3, 300), st.sampled_from([None, 2, 11, 21]), st.floats(0.5, 1.5))
     def check(seed, n, levels, power):
         rng = np.random.default_rng(seed)
-        p = np.clip(rng.random(n) if levels is None else rng.integers(0, levels + 1, n) / levels, 0.03, 0.97)
+        p = scores(rng, n, levels)
         y = (rng.random(n) < p**power).astype(int)
         cell = make_cell(p, y)
         sigma = metric["ece-smooth"].value(cell)
-        assume(sigma < 0.1)
-        assert sigma == pytest.approx(relplot.smECE(p, y), abs=1.5e-3)
+        assume(0.002 < sigma < 0.1)  # relplot's least is 0.001
+        assert sigma == pytest.approx(relplot.smECE(*ends_twice(p, y)), abs=2e-3)
         counts, _ = resamples(cell)
         whole = drawn(cell, counts, 5)
         found = metric["ece-smooth"].resample([cell], counts)[0, 5]
-        assert found == pytest.approx(relplot.smECE_sigma(whole.probabilities, whole.labels, sigma), abs=1.5e-3)
+        expected = relplot.smECE_sigma(*ends_twice(whole.probabilities, whole.labels), sigma)
+        assert found == pytest.approx(expected, abs=2e-3)
+
+    check()
+
+
+@pytest.mark.parametrize("sigma", [0.05, 0.1])
+def test_smoothing_at_a_bandwidth_against_relplot(relplot, sigma):
+    """Three images or more, with errors as large as may be."""
+
+    @few
+    @given(st.integers(0, 2**32), st.integers(3, 30), st.sampled_from([None, 2, 4, 11]))
+    def check(seed, n, levels):
+        rng = np.random.default_rng(seed)
+        p, y = scores(rng, n, levels), rng.integers(0, 2, n)
+        sums = metric["ece-smooth"].sums(make_cell(p, y)).sum(axis=0)
+        sums[-2] = sigma * n
+        of_heat = 0.5 / (128 * sigma) ** 2  # how far heat on the grid may be from the Gaussian
+        expected = relplot.smECE_sigma(*ends_twice(p, y), sigma)
+        assert metric["ece-smooth"].finish(sums) == pytest.approx(expected, abs=of_heat + 2e-3)
 
     check()
 

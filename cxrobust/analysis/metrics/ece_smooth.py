@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.metrics import Additive, Better, metric
+from cxrobust.analysis.metrics.ece import sums_in_bins
 from cxrobust.study_analysis import IntervalName
 
 N_POINTS = 128
@@ -57,17 +58,16 @@ class SmoothECE(Additive):
     is_biased: ClassVar[bool] = True
     better: ClassVar[Better] = "lower"
 
-    def statistics(self, cell: Cell) -> NDArray[np.float64]:
-        """Return each image's residual at the two points beside it, the cell's bandwidth, and a count."""
-        rows = np.arange(len(cell.labels))
+    def sums(self, cell: Cell) -> NDArray[np.float64]:
+        """Return each patient's residuals at the grid's points, the cell's bandwidth for each image, and a count."""
         place = cell.probabilities * N_POINTS - 0.5
         lower = np.floor(place).astype(np.intp)
         residual, part = cell.labels - cell.probabilities, place - lower
-        table = np.zeros((len(rows), N_POINTS + 2))
-        table[rows, np.maximum(lower, 0)] = residual * (1 - part)  # what lies beyond the first or last is reflected
-        table[rows, np.minimum(lower + 1, N_POINTS - 1)] += residual * part
-        table[:, -2] = bandwidth(table[:, :N_POINTS].sum(axis=0), len(rows))
-        table[:, -1] = 1
+        beside = ((np.maximum(lower, 0), 1 - part), (np.minimum(lower + 1, N_POINTS - 1), part))
+        table = np.empty((cell.n_patients, N_POINTS + 2))  # what lies beyond the first or last point is reflected
+        table[:, :N_POINTS] = sum(sums_in_bins(cell, at, residual * of, n_bins=N_POINTS)[:, :-1] for at, of in beside)
+        table[:, -1] = np.bincount(cell.patients, minlength=cell.n_patients)
+        table[:, -2] = table[:, -1] * bandwidth(table[:, :N_POINTS].sum(axis=0), len(cell.labels))
         return table
 
     def finish(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,7 +1,8 @@
 """Logistic recalibration: the slope and intercept that would make probabilities right."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
@@ -34,8 +35,7 @@ class _Recalibration(Additive):
         x = logit(np.clip(cell.probabilities, SMALLEST, 1 - SMALLEST))
         coefficients = np.array([0.0, 1.0])
         for _ in range(MOST_STEPS):
-            terms = self._terms(cell, x, coefficients)
-            step = self._step(terms.sum(axis=0))
+            step = self._step(_summed_terms(x, cell.labels, coefficients))
             if not np.isfinite(step).all():
                 return None
             halved = step / max(1.0, float(np.abs(step).max()))
@@ -87,6 +87,21 @@ class _Recalibration(Additive):
         has_both = (positive.real > 0) & (positive.real < images.real)
         step = self._step(sums[..., :5])[..., int(self.has_slope)]
         return np.asarray(np.where(has_both, own / images + step, np.nan))
+
+
+@numba.njit(cache=True, nogil=True)
+def _summed_terms(x: Any, labels: Any, coefficients: Any) -> Any:
+    """Return the sums of `_terms` over images, (5,), without a table of them."""
+    sums = np.zeros(5)
+    for image in range(len(x)):
+        mean = 1 / (1 + np.exp(-coefficients[0] - coefficients[1] * x[image]))
+        residual, weight = labels[image] - mean, mean * (1 - mean)
+        sums[0] += residual
+        sums[1] += residual * x[image]
+        sums[2] += weight
+        sums[3] += weight * x[image]
+        sums[4] += weight * x[image] * x[image]
+    return sums
 
 
 class CalibrationSlope(_Recalibration):
