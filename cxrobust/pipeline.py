@@ -3,6 +3,7 @@
 import json
 import platform
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -205,6 +206,9 @@ def _describe_data(predictions: PredictionSet, columns: Sequence[str]) -> dict[s
         {} if predictions.validation is None else {"validation": _describe_data(predictions.validation, columns)}
     )
     named = {key: value for key, value in predictions.index["data"].items() if key != "skipped"}  # ids stay with images
+    if references := named.get("references"):
+        counts = {fault: one["n"] for fault, one in references["faults"].items()}
+        named["references"] = {"n": references["n"], "faults": counts}
     return {
         **named,
         "n_images": len(predictions.image_ids),
@@ -242,6 +246,19 @@ def _describe_regimes(study: Study, predictions: PredictionSet) -> tuple[dict[st
                 "settings": [one["settings"] for one in members],
                 "fingerprint": fingerprint,
                 **members[0].get("facts", {}),
+                **_report_faults(name, predictions),
             }
         )
     return tuple(described)
+
+
+def _report_faults(regime: str, predictions: PredictionSet) -> dict[str, Any]:
+    """Return how many reports a regime wrote and how many have which fault, in all conditions; nothing without any."""
+    rows = [row for row, (name, _) in enumerate(predictions.members) if name == regime]
+    if predictions.reports is None or all(one is None for one in predictions.reports[rows].flat):
+        return {}
+    faults: Counter[str] = Counter()
+    units = [unit for unit in predictions.index["units"] if unit["regime"] == regime]
+    for unit in units:
+        faults.update({fault: one["n"] for fault, one in unit.get("report_faults", {}).items()})
+    return {"n_reports": sum(unit["n_images"] for unit in units), "report_faults": dict(faults)}

@@ -280,8 +280,9 @@ class Results:
     median, max], `images_sha256` (of each image's id and hash), `characteristics` (`cxrobust.characteristics`); where
     there are validation images, the same of them in `validation`."""
     regimes: tuple[dict[str, Any], ...]
-    """`name`, `replicates`, `is_reference`, `description`, `family`, `settings`, `fingerprint` for each, and what is
-    known of its network (`cxrobust.inference.models.Regime.facts`)."""
+    """`name`, `replicates`, `is_reference`, `description`, `family`, `settings`, `fingerprint` for each, what is known
+    of its network (`cxrobust.inference.models.Regime.facts`), and of a generator `n_reports` and `report_faults`
+    {fault: count}, over all conditions."""
     conditions: tuple[dict[str, Any], ...]
     """`name` (the condition's text), `series`, `strength_name`, `strength`, `kind` (clean, attack, noise, corruption,
     elsewhere), `description`, `parameters` {name: {value, given}}; clean first."""

@@ -127,9 +127,20 @@ class Writer(nn.Module, ABC):
         return mean
 
     def tokens_of(self, text: str, *, most: int) -> Tokens:
-        """Return a text's tokens with its end, or the first `most` of a longer one."""
-        tokens = [*self.tokenizer.encode(text, add_special_tokens=False), self.ends[0]]
-        return [int(token) for token in tokens[:most]]
+        """Return a text's tokens with its end.
+
+        Raises
+        ------
+        DataError
+            When there are more than `most`.
+        """
+        tokens = [int(token) for token in (*self.tokenizer.encode(text, add_special_tokens=False), self.ends[0])]
+        if len(tokens) > most:
+            raise DataError(
+                f"{self.where}: a text that is attacked has {len(tokens):,} tokens, and max_new_tokens is {most:,} "
+                f"(“{text[:60]}…”): raise max_new_tokens, or give a shorter text"
+            )
+        return tokens
 
     def text_of(self, tokens: Tokens) -> str:
         """Return what tokens say, in words."""
@@ -285,7 +296,13 @@ class Generator(PixelClassifier):
         return self.writer.log_probability(self.prepared(images), texts)
 
     def tokens_of(self, text: str) -> Tokens:
-        """Return the tokens of a text that is given, as many as a report of this model may have."""
+        """Return the tokens of a text that is given.
+
+        Raises
+        ------
+        DataError
+            When it is longer than a report of this model may be.
+        """
         return self.writer.tokens_of(text, most=self.decoding.most_tokens)
 
     def _log_odds(self, images: Tensor, written: Written, ids: Sequence[str], seed: int) -> Any:

@@ -7,7 +7,7 @@ from cxrobust.conditions import parse_condition
 from cxrobust.reports.sentences import judge, reason
 from cxrobust.reports.sources import RADIOGRAPHS, Origin, names_all_patients, of_kinds, origins, sources
 from cxrobust.reports.view import CLEAN, FEW_POSITIVE_PATIENTS, View
-from cxrobust.reports.words import PERTURBATIONS, counted, finding_words, listed, readable, regime
+from cxrobust.reports.words import PERTURBATIONS, count, counted, finding_words, listed, readable, regime
 
 FULL_SIZE = 1024
 """Pixels a side that radiographs have at least, as they are taken."""
@@ -36,6 +36,8 @@ def limits(view: View) -> tuple[Limit, ...]:
         _one_set_limit(view),
         _images_as_patients_limit(view),
         _elsewhere_limit(view),
+        _reports_limit(view),
+        _references_limit(view),
         _registration_limit(view),
         *_inference_limits(view),
     ]
@@ -228,6 +230,48 @@ def _elsewhere_limit(view: View) -> Limit | None:
         title="Predictions made elsewhere.",
         text=f"The predictions of {listed([regime(name) for name in elsewhere])} were read from tables. Their hashes are in "
         "the appendix; how they were made, and that no image of the test set was trained on, was not checked here.",
+    )
+
+
+_FAULTS = {
+    "empty": "empty",
+    "not English": "not in English, as far as the labeler can tell",
+    "cut off": "cut off at the largest number of tokens",
+}
+
+
+def _reports_limit(view: View) -> Limit | None:
+    """Return how many generated reports are not as they should be."""
+    writing = [one for one in view.results.regimes if one.get("report_faults")]
+    if not writing:
+        return None
+    told = []
+    for fault, words in _FAULTS.items():
+        who = [
+            f"{count(one['report_faults'][fault])} of {count(one['n_reports'])} of {regime(one['name'])}"
+            for one in writing
+            if one["report_faults"].get(fault)
+        ]
+        told += [f"{listed(who)} were {words}"] if who else []
+    return Limit(
+        title="Reports that say nothing.",
+        text=f"Of the reports that were generated, in all conditions, {'; '.join(told)}. A report that is empty or in "
+        "another language states no finding, and its probabilities are 0.5 where they come from what it states; one that "
+        "was cut off is read as far as it goes.",
+    )
+
+
+def _references_limit(view: View) -> Limit | None:
+    """Return how many images have no reference that can be read."""
+    references: Any = view.results.data.get("references")
+    if not references or not references["faults"]:
+        return None
+    words = {"missing": "have none", "not English": "have one that is not in English", "empty": "have an empty one"}
+    told = [f"{count(n)} {words[fault]}" for fault, n in references["faults"].items()]
+    return Limit(
+        title="Images without a reference.",
+        text=f"Of the radiologists’ reports that generated ones are scored against, {listed(told)}: of "
+        f"{count(view.results.data['n_images'])} images. A report without a reference is not scored.",
     )
 
 

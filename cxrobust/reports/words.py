@@ -379,6 +379,7 @@ def parameter_words(key: str, value: str) -> str:
         "steps": f"{value}{SPACE}step{'' if value == '1' else 's'}",
         "target": f"aimed at {_AIMED.get(value) or finding_words(value)}",
         "goal": f"to {value} it",
+        "text": "by the radiologist’s" if value == "reference" else "by the text “" + value.strip('"') + "”",
         "until_wrong_at": f"until wrong at{SPACE}{value}",
     }
     return known.get(key, f"{readable(key.replace('_', ' '))}{SPACE}={SPACE}{value}")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cxrobust.conditions import parse_condition
-from cxrobust.errors import StudyError
+from cxrobust.errors import DataError, StudyError
 from cxrobust.inference.engine import predict
 from cxrobust.inference.models.generator import ReportGenerator
 from cxrobust.inference.one_image import perturbed_image
@@ -18,7 +18,7 @@ from cxrobust.predictions import load_predictions
 from cxrobust.study import read_study
 from tests.inference.tiny_generators import save_encoder_decoder, save_llava, write_generator_study
 
-FALSE = "There is large left pneumothorax ."
+FALSE = "large left pneumothorax ."
 EPS = 8 / 255
 FEW = {"steps": 3, "queries": 20, "searches": 2, "neighbours": 2, "places": 1, "side": 30, "passes": 1}
 ATTACKS = sorted(
@@ -132,6 +132,11 @@ def test_what_cannot_be_asked_is_refused():
         attack_of("pgd", until_wrong_at=0.5)
 
 
+def test_a_text_longer_than_a_report_may_be_is_named(llava):
+    with pytest.raises(DataError, match=r"attacked has 5,001 tokens, and max_new_tokens is 8 .*: raise max_new_tokens"):
+        attack_of("pgd", text="no " * 5000).perturb(batch_of(1), llava)
+
+
 def test_goals_turn_the_direction_and_conditions_say_the_text():
     assert attack_of("pgd").lowers_text
     assert attack_of("pgd", text=FALSE, goal="hide").lowers_text
@@ -141,7 +146,7 @@ def test_goals_turn_the_direction_and_conditions_say_the_text():
     assert parse_condition(str(long.condition)) == long.condition
     assert len(str(long.condition)) < 130
     assert str(long.condition) != str(attack_of("pgd", text="no effusion, " * 21).condition)
-    assert "making the report “There is large left pneumothorax .” likelier" in attack_of("pgd", text=FALSE).describe()
+    assert "making the report “large left pneumothorax .” likelier" in attack_of("pgd", text=FALSE).describe()
 
 
 def test_a_study_of_generators(tmp_path):

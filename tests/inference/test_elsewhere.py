@@ -277,3 +277,5 @@ def test_generators_made_elsewhere_get_the_same_analysis(tmp_path: Path) -> None
         if one.metric == "accuracy" and one.finding == "macro" and one.estimand == "value"
     }
     assert accuracy["a", "clean"] > accuracy["a", "attack"]
+    assert [(one["n_reports"], one["report_faults"]) for one in results.regimes] == [(80, {"empty": 1})] * 2
+    assert results.data["references"] == {"n": 40, "faults": {}}

@@ -10,8 +10,10 @@ import pytest
 from cxrobust.generated_reports import described, generated_reports
 from cxrobust.predictions import PredictionSet
 from cxrobust.reports.document import compose, section_bodies
+from cxrobust.reports.limits import limits
 from cxrobust.reports.sections.generated import MOST_WORDS, generated
 from cxrobust.reports.view import View
+from cxrobust.reports.words import condition_words, regime
 from cxrobust.results import Estimate, parse_results, results_text
 
 from .made import TYPICAL, results
@@ -168,3 +170,30 @@ def test_the_documents_hold_reports_as_text_and_a_table_of_scores():
     assert "There is none." in text
     table = text[text.index('id="report-scores"') :]
     assert table[: table.index("</table>")].count("0.438") == 4
+
+
+def test_faults_of_reports_and_references_are_limits_with_their_counts():
+    regimes = [dict(one) for one in RAW.regimes]
+    regimes[0] |= {"n_reports": 12, "report_faults": {"cut off": 10, "empty": 1}}
+    regimes[1] |= {"n_reports": 12, "report_faults": {"cut off": 2}}
+    data = {**RAW.data, "references": {"n": 11, "faults": {"missing": 3, "not English": 1}}}
+    found = {
+        one.title: spaced(one.text)
+        for one in limits(View.of(replace(RAW, regimes=tuple(regimes), data=data), images=None))
+    }
+    said = found["Reports that say nothing."]
+    names = [regime(one["name"]) for one in regimes[:2]]
+    assert f"1 of 12 of {names[0]} were empty; 10 of 12 of {names[0]} and 2 of 12 of {names[1]} were cut off" in said
+    assert "3 have none and 1 have one that is not in English" in found["Images without a reference."]
+    without = {one.title for one in limits(View.of(RAW, images=None))}
+    assert not without & {"Reports that say nothing.", "Images without a reference."}
+
+
+def spaced(text):
+    return text.replace("\N{NO-BREAK SPACE}", " ").replace("\N{NARROW NO-BREAK SPACE}", " ")
+
+
+def test_conditions_say_the_text_that_is_attacked():
+    said = spaced(condition_words('pgd(eps=4/255, target=report, text="Mass, large.")'))
+    assert said == "PGD, ε = 4/255, aimed at whole reports, by the text “Mass, large.”"
+    assert "by the radiologist’s" in condition_words("pgd(eps=4/255, target=report, text=reference)")
