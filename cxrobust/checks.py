@@ -89,7 +89,7 @@ def check(study: Study, out: Path, *, report: Reporter) -> Check:
         n_units=len(units),
         n_units_left=len(left),
         seconds=seconds,
-        advice=advice_of(study),
+        advice=(*advice_of(study), *advice_on_scores(study)),
     )
 
 
@@ -113,6 +113,15 @@ def show(found: Check) -> None:
     for line in found.advice:
         table.add_row("Advice", line)
     Console().print(table)
+
+
+def advice_on_scores(study: Study) -> tuple[str, ...]:
+    """Say that length belongs beside scores of reports, since training on preferences drives it up."""
+    of_reports = [name for name in study.analysis.metrics if metric[name].of_reports]
+    of_text = [name for name in of_reports if name != "log-probability"]
+    if not of_text or {"words", "verbosity"} & set(of_reports):
+        return ()
+    return (f"{of_text[0]} may rise with the length of reports: add words to the metrics",)
 
 
 def advice_of(study: Study) -> tuple[str, ...]:

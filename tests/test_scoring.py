@@ -146,6 +146,15 @@ def test_regimes_without_reports_are_told_of_their_metrics(tmp_path):
         pipeline.predict(read_study(path), tmp_path / "out")
 
 
+def test_length_is_advised_beside_scores(tmp_path):
+    from cxrobust.checks import advice_on_scores
+
+    assert advice_on_scores(read_study(_study(tmp_path))) == ()
+    [line] = advice_on_scores(read_study(_study(tmp_path, metrics='metrics = ["auroc", "rouge-l"]\n')))
+    assert line.startswith("rouge-l may rise with the length of reports")
+    assert advice_on_scores(read_study(_study(tmp_path, metrics='metrics = ["log-probability"]\n'))) == ()
+
+
 @pytest.mark.parametrize(
     ("scores", "metrics", "message"),
     [

@@ -134,3 +134,80 @@ def test_a_folder_without_a_network_is_named(tmp_path):
         )
     with pytest.raises(DataError, match="no RadGraph is there"):
         scorer["radgraph"](folder=tmp_path).score(Pairs(ids=("a",), candidates=TEXTS[:1], references=TEXTS[:1]))
+
+
+@pytest.mark.filterwarnings("default")
+def test_radgraph_reads_graphs_from_texts(tmp_path):
+    """Random weights name entities and relations at random, the same in the same text."""
+    pytest.importorskip("radgraph")
+    folder = _tiny_radgraph(tmp_path)
+    texts = ("small left effusion . lungs are clear", "no pneumothorax", "")
+    references = (texts[0], "small right effusion . heart normal", texts[1])
+    found = scorer["radgraph"](folder=folder, device="cpu").score(
+        Pairs(ids=("a", "b", "c"), candidates=texts, references=references)
+    )
+    complete, simple = found.columns["radgraph_complete"], found.columns["radgraph_simple"]
+    assert (complete[0], simple[0]) == (1, 1)
+    assert 0 <= complete[1] < 1
+    assert (complete[2], found.remarks[2]) == (0, "empty report")
+
+
+def _tiny_radgraph(folder):
+    """Write a RadGraph as its authors pack theirs, of a few random weights."""
+    import json
+    from unittest.mock import patch
+
+    words = folder / "words"
+    words.mkdir()
+    (words / "vocab.txt").write_text("\n".join([*WORDS, "a", "b", "1", "2"]))
+    transformers.BertTokenizerFast(vocab=str(words / "vocab.txt")).save_pretrained(words)
+    torch.manual_seed(3)
+    config = _config()
+    config.vocab_size = len(WORDS) + 4
+    transformers.BertModel(config).save_pretrained(words)
+    model = folder / "radgraph-xl"
+    (model / "vocabulary").mkdir(parents=True)
+    (model / "vocabulary" / "non_padded_namespaces.txt").write_text("*tags\n*labels\n")
+    entities = "Observation::definitely present\nAnatomy::definitely present\nObservation::definitely absent\n"
+    (model / "vocabulary" / "radgraph-xl__ner_labels.txt").write_text(f"\n{entities}")
+    (model / "vocabulary" / "radgraph-xl__relation_labels.txt").write_text("\nmodify\nlocated_at\nsuggestive_of\n")
+    bert = {"type": "pretrained_transformer_mismatched", "model_name": str(words), "max_length": 64}
+    modules = {
+        "ner": {},
+        "coref": {"spans_per_word": 0.3, "max_antecedents": 10, "coref_prop": 0},
+        "relation": {"spans_per_word": 0.5},
+        "events": {
+            "trigger_spans_per_word": 0.3,
+            "argument_spans_per_word": 0.8,
+            "loss_weights": {"trigger": 0.2, "arguments": 1.0},
+        },
+    }
+    network = {
+        "type": "dygie",
+        "embedder": {"token_embedders": {"bert": bert}},
+        "feature_size": 4,
+        "feedforward_params": {"num_layers": 1, "hidden_dims": 8, "dropout": 0.0},
+        "initializer": {},
+        "module_initializer": {},
+        "loss_weights": {"coref": 0, "ner": 1, "relation": 1, "events": 0},
+        "max_span_width": 4,
+        "target_task": "relation",
+        "modules": modules,
+    }
+    reader = {"type": "dygie", "max_span_width": 4, "token_indexers": {"bert": bert}}
+    (model / "config.json").write_text(json.dumps({"dataset_reader": reader, "model": network}))
+    from radgraph.dygie.models.dygie import DyGIE
+
+    from cxrobust.radiology_reports.scores.radgraph import _load
+
+    made = []
+    start = DyGIE.__init__
+
+    def kept(self, *arguments, **options):
+        made.append(self)
+        start(self, *arguments, **options)
+
+    with patch.object(DyGIE, "__init__", kept), pytest.raises(FileNotFoundError):
+        _load(folder, "radgraph-xl", "cpu")  # it has everything but its weights
+    torch.save(made[0].state_dict(), model / "weights.th")
+    return folder

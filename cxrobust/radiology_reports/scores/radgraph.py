@@ -61,7 +61,23 @@ class RadGraph(OnDevice):
 @lru_cache(maxsize=1)
 def _load(folder: Path, kind: str, device: str) -> Any:
     radgraph: Any = require("radgraph", group="report-models")
+    _give_older_methods()
     with contextlib.redirect_stdout(io.StringIO()):  # it prints its device
         return radgraph.F1RadGraph(
             reward_level="all", model_type=kind, model_cache_dir=str(folder), cuda=0 if device == "cuda" else -1
         )
+
+
+def _give_older_methods() -> None:
+    """Give tokenizers the two methods that radgraph 0.1.18 calls and transformers 5 has no more."""
+    base = require("transformers", group="inference").PreTrainedTokenizerBase
+
+    def encode_plus(self: Any, text: Any, text_pair: Any = None, **options: Any) -> Any:
+        return self(text, text_pair, **options)
+
+    def build_inputs_with_special_tokens(self: Any, ids: list[int]) -> list[int]:
+        return [self.cls_token_id, *ids, self.sep_token_id]
+
+    for method in (encode_plus, build_inputs_with_special_tokens):
+        if not hasattr(base, method.__name__):
+            setattr(base, method.__name__, method)
