@@ -18,6 +18,7 @@ from cxrobust.inference.perturbations.attack import InBall
 from cxrobust.inference.runner import Runner
 from cxrobust.inference.units import Plan, Unit, in_one_search, plan
 from cxrobust.pipeline import study_template
+from cxrobust.preferences.run import check_preferences
 from cxrobust.progress import Reporter
 from cxrobust.results import PREDICTIONS
 from cxrobust.scoring import check_scorers
@@ -62,6 +63,7 @@ def check(study: Study, out: Path, *, report: Reporter) -> Check:
     check_device(study.analysis.device)
     study_template(study)
     check_scorers(study)
+    check_preferences(study)
     folder = out / PREDICTIONS
     planned = plan(study, folder, report=report)
     units = [unit for part in planned.parts for unit in part.units]

@@ -191,7 +191,7 @@ def list_names(
     kind: Annotated[
         str,
         typer.Argument(
-            help="datasets, models, attacks, corruptions, metrics or scores (of reports).", show_default=False
+            help="datasets, models, attacks, corruptions, metrics, scores (of reports) or judges.", show_default=False
         ),
     ],
 ) -> None:
@@ -398,7 +398,7 @@ def bundle(
         bool | None,
         typer.Option(
             "--images/--no-images",
-            help="Whether example images go in, in the documents too; else of phantoms alone.",
+            help="Whether example images and generated reports go in, in the documents too; else of phantoms alone.",
             show_default=False,
         ),
     ] = None,

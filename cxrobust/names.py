@@ -20,6 +20,7 @@ def kinds() -> Mapping[str, Callable[[], dict[str, str]]]:
         "corruptions": lambda: _perturbations("corruption"),
         "metrics": _metrics,
         "scores": _scores,
+        "judges": _judges,
     }
 
 
@@ -74,6 +75,12 @@ def _scores() -> dict[str, str]:
         **found,
         f"{CONTROLLED}SCORE": "Any of these that is a mean in [0, 1], over how many times too long reports are.",
     }
+
+
+def _judges() -> dict[str, str]:
+    from cxrobust.radiology_reports.judges import judge
+
+    return _lines(judge)
 
 
 def _perturbations(chooser: str) -> dict[str, str]:

@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from cxrobust.files import atomic_write, sha256_file
 from cxrobust.predictions import IMAGES, INDEX, VALIDATION_IMAGES
 from cxrobust.registration import SUFFIX, read_registration
 from cxrobust.reports.archive import source_date
-from cxrobust.results import ESTIMATES, PREDICTIONS, RESULTS, Results, read_results, write_estimates
+from cxrobust.results import ESTIMATES, PREDICTIONS, RESULTS, Results, read_results, write_estimates, write_results
 from cxrobust.score_files import listed_scores
 
 STUDY, ENVIRONMENT, README, POWER, TEMPLATES = "study.toml", "environment.txt", "README.md", "power.csv", "templates"
@@ -85,7 +85,10 @@ def _fill(
     folder: Path, out: Path, results: Results, with_predictions: bool, with_images: bool, say: Callable[[str], None]
 ) -> None:
     (folder / STUDY).write_bytes(results.study_text.encode())
-    shutil.copyfile(out / RESULTS, folder / RESULTS)
+    if with_images or not results.generated_reports:
+        shutil.copyfile(out / RESULTS, folder / RESULTS)
+    else:  # reports are of patients as images are
+        write_results(replace(results, generated_reports=()), folder / RESULTS)
     write_estimates(results.estimates, folder / ESTIMATES)
     (folder / ENVIRONMENT).write_text(environment_lock(results.provenance), encoding="utf-8")
     if (out / POWER).is_file():

@@ -93,6 +93,20 @@ def make_preferences(
     return tuple(written)
 
 
+def check_preferences(study: Study) -> None:
+    """See, where a study asks for preference data, that its images to learn from and its judges are there.
+
+    Raises
+    ------
+    CxrobustError
+        For the first thing that would stop `make_preferences`.
+    """
+    if isinstance(study.preferences, Preferences):
+        _images(study, study.preferences)
+        for one in study.preferences.judges:
+            one.check()
+
+
 def _regime(study: Study, name: str) -> Regime:
     found = [one for one in study.regimes if one.name == name]
     if not found:

@@ -30,6 +30,8 @@ KNOWN = frozenset(
     | {"study", "study_text", "data", "regimes", "conditions", "provenance"}
 )
 """Parts of results that are compared in a way of their own."""
+MAY_BE_LEFT_OUT = frozenset({"generated_reports"})
+"""Parts of results that a bundle without images leaves out."""
 PROVENANCE = ("inference", "seed", "study_sha256", "predictions_sha256")
 
 
@@ -81,7 +83,8 @@ def recompute(results: Results, study: Study, folder: Path, *, report: Reporter)
 
 def _computed(old: Results, new: Results, *, tolerance: float) -> tuple[Difference, ...]:
     """Return all that differs of what an analysis computes, also in parts that `differences` does not know."""
-    rest = [name for name in (one.name for one in fields(Results)) if name not in KNOWN]
+    left_out = {name for name in MAY_BE_LEFT_OUT if not getattr(old, name)}
+    rest = [name for name in (one.name for one in fields(Results)) if name not in KNOWN | left_out]
     plain = json.JSONDecoder().decode
     return (
         *(one for one in differences(old, new, tolerance=tolerance) if one.part != "data" or one.old != ABSENT),

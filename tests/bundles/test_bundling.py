@@ -155,10 +155,13 @@ def test_example_images_go_in_only_when_they_are_asked_for(run: Path, tmp_path: 
     told: list[str] = []
     for name, images, kind in (("none", None, "folder"), ("asked", True, "folder"), ("drawn", None, "phantoms")):
         study = {**results.study, "data": {**results.study["data"], "kind": kind}}
-        write_results(replace(results, examples=(example,), study=study), out / "results.json")
+        written = ({"image": "a", "findings": [], "reference": None, "reports": []},)
+        changed = replace(results, examples=(example,), study=study, generated_reports=written)
+        write_results(changed, out / "results.json")
         wanted = Wanted(predictions=True, images=images)
         made = bundle(out, tmp_path / name, wanted=wanted, as_zip=False, say=told.append)
         assert ("predictions/examples/a.png" in files_of(made)) == (name != "none")
+        assert bool(read_results(made / "results.json").generated_reports) == (name != "none")
     assert [one for one in told if "1 example images" in one] == [
         "the bundle holds 1 example images: see that their licence lets you share them"
     ]

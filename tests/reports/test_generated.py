@@ -15,6 +15,7 @@ from cxrobust.reports.sections.generated import MOST_WORDS, generated
 from cxrobust.reports.view import View
 from cxrobust.reports.words import condition_words, regime
 from cxrobust.results import Estimate, parse_results, results_text
+from cxrobust.verification.recomputed import _computed
 
 from .made import TYPICAL, results
 
@@ -103,6 +104,16 @@ def rows(study_results):
 def test_results_keep_reports_and_read_back_the_same(tmp_path):
     study_results = of_study()
     assert parse_results(results_text(study_results), path=tmp_path) == study_results
+
+
+def test_a_report_that_the_predictions_do_not_hold_is_found():
+    study_results = of_study()
+    first, *rest = study_results.generated_reports
+    forged = replace(study_results, generated_reports=({**first, "reference": described("Clear lungs.")}, *rest))
+    assert not _computed(study_results, study_results, tolerance=0.0)
+    found = {one.field for one in _computed(forged, study_results, tolerance=0.0)}
+    assert "[1].reference.report" in found
+    assert not _computed(replace(study_results, generated_reports=()), study_results, tolerance=0.0)
 
 
 def test_sentences_of_changed_findings_are_marked_and_named():
