@@ -17,7 +17,10 @@ from cxrobust.analysis.sample import Sample
 from cxrobust.errors import DataError, StudyError, nearest, some
 from cxrobust.files import atomic_write_text
 from cxrobust.predictions import PredictionSet
+from cxrobust.radiology_reports.phrases import OBSERVATIONS
 from cxrobust.radiology_reports.scores import Pairs, Scored, Scorer, each, measured
+from cxrobust.radiology_reports.scores.chexpert import KINDS as CONFUSION
+from cxrobust.radiology_reports.scores.chexpert import column
 from cxrobust.radiology_reports.tables import read_reports, read_rows
 from cxrobust.results import Estimate, to_csv
 from cxrobust.score_files import Scoring
@@ -170,8 +173,21 @@ def write_table(path: Path, table: ScoredTable) -> None:
     atomic_write_text(path, to_csv(("id", *table.each, "unscored", "remark"), rows))
 
 
+def confusion(table: ScoredTable) -> list[tuple[str, ...]]:
+    """Return each observation with the reports in which both texts affirm it, the report, the reference, or neither.
+
+    Nothing where no metric compares observations.
+    """
+    if "chexpert" not in table.scored:
+        return []
+    counted = table.scored["chexpert"].columns
+    return [
+        (name, *(f"{int(np.nansum(counted[column(kind, name)])):,}" for kind in CONFUSION)) for name in OBSERVATIONS
+    ]
+
+
 def show(table: ScoredTable) -> None:
-    """Print the scores of all reports together."""
+    """Print the scores of all reports together, and how observations are confused."""
     shown = Table(box=None, pad_edge=False)
     for head in ("score", "of all reports", "95 % interval", "reports", ""):
         shown.add_column(head)
@@ -180,3 +196,11 @@ def show(table: ScoredTable) -> None:
         value = "–" if one.estimate is None else f"{one.estimate:.4g}"
         shown.add_row(one.metric, value, ends, f"{one.n_images:,}", escape(one.note))
     Console().print(shown)
+    rows = confusion(table)
+    if rows:
+        confused = Table(box=None, pad_edge=False, title="Affirmed by", title_justify="left")
+        for head in ("observation", "both", "report alone", "reference alone", "neither"):
+            confused.add_column(head)
+        for row in rows:
+            confused.add_row(*row)
+        Console().print(confused)

@@ -45,6 +45,8 @@ def test_each_report_has_its_scores_and_all_together_an_interval(tmp_path, capsy
     assert (rows[2]["rouge-l"], rows[2]["remark"]) == ("0", "empty report")
     assert rows[4]["f1-14-micro"] == "1"
     shown = " ".join(capsys.readouterr().out.split())
+    assert "Cardiomegaly 1 0 1 2" in shown  # both, the report alone, the reference alone, neither, of four scored ones
+    assert "Edema 1 0 1 2" in shown
     assert f"rouge-l {wanted.mean():.4g}" in shown
     assert "1 of 5 images left out, not scored: no reference (1)" in re.sub(r"\s+", " ", shown)
 

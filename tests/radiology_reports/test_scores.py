@@ -53,9 +53,9 @@ def _pairs(candidates, references, **more):
     )
 
 
-def _random_texts(n, seed, longest=30):
+def _random_texts(n, seed, longest=30, least=0):
     rng = np.random.default_rng(seed)
-    return [" ".join(rng.choice(WORDS, size=rng.integers(0, longest))) for _ in range(n)]
+    return [" ".join(rng.choice(WORDS, size=rng.integers(least, longest))) for _ in range(n)]
 
 
 def _value(name, columns):
@@ -70,7 +70,7 @@ def test_bleu_against_sacrebleu_on_corpora(seed, order):
     metrics = pytest.importorskip("sacrebleu.metrics")
     # very short texts have no run of four words in common, which is where smoothing counts
     longest, n = (30, 25) if seed < 2 else (6, 4)
-    candidates, references = _random_texts(n, seed, longest), _random_texts(n, seed + 50, longest)
+    candidates, references = _random_texts(n, seed, longest), _random_texts(n, seed + 50, longest, least=1)
     columns = scorer["bleu"]().score(_pairs(candidates, references)).columns
     wanted = metrics.BLEU(max_ngram_order=order).corpus_score(candidates, [references]).score / 100
     name = "bleu" if order == 4 else f"bleu-{order}"
@@ -162,6 +162,9 @@ def test_what_is_missing_is_not_scored_and_what_is_empty_is_told():
                 [None, "lungs are clear", "", "El corazón es normal, sin derrame."],
                 [TEXTS[0], None, TEXTS[1], TEXTS[2]],
             )
+        )
+        assert scorer[name]().score(_pairs(["Clear."], [" "])).count("reasons") == (
+            {} if name == "words" else {"no reference": 1}
         )
         reference_needed = name != "words"
         assert found.reasons[:3] == ("no report", "no reference" if reference_needed else None, None)

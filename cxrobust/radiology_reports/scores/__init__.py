@@ -72,7 +72,7 @@ class Pairs:
     candidates: tuple[str | None, ...]
     """What was generated; None where nothing was."""
     references: tuple[str | None, ...]
-    """What a radiologist wrote; None where it is missing."""
+    """What a radiologist wrote; None, or without a word, where it is missing."""
     log_probabilities: NDArray[np.float64] | None = None
     """Mean log-probability of a token of each report."""
     regime: str = ""
@@ -150,8 +150,12 @@ class Scorer(Section, ABC):
     def score(self, pairs: Pairs) -> Scored:
         """Score reports; one that is missing, or has no reference where one is needed, is not scored and says so."""
         reasons = [
-            NO_REPORT if candidate is None else NO_REFERENCE if reference is None and self.needs_reference else None
-            for candidate, reference in zip(pairs.candidates, pairs.references, strict=True)
+            NO_REPORT
+            if candidate is None
+            else NO_REFERENCE
+            if self.needs_reference and not (text or "").strip()
+            else None
+            for candidate, text in zip(pairs.candidates, pairs.references, strict=True)
         ]
         rows = [i for i, why in enumerate(reasons) if why is None]
         found = self.compare(pairs.some(rows))

@@ -158,7 +158,7 @@ class Chexpert(OnDevice):
             found, wanted = ([label_report(text) for text in texts] for texts in (candidates, references))
             for i, (candidate, reference) in enumerate(pairs.texts_in_pairs):
                 if not speaks_english(reference):
-                    reasons[i] = "reference not English" if reference.strip() else "empty reference"
+                    reasons[i] = "reference not English"
                 elif candidate.strip() and not speaks_english(candidate):
                     reasons[i] = "report not English"
         rows = [confusion(one, other, uncertain=self.uncertain) for one, other in zip(found, wanted, strict=True)]
