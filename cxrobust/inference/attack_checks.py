@@ -73,9 +73,13 @@ class AttackCheck:
 
 
 def checked_attack(planned: Plan) -> InBall | None:
-    """Return the attack that is checked: in the maximum norm, with steps; the primary condition's where it is one."""
+    """Return the attack that is checked: in the maximum norm, with steps; the primary condition's where it is one.
+
+    One that is made on another model is not: its images say nothing of how well this one was attacked.
+    """
     wanted = planned.study.analysis.primary_condition
-    found = [one for one in planned.study.perturbations if isinstance(one, InBall) and hasattr(one, "steps")]
+    attacks = (one for one in planned.study.perturbations if isinstance(one, InBall) and one.made_on is None)
+    found = [one for one in attacks if hasattr(one, "steps")]
     primary = [one for one in found if wanted is not None and str(one.condition) == wanted]
     return next(iter((*primary, *found)), None)
 

@@ -34,6 +34,7 @@ class Runner:
         self._fold = fold
         self._loaded: tuple[torch.nn.Module, str] | None = None
         self._batch = plan.study.compute.batch
+        self._sources: dict[str, Runner] = {}
 
     @property
     def machine(self) -> dict[str, Any]:
@@ -44,6 +45,7 @@ class Runner:
         """Return a runner of the same model, loaded but once, on the images of another plan."""
         other = Runner(regime=self._regime, plan=plan, fold=self._fold)
         other._loaded, other._batch = self.load(), self._batch
+        other._sources = self._sources
         return other
 
     def plain(self) -> "Runner":
@@ -58,6 +60,8 @@ class Runner:
     def unload(self) -> None:
         """Let go of the model; it is loaded again when it is needed again."""
         self._loaded = None
+        for source in self._sources.values():
+            source.unload()
 
     def read(self, units: Sequence[Unit], advance: Callable[[int], None]) -> list[Reading]:
         """Return what the model says of each unit's images; several units are those of one search."""
@@ -115,7 +119,7 @@ class Runner:
             images = self._images(rows)
             with self._explaining(None):
                 return [self._reading(images, rows)]
-        model, _ = self.load()
+        model = self._model_for(last)
         batch = self._batch_of(rows, last)
         weaker = [one for one in perturbations[:-1] if one is not None]
         with self._explaining(last), self._precision():
@@ -123,6 +127,20 @@ class Runner:
                 return [self._reading(images, rows) for images in last.perturbed_at(batch, model, weaker)]
             found = last.read(batch, model, self._forward, weaker)
             return [Reading(logits=logits.float().cpu().numpy()) for logits in found]
+
+    def _model_for(self, perturbation: Perturbation) -> "torch.nn.Module":
+        """Return the model that images are perturbed on: this one, or that of the regime which the attack names."""
+        name = perturbation.made_on if isinstance(perturbation, Attack) else None
+        if name is None or (self._regime.name, self._regime.replicate) == (name, self._first(name).replicate):
+            return self.load()[0]
+        if name not in self._sources:
+            self._sources[name] = Runner(regime=self._first(name), plan=self.plan, fold=None)
+        return self._sources[name].load()[0]
+
+    def _first(self, name: str) -> Regime:
+        """Return a regime's first training run."""
+        found: Regime = next(one for one in self.plan.study.regimes if one.name == name)
+        return found
 
     def _reading(self, images: "torch.Tensor", rows: NDArray[np.intp]) -> Reading:
         """Return what the model says of images, which are those of some rows: logits, and reports where it writes."""
@@ -149,7 +167,7 @@ class Runner:
         """
         if perturbation is None:
             return self._images(rows)
-        model, _ = self.load()
+        model = self._model_for(perturbation)
         batch = self._batch_of(rows, perturbation)
         with self._explaining(perturbation), self._precision():
             return perturbation.perturb(batch, model)

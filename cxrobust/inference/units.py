@@ -297,6 +297,8 @@ def _check_reports(study: Study, one: Perturbation, table: ImageTable) -> None:
     if not isinstance(one, Attack):
         return
     models = [regime for regime in study.regimes if isinstance(regime, Regime)]
+    if one.made_on is not None:
+        models = [_source(one, models)]
     silent = [regime.name for regime in models if not regime.writes_reports]
     if one.target == REPORT and silent:
         raise StudyError(
@@ -317,6 +319,28 @@ def _check_reports(study: Study, one: Perturbation, table: ImageTable) -> None:
                 f'attack {one.name!r} asks for references (text = "{REFERENCE}"), and {len(missing):,} images have '
                 f'none ({some(missing)}): give references in [data], and missing_references = "exclude"'
             )
+
+
+def _source(one: Attack, models: Sequence[Regime]) -> Regime:
+    """Return the regime on whose model an attack is made.
+
+    Raises
+    ------
+    StudyError
+        When there is none of that name, or it has a model for each fold.
+    """
+    names = [regime.name for regime in models]
+    found = next((regime for regime in models if regime.name == one.made_on), None)
+    if found is None:
+        raise StudyError(
+            f"attack {one.name!r}: made_on = {one.made_on!r} is no regime with a model"
+            f"{nearest(one.made_on or '', names)}: they are {', '.join(names)}"
+        )
+    if found.cross_fit is not None:
+        raise StudyError(
+            f"attack {one.name!r}: made_on = {one.made_on!r} has a model for each fold: name another regime"
+        )
+    return found
 
 
 def _elsewhere_unit(regime: Elsewhere, condition: str, table: ImageTable) -> Unit:
@@ -352,9 +376,7 @@ def _model_units(
 ) -> Iterator[Unit]:
     labels = _labels_hash(table)
     for fold, of_fold in _folds(regime, study, table):
-        files = sorted([Path(name).name, digest] for name, digest in regime.fingerprint(fold=fold).items())
-        settings = {key: value for key, value in regime.settings().items() if key != "description"}
-        model = {"files": files, "settings": settings}
+        model = _model(regime, fold)
         seed = study.study.seed if regime.draws else None
         for perturbation in perturbations:
             condition = CLEAN if perturbation is None else perturbation.condition
@@ -369,6 +391,7 @@ def _model_units(
                     "images": [[table.ids[row], pixels.digests[row]] for row in rows],
                     "labels": labels,
                     **_references_of(perturbation, table, rows),
+                    **_made_on(perturbation, study),
                     "size": study.data.size,
                     "precision": study.compute.precision,
                     "compile": study.compute.compile,
@@ -400,6 +423,22 @@ def in_one_search(units: Sequence[Unit]) -> list[list[Unit]]:
         search = unit.key if alone else (unit.model, int(unit.rows[0]), unit.condition.series)
         found.setdefault(search, []).append(unit)
     return [sorted(group, key=lambda unit: unit.condition.strength or 0.0) for group in found.values()]
+
+
+def _model(regime: Regime, fold: str | None) -> dict[str, Any]:
+    """Return what determines a model: its files and settings."""
+    files = sorted([Path(name).name, digest] for name, digest in regime.fingerprint(fold=fold).items())
+    settings = {key: value for key, value in regime.settings().items() if key != "description"}
+    return {"files": files, "settings": settings}
+
+
+def _made_on(one: Perturbation | None, study: Study) -> dict[str, Any]:
+    """Return what determines the model that an attack is made on, where it is one regime's for all."""
+    if not isinstance(one, Attack) or one.made_on is None:
+        return {}
+    source = _source(one, [regime for regime in study.regimes if isinstance(regime, Regime)])
+    code = _code_hash(type(source).__module__, *type(source).code)
+    return {"made_on": {**_model(source, None), "code": code}}
 
 
 def _references_of(one: Perturbation | None, table: ImageTable, rows: NDArray[np.intp]) -> dict[str, Any]:

@@ -380,6 +380,7 @@ def parameter_words(key: str, value: str) -> str:
         "target": f"aimed at {_AIMED.get(value) or finding_words(value)}",
         "goal": f"to {value} it",
         "text": "by the radiologist’s" if value == "reference" else "by the text “" + value.strip('"') + "”",
+        "made_on": f"made on {value}",
         "until_wrong_at": f"until wrong at{SPACE}{value}",
     }
     return known.get(key, f"{readable(key.replace('_', ' '))}{SPACE}={SPACE}{value}")

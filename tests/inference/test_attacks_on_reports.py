@@ -215,3 +215,38 @@ def test_the_seed_matters_to_samples_alone(tmp_path):
             keys[name, seed] = {unit.key for unit in units if str(unit.condition) == "clean"}
     assert keys["greedy", 5] == keys["greedy", 6]
     assert not keys["sample", 5] & keys["sample", 6]
+
+
+def test_an_attack_made_on_a_classifier_is_seen_by_all(tmp_path):
+    attack = '[[perturbations]]\nattack = "pgd"\neps = "8/255"\nsteps = 3\ntarget = "Mass"\nmade_on = "a"\n'
+    network = '[[regimes]]\nname = "a"\nfamily = "python"\nmodel = "python:tiny_networks:build"\n'
+    study = write_generator_study(tmp_path, attack=network + attack, n_images=6)
+    text = study.read_text().replace("attack_checks = 0", "attack_checks = 2")
+    study.write_text(text)
+    planned = plan(read_study(study), tmp_path / "out")
+    condition = "pgd(eps=8/255, target=Mass, made_on=a, steps=3)"
+    seen = [perturbed_image(planned, image="i003", condition=condition, regime=one) for one in ("a", "sft", "dpo")]
+    np.testing.assert_array_equal(seen[0], seen[1])
+    np.testing.assert_array_equal(seen[0], seen[2])
+    predict(read_study(study), tmp_path / "out")
+    found = load_predictions(tmp_path / "out")
+    assert found.conditions[1] == condition
+    at = found.members.index(("sft", 0))
+    labelled = found.labels[:, found.findings.index("Mass")] >= 0
+    changed = found.log_probabilities[at, 1] != found.log_probabilities[at, 0]
+    np.testing.assert_array_equal(changed, labelled)  # nothing to attack without a label
+    assert found.index["attack_checks"] == []
+    own = [unit.key for unit in planned.units if str(unit.condition) == condition]
+    (tmp_path / "tiny_networks.py").write_text((tmp_path / "tiny_networks.py").read_text() + "# changed\n")
+    after = [unit.key for unit in plan(read_study(study), tmp_path / "out").units if str(unit.condition) == condition]
+    assert not set(own) & set(after)
+    for wrong, message in (
+        ('made_on = "b"', "made_on = 'b' is no regime with a model"),
+        ('made_on = "a"\ntext = "reference"', 'text is of use with target = "report" alone'),
+    ):
+        study.write_text(text.replace('made_on = "a"', wrong))
+        with pytest.raises(StudyError, match=message):
+            plan(read_study(study), tmp_path / "out")
+    study.write_text(text.replace('target = "Mass"', 'target = "report"'))
+    with pytest.raises(StudyError, match=r"aims at reports .* and regime 'a' writes none"):
+        plan(read_study(study), tmp_path / "out")

@@ -41,7 +41,7 @@ class Batch:
 
 UNSAID = frozenset({"attack", "corruption", "control", "rungs"})
 """Fields that no condition's text shows."""
-ALWAYS_SILENT = (UNTIL_WRONG_AT, "text")
+ALWAYS_SILENT = (UNTIL_WRONG_AT, "text", "made_on")
 """Fields that a condition's text leaves out while they have their default, whatever its class says."""
 
 

@@ -57,6 +57,9 @@ class Attack(Perturbation):
     to a text that is given."""
     text: str = Field(default=CLEAN_REPORT, min_length=1, max_length=20_000)
     """Of `report`: `clean`, the model's own report of the clean image; `reference`, the radiologist's; or any text."""
+    made_on: str | None = Field(default=None, min_length=1)
+    """The regime on whose model the images are made, which all regimes then see: a transferred attack. Each regime's
+    own model when absent."""
     until_wrong_at: float | None = Field(default=None, gt=0, lt=1)
     """The probability from which a finding is called present: an image that is wrong about all findings aimed at, clean
     or on the way, is attacked no further. Decisions at this operating point come out the same; probabilities do not."""
@@ -172,6 +175,11 @@ class Attack(Perturbation):
         if self.target not in SEVERAL:
             target_column(self.target, findings)
         self._check_text()
+        if self.made_on is not None and self.target == EACH:
+            raise StudyError(
+                f'attack {self.name!r} is made on one regime for all (made_on), and target = "{EACH}" makes an image '
+                f'for each finding: write target = "all", "{WORST}" or one finding'
+            )
         if self.until_wrong_at is not None and self.target not in {"all", EACH} and len(findings) > 1:
             raise StudyError(
                 f"attack {self.name!r} stops at images that are wrong about one finding (until_wrong_at), and the "
@@ -310,6 +318,10 @@ class Attack(Perturbation):
 
     def _aim(self) -> str:
         """Say what the attack wants, for `describe`."""
+        whose = "" if self.made_on is None else f", all on the model of {self.made_on}"
+        return self._what() + whose
+
+    def _what(self) -> str:
         if self.target == REPORT:
             return f"making {self._who()} {'less likely' if self.lowers_text else 'likelier'}"
         return f"raising the loss of {self._who()}" if self.goal == "raise-loss" else f"to {self.goal} {self._who()}"
