@@ -240,7 +240,7 @@ def parse_study(text: str, *, path: Path, data_root: Path | None = None) -> Stud
         analysis=reader.analysis(content.get("analysis", {})),
         report=reader.section(ReportSection, content.get("report", {}), ("report",)),
         compute=reader.section(ComputeSection, content.get("compute", {}), ("compute",)),
-        preferences=reader.preferences(content["preferences"], content["data"]) if "preferences" in content else None,
+        preferences=reader.preferences(content) if "preferences" in content else None,
     )
     check_names(study, place)
     return study
@@ -352,12 +352,12 @@ class _Reader:
         merged = {**data, **table} if isinstance(table, dict) else table
         return self.section(kind, merged, keys, known=[name for name in kind.model_fields if name not in SHARED])
 
-    def preferences(self, table: Any, data: dict[str, Any]) -> Any:
+    def preferences(self, content: Mapping[str, Any]) -> Any:
         from cxrobust.inference.datasets import dataset
         from cxrobust.preferences import Preferences, PreferencesKeys
         from cxrobust.radiology_reports.judges import judge
 
-        keys = ("preferences",)
+        table, data, keys = content["preferences"], content["data"], ("preferences",)
         parts = ("data", "judges")
         own = {key: value for key, value in table.items() if key not in parts} if isinstance(table, dict) else table
         settings = self.section(PreferencesKeys, own, keys, known=(*PreferencesKeys.model_fields, *parts))
@@ -373,6 +373,7 @@ class _Reader:
         merged = {**{key: one for key, one in data.items() if key != VALIDATION}, **_as_table(table["data"])}
         known = [name for name in kind.model_fields if name not in SHARED]
         images = self.section(kind, merged, (*keys, "data"), known=known)
+        self.context = {**self.context, "scorers": self.scores(content.get("scores", {}))}  # by which judges may go
         judges = []
         for where, one in self._tables(table["judges"], "preferences", "judges"):
             judges.append(self.section(self._choose(judge, one, where, "kind"), one, where))

@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from cxrobust.errors import DataError
-from cxrobust.radiology_reports.judges import NO_REFERENCE, Case, Desk, judge
+from cxrobust.radiology_reports.judges import NO_REFERENCE, Case, Desk, grading, judge
 from cxrobust.radiology_reports.judges.asking import NONSENSE, verdict
 from cxrobust.radiology_reports.judges.people import NOT_ASKED
 
@@ -71,8 +71,28 @@ def test_any_score_of_reports_judges_and_one_without_a_better_side_does_not():
         [Case(image="a", reference=REFERENCE, texts=(RIGHT, WRONG))], Desk()
     )
     assert found.grades == (1.0, 0.0)
-    with pytest.raises(ValidationError, match="unknown score 'words'"):
+    with pytest.raises(ValidationError, match="no report is better"):
         make("score", score="words")
+
+
+def test_a_score_that_needs_settings_takes_those_of_the_study_and_keeps_its_grades(tmp_path, monkeypatch):
+    with pytest.raises(ValidationError, match=r"needs settings: write them in \[scores.bertscore\]"):
+        make("score", score="bertscore")
+    from cxrobust.radiology_reports.scores.chexpert import Chexpert
+
+    asked = []
+    by_score = grading._by_score
+    monkeypatch.setattr(grading, "_by_score", lambda *given: asked.append(len(given[2])) or by_score(*given))
+    case = Case(image="a", reference="Effusion.", texts=("Possible effusion.", "Nodule.", "Kein Befund."))
+    for uncertain, grade in (("positive", 1.0), ("negative", 0.0)):
+        table = json.dumps({"name": "j", "kind": "score", "score": "f1-14-micro"})
+        scorers = {"chexpert": Chexpert(uncertain=uncertain)}
+        one = judge["score"].model_validate_json(table, context={"scorers": scorers})
+        (found,) = one.judge([case], Desk(answers=tmp_path))
+        assert found.grades == (grade, 0.0, None)
+        assert found.reasons[2] == "report not English"
+        assert one.judge([case], Desk(answers=tmp_path)) == [found]
+    assert asked == [3, 3]  # each settings once, and what is kept never again
 
 
 def test_a_simulated_person_errs_as_often_as_stated_and_always_alike():

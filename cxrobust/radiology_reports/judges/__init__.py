@@ -5,7 +5,7 @@ could not judge has no grade and no decision, and a reason: it is counted and ne
 """
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -79,11 +79,13 @@ class Judge(Section):
     name: str = Field(min_length=1, max_length=60)
     kind: str
     _study_folder: Path = PrivateAttr(default_factory=Path)
+    _scorers: Mapping[str, Any] = PrivateAttr(default_factory=dict)
 
     def model_post_init(self, context: Any, /) -> None:
-        """Remember the folder of the study file, which a model's name may be relative to."""
+        """Remember the folder of the study file, which a model's name may be relative to, and its `[scores]`."""
         folder = (context or {}).get("study_folder")
         self._study_folder = Path() if folder is None else Path(folder)
+        self._scorers = (context or {}).get("scorers", {})
 
     def check(self) -> None:
         """Raise a `DataError` where the judge cannot begin, as where its file or model is missing."""

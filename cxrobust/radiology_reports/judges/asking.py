@@ -1,13 +1,10 @@
 """A language model as a judge of two reports: what it is asked, in both orders, and what its answer means."""
 
-import json
 import re
-import threading
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 from pydantic import Field, field_validator
@@ -25,6 +22,7 @@ from cxrobust.radiology_reports.judges import (
     by_decisions,
     unjudged,
 )
+from cxrobust.radiology_reports.judges.kept import Kept
 
 REFERENCE, FIRST, SECOND = "{reference}", "{first}", "{second}"
 INSTRUCTIONS = f"""You compare two reports of the same chest radiograph with the report of its radiologist. The better \
@@ -75,40 +73,6 @@ class Answer:
     """None where nothing came."""
     why: str = ""
     """Why nothing came, such as `no answer within 60 s`."""
-
-
-class Kept:
-    """Answers that came already, a line each in a file; a line that is cut off or damaged counts as not there."""
-
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
-        self._lock = threading.Lock()
-        self._known: dict[str, str] = {}
-        if path is None or not path.exists():
-            return
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                row = json.loads(line)
-                if row["sha256"] == sha256_json([row["key"], row["answer"]]):
-                    self._known[row["key"]] = row["answer"]
-            except (ValueError, KeyError, TypeError):
-                continue
-
-    def get(self, key: str) -> str | None:
-        """Return the answer that is kept under a key."""
-        return self._known.get(key)
-
-    def keep(self, key: str, answer: str) -> None:
-        """Add an answer; the file holds it before this returns."""
-        with self._lock:
-            self._known[key] = answer
-            if self._path is None:
-                return
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            row = {"key": key, "answer": answer, "sha256": sha256_json([key, answer])}
-            torn = self._path.exists() and self._path.read_bytes()[-1:] not in {b"", b"\n"}
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(("\n" if torn else "") + json.dumps(row) + "\n")
 
 
 class PairwiseJudge(Judge):

@@ -1,17 +1,21 @@
 """Grades of a report against its reference, by name: what a judge of kind `score` and a simulated person go by."""
 
+import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
-from cxrobust.errors import StudyError, nearest
-from cxrobust.radiology_reports.judges import NO_REFERENCE, Case
+from cxrobust.errors import nearest
+from cxrobust.files import sha256_json
+from cxrobust.radiology_reports.judges import NO_REFERENCE, Case, Desk, Judge
+from cxrobust.radiology_reports.judges.kept import Kept
 from cxrobust.radiology_reports.labeler import Label, label_report, plain, speaks_english
-from cxrobust.radiology_reports.scores import Pairs, each, measured, scorer
+from cxrobust.radiology_reports.scores import Pairs, Scorer, each, measured, scorer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,53 +28,99 @@ class Grade:
 
 Grader = Callable[[Sequence[str], Sequence[str]], list[Grade]]
 """Candidates and their references, as many of each, to grades."""
+AT_ONCE = 256
+"""Reports that are scored together, of which a killed run does all again."""
 
 
-def grades_of(cases: Sequence[Case], score: str) -> list[list[Grade]]:
-    """Return the grade of each text of each case; without a reference there is none."""
-    grade = grader(score)
-    with_reference = [(case.reference, text) for case in cases if case.reference is not None for text in case.texts]
-    found = iter(grade([text for _, text in with_reference], [reference for reference, _ in with_reference]))
-    missing = Grade(value=None, why=NO_REFERENCE)
-    return [[missing if case.reference is None else next(found) for _ in case.texts] for case in cases]
+class GradingJudge(Judge):
+    """A judge that goes by a score of each report against its reference."""
+
+    score: str
+    """`labeler-f1`, `word-overlap`, or a measure of reports; its scorer has the settings of `[scores.NAME]`."""
+    tie: float = Field(default=0.0, ge=0)
+    """Scores that differ by no more are equal."""
+
+    @field_validator("score")
+    @classmethod
+    def _is_known(cls, value: str, info: ValidationInfo) -> str:
+        _scorers(value, (info.context or {}).get("scorers", {}))
+        return value
+
+    def scorers(self) -> dict[str, Scorer]:
+        """Return what scores, with the study's settings; nothing where a grade of our own does."""
+        return _scorers(self.score, self._scorers)
+
+    def identity(self) -> dict[str, Any]:
+        """Return the settings, and all that a scorer's scores depend on."""
+        scorers = [one.identity(name) for name, one in self.scorers().items()]
+        return {**super().identity(), **({"scorers": scorers} if scorers else {})}
+
+    def grades(self, cases: Sequence[Case], desk: Desk) -> list[list[Grade]]:
+        """Return the grade of each text of each case; without a reference there is none."""
+        pairs = dict.fromkeys(
+            (case.reference, text) for case in cases if case.reference is not None for text in case.texts
+        )
+        found = dict(zip(pairs, self._grades(list(pairs), desk), strict=True))
+        missing = Grade(value=None, why=NO_REFERENCE)
+        return [
+            [missing if case.reference is None else found[case.reference, text] for text in case.texts]
+            for case in cases
+        ]
+
+    def _grades(self, pairs: Sequence[tuple[str, str]], desk: Desk) -> list[Grade]:
+        if self.score in GRADERS:
+            return GRADERS[self.score]([text for _, text in pairs], [reference for reference, _ in pairs])
+        scorers = self.scorers()
+        identity = sha256_json([self.score, *(one.identity(name) for name, one in scorers.items())])
+        kept = Kept(None if desk.answers is None else desk.answers / f"{identity}.jsonl")
+        keys = {pair: sha256_json([identity, *pair]) for pair in pairs}
+        left = [pair for pair in pairs if kept.get(keys[pair]) is None]
+        for first in range(0, len(left), AT_ONCE):
+            desk.report(f"grading by {self.score}", len(pairs) - len(left) + first, len(pairs))
+            some = left[first : first + AT_ONCE]
+            for pair, grade in zip(some, _by_score(self.score, scorers, some), strict=True):
+                kept.keep(keys[pair], json.dumps([grade.value, grade.why]))
+        desk.report(f"grading by {self.score}", len(pairs), len(pairs))
+        told = (json.loads(kept.get(keys[pair]) or "") for pair in pairs)
+        return [Grade(value=value, why=why) for value, why in told]
 
 
-def grader(name: str) -> Grader:
-    """Return how reports are graded by the score of that name.
+def _scorers(score: str, given: Mapping[str, Scorer]) -> dict[str, Scorer]:
+    """Return the scorers that a score needs, those `given` or with default settings.
 
     Raises
     ------
-    StudyError
-        When there is none.
+    ValueError
+        When there is no such score, it has no better side, or a scorer needs settings.
     """
-    if name not in GRADERS:
-        if is_score(name):
-            return partial(_by_score, name)
-        known = ", ".join(sorted(GRADERS))
-        raise StudyError(f"unknown score {name!r}{nearest(name, GRADERS)}: known are {known}, and cxrobust list scores")
-    return GRADERS[name]
-
-
-def is_score(name: str) -> bool:
-    """Whether a name is a score of `cxrobust.radiology_reports.scores` that grades, and needs no settings."""
+    if score in GRADERS:
+        return {}
     try:
-        scorers, measure = measured(name)
-        for one in scorers:
-            scorer[one]()
-    except (KeyError, ValidationError):
-        return False
-    return measure.better is not None
+        names, measure = measured(score)
+    except KeyError:
+        known = ", ".join(sorted(GRADERS))
+        raise ValueError(
+            f"unknown score {score!r}{nearest(score, GRADERS)}: known are {known}, and those of cxrobust list scores"
+        ) from None
+    if measure.better is None:
+        raise ValueError(f"score {score!r}: no report is better for more or less of it: name another")
+    try:
+        return {name: given[name] if name in given else scorer[name]() for name in names}
+    except ValidationError:
+        raise ValueError(f"score {score!r} needs settings: write them in [scores.{names[0]}]") from None
 
 
-def _by_score(name: str, candidates: Sequence[str], references: Sequence[str]) -> list[Grade]:
-    """Return a score of each report alone, less than 0 where less is better."""
-    scorers, measure = measured(name)
-    pairs = Pairs(
-        ids=tuple(map(str, range(len(candidates)))), candidates=tuple(candidates), references=tuple(references)
+def _by_score(name: str, scorers: Mapping[str, Scorer], pairs: Sequence[tuple[str, str]]) -> list[Grade]:
+    """Return a score of each text alone against its reference, less than 0 where less is better."""
+    _, measure = measured(name)
+    texts = Pairs(
+        ids=tuple(map(str, range(len(pairs)))),
+        candidates=tuple(text for _, text in pairs),
+        references=tuple(reference for reference, _ in pairs),
     )
-    scored = [scorer[one]().score(pairs) for one in scorers]
+    scored = [one.score(texts) for one in scorers.values()]
     values = each(measure, {column: found for one in scored for column, found in one.columns.items()})
-    why = [next((one.reasons[i] for one in scored if one.reasons[i]), None) for i in range(len(candidates))]
+    why = [next((one.reasons[i] for one in scored if one.reasons[i]), None) for i in range(len(pairs))]
     sign = 1 if measure.better == "higher" else -1
     return [
         Grade(value=None, why=said or measure.undefined)
@@ -78,11 +128,6 @@ def _by_score(name: str, candidates: Sequence[str], references: Sequence[str]) -
         else Grade(value=float(sign * value))
         for value, said in zip(values, why, strict=True)
     ]
-
-
-def known_graders() -> tuple[str, ...]:
-    """Return the names of all grades."""
-    return tuple(sorted(GRADERS))
 
 
 def _labeler_f1(candidates: Sequence[str], references: Sequence[str]) -> list[Grade]:

@@ -5,15 +5,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from cxrobust.errors import StudyError
-from cxrobust.radiology_reports.judges import SWAPPED, Case, Desk, Judge, Judgement, by_decisions, by_grades, judge
-from cxrobust.radiology_reports.judges.grading import grader, grades_of
+from cxrobust.radiology_reports.judges import SWAPPED, Case, Desk, Judgement, by_decisions, by_grades, judge
+from cxrobust.radiology_reports.judges.grading import GradingJudge
 
 
 @judge("simulated-person")
-class SimulatedPerson(Judge):
+class SimulatedPerson(GradingJudge):
     """Decides for the higher score, and for the lower one with probability `noise`; ties stay ties.
 
     Whether it errs is drawn from the seed, the image and the two texts, so that asking again, in any order and beside
@@ -24,22 +23,12 @@ class SimulatedPerson(Judge):
     score: str = "labeler-f1"
     noise: float = Field(ge=0, le=0.5)
     """0 is the score itself; with 0.5 the score says nothing of the choice."""
-    tie: float = Field(default=0.0, ge=0)
     seed: int = Field(default=0, ge=0)
-
-    @field_validator("score")
-    @classmethod
-    def _is_known(cls, value: str) -> str:
-        try:
-            grader(value)
-        except StudyError as error:
-            raise ValueError(str(error)) from None
-        return value
 
     def judge(self, cases: Sequence[Case], desk: Desk) -> list[Judgement]:
         """Return the decisions of one who errs."""
         found = []
-        for case, grades in zip(cases, grades_of(cases, self.score), strict=True):
+        for case, grades in zip(cases, self.grades(cases, desk), strict=True):
             right = by_grades([one.value for one in grades], [one.why for one in grades], tie=self.tie)
             said = [
                 one
