@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pikepdf
+import pypdfium2
 import pytest
 
 from cxrobust import verification
@@ -274,6 +275,13 @@ def test_a_model_in_a_folder_that_is_not_at_hand_is_the_one_in_the_results() -> 
 
 def test_another_version_that_laid_pages_out_otherwise_is_compared_by_words(tmp_path: Path) -> None:
     path, _ = render(results(SMALL), formats=("pdf",), out=tmp_path, images=None, paper="Letter")
+    with pikepdf.open(path) as letter:
+        assert {tuple(map(float, page.mediabox)) for page in letter.pages} == {(0, 0, 612, 792)}
+    for page in pypdfium2.PdfDocument(path):
+        text = page.get_textpage()
+        boxes = [text.get_rect(k) for k in range(text.count_rects())]
+        assert min(box[0] for box in boxes) > 59  # 174 mm of text in the middle of 8.5 inches
+        assert max(box[2] for box in boxes) < 554
     manifest = json.loads(tampering.attached(path)["manifest.json"])
     manifest["paper"] = "A4"
     same = tampering.with_files(path, tmp_path / "same.pdf", {"manifest.json": json.dumps(manifest).encode()})
