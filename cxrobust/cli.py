@@ -467,7 +467,7 @@ def power(
         typer.Option("--margin", help="Largest difference that does not matter, to show no more than that."),
     ] = None,
     estimand: Annotated[str | None, typer.Option("--estimand", help="Else as in the primary comparison.")] = None,
-    finding: Annotated[str, typer.Option("--finding", help="A finding, macro or micro.")] = "macro",
+    finding: Annotated[str, typer.Option("--finding", help="A finding, macro, micro or report.")] = "macro",
     condition: Annotated[str | None, typer.Option("--condition", help="Else the primary condition.")] = None,
     metric: Annotated[str | None, typer.Option("--metric", help="One metric, else each.")] = None,
     regime: Annotated[str | None, typer.Option("--regime", help="One regime, else each.")] = None,

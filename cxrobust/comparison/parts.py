@@ -28,6 +28,8 @@ from cxrobust.reports.words import (
 )
 from cxrobust.results import Estimate, Results, to_csv
 
+OVERALL = ("macro", "report")
+"""The places that stand for all findings: of scores of reports, `report`."""
 MOST_ROWS = 60
 """Rows of one table; the rest is in the CSV files."""
 MOST_TEXT = 80
@@ -177,7 +179,7 @@ def paired_part(paired: Paired, view: View) -> Part:
             "An unpaired comparison of the two runs is not made: it would hold other images’ difference for the models’.",
         )
         return Part(title=title, paragraphs=said)
-    macro = [one for one in paired.estimates if one.finding == "macro"]
+    macro = [one for one in paired.estimates if one.finding in OVERALL]
     tested = [one for one in macro if judge(one, alpha=view.alpha) not in {"not tested", "not estimable"}]
     shown = [one for one in tested if judge(one, alpha=view.alpha) in {"shown", "equivalent", "not inferior"}]
     intro = (
@@ -246,7 +248,7 @@ def verdicts(old: View, new: View) -> Part:
             title=title,
             paragraphs=(f"None of {counted(n_tested, 'other test')} that both runs have changed its verdict.",),
         )
-    first = sorted(changed, key=lambda one: one[0].finding != "macro")[:MOST_ROWS]
+    first = sorted(changed, key=lambda one: one[0].finding not in OVERALL)[:MOST_ROWS]
     rest = (
         f" The table shows the first {len(first)}, macro averages before findings; all are in the CSV file."
         if len(first) < len(changed)
@@ -274,8 +276,8 @@ def verdicts(old: View, new: View) -> Part:
 
 
 def _is_primary(estimate: Estimate, view: View) -> bool:
-    where = (estimate.estimand, estimate.condition, estimate.finding, estimate.subgroup, estimate.recalibration)
-    return where == (view.comparison, view.primary or CLEAN, "macro", "", "")
+    where = (estimate.estimand, estimate.condition, estimate.subgroup, estimate.recalibration)
+    return where == (view.comparison, view.primary or CLEAN, "", "") and estimate.finding in OVERALL
 
 
 def keyed(results: Results) -> Mapping[Key, Estimate]:
@@ -297,7 +299,7 @@ def numbers(old: Results, new: Results) -> Part:
     values = [
         (one, was)
         for one, was in moved
-        if (one.estimand, one.finding, one.subgroup, one.recalibration) == ("value", "macro", "", "")
+        if (one.estimand, one.subgroup, one.recalibration) == ("value", "", "") and one.finding in OVERALL
     ]
     values.sort(key=lambda pair: -abs((pair[0].estimate or 0.0) - (pair[1].estimate or 0.0)))
     table = Table(
