@@ -16,7 +16,7 @@ from cxrobust.inference.pretrained import quiet
 from cxrobust.inference.written import log_odds_by_agreement, log_odds_by_tokens
 from cxrobust.study import parse_study
 from tests.inference.tiny_generators import VOCABULARY, save_encoder_decoder, save_llava
-from tests.inference.tiny_vlms import save_gemma, save_qwen
+from tests.inference.tiny_vlms import save_gemma, save_paligemma, save_qwen
 
 FINDINGS = ("Effusion", "Pneumothorax")
 TABLE = {
@@ -210,7 +210,7 @@ def test_gradient_of_a_text_s_probability_against_finite_differences(kind, folde
     torch.testing.assert_close(alone, loaded.log_probability(images, texts)[:1], atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("save", [save_qwen, save_gemma])
+@pytest.mark.parametrize("save", [save_qwen, save_gemma, save_paligemma])
 def test_models_whose_processors_arrange_patches_or_type_tokens_write(save, tmp_path):
     save(tmp_path / "other")
     settings = {"observations": {"Effusion": "Pleural Effusion"}, "image_size": 32}
@@ -219,6 +219,12 @@ def test_models_whose_processors_arrange_patches_or_type_tokens_write(save, tmp_
     reading = loaded.read(images, ids=names(3), seed=0)
     alone = loaded.read(images[[2]], ids=["i2"], seed=0)
     assert reading.written.reports[2] == alone.written.reports[0]
+    texts = [loaded.tokens_of("no mass")] * 3
+    images.requires_grad_(True)
+    (gradient,) = torch.autograd.grad(loaded.log_probability(images, texts).sum(), images)
+    assert (gradient != 0).flatten(1).any(dim=1).all()
+    asked = regime_in(tmp_path, "other", **settings, confidence="questions", question="Is there {finding} ?")
+    assert np.isfinite(asked.load(FINDINGS).read(images, ids=names(3), seed=0).logits).all()
 
 
 def test_adapter_changes_what_is_written(folder, tmp_path):

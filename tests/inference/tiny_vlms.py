@@ -15,11 +15,15 @@ from transformers import (
     LlavaConfig,
     LlavaForConditionalGeneration,
     LlavaProcessor,
+    PaliGemmaConfig,
+    PaliGemmaForConditionalGeneration,
+    PaliGemmaProcessor,
     PreTrainedTokenizerFast,
     Qwen2VLConfig,
     Qwen2VLForConditionalGeneration,
     Qwen2VLImageProcessor,
     Qwen2VLProcessor,
+    SiglipImageProcessor,
 )
 from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoProcessor
 
@@ -152,4 +156,37 @@ def save_gemma(folder: Path):
         image_seq_length=4,
         chat_template="<bos>" + TEMPLATE.replace("PLACE", START),
     ).save_pretrained(folder)
+    return network
+
+
+def save_paligemma(folder: Path):
+    """PaliGemma, whose image and prompt see each other, and whose processor gives labels to learn from too."""
+    config = PaliGemmaConfig(
+        text_config={
+            **SMALL,
+            "model_type": "gemma",
+            "vocab_size": len(VOCABULARY),
+            "num_key_value_heads": 2,
+            "head_dim": 8,
+            "pad_token_id": 0,
+            "bos_token_id": VOCABULARY["<bos>"],
+            "eos_token_id": 2,
+        },
+        vision_config={
+            **SMALL,
+            "model_type": "siglip_vision_model",
+            "image_size": 32,
+            "patch_size": 8,
+            "vision_use_head": False,
+        },
+        image_token_index=VOCABULARY[IMAGE],
+        projection_dim=16,
+        hidden_size=16,
+    )
+    torch.manual_seed(0)
+    network = randomised(PaliGemmaForConditionalGeneration(config))
+    network.save_pretrained(folder)
+    images = SiglipImageProcessor(size={"height": 32, "width": 32})
+    images.image_seq_length = 16
+    PaliGemmaProcessor(image_processor=images, tokenizer=tokenizer_of_words()).save_pretrained(folder)
     return network
