@@ -8,6 +8,7 @@ corpus has intervals and tests by patient like any mean.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -239,11 +240,19 @@ def measured(name: str) -> tuple[tuple[str, ...], Measure]:
     KeyError
         When no scorer has it.
     """
+    found = _measured(name)
+    if found is None:
+        raise KeyError(name)
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _measured(name: str) -> tuple[tuple[str, ...], Measure] | None:
     if name.startswith(CONTROLLED):
-        scorers, base = measured(name.removeprefix(CONTROLLED))
-        if not base.is_mean or base.bounds != (0.0, 1.0):
-            raise KeyError(name)
-        return (*scorers, "words"), length_controlled(base)
+        base = _measured(name.removeprefix(CONTROLLED))
+        if base is None or not base[1].is_mean or base[1].bounds != (0.0, 1.0):
+            return None
+        return (*base[0], "words"), length_controlled(base[1])
     for key in scorer:
         one = scorer[key]
         if name in one.measures:
@@ -252,7 +261,7 @@ def measured(name: str) -> tuple[tuple[str, ...], Measure]:
         if one.prefix and rest not in {"", name}:
             says = f"Mean of {rest}, as scored by {key}; which way is better is not known."
             return (key,), mean_of(f"{key}_{rest}", says, better=None, bounds=(-np.inf, np.inf))
-    raise KeyError(name)
+    return None
 
 
 def length_controlled(base: Measure) -> Measure:
