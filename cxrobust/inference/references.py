@@ -74,12 +74,14 @@ def labels_of(references: Sequence[str | None], observations: Sequence[str], *, 
     Images without a reference, or with one that is not English, have none.
     """
     worth = {Label.POSITIVE: 1, Label.NEGATIVE: 0, Label.UNCERTAIN: doubted}
-    found = np.full((len(references), len(observations)), MISSING_LABEL, dtype=np.int8)
-    for row, reference in enumerate(references):
-        if reference is not None and not any(faults_of(reference)):
-            told = label_report(reference)
-            found[row] = [worth[told[name]] if name in told else 0 for name in observations]
-    return found
+    unread = [MISSING_LABEL] * len(observations)
+    read: dict[str | None, list[int]] = {None: unread}  # images of one study share their report
+    for reference in references:
+        if reference is not None and reference not in read:
+            told = {} if any(faults_of(reference)) else label_report(reference)
+            known = [worth[told[name]] if name in told else 0 for name in observations]
+            read[reference] = known if told else unread
+    return np.array([read[one] for one in references], dtype=np.int8).reshape(len(references), len(observations))
 
 
 def faults(references: Sequence[str | None], ids: Sequence[str]) -> dict[str, dict[str, object]]:

@@ -181,3 +181,16 @@ def test_a_tree_tells_whether_it_has_a_report(tmp_path):
     path.write_text("FINDINGS: Clear.")
     assert has_report(tmp_path, patient="10000032", study="50414267")
     assert not has_report(tmp_path, patient="10000032", study="1")
+
+
+def test_labels_from_open_i_s_reports_need_no_indexers(tmp_path):
+    (tmp_path / "ecgen-radiology").mkdir()
+    told = '<AbstractText Label="FINDINGS">Small effusion.</AbstractText>'
+    (tmp_path / "ecgen-radiology" / "1.xml").write_text(
+        f'<eCitation><uId id="CXR1"/><MeSH/>{told}<parentImage id="CXR1_IM-1"/></eCitation>'
+    )
+    values = {"kind": "openi", "root": str(tmp_path), "views": "all", "own_references": True}
+    read = OpenI.model_validate_json(json.dumps({**values, "label_source": "references"})).table(with_images=False)
+    assert read.labels[0, read.findings.index("Pleural Effusion")] == 1
+    with pytest.raises(DataError, match="no image is left"):
+        OpenI.model_validate_json(json.dumps(values)).table(with_images=False)

@@ -119,7 +119,9 @@ class OpenI(Dataset):
         )
 
     def _choose(self, frame: pd.DataFrame) -> Rows:
-        rows = Rows(frame=frame).only(~frame["unread"], "of a report that was not indexed")
+        rows = Rows(frame=frame)
+        if self.label_source == "data":
+            rows = rows.only(~frame["unread"], "of a report that was not indexed")
         if self.projections is None and self.views != "all":
             raise StudyError(
                 "[data] views: the reports of Open-i tell no views: name a table that does with projections, or write "
