@@ -1,7 +1,8 @@
 """Several reports of each image, sampled from one regime: units of work that a killed run goes on from."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrobust.errors import CxrobustError, DataError
+from cxrobust.errors import CxrobustError, DataError, OutOfMemoryError
 from cxrobust.files import sha256_file, sha256_json
 from cxrobust.inference import ledger
 from cxrobust.inference.datasets import ImageTable
@@ -43,7 +44,7 @@ class GeneratorSampler:
     def __init__(self, sampling: "Sampling") -> None:
         from cxrobust.inference.runtime import choose_device, use_threads
 
-        compute = sampling.study.compute
+        compute, self._name = sampling.study.compute, sampling.regime.name
         self._pixels, self._device, self._precision = sampling.pixels, choose_device(compute.device), compute.precision
         use_threads(compute.threads)
         self._model: Any = sampling.regime.load(sampling.table.findings).to(self._device)
@@ -58,13 +59,30 @@ class GeneratorSampler:
         decoding = Decoding(samples=True, beams=1, most_tokens=most, temperature=temperature, top_p=top_p)
         writer = self._model.writer
         bf16 = torch.autocast(self._device, dtype=torch.bfloat16, enabled=self._precision == "bf16")
-        with torch.no_grad(), bf16:
+        with self._explaining(), torch.no_grad(), bf16:
             images = self._model.prepared(torch.from_numpy(self._pixels.batch(rows)).to(self._device))
             tokens = writer.write(images, decoding, seeds)
             found = writer.log_probability(images, tokens).cpu().tolist()
         return [
             Sample(text=writer.text_of(own), log_probability=float(one)) for own, one in zip(tokens, found, strict=True)
         ]
+
+    @contextmanager
+    def _explaining(self) -> Iterator[None]:
+        """Say in one sentence what a network raises."""
+        from cxrobust.inference.checkpoints import one_line
+        from cxrobust.inference.runtime import is_out_of_memory
+
+        try:
+            yield
+        except CxrobustError:
+            raise
+        except Exception as error:  # a network may raise anything
+            kind = OutOfMemoryError if is_out_of_memory(error) else DataError
+            raise kind(
+                f"regime {self._name!r}: sampling failed with {type(error).__name__} ({one_line(error)}): correct it, "
+                f"or lower batch in [compute] where memory is short"
+            ) from error
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -191,24 +209,33 @@ def _sample(
 ) -> dict[str, tuple[Sample, ...]]:
     """Return the samples of a unit's images; the numbers of each are drawn from seed, image and sample alone."""
     from cxrobust.inference.randomness import image_seed
+    from cxrobust.inference.runtime import free_memory
 
     keys, table = sampling.keys, sampling.table
     found: dict[str, tuple[Sample, ...]] = {}
-    batch = sampling.study.compute.batch
-    for first in range(0, len(unit.rows), batch):
-        rows = unit.rows[first : first + batch]
-        drawn = [
-            sampler.sample(
-                rows,
-                seeds=[image_seed(sampling.study.study.seed, f"sample {k}", table.ids[row]) for row in rows],
-                temperature=keys.temperature,
-                top_p=keys.top_p,
-            )
-            for k in range(keys.samples)
-        ]
+    batch, done = sampling.study.compute.batch, 0
+    while done < len(unit.rows):
+        rows = unit.rows[done : done + batch]
+        try:
+            drawn = [
+                sampler.sample(
+                    rows,
+                    seeds=[image_seed(sampling.study.study.seed, f"sample {k}", table.ids[row]) for row in rows],
+                    temperature=keys.temperature,
+                    top_p=keys.top_p,
+                )
+                for k in range(keys.samples)
+            ]
+        except OutOfMemoryError:
+            if len(rows) == 1:
+                raise
+            batch = len(rows) // 2
+            free_memory()
+            continue
         for place, row in enumerate(rows):
             found[table.ids[row]] = tuple(of_one[place] for of_one in drawn)
-        advance(first + len(rows))
+        done += len(rows)
+        advance(done)
     return found
 
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from cxrobust.cli import _main
-from cxrobust.errors import DataError, StudyError
+from cxrobust.errors import DataError, OutOfMemoryError, StudyError
 from cxrobust.inference import ledger
 from cxrobust.inference.models.python import PythonModel
 from cxrobust.preferences import run
@@ -170,6 +170,21 @@ def test_other_batches_and_other_shards_sample_the_same(study, tmp_path):
     study.write_text(study.read_text().replace("seed = 5", "seed = 6"))
     made(study, tmp_path / "seed")
     assert (tmp_path / "seed" / "preferences" / "a" / "reports.jsonl").read_bytes() != one.read_bytes()
+
+
+def test_batches_that_do_not_fit_the_memory_are_halved(study, tmp_path, monkeypatch):
+    made(study, tmp_path / "whole")
+    say = Parrot.sample
+
+    def short(self, rows, **more):
+        if len(rows) > 2:
+            raise OutOfMemoryError("memory is short")
+        return say(self, rows, **more)
+
+    monkeypatch.setattr(Parrot, "sample", short)
+    made(study, tmp_path / "short")
+    one, other = (tmp_path / name / "preferences" / "a" / "reports.jsonl" for name in ("whole", "short"))
+    assert one.read_bytes() == other.read_bytes()
 
 
 def test_people_fill_in_the_sheet_and_agree_with_a_judge(study, tmp_path):

@@ -181,6 +181,9 @@ def test_the_documents_hold_reports_as_text_and_a_table_of_scores():
     assert "There is none." in text
     table = text[text.index('id="report-scores"') :]
     assert table[: table.index("</table>")].count("0.438") == 4
+    bodies, _ = section_bodies(compose(View.of(replace(study_results, generated_reports=()), images=None), "report"))
+    assert "No report is shown" in bodies["generated"]
+    assert 'id="report-scores"' in bodies["generated"]
 
 
 def test_faults_of_reports_and_references_are_limits_with_their_counts():

@@ -61,7 +61,12 @@ class Shown:
     rows: tuple[Row, ...]
 
 
-@section("generated", order=81, title="Generated reports", needs=lambda view: bool(view.results.generated_reports))
+@section(
+    "generated",
+    order=81,
+    title="Generated reports",
+    needs=lambda view: bool(view.results.generated_reports) or bool(_metrics(view)),
+)
 def generated(view: View) -> Mapping[str, Any]:
     """Return reports of a few images, side by side, and a table of their scores."""
     chosen = [view.reference, *view.others][:MOST_REGIMES]
