@@ -45,7 +45,8 @@ class Agreement:
 def cohens_kappa(counts: NDArray[Any], *, weights: Weights = "none") -> NDArray[Any]:
     """Agreement of two judges beyond that of independent ones with the same habits; in [−1, 1], 1 for full agreement.
 
-    κ = 1 − Σ w n_ab / Σ w n_a· n_·b / n, where w is 0 on the diagonal and elsewhere 1, |a − b| or (a − b)² (Cohen 1960,
+    ``κ = 1 − n Σ w n_ab / Σ w r_a c_b`` with the sums r and c of rows and columns of n units, where w is 0 on the
+    diagonal and elsewhere 1, the distance of a and b, or its square (Cohen 1960,
     doi:10.1177/001316446002000104; 1968, doi:10.1037/h0026256). NaN where the denominator is 0.
 
     Parameters
@@ -72,8 +73,8 @@ def krippendorffs_alpha(
 ) -> NDArray[Any]:
     """Agreement of any number of judges beyond chance; at most 1, 0 where they agree as chance would have it.
 
-    α = 1 − D_o / D_e with D_o = Σ o_cd δ²_cd / n and D_e = Σ n_c n_d δ²_cd / (n (n − 1)) over coincidences o
-    (Krippendorff 2004, ISBN 978-0-7619-1545-4, ch. 11). NaN where only one category occurs.
+    ``α = 1 − D_o / D_e`` with ``D_o = Σ o_cd δ²_cd / n`` and ``D_e = Σ n_c n_d δ²_cd / (n (n − 1))`` over
+    coincidences o (Krippendorff 2004, ISBN 978-0-7619-1545-4, ch. 11). NaN where only one category occurs.
 
     Parameters
     ----------
