@@ -7,7 +7,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 BROWSER := .venv/.browser
 
-.PHONY: demo test check lint types docs format setup clean nih-chexnet nih-621 pneumoniamnist pages
+.PHONY: demo test check lint types docs format setup clean nih-chexnet nih-621 pneumoniamnist chexalign pages
 
 DATA ?= $(or $(CXROBUST_DATA),../shared/data)
 
@@ -44,6 +44,18 @@ nih-621: setup
 	$(BIN)/python examples/nih-621/train.py --data-root $(DATA)
 	$(BIN)/cxrobust run examples/nih-621/study.toml --data-root $(DATA)
 
+CHEXALIGN := examples/chexalign-mini
+
+chexalign: setup
+	$(BIN)/python $(CHEXALIGN)/write_references.py
+	$(BIN)/python $(CHEXALIGN)/train_sft.py
+	$(BIN)/cxrobust preferences $(CHEXALIGN)/study.toml --regime sft
+	$(BIN)/python $(CHEXALIGN)/train_dpo.py --judge labeler
+	$(BIN)/python $(CHEXALIGN)/train_dpo.py --judge overlap
+	$(BIN)/python $(CHEXALIGN)/train_dpo.py --judge people
+	$(BIN)/cxrobust run $(CHEXALIGN)/study.toml
+	$(BIN)/python $(CHEXALIGN)/figure.py
+
 pages: demo $(BROWSER)
 	$(BIN)/python tools/pages.py demo docs/_static
 
@@ -65,4 +77,4 @@ $(BROWSER): tools/ensure-chromium.sh $(READY)
 	  || { echo "uv cannot be installed: install it (https://docs.astral.sh/uv), or pip and venv of $(PYTHON)"; exit 1; }
 
 clean:
-	rm -rf .venv .uv demo docs/_build examples/*/out examples/*/checkpoints .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .uv demo docs/_build examples/*/out examples/*/checkpoints examples/*/references .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,138 @@
+"""What tuning by DPO and by KTO share: preference data with its images, the trainer's settings, what is written."""
+
+import contextlib
+import json
+import logging
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from generator import Scale
+from PIL import Image
+from transformers import AutoModelForImageTextToText, AutoProcessor, PrinterCallback, TrainerCallback
+
+from cxrobust.errors import DataError
+from cxrobust.inference.finetuning import Training, write_training
+from cxrobust.inference.pretrained import quiet
+from cxrobust.preferences.files import SUMMARY
+from cxrobust.progress import Reporter
+
+ON_A_PROCESSOR = {"use_cpu": True, "bf16": False, "gradient_checkpointing": False, "dataloader_pin_memory": False}
+SILENT = {"report_to": "none", "save_strategy": "no", "logging_strategy": "no", "disable_tqdm": True}
+
+
+def tune(
+    start: Path,
+    preferences: Path,
+    folder: Path,
+    *,
+    make: Callable[..., Any],
+    file: str,
+    scale: Scale,
+    learning_rate: float,
+    seed: int,
+    told: dict[str, str | float],
+    report: Reporter,
+) -> None:
+    """Tune a generator by one of trl's trainers, and write its checkpoint.
+
+    Parameters
+    ----------
+    start
+        Checkpoint of the supervised generator, which is the reference too.
+    preferences
+        A judge's folder, as `cxrobust preferences` writes it.
+    make
+        Makes the trainer of settings, model, data and processor; model and reference model are loaded by
+        `from_pretrained`, without which trl 1.16 looks for the reference on the hub.
+    file
+        Pairs or unpaired reports within `preferences`.
+    told
+        What else is said of the training.
+    """
+    training = Training(
+        epochs=scale.preference_epochs,
+        learning_rate=learning_rate,
+        batch=scale.preference_batch,
+        weight_decay=0.0,
+        seed=seed,
+    )
+    examples, n_images = read_examples(preferences / file)
+    with quiet(), _without_warnings(), tempfile.TemporaryDirectory() as scratch, torch.random.fork_rng(devices=[]):
+        processor = AutoProcessor.from_pretrained(start)
+        model, reference = (AutoModelForImageTextToText.from_pretrained(start) for _ in range(2))
+        trainer = make(
+            model=model,
+            ref_model=reference,
+            settings={
+                **ON_A_PROCESSOR,
+                **SILENT,
+                "output_dir": scratch,
+                "seed": training.seed,
+                "num_train_epochs": training.epochs,
+                "per_device_train_batch_size": training.batch,
+                "learning_rate": training.learning_rate,
+                "weight_decay": training.weight_decay,
+                "lr_scheduler_type": "cosine",
+                "warmup_steps": 0.1,
+                "max_length": None,
+            },
+            data=Dataset.from_list(examples),
+            processor=processor,
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.add_callback(_Told(report, stage=folder.name))
+        trainer.train()
+        model.eval().save_pretrained(folder)
+        processor.save_pretrained(folder)
+    judge = json.loads((preferences / SUMMARY).read_text(encoding="utf-8"))["judge"]
+    write_training(
+        folder,
+        tuned="all weights",
+        training=training,
+        start=start.name,
+        judge=json.dumps(judge),
+        images=f"{n_images:,} with preferences",
+        **told,
+    )
+
+
+def read_examples(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """Return the lines of preference data with their images, and how many images these are.
+
+    Raises
+    ------
+    DataError
+        When there are none: `cxrobust preferences` comes first.
+    """
+    if not path.is_file():
+        raise DataError(f"{path} is missing: run cxrobust preferences on the study first")
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    if not lines:
+        raise DataError(f"{path} has no preferences: its judge found no report of an image better than another")
+    images = {name: Image.open(path.parent / name).convert("RGB") for name in {line["image"] for line in lines}}
+    return [{**line, "image": images[line["image"]]} for line in lines], len(images)
+
+
+class _Told(TrainerCallback):
+    """Says how far the training is."""
+
+    def __init__(self, report: Reporter, *, stage: str) -> None:
+        self.report, self.stage = report, stage
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Tell of each step."""
+        self.report(self.stage, state.global_step, state.max_steps)
+
+
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Keep the trainer's remarks on hubs, tokens and devices from the terminal."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)

@@ -1,0 +1,169 @@
+"""The example of report generators, far smaller: grammar, supervised training, preferences, DPO, KTO, study."""
+
+import importlib
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from cxrobust.checks import check
+from cxrobust.errors import CxrobustError
+from cxrobust.inference.phantoms import FINDINGS, population
+from cxrobust.progress import silent
+from cxrobust.radiology_reports.labeler import Label, label_report
+from cxrobust.radiology_reports.phrases import OBSERVATIONS as OBSERVED
+from cxrobust.study import Study, read_study
+
+pytest.importorskip("torch")
+
+EXAMPLE = Path(__file__).parent.parent / "examples" / "chexalign-mini"
+OBSERVATIONS = {"Effusion": "Pleural Effusion", "Nodule": "Lung Lesion"}
+N_TEST, N_PREFERENCES = 4, 8
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory: pytest.TempPathFactory):
+    """Folder with a copy of the example, from which its modules can be imported."""
+    folder = tmp_path_factory.mktemp("chexalign") / "chexalign-mini"
+    shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("out", "checkpoints", "references"))
+    modules = [path.stem for path in folder.glob("*.py")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        for module in modules:
+            patch.delitem(sys.modules, module, raising=False)
+        yield folder
+    for module in modules:
+        sys.modules.pop(module, None)
+
+
+def test_the_labeler_reads_from_a_report_what_the_grammar_put_into_it(example: Path) -> None:
+    grammar = importlib.import_module("grammar")
+    stated = {finding: set() for finding in FINDINGS}
+    for visit in population(7, 60, split="train"):
+        labels = label_report(grammar.report(visit))
+        for finding, severity in zip(FINDINGS, visit.severity, strict=True):
+            label = labels.get(OBSERVATIONS.get(finding, finding))
+            stated[finding].add(label)
+            if severity == 0:
+                assert label in {None, Label.NEGATIVE}, grammar.report(visit)
+            elif severity >= grammar.FAINT:
+                assert label is Label.POSITIVE, grammar.report(visit)
+    assert all({Label.POSITIVE, Label.UNCERTAIN, None} <= labels for labels in stated.values())
+
+
+def test_sides_are_those_of_the_image(example: Path) -> None:
+    grammar = importlib.import_module("grammar")
+    sided = re.compile(r"(left|right) pleural effusion|effusion on the (left|right)", re.IGNORECASE)
+    told = [
+        (visit.patient.anatomy.place[FINDINGS.index("Effusion")], (found[1] or found[2]).lower())
+        for visit in population(7, 60, split="train")
+        if (found := sided.search(grammar.report(visit)))
+    ]
+    assert len(told) > 20
+    assert all(wanted == side for wanted, side in told)
+
+
+def test_the_tokenizer_knows_every_word_and_gives_texts_back(example: Path) -> None:
+    grammar, generator = importlib.import_module("grammar"), importlib.import_module("generator")
+    tokenizer = generator.processor().tokenizer
+    for visit in population(7, 60, split="train"):
+        report = grammar.report(visit)
+        ids = tokenizer.encode(report + generator.END, add_special_tokens=False)
+        assert tokenizer.unk_token_id not in ids
+        assert ids[-1] == tokenizer.eos_token_id
+        assert tokenizer.decode(ids, skip_special_tokens=True) == report
+
+
+@pytest.mark.filterwarnings("ignore")  # trl, datasets and accelerate have some
+def test_the_whole_road(example: Path) -> None:
+    pytest.importorskip("trl", reason="trl is not installed: uv pip install --group examples")
+    from safetensors.torch import load_file
+
+    from cxrobust.pipeline import analyze, predict
+    from cxrobust.preferences.run import make_preferences
+
+    generator = importlib.import_module("generator")
+    importlib.import_module("write_references").write(
+        example / "references", {"test": N_TEST, "validation": N_PREFERENCES}
+    )
+    checkpoints, out = example / "checkpoints", example / "out"
+    importlib.import_module("train_sft").train(checkpoints / "sft", scale=generator.TINY, report=silent)
+    study = shortened(example / "study.toml")
+
+    make_preferences(study, out, regime="sft")
+    preferences = out / "preferences" / "sft"
+    dpo, kto = importlib.import_module("train_dpo"), importlib.import_module("train_kto")
+    for judge, loss in (("labeler", "ipo"), ("overlap", "sigmoid"), ("people", "length-normalised")):
+        dpo.train(
+            checkpoints / "sft", preferences / judge, checkpoints / f"dpo-{judge}",
+            loss=loss, scale=generator.TINY, seed=1, report=silent,
+        )  # fmt: skip
+    kto.train(
+        checkpoints / "sft", preferences / "overlap", checkpoints / "kto-overlap",
+        scale=generator.TINY, seed=1, report=silent,
+    )  # fmt: skip
+    weights = {path.parent.name: load_file(path) for path in checkpoints.glob("*/model.safetensors")}
+    assert set(weights) == {"sft", "dpo-labeler", "dpo-overlap", "dpo-people", "kto-overlap"}
+    for name in set(weights) - {"sft"}:
+        assert any((weights[name][key] != weights["sft"][key]).any() for key in weights["sft"]), name
+        assert weights[name].keys() == weights["sft"].keys()
+    training = json.loads((checkpoints / "dpo-people" / "training.json").read_text(encoding="utf-8"))
+    assert training["start"] == "sft"
+    assert training["method"] == "DPO, length-normalised loss"
+    assert json.loads(training["judge"])["noise"] == 0.2
+
+    checked = check(study, out, report=silent)
+    assert checked.regimes == ("sft", "dpo-labeler", "dpo-overlap", "dpo-people")
+    predict(study, out)
+    results = analyze(study, out)
+    found = results.find(estimand="value", metric="f1-5-macro", condition="clean")
+    assert len(found) == 4
+
+
+def test_the_study_of_mimic_is_right_up_to_its_weights(example: Path, tmp_path: Path) -> None:
+    """Made-up files as PhysioNet lays them out: all is found but the checkpoints."""
+    root, reports = tmp_path / "mimic-cxr-jpg" / "2.1.0", tmp_path / "mimic-cxr" / "2.1.0" / "files"
+    root.mkdir(parents=True)
+    images = [("10000001", "50000001", "aa", "test"), ("10000002", "50000002", "bb", "train")]
+    split = [f"{image},{study},{patient},{part}" for patient, study, image, part in images]
+    about = [f"{image},{patient},{study},PA" for patient, study, image, _ in images]
+    labels = [f"{patient},{study},1.0,0.0,,," for patient, study, *_ in images]
+    five = "Atelectasis,Cardiomegaly,Consolidation,Edema,Pleural Effusion"
+    others = [name for name in OBSERVED if name not in five.split(",")]
+    for name, lines in (
+        ("split", ["dicom_id,study_id,subject_id,split", *split]),
+        ("metadata", ["dicom_id,subject_id,study_id,ViewPosition", *about]),
+        (
+            "chexpert",
+            [f"subject_id,study_id,{five},{','.join(others)}", *(line + "," * len(others) for line in labels)],
+        ),
+    ):
+        (root / f"mimic-cxr-2.0.0-{name}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    for patient, study, image, _ in images:
+        place = Path(f"p{patient[:2]}") / f"p{patient}"
+        (root / "files" / place / f"s{study}").mkdir(parents=True)
+        Image.new("L", (32, 32), 90).save(root / "files" / place / f"s{study}" / f"{image}.jpg")
+        (reports / place).mkdir(parents=True)
+        (reports / place / f"s{study}.txt").write_text("FINDINGS: Mild atelectasis.\n\nIMPRESSION: As above.\n")
+    study = read_study(example / "study-mimic.toml", data_root=tmp_path)
+    assert study.data.table().references == ("Mild atelectasis. As above.",)
+    with pytest.raises(CxrobustError, match="medgemma"):
+        check(study, tmp_path / "out", report=silent)
+
+
+def shortened(path: Path) -> Study:
+    """Return the study with few images, two steps, few resamples, in one process and without checks of attacks."""
+    text = path.read_text(encoding="utf-8")
+    text = text.replace("patients = 150", f"patients = {N_TEST}").replace(
+        "patients = 400", f"patients = {N_PREFERENCES}"
+    )
+    text = re.sub(r"steps = \d+", "steps = 2", text)
+    text = re.sub(r"(resamples|primary_condition) = .*", "", text).replace("[analysis]", "[analysis]\nresamples = 200")
+    text = text.replace("attack_checks = 8", "attack_checks = 0")
+    text = text.replace('executor = "processes"\nworkers = 2\n', "")
+    path.write_text(text, encoding="utf-8")
+    return read_study(path)
