@@ -50,7 +50,7 @@ def draw(estimates: pd.DataFrame, path: Path) -> None:
         axis.set_xticks(range(len(CONDITIONS)), list(CONDITIONS.values()), rotation=25, fontsize=8)
         axis.tick_params(axis="y", labelsize=8)
         axis.spines[["top", "right"]].set_visible(False)
-    axes[0].legend(fontsize=8, frameon=False)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=8, frameon=False)
     figure.savefig(path, dpi=140)
     plt.close(figure)
 
