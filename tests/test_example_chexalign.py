@@ -7,6 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -122,6 +123,8 @@ def test_the_whole_road(example: Path) -> None:
     results = analyze(study, out)
     found = results.find(estimand="value", metric="f1-5-macro", condition="clean")
     assert len(found) == 4
+    importlib.import_module("figure").draw(pd.read_csv(out / "estimates.csv"), out / "figure.png")
+    assert (out / "figure.png").stat().st_size > 10_000
 
 
 def test_the_study_of_mimic_is_right_up_to_its_weights(example: Path, tmp_path: Path) -> None:
