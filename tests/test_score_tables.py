@@ -6,7 +6,6 @@ import re
 import pytest
 
 from cxrobust.cli import _main
-from cxrobust.radiology_reports.judges.grading import grader
 from cxrobust.radiology_reports.scores import Pairs, scorer
 
 ROWS = (
@@ -83,11 +82,3 @@ def test_settings_come_from_tables_of_a_file_whose_paths_are_relative_to_it(tmp_
     arguments = ["score", str(_table(tmp_path)), "--out", str(out), "--metrics", "elsewhere-radcliq"]
     assert _main([*arguments, "--settings", str(tmp_path / "there" / "s.toml")]) == 0
     assert [row["elsewhere-radcliq"] for row in _read(out)] == ["1.5", "2.5", "", "", ""]
-
-
-def test_scores_of_the_registry_grade_for_judges():
-    pytest.importorskip("rouge_score")
-    grades = grader("rouge-l")([ROWS[0][1], "Clear."], [ROWS[0][2], "Clear."])
-    assert [one.value for one in grades] == pytest.approx([0.75, 1.0])
-    unread = grader("f1-14-micro")(["El corazón es normal, sin derrame."], ["Edema."])
-    assert (unread[0].value, unread[0].why) == (None, "report not English")
