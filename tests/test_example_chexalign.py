@@ -154,6 +154,11 @@ def test_the_study_of_mimic_is_right_up_to_its_weights(example: Path, tmp_path: 
         (reports / place / f"s{study}.txt").write_text("FINDINGS: Mild atelectasis.\n\nIMPRESSION: As above.\n")
     study = read_study(example / "study-mimic.toml", data_root=tmp_path)
     assert study.data.table().references == ("Mild atelectasis. As above.",)
+    with pytest.raises(CxrobustError, match="GREEN-RadLlama2-7b: the file or folder is missing"):
+        check(study, tmp_path / "out", report=silent)
+    weights = example / "checkpoints"
+    (weights / "GREEN-RadLlama2-7b").mkdir(parents=True)
+    (weights / "green-prompt.txt").write_text("{reference} {candidate}")
     with pytest.raises(CxrobustError, match="medgemma"):
         check(study, tmp_path / "out", report=silent)
 
