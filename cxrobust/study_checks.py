@@ -70,6 +70,7 @@ def check_data(study: "Study", table: "ImageTable") -> None:
     """
     from cxrobust.analysis.against_data import check_against_data
 
+    _check_references(study, table)
     try:
         check_against_data(
             study.analysis,
@@ -84,6 +85,22 @@ def check_data(study: "Study", table: "ImageTable") -> None:
         )
     except MisfitError as error:
         raise study.error(error.keys, str(error)) from error
+
+
+def _check_references(study: "Study", table: "ImageTable") -> None:
+    """Scores against references need one at least."""
+    from cxrobust.analysis.metrics import metric
+    from cxrobust.radiology_reports.scores import needs_reference
+
+    if any((text or "").strip() for text in table.references or ()):
+        return
+    for name in study.analysis.metrics:
+        if metric[name].of_reports and needs_reference(name):
+            raise study.error(
+                ("analysis", "metrics"),
+                f"{name} is scored against reference reports, and no image of the data has one: name their table by "
+                f"references in [data], or leave {name} out",
+            )
 
 
 def _check_validation(study: "Study", place: Place) -> None:

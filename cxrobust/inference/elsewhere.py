@@ -24,6 +24,8 @@ from cxrobust.study_sections import DataPath, Section
 KINDS = (".csv", ".csv.gz", ".jsonl", ".parquet")
 OF_REPORTS = ("report", "log_probability", "confidence", "observations", "doubted")
 """Keys that are of use with tables of reports, and told where they are given."""
+OF_SURENESS = ("log_probability", "confidence")
+"""Keys of columns that say how sure a generator is, without which it counts as certain."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,6 +139,37 @@ class Elsewhere(Section):
         columns = set(map(str, self._read(condition).columns))
         return self.report in columns and not columns & {self.prefix + finding for finding in findings}
 
+    def check_columns(self, findings: tuple[str, ...]) -> None:
+        """See that findings are read alike from every table, so that conditions differ by what was predicted alone.
+
+        Raises
+        ------
+        DataError
+            When one table of reports has a column of probabilities or of confidence that another has not, or a key of
+            the study file names a column that is not there.
+        """
+        paths = dict.fromkeys((*self.predictions.values(), *([] if self.validation is None else [self.validation])))
+        filled = {path: _filled(self._read_table(path)) for path in paths}
+        for key in ("report", *OF_SURENESS):
+            column = getattr(self, key)
+            for path in paths if key in self.model_fields_set else ():
+                if column not in filled[path]:
+                    raise DataError(
+                        f"{path}: no column {column!r} with a value{nearest(column, filled[path])}, which {key} of "
+                        f"regime {self.name!r} names: correct one of the two"
+                    )
+        of_reports = [path for path in paths if self.report in filled[path]]
+        columns = (*(self.prefix + finding for finding in findings), *(getattr(self, key) for key in OF_SURENESS))
+        for column in columns:
+            having = next((path for path in paths if column in filled[path]), None)
+            lacking = next((path for path in of_reports if column not in filled[path]), None)
+            if having is not None and lacking is not None:
+                raise DataError(
+                    f"{lacking}: no column {column!r} with a value{nearest(column, filled[lacking])}, which {having} "
+                    f"of the same regime {self.name!r} has: findings must be read alike from both, so add it, or leave "
+                    f"it out of both"
+                )
+
     def read(self, condition: str, *, findings: tuple[str, ...], image_ids: tuple[str, ...]) -> Told:
         """Return what the table says of the images in the order asked for.
 
@@ -225,7 +258,9 @@ class Elsewhere(Section):
         return values
 
     def _read(self, condition: str) -> pd.DataFrame:
-        path = self.predictions[condition]
+        return self._read_table(self.predictions[condition])
+
+    def _read_table(self, path: Path) -> pd.DataFrame:
         try:
             if path.suffix == ".jsonl":
                 frame = pd.DataFrame([dict(row) for _, row in read_rows(path)])
@@ -251,6 +286,12 @@ class Elsewhere(Section):
         if len(twice):
             raise DataError(f"{path}: image {twice.iloc[0]!r} stands twice: keep one row an image")
         return frame
+
+
+def _filled(frame: pd.DataFrame) -> tuple[str, ...]:
+    """Return the columns in which not all is blank."""
+    blank = frame.isna() | (frame.astype(str).apply(lambda column: column.str.strip()) == "")
+    return tuple(str(column) for column, one in zip(frame.columns, blank.to_numpy().T, strict=True) if not one.all())
 
 
 def _check_kind(path: Path) -> None:

@@ -145,6 +145,8 @@ def plan(study: Study, folder: Path, *, report: Reporter = silent) -> Plan:
     _check_conditions(study, elsewhere, has_models)
     _check_targets(study, table)
     check_data(study, table)
+    for one in elsewhere:
+        one.check_columns(table.findings)
     workplace = Workplace(
         cache=folder / TRAINING_CACHE, device=study.compute.device, batch=study.compute.batch, report=report
     )

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cxrobust import pipeline
-from cxrobust.errors import DataError
+from cxrobust.errors import DataError, StudyError
 from cxrobust.inference.elsewhere import Elsewhere, common_images
 from cxrobust.predictions import load_predictions
 from cxrobust.study import read_study
@@ -216,6 +216,42 @@ def test_what_is_wrong_with_a_table_of_reports_is_named(
         one.read("clean", findings=FINDINGS, image_ids=("a", "b", "c", "d"))
 
 
+SURE, ODDS = {"confidence": [0.5] * 4}, {"Effusion": [0.1] * 4, "Mass": [0.2] * 4}
+
+
+@pytest.mark.parametrize(
+    ("clean", "other", "more", "message"),
+    [
+        (SURE, {"confidense": [0.5] * 4}, {}, r"no column 'confidence' .*mean 'confidense'\?.*which .*clean.*'g' has"),
+        (SURE, {"confidence": [None] * 4}, {}, "no column 'confidence' with a value"),
+        (SURE, {"log_probability": [-1.0] * 4}, {}, "clean.csv: no column 'log_probability' .*other"),
+        (ODDS, {}, {}, "no column 'Effusion' with a value, which .*clean"),
+        (
+            {},
+            {},
+            {"confidence": "sure"},
+            "clean.csv: no column 'sure' with a value, which confidence of regime 'g' names",
+        ),
+    ],
+)
+@pytest.mark.parametrize("place", ["condition", "validation"])
+def test_tables_of_a_regime_are_read_alike(
+    clean: dict[str, object],
+    other: dict[str, object],
+    more: dict[str, object],
+    message: str,
+    place: str,
+    tmp_path: Path,
+) -> None:
+    first = written(tmp_path, "csv", **clean).rename(tmp_path / "clean.csv")
+    second = written(tmp_path, "csv", **other).rename(tmp_path / "other.csv")
+    there = {"validation": second} if place == "validation" else {"predictions": {"clean": first, "blur": second}}
+    with pytest.raises(DataError, match=message) as caught:
+        generator(first, **{**there, **more}).check_columns(FINDINGS)
+    assert "\n" not in str(caught.value)
+    generator(first, predictions={"clean": first, "blur": first}).check_columns(FINDINGS)
+
+
 STUDY = """
 [study]
 title = "reports made elsewhere"
@@ -270,6 +306,19 @@ def test_generators_made_elsewhere_get_the_same_analysis(tmp_path: Path) -> None
     assert found.reports[1, 1, 3] == ""
     faults = [unit.get("report_faults") for unit in found.index["units"]]
     assert faults == [None, {"empty": {"n": 1, "images": ["i03"]}}] * 2
+    refused = STUDY.replace('references = "references.jsonl"\nlabel_source = "references"\n', "")
+    asking = refused.replace("resamples = 200", 'resamples = 200\nmetrics = ["words", "verbosity"]')
+    frame = pd.DataFrame(
+        {"image_id": ids, "patient_id": ids, "Pleural Effusion": [0, 1] * 20, "Pneumothorax": [1, 0] * 20}
+    )
+    frame.to_csv(tmp_path / "labels.csv", index=False)
+    (tmp_path / "without.toml").write_text(asking)
+    with pytest.raises(
+        StudyError, match=r"without.toml:\d+: verbosity is .*: name their table by references in \[data"
+    ):
+        pipeline.predict(read_study(tmp_path / "without.toml"), tmp_path / "without")
+    (tmp_path / "without.toml").write_text(asking.replace('"words", "verbosity"', '"words"'))
+    pipeline.predict(read_study(tmp_path / "without.toml"), tmp_path / "without")
     results = pipeline.analyze(study, tmp_path / "out")
     accuracy = {
         (one.regime, one.condition): one.estimate

@@ -246,6 +246,12 @@ def measured(name: str) -> tuple[tuple[str, ...], Measure]:
     return found
 
 
+def needs_reference(name: str) -> bool:
+    """Whether a metric of reports tells nothing without reference reports."""
+    scorers, measure = measured(name)
+    return REFERENCE_WORDS in measure.needs or any(scorer[one].needs_reference for one in scorers)
+
+
 @lru_cache(maxsize=4096)
 def _measured(name: str) -> tuple[tuple[str, ...], Measure] | None:
     if name.startswith(CONTROLLED):
