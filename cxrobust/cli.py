@@ -71,6 +71,7 @@ def run(study: StudyFile, data_root: DataRoot = None, out: Out = None) -> None:
     with reporting() as report:
         documents = pipeline.run(read, folder, report_progress=report, say=_warn)
     _say_skipped(folder / PREDICTIONS)
+    _say_flaws(folder / RESULTS)
     _say_written(folder / RESULTS, folder / ESTIMATES, *documents)
 
 
@@ -330,7 +331,7 @@ def score(
         Path | None, typer.Option("--references", help="Another table, of the references: id and report.")
     ] = None,
     settings: Annotated[
-        Path | None, typer.Option("--settings", help="A TOML file with tables [scores.NAME], such as a study file.")
+        Path | None, typer.Option("--settings", help=r"A TOML file with tables \[scores.NAME], such as a study file.")
     ] = None,
     id_column: Annotated[str, typer.Option("--id", help="Column of the ids.")] = "id",
     text_column: Annotated[str, typer.Option("--text", help="Column of the reports.")] = "report",
@@ -608,6 +609,18 @@ def _say_skipped(folder: Path) -> None:
         image, why = next(iter(skipped.items()))
         images = "1 image" if len(skipped) == 1 else f"{len(skipped):,} images"
         _warn(f"left out of every cell: {images} ({folder / INDEX} lists them), {image}: {why}")
+
+
+def _say_flaws(results: Path) -> None:
+    from collections import Counter
+
+    from cxrobust.radiology_reports.findings import told_of_flaws
+    from cxrobust.results import read_results
+
+    writing = [one for one in read_results(results).regimes if one.get("report_faults")]
+    if writing:
+        flaws = sum((Counter(one["report_faults"]) for one in writing), Counter[str]())
+        _warn(told_of_flaws(flaws, sum(one["n_reports"] for one in writing)))
 
 
 def _paper(results: "Results") -> "Paper":

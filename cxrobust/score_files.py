@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cxrobust.errors import DataError
 from cxrobust.files import atomic_write, sha256_file
-from cxrobust.radiology_reports.scores import Scored
+from cxrobust.radiology_reports.scores import BETWEEN, Scored
 
 SCORES = "scores"
 """The entry of the index."""
@@ -105,8 +105,8 @@ def read_scores(
         for at, row in zip(kept, rows, strict=True):
             if told[at] is not None:
                 reasons.setdefault(row, told[at])
-            if said[at] is not None:
-                counts[said[at]] = counts.get(said[at], 0) + 1
+            for one in said[at].split(BETWEEN) if said[at] is not None else ():
+                counts[one] = counts.get(one, 0) + 1
     return AllScores(
         columns=columns,
         scoring={name: Scoring(reasons=_counted(why[name].values()), remarks=remarks[name]) for name in why},

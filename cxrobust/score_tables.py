@@ -1,7 +1,7 @@
 """`cxrobust score`: the scores of a table of reports, without a study, each and all together with intervals."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +12,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from cxrobust.analysis.metrics import metric
-from cxrobust.analysis.report_scores import report_estimates
+from cxrobust.analysis.metrics.of_reports import UNSCORED
+from cxrobust.analysis.report_scores import note_on_scoring, of_reports, report_estimates
 from cxrobust.analysis.sample import Sample
 from cxrobust.errors import DataError, StudyError, nearest, some
 from cxrobust.files import atomic_write_text
 from cxrobust.predictions import PredictionSet
 from cxrobust.radiology_reports.phrases import OBSERVATIONS
-from cxrobust.radiology_reports.scores import Pairs, Scored, Scorer, each, measured
+from cxrobust.radiology_reports.scores import BETWEEN, Pairs, Scored, Scorer, each, measured
 from cxrobust.radiology_reports.scores.chexpert import KINDS as CONFUSION
 from cxrobust.radiology_reports.scores.chexpert import column
 from cxrobust.radiology_reports.tables import read_reports, read_rows
@@ -151,15 +152,22 @@ def _as_predictions(
 
 def _value(name: str, sample: Sample) -> Estimate:
     found = next(iter(report_estimates(name, metric[name], sample, reference="reports")))
-    return next(one for one in found.estimates if one.estimand == "value")
+    value = next(one for one in found.estimates if one.estimand == "value")
+    note = value.note.replace("images", "reports")
+    if len(sample.predictions.patient_ids) == len(sample.predictions.image_ids):
+        note = note.replace("patients", "reports")
+    why = note_on_scoring(name, of_reports(name, sample)) if UNSCORED in note else ""
+    return replace(value, note=BETWEEN.join(filter(None, (note, why.replace("images", "reports")))))
 
 
 def write_table(path: Path, table: ScoredTable) -> None:
     """Write a CSV: id, each metric of each report alone, why one is not scored, and what is to be told of it."""
 
     def joined(told: str, at: int) -> str:
-        words = {f"{why}": None for one in table.scored.values() if (why := getattr(one, told)[at]) is not None}
-        return "; ".join(words)
+        words = {
+            why: None for one in table.scored.values() for why in (getattr(one, told)[at] or "").split(BETWEEN) if why
+        }
+        return BETWEEN.join(words)
 
     rows = [
         [

@@ -47,7 +47,39 @@ def test_each_report_has_its_scores_and_all_together_an_interval(tmp_path, capsy
     assert "Cardiomegaly 1 0 1 2" in shown  # both, the report alone, the reference alone, neither, of four scored ones
     assert "Edema 1 0 1 2" in shown
     assert f"rouge-l {wanted.mean():.4g}" in shown
-    assert "1 of 5 images left out, not scored: no reference (1)" in re.sub(r"\s+", " ", shown)
+    assert "1 of 5 reports left out, not scored: no reference (1)" in re.sub(r"\s+", " ", shown)
+
+
+def test_other_languages_long_reports_and_what_is_not_scored_are_told(tmp_path, capsys):
+    pytest.importorskip("rouge_score")
+    rows = [
+        ("a", "Kein Erguss, das Herz ist normal.", "Aucun pneumothorax. Absence de consolidation.", ""),
+        ("b", "Clear. " * 5000, "Clear.", ""),
+        ("c", "Clear.", "Clear.", ""),
+    ]
+    arguments = ["score", str(_table(tmp_path, rows)), "--out", str(tmp_path / "s.csv"), "--metrics"]
+    assert _main([*arguments, "rouge-l,words"]) == 0
+    remarks = [row["remark"] for row in _read(tmp_path / "s.csv")]
+    assert remarks == ["report not English; reference not English", "very long report", ""]
+    assert all(row["rouge-l"] and row["words"] for row in _read(tmp_path / "s.csv"))
+    shown = " ".join(capsys.readouterr().out.split())
+    for said in (
+        "report not English (1)",
+        "reference not English (1)",
+        "very long report (1)",
+        "fewer than 20 reports",
+    ):
+        assert said in shown
+    assert "patients" not in shown
+    assert "images" not in shown
+    assert _main([*arguments, "log-probability"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "3 of 3 reports left out, not scored: no log-probability (3)" in shown
+
+
+def test_the_help_names_tables_of_scores(capsys):
+    assert _main(["score", "--help"]) == 0
+    assert "[scores.NAME]" in " ".join(capsys.readouterr().out.split())
 
 
 def test_references_may_stand_in_a_table_of_their_own(tmp_path):

@@ -17,7 +17,7 @@ from cxrobust.errors import DataError, nearest, some
 from cxrobust.files import sha256_file
 from cxrobust.inference.written import Written
 from cxrobust.predictions import check_probabilities
-from cxrobust.radiology_reports.findings import Doubted, faults_of, observations_of, stated
+from cxrobust.radiology_reports.findings import Doubted, flaws_of, observations_of, stated
 from cxrobust.radiology_reports.tables import read_rows
 from cxrobust.study_sections import DataPath, Section
 
@@ -191,7 +191,7 @@ class Elsewhere(Section):
         written = Written(
             reports=reports,
             log_probabilities=np.full(len(reports), np.nan) if known is None else known,
-            faults=tuple(tuple(faults_of(report)) for report in reports),
+            faults=tuple(tuple(flaws_of(report)) for report in reports),
         )
         if set(frame.columns) & {self.prefix + finding for finding in findings}:
             return Told(probabilities=self._probabilities(path, frame, findings, image_ids), written=written)

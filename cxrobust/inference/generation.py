@@ -16,7 +16,7 @@ from cxrobust.inference.pretrained import quiet
 from cxrobust.inference.randomness import image_seed
 from cxrobust.inference.vision_language import PIXELS
 from cxrobust.inference.written import Reading, Written, log_odds_by_agreement, log_odds_by_tokens
-from cxrobust.radiology_reports.findings import CUT, Doubted, faults_of
+from cxrobust.radiology_reports.findings import CUT, Doubted, flaws_of
 
 Confidence = Literal["token-probability", "questions", "agreement"]
 Tokens = list[int]
@@ -280,7 +280,7 @@ class Generator(PixelClassifier):
             reports = tuple(map(self.writer.text_of, tokens))
             log_probabilities = self.writer.log_probability(prepared, tokens).cpu().numpy()
         faults = tuple(
-            (*faults_of(report), *([] if own[-1] in self.writer.ends else [CUT]))
+            (*flaws_of(report), *([] if own[-1] in self.writer.ends else [CUT]))
             for report, own in zip(reports, tokens, strict=True)
         )
         written = Written(reports=reports, log_probabilities=log_probabilities, faults=faults)

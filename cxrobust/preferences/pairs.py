@@ -9,6 +9,8 @@ import numpy as np
 from cxrobust.analysis.agreement import MISSING
 from cxrobust.analysis.ratios import intervals_of, ratios
 from cxrobust.analysis.resampling import patient_counts
+from cxrobust.radiology_reports.findings import EMPTY as EMPTY_REPORT
+from cxrobust.radiology_reports.findings import count_flaws
 from cxrobust.radiology_reports.judges import CHOICES, EMPTY, Case, Judgement
 
 ONE_TEXT = "all reports alike"
@@ -113,6 +115,11 @@ def choose(sampled: Sampled, judgement: Judgement, *, margin: float) -> Pair | s
     )
 
 
+def flaws_in(sampled: Sequence[Sampled]) -> dict[str, int]:
+    """Return how many sampled reports have each flaw."""
+    return count_flaws(sample.text for one in sampled for sample in one.samples)
+
+
 def counts_of(
     sampled: Sequence[Sampled], judgements: Sequence[Judgement], found: Sequence[Pair | str]
 ) -> dict[str, int]:
@@ -120,12 +127,15 @@ def counts_of(
     reasons = Counter(one for one in found if isinstance(one, str))
     unjudged = Counter(why for judgement in judgements for why in judgement.reasons if why)
     undecided = Counter(one.why for judgement in judgements for one in judgement.decisions if one.choice is None)
+    references = count_flaws(one.case.reference for one in sampled if one.case.reference is not None)
     return {
         "images": len(sampled),
         "reports": sum(len(one.samples) for one in sampled),
         "reports, empty": sum(one.n_empty for one in sampled),
+        **{f"reports, {flaw}": n for flaw, n in flaws_in(sampled).items() if flaw != EMPTY_REPORT},
         "reports, of equal ones the others": sum(len(o.samples) - o.n_empty - len(o.places) for o in sampled),
         "references missing": sum(one.case.reference is None for one in sampled),
+        **{f"references, {flaw}": n for flaw, n in references.items()},
         **{f"reports without a grade, {why}": n for why, n in sorted(unjudged.items())},
         **{f"comparisons without a decision, {why}": n for why, n in sorted(undecided.items())},
         "pairs": sum(isinstance(one, Pair) for one in found),

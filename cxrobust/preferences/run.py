@@ -19,9 +19,10 @@ from cxrobust.inference.models import Regime
 from cxrobust.inference.pixels import WHITE, Pixels, open_pixels
 from cxrobust.inference.units import UNREADABLE_FILE
 from cxrobust.preferences import FOLDER, Preferences, files, slug
-from cxrobust.preferences.pairs import Pair, Sampled, choose, counts_of, margins_of, position_bias, ratings_of
+from cxrobust.preferences.pairs import Pair, Sampled, choose, counts_of, flaws_in, margins_of, position_bias, ratings_of
 from cxrobust.preferences.sampling import UNITS, GeneratorSampler, Sampling, sampled_reports
 from cxrobust.progress import Reporter, silent
+from cxrobust.radiology_reports.findings import told_of_flaws
 from cxrobust.radiology_reports.judges import CHOICES, Desk, Judge, Judgement
 from cxrobust.study import Study
 
@@ -78,6 +79,8 @@ def make_preferences(
             prompt=_prompt(asked, chosen),
         )
         sampled, took = sampled_reports(sampling, folder / UNITS, load=GeneratorSampler, report=report)
+        if flaws := flaws_in(sampled):
+            say(told_of_flaws(flaws, sum(len(one.samples) for one in sampled)))
         files.write_reports(sampled, folder / files.REPORTS)
         files.write_for_people(sampled, folder / files.PEOPLE, seed=study.study.seed)
         desk = Desk(answers=folder / ANSWERS, device=study.compute.device, report=report)

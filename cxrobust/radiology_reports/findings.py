@@ -1,7 +1,8 @@
 """What a report states of a study's findings, as numbers: by the embedded labeler and a policy for doubt."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -14,8 +15,10 @@ from cxrobust.radiology_reports.phrases import OBSERVATIONS
 Doubted = Literal["ones", "zeros", "half"]
 """What a doubted finding (`possible pneumonia`) counts as: stated, not stated, or half stated."""
 
-EMPTY, FOREIGN, CUT = "empty", "not English", "cut off"
+EMPTY, FOREIGN, CUT, LONG = "empty", "not English", "cut off", "very long"
 """What may be wrong with a generated report; `cut off` where it reached the largest number of tokens."""
+MOST_WORDS = 1000
+"""A report of more words is very long: it is read and scored like any other, and counted."""
 _WORTH = {"ones": 1.0, "zeros": 0.0, "half": 0.5}
 
 
@@ -74,6 +77,36 @@ def faults_of(report: str) -> Iterator[str]:
         yield EMPTY
     elif not speaks_english(report):
         yield FOREIGN
+
+
+def flaws_of(report: str) -> Iterator[str]:
+    """Yield what is to be told of a generated report: why it states nothing, and that it is very long.
+
+    Examples
+    --------
+    >>> list(flaws_of("Clear. " * 5000)), list(flaws_of("")), list(flaws_of("Clear."))
+    (['very long'], ['empty'], [])
+    """
+    yield from faults_of(report)
+    if len(report.split()) > MOST_WORDS:
+        yield LONG
+
+
+def count_flaws(reports: Iterable[str]) -> dict[str, int]:
+    """Return how many reports have each flaw, in the order of `EMPTY, FOREIGN, CUT, LONG`."""
+    found = Counter(flaw for report in reports for flaw in flaws_of(report))
+    return {flaw: found[flaw] for flaw in (EMPTY, FOREIGN, CUT, LONG) if found[flaw]}
+
+
+def told_of_flaws(counts: Mapping[str, int], n: int) -> str:
+    """Return a line for the terminal on the reports that were generated.
+
+    Examples
+    --------
+    >>> told_of_flaws({"empty": 2, "very long": 1}, 1200)
+    'of 1,200 reports that were generated: 2 empty, 1 very long'
+    """
+    return f"of {n:,} reports that were generated: {', '.join(f'{counts[flaw]:,} {flaw}' for flaw in counts)}"
 
 
 def _plain(name: str) -> str:

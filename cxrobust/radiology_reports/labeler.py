@@ -272,5 +272,6 @@ def speaks_english(text: str) -> bool:
     Where it holds common words of another language too, it must hold more of English.
     """
     words = set(_pattern(r"[a-z]+").findall(text.lower()))
-    own, foreign = len(words & phrases.COMMON_WORDS), len(words & phrases.FOREIGN_WORDS)
+    foreign = len(words & phrases.FOREIGN_WORDS) + len(set(_pattern(phrases.FOREIGN_FORMS).findall(text)))
+    own = len(words & phrases.COMMON_WORDS)
     return own > foreign or (foreign == 0 and any(True for _ in mentions(text)))

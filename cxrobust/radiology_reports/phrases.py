@@ -550,6 +550,7 @@ COMMON_WORDS = frozenset(
 """Of which nearly every report in English holds one."""
 FOREIGN_WORDS = frozenset(
     (
+        *("aucun", "aucune", "avec", "poumon", "poumons", "droite", "gauche"),
         *("el", "los", "las", "del", "una", "con", "sin", "und", "kein", "keine", "nicht", "ohne", "mit", "der", "das"),
         *(
             "pas",
@@ -571,3 +572,5 @@ FOREIGN_WORDS = frozenset(
     )
 )
 """Of which nearly every report in Spanish, German, French, Italian, Portuguese or Dutch holds one."""
+FOREIGN_FORMS = r"\b(?:[dlnDLN]['’](?=[a-zà-ÿ])|[Dd]e (?!novo\b)(?=[a-zà-ÿ]))"
+"""The same in French and Spanish, where a word alone would not tell; names such as D'Angelo are none."""

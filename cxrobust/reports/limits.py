@@ -237,6 +237,7 @@ _FAULTS = {
     "empty": "empty",
     "not English": "not in English, as far as the labeler can tell",
     "cut off": "cut off at the largest number of tokens",
+    "very long": "longer than 1,000 words",
 }
 
 
@@ -257,7 +258,7 @@ def _reports_limit(view: View) -> Limit | None:
         title="Reports that say nothing.",
         text=f"Of the reports that were generated, in all conditions, {'; '.join(told)}. A report that is empty or in "
         "another language states no finding, and its probabilities are 0.5 where they come from what it states; one that "
-        "was cut off is read as far as it goes.",
+        "was cut off is read as far as it goes, and a very long one like any other.",
     )
 
 

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cxrobust import pipeline
+from cxrobust.cli import _say_flaws
 from cxrobust.errors import DataError, StudyError
 from cxrobust.inference.elsewhere import Elsewhere, common_images
 from cxrobust.predictions import load_predictions
@@ -277,7 +278,7 @@ resamples = 200
 """
 
 
-def test_generators_made_elsewhere_get_the_same_analysis(tmp_path: Path) -> None:
+def test_generators_made_elsewhere_get_the_same_analysis(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rng = np.random.default_rng(0)
     said = ("Small effusion.", "No effusion.", "Large pneumothorax. No effusion.", "The lungs are clear.")
     ids = [f"i{k:02}" for k in range(40)]
@@ -290,7 +291,7 @@ def test_generators_made_elsewhere_get_the_same_analysis(tmp_path: Path) -> None
             wrong = rng.random(40) < share
             texts = [said[int(rng.integers(0, 4))] if bad else text for bad, text in zip(wrong, truth, strict=True)]
             if condition == "attack":
-                texts[3] = ""
+                texts[3], texts[4] = "", f"{texts[4]} " * 1001
             frame = pd.DataFrame({"id": ids, "report": texts, "confidence": rng.uniform(0.5, 1, 40)})
             path = tmp_path / f"{regime_name}-{condition}.{ending}"
             if ending == "csv":
@@ -305,7 +306,14 @@ def test_generators_made_elsewhere_get_the_same_analysis(tmp_path: Path) -> None
     assert found.reports.shape == (2, 2, 40)
     assert found.reports[1, 1, 3] == ""
     faults = [unit.get("report_faults") for unit in found.index["units"]]
-    assert faults == [None, {"empty": {"n": 1, "images": ["i03"]}}] * 2
+    assert (
+        faults
+        == [
+            None,
+            {"empty": {"n": 1, "images": ["i03"]}, "very long": {"n": 1, "images": ["i04"]}},
+        ]
+        * 2
+    )
     refused = STUDY.replace('references = "references.jsonl"\nlabel_source = "references"\n', "")
     asking = refused.replace("resamples = 200", 'resamples = 200\nmetrics = ["words", "verbosity"]')
     frame = pd.DataFrame(
@@ -326,5 +334,10 @@ def test_generators_made_elsewhere_get_the_same_analysis(tmp_path: Path) -> None
         if one.metric == "accuracy" and one.finding == "macro" and one.estimand == "value"
     }
     assert accuracy["a", "clean"] > accuracy["a", "attack"]
-    assert [(one["n_reports"], one["report_faults"]) for one in results.regimes] == [(80, {"empty": 1})] * 2
+    assert [(one["n_reports"], one["report_faults"]) for one in results.regimes] == [
+        (80, {"empty": 1, "very long": 1})
+    ] * 2
     assert results.data["references"] == {"n": 40, "faults": {}}
+    _say_flaws(tmp_path / "out" / "results.json")
+    said = capsys.readouterr().err
+    assert said == "cxrobust: of 160 reports that were generated: 2 empty, 2 very long\n"

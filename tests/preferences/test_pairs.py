@@ -75,6 +75,7 @@ def test_counts_add_up_and_name_every_reason():
         "images": 3,
         "reports": 8,
         "reports, empty": 1,
+        "reports, not English": 7,
         "reports, of equal ones the others": 2,
         "references missing": 1,
         "reports without a grade, a report that is not English": 2,

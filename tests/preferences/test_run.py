@@ -113,6 +113,7 @@ def test_pairs_are_written_as_trl_reads_them_and_counts_add_up(study, tmp_path):
     assert counts["pairs"] == len(pairs)
     assert counts["images"] == 20
     assert counts["references missing"] == 1
+    assert counts["reports, not English"] > 0
     assert sum(n for name, n in counts.items() if name.startswith(("images without a pair", "pairs"))) == 20
     assert counts["reports without a grade, a report that is not English"] > 0
     assert summary["judge"] == {"name": "labeler", "kind": "score", "score": "labeler-f1", "tie": 0.0}

@@ -21,6 +21,7 @@ from pydantic import Field
 
 from cxrobust.errors import DataError, require
 from cxrobust.files import sha256_file
+from cxrobust.radiology_reports.findings import EMPTY, FOREIGN, flaws_of
 from cxrobust.registry import Registry
 from cxrobust.study_sections import Section
 
@@ -29,7 +30,9 @@ Columns: TypeAlias = Mapping[str, NDArray[np.float64]]
 """(n_reports,) each, by name."""
 CONTROLLED = "length-controlled-"
 CANDIDATE_WORDS, REFERENCE_WORDS = "words_candidate", "words_reference"
-NO_REPORT, NO_REFERENCE, EMPTY = "no report", "no reference", "empty report"
+NO_REPORT, NO_REFERENCE = "no report", "no reference"
+BETWEEN = "; "
+"""Between remarks on one report."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,7 +117,7 @@ class Scored:
 
     def count(self, told: Literal["reasons", "remarks"]) -> dict[str, int]:
         """Return how many reports each reason or remark is of, in alphabetical order."""
-        found = [one for one in getattr(self, told) if one is not None]
+        found = [one for said in getattr(self, told) if said is not None for one in said.split(BETWEEN)]
         return {one: found.count(one) for one in sorted(set(found))}
 
 
@@ -165,15 +168,15 @@ class Scorer(Section, ABC):
             columns[name] = np.full(len(reasons), np.nan)
             columns[name][rows] = values
         remarks: list[str | None] = [
-            EMPTY if why is None and not (text or "").strip() else None
-            for why, text in zip(reasons, pairs.candidates, strict=True)
+            None if why is not None else _joined(_remarks(candidate or "", reference or ""))
+            for why, candidate, reference in zip(reasons, pairs.candidates, pairs.references, strict=True)
         ]
         for at, why in found.reasons.items():
             reasons[rows[at]], remarks[rows[at]] = why, None
             for values in columns.values():
                 values[rows[at]] = np.nan
         for at, said in found.remarks.items():
-            remarks[rows[at]] = remarks[rows[at]] or said
+            remarks[rows[at]] = _joined([*filter(None, [remarks[rows[at]]]), said])
         return Scored(columns=columns, reasons=tuple(reasons), remarks=tuple(remarks))
 
     def check(self) -> None:
@@ -205,7 +208,7 @@ class Scorer(Section, ABC):
     def source(self) -> str:
         """Return a hash of the code that scores."""
         found = sha256()
-        for module in (type(self).__module__, *self.modules):
+        for module in (__name__, *_OF_REMARKS, type(self).__module__, *self.modules):
             spec = find_spec(module)
             found.update(sha256_file(Path(spec.origin)).encode() if spec is not None and spec.origin else b"")
         return found.hexdigest()
@@ -301,6 +304,20 @@ def each(measure: Measure, columns: Columns) -> NDArray[np.float64]:
     with np.errstate(invalid="ignore", divide="ignore"):
         found = measure.finish(np.column_stack([sums, np.ones(len(sums))]))
     return np.where(known, found, np.nan)
+
+
+_OF_REMARKS = tuple(f"cxrobust.radiology_reports.{name}" for name in ("findings", "labeler", "phrases"))
+"""Modules that remarks depend on."""
+
+
+def _remarks(candidate: str, reference: str) -> list[str]:
+    """Return what is to be told of a pair that is scored, as `empty report` or `reference not English`."""
+    of_report = (f"{flaw} report" if flaw != FOREIGN else f"report {flaw}" for flaw in flaws_of(candidate))
+    return [*of_report, *(f"reference {flaw}" for flaw in flaws_of(reference) if flaw != EMPTY)]
+
+
+def _joined(remarks: Sequence[str]) -> str | None:
+    return BETWEEN.join(remarks) or None
 
 
 def fingerprint(path: Path) -> str:
