@@ -17,7 +17,8 @@ _SENTENCE_ENDS = re.compile(r"(?<=[.!?])\s+|\n\s*\n")
 def generated_reports(predictions: PredictionSet, *, primary: str | None, most: int) -> tuple[dict[str, Any], ...]:
     """Return what each regime's first training run wrote of up to `most` images, clean and under `primary`.
 
-    The images are the first of their patients on which any finding is labelled present, or else any. Each entry has
+    Of each patient it is the first image that has a reference, or else the first; images with a reference come first,
+    and of these the ones on which any finding is labelled present. Each entry has
     `image`, `findings` (labelled present), `reference` (None where it is missing) and `reports`: of each regime and
     condition `regime`, `condition`, `log_probability` (mean, of a token) and `probabilities`, and of texts
     `described`'s fields.
@@ -76,12 +77,14 @@ def stated(labels: Mapping[str, int]) -> dict[str, int]:
 
 
 def _images(predictions: PredictionSet, *, most: int) -> list[int]:
-    """Return the first image of each patient, those with a finding first, as many as wanted."""
+    """Return one image of each patient, those with a reference first, then those with a finding, as many as wanted."""
+    references = predictions.references or (None,) * len(predictions.patients)
+    lacking = [not (text and text.strip()) for text in references]
     first: dict[int, int] = {}
-    for at, patient in enumerate(predictions.patients):
-        first.setdefault(int(patient), at)
+    for at in sorted(range(len(lacking)), key=lambda at: (lacking[at], at)):
+        first.setdefault(int(predictions.patients[at]), at)
     positive = (predictions.labels == 1).any(axis=1)
-    return sorted(first.values(), key=lambda at: (not positive[at], at))[:most]
+    return sorted(first.values(), key=lambda at: (lacking[at], not positive[at], at))[:most]
 
 
 def _reference(predictions: PredictionSet, at: int) -> dict[str, Any] | None:

@@ -126,7 +126,7 @@ def conclusions(old: View, new: View) -> Part:
         dense=True,
     )
     caption = (
-        f"{capitalised(ESTIMAND_WORDS.get(new.comparison, new.comparison))} of macro averages"
+        f"{capitalised(ESTIMAND_WORDS.get(new.comparison, new.comparison))} of {new.overall}"
         f"{f' under {condition_words(new.primary)}' if new.primary else ' on clean images'}, with {percent(new.level)} CI and "
         "adjusted p-value. Conclusions that changed stand first, in bold."
     )
@@ -189,7 +189,7 @@ def paired_part(paired: Paired, view: View) -> Part:
     )
     against = any(judge(one, alpha=view.alpha) in MARGINS for one in macro)
     what = "what is tested could be shown" if against else "a difference could be shown"
-    result = [f"Of {counted(len(tested), 'tested difference')} of macro averages {what} for {count(len(shown))}."]
+    result = [f"Of {counted(len(tested), 'tested difference')} of {view.overall} {what} for {count(len(shown))}."]
     if not macro:
         result = ["There is therefore nothing to test."]
     if paired.unchanged:
@@ -215,7 +215,7 @@ def paired_part(paired: Paired, view: View) -> Part:
         dense=True,
     )
     caption = (
-        f"New − old of macro averages, with {percent(view.level)} CI and adjusted p-value: of the value itself, and of its change "
+        f"New − old of {view.overall}, with {percent(view.level)} CI and adjusted p-value: of the value itself, and of its change "
         f"from clean images. All conditions and findings are in the CSV file."
     )
     return Part(title=title, paragraphs=(intro, *result, *notes), table=table if rows else None, caption=caption)

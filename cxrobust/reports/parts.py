@@ -9,7 +9,7 @@ from typing import Literal
 from cxrobust.reports.figures.style import Drawing
 from cxrobust.reports.sentences import deciding_p, digits_of, reason
 from cxrobust.reports.view import View
-from cxrobust.reports.words import counted, interval, listed, number, p_number, readable
+from cxrobust.reports.words import counted, interval, listed, metric_words, number, p_number, readable
 from cxrobust.results import Estimate
 
 MOST_WHOLE = 16
@@ -187,6 +187,31 @@ def letters_of_tests(estimates: Iterable[Estimate | None], *, first: str) -> dic
     """Return a footnote's letter for each test, from `first` on; none where all have the same test."""
     tests = sorted({one.test for one in estimates if one is not None and one.test and one.p_value is not None})
     return {test: chr(ord(first) + place) for place, test in enumerate(tests)} if len(tests) > 1 else {}
+
+
+def notes_of(noted: Iterable[tuple[str, str]]) -> list[str]:
+    """Return the notes of a table of several metrics, each with the metrics that it is of where that is not all.
+
+    Parameters
+    ----------
+    noted
+        Each estimate's metric and note, which may be empty.
+
+    Examples
+    --------
+    >>> notes_of([("bleu", "2 reports left out"), ("words", "")]), notes_of([("bleu", "same"), ("words", "same")])
+    (['BLEU: 2 reports left out'], ['same'])
+    """
+    metrics: dict[str, None] = {}
+    of: dict[str, dict[str, None]] = {}
+    for metric, note in noted:
+        metrics[metric] = None
+        if note:
+            of.setdefault(note, {})[metric] = None
+    return [
+        note if len(its) == len(metrics) else f"{listed([metric_words(one).name for one in its])}: {note}"
+        for note, its in of.items()
+    ]
 
 
 def adjusted_over(view: View, estimates: Sequence[Estimate | None], *, usual: str) -> str:

@@ -109,7 +109,16 @@ def support(estimate: Estimate, view: View, *, mirrored: bool = False, labelled:
 def metric_name(view: View, metric: str) -> str:
     """Return a metric's name for a sentence; `macro` stands before it where it is an average over findings."""
     name = metric_words(metric).name
-    return name if len(view.findings) < 2 or metric == "confidence" else f"macro {name}"
+    is_average = len(view.findings) > 1 and metric != "confidence" and not view.is_of_reports(metric)
+    return f"macro {name}" if is_average else name
+
+
+def averaged(view: View, metrics: Sequence[str], *, over: str = "findings") -> str:
+    """Say that metrics shown together are averaged over findings, and whether some are not; empty where none is."""
+    of_findings = [metric for metric in metrics if not view.is_of_reports(metric)]
+    if len(view.findings) < 2 or not of_findings:
+        return ""
+    return f"macro average over {over}{'' if len(of_findings) == len(metrics) else ', scores of reports apart'}"
 
 
 def outcome(view: View, metric: str, name: str) -> Outcome:
@@ -171,6 +180,17 @@ def _of_margin(kind: Kind, what: str, effect: str, limit: str, *, several: bool 
         "not equivalent": f"for {what} {effect} of {limit} or more could not be ruled out",
         "maybe inferior": f"for {what} a loss of {limit} or more could not be ruled out",
     }[kind]
+
+
+def nowhere_sentence(view: View, metric: str, *, opening: str = "") -> str:
+    """Say of a metric that no regime has an estimate of that it is not estimable, and why; else empty."""
+    conditions = dict.fromkeys((CLEAN, view.primary or CLEAN))
+    every = [view.value(metric, name, condition) for name in view.regimes for condition in conditions]
+    found = [one for one in every if one is not None]
+    if any(one.estimate is not None for one in found):
+        return ""
+    why = reason(found[0] if found else None)
+    return _opened(opening, f"{metric_name(view, metric)} is not estimable for any regime ({why}).")
 
 
 def value_sentence(view: View, metric: str, name: str, *, numbers: bool = True) -> str:
@@ -320,6 +340,8 @@ def findings_sentence(view: View, metric: str, name: str) -> str:
     shown = [e.estimate for e, verdict in judged if verdict == "shown" and e is not None and e.estimate is not None]
     estimable = sum(verdict != "not estimable" for _, verdict in judged)
     what = "change" if view.comparison == "perturbed-clean" else "difference"
+    if not estimable:
+        return f"With {regime(name)} the {what} is not estimable for any finding."
     of_margin = [(e, verdict) for e, verdict in judged if verdict in MARGINS]
     if of_margin:
         n = sum(verdict in {"equivalent", "not inferior"} for _, verdict in of_margin)

@@ -87,6 +87,30 @@ class View:
         """The regimes that are compared with the reference."""
         return tuple(regime for regime in self.regimes if regime != self.reference)
 
+    def is_of_reports(self, metric: str) -> bool:
+        """Whether a metric is told of whole reports, so that it has neither findings nor an average over them."""
+        found = (self.value(metric, one, CLEAN) for one in self.regimes)
+        return any(one is not None and one.finding == REPORT for one in found)
+
+    @property
+    def of_findings(self) -> tuple[str, ...]:
+        """The metrics that are told of each finding: all but the scores of reports."""
+        return tuple(metric for metric in self.metrics if not self.is_of_reports(metric))
+
+    @property
+    def has_averages(self) -> bool:
+        """Whether any metric is averaged over findings."""
+        return len(self.findings) > 1 and bool(self.of_findings)
+
+    @property
+    def overall(self) -> str:
+        """What estimates over all findings, or of whole reports, are called together: `macro averages`."""
+        if not self.of_findings:
+            return "scores of reports"
+        return (
+            "macro averages" if len(self.of_findings) == len(self.metrics) else "macro averages and scores of reports"
+        )
+
     @property
     def comparison(self) -> Estimand:
         """The estimand that answers the question: what the study's regimes and conditions allow."""

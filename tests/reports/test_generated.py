@@ -52,8 +52,19 @@ def made(**texts):
     )
 
 
-def test_the_first_image_of_each_patient_is_kept_those_with_a_finding_first():
-    found = generated_reports(made(), primary=PRIMARY, most=3)
+def kept_images(references):
+    return [one["image"] for one in generated_reports(replace(made(), references=references), primary=PRIMARY, most=3)]
+
+
+def test_images_with_a_reference_come_first_then_those_with_a_finding_one_of_each_patient():
+    assert kept_images(None) == ["i0", "i3", "i1"]
+    assert kept_images(("Clear.", "Clear.", None, None)) == ["i0", "i1", "i3"]
+    assert kept_images((None, "Clear.", None, "Clear.")) == ["i3", "i1", "i0"]
+    assert kept_images((" ", None, "Clear.", "Clear.")) == ["i2", "i3", "i0"]
+
+
+def test_each_regime_and_condition_of_an_image_is_kept():
+    found = generated_reports(replace(made(), references=("Effusion.", None, None, None)), primary=PRIMARY, most=3)
     assert [one["image"] for one in found] == ["i0", "i3", "i1"]
     assert [one["findings"] for one in found] == [["Effusion"], ["Pneumothorax"], []]
     assert found[2]["reference"] is None
@@ -157,22 +168,90 @@ def test_a_long_report_is_cut_and_its_words_are_counted():
     assert endless.is_cut
 
 
-def test_the_documents_hold_reports_as_text_and_a_table_of_scores():
+def with_scores(study_results, *names, alone=False, estimate=0.4375):
+    """The results with scores of reports as further metrics, or as the only ones; all values alike."""
     score = {
-        "estimand": "value", "metric": "rouge-l", "reference": None, "finding": "report", "n_images": 4, "n_patients": 3,
-        "n_positive": 0, "n_positive_patients": 0, "ci_low": 0.2, "ci_high": 0.6,
+        "reference": None, "finding": "report", "n_images": 4, "n_patients": 3, "n_positive": 0, "n_positive_patients": 0,
+        "ci_low": 0.2, "ci_high": 0.6,
     }  # fmt: skip
-    study_results = replace_text("<script>alert(1)</script> A large pneumothorax.")
     scores = [
-        Estimate(**score, regime=name, condition=condition, estimate=0.4375)
+        Estimate(**score, estimand="value", metric=metric, regime=name, condition=condition, estimate=estimate)
+        for metric in names
         for name in ("supervised", "lora")
         for condition in ("clean", PRIMARY)
     ]
+    changes = [
+        replace(one, estimand="perturbed-clean", p_value=0.01, p_adjusted=0.01, note=f"{one.metric} has a note")
+        for one in scores
+        if one.condition == PRIMARY
+    ]
+    changes += [
+        replace(one, estimand="difference-in-differences", reference="supervised")
+        for one in changes
+        if one.regime == "lora"
+    ]
+    analysis = study_results.study["analysis"]
     study = {
-        **RAW.study,
-        "analysis": {**RAW.study["analysis"], "metrics": [*RAW.study["analysis"]["metrics"], "rouge-l"]},
+        **study_results.study,
+        "analysis": {**analysis, "metrics": [*([] if alone else analysis["metrics"]), *names]},
     }
-    study_results = replace(study_results, study=study, estimates=(*study_results.estimates, *scores))
+    kept = () if alone else study_results.estimates
+    power = () if alone else study_results.power
+    sensitivity = () if alone else study_results.sensitivity
+    return replace(
+        study_results, study=study, estimates=(*kept, *scores, *changes), power=power, sensitivity=sensitivity
+    )
+
+
+def bodies_of(study_results):
+    bodies, _ = section_bodies(compose(View.of(study_results, images=None), "report"))
+    return {name: spaced(str(text)) for name, text in bodies.items()}
+
+
+def test_scores_of_reports_do_not_stand_among_findings():
+    plain_bodies, bodies = bodies_of(RAW), bodies_of(with_scores(RAW, "f1-14-micro", "bleu", "words"))
+    assert bodies["by_finding"] == plain_bodies["by_finding"]
+    assert "BLEU" in bodies["primary"]
+    scored = with_scores(RAW, "bleu")
+    analysis = {**scored.study["analysis"], "metrics": ["bleu", *RAW.study["analysis"]["metrics"]]}
+    first = bodies_of(replace(scored, study={**scored.study, "analysis": analysis}))
+    assert first["by_finding"] == plain_bodies["by_finding"]
+
+
+def test_no_score_of_reports_is_called_a_macro_average():
+    bodies = bodies_of(with_scores(RAW, "bleu", "f1-14-micro", "words", alone=True))
+    assert not {"by_finding", "collateral"} & bodies.keys()
+    text = " ".join(bodies.values())
+    assert not re.search(r"macro (BLEU|micro|number|average)|none of 0 findings|averages? over", text, re.IGNORECASE)
+    assert "BLEU of" in bodies["answer"]
+    mixed = bodies_of(with_scores(RAW, "bleu"))
+    assert "macro average over 2 findings, scores of reports apart" in mixed["primary"]
+    assert "macro AUROC of" in mixed["answer"]
+
+
+def test_notes_name_the_metrics_that_they_are_of():
+    assert "BLEU: bleu has a note." in bodies_of(with_scores(RAW, "bleu"))["primary"]
+    assert " Bleu has a note." in bodies_of(with_scores(RAW, "bleu", alone=True))["primary"]
+
+
+def test_a_metric_without_any_score_is_one_sentence():
+    nothing = {
+        "estimate": None,
+        "ci_low": None,
+        "ci_high": None,
+        "note": "not estimable: no report is scored; 4 left out",
+    }
+    scored = with_scores(RAW, "bleu", alone=True)
+    estimates = tuple(replace(one, **nothing) for one in scored.estimates if one.regime == "supervised")
+    said = bodies_of(replace(scored, estimates=estimates))["answer"]
+    assert "BLEU is not estimable for any regime (no report is scored)." in said
+    assert said.count("not estimable") == 1
+
+
+def test_the_documents_hold_reports_as_text_and_a_table_of_scores():
+    study_results = with_scores(replace_text("<script>alert(1)</script> A large pneumothorax."), "rouge-l")
+    *others, last = study_results.generated_reports
+    study_results = replace(study_results, generated_reports=(*others, {**last, "reference": None}))
     bodies, _ = section_bodies(compose(View.of(study_results, images=None), "report"))
     text = str(bodies["generated"])
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text

@@ -10,6 +10,7 @@ from cxrobust.reports.sentences import (
     comparison_sentence,
     judge,
     metric_name,
+    nowhere_sentence,
     outcome,
     under,
     value_sentence,
@@ -59,6 +60,9 @@ def question(view: View) -> str:
 
 
 def _sentences(view: View, metric: str, *, numbers: bool, opening: str = "") -> str:
+    nowhere = nowhere_sentence(view, metric, opening=opening) if view.others else ""
+    if nowhere:
+        return nowhere
     own = (
         change_sentence(view, metric, view.reference, numbers=numbers, opening=opening)
         if view.primary

@@ -47,24 +47,25 @@ NAMES = {
 
 
 def _has_findings(view: View) -> bool:
-    return len(view.findings) > 1 and view.comparison != "value"
+    return view.has_averages and view.comparison != "value"
 
 
 @section("by_finding", order=50, title="By finding", needs=_has_findings)
 def by_finding(view: View) -> Mapping[str, Any]:
     """Return forest plots and tables, of as many metrics as fit; the HTML report has the tables of all."""
-    n_tables = n_fitting(len(view.metrics), rows=len(view.findings) * len(_rows(view)))
+    metrics = view.of_findings
+    n_tables = n_fitting(len(metrics), rows=len(view.findings) * len(_rows(view)))
     height = len(rows_of_panels(view)) * forest_height(view)
-    n_forests = n_fitting(len(view.metrics), rows=height, most=TALLEST_FORESTS)
-    values = [_of_metric(view, metric) for metric in view.metrics]
+    n_forests = n_fitting(len(metrics), rows=height, most=TALLEST_FORESTS)
+    values = [_of_metric(view, metric) for metric in metrics]
     return {
         "tables": tuple(one["table"] for one in values[:n_tables]),
         "told": [{key: value for key, value in one.items() if key != "table"} for one in values],
         "more": [{"table": one["table"]} for one in values[n_tables:]],
-        "forests": [_forests(view, metric) for metric in view.metrics[:n_forests]],
+        "forests": [_forests(view, metric) for metric in metrics[:n_forests]],
         "comparison": NAMES[view.comparison],
         "condition": condition_words(view.primary or CLEAN),
-        "sentences": [findings_sentence(view, view.metrics[0], one) for one in view.compared],
+        "sentences": [findings_sentence(view, metrics[0], one) for one in view.compared],
         "has_few": any(f["n_positive_patients"] < 20 for f in view.findings),
     }
 
@@ -109,7 +110,7 @@ def _forests(view: View, metric: str) -> tuple[Figure, ...]:
 
 
 def _key(name: str, view: View, metric: str) -> str:
-    return name if metric == view.metrics[0] else f"{name}-{metric}"
+    return name if metric == view.of_findings[0] else f"{name}-{metric}"
 
 
 def _sides(view: View, metric: str) -> tuple[str, str]:

@@ -27,12 +27,10 @@ def aimed(view: View) -> dict[str, str]:
     return found
 
 
-@section(
-    "collateral", order=51, title="Other findings", needs=lambda view: len(view.findings) > 1 and bool(aimed(view))
-)
+@section("collateral", order=51, title="Other findings", needs=lambda view: view.has_averages and bool(aimed(view)))
 def collateral(view: View) -> Mapping[str, Any]:
     """Return for each attack on one finding a table of the change in every finding."""
-    metric, found = view.metrics[0], aimed(view)
+    metric, found = view.of_findings[0], aimed(view)
     return {
         "tables": [
             _table(view, metric, condition, target, key=f"collateral-{place}")

@@ -6,7 +6,7 @@ from typing import Any
 from cxrobust.reports.figures.curves import multiples_figure
 from cxrobust.reports.parts import Figure
 from cxrobust.reports.sections import section
-from cxrobust.reports.sentences import metric_name
+from cxrobust.reports.sentences import averaged, metric_name
 from cxrobust.reports.units import intervals_of_estimates
 from cxrobust.reports.view import Series, View
 from cxrobust.reports.words import condition_words, listed
@@ -37,4 +37,4 @@ def corruptions(view: View) -> Mapping[str, Any]:
         figures.append(
             Figure(key=f"corruptions-{place + 1}", drawing=multiples_figure(view, some, metrics=metrics), alt=alt)
         )
-    return {"figures": tuple(figures), "intervals": intervals_of_estimates(view)}
+    return {"figures": tuple(figures), "intervals": intervals_of_estimates(view), "averaged": averaged(view, metrics)}

@@ -56,7 +56,7 @@ def estimands(view: View) -> Mapping[str, Any]:
         "operating_point": view.results.study["analysis"]["operating_point"],
         "chosen_on": "clean validation images" if "validation" in view.results.data else "the clean images themselves",
         "reference": view.reference,
-        "has_macro": len(view.findings) > 1,
+        "has_macro": view.has_averages,
         "has_worst": any(e.finding == "worst" for e in view.results.estimates),
         "has_micro": any(e.finding == "micro" for e in view.results.estimates),
     }

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from cxrobust.reports.parts import NOT_APPLICABLE, Cell, Column, Group, Table
+from cxrobust.reports.parts import NOT_APPLICABLE, Cell, Column, Group, Table, notes_of
 from cxrobust.reports.sections import section
 from cxrobust.reports.sentences import judge, metric_name
 from cxrobust.reports.view import View
@@ -33,7 +33,7 @@ def power(view: View) -> Mapping[str, Any]:
         "comparisons": listed(sorted({str(one.comparisons) for one in view.results.power}, key=int), joint="or"),
         "adjusted": any(one.comparisons > 1 for one in view.results.power),
         "margins": [f"{capitalised(metric_words(m).name)}: {GOALS[g]}" for m, g in _goals(view) if g != "difference"],
-        "notes": sorted({one.note for one in view.results.power if one.note}),
+        "notes": notes_of((one.metric, one.note) for one in view.results.power),
         "is_cut": len(metrics) > MOST_COLUMNS,
     }
 

@@ -14,9 +14,11 @@ from cxrobust.reports.parts import (
     common_digits,
     estimate_cell,
     letters_of_tests,
+    notes_of,
     p_cell,
 )
 from cxrobust.reports.sections import section
+from cxrobust.reports.sentences import averaged
 from cxrobust.reports.units import in_units
 from cxrobust.reports.view import CLEAN, View
 from cxrobust.reports.words import (
@@ -44,13 +46,14 @@ def primary(view: View) -> Mapping[str, Any]:
         ),
         "condition": condition_words(view.primary or CLEAN),
         "comparison": view.comparison,
+        "averaged": averaged(view, view.metrics, over=f"{len(view.findings)} findings"),
         "tests": in_units(view, capitalised(named_tests({e.test for e in tested if e.test}))),
         "test_notes": [(letter, in_units(view, capitalised(named_tests([test])))) for test, letter in letters.items()],
         "intervals": in_units(view, _intervals(tested)),
         "sides": _sides(view),
         "adjusted_over": adjusted_over(view, tested, usual=_over(view, tested)),
         "n_tests": sum(e.p_value is not None for e in tested),
-        "notes": sorted({e.note for e in tested if e.note}),
+        "notes": notes_of((e.metric, e.note) for e in tested),
     }
 
 

@@ -19,7 +19,9 @@ def _methods(view: View) -> tuple[str, ...]:
     return tuple(view.results.study["analysis"].get("recalibrate", ()))
 
 
-@section("recalibration", order=61, title="Recalibration", needs=lambda view: bool(_methods(view)))
+@section(
+    "recalibration", order=61, title="Recalibration", needs=lambda view: bool(_methods(view)) and bool(_indexed(view))
+)
 def recalibration(view: View) -> Mapping[str, Any]:
     """Return what each method does to a calibration error, clean and under the primary condition."""
     found = _indexed(view)

@@ -6,7 +6,7 @@ from typing import Any
 from cxrobust.reports.figures.curves import strength_figure
 from cxrobust.reports.parts import Figure
 from cxrobust.reports.sections import perturbed, section
-from cxrobust.reports.sentences import metric_name, overview_sentence, under
+from cxrobust.reports.sentences import averaged, metric_name, overview_sentence, under
 from cxrobust.reports.units import intervals_of_estimates
 from cxrobust.reports.view import Series, View
 from cxrobust.reports.words import condition_words, counted, interval, listed, number, percent, regime
@@ -75,5 +75,6 @@ def robustness(view: View) -> Mapping[str, Any]:
         "least_eps": least_eps_sentence(view, series),
         "has_control": control is not None,
         "metrics": metrics,
+        "averaged": averaged(view, metrics),
         "intervals": intervals_of_estimates(view),
     }

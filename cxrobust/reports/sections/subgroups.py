@@ -18,7 +18,7 @@ from cxrobust.reports.sections import section
 from cxrobust.reports.sentences import deciding_p, judge, metric_name
 from cxrobust.reports.sources import names_all_patients, names_no_patient
 from cxrobust.reports.view import CLEAN, View
-from cxrobust.reports.words import MACRO, capitalised, condition_words, count, listed, p_value, percent, regime
+from cxrobust.reports.words import MACRO, REPORT, capitalised, condition_words, count, listed, p_value, percent, regime
 from cxrobust.results import Estimand, Estimate
 
 INTERACTION = "interaction"
@@ -37,7 +37,7 @@ def subgroups(view: View) -> Mapping[str, Any]:
     """Return a table for each column of the metadata, of as many metrics as fit; the HTML report has those of all."""
     everything: dict[str, dict[Key, Estimate]] = {metric: {} for metric in view.metrics}
     for e in view.results.estimates:
-        if e.subgroup and e.metric in everything and e.finding == MACRO and not e.recalibration:
+        if e.subgroup and e.metric in everything and e.finding in {MACRO, REPORT} and not e.recalibration:
             everything[e.metric][e.subgroup, e.estimand, e.regime, e.condition] = e
     names = _columns(view)
     told = [(name, metric) for metric in view.metrics for name in names if any(_of_column(name, everything[metric]))]
