@@ -180,7 +180,8 @@ class Elsewhere(Section):
         """
         path = self.predictions[condition]
         frame = self._read(condition)
-        absent = [image for image in image_ids if image not in set(frame[self.id])]
+        known_ids = set(frame[self.id])
+        absent = [image for image in image_ids if image not in known_ids]
         if absent:
             raise DataError(f"{path}: {len(absent):,} images of the study have no row ({some(absent)}): add them")
         rows = frame.set_index(self.id).loc[list(image_ids)]
