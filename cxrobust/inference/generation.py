@@ -14,7 +14,7 @@ from cxrobust.inference.checkpoints import one_line
 from cxrobust.inference.graph import PixelClassifier
 from cxrobust.inference.pretrained import quiet
 from cxrobust.inference.randomness import image_seed
-from cxrobust.inference.vision_language import PIXELS
+from cxrobust.inference.vision_language import PIXELS, arrange
 from cxrobust.inference.written import Reading, Written, log_odds_by_agreement, log_odds_by_tokens
 from cxrobust.radiology_reports.findings import CUT, Doubted, flaws_of
 
@@ -181,8 +181,7 @@ class ImageTextWriter(Writer):
 
     def arranged(self, images: Tensor) -> Tensor:
         """Return prepared images as the processor arranges them, for example as patches."""
-        pixels = images.flatten(1)[:, self.order.flatten()]
-        return pixels.reshape(len(images) * self.order.shape[0], *self.order.shape[1:])
+        return arrange(images, self.order)
 
     def forced(self, images: Tensor, tokens: Tensor, known: Tensor) -> Tensor:
         """Return logits of each token, given the prompt, the image and those before it."""

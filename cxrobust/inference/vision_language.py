@@ -80,8 +80,7 @@ class Answers(nn.Module):
 
     def arranged(self, images: Tensor) -> Tensor:
         """Return prepared images as the processor arranges them, for example as patches."""
-        pixels = images.flatten(1)[:, self.order.flatten()]
-        return pixels.reshape(len(images) * self.order.shape[0], *self.order.shape[1:])
+        return arrange(images, self.order)
 
     def _answer(self, question: dict[str, Tensor], shared: dict[str, Any]) -> Tensor:
         shared = {key: dict(value) if isinstance(value, dict) else value for key, value in shared.items()}
@@ -116,17 +115,7 @@ def load_processor(folder: Path, *, trust_remote_code: bool) -> Any:
     DataError
         When its files are missing or damaged.
     """
-    transformers = require("transformers", group="inference")
-    tokenizer_files(folder)
-    try:
-        with quiet():
-            processor = transformers.AutoProcessor.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=trust_remote_code
-            )
-    except Exception as error:  # transformers raises errors of many types for a missing or damaged processor
-        raise DataError(
-            f"{folder}: the processor cannot be loaded ({one_line(error)}): save it beside the model"
-        ) from error
+    processor = _loaded(folder, "AutoProcessor", "processor", trust_remote_code=trust_remote_code)
     if not hasattr(processor, "image_processor") or not hasattr(processor, "tokenizer"):
         raise DataError(f"{folder}: {type(processor).__name__} is no processor of images and texts: save it again")
     return processor
@@ -140,17 +129,27 @@ def load_tokenizer(folder: Path, *, trust_remote_code: bool) -> Any:
     DataError
         When its files are missing or damaged.
     """
+    return _loaded(folder, "AutoTokenizer", "tokenizer", trust_remote_code=trust_remote_code)
+
+
+def _loaded(folder: Path, auto: str, what: str, *, trust_remote_code: bool) -> Any:
     transformers = require("transformers", group="inference")
     tokenizer_files(folder)
     try:
         with quiet():
-            return transformers.AutoTokenizer.from_pretrained(
+            return getattr(transformers, auto).from_pretrained(
                 folder, local_files_only=True, trust_remote_code=trust_remote_code
             )
-    except Exception as error:  # transformers raises errors of many types for a missing or damaged tokenizer
+    except Exception as error:  # transformers raises errors of many types for missing or damaged files
         raise DataError(
-            f"{folder}: the tokenizer cannot be loaded ({one_line(error)}): save it beside the model"
+            f"{folder}: the {what} cannot be loaded ({one_line(error)}): save it beside the model"
         ) from error
+
+
+def arrange(images: Tensor, order: Tensor) -> Tensor:
+    """Return prepared images as a processor arranges them, for example as patches; `order` is that of `ask`."""
+    pixels = images.flatten(1)[:, order.flatten()]
+    return pixels.reshape(len(images) * order.shape[0], *order.shape[1:])
 
 
 def prompt_text(processor: Any, question: str, *, prompt: str | None) -> str:
