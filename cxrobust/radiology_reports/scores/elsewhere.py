@@ -159,7 +159,7 @@ def _number(value: object, name: str, path: Path, line: int) -> float:
     if value is None or value == "":
         return nan
     try:
-        found = float(value)  # type: ignore[arg-type]  # refused below
-    except (TypeError, ValueError):
+        found = float(str(value))
+    except ValueError:
         raise DataError(f"{path}, row {line}: {name} is {value!r}, and must be a number: correct it") from None
     return found if isfinite(found) else nan
