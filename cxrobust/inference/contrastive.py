@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cxrobust.errors import DataError, require
-from cxrobust.inference.checkpoints import one_line, tokenizer_files
+from cxrobust.inference.checkpoints import one_line
 from cxrobust.inference.preprocessing import Preprocessing, read_preprocessing
 from cxrobust.inference.pretrained import load_network, quiet, read_config, without_wrapper
+from cxrobust.inference.vision_language import load_tokenizer
 
 TEXT_PARTS = ("text_model", "text_projection", "text", "transformer", "token_embedding", "ln_final")
 
@@ -72,7 +73,6 @@ def load_transformers(folder: Path, *, adapter: Path | None = None, trust_remote
     DataError
         When it cannot be loaded or is no such model.
     """
-    transformers = require("transformers", group="inference")
     config = read_config(folder, trust_remote_code=trust_remote_code)
     network: Any = load_network(
         folder, config=config, auto="AutoModel", adapter=adapter, trust_remote_code=trust_remote_code
@@ -83,16 +83,7 @@ def load_transformers(folder: Path, *, adapter: Path | None = None, trust_remote
             f"{folder}: {type(network).__name__} is no model of images and texts in one space: give a CLIP or SigLIP, "
             f"or another family"
         )
-    tokenizer_files(folder)
-    try:
-        with quiet():
-            tokenizer = transformers.AutoTokenizer.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=trust_remote_code
-            )
-    except Exception as error:  # transformers raises errors of many types for a missing or damaged tokenizer
-        raise DataError(
-            f"{folder}: the tokenizer cannot be loaded ({one_line(error)}): save it beside the model"
-        ) from error
+    tokenizer = load_tokenizer(folder, trust_remote_code=trust_remote_code)
     is_padded = str(config.model_type).startswith("siglip")
     most = int(config.text_config.max_position_embeddings)
 

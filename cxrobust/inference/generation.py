@@ -1,5 +1,6 @@
 """Reports that a network writes of an image: decoding, and the probability of any text, differentiably."""
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -171,6 +172,7 @@ class ImageTextWriter(Writer):
         self.register_buffer("order", order, persistent=False)
         self.order: Tensor
         self.types = {**OF_TEXT, "token_type_ids": 1} if config.model_type == "paligemma" else OF_TEXT
+        self.keeps_logits = "logits_to_keep" in inspect.signature(network.forward).parameters
 
     def _inputs(self, images: Tensor) -> dict[str, Tensor]:
         found = {}
@@ -190,14 +192,17 @@ class ImageTextWriter(Writer):
         added |= {key: torch.full_like(tokens, one) for key, one in self.types.items() if key in inputs}
         inputs |= {key: torch.cat((inputs[key], more), dim=1) for key, more in added.items()}
         length = tokens.shape[1]
-        logits: Tensor = self.network(**inputs, logits_to_keep=length + 1, use_cache=False).logits
+        last_alone = {"logits_to_keep": length + 1} if self.keeps_logits else {}
+        logits: Tensor = self.network(**inputs, **last_alone, use_cache=False).logits
         return logits[:, -length - 1 : -1]
 
     def generated(self, images: Tensor, settings: Any, processors: list[Any]) -> Tensor:
-        """Return what follows the prompt."""
+        """Return what follows the prompt, which networks that write from embeddings do not repeat."""
         inputs = self._inputs(images)
+        prompt = inputs["input_ids"]
         found: Tensor = self.network.generate(**inputs, generation_config=settings, logits_processor=processors)
-        return found[:, inputs["input_ids"].shape[1] :]
+        length = prompt.shape[1]
+        return found[:, length:] if torch.equal(found[:, :length], prompt) else found
 
 
 class EncoderDecoderWriter(Writer):

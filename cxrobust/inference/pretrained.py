@@ -17,6 +17,8 @@ from cxrobust.inference.checkpoints import adapter_files, model_files, one_line,
 from cxrobust.inference.preprocessing import Preprocessing
 
 CLASSIFIER = "AutoModelForImageClassification"
+GENERATING = ("AutoModelForImageTextToText", "AutoModelForCausalLM", "AutoModel")
+"""Classes that load networks which write of an image, the fittest first."""
 _UNFILLED = {CLASSIFIER: "fine-tune a head for these outputs and save it, or correct outputs"}
 
 
@@ -36,13 +38,30 @@ def read_config(folder: Path, *, outputs: tuple[str, ...] | None = None, trust_r
                 folder, local_files_only=True, trust_remote_code=trust_remote_code
             )
     except Exception as error:  # transformers raises errors of many types for a damaged configuration
-        raise DataError(
+        raise own_code_refused(folder, error) or DataError(
             f"{folder / 'config.json'}: no model of transformers ({one_line(error)}): save it with save_pretrained"
         ) from error
     if outputs is not None:
         config.id2label = dict(enumerate(outputs))
         config.label2id = {name: index for index, name in enumerate(outputs)}
     return config
+
+
+def own_code_refused(folder: Path, error: Exception) -> DataError | None:
+    """Return what to say where transformers failed since a folder's own Python code may not run; None where else."""
+    if "trust_remote_code" not in str(error):
+        return None
+    files = some(sorted(file.name for file in folder.glob("*.py")))
+    return DataError(
+        f"{folder}: the model brings Python code of its own ({files}), "
+        f"which runs only where the study file says so: read it, and write trust_remote_code = true beside model"
+    )
+
+
+def find_generating_auto(config: Any) -> str:
+    """Return which class of transformers loads a network of images and texts; its own code may be made for another."""
+    own = getattr(config, "auto_map", None) or {}
+    return next((name for name in GENERATING if name in own), GENERATING[0])
 
 
 def load_network(
@@ -84,7 +103,9 @@ def load_network(
                 output_loading_info=True,
             )
     except Exception as error:  # transformers and its file formats raise errors of many types
-        raise DataError(f"{files[0]}: the model cannot be loaded ({one_line(error)}): get or save it again") from error
+        raise own_code_refused(folder, error) or DataError(
+            f"{files[0]}: the model cannot be loaded ({one_line(error)}): get or save it again"
+        ) from error
     unfilled = sorted({*info["missing_keys"], *(mismatch[0] for mismatch in info["mismatched_keys"])})
     unfilled = [key for key in unfilled if not set(unused) & set(key.split("."))]
     network = network.float()

@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from cxrobust.errors import DataError, require
 from cxrobust.inference.checkpoints import one_line, tokenizer_files
 from cxrobust.inference.graph import PixelClassifier
-from cxrobust.inference.pretrained import quiet
+from cxrobust.inference.pretrained import own_code_refused, quiet
 
 PIXELS, TO_LEARN = "pixel_values", "labels"
 """What a processor gives of images, and (PaliGemma's) of texts to be trained on."""
@@ -141,7 +141,7 @@ def _loaded(folder: Path, auto: str, what: str, *, trust_remote_code: bool) -> A
                 folder, local_files_only=True, trust_remote_code=trust_remote_code
             )
     except Exception as error:  # transformers raises errors of many types for missing or damaged files
-        raise DataError(
+        raise own_code_refused(folder, error) or DataError(
             f"{folder}: the {what} cannot be loaded ({one_line(error)}): save it beside the model"
         ) from error
 

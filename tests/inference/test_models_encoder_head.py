@@ -454,10 +454,10 @@ class OwnModel(PreTrainedModel):
 """
 
 
-def test_code_of_a_checkpoint_runs_only_where_the_study_file_says_so(tmp_path, monkeypatch):
+@pytest.mark.usefixtures("code_of_models")
+def test_code_of_a_checkpoint_runs_only_where_the_study_file_says_so(tmp_path):
     from safetensors.torch import save_file
 
-    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
     folder = tmp_path / "encoder"
     folder.mkdir()
     (folder / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n{REMOTE}")
@@ -467,7 +467,7 @@ def test_code_of_a_checkpoint_runs_only_where_the_study_file_says_so(tmp_path, m
     tensors = {f"layer.{name}": value for name, value in layer.state_dict().items()}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     save_head(tmp_path / "head.safetensors")
-    with pytest.raises(DataError, match="no model of transformers") as caught:
+    with pytest.raises(DataError, match="Python code of its own") as caught:
         regime_in(tmp_path).load(FINDINGS)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "ran").exists()

@@ -143,7 +143,7 @@ class ReportGenerator(Regime):
             pretrained.load_network(
                 folder,
                 config=config,
-                auto="VisionEncoderDecoderModel" if is_bare else "AutoModelForImageTextToText",
+                auto="VisionEncoderDecoderModel" if is_bare else pretrained.find_generating_auto(config),
                 adapter=find_adapter(self.adapter, fold=fold, regime=self.name),
                 trust_remote_code=self.trust_remote_code,
             )

@@ -98,7 +98,7 @@ class VisionLanguageModel(Regime):
         network = pretrained.load_network(
             folder,
             config=config,
-            auto="AutoModelForImageTextToText",
+            auto=pretrained.find_generating_auto(config),
             adapter=self._adapter_folder(fold),
             trust_remote_code=self.trust_remote_code,
         )

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from cxrobust.errors import DataError, require
+from cxrobust.errors import require
 from cxrobust.files import sha256_json
 from cxrobust.radiology_reports.judges import Desk, judge
 from cxrobust.radiology_reports.judges.asking import Answer, Talk
@@ -42,19 +42,13 @@ class LanguageModel(Talk):
     def ask(self, questions: Mapping[str, str], keep: Callable[[str, Answer], None], desk: Desk) -> None:
         """Let the model answer, questions of similar length together."""
         torch: Any = require("torch", group="inference")
-        from cxrobust.inference.checkpoints import one_line
         from cxrobust.inference.pretrained import load_network, quiet, read_config
         from cxrobust.inference.runtime import choose_device
+        from cxrobust.inference.vision_language import load_tokenizer
 
-        transformers: Any = require("transformers", group="inference")
         folder = self._repository().folder
-        try:
-            with quiet():
-                tokenizer = transformers.AutoTokenizer.from_pretrained(
-                    folder, local_files_only=True, trust_remote_code=self.trust_remote_code, padding_side="left"
-                )
-        except Exception as error:  # transformers raises errors of many types
-            raise DataError(f"{folder}: the tokenizer cannot be read ({one_line(error)}): save it again") from error
+        tokenizer = load_tokenizer(folder, trust_remote_code=self.trust_remote_code)
+        tokenizer.padding_side = "left"
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
         config = read_config(folder, trust_remote_code=self.trust_remote_code)
