@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cxrobust import pipeline
-from cxrobust.cli import _say_flaws
+from cxrobust.cli.studies import _say_flaws
 from cxrobust.errors import DataError, StudyError
 from cxrobust.inference.elsewhere import Elsewhere, common_images
 from cxrobust.predictions import load_predictions
