@@ -18,13 +18,13 @@ from cxrobust.analysis.sample import Sample
 from cxrobust.errors import DataError, StudyError, nearest, some
 from cxrobust.files import atomic_write_text
 from cxrobust.predictions import PredictionSet
+from cxrobust.predictions.scores import Scoring
 from cxrobust.radiology_reports.phrases import OBSERVATIONS
 from cxrobust.radiology_reports.scores import BETWEEN, Pairs, Scored, Scorer, each, measured
 from cxrobust.radiology_reports.scores.chexpert import KINDS as CONFUSION
 from cxrobust.radiology_reports.scores.chexpert import column
 from cxrobust.radiology_reports.tables import read_reports, read_rows
 from cxrobust.results import Estimate, to_csv
-from cxrobust.score_files import Scoring
 from cxrobust.study_analysis import AnalysisSection
 
 RESAMPLES = 10_000

@@ -12,9 +12,9 @@ from pydantic import ValidationError
 from cxrobust.errors import DataError, StudyError
 from cxrobust.files import alone, atomic_write_text, canonical_json, sha256_bytes, sha256_file
 from cxrobust.predictions import IMAGES, INDEX, REFERENCE, UnitPredictions, index_text, read_unit
+from cxrobust.predictions.scores import AGAIN, SCORES, is_whole, write_scores
 from cxrobust.progress import Reporter, silent
 from cxrobust.radiology_reports.scores import Pairs, Scorer, measured, scorer
-from cxrobust.score_files import AGAIN, SCORES, is_whole, write_scores
 
 if TYPE_CHECKING:
     from cxrobust.study import Study
@@ -87,7 +87,7 @@ def check_scorers(study: "Study") -> None:
 def score(study: "Study", folder: Path, *, report: Reporter = silent) -> None:
     """Score the reports of a finished folder of predictions as a study asks, and list the scores in its index.
 
-    What is scored already stays; `cxrobust.score_files` says by what it is known.
+    What is scored already stays; `cxrobust.predictions.scores` says by what it is known.
 
     Raises
     ------

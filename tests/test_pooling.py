@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from cxrobust.errors import DataError
-from cxrobust.pooling import REASON, pool_studies
 from cxrobust.predictions import PredictionSet
+from cxrobust.predictions.pooling import REASON, pool_studies
 
 
 def predictions(**changes):

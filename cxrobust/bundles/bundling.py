@@ -20,10 +20,10 @@ from cxrobust.environment import environment_lock
 from cxrobust.errors import DataError, StudyError
 from cxrobust.files import atomic_write, sha256_file
 from cxrobust.predictions import IMAGES, INDEX, VALIDATION_IMAGES
+from cxrobust.predictions.scores import listed_scores
 from cxrobust.registration import SUFFIX, read_registration
 from cxrobust.reports.archive import source_date
 from cxrobust.results import ESTIMATES, PREDICTIONS, RESULTS, Results, read_results, write_estimates, write_results
-from cxrobust.score_files import listed_scores
 
 STUDY, ENVIRONMENT, README, POWER, TEMPLATES = "study.toml", "environment.txt", "README.md", "power.csv", "templates"
 REGISTRATION = f"study{SUFFIX}"

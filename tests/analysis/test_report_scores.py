@@ -13,8 +13,8 @@ from cxrobust.analysis.report_scores import of_reports, report_estimates
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.values import evaluate
 from cxrobust.errors import MisfitError
+from cxrobust.predictions.scores import Scoring
 from cxrobust.radiology_reports.scores import Pairs, scorer
-from cxrobust.score_files import Scoring
 from cxrobust.study_analysis import AnalysisSection, Family, Subgroups
 
 from .made import CONDITIONS, make_predictions

@@ -18,8 +18,8 @@ from cxrobust.errors import DataError, StudyError, nearest, some
 from cxrobust.files import sha256_file
 from cxrobust.inference.images import FileImages
 from cxrobust.inference.references import OBSERVED, count_missing, labels_of, references_of
-from cxrobust.pooling import Pool
 from cxrobust.predictions import REFERENCE
+from cxrobust.predictions.pooling import Pool
 from cxrobust.radiology_reports.phrases import OBSERVATIONS
 from cxrobust.registry import Registry
 from cxrobust.study_sections import DataPath, Section, StudyPath

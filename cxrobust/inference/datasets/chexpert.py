@@ -13,7 +13,7 @@ from cxrobust.inference.columns import POLICY, Uncertain, in_common_words, line,
 from cxrobust.inference.datasets import STUDY_ID, Dataset, ImageTable, dataset, named, read_table
 from cxrobust.inference.images import FileImages, file_images, names_in
 from cxrobust.inference.rows import Rows, Views, find_file
-from cxrobust.pooling import Pool
+from cxrobust.predictions.pooling import Pool
 from cxrobust.study_sections import DataPath
 
 FINDINGS = (

@@ -15,7 +15,7 @@ from cxrobust.inference.images import FileImages, file_images
 from cxrobust.inference.references import chosen_sections
 from cxrobust.inference.reports import has_report, read_report
 from cxrobust.inference.rows import Rows, Views
-from cxrobust.pooling import Pool
+from cxrobust.predictions.pooling import Pool
 from cxrobust.study_sections import DataPath
 
 BY_RADIOLOGIST = "test-set-labeled"

@@ -15,7 +15,7 @@ from cxrobust.files import sha256_bytes, sha256_file
 from cxrobust.inference.datasets import STUDY_ID, Dataset, ImageTable, dataset, named, read_table
 from cxrobust.inference.images import EXTENSIONS, FileImages, file_images, names_in, reason
 from cxrobust.inference.rows import Rows, Views
-from cxrobust.pooling import Pool
+from cxrobust.predictions.pooling import Pool
 from cxrobust.study_sections import DataPath
 
 HEADINGS = {

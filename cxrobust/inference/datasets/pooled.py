@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationInfo, fie
 
 from cxrobust.errors import StudyError, nearest
 from cxrobust.inference.datasets import MISSING, STUDY_ID, Dataset, ImageSource, ImageTable, dataset, read_section
-from cxrobust.pooling import Pool
+from cxrobust.predictions.pooling import Pool
 
 STRATUM = "dataset"
 """The metadata column that names the member of each image."""

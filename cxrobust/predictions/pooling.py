@@ -2,23 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from cxrobust.errors import DataError
-
-if TYPE_CHECKING:
-    from cxrobust.predictions import PredictionSet
+from cxrobust.predictions.records import PredictionSet
 
 Pool = Literal["mean", "max"]
 """How the probabilities of a study's images become one: their mean, or the largest of each finding."""
 REASON = "pooled with another image of their study"
 
 
-def pool_studies(predictions: "PredictionSet", *, column: str, by: Pool) -> "PredictionSet":
+def pool_studies(predictions: PredictionSet, *, column: str, by: Pool) -> PredictionSet:
     """Return one row for each value of the metadata's `column`, in the order of their first images.
 
     Its id is that value and its probability of each finding, in every cell, the mean or the largest of its images'.

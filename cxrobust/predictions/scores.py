@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cxrobust.errors import DataError
-from cxrobust.files import atomic_write, sha256_file
+from cxrobust.predictions.parquet import read_table, verified, write_table
 from cxrobust.radiology_reports.scores import BETWEEN, Scored
 
 SCORES = "scores"
@@ -49,8 +49,7 @@ def write_scores(scored: Scored, image_ids: Sequence[str], path: Path) -> None:
     columns |= {name: pa.array(values, pa.float64()) for name, values in scored.columns.items()}
     columns[_REASON] = pa.array(scored.reasons, pa.string())
     columns[_REMARK] = pa.array(scored.remarks, pa.string())
-    table = pa.table(columns)
-    atomic_write(path, lambda temporary: pq.write_table(table, temporary, write_page_checksum=True, compression="zstd"))
+    write_table(pa.table(columns), path)
 
 
 def is_whole(path: Path) -> bool:
@@ -92,7 +91,7 @@ def read_scores(
         if member not in members or condition not in conditions:
             raise DataError(f"{path}: scores of regime {member[0]!r}, condition {condition!r}, which are none: {AGAIN}")
         cell = members.index(member), conditions.index(condition)
-        table = _verified(path, str(entry["sha256"]))
+        table = read_table(verified(path, str(entry["sha256"])))
         images = table[_IMAGE].to_pylist()
         kept = [at for at, image in enumerate(images) if image in position]
         rows = [position[images[at]] for at in kept]
@@ -118,14 +117,3 @@ def _counted(words: Iterable[str]) -> dict[str, int]:
     for word in words:
         found[word] = found.get(word, 0) + 1
     return found
-
-
-def _verified(path: Path, sha256: str) -> pa.Table:
-    try:
-        if sha256_file(path) != sha256:
-            raise DataError(f"{path}: its bytes have changed since it was written: {AGAIN}")
-        return pq.read_table(path, page_checksum_verification=True, partitioning=None)
-    except FileNotFoundError:
-        raise DataError(f"{path}: the file is missing: {AGAIN}") from None
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise DataError(f"{path}: the file is damaged ({str(error).splitlines()[0]}): {AGAIN}") from error
