@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from cxrobust.errors import DataError, require
 from cxrobust.inference.checkpoints import one_line
@@ -19,7 +20,9 @@ from cxrobust.inference.vision_language import PIXELS, arrange
 from cxrobust.inference.written import Reading, Written, log_odds_by_agreement, log_odds_by_tokens
 from cxrobust.radiology_reports.findings import CUT, Doubted, flaws_of
 
-Confidence = Literal["token-probability", "questions", "agreement"]
+Confidence = Literal["token-probability", "questions", "statements", "agreement"]
+ASKED = ("questions", "statements")
+"""Confidences for which no report is read: the network itself is the classifier."""
 Tokens = list[int]
 OF_TEXT = {"token_type_ids": 0, "mm_token_type_ids": 0}
 """What a token of text has in inputs that tell tokens apart."""
@@ -43,7 +46,7 @@ class Reader:
 
     confidence: Confidence
     observations: tuple[str, ...]
-    """The labeler's observation for each finding; none are needed for questions."""
+    """The labeler's observation for each finding; none where no report is read."""
     doubted: Doubted
     n_samples: int
     """Sampled reports of each image, for agreement."""
@@ -116,6 +119,11 @@ class Writer(nn.Module, ABC):
 
     def log_probability(self, images: Tensor, texts: Sequence[Tokens]) -> Tensor:
         """Return the mean log-probability (n,) float64 of each text's tokens given its image, differentiably."""
+        lengths = torch.tensor([len(text) for text in texts], device=images.device)
+        return self.log_probability_in_all(images, texts) / lengths
+
+    def log_probability_in_all(self, images: Tensor, texts: Sequence[Tokens]) -> Tensor:
+        """Return the log-probability (n,) float64 that what is written of each image begins with its text."""
         longest = max(map(len, texts))
         rows = [[*text, *[self.padding] * (longest - len(text))] for text in texts]
         tokens = torch.tensor(rows, device=images.device)
@@ -124,8 +132,8 @@ class Writer(nn.Module, ABC):
         logits = self.forced(images, tokens, known)
         logits = logits if logits.dtype == torch.float64 else logits.float()
         own = logits.gather(2, tokens[..., None])[..., 0] - logits.logsumexp(dim=2)
-        mean: Tensor = (own.double() * known).sum(dim=1) / lengths
-        return mean
+        total: Tensor = (own.double() * known).sum(dim=1)
+        return total
 
     def tokens_of(self, text: str, *, most: int) -> Tokens:
         """Return a text's tokens with its end.
@@ -135,13 +143,34 @@ class Writer(nn.Module, ABC):
         DataError
             When there are more than `most`.
         """
-        tokens = [int(token) for token in (*self.tokenizer.encode(text, add_special_tokens=False), self.ends[0])]
+        tokens = [*self._encoded(text), self.ends[0]]
         if len(tokens) > most:
             raise DataError(
                 f"{self.where}: a text that is attacked has {len(tokens):,} tokens, and max_new_tokens is {most:,} "
                 f"(“{text[:60]}…”): raise max_new_tokens, or give a shorter text"
             )
         return tokens
+
+    def statements_of(self, present: str, absent: str) -> tuple[Tokens, Tokens]:
+        """Return the tokens of what states a finding and of what denies it, as a report begins with them.
+
+        Raises
+        ------
+        DataError
+            When the model does not know a word of them, or reads both alike.
+        """
+        for text in (present, absent):
+            if self.tokenizer.unk_token_id in (tokens := self._encoded(text)) or not tokens:
+                raise DataError(
+                    f"{self.where}: {text!r} has a word that its tokenizer lacks: change present, absent or words"
+                )
+        found = self._encoded(present), self._encoded(absent)
+        if found[0] == found[1]:
+            raise DataError(f"{self.where}: it reads {present!r} and {absent!r} alike: change present, absent or words")
+        return found
+
+    def _encoded(self, text: str) -> Tokens:
+        return [int(token) for token in self.tokenizer.encode(text, add_special_tokens=False)]
 
     def text_of(self, tokens: Tokens) -> str:
         """Return what tokens say, in words."""
@@ -238,13 +267,48 @@ class EncoderDecoderWriter(Writer):
         return found[:, 1:]
 
 
+class Statements(nn.Module):
+    """A network that writes, as a network of log-odds: those of one sentence against another as a report's beginning.
+
+    Parameters
+    ----------
+    sentences
+        For each finding the tokens that state it, and those that deny it.
+    """
+
+    def __init__(self, writer: Writer, sentences: Sequence[tuple[Tokens, Tokens]]) -> None:
+        super().__init__()
+        self.writer = writer
+        self.sentences = sentences
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the log-odds (n, n_findings) of prepared images.
+
+        For gradients, each finding's pass is computed again, so that memory does not grow with their number.
+        """
+        again = torch.is_grad_enabled() and len(self.sentences) > 1
+        odds = [
+            checkpoint(self._odds, images, pair, use_reentrant=False, preserve_rng_state=False)
+            if again
+            else self._odds(images, pair)
+            for pair in self.sentences
+        ]
+        found = torch.stack(odds, dim=1)
+        return found if images.dtype == torch.float64 else found.float()
+
+    def _odds(self, images: Tensor, pair: tuple[Tokens, Tokens]) -> Tensor:
+        n = len(images)
+        both = self.writer.log_probability_in_all(torch.cat((images, images)), [pair[0]] * n + [pair[1]] * n)
+        return both[:n] - both[n:]
+
+
 class Generator(PixelClassifier):
-    """A network that writes a report of each image, as a `Classifier` too: by its answers to questions.
+    """A network that writes a report of each image, as a `Classifier` too: by answers to questions, or by statements.
 
     Parameters
     ----------
     answers
-        Prepared images to log-odds of yes against no for each finding; None for a network that takes no question.
+        Prepared images to log-odds of each finding; None for a network that takes no question.
     """
 
     def __init__(
@@ -311,7 +375,7 @@ class Generator(PixelClassifier):
 
     def _log_odds(self, images: Tensor, written: Written, ids: Sequence[str], seed: int) -> Any:
         reader = self.reader
-        if reader.confidence == "questions":
+        if reader.confidence in ASKED:
             with torch.no_grad():
                 return self(images).float().cpu().numpy()
         if reader.confidence == "token-probability":
@@ -343,7 +407,7 @@ class _Unasked(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         raise DataError(
             f"{self.where}: it answers no questions (it takes no prompt, or yes and no are no tokens of it), so no "
-            f'attack can aim at a finding: write target = "report"'
+            f'attack can aim at a finding: write target = "report", or confidence = "statements" for this regime'
         )
 
 

@@ -28,7 +28,7 @@ ATTACKS = sorted(
 )
 
 
-def loaded(folder, save):
+def loaded(folder, save, **settings):
     save(folder / "g")
     table = {
         "name": "g",
@@ -36,6 +36,7 @@ def loaded(folder, save):
         "model": "g",
         "observations": {"Mass": "Lung Lesion"},
         "max_new_tokens": 8,
+        **settings,
     }
     regime = ReportGenerator.model_validate_json(json.dumps(table), context={"study_folder": folder})
     return regime.load(("Mass", "Edema"))
@@ -210,6 +211,19 @@ def test_findings_are_attacked_through_questions_and_by_classifiers_images(tmp_p
     assert all(check["attacked"] > check["noise"] for check in checks)
     found = load_predictions(tmp_path / "out")
     assert found.reports[found.members.index(("a", 0)), 0, 0] is None
+
+
+def test_an_encoder_decoder_is_attacked_on_a_finding_by_statements_alone(tmp_path, encoder_decoder):
+    attack = perturbation["pgd"].model_validate({"attack": "pgd", "eps": EPS, "steps": 10, "target": "Mass"})
+    batch = batch_of(4)
+    with pytest.raises(DataError, match=r'answers no questions .*or confidence = "statements"'):
+        attack.perturb(batch, encoder_decoder)
+    settings = {"confidence": "statements", "present": "There is {finding} .", "absent": "There is no {finding} ."}
+    model = loaded(tmp_path, save_encoder_decoder, **settings)
+    with torch.no_grad():
+        clean = model(batch.images)[:, 0]
+        attacked = model(attack.perturb(batch, model))[:, 0]  # present everywhere: the attack denies it
+    assert (attacked < clean).all()
 
 
 def test_the_seed_matters_to_samples_alone(tmp_path):

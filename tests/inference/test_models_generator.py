@@ -195,6 +195,58 @@ def test_questions_are_those_of_family_vlm(folder):
     torch.testing.assert_close(ours(images), expected)
 
 
+STATED = {"present": "There is {finding} .", "absent": "There is no {finding} ."}
+
+
+@pytest.mark.parametrize("kind", SAVED)
+def test_statements_against_the_probabilities_of_transformers(kind, folder):
+    settings = {**STATED, "confidence": "statements"}
+    network = SAVED[kind][0](folder / kind)
+    table = {key: value for key, value in SAVED[kind][1].items() if key != "question"}
+    regime = {**TABLE, "model": kind, **table, **settings}
+    loaded = ReportGenerator.model_validate(regime, context={"study_folder": folder}).load(FINDINGS)
+    shown = pictures(3)
+    images = as_images(shown)
+    expected = [
+        [
+            by_hand(folder, kind, one, network, f"There is {words} .")
+            - by_hand(folder, kind, one, network, f"There is no {words} .")
+            for words in ("effusion", "pneumothorax")
+        ]
+        for one in shown
+    ]
+    reading = loaded.read(images, ids=names(3), seed=0)
+    np.testing.assert_allclose(reading.logits, expected, atol=1e-4)
+    assert any(reading.written.reports)
+    images.requires_grad_(True)
+    (gradient,) = torch.autograd.grad(loaded(images).sum(), images)
+    step = 1e-3 * gradient / gradient.norm()
+    with torch.no_grad():
+        change = (loaded(images + step) - loaded(images - step)).sum()
+    torch.testing.assert_close(change, 2 * (gradient * step).sum(), rtol=0.03, atol=0)
+
+
+def by_hand(folder: Path, kind: str, picture: np.ndarray, network, text: str) -> float:
+    """Log-probability that a report begins with a text: its tokens one after the other, each given those before."""
+    tokens = [VOCABULARY[word] for word in text.split()]
+    total = 0.0
+    for place, token in enumerate(tokens):
+        before = torch.tensor([tokens[:place]], dtype=torch.long)
+        with torch.no_grad(), quiet():
+            if kind == "llava":
+                processor = AutoProcessor.from_pretrained(folder / kind)
+                asked = "<image> USER: Describe the image ASSISTANT:"
+                inputs = processor(images=Image.fromarray(picture).convert("RGB"), text=asked, return_tensors="pt")
+                ids = torch.cat((inputs["input_ids"], before), dim=1)
+                logits = network(input_ids=ids, pixel_values=inputs["pixel_values"]).logits
+            else:
+                pixels = torch.from_numpy(picture[None, None].astype(np.float32) / 127.5 - 1)
+                ids = torch.cat((torch.tensor([[3]]), before), dim=1)
+                logits = network(pixel_values=pixels, decoder_input_ids=ids).logits
+        total += float(logits[0, -1].log_softmax(dim=0)[token])
+    return total
+
+
 @pytest.mark.parametrize("kind", SAVED)
 def test_gradient_of_a_text_s_probability_against_finite_differences(kind, folder):
     loaded = regime_in(folder, kind).load(FINDINGS)
@@ -257,6 +309,16 @@ def test_faults_are_named(folder):
         ("llava", {"observations": {}}, "reports are not read for 'Effusion'"),
         ("llava", {"observations": {"Edema": "Edema"}}, "observations names 'Edema', which is no finding"),
         ("encoder-decoder", {"confidence": "questions"}, "takes no prompt: remove confidence"),
+        (
+            "encoder-decoder",
+            {"confidence": "statements", "present": "A {finding} is seen ."},
+            "'A effusion is seen .' has a word that its tokenizer lacks",
+        ),
+        (
+            "encoder-decoder",
+            {"confidence": "statements", "present": "no {finding}", "absent": "no  {finding}"},
+            "it reads 'no effusion' and 'no  effusion' alike",
+        ),
         ("encoder-decoder", {"prompt": "Describe"}, "takes no prompt: remove prompt"),
         ("llava", {"confidence": "questions", "yes": ["certainly so"]}, "is one token of the model"),
     ],
@@ -275,6 +337,9 @@ def test_what_cannot_be_used_is_one_sentence(kind, settings, message, folder):
         ("samples = 3", 'samples is of use with confidence = "agreement" alone'),
         ("temperature = 0.5", "temperature is of use with"),
         ('question = "Is it?"', "question has no {finding}"),
+        ('confidence = "statements"\nabsent = "Clear."', "absent has no {finding}"),
+        ('absent = "no {finding}"', 'absent is of use with confidence = "statements" alone'),
+        ('confidence = "statements"\nyes = ["Y"]', 'yes is of no use with confidence = "statements"'),
     ],
 )
 def test_keys_without_their_use_are_refused(line, message, tmp_path):

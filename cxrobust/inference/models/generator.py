@@ -24,7 +24,7 @@ from cxrobust.radiology_reports.findings import Doubted, observations_of
 from cxrobust.study_sections import StudyPath
 
 if TYPE_CHECKING:
-    from cxrobust.inference.generation import Decoding, Generator, Reader, Writer
+    from cxrobust.inference.generation import Decoding, Generator, Reader, Statements, Writer
 
 PROMPT = "Write the findings and impression of this chest X-ray."
 FINDING, IMAGE, QUESTION = "{finding}", "{image}", "{question}"
@@ -36,10 +36,14 @@ ENCODER_DECODER = "vision-encoder-decoder"
 class ReportGenerator(Regime):
     """A model that writes a report: `VisionEncoderDecoderModel`, or one of `AutoModelForImageTextToText`.
 
-    Its report of an image gives a probability for each finding by `confidence`. `token-probability`: the embedded
-    labeler reads which findings the report states, and the mean log-probability of its tokens how sure it is.
-    `questions`: p(yes) against p(no) as the answer to a question, as in family `vlm`. `agreement`: the share of sampled
-    reports that state the finding.
+    Its report of an image gives a probability for each finding by `confidence`:
+
+    - `token-probability`: the embedded labeler reads which findings the report states, and the mean log-probability of
+      its tokens how sure it is;
+    - `questions`: p(yes) against p(no) as the answer to a question, as in family `vlm`;
+    - `statements`: the probability that a report begins with a sentence that states the finding, against one that
+      denies it;
+    - `agreement`: the share of sampled reports that state the finding.
     """
 
     code = (
@@ -72,7 +76,7 @@ class ReportGenerator(Regime):
     """Of samples: tokens are drawn from the likeliest that together have this probability."""
     max_new_tokens: int = Field(default=256, ge=1, le=100_000)
     """A report is cut off there, and counted."""
-    confidence: Literal["token-probability", "questions", "agreement"] = "token-probability"
+    confidence: Literal["token-probability", "questions", "statements", "agreement"] = "token-probability"
     samples: int = Field(default=8, ge=2, le=1000)
     """Of `agreement`: reports that are sampled for each image."""
     observations: dict[str, str] = Field(default_factory=dict)
@@ -81,8 +85,11 @@ class ReportGenerator(Regime):
     """What a doubted finding counts as: `ones` (stated), `zeros` (not stated) or `half`."""
     question: str = f"Is there {FINDING}?"
     """`{finding}` stands for the finding's words; asked for `questions`, and by attacks that aim at findings."""
+    present: str = f"There is {FINDING}."
+    absent: str = f"There is no {FINDING}."
+    """Of `statements`: what states a finding, and what denies it."""
     words: dict[str, str] = Field(default_factory=dict)
-    """Words of a finding in the question; its name in small letters with spaces where absent."""
+    """Words of a finding in question and statements; its name in small letters with spaces where absent."""
     yes: tuple[str, ...] = Field(default=("Yes", "yes", " Yes", " yes"), min_length=1)
     """Spellings of yes; those that are one token of the model count."""
     no: tuple[str, ...] = Field(default=("No", "no", " No", " no"), min_length=1)
@@ -94,14 +101,24 @@ class ReportGenerator(Regime):
 
     @model_validator(mode="after")
     def _fitting(self) -> "ReportGenerator":
-        if FINDING not in self.question:
-            raise ValueError(f"question has no {FINDING}: put it where the finding stands")
+        for key in ("question", "present", "absent"):
+            if FINDING not in getattr(self, key):
+                raise ValueError(f"{key} has no {FINDING}: put it where the finding stands")
         if self.form is not None and not (QUESTION in self.form and IMAGE in self.form):
             raise ValueError(f"form needs {IMAGE} and {QUESTION}: put them where these stand")
-        for key, wanted in (("beams", self.decoding == "beam"), ("samples", self.confidence == "agreement")):
-            if key in self.model_fields_set and not wanted:
-                need = 'decoding = "beam"' if key == "beams" else 'confidence = "agreement"'
-                raise ValueError(f"{key} is of use with {need} alone: remove it, or say so")
+        for key, value, keys in (
+            ("decoding", "beam", ("beams",)),
+            ("confidence", "agreement", ("samples",)),
+            ("confidence", "statements", ("present", "absent")),
+        ):
+            for one in {*keys} & self.model_fields_set if getattr(self, key) != value else ():
+                raise ValueError(f'{one} is of use with {key} = "{value}" alone: remove it, or say so')
+        if self.confidence == "statements":
+            for key in ("question", "yes", "no"):
+                if key in self.model_fields_set:
+                    raise ValueError(
+                        f'{key} is of no use with confidence = "statements", which asks nothing: remove it'
+                    )
         if not self.draws:
             for key in ("temperature", "top_p"):
                 if key in self.model_fields_set:
@@ -163,14 +180,16 @@ class ReportGenerator(Regime):
             )
 
         made = (
-            self._without_prompt(network, folder, generator, where)
+            self._without_prompt(network, folder, generator, findings, where)
             if is_bare
             else self._with_prompt(network, folder, generator, findings, size, where)
         )
         generation.check_forced(made, where=where)
         return made.eval().requires_grad_(False)
 
-    def _without_prompt(self, network: Any, folder: Path, generator: Any, where: str) -> "Generator":
+    def _without_prompt(
+        self, network: Any, folder: Path, generator: Any, findings: tuple[str, ...], where: str
+    ) -> "Generator":
         from cxrobust.inference import generation, vision_language
 
         keys = [key for key in ("prompt", "form") if getattr(self, key) is not None]
@@ -178,7 +197,8 @@ class ReportGenerator(Regime):
         for key in keys:
             raise DataError(f"{where}: a VisionEncoderDecoderModel takes no prompt: remove {key}")
         tokenizer = vision_language.load_tokenizer(folder, trust_remote_code=self.trust_remote_code)
-        made: Generator = generator(generation.EncoderDecoderWriter(network, tokenizer, where=where), None)
+        writer = generation.EncoderDecoderWriter(network, tokenizer, where=where)
+        made: Generator = generator(writer, self._statements(writer, findings))
         return made
 
     def _with_prompt(
@@ -196,13 +216,23 @@ class ReportGenerator(Regime):
         asked = [PROMPT if self.prompt is None else self.prompt, *self.questions_of(findings)]
         asking = [vision_language.prompt_text(processor, one, prompt=self.form) for one in asked]
         (prompt, *questions), order = vision_language.ask(processor, asking, size=size, where=where)
-        answers = None
-        if tokens := self._answer_tokens(processor.tokenizer, where):
-            answers = vision_language.Answers(network, questions=questions, order=order, yes=tokens[0], no=tokens[1])
         writer = generation.ImageTextWriter(network, processor.tokenizer, prompt=prompt, order=order, where=where)
+        answers: Any = self._statements(writer, findings)
+        if answers is None and (tokens := self._answer_tokens(processor.tokenizer, where)):
+            answers = vision_language.Answers(network, questions=questions, order=order, yes=tokens[0], no=tokens[1])
         made: Generator = generator(writer, answers)
         vision_language.check_arrangement(processor, asking[0], made, writer, where=where)
         return made
+
+    def _statements(self, writer: "Writer", findings: tuple[str, ...]) -> "Statements | None":
+        """Return what gives statements their log-odds; None where the study asks for another confidence."""
+        from cxrobust.inference import generation
+
+        if self.confidence != "statements":
+            return None
+        words = words_of(findings, self.words, where=f"regime {self.name!r}")
+        pairs = [(self.present.replace(FINDING, one), self.absent.replace(FINDING, one)) for one in words]
+        return generation.Statements(writer, [writer.statements_of(*pair) for pair in pairs])
 
     def _answer_tokens(self, tokenizer: Any, where: str) -> tuple[list[int], list[int]] | None:
         """Return the tokens of yes and of no; None where the model has none and nothing needs them."""
@@ -232,7 +262,7 @@ class ReportGenerator(Regime):
     def _reader(self, findings: Sequence[str]) -> "Reader":
         from cxrobust.inference.generation import Reader
 
-        read = self.confidence != "questions"
+        read = self.confidence not in {"questions", "statements"}
         where = f"regime {self.name!r}"
         return Reader(
             confidence=self.confidence,
