@@ -176,20 +176,52 @@ def ask(processor: Any, texts: Sequence[str], *, size: tuple[int, int], where: s
     DataError
         When the processor fails, or does more to an image of its size than to arrange pixels.
     """
-    numbers = torch.arange(3 * size[0] * size[1], dtype=torch.float32).reshape(3, *size)
-    if numbers.numel() > LARGEST_EXACT:
+    if 3 * size[0] * size[1] >= LARGEST_EXACT:
         raise DataError(f"{where}: images of {size[0]} × {size[1]} pixels are too large: lower image_size")
+    found = [_processed_numbers(processor, text, size, where=where) for text in texts]
+    order = _order(found[0][PIXELS], size)
+    if order is None:
+        raise _not_an_arrangement(where, size, whole=_size_of_one_tile(processor, texts[0], size, where=where))
+    questions = [
+        {key: v for key, v in one.items() if isinstance(v, Tensor) and key not in {PIXELS, TO_LEARN}} for one in found
+    ]
+    return questions, order
+
+
+def _processed_numbers(processor: Any, text: str, size: tuple[int, int], *, where: str) -> dict[str, Any]:
+    """Return what the processor makes of an image whose values count from 1, so that 0 can only be padding."""
+    numbers = torch.arange(1, 3 * size[0] * size[1] + 1, dtype=torch.float32).reshape(3, *size)
     plain = {**UNTOUCHED, "do_rescale": False, "do_normalize": False}
-    found = [dict(_process(processor, text, numbers, plain, where=where)) for text in texts]
-    if any(PIXELS not in one for one in found):
+    found = dict(_process(processor, text, numbers, plain, where=where))
+    if PIXELS not in found:
         raise DataError(f"{where}: its processor gives no {PIXELS}: this model needs a family of its own")
-    arranged = [one.pop(PIXELS) for one in found]
-    order = torch.as_tensor(arranged[0])
-    whole = torch.equal(order, order.round()) and order.min() >= 0 and order.max() < numbers.numel()
-    if not whole:
-        raise _not_an_arrangement(where)
-    questions = [{k: v for k, v in one.items() if isinstance(v, Tensor) and k != TO_LEARN} for one in found]
-    return questions, order.long()
+    return found
+
+
+def _order(arranged: Any, size: tuple[int, int]) -> Tensor | None:
+    """Return which pixel stands where, None where a value is no pixel's own: padded, or mixed of several."""
+    order = torch.as_tensor(arranged)
+    is_whole = torch.equal(order, order.round()) and order.min() >= 1 and order.max() <= 3 * size[0] * size[1]
+    return order.long() - 1 if is_whole else None
+
+
+def _size_of_one_tile(processor: Any, text: str, size: tuple[int, int], *, where: str) -> int | None:
+    """Return a smaller side at which the processor only arranges pixels, as of one that cuts larger images into tiles.
+
+    None where there is none among the sizes that it names.
+    """
+    for key in ("max_image_size", "crop_size", "size"):
+        told: Any = getattr(processor.image_processor, key, None) or {}
+        for side in {told.get(name) for name in ("height", "longest_edge", "shortest_edge")} - {None}:
+            if side >= min(size):
+                continue
+            try:
+                found = _processed_numbers(processor, text, (side, side), where=where)
+            except DataError:
+                continue
+            if _order(found[PIXELS], (side, side)) is not None:
+                return int(side)
+    return None
 
 
 class Arranging(Protocol):
@@ -214,7 +246,7 @@ def check_arrangement(
     theirs = _process(processor, text, image.expand(3, -1, -1).contiguous(), UNTOUCHED, where=where)[PIXELS]
     ours = arranging.arranged(classifier.prepared(image[None].float() / 255))
     if ours.shape != theirs.shape or float((ours - theirs).abs().max()) > 1e-3:
-        raise _not_an_arrangement(where)
+        raise _not_an_arrangement(where, (height, width))
 
 
 def answer_tokens(tokenizer: Any, answers: Sequence[str], *, where: str) -> list[int]:
@@ -250,8 +282,13 @@ def _process(processor: Any, text: str, image: Tensor, how: Mapping[str, bool], 
         ) from error
 
 
-def _not_an_arrangement(where: str) -> DataError:
+def _not_an_arrangement(where: str, size: tuple[int, int], *, whole: int | None = None) -> DataError:
+    mend = (
+        "choose a model or image_size for which it does not"
+        if whole is None
+        else f"give image_size = {whole}, at which it takes an image whole"
+    )
     return DataError(
-        f"{where}: its processor does more to an image than to resize, normalise and arrange pixels, and that cannot "
-        f"stand in the graph: choose a model or image_size for which it does not"
+        f"{where}: its processor does more to an image of {size[0]} × {size[1]} pixels than to resize, normalise and "
+        f"arrange pixels (it cuts it into tiles, or pads it), and that cannot stand in the graph: {mend}"
     )

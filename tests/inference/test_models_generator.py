@@ -16,7 +16,7 @@ from cxrobust.inference.pretrained import quiet
 from cxrobust.inference.written import log_odds_by_agreement, log_odds_by_tokens
 from cxrobust.study import parse_study
 from tests.inference.tiny_generators import VOCABULARY, save_encoder_decoder, save_llava
-from tests.inference.tiny_vlms import save_gemma, save_paligemma, save_qwen
+from tests.inference.tiny_vlms import save_gemma, save_idefics, save_paligemma, save_qwen
 
 FINDINGS = ("Effusion", "Pneumothorax")
 TABLE = {
@@ -262,7 +262,7 @@ def test_gradient_of_a_text_s_probability_against_finite_differences(kind, folde
     torch.testing.assert_close(alone, loaded.log_probability(images, texts)[:1], atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("save", [save_qwen, save_gemma, save_paligemma])
+@pytest.mark.parametrize("save", [save_qwen, save_gemma, save_paligemma, save_idefics])
 def test_models_whose_processors_arrange_patches_or_type_tokens_write(save, tmp_path):
     save(tmp_path / "other")
     settings = {"observations": {"Effusion": "Pleural Effusion"}, "image_size": 32}

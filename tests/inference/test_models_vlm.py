@@ -15,7 +15,15 @@ from cxrobust.errors import DataError, StudyError
 from cxrobust.inference.models.vlm import VisionLanguageModel
 from cxrobust.inference.pretrained import quiet
 from cxrobust.study import parse_study
-from tests.inference.tiny_vlms import IMAGE, VOCABULARY, save_gemma, save_llava, save_qwen
+from tests.inference.tiny_vlms import (
+    IMAGE,
+    VOCABULARY,
+    make_llava_next,
+    save_gemma,
+    save_idefics,
+    save_llava,
+    save_qwen,
+)
 
 FINDINGS = ("Mass", "Pleural_Effusion")
 QUESTION = "Is there {finding} ?"
@@ -35,9 +43,9 @@ def as_images(*pictures: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.stack(pictures)[:, None].astype(np.float32) / 255)
 
 
-def expected_log_odds(network, folder: Path, *pictures: np.ndarray) -> torch.Tensor:
+def expected_log_odds(network, folder: Path, *pictures: np.ndarray, processor=None) -> torch.Tensor:
     """Log-odds by generating from a conversation, as the library documents it."""
-    processor = AutoProcessor.from_pretrained(folder)
+    processor = processor or AutoProcessor.from_pretrained(folder)
     rows = []
     for one in pictures:
         row = []
@@ -76,7 +84,27 @@ def test_qwen_whose_processor_cuts_patches_against_transformers(tmp_path):
         regime_in(tmp_path).load(FINDINGS)
 
 
-@pytest.mark.parametrize("save", [save_llava, save_qwen, save_gemma])
+def test_a_processor_that_cuts_tiles_takes_an_image_of_one_tile_whole(tmp_path):
+    network = save_idefics(tmp_path / "vlm")
+    with pytest.raises(DataError, match=r"an image of 64 × 64 pixels .* into tiles.*: give image_size = 32, at which"):
+        regime_in(tmp_path, image_size=64).load(FINDINGS)
+    loaded = regime_in(tmp_path, image_size=32).load(FINDINGS)
+    pictures = picture(32), picture(32, seed=1)
+    processor = AutoProcessor.from_pretrained(tmp_path / "vlm", do_image_splitting=False, size={"longest_edge": 32})
+    expected = expected_log_odds(network, tmp_path / "vlm", *pictures, processor=processor)
+    assert (expected[0] - expected[1]).abs().max() > 0.01
+    torch.testing.assert_close(loaded(as_images(*pictures)), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("side", [32, 64])
+def test_a_processor_that_cuts_or_pads_every_image_is_refused(side, tmp_path):
+    save_llava(tmp_path / "vlm")
+    make_llava_next(tmp_path / "vlm")
+    with pytest.raises(DataError, match=r"cuts it into tiles, or pads it.*: choose a model or image_size"):
+        regime_in(tmp_path, image_size=side, prompt="{image} {question}").load(FINDINGS)
+
+
+@pytest.mark.parametrize("save", [save_llava, save_qwen, save_gemma, save_idefics])
 def test_gradient_reaches_the_pixels_against_finite_differences(save, tmp_path):
     save(tmp_path / "vlm")
     model = regime_in(tmp_path, image_size=32).load(FINDINGS)
@@ -164,7 +192,11 @@ def remove_tokenizer(folder: Path) -> None:
         (lambda f: None, {"words": {"Edema": "oedema"}}, "words names 'Edema', which is no finding"),
         (lambda f: None, {"yes": ["certainly so"]}, r"none of the answers \['certainly so'\] is one token"),
         (lambda f: None, {"yes": ["no"]}, "is an answer of both yes and no"),
-        (shift_pixels, {}, "its processor does more to an image than to resize, normalise and arrange"),
+        (
+            shift_pixels,
+            {},
+            "its processor does more to an image of 32 × 32 pixels than to resize",
+        ),
         (remove_tokenizer, {}, "the tokenizer's files are missing"),
         (lambda f: (f / "tokenizer.json").write_text("{"), {}, "the processor cannot be loaded"),
         (lambda f: (f / "model.safetensors").write_bytes(b""), {}, "the weights are damaged"),

@@ -11,9 +11,15 @@ from transformers import (
     Gemma3ForConditionalGeneration,
     Gemma3ImageProcessor,
     Gemma3Processor,
+    Idefics3Config,
+    Idefics3ForConditionalGeneration,
+    Idefics3ImageProcessor,
+    Idefics3Processor,
     LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
+    LlavaNextImageProcessor,
+    LlavaNextProcessor,
     LlavaProcessor,
     PaliGemmaConfig,
     PaliGemmaForConditionalGeneration,
@@ -190,3 +196,53 @@ def save_paligemma(folder: Path):
     images.image_seq_length = 16
     PaliGemmaProcessor(image_processor=images, tokenizer=tokenizer_of_words()).save_pretrained(folder)
     return network
+
+
+def save_idefics(folder: Path):
+    """Idefics3, which SmolVLM follows: its processor cuts an image into tiles, but for one of the size of a tile."""
+    text = {
+        **SMALL,
+        "vocab_size": 80,
+        "num_key_value_heads": 2,
+        "pad_token_id": 0,
+        "bos_token_id": 3,
+        "eos_token_id": 2,
+    }
+    config = Idefics3Config(
+        text_config={"model_type": "llama", **text},
+        vision_config={**SMALL, "image_size": 32, "patch_size": 8},
+        image_token_id=VOCABULARY[IMAGE],
+        scale_factor=2,
+        pad_token_id=0,
+        tie_word_embeddings=False,
+    )
+    torch.manual_seed(0)
+    network = randomised(Idefics3ForConditionalGeneration(config))
+    network.save_pretrained(folder)
+    tokenizer = tokenizer_of_words()
+    places = [f"<row_{row}_col_{column}>" for row in range(1, 4) for column in range(1, 4)]
+    tokenizer.add_tokens(
+        ["<fake_token_around_image>", "<end_of_utterance>", "<global-img>", *places], special_tokens=True
+    )
+    Idefics3Processor(
+        image_processor=Idefics3ImageProcessor(size={"longest_edge": 64}, max_image_size={"longest_edge": 32}),
+        tokenizer=tokenizer,
+        image_seq_len=4,
+        chat_template=TEMPLATE.replace("PLACE", IMAGE),
+    ).save_pretrained(folder)
+    return network
+
+
+def make_llava_next(folder: Path) -> None:
+    """Give a LLaVA the processor of LLaVA-NeXT, which cuts or pads an image of any size."""
+    LlavaNextProcessor(
+        image_processor=LlavaNextImageProcessor(
+            size={"shortest_edge": 32},
+            crop_size={"height": 32, "width": 32},
+            image_grid_pinpoints=[[32, 64], [64, 32], [64, 64]],
+        ),
+        tokenizer=tokenizer_of_words(),
+        patch_size=8,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+    ).save_pretrained(folder)
