@@ -15,7 +15,7 @@ demo: setup
 	$(BIN)/cxrobust demo --out demo
 
 test: setup $(BROWSER)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 check: lint types docs test
 

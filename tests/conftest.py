@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from hypothesis import settings
 settings.register_profile("repeatable", derandomize=True, deadline=None)  # the same examples, however slow the machine
 settings.load_profile("repeatable")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models are slower on several threads
+if shutil.which("nvidia-smi") is None:
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # its kernels run on the CPU; Triton asks when it is first imported
 
 REPOSITORY = Path(__file__).parent.parent
 

@@ -1,6 +1,5 @@
 """Resamples through torch, here on its CPU device: the same as by the kernels, and computed on the device."""
 
-import os
 import sys
 from dataclasses import replace
 
@@ -21,11 +20,7 @@ from . import oracle
 from .made import make_cell, make_predictions, make_settings, odd_cells, one_run, random_cell, same, weights_of
 
 torch = pytest.importorskip("torch")
-if torch.cuda.is_available():
-    DEVICE = torch.device("cuda")
-else:  # Triton's interpreter runs the kernels on the CPU
-    DEVICE = torch.device("cpu")
-    os.environ["TRITON_INTERPRET"] = "1"
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 device_ranks = pytest.importorskip("cxrobust.analysis.device_ranks")
 
 RANKED = ("auroc", "average-precision", "aurc", "coverage-at-risk-5")
