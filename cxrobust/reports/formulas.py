@@ -281,7 +281,7 @@ OF_REPORTS: Mapping[str, Formula] = {
 def report_formula(metric: str) -> Formula | None:
     """Return the formula of a score of reports."""
     kinds = {"bleu": "bleu", "length-controlled-": "length-controlled", "f1-positive": "f1-positive"}
-    means = ("words", "log-probability", "bertscore", "radgraph-", "green", "elsewhere-", "radeval-")
+    means = ("words", "log-probability", "bertscore", "radgraph-", "ratescore", "green", "elsewhere-", "radeval-")
     kind = next((kinds[one] for one in kinds if metric.startswith(one)), metric)
     if kind.startswith("f1-") and kind != "f1-positive":
         kind = "f1-macro" if kind.endswith("-macro") else "f1-micro"

@@ -115,6 +115,7 @@ OF_REPORTS = {
     "radgraph-simple": MetricWords(name="RadGraph F1 (simple)", title="RadGraph F1, simple", better="higher"),
     "radgraph-partial": MetricWords(name="RadGraph F1 (partial)", title="RadGraph F1, partial", better="higher"),
     "radgraph-complete": MetricWords(name="RadGraph F1 (complete)", title="RadGraph F1, complete", better="higher"),
+    "ratescore": MetricWords(name="RaTEScore", title="RaTEScore", better="higher"),
     "green": MetricWords(name="GREEN", title="GREEN", better="higher"),
     "green-matched": MetricWords(name="matched findings by GREEN", title="Matched findings", better="higher"),
     "green-errors": MetricWords(name="significant errors by GREEN", title="Significant errors", better="lower"),

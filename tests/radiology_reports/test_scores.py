@@ -1,6 +1,7 @@
 """Scores of reports against those who defined them, and what is said of reports that have none."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -257,3 +258,54 @@ def test_radeval_is_called_with_references_and_reports(monkeypatch):
     monkeypatch.setitem(sys.modules, "radeval", SimpleNamespace(RadEval=Judge))
     found = scorer["radeval"](metrics=("radgraph",)).score(_pairs(TEXTS[:2], (TEXTS[0], TEXTS[3])))
     assert found.columns["radeval_radgraph_simple"].tolist() == [1, 0]
+
+
+def test_ratescore_is_called_with_reports_and_references(tmp_path, monkeypatch):
+    """A stand-in of the package's form, which as the package loses a text without a sentence from its lists."""
+    import sys
+    from types import SimpleNamespace
+
+    class Judge:
+        def __init__(self, *, bert_model, eval_model, batch_size, use_gpu, affinity_matrix):
+            assert (Path(bert_model).name, Path(eval_model).name) == ("entities", "embeddings")
+            assert (batch_size, use_gpu, affinity_matrix) == (4, False, "short")
+
+        def compute_score(self, candidates, references):
+            assert isinstance(candidates, list)
+            assert isinstance(references, list)
+            kept = [one for one in candidates if one != "1. 2."]
+            if not kept:
+                raise IndexError
+            return [0.5 if "Good" in one else float(one == other) for one, other in zip(kept, references, strict=False)]
+
+    monkeypatch.setitem(sys.modules, "RaTEScore", SimpleNamespace(RaTEScore=Judge))
+    for name in ("entities", "embeddings"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+    made = {"entities": tmp_path / "entities", "embeddings": tmp_path / "embeddings", "weights": "short", "batch": 4}
+    judge = scorer["ratescore"](**made, device="cpu")
+    reports = (TEXTS[0], "1. 2.", "", "Good morning.", "ok", TEXTS[1])
+    found = judge.score(_pairs(reports, (TEXTS[0],) * 6))
+    np.testing.assert_array_equal(found.columns["ratescore"], [1, np.nan, 0, 0.5, np.nan, 0])
+    assert found.reasons[1] == found.reasons[4] == "no sentence that RaTEScore reads"
+    assert found.remarks[2:4] == ("empty report", "report not English; no entity found, 0.5 by RaTEScore")
+
+
+def test_ratescore_that_cannot_be_used_is_one_sentence(tmp_path, monkeypatch):
+    import sys
+
+    from cxrobust.errors import MissingGroupError
+
+    judge = scorer["ratescore"](entities=tmp_path, embeddings=tmp_path, device="cpu")
+    monkeypatch.setitem(sys.modules, "RaTEScore", None)
+    with pytest.raises(MissingGroupError, match=r"pip install 'cxrobust\[ratescore\]'"):
+        judge.check()
+    monkeypatch.delitem(sys.modules, "RaTEScore")
+    (tmp_path / "RaTEScore.py").write_text("raise ValueError('numpy.dtype size changed')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(DataError, match=r"numpy.dtype size changed.*pip install --upgrade 'spacy>=3.8.7'"):
+        judge.check()
+    (tmp_path / "RaTEScore.py").write_text("")
+    monkeypatch.delitem(sys.modules, "RaTEScore", raising=False)
+    with pytest.raises(DataError, match="no network of transformers is there"):
+        judge.score(_pairs(TEXTS[:1], TEXTS[:1]))

@@ -1,7 +1,7 @@
 """Scores that RadEval computes (Xu et al. 2025, arXiv 2509.18030), for each report, by its own code.
 
-RadEval 2.2.1 asks for medspacy, which is built for NumPy 1: its RaTEScore therefore does not run beside this program.
-Run it apart, then, and read what it gives (`elsewhere`).
+RadEval 2.2.1 asks for medspacy, and this for a spaCy of NumPy 1 (see `ratescore`); what it gives when it is run apart
+can be read (`elsewhere`).
 """
 
 from collections.abc import Mapping
