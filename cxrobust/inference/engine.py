@@ -6,7 +6,6 @@ run goes on where it stopped, a finished one costs nothing, and the files are th
 
 import json
 import secrets
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -14,20 +13,16 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import pandas as pd
-
-from cxrobust.conditions import CLEAN, Condition
 from cxrobust.errors import CxrobustError, DataError
 from cxrobust.files import alone, sha256_file, sha256_json
 from cxrobust.inference import ledger
 from cxrobust.inference.attack_checks import AttackCheck, Checked, check_model, with_transfer
-from cxrobust.inference.datasets import STUDY_ID, take
+from cxrobust.inference.described import describe_condition, describe_images, describe_regime, image_rows, list_units
 from cxrobust.inference.deviations import Deviation, deviations_of
 from cxrobust.inference.elsewhere import Elsewhere
 from cxrobust.inference.examples import Example, attack_examples, corruption_examples, sheet_examples
 from cxrobust.inference.executors import executor_of
 from cxrobust.inference.models import Regime
-from cxrobust.inference.references import faults
 from cxrobust.inference.runner import Runner
 from cxrobust.inference.stores import Store
 from cxrobust.inference.units import CACHE, TRAINING_CACHE, VALIDATION_CACHE, LeftOut, Plan, Unit, in_one_search, plan
@@ -35,11 +30,8 @@ from cxrobust.inference.work import Failure, Task, failure_of, write
 from cxrobust.predictions import (
     IMAGES,
     INDEX,
-    REFERENCE,
     VALIDATION_IMAGES,
     read_unit,
-    registration_of,
-    report_faults_of,
     write_index,
 )
 from cxrobust.progress import Reporter, silent
@@ -390,10 +382,10 @@ def _write_index(planned: Plan, folder: Path, made: _WithModels) -> None:
     """Write the index, unless the one that is there says the same."""
     index: dict[str, Any] = {
         "made_for": made_for(planned.study),
-        "data": _describe_images(planned),
-        "regimes": [_describe_regime(regime, planned) for regime in planned.study.regimes],
-        "conditions": [_describe_condition(condition, planned) for condition in planned.conditions],
-        "units": _list_units(planned, folder),
+        "data": describe_images(planned),
+        "regimes": [describe_regime(regime, planned) for regime in planned.study.regimes],
+        "conditions": [describe_condition(condition, planned) for condition in planned.conditions],
+        "units": list_units(planned, folder),
         "examples": [example.as_dict() for example in made.examples],
         "attack_checks": [check.as_dict() for check in made.checks],
         "inference": {
@@ -406,121 +398,7 @@ def _write_index(planned: Plan, folder: Path, made: _WithModels) -> None:
         patients = [held_out.table.patients[row] for row in held_out.kept]
         counts = {"n_images": len(patients), "n_patients": len(set(patients))}
         index["validation"] = {
-            "data": {**_describe_images(held_out), **counts},
-            "units": _list_units(held_out, folder),
+            "data": {**describe_images(held_out), **counts},
+            "units": list_units(held_out, folder),
         }
-    write_index(index, _image_rows(planned), folder, validation=None if held_out is None else _image_rows(held_out))
-
-
-def _image_rows(part: Plan) -> pd.DataFrame:
-    """Return image, patient, the data set's metadata and labels, a row an image that is not left out."""
-    table = take(part.table, part.kept.tolist())
-    images = table.own_metadata
-    images.insert(0, "image_id", list(table.ids))
-    images.insert(1, "patient_id", list(table.patients))
-    if table.references is not None:
-        images[REFERENCE] = pd.array(list(table.references), dtype="string")
-    for k, finding in enumerate(table.findings):
-        images[f"label_{finding}"] = table.labels[:, k]
-    return images
-
-
-def _describe_images(part: Plan) -> dict[str, Any]:
-    table = part.table
-    return {
-        "name": table.name,
-        "citation": table.citation,
-        "findings": list(table.findings),
-        "size": part.study.data.size if part.pixels is not None else None,
-        **({} if table.references is None else {"references": _describe_references(part)}),
-        **({} if table.pooled is None else {"pooled": {"column": STUDY_ID, "by": table.pooled}}),
-        "exclusions": {**table.exclusions, **Counter(why.reason for why in part.left_out.values())},
-        **(
-            {}
-            if not part.left_out
-            else {
-                "skipped": [
-                    {"image": image, "reason": part.left_out[image].reason, "detail": part.left_out[image].detail}
-                    for image in table.ids
-                    if image in part.left_out
-                ]
-            }
-        ),
-        "sources": dict(table.sources),
-        "images_sha256": None
-        if part.pixels is None
-        else sha256_json([(table.ids[row], part.pixels.digests[row]) for row in part.kept]),
-    }
-
-
-def _describe_references(part: Plan) -> dict[str, Any]:
-    """Return how many images have a reference, and which references tell nothing and why."""
-    table = take(part.table, part.kept.tolist())
-    given = table.references or ()
-    return {"n": sum(one is not None for one in given), "faults": faults(given, table.ids)}
-
-
-def _list_units(part: Plan, folder: Path) -> list[dict[str, Any]]:
-    return [
-        {
-            "file": unit.file,
-            "sha256": sha256_file(folder / unit.file),
-            "regime": unit.regime.name,
-            "replicate": unit.regime.replicate,
-            "condition": str(unit.condition),
-            "n_images": len(unit.rows),
-            **({} if (registered := registration_of(folder / unit.file)) is None else {"registration": registered}),
-            **({"report_faults": wrong} if (wrong := _faults(unit, part, folder)) else {}),
-        }
-        for unit in part.units
-    ]
-
-
-def _faults(unit: Unit, part: Plan, folder: Path) -> dict[str, dict[str, Any]]:
-    """Return how many reports have each fault, and the first of their images."""
-    found = {}
-    for fault, images in report_faults_of(folder / unit.file).items():
-        kept = [image for image in images if image not in part.left_out]
-        if kept:
-            found[fault] = {"n": len(kept), "images": kept[:3]}
-    return found
-
-
-def _describe_regime(regime: Regime | Elsewhere, planned: Plan) -> dict[str, Any]:
-    fingerprint: dict[str, str] = {}
-    facts: dict[str, Any] = {}
-    if isinstance(regime, Elsewhere):
-        for condition in regime.own_conditions:
-            fingerprint |= regime.fingerprint(condition)
-        if planned.validation is not None:
-            of_validation = regime.on_validation().fingerprint(str(CLEAN))
-            fingerprint |= {f"{name} (validation)": digest for name, digest in of_validation.items()}
-    else:
-        units = (unit for part in planned.parts for unit in part.units if unit.regime is regime)
-        for fold in dict.fromkeys(unit.fold for unit in units):
-            fingerprint |= regime.fingerprint(fold=fold)
-            facts = facts or regime.facts(fold=fold)
-    return {
-        "name": regime.name,
-        "replicate": regime.replicate,
-        "description": regime.description,
-        "family": "elsewhere" if isinstance(regime, Elsewhere) else regime.family,
-        "settings": regime.settings(),
-        "fingerprint": fingerprint,
-        "facts": facts,
-    }
-
-
-def _describe_condition(condition: Condition, planned: Plan) -> dict[str, Any]:
-    made = {str(one.condition): one for one in planned.study.perturbations}
-    perturbation = made.get(str(condition))
-    kind = "clean" if condition == CLEAN else "elsewhere"
-    return {
-        "name": str(condition),
-        "series": condition.series,
-        "strength_name": condition.strength_name,
-        "strength": condition.strength,
-        "kind": kind if perturbation is None else perturbation.kind,
-        "description": "" if perturbation is None else perturbation.describe(),
-        "parameters": {} if perturbation is None else perturbation.every_parameter(),
-    }
+    write_index(index, image_rows(planned), folder, validation=None if held_out is None else image_rows(held_out))

@@ -19,8 +19,9 @@ from cxrobust.inference.elsewhere import OF_REPORTS, Elsewhere, common_images
 from cxrobust.inference.images import tolerating_missing_files
 from cxrobust.inference.models import Regime, Workplace
 from cxrobust.inference.perturbations import Perturbation
-from cxrobust.inference.perturbations.attack import EACH, REFERENCE, REPORT, WORST, Attack
+from cxrobust.inference.perturbations.attack import REFERENCE, REPORT, Attack
 from cxrobust.inference.pixels import Pixels, open_pixels
+from cxrobust.inference.unit_checks import check_conditions, check_targets, source_of
 from cxrobust.progress import Reporter, silent
 from cxrobust.study import Study
 from cxrobust.study_checks import check_data
@@ -142,8 +143,8 @@ def plan(study: Study, folder: Path, *, report: Reporter = silent) -> Plan:
             other=predicted if listed_together else None,
         )
         held_out = _held_out(study, table, held_out)
-    _check_conditions(study, elsewhere, has_models)
-    _check_targets(study, table)
+    check_conditions(study, elsewhere, has_models)
+    check_targets(study, table)
     check_data(study, table)
     for one in elsewhere:
         one.check_columns(table.findings)
@@ -257,94 +258,6 @@ def _only(table: ImageTable, wanted: frozenset[str], other: frozenset[str]) -> I
     return replace(kept, exclusions={**kept.exclusions, "without a prediction": without}) if without else kept
 
 
-def _check_conditions(study: Study, elsewhere: Sequence[Elsewhere], has_models: bool) -> None:
-    expected = tuple(str(c) for c in study.conditions) if has_models else elsewhere[0].own_conditions
-    for regime in elsewhere:
-        for condition in expected:
-            if condition not in regime.own_conditions:
-                raise StudyError(
-                    f"{study.path}: regime {regime.name!r} has no predictions for {condition!r}: "
-                    f"every regime needs every condition"
-                )
-        for condition in regime.own_conditions:
-            if condition not in expected:
-                raise StudyError(
-                    f"{study.path}: regime {regime.name!r} alone has predictions for {condition!r}: "
-                    f"every regime needs every condition"
-                )
-    if study.perturbations and not has_models:
-        raise StudyError(
-            f"{study.path}: [[perturbations]] need a regime with a model: "
-            f"every regime's predictions were made elsewhere"
-        )
-
-
-def _check_targets(study: Study, table: ImageTable) -> None:
-    for one in study.perturbations:
-        try:
-            one.check(table.findings)
-            _check_reports(study, one, table)
-        except StudyError as error:
-            raise study.error(("perturbations",), str(error)) from error
-
-
-def _check_reports(study: Study, one: Perturbation, table: ImageTable) -> None:
-    """Refuse an attack on reports where a model writes none, and one on each finding where a model writes one report.
-
-    Raises
-    ------
-    StudyError
-        In one sentence.
-    """
-    if not isinstance(one, Attack):
-        return
-    models = [regime for regime in study.regimes if isinstance(regime, Regime)]
-    if one.made_on is not None:
-        models = [_source(one, models)]
-    silent = [regime.name for regime in models if not regime.writes_reports]
-    if one.target == REPORT and silent:
-        raise StudyError(
-            f'attack {one.name!r} aims at reports (target = "{REPORT}"), and regime {silent[0]!r} writes none: aim at '
-            f"findings, or compare generators alone"
-        )
-    writing = [regime.name for regime in models if regime.writes_reports]
-    if one.target == EACH and writing:
-        raise StudyError(
-            f'attack {one.name!r} makes an image for each finding (target = "{EACH}"), and regime {writing[0]!r} '
-            f'writes one report for all: write target = "all", "{WORST}", "{REPORT}" or a finding'
-        )
-    if one.target == REPORT and one.text == REFERENCE:
-        given = table.references or (None,) * len(table.ids)
-        missing = [image for image, text in zip(table.ids, given, strict=True) if not (text or "").strip()]
-        if missing:
-            raise StudyError(
-                f'attack {one.name!r} asks for references (text = "{REFERENCE}"), and {len(missing):,} images have '
-                f'none ({some(missing)}): give references in [data], and missing_references = "exclude"'
-            )
-
-
-def _source(one: Attack, models: Sequence[Regime]) -> Regime:
-    """Return the regime on whose model an attack is made.
-
-    Raises
-    ------
-    StudyError
-        When there is none of that name, or it has a model for each fold.
-    """
-    names = [regime.name for regime in models]
-    found = next((regime for regime in models if regime.name == one.made_on), None)
-    if found is None:
-        raise StudyError(
-            f"attack {one.name!r}: made_on = {one.made_on!r} is no regime with a model"
-            f"{nearest(one.made_on or '', names)}: they are {', '.join(names)}"
-        )
-    if found.cross_fit is not None:
-        raise StudyError(
-            f"attack {one.name!r}: made_on = {one.made_on!r} has a model for each fold: name another regime"
-        )
-    return found
-
-
 def _elsewhere_unit(regime: Elsewhere, condition: str, table: ImageTable) -> Unit:
     key = sha256_json(
         {
@@ -438,7 +351,7 @@ def _made_on(one: Perturbation | None, study: Study) -> dict[str, Any]:
     """Return what determines the model that an attack is made on, where it is one regime's for all."""
     if not isinstance(one, Attack) or one.made_on is None:
         return {}
-    source = _source(one, [regime for regime in study.regimes if isinstance(regime, Regime)])
+    source = source_of(one, [regime for regime in study.regimes if isinstance(regime, Regime)])
     code = _code_hash(type(source).__module__, *type(source).code)
     return {"made_on": {**_model(source, None), "code": code}}
 

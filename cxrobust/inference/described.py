@@ -1,0 +1,134 @@
+"""What the index of a folder of predictions says of images, regimes, conditions and units."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cxrobust.conditions import CLEAN, Condition
+from cxrobust.files import sha256_file, sha256_json
+from cxrobust.inference.datasets import STUDY_ID, take
+from cxrobust.inference.elsewhere import Elsewhere
+from cxrobust.inference.models import Regime
+from cxrobust.inference.references import faults
+from cxrobust.inference.units import Plan, Unit
+from cxrobust.predictions import REFERENCE, registration_of, report_faults_of
+
+
+def image_rows(part: Plan) -> pd.DataFrame:
+    """Return image, patient, the data set's metadata and labels, a row an image that is not left out."""
+    table = take(part.table, part.kept.tolist())
+    images = table.own_metadata
+    images.insert(0, "image_id", list(table.ids))
+    images.insert(1, "patient_id", list(table.patients))
+    if table.references is not None:
+        images[REFERENCE] = pd.array(list(table.references), dtype="string")
+    for k, finding in enumerate(table.findings):
+        images[f"label_{finding}"] = table.labels[:, k]
+    return images
+
+
+def describe_images(part: Plan) -> dict[str, Any]:
+    """Return what is known of the images of a part: their findings, sources, exclusions and hash."""
+    table = part.table
+    return {
+        "name": table.name,
+        "citation": table.citation,
+        "findings": list(table.findings),
+        "size": part.study.data.size if part.pixels is not None else None,
+        **({} if table.references is None else {"references": _describe_references(part)}),
+        **({} if table.pooled is None else {"pooled": {"column": STUDY_ID, "by": table.pooled}}),
+        "exclusions": {**table.exclusions, **Counter(why.reason for why in part.left_out.values())},
+        **(
+            {}
+            if not part.left_out
+            else {
+                "skipped": [
+                    {"image": image, "reason": part.left_out[image].reason, "detail": part.left_out[image].detail}
+                    for image in table.ids
+                    if image in part.left_out
+                ]
+            }
+        ),
+        "sources": dict(table.sources),
+        "images_sha256": None
+        if part.pixels is None
+        else sha256_json([(table.ids[row], part.pixels.digests[row]) for row in part.kept]),
+    }
+
+
+def describe_regime(regime: Regime | Elsewhere, planned: Plan) -> dict[str, Any]:
+    """Return settings, files by hash and facts of a regime, over all its folds."""
+    fingerprint: dict[str, str] = {}
+    facts: dict[str, Any] = {}
+    if isinstance(regime, Elsewhere):
+        for condition in regime.own_conditions:
+            fingerprint |= regime.fingerprint(condition)
+        if planned.validation is not None:
+            of_validation = regime.on_validation().fingerprint(str(CLEAN))
+            fingerprint |= {f"{name} (validation)": digest for name, digest in of_validation.items()}
+    else:
+        units = (unit for part in planned.parts for unit in part.units if unit.regime is regime)
+        for fold in dict.fromkeys(unit.fold for unit in units):
+            fingerprint |= regime.fingerprint(fold=fold)
+            facts = facts or regime.facts(fold=fold)
+    return {
+        "name": regime.name,
+        "replicate": regime.replicate,
+        "description": regime.description,
+        "family": "elsewhere" if isinstance(regime, Elsewhere) else regime.family,
+        "settings": regime.settings(),
+        "fingerprint": fingerprint,
+        "facts": facts,
+    }
+
+
+def describe_condition(condition: Condition, planned: Plan) -> dict[str, Any]:
+    """Return what was done to the images of a condition, with every parameter."""
+    made = {str(one.condition): one for one in planned.study.perturbations}
+    perturbation = made.get(str(condition))
+    kind = "clean" if condition == CLEAN else "elsewhere"
+    return {
+        "name": str(condition),
+        "series": condition.series,
+        "strength_name": condition.strength_name,
+        "strength": condition.strength,
+        "kind": kind if perturbation is None else perturbation.kind,
+        "description": "" if perturbation is None else perturbation.describe(),
+        "parameters": {} if perturbation is None else perturbation.every_parameter(),
+    }
+
+
+def list_units(part: Plan, folder: Path) -> list[dict[str, Any]]:
+    """Return file, hash and identity of each unit of a part, all of which are done."""
+    return [
+        {
+            "file": unit.file,
+            "sha256": sha256_file(folder / unit.file),
+            "regime": unit.regime.name,
+            "replicate": unit.regime.replicate,
+            "condition": str(unit.condition),
+            "n_images": len(unit.rows),
+            **({} if (registered := registration_of(folder / unit.file)) is None else {"registration": registered}),
+            **({"report_faults": wrong} if (wrong := _faults(unit, part, folder)) else {}),
+        }
+        for unit in part.units
+    ]
+
+
+def _describe_references(part: Plan) -> dict[str, Any]:
+    """Return how many images have a reference, and which references tell nothing and why."""
+    table = take(part.table, part.kept.tolist())
+    given = table.references or ()
+    return {"n": sum(one is not None for one in given), "faults": faults(given, table.ids)}
+
+
+def _faults(unit: Unit, part: Plan, folder: Path) -> dict[str, dict[str, Any]]:
+    """Return how many reports have each fault, and the first of their images."""
+    found = {}
+    for fault, images in report_faults_of(folder / unit.file).items():
+        kept = [image for image in images if image not in part.left_out]
+        if kept:
+            found[fault] = {"n": len(kept), "images": kept[:3]}
+    return found
