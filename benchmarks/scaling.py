@@ -36,7 +36,7 @@ from cxrobust.analysis.metrics import grouped, metric
 from cxrobust.analysis.resampling import patient_counts
 from cxrobust.predictions import PredictionSet
 from cxrobust.reports.figures.style import canvas, drawn, marks
-from cxrobust.study_analysis import AnalysisSection
+from cxrobust.study.analysis import AnalysisSection
 
 METRICS = ("auroc", "accuracy", "ece")
 AXES = ("images", "resamples", "cells")

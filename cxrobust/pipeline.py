@@ -27,7 +27,7 @@ from cxrobust.registration.planned import compared
 from cxrobust.results import ESTIMATES, PREDICTIONS, RESULTS, Results, write_estimates, write_results
 from cxrobust.scoring import check_scored_for, check_scorers, score
 from cxrobust.study import Study
-from cxrobust.study_analysis import AnalysisSection
+from cxrobust.study.analysis import AnalysisSection
 
 ANALYSIS_PACKAGES = ("cxrobust", "numpy", "scipy", "numba", "statsmodels", "pandas", "pyarrow")
 GPU_PACKAGES = ("torch", "triton")

@@ -25,7 +25,7 @@ from cxrobust.radiology_reports.scores.chexpert import KINDS as CONFUSION
 from cxrobust.radiology_reports.scores.chexpert import column
 from cxrobust.radiology_reports.tables import read_reports, read_rows
 from cxrobust.results import Estimate, to_csv
-from cxrobust.study_analysis import AnalysisSection
+from cxrobust.study.analysis import AnalysisSection
 
 RESAMPLES = 10_000
 SEED = 1

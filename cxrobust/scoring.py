@@ -18,7 +18,7 @@ from cxrobust.radiology_reports.scores import Pairs, Scorer, measured, scorer
 
 if TYPE_CHECKING:
     from cxrobust.study import Study
-    from cxrobust.study_messages import Place
+    from cxrobust.study.messages import Place
 
 
 def scorers_of(study: "Study", place: "Place | None" = None) -> dict[str, Scorer]:
@@ -30,7 +30,7 @@ def scorers_of(study: "Study", place: "Place | None" = None) -> dict[str, Scorer
         When one needs settings that are not there, or a table is of no scorer that is needed.
     """
     from cxrobust.analysis.metrics import metric
-    from cxrobust.study_messages import Place
+    from cxrobust.study.messages import Place
 
     place = place or Place(study.path, study.text)
     found: dict[str, Scorer] = {}

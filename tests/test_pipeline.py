@@ -14,7 +14,7 @@ from cxrobust.cli import _main
 from cxrobust.errors import DataError, StudyError
 from cxrobust.files import LEFTOVER
 from cxrobust.study import read_study
-from cxrobust.study_analysis import AnalysisSection
+from cxrobust.study.analysis import AnalysisSection
 
 from .test_study import GOOD
 from .test_without_torch import made_elsewhere

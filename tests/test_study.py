@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cxrobust.cli import _main
 from cxrobust.errors import StudyError
 from cxrobust.study import parse_study, read_study
-from cxrobust.study_analysis import AnalysisSection, Family, TargetPoint
+from cxrobust.study.analysis import AnalysisSection, Family, TargetPoint
 
 GOOD = """[study]
 title = "t"

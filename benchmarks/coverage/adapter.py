@@ -20,7 +20,7 @@ from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.testing import auroc_se, run_tests
 from cxrobust.analysis.values import Values, evaluate
 from cxrobust.predictions import PredictionSet
-from cxrobust.study_analysis import AnalysisSection
+from cxrobust.study.analysis import AnalysisSection
 
 LEVEL = 0.95
 OF_IMAGES = "percentile of images"

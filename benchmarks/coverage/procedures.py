@@ -37,7 +37,7 @@ from cxrobust.analysis.recalibration import FEWEST
 from cxrobust.files import atomic_write_text
 from cxrobust.predictions import PredictionSet
 from cxrobust.results import Estimate
-from cxrobust.study_analysis import AnalysisSection, Family, MetricSection, Subgroups, TestName
+from cxrobust.study.analysis import AnalysisSection, Family, MetricSection, Subgroups, TestName
 
 REGIMES = ("probe", "lora", "tuned")
 STRENGTHS = (2, 4, 8)

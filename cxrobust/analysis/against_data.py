@@ -12,7 +12,7 @@ from cxrobust.analysis.sample import REPORT
 from cxrobust.analysis.subgroups import split
 from cxrobust.analysis.values import averages
 from cxrobust.errors import MisfitError, StudyError, nearest, some
-from cxrobust.study_analysis import AnalysisSection
+from cxrobust.study.analysis import AnalysisSection
 
 
 def check_against_data(

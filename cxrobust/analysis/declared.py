@@ -16,7 +16,7 @@ from cxrobust.analysis.subgroups import ESTIMANDS as OF_SUBGROUPS
 from cxrobust.analysis.subgroups import interaction_text
 from cxrobust.analysis.values import WORST
 from cxrobust.errors import MisfitError
-from cxrobust.study_analysis import AnalysisSection, Family
+from cxrobust.study.analysis import AnalysisSection, Family
 
 OTHER = "\0"
 """Stands for a finding that no family names."""

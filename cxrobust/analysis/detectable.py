@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from cxrobust.analysis.families import Families
 from cxrobust.analysis.power import Goal, plan
 from cxrobust.results import Detectable, Estimate
-from cxrobust.study_analysis import AnalysisSection
+from cxrobust.study.analysis import AnalysisSection
 
 POWER = 0.8
 GOALS: dict[str, Goal] = {"tost": "equivalence", "noninferiority": "non-inferiority"}

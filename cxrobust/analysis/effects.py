@@ -31,7 +31,7 @@ from cxrobust.analysis.resampling import distinct_columns, products
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.values import CELLS_AT_ONCE, MACRO
 from cxrobust.results import Estimate, finite
-from cxrobust.study_analysis import EffectName
+from cxrobust.study.analysis import EffectName
 
 METRIC_OF: dict[EffectName, str] = {
     "risk-difference": "accuracy-risk-difference",

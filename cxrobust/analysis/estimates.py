@@ -26,7 +26,7 @@ from cxrobust.analysis.testing import NOTHING, Tested, auroc_se, run_tests
 from cxrobust.analysis.values import MACRO, MICRO, WORST, Values, averages
 from cxrobust.errors import some
 from cxrobust.results import Estimate, finite
-from cxrobust.study_analysis import AnalysisSection
+from cxrobust.study.analysis import AnalysisSection
 
 FEW_PATIENTS = 20
 """Positive or negative ones, below which estimates carry a note."""

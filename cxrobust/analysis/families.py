@@ -14,7 +14,7 @@ from cxrobust.analysis.permutation import max_t_p_values
 from cxrobust.analysis.testing import UNTESTED
 from cxrobust.errors import StudyError
 from cxrobust.results import ESTIMANDS, Estimand, Estimate
-from cxrobust.study_analysis import Adjustment, Family
+from cxrobust.study.analysis import Adjustment, Family
 
 PRIMARY = "primary"
 METHODS: dict[Adjustment, str] = {

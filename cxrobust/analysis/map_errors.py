@@ -19,7 +19,7 @@ from cxrobust.analysis.intervals import linearised_se
 from cxrobust.analysis.metrics import Additive
 from cxrobust.analysis.metrics.log_loss import SMALLEST
 from cxrobust.analysis.resampling import Counts, resampled_sums
-from cxrobust.study_analysis import RecalibrationName
+from cxrobust.study.analysis import RecalibrationName
 
 Columns = tuple[NDArray[np.float64], ...]
 

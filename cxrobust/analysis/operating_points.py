@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from cxrobust.predictions import PredictionSet
 from cxrobust.results import Threshold
-from cxrobust.study_analysis import OperatingPoint, TargetPoint
+from cxrobust.study.analysis import OperatingPoint, TargetPoint
 
 
 def choose_thresholds(predictions: PredictionSet, rule: OperatingPoint) -> tuple[Threshold, ...]:

@@ -15,7 +15,7 @@ from cxrobust.analysis.values import averages, evaluate
 from cxrobust.errors import some
 from cxrobust.predictions import PredictionSet
 from cxrobust.results import Estimate
-from cxrobust.study_analysis import RecalibrationName
+from cxrobust.study.analysis import RecalibrationName
 
 ESTIMANDS = ("value", "perturbed-clean", "regime-reference", "difference-in-differences")
 

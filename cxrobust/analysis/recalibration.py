@@ -17,7 +17,7 @@ from scipy.special import expit
 from cxrobust.analysis.map_errors import Columns, MapError, columns, smooth_error, step_error
 from cxrobust.errors import require
 from cxrobust.predictions import PredictionSet
-from cxrobust.study_analysis import RecalibrationName
+from cxrobust.study.analysis import RecalibrationName
 
 FEWEST = 10
 """Patients with a positive image, and patients with a negative one, below which nothing is fitted."""

@@ -15,7 +15,7 @@ from cxrobust.analysis.resampling import Counts, patient_counts
 from cxrobust.conditions import parse_condition
 from cxrobust.predictions import PredictionSet
 from cxrobust.results import Threshold
-from cxrobust.study_analysis import AnalysisSection
+from cxrobust.study.analysis import AnalysisSection
 
 REPORT = "report"
 """The place of what is told of whole reports."""

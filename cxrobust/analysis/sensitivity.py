@@ -30,7 +30,7 @@ from cxrobust.analysis.values import MACRO, Values, evaluate
 from cxrobust.conditions import parse_condition
 from cxrobust.predictions import PredictionSet
 from cxrobust.results import Alternative, Estimand, Estimate, finite
-from cxrobust.study_analysis import AnalysisSection, OperatingPoint, TargetPoint
+from cxrobust.study.analysis import AnalysisSection, OperatingPoint, TargetPoint
 
 RESAMPLES = 2_000
 """Resamples of an alternative at most; sign flips are as many as the analysis has."""

@@ -44,7 +44,7 @@ from cxrobust.results import (
     Threshold,
     Unclustered,
 )
-from cxrobust.study_analysis import AnalysisSection
+from cxrobust.study.analysis import AnalysisSection
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

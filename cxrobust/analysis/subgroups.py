@@ -27,7 +27,7 @@ from cxrobust.analysis.testing import no_test
 from cxrobust.analysis.values import WORST, Values, averages, evaluate
 from cxrobust.errors import StudyError, nearest, some
 from cxrobust.results import Estimand, Estimate, finite
-from cxrobust.study_analysis import Subgroups
+from cxrobust.study.analysis import Subgroups
 
 MOST_LEVELS = 12
 FEWEST_PATIENTS = 20

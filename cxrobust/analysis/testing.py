@@ -20,7 +20,7 @@ from cxrobust.analysis.permutation import is_exact, sign_flip_p_values
 from cxrobust.analysis.values import Values
 from cxrobust.predictions import PredictionSet
 from cxrobust.results import Estimand
-from cxrobust.study_analysis import AnalysisSection
+from cxrobust.study.analysis import AnalysisSection
 
 UNTESTED = ("value", "area", "relative", "half-margin")
 """Estimands of which 0 is no hypothesis."""

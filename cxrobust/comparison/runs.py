@@ -16,7 +16,7 @@ from cxrobust.files import sha256_file
 from cxrobust.predictions import INDEX, PredictionSet, load_predictions
 from cxrobust.progress import Reporter, silent
 from cxrobust.results import PREDICTIONS, RESULTS, Estimand, Estimate, Results, read_results
-from cxrobust.study_analysis import AnalysisSection
+from cxrobust.study.analysis import AnalysisSection
 
 OLD, NEW = "old", "new"
 """What the two runs of a regime are called where they are compared as two regimes; the old one is the reference."""

@@ -19,7 +19,7 @@ from cxrobust.inference.written import Written
 from cxrobust.predictions import check_probabilities
 from cxrobust.radiology_reports.findings import Doubted, flaws_of, observations_of, stated
 from cxrobust.radiology_reports.tables import read_rows
-from cxrobust.study_sections import DataPath, Section
+from cxrobust.study.sections import DataPath, Section
 
 KINDS = (".csv", ".csv.gz", ".jsonl", ".parquet")
 OF_REPORTS = ("report", "log_probability", "confidence", "observations", "doubted")

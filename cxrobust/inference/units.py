@@ -24,7 +24,7 @@ from cxrobust.inference.pixels import Pixels, open_pixels
 from cxrobust.inference.unit_checks import check_conditions, check_targets, source_of
 from cxrobust.progress import Reporter, silent
 from cxrobust.study import Study
-from cxrobust.study_checks import check_data
+from cxrobust.study.checks import check_data
 
 UNIT_FORMAT = 1
 CACHE = "cache"

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from cxrobust.radiology_reports.judges import Judge
-from cxrobust.study_sections import Section
+from cxrobust.study.sections import Section
 
 FOLDER = "preferences"
 """Within the folder of all output."""

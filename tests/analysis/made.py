@@ -8,7 +8,7 @@ import pandas as pd
 
 from cxrobust.analysis.cells import Cell
 from cxrobust.predictions import PredictionSet
-from cxrobust.study_analysis import AnalysisSection
+from cxrobust.study.analysis import AnalysisSection
 
 METRICS = ("auroc", "accuracy", "confidence", "ece", "brier")
 CONDITIONS = ("clean", "pgd(eps=4/255)", "noise(eps=4/255)")

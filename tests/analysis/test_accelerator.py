@@ -14,7 +14,7 @@ from cxrobust.analysis.ranks import resampled_auroc
 from cxrobust.analysis.reliability import reliability_bins
 from cxrobust.analysis.resampling import LANES, patient_counts, resampled_sums
 from cxrobust.errors import DataError, MissingGroupError
-from cxrobust.study import MetricSection
+from cxrobust.study.analysis import MetricSection
 
 from . import oracle
 from .made import make_cell, make_predictions, make_settings, odd_cells, one_run, random_cell, same, weights_of

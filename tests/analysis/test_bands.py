@@ -10,7 +10,7 @@ from cxrobust.analysis.intervals import Draws, simultaneous_bands
 from cxrobust.analysis.metrics import metric
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.values import evaluate
-from cxrobust.study_analysis import Subgroups
+from cxrobust.study.analysis import Subgroups
 
 from .made import make_predictions, make_settings, same
 

@@ -9,7 +9,7 @@ import pytest
 from cxrobust.analysis import analyze
 from cxrobust.analysis.declared import Scope, check_declared
 from cxrobust.errors import MisfitError
-from cxrobust.study_analysis import Family, Subgroups
+from cxrobust.study.analysis import Family, Subgroups
 
 from .made import make_predictions, make_settings
 

@@ -11,7 +11,7 @@ from cxrobust.analysis.families import PRIMARY, Families, family_of, is_usual, k
 from cxrobust.analysis.permutation import max_t_p_values, sign_flip_p_values
 from cxrobust.errors import MisfitError, StudyError
 from cxrobust.results import Estimate
-from cxrobust.study_analysis import Family, Subgroups
+from cxrobust.study.analysis import Family, Subgroups
 
 from . import oracle
 from .made import CONDITIONS, make_predictions, make_settings

@@ -7,7 +7,7 @@ from sklearn.metrics import brier_score_loss, roc_auc_score
 from cxrobust.analysis import analyze
 from cxrobust.analysis.metrics import metric
 from cxrobust.analysis.sample import Sample
-from cxrobust.study_analysis import AnalysisSection
+from cxrobust.study.analysis import AnalysisSection
 
 from .made import weights_of
 

@@ -14,7 +14,7 @@ from cxrobust.analysis.operating_points import (
     threshold_at_specificity,
     youden_threshold,
 )
-from cxrobust.study_analysis import TargetPoint
+from cxrobust.study.analysis import TargetPoint
 
 from . import oracle
 from .made import make_cell, make_predictions

@@ -13,7 +13,7 @@ from cxrobust.analysis import analyze, recalibrated
 from cxrobust.analysis.map_errors import MapErrors
 from cxrobust.analysis.recalibration import recalibrate
 from cxrobust.analysis.sample import Sample
-from cxrobust.study_analysis import MetricSection
+from cxrobust.study.analysis import MetricSection
 
 from . import oracle
 from .made import make_predictions, make_settings, same, weights_of

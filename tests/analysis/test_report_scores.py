@@ -15,7 +15,7 @@ from cxrobust.analysis.values import evaluate
 from cxrobust.errors import MisfitError
 from cxrobust.predictions.scores import Scoring
 from cxrobust.radiology_reports.scores import Pairs, scorer
-from cxrobust.study_analysis import AnalysisSection, Family, Subgroups
+from cxrobust.study.analysis import AnalysisSection, Family, Subgroups
 
 from .made import CONDITIONS, make_predictions
 
@@ -221,7 +221,7 @@ def test_any_score_of_a_scorer_is_a_metric_and_nothing_else_is():
 
 def test_tests_of_means_fit_scores_that_are_means(written):
     from cxrobust.analysis.choices import fitting_tests
-    from cxrobust.study_analysis import MetricSection
+    from cxrobust.study.analysis import MetricSection
 
     assert "wilcoxon-clustered" in fitting_tests("rouge-l")
     assert "wilcoxon-clustered" not in fitting_tests("bleu")

@@ -8,7 +8,7 @@ from scipy.stats import t as student
 from statsmodels.stats.multitest import multipletests
 
 from cxrobust.analysis import analyze
-from cxrobust.study_analysis import Family
+from cxrobust.study.analysis import Family
 
 from .made import make_predictions, make_settings, with_labels
 

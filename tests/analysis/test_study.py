@@ -9,7 +9,7 @@ import pytest
 from cxrobust.analysis import analyze
 from cxrobust.analysis.resampling import patient_counts
 from cxrobust.errors import StudyError
-from cxrobust.study_analysis import MetricSection
+from cxrobust.study.analysis import MetricSection
 
 from . import oracle
 from .made import CONDITIONS, METRICS, make_predictions, make_settings, same, weights_of, with_labels

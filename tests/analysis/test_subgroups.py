@@ -12,7 +12,7 @@ from cxrobust.analysis import analyze
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.subgroups import levels, split, wald_interaction
 from cxrobust.errors import StudyError
-from cxrobust.study_analysis import Subgroups
+from cxrobust.study.analysis import Subgroups
 
 from . import oracle
 from .made import make_predictions, make_settings, same, weights_of, with_images

@@ -16,7 +16,7 @@ from cxrobust.analysis.families import key_of
 from cxrobust.analysis.metrics import metric
 from cxrobust.analysis.permutation import sign_flip_p_values
 from cxrobust.analysis.testing import UNTESTED
-from cxrobust.study_analysis import MetricSection, Subgroups
+from cxrobust.study.analysis import MetricSection, Subgroups
 
 from . import oracle
 from .made import CONDITIONS, make_cell, make_predictions, make_settings

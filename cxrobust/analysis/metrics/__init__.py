@@ -13,7 +13,7 @@ from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.parallel import in_threads, shared_out
 from cxrobust.analysis.resampling import LANES, Counts, distinct_columns, products, resampled_sums
 from cxrobust.registry import Registry
-from cxrobust.study_analysis import IntervalName
+from cxrobust.study.analysis import IntervalName
 
 Better: TypeAlias = Literal["higher", "lower"] | None
 """Which way is better; None where neither is."""

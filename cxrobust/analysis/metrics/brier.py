@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.metrics import Better, Mean, metric
 from cxrobust.analysis.metrics.ece import OfEqualWidth
-from cxrobust.study_analysis import IntervalName
+from cxrobust.study.analysis import IntervalName
 
 
 class Brier(Mean):

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.metrics import Additive, Better, metric
-from cxrobust.study_analysis import IntervalName
+from cxrobust.study.analysis import IntervalName
 
 N_BINS = 15
 

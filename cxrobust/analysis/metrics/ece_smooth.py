@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.metrics import Additive, Better, metric
 from cxrobust.analysis.metrics.ece import sums_in_bins
-from cxrobust.study_analysis import IntervalName
+from cxrobust.study.analysis import IntervalName
 
 N_POINTS = 128
 """Points of the grid that carries residuals: the middles of as many intervals of [0, 1]."""

@@ -20,7 +20,7 @@ from cxrobust.analysis.jackknife import jackknife_contributions, leave_one_out
 from cxrobust.analysis.metrics import Better, Usual, metric
 from cxrobust.analysis.ranks import HeadShares, resample_ranked, resampled_coverage, resampled_mean_share
 from cxrobust.analysis.resampling import Counts
-from cxrobust.study_analysis import IntervalName
+from cxrobust.study.analysis import IntervalName
 
 
 class AURC(Usual):

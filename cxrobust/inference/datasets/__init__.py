@@ -22,7 +22,7 @@ from cxrobust.predictions import REFERENCE
 from cxrobust.predictions.pooling import Pool
 from cxrobust.radiology_reports.phrases import OBSERVATIONS
 from cxrobust.registry import Registry
-from cxrobust.study_sections import DataPath, Section, StudyPath
+from cxrobust.study.sections import DataPath, Section, StudyPath
 
 MISSING = -1
 """The label of a finding that nobody judged on an image: left out of that finding's estimates, and counted."""

@@ -14,7 +14,7 @@ from cxrobust.inference.datasets import STUDY_ID, Dataset, ImageTable, dataset, 
 from cxrobust.inference.images import FileImages, file_images, names_in
 from cxrobust.inference.rows import Rows, Views, find_file
 from cxrobust.predictions.pooling import Pool
-from cxrobust.study_sections import DataPath
+from cxrobust.study.sections import DataPath
 
 FINDINGS = (
     "Atelectasis",

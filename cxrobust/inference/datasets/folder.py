@@ -12,7 +12,7 @@ from cxrobust.files import sha256_file
 from cxrobust.inference.columns import LABEL_VALUES, Uncertain, in_common_words, line, read_labels
 from cxrobust.inference.datasets import Dataset, ImageTable, dataset, read_table
 from cxrobust.inference.images import FileImages, file_images, with_endings
-from cxrobust.study_sections import DataPath
+from cxrobust.study.sections import DataPath
 
 NEVER_FINDINGS = ("sex", "age", "view", "fold")
 

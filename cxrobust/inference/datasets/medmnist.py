@@ -12,7 +12,7 @@ from cxrobust.errors import DataError, StudyError
 from cxrobust.files import sha256_file
 from cxrobust.inference.datasets import Dataset, ImageTable, dataset
 from cxrobust.inference.images import ArrayImages, reason
-from cxrobust.study_sections import DataPath
+from cxrobust.study.sections import DataPath
 
 MOST_CLASSES = 1000
 SPLITS = ("train", "val", "test")

@@ -16,7 +16,7 @@ from cxrobust.inference.references import chosen_sections
 from cxrobust.inference.reports import has_report, read_report
 from cxrobust.inference.rows import Rows, Views
 from cxrobust.predictions.pooling import Pool
-from cxrobust.study_sections import DataPath
+from cxrobust.study.sections import DataPath
 
 BY_RADIOLOGIST = "test-set-labeled"
 IMAGE, STUDY, PATIENT, VIEW = "dicom_id", "study_id", "subject_id", "ViewPosition"

@@ -15,7 +15,7 @@ from cxrobust.inference.columns import in_common_words, line
 from cxrobust.inference.datasets import Dataset, ImageTable, dataset, read_table
 from cxrobust.inference.images import FileImages, file_images, names_in
 from cxrobust.inference.rows import Rows, find_file, read_list
-from cxrobust.study_sections import DataPath
+from cxrobust.study.sections import DataPath
 
 FINDINGS = (
     "Atelectasis",

@@ -16,7 +16,7 @@ from cxrobust.inference.datasets import STUDY_ID, Dataset, ImageTable, dataset, 
 from cxrobust.inference.images import EXTENSIONS, FileImages, file_images, names_in, reason
 from cxrobust.inference.rows import Rows, Views
 from cxrobust.predictions.pooling import Pool
-from cxrobust.study_sections import DataPath
+from cxrobust.study.sections import DataPath
 
 HEADINGS = {
     "Airspace Disease": ("Airspace Disease",),

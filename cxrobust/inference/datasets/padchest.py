@@ -16,7 +16,7 @@ from cxrobust.inference.columns import in_common_words
 from cxrobust.inference.datasets import STUDY_ID, Dataset, ImageTable, dataset, read_table
 from cxrobust.inference.images import FileImages, file_images, names_in
 from cxrobust.inference.rows import Rows, Views, find_file
-from cxrobust.study_sections import DataPath
+from cxrobust.study.sections import DataPath
 
 LABEL_FILES = ("PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv",)
 ID, FOLDER, PATIENT, STUDY, VIEW, LABELS = "ImageID", "ImageDir", "PatientID", "StudyID", "Projection", "Labels"

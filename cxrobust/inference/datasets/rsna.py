@@ -15,7 +15,7 @@ from cxrobust.inference.datasets import Dataset, ImageTable, dataset, read_table
 from cxrobust.inference.headers import with_headers
 from cxrobust.inference.images import FileImages, file_images, reason, with_endings
 from cxrobust.inference.rows import Rows, find_file
-from cxrobust.study_sections import DataPath
+from cxrobust.study.sections import DataPath
 
 FINDINGS = ("Pneumonia",)
 LABEL_FILES = ("stage_2_train_labels.csv",)

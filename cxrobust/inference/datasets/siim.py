@@ -14,7 +14,7 @@ from cxrobust.inference.datasets import Dataset, ImageTable, dataset, read_table
 from cxrobust.inference.headers import with_headers
 from cxrobust.inference.images import EXTENSIONS, FileImages, file_images
 from cxrobust.inference.rows import Rows, find_file
-from cxrobust.study_sections import DataPath
+from cxrobust.study.sections import DataPath
 
 FINDINGS = ("Pneumothorax",)
 LABEL_FILES = ("stage_2_train.csv", "train-rle.csv")

@@ -15,7 +15,7 @@ from cxrobust.inference.datasets import Dataset, ImageTable, dataset, read_table
 from cxrobust.inference.headers import with_headers
 from cxrobust.inference.images import FileImages, file_images, with_endings
 from cxrobust.inference.rows import Rows, find_file
-from cxrobust.study_sections import DataPath
+from cxrobust.study.sections import DataPath
 
 NONE_OF_THEM = "No finding"
 IMAGE, READER, CLASS = "image_id", "rad_id", "class_name"

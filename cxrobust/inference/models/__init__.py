@@ -10,7 +10,7 @@ from pydantic import Field, PrivateAttr
 
 from cxrobust.progress import Reporter, silent
 from cxrobust.registry import Registry
-from cxrobust.study_sections import Section
+from cxrobust.study.sections import Section
 
 if TYPE_CHECKING:
     import torch

@@ -30,7 +30,7 @@ from cxrobust.inference.preprocessing import Preprocessing, read_preprocessing
 from cxrobust.inference.remembered import Arrays, remembered
 from cxrobust.inference.repositories import Repository
 from cxrobust.inference.training_images import TrainingImages, check_apart, read_section, read_training_images
-from cxrobust.study_sections import StudyPath
+from cxrobust.study.sections import StudyPath
 
 if TYPE_CHECKING:
     from cxrobust.inference.datasets import Dataset, ImageTable

@@ -21,7 +21,7 @@ from cxrobust.inference.outputs import words_of
 from cxrobust.inference.preprocessing import read_preprocessing
 from cxrobust.inference.repositories import TOKENIZER_FILES, Repository
 from cxrobust.radiology_reports.findings import Doubted, observations_of
-from cxrobust.study_sections import StudyPath
+from cxrobust.study.sections import StudyPath
 
 if TYPE_CHECKING:
     from cxrobust.inference.generation import Decoding, Generator, Reader, Statements, Writer

@@ -10,7 +10,7 @@ from cxrobust.inference.checkpoints import fill_fold, fold_problem, hashes, said
 from cxrobust.inference.models import Regime, model_family
 from cxrobust.inference.onnx_description import Described, describe
 from cxrobust.inference.outputs import match_labels
-from cxrobust.study_sections import StudyPath
+from cxrobust.study.sections import StudyPath
 
 if TYPE_CHECKING:
     from cxrobust.inference.graph import PixelClassifier

@@ -24,7 +24,7 @@ from cxrobust.inference.checkpoints import (
     said_of_training,
 )
 from cxrobust.inference.models import Regime, model_family
-from cxrobust.study_sections import StudyPath
+from cxrobust.study.sections import StudyPath
 
 if TYPE_CHECKING:
     from cxrobust.inference.graph import Guarded

@@ -14,7 +14,7 @@ from cxrobust.errors import DataError, nearest, require
 from cxrobust.inference.checkpoints import count_weights, fill_fold, fold_problem, hashes, one_line, said_of_training
 from cxrobust.inference.models import Regime, model_family
 from cxrobust.inference.outputs import match_labels
-from cxrobust.study_sections import StudyPath
+from cxrobust.study.sections import StudyPath
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -20,7 +20,7 @@ from cxrobust.inference.models import Regime, model_family
 from cxrobust.inference.outputs import words_of
 from cxrobust.inference.preprocessing import read_preprocessing
 from cxrobust.inference.repositories import TOKENIZER_FILES, Repository
-from cxrobust.study_sections import StudyPath
+from cxrobust.study.sections import StudyPath
 
 if TYPE_CHECKING:
     from cxrobust.inference.graph import PixelClassifier

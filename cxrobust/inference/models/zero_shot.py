@@ -25,7 +25,7 @@ from cxrobust.inference.models import Regime, model_family
 from cxrobust.inference.outputs import check_named, words_of
 from cxrobust.inference.remembered import remembered
 from cxrobust.inference.repositories import TOKENIZER_FILES, Repository
-from cxrobust.study_sections import Section, StudyPath
+from cxrobust.study.sections import Section, StudyPath
 
 if TYPE_CHECKING:
     from torch import Tensor

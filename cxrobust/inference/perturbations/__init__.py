@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cxrobust.conditions import UNTIL_WRONG_AT, Condition, format_value
 from cxrobust.registry import Registry
-from cxrobust.study_sections import Section
+from cxrobust.study.sections import Section
 
 if TYPE_CHECKING:
     import torch

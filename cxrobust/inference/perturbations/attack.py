@@ -12,7 +12,7 @@ from cxrobust.conditions import format_value
 from cxrobust.errors import StudyError, nearest
 from cxrobust.files import sha256_bytes
 from cxrobust.inference.perturbations import Batch, Perturbation
-from cxrobust.study_sections import Epsilon
+from cxrobust.study.sections import Epsilon
 
 if TYPE_CHECKING:
     import torch

@@ -11,7 +11,7 @@ from cxrobust.inference.perturbations.apgd import APGD, ascend
 from cxrobust.inference.perturbations.attack import EACH, Attack, InBall, InEuclideanBall
 from cxrobust.inference.perturbations.balls import BALLS, Ball, EuclideanNorm, MaximumNorm
 from cxrobust.inference.perturbations.objectives import OBJECTIVES, LossName, Objective
-from cxrobust.study_sections import Epsilon
+from cxrobust.study.sections import Epsilon
 
 if TYPE_CHECKING:
     import torch

@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from cxrobust.inference.perturbations import Batch, Perturbation, perturbation
-from cxrobust.study_sections import Epsilon
+from cxrobust.study.sections import Epsilon
 
 if TYPE_CHECKING:
     import torch

@@ -15,7 +15,7 @@ from pydantic import Field, PrivateAttr
 
 from cxrobust.progress import Reporter, silent
 from cxrobust.registry import Registry
-from cxrobust.study_sections import Section
+from cxrobust.study.sections import Section
 
 Choice = Literal["first", "second", "tie"]
 CHOICES: tuple[Choice, ...] = ("first", "tie", "second")

@@ -9,7 +9,7 @@ from cxrobust.errors import require
 from cxrobust.files import sha256_json
 from cxrobust.radiology_reports.judges import Desk, judge
 from cxrobust.radiology_reports.judges.asking import Answer, Talk
-from cxrobust.study_sections import StudyPath
+from cxrobust.study.sections import StudyPath
 
 
 @judge("language-model")

@@ -20,7 +20,7 @@ from cxrobust.radiology_reports.judges import (
     judge,
 )
 from cxrobust.radiology_reports.tables import read_rows
-from cxrobust.study_sections import StudyPath
+from cxrobust.study.sections import StudyPath
 
 COLUMNS = ("image", "first", "second", "preferred")
 NOT_ASKED = "no preference in the file"

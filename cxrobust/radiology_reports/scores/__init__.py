@@ -23,7 +23,7 @@ from cxrobust.errors import DataError, require
 from cxrobust.files import sha256_file
 from cxrobust.radiology_reports.findings import EMPTY, FOREIGN, flaws_of
 from cxrobust.registry import Registry
-from cxrobust.study_sections import Section
+from cxrobust.study.sections import Section
 
 Better: TypeAlias = Literal["higher", "lower"] | None
 Columns: TypeAlias = Mapping[str, NDArray[np.float64]]

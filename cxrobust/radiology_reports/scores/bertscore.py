@@ -10,7 +10,7 @@ from pydantic import Field
 
 from cxrobust.errors import DataError, require
 from cxrobust.radiology_reports.scores import Answers, Measure, OnDevice, Pairs, mean_of, scorer
-from cxrobust.study_sections import StudyPath
+from cxrobust.study.sections import StudyPath
 
 
 @scorer("bertscore")

@@ -17,7 +17,7 @@ from pydantic import model_validator
 from cxrobust.radiology_reports.labeler import Label, label_report, speaks_english
 from cxrobust.radiology_reports.phrases import OBSERVATIONS
 from cxrobust.radiology_reports.scores import Answers, Columns, Measure, OnDevice, Pairs, scorer
-from cxrobust.study_sections import StudyPath
+from cxrobust.study.sections import StudyPath
 
 if TYPE_CHECKING:
     from cxrobust.radiology_reports.chexbert import Chexbert

@@ -17,7 +17,7 @@ import numpy as np
 from cxrobust.errors import DataError, some
 from cxrobust.radiology_reports.scores import Answers, Measure, Pairs, Scorer, scorer
 from cxrobust.radiology_reports.tables import read_rows
-from cxrobust.study_sections import StudyPath
+from cxrobust.study.sections import StudyPath
 
 KEYS = ("regime", "replicate", "condition", "id")
 Key = tuple[str, int, str, str]

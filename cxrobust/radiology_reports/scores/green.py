@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 from cxrobust.errors import DataError, require
 from cxrobust.radiology_reports.scores import Answers, Measure, OnDevice, Pairs, mean_of, scorer
 from cxrobust.radiology_reports.scores.elsewhere import read_texts
-from cxrobust.study_sections import StudyPath
+from cxrobust.study.sections import StudyPath
 
 ERRORS = {
     "false-finding": "findings that the reference does not have",

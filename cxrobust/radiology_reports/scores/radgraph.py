@@ -15,7 +15,7 @@ import numpy as np
 
 from cxrobust.errors import DataError, require
 from cxrobust.radiology_reports.scores import Answers, Measure, OnDevice, Pairs, mean_of, scorer
-from cxrobust.study_sections import StudyPath
+from cxrobust.study.sections import StudyPath
 
 LEVELS = {
     "simple": "entities with their class",

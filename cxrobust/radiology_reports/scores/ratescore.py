@@ -15,7 +15,7 @@ import numpy as np
 
 from cxrobust.errors import DataError, MissingGroupError, require
 from cxrobust.radiology_reports.scores import Answers, Measure, OnDevice, Pairs, mean_of, scorer
-from cxrobust.study_sections import StudyPath
+from cxrobust.study.sections import StudyPath
 
 NO_ENTITY = 0.5
 """What the package gives where a text has no entity; scores of two texts with entities do not meet it."""

@@ -9,8 +9,8 @@ from cxrobust.reports.sections import section
 from cxrobust.reports.view import View
 from cxrobust.reports.words import readable
 from cxrobust.study import ComputeSection, ReportSection, StudySection
-from cxrobust.study_analysis import AnalysisKeys
-from cxrobust.study_sections import Section
+from cxrobust.study.analysis import AnalysisKeys
+from cxrobust.study.sections import Section
 
 SCHEMAS: Mapping[str, type[Section] | None] = {
     "study": StudySection,

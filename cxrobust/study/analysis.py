@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from cxrobust.conditions import parse_condition
-from cxrobust.study_sections import Section
+from cxrobust.study.sections import Section
 
 MetricName = str
 

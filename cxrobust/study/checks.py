@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from cxrobust.conditions import CLEAN, UNTIL_WRONG_AT, parse_condition
 from cxrobust.errors import MisfitError, nearest, some
-from cxrobust.study_analysis import AnalysisSection, MetricSection
-from cxrobust.study_messages import Place, dotted
+from cxrobust.study.analysis import AnalysisSection, MetricSection
+from cxrobust.study.messages import Place, dotted
 
 if TYPE_CHECKING:
     from cxrobust.inference.datasets import ImageTable
