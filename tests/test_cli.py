@@ -88,6 +88,17 @@ def test_init_writes_each_kind_of_data(kind: str, tmp_path: Path) -> None:
     assert parse_study(path.read_text(), path=path).data.kind == kind
 
 
+@pytest.mark.parametrize("kind", list(dataset))
+def test_init_writes_preference_data_of_images_to_learn_from(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
+    assert cli._main(["init", str(path), "--data", kind, "--model", "generator", "--preferences"]) == 0
+    study = parse_study(path.read_text(), path=path)
+    assert study.regimes[-1].family == "generator"
+    assert [one.name for one in study.preferences.judges] == ["labeler"]
+    learnt, tested = study.preferences.data, study.data
+    assert kind == "pooled" or learnt != tested
+
+
 @pytest.mark.parametrize("family", sorted(model_family))
 def test_init_writes_an_entry_of_each_family(family: str, tmp_path: Path) -> None:
     path = tmp_path / "study.toml"

@@ -3,7 +3,7 @@
 from importlib.resources import files
 from pathlib import Path
 from string import Template
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
@@ -46,6 +46,9 @@ def init(
         list[str] | None,
         typer.Option("--attack", help="A further attack or corruption; may be given several times."),
     ] = None,
+    preferences: Annotated[
+        bool, typer.Option("--preferences", help="With a table for cxrobust preferences, of a generator's reports.")
+    ] = False,
 ) -> None:
     """Write a commented study file to start from; an existing file is left alone."""
     if study.exists():
@@ -56,9 +59,23 @@ def init(
     models = "".join(_entry("models", one, "--model", "family of models") for one in dict.fromkeys(model or ()))
     wanted = dict.fromkeys(attack or ())
     attacks = "".join(map(entry, (name for name in wanted if f' = "{name}"' not in text.template)))
-    data = _entry("data", data, "--data", "kind of data")
-    atomic_write_text(study, text.substitute(data=data, models=models, attacks=attacks))
+    written = text.substitute(data=_entry("data", data, "--data", "kind of data"), models=models, attacks=attacks)
+    atomic_write_text(study, f"{written}{_preferences(data) if preferences else ''}")
     say_written(study)
+
+
+def _preferences(kind: str) -> str:
+    """Return the table of preference data, which learns from other images than those that are tested on."""
+    from cxrobust.inference.datasets import dataset
+
+    fields = dataset[kind].model_fields
+    learn = "# members = ..."
+    if "list" in fields:
+        learn = 'list = "train.txt"               # one image a line'
+    if "split" in fields and (fields["split"].annotation is str or "train" in get_args(fields["split"].annotation)):
+        learn = 'split = "train"'
+    text = files("cxrobust.templates").joinpath("preferences.toml").read_text(encoding="utf-8")
+    return Template(text).substitute(learn=learn)
 
 
 def _entry(folder: str, name: str, option: str, what: str) -> str:
@@ -158,14 +175,22 @@ def analyze(study: StudyFile, data_root: DataRoot = None, out: Out = None) -> No
 
 @app.command(epilog="Example: cxrobust status study.toml --out results", rich_help_panel=STUDIES)
 def status(study: StudyFile, data_root: DataRoot = None, out: Out = None) -> None:
-    """Say which units of the predictions are done, running, failed (with the error) and left; loads no model."""
+    """Say which units of predictions, and of sampled reports, are done, running, failed (with the error) and left."""
     from cxrobust.inference import engine, ledger
+    from cxrobust.preferences.sampling import begun_in, changed_keys
     from cxrobust.results import PREDICTIONS
     from cxrobust.study import read_study
 
     read = read_study(study, data_root=data_root)
-    found = ledger.read_ledger(out_folder(study, out) / PREDICTIONS)
-    ledger.show(found, changed=engine.changed_settings(read, found.made_for))
+    folder = out_folder(study, out)
+    sampled = begun_in(folder)
+    if (folder / PREDICTIONS / ledger.UNITS).exists() or not sampled:
+        found = ledger.read_ledger(folder / PREDICTIONS)
+        ledger.show(found, changed=engine.changed_settings(read, found.made_for))
+    for one in sampled:
+        found = ledger.read_ledger(one)
+        typer.echo(f"\nReports sampled for cxrobust preferences, {one.parent}:")
+        ledger.show(found, changed=changed_keys(read, found.made_for))
 
 
 @app.command(

@@ -317,7 +317,11 @@ def numbers(old: Results, new: Results) -> Part:
         ),
         dense=True,
     )
-    caption = "Macro values that are others now, those that moved most first."
+    kinds = {one.finding for one, _ in values}
+    of = " and ".join(
+        words for key, words in (("macro", "macro averages"), ("report", "scores of reports")) if key in kinds
+    )
+    caption = f"Values that are others now ({of}), those that moved most first."
     return Part(title="Numbers", paragraphs=tuple(said), table=table if values else None, caption=caption)
 
 

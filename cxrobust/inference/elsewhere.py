@@ -198,17 +198,27 @@ class Elsewhere(Section):
             return Told(probabilities=self._probabilities(path, frame, findings, image_ids), written=written)
         observations = observations_of(findings, self.observations, where=f"regime {self.name!r}")
         stated_by = np.array([stated(report, observations, doubted=self.doubted) for report in reports])
-        sure = self._sureness(path, rows, written, image_ids)[:, None]
+        sure = self._sureness(path, rows, written, image_ids)
+        columns = [column for column in _filled(frame) if column in {self.log_probability, self.confidence}]
+        unsure = np.isnan(sure) & (stated_by != 0.5).any(axis=1)
+        if columns and unsure.any():
+            blank = [image for image, one in zip(image_ids, unsure, strict=True) if one]
+            raise DataError(
+                f"{path}: {len(blank):,} reports have no value in {' or '.join(map(repr, columns))} ({some(blank)}), "
+                f"and others have: give every report one, or leave the column out"
+            )
+        sure = np.where(np.isnan(sure), 1.0, sure)[
+            :, None
+        ]  # NaN: none of the table has a value, or the report is at 0.5
         return Told(probabilities=0.5 + (stated_by - 0.5) * sure, written=written)
 
     def _sureness(
         self, path: Path, rows: pd.DataFrame, written: Written, image_ids: tuple[str, ...]
     ) -> NDArray[np.float64]:
-        """Return c of each report: from the probability of its tokens, else as the table says, else 1."""
+        """Return c of each report: from the probability of its tokens, else as the table says; NaN where unknown."""
         said = self._numbers(path, rows, self.confidence, image_ids, most=1.0, least=0.0)
-        other = np.ones(len(rows)) if said is None else np.where(np.isnan(said), 1.0, said)
         known: NDArray[np.float64] = np.exp(written.log_probabilities)
-        return np.where(np.isnan(known), other, known)
+        return known if said is None else np.where(np.isnan(known), said, known)
 
     def _numbers(
         self,

@@ -1,7 +1,7 @@
 """Several reports of each image, sampled from one regime: units of work that a killed run goes on from."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +16,7 @@ from cxrobust.files import sha256_file, sha256_json
 from cxrobust.inference import ledger
 from cxrobust.inference.datasets import ImageTable
 from cxrobust.inference.pixels import Pixels
-from cxrobust.preferences import PreferencesKeys
+from cxrobust.preferences import FOLDER, PreferencesKeys
 from cxrobust.preferences.files import read_samples, write_samples
 from cxrobust.preferences.pairs import Sample, Sampled
 from cxrobust.progress import Reporter
@@ -190,6 +190,18 @@ def sampled_reports(
     ]
     took = {"units": [unit.key for unit in units], "seconds": round(time.monotonic() - begun, 1)}
     return sampled, took
+
+
+def begun_in(out: Path) -> list[Path]:
+    """Return the folders of samples in a folder of all output, in which a run has begun."""
+    return sorted(path.parent for path in (out / FOLDER).glob(f"*/{UNITS}/{ledger.UNITS}"))
+
+
+def changed_keys(study: Study, made_for: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the keys of `[preferences]` that are others now than when reports were sampled for them."""
+    now = {} if study.preferences is None else study.preferences.keys.model_dump(mode="json")
+    then = made_for.get("preferences", {})
+    return tuple(f"{key} of preferences" for key in then if now.get(key) != then[key])
 
 
 def _advance(report: Reporter, before: int, total: int, n_images: int) -> None:

@@ -29,6 +29,8 @@ PRECEDENCE = (Label.POSITIVE, Label.UNCERTAIN, Label.NEGATIVE)
 """Which of several mentions counts."""
 MOST_WORDS = 100
 """Words of a sentence that are read together."""
+LEAST_MENDED = 7
+"""Letters of a word from which slips of the pen are mended."""
 NO_FINDING, DEVICES = OBSERVATIONS[0], OBSERVATIONS[-1]
 
 
@@ -77,7 +79,7 @@ def plain(text: str) -> str:
     text = text.lower()
     for pattern, replacement in phrases.SPELLINGS.items():
         text = _pattern(pattern).sub(replacement, text)
-    return _pattern(r"[a-z]{7,}").sub(lambda match: _mended(match[0]), text)
+    return _pattern(rf"[a-z]{{{LEAST_MENDED},}}").sub(lambda match: _mended(match[0]), text)
 
 
 @cache
@@ -240,8 +242,11 @@ def _state(sentence: str, start: int, end: int) -> Label | None:
     told = {label: _pattern(rf"\b(?:{source})").search(after) for label, source in states.items()}
     found = [(match.start(), label, match.end()) for label, match in told.items() if match]
     if found:
-        _, label, until = min(found)
-        return _label(sentence, start, end + until, is_device=False) if label is Label.POSITIVE else label
+        begins, label, until = min(found)
+        if label is not Label.POSITIVE:
+            return label
+        clause = _own_clause(sentence[:start], after[:begins])
+        return _label(sentence[clause:], start - clause, end + until - clause, is_device=False)
     size = r"(?:ly[- ]sized| (?:size|appearance|contours?|width|appearing|sized))?(?: of)?(?: the)?,? ?$"
     for label, source in states.items():
         match = _pattern(rf"\b(?:{source}){size}").search(sentence[:start])
@@ -250,6 +255,13 @@ def _state(sentence: str, start: int, end: int) -> Label | None:
     if _pattern(r"\bno (?:\w+ )?abnormalit\w+ (?:of|in) (?:the )?$").search(sentence[:start]):
         return Label.NEGATIVE
     return None
+
+
+def _own_clause(before: str, until_state: str) -> int:
+    """Return where a clause begins that has a verb of its own, as `no effusion and the heart is large` has; else 0."""
+    joint = _pattern(r"(?:,|\band) (?:the )?$").search(before)
+    verb = _pattern(r"\b(?:is|are|was|were|remains?|appears?|seems?)\b").search(until_state)
+    return joint.end() if joint and verb else 0
 
 
 def _with_alternatives(sentence: str, found: list[Found]) -> Iterator[tuple[str, Label, str]]:
@@ -269,9 +281,25 @@ def _with_alternatives(sentence: str, found: list[Found]) -> Iterator[tuple[str,
 def speaks_english(text: str) -> bool:
     """Whether rules of English can read a report: it holds a common word of English, or names an observation.
 
-    Where it holds common words of another language too, it must hold more of English.
+    Where it holds common words of another language too, it must hold more of English. Where it holds common words of
+    none, the observation must be named as English does: *cardiomegalia* is no slip of the pen.
+
+    Examples
+    --------
+    >>> [speaks_english(text) for text in ("Cardiomegaly.", "Cardiomegalia.", "Ingen pneumothorax.")]
+    [True, False, False]
     """
-    words = set(_pattern(r"[a-z]+").findall(text.lower()))
+    words = set(_pattern(r"[^\W\d_]+").findall(text.lower()))
     foreign = len(words & phrases.FOREIGN_WORDS) + len(set(_pattern(phrases.FOREIGN_FORMS).findall(text)))
     own = len(words & phrases.COMMON_WORDS)
-    return own > foreign or (foreign == 0 and any(True for _ in mentions(text)))
+    if own or foreign:
+        return own > foreign
+    return not any(map(_looks_foreign, words)) and any(True for _ in mentions(text))
+
+
+def _looks_foreign(word: str) -> bool:
+    """Whether a word has letters that English lacks, or is a term with another language's ending."""
+    if not word.isascii():
+        return True
+    mended = _mended(word) if len(word) >= LEAST_MENDED else word
+    return mended[-1] != word[-1] and word[-1] in "aeio"

@@ -569,8 +569,11 @@ FOREIGN_WORDS = frozenset(
             "het",
             "een",
         ),
+        *("ingen", "inga", "inget", "ikke", "och", "uten", "uden", "utan", "venstre", "vänster"),
+        *("brak", "bez", "cech", "prawa", "lewa", "não", "esquerda", "direita", "nessun", "nessuna", "destro"),
+        *("sinistro", "rechts", "links", "droit", "derecho", "izquierdo", "nincs", "yok"),
     )
 )
-"""Of which nearly every report in Spanish, German, French, Italian, Portuguese or Dutch holds one."""
+"""Of which nearly every report in the commonest other languages of Europe holds one."""
 FOREIGN_FORMS = r"\b(?:[dlnDLN]['’](?=[a-zà-ÿ])|[Dd]e (?!novo\b)(?=[a-zà-ÿ]))"
 """The same in French and Spanish, where a word alone would not tell; names such as D'Angelo are none."""

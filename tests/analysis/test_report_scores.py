@@ -152,6 +152,26 @@ def test_all_estimands_have_intervals_and_those_with_a_hypothesis_p_values(writt
     assert {e.condition for e in primary} == {CONDITIONS[1]}
 
 
+def test_a_report_that_outweighs_all_others_is_noted_where_it_misleads_the_test(written):
+    """Two regimes alike but for the length of one report: the test rejects, the interval holds 0."""
+    scores = {column: values.copy() for column, values in written.scores.items()}
+    for column, values in scores.items():
+        values[1] = values[0]
+        if column == "bleu_candidate_length" or column.startswith("bleu_total"):
+            values[1, :, 0] = 5000
+    analysed = analyze(
+        replace(written, scores=scores), _settings(metrics=("bleu", "words")), reference="supervised", seed=3
+    ).estimates
+    by = {e.metric: e for e in analysed if (e.estimand, e.condition) == ("regime-reference", "clean")}
+    one = by["bleu"]
+    assert one.p_value < 0.05
+    assert one.ci_low <= 0 <= one.ci_high
+    assert "of the words of all reports, so that p-values may be far too small: go by the intervals" in one.note
+    assert "one patient has" not in by["words"].note
+    untouched = analyze(written, _settings(metrics=("bleu",)), reference="supervised", seed=3).estimates
+    assert not any("one patient has" in e.note for e in untouched)
+
+
 def test_a_report_without_a_score_is_left_out_of_every_cell_and_counted():
     predictions = _with_reports(make_predictions(n_patients=25), without=(0, 5))
     predictions = replace(predictions, scoring={"rouge-l": Scoring(reasons={"no reference": 2}, remarks={})})
@@ -188,6 +208,13 @@ def test_scores_that_are_not_there_name_the_metric():
     reports = np.full((2, 3, len(predictions.image_ids)), "Clear.", dtype=object)
     with pytest.raises(MisfitError, match="run cxrobust predict"):
         analyze(replace(predictions, reports=reports), _settings(metrics=("bleu",)), reference="supervised", seed=1)
+
+
+def test_scores_of_pooled_images_are_refused_with_the_reason(written):
+    index = {**written.index, "data": {"exclusions": {"pooled with another image of their study": 3}}}
+    pooled = replace(written, reports=None, scores={}, index=index)
+    with pytest.raises(MisfitError, match="pooled, whose reports cannot become one: leave it out, or pool no images"):
+        analyze(pooled, _settings(metrics=("bleu",)), reference="supervised", seed=3)
 
 
 def test_families_and_subgroups_take_the_place_report(written):

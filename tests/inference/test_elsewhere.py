@@ -205,6 +205,11 @@ def test_probabilities_beside_reports_are_taken_as_they_are(tmp_path: Path) -> N
     [
         ({"confidence": [0.5, 1.5, 0.1, 0.2]}, {}, r"image 'b', column 'confidence': 1.5 is no number in \[0, 1\]"),
         ({"log_probability": [0.5, -1, -1, -1]}, {}, "image 'a', column 'log_probability': 0.5 is no number at most 0"),
+        (
+            {"confidence": [0.5, None, None, None], "log_probability": [None, None, -1, None]},
+            {},
+            r"1 reports have no value in 'confidence' or 'log_probability' \(d\), and others have: give every",
+        ),
         ({}, {"observations": {}}, "regime 'g': reports are not read for 'Effusion'"),
         ({"Effusion": [0.1] * 4}, {}, "no column 'Mass' for finding 'Mass'"),
     ],

@@ -131,7 +131,7 @@ def test_a_pairs_image_is_the_studys_image(study, tmp_path):
         assert np.array_equal(np.asarray(kept)[..., 1], np.asarray(original))
 
 
-def test_a_run_that_was_killed_goes_on_and_nothing_changes(study, tmp_path, monkeypatch):
+def test_a_run_that_was_killed_goes_on_and_nothing_changes(study, tmp_path, monkeypatch, capsys):
     made(study, tmp_path / "whole")
     wanted = {p.relative_to(tmp_path / "whole"): p.read_bytes() for p in (tmp_path / "whole").rglob("*.jsonl")}
     n = Parrot.drawn
@@ -148,6 +148,15 @@ def test_a_run_that_was_killed_goes_on_and_nothing_changes(study, tmp_path, monk
     units = tmp_path / "out" / "preferences" / "a" / "samples"
     found = ledger.read_ledger(units)
     assert (len(found.done), len(found.failed)) == (1, 1)
+    capsys.readouterr()
+    text = study.read_text()
+    study.write_text(text.replace("samples = 3", "samples = 2"))
+    assert _main(["status", str(study), "--out", str(tmp_path / "out")]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert re.search(r"sampled for cxrobust preferences, .*preferences/a: .* all 1 0 1 0 16 of 20", said)
+    assert "the lights went out" in said
+    assert "has another samples of preferences since" in said
+    study.write_text(text)
     monkeypatch.setattr(Parrot, "sample", say)
     before = Parrot.drawn
     made(study, tmp_path / "out")

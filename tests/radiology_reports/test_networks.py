@@ -136,7 +136,6 @@ def test_a_folder_without_a_network_is_named(tmp_path):
         scorer["radgraph"](folder=tmp_path).score(Pairs(ids=("a",), candidates=TEXTS[:1], references=TEXTS[:1]))
 
 
-@pytest.mark.filterwarnings("default")
 def test_radgraph_reads_graphs_from_texts(tmp_path):
     """Random weights name entities and relations at random, the same in the same text."""
     pytest.importorskip("radgraph")

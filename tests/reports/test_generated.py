@@ -212,6 +212,8 @@ def test_scores_of_reports_do_not_stand_among_findings():
     plain_bodies, bodies = bodies_of(RAW), bodies_of(with_scores(RAW, "f1-14-micro", "bleu", "words"))
     assert bodies["by_finding"] == plain_bodies["by_finding"]
     assert "BLEU" in bodies["primary"]
+    assert "Scores of generated reports are left out of these analyses." in bodies["sensitivity"]
+    assert "left out of these" not in plain_bodies["sensitivity"]
     scored = with_scores(RAW, "bleu")
     analysis = {**scored.study["analysis"], "metrics": ["bleu", *RAW.study["analysis"]["metrics"]]}
     first = bodies_of(replace(scored, study={**scored.study, "analysis": analysis}))
@@ -224,6 +226,7 @@ def test_no_score_of_reports_is_called_a_macro_average():
     text = " ".join(bodies.values())
     assert not re.search(r"macro (BLEU|micro|number|average)|none of 0 findings|averages? over", text, re.IGNORECASE)
     assert "BLEU of" in bodies["answer"]
+    assert "how do generated reports on perturbed images compare" in text
     mixed = bodies_of(with_scores(RAW, "bleu"))
     assert "macro average over 2 findings, scores of reports apart" in mixed["primary"]
     assert "macro AUROC of" in mixed["answer"]

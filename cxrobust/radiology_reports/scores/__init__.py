@@ -53,6 +53,8 @@ class Measure:
     bounds: tuple[float, float] = (0.0, 1.0)
     undefined: str = "nothing to compare"
     """Why `finish` may give NaN."""
+    length: str | None = None
+    """The column that tells how much a report weighs, where a long one weighs more than others."""
 
 
 def mean_of(column: str, says: str, *, better: Better = "higher", bounds: tuple[float, float] = (0.0, 1.0)) -> Measure:

@@ -47,6 +47,7 @@ def _measure(order: int) -> Measure:
         needs=COLUMNS,
         of=_of,
         finish=partial(corpus_bleu, order=order),
+        length=LENGTHS[0],
     )
 
 

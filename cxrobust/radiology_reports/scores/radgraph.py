@@ -6,6 +6,7 @@ alone (`simple`), with whether they have a relation (`partial`), and with the re
 
 import contextlib
 import io
+import warnings
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -62,7 +63,8 @@ class RadGraph(OnDevice):
 def _load(folder: Path, kind: str, device: str) -> Any:
     radgraph: Any = require("radgraph", group="report-models")
     _give_older_methods()
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints its device
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():  # it prints its device
+        warnings.simplefilter("ignore", ResourceWarning)  # and leaves its configuration open
         return radgraph.F1RadGraph(
             reward_level="all", model_type=kind, model_cache_dir=str(folder), cuda=0 if device == "cuda" else -1
         )

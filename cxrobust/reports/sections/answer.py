@@ -49,13 +49,14 @@ def question(view: View) -> str:
     if own:
         return str(own)
     others, reference = listed([regime(name) for name in view.others]), regime(view.reference)
+    what = "accuracy and confidence" if view.of_findings else "generated reports"
     if not view.others:
-        return f"How do accuracy and confidence of {reference} on perturbed images compare with those on the originals?"
+        return f"How do {what} of {reference} on perturbed images compare with those on the originals?"
     if view.primary is None:
         return f"How do {others} compare with {reference} on the same images?"
     return (
-        f"What does fine-tuning by {others} instead of {reference} do to robustness: how do accuracy and confidence on "
-        f"perturbed images compare with those on the originals?"
+        f"What does fine-tuning by {others} instead of {reference} do to robustness: how do {what} on perturbed images "
+        f"compare with those on the originals?"
     )
 
 
