@@ -12,7 +12,7 @@ from cxrobust.analysis.sample import REPORT, Sample
 from cxrobust.analysis.subgroups import subgroup_estimates
 from cxrobust.analysis.testing import metrics_in_pairs
 from cxrobust.analysis.values import MACRO, evaluate
-from cxrobust.errors import MisfitError
+from cxrobust.errors import MisfitError, some
 from cxrobust.predictions import PredictionSet
 from cxrobust.predictions.pooling import REASON
 from cxrobust.radiology_reports.scores import measured
@@ -115,28 +115,30 @@ def note_on_scoring(name: str, reports: Sample) -> str:
         why = joined_counts([one.reasons for one in told])
         said.append(f"{n_left_out:,} of {len(predictions.image_ids):,} images left out, not scored{why}")
     remarks = joined_counts([one.remarks for one in told])
-    longest = _largest_part(name, reports)
-    if longest > LARGE_PART:
-        said.append(
-            f"one patient has up to {longest:.0%} of the words of all reports, so that p-values may be far too small: "
-            f"go by the intervals"
-        )
+    if heaviest := _heaviest(name, reports):
+        said.append(heaviest)
     return "; ".join([*said, *([f"of the reports{remarks}"] if remarks else [])])
 
 
-def _largest_part(name: str, reports: Sample) -> float:
-    """Return the largest part of what a measure counts that one patient has in any cell; 0 where all weigh alike."""
+def _heaviest(name: str, reports: Sample) -> str:
+    """Say where one patient has so large a part of what a measure counts that p-values mislead; nothing if nowhere."""
     column, predictions = measured(name)[1].length, reports.predictions
     is_scored = predictions.labels[:, 0] >= 0
     if column is None or not is_scored.any():
-        return 0.0
+        return ""
     sizes = predictions.scores[column][..., is_scored]
-    totals = sizes.sum(axis=-1)
-    of_patients = [
-        np.bincount(predictions.patients[is_scored], weights=one) for one in sizes.reshape(-1, sizes.shape[-1])
-    ]
-    parts = np.max(of_patients, axis=1) / np.maximum(totals.reshape(-1), 1)
-    return float(parts.max())
+    patients = predictions.patients[is_scored]
+    named = []
+    for m, c in np.ndindex(sizes.shape[:2]):
+        part = np.bincount(patients, weights=sizes[m, c]).max() / max(sizes[m, c].sum(), 1)
+        if part > LARGE_PART:
+            named.append(f"{predictions.members[m][0]}, {predictions.conditions[c]} ({part:.0%})")
+    if not named:
+        return ""
+    return (
+        f"one patient has a large part of all words in {some(named)}, so that p-values of comparisons with these may "
+        f"be far too small: go by the intervals"
+    )
 
 
 def joined_counts(counts: Sequence[Mapping[str, int]]) -> str:

@@ -166,7 +166,8 @@ def test_a_report_that_outweighs_all_others_is_noted_where_it_misleads_the_test(
     one = by["bleu"]
     assert one.p_value < 0.05
     assert one.ci_low <= 0 <= one.ci_high
-    assert "of the words of all reports, so that p-values may be far too small: go by the intervals" in one.note
+    assert "one patient has a large part of all words in lora, clean (8" in one.note
+    assert "so that p-values of comparisons with these may be far too small: go by the intervals" in one.note
     assert "one patient has" not in by["words"].note
     untouched = analyze(written, _settings(metrics=("bleu",)), reference="supervised", seed=3).estimates
     assert not any("one patient has" in e.note for e in untouched)
