@@ -156,7 +156,7 @@ def adjust(
     Holm 1979 (jstor.org/stable/4615733), Hommel 1988 (doi:10.1093/biomet/75.2.383) and Bonferroni bound the chance of
     any false positive; Benjamini and Hochberg 1995 (doi:10.1111/j.2517-6161.1995.tb02031.x) the expected share of false
     ones among positives; Benjamini and Yekutieli 2001 (doi:10.1214/aos/1013699998) the same under any dependence;
-    max-T (Westfall and Young 1993, doi:10.1002/9780470316863) bounds the chance of any false positive with the
+    max-T (Westfall and Young 1993, ISBN 978-0-471-55761-6) bounds the chance of any false positive with the
     dependence that the data show. Tests of interaction flip no signs: Holm's stands in for max-T in their usual
     families. `none` leaves p-values as they are.
 

@@ -292,8 +292,8 @@ def simultaneous_bands(
     """Ends of a band that holds a whole curve at the level, (low, high) by point of the curve and then by value.
 
     The bootstrap's max-t: estimate ± q·se, where q is the quantile over resamples of the largest
-    ``|resampled − estimate| / se`` along the curve (Beran 1988, doi:10.1080/01621459.1988.10478649). Resamples that
-    leave a point undefined are left out; NaN where no point spreads.
+    ``|resampled − estimate| / se`` along the curve (Beran 1988, JASA 83, 679–686). Resamples that leave a point
+    undefined are left out; NaN where no point spreads.
 
     Parameters
     ----------

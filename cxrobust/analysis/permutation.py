@@ -56,7 +56,7 @@ def max_t_p_values(
 ) -> NDArray[np.float64]:
     """P-values of the hypotheses that the columns' sums are 0, adjusted for their number by step-down max-T.
 
-    Westfall and Young 1993 (doi:10.1002/9780470316863): each sum is divided by √Σ d², the largest is compared with the
+    Westfall and Young 1993 (ISBN 978-0-471-55761-6): each sum is divided by √Σ d², the largest is compared with the
     largest of all under the same signs, the next with the largest of the others, and so on; adjusted p-values never
     fall along the way. The dependence of the hypotheses is that of the data. Exact as `sign_flip_p_values` is.
 

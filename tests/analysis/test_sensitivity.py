@@ -8,6 +8,7 @@ from scipy.stats import t as student
 from statsmodels.stats.multitest import multipletests
 
 from cxrobust.analysis import analyze
+from cxrobust.analysis.sample import Sample
 from cxrobust.study.analysis import Family
 
 from .made import make_predictions, make_settings, with_labels
@@ -157,6 +158,36 @@ def test_students_t_against_its_formula():
     half = student.ppf(0.975, df) * se
     assert (one.ci_low, one.ci_high) == pytest.approx((d.mean() - half, d.mean() + half))
     assert (one.test, one.interval) == ("t", "t")
+
+
+def test_students_t_looks_at_512_resamples_for_what_they_leave_undefined():
+    """By patient it gives what an analysis of 512 resamples gives, and counts of those what has one class only."""
+    predictions = make_predictions(seed=5, n_patients=30, findings=("Mass",))
+    of_two_patients = (predictions.patients < 2).astype(np.int8)
+    rare = with_labels(predictions, "Mass", lambda _: of_two_patients)
+    counts = Sample.draw(rare, make_settings(resamples=2_048), seed=1).counts
+    without = (counts[:, :2].sum(axis=1) == 0).ravel()
+    of_first, of_all = without[:512].mean(), without.mean()
+    assert 0.1 < of_first < of_all
+
+    def by_t(most_undefined, resamples):
+        made = run(rare, metrics=("auroc",), resamples=resamples, most_undefined=most_undefined)
+        return of(made, "Student’s t, by patient", "auroc"), main(made, "auroc")
+
+    between, few = (of_first + of_all) / 2, of_first - 1e-9
+    one, usual = by_t(between, 2_048)
+    assert (one.interval, one.test) == ("t", "t")
+    assert usual.note.startswith(f"not estimable: not defined in {of_all:.1%} of resamples")
+    other, _ = by_t(between, 512)
+    assert (one.estimate, one.ci_low, one.ci_high, one.p_value) == (
+        other.estimate,
+        other.ci_low,
+        other.ci_high,
+        other.p_value,
+    )
+    left_out, _ = by_t(few, 2_048)
+    assert (left_out.estimate, left_out.ci_low, left_out.p_value) == (None, None, None)
+    assert left_out.note == "not estimable: not defined in too many resamples"
 
 
 def test_many_images_as_independent_have_students_t(monkeypatch):
