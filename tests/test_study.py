@@ -481,6 +481,12 @@ def test_a_mistake_in_the_analysis_is_one_sentence_with_its_line(text: str, mess
     assert "\n" not in str(caught.value)
 
 
+def test_a_regime_of_several_runs_is_named_once() -> None:
+    text = GOOD.replace("resamples = 200", FAMILY + 'regimes = ["c"]') + SECOND
+    with pytest.raises(StudyError, match=r"is none of the regimes: known are a, b$"):
+        parse_study(text + SECOND.replace('model = "b"', 'model = "c"\nreplicate = 1'), path=Path("s.toml"))
+
+
 def test_a_metric_that_fits_no_test_may_stand_beside_others() -> None:
     assert analysis('metrics = ["mce", "ece"]').of("mce").test == "permutation"
     analysis('metrics = ["mce", "ece"]\ntest = "tost"\nmargin = 0.1')

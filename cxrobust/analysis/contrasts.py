@@ -76,7 +76,9 @@ class Contrast:
         if self.form is None and not self.across:
             return self.of(values.contributions)
         share = values.shares[list({row: None for row, _, _ in self.terms})].mean(axis=0)
-        return np.asarray(self.influences(values) + self.of(values.value)[:, None] * share)
+        estimate = self.of(values.value)
+        known = np.where(np.isfinite(estimate), estimate, np.nan)  # a half-margin may be infinite, a share 0
+        return np.asarray(self.influences(values) + known[:, None] * share)
 
     def slopes(self, values: "Values") -> Iterator[tuple[int, int, NDArray[np.float64] | float]]:
         """Yield row, condition, and how much the estimand moves with the value there, or each place's value."""

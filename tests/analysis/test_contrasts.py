@@ -298,6 +298,24 @@ def test_a_half_margin_beyond_the_greatest_strength_less_another_is_infinite_and
         assert np.array_equal(found, expected, equal_nan=True)
 
 
+def test_of_an_infinite_half_margin_no_patient_contributes_whether_labelled_or_not():
+    conditions = ("clean", "pgd(eps=1/255)", "pgd(eps=2/255)")
+    predictions = make_predictions(conditions=conditions, findings=("Mass",))
+    same = replace(
+        predictions,
+        probabilities=np.repeat(predictions.probabilities[:, :1], 3, axis=1),
+        labels=np.where(predictions.patients[:, None] == 0, -1, predictions.labels).astype(np.int8),
+    )
+    sample = Sample.draw(same, make_settings(), seed=0)
+    values = evaluate({"auroc": metric["auroc"]}, [sample])["auroc"]
+    found = contrasts(same.regimes, conditions, reference="supervised", chances=values.chances)
+    halves = [one for one in found if one.estimand == "half-margin"]
+    assert len(halves) == 2
+    for one in halves:
+        assert np.isinf(one.of(values.value)).all()
+        assert np.isnan(one.contributions(values)).all()
+
+
 def test_no_half_margin_without_a_value_of_guessing():
     for chances in (None, np.full(2, np.nan)):
         every = contrasts(("a",), CURVE, reference="a", chances=chances)
