@@ -238,7 +238,7 @@ def _check_families(study: "Study", place: Place) -> None:
     known: dict[str, tuple[str, ...]] = {
         "estimands": ESTIMANDS,
         "metrics": study.analysis.metrics,
-        "regimes": tuple(dict.fromkeys(regime.name for regime in study.regimes)),
+        "regimes": _regimes(study),
         "conditions": tuple(dict.fromkeys((*conditions, *series, *study.analysis.sets))),
         "recalibrations": ("", *study.analysis.recalibrate),
     }
