@@ -14,10 +14,12 @@ from transformers import (
 from cxrobust.errors import DataError, StudyError
 from cxrobust.inference.models.vlm import VisionLanguageModel
 from cxrobust.inference.pretrained import quiet
+from cxrobust.inference.vision_language import ask
 from cxrobust.study import parse_study
 from tests.inference.tiny_vlms import (
     IMAGE,
     VOCABULARY,
+    internvl_processor,
     make_llava_next,
     save_gemma,
     save_idefics,
@@ -94,6 +96,14 @@ def test_a_processor_that_cuts_tiles_takes_an_image_of_one_tile_whole(tmp_path):
     expected = expected_log_odds(network, tmp_path / "vlm", *pictures, processor=processor)
     assert (expected[0] - expected[1]).abs().max() > 0.01
     torch.testing.assert_close(loaded(as_images(*pictures)), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_tiles_of_internvl_are_refused_with_the_size_of_one():
+    [asked], order = ask(internvl_processor(), [f"{IMAGE} Is there mass ?"], size=(32, 32), where="here")
+    torch.testing.assert_close(order, torch.arange(3 * 32 * 32).reshape(1, 3, 32, 32))
+    assert asked["input_ids"].tolist()[0].count(VOCABULARY[IMAGE]) == 4
+    with pytest.raises(DataError, match="give image_size = 32, at which it takes an image whole"):
+        ask(internvl_processor(), [f"{IMAGE} Is there mass ?"], size=(96, 64), where="here")
 
 
 @pytest.mark.parametrize("side", [32, 64])

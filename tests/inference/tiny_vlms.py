@@ -11,10 +11,13 @@ from transformers import (
     Gemma3ForConditionalGeneration,
     Gemma3ImageProcessor,
     Gemma3Processor,
+    GotOcr2ImageProcessor,
     Idefics3Config,
     Idefics3ForConditionalGeneration,
     Idefics3ImageProcessor,
     Idefics3Processor,
+    InternVLProcessor,
+    InternVLVideoProcessor,
     LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
@@ -246,3 +249,17 @@ def make_llava_next(folder: Path) -> None:
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,
     ).save_pretrained(folder)
+
+
+def internvl_processor() -> InternVLProcessor:
+    """The processor of InternVL, which cuts an image into tiles by default."""
+    tokenizer = tokenizer_of_words()
+    for name, token in {"start": START, "end": END, "context": IMAGE}.items():
+        setattr(tokenizer, f"{name}_image_token", token)
+        setattr(tokenizer, f"{name}_image_token_id", VOCABULARY[token])
+    return InternVLProcessor(
+        image_processor=GotOcr2ImageProcessor(size={"height": 32, "width": 32}),
+        tokenizer=tokenizer,
+        video_processor=InternVLVideoProcessor(),
+        image_seq_length=4,
+    )
