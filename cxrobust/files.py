@@ -24,17 +24,11 @@ def atomic_write(path: Path, write: Callable[[Path], None]) -> None:
 
     A reader sees the old file or the new one, never a part; a failure leaves nothing behind.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary: Path | None = None
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(), suffix=path.suffix)
-        os.close(handle)
-        temporary = Path(name)
+        temporary = begin_file(path)
         write(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
+        finish_file(temporary, path)
     except OSError as error:
         if error.filename is None or LEFTOVER in str(error.filename):
             error.filename = str(path)  # a full disk names no file, and the temporary name helps nobody
@@ -42,6 +36,22 @@ def atomic_write(path: Path, write: Callable[[Path], None]) -> None:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def begin_file(path: Path) -> Path:
+    """Return an empty file beside `path`, to be filled, and then renamed by `finish_file`, or removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(), suffix=path.suffix)
+    os.close(handle)
+    return Path(name)
+
+
+def finish_file(temporary: Path, path: Path) -> None:
+    """Sync a file that `begin_file` gave to disk and rename it to `path`."""
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.chmod(0o644)
+    temporary.replace(path)
     _sync_folder(path.parent)
 
 

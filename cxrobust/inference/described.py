@@ -31,7 +31,7 @@ def image_rows(part: Plan) -> pd.DataFrame:
 
 def describe_images(part: Plan) -> dict[str, Any]:
     """Return what is known of the images of a part: their findings, sources, exclusions and hash."""
-    table = part.table
+    table, left_out = part.table, part.left_out
     return {
         "name": table.name,
         "citation": table.citation,
@@ -39,15 +39,15 @@ def describe_images(part: Plan) -> dict[str, Any]:
         "size": part.study.data.size if part.pixels is not None else None,
         **({} if table.references is None else {"references": _describe_references(part)}),
         **({} if table.pooled is None else {"pooled": {"column": STUDY_ID, "by": table.pooled}}),
-        "exclusions": {**table.exclusions, **Counter(why.reason for why in part.left_out.values())},
+        "exclusions": {**table.exclusions, **Counter(why.reason for why in left_out.values())},
         **(
             {}
-            if not part.left_out
+            if not left_out
             else {
                 "skipped": [
-                    {"image": image, "reason": part.left_out[image].reason, "detail": part.left_out[image].detail}
+                    {"image": image, "reason": left_out[image].reason, "detail": left_out[image].detail}
                     for image in table.ids
-                    if image in part.left_out
+                    if image in left_out
                 ]
             }
         ),
@@ -126,9 +126,9 @@ def _describe_references(part: Plan) -> dict[str, Any]:
 
 def _faults(unit: Unit, part: Plan, folder: Path) -> dict[str, dict[str, Any]]:
     """Return how many reports have each fault, and the first of their images."""
-    found = {}
+    found, left_out = {}, part.left_out
     for fault, images in report_faults_of(folder / unit.file).items():
-        kept = [image for image in images if image not in part.left_out]
+        kept = [image for image in images if image not in left_out]
         if kept:
             found[fault] = {"n": len(kept), "images": kept[:3]}
     return found

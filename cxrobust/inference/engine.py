@@ -17,6 +17,7 @@ from cxrobust.errors import CxrobustError, DataError
 from cxrobust.files import alone, sha256_file, sha256_json
 from cxrobust.inference import ledger
 from cxrobust.inference.attack_checks import AttackCheck, Checked, check_model, with_transfer
+from cxrobust.inference.decoding import Decoders
 from cxrobust.inference.described import describe_condition, describe_images, describe_regime, image_rows, list_units
 from cxrobust.inference.deviations import Deviation, deviations_of
 from cxrobust.inference.elsewhere import Elsewhere
@@ -60,14 +61,16 @@ def predict(study: Study, folder: Path, *, report: Reporter = silent) -> Path:
         When data, images, checkpoints or tables of predictions cannot be used, or another process writes to `folder`;
         units that are done are kept, and one that fails keeps none of the others from being done.
     """
-    with alone(folder, CACHE, VALIDATION_CACHE, TRAINING_CACHE, "examples", "checks", ledger.FAILED):
-        _predict(study, folder, report)
+    kept = (CACHE, VALIDATION_CACHE, TRAINING_CACHE, "examples", "checks", ledger.FAILED)
+    with alone(folder, *kept), Decoders() as decoders:
+        registered = find_registration(study)
+        planned = plan(study, folder, report=report, decoders=decoders)
+        _predict(planned, folder, None if registered is None else registered.sha256, report)
     return folder
 
 
-def _predict(study: Study, folder: Path, report: Reporter) -> None:
-    registered = find_registration(study)
-    planned = plan(study, folder, report=report)
+def _predict(planned: Plan, folder: Path, registration: str | None, report: Reporter) -> None:
+    study = planned.study
     if study.compute.store is not None:
         _fetch(planned, folder, Store(study.compute.store))
     progress = _Progress(planned, folder, report)
@@ -79,19 +82,19 @@ def _predict(study: Study, folder: Path, report: Reporter) -> None:
         of_model: list[Task] = []
         for part in planned.parts:  # one after the other, so that a model is loaded once for both
             left = [unit for unit in part.units if unit.model == model and not progress.is_done(unit)]
+            left.sort(key=lambda unit: int(unit.rows[0]))  # the first images are used while others are decoded
             for *weaker, unit in in_one_search(left):
                 if isinstance(unit.regime, Elsewhere):
                     _read_table(unit.regime, unit, part, folder)
                     progress.finish(unit)
                     continue
-                sha256 = None if registered is None else registered.sha256
                 of_model.append(
                     Task(
                         unit=unit,
                         weaker=tuple(weaker),
                         part=part,
                         folder=folder,
-                        registration=sha256,
+                        registration=registration,
                         run=run,
                         store=study.compute.store,
                     )
@@ -100,6 +103,9 @@ def _predict(study: Study, folder: Path, report: Reporter) -> None:
             of_model[-1] = replace(of_model[-1], also=partial(_keep_and_check, model, planned, folder, report=report))
         tasks += of_model
     _do(tasks, folder, progress)
+    for part in planned.parts:
+        if part.pixels is not None:
+            part.pixels.wait_for_all(report)
     planned = _without_skipped(planned, folder)
     with_models = _with_models(planned, folder, report)
     _write_index(planned, folder, with_models)
@@ -136,7 +142,7 @@ def _without_skipped(planned: Plan, folder: Path) -> Plan:
     """
     if planned.study.compute.on_error == "stop":
         return planned
-    left_out = dict(planned.left_out)
+    left_out = planned.left_out
     for unit in planned.units:
         for image, (reason, detail) in read_unit(folder / unit.file).skipped.items():
             left_out.setdefault(image, LeftOut(reason=reason, detail=detail))
@@ -144,7 +150,7 @@ def _without_skipped(planned: Plan, folder: Path) -> Plan:
         first = next(iter(left_out.values()))
         raise DataError(f"{planned.table.name}: no image is left, all {len(left_out):,} were skipped: {first.detail}")
     validation = None if planned.validation is None else _without_skipped(planned.validation, folder)
-    return replace(planned, left_out=left_out, validation=validation)
+    return replace(planned, skipped=left_out, validation=validation)
 
 
 def _list_for_ledger(planned: Plan, folder: Path) -> None:

@@ -5,7 +5,7 @@ import os
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.errors import DataError
-from cxrobust.files import atomic_write, atomic_write_text, sha256_file, sha256_json
+from cxrobust.files import atomic_write_text, begin_file, finish_file, sha256_file, sha256_json
 from cxrobust.inference import images
 from cxrobust.inference.datasets import ImageSource, ImageTable, without_folder
+from cxrobust.inference.decoding import Decoders, Decoding
 from cxrobust.inference.images import fit
 from cxrobust.progress import Reporter
 
@@ -34,37 +35,68 @@ class Pixels:
     """Decoded images and what identifies them."""
 
     values: NDArray[np.uint16]
-    """(n_images, size, size), 0 to 65535."""
+    """(n_images, size, size), 0 to 65535; while `decoding` is at work, those of the first images alone."""
     digests: tuple[str, ...]
     """One hash an image, of the file's bytes or of what else determines it."""
     unreadable: Mapping[int, str] = field(default_factory=dict)
     """Why an image could not be read, by row; its pixels are 0."""
     path: Path | None = None
     """The file that `values` are mapped from."""
+    partial: Path | None = None
+    """Where that file is until all images are decoded."""
+    decoding: Decoding | None = None
 
-    def part(self, first: int, end: int, *, copied: bool) -> "Pixels | PixelsAt":
-        """Return the images from row `first` to before `end`, to be sent elsewhere: as values, or by their file."""
+    def part(self, first: int, end: int, *, copied: bool, here: bool) -> "Pixels | PixelsAt":
+        """Return the images from row `first` to before `end`, to be sent elsewhere: as values, or by their file.
+
+        Waits until they are decoded. A file that other machines read is waited for whole, since what a disk that
+        machines share shows of a file that is being written is not told.
+        """
+        if copied or here:
+            self._wait(np.arange(first, end))
+        else:
+            self.wait_for_all()
+        unreadable = {row - first: why for row, why in dict(self.unreadable).items() if first <= row < end}
         if copied or self.path is None:
-            return Pixels(values=np.array(self.values[first:end]), digests=self.digests[first:end])
-        return PixelsAt(path=self.path, first=first, end=end)
+            values = np.array(self.values[first:end])
+            return Pixels(values=values, digests=self.digests[first:end], unreadable=unreadable)
+        return PixelsAt(path=self.path, partial=self.partial, first=first, end=end, unreadable=unreadable)
 
     def batch(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Return images as (n, 1, size, size) float32 in [0, 1]."""
+        """Return images as (n, 1, size, size) float32 in [0, 1], as soon as they are decoded."""
+        self._wait(rows)
         return self.values[rows][:, None].astype(np.float32) / np.float32(WHITE)
+
+    def wait_for_all(self, report: Reporter | None = None) -> None:
+        """Return when all images are decoded and their file is whole.
+
+        Raises
+        ------
+        DataError
+            Naming an image that cannot be decoded, or the folder when the disk is full.
+        """
+        if self.decoding is not None:
+            self.decoding.wait_for_all(report)
+
+    def _wait(self, rows: NDArray[np.intp]) -> None:
+        if self.decoding is not None:
+            self.decoding.wait(rows)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PixelsAt:
-    """Decoded images in a file that other machines reach too; opened anew for each batch, which takes no time."""
+    """Decoded images in a file that other processes reach too; opened anew for each batch, which takes no time."""
 
     path: Path
+    partial: Path | None
     first: int
     end: int
+    unreadable: Mapping[int, str] = field(default_factory=dict)
 
     def batch(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
         """Return images as (n, 1, size, size) float32 in [0, 1]; row 0 is the first of this part."""
         try:
-            values = np.load(self.path, mmap_mode="r", allow_pickle=False)[self.first : self.end]
+            values = self._mapped()[self.first : self.end]
         except (OSError, ValueError) as error:
             raise DataError(
                 f"{self.path}: the decoded images cannot be read on {platform.node()} ({images.reason(error)}): put "
@@ -72,29 +104,48 @@ class PixelsAt:
             ) from error
         return Pixels(values=values, digests=()).batch(rows)
 
+    def _mapped(self) -> NDArray[np.uint16]:
+        places = (self.path,) if self.partial is None else (self.path, self.partial)
+        for place in places:
+            with suppress(FileNotFoundError):
+                return _mapped(place)
+        return _mapped(self.path)  # where it was renamed meanwhile, or nowhere
+
+
+def _mapped(path: Path) -> NDArray[np.uint16]:
+    values: NDArray[np.uint16] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return values
+
 
 def open_pixels(
-    table: ImageTable, *, size: int, folder: Path, report: Reporter, skip_unreadable: bool = False
+    table: ImageTable,
+    *,
+    size: int,
+    folder: Path,
+    report: Reporter,
+    skip_unreadable: bool = False,
+    decoders: Decoders | None = None,
 ) -> Pixels:
     """Decode the images of `table` into `folder`, or open what an earlier run decoded of the very same images.
 
-    Where nothing is there yet, each file is read once, to be hashed and decoded. Later runs hash what has changed, and
-    decode when no array is of the very same images.
+    Images are hashed first, later only those whose files changed, and decoded when no array is of the very same ones.
+    With `decoders` that goes on while the first images are used: what is not decoded yet is waited for, and an image
+    that cannot be read is told then.
 
     Raises
     ------
     DataError
         Naming the image that cannot be read, unless `skip_unreadable`, or the folder when the disk is full.
     """
-    if not (folder / DIGESTS).exists() and not any(folder.glob(f"pixels-{size}-*.npy")):
-        _decode_new(table, size, folder, report, skip_unreadable)
     digests = hash_images(table, folder=folder, report=report, skip_unreadable=skip_unreadable)
     path = folder / _name(size, digests)
     if not path.exists():
-        with _room_for(path):
-            atomic_write(path, lambda temporary: _decode(table, size, temporary, _notes(path), report, skip_unreadable))
+        if decoders is not None:
+            return _begun(table, digests, size, path, skip_unreadable, decoders)
+        with Decoders() as own:
+            _begun(table, digests, size, path, skip_unreadable, own).wait_for_all(report)
     try:
-        values = np.load(path, mmap_mode="r", allow_pickle=False)
+        values = _mapped(path)
     except (OSError, EOFError, ValueError) as error:
         raise DataError(f"{path}: the image cache is damaged ({error}): delete it and run again") from error
     if values.shape != (len(table.ids), size, size) or values.dtype != np.uint16:
@@ -118,34 +169,55 @@ def _room_for(path: Path) -> Iterator[None]:
         raise DataError(f"{path}: {error.strerror or error}: make room or choose another --out") from error
 
 
-def _decode_new(table: ImageTable, size: int, folder: Path, report: Reporter, skip_unreadable: bool) -> None:
-    """Hash and decode all images by one reading, note the hashes, and name the array by them."""
-    source = _source(table)
-    found: dict[int, list[str]] = {}
-
-    def opened(row: int) -> NDArray[np.float32]:
+def _begun(
+    table: ImageTable, digests: tuple[str, ...], size: int, path: Path, skip_unreadable: bool, decoders: Decoders
+) -> Pixels:
+    """Have images decoded into a temporary file beside `path`, which takes its place when it is whole."""
+    source, unreadable = _source(table), dict[int, str]()
+    with _room_for(path):
+        temporary = begin_file(path)
         try:
-            stamp = source.stamp(row)
-            digest, pixels = source.opened(row)
-        except DataError:
-            found[row] = ["", UNREADABLE]
+            values = np.lib.format.open_memmap(
+                temporary, mode="w+", dtype=np.uint16, shape=(len(table.ids), size, size)
+            )
+            _reserve(temporary)
+        except BaseException:
+            temporary.unlink()
             raise
-        found[row] = [stamp, digest]
-        return pixels()
 
-    unnamed, notes = folder / f"pixels-{size}.npy", folder / f"pixels-{size}.unreadable.json"
+    def decode(row: int) -> None:
+        try:
+            digest, pixels = source.opened(row)
+            image = pixels()
+            if digest != digests[row]:
+                raise DataError(f"{table.name}: image {table.ids[row]!r} was changed during the run: run again")
+            values[row] = np.rint(fit(image, size) * WHITE).astype(np.uint16)
+        except DataError as error:
+            if not skip_unreadable:
+                raise
+            unreadable[row] = without_folder(str(error), source, row)
 
-    def named(temporary: Path) -> None:
-        _decode(table, size, temporary, notes, report, skip_unreadable, pixels=opened)
+    def finish() -> None:
+        if len(unreadable) == len(table.ids):
+            raise DataError(f"{table.name}: no image can be read: {unreadable[0]}")
+        with _room_for(path):
+            values.flush()
+            _notes(path).unlink(missing_ok=True)
+            if unreadable:
+                noted = json.dumps(dict(sorted(unreadable.items())), ensure_ascii=False)
+                atomic_write_text(_notes(path), noted)
+            finish_file(temporary, path)
 
-    with _room_for(unnamed):
-        atomic_write(unnamed, named)
-        ordered = [found[row] for row in range(len(table.ids))]
-        path = folder / _name(size, [digest for _, digest in ordered])
-        if notes.exists():
-            notes.replace(_notes(path))
-        unnamed.replace(path)
-        atomic_write_text(folder / DIGESTS, json.dumps(dict(zip(table.ids, ordered, strict=True))))
+    decoding = Decoding(len(table.ids), decode, finish=finish, discard=lambda: temporary.unlink(missing_ok=True))
+    decoders.begin(decoding)
+    return Pixels(
+        values=values,
+        digests=digests,
+        unreadable=unreadable,
+        path=path.absolute(),
+        partial=temporary.absolute(),
+        decoding=decoding,
+    )
 
 
 def _notes(path: Path) -> Path:
@@ -213,42 +285,6 @@ def _remembered(memory: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return known if isinstance(known, dict) else {}
-
-
-def _decode(
-    table: ImageTable,
-    size: int,
-    path: Path,
-    notes: Path,
-    report: Reporter,
-    skip_unreadable: bool,
-    *,
-    pixels: Callable[[int], NDArray[np.float32]] | None = None,
-) -> None:
-    """Write the array and what could not be read; `pixels` gives an image by its row, else its source does."""
-    source = _source(table)
-    image_of = source.pixels if pixels is None else pixels
-    values = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint16, shape=(len(table.ids), size, size))
-    _reserve(path)
-
-    unreadable: dict[int, str] = {}
-
-    def one(row: int) -> None:
-        try:
-            values[row] = np.rint(fit(image_of(row), size) * WHITE).astype(np.uint16)
-        except DataError as error:
-            if not skip_unreadable:
-                raise
-            unreadable[row] = without_folder(str(error), source, row)
-
-    for _ in _each(one, len(table.ids), "decoding images", report):
-        pass
-    values.flush()
-    if len(unreadable) == len(table.ids):
-        raise DataError(f"{table.name}: no image can be read: {unreadable[0]}")
-    notes.unlink(missing_ok=True)
-    if unreadable:
-        atomic_write_text(notes, json.dumps(dict(sorted(unreadable.items())), ensure_ascii=False))
 
 
 def _reserve(path: Path) -> None:

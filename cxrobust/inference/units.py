@@ -15,6 +15,7 @@ from cxrobust.conditions import CLEAN, Condition, parse_condition
 from cxrobust.errors import DataError, StudyError, nearest, some
 from cxrobust.files import sha256_bytes, sha256_file, sha256_json
 from cxrobust.inference.datasets import Dataset, ImageTable, take
+from cxrobust.inference.decoding import Decoders
 from cxrobust.inference.elsewhere import OF_REPORTS, Elsewhere, common_images
 from cxrobust.inference.images import tolerating_missing_files
 from cxrobust.inference.models import Regime, Workplace
@@ -98,13 +99,24 @@ class Plan:
     conditions: tuple[Condition, ...]
     validation: "Plan | None" = None
     """The same for the validation images, which are predicted clean only; None where the study has none."""
-    left_out: Mapping[str, LeftOut] = field(default_factory=dict)
-    """Images, by id, that no cell holds, since they cannot be read or a model gave no finite number for them."""
+    skipped: Mapping[str, LeftOut] = field(default_factory=dict)
+    """Images, by id, that some unit has no prediction of."""
+
+    @property
+    def left_out(self) -> dict[str, LeftOut]:
+        """Images, by id, that no cell holds, as far as is known: unreadable ones and those skipped."""
+        unreadable = {} if self.pixels is None else dict(self.pixels.unreadable)
+        ids = self.table.ids
+        return {
+            **{ids[row]: LeftOut(reason=UNREADABLE_FILE, detail=why) for row, why in sorted(unreadable.items())},
+            **self.skipped,
+        }
 
     @property
     def kept(self) -> NDArray[np.intp]:
         """Rows of the images that are not left out."""
-        return np.flatnonzero([image not in self.left_out for image in self.table.ids])
+        left_out = self.left_out
+        return np.flatnonzero([image not in left_out for image in self.table.ids])
 
     @property
     def parts(self) -> tuple["Plan", ...]:
@@ -112,8 +124,10 @@ class Plan:
         return (self,) if self.validation is None else (self, self.validation)
 
 
-def plan(study: Study, folder: Path, *, report: Reporter = silent) -> Plan:
+def plan(study: Study, folder: Path, *, report: Reporter = silent, decoders: Decoders | None = None) -> Plan:
     """Load the data set, decode its images, those for validation too, and list the units of a study.
+
+    With `decoders` images are still being decoded afterwards.
 
     Raises
     ------
@@ -159,11 +173,12 @@ def plan(study: Study, folder: Path, *, report: Reporter = silent) -> Plan:
     conditions = tuple(
         dict.fromkeys((*study.conditions, *(parse_condition(c) for r in elsewhere for c in r.own_conditions)))
     )
-    planned = _plan(study, study.regimes, table, conditions, cache=folder / CACHE, report=report)
+    planned = _plan(study, study.regimes, table, conditions, cache=folder / CACHE, report=report, decoders=decoders)
     if held_out is None:
         return planned
     cache = folder / VALIDATION_CACHE
-    return replace(planned, validation=_plan(study, there, held_out, (CLEAN,), cache=cache, report=report))
+    validation = _plan(study, there, held_out, (CLEAN,), cache=cache, report=report, decoders=decoders)
+    return replace(planned, validation=validation)
 
 
 def _on_validation(regime: Regime | Elsewhere) -> Regime | Elsewhere:
@@ -226,15 +241,16 @@ def _plan(
     *,
     cache: Path,
     report: Reporter,
+    decoders: Decoders | None,
 ) -> Plan:
     """Decode the images of a table where a model needs them, and list the units of these conditions."""
     has_models = any(isinstance(regime, Regime) for regime in regimes)
     skips = study.compute.on_error == "skip"
     pixels = None
     if has_models:
-        pixels = open_pixels(table, size=study.data.size, folder=cache, report=report, skip_unreadable=skips)
-    unreadable = {} if pixels is None else pixels.unreadable
-    left_out = {table.ids[row]: LeftOut(reason=UNREADABLE_FILE, detail=why) for row, why in unreadable.items()}
+        pixels = open_pixels(
+            table, size=study.data.size, folder=cache, report=report, skip_unreadable=skips, decoders=decoders
+        )
     perturbations = (None, *(one for one in study.perturbations if one.condition in conditions))
     units: list[Unit] = []
     for regime in regimes:
@@ -242,7 +258,7 @@ def _plan(
             units += [_elsewhere_unit(regime, condition, table) for condition in regime.own_conditions]
         elif pixels is not None:
             units += _model_units(regime, study, table, pixels, perturbations)
-    return Plan(study=study, table=table, pixels=pixels, units=tuple(units), conditions=conditions, left_out=left_out)
+    return Plan(study=study, table=table, pixels=pixels, units=tuple(units), conditions=conditions)
 
 
 def _only(table: ImageTable, wanted: frozenset[str], other: frozenset[str]) -> ImageTable:

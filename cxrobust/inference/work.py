@@ -17,6 +17,7 @@ from cxrobust.errors import CxrobustError, DataError, MissingGroupError, OutOfMe
 from cxrobust.inference import ledger
 from cxrobust.inference.checkpoints import one_line
 from cxrobust.inference.datasets import take
+from cxrobust.inference.decoding import NoImageError
 from cxrobust.inference.images import reason
 from cxrobust.inference.models import Regime
 from cxrobust.inference.pixels import Pixels
@@ -58,25 +59,32 @@ class Task:
         """Whether all its files are there."""
         return all((self.folder / one.file).exists() for one in self.units)
 
-    def alone(self, *, copied: bool = False) -> "Task":
+    def alone(self, *, copied: bool = False, here: bool = False) -> "Task":
         """Return the task with what its own images need and no more, to be pickled for another process.
 
-        Pixels go by the path of their file, or `copied`, where other machines do not reach it.
+        Pixels go by the path of their file, to a process of this machine (`here`) as soon as they are decoded; or
+        `copied`, where other machines do not reach it.
+
+        Raises
+        ------
+        DataError
+            Naming an image that cannot be decoded.
         """
         part, rows = self.part, self.unit.rows
         first, end = int(rows.min()), int(rows.max()) + 1
         table = take(part.table, range(first, end))
         own = set(table.ids)
+        pixels = None if part.pixels is None else part.pixels.part(first, end, copied=copied, here=here)
         *weaker, unit = (replace(one, rows=one.rows - first) for one in self.units)
         mine = replace(
             part,
             table=replace(
                 table, images=None, metadata=pd.DataFrame(index=range(end - first)), exclusions={}, sources={}
             ),
-            pixels=None if part.pixels is None else cast("Pixels", part.pixels.part(first, end, copied=copied)),
+            pixels=cast("Pixels", pixels),
             units=(*weaker, unit),
             validation=None,
-            left_out={image: why for image, why in part.left_out.items() if image in own},
+            skipped={image: why for image, why in part.skipped.items() if image in own},
         )
         folder = self.folder.absolute()
         return replace(self, unit=unit, weaker=tuple(weaker), part=mine, folder=folder, also=None)
@@ -91,7 +99,8 @@ class Failure:
     may_pass: bool = False
     """Whether trying again may help: memory or a disk was short of something."""
     ends_run: bool = False
-    """Whether it is of no use to go on: a full disk, a group of dependencies that is missing, a wrong study file."""
+    """Whether it is of no use to go on: a full disk, an image that cannot be decoded, a group of dependencies that is
+    missing, a wrong study file."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,8 +121,10 @@ def lost(task: Task, why: str) -> Outcome:
 
 
 def unexpected(task: Task, error: BaseException) -> Outcome:
-    """Return that a task ended in an error that nobody foresaw."""
+    """Return that a task ended in an error outside its own work, foreseen or not."""
     unit = task.unit
+    if isinstance(error, CxrobustError):
+        return Outcome(key=unit.key, failure=failure_of(error, task.folder / unit.file))
     message = (
         f"regime {unit.regime.name!r}, condition {str(unit.condition)!r}: {type(error).__name__} ({one_line(error)})"
     )
@@ -227,10 +238,10 @@ def _skipped(unit: Unit, part: Plan, logits: np.ndarray[Any, np.dtype[np.float32
     """Return which images of a unit have no prediction, by their place in it, and why; none where the study stops."""
     if part.study.compute.on_error == "stop":
         return {}
-    found = {}
+    found, left_out = {}, part.left_out
     for place, row in enumerate(unit.rows):
         wrong = np.flatnonzero(~np.isfinite(logits[place]))
-        if (known := part.left_out.get(part.table.ids[row])) is not None:
+        if (known := left_out.get(part.table.ids[row])) is not None:
             found[place] = known
         elif len(wrong):
             finding, value = part.table.findings[wrong[0]], logits[place, wrong[0]]
@@ -249,7 +260,8 @@ def failure_of(error: CxrobustError | OSError | MemoryError, path: Path) -> Fail
     if isinstance(error, MemoryError):
         return Failure(message=f"{path}: memory is short: lower shard or batch in [compute]", may_pass=True)
     kind = next((one for one in (StudyError, MissingGroupError) if isinstance(error, one)), DataError)
-    return Failure(message=str(error), error=kind, may_pass=_may_pass(error), ends_run=kind is not DataError)
+    ends_run = kind is not DataError or isinstance(error, NoImageError)
+    return Failure(message=str(error), error=kind, may_pass=_may_pass(error), ends_run=ends_run)
 
 
 def _may_pass(error: BaseException | None) -> bool:

@@ -14,9 +14,11 @@ import pytest
 
 from cxrobust import pipeline
 from cxrobust.errors import DataError, StudyError
+from cxrobust.files import LEFTOVER
 from cxrobust.inference import engine
 from cxrobust.inference.executors import slurm
 from cxrobust.inference.executors.processes import _Shared
+from cxrobust.inference.images import FileImages
 from cxrobust.inference.ledger import read_ledger
 from cxrobust.inference.stores import Store
 from cxrobust.inference.units import plan
@@ -91,6 +93,42 @@ def test_processes_write_the_files_of_one_process(finished: Path, tmp_path: Path
     path = with_executor(tmp_path, "processes", "workers = 2")
     assert predicted(path) == unit_files(finished / "out")
     assert not list((tmp_path / "out" / "predictions" / "running").iterdir())
+
+
+@pytest.mark.parametrize("keys", [("local",), ("processes", "workers = 1")])
+def test_units_are_done_before_the_last_image_is_decoded(
+    keys: tuple[str, ...], finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, opened = with_executor(tmp_path, *keys), FileImages.opened
+    done_before: list[int] = []
+
+    def held(self: FileImages, index: int) -> object:
+        if self.paths[index].stem == "i039":
+            until = time.monotonic() + 60
+            while not unit_files(tmp_path / "out") and time.monotonic() < until:
+                time.sleep(0.01)
+            done_before.append(len(unit_files(tmp_path / "out")))
+        return opened(self, index)
+
+    monkeypatch.setattr(FileImages, "opened", held)
+    assert predicted(path) == unit_files(finished / "out")
+    (n_units,) = done_before
+    assert n_units >= 1
+
+
+@pytest.mark.parametrize("keys", [("local",), ("processes", "workers = 1")])
+def test_an_image_found_damaged_during_a_run_ends_it_by_name_and_keeps_what_is_done(
+    keys: tuple[str, ...], finished: Path, tmp_path: Path
+) -> None:
+    path, image = with_executor(tmp_path, *keys), tmp_path / "images" / "i039.png"
+    whole = image.read_bytes()
+    image.write_bytes(whole[:120])
+    with pytest.raises(DataError, match=r"i039\.png: the image cannot be decoded"):
+        predicted(path)
+    assert unit_files(tmp_path / "out").items() < unit_files(finished / "out").items()
+    assert not list((tmp_path / "out").rglob(f"{LEFTOVER}*"))
+    image.write_bytes(whole)
+    assert predicted(path) == unit_files(finished / "out")
 
 
 def test_one_search_for_all_strengths_is_one_task_of_a_process(tmp_path: Path) -> None:

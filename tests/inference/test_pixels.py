@@ -3,6 +3,8 @@
 import errno
 import json
 import os
+import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from cxrobust.errors import DataError
 from cxrobust.files import LEFTOVER
 from cxrobust.inference import images
 from cxrobust.inference.datasets import ImageSource, ImageTable
+from cxrobust.inference.decoding import Decoders
 from cxrobust.inference.images import FileImages
 from cxrobust.inference.pixels import Pixels, open_pixels
 from cxrobust.progress import silent
@@ -30,17 +33,15 @@ class Grey:
     def __init__(self) -> None:
         self.levels = np.random.default_rng(1).integers(0, 256, (N, SIDE, SIDE))
         self.stamps = [f"stamp {i}" for i in range(N)]
-        self.n_digests = self.n_decoded = self.n_opened = 0
+        self.n_decoded = 0
 
     def digest(self, index: int) -> str:
-        self.n_digests += 1
         return f"digest {index} of {self.stamps[index]}"
 
     def stamp(self, index: int) -> str:
         return self.stamps[index]
 
     def opened(self, index: int) -> tuple[str, Callable[[], NDArray[np.float32]]]:
-        self.n_opened += 1
         return self.digest(index), lambda: self.pixels(index)
 
     def pixels(self, index: int) -> NDArray[np.float32]:
@@ -48,8 +49,8 @@ class Grey:
         return (self.levels[index] / 255).astype(np.float32)
 
 
-def open_again(source: ImageSource, folder: Path) -> Pixels:
-    table = ImageTable(
+def table_of(source: ImageSource) -> ImageTable:
+    return ImageTable(
         name="n",
         citation="",
         ids=tuple(f"i{i}" for i in range(N)),
@@ -59,7 +60,10 @@ def open_again(source: ImageSource, folder: Path) -> Pixels:
         metadata=pd.DataFrame(index=range(N)),
         images=source,
     )
-    return open_pixels(table, size=SIDE, folder=folder, report=silent)
+
+
+def open_again(source: ImageSource, folder: Path) -> Pixels:
+    return open_pixels(table_of(source), size=SIDE, folder=folder, report=silent)
 
 
 def test_eight_bit_levels_come_back_exactly(tmp_path: Path) -> None:
@@ -69,12 +73,20 @@ def test_eight_bit_levels_come_back_exactly(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.rint(batch[:, 0] * 255), source.levels[[3, 1]])
 
 
-def test_files_are_read_once_to_be_hashed_and_decoded_and_give_what_two_readings_give(
+def test_files_whose_hash_is_known_are_decoded_alike_and_not_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = [tmp_path / f"{i}.png" for i in range(N)]
     for path, levels in zip(paths, Grey().levels, strict=True):
         Image.fromarray(levels.astype(np.uint8)).save(path)
+    source = FileImages(tuple(paths))
+    first = open_again(source, tmp_path / "first")
+    (tmp_path / "second").mkdir()
+    shutil.copy(tmp_path / "first" / "digests.json", tmp_path / "second")  # as after a run killed between the two
+    second = open_again(source, tmp_path / "second")
+    assert first.digests == second.digests
+    assert [one.path.name for one in (first, second)] == [second.path.name] * 2
+    np.testing.assert_array_equal(first.values, second.values)
     reads: list[str] = []
     opened = Path.open
 
@@ -83,30 +95,71 @@ def test_files_are_read_once_to_be_hashed_and_decoded_and_give_what_two_readings
         return opened(self, *args, **kwargs)
 
     monkeypatch.setattr(Path, "open", counted)
-    once = open_again(FileImages(tuple(paths)), tmp_path / "once")
-    assert sorted(reads) == [path.name for path in paths]
-    reads.clear()
-    (tmp_path / "twice").mkdir()
-    (tmp_path / "twice" / "digests.json").write_text("{}")  # as after a run that was killed between the two
-    twice = open_again(FileImages(tuple(paths)), tmp_path / "twice")
-    assert len(reads) == N  # to be hashed; they are decoded by Pillow's own opening
-    assert once.digests == twice.digests
-    assert [one.path.name for one in (once, twice)] == [twice.path.name] * 2
-    np.testing.assert_array_equal(once.values, twice.values)
-    reads.clear()
-    again = open_again(FileImages(tuple(paths)), tmp_path / "once")
-    assert (again.digests, reads) == (once.digests, [])
+    again = open_again(source, tmp_path / "first")
+    assert (again.digests, reads) == (first.digests, [])
 
 
 def test_images_are_decoded_once_and_again_only_when_they_change(tmp_path: Path) -> None:
     source = Grey()
     first = open_again(source, tmp_path)
     open_again(source, tmp_path)
-    assert (source.n_digests, source.n_decoded, source.n_opened) == (N, N, N)
+    assert source.n_decoded == N
     source.stamps[2] = "changed"
     changed = open_again(source, tmp_path)
-    assert (source.n_digests, source.n_decoded) == (N + 1, 2 * N)
+    assert source.n_decoded == 2 * N
     assert [a != b for a, b in zip(first.digests, changed.digests, strict=True)] == [False, False, True, False, False]
+
+
+def test_an_image_that_changes_while_it_is_read_is_named(tmp_path: Path) -> None:
+    class Changing(Grey):
+        def opened(self, index: int) -> tuple[str, Callable[[], NDArray[np.float32]]]:
+            digest, pixels = super().opened(index)
+            return digest + " and more" * (index == 3), pixels
+
+    with pytest.raises(DataError, match="image 'i3' was changed during the run: run again"):
+        open_again(Changing(), tmp_path)
+    assert not list(tmp_path.glob(f"{LEFTOVER}*"))
+
+
+class Held(Grey):
+    """Images of which those from row 2 are not decoded before they are let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.let_go = threading.Event()
+
+    def pixels(self, index: int) -> NDArray[np.float32]:
+        assert index < 2 or self.let_go.wait(30)
+        return super().pixels(index)
+
+
+def test_images_are_used_as_soon_as_they_are_decoded(tmp_path: Path) -> None:
+    source, rows = Held(), np.array([1, 0])
+    with Decoders() as decoders:
+        pixels = open_pixels(table_of(source), size=SIDE, folder=tmp_path, report=silent, decoders=decoders)
+        parts = [pixels.part(0, 2, copied=copied, here=True) for copied in (True, False)]
+        for one in (pixels, *parts):
+            np.testing.assert_array_equal(np.rint(one.batch(rows)[:, 0] * 255), source.levels[rows])
+        assert not list(tmp_path.glob("pixels-*"))
+        threading.Timer(0.2, source.let_go.set).start()
+        parts.append(pixels.part(0, 2, copied=False, here=False))  # for other machines: the whole file
+        assert source.n_decoded == N
+        assert len(list(tmp_path.glob("pixels-*"))) == 1
+        for one in parts:
+            np.testing.assert_array_equal(np.rint(one.batch(rows)[:, 0] * 255), source.levels[rows])
+    np.testing.assert_array_equal(open_again(Grey(), tmp_path).values, pixels.values)
+    assert not list(tmp_path.glob(f"{LEFTOVER}*"))
+
+
+def test_what_is_not_decoded_when_a_run_ends_is_thrown_away(tmp_path: Path) -> None:
+    source = Held()
+    with Decoders() as decoders:
+        pixels = open_pixels(table_of(source), size=SIDE, folder=tmp_path, report=silent, decoders=decoders)
+        pixels.batch(np.array([0]))
+        threading.Timer(0.2, source.let_go.set).start()
+    with pytest.raises(DataError, match="interrupted"):
+        pixels.batch(np.array([N - 1]))
+    assert [path.name for path in tmp_path.iterdir()] == ["digests.json"]
 
 
 @pytest.mark.parametrize("note", ["", "[1]", "5", '{"i0": 5, "i1": ["stamp 1"], "i2": [], "i3": null}', "{" * 100_000])
@@ -160,4 +213,4 @@ def test_a_changed_decoder_decodes_again(tmp_path: Path, monkeypatch: pytest.Mon
     changed.write_text("# another program")
     monkeypatch.setattr(images, "__file__", str(changed))
     open_again(source, tmp_path)
-    assert (source.n_digests, source.n_decoded) == (N, 2 * N)
+    assert source.n_decoded == 2 * N

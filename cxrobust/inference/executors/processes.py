@@ -103,11 +103,14 @@ class _Servant(threading.Thread):
             self.advanced, before = 0, task
 
     def _done(self, task: Task) -> Outcome:
+        sent = task.alone(here=True)
+        if self._ended:
+            return lost(task, "the run ended")
         process = self._process if self._process is not None else self._begun()
         if process.stdin is None or process.stdout is None:
             raise AssertionError("a process without streams")
         try:
-            pickle.dump(task.alone(), process.stdin)
+            pickle.dump(sent, process.stdin)
             process.stdin.flush()
             while isinstance(said := pickle.load(process.stdout), int):  # noqa: S301  our own process
                 self.advanced = said
