@@ -1,9 +1,14 @@
-"""What the engine adds to an attack: its units on ready images, beside a bare loop of torchattacks on ready tensors.
+"""What the engine adds to an attack, and what it saves by decoding images while it predicts.
 
-Both attack the same network with PGD of the same ε, steps and batch size, on the same images, in one process, in turns,
-so that what else runs on the machine meets both; the first turn of each is thrown away. Both build the network in each
-turn. Ready images are decoded ones; the engine reads them from its cache, attacks and predicts, and writes its files.
-CPU seconds are told too, since other work on the machine touches them less; on a GPU look at seconds alone.
+Its units on ready images stand beside a bare loop of torchattacks on ready tensors. Both attack the same network by
+FGSM and by PGD of the same ε, steps and batch size, on the same images, in one process, in turns, so that what else
+runs on the machine meets both; the first turn of each is thrown away. Both build the network in each turn, and predict
+the clean and the attacked images once. Ready images are decoded ones; the engine reads them from its cache, attacks and
+predicts, and writes its files, synced to disk. CPU seconds are told too, since other work on the machine touches them
+less; on a GPU look at seconds alone.
+
+A cold run begins with files of large images: once all are decoded before the first is predicted, once meanwhile. torch
+has one thread there, so that decoders find cores idle, as they do beside a GPU.
 
     python benchmarks/inference.py --out benchmarks/results/inference.json
 """
@@ -16,6 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +31,9 @@ from record import write
 from torchvision.models import resnet18
 
 from cxrobust.files import alone
+from cxrobust.inference.decoding import Decoders
 from cxrobust.inference.executors.local import Local
+from cxrobust.inference.units import Plan as StudyPlan
 from cxrobust.inference.units import plan as units
 from cxrobust.inference.work import Outcome, Task
 from cxrobust.study import read_study
@@ -60,17 +68,19 @@ name = "a"
 family = "python"
 model = "python:network:build"
 [[perturbations]]
-attack = "pgd"
+attack = "{attack}"
 eps = [{eps}]
-steps = {steps}
-control = false
+{steps}control = false
 [report]
 example_images = 0
 attack_checks = 0
 [compute]
 batch = {batch}
-shard = {images}
-"""
+shard = {shard}
+{threads}"""
+FGSM, PGD = "fgsm", "pgd"
+SHARDS = 4
+"""Of the cold run."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,6 +90,7 @@ class Plan:
     batch: int
     steps: int
     turns: int
+    side: int
     out: Path | None
 
 
@@ -93,32 +104,55 @@ class Turn:
     engine_cpu: float
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cold:
+    """One turn of a cold run, in seconds."""
+
+    before: float
+    """All images decoded, then predicted."""
+    meanwhile: float
+
+
 def main() -> None:
     plan = parse_arguments()
     with tempfile.TemporaryDirectory(prefix="cxrobust-") as made:
         folder = Path(made)
         images, labels = prepare(plan, folder)
-        turns = [one_turn(plan, folder, images, labels, seed=seed) for seed in range(plan.turns + 1)][1:]
-    ratio, ratio_cpu = (
-        median(one.engine / one.bare for one in turns),
-        median(one.engine_cpu / one.bare_cpu for one in turns),
-    )
+        attacks = [told(plan, folder, images, labels, attack) for attack in (FGSM, PGD)]
+        enlarge(plan, folder)
+        threads = torch.get_num_threads()
+        cold = [cold_turn(plan, folder, seed=seed) for seed in range(plan.turns)]
+        torch.set_num_threads(threads)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     content = {
         "network": "ResNet-18",
         "device": device,
-        "threads": torch.get_num_threads(),
-        **{key: getattr(plan, key) for key in ("images", "size", "batch", "steps")},
-        "turns": [asdict(one) for one in turns],
-        "ratio": ratio,
-        "ratio_cpu": ratio_cpu,
+        "threads": threads,
+        **{key: getattr(plan, key) for key in ("images", "size", "batch", "steps", "side")},
+        "attacks": attacks,
+        "cold": [asdict(one) for one in cold],
+        "cold_ratio": median(one.meanwhile / one.before for one in cold),
     }
     write(plan.out, content, packages=("torch", "torchvision", "torchattacks"))
+    for one in cold:
+        print(f"cold: decoded before {one.before:.2f} s, meanwhile {one.meanwhile:.2f} s")
+    print(f"cold: meanwhile / before: {content['cold_ratio']:.3f} (median of {len(cold)} turns)")
+
+
+def told(plan: Plan, folder: Path, images: torch.Tensor, labels: torch.Tensor, attack: str) -> dict[str, Any]:
+    """Return the turns of one attack and their ratios, and print them."""
+    turns = [one_turn(plan, folder, images, labels, attack, seed=seed) for seed in range(plan.turns + 1)][1:]
+    ratio, ratio_cpu = (
+        median(one.engine / one.bare for one in turns),
+        median(one.engine_cpu / one.bare_cpu for one in turns),
+    )
     for one in turns:
         print(
-            f"bare {one.bare:.2f} s ({one.bare_cpu:.2f} s CPU), engine {one.engine:.2f} s ({one.engine_cpu:.2f} s CPU)"
+            f"{attack}: bare {one.bare:.2f} s ({one.bare_cpu:.2f} s CPU), engine {one.engine:.2f} s "
+            f"({one.engine_cpu:.2f} s CPU)"
         )
-    print(f"engine / bare loop: {ratio:.3f} by seconds, {ratio_cpu:.3f} by CPU seconds (medians of {len(turns)} turns)")
+    print(f"{attack}: engine / bare loop: {ratio:.3f} by seconds, {ratio_cpu:.3f} by CPU seconds (medians)")
+    return {"attack": attack, "turns": [asdict(one) for one in turns], "ratio": ratio, "ratio_cpu": ratio_cpu}
 
 
 def prepare(plan: Plan, folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
@@ -136,16 +170,51 @@ def prepare(plan: Plan, folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(pixels.astype(np.float32) / 255)[:, None], torch.from_numpy(labels)
 
 
-def one_turn(plan: Plan, folder: Path, images: torch.Tensor, labels: torch.Tensor, *, seed: int) -> Turn:
-    bare, bare_cpu = timed(lambda: bare_loop(plan, images, labels))
-    study, out = folder / "study.toml", folder / "out" / "predictions"
-    keys = {key: getattr(plan, key) for key in ("size", "steps", "batch", "images")}
-    study.write_text(STUDY.format(seed=seed, eps=EPS, **keys), encoding="utf-8")
+def enlarge(plan: Plan, folder: Path) -> None:
+    """Put large images in the place of the small ones."""
+    rng = np.random.default_rng(1)
+    for i in range(plan.images):
+        coarse = Image.fromarray(rng.integers(0, 240, (16, 16), dtype=np.uint8))
+        smooth = np.asarray(coarse.resize((plan.side, plan.side), Image.Resampling.BICUBIC))
+        grainy = smooth + rng.integers(0, 16, smooth.shape, dtype=np.uint8)
+        Image.fromarray(grainy).save(folder / "images" / f"i{i}.png", compress_level=1)
+
+
+def write_study(plan: Plan, folder: Path, attack: str, *, seed: int, shard: int, threads: str = "") -> Path:
+    study = folder / "study.toml"
+    steps = f"steps = {plan.steps}\n" if attack == PGD else ""
+    keys = {"size": plan.size, "batch": plan.batch, "attack": attack, "steps": steps, "shard": shard}
+    study.write_text(STUDY.format(seed=seed, eps=EPS, threads=threads, **keys), encoding="utf-8")
+    return study
+
+
+def one_turn(plan: Plan, folder: Path, images: torch.Tensor, labels: torch.Tensor, attack: str, *, seed: int) -> Turn:
+    bare, bare_cpu = timed(lambda: bare_loop(plan, images, labels, attack))
+    study, out = write_study(plan, folder, attack, seed=seed, shard=plan.images), folder / attack / "predictions"
     with alone(out):
         planned = units(read_study(study), out)
-        tasks = [Task(unit=unit, part=planned, folder=out, registration=None, run=str(seed)) for unit in planned.units]
-        engine, engine_cpu = timed(lambda: check(list(Local().run(tasks, lambda n_images: None))))
+        engine, engine_cpu = timed(lambda: do(planned, out, run=f"{attack} {seed}"))
     return Turn(bare=bare, engine=engine, bare_cpu=bare_cpu, engine_cpu=engine_cpu)
+
+
+def cold_turn(plan: Plan, folder: Path, *, seed: int) -> Cold:
+    study = write_study(plan, folder, FGSM, seed=seed, shard=plan.images // SHARDS, threads="threads = 1\n")
+
+    def cold(out: Path, *, meanwhile: bool) -> None:
+        with alone(out), Decoders() as decoders:
+            planned = units(read_study(study), out, decoders=decoders if meanwhile else None)
+            do(planned, out, run=str(out))
+
+    before, _ = timed(lambda: cold(folder / f"before{seed}", meanwhile=False))
+    meanwhile, _ = timed(lambda: cold(folder / f"meanwhile{seed}", meanwhile=True))
+    return Cold(before=before, meanwhile=meanwhile)
+
+
+def do(planned: StudyPlan, out: Path, *, run: str) -> None:
+    """Do all units in the order in which the engine does."""
+    in_order = sorted(planned.units, key=lambda unit: int(unit.rows[0]))
+    tasks = [Task(unit=unit, part=planned, folder=out, registration=None, run=run) for unit in in_order]
+    check(list(Local().run(tasks, lambda n_images: None)))
 
 
 def check(outcomes: Sequence[Outcome]) -> None:
@@ -153,17 +222,22 @@ def check(outcomes: Sequence[Outcome]) -> None:
     assert not failed, failed[0]
 
 
-def bare_loop(plan: Plan, images: torch.Tensor, labels: torch.Tensor) -> None:
+def bare_loop(plan: Plan, images: torch.Tensor, labels: torch.Tensor, attack: str) -> None:
     """What one would write oneself: clean and attacked logits, batch by batch."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(0)
     network = torch.nn.Sequential(Grey(), resnet18(num_classes=len(FINDINGS))).eval().requires_grad_(False).to(device)
-    attack = torchattacks.PGD(Pairs(network), eps=EPS, alpha=2.5 * EPS / plan.steps, steps=plan.steps)
+    pairs = Pairs(network)
+    loop = (
+        torchattacks.FGSM(pairs, eps=EPS)
+        if attack == FGSM
+        else torchattacks.PGD(pairs, eps=EPS, alpha=2.5 * EPS / plan.steps, steps=plan.steps)
+    )
     for first in range(0, plan.images, plan.batch):
         some, theirs = (one[first : first + plan.batch].to(device) for one in (images, labels))
         with torch.inference_mode():
             network(some).cpu()
-        attacked = attack(some, theirs)
+        attacked = loop(some, theirs)
         with torch.inference_mode():
             network(attacked).cpu()
 
@@ -199,6 +273,7 @@ def parse_arguments(given: Sequence[str] | None = None) -> Plan:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--side", type=int, default=2048, help="of the cold run's images as they lie on disk")
     parser.add_argument("--out", type=Path, default=None, help="JSON file for the numbers")
     return Plan(**vars(parser.parse_args(given)))
 

@@ -340,13 +340,14 @@ def _precision_and_recall(counts: Sequence[Mapping[str, Any]], name: str | None,
 def inference(result: Mapping[str, Any]) -> Iterable[str]:
     yield (
         f"{result['network']} on {result['device']}, {result['threads']} thread{'s' if result['threads'] > 1 else ''}: "
-        f"{result['images']} images of side {result['size']}, PGD of {result['steps']} steps, batches of "
-        f"{result['batch']}; each row is one turn of both."
+        f"{result['images']} images of side {result['size']}, batches of {result['batch']}; each row is one turn of "
+        f"both, of FGSM or of PGD of {result['steps']} steps."
     )
     yield table(
-        ("bare loop", "engine", "ratio", "CPU seconds of the loop", "of the engine", "ratio"),
+        ("attack", "bare loop", "engine", "ratio", "CPU seconds of the loop", "of the engine", "ratio"),
         [
             (
+                of["attack"].upper(),
                 seconds(one["bare"]),
                 seconds(one["engine"]),
                 f"{one['engine'] / one['bare']:.3f}",
@@ -354,8 +355,14 @@ def inference(result: Mapping[str, Any]) -> Iterable[str]:
                 seconds(one["engine_cpu"]),
                 f"{one['engine_cpu'] / one['bare_cpu']:.3f}",
             )
-            for one in result["turns"]
+            for of in result["attacks"]
+            for one in of["turns"]
         ],
+    )
+    turns = " and ".join(f"{seconds(one['meanwhile'])} against {seconds(one['before'])}" for one in result["cold"])
+    yield (
+        f"A cold run under FGSM, from {result['images']} PNG files of side {result['side']}, torch on one thread: "
+        f"{turns} where all images are decoded first; the median ratio is {result['cold_ratio']:.2f}."
     )
 
 

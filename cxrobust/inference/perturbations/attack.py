@@ -269,7 +269,8 @@ class Attack(Perturbation):
 
         from cxrobust.inference.randomness import of_one_image, per_image_randomness
 
-        perturbed = [batch.images.clone() for _ in strengths]
+        everything = len(rows) == len(batch.images)  # then nothing has to be put in its place
+        perturbed = [] if everything and not self.image_by_image else [batch.images.clone() for _ in strengths]
         if not rows:
             return perturbed
         images, seeds = batch.images[rows], tuple(batch.seeds[row] for row in rows)
@@ -285,6 +286,8 @@ class Attack(Perturbation):
                 view = view_of(rows)
                 with per_image_randomness(seeds):
                     together = self.attacked_at(strengths, view, images, labels[rows], seeds)
+                if everything:
+                    return [found.detach() for found in together]
                 for at_strength, found in zip(perturbed, together, strict=True):
                     at_strength[rows] = found.detach()
         return perturbed

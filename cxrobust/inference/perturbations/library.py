@@ -62,7 +62,7 @@ class OfTorchattacks(Attack):
 
     def _once(self, made: Any, images: "torch.Tensor", labels: "torch.Tensor") -> "torch.Tensor":
         found: torch.Tensor = made(images.expand(-1, self.channels, -1, -1).contiguous(), labels)
-        return found.mean(dim=1, keepdim=True)
+        return found.mean(dim=1, keepdim=True) if self.on_three_channels else found
 
     @property
     def starts(self) -> int:
