@@ -1,6 +1,8 @@
 """The command line: help, exit codes, one-sentence errors."""
 
 import errno
+import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -113,6 +115,16 @@ def test_init_writes_an_entry_of_each_attack_and_corruption(tmp_path: Path) -> N
     assert cli._main(["init", str(path), *options]) == 0
     assert {one.name for one in parse_study(path.read_text(), path=path).perturbations} == set(perturbation)
     assert cli._main(["init", str(tmp_path / "other.toml"), "--attack", "none-such"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("heading", "entries"), [("Data sets", dataset), ("Regimes", model_family), ("Perturbations", perturbation)]
+)
+def test_the_documentation_has_a_line_for_each_entry_and_no_other(heading: str, entries: Iterable[str]) -> None:
+    text = (Path(__file__).parents[1] / "docs" / "inference.md").read_text(encoding="utf-8")
+    table = text.split(f"\n## {heading}\n")[1].split("\n\n")[1].splitlines()[2:]
+    named = [name for row in table for name in re.findall("`([^`]+)`", row.split("|")[1])]
+    assert sorted(named) == sorted(entries)
 
 
 def test_init_suggests_a_kind_of_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

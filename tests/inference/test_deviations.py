@@ -1,5 +1,6 @@
 """bf16 and compiling: predictions against fp32 made here again, and what the report says of them."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,25 @@ def test_draws_of_each_image_pass_a_compiled_model(counted: list[int]) -> None:
         images = torch.rand_like(torch.zeros(2, 1, 4, 4)).requires_grad_(True)
         made(images).sum().backward()
     torch.testing.assert_close(images.grad, model[1].weight.sum(0).reshape(1, 1, 4, 4).expand(2, 1, 4, 4))
+
+
+@pytest.mark.skipif(not any(map(shutil.which, ("g++", "c++", "clang++"))), reason="no C++ compiler is here")
+def test_a_compiler_that_is_here_changes_an_attack_by_rounding_alone(tmp_path: Path) -> None:
+    found = []
+    for compute in ("", "compile = true"):
+        path = write_study(tmp_path / (compute[:7] or "eager"), n_images=12)
+        head, second = path.read_text().split('[[regimes]]\nname = "b"')
+        text = (head + second[second.index("[[perturbations]]") :]).replace("batch = 7", f"batch = 12\n{compute}")
+        path.write_text(text.replace('"4/255", "8/255"', '"8/255"').replace("example_images = 1", "example_images = 0"))
+        pipeline.predict(read_study(path), path.parent / "out")
+        found.append(load_predictions(path.parent / "out" / "predictions"))
+    eager, compiled = found
+    assert "deviations" not in eager.index["inference"]
+    attacked, noise = (compiled.conditions.index(name) for name in ("pgd(eps=8/255, steps=3)", "noise(eps=8/255)"))
+    np.testing.assert_allclose(compiled.probabilities, eager.probabilities, rtol=0, atol=1e-4)
+    moved = np.abs(compiled.probabilities[0] - compiled.probabilities[0, compiled.conditions.index("clean")])
+    assert moved[attacked].mean() > 3 * moved[noise].mean()
+    assert torch._inductor.metrics.generated_kernel_count > 0
 
 
 def test_what_writes_reports_is_not_compiled() -> None:

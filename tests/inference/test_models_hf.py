@@ -165,6 +165,9 @@ def test_adapter_against_peft(tmp_path, images):
     torch.testing.assert_close(loaded(images), adapted(pixel_values=(images - 0.5) / 0.5).logits)
     plain = regime_in(tmp_path).load(FINDINGS)
     assert not torch.allclose(loaded(images), plain(images))
+    adapted.merge_and_unload().save_pretrained(tmp_path / "vit")
+    merged = regime_in(tmp_path).load(FINDINGS)
+    torch.testing.assert_close(merged(images), loaded(images), atol=1e-5, rtol=1e-4)
 
 
 def test_adapter_may_bring_a_head_of_another_size(tmp_path, images):

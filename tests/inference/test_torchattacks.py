@@ -15,6 +15,7 @@ torch = pytest.importorskip("torch")
 BALL = ("bim", "difgsm", "eotpgd", "ffgsm", "fgsm", "mifgsm", "nifgsm", "pgd", "pifgsm", "pifgsmpp", "rfgsm")
 BALL += ("sinifgsm", "tifgsm", "tpgd", "upgd", "vmifgsm", "vnifgsm")
 ONE = ("fab", "pgdrs", "spsa")
+EUCLIDEAN = ("pgd-l2", "pgdrs-l2")
 MINIMAL = ("deepfool", "ead-en", "ead-l1", "one-pixel", "pixle", "sparsefool")
 QUICK = {"ead-en": {"steps": 60, "searches": 6}, "ead-l1": {"steps": 60, "searches": 6}, "spsa": {"steps": 2}}
 QUICK |= {"one-pixel": {"steps": 2, "pixels": 3}, "pixle": {"restarts": 2}, "fgsm": {}, "ffgsm": {}}
@@ -22,7 +23,7 @@ QUICK |= {"one-pixel": {"steps": 2, "pixels": 3}, "pixle": {"restarts": 2}, "fgs
 
 def attack(name: str, **settings: object) -> object:
     usual = {} if name in MINIMAL else {"eps": 0.03}
-    usual |= {"target": "Mass"} if name in ONE + MINIMAL else {}
+    usual |= {"target": "Mass"} if name in (*ONE, *MINIMAL, "pgdrs-l2") else {}
     return make(attack=name, **usual | QUICK.get(name, {"steps": 3}) | settings)
 
 
@@ -85,7 +86,7 @@ def test_a_finding_near_its_boundary_is_flipped(name: str) -> None:
     assert float(moved.max()) <= 1
 
 
-@pytest.mark.parametrize("name", BALL + ONE + MINIMAL)
+@pytest.mark.parametrize("name", BALL + ONE + MINIMAL + EUCLIDEAN)
 def test_alone_as_in_a_batch_and_no_generator_is_touched(name: str) -> None:
     one, model, made = images(), single(), attack(name)
     before = torch.random.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
@@ -99,9 +100,10 @@ def test_alone_as_in_a_batch_and_no_generator_is_touched(name: str) -> None:
         torch.testing.assert_close(made.perturb(alone, model)[0], together[row], atol=2e-5, rtol=0)
 
 
-def test_pgd_in_the_euclidean_norm_uses_its_ball() -> None:
+@pytest.mark.parametrize(("name", "column"), [("pgd-l2", slice(None)), ("pgdrs-l2", 1)])
+def test_pgd_in_the_euclidean_norm_uses_its_ball(name: str, column: int | slice) -> None:
     one, model = images(), single()
-    made = make(attack="pgd-l2", eps=0.5, steps=5)
+    made = attack(name, eps=0.5, steps=5)
     moved = made.perturb(one, model)
     length = (moved - one.images).flatten(1).norm(dim=1)
     assert float(length.max()) <= 0.5 + 1e-5
@@ -110,7 +112,8 @@ def test_pgd_in_the_euclidean_norm_uses_its_ball() -> None:
     assert str(noise.condition) == "noise-l2(eps=0.5)"
     noisy = noise.perturb(one, model)
     assert float((noisy - one.images).flatten(1).norm(dim=1).max()) <= 0.5 + 1e-5
-    assert float(loss(model, moved, one.labels).sum()) > float(loss(model, noisy, one.labels).sum())
+    attacked, with_noise = (float(loss(model, some, one.labels)[:, column].sum()) for some in (moved, noisy))
+    assert attacked > with_noise
 
 
 def test_hide_and_fabricate_move_the_finding_whatever_its_label_is() -> None:
@@ -154,10 +157,18 @@ def test_after_a_model_that_failed_an_attack_is_as_before() -> None:
     assert torch.equal(made.perturb(one, single()), before)
 
 
-@pytest.mark.parametrize("name", ["autoattack", "apgdt", "jitter", "jsma", "gn", "vanila"])
-def test_an_attack_that_cannot_run_says_why(name: str) -> None:
-    with pytest.raises(StudyError, match=f"'{name}': torchattacks"):
-        perturbation[name]
+def test_an_attack_of_torchattacks_runs_or_says_why() -> None:
+    library = pytest.importorskip("torchattacks")
+    run = {getattr(perturbation[name], "loop", None) for name in perturbation}
+    left = [name for name in library.__all__ if isinstance(getattr(library, name), type) and name not in run]
+    ours = {"APGD": "apgd", "CW": "cw-l2", "Square": "square"}
+    assert len(left) == len(set(left)) > len(ours)
+    for name in left:
+        if name in ours:
+            assert ours[name] in perturbation
+        else:
+            with pytest.raises(StudyError, match=f"'{name.lower()}': torchattacks"):
+                perturbation[name.lower()]
 
 
 def test_an_attack_on_one_finding_says_so() -> None:

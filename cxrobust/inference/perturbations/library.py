@@ -165,6 +165,14 @@ perturbation.refuse(
             "torchattacks' Jitter divides scores by the largest of them, which leaves a finding's two scores without "
             'a gradient: write attack = "pgd"'
         ),
+        "lgv": (
+            "torchattacks' LGV trains models of its own on training images, around the one that is attacked: give "
+            "such models as regimes, and name one in made_on"
+        ),
+        "multiattack": (
+            "torchattacks' MultiAttack is several attacks one after another: name them all, and put them together in "
+            'a set of [analysis.sets], or write attack = "autoattack-multilabel"'
+        ),
         "gn": 'torchattacks\' GN is Gaussian noise: write corruption = "gaussian-noise"',
         "vanila": "torchattacks' VANILA returns the clean images, which every study has",
     }

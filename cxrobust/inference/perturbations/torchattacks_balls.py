@@ -311,3 +311,31 @@ class PGDRS(_Smoothed):
     loop: ClassVar[str] = "PGDRS"
     does: ClassVar[str] = "PGD on the model smoothed by Gaussian noise"
     attack: Literal["pgdrs"]
+
+
+@perturbation("pgdrs-l2")
+class PGDRSL2(OfTorchattacks, InEuclideanBall):
+    """PGD in the Euclidean norm on a model smoothed by Gaussian noise (Salman et al. 2019, arXiv:1906.04584)."""
+
+    loop: ClassVar[str] = "PGDRSL2"
+    named: ClassVar[Mapping[str, str]] = _Smoothed.named
+    silent: ClassVar[tuple[str, ...]] = ("target", "goal", "step_size")
+    needs_one: ClassVar[bool] = True
+    image_by_image: ClassVar[bool] = True
+    attack: Literal["pgdrs-l2"]
+    steps: int = Field(default=20, ge=1, le=10_000)
+    step_size: float | None = Field(default=None, gt=0)
+    """Euclidean length of a step; 2.5 ε / steps when absent."""
+    deviation: float = Field(default=0.1, gt=0)
+    """Standard deviation of the noise that smooths the model, in pixels of [0, 1]."""
+    samples: int = Field(default=5, ge=1, le=1000)
+
+    @property
+    def step(self) -> float:
+        """Length of a step."""
+        return 2.5 * self.eps / self.steps if self.step_size is None else self.step_size
+
+    def said(self) -> str:
+        """Say in a clause what it does."""
+        size = "2.5 ε / steps" if self.step_size is None else f"{self.step_size:.6g}"
+        return f"PGD on the model smoothed by Gaussian noise, {self.steps} steps of length {size}, Euclidean norm"
