@@ -122,7 +122,7 @@ def test_init_writes_an_entry_of_each_attack_and_corruption(tmp_path: Path) -> N
 )
 def test_the_documentation_has_a_line_for_each_entry_and_no_other(heading: str, entries: Iterable[str]) -> None:
     text = (Path(__file__).parents[1] / "docs" / "inference.md").read_text(encoding="utf-8")
-    table = text.split(f"\n## {heading}\n")[1].split("\n\n")[1].splitlines()[2:]
+    table = text.split(f"\n## {heading}\n")[1].strip().split("\n\n")[0].splitlines()[2:]
     named = [name for row in table for name in re.findall("`([^`]+)`", row.split("|")[1])]
     assert sorted(named) == sorted(entries)
 
