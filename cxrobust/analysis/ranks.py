@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from cxrobust.analysis.accelerator import OnDevice
 from cxrobust.analysis.cells import Cell
+from cxrobust.analysis.lanes import cast, load, n_not_negative, spread, store, where_not_negative
 from cxrobust.analysis.parallel import in_threads, shared_out
 from cxrobust.analysis.prefetching import fetch_row
 from cxrobust.analysis.resampling import LANES, Counts
@@ -19,6 +20,8 @@ Kernel = Callable[..., None]
 
 AHEAD = 16
 """How many images before its own the counts of a patient are asked for, who may be anywhere in the memory."""
+BEFORE = 1e-70
+"""Images before the first, so that nothing is divided by 0: lost beside one image, and its fourth power is not 0."""
 
 
 def resample_ranked(
@@ -135,78 +138,51 @@ def resampled_head_share(patients: Any, selected: Any, hit: Any, last_of_ties: A
     Notes
     -----
     Σ_g s_g T_g/N_g / S over groups g of tied images: s_g of S selected images are in g, and N_g images of which T_g are
-    hits are in g or before it.
+    hits are in g or before it. Division takes long, so two groups share one: a/b + c/d = (a d + c b) / (b d).
     """
-    images = (patients, selected, hit, last_of_ties)
-    sums, tied = np.empty((3, LANES), np.int32), np.empty(LANES, np.int32)  # images, hits, selected: one array, so that
-    few, total = np.empty(LANES, counts.dtype), np.empty(LANES)  # fewer have to be told apart
+    n = len(patients)
+    n_images, n_selected = np.empty(LANES), np.empty(LANES)
     for block in range(counts.shape[0]):
         rows = counts[block]
-        longest = (2 ** (8 * counts.itemsize) - 1) // max(np.int64(_largest(rows)), 1)
-        sums[:], total[:] = 0, 0
+        longest = _at_once(rows)
+        images, hits, chosen = spread(BEFORE, np.float64, 64), spread(0, np.float64, 64), spread(0, np.float64, 64)
+        total, part, whole = chosen, chosen, spread(1, np.float64, 64)  # part / whole waits for another to be added
+        waits = False
         i = 0
-        while i < len(patients):
-            i = _pass_over(i, min(i + longest, len(patients)), images, rows, few)
-            if i < len(patients) and selected[i] and hit[i] and last_of_ties[i]:
-                patient = np.uint32(patients[i])
-                for lane in range(LANES):
-                    count = np.int32(rows[patient, lane])
-                    n_images = sums[0, lane] + np.int32(few[lane]) + count
-                    n_hits = sums[1, lane] + count
-                    sums[0, lane], sums[1, lane] = n_images, n_hits
-                    sums[2, lane] += count
-                    total[lane] += np.float64(count) * (np.float64(n_hits) / np.float64(max(n_images, 1)))
+        while i < n:
+            few = spread(0, counts.dtype, 64)
+            end = min(i + longest, n)
+            while i < end and not (selected[i] or hit[i]):
+                fetch_row(rows, np.uint32(patients[min(i + AHEAD, n - 1)]))
+                few = few + load(rows, np.uint32(patients[i]), 0, 64)
                 i += 1
-                continue
-            for lane in range(LANES):
-                sums[0, lane] += np.int32(few[lane])
-            if i < len(patients) and (selected[i] or hit[i]):
-                i = _add_group(i, images, rows, tied, sums)
-                for lane in range(LANES):
-                    share = np.float64(sums[1, lane]) / np.float64(max(sums[0, lane], 1))
-                    total[lane] += np.float64(tied[lane]) * share
-                    sums[2, lane] += tied[lane]
+            images = images + cast(few, np.float64)
+            if i < n and (selected[i] or hit[i]):
+                tied = spread(0, np.float64, 64)
+                inside = True
+                while inside:
+                    count = cast(load(rows, np.uint32(patients[i]), 0, 64), np.float64)
+                    images = images + count
+                    if hit[i]:
+                        hits = hits + count
+                    if selected[i]:
+                        tied = tied + count
+                    inside = not last_of_ties[i]
+                    i += 1
+                chosen = chosen + tied
+                if waits:
+                    total = total + (part * images + tied * hits * whole) / (whole * images)
+                else:
+                    part, whole = tied * hits, images
+                waits = not waits
+        if waits:
+            total = total + part / whole
+        store(n_images, 0, images)
+        store(n_selected, 0, chosen)
+        store(out, block * LANES, total / chosen)
         for lane in range(LANES):
-            some = 0 < sums[2, lane] < sums[0, lane]
-            out[block * LANES + lane] = total[lane] / sums[2, lane] if some else np.nan
-
-
-@numba.njit(cache=True, nogil=True, inline="always")
-def _pass_over(i: Any, end: Any, images: Any, rows: Any, few: Any) -> Any:
-    """Fill `few` with the counts of images from i to `end`, or to the first selected or hit one, and return the next.
-
-    They are so few that the sums of their counts fit the type of the counts.
-    """
-    patients, selected, hit, _ = images
-    few[:] = 0
-    while i < end and not (selected[i] or hit[i]):
-        fetch_row(rows, np.uint32(patients[min(i + AHEAD, len(patients) - 1)]))
-        patient = np.uint32(patients[i])
-        for lane in range(LANES):
-            few[lane] += rows[patient, lane]
-        i += 1
-    return i
-
-
-@numba.njit(cache=True, nogil=True, inline="always")
-def _add_group(i: Any, images: Any, rows: Any, tied: Any, sums: Any) -> Any:
-    """Add the tied images from i on, the selected ones to `tied` too, and return the first image of the next group."""
-    patients, selected, hit, last_of_ties = images
-    tied[:] = 0
-    inside = True
-    while inside:
-        patient = np.uint32(patients[i])
-        for lane in range(LANES):
-            sums[0, lane] += np.int32(rows[patient, lane])
-        if hit[i]:
-            for lane in range(LANES):
-                sums[1, lane] += np.int32(rows[patient, lane])
-        if selected[i]:
-            for lane in range(LANES):
-                tied[lane] += np.int32(rows[patient, lane])
-        inside = not last_of_ties[i]
-        i += 1
-    return i
+            if not 0 < n_selected[lane] < n_images[lane]:
+                out[block * LANES + lane] = np.nan
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -227,45 +203,59 @@ def resampled_mean_share(patients: Any, hit: Any, last_of_ties: Any, counts: Any
 
     Notes
     -----
-    Division takes longest, so two untied images in a row share one: a/b + c/d = (a d + c b) / (b d).
+    Division takes longest, so four untied images in a row share one. As many lanes go together as have their sums in
+    registers.
     """
-    sums, tied = np.empty((3, LANES)), np.empty(LANES)  # one array, since fewer have to be told apart
+    n = len(patients)
+    n_images = np.empty(LANES)
+    untied = np.zeros(n, np.uint8)
+    for i in range(n - 3):
+        untied[i] = last_of_ties[i] + last_of_ties[i + 1] + last_of_ties[i + 2] + last_of_ties[i + 3]
     for block in range(counts.shape[0]):
         rows = counts[block]
         _largest(rows)
-        sums[:] = 0
-        sums[0] = 1e-100  # lost beside the first image; until then it is 0 that is divided
-        i = np.uint32(0)
-        while i < len(patients):
-            following = min(np.uint32(i + 1), np.uint32(len(patients) - 1))
-            if i < following and last_of_ties[i] and last_of_ties[following]:
-                first, second = np.uint32(patients[i]), np.uint32(patients[following])
-                first_hit, second_hit = np.float64(hit[i]), np.float64(hit[following])
-                for lane in range(LANES):
-                    a, b = np.float64(rows[first, lane]), np.float64(rows[second, lane])
-                    images = sums[0, lane] + a
-                    hits = sums[1, lane] + first_hit * a
-                    sums[0, lane] = images + b
-                    sums[1, lane] = hits + second_hit * b
-                    both = a * hits * (images + b) + b * (hits + second_hit * b) * images
-                    sums[2, lane] += both / (images * (images + b))
-                i = np.uint32(following + 1)
-            else:
-                tied[:] = 0
-                inside = True
-                while inside:
-                    patient, is_hit = np.uint32(patients[i]), np.float64(hit[i])
-                    for lane in range(LANES):
-                        count = np.float64(rows[patient, lane])
-                        tied[lane] += count
-                        sums[1, lane] += is_hit * count
-                    inside = not last_of_ties[i]
-                    i = np.uint32(i + 1)
-                for lane in range(LANES):
-                    sums[0, lane] += tied[lane]
-                    sums[2, lane] += tied[lane] * sums[1, lane] / sums[0, lane]
+        for first in range(0, LANES, 16):
+            images, hits, total = spread(BEFORE, np.float64, 16), spread(0, np.float64, 16), spread(0, np.float64, 16)
+            i = 0
+            while i < n:
+                while i + 4 <= n and untied[i] == 4:
+                    fetch_row(rows, np.uint32(patients[min(i + AHEAD, n - 1)]))
+                    fetch_row(rows, np.uint32(patients[min(i + AHEAD + 1, n - 1)]))
+                    a, b = _counts(rows, patients[i], first), _counts(rows, patients[i + 1], first)
+                    images_a, hits_a = images + a, hits + a if hit[i] else hits
+                    images_b, hits_b = images_a + b, hits_a + b if hit[i + 1] else hits_a
+                    above, below = a * hits_a * images_b + b * hits_b * images_a, images_a * images_b
+                    fetch_row(rows, np.uint32(patients[min(i + AHEAD + 2, n - 1)]))
+                    fetch_row(rows, np.uint32(patients[min(i + AHEAD + 3, n - 1)]))
+                    c, d = _counts(rows, patients[i + 2], first), _counts(rows, patients[i + 3], first)
+                    images_c, hits_c = images_b + c, hits_b + c if hit[i + 2] else hits_b
+                    images, hits = images_c + d, hits_c + d if hit[i + 3] else hits_c
+                    above_next, below_next = c * hits_c * images + d * hits * images_c, images_c * images
+                    total = total + (above * below_next + above_next * below) / (below * below_next)
+                    i += 4
+                if i < n:
+                    tied = spread(0, np.float64, 16)
+                    inside = True
+                    while inside:
+                        count = _counts(rows, patients[i], first)
+                        tied = tied + count
+                        if hit[i]:
+                            hits = hits + count
+                        inside = not last_of_ties[i]
+                        i += 1
+                    images = images + tied
+                    total = total + tied * hits / images
+            store(n_images, first, images)
+            store(out, block * LANES + first, total / images)
         for lane in range(LANES):
-            out[block * LANES + lane] = sums[2, lane] / sums[0, lane] if sums[0, lane] >= 1 else np.nan
+            if n_images[lane] < 1:
+                out[block * LANES + lane] = np.nan
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _counts(rows: Any, patient: Any, first: Any) -> Any:
+    """Return 16 lanes of a patient's counts."""
+    return cast(load(rows, np.uint32(patient), first, 16), np.float64)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -280,33 +270,68 @@ def resampled_coverage(patients: Any, hit: Any, last_of_ties: Any, gains: Any, c
     patients, hit, last_of_ties
         (n_images,), images sorted by score from the highest: index of the patient, and as in `HeadShares`.
     gains
-        (2,) whole numbers, what an image gains that is no hit, and one that is; sums of them fit their type.
+        (2,) whole numbers, what an image gains that is no hit, 0 or more, and one that is, 0 or less; sums of them fit
+        their type.
     counts
         (n_blocks, n_patients, LANES), from `patient_counts`.
     out
         (n_blocks × LANES,) float64.
+
+    Notes
+    -----
+    Only the last place counts where the gain is 0 or more. Images are taken many at a time, and one by one only where
+    some lane may have such a place among them and does not have one at their end.
     """
-    sums = np.empty((3, LANES), gains.dtype)  # images, gains, and most images; one array, as above
-    kind = gains.dtype.type
+    n, kind = len(patients), gains.dtype
     for block in range(counts.shape[0]):
         rows = counts[block]
-        _largest(rows)
-        sums[:] = 0
-        for i in range(len(patients)):
-            patient, gain = np.uint32(patients[i]), gains[1] if hit[i] else gains[0]
-            if last_of_ties[i]:
-                for lane in range(LANES):
-                    count = kind(rows[patient, lane])
-                    images, gained = sums[0, lane] + count, sums[1, lane] + gain * count
-                    sums[0, lane], sums[1, lane] = images, gained
-                    sums[2, lane] = images if gained >= 0 else sums[2, lane]
-            else:
-                for lane in range(LANES):
-                    count = kind(rows[patient, lane])
-                    sums[0, lane] += count
-                    sums[1, lane] += gain * count
-        for lane in range(LANES):
-            out[block * LANES + lane] = sums[2, lane] / sums[0, lane] if sums[0, lane] > 0 else np.nan
+        longest = _at_once(rows)
+        images = spread(0, gains.dtype, 64)
+        gained, most = images, images
+        i = 0
+        while i < n:
+            end = min(i + longest, n)
+            others, hits = spread(0, counts.dtype, 64), spread(0, counts.dtype, 64)
+            for j in range(i, end):
+                fetch_row(rows, np.uint32(patients[min(j + AHEAD, n - 1)]))
+                count = load(rows, np.uint32(patients[j]), 0, 64)
+                if hit[j]:
+                    hits = hits + count
+                else:
+                    others = others + count
+            gain = cast(others, kind) * spread(gains[0], kind, 64)
+            after = gained + gain + cast(hits, kind) * spread(gains[1], kind, 64)
+            among = cast(others, kind) + cast(hits, kind)
+            if n_not_negative(after) == LANES and last_of_ties[end - 1]:
+                most = images + among
+            elif n_not_negative(gained + gain) > 0:
+                most = _most_among(i, end, patients, hit, last_of_ties, gains, rows, images, gained, most)
+            images, gained, i = images + among, after, end
+        store(out, block * LANES, cast(most, np.float64) / cast(images, np.float64))
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _most_among(
+    i: Any,
+    end: Any,
+    patients: Any,
+    hit: Any,
+    last_of_ties: Any,
+    gains: Any,
+    rows: Any,
+    images: Any,
+    gained: Any,
+    most: Any,
+) -> Any:
+    """Return the most images, with those from i up to `end`, that gain 0 or more in all."""
+    kind = gains.dtype
+    for j in range(i, end):
+        count = cast(load(rows, np.uint32(patients[j]), 0, 64), kind)
+        images = images + count
+        gained = gained + count * spread(gains[1] if hit[j] else gains[0], kind, 64)
+        if last_of_ties[j]:
+            most = where_not_negative(gained, images, most)
+    return most
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -326,81 +351,59 @@ def resampled_auroc(patients: Any, positive: Any, last_of_ties: Any, counts: Any
     Notes
     -----
     Twice the Mann-Whitney count is the sum, over groups of tied images, of 2 × its positives × (negatives before it) +
-    its positives × its negatives; all sums are whole.
+    its positives × its negatives; all sums are whole. Untied images are taken as many at a time as have sums that fit
+    the type of the counts, and pairs that fit 16 bits: narrow numbers go many into a register.
     """
-    images = (patients, positive, last_of_ties)
-    n_positive, n_negative, twice = np.empty(LANES, np.int32), np.empty(LANES, np.int32), np.empty(LANES, np.int64)
-    sums = (n_positive, n_negative, twice)
-    few = (np.empty(LANES, counts.dtype), np.empty(LANES, counts.dtype), np.empty(LANES, np.uint32))
-    tied = (np.empty(LANES, np.int32), np.empty(LANES, np.int32))
+    n = len(patients)
     for block in range(counts.shape[0]):
         rows = counts[block]
-        longest = (2 ** (8 * counts.itemsize) - 1) // max(np.int64(_largest(rows)), 1)
-        n_positive[:], n_negative[:], twice[:] = 0, 0, 0
+        longest = _at_once(rows)
+        n_positive = spread(0, np.float64, 64)
+        n_negative, twice = n_positive, n_positive
         i = 0
-        while i < len(patients):
-            if last_of_ties[i]:
-                i = _add_untied(i, min(i + longest, len(patients)), images, rows, few, sums)
-            else:
-                i = _add_tied(i, images, rows, tied, sums)
-        for lane in range(LANES):
-            pairs = np.float64(n_positive[lane]) * np.float64(n_negative[lane])
-            out[block * LANES + lane] = np.float64(twice[lane]) / (2 * pairs) if pairs > 0 else np.nan
+        while i < n:
+            positives, negatives, pairs = (
+                spread(0, counts.dtype, 64),
+                spread(0, counts.dtype, 64),
+                spread(0, np.uint16, 64),
+            )
+            end = min(i + longest, n)
+            while i < end and last_of_ties[i]:
+                fetch_row(rows, np.uint32(patients[min(i + AHEAD, n - 1)]))
+                count = load(rows, np.uint32(patients[i]), 0, 64)
+                if positive[i]:
+                    pairs = pairs + cast(count, np.uint16) * cast(negatives, np.uint16)
+                    positives = positives + count
+                else:
+                    negatives = negatives + count
+                i += 1
+            untied, once = cast(positives, np.float64), cast(pairs, np.float64)
+            before = untied * n_negative + once
+            twice = twice + before + before
+            n_positive = n_positive + untied
+            n_negative = n_negative + cast(negatives, np.float64)
+            if i < end:
+                tied_positive, tied_negative = spread(0, np.float64, 64), spread(0, np.float64, 64)
+                inside = True
+                while inside:
+                    tied = cast(load(rows, np.uint32(patients[i]), 0, 64), np.float64)
+                    if positive[i]:
+                        tied_positive = tied_positive + tied
+                    else:
+                        tied_negative = tied_negative + tied
+                    inside = not last_of_ties[i]
+                    i += 1
+                twice = twice + tied_positive * (n_negative + n_negative + tied_negative)
+                n_positive = n_positive + tied_positive
+                n_negative = n_negative + tied_negative
+        pairs_in_all = n_positive * n_negative
+        store(out, block * LANES, twice / (pairs_in_all + pairs_in_all))
 
 
-@numba.njit(cache=True, nogil=True, inline="always")  # a call takes twice the time
-def _add_untied(i: Any, end: Any, images: Any, rows: Any, few: Any, sums: Any) -> Any:
-    """Add images from i to `end`, or to the first tied one, and return the next.
-
-    They are so few that the sums of their counts fit the type of the counts, and their pairs 32 bits. Narrow numbers go
-    many into a register; wide ones are needed only at the end.
-    """
-    patients, positive, last_of_ties = images
-    positives, negatives, pairs = few
-    n_positive, n_negative, twice = sums
-    positives[:], negatives[:], pairs[:] = 0, 0, 0
-    while i < end and last_of_ties[i]:
-        fetch_row(rows, np.uint32(patients[min(i + AHEAD, len(patients) - 1)]))
-        patient = np.uint32(patients[i])  # an unsigned index is not tested for counting from the end
-        if positive[i]:
-            for lane in range(LANES):
-                pairs[lane] += np.uint32(rows[patient, lane]) * np.uint32(negatives[lane])
-            for lane in range(LANES):
-                positives[lane] += rows[patient, lane]
-        else:
-            for lane in range(LANES):
-                negatives[lane] += rows[patient, lane]
-        i += 1
-    for lane in range(LANES):
-        before = np.int64(np.int32(positives[lane])) * np.int64(n_negative[lane])
-        twice[lane] += 2 * (before + np.int64(pairs[lane]))
-    for lane in range(LANES):
-        n_positive[lane] += np.int32(positives[lane])
-        n_negative[lane] += np.int32(negatives[lane])
-    return i
-
-
-@numba.njit(cache=True, nogil=True, inline="always")
-def _add_tied(i: Any, images: Any, rows: Any, tied: Any, sums: Any) -> Any:
-    """Add the group of tied images that begins at i, and return the first image of the next."""
-    patients, positive, last_of_ties = images
-    positives, negatives = tied
-    n_positive, n_negative, twice = sums
-    positives[:], negatives[:] = 0, 0
-    inside = True
-    while inside:
-        patient = np.uint32(patients[i])
-        of_class = positives if positive[i] else negatives
-        for lane in range(LANES):
-            of_class[lane] += np.int32(rows[patient, lane])
-        inside = not last_of_ties[i]
-        i += 1
-    for lane in range(LANES):
-        twice[lane] += np.int64(positives[lane]) * (2 * np.int64(n_negative[lane]) + np.int64(negatives[lane]))
-    for lane in range(LANES):
-        n_positive[lane] += positives[lane]
-        n_negative[lane] += negatives[lane]
-    return i
+@numba.njit(cache=True, nogil=True)
+def _at_once(rows: Any) -> Any:
+    """Return how many images of a block have sums of counts that fit 8 bits; at least 1, which fits as it is."""
+    return max(255 // max(np.int64(_largest(rows)), 1), 1)
 
 
 @numba.njit(cache=True, nogil=True)
