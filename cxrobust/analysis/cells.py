@@ -1,6 +1,6 @@
 """A cell: what one model says of one finding under one condition, on the images where that finding is labelled."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,18 +61,3 @@ def _add_rows(patients: Any, values: Any, out: Any) -> None:
         patient = np.uint32(patients[image])
         for column in range(values.shape[1]):
             out[patient, column] += values[image, column]
-
-
-def pool(cells: Sequence[Cell]) -> Cell:
-    """Put the findings of one model and condition together, each image once for each: the cell of a micro average."""
-    thresholds = [np.broadcast_to(cell.threshold, cell.labels.shape) for cell in cells]
-    return Cell(
-        labels=np.concatenate([cell.labels for cell in cells]),
-        probabilities=np.concatenate([cell.probabilities for cell in cells]),
-        patients=np.concatenate([cell.patients for cell in cells]),
-        n_patients=cells[0].n_patients,
-        threshold=np.concatenate(thresholds),
-        clean=np.concatenate([cell.clean for cell in cells]),
-        weaker=tuple(np.concatenate(parts) for parts in zip(*(cell.weaker for cell in cells), strict=True)),
-        scores={name: np.concatenate([cell.scores[name] for cell in cells]) for name in cells[0].scores},
-    )

@@ -38,7 +38,7 @@ def confidence_spread(
     Parameters
     ----------
     cells
-        One for each training run, usually all findings pooled, see `cells.pool`.
+        One for each training run, usually all findings pooled, see `Sample.cell`.
     shifted
         Whether the cells are others than the clean ones.
     counts

@@ -32,7 +32,7 @@ def tally(cells: Sequence[Cell], *, regime: str, counts: Counts, drawn_runs: NDA
     Parameters
     ----------
     cells
-        One for each training run, usually all findings pooled, see `cells.pool`.
+        One for each training run, usually all findings pooled, see `Sample.cell`.
     drawn_runs
         (n_runs, n_resamples): which runs each resample draws.
     """

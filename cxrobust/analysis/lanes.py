@@ -137,6 +137,15 @@ def _how_many(_context: Any, lanes: Any) -> Any:
     return types.int64(lanes), build
 
 
+def _absolute(_context: Any, lanes: Any) -> Any:
+    def build(_context: Any, builder: Any, _sig: Any, args: Any) -> Any:
+        bits = ir.VectorType(ir.IntType(64), lanes.n)
+        without_sign = ir.Constant(bits, [2**63 - 1] * lanes.n)
+        return builder.bitcast(builder.and_(builder.bitcast(args[0], bits), without_sign), lanes.vector)
+
+    return lanes(lanes), build
+
+
 def _not_negative(builder: Any, numbers: Any, lanes: Lanes) -> Any:
     return builder.icmp_signed(">=", numbers, ir.Constant(lanes.vector, None))
 
@@ -153,3 +162,5 @@ where_not_negative: Any = intrinsic(_chosen)
 """`where_not_negative(lanes, yes, no)`: of each lane what stands in `yes` or in `no`; of whole numbers."""
 n_not_negative: Any = intrinsic(_how_many)
 """`n_not_negative(lanes)`: how many whole numbers are 0 or more."""
+absolute: Any = intrinsic(_absolute)
+"""`absolute(lanes)`: the sizes of fractions."""

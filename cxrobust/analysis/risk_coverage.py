@@ -43,7 +43,7 @@ def risk_coverage(
     Parameters
     ----------
     cells
-        One for each training run, usually all findings pooled, see `cells.pool`.
+        One for each training run, usually all findings pooled, see `Sample.cell`.
     counts
         From `patient_counts`.
     drawn_runs

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.analysis.accelerator import on_device
-from cxrobust.analysis.cells import Cell, pool
+from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.metrics import Metric
 from cxrobust.analysis.operating_points import choose_thresholds
 from cxrobust.analysis.resampling import Counts, patient_counts
@@ -78,8 +78,6 @@ class Sample:
 
         The finding after the last is all of them pooled. A condition after the last is a set of them.
         """
-        if finding == self.n_findings:
-            return pool([self.cell(member=member, condition=condition, finding=k) for k in range(self.n_findings)])
         labels, patients = self._of_finding(finding)
         along = [self._of_cell(member, c, finding) for c in self.series[condition]]
         return Cell(
@@ -87,7 +85,7 @@ class Sample:
             probabilities=along[-1],
             patients=patients,
             n_patients=len(self.predictions.patient_ids),
-            threshold=self.thresholds[member * self.n_findings + finding].value,
+            threshold=self._threshold(member, finding),
             clean=self._of_cell(member, 0, finding),
             weaker=tuple(along),
             scores=self._scores(member, condition) if self.scored else {},
@@ -96,19 +94,37 @@ class Sample:
     def _of_finding(self, finding: int) -> tuple[NDArray[np.int8], NDArray[np.int32]]:
         """Labels and patients of the images with a label, (n,) each."""
         if (finding, 0) not in self._columns:
-            labels = self.predictions.labels[:, finding]
-            used = self.kept & (labels >= 0)
-            self._columns[finding, 1] = self.predictions.patients[used]
-            self._columns[finding, 0] = labels[used]
+            if finding == self.n_findings:
+                each = [self._of_finding(k) for k in range(self.n_findings)]
+                labels, patients = (np.concatenate(parts) for parts in zip(*each, strict=True))
+            else:
+                used = self._used(finding)
+                labels, patients = self.predictions.labels[used, finding], self.predictions.patients[used]
+            self._columns[finding, 1] = patients
+            self._columns[finding, 0] = labels
         return self._columns[finding, 0], self._columns[finding, 1]
 
     def _of_cell(self, member: int, condition: int, finding: int) -> NDArray[np.float64]:
         """Probabilities of the images with a label, (n,)."""
         key = member, condition, finding
         if key not in self._columns:
-            used = self.kept & (self.predictions.labels[:, finding] >= 0)
-            self._columns[key] = self.predictions.probabilities[member, condition, :, finding][used]
+            self._columns[key] = (
+                np.concatenate([self._of_cell(member, condition, k) for k in range(self.n_findings)])
+                if finding == self.n_findings
+                else self.predictions.probabilities[member, condition, :, finding][self._used(finding)]
+            )
         return self._columns[key]
+
+    def _used(self, finding: int) -> NDArray[np.bool_]:
+        """Which images count and have a label."""
+        return np.asarray(self.kept & (self.predictions.labels[:, finding] >= 0))
+
+    def _threshold(self, member: int, finding: int) -> float | NDArray[np.float64]:
+        """Operating point of a finding; of all pooled that of each image, (n,)."""
+        own = [one.value for one in self.thresholds[member * self.n_findings : (member + 1) * self.n_findings]]
+        if finding < self.n_findings:
+            return own[finding]
+        return np.repeat(own, [len(self._of_finding(k)[0]) for k in range(self.n_findings)])
 
     def _scores(self, member: int, condition: int) -> dict[str, NDArray[np.float64]]:
         """Scores of the reports that count, (n,) each."""

@@ -128,7 +128,7 @@ def evaluate(
     for first in range(0, len(places), CELLS_AT_ONCE):
         some = places[first : first + CELLS_AT_ONCE]
         cells = [samples[m // n_members].cell(member=m % n_members, condition=c, finding=k) for m, c, k in some]
-        said = np.array([[one.undefined(cell) for cell in cells] for one in group], dtype=object)
+        said = np.array([in_threads(one.undefined, cells) for one in group], dtype=object)
         found = measure(
             group, cells, samples[0].counts, defined=np.vectorize(lambda why: why is None, otypes=[np.bool_])(said)
         )

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.analysis.cells import Cell
+from cxrobust.analysis.lanes import absolute, load, spread, store
 from cxrobust.analysis.metrics import Additive, Better, metric
-from cxrobust.analysis.metrics.ece import sums_in_bins
 from cxrobust.study.analysis import IntervalName
 
 N_POINTS = 128
@@ -18,7 +18,7 @@ HALVINGS = 50
 """Of [0, 1] in the search for the bandwidth: to rounding."""
 NEGLIGIBLE = 1e-16
 """Part of a residual below which smoothing need not bring it to a point: rounding."""
-ROWS = 64
+ROWS = 16
 """Sums that are smoothed side by side."""
 
 
@@ -60,13 +60,8 @@ class SmoothECE(Additive):
 
     def sums(self, cell: Cell) -> NDArray[np.float64]:
         """Return each patient's residuals at the grid's points, the cell's bandwidth for each image, and a count."""
-        place = cell.probabilities * N_POINTS - 0.5
-        lower = np.floor(place).astype(np.intp)
-        residual, part = cell.labels - cell.probabilities, place - lower
-        beside = ((np.maximum(lower, 0), 1 - part), (np.minimum(lower + 1, N_POINTS - 1), part))
-        table = np.empty((cell.n_patients, N_POINTS + 2))  # what lies beyond the first or last point is reflected
-        table[:, :N_POINTS] = sum(sums_in_bins(cell, at, residual * of, n_bins=N_POINTS)[:, :-1] for at, of in beside)
-        table[:, -1] = np.bincount(cell.patients, minlength=cell.n_patients)
+        table = np.zeros((cell.n_patients, N_POINTS + 2))
+        _add_residuals(cell.patients, cell.probabilities, cell.labels, table)
         table[:, -2] = table[:, -1] * bandwidth(table[:, :N_POINTS].sum(axis=0), len(cell.labels))
         return table
 
@@ -134,37 +129,48 @@ def _reach(width: float) -> tuple[NDArray[np.float64], NDArray[np.intp], NDArray
     return kernel, reached.argmax(axis=0), N_POINTS - reached[::-1].argmax(axis=0)
 
 
-ONE, TWO, THREE, FOUR = (np.uint64(number) for number in (1, 2, 3, 4))  # not tested for counting from the end
+@numba.njit(cache=True, nogil=True)
+def _add_residuals(patients: Any, probabilities: Any, labels: Any, table: Any) -> None:
+    """Add each image's residual to the two points beside its probability, and 1 to the last column, of its patient.
+
+    What lies beyond the first or last point is reflected.
+    """
+    for image in range(len(patients)):
+        patient, probability = np.uint32(patients[image]), probabilities[image]
+        place = probability * N_POINTS - 0.5
+        lower = int(np.floor(place))
+        residual, part = labels[image] - probability, place - lower
+        table[patient, max(lower, 0)] += residual * (1 - part)
+        table[patient, min(lower + 1, N_POINTS - 1)] += residual * part
+        table[patient, N_POINTS + 1] += 1
 
 
 @numba.njit(cache=True, nogil=True)
 def _smoothed_sizes(kernel: Any, begin: Any, end: Any, sums: Any) -> Any:
     """Return Σ_t |Σ_s kernel[t, s] sums[s]| of each column of `sums` (n_statistics, n), (n,).
 
-    A product of matrices would be spread over threads, and work on cells is: they would get in each other's way.
+    A product of matrices would be spread over threads, and work on cells is: they would get in each other's way. Four
+    points go together, so that sums are read once for all of them.
     """
-    sizes, smoothed = np.empty(sums.shape[1]), np.empty(ROWS)
-    some, size = np.zeros((N_POINTS, ROWS)), np.empty(ROWS)
-    for first in range(0, sums.shape[1], ROWS):
-        n = min(ROWS, sums.shape[1] - first)
-        some[:, :n], size[:] = sums[:N_POINTS, first : first + n], 0
-        for t in range(N_POINTS):
-            smoothed[:] = 0
-            s, after = np.uint64(begin[t]), np.uint64(end[t])
-            while s + FOUR <= after:
-                a, b, c, d = kernel[t, s], kernel[t, s + ONE], kernel[t, s + TWO], kernel[t, s + THREE]
-                for i in range(ROWS):
-                    ab = a * some[s, i] + b * some[s + ONE, i]
-                    smoothed[i] += ab + (c * some[s + TWO, i] + d * some[s + THREE, i])
-                s += FOUR
-            while s < after:
-                a = kernel[t, s]
-                for i in range(ROWS):
-                    smoothed[i] += a * some[s, i]
-                s += ONE
-            for i in range(ROWS):
-                size[i] += abs(smoothed[i])
-        sizes[first : first + n] = size[:n]
+    n = sums.shape[1]
+    sizes, size = np.empty(n), np.empty(ROWS)
+    some = np.zeros((N_POINTS, ROWS))
+    for first in range(0, n, ROWS):
+        width = min(ROWS, n - first)
+        some[:, :width] = sums[:N_POINTS, first : first + width]
+        total = spread(0, np.float64, ROWS)
+        for t in range(0, N_POINTS, 4):
+            a = spread(0, np.float64, ROWS)
+            b, c, d = a, a, a
+            for s in range(min(begin[t : t + 4]), max(end[t : t + 4])):
+                sums_at = load(some, np.uint32(s), 0, ROWS)
+                a = a + sums_at * spread(kernel[t, s], np.float64, ROWS)
+                b = b + sums_at * spread(kernel[t + 1, s], np.float64, ROWS)
+                c = c + sums_at * spread(kernel[t + 2, s], np.float64, ROWS)
+                d = d + sums_at * spread(kernel[t + 3, s], np.float64, ROWS)
+            total = total + (absolute(a) + absolute(b)) + (absolute(c) + absolute(d))
+        store(size, 0, total)
+        sizes[first : first + width] = size[:width]
     return sizes
 
 

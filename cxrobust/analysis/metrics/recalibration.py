@@ -35,7 +35,8 @@ class _Recalibration(Additive):
         x = logit(np.clip(cell.probabilities, SMALLEST, 1 - SMALLEST))
         coefficients = np.array([0.0, 1.0])
         for _ in range(MOST_STEPS):
-            step = self._step(_summed_terms(x, cell.labels, coefficients))
+            odds = np.exp(-coefficients[0] - coefficients[1] * x)
+            step = self._step(_summed_terms(x, cell.labels, odds))
             if not np.isfinite(step).all():
                 return None
             halved = step / max(1.0, float(np.abs(step).max()))
@@ -89,19 +90,19 @@ class _Recalibration(Additive):
         return np.asarray(np.where(has_both, own / images + step, np.nan))
 
 
-@numba.njit(cache=True, nogil=True)
-def _summed_terms(x: Any, labels: Any, coefficients: Any) -> Any:
-    """Return the sums of `_terms` over images, (5,), without a table of them."""
-    sums = np.zeros(5)
+@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+def _summed_terms(x: Any, labels: Any, odds: Any) -> Any:
+    """Return the sums of `_terms` over images, (5,), without a table of them; `odds` are those against the finding."""
+    u0, u1, h00, h01, h11 = 0.0, 0.0, 0.0, 0.0, 0.0
     for image in range(len(x)):
-        mean = 1 / (1 + np.exp(-coefficients[0] - coefficients[1] * x[image]))
+        mean = 1 / (1 + odds[image])
         residual, weight = labels[image] - mean, mean * (1 - mean)
-        sums[0] += residual
-        sums[1] += residual * x[image]
-        sums[2] += weight
-        sums[3] += weight * x[image]
-        sums[4] += weight * x[image] * x[image]
-    return sums
+        u0 += residual
+        u1 += residual * x[image]
+        h00 += weight
+        h01 += weight * x[image]
+        h11 += weight * x[image] * x[image]
+    return np.array([u0, u1, h00, h01, h11])
 
 
 class CalibrationSlope(_Recalibration):
