@@ -4,6 +4,9 @@ In a compiled function `load` takes numbers that lie in a row; `+ - * /` work on
 them back. A compiler that is shown a loop over an array of sums has to write each sum to memory after every image.
 """
 
+# mypy: disable-error-code="no-untyped-call, untyped-decorator"
+# numba says nothing of the types of what its extensions are made with
+
 import operator
 from collections.abc import Callable
 from typing import Any

@@ -403,7 +403,8 @@ def resampled_auroc(patients: Any, positive: Any, last_of_ties: Any, counts: Any
 @numba.njit(cache=True, nogil=True)
 def _at_once(rows: Any) -> Any:
     """Return how many images of a block have sums of counts that fit 8 bits; at least 1, which fits as it is."""
-    return max(255 // max(np.int64(_largest(rows)), 1), 1)
+    largest: Any = np.int64(_largest(rows))
+    return max(255 // max(largest, 1), 1)
 
 
 @numba.njit(cache=True, nogil=True)

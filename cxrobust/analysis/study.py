@@ -1,7 +1,7 @@
 """From predictions to estimates: every metric, estimand, regime, condition and finding of a study."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,34 +103,31 @@ def analyze(
     )
     check_scored(metrics, predictions)
     sample = Sample.draw(predictions, settings, seed=seed)
+    primary = settings.primary_condition or next(iter(predictions.conditions[1:]), None)
     families = Families(
         declared=settings.families,
-        primary_condition=settings.primary_condition or next(iter(predictions.conditions[1:]), None),
+        primary_condition=primary,
         adjust=settings.adjust,
         in_pairs=metrics_in_pairs(settings, predictions),
     )
-    estimates: list[Estimate] = []
-    contributions: dict[Key, NDArray[np.float64]] = {}
-    unclustered: tuple[Unclustered, ...] = ()
     n_steps = len(metrics) + bool(settings.effect_sizes) + len(settings.recalibrate) + settings.sensitivity + 1
-    report("estimating metrics", 0, n_steps)
-    for done, (name, found) in enumerate(_all_estimates(metrics, sample, reference=reference), start=1):
-        for one in found:
-            estimates += one.estimates
-            contributions |= _contributions(one, families)
-            if name == "auroc" and not unclustered and one.values is not None:
-                unclustered = _unclustered(one.values, sample)
-        report("estimating metrics", done, n_steps)
+
+    def done(step: int) -> None:
+        report("estimating metrics", step, n_steps)
+
+    found = _found(metrics, sample, families, reference=reference, done=done)
     of_decisions = any(parse_condition(name).is_of_decisions for name in predictions.conditions)
     reliability = () if of_decisions else _reliability(sample)
-    risk_coverage = _risk_coverage(sample)
-    adjusted = adjust(estimates, families, contributions=contributions, n_draws=settings.resamples, seed=seed)
-    primary = families.primary_condition
+    curves = _risk_coverage(sample)
+    adjusted = adjust(
+        found.estimates, families, contributions=found.contributions, n_draws=settings.resamples, seed=seed
+    )
     estimand = primary_estimand(n_regimes=len(predictions.regimes), primary_condition=primary)
     compared = primary_comparisons(adjusted, estimand=estimand, primary_condition=primary, reference=reference)
-    report("estimating metrics", n_steps - settings.sensitivity, n_steps)
-    otherwise = (
-        alternatives(
+    done(n_steps - settings.sensitivity)
+    otherwise: tuple[Alternative, ...] = ()
+    if settings.sensitivity:
+        otherwise = alternatives(
             metrics,
             sample,
             estimand=estimand,
@@ -139,22 +136,45 @@ def analyze(
             estimates=adjusted,
             families=families,
         )
-        if settings.sensitivity
-        else ()
-    )
-    report("estimating metrics", n_steps, n_steps)
+    done(n_steps)
     return Analysis(
         primary_condition=primary,
         estimates=tuple(sorted(adjusted, key=lambda e: ESTIMANDS.index(e.estimand))),
         reliability=reliability,
-        risk_coverage=risk_coverage,
+        risk_coverage=curves,
         thresholds=sample.thresholds,
-        unclustered=unclustered,
+        unclustered=found.unclustered,
         confidence=() if of_decisions else _confidence(sample, primary),
         flips=_flips(sample, primary, reference=reference),
         power=smallest_detectable(compared, adjusted, families=families, settings=settings),
         sensitivity=otherwise,
     )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Found:
+    """What the walk over metrics finds; p-values are not adjusted yet."""
+
+    estimates: list[Estimate] = field(default_factory=list)
+    contributions: dict[Key, NDArray[np.float64]] = field(default_factory=dict)
+    """Of each patient, to the estimates that max-T adjusts."""
+    unclustered: tuple[Unclustered, ...] = ()
+
+
+def _found(
+    metrics: Mapping[str, Metric], sample: Sample, families: Families, *, reference: str, done: Callable[[int], None]
+) -> _Found:
+    """Estimate every metric, and say after each how many are done."""
+    found = _Found()
+    done(0)
+    for step, (name, some) in enumerate(_all_estimates(metrics, sample, reference=reference), start=1):
+        for one in some:
+            found.estimates.extend(one.estimates)
+            found.contributions.update(_contributions(one, families))
+            if name == "auroc" and not found.unclustered and one.values is not None:
+                found = replace(found, unclustered=_unclustered(one.values, sample))
+        done(step)
+    return found
 
 
 def _all_estimates(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.contrasts import Contrast
 from cxrobust.analysis.map_errors import MapErrors
-from cxrobust.analysis.metrics import Additive, Metric, measure
+from cxrobust.analysis.metrics import Additive, Measured, Metric, measure
 from cxrobust.analysis.parallel import in_threads
 from cxrobust.analysis.sample import Sample
 
@@ -112,57 +112,89 @@ def evaluate(
         Of the maps that made the probabilities of the second view from those of the first: resamples and contributions
         then hold what they do. Patients of validation images stand after those of the study.
     """
-    predictions = samples[0].predictions
-    n_members, n_conditions = len(predictions.members), samples[0].n_conditions(*metrics.values())
-    n_cells = len(predictions.findings) + (len(predictions.findings) > 1)
-    shape = (len(metrics), len(samples) * n_members, n_conditions, n_cells)
-    n_patients = len(predictions.patient_ids)
-    n_all = n_patients + (0 if errors is None else errors.n_more)
+    predictions, group = samples[0].predictions, list(metrics.values())
+    n_members, n_conditions = len(predictions.members), samples[0].n_conditions(*group)
+    n_findings = len(predictions.findings)
+    n_cells = n_findings + (n_findings > 1)
+    n_more = 0 if errors is None else errors.n_more
     n_resamples = min(samples[0].settings.resamples, samples[0].counts.shape[0] * samples[0].counts.shape[2])
-    value, reasons = np.full(shape, np.nan), np.full(shape, None, dtype=object)
-    resampled, contributions = np.full((*shape, n_resamples), np.nan), np.full((*shape, n_all), np.nan)
-    shares, chances = np.full((shape[0], shape[1], n_cells, n_all), np.nan), np.full((shape[0], n_cells), np.nan)
-    evaluated = n_cells if pooled else len(predictions.findings)
-    places = [(m, c, k) for k in range(evaluated) for m in range(shape[1]) for c in range(n_conditions)]
-    group = list(metrics.values())
+    shape = (len(samples) * n_members, n_conditions, n_cells)
+    tables = [
+        _Table.blank(shape, n_resamples=n_resamples, n_patients=len(predictions.patient_ids), n_more=n_more)
+        for _ in group
+    ]
+    places = [
+        (m, c, k)
+        for k in range(n_cells if pooled else n_findings)
+        for m in range(shape[0])
+        for c in range(n_conditions)
+    ]
     for first in range(0, len(places), CELLS_AT_ONCE):
         some = places[first : first + CELLS_AT_ONCE]
         cells = [samples[m // n_members].cell(member=m % n_members, condition=c, finding=k) for m, c, k in some]
-        said = np.array([in_threads(one.undefined, cells) for one in group], dtype=object)
-        found = measure(
-            group, cells, samples[0].counts, defined=np.vectorize(lambda why: why is None, otypes=[np.bool_])(said)
-        )
-        for i, (m, c, k) in enumerate(some):
-            for j, one in enumerate(found[i]):
-                reasons[j, m, c, k] = said[j, i]
-                if one is not None:
-                    value[j, m, c, k], resampled[j, m, c, k] = one.value, one.resampled[:n_resamples]
-                    contributions[j, m, c, k, :n_patients], shares[j, m, k, :n_patients] = one.contributions, one.share
-                    contributions[j, m, c, k, n_patients:], shares[j, m, k, n_patients:] = 0, 0
-                    if m == c == 0:
-                        chance = group[j].chance(cells[i])
-                        chances[j, k] = np.nan if chance is None else chance
-        if errors is not None:
-            at = [(m - n_members, c, k) for m, c, k in some if m >= n_members]
-            for j, each in enumerate(group):
-                for (m, c, k), moved, drawn in _moved_by_maps(each, samples, errors, at):
-                    contributions[j, n_members + m, c, k, n_all - errors.counts.shape[1] :] += moved
-                    resampled[j, n_members + m, c, k] += drawn[:n_resamples]
+        said = [in_threads(one.undefined, cells) for one in group]
+        defined = np.array([[why is None for why in row] for row in said])
+        found = measure(group, cells, samples[0].counts, defined=defined)
+        for j, (one, table) in enumerate(zip(group, tables, strict=True)):
+            for i, place in enumerate(some):
+                table.put(place, found[i][j], said[j][i])
+            table.put_chances(one, {k: cells[i] for i, (m, c, k) in enumerate(some) if m == c == 0 and defined[j, i]})
+            if errors is not None:
+                at = [(m - n_members, c, k) for m, c, k in some if m >= n_members]
+                for (m, c, k), moved, drawn in _moved_by_maps(one, samples, errors, at):
+                    table.contributions[n_members + m, c, k, -errors.counts.shape[1] :] += moved
+                    table.resampled[n_members + m, c, k] += drawn[:n_resamples]
     return {
-        name: _with_averages(
-            _over_replicates(
-                value=value[j],
-                resampled=resampled[j],
-                contributions=contributions[j],
-                shares=shares[j],
-                chances=chances[j],
-                reasons=reasons[j],
-                samples=tuple(samples),
-            ),
-            metrics[name],
-        )
-        for j, name in enumerate(metrics)
+        name: _with_averages(_over_replicates(table, tuple(samples)), metrics[name])
+        for name, table in zip(metrics, tables, strict=True)
     }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Table:
+    """One metric on every cell (member, condition, place), filled cell by cell; NaN where it is not defined."""
+
+    n_patients: int
+    """Patients of the study; those of validation images stand after them."""
+    value: NDArray[np.float64]
+    resampled: NDArray[np.float64]
+    contributions: NDArray[np.float64]
+    shares: NDArray[np.float64]
+    chances: NDArray[np.float64]
+    reasons: NDArray[np.object_]
+
+    @classmethod
+    def blank(cls, shape: tuple[int, int, int], *, n_resamples: int, n_patients: int, n_more: int) -> "_Table":
+        """Return a table that nothing was put into."""
+        n_members, _, n_cells = shape
+        return cls(
+            n_patients=n_patients,
+            value=np.full(shape, np.nan),
+            resampled=np.full((*shape, n_resamples), np.nan),
+            contributions=np.full((*shape, n_patients + n_more), np.nan),
+            shares=np.full((n_members, n_cells, n_patients + n_more), np.nan),
+            chances=np.full(n_cells, np.nan),
+            reasons=np.full(shape, None, dtype=object),
+        )
+
+    def put(self, place: tuple[int, int, int], one: Measured | None, reason: str | None) -> None:
+        """Put a cell into its place, or why there is none."""
+        self.reasons[place] = reason
+        if one is None:
+            return
+        m, _, k = place
+        self.value[place], self.resampled[place] = one.value, one.resampled[: self.resampled.shape[-1]]
+        for array, at, of_patients in (
+            (self.contributions, place, one.contributions),
+            (self.shares, (m, k), one.share),
+        ):
+            array[at][: self.n_patients], array[at][self.n_patients :] = of_patients, 0
+
+    def put_chances(self, one: Metric, clean: Mapping[int, Cell]) -> None:
+        """Put in what guessing would have on clean images, by place."""
+        for k, cell in clean.items():
+            chance = one.chance(cell)
+            self.chances[k] = np.nan if chance is None else chance
 
 
 def _moved_by_maps(
@@ -186,18 +218,9 @@ def _moved_by_maps(
         yield from ((at, moved, row) for (at, moved), row in zip(found, drawn, strict=True))
 
 
-def _over_replicates(
-    *,
-    value: NDArray[np.float64],
-    resampled: NDArray[np.float64],
-    contributions: NDArray[np.float64],
-    shares: NDArray[np.float64],
-    chances: NDArray[np.float64],
-    reasons: NDArray[np.object_],
-    samples: tuple[Sample, ...],
-) -> Values:
+def _over_replicates(table: _Table, samples: tuple[Sample, ...]) -> Values:
     """Average a regime's replicates; resamples are of patients, and `analysis.replicates` adds what training does."""
-    predictions = samples[0].predictions
+    predictions, value, reasons = samples[0].predictions, table.value, table.reasons
     names = [name for name, _ in predictions.members]
     rows = [
         [view * len(names) + m for m, name in enumerate(names) if name == regime]
@@ -210,22 +233,22 @@ def _over_replicates(
     def mean(array: NDArray[np.float64]) -> NDArray[np.float64]:
         return array if len(rows) == len(array) else np.stack([array[some].mean(axis=0) for some in rows])
 
-    averaged, contributed, share = mean(value), mean(contributions), mean(shares)
+    averaged, contributed, share = mean(value), mean(table.contributions), mean(table.shares)
     return Values(
         value=averaged,
-        resampled=mean(resampled),
+        resampled=mean(table.resampled),
         contributions=contributed,
         influences=contributed - averaged[..., None] * share[:, None],
         shares=share,
-        chances=chances,
+        chances=table.chances,
         reasons=reasons,
         worst=np.full(averaged.shape[:2], -1),
         replicates=tuple(value[some] for some in rows),
         run_influences=tuple(
-            contributions[several] - value[several][..., None] * shares[several][:, None]
+            table.contributions[several] - value[several][..., None] * table.shares[several][:, None]
             for several in (some if len(some) > 1 else [] for some in rows)
         ),
-        drawn_runs=samples[0].drawn_runs(resampled.shape[-1]) * len(samples),
+        drawn_runs=samples[0].drawn_runs(table.resampled.shape[-1]) * len(samples),
         samples=samples,
     )
 

@@ -106,13 +106,7 @@ def contrast_variance(
     >>> found.estimate, found.variance
     (-0.25, 0.125)
     """
-    positive = binary(labels, name="labels")
-    of_scores, w = finite(scores, name="scores", ndim=2), finite(weights, name="weights")
-    if of_scores.shape != (len(w), len(positive)):
-        expected = (len(w), len(positive))
-        raise ValueError(
-            f"scores has shape {of_scores.shape}, expected {expected}: one row a weight, one column a label"
-        )
+    positive, of_scores, w = _checked(labels, scores, weights)
     index, n_clusters = numbered(clusters, len(positive))
     if positive.all() or not positive.any():
         return AurocVariance(estimate=np.nan, variance=np.nan, note="one class only")
@@ -131,6 +125,20 @@ def contrast_variance(
         return AurocVariance(estimate=estimate, variance=0.0, note=note)
     n_contributing = int(np.count_nonzero(np.abs(a) + np.abs(b) > 1e-15 * np.abs(w).sum()))
     return AurocVariance(estimate=estimate, variance=variance, n_contributing=n_contributing)
+
+
+def _checked(
+    labels: ArrayLike, scores: ArrayLike, weights: ArrayLike
+) -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.float64]]:
+    """Return which labels are 1, the scores and the weights, whose shapes fit one another."""
+    positive = binary(labels, name="labels")
+    of_scores, w = finite(scores, name="scores", ndim=2), finite(weights, name="weights")
+    if of_scores.shape != (len(w), len(positive)):
+        expected = (len(w), len(positive))
+        raise ValueError(
+            f"scores has shape {of_scores.shape}, expected {expected}: one row a weight, one column a label"
+        )
+    return positive, of_scores, w
 
 
 def contrast_test(

@@ -1,7 +1,8 @@
 """Calibration errors over bins: expected, of the top label, over equal-mass bins, adaptive, maximum, debiased."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,8 +15,22 @@ N_BINS = 15
 
 def bin_index(probabilities: NDArray[np.float64], n_bins: int = N_BINS) -> NDArray[np.intp]:
     """Return the equal-width bin [i/n, (i+1)/n) of each probability; 1.0 falls into the last one."""
-    edges = np.linspace(0, 1, n_bins + 1)
-    return np.clip(np.searchsorted(edges, probabilities, side="right") - 1, 0, n_bins - 1)
+    found = np.empty(len(probabilities), np.intp)
+    _fill_bins(probabilities, np.linspace(0, 1, n_bins + 1), found)
+    return found
+
+
+@numba.njit(cache=True, nogil=True)
+def _fill_bins(probabilities: Any, edges: Any, out: Any) -> None:
+    """Fill `out` with the bin between edges of each probability, from the one that is there but for rounding."""
+    last = len(edges) - 2
+    for image in range(len(probabilities)):
+        at = min(max(int(probabilities[image] * (last + 1)), 0), last)
+        while at > 0 and probabilities[image] < edges[at]:
+            at -= 1
+        while at < last and probabilities[image] >= edges[at + 1]:
+            at += 1
+        out[image] = at
 
 
 def equal_mass_index(probabilities: NDArray[np.float64], n_bins: int = N_BINS) -> NDArray[np.intp]:
@@ -41,12 +56,18 @@ def sums_in_bins(
 
     (n_patients, n_bins × number of them + 1).
     """
-    at = cell.patients * np.intp(n_bins) + bins
-    size = cell.n_patients * n_bins
-    parts = [np.bincount(at, weights=weight, minlength=size).reshape(-1, n_bins) for weight in of_images]
-    return np.column_stack([*parts, np.bincount(cell.patients, minlength=cell.n_patients)]).astype(
-        np.float64, copy=False
-    )
+    table = np.zeros((cell.n_patients, n_bins * len(of_images) + 1))
+    for part, weights in enumerate(of_images):
+        _add_in_bins(cell.patients, bins, np.ones(len(bins)) if weights is None else weights, table, part * n_bins)
+    table[:, -1] = np.bincount(cell.patients, minlength=cell.n_patients)
+    return table
+
+
+@numba.njit(cache=True, nogil=True)
+def _add_in_bins(patients: Any, bins: Any, weights: Any, table: Any, first: Any) -> None:
+    """Add each image's weight to its patient's row, at its bin from the `first` column on."""
+    for image in range(len(patients)):
+        table[np.uint32(patients[image]), np.uint64(first + bins[image])] += weights[image]
 
 
 class OfEqualWidth(Additive):
