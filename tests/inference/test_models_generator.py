@@ -279,22 +279,25 @@ def test_models_whose_processors_arrange_patches_or_type_tokens_write(save, tmp_
     assert np.isfinite(asked.load(FINDINGS).read(images, ids=names(3), seed=0).logits).all()
 
 
-def test_adapter_changes_what_is_written(folder, tmp_path):
+@pytest.mark.parametrize(
+    ("kind", "layers"), [("llava", ["q_proj", "fc1"]), ("encoder-decoder", ["q_proj", "query", "value"])]
+)
+def test_adapter_changes_what_is_written(kind, layers, folder, tmp_path):
     from peft import LoraConfig, get_peft_model
 
-    network = save_llava(folder / "llava")
+    network = SAVED[kind][0](folder / kind)
     images = as_images(pictures(4))
-    plain = regime_in(folder).load(FINDINGS).read(images, ids=names(4), seed=0)
+    plain = regime_in(folder, kind).load(FINDINGS).read(images, ids=names(4), seed=0)
     with quiet():
-        adapted = get_peft_model(network, LoraConfig(r=2, target_modules=["q_proj", "fc1"]))
+        adapted = get_peft_model(network, LoraConfig(r=2, target_modules=layers))
     for name, parameter in adapted.named_parameters():
         if "lora_" in name:
             torch.nn.init.normal_(parameter, std=0.5, generator=torch.Generator().manual_seed(1))
     adapted.save_pretrained(tmp_path / "lora")
-    loaded = regime_in(folder, adapter=str(tmp_path / "lora")).load(FINDINGS)
+    loaded = regime_in(folder, kind, adapter=str(tmp_path / "lora")).load(FINDINGS)
     reports = loaded.read(images, ids=names(4), seed=0).written.reports
     assert reports != plain.written.reports
-    assert list(reports) == [by_transformers(folder, "llava", one, adapted.eval())[0] for one in pictures(4)]
+    assert list(reports) == [by_transformers(folder, kind, one, adapted.eval())[0] for one in pictures(4)]
 
 
 def test_faults_are_named(folder):
