@@ -359,6 +359,9 @@ def inference(result: Mapping[str, Any]) -> Iterable[str]:
             for one in of["turns"]
         ],
     )
+    if not result["cold"]:
+        yield "A cold run was not measured yet."
+        return
     turns = " and ".join(f"{seconds(one['meanwhile'])} against {seconds(one['before'])}" for one in result["cold"])
     yield (
         f"A cold run under FGSM, from {result['images']} PNG files of side {result['side']}, torch on one thread: "
