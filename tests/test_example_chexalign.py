@@ -79,6 +79,18 @@ def test_the_tokenizer_knows_every_word_and_gives_texts_back(example: Path) -> N
         assert tokenizer.decode(ids, skip_special_tokens=True) == report
 
 
+def test_the_study_asks_as_the_generator_was_asked_in_training(example: Path) -> None:
+    grammar, generator = importlib.import_module("grammar"), importlib.import_module("generator")
+    study = read_study(example / "study.toml")
+    tokenizer = generator.processor().tokenizer
+    for regime in study.regimes:
+        assert regime.prompt == generator.PROMPT
+        questions = regime.questions_of(study.data.findings)
+        assert list(questions) == [grammar.question(finding) for finding in study.data.findings]
+        for text in (*questions, *grammar.ANSWERS):
+            assert tokenizer.unk_token_id not in tokenizer.encode(text, add_special_tokens=False)
+
+
 @pytest.mark.filterwarnings("ignore")  # trl, datasets and accelerate have some
 def test_the_whole_road(example: Path) -> None:
     pytest.importorskip("trl", reason="trl is not installed: uv pip install --group examples")

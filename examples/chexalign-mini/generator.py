@@ -32,8 +32,9 @@ class Scale:
 
     patients: int = 2000
     """Patients whose images and reports the generator learns from."""
-    tower_epochs: int = 12
-    report_epochs: int = 6
+    tower_epochs: int = 20
+    question_epochs: int = 5
+    report_epochs: int = 9
     width: int = 64
     tower_depth: int = 3
     decoder_depth: int = 2
@@ -45,6 +46,7 @@ FULL = Scale()
 TINY = Scale(
     patients=12,
     tower_epochs=1,
+    question_epochs=1,
     report_epochs=1,
     width=32,
     tower_depth=1,
@@ -65,7 +67,7 @@ def phantoms(split: str, patients: int) -> Phantoms:
 def processor() -> Any:
     """Return what puts images and words together, its words being the grammar's."""
     words = [f"▁{word}" for word in [*PROMPT.rstrip(":").split(), *grammar.vocabulary()]]
-    tokens = dict.fromkeys([*SPECIAL, ".", ",", ":", *words])
+    tokens = dict.fromkeys([*SPECIAL, ".", ",", ":", "?", *words])
     tokenizer = Tokenizer(models.WordLevel({token: i for i, token in enumerate(tokens)}, unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Metaspace(prepend_scheme="always"), pre_tokenizers.Punctuation("isolated")]
@@ -123,10 +125,9 @@ def untrained(scale: Scale, tokenizer: Any) -> Any:
         return transformers.LlavaForConditionalGeneration(config)
 
 
-def conversation(report: str | None = None) -> list[dict[str, Any]]:
-    """Return what is asked of an image, with the report where one is given."""
-    asked = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": PROMPT}]}
-    return [asked] if report is None else [asked, {"role": "assistant", "content": [{"type": "text", "text": report}]}]
+def conversation(asked: str = PROMPT) -> list[dict[str, Any]]:
+    """Return what is asked of an image."""
+    return [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": asked}]}]
 
 
 def save(network: Any, folder: Path) -> None:

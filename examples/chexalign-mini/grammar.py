@@ -1,7 +1,8 @@
 """Reference reports of phantoms: a grammar that tells what a radiologist would see, and sometimes doubts or leaves out.
 
 Each report follows from the image's id alone. Findings are told in one of several wordings, with their severity and
-side; faint ones are doubted or overlooked; absent ones are often denied, two or three in one sentence.
+side, heart before lungs before pleura; faint ones are doubted or overlooked; absent ones are often denied, two or three
+in one sentence.
 """
 
 import itertools
@@ -16,6 +17,9 @@ FAINT, GROSS = 0.35, 0.75
 """Severities: up to the first a finding may be doubted or overlooked, from the second it is called large."""
 OVERLOOKED, DOUBTED = 0.25, 0.45
 """Shares of faint findings that are not mentioned, and that are doubted."""
+TOGETHER = 0.4
+"""Share of neighbouring findings that are told in one sentence."""
+READING_ORDER = ("Cardiomegaly", "Edema", "Consolidation", "Atelectasis", "Nodule", "Effusion", "Pneumothorax")
 
 SIZES = {
     "Effusion": ("small", "moderate", "large"),
@@ -58,6 +62,9 @@ DENIED = {
 DENYING = ("No {list}.", "There is no {list}.", "No evidence of {list}.")
 HEART_IS_NORMAL = ("The heart is normal in size.", "Heart size is normal.")
 CLEAR = ("The lungs are clear.", "Clear lungs.")
+ASKED = {"Effusion": "pleural effusion"}
+"""What a finding is called in a question, where it is not its name."""
+ANSWERS = NO, YES = "No", "Yes"
 
 
 def report(visit: Visit) -> str:
@@ -74,11 +81,23 @@ def report(visit: Visit) -> str:
     return " ".join(_sentences(visit, rng))
 
 
+def question(finding: str) -> str:
+    """Return how one asks for a finding, which `cxrobust` asks likewise.
+
+    Examples
+    --------
+    >>> question("Effusion")
+    'Is there pleural effusion?'
+    """
+    return f"Is there {ASKED.get(finding, finding.lower())}?"
+
+
 def vocabulary() -> list[str]:
-    """Return every word that a report can hold, in alphabetical order."""
+    """Return every word that a report, a question or an answer can hold, in alphabetical order."""
     sizes = [word for words in SIZES.values() for word in words]
     texts = [*itertools.chain(*STATED.values()), *NOTED.values(), *DOUBTING, *BOTH, *DENIED.values(), *DENYING]
-    words = " ".join([*texts, *HEART_IS_NORMAL, *CLEAR]).replace(".", " ").replace(",", " ").split()
+    texts += [*HEART_IS_NORMAL, *CLEAR, *map(question, FINDINGS), *ANSWERS]
+    words = " ".join(texts).translate(str.maketrans(".,?", "   ")).split()
     plain = {word for word in words if not set(word) & set("{}")} | {"left", "right", "or"}
     firsts = {noted.split()[0] for noted in NOTED.values()} - {"{side}"} | {"left", "right", *sizes}
     return sorted({*plain, *sizes, *map(str.capitalize, firsts)})
@@ -87,37 +106,41 @@ def vocabulary() -> list[str]:
 def _sentences(visit: Visit, rng: np.random.Generator) -> Iterator[str]:
     severity = dict(zip(FINDINGS, visit.severity, strict=True))
     stated, doubted = _seen(severity, rng)
-    told = [*stated]
-    rng.shuffle(told)
-    if len(told) > 1 and rng.random() < 0.4:
-        one, other = (NOTED[finding].format(side=_side(visit, finding)) for finding in told[:2])
-        form = _one_of(BOTH, rng)
-        yield form.format(one=one if form.startswith("There") else _capital(one), other=other)
-        told = told[2:]
-    for finding in told:
-        size = SIZES[finding][int(np.digitize(severity[finding], (FAINT, GROSS)))]
-        yield _one_of(STATED[finding], rng).format(size=size, Size=_capital(size), side=_side(visit, finding))
-    for finding in doubted:
-        yield _one_of(DOUBTING, rng).format(noted=NOTED[finding].format(side=_side(visit, finding)))
     known = {*stated, *doubted}
     if "Cardiomegaly" not in known and rng.random() < 0.8:
         yield _one_of(HEART_IS_NORMAL, rng)
     if not known & {"Consolidation", "Edema", "Atelectasis", "Nodule"} and rng.random() < 0.5:
         yield _one_of(CLEAR, rng)
+    told = [finding for finding in READING_ORDER if finding in known]
+    while told:
+        finding, *told = told
+        noted = NOTED[finding].format(side=_side(visit, finding))
+        if finding in doubted:
+            yield _one_of(DOUBTING, rng).format(noted=noted)
+        elif told and told[0] in stated and rng.random() < TOGETHER:
+            other, *told = told
+            form = _one_of(BOTH, rng)
+            yield form.format(
+                one=noted if form.startswith("There") else _capital(noted),
+                other=NOTED[other].format(side=_side(visit, other)),
+            )
+        else:
+            size = SIZES[finding][int(np.digitize(severity[finding], (FAINT, GROSS)))]
+            yield _one_of(STATED[finding], rng).format(size=size, Size=_capital(size), side=_side(visit, finding))
     absent = [finding for finding in DENIED if finding not in known and rng.random() < 0.7]
     if absent or not known:
         absent = absent or ["Effusion"]
         yield _one_of(DENYING, rng).format(list=_listed([DENIED[finding] for finding in absent]))
 
 
-def _seen(severity: dict[str, float], rng: np.random.Generator) -> tuple[list[str], list[str]]:
+def _seen(severity: dict[str, float], rng: np.random.Generator) -> tuple[set[str], set[str]]:
     """Return the findings that the radiologist states, and those that are doubted."""
-    stated, doubted = [], []
+    stated, doubted = set(), set()
     for finding, value in severity.items():
         luck = rng.random()
         if value <= 0 or (value < FAINT and luck < OVERLOOKED):
             continue
-        (doubted if value < FAINT and luck < OVERLOOKED + DOUBTED else stated).append(finding)
+        (doubted if value < FAINT and luck < OVERLOOKED + DOUBTED else stated).add(finding)
     return stated, doubted
 
 
