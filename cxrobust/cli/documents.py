@@ -29,8 +29,10 @@ def report(
 ) -> None:
     """Write the documents from a results file."""
     from cxrobust import documents
+    from cxrobust.reports.beside import end_uncollected
 
-    say_written(*documents.report(results, out or results.parent, template=template, say=warn))
+    with end_uncollected():
+        say_written(*documents.report(results, out or results.parent, template=template, say=warn))
 
 
 templates = typer.Typer(help="The templates of the documents.", no_args_is_help=True)

@@ -125,8 +125,9 @@ def _width(text: str) -> float:
 
 
 def _with_room_for_notes(cells: Sequence[Cell]) -> list[tuple[Piece, ...]]:
-    """Line up texts, those without a footnote's letter with room where others have one."""
-    pieces = in_line([cell.text for cell in cells])
+    """Line up texts but of cells that stand alone, those without a footnote's letter with room where others have one."""
+    together = iter(in_line([cell.text for cell in cells if not cell.alone]))
+    pieces = [as_it_is(cell.text) if cell.alone else next(together) for cell in cells]
     if not any(cell.note for cell in cells):
         return pieces
     return [

@@ -140,5 +140,13 @@ def seldom_collected() -> Iterator[None]:
         gc.set_threshold(*before)
 
 
+@contextmanager
+def end_uncollected() -> Iterator[None]:
+    """Leave unreachable cycles to the end of the process, which is near: going through all that is alive takes long."""
+    gc.set_threshold(*SELDOM)
+    yield
+    gc.freeze()
+
+
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

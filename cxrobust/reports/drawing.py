@@ -1,21 +1,22 @@
 """Figures as they are wanted: in the documents' own width as SVG, in a manuscript's as files."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from cxrobust.reports.beside import Beside
 from cxrobust.reports.document import Document
 from cxrobust.reports.figures.style import WIDTH, Drawing
-from cxrobust.reports.kept import TEXT, Form, Kept, Wanted
+from cxrobust.reports.kept import Form, Kept, Wanted
 from cxrobust.reports.parts import Figure
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Files:
-    """A figure for one width, as the files of a manuscript hold it."""
+    """A figure for one width: as the documents hold it, and as the files of a manuscript do where they are wanted."""
 
-    svg: str
-    pdf: bytes
+    telling: str
+    svg: str = ""
+    pdf: bytes = b""
 
 
 def share_drawn(document: Document, other: Document) -> None:
@@ -27,49 +28,46 @@ def share_drawn(document: Document, other: Document) -> None:
 
 
 def _written(files: Files) -> bytes:
-    svg = files.svg.encode()
-    return len(svg).to_bytes(8, "big") + svg + files.pdf
+    parts = (files.telling.encode(), files.svg.encode(), files.pdf)
+    return b"".join(len(one).to_bytes(8, "big") + one for one in parts)
 
 
 def _read(content: bytes) -> Files:
-    end = 8 + int.from_bytes(content[:8], "big")
-    return Files(svg=content[8:end].decode(), pdf=content[end:])
+    parts = []
+    while content:
+        end = 8 + int.from_bytes(content[:8], "big")
+        parts.append(content[8:end])
+        content = content[end:]
+    telling, svg, pdf = parts
+    return Files(telling=telling.decode(), svg=svg.decode(), pdf=pdf)
 
 
 FILES: Form[Files] = Form(write=_written, read=_read)
 
 
 def draw_files(drawing: Drawing, width: float) -> Files:
-    """Draw a figure for a width in mm."""
-    svg, pdf = drawing.svg_and_pdf(width)
-    return Files(svg=svg, pdf=pdf)
+    """Draw a figure for a width in mm, for the documents and as files."""
+    telling, svg, pdf = drawing.every_form(width)
+    return Files(telling=telling, svg=svg, pdf=pdf)
 
 
-def draw_telling(drawing: Drawing, width: float) -> str:
-    """Draw a figure for the documents, for a width in mm."""
-    return drawing.telling_svg(width)
+def draw_telling(drawing: Drawing, width: float) -> Files:
+    """Draw a figure for a width in mm, for the documents alone."""
+    return Files(telling=drawing.telling_svg(width))
 
 
-def begin_drawing(document: Document, beside: Beside, kept: Kept) -> dict[str, Wanted[str]]:
-    """Begin to draw those of a document's figures that are not kept, by their keys."""
+def begin_drawing(
+    document: Document, beside: Beside, kept: Kept, *, draw: Callable[[Drawing, float], Files], width: float = WIDTH
+) -> dict[str, Wanted[Files]]:
+    """Begin to draw those of a document's figures that are not kept, for a width in mm, by their keys."""
     figures = [item for item in document.items if isinstance(item, Figure)]
     return {
-        one.key: kept.begin_drawing(beside, draw_telling, one.drawing, WIDTH, name=one.key, form=TEXT)
+        one.key: kept.begin_drawing(beside, draw, one.drawing, width, name=f"{one.key}-{width:g}mm", form=FILES)
         for one in figures
     }
 
 
-def begin_files(document: Document, beside: Beside, kept: Kept, *, widths: Sequence[float]) -> list[Wanted[Files]]:
-    """Begin to draw those of a document's figures that are not kept for a manuscript, each for all widths in mm."""
-    figures = [item for item in document.items if isinstance(item, Figure)]
-    return [
-        kept.begin_drawing(beside, draw_files, one.drawing, width, name=f"{one.key}-{width:g}mm", form=FILES)
-        for one in figures
-        for width in widths
-    ]
-
-
-def end_drawing(document: Document, begun: dict[str, Wanted[str]]) -> None:
+def end_drawing(document: Document, begun: dict[str, Wanted[Files]]) -> None:
     """Give a document its figures, after drawing those that no worker has begun: the last first."""
     for key, task in reversed(begun.items()):
-        document.drawn[key] = task.result()
+        document.drawn[key] = task.result().telling

@@ -54,7 +54,7 @@ class Wanted(Generic[T]):
     """Something that was kept, or that is being made and will be."""
 
     result: Callable[[], T]
-    """Returns it, and keeps what had to be made."""
+    """Returns it, and keeps what had to be made, which it makes once."""
 
 
 class Kept:
@@ -100,6 +100,7 @@ class Kept:
                 pass
         task = beside.begin(function, *given)
 
+        @cache
         def made() -> T:
             one = task.result()
             self.put(name, key, form.write(one))
@@ -113,7 +114,7 @@ class Kept:
         """Return what `draw` made of a figure before, if it read then what it would read now; else begin to draw it."""
         key = self.key_of(draw, drawing, *given)
         if not key:
-            return Wanted(result=beside.begin(draw, drawing, *given).result)
+            return Wanted(result=cache(beside.begin(draw, drawing, *given).result))
         content = self.get(name, key)
         if content is not None:
             read, _, made_before = content.partition(b"\n")
@@ -125,6 +126,7 @@ class Kept:
                 pass
         task = beside.begin(watched, draw, drawing, *given)
 
+        @cache
         def made() -> T:
             given_back: tuple[T, tuple[Place, ...]] = task.result()
             one, places = given_back

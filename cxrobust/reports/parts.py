@@ -47,6 +47,8 @@ class Cell:
     """The letter of a footnote."""
     shade: int = 0
     """How dark its ground is, from 0, white, to 5."""
+    alone: bool = False
+    """Whether its numbers measure something else than those above and below, so that they are not lined up."""
 
     @property
     def looks(self) -> str:

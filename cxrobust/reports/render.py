@@ -12,11 +12,12 @@ from cxrobust.files import atomic_write_bytes, atomic_write_text, sha256_json
 from cxrobust.reports.archive import archived, pack
 from cxrobust.reports.beside import MOST_WORKERS, Beside
 from cxrobust.reports.document import Document, Paper, compose, fill, letters_of, with_faces
-from cxrobust.reports.drawing import begin_drawing, end_drawing, share_drawn
+from cxrobust.reports.drawing import begin_drawing, draw_files, draw_telling, end_drawing, share_drawn
 from cxrobust.reports.evidence import Evidence, attachments_of, evidence, printed_with
+from cxrobust.reports.figures.style import ONE_COLUMN, TWO_COLUMNS
 from cxrobust.reports.fonts import font_face_css
 from cxrobust.reports.kept import BYTES, TEXT, Kept, drawn_with
-from cxrobust.reports.manuscript.write import begin_figures, write_manuscript
+from cxrobust.reports.manuscript.write import write_manuscript
 from cxrobust.reports.model_cards import write_model_cards
 from cxrobust.reports.pdf import PangoError, lay_out, to_pdf
 from cxrobust.reports.sections import Kind
@@ -85,10 +86,12 @@ def render(
     report = compose(view, templates=templates)
     kept = Kept(keep, view=view)
     with Beside(MOST_WORKERS if {"pdf", "paper"} & set(formats) else 0) as beside:  # a worker takes a second to start
-        figures = begin_drawing(report, beside, kept) if {"pdf", "html"} & set(formats) else {}
+        draw = draw_files if "paper" in formats else draw_telling
+        figures = begin_drawing(report, beside, kept, draw=draw) if {"pdf", "html", "paper"} & set(formats) else {}
         gathered = evidence(results, folder=images, text=text) if "pdf" in formats else None
-        end_drawing(report, figures)
-        begun = begin_figures(report, beside, kept) if "paper" in formats else None
+        if {"pdf", "html"} & set(formats):
+            end_drawing(report, figures)
+        narrow = begin_drawing(report, beside, kept, draw=draw, width=ONE_COLUMN) if "paper" in formats else {}
         try:
             written = _documents(
                 report, formats=formats, out=out, paper=paper, gathered=gathered, beside=beside, kept=kept
@@ -99,7 +102,11 @@ def render(
             return render(
                 results, formats=without, out=out, images=images, paper=paper, templates=templates, text=text, keep=keep
             )
-        written += [write_manuscript(report, out, begun=begun)] if begun is not None else []
+        written += (
+            [write_manuscript(report, out, begun={ONE_COLUMN: narrow, TWO_COLUMNS: figures})]
+            if "paper" in formats
+            else []
+        )
         written += [write_model_cards(view, out, templates=templates)] if "model-cards" in formats else []
     return tuple(written)
 

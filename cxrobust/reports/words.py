@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 from cxrobust.conditions import parse_condition
@@ -334,6 +335,7 @@ def finding_words(finding: str) -> str:
     return "macro average" if finding == MACRO else readable(finding.replace("_", " "))
 
 
+@cache
 def condition_words(condition: str) -> str:
     """Write a condition for a sentence.
 

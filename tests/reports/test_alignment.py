@@ -76,6 +76,16 @@ def test_columns_set_to_the_left_are_not_touched():
 TEXTS = ("0.049", "<0.001", "0.21", "−0.1234", "+12.3", "0.5 (0.25 to 0.75)", "1.25 (−0.5 to 12.125)")
 
 
+def test_a_median_is_not_lined_up_with_one_of_something_else():
+    columns = (Column(title="x"), Column(title="y"))
+    rows = tuple((Cell(text=text, alone=True),) for text in ("2 (1 to 6)", "53 (43.25 to 66)"))
+    ((_, lines),) = lined_up(
+        columns, (Group(head="x", rows=(*rows, (Cell(text="85 (56.7)"),), (Cell(text="7 (4.7)"),))),)
+    )
+    assert [[piece.text for piece in line.text] for (line,) in lines[:2]] == [["2 (1 to 6)"], ["53 (43.25 to 66)"]]
+    assert [piece.left for piece in lines[3][0].text] == [0, 1]
+
+
 def test_points_are_below_one_another_on_the_printed_page_and_no_space_is_printed_for_it():
     """Measured on the page by pdfium, for the tables' own face and style."""
     cells = tuple((Cell(text=text, under=text),) for text in TEXTS)

@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import wait
 from dataclasses import replace
 from functools import cache
@@ -20,7 +20,7 @@ from cxrobust.reports import beside, drawing
 from cxrobust.reports.beside import Beside, Task
 from cxrobust.reports.document import Document, compose, section_bodies
 from cxrobust.reports.drawing import Files
-from cxrobust.reports.figures.style import MM, ONE_COLUMN, TWO_COLUMNS
+from cxrobust.reports.figures.style import MM, ONE_COLUMN, TWO_COLUMNS, Drawing
 from cxrobust.reports.kept import Kept
 from cxrobust.reports.manuscript import write
 from cxrobust.reports.manuscript.latex import PREAMBLE, escape
@@ -68,15 +68,18 @@ def document(one: Results) -> Document:
 
 def written(one: Results, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder `paper/` of results, its figures empty files."""
-    monkeypatch.setattr(drawing, "draw_files", lambda figure, width: drawing.Files(svg="", pdf=b""))
     monkeypatch.setattr(beside, "_cores", lambda: 1)
-    return whole(one, folder)
+    return whole(one, folder, draw=lambda figure, width: Files(telling=""))
 
 
-def whole(one: Results, folder: Path) -> Path:
+def whole(one: Results, folder: Path, *, draw: Callable[[Drawing, float], Files] = drawing.draw_files) -> Path:
     composed = document(one)
     with Beside() as others:
-        return write.write_manuscript(composed, folder, begun=write.begin_figures(composed, others, Kept())).parent
+        begun = {
+            width: drawing.begin_drawing(composed, others, Kept(), draw=draw, width=width)
+            for width in (ONE_COLUMN, TWO_COLUMNS)
+        }
+        return write.write_manuscript(composed, folder, begun=begun).parent
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from cxrobust.files import sha256_file
+from cxrobust.reports.figures.layout import Panels
 from cxrobust.reports.figures.style import QUIET, canvas, drawn, is_narrow
 from cxrobust.reports.words import finding_words, listed, number, shortened
 
@@ -24,6 +25,8 @@ MOST_PIXELS = 480
 SHEET_COLUMNS, NARROW_COLUMNS = 6, 3
 PAIR_COLUMNS = 6
 """Columns that the width of a page is divided into, used or not."""
+MOST_SIDE = 29.0
+"""Largest side of a picture in mm, so that a sheet and the corruptions stand on one page."""
 FACTORS = (1, 2, 5, 10, 20, 50, 100, 200)
 
 
@@ -89,9 +92,9 @@ def sheet_figure(width: float, images: Sequence[Shown]) -> Canvas:
     most = NARROW_COLUMNS if is_narrow(width) else SHEET_COLUMNS
     columns = min(most, len(images))
     rows = math.ceil(len(images) / columns)
-    height = rows * (width / most + 3.5) + 3
-    figure = canvas(width * columns / most, height)
-    figure.set_layout_engine("constrained", rect=(0, 0, 1, 1 - 3 / height))  # room for the first row's notes
+    side = min(width / most, MOST_SIDE)
+    figure = canvas(side * columns, rows * (side + 3.5) + 3)
+    figure.set_layout_engine(Panels(top=3 * 72 / 25.4))  # room for the first row's notes
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
@@ -114,7 +117,7 @@ def corrupted_figure(width: float, clean: Shown | None, rows: Mapping[str, Mappi
     severities = sorted({severity for row in rows.values() for severity in row})
     first = int(clean is not None)
     columns = first + len(severities)
-    side = width / max(columns, PAIR_COLUMNS)
+    side = min(width / max(columns, PAIR_COLUMNS), MOST_SIDE)
     figure = canvas(side * columns, len(rows) * (side + 4) + 3)
     grid = figure.subplots(len(rows), columns, squeeze=False)
     for axes in grid.flat:
@@ -135,7 +138,7 @@ def pairs_figure(width: float, rows: Sequence[Sequence[Pair]]) -> Canvas:
     """Draw one image a row: clean, then for each regime the perturbed image and the magnified difference."""
     columns = 1 + 2 * max(len(row) for row in rows)
     narrow = is_narrow(width)
-    side = width / (columns if narrow else max(columns, PAIR_COLUMNS))
+    side = min(width / (columns if narrow else max(columns, PAIR_COLUMNS)), MOST_SIDE)
     size, most = (5.0, 15) if narrow else (6.5, 24)
     figure = canvas(side * columns, len(rows) * (side + 4) + 4)
     grid = figure.subplots(len(rows), columns, squeeze=False)

@@ -1,6 +1,5 @@
 """One look for every figure: face, sizes, and one colour and one mark for a regime on every page."""
 
-import io
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,17 +14,17 @@ import matplotlib as mpl
 from fontTools.subset import Subsetter
 from matplotlib import font_manager
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_pdf import FigureCanvasPdf
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Canvas
 
+from cxrobust.reports.figures.layout import Panels
+from cxrobust.reports.figures.renderers import pdf_of, svg_and_pdf_of, svg_of
 from cxrobust.reports.figures.values import add_values, without_values
 from cxrobust.reports.fonts import SANS, font_folders
 
-WIDTH = 174.0
-"""Width of the report's text, and of its figures, in mm."""
 ONE_COLUMN, TWO_COLUMNS = 89.0, 183.0
 """Widths of a journal's figures in mm."""
+WIDTH = TWO_COLUMNS
+"""Width of the report's text and of its figures in mm: a figure of two columns is drawn once for both."""
 NARROW = 120.0
 """Up to this width in mm a figure lays itself out for one column: fewer panels side by side, a legend below them."""
 MM = 1 / 25.4
@@ -67,8 +66,13 @@ RC: dict[str, Any] = {
     "lines.markeredgewidth": 0.6,
     "figure.dpi": 72.0,
     "savefig.dpi": 72.0,
-    "figure.constrained_layout.h_pad": 0.03,
-    "figure.constrained_layout.w_pad": 0.02,
+    "axes.titley": 1.0,
+    "figure.subplot.left": 0.06,
+    "figure.subplot.right": 0.99,
+    "figure.subplot.bottom": 0.08,
+    "figure.subplot.top": 0.95,
+    "figure.subplot.wspace": 0.1,
+    "figure.subplot.hspace": 0.15,
     "svg.fonttype": "none",
     "svg.hashsalt": "cxrobust",
     "svg.image_inline": True,
@@ -206,16 +210,16 @@ class Drawing:
 
     def pdf(self, width: float = WIDTH) -> bytes:
         """Return it as a PDF of one page of its size, its text as text, for a width in mm."""
-        with look():
-            return _pdf(self.canvas(width))
+        with look(), _glyphs_alone():
+            return pdf_of(self.canvas(width))
 
-    def svg_and_pdf(self, width: float = WIDTH) -> tuple[str, bytes]:
-        """Return both, laid out once."""
-        with look():
+    def every_form(self, width: float = WIDTH) -> tuple[str, str, bytes]:
+        """Return what `telling_svg`, `svg` and `pdf` return, drawn once where no letters join."""
+        with look(), _glyphs_alone():
             figure = self.canvas(width)
-            svg = _svg(figure)
-            figure.set_layout_engine("none")
-            return without_values(svg), _pdf(figure)
+            svg, pdf = svg_and_pdf_of(figure)
+        told = _simplified(svg, figure)
+        return self.telling_svg(width) if _joins_letters(told) else told, without_values(told), pdf
 
     def canvas(self, width: float) -> Canvas:
         """Return it as matplotlib's figure, within `look`, for a width in mm."""
@@ -247,9 +251,7 @@ def look() -> Iterator[None]:
 
 
 def _svg(figure: Canvas) -> str:
-    out = io.StringIO()
-    cast(Any, FigureCanvasSVG(figure)).print_svg(out, metadata={"Date": None, "Creator": None})
-    return _simplified(out.getvalue(), figure)
+    return _simplified(svg_of(figure), figure)
 
 
 def _joins_letters(svg: str) -> bool:
@@ -260,24 +262,17 @@ def _joins_letters(svg: str) -> bool:
     return any(bidirectional(letter) in {"R", "AL"} or category(letter) in {"Mn", "Mc"} for letter in set(svg))
 
 
-def _pdf(figure: Canvas) -> bytes:
-    out = io.BytesIO()
-    nameless = {"CreationDate": None, "Creator": None, "Producer": None}
-    with _glyphs_alone():
-        cast(Any, FigureCanvasPdf(figure)).print_pdf(out, metadata=nameless)
-    return out.getvalue()
-
-
 @contextmanager
 def _glyphs_alone() -> Iterator[None]:
-    """Embed no layout tables while it lasts: a PDF names glyphs, and cutting those tables is slow."""
+    """Embed no tables of letters and layout while it lasts: a PDF names glyphs, and cutting those tables is slow."""
     subsetter = cast(Any, Subsetter)
     before = subsetter.subset
 
     def subset(self: Any, font: Any) -> None:
-        for table in ("GSUB", "GPOS", "GDEF"):
+        for table in ("GSUB", "GPOS", "GDEF", "cmap"):
             if table in font:
                 del font[table]
+        self.options.prune_unicode_ranges = self.options.prune_codepage_ranges = False
         before(self, font)
 
     subsetter.subset = subset
@@ -289,7 +284,7 @@ def _glyphs_alone() -> Iterator[None]:
 
 def canvas(width: float, height: float) -> Canvas:
     """Return an empty figure of this size in mm."""
-    return Canvas(figsize=(width * MM, height * MM), layout="constrained")
+    return Canvas(figsize=(width * MM, height * MM), layout=Panels())
 
 
 def is_narrow(width: float) -> bool:

@@ -42,6 +42,9 @@ class Told(Artist):
         self.x, self.y, self.words = x, y, words
         self.set_in_layout(False)
 
+    def set_clip_path(self, *_: object, **__: object) -> None:
+        """Clip nothing, for it draws nothing."""
+
 
 def tell(axes: Axes, x: float, y: float, words: str) -> None:
     """Let a point of an axes say its value."""

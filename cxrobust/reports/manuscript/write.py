@@ -10,11 +10,10 @@ from markupsafe import Markup
 
 from cxrobust.errors import DataError
 from cxrobust.files import atomic_write_bytes, atomic_write_text
-from cxrobust.reports.beside import Beside
 from cxrobust.reports.document import PARAGRAPH, Document, section_bodies
-from cxrobust.reports.drawing import Files, begin_files
+from cxrobust.reports.drawing import Files
 from cxrobust.reports.figures.style import ONE_COLUMN, TWO_COLUMNS
-from cxrobust.reports.kept import Kept, Wanted
+from cxrobust.reports.kept import Wanted
 from cxrobust.reports.manuscript.latex import PREAMBLE, Latex, escape, label
 from cxrobust.reports.manuscript.markup import Element, read, to_latex
 from cxrobust.reports.manuscript.numbers import macros, numbers_tex
@@ -24,7 +23,6 @@ from cxrobust.reports.parts import Figure, Table
 from cxrobust.reports.sources import names_all_patients
 from cxrobust.reports.templating import Templates
 
-WIDTHS = (ONE_COLUMN, TWO_COLUMNS)
 METHODS = ("design", "estimands", "registration", "methods")
 """Sections whose sentences make up the methods of the supplement, those that a study has."""
 
@@ -39,15 +37,10 @@ class Shown:
     """The element that the report shows it by."""
 
 
-def begin_figures(document: Document, beside: Beside, kept: Kept) -> list[Wanted[Files]]:
-    """Begin to draw the figures of a manuscript, each for one column and for two."""
-    return begin_files(document, beside, kept, widths=WIDTHS)
-
-
-def write_manuscript(document: Document, out: Path, *, begun: Sequence[Wanted[Files]]) -> Path:
+def write_manuscript(document: Document, out: Path, *, begun: Mapping[float, dict[str, Wanted[Files]]]) -> Path:
     """Write `OUT/paper/` and return `OUT/paper/paper.tex`, the example that takes in all of it.
 
-    `begun` is what `begin_figures` began.
+    `begun` holds the figures by width in mm and by key, as `begin_drawing` began them.
     """
     folder = out / "paper"
     bodies, citations = section_bodies(document)
@@ -67,12 +60,12 @@ def write_manuscript(document: Document, out: Path, *, begun: Sequence[Wanted[Fi
         key for text in texts.values() for found in re.findall(r"\\cite\{([^}]*)\}", text) for key in found.split(",")
     }
     texts["references.bib"] = references_bib(citations, cited)
-    names = [(label(item.key), width) for item in document.items if isinstance(item, Figure) for width in WIDTHS]
     pictures: dict[str, bytes] = {}
-    for (name, width), task in reversed(list(zip(names, begun, strict=True))):  # the last may not be begun
-        files = task.result()
-        pictures[f"figures/{name}-{width:g}mm.svg"] = f"{SVG_HEAD}{files.svg}\n".encode()
-        pictures[f"figures/{name}-{width:g}mm.pdf"] = files.pdf
+    for width, by_key in begun.items():
+        for key, task in reversed(by_key.items()):  # the last may not be begun
+            files = task.result()
+            pictures[f"figures/{label(key)}-{width:g}mm.svg"] = f"{SVG_HEAD}{files.svg}\n".encode()
+            pictures[f"figures/{label(key)}-{width:g}mm.pdf"] = files.pdf
     _sweep(folder, kept={*texts, *pictures})
     for path, text in texts.items():
         atomic_write_text(folder / path, text)

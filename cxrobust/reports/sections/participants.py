@@ -151,7 +151,7 @@ def _per_patient(split: Mapping[str, Any]) -> tuple[Cell, Cell, Cell]:
     if "images_per_patient" not in split:
         return EMPTY, EMPTY, EMPTY
     low, middle, high = split["images_per_patient"]
-    return EMPTY, Cell(text=f"{compact(middle)} ({compact(low)} to {compact(high)})"), EMPTY
+    return EMPTY, Cell(text=f"{compact(middle)} ({compact(low)} to {compact(high)})", alone=True), EMPTY
 
 
 def _of(split: Mapping[str, Any], column: str) -> Mapping[str, Any] | None:
@@ -188,7 +188,7 @@ def _numbers(one: Mapping[str, Any] | None) -> tuple[Cell, Cell, Cell]:
         if summary.get("quartiles") is None:
             return EMPTY
         low, middle, high = summary["quartiles"]
-        return Cell(text=f"{compact(middle)} ({compact(low)} to {compact(high)})")
+        return Cell(text=f"{compact(middle)} ({compact(low)} to {compact(high)})", alone=True)
 
     return said(one["images"]), said(one["patients"]), Cell(text=count(one["images"]["n_missing"]))
 

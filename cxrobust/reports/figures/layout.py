@@ -1,0 +1,91 @@
+"""Panels of one grid laid out in one pass: room for what stands around each, and the rest shared evenly.
+
+It places panels as matplotlib's constrained layout does, which measures every text of every panel twice.
+"""
+
+from collections.abc import Iterable
+from typing import Any, cast
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+from matplotlib.layout_engine import LayoutEngine
+from matplotlib.transforms import Bbox
+from numpy.typing import NDArray
+
+W_PAD, H_PAD = 0.02 * 72, 0.03 * 72
+"""Room around a panel with all that stands beside it, in points."""
+SPACE = 0.02
+"""Share of a figure that goes between all its columns, or rows, where that is more."""
+DPI = 72
+
+
+class Panels(LayoutEngine):
+    """The layout of a figure whose panels are those of one grid; `top` is room above it all, in points."""
+
+    _adjust_compatible, _colorbar_gridspec = False, False
+
+    def __init__(self, *, top: float = 0.0) -> None:
+        super().__init__()
+        self._top = top
+
+    def set(self, **_: Any) -> None:
+        """Set nothing: it has no settings of matplotlib's."""
+
+    def execute(self, fig: Any) -> None:
+        """Move and resize the panels of a figure."""
+        panels = [axes for axes in fig.axes if axes.get_subplotspec() is not None and axes.get_in_layout()]
+        if panels:
+            place(fig, panels, renderer=fig._get_renderer(), top=self._top)
+
+
+def place(figure: Canvas, panels: Iterable[Axes], *, renderer: Any, top: float) -> None:
+    """Move and resize panels so that what stands around each finds room."""
+    found = [(axes, cast(Any, axes.get_subplotspec())) for axes in panels]
+    rows, columns = found[0][1].get_gridspec().get_geometry()
+    width, height = (DPI * float(side) for side in np.asarray(figure.get_size_inches()))
+    left, right = np.zeros(columns), np.zeros(columns)
+    above, below = np.zeros(rows), np.zeros(rows)
+    for axes, spec in found:
+        box = axes.get_position(original=True).transformed(figure.transFigure)
+        seen = axes.get_tightbbox(renderer, for_layout_only=True) or box
+        row, column = spec.rowspan.start, spec.colspan.start
+        left[column] = max(left[column], box.x0 - seen.x0)
+        right[column] = max(right[column], seen.x1 - box.x1)
+        above[row] = max(above[row], seen.y1 - box.y1)
+        below[row] = max(below[row], box.y0 - seen.y0)
+    across, between = max(W_PAD, SPACE / 2 / columns * width), max(H_PAD, SPACE / 2 / rows * height)
+    left += _pads(columns, W_PAD, across)
+    right += _pads(columns, W_PAD, across)[::-1]
+    above += _pads(rows, H_PAD, between)
+    below += _pads(rows, H_PAD, between)[::-1]
+    at_left, at_bottom = _outside(figure, renderer, height=height, width=width)
+    wide = (width - at_left - left.sum() - right.sum()) / columns
+    high = (height - top - at_bottom - above.sum() - below.sum()) / rows
+    if wide <= 0 or high <= 0:
+        return
+    for axes, spec in found:
+        row, column = spec.rowspan.start, spec.colspan.start
+        x = at_left + left[: column + 1].sum() + right[:column].sum() + column * wide
+        y = height - top - above[: row + 1].sum() - below[:row].sum() - (row + 1) * high
+        cast(Any, axes)._set_position(Bbox.from_bounds(x / width, y / height, wide / width, high / height))
+
+
+def _pads(n: int, outer: float, inner: float) -> NDArray[np.float64]:
+    """Return the room before each of n panels."""
+    return np.array([outer, *[inner] * (n - 1)])
+
+
+def _outside(figure: Canvas, renderer: Any, *, height: float, width: float) -> tuple[float, float]:
+    """Return the room left of all panels and below them, for labels that they share and for a legend."""
+    drawn: Any = figure
+    at_left, at_bottom = 0.0, 0.0
+    if drawn._supxlabel is not None:
+        drawn._supxlabel.set_position((drawn._supxlabel.get_position()[0], H_PAD / height))
+        at_bottom = drawn._supxlabel.get_tightbbox(renderer).height + 2 * H_PAD
+    if drawn._supylabel is not None:
+        drawn._supylabel.set_position((W_PAD / width, drawn._supylabel.get_position()[1]))
+        at_left = drawn._supylabel.get_tightbbox(renderer).width + 2 * W_PAD
+    for legend in drawn.legends:
+        at_bottom = max(at_bottom, legend.get_tightbbox(renderer).height + 2 * H_PAD)
+    return at_left, at_bottom
