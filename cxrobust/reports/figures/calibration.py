@@ -31,20 +31,26 @@ SHARE = 0.25
 
 @drawn
 def reliability_figure(width: float, view: View, *, conditions: Sequence[str]) -> Canvas:
-    """Draw one column for each regime, one row for each condition; further regimes follow below."""
+    """Draw one column for each regime, one row for each condition; further regimes follow below.
+
+    Where the width is of two columns, the conditions of a single regime stand side by side.
+    """
     columns = min(len(view.regimes), MOST_NARROW if is_narrow(width) else MOST_COLUMNS)
     blocks = math.ceil(len(view.regimes) / columns)
     rows = blocks * len(conditions)
+    is_alone = len(view.regimes) == 1 and not is_narrow(width)
+    if is_alone:
+        rows, columns = 1, len(conditions)
     side = min((width - 24) / columns, 36.0)
-    figure = canvas(width, rows * (side + 5) + 9)
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    figure = canvas(columns * (side + 20) if is_alone else width, rows * (side + 5) + 9)
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=not is_alone)
     drawn_as = marks(view.regimes, reference=view.reference)
     diagrams = {(one.regime, one.condition): one for one in view.results.reliability}
     for axes in grid.flat:
         axes.set_axis_off()
     for place, regime in enumerate(view.regimes):
         for row, condition in enumerate(conditions):
-            axes = grid[place // columns * len(conditions) + row, place % columns]
+            axes = grid[0, row] if is_alone else grid[place // columns * len(conditions) + row, place % columns]
             axes.set_axis_on()
             ece = view.value("ece", regime, condition)
             _diagram(axes, diagrams.get((regime, condition)), ece, drawn_as[regime], level=view.level)
