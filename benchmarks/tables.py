@@ -364,7 +364,8 @@ def inference(result: Mapping[str, Any]) -> Iterable[str]:
         return
     turns = " and ".join(f"{seconds(one['meanwhile'])} against {seconds(one['before'])}" for one in result["cold"])
     yield (
-        f"A cold run under FGSM, from {result['images']} PNG files of side {result['side']}, torch on one thread: "
+        f"A cold run under FGSM, from {result['images']} PNG files of side {result['side']}, of a network "
+        f"that only waits, as a CPU does for a GPU: "
         f"{turns} where all images are decoded first; the median ratio is {result['cold_ratio']:.2f}."
     )
 
