@@ -68,6 +68,15 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f" (did you mean '{match[0]}'?)" if match else ""
 
 
+def counted(n: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    >>> counted(1, "image"), counted(2000, "image")
+    ('1 image', '2,000 images')
+    """
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
 def some(items: Iterable[object], *, most: int = 3) -> str:
     """Name the first few of `items`: `a, b, c and 12 more`."""
     names = [str(item) for item in items]

@@ -119,7 +119,7 @@ def test_validation_images_read_as_a_set_of_their_own(tmp_path: Path) -> None:
         ([held_out(), held_out()], "image 'v0' appears twice"),
         ([held_out(labels=1 - HELD_OUT_LABELS)], "image 'v0': its labels differ from the study's"),
         ([held_out(patients=("q0", "q0", "q1"))], "image 'v1' is of patient 'q0', in the study of 'q1'"),
-        ([held_out(image_ids=("v0", "v1", "i0"))], r"1 images are not in the study \(i0\)"),
+        ([held_out(image_ids=("v0", "v1", "i0"))], r"1 image not in the study \(i0\)"),
         ([held_out(findings=("Mass", "Effusion"))], "its findings are Mass, Effusion, not Effusion, Mass"),
     ],
 )
@@ -137,7 +137,7 @@ def test_a_missing_validation_image_and_cell_are_named(tmp_path: Path) -> None:
         labels=HELD_OUT_LABELS[:1],
         probabilities=np.array([[0.1, 0.2]]),
     )
-    message = r"validation images, regime 'a', condition 'clean': 2 images are missing \(v1, v2\)"
+    message = r"validation images, regime 'a', condition 'clean': 2 images missing \(v1, v2\)"
     with pytest.raises(DataError, match=message):
         load_predictions(write_with_validation(tmp_path / "short", short))
     folder = write_with_validation(tmp_path / "cell", held_out())
@@ -154,7 +154,7 @@ def test_a_missing_validation_image_and_cell_are_named(tmp_path: Path) -> None:
 def test_a_patient_of_both_the_test_and_the_validation_images_is_counted_and_named(tmp_path: Path) -> None:
     patients = ("p2", "q1", "p0")
     folder = write_with_validation(tmp_path, held_out(patients=patients), patient_id=list(patients))
-    with pytest.raises(DataError, match=r"validation.parquet: 2 of its patients are in images.parquet too \(p2, p0\)"):
+    with pytest.raises(DataError, match=r"validation.parquet: 2 patients also in images.parquet \(p2, p0\)"):
         load_predictions(folder)
 
 
@@ -294,7 +294,7 @@ def test_a_probability_outside_0_and_1_is_named(value: float, tmp_path: Path) ->
         ),
         ({"patients": ("p9", *PATIENTS[1:])}, "image 'i0' is of patient 'p9', in the study of 'p0'"),
         ({"image_ids": ("i1", *IDS[1:])}, "image 'i1' appears twice"),
-        ({"image_ids": ("x", *IDS[1:])}, "1 images are not in the study .x."),
+        ({"image_ids": ("x", *IDS[1:])}, "1 image not in the study .x."),
         ({"findings": ("Effusion", "Nodule")}, "its findings are Effusion, Nodule, not Effusion, Mass"),
     ],
 )
@@ -313,7 +313,7 @@ def test_a_missing_image_and_a_missing_cell_are_named(tmp_path: Path) -> None:
         probabilities=short.probabilities[:4],
         logits=None,
     )
-    with pytest.raises(DataError, match=r"condition 'blur': 2 images are missing \(i4, i5\)"):
+    with pytest.raises(DataError, match=r"condition 'blur': 2 images missing \(i4, i5\)"):
         load_predictions(write_folder(tmp_path / "short", unit(), short))
     with pytest.raises(DataError, match="regime 'b', condition 'blur': the cell is missing"):
         load_predictions(write_folder(tmp_path / "cell", unit(), unit("blur"), unit(regime="b")))

@@ -106,7 +106,7 @@ def test_a_changed_validation_table_is_read_again_and_alone(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("file", "old", "new", "error", "message"),
     [
-        ("b-held-out.csv", "held03", "held99", DataError, r"held-out.csv: 1 images of .* are missing \(held0?[39]"),
+        ("b-held-out.csv", "held03", "held99", DataError, r"held-out.csv: 1 image of .* missing \(held0?[39]"),
         ("b-held-out.csv", "Effusion", "Efusion", DataError, "b-held-out.csv: no column 'Effusion' for finding"),
         ("b-held-out.csv", "held03,0.", "held03,7.", DataError, "b-held-out.csv: image 'held03', .* is not in"),
         (

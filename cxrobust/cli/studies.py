@@ -8,7 +8,7 @@ from typing import Annotated, get_args
 import typer
 
 from cxrobust.cli.app import DataRoot, Out, StudyFile, app, out_folder, say_written, warn
-from cxrobust.errors import StudyError, nearest
+from cxrobust.errors import StudyError, counted, nearest
 from cxrobust.files import atomic_write_text
 
 STUDIES = "A study, from its file to its estimates"
@@ -313,5 +313,5 @@ def _say_skipped(folder: Path) -> None:
 
     if skipped := skipped_images(folder):
         image, why = next(iter(skipped.items()))
-        images = "1 image" if len(skipped) == 1 else f"{len(skipped):,} images"
+        images = counted(len(skipped), "image")
         warn(f"left out of every cell: {images} ({folder / INDEX} lists them), {image}: {why}")

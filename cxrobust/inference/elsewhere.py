@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from cxrobust.conditions import CLEAN, parse_condition
-from cxrobust.errors import DataError, nearest, some
+from cxrobust.errors import DataError, counted, nearest, some
 from cxrobust.files import sha256_file
 from cxrobust.inference.written import Written
 from cxrobust.predictions import check_probabilities
@@ -183,7 +183,9 @@ class Elsewhere(Section):
         known_ids = set(frame[self.id])
         absent = [image for image in image_ids if image not in known_ids]
         if absent:
-            raise DataError(f"{path}: {len(absent):,} images of the study have no row ({some(absent)}): add them")
+            raise DataError(
+                f"{path}: {counted(len(absent), 'image')} of the study without a row ({some(absent)}): add them"
+            )
         rows = frame.set_index(self.id).loc[list(image_ids)]
         if self.report not in frame.columns:
             return Told(probabilities=self._probabilities(path, frame, findings, image_ids), written=None)
@@ -350,7 +352,7 @@ def common_images(regimes: tuple[Elsewhere, ...]) -> frozenset[str]:
             if only_first or only_here:
                 lacking, having, missing = (here, first, only_first) if only_first else (first, here, only_here)
                 raise DataError(
-                    f"{lacking[0]}: {len(missing):,} images of {having[0].name} are missing ({some(sorted(missing))}): "
-                    f"every table needs the same images"
+                    f"{lacking[0]}: {counted(len(missing), 'image')} of {having[0].name} missing "
+                    f"({some(sorted(missing))}): every table needs the same images"
                 )
     return frozenset() if first is None else first[1]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from cxrobust.errors import StudyError, nearest, some
+from cxrobust.errors import StudyError, counted, nearest, some
 from cxrobust.inference.datasets import ImageTable
 from cxrobust.inference.elsewhere import Elsewhere
 from cxrobust.inference.models import Regime
@@ -86,8 +86,9 @@ def _check_reports(study: Study, one: Perturbation, table: ImageTable) -> None:
         missing = [image for image, text in zip(table.ids, given, strict=True) if not (text or "").strip()]
         if missing:
             raise StudyError(
-                f'attack {one.name!r} asks for references (text = "{REFERENCE}"), and {len(missing):,} images have '
-                f'none ({some(missing)}): give references in [data], and missing_references = "exclude"'
+                f'attack {one.name!r} asks for references (text = "{REFERENCE}"), and there is none for '
+                f"{counted(len(missing), 'image')} ({some(missing)}): give references in [data], and "
+                f'missing_references = "exclude"'
             )
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from cxrobust.conditions import CLEAN
-from cxrobust.errors import DataError, some
+from cxrobust.errors import DataError, counted, some
 from cxrobust.predictions.index import IMAGES, INDEX, REFERENCE, VALIDATION_IMAGES, read_images, read_index
 from cxrobust.predictions.parquet import AGAIN, verified
 from cxrobust.predictions.pooling import pool_studies
@@ -160,7 +160,7 @@ def _without(unit: UnitPredictions, images: Set[str]) -> UnitPredictions:
 def _rows(unit: UnitPredictions, position: Mapping[str, int], where: str) -> NDArray[np.intp]:
     unknown = [image for image in unit.image_ids if image not in position]
     if unknown:
-        raise DataError(f"{where}: {len(unknown):,} images are not in the study ({some(unknown)}): predict again")
+        raise DataError(f"{where}: {counted(len(unknown), 'image')} not in the study ({some(unknown)}): predict again")
     rows = np.array([position[image] for image in unit.image_ids], dtype=np.intp)
     if len(np.unique(rows)) != len(rows):
         twice = pd.Series(unit.image_ids)[pd.Series(unit.image_ids).duplicated()].iloc[0]
@@ -178,7 +178,7 @@ def _check_apart(folder: Path, test: PredictionSet, validation: PredictionSet) -
     shared = [patient for patient in validation.patient_ids if patient in of_test]
     if shared:
         raise DataError(
-            f"{folder / VALIDATION_IMAGES}: {len(shared):,} of its patients are in {IMAGES} too ({some(shared)}): "
+            f"{folder / VALIDATION_IMAGES}: {counted(len(shared), 'patient')} also in {IMAGES} ({some(shared)}): "
             f"leave each to one of the two and predict again"
         )
 
@@ -217,4 +217,6 @@ def _check_whole(
     where = f"{prefix}regime {members[member][0]!r}, condition {conditions[condition]!r}"
     if len(absent) == len(ids):
         raise DataError(f"{where}: the cell is missing: every regime needs every condition")
-    raise DataError(f"{where}: {len(absent):,} images are missing ({some(absent)}): every cell needs each image once")
+    raise DataError(
+        f"{where}: {counted(len(absent), 'image')} missing ({some(absent)}): every cell needs each image once"
+    )

@@ -210,7 +210,7 @@ def change(path, edit):
         (
             "metadata",
             lambda lines: [line for line in lines if "e084de3b" not in line],
-            r"1 images .* have no row \(e084de3b\)",
+            r"1 image .* without a row \(e084de3b\)",
         ),
         ("metadata", lambda lines: [*lines, lines[1]], "image '7ba273af' stands twice"),
         ("chexpert", lambda lines: [*lines, lines[1]], "study '50414267' stands twice"),

@@ -55,7 +55,7 @@ def test_patients_are_those_of_the_nih_where_the_mapping_is_there(root):
     assert table.name == "RSNA pneumonia challenge"
     assert MAPPING in table.sources
     (root / MAPPING).write_text(json.dumps(entries[1:]))
-    with pytest.raises(DataError, match=r"1 images have no entry \(cc-3\)"):
+    with pytest.raises(DataError, match=r"1 image without an entry \(cc-3\)"):
         rsna(root).table(with_images=False)
     (root / MAPPING).write_text("[{}]")
     with pytest.raises(DataError, match="the mapping to NIH images cannot be read"):

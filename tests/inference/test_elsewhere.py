@@ -47,7 +47,7 @@ def test_columns_are_found_by_name_and_images_by_id(name: str, tmp_path: Path) -
         ({"Image_Index": ["a", "a", "b"]}, "image 'a' stands twice"),
         ({"p_Mass": [0.1, "high", 0.2]}, "image 'a', column 'p_Mass': 'high' is not a probability"),
         ({"p_Mass": [0.1, 1.2, 0.2]}, r"image 'a', finding 'Mass': probability 1.2 is not in \[0, 1\]"),
-        ({"Image_Index": ["a", "x", "b"]}, r"1 images of the study have no row \(c\)"),
+        ({"Image_Index": ["a", "x", "b"]}, r"1 image of the study without a row \(c\)"),
     ],
 )
 def test_what_does_not_fit_is_named(columns: dict[str, object], message: str, tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_an_id_in_one_table_and_not_in_another_is_counted_and_named(tmp_path: Pa
     first = table(tmp_path, "first.csv")
     second = table(tmp_path, "second.csv", Image_Index=["c", "a", "z"])
     one = regime(first, predictions={"clean": first, "blur": second})
-    with pytest.raises(DataError, match=r"second.csv: 1 images of first.csv are missing \(b\)"):
+    with pytest.raises(DataError, match=r"second.csv: 1 image of first.csv missing \(b\)"):
         common_images((one,))
     assert common_images((regime(first),)) == {"a", "b", "c"}
 

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError, model_validator
 
-from cxrobust.errors import DataError, StudyError, nearest, some
+from cxrobust.errors import DataError, StudyError, counted, nearest, some
 from cxrobust.files import sha256_file
 from cxrobust.inference.images import FileImages
 from cxrobust.inference.references import OBSERVED, count_missing, labels_of, references_of
@@ -362,7 +362,9 @@ def _join(table: ImageTable, path: Path, column: str) -> ImageTable:
         raise DataError(f"{path}: a column of metadata is called {REFERENCE!r}, which means reports here: rename it")
     absent = [image for image in table.ids if image not in own.index]
     if absent:
-        raise DataError(f"{path}: {len(absent):,} images of {table.name} have no row ({some(absent)}): add them")
+        raise DataError(
+            f"{path}: {counted(len(absent), 'image')} of {table.name} without a row ({some(absent)}): add them"
+        )
     joined = table.metadata.reset_index(drop=True).copy()
     for name in own.columns:
         joined[name] = own.loc[list(table.ids), name].to_numpy()

@@ -6,7 +6,7 @@ from typing import Literal
 import pandas as pd
 from pydantic import model_validator
 
-from cxrobust.errors import DataError, StudyError, some
+from cxrobust.errors import DataError, StudyError, counted, some
 from cxrobust.files import sha256_file
 from cxrobust.inference.columns import POLICY, Uncertain, read_labels
 from cxrobust.inference.datasets import Dataset, ImageTable, check_columns, dataset, named, read_table
@@ -170,7 +170,8 @@ def _images_of_split(split: Path, metadata: Path, name: str) -> pd.DataFrame:
     absent = images[IMAGE][~images[IMAGE].isin(about[IMAGE])]
     if len(absent):
         raise DataError(
-            f"{metadata}: {len(absent):,} images of {split.name} have no row ({some(absent)}): use files of one version"
+            f"{metadata}: {counted(len(absent), 'image')} of {split.name} without a row ({some(absent)}): "
+            f"use files of one version"
         )
     return images.merge(about, on=IMAGE, how="left")
 

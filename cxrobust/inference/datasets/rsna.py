@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from cxrobust.errors import DataError, some
+from cxrobust.errors import DataError, counted, some
 from cxrobust.files import sha256_file
 from cxrobust.inference.columns import line
 from cxrobust.inference.datasets import Dataset, ImageTable, dataset, read_table
@@ -131,5 +131,7 @@ def _patients(mapping: Path, ids: Sequence[str]) -> tuple[str, ...]:
         ) from error
     absent = [image for image in ids if image not in known]
     if absent:
-        raise DataError(f"{mapping}: {len(absent):,} images have no entry ({some(absent)}): get the file again")
+        raise DataError(
+            f"{mapping}: {counted(len(absent), 'image')} without an entry ({some(absent)}): get the file again"
+        )
     return tuple(known[image] for image in ids)
