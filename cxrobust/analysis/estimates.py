@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from cxrobust.analysis.choices import WITH_A_MARGIN
 from cxrobust.analysis.contrasts import Contrast, curves
 from cxrobust.analysis.intervals import (
     INTERVALS,
@@ -240,10 +241,17 @@ def estimate(
                 *_on_interval(contrast, point),
                 *_on_width(metric, contrast, place, point, values),
                 *([outcome.note] if outcome.note else []),
+                *_on_margin(outcome, on_counts[place]),
             ]
             note = joined(notes) if reason is None else f"not estimable: {reason}"
             estimates.append(_record(name, contrast, counts, point, outcome, view=view, note=note))
     return tuple(estimates)
+
+
+def _on_margin(outcome: Tested, on_counts: Sequence[str]) -> list[str]:
+    """Say where a test claims more often than its level what is not so, as was counted (docs/coverage.md)."""
+    is_claimed = outcome.name in WITH_A_MARGIN and any(one.startswith("fewer than") for one in on_counts)
+    return [f"with so few, {outcome.name} claims too often"] if is_claimed else []
 
 
 def _bundles(contrasts: Sequence[Contrast], conditions: Sequence[str]) -> list[list[int]]:

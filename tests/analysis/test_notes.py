@@ -168,6 +168,19 @@ def test_few_positive_or_negative_patients_are_noted_for_every_estimate(rare, ki
         assert notes == expected.get(finding, []), e
 
 
+@pytest.mark.parametrize("test", ["tost", "noninferiority", "permutation"])
+def test_a_claim_against_a_margin_says_that_few_positive_patients_make_it_too_often(test):
+    made = make_predictions(n_patients=60, most_images=2)
+    labels = np.zeros_like(made.labels)
+    labels[np.isin(made.patients, np.arange(19)), 0] = 1
+    labels[np.isin(made.patients, np.arange(30)), 1] = 1
+    margin = {} if test == "permutation" else {"margin": 0.05}
+    warned = set()
+    for (_, _, _, _, finding), e in run(replace(made, labels=labels), "accuracy", test=test, **margin).items():
+        warned |= {finding} if f"with so few, {test} claims too often" in e.note else set()
+    assert warned == (set() if test == "permutation" else {"Effusion", "macro", "worst"})
+
+
 @pytest.mark.parametrize(
     ("value", "low", "high", "is_outside"),
     [
