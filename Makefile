@@ -55,6 +55,7 @@ chexalign: setup
 	$(BIN)/python $(CHEXALIGN)/train_dpo.py --judge people
 	$(BIN)/cxrobust run $(CHEXALIGN)/study.toml
 	$(BIN)/python $(CHEXALIGN)/figure.py
+	$(BIN)/python $(CHEXALIGN)/wording.py
 
 pages: demo $(BROWSER)
 	$(BIN)/python tools/pages.py demo docs/_static

@@ -14,6 +14,7 @@ from PIL import Image
 from cxrobust.checks import check
 from cxrobust.errors import CxrobustError
 from cxrobust.inference.phantoms import FINDINGS, population
+from cxrobust.predictions.loading import load_predictions
 from cxrobust.progress import silent
 from cxrobust.radiology_reports.labeler import Label, label_report
 from cxrobust.radiology_reports.phrases import OBSERVATIONS as OBSERVED
@@ -79,6 +80,18 @@ def test_the_tokenizer_knows_every_word_and_gives_texts_back(example: Path) -> N
         assert tokenizer.decode(ids, skip_special_tokens=True) == report
 
 
+def test_broken_wording_is_told_from_what_the_grammar_writes(example: Path) -> None:
+    grammar, broken = importlib.import_module("grammar"), importlib.import_module("wording").broken
+    assert not any(broken(grammar.report(visit)) for visit in population(7, 60, split="train"))
+    for text in (
+        "Heart size is normal. The lungs are clear are clear are clear on. No evidence of edema.",
+        "atelectasis at the right base. There is no pneumothorax.",
+        "Heart size is normal. lungs. There is no pneumothorax.",
+        "There is no pneumothorax, edema, or",
+    ):
+        assert broken(text), text
+
+
 def test_the_study_asks_as_the_generator_was_asked_in_training(example: Path) -> None:
     grammar, generator = importlib.import_module("grammar"), importlib.import_module("generator")
     study = read_study(example / "study.toml")
@@ -135,6 +148,9 @@ def test_the_whole_road(example: Path) -> None:
     results = analyze(study, out)
     found = results.find(estimand="value", metric="f1-5-macro", condition="clean")
     assert len(found) == 4
+    counts = importlib.import_module("wording").count(load_predictions(out / "predictions"))
+    assert list(counts.columns) == list(checked.regimes)
+    assert counts.index[0] == "clean"
     importlib.import_module("figure").draw(pd.read_csv(out / "estimates.csv"), out / "figure.png")
     assert (out / "figure.png").stat().st_size > 10_000
 
