@@ -57,7 +57,7 @@ def test_figures_are_drawn_of_the_metrics_that_were_simulated(load, tmp_path):
     for draw, shares in ((drawing.draw_metrics, (covered, rejected)), (drawing.draw_trend, (covered,))):
         path = tmp_path / "figure.svg"
         draw(*shares, path)
-        assert 'width="493' in path.read_text(encoding="utf-8")  # 174 mm
+        assert 'width="518' in path.read_text(encoding="utf-8")  # 183 mm
 
 
 def test_the_page_of_procedures_says_what_the_results_say(load):

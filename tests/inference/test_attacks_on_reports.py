@@ -189,7 +189,7 @@ def test_what_a_generator_attack_needs_is_said_before_anything_is_predicted(tmp_
     study = write_generator_study(tmp_path)
     text = study.read_text()
     study.write_text(text.replace('target = "report"', 'target = "report"\ntext = "reference"'))
-    with pytest.raises(StudyError, match=r'asks for references \(text = "reference"\), and 12 images have none'):
+    with pytest.raises(StudyError, match=r'\(text = "reference"\), and there is none for 12 images'):
         plan(read_study(study), tmp_path / "out")
     study.write_text(text.replace('target = "report"', 'target = "each"'))
     with pytest.raises(StudyError, match=r"regime 'sft' writes one report for all: write target"):

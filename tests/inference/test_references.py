@@ -160,7 +160,7 @@ def test_references_go_with_the_predictions_and_into_attacks(tmp_path):
     assert found.index["data"]["references"] == {"n": 3, "faults": {"missing": {"n": 1, "images": ["i001"]}}}
     by_reference = text.replace('target = "report"', 'target = "report"\ntext = "reference"')
     study.write_text(by_reference)
-    with pytest.raises(StudyError, match=r"1 images have none \(i001\): give references in \[data\], and missing_ref"):
+    with pytest.raises(StudyError, match=r"none for 1 image \(i001\): give references in \[data\], and missing_ref"):
         plan(read_study(study), tmp_path / "out")
     study.write_text(by_reference.replace("size = 20", 'size = 20\nmissing_references = "exclude"'))
     keys = [unit.key for unit in plan(read_study(study), tmp_path / "out").units]
