@@ -99,7 +99,9 @@ def test_draws_of_each_image_pass_a_compiled_model(counted: list[int]) -> None:
 
 
 @pytest.mark.filterwarnings("default")  # of the compiler's own
-@pytest.mark.skipif(not any(map(shutil.which, ("g++", "c++", "clang++"))), reason="no C++ compiler is here")
+@pytest.mark.skipif(
+    not any(map(shutil.which, ("g++", "c++", "clang++"))), reason="torch.compile needs a C++ compiler, and none is here"
+)
 def test_a_compiler_that_is_here_changes_an_attack_by_rounding_alone(tmp_path: Path) -> None:
     found = []
     for compute in ("", "compile = true"):
