@@ -40,6 +40,59 @@ ESTIMATE = Estimate(
 ONE_BIN = ReliabilityBin(low=0.0, high=0.5, n=0, mean_probability=None, observed=None, ci_low=None, ci_high=None)
 
 
+CURVE = RiskCoverage(
+    regime="a", condition="clean", points=(RiskPoint(coverage=0.5, risk=0.1, ci_low=0.0, ci_high=None),)
+)
+
+SPREAD = ConfidenceSpread(
+    regime="a",
+    condition="clean",
+    decisions="wrong",
+    n=1,
+    mean=0.7,
+    ci_low=None,
+    ci_high=None,
+    shift=None,
+    shift_low=None,
+    shift_high=None,
+    bins=(ConfidenceBin(low=0.5, high=0.75, n=1, share=0.5, ci_low=0.1, ci_high=0.9),),
+)
+
+FLIPS = Flips(
+    regime="a",
+    condition="clean",
+    cells=(
+        Flip(
+            label=1,
+            clean=1,
+            perturbed=0,
+            n=0,
+            n_patients=0,
+            share=0.0,
+            ci_low=0.0,
+            ci_high=0.3,
+            interval="wilson",
+            difference=None,
+            difference_low=None,
+            difference_high=None,
+        ),
+    ),
+)
+
+DETECTABLE = Detectable(
+    metric="auroc",
+    regime="a",
+    reference=None,
+    goal="difference",
+    size=0.1,
+    se=0.03,
+    alpha=0.05,
+    comparisons=1,
+    power=0.8,
+    note="",
+)
+
+
 def results(**changes: object) -> Results:
     content: dict[str, object] = {
         "study": {"report": {"formats": ["html"], "paper": "A4"}},
@@ -50,11 +103,7 @@ def results(**changes: object) -> Results:
         "primary_condition": None,
         "estimates": (ESTIMATE,),
         "reliability": (Reliability(regime="a", condition="clean", bins=(ONE_BIN,)),),
-        "risk_coverage": (
-            RiskCoverage(
-                regime="a", condition="clean", points=(RiskPoint(coverage=0.5, risk=0.1, ci_low=0.0, ci_high=None),)
-            ),
-        ),
+        "risk_coverage": (CURVE,),
         "thresholds": (Threshold(regime="a", replicate=0, finding="Mass", value=0.3, rule="youden"),),
         "unclustered": (
             Unclustered(
@@ -63,57 +112,9 @@ def results(**changes: object) -> Results:
         ),
         "examples": (),
         "provenance": {"seed": 1},
-        "confidence": (
-            ConfidenceSpread(
-                regime="a",
-                condition="clean",
-                decisions="wrong",
-                n=1,
-                mean=0.7,
-                ci_low=None,
-                ci_high=None,
-                shift=None,
-                shift_low=None,
-                shift_high=None,
-                bins=(ConfidenceBin(low=0.5, high=0.75, n=1, share=0.5, ci_low=0.1, ci_high=0.9),),
-            ),
-        ),
-        "flips": (
-            Flips(
-                regime="a",
-                condition="clean",
-                cells=(
-                    Flip(
-                        label=1,
-                        clean=1,
-                        perturbed=0,
-                        n=0,
-                        n_patients=0,
-                        share=0.0,
-                        ci_low=0.0,
-                        ci_high=0.3,
-                        interval="wilson",
-                        difference=None,
-                        difference_low=None,
-                        difference_high=None,
-                    ),
-                ),
-            ),
-        ),
-        "power": (
-            Detectable(
-                metric="auroc",
-                regime="a",
-                reference=None,
-                goal="difference",
-                size=0.1,
-                se=0.03,
-                alpha=0.05,
-                comparisons=1,
-                power=0.8,
-                note="",
-            ),
-        ),
+        "confidence": (SPREAD,),
+        "flips": (FLIPS,),
+        "power": (DETECTABLE,),
         "sensitivity": (Alternative(kind="bins", choice="10 equal-width bins", estimate=ESTIMATE),),
     }
     return Results(**{**content, **changes})  # type: ignore[arg-type]

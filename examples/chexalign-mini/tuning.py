@@ -67,19 +67,7 @@ def tune(
         trainer = make(
             model=model,
             ref_model=reference,
-            settings={
-                **ON_A_PROCESSOR,
-                **SILENT,
-                "output_dir": scratch,
-                "seed": training.seed,
-                "num_train_epochs": training.epochs,
-                "per_device_train_batch_size": training.batch,
-                "learning_rate": training.learning_rate,
-                "weight_decay": training.weight_decay,
-                "lr_scheduler_type": "cosine",
-                "warmup_steps": 0.1,
-                "max_length": None,
-            },
+            settings=_settings(training) | {"output_dir": scratch},
             data=Dataset.from_list(examples),
             processor=processor,
         )
@@ -98,6 +86,22 @@ def tune(
         images=f"{n_images:,} with preferences",
         **told,
     )
+
+
+def _settings(training: Training) -> dict[str, Any]:
+    """Return what trl's trainers are told of a training."""
+    return {
+        **ON_A_PROCESSOR,
+        **SILENT,
+        "seed": training.seed,
+        "num_train_epochs": training.epochs,
+        "per_device_train_batch_size": training.batch,
+        "learning_rate": training.learning_rate,
+        "weight_decay": training.weight_decay,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": 0.1,
+        "max_length": None,
+    }
 
 
 def read_examples(path: Path) -> tuple[list[dict[str, Any]], int]:

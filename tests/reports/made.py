@@ -117,33 +117,9 @@ def results(made: Made, *, images: Path | None = None) -> Results:
     estimates = _adjusted(list(_estimates(made)), primary)
     text = f'[study]\ntitle = "{made.title}"\nseed = 2026\nreference = "{made.regimes[0]}"\n'
     return Results(
-        study={
-            "study": {"title": made.title, "seed": 2026, "reference": made.regimes[0], "question": None},
-            "data": {"kind": "phantoms" if made.phantoms else "nih-chestxray14", "size": 224},
-            "regimes": [],
-            "perturbations": list(made.conditions[1:]),
-            "analysis": {
-                "resamples": 10_000,
-                "level": 0.95,
-                "metrics": list(METRICS),
-                "operating_point": "youden",
-                "primary_condition": primary,
-            },
-            "report": {"formats": ["pdf", "html"], "paper": "A4", "example_images": 3},
-            "compute": {},
-        },
+        study=_study(made, primary),
         study_text=text,
-        data={
-            "name": "Phantoms (procedural radiographs)" if made.phantoms else "NIH ChestX-ray14",
-            "citation": "Wang X, Peng Y, Lu L, et al. ChestX-ray8. CVPR 2017. doi:10.1109/CVPR.2017.369.",
-            "n_images": 22_433,
-            "n_patients": 6_187,
-            "size": 64 if made.phantoms else 224,
-            "exclusions": {"lateral view": 312, "no label": 0},
-            "sources": {"Data_Entry_2017_v2020.csv": sha256_bytes(b"labels")},
-            "findings": [_counts(made, k) for k in range(made.n_findings)],
-            "images_per_patient": [1, 2.0, 184],
-        },
+        data=_data(made),
         regimes=tuple(
             {
                 "name": name,
@@ -178,30 +154,66 @@ def results(made: Made, *, images: Path | None = None) -> Results:
             for k, f in enumerate(made.findings)
         ),
         examples=tuple(_examples(made, images)) if images is not None else (),
-        provenance={
-            "inference": {
-                "seconds": 4211.5,
-                "machines": [
-                    {
-                        "device": "cpu",
-                        "hardware": "some processor, 2 logical cores",
-                        "platform": "Linux",
-                        "python": "3.11.7",
-                        "versions": {"torch": "2.9.0", "torchattacks": "3.5.1"},
-                    }
-                ],
-            },
-            "analysis": {"python": "3.11.7", "platform": "Linux", "versions": {"cxrobust": "0.1.0", "numpy": "2.3.0"}},
-            "seed": 2026,
-            "study_sha256": sha256_bytes(text.encode()),
-            "predictions_sha256": sha256_bytes(b"predictions"),
-            "command": "cxrobust run study.toml",
-        },
+        provenance=_provenance(text),
         confidence=tuple(_confidence(made)),
         flips=tuple(_flips(made)),
         power=tuple(_power(estimates, primary)),
         sensitivity=tuple(_sensitivity(estimates, primary)),
     )
+
+
+def _study(made: Made, primary: str | None) -> dict[str, Any]:
+    return {
+        "study": {"title": made.title, "seed": 2026, "reference": made.regimes[0], "question": None},
+        "data": {"kind": "phantoms" if made.phantoms else "nih-chestxray14", "size": 224},
+        "regimes": [],
+        "perturbations": list(made.conditions[1:]),
+        "analysis": {
+            "resamples": 10_000,
+            "level": 0.95,
+            "metrics": list(METRICS),
+            "operating_point": "youden",
+            "primary_condition": primary,
+        },
+        "report": {"formats": ["pdf", "html"], "paper": "A4", "example_images": 3},
+        "compute": {},
+    }
+
+
+def _data(made: Made) -> dict[str, Any]:
+    return {
+        "name": "Phantoms (procedural radiographs)" if made.phantoms else "NIH ChestX-ray14",
+        "citation": "Wang X, Peng Y, Lu L, et al. ChestX-ray8. CVPR 2017. doi:10.1109/CVPR.2017.369.",
+        "n_images": 22_433,
+        "n_patients": 6_187,
+        "size": 64 if made.phantoms else 224,
+        "exclusions": {"lateral view": 312, "no label": 0},
+        "sources": {"Data_Entry_2017_v2020.csv": sha256_bytes(b"labels")},
+        "findings": [_counts(made, k) for k in range(made.n_findings)],
+        "images_per_patient": [1, 2.0, 184],
+    }
+
+
+def _provenance(text: str) -> dict[str, Any]:
+    return {
+        "inference": {
+            "seconds": 4211.5,
+            "machines": [
+                {
+                    "device": "cpu",
+                    "hardware": "some processor, 2 logical cores",
+                    "platform": "Linux",
+                    "python": "3.11.7",
+                    "versions": {"torch": "2.9.0", "torchattacks": "3.5.1"},
+                }
+            ],
+        },
+        "analysis": {"python": "3.11.7", "platform": "Linux", "versions": {"cxrobust": "0.1.0", "numpy": "2.3.0"}},
+        "seed": 2026,
+        "study_sha256": sha256_bytes(text.encode()),
+        "predictions_sha256": sha256_bytes(b"predictions"),
+        "command": "cxrobust run study.toml",
+    }
 
 
 def only(one: Results, **changed: Any) -> Results:
