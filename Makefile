@@ -66,6 +66,8 @@ $(READY): pyproject.toml tools/ensure-pango.sh | $(UV)
 	$(UV) venv --quiet --allow-existing --python '>=3.11' .venv
 	$(UV) pip install --quiet --python $(BIN)/python --editable '.[all,dicom]' --group dev --group examples
 	sh tools/ensure-pango.sh $(BIN)/python
+	@# Where Python may keep no bytecode as it goes, each process would compile torch and its kin anew.
+	@test -z "$$PYTHONDONTWRITEBYTECODE" || $(BIN)/python -m compileall -q -j 0 .venv/lib > /dev/null || true
 	@touch $@
 
 $(BROWSER): tools/ensure-chromium.sh $(READY)
