@@ -13,9 +13,10 @@ import numpy as np
 from cxrobust.analysis import analyze as analyze_predictions
 from cxrobust.analysis.accelerator import check_device, gpu_name
 from cxrobust.characteristics import characteristics
+from cxrobust.differences import nested
 from cxrobust.documents import report
 from cxrobust.environment import installed, installed_versions
-from cxrobust.errors import DataError, MisfitError
+from cxrobust.errors import DataError, MisfitError, some
 from cxrobust.files import alone, sha256_bytes, sha256_file
 from cxrobust.generated_reports import generated_reports
 from cxrobust.inference import engine
@@ -191,10 +192,12 @@ def _check_made_for(study: Study, index: Mapping[str, Any], folder: Path) -> Non
         if name not in index:
             raise DataError(f"{folder / INDEX}: it has no {name!r}: run cxrobust predict again")
     check_scored_for(study, index, folder)
-    if changed := engine.changed_settings(study, index["made_for"]):
+    before, now = index["made_for"], json.loads(json.dumps(engine.made_for(study)))
+    if changed := engine.changed_settings(study, before):
+        keys = some(str(one).removeprefix(": ") for one in nested(before, now, part=""))
         raise DataError(
-            f"{folder}: they were made with another {' and another '.join(changed)} than {study.path} has: "
-            f"run cxrobust predict, which does only what is new"
+            f"{folder}: they were made with another {' and another '.join(changed)} than {study.path} has "
+            f"({keys}): run cxrobust predict, which does only what is new"
         )
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from cxrobust.cli import _main
 from cxrobust.errors import StudyError
+from cxrobust.inference.engine import made_for
 from cxrobust.study import parse_study, read_study
 from cxrobust.study.analysis import AnalysisSection, Family, TargetPoint
 
@@ -338,6 +339,20 @@ def test_paths_are_relative_to_the_study_file_and_data_to_the_data_root() -> Non
     study = parse_study(text, path=Path("folder/s.toml"), data_root=Path("elsewhere"))
     assert study.data.root == Path("elsewhere/images")
     assert parse_study(text, path=Path("folder/s.toml")).data.labels == Path("folder/l.csv")
+
+
+def test_a_path_that_is_the_studys_own_folder_is_recorded_as_it_stands_wherever_that_lies() -> None:
+    text = GOOD.replace('kind = "phantoms"\npatients = 3', 'kind = "folder"\nroot = "."\nlabels = "l.csv"')
+    text = text.replace('model = "', 'model = "./" # "', 1)
+    told = [
+        json.loads(json.dumps([study.settings(), made_for(study)]))
+        for path in ("s.toml", "/data/hospital/s.toml", "again/s.toml")
+        for study in [parse_study(text, path=Path(path))]
+    ]
+    assert told == told[:1] * 3
+    for recorded in told[0]:
+        assert (recorded["data"]["root"], recorded["data"]["labels"]) == (".", "l.csv")
+        assert recorded["regimes"][0]["model"] == "."
 
 
 # ------------------------------------------------------------------ keys of [analysis]

@@ -281,7 +281,7 @@ def made_for(study: Study) -> dict[str, Any]:
     return {
         "data": settings["data"],
         "regimes": [
-            {**one, "model": PurePosixPath(one["model"]).name} if one.get("model") else one
+            {**one, "model": PurePosixPath(one["model"]).name or "."} if one.get("model") else one
             for one in settings["regimes"]
         ],
         "perturbations": settings["perturbations"],

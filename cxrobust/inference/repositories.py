@@ -45,7 +45,7 @@ class Repository:
         A name such as `checkpoints/vit` is a folder when `checkpoints` stands beside the study file.
         """
         path = self.study_folder / fill_fold(self.model, self.fold)
-        first = self.study_folder / Path(self.model).parts[0]
+        first = self.study_folder.joinpath(*Path(self.model).parts[:1])
         is_hub = re.fullmatch(HUB_NAME, self.model) and FOLD not in self.model and self.model not in {".", ".."}
         return None if is_hub and not path.exists() and not first.exists() else path
 
@@ -63,7 +63,7 @@ class Repository:
     @property
     def name(self) -> str:
         """What a report may call it: a folder by its last part alone."""
-        return self.model if self.local is None else self.local.name
+        return self.model if self.local is None else Path(fill_fold(self.model, self.fold)).name or "."
 
     def facts(self, *, also: Iterable[Path] = (), prefers_processor: bool = False) -> dict[str, Any]:
         """Return what configuration and headers of the weights tell of a network, as `Regime.facts` has it.

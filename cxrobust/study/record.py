@@ -1,8 +1,9 @@
 """A validated study file as a record, and those of its sections that are no room's own."""
 
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal, get_args
 
 from pydantic import Field, model_validator
@@ -164,10 +165,14 @@ class Study:
     def settings(self) -> dict[str, Any]:
         """Every setting with its default filled in, as JSON values; paths as they stand in the file."""
         validation = {} if self.validation is None else {"validation": self.validation.settings()}
+        file = tomllib.loads(self.text)
+        regimes = [regime.settings() for regime in self.regimes]
         return {
             "study": self.study.model_dump(mode="json"),
-            "data": {**self.data.settings(), **validation},
-            "regimes": [regime.settings() for regime in self.regimes],
+            "data": _own_folder_as_written({**self.data.settings(), **validation}, file.get("data")),
+            "regimes": [
+                _own_folder_as_written(*pair) for pair in zip(regimes, file.get("regimes", regimes), strict=True)
+            ],
             "perturbations": [str(perturbation.condition) for perturbation in self.perturbations],
             **({"scores": {name: one.settings() for name, one in self.scores.items()}} if self.scores else {}),
             "analysis": self.analysis.model_dump(mode="json"),
@@ -178,3 +183,17 @@ class Study:
     def error(self, keys: Sequence[str | int], message: str) -> StudyError:
         """Return an error that names the file and the line on which a key stands."""
         return Place(self.path, self.text).error(keys, message)
+
+
+def _own_folder_as_written(settings: Mapping[str, Any], written: object) -> dict[str, Any]:
+    """Return settings with `.` where a path is the folder that it is relative to, whose name is another elsewhere."""
+    if not isinstance(written, Mapping):
+        return dict(settings)
+    found = dict(settings)
+    for key, value in settings.items():
+        said = written.get(key)
+        if isinstance(value, Mapping):
+            found[key] = _own_folder_as_written(value, said)
+        elif isinstance(value, str) and isinstance(said, str) and value != said and not PurePath(said).parts:
+            found[key] = "."
+    return found

@@ -191,7 +191,7 @@ def _settings(study: Study | None, results: Results) -> Check:
 def _by_name(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings with models by the last part of their path, which is all that is recorded of a folder at hand."""
     regimes = [
-        {**one, "model": PurePosixPath(str(one["model"])).name}
+        {**one, "model": PurePosixPath(str(one["model"])).name or "."}
         if isinstance(one, Mapping) and one.get("model")
         else one
         for one in settings.get("regimes") or []

@@ -35,6 +35,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished and registered run."""
     folder = tmp_path_factory.mktemp("bundled")
     path = made_elsewhere(folder)
+    path.write_text(path.read_text().replace('root = "images"', 'root = "."'))
     stated = 'authors = ["Ada Lovelace (0000-0002-1825-0097)", "Bo Li"]\nlicence = "CC-BY-4.0"\n[data]'
     path.write_text(path.read_text().replace("[data]", stated, 1))
     study = read_study(path)
@@ -175,6 +176,7 @@ def test_reproducing_says_identical_and_keeps_what_it_wrote(
     assert lines[0].endswith("computed again from the predictions: identical")
     assert lines[1] == "documents: written again from results.json, identical: appendix.html, report.html"
     assert lines[2] == "identical"
+    assert read_results(whole / "results.json").study["data"]["root"] == "."
     assert (tmp_path / "again" / "results.json").read_bytes() == (whole / "results.json").read_bytes()
     assert _main(["reproduce", str(whole), "--out", str(whole)]) == 1
     assert "nothing in it is overwritten" in capsys.readouterr().err

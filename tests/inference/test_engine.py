@@ -172,7 +172,7 @@ def test_a_model_that_gives_nan_is_named_with_image_and_finding(tmp_path: Path) 
 def test_an_analysis_refuses_predictions_of_another_study(finished: Path, tmp_path: Path) -> None:
     changed = tmp_path / "study.toml"
     changed.write_text((finished / "study.toml").read_text().replace("seed = 5", "seed = 6"))
-    with pytest.raises(DataError, match="made with another seed"):
+    with pytest.raises(DataError, match=r"made with another seed than .*study.toml has \(seed: 5, now 6\): run"):
         pipeline.analyze(read_study(changed, data_root=finished), finished / "out")
 
 
