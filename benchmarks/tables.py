@@ -392,6 +392,27 @@ def scores(result: Mapping[str, Any]) -> Iterable[str]:
     yield f"Not run, since their weights were not at hand: {', '.join(result['not_run'])}."
 
 
+def swaps(result: Mapping[str, Any]) -> Iterable[str]:
+    designs = result["designs"]
+    error = 100 * (0.05 * 0.95 / result["studies"]) ** 0.5
+    yield (
+        f"{result['studies']:,} studies of each law, {result['draws']} random patterns each; the binomial standard "
+        f"error of a share near 5 % is {error:.1f} points. Rejected at 5 %, in %:"
+    )
+    yield table(
+        ("two regimes", "score", "tested", "patients", "words of the longest", "sign flips", "swaps"),
+        (
+            (
+                one["says"], f"`{one['metric']}`",
+                "difference" if one["reached"][0][0] == one["reached"][0][1] else "difference-in-differences",
+                str(one["n_patients"]), f"{100 * one['part']:.0f} %" if one["part"] else "as others'",
+                f"{100 * one['flips']:.1f}", f"{100 * one['swaps']:.1f}",
+            )
+            for one in designs
+        ),
+    )  # fmt: skip
+
+
 def _scored(one: Mapping[str, Any]) -> str:
     digits = 1 if one["metric"] == "words" else 2
     mean, low, high = (f"{one[key]:.{digits}f}" for key in ("mean", "low", "high"))
@@ -416,6 +437,7 @@ TABLES: dict[str, Callable[[Mapping[str, Any]], Iterable[str]]] = {
     "report": report,
     "labeler": labeler,
     "scores": scores,
+    "swaps": swaps,
 }
 
 if __name__ == "__main__":

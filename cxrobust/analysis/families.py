@@ -25,7 +25,7 @@ METHODS: dict[Adjustment, str] = {
     "benjamini-yekutieli": "fdr_by",
 }
 """Names of the study file, and statsmodels' own."""
-SIGN_FLIPS = ("permutation", "permutation (exact)")
+PERMUTATIONS = ("permutation", "permutation (exact)", "permutation (swaps)", "permutation (swaps, exact)")
 INTERACTION = "interaction"
 ALPHA = 0.05
 """Level above which an adjusted p-value is looked at for whether more resamples might lower it."""
@@ -80,7 +80,7 @@ class Families:
     def wants_max_t(self, estimate: Estimate) -> bool:
         """Whether an estimate's p-value is adjusted by max-T, which needs its contributions."""
         family = self.of(estimate)
-        return family is not None and self.method(family) == "max-t" and estimate.test in SIGN_FLIPS
+        return family is not None and self.method(family) == "max-t" and estimate.test in PERMUTATIONS
 
 
 def is_hypothesis(estimand: str, subgroup: str) -> bool:
@@ -203,7 +203,8 @@ def adjust(
 
 def _is_least(estimate: Estimate, n_draws: int) -> bool:
     """Whether no sign pattern that was drawn was as extreme as the sample."""
-    return estimate.test == "permutation" and estimate.p_value is not None and estimate.p_value * (n_draws + 1) < 1.5
+    is_drawn = estimate.test in {"permutation", "permutation (swaps)"}
+    return is_drawn and estimate.p_value is not None and estimate.p_value * (n_draws + 1) < 1.5
 
 
 def _max_t(
@@ -213,7 +214,7 @@ def _max_t(
     n_draws: int,
     seed: int,
 ) -> NDArray[np.float64]:
-    other = next((one for one in members if one.test not in SIGN_FLIPS), None)
+    other = next((one for one in members if one.test not in PERMUTATIONS), None)
     if other is not None:
         raise StudyError(
             f"family {family!r}: max-t adjusts sign-flip tests, and its {other.metric} is tested by {other.test}: "

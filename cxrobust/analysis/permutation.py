@@ -97,9 +97,14 @@ def flipped_sums(
     contributions: NDArray[np.float64], *, n_draws: int, rng: np.random.Generator
 ) -> Iterator[NDArray[np.float64]]:
     """Yield the columns' sums under sign patterns, some at a time: (n_patterns, n_columns)."""
-    exact = is_exact(len(contributions), n_draws=n_draws)
-    for signs in _all_signs(len(contributions)) if exact else _random_signs(len(contributions), n_draws, rng):
+    for signs in sign_patterns(len(contributions), n_draws=n_draws, rng=rng):
         yield signs @ contributions
+
+
+def sign_patterns(n_patients: int, *, n_draws: int, rng: np.random.Generator) -> Iterator[NDArray[np.float64]]:
+    """Yield sign patterns, 1 or −1 for each patient, some at a time, (n_patterns, n_patients): all where so few."""
+    exact = is_exact(n_patients, n_draws=n_draws)
+    yield from _all_signs(n_patients) if exact else _random_signs(n_patients, n_draws, rng)
 
 
 def _combined(columns: NDArray[np.float64], sums: Sums) -> NDArray[np.float64]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from cxrobust.analysis.contrasts import contrasts_of
+from cxrobust.analysis.contrasts import contrasts_of, curves
 from cxrobust.analysis.estimates import Estimated, View, count_findings, estimate
 from cxrobust.analysis.metrics import Metric
 from cxrobust.analysis.sample import REPORT, Sample
@@ -19,8 +19,8 @@ from cxrobust.radiology_reports.scores import measured
 from cxrobust.results import Estimate
 
 LARGE_PART = 0.15
-"""Of all words. A sign-flip test takes each patient's part of a corpus's score to first order; where nothing differs
-between two regimes of 30 patients but one report's length, it rejects 5 % at a part of 12 %, and 30 % at 21 %."""
+"""Of all words. A trend has no two sides to swap a patient's sums between; its sign flips take them to first order, and
+reject far too often where one patient has much of all (`benchmarks/swaps.py`)."""
 
 
 def report_estimates(name: str, metric: Metric, sample: Sample, *, reference: str) -> Iterator[Estimated]:
@@ -121,7 +121,7 @@ def note_on_scoring(name: str, reports: Sample) -> str:
 
 
 def _heaviest(name: str, reports: Sample) -> str:
-    """Say where one patient has so large a part of what a measure counts that p-values mislead; nothing if nowhere."""
+    """Say where one patient has a large part of what a measure counts, and what this misleads; nothing if nowhere."""
     column, predictions = measured(name)[1].length, reports.predictions
     is_scored = predictions.labels[:, 0] >= 0
     if column is None or not is_scored.any():
@@ -135,10 +135,9 @@ def _heaviest(name: str, reports: Sample) -> str:
             named.append(f"{predictions.members[m][0]}, {predictions.conditions[c]} ({part:.0%})")
     if not named:
         return ""
-    return (
-        f"one patient has a large part of all words in {some(named)}, so that p-values of comparisons with these may "
-        f"be far too small: go by the intervals"
-    )
+    misled = ", so that p-values of trends may be far too small: go by the intervals"
+    said = f"one patient has a large part of all words in {some(named)}"
+    return said + (misled if curves(predictions.conditions) else "")
 
 
 def joined_counts(counts: Sequence[Mapping[str, int]]) -> str:

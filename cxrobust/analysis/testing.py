@@ -13,10 +13,12 @@ from cxrobust.analysis.classical.equivalence import noninferiority, tost
 from cxrobust.analysis.classical.mcnemar import mcnemar_clustered, mcnemar_exact, mcnemar_midp
 from cxrobust.analysis.classical.result import TestResult, approximation_note, floor_note, never_0
 from cxrobust.analysis.classical.wilcoxon import signed_rank, signed_rank_clustered
-from cxrobust.analysis.contrasts import Contrast
+from cxrobust.analysis.contrasts import Contrast, Form
 from cxrobust.analysis.intervals import degrees_of_freedom, linearised_se
-from cxrobust.analysis.metrics import Mean, Metric
+from cxrobust.analysis.metrics import Additive, Mean, Metric
+from cxrobust.analysis.parallel import in_threads
 from cxrobust.analysis.permutation import is_exact, sign_flip_p_values
+from cxrobust.analysis.swaps import swap_p_value
 from cxrobust.analysis.values import Values
 from cxrobust.predictions import PredictionSet
 from cxrobust.results import Estimand
@@ -46,6 +48,9 @@ class Tested:
     note: str = ""
 
 
+FLIPS = {False: "permutation", True: "permutation (exact)"}
+SWAPS = {False: "permutation (swaps)", True: "permutation (swaps, exact)"}
+"""What the test `permutation` is called in results, by whether it is exact."""
 OF_PATIENTS = "p is of the mean over patients, who count the same, and the estimate over images"
 NOTHING = Tested(name="", p_value=float("nan"))
 
@@ -72,6 +77,7 @@ def run_tests(
     n_places = values.value.shape[2]
     found = [[NOTHING] * n_places for _ in contrasts]
     columns, places, instead = _Columns(values), [], []
+    swapped: list[tuple[int, int, _Sides]] = []
     for row, contrast in enumerate(contrasts):
         if contrast.estimand in UNTESTED and not contrast.across:
             continue
@@ -82,23 +88,90 @@ def run_tests(
                 found[row][k] = replace(NOTHING, note=no_test(metric))
                 continue
             one = None if asked == "permutation" else named_test(asked, metric, values, contrast, k, margin)
-            if one is None:
+            if one is not None:
+                found[row][k] = one
+            elif (sides := _sides_of(metric, values, contrast)) is not None:
+                swapped.append((row, k, sides))
+            else:
                 columns.add(contrast, k)
                 places.append((row, k))
                 instead.append(_several_runs(asked, metric, values, contrast, k))
-            else:
-                found[row][k] = one
+    rows = list({row: sides for row, _, sides in swapped}.items())  # a finding that is the only one is its mean too
+    tested = dict(
+        zip((row for row, _ in rows), in_threads(lambda at: _by_swaps(metric, values, at[1]), rows), strict=True)
+    )
+    for row, k, _ in swapped:
+        found[row][k] = tested[row]
     if places:
         sample = values.samples[0]
         n_draws, n_patients = sample.settings.resamples, len(sample.predictions.patient_ids)
         p_values = sign_flip_p_values(columns.stacked(), n_draws=n_draws, rng=sample.rng(2), sums=columns.sums)
         exact = is_exact(n_patients, n_draws=n_draws)
-        name = "permutation (exact)" if exact else "permutation"
         notes = _exact_notes(values, contrasts, places) if exact else [""] * len(places)
         for (row, k), p, why, note in zip(places, p_values, instead, notes, strict=True):
             said = "; ".join(filter(None, (why, note, metric.caution)))
-            found[row][k] = Tested(name=name, p_value=float(p), note=said)
+            found[row][k] = Tested(name=FLIPS[exact], p_value=float(p), note=said)
     return found
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Sides:
+    """The two sides of a contrast, between which a patient's sums can be swapped."""
+
+    one: Sequence[tuple[int, int]]
+    """(row, condition) of each value that a side is made from."""
+    other: Sequence[tuple[int, int]]
+    combine: Form
+    """Makes a side of its values, (n_values, n) to (n,)."""
+
+
+def _sides_of(metric: Metric, values: Values, contrast: Contrast) -> _Sides | None:
+    """Return the two sides of a contrast of a swapped metric; None where it has none that mirror one another.
+
+    These are one regime under two conditions, or two regimes that weigh the same conditions alike and were trained as
+    often.
+    """
+    if not metric.swapped or contrast.across or values.samples[0].n_findings > 1:
+        return None
+    weights: dict[int, dict[int, float]] = {}
+    for row, condition, weight in contrast.terms:
+        weights.setdefault(row, {})[condition] = weight
+    rows = list(weights)
+    if len(rows) == 1 and contrast.form is None and sorted(weights[rows[0]].values()) == [-1, 1]:
+        one, other = ([(rows[0], condition)] for condition in weights[rows[0]])
+        return _Sides(one=one, other=other, combine=lambda found: found[0])
+    if len(rows) != 2 or len(values.replicates[rows[0]]) != len(values.replicates[rows[1]]):
+        return None
+    mine, theirs = (weights[row] for row in rows)
+    if {condition: -weight for condition, weight in theirs.items()} != mine:
+        return None
+    along = contrast.along if contrast.form is not None else tuple(mine)
+    one, other = ([(row, condition) for condition in along] for row in rows)
+    each = np.array(list(mine.values()))
+    return _Sides(one=one, other=other, combine=contrast.form or (lambda found: each @ found))
+
+
+def _by_swaps(metric: Metric, values: Values, sides: _Sides) -> Tested:
+    """Test that two sides are equal by swapping patients' sums, of every training run, between them."""
+    assert isinstance(metric, Additive)  # noqa: S101  others are not swapped
+    n_values, sample = len(sides.one), values.samples[0]
+    one, other = (
+        np.stack([metric.sums(cell) for row, condition in side for cell in values.cells(row, condition, 0)], axis=1)
+        for side in (sides.one, sides.other)
+    )
+    n_draws = sample.settings.resamples
+    p = swap_p_value(
+        one,
+        other,
+        finish=metric.finish,
+        combine=lambda found: sides.combine(found.reshape(n_values, -1, found.shape[-1]).mean(axis=1)),
+        n_draws=n_draws,
+        rng=sample.rng(2),
+    )
+    exact = is_exact(len(one), n_draws=n_draws)
+    n = int((one != other).any(axis=(1, 2)).sum())
+    note = floor_note(n, f"exact over {2**n:,} swaps of patients") if exact and n else ""
+    return Tested(name=SWAPS[exact], p_value=p, note="; ".join(filter(None, (note, metric.caution))))
 
 
 def _exact_notes(values: Values, contrasts: Sequence[Contrast], places: Sequence[tuple[int, int]]) -> list[str]:

@@ -206,8 +206,8 @@ class Elsewhere(Section):
         if columns and unsure.any():
             blank = [image for image, one in zip(image_ids, unsure, strict=True) if one]
             raise DataError(
-                f"{path}: {len(blank):,} reports have no value in {' or '.join(map(repr, columns))} ({some(blank)}), "
-                f"and others have: give every report one, or leave the column out"
+                f"{path}: {counted(len(blank), 'report')} without a value in {' or '.join(map(repr, columns))} "
+                f"({some(blank)}), and others have one: give every report one, or leave the column out"
             )
         sure = np.where(np.isnan(sure), 1.0, sure)[
             :, None
@@ -217,10 +217,35 @@ class Elsewhere(Section):
     def _sureness(
         self, path: Path, rows: pd.DataFrame, written: Written, image_ids: tuple[str, ...]
     ) -> NDArray[np.float64]:
-        """Return c of each report: from the probability of its tokens, else as the table says; NaN where unknown."""
+        """Return c of each report, from the probability of its tokens or as the table says; NaN where unknown."""
+        self._check_one_unit(path, rows)
         said = self._numbers(path, rows, self.confidence, image_ids, most=1.0, least=0.0)
         known: NDArray[np.float64] = np.exp(written.log_probabilities)
-        return known if said is None else np.where(np.isnan(known), said, known)
+        if said is None or np.isnan(known).all():
+            return known if said is None else said
+        other = np.isnan(known) & ~np.isnan(said)
+        if other.any():
+            named = [image for image, one in zip(image_ids, other, strict=True) if one]
+            raise DataError(
+                f"{path}: {counted(int(np.isfinite(known).sum()), 'report')} with a {self.log_probability!r} and "
+                f"{len(named):,} with a {self.confidence!r} in its place ({some(named)}): confidence must be the same "
+                f"quantity for every report, so fill in one of the two columns for all, and leave the other out"
+            )
+        return known
+
+    def _check_one_unit(self, path: Path, rows: pd.DataFrame) -> None:
+        """See that the column of confidence holds no log-probabilities among confidences."""
+        if self.confidence not in rows.columns:
+            return
+        values = pd.to_numeric(rows[self.confidence], errors="coerce")
+        n_below, n_above = int((values < 0).sum()), int((values > 0).sum())
+        if n_below:
+            beside = f", and {n_above:,} one above" if n_above else ""
+            raise DataError(
+                f"{path}: column {self.confidence!r}: {counted(n_below, 'report')} with a number below 0, as "
+                f"log-probabilities are{beside}: give confidences in [0, 1] alone, or log-probabilities alone in a "
+                f"column {self.log_probability!r}"
+            )
 
     def _numbers(
         self,

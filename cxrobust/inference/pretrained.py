@@ -15,6 +15,7 @@ from cxrobust.errors import DataError, require, some
 from cxrobust.files import LEFTOVER
 from cxrobust.inference.checkpoints import adapter_files, model_files, one_line, weight_files
 from cxrobust.inference.preprocessing import Preprocessing
+from cxrobust.inference.repositories import own_code
 
 CLASSIFIER = "AutoModelForImageClassification"
 GENERATING = ("AutoModelForImageTextToText", "AutoModelForCausalLM", "AutoModel")
@@ -51,11 +52,7 @@ def own_code_refused(folder: Path, error: Exception) -> DataError | None:
     """Return what to say where transformers failed since a folder's own Python code may not run; None where else."""
     if "trust_remote_code" not in str(error):
         return None
-    files = some(sorted(file.name for file in folder.glob("*.py")))
-    return DataError(
-        f"{folder}: the model brings Python code of its own ({files}), "
-        f"which runs only where the study file says so: read it, and write trust_remote_code = true beside model"
-    )
+    return DataError(own_code(folder, (file.name for file in folder.glob("*.py"))))
 
 
 def find_generating_auto(config: Any) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cxrobust.errors import DataError, require
+from cxrobust.errors import DataError, require, some
 from cxrobust.inference.checkpoints import (
     FOLD,
     count_weights,
@@ -56,9 +56,11 @@ class Repository:
         Raises
         ------
         DataError
-            When the hub does not give it.
+            When the hub does not give it, or it needs Python code of its own that may not run.
         """
-        return self.local or self._snapshot()
+        folder = self.local or self._snapshot()
+        self._check_code(folder)
+        return folder
 
     @property
     def name(self) -> str:
@@ -84,27 +86,60 @@ class Repository:
         """Return `source` and, of a repository of the hub, `commit`, as `Regime.facts` has them."""
         return {"source": "folder"} if self.local is not None else {"source": "hub", "commit": self.folder.name}
 
+    def _check_code(self, folder: Path) -> None:
+        """Raise where transformers has no class for a model but what comes with it, which may not run."""
+        file = folder / "config.json"
+        if self.code or not file.is_file() or (folder / "open_clip_config.json").exists():
+            return
+        config = read_table(file)
+        own = config.get("auto_map")
+        if not isinstance(own, dict) or not own:
+            return
+        transformers = require("transformers", group="inference")
+        if config.get("model_type") not in transformers.CONFIG_MAPPING:
+            raise DataError(own_code(folder if self.local else self.model, _modules(own)))
+
     def _snapshot(self) -> Path:
         """Return the local copy of a hub repository; the hub is asked only when there is none."""
         hub = require("huggingface_hub", group="inference")
         patterns = ["*.json", *self.weights, *self.patterns, *(["*.py"] if self.code else [])]
         found = None
+
+        def get(wanted: list[str], *, local: bool) -> Path:
+            return Path(
+                hub.snapshot_download(self.model, revision=self.revision, allow_patterns=wanted, local_files_only=local)
+            )
+
         for local in (True, False):
             try:
-                folder = Path(
-                    hub.snapshot_download(
-                        self.model, revision=self.revision, allow_patterns=patterns, local_files_only=local
-                    )
-                )
+                if not (local or self.code):
+                    self._check_code(get(["*config.json"], local=False))  # before gigabytes that nothing may read
+                folder = get(patterns, local=local)
                 if any(any(folder.glob(one)) for one in self.weights) and any(folder.glob("*config.json")):
                     return folder
                 found = DataError(
                     f"{self.model}: the hub repository has no config.json with {self.weights[0].replace('*', '')}: "
                     f"choose a revision that has them"
                 )
+            except DataError:
+                raise
             except Exception as error:  # the hub's errors are of many types
                 found = DataError(
                     f"{self.model}: no folder of that name beside the study file, and the hub does not give it "
                     f"({one_line(error, most=160)}): correct model, or download it first"
                 )
         raise found or DataError(f"{self.model}: the hub does not give it")
+
+
+def own_code(model: Path | str, files: Iterable[str]) -> str:
+    """Say that a model's own Python code may not run, and what to write so that it may."""
+    return (
+        f"{model}: the model brings Python code of its own ({some(sorted(files))}), "
+        f"which runs only where the study file says so: read it, and write trust_remote_code = true beside model"
+    )
+
+
+def _modules(own: dict[str, Any]) -> set[str]:
+    """Name the files that `auto_map` names classes of: `repository--module.Class`, or a list of such."""
+    named = [name for each in own.values() for name in (each if isinstance(each, list) else [each])]
+    return {f"{str(name).split('--')[-1].split('.')[0]}.py" for name in named if name}

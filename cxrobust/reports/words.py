@@ -258,6 +258,8 @@ ADJUSTMENTS = {
 TESTS = {
     "permutation": "sign-flip permutation test by patient",
     "permutation (exact)": "exact sign-flip permutation test by patient",
+    "permutation (swaps)": "permutation test that swaps sums by patient",
+    "permutation (swaps, exact)": "exact permutation test that swaps sums by patient",
     "mcnemar": "exact McNemar test, images as independent",
     "mcnemar-midp": "mid-p McNemar test, images as independent",
     "mcnemar-clustered": "McNemar test by patient",

@@ -152,25 +152,37 @@ def test_all_estimands_have_intervals_and_those_with_a_hypothesis_p_values(writt
     assert {e.condition for e in primary} == {CONDITIONS[1]}
 
 
-def test_a_report_that_outweighs_all_others_is_noted_where_it_misleads_the_test(written):
-    """Two regimes alike but for the length of one report: the test rejects, the interval holds 0."""
+def test_a_report_that_outweighs_all_others_is_noted_and_misleads_no_test_of_a_difference(written):
+    """Two regimes alike but for the length of one report: swapping that patient turns the difference's sign alone."""
     scores = {column: values.copy() for column, values in written.scores.items()}
     for column, values in scores.items():
         values[1] = values[0]
         if column == "bleu_candidate_length" or column.startswith("bleu_total"):
             values[1, :, 0] = 5000
-    analysed = analyze(
-        replace(written, scores=scores), _settings(metrics=("bleu", "words")), reference="supervised", seed=3
-    ).estimates
+    long = replace(written, scores=scores)
+    analysed = analyze(long, _settings(metrics=("bleu", "words")), reference="supervised", seed=3).estimates
     by = {e.metric: e for e in analysed if (e.estimand, e.condition) == ("regime-reference", "clean")}
     one = by["bleu"]
-    assert one.p_value < 0.05
+    assert (one.p_value, one.test) == (1, "permutation (swaps)")
     assert one.ci_low <= 0 <= one.ci_high
     assert "one patient has a large part of all words in lora, clean (8" in one.note
-    assert "so that p-values of comparisons with these may be far too small: go by the intervals" in one.note
+    assert "trends" not in one.note
     assert "one patient has" not in by["words"].note
+    assert by["words"].test == "permutation"
     untouched = analyze(written, _settings(metrics=("bleu",)), reference="supervised", seed=3).estimates
     assert not any("one patient has" in e.note for e in untouched)
+    conditions = ("clean", "pgd(eps=2/255, steps=5)", "pgd(eps=4/255, steps=5)")
+    curved = analyze(replace(long, conditions=conditions), _settings(metrics=("bleu",)), reference="supervised", seed=3)
+    tests = {e.estimand: e for e in curved.estimates if e.p_value is not None}
+    assert "so that p-values of trends may be far too small: go by the intervals" in tests["trend"].note
+    assert {name: one.test for name, one in tests.items()} == {
+        "trend": "permutation",
+        **dict.fromkeys(
+            ("perturbed-clean", "regime-reference", "difference-in-differences", "relative-difference",
+             "trend-difference", "area-difference"),
+            "permutation (swaps)",
+        ),
+    }  # fmt: skip
 
 
 def test_a_report_without_a_score_is_left_out_of_every_cell_and_counted():

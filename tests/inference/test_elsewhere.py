@@ -206,9 +206,26 @@ def test_probabilities_beside_reports_are_taken_as_they_are(tmp_path: Path) -> N
         ({"confidence": [0.5, 1.5, 0.1, 0.2]}, {}, r"image 'b', column 'confidence': 1.5 is no number in \[0, 1\]"),
         ({"log_probability": [0.5, -1, -1, -1]}, {}, "image 'a', column 'log_probability': 0.5 is no number at most 0"),
         (
-            {"confidence": [0.5, None, None, None], "log_probability": [None, None, -1, None]},
+            {"confidence": [0.5, None, 0.2, None]},
             {},
-            r"1 reports have no value in 'confidence' or 'log_probability' \(d\), and others have: give every",
+            r"1 report without a value in 'confidence' \(d\), and others have one: give every",
+        ),
+        (
+            {"confidence": [0.5, None, None, 0.5], "log_probability": [None, None, -1, None]},
+            {},
+            r"1 report with a 'log_probability' and 2 with a 'confidence' in its place \(a, d\): confidence must be "
+            r"the same quantity for every report, so fill in one of the two columns for all, and leave the other out$",
+        ),
+        (
+            {"confidence": [0.5, -0.4, 0.1, -2.0]},
+            {},
+            r"column 'confidence': 2 reports with a number below 0, as log-probabilities are, and 2 one above: give "
+            r"confidences in \[0, 1\] alone, or log-probabilities alone in a column 'log_probability'$",
+        ),
+        (
+            {"confidence": [-0.5, -0.4, -0.1, -2.0]},
+            {},
+            "4 reports with a number below 0, as log-probabilities are: give",
         ),
         ({}, {"observations": {}}, "regime 'g': reports are not read for 'Effusion'"),
         ({"Effusion": [0.1] * 4}, {}, "no column 'Mass' for finding 'Mass'"),

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from cxrobust.checks import check
 from cxrobust.errors import DataError
 from cxrobust.inference.models.generator import ReportGenerator
 from cxrobust.inference.models.hf import HfClassifier
@@ -171,7 +172,6 @@ def test_a_generator_s_code_runs_only_where_the_regime_says_so(tmp_path):
         generator_in(tmp_path).load(FINDINGS)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "ran").exists()
-    assert not any(name.endswith(".py") for name in generator_in(tmp_path).fingerprint())
     trusted = generator_in(tmp_path, trust_remote_code=True)
     code = {f"own/{name}.py" for name in ("configuration_own", "modeling_own", "processing_own")}
     assert code <= set(trusted.fingerprint())
@@ -187,6 +187,42 @@ def test_a_generator_s_code_runs_only_where_the_regime_says_so(tmp_path):
     for of_pixels in (again, loaded(shown)):  # of a report, and of the questions
         (gradient,) = torch.autograd.grad(of_pixels.sum(), shown)
         assert gradient.abs().flatten(1).amax(dim=1).min() > 0
+
+
+def test_a_model_s_code_is_foreseen_from_its_configuration_alone(tmp_path):
+    """Before weights are there, read or hashed; `auto_map` of a type that transformers knows stands in nobody's way."""
+    (tmp_path / "own").mkdir()
+    auto = {"AutoConfig": "lab/code--own.OwnConfig", "AutoTokenizer": ["own_tokens.Slow", None]}
+    config = {"model_type": "own", "auto_map": auto}
+    (tmp_path / "own" / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    refused = r"own: the model brings Python code of its own \(own.py, own_tokens.py\), .*trust_remote_code = true"
+    with pytest.raises(DataError, match=refused):
+        generator_in(tmp_path).fingerprint()
+    with pytest.raises(DataError, match=r"model\.safetensors"):
+        generator_in(tmp_path, trust_remote_code=True).fingerprint()
+    save_llava(tmp_path / "known")
+    change_json(tmp_path / "known" / "config.json", auto_map=auto)
+    assert generator_in(tmp_path, model="known").load(FINDINGS) is not None
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_hub_model_s_code_is_refused_before_its_weights_are_fetched(tmp_path, monkeypatch):
+    import huggingface_hub
+
+    auto = {"AutoConfig": "own.OwnConfig"}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "own", "auto_map": auto}), encoding="utf-8")
+    fetched = []
+
+    def snapshot_download(_, *, revision, allow_patterns, local_files_only):
+        if local_files_only:
+            raise FileNotFoundError(revision)
+        fetched.append(allow_patterns)
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    with pytest.raises(DataError, match=r"^lab/own: .*\(own.py\), .*trust_remote_code = true"):
+        generator_in(tmp_path, model="lab/own").fingerprint()
+    assert fetched == [["*config.json"]]
 
 
 def test_code_of_a_processor_alone_is_refused_as_well(tmp_path):
@@ -206,6 +242,8 @@ def test_a_study_of_a_trusted_generator_beside_another(tmp_path):
     save_own_generator(tmp_path / "own")
     text = study.read_text(encoding="utf-8").replace('model = "dpo"', 'model = "own"')
     study.write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match="trust_remote_code = true"):
+        check(read_study(study), tmp_path / "out", report=lambda *_: None)
     with pytest.raises(DataError, match="trust_remote_code = true"):
         predict(read_study(study), tmp_path / "out")
     study.write_text(text.replace('model = "own"', 'model = "own"\ntrust_remote_code = true'), encoding="utf-8")

@@ -47,6 +47,8 @@ class Metric(Protocol):
     """Whether it is of the labels alone, and therefore the same for every regime and condition by definition."""
     of_reports: ClassVar[bool]
     """Whether it is of what a generator wrote, and stands at the place `report`."""
+    swapped: ClassVar[bool]
+    """Whether `permutation` swaps patients' sums between two sides in place of flipping the signs of contributions."""
     untestable: ClassVar[str]
     """Why no test of its differences holds its level, so that they have no p-value; empty where one does."""
     caution: ClassVar[str]
@@ -93,6 +95,7 @@ class Usual:
     against_clean: ClassVar[bool] = False
     of_labels: ClassVar[bool] = False
     of_reports: ClassVar[bool] = False
+    swapped: ClassVar[bool] = False
     untestable: ClassVar[str] = ""
     caution: ClassVar[str] = ""
 

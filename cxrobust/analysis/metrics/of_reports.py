@@ -16,6 +16,7 @@ class OfReports(Additive):
     """A function of sums over reports."""
 
     of_reports: ClassVar[bool] = True
+    swapped: ClassVar[bool] = True
 
     def __init__(self, measure: Measure) -> None:
         self.measure = measure

@@ -13,6 +13,7 @@ from cxrobust.reports.words import INTERVALS, listed, metric_words, named_tests,
 from cxrobust.results import Estimate
 
 SIGN_FLIPS = {"permutation", "permutation (exact)"}
+SWAPS = {"permutation (swaps)", "permutation (swaps, exact)"}
 EXPLAINED = {"percentile", "percentile-recentred", "expanded", "t", "t-corrected"}
 """Tests and intervals that the template explains."""
 
@@ -39,7 +40,8 @@ def methods(view: View) -> Mapping[str, Any]:
         "other_intervals": in_units(view, listed([INTERVALS[i] for i in INTERVALS if i in intervals - EXPLAINED])),
         "tests": tests,
         "flips_signs": bool(tests & SIGN_FLIPS),
-        "other_tests": in_units(view, named_tests(tests - SIGN_FLIPS)),
+        "swapped": listed(list(dict.fromkeys(metric_words(e.metric).name for e in shown if e.test in SWAPS))),
+        "other_tests": in_units(view, named_tests(tests - SIGN_FLIPS - SWAPS)),
         "one_sided": bool(tests & {"tost", "noninferiority"}),
         "without_patients": "all" if names_no_patient(view) else "" if names_all_patients(view) else "some",
         "has_replicates": any(one.get("replicates", 1) > 1 for one in results.regimes),
