@@ -159,7 +159,13 @@ def test_the_study_of_mimic_is_right_up_to_its_weights(example: Path, tmp_path: 
     """Made-up files as PhysioNet lays them out: all is found but the checkpoints."""
     root, reports = tmp_path / "mimic-cxr-jpg" / "2.1.0", tmp_path / "mimic-cxr" / "2.1.0" / "files"
     root.mkdir(parents=True)
-    images = [("10000001", "50000001", "aa", "test"), ("10000002", "50000002", "bb", "train")]
+    images = [
+        ("10000001", "50000001", "aa", "test"),
+        ("10000002", "50000002", "bb", "train"),
+        ("10000003", "50000003", "cc", "test"),
+        ("10000004", "50000004", "dd", "train"),
+    ]
+    without_sections = {"50000003", "50000004"}
     split = [f"{image},{study},{patient},{part}" for patient, study, image, part in images]
     about = [f"{image},{patient},{study},PA" for patient, study, image, _ in images]
     labels = [f"{patient},{study},1.0,0.0,,," for patient, study, *_ in images]
@@ -179,9 +185,14 @@ def test_the_study_of_mimic_is_right_up_to_its_weights(example: Path, tmp_path: 
         (root / "files" / place / f"s{study}").mkdir(parents=True)
         Image.new("L", (32, 32), 90).save(root / "files" / place / f"s{study}" / f"{image}.jpg")
         (reports / place).mkdir(parents=True)
-        (reports / place / f"s{study}.txt").write_text("FINDINGS: Mild atelectasis.\n\nIMPRESSION: As above.\n")
+        told = "FINDINGS: Mild atelectasis.\n\nIMPRESSION: As above.\n"
+        (reports / place / f"s{study}.txt").write_text("INDICATION: Cough.\n" if study in without_sections else told)
     study = read_study(example / "study-mimic.toml", data_root=tmp_path)
-    assert study.data.table().references == ("Mild atelectasis. As above.",)
+    for data, image in ((study.data, "aa"), (study.preferences.data, "bb")):
+        table = data.table()
+        assert table.ids == (image,)
+        assert table.references == ("Mild atelectasis. As above.",)
+        assert table.exclusions["without a reference report"] == 1
     with pytest.raises(CxrobustError, match="GREEN-RadLlama2-7b: the file or folder is missing"):
         check(study, tmp_path / "out", report=silent)
     weights = example / "checkpoints"
