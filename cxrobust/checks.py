@@ -16,6 +16,7 @@ from cxrobust.inference.elsewhere import Elsewhere
 from cxrobust.inference.models import Regime
 from cxrobust.inference.perturbations.attack import InBall
 from cxrobust.inference.runner import Runner
+from cxrobust.inference.text_checks import check_texts
 from cxrobust.inference.units import Plan, Unit, in_one_search, plan
 from cxrobust.pipeline import study_template
 from cxrobust.preferences.run import check_preferences
@@ -70,6 +71,7 @@ def check(study: Study, out: Path, *, report: Reporter) -> Check:
     left = [unit for unit in units if not (folder / unit.file).exists()]
     seconds = 0.0
     _read_tables(planned)
+    check_texts(study, planned.table, planned.units)
     models = _first_units(planned)
     for done, (part, first) in enumerate(models):
         report("trying regimes", done, len(models))

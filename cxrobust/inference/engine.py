@@ -26,6 +26,7 @@ from cxrobust.inference.executors import executor_of
 from cxrobust.inference.models import Regime
 from cxrobust.inference.runner import Runner
 from cxrobust.inference.stores import Store
+from cxrobust.inference.text_checks import check_texts
 from cxrobust.inference.units import CACHE, TRAINING_CACHE, VALIDATION_CACHE, LeftOut, Plan, Unit, in_one_search, plan
 from cxrobust.inference.work import Failure, Task, failure_of, write
 from cxrobust.predictions import (
@@ -65,6 +66,7 @@ def predict(study: Study, folder: Path, *, report: Reporter = silent) -> Path:
     with alone(folder, *kept), Decoders() as decoders:
         registered = find_registration(study)
         planned = plan(study, folder, report=report, decoders=decoders)
+        check_texts(study, planned.table, [unit for unit in planned.units if not (folder / unit.file).exists()])
         _predict(planned, folder, None if registered is None else registered.sha256, report)
     return folder
 

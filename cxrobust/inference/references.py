@@ -1,13 +1,12 @@
 """What radiologists wrote of a study's images: references from a table, their sections, and labels read from them."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrobust.errors import DataError, some
+from cxrobust.errors import DataError, counted, some
 from cxrobust.inference.reports import sections_of
 from cxrobust.radiology_reports.findings import EMPTY, FOREIGN, faults_of
 from cxrobust.radiology_reports.labeler import Label, label_report
@@ -93,11 +92,22 @@ def faults(references: Sequence[str | None], ids: Sequence[str]) -> dict[str, di
     return {fault: {"n": len(images), "images": images[:3]} for fault, images in named.items()}
 
 
-def count_missing(references: Sequence[str | None]) -> Mapping[str, int]:
-    """Return how many references tell nothing, by reason, as images are counted that are left out for it."""
+def left_out_for(references: Sequence[str | None], *, without: bool, longest: int | None) -> list[str | None]:
+    """Return why each image is left out, None where it is not: a reference of too many words, or (`without`) none.
+
+    Examples
+    --------
+    >>> left_out_for([None, "No acute disease.", "Clear."], without=True, longest=2)
+    ['without a reference report', 'with a reference report of more than 2 words', None]
+    """
     words = {EMPTY: "with an empty reference report", FOREIGN: "with a reference report that is not English"}
-    return Counter(
-        "without a reference report" if one is None else words[next(faults_of(one))]
-        for one in references
-        if one is None or any(faults_of(one))
-    )
+    too_long = "" if longest is None else f"with a reference report of more than {counted(longest, 'word')}"
+
+    def reason(one: str | None) -> str | None:
+        if without and one is None:
+            return "without a reference report"
+        if without and one is not None and (fault := next(faults_of(one), None)):
+            return words[fault]
+        return too_long if too_long and one is not None and len(one.split()) > int(longest or 0) else None
+
+    return [reason(one) for one in references]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from cxrobust.checks import check
 from cxrobust.conditions import parse_condition
 from cxrobust.errors import DataError, StudyError
 from cxrobust.inference.engine import predict
@@ -15,6 +16,7 @@ from cxrobust.inference.perturbations import Batch, perturbation
 from cxrobust.inference.perturbations.attack import Attack, InBall
 from cxrobust.inference.units import plan
 from cxrobust.predictions import load_predictions
+from cxrobust.progress import silent
 from cxrobust.study import read_study
 from tests.inference.tiny_generators import save_encoder_decoder, save_llava, write_generator_study
 
@@ -172,10 +174,10 @@ def test_a_study_of_generators(tmp_path):
     assert changed[1] > changed[2] > changed[0] == 0
     index = json.loads((tmp_path / "out" / "index.json").read_text())
     assert any("cut off" in unit.get("report_faults", {}) for unit in index["units"])
-    for check in index["attack_checks"]:
-        assert check["attacked"] > check["noise"]
-        assert check["attacked"] > check["clean"] == pytest.approx(np.log(1.5), abs=1e-4)
-        assert 0 <= next(iter(check["transferred"].values())) < check["attacked"]
+    for checked in index["attack_checks"]:
+        assert checked["attacked"] > checked["noise"]
+        assert checked["attacked"] > checked["clean"] == pytest.approx(np.log(1.5), abs=1e-4)
+        assert 0 <= next(iter(checked["transferred"].values())) < checked["attacked"]
     files = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("[0-9a-f]*.parquet")}
     predict(read, tmp_path / "out")
     assert files == {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("[0-9a-f]*.parquet")}
@@ -183,6 +185,31 @@ def test_a_study_of_generators(tmp_path):
     again = perturbed_image(planned, image="i005", condition=condition, regime="dpo")
     clean = planned.pixels.batch(np.array([5]))[0, 0]
     assert 0 < np.abs(again - clean).max() <= 8 / 255 + 1e-6
+
+
+def test_a_reference_longer_than_a_report_is_named_before_anything_is_predicted(tmp_path):
+    study = write_generator_study(tmp_path)
+    told = {f"i{row:03}": "no effusion" for row in range(12)} | {"i011": "no " * 120, "i003": "no " * 9}
+    (tmp_path / "reports.csv").write_text("id,report\n" + "\n".join(f"{image},{text}" for image, text in told.items()))
+    given = study.read_text().replace("size = 20", 'size = 20\nreferences = "reports.csv"')
+    text = given.replace('target = "report"', 'target = "report"\ntext = "reference"')
+    study.write_text(text)
+    message = (
+        r"attack 'pgd' of regime 'sft', whose reports have at most 8 tokens \(max_new_tokens\): the reference of 2 "
+        r"images has more \(i003, i011; up to 121\): raise max_new_tokens, or leave them out by longest_reference = 8"
+    )
+    for doing in (lambda read, out: check(read, out, report=silent), predict):
+        with pytest.raises(StudyError, match=message):
+            doing(read_study(study), tmp_path / "out")
+    assert not list((tmp_path / "out").glob("**/*.parquet"))
+    study.write_text(given.replace('target = "report"', f'target = "report"\ntext = "{"no " * 20}"'))
+    with pytest.raises(StudyError, match=r"its text has 21 .*: raise max_new_tokens, or give a shorter text"):
+        check(read_study(study), tmp_path / "out", report=silent)
+    study.write_text(text.replace("size = 20", "size = 20\nlongest_reference = 7"))
+    predict(read_study(study), tmp_path / "out")
+    found = load_predictions(tmp_path / "out")
+    assert len(found.image_ids) == 10
+    assert found.index["data"]["exclusions"] == {"with a reference report of more than 7 words": 2}
 
 
 def test_what_a_generator_attack_needs_is_said_before_anything_is_predicted(tmp_path):

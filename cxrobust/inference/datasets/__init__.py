@@ -4,6 +4,7 @@ import json
 import zipfile
 import zlib
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from pydantic import Field, ValidationError, model_validator
 from cxrobust.errors import DataError, StudyError, counted, nearest, some
 from cxrobust.files import sha256_file
 from cxrobust.inference.images import FileImages
-from cxrobust.inference.references import OBSERVED, count_missing, labels_of, references_of
+from cxrobust.inference.references import OBSERVED, labels_of, left_out_for, references_of
 from cxrobust.predictions import REFERENCE
 from cxrobust.predictions.pooling import Pool
 from cxrobust.radiology_reports.phrases import OBSERVATIONS
@@ -35,8 +36,8 @@ RESERVED = ("all", "each", "macro", "micro", "others", "report", "worst")
 
 
 OF_REFERENCES = (
-    "references", "references_id", "references_text", "sections", "missing_references", "own_references",
-    "label_source", "doubted",
+    "references", "references_id", "references_text", "sections", "missing_references", "longest_reference",
+    "own_references", "label_source", "doubted",
 )  # fmt: skip
 """Keys of [data] that settings tell where they are given: data without reports are described without them."""
 
@@ -123,6 +124,8 @@ class Dataset(Section):
     """Sections of a report that are the reference, by their headings; a report without headings is taken whole."""
     missing_references: Literal["keep", "exclude"] = "keep"
     """What becomes of an image whose reference is missing, empty or not English: kept and counted, or left out."""
+    longest_reference: int | None = Field(default=None, ge=1)
+    """Words of a reference; an image with a longer one is left out and counted."""
     label_source: Literal["data", "references"] = "data"
     """Whether labels are those of the data set, or are read from the references by the embedded labeler."""
     doubted: Literal["ignore", "zeros", "ones"] = "ignore"
@@ -142,6 +145,7 @@ class Dataset(Section):
         wants = {
             "sections": "sections" in self.model_fields_set,
             "missing_references": self.missing_references == "exclude",
+            "longest_reference": self.longest_reference is not None,
             "label_source": self.label_source == "references",
         }
         for key, wanted in wants.items():
@@ -173,7 +177,7 @@ class Dataset(Section):
         return table if self.metadata is None else _join(table, self.metadata, self.metadata_id)
 
     def _with_references(self, table: ImageTable) -> ImageTable:
-        """Return the table with its references, and without images that lack one where such are left out."""
+        """Return the table with its references, without images that lack one, or whose is too long, as is asked."""
         if self.references is not None:
             studies = table.metadata[STUDY_ID].astype(str).tolist() if STUDY_ID in table.metadata else None
             found = references_of(
@@ -186,11 +190,15 @@ class Dataset(Section):
             )
             sources = {**table.sources, self.references.name: sha256_file(self.references)}
             table = replace(table, references=found, sources=sources)
-        if table.references is None or self.missing_references == "keep":
+        if table.references is None:
             return table
-        left_out = count_missing(table.references)
-        kept = [row for row, one in enumerate(table.references) if one is not None and not count_missing([one])]
-        return replace(take(table, kept), exclusions={**table.exclusions, **left_out})
+        reasons = left_out_for(
+            table.references, without=self.missing_references == "exclude", longest=self.longest_reference
+        )
+        if not any(reasons):
+            return table
+        kept = [row for row, reason in enumerate(reasons) if reason is None]
+        return replace(take(table, kept), exclusions={**table.exclusions, **Counter(filter(None, reasons))})
 
     def _labelled_by_references(self, table: ImageTable) -> ImageTable:
         names = OBSERVED if self.findings == "all" else tuple(self.findings)

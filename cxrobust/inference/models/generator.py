@@ -259,6 +259,24 @@ class ReportGenerator(Regime):
             top_p=self.top_p,
         )
 
+    def count_tokens(self, texts: Sequence[str], *, fold: str | None = None) -> list[int]:
+        """Return how many tokens each text has as a report of this model, its end included; weights stay unread.
+
+        Raises
+        ------
+        DataError
+            When the tokenizer is missing or damaged.
+        """
+        from cxrobust.inference import pretrained, vision_language
+
+        folder = self._repository(fold).folder
+        config = pretrained.read_config(folder, trust_remote_code=self.trust_remote_code)
+        is_bare = config.model_type == ENCODER_DECODER
+        load = vision_language.load_tokenizer if is_bare else vision_language.load_processor
+        loaded = load(folder, trust_remote_code=self.trust_remote_code)
+        tokenizer = loaded if is_bare else loaded.tokenizer
+        return [len(tokenizer.encode(text, add_special_tokens=False)) + 1 for text in texts]
+
     def _reader(self, findings: Sequence[str]) -> "Reader":
         from cxrobust.inference.generation import Reader
 
