@@ -10,7 +10,7 @@ from scipy.special import logit
 
 from cxrobust.analysis.metrics import metric
 from cxrobust.analysis.metrics.ece import equal_mass_index
-from cxrobust.analysis.resampling import LANES
+from cxrobust.analysis.resampling import LANES, patient_counts
 
 from .made import make_cell, random_cell
 
@@ -147,6 +147,39 @@ def weighted(cell, weights):
         threshold=cell.threshold,
         clean=cell.clean[rows],
     )
+
+
+def poor_calibration(rng, n):
+    return rng.uniform(size=n), rng.uniform(size=n) < 0.05
+
+
+def fair_calibration(rng, n):
+    p = rng.beta(0.5, 2, size=n)
+    return p, rng.uniform(size=n) < p**1.3
+
+
+def few_distinct_probabilities(rng, n):
+    p = rng.choice([0.1, 0.9], size=n, p=[0.2, 0.8])
+    return p, rng.uniform(size=n) < np.where(p < 0.5, 0.8, 0.85)
+
+
+def half_certain(rng, n):
+    return np.where(rng.uniform(size=n) < 0.5, 0, rng.uniform(size=n)), rng.uniform(size=n) < 0.1
+
+
+@pytest.mark.parametrize("name", ["ace", "ece-equal-mass"])
+@pytest.mark.parametrize("law", [poor_calibration, fair_calibration, few_distinct_probabilities, half_certain])
+def test_standard_errors_over_equal_mass_bins_are_the_spread_over_new_samples(name, law):
+    """Of new samples, in which edges lie elsewhere; and whether or not ties hold them."""
+    rng = np.random.default_rng(7)
+    cells = [make_cell(*law(rng, 1000)) for _ in range(200)]
+    one = metric[name]
+    spread = np.std([one.value(cell) for cell in cells])
+    linearised = [np.linalg.norm(one.contributions(cell) - one.value(cell) * one.share(cell)) for cell in cells[:40]]
+    assert np.mean(linearised) == pytest.approx(spread, rel=0.25)
+    counts = patient_counts(1000, n_resamples=256, rng=rng)
+    drawn = [one.resample([cell], counts)[0].std() for cell in cells[:20]]
+    assert np.mean(drawn) == pytest.approx(spread, rel=0.25)
 
 
 @pytest.mark.parametrize("kind", CELLS)

@@ -43,6 +43,20 @@ def equal_mass_index(probabilities: NDArray[np.float64], n_bins: int = N_BINS) -
     return np.searchsorted(edges, probabilities, side="left")
 
 
+def held_by_ties(probabilities: NDArray[np.float64], n_bins: int = N_BINS) -> NDArray[np.bool_]:
+    """Return of each equal-mass bin whether both its edges stay where they are in another sample of the images.
+
+    An edge does where more images are tied there than the standard deviation of how many lie below, √(n q (1 − q)) for
+    the quantile q; the ends of the range do.
+    """
+    levels = np.arange(1, n_bins) / n_bins
+    edges = np.quantile(probabilities, levels, method="inverted_cdf")
+    ordered = np.sort(probabilities)
+    tied = np.searchsorted(ordered, edges, side="right") - np.searchsorted(ordered, edges, side="left")
+    held = np.concatenate([[True], tied > np.sqrt(len(ordered) * levels * (1 - levels)), [True]])
+    return np.asarray(held[:-1] & held[1:])
+
+
 def top_label(cell: Cell) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return max(p, 1 − p) of each image, and whether the more probable class is right; p = 0.5 predicts positive."""
     confidence = np.maximum(cell.probabilities, 1 - cell.probabilities)
@@ -164,10 +178,15 @@ class EqualMassTopLabelECE(ECE):
         return confidence - right, equal_mass_index(confidence, self.n_bins)
 
 
-class ACE(OfEqualMass):
+class ACE(Additive):
     """Adaptive calibration error: unweighted mean over 15 equal-mass bins of |mean p − observed fraction|.
 
     In [0, 1]; lower is better (Nixon et al. 2019, arXiv:1904.01685). Empty bins are left out of the mean.
+
+    In another sample the edges, which are quantiles, lie elsewhere, and a bin's share of the images stays what it is.
+    Resamples keep the edges and that share: a bin's gap is its sum of p − y over its share of all images, since what
+    an edge moves between two bins that err the same way leaves their sum as it is. Between two edges that ties hold,
+    the share does vary, and the sum is divided by the images in the bin.
     """
 
     of_probabilities = True
@@ -175,10 +194,19 @@ class ACE(OfEqualMass):
     is_biased: ClassVar[bool] = True
     better: ClassVar[Better] = "lower"
 
+    def sums(self, cell: Cell) -> NDArray[np.float64]:
+        """Return for each bin the sum of p − y, over its share where that is kept; its images where not; a count."""
+        bins = equal_mass_index(cell.probabilities)
+        share = np.bincount(bins, minlength=N_BINS) / max(len(bins), 1)
+        kept = ~held_by_ties(cell.probabilities)
+        scale = np.where(kept & (share > 0), share, 1) * max(np.count_nonzero(share), 1)
+        gaps = (cell.probabilities - cell.labels) / scale[bins]
+        return sums_in_bins(cell, bins, gaps, np.where(kept, 0.0, 1.0)[bins])
+
     def finish(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Average the gaps of the bins that hold images."""
-        gaps, n = absolute_gaps(sums)
-        return np.asarray(gaps.sum(axis=-1) / (n.real > 0).sum(axis=-1))
+        """Add up the bins' absolute sums, each over its own images or over all."""
+        gaps, images, n = sums[..., :N_BINS], sums[..., N_BINS:-1], sums[..., -1:]
+        return np.asarray((gaps * np.sign(gaps.real) / np.where(images.real > 0, images, n)).sum(axis=-1))
 
 
 class MCE(OfEqualWidth):
