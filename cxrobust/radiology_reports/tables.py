@@ -100,7 +100,7 @@ def _csv_rows(path: Path, content: str) -> Iterator[tuple[int, Mapping[str, Any]
 
 
 def _json_rows(path: Path, content: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    for number, line in enumerate(content.splitlines(), start=1):
+    for number, line in enumerate(content.split("\n"), start=1):
         if line.strip():
             try:
                 row = json.loads(line)

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from cxrobust.errors import DataError
 from cxrobust.radiology_reports.judges import NO_REFERENCE, Case, Desk, grading, judge
-from cxrobust.radiology_reports.judges.asking import NONSENSE, verdict
+from cxrobust.radiology_reports.judges.asking import INSTRUCTIONS, NONSENSE, verdict
 from cxrobust.radiology_reports.judges.people import NOT_ASKED
 
 REFERENCE = "Small left pleural effusion. No pneumothorax."
@@ -152,6 +152,27 @@ def test_a_file_of_preferences_that_is_wrong_is_refused_by_line(tmp_path, rows, 
         ("Verdict: about the same", None),
         ("", None),
         ("Both A and B are fine", None),
+        ("Verdict: a tie", "tie"),
+        ("a tie", "tie"),
+        ("**Verdict**: *Report B*.", "second"),
+        ("### Verdict\n\n**B**", "second"),
+        ("My verdict rests on the effusion.\nVerdict: B", "second"),
+        ("Verdict: A\nThat verdict rests on the effusion.", "first"),
+        ("I give a verdict as asked. Verdict: B", "second"),
+        ("Verdict: a draw", None),
+        ("Verdict: A or B", None),
+        ("Verdict: A/B", None),
+        ("Verdict: A and B are equal", None),
+        ("verdict: a clear win for report B.", None),
+        ("Verdict: A\nVerdict: a draw after all", None),
+        ("Verdict: A. Verdict: B", None),
+        (INSTRUCTIONS, None),
+        ('Options: "Verdict: A", "Verdict: B", or "Verdict: tie"', None),
+        (f"{INSTRUCTIONS}\n\nVerdict: B", "second"),
+        ("<think>Verdict: A</think> I cannot say", None),
+        ("<think>Verdict: A", None),
+        ("Verdict: A</think>\nVerdict: B", "second"),
+        ("<think>\nVerdict: A\n</think>\n\nB", "second"),
     ],
 )
 def test_a_verdict_is_read_or_nothing_is(answer, meant):

@@ -20,6 +20,13 @@ def test_csv_and_json_lines_are_read_alike(tmp_path):
     assert reports == [Report(id="1", text='Clear, "no" effusion.\nSmall nodule.'), Report(id="2", text="")]
 
 
+def test_lines_of_json_end_where_json_says_and_not_at_separators_within_a_text(tmp_path):
+    texts = ["No effusion.\u2028No pneumothorax.", "Clear.\u2029", "Small\u0085nodule."]
+    rows = [json.dumps({"id": str(i), "report": text}, ensure_ascii=False) for i, text in enumerate(texts)]
+    (tmp_path / "a.jsonl").write_bytes("\r\n".join(rows).encode())
+    assert [one.text for one in read_reports(tmp_path / "a.jsonl")] == texts
+
+
 def test_a_report_that_cannot_be_read_has_no_label_and_says_why():
     empty, foreign, read = label_reports(
         [Report(id="a", text=" "), Report(id="b", text="Kein Erguss."), Report(id="c", text="No effusion.")]

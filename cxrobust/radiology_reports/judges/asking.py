@@ -41,23 +41,39 @@ Report B:
 End with one line, nothing after it: "Verdict: A", "Verdict: B", or "Verdict: tie" where neither is better."""
 NONSENSE = "an answer without a verdict"
 _PLACES = re.compile("|".join(map(re.escape, (REFERENCE, FIRST, SECOND))))
-_VERDICT = re.compile(r"verdict\W{0,5}(a|b|tie)\b", re.IGNORECASE)
-_ALONE = re.compile(r"\W*(?:report\s+)?(a|b|tie)\W*", re.IGNORECASE)
-_MEANS: dict[str, Choice] = {"a": "first", "b": "second", "tie": "tie"}
+_THOUGHT = re.compile(r"(?is)<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)|\A.*</think(?:ing)?>")
+_HEADING = re.compile(r"(?i)(\bverdict\b[^\w\n]*)\n\W*")
+_STATED = re.compile(r"(?i)\bverdict\b([^\w\n]*)(?=(.*))")
+_CHOICE = re.compile(r"(?i)\W*(?:report\s+)?(a|b|(?:a\s+)?tie)\W*")
 
 
 def verdict(answer: str) -> Choice | None:
     """Return which report an answer prefers, as they were shown; None where it does not say.
 
-    Its last `Verdict: …` counts, or else the answer if it is nothing but `A`, `B` or `tie`.
+    The last line with a `Verdict: …` counts, which has to end with `A`, `B` or `tie` and hold no other; or else the
+    answer if it is nothing but one of these. What a model says between `<think>` and `</think>` is no part of it.
 
     Examples
     --------
     >>> verdict("A misses the effusion. Verdict: **B**"), verdict("tie."), verdict("A good question!")
     ('second', 'tie', None)
+    >>> verdict("Verdict: A or B"), verdict("<think>Verdict: A</think>I cannot say.")
+    (None, None)
     """
-    said = _VERDICT.findall(answer) or [match[1] for match in [_ALONE.fullmatch(answer)] if match]
-    return _MEANS[said[-1].lower()] if said else None
+    told = _THOUGHT.sub("", answer)
+    for line in reversed(_HEADING.sub(r"\1 ", told).split("\n")):
+        stated = [rest for mark, rest in _STATED.findall(line) if ":" in mark or _CHOICE.fullmatch(rest)]
+        if stated:
+            return _choice(stated[0]) if len(stated) == 1 else None
+    return _choice(told)
+
+
+def _choice(words: str) -> Choice | None:
+    found = _CHOICE.fullmatch(words)
+    if found is None:
+        return None
+    choices: dict[str, Choice] = {"a": "first", "b": "second"}
+    return choices.get(found[1].lower(), "tie")
 
 
 def _filled(template: str, words: Mapping[str, str]) -> str:
