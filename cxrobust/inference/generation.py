@@ -2,7 +2,7 @@
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ from cxrobust.inference.pretrained import quiet
 from cxrobust.inference.randomness import image_seed
 from cxrobust.inference.vision_language import PIXELS, arrange
 from cxrobust.inference.written import Reading, Written, log_odds_by_agreement, log_odds_by_tokens
-from cxrobust.radiology_reports.findings import CUT, Doubted, flaws_of
+from cxrobust.radiology_reports.findings import CUT, Doubted, flaws_of, in_samples
 
 Confidence = Literal["token-probability", "questions", "statements", "agreement"]
 ASKED = ("questions", "statements")
@@ -347,12 +347,19 @@ class Generator(PixelClassifier):
             tokens = self.tokens(images, ids=ids, seed=seed)
             reports = tuple(map(self.writer.text_of, tokens))
             log_probabilities = self.writer.log_probability(prepared, tokens).cpu().numpy()
+            samples = self._samples(prepared, ids, seed)
         faults = tuple(
-            (*flaws_of(report), *([] if own[-1] in self.writer.ends else [CUT]))
-            for report, own in zip(reports, tokens, strict=True)
+            (*self._flaws(own), *dict.fromkeys(in_samples(flaw) for one in sampled for flaw in self._flaws(one)))
+            for own, sampled in zip(tokens, samples, strict=True)
         )
         written = Written(reports=reports, log_probabilities=log_probabilities, faults=faults)
-        return Reading(logits=self._log_odds(images, written, ids, seed).astype(np.float32), written=written)
+        return Reading(logits=self._log_odds(images, written, samples).astype(np.float32), written=written)
+
+    def _flaws(self, tokens: Tokens) -> Iterator[str]:
+        """Yield what is to be told of a report that is generated."""
+        yield from flaws_of(self.writer.text_of(tokens))
+        if tokens[-1] not in self.writer.ends:
+            yield CUT
 
     def tokens(self, images: Tensor, *, ids: Sequence[str], seed: int) -> list[Tokens]:
         """Return the tokens of each image's report."""
@@ -373,7 +380,24 @@ class Generator(PixelClassifier):
         """
         return self.writer.tokens_of(text, most=self.decoding.most_tokens)
 
-    def _log_odds(self, images: Tensor, written: Written, ids: Sequence[str], seed: int) -> Any:
+    def _samples(self, prepared: Any, ids: Sequence[str], seed: int) -> list[list[Tokens]]:
+        """Return the sampled reports of each image, by which `agreement` tells confidence; none for another."""
+        if self.reader.confidence != "agreement":
+            return [[] for _ in ids]
+        drawn = Decoding(
+            samples=True,
+            beams=1,
+            most_tokens=self.decoding.most_tokens,
+            temperature=self.decoding.temperature,
+            top_p=self.decoding.top_p,
+        )
+        samples: list[list[Tokens]] = [[] for _ in ids]
+        for number in range(1, self.reader.n_samples + 1):
+            for own, tokens in zip(samples, self.writer.write(prepared, drawn, _seeds(seed, ids, number)), strict=True):
+                own.append(tokens)
+        return samples
+
+    def _log_odds(self, images: Tensor, written: Written, samples: Sequence[Sequence[Tokens]]) -> Any:
         reader = self.reader
         if reader.confidence in ASKED:
             with torch.no_grad():
@@ -382,19 +406,8 @@ class Generator(PixelClassifier):
             return log_odds_by_tokens(
                 written.reports, written.log_probabilities, reader.observations, doubted=reader.doubted
             )
-        drawn = Decoding(
-            samples=True,
-            beams=1,
-            most_tokens=self.decoding.most_tokens,
-            temperature=self.decoding.temperature,
-            top_p=self.decoding.top_p,
-        )
-        samples: list[list[str]] = [[] for _ in ids]
-        prepared = self.prepared(images)
-        for number in range(1, reader.n_samples + 1):
-            for own, tokens in zip(samples, self.writer.write(prepared, drawn, _seeds(seed, ids, number)), strict=True):
-                own.append(self.writer.text_of(tokens))
-        return log_odds_by_agreement(samples, reader.observations, doubted=reader.doubted)
+        texts = [[self.writer.text_of(tokens) for tokens in own] for own in samples]
+        return log_odds_by_agreement(texts, reader.observations, doubted=reader.doubted)
 
 
 class _Unasked(nn.Module):

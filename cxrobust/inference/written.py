@@ -20,7 +20,8 @@ class Written:
     log_probabilities: NDArray[np.float64]
     """(n_images,) mean log-probability of a token of each report, its end included."""
     faults: tuple[tuple[str, ...], ...]
-    """What is wrong with each report: `empty`, `not English`, `cut off`, `very long`."""
+    """What is wrong with each report: `empty`, `not English`, `cut off`, `very long`; or `with samples …` any of these,
+    where confidence is told by samples."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

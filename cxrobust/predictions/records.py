@@ -34,7 +34,8 @@ class UnitPredictions:
     log_probabilities: NDArray[np.float64] | None = None
     """(n_images,) mean log-probability of a token of each report, NaN where unknown; None without reports."""
     report_faults: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Images by what is wrong with their report: `empty`, `not English`, `cut off`, `very long`."""
+    """Images by what is wrong with their report: `empty`, `not English`, `cut off`, `very long`; or `with samples …`
+    any of these."""
     registration: str | None = None
     """Hash of the registered plan that was at hand when the unit was made, which was therefore made after it."""
     skipped: Mapping[str, Sequence[str]] = field(default_factory=dict)

@@ -36,6 +36,7 @@ def write_samples(samples: Mapping[str, Sequence[Sample]], path: Path, *, key: s
         "sample": pa.array([place for _, place, _ in rows], pa.int32()),
         "report": pa.array([one.text for _, _, one in rows], pa.string()),
         "log_probability": pa.array([one.log_probability for _, _, one in rows], pa.float64()),
+        "cut_off": pa.array([one.is_cut for _, _, one in rows], pa.bool_()),
     }
     identity = {"key": key, "content": _content(samples)}
     table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(identity).encode()})
@@ -55,7 +56,7 @@ def read_samples(path: Path, *, key: str) -> dict[str, tuple[Sample, ...]]:
         identity = json.loads((table.schema.metadata or {})[_KEY])
         found: dict[str, list[Sample]] = {}
         for row in table.to_pylist():
-            one = Sample(text=row["report"], log_probability=row["log_probability"])
+            one = Sample(text=row["report"], log_probability=row["log_probability"], is_cut=row["cut_off"])
             found.setdefault(row["image_id"], []).append(one)
         samples = {image: tuple(some) for image, some in found.items()}
         whole = identity["key"] == key and identity["content"] == _content(samples)
@@ -68,7 +69,10 @@ def read_samples(path: Path, *, key: str) -> dict[str, tuple[Sample, ...]]:
 
 def _content(samples: Mapping[str, Sequence[Sample]]) -> str:
     return sha256_json(
-        [[image, [[one.text, repr(float(one.log_probability))] for one in some]] for image, some in samples.items()]
+        [
+            [image, [[one.text, repr(float(one.log_probability)), one.is_cut] for one in some]]
+            for image, some in samples.items()
+        ]
     )
 
 
@@ -81,6 +85,7 @@ def write_reports(sampled: Sequence[Sampled], path: Path) -> None:
             "sample": place,
             "report": sample.text,
             "log_probability": None if math.isnan(sample.log_probability) else sample.log_probability,
+            "cut_off": sample.is_cut,
             "reference": one.reference,
         }
         for one in sampled

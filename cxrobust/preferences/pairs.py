@@ -9,8 +9,8 @@ import numpy as np
 from cxrobust.analysis.agreement import MISSING
 from cxrobust.analysis.ratios import intervals_of, ratios
 from cxrobust.analysis.resampling import patient_counts
+from cxrobust.radiology_reports.findings import CUT, FLAWS, count_flaws
 from cxrobust.radiology_reports.findings import EMPTY as EMPTY_REPORT
-from cxrobust.radiology_reports.findings import count_flaws
 from cxrobust.radiology_reports.judges import CHOICES, EMPTY, Case, Judgement
 
 ONE_TEXT = "all reports alike"
@@ -25,6 +25,8 @@ class Sample:
     text: str
     log_probability: float
     """Mean log-probability of its tokens; NaN where unknown."""
+    is_cut: bool = False
+    """Whether it reached the largest number of tokens before its end."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,7 +119,9 @@ def choose(sampled: Sampled, judgement: Judgement, *, margin: float) -> Pair | s
 
 def flaws_in(sampled: Sequence[Sampled]) -> dict[str, int]:
     """Return how many sampled reports have each flaw."""
-    return count_flaws(sample.text for one in sampled for sample in one.samples)
+    samples = [sample for one in sampled for sample in one.samples]
+    found = {**count_flaws(sample.text for sample in samples), CUT: sum(sample.is_cut for sample in samples)}
+    return {flaw: found[flaw] for flaw in FLAWS if found.get(flaw)}
 
 
 def counts_of(
@@ -128,11 +132,17 @@ def counts_of(
     unjudged = Counter(why for judgement in judgements for why in judgement.reasons if why)
     undecided = Counter(one.why for judgement in judgements for one in judgement.decisions if one.choice is None)
     references = count_flaws(one.case.reference for one in sampled if one.case.reference is not None)
+    paired = [(one.samples, pair) for one, pair in zip(sampled, found, strict=True) if isinstance(pair, Pair)]
+    cut = {
+        "chosen": sum(samples[pair.chosen].is_cut for samples, pair in paired),
+        "rejected": sum(samples[pair.rejected].is_cut for samples, pair in paired),
+    }
     return {
         "images": len(sampled),
         "reports": sum(len(one.samples) for one in sampled),
         "reports, empty": sum(one.n_empty for one in sampled),
         **{f"reports, {flaw}": n for flaw, n in flaws_in(sampled).items() if flaw != EMPTY_REPORT},
+        **{f"reports, {CUT} and {side}": n for side, n in cut.items() if n},
         "reports, of equal ones the others": sum(len(o.samples) - o.n_empty - len(o.places) for o in sampled),
         "references missing": sum(one.case.reference is None for one in sampled),
         **{f"references, {flaw}": n for flaw, n in references.items()},

@@ -22,7 +22,7 @@ from cxrobust.preferences.pairs import Sample, Sampled
 from cxrobust.progress import Reporter
 from cxrobust.study import Study
 
-FORMAT = 1
+FORMAT = 2
 UNITS = "samples"
 CONDITION = "samples"
 """What units are called in the ledger, where predictions have a condition."""
@@ -64,7 +64,8 @@ class GeneratorSampler:
             tokens = writer.write(images, decoding, seeds)
             found = writer.log_probability(images, tokens).cpu().tolist()
         return [
-            Sample(text=writer.text_of(own), log_probability=float(one)) for own, one in zip(tokens, found, strict=True)
+            Sample(text=writer.text_of(own), log_probability=float(one), is_cut=own[-1] not in writer.ends)
+            for own, one in zip(tokens, found, strict=True)
         ]
 
     @contextmanager

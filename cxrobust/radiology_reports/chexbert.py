@@ -58,12 +58,17 @@ class Chexbert:
         self.longest = min(LONGEST, weights["bert.embeddings.position_embeddings.weight"].shape[0])
 
     def label(self, texts: Sequence[str]) -> list[dict[str, Label]]:
-        """Return the observations that each report speaks of, with what it says, in CheXpert's order."""
+        """Return the observations that each report speaks of, with what it says, in CheXpert's order.
+
+        An empty report speaks of none.
+        """
         import torch
 
-        found: list[dict[str, Label]] = []
-        for first in range(0, len(texts), self._batch):
-            some = [" ".join(text.split()) for text in texts[first : first + self._batch]]
+        found: list[dict[str, Label]] = [{} for _ in texts]
+        written = [place for place, text in enumerate(texts) if text.strip()]
+        for first in range(0, len(written), self._batch):
+            places = written[first : first + self._batch]
+            some = [" ".join(texts[place].split()) for place in places]
             words = self._tokenizer(
                 some,
                 padding=True,
@@ -74,7 +79,8 @@ class Chexbert:
             ).to(self._device)
             with torch.inference_mode():
                 classes = [head.argmax(dim=1).tolist() for head in self._network(**words)]
-            found += [_labels(dict(zip(HEADS, row, strict=True))) for row in zip(*classes, strict=True)]
+            for place, *row in zip(places, *classes, strict=True):
+                found[place] = _labels(dict(zip(HEADS, row, strict=True)))
         return found
 
     def is_cut(self, text: str) -> bool:

@@ -17,6 +17,7 @@ Doubted = Literal["ones", "zeros", "half"]
 
 EMPTY, FOREIGN, CUT, LONG = "empty", "not English", "cut off", "very long"
 """What may be wrong with a generated report; `cut off` where it reached the largest number of tokens."""
+FLAWS = (EMPTY, FOREIGN, CUT, LONG)
 MOST_WORDS = 1000
 """A report of more words is very long: it is read and scored like any other, and counted."""
 _WORTH = {"ones": 1.0, "zeros": 0.0, "half": 0.5}
@@ -93,9 +94,18 @@ def flaws_of(report: str) -> Iterator[str]:
 
 
 def count_flaws(reports: Iterable[str]) -> dict[str, int]:
-    """Return how many reports have each flaw, in the order of `EMPTY, FOREIGN, CUT, LONG`."""
+    """Return how many reports have each flaw, in the order of `FLAWS`."""
     found = Counter(flaw for report in reports for flaw in flaws_of(report))
-    return {flaw: found[flaw] for flaw in (EMPTY, FOREIGN, CUT, LONG) if found[flaw]}
+    return {flaw: found[flaw] for flaw in FLAWS if found[flaw]}
+
+
+def in_samples(flaw: str) -> str:
+    """Name the flaw of a report that other reports are sampled beside, where one of these has the flaw.
+
+    >>> in_samples("empty")
+    'with samples empty'
+    """
+    return f"with samples {flaw}"
 
 
 def told_of_flaws(counts: Mapping[str, int], n: int) -> str:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cxrobust.conditions import parse_condition
+from cxrobust.radiology_reports.findings import in_samples
 from cxrobust.reports.sentences import judge, reason
 from cxrobust.reports.sources import RADIOGRAPHS, Origin, names_all_patients, of_kinds, origins, sources
 from cxrobust.reports.view import CLEAN, FEW_POSITIVE_PATIENTS, View
@@ -247,18 +248,21 @@ def _reports_limit(view: View) -> Limit | None:
     if not writing:
         return None
     told = []
-    for fault, words in _FAULTS.items():
+    of_samples = {in_samples(fault): f"had samples that were {words}" for fault, words in _FAULTS.items()}
+    for fault, words in {**{fault: f"were {words}" for fault, words in _FAULTS.items()}, **of_samples}.items():
         who = [
             f"{count(one['report_faults'][fault])} of {count(one['n_reports'])} of {regime(one['name'])}"
             for one in writing
             if one["report_faults"].get(fault)
         ]
-        told += [f"{listed(who)} were {words}"] if who else []
+        told += [f"{listed(who)} {words}"] if who else []
+    sampled = any(fault in one["report_faults"] for one in writing for fault in of_samples)
+    halves = " Where confidence is the agreement of samples, one that states no finding counts half." if sampled else ""
     return Limit(
         title="Reports that say nothing.",
         text=f"Of the reports that were generated, in all conditions, {'; '.join(told)}. A report that is empty or in "
         "another language states no finding, and its probabilities are 0.5 where they come from what it states; one that "
-        "was cut off is read as far as it goes, and a very long one like any other.",
+        f"was cut off is read as far as it goes, and a very long one like any other.{halves}",
     )
 
 

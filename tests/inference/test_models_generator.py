@@ -14,6 +14,7 @@ from cxrobust.errors import DataError, StudyError
 from cxrobust.inference.models.generator import ReportGenerator
 from cxrobust.inference.pretrained import quiet
 from cxrobust.inference.written import log_odds_by_agreement, log_odds_by_tokens
+from cxrobust.radiology_reports.labeler import speaks_english
 from cxrobust.study import parse_study
 from tests.inference.tiny_generators import VOCABULARY, save_encoder_decoder, save_llava
 from tests.inference.tiny_vlms import save_gemma, save_idefics, save_paligemma, save_qwen
@@ -304,6 +305,29 @@ def test_faults_are_named(folder):
     loaded = regime_in(folder, max_new_tokens=2).load(FINDINGS)
     reading = loaded.read(as_images(pictures(8)), ids=names(8), seed=0)
     assert any("cut off" in faults for faults in reading.written.faults)
+
+
+def test_samples_that_state_nothing_are_told_beside_the_report(folder, monkeypatch):
+    loaded = regime_in(folder, confidence="agreement", samples=3).load(FINDINGS)
+    images, write, drawn = as_images(pictures(2)), loaded.writer.write, []
+
+    def draws(shown, decoding, seeds):
+        rows = write(shown, decoding, seeds)
+        drawn.append([[loaded.writer.ends[0]] if decoding.samples and len(drawn) == 1 else row for row in rows])
+        return drawn[-1]
+
+    monkeypatch.setattr(loaded.writer, "write", draws)
+    faults = loaded.read(images, ids=names(2), seed=0).written.faults
+    assert len(drawn) == 4
+    for place, own in enumerate(faults):
+        told = [f"with samples {flaw}" for flaw in ("empty", "not English", "cut off", "very long")]
+        texts = [loaded.writer.text_of(sample[place]) for sample in drawn[1:]]
+        uncut = [sample[place][-1] in loaded.writer.ends for sample in drawn[1:]]
+        assert texts[0] == ""
+        assert told[0] in own
+        assert (told[1] in own) == any(text and not speaks_english(text) for text in texts)
+        assert (told[2] in own) == (not all(uncut))
+        assert told[3] not in own
 
 
 @pytest.mark.parametrize(

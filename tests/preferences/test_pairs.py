@@ -13,6 +13,7 @@ from cxrobust.preferences.pairs import (
     Sampled,
     choose,
     counts_of,
+    flaws_in,
     margins_of,
     position_bias,
 )
@@ -83,6 +84,20 @@ def test_counts_add_up_and_name_every_reason():
         f"images without a pair, {ONE_TEXT}": 1,
         f"images without a pair, {NOT_JUDGED}: a report that is not English": 1,
     }
+
+
+def test_reports_that_were_cut_off_are_counted_and_where_they_stand_in_pairs():
+    def one(image, *cuts):
+        samples = tuple(Sample(text=f"Clear {i}.", log_probability=-1.0, is_cut=cut) for i, cut in enumerate(cuts))
+        return Sampled(image=image, patient="p", reference="Effusion.", samples=samples)
+
+    some = [one("1", True, False), one("2", True, True), one("3", False, True, False)]
+    judged = [graded(1.0, 0.0), graded(0.0, 1.0), graded(0.0, 0.5, 1.0)]
+    found = [choose(each, judgement, margin=0.0) for each, judgement in zip(some, judged, strict=True)]
+    counts = counts_of(some, judged, found)
+    assert (counts["reports"], counts["reports, cut off"]) == (7, 4)
+    assert (counts["reports, cut off and chosen"], counts["reports, cut off and rejected"]) == (2, 1)
+    assert flaws_in(some) == {"cut off": 4}
 
 
 def test_margins_say_whether_chosen_reports_are_longer():

@@ -53,7 +53,8 @@ class Parrot:
     def sample(self, rows, *, seeds, temperature, top_p):
         assert (temperature, top_p) == (1.0, 1.0)
         Parrot.drawn += len(rows)
-        return [Sample(text=random.Random(seed).choice(TEXTS), log_probability=-0.5) for seed in seeds]  # noqa: S311
+        texts = [random.Random(seed).choice(TEXTS) for seed in seeds]  # noqa: S311
+        return [Sample(text=text, log_probability=-0.5, is_cut=text == TEXTS[0]) for text in texts]
 
 
 @pytest.fixture
@@ -114,6 +115,10 @@ def test_pairs_are_written_as_trl_reads_them_and_counts_add_up(study, tmp_path):
     assert counts["images"] == 20
     assert counts["references missing"] == 1
     assert counts["reports, not English"] > 0
+    assert counts["reports, cut off and chosen"] == len(pairs)
+    cut = [one["report"] for one in lines(folder / "reports.jsonl") if one["cut_off"]]
+    assert len(cut) == counts["reports, cut off"] > len(pairs)
+    assert set(cut) == {TEXTS[0]}
     assert sum(n for name, n in counts.items() if name.startswith(("images without a pair", "pairs"))) == 20
     assert counts["reports without a grade, a report that is not English"] > 0
     assert summary["judge"] == {"name": "labeler", "kind": "score", "score": "labeler-f1", "tie": 0.0}

@@ -91,7 +91,22 @@ def test_a_language_model_is_asked_with_the_prompt_and_its_nonsense_is_not_score
     assert asked == ["Reference: Lungs are clear.\nCandidate: Lungs are clear.\n"] * 2
 
 
-def _tiny_model(folder):
+def test_a_prompt_that_the_model_cannot_read_whole_is_not_asked(tmp_path):
+    pytest.importorskip("transformers")
+    folder = _tiny_model(tmp_path / "model", positions=64)
+    prompt = tmp_path / "prompt.txt"
+    prompt.write_text("{reference} {candidate}")
+    judge = scorer["green"](model=folder, prompt=prompt, max_new_tokens=5, batch=2, device="cpu")
+    texts = tuple(" ".join(["clear"] * n) for n in (2, 55, 56, 3))  # beside: three of the speaker, one of the reference
+    pairs = Pairs(ids=tuple("abcd"), candidates=texts, references=("Lungs",) * 4, regime="sft", condition="clean")
+    long = "too long for GREEN's model"
+    assert judge.score(pairs).reasons == ("unreadable answer", "unreadable answer", long, "unreadable answer")
+    answers = judge._generate([*texts, texts[1] + " clear clear"])
+    assert [answer is None for answer in answers] == [False, False, False, False, True]
+    assert [judge._generate([text])[0] for text in texts] == answers[:4]  # at its place, whatever is left out
+
+
+def _tiny_model(folder, positions=2048):
     """Write a Llama of a few weights with a tokenizer of words, and a chat template as GREEN's."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
@@ -106,7 +121,7 @@ def _tiny_model(folder):
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(words), hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
-        num_key_value_heads=2, bos_token_id=1, eos_token_id=2, pad_token_id=0,
+        num_key_value_heads=2, max_position_embeddings=positions, bos_token_id=1, eos_token_id=2, pad_token_id=0,
     )  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(folder)
     return folder

@@ -81,6 +81,26 @@ def test_chexbert_reads_classes_off_its_heads(checkpoint, tokenizer):
     assert [name for name in OBSERVATIONS if name in found[0]] == list(found[0])
 
 
+def test_an_empty_report_affirms_nothing_whatever_the_network_says_of_it(checkpoint, tokenizer):
+    from cxrobust.radiology_reports.chexbert import Chexbert
+
+    content = torch.load(checkpoint, weights_only=True)
+    for name, value in content["model_state_dict"].items():
+        if "linear_heads" in name and name.endswith("bias"):
+            value[1] += 1e4  # all is affirmed
+    torch.save(content, checkpoint)
+    assert [len(one) for one in Chexbert(checkpoint, tokenizer, batch=2).label(("", TEXTS[0], " \n", TEXTS[1]))] == [
+        0,
+        14,
+        0,
+        14,
+    ]
+    chexpert = scorer["chexpert"](labeler="chexbert", checkpoint=checkpoint, tokenizer=tokenizer, device="cpu")
+    found = chexpert.score(Pairs(ids=("a", "b"), candidates=("", TEXTS[0]), references=(TEXTS[0], TEXTS[0])))
+    assert found.columns["chexpert_fn_cardiomegaly"].tolist() == [1, 0]
+    assert found.columns["chexpert_tp_cardiomegaly"].tolist() == [0, 1]
+
+
 def test_a_long_report_is_cut_and_told(checkpoint, tokenizer):
     texts = ("small left effusion " * 300, TEXTS[0])
     chexpert = scorer["chexpert"](labeler="chexbert", checkpoint=checkpoint, tokenizer=tokenizer, device="cpu")
@@ -149,6 +169,12 @@ def test_radgraph_reads_graphs_from_texts(tmp_path):
     assert (complete[0], simple[0]) == (1, 1)
     assert 0 <= complete[1] < 1
     assert (complete[2], found.remarks[2]) == (0, "empty report")
+    long = " . ".join([texts[0]] * 400)
+    judge = scorer["radgraph"](folder=folder, device="cpu", longest=7)
+    found = judge.score(Pairs(ids=("a", "b", "c"), candidates=(long, texts[0], texts[1]), references=(texts[0],) * 3))
+    assert found.columns["radgraph_complete"][0] == 1
+    unread = "text beyond 7 words not read"
+    assert found.remarks == (f"very long report; {unread}", None, None)
 
 
 @pytest.mark.filterwarnings("default")

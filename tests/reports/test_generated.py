@@ -271,7 +271,7 @@ def test_the_documents_hold_reports_as_text_and_a_table_of_scores():
 def test_faults_of_reports_and_references_are_limits_with_their_counts():
     regimes = [dict(one) for one in RAW.regimes]
     regimes[0] |= {"n_reports": 12, "report_faults": {"cut off": 10, "empty": 1}}
-    regimes[1] |= {"n_reports": 12, "report_faults": {"cut off": 2, "very long": 1}}
+    regimes[1] |= {"n_reports": 12, "report_faults": {"cut off": 2, "very long": 1, "with samples empty": 3}}
     data = {**RAW.data, "references": {"n": 11, "faults": {"missing": 3, "not English": 1}}}
     found = {
         one.title: spaced(one.text)
@@ -281,6 +281,8 @@ def test_faults_of_reports_and_references_are_limits_with_their_counts():
     names = [regime(one["name"]) for one in regimes[:2]]
     assert f"1 of 12 of {names[0]} were empty; 10 of 12 of {names[0]} and 2 of 12 of {names[1]} were cut off" in said
     assert f"; 1 of 12 of {names[1]} were longer than 1,000 words" in said
+    assert f"; 3 of 12 of {names[1]} had samples that were empty. A report" in said
+    assert said.endswith("one that states no finding counts half.")
     assert "3 have none and 1 have one that is not in English" in found["Images without a reference."]
     without = {one.title for one in limits(View.of(RAW, images=None))}
     assert not without & {"Reports that say nothing.", "Images without a reference."}

@@ -30,7 +30,7 @@ ERRORS = {
 }
 """The kinds of errors in the order of the answer's letters."""
 SIGNIFICANT, MATCHED = "Clinically Significant Errors", "Matched Findings"
-UNPARSABLE = "unreadable answer"
+UNPARSABLE, UNANSWERED, TOO_LONG = "unreadable answer", "no answer", "too long for GREEN's model"
 PLACES = ("{reference}", "{candidate}")
 
 
@@ -157,7 +157,7 @@ class Green(OnDevice):
             require("transformers", group="inference")
 
     def compare(self, pairs: Pairs) -> Answers:
-        """Count each pair's errors; one whose answer cannot be read is not scored."""
+        """Count each pair's errors; one that is too long for the model, or has an unreadable answer, is not scored."""
         given = self.answers
         found = self._ask(pairs) if given is None else read_texts(given, column="answer", pairs=pairs)
         judged = [None if text is None else parse(text) for text in found]
@@ -166,7 +166,8 @@ class Green(OnDevice):
             if one is not None:
                 row[:] = [one.score, one.matched, sum(one.significant), *one.significant]
         names = ("green", "green_matched", "green_errors", *(f"green_errors_{kind}" for kind in ERRORS))
-        why = {i: "no answer" if found[i] is None else UNPARSABLE for i, one in enumerate(judged) if one is None}
+        unasked = TOO_LONG if given is None else UNANSWERED
+        why = {i: unasked if found[i] is None else UNPARSABLE for i, one in enumerate(judged) if one is None}
         return Answers(columns=dict(zip(names, rows.T, strict=True)), reasons=why)
 
     def _ask(self, pairs: Pairs) -> list[str | None]:
@@ -181,22 +182,30 @@ class Green(OnDevice):
             template.replace(PLACES[0], reference).replace(PLACES[1], candidate)
             for candidate, reference in pairs.texts_in_pairs
         ]
-        return list(self._generate(prompts))
+        return self._generate(prompts)
 
-    def _generate(self, prompts: Sequence[str]) -> list[str]:
+    def _generate(self, prompts: Sequence[str]) -> list[str | None]:
+        """Return the model's answers; None where prompt and answer are more than it has positions for."""
         import torch
 
         assert self.model is not None  # noqa: S101  validated
         tokenizer, network = _load(self.model, self.torch_device)
-        found: list[str] = []
-        for first in range(0, len(prompts), self.batch):
-            some = [self._turn(tokenizer, one) for one in prompts[first : first + self.batch]]
+        positions = getattr(network.config.get_text_config(), "max_position_embeddings", None)
+        turns = [self._turn(tokenizer, one) for one in prompts]
+        lengths = [len(tokenizer(one, verbose=False)["input_ids"]) for one in turns]
+        fitting = [i for i, n in enumerate(lengths) if positions is None or n + self.max_new_tokens <= positions]
+        found: list[str | None] = [None] * len(prompts)
+        for first in range(0, len(fitting), self.batch):
+            places = fitting[first : first + self.batch]
+            some = [turns[place] for place in places]
             words = tokenizer(some, return_tensors="pt", padding=True, return_token_type_ids=False).to(network.device)
             with torch.inference_mode():
                 told = network.generate(
                     **words, do_sample=False, max_new_tokens=self.max_new_tokens, pad_token_id=tokenizer.pad_token_id
                 )
-            found += tokenizer.batch_decode(told[:, words["input_ids"].shape[1] :], skip_special_tokens=True)
+            answers = tokenizer.batch_decode(told[:, words["input_ids"].shape[1] :], skip_special_tokens=True)
+            for place, answer in zip(places, answers, strict=True):
+                found[place] = answer
         return found
 
     def _turn(self, tokenizer: Any, prompt: str) -> str:

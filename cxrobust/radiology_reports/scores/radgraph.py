@@ -6,13 +6,16 @@ alone (`simple`), with whether they have a relation (`partial`), and with the re
 
 import contextlib
 import io
+import re
 import warnings
 from collections.abc import Mapping
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+from pydantic import Field
 
 from cxrobust.errors import DataError, require
 from cxrobust.radiology_reports.scores import Answers, Measure, OnDevice, Pairs, mean_of, scorer
@@ -23,6 +26,10 @@ LEVELS = {
     "partial": "entities with their class and whether they have a relation",
     "complete": "entities with their class and relations",
 }
+
+
+_WORDS = re.compile(r"\w+|[^\w\s]+")
+"""What the package takes for the words of a text, punctuation marks too."""
 
 
 @scorer("radgraph")
@@ -40,23 +47,38 @@ class RadGraph(OnDevice):
     folder: StudyPath
     """Folder that holds a folder named as `kind` with `config.json`, `vocabulary` and `weights.th`."""
     kind: Literal["radgraph", "radgraph-xl", "modern-radgraph-xl"] = "radgraph-xl"
+    longest: int = Field(default=400, ge=1)
+    """Words and punctuation marks of a text that are read: time grows with almost their third power."""
 
     def compare(self, pairs: Pairs) -> Answers:
-        """Return each pair's F1; 0 where a text is empty."""
+        """Return each pair's F1; 0 where a text is empty. What is longer than is read counts as far as it is read."""
         place = self.folder / self.kind
         if not (place / "config.json").is_file():  # the package would ask the hub
             raise DataError(
                 f"{place}: no RadGraph is there: unpack {self.kind}.tar.gz to it, as its authors publish it"
             )
         judge = _load(self.folder, self.kind, self.torch_device)
+        candidates, references = ([cut(text, self.longest) for text in texts] for texts in pairs.texts)
         with contextlib.redirect_stdout(io.StringIO()):
-            candidates, references = pairs.texts
             _, found, _, _ = judge(hyps=candidates, refs=references)
+        read = zip(candidates, references, strict=True)
+        is_cut = [i for i, (one, both) in enumerate(zip(read, pairs.texts_in_pairs, strict=True)) if one != both]
         return Answers(
             columns={
                 f"radgraph_{level}": np.array(one, dtype=np.float64) for level, one in zip(LEVELS, found, strict=True)
-            }
+            },
+            remarks=dict.fromkeys(is_cut, f"text beyond {self.longest} words not read"),
         )
+
+
+def cut(text: str, most: int) -> str:
+    """Return the first words of a text, punctuation marks counted as words; all of it where it has no more.
+
+    >>> cut("No effusion. Small nodule.", 3), cut("No effusion.", 3)
+    ('No effusion.', 'No effusion.')
+    """
+    beyond = next(islice(_WORDS.finditer(text), most, None), None)
+    return text if beyond is None else text[: beyond.start()].rstrip()
 
 
 @lru_cache(maxsize=1)
