@@ -1,12 +1,20 @@
 """The benchmarks' parts that are no timing: the page of their results, what is absent, and slopes."""
 
 import importlib
+import importlib.util
+import json
 import math
+import tarfile
+from io import BytesIO
+from itertools import islice
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
+from sklearn.metrics import cohen_kappa_score
+
+from cxrobust.radiology_reports.labeler import Label
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
@@ -21,6 +29,10 @@ def benchmark(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -
 tables = pytest.mark.parametrize("benchmark", ["tables"], indirect=True)
 peers = pytest.mark.parametrize("benchmark", ["peers"], indirect=True)
 scaling = pytest.mark.parametrize("benchmark", ["scaling"], indirect=True)
+swaps = pytest.mark.parametrize("benchmark", ["swaps"], indirect=True)
+of_reports = pytest.mark.parametrize("benchmark", ["labeler", "scores"], indirect=True)
+labeler = pytest.mark.parametrize("benchmark", ["labeler"], indirect=True)
+scores = pytest.mark.parametrize("benchmark", ["scores"], indirect=True)
 
 
 @tables
@@ -121,3 +133,160 @@ def test_made_patients_all_have_an_image(benchmark):
     patients = benchmark.make_patients(40, 10, np.random.default_rng(0))
     assert np.bincount(patients).min() >= 1
     assert np.bincount(patients).sum() == 40
+
+
+INDEXED = (
+    ("Small left pleural effusion. The lungs are otherwise clear.", ("Pleural Effusion/left/small",)),
+    ("There is a small right pleural effusion. Heart size is normal.", ("Pleural Effusion/right/small",)),
+    ("Mild cardiomegaly. No effusion.", ("Cardiomegaly/mild",)),
+    ("The heart is enlarged. Lungs are clear.", ("Cardiomegaly",)),
+    ("Normal heart. Clear lungs.", ("normal",)),
+    ("No acute disease. Heart size is normal.", ("normal",)),
+)
+"""Reports of no patient, with the terms of an indexer; not of the form of any that is installed."""
+
+
+@pytest.fixture
+def archive(tmp_path: Path, benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An archive in the place where torchxrayvision has its own; one report has no text, one was not indexed."""
+    (tmp_path / "data").mkdir()
+    others = (("", ("normal",)), ("Large right pneumothorax.", ("No Indexing",)))
+    with tarfile.open(tmp_path / "data" / "NLMCXR_reports.tgz", "w:gz") as packed:
+        for number, (text, terms) in enumerate((*INDEXED, *others)):
+            majors = "".join(f"<major>{term}</major>" for term in terms)
+            content = (
+                f'<eCitation><AbstractText Label="FINDINGS">{text}</AbstractText><MeSH>{majors}</MeSH></eCitation>'
+            ).encode()
+            member = tarfile.TarInfo(f"ecgen-radiology/{number}.xml")
+            member.size = len(content)
+            packed.addfile(member, BytesIO(content))
+    monkeypatch.setattr(benchmark, "find_spec", lambda _: SimpleNamespace(origin=str(tmp_path / "__init__.py")))
+
+
+@of_reports
+def test_reports_of_a_package_that_is_absent_are_asked_for(benchmark, monkeypatch):
+    monkeypatch.setattr(benchmark, "find_spec", lambda _: None)
+    with pytest.raises(SystemExit, match="torchxrayvision is not installed, which brings the reports"):
+        next(iter(benchmark.indexed() if hasattr(benchmark, "indexed") else benchmark.real()))
+
+
+@of_reports
+def test_real_reports_are_read_where_they_are_installed(benchmark):
+    if importlib.util.find_spec("torchxrayvision") is None:
+        pytest.skip("torchxrayvision, which brings the reports of Indiana University, is not installed")
+    if hasattr(benchmark, "indexed"):
+        labels, terms = zip(*islice(benchmark.indexed(), 20), strict=True)
+        assert all(terms)
+        assert all(isinstance(one, dict) for one in labels)
+    else:
+        found = list(islice(benchmark.real(), 20))
+        assert all(one.text for one in found)
+        assert any(one.findings for one in found)
+
+
+@labeler
+def test_labels_are_counted_by_class_against_hand_counts(benchmark):
+    rows = [
+        (
+            "Small pleural effusion. No pneumothorax.",
+            {"Pleural Effusion": Label.POSITIVE, "Pneumothorax": Label.NEGATIVE},
+        ),
+        ("Cardiomegaly.", {"Edema": Label.POSITIVE}),
+    ]
+    counts = {(one.observation, one.label): one for one in benchmark.counted(rows, "tuning")}
+    told = {place: (one.right, one.wrong, one.missed) for place, one in counts.items()}
+    wanted = {
+        ("Pleural Effusion", "positive"): (1, 0, 0),
+        ("Pneumothorax", "negative"): (1, 0, 0),
+        ("Cardiomegaly", "positive"): (0, 1, 0),
+        ("Edema", "positive"): (0, 0, 1),
+    }
+    assert {place: one for place, one in told.items() if any(one)} == wanted
+    assert benchmark.whole(rows) == (1, 2)
+
+
+@labeler
+def test_every_sentence_is_in_one_half(benchmark):
+    halves = [benchmark.sentences(half) for half in benchmark.HALVES]
+    lines = benchmark.SENTENCES.read_text(encoding="utf-8").count("\n") - 1
+    assert sum(map(len, halves)) <= lines
+    assert min(map(len, halves)) > 200
+    assert not {text for text, _ in halves[0]} & {text for text, _ in halves[1]}
+
+
+@labeler
+@pytest.mark.filterwarnings("ignore:invalid value")  # statsmodels, of an observation that no report has
+def test_the_labeler_s_benchmark_from_archive_to_file(benchmark, archive, monkeypatch, tmp_path):
+    wrong = [({"Cardiomegaly": Label.POSITIVE}, ["Opacity/lung"]), ({}, ["Cardiomegaly/mild"])]
+    given = [*benchmark.indexed(), *wrong]
+    assert len(given) == len(INDEXED) + 2
+    by = {one.observation: one for one in benchmark.agreed(given)}
+    one = by["Cardiomegaly"]
+    assert (one.both, one.labeler_only, one.indexer_only, one.neither) == (2, 1, 1, 4)
+    ours, theirs = [1, 1, 1, 0, 0, 0, 0, 0], [1, 1, 0, 1, 0, 0, 0, 0]
+    assert one.kappa == pytest.approx(cohen_kappa_score(ours, theirs))
+    monkeypatch.setattr("sys.argv", ["labeler.py", "--out", str(tmp_path / "labeler.json")])
+    monkeypatch.setattr(benchmark, "sentences", lambda half: [("Cardiomegaly.", {"Cardiomegaly": Label.POSITIVE})])
+    benchmark.main()
+    told = json.loads((tmp_path / "labeler.json").read_text(encoding="utf-8"))
+    assert told["exact"] == {"tuning": [1, 1], "held out": [1, 1]}
+    effusion = next(one for one in told["agreements"] if one["observation"] == "Pleural Effusion")
+    assert (effusion["both"], effusion["neither"], effusion["kappa"]) == (2, 4, 1.0)
+
+
+@scores
+def test_terms_name_observations_by_their_beginnings(benchmark):
+    assert benchmark.named(["Pleural Effusion/left", "Opacity"]) == {"Pleural Effusion", "Lung Opacity"}
+    assert benchmark.named(["Opacities", "normal"]) == frozenset()
+
+
+@scores
+def test_what_is_changed_in_a_report_is_one_thing(benchmark):
+    text = "Small left pleural effusion. The lungs are otherwise clear."
+    assert benchmark.negated(text) == "No effusion. The lungs are otherwise clear."
+    assert benchmark.swapped(text, benchmark.SIDES, all_of_them=True) == text.replace("left", "right")
+    assert benchmark.swapped(text, benchmark.SEVERITIES, all_of_them=False) == text.replace("Small", "large")
+    assert benchmark.swapped("No left pleural effusion.", benchmark.SIDES, all_of_them=True) is None
+    assert benchmark.negated("No pleural effusion.") is None
+    reordered = {benchmark.reordered("One. Two.", np.random.default_rng(seed)) for seed in range(9)}
+    assert reordered == {"One. Two.", "Two. One."}
+    assert benchmark.reordered("One.", np.random.default_rng(0)) is None
+
+
+@scores
+def test_a_wrong_candidate_that_scores_as_much_is_below_half_of_the_time(benchmark):
+    wrong, right = np.array([0.1, 0.5, 0.9, np.nan]), np.array([0.5, 0.5, 0.5, 0.5])
+    share, low, high = benchmark.how_often_below(wrong, right, np.random.default_rng(0))
+    assert share == pytest.approx(0.5)
+    assert low < share < high
+
+
+@scores
+def test_the_scores_benchmark_from_archive_to_file(benchmark, archive, monkeypatch, tmp_path):
+    pytest.importorskip("sacrebleu")
+    pytest.importorskip("rouge_score")
+    assert [one.text for one in benchmark.real()] == [text for text, _ in INDEXED]
+    monkeypatch.setattr("sys.argv", ["scores.py", "--out", str(tmp_path / "scores.json")])
+    monkeypatch.setattr(benchmark, "RESAMPLES", 20)
+    monkeypatch.setattr(benchmark, "_KEPT", {})
+    benchmark.main()
+    told = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))
+    assert (told["reports"], told["references"]) == (6, 4)
+    rows = {(one["metric"], one["kind"]): one for one in told["rows"]}
+    same, negated, side = (rows["f1-14-micro", kind] for kind in (benchmark.ORDER, benchmark.NEGATED, benchmark.SIDE))
+    assert (same["mean"], side["mean"], negated["mean"]) == (1.0, 1.0, 0.0)
+    assert negated["below"][benchmark.ORDER][0] == 1.0
+    assert side["below"][benchmark.ORDER][0] == 0.5
+    assert rows["bleu", benchmark.OTHER]["mean"] < rows["bleu", benchmark.SIDE]["mean"]
+
+
+@swaps
+def test_studies_of_long_reports_are_of_their_law(benchmark):
+    laws = list(benchmark.designs())
+    for design in laws:
+        sums = benchmark.study(design, np.random.default_rng(3))
+        if design.metric == "bleu":
+            parts = sums[:, 0, 0, 0] / sums[:, :, 0, 0].sum(axis=1)
+            assert parts.max() == pytest.approx(design.part, abs=0.01) if design.part else parts.max() < 0.2
+    tested = benchmark.rejections(laws[0], studies=3, draws=19, seed=1)
+    assert set(tested) == {"flips", "swaps"}

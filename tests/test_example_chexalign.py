@@ -107,6 +107,7 @@ def test_the_study_asks_as_the_generator_was_asked_in_training(example: Path) ->
 @pytest.mark.filterwarnings("ignore")  # trl, datasets and accelerate have some
 def test_the_whole_road(example: Path) -> None:
     pytest.importorskip("trl", reason="trl is not installed: uv pip install --group examples")
+    import torch
     from safetensors.torch import load_file
 
     from cxrobust.pipeline import analyze, predict
@@ -141,6 +142,19 @@ def test_the_whole_road(example: Path) -> None:
     assert training["start"] == "sft"
     assert training["method"] == "DPO, length-normalised loss"
     assert json.loads(training["judge"])["noise"] == 0.2
+
+    tuned = json.loads((checkpoints / "kto-overlap" / "training.json").read_text(encoding="utf-8"))
+    assert (tuned["method"], tuned["learning_rate"], tuned["beta"], tuned["start"]) == (
+        "KTO",
+        kto.LEARNING_RATE,
+        0.1,
+        "sft",
+    )
+    assert json.loads(tuned["judge"])["kind"] == "score"
+    by_kto = study.regimes[-1].model_copy(update={"name": "kto-overlap", "model": "checkpoints/kto-overlap"})
+    reading = by_kto.load(study.data.findings).read(torch.full((1, 1, 64, 64), 0.5), ids=["one"], seed=0)
+    assert reading.logits.shape == (1, len(study.data.findings))
+    assert -20 < reading.written.log_probabilities[0] < 0
 
     checked = check(study, out, report=silent)
     assert checked.regimes == ("sft", "dpo-labeler", "dpo-overlap", "dpo-people")

@@ -181,7 +181,8 @@ def ask(processor: Any, texts: Sequence[str], *, size: tuple[int, int], where: s
     found = [_processed_numbers(processor, text, size, where=where) for text in texts]
     order = _order(found[0][PIXELS], size)
     if order is None:
-        raise _not_an_arrangement(where, size, whole=_size_of_one_tile(processor, texts[0], size, where=where))
+        whole = _size_of_one_tile(processor, texts[0], size, where=where)
+        raise _not_an_arrangement(where, size, whole=whole, tile=_tile_of_a_grid(processor))
     questions = [
         {key: v for key, v in one.items() if isinstance(v, Tensor) and key not in {PIXELS, TO_LEARN}} for one in found
     ]
@@ -222,6 +223,15 @@ def _size_of_one_tile(processor: Any, text: str, size: tuple[int, int], *, where
             if _order(found[PIXELS], (side, side)) is not None:
                 return int(side)
     return None
+
+
+def _tile_of_a_grid(processor: Any) -> int | None:
+    """Return the side of a tile of LLaVA-NeXT, which lays every image on a grid of tiles; None of other processors."""
+    if not getattr(processor.image_processor, "image_grid_pinpoints", None):
+        return None
+    told: Any = getattr(processor.image_processor, "crop_size", None) or {}
+    side: int | None = told.get("height")
+    return side
 
 
 class Arranging(Protocol):
@@ -282,12 +292,18 @@ def _process(processor: Any, text: str, image: Tensor, how: Mapping[str, bool], 
         ) from error
 
 
-def _not_an_arrangement(where: str, size: tuple[int, int], *, whole: int | None = None) -> DataError:
-    mend = (
-        "choose a model or image_size for which it does not"
-        if whole is None
-        else f"give image_size = {whole}, at which it takes an image whole"
-    )
+def _not_an_arrangement(
+    where: str, size: tuple[int, int], *, whole: int | None = None, tile: int | None = None
+) -> DataError:
+    if whole is not None:
+        mend = f"give image_size = {whole}, at which it takes an image whole"
+    elif tile is not None:
+        mend = (
+            f"set image_grid_pinpoints to [[{tile}, {tile}]] in its config.json and its processor's file, and give "
+            f"image_size = {tile}, at which it then takes an image whole"
+        )
+    else:
+        mend = "choose a model or image_size for which it does not"
     return DataError(
         f"{where}: its processor does more to an image of {size[0]} × {size[1]} pixels than to resize, normalise and "
         f"arrange pixels (it cuts it into tiles, or pads it), and that cannot stand in the graph: {mend}"

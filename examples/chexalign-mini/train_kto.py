@@ -16,7 +16,8 @@ from cxrobust.preferences.files import UNPAIRED
 from cxrobust.progress import Reporter, reporting
 
 HERE = Path(__file__).parent
-BETA = 0.1
+BETA, LEARNING_RATE = 0.1, 3e-4
+"""Neither was searched."""
 
 
 def train(start: Path, preferences: Path, folder: Path, *, scale: Scale, seed: int, report: Reporter) -> None:
@@ -34,7 +35,7 @@ def train(start: Path, preferences: Path, folder: Path, *, scale: Scale, seed: i
         make=make,
         file=UNPAIRED,
         scale=scale,
-        learning_rate=3e-4,
+        learning_rate=LEARNING_RATE,
         seed=seed,
         told=told,
         report=report,

@@ -17,7 +17,7 @@ from cxrobust.inference.written import log_odds_by_agreement, log_odds_by_tokens
 from cxrobust.radiology_reports.labeler import speaks_english
 from cxrobust.study import parse_study
 from tests.inference.tiny_generators import VOCABULARY, save_encoder_decoder, save_llava
-from tests.inference.tiny_vlms import save_gemma, save_idefics, save_paligemma, save_qwen
+from tests.inference.tiny_vlms import save_gemma, save_idefics, save_llava_next, save_paligemma, save_qwen
 
 FINDINGS = ("Effusion", "Pneumothorax")
 TABLE = {
@@ -263,7 +263,7 @@ def test_gradient_of_a_text_s_probability_against_finite_differences(kind, folde
     torch.testing.assert_close(alone, loaded.log_probability(images, texts)[:1], atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("save", [save_qwen, save_gemma, save_paligemma, save_idefics])
+@pytest.mark.parametrize("save", [save_qwen, save_gemma, save_paligemma, save_idefics, save_llava_next])
 def test_models_whose_processors_arrange_patches_or_type_tokens_write(save, tmp_path):
     save(tmp_path / "other")
     settings = {"observations": {"Effusion": "Pleural Effusion"}, "image_size": 32}
@@ -278,6 +278,26 @@ def test_models_whose_processors_arrange_patches_or_type_tokens_write(save, tmp_
     assert (gradient != 0).flatten(1).any(dim=1).all()
     asked = regime_in(tmp_path, "other", **settings, confidence="questions", question="Is there {finding} ?")
     assert np.isfinite(asked.load(FINDINGS).read(images, ids=names(3), seed=0).logits).all()
+
+
+def test_probability_of_a_report_of_llava_next_against_transformers(tmp_path):
+    network = save_llava_next(tmp_path / "next")
+    settings = {"observations": {"Effusion": "Pleural Effusion"}, "image_size": 32, "prompt": "Is there mass ?"}
+    loaded = regime_in(tmp_path, "next", **settings).load(FINDINGS)
+    report = loaded.tokens_of("no mass there")
+    with torch.no_grad():
+        found = loaded.log_probability(as_images(pictures(4, side=32)), [report] * 4)
+    processor = AutoProcessor.from_pretrained(tmp_path / "next")
+    asked = "USER: <image> Is there mass ? ASSISTANT:"
+    for picture, ours in zip(pictures(4, side=32), found, strict=True):
+        inputs = processor(images=Image.fromarray(picture).convert("RGB"), text=asked, return_tensors="pt")
+        n_asked = inputs["input_ids"].shape[1]
+        told = {key: inputs[key] for key in ("pixel_values", "image_sizes")}
+        with torch.no_grad(), quiet():
+            ids = torch.cat((inputs["input_ids"], torch.tensor([list(report)])), dim=1)
+            steps = network(input_ids=ids, **told).logits[0, n_asked - 1 : -1].log_softmax(dim=1)
+        theirs = steps[range(len(report)), list(report)].mean()
+        torch.testing.assert_close(ours.float(), theirs, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,8 @@ def test_tiles_of_internvl_are_refused_with_the_size_of_one():
 def test_a_processor_that_cuts_or_pads_every_image_is_refused(side, tmp_path):
     save_llava(tmp_path / "vlm")
     make_llava_next(tmp_path / "vlm")
-    with pytest.raises(DataError, match=r"cuts it into tiles, or pads it.*: choose a model or image_size"):
+    mend = r"cuts it into tiles, or pads it.*: set image_grid_pinpoints to \[\[32, 32\]\] .*, and give image_size = 32"
+    with pytest.raises(DataError, match=mend):
         regime_in(tmp_path, image_size=side, prompt="{image} {question}").load(FINDINGS)
 
 

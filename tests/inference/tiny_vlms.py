@@ -1,5 +1,6 @@
 """Tiny vision-language models of several architectures, built from config with random weights."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -21,6 +22,8 @@ from transformers import (
     LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
+    LlavaNextConfig,
+    LlavaNextForConditionalGeneration,
     LlavaNextImageProcessor,
     LlavaNextProcessor,
     LlavaProcessor,
@@ -236,19 +239,40 @@ def save_idefics(folder: Path):
     return network
 
 
-def make_llava_next(folder: Path) -> None:
-    """Give a LLaVA the processor of LLaVA-NeXT, which cuts or pads an image of any size."""
+def make_llava_next(
+    folder: Path, *, grid: Sequence[Sequence[int]] = ((32, 64), (64, 32), (64, 64)), chat_template: str | None = None
+) -> None:
+    """Give a LLaVA the processor of LLaVA-NeXT, which cuts or pads an image of any size where its grid has tiles."""
     LlavaNextProcessor(
         image_processor=LlavaNextImageProcessor(
             size={"shortest_edge": 32},
             crop_size={"height": 32, "width": 32},
-            image_grid_pinpoints=[[32, 64], [64, 32], [64, 64]],
+            image_grid_pinpoints=[list(shape) for shape in grid],
         ),
         tokenizer=tokenizer_of_words(),
         patch_size=8,
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,
+        chat_template=chat_template,
     ).save_pretrained(folder)
+
+
+def save_llava_next(folder: Path):
+    """LLaVA-NeXT with a grid of one tile, which it shows beside the whole image: the same pixels twice."""
+    config = LlavaNextConfig(
+        vision_config=CLIPVisionConfig(**SMALL, image_size=32, patch_size=8, projection_dim=8),
+        text_config=LlamaConfig(
+            **SMALL, vocab_size=len(VOCABULARY), num_key_value_heads=2, pad_token_id=0, bos_token_id=2, eos_token_id=2
+        ),
+        image_token_index=VOCABULARY[IMAGE],
+        vision_feature_layer=-1,
+        image_grid_pinpoints=[[32, 32]],
+    )
+    torch.manual_seed(0)
+    network = randomised(LlavaNextForConditionalGeneration(config))
+    network.save_pretrained(folder)
+    make_llava_next(folder, grid=[[32, 32]], chat_template=TEMPLATE.replace("PLACE", IMAGE))
+    return network
 
 
 def internvl_processor() -> InternVLProcessor:
