@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cxrobust.analysis.choices import is_untestable, widest
+from cxrobust.analysis.choices import has_tested_differences, widest
 from cxrobust.analysis.contrasts import Contrast, contrasts_of
 from cxrobust.analysis.detectable import comparisons
 from cxrobust.analysis.families import Families
@@ -132,9 +132,9 @@ def select(results: Results, which: Which, *, name: str = RESULTS) -> tuple[Esti
         "metric": which.metric,
         "regime": which.regime,
     }
-    if which.metric and is_untestable(which.metric):
+    if which.metric and not has_tested_differences(which.metric):
         raise StudyError(f"--metric {which.metric}: it fits no test that could be planned: name another")
-    metrics = [one for one in results.study["analysis"]["metrics"] if not is_untestable(one)]
+    metrics = [one for one in results.study["analysis"]["metrics"] if has_tested_differences(one)]
     if not metrics:
         raise StudyError(f"{name} has no metric that fits a test, so there is nothing to plan: add one to the study")
     against = {None, results.study["study"]["reference"]}  # not other pairs of regimes, which no option tells apart

@@ -299,17 +299,18 @@ def test_select_says_where_it_sought() -> None:
         select(INVENTED, Which(metric="f1"))
 
 
-def test_a_metric_that_fits_no_test_is_not_planned() -> None:
+@pytest.mark.parametrize("name", ["mce", "brier-uncertainty"])
+def test_a_metric_that_fits_no_test_is_not_planned(name: str) -> None:
     def named(*metrics: str) -> Results:
-        told = [replace(one, metric="mce") if one.metric == "ece" else one for one in INVENTED.estimates]
+        told = [replace(one, metric=name) if one.metric == "ece" else one for one in INVENTED.estimates]
         study = {**INVENTED.study, "analysis": {**INVENTED.study["analysis"], "metrics": list(metrics)}}
         return replace(INVENTED, estimates=tuple(told), study=study)
 
-    assert {one.metric for one in select(named("auroc", "mce"), Which())} == {"auroc"}
-    with pytest.raises(StudyError, match="--metric mce: it fits no test that could be planned: name another"):
-        select(named("auroc", "mce"), Which(metric="mce"))
+    assert {one.metric for one in select(named("auroc", name), Which())} == {"auroc"}
+    with pytest.raises(StudyError, match=f"--metric {name}: it fits no test that could be planned: name another"):
+        select(named("auroc", name), Which(metric=name))
     with pytest.raises(StudyError, match=r"results.json has no metric that fits a test"):
-        select(named("mce"), Which())
+        select(named(name), Which())
 
 
 def test_the_study_is_read_as_it_was_analysed(pilot: Path) -> None:

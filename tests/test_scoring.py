@@ -25,7 +25,7 @@ METRICS = 'metrics = ["auroc", "rouge-l", "f1-14-micro", "words", "log-probabili
 
 def _study(folder, *, scores="", metrics=METRICS):
     path = made_elsewhere(folder)
-    text = path.read_text().replace("resamples = 200", f"resamples = 200\n{metrics}sensitivity = false")
+    text = path.read_text().replace("resamples = 200", f"resamples = 200\n{metrics}sensitivity_analyses = false")
     rows = "".join(f"image{i:03},No effusion.\n" for i in range(60))
     (folder / "references.csv").write_text(f"id,report\n{rows}")
     text = text.replace("[data]\n", '[data]\nreferences = "references.csv"\n')

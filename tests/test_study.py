@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cxrobust.analysis.metrics import metric
 from cxrobust.cli import _main
 from cxrobust.errors import StudyError
 from cxrobust.inference.engine import made_for
@@ -379,6 +380,13 @@ def test_sets_are_written_as_results_write_conditions(text: str) -> None:
     assert analysis(text).sets == {"a": ("pgd(eps=0.5/255, steps=20)", "noise(eps=0.01)")}
 
 
+def test_every_metric_may_have_a_table_of_its_own() -> None:
+    for name in metric:
+        found = analysis(f'metrics = ["{name}"]\n[analysis.{name}]\ninterval = "basic"')
+        assert (found.of(name).interval, found.interval) == ("basic", None)
+        assert found.sensitivity_analyses
+
+
 @pytest.mark.parametrize("key", ["sensitivity", "specificity"])
 def test_an_operating_point_may_be_a_target(key: str) -> None:
     for text in (f"operating_point = {{ {key} = 0.9 }}", f"[analysis.operating_point]\n{key} = 0.9"):
@@ -427,6 +435,16 @@ FAMILY, SUBGROUP = '[[analysis.families]]\nname = "f"\n', '[[analysis.subgroups]
         (SETS.replace("a = [", "clean = ["), "17: set 'clean' has the name of a condition: call it otherwise$"),
         (SETS.replace("a = [", '"noise(eps=0.01)" = ['), r"17: set 'noise\(eps=0.01\)' has the name of a condition"),
         (SETS.replace("a = [", '" " = ['), "17: set ' ' has no name: give it one$"),
+        (
+            "sensitivity = false",
+            r"16: \[analysis.sensitivity\] is the table of the metric of this name, and sensitivity analyses have "
+            r"another key: write sensitivity_analyses = false$",
+        ),
+        ('sensitivity = "no"', r"16: unknown key 'sensitivity' in analysis \(did you mean 'sensitivity_analyses'\?\)"),
+        (
+            'metrics = ["auroc", "brier-uncertainty"]\n' + FAMILY + 'metrics = ["brier-uncertainty"]',
+            "17: family 'f' names no test: ",
+        ),
         ("operating_point = {}", "16: analysis.operating_point = {}: give either sensitivity or specificity$"),
         ("operating_point = { sensitivity = 0.9, specificity = 0.8 }", "16: .*: give either sensitivity or specific"),
         (

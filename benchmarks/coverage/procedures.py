@@ -49,7 +49,7 @@ SPREAD = 0.15
 """Standard deviation of the separation over training runs."""
 METRICS = ("auroc", "accuracy", "brier")
 ALPHA = 0.05
-ALONE: dict[str, Any] = {"subgroups": (), "per_metric": {}, "effect_sizes": (), "sensitivity": False}
+ALONE: dict[str, Any] = {"subgroups": (), "per_metric": {}, "effect_sizes": (), "sensitivity_analyses": False}
 """What an analysis of one thing leaves out."""
 
 

@@ -35,6 +35,11 @@ def is_untestable(name: str) -> bool:
     return name in metric and bool(metric[name].untestable)
 
 
+def has_tested_differences(name: str) -> bool:
+    """Whether a test fits the differences between regimes and conditions, which a metric of labels alone has not."""
+    return not is_untestable(name) and not (name in metric and metric[name].of_labels)
+
+
 def widest(name: str) -> float:
     """Return how far apart two values of a metric can be; infinite where it has no bounds."""
     low, high = metric[name].bounds

@@ -14,6 +14,7 @@ from cxrobust.analysis.recalibrated import ESTIMANDS as OF_RECALIBRATIONS
 from cxrobust.analysis.sample import REPORT
 from cxrobust.analysis.subgroups import ESTIMANDS as OF_SUBGROUPS
 from cxrobust.analysis.subgroups import interaction_text
+from cxrobust.analysis.testing import by_definition
 from cxrobust.analysis.values import WORST
 from cxrobust.errors import MisfitError
 from cxrobust.study.analysis import AnalysisSection, Family
@@ -113,9 +114,10 @@ def _cells(
             chances=np.zeros(1) if _may_be_guessed(one) else np.full(1, np.nan),
         )
     for contrast in listed:
-        if (not made or contrast.estimand in made) and is_hypothesis(contrast.estimand, subgroup):
+        is_tested = is_hypothesis(contrast.estimand, subgroup) and not by_definition(one, contrast)
+        if is_tested and (not made or contrast.estimand in made):
             yield contrast.estimand, contrast.regime, contrast.condition
-    if recalibration:
+    if recalibration and not one.of_labels:
         yield from ((RAW, regime, condition) for regime in scope.regimes for condition in scope.conditions)
 
 

@@ -23,7 +23,7 @@ from cxrobust.analysis.parallel import in_threads
 from cxrobust.analysis.replicates import resampled, training_variance
 from cxrobust.analysis.resampling import resampled_sums
 from cxrobust.analysis.sample import REPORT, Sample
-from cxrobust.analysis.testing import NOTHING, Tested, auroc_se, run_tests
+from cxrobust.analysis.testing import NOTHING, Tested, auroc_se, by_definition, run_tests
 from cxrobust.analysis.values import MACRO, MICRO, WORST, Values, averages
 from cxrobust.errors import some
 from cxrobust.results import Estimate, finite
@@ -441,8 +441,7 @@ def _on_interval(contrast: Contrast, point: _Point) -> list[str]:
 
 def _on_width(metric: Metric, contrast: Contrast, place: int, point: _Point, values: Values) -> list[str]:
     """Say why an interval has no width, where it has none for another reason than by definition."""
-    is_clean = all(condition == 0 for _, condition in contrast.places)
-    if (metric.against_clean and is_clean) or (metric.of_labels and contrast.estimand != "value"):
+    if by_definition(metric, contrast):
         return []
     notes = note_on_width(point.interval)
     if notes and contrast.estimand in _SIDES and _is_same(contrast, place, values):

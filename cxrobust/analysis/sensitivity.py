@@ -25,7 +25,7 @@ from cxrobust.analysis.operating_points import choose_thresholds
 from cxrobust.analysis.permutation import is_exact, sign_flip_p_values
 from cxrobust.analysis.resampling import LANES
 from cxrobust.analysis.sample import Sample
-from cxrobust.analysis.testing import NOTHING, UNTESTED, Tested, named_test
+from cxrobust.analysis.testing import NOTHING, UNTESTED, Tested, by_definition, named_test
 from cxrobust.analysis.values import MACRO, Values, evaluate
 from cxrobust.conditions import parse_condition
 from cxrobust.predictions import PredictionSet
@@ -77,14 +77,16 @@ def alternatives(
     Parameters
     ----------
     metrics
-        Those of the study. Metrics that no test fits are left out, those of reports, and those of risk and coverage,
-        whose jackknife takes long where images are the units.
+        Those of the study. Metrics that no test fits are left out, those of labels alone, those of reports, and those
+        of risk and coverage, whose jackknife takes long where images are the units.
     estimates
         Those of the analysis, whose families alternatives are adjusted in: the p-values of an alternative take the
         place of those of the same comparisons.
     """
     usual = {
-        name: one for name, one in metrics.items() if not (one.untestable or one.of_risk_and_coverage or one.of_reports)
+        name: one
+        for name, one in metrics.items()
+        if not (one.untestable or one.of_labels or one.of_risk_and_coverage or one.of_reports)
     }
     base = _base(sample, usual, primary_condition)
     found = []
@@ -250,8 +252,7 @@ def _last(draws: Draws) -> Draws:
 def _tests(choice: Choice, found: Sequence[_Macro], *, n_draws: int) -> list[Tested]:
     """Test each contrast as the analysis does, or by Student's t; signs are flipped for all metrics at once."""
     tested: list[Tested | None] = [
-        _named(choice, one) if np.isfinite(one.draws.value[0]) and one.contrast.estimand not in UNTESTED else NOTHING
-        for one in found
+        _named(choice, one) if np.isfinite(one.draws.value[0]) and _is_tested(one) else NOTHING for one in found
     ]
     flipped = [i for i, one in enumerate(tested) if one is None]
     if flipped:
@@ -261,6 +262,10 @@ def _tests(choice: Choice, found: Sequence[_Macro], *, n_draws: int) -> list[Tes
         for i, p in zip(flipped, p_values, strict=True):
             tested[i] = Tested(name=name, p_value=float(p))
     return [NOTHING if one is None else one for one in tested]
+
+
+def _is_tested(one: _Macro) -> bool:
+    return one.contrast.estimand not in UNTESTED and not by_definition(one.metric, one.contrast)
 
 
 def _named(choice: Choice, one: _Macro) -> Tested | None:

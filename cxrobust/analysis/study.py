@@ -110,7 +110,7 @@ def analyze(
         adjust=settings.adjust,
         in_pairs=metrics_in_pairs(settings, predictions),
     )
-    n_steps = len(metrics) + bool(settings.effect_sizes) + len(settings.recalibrate) + settings.sensitivity + 1
+    n_steps = len(metrics) + bool(settings.effect_sizes) + len(settings.recalibrate) + settings.sensitivity_analyses + 1
 
     def done(step: int) -> None:
         report("estimating metrics", step, n_steps)
@@ -124,9 +124,9 @@ def analyze(
     )
     estimand = primary_estimand(n_regimes=len(predictions.regimes), primary_condition=primary)
     compared = primary_comparisons(adjusted, estimand=estimand, primary_condition=primary, reference=reference)
-    done(n_steps - settings.sensitivity)
+    done(n_steps - settings.sensitivity_analyses)
     otherwise: tuple[Alternative, ...] = ()
-    if settings.sensitivity:
+    if settings.sensitivity_analyses:
         otherwise = alternatives(
             metrics,
             sample,

@@ -244,12 +244,13 @@ def _interactions(
             if reason is None and undefined[place] > values.samples[0].settings.most_undefined:
                 reason = f"not defined in {undefined[place]:.1%} of resamples"
             statistic, p_value = wald_interaction(theta[:, place], influences[:, place])
-            p = finite(p_value) if reason is None and not metric.untestable else None
+            untested = no_test(metric, same[0])
+            p = finite(p_value) if reason is None and not untested else None
             if p is not None:
                 said = f"Wald χ² {statistic:.4g} with {len(same) - 1} df that all {len(same)} subgroups are alike"
                 note = "; ".join(filter(None, [*on_counts[place], said, metric.caution]))
-            elif reason is None and metric.untestable:
-                note = "; ".join([*on_counts[place], no_test(metric)])
+            elif reason is None and untested:
+                note = "; ".join([*on_counts[place], untested])
             else:
                 note = f"not estimable: {reason or 'subgroups have no spread'}"
             found.append(

@@ -72,7 +72,7 @@ def run_tests(
 
     The test asked for is used where it fits the contrast: McNemar's and Cochran's compare two outcomes on the same
     images; all but DeLong's, `tost` and `noninferiority` speak of single findings and of the micro average. Elsewhere
-    patients' signs are flipped. Of a metric that is untestable there is only a note.
+    patients' signs are flipped. Of a metric that is untestable, and of what is 0 by definition, there is only a note.
     """
     n_places = values.value.shape[2]
     found = [[NOTHING] * n_places for _ in contrasts]
@@ -84,8 +84,8 @@ def run_tests(
         for k in map(int, np.flatnonzero(np.isfinite(contrast.of(values.value)))):
             if contrast.singly and _is_average(values, contrast, k):
                 continue
-            if metric.untestable:
-                found[row][k] = replace(NOTHING, note=no_test(metric))
+            if why := no_test(metric, contrast):
+                found[row][k] = replace(NOTHING, note=why)
                 continue
             one = None if asked == "permutation" else named_test(asked, metric, values, contrast, k, margin)
             if one is not None:
@@ -187,9 +187,19 @@ def _n_other_than_0(parts: NDArray[np.float64]) -> int:
     return int(np.count_nonzero(size > 1e-12 * size.max()))
 
 
-def no_test(metric: Metric) -> str:
-    """Say why the differences of a metric that is untestable have no p-value."""
-    return f"no test: {metric.untestable}"
+def no_test(metric: Metric, contrast: Contrast) -> str:
+    """Say why a contrast of which 0 is a hypothesis has no p-value; empty where it has one."""
+    why = metric.untestable or by_definition(metric, contrast)
+    return f"no test: {why}" if why else ""
+
+
+def by_definition(metric: Metric, contrast: Contrast) -> str:
+    """Say why a contrast is what it is by definition, whatever the models do; empty where it tells something."""
+    if metric.of_labels and contrast.estimand not in {"value", "area"}:
+        return "labels alone make it, so that nothing differs"
+    if metric.against_clean and all(condition == 0 for _, condition in contrast.places):
+        return "on clean images it is 0 by definition"
+    return ""
 
 
 class _Columns:

@@ -133,7 +133,7 @@ class AnalysisKeys(Section):
     """Effect sizes of decisions (right or wrong) and of confidence, image by image."""
     recalibrate: tuple[RecalibrationName, ...] = ()
     """Recalibrations, fitted on clean images, after which calibration is estimated again; needs netcal."""
-    sensitivity: bool = True
+    sensitivity_analyses: bool = True
     """Whether the primary comparison is estimated again under other choices, one at a time."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Where resamples are computed; on a GPU (`"cuda"`, needs torch) estimates differ by rounding alone."""

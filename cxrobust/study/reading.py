@@ -139,6 +139,13 @@ class _Reader:
         return text
 
     def analysis(self, table: Any) -> AnalysisSection:
+        old = _as_table(table).get("sensitivity")
+        if isinstance(old, bool):
+            raise self.place.error(
+                ("analysis", "sensitivity"),
+                f"[analysis.sensitivity] is the table of the metric of this name, and sensitivity analyses have "
+                f"another key: write sensitivity_analyses = {json.dumps(old)}",
+            )
         tables = {
             key: value
             for key, value in _as_table(table).items()

@@ -397,6 +397,49 @@ def test_effect_sizes_which_have_no_test_make_no_family():
         analyze(make_predictions(), settings, reference="supervised", seed=1)
 
 
+def test_what_is_0_by_definition_is_no_test_and_makes_no_family():
+    predictions = make_predictions(n_patients=60, most_images=1, conditions=CONDITIONS[:2])
+    metadata = pd.DataFrame({"sex": ["F" if i % 2 else "M" for i in predictions.patients]})
+    settings = {"resamples": 200, "subgroups": (Subgroups(column="sex"),), "recalibrate": ("platt",)}
+
+    def found(*metrics, **more):
+        made = make_settings(metrics=metrics, **settings, **more)
+        return analyze(replace(predictions, metadata=metadata), made, reference="supervised", seed=1)
+
+    alone, beside = found("auroc"), found("auroc", "brier-uncertainty", "flip-rate")
+    kept = [e for e in beside.estimates if e.metric == "auroc" and e.family != PRIMARY]
+    assert [e for e in alone.estimates if e.metric == "auroc" and e.family != PRIMARY] == kept
+    of_labels = [e for e in beside.estimates if e.metric == "brier-uncertainty"]
+    is_gap = [e.estimand == "value" and ": " in e.subgroup for e in of_labels]
+    assert [e.p_value is not None for e in of_labels] == [e.family is not None for e in of_labels] == is_gap
+    why = "no test: labels alone make it, so that nothing differs"
+    assert {e.note.endswith(why) for e in of_labels if e.estimand not in {"value", "relative"}} == {True}
+    clean = [e for e in beside.estimates if e.metric == "flip-rate" and e.condition == "clean"]
+    assert {(e.p_value, e.family) for e in clean} == {(None, None)}
+    assert any(e.note.endswith("no test: on clean images it is 0 by definition") for e in clean)
+    comparisons = {one.metric: one.comparisons for one in beside.power}
+    assert comparisons == {"auroc": 2, "flip-rate": 2}  # of the primary family, to which flips belong
+    assert "brier-uncertainty" not in {one.estimate.metric for one in beside.sensitivity}
+    own = Family(name="own", metrics=("brier-uncertainty",), estimands=("value",), subgroups=("sex: M − F",))
+    assert "own" in {e.family for e in found("brier-uncertainty", families=(own,)).estimates}
+    for wrong in ({"estimands": ()}, {"estimands": (), "recalibrations": ("platt",)}):
+        with pytest.raises(MisfitError, match="'own' names no test"):
+            found("brier-uncertainty", families=(Family(name="own", **wrong),))
+
+
+def test_clean_images_alone_make_no_test_of_flips():
+    found = analyze(
+        make_predictions(n_patients=30, conditions=CONDITIONS[:1]),
+        make_settings(metrics=("brier", "flip-rate"), resamples=100),
+        reference="supervised",
+        seed=1,
+    )
+    assert {e.metric for e in found.estimates if e.family == PRIMARY} == {"brier"}
+    of_flips = [one.estimate for one in found.sensitivity if one.estimate.metric == "flip-rate"]
+    assert of_flips
+    assert {(e.estimate, e.p_value, e.family) for e in of_flips} == {(0.0, None, None)}
+
+
 def test_a_family_too_large_for_the_resamples_says_so():
     """30 tests of 200 patterns: the least p-value is 1/201, and Holm makes 30/201 = 0.149 of it."""
     rows = [made(1 / 201, finding=f"f{k}") for k in range(30)] + [made(0.5, finding="other")]

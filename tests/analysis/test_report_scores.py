@@ -67,7 +67,7 @@ def written():
 
 
 def _settings(**more):
-    given = {"metrics": METRICS, "resamples": 500, "effect_sizes": (), "sensitivity": False, **more}
+    given = {"metrics": METRICS, "resamples": 500, "effect_sizes": (), "sensitivity_analyses": False, **more}
     return AnalysisSection(**given)
 
 

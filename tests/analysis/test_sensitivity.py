@@ -261,4 +261,4 @@ def test_robust_accuracy_keeps_its_weaker_strengths():
 
 
 def test_sensitivity_can_be_left_out(predictions):
-    assert run(predictions, sensitivity=False).sensitivity == ()
+    assert run(predictions, sensitivity_analyses=False).sensitivity == ()

@@ -181,7 +181,7 @@ predictions = { clean = "two.csv" }
 [analysis]
 resamples = 100
 metrics = ["auroc"]
-sensitivity = false
+sensitivity_analyses = false
 effect_sizes = []
 [[analysis.subgroups]]
 column = "dataset"
