@@ -199,7 +199,7 @@ def _of(*names: str) -> Callable[[Any], str]:
 COMPUTED: Mapping[str, Callable[[Any], str]] = {
     "estimates": name_of,
     "reliability": _of("regime", "condition"),
-    "risk_coverage": _of("regime", "condition"),
+    "risk_coverage": _of("regime", "condition", "finding"),
     "thresholds": lambda one: f"{one.regime}, training run {one.replicate + 1}, {one.finding}",
     "unclustered": lambda one: f"{one.metric} of {one.regime}, {one.finding}",
     "confidence": _of("regime", "condition", "decisions"),

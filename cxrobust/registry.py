@@ -43,9 +43,9 @@ class Registry(Generic[T]):
     def beginning(self, start: str, *, rest: str) -> Callable[[Callable[[str], T]], Callable[[str], T]]:
         """Register the decorated maker for names that begin with `start`; it is called with the rest of the name.
 
-        It raises `ValueError` where the rest says nothing. One name at least is registered as such too, to be listed,
-        with the word that says what the rest may be. An empty `start` makes any name that is not registered; what its
-        `rest` says stands after the known names.
+        It raises `ValueError` where the rest says nothing, with what it must be. One name at least is registered as
+        such too, to be listed, with the word that says what the rest may be. An empty `start` makes any name that is
+        not registered; what its `rest` says stands after the known names.
         """
 
         def register(maker: Callable[[str], T]) -> Callable[[str], T]:
@@ -74,14 +74,20 @@ class Registry(Generic[T]):
         return self._items[name] if name in self._items else self._made[name]
 
     def unknown(self, name: str) -> str:
-        """Say that no such name is registered, and which are; those that may end otherwise with the word for the end.
+        """Say that no such name is registered, and which are, or why its end is none of those that may stand there.
 
         >>> from cxrobust.analysis.metrics import metric
-        >>> metric.unknown("coverage-at-risk-0").partition("confidence-wrong, ")[2].partition(", ece")[0]
+        >>> metric.unknown("no-metric").partition("confidence-wrong, ")[2].partition(", ece")[0]
         'coverage-at-risk-5 (or any other percentage)'
         """
         if name in self._refused:
             return f"{self.kind} {name!r}: {self._refused[name]}"
+        for start, maker in self._makers.items():
+            if start and name.startswith(start):
+                try:
+                    maker(name.removeprefix(start))
+                except ValueError as why:
+                    return f"unknown {self.kind} {name!r}: {why}"
         known = [
             f"{one} (or any other {rest})"
             if (rest := next((rest for start, rest in self._rests.items() if start and one.startswith(start)), None))

@@ -27,10 +27,20 @@ def test_an_unknown_name_suggests_the_nearest_and_lists_all() -> None:
 
 
 def test_an_unknown_name_tells_of_names_that_may_end_otherwise() -> None:
-    message = r"unknown metric 'coverage-at-risk-0' .*, coverage-at-risk-5 \(or any other percentage\), ece, "
+    message = r"unknown metric 'coverage' .*, coverage-at-risk-5 \(or any other percentage\), ece, "
     with pytest.raises(StudyError, match=message) as caught:
-        metric["coverage-at-risk-0"]
+        metric["coverage"]
     assert str(caught.value).count("(or any other") == 1
+
+
+@pytest.mark.parametrize("end", ["0", "100", "-0", "1e1", "5.0", ""])
+def test_a_name_with_an_end_that_may_not_stand_there_says_what_may(end: str) -> None:
+    with pytest.raises(StudyError) as caught:
+        metric[f"coverage-at-risk-{end}"]
+    assert str(caught.value) == (
+        f"unknown metric 'coverage-at-risk-{end}': behind coverage-at-risk- stands a percentage above 0 and below 100, "
+        f"as short as it can be written and with three decimals at most, such as 5 or 2.5, and not {end!r}"
+    )
 
 
 def test_a_name_is_registered_once() -> None:

@@ -497,8 +497,8 @@ FAMILY, SUBGROUP = '[[analysis.families]]\nname = "f"\n', '[[analysis.subgroups]
         ),
         (FAMILY.replace('"f"', '""'), r"17: analysis.families\[1\].name = \"\": input should not be empty$"),
         (
-            'metrics = ["coverage-at-risk-0"]',
-            r"16: unknown metric 'coverage-at-risk-0' .*, coverage-at-risk-5 \(or any other percentage\), ece, ",
+            'metrics = ["coverage-at-risk-100"]',
+            "16: unknown metric 'coverage-at-risk-100': behind coverage-at-risk- stands a percentage above 0 and below",
         ),
         ("metrics = []", r"16: analysis.metrics = \[\]: input should hold at least one value$"),
         (

@@ -158,6 +158,8 @@ class _Clean:
     patients: NDArray[np.int32]
     n_patients: tuple[int, int]
     """Patients with a negative image, and with a positive one."""
+    n_in_all: int
+    """How many labelled images there are, those included that are not fitted on."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -183,12 +185,14 @@ class _Split:
 
     def _among(self, kept: NDArray[np.bool_], member: int, finding: int) -> _Clean:
         k = self.findings[finding]
-        use = kept & (self.source.labels[:, k] >= 0)
+        is_labelled = self.source.labels[:, k] >= 0
+        use = kept & is_labelled
         y, patients = self.source.labels[use, k], self.source.patients[use]
         p = self.source.probabilities[self.members[member], 0, use, k]
         order = np.lexsort((y, p))
         n_patients = (len(np.unique(patients[y == 0])), len(np.unique(patients[y == 1])))
-        return _Clean(p=p[order], y=y[order], patients=patients[order], n_patients=n_patients)
+        n_in_all = int(is_labelled.sum())
+        return _Clean(p=p[order], y=y[order], patients=patients[order], n_patients=n_patients, n_in_all=n_in_all)
 
 
 def _splits(predictions: PredictionSet, *, seed: int, folds: int) -> tuple[list[_Split], str]:
@@ -308,7 +312,7 @@ def _checked(
 def _unfit(sample: _Clean, method: RecalibrationName) -> str | None:
     """Say what of the images forbids a fit, or None."""
     if len(sample.y) == 0:
-        return "no labelled image"
+        return "no labelled image of another patient" if sample.n_in_all else "no labelled image"
     if min(sample.n_patients) == 0:
         return "one class only"
     for name, n in zip(("negative", "positive"), sample.n_patients, strict=True):

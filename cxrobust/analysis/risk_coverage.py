@@ -5,7 +5,7 @@ jmlr.org/papers/v11/el-yaniv10a.html; Geifman and El-Yaniv 2017, arXiv:1705.0850
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numba
 import numpy as np
@@ -15,7 +15,7 @@ from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.intervals import Draws, percentile
 from cxrobust.analysis.metrics.selective import risks
 from cxrobust.analysis.replicates import drawn_training, variance_of_mean
-from cxrobust.analysis.resampling import Counts, resampled_sums
+from cxrobust.analysis.resampling import Counts
 from cxrobust.results import RiskPoint, finite
 
 COVERAGES = tuple(step / 20 for step in range(1, 21))
@@ -66,24 +66,62 @@ def risk_coverage(
     >>> [point.risk for point in found]
     [0.0, 0.5, 0.25]
     """
+    return _points(_curves(cells, counts, coverages, drawn_runs), coverages, drawn_runs, level=level)
+
+
+def risk_coverages(
+    findings: Sequence[Sequence[Cell]],
+    *,
+    pooled: Sequence[Cell] | None,
+    counts: Counts,
+    drawn_runs: NDArray[np.intp],
+    level: float,
+    coverages: Sequence[float] = COVERAGES,
+) -> list[tuple[RiskPoint, ...]]:
+    """Return the curve of each finding, of all pooled if their cells are given, and of the macro average.
+
+    The risk of the macro average is the mean over the findings with an image, each at the same coverage of its own
+    images; see `risk_coverage`.
+    """
+    each = [_curves(cells, counts, coverages, drawn_runs) for cells in findings]
+    known = [one for one in each if one is not None]
+    macro = tuple(np.mean(parts, axis=0) for parts in zip(*known, strict=True)) if known else None
+    of_pooled = [] if pooled is None else [_curves(pooled, counts, coverages, drawn_runs)]
+    return [_points(one, coverages, drawn_runs, level=level) for one in (*each, *of_pooled, macro)]
+
+
+Curves: TypeAlias = tuple[NDArray[np.float64], ...]
+"""Each run's risk at each coverage, (n_runs, n_coverages), and that of each resample, (n_runs, n_coverages, n)."""
+
+
+def _curves(
+    cells: Sequence[Cell], counts: Counts, coverages: Sequence[float], drawn_runs: NDArray[np.intp]
+) -> Curves | None:
+    """Return the curves of all runs; None where cells have no image."""
     if len(cells[0].labels) == 0:
+        return None
+    curves = [_curve(cell, counts, np.asarray(coverages, dtype=np.float64)) for cell in cells]
+    return np.stack([whole for whole, _ in curves]), np.stack([each[: drawn_runs.shape[1]].T for _, each in curves])
+
+
+def _points(
+    curves: Curves | None, coverages: Sequence[float], drawn_runs: NDArray[np.intp], *, level: float
+) -> tuple[RiskPoint, ...]:
+    if curves is None:
         return ()
-    wanted = np.asarray(coverages, dtype=np.float64)
-    curves = [_curve(cell, counts, wanted) for cell in cells]
-    runs = np.stack([whole for whole, _ in curves])
-    drawn = np.stack([each[: drawn_runs.shape[1]].T for _, each in curves])
+    runs, drawn = curves
     resampled = drawn.mean(axis=0)
-    if len(cells) > 1:
+    if len(runs) > 1:
         of_patients = np.nanvar(drawn - resampled, axis=-1, ddof=1).sum(axis=0)
         deviations = runs - runs.mean(axis=0)
         resampled = resampled + drawn_training(deviations, variance_of_mean(deviations, of_patients), drawn_runs)
     risks_of = runs.mean(axis=0)
-    nothing = np.zeros((len(wanted), 1))
+    nothing = np.zeros((len(coverages), 1))
     draws = Draws(value=risks_of, resampled=resampled, influences=nothing, bounds=(0.0, 1.0))
     intervals = percentile(draws, level)
     return tuple(
         RiskPoint(coverage=float(c), risk=float(risk), ci_low=finite(one.low), ci_high=finite(one.high))
-        for c, risk, one in zip(wanted, risks_of, intervals, strict=True)
+        for c, risk, one in zip(coverages, risks_of, intervals, strict=True)
     )
 
 
@@ -94,19 +132,12 @@ def _curve(
     ranked = risks(cell)
     group, n_images, n_wrong = ranked.cumulative()
     step = _steps(n_images)[group]
-    n_steps = int(step[-1]) + 1
-    at = cell.patients[ranked.order].astype(np.intp) * n_steps + step
-    shape = cell.n_patients, n_steps
-    tallies = [
-        np.bincount(at, weights=weight, minlength=shape[0] * n_steps).reshape(shape)
-        for weight in (np.ones(len(at)), ranked.hit.astype(np.float64))
-    ]
+    starts = np.searchsorted(step, np.arange(int(step[-1]) + 2))
     drawn = np.empty((counts.shape[0] * counts.shape[2], len(coverages)))
-    for lanes, sums in resampled_sums(np.concatenate(tallies, axis=1), counts):
-        _walk(np.ascontiguousarray(sums[:, :n_steps]), np.ascontiguousarray(sums[:, n_steps:]), coverages, drawn[lanes])
+    _resampled(cell.patients[ranked.order], ranked.hit, starts, counts, coverages, drawn)
     whole = np.empty((1, len(coverages)))
-    of_groups = np.diff(n_images, prepend=0).astype(np.float64), np.diff(n_wrong, prepend=0)
-    _walk(of_groups[0][None], of_groups[1][None], coverages, whole)
+    of_groups = np.diff(n_images, prepend=0).astype(np.float64), np.diff(n_wrong, prepend=0).astype(np.float64)
+    _walk(of_groups[0][:, None], of_groups[1][:, None], coverages, whole)
     return whole[0], drawn
 
 
@@ -119,19 +150,40 @@ def _steps(n_images: NDArray[np.intp]) -> NDArray[np.intp]:
 
 
 @numba.njit(cache=True, nogil=True)
-def _walk(images: Any, wrong: Any, coverages: Any, out: Any) -> None:
-    """Fill `out` (n, n_coverages) with the risk of each row of images and wrong ones, (n, n_steps); NaN without images.
+def _resampled(patients: Any, wrong: Any, starts: Any, counts: Any, coverages: Any, out: Any) -> None:
+    """Fill `out` (n_lanes, n_coverages) with the risks of each resample, whose steps begin at `starts` and the end."""
+    n_lanes, n_steps = counts.shape[2], len(starts) - 1
+    images, errors = np.empty((n_steps, n_lanes)), np.empty((n_steps, n_lanes))
+    right, bad = np.empty(n_lanes, np.uint32), np.empty(n_lanes, np.uint32)
+    for block in range(counts.shape[0]):
+        for step in range(n_steps):
+            right[:] = 0
+            bad[:] = 0
+            for j in range(starts[step], starts[step + 1]):
+                row = counts[block, patients[j]]
+                into = bad if wrong[j] else right
+                for lane in range(n_lanes):
+                    into[lane] += row[lane]
+            for lane in range(n_lanes):
+                errors[step, lane] = bad[lane]
+                images[step, lane] = right[lane] + bad[lane]
+        _walk(images, errors, coverages, out[block * n_lanes : (block + 1) * n_lanes])
 
-    Along a row the wrong ones grow in proportion to the images of a step.
+
+@numba.njit(cache=True, nogil=True)
+def _walk(images: Any, wrong: Any, coverages: Any, out: Any) -> None:
+    """Fill `out` (n, n_coverages) with the risk of each column of images and wrong ones, (n_steps, n); NaN without any.
+
+    Down a column the wrong ones grow in proportion to the images of a step.
     """
-    for row in range(len(images)):
-        total = images[row].sum()
+    for lane in range(images.shape[1]):
+        total = images[:, lane].sum()
         before, wrong_before, step = 0.0, 0.0, 0
         for c in range(len(coverages)):
             answered = coverages[c] * total
-            while step < images.shape[1] - 1 and before + images[row, step] < answered:
-                before += images[row, step]
-                wrong_before += wrong[row, step]
+            while step < len(images) - 1 and before + images[step, lane] < answered:
+                before += images[step, lane]
+                wrong_before += wrong[step, lane]
                 step += 1
-            part = 0.0 if images[row, step] == 0 else min((answered - before) / images[row, step], 1.0)
-            out[row, c] = np.nan if total == 0 else (wrong_before + part * wrong[row, step]) / answered
+            part = 0.0 if images[step, lane] == 0 else min((answered - before) / images[step, lane], 1.0)
+            out[lane, c] = np.nan if total == 0 else (wrong_before + part * wrong[step, lane]) / answered

@@ -23,12 +23,12 @@ from cxrobust.analysis.primary import primary_comparisons, primary_estimand
 from cxrobust.analysis.recalibrated import recalibrated_estimates
 from cxrobust.analysis.reliability import reliability_bins
 from cxrobust.analysis.report_scores import check_scored, report_estimates
-from cxrobust.analysis.risk_coverage import risk_coverage
+from cxrobust.analysis.risk_coverage import risk_coverages
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.sensitivity import alternatives
 from cxrobust.analysis.subgroups import subgroup_estimates
 from cxrobust.analysis.testing import metrics_in_pairs
-from cxrobust.analysis.values import Values, averages, evaluate
+from cxrobust.analysis.values import MICRO, WORST, Values, averages, evaluate
 from cxrobust.conditions import parse_condition
 from cxrobust.predictions import PredictionSet
 from cxrobust.progress import Reporter, silent
@@ -266,9 +266,10 @@ class _Diagram:
     condition: str
     c: int
 
-    def cells(self, sample: Sample) -> list[Cell]:
-        """Return each run's cell of all findings pooled."""
-        return [sample.cell(member=m, condition=self.c, finding=sample.n_findings) for m in self.members]
+    def cells(self, sample: Sample, finding: int | None = None) -> list[Cell]:
+        """Return each run's cell of a finding, or of all pooled."""
+        place = sample.n_findings if finding is None else finding
+        return [sample.cell(member=m, condition=self.c, finding=place) for m in self.members]
 
 
 def _diagrams(sample: Sample) -> list[_Diagram]:
@@ -297,17 +298,27 @@ def _reliability(sample: Sample) -> tuple[Reliability, ...]:
 
 
 def _risk_coverage(sample: Sample) -> tuple[RiskCoverage, ...]:
-    """Curves of all findings pooled; none where no metric of selective prediction is asked for."""
+    """Curves of each finding, all pooled and their mean; none where no metric of selective prediction is asked for."""
     if not any(metric[name].of_risk_and_coverage for name in sample.settings.metrics):
         return ()
+    n = sample.n_findings
+    names = [*sample.predictions.findings, *averages(n)]
 
-    def curve(of: _Diagram) -> RiskCoverage:
-        points = risk_coverage(
-            of.cells(sample), counts=sample.counts, drawn_runs=of.drawn_runs, level=sample.settings.level
+    def curves(of: _Diagram) -> list[RiskCoverage]:
+        found = risk_coverages(
+            [of.cells(sample, place) for place in range(n)],
+            pooled=of.cells(sample) if MICRO in names[n:] else None,
+            counts=sample.counts,
+            drawn_runs=of.drawn_runs,
+            level=sample.settings.level,
         )
-        return RiskCoverage(regime=of.regime, condition=of.condition, points=points)
+        named = zip((name for name in names if name != WORST), found, strict=True)
+        return [
+            RiskCoverage(regime=of.regime, condition=of.condition, finding=name, points=points)
+            for name, points in named
+        ]
 
-    return tuple(in_threads(curve, _diagrams(sample)))
+    return tuple(one for some in in_threads(curves, _diagrams(sample)) for one in some)
 
 
 def _confidence(sample: Sample, primary: str | None) -> tuple[ConfidenceSpread, ...]:

@@ -11,6 +11,7 @@ from cxrobust.conditions import parse_condition
 MINUS = "−"
 SPACE = "\N{NO-BREAK SPACE}"
 MACRO = "macro"
+MICRO = "micro"
 REPORT = "report"
 """The place of what is told of whole reports, which stands where other metrics have their macro average."""
 

@@ -117,10 +117,12 @@ class RiskPoint:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RiskCoverage:
-    """The risk-coverage curve of one regime under one condition, all findings pooled: the mean over training runs."""
+    """The risk-coverage curve of one regime under one condition: the mean over training runs."""
 
     regime: str
     condition: str
+    finding: str = "micro"
+    """A label; `micro` for all pooled, `macro` for the mean of the findings' risks at each coverage."""
     points: tuple[RiskPoint, ...]
 
 

@@ -271,10 +271,19 @@ def test_equal_mass_bins_hold_equals_together():
         ("attack-success", [0.2, 0.8], [1, 0], "no decision on a clean image is right"),
         ("calibration-slope", [0.2, 0.8], [1, 1], "one class only"),
         ("calibration-slope", [0.1, 0.2, 0.8, 0.9], [0, 0, 1, 1], "a threshold separates the classes"),
+        ("calibration-intercept", [0, 1, 0, 1], [1, 0, 0, 1], "probabilities of 0 and 1 alone would decide it"),
+        ("calibration-intercept", [0, 0, 1, 0.5], [1, 1, 1, 0], "probabilities of 0 and 1 alone would decide it"),
     ],
 )
 def test_what_is_not_estimable(name, p, y, reason):
     assert metric[name].undefined(make_cell(p, y, n_patients=4)) == reason
+
+
+def test_where_others_decide_certain_and_wrong_images_count_whole():
+    """One positive image has p = 0: the six of p = 0.5, of which three are positive, make up for it, 6 expit(a) = 4."""
+    cell = make_cell([0, 1] + [0.5] * 6, [1, 1, 1, 1, 1, 0, 0, 0])
+    assert metric["calibration-intercept"].undefined(cell) is None
+    assert metric["calibration-intercept"].value(cell) == pytest.approx(np.log(2), abs=1e-12)
 
 
 @pytest.mark.parametrize("name", NAMES)

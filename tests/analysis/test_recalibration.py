@@ -406,6 +406,13 @@ def test_a_finding_whose_labels_are_all_missing_says_so():
     assert {u.reason for u in outcome.unchanged} == {"no labelled image"}
 
 
+def test_of_one_patient_nobody_else_is_there_to_fit_on():
+    """All ten images are labelled, and none is of another patient."""
+    outcome = recalibrate(one_cell(np.linspace(0.1, 0.9, 10), np.arange(10) % 2, np.zeros(10, int)), "platt", seed=3)
+    (unchanged,) = outcome.unchanged
+    assert unchanged.reason == "no labelled image of another patient"
+
+
 def test_few_positive_patients_are_too_few_however_many_images_they_have():
     rng = np.random.default_rng(1)
     patients = np.concatenate([np.repeat(np.arange(9), 10), np.arange(9, 300)])

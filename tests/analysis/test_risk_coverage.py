@@ -80,13 +80,42 @@ def test_a_study_has_curves_where_selective_prediction_is_asked_for():
     predictions = make_predictions()
     assert analyze(predictions, make_settings(), reference="supervised", seed=1).risk_coverage == ()
     found = analyze(predictions, make_settings(metrics=("aurc",)), reference="supervised", seed=1)
-    assert [(one.regime, one.condition) for one in found.risk_coverage] == [
-        (regime, condition) for regime in predictions.regimes for condition in predictions.conditions
+    assert [(one.regime, one.condition, one.finding) for one in found.risk_coverage] == [
+        (regime, condition, finding)
+        for regime in predictions.regimes
+        for condition in predictions.conditions
+        for finding in (*predictions.findings, "micro", "macro")
     ]
-    clean = found.risk_coverage[0].points
-    (accuracy,) = (
-        e.estimate
-        for e in analyze(predictions, make_settings(metrics=("accuracy",)), reference="supervised", seed=1).estimates
-        if (e.estimand, e.regime, e.condition, e.finding) == ("value", "supervised", "clean", "micro")
+    right = analyze(predictions, make_settings(metrics=("accuracy",)), reference="supervised", seed=1).estimates
+    accuracy = {(e.regime, e.condition, e.finding): e.estimate for e in right if e.estimand == "value"}
+    for one in found.risk_coverage:
+        assert one.points[-1].risk == pytest.approx(1 - accuracy[one.regime, one.condition, one.finding], abs=1e-12)
+
+
+def test_the_macro_curve_is_the_mean_of_the_curves_of_findings_that_have_images():
+    """Of the sample and of every resample, whose quantiles are its intervals."""
+    rng = np.random.default_rng(5)
+    cells = [random_cell(rng, n_patients=20, n_images=n) for n in (60, 35)]
+    empty = make_cell([], [], [], n_patients=20)
+    counts = patient_counts(20, n_resamples=64, rng=np.random.default_rng(1))
+    given = {"counts": counts, "drawn_runs": one_run(64), "level": 0.9}
+    one, none, other, pooled, macro = risk_coverage.risk_coverages(
+        [[cells[0]], [empty], [cells[1]]], pooled=[cells[0]], **given
     )
-    assert clean[-1].risk == pytest.approx(1 - accuracy, abs=1e-12)
+    assert none == ()
+    assert one == pooled == curve([cells[0]], **given)
+    assert other == curve([cells[1]], **given)
+    for a, b, mean in zip(one, other, macro, strict=True):
+        assert mean.risk == pytest.approx((a.risk + b.risk) / 2, abs=1e-12)
+        drawn = [[loop(cell, weights_of(counts, cell.patients, r), mean.coverage) for cell in cells] for r in range(64)]
+        assert (mean.ci_low, mean.ci_high) == pytest.approx(
+            tuple(np.nanquantile(np.mean(drawn, axis=1), [0.05, 0.95])), abs=1e-12
+        )
+    assert risk_coverage.risk_coverages([[empty]], pooled=None, **given) == [(), ()]
+
+
+def test_a_study_of_one_finding_has_its_curve_and_no_pooled_one():
+    predictions = make_predictions(n_patients=20, findings=("Mass",))
+    found = analyze(predictions, make_settings(metrics=("aurc",)), reference="supervised", seed=1).risk_coverage
+    assert {one.finding for one in found} == {"Mass", "macro"}
+    assert found[0].points == found[1].points

@@ -41,6 +41,10 @@ def micro(found, metric, regime, condition=PGD, estimand="value"):
     return one
 
 
+def place_of(curve):
+    return curve.regime, curve.condition, curve.finding
+
+
 def test_a_share_of_all_images_has_the_resamples_of_the_metric(predictions, found):
     """Rightness over images, whose whole is the same in every run, is accuracy: mean over runs, spread and interval."""
     settings = make_settings(metrics=METRICS, resamples=512)
@@ -97,7 +101,7 @@ def test_diagrams_and_matrices_count_all_runs(predictions, found):
         (right, wrong) = [one for one in found.confidence if (one.regime, one.condition) == (regime, PGD)]
         assert right.n + wrong.n == k * n_labelled
         assert right.n / (right.n + wrong.n) == pytest.approx(micro(found, "accuracy", regime).estimate, abs=1e-12)
-        (curve,) = [one for one in found.risk_coverage if (one.regime, one.condition) == (regime, PGD)]
+        (curve,) = [one for one in found.risk_coverage if place_of(one) == (regime, PGD, "micro")]
         accuracy = micro(found, "accuracy", regime)
         assert curve.points[-1].risk == pytest.approx(1 - accuracy.estimate, abs=1e-12)
         widths = curve.points[-1].ci_high - curve.points[-1].ci_low, accuracy.ci_high - accuracy.ci_low
@@ -138,7 +142,7 @@ def test_runs_that_differ_widen_what_is_shown(predictions):
     def width(probabilities):
         analysis = run(replace(predictions, probabilities=probabilities))
         (matrix,) = [one for one in analysis.flips if (one.regime, one.condition) == ("supervised", PGD)]
-        (curve,) = [one for one in analysis.risk_coverage if (one.regime, one.condition) == ("supervised", PGD)]
+        (curve,) = [one for one in analysis.risk_coverage if place_of(one) == ("supervised", PGD, "micro")]
         (right, _) = [one for one in analysis.confidence if (one.regime, one.condition) == ("supervised", PGD)]
         return (
             sum(cell.ci_high - cell.ci_low for cell in matrix.cells if cell.ci_low is not None),

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from cxrobust.reports import render
+from cxrobust.reports.figures.selective import risk_coverage_figure
 from cxrobust.reports.sections import sections
+from cxrobust.reports.sections.selective import selective
 from cxrobust.reports.view import View
 from cxrobust.results import Estimate, RiskCoverage, RiskPoint
 
@@ -132,12 +134,13 @@ def test_a_subgroup_too_small_is_named_under_the_table(tmp_path: Path):
     assert "Macro AUROC by sex." in text
 
 
-def curves(made):
+def curves(made, *, steepness=0.25, finding="micro"):
     points = tuple(
-        RiskPoint(coverage=c, risk=c / 4, ci_low=c / 5, ci_high=None if c < 0.3 else c / 3) for c in (0.2, 0.6, 1.0)
+        RiskPoint(coverage=c, risk=c * steepness, ci_low=c / 5, ci_high=None if c < 0.3 else c / 3)
+        for c in (0.2, 0.6, 1.0)
     )
     return tuple(
-        RiskCoverage(regime=regime["name"], condition=condition["name"], points=points)
+        RiskCoverage(regime=regime["name"], condition=condition["name"], finding=finding, points=points)
         for regime in made.regimes
         for condition in made.conditions
     )
@@ -149,5 +152,11 @@ def test_risk_coverage_curves_are_drawn_where_there_are_some(made, tmp_path: Pat
     text = path.read_text(encoding="utf-8")
     assert "Selective prediction" in text
     assert "Coverage: share of images answered" in text
+    assert "Curves of each finding" not in text
+    others = [one for name in ("Mass", "macro") for one in curves(made, steepness=0.9, finding=name)]
+    view = View.of(replace(made, risk_coverage=(*others[:1], *curves(made), *others[1:])), images=None)
+    drawn = risk_coverage_figure(view, conditions=["clean"]).canvas(180)
+    assert max(max(line.get_ydata()) for line in drawn.axes[0].lines) == pytest.approx(0.25)  # of all pooled
+    assert selective(view)["has_others"]
     path, *_ = render(made, formats=("html",), out=tmp_path, images=None)
     assert "Selective prediction" not in path.read_text(encoding="utf-8")

@@ -14,6 +14,8 @@ from cxrobust.analysis.metrics.log_loss import SMALLEST
 MOST_STEPS = 100
 SINGULAR = 1e-11
 """A determinant of the information below this share of the product of its diagonal is 0 but for rounding."""
+NO_SOLUTION = "logistic regression has no finite solution"
+CERTAIN = "probabilities of 0 and 1 alone would decide it"
 
 
 class _Recalibration(Additive):
@@ -70,13 +72,13 @@ class _Recalibration(Additive):
             return "all probabilities are equal"
         if self.has_slope and (positive.min() >= negative.max() or positive.max() <= negative.min()):
             return "a threshold separates the classes"
-        return "logistic regression has no finite solution" if self.fit(cell) is None else None
+        return NO_SOLUTION if self.fit(cell) is None else None
 
     def statistics(self, cell: Cell) -> NDArray[np.float64]:
         """Return each image's score and information at the fit, the coefficient, its label, and a count."""
         coefficients = self.fit(cell)
         if coefficients is None:
-            raise ValueError("logistic regression has no finite solution")
+            raise ValueError(NO_SOLUTION)
         x = logit(np.clip(cell.probabilities, SMALLEST, 1 - SMALLEST))
         ones = np.ones(len(x))
         own = coefficients[int(self.has_slope)] * ones
@@ -117,10 +119,23 @@ class CalibrationSlope(_Recalibration):
 class CalibrationIntercept(_Recalibration):
     """Intercept of the logistic regression of the label on logit(p) with slope 1; 0 is best, below 0 p is too high.
 
-    Calibration in the large (Cox 1958, doi:10.1093/biomet/45.3-4.562).
+    Calibration in the large (Cox 1958, doi:10.1093/biomet/45.3-4.562). It is not estimable where images with a
+    probability of 0 or 1 have most of the information: where it lies would be set by the number that stands for 0.
     """
 
     has_slope = False
+
+    def undefined(self, cell: Cell) -> str | None:
+        """Say why the metric is not estimable on this cell, or None."""
+        p = np.clip(cell.probabilities, SMALLEST, 1 - SMALLEST)
+        is_certain = (p == SMALLEST) | (p == 1 - SMALLEST)
+        if cell.one_class or not is_certain.any():
+            return super().undefined(cell)
+        coefficients = np.zeros(2) if is_certain.all() else self.fit(cell)
+        if coefficients is None:
+            return NO_SOLUTION
+        information = self._terms(cell, logit(p), coefficients)[:, 2]
+        return CERTAIN if information[is_certain].sum() > information.sum() / 2 else None
 
 
 metric("calibration-slope")(CalibrationSlope())

@@ -111,7 +111,10 @@ def coverage_at_risk(percent: str) -> CoverageAtRisk:
         When that is no number between 0 and 100, or is written otherwise.
     """
     if re.fullmatch(r"(0|[1-9]\d?)(\.\d{0,2}[1-9])?", percent) is None or percent == "0":
-        raise ValueError(f"risk {percent!r} is no number between 0 and 100 as one writes it")
+        raise ValueError(
+            f"behind coverage-at-risk- stands a percentage above 0 and below 100, as short as it can be written and "
+            f"with three decimals at most, such as 5 or 2.5, and not {percent!r}"
+        )
     return CoverageAtRisk(Fraction(percent) / 100)
 
 

@@ -10,7 +10,7 @@ from cxrobust.reports.figures.labels import Label, Legend, label_line_ends, part
 from cxrobust.reports.figures.style import canvas, drawn, is_narrow, marks
 from cxrobust.reports.figures.values import ends_words, tell
 from cxrobust.reports.view import CLEAN, View
-from cxrobust.reports.words import capitalised, condition_words, number, percent, readable, shortened
+from cxrobust.reports.words import MACRO, MICRO, capitalised, condition_words, number, percent, readable, shortened
 from cxrobust.results import RiskPoint
 
 
@@ -21,7 +21,8 @@ def risk_coverage_figure(width: float, view: View, *, conditions: Sequence[str])
     legend = Legend.of(drawn_as, width=width) if is_narrow(width) else None
     figure = canvas(width, 66 if legend is None else 50 + legend.height)
     panels = figure.subplots(1, len(conditions), squeeze=False, sharey=True)[0]
-    curves = {(one.regime, one.condition): one.points for one in view.results.risk_coverage}
+    place = MICRO if any(one.finding == MICRO for one in view.results.risk_coverage) else MACRO
+    curves = {(one.regime, one.condition): one.points for one in view.results.risk_coverage if one.finding == place}
     labels: list[Label] = []
     for letter, axes, condition in zip(ascii_lowercase, panels, conditions, strict=False):
         ends = []
