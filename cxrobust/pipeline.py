@@ -146,12 +146,17 @@ def _describe_analysis(settings: AnalysisSection) -> dict[str, Any]:
     """Return versions and hardware, for the report's appendix."""
     on_gpu = settings.device == "cuda"
     packages = (*ANALYSIS_PACKAGES, *(["netcal"] if settings.recalibrate else []), *(GPU_PACKAGES if on_gpu else ()))
+    hardware = f"{gpu_name()}, {processor()}" if on_gpu else processor()
+    return {**this_machine(packages), "hardware": hardware, **installed()}
+
+
+def this_machine(packages: Sequence[str] = ANALYSIS_PACKAGES) -> dict[str, Any]:
+    """Return what decides here how numbers are rounded: versions, platform and processor."""
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "hardware": f"{gpu_name()}, {processor()}" if on_gpu else processor(),
+        "hardware": processor(),
         "versions": installed_versions(packages),
-        **installed(),
     }
 
 

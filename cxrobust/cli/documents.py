@@ -1,15 +1,11 @@
 """Commands on the results of a study: its documents, and what a reviewer does with them."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from cxrobust.cli.app import app, say_written, warn
-
-if TYPE_CHECKING:
-    from cxrobust.reports.document import Paper
-    from cxrobust.results import Results
 
 DOCUMENTS = "Documents, and what a reviewer does with them"
 
@@ -67,13 +63,17 @@ def list_(
 
 @app.command(epilog="Example: cxrobust verify report.pdf --predictions results/predictions", rich_help_panel=DOCUMENTS)
 def verify(
-    document: Annotated[Path, typer.Argument(help="A PDF that cxrobust report wrote.", show_default=False)],
+    document: Annotated[Path, typer.Argument(help="A PDF that cxrobust report or compare wrote.", show_default=False)],
     predictions: Annotated[
-        Path | None,
-        typer.Option("--predictions", help="Folder of predictions to compute from; else those that the PDF carries."),
+        list[Path] | None,
+        typer.Option(
+            "--predictions",
+            help="Folder of predictions to compute from; else those that the PDF carries. For a comparison once a run.",
+            show_default=False,
+        ),
     ] = None,
     template: Annotated[
-        Path | None, typer.Option("--template", help="Folder of templates that the report was made with, if not ours.")
+        Path | None, typer.Option("--template", help="Folder of templates that it was made with, if not ours.")
     ] = None,
 ) -> None:
     """Check a PDF by what it carries: hashes, estimates computed again, pages printed again."""
@@ -81,7 +81,7 @@ def verify(
     from cxrobust.progress import reporting
 
     with reporting() as report:
-        verdict = verification.verify(document, predictions=predictions, templates=template, report=report)
+        verdict = verification.verify(document, predictions=predictions or (), templates=template, report=report)
     typer.echo(verdict.text())
     if not verdict.agrees:
         raise typer.Exit(1)
@@ -94,24 +94,30 @@ def compare(
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for the comparison; that of the new run when absent.")
     ] = None,
+    template: Annotated[
+        Path | None,
+        typer.Option(
+            "--template", help="Folder of templates that come before ours; else the one that the new run's study names."
+        ),
+    ] = None,
 ) -> None:
     """Say what changed between two runs, with a paired test of new − old where the test images are the same."""
     from cxrobust.comparison import runs as compared
     from cxrobust.comparison.document import write_comparison
     from cxrobust.comparison.text import show
+    from cxrobust.documents import named_template
     from cxrobust.progress import reporting
+    from cxrobust.results import RESULTS
 
     runs = compared.read_run(old), compared.read_run(new)
+    folder = new if new.is_dir() else new.parent
+    settings = runs[1].results.study["report"]
+    templates = template or named_template(settings.get("template"), folder / RESULTS)
     with reporting() as report:
         paired = compared.paired(*runs, report=report)
     show(*runs, paired)
-    folder = out if out is not None else new if new.is_dir() else new.parent
-    say_written(*write_comparison(*runs, paired, out=folder, paper=_paper(runs[1].results), say=warn))
-
-
-def _paper(results: "Results") -> "Paper":
-    paper: Paper = results.study["report"]["paper"]
-    return paper
+    written = write_comparison(*runs, paired, out=out or folder, paper=settings["paper"], templates=templates, say=warn)
+    say_written(*written)
 
 
 @app.command(epilog="Example: cxrobust bundle results --zip", rich_help_panel=DOCUMENTS)

@@ -32,6 +32,8 @@ class Run:
     predictions: PredictionSet | None
     why_not: str
     """Why there are no predictions; empty where there are."""
+    folder: Path | None = None
+    """Where they are."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,9 +72,10 @@ def read_run(path: Path) -> Run:
         why = f"the predictions in {folder} are not those of its results"
         return Run(name=str(path), results=results, predictions=None, why_not=why)
     try:
-        return Run(name=str(path), results=results, predictions=load_predictions(folder), why_not="")
+        predictions = load_predictions(folder)
     except CxrobustError as error:
         return Run(name=str(path), results=results, predictions=None, why_not=str(error))
+    return Run(name=str(path), results=results, predictions=predictions, why_not="", folder=folder)
 
 
 def paired(old: Run, new: Run, *, report: Reporter = silent) -> Paired:

@@ -99,14 +99,24 @@ def attachments_of(
 
     The appendix needs those images too: it names pages of the report, which they move.
     """
-    held = (*gathered.attachments, *_images(report), *_templates(document.templates))
+    held = (*gathered.attachments, *_images(report), *templates_of(document.templates))
+    return with_manifest(held, kind=kind, paper=paper, without_predictions=gathered.without_predictions)
+
+
+def with_manifest(
+    held: Sequence[Attachment], *, kind: str, paper: str, without_predictions: str | Mapping[str, str]
+) -> tuple[Attachment, ...]:
+    """Return attachments after a list of them all with their hashes.
+
+    `without_predictions` says why there are none among them, of several runs by run; empty where there are.
+    """
     manifest = {
         "format": FORMAT,
         "document": kind,
         "paper": paper,
         "printed_with": printed_with(),
         "files": [{"name": one.name, "bytes": len(one.content), "sha256": sha256_bytes(one.content)} for one in held],
-        "without_predictions": gathered.without_predictions,
+        "without_predictions": without_predictions,
     }
     return (
         Attachment(
@@ -192,7 +202,7 @@ def _images(document: Document) -> tuple[Attachment, ...]:
     )
 
 
-def _templates(folder: Path | None) -> tuple[Attachment, ...]:
+def templates_of(folder: Path | None) -> tuple[Attachment, ...]:
     """Return a user's own templates, without which the document cannot be printed again."""
     if folder is None:
         return ()

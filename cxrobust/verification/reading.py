@@ -12,6 +12,7 @@ from typing import Any
 
 import pikepdf
 
+from cxrobust.comparison.evidence import COMPARISON, NAME, SIDES, of_side
 from cxrobust.errors import DataError
 from cxrobust.reports.evidence import FORMAT, MANIFEST, RESULTS, STUDY
 
@@ -24,7 +25,7 @@ MOST_STREAM = 500_000_000
 MOST_NAMES = 100_000
 PLAIN_NAME = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9._-]*/)?[A-Za-z0-9_-][A-Za-z0-9._-]*", re.ASCII)
 """The name of a file in a folder, or in a folder of that: no absolute path, and none that leads out of it."""
-NO_EVIDENCE = "it carries no study and no results to check it by: give a PDF that cxrobust report wrote"
+NO_EVIDENCE = "it carries no study and no results to check it by: give a PDF that cxrobust report or compare wrote"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,11 +78,33 @@ def carried(pdf: pikepdf.Pdf, path: Path) -> Carried:
         manifest = json.loads(files[MANIFEST]) if MANIFEST in files else None
     except (pikepdf.PdfError, KeyError, TypeError, ValueError, AttributeError, RecursionError, zlib.error) as error:
         raise DataError(f"{path}: its attachments cannot be read ({error}): it was not written by cxrobust") from error
-    if not isinstance(manifest, dict) or not {RESULTS, STUDY} <= set(files):
+    if not isinstance(manifest, dict) or not _needed(manifest) <= set(files):
         raise DataError(f"{path}: {NO_EVIDENCE}")
     if manifest.get("format") != FORMAT or not isinstance(manifest.get("files"), list):
         raise DataError(f"{path}: {MANIFEST} is not of format {FORMAT}: check it with the version that wrote it")
     return Carried(manifest=manifest, files=files, twice=twice)
+
+
+def is_comparison(held: Carried) -> bool:
+    """Whether the document compares two runs."""
+    return held.manifest.get("document") == NAME
+
+
+def _needed(manifest: Mapping[str, Any]) -> set[str]:
+    """Return the attachments without which nothing of a document can be checked."""
+    names = (RESULTS, STUDY)
+    if manifest.get("document") != NAME:
+        return set(names)
+    return {COMPARISON, *(of_side(side, name) for side in SIDES for name in names)}
+
+
+def of_run(held: Carried, side: str) -> Carried:
+    """Return what a comparison carries of one run, under the names that a report's attachments have."""
+    begins = of_side(side, "")
+    without = held.manifest.get("without_predictions")
+    why = without.get(side) if isinstance(without, Mapping) else without
+    files = {name.removeprefix(begins): content for name, content in held.files.items() if name.startswith(begins)}
+    return Carried(manifest={**held.manifest, "without_predictions": why}, files=files, twice=())
 
 
 def _files(pdf: pikepdf.Pdf, path: Path) -> tuple[dict[str, bytes], tuple[str, ...]]:

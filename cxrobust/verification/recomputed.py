@@ -154,5 +154,9 @@ def for_this_machine(study: Study) -> Study:
 
 def _platform(results: Results) -> Mapping[str, Any]:
     """Return what decides how numbers are rounded."""
-    analysis = results.provenance.get("analysis") or {}
-    return {name: analysis.get(name) for name in ("python", "platform", "hardware", "versions")}
+    return rounding(results.provenance.get("analysis") or {})
+
+
+def rounding(machine: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a machine decides how numbers are rounded."""
+    return {name: machine.get(name) for name in ("python", "platform", "hardware", "versions")}

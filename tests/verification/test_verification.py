@@ -18,6 +18,7 @@ from cxrobust.predictions import read_unit
 from cxrobust.reports import render
 from cxrobust.results import estimates_text, read_results, results_text
 from cxrobust.verification import reading
+from cxrobust.verification.ran import by_name
 from cxrobust.verification.verdict import Check, Verdict
 
 from ..reports.made import SMALL, results
@@ -269,8 +270,8 @@ def test_templates_of_the_authors_own_are_used_and_told(tmp_path: Path) -> None:
 def test_a_model_in_a_folder_that_is_not_at_hand_is_the_one_in_the_results() -> None:
     recorded = {"regimes": [{"name": "a", "model": "a"}, {"name": "b", "model": "other"}]}
     read = {"regimes": [{"name": "a", "model": "checkpoints/a"}, {"name": "b", "model": "checkpoints/b"}]}
-    assert verification._by_name(recorded)["regimes"][0] == verification._by_name(read)["regimes"][0]
-    assert verification._by_name(recorded)["regimes"][1] != verification._by_name(read)["regimes"][1]
+    assert by_name(recorded)["regimes"][0] == by_name(read)["regimes"][0]
+    assert by_name(recorded)["regimes"][1] != by_name(read)["regimes"][1]
 
 
 def test_another_version_that_laid_pages_out_otherwise_is_compared_by_words(tmp_path: Path) -> None:
@@ -357,5 +358,5 @@ def test_an_index_that_names_files_elsewhere_is_refused(written: Path, tmp_path:
     index = json.loads((folder / "index.json").read_text())
     index["units"][0]["file"] = "../../secret.parquet"
     (folder / "index.json").write_text(json.dumps(index))
-    verdict = verification.verify(written / "report.pdf", predictions=folder)
+    verdict = verification.verify(written / "report.pdf", predictions=[folder])
     assert any("no plain name" in one for one in found(verdict, "predictions").differences)

@@ -1,0 +1,155 @@
+"""What is checked of a comparison of two runs: each run as in its report, the paired test again, the pages again."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pikepdf
+
+from cxrobust.comparison.document import print_again
+from cxrobust.comparison.evidence import (
+    COMPARISON,
+    PAIRED,
+    SIDE_BY_SIDE,
+    SIDES,
+    Recorded,
+    as_tables,
+    of_side,
+    read_recorded,
+)
+from cxrobust.comparison.parts import estimates_csv
+from cxrobust.comparison.runs import Paired, Run, paired
+from cxrobust.differences import nested
+from cxrobust.errors import CxrobustError, DataError
+from cxrobust.files import sha256_file
+from cxrobust.pipeline import this_machine
+from cxrobust.predictions import INDEX, load_predictions
+from cxrobust.progress import Reporter
+from cxrobust.reports.document import Document, Paper
+from cxrobust.reports.evidence import PREDICTIONS, TEMPLATES
+from cxrobust.results import estimates_text
+from cxrobust.verification.ran import Ran, checks_of, plain, read_ran, unpack
+from cxrobust.verification.reading import Carried, of_run
+from cxrobust.verification.recomputed import TOLERANCE, check_folder, rounding
+from cxrobust.verification.reprinted import OWN, pages
+from cxrobust.verification.verdict import Check, check, unchecked
+
+BOTH = "both results"
+
+
+def comparison_checks(
+    pdf: pikepdf.Pdf,
+    held: Carried,
+    folder: Path,
+    *,
+    path: Path,
+    given: Sequence[Path],
+    templates: Path | None,
+    report: Reporter,
+) -> tuple[Check, ...]:
+    """Check a comparison by what it carries of both runs; `given` are folders of predictions of the reader's own."""
+    targets = {of_side(side, PREDICTIONS): folder / side for side in SIDES}
+    unpacking = unpack(held, {**targets, TEMPLATES: folder / OWN}, path)
+    try:
+        recorded = read_recorded(held.files[COMPARISON])
+    except DataError as error:
+        raise DataError(f"{path}: its {error}") from error
+    ran = {side: read_ran(of_run(held, side), folder / side, path=path, given=None) for side in SIDES}
+    ran, strangers = _with_given(ran, given)
+    found = [replace(one, what=f"{side} run, {one.what}") for side in SIDES for one in checks_of(ran[side], report)]
+    runs = [
+        Run(name=recorded.names[side], results=ran[side].results, predictions=None, why_not=recorded.why_not[side])
+        for side in SIDES
+    ]
+
+    def again(paper: Paper, own: Path | None) -> tuple[bytes, Document]:
+        old, new = runs
+        return print_again(old, new, recorded.paired, paper=paper, templates=own)
+
+    return (
+        *unpacking,
+        *strangers,
+        *found,
+        *_tables(held, runs, recorded),
+        _paired(ran, recorded, report),
+        *pages(pdf, held, print_again=again, made_from=BOTH, folder=folder, templates=templates, report=report),
+    )
+
+
+def _with_given(ran: Mapping[str, Ran], given: Sequence[Path]) -> tuple[dict[str, Ran], tuple[Check, ...]]:
+    """Give each run the reader's folder whose index its results name; folders of neither run are a difference."""
+    found, strangers = dict(ran), []
+    for folder in given:
+        try:
+            digest = sha256_file(folder / INDEX)
+        except OSError as error:
+            raise DataError(f"{folder / INDEX}: {error.strerror}: give the folder of predictions") from error
+        sides = [side for side in SIDES if ran[side].results.provenance.get("predictions_sha256") == digest]
+        for side in sides:
+            found[side] = replace(found[side], given=folder)
+        if not sides:
+            strangers.append(f"{folder}: its {INDEX} is not the one that either run's results were computed from")
+    return found, (check("given predictions", "held against both runs", strangers),) if strangers else ()
+
+
+def _tables(held: Carried, runs: Sequence[Run], recorded: Recorded) -> tuple[Check, ...]:
+    """Hold the tables that are attached as CSV against what they were made from."""
+    old, new = runs
+    expected = {SIDE_BY_SIDE: (estimates_csv(old, new), BOTH)}
+    if recorded.paired.estimates:
+        expected[PAIRED] = (estimates_text(recorded.paired.estimates), COMPARISON)
+    return tuple(
+        check(
+            name,
+            f"its {text.count(chr(10)) - 1:,} rows are those that {source} {'give' if source == BOTH else 'gives'}",
+            [] if held.files.get(name) == text.encode() else ["they are others, or it is missing"],
+        )
+        for name, (text, source) in expected.items()
+    )
+
+
+def _paired(ran: Mapping[str, Ran], recorded: Recorded, report: Reporter) -> Check:
+    """Make the paired test again, and compare it field by field."""
+    what = "paired comparison"
+    n = len(recorded.paired.estimates)
+    if any(recorded.why_not.values()):
+        return unchecked(what, "the document holds no paired test, for predictions were not at hand when it was made")
+    missing = [side for side in SIDES if ran[side].predictions is None]
+    if missing:
+        return unchecked(
+            what, f"its {n:,} estimates were not recomputed: there are no predictions of the {missing[0]} run"
+        )
+    try:
+        again = _again(ran, report)
+    except CxrobustError as error:
+        said = str(error)
+        for side in SIDES:
+            said = plain(DataError(said), ran[side].predictions or ran[side].folder)
+        return check(what, f"{n:,} estimates could not be recomputed", [said])
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError) as error:
+        return check(what, f"{n:,} estimates could not be recomputed", [f"{type(error).__name__}: {error}"])
+    is_same = rounding(recorded.machine) == rounding(json.loads(json.dumps(this_machine())))
+    tables = as_tables(recorded.paired), as_tables(again)
+    exact = nested(*tables, part=what)
+    found = exact if is_same else nested(*tables, part=what, tolerance=TOLERANCE)
+    how = (
+        "all agree to the last digit"
+        if not exact
+        else "not all agree, though software and hardware are the same"
+        if is_same
+        else f"compared to within {TOLERANCE:g}, since software or hardware is another"
+    )
+    wrong = [f"{one.field}: {one.old!r}, recomputed {one.new!r}" for one in found]
+    return check(what, f"{n:,} estimates recomputed from the predictions of both runs: {how}", wrong)
+
+
+def _again(ran: Mapping[str, Ran], report: Reporter) -> Paired:
+    runs = []
+    for side in SIDES:
+        folder = ran[side].predictions
+        assert folder is not None  # noqa: S101  its caller asks
+        check_folder(folder)
+        runs.append(Run(name=side, results=ran[side].results, predictions=load_predictions(folder), why_not=""))
+    old, new = runs
+    return paired(old, new, report=report)
