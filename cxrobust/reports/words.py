@@ -230,8 +230,8 @@ def percent(share: float) -> str:
 
 
 def compact(value: float) -> str:
-    """Write a number as short as it goes: `2`, `2.5`."""
-    return f"{value:.4g}".replace("-", MINUS)
+    """Write a number as short as it goes: `2`, `2.5`, `37,470`."""
+    return (f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}").replace("-", MINUS)
 
 
 def listed(items: Sequence[str], *, joint: str = "and") -> str:

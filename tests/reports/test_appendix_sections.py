@@ -114,11 +114,15 @@ def test_age_and_sex_stand_for_images_and_for_patients():
         **BASE.data,
         "characteristics": [
             {"column": "age", "images": {"n_missing": 3, "quartiles": [40.0, 50.0, 60.5]}, "patients": {"n_missing": 1, "quartiles": None}},
+            {"column": "dose", "images": {"n_missing": 0, "quartiles": [24260.0, 37470.4, 48600.0]}, "patients": {"n_missing": 0, "quartiles": [-1.5, 0.0, 1e5]}},
+            {"column": "snr", "images": {"n_missing": 0, "quartiles": [0.0123, 0.02, 0.5]}, "patients": {"n_missing": 0, "quartiles": [0.0, 0.0, 0.0]}},
             {"column": "sex", "images": {"n_missing": 433, "levels": {"F": 11000, "M": 11000}}, "patients": {"n_missing": 187, "levels": {"F": 3000}}},
         ],
     }  # fmt: skip
     table = rows(built("participants", replace(BASE, data=data))["table_one"])
-    assert table["Age, years", "median (quartiles)"] == ("50 (40 to 60.5)", "", "3")
+    assert table["Age, years", "median (quartiles)"] == ("50.0 (40.0 to 60.5)", "", "3")
+    assert table["Dose", "median (quartiles)"] == ("37,470 (24,260 to 48,600)", "0 (−2 to 100,000)", "0")
+    assert table["Snr", "median (quartiles)"] == ("0.020 (0.012 to 0.500)", "0.000 (0.000 to 0.000)", "0")
     assert table["Sex", "F"] == ("11,000 (50.0)", "3,000 (50.0)", "433")
     assert table["Sex", "M"] == ("11,000 (50.0)", "0 (0.0)", "")
     split = rows(built("participants", replace(BASE, data={**data, "validation": BASE.data}))["table_one"])

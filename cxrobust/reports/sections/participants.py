@@ -1,5 +1,6 @@
 """Who and what was studied: the flow of images with counts, and a Table 1 in tableone's conventions."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ from cxrobust.reports.parts import EMPTY, Cell, Column, Figure, Group, Table
 from cxrobust.reports.sections import section
 from cxrobust.reports.sources import names_all_patients
 from cxrobust.reports.view import View
-from cxrobust.reports.words import capitalised, compact, count, counted, finding_words, listed, readable
+from cxrobust.reports.words import MINUS, capitalised, compact, count, counted, finding_words, listed, readable
 
 UNITS = {"age": ", years"}
 
@@ -166,7 +167,8 @@ def _characteristic(
 ) -> Iterator[Group]:
     head = capitalised(readable(column.replace("_", " "))) + UNITS.get(column, "")
     if any(one is not None and "quartiles" in one["images"] for one in found):
-        cells = _flat([_numbers(one) for one in found], known)
+        digits = _digits([value for one in found if one is not None for value in _quartiles(one)])
+        cells = _flat([_numbers(one, digits) for one in found], known)
         yield Group(head=head, rows=((Cell(text="median (quartiles)"), *cells),))
         return
     levels = dict.fromkeys(level for one in found if one is not None for level in one["images"]["levels"])
@@ -180,15 +182,31 @@ def _characteristic(
         yield Group(head=head, rows=tuple(rows))
 
 
-def _numbers(one: Mapping[str, Any] | None) -> tuple[Cell, Cell, Cell]:
+def _quartiles(one: Mapping[str, Any]) -> list[float]:
+    """Return the quartiles of images and of patients, without those that there are none of."""
+    return [value for whose in ("images", "patients") for value in one[whose].get("quartiles") or ()]
+
+
+def _digits(values: Sequence[float]) -> int:
+    """Return the decimals that all values of a row have: none for whole ones, else so many that the largest has 3 digits."""
+    largest = max(map(abs, values), default=0.0)
+    most = max(0, 2 - math.floor(math.log10(largest))) if largest else 0
+    return next(k for k in range(most + 1) if all(round(value, k) == round(value, most) for value in values))
+
+
+def _number(value: float, digits: int) -> str:
+    return f"{round(value, digits) + 0.0:,.{digits}f}".replace("-", MINUS)
+
+
+def _numbers(one: Mapping[str, Any] | None, digits: int) -> tuple[Cell, Cell, Cell]:
     if one is None:
         return EMPTY, EMPTY, EMPTY
 
     def said(summary: Mapping[str, Any]) -> Cell:
         if summary.get("quartiles") is None:
             return EMPTY
-        low, middle, high = summary["quartiles"]
-        return Cell(text=f"{compact(middle)} ({compact(low)} to {compact(high)})", alone=True)
+        low, middle, high = (_number(value, digits) for value in summary["quartiles"])
+        return Cell(text=f"{middle} ({low} to {high})", alone=True)
 
     return said(one["images"]), said(one["patients"]), Cell(text=count(one["images"]["n_missing"]))
 
