@@ -261,7 +261,10 @@ def _describe_regimes(study: Study, predictions: PredictionSet) -> tuple[dict[st
 
 
 def _report_faults(regime: str, predictions: PredictionSet) -> dict[str, Any]:
-    """Return how many reports a regime wrote and how many have which fault, in all conditions; nothing without any."""
+    """Return how many reports a regime wrote, how many have which fault, and mean words by condition.
+
+    Nothing where it wrote none.
+    """
     rows = [row for row, (name, _) in enumerate(predictions.members) if name == regime]
     if predictions.reports is None or all(one is None for one in predictions.reports[rows].flat):
         return {}
@@ -269,4 +272,12 @@ def _report_faults(regime: str, predictions: PredictionSet) -> dict[str, Any]:
     units = [unit for unit in predictions.index["units"] if unit["regime"] == regime]
     for unit in units:
         faults.update({fault: one["n"] for fault, one in unit.get("report_faults", {}).items()})
-    return {"n_reports": sum(unit["n_images"] for unit in units), "report_faults": dict(faults)}
+    lengths = {
+        condition: [len(str(text).split()) for text in predictions.reports[rows, column].flat if text is not None]
+        for column, condition in enumerate(predictions.conditions)
+    }
+    return {
+        "n_reports": sum(unit["n_images"] for unit in units),
+        "report_faults": dict(faults),
+        "mean_words": {condition: float(np.mean(own)) for condition, own in lengths.items() if own},
+    }

@@ -41,13 +41,17 @@ def references_of(
     id_column: str,
     text_column: str,
     sections: Sequence[str],
-) -> tuple[str | None, ...]:
+    where: str,
+    needed: bool,
+) -> tuple[str | None, ...] | None:
     """Return the reference of each image from a table of reports, by the image's id or else its study's.
+
+    None where it holds no report of any image and none is needed; `where` is the section that speaks of the images.
 
     Raises
     ------
     DataError
-        When the table cannot be read, or holds no report of any image.
+        When the table cannot be read, or holds no report of any image and some are needed.
     """
     reports = {
         one.id: one.text
@@ -60,9 +64,11 @@ def references_of(
         for image, study in zip(ids, studies if studies is not None else ids, strict=True)
     ]
     if not any(key in reports for key in keys):
+        if not needed:
+            return None
         raise DataError(
-            f"{path}: none of its ids ({some(reports)}) is one of an image or a study ({some(ids)}): correct them, or "
-            f"name their column by references_id in [data]"
+            f"{path}: none of its ids ({some(reports)}) is one of an image or a study of {where} ({some(ids)}): "
+            f"correct them, or name another table by references, or its column by references_id, in {where}"
         )
     return tuple(chosen_sections(reports[key], sections) if key in reports else None for key in keys)
 

@@ -85,7 +85,7 @@ def read_training_images(section: Dataset, *, folder: Path | None, report: Repor
     DataError, StudyError
         When labels or images cannot be read.
     """
-    table = section.table()
+    table = section.table(needs_references=False)
     if folder is None:
         with tempfile.TemporaryDirectory(prefix="cxrobust-") as made:
             digests = hash_images(table, folder=Path(made), report=report)

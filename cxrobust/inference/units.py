@@ -204,9 +204,14 @@ def _read(
     Those of the `other` part of the study, where one listing holds both, are not counted as left out.
     """
     has_models = any(isinstance(regime, Regime) for regime in study.regimes)
+    is_tested = section is study.data
     try:
         with tolerating_missing_files() if study.compute.on_error == "skip" else nullcontext():
-            table = section.table(with_images=has_models)
+            table = section.table(
+                with_images=has_models,
+                where="[data]" if is_tested else "[data.validation]",
+                needs_references=is_tested,
+            )
     except StudyError as error:
         raise study.error(keys, str(error)) from error
     return table if wanted is None else _only(table, wanted, other or frozenset())

@@ -141,11 +141,11 @@ def _images(study: Study, asked: Preferences) -> ImageTable:
     DataError
         Where one is.
     """
-    table: ImageTable = asked.data.table(with_images=True)
+    table: ImageTable = asked.data.table(with_images=True, where="[preferences.data]")
     for section, part in ((study.data, "test"), (study.validation, "validation")):
         if section is None:
             continue
-        others = set(section.table(with_images=False).patients)
+        others = set(section.table(with_images=False, needs_references=section is study.data).patients)
         shared = [one for one in dict.fromkeys(table.patients) if one in others]
         if shared:
             raise DataError(

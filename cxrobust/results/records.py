@@ -265,7 +265,7 @@ class Results:
     regimes: tuple[dict[str, Any], ...]
     """`name`, `replicates`, `is_reference`, `description`, `family`, `settings`, `fingerprint` for each, what is known
     of its network (`cxrobust.inference.models.Regime.facts`), and of a generator `n_reports` and `report_faults`
-    {fault: count}, over all conditions."""
+    {fault: count}, over all conditions, and `mean_words` {condition: words of a report}."""
     conditions: tuple[dict[str, Any], ...]
     """`name` (the condition's text), `series`, `strength_name`, `strength`, `kind` (clean, attack, noise, corruption,
     elsewhere), `description`, `parameters` {name: {value, given}}; clean first."""

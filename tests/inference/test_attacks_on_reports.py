@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from cxrobust import pipeline
 from cxrobust.checks import check
 from cxrobust.conditions import parse_condition
 from cxrobust.errors import DataError, StudyError
@@ -18,6 +19,7 @@ from cxrobust.inference.units import plan
 from cxrobust.predictions import load_predictions
 from cxrobust.progress import silent
 from cxrobust.study import read_study
+from tests.inference.tiny import write_validation
 from tests.inference.tiny_generators import save_encoder_decoder, save_llava, write_generator_study
 
 FALSE = "large left pneumothorax ."
@@ -210,6 +212,36 @@ def test_a_reference_longer_than_a_report_is_named_before_anything_is_predicted(
     found = load_predictions(tmp_path / "out")
     assert len(found.image_ids) == 10
     assert found.index["data"]["exclusions"] == {"with a reference report of more than 7 words": 2}
+
+
+def test_generators_are_recalibrated_on_validation_images_which_need_no_reference(tmp_path):
+    write_generator_study(tmp_path, n_images=24)
+    study = write_validation(tmp_path, n_images=24)
+    (tmp_path / "reports.csv").write_text("id,report\n" + "\n".join(f"i{row:03},no effusion" for row in range(24)))
+    text = study.read_text().replace("size = 20", 'references = "reports.csv"\nsize = 20')
+    text = text.replace("[analysis]", '[analysis]\nrecalibrate = ["platt"]\nmetrics = ["brier", "rouge-l"]')
+    study.write_text(text)
+    read = read_study(study)
+    pipeline.predict(read, tmp_path / "out")
+    found = load_predictions(tmp_path / "out" / "predictions")
+    assert found.references == ("no effusion",) * 24
+    assert found.validation.image_ids == tuple(f"v{row:03}" for row in range(24))
+    assert found.validation.conditions == ("clean",)
+    assert found.validation.references is None
+    assert np.isfinite(found.validation.probabilities).all()
+    results = pipeline.analyze(read, tmp_path / "out")
+    recalibrated = results.find(estimand="value", metric="brier", finding="Effusion", recalibration="platt")
+    assert {(one.regime, one.condition) for one in recalibrated} == {
+        (regime, condition) for regime in ("sft", "dpo") for condition in found.conditions
+    }
+    assert all(0 < one.estimate < 1 for one in recalibrated)
+    study.write_text(text.replace("size = 20", 'missing_references = "exclude"\nsize = 20'))
+    message = (
+        r"reports.csv: none of its ids \(i000, .*\) is one of an image or a study of \[data.validation\] \(v000.*\): "
+        r"correct them, or name another table by references, .* in \[data.validation\]"
+    )
+    with pytest.raises(DataError, match=message):
+        plan(read_study(study), tmp_path / "out")
 
 
 def test_what_a_generator_attack_needs_is_said_before_anything_is_predicted(tmp_path):

@@ -359,6 +359,8 @@ def test_generators_made_elsewhere_get_the_same_analysis(tmp_path: Path, capsys:
     assert [(one["n_reports"], one["report_faults"]) for one in results.regimes] == [
         (80, {"empty": 1, "very long": 1})
     ] * 2
+    attacked = pd.read_csv(tmp_path / "a-attack.csv", keep_default_na=False)["report"].str.split().str.len().mean()
+    assert results.regimes[0]["mean_words"]["attack"] == pytest.approx(attacked)
     assert results.data["references"] == {"n": 40, "faults": {}}
     _say_flaws(tmp_path / "out" / "results.json")
     said = capsys.readouterr().err

@@ -133,7 +133,8 @@ def test_sentences_of_changed_findings_are_marked_and_named():
     assert clean == ("10 words", "mean token probability 0.61", "p(Effusion) 0.25", "the same findings")
     assert none == []
     assert same[-1] == "no finding changed"
-    _, (marked, attacked) = found["lora"]
+    (lost, _), (marked, attacked) = found["lora"]
+    assert lost == ["Small left pleural effusion."]
     assert marked == ["There is a large pneumothorax.", "No effusion."]
     assert attacked == (
         "11 words",
@@ -149,6 +150,28 @@ def test_doubt_is_another_certainty_and_what_cannot_be_read_is_not_compared():
     assert facts[-1] == "other certainty than the clean report: Pleural Effusion"
     _, (marked, facts) = rows(replace_text("Unauffälliger Befund."))["lora"]
     assert (marked, facts[-1]) == ([], "not labelled, being not English")
+
+
+def test_a_clean_sentence_is_marked_as_lost_where_the_attacked_report_no_longer_states_it():
+    study_results = replace_text("The heart is normal.")  # says nothing of the effusion
+    body = bodies_of(study_results)["generated"]
+    assert body.count('<mark class="lost">Small left pleural effusion.</mark>') == 1
+    assert "Marked and underlined in a clean report are sentences" in body
+    unread = bodies_of(replace_text("Unauffälliger Befund."))["generated"]
+    assert 'class="lost"' not in unread
+
+
+def test_length_stands_beside_scores_whether_or_not_it_is_asked_for():
+    regimes = tuple({**one, "mean_words": {"clean": 54.25, PRIMARY: 140.5}} for one in RAW.regimes)
+    scored = replace(with_scores(RAW, "rouge-l"), regimes=regimes)
+    table = generated(View.of(scored, images=None))["scores"]
+    assert [one.title for one in table.columns] == ["Regime", "Images", "ROUGE-L", "Words of a report"]
+    assert [row[-1].text for row in table.groups[0].rows] == ["54.2", "–", "140.5"]
+    six = ("f1-14-micro", "f1-5-micro", "f1-5-macro", "bleu", "rouge-l", "words")
+    asked = generated(View.of(replace(with_scores(RAW, *six), regimes=regimes), images=None))["scores"]
+    assert len(asked.columns) == 7
+    assert asked.columns[-1].title == "Words of a report"
+    assert asked.groups[0].rows[0][-1].under  # its interval
 
 
 def replace_text(text):

@@ -167,16 +167,20 @@ class Dataset(Section):
             Naming the file, the line or column, what was found and the mend.
         """
 
-    def table(self, *, with_images: bool = True) -> ImageTable:
-        """Load, add references, keep the chosen findings, join the user's own metadata, and check the contract."""
+    def table(self, *, with_images: bool = True, where: str = "[data]", needs_references: bool = True) -> ImageTable:
+        """Load, add references, keep the chosen findings, join the user's own metadata, and check the contract.
+
+        `where` is what the study file calls the section. Without `needs_references` a table that holds the reference of
+        no image is none at all, unless labels are read from it or images without one are left out.
+        """
         reads = self.label_source == "references"  # then findings are no columns of the data set
         source = self.model_copy(update={"findings": "all"}) if reads else self
-        table = self._with_references(source.load(with_images=with_images))
+        table = self._with_references(source.load(with_images=with_images), where, needs_references)
         table = _choose_findings(self._labelled_by_references(table) if reads else table, self.findings)
         _check(table)
         return table if self.metadata is None else _join(table, self.metadata, self.metadata_id)
 
-    def _with_references(self, table: ImageTable) -> ImageTable:
+    def _with_references(self, table: ImageTable, where: str, needed: bool) -> ImageTable:
         """Return the table with its references, without images that lack one, or whose is too long, as is asked."""
         if self.references is not None:
             studies = table.metadata[STUDY_ID].astype(str).tolist() if STUDY_ID in table.metadata else None
@@ -187,7 +191,11 @@ class Dataset(Section):
                 id_column=self.references_id,
                 text_column=self.references_text,
                 sections=self.sections,
+                where=where,
+                needed=needed or self.label_source == "references" or self.missing_references == "exclude",
             )
+            if found is None:
+                return table
             sources = {**table.sources, self.references.name: sha256_file(self.references)}
             table = replace(table, references=found, sources=sources)
         if table.references is None:

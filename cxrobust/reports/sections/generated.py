@@ -1,13 +1,13 @@
 """Generated reports: reference, clean and attacked side by side, with the findings that changed, and their scores."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from cxrobust.generated_reports import stated
-from cxrobust.reports.parts import Cell, Column, Group, Table, common_digits, estimate_cell
+from cxrobust.reports.parts import NOT_APPLICABLE, Cell, Column, Group, Table, common_digits, estimate_cell
 from cxrobust.reports.sections import section
 from cxrobust.reports.view import CLEAN, View
 from cxrobust.reports.words import (
@@ -24,19 +24,23 @@ from cxrobust.reports.words import (
 from cxrobust.results import Estimate
 
 MOST_IMAGES, MOST_REGIMES = 4, 4
+LOST = "missing from"
 MOST_WORDS = 130
 """Of a longer report the first sentences are printed."""
 MOST_FINDINGS = 3
 """Findings whose probabilities are printed with a report."""
 MOST_METRICS = 5
+LENGTH = "words"
+"""The metric that stands beside the others: scores may rise with the length of reports."""
+Mark = Literal["", "changed", "lost"]
+"""How a sentence is marked: it speaks of a finding that changed, or of one that the perturbed report lost."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Text:
     """One report as it is printed."""
 
-    sentences: tuple[tuple[str, bool], ...]
-    """Each with whether it speaks of a finding that changed."""
+    sentences: tuple[tuple[str, Mark], ...]
     is_cut: bool
     facts: tuple[str, ...]
     """Words, confidence and changes, in words."""
@@ -90,10 +94,13 @@ def _shown(one: Mapping[str, Any], chosen: Sequence[str], view: View) -> Shown:
         clean, perturbed = there.get((name, CLEAN)), there.get((name, view.primary))
         if clean is None and perturbed is None:
             continue
+        lost = set() if clean is None or perturbed is None else _changes(perturbed, clean).get(LOST, set())
         rows.append(
             Row(
                 regime=regime(name),
-                clean=None if clean is None else _text(clean, reference, one["findings"], than="the reference"),
+                clean=None
+                if clean is None
+                else _text(clean, reference, one["findings"], than="the reference", lost=lost),
                 perturbed=None
                 if perturbed is None
                 else _text(perturbed, clean, one["findings"], than="the clean report"),
@@ -107,11 +114,18 @@ def _shown(one: Mapping[str, Any], chosen: Sequence[str], view: View) -> Shown:
     )
 
 
-def _text(one: Mapping[str, Any], before: Mapping[str, Any] | None, findings: Sequence[str], *, than: str) -> Text:
-    """Return a report with what it states otherwise than the one before, where both could be read."""
+def _text(
+    one: Mapping[str, Any],
+    before: Mapping[str, Any] | None,
+    findings: Sequence[str],
+    *,
+    than: str,
+    lost: Set[str] = frozenset(),
+) -> Text:
+    """Return a report with what it states otherwise than the one before, and what the one after it `lost`."""
     changes = _changes(one, before)
     changed = {name for some in changes.values() for name in some}
-    sentences = [(text, bool(changed & set(spoken))) for text, spoken in one["sentences"]]
+    sentences = [(text, _mark(set(spoken), changed, lost)) for text, spoken in one["sentences"]]
     kept = _cut(sentences)
     facts = [counted(one["words"], "word")]
     if one.get("log_probability") is not None:
@@ -129,6 +143,10 @@ def _text(one: Mapping[str, Any], before: Mapping[str, Any] | None, findings: Se
     return Text(sentences=tuple(kept), is_cut=len(kept) < len(sentences) or _is_long(kept), facts=tuple(facts))
 
 
+def _mark(spoken: Set[str], changed: Set[str], lost: Set[str]) -> Mark:
+    return "lost" if spoken & lost else "changed" if spoken & changed else ""
+
+
 def _changes(one: Mapping[str, Any], before: Mapping[str, Any] | None) -> dict[str, set[str]]:
     """Return which findings are stated more, less, or with other certainty than before."""
     if before is None or one["unread"] or before["unread"]:
@@ -136,33 +154,33 @@ def _changes(one: Mapping[str, Any], before: Mapping[str, Any] | None) -> dict[s
     now, then = stated(one["labels"]), stated(before["labels"])
     return {
         "beyond": now.keys() - then.keys(),
-        "missing from": then.keys() - now.keys(),
+        LOST: then.keys() - now.keys(),
         "other certainty than": {name for name in now.keys() & then.keys() if now[name] != then[name]},
     }
 
 
-def _cut(sentences: Sequence[tuple[str, bool]]) -> list[tuple[str, bool]]:
+def _cut(sentences: Sequence[tuple[str, Mark]]) -> list[tuple[str, Mark]]:
     """Return the first sentences, `MOST_WORDS` at most, of a single longer one as many words."""
-    kept: list[tuple[str, bool]] = []
+    kept: list[tuple[str, Mark]] = []
     left = MOST_WORDS
-    for text, changed in sentences:
+    for text, mark in sentences:
         words = text.split()
         if len(words) > left and kept:
             break
-        kept.append((" ".join(words[:MOST_WORDS]), changed))
+        kept.append((" ".join(words[:MOST_WORDS]), mark))
         left -= len(words)
     return kept
 
 
-def _is_long(kept: Sequence[tuple[str, bool]]) -> bool:
+def _is_long(kept: Sequence[tuple[str, Mark]]) -> bool:
     return sum(len(text.split()) for text, _ in kept) >= MOST_WORDS
 
 
 def _metrics(view: View) -> list[str]:
-    """Return the metrics that are of whole reports, as far as they fit."""
-    return [name for name in view.metrics if any(_score(view, name, one, CLEAN) is not None for one in view.regimes)][
-        :MOST_METRICS
-    ]
+    """Return the metrics that are of whole reports, as far as they fit; the length of reports among them."""
+    found = [name for name in view.metrics if any(_score(view, name, one, CLEAN) is not None for one in view.regimes)]
+    first = found[:MOST_METRICS]
+    return [*first[:-1], LENGTH] if LENGTH in found and LENGTH not in first else first
 
 
 def _scores(view: View) -> Table | None:
@@ -172,13 +190,15 @@ def _scores(view: View) -> Table | None:
         return None
     conditions = [CLEAN, *([view.control] if view.control else []), *([view.primary] if view.primary else [])]
     digits = {name: common_digits(_values(view, name, conditions)) for name in metrics}
+    lengths = None if LENGTH in metrics else _lengths(view)
     columns = (
         Column(title="Regime", left=True),
         Column(title="Images", left=True),
         *(Column(title=metric_words(name).title, under=f"{percent(view.level)} CI") for name in metrics),
+        *([] if lengths is None else [Column(title=metric_words(LENGTH).title, under="mean of all reports")]),
     )
     groups = tuple(
-        Group(head=regime(one), rows=tuple(_row(view, one, name, metrics, digits) for name in conditions))
+        Group(head=regime(one), rows=tuple(_row(view, one, name, metrics, digits, lengths) for name in conditions))
         for one in view.regimes
         if any(_score(view, metric, one, CLEAN) is not None for metric in metrics)
     )
@@ -195,8 +215,27 @@ def _values(view: View, metric: str, conditions: Sequence[str]) -> Iterator[Esti
     return (_score(view, metric, one, name) for one in view.regimes for name in conditions)
 
 
-def _row(view: View, name: str, condition: str, metrics: Sequence[str], digits: Mapping[str, int]) -> tuple[Cell, ...]:
+def _lengths(view: View) -> dict[tuple[str, str], float] | None:
+    """Return the mean words of a report by regime and condition; None where no regime says any."""
+    found = {
+        (one["name"], condition): words
+        for one in view.results.regimes
+        for condition, words in one.get("mean_words", {}).items()
+    }
+    return found or None
+
+
+def _row(
+    view: View,
+    name: str,
+    condition: str,
+    metrics: Sequence[str],
+    digits: Mapping[str, int],
+    lengths: Mapping[tuple[str, str], float] | None,
+) -> tuple[Cell, ...]:
+    length = None if lengths is None else lengths.get((name, condition))
     return (
         Cell(text=condition_words(condition)),
         *(estimate_cell(_score(view, one, name, condition), digits=digits[one]) for one in metrics),
+        *([] if lengths is None else [NOT_APPLICABLE if length is None else Cell(text=number(length, digits=1))]),
     )
