@@ -42,6 +42,7 @@ def test_every_command_has_help_with_an_example(command: str, capsys: pytest.Cap
         (["rn", "study.toml"], 2, "rn"),
         (["run", "no-such.toml"], 2, "no-such.toml: No such file or directory"),
         (["report", "no-such.json"], 1, "no-such.json: No such file or directory: run cxrobust analyze first"),
+        (["report", "/"], 1, "/results.json: No such file or directory: run cxrobust analyze first"),
     ],
 )
 def test_errors_are_one_line_with_their_exit_code(

@@ -12,7 +12,7 @@ DOCUMENTS = "Documents, and what a reviewer does with them"
 
 @app.command(epilog="Example: cxrobust report results/results.json", rich_help_panel=DOCUMENTS)
 def report(
-    results: Annotated[Path, typer.Argument(help="results.json of an analysis.", show_default=False)],
+    results: Annotated[Path, typer.Argument(help="results.json of an analysis, or its folder.", show_default=False)],
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for the documents; that of the results when absent.")
     ] = None,
@@ -26,9 +26,11 @@ def report(
     """Write the documents from a results file."""
     from cxrobust import documents
     from cxrobust.reports.beside import end_uncollected
+    from cxrobust.results import RESULTS
 
     with end_uncollected():
-        say_written(*documents.report(results, out or results.parent, template=template, say=warn))
+        file = results / RESULTS if results.is_dir() else results
+        say_written(*documents.report(file, out or file.parent, template=template, say=warn))
 
 
 templates = typer.Typer(help="The templates of the documents.", no_args_is_help=True)

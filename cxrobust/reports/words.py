@@ -325,6 +325,16 @@ def readable(text: str) -> str:
     )
 
 
+def told_of(text: str) -> str:
+    """Return what is said of a perturbation as documents print it.
+
+    >>> told_of("1, 2.5 % of the image's side at severities 1 to 5").replace("\N{NO-BREAK SPACE}", "~")
+    '1, 2.5% of the image’s side at severities~1~to~5'
+    """
+    text = re.sub(r"(?<=\w)'(?=\w)", "’", re.sub(r"(?<=\d) %", "%", readable(text)))
+    return re.sub(r"(severities) (\d+) to (\d+)", rf"\1{SPACE}\2{SPACE}to{SPACE}\3", text)
+
+
 def shortened(name: str, *, most: int = 24) -> str:
     """Return a name that fits a figure: the middle of a long one becomes an ellipsis."""
     name = readable(name)

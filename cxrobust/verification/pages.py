@@ -11,7 +11,7 @@ from cxrobust.verification.reading import MOST_STREAM, unpacked
 
 MM = 25.4 / 72
 HYPHEN = "\N{HYPHEN}"
-"""Where a word was broken at the end of a line; a hyphen that was written is another character."""
+"""Where a word was broken at the end of a line; in some faces a hyphen that was written is read as this one too."""
 
 SHOWS_TEXT = frozenset({"TJ", "Tj", "'", '"'})
 NEAR = 2.6

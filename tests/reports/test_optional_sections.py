@@ -86,6 +86,12 @@ def test_recalibration_that_shows_nothing_or_is_not_estimable():
         "With temperature recalibration no change could be shown for supervised and linear-probe; "
         "its effect is not estimable for lora."
     ]
+    of_platt = replace(
+        made,
+        study={**made.study, "analysis": {**made.study["analysis"], "recalibrate": ["platt"]}},
+        estimates=tuple(replace(one, recalibration="platt") if one.recalibration else one for one in made.estimates),
+    )
+    assert said(of_platt, "recalibration")[0].startswith("With Platt recalibration no change")
 
 
 def by_sex(linear_probe, lora):

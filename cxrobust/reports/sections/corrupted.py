@@ -8,7 +8,7 @@ from cxrobust.reports.figures.images import Shown, corrupted_figure, read_exampl
 from cxrobust.reports.parts import Figure
 from cxrobust.reports.sections import section
 from cxrobust.reports.view import CLEAN, View
-from cxrobust.reports.words import PERTURBATIONS, SPACE, capitalised, counted
+from cxrobust.reports.words import PERTURBATIONS, SPACE, capitalised, counted, told_of
 
 MOST_ROWS = 6
 """Corruptions that a page has room for."""
@@ -39,7 +39,7 @@ def corrupted(view: View) -> Mapping[str, Any]:
         alt = f"One radiograph under {counted(len(some), 'corruption')}, a row each, from mild to severe: {', '.join(some)}."
         figures.append(Figure(key=f"corrupted-{place}", drawing=corrupted_figure(_clean(view, image), some), alt=alt))
     said = {one["series"]: one["description"] for one in view.results.conditions if one["kind"] == "corruption"}
-    return {"figures": tuple(figures), "said": [text for text in said.values() if text], "clean": CLEAN}
+    return {"figures": tuple(figures), "said": [told_of(text) for text in said.values() if text], "clean": CLEAN}
 
 
 def _clean(view: View, image: str) -> Shown | None:

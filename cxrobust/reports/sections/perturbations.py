@@ -7,7 +7,7 @@ from cxrobust.conditions import parse_condition
 from cxrobust.reports.parts import Cell, Column, Group, Table
 from cxrobust.reports.sections import section
 from cxrobust.reports.view import Series, View
-from cxrobust.reports.words import SPACE, capitalised, condition_words, readable
+from cxrobust.reports.words import SPACE, capitalised, condition_words, readable, told_of
 
 KINDS = {"attack": "attack", "noise": "control", "corruption": "corruption", "elsewhere": "made elsewhere"}
 DEFAULT = "*"
@@ -40,7 +40,7 @@ def perturbations(view: View) -> Mapping[str, Any]:
                 (
                     Cell(text=KINDS.get(series.kind, series.kind)),
                     Cell(text=_strengths(series)),
-                    Cell(text=readable(view.conditions[series.conditions[0]].get("description") or "")),
+                    Cell(text=told_of(view.conditions[series.conditions[0]].get("description") or "")),
                     *([Cell(text=further[series.name])] if any(further.values()) else []),
                 ),
             ),

@@ -109,6 +109,6 @@ def _sentence(view: View, metric: str, method: str, condition: str, found: Mappi
     subject = (
         f"{name} recalibration"
         if clauses[0].startswith(("lowered", "raised"))
-        else f"With {name.lower()} recalibration"
+        else f"With {name if method == 'platt' else name.lower()} recalibration"
     )
     return f"{subject} {'; '.join(clauses)}." if clauses else ""
