@@ -1,12 +1,14 @@
 """A cell: what one model says of one finding under one condition, on the images where that finding is labelled."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
+
+MadeT = TypeVar("MadeT")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,6 +31,8 @@ class Cell:
     """Each (n,): the same model's probabilities under this perturbation at every strength up to this one."""
     scores: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     """(n,) each: of a cell of reports, the columns that its metric needs."""
+    _made: dict[str, Any] = field(init=False, default_factory=dict, repr=False, compare=False)
+    """What `once` keeps; a changed cell begins with nothing."""
 
     @property
     def is_positive(self) -> NDArray[np.bool_]:
@@ -44,6 +48,17 @@ class Cell:
     def one_class(self) -> bool:
         """Whether all labels are alike, or there is none."""
         return len(self.labels) == 0 or self.labels.min() == self.labels.max()
+
+    def once(self, name: str, make: Callable[["Cell"], MadeT]) -> MadeT:
+        """Return what is made of the cell, such as its images in order, kept by a name for who asks next."""
+        if name not in self._made:
+            self._made[name] = make(self)
+        made: MadeT = self._made[name]
+        return made
+
+    def forget(self) -> None:
+        """Let go of what `once` keeps."""
+        self._made.clear()
 
     def by_patient(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Sum a statistic over each patient's images: (n,) or (n, s) to (n_patients,) or (n_patients, s)."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from cxrobust.analysis.bands import simultaneous_bands
 from cxrobust.analysis.choices import WITH_A_MARGIN
 from cxrobust.analysis.contrasts import Contrast, curves
 from cxrobust.analysis.intervals import (
@@ -15,7 +16,6 @@ from cxrobust.analysis.intervals import (
     Interval,
     linearised_se,
     no_interval,
-    simultaneous_bands,
     wilson_ends,
 )
 from cxrobust.analysis.metrics import Additive, Metric
@@ -285,8 +285,8 @@ def _estimate_bundle(name: str, metric: Metric, values: Values, contrasts: Seque
         if sample.n_findings > 1 and (by_default or method in {"percentile", "expanded"}):
             # the least of several drawn values is biased as a drawn absolute value is
             used[WORST_AT], intervals[WORST_AT] = RECENTRED, INTERVALS[RECENTRED](drawn.only(WORST_AT), level)[0]
-        se_patients, se_training = _parts_of_variance(contrast, values, drawn.se)
-        undefined, beyond = np.isnan(drawn.resampled).mean(axis=1), np.isinf(drawn.resampled).mean(axis=1)
+        se_patients, se_training = _parts_of_variance(contrast, values, drawn.influences)
+        undefined, beyond = _shares_without(drawn.resampled)
         found.append(
             [
                 _Point(
@@ -339,9 +339,8 @@ def _normal_se(
         return auroc_se(values, contrast, clustered=method == "delong-clustered")
     if not method.startswith("t"):
         return None
-    of_patients = linearised_se(influences)
-    of_training = _parts_of_variance(contrast, values, of_patients)[1]
-    return np.asarray(np.hypot(of_patients, np.nan_to_num(of_training)))
+    of_training = _parts_of_variance(contrast, values, influences)[1]
+    return np.asarray(np.hypot(linearised_se(influences), np.nan_to_num(of_training)))
 
 
 def interval_of(name: str, metric: Metric, contrast: Contrast, settings: AnalysisSection) -> str:
@@ -368,12 +367,21 @@ def resampled_se(influences: NDArray[np.float64], sample: Sample) -> NDArray[np.
 
 
 def _parts_of_variance(
-    contrast: Contrast, values: Values, of_patients: NDArray[np.float64]
+    contrast: Contrast, values: Values, influences: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Standard errors from patients, linearised, and from training, (n_places,) each; NaN without replicates."""
-    nothing = np.full(len(of_patients), np.nan)
+    nothing = np.full(len(influences), np.nan)
     of_training = None if contrast.form is not None else training_variance(contrast, values)
-    return (nothing, nothing) if of_training is None else (of_patients, np.sqrt(of_training))
+    return (nothing, nothing) if of_training is None else (linearised_se(influences), np.sqrt(of_training))
+
+
+def _shares_without(resampled: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the shares of resamples that are not defined, and that are infinite: (n_places, n) to (n_places,) each."""
+    with np.errstate(invalid="ignore"):  # ∞ − ∞
+        is_whole = np.isfinite(resampled.sum())
+    if is_whole:
+        return np.zeros(len(resampled)), np.zeros(len(resampled))
+    return np.isnan(resampled).mean(axis=1), np.isinf(resampled).mean(axis=1)
 
 
 def _record(

@@ -1,6 +1,6 @@
 """Confidence intervals, by name, from patient-level resamples and from what each patient contributes."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, logit, ndtr, ndtri, stdtrit
 from statsmodels.stats.proportion import proportion_confint
 
-from cxrobust.analysis.quantiles import tail_quantiles
+from cxrobust.analysis.quantiles import moments, tail_quantiles
 
 NO_BOUNDS = (-np.inf, np.inf)
 
@@ -72,6 +72,12 @@ def linearised_se(influences: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.sqrt((influences**2).sum(axis=-1) * n / max(n - 1, 1)))
 
 
+def means_of_defined(resampled: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean of the resampled values that are defined: (..., n_resamples) to (...)."""
+    known = ~np.isnan(resampled)
+    return np.asarray(np.where(known, resampled, 0.0).sum(axis=-1) / np.maximum(known.sum(axis=-1), 1))
+
+
 ROUNDING = 1e-12
 Method = Callable[[Draws, float], tuple[Interval, ...]]
 
@@ -106,7 +112,7 @@ def percentile_recentred(draws: Draws, level: float) -> tuple[Interval, ...]:
     """
     found = []
     for one, value, mean in zip(
-        percentile(replace(draws, bounds=NO_BOUNDS), level), draws.value, _means(draws), strict=True
+        percentile(replace(draws, bounds=NO_BOUNDS), level), draws.value, means_of_defined(draws.resampled), strict=True
     ):
         shift = value - min(max(mean, one.low), one.high)
         found.append(_interval(one.se, one.low + shift, one.high + shift, draws.bounds))
@@ -230,12 +236,13 @@ def t_corrected(draws: Draws, level: float) -> tuple[Interval, ...]:
     """
     linear = draws.se if draws.normal_se is None else draws.normal_se
     quantiles = np.asarray(stdtrit(degrees_of_freedom(draws.influences), _tails(level)[1]))
+    means, spreads = moments(draws.resampled)
     found = []
-    for row, value, se, t in zip(_defined(draws), draws.value, linear, quantiles, strict=True):
-        if len(row) < 2 or not np.isfinite(value):
+    for mean, spread, value, se, t in zip(means, spreads, draws.value, linear, quantiles, strict=True):
+        if np.isnan(mean) or not np.isfinite(value):
             found.append(no_interval())
             continue
-        bias, error = float(row.mean() - value), max(float(se), float(row.std(ddof=1)))
+        bias, error = float(mean - value), max(float(se), float(spread))
         bias = 0.0 if abs(bias) <= ROUNDING else bias
         half = t * np.hypot(error, bias)
         found.append(_interval(error, value - bias - half, value - bias + half, draws.bounds))
@@ -286,43 +293,6 @@ def delong(draws: Draws, level: float) -> tuple[Interval, ...]:
     return tuple(found)
 
 
-def simultaneous_bands(
-    curve: Sequence[Draws], level: float, *, recentred: bool | NDArray[np.bool_] = False
-) -> list[tuple[tuple[float, float], ...]]:
-    """Ends of a band that holds a whole curve at the level, (low, high) by point of the curve and then by value.
-
-    The bootstrap's max-t: estimate ± q·se, where q is the quantile over resamples of the largest
-    ``|resampled − estimate| / se`` along the curve (Beran 1988, JASA 83, 679–686). Resamples that leave a point
-    undefined are left out; NaN where no point spreads.
-
-    Parameters
-    ----------
-    curve
-        At each strength the same estimates, from the same resamples.
-    recentred
-        Of all values or (n_values,) of each: whether resampled ones are shifted to have the estimate as their mean.
-    """
-    n_values = len(curve[0].value)
-    shifted = np.broadcast_to(recentred, n_values)[:, None]
-    drawn = np.stack([np.where(shifted, _recentred(one), one.resampled) for one in curve])  # (n_points, n_values, n)
-    value = np.stack([one.value for one in curve])
-    bands = np.full((len(curve), n_values, 2), np.nan)
-    for v in range(n_values):
-        whole = np.isfinite(drawn[:, v]).all(axis=0)
-        used = drawn[:, v] if whole.all() else drawn[:, v][:, whole]
-        if used.shape[1] < 2:
-            continue
-        se = used.std(axis=1, ddof=1)
-        spreads = se > 0
-        if spreads.any():
-            largest = (np.abs(used[spreads] - value[spreads, v, None]) / se[spreads, None]).max(axis=0)
-            half = np.quantile(largest, level) * se
-            bands[:, v] = np.stack([value[:, v] - half, value[:, v] + half], axis=-1)
-    low, high = (np.array([one.bounds[side] for one in curve])[:, None] for side in (0, 1))
-    ends = np.clip(bands, low[..., None], high[..., None])
-    return [tuple((float(a), float(b)) for a, b in point) for point in ends]
-
-
 INTERVALS: dict[str, Method] = {
     "percentile": percentile,
     "percentile-recentred": percentile_recentred,
@@ -344,17 +314,6 @@ def _tails(level: float) -> tuple[float, float]:
 
 def _defined(draws: Draws) -> Iterator[NDArray[np.float64]]:
     return (row[~np.isnan(row)] for row in draws.resampled)
-
-
-def _recentred(draws: Draws) -> NDArray[np.float64]:
-    """Resampled values shifted to have the estimate as their mean."""
-    return np.asarray(draws.resampled + (draws.value - _means(draws))[:, None])
-
-
-def _means(draws: Draws) -> NDArray[np.float64]:
-    """Mean of the resampled values that are defined, (n_values,)."""
-    known = ~np.isnan(draws.resampled)
-    return np.asarray(np.where(known, draws.resampled, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1))
 
 
 def _between(

@@ -8,7 +8,9 @@ the p-value.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -40,15 +42,37 @@ def sign_flip_p_values(
     array([0.25])
     """
     hypotheses = [[(column, 1.0)] for column in range(contributions.shape[1])] if sums is None else sums
-    observed = np.abs(_combined(contributions.sum(axis=0)[None], hypotheses)[0])
-    size = np.abs(contributions).sum(axis=0)
+    total, size = contributions.sum(axis=0), np.abs(contributions).sum(axis=0)
+    observed = np.array([abs(sum(weight * total[column] for column, weight in one)) for one in hypotheses])
     rounding = np.array([sum(abs(weight) * size[column] for column, weight in one) for one in hypotheses])
     bound = observed - 1e-12 * np.maximum(rounding, 1e-300)
-    hits, total = np.zeros(len(hypotheses)), 0
+    first = np.append(0, np.cumsum([len(one) for one in hypotheses]))
+    column = np.array([column for one in hypotheses for column, _ in one], np.intp)
+    weight = np.array([weight for one in hypotheses for _, weight in one], np.float64)
+    hits, n = np.zeros(len(hypotheses)), 0
     for flipped in flipped_sums(contributions, n_draws=n_draws, rng=rng):
-        hits += (np.abs(_combined(flipped, hypotheses)) >= bound).sum(axis=0)
-        total += len(flipped)
-    return np.asarray(hits / total if is_exact(len(contributions), n_draws=n_draws) else (hits + 1) / (total + 1))
+        _add_hits(np.ascontiguousarray(flipped.T), first, column, weight, bound, hits)
+        n += len(flipped)
+    return np.asarray(hits / n if is_exact(len(contributions), n_draws=n_draws) else (hits + 1) / (n + 1))
+
+
+@numba.njit(cache=True, nogil=True)
+def _add_hits(flipped: Any, first: Any, column: Any, weight: Any, bound: Any, hits: Any) -> None:
+    """Count the sign patterns in which each hypothesis' sum is no smaller in size than its bound, and add to `hits`.
+
+    Terms from first[i] on are hypothesis i's; `flipped` is (n_columns, n_patterns).
+    """
+    total = np.empty(flipped.shape[1])
+    for i in range(len(bound)):
+        total[:] = 0.0
+        for term in range(first[i], first[i + 1]):
+            row, w = flipped[column[term]], weight[term]
+            for pattern in range(len(total)):
+                total[pattern] += w * row[pattern]
+        n = 0
+        for pattern in range(len(total)):
+            n += abs(total[pattern]) >= bound[i]
+        hits[i] += n
 
 
 def max_t_p_values(
@@ -105,16 +129,6 @@ def sign_patterns(n_patients: int, *, n_draws: int, rng: np.random.Generator) ->
     """Yield sign patterns, 1 or −1 for each patient, some at a time, (n_patterns, n_patients): all where so few."""
     exact = is_exact(n_patients, n_draws=n_draws)
     yield from _all_signs(n_patients) if exact else _random_signs(n_patients, n_draws, rng)
-
-
-def _combined(columns: NDArray[np.float64], sums: Sums) -> NDArray[np.float64]:
-    """Weighted sums of columns, (n, n_columns) to (n, n_sums)."""
-    out = np.zeros((len(sums), len(columns)))
-    rows = np.ascontiguousarray(columns.T)
-    for i, one in enumerate(sums):
-        for column, weight in one:
-            out[i] += weight * rows[column]
-    return out.T
 
 
 def _all_signs(n_patients: int) -> Iterator[NDArray[np.float64]]:

@@ -37,6 +37,35 @@ def tail_quantiles(
     return se, lows, highs
 
 
+def moments(rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the mean and the standard deviation of each row, NaN left out: (n,) each; NaN for fewer than two values.
+
+    Examples
+    --------
+    >>> mean, se = moments(np.array([[1.0, 2.0, np.nan, 3.0]]))
+    >>> float(mean[0]), float(se[0])
+    (2.0, 1.0)
+    """
+    mean, se = np.empty(len(rows)), np.empty(len(rows))
+    _fill_moments(np.ascontiguousarray(rows), mean, se)
+    return mean, se
+
+
+@numba.njit(cache=True, nogil=True)
+def _fill_moments(rows: Any, mean: Any, se: Any) -> None:
+    """Fill the last two, (n,)."""
+    kept = np.empty(rows.shape[1])
+    for i in range(len(rows)):
+        mean[i], se[i] = np.nan, np.nan
+        n = 0
+        for value in rows[i]:
+            kept[n] = value
+            n += not np.isnan(value)
+        if n > 1:
+            mean[i] = sum_of(kept[:n]) / n
+            se[i] = np.sqrt(sum_of_squares(kept[:n], mean[i]) / (n - 1))
+
+
 @numba.njit(cache=True, nogil=True)
 def _fill(rows: Any, low: Any, high: Any, reach: Any, se: Any, lows: Any, highs: Any) -> None:
     """Fill the last three, (n,); `reach` says how many standard deviations from the mean quantiles are looked for."""
@@ -50,22 +79,23 @@ def _fill(rows: Any, low: Any, high: Any, reach: Any, se: Any, lows: Any, highs:
         if n < 2:
             continue
         values = kept[:n]
-        mean = _sum(values) / n
+        mean = sum_of(values) / n
         if not np.isfinite(mean):
             values.sort()
             lows[i] = values[max(int(np.ceil(low[i] * n)) - 1, 0)]
             highs[i] = values[max(int(np.ceil(high[i] * n)) - 1, 0)]
             continue
-        se[i] = np.sqrt(_squares(values, mean) / (n - 1))
+        se[i] = np.sqrt(sum_of_squares(values, mean) / (n - 1))
         far = reach[i] * se[i]
-        lows[i] = _quantile(values, low[i] * (n - 1), mean + far, some)
+        lows[i] = quantile_below(values, low[i] * (n - 1), mean + far, some)
         for j in range(n):
             values[j] = -values[j]
-        highs[i] = -_quantile(values, (n - 1) - high[i] * (n - 1), far - mean, some)
+        highs[i] = -quantile_below(values, (n - 1) - high[i] * (n - 1), far - mean, some)
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"reassoc"})
-def _sum(values: Any) -> Any:
+def sum_of(values: Any) -> Any:
+    """Return the sum of numbers, in any order."""
     total = 0.0
     for value in values:
         total += value
@@ -73,7 +103,8 @@ def _sum(values: Any) -> Any:
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"reassoc"})
-def _squares(values: Any, mean: Any) -> Any:
+def sum_of_squares(values: Any, mean: Any) -> Any:
+    """Return the sum of squared distances from a mean."""
     total = 0.0
     for value in values:
         total += (value - mean) * (value - mean)
@@ -81,7 +112,7 @@ def _squares(values: Any, mean: Any) -> Any:
 
 
 @numba.njit(cache=True, nogil=True)
-def _quantile(values: Any, at: Any, limit: Any, some: Any) -> Any:
+def quantile_below(values: Any, at: Any, limit: Any, some: Any) -> Any:
     """Return what stands at a place in the order, from the values below a limit, or from all if it is not among them.
 
     `some` is for work.

@@ -64,6 +64,8 @@ def _of_regimes(
 
     Deviations are from the mean of the regime's part of the contrast; their variance over patients is linearised.
     """
+    if all(len(runs) < 2 for runs in values.replicates):
+        return
     n_regimes = len(values.samples[0].predictions.regimes)
     slopes = list(contrast.slopes(values))
     for regime in sorted({row % n_regimes for row, _, _ in slopes}):

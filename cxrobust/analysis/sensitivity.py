@@ -196,11 +196,14 @@ class _Macro:
     name: str
     metric: Metric
     contrast: Contrast
-    values: Values
     draws: Draws
     """Of the macro average alone."""
     contributions: NDArray[np.float64]
     """(n_units,)."""
+    reason: str | None
+    """Why it is not estimable in the sample."""
+    tested: Tested | None
+    """Outcome of its test; None where signs are flipped."""
 
 
 def _estimates(
@@ -231,29 +234,41 @@ def _macros(choice: Choice, estimand: Estimand, primary_condition: str | None, r
                     estimand,
                     primary_condition or predictions.conditions[0],
                 ):
-                    draws = draws_of(name, choice.metrics[name], values, contrast)
-                    yield _Macro(
-                        name=name,
-                        metric=choice.metrics[name],
-                        contrast=contrast,
-                        values=values,
-                        draws=_last(draws),
-                        contributions=contrast.contributions(values)[-1],
-                    )
+                    yield _macro(choice, name, contrast, values)
+
+
+def _macro(choice: Choice, name: str, contrast: Contrast, values: Values) -> _Macro:
+    """Take of a contrast what its macro average needs, so that the values of one metric at a time are in memory."""
+    metric = choice.metrics[name]
+    draws = _last(draws_of(name, metric, values, contrast))
+    is_tested = (
+        np.isfinite(draws.value[0]) and contrast.estimand not in UNTESTED and not by_definition(metric, contrast)
+    )
+    return _Macro(
+        name=name,
+        metric=metric,
+        contrast=contrast,
+        draws=draws,
+        contributions=contrast.contributions(values)[-1].copy(),
+        reason=values.reason(contrast, values.value.shape[2] - 1),
+        tested=_named(choice, name, contrast, values, draws) if is_tested else NOTHING,
+    )
 
 
 def _last(draws: Draws) -> Draws:
-    """Return the macro average, which stands last, with the standard errors that its interval may need."""
-    normal = None if draws.normal_se is None else draws.normal_se[-1:]
-    resampled = None if draws.resampled_se is None else draws.resampled_se[-1:]
-    return replace(draws.only(-1), normal_se=normal, resampled_se=resampled)
+    """Return a copy of the macro average, which stands last, with the standard errors that its interval may need."""
+    return replace(
+        draws.only(-1),
+        resampled=draws.resampled[-1:].copy(),
+        influences=draws.influences[-1:].copy(),
+        normal_se=None if draws.normal_se is None else draws.normal_se[-1:],
+        resampled_se=None if draws.resampled_se is None else draws.resampled_se[-1:].copy(),
+    )
 
 
 def _tests(choice: Choice, found: Sequence[_Macro], *, n_draws: int) -> list[Tested]:
     """Test each contrast as the analysis does, or by Student's t; signs are flipped for all metrics at once."""
-    tested: list[Tested | None] = [
-        _named(choice, one) if np.isfinite(one.draws.value[0]) and _is_tested(one) else NOTHING for one in found
-    ]
+    tested = [one.tested for one in found]
     flipped = [i for i, one in enumerate(tested) if one is None]
     if flipped:
         columns = np.stack([found[i].contributions for i in flipped], axis=1)
@@ -264,30 +279,25 @@ def _tests(choice: Choice, found: Sequence[_Macro], *, n_draws: int) -> list[Tes
     return [NOTHING if one is None else one for one in tested]
 
 
-def _is_tested(one: _Macro) -> bool:
-    return one.contrast.estimand not in UNTESTED and not by_definition(one.metric, one.contrast)
-
-
-def _named(choice: Choice, one: _Macro) -> Tested | None:
+def _named(choice: Choice, name: str, contrast: Contrast, values: Values, draws: Draws) -> Tested | None:
     """Return the outcome of a test that flips no signs; None where signs are flipped."""
-    chosen = choice.sample.settings.of(one.name)
+    chosen = choice.sample.settings.of(name)
     asked = chosen.test or "permutation"
     if choice.kind == "method" or (asked == "permutation" and _are_many(choice.sample.predictions)):
-        se, df = one.draws.normal_se, degrees_of_freedom(one.draws.influences)
+        se, df = draws.normal_se, degrees_of_freedom(draws.influences)
         assert se is not None  # noqa: S101  the interval is t, which has it
-        value = abs(float(one.draws.value[0]))
+        value = abs(float(draws.value[0]))
         p = float(2 * student.sf(value / se[0], df[0])) if se[0] > 0 else 1.0 if value == 0 else np.nan
         return Tested(name=T, p_value=never_0(p))
     if asked == "permutation":
         return None
-    place = one.values.value.shape[2] - 1
-    return named_test(asked, one.metric, one.values, one.contrast, place, chosen.margin)
+    return named_test(asked, choice.metrics[name], values, contrast, values.value.shape[2] - 1, chosen.margin)
 
 
 def _record(choice: Choice, one: _Macro, tested: Tested, counts: FindingCounts) -> Estimate:
     settings = choice.sample.settings
     value, undefined = float(one.draws.value[0]), float(np.isnan(one.draws.resampled).mean())
-    reason = one.values.reason(one.contrast, one.values.value.shape[2] - 1)
+    reason = one.reason
     known = reason is None and np.isfinite(value) and undefined <= settings.most_undefined
     method = interval_of(one.name, one.metric, one.contrast, settings)
     interval: Interval = no_interval()

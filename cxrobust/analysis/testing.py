@@ -210,11 +210,15 @@ class _Columns:
         self.index: dict[tuple[int, int, int], int] = {}
         self.columns: list[NDArray[np.float64]] = []
         self.sums: list[list[tuple[int, float]]] = []
+        self.last: tuple[Contrast, NDArray[np.float64]] | None = None
+        """The last contrast that is no sum of columns, and its contributions, since its places follow one another."""
 
     def add(self, contrast: Contrast, place: int) -> None:
         """Add the hypothesis that a contrast is 0 at a place."""
         if contrast.form is not None or contrast.across:
-            self.columns.append(contrast.contributions(self.values)[place])
+            if self.last is None or self.last[0] is not contrast:
+                self.last = contrast, contrast.contributions(self.values)
+            self.columns.append(self.last[1][place])
             self.sums.append([(len(self.columns) - 1, 1.0)])
             return
         self.sums.append([(self._of_cell(row, condition, place), w) for row, condition, w in contrast.terms])

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, brier_score_loss
 
-from cxrobust.analysis.metrics import metric
+from cxrobust.analysis import metrics
+from cxrobust.analysis.metrics import measure, metric
 from cxrobust.analysis.metrics.ece import N_BINS, bin_index
 from cxrobust.analysis.resampling import LANES, patient_counts, resampled_sums
 
@@ -139,3 +140,18 @@ def test_sums_in_parts_against_each_block_alone():
     assert [(lanes.start, lanes.stop) for lanes, _ in parts] == [(0, LANES), (LANES, 2 * LANES)]
     for (_, found), block in zip(parts, counts, strict=True):
         assert np.abs(found - block.T.astype(float) @ sums).max() < 1e-12
+
+
+@pytest.mark.parametrize("bytes_at_once", [1, 2**28])
+@pytest.mark.parametrize("name", ["ece", "mce", "brier"])
+def test_dense_and_sparse_tables_measured_together_against_each_alone(monkeypatch, name, bytes_at_once):
+    """One patient's images fill few bins, a hundred of each patient most of them."""
+    monkeypatch.setattr(metrics, "BYTES_AT_ONCE", bytes_at_once)
+    rng = np.random.default_rng(6)
+    cells = [random_cell(rng, n_images=n) for n in (40, 1200, 12, 1100)]
+    counts = patient_counts(12, n_resamples=100, rng=rng)
+    found = measure([metric[name]], cells, counts, defined=np.ones((1, len(cells)), np.bool_))
+    for cell, (one,) in zip(cells, found, strict=True):
+        assert one.value == pytest.approx(metric[name].value(cell), abs=1e-14)
+        np.testing.assert_allclose(one.resampled, metric[name].resample([cell], counts)[0], atol=1e-12)
+        np.testing.assert_allclose(one.contributions, metric[name].contributions(cell), atol=1e-14)

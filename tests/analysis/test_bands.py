@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from cxrobust.analysis import analyze
-from cxrobust.analysis.intervals import Draws, simultaneous_bands
+from cxrobust.analysis.bands import simultaneous_bands
+from cxrobust.analysis.intervals import Draws
 from cxrobust.analysis.metrics import metric
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.values import evaluate

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from cxrobust.analysis.quantiles import tail_quantiles
+from cxrobust.analysis.quantiles import moments, tail_quantiles
 
 
 def expected(row, low, high):
@@ -51,3 +51,13 @@ values = st.one_of(st.floats(-1e6, 1e6), st.sampled_from([0.0, 0.5, 1.0, np.nan,
 def test_any_rows_against_numpy(rows, data):
     low, high = data.draw(st.floats(0, 1)), data.draw(st.floats(0, 1))
     assert_as_numpy(rows, low, high)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's of infinite values
+@given(rows=arrays(np.float64, st.tuples(st.integers(1, 3), st.integers(0, 12)), elements=values))
+@settings(max_examples=100)
+def test_means_and_standard_deviations_of_any_rows_against_numpy(rows):
+    kept = [row[~np.isnan(row)] for row in rows]
+    wanted = [(row.mean(), row.std(ddof=1)) if len(row) > 1 else (np.nan, np.nan) for row in kept]
+    scale = np.abs(rows[np.isfinite(rows)]).max(initial=0)
+    np.testing.assert_allclose(np.column_stack(moments(rows)), wanted, rtol=1e-12, atol=1e-13 * scale)

@@ -76,6 +76,9 @@ class Metric(Protocol):
 DENSE = 0.2
 """Share of a table of sums by patient that is not 0, past which a matrix product is faster than skipping zeros."""
 
+BYTES_AT_ONCE = 2**28
+"""Memory of the tables of sums by patient that are held together."""
+
 metric: Registry[Metric] = Registry("metric", package="cxrobust.analysis.metrics")
 
 
@@ -262,12 +265,15 @@ def measure(
     for m, one in enumerate(metrics):
         at = [int(i) for i in np.flatnonzero(defined[m])]
         if at:
+            shares = _shares(one, [cells[i] for i in at])
             drawn = one.resample([cells[i] for i in at], counts)
 
-            def rest(i: int, one: Metric = one) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
-                return one.value(cells[i]), one.contributions(cells[i]), one.share(cells[i])
+            def rest(i: int, one: Metric = one) -> tuple[float, NDArray[np.float64]]:
+                value, contributions = one.value(cells[i]), one.contributions(cells[i])
+                cells[i].forget()
+                return value, contributions
 
-            for i, row, (value, contributions, share) in zip(at, drawn, in_threads(rest, at), strict=True):
+            for i, share, row, (value, contributions) in zip(at, shares, drawn, in_threads(rest, at), strict=True):
                 found[i][m] = Measured(value=value, resampled=row, contributions=contributions, share=share)
     return found
 
@@ -275,52 +281,69 @@ def measure(
 def _measure_sums(
     metrics: Sequence[Additive], cells: Sequence[Cell], counts: Counts, defined: NDArray[np.bool_]
 ) -> list[list[Measured | None]]:
-    """Measure metrics of the same sums. What most patients have a part of is added up by one matrix product."""
+    """Measure metrics of the same sums, as many cells at a time as have tables of bounded memory."""
+    found: list[list[Measured | None]] = [[None] * len(metrics) for _ in cells]
     at = [int(i) for i in np.flatnonzero(defined.any(axis=0))]
-    wanted = {i: [one for one, yes in zip(metrics, defined[:, i], strict=True) if yes] for i in at}
-    tables = dict(zip(at, in_threads(lambda i: wanted[i][0].sums(cells[i]), at), strict=True))
-    drawn = _resample_at_once(metrics, list(tables.values()), counts) if at else None
-    n_images = _resampled_images(list(tables.values()), counts) if drawn is None and at else []
-    place = {i: row for row, i in enumerate(at)}
+    step = max(1, BYTES_AT_ONCE // max(metrics[0].sums(cells[at[0]]).nbytes, 1)) if at else 1
+    for first in range(0, len(at), step):
+        some = at[first : first + step]
+        tables = in_threads(lambda i: metrics[0].sums(cells[i]), some)
+        drawn = _resample_tables(metrics, tables, counts)
+        totals = [table.sum(axis=0) for table in tables]
+        for m, one in enumerate(metrics):
+            rows = [int(row) for row in np.flatnonzero(defined[m, some])]
 
-    def of_cell(i: int) -> list[Measured | None]:
-        if i not in tables:
-            return [None] * len(metrics)
-        sums = tables[i].sum(axis=0)
-        resampled = iter(
-            resample_sums(wanted[i], tables[i], counts, n_images=n_images[place[i]])
-            if drawn is None
-            else drawn[defined[:, i], place[i]]
-        )
-        return [
-            Measured(
-                value=float(one.finish(sums)),
-                resampled=next(resampled),
-                contributions=one.split(sums, tables[i]),
-                share=one.share(cells[i]),
-            )
-            if yes
-            else None
-            for one, yes in zip(metrics, defined[:, i], strict=True)
-        ]
+            def part(row: int, one: Additive = one, whole: Any = totals, by: Any = tables) -> NDArray[np.float64]:
+                return one.split(whole[row], by[row])
 
-    return in_threads(of_cell, range(len(cells)))
+            shares = _shares(one, [cells[some[row]] for row in rows])
+            for row, share, contributions in zip(rows, shares, in_threads(part, rows), strict=True):
+                found[some[row]][m] = Measured(
+                    value=float(one.finish(totals[row])),
+                    resampled=drawn[m, row],
+                    contributions=contributions,
+                    share=share,
+                )
+    return found
 
 
-def _resample_at_once(
+def _shares(metric: Metric, cells: Sequence[Cell]) -> list[NDArray[np.float64]]:
+    """Return each patient's part of each cell, made once for cells of the same labels."""
+    made: dict[tuple[int, int], NDArray[np.float64]] = {}
+    for cell in cells:
+        key = id(cell.labels), id(cell.patients)
+        made[key] = made[key] if key in made else metric.share(cell)
+    return [made[id(cell.labels), id(cell.patients)] for cell in cells]
+
+
+def _resample_tables(
     metrics: Sequence[Additive], tables: Sequence[NDArray[np.float64]], counts: Counts
-) -> NDArray[np.float64] | None:
-    """Return metrics of the same sums as `_resample_dense`, or None where skipping zeros cell by cell is faster."""
+) -> NDArray[np.float64]:
+    """Return metrics of the same sums on each table and resample, (n_metrics, n_tables, n_lanes).
+
+    What most patients have a part of is added up by one matrix product, else zeros are skipped table by table.
+    """
     if isinstance(counts, OnDevice):
         return _resample_on_device(metrics, tables, counts)
-    is_dense = np.mean([np.count_nonzero(table) / table.size for table in tables]) > DENSE
-    return _resample_dense(metrics, tables, counts) if is_dense else None
+    out = np.empty((len(metrics), len(tables), len(counts) * LANES))
+    is_dense = [bool(np.count_nonzero(table) > DENSE * table.size) for table in tables]
+    dense, sparse = ([i for i, yes in enumerate(is_dense) if yes == wanted] for wanted in (True, False))
+    if dense:
+        _resample_dense(metrics, [tables[i] for i in dense], counts, out, dense)
+    if sparse:
+        n_images = dict(zip(sparse, _resampled_images([tables[i] for i in sparse], counts), strict=True))
+
+        def fill(i: int) -> None:
+            out[:, i] = resample_sums(metrics, tables[i], counts, n_images=n_images[i])
+
+        in_threads(fill, sparse)
+    return out
 
 
 def _resample_on_device(
     metrics: Sequence[Additive], tables: Sequence[NDArray[np.float64]], counts: OnDevice
 ) -> NDArray[np.float64]:
-    """Return the same as `_resample_dense`: summed on the device, finished here on all cores."""
+    """Return the same as `_resample_tables`: summed on the device, finished here on all cores."""
     out = np.empty((len(metrics), len(tables), len(counts) * LANES))
     for cells, lanes, totals in sums_of_tables(tables, counts):
 
@@ -334,17 +357,24 @@ def _resample_on_device(
 
 
 def _resample_dense(
-    metrics: Sequence[Additive], tables: Sequence[NDArray[np.float64]], counts: Drawn
-) -> NDArray[np.float64]:
-    """Return metrics of the same sums on each cell and resample, (n_metrics, n_cells, n_lanes)."""
+    metrics: Sequence[Additive],
+    tables: Sequence[NDArray[np.float64]],
+    counts: Drawn,
+    out: NDArray[np.float64],
+    place: Sequence[int],
+) -> None:
+    """Fill `out` (n_metrics, n_places, n_lanes) at the place of each table with metrics of the same sums."""
     rows, at = distinct_columns(tables)
-    out = np.empty((len(metrics), len(tables), len(counts) * LANES))
     for lanes, totals in products(rows, counts):
-        of_cells = totals[at].transpose(0, 2, 1)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            for m, one in enumerate(metrics):
-                out[m, :, lanes] = one.finish(of_cells)
-    return out
+
+        def finish(some: tuple[int, int], lanes: slice = lanes, totals: NDArray[np.float64] = totals) -> None:
+            with np.errstate(invalid="ignore", divide="ignore"):
+                for table in range(*some):
+                    sums = totals[at[table]].T  # of one table, so that what follows stays in the cache
+                    for m, one in enumerate(metrics):
+                        out[m, place[table], lanes] = one.finish(sums)
+
+        in_threads(finish, shared_out(len(tables), n_cells=1))
 
 
 def _resampled_images(tables: Sequence[NDArray[np.float64]], counts: Counts) -> list[NDArray[np.float64]]:

@@ -56,7 +56,11 @@ def placements(cell: Cell) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
     Ties count half; both means are the AUROC. Order of images is kept.
     """
-    is_positive, order = cell.labels == 1, np.argsort(cell.probabilities)
+    return cell.once("placements", _placed)
+
+
+def _placed(cell: Cell) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    is_positive, order = cell.labels == 1, cell.once("order by probability", _order)
     last = last_of_ties(cell.probabilities[order])
     group: NDArray[np.intp] = np.cumsum(last) - last
     n_positive = np.bincount(group, weights=is_positive[order])
@@ -69,8 +73,12 @@ def placements(cell: Cell) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 
 def _ascending(cell: Cell) -> tuple[Any, ...]:
-    order = np.argsort(cell.probabilities)  # the order of equals changes no whole-number sum
+    order = cell.once("order by probability", _order)
     return cell.patients[order], cell.is_positive[order], last_of_ties(cell.probabilities[order])
+
+
+def _order(cell: Cell) -> NDArray[np.intp]:
+    return np.argsort(cell.probabilities)  # the order of equals changes no whole-number sum
 
 
 metric("auroc")(AUROC())

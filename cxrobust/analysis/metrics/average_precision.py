@@ -45,7 +45,7 @@ class AveragePrecision(Usual):
 
     def value(self, cell: Cell) -> float:
         """Return the average precision of the sample."""
-        return _sorted(cell).value()
+        return _ranked(cell).value()
 
     def resample(self, cells: Sequence[Cell], counts: Counts) -> NDArray[np.float64]:
         """Return the average precision of each resample, (n_cells, n_lanes); NaN where it has one class only."""
@@ -65,7 +65,11 @@ class AveragePrecision(Usual):
 
         its own precision and what it does to the precision at the positives that score no higher.
         """
-        return cell.by_patient(_sorted(cell).contributions())
+        return cell.by_patient(_ranked(cell).contributions())
+
+
+def _ranked(cell: Cell) -> HeadShares:
+    return cell.once("ranked by probability", _sorted)
 
 
 def _sorted(cell: Cell) -> HeadShares:
@@ -74,7 +78,7 @@ def _sorted(cell: Cell) -> HeadShares:
 
 
 def _arrays(cell: Cell) -> tuple[NDArray[Any], ...]:
-    return _sorted(cell).arrays(cell.patients)
+    return _ranked(cell).arrays(cell.patients)
 
 
 metric("average-precision")(AveragePrecision())

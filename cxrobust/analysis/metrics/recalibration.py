@@ -34,6 +34,9 @@ class _Recalibration(Additive):
 
     def fit(self, cell: Cell) -> NDArray[np.float64] | None:
         """Return the intercept and slope; None where there is no finite maximum of the likelihood."""
+        return cell.once(f"logistic regression, {self.has_slope}", self._fitted)
+
+    def _fitted(self, cell: Cell) -> NDArray[np.float64] | None:
         x = logit(np.clip(cell.probabilities, SMALLEST, 1 - SMALLEST))
         coefficients = np.array([0.0, 1.0])
         for _ in range(MOST_STEPS):

@@ -120,6 +120,10 @@ def coverage_at_risk(percent: str) -> CoverageAtRisk:
 
 def risks(cell: Cell) -> HeadShares:
     """Rank images by confidence; hits are the wrong ones."""
+    return cell.once("ranked by confidence", _sorted)
+
+
+def _sorted(cell: Cell) -> HeadShares:
     p = cell.probabilities
     wrong = cell.decisions != cell.is_positive
     return HeadShares.sort(np.maximum(p, 1 - p), selected=np.ones(len(p), dtype=np.bool_), hit=wrong)

@@ -1,0 +1,74 @@
+"""Simultaneous bands along the curves of a perturbation's strengths."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+from cxrobust.analysis.intervals import Draws, means_of_defined
+from cxrobust.analysis.quantiles import quantile_below, sum_of, sum_of_squares
+
+
+def simultaneous_bands(
+    curve: Sequence[Draws], level: float, *, recentred: bool | NDArray[np.bool_] = False
+) -> list[tuple[tuple[float, float], ...]]:
+    """Ends of a band that holds a whole curve at the level, (low, high) by point of the curve and then by value.
+
+    The bootstrap's max-t: estimate ± q·se, where q is the quantile over resamples of the largest
+    ``|resampled − estimate| / se`` along the curve (Beran 1988, JASA 83, 679–686). Resamples that leave a point
+    undefined are left out; NaN where no point spreads.
+
+    Parameters
+    ----------
+    curve
+        At each strength the same estimates, from the same resamples.
+    recentred
+        Of all values or (n_values,) of each: whether resampled ones are shifted to have the estimate as their mean.
+    """
+    value = np.stack([one.value for one in curve])
+    drawn = np.stack([one.resampled for one in curve])  # (n_points, n_values, n)
+    centre = value.copy()  # what resampled values are compared with: the estimate, or their own mean
+    shifted = np.broadcast_to(recentred, value.shape[1])
+    centre[:, shifted] = means_of_defined(drawn[:, shifted])
+    half = np.full(value.shape, np.nan)
+    _fill_halves(drawn, centre, level, float(ndtri(level)), half)
+    low, high = (np.array([one.bounds[side] for one in curve])[:, None] for side in (0, 1))
+    ends = np.clip(np.stack([value - half, value + half], axis=-1), low[..., None], high[..., None])
+    return [tuple((a, b) for a, b in point) for point in ends.tolist()]
+
+
+@numba.njit(cache=True, nogil=True)
+def _fill_halves(drawn: Any, centre: Any, level: Any, likely: Any, half: Any) -> None:
+    """Fill half the width of each band, (n_points, n_values), where some point of its curve spreads.
+
+    The quantile is looked for beyond a `likely` distance.
+    """
+    n_points, n_values, n = drawn.shape
+    used, se = np.empty((n_points, n)), np.empty(n_points)
+    largest, some = np.empty(n), np.empty(n)
+    for v in range(n_values):
+        n_used = 0
+        for r in range(n):
+            whole = True
+            for point in range(n_points):
+                used[point, n_used] = drawn[point, v, r] - centre[point, v]
+                whole = whole and np.isfinite(used[point, n_used])
+            n_used += whole
+        if n_used < 2:
+            continue
+        largest[:n_used] = 0.0
+        for point in range(n_points):
+            row = used[point, :n_used]
+            se[point] = np.sqrt(sum_of_squares(row, sum_of(row) / n_used) / (n_used - 1))
+            if se[point] > 0:
+                for r in range(n_used):
+                    largest[r] = max(largest[r], abs(row[r]) / se[point])
+        if se.max() > 0:
+            for r in range(n_used):
+                largest[r] = -largest[r]
+            q = -quantile_below(largest[:n_used], (1 - level) * (n_used - 1), -likely, some)
+            for point in range(n_points):
+                half[point, v] = q * se[point]
