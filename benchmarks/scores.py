@@ -26,12 +26,18 @@ from record import write
 
 from cxrobust.inference.datasets.openi import report_texts
 from cxrobust.radiology_reports.labeler import Label, label_report, mentions
-from cxrobust.radiology_reports.scores import Pairs, each, measured, scorer
+from cxrobust.radiology_reports.phrases import OBSERVATIONS
+from cxrobust.radiology_reports.scores import Columns, Measure, Pairs, each, measured, scorer
+from cxrobust.radiology_reports.scores.chexpert import slug
 
 METRICS = (
-    "bleu", "bleu-1", "rouge-l", "length-controlled-rouge-l", "f1-14-micro", "f1-positive", "words",
+    "bleu", "bleu-1", "bleu-2", "bleu-3", "rouge-l", "length-controlled-rouge-l", "f1-14-micro", "f1-5-micro",
+    "f1-positive", "words",
 )  # fmt: skip
-NOT_RUN = ("bertscore", "radgraph-complete", "green", "CheXbert")
+"""What is told of each report alone."""
+WHOLE = ("f1-14-macro", "f1-5-macro", "verbosity", *(f"f1-{slug(name)}" for name in OBSERVATIONS))
+"""What is told of all reports together."""
+NOT_RUN = ("bertscore", "radgraph-simple", "radgraph-partial", "radgraph-complete", "ratescore", "green", "CheXbert")
 """Those that need weights, which this benchmark has none of."""
 SAME, OTHER = "the same findings, another patient", "other findings, another patient"
 ORDER, NEGATED, SIDE, SEVERITY = (
@@ -85,15 +91,16 @@ def main() -> None:
     rng = np.random.default_rng(1)
     reports = list(real())
     made = candidates(reports, rng, most=arguments.most)
-    rows = list(measured_rows(made, rng))
+    rows, together = list(measured_rows(made, rng)), list(rows_of_all(made, rng))
     content = {
         "reports": len(reports),
         "references": len(made),
         "not_run": NOT_RUN,
         "rows": [asdict(one) for one in rows],
+        "together": [asdict(one) for one in together],
     }
     write(arguments.out, content, packages=("sacrebleu", "rouge-score", "torchxrayvision"))
-    for one in rows:
+    for one in (*rows, *together):
         told = "".join(f", below {right} in {share:.0%}" for right, (share, _, _) in one.below.items())
         print(f"{one.metric}, {one.kind}: {one.mean:.3f} ({one.low:.3f} to {one.high:.3f}), n {one.n:,}{told}")
 
@@ -206,6 +213,22 @@ def measured_rows(made: Sequence[tuple[str, Mapping[str, str]]], rng: np.random.
             )
 
 
+def rows_of_all(made: Sequence[tuple[str, Mapping[str, str]]], rng: np.random.Generator) -> Iterator[Row]:
+    """Yield what metrics tell of all reports of a kind together; nothing where they are not defined."""
+    for metric in WHOLE:
+        for kind in KINDS:
+            measure, columns = of_all(metric, made, kind)
+            sums = measure.of(columns)
+            sums = np.column_stack([sums, np.ones(len(sums))])
+            sums = sums[~np.isnan(sums).any(axis=1)]
+            value = float(measure.finish(sums.sum(axis=0)))
+            if np.isnan(value):
+                continue
+            drawn = measure.finish(rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), RESAMPLES) @ sums)
+            low, high = (float(one) for one in np.nanquantile(drawn, (0.025, 0.975)))
+            yield Row(metric=metric, kind=kind, n=len(sums), mean=value, low=low, high=high, below={})
+
+
 def how_often_below(
     wrong: NDArray[np.float64], right: NDArray[np.float64], rng: np.random.Generator
 ) -> tuple[float, float, float]:
@@ -218,14 +241,18 @@ def how_often_below(
 
 def of_each(metric: str, made: Sequence[tuple[str, Mapping[str, str]]], kind: str) -> NDArray[np.float64]:
     """Return the metric of each report alone, (n_references,); NaN where there is no such candidate."""
+    return each(*of_all(metric, made, kind))
+
+
+def of_all(metric: str, made: Sequence[tuple[str, Mapping[str, str]]], kind: str) -> tuple[Measure, Columns]:
+    """Return a measure and the columns that it is made from; NaN where there is no such candidate."""
     names, measure = measured(metric)
     pairs = Pairs(
         ids=tuple(str(i) for i in range(len(made))),
         candidates=tuple(texts.get(kind) for _, texts in made),
         references=tuple(reference for reference, _ in made),
     )
-    columns = {key: values for name in names for key, values in cached(name, pairs).items()}
-    return each(measure, columns)
+    return measure, {key: values for name in names for key, values in cached(name, pairs).items()}
 
 
 _KEPT: dict[tuple[str, tuple[str | None, ...]], Mapping[str, NDArray[np.float64]]] = {}

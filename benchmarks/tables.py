@@ -376,7 +376,8 @@ def scores(result: Mapping[str, Any]) -> Iterable[str]:
     kinds = list(dict.fromkeys(kind for _, kind in rows))
     yield (
         f"{result['references']:,} references, drawn at random of {result['reports']:,} indexed reports. Mean score of "
-        f"each report alone, with its 95 % interval; not every report has a side or a severity to change:"
+        f"each report alone, with its 95 % interval; not every report has a side or a severity to change, and F1 is of "
+        f"those of which either text affirms something:"
     )
     first = metrics[0]
     yield table(
@@ -389,6 +390,15 @@ def scores(result: Mapping[str, Any]) -> Iterable[str]:
         yield f"How often, in %, a wrong candidate scores less than *{right}*; 50 is chance, 100 sees every error:"
         cells = [[kind, *(_share(rows[metric, kind]["below"][right]) for metric in graded)] for kind in wrong]
         yield table(["wrong candidate", *graded], cells)
+    whole = {(one["metric"], one["kind"]): one for one in result["together"]}
+    yield "Scores of all reports together, with 95 % intervals; – where neither side affirms the observation:"
+    yield table(
+        ["score", *kinds],
+        [
+            [metric, *(_scored(whole[metric, kind]) if (metric, kind) in whole else "–" for kind in kinds)]
+            for metric in dict.fromkeys(metric for metric, _ in whole)
+        ],
+    )
     yield f"Not run, since their weights were not at hand: {', '.join(result['not_run'])}."
 
 

@@ -63,6 +63,19 @@ def predicted(tmp_path_factory):
     return study, folder
 
 
+def test_a_reference_is_told_once_and_not_for_each_report_that_is_scored_against_it(tmp_path):
+    study, folder = _predicted(tmp_path, metrics='metrics = ["rouge-l"]\n')
+    images = pd.read_parquet(folder / IMAGES)
+    images.loc[images.index[5], "reference"] = "Der Befund ist unauffällig."
+    images.to_parquet(folder / IMAGES)
+    index = json.loads((folder / INDEX).read_text())
+    index["images_sha256"] = sha256_file(folder / IMAGES)
+    (folder / INDEX).write_text(index_text(index))
+    scoring.score(study, folder)
+    loaded = load_predictions(folder)
+    assert loaded.scoring["rouge-l"].remarks == {"empty report": 4, "reference not English": 1}
+
+
 def test_scores_are_read_with_the_predictions_and_estimated(predicted):
     study, folder = predicted
     loaded = load_predictions(folder)

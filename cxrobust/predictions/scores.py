@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cxrobust.errors import DataError
 from cxrobust.predictions.parquet import read_table, verified, write_table
-from cxrobust.radiology_reports.scores import BETWEEN, Scored
+from cxrobust.radiology_reports.scores import BETWEEN, OF_REFERENCE, Scored
 
 SCORES = "scores"
 """The entry of the index."""
@@ -31,7 +31,7 @@ class Scoring:
     reasons: Mapping[str, int]
     """Why images have a report without a score in some cell, each image counted once."""
     remarks: Mapping[str, int]
-    """What is to be told of scored reports, such as that they are empty."""
+    """What is to be told of scored reports, such as that they are empty; of a reference once, in however many cells."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,7 +84,7 @@ def read_scores(
     shape = (len(members), len(conditions), len(position))
     columns: dict[str, NDArray[np.float64]] = {}
     why: dict[str, dict[int, str]] = {}
-    remarks: dict[str, dict[str, int]] = {}
+    remarks: dict[str, dict[str, set[tuple[int, ...]]]] = {}
     for entry in (index.get(SCORES) or {}).get("files", []):
         path = folder / str(entry["file"])
         member, condition = (entry["regime"], int(entry["replicate"])), entry["condition"]
@@ -100,15 +100,20 @@ def read_scores(
                 values = columns.setdefault(name, np.full(shape, np.nan))
                 values[(*cell, rows)] = table[name].to_numpy(zero_copy_only=False)[kept]
         told, said = table[_REASON].to_pylist(), table[_REMARK].to_pylist()
-        reasons, counts = why.setdefault(entry["scorer"], {}), remarks.setdefault(entry["scorer"], {})
+        reasons, remarked = why.setdefault(entry["scorer"], {}), remarks.setdefault(entry["scorer"], {})
         for at, row in zip(kept, rows, strict=True):
             if told[at] is not None:
                 reasons.setdefault(row, told[at])
             for one in said[at].split(BETWEEN) if said[at] is not None else ():
-                counts[one] = counts.get(one, 0) + 1
+                remarked.setdefault(one, set()).add((row,) if one.startswith(OF_REFERENCE) else (*cell, row))
     return AllScores(
         columns=columns,
-        scoring={name: Scoring(reasons=_counted(why[name].values()), remarks=remarks[name]) for name in why},
+        scoring={
+            name: Scoring(
+                reasons=_counted(why[name].values()), remarks={one: len(at) for one, at in remarks[name].items()}
+            )
+            for name in why
+        },
     )
 
 

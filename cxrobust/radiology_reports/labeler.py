@@ -282,19 +282,22 @@ def speaks_english(text: str) -> bool:
     """Whether rules of English can read a report: it holds a common word of English, or names an observation.
 
     Where it holds common words of another language too, it must hold more of English. Where it holds common words of
-    none, the observation must be named as English does: *cardiomegalia* is no slip of the pen.
+    none, a rarer one of English does, as does a fragment such as *Negative*; or the observation must be named as
+    English does: *cardiomegalia* is no slip of the pen.
 
     Examples
     --------
-    >>> [speaks_english(text) for text in ("Cardiomegaly.", "Cardiomegalia.", "Ingen pneumothorax.")]
-    [True, False, False]
+    >>> [speaks_english(text) for text in ("Cardiomegaly.", "Cardiomegalia.", "Ingen pneumothorax.", "COPD.")]
+    [True, False, False, True]
     """
     words = set(_pattern(r"[^\W\d_]+").findall(text.lower()))
     foreign = len(words & phrases.FOREIGN_WORDS) + len(set(_pattern(phrases.FOREIGN_FORMS).findall(text)))
     own = len(words & phrases.COMMON_WORDS)
     if own or foreign:
         return own > foreign
-    return not any(map(_looks_foreign, words)) and any(True for _ in mentions(text))
+    if any(map(_looks_foreign, words)):
+        return False
+    return bool(words & phrases.RARE_WORDS) or len(words & phrases.FRAGMENTS) == len(words) > 0 or any(mentions(text))
 
 
 def _looks_foreign(word: str) -> bool:

@@ -548,6 +548,19 @@ COMMON_WORDS = frozenset(
     )
 )
 """Of which nearly every report in English holds one."""
+RARE_WORDS = frozenset(
+    (
+        *("above", "again", "airspace", "aortic", "appear", "appears", "arthritic", "atherosclerosis"),
+        *("atherosclerotic", "before", "bony", "calcified", "change", "changes", "clinically", "correlate"),
+        *("emphysema", "emphysematous", "enlarged", "exam", "hyperinflated", "identified"),
+        *("kyphosis", "likely", "limited", "midline", "mildly", "noted", "osseous", "please", "previously"),
+        *("scarring", "scoliosis", "spine", "sternotomy", "this", "thoracic"),
+        *("tissue", "tortuous", "visualized"),
+    )
+)
+"""Other words that are spelled so in English alone; a sentence that stands alone may hold no more of English."""
+FRAGMENTS = frozenset({"negative", "copd", "hyperinflation", "none"})
+"""Which are a whole report in English, though other languages have them too."""
 FOREIGN_WORDS = frozenset(
     (
         *("aucun", "aucune", "avec", "poumon", "poumons", "droite", "gauche"),

@@ -33,6 +33,8 @@ CANDIDATE_WORDS, REFERENCE_WORDS = "words_candidate", "words_reference"
 NO_REPORT, NO_REFERENCE = "no report", "no reference"
 BETWEEN = "; "
 """Between remarks on one report."""
+OF_REFERENCE = "reference "
+"""What remarks on the reference begin with."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -315,7 +317,7 @@ _OF_REMARKS = tuple(f"cxrobust.radiology_reports.{name}" for name in ("findings"
 def _remarks(candidate: str, reference: str) -> list[str]:
     """Return what is to be told of a pair that is scored, as `empty report` or `reference not English`."""
     of_report = (f"{flaw} report" if flaw != FOREIGN else f"report {flaw}" for flaw in flaws_of(candidate))
-    return [*of_report, *(f"reference {flaw}" for flaw in flaws_of(reference) if flaw != EMPTY)]
+    return [*of_report, *(f"{OF_REFERENCE}{flaw}" for flaw in flaws_of(reference) if flaw != EMPTY)]
 
 
 def _joined(remarks: Sequence[str]) -> str | None:
