@@ -15,6 +15,7 @@ import pytest
 from sklearn.metrics import cohen_kappa_score
 
 from cxrobust.radiology_reports.labeler import Label
+from cxrobust.radiology_reports.scores import scorer
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
@@ -278,6 +279,13 @@ def test_the_scores_benchmark_from_archive_to_file(benchmark, archive, monkeypat
     assert negated["below"][benchmark.ORDER][0] == 1.0
     assert side["below"][benchmark.ORDER][0] == 0.5
     assert rows["bleu", benchmark.OTHER]["mean"] < rows["bleu", benchmark.SIDE]["mean"]
+    together = {(one["metric"], one["kind"]): one for one in told["together"]}
+    values = [together["f1-pleural-effusion", kind]["mean"] for kind in (benchmark.SIDE, benchmark.OTHER)]
+    assert values == [1.0, 0.0]
+    assert together["verbosity", benchmark.SIDE]["mean"] == 1.0
+    named = {*benchmark.METRICS, *benchmark.WHOLE, *benchmark.NOT_RUN}
+    networks = {name for name in scorer["green"].measures if name != "green"}
+    assert {name for one in scorer for name in scorer[one].measures} - named == {*networks, "log-probability"}
 
 
 @swaps
