@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from cxrobust.reports.document import compose, section_bodies
-from cxrobust.reports.parts import Figure, n_fitting
-from cxrobust.reports.sections import sections
+from cxrobust.reports.parts import MOST_ROWS, Figure, n_fitting
+from cxrobust.reports.sections import by_finding, sections
 from cxrobust.reports.view import View
 
 from .made import LARGE, METRICS, TYPICAL, results
@@ -43,6 +43,17 @@ def test_a_large_study_prints_the_first_metric_and_says_where_the_others_are():
         "accuracy, mean confidence, ECE, Brier score stand in the HTML report, and all numbers in estimates.csv"
         in words
     )
+
+
+def test_a_table_of_too_many_rows_ends_between_findings_and_sends_the_reader_to_the_csv(monkeypatch):
+    assert MOST_ROWS == 300
+    monkeypatch.setattr(by_finding, "MOST_ROWS", 5)
+    document = compose(View.of(SMALLER, images=None))
+    (filled,) = (one for one in document.filled if one.section.name == "by_finding")
+    for table in filled.values["tables"]:
+        assert [len(group.rows) for group in table.groups] == [2, 2]
+    words = section_bodies(document)[0]["by_finding"]
+    assert words.count("The table ends here for length; estimates.csv holds every finding.") == len(METRICS)
 
 
 @pytest.mark.parametrize(
