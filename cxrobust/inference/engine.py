@@ -5,8 +5,10 @@ run goes on where it stopped, a finished one costs nothing, and the files are th
 """
 
 import json
+import math
 import secrets
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -205,9 +207,10 @@ def _do(tasks: Sequence[Task], folder: Path, progress: "_Progress") -> None:
                         if store is not None and not (folder / unit.file).exists():
                             store.fetch(unit.file, folder)
                     failed.pop(outcome.key, None)
+                    took = Took(ended=time.time(), whole=outcome.seconds, share=outcome.seconds / len(task.units))
                     for unit in task.units:
                         ledger.forget_failure(folder, unit.key)
-                        _log(folder, unit, outcome.machine, outcome.seconds / len(task.units))
+                        _log(folder, unit, outcome.machine, took)
                         progress.finish(unit)
                     continue
                 failed[outcome.key] = outcome.failure
@@ -349,7 +352,17 @@ def _is_done(unit: Unit, folder: Path, sha256: str | None, *, skips: bool) -> bo
     return content.key == unit.key and (skips or not content.skipped)
 
 
-def _log(folder: Path, unit: Unit, machine: Mapping[str, Any], seconds: float) -> None:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Took:
+    """When a task ended, in seconds since 1970 by the clock of the process that gave it out, and how long it took."""
+
+    ended: float
+    whole: float
+    share: float
+    """Of one of its units."""
+
+
+def _log(folder: Path, unit: Unit, machine: Mapping[str, Any], took: Took) -> None:
     """Add a line for a unit, and before the first one of a machine's software in this process one that lists it."""
     software = {name: machine[name] for name in SOFTWARE if name in machine}
     digest = sha256_json(software)
@@ -359,14 +372,20 @@ def _log(folder: Path, unit: Unit, machine: Mapping[str, Any], seconds: float) -
         lines.append({"software": digest, **software})
     described = {name: value for name, value in machine.items() if name not in software}
     said = {**described, "software": digest} if software else described
-    lines.append({"key": unit.key, "seconds": round(seconds, 3), "machine": said})
+    times = {"seconds": round(took.share, 3), "from": round(took.ended - took.whole, 3), "to": round(took.ended, 3)}
+    lines.append({"key": unit.key, **times, "machine": said})
     with (folder / LOG).open("a", encoding="utf-8") as file:
         file.write("".join(json.dumps(line) + "\n" for line in lines))
 
 
 def _read_log(folder: Path, keys: set[str]) -> dict[str, Any]:
-    """Wall time and machines of the units in `keys`, as far as they were logged."""
+    """Return times and machines of the units in `keys`, as far as they were logged.
+
+    `seconds` is the sum over units, which may have run at the same time; `wall_seconds` is how long at least one ran,
+    and is missing where an earlier version logged some.
+    """
     seconds, machines = 0.0, []
+    spans: list[tuple[float, float]] | None = []
     software: dict[str, dict[str, Any]] = {}
     path = folder / LOG
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
@@ -379,11 +398,29 @@ def _read_log(folder: Path, keys: set[str]) -> dict[str, Any]:
                 software[digest] = {str(name): value for name, value in rest.items()}
             case {"key": str(key), "seconds": float(took), "machine": dict(machine)} if key in keys:
                 seconds += took
+                span = (entry.get("from"), entry.get("to"))
+                spans = None if spans is None or None in span else [*spans, span]
                 if machine not in machines:
                     machines.append(machine)
     its = [software.get(str(one.pop("software", "")), {}) for one in machines]
     whole = [{**one, **of_it} for one, of_it in zip(machines, its, strict=True)]
-    return {"seconds": round(seconds, 1), "machines": whole}
+    wall = {"wall_seconds": round(covered(spans), 1)} if spans else {}
+    return {"seconds": round(seconds, 1), **wall, "machines": whole}
+
+
+def covered(spans: Iterable[tuple[float, float]]) -> float:
+    """Return how long spans of time are together, what several cover counted once.
+
+    Examples
+    --------
+    >>> covered([(0, 10), (5, 12), (20, 21)])
+    13.0
+    """
+    total, until = 0.0, -math.inf
+    for begun, ended in sorted(spans):
+        total += max(0.0, ended - max(begun, until))
+        until = max(until, ended)
+    return total
 
 
 def _write_index(planned: Plan, folder: Path, made: _WithModels) -> None:

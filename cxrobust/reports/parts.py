@@ -67,6 +67,10 @@ class Column:
     """Whether a second half of the table begins here."""
     note: str = ""
     """The letter of a footnote."""
+    within: str = ""
+    """What the second line of its cells holds, where `under` does not say it."""
+    alone: str = ""
+    """The title where the columns beside it are not seen, if that says more."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

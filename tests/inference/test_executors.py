@@ -142,7 +142,11 @@ def test_one_search_for_all_strengths_is_one_task_of_a_process(tmp_path: Path) -
     assert files[0] == files[1]
     log = (tmp_path / "apart" / "out" / "predictions" / "log.jsonl").read_text().splitlines()
     took = {(one := json.loads(line))["key"]: one["seconds"] for line in log if "key" in line}
-    made = load_predictions(tmp_path / "apart" / "out" / "predictions").index["units"]
+    index = load_predictions(tmp_path / "apart" / "out" / "predictions").index
+    made, times = index["units"], index["inference"]
+    assert (
+        0 < times["wall_seconds"] <= times["seconds"] + 0.1
+    )  # two workers at once take no more than one after the other
     searched = [took[one["file"].removesuffix(".parquet")] for one in made if "least-eps" in one["condition"]]
     assert len(searched) == 12  # two regimes, three shards, two strengths
     assert len(set(searched)) <= 6  # whose two strengths share the time of one task

@@ -198,6 +198,7 @@ def _provenance(text: str) -> dict[str, Any]:
     return {
         "inference": {
             "seconds": 4211.5,
+            "wall_seconds": 2105.0,
             "machines": [
                 {
                     "device": "cpu",

@@ -1,11 +1,13 @@
 """The folder `paper/`: numbers as in the results, words as in the report, LaTeX that a real TeX takes, hostile names."""
 
 import csv
+import html
 import io
 import json
 import re
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import wait
 from dataclasses import replace
@@ -158,11 +160,26 @@ def test_the_numbers_of_the_primary_table_against_the_estimates(
                 assert float(text) == pytest.approx(value, abs=0.5001 * 10**-digits), (row, head)
 
 
+def tokens(text: str) -> Counter[str]:
+    """The words and numbers of a text, however their digits are grouped and their signs are written."""
+    plain = re.sub(r"(?<=\d),(?=\d{3})", "", html.unescape(text).replace("−", "-").replace("\N{NO-BREAK SPACE}", " "))
+    return Counter(
+        word.removeprefix("+") for word in re.findall(r"[^\s,;()\"%\u200b\u2060]+", plain) if word not in {"to", "–"}
+    )
+
+
 def test_every_number_of_a_table_stands_in_its_csv_latex_and_html(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = written(typical(), tmp_path, monkeypatch)
     for path in (folder / "tables").glob("*.csv"):
+        heads, *body = csv.reader(io.StringIO(path.read_text(encoding="utf-8")))
+        assert len(set(heads)) == len(heads), (path.name, heads)
+        printed = (
+            path.with_suffix(".html").read_text(encoding="utf-8").partition("</thead>")[2].partition("</table>")[0]
+        )
+        left_out = tokens(re.sub(r"<[^>]*>", " ", printed)) - tokens("\n".join(cell for row in body for cell in row))
+        assert not left_out, (path.name, left_out)
         numbers = sorted(
             cell
             for row in csv.reader(path.read_text(encoding="utf-8").splitlines())
@@ -185,6 +202,56 @@ def test_a_cell_that_begins_as_a_formula_is_none_in_a_csv() -> None:
         groups=(Group(head="=1+1", rows=((Cell(text="−0.5", under="−0.7 to −0.3"),),)),),
     )
     assert csv_of(table).splitlines() == ['\'=Regime,Value,"Value, low","Value, high"', "'=1+1,-0.5,-0.7,-0.3"]
+
+
+def test_what_stands_in_brackets_or_in_a_second_line_has_a_column_and_its_unit_in_the_head() -> None:
+    table = Table(
+        key="t",
+        columns=(
+            Column(title="Regime"),
+            Column(title="Detectable", under="SE"),
+            Column(title="Longer", under="more harm", within="result"),
+            Column(title="Flipped", under="n (share; 95% CI)"),
+            Column(title="Move", under="(of half-width)", within="metric"),
+            Column(title="Patients", under="n (%)"),
+            Column(title="Clean", under="95% CI"),
+            Column(title="95% CI"),
+            Column(title="Value"),
+            Column(title="Missing", under="images"),
+        ),
+        groups=(
+            Group(
+                head="a",
+                rows=(
+                    (
+                        Cell(text="0.006", under="0.0021"), Cell(text="0.2%", under="pass"),
+                        Cell(text="1,425 (74.6%; 69.5%\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}79.1%)"),
+                        Cell(text="0.032 (0.65)", under="F1 score"), Cell(text="2 (1 to 184)"),
+                        Cell(text="not estimable", under="one label only"), Cell(text="−0.1 to 0.2"),
+                        Cell(text="2%"), Cell(text="0"),
+                    ),
+                    (
+                        Cell(text="0.010", under="0.0030"), Cell(text="–"), Cell(text="3 (<0.1%)"), Cell(text="–"),
+                        Cell(text="860 (13.9)"), Cell(text="0.8", under="0.7 to 0.9"), Cell(text=""),
+                        Cell(text="2"), Cell(text=""),
+                    ),
+                ),
+            ),
+        ),
+    )  # fmt: skip
+    first, second = csv.DictReader(io.StringIO(csv_of(table)))
+    assert first == {
+        "Regime": "a", "Detectable": "0.006", "Detectable, SE": "0.0021",
+        "Longer, more harm (%)": "0.2", "Longer, result": "pass",
+        "Flipped, n": "1425", "Flipped, share (%)": "74.6", "Flipped, 95% CI, low (%)": "69.5",
+        "Flipped, 95% CI, high (%)": "79.1", "Move": "0.032", "Move, of half-width": "0.65", "Move, metric": "F1 score",
+        "Patients": "2", "Patients, in brackets, low": "1", "Patients, in brackets, high": "184", "Patients, %": "",
+        "Clean": "not estimable", "Clean, note": "one label only", "Clean, 95% CI, low": "", "Clean, 95% CI, high": "",
+        "95% CI, low": "-0.1", "95% CI, high": "0.2", "Value": "2%", "Missing, images": "0",
+    }  # fmt: skip
+    assert (second["Longer, more harm (%)"], second["Longer, result"], second["Value"]) == ("–", "", "2")
+    assert (second["Flipped, share (%)"], second["Flipped, 95% CI, low (%)"]) == ("<0.1%", "")
+    assert (second["Patients"], second["Patients, %"], second["Clean, 95% CI, high"]) == ("860", "13.9", "0.9")
 
 
 def test_macros_are_letters_and_unique_and_hold_the_estimates(tmp_path: Path) -> None:

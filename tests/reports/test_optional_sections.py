@@ -94,8 +94,8 @@ def test_recalibration_that_shows_nothing_or_is_not_estimable():
     assert said(of_platt, "recalibration")[0].startswith("With Platt recalibration no change")
 
 
-def by_sex(linear_probe, lora):
-    """Results with two subgroups: p of the interaction of each regime."""
+def by_sex(linear_probe, lora, **others):
+    """Results with two subgroups: p of the interaction of each regime, of other metrics by regime."""
     found = []
     for name in REGIMES:
         for level in ("F", "M"):
@@ -110,27 +110,49 @@ def by_sex(linear_probe, lora):
                 p_value=p, p_adjusted=p, test=None if p is None else "interaction",
             )
         )  # fmt: skip
+    for metric, its in others.items():
+        for name, p in its.items():
+            of = {"metric": metric, "regime": name, "p_value": p, "p_adjusted": p, "test": "interaction"}
+            found.append(
+                row(estimand="difference-in-differences", reference="supervised", subgroup="sex: interaction", **of)
+            )
     found.append(row(estimand="value", regime="supervised", condition="clean", subgroup="sex=missing", n_patients=3))
     return replace(asking(RAW, subgroups=[{"column": "sex"}]), estimates=(*RAW.estimates, *found))
 
 
 @pytest.mark.parametrize(
-    ("p_values", "expected"),
+    ("p_values", "others", "expected"),
     [
         (
             (0.004, 0.4),
-            "By sex, the difference in change from the reference differed between subgroups for linear-probe "
-            "(adjusted p = 0.004); no difference between subgroups could be shown for lora.",
+            {},
+            "By sex, in macro AUROC, the difference in change from the reference differed between subgroups for "
+            "linear-probe (adjusted p = 0.004); no difference between subgroups could be shown for lora.",
         ),
         (
             (0.05, None),
-            "By sex, no difference between subgroups could be shown for linear-probe; "
-            "a difference between subgroups is not estimable for lora.",
+            {"brier": {"lora": 0.2}},
+            "By sex, in macro AUROC, no difference between subgroups could be shown for linear-probe; "
+            "a difference between subgroups is not estimable for lora. "
+            "In no other metric could a difference be shown.",
+        ),
+        (
+            (0.3, 0.4),
+            {"brier": {"linear-probe": 0.01, "lora": 0.049}, "ece": {"linear-probe": 0.6, "lora": 0.002}},
+            "By sex, in macro AUROC, no difference between subgroups could be shown for linear-probe and lora. "
+            "Of the other metrics, subgroups differed in macro ECE for lora (adjusted p = 0.002); in macro Brier score for "
+            "linear-probe (adjusted p = 0.01) and lora (adjusted p = 0.049).",
         ),
     ],
 )
-def test_subgroups_differ_only_where_that_is_shown(p_values, expected):
-    assert said(by_sex(*p_values), "subgroups") == [expected]
+def test_subgroups_differ_only_in_the_metrics_where_that_is_shown(p_values, others, expected):
+    assert said(by_sex(*p_values, **others), "subgroups") == [expected]
+
+
+def test_many_differences_between_subgroups_are_told_by_their_metric(monkeypatch):
+    monkeypatch.setattr("cxrobust.reports.sections.subgroups.MOST_TOLD", 1)
+    [told] = said(by_sex(0.3, 0.4, brier={"linear-probe": 0.01, "lora": 0.02}, ece={"lora": 0.3}), "subgroups")
+    assert told.endswith(" Of the other metrics, subgroups of some regimes differed in macro Brier score.")
 
 
 def test_a_subgroup_too_small_is_named_under_the_table(tmp_path: Path):

@@ -12,6 +12,9 @@ from cxrobust.reports.words import MINUS, REGIME_BEGINS, REGIME_ENDS, plain
 from cxrobust.results import to_csv
 
 NUMBER = re.compile(rf"(?P<comparator>[<>]?)(?P<sign>[{MINUS}+]?)(?P<whole>\d[\d,]*)(?:\.(?P<part>\d+))?(?P<unit>%?)")
+BRACKETED = re.compile(r"(?P<own>\S+)\s\((?P<inside>[^()]+)\)")
+UNDER = re.compile(r"(?P<own>[^()]*?)\s*\((?P<inside>[^()]+)\)")
+"""The second line of a column's head whose cells hold numbers in brackets: `n (share; 95% CI)`."""
 INTERVAL = re.compile(r"(?P<low>\S+)\sto\s(?P<high>\S+)")
 MOST_FLOATING = 44
 """Lines of a table up to which it floats whole; a longer one runs over pages."""
@@ -49,18 +52,15 @@ def to_number(text: str) -> Decimal | None:
 
 
 def csv_of(table: Table) -> str:
-    """Return the table's numbers: one row for each line, an interval as two columns, the group's head in each row.
+    """Return all that the table prints: one row for each line, the group's head in each row, one number in each cell.
 
-    Numbers are those printed, at the printed precision; what is no number stays text.
+    An interval takes two columns; what stands in brackets or in a cell's second line takes columns of its own. Numbers
+    are those printed, at the printed precision, with `%` in the head where all of a column have it; what is no number
+    stays text.
     """
     columns, rows = _unfolded(table)
-    heads: list[str] = []
-    has_interval = [any(_ends(row[place]) for row in rows) for place in range(len(columns))]
-    for column, both in zip(columns, has_interval, strict=True):
-        title, under = plain(column.title), plain(column.under)
-        both_of = ", ".join(part for part in (title, under) if part)
-        heads += [title, f"{both_of}, low", f"{both_of}, high"] if both else [f"{title} {under}".rstrip()]
-    return to_csv(heads, (_values(row, has_interval) for row in rows))
+    found = [one for place, column in enumerate(columns) for one in _parted(column, [row[place] for row in rows])]
+    return to_csv([head for head, _ in found], zip(*(values for _, values in found), strict=True))
 
 
 def _unfolded(table: Table) -> tuple[Sequence[Column], list[Row]]:
@@ -74,25 +74,77 @@ def _unfolded(table: Table) -> tuple[Sequence[Column], list[Row]]:
     return table.columns[:half], [*(row[:half] for row in rows), *below]
 
 
-def _ends(cell: Cell) -> re.Match[str] | None:
-    found = INTERVAL.fullmatch(cell.under or cell.text)
+Part = tuple[str, str]
+"""What a part of a cell is called, empty for what the column is of, and which end of an interval it is."""
+OWN: Part = ("", "")
+LOW, HIGH = "low", "high"
+IN_BRACKETS, NOTE = "in brackets", "note"
+
+
+def _parted(column: Column, cells: Sequence[Cell]) -> Iterator[tuple[str, list[Decimal | str]]]:
+    """Yield the columns that one of a table becomes, each with its head."""
+    under = plain(column.under)
+    inside = [piece for cell in cells for piece in _pieces(cell.text)[1]]
+    heads = UNDER.fullmatch(under) if inside else None
+    names = heads["inside"].split("; ") if heads else []
+    of_range = next((name for name in names if name.endswith(" CI")), IN_BRACKETS)
+    own = heads["own"] if heads else "" if any(cell.under for cell in cells) and not column.within else under
+    if of_range == IN_BRACKETS and any(map(_ends, inside)):  # rows of several kinds, which say what they hold
+        own = ""
+    second = column.within or (NOTE if heads or any(_ends(cell.under) for cell in cells) else under or NOTE)
+    numbers = [name for name in names if name != of_range]
+
+    def parts(cell: Cell) -> dict[Part, str]:
+        text, pieces = _pieces(cell.text)
+        left = iter(numbers)
+        return {
+            **_ended(text, "", ""),
+            **{
+                part: one
+                for piece in pieces
+                for part, one in _ended(piece, "" if _ends(piece) else next(left, IN_BRACKETS), of_range).items()
+            },
+            **_ended(cell.under, second, under),
+        }
+
+    found = [parts(cell) for cell in cells]
+    order = dict.fromkeys([OWN, *(part for one in found for part in one)])
+    for part in order:
+        texts = [one.get(part, "") for one in found]
+        if any(texts) or order.keys() == {OWN}:
+            name, end = part
+            yield _as_numbers(", ".join(filter(None, (plain(column.alone or column.title), name or own, end))), texts)
+
+
+def _pieces(text: str) -> tuple[str, list[str]]:
+    """Return a number and the numbers and intervals in brackets after it; other texts whole, with nothing after."""
+    found = BRACKETED.fullmatch(text)
+    inside = re.split(r";\s", found["inside"]) if found else []
+    if found is None or not NUMBER.fullmatch(found["own"]) or not all(NUMBER.fullmatch(x) or _ends(x) for x in inside):
+        return text, []
+    return found["own"], inside
+
+
+def _ended(text: str, name: str, of_range: str) -> dict[Part, str]:
+    """Return a part of a cell by its name; the ends of an interval apart, and nothing of no text."""
+    ends = _ends(text)
+    if ends is None:
+        return {(name, ""): text} if text else {}
+    return {(of_range, LOW): ends["low"], (of_range, HIGH): ends["high"]}
+
+
+def _ends(text: str) -> re.Match[str] | None:
+    found = INTERVAL.fullmatch(text)
     return found if found is not None and NUMBER.fullmatch(found["low"]) and NUMBER.fullmatch(found["high"]) else None
 
 
-def _values(row: Row, has_interval: Sequence[bool]) -> list[Decimal | str]:
-    values: list[Decimal | str] = []
-    for cell, both in zip(row, has_interval, strict=True):
-        ends = _ends(cell)
-        is_interval = ends is not None and not cell.under
-        values.append("" if is_interval else _value(cell.text))
-        if both:
-            values += ["", ""] if ends is None else [_value(ends["low"]), _value(ends["high"])]
-    return values
-
-
-def _value(text: str) -> Decimal | str:
-    found = to_number(text)
-    return plain(text) if found is None else found
+def _as_numbers(head: str, texts: Sequence[str]) -> tuple[str, list[Decimal | str]]:
+    """Return a head and values; `%` goes into the head where all numbers have it, else it stays with its number."""
+    shares = {text.endswith("%") for text in texts if to_number(text) is not None}
+    if shares == {True} and not head.endswith("%"):
+        head += " (%)"
+    found = [None if len(shares) > 1 and text.endswith("%") else to_number(text) for text in texts]
+    return head, [plain(text) if one is None else one for text, one in zip(texts, found, strict=True)]
 
 
 def html_of(words: Words, drawn: Element) -> str:

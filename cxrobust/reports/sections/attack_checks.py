@@ -149,7 +149,7 @@ def sentences(numbers: Mapping[str, Mapping[str, float | None]], shown: Sequence
 def _table(numbers: Mapping[str, Mapping[str, float | None]], shown: Sequence[str]) -> Table:
     columns = (
         Column(title="Regime", left=True),
-        *(Column(title=TITLES[key][0], under=TITLES[key][1]) for key in shown),
+        *(Column(title=TITLES[key][0], under=TITLES[key][1], within="result") for key in shown),
     )
     groups = tuple(
         Group(head=regime(name), rows=(tuple(_cell(key, found[key]) for key in shown),))

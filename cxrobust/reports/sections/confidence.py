@@ -64,7 +64,10 @@ def _table(view: View, found: Found) -> Table:
     columns = [Column(title="Regime", left=True), Column(title="Decisions", left=True)]
     for condition in conditions:
         title = "Clean" if condition == CLEAN else "Perturbed"
-        columns += [Column(title=f"{title}, n", apart=condition != CLEAN), Column(title="Mean", under=under_ci)]
+        columns += [
+            Column(title=f"{title}, n", apart=condition != CLEAN),
+            Column(title="Mean", under=under_ci, alone=f"{title}, mean"),
+        ]
     if view.primary:
         columns.append(Column(title="Shift", under=under_ci, apart=True))
     groups = tuple(Group(head=regime(n), rows=(row(n, "right"), row(n, "wrong"))) for n in view.regimes)

@@ -118,7 +118,7 @@ def _columns(view: View) -> tuple[Column, ...]:
                 if names_all_patients(view)
                 else []
             ),
-            Column(title="Missing", under="images"),
+            Column(title="Missing", under="images", alone=capitalised(f"{before}missing".lower())),
         ]
     return (Column(title="Characteristic", left=True), Column(title="Measure or level", left=True), *titles)
 

@@ -9,6 +9,10 @@ from cxrobust.reports.view import View
 from cxrobust.reports.words import condition_words, counted, finding_words, number, readable, regime
 
 MOST_COLUMNS = 8
+TIMES = {
+    "wall_seconds": "Wall time of predictions",
+    "seconds": "Time of predictions, summed over units, of which some may run at once",
+}
 
 
 @section("reproducibility", order=140, title="Computation and reproduction", documents=("report", "appendix"))
@@ -36,9 +40,11 @@ def _facts(view: View) -> list[tuple[str, str]]:
         ("Study file, SHA-256", str(provenance.get("study_sha256", ""))),
         ("Predictions, SHA-256 of their index", str(provenance.get("predictions_sha256", ""))),
     ]
-    seconds = provenance.get("inference", {}).get("seconds")
-    if seconds:
-        facts.append(("Wall time of predictions", duration(float(seconds))))
+    facts += [
+        (title, duration(float(seconds)))
+        for key, title in TIMES.items()
+        if (seconds := provenance.get("inference", {}).get(key))
+    ]
     facts += [
         (f"Against fp32, {one['regime']}, {condition_words(one['condition'])}", _deviation(one))
         for one in _deviations(view)

@@ -137,7 +137,7 @@ def _table(view: View, pairs: Sequence[Pair]) -> Table:
         Column(title="Choice", left=True),
         Column(title="Metrics", left=True),
         *((Column(title="Comparisons"), Column(title="Conclusion changes", left=True)) if tested else ()),
-        Column(title="Largest move", under="(of half-width)"),
+        Column(title="Largest move", under="(of half-width)", within="metric"),
     )
     groups = tuple(
         Group(

@@ -22,6 +22,8 @@ from cxrobust.reports.words import MACRO, REPORT, capitalised, condition_words, 
 from cxrobust.results import Estimand, Estimate
 
 INTERACTION = "interaction"
+MOST_TOLD = 12
+"""Differences between subgroups in metrics but the first that a sentence names, each with its regime."""
 Place = tuple[Estimand, str]
 """Estimand and condition of a column."""
 Key = tuple[str, Estimand, str, str]
@@ -45,7 +47,6 @@ def subgroups(view: View) -> Mapping[str, Any]:
     rows = sum(table.n_rows for table in tables) / max(1, len(view.metrics))
     printed = view.metrics[: n_fitting(len(view.metrics), rows=rows)]
     n_tables = sum(metric in printed for _, metric in told)
-    found = everything[view.metrics[0]]
     return {
         "tables": tables[:n_tables],
         "more": [{"table": table} for table in tables[n_tables:]],
@@ -58,7 +59,7 @@ def subgroups(view: View) -> Mapping[str, Any]:
             for name, metric in told
         ],
         "others": list(dict.fromkeys(metric_name(view, metric) for _, metric in told[n_tables:])),
-        "sentences": [_sentence(view, name, found) for name in names],
+        "sentences": [_sentence(view, name, everything) for name in names],
         "primary": condition_words(view.primary) if view.primary else None,
         "unit": "image" if names_no_patient(view) else "patient",
         "alpha": f"{view.alpha:g}",
@@ -144,28 +145,61 @@ def _cell(estimate: Estimate | None, view: View, *, signed: bool, digits: int) -
     return estimate_cell(estimate, signed=signed, digits=digits, look="key" if key else "")
 
 
-def _sentence(view: View, column: str, found: Mapping[Key, Estimate]) -> str:
-    """Say for which regimes the main estimand differs between subgroups, and where that could not be shown."""
-    estimand, condition = _places(view)[-1]
+def _sentence(view: View, column: str, everything: Mapping[str, Mapping[Key, Estimate]]) -> str:
+    """Say for which regimes the main estimand differs between subgroups, in the first metric and in the others."""
     what = {
         "value": "the value",
         "regime-reference": "the difference from the reference",
         "perturbed-clean": "the change under the perturbation",
         "difference-in-differences": "the difference in change from the reference",
-    }[estimand]
-    tested = {name: found.get((f"{column}: {INTERACTION}", estimand, name, condition)) for name in view.compared}
-    shown, not_shown, none = [], [], []
-    for name, one in tested.items():
-        p = None if one is None else deciding_p(one)
-        if p is None:
-            none.append(regime(name))
-        elif p < view.alpha:
-            shown.append(f"{regime(name)} ({p_value(p, alpha=view.alpha, adjusted=True)})")
-        else:
-            not_shown.append(regime(name))
+    }[_places(view)[-1][0]]
+    first, *others = view.metrics
+    tested = _tested(view, column, everything[first])
+    shown = _shown(view, tested)
+    not_shown = [regime(name) for name, one in tested.items() if not _is_shown(view, one) and _p(one) is not None]
+    none = [regime(name) for name, one in tested.items() if _p(one) is None]
     clauses: Sequence[str] = [
         *([f"{what} differed between subgroups for {listed(shown)}"] if shown else []),
         *([f"no difference between subgroups could be shown for {listed(not_shown)}"] if not_shown else []),
         *([f"a difference between subgroups is not estimable for {listed(none)}"] if none else []),
     ]
-    return f"By {column}, {'; '.join(clauses)}."
+    rest = _of_others(view, {metric: _tested(view, column, everything[metric]) for metric in others})
+    return f"By {column}, in {metric_name(view, first)}, {'; '.join(clauses)}.{rest}"
+
+
+def _of_others(view: View, tested: Mapping[str, Mapping[str, Estimate | None]]) -> str:
+    """Say in which of the other metrics the same differs between subgroups; all regimes by name where they are few."""
+    estimable = {metric: its for metric, its in tested.items() if any(_p(one) is not None for one in its.values())}
+    shown = {metric_name(view, metric): found for metric, its in estimable.items() if (found := _shown(view, its))}
+    if not estimable:
+        return ""
+    if not shown:
+        return " In no other metric could a difference be shown."
+    if sum(map(len, shown.values())) > MOST_TOLD:
+        return f" Of the other metrics, subgroups of some regimes differed in {listed(list(shown))}."
+    told = [f"in {name} for {listed(regimes)}" for name, regimes in shown.items()]
+    return f" Of the other metrics, subgroups differed {'; '.join(told)}."
+
+
+def _tested(view: View, column: str, found: Mapping[Key, Estimate]) -> dict[str, Estimate | None]:
+    """Return the test of the main estimand between a column's subgroups, by regime."""
+    estimand, condition = _places(view)[-1]
+    return {name: found.get((f"{column}: {INTERACTION}", estimand, name, condition)) for name in view.compared}
+
+
+def _p(one: Estimate | None) -> float | None:
+    return None if one is None else deciding_p(one)
+
+
+def _is_shown(view: View, one: Estimate | None) -> bool:
+    p = _p(one)
+    return p is not None and p < view.alpha
+
+
+def _shown(view: View, tested: Mapping[str, Estimate | None]) -> list[str]:
+    """Return the regimes for which a difference is shown, with their p-values."""
+    return [
+        f"{regime(name)} ({p_value(p, alpha=view.alpha, adjusted=True)})"
+        for name, one in tested.items()
+        if _is_shown(view, one) and (p := _p(one)) is not None
+    ]
