@@ -319,7 +319,7 @@ def scores(rng, n, levels):
 
 
 def test_smooth_ece_and_a_resample_of_it_against_relplot(relplot):
-    """Only errors below 0.1 are compared.
+    """Only errors below 0.1 are compared; those of a resample, which may be larger at the same bandwidth, to 2 %.
 
     relplot cuts the kernel off at a distance of 0.5, which takes away from it at larger bandwidths, and searches the
     bandwidth in steps of 1/1024. `test_ece_smooth.py` holds larger ones to the definition.
@@ -339,7 +339,7 @@ def test_smooth_ece_and_a_resample_of_it_against_relplot(relplot):
         whole = drawn(cell, counts, 5)
         found = metric["ece-smooth"].resample([cell], counts)[0, 5]
         expected = relplot.smECE_sigma(*ends_twice(whole.probabilities, whole.labels), sigma)
-        assert found == pytest.approx(expected, abs=2e-3)
+        assert found == pytest.approx(expected, abs=2e-3, rel=0.02)
 
     check()
 
