@@ -206,6 +206,13 @@ def perturb(
     regime: Annotated[
         str | None, typer.Option("--regime", help="Whose model is attacked; needed where there are several.")
     ] = None,
+    replicate: Annotated[
+        int | None, typer.Option("--replicate", help="Which training run of the regime; the first without it.")
+    ] = None,
+    finding: Annotated[
+        str | None,
+        typer.Option("--finding", help="The finding that is read from the image, where each has one of its own."),
+    ] = None,
     data_root: DataRoot = None,
     out: Out = None,
     to: Annotated[Path, typer.Option("--to", help="The file to write: .npy (exact) or .png (16 bits).")] = Path(
@@ -222,7 +229,9 @@ def perturb(
     read = read_study(study, data_root=data_root)
     with reporting() as report:
         planned = plan(read, out_folder(study, out) / PREDICTIONS, report=report)
-        pixels = perturbed_image(planned, image=image, condition=condition, regime=regime)
+        pixels = perturbed_image(
+            planned, image=image, condition=condition, regime=regime, replicate=replicate, finding=finding
+        )
     write_image(pixels, to)
     say_written(to)
 

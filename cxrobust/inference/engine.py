@@ -368,14 +368,17 @@ def _log(folder: Path, unit: Unit, machine: Mapping[str, Any], took: Took) -> No
     digest = sha256_json(software)
     lines = []
     if software and ((folder, digest) not in _listed or not (folder / LOG).exists()):
-        _listed.add((folder, digest))
         lines.append({"software": digest, **software})
     described = {name: value for name, value in machine.items() if name not in software}
     said = {**described, "software": digest} if software else described
     times = {"seconds": round(took.share, 3), "from": round(took.ended - took.whole, 3), "to": round(took.ended, 3)}
     lines.append({"key": unit.key, **times, "machine": said})
-    with (folder / LOG).open("a", encoding="utf-8") as file:
-        file.write("".join(json.dumps(line) + "\n" for line in lines))
+    try:
+        with (folder / LOG).open("a", encoding="utf-8") as file:
+            file.write("".join(json.dumps(line) + "\n" for line in lines))
+    except OSError as error:
+        raise DataError(failure_of(error, folder / LOG).message) from error
+    _listed.add((folder, digest))
 
 
 def _read_log(folder: Path, keys: set[str]) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def sheet_examples(planned: Plan, folder: Path) -> list[Example]:
     if planned.pixels is None or not planned.study.report.example_images:
         return []
     return [
-        _keep(planned, row, planned.pixels.values[row], folder, kind="sheet", condition=str(CLEAN))
+        _keep(planned, row, planned.pixels.stored(np.array([row]))[0], folder, kind="sheet", condition=str(CLEAN))
         for row in _one_a_patient(planned)[:SHEET]
     ]
 

@@ -15,24 +15,41 @@ from cxrobust.inference.runner import Runner
 from cxrobust.inference.units import Plan, Unit
 
 
-def perturbed_image(planned: Plan, *, image: str, condition: str, regime: str | None) -> NDArray[np.float32]:
+def perturbed_image(
+    planned: Plan,
+    *,
+    image: str,
+    condition: str,
+    regime: str | None,
+    replicate: int | None = None,
+    finding: str | None = None,
+) -> NDArray[np.float32]:
     """Return the image as the regime's model saw it, (size, size) in [0, 1].
 
     It is that of a whole run up to rounding, since what is drawn belongs to the image.
 
+    Parameters
+    ----------
+    replicate
+        Which training run of the regime; the first without it.
+    finding
+        Which finding is read from the image, where each has one of its own.
+
     Raises
     ------
     StudyError
-        When the study has no such image, condition or regime, or several regimes and none is named.
+        When the study has no such image, condition, regime, replicate or finding, several regimes and none is named, or
+        an image for each finding and none is named.
     """
-    unit = _unit(planned, image, condition, regime)
+    unit = _unit(planned, image, condition, regime, replicate)
+    _check_finding(finding, unit, planned)
     if not isinstance(unit.regime, Regime):
         raise StudyError(
             f"regime {unit.regime.name!r} was predicted elsewhere: there is no model to perturb images for"
         )
     row = planned.table.ids.index(image)
     runner = Runner(regime=unit.regime, plan=planned, fold=unit.fold)
-    seen = runner.perturbed(np.array([row]), unit.perturbation)
+    seen = runner.perturbed(np.array([row]), unit.perturbation, finding=finding)
     return np.asarray(seen[0, 0].float().cpu().numpy(), dtype=np.float32)
 
 
@@ -53,8 +70,25 @@ def write_image(pixels: NDArray[np.float32], path: Path) -> None:
         raise DataError(f"{path}: an image is written as .npy (exact) or .png (16 bits): name it so")
 
 
-def _unit(planned: Plan, image: str, condition: str, regime: str | None) -> Unit:
-    """Return the unit of the test images that holds the image, of the first replicate."""
+def _check_finding(finding: str | None, unit: Unit, planned: Plan) -> None:
+    findings = planned.table.findings
+    if unit.perturbation is None or unit.perturbation.has_one_image:
+        if finding is not None:
+            raise StudyError(
+                f"--finding {finding}: under {unit.condition} all findings are read from one image: leave --finding out"
+            )
+    elif finding is None:
+        raise StudyError(
+            f"--finding is needed, since {unit.condition} makes an image for each finding: one of {', '.join(findings)}"
+        )
+    elif finding not in findings:
+        raise StudyError(
+            f"--finding {finding}: unknown finding{nearest(finding, findings)}: the study has {some(findings)}"
+        )
+
+
+def _unit(planned: Plan, image: str, condition: str, regime: str | None, replicate: int | None) -> Unit:
+    """Return the unit of the test images that holds the image."""
     ids = planned.table.ids
     if image not in ids:
         raise StudyError(f"--image {image}: {planned.table.name} has no such image{nearest(image, ids)}")
@@ -64,13 +98,21 @@ def _unit(planned: Plan, image: str, condition: str, regime: str | None) -> Unit
     wanted = names[0] if regime is None else regime
     if wanted not in names:
         raise StudyError(f"--regime {wanted}: unknown regime{nearest(wanted, names)}: known are {', '.join(names)}")
+    runs = list(dict.fromkeys(unit.regime.replicate for unit in planned.units if unit.regime.name == wanted))
+    if replicate is not None and replicate not in runs:
+        raise StudyError(f"--replicate {replicate}: regime {wanted!r} has no such replicate: it has {some(runs)}")
+    run = runs[0] if replicate is None else replicate
     try:
         parsed = str(parse_condition(condition))
     except ValueError as error:
         raise StudyError(f"--condition {condition}: {error}") from None
     row = ids.index(image)
     for unit in planned.units:
-        if unit.regime.name == wanted and str(unit.condition) == parsed and row in unit.rows:
+        if (
+            (unit.regime.name, unit.regime.replicate) == (wanted, run)
+            and str(unit.condition) == parsed
+            and row in unit.rows
+        ):
             return unit
     known = list(dict.fromkeys(str(unit.condition) for unit in planned.units))
     raise StudyError(

@@ -1,8 +1,9 @@
-"""The images of a study, decoded once: a memory-mapped array at the study's size, and a hash of each image."""
+"""The images of a study, decoded once: a memory-mapped array at the study's size, a hash and a checksum of each."""
 
 import json
 import os
 import platform
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -35,9 +36,12 @@ class Pixels:
     """Decoded images and what identifies them."""
 
     values: NDArray[np.uint16]
-    """(n_images, size, size), 0 to 65535; while `decoding` is at work, those of the first images alone."""
+    """(n_images, size, size), 0 to 65535; while `decoding` is at work, those of the first images alone. What is on a
+    disk may have been damaged there: `stored` checks it."""
     digests: tuple[str, ...]
     """One hash an image, of the file's bytes or of what else determines it."""
+    sums: NDArray[np.uint32] | None = None
+    """The checksum of each image's `values` as they were decoded; None where they came checked."""
     unreadable: Mapping[int, str] = field(default_factory=dict)
     """Why an image could not be read, by row; its pixels are 0."""
     path: Path | None = None
@@ -58,14 +62,30 @@ class Pixels:
             self.wait_for_all()
         unreadable = {row - first: why for row, why in dict(self.unreadable).items() if first <= row < end}
         if copied or self.path is None:
-            values = np.array(self.values[first:end])
+            values = self.stored(np.arange(first, end))
             return Pixels(values=values, digests=self.digests[first:end], unreadable=unreadable)
-        return PixelsAt(path=self.path, partial=self.partial, first=first, end=end, unreadable=unreadable)
+        sums = None if self.sums is None else self.sums[first:end].copy()
+        return PixelsAt(path=self.path, partial=self.partial, first=first, end=end, sums=sums, unreadable=unreadable)
 
     def batch(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
         """Return images as (n, 1, size, size) float32 in [0, 1], as soon as they are decoded."""
+        return self.stored(rows)[:, None].astype(np.float32) / np.float32(WHITE)
+
+    def stored(self, rows: NDArray[np.intp]) -> NDArray[np.uint16]:
+        """Return the values of some images, (n, size, size), as soon as they are decoded.
+
+        Raises
+        ------
+        DataError
+            When they are not what was decoded: their file was damaged since.
+        """
         self._wait(rows)
-        return self.values[rows][:, None].astype(np.float32) / np.float32(WHITE)
+        values = self.values[rows]
+        if self.sums is not None:
+            for row, image in zip(rows, values, strict=True):
+                if zlib.crc32(image) != self.sums[row]:
+                    raise _damaged(self.path, "its pixels are not those that were decoded")
+        return values
 
     def wait_for_all(self, report: Reporter | None = None) -> None:
         """Return when all images are decoded and their file is whole.
@@ -91,6 +111,7 @@ class PixelsAt:
     partial: Path | None
     first: int
     end: int
+    sums: NDArray[np.uint32] | None = None
     unreadable: Mapping[int, str] = field(default_factory=dict)
 
     def batch(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
@@ -102,7 +123,7 @@ class PixelsAt:
                 f"{self.path}: the decoded images cannot be read on {platform.node()} ({images.reason(error)}): put "
                 f"--out on a disk that all machines share, or give [compute] store"
             ) from error
-        return Pixels(values=values, digests=()).batch(rows)
+        return Pixels(values=values, digests=(), sums=self.sums, path=self.path).batch(rows)
 
     def _mapped(self) -> NDArray[np.uint16]:
         places = (self.path,) if self.partial is None else (self.path, self.partial)
@@ -147,13 +168,17 @@ def open_pixels(
     try:
         values = _mapped(path)
     except (OSError, EOFError, ValueError) as error:
-        raise DataError(f"{path}: the image cache is damaged ({error}): delete it and run again") from error
+        raise _damaged(path, error) from error
     if values.shape != (len(table.ids), size, size) or values.dtype != np.uint16:
-        raise DataError(f"{path}: the image cache is damaged (shape {values.shape}): delete it and run again")
-    unreadable = _unreadable(_notes(path))
+        raise _damaged(path, f"shape {values.shape}")
+    sums, unreadable = _noted(path, len(table.ids))
     if unreadable and not skip_unreadable:
         raise DataError(next(iter(unreadable.values())))
-    return Pixels(values=values, digests=digests, unreadable=unreadable, path=path.absolute())
+    return Pixels(values=values, digests=digests, sums=sums, unreadable=unreadable, path=path.absolute())
+
+
+def _damaged(path: Path | None, why: object) -> DataError:
+    return DataError(f"{path}: the image cache is damaged ({why}): delete it and run again")
 
 
 def _name(size: int, digests: Sequence[str]) -> str:
@@ -174,6 +199,7 @@ def _begun(
 ) -> Pixels:
     """Have images decoded into a temporary file beside `path`, which takes its place when it is whole."""
     source, unreadable = _source(table), dict[int, str]()
+    sums = np.full(len(table.ids), zlib.crc32(bytes(2 * size**2)), dtype=np.uint32)
     with _room_for(path):
         temporary = begin_file(path)
         try:
@@ -191,7 +217,8 @@ def _begun(
             image = pixels()
             if digest != digests[row]:
                 raise DataError(f"{table.name}: image {table.ids[row]!r} was changed during the run: run again")
-            values[row] = np.rint(fit(image, size) * WHITE).astype(np.uint16)
+            levels = np.rint(fit(image, size) * WHITE).astype(np.uint16, order="C")
+            values[row], sums[row] = levels, zlib.crc32(levels)
         except DataError as error:
             if not skip_unreadable:
                 raise
@@ -202,10 +229,8 @@ def _begun(
             raise DataError(f"{table.name}: no image can be read: {unreadable[0]}")
         with _room_for(path):
             values.flush()
-            _notes(path).unlink(missing_ok=True)
-            if unreadable:
-                noted = json.dumps(dict(sorted(unreadable.items())), ensure_ascii=False)
-                atomic_write_text(_notes(path), noted)
+            noted = {"sums": sums.tolist(), "unreadable": dict(sorted(unreadable.items()))}
+            atomic_write_text(_notes(path), json.dumps(noted, ensure_ascii=False))
             finish_file(temporary, path)
 
     decoding = Decoding(len(table.ids), decode, finish=finish, discard=lambda: temporary.unlink(missing_ok=True))
@@ -213,6 +238,7 @@ def _begun(
     return Pixels(
         values=values,
         digests=digests,
+        sums=sums,
         unreadable=unreadable,
         path=path.absolute(),
         partial=temporary.absolute(),
@@ -221,17 +247,21 @@ def _begun(
 
 
 def _notes(path: Path) -> Path:
-    """Return the file, beside an image cache, that says which images could not be read."""
-    return path.with_suffix(".unreadable.json")
+    """Return the file, beside an image cache, with the images' checksums and why some could not be read."""
+    return path.with_suffix(".json")
 
 
-def _unreadable(notes: Path) -> dict[int, str]:
+def _noted(path: Path, n_images: int) -> tuple[NDArray[np.uint32], dict[int, str]]:
+    notes = _notes(path)
     try:
-        return {int(row): str(why) for row, why in json.loads(notes.read_text(encoding="utf-8")).items()}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, AttributeError) as error:
-        raise DataError(f"{notes}: it is damaged ({error}): delete {notes.parent} and run again") from error
+        noted = json.loads(notes.read_text(encoding="utf-8"))
+        sums = np.array(noted["sums"], dtype=np.uint32)
+        unreadable = {int(row): str(why) for row, why in noted["unreadable"].items()}
+    except (OSError, ValueError, RecursionError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        raise _damaged(path, f"its checksums in {notes.name}: {images.reason(error)}") from error
+    if sums.shape != (n_images,):
+        raise _damaged(path, f"{notes.name} has {sums.size} checksums")
+    return sums, unreadable
 
 
 def hash_images(table: ImageTable, *, folder: Path, report: Reporter, skip_unreadable: bool = False) -> tuple[str, ...]:

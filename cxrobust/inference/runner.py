@@ -157,8 +157,16 @@ class Runner:
             reading: Reading = model.read(images, ids=ids, seed=seed)
             return reading
 
-    def perturbed(self, rows: NDArray[np.intp], perturbation: Perturbation | None) -> "torch.Tensor":
+    def perturbed(
+        self, rows: NDArray[np.intp], perturbation: Perturbation | None, *, finding: str | None = None
+    ) -> "torch.Tensor":
         """Return the images of some rows, (n, 1, size, size) in [0, 1], perturbed or (None) as they are.
+
+        Parameters
+        ----------
+        finding
+            Which finding is read from them, where an attack makes an image for each; without it, those of the finding
+            that comes out worst.
 
         Raises
         ------
@@ -170,6 +178,8 @@ class Runner:
         model = self._model_for(perturbation)
         batch = self._batch_of(rows, perturbation)
         with self._explaining(perturbation), self._precision():
+            if finding is not None and isinstance(perturbation, Attack):
+                return perturbation.perturbed_for(batch, model, finding)
             return perturbation.perturb(batch, model)
 
     def _images(self, rows: NDArray[np.intp]) -> "torch.Tensor":

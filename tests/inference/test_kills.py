@@ -94,7 +94,7 @@ def test_ten_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:
     assert not list(disturbed.rglob(".cxrobust-partial-*"))
 
 
-@pytest.mark.parametrize("damage", ["truncated", "emptied", "another shape", "no hashes"])
+@pytest.mark.parametrize("damage", ["truncated", "emptied", "another shape", "flipped", "no checksums", "no hashes"])
 def test_a_corrupt_cache_is_named_or_made_again(damage: str, tmp_path: Path) -> None:
     path = write_study(tmp_path)
     folder = pipeline.predict(read_study(path), tmp_path / "out")
@@ -105,8 +105,15 @@ def test_a_corrupt_cache_is_named_or_made_again(damage: str, tmp_path: Path) -> 
     if damage == "no hashes":
         (folder / "cache" / "digests.json").write_text("{")
     else:
-        content = {"truncated": cache.read_bytes()[:5000], "emptied": b""}.get(damage)
-        np.save(cache, np.zeros((3, 20, 20), np.uint16)) if content is None else cache.write_bytes(content)
+        whole_cache = cache.read_bytes()
+        if damage == "another shape":
+            np.save(cache, np.zeros((3, 20, 20), np.uint16))
+        elif damage == "no checksums":
+            cache.with_suffix(".json").unlink()
+        else:
+            kept = 5000 if damage == "truncated" else 0
+            flipped = whole_cache[:500] + bytes([whole_cache[500] ^ 1]) + whole_cache[501:]
+            cache.write_bytes(flipped if damage == "flipped" else whole_cache[:kept])
         with pytest.raises(DataError, match=r"the image cache is damaged .*: delete it and run again"):
             pipeline.predict(read_study(path), tmp_path / "out")
         cache.unlink()

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,28 +14,76 @@ from .tiny import write_study
 
 torch = pytest.importorskip("torch")
 
+RUNS = """
+[[regimes]]
+name = "a"
+replicate = 1
+family = "python"
+model = "python:tiny_networks:build"
+options = { seed = 2 }
+[[regimes]]
+name = "b"
+replicate = 1
+family = "python"
+model = "python:tiny_networks:build"
+options = { seed = 3 }
+[[perturbations]]
+attack = "least-eps"
+eps = ["4/255", "8/255"]
+steps = 3
+[[perturbations]]
+attack = "pgd"
+target = "each"
+eps = ["8/255"]
+steps = 3
+[[perturbations]]
+"""
+"""A second training run of each regime, and attacks that make an image for each finding."""
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("study")
-    pipeline.predict(read_study(write_study(made)), made / "study")
+    path = write_study(made)
+    path.write_text(path.read_text().replace("[[perturbations]]\n", RUNS.lstrip(), 1))
+    pipeline.predict(read_study(path), made / "study")
     return made
 
 
 @pytest.mark.parametrize("condition", ["clean", "pgd(eps=8/255, steps=3)", "noise(eps=4/255)", "blur(severity=5)"])
 @pytest.mark.parametrize("image", ["i004", "i023"])
 def test_the_image_is_what_the_predictions_were_made_from(folder: Path, condition: str, image: str) -> None:
-    to = folder / "seen.npy"
-    arguments = ["--image", image, "--condition", condition, "--regime", "b", "--to", str(to)]
+    expected, stored = again_and_stored(folder, image, condition, place=1)
+    np.testing.assert_allclose(stored, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("place", [0, 3])
+@pytest.mark.parametrize(
+    "condition",
+    ["least-eps(eps=4/255, steps=3)", "least-eps(eps=8/255, steps=3)", "pgd(eps=8/255, target=each, steps=3)"],
+)
+def test_each_findings_image_is_what_it_was_read_from_in_every_training_run(
+    folder: Path, condition: str, place: int
+) -> None:
+    for image in ("i001", "i004"):
+        for column, finding in enumerate(("Effusion", "Mass")):
+            expected, stored = again_and_stored(folder, image, condition, "--finding", finding, place=place)
+            np.testing.assert_allclose(stored[column], expected[column], atol=1e-6)
+
+
+def again_and_stored(folder: Path, image: str, condition: str, *more: str, place: int) -> tuple[Any, Any]:
+    """What a training run says of the image that is made again, and what the study's predictions are."""
+    study, to = read_study(folder / "study.toml"), folder / "seen.npy"
+    regime = study.regimes[place]
+    arguments = ["--image", image, "--condition", condition, "--regime", regime.name, "--to", str(to), *more]
+    arguments += ["--replicate", str(regime.replicate)] if regime.replicate else []
     assert _main(["perturb", str(folder / "study.toml"), "--out", str(folder / "study"), *arguments]) == 0
-    study = read_study(folder / "study.toml")
-    seen = torch.from_numpy(np.load(to))[None, None]
-    model = study.regimes[1].load(("Effusion", "Mass"))
+    model = regime.load(("Effusion", "Mass"))
     with torch.no_grad():
-        expected = model(seen).sigmoid()[0].numpy()
+        expected = model(torch.from_numpy(np.load(to))[None, None]).sigmoid()[0].numpy()
     stored = load_predictions(folder / "study" / "predictions")
-    row, column = stored.image_ids.index(image), stored.conditions.index(condition)
-    np.testing.assert_allclose(stored.probabilities[1, column, row], expected, atol=1e-6)
+    member = stored.members.index((regime.name, regime.replicate))
+    return expected, stored.probabilities[member, stored.conditions.index(condition), stored.image_ids.index(image)]
 
 
 def test_a_png_is_rounded_to_sixteen_bits(folder: Path) -> None:
@@ -53,6 +102,23 @@ def test_a_png_is_rounded_to_sixteen_bits(folder: Path) -> None:
         ({"--image": "i999"}, "--image i999: "),
         ({"--regime": "c"}, "--regime c: unknown regime: known are a, b"),
         ({"--regime": None}, "--regime is needed, since an attack depends on the model: one of a, b"),
+        ({"--replicate": "2"}, "--replicate 2: regime 'a' has no such replicate: it has 0, 1"),
+        (
+            {"--condition": "least-eps(eps=8/255, steps=3)"},
+            (
+                {"--finding": "Mass"},
+                "--finding Mass: under clean all findings are read from one image: leave --finding out",
+            ),
+            "Mass",
+        ),
+        (
+            {"--condition": "least-eps(eps=8/255, steps=3)", "--finding": "mass"},
+            "--finding mass: unknown finding (did you mean 'Mass'?): the study has Effusion, Mass",
+        ),
+        (
+            {"--finding": "Mass"},
+            "--finding Mass: under clean all findings are read from one image: leave --finding out",
+        ),
         ({"--condition": "pgd(eps=9/255)"}, "--condition pgd(eps=9/255): the study has no such condition"),
         ({"--condition": "pgd((", "--image": "i001"}, "is not a condition"),
         ({"--to": "seen.jpg"}, "seen.jpg: an image is written as .npy (exact) or .png (16 bits): name it so"),

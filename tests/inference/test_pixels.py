@@ -144,7 +144,7 @@ def test_images_are_used_as_soon_as_they_are_decoded(tmp_path: Path) -> None:
         threading.Timer(0.2, source.let_go.set).start()
         parts.append(pixels.part(0, 2, copied=False, here=False))  # for other machines: the whole file
         assert source.n_decoded == N
-        assert len(list(tmp_path.glob("pixels-*"))) == 1
+        assert len(list(tmp_path.glob("pixels-*.npy"))) == 1
         for one in parts:
             np.testing.assert_array_equal(np.rint(one.batch(rows)[:, 0] * 255), source.levels[rows])
     np.testing.assert_array_equal(open_again(Grey(), tmp_path).values, pixels.values)
@@ -178,6 +178,36 @@ def test_a_truncated_cache_is_named(n_bytes: int, tmp_path: Path) -> None:
     cache.write_bytes(cache.read_bytes()[:n_bytes])
     with pytest.raises(DataError, match=rf"{cache.name}: the image cache is damaged .*: delete it and run again"):
         open_again(Grey(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "note",
+    [None, "", "[1]", "{}", '{"sums": [1], "unreadable": {}}', '{"sums": [-1], "unreadable": {}}', "{" * 100_000],
+)
+def test_damaged_checksums_of_a_cache_are_named(note: str | None, tmp_path: Path) -> None:
+    open_again(Grey(), tmp_path)
+    (notes,) = tmp_path.glob("pixels-*.json")
+    notes.unlink() if note is None else notes.write_text(note)
+    with pytest.raises(DataError, match=rf"{notes.stem}\.npy: the image cache is damaged .*: delete it and run again"):
+        open_again(Grey(), tmp_path)
+    notes.with_suffix(".npy").unlink()
+    open_again(Grey(), tmp_path).batch(np.arange(N))
+
+
+def test_pixels_that_changed_on_the_disk_are_named_where_they_are_used(tmp_path: Path) -> None:
+    open_again(Grey(), tmp_path)
+    (cache,) = tmp_path.glob("pixels-*.npy")
+    content = bytearray(cache.read_bytes())
+    content[128 + 2 * SIDE**2 * 3] ^= 4  # the first pixel of image 3
+    cache.write_bytes(content)
+    pixels = open_again(Grey(), tmp_path)
+    parts = [pixels.part(1, N, copied=False, here=here) for here in (True, False)]
+    for one, first in ((pixels, 0), *((part, 1) for part in parts)):
+        one.batch(np.array([4 - first, 2 - first]))
+        with pytest.raises(DataError, match=r"the image cache is damaged .*: delete it and run again"):
+            one.batch(np.array([2 - first, 3 - first]))
+    with pytest.raises(DataError, match="the image cache is damaged"):
+        pixels.part(1, N, copied=True, here=True)
 
 
 def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -151,6 +151,10 @@ class Attack(Perturbation):
         """Return the attacked images under `weaker` ones of the same search and then under this."""
         return self._made(batch, model, self._strengths(weaker))
 
+    def perturbed_for(self, batch: Batch, model: "torch.nn.Module", finding: str) -> "torch.Tensor":
+        """Return the images that one finding is read from, with the target `each`."""
+        return self._aimed(batch, model, target_column(finding, batch.findings), (self,))[0]
+
     def _strengths(self, weaker: Sequence[Perturbation]) -> "tuple[Attack, ...]":
         return (*(one for one in weaker if isinstance(one, Attack)), self)
 
