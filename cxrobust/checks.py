@@ -167,7 +167,7 @@ def _try(units: list[Unit], part: Plan, left: list[Unit]) -> float:
     runner = Runner(regime=regime, plan=part, fold=units[0].fold)
     rows = units[0].rows[: min(8, part.study.compute.batch)]
     seconds = 0.0
-    runner.predict_rows(rows[:1], [None])
+    runner.predict_rows(rows[:2], [None])
     for together in in_one_search(units):
         unit = together[-1]
         begun = time.monotonic()

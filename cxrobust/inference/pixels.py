@@ -218,7 +218,7 @@ def _begun(
             if digest != digests[row]:
                 raise DataError(f"{table.name}: image {table.ids[row]!r} was changed during the run: run again")
             levels = np.rint(fit(image, size) * WHITE).astype(np.uint16, order="C")
-            values[row], sums[row] = levels, zlib.crc32(levels)
+            values[row], sums[row] = levels, zlib.crc32(levels.data)
         except DataError as error:
             if not skip_unreadable:
                 raise

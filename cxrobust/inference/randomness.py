@@ -100,6 +100,49 @@ def no_global_randomness() -> Iterator[None]:
         raise RuntimeError("it drew random numbers from torch's global generator, so results would depend on the batch")
 
 
+ROUNDED, ROUNDED_COARSELY = 1e-3, 2e-2
+"""By how much log-odds may differ when an image is read again or beside another, in units of the largest log-odds or of
+1: more than rounding makes of them, in float32 and in shorter numbers."""
+
+
+def unsteadiness(
+    read: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, *, coarse: bool = False
+) -> str | None:
+    """Say in a clause that what a model reads of an image is not the image's own; None where it is.
+
+    Images are read twice, and the first of several alone. What a generator of the model's own, NumPy or Python draws
+    is seen so, and statistics of the batch, as `no_global_randomness` cannot see them.
+
+    Parameters
+    ----------
+    read
+        Gives log-odds (n, n_findings) of images.
+    coarse
+        Whether the model computes in shorter numbers than float32, which differ with the size of a batch.
+    """
+    first, again = read(images), read(images)
+    if (apart := _apart(first, again)) > ROUNDED:
+        return (
+            f"gives the same images other log-odds when it reads them again (by up to {apart:.2g}): it draws at random"
+        )
+    largest = ROUNDED_COARSELY if coarse else ROUNDED
+    if len(images) > 1 and (apart := _apart(first[:1], read(images[:1]))) > largest:
+        return (
+            f"gives an image other log-odds beside another image than alone (by up to {apart:.2g}): it depends on the "
+            f"batch"
+        )
+    return None
+
+
+def _apart(one: torch.Tensor, other: torch.Tensor) -> float:
+    """Return the largest difference of finite numbers, in units of the largest of them or of 1."""
+    both = one.isfinite() & other.isfinite()
+    first, second = one[both].double(), other[both].double()
+    if not len(first):
+        return 0.0
+    return float((first - second).abs().max() / first.abs().max().clamp(min=1.0))
+
+
 def _generator_states() -> dict[str, torch.Tensor]:
     states = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]

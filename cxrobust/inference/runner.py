@@ -35,6 +35,7 @@ class Runner:
         self._loaded: tuple[torch.nn.Module, str] | None = None
         self._batch = plan.study.compute.batch
         self._sources: dict[str, Runner] = {}
+        self._is_steady = False
 
     @property
     def machine(self) -> dict[str, Any]:
@@ -45,7 +46,7 @@ class Runner:
         """Return a runner of the same model, loaded but once, on the images of another plan."""
         other = Runner(regime=self._regime, plan=plan, fold=self._fold)
         other._loaded, other._batch = self.load(), self._batch
-        other._sources = self._sources
+        other._sources, other._is_steady = self._sources, self._is_steady
         return other
 
     def plain(self) -> "Runner":
@@ -114,6 +115,7 @@ class Runner:
         return found
 
     def _read(self, rows: NDArray[np.intp], perturbations: Sequence[Perturbation | None]) -> list[Reading]:
+        self._check_steady(rows[:2])
         last = perturbations[-1]
         if last is None:
             images = self._images(rows)
@@ -127,6 +129,38 @@ class Runner:
                 return [self._reading(images, rows) for images in last.perturbed_at(batch, model, weaker)]
             found = last.read(batch, model, self._forward, weaker)
             return [Reading(logits=logits.float().cpu().numpy()) for logits in found]
+
+    def _check_steady(self, rows: NDArray[np.intp]) -> None:
+        """Refuse a model that is still as it was in training: once, on these images, without bf16 and TF32.
+
+        A generator chooses words, which rounding may change where images are read together; it only reads one twice.
+        """
+        if self._is_steady:
+            return
+        images = self._images(rows)
+
+        import torch
+
+        from cxrobust.inference.randomness import no_global_randomness, unsteadiness
+
+        model, device = self.load()
+        model = uncompiled(model)
+
+        def read(some: torch.Tensor) -> torch.Tensor:
+            if self._regime.writes_reports:
+                return torch.from_numpy(self._reading(some, rows[:1]).logits)
+            logits: torch.Tensor = model(some)
+            return logits
+
+        with self._explaining(None), torch.inference_mode(), no_global_randomness(), _without_tf32(device):
+            coarse = any(one.dtype in {torch.bfloat16, torch.float16} for one in model.parameters())
+            found = unsteadiness(read, images[:1] if self._regime.writes_reports else images, coarse=coarse)
+        if found is not None:
+            raise DataError(
+                f"regime {self._regime.name!r}: its model {found}: switch off in it what belongs to training alone "
+                f"(dropout, noise, statistics of the batch)"
+            )
+        self._is_steady = True
 
     def _model_for(self, perturbation: Perturbation) -> "torch.nn.Module":
         """Return the model that images are perturbed on: this one, or that of the regime which the attack names."""
@@ -323,3 +357,19 @@ class Runner:
             model = model.eval().requires_grad_(False).to(device)
             self._loaded = compiled(model) if wants_compiled else model, device
         return self._loaded
+
+
+@contextmanager
+def _without_tf32(device: str) -> Iterator[None]:
+    """Have convolutions on a GPU round as fp32 does; which of them use TF32 depends on the size of a batch."""
+    if device != "cuda":
+        yield
+        return
+
+    import torch
+
+    before, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before

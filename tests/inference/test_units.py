@@ -254,8 +254,30 @@ def study_with_network(folder: Path, forward: str, network: str = NETWORK) -> Pa
     ],
 )
 def test_a_network_that_fails_is_one_sentence(forward: str, message: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=f"regime 'a', {message}") as caught:
-        pipeline.predict(read_study(study_with_network(tmp_path, forward)), tmp_path / "out")
+    assert_refused(forward, f"regime 'a', {message}", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [
+        "return self.last(images.flatten(1)) + float(np.random.standard_normal()) / 10",
+        "return self.last(images.flatten(1)) + random.random() / 10",
+        "return self.last(images.flatten(1) + torch.randn(400, generator=self.generator))",
+        "return self.last(torch.nn.functional.batch_norm(images, None, None, training=True).flatten(1))",
+        "return self.last(images.flatten(1) - images.mean(0).flatten())",
+    ],
+)
+def test_a_network_that_is_as_in_training_is_refused(forward: str, tmp_path: Path) -> None:
+    message = "draws at random" if "rand" in forward else "depends on the batch"
+    network = NETWORK.replace("import torch\n", "import random\n\nimport numpy as np\nimport torch\n", 1).replace(
+        "super().__init__()", "super().__init__()\n        self.generator = torch.Generator().manual_seed(1)"
+    )
+    assert_refused(forward, f"regime 'a': its model gives .*: it {message}: switch off", tmp_path, network)
+
+
+def assert_refused(forward: str, message: str, tmp_path: Path, network: str = NETWORK) -> None:
+    with pytest.raises(DataError, match=message) as caught:
+        pipeline.predict(read_study(study_with_network(tmp_path, forward, network)), tmp_path / "out")
     assert "\n" not in str(caught.value)
     assert not list((tmp_path / "out").rglob(f"{LEFTOVER}*"))
 
