@@ -30,6 +30,7 @@ from transformers import (
 )
 
 from cxrobust.errors import DataError, StudyError
+from cxrobust.inference.datasets.mimic import FINDINGS as MIMIC_FINDINGS
 from cxrobust.inference.models import Workplace
 from cxrobust.inference.models.encoder_head import EncoderHead, fit_head
 from cxrobust.inference.pretrained import quiet
@@ -312,6 +313,94 @@ def test_a_probe_within_a_study_learns_and_is_attacked(tmp_path):
     assert attacked.mean() < clean.mean()
     assert found.index["regimes"][0]["settings"]["train"]["labels"] == "train.csv"
     assert str(tmp_path) not in json.dumps(found.index["regimes"])
+
+
+ACROSS = """
+[data]
+kind = "pooled"
+size = 32
+[data.members.nih]
+kind = "nih-chestxray14"
+root = "nih"
+[data.match]
+"Pleural Effusion" = { nih = "Effusion" }
+Cardiomegaly = { nih = "Cardiomegaly" }
+[[regimes]]
+name = "probe"
+family = "encoder-head"
+model = "encoder"
+train = { kind = "mimic-cxr-jpg", root = "mimic", split = "train" }
+"""
+DIRECT = """
+[data]
+kind = "nih-chestxray14"
+root = "nih"
+size = 32
+findings = ["Effusion", "Cardiomegaly"]
+[[regimes]]
+name = "probe"
+family = "encoder-head"
+model = "encoder"
+train = { kind = "mimic-cxr-jpg", root = "mimic", split = "train" }
+labels = { Effusion = "Pleural Effusion" }
+"""
+
+
+def write_mimic_and_nih(folder: Path) -> None:
+    """Images of either data set whose brightness tells an effusion, in trees as they are distributed."""
+    rng = np.random.default_rng(0)
+
+    def write_image(path: Path, effusion: int) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.clip(rng.normal(60 + 100 * effusion, 20, (32, 32)), 0, 255).astype(np.uint8)).save(path)
+
+    columns = sorted([*MIMIC_FINDINGS, "No Finding"])
+    tables = {
+        "split": ["dicom_id,study_id,subject_id,split"],
+        "metadata": ["dicom_id,subject_id,study_id,ViewPosition"],
+        "chexpert": [",".join(["subject_id", "study_id", *columns])],
+    }
+    for i in range(50):
+        patient, study, image = f"{10_000_000 + i}", f"{50_000_000 + i}", f"im{i}"
+        said = {"Pleural Effusion": f"{i % 2}.0", "Cardiomegaly": f"{i // 2 % 2}.0"}
+        tables["split"].append(f"{image},{study},{patient},{'train' if i < 40 else 'test'}")
+        tables["metadata"].append(f"{image},{patient},{study},AP")
+        tables["chexpert"].append(",".join([patient, study, *(said.get(column, "") for column in columns)]))
+        write_image(
+            folder / "mimic" / "files" / f"p{patient[:2]}" / f"p{patient}" / f"s{study}" / f"{image}.jpg", i % 2
+        )
+    for name, lines in tables.items():
+        (folder / "mimic" / f"mimic-cxr-2.0.0-{name}.csv").write_text("\n".join(lines) + "\n")
+    size = "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
+    rows = [f"Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,{size}"]
+    for i in range(20):
+        found = ("No Finding", "Effusion", "Cardiomegaly", "Effusion|Cardiomegaly")[i % 4]
+        rows.append(f"{i:08}_000.png,{found},0,{i},57,M,PA,2682,2749,0.143,0.143")
+        write_image(folder / "nih" / "images" / f"{i:08}_000.png", i % 2)
+    (folder / "nih" / "Data_Entry_2017_v2020.csv").write_text("\n".join(rows) + "\n")
+
+
+def test_a_head_learnt_on_mimic_is_tested_on_nih_by_one_study_file(tmp_path):
+    save_encoder(tmp_path / "encoder", dinov2())
+    write_mimic_and_nih(tmp_path)
+    begin, end = STUDY.partition("[data]")[0], STUDY[STUDY.index("[[perturbations]]") :]
+    found = {}
+    for name, between in (("across", ACROSS), ("direct", DIRECT)):
+        path = tmp_path / f"{name}.toml"
+        path.write_text(begin + between + end)
+        found[name] = load_predictions(predict(read_study(path), tmp_path / name))
+    across, direct = found["across"], found["direct"]
+    assert across.findings == ("Pleural Effusion", "Cardiomegaly")
+    assert across.conditions[:2] == ("clean", "fgsm(eps=4/255)")
+    assert len(across.image_ids) == 20
+    effusion = across.findings.index("Pleural Effusion")
+    assert (across.labels[:, effusion] == 1).sum() == 10
+    assert ((across.probabilities[0, 0, :, effusion] > 0.5) == across.labels[:, effusion]).mean() > 0.9
+    facts = across.index["regimes"][0]["facts"]["training"]
+    assert (facts["images"], facts["patients"]) == (40, 40)
+    assert across.index["regimes"][0]["settings"]["train"]["kind"] == "mimic-cxr-jpg"
+    np.testing.assert_array_equal(across.labels, direct.labels)
+    np.testing.assert_allclose(across.probabilities[0, 0], direct.probabilities[0, 0], atol=1e-6)
 
 
 def test_a_patient_who_is_learned_from_is_not_tested_on(tmp_path):

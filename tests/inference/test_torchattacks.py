@@ -116,15 +116,41 @@ def test_pgd_in_the_euclidean_norm_uses_its_ball(name: str, column: int | slice)
     assert attacked > with_noise
 
 
-def test_hide_and_fabricate_move_the_finding_whatever_its_label_is() -> None:
-    one, model = batch(), network()
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"attack": "pgd", "eps": 0.03, "steps": 5},
+        {"attack": "apgd", "eps": 0.03, "steps": 5},
+        {"attack": "apgd-l2", "eps": 0.3, "steps": 5},
+        {"attack": "square", "eps": 0.03, "queries": 100},
+        {"attack": "cw-l2", "steps": 60, "searches": 5},
+        {"attack": "patch", "side": 30, "steps": 5},
+        {"attack": "autoattack-multilabel", "eps": 0.03, "steps": 5, "queries": 20},
+        {"attack": "least-eps", "eps": 0.03},
+        {"attack": "least-eps-l2", "eps": 0.3},
+    ],
+    ids=lambda settings: settings["attack"],
+)
+def test_hide_and_fabricate_move_the_finding_whatever_its_label_is(settings: dict[str, object]) -> None:
+    one, model = batch(8), network()
+    assert {-1, 0, 1} == set(one.labels[:, 1].tolist())
     with torch.no_grad():
-        clean = model(one.images)
-    hidden = make(attack="pgd", eps=0.03, steps=5, target="Mass", goal="hide").perturb(one, model)
-    shown = make(attack="pgd", eps=0.03, steps=5, target="Mass", goal="fabricate").perturb(one, model)
-    with torch.no_grad():
-        assert (model(hidden)[:, 1] < clean[:, 1]).all()  # also where the label is missing
-        assert (model(shown)[:, 1] > clean[:, 1]).all()
+        model[-1].bias[1] -= model(one.images)[:, 1].mean()  # it sees the finding in some images, and in others not
+        clean = model(one.images)[:, 1]
+    for goal, sign in (("hide", 1), ("fabricate", -1)):
+        moved = make(**settings, target="Mass", goal=goal).perturb(one, model)
+        with torch.no_grad():
+            after = model(moved)[:, 1]
+        left = sign * clean > 0
+        assert left.any()
+        if settings["attack"] == "cw-l2":  # it goes as far as the finding flips, and no further
+            assert (sign * after[left] <= 0).all()
+            assert torch.equal(after[~left], clean[~left])
+        else:
+            assert (sign * after < sign * clean).all()
+
+
+def test_a_goal_and_its_finding_stand_in_the_condition() -> None:
     assert str(make(attack="pgd", eps=0.01, target="Mass", goal="hide").condition) == (
         "pgd(eps=0.01, target=Mass, goal=hide, steps=20)"
     )
