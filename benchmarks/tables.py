@@ -337,6 +337,25 @@ def _precision_and_recall(counts: Sequence[Mapping[str, Any]], name: str | None,
     return f"{share[0]}, {share[1]} ({right + missed})"
 
 
+def memory(result: Mapping[str, Any]) -> Iterable[str]:
+    few, many = result["studies"]
+    yield (
+        f"Clean images and FGSM of a small network, from PNG files of side {result['side']}, in batches of "
+        f"{result['batch']} and shards of {result['shard']}, each study in a process of its own."
+    )
+    yield table(
+        ("images", "decoded images", "peak of anonymous memory"),
+        [
+            (f"{one['images']:,}", *(f"{one[key] / 1e6:.1f} MB" for key in ("decoded", "anonymous")))
+            for one in (few, many)
+        ],
+    )
+    yield (
+        f"Each further image adds {result['bytes_of_an_image'] / 1e3:.1f} kB to the peak, and "
+        f"{2 * result['side'] ** 2 / 1e3:.1f} kB to the file of decoded images."
+    )
+
+
 def inference(result: Mapping[str, Any]) -> Iterable[str]:
     yield (
         f"{result['network']} on {result['device']}, {result['threads']} thread{'s' if result['threads'] > 1 else ''}: "
@@ -444,6 +463,7 @@ TABLES: dict[str, Callable[[Mapping[str, Any]], Iterable[str]]] = {
     "study-all": made_study,
     "gpu": gpu,
     "inference": inference,
+    "memory": memory,
     "report": report,
     "labeler": labeler,
     "scores": scores,

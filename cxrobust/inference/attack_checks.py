@@ -1,8 +1,8 @@
 """Checks of an attack that a sceptical reviewer asks for (Carlini et al. 2019, arXiv:1902.06705), on a few images.
 
-The attack is the study's: that of the primary condition, or its first one in the maximum norm with steps. Each model is
-asked what the attack, noise, longer and unbounded attacks, an attack without gradients, and the images of the other
-models do to the loss that the attack raises.
+The attack is the study's: that of the primary condition where it takes steps within a distance, else the first such in
+the maximum norm, else in the Euclidean one. Each model is asked what the attack, noise, longer and unbounded attacks,
+an attack without gradients, and the images of the other models do to the loss that the attack raises.
 """
 
 import json
@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.files import atomic_write, atomic_write_text, sha256_json
-from cxrobust.inference.perturbations import perturbation
-from cxrobust.inference.perturbations.attack import EACH, REPORT, SEVERAL, InBall
+from cxrobust.inference.perturbations import Perturbation, perturbation
+from cxrobust.inference.perturbations.attack import EACH, REPORT, SEVERAL, InBall, InEuclideanBall
 from cxrobust.inference.perturbations.square import Square
 from cxrobust.inference.runner import Runner
 from cxrobust.inference.units import Plan, Unit
@@ -26,6 +26,7 @@ from cxrobust.results import finite
 if TYPE_CHECKING:
     import torch
 
+InBound = InBall | InEuclideanBall
 FOLDER = "checks"
 LONGER = 4
 """How many times more steps the longer attack has."""
@@ -72,14 +73,16 @@ class AttackCheck:
         return {**asdict(self), "transferred": dict(self.transferred)}
 
 
-def checked_attack(planned: Plan) -> InBall | None:
-    """Return the attack that is checked: in the maximum norm, with steps; the primary condition's where it is one.
+def checked_attack(planned: Plan) -> InBound | None:
+    """Return the attack that is checked: within a distance, with steps; the primary condition's where it is one.
+
+    Else the first in the maximum norm, or in the Euclidean norm where there is none.
 
     One that is made on another model is not: its images say nothing of how well this one was attacked.
     """
     wanted = planned.study.analysis.primary_condition
-    attacks = (one for one in planned.study.perturbations if isinstance(one, InBall) and one.made_on is None)
-    found = [one for one in attacks if hasattr(one, "steps")]
+    attacks = (one for one in planned.study.perturbations if isinstance(one, InBound) and one.made_on is None)
+    found = sorted((one for one in attacks if hasattr(one, "steps")), key=lambda one: not isinstance(one, InBall))
     primary = [one for one in found if wanted is not None and str(one.condition) == wanted]
     return next(iter((*primary, *found)), None)
 
@@ -211,18 +214,16 @@ class _Progress:
 def _check_alone(
     runner: Runner,
     rows: NDArray[np.intp],
-    attack: InBall,
+    attack: InBound,
     planned: Plan,
     images: Path,
     progress: _Progress,
 ) -> dict[str, float | None]:
     """Measure all that needs one model, and keep the attacked images for the others."""
     attack = attack.model_copy(update={"until_wrong_at": None})  # how much the loss rises is what is measured
-    noise = perturbation["noise"].model_validate({"attack": "noise", "eps": attack.eps})
     steps = int(vars(attack)["steps"])
-    aim = {"target": attack.target, "goal": attack.goal, "text": attack.text}
+    noise, square = rivals(attack, planned.study.data.size)
     longer = attack.model_copy(update={"steps": LONGER * steps})
-    square = Square.model_validate({"attack": "square", "eps": attack.eps, "queries": QUERIES, "loss": "bce", **aim})
     passes = {"attacked": steps, "noise": 1, "longer": LONGER * steps, "square": QUERIES}
     progress.expect((sum(passes.values()) + LONGER * steps) * len(rows))
     at = {
@@ -240,8 +241,22 @@ def _check_alone(
     }
 
 
+def rivals(attack: InBound, side: int) -> tuple[Perturbation, Square]:
+    """Return random noise of the attack's size, and Square within its distance, on images of `side` pixels squared.
+
+    Square moves every pixel by as much; in the Euclidean norm by so much that all together are at the distance.
+    """
+    noise = {"attack": attack.control_noise, "eps": attack.eps}
+    eps = attack.eps if isinstance(attack, InBall) else min(attack.eps / side, 1.0)
+    aim = {"target": attack.target, "goal": attack.goal, "text": attack.text}
+    return (
+        perturbation[attack.control_noise].model_validate(noise),
+        Square.model_validate({"attack": "square", "eps": eps, "queries": QUERIES, "loss": "bce", **aim}),
+    )
+
+
 def _made(
-    runner: Runner, rows: NDArray[np.intp], attack: InBall, planned: Plan, advance: Callable[[int], None]
+    runner: Runner, rows: NDArray[np.intp], attack: InBound, planned: Plan, advance: Callable[[int], None]
 ) -> "torch.Tensor":
     """Return the attacked images; where the study attacks each finding alone, each image's own finding in turns."""
     if attack.target != EACH:
@@ -255,7 +270,7 @@ def _made(
     return images
 
 
-def _transferred(model: Checked, other: Checked, attack: InBall, planned: Plan, folder: Path) -> float | None:
+def _transferred(model: Checked, other: Checked, attack: InBound, planned: Plan, folder: Path) -> float | None:
     rows = model.rows
     keys = [_key(one.unit, planned, rows) for one in (model, other)]
     path = folder / FOLDER / f"{sha256_json(keys)}.json"
@@ -269,7 +284,7 @@ def _transferred(model: Checked, other: Checked, attack: InBall, planned: Plan, 
     return known["loss"]
 
 
-def _wanted(attack: InBall, planned: Plan, rows: NDArray[np.intp]) -> NDArray[np.int8]:
+def _wanted(attack: InBound, planned: Plan, rows: NDArray[np.intp]) -> NDArray[np.int8]:
     """Return ±1 for each decision that the attack wants wrong, by its label, and 0 for all others.
 
     For an attack on reports there is one, whether the text is as likely as `views.OfTexts` says.
@@ -290,7 +305,7 @@ def _in_turns(signs: NDArray[np.int8]) -> NDArray[np.intp]:
     )
 
 
-def _labelled(attack: InBall, planned: Plan, rows: NDArray[np.intp]) -> NDArray[np.int8]:
+def _labelled(attack: InBound, planned: Plan, rows: NDArray[np.intp]) -> NDArray[np.int8]:
     """Return ±1 for each finding that the attack wants wrong in turn or together, by its label, and 0 for others."""
     labels = planned.table.labels[rows]
     signs = np.where(labels < 0, 0, 2 * labels - 1)
@@ -303,7 +318,7 @@ def _labelled(attack: InBall, planned: Plan, rows: NDArray[np.intp]) -> NDArray[
 
 
 def _loss(
-    runner: Runner, images: "torch.Tensor", rows: NDArray[np.intp], attack: InBall, planned: Plan
+    runner: Runner, images: "torch.Tensor", rows: NDArray[np.intp], attack: InBound, planned: Plan
 ) -> float | None:
     """Return the mean over images of the sum of binary cross-entropies over decisions that the attack wants wrong."""
     margins = _wanted(attack, planned, rows) * runner.scores_of(images, rows, attack).astype(np.float64)
@@ -312,10 +327,11 @@ def _loss(
 
 
 def _unbounded_wrong(
-    runner: Runner, rows: NDArray[np.intp], attack: InBall, planned: Plan, advance: Callable[[int], None]
+    runner: Runner, rows: NDArray[np.intp], attack: InBound, planned: Plan, advance: Callable[[int], None]
 ) -> float | None:
     """Return the share of images whose aimed finding is wrong under the attack without a bound."""
-    unbounded = attack.model_copy(update={"steps": LONGER * vars(attack)["steps"], "eps": 1.0, "step_size": None})
+    farthest = 1.0 if isinstance(attack, InBall) else float(planned.study.data.size)
+    unbounded = attack.model_copy(update={"steps": LONGER * vars(attack)["steps"], "eps": farthest, "step_size": None})
     wanted = _wanted(attack, planned, rows)
     aimed = _in_turns(wanted)
     wrong: list[bool] = []
@@ -330,7 +346,7 @@ def _unbounded_wrong(
 
 
 def _without_gradient(
-    runner: Runner, images: "torch.Tensor", rows: NDArray[np.intp], attack: InBall, planned: Plan
+    runner: Runner, images: "torch.Tensor", rows: NDArray[np.intp], attack: InBound, planned: Plan
 ) -> float:
     gradients = runner.gradients_of(images, rows, attack, _wanted(attack, planned, rows))
     flat = gradients.reshape(len(gradients), -1)

@@ -6,7 +6,8 @@ import pytest
 
 from cxrobust import pipeline
 from cxrobust.inference import attack_checks
-from cxrobust.inference.attack_checks import checked_attack, chosen_rows
+from cxrobust.inference.attack_checks import checked_attack, chosen_rows, rivals
+from cxrobust.inference.perturbations import Batch
 from cxrobust.inference.units import plan
 from cxrobust.results import read_results
 from cxrobust.study import read_study
@@ -127,6 +128,30 @@ def test_the_primary_conditions_attack_is_the_one_that_is_checked(checked: Path)
     weak = path.with_name("weak.toml")
     weak.write_text(path.read_text().replace('attack = "pgd"', 'attack = "fgsm"').replace("steps = 3\n", ""))
     assert checked_attack(plan(read_study(weak), checked / "out" / "predictions")) is None
+
+
+@pytest.mark.parametrize("attack", ['"pgd-l2"', '"apgd-l2"\ntarget = "each"'])
+def test_an_attack_in_the_euclidean_norm_is_checked_within_its_distance(attack: str, checked: Path) -> None:
+    text = (checked / "study.toml").read_text()
+    path, out = checked / "euclidean.toml", checked / attack.split('"')[1]
+    path.write_text(text.replace('attack = "pgd"\neps = ["4/255", "8/255"]', f"attack = {attack}\neps = [0.5, 1.0]"))
+    study = read_study(path)
+    pipeline.predict(study, out)
+    index = json.loads((out / "predictions" / "index.json").read_text())
+    smooth, stepped = (one for one in index["attack_checks"])
+    assert smooth["condition"].startswith(f"{out.name}(eps=0.5")
+    harm = {name: smooth[name] - smooth["clean"] for name in ("attacked", "noise", "longer", "square")}
+    assert abs(harm["noise"]) < harm["square"] < harm["attacked"] <= harm["longer"] + 1e-6
+    assert smooth["unbounded_wrong"] > 0.9
+    assert (smooth["without_gradient"], stepped["without_gradient"]) == (0, 1)
+    planned = plan(study, out / "predictions")
+    images = torch.from_numpy(planned.pixels.batch(np.arange(6))) * 0.5 + 0.25  # so that no pixel is cut off at 0 or 1
+    labels = planned.table.labels[:6]
+    batch = Batch(images=images, labels=labels, findings=planned.table.findings, seeds=tuple(range(6)))
+    for rival in rivals(checked_attack(planned), 20):
+        one = rival.model_copy(update={"target": "all"}) if rival.name == "square" else rival
+        lengths = (one.perturb(batch, study.regimes[0].load(planned.table.findings)) - images).flatten(1).norm(dim=1)
+        assert float(lengths.max()) == pytest.approx(0.5, abs=1e-4)
 
 
 def test_each_finding_alone_is_checked_on_one_of_each_image_in_turns(checked: Path) -> None:

@@ -69,7 +69,7 @@ def unchecked(view: View) -> str:
     here = [name for name in left if name not in elsewhere]
     reasons = {
         "none of the images that attacks are checked on is of its folds": here if checked else [],
-        "no attack of the study takes steps within a distance in the maximum norm": [] if checked else here,
+        "no attack of the study takes steps within a distance": [] if checked else here,
         "predictions made elsewhere bring no model": elsewhere,
     }
     said = [f"{listed([regime(name) for name in names])} ({why})" for why, names in reasons.items() if names]
