@@ -560,7 +560,8 @@ def test_code_of_a_checkpoint_runs_only_where_the_study_file_says_so(tmp_path):
         regime_in(tmp_path).load(FINDINGS)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "ran").exists()
-    assert not any(name.endswith("own.py") for name in regime_in(tmp_path).fingerprint())
+    with pytest.raises(DataError, match="Python code of its own"):
+        regime_in(tmp_path).fingerprint()
     trusted = regime_in(tmp_path, trust_remote_code=True, image_size=16)
     assert any(name.endswith("own.py") for name in trusted.fingerprint())
     assert trusted.load(FINDINGS)(as_images(picture(16))).shape == (1, 2)
