@@ -5,11 +5,12 @@ softmax over classes, so each gets the network as a model of one finding's two c
 no package attacks at once, each finding is attacked alone and read from its own image, by them in a loop over such
 models and here by `target = "each"`. Robust accuracy is the share of decisions (a logit above 0 is present) that are
 right; the lower, the stronger the attack. Seconds are of the CPU, of attack and prediction of the attacked
-images, with the median of five where that takes less than one. Last comes our search for
-the least ε against a PGD run of bare torchattacks at each ε. A package that is not there is skipped by name.
+images, with the median of five where that takes less than one. Carlini and Wagner's attack has no ε: the length of the
+change that flips a decision is told, the lower, the stronger. Last comes our search for the least ε against a PGD run
+of bare torchattacks at each ε. A package that is not there is skipped by name.
 
     uv pip install --target .peers --no-deps --group peers
-    PYTHONPATH=.peers python benchmarks/peers_attacks.py --out benchmarks/results/attacks.json
+    PYTHONPATH=.peers python benchmarks/peers_attacks.py --patients 26 --out benchmarks/results/attacks.json
 """
 
 import argparse
@@ -42,6 +43,7 @@ SIZE, SEED = 64, 2026
 FINDING = "Cardiomegaly"
 STEPS, QUERIES = 20, 200
 APGD_STEPS = 50
+CW_STEPS, CW_SEARCHES, CW_RATE, CW_CONSTANT = 60, 5, 0.01, 0.01
 CONFIDENT = 40.0
 """By what the logits are multiplied to make the model over-confident, which changes no decision."""
 GRID = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
@@ -70,19 +72,20 @@ class Contest:
     peers: Sequence[Peer]
     confident: bool = False
     """Whether it is tried on the over-confident model too."""
-    each: bool = False
+    each: bool = True
     """Whether it is tried on all findings too."""
 
 
-def torchattacks_of(name: str, **settings: Any) -> Callable[[float], Attack]:
-    """Return a class of torchattacks; settings that are functions are of ε."""
+def torchattacks_of(name: str, *, bounded: bool = True, **settings: Any) -> Callable[[float], Attack]:
+    """Return a class of torchattacks; settings that are functions are of ε, which what is not bounded has none of."""
 
     def make(eps: float) -> Attack:
         library = importlib.import_module("torchattacks")
         chosen = {key: value(eps) if callable(value) else value for key, value in settings.items()}
 
         def attack(model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-            found: torch.Tensor = getattr(library, name)(model, eps=eps, **chosen)(images, labels)
+            made = getattr(library, name)(model, **{**chosen, **({"eps": eps} if bounded else {})})
+            found: torch.Tensor = made(images, labels)
             return found
 
         return attack
@@ -90,15 +93,16 @@ def torchattacks_of(name: str, **settings: Any) -> Callable[[float], Attack]:
     return make
 
 
-def foolbox_of(name: str, **settings: Any) -> Callable[[float], Attack]:
-    """Return an attack of Foolbox."""
+def foolbox_of(name: str, *, bounded: bool = True, **settings: Any) -> Callable[[float], Attack]:
+    """Return an attack of Foolbox, of size ε where it is bounded."""
 
     def make(eps: float) -> Attack:
         library = importlib.import_module("foolbox")
 
         def attack(model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
             wrapped = library.PyTorchModel(model, bounds=(0, 1), device="cpu")
-            found: torch.Tensor = getattr(library.attacks, name)(**settings)(wrapped, images, labels, epsilons=eps)[1]
+            made = getattr(library.attacks, name)(**settings)
+            found: torch.Tensor = made(wrapped, images, labels, epsilons=eps if bounded else None)[1]
             return found
 
         return attack
@@ -106,7 +110,7 @@ def foolbox_of(name: str, **settings: Any) -> Callable[[float], Attack]:
     return make
 
 
-def art_of(name: str, **settings: Any) -> Callable[[float], Attack]:
+def art_of(name: str, *, bounded: bool = True, **settings: Any) -> Callable[[float], Attack]:
     """Return an evasion attack of the adversarial robustness toolbox; settings that are functions are of ε."""
 
     def make(eps: float) -> Attack:
@@ -118,7 +122,8 @@ def art_of(name: str, **settings: Any) -> Callable[[float], Attack]:
             estimator = classification.PyTorchClassifier(
                 model, torch.nn.CrossEntropyLoss(), (1, SIZE, SIZE), 2, clip_values=(0.0, 1.0), device_type="cpu"
             )
-            made = getattr(evasion, name)(estimator, eps=eps, batch_size=len(images), **chosen)
+            size = {"eps": eps} if bounded else {}
+            made = getattr(evasion, name)(estimator, batch_size=len(images), **size, **chosen)
             return torch.from_numpy(made.generate(images.numpy(), labels.numpy()))
 
         return attack
@@ -214,6 +219,7 @@ CONTESTS = (
             Peer(package="foolbox", make=foolbox_of("LinfFastGradientAttack")),
             Peer(package="adversarial-robustness-toolbox", make=art_of("FastGradientMethod")),
         ),
+        each=False,
     ),
     Contest(
         name=f"PGD, {STEPS} steps",
@@ -233,7 +239,6 @@ CONTESTS = (
             ),
         ),
         confident=True,
-        each=True,
     ),
     Contest(
         name=f"Auto-PGD, {APGD_STEPS} steps",
@@ -285,6 +290,41 @@ STOPPED = tuple(
 )
 """The same where an image is attacked no further once its decision is wrong, as the packages do."""
 ART, VISION = "adversarial-robustness-toolbox", "torchvision"
+NEAREST = Contest(
+    name=f"Carlini-Wagner, L2, {CW_SEARCHES} × {CW_STEPS} steps",
+    ours=lambda _: {"attack": "cw-l2", "steps": CW_STEPS, "searches": CW_SEARCHES, "rate": CW_RATE},
+    peers=(
+        Peer(
+            package="torchattacks",
+            make=torchattacks_of("CW", bounded=False, steps=CW_STEPS * CW_SEARCHES, lr=CW_RATE),
+        ),
+        Peer(
+            package="foolbox",
+            make=foolbox_of(
+                "L2CarliniWagnerAttack",
+                bounded=False,
+                binary_search_steps=CW_SEARCHES,
+                steps=CW_STEPS,
+                stepsize=CW_RATE,
+                initial_const=CW_CONSTANT,
+            ),
+        ),
+        Peer(
+            package=ART,
+            make=art_of(
+                "CarliniL2Method",
+                bounded=False,
+                binary_search_steps=CW_SEARCHES,
+                max_iter=CW_STEPS,
+                learning_rate=CW_RATE,
+                initial_const=CW_CONSTANT,
+                verbose=False,
+            ),
+        ),
+    ),
+    each=False,
+)
+"""Of no ε: each image as near as the attack finds one on the other side. torchattacks tries one constant, 1."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -461,6 +501,7 @@ def main() -> None:
             rows += compared(confident, contest, "over-confident", {**settings, "target": FINDING}, eps, [column])
         if contest.each:
             rows += compared(bench, contest, "every finding", {**settings, "target": "each"}, eps, every)
+    rows += nearest(bench, NEAREST, column)
     clean = bench._read(bench.images).numpy()
     result = {
         "n_images": len(bench.images),
@@ -564,8 +605,7 @@ def corrupted(bench: Bench, one: Corrupted, column: int) -> list[dict[str, Any]]
         except ImportError as error:
             print(f"{peer.package}: {error}: skipped")
             continue
-        theirs, took = timed(partial(corrupted_by, corrupt, of_one, bench.images, labels))
-        found.append((peer.package, theirs, took))
+        found.append((peer.package, *timed(partial(corrupted_by, corrupt, of_one, bench.images, labels))))
     rows = []
     for package, images, seconds in found:
         logits = bench._read(images).numpy()[:, [column]]
@@ -579,6 +619,39 @@ def corrupted(bench: Bench, one: Corrupted, column: int) -> list[dict[str, Any]]
                 "seconds": seconds,
                 "ratio": None if package == "cxrobust" else seconds / took,
             }
+        )
+        print(rows[-1])
+    return rows
+
+
+def nearest(bench: Bench, contest: Contest, column: int) -> list[dict[str, Any]]:
+    """Return a row for ours and one for each package, with the median length of the change that flips a decision.
+
+    It is of the images that are right when clean; one that is right still counts as infinitely far.
+    """
+    settings = {**contest.ours(0.0), "target": FINDING}
+    made = perturbation[str(settings["attack"])].model_validate(settings)
+    labels = torch.from_numpy(bench.labels[:, column].astype(np.int64))
+    of_one = TwoClasses(bench.model, column).eval()
+    images, took = timed(lambda: made.perturb(bench.batch, bench.model))
+    found = [("cxrobust", images, took)]
+    for peer in contest.peers:
+        try:
+            attack = peer.make(0.0)
+        except ImportError as error:
+            print(f"{peer.package}: {error}: skipped")
+            continue
+        found.append((peer.package, *timed(partial(corrupted_by, attack, of_one, bench.images, labels))))
+    present = labels.numpy() == 1
+    right = (bench._read(bench.images).numpy()[:, column] > 0) == present
+    rows = []
+    for package, images, seconds in found:
+        logits = bench._read(images).numpy()[:, column]
+        lengths = (images.double() - bench.images.double()).flatten(1).norm(dim=1).numpy()
+        lengths = np.where((logits > 0) == present, np.inf, lengths)[right]
+        share, ratio = bench.right(logits[:, None], [column]), None if package == "cxrobust" else seconds / took
+        rows.append(
+            {**row(contest, "one finding", package, share, seconds, ratio), "length": float(np.median(lengths))}
         )
         print(rows[-1])
     return rows

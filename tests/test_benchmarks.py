@@ -29,6 +29,7 @@ def benchmark(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -
 
 tables = pytest.mark.parametrize("benchmark", ["tables"], indirect=True)
 peers = pytest.mark.parametrize("benchmark", ["peers"], indirect=True)
+attacks = pytest.mark.parametrize("benchmark", ["peers_attacks"], indirect=True)
 scaling = pytest.mark.parametrize("benchmark", ["scaling"], indirect=True)
 swaps = pytest.mark.parametrize("benchmark", ["swaps"], indirect=True)
 of_reports = pytest.mark.parametrize("benchmark", ["labeler", "scores"], indirect=True)
@@ -98,6 +99,61 @@ def test_intervals_of_patients_with_one_image_each_are_alike(benchmark):
     ours, scipy = benchmark.ours([cell], 512)[0], benchmark.scipy_patients()([cell], 512)[0]
     sd = (ours.high - ours.low) / 4
     assert (scipy.low, scipy.high) == (pytest.approx(ours.low, abs=sd / 2), pytest.approx(ours.high, abs=sd / 2))
+
+
+@tables
+def test_aims_that_are_met_and_missed_are_told(benchmark):
+    turns = [{"bare": 10.0, "engine": engine, "bare_cpu": 10.0, "engine_cpu": 10.0} for engine in (9.0, 10.5, 10.6)]
+    result = {
+        "network": "N", "device": "CPU", "threads": 1, "images": 1, "size": 1, "batch": 1, "steps": 1,
+        "attacks": [{"attack": "fgsm", "turns": turns}], "cold": [],
+    }  # fmt: skip
+    page = "\n".join(benchmark.inference(result)).splitlines()
+    assert [line.split(" | ")[4] for line in page if "FGSM |" in line] == ["1.05, met", "1.05, met", "1.05, missed"]
+    made = benchmark.read_results(benchmark.RESULTS)["attacks"]
+    for ratio, verdict in ((3.3, "met"), (2.9, "missed")):
+        search = {**made["search"], "ratio": ratio}
+        assert f"The aim is 3 ×: {verdict}." in "\n".join(benchmark.attacks({**made, "search": search}))
+
+
+@pytest.fixture
+def bench(benchmark: ModuleType) -> object:
+    """Two images of two findings, of which the network of one weight each calls 0.6 and more present."""
+    torch = pytest.importorskip("torch")
+    network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(1, 2))
+    torch.nn.init.constant_(network[2].weight, 10.0)
+    torch.nn.init.constant_(network[2].bias, -6.0)
+    images = torch.tensor([0.5, 0.7])[:, None, None, None].expand(2, 1, 8, 8).clone()
+    return benchmark.Bench(
+        model=network.eval().requires_grad_(False),
+        images=images,
+        labels=np.array([[0, 0], [1, 1]], np.int8),
+        findings=(benchmark.FINDING, "Edema"),
+    )
+
+
+@attacks
+def test_multi_label_attacks_have_a_row_of_every_finding(benchmark):
+    each = {one.name.split(",")[0]: one.each for one in benchmark.CONTESTS}
+    assert each == {"FGSM": False, "PGD": True, "Auto-PGD": True, "Square": True, "AutoAttack": True}
+    assert {one.package for one in benchmark.NEAREST.peers} == {"torchattacks", "foolbox", benchmark.ART}
+
+
+@attacks
+def test_the_nearest_image_is_as_far_as_the_boundary(benchmark, bench):
+    contest = benchmark.replace(benchmark.NEAREST, peers=())
+    (ours,) = benchmark.nearest(bench, contest, 0)
+    assert ours["right"] == 0
+    assert ours["length"] == pytest.approx(0.1 * 8, rel=0.05)  # all of 8 × 8 pixels by 0.1
+
+
+@attacks
+def test_ratios_of_corruptions_are_to_our_seconds(benchmark, bench, monkeypatch):
+    seconds = iter((2.0, 4.0, 1.0))
+    monkeypatch.setattr(benchmark, "timed", lambda work: (work(), next(seconds)))
+    peer = benchmark.Peer(package="a", make=lambda _: lambda model, images, labels: images)
+    rows = benchmark.corrupted(bench, benchmark.replace(benchmark.CORRUPTIONS[1], peers=(peer, peer)), 0)
+    assert [one["ratio"] for one in rows] == [None, 2.0, 0.5]
 
 
 @scaling

@@ -67,7 +67,8 @@ def _column(finding: str, names: Sequence[str], *, wanted: str | None, where: st
     what = f"two outputs {names[alike[0]]!r}" if alike else f"no output {searched!r}{nearest(searched, names)}"
     raise DataError(
         f"{where}: there {'are' if alike else 'is'} {what}: its outputs are {some(names, most=20)}; "
-        f'write labels = {{ "{finding}" = "<output>" }} in the regime, or name all of them with outputs'
+        f'write labels = {{ "{finding}" = "<output>" }} in the regime, or name all of them with '
+        "outputs; where the model knows no such finding, leave it out of findings in [data]"
     )
 
 

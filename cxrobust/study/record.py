@@ -106,6 +106,11 @@ class ComputeSection(Section):
                 raise ValueError(f"{key} is of use with {wanted} alone: remove it, or say so")
         if self.executor == "slurm" and self.workers is None:
             raise ValueError("slurm needs workers: how many jobs the array has")
+        if self.executor == "slurm" and self.gpus is not None and self.gpus % 1:
+            raise ValueError(
+                f'gpus = {self.gpus:g}: Slurm gives a job whole GPUs alone: write a whole number; executor = "ray" '
+                "gives parts"
+            )
         return self
 
 

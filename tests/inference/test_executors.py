@@ -16,6 +16,7 @@ from cxrobust import pipeline
 from cxrobust.errors import DataError, StudyError
 from cxrobust.files import LEFTOVER
 from cxrobust.inference import engine
+from cxrobust.inference.executors import ray as on_ray
 from cxrobust.inference.executors import slurm
 from cxrobust.inference.executors.processes import _Shared
 from cxrobust.inference.images import FileImages
@@ -26,6 +27,7 @@ from cxrobust.inference.work import Task, Worker
 from cxrobust.predictions import load_predictions
 from cxrobust.study import parse_study, read_study
 
+from .test_skipping import SENSITIVE, blacken
 from .tiny import MODULE, unit_files, write_study, write_validation
 
 pytest.importorskip("torch")
@@ -173,6 +175,41 @@ def test_a_process_that_is_killed_each_time_is_named(tmp_path: Path) -> None:
     assert all(entry.said.endswith("(attempt 2)") for entry in found.failed)
 
 
+@pytest.fixture(scope="module")
+def with_skipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a study of which one process left out an image that cannot be read, and one without a number."""
+    folder = tmp_path_factory.mktemp("skipped")
+    predicted(poisoned(folder, "local"))
+    return folder
+
+
+def poisoned(folder: Path, executor: str, *lines: str) -> Path:
+    path = with_executor(folder, executor, *lines, 'on_error = "skip"')
+    image = folder / "images" / "i007.png"
+    image.write_bytes(image.read_bytes()[:120])
+    blacken(folder, "i003")
+    (folder / "tiny_networks.py").write_text(SENSITIVE)
+    return path
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("executor", ["processes", "ray"])
+def test_other_executors_leave_out_the_images_that_one_process_leaves_out(
+    executor: str, with_skipped: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    keys = "workers = 2"
+    if executor == "ray":
+        keys = f'address = "{request.getfixturevalue("cluster").address}"'
+    assert predicted(poisoned(tmp_path, executor, keys)) == unit_files(with_skipped / "out")
+    ours, theirs = (
+        json.loads((folder / "out" / "predictions" / "index.json").read_text())["data"]
+        for folder in (tmp_path, with_skipped)
+    )
+    assert [one["image"] for one in ours["skipped"]] == ["i003", "i007"]
+    assert ours["skipped"] == theirs["skipped"]
+    assert ours["exclusions"] == theirs["exclusions"]
+
+
 def test_processes_without_a_gpu_must_be_counted(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="say how many by workers in"):
         predicted(with_executor(tmp_path, "processes"))
@@ -230,6 +267,7 @@ def test_a_task_that_was_sent_elsewhere_holds_its_own_images_alone(finished: Pat
         ("workers = 2", r'workers is of use with executor = "processes" or executor = "slurm" alone'),
         ('address = "auto"', r'address is of use with executor = "ray" alone'),
         ('executor = "slurm"', r"slurm needs workers"),
+        ('executor = "slurm"\nworkers = 2\ngpus = 0.5', r"gpus = 0\.5: Slurm gives a job whole GPUs alone"),
         ('executor = "spark"', r"study.toml:\d+"),
     ],
 )
@@ -331,6 +369,60 @@ SEEN = MODULE.replace(
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["gpus = 1"], r"\[compute\] cpus = 1 and gpus = 1: no node .* \(its nodes have: cpus = 1 and gpus = 0\)"),
+        (["cpus = 64"], r"cpus = 64: no node of the Ray cluster has as much"),
+        (["memory = 1e6"], r"cpus = 1 and memory = 1e\+06: no node"),
+    ],
+)
+def test_what_no_node_has_is_refused(lines: list[str], message: str, tmp_path: Path, cluster: object) -> None:
+    with pytest.raises(DataError, match=message):
+        predicted(with_executor(tmp_path, "ray", f'address = "{cluster.address}"', *lines))  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("cpus", "gpus", "fits"), [(4, 1, False), (2, 1, True), (4, 0, True), (2, 0.5, True)])
+def test_one_node_must_have_all_that_a_unit_asks_for(cpus: int, gpus: float, *, fits: bool) -> None:
+    nodes = [{"CPU": 8.0}, {"CPU": 2.0, "GPU": 1.0}]
+    if fits:
+        on_ray._check_given({"num_cpus": cpus, "num_gpus": gpus}, nodes)
+    else:
+        with pytest.raises(DataError, match=r"cpus = 8 and gpus = 0; cpus = 2 and gpus = 1"):
+            on_ray._check_given({"num_cpus": cpus, "num_gpus": gpus}, nodes)
+
+
+ASSIGNED = MODULE.replace(
+    "        time.sleep(",
+    "        import json, pathlib, ray\n"
+    "        if ray.is_initialized():\n"
+    "            here = ray.get_runtime_context()\n"
+    "            given = json.dumps([here.get_node_id(), here.get_assigned_resources()], sort_keys=True)\n"
+    "            with pathlib.Path(__file__).with_name('assigned').open('a') as file:\n"
+    "                file.write(given + '\\n')\n"
+    "        time.sleep(",
+)
+"""Networks that note what Ray gave their task."""
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_units_get_the_gpus_and_memory_that_they_ask_for(finished: Path, tmp_path: Path, cluster: object) -> None:
+    node = cluster.add_node(num_cpus=2, num_gpus=1)  # type: ignore[attr-defined]
+    lines = (f'address = "{cluster.address}"', "gpus = 0.5", "memory = 0.1")  # type: ignore[attr-defined]
+    path = with_executor(tmp_path, "ray", *lines)
+    (tmp_path / "tiny_networks.py").write_text(ASSIGNED)
+    predicted(path)
+    cluster.remove_node(node)  # type: ignore[attr-defined]
+    assert_same_but_for_code(tmp_path, finished)
+    given = [json.loads(line) for line in set((tmp_path / "assigned").read_text().splitlines())]
+    assert {place for place, _ in given} == {node.node_id}
+    for _, resources in given:
+        assert resources["GPU"] == 0.5
+        assert resources["CPU"] == 1
+        assert resources["memory"] == int(0.1 * 2**30)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_node_that_is_killed_during_a_run_changes_nothing(finished: Path, tmp_path: Path, cluster: object) -> None:
     node = cluster.add_node(num_cpus=1)  # type: ignore[attr-defined]
     path = with_executor(tmp_path, "ray", f'address = "{cluster.address}"', "memory = 0.1")  # type: ignore[attr-defined]
@@ -379,4 +471,6 @@ def test_a_cluster_that_does_not_answer_is_one_sentence(tmp_path: Path, monkeypa
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", refuse)
     with pytest.raises(DataError, match=r"address = 'far:1': no Ray cluster answers \(nobody there\)"):
-        predicted(with_executor(tmp_path, "ray", 'address = "far:1"'))
+        predicted(with_executor(tmp_path / "far", "ray", 'address = "far:1"'))
+    with pytest.raises(DataError, match=r'executor = "ray": Ray does not start on this machine \(nobody there\)'):
+        predicted(with_executor(tmp_path / "here", "ray"))

@@ -403,6 +403,18 @@ def test_a_head_learnt_on_mimic_is_tested_on_nih_by_one_study_file(tmp_path):
     np.testing.assert_allclose(across.probabilities[0, 0], direct.probabilities[0, 0], atol=1e-6)
 
 
+def test_a_finding_that_the_training_images_lack_is_told_before_any_prediction(tmp_path, monkeypatch):
+    monkeypatch.setattr(EncoderHead, "load", None)
+    save_encoder(tmp_path / "encoder", dinov2())
+    write_images(tmp_path, n=20, name="train.csv", prefix="train")
+    write_images(tmp_path, n=8, name="test.csv", prefix="test")
+    rows = (tmp_path / "train.csv").read_text().replace("Mass", "Hernia", 1)
+    (tmp_path / "train.csv").write_text(rows)
+    (tmp_path / "study.toml").write_text(STUDY)
+    with pytest.raises(DataError, match=r"no output 'Mass'.* leave it out of findings in \[data\]"):
+        predict(read_study(tmp_path / "study.toml"), tmp_path / "out")
+
+
 def test_a_patient_who_is_learned_from_is_not_tested_on(tmp_path):
     save_encoder(tmp_path / "encoder", dinov2())
     write_images(tmp_path, n=20, name="train.csv")

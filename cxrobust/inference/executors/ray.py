@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
@@ -17,6 +17,8 @@ from cxrobust.study import ComputeSection
 AHEAD = 2
 """How many tasks wait for each one that runs, so that no worker waits and few images lie about."""
 GIB = 2**30
+MOST = 8
+"""Nodes whose resources an error names."""
 
 
 class OnRay:
@@ -33,7 +35,9 @@ class OnRay:
         """See `cxrobust.inference.executors.Executor`."""
         ray = require("ray", group="ray")
         with _connected(ray, self._compute.address):
-            do = ray.remote(_do).options(max_retries=self._compute.retries, **self._resources(ray))
+            wanted = self._resources(ray)
+            _check_given(wanted, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+            do = ray.remote(_do).options(max_retries=self._compute.retries, **wanted)
             waiting = list(tasks)
             flying: dict[Any, Task] = {}
             try:
@@ -72,6 +76,29 @@ class OnRay:
         return max(1, int(min(fits)))
 
 
+def _check_given(wanted: Mapping[str, Any], nodes: Sequence[Mapping[str, float]]) -> None:
+    """Raise where no node has, even when idle, what a task asks for, so that Ray would wait without end.
+
+    Raises
+    ------
+    DataError
+        With what is asked for, and what each node has.
+    """
+    names = {"num_cpus": ("CPU", "cpus", 1), "num_gpus": ("GPU", "gpus", 1), "memory": ("memory", "memory", GIB)}
+    asked = {names[key]: amount for key, amount in wanted.items() if amount}
+    if any(all(node.get(name, 0) >= amount for (name, _, _), amount in asked.items()) for node in nodes):
+        return
+    said = " and ".join(f"{key} = {amount / unit:g}" for (_, key, unit), amount in asked.items())
+    has = "; ".join(
+        " and ".join(f"{key} = {node.get(name, 0) / unit:.3g}" for name, key, unit in asked) for node in nodes[:MOST]
+    )
+    more = f"; and {len(nodes) - MOST} nodes more" if len(nodes) > MOST else ""
+    raise DataError(
+        f"[compute] {said}: no node of the Ray cluster has as much for a unit (its nodes have: {has}{more}): ask for "
+        "less, or add a node that has it"
+    )
+
+
 @contextmanager
 def _connected(ray: Any, address: str | None) -> Iterator[None]:
     """Connect to a cluster, or use the one that this process is connected to, and let go of what was connected here."""
@@ -83,7 +110,10 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:
         ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", include_dashboard=None)
     except Exception as error:  # Ray has many types of them
         raise DataError(
-            f"[compute] address = {address!r}: no Ray cluster answers ({reason(error)}): start one by ray start"
+            f'[compute] executor = "ray": Ray does not start on this machine ({reason(error)}): try again when it is '
+            'less busy, write address for a cluster that runs, or executor = "processes"'
+            if address is None
+            else f"[compute] address = {address!r}: no Ray cluster answers ({reason(error)}): start one by ray start"
         ) from error
     try:
         yield

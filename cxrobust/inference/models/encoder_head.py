@@ -95,6 +95,7 @@ class EncoderHead(Regime):
         if self.train is not None:
             examples = self._examples()
             check_apart((examples.section, examples.table), tested, where=f"regime {self.name!r}")
+            self._learnt(tested[0][1].findings)
 
     def load(self, findings: tuple[str, ...], *, fold: str | None = None) -> "PixelClassifier":
         """Load the encoder and its head as one `Classifier`, after fitting the head where it is to be fitted.
@@ -233,16 +234,18 @@ class EncoderHead(Regime):
             self._training = read_training_images(section, folder=self._workplace.cache, report=self._workplace.report)
         return self._training
 
+    def _learnt(self, findings: Sequence[str]) -> tuple[int, ...]:
+        """Return the column of each finding in the labels of the training images."""
+        table = self._examples().table
+        where = f"regime {self.name!r}, training images {table.name}"
+        return match_labels(findings, table.findings, chosen=self.labels, where=where)
+
     def _fit(
         self, findings: Sequence[str], fold: str | None, classifier: "PixelClassifier"
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return weight and bias of the fitted head, a row for each finding."""
         examples = self._examples()
-        table = examples.table
-        columns = match_labels(
-            findings, table.findings, chosen=self.labels, where=f"regime {self.name!r}, training images {table.name}"
-        )
-        labels = examples.labels(columns)
+        labels = examples.labels(self._learnt(findings))
         of_features = {
             "encoder": self._encoder_fingerprint(fold),
             "images": list(examples.digests),
