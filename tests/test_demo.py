@@ -25,6 +25,7 @@ def test_the_demo_compares_six_regimes_with_the_supervised_one(prepared: Path) -
     assert names == ["linear-probe", "supervised", "lora", "adversarial", "preference", "preference-human"]
     assert parse_condition("pgd(eps=1/255, steps=10)") in study.conditions
     assert parse_condition("noise(eps=1/255)") in study.conditions
+    assert [one.column for one in study.analysis.subgroups] == ["sex"]
 
 
 def test_init_check_and_run_go_on_from_the_checkpoints_of_the_demo(
@@ -83,3 +84,5 @@ def test_the_whole_demo_ends_with_a_difference_in_differences_for_each_regime(pr
         "linear-probe", "lora", "adversarial", "preference", "preference-human",
     ]  # fmt: skip
     assert all(estimate.estimate is not None and estimate.p_adjusted is not None for estimate in found)
+    by_sex = {one.subgroup for one in results.estimates if one.subgroup}
+    assert by_sex == {"sex=F", "sex=M"}  # fewer than 20 patients each
