@@ -627,7 +627,8 @@ def corrupted(bench: Bench, one: Corrupted, column: int) -> list[dict[str, Any]]
 def nearest(bench: Bench, contest: Contest, column: int) -> list[dict[str, Any]]:
     """Return a row for ours and one for each package, with the median length of the change that flips a decision.
 
-    It is of the images that are right when clean; one that is right still counts as infinitely far.
+    It is of the images that are right when clean; one that is right still counts as infinitely far, and
+    where most are, the length is None.
     """
     settings = {**contest.ours(0.0), "target": FINDING}
     made = perturbation[str(settings["attack"])].model_validate(settings)
@@ -650,9 +651,9 @@ def nearest(bench: Bench, contest: Contest, column: int) -> list[dict[str, Any]]
         lengths = (images.double() - bench.images.double()).flatten(1).norm(dim=1).numpy()
         lengths = np.where((logits > 0) == present, np.inf, lengths)[right]
         share, ratio = bench.right(logits[:, None], [column]), None if package == "cxrobust" else seconds / took
-        rows.append(
-            {**row(contest, "one finding", package, share, seconds, ratio), "length": float(np.median(lengths))}
-        )
+        length = float(np.median(lengths))
+        measured = row(contest, "one finding", package, share, seconds, ratio)
+        rows.append({**measured, "length": length if np.isfinite(length) else None})
         print(rows[-1])
     return rows
 

@@ -137,7 +137,7 @@ def attacks(result: Mapping[str, Any]) -> Iterable[str]:
         (
             (
                 one["attack"], one["on"], f"{one['package']} ({versions[one['package']]})",
-                f"{one['right']:.1%}", f"{one['length']:.3f}" if "length" in one else "", seconds(one["seconds"]),
+                f"{one['right']:.1%}", length(one) if "length" in one else "", seconds(one["seconds"]),
                 times(one["ratio"]),
             )
             for one in rows
@@ -182,6 +182,10 @@ def attacks(result: Mapping[str, Any]) -> Iterable[str]:
             ("PGD at each ε", *(f"{right:.1%}" for right in search["pgd"])),
         ),
     )
+
+
+def length(row: Mapping[str, Any]) -> str:
+    return "most not flipped" if row["length"] is None else f"{row['length']:.3f}"
 
 
 def spread(values: Sequence[float]) -> str:
