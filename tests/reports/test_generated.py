@@ -174,6 +174,15 @@ def test_length_stands_beside_scores_whether_or_not_it_is_asked_for():
     assert asked.groups[0].rows[0][-1].under  # its interval
 
 
+def test_all_scores_of_a_table_have_as_many_decimals_and_lengths_their_own():
+    scored = with_scores(RAW, "bleu", "rouge-l", "words")
+    narrow = tuple(
+        replace(one, ci_low=0.4370, ci_high=0.4380) if one.metric == "rouge-l" else one for one in scored.estimates
+    )
+    row = generated(View.of(replace(scored, estimates=narrow), images=None))["scores"].groups[0].rows[0]
+    assert [cell.text for cell in row[1:]] == ["0.4375", "0.4375", "0.438"]
+
+
 def replace_text(text):
     predictions = made()
     predictions.reports[1, 1, 0] = text

@@ -189,7 +189,8 @@ def _scores(view: View) -> Table | None:
     if not metrics:
         return None
     conditions = [CLEAN, *([view.control] if view.control else []), *([view.primary] if view.primary else [])]
-    digits = {name: common_digits(_values(view, name, conditions)) for name in metrics}
+    scores = common_digits(one for name in metrics if name != LENGTH for one in _values(view, name, conditions))
+    digits = dict.fromkeys(metrics, scores) | {LENGTH: common_digits(_values(view, LENGTH, conditions))}
     lengths = None if LENGTH in metrics else _lengths(view)
     columns = (
         Column(title="Regime", left=True),
