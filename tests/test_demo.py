@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,21 @@ def test_the_whole_demo_ends_with_a_difference_in_differences_for_each_regime(pr
     assert all(estimate.estimate is not None and estimate.p_adjusted is not None for estimate in found)
     by_sex = {one.subgroup for one in results.estimates if one.subgroup}
     assert by_sex == {"sex=F", "sex=M"}  # fewer than 20 patients each
+
+
+def test_a_report_of_the_demo_verifies(prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of two of its regimes and a few of its perturbations, which take seconds."""
+    tables = re.split(r"\n(?=\[)", prepared.read_text(encoding="utf-8"))
+    regimes = [one for one in tables if one.startswith("[[regimes]]")]
+    perturbations = [one for one in tables if one.startswith("[[perturbations]]")]
+    left_out = [one for one in regimes if not re.search('name = "(supervised|preference)"', one)]
+    left_out += [one for one in perturbations if "pgd" not in one or "target" in one]
+    assert (len(left_out), len(regimes), len(perturbations)) == (10, 6, 7)
+    study = prepared.with_name("few.toml")
+    kept = "\n".join(one for one in tables if one not in left_out)
+    study.write_text(f'{kept}\n[report]\nformats = ["pdf"]\n', encoding="utf-8")
+    assert _main(["run", str(study), "--out", str(tmp_path)]) == 0
+    assert _main(["verify", str(tmp_path / "report.pdf")]) == 0
+    said = capsys.readouterr().out
+    assert "estimates recomputed from the predictions: all agree to the last digit" in said
+    assert "not checked: attack checks and transfer" in said
