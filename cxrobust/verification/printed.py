@@ -173,7 +173,7 @@ def _by_words(given: pikepdf.Pdf, expected: pikepdf.Pdf) -> list[str]:
     """Tell where two documents that are laid out otherwise differ in their words and numbers, margins left out.
 
     What another place of page breaks changes is no difference: where a word is broken, a page's number in the list of
-    contents, and a table's head that is printed once more.
+    contents, a table's head that is printed once more, and whether it stands before a row or after.
     """
     printed, wanted = _all_words(given), _all_words(expected)
     if _letters(printed) == _letters(wanted):
@@ -182,8 +182,12 @@ def _by_words(given: pikepdf.Pdf, expected: pikepdf.Pdf) -> list[str]:
     matcher = SequenceMatcher(a=[word.text for word in printed], b=[word.text for word in wanted], autojunk=False)
     texts = (" ".join(word.text for word in printed), " ".join(word.text for word in wanted))
     found = []
-    for kind, a, b, c, d in matcher.get_opcodes():
+    opcodes = matcher.get_opcodes()
+    over_a_head = _over_a_head(opcodes, printed, wanted, texts, n_pages)
+    for at, (kind, a, b, c, d) in enumerate(opcodes):
         here, there = printed[a:b], wanted[c:d]
+        if at in over_a_head:
+            continue
         if kind == "replace":
             here, there = _without_a_head(here, there, texts), _without_a_head(there, here, texts)
         if kind == "equal" or _letters(here) == _letters(there):
@@ -195,6 +199,38 @@ def _by_words(given: pikepdf.Pdf, expected: pikepdf.Pdf) -> list[str]:
         found += _word_differences(here, there) if a < b else [_missing(printed, there, a)]
     more = len(found) - MOST_A_PAGE
     return found[:MOST_A_PAGE] + ([f"and {more:,} more"] if more > 0 else [])
+
+
+def _over_a_head(
+    opcodes: Sequence[tuple[str, int, int, int, int]],
+    printed: Sequence[Word],
+    wanted: Sequence[Word],
+    texts: Sequence[str],
+    n_pages: int,
+) -> set[int]:
+    """Return the places of opcodes that take a row from one side of a repeated head and put it on the other.
+
+    Numbers of pages at the row's ends may differ.
+    """
+    found: set[int] = set()
+    for at, (first, between, last) in enumerate(zip(opcodes, opcodes[1:], opcodes[2:], strict=False)):
+        if {first[0], last[0]} != {"delete", "insert"} or between[0] != "equal":
+            continue
+        rows = [printed[a:b] if kind == "delete" else wanted[c:d] for kind, a, b, c, d in (first, last)]
+        head = _without_page_numbers(printed[between[1] : between[2]], n_pages)
+        run = " ".join(word.text for word in head)
+        is_repeated = bool(head) and all(text.count(run) > 1 for text in texts)
+        ours, theirs = (_without_page_numbers(row, n_pages) for row in rows)
+        if is_repeated and ours and _letters(ours) == _letters(theirs):
+            found |= {at, at + 2}
+    return found
+
+
+def _without_page_numbers(some: Sequence[Word], n_pages: int) -> Sequence[Word]:
+    """Return words without a page's number at their beginning and end."""
+    first = int(len(some) > 0 and _are_page_numbers(some[:1], n_pages))
+    last = len(some) - int(len(some) > first and _are_page_numbers(some[-1:], n_pages))
+    return some[first:last]
 
 
 def _without_a_head(some: list[Word], other: list[Word], texts: Sequence[str]) -> list[Word]:
