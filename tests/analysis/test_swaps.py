@@ -132,7 +132,9 @@ def test_an_analysed_study_against_enumeration():
     for values in scores.values():
         values[..., heavy] *= 9
     reports = np.full(shape, "Clear.", dtype=object)
-    settings = AnalysisSection(metrics=("f1-pleural-effusion",), resamples=200, effect_sizes=(), sensitivity_analyses=False)
+    settings = AnalysisSection(
+        metrics=("f1-pleural-effusion",), resamples=200, effect_sizes=(), sensitivity_analyses=False
+    )
     found = analyze(replace(made, scores=scores, reports=reports), settings, reference="sft", seed=1).estimates
     by = {(e.estimand, e.regime, e.condition): e for e in found}
     attack = made.conditions[1]
