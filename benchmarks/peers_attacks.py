@@ -18,7 +18,7 @@ import importlib
 import logging
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -592,20 +592,26 @@ def corrupted_by(corrupt: Attack, model: torch.nn.Module, images: torch.Tensor, 
     return corrupt(model, images.clone(), labels).detach().float().clamp(0, 1)
 
 
+def made_by(
+    peers: Sequence[Peer], strength: float, model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor
+) -> Iterator[tuple[str, torch.Tensor, float]]:
+    """Yield of each package that is there its name, what it makes of images, and its seconds."""
+    for peer in peers:
+        try:
+            make = peer.make(strength)
+        except ImportError as error:
+            print(f"{peer.package}: {error}: skipped")
+            continue
+        yield peer.package, *timed(partial(corrupted_by, make, model, images, labels))
+
+
 def corrupted(bench: Bench, one: Corrupted, column: int) -> list[dict[str, Any]]:
     """Return a row for ours and one for each package: how far pixels move, and how far from where ours move them."""
     made = perturbation[str(one.ours.get("attack") or one.ours["corruption"])].model_validate(one.ours)
     labels = torch.from_numpy(bench.labels[:, column].astype(np.int64))
     of_one = TwoClasses(bench.model, column).eval()
     ours, took = timed(lambda: made.perturb(bench.batch, bench.model))
-    found = [("cxrobust", ours, took)]
-    for peer in one.peers:
-        try:
-            corrupt = peer.make(one.strength)
-        except ImportError as error:
-            print(f"{peer.package}: {error}: skipped")
-            continue
-        found.append((peer.package, *timed(partial(corrupted_by, corrupt, of_one, bench.images, labels))))
+    found = [("cxrobust", ours, took), *made_by(one.peers, one.strength, of_one, bench.images, labels)]
     rows = []
     for package, images, seconds in found:
         logits = bench._read(images).numpy()[:, [column]]
@@ -635,14 +641,7 @@ def nearest(bench: Bench, contest: Contest, column: int) -> list[dict[str, Any]]
     labels = torch.from_numpy(bench.labels[:, column].astype(np.int64))
     of_one = TwoClasses(bench.model, column).eval()
     images, took = timed(lambda: made.perturb(bench.batch, bench.model))
-    found = [("cxrobust", images, took)]
-    for peer in contest.peers:
-        try:
-            attack = peer.make(0.0)
-        except ImportError as error:
-            print(f"{peer.package}: {error}: skipped")
-            continue
-        found.append((peer.package, *timed(partial(corrupted_by, attack, of_one, bench.images, labels))))
+    found = [("cxrobust", images, took), *made_by(contest.peers, 0.0, of_one, bench.images, labels)]
     present = labels.numpy() == 1
     right = (bench._read(bench.images).numpy()[:, column] > 0) == present
     rows = []

@@ -9,6 +9,7 @@ doi:10.1214/13-AOS1090).
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 from cxrobust.analysis.permutation import is_exact, sign_patterns
 
 Array = NDArray[np.float64]
+Analytic = Callable[[NDArray[Any]], NDArray[Any]]
+"""Of real numbers, or of complex ones, by whose imaginary part it is differentiated."""
 STEP = 1e-30
 """Of a complex step (Squire and Trapp 1998, doi:10.1137/S003614459631241X)."""
 TIES = 1e-9
@@ -29,8 +32,8 @@ def swap_p_value(
     one: Array,
     other: Array,
     *,
-    finish: Callable[[Array], Array],
-    combine: Callable[[Array], Array],
+    finish: Analytic,
+    combine: Analytic,
     n_draws: int,
     rng: np.random.Generator,
 ) -> float:
@@ -72,9 +75,7 @@ def swap_p_value(
 class _Sides:
     """Patients' sums on two sides: their middle, which no swap moves, and half the difference, whose sign it turns."""
 
-    def __init__(
-        self, *, middle: Array, half: Array, finish: Callable[[Array], Array], combine: Callable[[Array], Array]
-    ) -> None:
+    def __init__(self, *, middle: Array, half: Array, finish: Analytic, combine: Analytic) -> None:
         self.finish, self.combine = finish, combine
         self.shape = middle.shape[1:]
         self.middle, self.half = (each.reshape(len(each), -1) for each in (middle, half))
@@ -100,12 +101,12 @@ class _Sides:
         moved = at.astype(np.complex128)
         for j in range(at.shape[-1]):
             moved[..., j] += 1j * STEP
-            slopes[..., j] = np.imag(self.finish(moved)) / STEP  # type: ignore[arg-type]  # complex on purpose
+            slopes[..., j] = np.imag(self.finish(moved)) / STEP
             moved[..., j] -= 1j * STEP
         moved = values.astype(np.complex128)
         for part in range(len(values)):
             moved[part] += 1j * STEP
-            slopes[part] *= (np.imag(self.combine(moved)) / STEP)[:, None]  # type: ignore[arg-type]
+            slopes[part] *= (np.imag(self.combine(moved)) / STEP)[:, None]
             moved[part] -= 1j * STEP
         slopes[~np.isfinite(slopes)] = 0
         return self.combine(values), np.moveaxis(slopes, 1, 0).reshape(len(totals), -1)

@@ -97,9 +97,7 @@ def run_tests(
                 places.append((row, k))
                 instead.append(_several_runs(asked, metric, values, contrast, k))
     rows = list({row: sides for row, _, sides in swapped}.items())  # a finding that is the only one is its mean too
-    tested = dict(
-        zip((row for row, _ in rows), in_threads(lambda at: _by_swaps(metric, values, at[1]), rows), strict=True)
-    )
+    tested = dict(zip((row for row, _ in rows), in_threads(lambda at: _by_swaps(values, at[1]), rows), strict=True))
     for row, k, _ in swapped:
         found[row][k] = tested[row]
     if places:
@@ -118,6 +116,7 @@ def run_tests(
 class _Sides:
     """The two sides of a contrast, between which a patient's sums can be swapped."""
 
+    metric: Additive
     one: Sequence[tuple[int, int]]
     """(row, condition) of each value that a side is made from."""
     other: Sequence[tuple[int, int]]
@@ -131,7 +130,7 @@ def _sides_of(metric: Metric, values: Values, contrast: Contrast) -> _Sides | No
     These are one regime under two conditions, or two regimes that weigh the same conditions alike and were trained as
     often.
     """
-    if not metric.swapped or contrast.across or values.samples[0].n_findings > 1:
+    if not isinstance(metric, Additive) or not metric.swapped or contrast.across or values.samples[0].n_findings > 1:
         return None
     weights: dict[int, dict[int, float]] = {}
     for row, condition, weight in contrast.terms:
@@ -139,7 +138,7 @@ def _sides_of(metric: Metric, values: Values, contrast: Contrast) -> _Sides | No
     rows = list(weights)
     if len(rows) == 1 and contrast.form is None and sorted(weights[rows[0]].values()) == [-1, 1]:
         one, other = ([(rows[0], condition)] for condition in weights[rows[0]])
-        return _Sides(one=one, other=other, combine=lambda found: found[0])
+        return _Sides(metric=metric, one=one, other=other, combine=lambda found: found[0])
     if len(rows) != 2 or len(values.replicates[rows[0]]) != len(values.replicates[rows[1]]):
         return None
     mine, theirs = (weights[row] for row in rows)
@@ -148,13 +147,12 @@ def _sides_of(metric: Metric, values: Values, contrast: Contrast) -> _Sides | No
     along = contrast.along if contrast.form is not None else tuple(mine)
     one, other = ([(row, condition) for condition in along] for row in rows)
     each = np.array(list(mine.values()))
-    return _Sides(one=one, other=other, combine=contrast.form or (lambda found: each @ found))
+    return _Sides(metric=metric, one=one, other=other, combine=contrast.form or (lambda found: each @ found))
 
 
-def _by_swaps(metric: Metric, values: Values, sides: _Sides) -> Tested:
+def _by_swaps(values: Values, sides: _Sides) -> Tested:
     """Test that two sides are equal by swapping patients' sums, of every training run, between them."""
-    assert isinstance(metric, Additive)  # noqa: S101  others are not swapped
-    n_values, sample = len(sides.one), values.samples[0]
+    metric, n_values, sample = sides.metric, len(sides.one), values.samples[0]
     one, other = (
         np.stack([metric.sums(cell) for row, condition in side for cell in values.cells(row, condition, 0)], axis=1)
         for side in (sides.one, sides.other)

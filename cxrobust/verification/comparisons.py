@@ -115,17 +115,18 @@ def _paired(ran: Mapping[str, Ran], recorded: Recorded, report: Reporter) -> Che
     n = len(recorded.paired.estimates)
     if any(recorded.why_not.values()):
         return unchecked(what, "the document holds no paired test, for predictions were not at hand when it was made")
-    missing = [side for side in SIDES if ran[side].predictions is None]
+    folders = {side: folder for side in SIDES if (folder := ran[side].predictions) is not None}
+    missing = [side for side in SIDES if side not in folders]
     if missing:
         return unchecked(
             what, f"its {n:,} estimates were not recomputed: there are no predictions of the {missing[0]} run"
         )
     try:
-        again = _again(ran, report)
+        again = _again(ran, folders, report)
     except CxrobustError as error:
         said = str(error)
         for side in SIDES:
-            said = plain(DataError(said), ran[side].predictions or ran[side].folder)
+            said = plain(DataError(said), folders[side])
         return check(what, f"{n:,} estimates could not be recomputed", [said])
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError) as error:
         return check(what, f"{n:,} estimates could not be recomputed", [f"{type(error).__name__}: {error}"])
@@ -144,11 +145,9 @@ def _paired(ran: Mapping[str, Ran], recorded: Recorded, report: Reporter) -> Che
     return check(what, f"{n:,} estimates recomputed from the predictions of both runs: {how}", wrong)
 
 
-def _again(ran: Mapping[str, Ran], report: Reporter) -> Paired:
+def _again(ran: Mapping[str, Ran], folders: Mapping[str, Path], report: Reporter) -> Paired:
     runs = []
-    for side in SIDES:
-        folder = ran[side].predictions
-        assert folder is not None  # noqa: S101  its caller asks
+    for side, folder in folders.items():
         check_folder(folder)
         runs.append(Run(name=side, results=ran[side].results, predictions=load_predictions(folder), why_not=""))
     old, new = runs
