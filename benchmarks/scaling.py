@@ -7,7 +7,7 @@ of the NIH test set. The last two run in a process of their own, whose peak memo
     python benchmarks/scaling.py --figure docs/_static/scaling.svg --out benchmarks/results/scaling.json
     python benchmarks/scaling.py --million --out benchmarks/results/million.json
     python benchmarks/scaling.py --study --metrics default --out benchmarks/results/study-default.json
-    python benchmarks/scaling.py --study --metrics all --fraction 0.5 --out benchmarks/results/study-all.json
+    python benchmarks/scaling.py --study --metrics all --out benchmarks/results/study-all.json
 """
 
 import argparse
