@@ -108,7 +108,7 @@ def few(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "study.toml").write_text(f'{kept}\n[report]\nformats = ["pdf"]\n', encoding="utf-8")
     written = run_all(read_study(folder / "study.toml"))
     printed = [str(path.relative_to(folder)) for path in written if path.suffix == ".pdf"]
-    assert printed == ["compared/comparison.pdf", "appendix.pdf", "report.pdf"]
+    assert printed == ["compared/comparison.pdf", "report.pdf", "appendix.pdf"]
     return folder
 
 

@@ -101,9 +101,7 @@ def test_the_next_checkpoint_of_nih_chexnet_against_the_former_one(
     analyze(study, out)
     found = compare(folder / "out", out, out=folder / "out" / "compared")
     assert found.paired.unchanged == ("pretrained",)
-    value = {
-        (e.regime, e.metric, e.finding): e.estimate for e in results.find(estimand="value", condition="clean")
-    }
+    value = {(e.regime, e.metric, e.finding): e.estimate for e in results.find(estimand="value", condition="clean")}
     tested = [e for e in found.paired.estimates if e.metric in {"auroc", "ece", "brier"}]
     assert {e.regime for e in tested} == {"nih_25"}
     assert len(tested) == 3 * (14 + 3)

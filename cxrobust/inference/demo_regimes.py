@@ -85,7 +85,13 @@ def _train(demo: "_Demo") -> None:
         demo.get(
             name,
             partial(demo.prefer, supervised, training, judge, name),
-            said={"tuned": "all weights", "training": training, "start": "supervised", **asdict(PREFERENCE), "judge": told},
+            said={
+                "tuned": "all weights",
+                "training": training,
+                "start": "supervised",
+                **asdict(PREFERENCE),
+                "judge": told,
+            },
         )
 
 
