@@ -33,8 +33,12 @@ types: setup
 docs: setup
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
+CHEXNET := examples/nih-chexnet
+
 nih-chexnet: setup
-	$(BIN)/cxrobust run examples/nih-chexnet/study.toml --data-root $(DATA)
+	$(BIN)/cxrobust run $(CHEXNET)/next.toml --data-root $(DATA) --out $(CHEXNET)/out/next
+	$(BIN)/cxrobust run $(CHEXNET)/study.toml --data-root $(DATA)
+	$(BIN)/cxrobust compare $(CHEXNET)/out $(CHEXNET)/out/next --out $(CHEXNET)/out/compared
 
 pneumoniamnist: setup
 	$(BIN)/python examples/pneumoniamnist/train.py --data-root $(DATA)

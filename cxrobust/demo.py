@@ -5,16 +5,26 @@ is small: the images are drawings of 64 pixels, and the model has some 170,000 w
 """
 
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 from string import Template
 
+from cxrobust import pipeline
+from cxrobust.comparison.comparing import compare
 from cxrobust.errors import require
 from cxrobust.files import atomic_write_text, sha256_json
 from cxrobust.progress import Reporter, silent
+from cxrobust.registration import place_of
+from cxrobust.registration.planned import register
+from cxrobust.results import ESTIMATES, RESULTS
+from cxrobust.study import Study, read_study
 
 SIZE = 64
+EARLIER = "earlier"
+"""Name of the study, and folder, of an earlier checkpoint of one regime, with which the demo's run is compared."""
 RECIPE = 1
 """Raised when what is trained changes, so that older checkpoints are not taken for it."""
 
@@ -43,7 +53,7 @@ TINY = Scale(
     pretrain_epochs=1,
     tune_epochs=1,
     adversarial_epochs=1,
-    preference_epochs=1,
+    preference_epochs=2,
     width=32,
     depth=1,
     resamples=200,
@@ -56,6 +66,8 @@ READER_ERROR = 0.2
 """Share of findings that the simulated readers misread."""
 TRAIN_EPS = 1.0
 """Size of the attack in adversarial training, in units of 1/255."""
+EARLY_EPOCHS = 1
+"""Epochs of preference fine-tuning in the earlier checkpoint."""
 
 DESCRIPTIONS = {
     "linear_probe": "pre-trained transformer kept as it is, logistic regression on its features",
@@ -70,7 +82,9 @@ DESCRIPTIONS = {
 
 
 def prepare(folder: Path, *, scale: Scale = FULL, report: Reporter = silent) -> Path:
-    """Train the six regimes that `folder` does not hold yet, and write the study file that compares them.
+    """Train the regimes that `folder` does not hold yet, and write the study file that compares them.
+
+    `folder/earlier.toml` is a study of an earlier checkpoint of the preference regime, on the same images.
 
     Returns
     -------
@@ -87,7 +101,28 @@ def prepare(folder: Path, *, scale: Scale = FULL, report: Reporter = silent) -> 
         shutil.rmtree(checkpoints, ignore_errors=True)
         atomic_write_text(mark, recipe)
     train(checkpoints, scale, report)
-    study = folder / "study.toml"
-    text = Template(files("cxrobust.templates").joinpath("demo.toml").read_text(encoding="utf-8"))
-    atomic_write_text(study, text.substitute(DESCRIPTIONS, patients=scale.test_patients, resamples=scale.resamples))
-    return study
+    for name, template in (("study", "demo"), (EARLIER, "demo-earlier")):
+        text = Template(files("cxrobust.templates").joinpath(f"{template}.toml").read_text(encoding="utf-8"))
+        written = text.substitute(
+            DESCRIPTIONS, patients=scale.test_patients, resamples=scale.resamples, epochs=EARLY_EPOCHS
+        )
+        atomic_write_text(folder / f"{name}.toml", written)
+    return folder / "study.toml"
+
+
+def run_all(
+    study: Study, *, report: Reporter = silent, say: Callable[[str], None] = lambda message: None
+) -> tuple[Path, ...]:
+    """Register the demo's study, run it, and compare it with the earlier checkpoint's; return what was written.
+
+    A study that is registered already stays so. The earlier checkpoint's run has no documents of its own.
+    """
+    folder = study.path.parent
+    if not place_of(study).exists():
+        register(study, place_of(study), now=datetime.now(UTC))
+    documents = pipeline.run(study, folder, report_progress=report, say=say)
+    earlier = read_study(folder / f"{EARLIER}.toml")
+    pipeline.predict(earlier, folder / EARLIER, report=report)
+    pipeline.analyze(earlier, folder / EARLIER, report=report)
+    compared = compare(folder / EARLIER, folder, out=folder / "compared", report=report, say=say)
+    return folder / RESULTS, folder / ESTIMATES, *compared.written, *documents

@@ -1,14 +1,17 @@
 import re
+import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from cxrobust.cli import _main
 from cxrobust.conditions import parse_condition
-from cxrobust.demo import TINY, prepare
+from cxrobust.demo import TINY, prepare, run_all
 from cxrobust.inference.checkpoints import said_of_training
 from cxrobust.pipeline import analyze, predict
 from cxrobust.progress import silent
+from cxrobust.results import read_results
 from cxrobust.study import read_study
 
 pytest.importorskip("torch")
@@ -52,7 +55,7 @@ def test_init_check_and_run_go_on_from_the_checkpoints_of_the_demo(
 def test_checkpoints_are_trained_once(prepared: Path) -> None:
     folder = prepared.parent
     weights = sorted(folder.glob("checkpoints/*/*.safetensors"))
-    assert len(weights) == 7
+    assert len(weights) == 8
     before = [(path, path.stat().st_mtime_ns) for path in weights]
     stages: list[str] = []
     prepare(folder, scale=TINY, report=lambda task, done, total: stages.append(task))
@@ -63,7 +66,7 @@ def test_checkpoints_are_trained_once(prepared: Path) -> None:
 def test_every_checkpoint_tells_how_it_was_trained(prepared: Path) -> None:
     checkpoints = [path.parent for path in prepared.parent.glob("checkpoints/*/*.safetensors")]
     said = {folder.name: said_of_training(folder) for folder in checkpoints}
-    assert len(said) == 7
+    assert len(said) == 8
     assert all(one["tuned"] and one["start"] and one["images"] for one in said.values())
     assert said["adversarial"]["adversary"].startswith("PGD, eps ")
     assert said["preference"]["judge"] != said["preference-human"]["judge"]
@@ -71,7 +74,7 @@ def test_every_checkpoint_tells_how_it_was_trained(prepared: Path) -> None:
 
 def test_every_regime_differs_from_every_other(prepared: Path) -> None:
     weights = {path.read_bytes() for path in prepared.parent.glob("checkpoints/*/*.safetensors")}
-    assert len(weights) == 7
+    assert len(weights) == 8
 
 
 def test_the_whole_demo_ends_with_a_difference_in_differences_for_each_regime(prepared: Path) -> None:
@@ -89,19 +92,46 @@ def test_the_whole_demo_ends_with_a_difference_in_differences_for_each_regime(pr
     assert by_sex == {"sex=F", "sex=M"}  # fewer than 20 patients each
 
 
-def test_a_report_of_the_demo_verifies(prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of two of its regimes and a few of its perturbations, which take seconds."""
+@pytest.fixture(scope="module")
+def few(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All documents of two of the demo's regimes and a few of its perturbations, which take seconds; their folder."""
+    folder = tmp_path_factory.mktemp("few")
+    (folder / "checkpoints").symlink_to(prepared.parent / "checkpoints")
+    shutil.copy(prepared.with_name("earlier.toml"), folder)
     tables = re.split(r"\n(?=\[)", prepared.read_text(encoding="utf-8"))
     regimes = [one for one in tables if one.startswith("[[regimes]]")]
     perturbations = [one for one in tables if one.startswith("[[perturbations]]")]
     left_out = [one for one in regimes if not re.search('name = "(supervised|preference)"', one)]
     left_out += [one for one in perturbations if "pgd" not in one or "target" in one]
     assert (len(left_out), len(regimes), len(perturbations)) == (10, 6, 7)
-    study = prepared.with_name("few.toml")
     kept = "\n".join(one for one in tables if one not in left_out)
-    study.write_text(f'{kept}\n[report]\nformats = ["pdf"]\n', encoding="utf-8")
-    assert _main(["run", str(study), "--out", str(tmp_path)]) == 0
-    assert _main(["verify", str(tmp_path / "report.pdf")]) == 0
+    (folder / "study.toml").write_text(f'{kept}\n[report]\nformats = ["pdf"]\n', encoding="utf-8")
+    written = run_all(read_study(folder / "study.toml"))
+    printed = [str(path.relative_to(folder)) for path in written if path.suffix == ".pdf"]
+    assert printed == ["compared/comparison.pdf", "report.pdf", "appendix.pdf"]
+    return folder
+
+
+@pytest.mark.parametrize("document", ["report.pdf", "appendix.pdf", "compared/comparison.pdf"])
+def test_each_document_of_the_demo_verifies(few: Path, document: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _main(["verify", str(few / document)]) == 0
     said = capsys.readouterr().out
     assert "estimates recomputed from the predictions: all agree to the last digit" in said
-    assert "not checked: attack checks and transfer" in said
+    assert ("not checked: attack checks and transfer" in said) == (document != "compared/comparison.pdf")
+
+
+def test_the_demo_registers_its_study_before_it_runs_and_recalibrates(few: Path) -> None:
+    results = read_results(few / "results.json")
+    registered = results.provenance["registration"]
+    assert registered["file"] == "study.registration.json"
+    assert (registered["deviations"], registered["predictions"]["other"]) == ([], 0)
+    assert registered["predictions"]["after"] > 0
+    assert {one.recalibration for one in results.estimates} == {"", "temperature"}
+
+
+def test_the_demo_compares_its_run_with_an_earlier_checkpoint(few: Path) -> None:
+    said = (few / "compared" / "comparison.md").read_text(encoding="utf-8")
+    assert "preference" in said
+    rows = pd.read_csv(few / "compared" / "comparison-paired.csv")
+    assert set(rows["regime"]) == {"preference"}  # the supervised checkpoint is the same
+    assert set(rows["estimand"]) == {"regime-reference", "difference-in-differences"}

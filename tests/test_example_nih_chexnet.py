@@ -7,25 +7,39 @@ import pandas as pd
 import pytest
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
+from cxrobust.cli import _main
+from cxrobust.comparison.comparing import compare
+from cxrobust.documents import report
 from cxrobust.pipeline import analyze, predict
-from cxrobust.results import Results
-from cxrobust.study import read_study
+from cxrobust.results import Results, read_results
+from cxrobust.study import Study, read_study
 
-STUDY = Path(__file__).parent.parent / "examples" / "nih-chexnet" / "study.toml"
+EXAMPLE = Path(__file__).parent.parent / "examples" / "nih-chexnet"
 REGIMES = ("pretrained", "nih_25", "results")
 N_IMAGES, N_PATIENTS = 22_433, 6_187
 
 
-@pytest.fixture(scope="module")
-def results(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Results:
-    """Results of the example's study file with 200 resamples in place of 10,000."""
-    folder = tmp_path_factory.mktemp("nih-chexnet")
-    text, n_replaced = re.subn(r"resamples = 10_000", "resamples = 200", STUDY.read_text(encoding="utf-8"))
+def shortened(name: str, folder: Path, data_root: Path) -> Study:
+    """Return a study file of the example with 200 resamples in place of 10,000."""
+    text, n_replaced = re.subn(r"resamples = 10_000", "resamples = 200", (EXAMPLE / name).read_text(encoding="utf-8"))
     assert n_replaced == 1
-    (folder / "study.toml").write_text(text, encoding="utf-8")
-    study = read_study(folder / "study.toml", data_root=shared_data)
+    (folder / name).write_text(text, encoding="utf-8")
+    return read_study(folder / name, data_root=data_root)
+
+
+@pytest.fixture(scope="module")
+def folder(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The example's folder, with the run of its study in `out`."""
+    folder = tmp_path_factory.mktemp("nih-chexnet")
+    study = shortened("study.toml", folder, shared_data)
     predict(study, folder / "out")
-    return analyze(study, folder / "out")
+    analyze(study, folder / "out")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def results(folder: Path) -> Results:
+    return read_results(folder / "out" / "results.json")
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +80,34 @@ def test_nih_chexnet_counts_patients_and_compares_with_the_reference(results, la
     for e in differences:
         assert e.estimate == pytest.approx(value[e.regime] - value["pretrained"], abs=1e-12)
         assert e.ci_low < e.estimate < e.ci_high < 0
+
+
+def test_each_document_of_nih_chexnet_verifies(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = folder / "out"
+    report(out / "results.json", out, formats=("pdf", "paper"))
+    assert (out / "paper" / "numbers.tex").exists()
+    for name in ("report", "appendix"):
+        assert _main(["verify", str(out / f"{name}.pdf")]) == 0
+        said = capsys.readouterr().out
+        assert "estimates recomputed from the predictions: all agree to the last digit" in said
+
+
+def test_the_next_checkpoint_of_nih_chexnet_against_the_former_one(
+    folder: Path, shared_data: Path, results: Results, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What two runs say of the same two models is what one study says of them."""
+    study, out = shortened("next.toml", folder, shared_data), folder / "out" / "next"
+    predict(study, out)
+    analyze(study, out)
+    found = compare(folder / "out", out, out=folder / "out" / "compared")
+    assert found.paired.unchanged == ("pretrained",)
+    value = {(e.regime, e.metric, e.finding): e.estimate for e in results.find(estimand="value", condition="clean")}
+    tested = [e for e in found.paired.estimates if e.metric in {"auroc", "ece", "brier"}]
+    assert {e.regime for e in tested} == {"nih_25"}
+    assert len(tested) == 3 * (14 + 3)
+    for e in tested:
+        if e.finding != "worst":
+            moved = value["results", e.metric, e.finding] - value["nih_25", e.metric, e.finding]
+            assert e.estimate == pytest.approx(moved, abs=1e-12)
+    assert _main(["verify", str(folder / "out" / "compared" / "comparison.pdf")]) == 0
+    assert "estimates recomputed from the predictions of both runs: all agree" in capsys.readouterr().out

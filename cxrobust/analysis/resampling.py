@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.analysis.accelerator import Drawn, OnDevice, sums_of_tables
+from cxrobust.analysis.lanes import cast, load, spread, store
 
 LANES = 64
 """Resamples side by side in one block of counts."""
@@ -177,38 +178,26 @@ def _whole(sums: NDArray[np.float64], counts: Drawn) -> NDArray[np.bool_]:
 
 def _entries(sums: NDArray[np.float64], columns: NDArray[np.bool_], kind: type) -> _Entries:
     """List the numbers other than 0 of some statistics, as `_add_up` takes them."""
-    chosen = sums if columns.all() else sums[:, columns]
-    flat = np.ascontiguousarray(chosen).reshape(-1)
+    by_statistic = np.ascontiguousarray((sums if columns.all() else sums[:, columns]).T)
+    flat = by_statistic.reshape(-1)
     at = np.flatnonzero(flat != 0)
-    first = np.append(0, np.cumsum(np.count_nonzero(chosen, axis=1)))
-    statistic = (at % chosen.shape[1]).astype(np.uint32)
-    return first, statistic, flat[at].astype(kind, copy=False), np.flatnonzero(columns)
+    first = np.append(0, np.cumsum(np.count_nonzero(by_statistic, axis=1)))
+    patients = (at % by_statistic.shape[1]).astype(np.uint32)
+    return first, patients, flat[at].astype(kind, copy=False), np.flatnonzero(columns)
 
 
 @numba.njit(cache=True, nogil=True)
-def _add_up(first: Any, statistic: Any, weights: Any, columns: Any, counts: Any, out: Any) -> None:
+def _add_up(first: Any, patients: Any, weights: Any, columns: Any, counts: Any, out: Any) -> None:
     """Fill `columns` of `out` (n_statistics, n_lanes) with weighted sums of counts, added in the type of the weights.
 
-    Weights from first[i] on are patient i's. Unsigned indices are not tested for counting from the end.
+    Weights from first[i] on are of the i-th of the columns. A statistic's sums stay in registers until it is done.
     """
-    kind = weights.dtype.type
-    row, totals = np.empty(LANES, weights.dtype), np.empty((len(columns), LANES), weights.dtype)
+    kind = weights.dtype
     for block in range(counts.shape[0]):
         rows = counts[block]
-        totals[:] = 0
-        for patient in range(np.uint64(len(first) - 1)):
-            begin, end = np.uint64(first[patient]), np.uint64(first[patient + np.uint64(1)])
-            if end == begin + np.uint64(1):
-                weight, at = weights[begin], statistic[begin]
-                for lane in range(LANES):
-                    totals[at, lane] += weight * kind(rows[patient, lane])
-            elif begin < end:
-                for lane in range(rows.shape[1]):  # not LANES: a loop so short would be unrolled instead of vectorised
-                    row[lane] = kind(rows[patient, lane])
-                for entry in range(begin, end):
-                    weight, at = weights[entry], statistic[entry]
-                    for lane in range(LANES):
-                        totals[at, lane] += weight * row[lane]
-        for at in range(len(columns)):
-            for lane in range(LANES):
-                out[columns[at], block * LANES + lane] = totals[at, lane]
+        for statistic in range(len(columns)):
+            total = spread(0, kind, 64)
+            for entry in range(first[statistic], first[statistic + 1]):
+                count = cast(load(rows, patients[entry], 0, 64), kind)
+                total = total + count * spread(weights[entry], kind, 64)
+            store(out[columns[statistic]], block * LANES, cast(total, np.float64))

@@ -104,22 +104,14 @@ def compare(
     ] = None,
 ) -> None:
     """Say what changed between two runs, with a paired test of new − old where the test images are the same."""
-    from cxrobust.comparison import runs as compared
-    from cxrobust.comparison.document import write_comparison
+    from cxrobust.comparison import comparing
     from cxrobust.comparison.text import show
-    from cxrobust.documents import named_template
     from cxrobust.progress import reporting
-    from cxrobust.results import RESULTS
 
-    runs = compared.read_run(old), compared.read_run(new)
-    folder = new if new.is_dir() else new.parent
-    settings = runs[1].results.study["report"]
-    templates = template or named_template(settings.get("template"), folder / RESULTS)
     with reporting() as report:
-        paired = compared.paired(*runs, report=report)
-    show(*runs, paired)
-    written = write_comparison(*runs, paired, out=out or folder, paper=settings["paper"], templates=templates, say=warn)
-    say_written(*written)
+        found = comparing.compare(old, new, out=out, template=template, report=report, say=warn)
+    show(found.old, found.new, found.paired)
+    say_written(*found.written)
 
 
 @app.command(epilog="Example: cxrobust bundle results --zip", rich_help_panel=DOCUMENTS)

@@ -21,16 +21,14 @@ def demo(
     ),
 ) -> None:
     """Fine-tune six regimes of a small model on phantoms, attack them and report: a few minutes on two cores."""
-    from cxrobust import pipeline
-    from cxrobust.demo import prepare
+    from cxrobust.demo import prepare, run_all
     from cxrobust.progress import reporting
-    from cxrobust.results import ESTIMATES, RESULTS
     from cxrobust.study import read_study
 
     with reporting() as report:
         study = read_study(prepare(out, report=report))
-        documents = pipeline.run(study, out, report_progress=report, say=warn)
-    say_written(out / RESULTS, out / ESTIMATES, *documents)
+        written = run_all(study, report=report, say=warn)
+    say_written(*written)
 
 
 @app.command(

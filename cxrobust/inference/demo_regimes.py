@@ -1,4 +1,4 @@
-"""Training of the demo's six regimes; see `cxrobust.demo` for what they are."""
+"""Training of the demo's six regimes and of an earlier checkpoint; see `cxrobust.demo` for what they are."""
 
 import copy
 import json
@@ -13,7 +13,7 @@ import transformers
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cxrobust.demo import LABEL_NOISE, READER_ERROR, SIZE, TRAIN_EPS, Scale
+from cxrobust.demo import EARLY_EPOCHS, LABEL_NOISE, READER_ERROR, SIZE, TRAIN_EPS, Scale
 from cxrobust.inference import finetuning
 from cxrobust.inference.datasets.phantoms import Phantoms
 from cxrobust.inference.finetuning import LabelledImages, LowRank, Training
@@ -74,20 +74,20 @@ def _train(demo: "_Demo") -> None:
         lambda: finetuning.adversarial(probe, demo.examples, hardening, adversary=adversary, report=demo.report),
         said={"tuned": "all weights", "training": hardening, "adversary": adversary, "start": "linear-probe"},
     )
-    for name, judge, told in (
-        ("preference", finetuning.agreement, "agreement with the labels"),
-        (
-            "preference-human",
-            finetuning.SimulatedReader(error_rate=READER_ERROR),
-            f"a simulated reader who misreads {READER_ERROR:.0%} of findings",
-        ),
+    reader = finetuning.SimulatedReader(error_rate=READER_ERROR)
+    misread = f"a simulated reader who misreads {READER_ERROR:.0%} of findings"
+    for name, epochs, judge, told in (
+        ("preference", demo.scale.preference_epochs, finetuning.agreement, "agreement with the labels"),
+        ("preference-human", demo.scale.preference_epochs, reader, misread),
+        ("preference-early", EARLY_EPOCHS, finetuning.agreement, "agreement with the labels"),
     ):
+        training = demo.training(1e-4, epochs=epochs)
         demo.get(
             name,
-            partial(demo.prefer, supervised, judge, name),
+            partial(demo.prefer, supervised, training, judge, name),
             said={
                 "tuned": "all weights",
-                "training": demo.preferring,
+                "training": training,
                 "start": "supervised",
                 **asdict(PREFERENCE),
                 "judge": told,
@@ -155,12 +155,12 @@ class _Demo:
         )
         return _for_findings(finetuning.fresh_head(model, head=HEAD, n_outputs=len(FINDINGS)))
 
-    def prefer(self, supervised: nn.Module, judge: finetuning.Judge, name: str) -> nn.Module:
+    def prefer(self, supervised: nn.Module, training: Training, judge: finetuning.Judge, name: str) -> nn.Module:
         """Tune the supervised checkpoint by DPO."""
         return finetuning.preference(
             supervised,
             self.examples,
-            self.preferring,
+            training,
             judge=judge,
             settings=PREFERENCE,
             report=self.report,
@@ -171,11 +171,6 @@ class _Demo:
     def pretraining(self) -> Training:
         """How long and how fast the network learns at hospital A."""
         return self.training(3e-3, epochs=self.scale.pretrain_epochs)
-
-    @property
-    def preferring(self) -> Training:
-        """How long and how fast the supervised checkpoint is tuned by DPO."""
-        return self.training(1e-4, epochs=self.scale.preference_epochs)
 
     def _draw(self, split: str, domain: str, patients: int) -> LabelledImages:
         table = _phantoms(split, domain, patients).table()
