@@ -380,7 +380,9 @@ def _resample_dense(
 def _resampled_images(tables: Sequence[NDArray[np.float64]], counts: Counts) -> list[NDArray[np.float64]]:
     """Sum the last column of each table, its images, over each resample: (n_lanes,) each, once for those alike."""
     rows, at = distinct_columns([table[:, -1:] for table in tables])
-    found = np.empty((len(rows), len(counts) * LANES))
-    for lanes, totals in products(rows, counts):
-        found[:, lanes] = totals
+
+    def summed(row: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.concatenate([totals[:, 0] for _, totals in resampled_sums(row[:, None], counts)])
+
+    found = in_threads(summed, rows)
     return [found[row] for (row,) in at]
