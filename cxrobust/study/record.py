@@ -77,8 +77,8 @@ class ComputeSection(Section):
     cpus: int = Field(default=1, ge=1)
     """Of `ray` and `slurm`: cores that a unit or job asks for."""
     gpus: float | None = Field(default=None, ge=0)
-    """Of `ray` and `slurm`: GPUs that a unit or job asks for; with `ray` a part of one too. When absent, one where
-    the cluster has any, and none for `device = "cpu"`."""
+    """Of `ray` and `slurm`: GPUs that a unit or job asks for; with `ray` a part of one too. When absent, one with
+    `slurm`, one with `ray` where the cluster has any, and none for `device = "cpu"`."""
     memory: float | None = Field(default=None, gt=0)
     """Of `ray` and `slurm`: GiB of memory that a unit or job asks for."""
     minutes: int = Field(default=240, ge=1)
