@@ -102,6 +102,16 @@ def test_a_study_reads_with_its_controls_and_defaults() -> None:
             'resamples = 200\ntest = "tost"\nmargin = 1.5',
             r"s.toml:18: margin 1.5 is as large as two values of auroc can differ \(1\), so that any difference",
         ),
+        (
+            "patients = 3",
+            'references_id = "x"',
+            "s.toml:5: data: references_id is of use with references, a table of reports, alone: remove it",
+        ),
+        (
+            "resamples = 200",
+            "resamples = 200\n[compute]\nworkers = 2",
+            's.toml:17: compute: workers is of use with executor = "processes" or executor = "slurm" alone: remove it',
+        ),
         ("resamples = 200", "operating_point = 2.0", "s.toml:16: analysis.operating_point = 2.0: .*be less than 1$"),
         (
             "resamples = 200",

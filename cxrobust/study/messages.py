@@ -51,13 +51,15 @@ class Place:
         if first["type"] == "json_invalid":
             return self.error(keys, f"{dotted(keys)} {TOO_DEEP}")
         same_place = [one for one in errors if (*keys, *_without_tags(one["loc"])) == where]
+        if not first["loc"]:  # of the table as a whole, whose text would say nothing
+            return self.error(keys, f"{dotted(keys)}: {_expected(same_place)}")
         return self.error(where, f"{dotted(where)} = {_shown(first['input'])}: {_expected(same_place)}")
 
 
 def _without_tags(location: Sequence[str | int]) -> tuple[str | int, ...]:
     """Leave out the branches of unions, which pydantic names behind a key: `operating_point`, `literal['youden']`."""
-    first, *rest = location or ("",)
-    return (first, *(part for part in rest if not (isinstance(part, str) and _TYPE_TAG.fullmatch(part))))
+    inside = (part for part in location[1:] if not (isinstance(part, str) and _TYPE_TAG.fullmatch(part)))
+    return (*location[:1], *inside)
 
 
 _MENDS = {
