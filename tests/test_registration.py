@@ -1,6 +1,7 @@
 """A plan that is frozen before the run: what its file holds, and what a run says that it did otherwise."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from cxrobust.errors import DataError, StudyError
 from cxrobust.files import sha256_file, sha256_json
 from cxrobust.inference.engine import made_for
 from cxrobust.predictions import registration_of
+from cxrobust.radiology_reports.scores import scorer
 from cxrobust.registration import find_registration, place_of, read_registration
 from cxrobust.registration.planned import Scope, deviations, plan_of, register
 from cxrobust.results import Results
@@ -174,6 +176,20 @@ def test_every_change_since_is_told_with_what_was_planned_and_what_was_run(tmp_p
     of_mce = sum(one.metric == "mce" for one in results.estimates)
     counts = results.provenance["registration"]["estimates"]
     assert counts == {"planned": len(results.estimates) - of_mce, "added": {"metric mce": of_mce}}
+
+
+def test_what_may_change_estimates_outside_of_analysis_is_part_of_the_plan(tmp_path: Path) -> None:
+    path = registered(tmp_path)
+    edit(path, "[report]", '[compute]\ncompile = true\non_error = "skip"\nbatch = 7\n[report]')
+    study = read_study(path)
+    found = find_registration(study)
+    assert found is not None
+    run = plan_of(replace(study, scores={"bleu": scorer["bleu"]()}))
+    assert [(one.kind, one.key, one.planned) for one in deviations(found.plan, run)] == [
+        ("added", "scores.bleu", None),
+        ("changed", "compile", False),
+        ("changed", "on_error", "stop"),
+    ]
 
 
 def test_scope_tells_what_is_added_by_each_part_of_an_estimate(tmp_path: Path) -> None:

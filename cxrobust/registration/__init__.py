@@ -26,8 +26,7 @@ class Registration:
     """Name of the study file."""
     study_sha256: str
     plan: Mapping[str, Any]
-    """`study`, `data`, `regimes`, `conditions`, `estimands`, `primary`, `analysis`, `precision`: see
-    `cxrobust.registration.planned.plan_of`."""
+    """What determines predictions and estimates: see `cxrobust.registration.planned.plan_of`."""
     inputs: Mapping[str, Any]
     """`data` {file: sha256} and `regimes` {name: {file: sha256}} as far as the files were there; `unknown`, the names
     of those whose files were not."""

@@ -74,7 +74,8 @@ def plan_of(study: Study) -> dict[str, Any]:
             "families": {one["name"]: one for one in analysis["families"]},
             "subgroups": {one["column"]: one for one in analysis["subgroups"]},
         },
-        "precision": settings["compute"]["precision"],
+        "scores": settings.get("scores", {}),
+        **{name: settings["compute"][name] for name in ("precision", "compile", "on_error")},
     }
 
 

@@ -34,6 +34,14 @@ def test_a_setting_stands_with_its_value_and_what_it_would_be_otherwise():
     assert rows(built("settings", broken)["settings"])["[analysis]", "resamples"] == ("500", "10000")
 
 
+def test_settings_of_scores_stand_among_the_settings():
+    scores = {"bertscore": {"model": "bert", "layer": 9}}
+    made = replace(BASE, study={**BASE.study, "scores": scores}, study_text='[scores.bertscore]\nmodel = "bert"\n')
+    found = rows(built("settings", made)["settings"])
+    assert found["[scores]", "bertscore.model"] == ("bert", "")
+    assert found["[scores]", "bertscore.layer"] == ("9", "default")
+
+
 def test_what_is_not_known_of_a_model_is_said():
     found = rows(built("models")["models"])
     head = built("models")["models"].groups[0].head

@@ -16,10 +16,11 @@ SCHEMAS: Mapping[str, type[Section] | None] = {
     "study": StudySection,
     "data": None,
     "analysis": AnalysisKeys,
+    "scores": None,
     "report": ReportSection,
     "compute": ComputeSection,
 }
-"""Sections of the study file in order, with the schema that knows their defaults; a data set's own is not asked."""
+"""Sections of the study file in order, with the schema that knows their defaults; those of a data set and of scores are not asked."""
 NOT_SET = "not set"
 MOST_TEXT = 300
 
