@@ -141,6 +141,8 @@ def select(results: Results, which: Which, *, name: str = RESULTS) -> tuple[Esti
     left = tuple(
         one for one in results.find() if one.estimand in tested and one.metric in metrics and one.reference in against
     )
+    if not left:
+        raise StudyError(f"{name} compares nothing, so there is nothing to plan: add a regime or a perturbation")
     for key, value in wanted.items():
         if value is None:
             continue

@@ -299,6 +299,12 @@ def test_select_says_where_it_sought() -> None:
         select(INVENTED, Which(metric="f1"))
 
 
+def test_results_of_one_regime_on_clean_images_have_nothing_to_plan() -> None:
+    values = tuple(one for one in INVENTED.estimates if one.estimand == "value" and one.condition == "clean")
+    with pytest.raises(StudyError, match=r"^results.json compares nothing, so there is nothing to plan: add a regime"):
+        select(replace(INVENTED, estimates=values, primary_condition=None), Which())
+
+
 @pytest.mark.parametrize("name", ["mce", "brier-uncertainty"])
 def test_a_metric_that_fits_no_test_is_not_planned(name: str) -> None:
     def named(*metrics: str) -> Results:

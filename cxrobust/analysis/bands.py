@@ -13,13 +13,17 @@ from cxrobust.analysis.quantiles import quantile_below, sum_of, sum_of_squares
 
 
 def simultaneous_bands(
-    curve: Sequence[Draws], level: float, *, recentred: bool | NDArray[np.bool_] = False
+    curve: Sequence[Draws],
+    level: float,
+    *,
+    recentred: bool | NDArray[np.bool_] = False,
+    most_undefined: float = 1.0,
 ) -> list[tuple[tuple[float, float], ...]]:
     """Ends of a band that holds a whole curve at the level, (low, high) by point of the curve and then by value.
 
     The bootstrap's max-t: estimate ± q·se, where q is the quantile over resamples of the largest
     ``|resampled − estimate| / se`` along the curve (Beran 1988, JASA 83, 679–686). Resamples that leave a point
-    undefined are left out; NaN where no point spreads.
+    undefined are left out; NaN where these are too many, and where no point spreads.
 
     Parameters
     ----------
@@ -27,6 +31,8 @@ def simultaneous_bands(
         At each strength the same estimates, from the same resamples.
     recentred
         Of all values or (n_values,) of each: whether resampled ones are shifted to have the estimate as their mean.
+    most_undefined
+        Share of resamples without all points past which there is no band.
     """
     value = np.stack([one.value for one in curve])
     drawn = np.stack([one.resampled for one in curve])  # (n_points, n_values, n)
@@ -34,17 +40,18 @@ def simultaneous_bands(
     shifted = np.broadcast_to(recentred, value.shape[1])
     centre[:, shifted] = means_of_defined(drawn[:, shifted])
     half = np.full(value.shape, np.nan)
-    _fill_halves(drawn, centre, level, float(ndtri(level)), half)
+    least = max(2.0, (1 - most_undefined) * drawn.shape[2] * (1 - 1e-12))  # what rounding adds is no resample
+    _fill_halves(drawn, centre, level, float(ndtri(level)), least, half)
     low, high = (np.array([one.bounds[side] for one in curve])[:, None] for side in (0, 1))
     ends = np.clip(np.stack([value - half, value + half], axis=-1), low[..., None], high[..., None])
     return [tuple((a, b) for a, b in point) for point in ends.tolist()]
 
 
 @numba.njit(cache=True, nogil=True)
-def _fill_halves(drawn: Any, centre: Any, level: Any, likely: Any, half: Any) -> None:
+def _fill_halves(drawn: Any, centre: Any, level: Any, likely: Any, least: Any, half: Any) -> None:
     """Fill half the width of each band, (n_points, n_values), where some point of its curve spreads.
 
-    The quantile is looked for beyond a `likely` distance.
+    The quantile is looked for beyond a `likely` distance, and of `least` resamples that define all points, or more.
     """
     n_points, n_values, n = drawn.shape
     used, se = np.empty((n_points, n)), np.empty(n_points)
@@ -57,7 +64,7 @@ def _fill_halves(drawn: Any, centre: Any, level: Any, likely: Any, half: Any) ->
                 used[point, n_used] = drawn[point, v, r] - centre[point, v]
                 whole = whole and np.isfinite(used[point, n_used])
             n_used += whole
-        if n_used < 2:
+        if n_used < least:
             continue
         largest[:n_used] = 0.0
         for point in range(n_points):

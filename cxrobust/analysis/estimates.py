@@ -274,7 +274,7 @@ def _estimate_bundle(name: str, metric: Metric, values: Values, contrasts: Seque
     if len(contrasts) > 1:
         recentred = np.full(len(draws[0].value), metric.is_biased)
         recentred[WORST_AT] |= sample.n_findings > 1
-        bands = simultaneous_bands(draws, level, recentred=recentred)
+        bands = simultaneous_bands(draws, level, recentred=recentred, most_undefined=sample.settings.most_undefined)
     else:
         bands = [((np.nan, np.nan),) * len(draws[0].value)]
     found = []

@@ -128,8 +128,9 @@ def bca(draws: Draws, level: float) -> tuple[Interval, ...]:
     """Percentile interval with quantiles corrected for bias and acceleration (Efron 1987, doi:10.2307/2289144).
 
     The bias is the share of resamples below the estimate, equals counting half; the acceleration comes from the
-    influences, Σ u³ / (6 (Σ u²)^1.5), the infinitesimal form of leaving one patient out. There is no interval where all
-    resamples lie on one side of the estimate.
+    influences, Σ u³ / (6 (Σ u²)^1.5), the infinitesimal form of leaving one patient out. Where the acceleration
+    leaves no quantile, as of one patient who carries all at a level near 1, the end is that of all resamples. There is
+    no interval where all resamples lie on one side of the estimate.
     """
     found = []
     for row, value, u in zip(_defined(draws), draws.value, draws.influences, strict=True):
@@ -146,7 +147,8 @@ def bca(draws: Draws, level: float) -> tuple[Interval, ...]:
             found.append(no_interval("all resamples lie on one side of the estimate", se=float(row.std(ddof=1))))
             continue
         z = bias + np.asarray(ndtri(_tails(level)))
-        low, high = ndtr(bias + z / (1 - acceleration * z))
+        left = 1 - acceleration * z  # 0 is at infinity, whose other side is no quantile
+        low, high = ndtr(bias + np.divide(z, left, out=np.copysign(np.inf, z), where=left > 0))
         found += _between(row[None], low, high, draws.bounds)
     return tuple(found)
 

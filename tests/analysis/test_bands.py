@@ -84,6 +84,18 @@ def test_too_few_resamples_that_define_all_points_give_no_band():
     assert np.isnan(simultaneous_bands([draws(1, one), draws(1, other)], 0.95)).all()
 
 
+@pytest.mark.parametrize(("most", "is_there"), [(0.39, False), (0.4, True), (1.0, True)])
+def test_a_band_of_too_many_resamples_that_leave_some_point_undefined_is_none(most, is_there):
+    """Each point lacks a fifth of the resamples, and together they lack two fifths."""
+    rows = np.random.default_rng(7).normal(size=(2, 100))
+    rows[0, :20] = rows[1, -20:] = np.nan
+    found = simultaneous_bands([draws(0, row) for row in rows], 0.9, most_undefined=most)
+    assert np.isfinite(found).all() == is_there
+    if is_there:
+        expected = band_by_loops([0, 0], rows, 0.9)
+        np.testing.assert_allclose([point[0] for point in found], expected, atol=1e-12)
+
+
 def test_bands_end_where_the_quantity_does():
     rows = np.random.default_rng(5).normal(0.9, 0.2, size=(2, 200))
     found = simultaneous_bands([draws(0.9, row, bounds=(0.0, 1.0)) for row in rows], 0.95)

@@ -197,6 +197,19 @@ def test_bca_without_spread_or_with_all_resamples_on_one_side():
     assert math.isnan(beside.low)
 
 
+@pytest.mark.parametrize("side", [1, -1])
+def test_a_higher_level_never_has_a_narrower_bca_interval_however_skewed(side):
+    """One patient carries the estimate, and nearly all resamples lie beyond it: the acceleration times z exceeds 1."""
+    row = np.sort(np.random.default_rng(0).normal(size=10_000))
+    influences = side * np.append(1.0, np.full(999, -1 / 999))
+    draws = drawn(side * row, [side * row[-51]], influences=influences[None])
+    found = [bca(draws, level)[0] for level in (0.9, 0.99, 0.999, 0.9999, 0.99999)]
+    ends = np.array([(one.low, one.high) for one in found])
+    assert (np.diff(ends[:, 0]) <= 0).all()
+    assert (np.diff(ends[:, 1]) >= 0).all()
+    assert found[-1].high == row[-1] if side == 1 else found[-1].low == -row[-1]
+
+
 # ----------------------------------------------------------- few and unequal patients
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import rankdata
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from cxrobust.analysis import analyze
@@ -78,3 +79,26 @@ def test_image_level_standard_errors_are_too_small(analysis):
     assert len(ratios) == 14
     assert sum(1.1 < ratio < 1.9 for ratio in ratios.values()) == 13, ratios
     assert 0.9 < ratios["Pneumonia"] < 1.1
+
+
+@pytest.mark.parametrize(
+    ("finding", "of_patients", "of_images"), [("Pneumothorax", 0.0098, 0.0053), ("Mass", 0.0100, 0.0063)]
+)
+def test_standard_errors_of_two_findings_against_placements_by_scipy(
+    nih_predictions, analysis, finding, of_patients, of_images
+):
+    """Sums by patient of DeLong's components, which ranks give; and what was found of these predictions before."""
+    k = nih_predictions.findings.index(finding)
+    is_positive, p = nih_predictions.labels[:, k] == 1, nih_predictions.probabilities[0, 0, :, k]
+    below = rankdata(p)
+    own = np.empty(len(p))
+    own[is_positive], own[~is_positive] = rankdata(p[is_positive]), rankdata(p[~is_positive])
+    n_same = np.where(is_positive, is_positive.sum(), (~is_positive).sum())
+    placement = np.abs((below - own) / (len(p) - n_same) - np.where(is_positive, 0, 1))
+    influence = (placement - placement[is_positive].mean()) / n_same
+    by_patient = np.sqrt((np.bincount(nih_predictions.patients, influence) ** 2).sum())
+    row = next(one for one in analysis.unclustered if (one.regime, one.finding) == ("pretrained", finding))
+    assert row.se_image == pytest.approx(np.sqrt((influence**2).sum()), rel=1e-3)
+    assert row.se_image == pytest.approx(of_images, abs=5e-5)
+    assert row.se_patient == pytest.approx(by_patient, rel=0.1)  # over 512 resamples, known to 3 %
+    assert by_patient == pytest.approx(of_patients, rel=0.02)
