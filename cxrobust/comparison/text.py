@@ -25,7 +25,7 @@ def show(old: Run, new: Run, paired: Paired) -> None:
         if part.table is not None and groups:
             printed = RichTable(box=None, pad_edge=False, header_style="dim")
             for column in part.table.columns:
-                printed.add_column(escape(column.title))
+                printed.add_column(escape(column.title), overflow="fold")
             for group in groups:
                 for cells in group.rows:
                     printed.add_row(*(escape(plain(text)) for text in (group.head, *(cell.text for cell in cells))))

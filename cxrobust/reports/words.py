@@ -314,8 +314,8 @@ def regime(name: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Return a sentence without the marks of regimes' names and with common spaces."""
-    return text.replace(REGIME_BEGINS, "").replace(REGIME_ENDS, "").replace(SPACE, " ")
+    """Return text without the marks of regimes' names and of where a line may break, and with common spaces."""
+    return re.sub(f"[{REGIME_BEGINS}{REGIME_ENDS}\N{ZERO WIDTH SPACE}]", "", text).replace(SPACE, " ")
 
 
 def readable(text: str) -> str:

@@ -20,7 +20,7 @@ from cxrobust.comparison.parts import (
     verdicts,
 )
 from cxrobust.comparison.runs import Paired, Run
-from cxrobust.comparison.text import to_markdown
+from cxrobust.comparison.text import show, to_markdown
 from cxrobust.reports.view import View
 from cxrobust.reports.words import plain
 
@@ -186,8 +186,8 @@ def test_settings_files_and_versions_that_differ_are_listed():
     regimes = ({**MADE.regimes[0], "fingerprint": {"supervised.safetensors": "0" * 64}}, *MADE.regimes[1:])
     part = settings(MADE, replace(MADE, regimes=regimes))
     assert "1 setting, count, file or version differs." in said(part)
-    assert rows(part)[0][1].replace("\N{ZERO WIDTH SPACE}", "") == "supervised.fingerprint.supervised.safetensors"
-    assert rows(part)[0][3] == "SHA-\N{ZERO WIDTH SPACE}256 000000000000…"
+    assert rows(part)[0][1] == "supervised.fingerprint.supervised.safetensors"
+    assert rows(part)[0][3] == "SHA-256 000000000000…"
 
 
 def test_the_csv_holds_every_estimate_of_both_runs():
@@ -206,6 +206,19 @@ def test_markdown_escapes_what_a_name_may_hold():
     text = to_markdown("a", [], [settings(MADE, new)])
     assert "a\\|b \\<script\\>" in text
     assert all(line.count(" | ") == 3 for line in text.splitlines() if line.startswith("| study"))
+
+
+def test_a_narrow_terminal_shows_every_letter_and_commands_can_be_copied(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    changed_command = {**MADE.provenance, "command": "cxrobust run next.toml --data-root DATA"}
+    show(run(MADE, "2025"), run(replace(MADE, provenance=changed_command), "2026"), paired_of())
+    said = capsys.readouterr().out
+    assert "\N{ZERO WIDTH SPACE}" not in said
+    assert "\N{HORIZONTAL ELLIPSIS}" not in said
+    text = to_markdown("a", [], [settings(MADE, replace(MADE, provenance=changed_command))])
+    assert "cxrobust run next.toml --data-root DATA" in text
 
 
 def test_the_comparison_is_written_as_markdown_csv_html_and_pdf(tmp_path: Path):
