@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from cxrobust.analysis.intervals import Draws, means_of_defined
+from cxrobust.analysis.intervals import ROUNDING, Draws, means_of_defined
 from cxrobust.analysis.quantiles import quantile_below, sum_of, sum_of_squares
 
 
@@ -23,7 +23,8 @@ def simultaneous_bands(
 
     The bootstrap's max-t: estimate ± q·se, where q is the quantile over resamples of the largest
     ``|resampled − estimate| / se`` along the curve (Beran 1988, JASA 83, 679–686). Resamples that leave a point
-    undefined are left out; NaN where these are too many, and where no point spreads.
+    undefined are left out, and so are points that spread by rounding alone; NaN where the former are too many, and
+    where no point is left.
 
     Parameters
     ----------
@@ -70,10 +71,10 @@ def _fill_halves(drawn: Any, centre: Any, level: Any, likely: Any, least: Any, h
         for point in range(n_points):
             row = used[point, :n_used]
             se[point] = np.sqrt(sum_of_squares(row, sum_of(row) / n_used) / (n_used - 1))
-            if se[point] > 0:
+            if se[point] > ROUNDING:
                 for r in range(n_used):
                     largest[r] = max(largest[r], abs(row[r]) / se[point])
-        if se.max() > 0:
+        if se.max() > ROUNDING:
             for r in range(n_used):
                 largest[r] = -largest[r]
             q = -quantile_below(largest[:n_used], (1 - level) * (n_used - 1), -likely, some)

@@ -13,7 +13,7 @@ from statsmodels.stats.multitest import multipletests
 
 from cxrobust.analysis.choices import is_untestable
 from cxrobust.analysis.permutation import max_t_p_values
-from cxrobust.analysis.testing import UNTESTED
+from cxrobust.analysis.testing import FLIPS, SWAPS, UNTESTED
 from cxrobust.errors import StudyError
 from cxrobust.results import ESTIMANDS, Estimand, Estimate
 from cxrobust.study.analysis import Adjustment, Family
@@ -27,7 +27,7 @@ METHODS: dict[Adjustment, str] = {
     "benjamini-yekutieli": "fdr_by",
 }
 """Names of the study file, and statsmodels' own."""
-PERMUTATIONS = ("permutation", "permutation (exact)", "permutation (swaps)", "permutation (swaps, exact)")
+PERMUTATIONS = (*FLIPS.values(), *SWAPS.values())
 INTERACTION = "interaction"
 ALPHA = 0.05
 """Level above which an adjusted p-value is looked at for whether more resamples might lower it."""
@@ -212,7 +212,7 @@ def _changed(estimate: Estimate, **changes: Any) -> Estimate:
 
 def _is_least(estimate: Estimate, n_draws: int) -> bool:
     """Whether no sign pattern that was drawn was as extreme as the sample."""
-    is_drawn = estimate.test in {"permutation", "permutation (swaps)"}
+    is_drawn = estimate.test in {FLIPS[False], SWAPS[False]}
     return is_drawn and estimate.p_value is not None and estimate.p_value * (n_draws + 1) < 1.5
 
 

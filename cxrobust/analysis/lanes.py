@@ -13,6 +13,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba.core import types
+from numba.core.errors import TypingError
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
@@ -71,7 +72,15 @@ _works_on_lanes(operator.mul, "mul", "fmul")
 _works_on_lanes(operator.truediv, "sdiv", "fdiv")
 
 
+def _check_in_a_row(array: Any) -> None:
+    """Refuse to compile for an array whose numbers do not lie in a row, as those of a transposed one."""
+    if array.layout != "C":
+        raise TypingError(f"lanes are of arrays whose numbers lie in a row, not of {array}")
+
+
 def _load(_context: Any, rows: Any, row: Any, first: Any, n: Any) -> Any:
+    _check_in_a_row(rows)
+
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         array = context.make_array(sig.args[0])(context, builder, args[0])
         step = builder.extract_value(array.strides, 0)
@@ -86,6 +95,8 @@ def _load(_context: Any, rows: Any, row: Any, first: Any, n: Any) -> Any:
 
 
 def _store(_context: Any, out: Any, first: Any, lanes: Any) -> Any:
+    _check_in_a_row(out)
+
     def build(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         array = context.make_array(sig.args[0])(context, builder, args[0])
         at = builder.gep(array.data, [args[1]])

@@ -232,7 +232,7 @@ def _slopes(
     """Return how much the metric moves with a step of each part, (n_parts,): central differences."""
     if one.is_fitted:
         return np.array([_slope_of_part(one, whole, sides, parts == part) for part in range(n_parts)])
-    up, down = (one.sums(replace(side, patients=parts, n_patients=n_parts)) for side in sides)
+    up, down = (one.moved_sums(replace(side, patients=parts, n_patients=n_parts), whole) for side in sides)
     return one.split(sums, (up - down) / 2)
 
 

@@ -43,6 +43,7 @@ def resample_ranked(
         if twin is not None:
             return twin([sort(cell) for cell in cells], counts)
         counts = counts.drawn
+    blocks_of_counts = np.ascontiguousarray(counts)
     out = np.empty((len(cells), len(counts) * LANES))
     parts = shared_out(len(counts), n_cells=len(cells))
 
@@ -51,7 +52,7 @@ def resample_ranked(
 
         def fill_part(blocks: tuple[int, int]) -> None:
             low, high = blocks
-            kernel(*images, counts[low:high], out[row, low * LANES : high * LANES])
+            kernel(*images, blocks_of_counts[low:high], out[row, low * LANES : high * LANES])
 
         if len(parts) == 1:
             fill_part(parts[0])

@@ -1,5 +1,6 @@
 """Scores of generated reports: metrics of the place `report`, whose images are those with a score in every cell."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -19,8 +20,8 @@ from cxrobust.radiology_reports.scores import measured
 from cxrobust.results import Estimate
 
 LARGE_PART = 0.15
-"""Of all words. A trend has no two sides to swap a patient's sums between; its sign flips take them to first order, and
-reject far too often where one patient has much of all (`benchmarks/swaps.py`)."""
+"""Of all words. Where a contrast has no two sides to swap a patient's sums between, sign flips take these to first
+order, and reject far too often where one patient has much of all (`benchmarks/swaps.py`)."""
 
 
 def report_estimates(name: str, metric: Metric, sample: Sample, *, reference: str) -> Iterator[Estimated]:
@@ -135,9 +136,20 @@ def _heaviest(name: str, reports: Sample) -> str:
             named.append(f"{predictions.members[m][0]}, {predictions.conditions[c]} ({part:.0%})")
     if not named:
         return ""
-    misled = ", so that p-values of trends may be far too small: go by the intervals"
     said = f"one patient has a large part of all words in {some(named)}"
-    return said + (misled if curves(predictions.conditions) else "")
+    flipped = " and ".join(_flipped(reports))
+    return f"{said}, so that p-values of {flipped} may be far too small: go by the intervals" if flipped else said
+
+
+def _flipped(reports: Sample) -> list[str]:
+    """Name the comparisons whose two sides do not mirror one another, so that signs are flipped."""
+    n_runs = Counter(name for name, _ in reports.predictions.members)
+    there = {
+        "trends": bool(curves(reports.predictions.conditions)),
+        "regimes with unequal numbers of training runs": len(set(n_runs.values())) > 1,
+        "gaps between subgroups": bool(reports.settings.subgroups),
+    }
+    return [name for name, yes in there.items() if yes]
 
 
 def joined_counts(counts: Sequence[Mapping[str, int]]) -> str:

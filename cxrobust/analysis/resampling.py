@@ -114,7 +114,7 @@ def resampled_sums(
     parts = [_entries(sums, columns, kind) for columns, kind in kinds if columns.any()]
     step = max(1, BYTES_AT_ONCE // (8 * LANES * sums.shape[1]))
     for block in range(0, len(counts), step):
-        some = counts[block : block + step]
+        some = np.ascontiguousarray(counts[block : block + step])
         totals = np.empty((sums.shape[1], len(some) * LANES))
         for part in parts:
             _add_up(*part, some, totals)

@@ -12,61 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.analysis.cells import Cell
-from cxrobust.analysis.intervals import Draws, percentile
+from cxrobust.analysis.intervals import Draws, no_interval, percentile
 from cxrobust.analysis.metrics.selective import risks
 from cxrobust.analysis.replicates import drawn_training, variance_of_mean
 from cxrobust.analysis.resampling import Counts
+from cxrobust.analysis.values import mean_of_defined
 from cxrobust.results import RiskPoint, finite
 
 COVERAGES = tuple(step / 20 for step in range(1, 21))
 STEPS = 400
 """Into how many steps of confidence resamples are cut at most, between which their curves are straight."""
-
-
-def risk_coverage(
-    cells: Sequence[Cell],
-    *,
-    counts: Counts,
-    drawn_runs: NDArray[np.intp],
-    level: float,
-    coverages: Sequence[float] = COVERAGES,
-) -> tuple[RiskPoint, ...]:
-    """Risk at each coverage, the mean over training runs, with patient-level percentile intervals.
-
-    At coverage c the model answers for the c n most confident of n images, and the risk is the share of wrong decisions
-    among them. Of images of the same confidence a part may be answered: then the same part of their wrong decisions
-    counts, as on average when ties are broken at random. A resample has a curve of its own, from all of its images; its
-    confidences are cut into `STEPS` steps, each of as many images of the sample, if there are more. Each run ranks by
-    its own confidences. Resamples draw runs as well as patients; what patients make of the runs' differences is their
-    variance over resamples.
-
-    Parameters
-    ----------
-    cells
-        One for each training run, usually all findings pooled, see `Sample.cell`.
-    counts
-        From `patient_counts`.
-    drawn_runs
-        (n_runs, n_resamples): which runs each resample draws.
-    coverages
-        In (0, 1].
-
-    Returns
-    -------
-    One point for each coverage; none where cells have no image.
-
-    Examples
-    --------
-    >>> cell = Cell(
-    ...     labels=np.array([1, 0, 0, 1], np.int8), probabilities=np.array([0.99, 0.9, 0.2, 0.6]), threshold=0.5,
-    ...     patients=np.arange(4, dtype=np.int32), n_patients=4, clean=np.zeros(4), weaker=(),
-    ... )
-    >>> counts, one_run = np.ones((1, 4, 64), np.uint8), np.zeros((1, 64), np.intp)
-    >>> found = risk_coverage([cell], counts=counts, drawn_runs=one_run, level=0.95, coverages=[0.25, 0.5, 1])
-    >>> [point.risk for point in found]
-    [0.0, 0.5, 0.25]
-    """
-    return _points(_curves(cells, counts, coverages, drawn_runs), coverages, drawn_runs, level=level)
 
 
 def risk_coverages(
@@ -76,21 +31,60 @@ def risk_coverages(
     counts: Counts,
     drawn_runs: NDArray[np.intp],
     level: float,
+    most_undefined: float,
     coverages: Sequence[float] = COVERAGES,
 ) -> list[tuple[RiskPoint, ...]]:
-    """Return the curve of each finding, of all pooled if their cells are given, and of the macro average.
+    """Risk at each coverage, of each finding, of all pooled if their cells are given, and of the macro average.
 
-    The risk of the macro average is the mean over the findings with an image, each at the same coverage of its own
-    images; see `risk_coverage`.
+    At coverage c the model answers for the c n most confident of n images, and the risk is the share of wrong decisions
+    among them. Of images of the same confidence a part may be answered: then the same part of their wrong decisions
+    counts, as on average when ties are broken at random. The risk of the macro average is the mean over findings, each
+    at the same coverage of its own images. As of metrics it is of findings with an image, and of several not those
+    that too many resamples leave without.
+
+    Intervals are percentile intervals over resamples of patients. A resample has a curve of its own, from all of its
+    images; its confidences are cut into `STEPS` steps, each of as many images of the sample, if there are more. A risk
+    is the mean over training runs, each of which ranks by its own confidences. Resamples draw runs as well as patients;
+    what patients make of the runs' differences is their variance over resamples.
+
+    Parameters
+    ----------
+    findings
+        Of each finding a cell for each training run, see `Sample.cell`.
+    counts
+        From `patient_counts`.
+    drawn_runs
+        (n_runs, n_resamples): which runs each resample draws.
+    most_undefined
+        Share of resamples without an image past which a curve has no intervals.
+    coverages
+        In (0, 1].
+
+    Returns
+    -------
+    Of each curve one point for each coverage; none where cells have no image.
+
+    Examples
+    --------
+    >>> cell = Cell(
+    ...     labels=np.array([1, 0, 0, 1], np.int8), probabilities=np.array([0.99, 0.9, 0.2, 0.6]), threshold=0.5,
+    ...     patients=np.arange(4, dtype=np.int32), n_patients=4, clean=np.zeros(4), weaker=(),
+    ... )
+    >>> given = {"counts": np.ones((1, 4, 64), np.uint8), "drawn_runs": np.zeros((1, 64), np.intp), "level": 0.95}
+    >>> found = risk_coverages([[cell]], pooled=None, most_undefined=0.2, coverages=[0.25, 0.5, 1], **given)
+    >>> [[point.risk for point in curve] for curve in found]
+    [[0.0, 0.5, 0.25], [0.0, 0.5, 0.25]]
     """
     each = [_curves(cells, counts, coverages, drawn_runs) for cells in findings]
-    known = [one for one in each if one is not None]
-    macro = tuple(np.mean(parts, axis=0) for parts in zip(*known, strict=True)) if known else None
+    known = [one for one in each if one is not None and (len(each) == 1 or _undefined(one) <= most_undefined)]
     of_pooled = [] if pooled is None else [_curves(pooled, counts, coverages, drawn_runs)]
-    return [_points(one, coverages, drawn_runs, level=level) for one in (*each, *of_pooled, macro)]
+    return [
+        _points(one, coverages, drawn_runs, level=level, most_undefined=most_undefined)
+        for one in (*each, *of_pooled, _macro(known))
+    ]
 
 
-Curves: TypeAlias = tuple[NDArray[np.float64], ...]
+Curves: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Each run's risk at each coverage, (n_runs, n_coverages), and that of each resample, (n_runs, n_coverages, n)."""
 
 
@@ -104,8 +98,26 @@ def _curves(
     return np.stack([whole for whole, _ in curves]), np.stack([each[: drawn_runs.shape[1]].T for _, each in curves])
 
 
+def _macro(findings: Sequence[Curves]) -> Curves | None:
+    """Return the mean of findings' curves, of a resample over those that it has images of; None of no finding."""
+    if not findings:
+        return None
+    runs, drawn = zip(*findings, strict=True)
+    return np.mean(runs, axis=0), mean_of_defined(np.stack(drawn, axis=2))
+
+
+def _undefined(curves: Curves) -> float:
+    """Return the share of resamples without an image."""
+    return float(np.isnan(curves[1]).mean())
+
+
 def _points(
-    curves: Curves | None, coverages: Sequence[float], drawn_runs: NDArray[np.intp], *, level: float
+    curves: Curves | None,
+    coverages: Sequence[float],
+    drawn_runs: NDArray[np.intp],
+    *,
+    level: float,
+    most_undefined: float,
 ) -> tuple[RiskPoint, ...]:
     if curves is None:
         return ()
@@ -118,7 +130,7 @@ def _points(
     risks_of = runs.mean(axis=0)
     nothing = np.zeros((len(coverages), 1))
     draws = Draws(value=risks_of, resampled=resampled, influences=nothing, bounds=(0.0, 1.0))
-    intervals = percentile(draws, level)
+    intervals = percentile(draws, level) if _undefined(curves) <= most_undefined else [no_interval()] * len(coverages)
     return tuple(
         RiskPoint(coverage=float(c), risk=float(risk), ci_low=finite(one.low), ci_high=finite(one.high))
         for c, risk, one in zip(coverages, risks_of, intervals, strict=True)
@@ -134,7 +146,7 @@ def _curve(
     step = _steps(n_images)[group]
     starts = np.searchsorted(step, np.arange(int(step[-1]) + 2))
     drawn = np.empty((counts.shape[0] * counts.shape[2], len(coverages)))
-    _resampled(cell.patients[ranked.order], ranked.hit, starts, counts, coverages, drawn)
+    _resampled(cell.patients[ranked.order], ranked.hit, starts, np.asarray(counts), coverages, drawn)
     whole = np.empty((1, len(coverages)))
     of_groups = np.diff(n_images, prepend=0).astype(np.float64), np.diff(n_wrong, prepend=0).astype(np.float64)
     _walk(of_groups[0][:, None], of_groups[1][:, None], coverages, whole)

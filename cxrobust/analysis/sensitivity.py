@@ -25,7 +25,7 @@ from cxrobust.analysis.operating_points import choose_thresholds
 from cxrobust.analysis.permutation import is_exact, sign_flip_p_values
 from cxrobust.analysis.resampling import LANES
 from cxrobust.analysis.sample import Sample
-from cxrobust.analysis.testing import NOTHING, UNTESTED, Tested, by_definition, named_test
+from cxrobust.analysis.testing import FLIPS, NOTHING, UNTESTED, Tested, by_definition, named_test
 from cxrobust.analysis.values import MACRO, Values, evaluate
 from cxrobust.conditions import parse_condition
 from cxrobust.predictions import PredictionSet
@@ -94,7 +94,7 @@ def alternatives(
         made = _estimates(choice, estimand, primary_condition, reference, n_draws=sample.settings.resamples)
         found += [
             Alternative(kind=choice.kind, choice=choice.choice, estimate=one)
-            for one in _adjusted(made, estimates, families)
+            for one in _adjusted(made, estimates, families, n_draws=sample.settings.resamples)
         ]
     return tuple(found)
 
@@ -273,7 +273,7 @@ def _tests(choice: Choice, found: Sequence[_Macro], *, n_draws: int) -> list[Tes
     if flipped:
         columns = np.stack([found[i].contributions for i in flipped], axis=1)
         p_values = sign_flip_p_values(columns, n_draws=n_draws, rng=choice.sample.rng(2))
-        name = "permutation (exact)" if is_exact(len(columns), n_draws=n_draws) else "permutation"
+        name = FLIPS[is_exact(len(columns), n_draws=n_draws)]
         for i, p in zip(flipped, p_values, strict=True):
             tested[i] = Tested(name=name, p_value=float(p))
     return [NOTHING if one is None else one for one in tested]
@@ -327,13 +327,15 @@ def _record(choice: Choice, one: _Macro, tested: Tested, counts: FindingCounts) 
     )
 
 
-def _adjusted(made: Sequence[Estimate], estimates: Sequence[Estimate], families: Families) -> list[Estimate]:
+def _adjusted(
+    made: Sequence[Estimate], estimates: Sequence[Estimate], families: Families, *, n_draws: int
+) -> list[Estimate]:
     """Adjust p-values in their families, where they take the place of those of the same comparisons."""
     by_holm = _without_max_t(families)
     touched = {by_holm.of(one) for one in made if one.p_value is not None}
     own = {key_of(one): one for one in made}
     others = [one for one in estimates if one.family in touched and key_of(one) not in own and one.family is not None]
-    done = {key_of(one): one for one in adjust([*others, *own.values()], by_holm)}
+    done = {key_of(one): one for one in adjust([*others, *own.values()], by_holm, n_draws=n_draws)}
     return [done[key_of(one)] for one in made]
 
 

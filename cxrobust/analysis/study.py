@@ -90,20 +90,10 @@ def analyze(
         When a subgroup's column cannot be used, or a family names no test, or a finding or subgroup that there is not.
     """
     metrics = {name: metric[name] for name in settings.metrics}
-    check_against_data(
-        settings,
-        metadata=predictions.metadata,
-        image_ids=predictions.image_ids,
-        patients=predictions.patients,
-        findings=predictions.findings,
-        labels=predictions.labels,
-        regimes=predictions.regimes,
-        conditions=predictions.conditions,
-        reference=reference,
-    )
-    check_scored(metrics, predictions)
+    _check(metrics, predictions, settings, reference=reference)
     sample = Sample.draw(predictions, settings, seed=seed)
     primary = settings.primary_condition or next(iter(predictions.conditions[1:]), None)
+    estimand = primary_estimand(n_regimes=len(predictions.regimes), primary_condition=primary)
     families = Families(
         declared=settings.families,
         primary_condition=primary,
@@ -116,18 +106,13 @@ def analyze(
         report("estimating metrics", step, n_steps)
 
     found = _found(metrics, sample, families, reference=reference, done=done)
-    of_decisions = any(parse_condition(name).is_of_decisions for name in predictions.conditions)
-    reliability = () if of_decisions else _reliability(sample)
-    curves = _risk_coverage(sample)
     adjusted = adjust(
         found.estimates, families, contributions=found.contributions, n_draws=settings.resamples, seed=seed
     )
-    estimand = primary_estimand(n_regimes=len(predictions.regimes), primary_condition=primary)
     compared = primary_comparisons(adjusted, estimand=estimand, primary_condition=primary, reference=reference)
-    done(n_steps - settings.sensitivity_analyses)
-    otherwise: tuple[Alternative, ...] = ()
+    sensitivity: tuple[Alternative, ...] = ()
     if settings.sensitivity_analyses:
-        otherwise = alternatives(
+        sensitivity = alternatives(
             metrics,
             sample,
             estimand=estimand,
@@ -136,19 +121,39 @@ def analyze(
             estimates=adjusted,
             families=families,
         )
-    done(n_steps)
-    return Analysis(
+    done(n_steps - 1)
+    analysis = Analysis(
         primary_condition=primary,
         estimates=tuple(sorted(adjusted, key=lambda e: ESTIMANDS.index(e.estimand))),
-        reliability=reliability,
-        risk_coverage=curves,
+        reliability=_reliability(sample),
+        risk_coverage=_risk_coverage(sample),
         thresholds=sample.thresholds,
         unclustered=found.unclustered,
-        confidence=() if of_decisions else _confidence(sample, primary),
+        confidence=_confidence(sample, primary),
         flips=_flips(sample, primary, reference=reference),
         power=smallest_detectable(compared, adjusted, families=families, settings=settings),
-        sensitivity=otherwise,
+        sensitivity=sensitivity,
     )
+    done(n_steps)
+    return analysis
+
+
+def _check(
+    metrics: Mapping[str, Metric], predictions: PredictionSet, settings: AnalysisSection, *, reference: str
+) -> None:
+    """Raise the first thing that settings and metrics ask of the predictions in vain."""
+    check_against_data(
+        settings,
+        metadata=predictions.metadata,
+        image_ids=predictions.image_ids,
+        patients=predictions.patients,
+        findings=predictions.findings,
+        labels=predictions.labels,
+        regimes=predictions.regimes,
+        conditions=predictions.conditions,
+        reference=reference,
+    )
+    check_scored(metrics, predictions)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -281,8 +286,16 @@ def _diagrams(sample: Sample) -> list[_Diagram]:
     ]
 
 
+def _is_of_decisions(predictions: PredictionSet) -> bool:
+    """Whether images were attacked until decisions were wrong, so that diagrams of probabilities would mislead."""
+    return any(parse_condition(name).is_of_decisions for name in predictions.conditions)
+
+
 def _reliability(sample: Sample) -> tuple[Reliability, ...]:
+    """Reliability diagrams, all findings pooled; see `_is_of_decisions`."""
     predictions = sample.predictions
+    if _is_of_decisions(predictions):
+        return ()
     found = []
     for of in _diagrams(sample):
         bins = reliability_bins(
@@ -311,6 +324,7 @@ def _risk_coverage(sample: Sample) -> tuple[RiskCoverage, ...]:
             counts=sample.counts,
             drawn_runs=of.drawn_runs,
             level=sample.settings.level,
+            most_undefined=sample.settings.most_undefined,
         )
         named = zip((name for name in names if name != WORST), found, strict=True)
         return [
@@ -322,7 +336,9 @@ def _risk_coverage(sample: Sample) -> tuple[RiskCoverage, ...]:
 
 
 def _confidence(sample: Sample, primary: str | None) -> tuple[ConfidenceSpread, ...]:
-    """How sure decisions are, clean and under the primary condition, all findings pooled."""
+    """How sure decisions are, clean and under the primary condition, all findings pooled; see `_is_of_decisions`."""
+    if _is_of_decisions(sample.predictions):
+        return ()
 
     def spread(of: _Diagram) -> tuple[ConfidenceSpread, ...]:
         return confidence_spread(

@@ -269,7 +269,7 @@ def _with_averages(one: Values, metric: Metric) -> Values:
     nothing = None if estimable else "no finding is estimable"
     macro = _Place(
         value=one.value[:, :, estimable].mean(axis=2) if estimable else np.full(one.value.shape[:2], np.nan),
-        resampled=_mean_of_defined(one.resampled[:, :, estimable]),
+        resampled=mean_of_defined(one.resampled[:, :, estimable]),
         contributions=_mean(one.contributions[:, :, estimable], axis=2),
         influences=_mean(one.influences[:, :, estimable], axis=2),
         shares=_mean(one.shares[:, estimable], axis=1),
@@ -379,7 +379,7 @@ def _mean(array: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
     return np.asarray(array.mean(axis=axis))
 
 
-def _mean_of_defined(resampled: NDArray[np.float64]) -> NDArray[np.float64]:
+def mean_of_defined(resampled: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean over findings (axis 2) of those that are defined in a resample; NaN where none is.
 
     A finding that a resample does not define in one cell is left out of that resample in every cell, so that

@@ -13,6 +13,7 @@ from cxrobust.analysis.metrics import grouped, measure, metric
 from cxrobust.analysis.ranks import resampled_auroc
 from cxrobust.analysis.reliability import reliability_bins
 from cxrobust.analysis.resampling import LANES, patient_counts, resampled_sums
+from cxrobust.analysis.risk_coverage import risk_coverages
 from cxrobust.errors import DataError, MissingGroupError
 from cxrobust.study.analysis import MetricSection
 
@@ -162,6 +163,14 @@ def test_reliability_against_memory():
         assert one.observed == other.observed
         assert one.ci_low == pytest.approx(other.ci_low, abs=1e-12)
         assert one.ci_high == pytest.approx(other.ci_high, abs=1e-12)
+
+
+def test_risk_coverage_curves_against_memory():
+    """Their walk has no twin: counts are read from memory."""
+    cell, counts = random_cell(np.random.default_rng(3)), drawn(12)
+    given = {"pooled": [cell], "drawn_runs": one_run(150), "level": 0.9, "most_undefined": 0.2}
+    expected = risk_coverages([[cell]], counts=counts, **given)
+    assert risk_coverages([[cell]], counts=on_device(counts), **given) == expected
 
 
 def test_a_kernel_without_a_twin_reads_counts_in_memory(monkeypatch):

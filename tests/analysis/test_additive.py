@@ -142,6 +142,16 @@ def test_sums_in_parts_against_each_block_alone():
         assert np.abs(found - block.T.astype(float) @ sums).max() < 1e-12
 
 
+@pytest.mark.parametrize("name", ["brier", "calibration-slope", "auroc", "aurc", "ece-smooth"])
+def test_counts_that_do_not_lie_in_a_row_are_counted_as_those_that_do(name):
+    """A resample's counts may stand in a row of memory, and not a patient's."""
+    cell = random_cell(np.random.default_rng(7))
+    counts = patient_counts(12, n_resamples=2 * LANES, rng=np.random.default_rng(8))
+    turned = np.ascontiguousarray(counts.transpose(0, 2, 1)).transpose(0, 2, 1)
+    assert not turned.flags.c_contiguous
+    np.testing.assert_array_equal(metric[name].resample([cell], turned), metric[name].resample([cell], counts))
+
+
 @pytest.mark.parametrize("bytes_at_once", [1, 2**28])
 @pytest.mark.parametrize("name", ["ece", "mce", "brier"])
 def test_dense_and_sparse_tables_measured_together_against_each_alone(monkeypatch, name, bytes_at_once):

@@ -79,6 +79,19 @@ def test_points_that_do_not_spread():
     assert np.isnan(simultaneous_bands([draws(0.5, still), draws(0.5, still)], 0.95)).all()
 
 
+def test_points_that_spread_by_rounding_alone_do_not_widen_a_band():
+    """Of 50 images with a probability of 0.7: means differ in the last digit, by many of their standard errors."""
+    rng = np.random.default_rng(8)
+    weights = rng.multinomial(50, np.ones(50) / 50, size=400)
+    rounded, moving = weights @ np.full(50, 0.7) / 50, weights @ rng.uniform(0.6, 0.9, 50) / 50
+    assert 0 < np.std(rounded) < 1e-15
+    value = np.full(50, 0.7).mean()
+    found = simultaneous_bands([draws(0.75, moving), draws(value, rounded)], 0.95)
+    assert found[0][0] == pytest.approx(band_by_loops([0.75], [moving], 0.95)[0], abs=1e-12)
+    assert found[1][0] == pytest.approx((0.7, 0.7), abs=1e-12)
+    assert np.isnan(simultaneous_bands([draws(value, rounded), draws(value, rounded)], 0.95)).all()
+
+
 def test_too_few_resamples_that_define_all_points_give_no_band():
     one, other = [1.0, np.nan, 2.0], [np.nan, 1.0, 3.0]
     assert np.isnan(simultaneous_bands([draws(1, one), draws(1, other)], 0.95)).all()

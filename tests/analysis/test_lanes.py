@@ -47,3 +47,12 @@ def test_numbers_of_0_and_more_are_counted_and_chosen():
     rows, out = np.arange(-5, 11, dtype=np.int32)[None], np.zeros(16, np.int32)
     assert not_negative(rows, out) == 11
     assert out.tolist() == [7] * 5 + list(range(11))
+
+
+def test_numbers_that_do_not_lie_in_a_row_are_refused():
+    """Those of a transposed array would be read from where others lie."""
+    rows, out = np.zeros((18, 2)).T, np.zeros(20)
+    with pytest.raises(numba.TypingError, match="numbers lie in a row"):
+        of_fractions(rows, out)
+    with pytest.raises(numba.TypingError, match="numbers lie in a row"):
+        of_fractions(np.zeros((2, 18)), np.zeros(40)[::2])

@@ -12,14 +12,14 @@ from sklearn.linear_model import LogisticRegression
 
 from cxrobust.analysis import analyze
 from cxrobust.analysis.estimates import resampled_se
-from cxrobust.analysis.map_errors import columns, smooth_error, step_error
+from cxrobust.analysis.map_errors import MapErrors, columns, smooth_error, step_error
 from cxrobust.analysis.metrics import metric
 from cxrobust.analysis.recalibrated import _errors
 from cxrobust.analysis.recalibration import _deal, recalibrate
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.values import evaluate
 
-from .made import duplicated, make_predictions, make_settings
+from .made import duplicated, make_cell, make_predictions, make_settings
 
 SEED, RESAMPLES, FOLDS = 3, 100, 5
 CONDITIONS = ("clean", "pgd(eps=4/255)")
@@ -93,6 +93,35 @@ def test_levels_of_isotonic_regression_are_scikit_learns_and_move_with_their_ima
     half = found.moved(0, p, fitted, sign=1) - fitted
     np.testing.assert_allclose(half, found.steps[0, part], atol=1e-12)
     assert found.steps.max() > 0
+
+
+@pytest.mark.parametrize("method", ["platt", "isotonic"])
+@pytest.mark.parametrize("tied", [False, True])
+def test_influences_on_ace_against_its_value_when_a_part_moves_a_little(method, tied):
+    """As images move, equal-mass bins go with them: neither how many each has nor whether ties hold it changes."""
+    p, y, patients = images(n_patients=300)
+    p = np.round(p, 1) if tied else p + np.linspace(0, 1e-6, len(p))
+    if method == "isotonic":
+        error, mapped = step_error(p, y, patients, n_patients=300), IsotonicRegression().fit_transform(p, y)
+    else:
+        at = of_greatest_likelihood("platt", p, y, np.ones(len(y)))
+        error = smooth_error("platt", p, y, patients, at=at, n_patients=300)
+        mapped = expit(np.column_stack(columns("platt", p)) @ at)
+    seen = np.random.default_rng(2).random(len(y)) < 0.3  # not what it was fitted to, of which gaps are 0
+    cell = make_cell(mapped, seen, patients, n_patients=300)
+    errors = MapErrors(of={(0, 0): error}, counts=np.ones((1, 300, 64), np.uint8), is_own=True)
+    raw = replace(cell, probabilities=p)
+    found = errors.contributions(metric["ace"], [cell], [raw], member=0, findings=[0])
+    expected, little = np.zeros(300), 1e-7
+    for at_pass, steps in enumerate(error.steps):
+        up, down = (error.moved(at_pass, p, mapped, sign=sign) for sign in (1, -1))
+        for part in range(len(steps)):
+            step = np.where(error.part(p) == part, (up - down) / 2, 0)
+            sides = (replace(cell, probabilities=mapped + little * sign * step) for sign in (1, -1))
+            above, below = (metric["ace"].value(side) for side in sides)
+            expected += (above - below) / (2 * little) * error.influences[at_pass, part]
+    np.testing.assert_allclose(found, expected, atol=1e-6 * np.abs(expected).max())
+    assert np.linalg.norm(found) > 1e-3
 
 
 def fit(method, p, y):

@@ -9,7 +9,7 @@ from cxrobust.analysis import analyze
 from cxrobust.analysis.contrasts import contrasts
 from cxrobust.analysis.metrics import metric
 from cxrobust.analysis.permutation import sign_flip_p_values
-from cxrobust.analysis.report_scores import of_reports, report_estimates
+from cxrobust.analysis.report_scores import note_on_scoring, of_reports, report_estimates
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.values import evaluate
 from cxrobust.errors import MisfitError
@@ -183,6 +183,28 @@ def test_a_report_that_outweighs_all_others_is_noted_and_misleads_no_test_of_a_d
             "permutation (swaps)",
         ),
     }  # fmt: skip
+
+
+def test_the_note_on_a_long_report_names_what_has_its_signs_flipped(written):
+    """Regimes that were not trained as often, and gaps between subgroups, have no two sides to swap."""
+    scores = {column: values.copy() for column, values in written.scores.items()}
+    scores["bleu_candidate_length"][1, :, 0] = 5000
+    long = replace(written, scores=scores)
+    again = replace(
+        long,
+        members=(*long.members, ("lora", 1)),
+        probabilities=np.concatenate([long.probabilities, long.probabilities[1:]]),
+        scores={column: np.concatenate([values, values[1:]]) for column, values in scores.items()},
+    )
+
+    def note(predictions, **more):
+        return note_on_scoring("bleu", of_reports("bleu", Sample.draw(predictions, _settings(**more), seed=1)))
+
+    assert "go by the intervals" not in note(long)
+    runs, gaps = "regimes with unequal numbers of training runs", "gaps between subgroups"
+    assert f", so that p-values of {runs} may be far too small: go by the intervals" in note(again)
+    by_sex = {"subgroups": (Subgroups(column="sex"),)}
+    assert f", so that p-values of {runs} and {gaps} may be far too small" in note(again, **by_sex)
 
 
 def test_a_report_without_a_score_is_left_out_of_every_cell_and_counted():

@@ -1,5 +1,6 @@
 """Risk-coverage curves against loops in exact fractions, against AURC, and against the bootstrap of images."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -12,7 +13,12 @@ from cxrobust.analysis.risk_coverage import COVERAGES
 
 from .made import make_cell, make_predictions, make_settings, odd_cells, one_run, random_cell, weights_of
 
-curve = risk_coverage.risk_coverage
+
+def curve(cells, **given):
+    """The curve of one finding, which is its own macro average."""
+    found, macro = risk_coverage.risk_coverages([cells], pooled=None, **{"most_undefined": 1.0, **given})
+    assert macro == found
+    return found
 
 
 def loop(cell, weights, coverage):
@@ -98,7 +104,7 @@ def test_the_macro_curve_is_the_mean_of_the_curves_of_findings_that_have_images(
     cells = [random_cell(rng, n_patients=20, n_images=n) for n in (60, 35)]
     empty = make_cell([], [], [], n_patients=20)
     counts = patient_counts(20, n_resamples=64, rng=np.random.default_rng(1))
-    given = {"counts": counts, "drawn_runs": one_run(64), "level": 0.9}
+    given = {"counts": counts, "drawn_runs": one_run(64), "level": 0.9, "most_undefined": 0.2}
     one, none, other, pooled, macro = risk_coverage.risk_coverages(
         [[cells[0]], [empty], [cells[1]]], pooled=[cells[0]], **given
     )
@@ -112,6 +118,53 @@ def test_the_macro_curve_is_the_mean_of_the_curves_of_findings_that_have_images(
             tuple(np.nanquantile(np.mean(drawn, axis=1), [0.05, 0.95])), abs=1e-12
         )
     assert risk_coverage.risk_coverages([[empty]], pooled=None, **given) == [(), ()]
+
+
+@pytest.mark.parametrize("most_undefined", [0.1, 0.9])
+def test_a_finding_that_resamples_leave_without_images(most_undefined):
+    """All are one patient's, whom a third of resamples do not draw. It has no interval where these are too many.
+
+    Then the macro curve does without it; else that of a resample is the mean over the findings that it has images of.
+    """
+    rng = np.random.default_rng(6)
+    common = random_cell(rng, n_patients=20, n_images=60)
+    rare = make_cell([0.9, 0.2, 0.7], [1, 1, 0], [0, 0, 0], n_patients=20)
+    counts = patient_counts(20, n_resamples=640, rng=rng)
+    given = {"counts": counts, "drawn_runs": one_run(640), "level": 0.9, "most_undefined": most_undefined}
+    without = np.mean([not weights_of(counts, rare.patients, r).any() for r in range(640)])
+    assert 0.2 < without < 0.5
+    one, other, macro = risk_coverage.risk_coverages([[common], [rare]], pooled=None, **given)
+    assert {point.ci_low is None for point in one} == {False}
+    assert {point.ci_low is None for point in other} == {without > most_undefined}
+    if without > most_undefined:
+        assert macro == one
+        return
+    for a, b, mean in zip(one[::5], other[::5], macro[::5], strict=True):
+        assert mean.risk == pytest.approx((a.risk + b.risk) / 2, abs=1e-12)
+        drawn = [
+            np.nanmean([loop(cell, weights_of(counts, cell.patients, r), mean.coverage) for cell in (common, rare)])
+            for r in range(640)
+        ]
+        assert (mean.ci_low, mean.ci_high) == pytest.approx(tuple(np.quantile(drawn, [0.05, 0.95])), abs=1e-12)
+
+
+def test_macro_curves_are_of_the_findings_of_macro_averages():
+    """Of Mass one patient alone has images, whom a third of resamples do not draw."""
+    made = make_predictions(n_patients=20, findings=("Effusion", "Edema", "Mass"))
+    labels = made.labels.copy()
+    labels[made.patients != 3, 2] = -1
+    settings = make_settings(metrics=("aurc", "accuracy"))
+    found = analyze(replace(made, labels=labels), settings, reference="supervised", seed=1)
+    accuracy = {
+        (e.regime, e.condition): e
+        for e in found.estimates
+        if (e.metric, e.estimand, e.finding) == ("accuracy", "value", "macro")
+    }
+    for one in found.risk_coverage:
+        if one.finding == "macro":
+            expected = accuracy[one.regime, one.condition]
+            assert "macro over 2 of 3 findings, without Mass (not defined in " in expected.note
+            assert one.points[-1].risk == pytest.approx(1 - expected.estimate, abs=1e-12)
 
 
 def test_a_study_of_one_finding_has_its_curve_and_no_pooled_one():

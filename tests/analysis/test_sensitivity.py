@@ -260,5 +260,18 @@ def test_robust_accuracy_keeps_its_weaker_strengths():
     assert one.estimate == pytest.approx(main(made, "robust-accuracy").estimate, abs=1e-12)
 
 
+def test_the_least_p_value_of_an_alternative_is_that_of_as_many_sign_patterns_as_the_study_has(predictions):
+    """One in 101, of which Bonferroni makes more than 0.05: under attack lora is of one confidence, whatever it was."""
+    probabilities = predictions.probabilities.copy()
+    probabilities[1, predictions.conditions.index(PRIMARY)] = 0.5
+    every = Family(name="every", estimands=("difference-in-differences",), findings=(), adjust="bonferroni")
+    moved = replace(predictions, probabilities=probabilities)
+    found = run(moved, metrics=("confidence", "brier"), resamples=100, families=(every,))
+    one = of(found, "images as independent", "confidence")
+    assert (one.p_value, one.family) == (1 / 101, "every")
+    assert one.p_adjusted > 0.05
+    assert one.note == "least p-value of 100 sign patterns: more resamples might lower its adjusted one"
+
+
 def test_sensitivity_can_be_left_out(predictions):
     assert run(predictions, sensitivity_analyses=False).sensitivity == ()

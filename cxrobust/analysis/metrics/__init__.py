@@ -132,6 +132,13 @@ class Additive(Usual, ABC):
         """Return each patient's sums, (n_patients, n_statistics): of `statistics`, or found in a quicker way."""
         return cell.by_patient(self.statistics(cell))
 
+    def moved_sums(self, cell: Cell, whole: Cell) -> NDArray[np.float64]:
+        """Return each patient's sums of a cell whose probabilities have moved a little from those of `whole`.
+
+        What sums hold of the cell as a whole, such as how many images a bin has, stays as it is in `whole`.
+        """
+        return self.sums(cell)
+
     @abstractmethod
     def finish(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
         """Turn sums (..., n_statistics) into values (...)."""

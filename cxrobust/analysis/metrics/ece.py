@@ -39,8 +39,11 @@ def equal_mass_index(probabilities: NDArray[np.float64], n_bins: int = N_BINS) -
     Edges are the i/n quantiles of the probabilities (the smallest one that i/n of the images do not exceed), and a bin
     holds what lies above its lower edge and up to its upper one. Where many are equal, some bins are empty.
     """
-    edges = np.quantile(probabilities, np.arange(1, n_bins) / n_bins, method="inverted_cdf")
-    return np.searchsorted(edges, probabilities, side="left")
+    return np.searchsorted(_equal_mass_edges(probabilities, n_bins), probabilities, side="left")
+
+
+def _equal_mass_edges(probabilities: NDArray[np.float64], n_bins: int) -> NDArray[np.float64]:
+    return np.asarray(np.quantile(probabilities, np.arange(1, n_bins) / n_bins, method="inverted_cdf"))
 
 
 def held_by_ties(probabilities: NDArray[np.float64], n_bins: int = N_BINS) -> NDArray[np.bool_]:
@@ -49,8 +52,7 @@ def held_by_ties(probabilities: NDArray[np.float64], n_bins: int = N_BINS) -> ND
     An edge does where more images are tied there than the standard deviation of how many lie below, √(n q (1 − q)) for
     the quantile q; the ends of the range do.
     """
-    levels = np.arange(1, n_bins) / n_bins
-    edges = np.quantile(probabilities, levels, method="inverted_cdf")
+    levels, edges = np.arange(1, n_bins) / n_bins, _equal_mass_edges(probabilities, n_bins)
     ordered = np.sort(probabilities)
     tied = np.searchsorted(ordered, edges, side="right") - np.searchsorted(ordered, edges, side="left")
     held = np.concatenate([[True], tied > np.sqrt(len(ordered) * levels * (1 - levels)), [True]])
@@ -93,18 +95,6 @@ class OfEqualWidth(Additive):
     def sums(self, cell: Cell) -> NDArray[np.float64]:
         """Return for each bin the sums of p, of labels, and of images; at last a count."""
         return sums_in_bins(cell, bin_index(cell.probabilities), cell.probabilities, cell.labels.astype(float), None)
-
-
-class OfEqualMass(Additive):
-    """A metric of 15 equal-mass bins."""
-
-    summed = "15 equal-mass bins"
-    of_probabilities = True
-
-    def sums(self, cell: Cell) -> NDArray[np.float64]:
-        """Return for each bin the sums of p, of labels, and of images; at last a count."""
-        bins = equal_mass_index(cell.probabilities)
-        return sums_in_bins(cell, bins, cell.probabilities, cell.labels.astype(float), None)
 
 
 class ECE(Additive):
@@ -196,10 +186,14 @@ class ACE(Additive):
 
     def sums(self, cell: Cell) -> NDArray[np.float64]:
         """Return for each bin the sum of p − y, over its share where that is kept; its images where not; a count."""
-        bins = equal_mass_index(cell.probabilities)
-        share = np.bincount(bins, minlength=N_BINS) / max(len(bins), 1)
-        kept = ~held_by_ties(cell.probabilities)
-        scale = np.where(kept & (share > 0), share, 1) * max(np.count_nonzero(share), 1)
+        return self.moved_sums(cell, cell)
+
+    def moved_sums(self, cell: Cell, whole: Cell) -> NDArray[np.float64]:
+        """Return the same of probabilities that have moved a little: each image stays in its bin of the whole."""
+        bins = equal_mass_index(whole.probabilities)
+        share = np.bincount(bins, minlength=N_BINS) / len(bins)
+        kept = ~held_by_ties(whole.probabilities)
+        scale = np.where(kept & (share > 0), share, 1) * np.count_nonzero(share)
         gaps = (cell.probabilities - cell.labels) / scale[bins]
         return sums_in_bins(cell, bins, gaps, np.where(kept, 0.0, 1.0)[bins])
 
@@ -232,7 +226,7 @@ class MCE(OfEqualWidth):
         return np.asarray(np.take_along_axis(gaps, largest[..., None], axis=-1)[..., 0])
 
 
-class DebiasedECE(OfEqualMass):
+class DebiasedECE(Additive):
     """Root mean squared calibration error over 15 equal-mass bins, less its bias; from 0; lower is better.
 
     √max(0, Σ_b n_b/n · [(mean p − observed)² − observed (1 − observed)/(n_b − 1)]) (Kumar et al. 2019,
@@ -242,6 +236,11 @@ class DebiasedECE(OfEqualMass):
     of_probabilities = True
     interval: ClassVar[IntervalName] = "t-corrected"
     better: ClassVar[Better] = "lower"
+
+    def sums(self, cell: Cell) -> NDArray[np.float64]:
+        """Return for each bin the sums of p, of labels, and of images; at last a count."""
+        bins = equal_mass_index(cell.probabilities)
+        return sums_in_bins(cell, bins, cell.probabilities, cell.labels.astype(float), None)
 
     def finish(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
         """Take each bin's bias off its squared gap, add up, and take the root."""
