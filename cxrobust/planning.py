@@ -14,10 +14,11 @@ from rich.table import Table
 
 from cxrobust.analysis.choices import has_tested_differences, widest
 from cxrobust.analysis.contrasts import Contrast, contrasts_of
-from cxrobust.analysis.detectable import comparisons
+from cxrobust.analysis.detectable import comparisons, limits_of_se
 from cxrobust.analysis.families import Families
 from cxrobust.analysis.metrics import metric
 from cxrobust.analysis.power import Goal, Power, Simulated, draws_for, plan, simulate_power
+from cxrobust.analysis.report_scores import of_reports
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.testing import UNTESTED
 from cxrobust.analysis.values import averages, evaluate
@@ -26,7 +27,7 @@ from cxrobust.errors import DataError, StudyError, nearest
 from cxrobust.files import alone, atomic_write_text, sha256_file
 from cxrobust.predictions import INDEX, PredictionSet, load_predictions
 from cxrobust.progress import Reporter, silent
-from cxrobust.results import ESTIMANDS, PREDICTIONS, RESULTS, Estimate, Results, read_results, to_csv
+from cxrobust.results import ESTIMANDS, OTHERS, PREDICTIONS, RESULTS, Estimate, Results, read_results, to_csv
 from cxrobust.study import Study
 
 POWER = "power.csv"
@@ -187,15 +188,17 @@ def influences_of(
     """
     settings = study.analysis.model_copy(update={"resamples": 100})  # none is used
     sample = Sample.draw(predictions, settings, seed=study.study.seed)
-    done = ""
+    done, of_metric = "", sample
     known: tuple[Contrast, ...] = ()
     for one in estimates:
         if one.metric != done:
-            done, values = one.metric, evaluate({one.metric: metric[one.metric]}, [sample])[one.metric]
+            done, chosen = one.metric, metric[one.metric]
+            of_metric = of_reports(done, sample) if chosen.of_reports else sample
+            values = evaluate({done: chosen}, [of_metric])[done]
             known = contrasts_of(
-                metric[one.metric],
-                predictions.regimes,
-                predictions.conditions,
+                chosen,
+                of_metric.predictions.regimes,
+                of_metric.predictions.conditions,
                 reference=study.study.reference,
                 sets=tuple(settings.sets),
                 chances=values.chances,
@@ -203,12 +206,10 @@ def influences_of(
         (contrast,) = (
             c for c in known if (c.estimand, c.regime, c.condition) == (one.estimand, one.regime, one.condition)
         )
-        places = [*predictions.findings, *averages(sample.n_findings)]
-        columns = [
-            k for k, name in enumerate(predictions.findings) if one.finding in {name, *averages(sample.n_findings)}
-        ]
-        counted = np.unique(predictions.patients[(predictions.labels[:, columns] >= 0).any(axis=1)])
-        yield contrast.influences(values)[places.index(one.finding)][counted]
+        data, means = of_metric.predictions, averages(of_metric.n_findings)
+        columns = [k for k, name in enumerate(data.findings) if one.finding in {name, *means}]
+        counted = np.unique(data.patients[(data.labels[:, columns] >= 0).any(axis=1)])
+        yield contrast.influences(values)[[*data.findings, *means].index(one.finding)][counted]
 
 
 def _plan(estimate: Estimate, results: Results, study: Study, question: Question) -> Iterator[Planned]:
@@ -237,7 +238,9 @@ def _plan(estimate: Estimate, results: Results, study: Study, question: Question
             comparisons=question.comparisons or _comparisons(estimate, results, study),
             power=question.power,
         )
-        notes = (planned.note, estimate.note, *_limits(estimate, results))
+        compared = {estimate.regime, estimate.reference}
+        several_runs = any(one["replicates"] > 1 for one in results.regimes if one["name"] in compared)
+        notes = (planned.note, estimate.note, *limits_of_se(estimate, several_runs=several_runs))
         yield Planned(estimate=estimate, power=planned, note="; ".join(note for note in notes if note))
 
 
@@ -251,14 +254,6 @@ def _comparisons(estimate: Estimate, results: Results, study: Study) -> int:
     return comparisons(estimate, Counter(one.family for one in results.estimates), families)
 
 
-def _limits(estimate: Estimate, results: Results) -> Iterator[str]:
-    """Say where the standard error is not that of patients alone."""
-    if any(one["replicates"] > 1 for one in results.regimes if one["name"] in {estimate.regime, estimate.reference}):
-        yield "the standard error holds the spread of training runs too, which more patients do not lessen"
-    if estimate.interval == "delong":
-        yield "the standard error takes images for independent"
-
-
 def _simulate(
     rows: Sequence[Planned], study: Study, out: Path, results: Results, question: Question, report: Reporter
 ) -> list[Planned]:
@@ -270,13 +265,17 @@ def _simulate(
             f"{out / RESULTS}: it was made from other predictions than {folder} holds: run cxrobust analyze"
         )
     found = []
-    pilots = influences_of([row.estimate for row in rows], predictions, study)
-    for done, (row, pilot) in enumerate(zip(rows, pilots, strict=True)):
+    pilots = influences_of([row.estimate for row in rows if _is_simulated(row)], predictions, study)
+    for done, row in enumerate(rows):
         report("simulating", done, len(rows))
-        possible = row.power.goal == "difference" and row.power.detectable is not None
-        found.append(_simulated(row, pilot, study, question.simulations) if possible else row)
+        found.append(_simulated(row, next(pilots), study, question.simulations) if _is_simulated(row) else row)
     report("simulating", len(rows), len(rows))
     return found
+
+
+def _is_simulated(row: Planned) -> bool:
+    """Whether a row is of a difference that is tested; the mean over the findings beside an attacked one is not."""
+    return row.power.goal == "difference" and row.power.detectable is not None and row.estimate.finding != OTHERS
 
 
 def _simulated(row: Planned, pilot: NDArray[np.float64], study: Study, n_simulations: int) -> Planned:

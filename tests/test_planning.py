@@ -14,6 +14,7 @@ from cxrobust.analysis.power import plan
 from cxrobust.cli import _main
 from cxrobust.errors import StudyError
 from cxrobust.planning import Question, Which, influences_of, select
+from cxrobust.radiology_reports.scores import measured
 from cxrobust.results import Estimate, Results, read_results
 from cxrobust.study import Study, parse_study, read_study
 
@@ -201,6 +202,43 @@ def test_influences_are_those_of_the_standard_error(estimand: str) -> None:
         assert influences.sum() == pytest.approx(0, abs=1e-10)
         if one.metric != "ece":  # whose resamples are biased, and of which 200 say little
             assert linearised_se(influences) == pytest.approx(one.se, rel=0.25)
+
+
+def test_influences_on_scores_of_reports_are_those_of_the_standard_error() -> None:
+    """Of the patients with a report that is scored, and of the regimes that write any."""
+    members = (("supervised", 0), ("silent", 0), ("lora", 0))
+    predictions = make_predictions(n_patients=60, members=members)
+    rng, shape = np.random.default_rng(1), predictions.probabilities.shape[:3]
+    scores = {name: rng.integers(1, 4, shape).astype(float) for name in measured("f1-pleural-effusion")[1].needs}
+    for values in scores.values():
+        values[1] = np.nan
+        values[:, :, predictions.patients == 7] = np.nan
+    written = replace(predictions, scores=scores, reports=np.full(shape, "Clear.", dtype=object))
+    study = study_of("supervised")
+    metrics = {"metrics": ("f1-pleural-effusion", "brier"), "resamples": 2000, "sensitivity_analyses": False}
+    analysis = study.analysis.model_copy(update=metrics)
+    found = analyze(written, analysis, reference="supervised", seed=1).estimates
+    wanted = [
+        one
+        for one in found
+        if (one.estimand, one.condition, one.regime) == ("difference-in-differences", PRIMARY, "lora")
+        and one.finding in {"report", "macro"}
+        and one.metric in analysis.metrics
+    ]
+    assert [one.finding for one in wanted] == ["macro", "report"]
+    pilots = list(influences_of(wanted, written, study))
+    assert [len(pilot) for pilot in pilots] == [60, 59]
+    for one, influences in zip(wanted, pilots, strict=True):
+        assert influences.sum() == pytest.approx(0, abs=1e-10)
+        assert linearised_se(influences) == pytest.approx(one.se, rel=0.1)
+
+
+def test_what_has_no_test_is_not_simulated() -> None:
+    (one, *_) = select(INVENTED, Which())
+    power = plan(0.01, n_patients=100, n_images=200, n_positive_patients=50, goal="difference", alpha=0.05)
+    row = planning.Planned(estimate=one, power=power, note="")
+    assert planning._is_simulated(row)
+    assert not planning._is_simulated(replace(row, estimate=replace(one, finding="others")))
 
 
 def test_what_the_primary_comparison_is_without_perturbations() -> None:

@@ -45,7 +45,7 @@ def smallest_detectable(
             comparisons=comparisons(one, sizes, families),
             power=POWER,
         )
-        notes = (planned.note, *limits_of_se(one))
+        notes = (planned.note, *limits_of_se(one, several_runs=one.se_training is not None))
         found.append(
             Detectable(
                 metric=one.metric,
@@ -70,9 +70,9 @@ def comparisons(estimate: Estimate, sizes: Mapping[str | None, int], families: F
     return sizes[estimate.family]
 
 
-def limits_of_se(estimate: Estimate) -> Iterator[str]:
-    """Say where a standard error is not that of patients alone."""
-    if estimate.se_training is not None and estimate.interval not in {"wilson", "delong", "delong-clustered"}:
+def limits_of_se(estimate: Estimate, *, several_runs: bool) -> Iterator[str]:
+    """Say where a standard error is not that of patients alone, as where regimes have several training runs."""
+    if several_runs and estimate.interval not in {"wilson", "delong", "delong-clustered"}:
         yield OF_TRAINING
     if estimate.interval == "delong":
         yield OF_IMAGES

@@ -52,7 +52,7 @@ class Estimate:
     estimate: float | None = None
     se: float | None = None
     """Standard error: standard deviation over patient-level resamples, which draw replicates too where a regime has
-    several; with the intervals `t`, `wilson` and DeLong's their own, from the patients alone."""
+    several; with the interval `t` of both, linearised; with `wilson` and DeLong's their own, of the patients alone."""
     se_patients: float | None = None
     """The part of it that comes from the patients; None where no regime has replicates."""
     se_training: float | None = None
