@@ -3,9 +3,7 @@
 import gc
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
-from operator import attrgetter
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,8 +30,6 @@ INTERACTION = "interaction"
 ALPHA = 0.05
 """Level above which an adjusted p-value is looked at for whether more resamples might lower it."""
 RAW: Estimand = "recalibrated-raw"
-_FIELDS = tuple(field.name for field in fields(Estimate))
-_in_fields = attrgetter(*_FIELDS)
 
 Place = tuple[str, str, str, str, str, str, str]
 """What declared families name of an estimate."""
@@ -200,14 +196,9 @@ def adjust(
                     few = f"least p-value of {n_draws:,} sign patterns: more resamples might lower its adjusted one"
                     notes[i] = "; ".join(filter(None, (notes[i], few)))
     return tuple(
-        one if (name, p) == (one.family, one.p_adjusted) else _changed(one, family=name, p_adjusted=p, note=note)
+        one if (name, p) == (one.family, one.p_adjusted) else replace(one, family=name, p_adjusted=p, note=note)
         for one, name, p, note in zip(estimates, named, adjusted, notes, strict=True)
     )
-
-
-def _changed(estimate: Estimate, **changes: Any) -> Estimate:
-    """Return an estimate with some fields changed, as `replace` does in ten times the time."""
-    return Estimate(**(dict(zip(_FIELDS, _in_fields(estimate), strict=True)) | changes))
 
 
 def _is_least(estimate: Estimate, n_draws: int) -> bool:

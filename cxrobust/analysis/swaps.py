@@ -40,8 +40,8 @@ def swap_p_value(
     """Two-sided p-value of the hypothesis that two sides differ by 0; in (0, 1].
 
     A side's value is `combine` of `finish` of its parts' totals. Exact over all 2^n_patients swaps when these are no
-    more than `n_draws`, else (hits + 1) / (draws + 1) over random ones. A swap that leaves the value undefined counts
-    against rejecting.
+    more than `n_draws`, else (hits + 1) / (draws + 1) over random ones. A swap that leaves the value undefined or
+    infinite counts against rejecting.
 
     Parameters
     ----------
@@ -89,7 +89,8 @@ class _Sides:
             parts = (slope_plus - slope_minus) @ self.middle.T
             parts += signs * ((slope_plus + slope_minus) @ self.half.T)
             difference = np.abs(plus - minus)
-            difference[difference <= 8 * np.finfo(np.float64).eps * (np.abs(plus) + np.abs(minus))] = 0
+            rounding = 8 * np.finfo(np.float64).eps * (np.abs(plus) + np.abs(minus))
+            difference[(difference <= rounding) & np.isfinite(rounding)] = 0
             studentised = difference / np.sqrt(np.einsum("ij,ij->i", parts, parts))
         return np.asarray(np.where(difference == 0, 0.0, studentised))
 

@@ -1,6 +1,6 @@
 """Tests by name: the p-value of each contrast of a metric."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -74,10 +74,9 @@ def run_tests(
     images; all but DeLong's, `tost` and `noninferiority` speak of single findings and of the micro average. Elsewhere
     patients' signs are flipped. Of a metric that is untestable, and of what is 0 by definition, there is only a note.
     """
-    n_places = values.value.shape[2]
-    found = [[NOTHING] * n_places for _ in contrasts]
-    columns, places, instead = _Columns(values), [], []
-    swapped: list[tuple[int, int, _Sides]] = []
+    found = [[NOTHING] * values.value.shape[2] for _ in contrasts]
+    swapped: list[tuple[int, int, _Mirrored]] = []
+    flipped: list[tuple[int, int, str]] = []
     for row, contrast in enumerate(contrasts):
         if contrast.estimand in UNTESTED and not contrast.across:
             continue
@@ -90,30 +89,42 @@ def run_tests(
             one = None if asked == "permutation" else named_test(asked, metric, values, contrast, k, margin)
             if one is not None:
                 found[row][k] = one
-            elif (sides := _sides_of(metric, values, contrast)) is not None:
+            elif (sides := _mirrored(metric, values, contrast)) is not None:
                 swapped.append((row, k, sides))
             else:
-                columns.add(contrast, k)
-                places.append((row, k))
-                instead.append(_several_runs(asked, metric, values, contrast, k))
-    rows = list({row: sides for row, _, sides in swapped}.items())  # a finding that is the only one is its mean too
-    tested = dict(zip((row for row, _ in rows), in_threads(lambda at: _by_swaps(values, at[1]), rows), strict=True))
-    for row, k, _ in swapped:
-        found[row][k] = tested[row]
-    if places:
-        sample = values.samples[0]
-        n_draws, n_patients = sample.settings.resamples, len(sample.predictions.patient_ids)
-        p_values = sign_flip_p_values(columns.stacked(), n_draws=n_draws, rng=sample.rng(2), sums=columns.sums)
-        exact = is_exact(n_patients, n_draws=n_draws)
-        notes = _exact_notes(values, contrasts, places) if exact else [""] * len(places)
-        for (row, k), p, why, note in zip(places, p_values, instead, notes, strict=True):
-            said = "; ".join(filter(None, (why, note, metric.caution)))
-            found[row][k] = Tested(name=FLIPS[exact], p_value=float(p), note=said)
+                flipped.append((row, k, _several_runs(asked, metric, values, contrast, k)))
+    for row, k, one in (*_swapped(values, swapped), *_flipped(metric, values, contrasts, flipped)):
+        found[row][k] = one
     return found
 
 
+def _swapped(values: Values, places: Sequence[tuple[int, int, "_Mirrored"]]) -> Iterator[tuple[int, int, Tested]]:
+    """Yield the outcome of each contrast at each place where patients' sums are swapped between its two sides."""
+    rows = list({row: sides for row, _, sides in places}.items())  # a finding that is the only one is its mean too
+    tested = dict(zip((row for row, _ in rows), in_threads(lambda at: _by_swaps(values, at[1]), rows), strict=True))
+    yield from ((row, k, tested[row]) for row, k, _ in places)
+
+
+def _flipped(
+    metric: Metric, values: Values, contrasts: Sequence[Contrast], places: Sequence[tuple[int, int, str]]
+) -> Iterator[tuple[int, int, Tested]]:
+    """Yield the outcome of each contrast at each place where patients' signs are flipped, for the reason beside it."""
+    if not places:
+        return
+    columns, sample = _Columns(values), values.samples[0]
+    for row, k, _ in places:
+        columns.add(contrasts[row], k)
+    n_draws, n_patients = sample.settings.resamples, len(sample.predictions.patient_ids)
+    p_values = sign_flip_p_values(columns.stacked(), n_draws=n_draws, rng=sample.rng(2), sums=columns.sums)
+    exact = is_exact(n_patients, n_draws=n_draws)
+    notes = _exact_notes(values, contrasts, [(row, k) for row, k, _ in places]) if exact else [""] * len(places)
+    for (row, k, why), p, note in zip(places, p_values, notes, strict=True):
+        said = "; ".join(filter(None, (why, note, metric.caution)))
+        yield row, k, Tested(name=FLIPS[exact], p_value=float(p), note=said)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Sides:
+class _Mirrored:
     """The two sides of a contrast, between which a patient's sums can be swapped."""
 
     metric: Additive
@@ -124,7 +135,7 @@ class _Sides:
     """Makes a side of its values, (n_values, n) to (n,)."""
 
 
-def _sides_of(metric: Metric, values: Values, contrast: Contrast) -> _Sides | None:
+def _mirrored(metric: Metric, values: Values, contrast: Contrast) -> _Mirrored | None:
     """Return the two sides of a contrast of a swapped metric; None where it has none that mirror one another.
 
     These are one regime under two conditions, or two regimes that weigh the same conditions alike and were trained as
@@ -138,19 +149,20 @@ def _sides_of(metric: Metric, values: Values, contrast: Contrast) -> _Sides | No
     rows = list(weights)
     if len(rows) == 1 and contrast.form is None and sorted(weights[rows[0]].values()) == [-1, 1]:
         one, other = ([(rows[0], condition)] for condition in weights[rows[0]])
-        return _Sides(metric=metric, one=one, other=other, combine=lambda found: found[0])
+        return _Mirrored(metric=metric, one=one, other=other, combine=lambda found: found[0])
     if len(rows) != 2 or len(values.replicates[rows[0]]) != len(values.replicates[rows[1]]):
         return None
     mine, theirs = (weights[row] for row in rows)
     if {condition: -weight for condition, weight in theirs.items()} != mine:
         return None
-    along = contrast.along if contrast.form is not None else tuple(mine)
+    each, form = np.array(list(mine.values())), contrast.form
+    along = tuple(mine) if form is None else contrast.along
     one, other = ([(row, condition) for condition in along] for row in rows)
-    each = np.array(list(mine.values()))
-    return _Sides(metric=metric, one=one, other=other, combine=contrast.form or (lambda found: each @ found))
+    combine = (lambda found: each @ found) if form is None else (lambda found: form(found[:, None])[0])  # of one place
+    return _Mirrored(metric=metric, one=one, other=other, combine=combine)
 
 
-def _by_swaps(values: Values, sides: _Sides) -> Tested:
+def _by_swaps(values: Values, sides: _Mirrored) -> Tested:
     """Test that two sides are equal by swapping patients' sums, of every training run, between them."""
     metric, n_values, sample = sides.metric, len(sides.one), values.samples[0]
     one, other = (

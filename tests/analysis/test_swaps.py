@@ -7,13 +7,18 @@ import numpy as np
 import pytest
 
 from cxrobust.analysis import analyze
+from cxrobust.analysis.contrasts import contrasts_of
 from cxrobust.analysis.metrics import metric
+from cxrobust.analysis.metrics.decisions import BalancedAccuracy
 from cxrobust.analysis.permutation import sign_flip_p_values
+from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.swaps import swap_p_value
+from cxrobust.analysis.testing import run_tests
+from cxrobust.analysis.values import evaluate
 from cxrobust.radiology_reports.scores import measured
 from cxrobust.study.analysis import AnalysisSection
 
-from .made import make_predictions
+from .made import make_predictions, make_settings
 
 F1, BLEU = metric["f1-14-micro"], metric["bleu"]
 
@@ -159,3 +164,57 @@ def test_an_analysed_study_against_enumeration():
     check(*sides, [0.5, 0.5, -0.5, -0.5], by["difference-in-differences", "dpo", attack])
     assert by["regime-reference", "kto", attack].test == "permutation (exact)"
     assert by["perturbed-clean", "kto", attack].test == "permutation (swaps, exact)"
+
+
+class Swapped(BalancedAccuracy):
+    """A metric with a value of guessing whose sums are swapped, as one of another package may be."""
+
+    swapped = True
+    summed = ""
+
+
+def test_half_margins_of_a_swapped_metric_against_enumeration():
+    """Each place's own value of guessing is taken; a swap without a half-margin counts against rejecting."""
+    conditions = ("clean", "pgd(eps=1/255)", "pgd(eps=2/255)")
+    made = make_predictions(seed=1, n_patients=7, findings=("Mass",), conditions=conditions)
+    rng, y = np.random.default_rng(9), made.labels[:, 0]
+    for condition, signal in enumerate((0.9, 0.5, 0.1)):
+        noise = rng.normal(0, 0.2, (2, len(y)))
+        made.probabilities[:, condition, :, 0] = np.clip(0.5 + 0.6 * signal * (y - 0.5) + noise, 0, 1)
+    sample = Sample.draw(made, make_settings(resamples=200, operating_point=0.5), seed=1)
+    one = Swapped()
+    values = evaluate({"swapped": one}, [sample])["swapped"]
+    found = contrasts_of(one, made.regimes, conditions, reference="supervised", sets=(), chances=values.chances)
+    (contrast,) = (each for each in found if each.estimand == "half-margin-difference")
+    [[tested, of_mean]] = run_tests("permutation", one, values, [contrast], margin=None)
+    sums = [[one.sums(sample.cell(member=m, condition=c, finding=0)) for c in range(3)] for m in (1, 0)]
+
+    def half(side, weights):
+        with np.errstate(invalid="ignore", divide="ignore"):
+            curve = [one.finish(weights @ table) for table in side]
+        wanted = (curve[0] + 0.5) / 2
+        if not curve[0] > 0.5:
+            return np.nan
+        for j in (1, 2):
+            if curve[j] <= wanted:
+                return j - 1 + (curve[j - 1] - wanted) / (curve[j - 1] - curve[j])
+        return np.nan
+
+    def studentised(pattern):
+        sides = [
+            [np.where(np.array(pattern)[:, None], b, a) for a, b in zip(*pair, strict=True)]
+            for pair in (sums, sums[::-1])
+        ]
+
+        def difference(weights):
+            return half(sides[0], weights) - half(sides[1], weights)
+
+        steps = 1e-6 * np.eye(7)
+        parts = [(difference(1 + step) - difference(1 - step)) / 2e-6 for step in steps]
+        return abs(difference(np.ones(7))) / np.linalg.norm(parts)
+
+    drawn = [studentised(pattern) for pattern in product([False, True], repeat=7)]
+    assert 0 < np.isnan(drawn).mean() < 0.9
+    assert tested.p_value == np.mean([not one < drawn[0] * (1 - 1e-6) for one in drawn])
+    assert tested == of_mean
+    assert tested.name == "permutation (swaps, exact)"
