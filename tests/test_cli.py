@@ -114,7 +114,10 @@ def test_init_writes_an_entry_of_each_attack_and_corruption(tmp_path: Path) -> N
     path = tmp_path / "study.toml"
     options = [part for name in perturbation for part in ("--attack", name)]
     assert cli._main(["init", str(path), *options]) == 0
-    assert {one.name for one in parse_study(path.read_text(), path=path).perturbations} == set(perturbation)
+    written = parse_study(path.read_text(), path=path).perturbations
+    assert {one.name for one in written} == set(perturbation)
+    for one in written:
+        one.check(("Effusion", "Mass"))  # what `cxrobust check` asks of each beside the study's findings
     assert cli._main(["init", str(tmp_path / "other.toml"), "--attack", "none-such"]) == 2
 
 

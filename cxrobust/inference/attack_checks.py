@@ -1,8 +1,9 @@
 """Checks of an attack that a sceptical reviewer asks for (Carlini et al. 2019, arXiv:1902.06705), on a few images.
 
-The attack is the study's: that of the primary condition where it takes steps within a distance, else the first such in
-the maximum norm, else in the Euclidean one. Each model is asked what the attack, noise, longer and unbounded attacks,
-an attack without gradients, and the images of the other models do to the loss that the attack raises.
+The attack is the study's: that of the primary condition where it takes steps within a distance or a patch, else the
+first such in the maximum norm, else in the Euclidean one, else within a patch. Each model is asked what the attack,
+noise, longer and unbounded attacks, an attack without gradients, and the images of the other models do to the loss that
+the attack raises.
 """
 
 import json
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from cxrobust.files import atomic_write, atomic_write_text, sha256_json
 from cxrobust.inference.perturbations import Perturbation, perturbation
 from cxrobust.inference.perturbations.attack import EACH, REPORT, SEVERAL, InBall, InEuclideanBall
+from cxrobust.inference.perturbations.patch import Patch, PatchByQueries
 from cxrobust.inference.perturbations.square import Square
 from cxrobust.inference.runner import Runner
 from cxrobust.inference.units import Plan, Unit
@@ -26,7 +28,7 @@ from cxrobust.results import finite
 if TYPE_CHECKING:
     import torch
 
-InBound = InBall | InEuclideanBall
+InBound = InBall | InEuclideanBall | Patch
 FOLDER = "checks"
 LONGER = 4
 """How many times more steps the longer attack has."""
@@ -74,15 +76,19 @@ class AttackCheck:
 
 
 def checked_attack(planned: Plan) -> InBound | None:
-    """Return the attack that is checked: within a distance, with steps; the primary condition's where it is one.
+    """Return the attack that is checked: the primary condition's where it has steps within a distance or a patch.
 
-    Else the first in the maximum norm, or in the Euclidean norm where there is none.
+    Else the first in the maximum norm, or in the Euclidean norm where there is none, or within a patch.
 
     One that is made on another model is not: its images say nothing of how well this one was attacked.
     """
     wanted = planned.study.analysis.primary_condition
     attacks = (one for one in planned.study.perturbations if isinstance(one, InBound) and one.made_on is None)
-    found = sorted((one for one in attacks if hasattr(one, "steps")), key=lambda one: not isinstance(one, InBall))
+    order = (InBall, InEuclideanBall, Patch)
+    found = sorted(
+        (one for one in attacks if hasattr(one, "steps")),
+        key=lambda one: [isinstance(one, kind) for kind in order].index(True),
+    )
     primary = [one for one in found if wanted is not None and str(one.condition) == wanted]
     return next(iter((*primary, *found)), None)
 
@@ -221,16 +227,17 @@ def _check_alone(
 ) -> dict[str, float | None]:
     """Measure all that needs one model, and keep the attacked images for the others."""
     attack = attack.model_copy(update={"until_wrong_at": None})  # how much the loss rises is what is measured
+    places = attack if isinstance(attack, Patch) else None  # others are compared with a patch at its own places
     steps = int(vars(attack)["steps"])
     noise, square = rivals(attack, planned.study.data.size)
     longer = attack.model_copy(update={"steps": LONGER * steps})
     passes = {"attacked": steps, "noise": 1, "longer": LONGER * steps, "square": QUERIES}
     progress.expect((sum(passes.values()) + LONGER * steps) * len(rows))
     at = {
-        name: _made(runner, rows, one, planned, progress.of(passes[name]))
+        name: _made(runner, rows, one, planned, progress.of(passes[name]), places)
         for name, one in (("attacked", attack), ("longer", longer), ("square", square))
     }
-    at["noise"] = runner.perturbed_all(rows, noise, progress.of(passes["noise"]))
+    at["noise"] = runner.perturbed_all(rows, noise, progress.of(passes["noise"]), drawn_as=places)
     atomic_write(images, lambda temporary: np.save(temporary, at["attacked"].cpu().numpy()))
     clean = runner.perturbed_all(rows, None)
     losses = {name: _loss(runner, some, rows, attack, planned) for name, some in {"clean": clean, **at}.items()}
@@ -241,32 +248,48 @@ def _check_alone(
     }
 
 
-def rivals(attack: InBound, side: int) -> tuple[Perturbation, Square]:
+def rivals(attack: InBound, side: int) -> tuple[Perturbation, Square | PatchByQueries]:
     """Return random noise of the attack's size, and Square within its distance, on images of `side` pixels squared.
 
-    Square moves every pixel by as much; in the Euclidean norm by so much that all together are at the distance.
+    Square moves every pixel by as much; in the Euclidean norm by so much that all together are at the distance; pixels
+    of a patch to black or white.
     """
-    noise = {"attack": attack.control_noise, "eps": attack.eps}
+    size = {attack.strength: vars(attack)[attack.strength]}
+    noise = perturbation[attack.control_noise].model_validate({"attack": attack.control_noise, **size})
+    aim = {"target": attack.target, "goal": attack.goal, "text": attack.text, "queries": QUERIES, "loss": "bce"}
+    if isinstance(attack, Patch):
+        within = {"attack": "patch", "places": attack.places, **size}
+        return noise, PatchByQueries.model_validate({**within, **aim})
     eps = attack.eps if isinstance(attack, InBall) else min(attack.eps / side, 1.0)
-    aim = {"target": attack.target, "goal": attack.goal, "text": attack.text}
-    return (
-        perturbation[attack.control_noise].model_validate(noise),
-        Square.model_validate({"attack": "square", "eps": eps, "queries": QUERIES, "loss": "bce", **aim}),
-    )
+    return noise, Square.model_validate({"attack": "square", "eps": eps, **aim})
+
+
+def unbounded(attack: InBound, side: int) -> InBound:
+    """Return the attack with all pixels of an image, `side` squared, in its reach, and four times the steps."""
+    steps = {"steps": LONGER * vars(attack)["steps"]}
+    if isinstance(attack, Patch):
+        return attack.model_copy(update={**steps, "side": 100, "places": 1})
+    farthest = 1.0 if isinstance(attack, InBall) else float(side)
+    return attack.model_copy(update={**steps, "eps": farthest, "step_size": None})
 
 
 def _made(
-    runner: Runner, rows: NDArray[np.intp], attack: InBound, planned: Plan, advance: Callable[[int], None]
+    runner: Runner,
+    rows: NDArray[np.intp],
+    attack: InBound,
+    planned: Plan,
+    advance: Callable[[int], None],
+    places: Patch | None,
 ) -> "torch.Tensor":
     """Return the attacked images; where the study attacks each finding alone, each image's own finding in turns."""
     if attack.target != EACH:
-        return runner.perturbed_all(rows, attack, advance)
+        return runner.perturbed_all(rows, attack, advance, drawn_as=places)
     images = runner.perturbed_all(rows, None)
     aimed = _in_turns(_labelled(attack, planned, rows))
     for column in np.unique(aimed[aimed >= 0]):
         mine = np.flatnonzero(aimed == column)
         one = attack.model_copy(update={"target": planned.table.findings[column]})
-        images[mine] = runner.perturbed_all(rows[mine], one, advance)
+        images[mine] = runner.perturbed_all(rows[mine], one, advance, drawn_as=places)
     return images
 
 
@@ -330,16 +353,14 @@ def _unbounded_wrong(
     runner: Runner, rows: NDArray[np.intp], attack: InBound, planned: Plan, advance: Callable[[int], None]
 ) -> float | None:
     """Return the share of images whose aimed finding is wrong under the attack without a bound."""
-    farthest = 1.0 if isinstance(attack, InBall) else float(planned.study.data.size)
-    unbounded = attack.model_copy(update={"steps": LONGER * vars(attack)["steps"], "eps": farthest, "step_size": None})
     wanted = _wanted(attack, planned, rows)
     aimed = _in_turns(wanted)
     wrong: list[bool] = []
     for column in np.unique(aimed[aimed >= 0]):
         mine = np.flatnonzero(aimed == column)
-        one = unbounded
+        one = unbounded(attack, planned.study.data.size)
         if attack.target != REPORT:
-            one = unbounded.model_copy(update={"target": planned.table.findings[column]})
+            one = one.model_copy(update={"target": planned.table.findings[column]})
         logits = runner.scores_of(runner.perturbed_all(rows[mine], one, advance), rows[mine], one)[:, column]
         wrong += (np.sign(logits) != wanted[mine, column]).tolist()
     return finite(float(np.mean(wrong))) if wrong else None

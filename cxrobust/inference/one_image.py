@@ -49,8 +49,16 @@ def perturbed_image(
         )
     row = planned.table.ids.index(image)
     runner = Runner(regime=unit.regime, plan=planned, fold=unit.fold)
+    if unit.perturbation is not None:
+        runner.maker_of(unit.perturbation).check_steady(_beside_another(row, planned))
     seen = runner.perturbed(np.array([row]), unit.perturbation, finding=finding)
     return np.asarray(seen[0, 0].float().cpu().numpy(), dtype=np.float32)
+
+
+def _beside_another(row: int, planned: Plan) -> NDArray[np.intp]:
+    """Return the image and another one, where there is one, by which a model that depends on the batch is seen."""
+    others = planned.kept[planned.kept != row]
+    return np.array([row, *others[:1]])
 
 
 def write_image(pixels: NDArray[np.float32], path: Path) -> None:

@@ -115,7 +115,7 @@ class Runner:
         return found
 
     def _read(self, rows: NDArray[np.intp], perturbations: Sequence[Perturbation | None]) -> list[Reading]:
-        self._check_steady(rows[:2])
+        self.check_steady(rows[:2])
         last = perturbations[-1]
         if last is None:
             images = self._images(rows)
@@ -130,10 +130,15 @@ class Runner:
             found = last.read(batch, model, self._forward, weaker)
             return [Reading(logits=logits.float().cpu().numpy()) for logits in found]
 
-    def _check_steady(self, rows: NDArray[np.intp]) -> None:
+    def check_steady(self, rows: NDArray[np.intp]) -> None:
         """Refuse a model that is still as it was in training: once, on these images, without bf16 and TF32.
 
         A generator chooses words, which rounding may change where images are read together; it only reads one twice.
+
+        Raises
+        ------
+        DataError
+            When it draws at random, or when what it says of an image depends on another one.
         """
         if self._is_steady:
             return
@@ -163,13 +168,17 @@ class Runner:
         self._is_steady = True
 
     def _model_for(self, perturbation: Perturbation) -> "torch.nn.Module":
-        """Return the model that images are perturbed on: this one, or that of the regime which the attack names."""
+        """Return the model that images are perturbed on."""
+        return self.maker_of(perturbation).load()[0]
+
+    def maker_of(self, perturbation: Perturbation) -> "Runner":
+        """Return the runner on whose model images are perturbed: this, or that of the regime which the attack names."""
         name = perturbation.made_on if isinstance(perturbation, Attack) else None
         if name is None or (self._regime.name, self._regime.replicate) == (name, self._first(name).replicate):
-            return self.load()[0]
+            return self
         if name not in self._sources:
             self._sources[name] = Runner(regime=self._first(name), plan=self.plan, fold=None)
-        return self._sources[name].load()[0]
+        return self._sources[name]
 
     def _first(self, name: str) -> Regime:
         """Return a regime's first training run."""
@@ -192,7 +201,12 @@ class Runner:
             return reading
 
     def perturbed(
-        self, rows: NDArray[np.intp], perturbation: Perturbation | None, *, finding: str | None = None
+        self,
+        rows: NDArray[np.intp],
+        perturbation: Perturbation | None,
+        *,
+        finding: str | None = None,
+        drawn_as: Perturbation | None = None,
     ) -> "torch.Tensor":
         """Return the images of some rows, (n, 1, size, size) in [0, 1], perturbed or (None) as they are.
 
@@ -201,6 +215,8 @@ class Runner:
         finding
             Which finding is read from them, where an attack makes an image for each; without it, those of the finding
             that comes out worst.
+        drawn_as
+            Of another condition, whose seeds the images get; their own when absent.
 
         Raises
         ------
@@ -210,7 +226,7 @@ class Runner:
         if perturbation is None:
             return self._images(rows)
         model = self._model_for(perturbation)
-        batch = self._batch_of(rows, perturbation)
+        batch = self._batch_of(rows, perturbation if drawn_as is None else drawn_as)
         with self._explaining(perturbation), self._precision():
             if finding is not None and isinstance(perturbation, Attack):
                 return perturbation.perturbed_for(batch, model, finding)
@@ -247,6 +263,8 @@ class Runner:
         rows: NDArray[np.intp],
         perturbation: Perturbation | None,
         advance: Callable[[int], None] = lambda n_images: None,
+        *,
+        drawn_as: Perturbation | None = None,
     ) -> "torch.Tensor":
         """Return the same of any number of images, made batch by batch, in the CPU's memory.
 
@@ -254,8 +272,11 @@ class Runner:
         """
         import torch
 
+        def perturb(some: slice) -> "torch.Tensor":
+            return self.perturbed(rows[some], perturbation, drawn_as=drawn_as).cpu()
+
         parts = []
-        for part in self._in_batches(len(rows), lambda some: self.perturbed(rows[some], perturbation).cpu()):
+        for part in self._in_batches(len(rows), perturb):
             parts.append(part)
             advance(len(part))
         return torch.cat(parts)

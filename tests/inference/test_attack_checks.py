@@ -7,7 +7,8 @@ import pytest
 from cxrobust import pipeline
 from cxrobust.inference import attack_checks
 from cxrobust.inference.attack_checks import checked_attack, chosen_rows, rivals
-from cxrobust.inference.perturbations import Batch
+from cxrobust.inference.perturbations import Batch, perturbation
+from cxrobust.inference.runner import Runner
 from cxrobust.inference.units import plan
 from cxrobust.results import read_results
 from cxrobust.study import read_study
@@ -152,6 +153,43 @@ def test_an_attack_in_the_euclidean_norm_is_checked_within_its_distance(attack: 
         one = rival.model_copy(update={"target": "all"}) if rival.name == "square" else rival
         lengths = (one.perturb(batch, study.regimes[0].load(planned.table.findings)) - images).flatten(1).norm(dim=1)
         assert float(lengths.max()) == pytest.approx(0.5, abs=1e-4)
+
+
+@pytest.mark.parametrize("attack", ['"patch"', '"patch"\nplaces = 2\ntarget = "each"'])
+def test_a_patch_is_checked_at_its_own_places(attack: str, checked: Path) -> None:
+    text = (checked / "study.toml").read_text()
+    path, out = checked / "patch.toml", checked / f"patch-{'places' in attack}"
+    path.write_text(text.replace('attack = "pgd"\neps = ["4/255", "8/255"]', f"attack = {attack}\nside = [40, 60]"))
+    study = read_study(path)
+    pipeline.predict(study, out)
+    smooth, stepped = json.loads((out / "predictions" / "index.json").read_text())["attack_checks"]
+    assert smooth["condition"].startswith("patch(side=40")
+    harm = {name: smooth[name] - smooth["clean"] for name in ("attacked", "noise", "longer", "square")}
+    assert harm["noise"] < harm["square"] < harm["longer"]
+    assert 0 < harm["attacked"] <= harm["longer"] + 1e-6
+    assert smooth["unbounded_wrong"] > 0.9
+    assert (smooth["without_gradient"], stepped["without_gradient"]) == (0, 1)
+    assert set(smooth["transferred"]) == {"b"}
+
+
+def test_what_a_patch_is_held_against_lies_in_its_own_square(checked: Path) -> None:
+    planned = plan(read_study(checked / "study.toml"), checked / "out" / "predictions")
+    runner = Runner(regime=planned.study.regimes[0], plan=planned, fold=None)
+    rows = np.arange(6)
+    patch = perturbation["patch"].model_validate({"attack": "patch", "side": 40, "steps": 3})
+    noise, square = rivals(patch, 20)
+    clean = runner.perturbed_all(rows, None)
+    made, random = (runner.perturbed_all(rows, one, drawn_as=patch) for one in (patch, noise))
+    either = (made != clean) | (random != clean)
+    across, down = either.any(dim=2, keepdim=True), either.any(dim=3, keepdim=True)
+    assert across.sum(dim=3).unique().tolist() == down.sum(dim=2).unique().tolist() == [8]  # 40 % of 20 pixels
+    places = across & down
+    moved = runner.perturbed_all(rows, square, drawn_as=patch)
+    assert not ((moved != clean) & ~places).any()
+    changed = moved[moved != clean]
+    assert set(changed.tolist()) == {0.0, 1.0}
+    elsewhere = runner.perturbed_all(rows, noise) != clean
+    assert (elsewhere & ~places).any()
 
 
 def test_each_finding_alone_is_checked_on_one_of_each_image_in_turns(checked: Path) -> None:

@@ -105,12 +105,21 @@ def test_a_list_gives_validation_images_and_counts_the_others(tmp_path):
         vindr(tmp_path, list=tmp_path / "held_out.txt").table(with_images=False)
 
 
+@pytest.mark.parametrize(("readers", "expected"), [("majority", [1, 0, -1]), ("any", [1, 1, -1]), ("all", [1, 0, -1])])
+def test_a_reader_who_left_a_finding_blank_does_not_vote_on_it(readers, expected, tmp_path):
+    columns = ["image_id,rad_id,Edema,Mass,Nodule"]
+    write(tmp_path / "image_labels_train.csv", [*columns, "a,R1,1,1, ", "a,R2,,0,", "a,R3,1.0,0,"])
+    table = vindr(tmp_path, readers=readers).table(with_images=False)
+    assert table.labels.tolist() == [expected]
+    assert table.metadata["n_readers"].tolist() == [3]
+
+
 def test_what_is_wrong_with_a_label_file_is_named(tmp_path):
     with pytest.raises(DataError, match=r"test images is missing \(image_labels_test.csv\)"):
         vindr(tmp_path, split="test").table(with_images=False)
     path = tmp_path / "image_labels_train.csv"
     write(path, ["image_id,rad_id,Edema", "a,R1,1", "a,R2,2"])
-    with pytest.raises(DataError, match=r"train\.csv:3: Edema is '2', expected 1 or 0"):
+    with pytest.raises(DataError, match=r"train\.csv:3: Edema is '2', expected 1, 0 or blank"):
         vindr(tmp_path).table(with_images=False)
     write(path, ["image_id,rad_id,Edema", "a,R1,1", "a,R1,1"])
     with pytest.raises(DataError, match=r"train\.csv:3: image 'a' stands twice for one reader"):

@@ -10,7 +10,7 @@ from cxrobust.cli import _main
 from cxrobust.predictions import load_predictions
 from cxrobust.study import read_study
 
-from .tiny import write_study
+from .tiny import MODULE, write_study
 
 torch = pytest.importorskip("torch")
 
@@ -39,6 +39,18 @@ steps = 3
 [[perturbations]]
 """
 """A second training run of each regime, and attacks that make an image for each finding."""
+RESTLESS = """
+class Restless(torch.nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return {forward}
+
+def restless(*, findings, weights, seed=0):
+    return Restless(build(findings=findings, weights=weights, seed=seed))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +106,33 @@ def test_a_png_is_rounded_to_sixteen_bits(folder: Path) -> None:
     with Image.open(paths[1]) as opened:
         written = np.asarray(opened, dtype=np.float64) / 65535
     assert np.abs(written - np.load(paths[0])).max() <= 0.5 / 65535 + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("forward", "message"),
+    [
+        ("self.inner(x + 0.1 * float(np.random.rand()))", "draws at random"),
+        ("self.inner(x - x.mean(dim=0))", "depends on the batch"),
+    ],
+)
+def test_no_image_is_made_on_a_model_that_is_still_in_training(
+    forward: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_study(tmp_path)
+    (tmp_path / "tiny_networks.py").write_text(f"import numpy as np\n{MODULE}{RESTLESS.format(forward=forward)}")
+    text = path.read_text().replace("steps = 3\n", 'steps = 3\nmade_on = "b"\n')
+    b = 'model = "python:tiny_networks:build"\noptions'
+    path.write_text(text.replace(b, b.replace("build", "restless")))
+    words = ["perturb", str(path), "--out", str(tmp_path / "out"), "--image", "i001", "--to", str(tmp_path / "x.npy")]
+    for regime, condition, refused in (
+        ("b", "noise(eps=4/255)", True),
+        ("b", "clean", False),
+        ("a", "pgd(eps=4/255, made_on=b, steps=3)", True),
+        ("a", "noise(eps=4/255)", False),
+    ):
+        assert _main([*words, "--regime", regime, "--condition", condition]) == int(refused)
+        printed = capsys.readouterr().err.replace("\n", " ")
+        assert ("regime 'b': its model" in printed and message in printed) == refused
 
 
 @pytest.mark.parametrize(

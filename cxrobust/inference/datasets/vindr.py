@@ -36,8 +36,9 @@ class VinDrCxr(Dataset):
     `train` likewise; `train.csv` of Kaggle's challenge, with one row a box, is read too. Images may also be `.dcm`,
     `.png` or `.jpg` files of the same name.
 
-    A finding is positive when `readers` of the image saw it: the `majority` (more than half), `any`, or `all`. The
-    test images have one row, what five readers agreed upon. `findings = "all"` are those of the label file without
+    A finding is positive when `readers` of the image saw it: the `majority` (more than half), `any`, or `all`. A reader
+    who left it blank does not vote on it, and it is missing where all did. The test images have one row, what five
+    readers agreed upon. `findings = "all"` are those of the label file without
     `No finding`, which is no finding of its own; name it to have it.
 
     VinDr-CXR tells no patients: every image counts as its own, and the table's name says so.
@@ -96,7 +97,7 @@ def _label_file(root: Path, split: str) -> Path:
 
 
 def _from_columns(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """Return what each reader saw (1 or 0), a row an image and reader, from a table with a column a finding."""
+    """Return what each reader saw (1, 0, or NaN for a blank), a row an image and reader, from a column a finding."""
     findings = [column for column in frame.columns if column not in {IMAGE, READER}]
     if not findings:
         raise DataError(f"{path}: there is no column of a finding: get the file again")
@@ -109,12 +110,16 @@ def _from_columns(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
     return seen.rename(columns=OTHER_SPELLINGS).set_index([frame[IMAGE], readers.rename(READER)])
 
 
-def _flags(values: "pd.Series[str]", path: Path) -> "pd.Series[int]":
-    flags = values.str.strip().map({"1": 1, "0": 0, "1.0": 1, "0.0": 0})
-    if flags.isna().any():
-        row = flags.index[flags.isna()][0]
-        raise DataError(f"{path}:{line(row)}: {values.name} is {values[row]!r}, expected 1 or 0: get the file again")
-    return flags.astype(int)
+def _flags(values: "pd.Series[str]", path: Path) -> "pd.Series[float]":
+    said = values.str.strip()
+    flags = said.map({"1": 1.0, "0": 0.0, "1.0": 1.0, "0.0": 0.0})
+    wrong = flags.isna() & (said != "")
+    if wrong.any():
+        row = wrong.index[wrong][0]
+        raise DataError(
+            f"{path}:{line(row)}: {values.name} is {values[row]!r}, expected 1, 0 or blank: get the file again"
+        )
+    return flags
 
 
 def _from_boxes(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
@@ -129,13 +134,17 @@ def _from_boxes(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
 
 
 def _agreed(seen: pd.DataFrame, readers: Readers) -> pd.DataFrame:
-    """Return a row an image, in the order of the file: 1 where enough of its readers saw a finding, else 0."""
+    """Return a row an image, in the order of the file: 1 where enough who judged a finding saw it, else 0.
+
+    -1 where nobody judged it.
+    """
     by_image = seen.groupby(level=IMAGE, sort=False)
     n_readers = by_image.size()
-    votes: NDArray[np.int64] = by_image.sum().to_numpy()
-    number = n_readers.to_numpy()[:, None]
-    enough = {"majority": 2 * votes > number, "any": votes > 0, "all": votes == number}[readers]
-    agreed = pd.DataFrame(enough.astype(np.int8), columns=seen.columns)
+    votes: NDArray[np.float64] = by_image.sum().to_numpy()
+    judged: NDArray[np.int64] = by_image.count().to_numpy()
+    enough = {"majority": 2 * votes > judged, "any": votes > 0, "all": votes == judged}[readers]
+    labels = np.where(judged == 0, -1, enough).astype(np.int8)
+    agreed = pd.DataFrame(labels, columns=seen.columns)
     agreed.insert(0, IMAGE, n_readers.index.to_list())
     agreed["n_readers"] = n_readers.to_numpy()
     return agreed

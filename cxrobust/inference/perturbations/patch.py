@@ -10,6 +10,7 @@ from cxrobust.inference.perturbations import Batch, Perturbation, perturbation
 from cxrobust.inference.perturbations.apgd import APGD, ascend
 from cxrobust.inference.perturbations.attack import Attack
 from cxrobust.inference.perturbations.objectives import OBJECTIVES, LossName, Objective, worst_of
+from cxrobust.inference.perturbations.square import Areas, search
 
 if TYPE_CHECKING:
     import torch
@@ -65,6 +66,43 @@ class Patch(Attack):
         )
 
 
+class PatchByQueries(Patch):
+    """The same at the same places by queries of the logits (Square), without gradients: what the attack checks ask for.
+
+    It is no attack that a study may name.
+    """
+
+    queries: int = Field(ge=1, le=1_000_000)
+    """Passes through the model for each image, at all places together."""
+
+    def attacked(
+        self, view: "torch.nn.Module", images: "torch.Tensor", labels: "torch.Tensor", seeds: tuple[int, ...]
+    ) -> "torch.Tensor":
+        """Return the image of highest loss that is met at any of the places, of each image; itself where none is."""
+        import torch
+
+        places = [np.random.default_rng(seed) for seed in seeds]
+        draws = [np.random.default_rng([seed, 1]) for seed in seeds]
+
+        def attempt(rows: "torch.Tensor", objective: Objective) -> "tuple[torch.Tensor, torch.Tensor, torch.Tensor]":
+            some = images[rows]
+            squares = [place_at_random(some, self.side, places[row]) for row in rows.tolist()]
+            corners = torch.tensor(squares, device=images.device)[:, :2]
+            side = squares[0][2]
+            return search(
+                objective,
+                some,
+                within=Areas(corners[:, :1], corners[:, 1:], side, side),
+                draws=[draws[row] for row in rows.tolist()],
+                eps=1.0,
+                queries=max(self.queries // self.places, 1),
+                first_share=0.8,
+            )
+
+        objective = Objective.of(view, images, labels, self.loss, until_wrong_at=self.until_wrong_at)
+        return worst_of([attempt] * self.places, objective, images)
+
+
 @perturbation("noise-patch")
 class NoisePatch(Perturbation):
     """A square of black and white pixels at random, at a random place of each image."""
@@ -104,12 +142,18 @@ def square_at_random(
     images: "torch.Tensor", side: int, rng: np.random.Generator
 ) -> np.ndarray[tuple[int, int, int], np.dtype[np.bool_]]:
     """Return which pixels of an image a square covers, (1, size, size), whose side is `side` % of the image's."""
+    top, left, pixels = place_at_random(images, side, rng)
+    square = np.zeros((1, *images.shape[-2:]), dtype=np.bool_)
+    square[:, top : top + pixels, left : left + pixels] = True
+    return square
+
+
+def place_at_random(images: "torch.Tensor", side: int, rng: np.random.Generator) -> tuple[int, int, int]:
+    """Return top, left and side in pixels of a square in an image, whose side is `side` % of the image's."""
     size = images.shape[-1]
     pixels = max(round(side * size / 100), 1)
     top, left = rng.integers(0, size - pixels + 1, 2)
-    square = np.zeros((1, size, size), dtype=np.bool_)
-    square[:, top : top + pixels, left : left + pixels] = True
-    return square
+    return int(top), int(left), pixels
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,8 @@
 """Square attack for multi-label models: random squares, kept where an image's loss rises; no gradient is asked for."""
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
@@ -37,43 +39,17 @@ class Square(InBall):
         self, view: "torch.nn.Module", images: "torch.Tensor", labels: "torch.Tensor", seeds: tuple[int, ...]
     ) -> "torch.Tensor":
         """Return the point of highest loss that the search meets, of each image; itself where all are lower."""
-        import torch
-
-        draws = [np.random.default_rng(seed) for seed in seeds]
         objective = Objective.of(view, images, labels, self.loss, until_wrong_at=self.until_wrong_at)
-        height, width = images.shape[-2:]
-        rows, columns = (torch.arange(side, device=images.device) for side in (height, width))
-
-        def signs(shape: tuple[int, int]) -> torch.Tensor:
-            rows = np.stack([rng.integers(0, 2, shape) * 2.0 - 1 for rng in draws])
-            return torch.from_numpy(rows)[:, None].to(images)
-
-        with torch.no_grad():
-            best = (images + self.eps * signs((1, width))).clamp(0, 1)  # stripes
-            clean = objective(images)
-            highest, wrong = objective.judged(best)
-            settled, left = wrong, (~wrong).nonzero()[:, 0]
-            for query in range(1, self.queries):
-                if len(left) == 0:
-                    break
-                side = self._side(query, height, width)
-                highs = (height - side + 1, width - side + 1, 2)
-                drawn = np.stack([draws[row].integers(0, highs) for row in left.tolist()])
-                tops, lefts, ups = torch.from_numpy(drawn).to(images.device).T[:, :, None]
-                down = (rows >= tops) & (rows < tops + side)
-                across = (columns >= lefts) & (columns < lefts + side)
-                window = down[:, None, :, None] & across[:, None, None, :]
-                shift = self.eps * (2 * ups[:, :, None, None] - 1).to(images)
-                proposed = torch.where(window, (images[left] + shift).clamp(0, 1), best[left])
-                loss, wrong = objective.only(left).judged(proposed)
-                better = (loss > highest[left]) | wrong
-                best[left[better]] = proposed[better]
-                highest[left[better]] = loss[better]
-                settled[left] = wrong
-                left = left[~wrong]
-            worse = (highest < clean) & ~settled
-            best[worse] = images[worse]
-        return best
+        draws = [np.random.default_rng(seed) for seed in seeds]
+        return search(
+            objective,
+            images,
+            within=Areas.whole(images),
+            draws=draws,
+            eps=self.eps,
+            queries=self.queries,
+            first_share=self.first_share,
+        )[0]
 
     def describe(self) -> str:
         """Say in a clause what is done."""
@@ -83,8 +59,82 @@ class Square(InBall):
             f"{self._aim()}"
         )
 
-    def _side(self, query: int, height: int, width: int) -> int:
-        """Return the side of the square in pixels."""
-        halvings = sum(query * 10_000 / self.queries > limit for limit in SHRINKING)
-        side = round(math.sqrt(self.first_share / 2**halvings * height * width))
-        return min(max(side, 1), height, width)
+
+@dataclass(frozen=True, slots=True)
+class Areas:
+    """Where squares are drawn: of each image a rectangle, all of one height and width."""
+
+    tops: "torch.Tensor"
+    """(n, 1) int64, like `lefts`."""
+    lefts: "torch.Tensor"
+    height: int
+    width: int
+
+    @classmethod
+    def whole(cls, images: "torch.Tensor") -> "Areas":
+        """Return the whole of each image."""
+        import torch
+
+        corner = torch.zeros((len(images), 1), dtype=torch.int64, device=images.device)
+        return cls(corner, corner, *images.shape[-2:])
+
+
+def search(
+    objective: Objective,
+    images: "torch.Tensor",
+    *,
+    within: Areas,
+    draws: Sequence[np.random.Generator],
+    eps: float,
+    queries: int,
+    first_share: float,
+) -> "tuple[torch.Tensor, torch.Tensor, torch.Tensor]":
+    """Move squares of pixels by `eps` up or down, and keep what raises an image's loss.
+
+    Returns each image's best point (n, 1, size, size), itself where all are lower, its loss (n,), and whether it is
+    wrong by its objective; then its point is the one where it became so.
+    """
+    import torch
+
+    rows, columns = (torch.arange(side, device=images.device) for side in images.shape[-2:])
+
+    def window(tops: torch.Tensor, lefts: torch.Tensor, height: int, width: int) -> torch.Tensor:
+        down = (rows >= tops) & (rows < tops + height)
+        across = (columns >= lefts) & (columns < lefts + width)
+        return down[:, None, :, None] & across[:, None, None, :]
+
+    with torch.no_grad():
+        stripes = np.stack([rng.integers(0, 2, (1, within.width)) * 2.0 - 1 for rng in draws])
+        at = (columns - within.lefts).clamp(0, within.width - 1)
+        shift = eps * torch.from_numpy(stripes)[:, None].to(images).gather(3, at[:, None, None, :])
+        area = window(within.tops, within.lefts, within.height, within.width)
+        best = torch.where(area, (images + shift).clamp(0, 1), images)
+        clean = objective(images)
+        highest, wrong = objective.judged(best)
+        settled, left = wrong, (~wrong).nonzero()[:, 0]
+        for query in range(1, queries):
+            if len(left) == 0:
+                break
+            side = _side(query * 10_000 / queries, first_share, within.height, within.width)
+            highs = (within.height - side + 1, within.width - side + 1, 2)
+            drawn = np.stack([draws[row].integers(0, highs) for row in left.tolist()])
+            tops, lefts, ups = torch.from_numpy(drawn).to(images.device).T[:, :, None]
+            square = window(within.tops[left] + tops, within.lefts[left] + lefts, side, side)
+            shift = eps * (2 * ups[:, :, None, None] - 1).to(images)
+            proposed = torch.where(square, (images[left] + shift).clamp(0, 1), best[left])
+            loss, wrong = objective.only(left).judged(proposed)
+            better = (loss > highest[left]) | wrong
+            best[left[better]] = proposed[better]
+            highest[left[better]] = loss[better]
+            settled[left] = wrong
+            left = left[~wrong]
+        worse = (highest < clean) & ~settled
+        best[worse] = images[worse]
+    return best, torch.where(worse, clean, highest), settled
+
+
+def _side(done: float, first_share: float, height: int, width: int) -> int:
+    """Return the side of the square in pixels when `done` of 10,000 queries are made."""
+    halvings = sum(done > limit for limit in SHRINKING)
+    side = round(math.sqrt(first_share / 2**halvings * height * width))
+    return min(max(side, 1), height, width)

@@ -202,7 +202,7 @@ class DIFGSM(_Diverse):
 
 @perturbation("tifgsm")
 class TIFGSM(_Diverse):
-    """The same with gradients smoothed over translations (Dong et al. 2019, arXiv:1904.02884)."""
+    """Gradient steps with gradients smoothed over translations (Dong et al. 2019, arXiv:1904.02884)."""
 
     loop: ClassVar[str] = "TIFGSM"
     on_three_channels: ClassVar[bool] = True

@@ -56,6 +56,7 @@ def attack_checks(view: View) -> Mapping[str, Any]:
         "limits": LIMITS,
         "titles": {key: title for key, (title, _) in TITLES.items()},
         "shown": shown,
+        "of_patch": checks[0]["condition"].startswith("patch("),
         "in_turns": bool(checks[0].get("in_turns")),
         "unchecked": unchecked(view),
     }
@@ -69,7 +70,7 @@ def unchecked(view: View) -> str:
     here = [name for name in left if name not in elsewhere]
     reasons = {
         "none of the images that attacks are checked on is of its folds": here if checked else [],
-        "no attack of the study takes steps within a distance": [] if checked else here,
+        "no attack of the study takes steps within a distance or a patch": [] if checked else here,
         "predictions made elsewhere bring no model": elsewhere,
     }
     said = [f"{listed([regime(name) for name in names])} ({why})" for why, names in reasons.items() if names]
