@@ -50,7 +50,8 @@ TERMS: Mapping[str, tuple[str, ...]] = {
         "Stents",
     ),
 }
-"""What an indexer's term is, or begins with before a slash, for each observation."""
+"""What an indexer's term is, or begins with before a slash, for each observation but the mediastinum's."""
+COMPARED: Mapping[str, tuple[str, ...]] = {"No Finding": ("normal",), **TERMS}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -157,7 +158,7 @@ def indexed() -> Iterator[tuple[dict[str, Label], list[str]]]:
 
 def agreed(reports: Sequence[tuple[dict[str, Label], list[str]]]) -> list[Agreement]:
     found = []
-    for name, starts in TERMS.items():
+    for name, starts in COMPARED.items():
         table = np.zeros((2, 2), dtype=int)
         for labels, terms in reports:
             has = any(term == start or term.startswith(f"{start}/") for term in terms for start in starts)

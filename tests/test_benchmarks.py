@@ -280,6 +280,10 @@ def test_the_labeler_s_benchmark_from_archive_to_file(benchmark, archive, monkey
     by = {one.observation: one for one in benchmark.agreed(given)}
     one = by["Cardiomegaly"]
     assert (one.both, one.labeler_only, one.indexer_only, one.neither) == (2, 1, 1, 4)
+    normal = by["No Finding"]
+    unremarkable = sum("normal" in terms for _, terms in given)
+    assert normal.both + normal.indexer_only == unremarkable > 0
+    assert normal.both + normal.labeler_only == sum(labels.get("No Finding") is Label.POSITIVE for labels, _ in given)
     ours, theirs = [1, 1, 1, 0, 0, 0, 0, 0], [1, 1, 0, 1, 0, 0, 0, 0]
     assert one.kappa == pytest.approx(cohen_kappa_score(ours, theirs))
     monkeypatch.setattr("sys.argv", ["labeler.py", "--out", str(tmp_path / "labeler.json")])

@@ -155,6 +155,8 @@ def test_the_whole_road(example: Path) -> None:
     assert training["start"] == "sft"
     assert training["method"] == "DPO, length-normalised loss"
     assert json.loads(training["judge"])["noise"] == 0.2
+    assert training["reward_margin"] != 0
+    assert 0 <= training["reward_accuracy"] <= 1
 
     tuned = json.loads((checkpoints / "kto-overlap" / "training.json").read_text(encoding="utf-8"))
     assert (tuned["method"], tuned["learning_rate"], tuned["beta"], tuned["start"]) == (
@@ -178,6 +180,12 @@ def test_the_whole_road(example: Path) -> None:
     counts = importlib.import_module("wording").count(load_predictions(out / "predictions"))
     assert list(counts.columns) == list(checked.regimes)
     assert counts.index[0] == "clean"
+    n_images, broken = importlib.import_module("unseen").count(study, ["sft", "dpo-people"], report=silent, further=3)
+    validation = generator.phantoms("validation", N_PREFERENCES + 3).table()
+    learnt = set(generator.phantoms("validation", N_PREFERENCES).table().patients)
+    assert n_images == sum(patient not in learnt for patient in validation.patients) > 3
+    assert set(broken) == {"sft", "dpo-people"}
+    assert all(0 <= n <= n_images for n in broken.values())
     importlib.import_module("figure").draw(pd.read_csv(out / "estimates.csv"), out / "figure.png")
     assert (out / "figure.png").stat().st_size > 10_000
 

@@ -88,6 +88,7 @@ def test_references_may_stand_in_a_table_of_their_own(tmp_path):
     arguments = ["score", str(path), "--out", str(out), "--metrics", "f1-edema", "--references"]
     assert _main([*arguments, str(tmp_path / "own.csv")]) == 0
     assert [row["unscored"] for row in _read(out)] == ["", "no reference", "no reference", "no reference", ""]
+    assert [row["words"] for row in _read(out)] == [str(len(text.split())) for _, text, _, _ in ROWS]  # unasked
 
 
 @pytest.mark.parametrize(

@@ -309,10 +309,15 @@ def _say_flaws(results: Path) -> None:
     from cxrobust.radiology_reports.findings import told_of_flaws
     from cxrobust.results import read_results
 
-    writing = [one for one in read_results(results).regimes if one.get("report_faults")]
+    read = read_results(results)
+    writing = [one for one in read.regimes if one.get("report_faults")]
     if writing:
         flaws = sum((Counter(one["report_faults"]) for one in writing), Counter[str]())
         warn(told_of_flaws(flaws, sum(one["n_reports"] for one in writing)))
+    references = read.data.get("references") or {}
+    if faults := references.get("faults"):
+        told = ", ".join(f"{n:,} {fault}" for fault, n in faults.items())
+        warn(f"of {read.data['n_images']:,} reference reports: {told}")
 
 
 def _say_skipped(folder: Path) -> None:

@@ -60,10 +60,11 @@ def score(
     from cxrobust.score_tables import Columns, score_table, show, write_table
     from cxrobust.study import read_scores
 
+    asked = (name.strip() for name in metrics.split(",") if name.strip())
     table = score_table(
         reports,
         references=references,
-        metrics=tuple(dict.fromkeys(name.strip() for name in metrics.split(",") if name.strip())),
+        metrics=tuple(dict.fromkeys((*asked, "words"))),  # length is told beside every score
         scorers={} if settings is None else read_scores(settings),
         columns=Columns(id=id_column, report=text_column, reference=reference_column, patient=patient),
     )

@@ -16,6 +16,7 @@ from cxrobust.radiology_reports.judges import CHOICES, EMPTY, Case, Judgement
 ONE_TEXT = "all reports alike"
 TIE = "no report better than another"
 NOT_JUDGED = "fewer than two reports judged"
+UNDECIDED = "comparisons without a decision"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -147,7 +148,7 @@ def counts_of(
         "references missing": sum(one.case.reference is None for one in sampled),
         **{f"references, {flaw}": n for flaw, n in references.items()},
         **{f"reports without a grade, {why}": n for why, n in sorted(unjudged.items())},
-        **{f"comparisons without a decision, {why}": n for why, n in sorted(undecided.items())},
+        **{f"{UNDECIDED}, {why}": n for why, n in sorted(undecided.items())},
         "pairs": sum(isinstance(one, Pair) for one in found),
         **{f"images without a pair, {why}": n for why, n in sorted(reasons.items())},
     }

@@ -19,7 +19,17 @@ from cxrobust.inference.models import Regime
 from cxrobust.inference.pixels import WHITE, Pixels, open_pixels
 from cxrobust.inference.units import UNREADABLE_FILE
 from cxrobust.preferences import FOLDER, Preferences, files, slug
-from cxrobust.preferences.pairs import Pair, Sampled, choose, counts_of, flaws_in, margins_of, position_bias, ratings_of
+from cxrobust.preferences.pairs import (
+    UNDECIDED,
+    Pair,
+    Sampled,
+    choose,
+    counts_of,
+    flaws_in,
+    margins_of,
+    position_bias,
+    ratings_of,
+)
 from cxrobust.preferences.sampling import UNITS, GeneratorSampler, Sampling, sampled_reports
 from cxrobust.progress import Reporter, silent
 from cxrobust.radiology_reports.findings import told_of_flaws
@@ -195,7 +205,9 @@ def _write_judged(
         "files": {name: hashlib.sha256((place / name).read_bytes()).hexdigest() for name in _FILES},
     }
     files.write_summary(content, place / files.SUMMARY)
-    say(f"judge {judge.name!r}: {len(pairs):,} pairs of {len(sampled):,} images; {place / files.SUMMARY} counts all")
+    unjudged = (f"{n:,} {what}" for what, n in counts.items() if what.startswith(UNDECIDED))
+    told = "; ".join([f"{len(pairs):,} pairs of {len(sampled):,} images", *unjudged])
+    say(f"judge {judge.name!r}: {told}; {place / files.SUMMARY} counts all")
     return place / files.PAIRS
 
 

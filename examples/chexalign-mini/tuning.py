@@ -4,7 +4,7 @@ import contextlib
 import json
 import logging
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,10 @@ from cxrobust.preferences.files import SUMMARY
 from cxrobust.progress import Reporter
 
 ON_A_PROCESSOR = {"use_cpu": True, "bf16": False, "gradient_checkpointing": False, "dataloader_pin_memory": False}
-SILENT = {"report_to": "none", "save_strategy": "no", "logging_strategy": "no", "disable_tqdm": True}
+SILENT = {"report_to": "none", "save_strategy": "no", "disable_tqdm": True}
+EVERY_BATCH = {"logging_strategy": "steps", "logging_steps": 1}
+LAST = 10
+"""Batches at the end of training whose rewards are told."""
 
 
 def tune(
@@ -74,6 +77,7 @@ def tune(
         trainer.remove_callback(PrinterCallback)
         trainer.add_callback(_Told(report, stage=folder.name))
         trainer.train()
+        rewards = last_rewards(trainer.state.log_history)
         model.eval().save_pretrained(folder)
         processor.save_pretrained(folder)
     judge = json.loads((preferences / SUMMARY).read_text(encoding="utf-8"))["judge"]
@@ -84,6 +88,7 @@ def tune(
         start=start.name,
         judge=json.dumps(judge),
         images=f"{n_images:,} with preferences",
+        **rewards,
         **told,
     )
 
@@ -93,6 +98,7 @@ def _settings(training: Training) -> dict[str, Any]:
     return {
         **ON_A_PROCESSOR,
         **SILENT,
+        **EVERY_BATCH,
         "seed": training.seed,
         "num_train_epochs": training.epochs,
         "per_device_train_batch_size": training.batch,
@@ -102,6 +108,22 @@ def _settings(training: Training) -> dict[str, Any]:
         "warmup_steps": 0.1,
         "max_length": None,
     }
+
+
+def last_rewards(history: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the mean margin of rewards, and how often it is above 0, in the last batches that trl tells them of.
+
+    Examples
+    --------
+    >>> last_rewards([{"rewards/margins": 9.0}] + [{"rewards/margins": 0.25}] * 10)
+    {'reward_margin': 0.25}
+    """
+    found = {}
+    for name, key in (("reward_margin", "rewards/margins"), ("reward_accuracy", "rewards/accuracies")):
+        values = [one[key] for one in history if key in one][-LAST:]
+        if values:
+            found[name] = round(sum(values) / len(values), 4)
+    return found
 
 
 def read_examples(path: Path) -> tuple[list[dict[str, Any]], int]:

@@ -244,6 +244,49 @@ def test_generators_are_recalibrated_on_validation_images_which_need_no_referenc
         plan(read_study(study), tmp_path / "out")
 
 
+CONFIDENCES = {
+    "token-probability": "",
+    "questions": "",
+    "statements": 'present = "There is {finding} ."\nabsent = "There is no {finding} ."\n',
+    "agreement": "samples = 3\n",
+}
+
+
+@pytest.mark.parametrize("confidence", CONFIDENCES)
+def test_every_confidence_is_calibrated_and_compared_as_a_classifier_s(confidence, tmp_path):
+    more = CONFIDENCES[confidence]
+    study = write_generator_study(tmp_path, n_images=24, regime=f'confidence = "{confidence}"\n{more}')
+    text = study.read_text()
+    if confidence == "statements":
+        text = text.replace('question = "Is there {finding} ?"\n', "")
+    metrics = 'metrics = ["brier", "confidence", "ece"]\noperating_point = 0.5'
+    study.write_text(text.replace("[analysis]", f"[analysis]\n{metrics}"))
+    read = read_study(study)
+    pipeline.predict(read, tmp_path / "out")
+    found = load_predictions(tmp_path / "out" / "predictions")
+    results = pipeline.analyze(read, tmp_path / "out")
+    k = found.findings.index("Effusion")
+    p, y = found.probabilities[..., k].astype(np.float64), found.labels[:, k]
+    assert len(np.unique(p)) > 3
+    by_hand = {"brier": ((p - y) ** 2).mean(axis=2), "confidence": np.maximum(p, 1 - p).mean(axis=2)}
+    for metric, expected in by_hand.items():
+        told = {(one.regime, one.condition): one.estimate for one in results.find(metric=metric, finding="Effusion")
+                if one.estimand == "value"}  # fmt: skip
+        for member, (regime, _) in enumerate(found.members):
+            for at, condition in enumerate(found.conditions):
+                assert told[regime, condition] == pytest.approx(expected[member, at], abs=1e-6)
+        (paired,) = results.find(
+            estimand="difference-in-differences", metric=metric, finding="Effusion", condition=found.conditions[1]
+        )
+        change = expected[:, 1] - expected[:, 0]
+        sft, dpo = (found.members.index((name, 0)) for name in ("sft", "dpo"))
+        assert paired.estimate == pytest.approx(change[dpo] - change[sft], abs=1e-6)
+        assert 0 < paired.p_value <= 1
+    calibration = results.find(estimand="value", metric="ece", finding="Effusion")
+    assert len(calibration) == 2 * len(found.conditions)
+    assert all(0 <= one.estimate <= 1 for one in calibration)
+
+
 def test_what_a_generator_attack_needs_is_said_before_anything_is_predicted(tmp_path):
     study = write_generator_study(tmp_path)
     text = study.read_text()

@@ -1,5 +1,6 @@
 """Predictions made elsewhere: joined by id, matched by name, refused when they do not fit."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -365,3 +366,9 @@ def test_generators_made_elsewhere_get_the_same_analysis(tmp_path: Path, capsys:
     _say_flaws(tmp_path / "out" / "results.json")
     said = capsys.readouterr().err
     assert said == "cxrobust: of 160 reports that were generated: 2 empty, 2 very long\n"
+    results_file = tmp_path / "out" / "results.json"
+    told = json.loads(results_file.read_text())
+    told["data"]["references"] = {"n": 37, "faults": {"missing": 3, "not English": 1}}
+    results_file.write_text(json.dumps(told))
+    _say_flaws(results_file)
+    assert capsys.readouterr().err == said + "cxrobust: of 40 reference reports: 3 missing, 1 not English\n"

@@ -95,7 +95,8 @@ def made(study, out, **more):
 
 
 def test_pairs_are_written_as_trl_reads_them_and_counts_add_up(study, tmp_path):
-    made(study, tmp_path / "out")
+    said = []
+    made(study, tmp_path / "out", say=said.append)
     folder = tmp_path / "out" / "preferences" / "a"
     pairs, unpaired = lines(folder / "labeler" / "pairs.jsonl"), lines(folder / "labeler" / "unpaired.jsonl")
     assert pairs
@@ -121,6 +122,12 @@ def test_pairs_are_written_as_trl_reads_them_and_counts_add_up(study, tmp_path):
     assert set(cut) == {TEXTS[0]}
     assert sum(n for name, n in counts.items() if name.startswith(("images without a pair", "pairs"))) == 20
     assert counts["reports without a grade, a report that is not English"] > 0
+    compared = [both for one in lines(folder / "labeler" / "judged.jsonl") for both in one["comparisons"]]
+    foreign = sum(both["choice"] is None and both["why"] == "a report that is not English" for both in compared)
+    (told,) = (one for one in said if one.startswith("judge 'labeler'"))
+    assert f"{len(pairs)} pairs of 20 images" in told
+    assert foreign > 0
+    assert f"; {foreign} comparisons without a decision, a report that is not English; " in told
     assert summary["judge"] == {"name": "labeler", "kind": "score", "score": "labeler-f1", "tie": 0.0}
     rows = table(folder / "labeler" / "margins.csv")
     assert [float(row["margin"]) for row in rows] == [1.0] * len(pairs)

@@ -35,6 +35,12 @@ def test_kinds_may_be_numbered_and_sections_say_that_there_is_none():
     assert (parse(none).significant, parse(none).score) == ((0,) * 6, 1.0)
     nothing = parse(none.replace("2. A; B", "No matched findings"))
     assert (nothing.matched, nothing.score) == (0, 0.0)
+    for said in ("None", "None.", "N/A", "No clinically significant errors were identified.", "No errors found"):
+        assert parse(none.replace("No errors.", said)).significant == (0,) * 6
+    beside = none.replace(
+        "No errors.", "None, but for this one:\n(b) Missing a finding present in the reference: 3. A; B; C"
+    )
+    assert (parse(beside).significant, parse(beside).score) == ((0, 3, 0, 0, 0, 0), 0.4)
 
 
 @pytest.mark.parametrize(
@@ -49,6 +55,9 @@ def test_kinds_may_be_numbered_and_sections_say_that_there_is_none():
         ANSWER.replace("(f)", "(c)"),
         ANSWER + "\n\n[Matched Findings]:\n9. More",
         "[Clinically Significant Errors]:\n\n[Matched Findings]:\n3. A; B; C",
+        "[Clinically Significant Errors]:\nNo errors.\n\n[Matched Findings]:\nNo pneumothorax; clear lungs",
+        "[Clinically Significant Errors]:\nNo errors.\n\n[Matched Findings]:\nNo acute findings",
+        "[Clinically Significant Errors]:\nNo pneumothorax was reported\n\n[Matched Findings]:\n3. A; B; C",
     ],
 )
 def test_an_answer_that_lacks_a_section_or_a_number_is_none(answer):

@@ -32,6 +32,11 @@ ERRORS = {
 SIGNIFICANT, MATCHED = "Clinically Significant Errors", "Matched Findings"
 UNPARSABLE, UNANSWERED, TOO_LONG = "unreadable answer", "no answer", "too long for GREEN's model"
 PLACES = ("{reference}", "{candidate}")
+_NONE = re.compile(
+    r"(?i)(?:(?:n/a|none|no (?:(?:clinically|significant|matched|matching|such|other) )*(?:errors?|findings?|matches))"
+    r"(?: (?:are|is|was|were|found|identified|noted|present|reported|matched|made))*)\W*"
+)
+"""A section that counts nothing; a finding which begins with *no* is none of these."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,7 +83,12 @@ def _section(answer: str, name: str) -> str | None:
 
 
 def _says_none(text: str) -> bool:
-    return re.match(r"(?i)(?:no|none)\b", text) is not None
+    """Whether a section says that there is nothing to count, and no more.
+
+    >>> _says_none("No matched findings."), _says_none("No pneumothorax; clear lungs")
+    (True, False)
+    """
+    return _NONE.fullmatch(text) is not None
 
 
 def _errors(text: str) -> tuple[int, ...] | None:
