@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from cxrobust.comparison.runs import NEW, OLD, Paired, Run
-from cxrobust.differences import IDENTITY, Difference, setting_differences
+from cxrobust.differences import ABSENT, IDENTITY, PRESENT, Difference, setting_differences
 from cxrobust.reports.parts import Cell, Column, Group, Table
+from cxrobust.reports.sections.estimands import NAMES
 from cxrobust.reports.sentences import MARGINS, Kind, Verdict, deciding_p, digits_of, judge, margin, outcome, reason
 from cxrobust.reports.values import breakable, value_words
 from cxrobust.reports.view import CLEAN, View
@@ -26,7 +27,7 @@ from cxrobust.reports.words import (
     percent,
     regime,
 )
-from cxrobust.results import Estimate, Results, to_csv
+from cxrobust.results import Estimand, Estimate, Results, to_csv
 
 OVERALL = ("macro", "report")
 """The places that stand for all findings: of scores of reports, `report`."""
@@ -38,6 +39,7 @@ CAUTION = (
     "A verdict that changed is not by itself evidence of a change: an estimate may lie just on one side of the level in one "
     "run and just on the other side in the other. Whether new and old differ is what the paired comparison tests."
 )
+ADJUSTED_APART = "Each run’s p-values are adjusted over its own tests: where one run tests more, it takes more to show the same difference."
 KINDS: dict[Kind, str] = {
     "more": "a larger change than the reference’s, shown",
     "less": "a smaller change than the reference’s, shown",
@@ -50,12 +52,6 @@ KINDS: dict[Kind, str] = {
     "not inferior": "a loss of the margin or more ruled out",
     "not equivalent": "a difference of the margin or more not ruled out",
     "maybe inferior": "a loss of the margin or more not ruled out",
-}
-ESTIMAND_WORDS = {
-    "value": "value",
-    "perturbed-clean": "perturbed − clean",
-    "regime-reference": "difference to the reference",
-    "difference-in-differences": "difference-in-differences",
 }
 
 Key = tuple[str | None, ...]
@@ -126,7 +122,7 @@ def conclusions(old: View, new: View) -> Part:
         dense=True,
     )
     caption = (
-        f"{capitalised(ESTIMAND_WORDS.get(new.comparison, new.comparison))} of {new.overall}"
+        f"{capitalised(_estimand_words(new.comparison))} of {new.overall}"
         f"{f' under {condition_words(new.primary)}' if new.primary else ' on clean images'}, with {percent(new.level)} CI and "
         "adjusted p-value. Conclusions that changed stand first, in bold."
     )
@@ -137,14 +133,19 @@ def _not_the_same_question(old: View, new: View) -> str:
     asked = (
         (
             "estimand",
-            ESTIMAND_WORDS.get(old.comparison, old.comparison),
-            ESTIMAND_WORDS.get(new.comparison, new.comparison),
+            _estimand_words(old.comparison),
+            _estimand_words(new.comparison),
         ),
         ("condition", condition_words(old.primary or CLEAN), condition_words(new.primary or CLEAN)),
         ("reference", regime(old.reference), regime(new.reference)),
         ("confidence level", percent(old.level), percent(new.level)),
     )
     return "; ".join(f"{what} {before} in the old, {now} in the new" for what, before, now in asked if before != now)
+
+
+def _estimand_words(name: Estimand) -> str:
+    """Name an estimand inside a table: `difference to the reference`."""
+    return "perturbed − clean" if name == "perturbed-clean" else NAMES[name].lower()
 
 
 def _kind(kind: Kind, estimate: Estimate | None) -> str:
@@ -235,7 +236,7 @@ def verdicts(old: View, new: View) -> Part:
     """List the estimates, other than those of the primary comparison, of which the tests allow to say something else."""
     title = "Other verdicts that changed"
     before, now = keyed(old.results), keyed(new.results)
-    changed, n_tested = [], 0
+    changed, n_tested, n_same = [], 0, 0
     for key in (one for one in now if one in before):
         was, is_now = status(before[key], alpha=old.alpha), status(now[key], alpha=new.alpha)
         if {was, is_now} <= {"not tested", "not estimable"} or _is_primary(now[key], new):
@@ -243,6 +244,7 @@ def verdicts(old: View, new: View) -> Part:
         n_tested += 1
         if was != is_now:
             changed.append((now[key], was, is_now))
+            n_same += before[key].estimate == now[key].estimate
     if not changed:
         return Part(
             title=title,
@@ -261,7 +263,7 @@ def verdicts(old: View, new: View) -> Part:
         groups=tuple(
             _row(
                 metric_words(one.metric).name,
-                ESTIMAND_WORDS.get(one.estimand, one.estimand),
+                _estimand_words(one.estimand),
                 regime(one.regime) + (f" − {regime(one.reference)}" if one.reference else ""),
                 condition_words(one.condition),
                 ", ".join(filter(None, (finding_words(one.finding), one.subgroup, one.recalibration))),
@@ -272,7 +274,16 @@ def verdicts(old: View, new: View) -> Part:
         ),
         dense=True,
     )
-    return Part(title=title, paragraphs=(said,), table=table, caption="Verdicts at each run’s own level.")
+    paragraphs = (said, f"{ADJUSTED_APART}{_same_estimate(n_same, len(changed))}")
+    return Part(title=title, paragraphs=paragraphs, table=table, caption="Verdicts at each run’s own level.")
+
+
+def _same_estimate(n: int, n_changed: int) -> str:
+    """Say of how many verdicts that changed the estimate did not; empty where there are none."""
+    if not n:
+        return ""
+    those = "all" if n == n_changed else count(n)
+    return f" In {those} of them the estimate is the same in both runs, and only what was tested beside it is not."
 
 
 def _is_primary(estimate: Estimate, view: View) -> bool:
@@ -354,6 +365,8 @@ def settings(old: Results, new: Results) -> Part:
 
 def _setting(one: Difference, side: str) -> str:
     value = getattr(one, side)
+    if isinstance(value, Mapping) and ABSENT in (one.old, one.new):
+        return PRESENT  # a whole regime or condition: what it is, its own run's documents tell
     return "none" if value is None else breakable(value_words(value, most=MOST_TEXT))
 
 

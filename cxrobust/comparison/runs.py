@@ -1,7 +1,7 @@
 """Two runs side by side, and the paired test of new − old where both predicted the same images."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from cxrobust.analysis import analyze
 from cxrobust.analysis.families import Families, adjust
+from cxrobust.conditions import parse_condition
 from cxrobust.errors import CxrobustError, some
 from cxrobust.files import sha256_file
 from cxrobust.predictions import INDEX, PredictionSet, load_predictions
 from cxrobust.progress import Reporter, silent
+from cxrobust.reports.words import condition_words, counted, finding_words, metric_words
 from cxrobust.results import PREDICTIONS, RESULTS, Estimand, Estimate, Results, read_results
 from cxrobust.study.analysis import AnalysisSection
 
@@ -192,11 +194,10 @@ class _Shared:
             "metric": tuple(map(tuple, metrics)),
         }
         notes = [
-            f"{what} {one!r} is only in the {which} run"
+            _of_one_run(what, which, alone)
             for what, (first, second) in lists.items()
             for which, mine, theirs in ((OLD, first, second), (NEW, second, first))
-            for one in mine
-            if one not in theirs
+            if (alone := [one for one in mine if one not in theirs])
         ]
         common = {what: tuple(one for one in second if one in first) for what, (first, second) in lists.items()}
         has_validation, note = _on_validation(before, now)
@@ -208,6 +209,31 @@ class _Shared:
             has_validation=has_validation,
             notes=(*notes, *note),
         )
+
+
+def _of_one_run(what: str, which: str, names: Sequence[str]) -> str:
+    """Name what only one run has: `2 conditions of the new run alone (FGSM, ε = 1/255; Gaussian blur, severity 1)`."""
+    if what == "condition":
+        told = "; ".join(_series_words(names))
+    else:
+        words: Mapping[str, Callable[[str], str]] = {
+            "regime": str,
+            "finding": finding_words,
+            "metric": lambda name: metric_words(name).name,
+        }
+        told = ", ".join(map(words[what], names))
+    return f"{counted(len(names), what)} of the {which} run alone ({told})"
+
+
+def _series_words(conditions: Sequence[str]) -> list[str]:
+    """Write conditions, those that differ in strength alone as one: `Gaussian blur at 5 strengths`."""
+    series: dict[str, list[str]] = {}
+    for name in conditions:
+        series.setdefault(parse_condition(name).series, []).append(name)
+    return [
+        condition_words(some[0]) if len(some) == 1 else f"{condition_words(name)} at {counted(len(some), 'strength')}"
+        for name, some in series.items()
+    ]
 
 
 def _on_validation(old: PredictionSet, new: PredictionSet) -> tuple[bool, list[str]]:

@@ -34,8 +34,8 @@ Verdict = Literal["shown", "not shown", "not tested", "not estimable"] | OfAMarg
 Kind = Literal["more", "less", "higher", "lower", "not shown", "not tested", "not estimable"] | OfAMargin
 
 NOT_ESTIMABLE = "not estimable: "
-MOST_SINGLE = 2
-"""With so many regimes of like outcome, each is given its own numbers; of more, the range is given."""
+MOST_SINGLE = 3
+"""With so many regimes of like outcome, each is given its own numbers; of more, what holds them all."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -262,17 +262,33 @@ def _bracket(view: View, kind: Kind, group: Sequence[Outcome]) -> str:
         if kind in {"not shown", "not tested", *MARGINS}:
             return f" ({number(size, digits=digits_of(estimate), signed=True)}; {support(estimate, view)})"
         return f" ({support(estimate, view, mirrored=size < 0)})"
+    told = "; ".join(filter(None, (_all_intervals(view, kind, estimates), _all_p(view, kind, estimates))))
+    return f" ({told})" if told else ""
+
+
+def _all_intervals(view: View, kind: Kind, estimates: Sequence[Estimate]) -> str:
+    """Return between which ends the intervals of several estimates lie: `95% CIs within 0.007 to 0.071`."""
+    ends = [(e.ci_low, e.ci_high) for e in estimates if e.ci_low is not None and e.ci_high is not None]
+    if not ends:
+        return ""
+    low, high = min(low for low, _ in ends), max(high for _, high in ends)
+    if kind in {"more", "less", "higher", "lower"} and (estimates[0].estimate or 0.0) < 0:
+        low, high = -high, -low
+    digits = max(digits_of(one) for one in estimates)
+    return f"{percent(view.level)}{SPACE}CIs within {interval(low, high, digits=digits)}"
+
+
+def _all_p(view: View, kind: Kind, estimates: Sequence[Estimate]) -> str:
+    """Return what no p-value of several estimates is above, or, where nothing is shown, below: `adjusted p ≤ 0.02`."""
     p_values = [p for p in map(deciding_p, estimates) if p is not None]
-    if not p_values or kind == "not tested":
+    if not p_values:
         return ""
     is_open = kind in {"not shown", "not equivalent", "maybe inferior"}
     p, sign = (min(p_values), "≥") if is_open else (max(p_values), "≤")
     text = p_number(p, alpha=view.alpha)
-    return (
-        f" (adjusted p{SPACE}{text[0]}{SPACE}{text[1:]})"
-        if text[0] in "<>"
-        else f" (adjusted p{SPACE}{sign}{SPACE}{text})"
-    )
+    if text[0] in "<>":
+        sign, text = text[0], text[1:]
+    return f"adjusted p{SPACE}{sign}{SPACE}{text}"
 
 
 def under(condition: str) -> str:

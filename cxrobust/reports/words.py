@@ -15,6 +15,15 @@ MICRO = "micro"
 REPORT = "report"
 """The place of what is told of whole reports, which stands where other metrics have their macro average."""
 
+OVER_FINDINGS = {
+    MACRO: "macro average",
+    MICRO: "micro average",
+    "worst": "worst finding",
+    "others": "mean of the others",
+    REPORT: "whole reports",
+}
+"""What stands in the place of a finding, in words."""
+
 REGIME_BEGINS, REGIME_ENDS = "\ue000", "\ue001"
 """Private-use characters that enclose a regime's name in a sentence; templates set it in its own face."""
 
@@ -342,10 +351,8 @@ def shortened(name: str, *, most: int = 24) -> str:
 
 
 def finding_words(finding: str) -> str:
-    """Write a finding's name: underscores become spaces, and `macro` is the macro average."""
-    if finding == REPORT:
-        return "whole reports"
-    return "macro average" if finding == MACRO else readable(finding.replace("_", " "))
+    """Write a finding's name: underscores become spaces, and averages over findings and the worst of them are named."""
+    return OVER_FINDINGS.get(finding) or readable(finding.replace("_", " "))
 
 
 @cache

@@ -175,11 +175,29 @@ def test_other_verdicts_and_numbers_that_changed_are_counted_and_listed():
     part = verdicts(view(MADE), view(new))
     assert "1 changed its verdict." in said(part)
     assert rows(part)[0][-2:] == ["above 0, shown", "no difference could be shown"]
+    assert "In all of them the estimate is the same in both runs" in said(part)
     part = numbers(MADE, new)
     assert "1 has another value" in said(part)
     assert rows(part)[0][-1] == "0.500"
     missing = numbers(MADE, replace(MADE, estimates=MADE.estimates[3:]))
     assert "3 estimates are only in the old run." in said(missing)
+
+
+def test_a_verdict_of_another_estimate_is_not_laid_to_the_adjustment():
+    one = next(e for e in MADE.estimates if e.estimand == "perturbed-clean" and e.p_adjusted and e.p_adjusted < 0.01)
+    before = replace(one, estimand="trend", finding="worst")
+    now = replace(before, estimate=0.0, p_adjusted=0.9)
+    old, new = (replace(MADE, estimates=(*MADE.estimates, last)) for last in (before, now))
+    part = verdicts(view(old), view(new))
+    assert "Each run’s p-values are adjusted over its own tests" in said(part)
+    assert "the estimate is the same" not in said(part)
+    (row,) = rows(part)
+    assert (row[1], row[4]) == ("trend over the strengths", "worst finding")
+
+
+def test_a_whole_regime_of_one_run_is_present_there_and_absent_in_the_other():
+    part = settings(MADE, replace(MADE, regimes=MADE.regimes[:-1]))
+    assert rows(part) == [["regimes", "lora", "present", "absent"]]
 
 
 def test_settings_files_and_versions_that_differ_are_listed():

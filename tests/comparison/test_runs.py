@@ -10,6 +10,7 @@ import pytest
 from cxrobust import pipeline
 from cxrobust.cli import _main
 from cxrobust.comparison.runs import paired, read_run
+from cxrobust.reports.words import plain
 from cxrobust.results import Results
 from cxrobust.study import read_study
 
@@ -151,8 +152,8 @@ def test_only_what_both_runs_have_is_compared_and_the_rest_is_named(folder: Path
     found = paired(old, replace(new, predictions=fewer, results=results))
     assert {one.metric for one in found.estimates} == {"auroc"}
     assert {one.condition for one in found.estimates} == {"clean"}
-    assert "condition 'pgd(eps=4/255)' is only in the old run" in found.notes
-    assert "metric 'mce' is only in the new run" in found.notes
+    assert "1 condition of the old run alone (PGD, ε = 4/255)" in map(plain, found.notes)
+    assert "1 metric of the new run alone (MCE)" in map(plain, found.notes)
 
 
 def test_the_command_prints_and_writes_the_comparison(

@@ -411,6 +411,46 @@ def test_diagrams_of_one_of_several_training_runs_say_so():
         assert not built(RAW, name)["several_runs"]
 
 
+@pytest.mark.parametrize(
+    ("made", "expected"),
+    [
+        (replace(TYPICAL, n_regimes=3), "Difference-in-differences: the change from clean to perturbed images of 2 other "
+         "regimes, less that of supervised, on the same 22,433 images of 6,187 patients, clean and under 12 perturbed "
+         "conditions, PGD, ε = 1/255, 20 steps the primary one."),
+        (CLEAN_ONLY, "Difference between each of 2 other regimes and supervised, on the same 22,433 images of 6,187 "
+         "patients, clean images alone."),
+        (replace(TYPICAL, n_regimes=1), "Change of supervised from clean to perturbed images, on the same 22,433 images of "
+         "6,187 patients, clean and under 12 perturbed conditions, PGD, ε = 1/255, 20 steps the primary one."),
+        (SMALL, "One regime, supervised, without a comparison, on 22,433 images of 6,187 patients, clean images alone."),
+    ],
+)  # fmt: skip
+def test_the_summary_tells_the_design(made, expected):
+    assert plain(built(results(made), "answer")["design"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("resamples", "adjust", "p", "adjusted"),
+    [(10_000, "holm", "1/10,001", "0.002"), (999, "bonferroni", "1/1,000", "0.03"), (10_000, "max-t", "1/10,001", "")],
+)
+def test_the_methods_tell_the_least_p_value_that_the_draws_allow(resamples, adjust, p, adjusted):
+    one = results(TYPICAL)
+    n_primary = sum(e.family == "primary" and e.p_value is not None for e in one.estimates)
+    assert n_primary == 25
+    analysis = {**one.study["analysis"], "resamples": resamples, "adjust": adjust}
+    seen = View.of(replace(one, study={**one.study, "analysis": analysis}), images=None)
+    values = sections["methods"].build(seen)
+    assert (values["least_p"], values["least_adjusted"]) == (p, adjusted)
+    text = plain(re.sub("<[^>]*>", "", section_bodies(compose(seen))[0]["methods"]))
+    assert f"So many draws give no p-value below {p}" in text
+    assert (f"({adjusted} in the primary one)" in text) == bool(adjusted)
+
+
+def test_no_line_ends_between_a_p_value_and_its_sign():
+    html = fill(compose(view_of(results(TYPICAL))), medium="pdf", paper="A4")
+    assert len(re.findall(r"\bp(?:&nbsp;|\N{NO-BREAK SPACE})&lt;", html)) >= 3
+    assert re.findall(r"\bp (?:&lt;|&gt;|[=<>≤≥])|(?:\bp.)(?:&lt;|&gt;|[=<>≤≥]) \d", html) == []
+
+
 def test_of_many_regimes_a_sentence_counts_instead_of_naming():
     sentence = built(results(LARGE), "sensitivity")["sentence"]
     assert "AUROC (11 of 11 regimes)" in sentence

@@ -169,3 +169,32 @@ def test_a_reason_is_told_once_and_without_what_else_is_noted():
     noted = replace(one, note="not estimable: not defined in 38.0% of resamples; fewer than 20 positive patients: A")
     assert reason(noted) == "not defined in 38.0% of resamples"
     assert reason(one) == "one class only"
+
+
+@pytest.mark.parametrize(
+    ("p", "expected"),
+    [
+        (0.004, "Compared with that, linear-probe, lora, adversarial, and preference lost 0.050 to 0.080 less "
+         "(95% CIs within 0.030 to 0.100; adjusted p ≤ 0.004)."),
+        (0.4, "Compared with that, for linear-probe, lora, adversarial, and preference no difference could be shown "
+         "(95% CIs within 0.030 to 0.100; adjusted p ≥ 0.40)."),
+    ],
+)  # fmt: skip
+def test_regimes_told_together_keep_what_holds_their_intervals(p, expected):
+    raw = results(Made(n_regimes=5, n_findings=2, n_severities=0, one_class=False, few=False))
+    others = View.of(raw, images=None).others
+    found = [estimate("perturbed-clean", -0.2, 0.0001, regime=name) for name in ("supervised", *others)]
+    found += [estimate("difference-in-differences", 0.05 + 0.01 * k, p, regime=name) for k, name in enumerate(others)]
+    seen = View.of(only(raw, estimates=tuple(found)), images=None)
+    assert words(comparison_sentence(seen, "auroc")) == expected
+
+
+def test_intervals_of_regimes_that_lost_more_are_told_with_the_sign_of_what_was_lost():
+    raw = results(Made(n_regimes=5, n_findings=2, n_severities=0, one_class=False, few=False))
+    others = View.of(raw, images=None).others
+    found = [estimate("perturbed-clean", -0.2, 0.0001, regime=name) for name in ("supervised", *others)]
+    found += [
+        estimate("difference-in-differences", -0.05 - 0.01 * k, 0.004, regime=name) for k, name in enumerate(others)
+    ]
+    seen = View.of(only(raw, estimates=tuple(found)), images=None)
+    assert "lost 0.050 to 0.080 more (95% CIs within 0.030 to 0.100;" in words(comparison_sentence(seen, "auroc"))

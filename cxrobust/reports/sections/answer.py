@@ -18,7 +18,7 @@ from cxrobust.reports.sentences import (
 from cxrobust.reports.sources import names_all_patients
 from cxrobust.reports.units import unit
 from cxrobust.reports.view import Series, View
-from cxrobust.reports.words import counted, listed, regime, strength_words
+from cxrobust.reports.words import condition_words, counted, listed, regime, strength_words
 
 MOST_METRICS = 4
 MOST_NUMBERED = 2
@@ -27,12 +27,13 @@ MOST_NUMBERED = 2
 
 @section("answer", order=10, title="")
 def answer(view: View) -> Mapping[str, Any]:
-    """Return the question, the answer as sentences, what it shows and what it does not."""
+    """Return the question, the design, the answer as sentences, what it shows and what it does not."""
     metrics = view.metrics[:MOST_METRICS]
     few = len(view.others) <= MOST_NUMBERED
     n_leading = 2 if few and view.primary is None else 1
     return {
         "question": question(view),
+        "design": design_sentence(view),
         "lead": [
             _sentences(view, metric, numbers=True, opening=under(view.primary) if view.primary and not k else "")
             for k, metric in enumerate(metrics[:n_leading])
@@ -60,6 +61,33 @@ def question(view: View) -> str:
     )
 
 
+def design_sentence(view: View) -> str:
+    """Say in one sentence what is compared with what, on how many images and under how many conditions."""
+    reference, others = regime(view.reference), counted(len(view.others), "other regime")
+    perturbed = len(view.conditions) - 1
+    what = {
+        "difference-in-differences": f"Difference-in-differences: the change from clean to perturbed images of {others}, "
+        f"less that of {reference}",
+        "regime-reference": f"Difference between each of {others} and {reference}",
+        "perturbed-clean": f"Change of {reference} from clean to perturbed images",
+        "value": f"One regime, {reference}, without a comparison",
+    }[view.comparison]
+    under = (
+        f", clean and under {counted(perturbed, 'perturbed condition')}, {condition_words(view.primary)} the primary one"
+        if view.primary
+        else ", clean images alone"
+    )
+    same = "" if view.comparison == "value" else "the same "
+    return f"{what}, on {same}{_images(view)}{under}."
+
+
+def _images(view: View) -> str:
+    """Count the images, and the patients where the data name them."""
+    data = view.results.data
+    images = counted(data["n_images"], "image")
+    return f"{images} of {counted(data['n_patients'], 'patient')}" if names_all_patients(view) else images
+
+
 def _sentences(view: View, metric: str, *, numbers: bool, opening: str = "") -> str:
     nowhere = nowhere_sentence(view, metric, opening=opening) if view.others else ""
     if nowhere:
@@ -73,11 +101,9 @@ def _sentences(view: View, metric: str, *, numbers: bool, opening: str = "") -> 
 
 
 def _shows(view: View, metric: str) -> list[str]:
-    data = view.results.data
-    images = counted(data["n_images"], "image")
-    if names_all_patients(view):
-        images += f" of {counted(data['n_patients'], 'patient')}"
-    said = [f"what {_subject(view)} do with {images}: every difference is taken on the same images, and {unit(view)}."]
+    said = [
+        f"what {_subject(view)} do with {_images(view)}: every difference is taken on the same images, and {unit(view)}."
+    ]
     series = view.primary_series
     steady = _steady(view, metric, series) if series else []
     if steady and series is not None:

@@ -9,7 +9,7 @@ from cxrobust.reports.sections.estimands import NAMES
 from cxrobust.reports.sources import names_all_patients, names_no_patient
 from cxrobust.reports.units import in_units
 from cxrobust.reports.view import View
-from cxrobust.reports.words import INTERVALS, listed, metric_words, named_tests, percent
+from cxrobust.reports.words import INTERVALS, count, listed, metric_words, named_tests, p_number, percent
 from cxrobust.results import Estimate
 
 SIGN_FLIPS = {"permutation", "permutation (exact)"}
@@ -40,6 +40,8 @@ def methods(view: View) -> Mapping[str, Any]:
         "other_intervals": in_units(view, listed([INTERVALS[i] for i in INTERVALS if i in intervals - EXPLAINED])),
         "tests": tests,
         "flips_signs": bool(tests & SIGN_FLIPS),
+        "least_p": f"1/{count(analysis['resamples'] + 1)}" if "permutation" in tests else "",
+        "least_adjusted": _least_adjusted(view, draws=analysis["resamples"]),
         "swapped": listed(list(dict.fromkeys(metric_words(e.metric).name for e in shown if e.test in SWAPS))),
         "other_tests": in_units(view, named_tests(tests - SIGN_FLIPS - SWAPS)),
         "one_sided": bool(tests & {"tost", "noninferiority"}),
@@ -49,6 +51,16 @@ def methods(view: View) -> Mapping[str, Any]:
         "attack_names": {parse_condition(one.name).name for one in view.of_kind("attack")},
         "alpha": f"{view.alpha:g}",
     }
+
+
+def _least_adjusted(view: View, *, draws: int) -> str:
+    """Return the least adjusted p-value that so many draws allow in the primary family: `0.006`; empty where none is so."""
+    if view.results.study["analysis"].get("adjust", "holm") not in {"holm", "bonferroni"}:
+        return ""
+    tested = [e for e in view.results.estimates if e.family == "primary" and e.p_value is not None]
+    if not tested or any(e.test != "permutation" for e in tested):
+        return ""
+    return p_number(min(len(tested) / (draws + 1), 1.0), alpha=view.alpha).replace("<", "below ")
 
 
 def _having(shown: Sequence[Estimate], interval: str) -> str:

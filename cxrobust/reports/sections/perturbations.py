@@ -78,7 +78,9 @@ def _strengths(series: Series) -> str:
             float(values[0]) + k for k in range(len(values))
         ]
         unit = " %" if series.strength_name == "side" else ""
-        return f"{series.strength_name} {f'{values[0]} to {values[-1]}' if run else ', '.join(values)}{unit}"
+        return (
+            f"{series.strength_name} {f'{values[0]}{SPACE}to{SPACE}{values[-1]}' if run else ', '.join(values)}{unit}"
+        )
     if all(value.endswith("/255") for value in values):
         return f"ε × 255 = {', '.join(value.removesuffix('/255') for value in values)}"
     return f"ε = {', '.join(values)}"

@@ -1,0 +1,106 @@
+"""Printed pages: running heads, page numbers, margins, headings that stay with their text, heads of tables on each page."""
+
+import io
+import re
+from collections.abc import Iterator
+from functools import cache
+
+import pypdf
+import pypdfium2
+import pytest
+
+from cxrobust.reports.document import Paper, compose, fill
+from cxrobust.reports.pdf import lay_out
+from cxrobust.reports.view import View
+
+from .made import SMALL, TYPICAL, Made, results
+
+SIZES: dict[Paper, tuple[float, float]] = {"A4": (595.28, 841.89), "Letter": (612, 792)}
+"""In points."""
+HEAD, FOOT = 21, 19
+"""Margins above and below, in mm."""
+MM = 72 / 25.4
+STUDIES = pytest.mark.parametrize(("made", "paper"), [(TYPICAL, "A4"), (SMALL, "Letter")], ids=["typical", "small"])
+
+Line = tuple[float, float, float, float, str]
+"""Left, bottom, right, top in points from the lower left, and the text."""
+
+
+@cache
+def printed(made: Made, paper: Paper) -> pypdfium2.PdfDocument:
+    document = compose(View.of(results(made), images=None))
+    return pypdfium2.PdfDocument(lay_out(fill(document, medium="pdf", paper=paper)).pdf())
+
+
+def lines(page: pypdfium2.PdfPage) -> Iterator[Line]:
+    """Pieces of text in a row, from where they are drawn."""
+    text = page.get_textpage()
+    for place in range(text.count_rects()):
+        left, bottom, right, top = text.get_rect(place)
+        yield left, bottom, right, top, text.get_text_bounded(left, bottom, right, top).strip()
+
+
+def headings(pdf: pypdfium2.PdfDocument) -> list[tuple[str, int, float]]:
+    """Title, page and height of each heading, the document's own title left out."""
+    found = []
+    for mark in pdf.get_toc():
+        target = mark.get_dest()
+        if mark.level > 0:
+            found.append((mark.get_title(), target.get_index(), target.get_view()[1][1]))
+    return found
+
+
+@STUDIES
+def test_pages_have_the_size_that_is_asked_for_and_nothing_is_printed_outside_the_margins(
+    made: Made, paper: Paper
+) -> None:
+    for page in printed(made, paper):
+        assert page.get_size() == pytest.approx(SIZES[paper], abs=0.5)
+        margin = (page.get_width() - 183 * MM) / 2
+        for left, _, right, top, text in lines(page):
+            assert left >= margin - 1, text
+            assert right <= page.get_width() - margin + 1, text
+            assert top <= page.get_height(), text
+
+
+@STUDIES
+def test_each_page_names_its_section_and_its_place_among_the_pages(made: Made, paper: Paper) -> None:
+    pdf = printed(made, paper)
+    begun = {title: page for title, page, _ in headings(pdf)}
+    for number, page in enumerate(pdf):
+        height = page.get_height()
+        foot = " ".join(text for _, _, _, top, text in lines(page) if top < FOOT * MM)
+        assert foot.endswith(f"{number + 1} / {len(pdf)}")
+        head = " ".join(text for _, bottom, _, _, text in lines(page) if bottom > height - HEAD * MM)
+        if number:
+            assert begun[head] <= number
+        else:
+            assert head == ""
+
+
+@STUDIES
+def test_no_heading_stands_alone_at_the_end_of_a_page(made: Made, paper: Paper) -> None:
+    pdf = printed(made, paper)
+    found = headings(pdf)
+    assert len(found) > 5
+    for title, number, height in found:
+        below = [text for _, bottom, _, top, text in lines(pdf[number]) if bottom > FOOT * MM and top < height - 1]
+        assert [text for text in below if text not in title], title
+
+
+def test_a_table_over_several_pages_repeats_its_head() -> None:
+    texts = [page.get_textpage().get_text_bounded() for page in printed(TYPICAL, "A4")]
+    metrics = ("AUROC", "Accuracy", "Mean confidence", "ECE", "Brier score")
+    first = next(k for k, text in enumerate(texts) if "Every metric of every regime" in text)
+    rows = [k for k, text in enumerate(texts[first : first + 2], start=first) if "Difference-in-differences" in text]
+    assert len(rows) == 2
+    held = [sum(re.search(rf"^{name} supervised", texts[k], re.M) is not None for name in metrics) for k in rows]
+    assert sum(held) == len(metrics)
+    assert all(held)
+
+
+def test_a_word_that_is_parted_has_a_hyphen_that_search_and_copy_know() -> None:
+    content = lay_out(fill(compose(View.of(results(SMALL), images=None)), medium="pdf", paper="A4")).pdf()
+    text = "".join(page.extract_text() for page in pypdf.PdfReader(io.BytesIO(content)).pages)
+    assert re.search(r"[a-z]{2}-\n[a-z]{2}", text)
+    assert "\N{HYPHEN}" not in text
