@@ -104,3 +104,10 @@ def test_a_word_that_is_parted_has_a_hyphen_that_search_and_copy_know() -> None:
     text = "".join(page.extract_text() for page in pypdf.PdfReader(io.BytesIO(content)).pages)
     assert re.search(r"[a-z]{2}-\n[a-z]{2}", text)
     assert "\N{HYPHEN}" not in text
+
+
+def test_names_of_regimes_are_not_parted() -> None:
+    content = lay_out(fill(compose(View.of(results(TYPICAL), images=None)), medium="pdf", paper="A4")).pdf()
+    text = "".join(page.extract_text() for page in pypdf.PdfReader(io.BytesIO(content)).pages)
+    assert text.count("supervised") > 20
+    assert text.replace("-\n", "").count("supervised") == text.count("supervised")
