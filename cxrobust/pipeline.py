@@ -263,7 +263,7 @@ def _describe_regimes(study: Study, predictions: PredictionSet) -> tuple[dict[st
 def _report_faults(regime: str, predictions: PredictionSet) -> dict[str, Any]:
     """Return how many reports a regime wrote, how many have which fault, and mean words by condition.
 
-    Nothing where it wrote none.
+    And, where it is so, that its probabilities are decisions alone: 0, 1, or 0.5. Nothing where it wrote none.
     """
     rows = [row for row, (name, _) in enumerate(predictions.members) if name == regime]
     if predictions.reports is None or all(one is None for one in predictions.reports[rows].flat):
@@ -280,4 +280,5 @@ def _report_faults(regime: str, predictions: PredictionSet) -> dict[str, Any]:
         "n_reports": sum(unit["n_images"] for unit in units),
         "report_faults": dict(faults),
         "mean_words": {condition: float(np.mean(own)) for condition, own in lengths.items() if own},
+        **({"decides_only": True} if np.isin(predictions.probabilities[rows], (0.0, 0.5, 1.0)).all() else {}),
     }

@@ -38,6 +38,8 @@ def limits(view: View) -> tuple[Limit, ...]:
         _images_as_patients_limit(view),
         _elsewhere_limit(view),
         _reports_limit(view),
+        _decisions_limit(view),
+        _confidences_limit(view),
         _references_limit(view),
         _registration_limit(view),
         *_inference_limits(view),
@@ -263,6 +265,44 @@ def _reports_limit(view: View) -> Limit | None:
         text=f"Of the reports that were generated, in all conditions, {'; '.join(told)}. A report that is empty or in "
         "another language states no finding, and its probabilities are 0.5 where they come from what it states; one that "
         f"was cut off is read as far as it goes, and a very long one like any other.{halves}",
+    )
+
+
+def _decisions_limit(view: View) -> Limit | None:
+    """Return which generators came without anything that tells how sure they are."""
+    deciding = [one["name"] for one in view.results.regimes if one.get("decides_only")]
+    if not deciding:
+        return None
+    return Limit(
+        title="Reports without confidence.",
+        text=f"Nothing tells how sure the reports of {listed([regime(name) for name in deciding])} are: every finding has "
+        "the probability 0 or 1, or 0.5 where a report states none. Their mean confidence, calibration error and Brier score "
+        "are of bare decisions, and are not to be compared with those of regimes that tell how sure they are.",
+    )
+
+
+_CONFIDENCES = {
+    "token-probability": "what reports state and how probable their tokens are",
+    "questions": "answers to questions",
+    "statements": "the probabilities of statements",
+    "agreement": "the agreement of sampled reports",
+}
+
+
+def _confidences_limit(view: View) -> Limit | None:
+    """Return from what generators have the probabilities of findings, where it is not the same for all."""
+    kinds: dict[str, list[str]] = {}
+    for one in view.results.regimes:
+        if one.get("n_reports") is not None:
+            said = str(one["settings"][0].get("confidence")) if one["family"] == "generator" else ""
+            kinds.setdefault(_CONFIDENCES.get(said, "tables made elsewhere"), []).append(regime(one["name"]))
+    if len(kinds) < 2:
+        return None
+    told = [f"from {source} in {listed(names)}" for source, names in kinds.items()]
+    return Limit(
+        title="Confidence of several kinds.",
+        text=f"The probabilities of findings come {listed(told)}. A difference in confidence or calibration between these may "
+        "be one between the kinds.",
     )
 
 

@@ -316,6 +316,7 @@ def test_generators_made_elsewhere_get_the_same_analysis(tmp_path: Path, capsys:
             if condition == "attack":
                 texts[3], texts[4] = "", f"{texts[4]} " * 1001
             frame = pd.DataFrame({"id": ids, "report": texts, "confidence": rng.uniform(0.5, 1, 40)})
+            frame = frame if regime_name == "a" else frame.drop(columns="confidence")
             path = tmp_path / f"{regime_name}-{condition}.{ending}"
             if ending == "csv":
                 frame.to_csv(path, index=False)
@@ -360,6 +361,7 @@ def test_generators_made_elsewhere_get_the_same_analysis(tmp_path: Path, capsys:
     assert [(one["n_reports"], one["report_faults"]) for one in results.regimes] == [
         (80, {"empty": 1, "very long": 1})
     ] * 2
+    assert [one.get("decides_only", False) for one in results.regimes] == [False, True]
     attacked = pd.read_csv(tmp_path / "a-attack.csv", keep_default_na=False)["report"].str.split().str.len().mean()
     assert results.regimes[0]["mean_words"]["attack"] == pytest.approx(attacked)
     assert results.data["references"] == {"n": 40, "faults": {}}

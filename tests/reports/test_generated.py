@@ -320,6 +320,30 @@ def test_faults_of_reports_and_references_are_limits_with_their_counts():
     assert not without & {"Reports that say nothing.", "Images without a reference."}
 
 
+def test_confidences_that_differ_in_kind_or_are_missing_are_limits():
+    def told(*regimes):
+        changed = (
+            *({**one, **more} for one, more in zip(RAW.regimes, regimes, strict=False)),
+            *RAW.regimes[len(regimes) :],
+        )
+        found = limits(View.of(replace(RAW, regimes=changed), images=None))
+        return {one.title: spaced(one.text) for one in found}
+
+    def generator(confidence):
+        return {"family": "generator", "n_reports": 12, "settings": [{"confidence": confidence}]}
+
+    kinds, without = "Confidence of several kinds.", "Reports without confidence."
+    first, second = (regime(one["name"]) for one in RAW.regimes[:2])
+    said = told(generator("questions"), generator("agreement"))
+    assert f"from answers to questions in {first} and from the agreement of sampled reports in {second}." in said[kinds]
+    assert without not in said
+    assert kinds not in told(generator("questions"), generator("questions"))
+    elsewhere = {"family": "elsewhere", "n_reports": 12, "settings": [{}], "decides_only": True}
+    said = told(generator("statements"), elsewhere)
+    assert f"and from tables made elsewhere in {second}." in said[kinds]
+    assert f"Nothing tells how sure the reports of {second} are" in said[without]
+
+
 def spaced(text):
     return text.replace("\N{NO-BREAK SPACE}", " ").replace("\N{NARROW NO-BREAK SPACE}", " ")
 
