@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from cxrobust.analysis import analyze
 from cxrobust.analysis.bands import simultaneous_bands
@@ -242,6 +243,19 @@ def test_the_parts_of_a_variance_where_they_are_known(runs, split, estimand, reg
     assert e.se_patients == pytest.approx(linearised(runs, of_patients), abs=1e-12)
     assert e.se_training == pytest.approx(spread_of_runs(regime, factor), abs=1e-12)
     assert e.se == pytest.approx(np.hypot(e.se_patients, e.se_training), rel=0.05)
+
+
+def test_the_interval_t_holds_both_parts_of_a_variance(runs):
+    """Estimate ± t·√(patients² + training²), t at the degrees of freedom of the patients' influences."""
+    settings = make_settings(metrics=("confidence",), interval="t", operating_point=0.5)
+    found = analyze(runs, settings, reference="supervised", seed=3).estimates
+    [e] = [one for one in found if (one.estimand, one.regime, one.condition) == ("value", "lora", "clean")
+           and (one.metric, one.finding) == ("confidence", "macro")]  # fmt: skip
+    p = runs.probabilities[0, 0, :, 0]
+    u = np.bincount(runs.patients, weights=p - p.mean())
+    df = 2 * 40 / (40 * (u**4).sum() / (u**2).sum() ** 2 - 1)
+    half = stats.t.ppf(0.975, df) * np.hypot(linearised(runs), spread_of_runs("lora"))
+    assert (e.ci_low, e.ci_high) == pytest.approx((e.estimate - half, e.estimate + half), abs=1e-12)
 
 
 def test_one_run_each_has_no_parts(runs, split):

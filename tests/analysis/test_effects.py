@@ -293,6 +293,10 @@ def test_between_two_regimes_every_pair_of_runs_counts():
     only = [(pair[0][0] > pair[1][0]).sum() for pair in sides], [(pair[1][0] > pair[0][0]).sum() for pair in sides]
     odds = found[METRIC_OF["odds-ratio"], "regime-reference", "lora", CONDITIONS[c], FINDINGS[k]]
     assert odds.estimate == pytest.approx(sum(only[0]) / sum(only[1]), rel=1e-12)
+    both = [sum(one[0] > other[0] for one, other in order) for order in (sides, [pair[::-1] for pair in sides])]
+    d, e = (np.bincount(made.patients[rows], weights=n, minlength=25) for n in both)
+    influences = odds.estimate * (d / d.sum() - e / e.sum())
+    assert odds.se_patients == pytest.approx(math.sqrt(25 / 24 * (influences**2).sum()), rel=1e-9)
 
 
 def test_runs_that_differ_widen_the_intervals_of_odds_ratios_and_superiority():

@@ -230,6 +230,14 @@ def test_max_t_of_a_family_against_max_t_of_its_columns():
     assert all(e.p_adjusted >= e.p_value for e in found)
 
 
+def test_max_t_falls_below_no_p_value_of_its_tests():
+    """As those of swaps, whose null that of the contributions' signs is not."""
+    rows, contributions = of_contributions(np.random.default_rng(4).normal(1, 0.1, (30, 2)))
+    rows = [replace(rows[0], p_value=0.4), rows[1]]
+    found = adjust(rows, primary_condition=None, method="max-t", contributions=contributions, n_draws=500, seed=3)
+    assert [e.p_adjusted for e in found] == pytest.approx([0.4, 1 / 501])
+
+
 def test_max_t_adjusts_declared_families_alone_where_it_is_theirs_alone():
     d = np.random.default_rng(2).normal(0.3, 1, (30, 3))
     rows, contributions = of_contributions(d)
