@@ -276,6 +276,25 @@ def test_subgroups_share_their_training_runs(runs, split):
 # -------------------------------------------------------------- not estimable
 
 
+@pytest.mark.parametrize(("most", "is_there"), [(0.15, False), (0.5, True)])
+def test_a_study_has_no_band_where_strengths_are_undefined_in_too_many_resamples_together(most, is_there):
+    """Images of two of 9 patients are called positive at one strength, of two others at the other.
+
+    Each PPV lacks (7/9)^9 = 10 % of resamples, and one or the other 20 %.
+    """
+    made = make_predictions(seed=1, n_patients=9, most_images=1, findings=("Mass",), conditions=CURVE[:3])
+    made = replace(made, labels=np.array([[1, 0] * 4 + [1]], dtype=np.int8).T)
+    p = np.full_like(made.probabilities, 0.1)
+    p[:, 0, :4], p[:, 1, :2], p[:, 2, 2:4] = 0.9, 0.9, 0.9
+    settings = make_settings(metrics=("ppv",), resamples=500, operating_point=0.5, most_undefined=most)
+    found = analyze(replace(made, probabilities=p), settings, reference="supervised", seed=4).estimates
+    some = [e for e in found if (e.estimand, e.finding) == ("value", "Mass") and e.condition in CURVE[1:3]]
+    assert len(some) == 2 * len({e.regime for e in some}) > 0
+    for e in some:
+        assert e.ci_low is not None
+        assert (e.band_low is not None) == is_there
+
+
 @pytest.fixture(scope="module")
 def rare():
     """One patient of 9 is positive: 35 % of resamples draw none, and some draw no other."""

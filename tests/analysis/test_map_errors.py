@@ -180,6 +180,9 @@ def test_resamples_against_refitting_in_each(predictions, validation, method, on
         np.testing.assert_array_equal(values.value, held.value)
         np.testing.assert_array_equal(values.resampled[0], held.resampled[0])
         np.testing.assert_allclose(values.influences[:, :, :3].sum(axis=-1), 0, atol=1e-9)
+        if on_validation:  # patients of validation are others, and stand behind those of the study
+            assert values.influences.shape[-1] == 300 + 150
+            np.testing.assert_array_equal(values.influences[1, ..., :300], held.influences[1])
         for c, k in np.ndindex(2, 3):
             if name == "calibration-intercept" and c == 0:
                 continue  # 0 whatever the sample, where the map is fitted to the same images

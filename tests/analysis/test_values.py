@@ -12,7 +12,7 @@ from cxrobust.analysis.replicates import resampled, training_variance
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.values import evaluate
 
-from .made import CONDITIONS, METRICS, make_predictions, make_settings, same, weights_of
+from .made import CONDITIONS, METRICS, make_predictions, make_settings, same, weights_of, with_labels
 
 MEMBERS = (("supervised", 0), ("lora", 0), ("lora", 1), ("lora", 2))
 
@@ -177,6 +177,19 @@ def test_the_worst_finding_against_plain_loops(predictions, name):
         np.testing.assert_array_equal(found.resampled[r, c, -2], drawn)
     assert (found.resampled[..., -2, :] != found.resampled[..., 0, :]).any()
     assert (found.resampled[..., -2, :] != found.resampled[..., 1, :]).any()
+
+
+def test_the_macro_average_has_the_mean_chance_of_the_findings_that_it_counts():
+    """Of average precision the prevalence; a finding without positive images counts in neither."""
+    made = make_predictions(seed=4, n_patients=30, findings=("Effusion", "Mass", "Hernia"), missing=0.1)
+    made = with_labels(made, "Mass", lambda y: np.where(np.arange(len(y)) % 3 == 0, 0, y))
+    made = with_labels(made, "Hernia", lambda y: np.minimum(y, 0))
+    sample = Sample.draw(made, make_settings(), seed=0)
+    chances = evaluate({"average-precision": metric["average-precision"]}, [sample])["average-precision"].chances
+    first, second = ((y == 1).sum() / (y >= 0).sum() for y in made.labels[:, :2].T)
+    assert first > 1.2 * second
+    assert chances[[0, 1, -1]] == pytest.approx([first, second, (first + second) / 2])
+    assert np.isnan(chances[2])
 
 
 def test_neither_way_is_better_so_none_is_worst(predictions):
