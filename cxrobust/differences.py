@@ -65,6 +65,13 @@ def setting_differences(old: Results, new: Results) -> tuple[Difference, ...]:
     )
 
 
+def estimate_differences(
+    old: Iterable[Estimate], new: Iterable[Estimate], *, part: str, tolerance: float = 0.0
+) -> tuple[Difference, ...]:
+    """Return every field in which estimates of the same name differ, of several with one name place by place."""
+    return tuple(_of_records(part, old, new, named=name_of, tolerance=tolerance))
+
+
 def name_of(estimate: Estimate) -> str:
     """Name an estimate by what it is of: `auroc of lora against supervised, clean, macro (regime-reference)`."""
     against = f" against {estimate.reference}" if estimate.reference is not None else ""

@@ -108,7 +108,6 @@ def analyzed(
             units=predictions.index["units"],
             file=place_of(study).name,
         )
-    data_root = "" if study.data_root == study.path.parent else " --data-root DATA"
     return Results(
         study=study.settings(),
         study_text=study.text,
@@ -122,15 +121,7 @@ def analyzed(
         thresholds=found.thresholds,
         unclustered=found.unclustered,
         examples=tuple(predictions.index["examples"]),
-        provenance={
-            "inference": predictions.index["inference"],
-            "analysis": _describe_analysis(study.analysis),
-            "seed": study.study.seed,
-            "study_sha256": sha256_bytes(study.text.encode()),
-            "predictions_sha256": sha256_file(folder / INDEX),
-            "command": f"cxrobust run {study.path.name}{data_root}",
-            **({} if plan is None else {"registration": plan}),
-        },
+        provenance={**_provenance(study, predictions, folder), **({} if plan is None else {"registration": plan})},
         confidence=found.confidence,
         flips=found.flips,
         power=found.power,
@@ -140,6 +131,19 @@ def analyzed(
             predictions, primary=found.primary_condition, most=study.report.example_images
         ),
     )
+
+
+def _provenance(study: Study, predictions: PredictionSet, folder: Path) -> dict[str, Any]:
+    """Return what results were made with and from: software, machines, seed, hashes and command."""
+    data_root = "" if study.data_root == study.path.parent else " --data-root DATA"
+    return {
+        "inference": predictions.index["inference"],
+        "analysis": _describe_analysis(study.analysis),
+        "seed": study.study.seed,
+        "study_sha256": sha256_bytes(study.text.encode()),
+        "predictions_sha256": sha256_file(folder / INDEX),
+        "command": f"cxrobust run {study.path.name}{data_root}",
+    }
 
 
 def _describe_analysis(settings: AnalysisSection) -> dict[str, Any]:

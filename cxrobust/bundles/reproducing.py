@@ -18,6 +18,7 @@ from cxrobust.results import ESTIMATES, PREDICTIONS, RESULTS, Results, estimates
 from cxrobust.study import Study, parse_study
 from cxrobust.verification.examples import differing_examples
 from cxrobust.verification.recomputed import check_folder, for_this_machine
+from cxrobust.verification.verdict import visible
 
 ROUNDING = 1e-9
 """A difference that is no more than this may be rounding; it is said beside the machines, and is still a difference."""
@@ -57,13 +58,9 @@ class Verdict:
         return max((size for size in sizes if size is not None), default=None) if None not in sizes else None
 
     def lines(self) -> list[str]:
-        """Say it in words."""
-        return [
-            *self._of_estimates(),
-            *self._of_examples(),
-            *self._of_documents(),
-            "identical" if self.is_identical else "not identical",
-        ]
+        """Say it in words; what the bundle says in them does nothing to a terminal."""
+        told = (*self._of_estimates(), *self._of_examples(), *self._of_documents())
+        return [*map(visible, told), "identical" if self.is_identical else "not identical"]
 
     def _of_estimates(self) -> Iterable[str]:
         if not self.differences:

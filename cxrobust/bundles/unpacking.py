@@ -10,6 +10,7 @@ from cxrobust.errors import DataError, some
 from cxrobust.files import sha256_file
 
 MANIFEST = "manifest-sha256.txt"
+PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 MOST_FILES = 50_000
 MOST_BYTES = 16 * 10**9
 _BLOCK = 1 << 20
@@ -38,6 +39,8 @@ def _unpack(opened: zipfile.ZipFile, archive: Path, folder: Path, most_bytes: in
     left = most_bytes
     for member in members:
         name = _safe(member, archive)
+        if member.compress_type not in PACKED:
+            raise DataError(f"{archive}: {name!r} is packed in a way that cxrobust never uses: unpack it yourself")
         if name in seen:
             raise DataError(f"{archive}: {name!r} stands twice in it: it is no bundle of cxrobust")
         seen.add(name)

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cxrobust.comparison.runs import NEW, OLD, Paired, Run
-from cxrobust.differences import name_of
 from cxrobust.errors import DataError
 from cxrobust.pipeline import this_machine
 from cxrobust.reports.archive import Attachment
@@ -57,7 +56,7 @@ def attachments(
     without = {}
     for side, run in zip(SIDES, (old, new), strict=True):
         gathered = evidence(run.results, folder=run.folder)
-        without[side] = gathered.without_predictions
+        without[side] = run.why_not or gathered.without_predictions
         held += [
             replace(
                 one,
@@ -103,10 +102,3 @@ def read_recorded(content: bytes) -> Recorded:
         )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise DataError(f"{COMPARISON} is not whole ({error}): it was changed, or not written by cxrobust") from error
-
-
-def as_tables(paired: Paired) -> dict[str, Any]:
-    """Return a paired comparison as plain values, its estimates by name."""
-    plain: dict[str, Any] = json.loads(as_json(paired))
-    rows = zip(paired.estimates, plain["estimates"], strict=True)
-    return {**plain, "estimates": {name_of(one): row for one, row in rows}}

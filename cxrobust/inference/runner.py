@@ -165,7 +165,7 @@ class Runner:
                 f"regime {self._regime.name!r}: its model {found}: switch off in it what belongs to training alone "
                 f"(dropout, noise, statistics of the batch)"
             )
-        self._is_steady = True
+        self._is_steady = len(rows) > 1 or self._batch == 1 or self._regime.writes_reports
 
     def _model_for(self, perturbation: Perturbation) -> "torch.nn.Module":
         """Return the model that images are perturbed on."""

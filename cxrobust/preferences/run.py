@@ -72,22 +72,7 @@ def make_preferences(
         one.check()
     folder = out / FOLDER / slug(regime)
     with alone(folder, CACHE, IMAGES, UNITS, f"{UNITS}/{ledger.FAILED}", *(slug(one.name) for one in judging)):
-        table = _images(study, asked)
-        pixels = open_pixels(
-            table,
-            size=study.data.size,
-            folder=folder / CACHE,
-            report=report,
-            skip_unreadable=study.compute.on_error == "skip",
-        )
-        sampling = Sampling(
-            study=study,
-            regime=chosen,
-            keys=asked.keys,
-            table=table,
-            pixels=pixels,
-            prompt=_prompt(asked, chosen),
-        )
+        sampling = _sampling(study, asked, chosen, folder / CACHE, report)
         sampled, took = sampled_reports(sampling, folder / UNITS, load=GeneratorSampler, report=report)
         if flaws := flaws_in(sampled):
             say(told_of_flaws(flaws, sum(len(one.samples) for one in sampled)))
@@ -104,6 +89,21 @@ def make_preferences(
             files.write_summary(content, folder / files.AGREEMENT)
             written.append(folder / files.AGREEMENT)
     return tuple(written)
+
+
+def _sampling(study: Study, asked: Preferences, regime: Regime, cache: Path, report: Reporter) -> Sampling:
+    """Return what is to be sampled, with its images decoded."""
+    table = _images(study, asked)
+    pixels = open_pixels(
+        table,
+        size=study.data.size,
+        folder=cache,
+        report=report,
+        skip_unreadable=study.compute.on_error == "skip",
+    )
+    return Sampling(
+        study=study, regime=regime, keys=asked.keys, table=table, pixels=pixels, prompt=_prompt(asked, regime)
+    )
 
 
 def check_preferences(study: Study) -> None:
@@ -152,10 +152,11 @@ def _images(study: Study, asked: Preferences) -> ImageTable:
         Where one is.
     """
     table: ImageTable = asked.data.table(with_images=True, where="[preferences.data]")
-    for section, part in ((study.data, "test"), (study.validation, "validation")):
+    for section, part, where in ((study.data, "test", "[data]"), (study.validation, "validation", "[data.validation]")):
         if section is None:
             continue
-        others = set(section.table(with_images=False, needs_references=section is study.data).patients)
+        needs = section is study.data
+        others = set(section.table(with_images=False, where=where, needs_references=needs).patients)
         shared = [one for one in dict.fromkeys(table.patients) if one in others]
         if shared:
             raise DataError(
@@ -229,7 +230,8 @@ def _keep_images(pairs: Sequence[Pair], sampling: Sampling, folder: Path) -> dic
 
 
 def _write_image(pixels: Pixels, row: int, path: Path) -> None:
-    grey = np.rint(np.asarray(pixels.values[row], np.float64) / WHITE * 255).astype(np.uint8)
+    levels = pixels.stored(np.array([row]))[0]
+    grey = np.rint(levels.astype(np.float64) / WHITE * 255).astype(np.uint8)
     atomic_write(path, lambda temporary: Image.fromarray(grey).convert("RGB").save(temporary, format="PNG"))
 
 

@@ -25,9 +25,12 @@ from cxrobust.results import Results
 from cxrobust.verification.comparisons import comparison_checks
 from cxrobust.verification.examples import differing_examples
 from cxrobust.verification.ran import Ran, checks_of, plain, read_ran, unpack
-from cxrobust.verification.reading import Carried, carried, is_comparison, open_pdf
+from cxrobust.verification.reading import MALFORMED, Carried, carried, is_comparison, open_pdf
 from cxrobust.verification.reprinted import OWN, not_printed, pages
 from cxrobust.verification.verdict import Check, Verdict, check, unchecked
+
+RUN = "run"
+"""Where predictions and images of a report are unpacked, apart from templates: no name in one leads to the other."""
 
 
 def verify(
@@ -45,11 +48,18 @@ def verify(
         When the file is no PDF, carries nothing to check it by, or cannot be read within the limits.
     """
     own = None if templates is None else check_templates(templates)
-    with open_pdf(path) as pdf, tempfile.TemporaryDirectory(prefix="cxrobust-verify-") as name:
-        held = carried(pdf, path)
-        check_these = comparison_checks if is_comparison(held) else _report_checks
-        found = check_these(pdf, held, Path(name), path=path, given=predictions, templates=own, report=report)
-    return Verdict(document=path.name, checks=(_attachments(held), *found))
+    try:
+        with open_pdf(path) as pdf, tempfile.TemporaryDirectory(prefix="cxrobust-verify-") as name:
+            held = carried(pdf, path)
+            check_these = comparison_checks if is_comparison(held) else _report_checks
+            found = check_these(pdf, held, Path(name), path=path, given=predictions, templates=own, report=report)
+            return Verdict(document=path.name, checks=(_attachments(held), *found))
+    except MALFORMED as error:
+        said = " ".join(str(error).split())[:160]
+        raise DataError(
+            f"{path}: what it carries cannot be checked ({type(error).__name__}: {said}): it was changed, or not "
+            "written by cxrobust"
+        ) from error
 
 
 def _report_checks(
@@ -65,9 +75,10 @@ def _report_checks(
     """Check the report of one run, or its appendix."""
     if len(given) > 1:
         raise DataError(f"{path}: it is a document of one run: give one folder of predictions")
-    targets = {PREDICTIONS: folder, EXAMPLES: folder, TEMPLATES: folder / OWN}
+    of_run = folder / RUN
+    targets = {PREDICTIONS: of_run, EXAMPLES: of_run, TEMPLATES: folder / OWN}
     unpacking = unpack(held, targets, path)
-    ran = read_ran(held, folder, path=path, given=given[0] if given else None)
+    ran = read_ran(held, of_run, path=path, given=given[0] if given else None)
     kind = held.manifest.get("document")
     printed: tuple[Check, ...] = (not_printed(f"{MANIFEST} names a document {kind!r}, unknown here"),)
     if kind in get_args(Kind):
@@ -111,7 +122,7 @@ def _examples(ran: Ran) -> tuple[Check, ...]:
         wrong = differing_examples(examples, ran.predictions)
     except DataError as error:
         return (check("examples", n, [plain(error, ran.predictions)]),)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except MALFORMED as error:
         return (check("examples", n, [f"they or their predictions cannot be read ({error})"]),)
     return (check("examples", f"probabilities and labels of {n} held against the predictions", wrong),)
 

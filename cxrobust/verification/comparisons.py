@@ -14,13 +14,12 @@ from cxrobust.comparison.evidence import (
     SIDE_BY_SIDE,
     SIDES,
     Recorded,
-    as_tables,
     of_side,
     read_recorded,
 )
 from cxrobust.comparison.parts import estimates_csv
 from cxrobust.comparison.runs import Paired, Run, paired
-from cxrobust.differences import nested
+from cxrobust.differences import Difference, estimate_differences, nested
 from cxrobust.errors import CxrobustError, DataError
 from cxrobust.files import sha256_file
 from cxrobust.pipeline import this_machine
@@ -28,14 +27,15 @@ from cxrobust.predictions import INDEX, load_predictions
 from cxrobust.progress import Reporter
 from cxrobust.reports.document import Document, Paper
 from cxrobust.reports.evidence import PREDICTIONS, TEMPLATES
-from cxrobust.results import estimates_text
+from cxrobust.results import as_json, estimates_text
 from cxrobust.verification.ran import Ran, checks_of, plain, read_ran, unpack
-from cxrobust.verification.reading import Carried, of_run
-from cxrobust.verification.recomputed import TOLERANCE, check_folder, rounding
+from cxrobust.verification.reading import MALFORMED, Carried, of_run
+from cxrobust.verification.recomputed import TOLERANCE, agreement, check_folder, rounding, said
 from cxrobust.verification.reprinted import OWN, pages
 from cxrobust.verification.verdict import Check, check, unchecked
 
 BOTH = "both results"
+WHAT = "paired comparison"
 
 
 def comparison_checks(
@@ -72,7 +72,7 @@ def comparison_checks(
         *strangers,
         *found,
         *_tables(held, runs, recorded),
-        _paired(ran, recorded, report),
+        _paired(ran, runs, recorded, report),
         *pages(pdf, held, print_again=again, made_from=BOTH, folder=folder, templates=templates, report=report),
     )
 
@@ -109,40 +109,46 @@ def _tables(held: Carried, runs: Sequence[Run], recorded: Recorded) -> tuple[Che
     )
 
 
-def _paired(ran: Mapping[str, Ran], recorded: Recorded, report: Reporter) -> Check:
+def _paired(ran: Mapping[str, Ran], runs: Sequence[Run], recorded: Recorded, report: Reporter) -> Check:
     """Make the paired test again, and compare it field by field."""
-    what = "paired comparison"
     n = len(recorded.paired.estimates)
+    old, new = runs
     if any(recorded.why_not.values()):
-        return unchecked(what, "the document holds no paired test, for predictions were not at hand when it was made")
+        why = "predictions were not at hand when the document was made"
+        if recorded.paired != paired(old, new):
+            return check(WHAT, why, [f"{COMPARISON} holds a test all the same, or another reason why there is none"])
+        return unchecked(WHAT, f"the document holds no paired test, for {why}")
     folders = {side: folder for side in SIDES if (folder := ran[side].predictions) is not None}
     missing = [side for side in SIDES if side not in folders]
     if missing:
         return unchecked(
-            what, f"its {n:,} estimates were not recomputed: there are no predictions of the {missing[0]} run"
+            WHAT, f"its {n:,} estimates were not recomputed: there are no predictions of the {missing[0]} run"
         )
     try:
         again = _again(ran, folders, report)
+        exact = _differences(recorded.paired, again)
+        is_same = rounding(recorded.machine) == rounding(json.loads(json.dumps(this_machine())))
+        found = exact if is_same else _differences(recorded.paired, again, tolerance=TOLERANCE)
     except CxrobustError as error:
-        said = str(error)
+        told = str(error)
         for side in SIDES:
-            said = plain(DataError(said), folders[side])
-        return check(what, f"{n:,} estimates could not be recomputed", [said])
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError) as error:
-        return check(what, f"{n:,} estimates could not be recomputed", [f"{type(error).__name__}: {error}"])
-    is_same = rounding(recorded.machine) == rounding(json.loads(json.dumps(this_machine())))
-    tables = as_tables(recorded.paired), as_tables(again)
-    exact = nested(*tables, part=what)
-    found = exact if is_same else nested(*tables, part=what, tolerance=TOLERANCE)
-    how = (
-        "all agree to the last digit"
-        if not exact
-        else "not all agree, though software and hardware are the same"
-        if is_same
-        else f"compared to within {TOLERANCE:g}, since software or hardware is another"
+            told = plain(DataError(told), folders[side])
+        return check(WHAT, f"{n:,} estimates could not be recomputed", [told])
+    except MALFORMED as error:
+        return check(WHAT, f"{n:,} estimates could not be recomputed", [f"{type(error).__name__}: {error}"])
+    how = agreement(is_exact=not exact, same_platform=is_same)
+    return check(
+        WHAT, f"{n:,} estimates recomputed from the predictions of both runs: {how}", [said(one) for one in found]
     )
-    wrong = [f"{one.field}: {one.old!r}, recomputed {one.new!r}" for one in found]
-    return check(what, f"{n:,} estimates recomputed from the predictions of both runs: {how}", wrong)
+
+
+def _differences(stated: Paired, again: Paired, *, tolerance: float = 0.0) -> list[Difference]:
+    """Return where two paired comparisons differ, estimate by estimate."""
+    bare = [json.loads(as_json(replace(one, estimates=()))) for one in (stated, again)]
+    return [
+        *nested(*bare, part="", tolerance=tolerance),
+        *estimate_differences(stated.estimates, again.estimates, part="", tolerance=tolerance),
+    ]
 
 
 def _again(ran: Mapping[str, Ran], folders: Mapping[str, Path], report: Reporter) -> Paired:

@@ -1,8 +1,10 @@
 """Whether a document shows what its results give: it is printed again, and both are compared page by page."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
+from itertools import count, groupby
 from typing import Any
 
 import pikepdf
@@ -15,6 +17,7 @@ MOST_A_PAGE = 5
 CONTEXT = 4
 """Words that are told before one that differs."""
 UNTOLD = frozenset({"content"})
+PAGE_NUMBER = re.compile(r"\d+(?P<after>\W*)")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -172,82 +175,21 @@ def _cut(said: str) -> str:
 def _by_words(given: pikepdf.Pdf, expected: pikepdf.Pdf) -> list[str]:
     """Tell where two documents that are laid out otherwise differ in their words and numbers, margins left out.
 
-    What another place of page breaks changes is no difference: where a word is broken, a page's number in the list of
-    contents, a table's head that is printed once more, and whether it stands before a row or after.
+    What another place of page breaks changes is no difference: where a word is broken, the number of a page, and a
+    table's head that is printed once more.
     """
     printed, wanted = _all_words(given), _all_words(expected)
     if _letters(printed) == _letters(wanted):
         return []
-    n_pages = max(len(given.pages), len(expected.pages))
     matcher = SequenceMatcher(a=[word.text for word in printed], b=[word.text for word in wanted], autojunk=False)
-    texts = (" ".join(word.text for word in printed), " ".join(word.text for word in wanted))
     found = []
-    opcodes = matcher.get_opcodes()
-    over_a_head = _over_a_head(opcodes, printed, wanted, texts, n_pages)
-    for at, (kind, a, b, c, d) in enumerate(opcodes):
+    for kind, a, b, c, d in matcher.get_opcodes():
         here, there = printed[a:b], wanted[c:d]
-        if at in over_a_head:
-            continue
-        if kind == "replace":
-            here, there = _without_a_head(here, there, texts), _without_a_head(there, here, texts)
         if kind == "equal" or _letters(here) == _letters(there):
-            continue
-        if _are_page_numbers(here, n_pages) and _are_page_numbers(there, n_pages) and len(here) == len(there):
-            continue
-        if kind != "replace" and _stands_in(texts, (*here, *there)):
             continue
         found += _word_differences(here, there) if a < b else [_missing(printed, there, a)]
     more = len(found) - MOST_A_PAGE
     return found[:MOST_A_PAGE] + ([f"and {more:,} more"] if more > 0 else [])
-
-
-def _over_a_head(
-    opcodes: Sequence[tuple[str, int, int, int, int]],
-    printed: Sequence[Word],
-    wanted: Sequence[Word],
-    texts: Sequence[str],
-    n_pages: int,
-) -> set[int]:
-    """Return the places of opcodes that take a row from one side of a repeated head and put it on the other.
-
-    Numbers of pages at the row's ends may differ.
-    """
-    found: set[int] = set()
-    for at, (first, between, last) in enumerate(zip(opcodes, opcodes[1:], opcodes[2:], strict=False)):
-        if {first[0], last[0]} != {"delete", "insert"} or between[0] != "equal":
-            continue
-        rows = [printed[a:b] if kind == "delete" else wanted[c:d] for kind, a, b, c, d in (first, last)]
-        head = _without_page_numbers(printed[between[1] : between[2]], n_pages)
-        run = " ".join(word.text for word in head)
-        is_repeated = bool(head) and all(text.count(run) > 1 for text in texts)
-        ours, theirs = (_without_page_numbers(row, n_pages) for row in rows)
-        if is_repeated and ours and _letters(ours) == _letters(theirs):
-            found |= {at, at + 2}
-    return found
-
-
-def _without_page_numbers(some: Sequence[Word], n_pages: int) -> Sequence[Word]:
-    """Return words without a page's number at their beginning and end."""
-    first = int(len(some) > 0 and _are_page_numbers(some[:1], n_pages))
-    last = len(some) - int(len(some) > first and _are_page_numbers(some[-1:], n_pages))
-    return some[first:last]
-
-
-def _without_a_head(some: list[Word], other: list[Word], texts: Sequence[str]) -> list[Word]:
-    """Return words without a table's head, printed once more after or before as many words as the other document has.
-
-    So a page's number that differs beside such a head is a page's number still.
-    """
-    n = len(other)
-    for rest, head in ((some[:n], some[n:]), (some[len(some) - n :], some[: len(some) - n])):
-        if head and _stands_in(texts, head):
-            return rest
-    return some
-
-
-def _stands_in(texts: Sequence[str], some: Sequence[Word]) -> bool:
-    run = " ".join(word.text for word in some)
-    return all(run in text for text in texts)
 
 
 def _missing(printed: Sequence[Word], wanted: Sequence[Word], place: int) -> str:
@@ -256,56 +198,88 @@ def _missing(printed: Sequence[Word], wanted: Sequence[Word], place: int) -> str
     return f"page {page}: printed nothing, expected {_quoted(wanted)} after {_quoted(before)}"
 
 
-def _all_words(pdf: pikepdf.Pdf) -> list[Word]:
-    """Return the words of all pages in the order of the document's structure, page numbers of its contents left out.
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a marked content stands in a document's structure."""
 
-    The order in which a page draws its words changes with what stands on it; that of the structure does not.
+    order: int
+    head: int | None
+    """The head of a table that it is a part of, by number."""
+
+
+def _all_words(pdf: pikepdf.Pdf) -> list[Word]:
+    """Return the words of all pages in the order of the document's structure.
+
+    The order in which a page draws its words changes with what stands on it; that of the structure does not. Left out
+    is what page breaks bring: numbers of pages, and a table's head on a page where the table goes on.
     """
     found = [
         word
         for number, page in enumerate(pdf.pages, start=1)
         for word in words(steps(page), page=number, margins=False)
     ]
-    order = _order(pdf)
-    return joined(_without_leaders(sorted(found, key=lambda word: order.get((word.page, word.mark), len(order)))))
+    places = _places(pdf)
+    beyond = _Place(len(places), None)
+
+    def place(word: Word) -> _Place:
+        return places.get((word.page, word.mark), beyond)
+
+    ordered = sorted(found, key=lambda word: place(word).order)
+    once = _without_repeated_heads(ordered, lambda word: place(word).head)
+    return joined(_without_page_numbers(once))
 
 
-def _without_leaders(some: Sequence[Word]) -> list[Word]:
-    """Return words without rows of dots and the page's number that follows one, as in the list of contents."""
+def _without_repeated_heads(some: Sequence[Word], head_of: Callable[[Word], int | None]) -> list[Word]:
+    """Return words without each head of a table that begins a page and is the same as the head before it."""
     found: list[Word] = []
-    was_leader = False
-    for word in some:
-        is_leader = not word.text.strip(".")
-        if not is_leader and not (was_leader and word.text.isdecimal()):
-            found.append(word)
-        was_leader = is_leader
+    last: list[str] = []
+    for head, group in groupby(some, key=head_of):
+        its = list(group)
+        texts = [word.text for word in its]
+        if head is not None and texts == last and found[-1].page < its[0].page:
+            continue
+        last = last if head is None else texts
+        found += its
     return found
 
 
-def _order(pdf: pikepdf.Pdf) -> dict[tuple[int, int | None], int]:
+def _without_page_numbers(some: Sequence[Word]) -> list[Word]:
+    """Return words without rows of dots, and without the page's number that follows one, or `p.`."""
+    found: list[Word] = []
+    tells_a_page = False
+    for word in some:
+        is_leader = not word.text.strip(".")
+        number = PAGE_NUMBER.fullmatch(word.text) if tells_a_page else None
+        text = "" if is_leader else word.text if number is None else number["after"]
+        found += [replace(word, text=text)] if text else []
+        tells_a_page = is_leader or word.text == "p."
+    return found
+
+
+def _places(pdf: pikepdf.Pdf) -> dict[tuple[int, int | None], _Place]:
     """Return the place in the structure of each marked content, by page and number."""
     pages = {page.obj.objgen: number for number, page in enumerate(pdf.pages, start=1)}
-    found: dict[tuple[int, int | None], int] = {}
-    rest: list[tuple[Any, Any]] = [(pdf.Root.StructTreeRoot, None)] if "/StructTreeRoot" in pdf.Root else []
+    found: dict[tuple[int, int | None], _Place] = {}
+    heads = count()
+    root = [pdf.Root.StructTreeRoot] if "/StructTreeRoot" in pdf.Root else []
+    rest: list[tuple[Any, Any, int | None]] = [(one, None, None) for one in root]
     while rest:
-        element, page = rest.pop()
+        element, page, head = rest.pop()
         if isinstance(element, int):
-            found.setdefault((pages.get(page.objgen, 0) if page is not None else 0, element), len(found))
+            number = pages.get(page.objgen, 0) if page is not None else 0
+            found.setdefault((number, element), _Place(len(found), head))
             continue
         page = element.get("/Pg", page)
+        head = next(heads) if element.get("/S") == "/THead" else head
         kids = element.get("/MCID", element.get("/K"))
         if kids is not None:
-            rest += [(kid, page) for kid in reversed(list(kids) if isinstance(kids, pikepdf.Array) else [kids])]
+            rest += [(kid, page, head) for kid in reversed(list(kids) if isinstance(kids, pikepdf.Array) else [kids])]
     return found
 
 
 def _letters(some: Sequence[Word]) -> str:
     """Return words without spaces and hyphens, which move with the ends of lines; minus signs are others."""
     return "".join(word.text for word in some).replace("-", "").replace(HYPHEN, "")
-
-
-def _are_page_numbers(some: Sequence[Word], n_pages: int) -> bool:
-    return all(word.text.isdecimal() and 1 <= int(word.text) <= n_pages for word in some)
 
 
 def _alternatives(pdf: pikepdf.Pdf) -> dict[int, dict[int, str]]:

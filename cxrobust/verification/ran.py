@@ -13,10 +13,10 @@ from cxrobust.files import sha256_bytes, sha256_file
 from cxrobust.predictions import INDEX
 from cxrobust.progress import Reporter
 from cxrobust.reports.evidence import ENVIRONMENT, ESTIMATES, RESULTS, STUDY
-from cxrobust.results import Results, estimates_text, read_results
+from cxrobust.results import Results, estimates_text, parse_results
 from cxrobust.study import Study, parse_study
-from cxrobust.verification.reading import Carried, check_names, unzip
-from cxrobust.verification.recomputed import TOLERANCE, check_folder, recompute, told
+from cxrobust.verification.reading import MALFORMED, Carried, check_names, unzip
+from cxrobust.verification.recomputed import agreement, check_folder, recompute, told
 from cxrobust.verification.verdict import Check, check, unchecked
 
 
@@ -50,7 +50,7 @@ def read_ran(held: Carried, folder: Path, *, path: Path, given: Path | None) -> 
     DataError
         When the attached results are not whole.
     """
-    results = _read(held, folder, path)
+    results = _read(held, path)
     study, study_check = _study(held, results)
     return Ran(carried=held, results=results, study=study, study_check=study_check, folder=folder, given=given)
 
@@ -79,21 +79,16 @@ def unpack(held: Carried, targets: Mapping[str, Path], path: Path) -> tuple[Chec
     return tuple(found)
 
 
-def _read(held: Carried, folder: Path, path: Path) -> Results:
-    file = folder / "attached-results.json"
-    folder.mkdir(exist_ok=True)
-    file.write_bytes(held.files[RESULTS])
+def _read(held: Carried, path: Path) -> Results:
     try:
-        results = read_results(file)
-        check_names((example["file"] for example in results.examples), where=f"{path}: {RESULTS}")
-    except (TypeError, KeyError, AttributeError) as error:
+        results = parse_results(held.files[RESULTS].decode(), path=Path(RESULTS))
+        check_names((example["file"] for example in results.examples), where=RESULTS)
+    except CxrobustError as error:
+        raise DataError(f"{path}: its {error}") from error
+    except MALFORMED as error:
         raise DataError(
             f"{path}: its {RESULTS} is not whole ({error}): it was changed, or not written by cxrobust"
         ) from error
-    except CxrobustError as error:
-        raise DataError(f"{path}: its {str(error).replace(str(file), RESULTS)}") from error
-    finally:
-        file.unlink()
     return results
 
 
@@ -218,12 +213,9 @@ def _recomputed(ran: Ran, report: Reporter) -> Check:
         again = recompute(ran.results, ran.study, ran.predictions, report=report)
     except CxrobustError as error:
         return check("estimates", f"{n:,} estimates could not be recomputed", [plain(error, ran.predictions)])
-    if again.is_exact:
-        how = "all agree to the last digit"
-    elif again.same_platform:
-        how = "not all agree, though software and hardware are the same"
-    else:
-        how = f"compared to within {TOLERANCE:g}, since software or hardware is another"
+    except MALFORMED as error:
+        return check("estimates", f"{n:,} estimates could not be recomputed", [f"{type(error).__name__}: {error}"])
+    how = agreement(is_exact=again.is_exact, same_platform=again.same_platform)
     return check("estimates", f"{n:,} estimates recomputed from the predictions: {how}", again.differences)
 
 

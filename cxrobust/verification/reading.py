@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pikepdf
+from jinja2 import TemplateError
 
 from cxrobust.comparison.evidence import COMPARISON, NAME, SIDES, of_side
 from cxrobust.errors import DataError
@@ -25,6 +26,21 @@ MOST_STREAM = 500_000_000
 MOST_NAMES = 100_000
 PLAIN_NAME = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9._-]*/)?[A-Za-z0-9_-][A-Za-z0-9._-]*", re.ASCII)
 """The name of a file in a folder, or in a folder of that: no absolute path, and none that leads out of it."""
+PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+MALFORMED = (
+    KeyError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    IndexError,
+    ArithmeticError,
+    RecursionError,
+    AssertionError,
+    StopIteration,
+    TemplateError,
+    pikepdf.PdfError,
+)
+"""What is raised where a stranger's content has another form than that which cxrobust writes."""
 NO_EVIDENCE = "it carries no study and no results to check it by: give a PDF that cxrobust report or compare wrote"
 
 
@@ -76,7 +92,7 @@ def carried(pdf: pikepdf.Pdf, path: Path) -> Carried:
     try:
         files, twice = _files(pdf, path)
         manifest = json.loads(files[MANIFEST]) if MANIFEST in files else None
-    except (pikepdf.PdfError, KeyError, TypeError, ValueError, AttributeError, RecursionError, zlib.error) as error:
+    except MALFORMED as error:
         raise DataError(f"{path}: its attachments cannot be read ({error}): it was not written by cxrobust") from error
     if not isinstance(manifest, dict) or not _needed(manifest) <= set(files):
         raise DataError(f"{path}: {NO_EVIDENCE}")
@@ -129,7 +145,7 @@ def unpacked(stream: Any, most: int, *, where: str) -> bytes:
     Raises
     ------
     DataError
-        When it is longer, or stored in another way.
+        When it is longer, damaged, or stored in another way.
     """
     filters = stream.get("/Filter")
     names = (
@@ -143,8 +159,10 @@ def unpacked(stream: Any, most: int, *, where: str) -> bytes:
     if names not in ([], ["/FlateDecode"]):
         raise DataError(f"{where}: it is stored as {', '.join(names)}, which cxrobust never writes")
     if names:
-        inflater = zlib.decompressobj()
-        raw = inflater.decompress(raw, most + 1)
+        try:
+            raw = zlib.decompressobj().decompress(raw, most + 1)
+        except zlib.error as error:
+            raise DataError(f"{where}: it is damaged ({error})") from error
         if len(raw) <= most and "/DecodeParms" in stream:
             raw = bytes(stream.read_bytes())  # rows of an image, which get no longer
     if len(raw) > most:
@@ -152,15 +170,16 @@ def unpacked(stream: Any, most: int, *, where: str) -> bytes:
     return raw
 
 
-def unzip(content: bytes, folder: Path, *, where: str) -> tuple[str, ...]:
-    """Write what a zip holds into a folder, and return the names.
+def unzip(content: bytes, folder: Path, *, where: str) -> None:
+    """Write what a zip holds into a folder.
 
     Raises
     ------
     DataError
-        When it is no zip, unpacks to too much, or a name in it is not that of a file in this folder.
+        When it is no zip, is packed as cxrobust packs none, unpacks to too much, or a name in it is not that of a file
+        in this folder.
     """
-    names = []
+    names: set[str] = set()
     left = MOST_UNPACKED
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -171,6 +190,8 @@ def unzip(content: bytes, folder: Path, *, where: str) -> tuple[str, ...]:
                 check_name(entry.filename, where=where)
                 if entry.filename in names:
                     raise DataError(f"{where}: it holds {entry.filename} twice")
+                if entry.compress_type not in PACKED:
+                    raise DataError(f"{where}: {entry.filename} is packed in a way that cxrobust never uses")
                 with archive.open(entry) as file:
                     data = file.read(left + 1)
                 left -= len(data)
@@ -179,10 +200,11 @@ def unzip(content: bytes, folder: Path, *, where: str) -> tuple[str, ...]:
                 target = folder / entry.filename
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(data)
-                names.append(entry.filename)
+                names.add(entry.filename)
+    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        raise DataError(f"{where}: it holds a file and a folder of one name") from error
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error, ValueError) as error:
         raise DataError(f"{where}: no readable zip ({error})") from error
-    return tuple(names)
 
 
 def check_name(name: object, *, where: str) -> None:

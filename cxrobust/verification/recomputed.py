@@ -74,11 +74,22 @@ def recompute(results: Results, study: Study, folder: Path, *, report: Reporter)
         n_estimates=len(results.estimates),
         same_platform=same,
         is_exact=not exact,
-        differences=tuple(
-            f"{', '.join(filter(None, (one.part, one.what, one.field)))}: {one.old!r}, recomputed {one.new!r}"
-            for one in (*found, *told(settings))
-        ),
+        differences=tuple(said(one) for one in (*found, *told(settings))),
     )
+
+
+def said(one: Difference) -> str:
+    """Tell a difference of what is stated and what came out when it was computed again."""
+    return f"{', '.join(filter(None, (one.part, one.what, one.field)))}: {one.old!r}, recomputed {one.new!r}"
+
+
+def agreement(*, is_exact: bool, same_platform: bool) -> str:
+    """Say how far what was computed again had to agree, or did."""
+    if is_exact:
+        return "all agree to the last digit"
+    if same_platform:
+        return "not all agree, though software and hardware are the same"
+    return f"compared to within {TOLERANCE:g}, since software or hardware is another"
 
 
 def _computed(old: Results, new: Results, *, tolerance: float) -> tuple[Difference, ...]:
@@ -133,7 +144,7 @@ def check_folder(folder: Path) -> None:
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise DataError(f"{path}: not an index of predictions ({error})") from error
     cells = 0
-    for table in sorted(folder.glob("*.parquet")):
+    for table in sorted(folder.rglob("*.parquet")):
         try:
             metadata = pq.read_metadata(table)
         except (pa.ArrowException, OSError, ValueError):

@@ -14,7 +14,7 @@ from cxrobust.reports.evidence import MANIFEST, TEMPLATES, printed_with
 from cxrobust.reports.pdf import PangoError
 from cxrobust.verification.printed import Comparison, compare
 from cxrobust.verification.ran import plain
-from cxrobust.verification.reading import Carried
+from cxrobust.verification.reading import MALFORMED, Carried
 from cxrobust.verification.verdict import Check, check, unchecked
 
 OWN = "own-templates"
@@ -53,16 +53,7 @@ def pages(
         raise
     except CxrobustError as error:
         return (not_printed(plain(error, folder)),)
-    except (
-        RecursionError,
-        KeyError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        IndexError,
-        ArithmeticError,
-        pikepdf.PdfError,
-    ) as error:
+    except MALFORMED as error:
         return (not_printed(f"the attached results cannot be printed ({type(error).__name__}: {error})"),)
     report("printing the pages again", 1, 1)
     return (

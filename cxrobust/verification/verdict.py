@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from typing import Literal
+from unicodedata import category
 
 Status = Literal["agrees", "differs", "not checked"]
 MOST_TOLD = 12
@@ -33,14 +34,14 @@ class Verdict:
         return all(check.status != "differs" for check in self.checks)
 
     def text(self) -> str:
-        """Return the verdict as lines to read."""
+        """Return the verdict as lines to read; what the document says in them does nothing to a terminal."""
         lines = []
         for check in self.checks:
             lines.append(f"{check.status:<11}  {check.what}: {check.said}")
             lines += [f"{'':<13}- {one}" for one in check.differences[:MOST_TOLD]]
             if len(check.differences) > MOST_TOLD:
                 lines.append(f"{'':<13}- and {len(check.differences) - MOST_TOLD:,} more")
-        return "\n".join([*lines, f"{self.document}: {self._summary()}"])
+        return "\n".join(map(visible, [*lines, f"{self.document}: {self._summary()}"]))
 
     def _summary(self) -> str:
         differing = [check.what for check in self.checks if check.status == "differs"]
@@ -49,6 +50,15 @@ class Verdict:
         if differing:
             return f"DIFFERS in {', '.join(differing)}{rest}"
         return f"all that was checked agrees{rest}" if unchecked else "all agrees"
+
+
+def visible(text: str) -> str:
+    r"""Return text with every character written out that a terminal would obey or would not show.
+
+    >>> print(visible("pages\x1b[2J\nall agrees\u202e"))
+    pages\x1b[2J\nall agrees\u202e
+    """
+    return "".join(one.encode("unicode_escape").decode() if category(one)[0] == "C" else one for one in text)
 
 
 def check(what: str, said: str, differences: tuple[str, ...] | list[str] = ()) -> Check:

@@ -71,6 +71,13 @@ def test_what_is_no_zip_or_is_damaged_is_told_in_one_sentence(tmp_path: Path) ->
         unpack(archive, tmp_path / "in")
 
 
+def test_a_zip_that_is_packed_as_none_of_ours_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("a", "1")
+    with pytest.raises(DataError, match="'a' is packed in a way that cxrobust never uses: unpack it yourself"):
+        unpack(tmp_path / "a.zip", folder_in(tmp_path))
+
+
 def listed(tmp_path: Path) -> Path:
     folder = folder_in(tmp_path)
     for name in ("a.txt", "b.txt"):

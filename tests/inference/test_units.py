@@ -15,6 +15,8 @@ from cxrobust import pipeline
 from cxrobust.errors import DataError, StudyError
 from cxrobust.files import LEFTOVER
 from cxrobust.inference import engine, work
+from cxrobust.inference.models import Regime
+from cxrobust.inference.runner import Runner
 from cxrobust.inference.units import plan
 from cxrobust.predictions import UnitPredictions, load_predictions, write_unit
 from cxrobust.study import read_study
@@ -273,6 +275,17 @@ def test_a_network_that_is_as_in_training_is_refused(forward: str, tmp_path: Pat
         "super().__init__()", "super().__init__()\n        self.generator = torch.Generator().manual_seed(1)"
     )
     assert_refused(forward, f"regime 'a': its model gives .*: it {message}: switch off", tmp_path, network)
+
+
+def test_a_network_is_read_beside_another_image_as_soon_as_there_are_two(tmp_path: Path) -> None:
+    forward = "return self.last(images.flatten(1) - images.mean(0).flatten())"
+    planned = plan(read_study(study_with_network(tmp_path, forward)), tmp_path / "out")
+    regime = planned.units[0].regime
+    assert isinstance(regime, Regime)
+    runner = Runner(regime=regime, plan=planned, fold=None)
+    runner.predict_rows(np.array([0]), [None])
+    with pytest.raises(DataError, match="depends on the batch"):
+        runner.predict_rows(np.array([0, 1]), [None])
 
 
 def assert_refused(forward: str, message: str, tmp_path: Path, network: str = NETWORK) -> None:

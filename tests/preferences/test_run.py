@@ -4,6 +4,7 @@ import csv
 import json
 import random
 import re
+import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from cxrobust.cli import _main
 from cxrobust.errors import DataError, OutOfMemoryError, StudyError
 from cxrobust.inference import ledger
 from cxrobust.inference.models.python import PythonModel
+from cxrobust.inference.pixels import Pixels
 from cxrobust.preferences import run
 from cxrobust.preferences.pairs import Sample
 from cxrobust.preferences.run import make_preferences
@@ -299,3 +301,13 @@ def test_a_generator_samples_reports_that_belong_to_image_and_number(tmp_path):
     make_preferences(read_study(path), tmp_path / "again", regime="sft")
     again = lines(tmp_path / "again" / "preferences" / "sft" / "reports.jsonl")
     assert [one["report"] for one in again] == [one["report"] for one in reports]
+
+
+def test_a_damaged_image_of_the_cache_is_not_written(tmp_path):
+    values = np.arange(16, dtype=np.uint16).reshape(1, 4, 4)
+    pixels = Pixels(values=values, digests=("0",), sums=np.array([zlib.crc32(values[0].copy())], np.uint32))
+    run._write_image(pixels, 0, tmp_path / "a.png")
+    values[0, 0, 0] = 7
+    with pytest.raises(DataError, match="its pixels are not those that were decoded"):
+        run._write_image(pixels, 0, tmp_path / "b.png")
+    assert [one.name for one in tmp_path.iterdir()] == ["a.png"]

@@ -112,12 +112,17 @@ def move_a_point(pdf: pikepdf.Pdf) -> int:
     raise AssertionError("no figure has a line")
 
 
-def zip_of(files: Mapping[str, bytes]) -> bytes:
+def zip_of(files: Mapping[str, bytes], kind: int = zipfile.ZIP_STORED) -> bytes:
     out = BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
+    with zipfile.ZipFile(out, "w", kind) as archive:
         for name, content in files.items():
             archive.writestr(name, content)
     return out.getvalue()
+
+
+def unzipped(content: bytes) -> dict[str, bytes]:
+    with zipfile.ZipFile(BytesIO(content)) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
 
 
 def change_a_probability(folder: Path, *, indexed: bool = False) -> str:

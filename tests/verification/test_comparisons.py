@@ -1,14 +1,18 @@
 """A comparison of two runs is verified by what its PDF carries, and what was changed in it is found."""
 
 import json
+import math
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pikepdf
 import pytest
 
 from cxrobust import verification
 from cxrobust.cli import _main
+from cxrobust.errors import DataError
 from cxrobust.verification.verdict import Check, Verdict
 
 from ..comparison.test_runs import ONE, run
@@ -147,3 +151,46 @@ def test_without_predictions_none_is_recomputed_and_given_ones_are_held_against_
     (folders[0] / "index.json").write_text((folders[0] / "index.json").read_text() + " ")
     other = verification.verify(path, predictions=folders[:1])
     assert differing(other) - differing(alone) == {"given predictions"}
+
+
+def forged(folder: Path, target: Path, change: Callable[[dict[str, Any]], None]) -> Verdict:
+    """Verify the comparison after a change of what it records, whose hash is listed as if nothing had happened."""
+    path = folder / "compared" / "comparison.pdf"
+    recorded = json.loads(tampering.attached(path)["comparison.json"])
+    change(recorded)
+    files = {"comparison.json": json.dumps(recorded).encode()}
+    return verification.verify(tampering.with_files(path, target, files, listed=True))
+
+
+def test_an_estimate_that_stands_twice_is_found(folder: Path, tmp_path: Path) -> None:
+    def change(recorded: dict[str, Any]) -> None:
+        estimates = recorded["paired"]["estimates"]
+        estimates.insert(0, {**estimates[0], "p_adjusted": 0.0123})
+
+    verdict = forged(folder, tmp_path / "x.pdf", change)
+    assert found(verdict, "paired comparison").status == "differs"
+    assert any("p_adjusted: 0.0123, recomputed" in one for one in found(verdict, "paired comparison").differences)
+
+
+def test_a_paired_test_without_predictions_is_found(folder: Path, tmp_path: Path) -> None:
+    def change(recorded: dict[str, Any]) -> None:
+        recorded["old"]["why_not"] = "old/predictions holds no predictions"
+
+    (said,) = found(forged(folder, tmp_path / "x.pdf", change), "paired comparison").differences
+    assert said == "comparison.json holds a test all the same, or another reason why there is none"
+
+
+def test_a_paired_estimate_that_is_no_number_is_found(folder: Path, tmp_path: Path) -> None:
+    def change(recorded: dict[str, Any]) -> None:
+        recorded["paired"]["estimates"][0]["p_adjusted"] = math.nan
+
+    assert found(forged(folder, tmp_path / "x.pdf", change), "paired comparison").status == "differs"
+
+
+def test_a_run_of_another_form_is_told_in_one_sentence(folder: Path, tmp_path: Path) -> None:
+    path = folder / "compared" / "comparison.pdf"
+    content = json.loads(tampering.attached(path)["old-results.json"])
+    del content["study"]["analysis"]
+    files = {"old-results.json": json.dumps(content).encode()}
+    with pytest.raises(DataError, match="was changed, or not written by cxrobust"):
+        verification.verify(tampering.with_files(path, tmp_path / "x.pdf", files, listed=True))

@@ -3,10 +3,14 @@
 import json
 import re
 import shutil
+import zipfile
 from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 
 import pikepdf
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pypdfium2
 import pytest
 
@@ -17,7 +21,7 @@ from cxrobust.files import sha256_file
 from cxrobust.predictions import read_unit
 from cxrobust.reports import render
 from cxrobust.results import estimates_text, read_results, results_text
-from cxrobust.verification import reading
+from cxrobust.verification import reading, recomputed
 from cxrobust.verification.ran import by_name
 from cxrobust.verification.verdict import Check, Verdict
 
@@ -360,3 +364,92 @@ def test_an_index_that_names_files_elsewhere_is_refused(written: Path, tmp_path:
     (folder / "index.json").write_text(json.dumps(index))
     verdict = verification.verify(written / "report.pdf", predictions=[folder])
     assert any("no plain name" in one for one in found(verdict, "predictions").differences)
+
+
+def test_a_version_that_brings_a_style_of_its_own_hides_nothing(tmp_path: Path) -> None:
+    made = results(SMALL)
+    style = "0.1\n} } section#limitations { display: none } p { content: "
+    analysis = {**made.provenance["analysis"], "versions": {"cxrobust": style}}
+    forged = replace(made, provenance={**made.provenance, "analysis": analysis})
+    titles = []
+    for name, one in (("honest", made), ("forged", forged)):
+        path, _ = render(one, formats=("pdf",), out=tmp_path / name, images=None)
+        text = "".join(page.get_textpage().get_text_range() for page in pypdfium2.PdfDocument(path))
+        titles.append([line for line in text.splitlines() if line.startswith("Limitations")])
+    assert len(titles[0]) > 1  # in the contents, and over the section
+    assert titles[1] == titles[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (tampering.zip_of({"a": b"x"}, zipfile.ZIP_LZMA), "a is packed in a way that cxrobust never uses"),
+        (tampering.zip_of({"a": b"x"}, zipfile.ZIP_BZIP2), "a is packed in a way that cxrobust never uses"),
+        (tampering.zip_of({"a": b"x", "a/b": b"x"}), "a file and a folder of one name"),
+        (tampering.zip_of({"a/b": b"x", "a": b"x"}), "a file and a folder of one name"),
+    ],
+    ids=["lzma", "bzip2", "folder after file", "file after folder"],
+)
+def test_a_zip_that_cxrobust_never_writes_is_told_in_one_sentence(content: bytes, message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=message):
+        reading.unzip(content, tmp_path, where="x.zip")
+
+
+def test_predictions_bring_no_templates(written: Path, tmp_path: Path) -> None:
+    templates = resources.files("cxrobust").joinpath("templates")
+    ours = templates.joinpath("report.css").read_bytes()
+    predictions = tampering.unzipped(tampering.attached(written / "report.pdf")["predictions.zip"])
+    packed = tampering.zip_of({**predictions, "own-templates/report.html.j2": b"All is well."})
+    path = tampering.with_files(written / "report.pdf", tmp_path / "x.pdf", {"predictions.zip": packed})
+
+    def attach(pdf: pikepdf.Pdf) -> None:
+        content = tampering.zip_of({"report.css": ours})
+        pdf.attachments["templates.zip"] = pikepdf.AttachedFileSpec(pdf, content, filename="templates.zip")
+
+    verdict = verification.verify(tampering.copy(path, tmp_path / "y.pdf", attach))
+    assert found(verdict, "templates").said.startswith("1 files of its own")
+    assert found(verdict, "pages").status == "agrees", found(verdict, "pages").differences
+
+
+def test_what_a_document_says_does_nothing_to_the_terminal(written: Path, tmp_path: Path) -> None:
+    name = "\x1b[2J\x9bH\nreport.pdf: all agrees\u202e"
+
+    def attach(pdf: pikepdf.Pdf) -> None:
+        pdf.attachments[name] = pikepdf.AttachedFileSpec(pdf, b"x", filename="x")
+
+    text = verification.verify(tampering.copy(written / "report.pdf", tmp_path / "x.pdf", attach)).text()
+    assert text.replace("\n", "").isprintable()
+    assert not [line for line in text.splitlines() if line.startswith("report.pdf: all agrees")]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"provenance": {"analysis": [1], "inference": {}}},
+        {"study": {"report": {"formats": [], "paper": "A4"}, "regimes": 5}},
+        {"data": {}, "regimes": [3]},
+        {"conditions": [1]},
+        {"data": {"n_images": 1, "n_patients": 1, "findings": []}},
+    ],
+    ids=["provenance", "study", "regimes", "conditions", "data"],
+)
+def test_results_of_another_form_are_told_without_a_traceback(
+    change: dict[str, object], written: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = json.loads(tampering.attached(written / "report.pdf")["results.json"])
+    files = {"results.json": json.dumps({**content, **change}).encode()}
+    path = tampering.with_files(written / "report.pdf", tmp_path / "x.pdf", files, listed=True)
+    assert _main(["verify", str(path)]) == 1
+    said = capsys.readouterr()
+    assert "Traceback" not in said.err
+    assert "differs" in said.out or "was changed, or not written by cxrobust" in said.err
+
+
+def test_tables_in_a_folder_below_count_against_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "below").mkdir()
+    pq.write_table(pa.table({"a": [1, 2, 3, 4]}), tmp_path / "below" / "a.parquet")
+    (tmp_path / "index.json").write_text(json.dumps({"units": [{"file": "below/a.parquet"}]}))
+    recomputed.check_folder(tmp_path)
+    monkeypatch.setattr(recomputed, "MOST_CELLS", 3)
+    with pytest.raises(DataError, match="hold more than 3 values"):
+        recomputed.check_folder(tmp_path)

@@ -275,7 +275,8 @@ class ReportGenerator(Regime):
         load = vision_language.load_tokenizer if is_bare else vision_language.load_processor
         loaded = load(folder, trust_remote_code=self.trust_remote_code)
         tokenizer = loaded if is_bare else loaded.tokenizer
-        return [len(tokenizer.encode(text, add_special_tokens=False)) + 1 for text in texts]
+        with pretrained.quiet():  # of a text that is longer than the model reads, which is what is looked for
+            return [len(tokenizer.encode(text, add_special_tokens=False)) + 1 for text in texts]
 
     def _reader(self, findings: Sequence[str]) -> "Reader":
         from cxrobust.inference.generation import Reader
