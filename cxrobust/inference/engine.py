@@ -207,7 +207,8 @@ def _do(tasks: Sequence[Task], folder: Path, progress: "_Progress") -> None:
                         if store is not None and not (folder / unit.file).exists():
                             store.fetch(unit.file, folder)
                     failed.pop(outcome.key, None)
-                    took = Took(ended=time.time(), whole=outcome.seconds, share=outcome.seconds / len(task.units))
+                    ended = time.time() if outcome.ended is None else outcome.ended
+                    took = Took(ended=ended, whole=outcome.seconds, share=outcome.seconds / len(task.units))
                     for unit in task.units:
                         ledger.forget_failure(folder, unit.key)
                         _log(folder, unit, outcome.machine, took)
@@ -354,7 +355,10 @@ def _is_done(unit: Unit, folder: Path, sha256: str | None, *, skips: bool) -> bo
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Took:
-    """When a task ended, in seconds since 1970 by the clock of the process that gave it out, and how long it took."""
+    """When a task ended, in seconds since 1970 by the clock of the process that gave it out, and how long it took.
+
+    Of a task of which nothing is told before its whole job ends, it is the clock of the process that did it.
+    """
 
     ended: float
     whole: float

@@ -111,6 +111,8 @@ class Outcome:
     failure: Failure | None = None
     seconds: float = 0.0
     machine: Mapping[str, Any] = field(default_factory=dict)
+    ended: float | None = None
+    """When it ended, in seconds since 1970 by the clock of the process that did it; None where it is told at once."""
 
 
 def lost(task: Task, why: str) -> Outcome:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -330,6 +331,23 @@ def test_slurm_jobs_share_the_units(finished: Path, tmp_path: Path, monkeypatch:
     predicted(path)
     assert (tmp_path / "killed").exists()  # so one job was lost, and its units were done by others
     assert_same_but_for_code(tmp_path, finished)
+
+
+def test_units_of_one_slurm_job_are_told_to_have_ended_one_after_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the job tells of all of them when it ends; else their spans would lie on one another."""
+    pytest.importorskip("submitit")
+    monkeypatch.setattr(engine, "executor_of", lambda compute: slurm.OnSlurm(compute, cluster="local"))
+    path = with_executor(tmp_path, "slurm", "workers = 1")
+    predicted(path)
+    folder = path.parent / "out" / "predictions"
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    spans = sorted((line["from"], line["to"]) for line in lines if "key" in line)
+    assert len(spans) > 2
+    assert all(end <= begin + 0.002 for (_, end), (begin, _) in pairwise(spans))  # rounded to milliseconds
+    index = json.loads((folder / "index.json").read_text())
+    assert index["inference"]["wall_seconds"] == pytest.approx(sum(end - begin for begin, end in spans), abs=0.1)
 
 
 def test_jobs_get_shares_of_nearly_as_many_images_in_order(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from cxrobust.errors import DataError, require
@@ -66,7 +67,7 @@ class Share:
                 outcomes.append(Outcome(key=task.unit.key))
                 continue
             try:
-                outcomes.append(worker.do(task))
+                outcomes.append(replace(worker.do(task), ended=time.time()))
             except Exception as error:  # the others of the share are done all the same
                 outcomes.append(unexpected(task, error))
         return outcomes
