@@ -309,7 +309,7 @@ def analyze_made(plan: Plan, device: Literal["cpu", "cuda"] = "cpu") -> Run:
 
     def report(task: str, done: int, total: int) -> None:
         if done < total:
-            name = [*in_order, "effect sizes", "diagrams, adjusting p-values", "sensitivity analyses"][done]
+            name = [*in_order, "effect sizes", "adjusting p-values, sensitivity analyses", "diagrams"][done]
             reached.append((name if task == "estimating metrics" else f"{task} {done + 1}", time.perf_counter()))
             print(f"  {reached[-2][0]}: {reached[-1][1] - reached[-2][1]:.2f} s", flush=True)
         else:
