@@ -145,7 +145,7 @@ def resampled_head_share(patients: Any, selected: Any, hit: Any, last_of_ties: A
     n_images, n_selected = np.empty(LANES), np.empty(LANES)
     for block in range(counts.shape[0]):
         rows = counts[block]
-        longest = _at_once(rows)
+        longest = at_once(rows)
         images, hits, chosen = spread(BEFORE, np.float64, 64), spread(0, np.float64, 64), spread(0, np.float64, 64)
         total, part, whole = chosen, chosen, spread(1, np.float64, 64)  # part / whole waits for another to be added
         waits = False
@@ -286,7 +286,7 @@ def resampled_coverage(patients: Any, hit: Any, last_of_ties: Any, gains: Any, c
     n, kind = len(patients), gains.dtype
     for block in range(counts.shape[0]):
         rows = counts[block]
-        longest = _at_once(rows)
+        longest = at_once(rows)
         images = spread(0, gains.dtype, 64)
         gained, most = images, images
         i = 0
@@ -358,7 +358,7 @@ def resampled_auroc(patients: Any, positive: Any, last_of_ties: Any, counts: Any
     n = len(patients)
     for block in range(counts.shape[0]):
         rows = counts[block]
-        longest = _at_once(rows)
+        longest = at_once(rows)
         n_positive = spread(0, np.float64, 64)
         n_negative, twice = n_positive, n_positive
         i = 0
@@ -402,7 +402,7 @@ def resampled_auroc(patients: Any, positive: Any, last_of_ties: Any, counts: Any
 
 
 @numba.njit(cache=True, nogil=True)
-def _at_once(rows: Any) -> Any:
+def at_once(rows: Any) -> Any:
     """Return how many images of a block have sums of counts that fit 8 bits; at least 1, which fits as it is."""
     largest: Any = np.int64(_largest(rows))
     return max(255 // max(largest, 1), 1)

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.intervals import Draws, no_interval, percentile
+from cxrobust.analysis.lanes import cast, load, spread, store
 from cxrobust.analysis.metrics.selective import risks
+from cxrobust.analysis.ranks import at_once
 from cxrobust.analysis.replicates import drawn_training, variance_of_mean
-from cxrobust.analysis.resampling import Counts
+from cxrobust.analysis.resampling import LANES, Counts
 from cxrobust.analysis.values import mean_of_defined
 from cxrobust.results import RiskPoint, finite
 
@@ -143,13 +145,14 @@ def _curve(
     """Return one run's risk at each coverage, (n_coverages,), and that of each resample, (n_lanes, n_coverages)."""
     ranked = risks(cell)
     group, n_images, n_wrong = ranked.cumulative()
-    step = _steps(n_images)[group]
-    starts = np.searchsorted(step, np.arange(int(step[-1]) + 2))
+    half = 2 * _steps(n_images)[group] + ranked.hit
+    starts = np.searchsorted(np.sort(half), np.arange(2 * (half[-1] // 2 + 1) + 1))
     drawn = np.empty((counts.shape[0] * counts.shape[2], len(coverages)))
-    _resampled(cell.patients[ranked.order], ranked.hit, starts, np.asarray(counts), coverages, drawn)
+    patients = cell.patients[ranked.order]
+    by_half = np.argsort(half * np.int64(cell.n_patients) + patients)  # patients in order are read the fastest
+    _resampled(patients[by_half], starts, np.asarray(counts), coverages, drawn)
     whole = np.empty((1, len(coverages)))
-    of_groups = np.diff(n_images, prepend=0).astype(np.float64), np.diff(n_wrong, prepend=0).astype(np.float64)
-    _walk(of_groups[0][:, None], of_groups[1][:, None], coverages, whole)
+    _walk(np.append(0, n_images)[:, None], np.append(0, n_wrong)[:, None], coverages, whole)
     return whole[0], drawn
 
 
@@ -162,40 +165,64 @@ def _steps(n_images: NDArray[np.intp]) -> NDArray[np.intp]:
 
 
 @numba.njit(cache=True, nogil=True)
-def _resampled(patients: Any, wrong: Any, starts: Any, counts: Any, coverages: Any, out: Any) -> None:
-    """Fill `out` (n_lanes, n_coverages) with the risks of each resample, whose steps begin at `starts` and the end."""
-    n_lanes, n_steps = counts.shape[2], len(starts) - 1
-    images, errors = np.empty((n_steps, n_lanes)), np.empty((n_steps, n_lanes))
-    right, bad = np.empty(n_lanes, np.uint32), np.empty(n_lanes, np.uint32)
+def _resampled(patients: Any, starts: Any, counts: Any, coverages: Any, out: Any) -> None:
+    """Fill `out` (n_lanes, n_coverages) with the risks of each resample.
+
+    Parameters
+    ----------
+    patients
+        (n_images,): of each step those who are decided right, and then those who are decided wrong.
+    starts
+        (2 n_steps + 1,): where these begin, and the end.
+    """
+    n_steps = len(starts) // 2
+    images, errors = np.zeros((n_steps + 1, LANES), np.int32), np.zeros((n_steps + 1, LANES), np.int32)
     for block in range(counts.shape[0]):
+        rows = counts[block]
+        longest = at_once(rows)
+        answered, missed = spread(0, np.int32, 64), spread(0, np.int32, 64)
         for step in range(n_steps):
-            right[:] = 0
-            bad[:] = 0
-            for j in range(starts[step], starts[step + 1]):
-                row = counts[block, patients[j]]
-                into = bad if wrong[j] else right
-                for lane in range(n_lanes):
-                    into[lane] += row[lane]
-            for lane in range(n_lanes):
-                errors[step, lane] = bad[lane]
-                images[step, lane] = right[lane] + bad[lane]
-        _walk(images, errors, coverages, out[block * n_lanes : (block + 1) * n_lanes])
+            bad = _sum_of(rows, patients, starts[2 * step + 1], starts[2 * step + 2], longest)
+            answered = answered + _sum_of(rows, patients, starts[2 * step], starts[2 * step + 1], longest) + bad
+            missed = missed + bad
+            store(images[step + 1], 0, answered)
+            store(errors[step + 1], 0, missed)
+        _walk(images, errors, coverages, out[block * LANES : (block + 1) * LANES])
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _sum_of(rows: Any, patients: Any, first: Any, end: Any, longest: Any) -> Any:
+    """Return the sum of counts of some patients, as many at a time as have sums that fit the type of the counts."""
+    total = spread(0, np.int32, 64)
+    while first < end:
+        stop = min(first + longest, end)
+        few = spread(0, rows.dtype, 64)
+        for image in range(first, stop):
+            few = few + load(rows, np.uint32(patients[image]), 0, 64)
+        total, first = total + cast(few, np.int32), stop
+    return total
 
 
 @numba.njit(cache=True, nogil=True)
 def _walk(images: Any, wrong: Any, coverages: Any, out: Any) -> None:
-    """Fill `out` (n, n_coverages) with the risk of each column of images and wrong ones, (n_steps, n); NaN without any.
+    """Fill `out` (n, n_coverages) with the risk of each column, (n_steps + 1, n); NaN where it has no image.
 
-    Down a column the wrong ones grow in proportion to the images of a step.
+    A column holds how many images, or wrong ones, there are before each step and at the end. Within a step the wrong
+    ones grow in proportion to the images. Columns resemble one another, so each begins where the last one was.
     """
-    for lane in range(images.shape[1]):
-        total = images[:, lane].sum()
-        before, wrong_before, step = 0.0, 0.0, 0
-        for c in range(len(coverages)):
+    last = len(images) - 1
+    for c in range(len(coverages)):
+        step = 0
+        for lane in range(images.shape[1]):
+            total = images[last, lane]
             answered = coverages[c] * total
-            while step < len(images) - 1 and before + images[step, lane] < answered:
-                before += images[step, lane]
-                wrong_before += wrong[step, lane]
+            while step > 0 and images[step, lane] >= answered:
+                step -= 1
+            while step < last - 1 and images[step + 1, lane] < answered:
                 step += 1
-            part = 0.0 if images[step, lane] == 0 else min((answered - before) / images[step, lane], 1.0)
-            out[lane, c] = np.nan if total == 0 else (wrong_before + part * wrong[step, lane]) / answered
+            before, wrong_before = images[step, lane], wrong[step, lane]
+            among = images[step + 1, lane] - before
+            part = 0.0 if among == 0 else min((answered - before) / among, 1.0)
+            out[lane, c] = (
+                np.nan if total == 0 else (wrong_before + part * (wrong[step + 1, lane] - wrong_before)) / answered
+            )
