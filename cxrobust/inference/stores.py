@@ -10,6 +10,13 @@ from cxrobust.errors import DataError, require
 from cxrobust.files import LEFTOVER, atomic_write
 from cxrobust.inference.images import reason
 
+RENAMING = frozenset({"file", "local", "sftp", "ssh", "smb", "hdfs", "arrow_hdfs", "webhdfs"})
+"""Protocols of file systems, which have folders and show a file while it is written; an object store does neither."""
+
+
+class StoreError(DataError):
+    """What kept a store from being used; its cause is the library's own error."""
+
 
 class Store:
     """Files under a URL such as `s3://bucket/run`, `gs://…` or `file:///shared/run`, by their names."""
@@ -27,7 +34,11 @@ class Store:
     def names(self) -> frozenset[str]:
         """Return the names of all files that are there, whole."""
         with _naming(self.url):
-            found = self._files.ls(self._root, detail=False) if self._files.exists(self._root) else []
+            self._files.invalidate_cache()  # other machines write there too
+            try:
+                found = self._files.ls(self._root, detail=False)
+            except FileNotFoundError:  # nothing was written yet
+                found = []
         names = (str(path).rstrip("/").rpartition("/")[2] for path in found)
         return frozenset(name for name in names if not name.startswith(LEFTOVER))
 
@@ -35,10 +46,10 @@ class Store:
         """Copy a file there, whole or not at all; an object store's own writes are so, a file system's are renamed."""
         target = f"{self._root}/{name or path.name}"
         with _naming(self.url):
-            self._files.makedirs(target.rpartition("/")[0], exist_ok=True)
-            if not _renames(self._files):
+            if not _renames(self._files):  # nor is a folder made, which at S3 would mean a bucket where there is none
                 self._files.put_file(str(path), target)
                 return
+            self._files.makedirs(target.rpartition("/")[0], exist_ok=True)
             partial = f"{target.rpartition('/')[0]}/{LEFTOVER}{secrets.token_hex(8)}"
             self._files.put_file(str(path), partial)
             self._files.mv(partial, target)
@@ -64,9 +75,9 @@ def _naming(url: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # each kind of store raises its own
-        raise DataError(f"{url}: the store cannot be used ({reason(error)}): correct that and run again") from error
+        raise StoreError(f"{url}: the store cannot be used ({reason(error)}): correct that and run again") from error
 
 
 def _renames(files: Any) -> bool:
     protocols = (files.protocol,) if isinstance(files.protocol, str) else tuple(files.protocol)
-    return bool({"file", "local", "sftp", "ssh", "hdfs"} & set(protocols))
+    return bool(RENAMING & set(protocols))

@@ -22,7 +22,7 @@ from cxrobust.inference.images import reason
 from cxrobust.inference.models import Regime
 from cxrobust.inference.pixels import Pixels
 from cxrobust.inference.runner import Runner
-from cxrobust.inference.stores import Store
+from cxrobust.inference.stores import Store, StoreError
 from cxrobust.inference.units import NOT_FINITE, LeftOut, Plan, Unit
 from cxrobust.inference.written import Written
 from cxrobust.predictions import UnitPredictions, write_unit
@@ -99,8 +99,8 @@ class Failure:
     may_pass: bool = False
     """Whether trying again may help: memory or a disk was short of something."""
     ends_run: bool = False
-    """Whether it is of no use to go on: a full disk, an image that cannot be decoded, a group of dependencies that is
-    missing, a wrong study file."""
+    """Whether it is of no use to go on: a full disk, an image that cannot be decoded, a store that is missing or must
+    not be written, a group of dependencies that is missing, a wrong study file."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -262,13 +262,16 @@ def failure_of(error: CxrobustError | OSError | MemoryError, path: Path) -> Fail
     if isinstance(error, MemoryError):
         return Failure(message=f"{path}: memory is short: lower shard or batch in [compute]", may_pass=True)
     kind = next((one for one in (StudyError, MissingGroupError) if isinstance(error, one)), DataError)
-    ends_run = kind is not DataError or isinstance(error, NoImageError)
+    lasts = isinstance(error, StoreError) and not _may_pass(error)
+    ends_run = kind is not DataError or isinstance(error, NoImageError) or lasts
     return Failure(message=str(error), error=kind, may_pass=_may_pass(error), ends_run=ends_run)
 
 
 def _may_pass(error: BaseException | None) -> bool:
-    """Whether memory or a disk is at the bottom of an error, and not for good."""
+    """Whether memory, a disk or a store is at the bottom of an error, and not for good."""
     while error is not None:
+        if isinstance(error, StoreError) and not isinstance(error.__cause__, OSError):
+            return True  # the network, or the store's machines
         if isinstance(error, OSError):
             return not isinstance(error, LASTING) and error.errno not in FULL
         if isinstance(error, OutOfMemoryError | MemoryError):
