@@ -198,12 +198,13 @@
     box.before(make("div", { className: "tools" }, label, " ", said));
   }
 
-  // A box that scrolls sideways can be reached by keys, and has a name.
+  // A box that scrolls sideways says so, can be reached by keys, and has a name.
   function serveScrolling(boxes) {
     const watch = new ResizeObserver((entries) => {
       for (const { target } of entries) {
         const scrolls = target.scrollWidth > target.clientWidth + 1;
         target.classList.toggle("fits", !scrolls);
+        target.classList.toggle("wider", scrolls);
         if (scrolls) target.tabIndex = 0;
         else if (!target.querySelector(".values")) target.removeAttribute("tabindex");
       }

@@ -97,6 +97,19 @@ def test_no_page_scrolls_sideways(page: Any) -> None:
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+@pytest.mark.parametrize("page", [(PHONE, "light"), (DESK, "light")], indirect=True)
+def test_what_scrolls_sideways_says_so_and_nothing_else_does(page: Any) -> None:
+    page.locator("main").scroll_into_view_if_needed()
+    boxes = page.evaluate(
+        """[...document.querySelectorAll(".art, .scroll")].filter(box => box.checkVisibility()).map(box =>
+             [box.scrollWidth > box.clientWidth + 1, getComputedStyle(box, "::before").content])"""
+    )
+    assert {says.startswith('"Scrolls sideways') == scrolls for scrolls, says in boxes} == {True}
+    assert any(scrolls for scrolls, _ in boxes) == (page.viewport_size["width"] == PHONE)
+    page.emulate_media(media="print")
+    assert page.evaluate("""getComputedStyle(document.querySelector(".art"), "::before").content""") == "none"
+
+
 def test_the_contents_stay_in_view_and_mark_the_section_that_is_read(page: Any) -> None:
     for anchor in ("methods", "limitations", "primary-comparison"):
         link = page.locator(f"nav.contents a[href='#{anchor}']")
