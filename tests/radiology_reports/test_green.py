@@ -82,13 +82,14 @@ def test_an_unreadable_answer_is_not_scored(tmp_path):
     assert found.columns["green_errors_location"][0] == 2
 
 
-def test_a_language_model_is_asked_with_the_prompt_and_its_nonsense_is_not_scored(tmp_path):
+@pytest.mark.parametrize("chat", ["green", "tokenizer"])
+def test_a_language_model_is_asked_with_the_prompt_and_its_nonsense_is_not_scored(tmp_path, chat):
     pytest.importorskip("transformers")
     folder = _tiny_model(tmp_path / "model")
     prompt = tmp_path / "prompt.txt"
     prompt.write_text("Reference: {reference}\nCandidate: {candidate}\n")
     asked = []
-    judge = scorer["green"](model=folder, prompt=prompt, max_new_tokens=5, batch=2, device="cpu")
+    judge = scorer["green"](model=folder, prompt=prompt, chat=chat, max_new_tokens=5, batch=2, device="cpu")
     found = judge.score(_pairs(3))
     assert found.reasons == ("unreadable answer",) * 3
     generate = type(judge)._generate
@@ -105,7 +106,7 @@ def test_a_prompt_that_the_model_cannot_read_whole_is_not_asked(tmp_path):
     folder = _tiny_model(tmp_path / "model", positions=64)
     prompt = tmp_path / "prompt.txt"
     prompt.write_text("{reference} {candidate}")
-    judge = scorer["green"](model=folder, prompt=prompt, max_new_tokens=5, batch=2, device="cpu")
+    judge = scorer["green"](model=folder, prompt=prompt, chat="tokenizer", max_new_tokens=5, batch=2, device="cpu")
     texts = tuple(" ".join(["clear"] * n) for n in (2, 55, 56, 3))  # beside: three of the speaker, one of the reference
     pairs = Pairs(ids=tuple("abcd"), candidates=texts, references=("Lungs",) * 4, regime="sft", condition="clean")
     long = "too long for GREEN's model"

@@ -177,37 +177,6 @@ def test_radgraph_reads_graphs_from_texts(tmp_path):
     assert found.remarks == (f"very long report; {unread}", None, None)
 
 
-@pytest.mark.filterwarnings("default")
-def test_ratescore_matches_entities_of_texts(tmp_path, tokenizer):
-    """Random weights name entities at random, the same in the same text."""
-    pytest.importorskip("RaTEScore", exc_type=ImportError)
-    kinds = ("ABNORMALITY", "NON-ABNORMALITY", "DISEASE", "NON-DISEASE", "ANATOMY")
-    labels = ["O", *(f"{place}-{kind}" for kind in kinds for place in "BI")]
-    torch.manual_seed(0)
-    config = _config()
-    config.id2label, config.label2id = dict(enumerate(labels)), {name: i for i, name in enumerate(labels)}
-    folders = {
-        "entities": transformers.BertForTokenClassification(config),
-        "embeddings": transformers.BertModel(config),
-    }
-    for name, network in folders.items():
-        network.save_pretrained(tmp_path / name)
-        transformers.BertTokenizerFast.from_pretrained(tokenizer).save_pretrained(tmp_path / name)
-    judge = scorer["ratescore"](
-        entities=tmp_path / "entities", embeddings=tmp_path / "embeddings", device="cpu", batch=2
-    )
-    texts = (TEXTS[0], "", TEXTS[1], "1 2", TEXTS[2])
-    references = (TEXTS[0], TEXTS[0], TEXTS[1], TEXTS[0], TEXTS[0])
-    found = judge.score(Pairs(ids=tuple("abcde"), candidates=texts, references=references))
-    scores = found.columns["ratescore"]
-    assert scores[0] == pytest.approx(1) or "no entity" in found.remarks[0]
-    assert scores[2] == pytest.approx(1) or "no entity" in found.remarks[2]
-    assert (scores[1], found.remarks[1]) == (0, "empty report")
-    for i in (0, 2, 4):  # each alone as together
-        alone = judge.score(Pairs(ids=("x",), candidates=(texts[i],), references=(references[i],)))
-        assert alone.columns["ratescore"][0] == pytest.approx(scores[i], abs=1e-5)
-
-
 def _tiny_radgraph(folder):
     """Write a RadGraph as its authors pack theirs, of a few random weights."""
     import json

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -32,6 +32,8 @@ ERRORS = {
 SIGNIFICANT, MATCHED = "Clinically Significant Errors", "Matched Findings"
 UNPARSABLE, UNANSWERED, TOO_LONG = "unreadable answer", "no answer", "too long for GREEN's model"
 PLACES = ("{reference}", "{candidate}")
+CHAT = "<|user|>\n{prompt}{end}\n<|assistant|>\n{end}\n<|assistant|>\n"
+"""The turns that GREEN's own code asks in, an empty answer before the one that is asked for."""
 _NONE = re.compile(
     r"(?i)(?:(?:n/a|none|no (?:(?:clinically|significant|matched|matching|such|other) )*(?:errors?|findings?|matches))"
     r"(?: (?:are|is|was|were|found|identified|noted|present|reported|matched|made))*)\W*"
@@ -111,11 +113,14 @@ def _errors(text: str) -> tuple[int, ...] | None:
 
 
 @lru_cache(maxsize=1)
-def _load(model: Path, device: str) -> tuple[Any, Any]:
+def _load(model: Path, chat: str, device: str) -> tuple[Any, Any]:
     """Return tokenizer and network."""
     transformers: Any = require("transformers", group="inference")
+    ended = {"add_eos_token": True} if chat == "green" else {}  # as GREEN's own code does
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(str(model), local_files_only=True, padding_side="left")
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            str(model), local_files_only=True, padding_side="left", **ended
+        )
         network = transformers.AutoModelForCausalLM.from_pretrained(str(model), local_files_only=True)
     except (OSError, ValueError) as error:
         raise DataError(
@@ -152,6 +157,8 @@ class Green(OnDevice):
     """Folder with the model (`GREEN-RadLlama2-7b`) and its tokenizer."""
     prompt: StudyPath | None = None
     """Text file with the prompt that the model was trained with, `{reference}` and `{candidate}` in their places."""
+    chat: Literal["green", "tokenizer"] = "green"
+    """How the prompt is put: in the turns that GREEN's own code writes, or by the tokenizer's chat template."""
     max_new_tokens: int = Field(default=1024, ge=1)
 
     @model_validator(mode="after")
@@ -188,9 +195,9 @@ class Green(OnDevice):
             raise DataError(f"{self.prompt}: {error.strerror}: name the file with GREEN's prompt") from error
         if missing := [place for place in PLACES if place not in template]:
             raise DataError(f"{self.prompt}: it lacks {' and '.join(missing)}: put them where the reports stand")
+        lines = ([" ".join(text.split()) for text in both] for both in pairs.texts_in_pairs)  # as GREEN's own code does
         prompts = [
-            template.replace(PLACES[0], reference).replace(PLACES[1], candidate)
-            for candidate, reference in pairs.texts_in_pairs
+            template.replace(PLACES[0], reference).replace(PLACES[1], candidate) for candidate, reference in lines
         ]
         return self._generate(prompts)
 
@@ -199,7 +206,7 @@ class Green(OnDevice):
         import torch
 
         assert self.model is not None  # noqa: S101  validated
-        tokenizer, network = _load(self.model, self.torch_device)
+        tokenizer, network = _load(self.model, self.chat, self.torch_device)
         positions = getattr(network.config.get_text_config(), "max_position_embeddings", None)
         turns = [self._turn(tokenizer, one) for one in prompts]
         lengths = [len(tokenizer(one, verbose=False)["input_ids"]) for one in turns]
@@ -219,7 +226,9 @@ class Green(OnDevice):
         return found
 
     def _turn(self, tokenizer: Any, prompt: str) -> str:
-        """Return a prompt as the model's chat has it; its own template names the speaker `from`, others `role`."""
+        """Return a prompt as the model's chat has it; some templates name the speaker `from`, others `role`."""
+        if self.chat == "green":
+            return CHAT.format(prompt=prompt, end=tokenizer.eos_token or "")
         if not tokenizer.chat_template:
             return prompt
         turn = {"from": "human", "value": prompt, "role": "user", "content": prompt}

@@ -1,8 +1,8 @@
 """RaTEScore (Zhao et al. 2024, arXiv 2406.16845): medical entities of both texts, matched by meaning and kind.
 
 The package `RaTEScore` finds entities with one network, compares them by the embeddings of another, and weights each
-pair of kinds of entities. It splits sentences with medspacy, whose version 1.3.1 asks for a spaCy that is built for
-NumPy 1; with a newer one it runs beside this program.
+pair of kinds of entities. It splits sentences with medspacy, whose version 1.3.1 on Python 3.11 asks for a spaCy that
+is built for NumPy 1; with a newer one it runs beside this program.
 """
 
 import importlib
