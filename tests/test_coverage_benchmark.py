@@ -51,9 +51,9 @@ def test_the_coverage_page_says_what_the_results_say(load):
 
 def test_figures_are_drawn_of_the_metrics_that_were_simulated(load, tmp_path):
     content = json.loads((ROOT / "benchmarks" / "results" / "coverage.json").read_text(encoding="utf-8"))
-    showing, drawing = load("showing"), load("drawing")
+    counted, drawing = load("shares"), load("drawing")
     covered, rejected = ([one for one in some if one.metric in {"auroc", "accuracy", "ece"}]
-                         for some in (showing.coverages(content), showing.sizes(content)))  # fmt: skip
+                         for some in (counted.coverages(content), counted.sizes(content)))  # fmt: skip
     for draw, shares in ((drawing.draw_metrics, (covered, rejected)), (drawing.draw_trend, (covered,))):
         path = tmp_path / "figure.svg"
         draw(*shares, path)

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.markers import CARETDOWN, CARETLEFT
 from matplotlib.patches import Patch
 from matplotlib.ticker import NullLocator
-from showing import (
+from shares import (
     COVERAGE_BAND,
     DIFFERENCES,
     ENOUGH,
