@@ -6,6 +6,7 @@ UV := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
 BIN := .venv/bin
 READY := .venv/.ready
 BROWSER := .venv/.browser
+CLUSTER := .venv/.cluster
 
 .PHONY: demo test check lint types docs format setup clean nih-chexnet nih-621 pneumoniamnist chexalign pages
 
@@ -14,7 +15,7 @@ DATA ?= $(or $(CXROBUST_DATA),../shared/data)
 demo: setup
 	$(BIN)/cxrobust demo --out demo
 
-test: setup $(BROWSER)
+test: setup $(BROWSER) $(CLUSTER)
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 check: lint types docs test
@@ -76,6 +77,10 @@ $(READY): pyproject.toml tools/ensure-pango.sh | $(UV)
 
 $(BROWSER): tools/ensure-chromium.sh $(READY)
 	sh tools/ensure-chromium.sh
+	@touch $@
+
+$(CLUSTER): tools/ensure-slurm.sh $(READY)
+	sh tools/ensure-slurm.sh
 	@touch $@
 
 .uv/bin/uv:
