@@ -1,6 +1,7 @@
 """Predictions made elsewhere: joined by id, matched by name, refused when they do not fit."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -301,7 +302,18 @@ resamples = 200
 """
 
 
-def test_generators_made_elsewhere_get_the_same_analysis(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@dataclass(frozen=True)
+class Generators:
+    """A study of two generators, whose reports were made elsewhere."""
+
+    folder: Path
+    ids: list[str]
+    truth: list[str]
+
+
+@pytest.fixture
+def generators(tmp_path: Path) -> Generators:
+    """Reports of 40 images with a stated share of errors, as CSV with confidences and as JSON lines without any."""
     rng = np.random.default_rng(0)
     said = ("Small effusion.", "No effusion.", "Large pneumothorax. No effusion.", "The lungs are clear.")
     ids = [f"i{k:02}" for k in range(40)]
@@ -309,68 +321,79 @@ def test_generators_made_elsewhere_get_the_same_analysis(tmp_path: Path, capsys:
     (tmp_path / "labels.csv").write_text("image_id,patient_id\n" + "".join(f"{one},p{one}\n" for one in ids))
     lines = [{"id": one, "report": text} for one, text in zip(ids, truth, strict=True)]
     pd.DataFrame(lines).to_json(tmp_path / "references.jsonl", orient="records", lines=True)
-    for regime_name, ending, errors in (("a", "csv", (0.1, 0.5)), ("b", "jsonl", (0.2, 0.3))):
+    for regime_name, errors in (("a", (0.1, 0.5)), ("b", (0.2, 0.3))):
         for condition, share in zip(("clean", "attack"), errors, strict=True):
             wrong = rng.random(40) < share
             texts = [said[int(rng.integers(0, 4))] if bad else text for bad, text in zip(wrong, truth, strict=True)]
             if condition == "attack":
                 texts[3], texts[4] = "", f"{texts[4]} " * 1001
             frame = pd.DataFrame({"id": ids, "report": texts, "confidence": rng.uniform(0.5, 1, 40)})
-            frame = frame if regime_name == "a" else frame.drop(columns="confidence")
-            path = tmp_path / f"{regime_name}-{condition}.{ending}"
-            if ending == "csv":
-                frame.to_csv(path, index=False)
+            if regime_name == "a":
+                frame.to_csv(tmp_path / f"a-{condition}.csv", index=False)
             else:
-                frame.to_json(path, orient="records", lines=True)
+                frame.drop(columns="confidence").to_json(
+                    tmp_path / f"b-{condition}.jsonl", orient="records", lines=True
+                )
     (tmp_path / "study.toml").write_text(STUDY)
-    study = read_study(tmp_path / "study.toml")
-    pipeline.predict(study, tmp_path / "out")
-    found = load_predictions(tmp_path / "out" / "predictions")
-    assert found.references == tuple(truth)
+    return Generators(folder=tmp_path, ids=ids, truth=truth)
+
+
+def test_reports_made_elsewhere_are_read_with_their_references(generators: Generators) -> None:
+    pipeline.predict(read_study(generators.folder / "study.toml"), generators.folder / "out")
+    found = load_predictions(generators.folder / "out" / "predictions")
+    assert found.references == tuple(generators.truth)
     assert found.reports.shape == (2, 2, 40)
     assert found.reports[1, 1, 3] == ""
-    faults = [unit.get("report_faults") for unit in found.index["units"]]
-    assert (
-        faults
-        == [
-            None,
-            {"empty": {"n": 1, "images": ["i03"]}, "very long": {"n": 1, "images": ["i04"]}},
-        ]
-        * 2
-    )
+    attacked = {"empty": {"n": 1, "images": ["i03"]}, "very long": {"n": 1, "images": ["i04"]}}
+    assert [unit.get("report_faults") for unit in found.index["units"]] == [None, attacked] * 2
+
+
+def test_scores_against_references_need_a_table_of_them(generators: Generators) -> None:
     refused = STUDY.replace('references = "references.jsonl"\nlabel_source = "references"\n', "")
     asking = refused.replace("resamples = 200", 'resamples = 200\nmetrics = ["words", "verbosity"]')
-    frame = pd.DataFrame(
-        {"image_id": ids, "patient_id": ids, "Pleural Effusion": [0, 1] * 20, "Pneumothorax": [1, 0] * 20}
-    )
-    frame.to_csv(tmp_path / "labels.csv", index=False)
-    (tmp_path / "without.toml").write_text(asking)
+    labels = {"Pleural Effusion": [0, 1] * 20, "Pneumothorax": [1, 0] * 20}
+    frame = pd.DataFrame({"image_id": generators.ids, "patient_id": generators.ids, **labels})
+    frame.to_csv(generators.folder / "labels.csv", index=False)
+    study = generators.folder / "without.toml"
+    study.write_text(asking)
     with pytest.raises(
         StudyError, match=r"without.toml:\d+: verbosity is .*: name their table by references in \[data"
     ):
-        pipeline.predict(read_study(tmp_path / "without.toml"), tmp_path / "without")
-    (tmp_path / "without.toml").write_text(asking.replace('"words", "verbosity"', '"words"'))
-    pipeline.predict(read_study(tmp_path / "without.toml"), tmp_path / "without")
-    results = pipeline.analyze(study, tmp_path / "out")
+        pipeline.predict(read_study(study), generators.folder / "without")
+    study.write_text(asking.replace('"words", "verbosity"', '"words"'))
+    pipeline.predict(read_study(study), generators.folder / "without")
+
+
+def test_generators_made_elsewhere_get_the_same_analysis(generators: Generators) -> None:
+    study = read_study(generators.folder / "study.toml")
+    pipeline.predict(study, generators.folder / "out")
+    results = pipeline.analyze(study, generators.folder / "out")
     accuracy = {
         (one.regime, one.condition): one.estimate
         for one in results.estimates
         if one.metric == "accuracy" and one.finding == "macro" and one.estimand == "value"
     }
     assert accuracy["a", "clean"] > accuracy["a", "attack"]
-    assert [(one["n_reports"], one["report_faults"]) for one in results.regimes] == [
-        (80, {"empty": 1, "very long": 1})
-    ] * 2
+    told = [(one["n_reports"], one["report_faults"]) for one in results.regimes]
+    assert told == [(80, {"empty": 1, "very long": 1})] * 2
     assert [one.get("decides_only", False) for one in results.regimes] == [False, True]
-    attacked = pd.read_csv(tmp_path / "a-attack.csv", keep_default_na=False)["report"].str.split().str.len().mean()
-    assert results.regimes[0]["mean_words"]["attack"] == pytest.approx(attacked)
+    attacked = pd.read_csv(generators.folder / "a-attack.csv", keep_default_na=False)["report"]
+    assert results.regimes[0]["mean_words"]["attack"] == pytest.approx(attacked.str.split().str.len().mean())
     assert results.data["references"] == {"n": 40, "faults": {}}
-    _say_flaws(tmp_path / "out" / "results.json")
+
+
+def test_faulty_reports_and_references_are_told_on_the_terminal(
+    generators: Generators, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study, file = read_study(generators.folder / "study.toml"), generators.folder / "out" / "results.json"
+    pipeline.predict(study, generators.folder / "out")
+    pipeline.analyze(study, generators.folder / "out")
+    capsys.readouterr()
+    _say_flaws(file)
     said = capsys.readouterr().err
     assert said == "cxrobust: of 160 reports that were generated: 2 empty, 2 very long\n"
-    results_file = tmp_path / "out" / "results.json"
-    told = json.loads(results_file.read_text())
+    told = json.loads(file.read_text())
     told["data"]["references"] = {"n": 37, "faults": {"missing": 3, "not English": 1}}
-    results_file.write_text(json.dumps(told))
-    _say_flaws(results_file)
+    file.write_text(json.dumps(told))
+    _say_flaws(file)
     assert capsys.readouterr().err == said + "cxrobust: of 40 reference reports: 3 missing, 1 not English\n"
