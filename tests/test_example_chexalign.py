@@ -5,7 +5,9 @@ import json
 import re
 import shutil
 import sys
+import warnings
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -14,6 +16,7 @@ from PIL import Image
 from cxrobust.checks import check
 from cxrobust.errors import CxrobustError
 from cxrobust.inference.phantoms import FINDINGS, population
+from cxrobust.pipeline import analyze, predict
 from cxrobust.predictions.loading import load_predictions
 from cxrobust.progress import silent
 from cxrobust.radiology_reports.labeler import Label, label_report
@@ -117,77 +120,87 @@ def test_the_study_asks_as_the_generator_was_asked_in_training(example: Path) ->
             assert tokenizer.unk_token_id not in tokenizer.encode(text, add_special_tokens=False)
 
 
-@pytest.mark.filterwarnings("ignore")  # trl, datasets and accelerate have some
-def test_the_whole_road(example: Path) -> None:
+@pytest.fixture(scope="module")
+def trained(example: Path) -> Path:
+    """The example's folder, every checkpoint trained as its scripts do, on a tiny scale."""
     pytest.importorskip("trl", reason="trl is not installed: uv pip install --group examples")
-    import torch
-    from safetensors.torch import load_file
-
-    from cxrobust.pipeline import analyze, predict
     from cxrobust.preferences.run import make_preferences
 
-    generator = importlib.import_module("generator")
+    tiny = importlib.import_module("generator").TINY
     importlib.import_module("write_references").write(
         example / "references", {"test": N_TEST, "validation": N_PREFERENCES}
     )
-    checkpoints, out = example / "checkpoints", example / "out"
-    importlib.import_module("train_sft").train(checkpoints / "sft", scale=generator.TINY, report=silent)
-    study = shortened(example / "study.toml")
+    checkpoints, preferences = example / "checkpoints", example / "out" / "preferences" / "sft"
+    with warnings.catch_warnings():  # trl, datasets and accelerate have some
+        warnings.simplefilter("ignore")
+        importlib.import_module("train_sft").train(checkpoints / "sft", scale=tiny, report=silent)
+        make_preferences(shortened(example / "study.toml"), example / "out", regime="sft")
+        train, given = importlib.import_module("train_dpo").train, {"scale": tiny, "seed": 1, "report": silent}
+        for judge, loss in (("labeler", "ipo"), ("overlap", "sigmoid"), ("people", "length-normalised")):
+            train(checkpoints / "sft", preferences / judge, checkpoints / f"dpo-{judge}", loss=loss, **given)
+        train = importlib.import_module("train_kto").train
+        train(checkpoints / "sft", preferences / "overlap", checkpoints / "kto-overlap", **given)
+    return example
 
-    make_preferences(study, out, regime="sft")
-    preferences = out / "preferences" / "sft"
-    dpo, kto = importlib.import_module("train_dpo"), importlib.import_module("train_kto")
-    for judge, loss in (("labeler", "ipo"), ("overlap", "sigmoid"), ("people", "length-normalised")):
-        dpo.train(
-            checkpoints / "sft", preferences / judge, checkpoints / f"dpo-{judge}",
-            loss=loss, scale=generator.TINY, seed=1, report=silent,
-        )  # fmt: skip
-    kto.train(
-        checkpoints / "sft", preferences / "overlap", checkpoints / "kto-overlap",
-        scale=generator.TINY, seed=1, report=silent,
-    )  # fmt: skip
-    weights = {path.parent.name: load_file(path) for path in checkpoints.glob("*/model.safetensors")}
+
+def test_every_way_of_training_changes_the_supervised_weights(trained: Path) -> None:
+    from safetensors.torch import load_file
+
+    weights = {path.parent.name: load_file(path) for path in trained.glob("checkpoints/*/model.safetensors")}
     assert set(weights) == {"sft", "dpo-labeler", "dpo-overlap", "dpo-people", "kto-overlap"}
     for name in set(weights) - {"sft"}:
         assert any((weights[name][key] != weights["sft"][key]).any() for key in weights["sft"]), name
         assert weights[name].keys() == weights["sft"].keys()
-    training = json.loads((checkpoints / "dpo-people" / "training.json").read_text(encoding="utf-8"))
-    assert training["start"] == "sft"
-    assert training["method"] == "DPO, length-normalised loss"
-    assert json.loads(training["judge"])["noise"] == 0.2
-    assert training["reward_margin"] != 0
-    assert 0 <= training["reward_accuracy"] <= 1
 
-    tuned = json.loads((checkpoints / "kto-overlap" / "training.json").read_text(encoding="utf-8"))
-    assert (tuned["method"], tuned["learning_rate"], tuned["beta"], tuned["start"]) == (
-        "KTO",
-        kto.LEARNING_RATE,
-        0.1,
-        "sft",
-    )
+
+def test_training_says_how_it_was_done(trained: Path) -> None:
+    def said(name: str) -> dict[str, Any]:
+        return json.loads((trained / "checkpoints" / name / "training.json").read_text(encoding="utf-8"))
+
+    tuned = said("dpo-people")
+    assert (tuned["start"], tuned["method"]) == ("sft", "DPO, length-normalised loss")
+    assert json.loads(tuned["judge"])["noise"] == 0.2
+    assert tuned["reward_margin"] != 0
+    assert 0 <= tuned["reward_accuracy"] <= 1
+    tuned, rate = said("kto-overlap"), importlib.import_module("train_kto").LEARNING_RATE
+    assert (tuned["method"], tuned["start"], tuned["learning_rate"], tuned["beta"]) == ("KTO", "sft", rate, 0.1)
     assert json.loads(tuned["judge"])["kind"] == "score"
+
+
+def test_a_checkpoint_of_kto_is_a_regime_too(trained: Path) -> None:
+    import torch
+
+    study = shortened(trained / "study.toml")
     by_kto = study.regimes[-1].model_copy(update={"name": "kto-overlap", "model": "checkpoints/kto-overlap"})
     reading = by_kto.load(study.data.findings).read(torch.full((1, 1, 64, 64), 0.5), ids=["one"], seed=0)
     assert reading.logits.shape == (1, len(study.data.findings))
     assert -20 < reading.written.log_probabilities[0] < 0
 
+
+@pytest.mark.filterwarnings("ignore")  # transformers has some of so small a model
+def test_the_study_of_the_checkpoints_goes_to_its_figure(trained: Path) -> None:
+    study, out = shortened(trained / "study.toml"), trained / "out"
     checked = check(study, out, report=silent)
     assert checked.regimes == ("sft", "dpo-labeler", "dpo-overlap", "dpo-people")
     predict(study, out)
     results = analyze(study, out)
-    found = results.find(estimand="value", metric="f1-5-macro", condition="clean")
-    assert len(found) == 4
+    assert len(results.find(estimand="value", metric="f1-5-macro", condition="clean")) == 4
     counts = importlib.import_module("wording").count(load_predictions(out / "predictions"))
     assert list(counts.columns) == list(checked.regimes)
     assert counts.index[0] == "clean"
-    n_images, broken = importlib.import_module("unseen").count(study, ["sft", "dpo-people"], report=silent, further=3)
-    validation = generator.phantoms("validation", N_PREFERENCES + 3).table()
-    learnt = set(generator.phantoms("validation", N_PREFERENCES).table().patients)
-    assert n_images == sum(patient not in learnt for patient in validation.patients) > 3
-    assert set(broken) == {"sft", "dpo-people"}
-    assert all(0 <= n <= n_images for n in broken.values())
     importlib.import_module("figure").draw(pd.read_csv(out / "estimates.csv"), out / "figure.png")
     assert (out / "figure.png").stat().st_size > 10_000
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_broken_wording_is_counted_on_patients_that_training_has_not_seen(trained: Path) -> None:
+    study, phantoms = shortened(trained / "study.toml"), importlib.import_module("generator").phantoms
+    n_images, broken = importlib.import_module("unseen").count(study, ["sft", "dpo-people"], report=silent, further=3)
+    learnt = set(phantoms("validation", N_PREFERENCES).table().patients)
+    patients = phantoms("validation", N_PREFERENCES + 3).table().patients
+    assert n_images == sum(patient not in learnt for patient in patients) > 3
+    assert set(broken) == {"sft", "dpo-people"}
+    assert all(0 <= n <= n_images for n in broken.values())
 
 
 def test_the_study_of_mimic_is_right_up_to_its_weights(example: Path, tmp_path: Path) -> None:
