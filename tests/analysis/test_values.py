@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cxrobust.analysis import analyze, replicates, values
-from cxrobust.analysis.contrasts import Contrast
+from cxrobust.analysis.contrasts import Contrast, contrasts_of
 from cxrobust.analysis.metrics import metric
 from cxrobust.analysis.replicates import resampled, training_variance
 from cxrobust.analysis.sample import Sample
@@ -177,6 +177,27 @@ def test_the_worst_finding_against_plain_loops(predictions, name):
         np.testing.assert_array_equal(found.resampled[r, c, -2], drawn)
     assert (found.resampled[..., -2, :] != found.resampled[..., 0, :]).any()
     assert (found.resampled[..., -2, :] != found.resampled[..., 1, :]).any()
+
+
+@pytest.mark.parametrize("name", ["auroc", "accuracy", "brier", "ece"])
+def test_contributions_sum_to_every_estimand_at_every_place_the_worst_included(predictions, name):
+    """A patient’s part of a ratio is an influence, which sum to 0, and a share of the images, to 1."""
+    found = evaluate({name: metric[name]}, [Sample.draw(predictions, make_settings(resamples=100), seed=3)])[name]
+    wanted = contrasts_of(
+        metric[name], predictions.regimes, CONDITIONS, reference="supervised", sets=(), chances=found.chances
+    )
+    seen = set()
+    for contrast in wanted:
+        value, parts = contrast.of(found.value), contrast.contributions(found)
+        known = np.isfinite(value)
+        np.testing.assert_allclose(parts[known].sum(axis=1), value[known], atol=1e-12, err_msg=str(contrast))
+        seen |= {(contrast.estimand, place) for place in np.flatnonzero(known)}
+    worst = found.value.shape[2] - 2
+    assert {("difference-in-differences", worst), ("relative", worst), ("relative-difference", worst)} <= seen
+    per_patient = [np.bincount(predictions.patients[labelled], minlength=30) / labelled.sum()
+                   for labelled in (predictions.labels >= 0).T]  # fmt: skip
+    if name != "auroc":  # whose share is half of the positives and half of the negatives
+        np.testing.assert_allclose(found.shares[:, worst], np.mean(per_patient, axis=0)[None].repeat(2, 0), atol=1e-14)
 
 
 def test_the_macro_average_has_the_mean_chance_of_the_findings_that_it_counts():
