@@ -165,22 +165,7 @@ class Additive(Usual, ABC):
 
     def resample(self, cells: Sequence[Cell], counts: Counts) -> NDArray[np.float64]:
         """Return the metric on each resample, (n_cells, n_lanes); NaN where a resample has no labelled image."""
-        by_patient = in_threads(self.sums, cells)
-        if isinstance(counts, OnDevice):
-            return np.asarray(_resample_on_device([self], by_patient, counts)[0])
-        parts = shared_out(len(counts), n_cells=len(cells))
-        out = np.empty((len(cells), len(counts) * LANES))
-        n_images = _resampled_images(by_patient, counts)
-
-        def fill(at: tuple[int, tuple[int, int]]) -> None:
-            cell, (low, high) = at
-            lanes = slice(low * LANES, high * LANES)
-            [out[cell, lanes]] = resample_sums(
-                [self], by_patient[cell], counts[low:high], n_images=n_images[cell][lanes]
-            )
-
-        in_threads(fill, [(cell, part) for cell in range(len(cells)) for part in parts])
-        return out
+        return np.asarray(_resample_tables([self], in_threads(self.sums, cells), counts)[0])
 
     def contributions(self, cell: Cell) -> NDArray[np.float64]:
         """Return what each patient contributes, (n_patients,): sums to the value."""
@@ -340,10 +325,14 @@ def _resample_tables(
     if sparse:
         n_images = dict(zip(sparse, _resampled_images([tables[i] for i in sparse], counts), strict=True))
 
-        def fill(i: int) -> None:
-            out[:, i] = resample_sums(metrics, tables[i], counts, n_images=n_images[i])
+        parts = shared_out(len(counts), n_cells=len(sparse))
 
-        in_threads(fill, sparse)
+        def fill(at: tuple[int, tuple[int, int]]) -> None:
+            i, (low, high) = at
+            lanes = slice(low * LANES, high * LANES)
+            out[:, i, lanes] = resample_sums(metrics, tables[i], counts[low:high], n_images=n_images[i][lanes])
+
+        in_threads(fill, [(i, part) for i in sparse for part in parts])
     return out
 
 
