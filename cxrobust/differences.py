@@ -211,6 +211,7 @@ COMPUTED: Mapping[str, Callable[[Any], str]] = {
     "unclustered": lambda one: f"{one.metric} of {one.regime}, {one.finding}",
     "confidence": _of("regime", "condition", "decisions"),
     "flips": _of("regime", "condition"),
+    "confusion": _of("regime", "condition", "finding"),
     "power": _of("metric", "regime", "reference", "goal"),
     "sensitivity": lambda one: f"{one.kind}, {one.choice}: {name_of(one.estimate)}",
 }

@@ -124,6 +124,7 @@ def analyzed(
         provenance={**_provenance(study, predictions, folder), **({} if plan is None else {"registration": plan})},
         confidence=found.confidence,
         flips=found.flips,
+        confusion=found.confusion,
         power=found.power,
         sensitivity=found.sensitivity,
         attack_checks=tuple(predictions.index.get("attack_checks", ())),

@@ -16,8 +16,10 @@ from cxrobust.analysis.values import MACRO, evaluate
 from cxrobust.errors import MisfitError, some
 from cxrobust.predictions import PredictionSet
 from cxrobust.predictions.pooling import REASON
+from cxrobust.radiology_reports.phrases import OBSERVATIONS
 from cxrobust.radiology_reports.scores import measured
-from cxrobust.results import Estimate
+from cxrobust.radiology_reports.scores.chexpert import KINDS, column
+from cxrobust.results import Confusion, Estimate
 
 LARGE_PART = 0.15
 """Of all words. Where a contrast has no two sides to swap a patient's sums between, sign flips take these to first
@@ -104,6 +106,35 @@ def of_reports(name: str, sample: Sample) -> Sample:
         scored=needs,
         _columns={},
     )
+
+
+def confused_findings(predictions: PredictionSet, *, conditions: Sequence[str]) -> tuple[Confusion, ...]:
+    """Count in how many reports of each regime report and reference affirm each of CheXpert's findings.
+
+    Over all training runs, of the images that F1 of these findings is of: those with a score in every cell. Nothing
+    where no metric compares findings.
+    """
+    names = {finding: [column(kind, finding) for kind in KINDS] for finding in OBSERVATIONS}
+    if not {name for some in names.values() for name in some} <= predictions.scores.keys():
+        return ()
+    is_known = ~np.isnan(predictions.scores[names[OBSERVATIONS[0]][0]])
+    rows: dict[str, list[int]] = {}
+    for row, (regime, _) in enumerate(predictions.members):
+        if is_known[row].any():
+            rows.setdefault(regime, []).append(row)
+    is_scored = is_known[[row for some in rows.values() for row in some]].all(axis=(0, 1))
+    found = []
+    for regime, own in rows.items():
+        for condition in conditions:
+            at = predictions.conditions.index(condition)
+            for finding, kinds in names.items():
+                counts = [int(predictions.scores[kind][own, at][:, is_scored].sum()) for kind in kinds]
+                left_out = len(own) * len(predictions.image_ids) - sum(counts)
+                fields = dict(zip(("both", "report_alone", "reference_alone", "neither"), counts, strict=True))
+                found.append(
+                    Confusion(regime=regime, condition=condition, finding=finding, **fields, left_out=left_out)
+                )
+    return tuple(found)
 
 
 def note_on_scoring(name: str, reports: Sample) -> str:

@@ -22,20 +22,21 @@ from cxrobust.analysis.parallel import in_threads
 from cxrobust.analysis.primary import primary_comparisons, primary_estimand
 from cxrobust.analysis.recalibrated import recalibrated_estimates
 from cxrobust.analysis.reliability import reliability_bins
-from cxrobust.analysis.report_scores import check_scored, report_estimates
+from cxrobust.analysis.report_scores import check_scored, confused_findings, report_estimates
 from cxrobust.analysis.risk_coverage import risk_coverages
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.sensitivity import alternatives
 from cxrobust.analysis.subgroups import subgroup_estimates
 from cxrobust.analysis.testing import metrics_in_pairs
 from cxrobust.analysis.values import MICRO, WORST, Values, averages, evaluate
-from cxrobust.conditions import parse_condition
+from cxrobust.conditions import CLEAN, parse_condition
 from cxrobust.predictions import PredictionSet
 from cxrobust.progress import Reporter, silent
 from cxrobust.results import (
     ESTIMANDS,
     Alternative,
     ConfidenceSpread,
+    Confusion,
     Detectable,
     Estimate,
     Flips,
@@ -59,6 +60,7 @@ class Analysis:
     unclustered: tuple[Unclustered, ...]
     confidence: tuple[ConfidenceSpread, ...]
     flips: tuple[Flips, ...]
+    confusion: tuple[Confusion, ...]
     power: tuple[Detectable, ...]
     sensitivity: tuple[Alternative, ...]
 
@@ -131,6 +133,7 @@ def analyze(
         unclustered=found.unclustered,
         confidence=_confidence(sample, primary),
         flips=_flips(sample, primary, reference=reference),
+        confusion=confused_findings(predictions, conditions=(str(CLEAN), *((primary,) if primary else ()))),
         power=smallest_detectable(compared, adjusted, families=families, settings=settings),
         sensitivity=sensitivity,
     )

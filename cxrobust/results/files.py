@@ -18,6 +18,7 @@ from cxrobust.results.records import (
     Alternative,
     ConfidenceBin,
     ConfidenceSpread,
+    Confusion,
     Detectable,
     Estimate,
     Flip,
@@ -36,7 +37,7 @@ RESULTS, ESTIMATES, PREDICTIONS = "results.json", "estimates.csv", "predictions"
 """Files and folder of a finished study."""
 _A_LINE_EACH = frozenset({
     "estimates", "reliability", "risk_coverage", "thresholds", "unclustered", "examples", "confidence", "flips",
-    "power", "sensitivity", "generated_reports",
+    "confusion", "power", "sensitivity", "generated_reports",
 })  # fmt: skip
 
 
@@ -134,6 +135,7 @@ def parse_results(text: str, *, path: Path) -> Results:
                     Flips(**{**row, "cells": tuple(Flip(**one) for one in row["cells"])})
                     for row in content.get("flips", ())
                 ),
+                "confusion": tuple(Confusion(**row) for row in content.get("confusion", ())),
                 "power": tuple(Detectable(**row) for row in content.get("power", ())),
                 "sensitivity": tuple(
                     Alternative(**{**row, "estimate": Estimate(**row["estimate"])})

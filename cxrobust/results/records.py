@@ -194,6 +194,22 @@ class Flips:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Confusion:
+    """In how many reports of a regime, over all runs, report and reference affirm one of CheXpert's findings."""
+
+    regime: str
+    condition: str
+    finding: str
+    both: int
+    """True positives; then false positives, false negatives, true negatives."""
+    report_alone: int
+    reference_alone: int
+    neither: int
+    left_out: int
+    """Reports of images of which some cell has no score, and those whose doubt of this finding counts as missing."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Detectable:
     """The smallest difference that a study of as many patients detects in one primary comparison."""
 
@@ -285,6 +301,8 @@ class Results:
     """Clean and under the primary condition."""
     flips: tuple[Flips, ...] = ()
     """Under the primary condition, and under random noise of the same size where there is some."""
+    confusion: tuple[Confusion, ...] = ()
+    """Of generated reports against their references, clean and under the primary condition."""
     power: tuple[Detectable, ...] = ()
     """Of the primary comparisons that are tested."""
     sensitivity: tuple[Alternative, ...] = ()

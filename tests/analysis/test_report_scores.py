@@ -1,5 +1,6 @@
 """Metrics of generated reports: estimates, intervals and tests against sacrebleu, closed forms and hand arithmetic."""
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -9,11 +10,13 @@ from cxrobust.analysis import analyze
 from cxrobust.analysis.contrasts import contrasts
 from cxrobust.analysis.metrics import metric
 from cxrobust.analysis.permutation import sign_flip_p_values
-from cxrobust.analysis.report_scores import note_on_scoring, of_reports, report_estimates
+from cxrobust.analysis.report_scores import confused_findings, note_on_scoring, of_reports, report_estimates
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.values import evaluate
 from cxrobust.errors import MisfitError
 from cxrobust.predictions.scores import Scoring
+from cxrobust.radiology_reports.labeler import Label, label_report
+from cxrobust.radiology_reports.phrases import OBSERVATIONS
 from cxrobust.radiology_reports.scores import Pairs, scorer
 from cxrobust.study.analysis import AnalysisSection, Family, Subgroups
 
@@ -289,3 +292,57 @@ def test_tests_of_means_fit_scores_that_are_means(written):
     found = analyze(written, settings, reference="supervised", seed=3).estimates
     tested = {e.test for e in found if e.estimand == "difference-in-differences"}
     assert tested == {"wilcoxon-clustered"}
+
+
+@pytest.mark.parametrize("uncertain", ["negative", "missing"])
+def test_findings_are_counted_report_by_report_over_all_training_runs(uncertain):
+    """Against a count of each text's labels, read one by one."""
+    silent = 3
+    members = (("a", 0), ("b", 0), ("b", 1), ("c", 0))
+    written = _with_reports(make_predictions(n_patients=6, members=members), silent=(silent,))
+    texts = np.array(written.reports)
+    texts[1, 0, :5] = "Possible mild edema."
+    told = tuple(None if i == 7 else text for i, text in enumerate(written.references))
+    shape, scores = texts.shape, {}
+    for m, c in np.ndindex(shape[:2]):
+        pairs = Pairs(ids=written.image_ids, candidates=tuple(texts[m, c]), references=told)
+        for column, values in scorer["chexpert"](uncertain=uncertain).score(pairs).columns.items():
+            scores.setdefault(column, np.full(shape, np.nan))[m, c] = values
+    predictions = replace(written, references=told, reports=texts, scores=scores)
+    conditions = predictions.conditions[:2]
+    found = confused_findings(predictions, conditions=conditions)
+    regimes = [name for name, _ in members]
+    assert [(one.regime, one.condition) for one in found[::14]] == [(name, c) for name in "ab" for c in conditions]
+    assert [one.finding for one in found[:14]] == list(OBSERVATIONS)
+    kinds = {(True, True): "both", (True, False): "report_alone", (False, True): "reference_alone"}
+    for one in found:
+        wanted = Counter()
+        for m, c, i in np.ndindex(shape):
+            if (regimes[m], predictions.conditions[c]) != (one.regime, one.condition) or m == silent:
+                continue
+            labels = [label_report(text or "").get(one.finding) for text in (texts[m, c, i], told[i])]
+            is_doubted = uncertain == "missing" and Label.UNCERTAIN in labels
+            affirmed = tuple(label is Label.POSITIVE for label in labels)
+            wanted["left_out" if told[i] is None or is_doubted else kinds.get(affirmed, "neither")] += 1
+        assert {kind: getattr(one, kind) for kind in (*kinds.values(), "neither", "left_out")} == {
+            kind: wanted[kind] for kind in (*kinds.values(), "neither", "left_out")
+        }
+    assert any(one.left_out > 2 for one in found) == (uncertain == "missing")
+
+
+def test_f1_of_a_study_is_that_of_its_confusion(written):
+    found = analyze(written, _settings(metrics=("f1-edema", "f1-14-micro")), reference=written.members[0][0], seed=1)
+    values = {(e.metric, e.regime, e.condition): e.estimate for e in found.estimates if e.estimand == "value"}
+    assert {(one.regime, one.condition) for one in found.confusion} == {
+        (name, condition) for name in written.regimes for condition in ("clean", found.primary_condition)
+    }
+    for regime, condition in {(one.regime, one.condition) for one in found.confusion}:
+        own = [one for one in found.confusion if (one.regime, one.condition) == (regime, condition)]
+        for metric_name, some in (("f1-edema", [e for e in own if e.finding == "Edema"]), ("f1-14-micro", own)):
+            both, wrong = sum(e.both for e in some), sum(e.report_alone + e.reference_alone for e in some)
+            assert values[metric_name, regime, condition] == pytest.approx(2 * both / (2 * both + wrong))
+
+
+def test_nothing_is_counted_where_no_metric_compares_findings(written):
+    scores = {name: values for name, values in written.scores.items() if not name.startswith("chexpert")}
+    assert confused_findings(replace(written, scores=scores), conditions=("clean",)) == ()

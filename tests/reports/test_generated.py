@@ -14,7 +14,7 @@ from cxrobust.reports.limits import limits
 from cxrobust.reports.sections.generated import MOST_WORDS, generated
 from cxrobust.reports.view import View
 from cxrobust.reports.words import condition_words, regime
-from cxrobust.results import Estimate, parse_results, results_text
+from cxrobust.results import Confusion, Estimate, parse_results, results_text
 from cxrobust.verification.recomputed import _computed
 
 from .made import TYPICAL, results
@@ -352,3 +352,51 @@ def test_conditions_say_the_text_that_is_attacked():
     said = spaced(condition_words('pgd(eps=4/255, target=report, text="Mass, large.")'))
     assert said == "PGD, ε = 4/255, aimed at whole reports, by the text “Mass, large.”"
     assert "by the radiologist’s" in condition_words("pgd(eps=4/255, target=report, text=reference)")
+
+
+def confused(regime, condition, finding, *counts):
+    kinds = ("both", "report_alone", "reference_alone", "neither", "left_out")
+    return Confusion(regime=regime, condition=condition, finding=finding, **dict(zip(kinds, counts, strict=True)))
+
+
+def test_a_table_counts_what_reports_and_references_affirm():
+    counted = (
+        confused("supervised", "clean", "Edema", 1200, 2, 3, 4, 1),
+        confused("supervised", "clean", "Fracture", 0, 0, 0, 9, 1),
+        confused("supervised", PRIMARY, "Edema", 1, 6, 8, 4, 1),
+        confused("supervised", PRIMARY, "Fracture", 0, 0, 0, 9, 1),
+        confused("lora", "clean", "Edema", 11, 12, 13, 14, 2),
+        confused("lora", "clean", "Fracture", 0, 0, 0, 18, 2),
+        confused("lora", PRIMARY, "Edema", 0, 0, 0, 0, 10),
+        confused("lora", PRIMARY, "Fracture", 0, 0, 0, 18, 2),
+    )
+    study_results = replace(with_scores(RAW, "f1-14-micro"), confusion=counted)
+    assert parse_results(results_text(study_results), path=None) == study_results
+    table = generated(View.of(study_results, images=None))["confusion"]
+    heads = ["TP", "FP", "FN", "TN", "Left out"]
+    assert [(one.title, one.under) for one in table.columns[2:]] == [
+        (head, where) for where in ("clean", "perturbed") for head in heads
+    ]
+    assert [[cell.text for cell in row] for group in table.groups for row in group.rows] == [
+        ["Edema", "1,200", "2", "3", "4", "1", "1", "6", "8", "4", "1"],
+        ["Edema", "11", "12", "13", "14", "2", "0", "0", "0", "0", "10"],
+    ]
+    body = bodies_of(study_results)["generated"]
+    assert "No report and no reference affirms Fracture." in body
+    assert 'id="report-confusion"' in body
+    plain = bodies_of(with_scores(RAW, "f1-14-micro"))["generated"]
+    assert "report-confusion" not in plain
+
+    forged = replace(study_results, confusion=(replace(counted[0], both=1201), *counted[1:]))
+    found = {
+        (one.part, one.what, one.field, one.old, one.new) for one in _computed(forged, study_results, tolerance=0.0)
+    }
+    assert ("confusion", "supervised, clean, Edema", "both", 1201, 1200) in found
+
+
+def test_of_clean_images_alone_a_table_counts_once():
+    alone = results(replace(TYPICAL, n_regimes=2, perturbed=False, one_class=False, few=False))
+    counted = (confused(alone.regimes[0]["name"], "clean", "Edema", 1, 2, 3, 4, 0),)
+    table = generated(View.of(replace(alone, confusion=counted), images=None))["confusion"]
+    assert [one.under for one in table.columns[2:]] == ["clean"] * 5
+    assert len(table.groups) == 1

@@ -13,6 +13,7 @@ from cxrobust.reports.view import CLEAN, View
 from cxrobust.reports.words import (
     REPORT,
     condition_words,
+    count,
     counted,
     finding_words,
     listed,
@@ -21,7 +22,7 @@ from cxrobust.reports.words import (
     percent,
     regime,
 )
-from cxrobust.results import Estimate
+from cxrobust.results import Confusion, Estimate
 
 MOST_IMAGES, MOST_REGIMES = 4, 4
 LOST = "missing from"
@@ -32,6 +33,8 @@ MOST_FINDINGS = 3
 MOST_METRICS = 5
 LENGTH = "words"
 """The metric that stands beside the others: scores may rise with the length of reports."""
+COUNTS = ("TP", "FP", "FN", "TN", "Left out")
+"""Affirmed by both, by the report alone, by the reference alone, by neither; not compared."""
 Mark = Literal["", "changed", "lost"]
 """How a sentence is marked: it speaks of a finding that changed, or of one that the perturbed report lost."""
 
@@ -83,6 +86,8 @@ def generated(view: View) -> Mapping[str, Any]:
         "condition": "" if view.primary is None else condition_words(view.primary),
         "scores": scores,
         "scored": listed([metric_words(name).name for name in _metrics(view)]),
+        "confusion": _confusion(view, chosen),
+        "unaffirmed": listed([finding_words(name) for name in _findings(view, chosen, affirmed=False)]),
     }
 
 
@@ -240,3 +245,47 @@ def _row(
         *(estimate_cell(_score(view, one, name, condition), digits=digits[one]) for one in metrics),
         *([] if lengths is None else [NOT_APPLICABLE if length is None else Cell(text=number(length, digits=1))]),
     )
+
+
+def _findings(view: View, chosen: Sequence[str], *, affirmed: bool) -> list[str]:
+    """Return CheXpert's findings that some report or reference affirms, or those that none does, in their order."""
+    told = [one for one in view.results.confusion if one.regime in chosen]
+    known = {one.finding for one in told if one.both + one.report_alone + one.reference_alone}
+    return [name for name in dict.fromkeys(one.finding for one in told) if (name in known) == affirmed]
+
+
+def _confusion(view: View, chosen: Sequence[str]) -> Table | None:
+    """Return a table of how reports and references agree on each finding; None where none is compared or affirmed."""
+    found = {(one.regime, one.condition, one.finding): one for one in view.results.confusion}
+    findings = _findings(view, chosen, affirmed=True)
+    if not findings:
+        return None
+    conditions = [CLEAN, *([view.primary] if view.primary else [])]
+    columns = [Column(title="Regime", left=True), Column(title="Finding", left=True)]
+    for condition in conditions:
+        where = "clean" if condition == CLEAN else "perturbed"
+        columns += [
+            Column(title=title, under=where, apart=condition != CLEAN and title == COUNTS[0]) for title in COUNTS
+        ]
+    groups = tuple(
+        Group(
+            head=regime(name),
+            rows=tuple(
+                (
+                    Cell(text=finding_words(finding)),
+                    *(cell for one in conditions for cell in _counts(found.get((name, one, finding)))),
+                )
+                for finding in findings
+            ),
+        )
+        for name in chosen
+        if (name, CLEAN, findings[0]) in found
+    )
+    return Table(key="report-confusion", columns=tuple(columns), groups=groups, dense=True)
+
+
+def _counts(one: Confusion | None) -> tuple[Cell, ...]:
+    if one is None:
+        return (NOT_APPLICABLE,) * len(COUNTS)
+    counts = (one.both, one.report_alone, one.reference_alone, one.neither, one.left_out)
+    return tuple(Cell(text=count(n)) for n in counts)
