@@ -27,7 +27,7 @@ from cxrobust.analysis.intervals import Draws, linearised_se, no_interval, perce
 from cxrobust.analysis.metrics.confidence import confidence
 from cxrobust.analysis.parallel import in_threads
 from cxrobust.analysis.replicates import drawn_training, variance_of_mean
-from cxrobust.analysis.resampling import distinct_columns, products
+from cxrobust.analysis.resampling import resampled_sums
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.values import CELLS_AT_ONCE, MACRO
 from cxrobust.results import Estimate, finite
@@ -130,16 +130,17 @@ def _measure(
 ) -> list[list[_Effect]]:
     """Return the effects of each pair at a place; the sums of all are resampled together."""
     measured = in_threads(lambda at: _unresampled(at[0], at[1], sample, wanted), places)
-    rows, at = distinct_columns([by_patient for by_patient, _ in measured])
-    drawn = np.empty((len(places), len(wanted), sample.counts.shape[0] * sample.counts.shape[2]))
-    for lanes, totals in products(rows, sample.counts):
-        sums = totals[at].transpose(0, 2, 1)
-        for index, effect in enumerate(wanted):
-            drawn[:, index, lanes] = _finish(effect, sums)
-    return [
-        [replace(one, resampled=row[: sample.settings.resamples]) for one, row in zip(effects, of_place, strict=True)]
-        for (_, effects), of_place in zip(measured, drawn, strict=True)
-    ]
+
+    def with_resamples(at: tuple[NDArray[np.float64], list[_Effect]]) -> list[_Effect]:
+        by_patient, effects = at
+        drawn = np.empty((len(wanted), sample.counts.shape[0] * sample.counts.shape[2]))
+        for lanes, totals in resampled_sums(by_patient, sample.counts):
+            for row, effect in zip(drawn, wanted, strict=True):
+                row[lanes] = _finish(effect, totals)
+        n = sample.settings.resamples
+        return [replace(one, resampled=row[:n]) for one, row in zip(effects, drawn, strict=True)]
+
+    return in_threads(with_resamples, measured)
 
 
 def _unresampled(

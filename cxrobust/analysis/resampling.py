@@ -4,7 +4,7 @@ A resample draws as many patients as there are, with replacement; count[r, i] sa
 All metrics of all cells are computed from the same counts, so every difference between cells is paired.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 import numba
@@ -18,8 +18,6 @@ LANES = 64
 """Resamples side by side in one block of counts."""
 BYTES_AT_ONCE = 2**18
 """Memory of the sums that are worked on at a time."""
-BLOCKS_AT_ONCE = 8
-"""Blocks of resamples in one matrix product: enough that its factors are used often while they are in the cache."""
 _Entries = tuple[NDArray[np.intp], NDArray[np.uint32], NDArray[Any], NDArray[np.intp]]
 
 Counts: TypeAlias = Drawn | OnDevice
@@ -122,45 +120,6 @@ def resampled_sums(
         if last is not None:
             totals[-1] = last[lanes]
         yield lanes, totals.T
-
-
-def distinct_columns(tables: Sequence[NDArray[np.float64]]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Return the different columns of tables as rows, and for each table and column its row, (n_tables, n_columns).
-
-    Cells of one finding all count the same images.
-    """
-    found: dict[bytes, int] = {}
-    at = [[found.setdefault(column.tobytes(), len(found)) for column in table.T] for table in tables]
-    return np.array([np.frombuffer(row) for row in found]), np.array(at)
-
-
-def products(rows: NDArray[np.float64], counts: Counts) -> Iterator[tuple[slice, NDArray[np.float64]]]:
-    """Sum rows (n_rows, n_patients) over each resample by matrix products, zeros and all, some blocks at a time.
-
-    Yields
-    ------
-    slice, (n_rows, n_lanes)
-        Which resamples these are, and their sums.
-    """
-    if isinstance(counts, OnDevice):
-        yield from ((lanes, totals[0].T) for _, lanes, totals in sums_of_tables([rows.T], counts))
-        return
-    whole = _exact_in_32_bits(rows, counts)
-    parts = ((whole, rows[whole].astype(np.float32)), (~whole, rows[~whole]))
-    for first in range(0, len(counts), BLOCKS_AT_ONCE):
-        some = counts[first : first + BLOCKS_AT_ONCE]
-        weights = some.transpose(1, 0, 2).reshape(some.shape[1], -1)
-        totals = np.empty((len(rows), weights.shape[1]))
-        for chosen, factors in parts:
-            if len(factors):
-                totals[chosen] = factors @ weights.astype(factors.dtype)
-        yield slice(first * LANES, first * LANES + weights.shape[1]), totals
-
-
-def _exact_in_32_bits(rows: NDArray[np.float64], counts: Drawn) -> NDArray[np.bool_]:
-    """Return which rows are whole numbers whose sums, at the largest count, float32 holds exactly: (n_rows,)."""
-    exact = np.abs(rows).sum(axis=1) * float(counts.max(initial=0)) < 2**24
-    return np.asarray(exact & (rows == np.rint(rows)).all(axis=1))
 
 
 def _whole(sums: NDArray[np.float64], counts: Drawn) -> NDArray[np.bool_]:

@@ -8,10 +8,10 @@ from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrobust.analysis.accelerator import Drawn, OnDevice, sums_of_tables
+from cxrobust.analysis.accelerator import OnDevice, sums_of_tables
 from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.parallel import in_threads, shared_out
-from cxrobust.analysis.resampling import LANES, Counts, distinct_columns, products, resampled_sums
+from cxrobust.analysis.resampling import LANES, Counts, resampled_sums
 from cxrobust.registry import Registry
 from cxrobust.study.analysis import IntervalName
 
@@ -72,9 +72,6 @@ class Metric(Protocol):
     def chance(self, cell: Cell) -> float | None:
         """Return the value that guessing would have, None where there is no such value."""
 
-
-DENSE = 0.2
-"""Share of a table of sums by patient that is not 0, past which a matrix product is faster than skipping zeros."""
 
 BYTES_AT_ONCE = 2**28
 """Memory of the tables of sums by patient that are held together."""
@@ -311,28 +308,18 @@ def _shares(metric: Metric, cells: Sequence[Cell]) -> list[NDArray[np.float64]]:
 def _resample_tables(
     metrics: Sequence[Additive], tables: Sequence[NDArray[np.float64]], counts: Counts
 ) -> NDArray[np.float64]:
-    """Return metrics of the same sums on each table and resample, (n_metrics, n_tables, n_lanes).
-
-    What most patients have a part of is added up by one matrix product, else zeros are skipped table by table.
-    """
+    """Return metrics of the same sums on each table and resample, (n_metrics, n_tables, n_lanes)."""
     if isinstance(counts, OnDevice):
         return _resample_on_device(metrics, tables, counts)
     out = np.empty((len(metrics), len(tables), len(counts) * LANES))
-    is_dense = [bool(np.count_nonzero(table) > DENSE * table.size) for table in tables]
-    dense, sparse = ([i for i, yes in enumerate(is_dense) if yes == wanted] for wanted in (True, False))
-    if dense:
-        _resample_dense(metrics, [tables[i] for i in dense], counts, out, dense)
-    if sparse:
-        n_images = dict(zip(sparse, _resampled_images([tables[i] for i in sparse], counts), strict=True))
+    n_images, parts = _resampled_images(tables, counts), shared_out(len(counts), n_cells=len(tables))
 
-        parts = shared_out(len(counts), n_cells=len(sparse))
+    def fill(at: tuple[int, tuple[int, int]]) -> None:
+        table, (low, high) = at
+        lanes = slice(low * LANES, high * LANES)
+        out[:, table, lanes] = resample_sums(metrics, tables[table], counts[low:high], n_images=n_images[table][lanes])
 
-        def fill(at: tuple[int, tuple[int, int]]) -> None:
-            i, (low, high) = at
-            lanes = slice(low * LANES, high * LANES)
-            out[:, i, lanes] = resample_sums(metrics, tables[i], counts[low:high], n_images=n_images[i][lanes])
-
-        in_threads(fill, [(i, part) for i in sparse for part in parts])
+    in_threads(fill, [(table, part) for table in range(len(tables)) for part in parts])
     return out
 
 
@@ -352,33 +339,12 @@ def _resample_on_device(
     return out
 
 
-def _resample_dense(
-    metrics: Sequence[Additive],
-    tables: Sequence[NDArray[np.float64]],
-    counts: Drawn,
-    out: NDArray[np.float64],
-    place: Sequence[int],
-) -> None:
-    """Fill `out` (n_metrics, n_places, n_lanes) at the place of each table with metrics of the same sums."""
-    rows, at = distinct_columns(tables)
-    for lanes, totals in products(rows, counts):
-
-        def finish(some: tuple[int, int], lanes: slice = lanes, totals: NDArray[np.float64] = totals) -> None:
-            with np.errstate(invalid="ignore", divide="ignore"):
-                for table in range(*some):
-                    sums = totals[at[table]].T  # of one table, so that what follows stays in the cache
-                    for m, one in enumerate(metrics):
-                        out[m, place[table], lanes] = one.finish(sums)
-
-        in_threads(finish, shared_out(len(tables), n_cells=1))
-
-
 def _resampled_images(tables: Sequence[NDArray[np.float64]], counts: Counts) -> list[NDArray[np.float64]]:
     """Sum the last column of each table, its images, over each resample: (n_lanes,) each, once for those alike."""
-    rows, at = distinct_columns([table[:, -1:] for table in tables])
+    columns = {table[:, -1].tobytes(): table[:, -1:] for table in tables}
 
-    def summed(row: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.concatenate([totals[:, 0] for _, totals in resampled_sums(row[:, None], counts)])
+    def summed(column: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.concatenate([totals[:, 0] for _, totals in resampled_sums(column, counts)])
 
-    found = in_threads(summed, rows)
-    return [found[row] for (row,) in at]
+    found = dict(zip(columns, in_threads(summed, list(columns.values())), strict=True))
+    return [found[table[:, -1].tobytes()] for table in tables]
