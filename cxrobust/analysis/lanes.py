@@ -20,6 +20,7 @@ from numba.extending import intrinsic, lower_builtin, models, register_model
 _KINDS = {
     types.uint8: ir.IntType(8),
     types.uint16: ir.IntType(16),
+    types.int16: ir.IntType(16),
     types.int32: ir.IntType(32),
     types.int64: ir.IntType(64),
     types.float64: ir.DoubleType(),

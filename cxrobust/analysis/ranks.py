@@ -13,7 +13,7 @@ from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.lanes import cast, load, n_not_negative, spread, store, where_not_negative
 from cxrobust.analysis.parallel import in_threads, shared_out
 from cxrobust.analysis.prefetching import fetch_row
-from cxrobust.analysis.resampling import LANES, Counts
+from cxrobust.analysis.resampling import LANES, Counts, largest
 
 Kernel = Callable[..., None]
 """Called with a cell's sorted arrays, blocks of counts, and the lanes of `out` to fill; releases the GIL."""
@@ -214,7 +214,7 @@ def resampled_mean_share(patients: Any, hit: Any, last_of_ties: Any, counts: Any
         untied[i] = last_of_ties[i] + last_of_ties[i + 1] + last_of_ties[i + 2] + last_of_ties[i + 3]
     for block in range(counts.shape[0]):
         rows = counts[block]
-        _largest(rows)
+        largest(rows)
         for first in range(0, LANES, 16):
             images, hits, total = spread(BEFORE, np.float64, 16), spread(0, np.float64, 16), spread(0, np.float64, 16)
             i = 0
@@ -404,22 +404,8 @@ def resampled_auroc(patients: Any, positive: Any, last_of_ties: Any, counts: Any
 @numba.njit(cache=True, nogil=True)
 def at_once(rows: Any) -> Any:
     """Return how many images of a block have sums of counts that fit 8 bits; at least 1, which fits as it is."""
-    largest: Any = np.int64(_largest(rows))
-    return max(255 // max(largest, 1), 1)
-
-
-@numba.njit(cache=True, nogil=True)
-def _largest(rows: Any) -> Any:
-    """Return the largest count of a block, and so bring the block into the cache.
-
-    Reading in order is fast. Images come in an order that cannot be foreseen, and without this pass the first of each
-    patient would wait for memory: every kernel here would take about twice as long.
-    """
-    largest = np.zeros(LANES, rows.dtype)
-    for patient in range(rows.shape[0]):
-        for lane in range(LANES):
-            largest[lane] = max(largest[lane], rows[patient, lane])
-    return largest.max()
+    found: Any = np.int64(largest(rows))
+    return max(255 // max(found, 1), 1)
 
 
 def _on_device(kernel: Kernel) -> Callable[[Sequence[tuple[Any, ...]], OnDevice], NDArray[np.float64]] | None:

@@ -18,7 +18,8 @@ LANES = 64
 """Resamples side by side in one block of counts."""
 BYTES_AT_ONCE = 2**18
 """Memory of the sums that are worked on at a time."""
-_Entries = tuple[NDArray[np.intp], NDArray[np.uint32], NDArray[Any], NDArray[np.intp]]
+NARROW = 2**15 - 1
+"""The largest sum of 16 bits, of which four times as many go into a register as of 64."""
 
 Counts: TypeAlias = Drawn | OnDevice
 """Counts in memory, or on a device, which read as those in memory."""
@@ -106,57 +107,89 @@ def resampled_sums(
     if isinstance(counts, OnDevice):
         yield from ((lanes, totals[0]) for _, lanes, totals in sums_of_tables([sums], counts))
         return
-    whole, known = _whole(sums, counts), np.zeros(sums.shape[1], np.bool_)
-    known[-1] = last is not None
-    kinds: tuple[tuple[NDArray[np.bool_], type], ...] = ((whole & ~known, np.int32), (~whole & ~known, np.float64))
-    parts = [_entries(sums, columns, kind) for columns, kind in kinds if columns.any()]
+    table = np.ascontiguousarray(sums, dtype=np.float64)
+    n_entries, is_whole = _look_at(table)
+    if last is not None:
+        n_entries[-1] = 0
+    first = np.append(0, np.cumsum(n_entries))
+    patients, weights = np.empty(first[-1], np.uint32), np.empty(first[-1])
+    _list_entries(table, first, patients, weights)
     step = max(1, BYTES_AT_ONCE // (8 * LANES * sums.shape[1]))
     for block in range(0, len(counts), step):
         some = np.ascontiguousarray(counts[block : block + step])
         totals = np.empty((sums.shape[1], len(some) * LANES))
-        for part in parts:
-            _add_up(*part, some, totals)
+        _add_up(first, patients, weights, is_whole, some, totals)
         lanes = slice(block * LANES, (block + len(some)) * LANES)
         if last is not None:
             totals[-1] = last[lanes]
         yield lanes, totals.T
 
 
-def _whole(sums: NDArray[np.float64], counts: Drawn) -> NDArray[np.bool_]:
-    """Return which statistics are whole numbers whose sums fit 32 bits, (n_statistics,).
-
-    Twice as many go at a time. None where they are fewer than half, since two walks over the counts would take longer;
-    mostly the first patients show that.
-    """
-    for some in (sums[:LANES], sums):
-        whole = (some == np.rint(some)).all(axis=0)
-        if 2 * whole.sum() < len(whole):
-            return np.zeros_like(whole)
-    return np.asarray(whole & (np.abs(sums).sum(axis=0) * np.iinfo(counts.dtype).max < 2**31))
-
-
-def _entries(sums: NDArray[np.float64], columns: NDArray[np.bool_], kind: type) -> _Entries:
-    """List the numbers other than 0 of some statistics, as `_add_up` takes them."""
-    by_statistic = np.ascontiguousarray((sums if columns.all() else sums[:, columns]).T)
-    flat = by_statistic.reshape(-1)
-    at = np.flatnonzero(flat != 0)
-    first = np.append(0, np.cumsum(np.count_nonzero(by_statistic, axis=1)))
-    patients = (at % by_statistic.shape[1]).astype(np.uint32)
-    return first, patients, flat[at].astype(kind, copy=False), np.flatnonzero(columns)
+@numba.njit(cache=True, nogil=True)
+def _look_at(table: Any) -> Any:
+    """Return of each statistic how many numbers are not 0, and whether all are whole, both (n_statistics,)."""
+    n_entries, is_whole = np.zeros(table.shape[1], np.int64), np.ones(table.shape[1], np.bool_)
+    for patient in range(table.shape[0]):
+        for statistic in range(table.shape[1]):
+            number = table[patient, statistic]
+            n_entries[statistic] += number != 0
+            is_whole[statistic] &= number == np.rint(number) and abs(number) <= NARROW
+    return n_entries, is_whole
 
 
 @numba.njit(cache=True, nogil=True)
-def _add_up(first: Any, patients: Any, weights: Any, columns: Any, counts: Any, out: Any) -> None:
-    """Fill `columns` of `out` (n_statistics, n_lanes) with weighted sums of counts, added in the type of the weights.
+def _list_entries(table: Any, first: Any, patients: Any, weights: Any) -> None:
+    """Fill in the patients and numbers other than 0 of each statistic, from first[i] on those of the i-th."""
+    at = first[:-1].copy()
+    for patient in range(table.shape[0]):
+        for statistic in range(table.shape[1]):
+            number = table[patient, statistic]
+            if number != 0 and at[statistic] < first[statistic + 1]:
+                patients[at[statistic]], weights[at[statistic]] = patient, number
+                at[statistic] += 1
 
-    Weights from first[i] on are of the i-th of the columns. A statistic's sums stay in registers until it is done.
+
+@numba.njit(cache=True, nogil=True)
+def _add_up(first: Any, patients: Any, weights: Any, is_whole: Any, counts: Any, out: Any) -> None:
+    """Fill `out` (n_statistics, n_lanes) with weighted sums of counts, whole ones in 16 bits as long as they fit.
+
+    Weights from first[i] on are of the i-th statistic, whose sums stay in registers until it is done.
     """
-    kind = weights.dtype
+    heaviest = 0
+    for statistic in range(len(is_whole)):
+        if is_whole[statistic]:
+            for entry in range(first[statistic], first[statistic + 1]):
+                heaviest = max(heaviest, int(abs(weights[entry])))
     for block in range(counts.shape[0]):
         rows = counts[block]
-        for statistic in range(len(columns)):
-            total = spread(0, kind, 64)
-            for entry in range(first[statistic], first[statistic + 1]):
-                count = cast(load(rows, patients[entry], 0, 64), kind)
-                total = total + count * spread(weights[entry], kind, 64)
-            store(out[columns[statistic]], block * LANES, cast(total, np.float64))
+        most: Any = heaviest * np.int64(largest(rows)) if heaviest > 0 else NARROW + 1
+        longest = NARROW // most
+        for statistic in range(len(is_whole)):
+            total = spread(0, np.float64, 64)
+            entry, end = first[statistic], first[statistic + 1]
+            if is_whole[statistic] and longest > 0:
+                while entry < end:
+                    stop, few = min(entry + longest, end), spread(0, np.int16, 64)
+                    for at in range(entry, stop):
+                        count = cast(load(rows, patients[at], 0, 64), np.int16)
+                        few = few + count * spread(weights[at], np.int16, 64)
+                    total, entry = total + cast(few, np.float64), stop
+            else:
+                for at in range(entry, end):
+                    count = cast(load(rows, patients[at], 0, 64), np.float64)
+                    total = total + count * spread(weights[at], np.float64, 64)
+            store(out[statistic], block * LANES, total)
+
+
+@numba.njit(cache=True, nogil=True)
+def largest(rows: Any) -> Any:
+    """Return the largest count of a block (n_patients, LANES), and so bring the block into the cache.
+
+    Reading in order is fast. Where patients come in an order that cannot be foreseen, the first of each would wait for
+    memory without this pass: kernels of ranks would take about twice as long.
+    """
+    found = np.zeros(LANES, rows.dtype)
+    for patient in range(rows.shape[0]):
+        for lane in range(LANES):
+            found[lane] = max(found[lane], rows[patient, lane])
+    return found.max()

@@ -74,3 +74,13 @@ def test_a_number_that_is_not_whole_among_late_patients_counts():
     sums[150, 0] = 0.5
     [(_, found)] = resampled_sums(sums, np.ones((1, 200, LANES), np.uint8))
     assert found[0].tolist() == [199.5, 200]
+
+
+@pytest.mark.parametrize(("heaviest", "most"), [(32_767, 1), (128, 255), (129, 255), (-32_767, 1), (1, 255)])
+def test_whole_sums_at_the_edges_of_what_16_bits_hold(heaviest, most):
+    """So many of them that they do not fit in all: they are added up in parts."""
+    sums = np.full((300, 1), float(heaviest))
+    sums[::2] = np.sign(heaviest)
+    counts = np.full((1, 300, LANES), most, np.uint8)
+    [(_, found)] = resampled_sums(sums, counts)
+    assert (found == most * sums.sum()).all()
