@@ -162,8 +162,8 @@ def _add_up(first: Any, patients: Any, weights: Any, is_whole: Any, counts: Any,
                 heaviest = max(heaviest, int(abs(weights[entry])))
     for block in range(counts.shape[0]):
         rows = counts[block]
-        most: Any = heaviest * np.int64(largest(rows)) if heaviest > 0 else NARROW + 1
-        longest = NARROW // most
+        most: Any = largest(rows) if heaviest > 0 else NARROW
+        longest = NARROW // (heaviest * np.int64(most) + 1)
         for statistic in range(len(is_whole)):
             total = spread(0, np.float64, 64)
             entry, end = first[statistic], first[statistic + 1]
