@@ -1,6 +1,7 @@
 """Work on all cores: NumPy and the kernels here let go of the interpreter's lock, so threads suffice."""
 
 import os
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -16,15 +17,35 @@ CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os
 def in_threads(work: Callable[[ItemT], FoundT], items: Iterable[ItemT]) -> list[FoundT]:
     """Apply a function to each item, as many at a time as there are cores; results in the order of the items.
 
+    What the function raises is raised, and nothing more is begun.
+
     Examples
     --------
     >>> in_threads(abs, [-1, 2, -3])
     [1, 2, 3]
     """
+    given = list(items)
     if CORES == 1:
-        return [work(item) for item in items]
+        return [work(item) for item in given]
+    found: dict[int, FoundT] = {}
+    left, failed = iter(range(len(given))), threading.Event()
+
+    def do_what_is_left() -> None:
+        for (
+            place
+        ) in left:  # the threads share one iterator: handing out each item by itself takes longer than many need
+            if failed.is_set():
+                return
+            try:
+                found[place] = work(given[place])
+            except BaseException:
+                failed.set()
+                raise
+
     with ThreadPoolExecutor(CORES) as pool:
-        return list(pool.map(work, items))
+        for thread in [pool.submit(do_what_is_left) for _ in range(CORES)]:
+            thread.result()
+    return [found[place] for place in range(len(given))]
 
 
 def shared_out(n_blocks: int, *, n_cells: int) -> list[tuple[int, int]]:
