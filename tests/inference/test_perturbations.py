@@ -75,25 +75,6 @@ def test_fgsm_is_one_step_of_the_gradients_sign() -> None:
     torch.testing.assert_close(attacked, (one.images + 0.02 * gradient.sign()).clamp(0, 1))
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"attack": "pgd", "steps": 3, "restarts": 2},
-        {"attack": "apgd", "steps": 6},
-        {"attack": "square", "queries": 20},
-        {"attack": "least-eps", "steps": 3},
-    ],
-    ids=str,
-)
-def test_an_image_alone_is_attacked_as_in_a_batch_of_64(settings: dict[str, object]) -> None:
-    one, attack = batch(64), make(eps=0.03, **settings)
-    together = attack.perturb(one, network())
-    assert int(((together - one.images).flatten(1).abs().amax(dim=1) > 0.01).sum()) > 32
-    for i in (0, 2, 31, 63):
-        alone = Batch(images=one.images[[i]], labels=one.labels[[i]], findings=FINDINGS, seeds=(one.seeds[i],))
-        torch.testing.assert_close(attack.perturb(alone, network())[0], together[i], atol=1e-9, rtol=0)
-
-
 def test_the_global_generator_is_left_alone() -> None:
     before = torch.random.get_rng_state()
     make(attack="pgd", eps=0.03, steps=2).perturb(batch(), network())
