@@ -4,7 +4,8 @@ One small network, trained here for seconds on phantoms, and the same images and
 softmax over classes, so each gets the network as a model of one finding's two classes, [0, z]; for all findings, which
 no package attacks at once, each finding is attacked alone and read from its own image, by them in a loop over such
 models and here by `target = "each"`. Robust accuracy is the share of decisions (a logit above 0 is present) that are
-right; the lower, the stronger the attack. Seconds are of the CPU, of attack and prediction of the attacked
+right; the lower, the stronger the attack; of one that draws at random it is the mean of ten seeds, each of which is
+kept, so that chance is told from strength. Seconds are of the CPU, of attack and prediction of the attacked
 images, with the median of five where that takes less than one. Carlini and Wagner's attack has no ε: the length of the
 change that flips a decision is told, the lower, the stronger. Last comes our search for the least ε against a PGD run
 of bare torchattacks at each ε. A package that is not there is skipped by name.
@@ -16,13 +17,15 @@ of bare torchattacks at each ε. A package that is not there is skipped by name.
 import argparse
 import importlib
 import logging
+import random
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any, TypeVar
 
 import numpy as np
@@ -39,7 +42,9 @@ from cxrobust.progress import silent
 
 T = TypeVar("T")
 
-SIZE, SEED = 64, 2026
+SIZE, SEED, SEEDS = 64, 2026, 10
+ONE, CONFIDENT_MODEL, EVERY = "one finding", "over-confident", "every finding"
+"""What attacks are tried on."""
 FINDING = "Cardiomegaly"
 STEPS, QUERIES = 20, 200
 APGD_STEPS = 50
@@ -74,17 +79,25 @@ class Contest:
     """Whether it is tried on the over-confident model too."""
     each: bool = True
     """Whether it is tried on all findings too."""
+    drawn: frozenset[str] = frozenset()
+    """On what it is tried with ten seeds: it draws at random, and takes seconds."""
 
 
-def torchattacks_of(name: str, *, bounded: bool = True, **settings: Any) -> Callable[[float], Attack]:
-    """Return a class of torchattacks; settings that are functions are of ε, which what is not bounded has none of."""
+def torchattacks_of(
+    name: str, *, bounded: bool = True, seeded: bool = False, **settings: Any
+) -> Callable[[float], Attack]:
+    """Return a class of torchattacks; settings that are functions are of ε, which what is not bounded has none of.
+
+    One that is `seeded` sets torch's seed to one that it is given: here to that which is set.
+    """
 
     def make(eps: float) -> Attack:
         library = importlib.import_module("torchattacks")
         chosen = {key: value(eps) if callable(value) else value for key, value in settings.items()}
 
         def attack(model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-            made = getattr(library, name)(model, **{**chosen, **({"eps": eps} if bounded else {})})
+            own = {**({"eps": eps} if bounded else {}), **({"seed": torch.initial_seed()} if seeded else {})}
+            made = getattr(library, name)(model, **chosen, **own)
             found: torch.Tensor = made(images, labels)
             return found
 
@@ -139,7 +152,7 @@ def pyautoattack_of(part: str, **settings: Any) -> Callable[[float], Attack]:
         kind = getattr(importlib.import_module(f"pyautoattack.{module}"), part)
 
         def attack(model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-            made = kind(model, eps=eps, seed=SEED, device="cpu", **settings)
+            made = kind(model, eps=eps, seed=torch.initial_seed(), device="cpu", **settings)
             made.logger = logging.getLogger("peers")
             found = made.perturb(images, labels)
             return found[1] if isinstance(found, tuple) else found
@@ -154,7 +167,8 @@ def autoattack(eps: float) -> Attack:
     kind = importlib.import_module("pyautoattack").AutoAttack
 
     def attack(model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        made = kind(model, eps=eps, seed=SEED, version="custom", attacks=["apgd-ce", "square"], device="cpu")
+        seed = torch.initial_seed()
+        made = kind(model, eps=eps, seed=seed, version="custom", attacks=["apgd-ce", "square"], device="cpu")
         made.apgd.n_iter, made.apgd.n_restarts, made.square.n_queries = APGD_STEPS, 1, QUERIES
         made.verbose = False
         found = made.run_standard_evaluation(images, labels, batch_size=len(images))
@@ -239,12 +253,13 @@ CONTESTS = (
             ),
         ),
         confident=True,
+        drawn=frozenset({ONE, CONFIDENT_MODEL}),
     ),
     Contest(
         name=f"Auto-PGD, {APGD_STEPS} steps",
         ours=lambda eps: {"attack": "apgd", "eps": eps, "steps": APGD_STEPS},
         peers=(
-            Peer(package="torchattacks", make=torchattacks_of("APGD", steps=APGD_STEPS, loss="ce", seed=SEED)),
+            Peer(package="torchattacks", make=torchattacks_of("APGD", steps=APGD_STEPS, loss="ce", seeded=True)),
             Peer(
                 package="adversarial-robustness-toolbox",
                 make=art_of(
@@ -259,23 +274,29 @@ CONTESTS = (
             Peer(package="pyautoattack", make=pyautoattack_of("APGDAttack", n_iter=APGD_STEPS, loss="ce")),
         ),
         confident=True,
+        drawn=frozenset({ONE, CONFIDENT_MODEL}),
     ),
     Contest(
         name=f"Square, {QUERIES} queries",
         ours=lambda eps: {"attack": "square", "eps": eps, "queries": QUERIES},
         peers=(
-            Peer(package="torchattacks", make=torchattacks_of("Square", n_queries=QUERIES, loss="margin", seed=SEED)),
+            Peer(
+                package="torchattacks",
+                make=torchattacks_of("Square", n_queries=QUERIES, loss="margin", seeded=True),
+            ),
             Peer(
                 package="adversarial-robustness-toolbox",
                 make=art_of("SquareAttack", max_iter=QUERIES, verbose=False),
             ),
             Peer(package="pyautoattack", make=pyautoattack_of("SquareAttack", n_queries=QUERIES)),
         ),
+        drawn=frozenset({ONE, EVERY}),
     ),
     Contest(
         name="AutoAttack",
         ours=lambda eps: {"attack": "autoattack-multilabel", "eps": eps, "steps": APGD_STEPS, "queries": QUERIES},
         peers=(Peer(package="pyautoattack", make=autoattack),),
+        drawn=frozenset({ONE}),
     ),
 )
 STOPPED = tuple(
@@ -437,39 +458,33 @@ class Bench:
     labels: NDArray[np.int8]
     findings: tuple[str, ...]
 
-    @property
-    def batch(self) -> Batch:
+    def batch(self, seed: int = 0) -> Batch:
         """The images as a perturbation of ours takes them."""
-        seeds = tuple(range(len(self.images)))
-        return Batch(images=self.images, labels=self.labels, findings=self.findings, seeds=seeds)
-
-    def ours(self, settings: Mapping[str, Any]) -> tuple[NDArray[np.float32], float]:
-        """Return the logits under a perturbation of ours, and the seconds it took."""
-        return self.search(
-            [perturbation[str(settings.get("attack") or settings["corruption"])].model_validate(settings)]
+        n = len(self.images)
+        return Batch(
+            images=self.images, labels=self.labels, findings=self.findings, seeds=tuple(range(seed * n, (seed + 1) * n))
         )
 
-    def search(self, made: Sequence[Perturbation]) -> tuple[NDArray[np.float32], float]:
-        """Return the logits under perturbations of one search, (n_strengths, n, n_findings), and the seconds."""
-        found, taken = timed(lambda: made[-1].read(self.batch, self.model, self._read, made[:-1]))
-        return torch.stack(found).numpy(), taken
+    def ours(self, settings: Mapping[str, Any], columns: Sequence[int], seed: int = 0) -> NDArray[np.float32]:
+        """Return the logits of some findings under a perturbation of ours."""
+        made = perturbation[str(settings["attack"])].model_validate(settings)
+        return self.search([made], seed)[0][:, columns]
 
-    def theirs(self, attack: Attack, columns: Sequence[int]) -> tuple[NDArray[np.float32], float]:
-        """Return the logits of some findings, each under the attack on itself, and the seconds."""
+    def search(self, made: Sequence[Perturbation], seed: int = 0) -> NDArray[np.float32]:
+        """Return the logits under perturbations of one search, (n_strengths, n, n_findings)."""
+        return torch.stack(made[-1].read(self.batch(seed), self.model, self._read, made[:-1])).numpy()
 
-        def once() -> torch.Tensor:
-            found = []
+    def theirs(self, attack: Attack, columns: Sequence[int], seed: int = 0) -> NDArray[np.float32]:
+        """Return the logits of some findings, each under the attack on itself."""
+        found = []
+        with warnings.catch_warnings(), seeded(SEED + seed):
+            warnings.simplefilter("ignore")
             for column in columns:
                 model = TwoClasses(self.model, column).eval()
                 labels = torch.from_numpy(self.labels[:, column].astype(np.int64))
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
-                    images = attack(model, self.images.clone(), labels).detach().float()
+                images = attack(model, self.images.clone(), labels).detach().float()
                 found.append(self._read(images)[:, column])
-            return torch.stack(found, dim=1)
-
-        found, taken = timed(once)
-        return found.numpy(), taken
+        return torch.stack(found, dim=1).numpy()
 
     def right(self, logits: NDArray[np.float32], columns: Sequence[int]) -> float:
         """Return the share of decisions that are right."""
@@ -479,6 +494,16 @@ class Bench:
         with torch.no_grad():
             logits: torch.Tensor = self.model(images)
         return logits
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Let what draws from the generators of torch, NumPy and Python begin at a seed; torch's is put back."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        np.random.seed(seed)  # noqa: NPY002  packages draw from it
+        random.seed(seed)
+        yield
 
 
 def main() -> None:
@@ -493,14 +518,14 @@ def main() -> None:
     every = range(len(bench.findings))
     for contest in (*CONTESTS, *STOPPED):
         settings = contest.ours(eps)
-        rows += compared(bench, contest, "one finding", {**settings, "target": FINDING}, eps, [column])
+        rows += compared(bench, contest, ONE, {**settings, "target": FINDING}, eps, [column])
         if contest.confident:
             confident = Bench(
                 model=Scaled(bench.model, CONFIDENT), images=bench.images, labels=bench.labels, findings=bench.findings
             )
-            rows += compared(confident, contest, "over-confident", {**settings, "target": FINDING}, eps, [column])
+            rows += compared(confident, contest, CONFIDENT_MODEL, {**settings, "target": FINDING}, eps, [column])
         if contest.each:
-            rows += compared(bench, contest, "every finding", {**settings, "target": "each"}, eps, every)
+            rows += compared(bench, contest, EVERY, {**settings, "target": "each"}, eps, every)
     rows += nearest(bench, NEAREST, column)
     clean = bench._read(bench.images).numpy()
     result = {
@@ -571,19 +596,22 @@ def compared(
     strength: float,
     columns: Sequence[int],
 ) -> list[dict[str, Any]]:
-    """Return a row for ours and one for each package."""
-    (logits,), ours = bench.ours(settings)
-    rows = [row(contest, on, "cxrobust", bench.right(logits[:, columns], columns), ours, None)]
+    """Return a row for ours and one for each package: seconds of one seed, strength of ten where it draws."""
+    under: dict[str, Callable[[int], NDArray[np.float32]]] = {"cxrobust": partial(bench.ours, settings, columns)}
     for peer in contest.peers:
         try:
-            attack = peer.make(strength)
+            under[peer.package] = partial(bench.theirs, peer.make(strength), columns)
         except ImportError as error:
             print(f"{peer.package}: {error}: skipped")
-            continue
-        found, seconds = bench.theirs(attack, columns)
-        rows.append(row(contest, on, peer.package, bench.right(found, columns), seconds, seconds / ours))
-    for one in rows:
-        print(f"{one['attack']:22} {one['on']:15} {one['package']:32} {one['right']:.4f} {one['seconds']:8.3f} s")
+    rows: list[dict[str, Any]] = []
+    for package, read in under.items():
+        logits, seconds = timed(partial(read, 0))
+        others = [read(seed) for seed in range(1, SEEDS if on in contest.drawn else 1)]
+        rights = [bench.right(one, columns) for one in (logits, *others)]
+        ratio = seconds / rows[0]["seconds"] if rows else None
+        drawn = {"rights": rights} if others else {}
+        rows.append({**row(contest, on, package, fmean(rights), seconds, ratio), **drawn})
+        print(f"{contest.name:22} {on:15} {package:32} {fmean(rights):.4f} {seconds:8.3f} s")
     return rows
 
 
@@ -610,7 +638,7 @@ def corrupted(bench: Bench, one: Corrupted, column: int) -> list[dict[str, Any]]
     made = perturbation[str(one.ours.get("attack") or one.ours["corruption"])].model_validate(one.ours)
     labels = torch.from_numpy(bench.labels[:, column].astype(np.int64))
     of_one = TwoClasses(bench.model, column).eval()
-    ours, took = timed(lambda: made.perturb(bench.batch, bench.model))
+    ours, took = timed(lambda: made.perturb(bench.batch(), bench.model))
     found = [("cxrobust", ours, took), *made_by(one.peers, one.strength, of_one, bench.images, labels)]
     rows = []
     for package, images, seconds in found:
@@ -640,7 +668,7 @@ def nearest(bench: Bench, contest: Contest, column: int) -> list[dict[str, Any]]
     made = perturbation[str(settings["attack"])].model_validate(settings)
     labels = torch.from_numpy(bench.labels[:, column].astype(np.int64))
     of_one = TwoClasses(bench.model, column).eval()
-    images, took = timed(lambda: made.perturb(bench.batch, bench.model))
+    images, took = timed(lambda: made.perturb(bench.batch(), bench.model))
     found = [("cxrobust", images, took), *made_by(contest.peers, 0.0, of_one, bench.images, labels)]
     present = labels.numpy() == 1
     right = (bench._read(bench.images).numpy()[:, column] > 0) == present
@@ -651,7 +679,7 @@ def nearest(bench: Bench, contest: Contest, column: int) -> list[dict[str, Any]]
         lengths = np.where((logits > 0) == present, np.inf, lengths)[right]
         share, ratio = bench.right(logits[:, None], [column]), None if package == "cxrobust" else seconds / took
         length = float(np.median(lengths))
-        measured = row(contest, "one finding", package, share, seconds, ratio)
+        measured = row(contest, ONE, package, share, seconds, ratio)
         rows.append({**measured, "length": length if np.isfinite(length) else None})
         print(rows[-1])
     return rows
@@ -678,13 +706,13 @@ def searched(bench: Bench, column: int) -> dict[str, Any]:
 
     def search(**settings: Any) -> tuple[NDArray[np.float32], float]:
         tables = [{"attack": "least-eps", "eps": eps, "target": FINDING, **settings} for eps in sizes]
-        return bench.search(in_order(map(kind.model_validate, tables)))
+        return timed(partial(bench.search, in_order(map(kind.model_validate, tables))))
 
     (logits, ours), (stopped, less) = search(), search(until_wrong_at=0.5)
     runs = []
     for eps in sizes:
         attack = torchattacks_of("PGD", steps=STEPS, alpha=lambda size: 2.5 * size / STEPS)(eps)
-        runs.append(bench.theirs(attack, columns))
+        runs.append(timed(partial(bench.theirs, attack, columns)))
     theirs = sum(seconds for _, seconds in runs)
     return {
         "eps": list(GRID),

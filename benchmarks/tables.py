@@ -6,11 +6,12 @@ python benchmarks/tables.py --check    end with an error where a page is not as 
 
 import argparse
 import json
+import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from statistics import median
+from statistics import median, stdev
 from typing import Any
 
 FOLDER = Path(__file__).parent
@@ -126,18 +127,24 @@ def peers(result: Mapping[str, Any]) -> Iterable[str]:
 
 def attacks(result: Mapping[str, Any]) -> Iterable[str]:
     versions, rows = result["made_with"]["versions"], result["rows"]
+    seeds = [len(one["rights"]) for one in rows if "rights" in one]
     yield (
         f"{result['n_images']} images of {result['size']} pixels; attacks of ε = {result['eps']:g}/255 on "
         f"{result['finding']}, of which {result['clean']['one']:.1%} of clean images are right, or on each of "
         f"{len(result['findings'])} findings ({result['clean']['all']:.1%}). *Over-confident*: the same model, logits "
         f"times {result['confident']:g}, which changes no decision."
+        + (
+            f" Of what draws at random the mean of {max(seeds)} seeds stands there ± its standard error."
+            if seeds
+            else ""
+        )
     )
     yield table(
         ("attack", "on", "", "right under attack", "length of the change", "seconds", "cxrobust is faster by"),
         (
             (
                 one["attack"], one["on"], f"{one['package']} ({versions[one['package']]})",
-                f"{one['right']:.1%}", length(one) if "length" in one else "", seconds(one["seconds"]),
+                share_right(one), length(one) if "length" in one else "", seconds(one["seconds"]),
                 times(one["ratio"]),
             )
             for one in rows
@@ -182,6 +189,14 @@ def attacks(result: Mapping[str, Any]) -> Iterable[str]:
             ("PGD at each ε", *(f"{right:.1%}" for right in search["pgd"])),
         ),
     )
+
+
+def share_right(row: Mapping[str, Any]) -> str:
+    """Say which share is right; of several seeds the mean ± its standard error."""
+    if "rights" not in row:
+        return f"{row['right']:.1%}"
+    error = stdev(row["rights"]) / math.sqrt(len(row["rights"]))
+    return f"{row['right']:.1%} ± {100 * error:.1f}"
 
 
 def length(row: Mapping[str, Any]) -> str:

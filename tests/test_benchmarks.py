@@ -116,6 +116,17 @@ def test_aims_that_are_met_and_missed_are_told(benchmark):
         assert f"The aim is 3 ×: {verdict}." in "\n".join(benchmark.attacks({**made, "search": search}))
 
 
+@tables
+def test_the_mean_of_seeds_is_told_with_its_standard_error(benchmark):
+    assert benchmark.share_right({"right": 0.6234}) == "62.3%"
+    of_four = {"right": 0.62, "rights": [0.60, 0.62, 0.62, 0.64]}  # sd √(0.0008 / 3) = 0.01633, over √4
+    assert benchmark.share_right(of_four) == "62.0% ± 0.8"
+    made = benchmark.read_results(benchmark.RESULTS)["attacks"]
+    rows = [{**made["rows"][0], "rights": [0.5] * 10}, *made["rows"][1:]]
+    said = "Of what draws at random the mean of 10 seeds stands there ± its standard error."
+    assert said in "".join(benchmark.attacks({**made, "rows": rows}))
+
+
 @pytest.fixture
 def bench(benchmark: ModuleType) -> object:
     """Two images of two findings, of which the network of one weight each calls 0.6 and more present."""
@@ -137,6 +148,33 @@ def test_multi_label_attacks_have_a_row_of_every_finding(benchmark):
     each = {one.name.split(",")[0]: one.each for one in benchmark.CONTESTS}
     assert each == {"FGSM": False, "PGD": True, "Auto-PGD": True, "Square": True, "AutoAttack": True}
     assert {one.package for one in benchmark.NEAREST.peers} == {"torchattacks", "foolbox", benchmark.ART}
+
+
+@attacks
+def test_strength_is_the_mean_of_ten_seeds_where_an_attack_draws(benchmark, bench, monkeypatch):
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(benchmark, "timed", lambda work: (work(), 2.0))
+
+    def drawn(model: object, images: object, labels: object) -> object:
+        """Turn the first image by torch's draw, and see that the other generators were seeded too."""
+        told = float(torch.rand(())), np.random.get_state()[1][0], torch.initial_seed()  # noqa: NPY002
+        seen.append(told)
+        images[0] = 0.9 if told[0] < 0.5 else 0.5
+        return images
+
+    seen: list[tuple[float, int, int]] = []
+    peer = benchmark.Peer(package="a", make=lambda _: drawn)
+    contest = benchmark.replace(benchmark.CONTESTS[3], peers=(peer,))
+    settings = {**contest.ours(2 / 255), "target": benchmark.FINDING}
+    ours, theirs = benchmark.compared(bench, contest, benchmark.ONE, settings, 2 / 255, [0])
+    assert [told[1:] for told in seen] == [(benchmark.SEED + seed, benchmark.SEED + seed) for seed in range(10)]
+    assert theirs["rights"] == [0.5 if told[0] < 0.5 else 1.0 for told in seen]
+    assert len(set(theirs["rights"])) == 2
+    assert theirs["right"] == pytest.approx(sum(theirs["rights"]) / 10)
+    assert ours["rights"] == [1.0] * 10  # both are further from the boundary than 2/255
+    assert (ours["ratio"], theirs["ratio"]) == (None, 1.0)
+    once, _ = benchmark.compared(bench, contest, benchmark.CONFIDENT_MODEL, settings, 2 / 255, [0])
+    assert "rights" not in once
 
 
 @attacks

@@ -139,6 +139,47 @@ def test_square_asks_for_no_gradient_and_more_queries_do_no_harm() -> None:
     assert float(more.sum()) > float(some.sum())
 
 
+def plain_square(model: "torch.nn.Module", image: "torch.Tensor", label: np.ndarray, seed: int, eps: float, n: int):
+    """Square attack of Andriushchenko et al. 2020 for one grey image, pixel by pixel; no move leaves all as it is."""
+    clean, rng = image[0].numpy(), np.random.default_rng(seed)
+    side = len(clean)
+
+    def loss(x: np.ndarray) -> float:
+        return float(bce(model, torch.from_numpy(x[None, None]), label[None])[0])
+
+    def moved(x: np.ndarray, top: int, left: int, width: int, sign: int) -> np.ndarray:
+        x = x.copy()
+        for i in range(top, top + width):
+            for j in range(left, left + width):
+                x[i, j] = min(max(clean[i, j] + sign * eps, 0.0), 1.0)
+        return x
+
+    best = np.clip(clean + eps * (rng.integers(0, 2, (1, side)) * 2.0 - 1), 0, 1)
+    highest, asked = loss(best), 1
+    while asked < n:
+        share = 0.8
+        for limit in (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000):  # of 10,000
+            share /= 2 if asked / n > limit / 10_000 else 1
+        width = max(round(np.sqrt(share * side * side)), 1)
+        top, left, up = rng.integers(0, (side - width + 1, side - width + 1, 2))
+        proposed = moved(best, top, left, width, 2 * up - 1)
+        if (proposed == best).all():
+            proposed = moved(best, top, left, width, 1 - 2 * up)
+        assert (proposed != best).any()
+        asked += 1
+        if loss(proposed) > highest:
+            best, highest = proposed, loss(proposed)
+    return torch.from_numpy(best[None]) if highest >= loss(clean) else image
+
+
+def test_square_against_a_plain_loop_for_one_image() -> None:
+    one, model = batch(), network()
+    found = make(attack="square", eps=0.05, queries=60, loss="bce").perturb(one, model)
+    for row in range(len(one.images)):
+        expected = plain_square(model, one.images[row], one.labels[row], one.seeds[row], 0.05, 60)
+        torch.testing.assert_close(found[row], expected, atol=1e-9, rtol=0)
+
+
 def test_the_worst_of_several_is_no_better_than_each() -> None:
     one, model = batch(), network()
     made = make(attack="autoattack-multilabel", eps=0.05, steps=5, queries=30)

@@ -98,16 +98,13 @@ def search(
 
     rows, columns = (torch.arange(side, device=images.device) for side in images.shape[-2:])
 
-    def window(tops: torch.Tensor, lefts: torch.Tensor, height: int, width: int) -> torch.Tensor:
-        down = (rows >= tops) & (rows < tops + height)
-        across = (columns >= lefts) & (columns < lefts + width)
-        return down[:, None, :, None] & across[:, None, None, :]
-
     with torch.no_grad():
         stripes = np.stack([rng.integers(0, 2, (1, within.width)) * 2.0 - 1 for rng in draws])
         at = (columns - within.lefts).clamp(0, within.width - 1)
         shift = eps * torch.from_numpy(stripes)[:, None].to(images).gather(3, at[:, None, None, :])
-        area = window(within.tops, within.lefts, within.height, within.width)
+        down = (rows >= within.tops) & (rows < within.tops + within.height)
+        across = (columns >= within.lefts) & (columns < within.lefts + within.width)
+        area = down[:, None, :, None] & across[:, None, None, :]
         best = torch.where(area, (images + shift).clamp(0, 1), images)
         clean = objective(images)
         highest, wrong = objective.judged(best)
@@ -119,9 +116,8 @@ def search(
             highs = (within.height - side + 1, within.width - side + 1, 2)
             drawn = np.stack([draws[row].integers(0, highs) for row in left.tolist()])
             tops, lefts, ups = torch.from_numpy(drawn).to(images.device).T[:, :, None]
-            square = window(within.tops[left] + tops, within.lefts[left] + lefts, side, side)
-            shift = eps * (2 * ups[:, :, None, None] - 1).to(images)
-            proposed = torch.where(square, (images[left] + shift).clamp(0, 1), best[left])
+            corners = within.tops[left] + tops, within.lefts[left] + lefts
+            proposed = _moved(images, best, left, corners=corners, side=side, shift=eps * (2 * ups - 1).to(images))
             loss, wrong = objective.only(left).judged(proposed)
             better = (loss > highest[left]) | wrong
             best[left[better]] = proposed[better]
@@ -131,6 +127,33 @@ def search(
         worse = (highest < clean) & ~settled
         best[worse] = images[worse]
     return best, torch.where(worse, clean, highest), settled
+
+
+def _moved(
+    images: "torch.Tensor",
+    best: "torch.Tensor",
+    rows: "torch.Tensor",
+    *,
+    corners: "tuple[torch.Tensor, torch.Tensor]",
+    side: int,
+    shift: "torch.Tensor",
+) -> "torch.Tensor":
+    """Return the best images of some rows with a square of each moved by `shift` from the image itself.
+
+    A square that is there already is moved the other way, so that no query is spent on what is known. Corners, top and
+    left, and shifts are (n_rows, 1).
+    """
+    import torch
+
+    edge = torch.arange(side, device=images.device)
+    down, across = corners[0][:, :, None] + edge[:, None], corners[1][:, :, None] + edge
+    here = rows[:, None, None], 0, down, across
+    clean, shift = images[here], shift[:, :, None]
+    there = ((clean + shift).clamp(0, 1) == best[here]).flatten(1).all(dim=1)
+    moved = (clean + torch.where(there[:, None, None], -shift, shift)).clamp(0, 1)
+    found = best[rows]
+    found[torch.arange(len(rows), device=images.device)[:, None, None], 0, down, across] = moved
+    return found
 
 
 def _side(done: float, first_share: float, height: int, width: int) -> int:
