@@ -21,7 +21,7 @@ from cxrobust.inference.perturbations.attack import EACH, REPORT, SEVERAL, InBal
 from cxrobust.inference.perturbations.patch import Patch, PatchByQueries
 from cxrobust.inference.perturbations.square import Square
 from cxrobust.inference.runner import Runner
-from cxrobust.inference.units import Plan, Unit
+from cxrobust.inference.units import Plan, Unit, code_hash, code_of
 from cxrobust.progress import Reporter, silent
 from cxrobust.results import finite
 
@@ -185,7 +185,9 @@ def chosen_rows(planned: Plan) -> NDArray[np.intp]:
 def _key(unit: Unit, planned: Plan, rows: NDArray[np.intp]) -> str:
     """Return what determines a check: the unit's key holds model, attack, seed and the code of both."""
     images = [planned.table.ids[row] for row in rows]
-    return sha256_json(["attack check", 3, unit.key, images, LONGER, QUERIES])
+    others = rivals(unit.perturbation, planned.study.data.size) if isinstance(unit.perturbation, InBound) else ()
+    code = code_hash(*(module for one in others for module in code_of(one)))
+    return sha256_json(["attack check", 3, unit.key, images, LONGER, QUERIES, code])
 
 
 def _remembered(path: Path) -> dict[str, float | None] | None:

@@ -300,7 +300,7 @@ def _reading_of(regime: Elsewhere, condition: str, table: ImageTable) -> dict[st
         return {}
     settings = {key: getattr(regime, key) for key in OF_REPORTS}
     modules = (f"cxrobust.radiology_reports.{name}" for name in ("findings", "labeler", "phrases"))
-    return {"reports": settings, "code": _code_hash(Elsewhere.__module__, *modules)}
+    return {"reports": settings, "code": code_hash(Elsewhere.__module__, *modules)}
 
 
 def _model_units(
@@ -331,10 +331,10 @@ def _model_units(
                     "size": study.data.size,
                     "precision": study.compute.precision,
                     "compile": study.compute.compile,
-                    "code": _code_hash(
+                    "code": code_hash(
                         type(regime).__module__,
                         *type(regime).code,
-                        *_code_of(perturbation),
+                        *code_of(perturbation),
                     ),
                 }
                 yield Unit(
@@ -373,7 +373,7 @@ def _made_on(one: Perturbation | None, study: Study) -> dict[str, Any]:
     if not isinstance(one, Attack) or one.made_on is None:
         return {}
     source = source_of(one, [regime for regime in study.regimes if isinstance(regime, Regime)])
-    code = _code_hash(type(source).__module__, *type(source).code)
+    code = code_hash(type(source).__module__, *type(source).code)
     return {"made_on": {**_model(source, None), "code": code}}
 
 
@@ -409,7 +409,7 @@ def _labels_hash(table: ImageTable) -> str:
     )
 
 
-def _code_of(perturbation: Perturbation | None) -> tuple[str, ...]:
+def code_of(perturbation: Perturbation | None) -> tuple[str, ...]:
     """Return the modules that determine what a perturbation does."""
     if perturbation is None:
         return ()
@@ -419,7 +419,7 @@ def _code_of(perturbation: Perturbation | None) -> tuple[str, ...]:
 
 
 @functools.cache
-def _code_hash(*modules: str | None) -> str:
+def code_hash(*modules: str | None) -> str:
     """Hash the source of all that turns pixels into predictions, so that a changed program predicts again."""
     sources = []
     for name in (*_CODE, *modules):

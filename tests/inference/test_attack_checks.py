@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from cxrobust import pipeline
-from cxrobust.inference import attack_checks
+from cxrobust.inference import attack_checks, units
 from cxrobust.inference.attack_checks import checked_attack, chosen_rows, rivals
 from cxrobust.inference.perturbations import Batch, perturbation
 from cxrobust.inference.runner import Runner
@@ -79,6 +79,28 @@ def test_a_network_without_gradients_is_found_out(checked: Path) -> None:
     found = checks(checked)["b"]
     assert found["without_gradient"] == 1
     assert found["square"] > found["attacked"]
+
+
+@pytest.mark.parametrize("module", ["square.py", "noise.py", "apgd.py"])
+def test_a_check_is_made_again_when_what_it_compares_with_has_changed(
+    module: str, checked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned = plan(read_study(checked / "study.toml"), checked / "out" / "predictions")
+    unit = next(one for one in planned.units if str(one.condition) == "pgd(eps=4/255, steps=3)")
+    rows = chosen_rows(planned)
+    before, hashed = attack_checks._key(unit, planned, rows), units.sha256_file
+    monkeypatch.setattr(units, "sha256_file", lambda path: "" if path.name == module else hashed(path))
+    units.code_hash.cache_clear()
+    changed = attack_checks._key(unit, planned, rows) != before
+    monkeypatch.undo()
+    units.code_hash.cache_clear()
+    assert changed == (module != "apgd.py")  # which has no part in it
+
+
+def test_queries_within_a_patch_are_made_by_the_code_of_square() -> None:
+    patch = perturbation["patch"].model_validate({"attack": "patch", "side": 30})
+    modules = units.code_of(rivals(patch, 20)[1])
+    assert {name.rpartition(".")[2] for name in modules} >= {"patch", "square", "objectives"}
 
 
 def test_the_loss_is_that_of_the_images_by_hand(checked: Path) -> None:

@@ -7,6 +7,7 @@ from pydantic import Field
 from cxrobust.inference.perturbations import perturbation
 from cxrobust.inference.perturbations.apgd import APGD
 from cxrobust.inference.perturbations.attack import InBall
+from cxrobust.inference.perturbations.balls import BALLS
 from cxrobust.inference.perturbations.objectives import OBJECTIVES, Attempt, Objective, worst_of
 from cxrobust.inference.perturbations.square import Square
 
@@ -24,7 +25,7 @@ class AutoAttackMultilabel(InBall):
     """
 
     attack: Literal["autoattack-multilabel"]
-    code: ClassVar[tuple[str, ...]] = (OBJECTIVES, APGD.__module__, Square.__module__)
+    code: ClassVar[tuple[str, ...]] = (OBJECTIVES, BALLS, APGD.__module__, Square.__module__)
     steps: int = Field(default=100, ge=1, le=10_000)
     """Of each Auto-PGD."""
     queries: int = Field(default=1000, ge=1, le=1_000_000)

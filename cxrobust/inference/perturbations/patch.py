@@ -72,6 +72,8 @@ class PatchByQueries(Patch):
     It is no attack that a study may name.
     """
 
+    code: ClassVar[tuple[str, ...]] = (search.__module__,)
+
     queries: int = Field(ge=1, le=1_000_000)
     """Passes through the model for each image, at all places together."""
 
