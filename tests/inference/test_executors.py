@@ -98,10 +98,13 @@ def test_processes_write_the_files_of_one_process(finished: Path, tmp_path: Path
     assert not list((tmp_path / "out" / "predictions" / "running").iterdir())
 
 
-@pytest.mark.parametrize("keys", [("local",), ("processes", "workers = 1")])
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("keys", [("local",), ("processes", "workers = 1"), ("ray",)])
 def test_units_are_done_before_the_last_image_is_decoded(
     keys: tuple[str, ...], finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if "ray" in keys:
+        pytest.importorskip("ray")
     path, opened = with_executor(tmp_path, *keys), FileImages.opened
     done_before: list[int] = []
 

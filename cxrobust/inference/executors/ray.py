@@ -24,8 +24,9 @@ MOST = 8
 class OnRay:
     """Submits tasks to a cluster as it has room for them.
 
-    Without a store the folder of predictions is on a disk that all nodes share, and pixels are read there; with one,
-    pixels go through Ray's memory, and files come back through the store.
+    Without a store the folder of predictions is on a disk that all nodes share, and pixels are read there, while others
+    are decoded where all nodes are this machine; with one, pixels go through Ray's memory, and files come back through
+    the store.
     """
 
     def __init__(self, compute: ComputeSection) -> None:
@@ -38,13 +39,13 @@ class OnRay:
             wanted = self._resources(ray)
             _check_given(wanted, [node["Resources"] for node in ray.nodes() if node["Alive"]])
             do = ray.remote(_do).options(max_retries=self._compute.retries, **wanted)
-            waiting = list(tasks)
+            waiting, here = list(tasks), self._is_here(ray)
             flying: dict[Any, Task] = {}
             try:
                 while waiting or flying:
                     while waiting and len(flying) < AHEAD * self._room(ray):
                         task = waiting.pop(0)
-                        flying[do.remote(self._sent(task))] = task
+                        flying[do.remote(_sent(task, here=here))] = task
                     ended, _ = ray.wait(list(flying), num_returns=1, timeout=10)
                     for one in ended:
                         yield _outcome(ray, one, flying.pop(one))
@@ -52,11 +53,12 @@ class OnRay:
                 for one in flying:
                     ray.cancel(one, force=True)
 
-    def _sent(self, task: Task) -> Task:
-        if task.store is None:
-            return task.alone()
-        folder = Path(tempfile.gettempdir()) / f"cxrobust-{task.run}"
-        return replace(task.alone(copied=True), folder=folder)
+    def _is_here(self, ray: Any) -> bool:
+        """Whether every node is this machine and stays so: one of an address may get others."""
+        own = ray.util.get_node_ip_address()
+        return self._compute.address is None and all(
+            node["NodeManagerAddress"] == own for node in ray.nodes() if node["Alive"]
+        )
 
     def _gpus(self, ray: Any) -> float:
         if self._compute.gpus is not None:
@@ -74,6 +76,14 @@ class OnRay:
         gpus = self._gpus(ray)
         fits = [has.get("CPU", 0) / self._compute.cpus, *([has.get("GPU", 0) / gpus] if gpus else [])]
         return max(1, int(min(fits)))
+
+
+def _sent(task: Task, *, here: bool) -> Task:
+    """Return a task with its own images: by their file, or, with a store, in it."""
+    if task.store is None:
+        return task.alone(here=here)
+    folder = Path(tempfile.gettempdir()) / f"cxrobust-{task.run}"
+    return replace(task.alone(copied=True), folder=folder)
 
 
 def _check_given(wanted: Mapping[str, Any], nodes: Sequence[Mapping[str, float]]) -> None:
