@@ -281,7 +281,8 @@ def report(result: Mapping[str, Any]) -> Iterable[str]:
         ),
         (
             (
-                f"{one['regimes']} regimes × {one['conditions']} conditions × {one['findings']} findings",
+                (f"`{one['name']}`: " if "/" in one["name"] else "")
+                + f"{one['regimes']} regimes × {one['conditions']} conditions × {one['findings']} findings",
                 seconds(one["seconds"]),
                 f"{one['aim_seconds']} s, {'met' if one['seconds'] < one['aim_seconds'] else 'missed'}",
                 f"{one['peak_gib']:.1f} GiB",

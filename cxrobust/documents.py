@@ -1,6 +1,7 @@
 """The third stage of a study, from a results file to documents; it needs nothing of what predicts and analyses."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from cxrobust.errors import StudyError
@@ -25,13 +26,16 @@ def report(
     hidden folder in `out`, which may be deleted, so that the next time only what changed is made; `keep` False makes
     all of it and keeps nothing.
     """
+    from cxrobust.collecting import seldom_collected
     from cxrobust.reports import render
-    from cxrobust.reports.beside import seldom_collected
+    from cxrobust.reports.evidence import pack_results
     from cxrobust.reports.kept import FOLDER
 
     with alone(out), seldom_collected():
         text = read_text(results_file)
-        results = parse_results(text, path=results_file)
+        with ThreadPoolExecutor(max_workers=1) as beside:
+            packed = beside.submit(pack_results, text) if "pdf" in (formats or ("pdf",)) else None
+            results = parse_results(text, path=results_file)
         images = results_file.parent / PREDICTIONS
         settings = results.study["report"]
         return render(
@@ -42,7 +46,7 @@ def report(
             paper=settings["paper"],
             templates=template or named_template(settings.get("template"), results_file),
             say=say,
-            text=text,
+            packed=None if packed is None else packed.result(),
             keep=out / FOLDER if keep else None,
         )
 

@@ -3,18 +3,20 @@
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cxrobust.conditions import CLEAN
-from cxrobust.predictions import PredictionSet
 from cxrobust.radiology_reports.labeler import Label, label_report, speaks_english
+
+if TYPE_CHECKING:
+    from cxrobust.predictions import PredictionSet  # loads what reads tables
 
 _SENTENCE_ENDS = re.compile(r"(?<=[.!?])\s+|\n\s*\n")
 
 
-def generated_reports(predictions: PredictionSet, *, primary: str | None, most: int) -> tuple[dict[str, Any], ...]:
+def generated_reports(predictions: "PredictionSet", *, primary: str | None, most: int) -> tuple[dict[str, Any], ...]:
     """Return what each regime's first training run wrote of up to `most` images, clean and under `primary`.
 
     Of each patient it is the first image that has a reference, or else the first; images with a reference come first,
@@ -76,7 +78,7 @@ def stated(labels: Mapping[str, int]) -> dict[str, int]:
     return {name: label for name, label in labels.items() if label != Label.NEGATIVE and name != "No Finding"}
 
 
-def _images(predictions: PredictionSet, *, most: int) -> list[int]:
+def _images(predictions: "PredictionSet", *, most: int) -> list[int]:
     """Return one image of each patient, those with a reference first, then those with a finding, as many as wanted."""
     references = predictions.references or (None,) * len(predictions.patients)
     lacking = [not (text and text.strip()) for text in references]
@@ -87,12 +89,12 @@ def _images(predictions: PredictionSet, *, most: int) -> list[int]:
     return sorted(first.values(), key=lambda at: (lacking[at], not positive[at], at))[:most]
 
 
-def _reference(predictions: PredictionSet, at: int) -> dict[str, Any] | None:
+def _reference(predictions: "PredictionSet", at: int) -> dict[str, Any] | None:
     reference = None if predictions.references is None else predictions.references[at]
     return None if reference is None else described(reference)
 
 
-def _entry(predictions: PredictionSet, row: int, column: int, at: int, *, regime: str) -> dict[str, Any]:
+def _entry(predictions: "PredictionSet", row: int, column: int, at: int, *, regime: str) -> dict[str, Any]:
     log_probability = math.nan
     if predictions.log_probabilities is not None:
         log_probability = float(predictions.log_probabilities[row, column, at])

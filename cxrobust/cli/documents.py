@@ -24,11 +24,12 @@ def report(
     ] = None,
 ) -> None:
     """Write the documents from a results file."""
-    from cxrobust import documents
-    from cxrobust.reports.beside import end_uncollected
-    from cxrobust.results import RESULTS
+    from cxrobust.collecting import end_uncollected
 
     with end_uncollected():
+        from cxrobust import documents
+        from cxrobust.results import RESULTS
+
         file = results / RESULTS if results.is_dir() else results
         say_written(*documents.report(file, out or file.parent, template=template, say=warn))
 

@@ -8,7 +8,7 @@ from cxrobust.comparison.parts import Part, estimates_csv, parts
 from cxrobust.comparison.runs import Paired, Run
 from cxrobust.comparison.text import to_markdown
 from cxrobust.files import atomic_write_bytes, atomic_write_text
-from cxrobust.reports.archive import archived, pack
+from cxrobust.reports.archive import archived
 from cxrobust.reports.document import Document, Filled, Medium, Paper, fill, with_faces
 from cxrobust.reports.pdf import PangoError, to_pdf
 from cxrobust.reports.sections import Section, always
@@ -58,7 +58,7 @@ def write_comparison(
         else:
             carried = attachments(old, new, paired, document=document, side_by_side=side_by_side, paper=paper)
             written.append(out / f"{NAME}.pdf")
-            atomic_write_bytes(written[-1], archived(printed, [pack(one) for one in carried]))
+            atomic_write_bytes(written[-1], archived(printed, carried))
     return tuple(written)
 
 

@@ -8,10 +8,10 @@ from typing import Any
 from cxrobust.comparison.runs import NEW, OLD, Paired, Run
 from cxrobust.errors import DataError
 from cxrobust.pipeline import this_machine
-from cxrobust.reports.archive import Attachment
+from cxrobust.reports.archive import Attachment, Packed, pack
 from cxrobust.reports.document import Document, Paper
-from cxrobust.reports.evidence import evidence, templates_of, with_manifest
-from cxrobust.results import Estimate, as_json, estimates_text
+from cxrobust.reports.evidence import evidence, of_estimates, of_results, templates_of, with_manifest
+from cxrobust.results import Estimate, as_json, estimates_text, results_text
 
 NAME = "comparison"
 COMPARISON, SIDE_BY_SIDE, PAIRED = f"{NAME}.json", f"{NAME}.csv", f"{NAME}-paired.csv"
@@ -39,7 +39,7 @@ def of_side(side: str, name: str) -> str:
 
 def attachments(
     old: Run, new: Run, paired: Paired, *, document: Document, side_by_side: str, paper: Paper
-) -> tuple[Attachment, ...]:
+) -> tuple[Packed, ...]:
     """Return all that the PDF carries: of both runs what their reports carry, the paired test, and the tables as CSV."""
     held = [
         Attachment(
@@ -57,16 +57,17 @@ def attachments(
     for side, run in zip(SIDES, (old, new), strict=True):
         gathered = evidence(run.results, folder=run.folder)
         without[side] = run.why_not or gathered.without_predictions
+        of_run = (*gathered.attachments, of_results(results_text(run.results)), of_estimates(run.results))
         held += [
             replace(
                 one,
                 name=of_side(side, one.name),
                 description=f"Of the {side} run. {one.description.replace('this document', 'this run')}",
             )
-            for one in gathered.attachments
+            for one in of_run
         ]
     held += templates_of(document.templates)
-    return with_manifest(held, kind=NAME, paper=paper, without_predictions=without)
+    return with_manifest([pack(one) for one in held], kind=NAME, paper=paper, without_predictions=without)
 
 
 def _csv(name: str, text: str, description: str) -> Attachment:

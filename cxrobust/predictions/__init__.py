@@ -6,11 +6,9 @@ them what `images.parquet` says of the test images. Any tool may write them. A c
 radiologist's report, and columns `report` and `log_probability` of a unit what a generator wrote.
 """
 
+from cxrobust.folders import IMAGES, INDEX, VALIDATION_IMAGES
 from cxrobust.predictions.index import (
-    IMAGES,
-    INDEX,
     REFERENCE,
-    VALIDATION_IMAGES,
     index_text,
     skipped_images,
     write_index,

@@ -12,13 +12,11 @@ from pydantic import BaseModel, Field, ValidationError
 
 from cxrobust.errors import DataError
 from cxrobust.files import atomic_write_text, sha256_file
+from cxrobust.folders import IMAGES, INDEX, VALIDATION_IMAGES
 from cxrobust.predictions.parquet import AGAIN, read_table, write_table
 from cxrobust.predictions.pooling import Pool
 from cxrobust.predictions.units import FORMAT
 
-INDEX = "index.json"
-IMAGES = "images.parquet"
-VALIDATION_IMAGES = "validation.parquet"
 REFERENCE = "reference"
 
 

@@ -19,6 +19,8 @@ from xml.sax.saxutils import escape
 import pikepdf
 from pikepdf import Array, Dictionary, Name, Pdf, Stream, String
 
+from cxrobust.files import sha256_bytes
+
 Relationship = Literal["Source", "Data", "Supplement"]
 """What an attachment is to the document: made from it, data shown in it, or beside it (ISO 19005-3, Annex E)."""
 
@@ -43,16 +45,29 @@ class Attachment:
 class Packed:
     """An attachment as it is stored."""
 
-    attachment: Attachment
+    name: str
+    mime: str
+    description: str
+    relationship: Relationship
+    size: int
+    sha256: str
+    md5: bytes
     stored: bytes
     """Deflated, but for kinds of files that are compressed themselves."""
 
 
 def pack(attachment: Attachment) -> Packed:
-    """Deflate an attachment; this can go on in a thread while the pages are laid out."""
-    is_stored = attachment.mime in STORED
+    """Hash and deflate an attachment; this can go on in a thread beside other work."""
+    content = attachment.content
     return Packed(
-        attachment=attachment, stored=attachment.content if is_stored else zlib.compress(attachment.content, 6)
+        name=attachment.name,
+        mime=attachment.mime,
+        description=attachment.description,
+        relationship=attachment.relationship,
+        size=len(content),
+        sha256=sha256_bytes(content),
+        md5=hashlib.md5(content, usedforsecurity=False).digest(),
+        stored=content if attachment.mime in STORED else zlib.compress(content, 6),
     )
 
 
@@ -101,24 +116,22 @@ def _attach(pdf: Pdf, packed: Sequence[Packed]) -> None:
         return
     date = String(_pdf_date(source_date() or UNDATED))
     names: list[Any] = []
-    for one in sorted(packed, key=lambda one: one.attachment.name):
-        attachment = one.attachment
+    for one in sorted(packed, key=lambda one: one.name):
         stored = Stream(pdf, one.stored)
-        stored.Type, stored.Subtype = Name.EmbeddedFile, Name("/" + attachment.mime)
-        if attachment.mime not in STORED:
+        stored.Type, stored.Subtype = Name.EmbeddedFile, Name("/" + one.mime)
+        if one.mime not in STORED:
             stored.Filter = Name.FlateDecode
-        digest = hashlib.md5(attachment.content, usedforsecurity=False).digest()
-        stored.Params = Dictionary(Size=len(attachment.content), CheckSum=String(digest), ModDate=date)
+        stored.Params = Dictionary(Size=one.size, CheckSum=String(one.md5), ModDate=date)
         file = pdf.make_indirect(stored)
         specification = Dictionary(
             Type=Name.Filespec,
-            F=String(attachment.name),
-            UF=String(attachment.name),
-            Desc=String(attachment.description),
-            AFRelationship=Name("/" + attachment.relationship),
+            F=String(one.name),
+            UF=String(one.name),
+            Desc=String(one.description),
+            AFRelationship=Name("/" + one.relationship),
             EF=Dictionary(F=file, UF=file),
         )
-        names += [String(attachment.name), pdf.make_indirect(specification)]
+        names += [String(one.name), pdf.make_indirect(specification)]
     if "/Names" not in pdf.Root:
         pdf.Root.Names = Dictionary()
     pdf.Root.Names.EmbeddedFiles = pdf.make_indirect(Dictionary(Names=Array(names)))

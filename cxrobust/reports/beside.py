@@ -1,24 +1,29 @@
 """Work done beside the main process, since Python does one thing at a time in each.
 
-A worker is a Python process of its own that reads what to do and writes what came of it: nothing is forked, so threads of
-an analysis before it do no harm, and no script that calls us has to be importable.
+A worker is a process that reads what to do and writes what came of it. Where this process has no other thread it is a
+copy of it, which knows all that was read and loaded before; else, as after an analysis in threads, which a copy would
+hang on, a Python of its own. No script that calls us has to be importable.
 """
 
 import gc
 import os
 import pickle
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from threading import local
+from dataclasses import dataclass
+from queue import SimpleQueue
+from threading import active_count
 from types import TracebackType
-from typing import Any, Generic, TypeVar, cast
+from typing import IO, Any, Generic, TypeVar, cast
+
+from cxrobust.collecting import seldom_collected
 
 T = TypeVar("T")
 MOST_WORKERS = 4
-SELDOM = (200_000, 20, 20)
 
 
 class LostError(Exception):
@@ -42,13 +47,16 @@ class Task(Generic[T]):
 
 
 class Beside:
-    """As many workers as there are cores beside this process's own, each started when there is work for it."""
+    """As many workers as there are cores beside this process's own; those that are no copies start when there is work."""
 
-    def __init__(self, most: int = MOST_WORKERS) -> None:
+    def __init__(self, most: int = MOST_WORKERS, *, shared: Sequence[Any] = ()) -> None:
+        """`shared` are large objects that calls are given again and again, which copies of this process have."""
         n = min(most, _cores() - 1)
+        self._workers = [_Worker(shared) for _ in range(n)]
+        self._free: SimpleQueue[_Worker] = SimpleQueue()
+        for worker in self._workers:
+            self._free.put(worker)
         self._pool = ThreadPoolExecutor(max_workers=n) if n > 0 else None
-        self._thread = local()
-        self._workers: list[_Worker] = []
 
     def begin(self, function: Callable[..., T], *given: Any) -> Task[T]:
         """Have a function of a module called; what it is given and returns must be picklable."""
@@ -65,46 +73,126 @@ class Beside:
             worker.end()
 
     def _ask(self, function: Callable[..., Any], given: tuple[Any, ...]) -> Any:
-        if not hasattr(self._thread, "worker"):
-            self._thread.worker = _Worker()
-            self._workers.append(self._thread.worker)
-        return self._thread.worker.ask(function, given)
+        worker = self._free.get()
+        try:
+            return worker.ask(function, given)
+        finally:
+            self._free.put(worker)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Process:
+    """A process that works, the two streams to it, and how to end it."""
+
+    to: IO[bytes]
+    out: IO[bytes]
+    pickler: pickle.Pickler
+    end: Callable[[], object]
 
 
 class _Worker:
-    """A process, and the two streams to it; what was once sent is not sent again."""
+    """A process for calls; what was once sent to it is not sent again."""
 
-    def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
-        try:
-            self._process = subprocess.Popen(  # noqa: S603  this Python and this module
-                [sys.executable, "-c", WORKER],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-            )
-            self._to, self._from = cast(Any, self._process.stdin), cast(Any, self._process.stdout)
-            self._to.write(pickle.dumps(sys.path))
-            self._pickler = pickle.Pickler(self._to, protocol=pickle.HIGHEST_PROTOCOL)
-        except OSError:
-            self.end()
+    def __init__(self, shared: Sequence[Any]) -> None:
+        self._process = _copied(shared) if _may_copy() else None
+        self._is_over = False
 
     def ask(self, function: Callable[..., Any], given: tuple[Any, ...]) -> Any:
-        if self._process is None:
-            raise LostError
         try:
-            self._pickler.dump((function, given))
-            self._to.flush()
-            return pickle.load(self._from)  # noqa: S301  our own worker's
+            if self._is_over:
+                raise LostError
+            if self._process is None:
+                self._process = _started()
+            self._process.pickler.dump((function, given))
+            self._process.to.flush()
+            return pickle.load(self._process.out)  # noqa: S301  our own worker's
         except (OSError, EOFError, pickle.PickleError, AttributeError, TypeError) as error:
             self.end()
             raise LostError from error
 
     def end(self) -> None:
+        self._is_over = True
         if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
+            self._process.end()
             self._process = None
+
+
+def _may_copy() -> bool:
+    return sys.platform == "linux" and active_count() == 1
+
+
+def _copied(shared: Sequence[Any]) -> _Process:
+    """Copy this process into one that works until this one ends."""
+    (there_in, here_to), (here_out, there_out) = os.pipe(), os.pipe()
+    gc.freeze()  # a collection in the copy would write to, and so copy, every page of memory
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)  # BLAS can be copied
+        number = os.fork()
+    if number == 0:
+        try:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            for one in (here_to, here_out):
+                os.close(one)
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, 1)
+            os.dup2(nowhere, 2)
+            calls = _Receiver(os.fdopen(there_in, "rb"), shared)
+            _work(calls, os.fdopen(there_out, "wb"))
+        finally:
+            os._exit(0)  # nothing of this process's own end is the copy's to do
+    gc.unfreeze()
+    for one in (there_in, there_out):
+        os.close(one)
+    to, out = os.fdopen(here_to, "wb"), os.fdopen(here_out, "rb")
+
+    def end() -> None:
+        os.kill(number, signal.SIGKILL)
+        os.waitpid(number, 0)
+        for stream in (to.raw, out):  # what is not written yet nobody will read
+            stream.close()
+
+    return _Process(to=to, out=out, pickler=_Sender(to, shared), end=end)
+
+
+def _started() -> _Process:
+    """Start a Python that works until this one ends."""
+    process = subprocess.Popen(  # noqa: S603  this Python and this module
+        [sys.executable, "-c", WORKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    to, out = cast(Any, process.stdin), cast(Any, process.stdout)
+
+    def end() -> None:
+        process.kill()
+        process.communicate()
+
+    try:
+        to.write(pickle.dumps(sys.path))
+    except OSError:
+        end()
+        raise
+    return _Process(to=to, out=out, pickler=pickle.Pickler(to, protocol=pickle.HIGHEST_PROTOCOL), end=end)
+
+
+class _Sender(pickle.Pickler):
+    """Sends of what is shared its place alone."""
+
+    def __init__(self, to: IO[bytes], shared: Sequence[Any]) -> None:
+        super().__init__(to, protocol=pickle.HIGHEST_PROTOCOL)
+        self._places = {id(one): place for place, one in enumerate(shared)}
+
+    def persistent_id(self, value: Any) -> int | None:
+        return self._places.get(id(value))
+
+
+class _Receiver(pickle.Unpickler):
+    """Takes what is shared from this process."""
+
+    def __init__(self, calls: IO[bytes], shared: Sequence[Any]) -> None:
+        super().__init__(calls)
+        self._shared = shared
+
+    def persistent_load(self, place: int) -> Any:
+        return self._shared[place]
 
 
 WORKER = """
@@ -116,36 +204,20 @@ work()
 
 
 def work() -> None:
-    """Be a worker: read calls, make them, write what they return."""
+    """Be a worker that was started: read calls, make them, write what they return."""
     out, sys.stdout = sys.stdout.buffer, sys.stderr
-    calls = pickle.Unpickler(sys.stdin.buffer)  # noqa: S301  from the process that started this one
     with seldom_collected():
-        while True:
-            try:
-                function, given = calls.load()
-            except EOFError:
-                return
-            pickle.dump(function(*given), out, protocol=pickle.HIGHEST_PROTOCOL)
-            out.flush()
+        _work(pickle.Unpickler(sys.stdin.buffer), out)  # noqa: S301  from the process that started this one
 
 
-@contextmanager
-def seldom_collected() -> Iterator[None]:
-    """Look for unreachable cycles seldom while it lasts: among many objects that stay, that takes a fifth of the time."""
-    before = gc.get_threshold()
-    gc.set_threshold(*SELDOM)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-
-
-@contextmanager
-def end_uncollected() -> Iterator[None]:
-    """Leave unreachable cycles to the end of the process, which is near: going through all that is alive takes long."""
-    gc.set_threshold(*SELDOM)
-    yield
-    gc.freeze()
+def _work(calls: pickle.Unpickler, out: IO[bytes]) -> None:
+    while True:
+        try:
+            function, given = calls.load()
+        except EOFError:
+            return
+        pickle.dump(function(*given), out, protocol=pickle.HIGHEST_PROTOCOL)
+        out.flush()
 
 
 def _cores() -> int:

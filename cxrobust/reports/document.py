@@ -14,10 +14,10 @@ from markupsafe import Markup, escape
 from cxrobust.reports.alignment import Line, Piece, lined_up
 from cxrobust.reports.bibliography import Citations
 from cxrobust.reports.figures.formula import set_formula
-from cxrobust.reports.figures.style import dark_css, themed
-from cxrobust.reports.figures.values import without_values
+from cxrobust.reports.figures.style import Files, dark_css, themed
 from cxrobust.reports.fonts import characters_of, font_face_css
 from cxrobust.reports.parts import Figure, Group, Table
+from cxrobust.reports.pictures import source
 from cxrobust.reports.sections import Kind, Section, sections
 from cxrobust.reports.sources import names_all_patients
 from cxrobust.reports.templating import Templates
@@ -63,8 +63,8 @@ class Document:
     """From a key to `Figure 1` or `Table 2`."""
     templates: Path | None = None
     """A user's templates, which come before ours."""
-    drawn: dict[str, str] = field(default_factory=dict)
-    """The SVG of each figure that was drawn already, so that several media draw none twice."""
+    drawn: dict[str, Files] = field(default_factory=dict)
+    """Each figure that was drawn already, so that several media draw none twice."""
 
     @property
     def items(self) -> tuple[Figure | Table, ...]:
@@ -236,17 +236,16 @@ def readable_but_marks(text: str) -> str:
     return "".join(part if part in {REGIME_BEGINS, REGIME_ENDS} else readable(part) for part in parts)
 
 
-def picture(figure: Figure, *, medium: Medium, drawn: dict[str, str]) -> Markup:
+def picture(figure: Figure, *, medium: Medium, drawn: dict[str, Files]) -> Markup:
     """Return a figure as an image element for the PDF, or as an inline SVG for browsers; nothing where words are wanted."""
     if medium == "paper":
         return Markup("")
     if figure.key not in drawn:
-        drawn[figure.key] = figure.drawing.telling_svg()
-    svg = drawn[figure.key]
+        drawn[figure.key] = figure.drawing.files()
+    files = drawn[figure.key]
     if medium == "pdf":
-        data = base64.b64encode(without_values(svg).encode()).decode()
-        return Markup('<img src="data:image/svg+xml;base64,{}" alt="{}">').format(data, figure.alt)
-    return Markup(inline_svg(figure, svg))  # noqa: S704  matplotlib's own output
+        return Markup('<img src="{}" alt="{}">').format(source(files.pdf), figure.alt)
+    return Markup(inline_svg(figure, files.telling))  # noqa: S704  matplotlib's own output
 
 
 def formula(latex: str, said: str, *, medium: Medium, display: bool) -> Markup:

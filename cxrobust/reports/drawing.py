@@ -1,22 +1,12 @@
-"""Figures as they are wanted: in the documents' own width as SVG, in a manuscript's as files."""
+"""Figures as they are wanted: in the documents' own width and in a manuscript's."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from cxrobust.reports.beside import Beside
 from cxrobust.reports.document import Document
-from cxrobust.reports.figures.style import WIDTH, Drawing
+from cxrobust.reports.figures.style import WIDTH, Drawing, Files
 from cxrobust.reports.kept import Form, Kept, Wanted
 from cxrobust.reports.parts import Figure
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Files:
-    """A figure for one width: as the documents hold it, and as the files of a manuscript do where they are wanted."""
-
-    telling: str
-    svg: str = ""
-    pdf: bytes = b""
 
 
 def share_drawn(document: Document, other: Document) -> None:
@@ -47,12 +37,11 @@ FILES: Form[Files] = Form(write=_written, read=_read)
 
 def draw_files(drawing: Drawing, width: float) -> Files:
     """Draw a figure for a width in mm, for the documents and as files."""
-    telling, svg, pdf = drawing.every_form(width)
-    return Files(telling=telling, svg=svg, pdf=pdf)
+    return drawing.files(width)
 
 
 def draw_telling(drawing: Drawing, width: float) -> Files:
-    """Draw a figure for a width in mm, for the documents alone."""
+    """Draw a figure for a width in mm, for HTML alone."""
     return Files(telling=drawing.telling_svg(width))
 
 
@@ -70,4 +59,4 @@ def begin_drawing(
 def end_drawing(document: Document, begun: dict[str, Wanted[Files]]) -> None:
     """Give a document its figures, after drawing those that no worker has begun: the last first."""
     for key, task in reversed(begun.items()):
-        document.drawn[key] = task.result().telling
+        document.drawn[key] = task.result()

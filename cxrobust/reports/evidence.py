@@ -15,13 +15,14 @@ from typing import Any
 
 from cxrobust.environment import environment_lock, installed_versions
 from cxrobust.files import canonical_json, sha256_bytes, sha256_file
-from cxrobust.reports.archive import Attachment
+from cxrobust.folders import IMAGES, INDEX, VALIDATION_IMAGES
+from cxrobust.reports.archive import Attachment, Packed, pack
 from cxrobust.reports.document import Document
 from cxrobust.reports.figures.images import Shown
 from cxrobust.reports.pdf import pango_version
 from cxrobust.reports.templating import ENDINGS
 from cxrobust.reports.view import View
-from cxrobust.results import Estimate, Results, estimates_text, results_text
+from cxrobust.results import Estimate, Results, estimates_text
 
 FORMAT = 1
 MANIFEST, STUDY, RESULTS, ESTIMATES = "manifest.json", "study.toml", "results.json", "estimates.csv"
@@ -36,18 +37,47 @@ _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evidence:
-    """The attachments that every document of a study carries, and why there are no predictions among them."""
+    """What every document of a study carries beside its numbers, and why there are no predictions among it."""
 
     attachments: tuple[Attachment, ...]
     without_predictions: str
     """Empty where the predictions are attached."""
 
 
-def evidence(results: Results, *, folder: Path | None, text: str | None = None) -> Evidence:
-    """Gather what all documents of a study carry.
+def pack_results(text: str) -> Packed:
+    """Return the text of a results file as it is attached."""
+    return pack(of_results(text))
 
-    `folder` holds the predictions, or is None; `text` is what the results were read from, where it is at hand.
-    """
+
+def pack_estimates(view: View) -> Packed:
+    """Return a study's estimates as they are attached."""
+    return pack(of_estimates(view.results))
+
+
+def of_results(text: str) -> Attachment:
+    """Return the text of a results file as an attachment."""
+    return Attachment(
+        name=RESULTS,
+        content=text.encode(),
+        mime="application/json",
+        description="Every number of this document, and what it was made from",
+        relationship="Source",
+    )
+
+
+def of_estimates(results: Results) -> Attachment:
+    """Return all estimates as an attachment."""
+    return Attachment(
+        name=ESTIMATES,
+        content=estimates_text(results.estimates).encode(),
+        mime="text/csv",
+        description="All estimates, one a row",
+        relationship="Data",
+    )
+
+
+def evidence(results: Results, *, folder: Path | None) -> Evidence:
+    """Gather what all documents of a study carry beside its numbers; `folder` holds the predictions, or is None."""
     found = [
         Attachment(
             name=STUDY,
@@ -55,20 +85,6 @@ def evidence(results: Results, *, folder: Path | None, text: str | None = None) 
             mime="application/toml",
             description="The study file that was run",
             relationship="Source",
-        ),
-        Attachment(
-            name=RESULTS,
-            content=(results_text(results) if text is None else text).encode(),
-            mime="application/json",
-            description="Every number of this document, and what it was made from",
-            relationship="Source",
-        ),
-        Attachment(
-            name=ESTIMATES,
-            content=estimates_text(results.estimates).encode(),
-            mime="text/csv",
-            description="All estimates, one a row",
-            relationship="Data",
         ),
         Attachment(
             name=ENVIRONMENT,
@@ -93,19 +109,21 @@ def evidence(results: Results, *, folder: Path | None, text: str | None = None) 
 
 
 def attachments_of(
-    document: Document, gathered: Evidence, *, report: Document, kind: str, paper: str
-) -> tuple[Attachment, ...]:
-    """Return all that one document carries: the evidence, the images that the report shows, and a list of it all.
+    document: Document, gathered: Evidence, numbers: Sequence[Packed], *, report: Document, kind: str, paper: str
+) -> tuple[Packed, ...]:
+    """Return all that one document carries: its numbers, the evidence, the images that the report shows, and a list.
 
     The appendix needs those images too: it names pages of the report, which they move.
     """
-    held = (*gathered.attachments, *_images(report), *templates_of(document.templates))
-    return with_manifest(held, kind=kind, paper=paper, without_predictions=gathered.without_predictions)
+    others = (*gathered.attachments, *_images(report), *templates_of(document.templates))
+    return with_manifest(
+        (*numbers, *map(pack, others)), kind=kind, paper=paper, without_predictions=gathered.without_predictions
+    )
 
 
 def with_manifest(
-    held: Sequence[Attachment], *, kind: str, paper: str, without_predictions: str | Mapping[str, str]
-) -> tuple[Attachment, ...]:
+    held: Sequence[Packed], *, kind: str, paper: str, without_predictions: str | Mapping[str, str]
+) -> tuple[Packed, ...]:
     """Return attachments after a list of them all with their hashes.
 
     `without_predictions` says why there are none among them, of several runs by run; empty where there are.
@@ -115,19 +133,17 @@ def with_manifest(
         "document": kind,
         "paper": paper,
         "printed_with": printed_with(),
-        "files": [{"name": one.name, "bytes": len(one.content), "sha256": sha256_bytes(one.content)} for one in held],
+        "files": [{"name": one.name, "bytes": one.size, "sha256": one.sha256} for one in held],
         "without_predictions": without_predictions,
     }
-    return (
-        Attachment(
-            name=MANIFEST,
-            content=(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode(),
-            mime="application/json",
-            description="Which document this is, what printed it, and the attachments with their hashes",
-            relationship="Supplement",
-        ),
-        *held,
+    listed = Attachment(
+        name=MANIFEST,
+        content=(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode(),
+        mime="application/json",
+        description="Which document this is, what printed it, and the attachments with their hashes",
+        relationship="Supplement",
     )
+    return (pack(listed), *held)
 
 
 @cache
@@ -160,8 +176,6 @@ def _predictions(results: Results, folder: Path | None) -> bytes | str:
     """Return the folder of predictions as a zip, or why it is not attached."""
     if not results.study["report"].get("attach_predictions", False):
         return "the study does not say attach_predictions = true in [report], and its data are not known to be public"
-    from cxrobust.predictions import IMAGES, INDEX, VALIDATION_IMAGES  # loads what reads tables
-
     index = None if folder is None else folder / INDEX
     if folder is None or index is None or not index.is_file():
         return "there were none beside the results"

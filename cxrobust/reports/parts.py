@@ -232,12 +232,12 @@ def adjusted_over(view: View, estimates: Sequence[Estimate | None], *, usual: st
     """
     declared = {family["name"] for family in view.results.study["analysis"].get("families", ())}
     families = dict.fromkeys(e.family for e in estimates if e is not None and e.p_value is not None and e.family)
+    if declared.isdisjoint(families):
+        return usual
     sizes = Counter(e.family for e in view.results.estimates if e.p_value is not None)
     own = [
         f"over the {counted(sizes[name], 'comparison')} of the declared family {readable(name)}"
         for name in families
         if name in declared
     ]
-    if not own:
-        return usual
     return listed(own) if declared.issuperset(families) else f"{usual}, or {listed(own)}"

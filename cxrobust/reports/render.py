@@ -2,28 +2,27 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
 from cxrobust.environment import installed_versions
 from cxrobust.files import atomic_write_bytes, atomic_write_text, sha256_json
-from cxrobust.reports.archive import archived, pack
-from cxrobust.reports.beside import MOST_WORKERS, Beside
+from cxrobust.reports.archive import Packed, archived
+from cxrobust.reports.beside import MOST_WORKERS, Beside, Task
 from cxrobust.reports.document import Document, Paper, compose, fill, letters_of, with_faces
 from cxrobust.reports.drawing import begin_drawing, draw_files, draw_telling, end_drawing, share_drawn
-from cxrobust.reports.evidence import Evidence, attachments_of, evidence, printed_with
+from cxrobust.reports.evidence import attachments_of, evidence, pack_estimates, pack_results, printed_with
 from cxrobust.reports.figures.style import ONE_COLUMN, TWO_COLUMNS
 from cxrobust.reports.fonts import font_face_css
 from cxrobust.reports.kept import BYTES, TEXT, Kept, drawn_with
 from cxrobust.reports.manuscript.write import write_manuscript
 from cxrobust.reports.model_cards import write_model_cards
-from cxrobust.reports.pdf import PangoError, lay_out, to_pdf
+from cxrobust.reports.pdf import PangoError, lay_out, pango_version, to_pdf
 from cxrobust.reports.sections import Kind
 from cxrobust.reports.templating import check_folder
 from cxrobust.reports.view import View
-from cxrobust.results import Results
+from cxrobust.results import Results, results_text
 from cxrobust.study import Format
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -49,7 +48,7 @@ def render(
     paper: Paper = "A4",
     templates: Path | None = None,
     say: Callable[[str], None] = lambda message: None,
-    text: str | None = None,
+    packed: Packed | None = None,
     keep: Path | None = None,
 ) -> tuple[Path, ...]:
     """Write the documents of a study: the report, the appendix alone, the folder for a manuscript, and model cards.
@@ -69,8 +68,8 @@ def render(
         A folder of a user's templates, which come before ours.
     say
         Told in one sentence when the PDF's system libraries are missing; HTML is then written instead.
-    text
-        The text that the results were read from, to attach it as it is.
+    packed
+        The text that the results were read from, as it is attached.
     keep
         A folder for what is drawn and printed, so that only what changes is drawn and printed again.
 
@@ -82,32 +81,32 @@ def render(
     """
     if templates is not None:
         check_folder(templates)
+    if "pdf" in formats:
+        try:
+            pango_version()
+        except PangoError as error:
+            say(f"{error}; the documents are HTML alone until then")
+            formats = tuple(dict.fromkeys("html" if one == "pdf" else one for one in formats))
     view = View.of(results, images=images)
     report = compose(view, templates=templates)
     kept = Kept(keep, view=view)
-    with Beside(MOST_WORKERS if {"pdf", "paper"} & set(formats) else 0) as beside:  # a worker takes a second to start
-        draw = draw_files if "paper" in formats else draw_telling
+    with Beside(MOST_WORKERS if {"pdf", "paper"} & set(formats) else 0, shared=(view,)) as beside:
+        draw = draw_files if {"pdf", "paper"} & set(formats) else draw_telling
         figures = begin_drawing(report, beside, kept, draw=draw) if {"pdf", "html", "paper"} & set(formats) else {}
-        gathered = evidence(results, folder=images, text=text) if "pdf" in formats else None
+        estimates = beside.begin(pack_estimates, view) if "pdf" in formats else None
+        narrow = begin_drawing(report, beside, kept, draw=draw, width=ONE_COLUMN) if "paper" in formats else {}
         if {"pdf", "html"} & set(formats):
             end_drawing(report, figures)
-        narrow = begin_drawing(report, beside, kept, draw=draw, width=ONE_COLUMN) if "paper" in formats else {}
-        try:
-            written = _documents(
-                report, formats=formats, out=out, paper=paper, gathered=gathered, beside=beside, kept=kept
-            )
-        except PangoError as error:
-            say(f"{error}; the documents are HTML alone until then")
-            without = tuple(dict.fromkeys("html" if one == "pdf" else one for one in formats))
-            return render(
-                results, formats=without, out=out, images=images, paper=paper, templates=templates, text=text, keep=keep
-            )
+        written, finish = _documents(
+            report, formats=formats, out=out, paper=paper, packed=packed, estimates=estimates, beside=beside, kept=kept
+        )
         written += (
             [write_manuscript(report, out, begun={ONE_COLUMN: narrow, TWO_COLUMNS: figures})]
             if "paper" in formats
             else []
         )
         written += [write_model_cards(view, out, templates=templates)] if "model-cards" in formats else []
+        finish()
     return tuple(written)
 
 
@@ -117,34 +116,46 @@ def _documents(
     formats: Sequence[Format],
     out: Path,
     paper: Paper,
-    gathered: Evidence | None,
+    packed: Packed | None,
+    estimates: Task[Packed] | None,
     beside: Beside,
     kept: Kept,
-) -> list[Path]:
-    """Write report and appendix; the appendix is printed beside, once it is known on which page the report has what."""
-    documents = (report, compose(report.view, "appendix", templates=report.templates))
+) -> tuple[list[Path], Callable[[], None]]:
+    """Write the report's PDF; return the paths of report and appendix, and what writes the others.
+
+    The appendix is printed beside, once it is known on which page the report has what.
+    """
+    view = report.view
+    documents = (report, compose(view, "appendix", templates=report.templates))
     share_drawn(report, documents[1])
-    with ThreadPoolExecutor(max_workers=1) as executor:
-        printing: dict[str, Callable[[], bytes]] = {}
-        if gathered is not None:
-            packed = {one.name: executor.submit(pack, one) for one in gathered.attachments}
-            printed = begin_printing(fill(report, medium="pdf", paper=paper), kept)
-            html = fill(documents[1], medium="pdf", paper=paper, report_pages=printed.pages)
-            appendix = kept.begin(beside, to_pdf, html, name="appendix-pdf", key=key_of_pages(html), form=BYTES)
-            printing = {"report": printed.pdf, "appendix": appendix.result}
-        filled = [fill(one, medium="html", paper=paper) for one in documents if "html" in formats]
-        letters = letters_of("".join(filled))
-        faces = kept.begin(beside, font_face_css, letters, name="faces", key=key_of_faces(letters), form=TEXT)
-        if gathered is not None:
-            for document in documents:
-                content = printing[document.kind]()
-                attached = attachments_of(document, gathered, report=report, kind=document.kind, paper=paper)
-                carried = [packed[one.name].result() if one.name in packed else pack(one) for one in attached]
-                atomic_write_bytes(out / f"{document.kind}.pdf", archived(content, carried))
+    printing: dict[str, Callable[[], bytes]] = {}
+    if estimates is not None:
+        printed = begin_printing(fill(report, medium="pdf", paper=paper), kept)
+        html = fill(documents[1], medium="pdf", paper=paper, report_pages=printed.pages)
+        appendix = kept.begin(beside, to_pdf, html, name="appendix-pdf", key=key_of_pages(html), form=BYTES)
+        printing = {"report": printed.pdf, "appendix": appendix.result}
+    filled = [fill(one, medium="html", paper=paper) for one in documents if "html" in formats]
+    letters = letters_of("".join(filled))
+    faces = kept.begin(beside, font_face_css, letters, name="faces", key=key_of_faces(letters), form=TEXT)
+    if estimates is not None:
+        gathered = evidence(view.results, folder=view.images)
+        numbers = (packed or pack_results(results_text(view.results)), estimates.result())
+
+    def write_pdf(document: Document) -> None:
+        content = printing[document.kind]()
+        carried = attachments_of(document, gathered, numbers, report=report, kind=document.kind, paper=paper)
+        atomic_write_bytes(out / f"{document.kind}.pdf", archived(content, carried))
+
+    def finish() -> None:
+        if estimates is not None:
+            write_pdf(documents[1])
         for document, text in zip(documents, filled, strict=False):
             atomic_write_text(out / f"{document.kind}.html", with_faces(text, faces.result()))
+
+    if estimates is not None:
+        write_pdf(report)
     media = [one for one in formats if one in {"pdf", "html"}]
-    return [out / f"{kind}.{medium}" for kind in KINDS for medium in media]
+    return [out / f"{kind}.{medium}" for kind in KINDS for medium in media], finish
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -104,14 +104,19 @@ class Templates(ImmutableSandboxedEnvironment):
             lstrip_blocks=True,
         )
         self.folder = folder
+        self._safe: dict[tuple[type, str], bool] = {}
 
     @cached_property
     def _own(self) -> set[int]:
         return {id(one) for one in (*self.globals.values(), *self.filters.values(), *self.tests.values())}
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        """Refuse what a path or a module can do, beside all that Jinja refuses."""
-        return not isinstance(obj, os.PathLike | ModuleType) and super().is_safe_attribute(obj, attr, value)
+        """Refuse what a path or a module can do, beside all that Jinja refuses: the same for all objects of a type."""
+        place = (type(obj), attr)
+        if place not in self._safe:
+            is_other = not isinstance(obj, os.PathLike | ModuleType)
+            self._safe[place] = is_other and super().is_safe_attribute(obj, attr, value)
+        return self._safe[place]
 
     def is_safe_callable(self, obj: Any) -> bool:
         """Refuse functions and classes that a template was not given."""

@@ -1,7 +1,5 @@
 """What the intervals and tests of a study count: patients or images."""
 
-from collections.abc import Iterator
-
 from cxrobust.reports.sources import names_all_patients, names_no_patient
 from cxrobust.reports.view import View
 
@@ -54,10 +52,10 @@ def _has_some_of_images(view: View) -> bool:
     return not OF_IMAGES.isdisjoint(_chosen(view))
 
 
-def _chosen(view: View) -> Iterator[str | None]:
-    """Yield the intervals and tests that the study names, and those that its estimates have."""
-    analysis = view.results.study["analysis"]
-    for section in (analysis, *analysis.get("per_metric", {}).values()):
-        yield from (section.get("interval"), section.get("test"))
-    for estimate in view.results.estimates:
-        yield from (estimate.interval, estimate.test)
+def _chosen(view: View) -> set[str | None]:
+    """Return the intervals and tests that the study names, and those that its estimates have."""
+    analysis, estimates = view.results.study["analysis"], view.results.estimates
+    named = {
+        one.get(key) for one in (analysis, *analysis.get("per_metric", {}).values()) for key in ("interval", "test")
+    }
+    return named | {one.interval for one in estimates} | {one.test for one in estimates}

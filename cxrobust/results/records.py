@@ -1,6 +1,7 @@
 """The records of results: every number that a report may print, with what it is and how it was made."""
 
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Any, Literal, get_args
 
 Estimand = Literal[
@@ -317,7 +318,8 @@ class Results:
         Those of all images and of predictions as they are, unless `subgroup` or `recalibration` is given.
         """
         wanted = {"subgroup": "", "recalibration": "", **wanted}
-        return tuple(e for e in self.estimates if all(getattr(e, key) == value for key, value in wanted.items()))
+        fields_of, values = attrgetter(*wanted), tuple(wanted.values())
+        return tuple(e for e in self.estimates if fields_of(e) == values)
 
 
 assert set(COLUMNS) <= {field.name for field in fields(Estimate)}  # noqa: S101  the contract, checked once at import

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pypdf
+import pypdfium2
 import pytest
 from matplotlib.figure import Figure as Canvas
 from matplotlib.text import Text
@@ -17,6 +18,8 @@ from cxrobust.reports.figures.flow import Box, flow_figure
 from cxrobust.reports.figures.layout import H_PAD, W_PAD
 from cxrobust.reports.figures.style import MM, ONE_COLUMN, TWO_COLUMNS, canvas, drawn, look
 from cxrobust.reports.parts import Figure
+from cxrobust.reports.pdf import to_pdf
+from cxrobust.reports.pictures import source
 from cxrobust.reports.view import View
 
 from .made import Made, results
@@ -90,11 +93,18 @@ def test_text_stays_text_in_any_script() -> None:
     assert "ε and Γ, سلامة" in _named().svg(ONE_COLUMN)
 
 
-def test_letters_that_join_are_outlines_where_print_would_set_them_one_by_one() -> None:
-    telling = _named().telling_svg(ONE_COLUMN)
-    assert "سلامة" not in telling
-    assert "<text" not in telling
-    assert telling.count("<use") > 10
+def test_letters_join_in_print() -> None:
+    """As they do where a text is set alone by another library, and not where something stands between them."""
+    page = pypdfium2.PdfDocument(to_pdf(f'<html lang="en"><title>t</title><img src="{source(_named().pdf())}">'))[0]
+    assert set("سلامة") <= set(page.get_textpage().get_text_bounded())
+
+    def wide(letters: str) -> float:
+        with look():
+            made = canvas(ONE_COLUMN, 20)
+            text = made.text(0, 0, letters)
+            return float(text.get_window_extent().width)
+
+    assert wide("سلامة") < 0.9 * wide("\N{ZERO WIDTH NON-JOINER}".join("سلامة"))
 
 
 def test_a_long_name_of_the_data_is_wrapped_in_the_flow_and_not_cut() -> None:
@@ -109,14 +119,14 @@ def test_a_long_name_of_the_data_is_wrapped_in_the_flow_and_not_cut() -> None:
 
 def test_a_figure_drawn_once_in_every_form_is_what_each_form_is_alone(figures: list[Figure]) -> None:
     for figure in (one for one in figures if one.key in {"curves", "reliability", "example-images"}):
-        telling, svg, pdf = figure.drawing.every_form(ONE_COLUMN)
-        assert (telling, svg) == (figure.drawing.telling_svg(ONE_COLUMN), figure.drawing.svg(ONE_COLUMN))
-        alone, here = (pypdf.PdfReader(io.BytesIO(one)).pages[0] for one in (figure.drawing.pdf(ONE_COLUMN), pdf))
+        files = figure.drawing.files(ONE_COLUMN)
+        assert (files.telling, files.svg) == (figure.drawing.telling_svg(ONE_COLUMN), figure.drawing.svg(ONE_COLUMN))
+        alone, here = (pypdf.PdfReader(io.BytesIO(one)).pages[0] for one in (figure.drawing.pdf(ONE_COLUMN), files.pdf))
         assert here.mediabox == alone.mediabox
         assert sorted(here.extract_text().split()) == sorted(alone.extract_text().split())
         assert [one.data for one in here.images] == [one.data for one in alone.images]
-    telling, svg, _ = _named().every_form(ONE_COLUMN)
-    assert (telling, svg) == (_named().telling_svg(ONE_COLUMN), _named().svg(ONE_COLUMN))
+    files = _named().files(ONE_COLUMN)
+    assert (files.telling, files.svg) == (_named().telling_svg(ONE_COLUMN), _named().svg(ONE_COLUMN))
 
 
 def test_panels_stand_where_constrained_layout_puts_them(figures: list[Figure]) -> None:

@@ -21,7 +21,6 @@ from cxrobust.reports.parts import Figure
 from cxrobust.reports.reads import digest_at, watched
 from cxrobust.reports.render import render
 from cxrobust.reports.view import View
-from cxrobust.results import results_text
 
 from .made import CLEAN_ONLY, SMALL, Made, results
 
@@ -35,7 +34,7 @@ def _no_workers(monkeypatch):
 
 
 def made(found, out, *, keep, formats=FORMATS):
-    render(found, formats=formats, out=out, images=None, text=results_text(found), keep=keep)
+    render(found, formats=formats, out=out, images=None, keep=keep)
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
 
 

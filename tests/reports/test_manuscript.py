@@ -9,7 +9,6 @@ import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import wait
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -21,8 +20,7 @@ from cxrobust.errors import DataError
 from cxrobust.reports import beside, drawing
 from cxrobust.reports.beside import Beside, Task
 from cxrobust.reports.document import Document, compose, section_bodies
-from cxrobust.reports.drawing import Files
-from cxrobust.reports.figures.style import MM, ONE_COLUMN, TWO_COLUMNS, Drawing
+from cxrobust.reports.figures.style import MM, ONE_COLUMN, TWO_COLUMNS, Drawing, Files
 from cxrobust.reports.kept import Kept
 from cxrobust.reports.manuscript import write
 from cxrobust.reports.manuscript.latex import PREAMBLE, escape
@@ -312,23 +310,15 @@ def test_files_of_an_earlier_run_go_and_those_of_others_stay(tmp_path: Path, mon
     assert (folder / "tables" / "mine.tex").read_text() == "mine"
 
 
-def test_a_worker_draws_what_this_process_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("is_copied", [True, False])
+def test_a_worker_draws_what_this_process_draws(is_copied: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     (figure,) = (item for item in document(typical()).items if item.key == "curves" and isinstance(item, Figure))
     expected = [drawing.draw_files(figure.drawing, width) for width in (ONE_COLUMN, TWO_COLUMNS)]
     monkeypatch.setattr(beside, "_cores", lambda: 2)
-    with Beside() as others:
+    monkeypatch.setattr(beside, "_may_copy", lambda: is_copied)
+    with Beside(shared=figure.drawing.arguments) as others:
         begun = [others.begin(drawing.draw_files, figure.drawing, width) for width in (ONE_COLUMN, TWO_COLUMNS)]
         assert [_waited_for(task) for task in begun] == expected
-    monkeypatch.setattr(beside, "WORKER", "raise SystemExit(1)")
-    with Beside() as others:
-        begun = [others.begin(drawing.draw_files, figure.drawing, ONE_COLUMN)]
-        _done(begun[0])
-        assert begun[0].result() == expected[0]
-
-
-def _done(task: Task[Files]) -> None:
-    assert task._future is not None
-    wait([task._future], timeout=120)
 
 
 def _waited_for(task: Task[Files]) -> Files:

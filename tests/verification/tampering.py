@@ -3,7 +3,7 @@
 import json
 import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -98,18 +98,25 @@ def change_a_digit(pdf: pikepdf.Pdf, number: int, *, last: str = "7") -> tuple[s
 def move_a_point(pdf: pikepdf.Pdf) -> int:
     """Move one end of a line within a figure by 2 units; return the page."""
     for number, page in enumerate(pdf.pages, start=1):
-        instructions = list(pikepdf.parse_content_stream(page))
-        in_figure = False
-        for place, instruction in enumerate(instructions):
-            operator = str(instruction.operator)
-            if operator == "BDC":
-                in_figure = str(instruction.operands[0]) == "/Figure"
-            if operator == "l" and in_figure:
-                x, y = instruction.operands
-                instructions[place] = pikepdf.ContentStreamInstruction([x, float(y) + 2], instruction.operator)
-                page.Contents = pdf.make_stream(pikepdf.unparse_content_stream(instructions))
-                return number
+        for figure in _figures(page):
+            instructions = list(pikepdf.parse_content_stream(figure))
+            for place, instruction in enumerate(instructions):
+                if str(instruction.operator) == "l":
+                    x, y = instruction.operands
+                    instructions[place] = pikepdf.ContentStreamInstruction([x, float(y) + 2], instruction.operator)
+                    figure.write(pikepdf.unparse_content_stream(instructions))
+                    return number
     raise AssertionError("no figure has a line")
+
+
+def _figures(page: pikepdf.Page) -> Iterator[pikepdf.Object]:
+    """Yield what a page shows in its figures."""
+    in_figure = False
+    for instruction in pikepdf.parse_content_stream(page):
+        if str(instruction.operator) == "BDC":
+            in_figure = str(instruction.operands[0]) == "/Figure"
+        if str(instruction.operator) == "Do" and in_figure:
+            yield page.Resources.XObject[str(instruction.operands[0])]
 
 
 def zip_of(files: Mapping[str, bytes], kind: int = zipfile.ZIP_STORED) -> bytes:

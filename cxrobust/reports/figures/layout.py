@@ -34,6 +34,9 @@ class Panels(LayoutEngine):
 
     def execute(self, fig: Any) -> None:
         """Move and resize the panels of a figure."""
+        for axis in (axis for axes in fig.axes for axis in (axes.xaxis, axes.yaxis)):
+            if not axis.label.get_text():
+                axis.set_label_coords(0.0, 0.0)  # else the labels of its ticks are measured again to place nothing
         panels = [axes for axes in fig.axes if axes.get_subplotspec() is not None and axes.get_in_layout()]
         if panels:
             place(fig, panels, renderer=fig._get_renderer(), top=self._top)

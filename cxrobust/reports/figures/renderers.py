@@ -4,14 +4,31 @@ import io
 from typing import Any, cast
 
 import numpy as np
+from matplotlib import rcParams
+from matplotlib.backends._backend_pdf_ps import _FONT_MAX_GLYPH, CharacterTracker
 from matplotlib.backends.backend_pdf import FigureCanvasPdf, PdfFile, RendererPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG, RendererSVG
 from matplotlib.figure import Figure as Canvas
+from matplotlib.font_manager import FontPath
 
 NAMELESS = {"CreationDate": None, "Creator": None, "Producer": None}
 DATELESS = {"Date": None, "Creator": None}
 DPI = 72
 """Points to an inch, in which both formats measure."""
+
+
+class Tracker(CharacterTracker):
+    """Gives no glyph the code 0, which PDF/A takes for a glyph that is missing."""
+
+    def track_glyph(self, font: Any, chars: str | int, glyph: Any) -> tuple[int, int]:
+        """Record that a glyph is drawn; return the number of its font, of those of one face, and its code there."""
+        number, code = cast("tuple[int, int]", super().track_glyph(font, chars, glyph))
+        if code > 0:
+            return number, code
+        path = FontPath(font.fname, font.face_index)
+        self.used[path][number][1] = glyph
+        self.glyph_maps[path].add(chars if isinstance(chars, str) else chr(chars), glyph, number, 1)
+        return number, 1
 
 
 class Both:
@@ -92,6 +109,7 @@ def svg_and_pdf_of(figure: Canvas) -> tuple[str, bytes]:
     width, height = (float(side) for side in np.asarray(figure.get_size_inches()))
     drawn, out = io.StringIO(), io.BytesIO()
     file = cast(Any, PdfFile)(out, metadata=NAMELESS)
+    file._character_tracker = cast(Any, Tracker)(_FONT_MAX_GLYPH[rcParams["pdf.fonttype"]])
     try:
         file.newPage(width, height)
         svg = cast(Any, RendererSVG)(width * DPI, height * DPI, drawn, image_dpi=DPI, metadata=DATELESS)

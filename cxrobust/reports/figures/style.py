@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, cast
-from unicodedata import bidirectional, category
 from xml.etree import ElementTree
 
 import matplotlib as mpl
@@ -180,6 +179,16 @@ _added: set[str] = set()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Files:
+    """A figure drawn for one width."""
+
+    telling: str
+    """As SVG that says its values at its points, for browsers."""
+    svg: str = ""
+    pdf: bytes = b""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Drawing:
     """A figure that is not drawn yet: the function that draws it, of this package or of another, and what it is given.
 
@@ -197,29 +206,22 @@ class Drawing:
             return without_values(_svg(self.canvas(width)))
 
     def telling_svg(self, width: float = WIDTH) -> str:
-        """Return it as the text of an SVG element that says its values at its points, for a width in mm.
-
-        The documents hold it, in print too, so that where letters join its text is outlines.
-        """
+        """Return it as the text of an SVG element that says its values at its points, for a width in mm."""
         with look():
-            svg = _svg(self.canvas(width))
-            if not _joins_letters(svg):
-                return svg
-            with mpl.rc_context({"svg.fonttype": "path"}):
-                return _svg(self.canvas(width))
+            return _svg(self.canvas(width))
 
     def pdf(self, width: float = WIDTH) -> bytes:
         """Return it as a PDF of one page of its size, its text as text, for a width in mm."""
         with look(), _glyphs_alone():
             return pdf_of(self.canvas(width))
 
-    def every_form(self, width: float = WIDTH) -> tuple[str, str, bytes]:
-        """Return what `telling_svg`, `svg` and `pdf` return, drawn once where no letters join."""
+    def files(self, width: float = WIDTH) -> Files:
+        """Return what `telling_svg`, `svg` and `pdf` return, drawn once."""
         with look(), _glyphs_alone():
             figure = self.canvas(width)
             svg, pdf = svg_and_pdf_of(figure)
-        told = _simplified(svg, figure)
-        return self.telling_svg(width) if _joins_letters(told) else told, without_values(told), pdf
+        telling = _simplified(svg, figure)
+        return Files(telling=telling, svg=without_values(telling), pdf=pdf)
 
     def canvas(self, width: float) -> Canvas:
         """Return it as matplotlib's figure, within `look`, for a width in mm."""
@@ -252,14 +254,6 @@ def look() -> Iterator[None]:
 
 def _svg(figure: Canvas) -> str:
     return _simplified(svg_of(figure), figure)
-
-
-def _joins_letters(svg: str) -> bool:
-    """Whether a text of a figure is written from right to left, or joins letters and marks, as Arabic and Hindi do.
-
-    WeasyPrint sets the text of an SVG letter by letter, from left to right, so such a figure holds outlines.
-    """
-    return any(bidirectional(letter) in {"R", "AL"} or category(letter) in {"Mn", "Mc"} for letter in set(svg))
 
 
 @contextmanager

@@ -11,8 +11,7 @@ from markupsafe import Markup
 from cxrobust.errors import DataError
 from cxrobust.files import atomic_write_bytes, atomic_write_text
 from cxrobust.reports.document import PARAGRAPH, Document, section_bodies
-from cxrobust.reports.drawing import Files
-from cxrobust.reports.figures.style import ONE_COLUMN, TWO_COLUMNS
+from cxrobust.reports.figures.style import ONE_COLUMN, TWO_COLUMNS, Files
 from cxrobust.reports.kept import Wanted
 from cxrobust.reports.manuscript.latex import PREAMBLE, Latex, escape, label
 from cxrobust.reports.manuscript.markup import Element, read, to_latex

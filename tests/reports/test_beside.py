@@ -1,0 +1,95 @@
+"""Work of other processes: what they are given and return, and what happens when one is lost."""
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from cxrobust.reports import beside
+from cxrobust.reports.beside import Beside, Task
+
+
+@pytest.fixture(autouse=True)
+def _two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(beside, "_cores", lambda: 2)
+
+
+def where(_: object = None) -> int:
+    return os.getpid()
+
+
+def lost() -> int:
+    """Die in a worker, and return in the process that asks."""
+    if os.getpid() != ASKING:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return os.getpid()
+
+
+def refused() -> None:
+    raise ValueError("said where it is asked")
+
+
+ASKING = os.getpid()
+
+
+class Unsendable:
+    def __reduce__(self) -> str:
+        raise TypeError("it cannot be pickled")
+
+
+def waited_for(task: Task[int]) -> int:
+    assert task._future is not None
+    return task._future.result(timeout=60)
+
+
+def test_a_copy_of_this_process_knows_what_is_shared_and_a_python_of_its_own_would_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shared = Unsendable()
+    with Beside(shared=(shared,)) as others:
+        copies = [waited_for(others.begin(where, one)) for one in (shared, [shared], 1)]
+        assert os.getpid() not in copies
+        assert len(set(copies)) == 1
+        assert others.begin(where, Unsendable()).result() == os.getpid()  # done here, as it cannot be sent
+    monkeypatch.setattr(beside, "_may_copy", lambda: False)
+    with Beside(shared=(shared,)) as others:
+        assert waited_for(others.begin(os.getpid)) not in {os.getpid(), *copies}
+
+
+def test_nothing_is_copied_while_another_thread_may_hold_a_lock() -> None:
+    go = threading.Event()
+    other = threading.Thread(target=go.wait)
+    assert beside._may_copy()
+    other.start()
+    assert not beside._may_copy()
+    go.set()
+    other.join()
+    assert beside._may_copy()
+
+
+@pytest.mark.parametrize("is_copied", [True, False])
+def test_what_a_lost_worker_had_begun_is_done_here(is_copied: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(beside, "_may_copy", lambda: is_copied)
+    monkeypatch.setattr(beside, "WORKER", "raise SystemExit(1)")
+    with Beside() as others:
+        for _ in range(2):
+            task = others.begin(lost)
+            assert task._future is not None
+            while not task._future.done():
+                time.sleep(0.01)
+            assert task.result() == os.getpid()
+
+
+def test_an_error_is_raised_where_the_result_is_wanted() -> None:
+    with Beside() as others, pytest.raises(ValueError, match="said where it is asked"):
+        others.begin(refused).result()
+
+
+def test_a_copy_ends_with_this_process() -> None:
+    with Beside() as others:
+        number = waited_for(others.begin(where))
+        os.kill(number, 0)
+    with pytest.raises(ProcessLookupError):
+        os.kill(number, 0)
