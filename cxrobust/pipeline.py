@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cxrobust.analysis import analyze as analyze_predictions
 from cxrobust.analysis.accelerator import check_device, gpu_name
+from cxrobust.analysis.sample import decides_only
 from cxrobust.characteristics import characteristics
 from cxrobust.differences import nested
 from cxrobust.documents import report
@@ -259,17 +261,20 @@ def _describe_regimes(study: Study, predictions: PredictionSet) -> tuple[dict[st
                 "settings": [one["settings"] for one in members],
                 "fingerprint": fingerprint,
                 **members[0].get("facts", {}),
+                **({"decides_only": True} if decides_only(_of_regime(name, predictions)) else {}),
                 **_report_faults(name, predictions),
             }
         )
     return tuple(described)
 
 
-def _report_faults(regime: str, predictions: PredictionSet) -> dict[str, Any]:
-    """Return how many reports a regime wrote, how many have which fault, and mean words by condition.
+def _of_regime(regime: str, predictions: PredictionSet) -> NDArray[np.float64]:
+    """Return the probabilities of all training runs, (n_runs, n_conditions, n_images, n_findings)."""
+    return predictions.probabilities[[name == regime for name, _ in predictions.members]]
 
-    And, where it is so, that its probabilities are decisions alone: 0, 1, or 0.5. Nothing where it wrote none.
-    """
+
+def _report_faults(regime: str, predictions: PredictionSet) -> dict[str, Any]:
+    """Return how many reports a regime wrote, how many have which fault, and mean words by condition; {} of none."""
     rows = [row for row, (name, _) in enumerate(predictions.members) if name == regime]
     if predictions.reports is None or all(one is None for one in predictions.reports[rows].flat):
         return {}
@@ -285,5 +290,4 @@ def _report_faults(regime: str, predictions: PredictionSet) -> dict[str, Any]:
         "n_reports": sum(unit["n_images"] for unit in units),
         "report_faults": dict(faults),
         "mean_words": {condition: float(np.mean(own)) for condition, own in lengths.items() if own},
-        **({"decides_only": True} if np.isin(predictions.probabilities[rows], (0.0, 0.5, 1.0)).all() else {}),
     }

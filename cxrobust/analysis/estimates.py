@@ -1,6 +1,6 @@
 """Estimates of one metric: every contrast of every finding, with interval, band, test, counts and notes."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -220,7 +220,7 @@ def estimate(
     bundles = _bundles(contrasts, sample.predictions.conditions)
     done = in_threads(lambda some: _estimate_bundle(name, metric, values, [contrasts[i] for i in some]), bundles)
     points = {i: one for some, found in zip(bundles, done, strict=True) for i, one in zip(some, found, strict=True)}
-    on_counts = notes_on_counts(view, values.named_left_out)
+    on_counts, deciding = notes_on_counts(view, values.named_left_out), sample.deciding
     estimates = []
     for index, contrast in enumerate(contrasts):
         for place, counts in enumerate(view.findings):
@@ -242,6 +242,7 @@ def estimate(
                 *_on_width(metric, contrast, place, point, values),
                 *([outcome.note] if outcome.note else []),
                 *_on_margin(outcome, on_counts[place]),
+                *_on_decisions(metric, contrast, deciding),
             ]
             note = joined(notes) if reason is None else f"not estimable: {reason}"
             estimates.append(_record(name, contrast, counts, point, outcome, view=view, note=note))
@@ -252,6 +253,15 @@ def _on_margin(outcome: Tested, on_counts: Sequence[str]) -> list[str]:
     """Say where a test claims more often than its level what is not so, as was counted (docs/coverage.md)."""
     is_claimed = outcome.name in WITH_A_MARGIN and any(one.startswith("fewer than") for one in on_counts)
     return [f"with so few, {outcome.name} claims too often"] if is_claimed else []
+
+
+def _on_decisions(metric: Metric, contrast: Contrast, deciding: Collection[str]) -> list[str]:
+    """Say where probabilities of one regime are held against bare decisions of another."""
+    bare = [name for name in (contrast.regime, contrast.reference) if name in deciding]
+    by_decision = metric.of_decisions and not metric.of_confidence
+    if contrast.reference is None or len(bare) != 1 or by_decision or metric.of_labels or metric.of_reports:
+        return []
+    return [f"probabilities against decisions: nothing tells how sure {bare[0]} is"]
 
 
 def _bundles(contrasts: Sequence[Contrast], conditions: Sequence[str]) -> list[list[int]]:

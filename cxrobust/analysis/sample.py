@@ -17,8 +17,17 @@ from cxrobust.predictions import PredictionSet
 from cxrobust.results import Threshold
 from cxrobust.study.analysis import AnalysisSection
 
+DECISIONS = (0.0, 0.5, 1.0)
+"""Probabilities that say what is decided, and not how surely; 0.5 where nothing is said."""
+FEW = 64
+"""Images that tell at once that probabilities are more than decisions, as they mostly are."""
 REPORT = "report"
 """The place of what is told of whole reports."""
+
+
+def decides_only(probabilities: NDArray[np.float64]) -> bool:
+    """Whether probabilities (n_runs, n_conditions, n_images, n_findings) are decisions alone: 0, 1 or 0.5."""
+    return bool(np.isin(probabilities[:, :1, :FEW], DECISIONS).all() and np.isin(probabilities, DECISIONS).all())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +69,14 @@ class Sample:
     def n_findings(self) -> int:
         """Findings of the study."""
         return len(self.predictions.findings)
+
+    @property
+    def deciding(self) -> frozenset[str]:
+        """Regimes of which nothing tells how sure they are."""
+        of = self.predictions
+        return frozenset(
+            name for r, name in enumerate(of.regimes) if decides_only(of.probabilities[list(self.members(r))])
+        )
 
     def n_conditions(self, *metrics: Metric) -> int:
         """Conditions that metrics are evaluated under: those of the study, and sets of them where all can take one."""

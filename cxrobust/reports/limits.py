@@ -38,7 +38,7 @@ def limits(view: View) -> tuple[Limit, ...]:
         _images_as_patients_limit(view),
         _elsewhere_limit(view),
         _reports_limit(view),
-        _decisions_limit(view),
+        decisions_limit(view),
         _confidences_limit(view),
         _references_limit(view),
         _registration_limit(view),
@@ -268,16 +268,22 @@ def _reports_limit(view: View) -> Limit | None:
     )
 
 
-def _decisions_limit(view: View) -> Limit | None:
-    """Return which generators came without anything that tells how sure they are."""
+def decisions_limit(view: View) -> Limit | None:
+    """Return which regimes came without anything that tells how sure they are."""
     deciding = [one["name"] for one in view.results.regimes if one.get("decides_only")]
     if not deciding:
         return None
+    names = listed([regime(name) for name in deciding])
+    mixed = len(deciding) < len(view.results.regimes)
     return Limit(
-        title="Reports without confidence.",
-        text=f"Nothing tells how sure the reports of {listed([regime(name) for name in deciding])} are: every finding has "
-        "the probability 0 or 1, or 0.5 where a report states none. Their mean confidence, calibration error and Brier score "
-        "are of bare decisions, and are not to be compared with those of regimes that tell how sure they are.",
+        title="Decisions without confidence.",
+        text=f"Nothing tells how sure {names} {'are' if len(deciding) > 1 else 'is'}: every finding has the probability 0 or 1, "
+        "or 0.5 where a report states none. AUROC, mean confidence, calibration error, Brier score and all else that is of "
+        "probabilities are then of bare decisions, and are not to be compared with those of regimes that tell how sure they are.",
+        short=f"what sets {names} apart from the others in AUROC, confidence or calibration: nothing tells how sure "
+        f"{'they are' if len(deciding) > 1 else 'it is'}, and bare decisions are held against probabilities."
+        if mixed
+        else "",
     )
 
 

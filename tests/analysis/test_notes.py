@@ -210,3 +210,26 @@ def test_every_estimate_outside_its_interval_says_so():
             told |= {(name, estimand)} if is_outside else set()
     assert ("ece-debiased", "value") in told
     assert not any(name == "brier" for name, _ in told)
+
+
+def test_probabilities_against_bare_decisions_are_said():
+    """Of two regimes that decide alike one tells how sure it is: their AUROCs differ, their decisions do not."""
+    made = make_predictions(seed=5, n_patients=30)
+    bare = made.probabilities.copy()
+    bare[1] = (bare[0] >= 0.5).astype(float)
+    predictions = replace(made, probabilities=bare)
+    found = analyze(
+        predictions,
+        make_settings(metrics=("auroc", "accuracy", "confidence-right", "brier"), operating_point=0.5),
+        reference=made.regimes[0],
+        seed=1,
+    ).estimates
+    said = f"probabilities against decisions: nothing tells how sure {made.regimes[1]} is"
+    warned = {(e.metric, e.estimand) for e in found if said in e.note}
+    compared = {e.estimand for e in found if e.reference is not None}
+    assert {"regime-reference", "difference-in-differences"} <= compared
+    assert warned == {(m, e) for m in ("auroc", "confidence-right", "brier") for e in compared if (m, e) in
+                      {(one.metric, one.estimand) for one in found}}  # fmt: skip
+    both = replace(made, probabilities=(made.probabilities >= 0.5).astype(float))
+    alike = analyze(both, make_settings(metrics=("auroc",)), reference=made.regimes[0], seed=1).estimates
+    assert not any("probabilities against decisions" in e.note for e in alike)

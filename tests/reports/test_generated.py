@@ -332,7 +332,7 @@ def test_confidences_that_differ_in_kind_or_are_missing_are_limits():
     def generator(confidence):
         return {"family": "generator", "n_reports": 12, "settings": [{"confidence": confidence}]}
 
-    kinds, without = "Confidence of several kinds.", "Reports without confidence."
+    kinds, without = "Confidence of several kinds.", "Decisions without confidence."
     first, second = (regime(one["name"]) for one in RAW.regimes[:2])
     said = told(generator("questions"), generator("agreement"))
     assert f"from answers to questions in {first} and from the agreement of sampled reports in {second}." in said[kinds]
@@ -341,7 +341,7 @@ def test_confidences_that_differ_in_kind_or_are_missing_are_limits():
     elsewhere = {"family": "elsewhere", "n_reports": 12, "settings": [{}], "decides_only": True}
     said = told(generator("statements"), elsewhere)
     assert f"and from tables made elsewhere in {second}." in said[kinds]
-    assert f"Nothing tells how sure the reports of {second} are" in said[without]
+    assert f"Nothing tells how sure {second} is" in said[without]
 
 
 def spaced(text):
@@ -400,3 +400,13 @@ def test_of_clean_images_alone_a_table_counts_once():
     table = generated(View.of(replace(alone, confusion=counted), images=None))["confusion"]
     assert [one.under for one in table.columns[2:]] == ["clean"] * 5
     assert len(table.groups) == 1
+
+
+def test_the_first_page_says_that_bare_decisions_are_held_against_probabilities():
+    from cxrobust.reports.sections.answer import answer
+
+    second = regime(RAW.regimes[1]["name"])
+    changed = (RAW.regimes[0], {**RAW.regimes[1], "decides_only": True}, *RAW.regimes[2:])
+    said = [spaced(one) for one in answer(View.of(replace(RAW, regimes=changed), images=None))["shows_not"]]
+    assert said[0].startswith(f"what sets {second} apart from the others in AUROC, confidence or calibration")
+    assert not any("bare decisions" in one for one in answer(View.of(RAW, images=None))["shows_not"])

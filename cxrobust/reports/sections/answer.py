@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from cxrobust.reports.limits import data_limits, training_limit
+from cxrobust.reports.limits import data_limits, decisions_limit, training_limit
 from cxrobust.reports.sections import section
 from cxrobust.reports.sentences import (
     change_sentence,
@@ -135,7 +135,8 @@ def _steady(view: View, metric: str, series: Series) -> list[str]:
 
 
 def _shows_not(view: View) -> list[str]:
-    said = [limit.short for limit in (training_limit(view), *data_limits(view)) if limit is not None and limit.short]
+    found = (decisions_limit(view), training_limit(view), *data_limits(view))
+    said = [limit.short for limit in found if limit is not None and limit.short]
     kinds = {outcome(view, metric, name).kind for metric in view.metrics for name in view.others}
     if "not shown" in kinds:
         said.append("that regimes for which no difference could be shown are equally robust.")
