@@ -209,3 +209,29 @@ def test_progress_is_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys
     assert "\x1b[" in said
     assert "predicting images" in said
     assert "2/2" in said
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["label", "a.csv", "--out", "a.csv"],
+        ["label", "a.csv", "--out", "linked.csv"],
+        ["label", "a.csv", "--out", "b/../a.csv"],
+        ["score", "a.csv", "--out", "a.csv"],
+        ["score", "a.csv", "--references", "r.csv", "--out", "r.csv"],
+        ["score", "a.csv", "--settings", "s.toml", "--out", "s.toml"],
+    ],
+)
+def test_what_is_read_is_never_written_over(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "linked.csv").symlink_to("a.csv")
+    for name in ("a.csv", "r.csv"):
+        (tmp_path / name).write_text("id,report,reference\n1,Clear.,Clear.\n")
+    (tmp_path / "s.toml").write_text("[scores.chexpert]\n")
+    before = {path: path.read_bytes() for path in tmp_path.glob("*.*")}
+    assert cli._main(words) == 2
+    assert f"{words[-1]}: this file is read, and would be written over" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.glob("*.*")} == before

@@ -61,10 +61,12 @@ def bundle(
     DataError
         When the results cannot be read, or the predictions beside them are not theirs.
     StudyError
-        When `target` is there and no bundle.
+        When `target` is there and no bundle, or holds the run.
     """
     results = read_results(out / RESULTS)
     _refuse_other(target, as_zip)
+    if out.resolve().is_relative_to(target.resolve()):
+        raise StudyError(f"{target}: the run itself is there, and would be written over: name another place by --out")
     with_predictions = _choose_predictions(results, wanted.predictions, say)
     with_images = wanted.images if wanted.images is not None else _kind(results) in MADE
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -119,7 +121,7 @@ def _fill(
 
 
 def _refuse_other(target: Path, as_zip: bool) -> None:
-    if not target.exists() or (as_zip and target.is_file()) or (target / METADATA).is_file():
+    if not target.exists() or (as_zip and zipfile.is_zipfile(target)) or (target / METADATA).is_file():
         return
     if not (target.is_dir() and not any(target.iterdir())) or as_zip:
         raise StudyError(f"{target}: it is there and no bundle: name another place by --out, or remove it first")

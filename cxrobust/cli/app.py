@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from cxrobust import __version__
+from cxrobust.errors import StudyError
 
 app = typer.Typer(
     help="What fine-tuning does to the robustness of chest X-ray models: patient-level, paired, verifiable.",
@@ -46,6 +47,18 @@ def _options(
 def out_folder(study: Path, out: Path | None) -> Path:
     """Return the folder for all output of a study."""
     return out if out is not None else study.parent / "out"
+
+
+def spare(written: Path, *read: Path | None) -> None:
+    """See that a file to be written is none of those that are read, under whatever name.
+
+    Raises
+    ------
+    StudyError
+        When it is one of them.
+    """
+    if written.exists() and any(one is not None and one.exists() and written.samefile(one) for one in read):
+        raise StudyError(f"{written}: this file is read, and would be written over: name another one to write")
 
 
 def warn(message: str) -> None:

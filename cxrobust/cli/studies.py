@@ -7,7 +7,7 @@ from typing import Annotated, get_args
 
 import typer
 
-from cxrobust.cli.app import DataRoot, Out, StudyFile, app, out_folder, say_written, warn
+from cxrobust.cli.app import DataRoot, Out, StudyFile, app, out_folder, say_written, spare, warn
 from cxrobust.errors import StudyError, counted, nearest
 from cxrobust.files import atomic_write_text
 
@@ -218,6 +218,7 @@ def perturb(
     ),
 ) -> None:
     """Make one image's perturbation again, as the model saw it."""
+    from cxrobust.inference.datasets import files_of
     from cxrobust.inference.one_image import perturbed_image, write_image
     from cxrobust.inference.units import plan
     from cxrobust.progress import reporting
@@ -227,6 +228,7 @@ def perturb(
     read = read_study(study, data_root=data_root)
     with reporting() as report:
         planned = plan(read, out_folder(study, out) / PREDICTIONS, report=report)
+        spare(to, study, *files_of(planned.table.images))
         pixels = perturbed_image(
             planned, image=image, condition=condition, regime=regime, replicate=replicate, finding=finding
         )

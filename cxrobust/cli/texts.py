@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cxrobust.cli.app import DataRoot, Out, StudyFile, app, out_folder, say_written, warn
+from cxrobust.cli.app import DataRoot, Out, StudyFile, app, out_folder, say_written, spare, warn
 
 TEXTS = "Radiology reports as texts"
 
@@ -24,6 +24,7 @@ def label(
 
     from cxrobust.radiology_reports.tables import label_reports, read_reports, write_labels
 
+    spare(out, reports)
     labelled = label_reports(read_reports(reports, id_column=id_column, text_column=text_column))
     write_labels(out, labelled)
     for why, number in Counter(one.unread for one in labelled if one.unread).items():
@@ -60,6 +61,7 @@ def score(
     from cxrobust.score_tables import Columns, score_table, show, write_table
     from cxrobust.study import read_scores
 
+    spare(out, reports, references, settings)
     asked = (name.strip() for name in metrics.split(",") if name.strip())
     table = score_table(
         reports,

@@ -14,6 +14,7 @@ from cxrobust.errors import DataError
 from cxrobust.files import atomic_write, atomic_write_text, sha256_json
 from cxrobust.preferences.pairs import Pair, Sample, Sampled
 from cxrobust.radiology_reports.judges import Judgement
+from cxrobust.radiology_reports.tables import read_rows
 from cxrobust.results import to_csv
 
 PAIRS, UNPAIRED, MARGINS, JUDGED, SUMMARY = (
@@ -160,11 +161,19 @@ def write_judged(sampled: Sequence[Sampled], judgements: Sequence[Judgement], pa
     _write_lines(lines, path)
 
 
-def write_for_people(sampled: Sequence[Sampled], path: Path, *, seed: int) -> None:
+def write_for_people(sampled: Sequence[Sampled], path: Path, *, seed: int) -> int:
     """Write a sheet that people fill in: two reports of each image, in an order drawn from the seed.
 
-    The two are drawn from the different texts, so that the sheet tells nothing of any judge.
+    The two are drawn from the different texts, so that the sheet tells nothing of any judge. A sheet that somebody has
+    begun to fill in is left as it is.
+
+    Returns
+    -------
+    int
+        How many lines of a sheet that is left are filled in; 0 where one is written.
     """
+    if path.exists() and (filled := sum(bool(str(row.get("preferred") or "").strip()) for _, row in read_rows(path))):
+        return filled
     rows = []
     for number, one in enumerate(sampled):
         if len(one.case.texts) < 2:
@@ -173,6 +182,7 @@ def write_for_people(sampled: Sequence[Sampled], path: Path, *, seed: int) -> No
         first, second = rng.permutation(len(one.case.texts))[:2]
         rows.append([one.image, one.reference or "", one.case.texts[first], one.case.texts[second], ""])
     atomic_write_text(path, to_csv(("image", "reference", "first", "second", "preferred"), rows))
+    return 0
 
 
 def write_summary(content: Mapping[str, Any], path: Path) -> None:

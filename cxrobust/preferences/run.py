@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from cxrobust.analysis.agreement import MISSING, agreement_of_all, agreement_of_two
-from cxrobust.errors import DataError, StudyError, nearest, some
+from cxrobust.errors import DataError, StudyError, counted, nearest, some
 from cxrobust.files import alone, atomic_write
 from cxrobust.inference import ledger
 from cxrobust.inference.datasets import ImageTable
@@ -36,6 +36,7 @@ from cxrobust.radiology_reports.findings import told_of_flaws
 from cxrobust.radiology_reports.judges import CHOICES, Desk, Judge, Judgement
 from cxrobust.study import Study
 
+STRAY = "lines of the judge's file on no sampled reports"
 IMAGES, ANSWERS, CACHE = "images", "answers", "cache"
 
 
@@ -77,7 +78,8 @@ def make_preferences(
         if flaws := flaws_in(sampled):
             say(told_of_flaws(flaws, sum(len(one.samples) for one in sampled)))
         files.write_reports(sampled, folder / files.REPORTS)
-        files.write_for_people(sampled, folder / files.PEOPLE, seed=study.study.seed)
+        if filled := files.write_for_people(sampled, folder / files.PEOPLE, seed=study.study.seed):
+            say(f"{folder / files.PEOPLE} is left as it is, since {counted(filled, 'line')} of it are filled in")
         desk = Desk(answers=folder / ANSWERS, device=study.compute.device, report=report)
         judgements = {one.name: one.judge([each.case for each in sampled], desk) for one in judging}
         written = [folder / files.REPORTS, folder / files.PEOPLE]
@@ -184,6 +186,7 @@ def _write_judged(
 ) -> Path:
     """Write a judge's pairs with counts and its identity; the summary comes last, so that it stands by whole files."""
     keys = sampling.keys
+    strays = judge.strays([one.case for one in sampled])
     found = [choose(one, judged, margin=keys.margin) for one, judged in zip(sampled, judgements, strict=True)]
     pairs = [one for one in found if isinstance(one, Pair)]
     place = folder / slug(judge.name)
@@ -198,7 +201,12 @@ def _write_judged(
         "model": sampling.regime.fingerprint(),
         "judge": {"name": judge.name, **judge.identity()},
         "sampling": {**keys.model_dump(mode="json"), "seed": sampling.study.study.seed, "units": took["units"]},
-        "counts": {**counts, **{f"images left out, {why}": n for why, n in left_out.items()}},
+        "counts": {
+            **counts,
+            **({STRAY: len(strays)} if strays else {}),
+            **{f"images left out, {why}": n for why, n in left_out.items()},
+        },
+        **({STRAY: strays} if strays else {}),
         "margins": margins_of(pairs),
         "position": position_bias(
             sampled, judgements, n_resamples=sampling.study.analysis.resamples, seed=sampling.study.study.seed
@@ -207,7 +215,8 @@ def _write_judged(
     }
     files.write_summary(content, place / files.SUMMARY)
     unjudged = (f"{n:,} {what}" for what, n in counts.items() if what.startswith(UNDECIDED))
-    told = "; ".join([f"{len(pairs):,} pairs of {len(sampled):,} images", *unjudged])
+    stray = [f"{len(strays):,} {STRAY} ({some(strays)})"] if strays else []
+    told = "; ".join([f"{len(pairs):,} pairs of {len(sampled):,} images", *unjudged, *stray])
     say(f"judge {judge.name!r}: {told}; {place / files.SUMMARY} counts all")
     return place / files.PAIRS
 

@@ -254,6 +254,21 @@ def test_a_place_that_holds_something_else_is_not_overwritten(
     assert _main(["bundle", str(run), "--out", str(tmp_path / "mine")]) == 2
     assert "it is there and no bundle" in capsys.readouterr().err
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "all of it"
+    assert _main(["bundle", str(run), "--zip", "--out", str(tmp_path / "mine" / "thesis.txt")]) == 2
+    assert "it is there and no bundle" in capsys.readouterr().err
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "all of it"
+
+
+def test_a_run_that_is_a_bundle_is_not_replaced_by_its_own_bundle(
+    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    (run / "notes.txt").write_text("mine")
+    for words in ([str(run), "--out", str(run)], [str(run), "--out", str(tmp_path / "run" / ".." / "run")]):
+        assert _main(["bundle", *words, "--no-predictions"]) == 2
+        assert "the run itself is there" in capsys.readouterr().err
+    assert (run / "notes.txt").read_text() == "mine"
 
 
 def test_predictions_of_other_results_are_not_bundled(run: Path, tmp_path: Path) -> None:

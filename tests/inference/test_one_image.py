@@ -108,6 +108,15 @@ def test_a_png_is_rounded_to_sixteen_bits(folder: Path) -> None:
     assert np.abs(written - np.load(paths[0])).max() <= 0.5 / 65535 + 1e-9
 
 
+def test_an_image_of_the_study_is_never_written_over(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    to = folder / "images" / "i001.png"
+    before = to.read_bytes()
+    words = ["--image", "i001", "--condition", "noise(eps=4/255)", "--regime", "a", "--to", str(to)]
+    assert _main(["perturb", str(folder / "study.toml"), "--out", str(folder / "study"), *words]) == 2
+    assert "this file is read, and would be written over" in capsys.readouterr().err
+    assert to.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("forward", "message"),
     [

@@ -223,7 +223,9 @@ def test_people_fill_in_the_sheet_and_agree_with_a_judge(study, tmp_path):
         writer = csv.DictWriter(file, sheet[0].keys())
         writer.writeheader()
         writer.writerows(sheet)
-    made(study, tmp_path / "out")
+    said = []
+    made(study, tmp_path / "out", say=said.append)
+    assert not any("on no sampled reports" in one for one in said)
     agreement = json.loads((folder / "agreement.json").read_text())
     two = {tuple(one["judges"]): {c["coefficient"]: c for c in one["coefficients"]} for one in agreement["two"]}
     assert two["labeler", "people"]["share-agreed"]["estimate"] > 0.8
@@ -232,6 +234,34 @@ def test_people_fill_in_the_sheet_and_agree_with_a_judge(study, tmp_path):
     counts = json.loads((folder / "people" / "summary.json").read_text())["counts"]
     assert counts["comparisons without a decision, no preference in the file"] > 0
     assert all(pair["chosen"][0]["content"] == TEXTS[0] for pair in lines(folder / "people" / "pairs.jsonl"))
+    edited = (tmp_path / "people.csv").read_text().splitlines()
+    edited[2] = edited[2].replace("pleural", "small pleural").replace("pneumothorax", "small pneumothorax")
+    (tmp_path / "people.csv").write_text("\n".join([*edited, "t999,,x,y,first"]) + "\n")
+    made(study, tmp_path / "out", say=said.append)
+    (told,) = (one for one in said if "on no sampled reports" in one)
+    last = f"line {len(edited) + 1}: no image 't999'"
+    assert re.search(
+        rf"; 2 lines of the judge's file on no sampled reports \(line 3: no such [a-z ]*report, {last}\)", told
+    )
+    summary = json.loads((folder / "people" / "summary.json").read_text())
+    assert summary["counts"]["lines of the judge's file on no sampled reports"] == 2
+    assert summary["lines of the judge's file on no sampled reports"][1] == last
+
+
+def test_a_sheet_that_people_fill_in_where_it_lies_is_never_written_over(study, tmp_path):
+    sheet = tmp_path / "out" / "preferences" / "a" / "for-people.csv"
+    made(study, tmp_path / "out", judges=["labeler"])
+    blank = sheet.read_text()
+    first, *rest = blank.splitlines()[1:]
+    filled = "\n".join([blank.splitlines()[0], f"{first}tie", *rest]) + "\n"
+    sheet.write_text(filled)
+    said = []
+    made(study, tmp_path / "out", judges=["labeler"], say=said.append)
+    assert sheet.read_text() == filled
+    assert any("is left as it is, since 1 line of it are filled in" in one for one in said)
+    sheet.write_text(blank.replace("pleural", "plural"))
+    made(study, tmp_path / "out", judges=["labeler"])
+    assert sheet.read_text() == blank
 
 
 def test_patients_that_are_tested_on_are_not_learnt_from(study, tmp_path):

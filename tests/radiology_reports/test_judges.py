@@ -125,6 +125,23 @@ def test_people_vote_by_text_in_any_order(tmp_path):
     assert found.grades == (1.0, 0.25, 0.5)
 
 
+def test_lines_of_people_on_reports_that_are_none_of_these_are_named(tmp_path):
+    rows = [
+        {"image": "a", "first": RIGHT, "second": WRONG, "preferred": "first"},
+        {"image": "a", "first": RIGHT, "second": f"{WRONG} Edited.", "preferred": "first"},
+        {"image": "z", "first": RIGHT, "second": WRONG, "preferred": "tie"},
+        {"image": "a", "first": "x", "second": "y", "preferred": ""},
+        {"image": "a", "first": "x", "second": "y", "preferred": "tie"},
+    ]
+    file = tmp_path / "people.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    assert make("people", file=str(file)).strays([CASE]) == [
+        "line 2: no such second report",
+        "line 3: no image 'z'",
+        "line 5: no such first and second report",
+    ]
+
+
 @pytest.mark.parametrize(
     ("rows", "said"),
     [

@@ -271,6 +271,13 @@ class _Chosen:
         return self.source.pixels(self.rows[index])
 
 
+def files_of(source: ImageSource | None) -> tuple[Path, ...]:
+    """Return the files of images that are files, one each; none of others."""
+    if isinstance(source, _Chosen):
+        return files_of(source.source)
+    return source.paths if isinstance(source, FileImages) else ()
+
+
 def without_folder(message: str, source: ImageSource, index: int) -> str:
     """Return what is said of image `index` with its file's name in place of its path."""
     if isinstance(source, _Chosen):

@@ -95,6 +95,10 @@ class Judge(Section):
         dumped = self.model_dump(mode="json", exclude={"name"})
         return {key: v.name if isinstance(v := getattr(self, key), Path) else one for key, one in dumped.items()}
 
+    def strays(self, cases: Sequence[Case]) -> list[str]:
+        """Name what a judge's own file says that is of none of these cases, a line each."""
+        return []
+
     @abstractmethod
     def judge(self, cases: Sequence[Case], desk: Desk) -> list[Judgement]:
         """Return what the judge makes of each case.

@@ -1,7 +1,8 @@
 """People as judges: a file says which of two reports they prefer."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Literal
 
@@ -31,6 +32,17 @@ def same_text(text: str) -> str:
     return " ".join((text[1:] if text[:1] == "'" and text[1:2] in set("=+-@") else text).split())
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Vote:
+    """What one line says; its reports are as `same_text` returns them."""
+
+    line: int
+    image: str
+    first: str
+    second: str
+    choice: Choice
+
+
 @judge("people")
 class People(Judge):
     """Preferences from a file, CSV or JSON lines: image, first, second (the two reports) and preferred.
@@ -45,7 +57,7 @@ class People(Judge):
 
     def check(self) -> None:
         """Read the file, so that it is known to be whole."""
-        self.votes()
+        list(self.votes())
 
     def identity(self) -> dict[str, Any]:
         """Return the file's name and hash."""
@@ -54,18 +66,34 @@ class People(Judge):
 
     def judge(self, cases: Sequence[Case], desk: Desk) -> list[Judgement]:
         """Return what most people prefer of each two reports."""
-        votes = self.votes()
-        return [by_decisions(len(case.texts), _decisions(case, votes)) for case in cases]
+        cast: dict[tuple[str, str, str], Counter[Choice]] = {}
+        for vote in self.votes():
+            straight = vote.first < vote.second
+            low, high = (vote.first, vote.second) if straight else (vote.second, vote.first)
+            choice = vote.choice if straight else SWAPPED[vote.choice]
+            cast.setdefault((vote.image, low, high), Counter())[choice] += 1
+        return [by_decisions(len(case.texts), _decisions(case, cast)) for case in cases]
 
-    def votes(self) -> dict[tuple[str, str, str], Counter[Choice]]:
-        """Return the votes on each image and two texts, the smaller text first.
+    def strays(self, cases: Sequence[Case]) -> list[str]:
+        """Name the lines whose image, or one of whose reports, is none of these: nobody counts them."""
+        texts = {case.image: {same_text(text) for text in case.texts} for case in cases}
+        found = []
+        for vote in self.votes():
+            here = texts.get(vote.image)
+            if here is None:
+                found.append(f"line {vote.line}: no image {vote.image!r}")
+            elif other := [name for name in ("first", "second") if getattr(vote, name) not in here]:
+                found.append(f"line {vote.line}: no such {' and '.join(other)} report")
+        return found
+
+    def votes(self) -> Iterator[Vote]:
+        """Yield what each line says that somebody decided.
 
         Raises
         ------
         DataError
             Naming the file and line.
         """
-        found: dict[tuple[str, str, str], Counter[Choice]] = {}
         for line, row in read_rows(self.file):
             for column in COLUMNS:
                 if column not in row:
@@ -84,10 +112,7 @@ class People(Judge):
             one, other = (same_text(str(row[column] or "")) for column in ("first", "second"))
             if one == other:
                 raise DataError(f"{self.file}, line {line}: both reports are the same: remove the line")
-            image = str(row["image"] or "").strip()
-            key, choice = ((image, one, other), choice) if one < other else ((image, other, one), SWAPPED[choice])
-            found.setdefault(key, Counter())[choice] += 1
-        return found
+            yield Vote(line=line, image=str(row["image"] or "").strip(), first=one, second=other, choice=choice)
 
 
 def _decisions(case: Case, votes: dict[tuple[str, str, str], Counter[Choice]]) -> list[Decision]:
