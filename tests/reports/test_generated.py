@@ -161,17 +161,37 @@ def test_a_clean_sentence_is_marked_as_lost_where_the_attacked_report_no_longer_
     assert 'class="lost"' not in unread
 
 
+NINE = (
+    "f1-14-micro", "words", "f1-14-macro", "f1-5-micro", "f1-5-macro", "f1-positive", "bleu", "rouge-l",
+    "length-controlled-rouge-l",
+)  # fmt: skip
+
+
+def test_every_score_of_a_study_stands_in_the_table_and_its_text_and_the_length_last():
+    scored = with_scores(RAW, *NINE)
+    built = generated(View.of(scored, images=None))
+    titles = [
+        "Micro F1-14", "Macro F1-14", "Micro F1-5", "Macro F1-5", "Positive F1", "BLEU", "ROUGE-L",
+        "ROUGE-L, length controlled", "Words of a report",
+    ]  # fmt: skip
+    assert [group.head for group in built["scores"].groups] == titles
+    assert [[len(row) for row in group.rows] for group in built["scores"].groups] == [[4, 4]] * 9
+    body = bodies_of(scored)["generated"]
+    assert all(f">{title}<" in body for title in titles)
+    for said in ("micro F1-14", "positive F1", "BLEU", "ROUGE-L", "length-controlled ROUGE-L", "number of words"):
+        assert said in body[: body.index("<table")]
+
+
 def test_length_stands_beside_scores_whether_or_not_it_is_asked_for():
     regimes = tuple({**one, "mean_words": {"clean": 54.25, PRIMARY: 140.5}} for one in RAW.regimes)
     scored = replace(with_scores(RAW, "rouge-l"), regimes=regimes)
     table = generated(View.of(scored, images=None))["scores"]
-    assert [one.title for one in table.columns] == ["Regime", "Images", "ROUGE-L", "Words of a report"]
-    assert [row[-1].text for row in table.groups[0].rows] == ["54.2", "–", "140.5"]
-    six = ("f1-14-micro", "f1-5-micro", "f1-5-macro", "bleu", "rouge-l", "words")
-    asked = generated(View.of(replace(with_scores(RAW, *six), regimes=regimes), images=None))["scores"]
-    assert len(asked.columns) == 7
-    assert asked.columns[-1].title == "Words of a report"
-    assert asked.groups[0].rows[0][-1].under  # its interval
+    assert [one.title for one in table.columns][:2] == ["Score", "Regime"]
+    assert [group.head for group in table.groups] == ["ROUGE-L", "Words of a report, mean of all"]
+    assert [cell.text for cell in table.groups[1].rows[0][1:]] == ["54.2", "–", "140.5"]
+    asked = generated(View.of(replace(with_scores(RAW, "words", "bleu"), regimes=regimes), images=None))["scores"]
+    assert [group.head for group in asked.groups] == ["BLEU", "Words of a report"]
+    assert asked.groups[-1].rows[0][-1].under  # its interval
 
 
 def test_all_scores_of_a_table_have_as_many_decimals_and_lengths_their_own():
@@ -179,8 +199,8 @@ def test_all_scores_of_a_table_have_as_many_decimals_and_lengths_their_own():
     narrow = tuple(
         replace(one, ci_low=0.4370, ci_high=0.4380) if one.metric == "rouge-l" else one for one in scored.estimates
     )
-    row = generated(View.of(replace(scored, estimates=narrow), images=None))["scores"].groups[0].rows[0]
-    assert [cell.text for cell in row[1:]] == ["0.4375", "0.4375", "0.438"]
+    table = generated(View.of(replace(scored, estimates=narrow), images=None))["scores"]
+    assert [group.rows[0][1].text for group in table.groups] == ["0.4375", "0.4375", "0.438"]
 
 
 def replace_text(text):

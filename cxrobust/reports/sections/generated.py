@@ -1,7 +1,7 @@
 """Generated reports: reference, clean and attacked side by side, with the findings that changed, and their scores."""
 
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -12,6 +12,7 @@ from cxrobust.reports.sections import section
 from cxrobust.reports.view import CLEAN, View
 from cxrobust.reports.words import (
     REPORT,
+    capitalised,
     condition_words,
     count,
     counted,
@@ -30,7 +31,6 @@ MOST_WORDS = 130
 """Of a longer report the first sentences are printed."""
 MOST_FINDINGS = 3
 """Findings whose probabilities are printed with a report."""
-MOST_METRICS = 5
 LENGTH = "words"
 """The metric that stands beside the others: scores may rise with the length of reports."""
 COUNTS = ("TP", "FP", "FN", "TN", "Left out")
@@ -182,33 +182,26 @@ def _is_long(kept: Sequence[tuple[str, Mark]]) -> bool:
 
 
 def _metrics(view: View) -> list[str]:
-    """Return the metrics that are of whole reports, as far as they fit; the length of reports among them."""
+    """Return the metrics that are of whole reports, the length of reports last."""
     found = [name for name in view.metrics if any(_score(view, name, one, CLEAN) is not None for one in view.regimes)]
-    first = found[:MOST_METRICS]
-    return [*first[:-1], LENGTH] if LENGTH in found and LENGTH not in first else first
+    return sorted(found, key=lambda name: name == LENGTH)
 
 
 def _scores(view: View) -> Table | None:
-    """Return a table of each score by regime and condition; None where no report is scored."""
+    """Return a table of each score, however many, by regime and condition; None where no report is scored."""
     metrics = _metrics(view)
     if not metrics:
         return None
     conditions = [CLEAN, *([view.control] if view.control else []), *([view.primary] if view.primary else [])]
-    scores = common_digits(one for name in metrics if name != LENGTH for one in _values(view, name, conditions))
-    digits = dict.fromkeys(metrics, scores) | {LENGTH: common_digits(_values(view, LENGTH, conditions))}
-    lengths = None if LENGTH in metrics else _lengths(view)
+    digits = common_digits(one for name in metrics if name != LENGTH for one in _values(view, name, conditions))
     columns = (
+        Column(title="Score", left=True),
         Column(title="Regime", left=True),
-        Column(title="Images", left=True),
-        *(Column(title=metric_words(name).title, under=f"{percent(view.level)} CI") for name in metrics),
-        *([] if lengths is None else [Column(title=metric_words(LENGTH).title, under="mean of all reports")]),
+        *(Column(title=capitalised(condition_words(one)), under=f"{percent(view.level)} CI") for one in conditions),
     )
-    groups = tuple(
-        Group(head=regime(one), rows=tuple(_row(view, one, name, metrics, digits, lengths) for name in conditions))
-        for one in view.regimes
-        if any(_score(view, metric, one, CLEAN) is not None for metric in metrics)
-    )
-    return Table(key="report-scores", columns=columns, groups=groups)
+    groups = [_group(view, name, conditions, digits) for name in metrics if name != LENGTH]
+    groups.append(_words(view, conditions))
+    return Table(key="report-scores", columns=columns, groups=tuple(one for one in groups if one.rows))
 
 
 def _score(view: View, metric: str, name: str, condition: str) -> Estimate | None:
@@ -221,30 +214,40 @@ def _values(view: View, metric: str, conditions: Sequence[str]) -> Iterator[Esti
     return (_score(view, metric, one, name) for one in view.regimes for name in conditions)
 
 
-def _lengths(view: View) -> dict[tuple[str, str], float] | None:
-    """Return the mean words of a report by regime and condition; None where no regime says any."""
-    found = {
-        (one["name"], condition): words
-        for one in view.results.regimes
-        for condition, words in one.get("mean_words", {}).items()
-    }
-    return found or None
-
-
-def _row(
-    view: View,
-    name: str,
-    condition: str,
-    metrics: Sequence[str],
-    digits: Mapping[str, int],
-    lengths: Mapping[tuple[str, str], float] | None,
-) -> tuple[Cell, ...]:
-    length = None if lengths is None else lengths.get((name, condition))
-    return (
-        Cell(text=condition_words(condition)),
-        *(estimate_cell(_score(view, one, name, condition), digits=digits[one]) for one in metrics),
-        *([] if lengths is None else [NOT_APPLICABLE if length is None else Cell(text=number(length, digits=1))]),
+def _group(view: View, metric: str, conditions: Sequence[str], digits: int) -> Group:
+    """Return one score of each regime that has it."""
+    return Group(
+        head=metric_words(metric).title,
+        rows=tuple(
+            (
+                Cell(text=regime(one)),
+                *(estimate_cell(_score(view, metric, one, name), digits=digits) for name in conditions),
+            )
+            for one in view.regimes
+            if _score(view, metric, one, CLEAN) is not None
+        ),
     )
+
+
+def _words(view: View, conditions: Sequence[str]) -> Group:
+    """Return the words of a report: as a score where it is one, else the means of all reports, where they are told."""
+    if LENGTH in _metrics(view):
+        group = _group(view, LENGTH, conditions, common_digits(_values(view, LENGTH, conditions)))
+        rows = tuple((head, *(replace(cell, alone=True) for cell in cells)) for head, *cells in group.rows)
+        return replace(group, rows=rows)
+    told = {one["name"]: one["mean_words"] for one in view.results.regimes if one.get("mean_words")}
+    return Group(
+        head=f"{metric_words(LENGTH).title}, mean of all",
+        rows=tuple(
+            (Cell(text=regime(one)), *(_mean_words(told[one].get(name)) for name in conditions))
+            for one in view.regimes
+            if one in told
+        ),
+    )
+
+
+def _mean_words(value: float | None) -> Cell:
+    return NOT_APPLICABLE if value is None else Cell(text=number(value, digits=1), alone=True)
 
 
 def _findings(view: View, chosen: Sequence[str], *, affirmed: bool) -> list[str]:
