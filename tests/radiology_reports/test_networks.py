@@ -1,12 +1,14 @@
 """CheXbert and BERTScore on tiny random stand-ins of their architecture, made here."""
 
+import sys
+
 import numpy as np
 import pytest
 
 from cxrobust.errors import DataError
 from cxrobust.radiology_reports.labeler import Label
 from cxrobust.radiology_reports.phrases import OBSERVATIONS
-from cxrobust.radiology_reports.scores import Pairs, scorer
+from cxrobust.radiology_reports.scores import Pairs, each, measured, scorer
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -175,6 +177,49 @@ def test_radgraph_reads_graphs_from_texts(tmp_path):
     assert found.columns["radgraph_complete"][0] == 1
     unread = "text beyond 7 words not read"
     assert found.remarks == (f"very long report; {unread}", None, None)
+
+
+RADGRAPHS = {
+    "small effusion left": {
+        "1": {"tokens": "small", "label": "Observation::definitely present", "relations": [["modify", "2"]]},
+        "2": {"tokens": "effusion", "label": "Observation::definitely present", "relations": [["located_at", "3"]]},
+        "3": {"tokens": "left", "label": "Anatomy::definitely present", "relations": []},
+    },
+    "small heart , effusion , left": {
+        "1": {"tokens": "small", "label": "Observation::definitely present", "relations": [["modify", "2"]]},
+        "2": {"tokens": "heart", "label": "Anatomy::definitely present", "relations": []},
+        "3": {"tokens": "effusion", "label": "Observation::definitely present", "relations": []},
+        "4": {"tokens": "left", "label": "Anatomy::definitely present", "relations": []},
+    },
+    "as before": {},
+}
+"""What a network would read in texts."""
+
+
+class GivenGraphs(torch.nn.Module):
+    """Stands in the place of RadGraph's network, and gives stated graphs."""
+
+    def __init__(self, **_):
+        super().__init__()
+
+    def forward(self, texts):
+        return {str(i): {"text": text, "entities": RADGRAPHS[text]} for i, text in enumerate(texts)}
+
+
+def test_radgraph_levels_against_hand_arithmetic(tmp_path, monkeypatch):
+    """Of 3 and 4 entities 3 are in common; with whether they have a relation 2, with their relations 1: 2n/(3 + 4)."""
+    pytest.importorskip("radgraph")
+    monkeypatch.setattr(sys.modules["radgraph.radgraph"], "RadGraph", GivenGraphs)
+    (tmp_path / "radgraph-xl").mkdir()
+    (tmp_path / "radgraph-xl" / "config.json").write_text("{}")
+    short, long, nothing = RADGRAPHS
+    found = scorer["radgraph"](folder=tmp_path, device="cpu").score(
+        Pairs(ids=("a", "b", "c"), candidates=(short, long, nothing), references=(long, long, long))
+    )
+    for level, in_common in (("simple", 3), ("partial", 2), ("complete", 1)):
+        names, measure = measured(f"radgraph-{level}")
+        assert names == ("radgraph",)
+        assert each(measure, found.columns) == pytest.approx([2 * in_common / (3 + 4), 1, 0])
 
 
 def _tiny_radgraph(folder):
