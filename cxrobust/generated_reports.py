@@ -91,7 +91,7 @@ def _images(predictions: "PredictionSet", *, most: int) -> list[int]:
 
 def _reference(predictions: "PredictionSet", at: int) -> dict[str, Any] | None:
     reference = None if predictions.references is None else predictions.references[at]
-    return None if reference is None else described(reference)
+    return described(reference) if reference and reference.strip() else None
 
 
 def _entry(predictions: "PredictionSet", row: int, column: int, at: int, *, regime: str) -> dict[str, Any]:

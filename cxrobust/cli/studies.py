@@ -8,7 +8,7 @@ from typing import Annotated, get_args
 import typer
 
 from cxrobust.cli.app import DataRoot, Out, StudyFile, app, out_folder, say_written, spare, warn
-from cxrobust.errors import StudyError, counted, nearest
+from cxrobust.errors import StudyError, counted, nearest, some
 from cxrobust.files import atomic_write_text
 
 STUDIES = "A study, from its file to its estimates"
@@ -312,10 +312,11 @@ def _say_flaws(results: Path) -> None:
     from cxrobust.results import read_results
 
     read = read_results(results)
-    writing = [one for one in read.regimes if one.get("report_faults")]
-    if writing:
-        flaws = sum((Counter(one["report_faults"]) for one in writing), Counter[str]())
-        warn(told_of_flaws(flaws, sum(one["n_reports"] for one in writing)))
+    faulty = {one["name"]: None for one in read.regimes if one.get("report_faults")}
+    if faulty:
+        flaws = sum((Counter(one.get("report_faults", {})) for one in read.regimes), Counter[str]())
+        n_reports = sum(one.get("n_reports", 0) for one in read.regimes)
+        warn(f"{told_of_flaws(flaws, n_reports)} (from {some(map(repr, faulty), most=8)})")
     references = read.data.get("references") or {}
     if faults := references.get("faults"):
         told = ", ".join(f"{n:,} {fault}" for fault, n in faults.items())

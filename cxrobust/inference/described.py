@@ -121,7 +121,7 @@ def _describe_references(part: Plan) -> dict[str, Any]:
     """Return how many images have a reference, and which references tell nothing and why."""
     table = take(part.table, part.kept.tolist())
     given = table.references or ()
-    return {"n": sum(one is not None for one in given), "faults": faults(given, table.ids)}
+    return {"n": sum(bool((one or "").strip()) for one in given), "faults": faults(given, table.ids)}
 
 
 def _faults(unit: Unit, part: Plan, folder: Path) -> dict[str, dict[str, Any]]:

@@ -1,6 +1,7 @@
 """Regimes whose predictions were made elsewhere: a table of probabilities, or of reports, for each condition."""
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -276,12 +277,15 @@ class Elsewhere(Section):
         self, path: Path, frame: pd.DataFrame, findings: tuple[str, ...], image_ids: tuple[str, ...]
     ) -> NDArray[np.float64]:
         columns = [self.prefix + finding for finding in findings]
+        known = [str(column) for column in frame.columns]
+        report = self._report_by_another_name(known, columns)
         for column, finding in zip(columns, findings, strict=True):
             if column not in frame.columns:
                 raise DataError(
-                    f"{path}: no column {column!r} for finding {finding!r}{nearest(column, map(str, frame.columns))}: "
-                    f"its columns are {some(frame.columns, most=8)}"
+                    f"{path}: no column {column!r} for finding {finding!r}{nearest(column, known)}: "
+                    f"its columns are {some(known, most=8)}{report}"
                 )
+            _check_single(path, frame, self.id, column)
         frame = frame.set_index(self.id)[columns]
         numbers = frame.loc[list(image_ids)].apply(pd.to_numeric, errors="coerce")
         values: NDArray[np.float64] = numbers.to_numpy(dtype=np.float64)
@@ -294,6 +298,13 @@ class Elsewhere(Section):
             )
         check_probabilities(values, image_ids, findings, where=str(path))
         return values
+
+    def _report_by_another_name(self, known: Sequence[str], columns: Sequence[str]) -> str:
+        """Return how to name a column that may be meant for the reports of a table without probabilities."""
+        meant = nearest(self.report, known)
+        if self.report in known or not meant or set(known) & set(columns):
+            return ""
+        return f"; if it is of reports, name their column by report in regime {self.name!r}{meant}"
 
     def _read(self, condition: str) -> pd.DataFrame:
         return self._read_table(self.predictions[condition])
@@ -309,6 +320,8 @@ class Elsewhere(Section):
         except (OSError, EOFError, ValueError, zlib.error, pa.ArrowException) as error:
             found = " ".join(str(error).split())
             raise DataError(f"{path}: cannot be read as a table ({found}): get the file again") from error
+        if frame.empty and not len(frame.columns):
+            raise DataError(f"{path}: there is no row: give each image one")
         if not isinstance(frame.index, pd.RangeIndex):  # pandas takes the first column of such rows for an index
             raise DataError(f"{path}: its rows have more values than its header has columns: correct it")
         if self.id not in frame.columns:
@@ -323,7 +336,20 @@ class Elsewhere(Section):
         twice = frame[self.id][frame[self.id].duplicated()]
         if len(twice):
             raise DataError(f"{path}: image {twice.iloc[0]!r} stands twice: keep one row an image")
+        for column in {self.report, *(getattr(self, key) for key in OF_SURENESS)} & set(frame.columns):
+            _check_single(path, frame, self.id, column)
         return frame
+
+
+def _check_single(path: Path, frame: pd.DataFrame, id_column: str, column: str) -> None:
+    """See that each cell of a column is one value, since JSON and Parquet have lists too."""
+    several = np.flatnonzero([not pd.api.types.is_scalar(value) for value in frame[column]])
+    if len(several):
+        row = frame.iloc[several[0]]
+        raise DataError(
+            f"{path}: image {row[id_column]!r}, column {column!r}: {str(row[column])[:60]} is no single value: "
+            f"{counted(len(several), 'image')} with such a one; write one text or number"
+        )
 
 
 def _filled(frame: pd.DataFrame) -> tuple[str, ...]:

@@ -46,7 +46,10 @@ def references_of(
 ) -> tuple[str | None, ...] | None:
     """Return the reference of each image from a table of reports, by the image's id or else its study's.
 
-    None where it holds no report of any image and none is needed; `where` is the section that speaks of the images.
+    None for an image of which the table says nothing, or not in the wanted sections; empty where its report is.
+
+    None at all where it holds no report of any image and none is needed; `where` is the section that speaks of the
+    images.
 
     Raises
     ------
@@ -70,7 +73,13 @@ def references_of(
             f"{path}: none of its ids ({some(reports)}) is one of an image or a study of {where} ({some(ids)}): "
             f"correct them, or name another table by references, or its column by references_id, in {where}"
         )
-    return tuple(chosen_sections(reports[key], sections) if key in reports else None for key in keys)
+
+    def reference(key: str) -> str | None:
+        if key not in reports:
+            return None
+        return chosen_sections(reports[key], sections) if reports[key].strip() else ""
+
+    return tuple(map(reference, keys))
 
 
 def labels_of(references: Sequence[str | None], observations: Sequence[str], *, doubted: int) -> NDArray[np.int8]:

@@ -62,8 +62,8 @@ def _first_known(references: Sequence[str | None] | None, codes: NDArray[np.intp
         return None
     found: dict[int, str] = {}
     for code, reference in zip(codes.tolist(), references, strict=True):
-        if reference is not None:
-            found.setdefault(code, reference)
+        if reference is not None and not found.get(code, "").strip():
+            found[code] = reference
     return tuple(found.get(code) for code in range(int(codes.max()) + 1))
 
 

@@ -132,7 +132,7 @@ def counts_of(
     reasons = Counter(one for one in found if isinstance(one, str))
     unjudged = Counter(why for judgement in judgements for why in judgement.reasons if why)
     undecided = Counter(one.why for judgement in judgements for one in judgement.decisions if one.choice is None)
-    references = count_flaws(one.case.reference for one in sampled if one.case.reference is not None)
+    references = count_flaws(one.reference for one in sampled if one.reference is not None)
     paired = [(one.samples, pair) for one, pair in zip(sampled, found, strict=True) if isinstance(pair, Pair)]
     cut = {
         "chosen": sum(samples[pair.chosen].is_cut for samples, pair in paired),
@@ -145,7 +145,7 @@ def counts_of(
         **{f"reports, {flaw}": n for flaw, n in flaws_in(sampled).items() if flaw != EMPTY_REPORT},
         **{f"reports, {CUT} and {side}": n for side, n in cut.items() if n},
         "reports, of equal ones the others": sum(len(o.samples) - o.n_empty - len(o.places) for o in sampled),
-        "references missing": sum(one.case.reference is None for one in sampled),
+        "references missing": sum(one.reference is None for one in sampled),
         **{f"references, {flaw}": n for flaw, n in references.items()},
         **{f"reports without a grade, {why}": n for why, n in sorted(unjudged.items())},
         **{f"{UNDECIDED}, {why}": n for why, n in sorted(undecided.items())},

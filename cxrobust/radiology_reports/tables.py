@@ -54,7 +54,7 @@ def read_reports(
                     f"{path}, line {line}: no {column!r}{nearest(column, map(str, row))}: there is "
                     f"{some(row, most=8)}: name its columns with {keys}"
                 )
-        one = Report(id=str(row[id_column] or "").strip(), text=str(row[text_column] or ""))
+        one = Report(id=str(row[id_column] or "").strip(), text=text_of(row, text_column, f"{path}, line {line}"))
         if not one.id:
             raise DataError(f"{path}, line {line}: the {id_column!r} is empty: give every report an id")
         if one.id in found:
@@ -63,6 +63,20 @@ def read_reports(
     if not found:
         raise DataError(f"{path}: there is no report: add some below its header")
     return list(found.values())
+
+
+def text_of(row: Mapping[str, Any], column: str, where: str) -> str:
+    """Return the text of a row's column; an absent one, and null, is empty.
+
+    Raises
+    ------
+    DataError
+        When there is a list, a number or anything else that JSON has beside texts.
+    """
+    value = row.get(column)
+    if value is not None and not isinstance(value, str):
+        raise DataError(f"{where}: the {column!r} is no text but {json.dumps(value)[:60]}: write one text in quotes")
+    return value or ""
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:

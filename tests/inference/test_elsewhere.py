@@ -277,6 +277,39 @@ def test_tables_of_a_regime_are_read_alike(
     generator(first, predictions={"clean": first, "blur": first}).check_columns(FINDINGS)
 
 
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"report": ["a", ["b", "c"], "d", "e"]}, "image 'b', column 'report': .*is no single value: 1 image with"),
+        ({"confidence": [[0.5], [1.0], [0.1], [0.2]]}, "image 'a', column 'confidence': .*value: 4 images with"),
+        ({"Effusion": [[0.5], [1.0], [0.1], [0.2]], "Mass": 0.5}, "image 'a', column 'Effusion': .*value: 4 images"),
+    ],
+)
+def test_several_values_where_one_is_wanted_are_refused(
+    kind: str, columns: dict[str, object], said: str, tmp_path: Path
+) -> None:
+    if kind == "parquet" and "report" in columns:
+        columns = {"report": [["a"], ["b", "c"], None, None]}
+        said = said.replace("'b'", "'a'").replace("1 image", "2 images")
+    one = generator(written(tmp_path, kind, **columns))
+    with pytest.raises(DataError, match=said):
+        one.read("clean", findings=FINDINGS, image_ids=("a", "b", "c", "d"))
+
+
+def test_reports_under_another_name_and_a_table_without_rows_are_named(tmp_path: Path) -> None:
+    path = written(tmp_path, "csv")
+    path.write_text(path.read_text().replace("id,report", "id,reports", 1))
+    hint = (
+        r"its columns are id, reports; if it is of reports, name their column by report in regime 'g' .*'reports'\?\)$"
+    )
+    with pytest.raises(DataError, match=hint):
+        generator(path).read("clean", findings=FINDINGS, image_ids=("a",))
+    (tmp_path / "none.jsonl").write_text("\n")
+    with pytest.raises(DataError, match=r"none\.jsonl: there is no row"):
+        generator(tmp_path / "none.jsonl").image_ids("clean")
+
+
 STUDY = """
 [study]
 title = "reports made elsewhere"
@@ -391,8 +424,15 @@ def test_faulty_reports_and_references_are_told_on_the_terminal(
     capsys.readouterr()
     _say_flaws(file)
     said = capsys.readouterr().err
-    assert said == "cxrobust: of 160 reports that were generated: 2 empty, 2 very long\n"
+    assert said == "cxrobust: of 160 reports that were generated: 2 empty, 2 very long (from 'a', 'b')\n"
     told = json.loads(file.read_text())
+    sound = json.loads(file.read_text())
+    sound["regimes"][1].pop("report_faults")
+    file.write_text(json.dumps(sound))
+    _say_flaws(file)
+    assert capsys.readouterr().err == (
+        "cxrobust: of 160 reports that were generated: 1 empty, 1 very long (from 'a')\n"
+    )
     told["data"]["references"] = {"n": 37, "faults": {"missing": 3, "not English": 1}}
     file.write_text(json.dumps(told))
     _say_flaws(file)

@@ -57,7 +57,7 @@ def test_references_by_image_or_study_and_their_sections(tmp_path, kind):
         "Small left effusion. No pneumothorax. Possible pneumonia.",
         "The lungs are clear.",
         "Cardiomegaly. No effusion.",
-        None,  # blank
+        "",  # blank
         None,  # no wanted section
         "Kein Hinweis auf einen Pneumothorax oder Pleuraerguss.",
     )
@@ -89,7 +89,8 @@ def test_images_without_a_usable_reference_are_left_out_and_counted(tmp_path):
     table = folder_of(tmp_path, missing_references="exclude").table()
     assert table.ids == ("a", "b", "c")
     assert table.exclusions == {
-        "without a reference report": 2,
+        "without a reference report": 1,
+        "with an empty reference report": 1,
         "with a reference report that is not English": 1,
     }
 
@@ -156,8 +157,8 @@ def test_references_go_with_the_predictions_and_into_attacks(tmp_path):
 
     predict(read_study(study), tmp_path / "out")
     found = load_predictions(tmp_path / "out")
-    assert found.references == ("no effusion", None, "large mass", "edema .")
-    assert found.index["data"]["references"] == {"n": 3, "faults": {"missing": {"n": 1, "images": ["i001"]}}}
+    assert found.references == ("no effusion", "", "large mass", "edema .")
+    assert found.index["data"]["references"] == {"n": 3, "faults": {"empty": {"n": 1, "images": ["i001"]}}}
     by_reference = text.replace('target = "report"', 'target = "report"\ntext = "reference"')
     study.write_text(by_reference)
     with pytest.raises(StudyError, match=r"none for 1 image \(i001\): give references in \[data\], and missing_ref"):

@@ -88,6 +88,12 @@ def test_counts_add_up_and_name_every_reason():
     }
 
 
+def test_an_empty_reference_is_counted_apart_from_a_missing_one():
+    some = [sampled("a", "b", image=name, reference=one) for name, one in (("1", None), ("2", " "), ("3", ""))]
+    found = counts_of(some, [graded(None, None)] * 3, [NOT_JUDGED] * 3)
+    assert (found["references missing"], found["references, empty"]) == (1, 2)
+
+
 def test_reports_that_were_cut_off_are_counted_and_where_they_stand_in_pairs():
     def one(image, *cuts):
         samples = tuple(Sample(text=f"Clear {i}.", log_probability=-1.0, is_cut=cut) for i, cut in enumerate(cuts))

@@ -49,6 +49,12 @@ def test_a_report_that_cannot_be_read_has_no_label_and_says_why():
         ("a.csv", "id,report\n", r"there is no report"),
         ("a.csv", 'id,report\n1,"x" y\n', r"no CSV"),
         ("a.jsonl", "[1]\n", r"line 1: an object"),
+        (
+            "a.jsonl",
+            '{"id": 1, "report": ["a", "b"]}\n',
+            r"line 1: the 'report' is no text but \[\"a\", \"b\"\]: write",
+        ),
+        ("a.jsonl", '{"id": 1, "report": 0}\n', r"line 1: the 'report' is no text but 0: write"),
         ("a.jsonl", "{\n", r"line 1: no JSON"),
     ],
 )
