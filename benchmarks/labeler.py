@@ -76,6 +76,12 @@ class Agreement:
     labeler_only: int
     indexer_only: int
     neither: int
+    doubted: int
+    """Of those that the indexer alone names, how many the labeler calls uncertain, and what it makes of the rest."""
+    denied: int
+    unsaid: int
+    called_normal: int
+    """Of those that the labeler alone affirms, how many are indexed as normal."""
     kappa: float
     kappa_low: float
     kappa_high: float
@@ -144,6 +150,11 @@ def whole(rows: Sequence[tuple[str, dict[str, Label]]]) -> tuple[int, int]:
 
 def indexed() -> Iterator[tuple[dict[str, Label], list[str]]]:
     """Yield for each real report that was indexed what the labeler reads, and the terms."""
+    return ((label_report(text), terms) for text, terms in real())
+
+
+def real() -> Iterator[tuple[str, list[str]]]:
+    """Yield the findings and impression of each real report that was indexed, and the terms."""
     found = find_spec("torchxrayvision")
     if found is None or found.origin is None:
         raise SystemExit("torchxrayvision is not installed, which brings the reports: install the group dev")
@@ -153,30 +164,40 @@ def indexed() -> Iterator[tuple[dict[str, Label], list[str]]]:
         text = "\n".join(f"{name}: {parts[name]}" for name in ("FINDINGS", "IMPRESSION") if parts.get(name))
         terms = [(node.text or "").strip() for node in root.findall(".//MeSH/major")]
         if text and terms and "No Indexing" not in terms:
-            yield label_report(text), terms
+            yield text, terms
 
 
 def agreed(reports: Sequence[tuple[dict[str, Label], list[str]]]) -> list[Agreement]:
-    found = []
-    for name, starts in COMPARED.items():
-        table = np.zeros((2, 2), dtype=int)
-        for labels, terms in reports:
-            has = any(term == start or term.startswith(f"{start}/") for term in terms for start in starts)
-            table[int(labels.get(name) == Label.POSITIVE), int(has)] += 1
-        kappa = cohens_kappa(table)
-        found.append(
-            Agreement(
-                observation=name,
-                both=int(table[1, 1]),
-                labeler_only=int(table[1, 0]),
-                indexer_only=int(table[0, 1]),
-                neither=int(table[0, 0]),
-                kappa=float(kappa.kappa),
-                kappa_low=float(kappa.kappa_low),
-                kappa_high=float(kappa.kappa_upp),
-            )
-        )
-    return found
+    return [agreement(name, reports) for name in COMPARED]
+
+
+def agreement(name: str, reports: Sequence[tuple[dict[str, Label], list[str]]]) -> Agreement:
+    """Return how labeler and indexer agree on an observation, and what the labeler makes of what it does not affirm."""
+    named = [[labels.get(name) for labels, terms in reports if has(name, terms) == yes] for yes in (False, True)]
+    table = np.array([[len(some) - some.count(Label.POSITIVE), some.count(Label.POSITIVE)] for some in named]).T
+    normal = [
+        labels.get(name) == Label.POSITIVE and not has(name, terms) and terms == ["normal"] for labels, terms in reports
+    ]
+    kappa = cohens_kappa(table)
+    return Agreement(
+        observation=name,
+        both=int(table[1, 1]),
+        labeler_only=int(table[1, 0]),
+        indexer_only=int(table[0, 1]),
+        neither=int(table[0, 0]),
+        doubted=named[True].count(Label.UNCERTAIN),
+        denied=named[True].count(Label.NEGATIVE),
+        unsaid=named[True].count(None),
+        called_normal=sum(normal),
+        kappa=float(kappa.kappa),
+        kappa_low=float(kappa.kappa_low),
+        kappa_high=float(kappa.kappa_upp),
+    )
+
+
+def has(name: str, terms: Sequence[str]) -> bool:
+    """Return whether an indexer's term names an observation."""
+    return any(term == start or term.startswith(f"{start}/") for term in terms for start in COMPARED[name])
 
 
 if __name__ == "__main__":

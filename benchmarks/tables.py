@@ -340,18 +340,42 @@ def labeler(result: Mapping[str, Any]) -> Iterable[str]:
         ]
         heads = ["observation", *(f"{label}: precision, recall (n)" for label in ("positive", "negative", "uncertain"))]
         yield table(heads, [[name or "**all**", *cells] for name, *cells in rows])
-    heads = ["observation", "both", "labeler alone", "indexer alone", "neither", "kappa (95 % interval)"]
+    heads = [
+        "observation", "both", "labeler alone", "of these indexed as normal", "indexer alone",
+        "of these doubted by the labeler", "denied", "not mentioned", "neither", "kappa (95 % interval)",
+    ]  # fmt: skip
     yield "Real reports, as numbers of them:"
     yield table(
         heads,
         [
             [
                 one["observation"],
-                *(f"{one[key]:,}" for key in ("both", "labeler_only", "indexer_only", "neither")),
+                *(
+                    f"{one[key]:,}"
+                    for key in (
+                        "both",
+                        "labeler_only",
+                        "called_normal",
+                        "indexer_only",
+                        "doubted",
+                        "denied",
+                        "unsaid",
+                        "neither",
+                    )
+                ),
                 f"{one['kappa']:.2f} ({one['kappa_low']:.2f} to {one['kappa_high']:.2f})",
             ]
             for one in result["agreements"]
         ],
+    )
+    of_findings = [one for one in result["agreements"] if one["observation"] != "No Finding"]
+    alone, doubted, denied, unsaid = (
+        sum(one[key] for one in of_findings) for key in ("indexer_only", "doubted", "denied", "unsaid")
+    )
+    yield (
+        f"Of the {alone:,} times that the indexer alone names an observation, No Finding apart, the labeler doubts it "
+        f"{doubted:,} times ({doubted / alone:.0%}), denies it {denied:,} times ({denied / alone:.0%}), and finds no "
+        f"mention {unsaid:,} times ({unsaid / alone:.0%})."
     )
 
 

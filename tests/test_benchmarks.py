@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import json
 import math
+import re
 import tarfile
 from io import BytesIO
 from itertools import islice
@@ -331,6 +332,36 @@ def test_the_labeler_s_benchmark_from_archive_to_file(benchmark, archive, monkey
     assert told["exact"] == {"tuning": [1, 1], "held out": [1, 1]}
     effusion = next(one for one in told["agreements"] if one["observation"] == "Pleural Effusion")
     assert (effusion["both"], effusion["neither"], effusion["kappa"]) == (2, 4, 1.0)
+
+
+@labeler
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_disagreements_are_counted_by_what_the_labeler_makes_of_them(benchmark):
+    named, normal, other = ["Edema", "Pulmonary Edema/mild"], ["normal"], ["Opacity"]
+    given = [
+        *[({"Edema": Label.UNCERTAIN}, named)] * 4,
+        *[({"Edema": Label.NEGATIVE}, named)] * 3,
+        *[({"Pneumonia": Label.POSITIVE}, named)] * 2,
+        ({"Edema": Label.POSITIVE}, named),
+        *[({"Edema": Label.POSITIVE}, normal)] * 5,
+        *[({"Edema": Label.POSITIVE}, other)] * 6,
+        *[({"Edema": Label.UNCERTAIN}, other), ({}, normal)] * 7,
+    ]
+    one = benchmark.agreement("Edema", given)
+    assert (one.both, one.labeler_only, one.indexer_only, one.neither) == (1, 11, 9, 14)
+    assert (one.doubted, one.denied, one.unsaid, one.called_normal) == (4, 3, 2, 5)
+
+
+@labeler
+def test_quotes_of_the_documents_stand_in_the_real_reports(benchmark):
+    if importlib.util.find_spec("torchxrayvision") is None:
+        pytest.skip("torchxrayvision, which brings the reports of Indiana University, is not installed")
+    page = (Path(__file__).parent.parent / "docs" / "radiology-reports.md").read_text(encoding="utf-8")
+    kinds = page[page.index("and found these kinds:") :]
+    quotes = re.findall(r"\*([^*]+)\*", re.sub(r"^- \*[^*]+\*", "", kinds, flags=re.MULTILINE))
+    every = "\n".join(text for text, _ in benchmark.real()).lower()
+    assert len(quotes) == 9
+    assert not [one for one in quotes if one.lower() not in every]
 
 
 @scores
