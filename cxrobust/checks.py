@@ -1,7 +1,9 @@
 """What can be known before a study runs: data, labels, models, one image through each regime, size and time."""
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +14,23 @@ from rich.table import Table
 from cxrobust.analysis.accelerator import check_device
 from cxrobust.analysis.metrics import metric
 from cxrobust.conditions import format_eps
+from cxrobust.errors import DataError, MissingGroupError, counted
+from cxrobust.inference.checkpoints import find_adapter
+from cxrobust.inference.datasets import ImageTable
 from cxrobust.inference.elsewhere import Elsewhere
 from cxrobust.inference.models import Regime
 from cxrobust.inference.perturbations.attack import InBall
+from cxrobust.inference.references import images_by_fault
 from cxrobust.inference.runner import Runner
 from cxrobust.inference.text_checks import check_texts
-from cxrobust.inference.units import Plan, Unit, in_one_search, plan
+from cxrobust.inference.units import Plan, Unit, in_one_search, plan, read_tested
 from cxrobust.pipeline import study_template
-from cxrobust.preferences.run import check_preferences
+from cxrobust.preferences import Preferences
+from cxrobust.preferences.run import check_learned_images
 from cxrobust.progress import Reporter
+from cxrobust.radiology_reports.findings import FLAWS, told_of_flaws, told_of_references
 from cxrobust.results import PREDICTIONS
-from cxrobust.scoring import check_scorers
+from cxrobust.scoring import check_scorer, scorers_of
 from cxrobust.study import Study
 
 LARGE = 8 / 255
@@ -47,6 +55,8 @@ class Check:
     n_units_left: int
     seconds: float
     """Estimated time of the predictions that are left."""
+    faults: tuple[str, ...]
+    """What is wrong with reports and references: counted, and neither scored nor a reason to stop."""
     advice: tuple[str, ...]
     """What is not wrong, and may be better otherwise."""
 
@@ -57,20 +67,29 @@ def check(study: Study, out: Path, *, report: Reporter) -> Check:
     Raises
     ------
     CxrobustError
-        For the first thing that would stop the study.
+        For the first thing that would stop the study; files and packages that are missing beside data which are right
+        are named all at once.
     """
     for name in study.analysis.metrics:
         metric[name]
     check_device(study.analysis.device)
     study_template(study)
-    check_scorers(study)
-    check_preferences(study)
+    lacking = _lacking(study)
+    if lacking:
+        raise _in_one(study, lacking + _lacking_models(study))
+    check_learned_images(study)
     folder = out / PREDICTIONS
-    planned = plan(study, folder, report=report)
+    try:
+        planned = plan(study, folder, report=report)
+    except DataError as error:
+        lacking = _lacking_models(study)
+        if str(error) not in lacking:
+            raise
+        raise _in_one(study, lacking) from error
     units = [unit for part in planned.parts for unit in part.units]
     left = [unit for unit in units if not (folder / unit.file).exists()]
     seconds = 0.0
-    _read_tables(planned)
+    faults = (*_faults_of_references(planned.table), *_read_tables(planned))
     check_texts(study, planned.table, planned.units)
     models = _first_units(planned)
     for done, (part, first) in enumerate(models):
@@ -93,6 +112,7 @@ def check(study: Study, out: Path, *, report: Reporter) -> Check:
         n_units=len(units),
         n_units_left=len(left),
         seconds=seconds,
+        faults=faults,
         advice=(*advice_of(study), *advice_on_scores(study)),
     )
 
@@ -114,6 +134,8 @@ def show(found: Check) -> None:
     table.add_row("Grid", f"{n_cells:,} regime × condition, {n_cells * found.n_images:,} images to predict")
     table.add_row("Units", f"{found.n_units_left:,} of {found.n_units:,} left")
     table.add_row("Time", _in_words(found.seconds))
+    for line in found.faults:
+        table.add_row("Reports", escape(line))
     for line in found.advice:
         table.add_row("Advice", line)
     Console().print(table)
@@ -139,12 +161,58 @@ def advice_of(study: Study) -> tuple[str, ...]:
     )
 
 
-def _read_tables(planned: Plan) -> None:
-    """Read every table of predictions made elsewhere: its columns and probabilities."""
+def _lacking(study: Study) -> list[str]:
+    """Say what each scorer and each judge of preferences lacks: a file, or a package."""
+    judges = study.preferences.judges if isinstance(study.preferences, Preferences) else ()
+    return _failing([*(partial(check_scorer, *one) for one in scorers_of(study).items()), *(j.check for j in judges)])
+
+
+def _lacking_models(study: Study) -> list[str]:
+    """Say what each model and its adapter lack; one of each fold is seen when its images are."""
+    models = [one for one in study.regimes if isinstance(one, Regime) and one.cross_fit is None]
+    adapters = [partial(find_adapter, getattr(one, "adapter", None), fold=None, regime=one.name) for one in models]
+    return _failing([*(one.fingerprint for one in models), *adapters])
+
+
+def _failing(steps: Sequence[Callable[[], object]]) -> list[str]:
+    told: dict[str, None] = {}
+    for step in steps:
+        try:
+            step()
+        except (DataError, MissingGroupError) as error:
+            told[str(error)] = None
+    return list(told)
+
+
+def _in_one(study: Study, lacking: Sequence[str]) -> DataError:
+    """Return all that is missing as one error; what is wrong with the data is raised before it."""
+    table = read_tested(study)
+    check_learned_images(study)
+    data = f"{table.name}, {counted(len(table.ids), 'image')} of {counted(len(set(table.patients)), 'patient')}"
+    numbered = [f"({number}) {one}" for number, one in enumerate(lacking, start=1)] if len(lacking) > 1 else lacking
+    return DataError(f"{'; '.join(numbered)} (the data can be read: {data})")
+
+
+def _read_tables(planned: Plan) -> tuple[str, ...]:
+    """Read every table of predictions made elsewhere: its columns and probabilities; return its reports' faults."""
+    told = []
     for part in planned.parts:
         for unit in part.units:
             if isinstance(unit.regime, Elsewhere):
-                unit.regime.read(str(unit.condition), findings=part.table.findings, image_ids=part.table.ids)
+                ids = part.table.ids
+                read = unit.regime.read(str(unit.condition), findings=part.table.findings, image_ids=ids)
+                known = () if read.written is None else read.written.faults
+                flaws = {flaw: n for flaw in FLAWS if (n := sum(flaw in one for one in known))}
+                if flaws:
+                    told.append(f"{unit.regime.name}, {unit.condition}: {told_of_flaws(flaws, len(ids))}")
+    return tuple(told)
+
+
+def _faults_of_references(table: ImageTable) -> tuple[str, ...]:
+    if table.references is None:
+        return ()
+    found = {fault: len(images) for fault, images in images_by_fault(table.references, table.ids).items()}
+    return (told_of_references(found, len(table.ids)),) if found else ()
 
 
 def _first_units(planned: Plan) -> list[tuple[Plan, list[Unit]]]:

@@ -80,8 +80,19 @@ def check_scorers(study: "Study") -> None:
         For the first.
     """
     for name, one in scorers_of(study).items():
-        one.check()
-        one.identity(name)
+        check_scorer(name, one)
+
+
+def check_scorer(name: str, one: Scorer) -> None:
+    """Raise what would stop a scorer: a package or a file that is missing.
+
+    Raises
+    ------
+    MissingGroupError, DataError
+        Naming it.
+    """
+    one.check()
+    one.identity(name)
 
 
 def score(study: "Study", folder: Path, *, report: Reporter = silent) -> None:

@@ -203,6 +203,26 @@ def test_broken_wording_is_counted_on_patients_that_training_has_not_seen(traine
     assert all(0 <= n <= n_images for n in broken.values())
 
 
+@pytest.mark.parametrize("script", ["train_dpo", "train_kto"])
+def test_a_judge_without_preferences_is_told_in_one_sentence(
+    example: Path, script: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for missing in ("datasets", "trl"):
+        pytest.importorskip(missing)
+    training = importlib.import_module(script)
+    monkeypatch.setattr(sys, "argv", [script, "--judge", "nobody"])
+    with pytest.raises(SystemExit, match=r"nobody/\w+\.jsonl is missing: run cxrobust preferences on the study first$"):
+        training.main()
+    folder = example / "out" / "preferences" / "sft" / "nobody"
+    folder.mkdir(parents=True)
+    for name in ("pairs", "unpaired"):
+        (folder / f"{name}.jsonl").write_text("")
+    with pytest.raises(SystemExit, match="has no preferences: its judge found no report of an image better") as caught:
+        training.main()
+    shutil.rmtree(folder)
+    assert caught.value.__suppress_context__
+
+
 def test_the_study_of_mimic_is_right_up_to_its_weights(example: Path, tmp_path: Path) -> None:
     """Made-up files as PhysioNet lays them out: all is found but the checkpoints."""
     root, reports = tmp_path / "mimic-cxr-jpg" / "2.1.0", tmp_path / "mimic-cxr" / "2.1.0" / "files"
@@ -241,12 +261,20 @@ def test_the_study_of_mimic_is_right_up_to_its_weights(example: Path, tmp_path: 
         assert table.ids == (image,)
         assert table.references == ("Mild atelectasis. As above.",)
         assert table.exclusions["without a reference report"] == 1
-    with pytest.raises(CxrobustError, match="GREEN-RadLlama2-7b: the file or folder is missing"):
+    with pytest.raises(CxrobustError) as caught:
         check(study, tmp_path / "out", report=silent)
+    said = str(caught.value)
+    assert "GREEN-RadLlama2-7b: the file or folder is missing" in said
+    assert all(f"medgemma-{name}-lora" in said for name in ("sft", "dpo-green", "dpo-labeler", "dpo-people"))
+    assert said.endswith("(the data can be read: MIMIC-CXR-JPG, 1 image of 1 patient)")
     weights = example / "checkpoints"
     (weights / "GREEN-RadLlama2-7b").mkdir(parents=True)
     (weights / "green-prompt.txt").write_text("{reference} {candidate}")
-    with pytest.raises(CxrobustError, match="medgemma"):
+    with pytest.raises(CxrobustError, match=r"^\(1\) .*medgemma.*; \(2\) .*medgemma.*1 image of 1 patient\)$"):
+        check(study, tmp_path / "out", report=silent)
+    (root / "mimic-cxr-2.0.0-split.csv").unlink()
+    shutil.rmtree(weights / "GREEN-RadLlama2-7b")
+    with pytest.raises(CxrobustError, match=r"mimic-cxr-2.0.0-split.csv.gz is missing"):
         check(study, tmp_path / "out", report=silent)
 
 

@@ -100,11 +100,17 @@ def labels_of(references: Sequence[str | None], observations: Sequence[str], *, 
 
 def faults(references: Sequence[str | None], ids: Sequence[str]) -> dict[str, dict[str, object]]:
     """Return how many references are missing, empty or not English, and the first of their images."""
+    named = images_by_fault(references, ids)
+    return {fault: {"n": len(images), "images": images[:3]} for fault, images in named.items()}
+
+
+def images_by_fault(references: Sequence[str | None], ids: Sequence[str]) -> dict[str, list[str]]:
+    """Return the images whose reference is missing, empty or not English; no references at all are no fault."""
     named: dict[str, list[str]] = {}
     for image, reference in zip(ids, references, strict=True):
         for fault in ("missing",) if reference is None else tuple(faults_of(reference)):
             named.setdefault(fault, []).append(image)
-    return {fault: {"n": len(images), "images": images[:3]} for fault, images in named.items()}
+    return named
 
 
 def left_out_for(references: Sequence[str | None], *, without: bool, longest: int | None) -> list[str | None]:

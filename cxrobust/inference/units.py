@@ -181,6 +181,18 @@ def plan(study: Study, folder: Path, *, report: Reporter = silent, decoders: Dec
     return replace(planned, validation=validation)
 
 
+def read_tested(study: Study) -> ImageTable:
+    """Read the test images of a study, without their pixels.
+
+    Raises
+    ------
+    DataError, StudyError
+        When they cannot be used.
+    """
+    wanted = _predicted(study.regimes)
+    return _read(study, study.data, ("data", "findings"), wanted=wanted, other=None)
+
+
 def _on_validation(regime: Regime | Elsewhere) -> Regime | Elsewhere:
     return regime.on_validation() if isinstance(regime, Elsewhere) else regime
 

@@ -108,18 +108,16 @@ def _sampling(study: Study, asked: Preferences, regime: Regime, cache: Path, rep
     )
 
 
-def check_preferences(study: Study) -> None:
-    """See, where a study asks for preference data, that its images to learn from and its judges are there.
+def check_learned_images(study: Study) -> None:
+    """See, where a study asks for preference data, that its images to learn from are there and of other patients.
 
     Raises
     ------
     CxrobustError
-        For the first thing that would stop `make_preferences`.
+        For the first thing that is wrong with them.
     """
     if isinstance(study.preferences, Preferences):
         _images(study, study.preferences)
-        for one in study.preferences.judges:
-            one.check()
 
 
 def _regime(study: Study, name: str) -> Regime:

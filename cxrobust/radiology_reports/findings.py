@@ -119,5 +119,16 @@ def told_of_flaws(counts: Mapping[str, int], n: int) -> str:
     return f"of {n:,} reports that were generated: {', '.join(f'{counts[flaw]:,} {flaw}' for flaw in counts)}"
 
 
+def told_of_references(counts: Mapping[str, int], n: int) -> str:
+    """Return a line for the terminal on reference reports that tell nothing.
+
+    Examples
+    --------
+    >>> told_of_references({"missing": 3, "not English": 1}, 1200)
+    'of 1,200 reference reports: 3 missing, 1 not English'
+    """
+    return f"of {n:,} reference reports: {', '.join(f'{number:,} {fault}' for fault, number in counts.items())}"
+
+
 def _plain(name: str) -> str:
     return re.sub(r"[\s_]+", "", name).casefold()

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from generator import FULL, Scale
 from trl import DPOConfig, DPOTrainer
-from tuning import tune
+from tuning import in_a_sentence, tune
 
 from cxrobust.preferences.files import PAIRS
 from cxrobust.progress import Reporter, reporting
@@ -68,7 +68,7 @@ def main() -> None:
     torch.set_num_threads(1)
     name = f"dpo-{asked.judge}" if asked.loss == "sigmoid" else f"dpo-{asked.judge}-{asked.loss}"
     name += "" if asked.learning_rate == LEARNING_RATE else f"-{asked.learning_rate:g}"
-    with reporting() as report:
+    with in_a_sentence(), reporting() as report:
         train(
             HERE / "checkpoints" / "sft",
             HERE / "out" / "preferences" / "sft" / asked.judge,

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from generator import FULL, Scale
 from trl import KTOConfig, KTOTrainer
-from tuning import tune
+from tuning import in_a_sentence, tune
 
 from cxrobust.preferences.files import UNPAIRED
 from cxrobust.progress import Reporter, reporting
@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    with reporting() as report:
+    with in_a_sentence(), reporting() as report:
         train(
             HERE / "checkpoints" / "sft",
             HERE / "out" / "preferences" / "sft" / asked.judge,

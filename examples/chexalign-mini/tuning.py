@@ -14,7 +14,7 @@ from generator import Scale
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor, PrinterCallback, TrainerCallback
 
-from cxrobust.errors import DataError
+from cxrobust.errors import CxrobustError, DataError
 from cxrobust.inference.finetuning import Training, write_training
 from cxrobust.inference.pretrained import quiet
 from cxrobust.preferences.files import SUMMARY
@@ -91,6 +91,15 @@ def tune(
         **rewards,
         **told,
     )
+
+
+@contextlib.contextmanager
+def in_a_sentence() -> Iterator[None]:
+    """Say what a person can mend in one sentence, and exit with 1; without it Python shows where it was raised."""
+    try:
+        yield
+    except CxrobustError as error:
+        raise SystemExit(str(error)) from None
 
 
 def _settings(training: Training) -> dict[str, Any]:

@@ -11,10 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from cxrobust import pipeline
+from cxrobust.checks import check, show
 from cxrobust.cli.studies import _say_flaws
 from cxrobust.errors import DataError, StudyError
 from cxrobust.inference.elsewhere import Elsewhere, common_images
 from cxrobust.predictions import load_predictions
+from cxrobust.progress import silent
 from cxrobust.study import read_study
 
 FINDINGS = ("Effusion", "Mass")
@@ -426,6 +428,19 @@ def test_faulty_reports_and_references_are_told_on_the_terminal(
     said = capsys.readouterr().err
     assert said == "cxrobust: of 160 reports that were generated: 2 empty, 2 very long (from 'a', 'b')\n"
     told = json.loads(file.read_text())
+    faults = check(study, generators.folder / "out", report=silent).faults
+    assert faults == tuple(
+        f"{name}, {condition}: of 40 reports that were generated: 1 empty, 1 very long"
+        for name, condition in (("a", "attack"), ("b", "attack"))
+    )
+    references = generators.folder / "references.jsonl"
+    rows = [json.loads(line) for line in references.read_text().splitlines()]
+    rows[0]["report"], rows[1]["report"] = "", "Der Befund ist normal."
+    references.write_text("\n".join(map(json.dumps, rows[:-1])))
+    found = check(study, generators.folder / "out", report=silent)
+    assert found.faults[0] == "of 40 reference reports: 1 empty, 1 not English, 1 missing"
+    show(found)
+    assert "of 40 reference reports: 1 empty, 1 not English, 1 missing" in capsys.readouterr().out
     sound = json.loads(file.read_text())
     sound["regimes"][1].pop("report_faults")
     file.write_text(json.dumps(sound))
