@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from cxrobust.cli.app import DataRoot, Out, StudyFile, app, out_folder, say_written, spare, warn
+from cxrobust.errors import StudyError, counted, some
 
 TEXTS = "Radiology reports as texts"
 
@@ -18,14 +19,33 @@ def label(
     out: Annotated[Path, typer.Option("--out", help="The CSV of labels to write.", show_default=False)],
     id_column: Annotated[str, typer.Option("--id", help="Column of the ids.")] = "id",
     text_column: Annotated[str, typer.Option("--text", help="Column of the texts.")] = "report",
+    chexbert: Annotated[
+        Path | None, typer.Option("--chexbert", help="CheXbert's checkpoint, chexbert.pth, to read by; else by rules.")
+    ] = None,
+    tokenizer: Annotated[
+        Path | None, typer.Option("--tokenizer", help="With --chexbert: a folder with bert-base-uncased's vocab.txt.")
+    ] = None,
 ) -> None:
-    """Read CheXpert's 14 labels from radiology reports, by rules that need no model."""
+    """Read CheXpert's 14 labels from radiology reports, by rules that need no model, or by CheXbert."""
     from collections import Counter
 
     from cxrobust.radiology_reports.tables import label_reports, read_reports, write_labels
 
-    spare(out, reports)
-    labelled = label_reports(read_reports(reports, id_column=id_column, text_column=text_column))
+    spare(out, reports, chexbert)
+    if (chexbert is None) != (tokenizer is None):
+        raise StudyError("--chexbert and --tokenizer belong together: give both, or neither to read by rules")
+    read = read_reports(reports, id_column=id_column, text_column=text_column)
+    if chexbert is None or tokenizer is None:
+        labelled = label_reports(read)
+    else:
+        from cxrobust.inference.runtime import choose_device
+        from cxrobust.radiology_reports.chexbert import Chexbert
+
+        network = Chexbert(chexbert, tokenizer, device=choose_device("auto"))
+        labelled = label_reports(read, network.label)
+        if cut := [one.report.id for one in labelled if one.unread is None and network.is_cut(one.report.text)]:
+            long = f"{counted(len(cut), 'report')} beyond {network.longest:,} tokens ({some(cut)})"
+            warn(f"{long}: CheXbert reads no further")
     write_labels(out, labelled)
     for why, number in Counter(one.unread for one in labelled if one.unread).items():
         warn(f"{number:,} of {len(labelled):,} reports have no label, being {why}: see the column unread")

@@ -99,7 +99,7 @@ def _weights(checkpoint: Path) -> dict[str, Any]:
     try:
         content = torch.load(checkpoint, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise DataError(f"{checkpoint}: the checkpoint of CheXbert is missing: correct its path in [scores]") from None
+        raise DataError(f"{checkpoint}: the checkpoint of CheXbert is missing: correct its path") from None
     except Exception as error:  # torch raises anything for a file that is none
         raise DataError(
             f"{checkpoint}: cannot be read as tensors alone ({' '.join(str(error).split())[:160]}): "

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,13 +125,25 @@ def _json_rows(path: Path, content: str) -> Iterator[tuple[int, Mapping[str, Any
             yield number, row
 
 
-def label_reports(reports: Iterable[Report]) -> list[Labelled]:
-    """Return the labels of each report; an empty one, and one in another language, have none and say so."""
-    found = []
-    for report in reports:
-        unread = "empty" if not report.text.strip() else None if speaks_english(report.text) else "not English"
-        found.append(Labelled(report=report, labels={} if unread else label_report(report.text), unread=unread))
-    return found
+def by_rules(texts: Sequence[str]) -> list[Mapping[str, Label]]:
+    """Return the labels of each text by the embedded labeler."""
+    return [label_report(text) for text in texts]
+
+
+def label_reports(
+    reports: Iterable[Report], label: Callable[[Sequence[str]], Sequence[Mapping[str, Label]]] = by_rules
+) -> list[Labelled]:
+    """Return the labels of each report; an empty one, and one in another language, have none and say so.
+
+    `label` gives those of several texts, none of them empty: `by_rules`, or CheXbert's `label`.
+    """
+    every = list(reports)
+    unread = ["empty" if not one.text.strip() else None if speaks_english(one.text) else "not English" for one in every]
+    told = iter(label([one.text for one, why in zip(every, unread, strict=True) if why is None]))
+    return [
+        Labelled(report=one, labels={} if why else next(told), unread=why)
+        for one, why in zip(every, unread, strict=True)
+    ]
 
 
 def write_labels(path: Path, labelled: Sequence[Labelled]) -> None:

@@ -1,10 +1,13 @@
 """CheXbert and BERTScore on tiny random stand-ins of their architecture, made here."""
 
+import csv
+import json
 import sys
 
 import numpy as np
 import pytest
 
+from cxrobust.cli import _main
 from cxrobust.errors import DataError
 from cxrobust.radiology_reports.labeler import Label
 from cxrobust.radiology_reports.phrases import OBSERVATIONS
@@ -109,6 +112,28 @@ def test_a_long_report_is_cut_and_told(checkpoint, tokenizer):
     found = chexpert.score(Pairs(ids=("a", "b"), candidates=texts, references=(TEXTS[0], TEXTS[0])))
     assert found.remarks == ("text beyond 512 tokens not read", None)
     assert found.columns["chexpert_fp_edema"][1] == found.columns["chexpert_fn_edema"][1] == 0
+
+
+def test_chexbert_labels_a_table_of_reports(checkpoint, tokenizer, tmp_path, capsys):
+    from cxrobust.radiology_reports.chexbert import Chexbert
+
+    texts = {"a": TEXTS[0], "b": "", "c": "Kein Pneumothorax, kein Erguss.", "d": "small left effusion " * 300}
+    rows = [json.dumps({"id": name, "report": text}) for name, text in texts.items()]
+    (tmp_path / "r.jsonl").write_text("\n".join(rows))
+    words = ["label", str(tmp_path / "r.jsonl"), "--out", str(tmp_path / "l.csv"), "--chexbert", str(checkpoint)]
+    assert _main(words) == 2
+    assert "--chexbert and --tokenizer belong together" in capsys.readouterr().err
+    assert _main([*words, "--tokenizer", str(tokenizer)]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "1 report beyond 512 tokens (d): CheXbert reads no further" in said
+    assert "1 of 4 reports have no label, being not English" in said
+    with (tmp_path / "l.csv").open() as file:
+        found = {row.pop("id"): row for row in csv.DictReader(file)}
+    assert [found[name].pop("unread") for name in texts] == ["", "empty", "not English", ""]
+    (first, last) = Chexbert(checkpoint, tokenizer, batch=1).label([texts["a"], texts["d"]])
+    for name, labels in (("a", first), ("b", {}), ("c", {}), ("d", last)):
+        assert found[name] == {one: str(int(labels[one])) if one in labels else "" for one in OBSERVATIONS}
+    assert any(found["a"].values())
 
 
 def test_a_checkpoint_with_code_is_refused(tmp_path, tokenizer):
