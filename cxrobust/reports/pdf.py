@@ -1,7 +1,9 @@
 """HTML to PDF by WeasyPrint: own fonts, no access to files or network, the same bytes for the same document."""
 
+import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -55,6 +57,8 @@ def lay_out(html: str) -> LaidOut:
     ------
     PangoError
         When Pango, or a library that comes with it, is not installed.
+    DataError
+        When a user's template asks for a picture or a style sheet that cannot be loaded.
     """
     weasyprint = _weasyprint()
     fetcher = weasyprint.urls.URLFetcher(allowed_protocols={"data"}, allow_redirects=False)
@@ -62,12 +66,35 @@ def lay_out(html: str) -> LaidOut:
     document = weasyprint.HTML(string=named, base_url=None, url_fetcher=fetcher)
     if not _FOOTNOTES.search(named):
         document._ua_stylesheets = lambda forms=False: [_without_footnotes()]
-    laid_out = document.render(pdf_variant=VARIANT, pdf_identifier=b"", cache=dict(pictures))
+    with _nothing_left_out():
+        laid_out = document.render(pdf_variant=VARIANT, pdf_identifier=b"", cache=dict(pictures))
     pages: dict[str, int] = {}
     for k, page in enumerate(laid_out.pages, start=1):
         for anchor in page.anchors:  # again on each page that an element goes on to
             pages.setdefault(anchor, k)
     return LaidOut(document=laid_out, pages=pages, pictures=pictures)
+
+
+@contextmanager
+def _nothing_left_out() -> Iterator[None]:
+    """Raise where WeasyPrint leaves out what it cannot load, of which it only keeps a log."""
+    said: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.getMessage().startswith("Failed to "):
+                said.append(" ".join(record.getMessage().split())[:200])
+
+    log, listener = logging.getLogger("weasyprint"), Listener(logging.ERROR)
+    log.addHandler(listener)
+    try:
+        yield
+    finally:
+        log.removeHandler(listener)
+    if said:
+        raise DataError(
+            f"the template asks for what a document does not load ({said[0]}): put it in as a data: address"
+        )
 
 
 @cache

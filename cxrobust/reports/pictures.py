@@ -14,9 +14,12 @@ from typing import Any
 import pikepdf
 import pydyf
 
+from cxrobust.errors import DataError
+
 PX = 4 / 3
 """Pixels of CSS in a point."""
 MIME = "application/pdf"
+INSTEAD = "give it as PNG, JPEG or SVG"
 _SOURCE = re.compile(rf'src="data:{MIME};base64,([A-Za-z0-9+/=]*)"')
 
 
@@ -26,12 +29,23 @@ def source(content: bytes) -> str:
 
 
 class Picture:
-    """An image as WeasyPrint asks for it: the only page of a PDF."""
+    """An image as WeasyPrint asks for it: the only page of a PDF, given in base 64.
 
-    def __init__(self, content: bytes) -> None:
+    Raises
+    ------
+    DataError
+        When it is not that, as what a user's template gives may be.
+    """
+
+    def __init__(self, data: str) -> None:
+        try:
+            content = base64.b64decode(data)
+            with pikepdf.open(BytesIO(content)) as pdf:
+                [page] = pdf.pages
+                left, bottom, right, top = (float(side) for side in page.mediabox)
+        except (pikepdf.PdfError, ValueError, AttributeError) as error:
+            raise DataError(f"a picture of the template is no PDF of one page ({error}): {INSTEAD}") from error
         self._content = content
-        with pikepdf.open(BytesIO(content)) as pdf:
-            left, bottom, right, top = (float(side) for side in pdf.pages[0].mediabox)
         self._left, self._bottom, self._width, self._height = left, bottom, right - left, top - bottom
         self._forms: list[Any] = []
 
@@ -49,9 +63,16 @@ class Picture:
 
     def embed(self, into: pydyf.PDF) -> None:
         """Put what it shows into a PDF where it was drawn."""
+        try:
+            self._copy(into)
+        except (pikepdf.PdfError, AttributeError, KeyError, TypeError, RecursionError) as error:
+            raise DataError(f"a picture of the template is a PDF that cannot be shown ({error}): {INSTEAD}") from error
+
+    def _copy(self, into: pydyf.PDF) -> None:
         with pikepdf.open(BytesIO(self._content)) as pdf:
-            page = pdf.pages[0]
-            copied = _Copied(into)
+            page, copied = pdf.pages[0], _Copied(into)
+            if isinstance(page.Contents, pikepdf.Array):
+                page.contents_coalesce()
             for form in self._forms:
                 form.extra = {
                     "Type": "/XObject",
@@ -71,7 +92,7 @@ def with_pictures(html: str) -> tuple[str, Mapping[str, Picture]]:
         return f'src="{addresses.setdefault(match[1], f"picture:{len(addresses)}")}"'
 
     named_html = _SOURCE.sub(named, html)
-    return named_html, {address: Picture(base64.b64decode(data)) for data, address in addresses.items()}
+    return named_html, {address: Picture(data) for data, address in addresses.items()}
 
 
 class _Copied:

@@ -9,6 +9,7 @@ import pytest
 from matplotlib.figure import Figure as Canvas
 from numpy.typing import NDArray
 
+from cxrobust.errors import DataError
 from cxrobust.reports.figures.style import canvas, drawn
 from cxrobust.reports.pdf import to_pdf
 from cxrobust.reports.pictures import source
@@ -81,3 +82,52 @@ def test_a_template_may_still_have_footnotes() -> None:
     text = pypdfium2.PdfDocument(to_pdf(html))[0].get_textpage().get_text_bounded()
     assert "Said1" in text
     assert "1. below" in text
+
+
+def many_pages() -> bytes:
+    pdf, out = pikepdf.new(), io.BytesIO()
+    for _ in range(2):
+        pdf.add_blank_page()
+    pdf.save(out)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"abc", b"%PDF-1.7\n", many_pages()], ids=["none", "text", "a head", "two pages"]
+)
+def test_what_is_no_pdf_of_one_page_is_refused_in_one_sentence(content: bytes) -> None:
+    with pytest.raises(DataError, match=r"a picture of the template is no PDF of one page \(.*\): give it as PNG"):
+        document("", content)
+
+
+def test_a_page_may_be_in_parts_and_one_that_goes_in_circles_is_refused(alone: bytes) -> None:
+    with pikepdf.open(io.BytesIO(alone)) as pdf:
+        page, out = pdf.pages[0], io.BytesIO()
+        page.contents_add(b"q", prepend=True)
+        page.contents_add(b"Q")
+        assert isinstance(page.Contents, pikepdf.Array)
+        pdf.save(out)
+    assert abs(seen(document("", out.getvalue())) - seen(document("", alone))).max() == 0
+    with pikepdf.open(io.BytesIO(alone)) as pdf:
+        circle, out = pdf.make_indirect(pikepdf.Dictionary()), io.BytesIO()
+        circle.Again = pdf.make_indirect(pikepdf.Dictionary(Back=circle))
+        pdf.pages[0].Resources.Properties = pikepdf.Dictionary(A=circle)
+        pdf.save(out)
+    with pytest.raises(DataError, match="a picture of the template is a PDF that cannot be shown"):
+        document("", out.getvalue())
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        '<img src="file:///etc/hostname" alt="a">',
+        '<img src="https://example.org/a.png" alt="a">',
+        "<img src='data:image/png;base64,AAAA' alt='a'>",
+        '<link rel="stylesheet" href="file:///etc/hostname">',
+    ],
+)
+def test_what_cannot_be_loaded_is_named_and_not_left_out(asked: str) -> None:
+    with pytest.raises(
+        DataError, match=r"the template asks for what a document does not load \(Failed to load .*data: address"
+    ):
+        to_pdf(f'<html lang="en"><title>t</title>{asked}<p>text')
