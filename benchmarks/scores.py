@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 from record import write
 
 from cxrobust.inference.datasets.openi import report_texts
+from cxrobust.radiology_reports.judges.grading import GRADERS
 from cxrobust.radiology_reports.labeler import Label, label_report, mentions
 from cxrobust.radiology_reports.phrases import OBSERVATIONS
 from cxrobust.radiology_reports.scores import Columns, Measure, Pairs, each, measured, scorer
@@ -35,6 +37,8 @@ METRICS = (
     "f1-positive", "words",
 )  # fmt: skip
 """What is told of each report alone."""
+BY_RADEVAL = tuple(f"radeval-{name}" for name in ("bleu", "rouge1", "rouge2", "rougeL"))
+"""The same by RadEval's own code, where it is installed: those of its scores that need no network."""
 WHOLE = ("f1-14-macro", "f1-5-macro", "verbosity", *(f"f1-{slug(name)}" for name in OBSERVATIONS))
 """What is told of all reports together."""
 NOT_RUN = ("bertscore", "radgraph-simple", "radgraph-partial", "radgraph-complete", "ratescore", "green", "CheXbert")
@@ -58,6 +62,8 @@ SEVERITIES = {
 }
 DEVICES = "Support Devices"
 RESAMPLES = 2_000
+SETTINGS: Mapping[str, Mapping[str, Any]] = {"radeval": {"metrics": ("bleu", "rouge")}}
+"""Of scorers that have no defaults."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,18 +97,25 @@ def main() -> None:
     rng = np.random.default_rng(1)
     reports = list(real())
     made = candidates(reports, rng, most=arguments.most)
-    rows, together = list(measured_rows(made, rng)), list(rows_of_all(made, rng))
+    by_radeval = BY_RADEVAL if has_radeval() else ()
+    rows, together = list(measured_rows([*METRICS, *GRADERS, *by_radeval], made, rng)), list(rows_of_all(made, rng))
     content = {
         "reports": len(reports),
         "references": len(made),
-        "not_run": NOT_RUN,
+        "not_run": NOT_RUN if by_radeval else [*NOT_RUN, *BY_RADEVAL],
+        "judges": list(GRADERS),
         "rows": [asdict(one) for one in rows],
         "together": [asdict(one) for one in together],
     }
-    write(arguments.out, content, packages=("sacrebleu", "rouge-score", "torchxrayvision"))
+    packages = ("sacrebleu", "rouge-score", "torchxrayvision", *(["radeval"] if by_radeval else []))
+    write(arguments.out, content, packages=packages)
     for one in (*rows, *together):
         told = "".join(f", below {right} in {share:.0%}" for right, (share, _, _) in one.below.items())
         print(f"{one.metric}, {one.kind}: {one.mean:.3f} ({one.low:.3f} to {one.high:.3f}), n {one.n:,}{told}")
+
+
+def has_radeval() -> bool:
+    return find_spec("radeval") is not None
 
 
 def real() -> Iterator[Indexed]:
@@ -195,8 +208,10 @@ def swapped(text: str, words: Mapping[str, str], *, all_of_them: bool) -> str | 
     return None
 
 
-def measured_rows(made: Sequence[tuple[str, Mapping[str, str]]], rng: np.random.Generator) -> Iterator[Row]:
-    for metric in METRICS:
+def measured_rows(
+    metrics: Sequence[str], made: Sequence[tuple[str, Mapping[str, str]]], rng: np.random.Generator
+) -> Iterator[Row]:
+    for metric in metrics:
         scores = {kind: of_each(metric, made, kind) for kind in KINDS}
         for kind in KINDS:
             mine = scores[kind]
@@ -241,7 +256,16 @@ def how_often_below(
 
 def of_each(metric: str, made: Sequence[tuple[str, Mapping[str, str]]], kind: str) -> NDArray[np.float64]:
     """Return the metric of each report alone, (n_references,); NaN where there is no such candidate."""
-    return each(*of_all(metric, made, kind))
+    return graded(metric, made, kind) if metric in GRADERS else each(*of_all(metric, made, kind))
+
+
+def graded(judge: str, made: Sequence[tuple[str, Mapping[str, str]]], kind: str) -> NDArray[np.float64]:
+    """Return what a judge's own grade gives each candidate, (n_references,); NaN where there is none."""
+    at = [i for i, (_, texts) in enumerate(made) if kind in texts]
+    grades = GRADERS[judge]([made[i][1][kind] for i in at], [made[i][0] for i in at])
+    found = np.full(len(made), np.nan)
+    found[at] = [np.nan if one.value is None else one.value for one in grades]
+    return found
 
 
 def of_all(metric: str, made: Sequence[tuple[str, Mapping[str, str]]], kind: str) -> tuple[Measure, Columns]:
@@ -261,7 +285,7 @@ _KEPT: dict[tuple[str, tuple[str | None, ...]], Mapping[str, NDArray[np.float64]
 def cached(name: str, pairs: Pairs) -> Mapping[str, NDArray[np.float64]]:
     key = (name, pairs.candidates)
     if key not in _KEPT:
-        _KEPT[key] = scorer[name]().score(pairs).columns
+        _KEPT[key] = scorer[name](**SETTINGS.get(name, {})).score(pairs).columns
     return _KEPT[key]
 
 

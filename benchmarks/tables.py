@@ -446,19 +446,26 @@ def scores(result: Mapping[str, Any]) -> Iterable[str]:
     yield (
         f"{result['references']:,} references, drawn at random of {result['reports']:,} indexed reports. Mean score of "
         f"each report alone, with its 95 % interval; not every report has a side or a severity to change, and F1 is of "
-        f"those of which either text affirms something:"
+        f"those of which either text affirms something. {' and '.join(result['judges'])} are the grades of judges of "
+        f"preferences, and what begins with radeval is by RadEval's own code:"
     )
     first = metrics[0]
     yield table(
-        ["candidate", "n", *metrics],
-        [[kind, f"{rows[first, kind]['n']:,}", *(_scored(rows[metric, kind]) for metric in metrics)] for kind in kinds],
+        ["score", *kinds],
+        [
+            ["*reports*", *(f"{rows[first, kind]['n']:,}" for kind in kinds)],
+            *([metric, *(_scored(rows[metric, kind]) for kind in kinds)] for metric in metrics),
+        ],
     )
-    graded = [metric for metric in metrics if metric != "words"]
     wrong = [kind for kind in kinds if rows[first, kind]["below"]]
     for right in rows[first, wrong[0]]["below"]:
         yield f"How often, in %, a wrong candidate scores less than *{right}*; 50 is chance, 100 sees every error:"
-        cells = [[kind, *(_share(rows[metric, kind]["below"][right]) for metric in graded)] for kind in wrong]
-        yield table(["wrong candidate", *graded], cells)
+        cells = [
+            [metric, *(_share(rows[metric, kind]["below"][right]) for kind in wrong)]
+            for metric in metrics
+            if metric != "words"
+        ]
+        yield table(["score", *wrong], cells)
     whole = {(one["metric"], one["kind"]): one for one in result["together"]}
     yield "Scores of all reports together, with 95 % intervals; – where neither side affirms the observation:"
     yield table(

@@ -399,6 +399,7 @@ def test_the_scores_benchmark_from_archive_to_file(benchmark, archive, monkeypat
     monkeypatch.setattr("sys.argv", ["scores.py", "--out", str(tmp_path / "scores.json")])
     monkeypatch.setattr(benchmark, "RESAMPLES", 20)
     monkeypatch.setattr(benchmark, "_KEPT", {})
+    monkeypatch.setattr(benchmark, "has_radeval", lambda: False)
     benchmark.main()
     told = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))
     assert (told["reports"], told["references"]) == (6, 4)
@@ -412,9 +413,43 @@ def test_the_scores_benchmark_from_archive_to_file(benchmark, archive, monkeypat
     values = [together["f1-pleural-effusion", kind]["mean"] for kind in (benchmark.SIDE, benchmark.OTHER)]
     assert values == [1.0, 0.0]
     assert together["verbosity", benchmark.SIDE]["mean"] == 1.0
+    labels, words = ({kind: rows[judge, kind]["mean"] for kind in benchmark.KINDS} for judge in told["judges"])
+    assert told["judges"] == ["labeler-f1", "word-overlap"]
+    assert (labels[benchmark.ORDER], labels[benchmark.SIDE], words[benchmark.ORDER]) == (1.0, 1.0, 1.0)
+    assert max(labels[benchmark.NEGATED], labels[benchmark.OTHER], words[benchmark.SIDE]) < 1
+    assert {*benchmark.BY_RADEVAL} < {*told["not_run"]}
     named = {*benchmark.METRICS, *benchmark.WHOLE, *benchmark.NOT_RUN}
     networks = {name for name in scorer["green"].measures if name != "green"}
     assert {name for one in scorer for name in scorer[one].measures} - named == {*networks, "log-probability"}
+
+
+@scores
+def test_grades_of_judges_against_hand_arithmetic(benchmark):
+    made = [("small effusion", {benchmark.NEGATED: "no effusion"}), ("effusion", {})]
+    dice = benchmark.of_each("word-overlap", made, benchmark.NEGATED)
+    assert dice == pytest.approx([2 * 1 / (2 + 2), np.nan], nan_ok=True)
+    assert benchmark.of_each("labeler-f1", made, benchmark.NEGATED)[0] == 0
+
+
+@scores
+def test_radeval_scores_what_it_is_asked_for(benchmark, monkeypatch):
+    """Where it is installed; a stand-in here gives each report a number of its own for each score."""
+    given = {"bleu": 0.1, "rouge1": 0.2, "rouge2": 0.3, "rougeL": 0.4}
+
+    class Package:
+        class RadEval:
+            def __init__(self, *, metrics, **_):
+                assert metrics == ["bleu", "rouge"]
+
+            def __call__(self, *, refs, hyps):
+                return {name: [value] * len(hyps) for name, value in given.items()}
+
+    monkeypatch.setattr("cxrobust.radiology_reports.scores.radeval._package", lambda: Package)
+    monkeypatch.setattr(benchmark, "_KEPT", {})
+    made = [("Small effusion.", {benchmark.SAME: "No effusion."}), ("Effusion.", {})]
+    told = {metric: benchmark.of_each(metric, made, benchmark.SAME) for metric in benchmark.BY_RADEVAL}
+    assert {name: values[0] for name, values in told.items()} == {f"radeval-{name}": x for name, x in given.items()}
+    assert all(np.isnan(values[1]) for values in told.values())
 
 
 @swaps
