@@ -78,5 +78,7 @@ def test_a_study_has_the_first_reference_of_its_images_and_no_report():
     made = predictions(references=(None, "b", "a", None, "c"), reports=reports, log_probabilities=np.zeros((2, 2, 5)))
     pooled = pool_studies(made, column="study_id", by="mean")
     assert pooled.references == ("a", "b", None)
+    blank = replace(made, references=(" ", "b", "a", " ", "c"))
+    assert pool_studies(blank, column="study_id", by="mean").references == ("a", "b", " ")
     assert pooled.reports is None
     assert pooled.log_probabilities is None
