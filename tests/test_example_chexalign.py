@@ -167,6 +167,61 @@ def test_training_says_how_it_was_done(trained: Path) -> None:
     assert json.loads(tuned["judge"])["kind"] == "score"
 
 
+def log_probabilities(checkpoint: Path, line: dict[str, Any], image: Path) -> dict[str, tuple[float, float]]:
+    """Of the chosen and the rejected report the log-probability and a token's mean, by the network's own logits."""
+    import torch
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    processor = AutoProcessor.from_pretrained(checkpoint)
+    model = AutoModelForImageTextToText.from_pretrained(checkpoint).eval()
+    question = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": line["prompt"][0]["content"]}]}
+    asked = processor.apply_chat_template([question], add_generation_prompt=True, tokenize=False)
+    found = {}
+    for which in ("chosen", "rejected"):
+        answer = {"role": "assistant", "content": [{"type": "text", "text": line[which][0]["content"]}]}
+        text = processor.apply_chat_template([question, answer], tokenize=False)
+        assert text.startswith(asked)
+        given = [
+            processor(images=Image.open(image).convert("RGB"), text=one, return_tensors="pt") for one in (asked, text)
+        ]
+        at = given[0]["input_ids"].shape[1]
+        with torch.no_grad():
+            logits = model(**given[1]).logits[0, at - 1 : -1].double().log_softmax(-1)
+        each = logits.gather(1, given[1]["input_ids"][0, at:, None])[:, 0]
+        found[which] = (float(each.sum()), float(each.mean()))
+    return found
+
+
+@pytest.mark.parametrize("method", ["sigmoid", "ipo", "length-normalised", "kto"])
+def test_training_on_one_pair_prefers_its_chosen_report_more_than_before(trained: Path, method: str) -> None:
+    """Each loss falls as the margin grows: of a report's log-probability, or of a token's where that is normalised."""
+    import torch
+
+    source, start = trained / "out" / "preferences" / "sft" / "overlap", trained / "checkpoints" / "sft"
+    folder, tuned = source.parent / f"one-pair-{method}", trained / "one-pair" / method
+    folder.mkdir()
+    shutil.copy(source / "summary.json", folder)
+    line = (source / "pairs.jsonl").read_text(encoding="utf-8").splitlines()[0]
+    halves = (source / "unpaired.jsonl").read_text(encoding="utf-8").splitlines()[:2]
+    (folder / "pairs.jsonl").write_text(f"{line}\n" * 16, encoding="utf-8")
+    (folder / "unpaired.jsonl").write_text("\n".join(halves * 8) + "\n", encoding="utf-8")
+    given: dict[str, Any] = {"scale": importlib.import_module("generator").TINY, "seed": 1, "report": silent}
+    torch.set_num_threads(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if method == "kto":
+            importlib.import_module("train_kto").train(start, folder, tuned, **given)
+        else:
+            importlib.import_module("train_dpo").train(start, folder, tuned, loss=method, **given)
+    pair = json.loads(line)
+    before, after = (log_probabilities(one, pair, folder / pair["image"]) for one in (start, tuned))
+    which = 1 if method in {"ipo", "length-normalised"} else 0
+    margins = [one["chosen"][which] - one["rejected"][which] for one in (before, after)]
+    assert margins[1] > margins[0]
+    training = json.loads((tuned / "training.json").read_text(encoding="utf-8"))
+    assert training["reward_margin"] > 0
+
+
 def test_a_checkpoint_of_kto_is_a_regime_too(trained: Path) -> None:
     import torch
 
