@@ -19,6 +19,13 @@ NEAR = 2.6
 MOST_DEEP = 8
 """Groups within groups that are followed."""
 
+LAST_CODE = 0xFFFF
+_BLOCK_OF_CHARACTERS = re.compile(rb"beginbfchar(.*?)endbfchar", re.DOTALL)
+_BLOCK_OF_RANGES = re.compile(rb"beginbfrange(.*?)endbfrange", re.DOTALL)
+_STRING = re.compile(rb"<([0-9A-Fa-f\s]*)>")
+_CHARACTER = re.compile(rb"<([0-9A-Fa-f\s]+)>\s*<([0-9A-Fa-f\s]*)>")
+_RANGE = re.compile(rb"<([0-9A-Fa-f\s]+)>\s*<([0-9A-Fa-f\s]+)>\s*(?:<([0-9A-Fa-f\s]+)>|(\[[^\]]*\]))")
+
 Matrix = tuple[float, float, float, float, float, float]
 IDENTITY: Matrix = (1, 0, 0, 1, 0, 0)
 
@@ -85,6 +92,8 @@ def _steps(
             font = str(operands[0])
         elif operator in {"BT", "Tm"}:
             text_matrix = _matrix(operands) if operator == "Tm" else IDENTITY
+        elif operator in {"Td", "TD"}:
+            text_matrix = _times(_matrix([1, 0, 0, 1, *operands]), text_matrix)
         elif operator in {"BDC", "BMC"}:
             marks.open.append(_mark(operands))
         elif operator == "EMC" and marks.open:
@@ -208,24 +217,35 @@ def _characters_of(resources: Any, font: str, known: dict[Any, dict[int, str]]) 
 
 
 def _characters(table: bytes) -> dict[int, str]:
-    """Read a ToUnicode table of two-byte codes.
+    """Read a ToUnicode table of two-byte codes, in which a range counts on from one character or lists them.
 
     Examples
     --------
     >>> _characters(b"1 beginbfchar <0012> <0051> endbfchar 1 beginbfrange <0020> <0021> <0061> endbfrange")
     {18: 'Q', 32: 'a', 33: 'b'}
+    >>> _characters(b"1 beginbfrange <0028> <0029> [<0031> <00660074>] endbfrange")
+    {40: '1', 41: 'ft'}
     """
     found = {}
-    for block in re.findall(rb"beginbfchar(.*?)endbfchar", table, re.DOTALL):
-        for code, character in re.findall(rb"<([0-9A-Fa-f]+)>\s*<([0-9A-Fa-f]*)>", block):
-            found[int(code, 16)] = _utf16(character)
-    for block in re.findall(rb"beginbfrange(.*?)endbfrange", table, re.DOTALL):
-        for low, high, start in re.findall(rb"<([0-9A-Fa-f]+)>\s*<([0-9A-Fa-f]+)>\s*<([0-9A-Fa-f]+)>", block):
-            first = int(low, 16)
-            for code in range(first, min(int(high, 16), first + 0xFFFF) + 1):
-                found[code] = chr(int(start, 16) + code - first)
+    for block in _BLOCK_OF_CHARACTERS.findall(table):
+        found.update({_number(code): _utf16(character) for code, character in _CHARACTER.findall(block)})
+    for block in _BLOCK_OF_RANGES.findall(table):
+        for low, high, start, listed in _RANGE.findall(block):
+            codes = range(_number(low), min(_number(high), LAST_CODE) + 1)
+            each = _STRING.findall(listed) if listed else _counted(b"".join(start.split()), len(codes))
+            found.update({code: _utf16(character) for code, character in zip(codes, each, strict=False)})
     return found
 
 
+def _counted(start: bytes, n: int) -> Iterator[bytes]:
+    """Return hexadecimal strings that count on from one, in its length."""
+    return (b"%0*X" % (len(start), _number(start) + k) for k in range(n))
+
+
+def _number(digits: bytes) -> int:
+    return int(b"".join(digits.split()), 16)
+
+
 def _utf16(digits: bytes) -> str:
-    return bytes.fromhex(digits.decode()).decode("utf-16-be", errors="replace")
+    even = b"".join(digits.split()).decode()
+    return bytes.fromhex(even + "0" * (len(even) % 2)).decode("utf-16-be", errors="replace")

@@ -95,6 +95,35 @@ def change_a_digit(pdf: pikepdf.Pdf, number: int, *, last: str = "7") -> tuple[s
     return (said[0], said[1]) if said else ("", "")
 
 
+def change_a_digit_in_a_figure(pdf: pikepdf.Pdf) -> tuple[int, str, str]:
+    """Change the first digit of the first number within a figure; return the page, and the number before and after.
+
+    The figures' faces have a character's own number as its code, and hold only characters that the figure shows.
+    """
+    for number, page in enumerate(pdf.pages, start=1):
+        for figure in _figures(page):
+            instructions = list(pikepdf.parse_content_stream(figure))
+            font, shown = "", []
+            for place, instruction in enumerate(instructions):
+                if str(instruction.operator) == "Tf":
+                    font = str(instruction.operands[0])
+                if str(instruction.operator) == "TJ":
+                    shown.append((place, font, [p for p in instruction.operands[0] if isinstance(p, pikepdf.String)]))
+            for place, font, strings in shown:
+                text = b"".join(map(bytes, strings)).decode("utf-16-be")
+                drawn = {bytes(one) for _, face, others in shown if face == font for one in others}
+                digits = set(re.findall(r"\d", "".join(one.decode("utf-16-be") for one in drawn)))
+                match = re.match(r"\d+", text)
+                if match is None or not digits - {text[0]}:
+                    continue
+                other = min(digits - {text[0]})
+                new = [pikepdf.String((other + text[1:]).encode("utf-16-be"))]
+                instructions[place] = pikepdf.ContentStreamInstruction([pikepdf.Array(new)], pikepdf.Operator("TJ"))
+                figure.write(pikepdf.unparse_content_stream(instructions))
+                return number, match[0], other + match[0][1:]
+    raise AssertionError("no figure shows a number")
+
+
 def move_a_point(pdf: pikepdf.Pdf) -> int:
     """Move one end of a line within a figure by 2 units; return the page."""
     for number, page in enumerate(pdf.pages, start=1):

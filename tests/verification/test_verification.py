@@ -80,6 +80,31 @@ def test_one_digit_of_the_text_is_found_with_its_page(
     )
 
 
+@pytest.mark.parametrize("weasyprint", [None, "1"], ids=["same versions", "other versions"])
+def test_one_digit_in_a_figure_is_found_and_told(weasyprint: str | None, written: Path, tmp_path: Path) -> None:
+    numbers: list[tuple[int, str, str]] = []
+    manifest = json.loads(tampering.attached(written / "report.pdf")["manifest.json"])
+    if weasyprint is not None:
+        manifest["printed_with"]["weasyprint"] = weasyprint
+    files = {"manifest.json": json.dumps(manifest).encode()}
+    honest = tampering.with_files(written / "report.pdf", tmp_path / "honest.pdf", files)
+    assert differing(verification.verify(honest)) == set()
+    path = tampering.copy(
+        honest, tmp_path / "report.pdf", lambda pdf: numbers.append(tampering.change_a_digit_in_a_figure(pdf))
+    )
+    ((page, before, after),) = numbers
+    texts = [
+        pypdfium2.PdfDocument(one)[page - 1].get_textpage().get_text_bounded().split().count(after)
+        for one in (honest, path)
+    ]
+    assert texts[1] == texts[0] + 1
+    verdict = verification.verify(path)
+    assert differing(verdict) == {"pages"}
+    (said,) = found(verdict, "pages").differences
+    where = rf"page {page}, Figure \d+" if weasyprint is None else f"page {page}"
+    assert re.match(rf"{where}: printed '{after}', expected '{before}'", said), said
+
+
 def test_a_moved_point_of_a_figure_is_found(written: Path, tmp_path: Path) -> None:
     pages: list[int] = []
     path = tampering.copy(
