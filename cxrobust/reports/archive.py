@@ -160,7 +160,7 @@ def _name_colours(pdf: Pdf) -> None:
 
 
 def _mark_margins(pdf: Pdf) -> None:
-    """Turn marked content that no structure element holds, which is what stands in margins, into artefacts."""
+    """Turn marked content that no structure element holds, into artefacts: margins and repeated heads."""
     held = _held(pdf)
     rows = dict(_pairs(pdf.Root.StructTreeRoot.ParentTree.Nums)) if "/StructTreeRoot" in pdf.Root else {}
     for page in pdf.pages:

@@ -13,6 +13,7 @@ from typing import Any
 from cxrobust.errors import DataError
 from cxrobust.reports.fonts import use_own_fonts
 from cxrobust.reports.pictures import Picture, with_pictures
+from cxrobust.reports.tags import mend_tags
 
 PANGO = "libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0"
 VARIANT = "pdf/ua-1"
@@ -37,10 +38,11 @@ class LaidOut:
 
     def pdf(self) -> bytes:
         """Return it as a tagged PDF."""
-        content: bytes = self.document.write_pdf(pdf_variant=VARIANT, pdf_identifier=b"", finisher=self._embed)
+        content: bytes = self.document.write_pdf(pdf_variant=VARIANT, pdf_identifier=b"", finisher=self._finish)
         return content
 
-    def _embed(self, _: Any, pdf: Any) -> None:
+    def _finish(self, document: Any, pdf: Any) -> None:
+        mend_tags(document, pdf)
         for picture in self.pictures.values():
             picture.embed(pdf)
 
