@@ -26,7 +26,7 @@ from cxrobust.verification.comparisons import comparison_checks
 from cxrobust.verification.examples import differing_examples
 from cxrobust.verification.ran import Ran, checks_of, plain, read_ran, unpack
 from cxrobust.verification.reading import MALFORMED, Carried, carried, is_comparison, open_pdf
-from cxrobust.verification.reprinted import OWN, not_printed, pages
+from cxrobust.verification.reprinted import OWN, not_printed, page_checks
 from cxrobust.verification.verdict import Check, Verdict, check, unchecked
 
 RUN = "run"
@@ -83,7 +83,7 @@ def _report_checks(
     printed: tuple[Check, ...] = (not_printed(f"{MANIFEST} names a document {kind!r}, unknown here"),)
     if kind in get_args(Kind):
         again = partial(_again, ran, cast(Kind, kind))
-        printed = pages(
+        printed = page_checks(
             pdf, held, print_again=again, made_from=RESULTS, folder=folder, templates=templates, report=report
         )
     return (*unpacking, *checks_of(ran, report), *_examples(ran), *_attack_checks(ran.results), *printed)

@@ -31,7 +31,7 @@ from cxrobust.results import as_json, estimates_text
 from cxrobust.verification.ran import Ran, checks_of, plain, read_ran, unpack
 from cxrobust.verification.reading import MALFORMED, Carried, of_run
 from cxrobust.verification.recomputed import TOLERANCE, agreement, check_folder, rounding, said
-from cxrobust.verification.reprinted import OWN, pages
+from cxrobust.verification.reprinted import OWN, page_checks
 from cxrobust.verification.verdict import Check, check, unchecked
 
 BOTH = "both results"
@@ -73,7 +73,7 @@ def comparison_checks(
         *found,
         *_tables(held, runs, recorded),
         _paired(ran, runs, recorded, report),
-        *pages(pdf, held, print_again=again, made_from=BOTH, folder=folder, templates=templates, report=report),
+        *page_checks(pdf, held, print_again=again, made_from=BOTH, folder=folder, templates=templates, report=report),
     )
 
 

@@ -46,6 +46,8 @@ class Step:
     """The number of its marked content, by which the structure tree knows it; None outside."""
     in_margin: bool
     """Whether it is an artefact: a rule, a running head, a page number."""
+    goes_on: bool
+    """Whether its text goes on with that of the step before in another face."""
 
 
 def content_of(page: pikepdf.Page) -> bytes:
@@ -79,7 +81,7 @@ def _steps(
     drawn: Any, height: float, start: Matrix, marks: _Marks, *, fonts: dict[Any, dict[int, str]], depth: int
 ) -> Iterator[Step]:
     resources = drawn.get("/Resources") or pikepdf.Dictionary()
-    matrix, font, stack, text_matrix = start, "", [], IDENTITY
+    matrix, font, stack, text_matrix, has_text = start, "", [], IDENTITY, False
     for instruction in pikepdf.parse_content_stream(drawn):
         operator, operands = str(instruction.operator), list(instruction.operands)
         if operator == "q":
@@ -92,6 +94,7 @@ def _steps(
             font = str(operands[0])
         elif operator in {"BT", "Tm"}:
             text_matrix = _matrix(operands) if operator == "Tm" else IDENTITY
+            has_text = False
         elif operator in {"Td", "TD"}:
             text_matrix = _times(_matrix([1, 0, 0, 1, *operands]), text_matrix)
         elif operator in {"BDC", "BMC"}:
@@ -107,7 +110,9 @@ def _steps(
             down=(height - at[5]) * MM,
             mark=marks.number,
             in_margin=marks.in_margin,
+            goes_on=is_text and has_text,
         )
+        has_text = has_text or is_text
         group = _group(operands, resources) if operator == "Do" and depth < MOST_DEEP else None
         if group is not None:
             inner = _times(_matrix(list(group.get("/Matrix") or IDENTITY)), matrix)
@@ -132,7 +137,7 @@ class Word:
 def words(drawn: Iterable[Step], *, page: int, margins: bool) -> list[Word]:
     """Return the words of a page in the order in which they are drawn; those of margins only where asked for.
 
-    In figures each letter is a step of its own; letters that stand close together are one word.
+    In figures a text is a step for each of its faces, or for each letter; letters that stand close are one word.
     """
     found: list[Word] = []
     last: Step | None = None
@@ -149,7 +154,8 @@ def words(drawn: Iterable[Step], *, page: int, margins: bool) -> list[Word]:
 
 def _continues(last: Step, step: Step) -> bool:
     is_near = abs(step.right - last.right) + abs(step.down - last.down) < NEAR
-    return len(last.text) == len(step.text) == 1 and last.mark == step.mark and not last.text.isspace() and is_near
+    is_one_text = step.goes_on or (len(last.text) == len(step.text) == 1 and is_near)
+    return is_one_text and last.mark == step.mark and not last.text[-1].isspace() and not step.text[0].isspace()
 
 
 def joined(found: list[Word]) -> list[Word]:

@@ -23,7 +23,7 @@ Print = Callable[[Paper, Path | None], tuple[bytes, Document]]
 """Prints a document again on a paper, with a folder of templates that come before ours or None."""
 
 
-def pages(
+def page_checks(
     pdf: pikepdf.Pdf,
     held: Carried,
     *,

@@ -61,4 +61,4 @@ def test_the_whole_text_of_every_figure_is_read(tmp_path: Path) -> None:
         page = f'<html lang="en"><title>t</title><style>{STYLE}</style><img src="{source(files.pdf)}" alt="a">'
         with pikepdf.open(io.BytesIO(to_pdf(page))) as pdf:
             found = words(steps(pdf.pages[0]), page=1, margins=True)
-        assert "".join(word.text for word in found) == "".join("".join(expected).split()), figure.key
+        assert [word.text for word in found] == " ".join(expected).split(), figure.key
