@@ -1,4 +1,4 @@
-"""What PDF/A-3 and PDF/UA-1 ask for, as far as a file's structure shows it; no validator stands behind these."""
+"""What PDF/A-3 and PDF/UA-1 ask for, as far as a file's structure shows it; `test_validators.py` asks others."""
 
 import hashlib
 from collections.abc import Iterator
