@@ -75,11 +75,10 @@ def _tables(document: Any, tags: dict[bytes, Any]) -> list[_Table]:
     found: dict[Any, _Table] = {}
     for page in document.pages:
         for box in _table_boxes(page._page_box):
-            groups = [(group, row) for group in box.children for row in group.children if row.children]
-            marked = [cell.mark for _, row in groups for cell in row.children if getattr(cell, "mark", None)]
-            if not marked:
+            groups = [(group, row) for group in box.children for row in group.children if _cells(row)]
+            tag = _above(_cells(groups[0][1])[0].mark, tags, "/Table") if groups else None
+            if tag is None:
                 continue
-            tag = _above(marked[0], tags, "/Table")
             table = found.setdefault(box.element, _Table(tag=tag))
             goes_on = table.tag is not tag
             for group, row in groups:
@@ -106,20 +105,25 @@ def _table_boxes(box: Any) -> Iterator[Any]:
 
 
 def _above(tag: Any, tags: dict[bytes, Any], kind: str) -> Any:
-    """Return the nearest tag of a kind that holds another."""
-    while tag["S"] != kind:
-        tag = tags[tag["P"]]
+    """Return the nearest tag of a kind that holds another, or None."""
+    while tag is not None and tag.get("S") != kind:
+        tag = tags.get(tag.get("P"))
     return tag
+
+
+def _cells(row: Any) -> list[Any]:
+    """Return a row's cells that are tagged as such, which those that a style sheet alone makes are not."""
+    return [cell for cell in row.children if getattr(cell, "mark", None) is not None]
 
 
 def _add_row(table: _Table, row: Any, group: Any, tags: dict[bytes, Any]) -> None:
     """Count a row in; one that a page break cut in two is joined."""
     if row.element in table.rows:
-        for cell in row.children:
+        for cell in _cells(row):
             _join(table.tags[cell.element], cell.mark, tags)
-        _take_out(tags[row.children[0].mark["P"]], tags)
+        _take_out(tags[_cells(row)[0].mark["P"]], tags)
         return
-    for cell in row.children:
+    for cell in _cells(row):
         scope = cell.element.get("scope")
         heads_row = not group.is_header if scope is None else scope in ROW_SCOPES
         table.cells.append(

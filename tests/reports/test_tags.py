@@ -210,3 +210,13 @@ def test_what_is_held_names_what_holds_it(typical: tuple[str, pikepdf.Pdf], over
             for kid in kids(one):
                 if isinstance(kid, pikepdf.Dictionary) and "/P" in kid:
                     assert kid.P.objgen == one.objgen
+
+
+@pytest.mark.parametrize(
+    "look", ["td {display: block}", "tr {display: block}", "table {display: block}", "table {display: inline-table}"]
+)
+def test_tables_that_a_style_sheet_makes_other_things_of_are_printed(look: str) -> None:
+    html = f"<html lang=en><title>t</title><style>{look}</style><table><tr><th>a<td>b<tr><td><table><tr><td>c</table>"
+    with pikepdf.open(io.BytesIO(archived(to_pdf(html), ()))) as pdf:
+        read = [word.text for word in words(steps(pdf.pages[0]), page=1, margins=False)]
+        assert sorted(read) == ["a", "b", "c"]
