@@ -262,8 +262,8 @@ def test_a_network_that_fails_is_one_sentence(forward: str, message: str, tmp_pa
 @pytest.mark.parametrize(
     "forward",
     [
-        "return self.last(images.flatten(1)) + float(np.random.standard_normal()) / 10",
-        "return self.last(images.flatten(1)) + random.random() / 10",
+        "return self.last(images.flatten(1)) + float(np.random.standard_normal()) * 100",
+        "return self.last(images.flatten(1)) + random.random() * 1000",
         "return self.last(images.flatten(1) + torch.randn(400, generator=self.generator))",
         "return self.last(torch.nn.functional.batch_norm(images, None, None, training=True).flatten(1))",
         "return self.last(images.flatten(1) - images.mean(0).flatten())",
