@@ -116,7 +116,7 @@ def parse_results(text: str, *, path: Path) -> Results:
                 "examples": tuple(content["examples"]),
                 "attack_checks": tuple(content.get("attack_checks", ())),
                 "generated_reports": tuple(content.get("generated_reports", ())),
-                "estimates": _estimates(content["estimates"]),
+                "estimates": tuple(Estimate(**row) for row in content["estimates"]),
                 "reliability": tuple(
                     Reliability(**{**row, "bins": tuple(ReliabilityBin(**one) for one in row["bins"])})
                     for row in content["reliability"]
@@ -145,24 +145,6 @@ def parse_results(text: str, *, path: Path) -> Results:
         )
     except (KeyError, TypeError) as error:
         raise DataError(f"{path}: not a whole results file ({error}): run cxrobust analyze again") from error
-
-
-def _estimates(rows: Iterable[dict[str, Any]]) -> tuple[Estimate, ...]:
-    """Return what `Estimate(**row)` returns of each row, in a third of the time."""
-    slots = {field.name: vars(Estimate)[field.name].__set__ for field in fields(Estimate)}
-    required = [(name, fill) for name, fill in slots.items() if name not in _NOTHING]
-    optional = [(name, slots[name], default) for name, default in _NOTHING.items()]
-    found = []
-    for row in rows:
-        if not row.keys() <= slots.keys():
-            raise TypeError(f"an estimate has no {min(row.keys() - slots.keys())!r}")
-        one = object.__new__(Estimate)
-        for name, fill in required:
-            fill(one, row[name])
-        for name, fill, default in optional:
-            fill(one, row.get(name, default))
-        found.append(one)
-    return tuple(found)
 
 
 def _check_sections(content: dict[str, Any], path: Path) -> None:
