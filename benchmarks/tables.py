@@ -150,7 +150,13 @@ def attacks(result: Mapping[str, Any]) -> Iterable[str]:
             for one in rows
         ),
     )  # fmt: skip
-    yield table(
+    yield corruptions(result["corruptions"], versions)
+    yield from least_eps(result["search"], finding=result["finding"])
+
+
+def corruptions(rows: Sequence[Mapping[str, Any]], versions: Mapping[str, str]) -> str:
+    """Return the table of corruptions."""
+    return table(
         (
             "corruption",
             "",
@@ -170,12 +176,15 @@ def attacks(result: Mapping[str, Any]) -> Iterable[str]:
                 seconds(one["seconds"]),
                 times(one["ratio"]),
             )
-            for one in result["corruptions"]
+            for one in rows
         ),
     )
-    search = result["search"]
+
+
+def least_eps(search: Mapping[str, Any], *, finding: str) -> Iterable[str]:
+    """Return a sentence and a table on the search for the least ε."""
     yield (
-        f"The least ε on {result['finding']}, one search, against a PGD run of bare torchattacks at each ε: "
+        f"The least ε on {finding}, one search, against a PGD run of bare torchattacks at each ε: "
         f"{seconds(search['seconds'])} ({seconds(search['seconds_until_wrong'])} until wrong) against "
         f"{seconds(search['seconds_pgd'])}, faster by {times(search['ratio'])} "
         f"({times(search['seconds_pgd'] / search['seconds_until_wrong'])} until wrong). The aim is {FASTER} ×: "

@@ -6,6 +6,7 @@ import json
 import math
 import re
 import tarfile
+from dataclasses import replace
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
@@ -148,7 +149,11 @@ def bench(benchmark: ModuleType) -> object:
 def test_multi_label_attacks_have_a_row_of_every_finding(benchmark):
     each = {one.name.split(",")[0]: one.each for one in benchmark.CONTESTS}
     assert each == {"FGSM": False, "PGD": True, "Auto-PGD": True, "Square": True, "AutoAttack": True}
-    assert {one.package for one in benchmark.NEAREST.peers} == {"torchattacks", "foolbox", benchmark.ART}
+    assert {one.package for one in benchmark.NEAREST.peers} == {
+        "torchattacks",
+        "foolbox",
+        "adversarial-robustness-toolbox",
+    }
 
 
 @attacks
@@ -165,7 +170,7 @@ def test_strength_is_the_mean_of_ten_seeds_where_an_attack_draws(benchmark, benc
 
     seen: list[tuple[float, int, int]] = []
     peer = benchmark.Peer(package="a", make=lambda _: drawn)
-    contest = benchmark.replace(benchmark.CONTESTS[3], peers=(peer,))
+    contest = replace(benchmark.CONTESTS[3], peers=(peer,))
     settings = {**contest.ours(2 / 255), "target": benchmark.FINDING}
     ours, theirs = benchmark.compared(bench, contest, benchmark.ONE, settings, 2 / 255, [0])
     assert [told[1:] for told in seen] == [(benchmark.SEED + seed, benchmark.SEED + seed) for seed in range(10)]
@@ -180,7 +185,7 @@ def test_strength_is_the_mean_of_ten_seeds_where_an_attack_draws(benchmark, benc
 
 @attacks
 def test_the_nearest_image_is_as_far_as_the_boundary(benchmark, bench):
-    contest = benchmark.replace(benchmark.NEAREST, peers=())
+    contest = replace(benchmark.NEAREST, peers=())
     (ours,) = benchmark.nearest(bench, contest, 0)
     assert ours["right"] == 0
     assert ours["length"] == pytest.approx(0.1 * 8, rel=0.05)  # all of 8 × 8 pixels by 0.1
@@ -191,7 +196,7 @@ def test_ratios_of_corruptions_are_to_our_seconds(benchmark, bench, monkeypatch)
     seconds = iter((2.0, 4.0, 1.0))
     monkeypatch.setattr(benchmark, "timed", lambda work: (work(), next(seconds)))
     peer = benchmark.Peer(package="a", make=lambda _: lambda model, images, labels: images)
-    rows = benchmark.corrupted(bench, benchmark.replace(benchmark.CORRUPTIONS[1], peers=(peer, peer)), 0)
+    rows = benchmark.corrupted(bench, replace(benchmark.CORRUPTIONS[1], peers=(peer, peer)), 0)
     assert [one["ratio"] for one in rows] == [None, 2.0, 0.5]
 
 
