@@ -1,12 +1,9 @@
 """HTML to PDF by WeasyPrint: own fonts, no access to files or network, the same bytes for the same document."""
 
 import logging
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from types import ModuleType
 from typing import Any
 
@@ -22,10 +19,6 @@ VARIANT = "pdf/ua-1"
 
 class PangoError(DataError):
     """WeasyPrint's system libraries are missing."""
-
-
-_FOOTNOTES = re.compile(r"float\s*:\s*(foot)?note", re.IGNORECASE)
-"""How a user's template would ask for footnotes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,8 +59,6 @@ def lay_out(html: str) -> LaidOut:
     fetcher = weasyprint.urls.URLFetcher(allowed_protocols={"data"}, allow_redirects=False)
     named, pictures = with_pictures(html)
     document = weasyprint.HTML(string=named, base_url=None, url_fetcher=fetcher)
-    if not _FOOTNOTES.search(named):
-        document._ua_stylesheets = lambda forms=False: [_without_footnotes()]
     with _nothing_left_out():
         laid_out = document.render(pdf_variant=VARIANT, pdf_identifier=b"", cache=dict(pictures))
     pages: dict[str, int] = {}
@@ -97,18 +88,6 @@ def _nothing_left_out() -> Iterator[None]:
         raise DataError(
             f"the template asks for what a document does not load ({said[0]}): put it in as a data: address"
         )
-
-
-@cache
-def _without_footnotes() -> Any:
-    """Return WeasyPrint's style sheet without its rules for footnotes, which no document of ours has.
-
-    They hold for every element, whose style would be worked out five times more.
-    """
-    import weasyprint
-
-    rules = files("weasyprint").joinpath("css/html5_ua.css").read_text(encoding="utf-8")
-    return weasyprint.CSS(string=re.sub(r"^::(foot)?note-.*$", "", rules, flags=re.MULTILINE))
 
 
 def pango_version() -> str:

@@ -141,7 +141,7 @@ def _by_files(share: Sequence[Task], why: str) -> Iterator[Outcome]:
 def _states() -> Mapping[str, str] | None:
     """Return the states of this user's jobs by their ids; None where Slurm does not answer."""
     try:
-        listed = subprocess.run(LOOK, capture_output=True, text=True, check=True, timeout=60)  # noqa: S603
+        listed = subprocess.run(LOOK, capture_output=True, text=True, check=True, timeout=60)  # noqa: S603  a fixed command
     except (OSError, subprocess.SubprocessError):
         return None
     return dict(line.split() for line in listed.stdout.splitlines() if len(line.split()) == 2)
