@@ -28,7 +28,7 @@ from cxrobust.pipeline import study_template
 from cxrobust.preferences import Preferences
 from cxrobust.preferences.run import check_learned_images
 from cxrobust.progress import Reporter
-from cxrobust.radiology_reports.findings import FLAWS, told_of_flaws, told_of_references
+from cxrobust.radiology_reports.findings import FLAWS, REFERENCES, told_of_flaws
 from cxrobust.results import PREDICTIONS
 from cxrobust.scoring import check_scorer, scorers_of
 from cxrobust.study import Study
@@ -212,7 +212,7 @@ def _faults_of_references(table: ImageTable) -> tuple[str, ...]:
     if table.references is None:
         return ()
     found = {fault: len(images) for fault, images in images_by_fault(table.references, table.ids).items()}
-    return (told_of_references(found, len(table.ids)),) if found else ()
+    return (told_of_flaws(found, len(table.ids), of=REFERENCES),) if found else ()
 
 
 def _first_units(planned: Plan) -> list[tuple[Plan, list[Unit]]]:

@@ -308,7 +308,7 @@ def list_names(
 def _say_flaws(results: Path) -> None:
     from collections import Counter
 
-    from cxrobust.radiology_reports.findings import told_of_flaws, told_of_references
+    from cxrobust.radiology_reports.findings import REFERENCES, told_of_flaws
     from cxrobust.results import read_results
 
     read = read_results(results)
@@ -319,7 +319,7 @@ def _say_flaws(results: Path) -> None:
         warn(f"{told_of_flaws(flaws, n_reports)} (from {some(map(repr, faulty), most=8)})")
     references = read.data.get("references") or {}
     if faults := references.get("faults"):
-        warn(told_of_references(faults, read.data["n_images"]))
+        warn(told_of_flaws(faults, read.data["n_images"], of=REFERENCES))
 
 
 def _say_skipped(folder: Path) -> None:

@@ -108,26 +108,18 @@ def in_samples(flaw: str) -> str:
     return f"with samples {flaw}"
 
 
-def told_of_flaws(counts: Mapping[str, int], n: int) -> str:
-    """Return a line for the terminal on the reports that were generated.
+GENERATED, REFERENCES = "reports that were generated", "reference reports"
+
+
+def told_of_flaws(counts: Mapping[str, int], n: int, *, of: str = GENERATED) -> str:
+    """Return a line for the terminal on how many of n reports have which flaw.
 
     Examples
     --------
     >>> told_of_flaws({"empty": 2, "very long": 1}, 1200)
     'of 1,200 reports that were generated: 2 empty, 1 very long'
     """
-    return f"of {n:,} reports that were generated: {', '.join(f'{counts[flaw]:,} {flaw}' for flaw in counts)}"
-
-
-def told_of_references(counts: Mapping[str, int], n: int) -> str:
-    """Return a line for the terminal on reference reports that tell nothing.
-
-    Examples
-    --------
-    >>> told_of_references({"missing": 3, "not English": 1}, 1200)
-    'of 1,200 reference reports: 3 missing, 1 not English'
-    """
-    return f"of {n:,} reference reports: {', '.join(f'{number:,} {fault}' for fault, number in counts.items())}"
+    return f"of {n:,} {of}: {', '.join(f'{number:,} {flaw}' for flaw, number in counts.items())}"
 
 
 def _plain(name: str) -> str:
