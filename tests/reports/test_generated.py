@@ -218,6 +218,8 @@ def test_a_long_report_is_cut_and_its_words_are_counted():
     endless = generated(View.of(replace_text("effusion " * 500), images=None))["images"][0].rows[1].perturbed
     assert len(endless.sentences[0][0].split()) == MOST_WORDS
     assert endless.is_cut
+    whole = generated(View.of(replace_text("effusion " * MOST_WORDS), images=None))["images"][0].rows[1].perturbed
+    assert not whole.is_cut
 
 
 def with_scores(study_results, *names, alone=False, estimate=0.4375):

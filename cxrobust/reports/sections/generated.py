@@ -145,7 +145,7 @@ def _text(
         facts.append(f"not labelled, being {one['unread']}")
     elif before is not None and not before["unread"] and not changed:
         facts.append("the same findings" if than == "the reference" else "no finding changed")
-    return Text(sentences=tuple(kept), is_cut=len(kept) < len(sentences) or _is_long(kept), facts=tuple(facts))
+    return Text(sentences=tuple(kept), is_cut=_words_of(kept) < _words_of(sentences), facts=tuple(facts))
 
 
 def _mark(spoken: Set[str], changed: Set[str], lost: Set[str]) -> Mark:
@@ -177,8 +177,8 @@ def _cut(sentences: Sequence[tuple[str, Mark]]) -> list[tuple[str, Mark]]:
     return kept
 
 
-def _is_long(kept: Sequence[tuple[str, Mark]]) -> bool:
-    return sum(len(text.split()) for text, _ in kept) >= MOST_WORDS
+def _words_of(sentences: Sequence[tuple[str, Mark]]) -> int:
+    return sum(len(text.split()) for text, _ in sentences)
 
 
 def _metrics(view: View) -> list[str]:
