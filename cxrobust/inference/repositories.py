@@ -1,4 +1,4 @@
-"""Where a pretrained network lies: a folder beside the study file, or a repository of the hub."""
+"""Where a pretrained network lies: a folder beside the study file or a repository of the hub."""
 
 import re
 from collections.abc import Iterable

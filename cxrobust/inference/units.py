@@ -343,11 +343,7 @@ def _model_units(
                     "size": study.data.size,
                     "precision": study.compute.precision,
                     "compile": study.compute.compile,
-                    "code": code_hash(
-                        type(regime).__module__,
-                        *type(regime).code,
-                        *code_of(perturbation),
-                    ),
+                    "code": code_hash(*code_of(regime), *code_of(perturbation)),
                 }
                 yield Unit(
                     regime=regime,
@@ -385,8 +381,7 @@ def _made_on(one: Perturbation | None, study: Study) -> dict[str, Any]:
     if not isinstance(one, Attack) or one.made_on is None:
         return {}
     source = source_of(one, [regime for regime in study.regimes if isinstance(regime, Regime)])
-    code = code_hash(type(source).__module__, *type(source).code)
-    return {"made_on": {**_model(source, None), "code": code}}
+    return {"made_on": {**_model(source, None), "code": code_hash(*code_of(source))}}
 
 
 def _references_of(one: Perturbation | None, table: ImageTable, rows: NDArray[np.intp]) -> dict[str, Any]:
@@ -421,11 +416,9 @@ def _labels_hash(table: ImageTable) -> str:
     )
 
 
-def code_of(perturbation: Perturbation | None) -> tuple[str, ...]:
-    """Return the modules that determine what a perturbation does."""
-    if perturbation is None:
-        return ()
-    classes = [kind for kind in type(perturbation).__mro__ if issubclass(kind, Perturbation)]
+def code_of(one: Perturbation | Regime | None) -> tuple[str, ...]:
+    """Return the modules that determine what a perturbation or a model does: those of its class and its bases."""
+    classes = [kind for kind in type(one).__mro__ if issubclass(kind, Perturbation | Regime)]
     modules = (name for kind in classes for name in (kind.__module__, *vars(kind).get("code", ())))
     return tuple(dict.fromkeys(modules))
 

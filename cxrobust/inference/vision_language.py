@@ -259,14 +259,21 @@ def check_arrangement(
         raise _not_an_arrangement(where, (height, width))
 
 
-def answer_tokens(tokenizer: Any, answers: Sequence[str], *, where: str) -> list[int]:
-    """Return the tokens of answers that are one token each; others are left aside.
+def answer_tokens(tokenizer: Any, *, yes: Sequence[str], no: Sequence[str], where: str) -> tuple[list[int], list[int]]:
+    """Return the tokens of answers yes and no that are one token each; others are left aside.
 
     Raises
     ------
     DataError
-        When none is one known token.
+        When none of a side is one known token, or one is an answer of both.
     """
+    positive, negative = (_single_tokens(tokenizer, side, where=where) for side in (yes, no))
+    if both := set(positive) & set(negative):
+        raise DataError(f"{where}: token {min(both)} is an answer of both yes and no: give other spellings")
+    return positive, negative
+
+
+def _single_tokens(tokenizer: Any, answers: Sequence[str], *, where: str) -> list[int]:
     found = []
     for answer in answers:
         ids = tokenizer.encode(answer, add_special_tokens=False)

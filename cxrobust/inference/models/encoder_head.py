@@ -14,21 +14,15 @@ from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_
 from cxrobust.errors import DataError, require, some
 from cxrobust.files import sha256_file
 from cxrobust.inference.checkpoints import (
-    adapter_facts,
-    adapter_files,
     fill_fold,
-    find_adapter,
-    fold_problem,
     hashes,
-    model_files,
     one_line,
     said_of_training,
 )
-from cxrobust.inference.models import Regime, model_family
+from cxrobust.inference.models import model_family
 from cxrobust.inference.outputs import match_labels
-from cxrobust.inference.preprocessing import Preprocessing, read_preprocessing
 from cxrobust.inference.remembered import Arrays, remembered
-from cxrobust.inference.repositories import Repository
+from cxrobust.inference.repository_regimes import SizedRegime
 from cxrobust.inference.training_images import TrainingImages, check_apart, read_section, read_training_images
 from cxrobust.study.sections import StudyPath
 
@@ -41,7 +35,7 @@ CODE = ("graph", "encoders", "preprocessing", "pretrained", "images", "pixels", 
 
 
 @model_family("encoder-head")
-class EncoderHead(Regime):
+class EncoderHead(SizedRegime):
     """An encoder that `AutoModel` loads (DINOv2, RAD-DINO, a vision tower of CLIP or SigLIP, ...) and a linear head.
 
     The head is a safetensors file with a weight (n_outputs, n_features) and a bias (n_outputs,), or it is fitted to the
@@ -51,14 +45,6 @@ class EncoderHead(Regime):
 
     code = ("cxrobust.inference.encoders",)
     family: Literal["encoder-head"]
-    model: str = Field(min_length=1)
-    """A folder relative to the study file, or a repository of the hub such as `microsoft/rad-dino`."""
-    revision: str | None = None
-    """Branch, tag or commit of a hub repository."""
-    adapter: StudyPath | None = None
-    """Folder of a PEFT adapter that goes on top."""
-    image_size: int | None = Field(default=None, ge=8, le=4096)
-    """Side that images are resized to; what the preprocessing says when absent."""
     pooling: Literal["pooler", "cls", "mean", "cls-mean"] = "pooler"
     """Features: what the network makes of its tokens, its first token, the patches' mean, or both of these."""
     head: StudyPath | None = None
@@ -71,8 +57,6 @@ class EncoderHead(Regime):
     """Weight of half the squared norm of the head's weights beside the mean cross-entropy, where it is fitted."""
     labels: dict[str, str] = Field(default_factory=dict)
     """The head's or the training set's name of a finding, where it differs by more than case, spaces, underscores."""
-    trust_remote_code: bool = False
-    """Whether Python code that comes with the model may run."""
     _training: TrainingImages | None = PrivateAttr(default=None)
 
     @field_validator("train", mode="before")
@@ -86,8 +70,6 @@ class EncoderHead(Regime):
             raise ValueError("give either head, a safetensors file, or train, the images to fit one to")
         if self.train is not None and self.outputs is not None:
             raise ValueError("outputs names those of a head's file, and train fits one: remove outputs")
-        if problem := fold_problem(self.cross_fit, (self.model, self.adapter, self.head)):
-            raise ValueError(problem)
         return self
 
     def check_images(self, tested: "Sequence[tuple[Dataset, ImageTable]]") -> None:
@@ -110,21 +92,21 @@ class EncoderHead(Regime):
         from cxrobust.inference.encoders import Pooled
         from cxrobust.inference.graph import PixelClassifier
 
-        folder = self._repository(fold).folder
+        folder = self.repository(fold).folder
         config = pretrained.read_config(folder, trust_remote_code=self.trust_remote_code)
         unused = ("text_model", "text_projection", "logit_scale", "logit_bias")
         network: Any = pretrained.load_network(
             folder,
             config=config,
             auto="AutoModel",
-            adapter=self._adapter_folder(fold),
+            adapter=self.adapter_folder(fold),
             trust_remote_code=self.trust_remote_code,
             unused=unused if self.pooling == "pooler" else (*unused, "pooler"),
         )
         network = pretrained.without_wrapper(network)
         network = getattr(network, "vision_model", network)
         encoder = Pooled(network, pooling=self.pooling, where=f"regime {self.name!r}, model {folder.name}")
-        preprocessing = self._preprocessing(folder, config)
+        preprocessing = self.preprocessing(folder, config)
         classifier = PixelClassifier(
             torch.nn.Sequential(encoder),
             columns=range(len(findings)),
@@ -142,57 +124,34 @@ class EncoderHead(Regime):
         layers.append(head)
         return classifier.eval().requires_grad_(False)
 
+    @property
+    def paths(self) -> tuple[str | Path | None, ...]:
+        """Paths in which `{fold}` may stand."""
+        return (*super().paths, self.head)
+
     def fingerprint(self, *, fold: str | None = None) -> dict[str, str]:
         """Return the SHA-256 of configuration, weights and head, or of the images and labels to fit one to."""
-        found = self._encoder_fingerprint(fold)
         head = self._head_file(fold)
-        return found | (self._examples().fingerprint if head is None else hashes([head]))
+        return super().fingerprint(fold=fold) | (self._examples().fingerprint if head is None else hashes([head]))
+
+    def further_weights(self, fold: str | None) -> tuple[Path, ...]:
+        """Return the head's file, where it is not fitted here."""
+        head = self._head_file(fold)
+        return () if head is None else (head,)
 
     def facts(self, *, fold: str | None = None) -> dict[str, Any]:
         """Return what configuration, headers of the weights and the training tell of the network."""
+        found = super().facts(fold=fold)
         head = self._head_file(fold)
-        found = self._repository(fold).facts(also=() if head is None else (head,), prefers_processor=True)
-        found |= adapter_facts(self._adapter_folder(fold))
         if head is None:
             found["training"] = self._said_of_fit()
         elif self.adapter is None:
             found["training"] = said_of_training(head.parent)
-        if self.image_size is not None:
-            found["resolution"] = [self.image_size, self.image_size]
         return {key: value for key, value in found.items() if value}
 
     def settings(self) -> dict[str, Any]:
         """Settings as JSON values; paths by name only."""
-        train = None if self.train is None else self.train.settings()
-        return {**super().settings(), "model": self._repository(None).name, "train": train}
-
-    def _repository(self, fold: str | None) -> Repository:
-        return Repository(
-            model=self.model,
-            study_folder=self._study_folder,
-            revision=self.revision,
-            code=self.trust_remote_code,
-            fold=fold,
-        )
-
-    def _encoder_fingerprint(self, fold: str | None) -> dict[str, str]:
-        adapter = self._adapter_folder(fold)
-        files = model_files(self._repository(fold).folder, code=self.trust_remote_code)
-        return hashes(files if adapter is None else (*files, *adapter_files(adapter)))
-
-    def _adapter_folder(self, fold: str | None) -> Path | None:
-        return find_adapter(self.adapter, fold=fold, regime=self.name)
-
-    def _preprocessing(self, folder: Path, config: Any) -> Preprocessing:
-        found = read_preprocessing(folder, config, prefers_processor=True)
-        if self.image_size is None:
-            return found
-        return Preprocessing(
-            image_size=(self.image_size, self.image_size),
-            mean=found.mean,
-            std=found.std,
-            interpolation=found.interpolation,
-        )
+        return {**super().settings(), "train": None if self.train is None else self.train.settings()}
 
     def _head_file(self, fold: str | None) -> Path | None:
         if self.head is None:
@@ -247,7 +206,7 @@ class EncoderHead(Regime):
         examples = self._examples()
         labels = examples.labels(self._learnt(findings))
         of_features = {
-            "encoder": self._encoder_fingerprint(fold),
+            "encoder": super().fingerprint(fold=fold),
             "images": list(examples.digests),
             "size": examples.section.size,
             "image_size": self.image_size,
@@ -300,7 +259,7 @@ class EncoderHead(Regime):
                 raise
             except Exception as error:  # a network may raise anything for a size that it does not take
                 raise DataError(
-                    f"regime {self.name!r}, model {self._repository(None).name}: the network failed on an image of "
+                    f"regime {self.name!r}, model {self.repository(None).name}: the network failed on an image of "
                     f"{side[0]} × {side[1]} pixels ({one_line(error)}): give image_size"
                 ) from error
         if width != weight.shape[1]:

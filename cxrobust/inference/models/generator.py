@@ -7,21 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from cxrobust.errors import DataError, require
-from cxrobust.inference.checkpoints import (
-    adapter_facts,
-    adapter_files,
-    find_adapter,
-    fold_problem,
-    hashes,
-    model_files,
-    tokenizer_files,
-)
-from cxrobust.inference.models import Regime, model_family
+from cxrobust.inference.models import model_family
 from cxrobust.inference.outputs import words_of
-from cxrobust.inference.preprocessing import read_preprocessing
-from cxrobust.inference.repositories import TOKENIZER_FILES, Repository
+from cxrobust.inference.repository_regimes import SizedRegime
 from cxrobust.radiology_reports.findings import Doubted, observations_of
-from cxrobust.study.sections import StudyPath
 
 if TYPE_CHECKING:
     from cxrobust.inference.generation import Decoding, Generator, Reader, Statements, Writer
@@ -33,7 +22,7 @@ ENCODER_DECODER = "vision-encoder-decoder"
 
 
 @model_family("generator")
-class ReportGenerator(Regime):
+class ReportGenerator(SizedRegime):
     """A model that writes a report: `VisionEncoderDecoderModel`, or one of `AutoModelForImageTextToText`.
 
     Its report of an image gives a probability for each finding by `confidence`:
@@ -55,13 +44,8 @@ class ReportGenerator(Regime):
         "cxrobust.radiology_reports.phrases",
     )
     writes_reports: ClassVar[bool] = True
+    reads_texts = True
     family: Literal["generator"]
-    model: str = Field(min_length=1)
-    """A folder relative to the study file, or a repository of the hub."""
-    revision: str | None = None
-    """Branch, tag or commit of a hub repository."""
-    adapter: StudyPath | None = None
-    """Folder of a PEFT adapter that goes on top."""
     prompt: str | None = None
     """What asks for a report, in words; `Write the findings and impression of this chest X-ray.` when absent."""
     form: str | None = None
@@ -94,10 +78,6 @@ class ReportGenerator(Regime):
     """Spellings of yes; those that are one token of the model count."""
     no: tuple[str, ...] = Field(default=("No", "no", " No", " no"), min_length=1)
     """Spellings of no."""
-    image_size: int | None = Field(default=None, ge=8, le=4096)
-    """Side that images are resized to; what the preprocessing says when absent."""
-    trust_remote_code: bool = False
-    """Whether Python code that comes with the model may run."""
 
     @model_validator(mode="after")
     def _fitting(self) -> "ReportGenerator":
@@ -126,8 +106,6 @@ class ReportGenerator(Regime):
                         f'{key} is of use with decoding = "sample" or confidence = "agreement" alone: remove it, or '
                         f"say so"
                     )
-        if problem := fold_problem(self.cross_fit, (self.model, self.adapter)):
-            raise ValueError(problem)
         return self
 
     @property
@@ -147,21 +125,20 @@ class ReportGenerator(Regime):
         require("torch", group="inference")
         from cxrobust.inference import generation, pretrained
 
-        folder = self._repository(fold).folder
+        folder = self.repository(fold).folder
         where = f"regime {self.name!r}, model {folder.name}"
         reader = self._reader(findings)
         config = pretrained.read_config(folder, trust_remote_code=self.trust_remote_code)
         is_bare = config.model_type == ENCODER_DECODER
-        preprocessing = read_preprocessing(folder, config.encoder if is_bare else config, prefers_processor=True)
-        size = (self.image_size, self.image_size) if self.image_size else preprocessing.image_size
-        if size is None:
+        preprocessing = self.preprocessing(folder, config.encoder if is_bare else config)
+        if (size := preprocessing.image_size) is None:
             raise DataError(f"{where}: it takes images of many sizes: give image_size, for example 448")
         network = pretrained.without_wrapper(
             pretrained.load_network(
                 folder,
                 config=config,
                 auto="VisionEncoderDecoderModel" if is_bare else pretrained.find_generating_auto(config),
-                adapter=find_adapter(self.adapter, fold=fold, regime=self.name),
+                adapter=self.adapter_folder(fold),
                 trust_remote_code=self.trust_remote_code,
             )
         )
@@ -239,14 +216,11 @@ class ReportGenerator(Regime):
         from cxrobust.inference import vision_language
 
         try:
-            yes, no = (vision_language.answer_tokens(tokenizer, one, where=where) for one in (self.yes, self.no))
+            return vision_language.answer_tokens(tokenizer, yes=self.yes, no=self.no, where=where)
         except DataError:
             if self.confidence == "questions" or {"yes", "no"} & self.model_fields_set:
                 raise
             return None
-        if both := set(yes) & set(no):
-            raise DataError(f"{where}: token {min(both)} is an answer of both yes and no: give other spellings")
-        return yes, no
 
     def _decoding(self) -> "Decoding":
         from cxrobust.inference.generation import Decoding
@@ -269,7 +243,7 @@ class ReportGenerator(Regime):
         """
         from cxrobust.inference import pretrained, vision_language
 
-        folder = self._repository(fold).folder
+        folder = self.repository(fold).folder
         config = pretrained.read_config(folder, trust_remote_code=self.trust_remote_code)
         is_bare = config.model_type == ENCODER_DECODER
         load = vision_language.load_tokenizer if is_bare else vision_language.load_processor
@@ -300,32 +274,3 @@ class ReportGenerator(Regime):
         """
         words = words_of(findings, self.words, where=f"regime {self.name!r}")
         return tuple(self.question.replace(FINDING, one) for one in words)
-
-    def fingerprint(self, *, fold: str | None = None) -> dict[str, str]:
-        """Return the SHA-256 of configuration, weights, tokenizer and processor."""
-        folder = self._repository(fold).folder
-        adapter = find_adapter(self.adapter, fold=fold, regime=self.name)
-        files = {*model_files(folder, code=self.trust_remote_code), *tokenizer_files(folder)}
-        return hashes([*sorted(files), *(() if adapter is None else adapter_files(adapter))])
-
-    def facts(self, *, fold: str | None = None) -> dict[str, Any]:
-        """Return what configuration and headers of the weights tell of the network."""
-        adapter = find_adapter(self.adapter, fold=fold, regime=self.name)
-        found = self._repository(fold).facts(prefers_processor=True) | adapter_facts(adapter)
-        if self.image_size is not None:
-            found["resolution"] = [self.image_size, self.image_size]
-        return {key: value for key, value in found.items() if value}
-
-    def settings(self) -> dict[str, Any]:
-        """Settings as JSON values; paths by name only."""
-        return {**super().settings(), "model": self._repository(None).name}
-
-    def _repository(self, fold: str | None) -> Repository:
-        return Repository(
-            model=self.model,
-            study_folder=self._study_folder,
-            revision=self.revision,
-            code=self.trust_remote_code,
-            fold=fold,
-            patterns=TOKENIZER_FILES,
-        )

@@ -1,26 +1,14 @@
 """Vision-language models as classifiers: yes against no as the answer to a question for each finding."""
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
 from cxrobust.errors import DataError, require
-from cxrobust.inference.checkpoints import (
-    adapter_facts,
-    adapter_files,
-    find_adapter,
-    fold_problem,
-    hashes,
-    model_files,
-    tokenizer_files,
-)
-from cxrobust.inference.models import Regime, model_family
+from cxrobust.inference.models import model_family
 from cxrobust.inference.outputs import words_of
-from cxrobust.inference.preprocessing import read_preprocessing
-from cxrobust.inference.repositories import TOKENIZER_FILES, Repository
-from cxrobust.study.sections import StudyPath
+from cxrobust.inference.repository_regimes import SizedRegime
 
 if TYPE_CHECKING:
     from cxrobust.inference.graph import PixelClassifier
@@ -29,7 +17,7 @@ FINDING, QUESTION, IMAGE = "{finding}", "{question}", "{image}"
 
 
 @model_family("vlm")
-class VisionLanguageModel(Regime):
+class VisionLanguageModel(SizedRegime):
     """A model of `AutoModelForImageTextToText`, asked one question for each finding.
 
     The log-odds are log p(yes) − log p(no) of the next token, each summed over the spellings that are one token.
@@ -37,13 +25,8 @@ class VisionLanguageModel(Regime):
     """
 
     code = ("cxrobust.inference.vision_language",)
+    reads_texts = True
     family: Literal["vlm"]
-    model: str = Field(min_length=1)
-    """A folder relative to the study file, or a repository of the hub."""
-    revision: str | None = None
-    """Branch, tag or commit of a hub repository."""
-    adapter: StudyPath | None = None
-    """Folder of a PEFT adapter that goes on top."""
     question: str = f"Is there {FINDING}?"
     """`{finding}` stands for the finding's words."""
     words: dict[str, str] = Field(default_factory=dict)
@@ -54,10 +37,6 @@ class VisionLanguageModel(Regime):
     """Spellings of yes; those that are one token of the model count."""
     no: tuple[str, ...] = Field(default=("No", "no", " No", " no"), min_length=1)
     """Spellings of no."""
-    image_size: int | None = Field(default=None, ge=8, le=4096)
-    """Side that images are resized to; what the preprocessing says when absent."""
-    trust_remote_code: bool = False
-    """Whether Python code that comes with the model may run."""
 
     @model_validator(mode="after")
     def _has_places(self) -> "VisionLanguageModel":
@@ -65,8 +44,6 @@ class VisionLanguageModel(Regime):
             raise ValueError(f"question has no {FINDING}: put it where the finding stands")
         if self.prompt is not None and not (QUESTION in self.prompt and IMAGE in self.prompt):
             raise ValueError(f"prompt needs {IMAGE} and {QUESTION}: put them where these stand")
-        if problem := fold_problem(self.cross_fit, (self.model, self.adapter)):
-            raise ValueError(problem)
         return self
 
     def load(self, findings: tuple[str, ...], *, fold: str | None = None) -> "PixelClassifier":
@@ -82,16 +59,13 @@ class VisionLanguageModel(Regime):
         from cxrobust.inference.graph import PixelClassifier
 
         questions = self.questions_of(findings)
-        folder = self._repository(fold).folder
+        folder = self.repository(fold).folder
         where = f"regime {self.name!r}, model {folder.name}"
         config = pretrained.read_config(folder, trust_remote_code=self.trust_remote_code)
         processor = vision_language.load_processor(folder, trust_remote_code=self.trust_remote_code)
-        yes, no = (vision_language.answer_tokens(processor.tokenizer, one, where=where) for one in (self.yes, self.no))
-        if both := set(yes) & set(no):
-            raise DataError(f"{where}: token {min(both)} is an answer of both yes and no: give other spellings")
-        preprocessing = read_preprocessing(folder, config, prefers_processor=True)
-        size = (self.image_size, self.image_size) if self.image_size else preprocessing.image_size
-        if size is None:
+        yes, no = vision_language.answer_tokens(processor.tokenizer, yes=self.yes, no=self.no, where=where)
+        preprocessing = self.preprocessing(folder, config)
+        if (size := preprocessing.image_size) is None:
             raise DataError(f"{where}: it takes images of many sizes: give image_size, for example 448")
         texts = [vision_language.prompt_text(processor, one, prompt=self.prompt) for one in questions]
         asked, order = vision_language.ask(processor, texts, size=size, where=where)
@@ -99,7 +73,7 @@ class VisionLanguageModel(Regime):
             folder,
             config=config,
             auto=pretrained.find_generating_auto(config),
-            adapter=self._adapter_folder(fold),
+            adapter=self.adapter_folder(fold),
             trust_remote_code=self.trust_remote_code,
         )
         network = pretrained.without_wrapper(network)
@@ -130,34 +104,3 @@ class VisionLanguageModel(Regime):
         """
         words = words_of(findings, self.words, where=f"regime {self.name!r}")
         return tuple(self.question.replace(FINDING, one) for one in words)
-
-    def fingerprint(self, *, fold: str | None = None) -> dict[str, str]:
-        """Return the SHA-256 of configuration, weights, tokenizer and processor."""
-        folder = self._repository(fold).folder
-        adapter = self._adapter_folder(fold)
-        files = {*model_files(folder, code=self.trust_remote_code), *tokenizer_files(folder)}
-        return hashes([*sorted(files), *(() if adapter is None else adapter_files(adapter))])
-
-    def facts(self, *, fold: str | None = None) -> dict[str, Any]:
-        """Return what configuration and headers of the weights tell of the network."""
-        found = self._repository(fold).facts(prefers_processor=True) | adapter_facts(self._adapter_folder(fold))
-        if self.image_size is not None:
-            found["resolution"] = [self.image_size, self.image_size]
-        return {key: value for key, value in found.items() if value}
-
-    def settings(self) -> dict[str, Any]:
-        """Settings as JSON values; paths by name only."""
-        return {**super().settings(), "model": self._repository(None).name}
-
-    def _adapter_folder(self, fold: str | None) -> Path | None:
-        return find_adapter(self.adapter, fold=fold, regime=self.name)
-
-    def _repository(self, fold: str | None) -> Repository:
-        return Repository(
-            model=self.model,
-            study_folder=self._study_folder,
-            revision=self.revision,
-            code=self.trust_remote_code,
-            fold=fold,
-            patterns=TOKENIZER_FILES,
-        )

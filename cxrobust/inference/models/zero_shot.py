@@ -10,22 +10,16 @@ from pydantic import Field, model_validator
 from cxrobust.errors import DataError, require
 from cxrobust.files import sha256_file
 from cxrobust.inference.checkpoints import (
-    adapter_facts,
-    adapter_files,
     count_weights,
-    find_adapter,
-    fold_problem,
     hashes,
-    model_files,
     read_table,
     said_of_training,
-    tokenizer_files,
 )
-from cxrobust.inference.models import Regime, model_family
+from cxrobust.inference.models import model_family
 from cxrobust.inference.outputs import check_named, words_of
 from cxrobust.inference.remembered import remembered
-from cxrobust.inference.repositories import TOKENIZER_FILES, Repository
-from cxrobust.study.sections import Section, StudyPath
+from cxrobust.inference.repository_regimes import RepositoryRegime
+from cxrobust.study.sections import Section
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,7 +41,7 @@ class PromptPair(Section):
 
 
 @model_family("zero-shot")
-class ZeroShot(Regime):
+class ZeroShot(RepositoryRegime):
     """CLIP or SigLIP of transformers, or a model of open_clip, asked with a pair of prompts for each finding.
 
     The log-odds of a finding are the scaled cosine of the image with its `present` prompts minus that with its `absent`
@@ -56,13 +50,8 @@ class ZeroShot(Regime):
     """
 
     code = ("cxrobust.inference.contrastive",)
+    reads_texts = True
     family: Literal["zero-shot"]
-    model: str = Field(min_length=1)
-    """A folder relative to the study file, or a repository of the hub."""
-    revision: str | None = None
-    """Branch, tag or commit of a hub repository."""
-    adapter: StudyPath | None = None
-    """Folder of a PEFT adapter that goes on top."""
     library: Literal["auto", "transformers", "open_clip"] = "auto"
     """What loads it; `auto` is transformers where the folder has config.json and model.safetensors."""
     present: tuple[str, ...] = Field(default=(FINDING,), min_length=1)
@@ -73,8 +62,6 @@ class ZeroShot(Regime):
     """Words of a finding in prompts; its name in small letters with spaces where absent."""
     prompts: dict[str, PromptPair] = Field(default_factory=dict)
     """Prompts of one finding instead of `present` and `absent`."""
-    trust_remote_code: bool = False
-    """Whether Python code that comes with the model may run."""
 
     @model_validator(mode="after")
     def _prompts_name_the_finding(self) -> "ZeroShot":
@@ -82,8 +69,6 @@ class ZeroShot(Regime):
             for one in templates:
                 if FINDING not in one:
                     raise ValueError(f"{key} has the prompt {one!r} without {FINDING}: put it where the finding stands")
-        if problem := fold_problem(self.cross_fit, (self.model, self.adapter)):
-            raise ValueError(problem)
         return self
 
     def load(self, findings: tuple[str, ...], *, fold: str | None = None) -> "PixelClassifier":
@@ -99,8 +84,8 @@ class ZeroShot(Regime):
         from cxrobust.inference.graph import PixelClassifier
 
         prompts = self.prompts_of(findings)
-        folder = self._repository(fold).folder
-        adapter = self._adapter_folder(fold)
+        folder = self.repository(fold).folder
+        adapter = self.adapter_folder(fold)
         if not self._is_open_clip(folder):
             model = contrastive.load_transformers(folder, adapter=adapter, trust_remote_code=self.trust_remote_code)
         elif adapter is None:
@@ -150,53 +135,36 @@ class ZeroShot(Regime):
             found.append((present, absent))
         return tuple(found)
 
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """Patterns of files with weights, of which one must be found."""
+        patterns = ("model*.safetensors", *OPEN_CLIP_WEIGHTS)
+        return {"auto": patterns, "transformers": patterns[:1], "open_clip": patterns[1:]}[self.library]
+
     def fingerprint(self, *, fold: str | None = None) -> dict[str, str]:
         """Return the SHA-256 of configuration, weights and tokenizer."""
-        folder = self._repository(fold).folder
-        if self._is_open_clip(folder):
-            found = sorted({file for pattern in DETERMINING for file in folder.glob(pattern) if file.is_file()})
-            return hashes(found)
-        adapter = self._adapter_folder(fold)
-        files = {*model_files(folder, code=self.trust_remote_code), *tokenizer_files(folder)}
-        return hashes([*sorted(files), *(() if adapter is None else adapter_files(adapter))])
+        folder = self.repository(fold).folder
+        if not self._is_open_clip(folder):
+            return super().fingerprint(fold=fold)
+        return hashes(sorted({file for pattern in DETERMINING for file in folder.glob(pattern) if file.is_file()}))
 
     def facts(self, *, fold: str | None = None) -> dict[str, Any]:
         """Return what configuration and headers of the weights tell of the network."""
-        repository = self._repository(fold)
+        repository = self.repository(fold)
         folder = repository.folder
-        if self._is_open_clip(folder):
-            settings = read_table(folder / OPEN_CLIP).get("model_cfg") or {}
-            size = (settings.get("vision_cfg") or {}).get("image_size")
-            weights = [file for pattern in OPEN_CLIP_WEIGHTS for file in sorted(folder.glob(pattern))][:1]
-            found = {
-                "architecture": "a model of open_clip",
-                "n_parameters": count_weights(weights),
-                "resolution": [size, size] if isinstance(size, int) else size,
-                "training": said_of_training(folder),
-                **repository.source(),
-            }
-        else:
-            found = repository.facts() | adapter_facts(self._adapter_folder(fold))
+        if not self._is_open_clip(folder):
+            return super().facts(fold=fold)
+        settings = read_table(folder / OPEN_CLIP).get("model_cfg") or {}
+        size = (settings.get("vision_cfg") or {}).get("image_size")
+        weights = [file for pattern in OPEN_CLIP_WEIGHTS for file in sorted(folder.glob(pattern))][:1]
+        found = {
+            "architecture": "a model of open_clip",
+            "n_parameters": count_weights(weights),
+            "resolution": [size, size] if isinstance(size, int) else size,
+            "training": said_of_training(folder),
+            **repository.source(),
+        }
         return {key: value for key, value in found.items() if value}
-
-    def settings(self) -> dict[str, Any]:
-        """Settings as JSON values; paths by name only."""
-        return {**super().settings(), "model": self._repository(None).name}
-
-    def _repository(self, fold: str | None) -> Repository:
-        weights = ("model*.safetensors", *OPEN_CLIP_WEIGHTS)
-        return Repository(
-            model=self.model,
-            study_folder=self._study_folder,
-            revision=self.revision,
-            code=self.trust_remote_code,
-            fold=fold,
-            patterns=TOKENIZER_FILES,
-            weights={"auto": weights, "transformers": weights[:1], "open_clip": weights[1:]}[self.library],
-        )
-
-    def _adapter_folder(self, fold: str | None) -> Path | None:
-        return find_adapter(self.adapter, fold=fold, regime=self.name)
 
     def _is_open_clip(self, folder: Path) -> bool:
         if self.library != "auto":
