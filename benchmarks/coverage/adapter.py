@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from cxrobust.analysis import analyze
 from cxrobust.analysis.choices import WITH_A_MARGIN, fitting_intervals, fitting_tests
 from cxrobust.analysis.contrasts import Contrast, contrasts
-from cxrobust.analysis.estimates import resampled_se
 from cxrobust.analysis.intervals import INTERVALS, Draws
 from cxrobust.analysis.metrics import grouped, metric
+from cxrobust.analysis.points import resampled_se
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.testing import auroc_se, run_tests
 from cxrobust.analysis.values import Values, evaluate

@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 
 from cxrobust.analysis.contrasts import contrasts_of
-from cxrobust.analysis.estimates import Estimated, View, count_findings, estimate
+from cxrobust.analysis.counts import View, count_findings
+from cxrobust.analysis.estimates import Estimated, estimate
 from cxrobust.analysis.metrics import Metric
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.values import MACRO, evaluate

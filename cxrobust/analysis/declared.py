@@ -7,7 +7,7 @@ import numpy as np
 
 from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.contrasts import contrasts, contrasts_of
-from cxrobust.analysis.estimates import AVERAGES
+from cxrobust.analysis.counts import AVERAGES
 from cxrobust.analysis.families import INTERACTION, RAW, Place, fits, is_hypothesis
 from cxrobust.analysis.metrics import Metric, metric
 from cxrobust.analysis.recalibrated import ESTIMANDS as OF_RECALIBRATIONS

@@ -14,17 +14,10 @@ from numpy.typing import NDArray
 
 from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.contrasts import Contrast, contrasts
-from cxrobust.analysis.estimates import (
-    FindingCounts,
-    View,
-    joined,
-    note_on_outside,
-    note_on_resamples,
-    note_on_width,
-    notes_on_counts,
-)
+from cxrobust.analysis.counts import FindingCounts, View
 from cxrobust.analysis.intervals import Draws, linearised_se, no_interval, percentile
 from cxrobust.analysis.metrics.confidence import confidence
+from cxrobust.analysis.notes import joined, note_on_outside, note_on_resamples, note_on_width, notes_on_counts
 from cxrobust.analysis.parallel import in_threads
 from cxrobust.analysis.replicates import drawn_training, variance_of_mean
 from cxrobust.analysis.resampling import resampled_sums

@@ -5,7 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 from cxrobust.analysis.contrasts import Contrast, contrasts
-from cxrobust.analysis.estimates import Estimated, View, estimate
+from cxrobust.analysis.counts import View
+from cxrobust.analysis.estimates import Estimated, estimate
 from cxrobust.analysis.map_errors import MapErrors
 from cxrobust.analysis.metrics import Metric
 from cxrobust.analysis.recalibration import Recalibrated, recalibrate

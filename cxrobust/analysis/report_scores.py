@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from cxrobust.analysis.contrasts import contrasts_of, curves
-from cxrobust.analysis.estimates import Estimated, View, count_findings, estimate
+from cxrobust.analysis.counts import View, count_findings
+from cxrobust.analysis.estimates import Estimated, estimate
 from cxrobust.analysis.metrics import Metric
 from cxrobust.analysis.sample import REPORT, Sample
 from cxrobust.analysis.subgroups import subgroup_estimates

@@ -16,13 +16,14 @@ from scipy.stats import t as student
 from cxrobust.analysis.choices import WITH_A_MARGIN
 from cxrobust.analysis.classical.result import never_0
 from cxrobust.analysis.contrasts import Contrast, contrasts_of
-from cxrobust.analysis.estimates import FEW_PATIENTS, FindingCounts, count_findings, draws_of, interval_of
+from cxrobust.analysis.counts import FEW_PATIENTS, FindingCounts, count_findings
 from cxrobust.analysis.families import Families, adjust, key_of
 from cxrobust.analysis.intervals import INTERVALS, Draws, Interval, degrees_of_freedom, no_interval
 from cxrobust.analysis.metrics import Metric, grouped
 from cxrobust.analysis.metrics.ece import ECE, EqualMassECE
 from cxrobust.analysis.operating_points import choose_thresholds
 from cxrobust.analysis.permutation import is_exact, sign_flip_p_values
+from cxrobust.analysis.points import draws_of, interval_of
 from cxrobust.analysis.resampling import LANES
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.testing import FLIPS, NOTHING, UNTESTED, Tested, by_definition, named_test

@@ -12,9 +12,10 @@ from cxrobust.analysis.classical.delong import auroc_variance
 from cxrobust.analysis.collateral import collateral_estimates
 from cxrobust.analysis.confidence_spread import confidence_spread
 from cxrobust.analysis.contrasts import contrasts_of
+from cxrobust.analysis.counts import View, count_findings
 from cxrobust.analysis.detectable import smallest_detectable
 from cxrobust.analysis.effects import effect_sizes
-from cxrobust.analysis.estimates import Estimated, View, count_findings, estimate
+from cxrobust.analysis.estimates import Estimated, estimate
 from cxrobust.analysis.families import Families, Key, adjust, key_of
 from cxrobust.analysis.flips import flip_matrices, tally
 from cxrobust.analysis.metrics import Metric, grouped, metric

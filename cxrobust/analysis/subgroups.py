@@ -12,16 +12,11 @@ from scipy.stats import chi2
 
 from cxrobust.analysis.classical.result import never_0
 from cxrobust.analysis.contrasts import Contrast, contrasts
-from cxrobust.analysis.estimates import (
-    Estimated,
-    FindingCounts,
-    View,
-    count_findings,
-    estimate,
-    notes_on_counts,
-)
+from cxrobust.analysis.counts import FindingCounts, View, count_findings
+from cxrobust.analysis.estimates import Estimated, estimate
 from cxrobust.analysis.intervals import ROUNDING
 from cxrobust.analysis.metrics import Metric
+from cxrobust.analysis.notes import notes_on_counts
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.testing import no_test
 from cxrobust.analysis.values import WORST, Values, averages, evaluate

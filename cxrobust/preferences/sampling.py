@@ -53,7 +53,7 @@ class GeneratorSampler:
         """Return a report of each image, with the probability that the model gives it without any temperature."""
         import torch
 
-        from cxrobust.inference.generation import Decoding
+        from cxrobust.inference.writers import Decoding
 
         most = self._model.decoding.most_tokens
         decoding = Decoding(samples=True, beams=1, most_tokens=most, temperature=temperature, top_p=top_p)

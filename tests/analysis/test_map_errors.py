@@ -11,9 +11,9 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
 from cxrobust.analysis import analyze
-from cxrobust.analysis.estimates import resampled_se
 from cxrobust.analysis.map_errors import MapErrors, columns, smooth_error, step_error
 from cxrobust.analysis.metrics import metric
+from cxrobust.analysis.points import resampled_se
 from cxrobust.analysis.recalibrated import _errors
 from cxrobust.analysis.recalibration import _deal, recalibrate
 from cxrobust.analysis.sample import Sample

@@ -7,9 +7,9 @@ import pytest
 from scipy.stats import norm
 
 from cxrobust.analysis import analyze
-from cxrobust.analysis.estimates import note_on_outside, note_on_width
 from cxrobust.analysis.intervals import Interval
 from cxrobust.analysis.metrics import metric
+from cxrobust.analysis.notes import note_on_outside, note_on_width
 
 from .made import CONDITIONS, make_predictions, make_settings
 

@@ -13,7 +13,8 @@ from cxrobust.inference.repository_regimes import SizedRegime
 from cxrobust.radiology_reports.findings import Doubted, observations_of
 
 if TYPE_CHECKING:
-    from cxrobust.inference.generation import Decoding, Generator, Reader, Statements, Writer
+    from cxrobust.inference.generation import Generator, Reader, Statements
+    from cxrobust.inference.writers import Decoding, Writer
 
 PROMPT = "Write the findings and impression of this chest X-ray."
 FINDING, IMAGE, QUESTION = "{finding}", "{image}", "{question}"
@@ -38,6 +39,7 @@ class ReportGenerator(SizedRegime):
     code = (
         "cxrobust.inference.generation",
         "cxrobust.inference.vision_language",
+        "cxrobust.inference.writers",
         "cxrobust.inference.written",
         "cxrobust.radiology_reports.findings",
         "cxrobust.radiology_reports.labeler",
@@ -167,14 +169,14 @@ class ReportGenerator(SizedRegime):
     def _without_prompt(
         self, network: Any, folder: Path, generator: Any, findings: tuple[str, ...], where: str
     ) -> "Generator":
-        from cxrobust.inference import generation, vision_language
+        from cxrobust.inference import vision_language, writers
 
         keys = [key for key in ("prompt", "form") if getattr(self, key) is not None]
         keys += ['confidence = "questions"'] if self.confidence == "questions" else []
         for key in keys:
             raise DataError(f"{where}: a VisionEncoderDecoderModel takes no prompt: remove {key}")
         tokenizer = vision_language.load_tokenizer(folder, trust_remote_code=self.trust_remote_code)
-        writer = generation.EncoderDecoderWriter(network, tokenizer, where=where)
+        writer = writers.EncoderDecoderWriter(network, tokenizer, where=where)
         made: Generator = generator(writer, self._statements(writer, findings))
         return made
 
@@ -187,13 +189,13 @@ class ReportGenerator(SizedRegime):
         size: tuple[int, int],
         where: str,
     ) -> "Generator":
-        from cxrobust.inference import generation, vision_language
+        from cxrobust.inference import vision_language, writers
 
         processor = vision_language.load_processor(folder, trust_remote_code=self.trust_remote_code)
         asked = [PROMPT if self.prompt is None else self.prompt, *self.questions_of(findings)]
         asking = [vision_language.prompt_text(processor, one, prompt=self.form) for one in asked]
         (prompt, *questions), order = vision_language.ask(processor, asking, size=size, where=where)
-        writer = generation.ImageTextWriter(network, processor.tokenizer, prompt=prompt, order=order, where=where)
+        writer = writers.ImageTextWriter(network, processor.tokenizer, prompt=prompt, order=order, where=where)
         answers: Any = self._statements(writer, findings)
         if answers is None and (tokens := self._answer_tokens(processor.tokenizer, where)):
             answers = vision_language.Answers(network, questions=questions, order=order, yes=tokens[0], no=tokens[1])
@@ -223,7 +225,7 @@ class ReportGenerator(SizedRegime):
             return None
 
     def _decoding(self) -> "Decoding":
-        from cxrobust.inference.generation import Decoding
+        from cxrobust.inference.writers import Decoding
 
         return Decoding(
             samples=self.decoding == "sample",

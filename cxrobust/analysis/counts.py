@@ -1,0 +1,75 @@
+"""What estimates are of: images and patients of each finding, and of their averages."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cxrobust.analysis.sample import REPORT, Sample
+from cxrobust.analysis.values import MACRO, MICRO, WORST, averages
+
+FEW_PATIENTS = 20
+"""Positive or negative ones, below which estimates carry a note."""
+AVERAGES = (MACRO, MICRO, WORST)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FindingCounts:
+    """Counts of one finding, or of all together, that stand beside each of its estimates."""
+
+    name: str
+    n_images: int
+    n_patients: int
+    n_positive: int
+    n_positive_patients: int
+    n_negative_patients: int
+    of_reports: bool = False
+    """Whether they are of reports, which are neither positive nor negative."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class View:
+    """Which images and which predictions estimates are of, and what else they share."""
+
+    findings: tuple[FindingCounts, ...]
+    subgroup: str = ""
+    recalibration: str = ""
+    note: str = ""
+    compared: tuple[tuple[str, tuple[FindingCounts, ...]], ...] = ()
+    """Name and counts of each subgroup that is held against others."""
+
+
+def count_findings(sample: Sample) -> tuple[FindingCounts, ...]:
+    """Count images and patients of each finding, and of their averages."""
+    predictions, kept = sample.predictions, sample.kept[:, None]
+    if sample.scored:
+        return _count_reports(sample)
+    positive, negative = kept & (predictions.labels == 1), kept & (predictions.labels == 0)
+
+    def count(name: str, columns: list[int]) -> FindingCounts:
+        any_positive, any_negative = positive[:, columns].any(axis=1), negative[:, columns].any(axis=1)
+        any_label = any_positive | any_negative
+        return FindingCounts(
+            name=name,
+            n_images=int(any_label.sum()),
+            n_patients=len(np.unique(predictions.patients[any_label])),
+            n_positive=int(positive[:, columns].sum()),
+            n_positive_patients=len(np.unique(predictions.patients[any_positive])),
+            n_negative_patients=len(np.unique(predictions.patients[any_negative])),
+        )
+
+    each = [count(name, [k]) for k, name in enumerate(predictions.findings)]
+    return (*each, *(count(name, list(range(len(each)))) for name in averages(len(each))))
+
+
+def _count_reports(sample: Sample) -> tuple[FindingCounts, ...]:
+    scored = sample.kept & (sample.predictions.labels[:, 0] >= 0)
+    counted = FindingCounts(
+        name=REPORT,
+        n_images=int(scored.sum()),
+        n_patients=len(np.unique(sample.predictions.patients[scored])),
+        n_positive=0,
+        n_positive_patients=0,
+        n_negative_patients=0,
+        of_reports=True,
+    )
+    return counted, replace(counted, name=MACRO)

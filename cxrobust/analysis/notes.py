@@ -1,0 +1,185 @@
+"""Notes on estimates: why there is none, on few patients, on resamples, on intervals without width."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+import numpy as np
+
+from cxrobust.analysis.choices import WITH_A_MARGIN
+from cxrobust.analysis.contrasts import Contrast
+from cxrobust.analysis.counts import AVERAGES, FEW_PATIENTS, FindingCounts, View
+from cxrobust.analysis.intervals import ROUNDING, Interval, wilson_ends
+from cxrobust.analysis.metrics import Metric
+from cxrobust.analysis.points import Point, patients_of_share
+from cxrobust.analysis.testing import Tested, by_definition
+from cxrobust.analysis.values import MACRO, WORST, Values
+from cxrobust.errors import some
+
+ONE_PATIENT = "no interval or test: one patient"
+OUTSIDE = "estimate outside the interval: resamples of this metric are biased"
+NO_WIDTH = "the interval has no width"
+_SIDES = {"perturbed-clean": "under both conditions", "regime-reference": "of both regimes"}
+
+
+def joined(notes: Sequence[str]) -> str:
+    """Put notes into one text, first why there is no estimate.
+
+    >>> joined(["fewer than 20 positive patients", "not estimable: not defined in 30.0% of resamples"])
+    'not estimable: not defined in 30.0% of resamples; fewer than 20 positive patients'
+    """
+    return "; ".join(sorted(notes, key=lambda one: not one.startswith("not estimable")))
+
+
+def notes_on_counts(view: View, left_out: Mapping[str, str]) -> list[list[str]]:
+    """Return what is said of every estimate of each place: of the view, of a macro average, of few patients.
+
+    Parameters
+    ----------
+    left_out
+        Findings that no macro average counts, with the reason.
+    """
+    names = [one.name for one in view.findings if one.name not in AVERAGES]
+    without = ", ".join(f"{name} ({why})" for name, why in left_out.items())
+    found = []
+    for place, one in enumerate(view.findings):
+        notes = [view.note] if view.note else []
+        if one.name == MACRO and left_out:
+            notes.append(f"macro over {len(names) - len(left_out)} of {len(names)} findings, without {without}")
+        groups = view.compared or (("", view.findings),)
+        if one.of_reports:
+            found.append([*notes, *_on_few(groups, place, left_out, "", lambda one: one.n_patients)])
+            continue
+        notes += _on_few(groups, place, left_out, "positive", lambda one: one.n_positive_patients)
+        notes += _on_few(groups, place, left_out, "negative", lambda one: one.n_negative_patients)
+        found.append(notes)
+    return found
+
+
+def _on_few(
+    groups: Sequence[tuple[str, Sequence[FindingCounts]]],
+    place: int,
+    left_out: Mapping[str, str],
+    kind: str,
+    n_patients: Callable[[FindingCounts], int],
+) -> list[str]:
+    """Say which groups have few patients of a kind; of the macro average and the worst finding, for which findings."""
+    said, findings = [], []
+    for group, counts in groups:
+        few = [one.name for one in counts if n_patients(one) < FEW_PATIENTS and one.name not in left_out]
+        if counts[place].name in {MACRO, WORST}:
+            rare = sorted(set(few).difference(AVERAGES))
+            said += [f"{group} ({some(rare)})"] if rare else []
+            findings += rare
+        elif n_patients(counts[place]) < FEW_PATIENTS:
+            said.append(group)
+    if not said:
+        return []
+    fewer = f"fewer than {FEW_PATIENTS} {kind + ' ' if kind else ''}patients"
+    if groups[0][0]:
+        return [f"{fewer} in {', '.join(said)}"]
+    return [f"{fewer}: {some(findings)}" if findings else fewer]
+
+
+def note_on_resamples(counts: FindingCounts, undefined: float, *, most_undefined: float) -> list[str]:
+    """Return why there is no interval, or which share of resamples it leaves out, where there is something to say."""
+    if undefined > most_undefined:
+        return [f"not estimable: not defined in {undefined:.1%} of resamples"]
+    if counts.n_patients < 2:
+        return [ONE_PATIENT]
+    return [f"not defined in {undefined:.2%} of resamples, which are left out"] if undefined > 0 else []
+
+
+def note_on_width(interval: Interval) -> list[str]:
+    """Say that resamples are all alike, or nearly, so that the interval is a point."""
+    if not interval.high - interval.low <= ROUNDING:
+        return []
+    return [f"{'no' if interval.se <= ROUNDING else 'hardly any'} spread between patients: {NO_WIDTH}"]
+
+
+def note_on_outside(value: float, interval: Interval) -> list[str]:
+    """Say that an estimate lies beyond an end of its interval, by more than rounding."""
+    is_outside = value < interval.low - ROUNDING or value > interval.high + ROUNDING
+    return [OUTSIDE] if is_outside else []
+
+
+def notes_on_margin(outcome: Tested, on_counts: Sequence[str]) -> list[str]:
+    """Say where a test claims more often than its level what is not so, as was counted (docs/coverage.md)."""
+    is_claimed = outcome.name in WITH_A_MARGIN and any(one.startswith("fewer than") for one in on_counts)
+    return [f"with so few, {outcome.name} claims too often"] if is_claimed else []
+
+
+def notes_on_decisions(metric: Metric, contrast: Contrast, deciding: Collection[str]) -> list[str]:
+    """Say where probabilities of one regime are held against bare decisions of another."""
+    bare = [name for name in (contrast.regime, contrast.reference) if name in deciding]
+    by_decision = metric.of_decisions and not metric.of_confidence
+    if contrast.reference is None or len(bare) != 1 or by_decision or metric.of_labels or metric.of_reports:
+        return []
+    return [f"probabilities against decisions: nothing tells how sure {bare[0]} is"]
+
+
+def why_not(contrast: Contrast, counts: FindingCounts, place: int, point: Point, values: Values) -> str | None:
+    """Say why an estimate is not estimable in the sample, or return None."""
+    reason = values.reason(contrast, place)
+    if reason is not None or np.isfinite(point.value):
+        return reason
+    if not contrast.estimand.startswith("half-margin"):
+        return "the value on clean images is 0"
+    if np.isinf(point.value):
+        return "less than half of the margin over chance is lost up to the greatest strength"
+    return "no margin over chance on clean images, or it is not half lost up to the greatest strength"
+
+
+def notes_on_worst(contrast: Contrast, counts: FindingCounts, values: Values) -> list[str]:
+    """Say which finding is the worst, on each side of a difference."""
+    if counts.name != WORST:
+        return []
+    names = values.samples[0].predictions.findings
+    worst = dict.fromkeys(names[values.worst[row, condition]] for row, condition in contrast.places)
+    return [f"worst: {', '.join(worst)}"]
+
+
+def notes_on_interval(contrast: Contrast, point: Point) -> list[str]:
+    """Say what resamples lie beyond the greatest strength, that a value lies outside, and why there is no interval."""
+    notes = []
+    if point.beyond > 0 and contrast.estimand.startswith("half-margin"):
+        notes.append(f"beyond the greatest strength in {point.beyond:.2%} of resamples")
+    notes += note_on_outside(point.value, point.interval)
+    if point.interval.note:
+        notes.append(f"no interval: {point.interval.note}")
+    return notes
+
+
+def notes_on_spread(metric: Metric, contrast: Contrast, place: int, point: Point, values: Values) -> list[str]:
+    """Say why an interval has no width, where it has none for another reason than by definition."""
+    if by_definition(metric, contrast):
+        return []
+    notes = note_on_width(point.interval)
+    if notes and contrast.estimand in _SIDES and _is_same(contrast, place, values):
+        return [f"identical predictions {_SIDES[contrast.estimand]}: {NO_WIDTH}"]
+    is_finding = place < values.samples[0].n_findings
+    if notes and is_finding and metric.is_share and contrast.estimand == "value" and not contrast.across:
+        return [notes[0] + _of_wilson(metric, contrast, place, point.value, values)]
+    return notes
+
+
+def _is_same(contrast: Contrast, place: int, values: Values) -> bool:
+    """Whether a difference is of two sides with the same predictions, those at weaker strengths included."""
+    if contrast.across:
+        return False
+    one, other = (
+        [
+            {p.tobytes() for p in (cell.probabilities, *cell.weaker)}
+            for cell in values.cells(row, condition, min(place, values.samples[0].n_findings))
+        ]
+        for row, condition, _ in contrast.terms
+    )
+    return one == other
+
+
+def _of_wilson(metric: Metric, contrast: Contrast, place: int, share: float, values: Values) -> str:
+    """Return Wilson's interval of a share of 0 or 1, at the number of patients that it is a share of."""
+    if share not in {0, 1}:
+        return ""
+    n = int(patients_of_share(metric, contrast, values)[place])
+    level = values.samples[0].settings.level
+    low, high = wilson_ends(share, n, level)
+    return f" (Wilson's for {n:,} patients: {low:.4g} to {high:.4g})"
