@@ -1,6 +1,6 @@
 """Tune the supervised generator by KTO (Ethayarajh et al. 2024) on reports that are good or bad, not paired, with trl.
 
-python examples/chexalign-mini/train_kto.py --judge labeler [--seed 1]
+python examples/chexalign-mini/train_kto.py --judge labeler [--seed 1] [--learning-rate 3e-4]
 """
 
 import argparse
@@ -17,10 +17,18 @@ from cxrobust.progress import Reporter, reporting
 
 HERE = Path(__file__).parent
 BETA, LEARNING_RATE = 0.1, 3e-4
-"""Neither was searched."""
 
 
-def train(start: Path, preferences: Path, folder: Path, *, scale: Scale, seed: int, report: Reporter) -> None:
+def train(
+    start: Path,
+    preferences: Path,
+    folder: Path,
+    *,
+    scale: Scale,
+    seed: int,
+    report: Reporter,
+    learning_rate: float = LEARNING_RATE,
+) -> None:
     """Write the checkpoint tuned by KTO."""
 
     def make(*, model: Any, ref_model: Any, settings: dict[str, Any], data: Any, processor: Any) -> KTOTrainer:
@@ -35,7 +43,7 @@ def train(start: Path, preferences: Path, folder: Path, *, scale: Scale, seed: i
         make=make,
         file=UNPAIRED,
         scale=scale,
-        learning_rate=LEARNING_RATE,
+        learning_rate=learning_rate,
         seed=seed,
         told=told,
         report=report,
@@ -47,16 +55,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--judge", required=True, help="a judge of the study file")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--learning-rate", type=float, default=LEARNING_RATE)
     asked = parser.parse_args()
     torch.set_num_threads(1)
+    name = f"kto-{asked.judge}" + ("" if asked.learning_rate == LEARNING_RATE else f"-{asked.learning_rate:g}")
     with in_a_sentence(), reporting() as report:
         train(
             HERE / "checkpoints" / "sft",
             HERE / "out" / "preferences" / "sft" / asked.judge,
-            HERE / "checkpoints" / f"kto-{asked.judge}",
+            HERE / "checkpoints" / name,
             scale=FULL,
             seed=asked.seed,
             report=report,
+            learning_rate=asked.learning_rate,
         )
 
 
