@@ -8,7 +8,7 @@ READY := .venv/.ready
 BROWSER := .venv/.browser
 CLUSTER := .venv/.cluster
 
-.PHONY: demo test check lint types docs format setup clean nih-chexnet nih-621 pneumoniamnist chexalign pages
+.PHONY: demo test check lint types docs format setup clean nih-chexnet nih-621 pneumoniamnist chexalign chexalign-losses pages
 
 DATA ?= $(or $(CXROBUST_DATA),../shared/data)
 
@@ -61,6 +61,12 @@ chexalign: setup
 	$(BIN)/cxrobust run $(CHEXALIGN)/study.toml
 	$(BIN)/python $(CHEXALIGN)/figure.py
 	$(BIN)/python $(CHEXALIGN)/wording.py
+
+chexalign-losses: chexalign
+	$(BIN)/python $(CHEXALIGN)/train_dpo.py --judge labeler --loss ipo
+	$(BIN)/python $(CHEXALIGN)/train_dpo.py --judge labeler --loss length-normalised
+	$(BIN)/python $(CHEXALIGN)/train_kto.py --judge labeler
+	$(BIN)/cxrobust run $(CHEXALIGN)/study-losses.toml --out $(CHEXALIGN)/out/losses
 
 pages: demo $(BROWSER)
 	$(BIN)/python tools/pages.py demo docs/_static
