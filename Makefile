@@ -63,8 +63,9 @@ chexalign: setup
 	$(BIN)/python $(CHEXALIGN)/wording.py
 
 chexalign-losses: chexalign
-	$(BIN)/python $(CHEXALIGN)/train_dpo.py --judge labeler --loss ipo
-	$(BIN)/python $(CHEXALIGN)/train_dpo.py --judge labeler --loss length-normalised
+	$(BIN)/python $(CHEXALIGN)/train_dpo.py --judge labeler --learning-rate 3e-4
+	$(BIN)/python $(CHEXALIGN)/train_dpo.py --judge labeler --learning-rate 3e-4 --loss ipo
+	$(BIN)/python $(CHEXALIGN)/train_dpo.py --judge labeler --learning-rate 3e-4 --loss length-normalised
 	$(BIN)/python $(CHEXALIGN)/train_kto.py --judge labeler
 	$(BIN)/cxrobust run $(CHEXALIGN)/study-losses.toml --out $(CHEXALIGN)/out/losses
 

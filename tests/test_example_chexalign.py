@@ -85,11 +85,16 @@ def test_the_tokenizer_knows_every_word_and_gives_texts_back(example: Path) -> N
 
 def test_the_second_study_differs_from_the_first_in_how_regimes_were_tuned_alone(example: Path) -> None:
     first, second = (read_study(example / name) for name in ("study.toml", "study-losses.toml"))
-    further = ["dpo-labeler-ipo", "dpo-labeler-length-normalised", "kto-labeler"]
-    assert [one.name for one in second.regimes] == ["sft", "dpo-labeler", *further]
+    models = [
+        "sft",
+        "dpo-labeler-0.0003",
+        "dpo-labeler-ipo-0.0003",
+        "dpo-labeler-length-normalised-0.0003",
+        "kto-labeler",
+    ]
+    assert [one.model for one in second.regimes] == [f"checkpoints/{name}" for name in models]
     alike = {"name", "model", "description"}
     for one in second.regimes:
-        assert one.model == f"checkpoints/{one.name}"
         assert one.model_dump(exclude=alike) == first.regimes[0].model_dump(exclude=alike)
     parts = ("data", "perturbations", "analysis", "compute")
     assert all(getattr(first, part) == getattr(second, part) for part in parts)

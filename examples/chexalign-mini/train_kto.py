@@ -1,6 +1,6 @@
 """Tune the supervised generator by KTO (Ethayarajh et al. 2024) on reports that are good or bad, not paired, with trl.
 
-python examples/chexalign-mini/train_kto.py --judge labeler [--seed 1] [--learning-rate 3e-4]
+python examples/chexalign-mini/train_kto.py --judge labeler [--seed 1] [--learning-rate 5e-5]
 """
 
 import argparse
@@ -16,7 +16,9 @@ from cxrobust.preferences.files import UNPAIRED
 from cxrobust.progress import Reporter, reporting
 
 HERE = Path(__file__).parent
-BETA, LEARNING_RATE = 0.1, 3e-4
+BETA = 0.1
+LEARNING_RATE = 5e-5
+"""The highest of 3e-4, 1e-4 and 5e-5 at which fewer than 1 in 100 validation reports are broken (`unseen.py`)."""
 
 
 def train(
