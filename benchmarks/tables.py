@@ -23,6 +23,7 @@ AIM, AIMED_AT = 2000, ("auroc", "average-precision", "ece")
 FASTER, SLOWER = 3, 1.05
 """How many times as fast as PGD runs the search for the least ε should be; how long a run may take beside a bare loop,
 which takes 1."""
+OURS = "cxrobust"
 ABSENT = "*Not measured yet.*"
 
 
@@ -150,6 +151,7 @@ def attacks(result: Mapping[str, Any]) -> Iterable[str]:
             for one in rows
         ),
     )  # fmt: skip
+    yield strength(rows)
     yield corruptions(result["corruptions"], versions)
     yield from least_eps(result["search"], finding=result["finding"])
 
@@ -202,10 +204,32 @@ def least_eps(search: Mapping[str, Any], *, finding: str) -> Iterable[str]:
 
 def share_right(row: Mapping[str, Any]) -> str:
     """Say which share is right; of several seeds the mean ± its standard error."""
-    if "rights" not in row:
-        return f"{row['right']:.1%}"
-    error = stdev(row["rights"]) / math.sqrt(len(row["rights"]))
-    return f"{row['right']:.1%} ± {100 * error:.1f}"
+    mean, error = share_and_error(row)
+    return f"{mean:.1%}" + (f" ± {100 * error:.1f}" if "rights" in row else "")
+
+
+def share_and_error(row: Mapping[str, Any]) -> tuple[float, float]:
+    """Return the share that is right, and the standard error that the seeds leave it, 0 where nothing is drawn."""
+    rights = row.get("rights", ())
+    return row["right"], stdev(rights) / math.sqrt(len(rights)) if rights else 0.0
+
+
+def strength(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Say where a peer leaves fewer right than we do, by more than the seeds explain."""
+    ours = {(one["attack"], one["on"]): share_and_error(one) for one in rows if one["package"] == OURS}
+    compared, stronger = 0, []
+    for one in rows:
+        if one["package"] == OURS:
+            continue
+        (mean, error), (own, own_error) = share_and_error(one), ours[one["attack"], one["on"]]
+        compared += 1
+        if own - mean > 1e-9 + 2 * math.hypot(error, own_error):
+            stronger.append(f"{one['package']}'s {one['attack']} on {one['on']}")
+    said = f"missed against {'; '.join(stronger)}" if stronger else "met"
+    return (
+        f"The aim is that no other leaves a lower share right, by more than two standard errors of what draws at "
+        f"random. Of {compared} comparisons: {said}."
+    )
 
 
 def length(row: Mapping[str, Any]) -> str:
