@@ -9,11 +9,15 @@ from cxrobust.reports.sections.attack_checks import (
     FAIL,
     PASS,
     WARN,
+    Measure,
+    falling_metric,
     largest_rise,
     measures,
     sentences,
     unchecked,
+    unjudged,
     verdict,
+    without_shares,
 )
 from cxrobust.reports.view import View
 
@@ -34,16 +38,61 @@ CHECK = {
 }
 
 
+COMPARED = {"noise", "longer", "square", "transfer"}
+
+
 def test_measures_are_shares_of_the_attacks_own_harm() -> None:
-    assert measures({**CHECK, "regime": "supervised"}) == pytest.approx(
+    found = measures({**CHECK, "regime": "supervised"})
+    assert {key: one.value for key, one in found.items() if one is not None} == pytest.approx(
         {"gradients": 0.0, "noise": 0.1, "longer": 0.03, "square": 0.75, "transfer": 0.5, "unbounded": 0.0}
     )
 
 
-def test_an_attack_without_harm_has_no_shares_of_it() -> None:
-    found = measures({**CHECK, "regime": "a", "attacked": 0.9})
-    assert found["noise"] is found["square"] is found["transfer"] is found["longer"] is None
-    assert measures({**CHECK, "regime": "a", "noise": None})["noise"] is None
+@pytest.mark.parametrize("attacked", [0.999, 1.0])
+def test_an_attack_without_harm_fails_each_check_that_compares_with_it(attacked: float) -> None:
+    weak = {
+        **CHECK,
+        "regime": "a",
+        "attacked": attacked,
+        "noise": 1.2,
+        "longer": 1.3,
+        "square": 1.8,
+        "transferred": {"lora": 1.9},
+    }
+    found = measures(weak)
+    assert {key for key in found if verdict(key, found[key]) == FAIL} == COMPARED
+    assert {one.lacks for one in found.values() if one is not None} == {"", "no share"}
+    assert "Of 6\N{NO-BREAK SPACE}checks, 2 passed." in sentences({"a": found}, list(found))
+    (said,) = without_shares(weak)
+    assert said.startswith("The attack does no harm to ")
+    assert all(
+        number in said for number in ("1.000 on clean", f"{attacked:.3f} on attacked", "1.200", "1.300", "1.800")
+    )
+    assert "1.900 on those made on" in said
+
+
+def test_a_loss_that_is_not_finite_fails_the_checks_that_need_it_by_name() -> None:
+    assert without_shares({**CHECK, "regime": "a"}) == []
+    for name, failing in (
+        ("clean", COMPARED),
+        ("attacked", COMPARED),
+        ("noise", {"noise"}),
+        ("longer", {"longer"}),
+        ("square", {"square"}),
+    ):
+        check = {**CHECK, "regime": "a", name: None}
+        found = measures(check)
+        assert {key for key in found if verdict(key, found[key]) == FAIL} == failing
+        (said,) = without_shares(check)
+        assert "is not finite: a check that needs it fails" in said
+    check = {**CHECK, "regime": "a", "transferred": {"lora": None, "adversarial": 1.5}}
+    assert verdict("transfer", measures(check)["transfer"]) == FAIL
+    assert "those made on" in without_shares(check)[0]
+
+
+def test_what_was_not_made_has_no_verdict() -> None:
+    found = measures({**CHECK, "regime": "a", "transferred": {}, "unbounded_wrong": None})
+    assert found["transfer"] is found["unbounded"] is None
 
 
 @pytest.mark.parametrize(
@@ -57,31 +106,79 @@ def test_an_attack_without_harm_has_no_shares_of_it() -> None:
         ("square", 1.02, WARN),
         ("gradients", 0.01, WARN),
         ("unbounded", 0.2, FAIL),
-        ("transfer", None, ""),
     ],
 )
-def test_verdicts(key: str, value: float | None, expected: str) -> None:
-    assert verdict(key, value) == expected
+def test_verdicts(key: str, value: float, expected: str) -> None:
+    assert verdict(key, Measure(value=value)) == expected
+    assert verdict(key, None) == ""
 
 
 def test_sentences_name_who_fails_and_what_that_means() -> None:
-    numbers = {"a": {"noise": 0.1, "square": 1.5}, "b": {"noise": 0.3, "square": 0.5}}
+    numbers = {
+        "a": {"noise": Measure(value=0.1), "square": Measure(value=1.5)},
+        "b": {"noise": Measure(value=0.3), "square": Measure(value=0.5)},
+    }
     said = " ".join(sentences(numbers, ["noise", "square"]))
     assert "Of 4\N{NO-BREAK SPACE}checks, 2 passed." in said
     assert "“No gradients used” fails for" in said
     assert "“Noise” warns for" in said
     assert "may be less robust" in said
-    alone = sentences({"a": {"noise": 0.1}}, ["noise"])
+    alone = sentences({"a": {"noise": Measure(value=0.1)}}, ["noise"])
     assert alone == ["Of 1\N{NO-BREAK SPACE}check, 1 passed."]
 
 
-def test_a_rise_from_one_strength_to_the_next_is_in_the_metrics_better_direction() -> None:
+@pytest.mark.parametrize(("metric", "sign"), [("accuracy", 1), ("auroc", 1), ("brier", -1)])
+def test_a_rise_from_one_strength_to_the_next_is_in_the_metrics_better_direction(metric: str, sign: int) -> None:
     view = View.of(results(TYPICAL), images=None)
     check = {**CHECK, "regime": "lora", "condition": view.primary}
     series = next(one for one in view.series if view.primary in one.conditions)
-    values = [view.value(view.metrics[0], "lora", condition).estimate for condition in series.conditions]
-    expected = max(max(after - before, 0) for before, after in itertools.pairwise(values))
-    assert largest_rise(view, check) == pytest.approx(expected)
+    values = [view.value(metric, "lora", condition).estimate for condition in series.conditions]
+    expected = max(max(sign * (after - before), 0) for before, after in itertools.pairwise(values))
+    assert largest_rise(view, check, metric).value == pytest.approx(expected)
+
+
+def test_accuracy_is_what_a_stronger_attack_must_lower() -> None:
+    made = results(TYPICAL)
+    check = {**CHECK, "regime": "lora", "condition": made.primary_condition}
+    later = next(one for one in View.of(made, images=None).series if check["condition"] in one.conditions).conditions[
+        -1
+    ]
+    risen = tuple(
+        replace(one, estimate=0.99)
+        if (one.estimand, one.metric, one.regime, one.condition) == ("value", "accuracy", "lora", later)
+        else one
+        for one in made.estimates
+    )
+    view = View.of(replace(made, estimates=risen, attack_checks=(check,)), images=None)
+    metric = falling_metric(view)
+    assert metric == "accuracy" != view.metrics[0]
+    assert verdict("strengths", largest_rise(view, check, metric)) == FAIL
+
+
+def with_metrics(*metrics: str, conditions: int = 4) -> View:
+    """A checked study that has these metrics, and the attack at so many strengths."""
+    made = results(TYPICAL)
+    settings = {**made.study, "analysis": {**made.study["analysis"], "metrics": list(metrics)}}
+    check = {**CHECK, "regime": "lora", "condition": made.primary_condition}
+    attack = [one for one in made.conditions if one["name"].startswith("pgd") and one["name"] != made.primary_condition]
+    left = {one["name"] for one in attack[conditions - 1 :]}
+    kept = tuple(one for one in made.conditions if one["name"] not in left)
+    return View.of(replace(made, study=settings, conditions=kept, attack_checks=(check,)), images=None)
+
+
+def test_where_rises_were_not_judged_by_accuracy_or_at_all_is_said() -> None:
+    def said(view: View) -> str:
+        (check,) = view.results.attack_checks
+        metric = falling_metric(view)
+        rise = None if metric is None else largest_rise(view, check, metric)
+        return " ".join(unjudged(view, {"lora": {"strengths": rise}}, metric))
+
+    assert said(with_metrics("auroc", "accuracy")) == ""
+    assert "judged by AUROC, since accuracy is not among" in said(with_metrics("auroc", "confidence"))
+    assert "accuracy is not among the study’s metrics, and of its first" in said(with_metrics("confidence", "auroc"))
+    assert "was not checked: the study has this attack at one strength alone" in said(
+        with_metrics("accuracy", conditions=1)
+    )
 
 
 def test_both_sections_stand_in_report_and_appendix_where_there_are_checks(tmp_path: Path) -> None:
@@ -98,6 +195,7 @@ def test_both_sections_stand_in_report_and_appendix_where_there_are_checks(tmp_p
             text = written[name].read_text(encoding="utf-8")
             assert ('id="attack_checks"' in text) == there
             assert ('id="transfer"' in text) == there
+            assert ("by how much the accuracy at the operating point recovers at most" in text) == there
 
 
 def test_regimes_that_were_not_checked_are_named_with_the_reason(tmp_path: Path) -> None:
@@ -117,3 +215,15 @@ def test_regimes_that_were_not_checked_are_named_with_the_reason(tmp_path: Path)
     alone = replace(made, regimes=(regimes[0], *rest), attack_checks=(), study=study)
     path = next(one for one in render(alone, formats=("html",), out=tmp_path, images=None) if one.name == "report.html")
     assert "no attack of the study takes steps within a distance" in path.read_text(encoding="utf-8")
+
+
+def test_the_report_prints_that_an_attack_without_harm_fails(tmp_path: Path) -> None:
+    made = results(TYPICAL)
+    checks = tuple(
+        {**CHECK, "regime": one["name"], "condition": made.primary_condition, "attacked": 0.9} for one in made.regimes
+    )
+    written = render(replace(made, attack_checks=checks), formats=("html",), out=tmp_path, images=None)
+    text = next(one for one in written if one.name == "report.html").read_text(encoding="utf-8")
+    assert "The attack does no harm to" in text
+    assert "No share, the attack does no harm" in text
+    assert ">no share<" in text

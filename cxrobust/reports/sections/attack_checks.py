@@ -2,7 +2,8 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from cxrobust.reports.parts import NOT_APPLICABLE, Cell, Column, Group, Table
 from cxrobust.reports.sections import section
@@ -31,6 +32,22 @@ TITLES = {
 }
 ELSEWHERE = "elsewhere"
 SHARES = ("gradients", "longer", "unbounded")
+LOSSES = {
+    "clean": "clean images",
+    "attacked": "attacked ones",
+    "noise": "those with noise",
+    "longer": "those attacked with four times the steps",
+    "square": "those attacked without gradients",
+}
+NO_SHARE, NOT_FINITE = "no share", "not finite"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measure:
+    """What a check found of one model: a number, or why it has none; then it fails."""
+
+    value: float | None = None
+    lacks: str = ""
 
 
 @section(
@@ -45,14 +62,23 @@ def attack_checks(view: View) -> Mapping[str, Any]:
     checks = [one for one in view.results.attack_checks if one["replicate"] == 0]
     if not checks:
         return {"checks": None, "unchecked": unchecked(view)}
-    numbers = {one["regime"]: {**measures(one), "strengths": largest_rise(view, one)} for one in checks}
+    judged = falling_metric(view)
+    numbers = {
+        one["regime"]: {**measures(one), "strengths": None if judged is None else largest_rise(view, one, judged)}
+        for one in checks
+    }
     shown = [key for key in TITLES if any(found[key] is not None for found in numbers.values())]
     return {
         "checks": _table(numbers, shown),
         "attack": condition_words(checks[0]["condition"]),
         "n_images": counted(checks[0]["n_images"], "image"),
-        "metric": view.metrics[0],
-        "sentences": sentences(numbers, shown),
+        "judged": "" if judged is None else falling_words(judged),
+        "sentences": [
+            *sentences(numbers, shown),
+            *itertools.chain.from_iterable(map(without_shares, checks)),
+            *unjudged(view, numbers, judged),
+        ],
+        "has_gaps": any(one is not None and one.lacks for found in numbers.values() for one in found.values()),
         "limits": LIMITS,
         "titles": {key: title for key, (title, _) in TITLES.items()},
         "shown": shown,
@@ -84,55 +110,102 @@ def _left_unchecked(view: View) -> bool:
     return wanted and here and bool(view.of_kind("attack"))
 
 
-def measures(check: Mapping[str, Any]) -> dict[str, float | None]:
-    """Return what each check measures of one model; None where it was not made or has no finite number.
+def measures(check: Mapping[str, Any]) -> dict[str, Measure | None]:
+    """Return what each check measures of one model; None where it was not made.
 
     With the harm of an attack the mean rise of the loss from clean images: `noise`, `square` and `transfer` are the
     harm of these over the attack's own (of `transfer` the greatest), `longer` is by what share four times the steps
     harm more, `gradients` the share of images without a gradient, `unbounded` the share of images whose aimed finding stays right.
+    Where the attack itself does no harm, or a loss is not finite, these four have no share.
     """
-    clean, attacked = check["clean"], check["attacked"]
-    harm = None if clean is None or attacked is None or attacked <= clean else attacked - clean
-
-    def over(loss: float | None) -> float | None:
-        return None if harm is None or loss is None or clean is None else (loss - clean) / harm
-
-    longer, wrong = over(check["longer"]), check["unbounded_wrong"]
-    transferred = [share for loss in check["transferred"].values() if (share := over(loss)) is not None]
+    gradients, wrong = check["without_gradient"], check["unbounded_wrong"]
+    longer = _over(check, [check["longer"]])
     return {
-        "gradients": check["without_gradient"],
-        "noise": over(check["noise"]),
-        "longer": None if longer is None else longer - 1,
-        "square": over(check["square"]),
-        "transfer": max(transferred, default=None),
-        "unbounded": None if wrong is None else 1 - wrong,
+        "gradients": None if gradients is None else Measure(value=gradients),
+        "noise": _over(check, [check["noise"]]),
+        "longer": longer if longer.value is None else Measure(value=longer.value - 1),
+        "square": _over(check, [check["square"]]),
+        "transfer": _over(check, list(check["transferred"].values())) if check["transferred"] else None,
+        "unbounded": None if wrong is None else Measure(value=1 - wrong),
     }
 
 
-def largest_rise(view: View, check: Mapping[str, Any]) -> float | None:
-    """Return by how much the first metric rises at most from one strength of the attack to the next; None for one."""
-    series = next((one for one in view.series if check["condition"] in one.conditions), None)
-    if series is None or len(series.conditions) < 2:
-        return None
-    values = [view.value(view.metrics[0], check["regime"], condition) for condition in series.conditions]
+def _over(check: Mapping[str, Any], losses: Sequence[float | None]) -> Measure:
+    """Return the greatest harm of some losses over the attack's own."""
+    clean, attacked = check["clean"], check["attacked"]
+    known = [one for one in losses if one is not None]
+    if clean is None or attacked is None or len(known) < len(losses):
+        return Measure(lacks=NOT_FINITE)
+    return Measure(lacks=NO_SHARE) if attacked <= clean else Measure(value=(max(known) - clean) / (attacked - clean))
+
+
+def without_shares(check: Mapping[str, Any]) -> list[str]:
+    """Say which losses of one model are not finite, or that its attack does no harm, with all losses."""
+    named = {words: check[key] for key, words in LOSSES.items()}
+    named |= {f"those made on {regime(other)}": loss for other, loss in check["transferred"].items()}
+    name = regime(check["regime"])
+    if lacking := [words for words, loss in named.items() if loss is None]:
+        return [f"For {name}, the mean loss on {listed(lacking)} is not finite: a check that needs it fails."]
+    if check["attacked"] > check["clean"]:
+        return []
+    told = listed([f"{number(loss)} on {words}" for words, loss in named.items()])
+    return [f"The attack does no harm to {name}, of which others could be shares: the mean loss is {told}."]
+
+
+def falling_metric(view: View) -> str | None:
+    """Return the metric that stronger attacks must lower: accuracy where the study has it, else its first with a side."""
+    sided = [one for one in view.metrics[:1] if metric_words(one).better in {"higher", "lower"}]
+    return next((one for one in ("accuracy", *sided) if one in view.metrics), None)
+
+
+def falling_words(metric: str) -> str:
+    """Write that metric for the table's caption."""
+    return "accuracy at the operating point" if metric == "accuracy" else metric_words(metric).name
+
+
+def largest_rise(view: View, check: Mapping[str, Any], metric: str) -> Measure | None:
+    """Return by how much a metric gets better at most from one strength of the attack to the next; None for one."""
+    values = [view.value(metric, check["regime"], condition) for condition in _strengths(view, check["condition"])]
     points = [one.estimate for one in values if one is not None and one.estimate is not None]
-    better = {"higher": 1, "lower": -1}.get(metric_words(view.metrics[0]).better)
-    if better is None:
-        return None
-    rises = [better * (after - before) for before, after in itertools.pairwise(points)]
-    return max((max(rise, 0.0) for rise in rises), default=None)
+    better = 1 if metric_words(metric).better == "higher" else -1
+    rises = [max(better * (after - before), 0.0) for before, after in itertools.pairwise(points)]
+    return Measure(value=max(rises)) if rises else None
 
 
-def verdict(key: str, value: float | None) -> str:
+def _strengths(view: View, condition: str) -> tuple[str, ...]:
+    """Return the conditions of an attack that differ in strength alone."""
+    return next((one.conditions for one in view.series if condition in one.conditions), ())
+
+
+def unjudged(view: View, numbers: Mapping[str, Mapping[str, Measure | None]], judged: str | None) -> list[str]:
+    """Say where it was not checked that a stronger attack does more harm, or not by accuracy, and why."""
+    title = f"“{TITLES['strengths'][0]}”"
+    condition = view.results.attack_checks[0]["condition"]
+    if len(_strengths(view, condition)) < 2:
+        return [f"{title} was not checked: the study has this attack at one strength alone."]
+    if judged is None:
+        first = metric_words(view.metrics[0]).name
+        return [
+            f"{title} was not checked: accuracy is not among the study’s metrics, and of its first, {first}, no side is better."
+        ]
+    names = [regime(name) for name, found in numbers.items() if found["strengths"] is None]
+    said = [f"{title} was not checked for {listed(names)}: {falling_words(judged)} is not estimable there."]
+    by = [f"{title} is judged by {falling_words(judged)}, since accuracy is not among the study’s metrics."]
+    return [*(said if names else []), *(by if judged != "accuracy" and len(names) < len(numbers) else [])]
+
+
+def verdict(key: str, found: Measure | None) -> str:
     """Return whether a check passes, warns or fails; empty where it was not made."""
-    if value is None:
+    if found is None:
         return ""
+    if found.value is None:
+        return FAIL
     passes, warns = LIMITS[key]
-    rounded = round(value, 6)
+    rounded = round(found.value, 6)
     return PASS if rounded <= passes else WARN if rounded <= warns else FAIL
 
 
-def sentences(numbers: Mapping[str, Mapping[str, float | None]], shown: Sequence[str]) -> list[str]:
+def sentences(numbers: Mapping[str, Mapping[str, Measure | None]], shown: Sequence[str]) -> list[str]:
     """Say how many checks passed, and which regimes warn or fail in which."""
     verdicts = {(name, key): verdict(key, found[key]) for name, found in numbers.items() for key in shown}
     made = [one for one in verdicts.values() if one]
@@ -147,7 +220,7 @@ def sentences(numbers: Mapping[str, Mapping[str, float | None]], shown: Sequence
     return said
 
 
-def _table(numbers: Mapping[str, Mapping[str, float | None]], shown: Sequence[str]) -> Table:
+def _table(numbers: Mapping[str, Mapping[str, Measure | None]], shown: Sequence[str]) -> Table:
     columns = (
         Column(title="Regime", left=True),
         *(Column(title=TITLES[key][0], under=TITLES[key][1], within="result") for key in shown),
@@ -159,9 +232,13 @@ def _table(numbers: Mapping[str, Mapping[str, float | None]], shown: Sequence[st
     return Table(key="attack-checks", columns=columns, groups=groups)
 
 
-def _cell(key: str, value: float | None) -> Cell:
-    if value is None:
+def _cell(key: str, found: Measure | None) -> Cell:
+    if found is None:
         return NOT_APPLICABLE
-    text = f"{100 * value:.1f}%" if key in SHARES else number(value, digits=3 if key == "strengths" else 2)
-    found = verdict(key, value)
-    return Cell(text=text, under=found, look="" if found == PASS else "key")
+    judged = verdict(key, found)
+    look: Literal["", "key"] = "" if judged == PASS else "key"
+    if found.value is None:
+        return Cell(text=found.lacks, under=judged, look=look)
+    value, digits = found.value, 3 if key == "strengths" else 2
+    text = f"{100 * value:.1f}%" if key in SHARES else number(value, digits=digits)
+    return Cell(text=text, under=judged, look=look)
