@@ -19,6 +19,8 @@ from cxrobust.files import sha256_bytes, sha256_file
 DICOM = (".dcm", ".dicom")
 EXTENSIONS = (".png", ".jpg", ".jpeg", *DICOM, ".tif", ".tiff", ".bmp", ".webp", ".pgm")
 """Endings under which an image without one is looked for, in this order."""
+LOOKED_FOR = f"each id is looked for as it is and with {', '.join(EXTENSIONS)}"
+"""What `with_endings` tries, for the sentence on files that it does not find."""
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "PPM")
 JPEG_SYNTAXES = ("1.2.840.10008.1.2.4.5", "1.2.840.10008.1.2.4.7", "1.2.840.10008.1.2.4.8")
 """How the identifiers of JPEG and JPEG-LS begin; their decoder fills what is missing of a picture in silence."""

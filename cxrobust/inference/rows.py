@@ -7,7 +7,8 @@ from typing import Literal
 
 import pandas as pd
 
-from cxrobust.errors import DataError, nearest
+from cxrobust.errors import DataError, counted, nearest
+from cxrobust.inference.columns import line
 from cxrobust.inference.images import reason as reason_of
 
 Views = Literal["frontal", "all"] | tuple[str, ...]
@@ -60,7 +61,31 @@ class Rows:
             When the file cannot be read, is empty, repeats a name, or has one that the file `source` lacks.
         """
         names = read_list(file, known=set(self.frame[column]), source=source)
-        return self.only(self.frame[column].isin(names), f"that are not in {file.name}")
+        return self.only(self.frame[column].isin(names), not_in(file))
+
+
+def not_in(file: Path) -> str:
+    """Return why images are left out that the list in a file does not name."""
+    return f"that are not in {file.name}"
+
+
+def check_once(ids: "pd.Series[str]", path: Path) -> None:
+    """Refuse images of the file at `path` that stand in several rows; the index of `ids` numbers the file's rows.
+
+    Raises
+    ------
+    DataError
+        Naming both lines of the first, and how many there are.
+    """
+    again = ids[ids.duplicated()]
+    if again.empty:
+        return
+    image, row = again.iloc[0], again.index[0]
+    first, others = ids.index[ids == image][0], again.nunique() - 1
+    more = f", and so do {counted(others, 'other image')}" if others else ""
+    raise DataError(
+        f"{path}:{line(row)}: image {image!r} stands twice, on line {line(first)} too{more}: every image needs one row"
+    )
 
 
 def read_list(file: Path, *, known: Set[str] | None, source: str) -> set[str]:

@@ -77,6 +77,14 @@ def test_without_a_split_column_every_row_is_a_test_image(tmp_path):
         folder_of(tmp_path, text, split="val").table(with_images=False)
 
 
+def test_rows_of_no_split_and_of_unknown_ones_are_counted(tmp_path):
+    rows = ["e,p4,,,1,0,north,", "f,p4,,,1,0,north, ", "g,p5,,,0,0,north,Tset", "h,p6,,,0,0,north,Validation"]
+    table = folder_of(tmp_path, TABLE + "\n".join(rows) + "\n").table(with_images=False)
+    assert table.ids == ("a", "b", "c")  # d is for training and h for validation: meant for something else
+    assert table.exclusions == {"without a split": 2, "of another split ('Tset')": 1}
+    assert folder_of(tmp_path).table(with_images=False).exclusions == {}
+
+
 def test_columns_may_have_other_names(tmp_path):
     text = "file,who,part,place,Edema\nx,1,held out,sub/one.png,1\ny,2,held out,two.bmp,0\nz,3,other,no.png,1\n"
     write_images(tmp_path / "images", ["sub/one.png", "two.bmp"])
@@ -109,7 +117,8 @@ def test_every_image_its_own_patient(tmp_path):
 
 def test_missing_images_are_counted_and_named(tmp_path):
     write_images(tmp_path / "images", ["b.png"])
-    with pytest.raises(DataError, match=r"2 of 3 image files are missing \(.*images/a, .*images/c\)"):
+    words = r"2 of 3 image files are missing \(.*images/a, .*images/c\): .*looked for as it is and with \.png, \.jpg, "
+    with pytest.raises(DataError, match=words):
         folder_of(tmp_path).table()
 
 
@@ -122,8 +131,12 @@ BAD = {
     ),
     "patient": (TABLE.replace("p2", " "), {}, r"csv:4: patient_id is blank"),
     "id": (TABLE.replace("c,p2", ",p2"), {}, r"csv:4: image_id is blank"),
-    "twice": (TABLE.replace("c,p2", "a,p2"), {}, r"1 image ids stand more than once \(a\)"),
+    "twice": (TABLE.replace("c,p2", "a,p2"), {}, r"labels\.csv:4: image 'a' stands twice, on line 2 too: every"),
     "split": (TABLE, {"split": "tset"}, r"split 'tset' is empty: .* column 'split' are 'test', 'train'"),
+    "case": (TABLE.replace("south,test", "south,Test"), {}, r"csv:3: split is 'Test' and split .* is 'test': write"),
+    "all in another case": (TABLE.replace(",test", ",TEST"), {}, r"csv:2: split is 'TEST' .* alike \(3 rows of"),
+    "semicolons": (TABLE.replace(",", ";"), {}, r"one column, 'image_id;patient_id;.*divided by ';', so write it anew"),
+    "tabs": (TABLE.replace(",", "\t"), {}, r"seem to be divided by '\\t', so"),
     "no column": (TABLE, {"patient": "subject"}, r"lacks the column 'subject'"),
     "no path": (TABLE, {"path": "file"}, r"lacks the column 'file'"),
     "no finding": (

@@ -111,6 +111,26 @@ def test_labels_by_the_default_policies(root):
     assert labels_of(table, "7ba273af") == {"Lung Opacity": 1, "Pneumothorax": 1}
 
 
+def test_all_splits_are_every_image_of_the_three(root):
+    """All rows of the split file, read or counted: what the three splits give one by one, in the order of the file."""
+    whole = mimic(root, split="all", views="all").table()
+    parts = [mimic(root, split=split, views="all").table() for split in ("test", "train", "validate")]
+    assert sorted(whole.ids) == sorted(image for part in parts for image in part.ids)
+    assert whole.ids == tuple(image for *_, image, _, _ in IMAGES if image != "4a629419")
+    assert list(whole.metadata["split"]) == [split for *_, image, _, split in IMAGES if image != "4a629419"]
+    assert whole.exclusions == {"of a study without labels": 1}
+    assert len(whole.ids) + sum(whole.exclusions.values()) == len(IMAGES)
+    for part in parts:
+        rows = [whole.ids.index(image) for image in part.ids]
+        np.testing.assert_array_equal(whole.labels[rows], part.labels)
+    assert [whole.images.pixels(whole.ids.index("2a280266")).shape] == [(32, 24)]
+
+
+def test_the_radiologist_read_no_other_split_than_that_of_tests(root):
+    with pytest.raises(StudyError, match=r"studies of the test split alone, and split is 'all'"):
+        mimic(root, split="all", labeler="radiologist").table(with_images=False)
+
+
 @pytest.mark.parametrize(("policy", "value"), [("ignore", -1), ("zeros", 0), ("ones", 1)])
 def test_uncertain_labels_by_a_named_policy(policy, value, root):
     table = mimic(root, uncertain=policy, findings=["Pneumonia", "Atelectasis"]).table(with_images=False)
@@ -206,7 +226,7 @@ def change(path, edit):
             lambda lines: [line for line in lines if ",test" not in line],
             "split 'test' is empty: its splits are train",
         ),
-        ("split", lambda lines: [*lines, lines[1]], r"1 image ids stand more than once \(02aa804e\)"),
+        ("split", lambda lines: [*lines, lines[1]], r"split\.csv\.gz:13: image '02aa804e' stands twice, on line 2 too"),
         (
             "metadata",
             lambda lines: [line for line in lines if "e084de3b" not in line],

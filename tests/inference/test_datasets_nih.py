@@ -108,12 +108,14 @@ def test_list_chooses_images_and_keeps_the_order_of_the_label_file(root):
     assert table.labels[:, FINDINGS.index("Hernia")].tolist() == [0, 1]
     assert list(table.metadata["age"]) == [57, 74]
     assert list(table.sources) == ["Data_Entry_2017_v2020.csv", "mine.txt"]
+    assert table.exclusions == {"that are not in mine.txt": 2}
 
 
 def test_the_official_list_is_used_for_images_and_not_for_predictions_made_elsewhere(root):
     write_images(root / "images", NAMES)
     (root / "test_list.txt").write_text("\n".join(NAMES[2:]))
     assert nih(root).table().ids == tuple(NAMES[2:])
+    assert nih(root).table().exclusions == {"that are not in test_list.txt": 2}
     assert nih(root).table(with_images=False).ids == tuple(NAMES)
     assert nih(root, list=root / "test_list.txt").table(with_images=False).ids == tuple(NAMES[2:])
 
@@ -186,8 +188,22 @@ def test_damaged_compressed_label_file_is_an_error(damage, tmp_path):
 
 def test_duplicated_image_is_an_error(root):
     write_labels(root / "Data_Entry_2017_v2020.csv", [*ROWS, ROWS[0]])
-    with pytest.raises(DataError, match=r"1 image ids stand more than once \(00000001_000.png\)"):
+    with pytest.raises(DataError, match=r"v2020\.csv:6: image '00000001_000.png' stands twice, on line 2 too: every"):
         nih(root).table(with_images=False)
+
+
+def test_a_list_counts_every_other_row_of_the_real_file(shared_data, tmp_path):
+    names = nih(shared_data / "nih-metadata").table(with_images=False).ids[:500:10]
+    (tmp_path / "fifty.txt").write_text("\n".join(names))
+    table = nih(shared_data / "nih-metadata", list=tmp_path / "fifty.txt").table(with_images=False)
+    assert table.ids == names
+    assert table.exclusions == {"that are not in fifty.txt": 112_120 - 50}
+
+
+def test_an_unknown_finding_is_told_before_missing_images(root):
+    write_adjudicated(root)
+    with pytest.raises(StudyError, match=r"\(labels by radiologists\) has no finding 'Effusion'.*it has Fracture"):
+        nih(root, labeler="google2019", findings=["Effusion"]).table()
 
 
 def test_unknown_finding_in_the_study_is_an_error(root):
@@ -295,7 +311,7 @@ def test_a_list_chooses_among_the_radiologists_labels_and_counts_what_they_did_n
     (root / "mine.txt").write_text("\n".join(NAMES[1:]))
     table = nih(root, labeler="google2019", list=root / "mine.txt").table(with_images=False)
     assert table.ids == tuple(NAMES[1:3])
-    assert table.exclusions == {"without labels by radiologists": 1}
+    assert table.exclusions == {"that are not in mine.txt": 1, "without labels by radiologists": 1}
     write_images(root / "images", NAMES[2:])
     (root / "test_list.txt").write_text(NAMES[3])
     present = nih(root, labeler="google2019", list="present", split="all").table()

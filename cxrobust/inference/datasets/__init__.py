@@ -338,6 +338,11 @@ def check_columns(frame: pd.DataFrame, path: Path, *, needs: Sequence[str], what
         Naming the first such column, and the columns that are there.
     """
     absent = [column for column in needs if column not in frame.columns]
+    if absent and len(frame.columns) == 1 and (found := [mark for mark in ";\t|" if mark in str(frame.columns[0])]):
+        raise DataError(
+            f"{path}: {what} has one column, {str(frame.columns[0])!r}: its values seem to be divided by {found[0]!r}, "
+            f"so write it anew with commas between them"
+        )
     if absent:
         raise DataError(
             f"{path}: {what} lacks the column {absent[0]!r}{nearest(absent[0], map(str, frame.columns))}: "
@@ -345,15 +350,26 @@ def check_columns(frame: pd.DataFrame, path: Path, *, needs: Sequence[str], what
         )
 
 
+def check_findings(wanted: Literal["all"] | tuple[str, ...], known: Sequence[str], *, name: str) -> None:
+    """Refuse findings that a data set called `name` does not have.
+
+    Raises
+    ------
+    StudyError
+        Naming the first such finding, and those that are known.
+    """
+    for finding in () if wanted == "all" else wanted:
+        if finding not in known:
+            raise StudyError(
+                f"[data] findings: {name} has no finding {finding!r}{nearest(finding, known)}: "
+                f"it has {', '.join(known)}"
+            )
+
+
 def _choose_findings(table: ImageTable, wanted: Literal["all"] | tuple[str, ...]) -> ImageTable:
     if wanted == "all":
         return table
-    for name in wanted:
-        if name not in table.findings:
-            raise StudyError(
-                f"[data] findings: {table.name} has no finding {name!r}{nearest(name, table.findings)}: "
-                f"it has {', '.join(table.findings)}"
-            )
+    check_findings(wanted, table.findings, name=table.name)
     columns = [table.findings.index(name) for name in wanted]
     return replace(table, findings=tuple(wanted), labels=np.ascontiguousarray(table.labels[:, columns]))
 

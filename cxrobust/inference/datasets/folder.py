@@ -1,20 +1,24 @@
 """A folder of images with a table of labels: any data set of your own."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import pandas as pd
 from pydantic import Field
 
-from cxrobust.errors import DataError, StudyError, nearest
+from cxrobust.errors import DataError, StudyError, counted, nearest, some
 from cxrobust.files import sha256_file
 from cxrobust.inference.columns import LABEL_VALUES, Uncertain, in_common_words, line, read_labels
 from cxrobust.inference.datasets import Dataset, ImageTable, dataset, read_table
-from cxrobust.inference.images import FileImages, file_images, with_endings
+from cxrobust.inference.images import LOOKED_FOR, FileImages, file_images, with_endings
+from cxrobust.inference.rows import Rows, check_once
 from cxrobust.study.sections import DataPath
 
 NEVER_FINDINGS = ("sex", "age", "view", "fold")
+SPLITS = ("train", "training", "val", "valid", "validate", "validation", "dev", "test", "testing")
+"""What splits are usually called: a row of another of these is meant for something else, and is not left out."""
 
 
 @dataset("folder")
@@ -27,6 +31,9 @@ class ImageFolder(Dataset):
 
     An image's file is what `path` says, relative to `root`; without such a column it is the image's id, as it is
     or with one of the usual endings.
+
+    Rows of no split, or of one that is neither the wanted one nor called as splits usually are (train, val, test), are
+    left out and counted; one that differs from the wanted split by case alone is an error.
     """
 
     kind: Literal["folder"]
@@ -56,8 +63,10 @@ class ImageFolder(Dataset):
             raise DataError(f"{self.labels}: there is no column {splits!r} to find split {self.split!r}: add it")
         special = {self.id, self.patient, paths, splits} & set(whole.columns)
         findings = self._find_columns(whole.drop(columns=list(special)))
-        frame = self._rows_of_split(whole, splits)
+        rows = self._rows_of_split(whole, splits)
+        frame = rows.frame
         _check_filled(frame, (self.id, self.patient), self.labels)
+        check_once(frame[self.id], self.labels)
         about = frame.drop(columns=[*findings, *(special - {splits})])
         return ImageTable(
             name=self.name or self.labels.name.partition(".")[0],
@@ -68,6 +77,7 @@ class ImageFolder(Dataset):
             labels=read_labels(frame, findings, path=self.labels, uncertain=self.uncertain),
             metadata=in_common_words(about.reset_index(drop=True)),
             images=self._images(frame, paths) if with_images else None,
+            exclusions=rows.exclusions,
             sources={self.labels.name: sha256_file(self.labels)},
         )
 
@@ -89,24 +99,34 @@ class ImageFolder(Dataset):
                 )
         return self.findings
 
-    def _rows_of_split(self, frame: pd.DataFrame, column: str) -> pd.DataFrame:
+    def _rows_of_split(self, frame: pd.DataFrame, column: str) -> Rows:
         if column not in frame.columns:
-            return frame
-        chosen = frame[frame[column].str.strip() == self.split]
-        if chosen.empty:
-            known = ", ".join(sorted(repr(name) for name in set(frame[column].str.strip())))
+            return Rows(frame=frame)
+        said = frame[column].str.strip()
+        alike = said[(said != self.split) & (said.str.casefold() == self.split.casefold())]
+        if len(alike):
+            raise DataError(
+                f"{self.labels}:{line(alike.index[0])}: {column} is {alike.iloc[0]!r} and split in [data] is "
+                f"{self.split!r}: write both alike ({counted(len(alike), 'row')} of this spelling)"
+            )
+        if not (said == self.split).any():
+            known = ", ".join(sorted(repr(name) for name in set(said)))
             raise DataError(
                 f"{self.labels}: split {self.split!r} is empty: the splits in column {column!r} are {known}"
             )
-        return chosen
+        rows = Rows(frame=frame).only(said != "", "without a split")
+        said = said[rows.frame.index]
+        usual = (said == self.split) | said.str.casefold().isin(SPLITS)
+        rows = rows.only(usual, f"of another split ({some(sorted(set(map(repr, said[~usual]))))})")
+        return replace(rows, frame=rows.frame[said[rows.frame.index] == self.split])
 
     def _images(self, frame: pd.DataFrame, column: str) -> FileImages:
+        mend = "put them there, or correct root in [data]"
         if column in frame.columns:
             _check_filled(frame, (column,), self.labels)
             files = [self.root / name for name in frame[column]]
-        else:
-            files = with_endings(self.root, list(frame[self.id]))
-        return file_images(files, mend=f"put them there, or correct root in [data] or the paths in {self.labels.name}")
+            return file_images(files, mend=f"{mend} or the paths in {self.labels.name}")
+        return file_images(with_endings(self.root, list(frame[self.id])), mend=f"{mend} ({LOOKED_FOR})")
 
 
 def _holds_labels(values: "pd.Series[str]", path: Path) -> bool:

@@ -14,7 +14,7 @@ from cxrobust.inference.datasets.chexpert import FINDINGS, NONE_OF_THEM
 from cxrobust.inference.images import FileImages, file_images
 from cxrobust.inference.references import chosen_sections
 from cxrobust.inference.reports import has_report, read_report
-from cxrobust.inference.rows import Rows, Views
+from cxrobust.inference.rows import Rows, Views, check_once
 from cxrobust.predictions.pooling import Pool
 from cxrobust.study.sections import DataPath
 
@@ -52,7 +52,8 @@ class MimicCxrJpg(Dataset):
     images: DataPath | None = None
     """The folder with `p10` to `p19`, where it is not `root/files`."""
     labeler: Literal["chexpert", "negbio", "radiologist"] = "chexpert"
-    split: Literal["test", "validate", "train"] = "test"
+    split: Literal["test", "validate", "train", "all"] = "test"
+    """`all` is every image of the three; the column `split` of the metadata tells which it is of."""
     views: Views = "frontal"
     """`frontal` (AP and PA), `all`, or values of ViewPosition, for example `["LATERAL", "LL"]`."""
     uncertain: Uncertain = "ignore"
@@ -157,11 +158,13 @@ def _newest(root: Path, part: str) -> Path:
 
 
 def _images_of_split(split: Path, metadata: Path, name: str) -> pd.DataFrame:
-    """Return a row an image of the split, in the order of the split file, with the metadata's columns beside it."""
+    """Return a row an image of the split, or of all, in the order of the split file, with the metadata's columns."""
     images = read_table(split, needs=[IMAGE, STUDY, PATIENT, "split"], what="the split of MIMIC-CXR")
-    if name not in set(images["split"]):
+    if name not in {"all", *images["split"]}:
         raise DataError(f"{split}: split {name!r} is empty: its splits are {', '.join(sorted(set(images['split'])))}")
-    images = images.loc[images["split"] == name, [IMAGE, STUDY, PATIENT, "split"]]
+    chosen = images["split"].isin({name}) | (name == "all")
+    images = images.loc[chosen, [IMAGE, STUDY, PATIENT, "split"]]
+    check_once(images[IMAGE], split)
     about = read_table(metadata, needs=[IMAGE, VIEW], what="the metadata of MIMIC-CXR")
     about = about.drop(columns=[column for column in (STUDY, PATIENT, "split") if column in about.columns])
     if about[IMAGE].duplicated().any():

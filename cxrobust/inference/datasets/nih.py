@@ -1,6 +1,7 @@
 """NIH ChestX-ray14 as the NIH Clinical Center distributes it."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -12,9 +13,9 @@ from pydantic import Field
 from cxrobust.errors import DataError, StudyError, nearest
 from cxrobust.files import sha256_file
 from cxrobust.inference.columns import in_common_words, line
-from cxrobust.inference.datasets import Dataset, ImageTable, dataset, read_table
+from cxrobust.inference.datasets import Dataset, ImageTable, check_findings, dataset, read_table
 from cxrobust.inference.images import FileImages, file_images, names_in
-from cxrobust.inference.rows import Rows, find_file, read_list
+from cxrobust.inference.rows import Rows, check_once, find_file, not_in, read_list
 from cxrobust.study.sections import DataPath
 
 FINDINGS = (
@@ -63,6 +64,7 @@ class NihChestXray14(Dataset):
 
     The test images are those in `list`. Without one they are those in `root/test_list.txt`, else all of the label file.
     Where every regime's predictions were made elsewhere, they are all of the label file unless `list` says otherwise.
+    Images that a list leaves out are counted.
 
     With `labeler = "google2019"` the truth is that of radiologists who discussed each image until they agreed
     (Majkowska et al. 2020): fracture, pneumothorax, airspace opacity, and nodule or mass, for 1,962 test images and
@@ -87,6 +89,8 @@ class NihChestXray14(Dataset):
     def load(self, *, with_images: bool = True) -> ImageTable:
         """Read the label file and choose the test images."""
         by_readers = self.labeler == "google2019"
+        name = "NIH ChestX-ray14" + (" (labels by radiologists)" if by_readers else "")
+        check_findings(self.findings, ADJUDICATED if by_readers else FINDINGS, name=name)
         path = self.labels or _label_file(self.root, by_readers=by_readers)
         columns = (LABELS, PATIENT) if not by_readers else (PATIENT, *ADJUDICATED)
         frame = read_table(path, needs=[ID, *columns], what="the label file of NIH ChestX-ray14")
@@ -98,8 +102,9 @@ class NihChestXray14(Dataset):
         elif chosen is not None:
             rows = self._listed(rows, chosen, known=frozenset(frame[ID]), source=path.name)
         frame = rows.frame
+        check_once(frame[ID], path)
         return ImageTable(
-            name="NIH ChestX-ray14" + (" (labels by radiologists)" if by_readers else ""),
+            name=name,
             citation=CITATION + (CITATION_OF_ADJUDICATED if by_readers else ""),
             ids=tuple(frame[ID]),
             patients=tuple(frame[PATIENT]),
@@ -133,13 +138,12 @@ class NihChestXray14(Dataset):
 
     def _listed(self, rows: Rows, file: Path, *, known: frozenset[str], source: str) -> Rows:
         if self.labeler == "nih":
-            return Rows(frame=rows.frame[rows.frame[ID].isin(read_list(file, known=known, source=source))])
+            return rows.listed(file, column=ID, source=source)
         names = read_list(file, known=None, source=source)
+        kept = rows.only(rows.frame[ID].isin(names), not_in(file))
         unread = len(names - known)
-        return Rows(
-            frame=rows.frame[rows.frame[ID].isin(names)],
-            exclusions={"without labels by radiologists": unread} if unread else {},
-        )
+        reasons = {**kept.exclusions, "without labels by radiologists": unread} if unread else kept.exclusions
+        return replace(kept, exclusions=reasons)
 
     def _list_file(self, *, with_images: bool) -> Path | None:
         if isinstance(self.list, Path):

@@ -13,7 +13,7 @@ from cxrobust.files import sha256_file
 from cxrobust.inference.columns import line
 from cxrobust.inference.datasets import Dataset, ImageTable, dataset, read_table
 from cxrobust.inference.headers import with_headers
-from cxrobust.inference.images import FileImages, file_images, with_endings
+from cxrobust.inference.images import LOOKED_FOR, FileImages, file_images, with_endings
 from cxrobust.inference.rows import Rows, find_file
 from cxrobust.study.sections import DataPath
 
@@ -84,7 +84,8 @@ class VinDrCxr(Dataset):
 
     def _images(self, ids: Sequence[str]) -> FileImages:
         files = with_endings(self.images or self.root / self.split, ids)
-        return file_images(files, mend=f"download them, or correct {'images' if self.images else 'root'} in [data]")
+        key = "images" if self.images else "root"
+        return file_images(files, mend=f"download them, or correct {key} in [data] ({LOOKED_FOR})")
 
 
 def _label_file(root: Path, split: str) -> Path:
