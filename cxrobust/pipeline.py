@@ -23,6 +23,7 @@ from cxrobust.files import alone, sha256_bytes, sha256_file
 from cxrobust.generated_reports import generated_reports
 from cxrobust.inference import engine
 from cxrobust.inference.runtime import processor
+from cxrobust.left_out import write_left_out
 from cxrobust.predictions import INDEX, PredictionSet, load_predictions
 from cxrobust.progress import Reporter, silent
 from cxrobust.registration import Registration, find_registration, place_of, write_registration
@@ -39,17 +40,22 @@ LOG = "log.jsonl"
 
 
 def predict(study: Study, out: Path, *, report: Reporter = silent) -> Path:
-    """Write `OUT/predictions/`; see `cxrobust.inference.engine.predict`, and `cxrobust.scoring` for reports."""
+    """Write `OUT/predictions/`; see `cxrobust.inference.engine.predict`, and `cxrobust.scoring` for reports.
+
+    `OUT/left-out.csv` names the images that were left out, where some were.
+    """
     check_scorers(study)
     folder = engine.predict(study, out / PREDICTIONS, report=report)
     score(study, folder, report=report)
+    write_left_out(folder, out)
     return folder
 
 
 def analyze(study: Study, out: Path, *, predictions: Path | None = None, report: Reporter = silent) -> Results:
     """Write `OUT/results.json` and `OUT/estimates.csv` from `OUT/predictions/`, or from another folder of them.
 
-    `OUT/log.jsonl` gets a line that says how long it took. A registration of the study is copied to `OUT` too.
+    `OUT/log.jsonl` gets a line that says how long it took. A registration of the study is copied to `OUT` too, and
+    `OUT/left-out.csv` names the images that were left out of the predictions, where some were.
 
     Raises
     ------
@@ -70,6 +76,7 @@ def analyze(study: Study, out: Path, *, predictions: Path | None = None, report:
             write_registration(registered, out / place_of(study).name)
         write_results(results, out / RESULTS)
         write_estimates(results.estimates, out / ESTIMATES)
+        write_left_out(folder, out)
         with (out / LOG).open("a", encoding="utf-8") as log:
             took = {"stage": "analyze", "seconds": round(time.perf_counter() - begun, 3)}
             log.write(json.dumps({**took, "resamples": study.analysis.resamples, "hardware": processor()}) + "\n")
@@ -221,11 +228,13 @@ def _describe_data(predictions: PredictionSet, columns: Sequence[str]) -> dict[s
         {} if predictions.validation is None else {"validation": _describe_data(predictions.validation, columns)}
     )
     named = {key: value for key, value in predictions.index["data"].items() if key != "skipped"}  # ids stay with images
+    skipped = predictions.index["data"].get("skipped", ())
     if references := named.get("references"):
         counts = {fault: one["n"] for fault, one in references["faults"].items()}
         named["references"] = {"n": references["n"], "faults": counts}
     return {
         **named,
+        **({"n_skipped": len(skipped)} if skipped else {}),
         "n_images": len(predictions.image_ids),
         "n_patients": len(predictions.patient_ids),
         "images_per_patient": [int(per_patient.min()), float(np.median(per_patient)), int(per_patient.max())],

@@ -19,6 +19,7 @@ from cxrobust.documents import report as write_documents
 from cxrobust.environment import environment_lock
 from cxrobust.errors import DataError, StudyError
 from cxrobust.files import atomic_write, sha256_file
+from cxrobust.left_out import write_left_out
 from cxrobust.predictions import IMAGES, INDEX, VALIDATION_IMAGES
 from cxrobust.predictions.scores import listed_scores
 from cxrobust.registration import SUFFIX, read_registration
@@ -98,6 +99,7 @@ def _fill(
     _copy_registration(results, out, folder)
     if with_predictions:
         _copy_predictions(results, out / PREDICTIONS, folder / PREDICTIONS, with_images, say)
+        write_left_out(folder / PREDICTIONS, folder)
     template = named_template(results.study["report"].get("template"), out / RESULTS)
     if template is not None:
         shutil.copytree(template, folder / TEMPLATES)

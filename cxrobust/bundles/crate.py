@@ -112,6 +112,7 @@ KNOWN = {
     "study.toml": "The study file that was run",
     "results.json": "Every number of the documents, and what it was made from",
     "estimates.csv": "All estimates, one a row",
+    "left-out.csv": "The images that could not be read or predicted, by id with the reason",
     "power.csv": "The differences that the study can detect",
     "environment.txt": "Versions of the software that made predictions and estimates",
     "README.md": "What this bundle holds and how to reproduce it",

@@ -137,7 +137,7 @@ def run(study: StudyFile, data_root: DataRoot = None, out: Out = None) -> None:
     folder = out_folder(study, out)
     with reporting() as report:
         documents = pipeline.run(read, folder, report_progress=report, say=warn)
-    _say_skipped(folder / PREDICTIONS)
+    _say_skipped(folder / PREDICTIONS, folder)
     _say_flaws(folder / RESULTS)
     say_written(folder / RESULTS, folder / ESTIMATES, *documents)
 
@@ -152,7 +152,7 @@ def predict(study: StudyFile, data_root: DataRoot = None, out: Out = None) -> No
     read = read_study(study, data_root=data_root)
     with reporting() as report:
         folder = pipeline.predict(read, out_folder(study, out), report=report)
-    _say_skipped(folder)
+    _say_skipped(folder, folder.parent)
     say_written(folder)
 
 
@@ -322,10 +322,10 @@ def _say_flaws(results: Path) -> None:
         warn(told_of_flaws(faults, read.data["n_images"], of=REFERENCES))
 
 
-def _say_skipped(folder: Path) -> None:
-    from cxrobust.predictions import INDEX, skipped_images
+def _say_skipped(predictions: Path, out: Path) -> None:
+    from cxrobust.left_out import LEFT_OUT, named
+    from cxrobust.predictions import skipped_images
 
-    if skipped := skipped_images(folder):
-        image, why = next(iter(skipped.items()))
+    if skipped := skipped_images(predictions):
         images = counted(len(skipped), "image")
-        warn(f"left out of every cell: {images} ({folder / INDEX} lists them), {image}: {why}")
+        warn(f"left out of every cell: {images} ({out / LEFT_OUT} lists them all): {named(skipped)}")

@@ -9,6 +9,7 @@ radiologist's report, and columns `report` and `log_probability` of a unit what 
 from cxrobust.folders import IMAGES, INDEX, VALIDATION_IMAGES
 from cxrobust.predictions.index import (
     REFERENCE,
+    Skipped,
     index_text,
     skipped_images,
     write_index,
@@ -35,6 +36,7 @@ __all__ = [
     "REPORT",
     "VALIDATION_IMAGES",
     "PredictionSet",
+    "Skipped",
     "UnitPredictions",
     "check_probabilities",
     "index_text",

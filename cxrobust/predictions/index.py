@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +40,28 @@ def index_text(index: Mapping[str, Any]) -> str:
     return json.dumps(index, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def skipped_images(folder: Path) -> dict[str, str]:
-    """Return why images, by id, are left out of every cell of a complete folder, validation images too."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Skipped:
+    """An image that `on_error = "skip"` left out of every cell."""
+
+    split: str
+    """`test` or `validation`."""
+    image: str
+    reason: str
+    """As documents count it: `whose file cannot be read`."""
+    detail: str
+    """What was found, of which file or cell."""
+
+
+def skipped_images(folder: Path) -> tuple[Skipped, ...]:
+    """Return the images that are left out of every cell of a complete folder, those for validation last."""
     index = read_index(folder)
-    parts = [index, *([index["validation"]] if index.get("validation") else [])]
-    return {one["image"]: str(one.get("detail", "")) for part in parts for one in part["data"].get("skipped", ())}
+    parts = {"test": index, **({"validation": index["validation"]} if index.get("validation") else {})}
+    return tuple(
+        Skipped(split=split, image=one["image"], reason=str(one.get("reason", "")), detail=str(one.get("detail", "")))
+        for split, part in parts.items()
+        for one in part["data"].get("skipped", ())
+    )
 
 
 def read_index(folder: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Images that cannot be read, or for which a model gives no finite number: named, or left out of every cell alike."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from typer.testing import CliRunner
 
 from cxrobust import pipeline
 from cxrobust.cli import app
+from cxrobust.documents import report
 from cxrobust.errors import DataError
 from cxrobust.inference.ledger import read_ledger
 from cxrobust.predictions import load_predictions
@@ -72,6 +74,7 @@ def test_nothing_changes_where_no_image_is_poisoned(finished: Path, tmp_path: Pa
     folder = predicted(skipping(tmp_path))
     assert unit_files(tmp_path / "out") == unit_files(finished / "out")
     assert "skipped" not in json.loads((folder / "index.json").read_text())["data"]
+    assert not (tmp_path / "out" / "left-out.csv").exists()
 
 
 @pytest.mark.parametrize("damage", ["truncated", "vanished", "empty", "no image"])
@@ -90,8 +93,30 @@ def test_an_image_that_cannot_be_read_is_left_out_of_every_cell(damage: str, fin
     assert str(tmp_path) not in skipped["detail"]
     results = pipeline.analyze(read_study(path), tmp_path / "out")
     assert results.data["exclusions"] == {"whose file cannot be read": 1}
-    assert results.data["n_images"] == 39
+    assert (results.data["n_images"], results.data["n_skipped"]) == (39, 1)
     assert "i007" not in json.dumps(results.data)
+    assert left_out(tmp_path) == [("test", "i007", "whose file cannot be read", skipped["detail"])]
+
+
+def left_out(folder: Path) -> list[tuple[str, ...]]:
+    with (folder / "out" / "left-out.csv").open(encoding="utf-8", newline="") as file:
+        header, *rows = map(tuple, csv.reader(file))
+    assert header == ("split", "image", "reason", "detail")
+    return rows
+
+
+def test_the_report_names_the_file_that_lists_what_was_left_out_and_no_id(tmp_path: Path) -> None:
+    path = skipping(tmp_path)
+    for image in ("i007", "i011"):
+        (tmp_path / "images" / f"{image}.png").write_bytes(b"x" * 300)
+    predicted(path)
+    pipeline.analyze(read_study(path), tmp_path / "out")
+    report(tmp_path / "out" / "results.json", tmp_path / "out", formats=("html",))
+    for name in ("report.html", "appendix.html"):
+        text = (tmp_path / "out" / name).read_text(encoding="utf-8")
+        assert "left-out.csv, beside the study’s results, names the 2\N{NO-BREAK SPACE}images that could not" in text
+        assert "i007" not in text
+    assert [image for _, image, *_ in left_out(tmp_path)] == ["i007", "i011"]
 
 
 def test_a_mended_image_is_predicted_again_and_no_other_shard(finished: Path, tmp_path: Path) -> None:
@@ -105,6 +130,7 @@ def test_a_mended_image_is_predicted_again_and_no_other_shard(finished: Path, tm
     predicted(path)
     after = unit_files(tmp_path / "out")
     assert len(after.keys() - before.keys()) == 2 * 6
+    assert not (tmp_path / "out" / "left-out.csv").exists()
     assert {name: after[name] for name in unit_files(finished / "out")} == unit_files(finished / "out")
 
 
@@ -207,6 +233,9 @@ def test_validation_images_are_left_out_alike(tmp_path: Path) -> None:
     data = json.loads((folder / "index.json").read_text())["validation"]["data"]
     assert data["n_images"] == 12
     assert [one["image"] for one in data["skipped"]] == ["v004", "v009"]
+    listed = left_out(tmp_path)
+    assert [(split, image) for split, image, *_ in listed] == [("validation", "v004"), ("validation", "v009")]
+    assert "the model gave nan" in listed[1][3]
 
 
 def test_attack_checks_and_examples_take_images_that_are_kept(tmp_path: Path) -> None:
@@ -222,10 +251,15 @@ def test_attack_checks_and_examples_take_images_that_are_kept(tmp_path: Path) ->
     assert all(one["clean"] is not None for one in index["attack_checks"])
 
 
-def test_the_command_line_says_how_many_were_left_out(tmp_path: Path) -> None:
+def test_the_command_line_names_ten_of_those_left_out_and_the_file_that_lists_all(tmp_path: Path) -> None:
     path = skipping(tmp_path)
-    (tmp_path / "images" / "i007.png").unlink()
+    for number in range(7, 19):
+        (tmp_path / "images" / f"i{number:03}.png").unlink()
     result = CliRunner().invoke(app, ["predict", str(path)])
     assert result.exit_code == 0
-    assert "left out of every cell: 1 image (" in result.output
-    assert "i007: i007: the image file is missing" in result.output
+    assert "left out of every cell: 12 images (" in result.output
+    assert f"{tmp_path / 'out' / 'left-out.csv'} lists them all)" in result.output
+    assert "i007 (i007: the image file is missing" in result.output
+    assert [f"i{number:03} (" in result.output for number in range(7, 19)] == [True] * 10 + [False] * 2
+    assert "and 2 more" in result.output
+    assert len(left_out(tmp_path)) == 12

@@ -25,6 +25,7 @@ def participants(view: View) -> Mapping[str, Any]:
         "has_characteristics": any(split.get("characteristics") for _, split in _splits(view)),
         "knows_patients": names_all_patients(view),
         "size": view.results.data.get("size"),
+        "skipped": _skipped(view),
     }
 
 
@@ -79,6 +80,12 @@ def _left(exclusions: Mapping[str, int]) -> Left | None:
         return None
     reasons = tuple(f"{count(n)} {readable(why)}" for why, n in exclusions.items())
     return Left(title=f"Left out: {counted(sum(exclusions.values()), 'image')}", reasons=reasons)
+
+
+def _skipped(view: View) -> str:
+    """Say how many images were left out one by one, whose ids stand in no document; empty where there are none."""
+    n = sum(split.get("n_skipped", 0) for _, split in _splits(view))
+    return counted(n, "image") if n else ""
 
 
 def _whose(view: View, data: Mapping[str, Any]) -> str:
