@@ -11,6 +11,10 @@ from cxrobust.study.sections import Section
 
 FOLDER = "preferences"
 """Within the folder of all output."""
+UNITS, IMAGES, ANSWERS, CACHE = "samples", "images", "answers", "cache"
+"""Within the folder of a regime, beside those of judges."""
+REPORTS, PEOPLE, AGREEMENT = "reports.jsonl", "for-people.csv", "agreement.json"
+"""Files there."""
 
 
 class PreferencesKeys(Section):

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cxrobust.errors import DataError
-from cxrobust.files import atomic_write, atomic_write_text, sha256_json
+from cxrobust.files import atomic_write, atomic_write_text, sha256_bytes, sha256_file, sha256_json
+from cxrobust.preferences import AGREEMENT
 from cxrobust.preferences.pairs import Pair, Sample, Sampled
 from cxrobust.radiology_reports.judges import Judgement
-from cxrobust.radiology_reports.tables import read_rows
 from cxrobust.results import to_csv
 
 PAIRS, UNPAIRED, MARGINS, JUDGED, SUMMARY = (
@@ -24,7 +24,8 @@ PAIRS, UNPAIRED, MARGINS, JUDGED, SUMMARY = (
     "judged.jsonl",
     "summary.json",
 )
-REPORTS, PEOPLE, AGREEMENT = "reports.jsonl", "for-people.csv", "agreement.json"
+OF_JUDGE = (PAIRS, UNPAIRED, MARGINS, JUDGED)
+"""What a judge's summary stands by."""
 _KEY = b"cxrobust-samples"
 Layout = Literal["conversation", "text"]
 
@@ -161,19 +162,17 @@ def write_judged(sampled: Sequence[Sampled], judgements: Sequence[Judgement], pa
     _write_lines(lines, path)
 
 
-def write_for_people(sampled: Sequence[Sampled], path: Path, *, seed: int) -> int:
+def write_for_people(sampled: Sequence[Sampled], path: Path, *, seed: int, known: Path) -> bool:
     """Write a sheet that people fill in: two reports of each image, in an order drawn from the seed.
 
-    The two are drawn from the different texts, so that the sheet tells nothing of any judge. A sheet that somebody has
-    begun to fill in is left as it is.
+    The two are drawn from the different texts, so that the sheet tells nothing of any judge. A sheet that is not byte
+    for byte as it was written, which the file `known` tells, may have been filled in and is left as it is.
 
     Returns
     -------
-    int
-        How many lines of a sheet that is left are filled in; 0 where one is written.
+    bool
+        Whether it is written.
     """
-    if path.exists() and (filled := sum(bool(str(row.get("preferred") or "").strip()) for _, row in read_rows(path))):
-        return filled
     rows = []
     for number, one in enumerate(sampled):
         if len(one.case.texts) < 2:
@@ -181,8 +180,46 @@ def write_for_people(sampled: Sequence[Sampled], path: Path, *, seed: int) -> in
         rng = np.random.default_rng([seed, number])
         first, second = rng.permutation(len(one.case.texts))[:2]
         rows.append([one.image, one.reference or "", one.case.texts[first], one.case.texts[second], ""])
-    atomic_write_text(path, to_csv(("image", "reference", "first", "second", "preferred"), rows))
-    return 0
+    sheet = to_csv(("image", "reference", "first", "second", "preferred"), rows)
+    written = sha256_bytes(sheet.encode())
+    if path.exists() and sha256_file(path) not in {written, known.read_text("utf-8") if known.exists() else ""}:
+        return False
+    atomic_write_text(path, sheet)
+    atomic_write_text(known, written)
+    return True
+
+
+def remove_stale(folder: Path, *, reports: str, judges: Sequence[Mapping[str, Any]]) -> list[Path]:
+    """Remove what was made of other reports than those with this hash, or tells of judges that are others now.
+
+    Returns
+    -------
+    list of Path
+        Folders of judges, and the file of agreement, that are removed.
+    """
+    stale = []
+    for place in sorted(path.parent for path in folder.glob(f"*/{JUDGED}")):
+        if _read_summary(place / SUMMARY).get("sampling", {}).get("reports") != reports:
+            for name in (SUMMARY, *OF_JUDGE):
+                (place / name).unlink(missing_ok=True)
+            stale.append(place)
+    agreement = folder / AGREEMENT
+    if agreement.exists():
+        told = _read_summary(agreement)
+        then = {one["name"]: one for one in told.get("judges", [])}
+        if told.get("reports") != reports or any(then.get(one["name"], one) != one for one in judges):
+            agreement.unlink()
+            stale.append(agreement)
+    return stale
+
+
+def _read_summary(path: Path) -> Mapping[str, Any]:
+    """Return what a file of counts holds; nothing of one that is missing or damaged."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def write_summary(content: Mapping[str, Any], path: Path) -> None:

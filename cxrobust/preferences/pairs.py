@@ -11,7 +11,7 @@ from cxrobust.analysis.ratios import intervals_of, ratios
 from cxrobust.analysis.resampling import patient_counts
 from cxrobust.radiology_reports.findings import CUT, FLAWS, count_flaws
 from cxrobust.radiology_reports.findings import EMPTY as EMPTY_REPORT
-from cxrobust.radiology_reports.judges import CHOICES, EMPTY, Case, Judgement
+from cxrobust.radiology_reports.judges import CHOICES, EMPTY, ROUNDING, Case, Judgement
 
 ONE_TEXT = "all reports alike"
 TIE = "no report better than another"
@@ -98,14 +98,15 @@ def choose(sampled: Sampled, judgement: Judgement, *, margin: float) -> Pair | s
     places = sampled.places
     if len(places) < 2:
         return ONE_TEXT if places else EMPTY
-    graded = [(grade, place) for grade, place in zip(judgement.grades, places, strict=True) if grade is not None]
+    graded = {place: grade for grade, place in zip(judgement.grades, places, strict=True) if grade is not None}
     if len(graded) < 2:
         why = next((reason for reason in judgement.reasons if reason), "")
         return f"{NOT_JUDGED}: {why}" if why else NOT_JUDGED
-    best, chosen = max(graded, key=lambda one: (one[0], -one[1]))
-    worst, rejected = min(graded)
-    if not best - worst > margin:
+    best, worst = max(graded.values()), min(graded.values())
+    if not best - worst > margin + ROUNDING:
         return TIE
+    chosen = next(place for place, grade in graded.items() if grade >= best - ROUNDING)
+    rejected = next(place for place, grade in graded.items() if grade <= worst + ROUNDING)
     return Pair(
         image=sampled.image,
         patient=sampled.patient,
@@ -113,8 +114,8 @@ def choose(sampled: Sampled, judgement: Judgement, *, margin: float) -> Pair | s
         rejected=rejected,
         chosen_text=sampled.samples[chosen].text,
         rejected_text=sampled.samples[rejected].text,
-        chosen_grade=best,
-        rejected_grade=worst,
+        chosen_grade=graded[chosen],
+        rejected_grade=graded[rejected],
     )
 
 

@@ -1,6 +1,5 @@
 """From a study and one of its regimes to preference data: sample, judge, pair, compare judges, write."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from itertools import combinations
@@ -11,14 +10,26 @@ import numpy as np
 from PIL import Image
 
 from cxrobust.analysis.agreement import MISSING, agreement_of_all, agreement_of_two
-from cxrobust.errors import DataError, StudyError, counted, nearest, some
-from cxrobust.files import alone, atomic_write
+from cxrobust.errors import DataError, StudyError, nearest, some
+from cxrobust.files import alone, atomic_write, sha256_file
 from cxrobust.inference import ledger
 from cxrobust.inference.datasets import ImageTable
 from cxrobust.inference.models import Regime
 from cxrobust.inference.pixels import WHITE, Pixels, open_pixels
 from cxrobust.inference.units import UNREADABLE_FILE
-from cxrobust.preferences import FOLDER, Preferences, files, slug
+from cxrobust.preferences import (
+    AGREEMENT,
+    ANSWERS,
+    CACHE,
+    FOLDER,
+    IMAGES,
+    PEOPLE,
+    REPORTS,
+    UNITS,
+    Preferences,
+    files,
+    slug,
+)
 from cxrobust.preferences.pairs import (
     UNDECIDED,
     Pair,
@@ -30,14 +41,14 @@ from cxrobust.preferences.pairs import (
     position_bias,
     ratings_of,
 )
-from cxrobust.preferences.sampling import UNITS, GeneratorSampler, Sampling, sampled_reports
+from cxrobust.preferences.sampling import GeneratorSampler, Sampling, sampled_reports
 from cxrobust.progress import Reporter, silent
 from cxrobust.radiology_reports.findings import told_of_flaws
 from cxrobust.radiology_reports.judges import CHOICES, Desk, Judge, Judgement
 from cxrobust.study import Study
 
+_SHEET = "for-people.sha256"
 STRAY = "lines of the judge's file on no sampled reports"
-IMAGES, ANSWERS, CACHE = "images", "answers", "cache"
 
 
 def make_preferences(
@@ -77,20 +88,45 @@ def make_preferences(
         sampled, took = sampled_reports(sampling, folder / UNITS, load=GeneratorSampler, report=report)
         if flaws := flaws_in(sampled):
             say(told_of_flaws(flaws, sum(len(one.samples) for one in sampled)))
-        files.write_reports(sampled, folder / files.REPORTS)
-        if filled := files.write_for_people(sampled, folder / files.PEOPLE, seed=study.study.seed):
-            say(f"{folder / files.PEOPLE} is left as it is, since {counted(filled, 'line')} of it are filled in")
-        desk = Desk(answers=folder / ANSWERS, device=study.compute.device, report=report)
-        judgements = {one.name: one.judge([each.case for each in sampled], desk) for one in judging}
-        written = [folder / files.REPORTS, folder / files.PEOPLE]
-        written += [
-            _write_judged(one, judgements[one.name], sampled, sampling, took, folder, say=say) for one in judging
-        ]
-        if len(judging) > 1:
-            content = _agreement(sampled, judgements, study)
-            files.write_summary(content, folder / files.AGREEMENT)
-            written.append(folder / files.AGREEMENT)
+        written = [folder / REPORTS, folder / PEOPLE]
+        files.write_reports(sampled, folder / REPORTS)
+        if not files.write_for_people(sampled, folder / PEOPLE, seed=study.study.seed, known=folder / CACHE / _SHEET):
+            say(f"{folder / PEOPLE} is left as it is, since it may be filled in: move it away to have it written anew")
+        written += _judge(judging, sampled, sampling, took["units"], folder, report=report, say=say)
     return tuple(written)
+
+
+def _judge(
+    judging: Sequence[Judge],
+    sampled: Sequence[Sampled],
+    sampling: Sampling,
+    units: Sequence[str],
+    folder: Path,
+    *,
+    report: Reporter,
+    say: Callable[[str], None],
+) -> list[Path]:
+    """Write what each judge makes of the reports, before the next is asked, and how far judges agree; return the files.
+
+    What is there of other reports is removed first, so that all that lies in a folder is of the same ones.
+    """
+    study = sampling.study
+    identities = [{"name": one.name, **one.identity()} for one in judging]
+    reports = sha256_file(folder / REPORTS)
+    if stale := files.remove_stale(folder, reports=reports, judges=identities):
+        say(f"removed, since it was of other reports or judges: {some(stale, most=len(stale))}")
+    drawn = {**sampling.keys.model_dump(mode="json"), "seed": study.study.seed, "units": units, "reports": reports}
+    desk = Desk(answers=folder / ANSWERS, device=study.compute.device, report=report)
+    judgements, written = {}, []
+    for one, identity in zip(judging, identities, strict=True):
+        judgements[one.name] = one.judge([each.case for each in sampled], desk)
+        of = {"judge": identity, "sampling": drawn}
+        written.append(_write_judged(one, judgements[one.name], sampled, sampling, of, folder, say=say))
+    if len(judging) > 1:
+        content = {"reports": reports, "judges": identities, **_agreement(sampled, judgements, study)}
+        files.write_summary(content, folder / AGREEMENT)
+        written.append(folder / AGREEMENT)
+    return written
 
 
 def _sampling(study: Study, asked: Preferences, regime: Regime, cache: Path, report: Reporter) -> Sampling:
@@ -177,7 +213,7 @@ def _write_judged(
     judgements: Sequence[Judgement],
     sampled: Sequence[Sampled],
     sampling: Sampling,
-    took: dict[str, Any],
+    of: dict[str, Any],
     folder: Path,
     *,
     say: Callable[[str], None],
@@ -197,8 +233,7 @@ def _write_judged(
     content = {
         "regime": sampling.regime.name,
         "model": sampling.regime.fingerprint(),
-        "judge": {"name": judge.name, **judge.identity()},
-        "sampling": {**keys.model_dump(mode="json"), "seed": sampling.study.study.seed, "units": took["units"]},
+        **of,
         "counts": {
             **counts,
             **({STRAY: len(strays)} if strays else {}),
@@ -209,7 +244,7 @@ def _write_judged(
         "position": position_bias(
             sampled, judgements, n_resamples=sampling.study.analysis.resamples, seed=sampling.study.study.seed
         ),
-        "files": {name: hashlib.sha256((place / name).read_bytes()).hexdigest() for name in _FILES},
+        "files": {name: sha256_file(place / name) for name in files.OF_JUDGE},
     }
     files.write_summary(content, place / files.SUMMARY)
     unjudged = (f"{n:,} {what}" for what, n in counts.items() if what.startswith(UNDECIDED))
@@ -217,9 +252,6 @@ def _write_judged(
     told = "; ".join([f"{len(pairs):,} pairs of {len(sampled):,} images", *unjudged, *stray])
     say(f"judge {judge.name!r}: {told}; {place / files.SUMMARY} counts all")
     return place / files.PAIRS
-
-
-_FILES = (files.PAIRS, files.UNPAIRED, files.MARGINS, files.JUDGED)
 
 
 def _keep_images(pairs: Sequence[Pair], sampling: Sampling, folder: Path) -> dict[str, str]:

@@ -16,14 +16,13 @@ from cxrobust.files import sha256_file, sha256_json
 from cxrobust.inference import ledger
 from cxrobust.inference.datasets import ImageTable
 from cxrobust.inference.pixels import Pixels
-from cxrobust.preferences import FOLDER, PreferencesKeys
+from cxrobust.preferences import FOLDER, UNITS, PreferencesKeys
 from cxrobust.preferences.files import read_samples, write_samples
 from cxrobust.preferences.pairs import Sample, Sampled
 from cxrobust.progress import Reporter
 from cxrobust.study import Study
 
 FORMAT = 2
-UNITS = "samples"
 CONDITION = "samples"
 """What units are called in the ledger, where predictions have a condition."""
 

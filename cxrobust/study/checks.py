@@ -48,6 +48,7 @@ def check_names(study: "Study", place: Place) -> None:
                 f"name it otherwise, or number its replicates",
             )
         seen.add((regime.name, regime.replicate))
+    _check_folders(study, place)
     if study.analysis.primary_condition is not None:
         known = {str(condition) for condition in study.conditions}
         known |= {condition for regime in study.regimes for condition in regime.own_conditions}
@@ -100,6 +101,36 @@ def _check_references(study: "Study", table: "ImageTable") -> None:
                 ("analysis", "metrics"),
                 f"{name} is scored against reference reports, and no image of the data has one: name their table by "
                 f"references in [data], or leave {name} out",
+            )
+
+
+def _check_folders(study: "Study", place: Place) -> None:
+    """Judges, and regimes whose reports may be sampled, need a folder each, which is none that the command has."""
+    from cxrobust.inference.models import Regime
+    from cxrobust.preferences import AGREEMENT, ANSWERS, CACHE, IMAGES, PEOPLE, REPORTS, UNITS, Preferences, slug
+
+    if not isinstance(study.preferences, Preferences):
+        return
+    regimes = [
+        ("regime", ("regimes", i, "name"), one.name)
+        for i, one in enumerate(study.regimes)
+        if isinstance(one, Regime) and one.writes_reports
+    ]
+    judges = [
+        ("judge", ("preferences", "judges", i, "name"), one.name) for i, one in enumerate(study.preferences.judges)
+    ]
+    own = {("judge", one) for one in (UNITS, IMAGES, ANSWERS, CACHE, REPORTS, PEOPLE, AGREEMENT)}
+    named: dict[tuple[str, str], str] = {}
+    for what, keys, name in (*regimes, *judges):
+        folder = (what, slug(name).casefold())  # some disks take names for one that differ in case alone
+        if folder in own:
+            raise place.error(
+                keys, f"{what} {name!r} has the name of what else is written beside its folder: call it otherwise"
+            )
+        other = named.setdefault(folder, name)
+        if other != name:
+            raise place.error(
+                keys, f"{what} {name!r} would be written into the folder of {what} {other!r}: call one otherwise"
             )
 
 

@@ -46,6 +46,18 @@ def test_of_equal_grades_the_first_sampled_counts_on_both_sides():
     assert found.margin == pytest.approx(0.7)
 
 
+@pytest.mark.parametrize("grades", [(0.6, 0.4), (0.8, 0.6), (0.3, 0.1), (1.0, 0.8)])
+def test_rounding_makes_no_pair(grades):
+    assert choose(sampled("a", "b"), graded(*grades), margin=0.2) == TIE
+    assert choose(sampled("a", "b"), graded(*grades), margin=0.1999).chosen == 0
+
+
+def test_grades_that_rounding_alone_parts_are_equal():
+    thrice = sum([0.1] * 3)  # more than 0.3 in binary
+    found = choose(sampled("a", "b", "c", "d"), graded(0.3, thrice, thrice - 0.3, 0.0), margin=0.0)
+    assert (found.chosen, found.rejected) == (0, 2)
+
+
 def test_sample_numbers_are_those_of_all_samples():
     found = choose(sampled("", "a", "a", "b"), graded(0.0, 1.0), margin=0.0)
     assert (found.chosen, found.rejected, found.chosen_text) == (3, 1, "b")

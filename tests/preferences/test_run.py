@@ -1,6 +1,7 @@
 """`cxrobust preferences` from a study to files: resumed, checked, and in the form that trl reads."""
 
 import csv
+import hashlib
 import json
 import random
 import re
@@ -69,7 +70,7 @@ def study(tmp_path, monkeypatch):
         Image.fromarray(rng.integers(0, 256, (20, 20), dtype=np.uint8)).save(tmp_path / "images" / f"t{i:03}.png")
         rows.append(f"t{i:03},train{i // 2},1,0")
     (tmp_path / "training.csv").write_text("\n".join(rows) + "\n")
-    (tmp_path / "people.csv").write_text("image,first,second,preferred\n")
+    (tmp_path / "people.csv").write_text("image,first,second,preferred\nelsewhere,x,y,first\n")
     path.write_text(path.read_text() + SECTION)
     images = run._images
 
@@ -130,7 +131,9 @@ def test_pairs_are_written_as_trl_reads_them_and_counts_add_up(study, tmp_path):
     assert f"{len(pairs)} pairs of 20 images" in told
     assert foreign > 0
     assert f"; {foreign} comparisons without a decision, a report that is not English; " in told
-    assert summary["judge"] == {"name": "labeler", "kind": "score", "score": "labeler-f1", "tie": 0.0}
+    told = {"name": "labeler", "kind": "score", "score": "labeler-f1", "tie": 0.0}
+    assert summary["judge"] == {**told, "source": summary["judge"]["source"]}
+    assert re.fullmatch("[0-9a-f]{64}", summary["judge"]["source"])
     rows = table(folder / "labeler" / "margins.csv")
     assert [float(row["margin"]) for row in rows] == [1.0] * len(pairs)
 
@@ -255,13 +258,85 @@ def test_a_sheet_that_people_fill_in_where_it_lies_is_never_written_over(study, 
     first, *rest = blank.splitlines()[1:]
     filled = "\n".join([blank.splitlines()[0], f"{first}tie", *rest]) + "\n"
     sheet.write_text(filled)
+    for content in _as_people_save(blank, filled):
+        sheet.write_bytes(content)
+        said = []
+        made(study, tmp_path / "out", judges=["labeler"], say=said.append)
+        assert sheet.read_bytes() == content
+        assert f"{sheet} is left as it is, since it may be filled in: move it away to have it written anew" in said
+    sheet.unlink()
     said = []
     made(study, tmp_path / "out", judges=["labeler"], say=said.append)
-    assert sheet.read_text() == filled
-    assert any("is left as it is, since 1 line of it are filled in" in one for one in said)
-    sheet.write_text(blank.replace("pleural", "plural"))
-    made(study, tmp_path / "out", judges=["labeler"])
     assert sheet.read_text() == blank
+    study.write_text(study.read_text().replace("seed = 5", "seed = 6"))
+    made(study, tmp_path / "out", judges=["labeler"], say=said.append)
+    assert sheet.read_text() != blank  # nobody has touched it, and it was of other reports
+    assert not any("is left as it is" in one for one in said)
+
+
+def _as_people_save(blank, filled):
+    """Yield a sheet as people and their spreadsheets change it: filled in, in many forms, or with a text mended."""
+    head, *rows = blank.splitlines()
+    values = list(csv.reader(rows))
+    yield filled.encode()
+    yield filled.replace("preferred", "Preferred").encode()
+    yield "\n".join([f"{head},reader 2", *(f"{row},first" for row in rows)]).encode()
+    for mark in ";\t":
+        yield "\r\n".join(mark.join([*row[:-1], "tie"]) for row in [head.split(","), *values]).encode("utf-8-sig")
+    yield filled.encode("utf-16")
+    yield blank.replace("pleural", "plural").encode()
+
+
+def test_pairs_are_written_before_another_judge_fails(study, tmp_path):
+    study.write_text(study.read_text().replace('kind = "people"\nfile = "people.csv"', GONE))
+    with pytest.raises(DataError, match="cannot be reached"):
+        made(study, tmp_path / "out")
+    folder = tmp_path / "out" / "preferences" / "a"
+    made(study, tmp_path / "alone", judges=["labeler", "words"])
+    for name in ("labeler", "words"):
+        whole = tmp_path / "alone" / "preferences" / "a" / name / "pairs.jsonl"
+        assert (folder / name / "pairs.jsonl").read_bytes() == whole.read_bytes()
+        assert (folder / name / "summary.json").exists()
+
+
+GONE = 'kind = "endpoint"\nurl = "http://127.0.0.1:9/v1"\nmodel = "m"\nretries = 0'
+
+
+def test_what_other_reports_were_judged_to_be_does_not_stay_beside_new_ones(study, tmp_path):
+    folder = tmp_path / "out" / "preferences" / "a"
+    made(study, tmp_path / "out")
+    digest = hashlib.sha256((folder / "reports.jsonl").read_bytes()).hexdigest()
+    agreement = json.loads((folder / "agreement.json").read_text())
+    summaries = [json.loads((folder / one / "summary.json").read_text()) for one in ("labeler", "words", "people")]
+    assert agreement["reports"] == digest
+    assert agreement["judges"] == [one["judge"] for one in summaries]
+    assert {one["sampling"]["reports"] for one in summaries} == {digest}
+    said = []
+    study.write_text(study.read_text().replace("shard = 16", "shard = 5"))
+    made(study, tmp_path / "out", judges=["labeler"], say=said.append)  # the same reports in other units
+    assert (folder / "words" / "pairs.jsonl").exists()
+    assert (folder / "agreement.json").exists()
+    study.write_text(study.read_text().replace('score = "labeler-f1"', 'score = "labeler-f1"\ntie = 0.5'))
+    made(study, tmp_path / "out", judges=["words"], say=said.append)
+    assert (folder / "agreement.json").exists()
+    assert not any("removed" in one for one in said)
+    made(study, tmp_path / "out", judges=["labeler"], say=said.append)
+    assert said[-2] == f"removed, since it was of other reports or judges: {folder / 'agreement.json'}"
+    assert (folder / "words" / "pairs.jsonl").exists()
+    made(study, tmp_path / "out")
+    study.write_text(study.read_text().replace("seed = 5", "seed = 6"))
+    made(study, tmp_path / "out", judges=["labeler"], say=said.append)
+    gone = [folder / name for name in ("labeler", "people", "words", "agreement.json")]
+    assert said[-2] == f"removed, since it was of other reports or judges: {', '.join(map(str, gone))}"
+    assert [*(folder / "words").iterdir(), *(folder / "people").iterdir()] == []
+    assert not (folder / "agreement.json").exists()
+    assert lines(folder / "labeler" / "pairs.jsonl")
+
+
+def test_a_file_of_people_that_holds_nothing_is_named_by_check(study, tmp_path, capsys):
+    (tmp_path / "people.csv").write_text("image,first,second,preferred\n")
+    assert _main(["check", str(study), "--out", str(tmp_path / "out")]) == 1
+    assert "people.csv: no line says which report somebody prefers" in " ".join(capsys.readouterr().err.split())
 
 
 def test_patients_that_are_tested_on_are_not_learnt_from(study, tmp_path):
@@ -276,6 +351,12 @@ def test_patients_that_are_tested_on_are_not_learnt_from(study, tmp_path):
         ('kind = "score"\nscore = "labeler-f1"', 'kind = "scores"', r"did you mean 'score'"),
         ('score = "labeler-f1"', 'score = "labeler"', r"unknown score 'labeler'"),
         ('name = "words"', 'name = "labeler"', r"judge 'labeler' stands twice"),
+        ('name = "words"', 'name = "Labeler"', r"judge 'Labeler' would be written into the folder of judge 'labeler'"),
+        ('name = "words"', 'name = "labeler "', r"into the folder of judge 'labeler'"),
+        ('name = "words"', 'name = "images"', r"judge 'images' has the name of what else is written beside its folder"),
+        ('name = "words"', 'name = "Samples"', r"judge 'Samples' has the name of what else"),
+        ('name = "words"', 'name = "agreement.json"', r"judge 'agreement.json' has the name of what else"),
+        ('name = "b"', 'name = "A"', r"regime 'A' would be written into the folder of regime 'a'"),
         ("samples = 3", "samples = 1", r"samples"),
         ("samples = 3", "smaples = 3", r"did you mean 'samples'"),
         ('labels = "training.csv"', 'lables = "training.csv"', r"did you mean 'labels'"),

@@ -6,12 +6,14 @@ import threading
 import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from cxrobust.errors import DataError
-from cxrobust.radiology_reports.judges import NO_REFERENCE, Case, Desk, grading, judge
+from cxrobust.radiology_reports import scores
+from cxrobust.radiology_reports.judges import NO_REFERENCE, Case, Desk, by_grades, grading, judge
 from cxrobust.radiology_reports.judges.asking import INSTRUCTIONS, NONSENSE, verdict
 from cxrobust.radiology_reports.judges.people import NOT_ASKED
 
@@ -41,6 +43,35 @@ def test_word_overlap_by_hand_and_ties_within_the_margin():
     )
     assert found.grades == (pytest.approx(0.8), pytest.approx(2 / 3), 0.0)
     assert choices(found) == ["tie", "first", "first"]
+
+
+@pytest.mark.parametrize("pair", [(0.6, 0.4), (0.8, 0.6), (0.3, 0.1), (1.0, 0.8)])
+def test_rounding_decides_no_tie(pair):
+    """All of these differ by 0.2, and 0.8 - 0.6 is more than 0.2 in binary."""
+    assert choices(by_grades(pair, ("", ""), tie=0.2)) == ["tie"]
+    assert choices(by_grades(pair, ("", ""), tie=0.1999)) == ["first"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [("score", {"score": "labeler-f1"}), ("score", {"score": "word-overlap"}), ("simulated-person", {"noise": 0.1})],
+)
+def test_identity_of_a_judge_by_rules_of_ours_changes_with_their_source(kind, settings, monkeypatch, tmp_path):
+    before = make(kind, **settings).identity()
+    assert make(kind, **settings).identity() == before
+    found = scores.find_spec
+    changed = tmp_path / "labeler.py"
+    changed.write_text(Path(found("cxrobust.radiology_reports.labeler").origin).read_text() + "# other rules\n")
+
+    def elsewhere(name):
+        spec = found(name)
+        if name.endswith(".labeler"):
+            spec.origin = str(changed)
+        return spec
+
+    monkeypatch.setattr(scores, "find_spec", elsewhere)
+    after = make(kind, **settings).identity()
+    assert {key for key in before if before[key] != after[key]} == {"source"}
 
 
 def test_what_cannot_be_scored_has_no_grade_and_a_reason():
@@ -157,6 +188,14 @@ def test_a_file_of_preferences_that_is_wrong_is_refused_by_line(tmp_path, rows, 
         make("people", file=str(file)).check()
 
 
+@pytest.mark.parametrize("content", ["", "image,first,second,preferred\n", "image,first,second,preferred\na,x,y,\n"])
+def test_a_file_in_which_nobody_prefers_anything_is_named(tmp_path, content):
+    file = tmp_path / "people.csv"
+    file.write_text(content)
+    with pytest.raises(DataError, match=r"people\.csv: no line says which report somebody prefers"):
+        make("people", file=str(file)).check()
+
+
 @pytest.mark.parametrize(
     ("answer", "meant"),
     [
@@ -197,8 +236,11 @@ def test_a_verdict_is_read_or_nothing_is(answer, meant):
 
 
 @contextmanager
-def endpoint(answer):
-    """Serve chat completions; `answer` takes the question and the headers, and returns a text or (status, body)."""
+def endpoint(answer, *, at_once=None):
+    """Serve chat completions; `answer` takes the question and returns a text or (status, body).
+
+    After the first `at_once` bytes each comes alone, a while after the one before.
+    """
     asked = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -208,10 +250,12 @@ def endpoint(answer):
             said = answer(body["messages"][0]["content"])
             status, text = said if isinstance(said, tuple) else (200, None)
             content = text or json.dumps({"choices": [{"message": {"content": said}}]})
+            whole = f"HTTP/1.0 {status} said\r\n\r\n{content}".encode()
             try:
-                self.send_response(status)
-                self.end_headers()
-                self.wfile.write(content.encode())
+                self.wfile.write(whole[:at_once])
+                for byte in whole[len(whole[:at_once]) :]:
+                    time.sleep(0.1)
+                    self.wfile.write(bytes([byte]))
             except OSError:
                 pass  # who asked has gone
 
@@ -288,6 +332,82 @@ def test_nonsense_and_timeouts_are_counted_and_asked_again_only_where_nothing_ca
         assert len(asked) - before == 2
 
 
+@pytest.mark.parametrize("at_once", [0, 30])
+def test_an_answer_that_comes_a_byte_at_a_time_has_no_more_time_than_any_other(at_once):
+    """The head of an answer has 21 bytes: one server drips it, the other what comes after."""
+    two = Case(image="a", reference=REFERENCE, texts=(RIGHT, WRONG))
+    with endpoint(prefers_effusion, at_once=at_once) as (url, _):
+        (found,) = make("endpoint", url=url, model="m", timeout=0.35, retries=0).judge([two], Desk())
+    assert [d.why for d in found.decisions] == ["no answer within 0.35 s"]
+
+
+def test_questions_that_are_refused_are_counted_and_all_of_them_are_an_error(tmp_path, monkeypatch):
+    """As vLLM answers one that is longer than the model reads; each names another length."""
+    monkeypatch.setattr("cxrobust.radiology_reports.judges.endpoint.MOST_IN_A_ROW", 2)
+    long = [Case(image=str(n), reference=REFERENCE, texts=("effusion " * n, RIGHT)) for n in (900, 9000)]
+
+    def answer(question):
+        said = json.dumps({"message": f"maximum context length is 4096 tokens, you requested {len(question)}"})
+        return (400, said) if len(question) > 5000 else prefers_effusion(question)
+
+    with endpoint(answer) as (url, asked):
+        one = make("endpoint", url=url, model="m", at_once=1)
+        found = one.judge([*long, CASE], Desk(answers=tmp_path))
+        why = 'HTTP status 400 ({"message": "maximum context length is … tokens, you requested …"})'
+        assert [[d.why for d in each.decisions] for each in found] == [[why], [why], [""] * 3]
+        assert choices(found[2]) == ["first", "first", "tie"]
+        assert found[0].grades == (None, None)
+        assert len(asked) == 10
+        assert one.judge([*long, CASE], Desk(answers=tmp_path)) == found  # those that are refused are asked again
+        assert len(asked) == 14
+        with pytest.raises(DataError, match=r"none of 4 questions has an answer, the first with HTTP status 400 \("):
+            one.judge(long, Desk(answers=tmp_path))
+
+
+def test_a_message_without_a_text_is_no_answer_and_is_asked_again(tmp_path):
+    """As of a model whose thoughts `max_tokens` ends."""
+    thinking = json.dumps({"choices": [{"finish_reason": "length", "message": {"content": None}}]})
+    done = []
+
+    def answer(question):
+        return prefers_effusion(question) if PARTLY not in question or done else (200, thinking)
+
+    with endpoint(answer) as (url, asked):
+        one = make("endpoint", url=url, model="m")
+        (found,) = one.judge([CASE], Desk(answers=tmp_path))
+        assert choices(found) == ["first", None, None]
+        assert found.decisions[1].why.startswith("an answer without a text")
+        done.append(True)
+        (again,) = one.judge([CASE], Desk(answers=tmp_path))
+        assert choices(again) == ["first", "first", "tie"]
+        assert len(asked) == 10
+    never = pytest.raises(DataError, match="none of 6 questions has an answer, the first with an answer without a text")
+    with endpoint(lambda question: (200, thinking)) as (url, _), never:
+        make("endpoint", url=url, model="m").judge([CASE], Desk())
+
+
+def test_half_a_surrogate_pair_in_a_report_or_an_answer_is_a_question_mark(tmp_path):
+    said = '{"choices": [{"message": {"content": "\\ud83d Verdict: tie"}}]}'
+    half = Case(image="a", reference="Effusion \ud83d.", texts=(RIGHT, f"{WRONG} \ud83d"))
+    with endpoint(lambda question: (200, said)) as (url, asked):
+        one = make("endpoint", url=url, model="m")
+        (found,) = one.judge([half], Desk(answers=tmp_path))
+        assert one.judge([half], Desk(answers=tmp_path)) == [found]
+    assert choices(found) == ["tie"]
+    assert len(asked) == 2
+    assert "Effusion ?." in asked[0][1]["messages"][0]["content"]
+    (file,) = tmp_path.iterdir()
+    assert {json.loads(line)["answer"] for line in file.read_text().splitlines()} == {"? Verdict: tie"}
+
+
+@pytest.mark.parametrize("body", ['{"choices": [{"message": {"content": ["A"]}}]}', "[" * 100_000])
+def test_an_answer_of_another_form_is_none(body):
+    two = Case(image="a", reference=REFERENCE, texts=(RIGHT, WRONG))
+    with endpoint(lambda question: (200, body)) as (url, _):
+        (found,) = make("endpoint", url=url, model="m").judge([two], Desk())
+    assert [d.why for d in found.decisions] == ["an answer of another form than chat completions have"]
+
+
 def test_a_server_that_is_busy_is_asked_again_and_one_that_refuses_ends_it(tmp_path):
     failed = []
 
@@ -300,9 +420,11 @@ def test_a_server_that_is_busy_is_asked_again_and_one_that_refuses_ends_it(tmp_p
     with endpoint(busy) as (url, _):
         (found,) = make("endpoint", url=url, model="m", at_once=1).judge([CASE], Desk())
         assert choices(found) == ["first", "first", "tie"]
-    refused = pytest.raises(DataError, match=r"HTTP status 401 \(who are you\?\)")
-    with endpoint(lambda question: (401, "who are you?")) as (url, _), refused:
-        make("endpoint", url=url, model="m").judge([CASE], Desk())
+    for status in (401, 403, 404):
+        refused = pytest.raises(DataError, match=rf"HTTP status {status} \(who are you\?\)")
+        with endpoint(lambda question, status=status: (status, "who are you?")) as (url, asked), refused:
+            make("endpoint", url=url, model="m", at_once=1).judge([CASE], Desk())
+        assert len(asked) == 1
     with pytest.raises(DataError, match="cannot be reached"):
         make("endpoint", url="http://127.0.0.1:9/v1", model="m", retries=0).judge([CASE], Desk())
 

@@ -21,6 +21,8 @@ Choice = Literal["first", "second", "tie"]
 CHOICES: tuple[Choice, ...] = ("first", "tie", "second")
 """In the order that weighted agreement takes them."""
 SWAPPED: dict[Choice, Choice] = {"first": "second", "second": "first", "tie": "tie"}
+ROUNDING = 1e-9
+"""By how much two differences of grades may differ that are the same but for rounding."""
 NO_REFERENCE, EMPTY = "no reference report", "an empty report"
 UNJUDGED = "no judged pair"
 
@@ -120,6 +122,8 @@ def by_grades(grades: Sequence[float | None], reasons: Sequence[str], *, tie: fl
     --------
     >>> [one.choice for one in by_grades([0.5, 0.9, None], ["", "", "empty"], tie=0.1).decisions]
     ['second', None, None]
+    >>> [by_grades(two, ["", ""], tie=0.2).decisions[0].choice for two in ([0.6, 0.4], [0.8, 0.6])]
+    ['tie', 'tie']
     """
     decisions = []
     for first, second in combinations(range(len(grades)), 2):
@@ -128,7 +132,7 @@ def by_grades(grades: Sequence[float | None], reasons: Sequence[str], *, tie: fl
             why = reasons[first] or reasons[second]
             decisions.append(Decision(first=first, second=second, choice=None, why=why))
             continue
-        choice: Choice = "tie" if abs(one - other) <= tie else "first" if one > other else "second"
+        choice: Choice = "tie" if abs(one - other) <= tie + ROUNDING else "first" if one > other else "second"
         decisions.append(Decision(first=first, second=second, choice=choice))
     return Judgement(grades=tuple(grades), reasons=tuple(reasons), decisions=tuple(decisions))
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
+from cxrobust.errors import DataError, counted
 from cxrobust.files import sha256_json
 from cxrobust.radiology_reports.judges import (
     NO_REFERENCE,
@@ -78,7 +79,16 @@ def _choice(words: str) -> Choice | None:
 
 def _filled(template: str, words: Mapping[str, str]) -> str:
     """Return a template with words in its places; what stands in the words themselves stays as it is."""
-    return _PLACES.sub(lambda match: words[match[0]], template)
+    return writable(_PLACES.sub(lambda match: words[match[0]], template))
+
+
+def writable(text: str) -> str:
+    r"""Return a text as UTF-8 can hold it: half a surrogate pair, which JSON may have, becomes a question mark.
+
+    >>> writable("B \ud83d")
+    'B ?'
+    """
+    return text.encode(errors="replace").decode()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,6 +99,8 @@ class Answer:
     """None where nothing came."""
     why: str = ""
     """Why nothing came, such as `no answer within 60 s`."""
+    is_refused: bool = False
+    """Whether who is asked is there, and gives this question no answer."""
 
 
 class PairwiseJudge(Judge):
@@ -116,7 +128,13 @@ class PairwiseJudge(Judge):
         """
 
     def judge(self, cases: Sequence[Case], desk: Desk) -> list[Judgement]:
-        """Ask about each two reports in both orders, what was answered before left out, and decide."""
+        """Ask about each two reports in both orders, what was answered before left out, and decide.
+
+        Raises
+        ------
+        DataError
+            When the judge cannot be asked at all, or refuses every question.
+        """
         identity = self.identity()
         path = None if desk.answers is None else desk.answers / f"{sha256_json(identity)}.jsonl"
         kept = Kept(path)
@@ -125,7 +143,7 @@ class PairwiseJudge(Judge):
             for _, _, question in self._questions(case):
                 keys[question] = sha256_json([identity, question])
         missing = {key: question for question, key in keys.items() if kept.get(key) is None}
-        failed: dict[str, str] = {}
+        failed: dict[str, Answer] = {}
         done = len(keys) - len(missing)
         desk.report(f"asking {self.name}", done, len(keys))
 
@@ -133,15 +151,21 @@ class PairwiseJudge(Judge):
             nonlocal done
             done += 1
             if answer.text is None:
-                failed[key] = answer.why
+                failed[key] = answer
             else:
                 kept.keep(key, answer.text)
             desk.report(f"asking {self.name}", done, len(keys))
 
         if missing:
             self.ask(missing, take, desk)
+        if keys and sum(one.is_refused for one in failed.values()) == len(keys):
+            why = next(iter(failed.values())).why
+            raise DataError(
+                f"judge {self.name!r}: none of {counted(len(keys), 'question')} has an answer, the first with {why}: "
+                f"correct its keys"
+            )
         answers = {
-            question: Answer(text=kept.get(key), why=failed.get(key, "no answer")) for question, key in keys.items()
+            question: failed.get(key, Answer(text=kept.get(key), why="no answer")) for question, key in keys.items()
         }
         return [
             by_decisions(len(case.texts), self._decisions(case, answers))

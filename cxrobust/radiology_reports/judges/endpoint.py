@@ -1,12 +1,16 @@
 """A language model behind an OpenAI-compatible endpoint, such as vLLM's, as a judge of two reports."""
 
 import http.client
+import io
 import json
 import os
+import re
+import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from itertools import islice
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -15,12 +19,16 @@ from pydantic import Field, field_validator
 
 from cxrobust.errors import DataError
 from cxrobust.radiology_reports.judges import Desk, judge
-from cxrobust.radiology_reports.judges.asking import Answer, Talk
+from cxrobust.radiology_reports.judges.asking import Answer, Talk, writable
 
 PASSING = {408, 409, 425, 429, 500, 502, 503, 504}
 """HTTP statuses after which asking again may help."""
+REFUSING = {400, 413, 422}
+"""HTTP statuses that may be of one question alone, such as one that is longer than the model reads."""
 MOST_IN_A_ROW = 20
 """Questions in a row without an answer after which the endpoint counts as gone."""
+OTHER_FORM = "an answer of another form than chat completions have"
+NO_TEXT = "an answer without a text, as when max_tokens end a model's thoughts"
 
 
 @judge("endpoint")
@@ -38,7 +46,7 @@ class Endpoint(Talk):
     key_variable: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     """Name of the environment variable that holds the key; none is sent when absent."""
     timeout: float = Field(default=60.0, gt=0)
-    """Seconds to wait for an answer."""
+    """Seconds to wait for a whole answer."""
     retries: int = Field(default=2, ge=0, le=20)
     """How often a question is asked again after a timeout or a busy server."""
     at_once: int = Field(default=8, ge=1, le=256)
@@ -73,7 +81,7 @@ class Endpoint(Talk):
             )
 
     def ask(self, questions: Mapping[str, str], keep: Callable[[str, Answer], None], desk: Desk) -> None:
-        """Ask several questions at a time; one that times out is counted, many in a row end it."""
+        """Ask several questions at a time; one that times out or is refused is counted, many without a word end it."""
         self.check()
         silent = 0
         left = iter(questions.items())
@@ -81,7 +89,7 @@ class Endpoint(Talk):
             while some := list(islice(left, self.at_once)):
                 for (key, _), answer in zip(some, pool.map(lambda one: self._answer(one[1]), some), strict=True):
                     keep(key, answer)
-                    silent = silent + 1 if answer.text is None else 0
+                    silent = silent + 1 if answer.text is None and not answer.is_refused else 0
                     if silent >= MOST_IN_A_ROW:
                         raise DataError(
                             f"judge {self.name!r}: {silent} questions in a row had no answer ({answer.why}): see that "
@@ -108,14 +116,17 @@ class Endpoint(Talk):
                 why = f"HTTP status {status}"
                 continue
             if status != http.client.OK:
-                said = " ".join(body[:200].split())
+                said = " ".join(body.split())
+                if status in REFUSING:
+                    return Answer(text=None, why=f"HTTP status {status} ({_alike(said)[:200]})", is_refused=True)
                 raise DataError(
-                    f"judge {self.name!r}: {self.url} answers with HTTP status {status} ({said}): correct it"
+                    f"judge {self.name!r}: {self.url} answers with HTTP status {status} ({said[:200]}): correct it"
                 )
             return _content(body)
         return Answer(text=None, why=why)
 
     def _post(self, question: str) -> tuple[int, str]:
+        deadline = time.monotonic() + self.timeout
         parts = urlsplit(self.url)
         connection = (
             http.client.HTTPSConnection(
@@ -134,18 +145,46 @@ class Endpoint(Talk):
         headers = {"Content-Type": "application/json"}
         if self.key_variable is not None:
             headers["Authorization"] = f"Bearer {os.environ[self.key_variable]}"
-        try:
+        with closing(connection):
             connection.request("POST", f"{parts.path}/chat/completions", body=json.dumps(request), headers=headers)
-            response = connection.getresponse()
-            return response.status, response.read().decode("utf-8", errors="replace")
-        finally:
-            connection.close()
+            with closing(http.client.HTTPResponse(connection.sock, method="POST")) as response:
+                response.fp = io.BufferedReader(_Until(response.fp, connection.sock, deadline))
+                response.begin()
+                return response.status, response.read().decode("utf-8", errors="replace")
+
+
+class _Until(io.RawIOBase):
+    """What comes from a socket until a deadline of the monotonic clock, in however many pieces."""
+
+    def __init__(self, stream: io.BufferedReader, sock: socket.socket, deadline: float) -> None:
+        self._stream, self._sock, self._deadline = stream, sock, deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._sock.settimeout(left)
+        return self._stream.readinto1(buffer)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+
+def _alike(said: str) -> str:
+    """Return what a server says with no number in it, so that what it says of several questions is counted as one."""
+    return re.sub(r"\w*\d\w*", "…", said)
 
 
 def _content(body: str) -> Answer:
-    """Return the text of an answer; another form than the documented one has none."""
+    """Return the text of an answer; one of another form than the documented one has none."""
     try:
         text = json.loads(body)["choices"][0]["message"]["content"]
-    except (ValueError, KeyError, IndexError, TypeError):
-        return Answer(text=None, why="an answer of another form than chat completions have")
-    return Answer(text=str(text or ""))
+    except (ValueError, KeyError, IndexError, TypeError, RecursionError):
+        return Answer(text=None, why=OTHER_FORM)
+    if text is None:
+        return Answer(text=None, why=NO_TEXT, is_refused=True)
+    return Answer(text=writable(text)) if isinstance(text, str) else Answer(text=None, why=OTHER_FORM)

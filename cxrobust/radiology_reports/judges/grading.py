@@ -15,7 +15,7 @@ from cxrobust.files import sha256_json
 from cxrobust.radiology_reports.judges import NO_REFERENCE, Case, Desk, Judge
 from cxrobust.radiology_reports.judges.kept import Kept
 from cxrobust.radiology_reports.labeler import Label, label_report, plain, speaks_english
-from cxrobust.radiology_reports.scores import Pairs, Scorer, each, measured, scorer
+from cxrobust.radiology_reports.scores import Pairs, Scorer, each, measured, scorer, source_hash
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,6 +26,8 @@ class Grade:
     why: str = ""
 
 
+_RULES = (__name__, *(f"cxrobust.radiology_reports.{name}" for name in ("judges", "labeler", "phrases")))
+"""Modules that decide what is said of the same grades, or that grade by rules of ours."""
 Grader = Callable[[Sequence[str], Sequence[str]], list[Grade]]
 """Candidates and their references, as many of each, to grades."""
 AT_ONCE = 256
@@ -51,9 +53,10 @@ class GradingJudge(Judge):
         return _scorers(self.score, self._scorers)
 
     def identity(self) -> dict[str, Any]:
-        """Return the settings, and all that a scorer's scores depend on."""
+        """Return the settings, a hash of the rules' source, and all that a scorer's scores depend on."""
         scorers = [one.identity(name) for name, one in self.scorers().items()]
-        return {**super().identity(), **({"scorers": scorers} if scorers else {})}
+        source = source_hash(*_RULES, type(self).__module__)
+        return {**super().identity(), "source": source, **({"scorers": scorers} if scorers else {})}
 
     def grades(self, cases: Sequence[Case], desk: Desk) -> list[list[Grade]]:
         """Return the grade of each text of each case; without a reference there is none."""

@@ -56,8 +56,18 @@ class People(Judge):
     file: StudyPath
 
     def check(self) -> None:
-        """Read the file, so that it is known to be whole."""
-        list(self.votes())
+        """Read the file, so that it is known to be whole, and to say something.
+
+        Raises
+        ------
+        DataError
+            When a line is wrong, or none says what somebody prefers.
+        """
+        if not list(self.votes()):
+            raise DataError(
+                f"{self.file}: no line says which report somebody prefers: write first, second or tie into its column "
+                f"preferred, or leave judge {self.name!r} out"
+            )
 
     def identity(self) -> dict[str, Any]:
         """Return the file's name and hash."""

@@ -211,11 +211,7 @@ class Scorer(Section, ABC):
 
     def source(self) -> str:
         """Return a hash of the code that scores."""
-        found = sha256()
-        for module in (__name__, *_OF_REMARKS, type(self).__module__, *self.modules):
-            spec = find_spec(module)
-            found.update(sha256_file(Path(spec.origin)).encode() if spec is not None and spec.origin else b"")
-        return found.hexdigest()
+        return source_hash(__name__, *_OF_REMARKS, type(self).__module__, *self.modules)
 
     def _places(self) -> tuple[str, ...]:
         """Name the keys that are files or folders."""
@@ -322,6 +318,15 @@ def _remarks(candidate: str, reference: str) -> list[str]:
 
 def _joined(remarks: Sequence[str]) -> str | None:
     return BETWEEN.join(remarks) or None
+
+
+def source_hash(*modules: str) -> str:
+    """Return a hash of the source of some modules."""
+    found = sha256()
+    for module in modules:
+        spec = find_spec(module)
+        found.update(sha256_file(Path(spec.origin)).encode() if spec is not None and spec.origin else b"")
+    return found.hexdigest()
 
 
 def fingerprint(path: Path) -> str:
