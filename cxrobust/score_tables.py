@@ -23,7 +23,7 @@ from cxrobust.radiology_reports.phrases import OBSERVATIONS
 from cxrobust.radiology_reports.scores import BETWEEN, Pairs, Scored, Scorer, each, measured
 from cxrobust.radiology_reports.scores.chexpert import KINDS as CONFUSION
 from cxrobust.radiology_reports.scores.chexpert import column
-from cxrobust.radiology_reports.tables import read_reports, read_rows, text_of
+from cxrobust.radiology_reports.tables import name_of, read_reports, read_rows, text_of
 from cxrobust.results import Estimate, to_csv
 from cxrobust.study.analysis import AnalysisSection
 
@@ -94,7 +94,7 @@ def score_table(
 
 def _pairs(path: Path, references: Path | None, columns: Columns) -> tuple[Pairs, list[str]]:
     reports = read_reports(path, id_column=columns.id, text_column=columns.report)
-    rows = {str(row[columns.id] or "").strip(): (line, row) for line, row in read_rows(path)}
+    rows = {name_of(row[columns.id]): (line, row) for line, row in read_rows(path)}
     if references is None:
         texts = {one: text_of(row, columns.reference, f"{path}, line {at}") for one, (at, row) in rows.items()}
         line, first = next(iter(rows.values()))
@@ -107,10 +107,10 @@ def _pairs(path: Path, references: Path | None, columns: Columns) -> tuple[Pairs
         texts = {one.id: one.text for one in read_reports(references, id_column=columns.id, text_column=columns.report)}
     if columns.patient is not None:
         for line, row in rows.values():
-            if not str(row.get(columns.patient) or "").strip():
+            if not name_of(row.get(columns.patient)):
                 raise DataError(f"{path}, line {line}: no {columns.patient!r}: give every report its patient")
     ids = tuple(one.id for one in reports)
-    patients = [str(rows[one][1][columns.patient]) if columns.patient else one for one in ids]
+    patients = [name_of(rows[one][1][columns.patient]) if columns.patient else one for one in ids]
     told = tuple(texts[one] if texts.get(one, "").strip() else None for one in ids)
     return Pairs(ids=ids, candidates=tuple(one.text for one in reports), references=told), patients
 

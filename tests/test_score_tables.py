@@ -7,6 +7,7 @@ import pytest
 
 from cxrobust.cli import _main
 from cxrobust.radiology_reports.scores import Pairs, scorer
+from cxrobust.score_tables import Columns, score_table
 
 ROWS = (
     ("a", "Small left effusion. No pneumothorax.", "Small left effusion.", "p1"),
@@ -89,6 +90,36 @@ def test_references_may_stand_in_a_table_of_their_own(tmp_path):
     assert _main([*arguments, str(tmp_path / "own.csv")]) == 0
     assert [row["unscored"] for row in _read(out)] == ["", "no reference", "no reference", "no reference", ""]
     assert [row["words"] for row in _read(out)] == [str(len(text.split())) for _, text, _, _ in ROWS]  # unasked
+
+
+def test_blanks_about_a_patient_s_name_make_no_other_patient(tmp_path):
+    columns = Columns(patient="patient")
+    found = []
+    for folder, blank in (("without", ""), ("with", " ")):
+        (tmp_path / folder).mkdir()
+        rows = [(i, text, text, f"{blank * (i % 2)}p{i // 2}{blank}") for i, text in enumerate(("A b.", "C.") * 15)]
+        path = _table(tmp_path / folder, rows)
+        (words,) = score_table(
+            path, references=None, metrics=("words",), scorers={}, columns=columns, resamples=200
+        ).together
+        found.append(words)
+    assert found[0] == found[1]
+    assert found[0].n_patients == 15
+
+
+@pytest.mark.parametrize("command", ["label", "score"])
+def test_half_of_a_character_and_deep_json_are_one_sentence_of_the_command(command, tmp_path, capsys):
+    path = tmp_path / "a.jsonl"
+    for content, said in (
+        (r'{"id": "\ud83d", "report": "Clear.", "reference": "Clear."}', "is half of a character"),
+        (100_000 * "[", "lie more than 100 deep"),
+    ):
+        path.write_text(content)
+        assert _main([command, str(path), "--out", str(tmp_path / "out.csv")]) == 1
+        shown = " ".join(capsys.readouterr().err.split())
+        assert "line 1: " in shown
+        assert said in shown
+        assert "Traceback" not in shown
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from cxrobust.inference.written import Written
 from cxrobust.predictions import check_probabilities
 from cxrobust.radiology_reports.findings import Doubted, flaws_of, observations_of, stated
 from cxrobust.radiology_reports.tables import read_rows
+from cxrobust.spreadsheets import bare_cells
 from cxrobust.study.sections import DataPath, Section
 
 KINDS = (".csv", ".csv.gz", ".jsonl", ".parquet")
@@ -329,8 +330,8 @@ class Elsewhere(Section):
                 f"{path}: no id column {self.id!r}{nearest(self.id, map(str, frame.columns))}: "
                 f"name it by id in regime {self.name!r}; its columns are {some(frame.columns, most=8)}"
             )
-        frame[self.id] = frame[self.id].astype(str).where(frame[self.id].notna(), "")
-        blank = np.flatnonzero(frame[self.id].str.strip() == "")
+        frame[self.id] = frame[self.id].astype(str).where(frame[self.id].notna(), "").str.strip()
+        blank = np.flatnonzero(frame[self.id] == "")
         if len(blank):
             raise DataError(f"{path}: row {blank[0] + 1} has no image id in column {self.id!r}: give it one")
         twice = frame[self.id][frame[self.id].duplicated()]
@@ -370,7 +371,7 @@ def _read_csv(path: Path, *, id_column: str) -> pd.DataFrame:
     twice = names[names.duplicated() & (names != "")]
     if len(twice):
         raise ValueError(f"column {twice.iloc[0]!r} stands twice")
-    return pd.read_csv(path, dtype={id_column: str}, keep_default_na=False, encoding="utf-8-sig")
+    return bare_cells(pd.read_csv(path, dtype={id_column: str}, keep_default_na=False, encoding="utf-8-sig"))
 
 
 def _shown(value: object) -> str:

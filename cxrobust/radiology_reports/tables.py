@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +15,14 @@ from cxrobust.files import atomic_write_text
 from cxrobust.radiology_reports.labeler import Label, label_report, speaks_english
 from cxrobust.radiology_reports.phrases import OBSERVATIONS
 from cxrobust.results import to_csv
+from cxrobust.spreadsheets import bare
 
 KINDS = (".csv", ".jsonl")
+DEEPEST = 100
+"""Lists and objects within one another that a JSON value may have; a report's row has one or two."""
 _MOST = 2**31 - 1
+_HALF = re.compile("[\ud800-\udfff]")
+_MAY_BE_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +61,7 @@ def read_reports(
                     f"{path}, line {line}: no {column!r}{nearest(column, map(str, row))}: there is "
                     f"{some(row, most=8)}: name its columns with {keys}"
                 )
-        one = Report(id=str(row[id_column] or "").strip(), text=text_of(row, text_column, f"{path}, line {line}"))
+        one = Report(id=name_of(row[id_column]), text=text_of(row, text_column, f"{path}, line {line}"))
         if not one.id:
             raise DataError(f"{path}, line {line}: the {id_column!r} is empty: give every report an id")
         if one.id in found:
@@ -63,6 +70,15 @@ def read_reports(
     if not found:
         raise DataError(f"{path}: there is no report: add some below its header")
     return list(found.values())
+
+
+def name_of(value: object) -> str:
+    """Return an id, or another name, as it is compared: without blanks at its ends; empty where there is none.
+
+    >>> name_of(" a1 "), name_of(0), name_of(None)
+    ('a1', '0', '')
+    """
+    return "" if value is None else str(value).strip()
 
 
 def text_of(row: Mapping[str, Any], column: str, where: str) -> str:
@@ -82,10 +98,13 @@ def text_of(row: Mapping[str, Any], column: str, where: str) -> str:
 def read_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """Yield line and row of a table: CSV with a header, or JSON lines, an object each.
 
+    The apostrophe is off that guards a text in CSV from spreadsheets, as `cxrobust.spreadsheets.bare` takes it.
+
     Raises
     ------
     DataError
-        When the file cannot be read, or a line is none of its kind; it names file and line.
+        When the file cannot be read, a line is none of its kind, or a column or key stands twice; it names file and
+        line.
     """
     if path.suffix not in KINDS:
         raise DataError(f"{path}: a table of reports is {' or '.join(KINDS)}, by its name: rename or convert it")
@@ -102,13 +121,16 @@ def _csv_rows(path: Path, content: str) -> Iterator[tuple[int, Mapping[str, Any]
     csv.field_size_limit(_MOST)
     reader = csv.DictReader(io.StringIO(content, newline=""), strict=True)
     try:
+        for name, number in Counter(filter(None, reader.fieldnames or ())).items():
+            if number > 1:
+                raise DataError(f"{path}, line {reader.line_num}: the column {name!r} stands twice: keep one")
         for row in reader:
             if None in row or None in row.values():
                 raise DataError(
                     f"{path}, line {reader.line_num}: as many values as the header has columns "
                     f"({len(reader.fieldnames or ())}) are wanted: quote texts that hold commas"
                 )
-            yield reader.line_num, row
+            yield reader.line_num, {name: bare(value) for name, value in row.items()}
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: no CSV ({error}): correct it") from error
 
@@ -116,13 +138,52 @@ def _csv_rows(path: Path, content: str) -> Iterator[tuple[int, Mapping[str, Any]
 def _json_rows(path: Path, content: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
     for number, line in enumerate(content.split("\n"), start=1):
         if line.strip():
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise DataError(f"{path}, line {number}: no JSON ({error}): correct it") from error
+            row = read_json(line, f"{path}, line {number}")
             if not isinstance(row, dict):
                 raise DataError(f"{path}, line {number}: an object such as {{...}} is wanted: correct it")
             yield number, row
+
+
+def read_json(text: str, where: str) -> Any:
+    """Return a JSON value that says each thing once, in whole characters.
+
+    Raises
+    ------
+    DataError
+        When it is no JSON, a key stands twice in an object, a text holds half of a character (a surrogate without its
+        other one), or lists and objects lie within one another more than `DEEPEST` deep; it names `where`.
+    """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in found:
+                raise DataError(f"{where}: the key {key!r} stands twice: keep one")
+            found[key] = value
+        return found
+
+    try:
+        value = json.loads(text, object_pairs_hook=once)
+        is_deep = _is_deep(value)
+    except RecursionError:
+        is_deep = True
+    except ValueError as error:
+        raise DataError(f"{where}: no JSON ({error}): correct it") from error
+    if is_deep:
+        raise DataError(f"{where}: lists or objects lie more than {DEEPEST} deep within one another: correct it")
+    if _MAY_BE_HALF.search(text) and (half := _HALF.search(json.dumps(value, ensure_ascii=False))):
+        raise DataError(f"{where}: {half[0]!r} is half of a character: write the whole one, or leave it out")
+    return value
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(DEEPEST):
+        nested = (one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list))
+        level = [inner for one in nested for inner in one]
+        if not level:
+            return False
+    return any(isinstance(one, dict | list) for one in level)
 
 
 def by_rules(texts: Sequence[str]) -> list[Mapping[str, Label]]:

@@ -31,6 +31,7 @@ from cxrobust.results.records import (
     Threshold,
     Unclustered,
 )
+from cxrobust.spreadsheets import guarded
 
 FORMAT = 1
 RESULTS, ESTIMATES, PREDICTIONS = "results.json", "estimates.csv", "predictions"
@@ -167,18 +168,15 @@ def estimates_text(estimates: Iterable[Estimate]) -> str:
 
 
 def to_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Return rows as CSV; a text that a spreadsheet would take for a formula gets a leading apostrophe."""
+    """Return rows as CSV; a text that a spreadsheet would take for a formula is `guarded`."""
+    return "".join(map(_csv_line, (columns, *rows)))
+
+
+def _csv_line(values: Sequence[Any]) -> str:
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([_csv_cell(column) for column in columns])
-    writer.writerows([_csv_cell(value) if isinstance(value, str) else value for value in row] for row in rows)
-    return out.getvalue()
-
-
-def _csv_cell(value: Any) -> Any:
-    if isinstance(value, str) and value[:1] in {"=", "+", "-", "@", "\t", "\r"}:
-        return "'" + value
-    return value
+    writer = csv.writer(out, lineterminator="\r\n")  # else some versions of Python quote no lone \r
+    writer.writerow([guarded(value) if isinstance(value, str) else value for value in values])
+    return out.getvalue().removesuffix("\r\n") + "\n"
 
 
 def _record(value: Any) -> Any:

@@ -59,6 +59,13 @@ def test_what_does_not_fit_is_named(columns: dict[str, object], message: str, tm
         regime(table(tmp_path, "p.csv", **columns)).read("clean", findings=FINDINGS, image_ids=("a", "b", "c"))
 
 
+def test_a_key_that_stands_twice_in_json_lines_is_refused_by_line(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_text('{"id": "a", "report": "x"}\n{"id": "b", "report": "x", "report": "y"}\n')
+    with pytest.raises(DataError, match=r"p\.jsonl, line 2: the key 'report' stands twice: keep one"):
+        regime(path, id="id").image_ids("clean")
+
+
 def test_a_missing_column_suggests_the_nearest(tmp_path: Path) -> None:
     one = regime(table(tmp_path, "p.csv"))
     with pytest.raises(DataError, match=r"no column 'p_Masses' for finding 'Masses' \(did you mean 'p_Mass'\?\)"):

@@ -234,6 +234,59 @@ def test_a_score_that_is_no_number_names_its_row(tmp_path):
         scorer["elsewhere"](file=tmp_path / "a.json").score(_pairs(TEXTS, TEXTS))
 
 
+@pytest.mark.parametrize("written", ["1", "1.0", " 1 ", "1.00"])
+def test_a_training_run_may_be_written_as_pandas_writes_it(written, tmp_path):
+    path = tmp_path / "scores.csv"
+    path.write_text(f"replicate,id,x\n0,image0,0.5\n{written},image0,0.75\n")
+    for replicate, value in ((0, 0.5), (1, 0.75)):
+        found = scorer["elsewhere"](file=path).score(_pairs(TEXTS[:1], TEXTS[:1], replicate=replicate))
+        assert found.columns["elsewhere_x"].tolist() == [value]
+
+
+@pytest.mark.parametrize("written", ["run2", "-1", "1.5", "\u00b2", "", "1e0", "9" * 5000])
+def test_a_training_run_that_is_no_whole_number_is_refused_by_line(written, tmp_path):
+    said = rf"a\.csv, line 3: replicate is {repr(written)[:60]}: write the number of the training run, 0, 1 and so on"
+    (tmp_path / "a.csv").write_text(f"replicate,id,x,answer\n0,image0,0.5,y\n{written},image0,0.75,y\n", "utf-8")
+    (tmp_path / "a.json").write_text('{"x": [0.5, 0.75]}')
+    made = {"file": tmp_path / "a.json", "order": tmp_path / "a.csv"}
+    for one in (
+        scorer["elsewhere"](file=tmp_path / "a.csv"),
+        scorer["elsewhere"](**made),
+        scorer["green"](answers=tmp_path / "a.csv"),
+    ):
+        with pytest.raises(DataError, match=said):
+            one.score(_pairs(TEXTS[:1], TEXTS[:1]))
+
+
+def test_true_and_null_are_no_training_run(tmp_path):
+    for written in ("true", "null", "[1]"):
+        (tmp_path / "a.jsonl").write_text(f'{{"id": "image0", "replicate": {written}, "x": 1}}')
+        with pytest.raises(DataError, match="line 1: replicate is"):
+            scorer["elsewhere"](file=tmp_path / "a.jsonl").score(_pairs(TEXTS[:1], TEXTS[:1]))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('{"x": [1], "x": [2]}', r"a\.json: the key 'x' stands twice"),
+        ('{"x": ' + 100_000 * "[" + 100_000 * "]" + "}", r"a\.json: lists or objects lie more than 100 deep"),
+        (r'{"\ud83d": [1]}', r"a\.json: '\\ud83d' is half of a character"),
+        ("{", r"a\.json: no JSON"),
+    ],
+)
+def test_per_sample_results_that_are_no_such_json_are_refused(content, said, tmp_path):
+    (tmp_path / "order.csv").write_text("id\nimage0\n")
+    (tmp_path / "a.json").write_text(content)
+    with pytest.raises(DataError, match=said):
+        scorer["elsewhere"](file=tmp_path / "a.json", order=tmp_path / "order.csv").score(_pairs(TEXTS[:1], TEXTS[:1]))
+
+
+def test_a_table_of_scores_with_a_column_twice_is_refused(tmp_path):
+    (tmp_path / "a.csv").write_text("id,x,x\nimage0,0.5,0.9\n")
+    with pytest.raises(DataError, match=r"a\.csv, line 1: the column 'x' stands twice"):
+        scorer["elsewhere"](file=tmp_path / "a.csv").score(_pairs(TEXTS[:1], TEXTS[:1]))
+
+
 def test_identity_changes_with_settings_and_with_the_bytes_of_a_file(tmp_path):
     path = tmp_path / "scores.csv"
     path.write_text("id,x\nimage0,1\n")

@@ -20,6 +20,12 @@ def test_csv_and_json_lines_are_read_alike(tmp_path):
     assert reports == [Report(id="1", text='Clear, "no" effusion.\nSmall nodule.'), Report(id="2", text="")]
 
 
+def test_columns_without_a_name_and_nested_values_are_let_be(tmp_path):
+    (tmp_path / "a.csv").write_text("id,report,,\n0,x,,\n")
+    (tmp_path / "a.jsonl").write_text(r'{"id": 0, "report": "x", "more": {"a": [{"a": "\ud83d\ude00"}]}}')
+    assert read_reports(tmp_path / "a.csv") == read_reports(tmp_path / "a.jsonl") == [Report(id="0", text="x")]
+
+
 def test_lines_of_json_end_where_json_says_and_not_at_separators_within_a_text(tmp_path):
     texts = ["No effusion.\u2028No pneumothorax.", "Clear.\u2029", "Small\u0085nodule."]
     rows = [json.dumps({"id": str(i), "report": text}, ensure_ascii=False) for i, text in enumerate(texts)]
@@ -56,6 +62,25 @@ def test_a_report_that_cannot_be_read_has_no_label_and_says_why():
         ),
         ("a.jsonl", '{"id": 1, "report": 0}\n', r"line 1: the 'report' is no text but 0: write"),
         ("a.jsonl", "{\n", r"line 1: no JSON"),
+        ("a.csv", "id,report,report\n1,x,y\n", r"a\.csv, line 1: the column 'report' stands twice: keep one"),
+        ("a.csv", "id,report,no,no\n", r"a\.csv, line 1: the column 'no' stands twice: keep one"),
+        (
+            "a.jsonl",
+            '{"id": 1, "report": "x"}\n{"id": 2, "report": "x", "report": "y"}\n',
+            r"a\.jsonl, line 2: the key 'report' stands twice: keep one",
+        ),
+        (
+            "a.jsonl",
+            r'{"id": "a", "report": "\ud83d\ude00"}' + "\n" + r'{"id": "b\uD83d", "report": "x"}',
+            r"a\.jsonl, line 2: '\\ud83d' is half of a character: write the whole one, or leave it out",
+        ),
+        ("a.jsonl", r'{"id": "a", "report": "x\uDE00"}', r"line 1: '\\ude00' is half of a character"),
+        (
+            "a.jsonl",
+            '{"id": "a", "report": ' + 100_000 * "[" + 100_000 * "]" + "}",
+            r"line 1: lists or objects lie more than 100 deep",
+        ),
+        ("a.jsonl", '{"id": ' + 400 * '{"a": ' + "1" + 401 * "}", r"line 1: lists or objects lie more than 100 deep"),
     ],
 )
 def test_bad_tables_are_refused_by_line(name, content, message, tmp_path):

@@ -23,6 +23,7 @@ from cxrobust.predictions import REFERENCE
 from cxrobust.predictions.pooling import Pool
 from cxrobust.radiology_reports.phrases import OBSERVATIONS
 from cxrobust.registry import Registry
+from cxrobust.spreadsheets import bare_cells
 from cxrobust.study.sections import DataPath, Section, StudyPath
 
 MISSING = -1
@@ -183,7 +184,7 @@ class Dataset(Section):
     def _with_references(self, table: ImageTable, where: str, needed: bool) -> ImageTable:
         """Return the table with its references, without images that lack one, or whose is too long, as is asked."""
         if self.references is not None:
-            studies = table.metadata[STUDY_ID].astype(str).tolist() if STUDY_ID in table.metadata else None
+            studies = table.metadata[STUDY_ID].astype(str).str.strip().tolist() if STUDY_ID in table.metadata else None
             found = references_of(
                 self.references,
                 table.ids,
@@ -315,7 +316,7 @@ def read_table(path: Path, *, needs: Sequence[str], what: str) -> pd.DataFrame:
         When the file is missing, damaged or empty, or a column of `needs` is absent.
     """
     try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        frame = bare_cells(pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig"))
     except FileNotFoundError:
         raise DataError(f"{path}: {what} is missing: put the file there or correct its path in [data]") from None
     except (OSError, EOFError, UnicodeDecodeError, ValueError, zlib.error, zipfile.BadZipFile) as error:
@@ -394,7 +395,8 @@ def _check(table: ImageTable) -> None:
 
 
 def _join(table: ImageTable, path: Path, column: str) -> ImageTable:
-    own = read_table(path, needs=[column], what="the metadata of the study").set_index(column)
+    own = read_table(path, needs=[column], what="the metadata of the study")
+    own = own.set_index(own[column].str.strip()).drop(columns=column)
     if own.index.has_duplicates:
         raise DataError(f"{path}: image {own.index[own.index.duplicated()][0]!r} stands twice: keep one row an image")
     if REFERENCE in own.columns:

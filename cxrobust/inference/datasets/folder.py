@@ -66,13 +66,13 @@ class ImageFolder(Dataset):
         rows = self._rows_of_split(whole, splits)
         frame = rows.frame
         _check_filled(frame, (self.id, self.patient), self.labels)
-        check_once(frame[self.id], self.labels)
+        check_once(frame[self.id].str.strip(), self.labels)
         about = frame.drop(columns=[*findings, *(special - {splits})])
         return ImageTable(
             name=self.name or self.labels.name.partition(".")[0],
             citation=self.citation,
-            ids=tuple(frame[self.id]),
-            patients=tuple(frame[self.patient]),
+            ids=tuple(frame[self.id].str.strip()),
+            patients=tuple(frame[self.patient].str.strip()),
             findings=findings,
             labels=read_labels(frame, findings, path=self.labels, uncertain=self.uncertain),
             metadata=in_common_words(about.reset_index(drop=True)),

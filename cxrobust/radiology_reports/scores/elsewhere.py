@@ -1,11 +1,12 @@
 """Scores of reports that were made elsewhere, by RadEval for example: read from a table, a report a row.
 
 The table, a CSV or JSON lines, has an `id`, in a study of several also `regime`, `condition` and `replicate` (0 where
-the column is missing), and a column for each score. What RadEval gives for each sample (`per_sample=True`) is a JSON
-object of lists without ids: `order` then names a table of these columns in the order in which RadEval had the reports.
+the column is missing, else a whole number), and a column for each score. What RadEval gives for each sample
+(`per_sample=True`) is a JSON object of lists without ids: `order` then names a table of these columns in the order in
+which RadEval had the reports.
 """
 
-import json
+import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from math import isfinite, nan
@@ -16,7 +17,7 @@ import numpy as np
 
 from cxrobust.errors import DataError, some
 from cxrobust.radiology_reports.scores import Answers, Measure, Pairs, Scorer, scorer
-from cxrobust.radiology_reports.tables import read_rows
+from cxrobust.radiology_reports.tables import name_of, read_json, read_rows
 from cxrobust.study.sections import StudyPath
 
 KEYS = ("regime", "replicate", "condition", "id")
@@ -77,7 +78,7 @@ def _texts(path: Path, column: str, _: State) -> dict[Key, str]:
     for line, row in _keyed(path):
         if column not in row:
             raise DataError(f"{path}, line {line}: no {column!r}: there is {some(row, most=8)}: add that column")
-        _put(found, _key(row), str(row[column] or ""), path, line)
+        _put(found, _key(row, path, line), str(row[column] or ""), path, line)
     return found
 
 
@@ -87,15 +88,16 @@ def _scores(path: Path, order: Path | None, _: State) -> dict[Key, dict[str, flo
         found: dict[Key, dict[str, float]] = {}
         for line, row in _keyed(path):
             texts = {name: value for name, value in row.items() if name not in KEYS and not _is_text(value)}
-            _put(found, _key(row), {n: _number(v, n, path, line) for n, v in texts.items()}, path, line)
+            _put(found, _key(row, path, line), {n: _number(v, n, path, line) for n, v in texts.items()}, path, line)
         return found
     if order is None:
         raise DataError(f'{path}: lists of scores without ids: name a table of the ids in their order, order = "file"')
-    keys = [_key(row) for _, row in _keyed(order)]
+    keys = [_key(row, order, line) for line, row in _keyed(order)]
     try:
-        lists = json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read ({error}): write RadEval's per-sample result as JSON") from error
+    lists = read_json(content, str(path))
     if not isinstance(lists, dict) or not all(isinstance(one, list) for one in lists.values()):
         raise DataError(f"{path}: an object of lists is wanted, as RadEval gives with per_sample=True: write that")
     made: dict[Key, dict[str, float]] = {key: {} for key in keys}
@@ -122,19 +124,27 @@ def _keyed(path: Path) -> Sequence[tuple[int, Mapping[str, Any]]]:
     if not rows:
         raise DataError(f"{path}: there is no row: add some")
     for line, row in rows:
-        if not str(row.get("id") or "").strip():
+        if not name_of(row.get("id")):
             raise DataError(f"{path}, line {line}: no id: give every row the id of its report")
     return rows
 
 
-def _key(row: Mapping[str, Any]) -> Key:
-    replicate = str(row.get("replicate") or "0").strip()
-    return (
-        str(row.get("regime") or "").strip(),
-        int(replicate) if replicate.isdigit() else 0,
-        str(row.get("condition") or "").strip(),
-        str(row["id"]).strip(),
-    )
+def _key(row: Mapping[str, Any], path: Path, line: int) -> Key:
+    regime, condition, one = (name_of(row.get(column)) for column in ("regime", "condition", "id"))
+    return regime, _replicate(row, path, line), condition, one
+
+
+def _replicate(row: Mapping[str, Any], path: Path, line: int) -> int:
+    """Return a row's training run; one that pandas made a float of, such as 1.0, is whole too."""
+    if "replicate" not in row:
+        return 0
+    number = re.fullmatch(r"(\d{1,9})(?:\.0+)?", name_of(row["replicate"]), re.ASCII)
+    if number is None:
+        raise DataError(
+            f"{path}, line {line}: replicate is {repr(row['replicate'])[:60]}: write the number of the training run, "
+            "0, 1 and so on, or leave the column out where each regime has one run"
+        )
+    return int(number[1])
 
 
 def _put(found: dict[Key, Any], key: Key, value: Any, path: Path, line: int) -> None:
