@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
+_FIRST = frozenset("'=+-@\t\r")
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 _GUARDED = re.compile(r"'+[=+\-@\t\r]")
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
@@ -19,6 +20,8 @@ def guarded(text: str) -> str:
     >>> [guarded(one) for one in ("=A", "-5", "- Edema.", "'=A", "5'")]
     ["'=A", '-5', "'- Edema.", "''=A", "5'"]
     """
+    if text[:1] not in _FIRST:
+        return text
     return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
 
 
