@@ -20,7 +20,17 @@ from cxrobust.files import atomic_write_text
 from cxrobust.predictions import PredictionSet
 from cxrobust.predictions.scores import Scoring
 from cxrobust.radiology_reports.phrases import OBSERVATIONS
-from cxrobust.radiology_reports.scores import BETWEEN, Pairs, Scored, Scorer, each, measured
+from cxrobust.radiology_reports.scores import (
+    BETWEEN,
+    NO_REFERENCE,
+    REFERENCE_WORDS,
+    Pairs,
+    Scored,
+    Scorer,
+    each,
+    measured,
+    without_reference,
+)
 from cxrobust.radiology_reports.scores.chexpert import KINDS as CONFUSION
 from cxrobust.radiology_reports.scores.chexpert import column
 from cxrobust.radiology_reports.tables import name_of, read_reports, read_rows, text_of
@@ -169,11 +179,13 @@ def write_table(path: Path, table: ScoredTable) -> None:
         }
         return BETWEEN.join(words)
 
+    by_words = any(REFERENCE_WORDS in measured(name)[1].needs for name in table.each)
+    lacking = without_reference(table.scored["words"].columns) if by_words else np.zeros(len(table.pairs.ids))
     rows = [
         [
             one,
             *("" if np.isnan(values[at]) else f"{values[at]:.6g}" for values in table.each.values()),
-            joined("reasons", at),
+            joined("reasons", at) or (NO_REFERENCE if lacking[at] else ""),
             joined("remarks", at),
         ]
         for at, one in enumerate(table.pairs.ids)

@@ -291,7 +291,11 @@ def test_the_study_of_mimic_is_right_up_to_its_weights(example: Path, tmp_path: 
         ("10000002", "50000002", "bb", "train"),
         ("10000003", "50000003", "cc", "test"),
         ("10000004", "50000004", "dd", "train"),
+        ("10000005", "50000005", "ee", "test"),
+        ("10000006", "50000006", "ff", "train"),
     ]
+    too_long = {"50000005", "50000006"}
+    findings = "The ___ catheter has been removed. Bibasilar atelectasis is mild, and there is no pneumothorax. " * 12
     without_sections = {"50000003", "50000004"}
     split = [f"{image},{study},{patient},{part}" for patient, study, image, part in images]
     about = [f"{image},{patient},{study},PA" for patient, study, image, _ in images]
@@ -312,14 +316,17 @@ def test_the_study_of_mimic_is_right_up_to_its_weights(example: Path, tmp_path: 
         (root / "files" / place / f"s{study}").mkdir(parents=True)
         Image.new("L", (32, 32), 90).save(root / "files" / place / f"s{study}" / f"{image}.jpg")
         (reports / place).mkdir(parents=True)
-        told = "FINDINGS: Mild atelectasis.\n\nIMPRESSION: As above.\n"
+        of_study = findings * 2 if study in too_long else findings
+        told = f"FINDINGS: {of_study}\n\nIMPRESSION: As above.\n"
         (reports / place / f"s{study}.txt").write_text("INDICATION: Cough.\n" if study in without_sections else told)
     study = read_study(example / "study-mimic.toml", data_root=tmp_path)
     for data, image in ((study.data, "aa"), (study.preferences.data, "bb")):
         table = data.table()
         assert table.ids == (image,)
-        assert table.references == ("Mild atelectasis. As above.",)
+        assert table.references == (f"{findings.strip()} As above.",)
+        assert len(table.references[0].split()) > 150
         assert table.exclusions["without a reference report"] == 1
+        assert table.exclusions["with a reference report of more than 240 words"] == 1
     with pytest.raises(CxrobustError) as caught:
         check(study, tmp_path / "out", report=silent)
     said = str(caught.value)

@@ -50,6 +50,14 @@ def test_probabilities_against_a_loop_over_studies(by, function):
     assert source.index["data"]["exclusions"] == {"without labels": 3}
 
 
+def test_a_study_with_an_image_whose_report_tells_nothing_is_counted():
+    unread = {("a", 0, "clean"): {"empty": np.array([False, True, True, False, True])}}
+    pooled = pool_studies(predictions(unread=unread), column="study_id", by="max")
+    assert {cell: {why: one.tolist() for why, one in own.items()} for cell, own in pooled.unread.items()} == {
+        ("a", 0, "clean"): {"empty": [True, True, False]}
+    }
+
+
 def test_metadata_stay_where_the_images_of_a_study_agree():
     metadata = pool_studies(predictions(), column="study_id", by="mean").metadata
     assert list(metadata["age"]) == [70, 50, 71]

@@ -51,6 +51,19 @@ def test_each_report_has_its_scores_and_all_together_an_interval(tmp_path, capsy
     assert "1 of 5 reports left out, not scored: no reference (1)" in re.sub(r"\s+", " ", shown)
 
 
+def test_verbosity_leaves_out_a_report_without_reference_and_says_why(tmp_path, capsys):
+    arguments = ["score", str(_table(tmp_path)), "--out", str(tmp_path / "s.csv"), "--metrics", "verbosity,words"]
+    assert _main(arguments) == 0
+    rows = _read(tmp_path / "s.csv")
+    assert [row["unscored"] for row in rows] == ["", "", "", "no reference", ""]
+    assert (rows[3]["verbosity"], rows[3]["words"]) == ("", "4")
+    kept = [row for row in ROWS if row[2]]
+    wanted = sum(len(row[1].split()) for row in kept) / sum(len(row[2].split()) for row in kept)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"verbosity {wanted:.4g}" in shown
+    assert "1 of 5 reports left out, not scored: no reference (1)" in shown
+
+
 def test_other_languages_long_reports_and_what_is_not_scored_are_told(tmp_path, capsys):
     pytest.importorskip("rouge_score")
     rows = [

@@ -22,6 +22,7 @@ from cxrobust.analysis.parallel import in_threads
 from cxrobust.analysis.replicates import drawn_training, variance_of_mean
 from cxrobust.analysis.resampling import resampled_sums
 from cxrobust.analysis.sample import Sample
+from cxrobust.analysis.unread import Unread
 from cxrobust.analysis.values import CELLS_AT_ONCE, MACRO
 from cxrobust.results import Estimate, finite
 from cxrobust.study.analysis import EffectName
@@ -71,13 +72,16 @@ def effect_sizes(sample: Sample, wanted: Sequence[EffectName], *, reference: str
     for first in range(0, len(places), CELLS_AT_ONCE):
         some = places[first : first + CELLS_AT_ONCE]
         by_place |= {(id(pair), k): one for (pair, k), one in zip(some, _measure(some, sample, wanted), strict=True)}
+    unread = Unread.of([sample], n_places=len(view.findings))
     found = []
     for pair in pairs:
         for index, effect in enumerate(wanted):
             cells = {counts.name: by_place[id(pair), k][index] for k, counts in enumerate(view.findings[:n_cells])}
             findings = {name: cells[name] for name in predictions.findings}
             left_out = _left_out(findings, most_undefined)
-            for counts, notes in zip(view.findings, notes_on_counts(view, left_out), strict=True):
+            on_counts = notes_on_counts(view, left_out)
+            for place, counts in enumerate(view.findings):
+                notes = [*on_counts[place], *unread.notes(pair.places, place)]
                 if counts.name in cells:
                     found.append(_record(pair, effect, cells[counts.name], counts, notes, sample))
                 elif counts.name == MACRO and (n_cells == 1 or effect != "odds-ratio"):

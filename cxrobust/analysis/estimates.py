@@ -21,6 +21,7 @@ from cxrobust.analysis.notes import (
 from cxrobust.analysis.parallel import in_threads
 from cxrobust.analysis.points import Point, points_of
 from cxrobust.analysis.testing import NOTHING, Tested, run_tests
+from cxrobust.analysis.unread import Unread, cells_of
 from cxrobust.analysis.values import MACRO, WORST, Values
 from cxrobust.results import Estimate, finite
 
@@ -45,6 +46,7 @@ def estimate(
     done = in_threads(lambda some: points_of(name, metric, values, [contrasts[i] for i in some]), bundles)
     points = {i: one for some, found in zip(bundles, done, strict=True) for i, one in zip(some, found, strict=True)}
     on_counts, deciding = notes_on_counts(view, values.named_left_out), sample.deciding
+    unread = Unread.of(values.samples, n_places=len(view.findings))
     estimates = []
     for index, contrast in enumerate(contrasts):
         for place, counts in enumerate(view.findings):
@@ -67,6 +69,7 @@ def estimate(
                 *([outcome.note] if outcome.note else []),
                 *notes_on_margin(outcome, on_counts[place]),
                 *notes_on_decisions(metric, contrast, deciding),
+                *unread.notes(cells_of(metric, contrast, sample), place),
             ]
             note = joined(notes) if reason is None else f"not estimable: {reason}"
             estimates.append(_record(name, contrast, counts, point, outcome, view=view, note=note))

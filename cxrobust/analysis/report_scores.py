@@ -18,7 +18,7 @@ from cxrobust.errors import MisfitError, some
 from cxrobust.predictions import PredictionSet
 from cxrobust.predictions.pooling import REASON
 from cxrobust.radiology_reports.phrases import OBSERVATIONS
-from cxrobust.radiology_reports.scores import measured
+from cxrobust.radiology_reports.scores import NO_REFERENCE, REFERENCE_WORDS, measured, without_reference
 from cxrobust.radiology_reports.scores.chexpert import KINDS, column
 from cxrobust.results import Confusion, Estimate
 
@@ -101,6 +101,7 @@ def of_reports(name: str, sample: Sample) -> Sample:
             scores={column: values[members] for column, values in columns.items()},
             reports=None,
             log_probabilities=None,
+            unread={},
             validation=None,
         ),
         thresholds=tuple(sample.thresholds[m * n_findings] for m in members),
@@ -145,12 +146,20 @@ def note_on_scoring(name: str, reports: Sample) -> str:
     told = [predictions.scoring[one] for one in measured(name)[0] if one in predictions.scoring]
     said = []
     if n_left_out:
-        why = joined_counts([one.reasons for one in told])
+        why = joined_counts([*(one.reasons for one in told), _without_words(name, reports)])
         said.append(f"{n_left_out:,} of {len(predictions.image_ids):,} images left out, not scored{why}")
     remarks = joined_counts([one.remarks for one in told])
     if heaviest := _heaviest(name, reports):
         said.append(heaviest)
     return "; ".join([*said, *([f"of the reports{remarks}"] if remarks else [])])
+
+
+def _without_words(name: str, reports: Sample) -> dict[str, int]:
+    """Count the images without a reference, where a measure needs the words of one and its scorer scores without."""
+    if REFERENCE_WORDS not in measured(name)[1].needs:
+        return {}
+    n = int(without_reference(reports.predictions.scores).any(axis=(0, 1)).sum())
+    return {NO_REFERENCE: n} if n else {}
 
 
 def _heaviest(name: str, reports: Sample) -> str:

@@ -14,11 +14,12 @@ from cxrobust.analysis.operating_points import choose_thresholds
 from cxrobust.analysis.resampling import Counts, patient_counts
 from cxrobust.conditions import parse_condition
 from cxrobust.predictions import PredictionSet
+from cxrobust.radiology_reports.findings import UNREAD
 from cxrobust.results import Threshold
 from cxrobust.study.analysis import AnalysisSection
 
-DECISIONS = (0.0, 0.5, 1.0)
-"""Probabilities that say what is decided, and not how surely; 0.5 where nothing is said."""
+DECISIONS = (0.0, UNREAD, 0.5, 1.0)
+"""Probabilities that say what is decided, and not how surely; about 0.5 where nothing is said."""
 FEW = 64
 """Images that tell at once that probabilities are more than decisions, as they mostly are."""
 REPORT = "report"
@@ -26,7 +27,7 @@ REPORT = "report"
 
 
 def decides_only(probabilities: NDArray[np.float64]) -> bool:
-    """Whether probabilities (n_runs, n_conditions, n_images, n_findings) are decisions alone: 0, 1 or 0.5."""
+    """Whether probabilities (n_runs, n_conditions, n_images, n_findings) are decisions alone."""
     return bool(np.isin(probabilities[:, :1, :FEW], DECISIONS).all() and np.isin(probabilities, DECISIONS).all())
 
 

@@ -19,6 +19,7 @@ from cxrobust.analysis.metrics import Metric
 from cxrobust.analysis.notes import notes_on_counts
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.testing import no_test
+from cxrobust.analysis.unread import Unread, cells_of
 from cxrobust.analysis.values import WORST, Values, averages, evaluate
 from cxrobust.errors import StudyError, nearest, some
 from cxrobust.results import Estimand, Estimate, finite
@@ -228,6 +229,7 @@ def _interactions(
 ) -> tuple[Estimate, ...]:
     found, counts = [], view.findings
     on_counts = notes_on_counts(view, values.named_left_out)
+    unread = Unread.of(values.samples, n_places=len(counts))
     for same in zip(*of_level, strict=True):
         theta = np.stack([one.of(values.value) for one in same])
         influences = np.stack([one.influences(values) for one in same])
@@ -239,13 +241,15 @@ def _interactions(
             if reason is None and undefined[place] > values.samples[0].settings.most_undefined:
                 reason = f"not defined in {undefined[place]:.1%} of resamples"
             statistic, p_value = wald_interaction(theta[:, place], influences[:, place])
+            cells = [cell for one in same for cell in cells_of(metric, one, values.samples[0])]
+            notes = [*on_counts[place], *unread.notes(cells, place)]
             untested = no_test(metric, same[0])
             p = finite(p_value) if reason is None and not untested else None
             if p is not None:
                 said = f"Wald χ² {statistic:.4g} with {len(same) - 1} df that all {len(same)} subgroups are alike"
-                note = "; ".join(filter(None, [*on_counts[place], said, metric.caution]))
+                note = "; ".join(filter(None, [*notes, said, metric.caution]))
             elif reason is None and untested:
-                note = "; ".join([*on_counts[place], untested])
+                note = "; ".join([*notes, untested])
             else:
                 note = f"not estimable: {reason or 'subgroups have no spread'}"
             found.append(

@@ -316,6 +316,12 @@ def _written(
         "reports": stacked(old.reports, new.reports),
         "log_probabilities": stacked(old.log_probabilities, new.log_probabilities),
         "scores": {name: values for name, values in scores.items() if values is not None},
+        "unread": {
+            (which, replicate, condition): {fault: images[places] for fault, images in own.items()}
+            for which, one, places in ((OLD, old, rows), (NEW, new, np.arange(len(new.image_ids))))
+            for (name, replicate, condition), own in one.unread.items()
+            if name == regime and condition in conditions
+        },
     }
 
 

@@ -18,7 +18,7 @@ from cxrobust.errors import DataError, counted, nearest, some
 from cxrobust.files import sha256_file
 from cxrobust.inference.written import Written
 from cxrobust.predictions import check_probabilities
-from cxrobust.radiology_reports.findings import Doubted, flaws_of, observations_of, stated
+from cxrobust.radiology_reports.findings import UNREAD, Doubted, decided, flaws_of, observations_of, stated
 from cxrobust.radiology_reports.tables import read_rows
 from cxrobust.spreadsheets import bare_cells
 from cxrobust.study.sections import DataPath, Section
@@ -201,20 +201,18 @@ class Elsewhere(Section):
         if set(frame.columns) & {self.prefix + finding for finding in findings}:
             return Told(probabilities=self._probabilities(path, frame, findings, image_ids), written=written)
         observations = observations_of(findings, self.observations, where=f"regime {self.name!r}")
-        stated_by = np.array([stated(report, observations, doubted=self.doubted) for report in reports])
+        states = np.array([stated(report, observations, doubted=self.doubted) for report in reports])
         sure = self._sureness(path, rows, written, image_ids)
         columns = [column for column in _filled(frame) if column in {self.log_probability, self.confidence}]
-        unsure = np.isnan(sure) & (stated_by != 0.5).any(axis=1)
+        unsure = np.isnan(sure) & (np.abs(states - 0.5) > 0).any(axis=1)  # not of one that is unread, or all in doubt
         if columns and unsure.any():
             blank = [image for image, one in zip(image_ids, unsure, strict=True) if one]
             raise DataError(
                 f"{path}: {counted(len(blank), 'report')} without a value in {' or '.join(map(repr, columns))} "
                 f"({some(blank)}), and others have one: give every report one, or leave the column out"
             )
-        sure = np.where(np.isnan(sure), 1.0, sure)[
-            :, None
-        ]  # NaN: none of the table has a value, or the report is at 0.5
-        return Told(probabilities=0.5 + (stated_by - 0.5) * sure, written=written)
+        sure = np.where(np.isnan(sure), 1.0, sure)[:, None]  # NaN: none of the table has a value, or none is needed
+        return Told(probabilities=decided(0.5 + (states - 0.5) * sure, states, unread=UNREAD), written=written)
 
     def _sureness(
         self, path: Path, rows: pd.DataFrame, written: Written, image_ids: tuple[str, ...]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrobust.radiology_reports.findings import Doubted, stated
+from cxrobust.radiology_reports.findings import UNREAD_ODDS, Doubted, decided, stated
 
 SURE = -1e-12
 """The largest mean log-probability: with one of 0, the log-odds of a finding would be infinite."""
@@ -56,7 +56,8 @@ def log_odds_by_tokens(
     """Return log-odds (n, k) from what reports state and how probable their tokens are.
 
     With c = exp(mean log-probability of a token) a finding has p = (1 + c) / 2 where it is stated and (1 − c) / 2 where
-    not, so that the decision at 0.5 is the report's own and confidence rises with c; what is half stated has 0.5.
+    not, so that the decision at 0.5 is the report's own and confidence rises with c; what is half stated has 0.5. A
+    report that is empty or not English affirms nothing and tells nothing: p is just under 0.5, whatever c is.
 
     Examples
     --------
@@ -66,9 +67,9 @@ def log_odds_by_tokens(
     """
     mean = np.minimum(log_probabilities, SURE)
     size = np.log1p(np.exp(mean)) - np.log(-np.expm1(mean))
-    signs = np.array([2 * stated(report, observations, doubted=doubted) - 1 for report in reports])
-    odds: NDArray[np.float64] = signs.reshape(len(reports), len(observations)) * size[:, None]
-    return odds
+    states = np.array([stated(report, observations, doubted=doubted) for report in reports])
+    states = states.reshape(len(reports), len(observations))
+    return decided((2 * states - 1) * size[:, None], states, unread=UNREAD_ODDS)
 
 
 def log_odds_by_agreement(
@@ -77,14 +78,16 @@ def log_odds_by_agreement(
     """Return log-odds (n, k) from how many of each image's sampled reports state a finding.
 
     p = (count + 0.5) / (n_samples + 1), the mean of Jeffreys' posterior: never 0 or 1, which a few samples cannot tell,
-    and 0.5 exactly where they are divided. A sample that is empty or not English counts half.
+    and 0.5 exactly where they are divided. A sample that is empty or not English counts half; where all are, p is just
+    under 0.5.
 
     Examples
     --------
     >>> log_odds_by_agreement([["Edema.", "Edema.", "Clear."]], ["Edema"], doubted="ones").round(4).tolist()
     [[0.5108]]
     """
-    counts = np.array([sum(stated(one, observations, doubted=doubted) for one in own) for own in samples])
+    states = [np.array([stated(one, observations, doubted=doubted) for one in own]) for own in samples]
+    counts = np.array([np.nan_to_num(own, nan=0.5).sum(axis=0) for own in states])
     sizes = np.array([len(own) for own in samples])[:, None]
-    odds: NDArray[np.float64] = np.log(counts + 0.5) - np.log(sizes - counts + 0.5)
-    return odds
+    unread = np.array([np.isnan(own).all(axis=0) for own in states])
+    return np.where(unread, UNREAD_ODDS, np.log(counts + 0.5) - np.log(sizes - counts + 0.5))

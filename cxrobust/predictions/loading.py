@@ -18,6 +18,10 @@ from cxrobust.predictions.pooling import pool_studies
 from cxrobust.predictions.records import PredictionSet, UnitPredictions
 from cxrobust.predictions.scores import read_scores
 from cxrobust.predictions.units import read_unit
+from cxrobust.radiology_reports.findings import EMPTY, FOREIGN, UNREAD, in_samples
+
+ROUNDING = 1e-9
+"""What log-odds in single precision may move `UNREAD` by."""
 
 
 def load_predictions(folder: Path) -> PredictionSet:
@@ -108,6 +112,7 @@ def _load_part(
         references=_references(images),
         reports=written.reports,
         log_probabilities=written.log_probabilities,
+        unread=written.unread,
         scores=scored.columns,
         scoring=scored.scoring,
     )
@@ -122,6 +127,7 @@ class _Written:
         self._shape = shape
         self.reports: NDArray[np.object_] | None = None
         self.log_probabilities: NDArray[np.float64] | None = None
+        self.unread: dict[tuple[str, int, str], dict[str, NDArray[np.bool_]]] = {}
 
     def put(self, unit: UnitPredictions, cell: tuple[int, int], rows: NDArray[np.intp]) -> None:
         if unit.reports is None:
@@ -132,6 +138,25 @@ class _Written:
         self.reports[(*cell, rows)] = unit.reports
         if unit.log_probabilities is not None:
             self.log_probabilities[(*cell, rows)] = unit.log_probabilities
+        for fault, of_unit in _unread(unit).items():
+            own = self.unread.setdefault((unit.regime, unit.replicate, unit.condition), {})
+            own.setdefault(fault, np.zeros(self._shape[2], dtype=np.bool_))[rows] = of_unit
+
+
+def _unread(unit: UnitPredictions) -> dict[str, NDArray[np.bool_]]:
+    """Return which images (n_images,) have probabilities from a report that tells nothing, by why; {} of none.
+
+    A regime that takes its probabilities from elsewhere, such as answers to questions, has others than `UNREAD`.
+    """
+    tells_nothing = (np.abs(unit.probabilities - UNREAD) < ROUNDING).all(axis=1)
+    found = {}
+    for fault in (EMPTY, FOREIGN):
+        for told, counts in ((fault, tells_nothing), (in_samples(fault), True)):
+            named = set(unit.report_faults.get(told, ()))
+            of_unit = np.array([image in named for image in unit.image_ids], dtype=np.bool_) & counts
+            if of_unit.any():
+                found[told] = of_unit
+    return found
 
 
 def _references(images: pd.DataFrame) -> tuple[str | None, ...] | None:

@@ -50,6 +50,10 @@ def pool_studies(predictions: PredictionSet, *, column: str, by: Pool) -> Predic
         references=_first_known(predictions.references, codes),
         reports=None,
         log_probabilities=None,
+        unread={
+            cell: {fault: np.bincount(codes, weights=images) > 0 for fault, images in own.items()}
+            for cell, own in predictions.unread.items()
+        },
         scores={},
         scoring={},
         metadata=_where_alike(predictions.metadata, codes, first),

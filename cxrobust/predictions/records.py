@@ -70,6 +70,9 @@ class PredictionSet:
     no regime does."""
     log_probabilities: NDArray[np.float64] | None = None
     """(n_members, n_conditions, n_images): mean log-probability of a token of each report, NaN where unknown."""
+    unread: Mapping[tuple[str, int, str], Mapping[str, NDArray[np.bool_]]] = field(default_factory=dict)
+    """Images (n_images,) whose probabilities are read from a report that tells nothing, by regime, replicate and
+    condition, and by why: `empty`, `not English`, or `with samples …` one of these. Cells without any are left out."""
     scores: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     """What scorers say of each report, by column: (n_members, n_conditions, n_images), NaN where not scored."""
     scoring: Mapping[str, Scoring] = field(default_factory=dict)

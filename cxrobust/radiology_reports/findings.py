@@ -20,6 +20,11 @@ EMPTY, FOREIGN, CUT, LONG = "empty", "not English", "cut off", "very long"
 FLAWS = (EMPTY, FOREIGN, CUT, LONG)
 MOST_WORDS = 1000
 """A report of more words is very long: it is read and scored like any other, and counted."""
+UNREAD = 0.5 - 2.0**-20
+"""The probability of each finding where no report could be read: under a half, so that at an operating point of 0.5
+nothing is present, and so little that nothing is told; a number of single precision too."""
+UNREAD_ODDS = float(np.log(UNREAD) - np.log1p(-UNREAD))
+"""The same as log-odds."""
 _WORTH = {"ones": 1.0, "zeros": 0.0, "half": 0.5}
 
 
@@ -58,7 +63,7 @@ def observations_of(findings: Sequence[str], given: Mapping[str, str], *, where:
 def stated(report: str, observations: Sequence[str], *, doubted: Doubted) -> NDArray[np.float64]:
     """Return 1 for each observation that a report states, 0 for one that it denies or does not mention.
 
-    A doubted one counts as `doubted` says. A report that is empty or not English states nothing: all are 0.5.
+    A doubted one counts as `doubted` says. Of a report that is empty or not English nothing is known: all are NaN.
 
     Examples
     --------
@@ -66,10 +71,31 @@ def stated(report: str, observations: Sequence[str], *, doubted: Doubted) -> NDA
     array([0.5, 0. ])
     """
     if any(fault in {EMPTY, FOREIGN} for fault in faults_of(report)):
-        return np.full(len(observations), 0.5)
+        return np.full(len(observations), np.nan)
     labels = label_report(report)
     worth = {Label.POSITIVE: 1.0, Label.NEGATIVE: 0.0, Label.UNCERTAIN: _WORTH[doubted]}
     return np.array([worth[labels[one]] if one in labels else 0.0 for one in observations])
+
+
+def decided(values: NDArray[np.float64], states: NDArray[np.float64], *, unread: float) -> NDArray[np.float64]:
+    """Return probabilities or log-odds that at a half decide as reports do: what none states is `unread` at most.
+
+    Parameters
+    ----------
+    values
+        (n, k): what reports and the confidence in them make of each finding.
+    states
+        (n, k): what `stated` says, whose NaN become `unread`.
+    unread
+        `UNREAD`, or of log-odds `UNREAD_ODDS`.
+
+    Examples
+    --------
+    >>> decided(np.array([0.9, 0.5, 0.5]), np.array([1.0, 0.0, np.nan]), unread=UNREAD) < 0.5
+    array([False,  True,  True])
+    """
+    denied = np.where(states < 0.5, np.minimum(values, unread), values)
+    return np.where(np.isnan(states), unread, denied)
 
 
 def faults_of(report: str) -> Iterator[str]:

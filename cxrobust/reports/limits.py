@@ -263,7 +263,8 @@ def _reports_limit(view: View) -> Limit | None:
     return Limit(
         title="Reports that say nothing.",
         text=f"Of the reports that were generated, in all conditions, {'; '.join(told)}. A report that is empty or in "
-        "another language states no finding, and its probabilities are 0.5 where they come from what it states; one that "
+        "another language states no finding: where probabilities come from what it states, they are just under 0.5, so "
+        "that nothing is present at an operating point of 0.5, and the notes of estimates count such reports. One that "
         f"was cut off is read as far as it goes, and a very long one like any other.{halves}",
     )
 
@@ -278,7 +279,7 @@ def decisions_limit(view: View) -> Limit | None:
     return Limit(
         title="Decisions without confidence.",
         text=f"Nothing tells how sure {names} {'are' if len(deciding) > 1 else 'is'}: every finding has the probability 0 or 1, "
-        "or 0.5 where a report states none. AUROC, mean confidence, calibration error, Brier score and all else that is of "
+        "or about 0.5 where a report tells nothing. AUROC, mean confidence, calibration error, Brier score and all else that is of "
         "probabilities are then of bare decisions, and are not to be compared with those of regimes that tell how sure they are.",
         short=f"what sets {names} apart from the others in AUROC, confidence or calibration: nothing tells how sure "
         f"{'they are' if len(deciding) > 1 else 'it is'}, and bare decisions are held against probabilities."

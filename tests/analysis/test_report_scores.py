@@ -33,7 +33,7 @@ PHRASES = (
 METRICS = ("bleu", "rouge-l", "f1-14-micro", "f1-14-macro", "words", "length-controlled-rouge-l")
 
 
-def _with_reports(predictions, *, seed=0, silent=(), without=()):
+def _with_reports(predictions, *, seed=0, silent=(), without=(), empty=()):
     """Reports that are the reference's sentences or others, more of them wrong where attacked, and their scores.
 
     Parameters
@@ -42,6 +42,8 @@ def _with_reports(predictions, *, seed=0, silent=(), without=()):
         Members that write no reports.
     without
         Images without a reference.
+    empty
+        Images with one that has no word.
     """
     rng = np.random.default_rng(seed)
     n = len(predictions.image_ids)
@@ -52,7 +54,7 @@ def _with_reports(predictions, *, seed=0, silent=(), without=()):
         if m not in silent:
             wrong = rng.random() < 0.2 + 0.2 * (c > 0) + 0.1 * m
             reports[m, c, i] = " ".join(rng.choice(PHRASES, size=2)) if wrong else references[i]
-    told = tuple(None if i in without else text for i, text in enumerate(references))
+    told = tuple(None if i in without else "" if i in empty else text for i, text in enumerate(references))
     scores = {}
     for name in ("bleu", "rouge-l", "chexpert", "words"):
         for m, c in np.ndindex(shape[:2]):
@@ -222,6 +224,27 @@ def test_a_report_without_a_score_is_left_out_of_every_cell_and_counted():
     assert value.estimate == pytest.approx(predictions.scores["rouge_l"][1, 0, kept].mean())
     assert "positive" not in value.note
     assert "negative" not in value.note
+
+
+def test_verbosity_is_of_the_images_with_a_reference_and_says_why_others_are_left_out():
+    pytest.importorskip("sacrebleu")
+    predictions = _with_reports(make_predictions(n_patients=25), without=(0,), empty=(5,), silent=(0,))
+    sample = Sample.draw(predictions, _settings(metrics=("verbosity", "words")), seed=1)
+    found = {}
+    for name in ("verbosity", "words"):
+        [one] = report_estimates(name, metric[name], sample, reference="supervised")
+        found |= {(name, e.condition): e for e in one.estimates if (e.estimand, e.regime) == ("value", "lora")}
+    n = len(predictions.image_ids)
+    kept = [i for i in range(n) if i not in {0, 5}]
+    for c, condition in enumerate(CONDITIONS):
+        one = found["verbosity", condition]
+        words = [
+            sum(len(texts[i].split()) for i in kept) for texts in (predictions.reports[1, c], predictions.references)
+        ]
+        assert one.estimate == pytest.approx(words[0] / words[1])
+        assert one.n_images == n - 2
+        assert f"2 of {n} images left out, not scored: no reference (2)" in one.note
+        assert found["words", condition].n_images == n
 
 
 def test_regimes_that_write_no_reports_have_no_estimates():

@@ -54,6 +54,31 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_reports_that_tell_nothing_are_counted_in_either_run(folder: Path) -> None:
+    old, new = read_run(folder / "old"), read_run(folder / "new")
+    n = len(old.predictions.image_ids)
+    empty = {("model", 0, "clean"): {"empty": np.arange(n) < 3}}
+    order = np.arange(n)[::-1]
+    turned = replace(
+        old.predictions,
+        image_ids=tuple(old.predictions.image_ids[i] for i in order),
+        patients=old.predictions.patients[order],
+        labels=old.predictions.labels[order],
+        probabilities=old.predictions.probabilities[:, :, order],
+        unread={("model", 0, "clean"): {"empty": order < 2}},
+    )
+    found = paired(replace(old, predictions=turned), replace(new, predictions=replace(new.predictions, unread=empty)))
+    clean = [one for one in found.estimates if one.condition == "clean" and one.finding == "macro"]
+    assert clean
+    said = f"reports that tell nothing in new, clean (3 of {n}: 3 empty), old, clean (2 of {n}: 2 empty)"
+    assert all(said in one.note for one in clean)
+    attacked = [
+        one for one in found.estimates if (one.estimand, one.condition) == ("regime-reference", "pgd(eps=4/255)")
+    ]
+    assert attacked
+    assert not [one for one in attacked if "tell nothing" in one.note]
+
+
 def test_the_paired_test_against_both_models_as_regimes_of_one_study(folder: Path) -> None:
     found = paired(read_run(folder / "old"), read_run(folder / "new" / "results.json"))
     both = read_run(folder / "both").results

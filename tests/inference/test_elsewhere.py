@@ -196,11 +196,20 @@ def test_reports_made_elsewhere_become_probabilities(
     one = generator(written(tmp_path, kind, **columns), doubted="half")
     told = one.read("clean", findings=FINDINGS, image_ids=("d", "a", "b", "c"))
     yes, no = (1 + sure) / 2, (1 - sure) / 2
-    np.testing.assert_allclose(told.probabilities, [[no, 0.5], [yes, no], [0.5, 0.5], [0.5, 0.5]], atol=1e-12)
+    nothing = [0.5 - 2**-20] * 2
+    np.testing.assert_allclose(told.probabilities, [[no, 0.5], [yes, no], nothing, nothing], rtol=0, atol=1e-10)
+    assert (told.probabilities.astype(np.float32) >= 0.5).tolist() == [[False, True], [True, False], *[[False] * 2] * 2]
     assert told.written.reports == (REPORTS[3], *REPORTS[:3])
     assert told.written.faults == ((), (), ("empty",), ("not English",))
     known = told.written.log_probabilities
     assert np.isnan(known).all() if "log_probability" not in columns else np.allclose(known, np.log(0.25))
+
+
+def test_a_report_without_any_confidence_still_decides_as_it_says(tmp_path: Path) -> None:
+    one = generator(written(tmp_path, "csv", confidence=[0.0] * 4), doubted="zeros")
+    told = one.read("clean", findings=FINDINGS, image_ids=("a", "b", "c", "d"))
+    assert (told.probabilities >= 0.5).tolist() == [[True, False], *[[False] * 2] * 3]
+    np.testing.assert_allclose(told.probabilities, 0.5, atol=1e-6)
 
 
 def test_probabilities_beside_reports_are_taken_as_they_are(tmp_path: Path) -> None:
@@ -388,6 +397,61 @@ def test_reports_made_elsewhere_are_read_with_their_references(generators: Gener
     assert found.reports[1, 1, 3] == ""
     attacked = {"empty": {"n": 1, "images": ["i03"]}, "very long": {"n": 1, "images": ["i04"]}}
     assert [unit.get("report_faults") for unit in found.index["units"]] == [None, attacked] * 2
+
+
+@pytest.mark.parametrize("n_empty", [40, 39, 1])
+def test_reports_that_cannot_be_read_affirm_nothing_and_are_counted(n_empty: int, generators: Generators) -> None:
+    """Half of them empty, half in another language, under one condition of one of two regimes."""
+    path = generators.folder / "a-attack.csv"
+    frame = pd.read_csv(path, keep_default_na=False)
+    frame["report"] = generators.truth
+    frame.loc[: n_empty - 1, "report"] = ["", "Der Befund ist normal."] * (n_empty // 2) + [""] * (n_empty % 2)
+    frame.to_csv(path, index=False)
+    (generators.folder / "study.toml").write_text(
+        STUDY + 'operating_point = 0.5\nmetrics = ["sensitivity", "specificity", "accuracy", "flip-rate", "auroc"]\n'
+    )
+    study = read_study(generators.folder / "study.toml")
+    pipeline.predict(study, generators.folder / "out")
+    found = pipeline.analyze(study, generators.folder / "out").estimates
+    has = np.array(
+        [["effusion" in one and "No effusion" not in one, "pneumothorax" in one] for one in generators.truth]
+    )
+    values = {(one.metric, one.regime, one.condition, one.finding): one for one in found if one.estimand == "value"}
+    for k, finding in enumerate(("Pleural Effusion", "Pneumothorax")):
+        sensitivity, specificity, accuracy = (
+            values[name, "a", "attack", finding].estimate for name in ("sensitivity", "specificity", "accuracy")
+        )
+        assert sensitivity == pytest.approx(has[n_empty:, k].sum() / has[:, k].sum())
+        assert specificity == 1
+        assert accuracy == pytest.approx(1 - has[:n_empty, k].mean() * n_empty / 40)
+    foreign, empty = n_empty // 2, n_empty - n_empty // 2
+    why = f"{empty} empty, {foreign} not English" if foreign else f"{empty} empty"
+    mine, other = f"a, attack ({n_empty} of 40: {why})", "b, attack (1 of 40: 1 empty)"
+    told = [one for one in found if one.estimate is not None and one.metric != "auroc"]
+    assert {one.estimand for one in told} >= {
+        "value",
+        "perturbed-clean",
+        "regime-reference",
+        "difference-in-differences",
+    }
+    for one in told:
+        of_attack = one.condition == "attack"
+        assert (mine in one.note) == (of_attack and "a" in {one.regime, one.reference})
+        assert (other in one.note) == (of_attack and one.regime == "b")
+    both = next(one for one in told if one.estimand == "regime-reference" and one.condition == "attack")
+    assert f"reports that tell nothing in {other}, {mine}" in both.note
+
+
+def test_reports_beside_probabilities_of_their_own_are_no_matter_for_estimates(generators: Generators) -> None:
+    for path in generators.folder.glob("a-*.csv"):
+        frame = pd.read_csv(path, keep_default_na=False).assign(report="")
+        frame.assign(**{"Pleural Effusion": 0.25, "Pneumothorax": 0.75}).to_csv(path, index=False)
+    study = read_study(generators.folder / "study.toml")
+    pipeline.predict(study, generators.folder / "out")
+    unread = load_predictions(generators.folder / "out" / "predictions").unread
+    [(cell, faults)] = unread.items()
+    assert cell == ("b", 0, "attack")
+    assert {fault: np.flatnonzero(images).tolist() for fault, images in faults.items()} == {"empty": [3]}
 
 
 def test_scores_against_references_need_a_table_of_them(generators: Generators) -> None:

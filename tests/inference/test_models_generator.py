@@ -172,16 +172,23 @@ def test_probabilities_are_those_of_the_report_s_own_decisions():
     reports = ("Effusion. No pneumothorax. Possible edema.", "", "Der Befund ist unauffällig.")
     for doubted, edema in (("ones", 0.75), ("zeros", 0.25), ("half", 0.5)):
         odds = log_odds_by_tokens(reports, np.log([0.5, 0.5, 0.5]), observations, doubted=doubted)
-        np.testing.assert_allclose(expit(odds), [[0.75, 0.25, edema], [0.5] * 3, [0.5] * 3])
+        np.testing.assert_allclose(expit(odds), [[0.75, 0.25, edema], *[[0.5 - 2**-20] * 3] * 2], rtol=0, atol=1e-12)
+        assert not (expit(odds.astype(np.float32)[1:]) >= 0.5).any()
     sure = log_odds_by_tokens(("Effusion.",), np.array([0.0]), observations, doubted="ones")
     assert np.isfinite(sure).all()
     assert expit(sure)[0].tolist() == pytest.approx([1, 0, 0], abs=1e-9)
 
 
 def test_agreement_counts_samples_and_is_never_certain():
-    samples = [["Effusion.", "Effusion.", "No effusion.", "Possible effusion."], ["Clear lungs."] * 3 + [""]]
+    samples = [
+        ["Effusion.", "Effusion.", "No effusion.", "Possible effusion."],
+        ["Clear lungs."] * 3 + [""],
+        ["", "Der Befund ist normal.", "", ""],
+    ]
     odds = log_odds_by_agreement(samples, ("Pleural Effusion",), doubted="half")
-    np.testing.assert_allclose(expit(odds)[:, 0], [(2.5 + 0.5) / 5, (0.5 + 0.5) / 5])
+    expected = [(2.5 + 0.5) / 5, (0.5 + 0.5) / 5, 0.5 - 2**-20]
+    np.testing.assert_allclose(expit(odds)[:, 0], expected, rtol=0, atol=1e-12)
+    assert expit(odds.astype(np.float32))[2, 0] < 0.5
 
 
 def test_questions_are_those_of_family_vlm(folder):

@@ -149,6 +149,12 @@ def test_a_score_is_divided_by_how_many_times_too_long_a_report_is():
     assert _value("words", columns) == 3.5
 
 
+def test_an_empty_reference_has_no_words_to_be_compared_with():
+    columns = scorer["words"]().score(_pairs(["lungs are clear", "lungs"], [" \n", "lungs are"])).columns
+    np.testing.assert_array_equal(columns["words_reference"], [np.nan, 2])
+    np.testing.assert_array_equal(columns["words_candidate"], [3, 1])
+
+
 def test_length_is_controlled_of_means_in_0_to_1_alone():
     with pytest.raises(KeyError):
         measured("length-controlled-bleu")

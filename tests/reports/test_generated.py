@@ -127,6 +127,12 @@ def test_a_report_that_the_predictions_do_not_hold_is_found():
     assert not _computed(replace(study_results, generated_reports=()), study_results, tolerance=0.0)
 
 
+def test_a_lesion_on_the_other_side_is_no_change_which_is_said():
+    before, now = described("Large right pleural effusion."), described("Small left pleural effusion.")
+    assert before["labels"] == now["labels"]
+    assert "are of findings and their certainty alone, not of side, place or size" in bodies_of(of_study())["generated"]
+
+
 def test_sentences_of_changed_findings_are_marked_and_named():
     found = rows(of_study())
     (_, clean), (none, same) = found["supervised"]

@@ -306,6 +306,11 @@ def each(measure: Measure, columns: Columns) -> NDArray[np.float64]:
     return np.where(known, found, np.nan)
 
 
+def without_reference(columns: Columns) -> NDArray[np.bool_]:
+    """Return where words of a report are counted, and none of a reference, since it is missing or empty."""
+    return np.asarray(~np.isnan(columns[CANDIDATE_WORDS]) & np.isnan(columns[REFERENCE_WORDS]))
+
+
 _OF_REMARKS = tuple(f"cxrobust.radiology_reports.{name}" for name in ("findings", "labeler", "phrases"))
 """Modules that remarks depend on."""
 

@@ -29,9 +29,9 @@ class Words(Scorer):
     needs_reference = False
 
     def compare(self, pairs: Pairs) -> Answers:
-        """Count words; those of a missing reference are NaN."""
+        """Count words; those of a reference that is missing or empty are NaN."""
         counted = {
             CANDIDATE: [len((text or "").split()) for text in pairs.candidates],
-            REFERENCE: [np.nan if text is None else len(text.split()) for text in pairs.references],
+            REFERENCE: [len((text or "").split()) or np.nan for text in pairs.references],
         }
         return Answers(columns={name: np.array(one, dtype=np.float64) for name, one in counted.items()})
