@@ -1,5 +1,6 @@
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -30,6 +31,7 @@ def test_the_demo_compares_six_regimes_with_the_supervised_one(prepared: Path) -
     assert parse_condition("pgd(eps=1/255, steps=10)") in study.conditions
     assert parse_condition("noise(eps=1/255)") in study.conditions
     assert [one.column for one in study.analysis.subgroups] == ["sex"]
+    assert study.report.all_corruptions
 
 
 def test_init_check_and_run_go_on_from_the_checkpoints_of_the_demo(
@@ -98,14 +100,15 @@ def few(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("few")
     (folder / "checkpoints").symlink_to(prepared.parent / "checkpoints")
     shutil.copy(prepared.with_name("earlier.toml"), folder)
-    tables = re.split(r"\n(?=\[)", prepared.read_text(encoding="utf-8"))
+    whole = prepared.read_text(encoding="utf-8").replace("[report]\n", '[report]\nformats = ["pdf"]\n')
+    tables = re.split(r"\n(?=\[)", whole)
     regimes = [one for one in tables if one.startswith("[[regimes]]")]
     perturbations = [one for one in tables if one.startswith("[[perturbations]]")]
     left_out = [one for one in regimes if not re.search('name = "(supervised|preference)"', one)]
     left_out += [one for one in perturbations if "pgd" not in one or "target" in one]
     assert (len(left_out), len(regimes), len(perturbations)) == (10, 6, 7)
     kept = "\n".join(one for one in tables if one not in left_out)
-    (folder / "study.toml").write_text(f'{kept}\n[report]\nformats = ["pdf"]\n', encoding="utf-8")
+    (folder / "study.toml").write_text(kept, encoding="utf-8")
     written = run_all(read_study(folder / "study.toml"))
     printed = [str(path.relative_to(folder)) for path in written if path.suffix == ".pdf"]
     assert printed == ["compared/comparison.pdf", "report.pdf", "appendix.pdf"]
@@ -127,6 +130,24 @@ def test_the_demo_registers_its_study_before_it_runs_and_recalibrates(few: Path)
     assert (registered["deviations"], registered["predictions"]["other"]) == ([], 0)
     assert registered["predictions"]["after"] > 0
     assert {one.recalibration for one in results.estimates} == {"", "temperature"}
+
+
+def test_the_demo_shows_every_corruption_at_five_severities(few: Path) -> None:
+    results = read_results(few / "results.json")
+    shown = [one for one in results.examples if one["kind"] == "corruption"]
+    assert Counter(parse_condition(one["condition"]).name for one in shown) == dict.fromkeys(
+        (
+            *("exposure", "contrast", "gamma", "gaussian-noise", "poisson-noise", "blur", "defocus-blur"),
+            *("motion-blur", "down-sampling", "jpeg", "rotation", "translation", "cropping"),
+            *("markers", "tubes-and-wires"),
+        ),
+        5,
+    )
+    assert len({one["image"] for one in shown}) == 1
+    stated = {one["condition"]: one["stated"] for one in shown}
+    assert stated["translation(severity=3)"] == "5.12 px"  # 8 % of 64
+    assert stated["rotation(severity=5)"] == "20°"
+    assert all(one["kind"] != "corruption" for one in results.conditions)  # none of which anything is predicted
 
 
 def test_the_demo_compares_its_run_with_an_earlier_checkpoint(few: Path) -> None:

@@ -11,6 +11,8 @@ from cxrobust.files import sha256_file, sha256_json
 from cxrobust.inference.datasets import STUDY_ID, take
 from cxrobust.inference.elsewhere import Elsewhere
 from cxrobust.inference.models import Regime
+from cxrobust.inference.perturbations import Perturbation
+from cxrobust.inference.perturbations.corruption import Corruption
 from cxrobust.inference.references import faults
 from cxrobust.inference.units import Plan, Unit
 from cxrobust.predictions import REFERENCE, registration_of, report_faults_of
@@ -95,9 +97,15 @@ def describe_condition(condition: Condition, planned: Plan) -> dict[str, Any]:
         "strength_name": condition.strength_name,
         "strength": condition.strength,
         "kind": kind if perturbation is None else perturbation.kind,
-        "description": "" if perturbation is None else perturbation.describe(),
+        "description": _description(perturbation, planned.study.data.size),
         "parameters": {} if perturbation is None else perturbation.every_parameter(),
     }
+
+
+def _description(perturbation: Perturbation | None, side: int) -> str:
+    if perturbation is None:
+        return ""
+    return perturbation.describe_at(side) if isinstance(perturbation, Corruption) else perturbation.describe()
 
 
 def list_units(part: Plan, folder: Path) -> list[dict[str, Any]]:

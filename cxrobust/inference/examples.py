@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ from PIL import Image
 
 from cxrobust.conditions import CLEAN, parse_condition
 from cxrobust.files import atomic_write, sha256_file, sha256_json
-from cxrobust.inference.perturbations import Batch
+from cxrobust.inference.perturbations import Batch, Perturbation
+from cxrobust.inference.perturbations.corruption import Corruption, every_corruption
 from cxrobust.inference.pixels import WHITE
 from cxrobust.inference.runner import Runner
 from cxrobust.inference.units import Plan, Unit
@@ -38,6 +39,10 @@ class Example:
     """Findings whose label is 1."""
     probabilities: dict[str, float]
     """What the regime says of each finding of this image; empty on the sheet."""
+    stated: str = ""
+    """Of a corruption, what its severity stands for, in a few letters: `0.38 px`."""
+    description: str = ""
+    """Of a corruption, what is done, at all severities."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -55,8 +60,8 @@ def sheet_examples(planned: Plan, folder: Path) -> list[Example]:
 
 
 def corruption_examples(planned: Plan, folder: Path) -> list[Example]:
-    """Keep one image as every corruption of the study leaves it, the same for all regimes."""
-    chosen = [one for one in planned.study.perturbations if one.kind == "corruption"]
+    """Keep one image as every corruption of the study leaves it, the same for all regimes, or as all there are do."""
+    chosen = _corruptions(planned)
     if planned.pixels is None or not planned.study.report.example_images or not chosen:
         return []
 
@@ -66,6 +71,7 @@ def corruption_examples(planned: Plan, folder: Path) -> list[Example]:
 
     row = _one_a_patient(planned)[0]
     clean = torch.from_numpy(planned.pixels.batch(np.array([row])))
+    side = int(clean.shape[-1])
     kept = []
     for one in chosen:
         condition = str(one.condition)
@@ -76,17 +82,21 @@ def corruption_examples(planned: Plan, folder: Path) -> list[Example]:
             seeds=(image_seed(planned.study.study.seed, condition, planned.table.ids[row]),),
         )
         image = np.rint(one.perturb(batch, torch.nn.Identity())[0, 0].numpy() * WHITE).astype(np.uint16)
-        path = (
-            folder
-            / FOLDER
-            / f"{sha256_json(['corrupted', condition, planned.pixels.digests[row], clean.shape[-1]])}.png"
-        )
+        path = folder / FOLDER / f"{sha256_json(['corrupted', condition, planned.pixels.digests[row], side])}.png"
         if not _holds(path, image):
             _write_png(image, path)
-        kept.append(
-            _describe(planned, row, path, kind="corruption", condition=condition, regime=None, probabilities={})
-        )
+        told = _describe(planned, row, path, kind="corruption", condition=condition, regime=None, probabilities={})
+        if isinstance(one, Corruption):
+            told = replace(told, stated=one.state(side), description=one.describe_at(side))
+        kept.append(told)
     return kept
+
+
+def _corruptions(planned: Plan) -> list[Perturbation]:
+    """Return those of the study, and then all others where it shows them all."""
+    own = [one for one in planned.study.perturbations if one.kind == "corruption"]
+    every = every_corruption() if planned.study.report.all_corruptions else ()
+    return list({str(one.condition): one for one in (*own, *every)}.values())
 
 
 def attack_examples(units: Sequence[Unit], planned: Plan, folder: Path, runner: Runner) -> list[Example]:

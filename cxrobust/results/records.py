@@ -295,7 +295,8 @@ class Results:
     unclustered: tuple[Unclustered, ...]
     examples: tuple[dict[str, Any], ...]
     """Example images kept by `predict`: `image`, `kind` (sheet, corruption or attack), `regime`, `condition`, `file`
-    (beside the predictions), `sha256`, `findings`, `probabilities` {finding: p}."""
+    (beside the predictions), `sha256`, `findings`, `probabilities` {finding: p}; of a corruption `stated`, what its
+    severity stands for, and `description`."""
     provenance: dict[str, Any]
     """`inference` and `analysis`: versions, platform, hashes of inputs, seeds, wall time of inference, commands."""
     confidence: tuple[ConfidenceSpread, ...] = ()

@@ -44,6 +44,8 @@ class ReportSection(Section):
     paper: Literal["A4", "Letter"] = "A4"
     example_images: int = Field(default=3, ge=0, le=12)
     """How many test images are kept and shown; 0 where the data's licence forbids to print any."""
+    all_corruptions: bool = False
+    """Whether one test image is shown under every corruption there is, beside those of which something is predicted."""
     attack_checks: int = Field(default=32, ge=0, le=4096)
     """On how many images the study's attack is checked (`cxrobust.inference.attack_checks`); 0 for none."""
     template: str | None = Field(default=None, min_length=1)

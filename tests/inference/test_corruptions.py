@@ -1,10 +1,13 @@
 """Corruptions against closed forms; all of them stay in range, grow with severity and belong to the image."""
 
+import itertools
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from cxrobust.inference.perturbations import Batch, perturbation
+from cxrobust.inference.perturbations.corruption import every_corruption
 from cxrobust.inference.perturbations.sharpness import disc, segment
 
 torch = pytest.importorskip("torch")
@@ -115,6 +118,25 @@ def test_down_sampling_keeps_the_mean_and_loses_detail() -> None:
     small = corrupted("down-sampling", 2, board)
     assert small.mean() == pytest.approx(0.5, abs=0.01)
     assert np.ptp(small) < 0.01
+
+
+def test_what_is_in_per_cent_of_the_side_is_told_in_pixels_too() -> None:
+    blur = make("blur", 5)
+    assert blur.describe_at(200).startswith(
+        "Gaussian blur, standard deviation 0.3, 0.6, 0.9, 1.3, 1.8 % of the image's side "
+        "(0.6, 1.2, 1.8, 2.6, 3.6 pixels of 200)"
+    )
+    assert (blur.state(200), blur.state(64)) == ("3.6 px", "1.15 px")
+    assert make("rotation", 2).describe_at(200) == make("rotation", 2).describe()
+    of_side = {name for name in NAMES if "pixels of 500" in make(name).describe_at(500)}
+    assert of_side == {"blur", "defocus-blur", "motion-blur", "translation", "cropping"}
+    assert of_side == {name for name in NAMES if "% of" in make(name).describe()}
+    assert all(make(name).state(500) and "{" not in make(name).state(500) for name in NAMES)
+
+
+def test_every_corruption_is_each_of_them_at_five_severities() -> None:
+    found = [(one.name, one.severity) for one in every_corruption()]
+    assert sorted(found) == sorted(itertools.product(NAMES, range(1, 6)))
 
 
 @pytest.mark.parametrize("name", ["markers", "tubes-and-wires"])

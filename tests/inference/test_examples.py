@@ -66,6 +66,28 @@ def test_one_image_is_kept_under_every_corruption_as_models_saw_it(tmp_path: Pat
         assert np.abs(written - seen).max() <= 0.5 / 65535 + 1e-7
 
 
+def test_all_corruptions_are_shown_though_one_is_predicted_under(tmp_path: Path) -> None:
+    path = write_study(tmp_path)
+    path.write_text(path.read_text().replace("example_images = 1", "example_images = 1\nall_corruptions = true"))
+    pipeline.predict(read_study(path), tmp_path / "out")
+    results = pipeline.analyze(read_study(path), tmp_path / "out")
+    kept = [one for one in results.examples if one["kind"] == "corruption"]
+    assert (len(kept), kept[0]["condition"]) == (75, "blur(severity=5)")
+    assert len({one["condition"] for one in kept}) == 75
+    folder = tmp_path / "out" / "predictions"
+    assert all(sha256_file(folder / one["file"]) == one["sha256"] for one in kept)
+    assert len({one["sha256"] for one in kept}) > 70
+    assert [one["name"] for one in results.conditions if one["kind"] == "corruption"] == ["blur(severity=5)"]
+    assert kept[0]["stated"] == "0.36 px"
+    assert "(0.06, 0.12, 0.18, 0.26, 0.36 pixels of 20)" in kept[0]["description"]
+    told = next(one for one in results.conditions if one["kind"] == "corruption")["description"]
+    assert told == kept[0]["description"]
+    before = path.read_text()
+    path.write_text(before.replace("all_corruptions = true", "all_corruptions = false"))
+    pipeline.predict(read_study(path), tmp_path / "out")
+    assert [one["condition"] for one in examples(tmp_path) if one["kind"] == "corruption"] == ["blur(severity=5)"]
+
+
 def test_none_are_kept_where_the_study_keeps_none(tmp_path: Path) -> None:
     path = write_study(tmp_path)
     path.write_text(path.read_text().replace("example_images = 1", "example_images = 0"))

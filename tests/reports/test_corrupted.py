@@ -32,6 +32,30 @@ def test_a_row_for_each_corruption_and_a_column_for_each_severity(tmp_path: Path
     assert "One radiograph under 2\N{NO-BREAK SPACE}corruptions" in text
 
 
+def test_more_corruptions_than_a_page_has_rows_for_stand_small_on_one_page(tmp_path: Path) -> None:
+    made = results(TYPICAL, images=tmp_path)
+    (first, *_) = (one for one in made.examples if one["kind"] == "sheet")
+    kept = tuple(
+        {
+            **first,
+            "kind": "corruption",
+            "condition": f"{name}(severity={n})",
+            "stated": f"{k}.{n} px",
+            "description": f"{name} by so much at severities 1 to 5",
+        }
+        for k, name in enumerate(("blur", "jpeg", "gamma", "rotation", "cropping", "exposure", "markers"))
+        for n in range(1, 6)
+    )
+    with_them = replace(made, examples=(*made.examples, *kept))
+    written = render(with_them, formats=("html",), out=tmp_path, images=tmp_path)
+    text = next(path for path in written if path.name == "report.html").read_text(encoding="utf-8")
+    assert text.count("One image under every corruption") == 1
+    assert "One radiograph under 7\N{NO-BREAK SPACE}corruptions" in text
+    assert all(one["stated"] in text for one in kept)
+    assert "the others from severity 1, left, to 5" in text
+    assert "markers by so much." in text
+
+
 def test_an_image_that_is_not_the_recorded_one_is_not_shown(tmp_path: Path) -> None:
     made = results(TYPICAL, images=tmp_path)
     one = {**made.examples[0], "kind": "corruption", "condition": "blur(severity=1)", "sha256": "0" * 64}

@@ -18,6 +18,7 @@ class Jpeg(Corruption):
     corruption: Literal["jpeg"]
     values: ClassVar[tuple[float, ...]] = (75, 50, 30, 15, 7)
     said: ClassVar[str] = "JPEG at quality {values}"
+    stated: ClassVar[str] = "quality {value}"
 
     def corrupt(self, image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
         """Encode at quality `value` and decode."""

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from cxrobust.inference.perturbations import Batch, Perturbation
+from cxrobust.inference.perturbations import Batch, Perturbation, perturbation
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +24,11 @@ class Corruption(Perturbation):
     values: ClassVar[tuple[float, ...]]
     """The physical parameter at severities 1 to 5."""
     said: ClassVar[str]
-    """What is done, in a clause, with {values} where the physical parameter stands."""
+    """What is done, in a clause, with {values} where the physical parameter stands, and {pixels} behind the image's
+    side where it is in per cent of that."""
+    stated: ClassVar[str] = "{value}"
+    """The physical parameter at one severity, in a few letters: {value}, or {pixels} where it is in per cent of the
+    image's side."""
 
     severity: Severity
 
@@ -40,7 +44,20 @@ class Corruption(Perturbation):
 
     def describe(self) -> str:
         """Say in a clause what is done."""
-        return f"{self.said.format(values=', '.join(f'{value:g}' for value in self.values))} at severities 1 to 5"
+        return self._described(pixels="")
+
+    def describe_at(self, side: int) -> str:
+        """Say the same of images of `side` pixels, in pixels too what is in per cent of it."""
+        pixels = ", ".join(_pixels(value, side) for value in self.values)
+        return self._described(pixels=f" ({pixels} pixels of {side})")
+
+    def state(self, side: int) -> str:
+        """Write the physical parameter at this severity, of images of `side` pixels, in a few letters."""
+        return self.stated.format(value=f"{self.value:g}", pixels=_pixels(self.value, side))
+
+    def _described(self, *, pixels: str) -> str:
+        values = ", ".join(f"{value:g}" for value in self.values)
+        return f"{self.said.format(values=values, pixels=pixels)} at severities 1 to 5"
 
     @property
     def value(self) -> float:
@@ -57,3 +74,19 @@ class Corruption(Perturbation):
             for image, seed in zip(clean, batch.seeds, strict=True)
         ]
         return torch.from_numpy(np.stack(changed)[:, None]).to(batch.images)
+
+
+def _pixels(value: float, side: int) -> str:
+    """Write a percentage of the side in pixels."""
+    return f"{value / 100 * side:.3g}"
+
+
+def every_corruption() -> tuple[Corruption, ...]:
+    """Return all registered corruptions that need no more than a severity, at each of the five."""
+    kinds = [(name, kind) for name in perturbation if issubclass(kind := perturbation[name], Corruption)]
+    return tuple(
+        kind.model_validate({"corruption": name, "severity": severity})
+        for name, kind in kinds
+        if {key for key, field in kind.model_fields.items() if field.is_required()} == {"corruption", "severity"}
+        for severity in range(1, 6)
+    )

@@ -16,6 +16,7 @@ class GaussianNoise(Corruption):
     corruption: Literal["gaussian-noise"]
     values: ClassVar[tuple[float, ...]] = (0.02, 0.04, 0.06, 0.09, 0.12)
     said: ClassVar[str] = "independent Gaussian noise, standard deviation {values} of the pixel range"
+    stated: ClassVar[str] = "σ {value}"
 
     def corrupt(self, image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
         """Add noise of standard deviation `value`, in pixels of [0, 1]."""
@@ -29,6 +30,7 @@ class PoissonNoise(Corruption):
     corruption: Literal["poisson-noise"]
     values: ClassVar[tuple[float, ...]] = (2000, 800, 400, 200, 100)
     said: ClassVar[str] = "counting noise of {values} quanta in a pixel of full brightness"
+    stated: ClassVar[str] = "{value} quanta"
 
     def corrupt(self, image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
         """Draw the quanta of each pixel, `value` times its brightness on average."""

@@ -16,6 +16,7 @@ class Exposure(Corruption):
     corruption: Literal["exposure"]
     values: ClassVar[tuple[float, ...]] = (0.05, 0.1, 0.15, 0.2, 0.3)
     said: ClassVar[str] = "all pixels shifted up or down by {values} of the pixel range"
+    stated: ClassVar[str] = "± {value}"
 
     def corrupt(self, image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
         """Shift every pixel by `value`, up or down."""
@@ -29,6 +30,7 @@ class Contrast(Corruption):
     corruption: Literal["contrast"]
     values: ClassVar[tuple[float, ...]] = (0.8, 0.65, 0.5, 0.35, 0.2)
     said: ClassVar[str] = "contrast around the image's mean multiplied by {values}"
+    stated: ClassVar[str] = "× {value}"
 
     def corrupt(self, image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
         """Multiply the distance of each pixel from the mean by `value`."""
@@ -43,6 +45,7 @@ class Gamma(Corruption):
     corruption: Literal["gamma"]
     values: ClassVar[tuple[float, ...]] = (1.2, 1.5, 1.8, 2.2, 2.7)
     said: ClassVar[str] = "pixels raised to a power of {values} or its reciprocal"
+    stated: ClassVar[str] = "γ {value}"
 
     def corrupt(self, image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
         """Raise pixels to `value` or 1 / `value`."""

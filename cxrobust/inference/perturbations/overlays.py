@@ -24,6 +24,7 @@ class Markers(Corruption):
     corruption: Literal["markers"]
     values: ClassVar[tuple[float, ...]] = (1, 2, 3, 4, 6)
     said: ClassVar[str] = "{values} bright markers or pieces of text along the borders"
+    stated: ClassVar[str] = "{value} written"
 
     def corrupt(self, image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
         """Write `value` texts at random places near the border, letters at the sides too, apart where there is room."""
@@ -46,6 +47,7 @@ class TubesAndWires(Corruption):
     corruption: Literal["tubes-and-wires"]
     values: ClassVar[tuple[float, ...]] = (1, 2, 3, 5, 8)
     said: ClassVar[str] = "{values} drawn tubes or wires over the chest"
+    stated: ClassVar[str] = "{value} drawn"
 
     def corrupt(self, image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
         """Draw `value` tubes or wires, each at random."""

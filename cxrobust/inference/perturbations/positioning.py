@@ -17,6 +17,7 @@ class Rotation(Corruption):
     corruption: Literal["rotation"]
     values: ClassVar[tuple[float, ...]] = (2, 5, 10, 15, 20)
     said: ClassVar[str] = "turned by {values} degrees to the left or right"
+    stated: ClassVar[str] = "{value}°"
 
     def corrupt(self, image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
         """Turn by `value` degrees."""
@@ -31,7 +32,8 @@ class Translation(Corruption):
 
     corruption: Literal["translation"]
     values: ClassVar[tuple[float, ...]] = (2, 4, 8, 12, 16)
-    said: ClassVar[str] = "shifted in a random direction by {values} % of the image's side"
+    said: ClassVar[str] = "shifted in a random direction by {values} % of the image's side{pixels}"
+    stated: ClassVar[str] = "{pixels} px"
 
     def corrupt(self, image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
         """Shift by `value` per cent of the side."""
@@ -46,7 +48,8 @@ class Cropping(Corruption):
 
     corruption: Literal["cropping"]
     values: ClassVar[tuple[float, ...]] = (3, 6, 10, 15, 20)
-    said: ClassVar[str] = "cut off by {values} % of the side, at a random place, and scaled up again"
+    said: ClassVar[str] = "cut off by {values} % of the image's side{pixels}, at a random place, and scaled up again"
+    stated: ClassVar[str] = "{pixels} px"
 
     def corrupt(self, image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
         """Keep all but `value` per cent of each side."""

@@ -17,7 +17,8 @@ class Blur(Corruption):
 
     corruption: Literal["blur"]
     values: ClassVar[tuple[float, ...]] = (0.3, 0.6, 0.9, 1.3, 1.8)
-    said: ClassVar[str] = "Gaussian blur, standard deviation {values} % of the image's side"
+    said: ClassVar[str] = "Gaussian blur, standard deviation {values} % of the image's side{pixels}"
+    stated: ClassVar[str] = "{pixels} px"
 
     def corrupt(self, image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
         """Blur with a standard deviation of `value` per cent of the side."""
@@ -31,7 +32,8 @@ class DefocusBlur(Corruption):
 
     corruption: Literal["defocus-blur"]
     values: ClassVar[tuple[float, ...]] = (0.4, 0.8, 1.2, 1.8, 2.5)
-    said: ClassVar[str] = "mean over a disc of radius {values} % of the image's side"
+    said: ClassVar[str] = "mean over a disc of radius {values} % of the image's side{pixels}"
+    stated: ClassVar[str] = "{pixels} px"
 
     def corrupt(self, image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
         """Average over a disc of radius `value` per cent of the side."""
@@ -44,7 +46,8 @@ class MotionBlur(Corruption):
 
     corruption: Literal["motion-blur"]
     values: ClassVar[tuple[float, ...]] = (1, 2, 3, 4.5, 6)
-    said: ClassVar[str] = "mean along a line of random direction, {values} % of the image's side long"
+    said: ClassVar[str] = "mean along a line of random direction, {values} % of the image's side{pixels} long"
+    stated: ClassVar[str] = "{pixels} px"
 
     def corrupt(self, image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
         """Average along a line of `value` per cent of the side."""
@@ -58,6 +61,7 @@ class DownSampling(Corruption):
     corruption: Literal["down-sampling"]
     values: ClassVar[tuple[float, ...]] = (1.5, 2, 3, 4, 6)
     said: ClassVar[str] = "scaled down by {values} with averaging and up again bilinearly"
+    stated: ClassVar[str] = "÷ {value}"
 
     def corrupt(self, image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
         """Scale down by `value` and up again."""

@@ -129,7 +129,38 @@ def corrupted_figure(width: float, clean: Shown | None, rows: Mapping[str, Mappi
         for axes, severity in zip(line[first:], severities, strict=True):
             if severity in row:
                 _picture(axes, row[severity].pixels)
-                _note(axes, severity if first or axes is not line[0] else f"{shortened(name)}, {severity}")
+                stated = row[severity].example.get("stated")
+                told = f"{severity}: {stated}" if stated else severity
+                _note(axes, told if first or axes is not line[0] else f"{shortened(name)}, {severity}")
+    return figure
+
+
+@drawn
+def small_corrupted_figure(width: float, clean: Shown | None, rows: Mapping[str, Mapping[str, Shown]]) -> Canvas:
+    """Draw one image for each corruption, at each severity, two corruptions in a row, after the image as it is.
+
+    Parameters
+    ----------
+    rows
+        By the corruption's name, then by severity as written.
+    """
+    severities = sorted({severity for row in rows.values() for severity in row})
+    blocks: list[tuple[str, list[Shown | None]]] = [] if clean is None else [("As it is", [clean])]
+    blocks += [(name, [row.get(severity) for severity in severities]) for name, row in rows.items()]
+    lines, columns = math.ceil(len(blocks) / 2), 2 * len(severities) + 1
+    side, narrow = min(width / columns, MOST_SIDE), is_narrow(width)
+    figure = canvas(side * columns, lines * (side + 6.5) + 2)
+    grid = figure.subplots(lines, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for place, (name, images) in enumerate(blocks):
+        first = (place % 2) * (len(severities) + 1)
+        line = grid[place // 2, first : first + len(severities)]
+        line[0].set_title(shortened(name), pad=3 if narrow else 9).set_in_layout(False)
+        for axes, shown in zip(line, images, strict=False):
+            if shown is not None:
+                _picture(axes, shown.pixels)
+                _note(axes, "" if narrow else str(shown.example.get("stated") or ""), size=5.5)
     return figure
 
 

@@ -4,14 +4,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from cxrobust.conditions import parse_condition
-from cxrobust.reports.figures.images import Shown, corrupted_figure, read_example
+from cxrobust.reports.figures.images import Shown, corrupted_figure, read_example, small_corrupted_figure
 from cxrobust.reports.parts import Figure
 from cxrobust.reports.sections import section
 from cxrobust.reports.view import CLEAN, View
 from cxrobust.reports.words import PERTURBATIONS, SPACE, capitalised, counted, told_of
 
 MOST_ROWS = 6
-"""Corruptions that a page has room for."""
+"""Corruptions that a page has room for, a row each; more stand smaller, two in a row."""
+SEVERITIES = " at severities 1 to 5"
+MOST_SMALL = 15
+"""Those that a page has room for then, beside the clean image."""
 
 
 def _rows(view: View) -> dict[str, dict[str, Shown]]:
@@ -33,13 +36,22 @@ def corrupted(view: View) -> Mapping[str, Any]:
     """Return a page of images for every few corruptions, and what each severity stands for."""
     rows = list(_rows(view).items())
     image = next(iter(rows[0][1].values())).example["image"]
+    small = len(rows) > MOST_ROWS
+    draw, most = (small_corrupted_figure, MOST_SMALL) if small else (corrupted_figure, MOST_ROWS)
     figures = []
-    for place, first in enumerate(range(0, len(rows), MOST_ROWS), start=1):
-        some = dict(rows[first : first + MOST_ROWS])
-        alt = f"One radiograph under {counted(len(some), 'corruption')}, a row each, from mild to severe: {', '.join(some)}."
-        figures.append(Figure(key=f"corrupted-{place}", drawing=corrupted_figure(_clean(view, image), some), alt=alt))
-    said = {one["series"]: one["description"] for one in view.results.conditions if one["kind"] == "corruption"}
-    return {"figures": tuple(figures), "said": [told_of(text) for text in said.values() if text], "clean": CLEAN}
+    for place, first in enumerate(range(0, len(rows), most), start=1):
+        some = dict(rows[first : first + most])
+        alt = f"One radiograph under {counted(len(some), 'corruption')}, each from mild to severe: {', '.join(some)}."
+        figures.append(Figure(key=f"corrupted-{place}", drawing=draw(_clean(view, image), some), alt=alt))
+    return {"figures": tuple(figures), "said": _said(view, at_each=not small), "small": small}
+
+
+def _said(view: View, *, at_each: bool) -> list[str]:
+    """Say what each corruption does, those first of which something is predicted; `at_each` with the severities."""
+    of_conditions = [one["description"] for one in view.results.conditions if one["kind"] == "corruption"]
+    shown = [one.get("description", "") for one in view.results.examples if one["kind"] == "corruption"]
+    told = [text if at_each else text.removesuffix(SEVERITIES) for text in dict.fromkeys((*of_conditions, *shown))]
+    return [told_of(text) for text in told if text]
 
 
 def _clean(view: View, image: str) -> Shown | None:
