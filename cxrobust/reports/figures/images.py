@@ -153,10 +153,19 @@ def small_corrupted_figure(width: float, clean: Shown | None, rows: Mapping[str,
     grid = figure.subplots(lines, columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
+        axes.set_anchor("S")  # below the name and the value
     for place, (name, images) in enumerate(blocks):
         first = (place % 2) * (len(severities) + 1)
         line = grid[place // 2, first : first + len(severities)]
-        line[0].set_title(shortened(name), pad=3 if narrow else 9).set_in_layout(False)
+        named = line[0].annotate(
+            shortened(name),
+            (0, 1),
+            xycoords="axes fraction",
+            xytext=(0, 3 if narrow else 9),
+            textcoords="offset points",
+            weight="semibold",
+        )
+        named.set_in_layout(False)  # a long name must not push the pictures apart
         for axes, shown in zip(line, images, strict=False):
             if shown is not None:
                 _picture(axes, shown.pixels)
