@@ -104,7 +104,8 @@ def analyzed(
         )
     except MisfitError as error:
         raise study.error(error.keys, str(error)) from error
-    data = _describe_data(predictions, [one.column for one in study.analysis.subgroups])
+    columns = [one.column for one in study.analysis.subgroups]
+    data = _describe_data(predictions, columns, list_skipped=study.report.list_skipped)
     regimes = _describe_regimes(study, predictions)
     plan = None
     if registered is not None:
@@ -220,14 +221,16 @@ def _check_made_for(study: Study, index: Mapping[str, Any], folder: Path) -> Non
         )
 
 
-def _describe_data(predictions: PredictionSet, columns: Sequence[str]) -> dict[str, Any]:
+def _describe_data(predictions: PredictionSet, columns: Sequence[str], *, list_skipped: bool) -> dict[str, Any]:
     """Return the counts of the test images, and under `validation` those of the validation images."""
     per_patient = np.bincount(predictions.patients)
     positive, labelled = predictions.labels == 1, predictions.labels >= 0
     validation = (
-        {} if predictions.validation is None else {"validation": _describe_data(predictions.validation, columns)}
+        {}
+        if predictions.validation is None
+        else {"validation": _describe_data(predictions.validation, columns, list_skipped=list_skipped)}
     )
-    named = {key: value for key, value in predictions.index["data"].items() if key != "skipped"}  # ids stay with images
+    named = {key: value for key, value in predictions.index["data"].items() if key != "skipped"}
     skipped = predictions.index["data"].get("skipped", ())
     if references := named.get("references"):
         counts = {fault: one["n"] for fault, one in references["faults"].items()}
@@ -235,6 +238,7 @@ def _describe_data(predictions: PredictionSet, columns: Sequence[str]) -> dict[s
     return {
         **named,
         **({"n_skipped": len(skipped)} if skipped else {}),
+        **({"skipped": list(skipped)} if skipped and list_skipped else {}),  # ids of patients' images, where wished
         "n_images": len(predictions.image_ids),
         "n_patients": len(predictions.patient_ids),
         "images_per_patient": [int(per_patient.min()), float(np.median(per_patient)), int(per_patient.max())],

@@ -50,6 +50,8 @@ class ReportSection(Section):
     """On how many images the study's attack is checked (`cxrobust.inference.attack_checks`); 0 for none."""
     template: str | None = Field(default=None, min_length=1)
     """Folder of templates that come before ours, relative to the study file."""
+    list_skipped: bool = False
+    """Whether documents name, by id, the images that `on_error = "skip"` left out; `left-out.csv` does always."""
     attach_predictions: bool | None = None
     """Whether the PDF carries the predictions with the images' and patients' ids, labels and metadata; only of data
     known to be public when absent."""

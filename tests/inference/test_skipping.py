@@ -119,6 +119,19 @@ def test_the_report_names_the_file_that_lists_what_was_left_out_and_no_id(tmp_pa
     assert [image for _, image, *_ in left_out(tmp_path)] == ["i007", "i011"]
 
 
+def test_the_documents_name_what_was_left_out_where_the_study_asks(tmp_path: Path) -> None:
+    path = skipping(tmp_path)
+    path.write_text(path.read_text().replace("[report]\n", "[report]\nlist_skipped = true\n"))
+    (tmp_path / "images" / "i007.png").write_bytes(b"x" * 300)
+    predicted(path)
+    pipeline.analyze(read_study(path), tmp_path / "out")
+    report(tmp_path / "out" / "results.json", tmp_path / "out", formats=("html",))
+    for name in ("report.html", "appendix.html"):
+        text = (tmp_path / "out" / name).read_text(encoding="utf-8")
+        assert "Images that could not be read or predicted." in text
+        assert "i007.png: the file is no PNG" in text
+
+
 def test_a_mended_image_is_predicted_again_and_no_other_shard(finished: Path, tmp_path: Path) -> None:
     path = skipping(tmp_path)
     image = tmp_path / "images" / "i007.png"

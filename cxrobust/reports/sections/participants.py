@@ -12,6 +12,8 @@ from cxrobust.reports.view import View
 from cxrobust.reports.words import MINUS, capitalised, compact, count, counted, finding_words, listed, readable
 
 UNITS = {"age": ", years"}
+MOST_LISTED = 100
+"""Images of a split that were left out and are named; left-out.csv has all."""
 
 
 @section("participants", order=22, title="Images and patients", documents=("report", "appendix"))
@@ -26,6 +28,7 @@ def participants(view: View) -> Mapping[str, Any]:
         "knows_patients": names_all_patients(view),
         "size": view.results.data.get("size"),
         "skipped": _skipped(view),
+        "listed": _listed(view),
     }
 
 
@@ -86,6 +89,23 @@ def _skipped(view: View) -> str:
     """Say how many images were left out one by one, whose ids stand in no document; empty where there are none."""
     n = sum(split.get("n_skipped", 0) for _, split in _splits(view))
     return counted(n, "image") if n else ""
+
+
+def _listed(view: View) -> Table | None:
+    """Return the table of images that were left out, where the study wants documents to name them."""
+    columns = (
+        Column(title="Image", left=True),
+        *(Column(title=title, left=True) for title in ("Split", "Left out", "What was found")),
+    )
+    groups = tuple(
+        Group(
+            head=readable(one["image"]),
+            rows=((Cell(text=split), Cell(text=one["reason"]), Cell(text=readable(one["detail"]), look="note")),),
+        )
+        for split, data in _splits(view)
+        for one in data.get("skipped", ())[:MOST_LISTED]
+    )
+    return Table(key="skipped-images", columns=columns, groups=groups, dense=True) if groups else None
 
 
 def _whose(view: View, data: Mapping[str, Any]) -> str:
