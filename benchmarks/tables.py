@@ -1,4 +1,4 @@
-"""Write the tables of three pages of docs/ from benchmarks/results/*.json, so that no number is typed by hand.
+"""Write the tables of four pages of docs/ from benchmarks/results/*.json, so that no number is typed by hand.
 
 python benchmarks/tables.py            write the pages
 python benchmarks/tables.py --check    end with an error where a page is not as the results are
@@ -16,7 +16,10 @@ from typing import Any
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results"
-PAGES = tuple(FOLDER.parent / "docs" / name for name in ("performance.md", "radiology-reports.md", "report-scores.md"))
+PAGES = tuple(
+    FOLDER.parent / "docs" / name
+    for name in ("performance.md", "radiology-reports.md", "report-scores.md", "scaling.md")
+)
 MARKED = re.compile(r"<!-- (?P<name>[\w-]+): from benchmarks/results -->\n.*?<!-- end -->", re.DOTALL)
 AIM, AIMED_AT = 2000, ("auroc", "average-precision", "ece")
 """How many times as fast as their loops these metrics should be."""
@@ -25,6 +28,8 @@ FASTER, SLOWER = 3, 1.05
 which takes 1."""
 OURS = "cxrobust"
 ABSENT = "*Not measured yet.*"
+WHOLE_MIMIC = {"regimes": 10, "conditions": 50, "images": 377_110}
+"""The grid that docs/scaling.md reckons with."""
 
 
 def main() -> None:
@@ -57,7 +62,8 @@ def fill(page: str, results: Mapping[str, Any]) -> str:
         name = match["name"]
         if name not in TABLES:
             raise ValueError(f"marker {name!r} names no table: known are {', '.join(TABLES)}")
-        text = "\n\n".join([*TABLES[name](results[name]), made_with(results[name])]) if name in results else ABSENT
+        of = OF_OTHERS.get(name, name)
+        text = "\n\n".join([*TABLES[name](results[of]), made_with(results[of])]) if of in results else ABSENT
         return f"<!-- {name}: from benchmarks/results -->\n\n{text}\n\n<!-- end -->"
 
     return MARKED.sub(written, page)
@@ -472,6 +478,72 @@ def inference(result: Mapping[str, Any]) -> Iterable[str]:
     )
 
 
+def whole_mimic(result: Mapping[str, Any]) -> Iterable[str]:
+    """What a grid on the whole of MIMIC-CXR would cost at the rates of the engine's units.
+
+    A turn predicts each image clean and attacked: FGSM's is two passes and a gradient, PGD's two passes and `steps`.
+    """
+    n, steps = result["images"], result["steps"]
+    fgsm, pgd = (
+        {key: median(turn[key] for turn in of["turns"]) / n for key in ("engine", "engine_cpu")}
+        for of in result["attacks"]
+    )
+    gradient = {key: (pgd[key] - fgsm[key]) / (steps - 1) for key in fgsm}
+    forward = {key: (fgsm[key] - gradient[key]) / 2 for key in fgsm}
+    regimes, conditions, images = WHOLE_MIMIC.values()
+
+    def hours(key: str, n_gradients: int) -> float:
+        attacked = forward[key] + n_gradients * gradient[key]
+        return regimes * images * (forward[key] + (conditions - 1) * attacked) / 3600
+
+    yield (
+        f"{result['network']} on {result['device']}, {result['threads']} thread{'s' if result['threads'] > 1 else ''}: "
+        f"{n} images of side {result['size']}, batches of {result['batch']}. Clean and under FGSM an image takes "
+        f"{fgsm['engine_cpu']:.3f} core seconds, clean and under PGD of {steps} steps {pgd['engine_cpu']:.3f}. So a "
+        f"gradient takes ({pgd['engine_cpu']:.3f} − {fgsm['engine_cpu']:.3f}) / {steps - 1} = "
+        f"{gradient['engine_cpu']:.3f}, and a pass forward {forward['engine_cpu']:.3f}. For {regimes} regimes of that "
+        f"network, {conditions} conditions (one clean, all others of one kind) and {images:,} images that makes:"
+    )
+    yield table(
+        ("conditions", "images a second", "core hours", f"days on these {result['made_with']['cores']} cores"),
+        (
+            (
+                name,
+                f"{1 / (forward['engine'] + k * gradient['engine']):.1f}",
+                f"{hours('engine_cpu', k):,.0f}",
+                f"{hours('engine', k) / 24:,.0f}",
+            )
+            for name, k in (
+                ("noise or corruptions, making them not counted", 0),
+                ("FGSM", 1),
+                (f"PGD of {steps} steps", steps),
+                ("PGD of 20 steps, by the same sum", 20),
+            )
+        ),
+    )
+    yield "Larger networks and images cost more in proportion to their arithmetic; decoding is not in these numbers."
+
+
+def kills(result: Mapping[str, Any]) -> Iterable[str]:
+    n, same = len(result["kills"]), result["same"]
+    yield (
+        f"{result['units']:,} units by {result['workers']} processes; the one that hands them out got SIGKILL {n} "
+        f"times, at moments drawn at random (seed {result['seed']}), and the same command went on. All "
+        f"{result['units']:,} files, the table of images and the index are {'those' if same else '**not** those'} of "
+        f"an undisturbed run, byte for byte; {result['leftovers']} half-written files are left."
+    )
+    yield table(
+        ("kill", "seconds after the start", "units done", "workers", "gone within"),
+        (
+            (
+                str(number), f"{one['seconds']:.1f}", f"{one['units']:,}", str(one["workers"]),
+                seconds(one["gone"]) if one["workers"] else "",
+            )
+            for number, one in enumerate(result["kills"], start=1)
+        ),
+    )  # fmt: skip
+
+
 def scores(result: Mapping[str, Any]) -> Iterable[str]:
     rows = {(one["metric"], one["kind"]): one for one in result["rows"]}
     metrics = list(dict.fromkeys(metric for metric, _ in rows))
@@ -558,7 +630,11 @@ TABLES: dict[str, Callable[[Mapping[str, Any]], Iterable[str]]] = {
     "labeler": labeler,
     "scores": scores,
     "swaps": swaps,
+    "whole-mimic": whole_mimic,
+    "kills": kills,
 }
+OF_OTHERS = {"whole-mimic": "inference"}
+"""Tables that are made from another one's results."""
 
 if __name__ == "__main__":
     main()

@@ -18,6 +18,7 @@ from cxrobust.errors import DataError, MissingGroupError, counted
 from cxrobust.inference.checkpoints import find_adapter
 from cxrobust.inference.datasets import ImageTable
 from cxrobust.inference.elsewhere import Elsewhere
+from cxrobust.inference.engine import check_gpu
 from cxrobust.inference.models import Regime
 from cxrobust.inference.perturbations.attack import InBall
 from cxrobust.inference.references import images_by_fault
@@ -73,6 +74,7 @@ def check(study: Study, out: Path, *, report: Reporter) -> Check:
     for name in study.analysis.metrics:
         metric[name]
     check_device(study.analysis.device)
+    check_gpu(study)
     study_template(study)
     lacking = _lacking(study)
     if lacking:

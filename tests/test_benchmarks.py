@@ -18,6 +18,7 @@ from sklearn.metrics import cohen_kappa_score
 
 from cxrobust.radiology_reports.labeler import Label
 from cxrobust.radiology_reports.scores import scorer
+from tests.inference.tiny import unit_files
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
@@ -33,6 +34,7 @@ tables = pytest.mark.parametrize("benchmark", ["tables"], indirect=True)
 peers = pytest.mark.parametrize("benchmark", ["peers"], indirect=True)
 attacks = pytest.mark.parametrize("benchmark", ["peers_attacks"], indirect=True)
 scaling = pytest.mark.parametrize("benchmark", ["scaling"], indirect=True)
+kills = pytest.mark.parametrize("benchmark", ["kills"], indirect=True)
 swaps = pytest.mark.parametrize("benchmark", ["swaps"], indirect=True)
 of_reports = pytest.mark.parametrize("benchmark", ["labeler", "scores"], indirect=True)
 labeler = pytest.mark.parametrize("benchmark", ["labeler"], indirect=True)
@@ -101,6 +103,39 @@ def test_intervals_of_patients_with_one_image_each_are_alike(benchmark):
     ours, scipy = benchmark.ours([cell], 512)[0], benchmark.scipy_patients()([cell], 512)[0]
     sd = (ours.high - ours.low) / 4
     assert (scipy.low, scipy.high) == (pytest.approx(ours.low, abs=sd / 2), pytest.approx(ours.high, abs=sd / 2))
+
+
+@tables
+def test_the_cost_of_a_grid_on_mimic_against_hand_arithmetic(benchmark):
+    """2 s and 1 s of a gradient and a pass: FGSM's turn is 2 + 2 x 1, PGD's of 4 steps 4 x 2 + 2 x 1."""
+    turns = [[{"engine": 10 * one, "engine_cpu": 10 * one}] for one in (4.0, 10.0)]
+    result = {
+        "network": "N", "device": "CPU", "threads": 1, "images": 10, "size": 1, "batch": 1, "steps": 4,
+        "attacks": [{"attack": name, "turns": one} for name, one in zip(("fgsm", "pgd"), turns, strict=True)],
+        "made_with": {"cores": 1},
+    }  # fmt: skip
+    said, table, _ = benchmark.whole_mimic(result)
+    assert "(10.000 − 4.000) / 3 = 2.000, and a pass forward 1.000" in said
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
+    assert [row[1] for row in rows] == ["1.0", "0.3", "0.1", "0.0"]
+    hours = [round(10 * 377_110 * (1 + 49 * (1 + 2 * k)) / 3600) for k in (0, 1, 4, 20)]
+    assert [row[2] for row in rows] == [f"{one:,}" for one in hours]
+    assert rows[0][3] == f"{hours[0] / 24:,.0f}"
+
+
+@kills
+def test_kills_of_the_process_that_hands_out_units_change_nothing_and_its_workers_end(benchmark, tmp_path):
+    plan = benchmark.Plan(images=16, shard=8, workers=2, kills=1, pause=0.02, seed=2, out=None)
+    found = benchmark.measured(plan, tmp_path)
+    quiet, disturbed = (unit_files(tmp_path / name / "study" / "out") for name in ("quiet", "disturbed"))
+    assert len(quiet) == found["units"] == 2 * 14 * 2
+    assert quiet == disturbed
+    assert (found["same"], found["leftovers"]) == (True, 0)
+    (kill,) = found["kills"]
+    assert kill["workers"] == 2
+    assert 0 < kill["units"] < len(quiet)
+    (tmp_path / "disturbed" / "study" / "out" / "predictions" / next(iter(quiet))).write_bytes(b"")
+    assert benchmark.content_of(tmp_path / "quiet" / "study") != benchmark.content_of(tmp_path / "disturbed" / "study")
 
 
 @tables

@@ -27,6 +27,7 @@ from cxrobust.inference.examples import Example, attack_examples, corruption_exa
 from cxrobust.inference.executors import executor_of
 from cxrobust.inference.models import Regime
 from cxrobust.inference.runner import Runner
+from cxrobust.inference.runtime import choose_device
 from cxrobust.inference.stores import Store
 from cxrobust.inference.text_checks import check_texts
 from cxrobust.inference.units import CACHE, TRAINING_CACHE, VALIDATION_CACHE, LeftOut, Plan, Unit, in_one_search, plan
@@ -65,12 +66,27 @@ def predict(study: Study, folder: Path, *, report: Reporter = silent) -> Path:
         units that are done are kept, and one that fails keeps none of the others from being done.
     """
     kept = (CACHE, VALIDATION_CACHE, TRAINING_CACHE, "examples", "checks", ledger.FAILED)
+    if not (folder / INDEX).exists():  # else all may be done, which needs no device
+        check_gpu(study)
     with alone(folder, *kept), Decoders() as decoders:
         registered = find_registration(study)
         planned = plan(study, folder, report=report, decoders=decoders)
         check_texts(study, planned.table, [unit for unit in planned.units if not (folder / unit.file).exists()])
         _predict(planned, folder, None if registered is None else registered.sha256, report)
     return folder
+
+
+def check_gpu(study: Study) -> None:
+    """Refuse a study that asks for a GPU where its units would run in processes of this machine, which has none.
+
+    Raises
+    ------
+    CxrobustError
+        When that is so, or torch cannot be used.
+    """
+    runs_here = study.compute.executor in {"local", "processes"}
+    if runs_here and study.compute.device == "cuda" and any(isinstance(one, Regime) for one in study.regimes):
+        choose_device("cuda")
 
 
 def _predict(planned: Plan, folder: Path, registration: str | None, report: Reporter) -> None:
@@ -106,6 +122,8 @@ def _predict(planned: Plan, folder: Path, registration: str | None, report: Repo
         if of_model and study.compute.on_error == "stop":  # else it is known at the end which images are kept
             of_model[-1] = replace(of_model[-1], also=partial(_keep_and_check, model, planned, folder, report=report))
         tasks += of_model
+    if tasks:
+        check_gpu(study)
     _do(tasks, folder, progress)
     for part in planned.parts:
         if part.pixels is not None:

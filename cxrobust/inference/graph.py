@@ -9,6 +9,9 @@ from torch.nn import functional as F
 
 from cxrobust.errors import DataError
 
+ROUNDING = 1e-3
+"""By how much a probability may be outside [0, 1], in numbers as short as bfloat16's."""
+
 
 class PixelClassifier(nn.Module):
     """A network as a `Classifier`: resizing, channels and normalisation before it, log-odds of the findings after it.
@@ -91,6 +94,19 @@ class Guarded(nn.Module):
             raise DataError(f"{self.where}: the network returned {found}, expected logits of shape {expected}")
         checked: Tensor = logits
         return checked
+
+
+class LogOddsOfProbabilities(nn.Module):
+    """A network whose outputs are probabilities, as log-odds; beyond about ±16 they cannot be told apart."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the log-odds of the outputs; NaN of one that is no probability, by more than rounding."""
+        p: Tensor = self.network(images)
+        return torch.logit(p, eps=1e-7).masked_fill((p - 0.5).abs() > 0.5 + ROUNDING, torch.nan)
 
 
 def bare_logits(output: Any) -> Tensor:

@@ -87,18 +87,6 @@ class Batched(nn.Module):
         return flat
 
 
-class LogOddsOfProbabilities(nn.Module):
-    """A network whose outputs are probabilities, as log-odds; beyond about ±16 they cannot be told apart."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return the log-odds of the outputs."""
-        return torch.logit(self.network(images), eps=1e-7)
-
-
 def load(file: Path, described: Described, *, output: str, where: str) -> tuple[nn.Module, int]:
     """Return an ONNX file as a network of prepared images, and its number of outputs.
 

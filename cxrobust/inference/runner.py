@@ -1,7 +1,7 @@
 """One model on its device: clean and perturbed logits of the images of a unit."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     import torch
 
 T = TypeVar("T")
+PROBED = 16
+"""Images of the first batch by which probabilities are told from log-odds."""
+AMPLIFIED = 100.0
+"""How many times as far as in the image its pixels are then from 0.5."""
 
 
 class Runner:
@@ -36,6 +40,7 @@ class Runner:
         self._batch = plan.study.compute.batch
         self._sources: dict[str, Runner] = {}
         self._is_steady = False
+        self._gives_log_odds = False
 
     @property
     def machine(self) -> dict[str, Any]:
@@ -47,6 +52,7 @@ class Runner:
         other = Runner(regime=self._regime, plan=plan, fold=self._fold)
         other._loaded, other._batch = self.load(), self._batch
         other._sources, other._is_steady = self._sources, self._is_steady
+        other._gives_log_odds = self._gives_log_odds
         return other
 
     def plain(self) -> "Runner":
@@ -116,6 +122,7 @@ class Runner:
 
     def _read(self, rows: NDArray[np.intp], perturbations: Sequence[Perturbation | None]) -> list[Reading]:
         self.check_steady(rows[:2])
+        self.check_scale(rows[:PROBED])
         last = perturbations[-1]
         if last is None:
             images = self._images(rows)
@@ -166,6 +173,41 @@ class Runner:
                 f"(dropout, noise, statistics of the batch)"
             )
         self._is_steady = len(rows) > 1 or self._batch == 1 or self._regime.writes_reports
+
+    def check_scale(self, rows: NDArray[np.intp]) -> None:
+        """Refuse a model whose outputs all lie in [0, 1], unless the study says what they are; once.
+
+        Probabilities that are taken for log-odds would all come out between 0.5 and 0.73. Outputs on these images that
+        lie there may be log-odds all the same, so the images are then seen amplified, far beyond [0, 1], too: a sigmoid
+        stays there, and log-odds hardly do. Outputs that are all 0 are no probabilities.
+
+        Raises
+        ------
+        DataError
+            When they do, and the family of the regime does not know what outputs are.
+        """
+        if self._gives_log_odds or not self._regime.may_give_probabilities:
+            return
+        images = self._images(rows)
+
+        import torch
+
+        from cxrobust.inference.randomness import no_global_randomness
+
+        model = uncompiled(self.load()[0])
+        with self._explaining(None), torch.inference_mode(), no_global_randomness():
+            outputs = model(images)
+            if _in_unit_interval(outputs):
+                with suppress(Exception):  # a network may refuse what is no image
+                    outputs = torch.cat([outputs, *(model(sign * AMPLIFIED * (images - 0.5)) for sign in (1, -1))])
+        if _in_unit_interval(outputs):
+            finite = outputs[outputs.isfinite()]
+            raise DataError(
+                f"regime {self._regime.name!r}: its outputs all lie from {finite.min():.3g} to {finite.max():.3g}, as "
+                f'probabilities do, and log-odds are expected: write head = "probabilities" where they are '
+                f'probabilities, and head = "sigmoid" where they are log-odds all the same'
+            )
+        self._gives_log_odds = True
 
     def _model_for(self, perturbation: Perturbation) -> "torch.nn.Module":
         """Return the model that images are perturbed on."""
@@ -394,3 +436,9 @@ def _without_tf32(device: str) -> Iterator[None]:
         yield
     finally:
         torch.backends.cudnn.allow_tf32 = before
+
+
+def _in_unit_interval(outputs: "torch.Tensor") -> bool:
+    """Whether all finite outputs lie in [0, 1] and not all are 0."""
+    finite = outputs[outputs.isfinite()]
+    return bool(finite.numel() and (finite >= 0).all() and (finite <= 1).all() and finite.any())

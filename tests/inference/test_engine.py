@@ -1,9 +1,11 @@
+import hashlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +13,14 @@ import pytest
 from PIL import ImageFile
 
 from cxrobust import pipeline
+from cxrobust.checks import check
 from cxrobust.errors import DataError, StudyError
 from cxrobust.files import LEFTOVER
 from cxrobust.inference.runner import Runner
+from cxrobust.inference.units import plan
 from cxrobust.predictions import load_predictions
-from cxrobust.study import read_study
+from cxrobust.progress import silent
+from cxrobust.study import parse_study, read_study
 
 from .tiny import MODULE, unit_files, write_study
 
@@ -69,6 +74,66 @@ def test_a_finished_study_loads_no_model(finished: Path, monkeypatch: pytest.Mon
     pipeline.predict(read_study(finished / "study.toml"), finished / "out")
     assert unit_files(finished / "out") == before
     assert (finished / "out" / "predictions" / "index.json").read_bytes() == index
+
+
+SEEING = MODULE.replace(
+    "class Wait(torch.nn.Module):\n",
+    "class See(torch.nn.Module):\n"
+    "    def forward(self, images):\n"
+    "        import hashlib, pathlib\n"
+    "        with pathlib.Path(__file__).with_name('seen').open('a') as file:\n"
+    "            for one in images.detach().numpy():\n"
+    "                file.write(hashlib.sha256(one.tobytes()).hexdigest() + '\\n')\n"
+    "        return images\n\n"
+    "class Wait(torch.nn.Module):\n",
+).replace("Sequential(\n", "Sequential(\n        See(),\n")
+"""Networks that note the hash of each image which they see."""
+
+
+def test_the_clean_pass_is_shared_by_all_conditions(tmp_path: Path) -> None:
+    """Of six conditions each image is seen clean once by each of two networks, and changed by all others."""
+    path = write_study(tmp_path)
+    (tmp_path / "tiny_networks.py").write_text(SEEING)
+    study = read_study(path)
+    pipeline.predict(study, tmp_path / "out")
+    pixels = plan(study, tmp_path / "other").pixels
+    assert pixels is not None
+    clean = [hashlib.sha256(one.tobytes()).hexdigest() for one in pixels.batch(np.arange(40))]
+    seen = Counter((tmp_path / "seen").read_text().split())
+    assert [seen[one] for one in clean[16:]] == [2] * 24  # those of the first unit are also asked whether it is steady
+    changed = sum(seen.values()) - sum(seen[one] for one in clean)
+    assert changed >= 2 * 40 * (2 * 3 + 1 + 2)  # two attacks of three steps, a blur, two controls
+
+
+def test_a_gpu_that_is_not_there_is_told_before_images_are_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    path = write_study(tmp_path)
+    for out, executor in (
+        ("out", 'device = "cuda"'),
+        ("other", 'device = "cuda"\nexecutor = "processes"\nworkers = 1'),
+    ):
+        wanted = parse_study(path.read_text().replace('device = "cpu"', executor), path=path)
+        for work in (pipeline.predict, lambda study, to: check(study, to, report=silent)):
+            with pytest.raises(DataError, match=r'^\[compute\] device = "cuda": torch finds no GPU here'):
+                work(wanted, tmp_path / out)
+        assert not list((tmp_path / out).rglob("pixels-*.npy"))
+
+
+def test_what_is_done_needs_no_gpu_and_what_is_left_is_refused_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    path = write_study(tmp_path)
+    pipeline.predict(read_study(path), tmp_path / "out")
+    before = unit_files(tmp_path / "out")
+    wanted = parse_study(path.read_text().replace('device = "cpu"', 'device = "cuda"'), path=path)
+    pipeline.predict(wanted, tmp_path / "out")
+    assert unit_files(tmp_path / "out") == before
+    (tmp_path / "out" / "predictions" / next(iter(before))).unlink()
+    with pytest.raises(DataError, match=r'^\[compute\] device = "cuda": .*write device = "auto" or "cpu"$'):
+        pipeline.predict(wanted, tmp_path / "out")
 
 
 def test_predictions_do_not_depend_on_batches_and_shards(finished: Path, tmp_path: Path) -> None:

@@ -171,6 +171,16 @@ def test_a_study_with_a_gradient_attack_ends_with_that_sentence_and_noise_runs(t
     assert found.conditions == ("clean", "blur(severity=5)")
 
 
+def test_probabilities_of_a_file_are_not_taken_for_log_odds_in_silence(tmp_path):
+    path = tiny.write_study(tmp_path)
+    save_onnx(tmp_path / "net.onnx", last="Sigmoid", side=20)
+    python = 'family = "python"\nmodel = "python:tiny_networks:build"'
+    own = 'family = "onnx"\nmodel = "net.onnx"\noutputs = ["Mass", "Effusion", "Edema"]'
+    path.write_text(path.read_text().replace(python, own).replace("options = { seed = 1 }", ""))
+    with pytest.raises(DataError, match=r"regime 'a': its outputs all lie from .* as probabilities do"):
+        predict(read_study(path), tmp_path / "out")
+
+
 def test_fingerprint_follows_weights_beside_the_file(tmp_path):
     save_onnx(tmp_path / "net.onnx", external=True)
     first = regime_in(tmp_path).fingerprint()

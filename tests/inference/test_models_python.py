@@ -5,12 +5,21 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from cxrobust.checks import check
 from cxrobust.errors import DataError, StudyError
+from cxrobust.inference.graph import LogOddsOfProbabilities
 from cxrobust.inference.models.python import PythonModel
-from cxrobust.study import parse_study
+from cxrobust.inference.one_image import perturbed_image
+from cxrobust.inference.units import plan
+from cxrobust.pipeline import predict
+from cxrobust.predictions import load_predictions
+from cxrobust.progress import silent
+from cxrobust.study import parse_study, read_study
+from tests.inference import tiny
 
 FINDINGS = ("Mass", "Edema")
 
@@ -180,3 +189,76 @@ def test_a_truncated_safetensors_file_is_named(tmp_path: Path) -> None:
         DataError, match=r"w\.safetensors: the weights of regime 'm' are damaged or no safetensors file"
     ):
         model.load(FINDINGS)
+
+
+ENDING = """
+class Ending(torch.nn.Sequential):
+    def __init__(self, *layers):
+        super().__init__(*layers, torch.nn.Sigmoid())
+
+"""
+
+
+def study_of(folder: Path, *, ends_in_sigmoid: bool, head: str | None = None, shift: float = 0.0) -> Path:
+    """Write the small study with networks that end in a sigmoid or not, and with what the study says of that."""
+    path = tiny.write_study(folder)
+    module = tiny.MODULE.replace("        Wait(),\n", f"        Wait(), Shift({shift}),\n").replace(
+        "def build",
+        "class Shift(torch.nn.Module):\n"
+        "    def __init__(self, by):\n        super().__init__()\n        self.by = by\n\n"
+        "    def forward(self, x):\n        return x + self.by\n\ndef build",
+    )
+    if ends_in_sigmoid:
+        module = module.replace("import torch\n", "import torch\n" + ENDING, 1).replace(
+            "return torch.nn.Sequential(", "return Ending("
+        )
+    (folder / "tiny_networks.py").write_text(module)
+    said = "" if head is None else f'\nhead = "{head}"'
+    path.write_text(path.read_text().replace('build"', f'build"{said}'))
+    return path
+
+
+def test_probabilities_are_not_taken_for_log_odds_in_silence(tmp_path: Path) -> None:
+    """Each would come out between 0.5 and 0.73; checking and predicting refuse it, in one sentence with the mend."""
+    study = read_study(study_of(tmp_path, ends_in_sigmoid=True))
+    words = (
+        r"regime 'a': its outputs all lie from 0\.\d+ to 0\.\d+, as probabilities do, .* head = \"probabilities\" where"
+    )
+    with pytest.raises(DataError, match=words):
+        check(study, tmp_path / "out", report=silent)
+    with pytest.raises(DataError, match=words):
+        predict(study, tmp_path / "out")
+    planned = plan(study, tmp_path / "other")
+    with pytest.raises(DataError, match=words):
+        perturbed_image(planned, image="i000", condition="pgd(eps=4/255, steps=3)", regime="a")
+
+
+def test_probabilities_that_are_said_to_be_such_against_the_network_without_its_sigmoid(tmp_path: Path) -> None:
+    studies = (
+        study_of(tmp_path / "p", ends_in_sigmoid=True, head="probabilities"),
+        study_of(tmp_path / "z", ends_in_sigmoid=False),
+    )
+    found, expected = (load_predictions(predict(read_study(one), one.parent / "out")) for one in studies)
+    clean = [one.conditions.index("clean") for one in (found, expected)]
+    np.testing.assert_allclose(found.probabilities[:, clean[0]], expected.probabilities[:, clean[1]], atol=1e-6)
+    assert found.probabilities.min() < 0.5
+
+
+def test_log_odds_that_all_lie_there_are_taken_where_the_study_says_so(tmp_path: Path) -> None:
+    """A sigmoid passes for log-odds where it is said to be; log-odds pass anyway, in [0, 1] on all images or beyond."""
+    said = study_of(tmp_path / "said", ends_in_sigmoid=True, head="sigmoid")
+    found = load_predictions(predict(read_study(said), tmp_path / "said" / "out"))
+    assert 0.5 <= found.probabilities.min() < found.probabilities.max() < 1 / (1 + np.exp(-1))
+    small = study_of(tmp_path / "small", ends_in_sigmoid=False, shift=0.3)  # all in [0, 1], by the images
+    found = load_predictions(predict(read_study(small), tmp_path / "small" / "out"))
+    assert 0.5 < found.probabilities.min() < found.probabilities.max() < 1 / (1 + np.exp(-1))
+    large = study_of(tmp_path / "large", ends_in_sigmoid=False, shift=3.0)  # every image is positive
+    assert load_predictions(predict(read_study(large), tmp_path / "large" / "out")).probabilities.min() > 0.5
+
+
+def test_what_is_no_probability_is_not_a_number() -> None:
+    p = torch.tensor([[0.25, 0.0, 1.0, 1.0005, -0.2, 3.0]])
+    found = LogOddsOfProbabilities(torch.nn.Identity())(p)[0]
+    assert found[0].item() == pytest.approx(-np.log(3))
+    assert found[:4].isfinite().all()
+    assert found[4:].isnan().all()

@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
@@ -148,9 +148,17 @@ def which(name: str) -> str:
 def cancel_all() -> None:
     said("scancel", "--full", "--signal=KILL", "--user", getpass.getuser())
     said("scancel", "--user", getpass.getuser())
-    until = time.monotonic() + 10
-    while said("squeue", "--noheader") and time.monotonic() < until:
+    queued_once(lambda names: not names, within=10)
+
+
+def queued_once(wanted: Callable[[list[str]], bool], *, within: float) -> list[str]:
+    """Return the name of each queued job of an array as soon as all together are as `wanted`, or after some seconds."""
+    until = time.monotonic() + within
+    while not wanted(names := said("squeue", "--array", "--noheader", "--format=%j").split()):
+        if time.monotonic() > until:
+            break
         time.sleep(0.1)
+    return names
 
 
 @pytest.fixture
@@ -206,20 +214,18 @@ def test_what_slurm_refuses_is_one_sentence(tmp_path: Path) -> None:
 def test_jobs_of_a_run_that_is_interrupted_are_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = read_study(with_executor(tmp_path, "slurm", "workers = 3"))
     listed: list[str] = []
+    assert queued_once(lambda names: not names, within=60) == []  # jobs of another run may still be ending
 
     def report(stage: str, done: int, total: int) -> None:
-        listed[:] = listed or said("squeue", "--array", "--noheader", "--format=%j").splitlines()
-        if listed:
+        if queued_once(bool, within=0):  # Slurm lists the jobs of an array one after another where it is busy
+            listed[:] = queued_once(lambda names: len(names) == 3, within=30)
             raise KeyboardInterrupt
 
     monkeypatch.setenv("TINY_WAIT", "1")
     with pytest.raises(KeyboardInterrupt):
         pipeline.predict(study, tmp_path / "out", report=report)
     assert listed == ["cxrobust"] * 3
-    until = time.monotonic() + 20
-    while (left := said("squeue", "--noheader")) and time.monotonic() < until:
-        time.sleep(0.1)
-    assert left == ""
+    assert queued_once(lambda names: not names, within=60) == []
 
 
 def test_a_job_is_lost_when_slurm_has_long_said_that_it_ended(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,6 +104,11 @@ class Regime(Section):
         return {}
 
     @property
+    def may_give_probabilities(self) -> bool:
+        """Whether outputs are taken for log-odds though neither the family nor the study file knows what they are."""
+        return False
+
+    @property
     def draws(self) -> bool:
         """Whether its predictions of clean images depend on the study's seed."""
         return False

@@ -53,6 +53,11 @@ class Onnx(Regime):
             raise ValueError(problem)
         return self
 
+    @property
+    def may_give_probabilities(self) -> bool:
+        """Whether nobody said what the outputs are."""
+        return "head" not in self.model_fields_set
+
     def load(self, findings: tuple[str, ...], *, fold: str | None = None) -> "PixelClassifier":
         """Load the file as one `Classifier`.
 
@@ -63,7 +68,7 @@ class Onnx(Regime):
         """
         require("torch", group="inference")
         from cxrobust.inference import onnx_files
-        from cxrobust.inference.graph import PixelClassifier
+        from cxrobust.inference.graph import LogOddsOfProbabilities, PixelClassifier
 
         file = self._file(fold)
         where = f"regime {self.name!r}, {file.name}"
@@ -86,7 +91,7 @@ class Onnx(Regime):
                 f"name each"
             )
         classifier = PixelClassifier(
-            onnx_files.LogOddsOfProbabilities(network) if self.head == "probabilities" else network,
+            LogOddsOfProbabilities(network) if self.head == "probabilities" else network,
             columns=columns,
             softmax=self.head == "softmax",
             image_size=self._size(described),

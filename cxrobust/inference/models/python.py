@@ -27,7 +27,7 @@ from cxrobust.inference.models import Regime, model_family
 from cxrobust.study.sections import StudyPath
 
 if TYPE_CHECKING:
-    from cxrobust.inference.graph import Guarded
+    from torch import nn
 
 PATTERN = r"python:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
 
@@ -40,6 +40,9 @@ class PythonModel(Regime):
     images (n, 1, size, size) float32 in [0, 1] to logits (n, n_findings), findings in the order given. `findings` is a
     tuple of names, `weights` a path or None: load it with `weights_only=True` or as safetensors.
 
+    A network that returns probabilities, as one that ends in a sigmoid does, needs `head = "probabilities"`. One whose
+    outputs all lie in [0, 1], whatever the images, is refused unless `head` says what they are.
+
     The module is searched beside the study file first, then among what is installed.
     """
 
@@ -48,6 +51,8 @@ class PythonModel(Regime):
     """`python:module:function`."""
     weights: StudyPath | None = None
     """A file or folder that the function loads; its bytes identify the model."""
+    head: Literal["sigmoid", "probabilities"] = "sigmoid"
+    """What the network returns: log-odds, from which a sigmoid makes probabilities, or probabilities already."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments of the function."""
 
@@ -64,7 +69,12 @@ class PythonModel(Regime):
             raise ValueError(problem)
         return self
 
-    def load(self, findings: tuple[str, ...], *, fold: str | None = None) -> "Guarded":
+    @property
+    def may_give_probabilities(self) -> bool:
+        """Whether nobody said what the network returns."""
+        return "head" not in self.model_fields_set
+
+    def load(self, findings: tuple[str, ...], *, fold: str | None = None) -> "nn.Module":
         """Call the function and guard the shape of what its network returns.
 
         Raises
@@ -73,7 +83,7 @@ class PythonModel(Regime):
             When module, function or weights are missing, the function fails, or returns no `torch.nn.Module`.
         """
         torch = require("torch", group="inference")
-        from cxrobust.inference.graph import Guarded
+        from cxrobust.inference.graph import Guarded, LogOddsOfProbabilities
 
         weights = self._weights(fold)
         build = self._function()
@@ -93,7 +103,9 @@ class PythonModel(Regime):
             ) from error
         if not isinstance(network, torch.nn.Module):
             raise DataError(f"{self._where}: it returned {type(network).__name__}, expected a torch.nn.Module")
-        return Guarded(network, n_findings=len(findings), where=self._where).eval().requires_grad_(False)
+        guarded = Guarded(network, n_findings=len(findings), where=self._where)
+        whole = LogOddsOfProbabilities(guarded) if self.head == "probabilities" else guarded
+        return whole.eval().requires_grad_(False)
 
     def fingerprint(self, *, fold: str | None = None) -> dict[str, str]:
         """Return the SHA-256 of the module's file and of the weights; other modules that it imports are not seen."""
