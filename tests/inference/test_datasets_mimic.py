@@ -2,6 +2,9 @@
 
 import gzip
 import json
+import re
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -124,6 +127,15 @@ def test_all_splits_are_every_image_of_the_three(root):
         rows = [whole.ids.index(image) for image in part.ids]
         np.testing.assert_array_equal(whole.labels[rows], part.labels)
     assert [whole.images.pixels(whole.ids.index("2a280266")).shape] == [(32, 24)]
+
+
+def test_the_table_of_the_page_on_scaling_reads_the_whole_data_set(root):
+    page = (Path(__file__).parents[2] / "docs" / "scaling.md").read_text(encoding="utf-8")
+    (text,) = (block for block in re.findall(r"```toml\n(.*?)```", page, re.DOTALL) if "[data]" in block)
+    said = tomllib.loads(text)["data"]
+    table = mimic(**{**said, "root": root}).table()
+    assert len(table.ids) + table.exclusions["of a study without labels"] == len(IMAGES)
+    assert set(table.metadata["split"]) == {"train", "validate", "test"}
 
 
 def test_the_radiologist_read_no_other_split_than_that_of_tests(root):
