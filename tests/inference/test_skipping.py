@@ -105,15 +105,20 @@ def left_out(folder: Path) -> list[tuple[str, ...]]:
     return rows
 
 
+def documents(path: Path) -> list[str]:
+    """Run a study, and return its report and its appendix."""
+    predicted(path)
+    out = path.parent / "out"
+    pipeline.analyze(read_study(path), out)
+    report(out / "results.json", out, formats=("html",))
+    return [(out / name).read_text(encoding="utf-8") for name in ("report.html", "appendix.html")]
+
+
 def test_the_report_names_the_file_that_lists_what_was_left_out_and_no_id(tmp_path: Path) -> None:
     path = skipping(tmp_path)
     for image in ("i007", "i011"):
         (tmp_path / "images" / f"{image}.png").write_bytes(b"x" * 300)
-    predicted(path)
-    pipeline.analyze(read_study(path), tmp_path / "out")
-    report(tmp_path / "out" / "results.json", tmp_path / "out", formats=("html",))
-    for name in ("report.html", "appendix.html"):
-        text = (tmp_path / "out" / name).read_text(encoding="utf-8")
+    for text in documents(path):
         assert "left-out.csv, beside the study’s results, names the 2\N{NO-BREAK SPACE}images that could not" in text
         assert "i007" not in text
     assert [image for _, image, *_ in left_out(tmp_path)] == ["i007", "i011"]
@@ -123,11 +128,7 @@ def test_the_documents_name_what_was_left_out_where_the_study_asks(tmp_path: Pat
     path = skipping(tmp_path)
     path.write_text(path.read_text().replace("[report]\n", "[report]\nlist_skipped = true\n"))
     (tmp_path / "images" / "i007.png").write_bytes(b"x" * 300)
-    predicted(path)
-    pipeline.analyze(read_study(path), tmp_path / "out")
-    report(tmp_path / "out" / "results.json", tmp_path / "out", formats=("html",))
-    for name in ("report.html", "appendix.html"):
-        text = (tmp_path / "out" / name).read_text(encoding="utf-8")
+    for text in documents(path):
         assert "Images that could not be read or predicted." in text
         assert "i007.png: the file is no PNG" in text
 

@@ -21,6 +21,7 @@ from cxrobust.radiology_reports.judges import (
     judge,
 )
 from cxrobust.radiology_reports.tables import read_rows
+from cxrobust.spreadsheets import bare
 from cxrobust.study.sections import StudyPath
 
 COLUMNS = ("image", "first", "second", "preferred")
@@ -29,7 +30,7 @@ NOT_ASKED = "no preference in the file"
 
 def same_text(text: str) -> str:
     """Return a text as it is compared: spaces and line ends are one, without the mark of a spreadsheet."""
-    return " ".join((text[1:] if text[:1] == "'" and text[1:2] in set("=+-@") else text).split())
+    return " ".join(bare(text).split())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -95,9 +95,7 @@ def sheet_figure(width: float, images: Sequence[Shown]) -> Canvas:
     side = min(width / most, MOST_SIDE)
     figure = canvas(side * columns, rows * (side + 3.5) + 3)
     figure.set_layout_engine(Panels(top=3 * 72 / 25.4))  # room for the first row's notes
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for axes in grid.flat:
-        axes.set_axis_off()
+    grid = _places(figure, rows, columns)
     for axes, one in zip(grid.flat, images, strict=False):
         _picture(axes, one.pixels)
         names = [finding_words(finding) for finding in one.example["findings"]] or ["no finding"]
@@ -119,9 +117,7 @@ def corrupted_figure(width: float, clean: Shown | None, rows: Mapping[str, Mappi
     columns = first + len(severities)
     side = min(width / max(columns, PAIR_COLUMNS), MOST_SIDE)
     figure = canvas(side * columns, len(rows) * (side + 4) + 3)
-    grid = figure.subplots(len(rows), columns, squeeze=False)
-    for axes in grid.flat:
-        axes.set_axis_off()
+    grid = _places(figure, len(rows), columns)
     for line, (name, row) in zip(grid, rows.items(), strict=True):
         if clean is not None:
             _picture(line[0], clean.pixels)
@@ -150,9 +146,8 @@ def small_corrupted_figure(width: float, clean: Shown | None, rows: Mapping[str,
     lines, columns = math.ceil(len(blocks) / 2), 2 * len(severities) + 1
     side, narrow = min(width / columns, MOST_SIDE), is_narrow(width)
     figure = canvas(side * columns, lines * (side + 6.5) + 2)
-    grid = figure.subplots(lines, columns, squeeze=False)
+    grid = _places(figure, lines, columns)
     for axes in grid.flat:
-        axes.set_axis_off()
         axes.set_anchor("S")  # below the name and the value
     for place, (name, images) in enumerate(blocks):
         first = (place % 2) * (len(severities) + 1)
@@ -181,9 +176,7 @@ def pairs_figure(width: float, rows: Sequence[Sequence[Pair]]) -> Canvas:
     side = min(width / (columns if narrow else max(columns, PAIR_COLUMNS)), MOST_SIDE)
     size, most = (5.0, 15) if narrow else (6.5, 24)
     figure = canvas(side * columns, len(rows) * (side + 4) + 4)
-    grid = figure.subplots(len(rows), columns, squeeze=False)
-    for axes in grid.flat:
-        axes.set_axis_off()
+    grid = _places(figure, len(rows), columns)
     factor = magnification([pair for row in rows for pair in row])
     for line, row in zip(grid, rows, strict=True):
         clean = row[0].clean
@@ -223,6 +216,14 @@ def _probabilities(pair: Pair, finding: str | None) -> str:
     if before is None or after is None:
         return "perturbed"
     return f"p {number(before, digits=2)} → {number(after, digits=2)}"
+
+
+def _places(figure: Canvas, rows: int, columns: int) -> Any:
+    """Return an array (rows, columns) of places for pictures, without frames."""
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    return grid
 
 
 def _picture(axes: Axes, pixels: Pixels) -> None:
