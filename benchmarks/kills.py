@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from folders import write_folder
 from PIL import Image
 from record import write
 
@@ -212,16 +213,9 @@ def processes() -> dict[int, tuple[str, int]]:
 def prepare(plan: Plan, folder: Path) -> Path:
     """Write a study, always the same, and return its folder."""
     rng = np.random.default_rng(0)
-    (folder / "images").mkdir(parents=True)
-    rows = ["image_id,patient_id,Effusion,Mass"]
-    for i in range(plan.images):
-        Image.fromarray(rng.integers(0, 256, (20, 20), dtype=np.uint8)).save(folder / "images" / f"i{i:04}.png")
-        rows.append(f"i{i:04},p{i},{i % 2},{i // 2 % 2}")
-    (folder / "labels.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    (folder / "network.py").write_text(NETWORK.format(pause=plan.pause), encoding="utf-8")
-    keys = {"workers": plan.workers, "shard": plan.shard}
-    (folder / "study.toml").write_text(STUDY.format(**keys), encoding="utf-8")
-    return folder
+    images = (Image.fromarray(rng.integers(0, 256, (20, 20), dtype=np.uint8)) for _ in range(plan.images))
+    study = STUDY.format(workers=plan.workers, shard=plan.shard)
+    return write_folder(folder, images, network=NETWORK.format(pause=plan.pause), study=study)
 
 
 def parse_arguments(given: Sequence[str] | None = None) -> Plan:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from folders import write_folder
 from PIL import Image
 from record import write
 
@@ -86,28 +87,23 @@ def main() -> None:
 def measured(plan: Plan, n_images: int) -> dict[str, Any]:
     """Return the peak of a study of so many images, in bytes."""
     with tempfile.TemporaryDirectory(prefix="cxrobust-") as made:
-        prepare(plan, Path(made), n_images)
+        folder = prepare(plan, Path(made) / "study", n_images)
         context = multiprocessing.get_context("spawn")
         found = context.SimpleQueue()
-        process = context.Process(target=predict, args=(Path(made), found))
+        process = context.Process(target=predict, args=(folder, found))
         process.start()
         process.join()
         assert process.exitcode == 0, f"the process of {n_images} images ended with {process.exitcode}"
         return {"images": n_images, "anonymous": found.get(), "decoded": 2 * n_images * plan.side**2}
 
 
-def prepare(plan: Plan, folder: Path, n_images: int) -> None:
+def prepare(plan: Plan, folder: Path, n_images: int) -> Path:
+    """Write a study of so many images, and return its folder."""
     rng = np.random.default_rng(0)
-    (folder / "images").mkdir()
-    rows = ["image_id,patient_id,Effusion,Mass"]
-    for i in range(n_images):
-        coarse = Image.fromarray(rng.integers(0, 256, (16, 16), dtype=np.uint8))
-        coarse.resize((plan.side, plan.side)).save(folder / "images" / f"i{i}.png", compress_level=1)
-        rows.append(f"i{i},p{i},{i % 2},{i // 2 % 2}")
-    (folder / "labels.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    (folder / "network.py").write_text(NETWORK, encoding="utf-8")
-    keys = {"side": plan.side, "batch": plan.batch, "shard": plan.shard}
-    (folder / "study.toml").write_text(STUDY.format(**keys), encoding="utf-8")
+    coarse = (Image.fromarray(rng.integers(0, 256, (16, 16), dtype=np.uint8)) for _ in range(n_images))
+    images = (one.resize((plan.side, plan.side)) for one in coarse)
+    study = STUDY.format(side=plan.side, batch=plan.batch, shard=plan.shard)
+    return write_folder(folder, images, network=NETWORK, study=study)
 
 
 def predict(folder: Path, found: "multiprocessing.SimpleQueue[int]") -> None:

@@ -55,7 +55,7 @@ def estimate(
             if contrast.singly and counts.name in {MACRO, WORST}:
                 continue
             point, outcome = points[index][place], tested[index][place]
-            is_defined, reason = point.undefined <= most_undefined, why_not(contrast, counts, place, point, values)
+            is_defined, reason = point.undefined <= most_undefined, why_not(contrast, place, point, values)
             if reason is not None or not is_defined or counts.n_patients < 2:
                 value = point.value if is_defined else float("nan")
                 point, outcome = replace(point, value=value, interval=no_interval()), NOTHING

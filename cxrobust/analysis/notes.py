@@ -116,7 +116,7 @@ def notes_on_decisions(metric: Metric, contrast: Contrast, deciding: Collection[
     return [f"probabilities against decisions: nothing tells how sure {bare[0]} is"]
 
 
-def why_not(contrast: Contrast, counts: FindingCounts, place: int, point: Point, values: Values) -> str | None:
+def why_not(contrast: Contrast, place: int, point: Point, values: Values) -> str | None:
     """Say why an estimate is not estimable in the sample, or return None."""
     reason = values.reason(contrast, place)
     if reason is not None or np.isfinite(point.value):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
 
 T = TypeVar("T")
-PROBED = 16
+PROBED = 4
 """Images of the first batch by which probabilities are told from log-odds."""
 AMPLIFIED = 100.0
 """How many times as far as in the image its pixels are then from 0.5."""

@@ -182,7 +182,7 @@ def latex_of(table: Table, words: Words) -> str:
     notes = " ".join(to_latex(words.notes).split())
     n_lines = sum(line.count(r"\\") for line in lines)
     write = _floating if n_lines <= MOST_FLOATING else _running
-    return "\n".join([*PREAMBLE, *write(specification, caption, head, lines, notes, len(kinds))]) + "\n"
+    return "\n".join([*PREAMBLE, *write(specification, caption, head, lines, notes)]) + "\n"
 
 
 SIZE = r"\footnotesize\setlength{\tabcolsep}{3pt}"
@@ -192,9 +192,7 @@ NUMBERS = (
 )
 
 
-def _floating(
-    specification: str, caption: str, head: str, lines: Sequence[str], notes: str, n_columns: int
-) -> list[str]:
+def _floating(specification: str, caption: str, head: str, lines: Sequence[str], notes: str) -> list[str]:
     below = [r"\begin{tablenotes}\scriptsize", rf"\item {notes}", r"\end{tablenotes}"] if notes else []
     return [
         r"\begin{table*}[tbp]",
@@ -214,9 +212,7 @@ def _floating(
     ]
 
 
-def _running(
-    specification: str, caption: str, head: str, lines: Sequence[str], notes: str, n_columns: int
-) -> list[str]:
+def _running(specification: str, caption: str, head: str, lines: Sequence[str], notes: str) -> list[str]:
     below = [rf"\nopagebreak\noindent{{\scriptsize {notes}\par}}"] if notes else []
     return [
         r"\begingroup",
