@@ -304,14 +304,6 @@ def named_tests(names: Iterable[str]) -> str:
     return listed([TESTS.get(name, name) for name in sorted(names)])
 
 
-def named_intervals(names: Iterable[str]) -> str:
-    """Name kinds of intervals within a sentence; those from resamples by what they share."""
-    said = [INTERVALS.get(name, name) for name in sorted(names)]
-    if all(words.endswith("from patient-level resamples") for words in said):
-        return "from patient-level resamples"
-    return listed(said)
-
-
 def capitalised(text: str) -> str:
     """Return the text with its first letter as a capital; the rest stays."""
     return text[:1].upper() + text[1:]

@@ -150,5 +150,8 @@ def test_each_test_of_the_primary_table_has_its_own_footnote():
     notes = {group.head: {row[-1].note for row in group.rows} - {""} for group in two["primary"].groups}
     assert notes["Accuracy"] == {"b"}
     assert notes["AUROC"] == {"c"}
-    assert "(accuracy)" in two["intervals"]
+    resampled = "percentile, from patient-level resamples"
+    assert one["intervals"] == resampled
+    others = "AUROC, mean confidence, ECE, and Brier score"
+    assert two["intervals"] == f"{resampled} ({others}); Wilson’s, at the effective number of images (accuracy)"
     assert one["sides"] == "AUROC and accuracy: higher is better; ECE and Brier score: lower is better."

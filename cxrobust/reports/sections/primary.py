@@ -22,12 +22,12 @@ from cxrobust.reports.sentences import averaged
 from cxrobust.reports.units import in_units
 from cxrobust.reports.view import CLEAN, View
 from cxrobust.reports.words import (
+    INTERVALS,
     capitalised,
     condition_words,
     counted,
     listed,
     metric_words,
-    named_intervals,
     named_tests,
     percent,
     regime,
@@ -71,11 +71,13 @@ def _over(view: View, estimates: Sequence[Estimate]) -> str:
 
 def _intervals(estimates: Sequence[Estimate]) -> str:
     """Name the kinds of intervals, each with its metrics where there are several."""
-    kinds = list(dict.fromkeys(e.interval for e in estimates if e.interval))
-    if len(kinds) < 2:
-        return named_intervals(kinds)
-    metrics = [dict.fromkeys(metric_words(e.metric).name for e in estimates if e.interval == kind) for kind in kinds]
-    return "; ".join(f"{named_intervals([kind])} ({listed(list(of))})" for kind, of in zip(kinds, metrics, strict=True))
+    metrics: dict[str, dict[str, None]] = {}
+    for one in estimates:
+        if one.interval:
+            metrics.setdefault(one.interval, {})[metric_words(one.metric).name] = None
+    if len(metrics) < 2:
+        return "; ".join(INTERVALS[kind] for kind in metrics)
+    return "; ".join(f"{INTERVALS[kind]} ({listed(list(of))})" for kind, of in metrics.items())
 
 
 def _sides(view: View) -> str:
