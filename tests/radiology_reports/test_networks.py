@@ -202,6 +202,29 @@ def test_radgraph_reads_graphs_from_texts(tmp_path):
     assert found.columns["radgraph_complete"][0] == 1
     unread = "text beyond 7 words not read"
     assert found.remarks == (f"very long report; {unread}", None, None)
+    blank = Pairs(ids=("a", "b"), candidates=(" \n", "\N{NO-BREAK SPACE}"), references=texts[:2])
+    assert judge.score(blank).columns["radgraph_complete"].tolist() == [0, 0]
+
+
+def test_radgraph_takes_its_encoder_from_a_folder_and_never_from_a_hub(tmp_path):
+    """As published, the configuration names the encoder by its name on a hub."""
+    pytest.importorskip("radgraph")
+    from cxrobust.radiology_reports.scores.radgraph import _load
+
+    folder = _tiny_radgraph(tmp_path)
+    pair = Pairs(ids=("a",), candidates=TEXTS[:1], references=TEXTS[1:2])
+    before = scorer["radgraph"](folder=folder, device="cpu").score(pair).columns
+    path = folder / "radgraph-xl" / "config.json"
+    path.write_text(path.read_text().replace(json.dumps(str(folder / "words")), '"a-lab/a-network"'))
+    _load.cache_clear()
+    with pytest.raises(DataError, match=r"names its encoder as on a hub, a-lab/a-network, and nothing is fetched"):
+        scorer["radgraph"](folder=folder, device="cpu").score(pair)
+    given = scorer["radgraph"](folder=folder, device="cpu", encoder=folder / "words").score(pair).columns
+    assert all((given[name] == before[name]).all() for name in before)
+    path.write_text("[]")
+    _load.cache_clear()
+    with pytest.raises(DataError, match=r"config\.json: this is no configuration of a RadGraph"):
+        scorer["radgraph"](folder=folder, device="cpu").score(pair)
 
 
 RADGRAPHS = {
@@ -236,7 +259,7 @@ def test_radgraph_levels_against_hand_arithmetic(tmp_path, monkeypatch):
     pytest.importorskip("radgraph")
     monkeypatch.setattr(sys.modules["radgraph.radgraph"], "RadGraph", GivenGraphs)
     (tmp_path / "radgraph-xl").mkdir()
-    (tmp_path / "radgraph-xl" / "config.json").write_text("{}")
+    (tmp_path / "radgraph-xl" / "config.json").write_text(json.dumps(_configured({"model_name": str(tmp_path)}, {})))
     short, long, nothing = RADGRAPHS
     found = scorer["radgraph"](folder=tmp_path, device="cpu").score(
         Pairs(ids=("a", "b", "c"), candidates=(short, long, nothing), references=(long, long, long))
@@ -247,9 +270,14 @@ def test_radgraph_levels_against_hand_arithmetic(tmp_path, monkeypatch):
         assert each(measure, found.columns) == pytest.approx([2 * in_common / (3 + 4), 1, 0])
 
 
+def _configured(bert, network):
+    """Return the configuration of a RadGraph, which names its encoder twice."""
+    reader = {"type": "dygie", "max_span_width": 4, "token_indexers": {"bert": bert}}
+    return {"dataset_reader": reader, "model": {**network, "embedder": {"token_embedders": {"bert": bert}}}}
+
+
 def _tiny_radgraph(folder):
     """Write a RadGraph as its authors pack theirs, of a few random weights."""
-    import json
     from unittest.mock import patch
 
     words = folder / "words"
@@ -279,7 +307,6 @@ def _tiny_radgraph(folder):
     }
     network = {
         "type": "dygie",
-        "embedder": {"token_embedders": {"bert": bert}},
         "feature_size": 4,
         "feedforward_params": {"num_layers": 1, "hidden_dims": 8, "dropout": 0.0},
         "initializer": {},
@@ -289,8 +316,7 @@ def _tiny_radgraph(folder):
         "target_task": "relation",
         "modules": modules,
     }
-    reader = {"type": "dygie", "max_span_width": 4, "token_indexers": {"bert": bert}}
-    (model / "config.json").write_text(json.dumps({"dataset_reader": reader, "model": network}))
+    (model / "config.json").write_text(json.dumps(_configured(bert, network)))
     from radgraph.dygie.models.dygie import DyGIE
 
     from cxrobust.radiology_reports.scores.radgraph import _load
@@ -303,6 +329,6 @@ def _tiny_radgraph(folder):
         start(self, *arguments, **options)
 
     with patch.object(DyGIE, "__init__", kept), pytest.raises(FileNotFoundError):
-        _load(folder, "radgraph-xl", "cpu")  # it has everything but its weights
+        _load(folder, "radgraph-xl", None, "cpu")  # it has everything but its weights
     torch.save(made[0].state_dict(), model / "weights.th")
     return folder

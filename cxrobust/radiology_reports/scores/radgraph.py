@@ -6,7 +6,9 @@ alone (`simple`), with whether they have a relation (`partial`), and with the re
 
 import contextlib
 import io
+import json
 import re
+import tempfile
 import warnings
 from collections.abc import Mapping
 from functools import lru_cache
@@ -17,7 +19,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from cxrobust.errors import DataError, require
+from cxrobust.errors import DataError, require, some
 from cxrobust.radiology_reports.scores import Answers, Measure, OnDevice, Pairs, mean_of, scorer
 from cxrobust.study.sections import StudyPath
 
@@ -47,6 +49,9 @@ class RadGraph(OnDevice):
     folder: StudyPath
     """Folder that holds a folder named as `kind` with `config.json`, `vocabulary` and `weights.th`."""
     kind: Literal["radgraph", "radgraph-xl", "modern-radgraph-xl"] = "radgraph-xl"
+    encoder: StudyPath | None = None
+    """Folder of the network that `config.json` names as on a hub, its weights and tokenizer; not needed where that is
+    a folder."""
     longest: int = Field(default=400, ge=1)
     """Words and punctuation marks of a text that are read: time grows with almost their third power."""
 
@@ -57,12 +62,16 @@ class RadGraph(OnDevice):
             raise DataError(
                 f"{place}: no RadGraph is there: unpack {self.kind}.tar.gz to it, as its authors publish it"
             )
-        judge = _load(self.folder, self.kind, self.torch_device)
-        candidates, references = ([cut(text, self.longest) for text in texts] for texts in pairs.texts)
+        judge = _load(self.folder, self.kind, self.encoder, self.torch_device)
+        candidates, references = ([cut(text.strip(), self.longest) for text in texts] for texts in pairs.texts)
         with contextlib.redirect_stdout(io.StringIO()):
             _, found, _, _ = judge(hyps=candidates, refs=references)
         read = zip(candidates, references, strict=True)
-        is_cut = [i for i, (one, both) in enumerate(zip(read, pairs.texts_in_pairs, strict=True)) if one != both]
+        is_cut = [
+            i
+            for i, (given, both) in enumerate(zip(pairs.texts_in_pairs, read, strict=True))
+            if tuple(text.strip() for text in given) != both
+        ]
         return Answers(
             columns={
                 f"radgraph_{level}": np.array(one, dtype=np.float64) for level, one in zip(LEVELS, found, strict=True)
@@ -82,14 +91,49 @@ def cut(text: str, most: int) -> str:
 
 
 @lru_cache(maxsize=1)
-def _load(folder: Path, kind: str, device: str) -> Any:
+def _load(folder: Path, kind: str, encoder: Path | None, device: str) -> Any:
     radgraph: Any = require("radgraph", group="report-models")
     _give_older_methods()
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():  # it prints its device
-        warnings.simplefilter("ignore", ResourceWarning)  # and leaves its configuration open
-        return radgraph.F1RadGraph(
-            reward_level="all", model_type=kind, model_cache_dir=str(folder), cuda=0 if device == "cuda" else -1
-        )
+    with tempfile.TemporaryDirectory(prefix="cxrobust-") as made:
+        _with_encoder(folder / kind, encoder, Path(made) / kind)
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():  # it prints its device
+            warnings.simplefilter("ignore", ResourceWarning)  # and leaves its configuration open
+            return radgraph.F1RadGraph(
+                reward_level="all", model_type=kind, model_cache_dir=made, cuda=0 if device == "cuda" else -1
+            )
+
+
+def _with_encoder(place: Path, encoder: Path | None, out: Path) -> None:
+    """Write the files of a RadGraph to `out` as links, its configuration with the folder of its encoder in it.
+
+    Raises
+    ------
+    DataError
+        When the configuration is none, or names an encoder that would be fetched.
+    """
+    path = place / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        named = [
+            config["dataset_reader"]["token_indexers"]["bert"],
+            config["model"]["embedder"]["token_embedders"]["bert"],
+        ]
+        names = {one["model_name"] for one in named}
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DataError(f"{path}: this is no configuration of a RadGraph: unpack it anew") from error
+    for one in named:
+        if encoder is not None:
+            one["model_name"] = str(encoder)
+        elif not Path(one["model_name"]).is_dir():
+            raise DataError(
+                f"{path}: it names its encoder as on a hub, {some(sorted(names))}, and nothing is fetched: give the "
+                f"encoder's folder as encoder in [scores.radgraph]"
+            )
+    out.mkdir()
+    for file in place.iterdir():
+        if file.name != path.name:
+            (out / file.name).symlink_to(file.resolve())
+    (out / path.name).write_text(json.dumps(config), encoding="utf-8")
 
 
 def _give_older_methods() -> None:
