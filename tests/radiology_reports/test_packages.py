@@ -178,6 +178,60 @@ def test_ratescore_against_arithmetic_by_hand_and_each_pair_alone(tmp_path, rate
     assert len(together) == len(filled) - 1  # the package's lists move up where a text has no sentence
 
 
+def test_ratescore_of_networks_of_the_published_forms_is_the_packages_own(tmp_path, ratescore, asked):
+    """As published, the finder is a DeBERTa-v2 and the embedder an MPNet, whose tokens begin at a space."""
+    finder, embedder = _published_forms(tmp_path)
+    found = scorer["ratescore"](entities=finder, embeddings=embedder, device="cpu", batch=3).score(PAIRS)
+    package = ratescore.RaTEScore(str(finder), str(embedder), use_gpu=False, affinity_matrix="long")
+    read = [i for i, text in enumerate(REPORTS) if text not in {"", NO_SENTENCE}]
+    alone = [float(package.compute_score([REPORTS[i]], [REFERENCES[i]])[0]) for i in read]
+    assert found.columns["ratescore"][read] == pytest.approx(alone, abs=1e-6)
+    assert len({round(one, 3) for one in alone}) > 2
+    assert asked == []
+
+
+def _published_forms(folder):
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+
+    special = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]"]
+    bare = [word for word in WORDS if word not in special]
+    vocabulary = [
+        *special,
+        "\N{LOWER ONE EIGHTH BLOCK}",
+        *(f"\N{LOWER ONE EIGHTH BLOCK}{word}" for word in bare),
+        *bare,
+    ]
+    tokens = Tokenizer(models.Unigram([(token, -1.0 - 0.001 * i) for i, token in enumerate(vocabulary)], unk_id=3))
+    tokens.normalizer = normalizers.Lowercase()
+    tokens.pre_tokenizer, tokens.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+    tokens.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+    )
+    shape = {
+        "hidden_size": HIDDEN, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32,
+        "pad_token_id": 0, "initializer_range": 0.5,
+    }  # fmt: skip
+    labels = ["O", *(f"{place}-{kind}" for kind in sorted({*KINDS.values()}) for place in "BI")]
+    of_finder = transformers.DebertaV2Config(
+        vocab_size=len(vocabulary), relative_attention=True, position_buckets=16, norm_rel_ebd="layer_norm",
+        share_att_key=True, pos_att_type=["p2c", "c2p"], position_biased_input=False, type_vocab_size=0,
+        id2label=dict(enumerate(labels)), label2id={name: i for i, name in enumerate(labels)}, **shape,
+    )  # fmt: skip
+    of_embedder = transformers.MPNetConfig(vocab_size=len(vocabulary) + 2, max_position_embeddings=514, **shape)
+    torch.manual_seed(0)
+    networks = {
+        "finder": transformers.DebertaV2ForTokenClassification(of_finder),
+        "embedder": transformers.MPNetModel(of_embedder),
+    }
+    for name, network in networks.items():
+        network.save_pretrained(folder / name)
+        transformers.PreTrainedTokenizerFast(
+            tokenizer_object=tokens, pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]", unk_token="[UNK]",
+            mask_token="[MASK]", model_max_length=512,
+        ).save_pretrained(folder / name)  # fmt: skip
+    return folder / "finder", folder / "embedder"
+
+
 @pytest.fixture
 def radeval(monkeypatch, asked):
     """The package, imported anew as the first score by it has it imported."""
