@@ -63,6 +63,8 @@ class ScoredTable:
     """(n_reports,) by metric: of each report alone; NaN where not scored."""
     together: tuple[Estimate, ...]
     """Of all reports, one a metric."""
+    strays: tuple[str, ...]
+    """Ids of references that belong to no report."""
 
 
 def score_table(
@@ -79,11 +81,11 @@ def score_table(
     Raises
     ------
     DataError
-        When a table cannot be read, or lacks a column.
+        When a table cannot be read, lacks a column, or no reference of another table belongs to a report.
     StudyError
         When a metric is none of reports, or its scorer needs settings.
     """
-    pairs, patients = _pairs(path, references, columns)
+    pairs, patients, strays = _pairs(path, references, columns)
     used = _scorers(metrics, scorers)
     scored = {name: one.score(pairs) for name, one in used.items()}
     known = {key: values for one in scored.values() for key, values in one.columns.items()}
@@ -99,10 +101,12 @@ def score_table(
         scored=scored,
         each={name: each(measured(name)[1], known) for name in metrics},
         together=tuple(_value(name, sample) for name in metrics),
+        strays=strays,
     )
 
 
-def _pairs(path: Path, references: Path | None, columns: Columns) -> tuple[Pairs, list[str]]:
+def _pairs(path: Path, references: Path | None, columns: Columns) -> tuple[Pairs, list[str], tuple[str, ...]]:
+    """Return reports with references, their patients, and the ids of references that belong to no report."""
     reports = read_reports(path, id_column=columns.id, text_column=columns.report)
     rows = {name_of(row[columns.id]): (line, row) for line, row in read_rows(path)}
     if references is None:
@@ -120,9 +124,15 @@ def _pairs(path: Path, references: Path | None, columns: Columns) -> tuple[Pairs
             if not name_of(row.get(columns.patient)):
                 raise DataError(f"{path}, line {line}: no {columns.patient!r}: give every report its patient")
     ids = tuple(one.id for one in reports)
+    strays = tuple(one for one in texts if one not in rows)
+    if len(strays) == len(texts):
+        raise DataError(
+            f"{references}: none of its ids ({some(strays)}) is an id of {path} ({some(ids)}): give the references of "
+            f"these reports"
+        )
     patients = [name_of(rows[one][1][columns.patient]) if columns.patient else one for one in ids]
     told = tuple(texts[one] if texts.get(one, "").strip() else None for one in ids)
-    return Pairs(ids=ids, candidates=tuple(one.text for one in reports), references=told), patients
+    return Pairs(ids=ids, candidates=tuple(one.text for one in reports), references=told), patients, strays
 
 
 def _scorers(metrics: Sequence[str], scorers: Mapping[str, Scorer]) -> dict[str, Scorer]:

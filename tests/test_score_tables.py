@@ -96,13 +96,21 @@ def test_the_help_names_tables_of_scores(capsys):
     assert "[scores.NAME]" in " ".join(capsys.readouterr().out.split())
 
 
-def test_references_may_stand_in_a_table_of_their_own(tmp_path):
+def test_references_may_stand_in_a_table_of_their_own(tmp_path, capsys):
     path, out = _table(tmp_path, [(i, text, "", p) for i, text, _, p in ROWS]), tmp_path / "scores.csv"
-    (tmp_path / "own.csv").write_text("id,report\na,Small left effusion.\ne,Edema.\n")
+    (tmp_path / "own.csv").write_text("id,report\na,Small left effusion.\ne,Edema.\nz1,Mass.\nz2,Mass.\n")
     arguments = ["score", str(path), "--out", str(out), "--metrics", "f1-edema", "--references"]
     assert _main([*arguments, str(tmp_path / "own.csv")]) == 0
     assert [row["unscored"] for row in _read(out)] == ["", "no reference", "no reference", "no reference", ""]
     assert [row["words"] for row in _read(out)] == [str(len(text.split())) for _, text, _, _ in ROWS]  # unasked
+    assert "own.csv: 2 references of no report: z1, z2" in " ".join(capsys.readouterr().err.split())
+    (tmp_path / "other.csv").write_text("id,report\nz1,Mass.\n")
+    out.unlink()
+    assert _main([*arguments, str(tmp_path / "other.csv")]) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "other.csv: none of its ids (z1) is an id of" in said
+    assert "give the references of these reports" in said
+    assert not out.exists()
 
 
 def test_blanks_about_a_patient_s_name_make_no_other_patient(tmp_path):

@@ -90,6 +90,8 @@ def score(
         scorers={} if settings is None else read_scores(settings),
         columns=Columns(id=id_column, report=text_column, reference=reference_column, patient=patient),
     )
+    if table.strays:
+        warn(f"{references}: {counted(len(table.strays), 'reference')} of no report: {some(table.strays)}")
     write_table(out, table)
     show(table)
     say_written(out)

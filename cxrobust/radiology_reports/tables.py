@@ -121,14 +121,17 @@ def _csv_rows(path: Path, content: str) -> Iterator[tuple[int, Mapping[str, Any]
     csv.field_size_limit(_MOST)
     reader = csv.DictReader(io.StringIO(content, newline=""), strict=True)
     try:
-        for name, number in Counter(filter(None, reader.fieldnames or ())).items():
+        names = reader.fieldnames or ()
+        if len(names) == 1 and (parted := next((mark for mark in ";\t|" if mark in names[0]), None)):
+            raise DataError(f"{path}, line 1: columns are parted by {parted!r}: save it again with commas")
+        for name, number in Counter(filter(None, names)).items():
             if number > 1:
                 raise DataError(f"{path}, line {reader.line_num}: the column {name!r} stands twice: keep one")
         for row in reader:
             if None in row or None in row.values():
                 raise DataError(
                     f"{path}, line {reader.line_num}: as many values as the header has columns "
-                    f"({len(reader.fieldnames or ())}) are wanted: quote texts that hold commas"
+                    f"({len(names)}) are wanted: quote texts that hold commas"
                 )
             yield reader.line_num, {name: bare(value) for name, value in row.items()}
     except csv.Error as error:

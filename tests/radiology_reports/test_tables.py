@@ -63,6 +63,7 @@ def test_a_report_that_cannot_be_read_has_no_label_and_says_why():
         ("a.jsonl", '{"id": 1, "report": 0}\n', r"line 1: the 'report' is no text but 0: write"),
         ("a.jsonl", "{\n", r"line 1: no JSON"),
         ("a.csv", "id,report,report\n1,x,y\n", r"a\.csv, line 1: the column 'report' stands twice: keep one"),
+        ("a.csv", "id;report\n1;x, y\n", r"a\.csv, line 1: columns are parted by ';': save it again with commas"),
         ("a.csv", "id,report,no,no\n", r"a\.csv, line 1: the column 'no' stands twice: keep one"),
         (
             "a.jsonl",
