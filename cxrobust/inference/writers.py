@@ -102,7 +102,10 @@ class Writer(nn.Module, ABC):
         return self.log_probability_in_all(images, texts) / lengths
 
     def log_probability_in_all(self, images: Tensor, texts: Sequence[Tokens]) -> Tensor:
-        """Return the log-probability (n,) float64 that what is written of each image begins with its text."""
+        """Return the log-probability (n,) float64 that what is written of each image begins with its text.
+
+        Where several tokens end a text, an end in it stands for any of them.
+        """
         longest = max(map(len, texts))
         rows = [[*text, *[self.padding] * (longest - len(text))] for text in texts]
         tokens = torch.tensor(rows, device=images.device)
@@ -110,7 +113,11 @@ class Writer(nn.Module, ABC):
         known = torch.arange(longest, device=images.device)[None] < lengths[:, None]
         logits = self.forced(images, tokens, known)
         logits = logits if logits.dtype == torch.float64 else logits.float()
-        own = logits.gather(2, tokens[..., None])[..., 0] - logits.logsumexp(dim=2)
+        own = logits.gather(2, tokens[..., None])[..., 0]
+        if len(self.ends) > 1:  # a text ends with any of them
+            ends = torch.tensor(self.ends, device=tokens.device)
+            own = torch.where(torch.isin(tokens, ends), logits[..., ends].logsumexp(dim=2), own)
+        own = own - logits.logsumexp(dim=2)
         total: Tensor = (own.double() * known).sum(dim=1)
         return total
 
@@ -120,9 +127,14 @@ class Writer(nn.Module, ABC):
         Raises
         ------
         DataError
-            When there are more than `most`.
+            When there are more than `most`, or the tokenizer lacks a word.
         """
         tokens = [*self._encoded(text), self.ends[0]]
+        if self.tokenizer.unk_token_id in tokens[:-1]:
+            raise DataError(
+                f"{self.where}: a text that is attacked has words that its tokenizer lacks (“{text[:60]}…”): write it "
+                f"in others"
+            )
         if len(tokens) > most:
             raise DataError(
                 f"{self.where}: a text that is attacked has {len(tokens):,} tokens, and max_new_tokens is {most:,} "

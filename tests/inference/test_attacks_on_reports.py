@@ -107,7 +107,8 @@ def test_pgd_moves_the_text_s_probability_more_than_noise(model, text, falls, re
     texts = {
         "clean": generator.tokens(batch.images, ids=batch.ids, seed=1),
         "reference": [generator.tokens_of(one) for one in batch.references],
-    }.get(text, [generator.tokens_of(text)] * 8)
+        FALSE: [generator.tokens_of(FALSE)] * 8,
+    }[text]
     noise = perturbation["noise"].model_validate({"attack": "noise", "eps": EPS})
     at = {
         name: scores(generator, batch, one.perturb(batch, generator), texts)
@@ -212,6 +213,22 @@ def test_a_reference_longer_than_a_report_is_named_before_anything_is_predicted(
     found = load_predictions(tmp_path / "out")
     assert len(found.image_ids) == 10
     assert found.index["data"]["exclusions"] == {"with a reference report of more than 7 words": 2}
+
+
+def test_a_text_of_words_that_the_model_lacks_is_named_before_anything_is_predicted(tmp_path, llava):
+    study = write_generator_study(tmp_path)
+    told = {f"i{row:03}": "no effusion" for row in range(12)} | {"i011": "xyzzy", "i003": "no hernia"}
+    (tmp_path / "reports.csv").write_text("id,report\n" + "\n".join(f"{image},{text}" for image, text in told.items()))
+    given = study.read_text().replace("size = 20", 'size = 20\nreferences = "reports.csv"')
+    for text, message in (
+        ("reference", r"of 2 images has words that the tokenizer lacks \(i003, i011; “no hernia…”\): leave them out"),
+        ("large xyzzy", r"its text has words that the tokenizer lacks \(“large xyzzy…”\): write it in others"),
+    ):
+        study.write_text(given.replace('target = "report"', f'target = "report"\ntext = "{text}"'))
+        with pytest.raises(StudyError, match=r"attack 'pgd' of regime 'sft': .*" + message):
+            check(read_study(study), tmp_path / "out", report=silent)
+    with pytest.raises(DataError, match=r"has words that its tokenizer lacks \(“large xyzzy…”\): write it in others"):
+        attack_of("pgd", text="large xyzzy").perturb(batch_of(1), llava)
 
 
 def test_generators_are_recalibrated_on_validation_images_which_need_no_reference(tmp_path):

@@ -256,6 +256,20 @@ def by_hand(folder: Path, kind: str, picture: np.ndarray, network, text: str) ->
 
 
 @pytest.mark.parametrize("kind", SAVED)
+def test_a_text_ends_with_any_of_several_ends(kind, folder):
+    """Its probability is the sum of those with each end, as chats end with another token than texts do."""
+    writer = regime_in(folder, kind).load(FINDINGS).writer
+    shown, text = as_images(pictures(2)).repeat(1, 1 if kind == "encoder-decoder" else 3, 1, 1), [5, 6, 7]
+    with torch.no_grad():
+        each = [writer.log_probability_in_all(shown, [[*text, end]] * 2) for end in (2, 9)]
+        writer.ends = [2, 9]
+        both = [writer.log_probability_in_all(shown, [[*text, end]] * 2) for end in (2, 9)]
+    expected = torch.stack(each).logsumexp(dim=0)
+    for one in both:
+        torch.testing.assert_close(one, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", SAVED)
 def test_gradient_of_a_text_s_probability_against_finite_differences(kind, folder):
     loaded = regime_in(folder, kind).load(FINDINGS)
     images = as_images(pictures(2)).requires_grad_(True)
@@ -374,6 +388,11 @@ def test_samples_that_state_nothing_are_told_beside_the_report(folder, monkeypat
             "it reads 'no effusion' and 'no  effusion' alike",
         ),
         ("encoder-decoder", {"prompt": "Describe"}, "takes no prompt: remove prompt"),
+        (
+            "encoder-decoder",
+            {"max_new_tokens": 5000},
+            r"places for \d+ tokens, and max_new_tokens is 5,000: write max_new_tokens = \d+ or less",
+        ),
         ("llava", {"confidence": "questions", "yes": ["certainly so"]}, "is one token of the model"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import threading
 import time
 from contextlib import contextmanager
@@ -509,6 +510,36 @@ def test_a_local_model_is_asked_in_both_orders_and_its_nonsense_is_counted(tiny_
     alone = make("language-model", model=str(tiny_judge), max_tokens=6, batch=1)
     assert alone.identity() == one.identity()
     assert alone.judge([CASE], Desk(device="cpu")) == [found]
+
+
+def test_what_a_local_model_writes_after_the_question_is_its_verdict(tiny_judge, tmp_path):
+    """A network without attention writes `Verdict : A` after any last word, whichever report is shown as A."""
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    model = transformers.LlamaForCausalLM.from_pretrained(tiny_judge)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tiny_judge)
+    shutil.copytree(tiny_judge, tmp_path / "judge")
+    verdict, colon, first, end = (tokenizer.convert_tokens_to_ids(word) for word in ("Verdict", ":", "A", "</s>"))
+    follows = {verdict: colon, colon: first, first: end}
+    config = model.config
+    config.hidden_size = size = config.vocab_size + -config.vocab_size % 4
+    config.head_dim = size // 2
+    model = transformers.LlamaForCausalLM(config)
+    with torch.no_grad():
+        for name, weights in model.named_parameters():
+            weights.fill_(1 if "norm" in name else 0)
+        for token in range(config.vocab_size):
+            model.model.embed_tokens.weight[token, token] = 1
+            model.lm_head.weight[follows.get(token, verdict), token] = 1
+    model.save_pretrained(tmp_path / "judge")
+    (found,) = make("language-model", model=str(tmp_path / "judge"), max_tokens=6).judge(
+        [CASE], Desk(answers=tmp_path / "answers", device="cpu")
+    )
+    (file,) = (tmp_path / "answers").iterdir()
+    answers = [json.loads(line)["answer"].split() for line in file.read_text().splitlines()]
+    assert answers == [["Verdict", ":", "A"]] * 6
+    shown_first = ("first", "second")
+    assert [(one.choice, one.orders) for one in found.decisions] == [("tie", shown_first)] * 3
 
 
 def test_a_question_longer_than_the_model_reads_is_counted(tiny_judge):

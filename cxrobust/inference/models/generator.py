@@ -175,6 +175,12 @@ class ReportGenerator(SizedRegime):
         keys += ['confidence = "questions"'] if self.confidence == "questions" else []
         for key in keys:
             raise DataError(f"{where}: a VisionEncoderDecoderModel takes no prompt: remove {key}")
+        longest = getattr(network.config.decoder, "max_position_embeddings", None)
+        if longest is not None and self.max_new_tokens > longest:
+            raise DataError(
+                f"{where}: its decoder has places for {longest:,} tokens, and max_new_tokens is "
+                f"{self.max_new_tokens:,}: write max_new_tokens = {longest} or less"
+            )
         tokenizer = vision_language.load_tokenizer(folder, trust_remote_code=self.trust_remote_code)
         writer = writers.EncoderDecoderWriter(network, tokenizer, where=where)
         made: Generator = generator(writer, self._statements(writer, findings))
@@ -235,8 +241,10 @@ class ReportGenerator(SizedRegime):
             top_p=self.top_p,
         )
 
-    def count_tokens(self, texts: Sequence[str], *, fold: str | None = None) -> list[int]:
-        """Return how many tokens each text has as a report of this model, its end included; weights stay unread.
+    def read_texts(self, texts: Sequence[str], *, fold: str | None = None) -> list[tuple[int, bool]]:
+        """Return of each text how many tokens it has, its end included, and whether the tokenizer has all its words.
+
+        Weights stay unread.
 
         Raises
         ------
@@ -252,7 +260,8 @@ class ReportGenerator(SizedRegime):
         loaded = load(folder, trust_remote_code=self.trust_remote_code)
         tokenizer = loaded if is_bare else loaded.tokenizer
         with pretrained.quiet():  # of a text that is longer than the model reads, which is what is looked for
-            return [len(tokenizer.encode(text, add_special_tokens=False)) + 1 for text in texts]
+            read = [tokenizer.encode(text, add_special_tokens=False) for text in texts]
+        return [(len(tokens) + 1, tokenizer.unk_token_id not in tokens) for tokens in read]
 
     def _reader(self, findings: Sequence[str]) -> "Reader":
         from cxrobust.inference.generation import Reader
