@@ -31,7 +31,7 @@ from cxrobust.preferences.run import check_learned_images
 from cxrobust.progress import Reporter
 from cxrobust.radiology_reports.findings import FLAWS, REFERENCES, told_of_flaws
 from cxrobust.results import PREDICTIONS
-from cxrobust.scoring import check_scorer, scorers_of
+from cxrobust.scoring import check_scorer, scorers_of, strays_of, try_scorer
 from cxrobust.study import Study
 
 LARGE = 8 / 255
@@ -100,6 +100,7 @@ def check(study: Study, out: Path, *, report: Reporter) -> Check:
     if models:
         report("trying regimes", len(models), len(models))
     table = planned.table
+    faults += _try_scorers(study, table.ids, report)
     held_out = () if planned.validation is None else planned.validation.table.patients
     positives = (table.labels == 1).sum(axis=0)
     return Check(
@@ -246,6 +247,18 @@ def _try(units: list[Unit], part: Plan, left: list[Unit]) -> float:
         same = [u for u in left if u.regime is regime and u.fold == unit.fold and u.condition == unit.condition]
         seconds += each * float(np.sum([len(u.rows) for u in same]))
     return seconds
+
+
+def _try_scorers(study: Study, ids: Sequence[str], report: Reporter) -> tuple[str, ...]:
+    """Let each scorer score one pair of sentences; say which reports of tables made elsewhere are of no image."""
+    scorers = scorers_of(study)
+    for done, one in enumerate(scorers.values()):
+        report("trying scorers", done, len(scorers))
+        try_scorer(one)
+    if scorers:
+        report("trying scorers", len(scorers), len(scorers))
+    told = (strays_of(name, one, ids) for name, one in scorers.items())
+    return tuple(one for one in told if one is not None)
 
 
 def _in_words(seconds: float) -> str:

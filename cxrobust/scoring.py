@@ -1,7 +1,7 @@
 """The stage that scores generated reports: after the predictions, into their folder, for metrics of the analysis."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from cxrobust.errors import DataError, StudyError
+from cxrobust.errors import DataError, StudyError, counted, some
 from cxrobust.files import alone, atomic_write_text, canonical_json, sha256_bytes, sha256_file
 from cxrobust.predictions import IMAGES, INDEX, REFERENCE, UnitPredictions, index_text, read_unit
 from cxrobust.predictions.scores import AGAIN, SCORES, is_whole, write_scores
@@ -19,6 +19,13 @@ from cxrobust.radiology_reports.scores import Pairs, Scorer, measured, scorer
 if TYPE_CHECKING:
     from cxrobust.study import Study
     from cxrobust.study.messages import Place
+
+TRIAL = Pairs(
+    ids=("trial",),
+    candidates=("No pneumothorax.",),
+    references=("Small left effusion.",),
+    log_probabilities=np.zeros(1),
+)
 
 
 def scorers_of(study: "Study", place: "Place | None" = None) -> dict[str, Scorer]:
@@ -93,6 +100,25 @@ def check_scorer(name: str, one: Scorer) -> None:
     """
     one.check()
     one.identity(name)
+
+
+def try_scorer(one: Scorer) -> None:
+    """Score one pair of sentences, which shows that a scorer's networks and tables can be read.
+
+    Raises
+    ------
+    CxrobustError
+        Where they cannot.
+    """
+    one.score(TRIAL)
+
+
+def strays_of(name: str, one: Scorer, ids: Collection[str]) -> str | None:
+    """Say which reports of a scorer's table are of no image; None where every one is."""
+    strays = sorted(set(one.named_ids()) - set(ids))
+    if not strays:
+        return None
+    return f"[scores.{name}]: {counted(len(strays), 'report')} of its table of no image here: {some(strays)}"
 
 
 def score(study: "Study", folder: Path, *, report: Reporter = silent) -> None:

@@ -9,10 +9,12 @@ import pytest
 
 from cxrobust import pipeline, scoring
 from cxrobust.bundles.bundling import Wanted, bundle
+from cxrobust.checks import check
 from cxrobust.errors import DataError, StudyError
 from cxrobust.files import sha256_file
 from cxrobust.inference import engine
 from cxrobust.predictions import IMAGES, INDEX, index_text, load_predictions, read_unit, write_unit
+from cxrobust.progress import silent
 from cxrobust.radiology_reports.scores.chexpert import Chexpert
 from cxrobust.study import read_study
 from cxrobust.verification.recomputed import recompute
@@ -194,3 +196,39 @@ def test_a_missing_file_of_a_scorer_is_told_before_anything_runs(tmp_path):
     with pytest.raises(DataError, match=r"none.csv: the file or folder is missing: correct its path in \[scores\]"):
         pipeline.predict(read_study(path), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "name", "content", "message"),
+    [
+        ('[scores.elsewhere]\nfile = "it.csv"\n', "elsewhere-x", "id,x\na,b,c\n", r"it\.csv, line 2: as many values"),
+        ('[scores.green]\nmodel = "."\nprompt = "it.csv"\n', "green", "Compare.", "lacks {reference} and {candidate}"),
+        (
+            '[scores.chexpert]\nlabeler = "chexbert"\ncheckpoint = "it.csv"\ntokenizer = "."\n',
+            "f1-14-micro",
+            "junk",
+            "it.csv",
+        ),
+        ('[scores.bertscore]\nmodel = "nothing"\nlayers = 1\n', "bertscore", "", "bert-score cannot use it"),
+        ('[scores.radgraph]\nfolder = "nothing"\n', "radgraph-simple", "", "no RadGraph is there"),
+    ],
+)  # fmt: skip
+def test_check_lets_each_scorer_score_before_anything_runs(tmp_path, settings, name, content, message):
+    pytest.importorskip("transformers")
+    if "bert" in settings or "radgraph" in settings:
+        pytest.importorskip("bert_score")
+        pytest.importorskip("radgraph")
+    (tmp_path / "it.csv").write_text(content)
+    (tmp_path / "nothing").mkdir()
+    study = read_study(_study(tmp_path, scores=settings, metrics=f'metrics = ["{name}"]\n'))
+    with pytest.raises(DataError, match=message):
+        check(study, tmp_path / "out", report=silent)
+
+
+def test_reports_of_no_image_in_a_table_of_scores_are_named_by_check(tmp_path):
+    (tmp_path / "it.csv").write_text("id,x\nimage001,1\nother,2\nstray,3\n")
+    study = read_study(
+        _study(tmp_path, scores='[scores.elsewhere]\nfile = "it.csv"\n', metrics='metrics = ["elsewhere-x"]\n')
+    )
+    faults = check(study, tmp_path / "out", report=silent).faults
+    assert "[scores.elsewhere]: 2 reports of its table of no image here: other, stray" in faults

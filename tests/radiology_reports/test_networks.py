@@ -337,7 +337,7 @@ def _tiny_radgraph(folder, kind="radgraph-xl"):
         made.append(self)
         start(self, *arguments, **options)
 
-    with patch.object(DyGIE, "__init__", kept), pytest.raises(FileNotFoundError):
+    with patch.object(DyGIE, "__init__", kept), pytest.raises(DataError, match=r"cannot use it .*weights\.th"):
         _load(folder, kind, None, "cpu")  # it has everything but its weights
     torch.save(made[0].state_dict(), model / "weights.th")
     return folder

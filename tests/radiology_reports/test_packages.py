@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -280,6 +281,24 @@ def test_bleu_and_rouge_by_radeval(radeval, asked):
     sums = measure.of(found.columns).sum(axis=0)
     assert float(measure.finish(np.append(sums, len(candidates)))) == pytest.approx(np.mean(given["rougeL"]))
     assert asked == []
+
+
+def test_a_score_that_radeval_does_not_give_leaves_its_others(monkeypatch):
+    """Where one metric gives none of a report, the report has the others'; it is not scored where all give none."""
+    given = {"bleu": [0.5, None, None], "green": [None, 0.25, None]}
+
+    class Judge:
+        def __init__(self, **_):
+            pass
+
+        def __call__(self, refs, hyps):
+            return given
+
+    monkeypatch.setattr("cxrobust.radiology_reports.scores.radeval._package", lambda: SimpleNamespace(RadEval=Judge))
+    found = scorer["radeval"](metrics=("bleu", "green")).score(PAIRS.some([0, 1, 3]))
+    np.testing.assert_array_equal(found.columns["radeval_bleu"], [0.5, np.nan, np.nan])
+    np.testing.assert_array_equal(found.columns["radeval_green"], [np.nan, 0.25, np.nan])
+    assert found.reasons == (None, None, "no score of RadEval")
 
 
 def _rouge(kind, candidate, reference):

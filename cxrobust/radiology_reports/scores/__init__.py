@@ -6,7 +6,7 @@ corpus has intervals and tests by patient like any mean.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from hashlib import sha256
@@ -193,6 +193,10 @@ class Scorer(Section, ABC):
         """
         for one in self.packages:
             require(one, group=self.extra)
+
+    def named_ids(self) -> Collection[str]:
+        """Return the ids of the reports that a table made elsewhere is of; none where it has no table."""
+        return ()
 
     def identity(self, name: str) -> dict[str, Any]:
         """Return all that scores of the same texts depend on."""

@@ -51,6 +51,10 @@ class Elsewhere(Scorer):
         why |= {i: "not in the table of scores" for i, row in enumerate(rows) if row is None}
         return Answers(columns=columns, reasons=why)
 
+    def named_ids(self) -> set[str]:
+        """Return the ids of the reports in the table."""
+        return {key[-1] for key in _scores(self.file, self.order, _state(self.file, self.order))}
+
 
 def keys_of(table: Mapping[Key, Any], pairs: Pairs) -> list[Key]:
     """Return the keys of reports in a table: of their ids alone where it names no regime or no condition."""
@@ -61,7 +65,7 @@ def keys_of(table: Mapping[Key, Any], pairs: Pairs) -> list[Key]:
 
 
 def read_texts(path: Path, *, column: str, pairs: Pairs) -> list[str | None]:
-    """Return a text of each report from a table; None where it has none.
+    """Return a text of each report from a table; None where it has none, or an empty one.
 
     Raises
     ------
@@ -69,7 +73,12 @@ def read_texts(path: Path, *, column: str, pairs: Pairs) -> list[str | None]:
         When the table cannot be read or lacks the column.
     """
     table = _texts(path, column, _state(path))
-    return [table.get(key) for key in keys_of(table, pairs)]
+    return [table.get(key) or None for key in keys_of(table, pairs)]
+
+
+def ids_of_texts(path: Path, *, column: str) -> set[str]:
+    """Return the ids of the reports in a table of texts."""
+    return {key[-1] for key in _texts(path, column, _state(path))}
 
 
 @lru_cache(maxsize=2)

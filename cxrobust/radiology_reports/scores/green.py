@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 
 from cxrobust.errors import DataError, require
 from cxrobust.radiology_reports.scores import Answers, Measure, OnDevice, Pairs, mean_of, scorer
-from cxrobust.radiology_reports.scores.elsewhere import read_texts
+from cxrobust.radiology_reports.scores.elsewhere import ids_of_texts, read_texts
 from cxrobust.study.sections import StudyPath
 
 ERRORS = {
@@ -172,6 +172,10 @@ class Green(OnDevice):
         """Raise where a package is missing."""
         if self.model is not None:
             require("transformers", group="inference")
+
+    def named_ids(self) -> set[str]:
+        """Return the ids of the reports in the table of answers."""
+        return set() if self.answers is None else ids_of_texts(self.answers, column="answer")
 
     def compare(self, pairs: Pairs) -> Answers:
         """Count each pair's errors; one that is too long for the model, or has an unreadable answer, is not scored."""

@@ -46,7 +46,7 @@ class RadEval(Scorer):
         short = next((name for name, values in columns.items() if values.shape != (len(candidates),)), None)
         if short is not None:
             raise DataError(f"[scores.radeval]: {short} has no score for each report: leave its metric out")
-        unknown = np.isnan(np.column_stack(list(columns.values()))).any(axis=1) if columns else np.array([])
+        unknown = np.isnan(np.column_stack(list(columns.values()))).all(axis=1) if columns else np.array([])
         return Answers(columns=columns, reasons={int(i): "no score of RadEval" for i in np.flatnonzero(unknown)})
 
 

@@ -98,9 +98,16 @@ def _load(folder: Path, kind: str, encoder: Path | None, device: str) -> Any:
         _with_encoder(folder / kind, encoder, Path(made) / kind)
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():  # it prints its device
             warnings.simplefilter("ignore", ResourceWarning)  # and leaves its configuration open
-            return radgraph.F1RadGraph(
-                reward_level="all", model_type=kind, model_cache_dir=made, cuda=0 if device == "cuda" else -1
-            )
+            try:
+                return radgraph.F1RadGraph(
+                    reward_level="all", model_type=kind, model_cache_dir=made, cuda=0 if device == "cuda" else -1
+                )
+            except Exception as error:  # files of many kinds are read
+                raise DataError(
+                    f"{folder / kind}: radgraph cannot use it ({type(error).__name__}: "
+                    f"{' '.join(str(error).split())[:200]}): unpack "
+                    f"{kind}.tar.gz to it anew, as its authors publish it"
+                ) from error
 
 
 def _with_encoder(place: Path, encoder: Path | None, out: Path) -> None:
