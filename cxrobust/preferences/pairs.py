@@ -1,7 +1,7 @@
 """From judged samples to pairs: the best report of each image against its worst."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ ONE_TEXT = "all reports alike"
 TIE = "no report better than another"
 NOT_JUDGED = "fewer than two reports judged"
 UNDECIDED = "comparisons without a decision"
+FIRST_PLACE, SECOND_PLACE = "first place in both orders", "second place in both orders"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -211,13 +212,26 @@ def position_bias(
     return {
         "comparisons": n,
         "same report in both orders, or a tie in both": int(same.sum()),
-        "first place in both orders": int(first.sum()),
-        "second place in both orders": int(second.sum()),
+        FIRST_PLACE: int(first.sum()),
+        SECOND_PLACE: int(second.sum()),
         "tie in one order alone": n - int(same.sum() + first.sum() + second.sum()),
         "bias": float(draws.value[0]),
         "bias, low": interval.low if known else None,
         "bias, high": interval.high if known else None,
     }
+
+
+def told_of_position(position: Mapping[str, float | int | None]) -> list[str]:
+    """Say how many comparisons the place of a report decided; nothing where it decided none.
+
+    >>> told_of_position({"comparisons": 9, FIRST_PLACE: 4, SECOND_PLACE: 0})
+    ['4 of 9 comparisons won by a place in both orders, 4 by the first']
+    """
+    first, second = position[FIRST_PLACE] or 0, position[SECOND_PLACE] or 0
+    if not first + second:
+        return []
+    n = position["comparisons"]
+    return [f"{first + second:,} of {n:,} comparisons won by a place in both orders, {first:,} by the first"]
 
 
 def ratings_of(judgements: Iterable[Judgement]) -> list[int]:

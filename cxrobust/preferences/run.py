@@ -40,6 +40,7 @@ from cxrobust.preferences.pairs import (
     margins_of,
     position_bias,
     ratings_of,
+    told_of_position,
 )
 from cxrobust.preferences.sampling import GeneratorSampler, Sampling, sampled_reports
 from cxrobust.progress import Reporter, silent
@@ -228,6 +229,9 @@ def _write_judged(
     files.write_judged(sampled, judgements, place / files.JUDGED)
     files.write_pairs(pairs, place, prompt=sampling.prompt, layout=keys.layout, images=images)
     counts = counts_of(sampled, judgements, found)
+    position = position_bias(
+        sampled, judgements, n_resamples=sampling.study.analysis.resamples, seed=sampling.study.study.seed
+    )
     unreadable = {UNREADABLE_FILE: len(sampling.pixels.unreadable)} if sampling.pixels.unreadable else {}
     left_out = {**sampling.table.exclusions, **unreadable}
     content = {
@@ -241,15 +245,14 @@ def _write_judged(
         },
         **({STRAY: strays} if strays else {}),
         "margins": margins_of(pairs),
-        "position": position_bias(
-            sampled, judgements, n_resamples=sampling.study.analysis.resamples, seed=sampling.study.study.seed
-        ),
+        "position": position,
         "files": {name: sha256_file(place / name) for name in files.OF_JUDGE},
     }
     files.write_summary(content, place / files.SUMMARY)
     unjudged = (f"{n:,} {what}" for what, n in counts.items() if what.startswith(UNDECIDED))
     stray = [f"{len(strays):,} {STRAY} ({some(strays)})"] if strays else []
-    told = "; ".join([f"{len(pairs):,} pairs of {len(sampled):,} images", *unjudged, *stray])
+    swayed = [] if position is None else told_of_position(position)
+    told = "; ".join([f"{len(pairs):,} pairs of {len(sampled):,} images", *unjudged, *swayed, *stray])
     say(f"judge {judge.name!r}: {told}; {place / files.SUMMARY} counts all")
     return place / files.PAIRS
 

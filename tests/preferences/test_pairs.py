@@ -18,6 +18,7 @@ from cxrobust.preferences.pairs import (
     flaws_in,
     margins_of,
     position_bias,
+    told_of_position,
 )
 from cxrobust.radiology_reports.judges import EMPTY, Decision, Judgement
 
@@ -168,6 +169,7 @@ def test_position_bias_counts_places_and_draws_patients():
     assert found["second place in both orders"] == 2
     assert found["same report in both orders, or a tie in both"] == 10
     assert found["tie in one order alone"] == 2
+    assert told_of_position(found) == ["8 of 20 comparisons won by a place in both orders, 6 by the first"]
     assert found["bias"] == pytest.approx(0.2)
     assert (found["bias, low"], found["bias, high"]) == pytest.approx(
         looped([3, 3, -2, 0, 0, 0, 0], [3, 3, 3, 3, 3, 3, 2], n_resamples=640, seed=1)
