@@ -123,11 +123,11 @@ def _judge(
         judgements[one.name] = one.judge([each.case for each in sampled], desk)
         of = {"judge": identity, "sampling": drawn}
         written.append(_write_judged(one, judgements[one.name], sampled, sampling, of, folder, say=say))
-    if len(judging) > 1:
-        content = {"reports": reports, "judges": identities, **_agreement(sampled, judgements, study)}
-        files.write_summary(content, folder / AGREEMENT)
-        written.append(folder / AGREEMENT)
-    return written
+        if len(judgements) > 1:  # also where a later judge fails
+            told = identities[: len(judgements)]
+            content = {"reports": reports, "judges": told, **_agreement(sampled, judgements, study)}
+            files.write_summary(content, folder / AGREEMENT)
+    return [*written, *([folder / AGREEMENT] if len(judgements) > 1 else [])]
 
 
 def _sampling(study: Study, asked: Preferences, regime: Regime, cache: Path, report: Reporter) -> Sampling:

@@ -301,6 +301,40 @@ def test_models_whose_processors_arrange_patches_or_type_tokens_write(save, tmp_
     assert np.isfinite(asked.load(FINDINGS).read(images, ids=names(3), seed=0).logits).all()
 
 
+@pytest.mark.parametrize("save", [save_qwen, save_gemma, save_paligemma, save_llava_next])
+@pytest.mark.filterwarnings("ignore:__array__ implementation")  # PaliGemma's processor
+@pytest.mark.parametrize("beams", [1, 3], ids=["greedy", "beam"])
+def test_reports_of_other_families_against_transformers(save, beams, tmp_path):
+    network = save(tmp_path / "other")
+    decoding = {"decoding": "beam", "beams": beams} if beams > 1 else {}
+    told = {"observations": {"Effusion": "Pleural Effusion"}, "prompt": "Is there mass ?", "image_size": 32, **decoding}
+    loaded = regime_in(tmp_path, "other", **told).load(FINDINGS)
+    shown = pictures(4, side=32)
+    written = loaded.read(as_images(shown), ids=names(4), seed=0).written
+    processor = AutoProcessor.from_pretrained(tmp_path / "other")
+    asked = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Is there mass ?"}]}]
+    text = (
+        processor.apply_chat_template(asked, add_generation_prompt=True, tokenize=False)
+        if processor.chat_template
+        else "<image>Is there mass ?"
+    )
+    for picture, ours, log_probability in zip(shown, written.reports, written.log_probabilities, strict=True):
+        inputs = processor(images=[Image.fromarray(picture).convert("RGB")], text=[text], return_tensors="pt")
+        inputs.pop("labels", None)
+        with torch.no_grad(), quiet():
+            found = network.generate(
+                **inputs, do_sample=False, num_beams=beams, max_new_tokens=loaded.decoding.most_tokens,
+                eos_token_id=2, pad_token_id=0, suppress_tokens=loaded.writer.never or None,
+                return_dict_in_generate=True, output_logits=True,
+            )  # fmt: skip
+        new = found.sequences[0][inputs["input_ids"].shape[1] :]
+        assert ours == processor.tokenizer.decode(new, skip_special_tokens=True).strip()
+        if beams == 1:
+            own = torch.stack(found.logits)[:, 0].float().log_softmax(dim=1)[range(len(new)), new]
+            assert log_probability == pytest.approx(float(own.mean()), abs=1e-4)
+    assert len(set(written.log_probabilities)) == 4
+
+
 def test_probability_of_a_report_of_llava_next_against_transformers(tmp_path):
     network = save_llava_next(tmp_path / "next")
     settings = {"observations": {"Effusion": "Pleural Effusion"}, "image_size": 32, "prompt": "Is there mass ?"}

@@ -5,6 +5,10 @@ import hashlib
 import json
 import random
 import re
+import signal
+import subprocess
+import sys
+import time
 import zlib
 from dataclasses import replace
 
@@ -297,6 +301,10 @@ def test_pairs_are_written_before_another_judge_fails(study, tmp_path):
         whole = tmp_path / "alone" / "preferences" / "a" / name / "pairs.jsonl"
         assert (folder / name / "pairs.jsonl").read_bytes() == whole.read_bytes()
         assert (folder / name / "summary.json").exists()
+    agreed = [
+        json.loads((one / "agreement.json").read_text()) for one in (folder, tmp_path / "alone" / "preferences" / "a")
+    ]
+    assert agreed[0] == agreed[1]
 
 
 GONE = 'kind = "endpoint"\nurl = "http://127.0.0.1:9/v1"\nmodel = "m"\nretries = 0'
@@ -412,6 +420,55 @@ def test_a_generator_samples_reports_that_belong_to_image_and_number(tmp_path):
     make_preferences(read_study(path), tmp_path / "again", regime="sft")
     again = lines(tmp_path / "again" / "preferences" / "sft" / "reports.jsonl")
     assert [one["report"] for one in again] == [one["report"] for one in reports]
+
+
+def learnt_by_generators(folder, *, n_images):
+    """Write a study of generators with images to learn from, whose references are there, and one judge."""
+    from tests.inference.tiny_generators import write_generator_study
+
+    path = write_generator_study(folder, n_images=4)
+    rows, texts = ["image_id,patient_id,Effusion,Mass"], ["id,report"]
+    for i in range(n_images):
+        pixels = np.full((20, 20), 255 * i // n_images, np.uint8)
+        Image.fromarray(pixels).save(folder / "images" / f"t{i:02}.png")
+        rows.append(f"t{i:02},train{i},1,0")
+        texts.append(f"t{i:02},Small left effusion.")
+    (folder / "training.csv").write_text("\n".join(rows) + "\n")
+    (folder / "texts.csv").write_text("\n".join(texts) + "\n")
+    text = path.read_text() + SECTION.partition("[[preferences.judges]]")[0] + 'references = "texts.csv"\n'
+    path.write_text(text + '[[preferences.judges]]\nname = "words"\nkind = "score"\nscore = "word-overlap"\n')
+    path.write_text(
+        re.sub(r"(?m)^batch = \d+$", "batch = 2", re.sub(r"(?m)^shard = \d+$", "shard = 2", path.read_text()))
+    )
+    return path
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
+def test_sigkill_changes_no_pair(tmp_path):
+    """Killed once a unit is sampled, and then run again, the command writes what an undisturbed one does."""
+    study = learnt_by_generators(tmp_path, n_images=16)
+    make_preferences(read_study(study), tmp_path / "whole", regime="sft")
+    command = [sys.executable, "-m", "cxrobust", "preferences", str(study), "--regime", "sft"]
+    command += ["--out", str(tmp_path / "out")]
+    units = tmp_path / "out" / "preferences" / "sft" / "samples"
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 300
+        while not list(units.glob("*.parquet")):
+            assert process.poll() is None, "it ended before it was killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    n_done = len(list(units.glob("*.parquet")))
+    assert not (tmp_path / "out" / "preferences" / "sft" / "reports.jsonl").exists()
+    make_preferences(read_study(study), tmp_path / "out", regime="sft")
+    written = [
+        {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*.jsonl")}
+        for folder in (tmp_path / "whole", tmp_path / "out")
+    ]
+    assert written[0] == written[1]
+    assert len(lines(tmp_path / "out" / "preferences" / "sft" / "words" / "pairs.jsonl")) > 0
+    assert 1 <= n_done < len(list(units.glob("*.parquet"))) == 8
 
 
 def test_a_damaged_image_of_the_cache_is_not_written(tmp_path):
