@@ -49,6 +49,49 @@ def test_the_coverage_page_says_what_the_results_say(load):
     assert (ROOT / "docs" / "coverage.md").read_text(encoding="utf-8") == page
 
 
+def counted(content, name, method, estimands):
+    """Of each design and place of one finding: positive patients, patients, studies with an interval and those that
+    it holds the truth in; read from the file without the modules of the simulation."""
+    for design, one in content["scenarios"].items():
+        if one["findings"] == 1 and name in one["metrics"]:
+            record = one["metrics"][name]
+            for place, none, below, above, _ in record["intervals"].get(method, []):
+                if content["places"][place][0] in estimands:
+                    n = record["studies"] - none
+                    yield design, one["sums"][2] / one["studies"], one["n_patients"], n, none, n - below - above
+
+
+def test_the_page_says_which_designs_count_and_what_the_mean_hides(load):
+    content = json.loads((ROOT / "benchmarks" / "results" / "coverage.json").read_text(encoding="utf-8"))
+    page = (ROOT / "docs" / "coverage.md").read_text(encoding="utf-8")
+    few = [row for row in counted(content, "auroc", "expanded", {"value"}) if row[1] < 20]
+    there = {design for design, _, _, n, none, _ in few if n >= none}
+    assert f"count {len(there)} of {len({row[0] for row in few})} designs for the default intervals of `auroc`" in page
+    shares = [hits / n for _, positive, _, n, none, hits in counted(content, "ece", "t-corrected", {"value"})
+              if positive < 20 and n >= none]  # fmt: skip
+    holds, in_the_mean = page.split("In the mean alone, while some designs lie farther below, for ")[:2]
+    said = f"`ece` {100 * np.mean(shares):.1f} ({100 * min(shares):.0f})"
+    assert said in in_the_mean.split("In 90 to 94 %")[0]
+    assert said not in holds
+
+
+def test_opposite_errors_of_an_interval_are_told_apart_by_the_number_of_patients(load):
+    content = json.loads((ROOT / "benchmarks" / "results" / "coverage.json").read_text(encoding="utf-8"))
+    page = (ROOT / "docs" / "coverage.md").read_text(encoding="utf-8")
+    said = {}
+    for method in ("t", "basic"):
+        some = [row for row in counted(content, "brier-reliability", method, {"value"}) if row[1] >= 20]
+        by_size = {size: np.mean([h / n for _, _, s, n, _, h in some if s == size]) for size in (50, 200, 1000)}
+        said[method] = [f"{100 * share:.1f}" for share in by_size.values()]
+    assert "values in {} % by `t`".format("{}, {} and {}".format(*said["t"])) in page
+    assert "{} % by `basic`".format("{}, {} and {}".format(*said["basic"])) in page
+    row = next(line for line in page.splitlines() if line.startswith("| `brier-reliability` | `t` | **77.5**"))
+    assert [cell.strip("* ") for cell in row.split("|")[3:6]] == said["t"]
+    assert metric["brier-reliability"].interval == "t"
+    (reached,) = [line for line in page.splitlines() if line.startswith("- Where the default covers less than 94 %")]
+    assert "brier-reliability" not in reached  # `basic` does in the mean over designs, and not with 1,000 patients
+
+
 def test_figures_are_drawn_of_the_metrics_that_were_simulated(load, tmp_path):
     content = json.loads((ROOT / "benchmarks" / "results" / "coverage.json").read_text(encoding="utf-8"))
     counted, drawing = load("shares"), load("drawing")

@@ -31,6 +31,7 @@ class Share:
     """How often an interval held the truth, or a test rejected, in one scenario."""
 
     scenario: str
+    n_patients: int
     correlation: float
     findings: int
     positive_patients: float
@@ -101,6 +102,7 @@ def rows(content: Mapping[str, Any], kind: str) -> Iterable[tuple[dict[str, Any]
                     yield (
                         {
                             "scenario": name,
+                            "n_patients": scenario["n_patients"],
                             "correlation": scenario["correlation"],
                             "findings": scenario["findings"],
                             "positive_patients": scenario["sums"][2] / scenario["studies"],
@@ -151,3 +153,10 @@ def default_interval(name: str) -> str:
 def mean(some: Sequence[Share]) -> float:
     """Mean share in %, over places; NaN of none."""
     return 100 * float(np.mean([one.share for one in some])) if some else float("nan")
+
+
+def standard_error(some: Sequence[Share], level: float) -> float:
+    """Monte Carlo standard error of a mean share in %, where the level holds and a study's places agree throughout."""
+    studies = {one.scenario: one.n for one in some}
+    each = [level * (1 - level) / n for n in studies.values()]
+    return 100 * float(np.sqrt(sum(each))) / len(each) if each else float("nan")

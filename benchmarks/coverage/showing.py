@@ -21,8 +21,9 @@ from shares import (
     grouped,
     mean,
     sizes,
+    standard_error,
 )
-from wording import between, blanks, by_positives, findings, listed, reasons
+from wording import between, blanks, findings, joined, listed, reasons
 
 from cxrobust.analysis.choices import WITH_A_MARGIN
 from cxrobust.analysis.metrics import metric
@@ -61,6 +62,12 @@ def coverage_page(content: Mapping[str, Any], *, figures: Sequence[str] = ()) ->
         "what intervals and tests of exactly 95 % and 5 % would show. **Bold** means lie outside 94 to 96 or 4 to 6. "
         f"Columns split designs by their mean number of positive patients: {_split(covered)}.",
         _defaults(covered, rejected),
+        _counted(covered, rejected),
+        "## By number of patients",
+        f"Mean coverage of default intervals in %, in designs of {ENOUGH} positive patients or more, which with 50 "
+        "patients are those of a prevalence of 50 % alone. Intervals of one study are of the same patients, so that "
+        f"the standard error of a cell may be as large as {_largest_error(covered):.1f} %.",
+        _by_patients(covered),
         "## All intervals",
         f"Mean coverage in % of values / of differences in designs of {ENOUGH} positive patients or more; the default "
         "is bold. `delong` and the last column take images for independent.",
@@ -74,7 +81,7 @@ def coverage_page(content: Mapping[str, Any], *, figures: Sequence[str] = ()) ->
         "designs, two-cell differences and interactions. `tost` and `noninferiority` are held against a margin that "
         "is the true difference, where 5 % is the most that they should reject.",
         _test_matrix(rejected),
-        by_positives(rejected),
+        *_flips(rejected),
         blanks(rejected),
         *_macro(content),
     ]
@@ -166,7 +173,137 @@ def _studies(covered: Sequence[Share]) -> str:
 def _split(covered: Sequence[Share]) -> str:
     """Say how many designs have enough positive patients, and how few patients that takes."""
     few = {one.scenario: one.few for one in covered}
-    return f"{sum(not one for one in few.values())} designs have {ENOUGH} or more, {sum(few.values())} have fewer"
+    each = {frozenset(one.scenario for one in covered if one.metric == name) for name in METRICS}
+    some = sorted((designs for designs in each if 0 < len(designs) < len(few)), key=len, reverse=True)
+    return "; ".join(
+        [
+            f"{sum(not one for one in few.values())} designs have {ENOUGH} or more, {sum(few.values())} have fewer",
+            *(f"of the {len(one)} designs {sum(not few[name] for name in one)} and {sum(few[name] for name in one)}"
+              for one in some),
+        ]
+    )  # fmt: skip
+
+
+def _counted(covered: Sequence[Share], rejected: Sequence[Share]) -> str:
+    """Say which designs count for a metric, and where these are fewer than were simulated."""
+    by_default = [one for one in covered if one.method == default_interval(one.metric)]
+    flips = [one for one in rejected if one.method == "permutation"]
+    parts = [
+        *_dropped(by_default, "the default intervals", few=True),
+        *_dropped(flips, "sign flips", few=True),
+        *_least_left([*covered, *rejected]),
+    ]
+    whole = not any(
+        _left(some) for some in ([one for one in covered if not one.few], [one for one in rejected if not one.few])
+    )
+    said = (
+        "A design counts for an interval where at least half of its studies have one, and for a test where at least "
+        "half have a p-value; the others are left out of every mean on this page."
+    )
+    if whole:
+        said += f" With {ENOUGH} positive patients or more all simulated designs count."
+    if parts:
+        said += f" With fewer there count {'; '.join(parts)}."
+    return said
+
+
+def _left(shares: Sequence[Share]) -> dict[tuple[str, str], tuple[int, int]]:
+    """Of metrics and methods that lack designs, how many count of how many simulated."""
+    found = {}
+    for key, some in grouped(shares).items():
+        designs = {one.scenario for one in some}
+        counting = {one.scenario for one in some if one.is_usual}
+        if len(counting) < len(designs):
+            found[key] = len(counting), len(designs)
+    return found
+
+
+def _dropped(shares: Sequence[Share], what: str, *, few: bool) -> list[str]:
+    """Name the metrics that lack designs, by how many they have."""
+    alike: dict[tuple[int, int], list[str]] = {}
+    for (name, _), numbers in _left([one for one in shares if one.few == few]).items():
+        alike.setdefault(numbers, []).append(name)
+    return [f"{n} of {of} designs for {what} of {listed(names)}" for (n, of), names in sorted(alike.items())]
+
+
+def _least_left(shares: Sequence[Share]) -> list[str]:
+    """Name the other methods of which the fewest designs count."""
+    left = {key: numbers for key, numbers in _left([one for one in shares if one.few]).items()
+            if key[1] not in {default_interval(key[0]), "permutation", OF_IMAGES}}  # fmt: skip
+    if not left:
+        return []
+    least = min(n for n, _ in left.values())
+    methods: dict[str, list[str]] = {}
+    for (name, method), (n, _) in left.items():
+        if n == least:
+            methods.setdefault(method, []).append(name)
+    named = [f"`{method}` of {listed(names)}" for method, names in methods.items()]
+    return [f"of other methods at least {least}, which is what {joined(named)} have"]
+
+
+def _by_patients(covered: Sequence[Share]) -> str:
+    numbers = sorted({one.n_patients for one in covered})
+    head = ("metric", "default interval", *(f"{what}, {n:,}" for what in ("values", "differences") for n in numbers))
+    rows = []
+    for name in METRICS:
+        cells = []
+        for estimands in (VALUES, DIFFERENCES):
+            some = chosen(covered, name=name, method=default_interval, estimands=estimands, few=False)
+            cells += [_mean([one for one in some if one.n_patients == n], COVERAGE_BAND) for n in numbers]
+        if any(cells):
+            rows.append([f"`{name}`", f"`{default_interval(name)}`", *cells])
+    return _table(head, rows)
+
+
+def _largest_error(covered: Sequence[Share]) -> float:
+    """Return the greatest standard error of a mean over designs of as many patients."""
+    some = [one for name in METRICS for one in chosen(covered, name=name, method=default_interval, few=False)]
+    places = {(one.metric, one.n_patients, one.estimand in VALUES) for one in some}
+    return max(
+        standard_error([o for o in some if (o.metric, o.n_patients, o.estimand in VALUES) == place], 0.95)
+        for place in places
+    )
+
+
+BANDS = (ENOUGH, 100, 300, 1000)
+"""Numbers of positive patients from which on sign flips are told apart."""
+
+
+def _flips(rejected: Sequence[Share]) -> list[str]:
+    """Say how sign flips do with more positive patients, more patients and more correlation."""
+    flips = [one for one in rejected if one.method == "permutation" and one.is_usual and not one.few]
+    numbers, correlations = (sorted({getattr(one, name) for one in flips}) for name in ("n_patients", "correlation"))
+    bands = [(low, high) for low, high in zip(BANDS, (*BANDS[1:], np.inf), strict=True)]
+    groups = {
+        **{f"{low:,} to {high:,} positive" if np.isfinite(high) else f"{low:,} positive or more":
+           {one.scenario for one in flips if low <= one.positive_patients < high} for low, high in bands},
+        **{f"{n:,} patients": {one.scenario for one in flips if one.n_patients == n} for n in numbers},
+        **{f"ρ = {rho:g}": {one.scenario for one in flips if one.correlation == rho} for rho in correlations},
+    }  # fmt: skip
+    rows, errors = [], []
+    for name in METRICS:
+        some = [one for one in flips if one.metric == name]
+        each = [[one for one in some if one.scenario in designs] for designs in groups.values()]
+        if some:
+            rows.append([f"`{name}`", *(_mean(one, SIZE_BAND) for one in each)])
+            errors += [standard_error(one, 0.05) for one in each if one]
+    if not rows:
+        return []
+    return [
+        f"Sign flips with {ENOUGH} positive patients or more: rejections of true nulls in %, in the mean over designs "
+        "of as many positive patients, as many patients, or this correlation. [Why they miss](#where-sign-flips-miss). "
+        "The nulls of a study are tested on the same patients, so that the standard error of a cell may be as large as "
+        f"{min(errors):.1f} to {max(errors):.1f} %, the larger the fewer designs it is of.",
+        _table(("metric", *groups), rows),
+    ]
+
+
+def _mean(some: Sequence[Share], band: tuple[float, float]) -> str:
+    """Return a mean in %, bold outside a band; blank of none."""
+    if not some:
+        return ""
+    said = f"{mean(some):.1f}"
+    return said if 100 * band[0] <= round(mean(some), 1) <= 100 * band[1] else f"**{said}**"
 
 
 def _exact(some: Sequence[Share], level: float) -> str:
@@ -181,11 +318,8 @@ def _exact(some: Sequence[Share], level: float) -> str:
 def _cell(some: Sequence[Share], band: tuple[float, float]) -> str:
     if not some:
         return ""
-    average, each = mean(some), [100 * one.share for one in some]
-    said = f"{average:.1f}"
-    if not 100 * band[0] <= round(average, 1) <= 100 * band[1]:
-        said = f"**{said}**"
-    return f"{said} ({min(each):.0f}–{max(each):.0f})"
+    each = [100 * one.share for one in some]
+    return f"{_mean(some, band)} ({min(each):.0f}–{max(each):.0f})"
 
 
 def _matrix(covered: Sequence[Share], methods: Sequence[str], *, few: bool, default: Callable[[str], str]) -> str:

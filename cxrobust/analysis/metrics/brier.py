@@ -40,9 +40,8 @@ class _Part(OfEqualWidth):
 
     Murphy 1973, doi:10.1175/1520-0450(1973)012<0595:ANVPOT>2.0.CO;2. The parts add up exactly where all predictions of
     a bin are equal. A square is biased upwards in resamples as an absolute value is, and uncertainty, greatest at a
-    prevalence of one half, downwards, so that quantiles of resamples miss the value. The interval of uncertainty is
-    made of the patients' influences; that of resolution takes a bias off; that of reliability, whose sample is biased
-    just as its resamples are, is mirrored at the estimate.
+    prevalence of one half, downwards, so that quantiles of resamples miss the value. The intervals of reliability and
+    uncertainty are made of the patients' influences; that of resolution takes a bias off.
     """
 
     of_probabilities = True
@@ -64,7 +63,6 @@ class _Part(OfEqualWidth):
 class Reliability(_Part):
     """Mean squared gap between a bin's mean probability and observed fraction; in [0, 1]; lower is better."""
 
-    interval: ClassVar[IntervalName] = "basic"
     better: ClassVar[Better] = "lower"
 
     def of_bins(self, bins: Bins) -> NDArray[np.float64]:
