@@ -1,10 +1,10 @@
 """Whether a grid of a thousand units survives kills of the process that hands them out to others.
 
 The same study is predicted twice by `cxrobust predict` with `executor = "processes"`: undisturbed, and killed (SIGKILL)
-again and again, each time at a moment drawn at random, and then left to end. Two of three kills come once the run has
-done a unit of its own, the third while it starts and plans. After each kill it is watched how long its workers, which
-have nobody to answer to, live on (Linux). In the end the bytes of all units' files, of the table of images and of the
-index, but for the times in it, are held against those of the undisturbed run.
+again and again, each time at a moment drawn at random, and then left to end. Two of three kills come once a number of
+units is done that is drawn from all of the grid, the third while the run starts and plans. After each kill it is
+watched how long its workers, which have nobody to answer to, live on (Linux). In the end the bytes of all units' files,
+of the table of images and of the index, but for the times in it, are held against those of the undisturbed run.
 
     python benchmarks/kills.py --out benchmarks/results/kills.json
 """
@@ -126,7 +126,7 @@ def measured(plan: Plan, folder: Path) -> dict[str, Any]:
     begun = time.time()
     finish(started(quiet))
     times = sorted(path.stat().st_mtime for path in units(quiet))
-    kills = kill_again_and_again(plan, disturbed, start=times[0] - begun, took=times[-1] - times[0])
+    kills = kill_again_and_again(plan, disturbed, start=times[0] - begun, n_units=len(times))
     finish(started(disturbed))
     return {
         "units": len(times),
@@ -138,21 +138,21 @@ def measured(plan: Plan, folder: Path) -> dict[str, Any]:
     }
 
 
-def kill_again_and_again(plan: Plan, folder: Path, *, start: float, took: float) -> list[Kill]:
-    """Kill runs at random moments that together are no longer than `took`, what an undisturbed one takes for its units.
+def kill_again_and_again(plan: Plan, folder: Path, *, start: float, n_units: int) -> list[Kill]:
+    """Kill runs once so many units are done as were drawn, or within `start`, an undisturbed one's time to its first.
 
-    `start` is how long it took to the first of them.
+    Numbers of units are drawn uniformly from parts of the grid of the same size, one from each.
     """
     moments, kills = np.random.default_rng(plan.seed), []
     for turn in range(plan.kills):
-        before, begun = len(units(folder)), time.monotonic()
+        at = n_units * (turn + moments.uniform()) / plan.kills
+        begun = time.monotonic()
         run = started(folder)
         if turn % 3 == 2:
             time.sleep(moments.uniform(0, start))
         else:
-            while len(units(folder)) == before and run.poll() is None:
-                time.sleep(0.01)
-            time.sleep(moments.uniform(0, took / plan.kills))
+            while len(units(folder)) < at and run.poll() is None:
+                time.sleep(0.002)
         workers = children(run.pid)
         run.kill()
         seconds = time.monotonic() - begun
