@@ -114,7 +114,7 @@ def test_an_overview_is_worded_as_its_tests_allow(value, p, given, expected):
 def compared(value, p, *, changes=(-0.2, -0.1), **given):
     """A study in which the reference and the other regime changed by so much, and this is the difference."""
     both = [
-        estimate("perturbed-clean", change, 0.0001, regime=regime)
+        estimate("perturbed-clean", change, 0.0001, regime=regime, metric=given.get("metric", "auroc"))
         for regime, change in zip(("supervised", OTHER), changes, strict=True)
     ]
     return view(*both, estimate("difference-in-differences", value, p, **given))
@@ -141,6 +141,40 @@ def compared(value, p, *, changes=(-0.2, -0.1), **given):
 )  # fmt: skip
 def test_a_comparison_is_worded_as_its_test_allows(seen, expected):
     assert words(comparison_sentence(seen, "auroc")) == expected
+
+
+CLEAN_RAW = results(Made(n_regimes=2, n_findings=2, perturbed=False, one_class=False, few=False))
+
+
+def between(value, p, *, metric="auroc"):
+    """A study without perturbations in which the regimes differ by so much."""
+    found = replace(estimate("clean", value, p, metric=metric), estimand="regime-reference", reference="supervised")
+    return View.of(only(CLEAN_RAW, estimates=(found,)), images=None)
+
+
+@pytest.mark.parametrize(
+    ("seen", "metric", "expected"),
+    [
+        (compared(0.1, 0.0001, changes=(0.1, 0.2)), "auroc", "Compared with that, linear-probe gained 0.100 more (95% CI 0.080 to 0.120; adjusted p < 0.001)."),
+        (compared(-0.1, 0.0001, changes=(0.2, 0.1)), "auroc", "Compared with that, linear-probe gained 0.100 less (95% CI 0.080 to 0.120; adjusted p < 0.001)."),
+        (compared(-0.3, 0.0001, changes=(0.2, -0.1)), "auroc", "Compared with that, the change of linear-probe was 0.300 lower (95% CI 0.280 to 0.320; adjusted p < 0.001)."),
+        (compared(0.1, 0.0001, changes=(0.1, 0.2), metric="ece"), "ece", "Compared with that, the ECE of linear-probe rose by 0.100 more (95% CI 0.080 to 0.120; adjusted p < 0.001)."),
+        (compared(0.1, 0.0001, changes=(-0.2, -0.1), metric="ece"), "ece", "Compared with that, the ECE of linear-probe fell by 0.100 less (95% CI 0.080 to 0.120; adjusted p < 0.001)."),
+        (between(0.1, 0.0001), "auroc", "That of linear-probe was 0.100 higher (95% CI 0.080 to 0.120; adjusted p < 0.001)."),
+        (between(-0.1, 0.0001), "auroc", "That of linear-probe was 0.100 lower (95% CI 0.080 to 0.120; adjusted p < 0.001)."),
+        (between(-0.1, 0.2), "auroc", "For linear-probe no difference could be shown (−0.100; 95% CI −0.120 to −0.080; adjusted p = 0.20)."),
+    ],
+)  # fmt: skip
+def test_a_comparison_goes_the_way_that_its_estimates_go(seen, metric, expected):
+    assert words(comparison_sentence(seen, metric)) == expected
+
+
+@pytest.mark.parametrize(("value", "verb"), [(-0.1, "fell"), (0.1, "rose")])
+def test_a_change_of_a_metric_that_is_better_low_goes_the_way_of_its_numbers(value, verb):
+    ends = [estimate(kind, one, None, metric="ece") for kind, one in (("clean", 0.3), ("value", 0.3 + value))]
+    seen = view(*ends, estimate("perturbed-clean", value, 0.0001, metric="ece"))
+    said = words(change_sentence(seen, "ece", OTHER, numbers=False))
+    assert said == f"Macro ECE of linear-probe {verb} from 0.300 to {0.3 + value:.3f}."
 
 
 @pytest.mark.parametrize(
