@@ -204,6 +204,67 @@ def test_delong_of_differences_in_differences_against_the_method_itself(predicti
     assert 0 < macro.ci_low < macro.estimate < macro.ci_high < 1
 
 
+def of_pairs(predictions, regime, condition, finding, weights):
+    """AUROC over all pairs of images, an image counting as its patient does."""
+    y, p, patients = cell(predictions, regime, condition, finding)
+    w = weights[patients]
+    won = (p[y == 1][:, None] > p[y == 0]) + 0.5 * (p[y == 1][:, None] == p[y == 0])
+    return w[y == 1] @ won @ w[y == 0] / (w[y == 1].sum() * w[y == 0].sum())
+
+
+def by_weights(value, n, step=1e-5):
+    """A statistic of patients' weights, and its standard error by numerical derivatives along each patient's weight."""
+    influences = [(value(1 + step * one) - value(1 - step * one)) / (2 * step) for one in np.eye(n)]
+    return value(np.ones(n)), np.sqrt(n / (n - 1) * np.sum(np.square(influences)))
+
+
+def macro_auroc(predictions, regime, condition):
+    return lambda w: np.mean([of_pairs(predictions, regime, condition, finding, w) for finding in FINDINGS])
+
+
+def averages(predictions):
+    """Of averages, worst findings and ratios the key, and the statistic of patients' weights."""
+    values = {
+        (regime, condition): macro_auroc(predictions, regime, condition)
+        for regime in ("lora", "supervised")
+        for condition in (PERTURBED, "clean")
+    }
+    mine, clean, theirs, their_clean = values.values()
+    worst = min(FINDINGS, key=lambda f: of_pairs(predictions, "lora", PERTURBED, f, np.ones(40)))
+    yield ("value", "lora", PERTURBED, "macro"), mine
+    yield ("value", "lora", PERTURBED, "worst"), lambda w: of_pairs(predictions, "lora", PERTURBED, worst, w)
+    yield ("perturbed-clean", "lora", PERTURBED, "macro"), lambda w: mine(w) - clean(w)
+    yield ("regime-reference", "lora", PERTURBED, "macro"), lambda w: mine(w) - theirs(w)
+    yield (
+        ("difference-in-differences", "lora", PERTURBED, "macro"),
+        lambda w: mine(w) - clean(w) - theirs(w) + their_clean(w),
+    )
+    yield ("relative", "lora", PERTURBED, "macro"), lambda w: mine(w) / clean(w)
+    yield (
+        ("relative-difference", "lora", PERTURBED, "macro"),
+        lambda w: mine(w) / clean(w) - theirs(w) / their_clean(w),
+    )
+
+
+@pytest.mark.parametrize("name", ["delong", "delong-clustered"])
+def test_delong_of_averages_worst_findings_and_ratios_against_derivatives_over_all_pairs(predictions, name):
+    found = run(predictions, "auroc", test=name, interval=name)
+    z = stats.norm.ppf(0.975)
+    for key, value in averages(predictions):
+        e, (estimate, se) = found[key], by_weights(value, 40)
+        assert (e.interval, e.estimate) == (name, pytest.approx(estimate, abs=1e-12))
+        assert e.se == pytest.approx(se, rel=1e-6), key
+        if key[0] == "value":
+            logit = np.log(estimate / (1 - estimate)) + np.array([-z, z]) * se / (estimate * (1 - estimate))
+            ends = expit(logit)
+        else:
+            ends = estimate - z * se, estimate + z * se
+        assert (e.ci_low, e.ci_high) == pytest.approx(tuple(ends), abs=1e-6)
+        if key[0] in {"value", "relative"}:
+            continue
+        assert (e.test, e.p_value) == (name, pytest.approx(2 * stats.norm.sf(abs(estimate) / se), rel=1e-5))
+
+
 @pytest.mark.parametrize("name", ["tost", "noninferiority"])
 def test_a_margin_makes_a_small_difference_equivalent(predictions, name):
     narrow, wide = (run(predictions, "brier", test=name, margin=margin) for margin in (1e-6, 0.5))
@@ -213,18 +274,30 @@ def test_a_margin_makes_a_small_difference_equivalent(predictions, name):
     assert narrow[key].p_value > 0.01
 
 
+def squared_error(y, p):
+    return (p - y) ** 2
+
+
+def is_right(y, p):
+    return ((p >= 0.5) == (y == 1)).astype(float)
+
+
+@pytest.mark.parametrize(("of_metric", "score", "gain"), [("brier", squared_error, -1), ("accuracy", is_right, 1)])
 @pytest.mark.parametrize("name", ["tost", "noninferiority"])
-def test_tests_against_a_margin_against_a_closed_form(predictions, name):
-    e = run(predictions, "brier", test=name, margin=0.02)["regime-reference", "dpo", "clean", "Mass"]
-    y, p, patients = cell(predictions, "dpo", "clean", "Mass")
-    q = cell(predictions, "supervised", "clean", "Mass")[1]
-    each = (p - y) ** 2 - (q - y) ** 2
-    centred = np.bincount(patients, weights=each - each.mean(), minlength=40) / len(y)
-    se = np.sqrt((centred**2).sum() * 40 / 39)
-    kurtosis = 40 * (centred**4).sum() / (centred**2).sum() ** 2
-    far = abs(each.mean()) if name == "tost" else each.mean()  # a lower Brier score is no loss
-    expected = stats.t.sf((0.02 - far) / se, 2 * 40 / (kurtosis - 1))
-    assert e.p_value == pytest.approx(expected, abs=1e-12)
+def test_tests_against_a_margin_against_a_closed_form(predictions, name, of_metric, score, gain):
+    """Whichever of the two regimes is the better, a loss counts against it: of a Brier score what is more."""
+    found = run(predictions, of_metric, test=name, margin=0.02)
+    for regime in ("lora", "dpo"):
+        e = found["regime-reference", regime, "clean", "Mass"]
+        y, p, patients = cell(predictions, regime, "clean", "Mass")
+        each = score(y, p) - score(y, cell(predictions, "supervised", "clean", "Mass")[1])
+        centred = np.bincount(patients, weights=each - each.mean(), minlength=40) / len(y)
+        se = np.sqrt((centred**2).sum() * 40 / 39)
+        kurtosis = 40 * (centred**4).sum() / (centred**2).sum() ** 2
+        assert each.mean() != 0
+        least = -abs(each.mean()) if name == "tost" else gain * each.mean()
+        expected = stats.t.sf((0.02 + least) / se, 2 * 40 / (kurtosis - 1))
+        assert e.p_value == pytest.approx(expected, abs=1e-12)
 
 
 def test_what_fits_which_metric():
