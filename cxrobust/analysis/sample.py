@@ -46,6 +46,8 @@ class Sample:
     each set of the settings its conditions."""
     kept: NDArray[np.bool_]
     """(n_images,): which images count; all, but for a subgroup."""
+    subgroup: str = ""
+    """Which images these are, as results name them: `sex=F`; empty for all."""
     scored: tuple[str, ...] = ()
     """Of a sample of reports: the scores that cells hold."""
     _columns: dict[tuple[int, ...], NDArray[Any]] = field(default_factory=dict, repr=False, compare=False)
@@ -83,9 +85,9 @@ class Sample:
         """Conditions that metrics are evaluated under: those of the study, and sets of them where all can take one."""
         return len(self.series if all(one.of_sets for one in metrics) else self.predictions.conditions)
 
-    def among(self, kept: NDArray[np.bool_]) -> "Sample":
+    def among(self, kept: NDArray[np.bool_], *, subgroup: str = "") -> "Sample":
         """Return the same with some images only, (n_images,)."""
-        return replace(self, kept=kept, _columns={})
+        return replace(self, kept=kept, subgroup=subgroup, _columns={})
 
     def saying(self, probabilities: NDArray[np.float64]) -> "Sample":
         """Return the same with other probabilities."""

@@ -110,8 +110,8 @@ def levels(sample: Sample, wanted: Subgroups) -> tuple[Level, ...]:
     groups = split(wanted, metadata=data.metadata, image_ids=data.image_ids, patients=data.patients, labels=data.labels)
     found = []
     for value in groups.names:
-        part = sample.among(np.asarray(groups.of_images == value))
         name = level_text(wanted.column, value)
+        part = sample.among(np.asarray(groups.of_images == value), subgroup=name)
         found.append(Level(name=name, short=value, sample=part, counts=tuple(count_findings(part))))
     return tuple(found)
 

@@ -12,10 +12,27 @@ from cxrobust.analysis.map_errors import MapErrors
 from cxrobust.analysis.metrics import Additive, Measured, Metric, measure
 from cxrobust.analysis.parallel import in_threads
 from cxrobust.analysis.sample import Sample
+from cxrobust.errors import some
 
 MACRO, MICRO, WORST = "macro", "micro", "worst"
 CELLS_AT_ONCE = 256
 """Cells resampled together: enough to share the work on the counts, few enough to bound memory."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LeftOut:
+    """Why no macro average counts a finding, and a cell of which that is so."""
+
+    why: str
+    regime: str
+    condition: str
+    subgroup: str
+    """Empty for all images."""
+
+    @property
+    def where(self) -> str:
+        """The cell, as notes name it."""
+        return ", ".join(filter(None, (self.regime, self.condition, self.subgroup)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,25 +77,40 @@ class Values:
         return None
 
     @property
-    def left_out(self) -> dict[int, str]:
-        """Findings that no macro average counts, with the reason of the first cell that has one."""
+    def left_out(self) -> dict[int, LeftOut]:
+        """Findings that no macro average counts, with the first cell that has a reason."""
         each = {k: self._why_left_out(k) for k in range(self.samples[0].n_findings)}
         return {k: why for k, why in each.items() if why is not None}
 
     @property
     def named_left_out(self) -> dict[str, str]:
-        """The same by the findings' names."""
-        return {self.samples[0].predictions.findings[k]: why for k, why in self.left_out.items()}
+        """The same by the findings' names, with the reason, and the subgroup where it is of one."""
+        names = self.samples[0].predictions.findings
+        return {
+            names[k]: f"{one.why} in {one.subgroup}" if one.subgroup else one.why for k, one in self.left_out.items()
+        }
 
-    def _why_left_out(self, k: int) -> str | None:
+    def _why_left_out(self, k: int) -> LeftOut | None:
         """Say why no macro average counts a finding: not estimable in a cell, or undefined in too many resamples."""
-        said = [reason for reason in self.reasons[..., k].flat if reason is not None]
-        if said:
-            return str(said[0])
-        undefined = float(np.isnan(self.resampled[:, :, k]).mean(axis=-1).max())
-        if undefined <= self.samples[0].settings.most_undefined or self.samples[0].n_findings == 1:
+        for row, condition in np.ndindex(self.reasons.shape[:2]):
+            if self.reasons[row, condition, k] is not None:
+                return self._left_out(str(self.reasons[row, condition, k]), row, condition)
+        undefined = np.isnan(self.resampled[:, :, k]).mean(axis=-1)
+        if undefined.max() <= self.samples[0].settings.most_undefined or self.samples[0].n_findings == 1:
             return None
-        return f"not defined in {undefined:.1%} of resamples"
+        row, condition = np.unravel_index(undefined.argmax(), undefined.shape)
+        return self._left_out(f"not defined in {undefined.max():.1%} of resamples", int(row), int(condition))
+
+    def _left_out(self, why: str, row: int, condition: int) -> LeftOut:
+        of = self.samples[0]
+        view, regime = divmod(row, len(of.predictions.regimes))
+        conditions = (*of.predictions.conditions, *of.settings.sets)
+        return LeftOut(
+            why=why,
+            regime=of.predictions.regimes[regime],
+            condition=conditions[condition],
+            subgroup=self.samples[view].subgroup,
+        )
 
     def cells(self, row: int, condition: int, place: int) -> list[Cell]:
         """Return the cell of each replicate; `place` is a finding, or the one after the last: all of them pooled."""
@@ -266,7 +298,7 @@ def _with_averages(one: Values, metric: Metric) -> Values:
     n_findings = one.samples[0].n_findings
     left_out = one.left_out
     estimable = [k for k in range(n_findings) if k not in left_out]
-    nothing = None if estimable else "no finding is estimable"
+    nothing = None if estimable else _nothing(one)
     macro = _Place(
         value=one.value[:, :, estimable].mean(axis=2) if estimable else np.full(one.value.shape[:2], np.nan),
         resampled=mean_of_defined(one.resampled[:, :, estimable]),
@@ -285,6 +317,16 @@ def _with_averages(one: Values, metric: Metric) -> Values:
         estimable = []
     worst, which = _worst(one, estimable, sign=1 if metric.better == "higher" else -1, reason=nothing)
     return _extended(one, [worst, macro], which)
+
+
+def _nothing(one: Values) -> str:
+    """Say of which cell each finding is not estimable, where none is left for the macro average.
+
+    A finding counts in every cell or in none, so that a cell may have values of findings and no average of them.
+    """
+    names = one.samples[0].predictions.findings
+    each = [f"{names[k]} ({left_out.why} in {left_out.where})" for k, left_out in one.left_out.items()]
+    return f"no finding is estimable in every cell: {some(each)}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

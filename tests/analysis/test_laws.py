@@ -141,7 +141,9 @@ def test_nothing_estimable_says_so_for_the_macro_average(predictions):
     healthy = replace(predictions, labels=np.minimum(predictions.labels, 0))
     found = run(healthy, metrics=("auroc",))
     assert {e.estimate for e in found.estimates} == {None}
-    assert {e.note for e in found.estimates if e.finding == "macro"} == {"not estimable: no finding is estimable"}
+    each = ", ".join(f"{finding} (one class only in {REGIMES[0][0]}, clean)" for finding in predictions.findings)
+    why = f"not estimable: no finding is estimable in every cell: {each}"
+    assert {e.note for e in found.estimates if e.finding == "macro"} == {why}
     assert found.unclustered == ()
 
 
