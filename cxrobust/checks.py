@@ -26,6 +26,7 @@ from cxrobust.inference.runner import Runner
 from cxrobust.inference.text_checks import check_texts
 from cxrobust.inference.units import Plan, Unit, in_one_search, plan, read_tested
 from cxrobust.pipeline import study_template
+from cxrobust.predictions import told_of_blank
 from cxrobust.preferences import Preferences
 from cxrobust.preferences.run import check_learned_images
 from cxrobust.progress import Reporter
@@ -116,7 +117,7 @@ def check(study: Study, out: Path, *, report: Reporter) -> Check:
         n_units_left=len(left),
         seconds=seconds,
         faults=faults,
-        advice=(*advice_of(study), *advice_on_scores(study)),
+        advice=(*advice_of(study), *advice_on_scores(study), *advice_on_columns(table.blank_columns)),
     )
 
 
@@ -140,7 +141,7 @@ def show(found: Check) -> None:
     for line in found.faults:
         table.add_row("Reports", escape(line))
     for line in found.advice:
-        table.add_row("Advice", line)
+        table.add_row("Advice", escape(line))
     Console().print(table)
 
 
@@ -151,6 +152,11 @@ def advice_on_scores(study: Study) -> tuple[str, ...]:
     if not of_text or {"words", "verbosity"} & set(of_reports):
         return ()
     return (f"{of_text[0]} may rise with the length of reports: add words to the metrics",)
+
+
+def advice_on_columns(blank: Sequence[str]) -> tuple[str, ...]:
+    """Say which columns of the label file hold nothing, and so are no findings."""
+    return (told_of_blank(blank),) if blank else ()
 
 
 def advice_of(study: Study) -> tuple[str, ...]:

@@ -138,6 +138,7 @@ def run(study: StudyFile, data_root: DataRoot = None, out: Out = None) -> None:
     with reporting() as report:
         documents = pipeline.run(read, folder, report_progress=report, say=warn)
     _say_skipped(folder / PREDICTIONS, folder)
+    _say_blank_columns(folder / PREDICTIONS)
     _say_flaws(folder / RESULTS)
     say_written(folder / RESULTS, folder / ESTIMATES, *documents)
 
@@ -153,6 +154,7 @@ def predict(study: StudyFile, data_root: DataRoot = None, out: Out = None) -> No
     with reporting() as report:
         folder = pipeline.predict(read, out_folder(study, out), report=report)
     _say_skipped(folder, folder.parent)
+    _say_blank_columns(folder)
     say_written(folder)
 
 
@@ -329,3 +331,10 @@ def _say_skipped(predictions: Path, out: Path) -> None:
     if skipped := skipped_images(predictions):
         images = counted(len(skipped), "image")
         warn(f"left out of every cell: {images} ({out / LEFT_OUT} lists them all): {named(skipped)}")
+
+
+def _say_blank_columns(predictions: Path) -> None:
+    from cxrobust.predictions import blank_columns, told_of_blank
+
+    if columns := blank_columns(predictions):
+        warn(told_of_blank(columns))

@@ -53,6 +53,7 @@ def describe_images(part: Plan) -> dict[str, Any]:
                 ]
             }
         ),
+        **({} if not table.blank_columns else {"blank_columns": list(table.blank_columns)}),
         "sources": dict(table.sources),
         "images_sha256": None
         if part.pixels is None

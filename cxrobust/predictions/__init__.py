@@ -10,8 +10,10 @@ from cxrobust.folders import IMAGES, INDEX, VALIDATION_IMAGES
 from cxrobust.predictions.index import (
     REFERENCE,
     Skipped,
+    blank_columns,
     index_text,
     skipped_images,
+    told_of_blank,
     write_index,
 )
 from cxrobust.predictions.loading import load_predictions
@@ -38,6 +40,7 @@ __all__ = [
     "PredictionSet",
     "Skipped",
     "UnitPredictions",
+    "blank_columns",
     "check_probabilities",
     "index_text",
     "load_predictions",
@@ -45,6 +48,7 @@ __all__ = [
     "registration_of",
     "report_faults_of",
     "skipped_images",
+    "told_of_blank",
     "write_index",
     "write_unit",
 ]

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 from pydantic import BaseModel, Field, ValidationError
 
-from cxrobust.errors import DataError
+from cxrobust.errors import DataError, some
 from cxrobust.files import atomic_write_text, sha256_file
 from cxrobust.folders import IMAGES, INDEX, VALIDATION_IMAGES
 from cxrobust.predictions.parquet import AGAIN, read_table, write_table
@@ -62,6 +62,25 @@ def skipped_images(folder: Path) -> tuple[Skipped, ...]:
         for split, part in parts.items()
         for one in part["data"].get("skipped", ())
     )
+
+
+def blank_columns(folder: Path) -> tuple[str, ...]:
+    """Return the columns of the label files without one value, of test and validation images."""
+    index = read_index(folder)
+    parts = (index, index.get("validation") or {})
+    return tuple(dict.fromkeys(name for part in parts for name in part.get("data", {}).get("blank_columns", ())))
+
+
+def told_of_blank(columns: Sequence[str]) -> str:
+    """Say that columns without one value are no findings.
+
+    >>> told_of_blank(["Mass"])
+    "the label file has no value in column 'Mass': it is no finding unless findings in [data] name it"
+    """
+    named = some(map(repr, columns), most=8)
+    if len(columns) == 1:
+        return f"the label file has no value in column {named}: it is no finding unless findings in [data] name it"
+    return f"the label file has no value in columns {named}: they are no findings unless findings in [data] name them"
 
 
 def read_index(folder: Path) -> dict[str, Any]:

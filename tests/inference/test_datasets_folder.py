@@ -5,7 +5,9 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from cxrobust.cli import app
 from cxrobust.errors import DataError, StudyError
 from cxrobust.inference.datasets.folder import ImageFolder
 
@@ -68,6 +70,28 @@ def test_common_words_and_blank_columns_are_no_findings(tmp_path):
     table = folder_of(tmp_path, text).table(with_images=False)
     assert table.findings == ("Edema",)
     assert list(table.metadata.columns) == ["sex", "age", "view", "fold", "note"]
+    assert table.blank_columns == ("note",)
+    assert folder_of(tmp_path, text, findings=["Edema"]).table(with_images=False).blank_columns == ()
+
+
+@pytest.mark.parametrize("command", ["predict", "check"])
+def test_a_column_without_a_label_is_named_and_not_dropped_without_a_word(command, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")
+    text = "image_id,patient_id,Edema,Mass,note,place\na,1,1,,,x\nb,2,0, ,,y\nc,3,1,,,x\n"
+    (tmp_path / "labels.csv").write_text(text)
+    (tmp_path / "base.csv").write_text("image_id,Edema\na,0.9\nb,0.2\nc,0.4\n")
+    (tmp_path / "study.toml").write_text(
+        '[study]\ntitle = "t"\nseed = 1\nreference = "base"\n[data]\nkind = "folder"\nroot = "."\nlabels = "labels.csv"\n'
+        '[[regimes]]\nname = "base"\npredictions = { clean = "base.csv" }\n'
+    )
+    found = CliRunner().invoke(app, [command, str(tmp_path / "study.toml"), "--out", str(tmp_path / "out")])
+    assert found.exit_code == 0, found.output
+    said = " ".join(found.output.split())
+    assert "the label file has no value in columns 'Mass', 'note': they are no findings unless findings" in said
+    named = tmp_path / "study.toml"
+    named.write_text(named.read_text().replace('labels = "labels.csv"', 'labels = "labels.csv"\nfindings = ["Edema"]'))
+    found = CliRunner().invoke(app, [command, str(named), "--out", str(tmp_path / "other")])
+    assert "no value in" not in found.output
 
 
 def test_without_a_split_column_every_row_is_a_test_image(tmp_path):

@@ -27,7 +27,8 @@ class ImageFolder(Dataset):
 
     −1 is an uncertain label, treated as `uncertain` says; a blank one is missing. `findings = "all"` are the columns
     that hold nothing but labels, at least one of them not blank, apart from `sex`, `age`, `view` and `fold`; each of
-    the others becomes metadata. Where each image is its own patient, `patient` may be the same as `id`.
+    the others becomes metadata, and one without any value is named, since it may have been meant for labels. Where
+    each image is its own patient, `patient` may be the same as `id`.
 
     An image's file is what `path` says, relative to `root`; without such a column it is the image's id, as it is
     or with one of the usual endings.
@@ -62,7 +63,8 @@ class ImageFolder(Dataset):
         if splits not in whole.columns and "split" in self.model_fields_set:
             raise DataError(f"{self.labels}: there is no column {splits!r} to find split {self.split!r}: add it")
         special = {self.id, self.patient, paths, splits} & set(whole.columns)
-        findings = self._find_columns(whole.drop(columns=list(special)))
+        further = whole.drop(columns=list(special))
+        findings = self._find_columns(further)
         rows = self._rows_of_split(whole, splits)
         frame = rows.frame
         _check_filled(frame, (self.id, self.patient), self.labels)
@@ -79,6 +81,7 @@ class ImageFolder(Dataset):
             images=self._images(frame, paths) if with_images else None,
             exclusions=rows.exclusions,
             sources={self.labels.name: sha256_file(self.labels)},
+            blank_columns=_blank_columns(further) if self.findings == "all" else (),
         )
 
     def _find_columns(self, frame: pd.DataFrame) -> tuple[str, ...]:
@@ -142,6 +145,12 @@ def _holds_labels(values: "pd.Series[str]", path: Path) -> bool:
             "name the findings in [data]"
         )
     return bool(good.all())
+
+
+def _blank_columns(frame: pd.DataFrame) -> tuple[str, ...]:
+    """Name the columns without one value, which may have been meant for labels."""
+    wanted = [column for column in frame.columns if column not in NEVER_FINDINGS]
+    return tuple(str(column) for column in wanted if (frame[column].str.strip() == "").all())
 
 
 def _check_filled(frame: pd.DataFrame, columns: Sequence[str], path: Path) -> None:
