@@ -114,7 +114,8 @@ def reasons(content: Mapping[str, Any], covered: Sequence[Share]) -> list[str]:
         f"- `mce`, `t-corrected`: {both('studentized', ('mce',), few=False)}, "
         f"{both('t-corrected', ('mce',), few=False)}. `t-corrected` is the default, since differences are what is "
         "compared, and since the standard error of a resample can be all but 0, which leaves a studentised interval no "
-        f"bound: in one design it was {_magnitude(widest)} wide on average.",
+        f"bound: in one design it was {_magnitude(widest)} wide on average when it was counted. None is given there "
+        "since, so that the counts of `studentized` of `mce` hold intervals that are no longer given.",
         f"- `ece-debiased` and `coverage-at-risk-5`, `t-corrected`: {both('t-corrected', jumping, few=False)}; "
         f"{both('expanded', jumping, few=False)}, the quantiles of resamples lying above values near 0. With fewer "
         f"than {ENOUGH} positive patients {both('t-corrected', jumping, few=True)}, "

@@ -59,6 +59,8 @@ class Interval:
     high: float
     note: str = ""
     """Why there is none, where that is worth a word."""
+    caution: str = ""
+    """What is to be minded of one that there is."""
 
 
 def no_interval(note: str = "", *, se: float = float("nan")) -> Interval:
@@ -79,6 +81,10 @@ def means_of_defined(resampled: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 ROUNDING = 1e-12
+ALL_BUT_0 = 1e-9
+"""Part of the sample's standard error below which a resample's is rounding."""
+VERY_WIDE = 20
+"""Standard errors from end to end, five times as many as a normal interval has, above which one is told to be wide."""
 Method = Callable[[Draws, float], tuple[Interval, ...]]
 
 
@@ -157,7 +163,8 @@ def studentized(draws: Draws, level: float) -> tuple[Interval, ...]:
     """Bootstrap-t: estimate − t·se between quantiles of t = (resampled − estimate) / se of the resample.
 
     Efron and Tibshirani 1993, chapter 12. Standard errors are linearised; a resample's uses the sample's influences at
-    the resample's weights. Resamples without spread are left out.
+    the resample's weights. Resamples without spread are left out; one whose standard error is rounding has a t without
+    bound, and where an end would be of such a t there is no interval.
     """
     if draws.resampled_se is None:
         raise ValueError("a studentised interval needs the standard error of each resample")
@@ -168,11 +175,21 @@ def studentized(draws: Draws, level: float) -> tuple[Interval, ...]:
             found.append(no_interval("resamples have no spread" if np.isfinite(value) else ""))
             continue
         t = (row[used] - value) / ses[used]
+        most = np.abs(t[ses[used] > ALL_BUT_0 * se]).max(initial=0)
+        first, last = (float(np.quantile(t, tail)) for tail in _tails(level))
+        if max(abs(first), abs(last)) > most:
+            found.append(no_interval("standard errors of resamples are all but 0"))
+            continue
+        error = float(row[~np.isnan(row)].std(ddof=1))
+        widths = se * (last - first) / error if error > 0 else 0.0
         found.append(
             Interval(
-                se=float(row[~np.isnan(row)].std(ddof=1)),
-                low=_within(value - se * np.quantile(t, _tails(level)[1]), draws.bounds),
-                high=_within(value - se * np.quantile(t, _tails(level)[0]), draws.bounds),
+                se=error,
+                low=_within(value - se * last, draws.bounds),
+                high=_within(value - se * first, draws.bounds),
+                caution=f"interval of {widths:,.0f} standard errors: those of resamples come near 0"
+                if widths > VERY_WIDE
+                else "",
             )
         )
     return tuple(found)

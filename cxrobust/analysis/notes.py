@@ -145,6 +145,8 @@ def notes_on_interval(contrast: Contrast, point: Point) -> list[str]:
     notes += note_on_outside(point.value, point.interval)
     if point.interval.note:
         notes.append(f"no interval: {point.interval.note}")
+    if point.interval.caution:
+        notes.append(point.interval.caution)
     return notes
 
 

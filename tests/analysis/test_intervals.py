@@ -1,6 +1,7 @@
 """Intervals against NumPy, SciPy's bootstrap, statsmodels and closed forms."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
+from cxrobust.analysis import analyze
 from cxrobust.analysis.intervals import (
     INTERVALS,
     Draws,
@@ -22,6 +24,8 @@ from cxrobust.analysis.intervals import (
     t_corrected,
     wilson,
 )
+
+from .made import make_predictions, make_settings
 
 FROM_RESAMPLES = ("percentile", "percentile-recentred", "expanded", "t-corrected", "basic", "bca")
 
@@ -44,6 +48,11 @@ def of_a_mean(x, *, n_resamples=999, seed=0):
         influences=influence[None],
         resampled_se=ses[None],
     )
+
+
+@pytest.fixture(scope="module")
+def predictions():
+    return make_predictions(seed=2, n_patients=40, most_images=3, missing=0.1, decimals=6)
 
 
 @pytest.mark.parametrize("level", [0.9, 0.95])
@@ -161,6 +170,38 @@ def test_studentized_against_plain_loops():
     (ours,) = studentized(draws, 0.9)
     assert ours.low == pytest.approx(x.mean() - se * np.quantile(t, 0.95), abs=1e-12)
     assert ours.high == pytest.approx(x.mean() - se * np.quantile(t, 0.05), abs=1e-12)
+
+
+@pytest.mark.parametrize(("n_bare", "is_given"), [(5, True), (150, False)])
+def test_a_studentized_end_is_not_made_of_rounding(n_bare, is_given):
+    """Of a thousand resamples a few have a standard error of rounding: too few for the tail, or more than it holds."""
+    _, draws = of_a_mean(np.random.default_rng(4).gamma(1.5, size=30), n_resamples=1000)
+    ses = draws.resampled_se.copy()
+    ses[0, np.argsort(draws.resampled[0])[:n_bare]] = 1e-17
+    (found,) = studentized(replace(draws, resampled_se=ses), 0.95)
+    assert np.isfinite(found.high) == np.isfinite(found.low) == is_given
+    assert found.note == ("" if is_given else "standard errors of resamples are all but 0")
+    t = (draws.resampled[0] - draws.value[0]) / ses[0]
+    if is_given:
+        ends = draws.value[0] - draws.se[0] * np.quantile(t, [0.975, 0.025])
+        assert (found.low, found.high) == pytest.approx(tuple(ends), abs=1e-12)
+        assert found.caution == ""
+
+
+def test_a_studentized_interval_of_many_standard_errors_says_so():
+    _, draws = of_a_mean(np.random.default_rng(4).gamma(1.5, size=30), n_resamples=1000)
+    (found,) = studentized(replace(draws, resampled_se=draws.resampled_se / 10), 0.95)
+    widths = (found.high - found.low) / draws.resampled[0].std(ddof=1)
+    assert widths > 20
+    assert found.caution == f"interval of {widths:,.0f} standard errors: those of resamples come near 0"
+
+
+def test_a_studentized_interval_of_the_largest_gap_is_bounded_or_says_why(predictions):
+    settings = make_settings(metrics=("mce",), interval="studentized", resamples=1000, operating_point=0.5)
+    found = analyze(predictions, settings, reference="supervised", seed=1).estimates
+    without = [e for e in found if e.estimate is not None and e.ci_low is None and e.ci_high is None]
+    assert any("no interval: standard errors of resamples are all but 0" in e.note for e in without)
+    assert all(e.ci_high - e.ci_low < 100 for e in found if e.ci_low is not None and e.ci_high is not None)
 
 
 @pytest.mark.parametrize("n_positive", [0, 1, 7, 20])

@@ -81,7 +81,8 @@ def test_a_column_without_a_label_is_named_and_not_dropped_without_a_word(comman
     (tmp_path / "labels.csv").write_text(text)
     (tmp_path / "base.csv").write_text("image_id,Edema\na,0.9\nb,0.2\nc,0.4\n")
     (tmp_path / "study.toml").write_text(
-        '[study]\ntitle = "t"\nseed = 1\nreference = "base"\n[data]\nkind = "folder"\nroot = "."\nlabels = "labels.csv"\n'
+        '[study]\ntitle = "t"\nseed = 1\nreference = "base"\n'
+        '[data]\nkind = "folder"\nroot = "."\nlabels = "labels.csv"\n'
         '[[regimes]]\nname = "base"\npredictions = { clean = "base.csv" }\n'
     )
     found = CliRunner().invoke(app, [command, str(tmp_path / "study.toml"), "--out", str(tmp_path / "out")])
