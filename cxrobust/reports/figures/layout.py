@@ -1,6 +1,7 @@
-"""Panels of one grid laid out in one pass: room for what stands around each, and the rest shared evenly.
+"""Panels of one grid laid out: room for what stands around each, and the rest shared evenly.
 
-It places panels as matplotlib's constrained layout does, which measures every text of every panel twice.
+It places panels as matplotlib's constrained layout does, which measures every text of every panel twice; here a second
+time is only where ticks change.
 """
 
 from collections.abc import Iterable
@@ -38,8 +39,18 @@ class Panels(LayoutEngine):
             if not axis.label.get_text():
                 axis.set_label_coords(0.0, 0.0)  # else the labels of its ticks are measured again to place nothing
         panels = [axes for axes in fig.axes if axes.get_subplotspec() is not None and axes.get_in_layout()]
-        if panels:
+        if not panels:
+            return
+        measured = _ticks(panels)
+        place(fig, panels, renderer=fig._get_renderer(), top=self._top)
+        if _ticks(panels) != measured:  # of another height, an axis may have other ticks, whose labels are wider
             place(fig, panels, renderer=fig._get_renderer(), top=self._top)
+
+
+def _ticks(panels: Iterable[Axes]) -> list[list[str]]:
+    """Return what the ticks of each axis say."""
+    every: list[Any] = [axis for axes in panels for axis in (axes.xaxis, axes.yaxis)]
+    return [axis.get_major_formatter().format_ticks(axis.get_majorticklocs()) for axis in every]
 
 
 def place(figure: Canvas, panels: Iterable[Axes], *, renderer: Any, top: float) -> None:
