@@ -10,6 +10,7 @@ from cxrobust.reports.sections.attack_checks import (
     PASS,
     WARN,
     Measure,
+    attack_checks,
     falling_metric,
     largest_rise,
     measures,
@@ -20,6 +21,7 @@ from cxrobust.reports.sections.attack_checks import (
     without_shares,
 )
 from cxrobust.reports.view import View
+from cxrobust.reports.words import plain as plain_words
 
 from .made import TYPICAL, results
 
@@ -62,7 +64,7 @@ def test_an_attack_without_harm_fails_each_check_that_compares_with_it(attacked:
     found = measures(weak)
     assert {key for key in found if verdict(key, found[key]) == FAIL} == COMPARED
     assert {one.lacks for one in found.values() if one is not None} == {"", "no share"}
-    assert "Of 6\N{NO-BREAK SPACE}checks, 2 passed." in sentences({"a": found}, list(found))
+    assert "Of 6\N{NO-BREAK SPACE}checks, 2 passed." in sentences({"a": [found]}, list(found))
     (said,) = without_shares(weak)
     assert said.startswith("The attack does no harm to ")
     assert all(
@@ -114,16 +116,16 @@ def test_verdicts(key: str, value: float, expected: str) -> None:
 
 
 def test_sentences_name_who_fails_and_what_that_means() -> None:
-    numbers = {
-        "a": {"noise": Measure(value=0.1), "square": Measure(value=1.5)},
-        "b": {"noise": Measure(value=0.3), "square": Measure(value=0.5)},
+    runs = {
+        "a": [{"noise": Measure(value=0.1), "square": Measure(value=1.5)}],
+        "b": [{"noise": Measure(value=0.3), "square": Measure(value=0.5)}],
     }
-    said = " ".join(sentences(numbers, ["noise", "square"]))
+    said = " ".join(sentences(runs, ["noise", "square"]))
     assert "Of 4\N{NO-BREAK SPACE}checks, 2 passed." in said
     assert "“No gradients used” fails for" in said
     assert "“Noise” warns for" in said
     assert "may be less robust" in said
-    alone = sentences({"a": {"noise": Measure(value=0.1)}}, ["noise"])
+    alone = sentences({"a": [{"noise": Measure(value=0.1)}]}, ["noise"])
     assert alone == ["Of 1\N{NO-BREAK SPACE}check, 1 passed."]
 
 
@@ -132,7 +134,7 @@ def test_a_rise_from_one_strength_to_the_next_is_in_the_metrics_better_direction
     view = View.of(results(TYPICAL), images=None)
     check = {**CHECK, "regime": "lora", "condition": view.primary}
     series = next(one for one in view.series if view.primary in one.conditions)
-    values = [view.value(metric, "lora", condition).estimate for condition in series.conditions]
+    values = [view.value(metric, "lora", condition).estimate for condition in ("clean", *series.conditions)]
     expected = max(max(sign * (after - before), 0) for before, after in itertools.pairwise(values))
     assert largest_rise(view, check, metric).value == pytest.approx(expected)
 
@@ -150,9 +152,117 @@ def test_accuracy_is_what_a_stronger_attack_must_lower() -> None:
         for one in made.estimates
     )
     view = View.of(replace(made, estimates=risen, attack_checks=(check,)), images=None)
-    metric = falling_metric(view)
+    metric = falling_metric(view, check["condition"])
     assert metric == "accuracy" != view.metrics[0]
     assert verdict("strengths", largest_rise(view, check, metric)) == FAIL
+
+
+def with_accuracy(values: dict[str, float], check: dict[str, object]) -> View:
+    """A checked study in which one regime has this accuracy under these conditions."""
+    made = results(TYPICAL)
+    changed = tuple(
+        replace(one, estimate=values[one.condition])
+        if (one.estimand, one.metric, one.regime, one.finding) == ("value", "accuracy", "lora", "macro")
+        and one.condition in values
+        else one
+        for one in made.estimates
+    )
+    return View.of(replace(made, estimates=changed, attack_checks=(check,)), images=None)
+
+
+@pytest.mark.parametrize("n_strengths", [1, 4])
+@pytest.mark.parametrize(("first", "rise", "expected"), [(0.99, 0.49, FAIL), (0.51, 0.01, WARN), (0.5, 0.0, PASS)])
+def test_the_weakest_attack_must_not_help_against_clean_images(
+    first: float, rise: float, expected: str, n_strengths: int
+) -> None:
+    made = results(TYPICAL)
+    check = {**CHECK, "regime": "lora", "condition": made.primary_condition}
+    (series,) = (one for one in View.of(made, images=None).series if made.primary_condition in one.conditions)
+    of_attack = {name: first - 0.01 * place for place, name in enumerate(series.conditions)}
+    view = with_accuracy({"clean": 0.5, **of_attack}, check)
+    if n_strengths == 1:
+        left = set(series.conditions) - {made.primary_condition}
+        kept = tuple(one for one in made.conditions if one["name"] not in left)
+        values = {"clean": 0.5, str(made.primary_condition): first}
+        view = with_accuracy(values, check)
+        view = View.of(replace(view.results, conditions=kept), images=None)
+    found = largest_rise(view, check, "accuracy")
+    assert found is not None
+    assert found.value == pytest.approx(rise)
+    assert verdict("strengths", found) == expected
+    said = " ".join(attack_checks(view)["sentences"])
+    assert ("“Stronger attack” fails" in said) == (expected == FAIL)
+    assert "was not checked" not in said
+
+
+@pytest.mark.parametrize("aim", ["target=Effusion, goal=hide", "target=Effusion, goal=fabricate", "target=report"])
+def test_an_attack_that_is_not_on_what_is_right_need_not_lower_a_metric(aim: str) -> None:
+    condition = f"pgd(eps=1/255, {aim}, steps=20)"
+    made = results(TYPICAL)
+    check = {**CHECK, "regime": "lora", "condition": condition}
+    view = View.of(replace(made, attack_checks=(check,)), images=None)
+    assert falling_metric(view, condition) is None
+    found = attack_checks(view)
+    assert "strengths" not in found["shown"]
+    assert "does not aim at what is right" in " ".join(found["sentences"])
+
+
+def test_an_attack_on_one_finding_is_judged_by_that_finding() -> None:
+    made = results(TYPICAL)
+    other = "pgd(eps=1/255, target=Effusion, steps=20)"
+    renamed = tuple({**one, "name": other} if one["name"] == made.primary_condition else one for one in made.conditions)
+    estimates = tuple(
+        replace(one, condition=other, estimate=0.95 if one.finding == "Effusion" else one.estimate)
+        if (one.estimand, one.metric, one.condition) == ("value", "accuracy", made.primary_condition)
+        else one
+        for one in made.estimates
+    )
+    check = {**CHECK, "regime": "lora", "condition": other}
+    one_strength = tuple(one for one in renamed if not one["name"].startswith("pgd") or one["name"] == other)
+    view = View.of(replace(made, conditions=one_strength, estimates=estimates, attack_checks=(check,)), images=None)
+    clean = view.value("accuracy", "lora", "clean", "Effusion")
+    assert clean is not None
+    assert clean.estimate is not None
+    found = largest_rise(view, check, "accuracy")
+    assert found is not None
+    assert found.value == pytest.approx(0.95 - clean.estimate)
+
+
+def several_runs() -> tuple[dict[str, object], ...]:
+    """Checks of two runs of one regime, of which the second has no gradient and its attack does no harm."""
+    condition = results(TYPICAL).primary_condition
+    good = {**CHECK, "regime": "lora", "condition": condition}
+    return good, {**good, "replicate": 1, "without_gradient": 1.0, "attacked": 0.5}
+
+
+def test_every_training_run_is_counted_and_the_worst_is_shown() -> None:
+    made = results(TYPICAL)
+    found = attack_checks(View.of(replace(made, attack_checks=several_runs()), images=None))
+    said = plain_words(" ".join(found["sentences"]))
+    # of the first run 6 and the fall with strength, of the second 6: it fails all but that without a bound
+    assert "Of 13 checks, 8 passed." in said
+    assert "“No gradient” fails for lora (in 1 of 2 runs)." in said
+    assert "The attack does no harm to lora (run 2)" in said
+    (group,) = found["checks"].groups
+    (row,) = group.rows
+    cells = {key: (cell.text, cell.under) for key, cell in zip(found["shown"], row, strict=True)}
+    assert cells["gradients"] == ("100.0%", FAIL)
+    assert cells["noise"] == ("no share", FAIL)
+    assert found["several_runs"]
+
+
+def test_the_worst_run_is_told_whatever_its_place() -> None:
+    good, bad = several_runs()
+    bad_first = {**bad, "replicate": 0}, {**good, "replicate": 1}
+    made = results(TYPICAL)
+    tables = [
+        attack_checks(View.of(replace(made, attack_checks=checks), images=None))["checks"]
+        for checks in ((good, bad), bad_first)
+    ]
+    assert tables[0] == tables[1]
+    alone = attack_checks(View.of(replace(made, attack_checks=(good,)), images=None))
+    assert not alone["several_runs"]
+    assert "run" not in plain_words(" ".join(alone["sentences"]))
 
 
 def with_metrics(*metrics: str, conditions: int = 4) -> View:
@@ -169,16 +279,14 @@ def with_metrics(*metrics: str, conditions: int = 4) -> View:
 def test_where_rises_were_not_judged_by_accuracy_or_at_all_is_said() -> None:
     def said(view: View) -> str:
         (check,) = view.results.attack_checks
-        metric = falling_metric(view)
+        metric = falling_metric(view, check["condition"])
         rise = None if metric is None else largest_rise(view, check, metric)
         return " ".join(unjudged(view, {"lora": {"strengths": rise}}, metric))
 
     assert said(with_metrics("auroc", "accuracy")) == ""
     assert "judged by AUROC, since accuracy is not among" in said(with_metrics("auroc", "confidence"))
     assert "accuracy is not among the study’s metrics, and of its first" in said(with_metrics("confidence", "auroc"))
-    assert "was not checked: the study has this attack at one strength alone" in said(
-        with_metrics("accuracy", conditions=1)
-    )
+    assert said(with_metrics("accuracy", conditions=1)) == ""
 
 
 def test_both_sections_stand_in_report_and_appendix_where_there_are_checks(tmp_path: Path) -> None:

@@ -6,14 +6,18 @@ from pathlib import Path
 
 import pytest
 
+from cxrobust.conditions import parse_condition
 from cxrobust.reports import render
 from cxrobust.reports.checklists import Shown, met, not_met, partly
+from cxrobust.reports.checklists.robustness import ROBUSTNESS
 from cxrobust.reports.document import compose
 from cxrobust.reports.sections import sections
 from cxrobust.reports.sections.checklists import ALL, checklists
 from cxrobust.reports.view import View
+from cxrobust.results import Results
 
 from .made import CLEAN_ONLY, SMALL, TYPICAL, Made, results
+from .test_attack_checks import CHECK
 
 LATER = {"power", "sensitivity", "flips", "transfer", "attack_checks"}
 """Sections that come with other capabilities."""
@@ -71,6 +75,93 @@ def test_robustness_is_asked_only_of_attacks_and_accuracy_of_accuracy():
         replace(made, study={**made.study, "analysis": {**made.study["analysis"], "metrics": ["ece"]}}), images=None
     )
     assert "STARD-AI" not in {one.name for one, *_ in checklists(only)["checklists"]}
+
+
+def standing(view: View) -> set[str]:
+    """Return the names of the sections that a report holds."""
+    return {name for name in sections if sections[name].needs(view)}
+
+
+def answer(found: Results, topic: str) -> tuple[str, str]:
+    """Return the verdict on an item of the list of Carlini et al., and why."""
+    view = View.of(found, images=None)
+    (item,) = (one for one in ROBUSTNESS.items if one.topic == topic)
+    given = item.reply(Shown(view=view, sections=standing(view)))
+    return given.verdict, given.why
+
+
+def checked(found: Results, *names: str, **changed: object) -> Results:
+    """Results whose attack was checked on these regimes."""
+    one = {**CHECK, "condition": found.primary_condition, "transferred": {}, **changed}
+    return replace(found, attack_checks=tuple({**one, "regime": name} for name in names))
+
+
+ALL_REGIMES = tuple(one["name"] for one in results(TYPICAL).regimes)
+BY_CHECKS = ("Accuracy falls to guessing at a large size", "Parts without gradients", "Whether attacks have converged")
+
+
+@pytest.mark.parametrize("topic", BY_CHECKS)
+def test_what_attack_checks_answer_is_met_only_where_they_were_made(topic: str):
+    made = results(TYPICAL)
+    assert answer(checked(made, *ALL_REGIMES), topic) == ("met", "")
+    assert answer(checked(made, *ALL_REGIMES[1:]), topic) == ("in part", "not of all regimes")
+    assert answer(made, topic)[0] in {"for the authors", "not met"}
+    asked = {**made.study, "report": {**made.study["report"], "attack_checks": 32}}
+    unchecked = replace(made, study=asked)  # the section stands, and says that no attack could be checked
+    assert "attack_checks" in standing(View.of(unchecked, images=None))
+    assert answer(unchecked, topic)[0] in {"for the authors", "not met"}
+
+
+def test_an_attack_without_a_bound_that_was_not_made_shows_no_fall_to_guessing():
+    without = checked(results(TYPICAL), *ALL_REGIMES, unbounded_wrong=None)
+    assert answer(without, BY_CHECKS[0])[0] == "for the authors"
+    assert answer(without, BY_CHECKS[1])[0] == "met"
+
+
+def with_attack(found: Results, condition: str) -> Results:
+    """Results with an attack instead of the noise of its size."""
+    old = "noise(eps=1/255)"
+    kind = {"series": parse_condition(condition).series, "kind": "attack"}
+    return replace(
+        found,
+        conditions=tuple({**one, "name": condition, **kind} if one["name"] == old else one for one in found.conditions),
+        estimates=tuple(replace(one, condition=condition) if one.condition == old else one for one in found.estimates),
+        flips=(),
+    )
+
+
+def test_no_attack_by_labels_is_ever_made():
+    topic = "Attack without gradients, attack by labels"
+    made = results(TYPICAL)
+    by_logits = ("in part", "without gradients, by logits; none by labels")
+    assert answer(made, topic) == ("not met", "none was made")
+    assert answer(checked(made, *ALL_REGIMES), topic) == by_logits
+    assert answer(with_attack(made, "square(eps=1/255)"), topic) == by_logits
+
+
+def test_many_steps_are_held_against_one_of_the_same_size_and_aim():
+    topic = "Iterative against single-step attack"
+    made = results(TYPICAL)
+    none = ("not met", "no attacks of one step and of many have the same size and aim")
+    assert answer(checked(made, *ALL_REGIMES), topic) == none
+    for other in ("fgsm(eps=1.5/255)", "fgsm(eps=1/255, target=Effusion)", "fgsm(eps=1/255, until_wrong_at=0.5)"):
+        assert answer(with_attack(made, other), topic) == none
+    # this attack does as little as the noise whose estimates it has
+    assert answer(with_attack(made, "fgsm(eps=1/255)"), topic) == ("met", "")
+    stronger = with_attack(made, "fgsm(eps=1/255)")
+    one = next(
+        e
+        for e in stronger.estimates
+        if (e.estimand, e.metric, e.condition, e.finding) == ("value", "accuracy", "fgsm(eps=1/255)", "macro")
+    )
+    stronger = replace(
+        stronger, estimates=tuple(replace(e, estimate=0.1) if e is one else e for e in stronger.estimates)
+    )
+    verdict, why = answer(stronger, topic)
+    assert verdict == "in part"
+    assert why == f"many steps do less harm than one in 1 of {len(ALL_REGIMES)} comparisons"
+    metrics = {**stronger.study, "analysis": {**stronger.study["analysis"], "metrics": ["confidence"]}}
+    assert answer(replace(stronger, study=metrics), topic)[1].startswith("both are reported; no metric tells")
 
 
 def test_the_appendix_names_the_page_of_the_report(tmp_path: Path):

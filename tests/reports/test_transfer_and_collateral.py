@@ -131,6 +131,24 @@ def test_transfer_is_told_by_its_greatest_harm_and_by_whom_it_spares(
     assert plain_words(values["immune"]) == immune
 
 
+def test_transfer_is_the_mean_over_the_runs_that_read() -> None:
+    first = transferred({"supervised": {"lora": 1.2}, "lora": {"supervised": 1.4}})
+    second = {**first.attack_checks[0], "replicate": 1, "transferred": {"lora": 1.8}}
+    found = replace(first, attack_checks=(*first.attack_checks, second))
+    values = sections["transfer"].build(View.of(found, images=None))
+    assert (
+        plain_words(values["most"])
+        == "Most harm is done by images made on lora to supervised: 0.50 times that of its own."
+    )
+    assert values["several_runs"]
+    lost = {**second, "transferred": {"lora": None}}
+    values = sections["transfer"].build(
+        View.of(replace(first, attack_checks=(*first.attack_checks, lost)), images=None)
+    )
+    assert "supervised to lora: 0.40" in plain_words(values["most"])
+    assert not sections["transfer"].build(View.of(first, images=None))["several_runs"]
+
+
 def test_the_mean_of_the_others_stands_in_the_table_where_there_is_one(tmp_path: Path) -> None:
     plain = made()
     view = View.of(plain, images=None)

@@ -3,27 +3,107 @@
 They were held against the source of the paper, as of 18 February 2019.
 """
 
-from cxrobust.conditions import parse_condition
-from cxrobust.reports.checklists import Checklist, Item, authors, has_attack, met, not_applicable, not_met, partly
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from cxrobust.conditions import UNTIL_WRONG_AT, parse_condition
+from cxrobust.reports.checklists import (
+    Answer,
+    Checklist,
+    Item,
+    Reply,
+    Shown,
+    authors,
+    has_attack,
+    met,
+    not_applicable,
+    not_met,
+    partly,
+)
+from cxrobust.reports.sections.attack_checks import aimed_finding, falling_metric, left_of
 from cxrobust.reports.view import View
 
-ITERATIVE = {"pgd", "bim", "apgd", "apgd-l2", "autoattack-multilabel", "least-eps", "least-eps-l2", "patch", "pgd-l2"}
 SINGLE = {"fgsm", "ffgsm"}
+ITERATIVE = {
+    *("pgd", "bim", "rfgsm", "eotpgd", "tpgd", "upgd", "apgd", "autoattack-multilabel", "pgdrs"),
+    *("mifgsm", "nifgsm", "sinifgsm", "vmifgsm", "vnifgsm", "difgsm", "tifgsm", "pifgsm", "pifgsmpp"),
+}
+"""Attacks of many steps in the norm of those of one, the maximum norm."""
 WITHOUT_GRADIENTS = {"square", "autoattack-multilabel", "spsa", "one-pixel", "pixle"}
+"""All of them ask for logits: there is no attack that sees decisions alone."""
+BY_LOGITS = "without gradients, by logits; none by labels"
+AIM = ("target", "goal", "text", "made_on", UNTIL_WRONG_AT)
+"""What two attacks have in common that are compared, beside their size."""
 CHECKS = "attack_checks"
-"""The section of attack checks, where the report has one."""
+"""The section of attack checks, where the report has one; it may say why there are none."""
 
 
 def _names(view: View) -> set[str]:
     return {parse_condition(one.name).name for one in view.of_kind("attack")}
 
 
+def _made(check: Mapping[str, Any]) -> bool:
+    return True
+
+
+def _unbounded(check: Mapping[str, Any]) -> bool:
+    return check["unbounded_wrong"] is not None
+
+
+def _checked(which: Callable[[Mapping[str, Any]], bool] = _made, *, otherwise: Reply) -> Reply:
+    """Answer by the attack checks that were made: in part where some regimes have none."""
+
+    def regimes(view: View) -> set[str]:
+        return {one["regime"] for one in view.results.attack_checks if which(one)}
+
+    of_some = partly("not of all regimes", CHECKS, when=lambda view: bool(regimes(view)), otherwise=otherwise)
+    return met(CHECKS, when=lambda view: regimes(view) >= set(view.regimes), otherwise=of_some)
+
+
 def _has_strengths(view: View) -> bool:
     return any(len(one.conditions) > 1 for one in view.of_kind("attack"))
 
 
-def _has_both_steps(view: View) -> bool:
-    return bool(_names(view) & ITERATIVE) and bool(_names(view) & SINGLE)
+def _same_aims(view: View) -> Iterator[tuple[str, list[str]]]:
+    """Give each attack of one step with those of many that have its size and aim."""
+    names = [name for one in view.of_kind("attack") for name in one.conditions]
+    parsed = {name: parse_condition(name) for name in names}
+
+    def aim(name: str) -> tuple[object, ...]:
+        given = dict(parsed[name].parameters)
+        return parsed[name].strength, *map(given.get, AIM)
+
+    for single in (name for name in names if parsed[name].name in SINGLE):
+        if many := [name for name in names if parsed[name].name in ITERATIVE and aim(name) == aim(single)]:
+            yield single, many
+
+
+def _steps(shown: Shown) -> Answer:
+    """Answer whether attacks of many steps do no less harm than those of one, for every regime and size."""
+    pairs = list(_same_aims(shown.view))
+    if not pairs:
+        return not_met("no attacks of one step and of many have the same size and aim")(shown)
+    places = ("attacks", "conditions")
+    compared = [one for single, many in pairs for one in _left(shown.view, single, many)]
+    if not compared:
+        return partly("both are reported; no metric tells which does more harm", *places)(shown)
+    n_right = sum(many <= single for single, many in compared)
+    if n_right < len(compared):
+        why = f"many steps do less harm than one in {len(compared) - n_right} of {len(compared)} comparisons"
+        return partly(why, *places)(shown)
+    return met(*places)(shown)
+
+
+def _left(view: View, single: str, many: Sequence[str]) -> Iterator[tuple[float, float]]:
+    """Give what an attack of one step, and the strongest of many, leave of the metric that both must lower."""
+    metric, finding = falling_metric(view, single), aimed_finding(view, single)
+    if metric is None:
+        return
+    for name in view.regimes:
+        by_one, *by_many = (left_of(view, metric, name, condition, finding) for condition in (single, *many))
+        known = [one for one in by_many if one is not None]
+        if by_one is not None and known:
+            yield by_one, min(known)
 
 
 def _has_targeted(view: View) -> bool:
@@ -70,16 +150,7 @@ ROBUSTNESS = Checklist(
             Item(
                 number="",
                 topic="Iterative against single-step attack",
-                reply=met(
-                    CHECKS,
-                    otherwise=partly(
-                        "both are reported; the comparison is not tested",
-                        "attacks",
-                        "conditions",
-                        when=_has_both_steps,
-                        otherwise=not_met("attacks of one kind alone"),
-                    ),
-                ),
+                reply=_steps,
             ),
             Item(
                 number="",
@@ -89,7 +160,7 @@ ROBUSTNESS = Checklist(
             Item(
                 number="",
                 topic="Accuracy falls to guessing at a large size",
-                reply=met(CHECKS, otherwise=authors("read it from the curves", "robustness")),
+                reply=_checked(_unbounded, otherwise=authors("read it from the curves", "robustness")),
             ),
             Item(
                 number="",
@@ -121,12 +192,14 @@ ROBUSTNESS = Checklist(
             Item(
                 number="",
                 topic="Attack without gradients, attack by labels",
-                reply=met(
-                    CHECKS,
+                reply=partly(
+                    BY_LOGITS,
+                    "perturbations",
+                    when=_has_gradient_free,
                     otherwise=partly(
-                        "without gradients, by logits; none by labels",
-                        "perturbations",
-                        when=_has_gradient_free,
+                        BY_LOGITS,
+                        CHECKS,
+                        when=lambda view: bool(view.results.attack_checks),
                         otherwise=not_met("none was made"),
                     ),
                 ),
@@ -140,11 +213,9 @@ ROBUSTNESS = Checklist(
             Item(
                 number="",
                 topic="Parts without gradients",
-                reply=authors("whether a model has such parts is not checked"),
+                reply=_checked(otherwise=authors("whether a model has such parts is not checked")),
             ),
-            Item(
-                number="", topic="Whether attacks have converged", reply=met(CHECKS, otherwise=not_met("not checked"))
-            ),
+            Item(number="", topic="Whether attacks have converged", reply=_checked(otherwise=not_met("not checked"))),
             Item(
                 number="",
                 topic="Choice of the attacks’ parameters",

@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from cxrobust.conditions import parse_condition
 from cxrobust.reports.parts import NOT_APPLICABLE, Cell, Column, Group, Table
 from cxrobust.reports.sections import section
-from cxrobust.reports.view import View
-from cxrobust.reports.words import condition_words, counted, listed, metric_words, number, regime
+from cxrobust.reports.view import CLEAN, View
+from cxrobust.reports.words import MACRO, REPORT, condition_words, counted, listed, metric_words, number, regime
 
 PASS, WARN, FAIL = "pass", "warn", "fail"
 LIMITS = {
@@ -50,6 +51,10 @@ class Measure:
     lacks: str = ""
 
 
+Found = dict[str, Measure | None]
+"""What each check found of one model; None where it was not made."""
+
+
 @section(
     "attack_checks",
     order=49,
@@ -59,23 +64,22 @@ class Measure:
 )
 def attack_checks(view: View) -> Mapping[str, Any]:
     """Return the table of checks, and in sentences which failed."""
-    checks = [one for one in view.results.attack_checks if one["replicate"] == 0]
+    checks = view.results.attack_checks
     if not checks:
         return {"checks": None, "unchecked": unchecked(view)}
-    judged = falling_metric(view)
-    numbers = {
-        one["regime"]: {**measures(one), "strengths": None if judged is None else largest_rise(view, one, judged)}
-        for one in checks
-    }
+    judged = falling_metric(view, checks[0]["condition"])
+    runs = runs_of(view, judged)
+    numbers = {name: worst(of_regime) for name, of_regime in runs.items()}
     shown = [key for key in TITLES if any(found[key] is not None for found in numbers.values())]
+    several = {name for name, of_regime in runs.items() if len(of_regime) > 1}
     return {
         "checks": _table(numbers, shown),
         "attack": condition_words(checks[0]["condition"]),
         "n_images": counted(checks[0]["n_images"], "image"),
         "judged": "" if judged is None else falling_words(judged),
         "sentences": [
-            *sentences(numbers, shown),
-            *itertools.chain.from_iterable(map(without_shares, checks)),
+            *sentences(runs, shown),
+            *(said for one in checks for said in without_shares(one, of_several=one["regime"] in several)),
             *unjudged(view, numbers, judged),
         ],
         "has_gaps": any(one is not None and one.lacks for found in numbers.values() for one in found.values()),
@@ -85,7 +89,31 @@ def attack_checks(view: View) -> Mapping[str, Any]:
         "of_patch": checks[0]["condition"].startswith("patch("),
         "in_turns": bool(checks[0].get("in_turns")),
         "unchecked": unchecked(view),
+        "several_runs": bool(several),
     }
+
+
+def runs_of(view: View, judged: str | None) -> dict[str, list[Found]]:
+    """Return what was found of each regime's training runs.
+
+    How the metric falls with strength is told of all runs of a regime together, and stands with the first.
+    """
+    found: dict[str, list[Found]] = {}
+    for one in view.results.attack_checks:
+        of_regime = found.setdefault(one["regime"], [])
+        rise = None if judged is None or of_regime else largest_rise(view, one, judged)
+        of_regime.append({**measures(one), "strengths": rise})
+    return found
+
+
+def worst(runs: Sequence[Found]) -> Found:
+    """Return of each check the run that is farthest from passing; one without a number fails, so it is worst."""
+
+    def farness(found: Measure) -> tuple[bool, float]:
+        return (found.value is None, found.value or 0.0)
+
+    made = {key: [found for run in runs if (found := run[key]) is not None] for key in runs[0]}
+    return {key: max(found, key=farness, default=None) for key, found in made.items()}
 
 
 def unchecked(view: View) -> str:
@@ -110,7 +138,7 @@ def _left_unchecked(view: View) -> bool:
     return wanted and here and bool(view.of_kind("attack"))
 
 
-def measures(check: Mapping[str, Any]) -> dict[str, Measure | None]:
+def measures(check: Mapping[str, Any]) -> Found:
     """Return what each check measures of one model; None where it was not made.
 
     With the harm of an attack the mean rise of the loss from clean images: `noise`, `square` and `transfer` are the
@@ -139,11 +167,14 @@ def _over(check: Mapping[str, Any], losses: Sequence[float | None]) -> Measure:
     return Measure(lacks=NO_SHARE) if attacked <= clean else Measure(value=(max(known) - clean) / (attacked - clean))
 
 
-def without_shares(check: Mapping[str, Any]) -> list[str]:
-    """Say which losses of one model are not finite, or that its attack does no harm, with all losses."""
+def without_shares(check: Mapping[str, Any], *, of_several: bool = False) -> list[str]:
+    """Say which losses of one model are not finite, or that its attack does no harm, with all losses.
+
+    A model that is of several runs is named with its run's number, from 1.
+    """
     named = {words: check[key] for key, words in LOSSES.items()}
     named |= {f"those made on {regime(other)}": loss for other, loss in check["transferred"].items()}
-    name = regime(check["regime"])
+    name = regime(check["regime"]) + (f" (run {check['replicate'] + 1})" if of_several else "")
     if lacking := [words for words, loss in named.items() if loss is None]:
         return [f"For {name}, the mean loss on {listed(lacking)} is not finite: a check that needs it fails."]
     if check["attacked"] > check["clean"]:
@@ -152,8 +183,14 @@ def without_shares(check: Mapping[str, Any]) -> list[str]:
     return [f"The attack does no harm to {name}, of which others could be shares: the mean loss is {told}."]
 
 
-def falling_metric(view: View) -> str | None:
-    """Return the metric that stronger attacks must lower: accuracy where the study has it, else its first with a side."""
+def falling_metric(view: View, condition: str) -> str | None:
+    """Return the metric that an attack must lower, and a stronger one more: accuracy where the study has it.
+
+    Else the study's first metric, where it has a better side; none where the attack is not on what is right, since it
+    hides or fabricates a finding whatever the label is, or is on a report.
+    """
+    if not _raises_loss(condition):
+        return None
     sided = [one for one in view.metrics[:1] if metric_words(one).better in {"higher", "lower"}]
     return next((one for one in ("accuracy", *sided) if one in view.metrics), None)
 
@@ -163,12 +200,35 @@ def falling_words(metric: str) -> str:
     return "accuracy at the operating point" if metric == "accuracy" else metric_words(metric).name
 
 
+def _raises_loss(condition: str) -> bool:
+    given = dict(parse_condition(condition).parameters)
+    return given.get("goal", "raise-loss") == "raise-loss" and given.get("target") != REPORT
+
+
+def aimed_finding(view: View, condition: str) -> str:
+    """Return the finding that an attack aims at alone, else the average over all."""
+    target = dict(parse_condition(condition).parameters).get("target", "").strip('"')
+    return target if target in {finding["name"] for finding in view.findings} else MACRO
+
+
+def left_of(view: View, metric: str, name: str, condition: str, finding: str) -> float | None:
+    """Return a metric of a regime under a condition, with its sign turned where less is better; None without one."""
+    found = view.value(metric, name, condition, finding)
+    if found is None or found.estimate is None:
+        return None
+    return found.estimate if metric_words(metric).better == "higher" else -found.estimate
+
+
 def largest_rise(view: View, check: Mapping[str, Any], metric: str) -> Measure | None:
-    """Return by how much a metric gets better at most from one strength of the attack to the next; None for one."""
-    values = [view.value(metric, check["regime"], condition) for condition in _strengths(view, check["condition"])]
-    points = [one.estimate for one in values if one is not None and one.estimate is not None]
-    better = 1 if metric_words(metric).better == "higher" else -1
-    rises = [max(better * (after - before), 0.0) for before, after in itertools.pairwise(points)]
+    """Return by how much a metric gets better at most from clean images, or one strength of the attack, to the next.
+
+    None where fewer than two of them have an estimate.
+    """
+    attack, name = check["condition"], check["regime"]
+    finding = aimed_finding(view, attack)
+    values = [left_of(view, metric, name, one, finding) for one in (CLEAN, *_strengths(view, attack))]
+    points = [one for one in values if one is not None]
+    rises = [max(after - before, 0.0) for before, after in itertools.pairwise(points)]
     return Measure(value=max(rises)) if rises else None
 
 
@@ -177,12 +237,11 @@ def _strengths(view: View, condition: str) -> tuple[str, ...]:
     return next((one.conditions for one in view.series if condition in one.conditions), ())
 
 
-def unjudged(view: View, numbers: Mapping[str, Mapping[str, Measure | None]], judged: str | None) -> list[str]:
+def unjudged(view: View, numbers: Mapping[str, Found], judged: str | None) -> list[str]:
     """Say where it was not checked that a stronger attack does more harm, or not by accuracy, and why."""
     title = f"“{TITLES['strengths'][0]}”"
-    condition = view.results.attack_checks[0]["condition"]
-    if len(_strengths(view, condition)) < 2:
-        return [f"{title} was not checked: the study has this attack at one strength alone."]
+    if not _raises_loss(view.results.attack_checks[0]["condition"]):
+        return [f"{title} was not checked: the attack does not aim at what is right, so no metric must fall."]
     if judged is None:
         first = metric_words(view.metrics[0]).name
         return [
@@ -205,14 +264,18 @@ def verdict(key: str, found: Measure | None) -> str:
     return PASS if rounded <= passes else WARN if rounded <= warns else FAIL
 
 
-def sentences(numbers: Mapping[str, Mapping[str, Measure | None]], shown: Sequence[str]) -> list[str]:
-    """Say how many checks passed, and which regimes warn or fail in which."""
-    verdicts = {(name, key): verdict(key, found[key]) for name, found in numbers.items() for key in shown}
-    made = [one for one in verdicts.values() if one]
+def sentences(runs: Mapping[str, Sequence[Found]], shown: Sequence[str]) -> list[str]:
+    """Say how many checks of all runs passed, and which regimes warn or fail in which, in how many of their runs."""
+    verdicts = {
+        (name, key): [judged for run in of_regime if (judged := verdict(key, run[key]))]
+        for name, of_regime in runs.items()
+        for key in shown
+    }
+    made = [one for of_regime in verdicts.values() for one in of_regime]
     said = [f"Of {counted(len(made), 'check')}, {sum(one == PASS for one in made)} passed."]
     for kind, verb in ((FAIL, "fails"), (WARN, "warns")):
         for key in shown:
-            names = [regime(name) for name in numbers if verdicts[name, key] == kind]
+            names = [_in_runs(name, kind, verdicts[name, key]) for name in runs if kind in verdicts[name, key]]
             if names:
                 said.append(f"“{TITLES[key][0]}” {verb} for {listed(names)}.")
     if FAIL in made:
@@ -220,7 +283,12 @@ def sentences(numbers: Mapping[str, Mapping[str, Measure | None]], shown: Sequen
     return said
 
 
-def _table(numbers: Mapping[str, Mapping[str, Measure | None]], shown: Sequence[str]) -> Table:
+def _in_runs(name: str, kind: str, verdicts: Sequence[str]) -> str:
+    of_several = f" (in {verdicts.count(kind)} of {len(verdicts)} runs)" if len(verdicts) > 1 else ""
+    return f"{regime(name)}{of_several}"
+
+
+def _table(numbers: Mapping[str, Found], shown: Sequence[str]) -> Table:
     columns = (
         Column(title="Regime", left=True),
         *(Column(title=TITLES[key][0], under=TITLES[key][1], within="result") for key in shown),

@@ -1,6 +1,6 @@
 """What images that were made to mislead one regime's model do to the others."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cxrobust.reports.parts import Cell, Column, Group, Table
@@ -14,7 +14,7 @@ MOST_COLUMNS = 7
 
 
 def _has_transfer(view: View) -> bool:
-    return sum(bool(one["transferred"]) for one in view.results.attack_checks if one["replicate"] == 0) > 1
+    return len({one["regime"] for one in view.results.attack_checks if one["transferred"]}) > 1
 
 
 @section(
@@ -26,15 +26,19 @@ def _has_transfer(view: View) -> bool:
 )
 def transfer(view: View) -> Mapping[str, Any]:
     """Return the matrix of harm, over that of a model's own images, by who they were made on and who reads them."""
-    checks = {one["regime"]: one for one in view.results.attack_checks if one["replicate"] == 0}
-    shares = {name: harm_of_others(one) for name, one in checks.items()}
+    checks: dict[str, list[Mapping[str, Any]]] = {}
+    for one in view.results.attack_checks:
+        checks.setdefault(one["regime"], []).append(one)
+    shares = {name: mean_of_runs([harm_of_others(one) for one in runs]) for name, runs in checks.items()}
+    first = view.results.attack_checks[0]
     known = [(share, made, read) for read, row in shares.items() for made, share in row.items() if share is not None]
     most = max(known, default=None)
     return {
         "matrix": _table(list(checks), shares),
         "is_cut": len(checks) > MOST_COLUMNS,
-        "attack": condition_words(next(iter(checks.values()))["condition"]),
-        "n_images": count(next(iter(checks.values()))["n_images"]),
+        "several_runs": any(len(runs) > 1 for runs in checks.values()),
+        "attack": condition_words(first["condition"]),
+        "n_images": count(first["n_images"]),
         "most": None
         if most is None or most[0] <= 0
         else f"Most harm is done by images made on {regime(most[1])} to {regime(most[2])}: "
@@ -59,6 +63,22 @@ def harm_of_others(check: Mapping[str, Any]) -> dict[str, float | None]:
     return {
         other: None if loss is None else (loss - clean) / (attacked - clean)
         for other, loss in check["transferred"].items()
+    }
+
+
+def mean_of_runs(rows: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
+    """Return the mean over a regime's training runs of what was made on each other; None where a run has no share.
+
+    Examples
+    --------
+    >>> mean_of_runs([{"lora": 0.5, "full": 0.1}, {"lora": 1.0, "full": None}])
+    {'lora': 0.75, 'full': None}
+    """
+    shares = {other: [row[other] for row in rows] for other in rows[0]}
+    known = {other: [one for one in of_runs if one is not None] for other, of_runs in shares.items()}
+    return {
+        other: sum(known[other]) / len(of_runs) if len(known[other]) == len(of_runs) else None
+        for other, of_runs in shares.items()
     }
 
 
