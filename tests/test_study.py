@@ -147,6 +147,11 @@ def test_a_study_reads_with_its_controls_and_defaults() -> None:
         ),
         (
             "resamples = 200",
+            'resamples = 200\nmetrics = ["brier-uncertainty"]\ntest = "tost"\nmargin = 0.1',
+            "s.toml:18: test 'tost' does not fit brier-uncertainty: those that do are permutation",
+        ),
+        (
+            "resamples = 200",
             'resamples = 200\n[analysis.ece]\ntest = "tost"',
             "s.toml:18: test 'tost' needs the largest difference that does not matter: set margin",
         ),

@@ -15,11 +15,14 @@ def fitting_intervals(name: str) -> tuple[str, ...]:
 def fitting_tests(name: str) -> tuple[str, ...]:
     """Name the tests that fit a metric: McNemar's and Cochran's a share; Wilcoxon's a mean; DeLong's the AUROC.
 
-    None fits a metric that is untestable.
+    None fits a metric that is untestable. Of one of labels alone, which no regime and no condition moves, gaps between
+    subgroups are all that can be tested, and margins are held against nothing.
     """
     if is_untestable(name):
         return ()
     one = metric[name]
+    if one.of_labels:
+        return ("permutation",)
     found = ["permutation", "tost", *(["noninferiority"] if one.better else [])]
     if isinstance(one, Mean):
         found += ["wilcoxon", "wilcoxon-clustered"]

@@ -303,6 +303,7 @@ def test_tests_against_a_margin_against_a_closed_form(predictions, name, of_metr
 def test_what_fits_which_metric():
     assert fitting_tests("ece") == ("permutation", "tost", "noninferiority")
     assert "noninferiority" not in fitting_tests("confidence")
+    assert fitting_tests("brier-uncertainty") == ("permutation",)
     assert {"mcnemar-clustered", "mcnemar-durkalski", "cochran-q", "wilcoxon"} <= set(fitting_tests("accuracy"))
     assert set(fitting_tests("auroc")) - set(fitting_tests("ece")) == {"delong", "delong-clustered"}
     assert "wilson" in fitting_intervals("sensitivity")
