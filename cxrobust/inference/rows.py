@@ -1,13 +1,13 @@
 """Rows of a label file on their way to a table of images: each that is left out is counted with its reason."""
 
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 import pandas as pd
 
-from cxrobust.errors import DataError, counted, nearest
+from cxrobust.errors import DataError, counted, nearest, some
 from cxrobust.inference.columns import line
 from cxrobust.inference.images import reason as reason_of
 
@@ -28,6 +28,15 @@ class Rows:
         left_out = int((~wanted).sum())
         counted = {**self.exclusions, reason: left_out} if left_out else self.exclusions
         return Rows(frame=self.frame[wanted], exclusions=counted)
+
+    def of_split(self, split: str, *, column: str, others: Set[str]) -> "Rows":
+        """Return the rows of a split; those of `others` are not counted, rows without any split or of another are."""
+        said = self.frame[column].str.strip()
+        rows = self.only(said != "", "without a split")
+        said = said[rows.frame.index]
+        known = said.isin({split, *others})
+        rows = rows.only(known, f"of another split ({some(sorted(set(map(repr, said[~known]))))})")
+        return replace(rows, frame=rows.frame[said[rows.frame.index] == split])
 
     def of_views(self, views: Views, *, column: str, frontal: Sequence[str] = FRONTAL) -> "Rows":
         """Return the rows whose `column` is among the views; `frontal` are those that `views = "frontal"` means.

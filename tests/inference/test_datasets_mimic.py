@@ -254,6 +254,29 @@ def test_files_that_do_not_fit_one_another(part, edit, words, root):
         mimic(root).table(with_images=False)
 
 
+def test_rows_of_no_official_split_are_counted(root):
+    spoilt = {"e084de3b": "Test", "9b314ad7": "", "096052b7": "dev", "02aa804e": " test "}
+
+    def spoil(lines):
+        return [
+            line.rpartition(",")[0] + "," + spoilt[line.split(",")[0]] if line.split(",")[0] in spoilt else line
+            for line in lines
+        ]
+
+    change(root / "mimic-cxr-2.0.0-split.csv.gz", spoil)
+    table = mimic(root, views="all").table(with_images=False)
+    assert table.exclusions == {
+        "without a split": 1,
+        "of another split ('Test', 'dev')": 2,
+        "of a study without labels": 1,
+    }
+    n_validate = sum(split == "validate" for *_, split in IMAGES)
+    assert len(table.ids) + sum(table.exclusions.values()) + n_validate == len(IMAGES)
+    assert table.ids[0] == "02aa804e"
+    assert set(table.metadata["split"]) == {"test"}
+    assert len(mimic(root, views="all", split="all").table(with_images=False).ids) == len(IMAGES) - 1
+
+
 def test_no_label_of_any_study_says_why_no_image_is_left(root):
     write_labels(root / "mimic-cxr-2.0.0-chexpert.csv", {"57375967": {}})
     with pytest.raises(DataError, match=r"no image is left \(3 with a view .*, 6 of a study without labels\)"):

@@ -331,6 +331,40 @@ def test_bad_labels_of_radiologists_and_their_splits_are_told(root):
         nih(root, labeler="google2019", split="val").table(with_images=False)
 
 
+@pytest.mark.parametrize(
+    ("sets", "exclusions"),
+    [
+        (("test", "val", " test "), {}),
+        (("test", "Test", ""), {"without a split": 1, "of another split ('Test')": 1}),
+        (("test", "", " "), {"without a split": 2}),
+        (("test", "dev", "train"), {"of another split ('dev', 'train')": 2}),
+    ],
+)
+def test_rows_of_neither_split_are_counted(sets, exclusions, root):
+    write_adjudicated(root, [(*row[:-1], said) for row, said in zip(READER_ROWS, sets, strict=True)])
+    table = nih(root, labeler="google2019").table(with_images=False)
+    assert table.exclusions == exclusions
+    assert table.ids == tuple(name for name, said in zip(NAMES, sets, strict=False) if said.strip() == "test")
+    everything = nih(root, labeler="google2019", split="all").table(with_images=False)
+    assert (everything.ids, everything.exclusions) == (tuple(NAMES[:3]), {})
+
+
+def test_a_spoilt_split_of_the_real_file_loses_no_row(shared_data, tmp_path):
+    with gzip.open(shared_data / "nih-metadata" / "google2019_nih-chest-xray-labels.csv.gz", "rt") as file:
+        rows = list(csv.DictReader(file))
+    spoilt = {7: "", 8: "Test", 4_000: ""}
+    for place, said in spoilt.items():
+        rows[place]["Set Id"] = said
+    with (tmp_path / "google2019_nih-chest-xray-labels.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    table = nih(tmp_path, labeler="google2019").table(with_images=False)
+    assert table.exclusions == {"without a split": 2, "of another split ('Test')": 1}
+    n_validation = sum(row["Set Id"] == "val" for row in rows)
+    assert len(table.ids) + sum(table.exclusions.values()) + n_validation == len(rows)
+
+
 def test_real_labels_of_radiologists_against_the_csv_module(shared_data):
     with gzip.open(shared_data / "nih-metadata" / "google2019_nih-chest-xray-labels.csv.gz", "rt") as file:
         rows = list(csv.DictReader(file))
@@ -339,6 +373,7 @@ def test_real_labels_of_radiologists_against_the_csv_module(shared_data):
         for split in ("test", "val")
     )
     assert (len(test.ids), len(held_out.ids), len(rows)) == (1_962, 2_414, 4_376)
+    assert test.exclusions == held_out.exclusions == {}
     assert not set(test.patients) & set(held_out.patients)
     for name, table in (("test", test), ("val", held_out)):
         chosen = [row for row in rows if row["Set Id"] == name]

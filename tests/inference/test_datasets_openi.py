@@ -4,6 +4,7 @@ import io
 import json
 import re
 import tarfile
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from PIL import Image
 
 from cxrobust.errors import DataError, StudyError
 from cxrobust.inference.datasets.openi import OpenI
+from cxrobust.inference.described import describe_images
 
 # report, terms of the indexers, images
 REPORTS = (
@@ -60,6 +62,18 @@ def test_terms_are_findings_by_their_first_words(root):
     }
     assert table.patients == ("CXR1", "CXR1", "CXR2", "CXR5")
     assert table.exclusions == {"of a report that was not indexed": 2}
+    assert table.n_reports_without_image == sum(not images for *_, images in REPORTS) == 1
+
+
+def test_the_index_counts_reports_without_an_image_apart_from_images(root):
+    def index(table):
+        return describe_images(SimpleNamespace(table=table, left_out={}, pixels=None))
+
+    told = index(openi(root).table(with_images=False))
+    assert told["n_reports_without_image"] == 1
+    assert told["exclusions"] == {"of a report that was not indexed": 2}
+    (root / "ecgen-radiology" / "6.xml").unlink()
+    assert "n_reports_without_image" not in index(openi(root).table(with_images=False))
 
 
 def test_an_archive_is_read_like_the_folder(root):
@@ -147,6 +161,7 @@ def test_every_real_report_against_a_search_of_its_text(wheel_tables, tmp_path):
     assert (len(terms), len(images)) == (3_955, 7_470)
     indexed = {image for image, report in images.items() if terms[report] and "No Indexing" not in terms[report]}
     assert set(table.ids) == indexed
+    assert table.n_reports_without_image == len(terms) - len(set(images.values())) == 104
     assert table.exclusions == {"of a report that was not indexed": len(images) - len(indexed)}
     assert list(table.patients) == [images[image] for image in table.ids]
     for finding, start in (("Cardiomegaly", "Cardiomegaly"), ("Lung Opacity", "Opacity/lung"), ("Nodule", "Nodule")):

@@ -96,6 +96,8 @@ class ImageTable:
     """How the predictions of a study's images are pooled before they are analysed; None where each image counts."""
     references: tuple[str | None, ...] | None = None
     """The radiologist's report of each image, None where it is missing; None where the data set has none at all."""
+    n_reports_without_image: int = 0
+    """Reports that were read and belong to no image; they are not among `exclusions`, which count images."""
     blank_columns: tuple[str, ...] = ()
     """Columns of the label file without one value, where its columns tell which findings there are."""
 

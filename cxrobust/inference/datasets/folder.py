@@ -1,14 +1,13 @@
 """A folder of images with a table of labels: any data set of your own."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import pandas as pd
 from pydantic import Field
 
-from cxrobust.errors import DataError, StudyError, counted, nearest, some
+from cxrobust.errors import DataError, StudyError, counted, nearest
 from cxrobust.files import sha256_file
 from cxrobust.inference.columns import LABEL_VALUES, Uncertain, in_common_words, line, read_labels
 from cxrobust.inference.datasets import Dataset, ImageTable, dataset, read_table
@@ -117,11 +116,8 @@ class ImageFolder(Dataset):
             raise DataError(
                 f"{self.labels}: split {self.split!r} is empty: the splits in column {column!r} are {known}"
             )
-        rows = Rows(frame=frame).only(said != "", "without a split")
-        said = said[rows.frame.index]
-        usual = (said == self.split) | said.str.casefold().isin(SPLITS)
-        rows = rows.only(usual, f"of another split ({some(sorted(set(map(repr, said[~usual]))))})")
-        return replace(rows, frame=rows.frame[said[rows.frame.index] == self.split])
+        usual = frozenset(said[said.str.casefold().isin(SPLITS)])
+        return Rows(frame=frame).of_split(self.split, column=column, others=usual)
 
     def _images(self, frame: pd.DataFrame, column: str) -> FileImages:
         mend = "put them there, or correct root in [data]"

@@ -1,5 +1,6 @@
 """MIMIC-CXR-JPG 2.x as PhysioNet distributes it."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +26,7 @@ CITATION = (
     "radiographs with free-text reports. Scientific Data 2019;6:317. doi:10.1038/s41597-019-0322-0. Johnson A, Lungren "
     "M, Peng Y, et al. MIMIC-CXR-JPG: chest radiographs with structured labels. PhysioNet. doi:10.13026/jsn5-t979."
 )
+SPLITS = frozenset({"test", "validate", "train"})
 
 
 @dataset("mimic-cxr-jpg")
@@ -87,9 +89,9 @@ class MimicCxrJpg(Dataset):
             )
         part = BY_RADIOLOGIST if self.labeler == "radiologist" else self.labeler
         paths = [_newest(self.root, one) for one in ("split", "metadata", part)]
-        frame = _images_of_split(paths[0], paths[1], self.split)
+        rows_of_split = _images_of_split(paths[0], paths[1], self.split)
         labels = _labels_by_study(paths[2], findings)
-        chosen = self._choose(frame, set(labels.index))
+        chosen = self._choose(rows_of_split, set(labels.index))
         kept = chosen.frame
         rows = labels.loc[list(kept[STUDY])].set_index("row")
         return ImageTable(
@@ -133,8 +135,8 @@ class MimicCxrJpg(Dataset):
                 found[study] = chosen_sections(text, self.sections)
         return tuple(found[study] for study in frame[STUDY])
 
-    def _choose(self, frame: pd.DataFrame, labelled: set[str]) -> Rows:
-        rows = Rows(frame=frame).of_views(self.views, column=VIEW)
+    def _choose(self, rows: Rows, labelled: set[str]) -> Rows:
+        rows = rows.of_views(self.views, column=VIEW)
         rows = rows.only(rows.frame[STUDY].isin(labelled), "of a study without labels")
         return rows.first_of_each(STUDY, what="study") if self.images_per_study == "first" else rows
 
@@ -157,13 +159,15 @@ def _newest(root: Path, part: str) -> Path:
     return max(found, key=lambda path: (path.name.removesuffix(".gz"), path.suffix != ".gz"))
 
 
-def _images_of_split(split: Path, metadata: Path, name: str) -> pd.DataFrame:
+def _images_of_split(split: Path, metadata: Path, name: str) -> Rows:
     """Return a row an image of the split, or of all, in the order of the split file, with the metadata's columns."""
     images = read_table(split, needs=[IMAGE, STUDY, PATIENT, "split"], what="the split of MIMIC-CXR")
+    images["split"] = images["split"].str.strip()
     if name not in {"all", *images["split"]}:
         raise DataError(f"{split}: split {name!r} is empty: its splits are {', '.join(sorted(set(images['split'])))}")
-    chosen = images["split"].isin({name}) | (name == "all")
-    images = images.loc[chosen, [IMAGE, STUDY, PATIENT, "split"]]
+    rows = Rows(frame=images[[IMAGE, STUDY, PATIENT, "split"]])
+    rows = rows if name == "all" else rows.of_split(name, column="split", others=SPLITS)
+    images = rows.frame
     check_once(images[IMAGE], split)
     about = read_table(metadata, needs=[IMAGE, VIEW], what="the metadata of MIMIC-CXR")
     about = about.drop(columns=[column for column in (STUDY, PATIENT, "split") if column in about.columns])
@@ -176,7 +180,7 @@ def _images_of_split(split: Path, metadata: Path, name: str) -> pd.DataFrame:
             f"{metadata}: {counted(len(absent), 'image')} of {split.name} without a row ({some(absent)}): "
             f"use files of one version"
         )
-    return images.merge(about, on=IMAGE, how="left")
+    return replace(rows, frame=images.merge(about, on=IMAGE, how="left"))
 
 
 def _labels_by_study(path: Path, findings: tuple[str, ...]) -> pd.DataFrame:

@@ -38,7 +38,7 @@ NONE_OF_THEM = "No Finding"
 LABEL_FILES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
 ADJUDICATED = ("Fracture", "Pneumothorax", "Airspace opacity", "Nodule or mass")
 ADJUDICATED_FILES = ("google2019_nih-chest-xray-labels.csv",)
-SET = "Set Id"
+SET, SETS = "Set Id", frozenset({"test", "val"})
 TEST_LIST = "test_list.txt"
 ID, LABELS, PATIENT = "Image Index", "Finding Labels", "Patient ID"
 COMMON_WORDS = {"Patient Age": "age", "Patient Gender": "sex", "Patient Sex": "sex", "View Position": "view"}
@@ -69,7 +69,8 @@ class NihChestXray14(Dataset):
     With `labeler = "google2019"` the truth is that of radiologists who discussed each image until they agreed
     (Majkowska et al. 2020): fracture, pneumothorax, airspace opacity, and nodule or mass, for 1,962 test images and
     2,414 validation images. Its file is `google2019_nih-chest-xray-labels.csv` in `root`, or what `labels` names, and
-    `split` says which of the two, or `list` which images; those of the list that no radiologist read are counted.
+    `split` says which of the two, or `list` which images; those of the list that no radiologist read are counted, and
+    so are rows of neither split.
     """
 
     public: ClassVar[bool] = True
@@ -131,10 +132,10 @@ class NihChestXray14(Dataset):
             raise DataError(
                 f'{path}: there is no column {SET!r} to find split {wanted!r}: write split = "all" in [data]'
             )
-        kept = frame[frame[SET].str.strip() == wanted]
-        if kept.empty:
+        rows = Rows(frame=frame).of_split(wanted, column=SET, others=SETS)
+        if rows.frame.empty:
             raise DataError(f"{path}: split {wanted!r} is empty: use the whole label file, or correct split in [data]")
-        return Rows(frame=kept)
+        return rows
 
     def _listed(self, rows: Rows, file: Path, *, known: frozenset[str], source: str) -> Rows:
         if self.labeler == "nih":

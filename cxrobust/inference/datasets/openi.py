@@ -65,7 +65,7 @@ class OpenI(Dataset):
     `views = "all"`, which holds lateral images too.
 
     Images are left out, and counted, when their report was not indexed, their view is not told or not wanted, or they
-    are not in `list`. Reports without an image are of no use here.
+    are not in `list`. Reports without an image are of no use here; how many there are is counted apart.
     """
 
     kind: Literal["openi"]
@@ -95,9 +95,8 @@ class OpenI(Dataset):
         reports = dict(sorted(report_texts(source)))
         if not reports:
             raise DataError(f"{source}: there is no report: get it again, or correct reports in [data]")
-        rows = self._choose(
-            pd.DataFrame([row for name, text in reports.items() for row in _read(name, text, source, self.sections)])
-        )
+        images = [_read(name, text, source, self.sections) for name, text in reports.items()]
+        rows = self._choose(pd.DataFrame([row for of_report in images for row in of_report]))
         frame = rows.frame
         findings = tuple(HEADINGS)
         about = frame[["report", "view"]].rename(columns={"report": STUDY_ID}).reset_index(drop=True)
@@ -113,6 +112,7 @@ class OpenI(Dataset):
             metadata=about if self.projections is not None else about.drop(columns="view"),
             images=self._images(frame) if with_images else None,
             exclusions=rows.exclusions,
+            n_reports_without_image=images.count([]),
             sources={source.name: texts, **{file.name: sha256_file(file) for file in files}},
             pooled=self.pool,
             references=tuple(text or None for text in frame["text"]) if self.own_references else None,

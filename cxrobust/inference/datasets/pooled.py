@@ -110,6 +110,7 @@ class Pooled(Dataset):
             images=_Joined(sources, _counts(tables)) if with_images else None,
             exclusions={f"{why} ({name})": n for name, one in tables.items() for why, n in one.exclusions.items()},
             sources={f"{name}/{file}": sha for name, one in tables.items() for file, sha in one.sources.items()},
+            n_reports_without_image=sum(table.n_reports_without_image for table in tables.values()),
             pooled=_pool(tables),
             references=_references(tables),
         )
