@@ -76,7 +76,16 @@ def test_a_study_reads_with_its_controls_and_defaults() -> None:
         ('"hf-classifier"', '"hf"', r"s.toml:10: unknown model family 'hf'"),
         ('"pgd"', '"pdg"', r"s.toml:13: unknown perturbation 'pdg' \(did you mean 'pgd'\?\)"),
         ('"0.5/255"', '"five"', r"s.toml:14: .*'five' is not a size: write \"4/255\" or 0.0157"),
-        ('"0.5/255"', "3", r"s.toml:14: .*less than or equal to 1"),
+        (
+            '"0.5/255"',
+            "3",
+            r"s.toml:14: perturbations\[1\].eps = 3: input should be less than or equal to 1, since pixels are in "
+            r"\[0, 1\]: for 3 of 255 grey levels write \"3/255\"$",
+        ),
+        ('"0.5/255"', "1.5", r"s.toml:14: .*less than or equal to 1, .* write \"1.5/255\"$"),
+        ('["0.5/255", 0.01]', "[4, 8]", r"s.toml:14: .*less than or equal to 1, .* write \"4/255\"$"),
+        ('"0.5/255"', "300", r"s.toml:14: .*less than or equal to 1$"),
+        ('"0.5/255"', '"300/255"', r"s.toml:14: .*less than or equal to 1$"),
         ("resamples = 200", 'metrics = ["auroc", "acc"]', r"s.toml:16: unknown metric 'acc'"),
         ("resamples = 200", 'primary_condition = "pgd(eps=2/255)"', r"s.toml:16: primary_condition .* is no condition"),
         ("[[regimes]]", "[regimes]", r"s.toml:8: \[regimes\] must be written \[\[regimes\]\]"),

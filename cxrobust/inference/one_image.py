@@ -101,7 +101,10 @@ def _unit(planned: Plan, image: str, condition: str, regime: str | None, replica
     """Return the unit of the test images that holds the image."""
     ids = planned.table.ids
     if image not in ids:
-        raise StudyError(f"--image {image}: {planned.table.name} has no such image{nearest(image, ids)}")
+        raise StudyError(
+            f"--image {image}: no test image of the study has this id{nearest(image, ids)}: it has {some(ids)}, all of "
+            "which stand in predictions/images.parquet once the study is predicted"
+        )
     names = list(dict.fromkeys(unit.regime.name for unit in planned.units))
     if regime is None and len(names) > 1:
         raise StudyError(f"--regime is needed, since an attack depends on the model: one of {', '.join(names)}")

@@ -7,6 +7,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 
 from cxrobust.conditions import parse_number
 
+GREY_LEVELS = 255
+"""Steps from black to white of images of 8 bits."""
+
 
 class Section(BaseModel):
     """A frozen part of the study file; an unknown key is an error, and no value is converted in silence."""
@@ -28,6 +31,11 @@ def _read_eps(value: object) -> object:
             return parse_number(value)
         except (ValueError, ZeroDivisionError):
             raise ValueError(f'{value!r} is not a size: write "4/255" or 0.0157') from None
+    if isinstance(value, int | float) and 1 < value <= GREY_LEVELS:
+        raise ValueError(
+            f"Input should be less than or equal to 1, since pixels are in [0, 1]: for {value:g} of {GREY_LEVELS} grey "
+            f'levels write "{value:g}/{GREY_LEVELS}"'
+        )
     return value
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.nn import functional as F
 
 from cxrobust.errors import DataError, StudyError
@@ -169,6 +170,47 @@ def test_a_study_with_a_gradient_attack_ends_with_that_sentence_and_noise_runs(t
     (tmp_path / "study.toml").write_text(text)
     found = load_predictions(predict(read_study(tmp_path / "study.toml"), tmp_path / "out"))
     assert found.conditions == ("clean", "blur(severity=5)")
+
+
+@pytest.mark.parametrize("activation", ["ThresholdedRelu", "Round"])
+@pytest.mark.parametrize(
+    "attack",
+    [
+        'attack = "square"\nqueries = 40\nloss = "bce"',
+        'attack = "square"\ntarget = "Mass"\nqueries = 40\nloss = "bce"',
+        'attack = "spsa"\ntarget = "Mass"\nsteps = 3\nsamples = 8\ndelta = 0.05',
+    ],
+)
+def test_attacks_by_scores_raise_the_loss_of_a_file_without_gradients(attack, activation, tmp_path):
+    tiny.write_study(tmp_path, n_images=8)
+    save_onnx(tmp_path / "net.onnx", activation=activation, side=20)
+    text = (tmp_path / "study.toml").read_text()
+    regime = '[[regimes]]\nname = "b"\nfamily = "onnx"\nmodel = "net.onnx"\noutputs = ["Effusion", "Mass", "Edema"]\n'
+    begin, end = text.index('[[regimes]]\nname = "b"'), text.index("[[perturbations]]")
+    text = text[:begin] + regime + text[end:]
+    gradients = 'attack = "pgd"\neps = ["4/255", "8/255"]\nsteps = 3'
+    assert gradients in text
+    (tmp_path / "study.toml").write_text(text.replace(gradients, attack + '\neps = ["64/255"]'))
+    study = read_study(tmp_path / "study.toml")
+    predict(study, tmp_path / "out")
+    found = load_predictions(tmp_path / "out" / "predictions")
+    member, (condition,) = found.members.index(("b", 0)), [c for c in found.conditions if c.startswith(attack[10:14])]
+    images = [np.asarray(Image.open(tmp_path / "images" / f"{name}.png")) / 255 for name in found.image_ids]
+    clean = run(tmp_path / "net.onnx", np.stack(images)[:, None])[:, :2].sigmoid()
+    stored = found.probabilities[member, found.conditions.index("clean")]
+    np.testing.assert_allclose(stored, clean, atol=1e-4)
+    attacked = found.probabilities[member, found.conditions.index(condition)]
+    aimed = [found.findings.index("Mass")] if "Mass" in attack else [0, 1]
+    losses = [loss_of(p, found.labels, aimed) for p in (stored, attacked)]
+    assert np.nanmean(losses[1]) > np.nanmean(losses[0])
+    if "square" in attack:  # it gives the image itself where all that it tried is worse
+        assert (losses[1] >= losses[0] - 1e-4).all()
+
+
+def loss_of(p, labels, aimed):
+    """The sum of binary cross-entropies over findings that are aimed at and known."""
+    each = -np.log(np.where(labels == 1, p, 1 - p))
+    return np.where(labels >= 0, each, 0)[:, aimed].sum(axis=1)
 
 
 def test_probabilities_of_a_file_are_not_taken_for_log_odds_in_silence(tmp_path):

@@ -37,6 +37,11 @@ target = "each"
 eps = ["8/255"]
 steps = 3
 [[perturbations]]
+attack = "pgd"
+made_on = "b"
+eps = ["8/255"]
+steps = 3
+[[perturbations]]
 """
 """A second training run of each regime, and attacks that make an image for each finding."""
 RESTLESS = """
@@ -82,6 +87,30 @@ def test_each_findings_image_is_what_it_was_read_from_in_every_training_run(
         for column, finding in enumerate(("Effusion", "Mass")):
             expected, stored = again_and_stored(folder, image, condition, "--finding", finding, place=place)
             np.testing.assert_allclose(stored[column], expected[column], atol=1e-6)
+
+
+@pytest.mark.parametrize("image", ["i001", "i004"])
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_transferred_image_is_what_every_regime_read(folder: Path, image: str, place: int) -> None:
+    condition = "pgd(eps=8/255, made_on=b, steps=3)"
+    expected, stored = again_and_stored(folder, image, condition, place=place)
+    np.testing.assert_allclose(stored, expected, atol=1e-6)
+    both = [again_and_stored(folder, image, condition, place=one)[1] for one in (0, 1)]
+    clean = [again_and_stored(folder, image, "clean", place=one)[1] for one in (0, 1)]
+    assert not np.allclose(both, clean, atol=1e-3)  # the attack did something to both
+
+
+def test_a_transferred_image_is_one_and_the_same_for_all_regimes(folder: Path) -> None:
+    condition = "pgd(eps=8/255, made_on=b, steps=3)"
+    seen = []
+    for place in (0, 1):
+        again_and_stored(folder, "i001", condition, place=place)
+        seen.append(np.load(folder / "seen.npy"))
+    np.testing.assert_array_equal(*seen)
+    again_and_stored(folder, "i001", "clean", place=0)
+    assert 0 < np.abs(seen[0] - np.load(folder / "seen.npy")).max() <= 8 / 255 + 1e-6
+    again_and_stored(folder, "i001", "pgd(eps=8/255, steps=3)", place=0)
+    assert np.abs(seen[0] - np.load(folder / "seen.npy")).max() > 1e-3
 
 
 def again_and_stored(folder: Path, image: str, condition: str, *more: str, place: int) -> tuple[Any, Any]:
@@ -150,7 +179,15 @@ def test_no_image_is_made_on_a_model_that_is_still_in_training(
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"--image": "i999"}, "--image i999: "),
+        (
+            {"--image": "I019"},
+            "--image I019: no test image of the study has this id (did you mean 'i019'?): it has i000, i001, i002 and "
+            "37 more, all of which stand in predictions/images.parquet once the study is predicted",
+        ),
+        (
+            {"--image": "00000001_000.png"},
+            "--image 00000001_000.png: no test image of the study has this id: it has i000, i001, i002 and 37 more, ",
+        ),
         ({"--regime": "c"}, "--regime c: unknown regime: known are a, b"),
         ({"--regime": None}, "--regime is needed, since an attack depends on the model: one of a, b"),
         ({"--replicate": "2"}, "--replicate 2: regime 'a' has no such replicate: it has 0, 1"),
