@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cxrobust.reports.figures.style import Drawing
-from cxrobust.reports.sentences import deciding_p, digits_of, reason
+from cxrobust.reports.sentences import deciding_p, digits_of, judge, reason
 from cxrobust.reports.view import View
 from cxrobust.reports.words import counted, interval, listed, metric_words, number, p_number, readable
 from cxrobust.results import Estimate
@@ -167,6 +167,11 @@ def estimate_cell(
     if with_interval and estimate.ci_low is not None and estimate.ci_high is not None:
         under = interval(estimate.ci_low, estimate.ci_high, digits=digits)
     return Cell(text=number(estimate.estimate, digits=digits, signed=signed), under=under, look=look)
+
+
+def look_of(estimate: Estimate | None, view: View) -> Literal["", "key"]:
+    """Return how a difference is set: semibold where it is shown, in every table that holds differences."""
+    return "key" if judge(estimate, alpha=view.alpha) == "shown" else ""
 
 
 def common_digits(estimates: Iterable[Estimate | None], *, most: int = 4) -> int:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from cxrobust.reports.document import compose, section_bodies
 from cxrobust.reports.parts import Cell, Column, Group, Table
 from cxrobust.reports.sections import sections
 from cxrobust.reports.view import View
@@ -69,3 +70,22 @@ def test_regimes_of_several_training_runs_are_more_than_checkpoints():
     several = replace(BASE, regimes=tuple({**one, "replicates": 3} for one in BASE.regimes))
     shows = sections["answer"].build(View.of(several, images=None))["shows"][0]
     assert shows.startswith("what these regimes, by the training runs studied, do with ")
+
+
+def test_the_primary_table_sets_semibold_what_is_shown_and_nothing_else():
+    p = {"auroc": 0.04, "accuracy": 0.05, "confidence": 0.3, "ece": 0.0001, "brier": 1.0}
+    made = replace(
+        BASE,
+        estimates=tuple(replace(e, p_adjusted=p[e.metric]) if e.family == "primary" else e for e in BASE.estimates),
+    )
+    view = View.of(made, images=None)
+    document = compose(view)
+    (filled,) = (one for one in document.filled if one.section.name == "primary")
+    looks = {
+        metric: {row[-2].look for row in group.rows[1:]}
+        for metric, group in zip(view.metrics, filled.values["primary"].groups, strict=True)
+    }
+    assert looks == {"auroc": {"key"}, "accuracy": {""}, "confidence": {""}, "ece": {"key"}, "brier": {""}}
+    note = "Semibold: shown at adjusted p&nbsp;&lt;&nbsp;0.05."
+    assert note in section_bodies(document)[0]["primary"]
+    assert note in section_bodies(document)[0]["conditions"].replace("0.05,", "0.05.")

@@ -54,7 +54,7 @@ def _groups(own: list[Unclustered], rows: tuple[Unclustered, ...]) -> tuple[Grou
         cells = [
             Cell(text=number(one.se_patient, digits=4)),
             Cell(text=number(one.se_image, digits=4)),
-            Cell(text=number(one.se_patient / one.se_image, digits=2), look="key"),
+            Cell(text=number(one.se_patient / one.se_image, digits=2)),
         ]
         if several:
             cells.append(Cell(text=f"{number(min(alike), digits=2)} to {number(max(alike), digits=2)}"))

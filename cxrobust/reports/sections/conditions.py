@@ -4,7 +4,17 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from cxrobust.reports.parts import MOST_ROWS, Cell, Column, Group, Table, adjusted_over, common_digits, estimate_cell
+from cxrobust.reports.parts import (
+    MOST_ROWS,
+    Cell,
+    Column,
+    Group,
+    Table,
+    adjusted_over,
+    common_digits,
+    estimate_cell,
+    look_of,
+)
 from cxrobust.reports.sections import section
 from cxrobust.reports.sentences import judge, metric_name
 from cxrobust.reports.view import Series, View
@@ -99,5 +109,5 @@ def _table(view: View, metric: str, regimes: Sequence[str], many: Sequence[Serie
 
 
 def _cell(estimate: Estimate | None, view: View, *, digits: int, wide: bool) -> Cell:
-    shown = judge(estimate, alpha=view.alpha) == "shown"
-    return estimate_cell(estimate, signed=True, with_interval=wide, digits=digits, look="key" if shown else "")
+    look = look_of(estimate, view)
+    return estimate_cell(estimate, signed=True, with_interval=wide, digits=digits, look=look)

@@ -14,6 +14,7 @@ from cxrobust.reports.parts import (
     common_digits,
     estimate_cell,
     letters_of_tests,
+    look_of,
     notes_of,
     p_cell,
 )
@@ -138,6 +139,6 @@ def _row(view: View, metric: str, name: str, letters: Mapping[str, str]) -> tupl
     contrast = view.contrast(metric, name)
     return (
         *cells,
-        estimate_cell(contrast, signed=True, digits=digits, look="key"),
+        estimate_cell(contrast, signed=True, digits=digits, look=look_of(contrast, view)),
         p_cell(contrast, view, letters=letters),
     )

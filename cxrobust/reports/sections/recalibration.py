@@ -3,7 +3,17 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cxrobust.reports.parts import NOT_APPLICABLE, Cell, Column, Group, Table, common_digits, estimate_cell, p_cell
+from cxrobust.reports.parts import (
+    NOT_APPLICABLE,
+    Cell,
+    Column,
+    Group,
+    Table,
+    common_digits,
+    estimate_cell,
+    look_of,
+    p_cell,
+)
 from cxrobust.reports.sections import section
 from cxrobust.reports.sentences import judge, metric_name
 from cxrobust.reports.units import in_units
@@ -66,8 +76,7 @@ def _table(view: View, metric: str, conditions: Sequence[str], found: Mapping[Ke
         one = change(method, name)
         last = (NOT_APPLICABLE, NOT_APPLICABLE)
         if method != RAW:
-            key = judge(one, alpha=view.alpha) == "shown"
-            last = (estimate_cell(one, signed=True, digits=digits, look="key" if key else ""), p_cell(one, view))
+            last = (estimate_cell(one, signed=True, digits=digits, look=look_of(one, view)), p_cell(one, view))
         values = (estimate_cell(value(method, name, c), digits=digits) for c in conditions)
         return (Cell(text=METHODS.get(method, "As predicted")), *values, *last)
 

@@ -11,11 +11,12 @@ from cxrobust.reports.parts import (
     Table,
     common_digits,
     estimate_cell,
+    look_of,
     n_fitting,
     p_cell,
 )
 from cxrobust.reports.sections import section
-from cxrobust.reports.sentences import deciding_p, judge, metric_name
+from cxrobust.reports.sentences import deciding_p, metric_name
 from cxrobust.reports.sources import names_all_patients, names_no_patient
 from cxrobust.reports.view import CLEAN, View
 from cxrobust.reports.words import MACRO, REPORT, capitalised, condition_words, count, listed, p_value, percent, regime
@@ -141,8 +142,8 @@ def _table(view: View, column: str, metric: str, found: Mapping[Key, Estimate]) 
 
 
 def _cell(estimate: Estimate | None, view: View, *, signed: bool, digits: int) -> Cell:
-    key = signed and judge(estimate, alpha=view.alpha) == "shown"
-    return estimate_cell(estimate, signed=signed, digits=digits, look="key" if key else "")
+    look = look_of(estimate, view) if signed else ""
+    return estimate_cell(estimate, signed=signed, digits=digits, look=look)
 
 
 def _sentence(view: View, column: str, everything: Mapping[str, Mapping[Key, Estimate]]) -> str:
