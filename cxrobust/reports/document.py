@@ -2,7 +2,7 @@
 
 import base64
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -17,7 +17,7 @@ from cxrobust.reports.figures.formula import set_formula
 from cxrobust.reports.figures.style import Files, dark_css, themed
 from cxrobust.reports.fonts import characters_of, font_face_css
 from cxrobust.reports.parts import Figure, Group, Table
-from cxrobust.reports.pictures import source
+from cxrobust.reports.pictures import check_pictures, source
 from cxrobust.reports.sections import Kind, Section, sections
 from cxrobust.reports.sources import names_all_patients
 from cxrobust.reports.templating import Templates
@@ -115,7 +115,18 @@ def fill(document: Document, *, medium: Medium, paper: Paper, report_pages: Mapp
     script = Markup(environment.get_template("report.js").render())  # noqa: S704  hashed below, so that no other runs
     environment.globals.update(script=script, script_hash=base64.b64encode(sha256(script.encode()).digest()).decode())
     template = environment.get_template(f"{document.kind}.html.j2")
-    return template.render(bodies=bodies, font_faces=FACES if medium == "html" else "")
+    html = template.render(bodies=bodies, font_faces=FACES if medium == "html" else "")
+    if document.templates is not None and medium == "pdf":
+        _check_pictures(bodies, html, document.templates)
+    return html
+
+
+def _check_pictures(bodies: Iterable[tuple[Section, str]], html: str, folder: Path) -> None:
+    """Refuse a picture that cannot be shown, by the file of a user's folder that gives it, or by the folder."""
+    for section, body in bodies:
+        template = folder / "sections" / f"{section.name}.html.j2"
+        check_pictures(body, place=template if template.is_file() else folder)
+    check_pictures(html, place=folder)
 
 
 def with_faces(html: str, faces: str | None = None) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from cxrobust.errors import DataError
+from cxrobust.errors import DataError, StudyError
 from cxrobust.reports.fonts import use_own_fonts
 from cxrobust.reports.pictures import Picture, with_pictures
 from cxrobust.reports.tags import mend_tags
@@ -52,7 +52,7 @@ def lay_out(html: str) -> LaidOut:
     ------
     PangoError
         When Pango, or a library that comes with it, is not installed.
-    DataError
+    StudyError
         When a user's template asks for a picture or a style sheet that cannot be loaded.
     """
     weasyprint = _weasyprint()
@@ -85,7 +85,7 @@ def _nothing_left_out() -> Iterator[None]:
     finally:
         log.removeHandler(listener)
     if said:
-        raise DataError(
+        raise StudyError(
             f"the template asks for what a document does not load ({said[0]}): put it in as a data: address"
         )
 

@@ -9,12 +9,13 @@ import re
 from collections.abc import Mapping
 from decimal import Decimal
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import pikepdf
 import pydyf
 
-from cxrobust.errors import DataError
+from cxrobust.errors import StudyError
 
 PX = 4 / 3
 """Pixels of CSS in a point."""
@@ -33,7 +34,7 @@ class Picture:
 
     Raises
     ------
-    DataError
+    StudyError
         When it is not that, as what a user's template gives may be.
     """
 
@@ -44,7 +45,7 @@ class Picture:
                 [page] = pdf.pages
                 left, bottom, right, top = (float(side) for side in page.mediabox)
         except (pikepdf.PdfError, ValueError, AttributeError) as error:
-            raise DataError(f"a picture of the template is no PDF of one page ({error}): {INSTEAD}") from error
+            raise StudyError(f"a picture of the template is no PDF of one page: {INSTEAD}") from error
         self._content = content
         self._left, self._bottom, self._width, self._height = left, bottom, right - left, top - bottom
         self._forms: list[Any] = []
@@ -66,7 +67,7 @@ class Picture:
         try:
             self._copy(into)
         except (pikepdf.PdfError, AttributeError, KeyError, TypeError, RecursionError) as error:
-            raise DataError(f"a picture of the template is a PDF that cannot be shown ({error}): {INSTEAD}") from error
+            raise StudyError(f"a picture of the template is a PDF that cannot be shown: {INSTEAD}") from error
 
     def _copy(self, into: pydyf.PDF) -> None:
         with pikepdf.open(BytesIO(self._content)) as pdf:
@@ -93,6 +94,21 @@ def with_pictures(html: str) -> tuple[str, Mapping[str, Picture]]:
 
     named_html = _SOURCE.sub(named, html)
     return named_html, {address: Picture(data) for data, address in addresses.items()}
+
+
+def check_pictures(html: str, *, place: Path) -> None:
+    """Read each PDF that HTML shows as a picture.
+
+    Raises
+    ------
+    StudyError
+        When one is no PDF of one page; it names `place`, the template that gives it.
+    """
+    for data in dict.fromkeys(_SOURCE.findall(html)):
+        try:
+            Picture(data)
+        except StudyError as error:
+            raise StudyError(f"{place}: {error}") from error
 
 
 class _Copied:

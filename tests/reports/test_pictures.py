@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure as Canvas
 from numpy.typing import NDArray
 
-from cxrobust.errors import DataError
+from cxrobust.errors import StudyError
 from cxrobust.reports.figures.style import canvas, drawn
 from cxrobust.reports.pdf import to_pdf
 from cxrobust.reports.pictures import source
@@ -96,7 +96,9 @@ def many_pages() -> bytes:
     "content", [b"", b"abc", b"%PDF-1.7\n", many_pages()], ids=["none", "text", "a head", "two pages"]
 )
 def test_what_is_no_pdf_of_one_page_is_refused_in_one_sentence(content: bytes) -> None:
-    with pytest.raises(DataError, match=r"a picture of the template is no PDF of one page \(.*\): give it as PNG"):
+    with pytest.raises(
+        StudyError, match=r"^a picture of the template is no PDF of one page: give it as PNG, JPEG or SVG$"
+    ):
         document("", content)
 
 
@@ -113,7 +115,7 @@ def test_a_page_may_be_in_parts_and_one_that_goes_in_circles_is_refused(alone: b
         circle.Again = pdf.make_indirect(pikepdf.Dictionary(Back=circle))
         pdf.pages[0].Resources.Properties = pikepdf.Dictionary(A=circle)
         pdf.save(out)
-    with pytest.raises(DataError, match="a picture of the template is a PDF that cannot be shown"):
+    with pytest.raises(StudyError, match=r"^a picture of the template is a PDF that cannot be shown: give it as PNG"):
         document("", out.getvalue())
 
 
@@ -128,6 +130,6 @@ def test_a_page_may_be_in_parts_and_one_that_goes_in_circles_is_refused(alone: b
 )
 def test_what_cannot_be_loaded_is_named_and_not_left_out(asked: str) -> None:
     with pytest.raises(
-        DataError, match=r"the template asks for what a document does not load \(Failed to load .*data: address"
+        StudyError, match=r"the template asks for what a document does not load \(Failed to load .*data: address"
     ):
         to_pdf(f'<html lang="en"><title>t</title>{asked}<p>text')

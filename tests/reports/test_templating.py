@@ -200,6 +200,25 @@ def test_the_command_line_takes_a_folder_and_says_its_mistakes(
 
 
 @pytest.mark.parametrize(
+    ("template", "named"),
+    [("sections/limitations", "sections/limitations.html.j2: "), ("base", ": ")],
+)
+def test_a_picture_that_is_no_pdf_is_said_with_the_file_that_gives_it(
+    template: str, named: str, small: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_results(small, tmp_path / "out" / "results.json")
+    picture = '<img src="data:application/pdf;base64,QUJD" alt="a">'
+    base = '{% extends "ours/base.html.j2" %}{% block meta %}' + picture + "{% endblock %}"
+    folder = folder_of(tmp_path / "looks", **{template.replace("/", "__"): base if template == "base" else picture})
+    command = ["report", str(tmp_path / "out" / "results.json"), "--template", str(folder)]
+    assert _main(command) == 2
+    said = capsys.readouterr().err
+    place = f"{folder}/{named}" if named[0] != ":" else f"{folder}{named}"
+    assert f"{place}a picture of the template is no PDF of one page: give it as PNG, JPEG or SVG" in said
+    assert "object at" not in said
+
+
+@pytest.mark.parametrize(
     "name",
     [
         "<script>alert(1)</script>",
