@@ -285,6 +285,11 @@ def test_the_methods_and_captions_say_what_the_report_says(tmp_path: Path, monke
     bib = (folder / "references.bib").read_text(encoding="utf-8")
     assert set(re.findall(r"@\w+\{(\w+),", bib)) == cited
     assert "data" in cited
+    headings = re.findall(r"\\paragraph\{([^}]*)\.\}", methods)
+    assert headings[:4] == ["Design of the study", "Estimands and metrics", "Metrics", "Intervals"]
+    bodies["registration"] = "<p>The plan was kept.</p>"
+    with_plan = write._methods({name: read(body) for name, body in bodies.items()})
+    assert "\\paragraph{Deviations from the registered plan.}\nThe plan was kept." in with_plan
     captions = (folder / "captions.tex").read_text(encoding="utf-8")
     assert r"\textbf{Performance against the strength of the perturbation.}" in captions
     assert "Figure 1" not in captions
@@ -295,6 +300,7 @@ def test_the_methods_are_one_paragraph_of_what_was_run(tmp_path: Path, monkeypat
     body = text.removeprefix("\n".join(PREAMBLE)).strip()
     assert "\n\n" not in body
     assert 80 < len(body.split()) < 200
+    assert body.replace("{,}", ",").startswith("The 22,433 images of ")
     assert "22,433 images" in text.replace("{,}", ",").replace("~", " ")
     assert r"\cite{data}" in text
     assert "10,000 resamples of patients" in text.replace("{,}", ",").replace("~", " ")
@@ -360,6 +366,12 @@ def test_the_example_compiles_with_nothing_too_wide_and_nothing_undefined(tmp_pa
     assert [one for one in re.findall(r"Overfull \\hbox \(([\d.]+)pt", last) if float(one) > 2] == []
     assert not re.findall(r"undefined|multiply", last)
     text = text_of(folder / "paper.pdf")
+    numbered = [int(n) for n in re.findall(r"Table (\d+): ", text)]
+    assert numbered == list(range(1, len(numbered) + 1))
+    assert len(numbered) > 10
+    assert (
+        text.index("References") > text.index(f"Table {numbered[-1]}: ") > text.index("Supplement: methods in detail")
+    )
     change = typical().find(estimand="value", metric="auroc", regime="lora", condition="clean", finding="macro")[0]
     assert f"{change.estimate:.3f}" in text
     assert "DeLong" in text

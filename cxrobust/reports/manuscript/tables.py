@@ -167,7 +167,7 @@ def html_of(words: Words, drawn: Element) -> str:
 def latex_of(table: Table, words: Words) -> str:
     r"""Return the table for `\input`: booktabs' rules, numbers aligned at the decimal point, notes below it.
 
-    A short one floats; a long one is a longtable.
+    A short one floats; a long one is a longtable, and `paper.tex` keeps those that float before it in their order.
     """
     rows = list(rows_of(table))
     kinds = [_column(column, [row[place] for row, _ in rows]) for place, column in enumerate(table.columns)]
@@ -183,6 +183,11 @@ def latex_of(table: Table, words: Words) -> str:
     n_lines = sum(line.count(r"\\") for line in lines)
     write = _floating if n_lines <= MOST_FLOATING else _running
     return "\n".join([*PREAMBLE, *write(specification, caption, head, lines, notes)]) + "\n"
+
+
+def is_running(text: str) -> bool:
+    r"""Whether a table for `\input` runs over pages where it stands, and does not float."""
+    return r"\begin{longtable}" in text
 
 
 SIZE = r"\footnotesize\setlength{\tabcolsep}{3pt}"

@@ -17,8 +17,9 @@ from cxrobust.reports.manuscript.latex import PREAMBLE, Latex, escape, label
 from cxrobust.reports.manuscript.markup import Element, read, to_latex
 from cxrobust.reports.manuscript.numbers import macros, numbers_tex
 from cxrobust.reports.manuscript.references import references_bib
-from cxrobust.reports.manuscript.tables import Words, csv_of, html_of, latex_of
+from cxrobust.reports.manuscript.tables import Words, csv_of, html_of, is_running, latex_of
 from cxrobust.reports.parts import Figure, Table
+from cxrobust.reports.sections import sections
 from cxrobust.reports.sources import names_all_patients
 from cxrobust.reports.templating import Templates
 
@@ -52,9 +53,11 @@ def write_manuscript(document: Document, out: Path, *, begun: Mapping[float, dic
         "captions.tex": _captions(figures),
         "methods.tex": "\n".join(PREAMBLE) + "\n" + to_latex(list(trees[PARAGRAPH].children)),
         "supplement.tex": _methods(trees),
-        "paper.tex": _example(document, list(figures), list(tables)),
         **{f"tables/{name}{suffix}": text for name, one in tables.items() for suffix, text in _table(one)},
     }
+    texts["paper.tex"] = _example(
+        document, list(figures), {name: is_running(texts[f"tables/{name}.tex"]) for name in tables}
+    )
     cited = {
         key for text in texts.values() for found in re.findall(r"\\cite\{([^}]*)\}", text) for key in found.split(",")
     }
@@ -130,8 +133,15 @@ def _captions(figures: Mapping[str, Shown]) -> str:
 
 
 def _methods(trees: Mapping[str, Element]) -> str:
-    prose = (child for name in METHODS if name in trees for child in trees[name].elements if _is_prose(child))
+    prose = (child for name in METHODS if name in trees for child in _headed(name, trees[name]))
     return "\n".join(PREAMBLE) + "\n" + to_latex(list(prose))
+
+
+def _headed(name: str, tree: Element) -> list[Element]:
+    """Return the prose of a section under its title, where it has no headings of its own to begin with."""
+    prose = [child for child in tree.elements if _is_prose(child)]
+    is_headed = not prose or prose[0].tag == "h3"
+    return prose if is_headed else [Element("h3", {}, [sections[name].title]), *prose]
 
 
 def _is_prose(element: Element) -> bool:
@@ -148,7 +158,8 @@ def _table(one: Shown) -> Iterator[tuple[str, str]]:
 SVG_HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n'
 
 
-def _example(document: Document, figures: Sequence[str], tables: Sequence[str]) -> str:
+def _example(document: Document, figures: Sequence[str], tables: Mapping[str, bool]) -> str:
+    """Return `paper.tex`; `tables` tells by name whether each runs over pages, which those that float keep their side of."""
     environment = Templates(folder=document.templates)
     environment.finalize = _as_latex
     environment.bytecode_cache = None  # what is compiled with it fits no other document
@@ -164,7 +175,10 @@ def _example(document: Document, figures: Sequence[str], tables: Sequence[str]) 
             }
             for name in figures
         ],
-        tables=[Latex(rf"\input{{tables/{name}}}") for name in tables],
+        tables=[
+            Latex(rf"\FloatBarrier\input{{tables/{name}}}\suppressfloats[t]" if runs else rf"\input{{tables/{name}}}")
+            for name, runs in tables.items()
+        ],
         example=told and Latex(rf"\texttt{{\textbackslash {told.name}}} is \{told.name}{{}} ({escape(told.said)})"),
     )
 
