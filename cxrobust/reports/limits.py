@@ -7,9 +7,11 @@ from cxrobust.conditions import parse_condition
 from cxrobust.radiology_reports.findings import in_samples
 from cxrobust.reports.sentences import judge, reason
 from cxrobust.reports.sources import RADIOGRAPHS, Origin, names_all_patients, of_kinds, origins, sources
-from cxrobust.reports.view import CLEAN, FEW_POSITIVE_PATIENTS, View
-from cxrobust.reports.words import PERTURBATIONS, count, counted, finding_words, listed, readable, regime
+from cxrobust.reports.view import CLEAN, FEW_POSITIVE_PATIENTS, View, is_few
+from cxrobust.reports.words import PERTURBATIONS, count, counted, finding_words, listed, metric_words, readable, regime
 
+REJECTED_TOO_OFTEN = ("auroc", "balanced-accuracy", "sensitivity", "matthews", "calibration-slope")
+"""Metrics of whose true nulls sign flips reject 10% or more where fewer than 20 patients are positive: docs/coverage.md."""
 FULL_SIZE = 1024
 """Pixels a side that radiographs have at least, as they are taken."""
 
@@ -144,10 +146,18 @@ def _few_limit(view: View) -> Limit | None:
     if not few:
         return None
     names = listed([f"{finding_words(f['name'])} ({f['n_positive_patients']})" for f in few])
+    of_tests = {e.metric for e in view.results.estimates if is_few(e) and (e.test or "").startswith("permutation")}
+    metrics = [metric_words(name).name for name in view.metrics if name in of_tests and name in REJECTED_TOO_OFTEN]
+    tests = (
+        f", and sign-flip tests of their {listed(metrics)} find differences that are not there more often than their "
+        "level says: one that is shown of such a finding is a hint"
+        if metrics
+        else ""
+    )
     return Limit(
         title="Few positives.",
         text=f"Fewer than {FEW_POSITIVE_PATIENTS} patients are positive for {names}. Resampling intervals of so few hold "
-        "their level badly; these findings are drawn with open marks.",
+        f"their level badly{tests}; these findings are drawn with open marks.",
     )
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 from cxrobust.reports.figures.style import Drawing
 from cxrobust.reports.sentences import deciding_p, digits_of, judge, reason
 from cxrobust.reports.view import View
-from cxrobust.reports.words import counted, interval, listed, metric_words, number, p_number, readable
+from cxrobust.reports.words import SPACE, counted, interval, listed, metric_words, number, p_number, readable
 from cxrobust.results import Estimate
 
 MOST_WHOLE = 16
@@ -46,7 +46,7 @@ class Cell:
     note: str = ""
     """The letter of a footnote."""
     shade: int = 0
-    """How dark its ground is, from 0, white, to 5."""
+    """How dark its ground is, from 0, white, to 10."""
     alone: bool = False
     """Whether its numbers measure something else than those above and below, so that they are not lined up."""
 
@@ -113,7 +113,7 @@ class Table:
 
     @property
     def printed_groups(self) -> tuple[Group, ...]:
-        """The groups for paper: one that is too high for what a page may have left goes on under its head again."""
+        """The groups for paper: one that is too high for what a page may have left is parted, and its parts are counted."""
         most = int(TALLEST_GROUP / self.row_height)
         return tuple(part for group in self.groups for part in _parted(group, most))
 
@@ -139,9 +139,10 @@ def n_fitting(n: int, *, rows: float, most: float = MOST_OF_METRICS) -> int:
 
 def _parted(group: Group, most: int) -> Iterator[Group]:
     """Yield the parts of a group, as even as they can be, none of more than `most` rows."""
-    size = math.ceil(len(group.rows) / max(1, math.ceil(len(group.rows) / most)))
-    for first in range(0, len(group.rows), size or 1):
-        head = group.head if first == 0 else f"{group.head} (continued)"
+    n_parts = max(1, math.ceil(len(group.rows) / most))
+    size = math.ceil(len(group.rows) / n_parts)
+    for part, first in enumerate(range(0, len(group.rows), size or 1), start=1):
+        head = group.head if n_parts == 1 else f"{group.head} ({part}{SPACE}of{SPACE}{n_parts})"
         yield Group(head=head, rows=group.rows[first : first + size])
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from cxrobust.reports.view import CLEAN, View
+from cxrobust.reports.view import CLEAN, FEW_POSITIVE_PATIENTS, View, is_few
 from cxrobust.reports.words import (
     SPACE,
     capitalised,
@@ -353,17 +353,18 @@ def _regimes(names: Sequence[str], view: View, *, none: bool = False) -> str:
 def findings_sentence(view: View, metric: str, name: str) -> str:
     """Say for how many findings a difference could be shown for one regime, and in which direction."""
     judged = [(e, judge(e, alpha=view.alpha)) for e in (view.contrast(metric, name, f["name"]) for f in view.findings)]
-    shown = [e.estimate for e, verdict in judged if verdict == "shown" and e is not None and e.estimate is not None]
+    told_of = [e for e, verdict in judged if verdict == "shown" and e is not None and e.estimate is not None]
+    shown = [e.estimate for e in told_of if e.estimate is not None]
     estimable = sum(verdict != "not estimable" for _, verdict in judged)
     what = "change" if view.comparison == "perturbed-clean" else "difference"
     if not estimable:
         return f"With {regime(name)} the {what} is not estimable for any finding."
     of_margin = [(e, verdict) for e, verdict in judged if verdict in MARGINS]
     if of_margin:
-        n = sum(verdict in {"equivalent", "not inferior"} for _, verdict in of_margin)
+        within = [e for e, verdict in of_margin if verdict in {"equivalent", "not inferior"} and e is not None]
         lost = "loss" if of_margin[0][1] in OF_A_MARGIN["noninferiority"] else what
         limit = margin(of_margin[0][0])
-        return f"With {regime(name)} a {lost} of {limit} or more could be ruled out for {n} of {estimable} findings."
+        return f"With {regime(name)} a {lost} of {limit} or more could be ruled out for {len(within)} of {estimable} findings{_few(within)}."
     below, above = sum(size < 0 for size in shown), sum(size > 0 for size in shown)
     if not shown:
         return f"With {regime(name)} a {what} could be shown for none of {estimable} findings."
@@ -371,4 +372,16 @@ def findings_sentence(view: View, metric: str, name: str) -> str:
     if len(directions) == 1:
         directions = [f"always {'negative' if below else 'positive'}" if len(shown) > 1 else directions[0].split()[0]]
     told = " and ".join(directions)
-    return f"With {regime(name)} a {what} could be shown for {len(shown)} of {estimable} findings, {told}."
+    return (
+        f"With {regime(name)} a {what} could be shown for {len(shown)} of {estimable} findings, {told}{_few(told_of)}."
+    )
+
+
+def _few(shown: Sequence[Estimate]) -> str:
+    """Say, after a count of findings, how many of them have so few positive patients that their tests may not hold."""
+    n = sum(is_few(one) for one in shown)
+    if not n:
+        return ""
+    who = "it" if len(shown) == 1 else "each" if n == len(shown) else f"{n} of these"
+    verb = "have" if len(shown) > n > 1 else "has"
+    return f"; {who} {verb} fewer than {FEW_POSITIVE_PATIENTS} positive patients"

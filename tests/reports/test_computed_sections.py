@@ -2,15 +2,17 @@
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from cxrobust.analysis.metrics import metric as metric_registry
 from cxrobust.reports.checklists import labels_from_reports
 from cxrobust.reports.document import compose, fill, section_bodies
-from cxrobust.reports.limits import limits
+from cxrobust.reports.limits import REJECTED_TOO_OFTEN, limits
 from cxrobust.reports.sections import sections
 from cxrobust.reports.sections.flips import ends_words, share_words
-from cxrobust.reports.sections.sensitivity import change
+from cxrobust.reports.sections.sensitivity import change, why_left_out
 from cxrobust.reports.view import View
 from cxrobust.reports.words import plain
 
@@ -212,6 +214,30 @@ def test_of_one_regime_on_clean_images_no_conclusion_can_change():
     assert built(made, "confidence")["sentences"] == []
 
 
+@pytest.mark.parametrize("name", sorted({*metric_registry} - {""}))
+def test_the_sensitivity_section_says_why_it_leaves_a_metric_out(name):
+    one = metric_registry[name]
+    said = why_left_out(name)
+    assert (said == "whose standard errors take long where images are the units") == one.of_risk_and_coverage
+    assert (said == "which is of the labels alone") == one.of_labels
+    assert (said == "which no test fits") == bool(one.untestable)
+
+
+def test_metrics_that_no_other_choice_was_tried_for_are_named():
+    other = {"accuracy": "aurc", "confidence": "coverage-at-risk-5", "brier": "mce"}
+    made = replace(
+        analysed(RAW, metrics=[other.get(name, name) for name in RAW.study["analysis"]["metrics"]]),
+        estimates=tuple(replace(e, metric=other.get(e.metric, e.metric)) for e in RAW.estimates),
+        sensitivity=tuple(one for one in RAW.sensitivity if one.estimate.metric not in other),
+    )
+    assert "of 4 primary comparisons" in plain(built(made, "sensitivity")["sentence"])
+    assert built(made, "sensitivity")["left_out"] == (
+        "Left out of these analyses: AURC and coverage at 5% risk, whose standard errors take long where images are the "
+        "units; MCE, which no test fits."
+    )
+    assert built(RAW, "sensitivity")["left_out"] == ""
+
+
 def test_many_regimes_stand_in_several_figures():
     found = built(results(LARGE), "sensitivity")
     assert len(found["figures"]) == 3
@@ -296,6 +322,27 @@ FEW = results(replace(TYPICAL, n_regimes=2, n_findings=3))
 def test_a_limit_is_told_where_it_holds_and_only_there(title, where, elsewhere):
     assert title in titles(where)
     assert title not in titles(elsewhere)
+
+
+def test_metrics_whose_tests_of_few_positives_are_no_more_than_hints_are_those_of_the_coverage_study():
+    lines = (Path(__file__).parents[2] / "docs" / "coverage.md").read_text(encoding="utf-8").splitlines()
+    told = [line.partition("; more for ")[2] for line in lines if line.startswith("- Sign flips reject true nulls")]
+    many, few = ({name: float(share) for name, share in re.findall(r"`([a-z-]+)` (\d+\.\d)", one)} for one in told)
+    assert many.keys() < few.keys()
+    assert sorted(REJECTED_TOO_OFTEN) == sorted(name for name, share in few.items() if share >= 10)
+
+
+def test_few_positives_make_a_hint_of_what_sign_flips_show():
+    def said(made):
+        (one,) = (one.text for one in limits(view_of(made)) if one.title == "Few positives.")
+        return one
+
+    assert (
+        "hold their level badly, and sign-flip tests of their AUROC find differences that are not there more often than "
+        "their level says: one that is shown of such a finding is a hint; these findings are drawn with open marks."
+    ) in said(FEW)
+    others = tuple(replace(e, test="wilcoxon-clustered") if e.metric == "auroc" else e for e in FEW.estimates)
+    assert "hold their level badly; these findings are drawn with open marks." in said(replace(FEW, estimates=others))
 
 
 @pytest.mark.parametrize(
@@ -464,3 +511,18 @@ def test_every_sentence_of_the_sections_ends_and_no_mark_is_left_open():
                 for sentence in (*found.get("sentences", ()), found.get("sentence", "")):
                     assert re.fullmatch(r"(?s)|.*\.", sentence)
                     assert sentence.count("\ue000") == sentence.count("\ue001")
+
+
+@pytest.mark.parametrize(
+    "made", [RAW, FEW, LARGE_MADE, CLEAN, results(SMALL)], ids=["raw", "few", "large", "clean", "small"]
+)
+def test_no_sentence_begins_with_a_numeral(made):
+    bodies, _ = section_bodies(compose(view_of(made)))
+    texts = [
+        re.sub(r"<[^>]+>", "", one).replace("&nbsp;", " ")
+        for body in bodies.values()
+        for one in re.findall(r"<(?:p|figcaption|caption)\b[^>]*>(.*?)</(?:p|figcaption|caption)>", str(body), re.S)
+    ]
+    alts = [item.alt for item in compose(view_of(made)).items if hasattr(item, "alt")]
+    assert len(texts) > 20
+    assert [one for one in (*texts, *alts) if re.search(r"(^|[.!?]\s+)\d[\d,.]*\s+[a-z]{3}", one.strip())] == []

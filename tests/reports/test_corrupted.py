@@ -2,7 +2,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cxrobust.reports import render
-from cxrobust.reports.sections.corrupted import _rows
+from cxrobust.reports.sections.corrupted import _rows, corrupted
 from cxrobust.reports.view import View
 
 from .made import TYPICAL, results
@@ -32,7 +32,7 @@ def test_a_row_for_each_corruption_and_a_column_for_each_severity(tmp_path: Path
     assert "One radiograph under 2\N{NO-BREAK SPACE}corruptions" in text
 
 
-def test_more_corruptions_than_a_page_has_rows_for_stand_small_on_one_page(tmp_path: Path) -> None:
+def test_more_corruptions_than_a_page_has_rows_for_stand_small_in_one_figure(tmp_path: Path) -> None:
     made = results(TYPICAL, images=tmp_path)
     (first, *_) = (one for one in made.examples if one["kind"] == "sheet")
     kept = tuple(
@@ -54,6 +54,21 @@ def test_more_corruptions_than_a_page_has_rows_for_stand_small_on_one_page(tmp_p
     assert all(one["stated"] in text for one in kept)
     assert "the others from severity 1, left, to 5" in text
     assert "markers by so much." in text
+
+
+def test_small_corruptions_stand_in_figures_of_half_a_page_the_clean_image_in_the_first(tmp_path: Path) -> None:
+    made = results(TYPICAL, images=tmp_path)
+    (first, *_) = (one for one in made.examples if one["kind"] == "sheet")
+    names = [f"made-up-{k}" for k in range(17)]
+    kept = tuple({**first, "kind": "corruption", "condition": f"{name}(severity=1)"} for name in names)
+    clean = {**first, "kind": "clean", "condition": "clean"}
+    view = View.of(replace(made, examples=(clean, *kept)), images=tmp_path)
+    figures = corrupted(view)["figures"]
+    drawn = [one.drawing.arguments for one in figures]
+    assert [list(rows) for _, rows in drawn] == [
+        [name.capitalize() for name in some] for some in (names[:7], names[7:15], names[15:])
+    ]
+    assert [clean is not None for clean, _ in drawn] == [True, False, False]
 
 
 def test_an_image_that_is_not_the_recorded_one_is_not_shown(tmp_path: Path) -> None:

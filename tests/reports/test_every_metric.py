@@ -45,6 +45,12 @@ def test_a_large_study_prints_the_first_metric_and_says_where_the_others_are():
     )
 
 
+def test_one_table_that_paper_leaves_out_is_one(monkeypatch):
+    monkeypatch.setattr(by_finding, "n_fitting", lambda n, rows, most=0: n - 1)
+    words = section_bodies(compose(View.of(SMALLER, images=None)))[0]["by_finding"]
+    assert "The same table of Brier score stands in the HTML report, and all numbers in estimates.csv." in words
+
+
 def test_a_table_of_too_many_rows_ends_between_findings_and_sends_the_reader_to_the_csv(monkeypatch):
     assert MOST_ROWS == 300
     monkeypatch.setattr(by_finding, "MOST_ROWS", 5)

@@ -1,16 +1,20 @@
 """Generated reports side by side: what is kept of them, what is marked, and that no text is code."""
 
+import io
 import re
 from dataclasses import replace
+from importlib.resources import files
 
 import numpy as np
 import pandas as pd
+import pypdf
 import pytest
 
 from cxrobust.generated_reports import described, generated_reports
 from cxrobust.predictions import PredictionSet
 from cxrobust.reports.document import compose, section_bodies
 from cxrobust.reports.limits import limits
+from cxrobust.reports.pdf import to_pdf
 from cxrobust.reports.sections.generated import MOST_WORDS, generated
 from cxrobust.reports.view import View
 from cxrobust.reports.words import condition_words, regime
@@ -110,6 +114,32 @@ def rows(study_results):
         ]
         for row in built["images"][0].rows
     }
+
+
+@pytest.mark.parametrize("above", range(100, 250, 10))
+def test_reports_part_between_regimes_and_never_from_their_heading(above):
+    body = section_bodies(compose(View.of(of_study(), images=None), "report"))[0]["generated"]
+    style = (files("cxrobust") / "templates" / "report.css").read_text(encoding="utf-8")
+    page = "@page { size: A4; margin: 20mm } section > p, .scroll:not(.written) { display: none }"
+    html = f'<html lang="en"><title>t</title><style>{style} {page}</style><div style="height: {above}mm">'
+    content = to_pdf(f"{html}</div><section>{body}</section>")
+    texts = [one.extract_text() for one in pypdf.PdfReader(io.BytesIO(content)).pages]
+    assert len(texts) in {1, 2}
+    for heading in re.findall(r"<h3>(Image i\d)", body):
+        (after,) = (text.partition(heading)[2] for text in texts if heading in text)
+        assert "Clean image" in after
+        assert "supervised" in after
+    rows = [re.findall(r"^(?:supervised|lora|linear-probe)\b", text, re.M) for text in texts]
+    assert sum(map(len, rows)) == body.count('<th scope="row">')
+    assert all("Clean image" in text for text, found in zip(texts, rows, strict=True) if found)
+
+
+def test_the_section_says_which_images_are_shown():
+    (said,) = re.findall(r"Shown is one image.*?finding\.", spaced(str(bodies_of(of_study())["generated"])))
+    assert said == (
+        "Shown is one image of each patient, the first with a reference or else the first; patients follow in the order "
+        "of the data, those with a reference before the others, and among these those whose image is labelled with a finding."
+    )
 
 
 def test_results_keep_reports_and_read_back_the_same(tmp_path):
@@ -272,8 +302,8 @@ def test_scores_of_reports_do_not_stand_among_findings():
     plain_bodies, bodies = bodies_of(RAW), bodies_of(with_scores(RAW, "f1-14-micro", "bleu", "words"))
     assert bodies["by_finding"] == plain_bodies["by_finding"]
     assert "BLEU" in bodies["primary"]
-    assert "Scores of generated reports are left out of these analyses." in bodies["sensitivity"]
-    assert "left out of these" not in plain_bodies["sensitivity"]
+    assert "Left out of these analyses: scores of generated reports." in bodies["sensitivity"]
+    assert "eft out of these" not in plain_bodies["sensitivity"]
     scored = with_scores(RAW, "bleu")
     analysis = {**scored.study["analysis"], "metrics": ["bleu", *RAW.study["analysis"]["metrics"]]}
     first = bodies_of(replace(scored, study={**scored.study, "analysis": analysis}))

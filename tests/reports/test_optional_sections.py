@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from cxrobust.reports import render
+from cxrobust.reports.document import compose, fill
 from cxrobust.reports.figures.selective import risk_coverage_figure
 from cxrobust.reports.sections import sections
 from cxrobust.reports.sections.selective import selective
@@ -153,6 +154,22 @@ def test_many_differences_between_subgroups_are_told_by_their_metric(monkeypatch
     monkeypatch.setattr("cxrobust.reports.sections.subgroups.MOST_TOLD", 1)
     [told] = said(by_sex(0.3, 0.4, brier={"linear-probe": 0.01, "lora": 0.02}, ece={"lora": 0.3}), "subgroups")
     assert told.endswith(" Of the other metrics, subgroups of some regimes differed in macro Brier score.")
+
+
+@pytest.mark.parametrize(
+    ("n_tables", "pdf", "html"),
+    [
+        (4, "The table of macro Brier score stands in the HTML report", "The table of macro Brier score is folded below"),
+        (3, "The tables of macro ECE, macro Brier score stand in", "The tables of macro ECE, macro Brier score are folded below"),
+    ],
+)  # fmt: skip
+def test_tables_that_paper_leaves_out_are_counted(n_tables, pdf, html, monkeypatch):
+    monkeypatch.setattr("cxrobust.reports.sections.subgroups.n_fitting", lambda n, rows: n_tables)
+    metrics = {one: {"linear-probe": 0.3, "lora": 0.4} for one in ("accuracy", "confidence", "ece", "brier")}
+    document = compose(View.of(by_sex(0.3, 0.4, **metrics), images=None))
+    said = {medium: fill(document, medium=medium, paper="A4") for medium in ("pdf", "html")}
+    assert pdf in said["pdf"]
+    assert html in said["html"]
 
 
 def test_a_subgroup_too_small_is_named_under_the_table(tmp_path: Path):

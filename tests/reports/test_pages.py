@@ -4,13 +4,15 @@ import io
 import re
 from collections.abc import Iterator
 from functools import cache
+from importlib.resources import files
 
 import pypdf
 import pypdfium2
 import pytest
 
+from cxrobust.reports.bibliography import WORKS, Citations
 from cxrobust.reports.document import Paper, compose, fill
-from cxrobust.reports.pdf import lay_out
+from cxrobust.reports.pdf import lay_out, to_pdf
 from cxrobust.reports.view import View
 
 from .made import LARGE, SMALL, TYPICAL, Made, results
@@ -108,6 +110,23 @@ def test_a_word_that_is_parted_has_a_hyphen_that_search_and_copy_know() -> None:
     text = "".join(page.extract_text() for page in pypdf.PdfReader(io.BytesIO(content)).pages)
     assert re.search(r"[a-z]{2}-\n[a-z]{2}", text)
     assert "\N{HYPHEN}" not in text
+
+
+def test_numbers_of_citations_stay_together() -> None:
+    citations = Citations()
+    for key in list(WORKS)[:9]:
+        citations.cite(key)
+    several = citations.cite(*list(WORKS)[9:13])
+    style = (files("cxrobust") / "templates" / "report.css").read_text(encoding="utf-8")
+    head = f'<html lang="en"><title>t</title><style>{style} p {{ margin: 0 }}</style>'
+    for width in range(20, 40):
+        content = to_pdf(
+            f'{head}<body style="width: {width}mm"><p>Some words that fill a line or two{several} and end.'
+        )
+        (line,) = (
+            one for one in pypdf.PdfReader(io.BytesIO(content)).pages[0].extract_text().splitlines() if "10" in one
+        )
+        assert "10,11,12,13" in line.replace(" ", ""), width
 
 
 def test_names_of_regimes_are_not_parted() -> None:

@@ -24,8 +24,10 @@ RAW = results(Made(n_regimes=2, n_findings=2, n_severities=0, one_class=False, f
 OTHER = "linear-probe"
 
 
-def estimate(estimand, value, p, *, regime=OTHER, metric="auroc", finding="macro", test="permutation", note=""):
-    counts = {"n_images": 100, "n_patients": 50, "n_positive": 40, "n_positive_patients": 30}
+def estimate(
+    estimand, value, p, *, regime=OTHER, metric="auroc", finding="macro", test="permutation", note="", patients=30
+):
+    counts = {"n_images": 100, "n_patients": 50, "n_positive": 40, "n_positive_patients": patients}
     reference = "supervised" if estimand == "difference-in-differences" else None
     condition = "clean" if estimand == "clean" else PRIMARY
     where = {"metric": metric, "regime": regime, "reference": reference, "condition": condition, "finding": finding}
@@ -191,6 +193,28 @@ def test_findings_are_counted_as_their_tests_allow(p_values, given, expected):
         for finding, p in zip(("Effusion", "Infiltration"), p_values, strict=True)
     ]
     assert words(findings_sentence(view(*rows), "auroc", OTHER)) == expected
+
+
+@pytest.mark.parametrize(
+    ("p_values", "patients", "given", "expected"),
+    [
+        ((0.001, 0.4, 0.4), (19, 30, 30), {}, "1 of 3 findings, positive; it has fewer than 20 positive patients."),
+        ((0.001, 0.4, 0.4), (20, 19, 30), {}, "1 of 3 findings, positive."),
+        ((0.001, 0.001, 0.001), (30, 19, 20), {}, "3 of 3 findings, always positive; 1 of these has fewer than 20 positive patients."),
+        ((0.001, 0.001, 0.001), (3, 19, 20), {}, "3 of 3 findings, always positive; 2 of these have fewer than 20 positive patients."),
+        ((0.001, 0.001, 0.4), (3, 19, 20), {}, "2 of 3 findings, always positive; each has fewer than 20 positive patients."),
+        ((0.001, 0.001, 0.4), (30, 19, 3), TOST, "ruled out for 2 of 3 findings; 1 of these has fewer than 20 positive patients."),
+        ((0.4, 0.4, 0.4), (3, 19, 3), TOST, "ruled out for 0 of 3 findings."),
+    ],
+)  # fmt: skip
+def test_of_findings_that_are_shown_those_of_few_positives_are_counted(p_values, patients, given, expected):
+    three = results(Made(n_regimes=2, n_findings=3, n_severities=0, one_class=False, few=False))
+    rows = [
+        estimate("difference-in-differences", 0.01, p, finding=finding["name"], patients=n, **given)
+        for finding, p, n in zip(View.of(three, images=None).findings, p_values, patients, strict=True)
+    ]
+    seen = View.of(only(three, estimates=rows), images=None)
+    assert words(findings_sentence(seen, "auroc", OTHER)).endswith(expected)
 
 
 def test_p_at_the_level_is_not_shown():

@@ -1,4 +1,6 @@
+import re
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -6,7 +8,7 @@ import pytest
 from cxrobust.reports import render
 from cxrobust.reports.sections import sections
 from cxrobust.reports.sections.collateral import aimed, sentence
-from cxrobust.reports.sections.transfer import harm_of_others
+from cxrobust.reports.sections.transfer import _cell, harm_of_others
 from cxrobust.reports.view import View
 from cxrobust.reports.words import plain as plain_words
 from cxrobust.results import Results
@@ -63,6 +65,16 @@ def test_harm_is_over_that_of_ones_own_images() -> None:
         "b": None,
     }
     assert harm_of_others({"clean": 1.0, "attacked": 1.0, "transferred": {"a": 2.0}}) == {"a": None}
+
+
+def test_the_ground_of_harms_that_are_told_apart_is_as_dark_as_they_are_large() -> None:
+    shades = [_cell(False, share).shade for share in (-0.2, 0.04, 0.3, 0.71, 0.85, 0.99, 1.3)]
+    assert shades == [0, 0, 3, 7, 8, 10, 10]
+    style = (files("cxrobust") / "templates" / "report.css").read_text(encoding="utf-8")
+    opacity = {
+        int(k): float(a) for k, a in re.findall(r"\.shade-(\d+) \{ background: rgba\(128, 128, 128, (\.\d+)\)", style)
+    }
+    assert opacity == pytest.approx({k: 0.05 * k for k in range(1, 11)})
 
 
 def test_attacks_that_aim_at_one_finding_are_found_by_their_condition() -> None:

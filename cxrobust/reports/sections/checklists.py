@@ -81,7 +81,7 @@ def _row(item: Any, shown: Shown) -> Row:
 
 
 def _summary(checklist: Checklist, shown: Shown) -> str:
-    """Count the answers: `44 items: 14 met, 9 in part, ...`."""
+    """Count the answers: `Of 44 items: 14 met, 9 in part, ...`."""
     counts = Counter(item.reply(shown).verdict for item in checklist.items)
     parts = [f"{counts[verdict]} {words}" for verdict, words in WORDS.items() if counts[verdict]]
-    return f"{len(checklist.items)} items: {listed(parts)}."
+    return f"Of {len(checklist.items)} items: {listed(parts)}."

@@ -1,6 +1,6 @@
 """What corruptions do to an image."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from cxrobust.conditions import parse_condition
@@ -13,8 +13,13 @@ from cxrobust.reports.words import PERTURBATIONS, SPACE, capitalised, counted, t
 MOST_ROWS = 6
 """Corruptions that a page has room for, a row each; more stand smaller, two in a row."""
 SEVERITIES = " at severities 1 to 5"
-MOST_SMALL = 15
-"""Those that a page has room for then, beside the clean image."""
+MOST_SMALL = 8
+"""Those that half a page has room for then, of which the clean image takes one place in the first figure; a higher
+figure might leave as much of the page before it blank."""
+
+
+Row = tuple[str, dict[str, Shown]]
+"""A corruption, in words, and the image at each severity."""
 
 
 def _rows(view: View) -> dict[str, dict[str, Shown]]:
@@ -37,13 +42,20 @@ def corrupted(view: View) -> Mapping[str, Any]:
     rows = list(_rows(view).items())
     image = next(iter(rows[0][1].values())).example["image"]
     small = len(rows) > MOST_ROWS
-    draw, most = (small_corrupted_figure, MOST_SMALL) if small else (corrupted_figure, MOST_ROWS)
+    draw, first = (small_corrupted_figure, MOST_SMALL - 1) if small else (corrupted_figure, MOST_ROWS)
     figures = []
-    for place, first in enumerate(range(0, len(rows), most), start=1):
-        some = dict(rows[first : first + most])
+    for place, some in enumerate(_parts(rows, first, MOST_SMALL if small else MOST_ROWS), start=1):
         alt = f"One radiograph under {counted(len(some), 'corruption')}, each from mild to severe: {', '.join(some)}."
-        figures.append(Figure(key=f"corrupted-{place}", drawing=draw(_clean(view, image), some), alt=alt))
+        clean = _clean(view, image) if place == 1 or not small else None
+        figures.append(Figure(key=f"corrupted-{place}", drawing=draw(clean, some), alt=alt))
     return {"figures": tuple(figures), "said": _said(view, at_each=not small), "small": small}
+
+
+def _parts(rows: Sequence[Row], first: int, most: int) -> Iterator[dict[str, dict[str, Shown]]]:
+    """Yield the rows of each figure: `first` of them, then `most` at a time."""
+    yield dict(rows[:first])
+    for place in range(first, len(rows), most):
+        yield dict(rows[place : place + most])
 
 
 def _said(view: View, *, at_each: bool) -> list[str]:

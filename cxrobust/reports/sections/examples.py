@@ -42,7 +42,7 @@ def examples(view: View) -> Mapping[str, Any]:
     """Return the images, clean and perturbed."""
     rows = _rows(view)
     names = [pair.regime for pair in rows[0]]
-    alt = f"{counted(len(rows), 'image')}: clean, perturbed for {listed(names)}, and the magnified difference between the two."
+    alt = f"Of {counted(len(rows), 'image')}: clean, perturbed for {listed(names)}, and the magnified difference between the two."
     return {
         "pairs": Figure(key="example-images", drawing=pairs_figure(rows), alt=alt),
         "n_images": len(rows),

@@ -33,7 +33,7 @@ ROWS = (
     ((0, 1), "Absent", "false alarm"),
 )
 ERRORS = (NEWLY_MISSED, NEW_ALARM)
-SHADES = 5
+SHADES = 8
 
 
 @section("flips", order=45, title="Decisions that flip", needs=lambda view: bool(view.results.flips))

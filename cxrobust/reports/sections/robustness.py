@@ -58,7 +58,7 @@ def robustness(view: View) -> Mapping[str, Any]:
     metrics = panel_metrics(view)
     control = control_of(view, series)
     alt = (
-        f"{counted(len(metrics), 'panel')}: {listed([metric_name(view, metric) for metric in metrics])} of "
+        f"In {counted(len(metrics), 'panel')}, {listed([metric_name(view, metric) for metric in metrics])} of "
         f"{counted(len(view.regimes), 'regime')} on clean images and under {condition_words(series.name)} of growing strength."
     )
     drawing = strength_figure(view, series, metrics=metrics, control=control)

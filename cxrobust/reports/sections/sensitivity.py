@@ -1,6 +1,6 @@
 """Whether the conclusions of the primary comparison change when one choice of the analysis is another."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,10 @@ MOST_NAMED = 6
 """Regimes that a cell names for each metric."""
 MOST_IN_SENTENCE = 4
 """Regimes that a sentence names for each metric."""
+OF_RISK_AND_COVERAGE = ("aurc", "coverage-at-risk-")
+"""How names of metrics of the risk-coverage curve begin."""
+LEFT_OUT = {"brier-uncertainty": "which is of the labels alone", "mce": "which no test fits"}
+"""Metrics without other choices, and why, beside those of the risk-coverage curve."""
 TOLD: dict[Verdict, str] = {
     "shown": "shown",
     "not shown": "not shown",
@@ -73,6 +77,7 @@ def sensitivity(view: View) -> Mapping[str, Any]:
         "comparison": view.comparison,
         "primary": condition_words(view.primary) if view.primary else None,
         "is_cut": len(present) > len(metrics),
+        "left_out": left_out_sentence(view, present),
         "has_unit": any(one.alternative.kind == "unit" for one in pairs),
     }
 
@@ -122,6 +127,24 @@ def conclusion_sentence(view: View, pairs: Sequence[Pair]) -> str:
         f"Under {choices}, one at a time, the conclusion – whether a difference is shown, and which way – stays the same "
         f"for {count(lasting)} of {total}; it depends on the choice for {'; '.join(by_metric)}."
     )
+
+
+def left_out_sentence(view: View, present: Collection[str]) -> str:
+    """Say which metrics no other choice was tried for, and why; empty where there are none."""
+    whys: dict[str, list[str]] = {}
+    for metric in view.of_findings:
+        if metric not in present:
+            whys.setdefault(why_left_out(metric), []).append(metric_words(metric).name)
+    told = [f"{listed(names)}, {why}" for why, names in whys.items()]
+    told += ["scores of generated reports"] if len(view.of_findings) < len(view.metrics) else []
+    return f"Left out of these analyses: {'; '.join(told)}." if told else ""
+
+
+def why_left_out(metric: str) -> str:
+    """Say why a metric of findings is no part of the sensitivity analyses, as a clause that follows its name."""
+    if metric.startswith(OF_RISK_AND_COVERAGE):
+        return "whose standard errors take long where images are the units"
+    return LEFT_OUT.get(metric, "for which no other choice was tried")
 
 
 def _few(regimes: Sequence[str], view: View) -> str:

@@ -20,5 +20,5 @@ def _images(view: View) -> list[Shown]:
 def sheet(view: View) -> Mapping[str, Any]:
     """Return the contact sheet."""
     images = _images(view)
-    alt = f"{len(images)} test images side by side, each with the findings that it is labelled with."
+    alt = f"Side by side, {len(images)} test images, each with the findings that it is labelled with."
     return {"sheet": Figure(key="radiographs", drawing=sheet_figure(images), alt=alt), "n_images": len(images)}

@@ -8,7 +8,7 @@ from cxrobust.reports.sections import section
 from cxrobust.reports.view import View
 from cxrobust.reports.words import SPACE, condition_words, count, listed, number, regime
 
-SHADES = 5
+SHADES = 10
 MOST_COLUMNS = 7
 """Models whose images a page has room for; the harm of the others stands in results.json."""
 
