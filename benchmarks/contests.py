@@ -158,6 +158,39 @@ def art_noise(sigma: float) -> Attack:
     return lambda _, images, labels: torch.from_numpy(made(images.numpy(), labels.numpy())[0])
 
 
+def art_transformed(name: str, **settings: Callable[[float], Any]) -> Callable[[float], Attack]:
+    """Return a transformation that ART draws for expectations over them, drawn once; settings are of the strength."""
+
+    def make(value: float) -> Attack:
+        kind = getattr(importlib.import_module("art.preprocessing.expectation_over_transformation"), name)
+        made = kind(nb_samples=1, clip_values=(0.0, 1.0), **{key: of(value) for key, of in settings.items()})
+
+        def corrupt(_: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+            found: torch.Tensor = made.forward(images.permute(0, 2, 3, 1))[0]
+            return found.permute(0, 3, 1, 2)
+
+        return corrupt
+
+    return make
+
+
+def foolbox_contrast(factor: float) -> Attack:
+    """Return Foolbox's reduction of contrast, which takes a grey and a distance: of each image its mean and its own."""
+    library = importlib.import_module("foolbox")
+
+    def corrupt(model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        wrapped = library.PyTorchModel(model, bounds=(0, 1), device="cpu")
+        means = images.mean(dim=(1, 2, 3)).tolist()
+        lengths = ((1 - factor) * (images - images.mean(dim=(1, 2, 3), keepdim=True)).flatten(1).norm(dim=1)).tolist()
+        made = [
+            library.attacks.L2ContrastReductionAttack(target=mean).run(wrapped, one[None], epsilon=length)
+            for one, mean, length in zip(images, means, lengths, strict=True)
+        ]
+        return torch.cat(made)
+
+    return corrupt
+
+
 def torchvision_of(name: str, strength: str, **settings: Any) -> Callable[[float], Attack]:
     """Return a transformation of torchvision, whose parameter `strength` says how strong it is."""
 
@@ -353,7 +386,25 @@ CORRUPTIONS = (
         name="contrast times 0.5",
         ours={"corruption": "contrast", "severity": 3},
         strength=0.5,
-        peers=(Peer(package=VISION, make=torchvision_of("adjust_contrast", "contrast_factor")),),
+        peers=(
+            Peer(package="foolbox", make=foolbox_contrast),
+            Peer(package=ART, make=art_transformed("EoTContrastPyTorch", contrast_factor=lambda by: (by, by))),
+            Peer(package=VISION, make=torchvision_of("adjust_contrast", "contrast_factor")),
+        ),
+    ),
+    Corrupted(
+        name="all pixels ± 0.15",
+        ours={"corruption": "exposure", "severity": 3},
+        strength=0.15,
+        peers=(Peer(package=ART, make=art_transformed("EoTBrightnessPyTorch", delta=lambda by: (by, by))),),
+        drawn=True,
+    ),
+    Corrupted(
+        name="to the power of 1.8, or 1 / 1.8",
+        ours={"corruption": "gamma", "severity": 3},
+        strength=1.8,
+        peers=(Peer(package=VISION, make=torchvision_of("adjust_gamma", "gamma")),),
+        drawn=True,
     ),
     Corrupted(
         name="Gaussian blur, 0.9 % of the side",
@@ -371,7 +422,10 @@ CORRUPTIONS = (
         name="turned by 10°",
         ours={"corruption": "rotation", "severity": 3},
         strength=10,
-        peers=(Peer(package=VISION, make=torchvision_of("rotate", "angle", interpolation="bilinear")),),
+        peers=(
+            Peer(package=ART, make=art_transformed("EoTImageRotationPyTorch", angles=lambda by: [-by, by])),
+            Peer(package=VISION, make=torchvision_of("rotate", "angle", interpolation="bilinear")),
+        ),
         drawn=True,
     ),
 )

@@ -253,6 +253,23 @@ def test_ratios_of_corruptions_are_to_our_seconds(benchmark, bench, monkeypatch)
     assert [one["ratio"] for one in rows] == [None, 2.0, 0.5]
 
 
+@attacks
+@pytest.mark.parametrize(
+    ("place", "package", "module"),
+    [(0, "foolbox", "foolbox"), (1, "adversarial-robustness-toolbox", "art"), (2, "torchvision", "torchvision")],
+)
+def test_contrast_of_packages_is_of_the_size_that_is_asked_of_them(benchmark, place, package, module):
+    torch = pytest.importorskip("torch")
+    pytest.importorskip(module)
+    (contrast,) = (one for one in benchmark.CORRUPTIONS if one.ours.get("corruption") == "contrast")
+    peer = contrast.peers[place]
+    assert peer.package == package
+    images = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    means = images.mean(dim=(2, 3), keepdim=True)
+    made = peer.make(0.5)(torch.nn.Flatten(), images, torch.tensor([0, 1, 0]))
+    torch.testing.assert_close(made, means + 0.5 * (images - means))
+
+
 @scaling
 def test_exponent_against_powers(benchmark):
     points = [
