@@ -251,6 +251,20 @@ def test_every_training_run_is_counted_and_the_worst_is_shown() -> None:
     assert found["several_runs"]
 
 
+def test_documents_say_what_is_shown_of_several_runs(tmp_path: Path) -> None:
+    made = results(TYPICAL)
+    names = [one["name"] for one in made.regimes]
+    one_run = tuple(
+        {**CHECK, "regime": name, "condition": made.primary_condition, "transferred": dict.fromkeys(names, 2.0)}
+        for name in names
+    )
+    for checks, there in ((one_run, False), ((*one_run, {**one_run[1], "replicate": 1}), True)):
+        written = render(replace(made, attack_checks=checks), formats=("html",), out=tmp_path, images=None)
+        for text in (path.read_text(encoding="utf-8") for path in written):
+            assert ("each check shows the run that is farthest from passing" in text) == there
+            assert ("the mean over the runs of the regime that reads" in text) == there
+
+
 def test_the_worst_run_is_told_whatever_its_place() -> None:
     good, bad = several_runs()
     bad_first = {**bad, "replicate": 0}, {**good, "replicate": 1}
