@@ -94,11 +94,11 @@ def reason(estimate: Estimate | None) -> str:
 
 
 def support(estimate: Estimate, view: View, *, mirrored: bool = False, labelled: bool = True) -> str:
-    """Return interval and p-value: `95% CI 0.021 to 0.063; adjusted p < 0.001`; `mirrored` for the estimate's negative."""
+    """Return interval and p-value: `95% CI, 0.021 to 0.063; adjusted p < 0.001`; `mirrored` for the estimate's negative."""
     parts = []
     if estimate.ci_low is not None and estimate.ci_high is not None:
         low, high = (-estimate.ci_high, -estimate.ci_low) if mirrored else (estimate.ci_low, estimate.ci_high)
-        label = f"{percent(view.level)}{SPACE}CI " if labelled else ""
+        label = f"{percent(view.level)}{SPACE}CI, " if labelled else ""
         parts.append(label + interval(low, high, digits=digits_of(estimate)))
     p = deciding_p(estimate)
     if p is not None:

@@ -227,7 +227,7 @@ def test_a_figure_says_the_value_under_the_pointer(page: Any) -> None:
     page.mouse.move(box["x"] + box["width"] / 2 + 3, box["y"] + box["height"] / 2)
     bubble = page.locator(".bubble")
     words = bubble.inner_text().replace("\u00a0", " ")
-    assert re.match(r"supervised · Clean · AUROC 0\.\d{3} \(95% CI 0\.\d{3} to 0\.\d{3}\)", words)
+    assert re.match(r"supervised · Clean · AUROC 0\.\d{3} \(95% CI, 0\.\d{3} to 0\.\d{3}\)", words)
     page.keyboard.press("Escape")
     assert not bubble.is_visible()
 

@@ -68,9 +68,9 @@ def flipped(*others, noise=()):
 def test_flips_are_told_of_the_reference_with_counts_and_interval():
     sentences = said(flipped(), "flips")
     assert sentences[:2] == [
-        "Under PGD, ε = 1/255, 20 steps, supervised missed 20.0% (200 of 1,000; 95% CI 18.0% to 22.0%) of the findings "
+        "Under PGD, ε = 1/255, 20 steps, supervised missed 20.0% (200 of 1,000; 95% CI, 18.0% to 22.0%) of the findings "
         "that it had found on the clean images.",
-        "It raised a false alarm for 5.0% (50 of 1,000; 95% CI 3.0% to 7.0%) of the absent findings that it had rightly "
+        "It raised a false alarm for 5.0% (50 of 1,000; 95% CI, 3.0% to 7.0%) of the absent findings that it had rightly "
         "not marked.",
     ]
 

@@ -17,7 +17,7 @@ def test_the_least_eps_is_told_of_each_regime_with_its_interval() -> None:
     series = replace(view.primary_series, name="least-eps(steps=4)")
     said = least_eps_sentence(view, series).replace("\N{NO-BREAK SPACE}", " ")
     assert said.startswith(
-        "Half of the decisions that are right on clean images are turned at ε × 255 of 2.25 (95% CI 1.5"
+        "Half of the decisions that are right on clean images are turned at ε × 255 of 2.25 (95% CI, 1.5"
     )
     assert "more than was tried for" in said
     assert not least_eps_sentence(view, view.primary_series)

@@ -29,7 +29,7 @@ def test_the_hub_reads_every_estimate_of_a_card() -> None:
         assert one.metric_value == estimate.estimate
         assert one.metric_args["ci_low"] == estimate.ci_low
         assert one.metric_args["ci_high"] == estimate.ci_high
-        low, high = re.search(r"95% CI (\S+) to ([\d.]+)", one.metric_name.replace("−", "-")).groups()
+        low, high = re.search(r"95% CI, (\S+) to ([\d.]+)", one.metric_name.replace("−", "-")).groups()
         assert float(low) == pytest.approx(estimate.ci_low, abs=0.0005)
         assert float(high) == pytest.approx(estimate.ci_high, abs=0.0005)
         assert one.dataset_name == MADE.data["name"]

@@ -63,30 +63,30 @@ NONINFERIORITY = {"test": "noninferiority", "note": "fewer than 20 positive pati
     ("value", "p", "given", "expected"),
     [
         (-0.1, 0.0001, {}, "Macro AUROC of linear-probe fell from 0.800 to 0.700 "
-         "(change −0.100; 95% CI −0.120 to −0.080; adjusted p < 0.001)."),
+         "(change −0.100; 95% CI, −0.120 to −0.080; adjusted p < 0.001)."),
         (0.1, 0.012, {}, "Macro AUROC of linear-probe rose from 0.800 to 0.900 "
-         "(change +0.100; 95% CI 0.080 to 0.120; adjusted p = 0.01)."),
+         "(change +0.100; 95% CI, 0.080 to 0.120; adjusted p = 0.01)."),
         (-0.01, 0.3, {}, "For the macro AUROC of linear-probe no change could be shown "
-         "(−0.010; 95% CI −0.030 to 0.010; adjusted p = 0.30)."),
+         "(−0.010; 95% CI, −0.030 to 0.010; adjusted p = 0.30)."),
         (0.01, 0.3, {}, "For the macro AUROC of linear-probe no change could be shown "
-         "(+0.010; 95% CI −0.010 to 0.030; adjusted p = 0.30)."),
+         "(+0.010; 95% CI, −0.010 to 0.030; adjusted p = 0.30)."),
         (None, None, {}, "Macro AUROC of linear-probe is not estimable (one class only)."),
         (-0.01, 0.003, TOST, "For the macro AUROC of linear-probe a change of the margin of 0.05 or more could be ruled "
-         "out (−0.010; 95% CI −0.030 to 0.010; adjusted p = 0.003)."),
+         "out (−0.010; 95% CI, −0.030 to 0.010; adjusted p = 0.003)."),
         (0.04, 0.3, TOST, "For the macro AUROC of linear-probe a change of the margin of 0.05 or more could not be "
-         "ruled out (+0.040; 95% CI 0.020 to 0.060; adjusted p = 0.30)."),
+         "ruled out (+0.040; 95% CI, 0.020 to 0.060; adjusted p = 0.30)."),
         (0.01, 0.003, TOST, "For the macro AUROC of linear-probe a change of the margin of 0.05 or more could be ruled "
-         "out (+0.010; 95% CI −0.010 to 0.030; adjusted p = 0.003)."),
+         "out (+0.010; 95% CI, −0.010 to 0.030; adjusted p = 0.003)."),
         (-0.04, 0.3, TOST, "For the macro AUROC of linear-probe a change of the margin of 0.05 or more could not be "
-         "ruled out (−0.040; 95% CI −0.060 to −0.020; adjusted p = 0.30)."),
+         "ruled out (−0.040; 95% CI, −0.060 to −0.020; adjusted p = 0.30)."),
         (-0.01, 0.003, NONINFERIORITY, "The macro AUROC of linear-probe was not worse by the margin of 0.05 or more "
-         "(−0.010; 95% CI −0.030 to 0.010; adjusted p = 0.003)."),
+         "(−0.010; 95% CI, −0.030 to 0.010; adjusted p = 0.003)."),
         (0.01, 0.3, NONINFERIORITY, "For the macro AUROC of linear-probe a loss of the margin of 0.05 or more could "
-         "not be ruled out (+0.010; 95% CI −0.010 to 0.030; adjusted p = 0.30)."),
+         "not be ruled out (+0.010; 95% CI, −0.010 to 0.030; adjusted p = 0.30)."),
         (0.01, 0.003, NONINFERIORITY, "The macro AUROC of linear-probe was not worse by the margin of 0.05 or more "
-         "(+0.010; 95% CI −0.010 to 0.030; adjusted p = 0.003)."),
+         "(+0.010; 95% CI, −0.010 to 0.030; adjusted p = 0.003)."),
         (-0.04, 0.3, NONINFERIORITY, "For the macro AUROC of linear-probe a loss of the margin of 0.05 or more could "
-         "not be ruled out (−0.040; 95% CI −0.060 to −0.020; adjusted p = 0.30)."),
+         "not be ruled out (−0.040; 95% CI, −0.060 to −0.020; adjusted p = 0.30)."),
     ],
 )  # fmt: skip
 def test_a_change_is_worded_as_its_test_allows(value, p, given, expected):
@@ -125,19 +125,19 @@ def compared(value, p, *, changes=(-0.2, -0.1), **given):
 @pytest.mark.parametrize(
     ("seen", "expected"),
     [
-        (compared(0.1, 0.0001), "Compared with that, linear-probe lost 0.100 less (95% CI 0.080 to 0.120; adjusted p < 0.001)."),
+        (compared(0.1, 0.0001), "Compared with that, linear-probe lost 0.100 less (95% CI, 0.080 to 0.120; adjusted p < 0.001)."),
         (compared(-0.1, 0.0001, changes=(-0.1, -0.2)), "Compared with that, linear-probe lost 0.100 more "
-         "(95% CI 0.080 to 0.120; adjusted p < 0.001)."),
+         "(95% CI, 0.080 to 0.120; adjusted p < 0.001)."),
         (compared(0.3, 0.0001, changes=(-0.1, 0.2)), "Compared with that, the change of linear-probe was 0.300 higher "
-         "(95% CI 0.280 to 0.320; adjusted p < 0.001)."),
+         "(95% CI, 0.280 to 0.320; adjusted p < 0.001)."),
         (compared(0.1, 0.2), "Compared with that, for linear-probe no difference could be shown "
-         "(+0.100; 95% CI 0.080 to 0.120; adjusted p = 0.20)."),
+         "(+0.100; 95% CI, 0.080 to 0.120; adjusted p = 0.20)."),
         (compared(0.01, 0.02, **TOST), "Compared with that, for linear-probe a difference of the margin of 0.05 or more "
-         "could be ruled out (+0.010; 95% CI −0.010 to 0.030; adjusted p = 0.02)."),
+         "could be ruled out (+0.010; 95% CI, −0.010 to 0.030; adjusted p = 0.02)."),
         (compared(-0.04, 0.2, **NONINFERIORITY), "Compared with that, for linear-probe a loss of the margin of 0.05 or "
-         "more could not be ruled out (−0.040; 95% CI −0.060 to −0.020; adjusted p = 0.20)."),
+         "more could not be ruled out (−0.040; 95% CI, −0.060 to −0.020; adjusted p = 0.20)."),
         (compared(-0.01, 0.02, **NONINFERIORITY), "Compared with that, linear-probe was not worse by the margin of 0.05 "
-         "or more (−0.010; 95% CI −0.030 to 0.010; adjusted p = 0.02)."),
+         "or more (−0.010; 95% CI, −0.030 to 0.010; adjusted p = 0.02)."),
         (compared(None, None), "Compared with that, macro AUROC of linear-probe is not estimable (one class only)."),
     ],
 )  # fmt: skip
@@ -157,14 +157,14 @@ def between(value, p, *, metric="auroc"):
 @pytest.mark.parametrize(
     ("seen", "metric", "expected"),
     [
-        (compared(0.1, 0.0001, changes=(0.1, 0.2)), "auroc", "Compared with that, linear-probe gained 0.100 more (95% CI 0.080 to 0.120; adjusted p < 0.001)."),
-        (compared(-0.1, 0.0001, changes=(0.2, 0.1)), "auroc", "Compared with that, linear-probe gained 0.100 less (95% CI 0.080 to 0.120; adjusted p < 0.001)."),
-        (compared(-0.3, 0.0001, changes=(0.2, -0.1)), "auroc", "Compared with that, the change of linear-probe was 0.300 lower (95% CI 0.280 to 0.320; adjusted p < 0.001)."),
-        (compared(0.1, 0.0001, changes=(0.1, 0.2), metric="ece"), "ece", "Compared with that, the ECE of linear-probe rose by 0.100 more (95% CI 0.080 to 0.120; adjusted p < 0.001)."),
-        (compared(0.1, 0.0001, changes=(-0.2, -0.1), metric="ece"), "ece", "Compared with that, the ECE of linear-probe fell by 0.100 less (95% CI 0.080 to 0.120; adjusted p < 0.001)."),
-        (between(0.1, 0.0001), "auroc", "That of linear-probe was 0.100 higher (95% CI 0.080 to 0.120; adjusted p < 0.001)."),
-        (between(-0.1, 0.0001), "auroc", "That of linear-probe was 0.100 lower (95% CI 0.080 to 0.120; adjusted p < 0.001)."),
-        (between(-0.1, 0.2), "auroc", "For linear-probe no difference could be shown (−0.100; 95% CI −0.120 to −0.080; adjusted p = 0.20)."),
+        (compared(0.1, 0.0001, changes=(0.1, 0.2)), "auroc", "Compared with that, linear-probe gained 0.100 more (95% CI, 0.080 to 0.120; adjusted p < 0.001)."),
+        (compared(-0.1, 0.0001, changes=(0.2, 0.1)), "auroc", "Compared with that, linear-probe gained 0.100 less (95% CI, 0.080 to 0.120; adjusted p < 0.001)."),
+        (compared(-0.3, 0.0001, changes=(0.2, -0.1)), "auroc", "Compared with that, the change of linear-probe was 0.300 lower (95% CI, 0.280 to 0.320; adjusted p < 0.001)."),
+        (compared(0.1, 0.0001, changes=(0.1, 0.2), metric="ece"), "ece", "Compared with that, the ECE of linear-probe rose by 0.100 more (95% CI, 0.080 to 0.120; adjusted p < 0.001)."),
+        (compared(0.1, 0.0001, changes=(-0.2, -0.1), metric="ece"), "ece", "Compared with that, the ECE of linear-probe fell by 0.100 less (95% CI, 0.080 to 0.120; adjusted p < 0.001)."),
+        (between(0.1, 0.0001), "auroc", "That of linear-probe was 0.100 higher (95% CI, 0.080 to 0.120; adjusted p < 0.001)."),
+        (between(-0.1, 0.0001), "auroc", "That of linear-probe was 0.100 lower (95% CI, 0.080 to 0.120; adjusted p < 0.001)."),
+        (between(-0.1, 0.2), "auroc", "For linear-probe no difference could be shown (−0.100; 95% CI, −0.120 to −0.080; adjusted p = 0.20)."),
     ],
 )  # fmt: skip
 def test_a_comparison_goes_the_way_that_its_estimates_go(seen, metric, expected):

@@ -43,7 +43,7 @@ def test_words_name_what_is_estimated_and_round_as_tables_do() -> None:
     one: Estimate = next(e for e in results(SMALL).estimates if e.estimand == "value" and e.finding == "macro")
     one = replace(one, metric="auroc", estimate=0.84649, ci_low=0.8312, ci_high=0.8601)
     words = estimate_words(one, level=0.95).replace("\N{NO-BREAK SPACE}", " ")
-    assert words == "supervised · Clean · AUROC 0.846 (95% CI 0.831 to 0.860)"
+    assert words == "supervised · Clean · AUROC 0.846 (95% CI, 0.831 to 0.860)"
     change = replace(one, estimand="perturbed-clean", finding="Pleural_Thickening", estimate=-0.02, ci_low=None)
     words = estimate_words(change, level=0.9).replace("\N{NO-BREAK SPACE}", " ")
     assert words == "supervised · Clean · Pleural Thickening · Change of AUROC −0.020"

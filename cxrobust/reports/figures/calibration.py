@@ -100,7 +100,7 @@ def _diagram(axes: Axes, diagram: Reliability | None, ece: Estimate | None, mark
 
 
 def _words(diagram: Reliability, one: ReliabilityBin, level: float) -> str:
-    """Return a bin in words: `lora · Clean · 1,204 predictions of 0.43 on average, observed 0.40 (95% CI ...)`."""
+    """Return a bin in words: `lora · Clean · 1,204 predictions of 0.43 on average, observed 0.40 (95% CI, ...)`."""
     observed = number(one.observed or 0.0) + ends_words(one.ci_low, one.ci_high, level)
     mean = number(one.mean_probability or 0.0)
     return (

@@ -161,7 +161,7 @@ def _steps(
 
 
 def _words(one: ConfidenceSpread, level: float) -> str:
-    """Return a mean in words: `lora · Clean · Mean confidence of 812 wrong decisions 0.71 (95% CI ...)`."""
+    """Return a mean in words: `lora · Clean · Mean confidence of 812 wrong decisions 0.71 (95% CI, ...)`."""
     mean = number(one.mean or 0.0) + ends_words(one.ci_low, one.ci_high, level)
     where = f"{readable(one.regime)} · {capitalised(condition_words(one.condition))}"
     return f"{where} · Mean confidence of {one.n:,} {one.decisions} decisions{SPACE}{mean}"

@@ -60,7 +60,7 @@ def risk_coverage_figure(width: float, view: View, *, conditions: Sequence[str])
 
 
 def _words(regime: str, condition: str, point: RiskPoint, level: float) -> str:
-    """Return a point in words: `lora · Clean · 80% answered · Risk 0.052 (95% CI 0.048 to 0.056)`."""
+    """Return a point in words: `lora · Clean · 80% answered · Risk 0.052 (95% CI, 0.048 to 0.056)`."""
     risk = number(point.risk) + ends_words(point.ci_low, point.ci_high, level)
     answered = percent(round(point.coverage, 4))
     return f"{readable(regime)} · {capitalised(condition_words(condition))} · {answered} answered · Risk {risk}"

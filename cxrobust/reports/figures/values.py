@@ -59,7 +59,7 @@ def tell_estimate(axes: Axes, x: float, y: float, estimate: Estimate, *, level: 
 def estimate_words(estimate: Estimate, *, level: float) -> str:
     """Return an estimate in words, at the precision of the tables.
 
-    `lora · PGD, ε = 1/255, 20 steps · AUROC 0.659 (95% CI 0.640 to 0.677)`; a finding is named, the macro average is
+    `lora · PGD, ε = 1/255, 20 steps · AUROC 0.659 (95% CI, 0.640 to 0.677)`; a finding is named, the macro average is
     not.
     """
     digits = digits_of(estimate)
@@ -75,7 +75,7 @@ def ends_words(low: float | None, high: float | None, level: float, digits: int 
     """Return an interval in brackets, or nothing where there is none."""
     if low is None or high is None:
         return ""
-    return f" ({percent(level)}{SPACE}CI {interval(low, high, digits=digits)})"
+    return f" ({percent(level)}{SPACE}CI, {interval(low, high, digits=digits)})"
 
 
 def add_values(svg: ElementTree.Element, figure: Canvas) -> None:

@@ -135,7 +135,7 @@ def error_sentence(view: View, found: Mapping[str, Flips], key: tuple[int, int, 
         of_row = _of_row(found[view.reference], key)
         told = [f"{count(own.n)} of {count(of_row)}"]
         if own.ci_low is not None and own.ci_high is not None:
-            told.append(f"{percent(view.level)}{SPACE}CI {ends_words(own.ci_low, own.ci_high)}")
+            told.append(f"{percent(view.level)}{SPACE}CI, {ends_words(own.ci_low, own.ci_high)}")
         said = f"{name} {did} {share_words(own.share)} ({'; '.join(told)}) of the {of_what}"
     return f"{opening} {said}." if opening else f"{capitalised(said)}."
 

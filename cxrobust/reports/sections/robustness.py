@@ -46,7 +46,7 @@ def _size(view: View, one: Estimate | None) -> str:
         return "more than was tried"
     if one.ci_low is None or one.ci_high is None:
         return number(one.estimate, digits=2)
-    return f"{number(one.estimate, digits=2)} ({percent(view.level)} CI {interval(one.ci_low, one.ci_high, digits=2)})"
+    return f"{number(one.estimate, digits=2)} ({percent(view.level)} CI, {interval(one.ci_low, one.ci_high, digits=2)})"
 
 
 @section("robustness", order=40, title="Performance under perturbation", needs=perturbed)
