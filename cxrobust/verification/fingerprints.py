@@ -48,6 +48,11 @@ class Fingerprints:
         names: Any = self._pdf.Root.get("/Names") or {}
         return parts | {f"/Names{key}": self._of(names[key]) for key in names.keys() if str(key) != "/EmbeddedFiles"}  # noqa: SIM118  a PDF's dictionary
 
+    def notes(self, number: int) -> list[bytes]:
+        """Return the hash of each link or note on a page, from 1, but for where it stands."""
+        notes: Any = self._pdf.pages[number - 1].obj.get("/Annots", [])
+        return [_hash("note", *self._entries(note, BACKWARD | {"/Rect"})) for note in notes]
+
     def _used(self, content: bytes, resources: Any) -> dict[str, bytes]:
         """Return the hashes of the resources that a content names."""
         named = {name.decode("latin-1") for name in _NAME.findall(content)}

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import Any
 
 import pikepdf
@@ -14,8 +15,21 @@ HYPHEN = "\N{HYPHEN}"
 """Where a word was broken at the end of a line; in some faces a hyphen that was written is read as this one too."""
 
 SHOWS_TEXT = frozenset({"TJ", "Tj", "'", '"'})
+STROKES = frozenset({"S", "s", "B", "B*", "b", "b*"})
+PAINTS = STROKES | {"f", "F", "f*"}
+ENDS_PATH = PAINTS | {"n"}
+POINTS = {"m": 1, "l": 1, "c": 3, "v": 2, "y": 2}
+"""Points that an operator adds to a path."""
+SETS_TEXT = frozenset({"Tr", "Tz", "Ts", "Tc", "Tw", "T*"})
+"""Operators that stretch, raise, move or hide letters, which cxrobust's documents have none of."""
+SETS_INK = {"g": 1, "rg": 3, "k": 4}
+OTHER_INK = frozenset({"cs", "sc", "scn"})
+UNKNOWN = -1.0
+"""Stands for an ink or an opacity that is not told in one number for each colour."""
 NEAR = 2.6
 """Letters of a figure's text that are no further apart, in mm, belong together."""
+MOST_BACK = 400
+"""Thousandths of the size by which letters are drawn closer together at most."""
 MOST_DEEP = 8
 """Groups within groups that are followed."""
 
@@ -27,7 +41,84 @@ _CHARACTER = re.compile(rb"<([0-9A-Fa-f\s]+)>\s*<([0-9A-Fa-f\s]*)>")
 _RANGE = re.compile(rb"<([0-9A-Fa-f\s]+)>\s*<([0-9A-Fa-f\s]+)>\s*(?:<([0-9A-Fa-f\s]+)>|(\[[^\]]*\]))")
 
 Matrix = tuple[float, float, float, float, float, float]
+Point = tuple[float, float]
 IDENTITY: Matrix = (1, 0, 0, 1, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """An extent on a page, in mm from its left and top edges."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is in it."""
+        return self.left >= self.right or self.top >= self.bottom
+
+    def within(self, other: "Box") -> "Box":
+        """Return what both share."""
+        return Box(
+            max(self.left, other.left),
+            max(self.top, other.top),
+            min(self.right, other.right),
+            min(self.bottom, other.bottom),
+        )
+
+    def wider(self, by: float) -> "Box":
+        """Return it with a rim."""
+        return Box(self.left - by, self.top - by, self.right + by, self.bottom + by)
+
+
+EVERYWHERE = Box(-1e9, -1e9, 1e9, 1e9)
+NOWHERE = Box(0, 0, 0, 0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Font:
+    """A font as a page names it."""
+
+    name: str
+    """Without what tells which of its characters are there."""
+    characters: Mapping[int, str]
+    """What each code stands for."""
+    widths: Mapping[int, float]
+    """In thousandths of the size."""
+    usual: float
+    """Of codes that are not among them."""
+    source: Any
+    """Its object in the file."""
+
+    def advance(self, parts: Iterable[Any]) -> float:
+        """Return how far the text of an operand leads on, in sizes."""
+        moved = 0.0
+        for part in parts:
+            if isinstance(part, pikepdf.String):
+                moved += sum(self.widths.get(code, self.usual) for code in _codes(bytes(part)))
+            elif not isinstance(part, pikepdf.Object) or _is_number(part):
+                moved -= float(part)
+        return moved / 1000
+
+
+NO_FONT = Font(name="", characters={}, widths={}, usual=0, source=None)
+Fonts = dict[Any, Font]
+"""Fonts that were read, by their numbers in the file."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Look:
+    """How letters look."""
+
+    face: str
+    size: float
+    """In points."""
+    ink: tuple[float, ...]
+    opacity: float
+    set: tuple[str, ...]
+    """What stretches, raises or hides them, as it would stand in the file."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,10 +135,28 @@ class Step:
     """Where, in mm from its top edge."""
     mark: int | None
     """The number of its marked content, by which the structure tree knows it; None outside."""
-    in_margin: bool
-    """Whether it is an artefact: a rule, a running head, a page number."""
+    artefact: int | None
+    """The number on the page of the artefact that it belongs to: a rule, a running head, a page number."""
     goes_on: bool
     """Whether its text goes on with that of the step before in another face."""
+    in_figure: bool
+    font: Font
+    codes: tuple[int, ...]
+    """Of the text's letters in their font."""
+    look: Look | None
+    """Of its text outside figures."""
+    box: Box
+    """What its letters fill from the line they stand on up to half their size, or what else it paints; what a figure
+    is made of is counted as the figure's. Empty where it paints nothing."""
+    clip: Box
+    """Where painting shows."""
+    goes_back: bool
+    """Whether letters of its text are drawn left of letters before them."""
+
+    @property
+    def in_margin(self) -> bool:
+        """Whether it is an artefact."""
+        return self.artefact is not None
 
 
 def content_of(page: pikepdf.Page) -> bytes:
@@ -57,71 +166,242 @@ def content_of(page: pikepdf.Page) -> bytes:
     return b"\n".join(unpacked(part, MOST_STREAM, where="a page's content") for part in parts)
 
 
-def steps(page: pikepdf.Page) -> Iterator[Step]:
-    """Return what draws a page, step by step; what is drawn as a group in its place."""
-    yield from _steps(page.obj, float(page.mediabox[3]), IDENTITY, _Marks(), fonts={}, depth=0)
+def steps(page: pikepdf.Page, fonts: Fonts | None = None) -> Iterator[Step]:
+    """Return what draws a page, step by step; what is drawn as a group in its place.
+
+    `fonts` keeps what was read of the document's fonts from one page to the next.
+    """
+    height = float(page.mediabox[3])
+    yield from _steps(page.obj, height, _State(), _Marks(), fonts={} if fonts is None else fonts, depth=0)
 
 
 @dataclass(slots=True)
 class _Marks:
     """The marked content that is open."""
 
-    open: list[tuple[int | None, bool]] = field(default_factory=list)
+    open: list[tuple[int | None, str, int | None]] = field(default_factory=list)
+    """Number, tag, and of an artefact how many came before it."""
+    artefacts: Iterator[int] = field(default_factory=count)
+
+    def begin(self, operands: list[Any]) -> None:
+        number, tag = _mark(operands)
+        self.open.append((number, tag, next(self.artefacts) if tag == "/Artifact" else None))
 
     @property
     def number(self) -> int | None:
-        return next((number for number, _ in reversed(self.open) if number is not None), None)
+        return next((number for number, _, _ in reversed(self.open) if number is not None), None)
 
     @property
-    def in_margin(self) -> bool:
-        return any(artefact for _, artefact in self.open)
+    def artefact(self) -> int | None:
+        return next((artefact for _, _, artefact in self.open if artefact is not None), None)
+
+    @property
+    def in_figure(self) -> bool:
+        return any(tag == "/Figure" for _, tag, _ in self.open)
 
 
-def _steps(
-    drawn: Any, height: float, start: Matrix, marks: _Marks, *, fonts: dict[Any, dict[int, str]], depth: int
-) -> Iterator[Step]:
+@dataclass(slots=True)
+class _State:
+    """What a page sets before it draws."""
+
+    matrix: Matrix = IDENTITY
+    font: Font = NO_FONT
+    size: float = 0
+    ink: tuple[float, ...] = (0, 0, 0)
+    opacity: float = 1
+    set: tuple[str, ...] = ()
+    line: float = 1
+    clip: Box = EVERYWHERE
+
+    def change(self, operator: str, operands: list[Any], resources: Any) -> None:
+        """Set what an operator sets of letters and lines."""
+        if operator == "cm":
+            self.matrix = _times(_matrix(operands), self.matrix)
+        elif operator == "w":
+            self.line = float(operands[0])
+        elif operator in SETS_INK:
+            ink = tuple(float(one) for one in operands)
+            self.ink = ink * 3 if operator == "g" else ink
+        elif operator in OTHER_INK:
+            self.ink = (UNKNOWN,)
+        elif operator in SETS_TEXT:
+            kept = [one for one in self.set if one.split()[-1] != operator]
+            self.set = tuple(sorted([*kept, _said(operands, operator)]))
+        elif operator == "gs":
+            self.opacity = _opacity((resources.get("/ExtGState") or {}).get(str(operands[0])), self.opacity)
+
+
+def _opacity(state: Any, before: float) -> float:
+    if state is None or set(state.keys()) - {"/Type", "/CA", "/ca"}:
+        return UNKNOWN
+    return float(state.get("/ca", before))
+
+
+@dataclass(slots=True)
+class _Path:
+    """A path that is not painted yet."""
+
+    points: list[Point] = field(default_factory=list)
+    parts: list[str] = field(default_factory=list)
+    clips: bool = False
+
+    def add(self, operator: str, operands: list[Any], matrix: Matrix) -> None:
+        """Add what an operator adds, and nothing for another."""
+        if operator == "re":
+            x, y, width, height = (float(one) for one in operands)
+            corners = ((x, y), (x + width, y), (x, y + height), (x + width, y + height))
+            self.points += [_through(corner, matrix) for corner in corners]
+        elif operator in POINTS:
+            numbers = [float(one) for one in operands]
+            pairs = zip(numbers[::2], numbers[1::2], strict=True)
+            self.points += [_through(pair, matrix) for pair in pairs]
+        elif operator in {"W", "W*"}:
+            self.clips = True
+        else:
+            return
+        self.parts.append(operator)
+
+    def limits(self, height: float) -> Box:
+        """Return where painting shows after it clips: where it is more than one rectangle, nowhere that is known."""
+        return _box(self.points, height) if self.parts[:-1] == ["re"] else NOWHERE
+
+
+@dataclass(slots=True)
+class _Text:
+    """Where text is shown next."""
+
+    matrix: Matrix = IDENTITY
+    advance: float = 0
+    """How far the text that was shown there leads on."""
+    has_begun: bool = False
+
+    def move(self, operator: str, operands: list[Any]) -> None:
+        """Go where an operator leads."""
+        if operator in {"BT", "Tm"}:
+            self.matrix, self.advance = (_matrix(operands) if operator == "Tm" else IDENTITY), 0
+            self.has_begun = False
+        elif operator in {"Td", "TD"}:
+            self.matrix, self.advance = _times(_matrix([1, 0, 0, 1, *operands]), self.matrix), 0
+
+    def show(self, parts: Iterable[Any], state: _State, height: float) -> Box:
+        """Go on behind a text; return what its letters fill."""
+        start, at = self.advance, _times(self.matrix, state.matrix)
+        self.advance += state.font.advance(parts) * state.size
+        return _letters_box(at, start, self.advance, state.size, height)
+
+
+def _steps(drawn: Any, height: float, state: _State, marks: _Marks, *, fonts: Fonts, depth: int) -> Iterator[Step]:
     resources = drawn.get("/Resources") or pikepdf.Dictionary()
-    matrix, font, stack, text_matrix, has_text = start, "", [], IDENTITY, False
+    stack: list[_State] = []
+    path = _Path()
+    text = _Text()
+    is_within_figure = depth > 0 and marks.in_figure
     for instruction in pikepdf.parse_content_stream(drawn):
         operator, operands = str(instruction.operator), list(instruction.operands)
+        state.change(operator, operands, resources)
+        path.add(operator, operands, state.matrix)
+        text.move(operator, operands)
         if operator == "q":
-            stack.append((matrix, font))
+            stack.append(replace(state))
         elif operator == "Q":
-            matrix, font = stack.pop() if stack else (matrix, font)
-        elif operator == "cm":
-            matrix = _times(_matrix(operands), matrix)
+            state = stack.pop() if stack else state
         elif operator == "Tf":
-            font = str(operands[0])
-        elif operator in {"BT", "Tm"}:
-            text_matrix = _matrix(operands) if operator == "Tm" else IDENTITY
-            has_text = False
-        elif operator in {"Td", "TD"}:
-            text_matrix = _times(_matrix([1, 0, 0, 1, *operands]), text_matrix)
+            state.font, state.size = _font(resources, str(operands[0]), fonts), float(operands[1])
         elif operator in {"BDC", "BMC"}:
-            marks.open.append(_mark(operands))
+            marks.begin(operands)
         elif operator == "EMC" and marks.open:
             marks.open.pop()
         is_text = operator in SHOWS_TEXT
-        at = _times(text_matrix, matrix) if is_text or operator == "Tm" else _at(operands, matrix)
+        at = _times(text.matrix, state.matrix) if is_text or operator == "Tm" else _at(operands, state.matrix)
+        parts = _parts(operands) if is_text else ()
+        codes = tuple(code for part in parts if isinstance(part, pikepdf.String) for code in _codes(bytes(part)))
+        group = _drawn(operands, resources) if operator == "Do" else None
+        if is_text:
+            box = text.show(parts, state, height)
+        else:
+            box = NOWHERE if is_within_figure else _painted(operator, path, group, state, height)
         yield Step(
-            said=" ".join([*(_shown(one) for one in operands), operator]),
-            text=_text(operands, _characters_of(resources, font, fonts)) if is_text else "",
+            said=_said(operands, operator),
+            text="".join(state.font.characters.get(code, "\N{REPLACEMENT CHARACTER}") for code in codes),
             right=at[4] * MM,
             down=(height - at[5]) * MM,
             mark=marks.number,
-            in_margin=marks.in_margin,
-            goes_on=is_text and has_text,
+            artefact=marks.artefact,
+            goes_on=is_text and text.has_begun,
+            in_figure=marks.in_figure,
+            font=state.font,
+            codes=codes,
+            look=_look(state, operator, at) if is_text and not is_within_figure else None,
+            box=box,
+            clip=state.clip,
+            goes_back=_goes_back(parts),
         )
-        has_text = has_text or is_text
-        group = _group(operands, resources) if operator == "Do" and depth < MOST_DEEP else None
-        if group is not None:
-            inner = _times(_matrix(list(group.get("/Matrix") or IDENTITY)), matrix)
+        text.has_begun = text.has_begun or is_text
+        if operator in ENDS_PATH:
+            state.clip = state.clip.within(path.limits(height)) if path.clips else state.clip
+            path = _Path()
+        if group is not None and group.get("/Subtype") == "/Form" and depth < MOST_DEEP:
+            inner = replace(state, matrix=_times(_matrix(list(group.get("/Matrix") or IDENTITY)), state.matrix))
             yield from _steps(group, height, inner, marks, fonts=fonts, depth=depth + 1)
 
 
-def _group(operands: list[Any], resources: Any) -> Any:
-    found = (resources.get("/XObject") or {}).get(str(operands[0]))
-    return found if found is not None and found.get("/Subtype") == "/Form" else None
+def _drawn(operands: list[Any], resources: Any) -> Any:
+    """Return the image or group that is drawn."""
+    return (resources.get("/XObject") or {}).get(str(operands[0]))
+
+
+def _look(state: _State, operator: str, at: Matrix) -> Look:
+    a, b, c, d, _, _ = at
+    other = () if operator in {"TJ", "Tj"} else (operator,)
+    return Look(
+        face=state.font.name,
+        size=abs(a * d - b * c) ** 0.5 * state.size,
+        ink=state.ink,
+        opacity=state.opacity,
+        set=(*state.set, *other),
+    )
+
+
+def _goes_back(parts: Iterable[Any]) -> bool:
+    return any(not isinstance(part, pikepdf.String) and float(part) > MOST_BACK for part in parts)
+
+
+def _letters_box(at: Matrix, start: float, end: float, size: float, height: float) -> Box:
+    corners = ((start, 0.0), (end, 0.0), (start, size / 2), (end, size / 2))
+    return _box([_through(corner, at) for corner in corners], height)
+
+
+def _painted(operator: str, path: _Path, group: Any, state: _State, height: float) -> Box:
+    """Return the extent of what a step that shows no text paints."""
+    if operator in PAINTS:
+        a, b, c, d, _, _ = state.matrix
+        rim = state.line / 2 * abs(a * d - b * c) ** 0.5 * MM if operator in STROKES else 0
+        return _box(path.points, height).wider(rim)
+    if operator == "sh":
+        return state.clip
+    if operator not in {"Do", "INLINE IMAGE"}:
+        return NOWHERE
+    left, bottom, right, top = 0.0, 0.0, 1.0, 1.0
+    matrix = state.matrix
+    if group is not None and group.get("/Subtype") == "/Form":
+        left, bottom, right, top = (float(side) for side in group.BBox)
+        matrix = _times(_matrix(list(group.get("/Matrix") or IDENTITY)), matrix)
+    corners = ((left, bottom), (right, bottom), (left, top), (right, top))
+    return _box([_through(corner, matrix) for corner in corners], height)
+
+
+def _box(points: list[Point], height: float) -> Box:
+    """Return the extent of points given in the page's own units."""
+    if not points:
+        return NOWHERE
+    across, up = [x for x, _ in points], [y for _, y in points]
+    return Box(min(across) * MM, (height - max(up)) * MM, max(across) * MM, (height - min(up)) * MM)
+
+
+def _through(point: Point, matrix: Matrix) -> Point:
+    a, b, c, d, e, f = matrix
+    x, y = point
+    return a * x + c * y + e, b * x + d * y + f
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,6 +412,12 @@ class Word:
     page: int
     """From 1."""
     mark: int | None
+    looks: tuple[Look | None, ...]
+    """Of each letter."""
+
+    def joined(self, after: "Word") -> "Word":
+        """Return it with the rest of it that stands in another step or on another line."""
+        return replace(self, text=self.text + after.text, looks=self.looks + after.looks)
 
 
 def words(drawn: Iterable[Step], *, page: int, margins: bool) -> list[Word]:
@@ -144,9 +430,11 @@ def words(drawn: Iterable[Step], *, page: int, margins: bool) -> list[Word]:
     for step in drawn:
         if not step.text or (step.in_margin and not margins):
             continue
-        pieces = [Word(text=word, page=page, mark=step.mark) for word in step.text.split()]
+        pieces = [
+            Word(text=word, page=page, mark=step.mark, looks=(step.look,) * len(word)) for word in step.text.split()
+        ]
         if last is not None and found and pieces and _continues(last, step):
-            pieces[0] = Word(text=found.pop().text + pieces[0].text, page=page, mark=step.mark)
+            pieces[0] = found.pop().joined(pieces[0])
         found += pieces
         last = step
     return found
@@ -164,7 +452,8 @@ def joined(found: list[Word]) -> list[Word]:
     for word in found:
         if whole and whole[-1].text.endswith(HYPHEN) and len(whole[-1].text) > 1:
             first = whole.pop()
-            whole.append(Word(text=first.text[:-1] + word.text, page=first.page, mark=first.mark))
+            without = replace(first, text=first.text[:-1], looks=first.looks[:-1])
+            whole.append(without.joined(word))
         else:
             whole.append(word)
     return whole
@@ -194,32 +483,64 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) or type(value).__name__ == "Decimal"
 
 
-def _mark(operands: list[Any]) -> tuple[int | None, bool]:
+def _mark(operands: list[Any]) -> tuple[int | None, str]:
     properties = operands[1] if len(operands) > 1 else None
     number = properties.get("/MCID") if isinstance(properties, pikepdf.Dictionary) else None
-    return (None if number is None else int(number)), str(operands[0]) == "/Artifact"
+    return (None if number is None else int(number)), str(operands[0])
+
+
+def _said(operands: list[Any], operator: str) -> str:
+    return " ".join([*(_shown(one) for one in operands), operator])
 
 
 def _shown(value: Any) -> str:
     return value.unparse().decode("latin-1") if isinstance(value, pikepdf.Object) else str(value)
 
 
-def _text(operands: list[Any], characters: Mapping[int, str]) -> str:
-    parts = operands[-1] if isinstance(operands[-1], pikepdf.Array) else [operands[-1]]
-    glyphs = b"".join(bytes(part) for part in parts if isinstance(part, pikepdf.String))
-    codes = (int.from_bytes(glyphs[k : k + 2], "big") for k in range(0, len(glyphs) - 1, 2))
-    return "".join(characters.get(code, "\N{REPLACEMENT CHARACTER}") for code in codes)
+def _parts(operands: list[Any]) -> tuple[Any, ...]:
+    """Return what an operator that shows text is given: strings, and numbers between them."""
+    last = operands[-1]
+    return tuple(last) if isinstance(last, pikepdf.Array) else (last,)
 
 
-def _characters_of(resources: Any, font: str, known: dict[Any, dict[int, str]]) -> Mapping[int, str]:
-    """Return the characters that a font's glyphs stand for."""
-    found = (resources.get("/Font") or {}).get(font) if font else None
-    if found is None or "/ToUnicode" not in found:
-        return {}
+def _codes(glyphs: bytes) -> Iterator[int]:
+    return (int.from_bytes(glyphs[k : k + 2], "big") for k in range(0, len(glyphs) - 1, 2))
+
+
+def _font(resources: Any, name: str, known: Fonts) -> Font:
+    found = (resources.get("/Font") or {}).get(name)
+    if found is None:
+        return NO_FONT
     key = found.objgen
     if key not in known or key == (0, 0):
-        known[key] = _characters(unpacked(found.ToUnicode, MOST_STREAM, where="a font's characters"))
+        known[key] = _read_font(found)
     return known[key]
+
+
+def _read_font(source: Any) -> Font:
+    table = source.get("/ToUnicode")
+    [inner, *_] = source.get("/DescendantFonts") or [pikepdf.Dictionary()]
+    return Font(
+        name=str(source.get("/BaseFont", "")).rpartition("+")[2].strip("/"),
+        characters={} if table is None else _characters(unpacked(table, MOST_STREAM, where="a font's characters")),
+        widths=_widths(list(inner.get("/W") or [])),
+        usual=float(inner.get("/DW", 1000)),
+        source=source,
+    )
+
+
+def _widths(listed: list[Any]) -> dict[int, float]:
+    """Read a table of widths, in which a code begins a list of them, or two codes a range of one width."""
+    found: dict[int, float] = {}
+    rest = iter(listed)
+    for first in rest:
+        second = next(rest, first)
+        if isinstance(second, pikepdf.Array):
+            found.update({int(first) + k: float(one) for k, one in enumerate(second)})
+        else:
+            width = float(next(rest, 0))
+            found.update(dict.fromkeys(range(int(first), min(int(second), LAST_CODE) + 1), width))
+    return found
 
 
 def _characters(table: bytes) -> dict[int, str]:

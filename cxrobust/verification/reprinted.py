@@ -7,7 +7,7 @@ from typing import Any, cast, get_args
 
 import pikepdf
 
-from cxrobust.errors import CxrobustError
+from cxrobust.errors import CxrobustError, counted
 from cxrobust.progress import Reporter
 from cxrobust.reports.document import Document, Paper, figure_numbers
 from cxrobust.reports.evidence import MANIFEST, TEMPLATES, printed_with
@@ -65,7 +65,8 @@ def page_checks(
 def _own_templates(folder: Path) -> Check:
     n = sum(one.is_file() for one in folder.rglob("*"))
     return unchecked(
-        "templates", f"{n:,} files of its own came before cxrobust's: read {TEMPLATES}, for they may say anything"
+        "templates",
+        f"{counted(n, 'file')} of its own came before cxrobust's: read {TEMPLATES}, for it may say anything",
     )
 
 
@@ -81,14 +82,19 @@ def _other_versions(given: Mapping[str, Any], here: Mapping[str, str]) -> str:
 
 
 def _said_of_pages(found: Comparison, other: str, made_from: str) -> tuple[Check, ...]:
-    said = (
-        f"{found.n_pages} pages printed again from {made_from}: {found.n_same} are the same in every letter and point"
-    )
+    n_pages = counted(found.n_pages, "page")
+    said = f"{n_pages} printed again from {made_from}: {found.n_same} are the same in every letter and point"
     if not found.by_words:
         return (check("pages", said, found.differences),)
     why = (
-        f"{found.n_pages - found.n_same} pages were laid out by other versions ({other}): with those installed, what "
-        "figures draw is compared too"
+        f"of {counted(found.n_pages - found.n_same, 'page')} that other versions laid out ({other}), what figures draw "
+        "beside their words, images, distances, and lines and shades that cover no word were not compared; with those "
+        "versions installed they are. That it was other versions, only the document says"
     )
-    compared = check("pages", f"{said}, of the rest words and numbers were compared", found.differences)
+    compared = check(
+        "pages",
+        f"{said}; of the rest words and numbers were compared, how their letters look, their order, and what is "
+        "written, linked or painted beside or over them",
+        found.differences,
+    )
     return (compared, unchecked("drawing", why))

@@ -6,10 +6,12 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pikepdf
+from fontTools.ttLib import TTFont
 
 from cxrobust.files import sha256_bytes, sha256_file
 from cxrobust.predictions import read_unit, write_unit
@@ -146,6 +148,150 @@ def _figures(page: pikepdf.Page) -> Iterator[pikepdf.Object]:
             in_figure = str(instruction.operands[0]) == "/Figure"
         if str(instruction.operator) == "Do" and in_figure:
             yield page.Resources.XObject[str(instruction.operands[0])]
+
+
+def write(pdf: pikepdf.Pdf, number: int, text: str, *, down: float, before: bytes = b"") -> None:
+    """Write a text on a page as an artefact, some mm from its top; `before` is drawn before it."""
+    page = pdf.pages[number - 1]
+    up = float(page.mediabox[3]) - down / 25.4 * 72
+    for font in page.Resources.Font.keys():  # noqa: SIM118  a PDF's dictionary
+        known = glyphs(pdf, font)
+        if set(text) <= set(known):
+            codes = b"".join(known[one] for one in text).hex().encode()
+            shown = b"BT %s 9 Tf 1 0 0 1 60 %.1f Tm <%s> Tj ET" % (font.encode(), up, codes)
+            page.contents_add(pdf.make_stream(b"/Artifact BMC q %s 0 g %s Q EMC" % (before, shown)))
+            return
+    raise AssertionError(f"no font has all of {text!r}")
+
+
+def lay_over(pdf: pikepdf.Pdf) -> None:
+    """Paint page 2 white, and write another number over it."""
+    write(pdf, 2, "0.999", down=50, before=b"1 1 1 rg 40 40 m 380 40 l 380 560 l 40 560 l h f")
+
+
+def annotate(pdf: pikepdf.Pdf) -> None:
+    """Lay a note over page 2."""
+    note = pikepdf.Dictionary(
+        Type=pikepdf.Name.Annot, Subtype=pikepdf.Name.FreeText, Rect=[50, 50, 200, 90], Contents="0.999"
+    )
+    page = pdf.pages[1].obj
+    page.Annots = pikepdf.Array([*page.get("/Annots", []), pdf.make_indirect(note)])
+
+
+def give_a_link_a_face(pdf: pikepdf.Pdf) -> None:
+    """Let a link of page 2 draw something of its own."""
+    form = pdf.make_stream(b"1 g 0 0 100 20 re f", Type=pikepdf.Name.XObject, Subtype=pikepdf.Name.Form)
+    form.BBox = pikepdf.Array([0, 0, 100, 20])
+    pdf.pages[1].Annots[0].AP = pikepdf.Dictionary(N=form)
+
+
+def lead_a_link_elsewhere(pdf: pikepdf.Pdf) -> None:
+    """Let a link of page 2 lead out of the document."""
+    link = pdf.pages[1].Annots[0]
+    del link.Dest
+    link.A = pikepdf.Dictionary(S=pikepdf.Name.URI, URI=pikepdf.String("https://example.org"))
+
+
+def swap_fonts(pdf: pikepdf.Pdf) -> None:
+    """Swap what two fonts draw."""
+    fonts = pdf.pages[0].Resources.Font
+    one, other = (fonts[name].DescendantFonts[0].FontDescriptor for name in sorted(fonts.keys())[:2])
+    one.FontFile2, other.FontFile2 = other.FontFile2, one.FontFile2
+
+
+def swap_digits_of_a_font(pdf: pikepdf.Pdf) -> None:
+    """Let each font that has them draw 7 as 8, and 8 as 7."""
+    for name, font in pdf.pages[0].Resources.Font.items():
+        known = glyphs(pdf, name)
+        if not set("78") <= set(known):
+            continue
+        file = font.DescendantFonts[0].FontDescriptor.FontFile2
+        with TTFont(BytesIO(file.read_bytes())) as opened:
+            seven, eight = (opened.getGlyphName(int.from_bytes(known[one], "big")) for one in "78")
+            outlines = opened["glyf"].glyphs
+            outlines[seven], outlines[eight] = outlines[eight], outlines[seven]
+            out = BytesIO()
+            opened.save(out)
+        file.write(out.getvalue())
+
+
+def _before_a_text(pdf: pikepdf.Pdf, number: int, operators: str) -> None:
+    """Put operators before the first text of a page's body, or of a cell of it."""
+
+    def change(instructions: list[Any]) -> None:
+        place = next(
+            k
+            for k, one in enumerate(instructions)
+            if str(one.operator) == "BDC" and "/MCID" in one.operands[1] and str(one.operands[0]) != "/Artifact"
+        )
+        text = next(k for k in range(place, len(instructions)) if str(instructions[k].operator) == "TJ")
+        instructions[text:text] = pikepdf.parse_content_stream(pdf.make_stream(operators.encode()))
+
+    edit_page(pdf, number, change)
+
+
+def whiten(pdf: pikepdf.Pdf) -> None:
+    """Print a text of page 2 in white."""
+    _before_a_text(pdf, 2, "1 1 1 rg")
+
+
+def hide(pdf: pikepdf.Pdf) -> None:
+    """Print a text of page 2 in the manner that shows nothing."""
+    _before_a_text(pdf, 2, "3 Tr")
+
+
+def shrink(pdf: pikepdf.Pdf) -> None:
+    """Print a text of page 2 in letters of no breadth."""
+    _before_a_text(pdf, 2, "0.01 Tz")
+
+
+def lead_a_line_on(pdf: pikepdf.Pdf) -> None:
+    """Let a text of page 2 stand one line of 40 points below the place that it is given."""
+    _before_a_text(pdf, 2, "40 TL T*")
+
+
+def clip_away(pdf: pikepdf.Pdf) -> None:
+    """Show nothing of page 2 but a corner."""
+    pdf.pages[1].contents_add(pdf.make_stream(b"0 0 1 1 re W n"), prepend=True)
+
+
+def _swap_texts(pdf: pikepdf.Pdf, number: int, *, artefacts: bool) -> None:
+    """Let two texts of a line of a page stand in each other's place, in the order in which they are read."""
+
+    def change(instructions: list[Any]) -> None:
+        placed, is_artefact = [], False
+        for k, one in enumerate(instructions):
+            if str(one.operator) in {"BDC", "BMC"}:
+                is_artefact = str(one.operands[0]) == "/Artifact"
+            if str(one.operator) == "Tm" and is_artefact == artefacts:
+                placed.append(k)
+        one, other = next(
+            (a, b) for a, b in pairwise(placed) if instructions[a].operands[5] == instructions[b].operands[5]
+        )
+        instructions[one], instructions[other] = instructions[other], instructions[one]
+
+    edit_page(pdf, number, change)
+
+
+def swap_two_cells(pdf: pikepdf.Pdf) -> None:
+    """Let two cells of page 2 stand in each other's place."""
+    _swap_texts(pdf, 2, artefacts=False)
+
+
+def swap_two_heads(pdf: pikepdf.Pdf) -> None:
+    """Let two heads of columns, repeated on page 2, stand in each other's place."""
+    _swap_texts(pdf, 2, artefacts=True)
+
+
+def crop(pdf: pikepdf.Pdf) -> None:
+    """Show of each page a part alone."""
+    pdf.Root.Pages.CropBox = pikepdf.Array([0, 100, 595, 842])
+
+
+def rename_a_bookmark(pdf: pikepdf.Pdf) -> None:
+    """Give the first bookmark another title."""
+    with pdf.open_outline() as outline:
+        outline.root[0].title = "All is well"
 
 
 def zip_of(files: Mapping[str, bytes], kind: int = zipfile.ZIP_STORED) -> bytes:

@@ -1,6 +1,10 @@
-"""Pages that another version laid out otherwise are compared by words: page breaks are no difference, words are."""
+"""Pages that another version laid out otherwise are compared by words: page breaks are no difference, words are.
+
+What only shows beside the words, or hides them, is found too.
+"""
 
 import io
+from collections.abc import Callable
 
 import pikepdf
 import pytest
@@ -9,17 +13,24 @@ from cxrobust.reports.archive import archived
 from cxrobust.reports.pdf import to_pdf
 from cxrobust.verification.printed import compare
 
+from . import tampering
+
 ROWS = "".join(
     f"<tr><th>Row {k}</th><td>0.{700 + k}</td><td>0.{800 + k}</td><td><a class='place' href='#end'>End</a></td></tr>"
     for k in range(60)
 )
 HEAD = "<thead><tr><th>Regime</th><th>AUROC</th><th>Accuracy</th><th>Where</th></tr></thead>"
 PAGE = f"""<html lang="en"><head><title>Words</title><style>
-@page {{ size: SIZE; @bottom-right {{ content: counter(page) " / " counter(pages) }} }}
+@page {{ size: SIZE; @top-left {{ content: string(section, start) }}
+  @bottom-left {{ content: "study 0123456789ab" }} @bottom-right {{ content: counter(page) " / " counter(pages) }} }}
+td + td {{ background: #ddd }}
+h2 {{ string-set: section content() }}
 a.place::after {{ content: ", p. " target-counter(attr(href), page) }}
 </style></head><body>
+<h2>Primary comparison</h2>
 <p>A difference was not shown: 0.71 (0.68 to 0.74) against 0.75 (0.72 to 0.78), in 3 of 12 patients.</p>
 <table><caption>All regimes</caption>{HEAD}<tbody>{ROWS}</tbody></table>
+<h2>Quartiles</h2>
 <p id="end">It was 0.75 (0.72 to 0.78) again (see End, p. 4; p. 4), which is not 0.71 (0.68 to 0.74).</p>
 </body></html>"""
 
@@ -66,3 +77,64 @@ def test_a_changed_word_is_found_though_it_stands_elsewhere_too(
     assert PAGE.count(before) == 1
     found = differences(printed(PAGE.replace(before, after), "Letter"), expected)
     assert any(said in one for one in found), found
+
+
+@pytest.fixture(scope="module")
+def elsewhere(expected: bytes) -> bytes:
+    """The document on other pages than those expected."""
+    given = printed(PAGE, "A5")
+    assert differences(given, expected) == ()
+    return given
+
+
+def tampered(given: bytes, change: Callable[[pikepdf.Pdf], object]) -> bytes:
+    out = io.BytesIO()
+    with pikepdf.open(io.BytesIO(given)) as pdf:
+        change(pdf)
+        pdf.save(out)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (tampering.lay_over, ("page 2: '0.999' stands beside the text", "page 2: something is painted over 'Row ")),
+        (tampering.annotate, ("page 2: a link or note (FreeText '0.999')",)),
+        (tampering.give_a_link_a_face, ("a link or note (Link 'end')",)),
+        (tampering.lead_a_link_elsewhere, ("a link or note (Link 'end')",)),
+        (tampering.swap_fonts, ("the font Source-Serif-Pro",)),
+        (tampering.swap_digits_of_a_font, ("does not draw '7', '8' as that face does",)),
+        (tampering.whiten, ("page 2: 'Row 17 0.717 0.817' does not look as the results give it",)),
+        (tampering.hide, ("does not look as the results give it",)),
+        (tampering.shrink, ("does not look as the results give it",)),
+        (tampering.lead_a_line_on, ("does not look as the results give it",)),
+        (tampering.clip_away, ("is cut off, or has no width",)),
+        (tampering.swap_two_heads, ("page 2: 'AUROC' stands before or over 'Regime'",)),
+        (tampering.swap_two_cells, ("page 2: '0.717' stands before or over '17'",)),
+        (tampering.crop, ("page 2: it has CropBox", "page 2: its frames")),
+        (tampering.rename_a_bookmark, ("the bookmark 'All is well'",)),
+    ],
+)
+def test_what_shows_beside_the_words_or_hides_them_is_found(
+    change: Callable[[pikepdf.Pdf], object], said: tuple[str, ...], elsewhere: bytes, expected: bytes
+) -> None:
+    found = differences(tampered(elsewhere, change), expected)
+    for one in said:
+        assert any(one in difference for difference in found), found
+
+
+@pytest.mark.parametrize("where", ["margin", "body"])
+def test_an_artefact_says_nothing_of_its_own(where: str, elsewhere: bytes, expected: bytes) -> None:
+    found = differences(
+        tampered(elsewhere, lambda pdf: tampering.write(pdf, 2, "0.999", down=5 if where == "margin" else 100)),
+        expected,
+    )
+    assert any("page 2: '0.999' stands beside the text" in one for one in found), found
+
+
+def test_what_runs_in_the_margin_stands_nowhere_else(elsewhere: bytes, expected: bytes) -> None:
+    above = tampered(elsewhere, lambda pdf: tampering.write(pdf, 2, "Quartiles", down=5))
+    assert differences(above, expected) == ()
+    among = tampered(elsewhere, lambda pdf: tampering.write(pdf, 2, "Quartiles", down=100))
+    (said,) = differences(among, expected)
+    assert said.startswith("page 2: 'Quartiles' stands among the text")

@@ -118,11 +118,7 @@ def test_a_moved_point_of_a_figure_is_found(written: Path, tmp_path: Path) -> No
 
 def test_what_is_laid_over_a_page_or_done_on_opening_is_found(written: Path, tmp_path: Path) -> None:
     def change(pdf: pikepdf.Pdf) -> None:
-        note = pikepdf.Dictionary(
-            Type=pikepdf.Name.Annot, Subtype=pikepdf.Name.FreeText, Rect=[50, 50, 200, 90], Contents="0.999"
-        )
-        page = pdf.pages[1].obj
-        page.Annots = pikepdf.Array([*page.get("/Annots", []), pdf.make_indirect(note)])
+        tampering.annotate(pdf)
         pdf.Root.OpenAction = pikepdf.Dictionary(S=pikepdf.Name.JavaScript, JS="app.alert(1)")
 
     verdict = verification.verify(tampering.copy(written / "report.pdf", tmp_path / "report.pdf", change))
@@ -132,12 +128,7 @@ def test_what_is_laid_over_a_page_or_done_on_opening_is_found(written: Path, tmp
 
 
 def test_a_font_that_draws_other_glyphs_is_found(written: Path, tmp_path: Path) -> None:
-    def change(pdf: pikepdf.Pdf) -> None:
-        fonts = pdf.pages[0].Resources.Font
-        (one, other) = (fonts[name].DescendantFonts[0].FontDescriptor for name in sorted(fonts.keys())[:2])
-        one.FontFile2, other.FontFile2 = other.FontFile2, one.FontFile2
-
-    verdict = verification.verify(tampering.copy(written / "report.pdf", tmp_path / "report.pdf", change))
+    verdict = verification.verify(tampering.copy(written / "report.pdf", tmp_path / "report.pdf", tampering.swap_fonts))
     assert any("font" in one for one in found(verdict, "pages").differences)
 
 
@@ -287,7 +278,7 @@ def test_templates_of_the_authors_own_are_used_and_told(tmp_path: Path) -> None:
     path, _ = render(results(SMALL), formats=("pdf",), out=tmp_path, images=None, templates=own)
     verdict = verification.verify(path)
     assert found(verdict, "pages").status == "agrees", found(verdict, "pages").differences
-    assert found(verdict, "templates").said.startswith("1 files of its own")
+    assert found(verdict, "templates").said.startswith("1 file of its own came before")
     assert "all agrees" not in verdict.text()
     given = verification.verify(path, templates=own)
     assert found(given, "pages").status == "agrees"
@@ -333,6 +324,26 @@ def test_another_version_that_laid_pages_out_otherwise_is_compared_by_words(tmp_
     changed = tampering.copy(other, tmp_path / "changed.pdf", change)
     (said,) = found(verification.verify(changed), "pages").differences
     assert f"printed '{numbers[0][1]}', expected '{numbers[0][0]}'" in said
+
+
+def test_whoever_forges_the_versions_covers_writes_over_and_redraws_no_word(written: Path, tmp_path: Path) -> None:
+    manifest = json.loads(tampering.attached(written / "report.pdf")["manifest.json"])
+    manifest["printed_with"]["weasyprint"] = "1"
+    files = {"manifest.json": json.dumps(manifest).encode()}
+    forged = tampering.with_files(written / "report.pdf", tmp_path / "forged.pdf", files)
+
+    def change(pdf: pikepdf.Pdf) -> None:
+        tampering.lay_over(pdf)
+        tampering.annotate(pdf)
+        tampering.swap_fonts(pdf)
+
+    verdict = verification.verify(tampering.copy(forged, tmp_path / "report.pdf", change))
+    assert differing(verdict) == {"pages"}
+    told = "\n".join(found(verdict, "pages").differences)
+    assert "page 2: '0.999' stands beside the text" in told
+    assert "page 2: something is painted over '" in told
+    assert "page 2: a link or note (FreeText '0.999')" in told
+    assert "the font Source-Sans-Pro-Semi-Bold does not draw '" in told
 
 
 @pytest.mark.parametrize(
@@ -432,7 +443,7 @@ def test_predictions_bring_no_templates(written: Path, tmp_path: Path) -> None:
         pdf.attachments["templates.zip"] = pikepdf.AttachedFileSpec(pdf, content, filename="templates.zip")
 
     verdict = verification.verify(tampering.copy(path, tmp_path / "y.pdf", attach))
-    assert found(verdict, "templates").said.startswith("1 files of its own")
+    assert found(verdict, "templates").said.startswith("1 file of its own came before")
     assert found(verdict, "pages").status == "agrees", found(verdict, "pages").differences
 
 

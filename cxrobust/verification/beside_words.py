@@ -1,0 +1,223 @@
+"""What stands on pages beside the words that are compared, and whether these can be seen.
+
+Running heads and page numbers, heads of tables that are repeated, links, what is painted over words: only what the
+document printed again has, too.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+
+import numpy as np
+import pikepdf
+
+from cxrobust.verification.drawn import NO_NUMBER, Drawn
+from cxrobust.verification.fingerprints import Fingerprints
+from cxrobust.verification.pages import HYPHEN, Box, Step
+from cxrobust.verification.told import cut, first_few
+
+BOXES = ("/MediaBox", "/CropBox", "/BleedBox", "/TrimBox", "/ArtBox")
+TEXTS = ("/Alt", "/ActualText", "/E")
+"""Texts of the structure that are read in place of what is shown."""
+OVER = 0.05
+"""Millimetres, across and down, of a word that are covered."""
+RIM = 0.3
+"""Millimetres of a letter that may be cut off."""
+PAGE, PAGES = "\x00", "\x01"
+"""Stand for the number of a page and of all pages in a text of the margin."""
+
+
+def differences_beside_words(here: Drawn, there: Drawn) -> list[str]:
+    """Tell what a document shows beside its words that the one expected, which is laid out otherwise, does not."""
+    return [
+        difference
+        for found in (
+            _margins(here, there),
+            _notes(here.pdf, there.pdf),
+            _frames(here.pdf, there.pdf),
+            _texts_read(here.pdf, there.pdf),
+            _covered(here),
+            _cut_off(here),
+        )
+        for difference in first_few(list(found))
+    ]
+
+
+def _margins(here: Drawn, there: Drawn) -> Iterator[str]:
+    """Tell texts of artefacts that are no running head, page number or head of a table, or stand among other text."""
+    allowed = {*_heads_and_headings(there), *_margin_texts(there)}
+    for number, page in enumerate(here.pages, start=1):
+        artefacts = [(step.artefact, step) for step in page if step.text.strip() and step.artefact is not None]
+        text = "".join(_letters(step.text for _, step in its) for _, its in groupby(artefacts, key=lambda one: one[0]))
+        pieces = {_numbered(piece, number, len(here.pages)) for piece in allowed}
+        rest = text[_made_of(text, pieces) :]
+        if rest:
+            yield f"page {number}: {cut(rest, 80)} stands beside the text, where the results give nothing such"
+        lines = [step.down for step in page if step.text.strip() and step.artefact is None]
+        among = [step.text for _, step in artefacts if lines and min(lines) <= step.down <= max(lines)]
+        if among and not rest:
+            yield f"page {number}: {cut(' '.join(among), 80)} stands among the text, but is no part of it"
+
+
+def _heads_and_headings(drawn: Drawn) -> set[str]:
+    """Return what repeated heads of tables and running heads may say."""
+    found: dict[int, list[tuple[int, str]]] = {}
+    for number, page in enumerate(drawn.pages, start=1):
+        for step in page:
+            place = drawn.place(number, step.mark)
+            for one in (place.head, place.heading):
+                if one is not None:
+                    found.setdefault(one, []).append((place.order, step.text))
+    return {_letters(text for _, text in sorted(its, key=lambda one: one[0])) for its in found.values()} - {""}
+
+
+def _margin_texts(drawn: Drawn) -> set[str]:
+    """Return the text of each artefact, with signs in place of the page's number and the number of pages."""
+    found = set()
+    for number, page in enumerate(drawn.pages, start=1):
+        for artefact, its in groupby(page, key=lambda step: step.artefact):
+            if artefact is not None:
+                found.add(_letters([_unnumbered("".join(step.text for step in its), number, len(drawn.pages))]))
+    return found - {""}
+
+
+def _unnumbered(text: str, number: int, n_pages: int) -> str:
+    for one, sign in ((number, PAGE), (n_pages, PAGES)):  # in `1 / 1`, the first is the page's
+        text = re.sub(rf"(?<![\w.]){one}(?![\w.])", sign, text, count=1 if sign == PAGE else 0)
+    return text
+
+
+def _numbered(text: str, number: int, n_pages: int) -> str:
+    return text.replace(PAGE, str(number)).replace(PAGES, str(n_pages))
+
+
+def _made_of(text: str, pieces: Iterable[str]) -> int:
+    """Return up to where a text is made of pieces.
+
+    Examples
+    --------
+    >>> _made_of("MethodsPage3", {"Methods", "Page", "3"}), _made_of("Methods0.9", {"Methods"})
+    (12, 7)
+    """
+    reached = {0}
+    for start in range(len(text)):
+        if start in reached:
+            reached |= {start + len(piece) for piece in pieces if text.startswith(piece, start)}
+    return max(reached)
+
+
+def _letters(texts: Iterable[str]) -> str:
+    """Return texts without spaces and hyphens, which move with the ends of lines."""
+    return "".join("".join(texts).split()).replace("-", "").replace(HYPHEN, "")
+
+
+def _notes(given: pikepdf.Pdf, expected: pikepdf.Pdf) -> Iterator[str]:
+    """Tell links and notes that are, wherever they stand, none of those expected."""
+    here, there = Fingerprints(given), Fingerprints(expected)
+    allowed = {note for number in range(1, len(expected.pages) + 1) for note in there.notes(number)}
+    for number, page in enumerate(given.pages, start=1):
+        for note, its in zip(page.obj.get("/Annots", []), here.notes(number), strict=True):
+            if its not in allowed:
+                kind, says = str(note.get("/Subtype", "")).strip("/"), str(note.get("/Contents", ""))
+                yield f"page {number}: a link or note ({kind} {cut(says, 40)}) that the results do not give"
+
+
+def _frames(given: pikepdf.Pdf, expected: pikepdf.Pdf) -> Iterator[str]:
+    """Tell pages that have what none expected has, such as an action, or that show only a part of themselves."""
+    allowed = {key for page in expected.pages for key in _keys(page)}
+    for number, page in enumerate(given.pages, start=1):
+        for key in sorted(_keys(page) - allowed):
+            yield f"page {number}: it has {key.strip('/')}, which cxrobust writes into none"
+        boxes = {tuple(float(side) for side in page.obj[name]) for name in BOXES if name in page.obj}
+        if len(boxes) != 1 or min(boxes)[:2] != (0, 0):
+            yield f"page {number}: its frames are not all the whole page"
+
+
+def _keys(page: pikepdf.Page) -> set[str]:
+    """Return what is said of a page, also by the parts of the document that it inherits from."""
+    found, node = {str(key) for key in page.obj.keys()}, page.obj.get("/Parent")  # noqa: SIM118  a PDF's dictionary
+    seen = set()
+    while node is not None and node.objgen not in seen:
+        seen.add(node.objgen)
+        found |= {str(key) for key in node.keys()}  # noqa: SIM118
+        node = node.get("/Parent")
+    return found
+
+
+def _texts_read(given: pikepdf.Pdf, expected: pikepdf.Pdf) -> Iterator[str]:
+    """Tell texts in place of pictures and words, and bookmarks, that are not those expected."""
+    for what, texts in (("the text in place of a figure", _instead), ("the bookmark", _bookmarks)):
+        here, there = texts(given), texts(expected)
+        yield from (f"{what} {cut(one, 80)} is not one that the results give" for one in sorted(here - there))
+        yield from (f"{what} {cut(one, 80)} is missing" for one in sorted(there - here))
+
+
+def _instead(pdf: pikepdf.Pdf) -> set[str]:
+    found = set()
+    rest = [pdf.Root.StructTreeRoot] if "/StructTreeRoot" in pdf.Root else []
+    seen: set[tuple[int, int]] = set()
+    while rest:
+        element = rest.pop()
+        if element.objgen in seen:
+            continue
+        seen |= {element.objgen} - {NO_NUMBER}
+        found |= {str(element[key]) for key in TEXTS if key in element}
+        kids = element.get("/K")
+        each = kids if isinstance(kids, pikepdf.Array) else [] if kids is None else [kids]
+        rest += [kid for kid in each if isinstance(kid, pikepdf.Dictionary)]
+    return found
+
+
+def _bookmarks(pdf: pikepdf.Pdf) -> set[str]:
+    found = set()
+    with pdf.open_outline() as outline:
+        rest = list(outline.root)
+        while rest:
+            one = rest.pop()
+            found.add(one.title)
+            rest += one.children
+    return found
+
+
+def _covered(drawn: Drawn) -> Iterator[str]:
+    """Tell words that something is painted over; cxrobust paints nothing over any."""
+    for number, page in enumerate(drawn.pages, start=1):
+        shown = [(k, step) for k, step in enumerate(page) if step.text.strip()]
+        painted = [(k, step) for k, step in enumerate(page) if not step.codes]
+        if not shown or not painted:
+            continue
+        over = _overlap(*(_sides([step.box for _, step in some]) for some in (shown, painted)))
+        later = np.array([k for k, _ in painted])[None] > np.array([k for k, _ in shown])[:, None]
+        for k in np.flatnonzero((over & later).any(axis=1)):
+            yield f"page {number}: something is painted over {cut(shown[k][1].text, 80)}"
+
+
+def _sides(boxes: Sequence[Box]) -> np.ndarray:
+    return np.array([(box.left, box.top, box.right, box.bottom) for box in boxes])
+
+
+def _overlap(some: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return for each of some boxes, and each of others, whether they overlap by more than a trace."""
+    low = np.maximum(some[:, None, :2], others[None, :, :2])
+    high = np.minimum(some[:, None, 2:], others[None, :, 2:])
+    overlap: np.ndarray = (high - low > OVER).all(axis=2)
+    return overlap
+
+
+def _cut_off(drawn: Drawn) -> Iterator[str]:
+    """Tell words that do not stand within their page and what is shown of it."""
+    for number, (page, steps) in enumerate(zip(drawn.pdf.pages, drawn.pages, strict=True), start=1):
+        sheet = _sheet(page)
+        for step in steps:
+            if step.text.strip() and not step.in_figure and not _is_seen(step, sheet):
+                yield f"page {number}: {cut(step.text, 80)} is cut off, or has no width"
+
+
+def _sheet(page: pikepdf.Page) -> Box:
+    left, bottom, right, top = (float(side) * 25.4 / 72 for side in page.mediabox)
+    return Box(left, 0, right, top - bottom)
+
+
+def _is_seen(step: Step, sheet: Box) -> bool:
+    limits = step.clip.within(sheet).wider(RIM)
+    return not step.box.is_empty and step.box.within(limits) == step.box
