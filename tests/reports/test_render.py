@@ -10,7 +10,7 @@ from pathlib import Path
 import pypdf
 import pytest
 
-from cxrobust.errors import DataError
+from cxrobust.errors import StudyError
 from cxrobust.reports import pdf, render
 from cxrobust.reports.view import View
 
@@ -160,5 +160,5 @@ def test_the_pdf_reads_no_file(tmp_path: Path) -> None:
     secret = tmp_path / "secret.css"
     secret.write_text("p::after { content: 'leaked' }")
     html = f'<html lang="en"><title>t</title><link rel="stylesheet" href="{secret.as_uri()}"><p>text</p></html>'
-    with pytest.raises(DataError, match=r"does not load \(Failed to load stylesheet at file:.*disallowed protocol"):
+    with pytest.raises(StudyError, match=r"does not load \(Failed to load stylesheet at file:.*disallowed protocol"):
         pdf.to_pdf(html)
