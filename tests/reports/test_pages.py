@@ -94,6 +94,20 @@ def test_no_heading_stands_alone_at_the_end_of_a_page(made: Made, paper: Paper) 
         assert [text for text in below if text not in title], title
 
 
+@pytest.mark.parametrize("above", range(1, 40, 3))
+def test_no_name_of_a_list_of_pairs_is_lost_where_a_page_ends(above: int) -> None:
+    style = (files("cxrobust") / "templates" / "report.css").read_text(encoding="utf-8")
+    name = "Time of predictions, summed over units, of which some may run at once, each by its own clock"
+    pairs = "".join(f"<div><dt>{number} {name}</dt><dd>1 s</dd></div>" for number in range(9))
+    page = "@page { size: A6; margin: 10mm }"
+    content = to_pdf(
+        f'<html lang="en"><title>t</title><style>{style} {page}</style><div style="height: {above}mm"></div>'
+        f'<dl class="pairs">{pairs}</dl>'
+    )
+    text = "".join(one.get_textpage().get_text_bounded() for one in pypdfium2.PdfDocument(content))
+    assert re.sub(r"\s", "", text).count(re.sub(r"\s", "", name)) == 9
+
+
 def test_a_table_over_several_pages_repeats_its_head() -> None:
     texts = [page.get_textpage().get_text_bounded() for page in printed(TYPICAL, "A4")]
     metrics = ("AUROC", "Accuracy", "Mean confidence", "ECE", "Brier score")
