@@ -260,7 +260,7 @@ def test_values_of_a_figure_are_those_of_the_table(page: Any) -> None:
     page.wait_for_function("() => !document.querySelector('.bubble').hidden")
     said = page.locator(".bubble").inner_text().replace("\u00a0", " ")
     value, ends = small[0].replace("\u00a0", " ").split("\n")
-    assert said == f"supervised · Clean · AUROC {value} (95% CI {ends})"
+    assert said == f"supervised · Clean · AUROC {value} (95% CI, {ends})"
 
 
 def test_the_skip_link_is_the_first_stop_and_leads_to_the_content(page: Any) -> None:
