@@ -135,11 +135,11 @@ def _frames(given: pikepdf.Pdf, expected: pikepdf.Pdf) -> Iterator[str]:
 
 def _keys(page: pikepdf.Page) -> set[str]:
     """Return what is said of a page, also by the parts of the document that it inherits from."""
-    found, node = {str(key) for key in page.obj.keys()}, page.obj.get("/Parent")  # noqa: SIM118  a PDF's dictionary
+    found, node = set(map(str, page.obj.keys())), page.obj.get("/Parent")
     seen = set()
     while node is not None and node.objgen not in seen:
         seen.add(node.objgen)
-        found |= {str(key) for key in node.keys()}  # noqa: SIM118
+        found |= set(map(str, node.keys()))
         node = node.get("/Parent")
     return found
 

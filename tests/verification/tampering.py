@@ -154,7 +154,7 @@ def write(pdf: pikepdf.Pdf, number: int, text: str, *, down: float, before: byte
     """Write a text on a page as an artefact, some mm from its top; `before` is drawn before it."""
     page = pdf.pages[number - 1]
     up = float(page.mediabox[3]) - down / 25.4 * 72
-    for font in page.Resources.Font.keys():  # noqa: SIM118  a PDF's dictionary
+    for font in map(str, page.Resources.Font.keys()):
         known = glyphs(pdf, font)
         if set(text) <= set(known):
             codes = b"".join(known[one] for one in text).hex().encode()
