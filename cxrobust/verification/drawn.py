@@ -7,7 +7,8 @@ from typing import Any
 
 import pikepdf
 
-from cxrobust.verification.pages import Fonts, Step, steps
+from cxrobust.verification.page_fonts import Fonts
+from cxrobust.verification.pages import Step, steps
 
 NO_NUMBER = (0, 0)
 """Of an object that stands within another."""

@@ -19,7 +19,7 @@ from fontTools.ttLib import TTFont, TTLibError
 
 from cxrobust.reports.fonts import font_folders
 from cxrobust.verification.drawn import Drawn
-from cxrobust.verification.pages import Font
+from cxrobust.verification.page_fonts import Font
 from cxrobust.verification.reading import MALFORMED, MOST_STREAM, unpacked
 
 UNREADABLE = (*MALFORMED, TTLibError, struct.error, EOFError)

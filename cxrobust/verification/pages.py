@@ -1,13 +1,13 @@
 """A page of a PDF as it is read: its words in the order of drawing, and where on the page each step is."""
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
 
 import pikepdf
 
+from cxrobust.verification.page_fonts import NO_FONT, Font, Fonts, codes_of, font_of, is_number
 from cxrobust.verification.reading import MOST_STREAM, unpacked
 
 MM = 25.4 / 72
@@ -32,13 +32,6 @@ MOST_BACK = 400
 """Thousandths of the size by which letters are drawn closer together at most."""
 MOST_DEEP = 8
 """Groups within groups that are followed."""
-
-LAST_CODE = 0xFFFF
-_BLOCK_OF_CHARACTERS = re.compile(rb"beginbfchar(.*?)endbfchar", re.DOTALL)
-_BLOCK_OF_RANGES = re.compile(rb"beginbfrange(.*?)endbfrange", re.DOTALL)
-_STRING = re.compile(rb"<([0-9A-Fa-f\s]*)>")
-_CHARACTER = re.compile(rb"<([0-9A-Fa-f\s]+)>\s*<([0-9A-Fa-f\s]*)>")
-_RANGE = re.compile(rb"<([0-9A-Fa-f\s]+)>\s*<([0-9A-Fa-f\s]+)>\s*(?:<([0-9A-Fa-f\s]+)>|(\[[^\]]*\]))")
 
 Matrix = tuple[float, float, float, float, float, float]
 Point = tuple[float, float]
@@ -75,37 +68,6 @@ class Box:
 
 EVERYWHERE = Box(-1e9, -1e9, 1e9, 1e9)
 NOWHERE = Box(0, 0, 0, 0)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Font:
-    """A font as a page names it."""
-
-    name: str
-    """Without what tells which of its characters are there."""
-    characters: Mapping[int, str]
-    """What each code stands for."""
-    widths: Mapping[int, float]
-    """In thousandths of the size."""
-    usual: float
-    """Of codes that are not among them."""
-    source: Any
-    """Its object in the file."""
-
-    def advance(self, parts: Iterable[Any]) -> float:
-        """Return how far the text of an operand leads on, in sizes."""
-        moved = 0.0
-        for part in parts:
-            if isinstance(part, pikepdf.String):
-                moved += sum(self.widths.get(code, self.usual) for code in _codes(bytes(part)))
-            elif not isinstance(part, pikepdf.Object) or _is_number(part):
-                moved -= float(part)
-        return moved / 1000
-
-
-NO_FONT = Font(name="", characters={}, widths={}, usual=0, source=None)
-Fonts = dict[Any, Font]
-"""Fonts that were read, by their numbers in the file."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -306,7 +268,7 @@ def _steps(drawn: Any, height: float, state: _State, marks: _Marks, *, fonts: Fo
         elif operator == "Q":
             state = stack.pop() if stack else state
         elif operator == "Tf":
-            state.font, state.size = _font(resources, str(operands[0]), fonts), float(operands[1])
+            state.font, state.size = font_of(resources, str(operands[0]), fonts), float(operands[1])
         elif operator in {"BDC", "BMC"}:
             marks.begin(operands)
         elif operator == "EMC" and marks.open:
@@ -314,7 +276,7 @@ def _steps(drawn: Any, height: float, state: _State, marks: _Marks, *, fonts: Fo
         is_text = operator in SHOWS_TEXT
         at = _times(text.matrix, state.matrix) if is_text or operator == "Tm" else _at(operands, state.matrix)
         parts = _parts(operands) if is_text else ()
-        codes = tuple(code for part in parts if isinstance(part, pikepdf.String) for code in _codes(bytes(part)))
+        codes = tuple(code for part in parts if isinstance(part, pikepdf.String) for code in codes_of(bytes(part)))
         group = _drawn(operands, resources) if operator == "Do" else None
         if is_text:
             box = text.show(parts, state, height)
@@ -472,15 +434,11 @@ def _times(first: Matrix, then: Matrix) -> Matrix:
 
 def _at(operands: list[Any], matrix: Matrix) -> Matrix:
     """Return a matrix that moves to where a step ends that names points, else to the origin."""
-    numbers = [one for one in operands if not isinstance(one, pikepdf.Object) or _is_number(one)]
+    numbers = [one for one in operands if not isinstance(one, pikepdf.Object) or is_number(one)]
     if len(numbers) != len(operands) or len(numbers) not in {2, 4, 6}:
         return matrix
     x, y = (float(one) for one in (numbers[:2] if len(numbers) == 4 else numbers[-2:]))  # a rectangle begins with them
     return _times((1, 0, 0, 1, x, y), matrix)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) or type(value).__name__ == "Decimal"
 
 
 def _mark(operands: list[Any]) -> tuple[int | None, str]:
@@ -501,78 +459,3 @@ def _parts(operands: list[Any]) -> tuple[Any, ...]:
     """Return what an operator that shows text is given: strings, and numbers between them."""
     last = operands[-1]
     return tuple(last) if isinstance(last, pikepdf.Array) else (last,)
-
-
-def _codes(glyphs: bytes) -> Iterator[int]:
-    return (int.from_bytes(glyphs[k : k + 2], "big") for k in range(0, len(glyphs) - 1, 2))
-
-
-def _font(resources: Any, name: str, known: Fonts) -> Font:
-    found = (resources.get("/Font") or {}).get(name)
-    if found is None:
-        return NO_FONT
-    key = found.objgen
-    if key not in known or key == (0, 0):
-        known[key] = _read_font(found)
-    return known[key]
-
-
-def _read_font(source: Any) -> Font:
-    table = source.get("/ToUnicode")
-    [inner, *_] = source.get("/DescendantFonts") or [pikepdf.Dictionary()]
-    return Font(
-        name=str(source.get("/BaseFont", "")).rpartition("+")[2].strip("/"),
-        characters={} if table is None else _characters(unpacked(table, MOST_STREAM, where="a font's characters")),
-        widths=_widths(list(inner.get("/W") or [])),
-        usual=float(inner.get("/DW", 1000)),
-        source=source,
-    )
-
-
-def _widths(listed: list[Any]) -> dict[int, float]:
-    """Read a table of widths, in which a code begins a list of them, or two codes a range of one width."""
-    found: dict[int, float] = {}
-    rest = iter(listed)
-    for first in rest:
-        second = next(rest, first)
-        if isinstance(second, pikepdf.Array):
-            found.update({int(first) + k: float(one) for k, one in enumerate(second)})
-        else:
-            width = float(next(rest, 0))
-            found.update(dict.fromkeys(range(int(first), min(int(second), LAST_CODE) + 1), width))
-    return found
-
-
-def _characters(table: bytes) -> dict[int, str]:
-    """Read a ToUnicode table of two-byte codes, in which a range counts on from one character or lists them.
-
-    Examples
-    --------
-    >>> _characters(b"1 beginbfchar <0012> <0051> endbfchar 1 beginbfrange <0020> <0021> <0061> endbfrange")
-    {18: 'Q', 32: 'a', 33: 'b'}
-    >>> _characters(b"1 beginbfrange <0028> <0029> [<0031> <00660074>] endbfrange")
-    {40: '1', 41: 'ft'}
-    """
-    found = {}
-    for block in _BLOCK_OF_CHARACTERS.findall(table):
-        found.update({_number(code): _utf16(character) for code, character in _CHARACTER.findall(block)})
-    for block in _BLOCK_OF_RANGES.findall(table):
-        for low, high, start, listed in _RANGE.findall(block):
-            codes = range(_number(low), min(_number(high), LAST_CODE) + 1)
-            each = _STRING.findall(listed) if listed else _counted(b"".join(start.split()), len(codes))
-            found.update({code: _utf16(character) for code, character in zip(codes, each, strict=False)})
-    return found
-
-
-def _counted(start: bytes, n: int) -> Iterator[bytes]:
-    """Return hexadecimal strings that count on from one, in its length."""
-    return (b"%0*X" % (len(start), _number(start) + k) for k in range(n))
-
-
-def _number(digits: bytes) -> int:
-    return int(b"".join(digits.split()), 16)
-
-
-def _utf16(digits: bytes) -> str:
-    even = b"".join(digits.split()).decode()
-    return bytes.fromhex(even + "0" * (len(even) % 2)).decode("utf-16-be", errors="replace")

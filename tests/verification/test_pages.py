@@ -12,7 +12,8 @@ from cxrobust.reports.parts import Figure
 from cxrobust.reports.pdf import to_pdf
 from cxrobust.reports.pictures import source
 from cxrobust.reports.view import View
-from cxrobust.verification.pages import _characters, steps, words
+from cxrobust.verification.page_fonts import _characters
+from cxrobust.verification.pages import steps, words
 
 from ..reports.made import TYPICAL, results
 
