@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from cxrobust.analysis.contrasts import contrasts_of
-from cxrobust.analysis.counts import View, count_findings
+from cxrobust.analysis.counts import Scope, count_findings
 from cxrobust.analysis.estimates import Estimated, estimate
 from cxrobust.analysis.metrics import Metric
 from cxrobust.analysis.sample import Sample
@@ -46,8 +46,8 @@ def collateral_estimates(name: str, metric: Metric, sample: Sample, *, reference
             chances=np.full_like(values.chances, np.nan),
         )
         contrasts = [one for one in wanted if one.estimand in WANTED]
-        view = View(findings=count_findings(others), note=f"mean over the findings but {target}, at which it aims")
-        found = estimate(name, metric, values, contrasts=contrasts, view=view)
+        scope = Scope(findings=count_findings(others), note=f"mean over the findings but {target}, at which it aims")
+        found = estimate(name, metric, values, contrasts=contrasts, scope=scope)
         yield Estimated(estimates=tuple(_of_others(one) for one in found if one.finding == MACRO))
 
 

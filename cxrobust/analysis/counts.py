@@ -27,7 +27,7 @@ class FindingCounts:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class View:
+class Scope:
     """Which images and which predictions estimates are of, and what else they share."""
 
     findings: tuple[FindingCounts, ...]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.contrasts import Contrast, contrasts
-from cxrobust.analysis.counts import FindingCounts, View
+from cxrobust.analysis.counts import FindingCounts, Scope
 from cxrobust.analysis.intervals import Draws, linearised_se, no_interval, percentile
 from cxrobust.analysis.metrics.confidence import confidence
 from cxrobust.analysis.notes import joined, note_on_outside, note_on_resamples, note_on_width, notes_on_counts
@@ -46,7 +46,7 @@ NO_IMAGE, NO_SECOND = "no labelled image", "no image on which only the second is
 _ONLY_FIRST, _ONLY_SECOND, _GREATER, _LESS, _ALL = range(5)
 
 
-def effect_sizes(sample: Sample, wanted: Sequence[EffectName], *, reference: str, view: View) -> tuple[Estimate, ...]:
+def effect_sizes(sample: Sample, wanted: Sequence[EffectName], *, reference: str, scope: Scope) -> tuple[Estimate, ...]:
     """Estimate effect sizes of every perturbed − clean and regime − reference.
 
     With d images on which only the first is right, e on which only the second is, and n in all, the risk difference is
@@ -72,15 +72,15 @@ def effect_sizes(sample: Sample, wanted: Sequence[EffectName], *, reference: str
     for first in range(0, len(places), CELLS_AT_ONCE):
         some = places[first : first + CELLS_AT_ONCE]
         by_place |= {(id(pair), k): one for (pair, k), one in zip(some, _measure(some, sample, wanted), strict=True)}
-    unread = Unread.of([sample], n_places=len(view.findings))
+    unread = Unread.of([sample], n_places=len(scope.findings))
     found = []
     for pair in pairs:
         for index, effect in enumerate(wanted):
-            cells = {counts.name: by_place[id(pair), k][index] for k, counts in enumerate(view.findings[:n_cells])}
+            cells = {counts.name: by_place[id(pair), k][index] for k, counts in enumerate(scope.findings[:n_cells])}
             findings = {name: cells[name] for name in predictions.findings}
             left_out = _left_out(findings, most_undefined)
-            on_counts = notes_on_counts(view, left_out)
-            for place, counts in enumerate(view.findings):
+            on_counts = notes_on_counts(scope, left_out)
+            for place, counts in enumerate(scope.findings):
                 notes = [*on_counts[place], *unread.notes(pair.places, place)]
                 if counts.name in cells:
                     found.append(_record(pair, effect, cells[counts.name], counts, notes, sample))

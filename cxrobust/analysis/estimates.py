@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from cxrobust.analysis.contrasts import Contrast, curves
-from cxrobust.analysis.counts import FindingCounts, View
+from cxrobust.analysis.counts import FindingCounts, Scope
 from cxrobust.analysis.intervals import no_interval
 from cxrobust.analysis.metrics import Metric
 from cxrobust.analysis.notes import (
@@ -36,7 +36,7 @@ class Estimated:
 
 
 def estimate(
-    name: str, metric: Metric, values: Values, *, contrasts: Sequence[Contrast], view: View
+    name: str, metric: Metric, values: Values, *, contrasts: Sequence[Contrast], scope: Scope
 ) -> tuple[Estimate, ...]:
     """Estimate every contrast of a metric; p-values are not adjusted yet."""
     sample = values.samples[0]
@@ -45,11 +45,11 @@ def estimate(
     bundles = _bundles(contrasts, sample.predictions.conditions)
     done = in_threads(lambda some: points_of(name, metric, values, [contrasts[i] for i in some]), bundles)
     points = {i: one for some, found in zip(bundles, done, strict=True) for i, one in zip(some, found, strict=True)}
-    on_counts, deciding = notes_on_counts(view, values.named_left_out), sample.deciding
-    unread = Unread.of(values.samples, n_places=len(view.findings))
+    on_counts, deciding = notes_on_counts(scope, values.named_left_out), sample.deciding
+    unread = Unread.of(values.samples, n_places=len(scope.findings))
     estimates = []
     for index, contrast in enumerate(contrasts):
-        for place, counts in enumerate(view.findings):
+        for place, counts in enumerate(scope.findings):
             if counts.name == WORST and (not metric.better or contrast.estimand.startswith("half-margin")):
                 continue
             if contrast.singly and counts.name in {MACRO, WORST}:
@@ -72,7 +72,7 @@ def estimate(
                 *unread.notes(cells_of(metric, contrast, sample), place),
             ]
             note = joined(notes) if reason is None else f"not estimable: {reason}"
-            estimates.append(_record(name, contrast, counts, point, outcome, view=view, note=note))
+            estimates.append(_record(name, contrast, counts, point, outcome, scope=scope, note=note))
     return tuple(estimates)
 
 
@@ -89,7 +89,7 @@ def _bundles(contrasts: Sequence[Contrast], conditions: Sequence[str]) -> list[l
 
 
 def _record(
-    name: str, contrast: Contrast, counts: FindingCounts, point: Point, outcome: Tested, *, view: View, note: str
+    name: str, contrast: Contrast, counts: FindingCounts, point: Point, outcome: Tested, *, scope: Scope, note: str
 ) -> Estimate:
     p_value, low, high = finite(outcome.p_value), finite(point.interval.low), finite(point.interval.high)
     has_interval = low is not None or high is not None
@@ -100,8 +100,8 @@ def _record(
         reference=contrast.reference,
         condition=contrast.condition,
         finding=counts.name,
-        subgroup=view.subgroup,
-        recalibration=view.recalibration,
+        subgroup=scope.subgroup,
+        recalibration=scope.recalibration,
         estimate=finite(point.value),
         se=finite(point.interval.se),
         se_patients=finite(point.se_patients) if has_interval else None,

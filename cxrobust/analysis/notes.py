@@ -6,7 +6,7 @@ import numpy as np
 
 from cxrobust.analysis.choices import WITH_A_MARGIN
 from cxrobust.analysis.contrasts import Contrast
-from cxrobust.analysis.counts import AVERAGES, FEW_PATIENTS, FindingCounts, View
+from cxrobust.analysis.counts import AVERAGES, FEW_PATIENTS, FindingCounts, Scope
 from cxrobust.analysis.intervals import ROUNDING, Interval, wilson_ends
 from cxrobust.analysis.metrics import Metric
 from cxrobust.analysis.points import Point, patients_of_share
@@ -29,22 +29,22 @@ def joined(notes: Sequence[str]) -> str:
     return "; ".join(sorted(notes, key=lambda one: not one.startswith("not estimable")))
 
 
-def notes_on_counts(view: View, left_out: Mapping[str, str]) -> list[list[str]]:
-    """Return what is said of every estimate of each place: of the view, of a macro average, of few patients.
+def notes_on_counts(scope: Scope, left_out: Mapping[str, str]) -> list[list[str]]:
+    """Return what is said of every estimate of each place: of the scope, of a macro average, of few patients.
 
     Parameters
     ----------
     left_out
         Findings that no macro average counts, with the reason.
     """
-    names = [one.name for one in view.findings if one.name not in AVERAGES]
+    names = [one.name for one in scope.findings if one.name not in AVERAGES]
     without = ", ".join(f"{name} ({why})" for name, why in left_out.items())
     found = []
-    for place, one in enumerate(view.findings):
-        notes = [view.note] if view.note else []
+    for place, one in enumerate(scope.findings):
+        notes = [scope.note] if scope.note else []
         if one.name == MACRO and left_out:
             notes.append(f"macro over {len(names) - len(left_out)} of {len(names)} findings, without {without}")
-        groups = view.compared or (("", view.findings),)
+        groups = scope.compared or (("", scope.findings),)
         if one.of_reports:
             found.append([*notes, *_on_few(groups, place, left_out, "", lambda one: one.n_patients)])
             continue

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from cxrobust.analysis.contrasts import Contrast, contrasts
-from cxrobust.analysis.counts import View
+from cxrobust.analysis.counts import Scope
 from cxrobust.analysis.estimates import Estimated, estimate
 from cxrobust.analysis.map_errors import MapErrors
 from cxrobust.analysis.metrics import Metric
@@ -22,7 +22,7 @@ ESTIMANDS = ("value", "perturbed-clean", "regime-reference", "difference-in-diff
 
 
 def recalibrated_estimates(
-    metrics: Mapping[str, Metric], sample: Sample, method: RecalibrationName, *, reference: str, view: View
+    metrics: Mapping[str, Metric], sample: Sample, method: RecalibrationName, *, reference: str, scope: Scope
 ) -> Iterator[Estimated]:
     """Estimate metrics on recalibrated predictions, and recalibrated − raw for every regime and condition.
 
@@ -50,11 +50,11 @@ def recalibrated_estimates(
             for c, condition in enumerate(predictions.conditions)
         ),
     ]
-    of_method = View(findings=view.findings, recalibration=method, note=_note(found))
+    of_method = Scope(findings=scope.findings, recalibration=method, note=_note(found))
     unfitted = _unfitted(found, predictions)
     for name, one in metrics.items():
         values = evaluate({name: one}, samples, errors=errors)[name]
-        estimates = estimate(name, one, values, contrasts=wanted, view=of_method)
+        estimates = estimate(name, one, values, contrasts=wanted, scope=of_method)
         yield Estimated(
             estimates=tuple(_if_fitted(one, unfitted.get((one.regime, one.finding))) for one in estimates),
             values=values,

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from cxrobust.analysis.contrasts import contrasts_of, curves
-from cxrobust.analysis.counts import View, count_findings
+from cxrobust.analysis.counts import Scope, count_findings
 from cxrobust.analysis.estimates import Estimated, estimate
 from cxrobust.analysis.metrics import Metric
 from cxrobust.analysis.sample import REPORT, Sample
@@ -45,8 +45,8 @@ def report_estimates(name: str, metric: Metric, sample: Sample, *, reference: st
         chances=values.chances,
         pairs=name in metrics_in_pairs(sample.settings, predictions),
     )
-    view = View(findings=count_findings(reports), note=note_on_scoring(name, reports))
-    found = estimate(name, metric, values, contrasts=wanted, view=view)
+    scope = Scope(findings=count_findings(reports), note=note_on_scoring(name, reports))
+    found = estimate(name, metric, values, contrasts=wanted, scope=scope)
     yield Estimated(estimates=tuple(one for one in found if one.finding == REPORT), values=values, contrasts=wanted)
     for subgroups in sample.settings.subgroups:
         for one in subgroup_estimates(name, metric, reports, subgroups, reference=reference):

@@ -12,7 +12,7 @@ from cxrobust.analysis.classical.delong import auroc_variance
 from cxrobust.analysis.collateral import collateral_estimates
 from cxrobust.analysis.confidence_spread import confidence_spread
 from cxrobust.analysis.contrasts import contrasts_of
-from cxrobust.analysis.counts import View, count_findings
+from cxrobust.analysis.counts import Scope, count_findings
 from cxrobust.analysis.detectable import smallest_detectable
 from cxrobust.analysis.effects import effect_sizes
 from cxrobust.analysis.estimates import Estimated, estimate
@@ -190,24 +190,24 @@ def _all_estimates(
     metrics: Mapping[str, Metric], sample: Sample, *, reference: str
 ) -> Iterator[tuple[str, Iterator[Estimated]]]:
     """Yield for each metric its estimates: of all images, of subgroups, and of recalibrated predictions."""
-    view = View(findings=count_findings(sample))
+    scope = Scope(findings=count_findings(sample))
     for names in grouped({name: one for name, one in metrics.items() if not one.of_reports}):
         evaluated = evaluate({name: metrics[name] for name in names}, [sample])
         for name in names:
-            yield name, _of_metric(name, metrics[name], evaluated.pop(name), sample, view, reference)
+            yield name, _of_metric(name, metrics[name], evaluated.pop(name), sample, scope, reference)
     for name, one in metrics.items():
         if one.of_reports:
             yield name, report_estimates(name, one, sample, reference=reference)
     if sample.settings.effect_sizes:
-        found = effect_sizes(sample, sample.settings.effect_sizes, reference=reference, view=view)
+        found = effect_sizes(sample, sample.settings.effect_sizes, reference=reference, scope=scope)
         yield "effect sizes", iter((Estimated(estimates=found),))
     for method in sample.settings.recalibrate:
         of_probabilities = {name: one for name, one in metrics.items() if one.of_probabilities}
-        yield method, recalibrated_estimates(of_probabilities, sample, method, reference=reference, view=view)
+        yield method, recalibrated_estimates(of_probabilities, sample, method, reference=reference, scope=scope)
 
 
 def _of_metric(
-    name: str, one: Metric, values: Values, sample: Sample, view: View, reference: str
+    name: str, one: Metric, values: Values, sample: Sample, scope: Scope, reference: str
 ) -> Iterator[Estimated]:
     wanted = contrasts_of(
         one,
@@ -218,7 +218,9 @@ def _of_metric(
         chances=values.chances,
         pairs=name in metrics_in_pairs(sample.settings, sample.predictions),
     )
-    yield Estimated(estimates=estimate(name, one, values, contrasts=wanted, view=view), values=values, contrasts=wanted)
+    yield Estimated(
+        estimates=estimate(name, one, values, contrasts=wanted, scope=scope), values=values, contrasts=wanted
+    )
     yield from collateral_estimates(name, one, sample, reference=reference)
     for subgroups in sample.settings.subgroups:
         yield from subgroup_estimates(name, one, sample, subgroups, reference=reference)

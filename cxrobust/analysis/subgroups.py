@@ -12,7 +12,7 @@ from scipy.stats import chi2
 
 from cxrobust.analysis.classical.result import never_0
 from cxrobust.analysis.contrasts import Contrast, contrasts
-from cxrobust.analysis.counts import FindingCounts, View, count_findings
+from cxrobust.analysis.counts import FindingCounts, Scope, count_findings
 from cxrobust.analysis.estimates import Estimated, estimate
 from cxrobust.analysis.intervals import ROUNDING
 from cxrobust.analysis.metrics import Metric
@@ -189,20 +189,20 @@ def subgroup_estimates(
         for index in range(len(used))
     ]
     for level, mine in zip(used, of_level, strict=True):
-        view = View(findings=level.counts, subgroup=level.name)
-        estimated = estimate(name, metric, values, contrasts=mine, view=view)
+        scope = Scope(findings=level.counts, subgroup=level.name)
+        estimated = estimate(name, metric, values, contrasts=mine, scope=scope)
         yield Estimated(estimates=_only(estimated, kept, level.counts), values=values, contrasts=mine)
     for level, mine in zip(used[1:], of_level[1:], strict=True):
         gaps = [_gap(one, base) for one, base in zip(mine, of_level[0], strict=True)]
         counts = tuple(count_findings(sample.among(level.sample.kept | used[0].sample.kept)))
         compared = tuple((one.name, one.counts) for one in (level, used[0]))
-        view = View(findings=counts, subgroup=gap_text(wanted.column, level.short, used[0].short), compared=compared)
-        estimated = estimate(name, metric, values, contrasts=gaps, view=view)
+        scope = Scope(findings=counts, subgroup=gap_text(wanted.column, level.short, used[0].short), compared=compared)
+        estimated = estimate(name, metric, values, contrasts=gaps, scope=scope)
         yield Estimated(estimates=_only(estimated, kept, counts), values=values, contrasts=gaps)
     if len(used) > 1:
         compared = tuple((one.name, one.counts) for one in used)
-        view = View(findings=count_findings(sample), subgroup=interaction_text(wanted.column), compared=compared)
-        yield Estimated(estimates=_interactions(name, metric, values, of_level, view, kept))
+        scope = Scope(findings=count_findings(sample), subgroup=interaction_text(wanted.column), compared=compared)
+        yield Estimated(estimates=_interactions(name, metric, values, of_level, scope, kept))
 
 
 def _places(n_findings: int, *, findings: bool) -> frozenset[int]:
@@ -224,11 +224,11 @@ def _interactions(
     metric: Metric,
     values: Values,
     of_level: Sequence[Sequence[Contrast]],
-    view: View,
+    scope: Scope,
     kept: frozenset[int],
 ) -> tuple[Estimate, ...]:
-    found, counts = [], view.findings
-    on_counts = notes_on_counts(view, values.named_left_out)
+    found, counts = [], scope.findings
+    on_counts = notes_on_counts(scope, values.named_left_out)
     unread = Unread.of(values.samples, n_places=len(counts))
     for same in zip(*of_level, strict=True):
         theta = np.stack([one.of(values.value) for one in same])
@@ -260,7 +260,7 @@ def _interactions(
                     reference=same[0].reference,
                     condition=same[0].condition,
                     estimand=same[0].estimand,
-                    subgroup=view.subgroup,
+                    subgroup=scope.subgroup,
                     p_value=p,
                     test=None if p is None else "interaction",
                     note=note,

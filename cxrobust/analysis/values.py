@@ -20,7 +20,7 @@ CELLS_AT_ONCE = 256
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LeftOut:
+class LeftOutFinding:
     """Why no macro average counts a finding, and a cell of which that is so."""
 
     why: str
@@ -77,7 +77,7 @@ class Values:
         return None
 
     @property
-    def left_out(self) -> dict[int, LeftOut]:
+    def left_out(self) -> dict[int, LeftOutFinding]:
         """Findings that no macro average counts, with the first cell that has a reason."""
         each = {k: self._why_left_out(k) for k in range(self.samples[0].n_findings)}
         return {k: why for k, why in each.items() if why is not None}
@@ -90,7 +90,7 @@ class Values:
             names[k]: f"{one.why} in {one.subgroup}" if one.subgroup else one.why for k, one in self.left_out.items()
         }
 
-    def _why_left_out(self, k: int) -> LeftOut | None:
+    def _why_left_out(self, k: int) -> LeftOutFinding | None:
         """Say why no macro average counts a finding: not estimable in a cell, or undefined in too many resamples."""
         for row, condition in np.ndindex(self.reasons.shape[:2]):
             if self.reasons[row, condition, k] is not None:
@@ -101,11 +101,11 @@ class Values:
         row, condition = np.unravel_index(undefined.argmax(), undefined.shape)
         return self._left_out(f"not defined in {undefined.max():.1%} of resamples", int(row), int(condition))
 
-    def _left_out(self, why: str, row: int, condition: int) -> LeftOut:
+    def _left_out(self, why: str, row: int, condition: int) -> LeftOutFinding:
         of = self.samples[0]
         view, regime = divmod(row, len(of.predictions.regimes))
         conditions = (*of.predictions.conditions, *of.settings.sets)
-        return LeftOut(
+        return LeftOutFinding(
             why=why,
             regime=of.predictions.regimes[regime],
             condition=conditions[condition],

@@ -302,9 +302,9 @@ def list_names(
     ],
 ) -> None:
     """List the names that a study file may use, with a line on each."""
-    from cxrobust import names
+    from cxrobust import listing
 
-    names.show(names.listed(kind))
+    listing.show(listing.listed(kind))
 
 
 def _say_flaws(results: Path) -> None:

@@ -9,7 +9,7 @@ from cxrobust.differences import ABSENT, IDENTITY, PRESENT, Difference, setting_
 from cxrobust.reports.parts import Cell, Column, Group, Table
 from cxrobust.reports.sections.estimands import NAMES
 from cxrobust.reports.sentences import MARGINS, Kind, Verdict, deciding_p, digits_of, judge, margin, outcome, reason
-from cxrobust.reports.values import breakable, value_words
+from cxrobust.reports.settings_in_words import breakable, value_words
 from cxrobust.reports.view import CLEAN, View
 from cxrobust.reports.words import (
     ADJUSTMENTS,

@@ -23,7 +23,7 @@ N_IMAGES = 32
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Deviation:
+class PrecisionDeviation:
     """Probabilities of one model as the study makes them, against fp32 without compiling."""
 
     regime: str
@@ -43,7 +43,7 @@ class Deviation:
         return asdict(self)
 
 
-def deviations_of(units: Sequence[Unit], runner: Runner, planned: Plan, folder: Path) -> tuple[Deviation, ...]:
+def deviations_of(units: Sequence[Unit], runner: Runner, planned: Plan, folder: Path) -> tuple[PrecisionDeviation, ...]:
     """Compare one model's predictions with fp32, clean and under the primary condition or the first; once for a study.
 
     Nothing where the study asks for nothing else than fp32.
@@ -63,19 +63,19 @@ def _compared(units: Sequence[Unit], planned: Plan) -> list[Unit]:
     return [*clean, *(primary or perturbed)[:1]]
 
 
-def _deviation(unit: Unit, runner: Runner, planned: Plan, folder: Path) -> Deviation:
+def _deviation(unit: Unit, runner: Runner, planned: Plan, folder: Path) -> PrecisionDeviation:
     kept = set(planned.kept.tolist())
     rows = np.array([row for row in unit.rows.tolist() if row in kept][:N_IMAGES], dtype=np.intp)
     path = folder / FOLDER / f"{sha256_json(['deviation', 1, unit.key, rows.tolist()])}.json"
     try:
-        return Deviation(**json.loads(path.read_text(encoding="utf-8")))
+        return PrecisionDeviation(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         pass
     some = replace(unit, rows=rows)
     read = (one.read([some], lambda n: None)[0].logits for one in (runner, runner.plain()))
     ours, plain = (expit(logits.astype(float)) for logits in read)
     apart = np.abs(ours - plain)
-    found = Deviation(
+    found = PrecisionDeviation(
         regime=unit.regime.name,
         replicate=unit.regime.replicate,
         condition=str(unit.condition),

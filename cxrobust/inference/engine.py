@@ -21,7 +21,7 @@ from cxrobust.inference import ledger
 from cxrobust.inference.attack_checks import AttackCheck, Checked, check_model, with_transfer
 from cxrobust.inference.decoding import Decoders
 from cxrobust.inference.described import describe_condition, describe_images, describe_regime, image_rows, list_units
-from cxrobust.inference.deviations import Deviation, deviations_of
+from cxrobust.inference.deviations import PrecisionDeviation, deviations_of
 from cxrobust.inference.elsewhere import Elsewhere
 from cxrobust.inference.examples import Example, attack_examples, corruption_examples, sheet_examples
 from cxrobust.inference.executors import executor_of
@@ -30,7 +30,16 @@ from cxrobust.inference.runner import Runner
 from cxrobust.inference.runtime import choose_device
 from cxrobust.inference.stores import Store
 from cxrobust.inference.text_checks import check_texts
-from cxrobust.inference.units import CACHE, TRAINING_CACHE, VALIDATION_CACHE, LeftOut, Plan, Unit, in_one_search, plan
+from cxrobust.inference.units import (
+    CACHE,
+    TRAINING_CACHE,
+    VALIDATION_CACHE,
+    LeftOutImage,
+    Plan,
+    Unit,
+    in_one_search,
+    plan,
+)
 from cxrobust.inference.work import Failure, Task, failure_of, write
 from cxrobust.predictions import (
     IMAGES,
@@ -167,7 +176,7 @@ def _without_skipped(planned: Plan, folder: Path) -> Plan:
     left_out = planned.left_out
     for unit in planned.units:
         for image, (reason, detail) in read_unit(folder / unit.file).skipped.items():
-            left_out.setdefault(image, LeftOut(reason=reason, detail=detail))
+            left_out.setdefault(image, LeftOutImage(reason=reason, detail=detail))
     if len(left_out) == len(planned.table.ids):
         first = next(iter(left_out.values()))
         raise DataError(f"{planned.table.name}: no image is left, all {len(left_out):,} were skipped: {first.detail}")
@@ -261,14 +270,14 @@ class _WithModels:
 
     examples: Sequence[Example]
     checks: Sequence[AttackCheck]
-    deviations: Sequence[Deviation]
+    deviations: Sequence[PrecisionDeviation]
 
 
 def _with_models(planned: Plan, folder: Path, report: Reporter) -> _WithModels:
     """Keep images for the report, check the study's attack, and compare with fp32, one model after another."""
     examples: list[Example] = [*sheet_examples(planned, folder), *corruption_examples(planned, folder)]
     checked: list[Checked] = []
-    deviations: list[Deviation] = []
+    deviations: list[PrecisionDeviation] = []
     for model, unit in {unit.model: unit for unit in planned.units}.items():
         if isinstance(unit.regime, Regime):
             runner = Runner(regime=unit.regime, plan=planned, fold=unit.fold)
@@ -282,7 +291,7 @@ def _with_models(planned: Plan, folder: Path, report: Reporter) -> _WithModels:
 
 def _keep_and_check(
     model: tuple[str, int, str | None], planned: Plan, folder: Path, runner: Runner, *, report: Reporter
-) -> tuple[list[Example], Checked | None, tuple[Deviation, ...]]:
+) -> tuple[list[Example], Checked | None, tuple[PrecisionDeviation, ...]]:
     """Keep one model's images, check its attack, and compare it with fp32; what was done before needs no model."""
     units = [unit for unit in planned.units if unit.model == model]
     if not units:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.errors import DataError, counted, some
-from cxrobust.inference.reports import sections_of
+from cxrobust.inference.report_files import sections_of
 from cxrobust.radiology_reports.findings import EMPTY, FOREIGN, faults_of
 from cxrobust.radiology_reports.labeler import Label, label_report
 from cxrobust.radiology_reports.phrases import OBSERVATIONS

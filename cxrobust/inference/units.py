@@ -74,7 +74,7 @@ class Unit:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LeftOut:
+class LeftOutImage:
     """Why an image is left out of every cell."""
 
     reason: str
@@ -99,16 +99,16 @@ class Plan:
     conditions: tuple[Condition, ...]
     validation: "Plan | None" = None
     """The same for the validation images, which are predicted clean only; None where the study has none."""
-    skipped: Mapping[str, LeftOut] = field(default_factory=dict)
+    skipped: Mapping[str, LeftOutImage] = field(default_factory=dict)
     """Images, by id, that some unit has no prediction of."""
 
     @property
-    def left_out(self) -> dict[str, LeftOut]:
+    def left_out(self) -> dict[str, LeftOutImage]:
         """Images, by id, that no cell holds, as far as is known: unreadable ones and those skipped."""
         unreadable = {} if self.pixels is None else dict(self.pixels.unreadable)
         ids = self.table.ids
         return {
-            **{ids[row]: LeftOut(reason=UNREADABLE_FILE, detail=why) for row, why in sorted(unreadable.items())},
+            **{ids[row]: LeftOutImage(reason=UNREADABLE_FILE, detail=why) for row, why in sorted(unreadable.items())},
             **self.skipped,
         }
 

@@ -23,7 +23,7 @@ from cxrobust.inference.models import Regime
 from cxrobust.inference.pixels import Pixels
 from cxrobust.inference.runner import Runner
 from cxrobust.inference.stores import Store, StoreError
-from cxrobust.inference.units import NOT_FINITE, LeftOut, Plan, Unit
+from cxrobust.inference.units import NOT_FINITE, LeftOutImage, Plan, Unit
 from cxrobust.inference.written import Written
 from cxrobust.predictions import UnitPredictions, write_unit
 
@@ -201,7 +201,7 @@ def write(
     *,
     written: Written | None = None,
     registration: str | None = None,
-    skipped: Mapping[int, LeftOut] | None = None,
+    skipped: Mapping[int, LeftOutImage] | None = None,
 ) -> None:
     """Write a unit's file; images `skipped`, by their place in the unit, have no row in it and are named."""
     table, out = part.table, skipped or {}
@@ -236,7 +236,7 @@ def _faults(written: Written, unit: Unit, ids: Sequence[str], kept: Sequence[int
     return found
 
 
-def _skipped(unit: Unit, part: Plan, logits: np.ndarray[Any, np.dtype[np.float32]]) -> dict[int, LeftOut]:
+def _skipped(unit: Unit, part: Plan, logits: np.ndarray[Any, np.dtype[np.float32]]) -> dict[int, LeftOutImage]:
     """Return which images of a unit have no prediction, by their place in it, and why; none where the study stops."""
     if part.study.compute.on_error == "stop":
         return {}
@@ -248,7 +248,7 @@ def _skipped(unit: Unit, part: Plan, logits: np.ndarray[Any, np.dtype[np.float32
         elif len(wrong):
             finding, value = part.table.findings[wrong[0]], logits[place, wrong[0]]
             where = f"regime {unit.regime.name!r}, condition {str(unit.condition)!r}, finding {finding!r}"
-            found[place] = LeftOut(reason=NOT_FINITE, detail=f"{where}: the model gave {value}")
+            found[place] = LeftOutImage(reason=NOT_FINITE, detail=f"{where}: the model gave {value}")
     return found
 
 

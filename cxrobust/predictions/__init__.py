@@ -6,7 +6,7 @@ them what `images.parquet` says of the test images. Any tool may write them. A c
 radiologist's report, and columns `report` and `log_probability` of a unit what a generator wrote.
 """
 
-from cxrobust.folders import IMAGES, INDEX, VALIDATION_IMAGES
+from cxrobust.prediction_files import IMAGES, INDEX, VALIDATION_IMAGES
 from cxrobust.predictions.index import (
     REFERENCE,
     Skipped,

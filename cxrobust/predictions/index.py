@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from cxrobust.errors import DataError, some
 from cxrobust.files import atomic_write_text, sha256_file
-from cxrobust.folders import IMAGES, INDEX, VALIDATION_IMAGES
+from cxrobust.prediction_files import IMAGES, INDEX, VALIDATION_IMAGES
 from cxrobust.predictions.parquet import AGAIN, read_table, write_table
 from cxrobust.predictions.pooling import Pool
 from cxrobust.predictions.units import FORMAT

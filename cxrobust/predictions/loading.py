@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cxrobust.conditions import CLEAN
 from cxrobust.errors import DataError, counted, some
-from cxrobust.folders import IMAGES, INDEX, VALIDATION_IMAGES
+from cxrobust.prediction_files import IMAGES, INDEX, VALIDATION_IMAGES
 from cxrobust.predictions.index import REFERENCE, read_images, read_index
 from cxrobust.predictions.parquet import AGAIN, verified
 from cxrobust.predictions.pooling import pool_studies

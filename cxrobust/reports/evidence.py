@@ -15,7 +15,7 @@ from typing import Any
 
 from cxrobust.environment import environment_lock, installed_versions
 from cxrobust.files import canonical_json, sha256_bytes, sha256_file
-from cxrobust.folders import IMAGES, INDEX, VALIDATION_IMAGES
+from cxrobust.prediction_files import IMAGES, INDEX, VALIDATION_IMAGES
 from cxrobust.reports.archive import Attachment, Packed, pack
 from cxrobust.reports.document import Document
 from cxrobust.reports.figures.images import Shown

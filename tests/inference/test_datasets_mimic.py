@@ -13,7 +13,7 @@ from PIL import Image
 from cxrobust.errors import DataError, StudyError
 from cxrobust.inference.datasets.mimic import FINDINGS, MimicCxrJpg
 from cxrobust.inference.engine import predict
-from cxrobust.inference.reports import sections_of
+from cxrobust.inference.report_files import sections_of
 from cxrobust.predictions import load_predictions
 from cxrobust.study import parse_study
 

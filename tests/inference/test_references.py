@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from cxrobust.errors import DataError, StudyError
 from cxrobust.inference.datasets.folder import ImageFolder
 from cxrobust.inference.datasets.openi import OpenI
-from cxrobust.inference.reports import has_report
+from cxrobust.inference.report_files import has_report
 from cxrobust.inference.units import plan
 from cxrobust.predictions import load_predictions
 from cxrobust.study import read_study

@@ -14,7 +14,7 @@ from cxrobust.inference.datasets import Dataset, ImageTable, check_columns, data
 from cxrobust.inference.datasets.chexpert import FINDINGS, NONE_OF_THEM
 from cxrobust.inference.images import FileImages, file_images
 from cxrobust.inference.references import chosen_sections
-from cxrobust.inference.reports import has_report, read_report
+from cxrobust.inference.report_files import has_report, read_report
 from cxrobust.inference.rows import Rows, Views, check_once
 from cxrobust.predictions.pooling import Pool
 from cxrobust.study.sections import DataPath

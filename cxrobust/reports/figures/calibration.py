@@ -9,7 +9,7 @@ from matplotlib.figure import Figure as Canvas
 from numpy.typing import NDArray
 
 from cxrobust.reports.figures.style import PALE, Mark, canvas, drawn, is_narrow, marks
-from cxrobust.reports.figures.values import ends_words, tell
+from cxrobust.reports.figures.told_points import ends_words, tell
 from cxrobust.reports.view import CLEAN, View
 from cxrobust.reports.words import (
     SPACE,

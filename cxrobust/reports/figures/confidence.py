@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from cxrobust.reports.figures.style import INK, QUIET, Mark, canvas, drawn, is_narrow, marks
-from cxrobust.reports.figures.values import ends_words, tell
+from cxrobust.reports.figures.told_points import ends_words, tell
 from cxrobust.reports.view import CLEAN, View
 from cxrobust.reports.words import SPACE, capitalised, condition_words, number, readable, shortened
 from cxrobust.results import ConfidenceSpread

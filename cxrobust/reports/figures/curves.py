@@ -10,7 +10,7 @@ from matplotlib.figure import Figure as Canvas
 
 from cxrobust.reports.figures.labels import LINE, Label, Legend, label_line_ends, part
 from cxrobust.reports.figures.style import PALE, QUIET, Mark, canvas, drawn, is_narrow, marks
-from cxrobust.reports.figures.values import tell_estimate
+from cxrobust.reports.figures.told_points import tell_estimate
 from cxrobust.reports.sentences import metric_name
 from cxrobust.reports.view import CLEAN, Series, View
 from cxrobust.reports.words import capitalised, compact, condition_words, metric_words

@@ -5,7 +5,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import PercentFormatter
 
 from cxrobust.reports.figures.style import Mark, canvas, drawn, is_narrow, marks
-from cxrobust.reports.figures.values import ends_words, tell
+from cxrobust.reports.figures.told_points import ends_words, tell
 from cxrobust.reports.view import View
 from cxrobust.reports.words import capitalised, condition_words, number, readable, shortened
 from cxrobust.results import Flip, Flips

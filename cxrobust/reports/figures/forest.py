@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from cxrobust.reports.figures.style import INK, QUIET, Mark, canvas, drawn, is_narrow, marks
-from cxrobust.reports.figures.values import tell_estimate
+from cxrobust.reports.figures.told_points import tell_estimate
 from cxrobust.reports.view import View, is_few
 from cxrobust.reports.words import MACRO, count, finding_words, shortened
 from cxrobust.results import Estimate

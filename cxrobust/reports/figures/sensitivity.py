@@ -7,7 +7,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
 
 from cxrobust.reports.figures.style import INK, PALE, Mark, canvas, drawn, is_narrow, marks
-from cxrobust.reports.figures.values import estimate_words, tell
+from cxrobust.reports.figures.told_points import estimate_words, tell
 from cxrobust.reports.units import in_units
 from cxrobust.reports.view import View
 from cxrobust.reports.words import capitalised, metric_words, shortened

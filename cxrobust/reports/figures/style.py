@@ -17,7 +17,7 @@ from matplotlib.figure import Figure as Canvas
 
 from cxrobust.reports.figures.layout import Panels
 from cxrobust.reports.figures.renderers import pdf_of, svg_and_pdf_of, svg_of
-from cxrobust.reports.figures.values import add_values, without_values
+from cxrobust.reports.figures.told_points import add_values, without_values
 from cxrobust.reports.fonts import SANS, font_folders
 
 ONE_COLUMN, TWO_COLUMNS = 89.0, 183.0

@@ -5,7 +5,7 @@ from typing import Any
 
 from cxrobust.reports.parts import NOT_APPLICABLE, Cell, Column, Group, Table
 from cxrobust.reports.sections import section
-from cxrobust.reports.values import breakable, value_words
+from cxrobust.reports.settings_in_words import breakable, value_words
 from cxrobust.reports.view import View
 from cxrobust.reports.words import (
     condition_words,

@@ -6,7 +6,7 @@ from dataclasses import replace
 from matplotlib.figure import Figure as Canvas
 
 from cxrobust.reports.figures.style import DARK, canvas, drawn, marks, themed
-from cxrobust.reports.figures.values import estimate_words, tell
+from cxrobust.reports.figures.told_points import estimate_words, tell
 from cxrobust.results import Estimate
 
 from .made import REGIMES, SMALL, results

@@ -2,7 +2,7 @@ import pytest
 
 from cxrobust.cli import _main
 from cxrobust.errors import StudyError
-from cxrobust.names import kinds, listed
+from cxrobust.listing import kinds, listed
 
 
 @pytest.mark.parametrize("kind", kinds())
