@@ -108,7 +108,7 @@ def ascend(
             left, way, objective, ball = left[on], way.only(on), objective.only(on), ball.only(on)
             if len(left) == 0:
                 return points, losses, wrong
-        is_wrong = way.step_on(objective, ball, kept=1.0 if number == 0 else KEPT)
+        is_wrong = way.step_on(objective, ball, kept=1.0 if number == 0 else KEPT, is_last=number + 1 == steps)
         since += 1
         if number + 1 in checkpoints:
             way.look_back(since)
@@ -165,15 +165,18 @@ class _Way:
         """Return the way of some images."""
         return _Way(**{one.name: getattr(self, one.name)[rows] for one in fields(self)})
 
-    def step_on(self, objective: Objective, ball: Ball, *, kept: float) -> "torch.Tensor":
-        """Take one step; return whether each image is wrong there."""
+    def step_on(self, objective: Objective, ball: Ball, *, kept: float, is_last: bool) -> "torch.Tensor":
+        """Take one step; return whether each image is wrong there. After the last nobody asks for a gradient."""
         import torch
 
         point = self.point
         moved = ball.within(point + _wide(self.step) * ball.direction(self.gradient), self.images)
         following = ball.within(point + kept * (moved - point) + (1 - kept) * (point - self.before), self.images)
         self.before, self.point, last = point, following, self.loss
-        self.loss, self.gradient, is_wrong = objective.gradient(following)
+        if is_last:
+            self.loss, is_wrong = objective.judged(following)
+        else:
+            self.loss, self.gradient, is_wrong = objective.gradient(following)
         self.rises = self.rises + (self.loss > last)
         better = self.loss > self.highest
         self.best = torch.where(_wide(better), following, self.best)
