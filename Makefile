@@ -8,7 +8,7 @@ READY := .venv/.ready
 BROWSER := .venv/.browser
 CLUSTER := .venv/.cluster
 
-.PHONY: demo test check lint types docs format setup clean nih-chexnet nih-621 pneumoniamnist chexalign chexalign-losses pages
+.PHONY: demo test check lint types docs format setup clean nih-chexnet nih-621 pneumoniamnist chexalign chexalign-losses chexalign-rates pages
 
 DATA ?= $(or $(CXROBUST_DATA),../shared/data)
 
@@ -68,6 +68,12 @@ chexalign-losses: chexalign
 	$(BIN)/python $(CHEXALIGN)/train_dpo.py --judge labeler --learning-rate 3e-4 --loss length-normalised
 	$(BIN)/python $(CHEXALIGN)/train_kto.py --judge labeler
 	$(BIN)/cxrobust run $(CHEXALIGN)/study-losses.toml --out $(CHEXALIGN)/out/losses
+
+chexalign-rates: chexalign-losses
+	@set -e; for rate in 3e-4 1e-4; do \
+	  for judge in labeler overlap people; do $(BIN)/python $(CHEXALIGN)/train_dpo.py --judge $$judge --learning-rate $$rate; done; \
+	  $(BIN)/python $(CHEXALIGN)/train_kto.py --judge labeler --learning-rate $$rate; done
+	$(BIN)/python $(CHEXALIGN)/unseen.py
 
 pages: demo $(BROWSER)
 	$(BIN)/python tools/pages.py demo docs/_static

@@ -260,6 +260,10 @@ def test_broken_wording_is_counted_on_patients_that_training_has_not_seen(traine
     assert n_images == sum(patient not in learnt for patient in patients) > 3
     assert set(broken) == {"sft", "dpo-people"}
     assert all(0 <= n <= n_images for n in broken.values())
+    told = json.loads((trained / "checkpoints" / "dpo-people" / "training.json").read_text())
+    margin, accuracy = round(told["reward_margin"], 2), round(told["reward_accuracy"], 2)
+    said = importlib.import_module("unseen").rewards("dpo-people")
+    assert [float(one) for one in re.findall(r"-?\d\.\d\d", said)] == [margin, accuracy]
 
 
 @pytest.mark.parametrize("script", ["train_dpo", "train_kto"])

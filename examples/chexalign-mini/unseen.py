@@ -1,8 +1,11 @@
 """Count the broken reports that checkpoints write of validation images whose patients no preference is of.
 
-python examples/chexalign-mini/unseen.py dpo-labeler dpo-overlap dpo-people
+python examples/chexalign-mini/unseen.py [dpo-labeler dpo-overlap ...]
+
+Without names, of all that were tuned by preferences; beside each the rewards at the end of its training.
 """
 
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,8 +43,22 @@ def count(
     return len(ids), found
 
 
-if __name__ == "__main__":
+def rewards(name: str) -> str:
+    """Say the margin of rewards at the end of a training, and how often it was above 0; nothing where none is told."""
+    told = json.loads((HERE / "checkpoints" / name / "training.json").read_text())
+    if "reward_margin" not in told:
+        return ""
+    return f"; reward margin {told['reward_margin']:.2f}, accuracy {told['reward_accuracy']:.2f}"
+
+
+def main() -> None:
+    """Read the command line and count."""
+    tuned = sorted(one.parent.name for one in HERE.glob("checkpoints/*/training.json") if one.parent.name != "sft")
     with reporting() as told:
-        n_images, counts = count(read_study(HERE / "study.toml"), sys.argv[1:], report=told)
+        n_images, counts = count(read_study(HERE / "study.toml"), sys.argv[1:] or tuned, report=told)
     for one, n in counts.items():
-        print(f"{one}: {n} of {n_images} reports broken")
+        print(f"{one}: {n} of {n_images} reports broken{rewards(one)}")
+
+
+if __name__ == "__main__":
+    main()
