@@ -1,7 +1,7 @@
 """How numbers, metrics, conditions and findings are written: AMA style, true minus signs, non-breaking spaces."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -366,7 +366,7 @@ def condition_words(condition: str) -> str:
         return readable(condition)
     name = PERTURBATIONS.get(parsed.name) or readable(parsed.name)
     name = name.upper() if re.fullmatch(r"[a-z]*(gsm|pgd|gsmpp|gdrs)|fab|bim|spsa", name) else name
-    return ", ".join([name, *(parameter_words(key, value) for key, value in parsed.parameters)])
+    return ", ".join([name, *_all_parameters(dict(parsed.parameters))])
 
 
 def strength_words(condition: str) -> str:
@@ -382,6 +382,19 @@ def strength_words(condition: str) -> str:
 
 
 _AIMED = {"worst": "the worst finding of each image", "each": "each finding alone"}
+_TEXTS = {"clean": "the clean report", "reference": "the reference report"}
+
+
+def _all_parameters(values: Mapping[str, str]) -> list[str]:
+    """Write all parameters; of an attack on reports the text and the way it goes are one clause."""
+    if values.get("target") != REPORT:
+        return [parameter_words(key, value) for key, value in values.items()]
+    text, goal = values.get("text", "clean"), values.get("goal")
+    is_against = text in _TEXTS if goal is None else goal == "hide"
+    of = _TEXTS.get(text) or "the text “" + readable(text.strip('"')) + "”"
+    aim = f"{'against' if is_against else 'towards'} {of}"
+    others = [(key, value) for key, value in values.items() if key not in ("text", "goal")]
+    return [aim if key == "target" else parameter_words(key, value) for key, value in others]
 
 
 def parameter_words(key: str, value: str) -> str:
@@ -394,7 +407,6 @@ def parameter_words(key: str, value: str) -> str:
         "steps": f"{value}{SPACE}step{'' if value == '1' else 's'}",
         "target": f"aimed at {_AIMED.get(value) or finding_words(value)}",
         "goal": f"to {value} it",
-        "text": "by the radiologist’s" if value == "reference" else "by the text “" + value.strip('"') + "”",
         "made_on": f"made on {value}",
         "until_wrong_at": f"until wrong at{SPACE}{value}",
     }

@@ -175,8 +175,8 @@ def test_sentences_of_changed_findings_are_marked_and_named():
     assert attacked == (
         "11 words",
         "p(Effusion) 0.25",
-        "beyond the clean report: Pneumothorax",
-        "missing from the clean report: Pleural Effusion",
+        "not in the clean report: Pneumothorax",
+        "only in the clean report: Pleural Effusion",
     )
 
 
@@ -408,8 +408,12 @@ def spaced(text):
 
 def test_conditions_say_the_text_that_is_attacked():
     said = spaced(condition_words('pgd(eps=4/255, target=report, text="Mass, large.")'))
-    assert said == "PGD, ε = 4/255, aimed at whole reports, by the text “Mass, large.”"
-    assert "by the radiologist’s" in condition_words("pgd(eps=4/255, target=report, text=reference)")
+    assert said == "PGD, ε = 4/255, towards the text “Mass, large.”"
+    said = spaced(condition_words("pgd(eps=4/255, target=report, text=reference, steps=5)"))
+    assert said == "PGD, ε = 4/255, against the reference report, 5 steps"
+    assert spaced(condition_words("fgsm(eps=1/255, target=report)")) == "FGSM, ε = 1/255, against the clean report"
+    raised = condition_words("fgsm(eps=1/255, target=report, goal=fabricate, text=reference)")
+    assert raised.endswith(", towards the reference report")
 
 
 def confused(regime, condition, finding, *counts):

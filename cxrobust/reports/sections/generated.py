@@ -26,7 +26,7 @@ from cxrobust.reports.words import (
 from cxrobust.results import Confusion, Estimate
 
 MOST_IMAGES, MOST_REGIMES = 4, 4
-LOST = "missing from"
+BEYOND, LOST = "not in", "only in"
 MOST_WORDS = 130
 """Of a longer report the first sentences are printed."""
 MOST_FINDINGS = 3
@@ -158,7 +158,7 @@ def _changes(one: Mapping[str, Any], before: Mapping[str, Any] | None) -> dict[s
         return {}
     now, then = stated(one["labels"]), stated(before["labels"])
     return {
-        "beyond": now.keys() - then.keys(),
+        BEYOND: now.keys() - then.keys(),
         LOST: then.keys() - now.keys(),
         "other certainty than": {name for name in now.keys() & then.keys() if now[name] != then[name]},
     }
