@@ -15,6 +15,7 @@ from cxrobust.predictions import PredictionSet
 from cxrobust.reports.document import compose, section_bodies
 from cxrobust.reports.limits import limits
 from cxrobust.reports.pdf import to_pdf
+from cxrobust.reports.sections.answer import MOST_METRICS
 from cxrobust.reports.sections.generated import MOST_WORDS, generated
 from cxrobust.reports.view import View
 from cxrobust.reports.words import condition_words, regime
@@ -320,6 +321,15 @@ def test_no_score_of_reports_is_called_a_macro_average():
     mixed = bodies_of(with_scores(RAW, "bleu"))
     assert "macro average over 2 findings, scores of reports apart" in mixed["primary"]
     assert "macro AUROC of" in mixed["answer"]
+    assert "BLEU" in mixed["answer"]
+
+
+def test_the_answer_tells_the_first_score_of_reports_however_late_the_study_names_it():
+    several = with_scores(RAW, "bleu", "f1-14-micro")
+    assert len(RAW.study["analysis"]["metrics"]) >= MOST_METRICS
+    bodies = bodies_of(several)
+    assert "BLEU" in bodies["answer"]
+    assert "F1-14" not in bodies["answer"]
 
 
 def test_notes_name_the_metrics_that_they_are_of():
