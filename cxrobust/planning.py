@@ -27,7 +27,18 @@ from cxrobust.errors import DataError, StudyError, nearest
 from cxrobust.files import alone, atomic_write_text, sha256_file
 from cxrobust.predictions import INDEX, PredictionSet, load_predictions
 from cxrobust.progress import Reporter, silent
-from cxrobust.results import ESTIMANDS, OTHERS, PREDICTIONS, RESULTS, Estimate, Results, read_results, to_csv
+from cxrobust.results import (
+    ESTIMANDS,
+    OTHERS,
+    PREDICTIONS,
+    RESULTS,
+    Estimand,
+    Estimate,
+    Results,
+    primary_estimand,
+    read_results,
+    to_csv,
+)
 from cxrobust.study import Study
 
 POWER = "power.csv"
@@ -117,13 +128,13 @@ def select(results: Results, which: Which, *, name: str = RESULTS) -> tuple[Esti
         Naming the first option that matches nothing, and what there is.
     """
     primary = results.primary_condition
-    estimand = which.estimand or ("difference-in-differences" if primary else "regime-reference")
     tested = [one for one in ESTIMANDS if one not in (*UNTESTED, "recalibrated-raw")]
-    if estimand not in tested:
+    if which.estimand and which.estimand not in tested:
         raise StudyError(
-            f"--estimand {estimand}: no difference that is tested{nearest(estimand, tested)}: "
+            f"--estimand {which.estimand}: no difference that is tested{nearest(which.estimand, tested)}: "
             f"those are {', '.join(tested)}"
         )
+    estimand = which.estimand or _primary_estimand(results)
     along = estimand.startswith(("trend", "area", "half-margin"))
     usual = "clean" if primary is None else parse_condition(primary).series if along else primary
     wanted = {
@@ -248,10 +259,15 @@ def _comparisons(estimate: Estimate, results: Results, study: Study) -> int:
     """Tests that the results adjust together with this one."""
     families = Families(
         declared=study.analysis.families,
+        primary_estimand=_primary_estimand(results),
         primary_condition=results.primary_condition,
         adjust=study.analysis.adjust,
     )
     return comparisons(estimate, Counter(one.family for one in results.estimates), families)
+
+
+def _primary_estimand(results: Results) -> Estimand:
+    return primary_estimand(n_regimes=len(results.regimes), primary_condition=results.primary_condition)
 
 
 def _simulate(

@@ -246,6 +246,54 @@ def test_what_the_primary_comparison_is_without_perturbations() -> None:
     assert {(one.estimand, one.condition, one.finding) for one in found} == {("regime-reference", "clean", "macro")}
 
 
+def alone(folder: Path, *, clean: bool = False) -> Path:
+    """A study of the pilot's reference alone, analysed; with `clean`, of its clean images alone."""
+    made_elsewhere(folder)
+    head, first, rest = STUDY.split("[[regimes]]")
+    text = f"{head}[[regimes]]{first}[analysis]{rest.split('[analysis]')[1]}"
+    found = folder / "study.toml"
+    found.write_text(text.replace(', "pgd(eps=4/255)" = "a-pgd.csv"', "") if clean else text)
+    assert _main(["predict", str(found)]) == 0
+    assert _main(["analyze", str(found)]) == 0
+    return found
+
+
+def test_of_one_regime_its_changes_are_planned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = alone(tmp_path)
+    assert _main(["power", str(study), "--difference", "0.1", "--simulate", "100"]) == 0
+    said = capsys.readouterr().out
+    assert "perturbed-clean, macro, pgd(eps=4/255)\n" in said
+    assert "(two-sided α = 0.05/5)\n" in said
+    results, rows = read_results(tmp_path / "out" / "results.json"), read_rows(study)
+    assert [row["metric"] for row in rows] == ["auroc", "accuracy", "confidence", "ece", "brier"]
+    assert {row["simulations"] for row in rows} == {"100"}
+    for row in rows:
+        (one,) = results.find(estimand="perturbed-clean", metric=row["metric"], condition=PRIMARY, finding="macro")
+        assert (one.family, one.regime, row["regime"]) == ("primary", "a", "a")
+        expected = plan(
+            one.se,
+            n_patients=one.n_patients,
+            n_images=one.n_images,
+            n_positive_patients=one.n_positive_patients,
+            size=0.1,
+            comparisons=5,
+        )
+        assert float(row["detectable"]) == expected.detectable
+        (told,) = (each for each in results.power if each.metric == row["metric"])
+        assert told.comparisons == 5
+        assert told.size == pytest.approx(expected.detectable, rel=1e-12)  # 1 − 0.95 is not quite 0.05
+
+
+def test_one_regime_on_clean_images_alone_has_nothing_to_plan(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = alone(tmp_path, clean=True)
+    capsys.readouterr()
+    assert _main(["power", str(study)]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "compares nothing, so there is nothing to plan: add a regime or a perturbation" in said
+
+
 def test_pairs_without_the_reference_are_not_planned() -> None:
     which = Which(estimand="regime-reference", condition="clean")
     before = select(INVENTED, which)

@@ -12,6 +12,7 @@ from statsmodels.stats.multitest import multipletests
 from cxrobust.analysis.choices import is_untestable
 from cxrobust.analysis.permutation import max_t_p_values
 from cxrobust.analysis.testing import FLIPS, SWAPS, UNTESTED
+from cxrobust.conditions import CLEAN
 from cxrobust.errors import StudyError
 from cxrobust.results import ESTIMANDS, Estimand, Estimate
 from cxrobust.study.analysis import Adjustment, Family
@@ -59,6 +60,7 @@ class Families:
     """Which family an estimate's test belongs to, and how each is adjusted."""
 
     declared: tuple[Family, ...]
+    primary_estimand: Estimand
     primary_condition: str | None
     adjust: Adjustment
     in_pairs: Collection[str] = ()
@@ -70,7 +72,12 @@ class Families:
             return None
         place = place_of(estimate)
         declared = next((one.name for one in self.declared if fits(one, place)), None)
-        return declared or family_of(estimate, primary_condition=self.primary_condition, in_pairs=self.in_pairs)
+        return declared or family_of(
+            estimate,
+            primary_estimand=self.primary_estimand,
+            primary_condition=self.primary_condition,
+            in_pairs=self.in_pairs,
+        )
 
     def method(self, family: str) -> Adjustment:
         """Return how a family is adjusted."""
@@ -102,23 +109,27 @@ def fits(family: Family, place: Place) -> bool:
     return all(not some or value in some for some, value in zip(wanted, place, strict=True))
 
 
-def family_of(estimate: Estimate, *, primary_condition: str | None, in_pairs: Collection[str] = ()) -> str:
+def family_of(
+    estimate: Estimate,
+    *,
+    primary_estimand: Estimand,
+    primary_condition: str | None,
+    in_pairs: Collection[str] = (),
+) -> str:
     """Name the usual family of an estimate's test.
 
-    The primary family is the difference-in-differences of the macro averages under the primary condition, all
-    metrics and regimes together, scores of whole reports among them; in a study of clean images alone it is the
-    macro regime − reference. Other macro averages form one family for each estimand and metric, micro averages and
-    worst findings others; single findings one for each estimand, metric, regime and condition. Subgroups and
-    recalibrated predictions have families of their own. Where Cochran's test compares all regimes, their pairs form
-    one family for each condition and finding.
+    The primary family is the primary estimand of the macro averages under the primary condition, all metrics and
+    regimes together, scores of whole reports among them. Other macro averages form one family for each estimand and
+    metric, micro averages and worst findings others; single findings one for each estimand, metric, regime and
+    condition. Subgroups and recalibrated predictions have families of their own. Where Cochran's test compares all
+    regimes, their pairs form one family for each condition and finding.
     """
     where = [part for part in (_variable(estimate.subgroup), estimate.recalibration) if part]
     is_pair = estimate.metric in in_pairs and estimate.estimand == "regime-reference" and ": " not in estimate.subgroup
     if is_pair and estimate.finding not in {"macro", "worst"}:
         return ", ".join([estimate.estimand, estimate.metric, estimate.condition, estimate.finding, "pairs", *where])
     if estimate.finding in {"macro", "micro", "worst", "report"}:
-        wanted = "regime-reference" if primary_condition is None else "difference-in-differences"
-        is_primary = estimate.estimand == wanted and estimate.condition == (primary_condition or "clean")
+        is_primary = (estimate.estimand, estimate.condition) == (primary_estimand, primary_condition or str(CLEAN))
         if estimate.finding in {"macro", "report"} and is_primary and not where:
             return PRIMARY
         return ", ".join([estimate.estimand, estimate.metric, estimate.finding, *where])

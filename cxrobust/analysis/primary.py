@@ -1,4 +1,4 @@
-"""The primary comparison of a study: which estimand, under which condition, of the macro averages."""
+"""The estimates of a study's primary comparison."""
 
 from collections.abc import Iterable
 
@@ -6,13 +6,6 @@ from cxrobust.analysis.sample import REPORT
 from cxrobust.analysis.values import MACRO
 from cxrobust.conditions import CLEAN
 from cxrobust.results import Estimand, Estimate
-
-
-def primary_estimand(*, n_regimes: int, primary_condition: str | None) -> Estimand:
-    """Return the estimand that answers the question: what a study's regimes and conditions allow."""
-    if n_regimes > 1:
-        return "regime-reference" if primary_condition is None else "difference-in-differences"
-    return "value" if primary_condition is None else "perturbed-clean"
 
 
 def primary_comparisons(

@@ -20,7 +20,7 @@ from cxrobust.analysis.families import Families, Key, adjust, key_of
 from cxrobust.analysis.flips import flip_matrices, tally
 from cxrobust.analysis.metrics import Metric, grouped, metric
 from cxrobust.analysis.parallel import in_threads
-from cxrobust.analysis.primary import primary_comparisons, primary_estimand
+from cxrobust.analysis.primary import primary_comparisons
 from cxrobust.analysis.recalibrated import recalibrated_estimates
 from cxrobust.analysis.reliability import reliability_bins
 from cxrobust.analysis.report_scores import check_scored, confused_findings, report_estimates
@@ -45,6 +45,8 @@ from cxrobust.results import (
     RiskCoverage,
     Threshold,
     Unclustered,
+    primary_condition,
+    primary_estimand,
 )
 from cxrobust.study.analysis import AnalysisSection
 
@@ -95,10 +97,11 @@ def analyze(
     metrics = {name: metric[name] for name in settings.metrics}
     _check(metrics, predictions, settings, reference=reference)
     sample = Sample.draw(predictions, settings, seed=seed)
-    primary = settings.primary_condition or next(iter(predictions.conditions[1:]), None)
+    primary = primary_condition(settings.primary_condition, predictions.conditions)
     estimand = primary_estimand(n_regimes=len(predictions.regimes), primary_condition=primary)
     families = Families(
         declared=settings.families,
+        primary_estimand=estimand,
         primary_condition=primary,
         adjust=settings.adjust,
         in_pairs=metrics_in_pairs(settings, predictions),

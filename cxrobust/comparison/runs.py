@@ -17,7 +17,16 @@ from cxrobust.files import sha256_file
 from cxrobust.predictions import INDEX, PredictionSet, load_predictions
 from cxrobust.progress import Reporter, silent
 from cxrobust.reports.words import condition_words, counted, finding_words, metric_words
-from cxrobust.results import PREDICTIONS, RESULTS, Estimand, Estimate, Results, read_results
+from cxrobust.results import (
+    PREDICTIONS,
+    RESULTS,
+    Estimand,
+    Estimate,
+    Results,
+    primary_condition,
+    primary_estimand,
+    read_results,
+)
 from cxrobust.study.analysis import AnalysisSection
 
 OLD, NEW = "old", "new"
@@ -107,7 +116,12 @@ def paired(old: Run, new: Run, *, report: Reporter = silent) -> Paired:
         analysed = analyze(joined, settings, reference=OLD, seed=int(new.results.study["study"]["seed"]))
         found += [replace(one, regime=regime) for one in analysed.estimates if _is_wanted(one)]
     report("testing new against old", len(shared.regimes), len(shared.regimes))
-    families = Families(declared=(), primary_condition=settings.primary_condition, adjust=settings.adjust)
+    families = Families(
+        declared=(),
+        primary_estimand=primary_estimand(n_regimes=2, primary_condition=settings.primary_condition),
+        primary_condition=settings.primary_condition,
+        adjust=settings.adjust,
+    )
     bare = [replace(one, p_adjusted=None, family=None) for one in found]
     return Paired(
         estimates=adjust(bare, families),
@@ -250,14 +264,12 @@ def _settings(results: Results, shared: _Shared) -> AnalysisSection:
     """Return how the new run was analysed, without what names regimes or subgroups of its own."""
     content = results.study["analysis"]
     read = AnalysisSection.model_validate_json(json.dumps(content))
-    primary = results.primary_condition
-    if primary not in shared.conditions:
-        primary = next(iter(shared.conditions[1:]), None)
+    named = results.primary_condition if results.primary_condition in shared.conditions else None
     return read.model_copy(
         update={
             "metrics": shared.metrics,
             "sets": {name: some for name, some in read.sets.items() if set(some) <= set(shared.conditions)},
-            "primary_condition": primary,
+            "primary_condition": primary_condition(named, shared.conditions),
             "families": (),
             "subgroups": (),
             "recalibrate": (),

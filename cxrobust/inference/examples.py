@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cxrobust.conditions import CLEAN, parse_condition
+from cxrobust.conditions import CLEAN
 from cxrobust.files import atomic_write, sha256_file, sha256_json
 from cxrobust.inference.perturbations import Batch, Perturbation
 from cxrobust.inference.perturbations.corruption import Corruption, every_corruption
@@ -18,6 +18,7 @@ from cxrobust.inference.pixels import WHITE
 from cxrobust.inference.runner import Runner
 from cxrobust.inference.units import Plan, Unit
 from cxrobust.predictions import read_unit
+from cxrobust.results import primary_condition
 
 FOLDER = "examples"
 SHEET = 12
@@ -118,10 +119,7 @@ def attack_examples(units: Sequence[Unit], planned: Plan, folder: Path, runner: 
 
 
 def _primary(planned: Plan) -> str | None:
-    wanted = planned.study.analysis.primary_condition
-    if wanted is not None:
-        return str(parse_condition(wanted))
-    return next((str(condition) for condition in planned.conditions[1:]), None)
+    return primary_condition(planned.study.analysis.primary_condition, [str(one) for one in planned.conditions])
 
 
 def _one_a_patient(planned: Plan) -> list[int]:

@@ -1,6 +1,6 @@
 """Registering a study, and what a run changed, added or left out since."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -16,7 +16,7 @@ from cxrobust.errors import DataError, StudyError
 from cxrobust.files import sha256_bytes
 from cxrobust.inference.elsewhere import Elsewhere
 from cxrobust.registration import Registration, frozen_hash, refuse_to_replace, write_registration
-from cxrobust.results import Estimate
+from cxrobust.results import Estimate, primary_condition, primary_estimand
 from cxrobust.study import Study
 
 AVERAGES = ("macro", "micro", "worst", "others")
@@ -54,7 +54,7 @@ def plan_of(study: Study) -> dict[str, Any]:
         names, conditions, reference=study.study.reference, sets=tuple(analysis["sets"]), chances=np.zeros(1)
     )
     estimands = dict.fromkeys(one.estimand for one in possible)
-    primary = study.analysis.primary_condition or next(iter(conditions[1:]), None)
+    primary = primary_condition(study.analysis.primary_condition, conditions)
     return {
         "study": {name: settings["study"][name] for name in ("title", "question", "reference", "seed")},
         "data": settings["data"],
@@ -65,7 +65,7 @@ def plan_of(study: Study) -> dict[str, Any]:
         "conditions": list(conditions),
         "estimands": [*estimands, *(["recalibrated-raw"] if analysis["recalibrate"] else [])],
         "primary": {
-            "estimand": _primary_estimand(names, primary),
+            "estimand": primary_estimand(n_regimes=len(names), primary_condition=primary),
             "condition": primary,
             "finding": "macro",
         },
@@ -93,12 +93,6 @@ def _conditions(study: Study) -> tuple[str, ...]:
     """Return the conditions of a study, those of predictions made elsewhere last."""
     elsewhere = (condition for regime in study.regimes for condition in regime.own_conditions)
     return tuple(dict.fromkeys((*map(str, study.conditions), *elsewhere)))
-
-
-def _primary_estimand(regimes: Sequence[str], primary: str | None) -> str:
-    if len(regimes) < 2:
-        return "value" if primary is None else "perturbed-clean"
-    return "regime-reference" if primary is None else "difference-in-differences"
 
 
 def _inputs(study: Study) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cxrobust.reports.words import ADJUSTMENTS, MACRO, REPORT
-from cxrobust.results import Estimand, Estimate, Results
+from cxrobust.results import Estimand, Estimate, Results, primary_estimand
 
 CLEAN = "clean"
 FEW_POSITIVE_PATIENTS = 20
@@ -114,9 +114,7 @@ class View:
     @property
     def comparison(self) -> Estimand:
         """The estimand that answers the question: what the study's regimes and conditions allow."""
-        if not self.others:
-            return "perturbed-clean" if self.primary else "value"
-        return "difference-in-differences" if self.primary else "regime-reference"
+        return primary_estimand(n_regimes=len(self.regimes), primary_condition=self.primary)
 
     @property
     def compared(self) -> tuple[str, ...]:

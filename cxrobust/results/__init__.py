@@ -16,6 +16,7 @@ from cxrobust.results.files import (
     write_estimates,
     write_results,
 )
+from cxrobust.results.primary import primary_condition, primary_estimand
 from cxrobust.results.records import (
     COLUMNS,
     ESTIMANDS,
@@ -66,6 +67,8 @@ __all__ = [
     "estimates_text",
     "finite",
     "parse_results",
+    "primary_condition",
+    "primary_estimand",
     "read_results",
     "read_text",
     "results_text",

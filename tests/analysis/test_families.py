@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from cxrobust.analysis import analyze, families
-from cxrobust.analysis.families import PRIMARY, Families, family_of, is_usual, key_of
+from cxrobust.analysis.families import PRIMARY, Families, is_usual, key_of
 from cxrobust.analysis.permutation import max_t_p_values, sign_flip_p_values
 from cxrobust.errors import MisfitError, StudyError
-from cxrobust.results import Estimate
+from cxrobust.results import Estimate, primary_estimand
 from cxrobust.study.analysis import Family, Subgroups
 
 from . import oracle
@@ -43,8 +43,17 @@ def made(p, **changes):
     return replace(base, **changes)
 
 
-def adjust(rows, *, primary_condition, method="holm", declared=(), **given):
-    wanted = Families(declared=tuple(declared), primary_condition=primary_condition, adjust=method)
+def of_study(primary_condition, *, declared=(), adjust="holm", n_regimes=2):
+    return Families(
+        declared=tuple(declared),
+        primary_estimand=primary_estimand(n_regimes=n_regimes, primary_condition=primary_condition),
+        primary_condition=primary_condition,
+        adjust=adjust,
+    )
+
+
+def adjust(rows, *, primary_condition, method="holm", declared=(), n_regimes=2, **given):
+    wanted = of_study(primary_condition, declared=declared, adjust=method, n_regimes=n_regimes)
     return families.adjust(rows, wanted, **given)
 
 
@@ -101,18 +110,30 @@ def test_the_names_of_usual_families_are_told_from_others():
         for condition in ("pgd", "noise")
         for subgroup in ("", "sex=F", "sex: M − F", "sex: interaction")
     ]
-    assert all(is_usual(family_of(row, primary_condition="pgd")) for row in rows)
+    assert all(is_usual(of_study("pgd", n_regimes=n).of(row)) for row in rows for n in (1, 2))
     assert not any(map(is_usual, ("own", "does it depend on sex?", "perturbed-clean", "primary, own")))
 
 
 def test_the_primary_family_of_clean_images_alone_is_the_difference_of_regimes():
     row = made(0.2, finding="macro", estimand="regime-reference", condition="clean")
-    assert family_of(row, primary_condition=None) == PRIMARY
-    assert family_of(row, primary_condition="pgd") == "regime-reference, auroc, macro"
+    assert of_study(None).of(row) == PRIMARY
+    assert of_study("pgd").of(row) == "regime-reference, auroc, macro"
+
+
+def test_the_primary_family_of_one_regime_is_its_changes_under_the_primary_condition():
+    rows = [
+        made(p, finding="macro", metric=metric, estimand="perturbed-clean", reference=None, condition=condition)
+        for metric, condition, p in (("auroc", "pgd", 0.01), ("ece", "pgd", 0.02), ("auroc", "noise", 0.03))
+    ]
+    found = adjust(rows, primary_condition="pgd", n_regimes=1)
+    assert [e.family for e in found] == [PRIMARY, PRIMARY, "perturbed-clean, auroc, macro"]
+    assert [e.p_adjusted for e in found] == [*oracle.holm([0.01, 0.02]), 0.03]
+    beside = adjust(rows, primary_condition="pgd", n_regimes=2)
+    assert [e.family for e in beside] == [f"perturbed-clean, {metric}, macro" for metric in ("auroc", "ece", "auroc")]
 
 
 def test_a_value_has_no_family():
-    assert Families(declared=(), primary_condition="pgd", adjust="holm").of(made(0.1, estimand="value")) is None
+    assert of_study("pgd").of(made(0.1, estimand="value")) is None
 
 
 @pytest.mark.parametrize(
@@ -173,7 +194,7 @@ def test_an_estimate_belongs_to_the_first_declared_family_that_it_fits():
 )
 def test_what_a_declared_family_holds(changes, fits):
     family = Family(**{"name": "own", "findings": ("Mass",), **changes})
-    wanted = Families(declared=(family,), primary_condition="pgd", adjust="holm")
+    wanted = of_study("pgd", declared=[family])
     assert (wanted.of(made(0.1)) == "own") == fits
 
 
@@ -196,7 +217,7 @@ def test_subgroups_comparisons_and_interactions_are_three_usual_families():
 
 
 def test_only_the_difference_of_values_between_subgroups_is_a_hypothesis():
-    wanted = Families(declared=(), primary_condition="pgd", adjust="holm")
+    wanted = of_study("pgd")
     for estimand in ("value", "area", "relative", "half-margin"):
         assert wanted.of(made(0.1, estimand=estimand)) is None
         assert wanted.of(made(0.1, estimand=estimand, subgroup="sex: M − F")) is not None
@@ -257,11 +278,11 @@ def test_max_t_adjusts_declared_families_alone_where_it_is_theirs_alone():
 
 
 def test_max_t_is_wanted_of_sign_flips_alone():
-    wanted = Families(declared=(), primary_condition="pgd", adjust="max-t")
+    wanted = of_study("pgd", adjust="max-t")
     assert wanted.wants_max_t(made(0.1, test="permutation (exact)"))
     assert not wanted.wants_max_t(made(0.1, test="delong"))
     assert not wanted.wants_max_t(made(0.1, estimand="value"))
-    assert not Families(declared=(), primary_condition="pgd", adjust="holm").wants_max_t(made(0.1))
+    assert not of_study("pgd").wants_max_t(made(0.1))
 
 
 def test_max_t_of_another_test_is_refused():

@@ -28,6 +28,7 @@ from cxrobust.results import (
     Results,
     Threshold,
     Unclustered,
+    primary_estimand,
 )
 
 REGIMES = (
@@ -114,7 +115,7 @@ LARGE = Made(n_regimes=12, n_findings=14, n_severities=2, more_attacks=True)
 def results(made: Made, *, images: Path | None = None) -> Results:
     """Build a study's results; with a folder, example images are written there."""
     primary = "pgd(eps=1/255, steps=20)" if made.perturbed else None
-    estimates = _adjusted(list(_estimates(made)), primary)
+    estimates = _adjusted(list(_estimates(made)), primary, n_regimes=made.n_regimes)
     text = f'[study]\ntitle = "{made.title}"\nseed = 2026\nreference = "{made.regimes[0]}"\n'
     return Results(
         study=_study(made, primary),
@@ -312,11 +313,12 @@ def _estimates(made: Made) -> Iterator[Estimate]:
                 )
 
 
-def _adjusted(estimates: list[Estimate], primary: str | None) -> tuple[Estimate, ...]:
+def _adjusted(estimates: list[Estimate], primary: str | None, *, n_regimes: int) -> tuple[Estimate, ...]:
     """Name families as the analysis does and adjust within them by Holm's method."""
     families: dict[str, list[tuple[float, int]]] = {}
+    estimand = primary_estimand(n_regimes=n_regimes, primary_condition=primary)
     for place, one in enumerate(estimates):
-        family = family_of(one, primary_condition=primary)
+        family = family_of(one, primary_estimand=estimand, primary_condition=primary)
         if family is not None and one.p_value is not None:
             families.setdefault(family, []).append((one.p_value, place))
     for family, members in families.items():
