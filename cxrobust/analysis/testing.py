@@ -114,9 +114,9 @@ def _flipped(
     columns, sample = _Columns(values), values.samples[0]
     for row, k, _ in places:
         columns.add(contrasts[row], k)
-    n_draws, n_patients = sample.settings.resamples, len(sample.predictions.patient_ids)
-    p_values = sign_flip_p_values(columns.stacked(), n_draws=n_draws, rng=sample.rng(2), sums=columns.sums)
-    exact = is_exact(n_patients, n_draws=n_draws)
+    contributions, n_draws = columns.stacked(), sample.settings.resamples
+    p_values = sign_flip_p_values(contributions, n_draws=n_draws, rng=sample.rng(2), sums=columns.sums)
+    exact = is_exact(len(contributions), n_draws=n_draws)
     notes = _exact_notes(values, contrasts, [(row, k) for row, k, _ in places]) if exact else [""] * len(places)
     for (row, k, why), p, note in zip(places, p_values, notes, strict=True):
         said = "; ".join(filter(None, (why, note, metric.caution)))

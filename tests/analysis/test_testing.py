@@ -361,6 +361,24 @@ def nonzero_patients(predictions, estimand, condition, finding):
     return sum(gained[patients == one].sum() != 0 for one in set(patients)), np.count_nonzero(gained)
 
 
+@pytest.mark.parametrize(
+    ("n_draws", "name", "patterns"), [(4_096, "permutation", 4_097), (32_768, "permutation (exact)", 32_768)]
+)
+def test_a_test_is_exact_where_the_signs_of_validation_patients_are_all_counted_too(n_draws, name, patterns):
+    """3 patients and 12 of validation images: 2^15 patterns."""
+    tiny = {"members": [("supervised", 0), ("lora", 0)], "most_images": 6}
+    study = make_predictions(seed=3, n_patients=3, conditions=CONDITIONS[:2], **tiny)
+    validation = make_predictions(seed=4, n_patients=12, conditions=("clean",), **tiny)
+    settings = make_settings(resamples=n_draws, metrics=("brier",), recalibrate=("platt",), sensitivity_analyses=False)
+    found = analyze(replace(study, validation=validation), settings, reference="supervised", seed=1).estimates
+    recalibrated = [e for e in found if e.estimand == "recalibrated-raw" and e.p_value is not None]
+    assert recalibrated
+    for e in recalibrated:
+        assert e.test == name
+        hits = e.p_value * patterns
+        assert hits == pytest.approx(round(hits), abs=1e-6)
+
+
 def test_the_floor_of_an_exact_test_is_that_of_the_patients_who_contribute():
     """Signs of the others tie: 2 of 2^n patterns are as extreme as can be, n being those with a part other than 0."""
     few = make_predictions(seed=1, n_patients=7, findings=FINDINGS, missing=0.3)
