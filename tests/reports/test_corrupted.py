@@ -25,7 +25,7 @@ def test_a_row_for_each_corruption_and_a_column_for_each_severity(tmp_path: Path
     with_them = replace(made, examples=(*made.examples, *kept))
     rows = _rows(View.of(with_them, images=tmp_path))
     assert list(rows) == ["Gaussian blur", "JPEG compression"]
-    assert [list(row) for row in rows.values()] == [["severity\N{NO-BREAK SPACE}1", "severity\N{NO-BREAK SPACE}3"]] * 2
+    assert [list(row.images) for row in rows.values()] == [["severity\N{NO-BREAK SPACE}1", "severity\N{NO-BREAK SPACE}3"]] * 2
     written = render(with_them, formats=("html",), out=tmp_path, images=tmp_path)
     text = next(path for path in written if path.name == "report.html").read_text(encoding="utf-8")
     assert "One image under every corruption" in text
@@ -53,7 +53,8 @@ def test_more_corruptions_than_a_page_has_rows_for_stand_small_in_one_figure(tmp
     assert "One radiograph under 7\N{NO-BREAK SPACE}corruptions" in text
     assert all(one["stated"] in text for one in kept)
     assert "the others from severity 1, left, to 5" in text
-    assert "markers by so much." in text
+    assert "Markers by so much." in text  # what it does names it
+    assert "JPEG compression: jpeg by so much." in text
 
 
 def test_small_corruptions_stand_in_figures_of_half_a_page_the_clean_image_in_the_first(tmp_path: Path) -> None:

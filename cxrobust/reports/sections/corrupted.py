@@ -1,6 +1,7 @@
 """What corruptions do to an image."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from cxrobust.conditions import parse_condition
@@ -18,13 +19,17 @@ MOST_SMALL = 8
 figure might leave as much of the page before it blank."""
 
 
-Row = tuple[str, dict[str, Shown]]
-"""A corruption, in words, and the image at each severity."""
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One corruption: what it does, and the image at each severity."""
+
+    said: str
+    images: dict[str, Shown]
 
 
-def _rows(view: View) -> dict[str, dict[str, Shown]]:
-    """Return by corruption, in words, the image at each severity."""
-    found: dict[str, dict[str, Shown]] = {}
+def _rows(view: View) -> dict[str, Row]:
+    """Return the corruptions of which images are kept, by their names in words."""
+    found: dict[str, Row] = {}
     if view.images is None:
         return found
     for one in view.results.examples:
@@ -32,7 +37,8 @@ def _rows(view: View) -> dict[str, dict[str, Shown]]:
             parsed = parse_condition(one["condition"])
             severity = dict(parsed.parameters).get(parsed.strength_name or "", "")
             name = capitalised(PERTURBATIONS.get(parsed.name, parsed.name))
-            found.setdefault(name, {})[f"severity{SPACE}{severity}"] = shown
+            row = found.setdefault(name, Row(one.get("description", ""), {}))
+            row.images[f"severity{SPACE}{severity}"] = shown
     return found
 
 
@@ -40,30 +46,31 @@ def _rows(view: View) -> dict[str, dict[str, Shown]]:
 def corrupted(view: View) -> Mapping[str, Any]:
     """Return a page of images for every few corruptions, and what each severity stands for."""
     rows = list(_rows(view).items())
-    image = next(iter(rows[0][1].values())).example["image"]
+    image = next(iter(rows[0][1].images.values())).example["image"]
     small = len(rows) > MOST_ROWS
     draw, first = (small_corrupted_figure, MOST_SMALL - 1) if small else (corrupted_figure, MOST_ROWS)
-    figures = []
+    figures, said = [], []
     for place, some in enumerate(_parts(rows, first, MOST_SMALL if small else MOST_ROWS), start=1):
-        alt = f"One radiograph under {counted(len(some), 'corruption')}, each from mild to severe: {', '.join(some)}."
+        names = ", ".join(name for name, _ in some)
+        alt = f"One radiograph under {counted(len(some), 'corruption')}, each from mild to severe: {names}."
         clean = _clean(view, image) if place == 1 or not small else None
-        figures.append(Figure(key=f"corrupted-{place}", drawing=draw(clean, some), alt=alt))
-    return {"figures": tuple(figures), "said": _said(view, at_each=not small), "small": small}
+        drawing = draw(clean, {name: row.images for name, row in some})
+        figures.append(Figure(key=f"corrupted-{place}", drawing=drawing, alt=alt))
+        said.append([_said(name, row.said, at_each=not small) for name, row in some if row.said])
+    return {"figures": tuple(figures), "said": said, "small": small}
 
 
-def _parts(rows: Sequence[Row], first: int, most: int) -> Iterator[dict[str, dict[str, Shown]]]:
+def _parts(rows: Sequence[tuple[str, Row]], first: int, most: int) -> Iterator[Sequence[tuple[str, Row]]]:
     """Yield the rows of each figure: `first` of them, then `most` at a time."""
-    yield dict(rows[:first])
+    yield rows[:first]
     for place in range(first, len(rows), most):
-        yield dict(rows[place : place + most])
+        yield rows[place : place + most]
 
 
-def _said(view: View, *, at_each: bool) -> list[str]:
-    """Say what each corruption does, those first of which something is predicted; `at_each` with the severities."""
-    of_conditions = [one["description"] for one in view.results.conditions if one["kind"] == "corruption"]
-    shown = [one.get("description", "") for one in view.results.examples if one["kind"] == "corruption"]
-    told = [text if at_each else text.removesuffix(SEVERITIES) for text in dict.fromkeys((*of_conditions, *shown))]
-    return [told_of(text) for text in told if text]
+def _said(name: str, text: str, *, at_each: bool) -> str:
+    """Say what a corruption does, by name; `at_each` with the severities."""
+    text = told_of(text if at_each else text.removesuffix(SEVERITIES))
+    return text if name.lower() in text.lower() else f"{name}: {text}"
 
 
 def _clean(view: View, image: str) -> Shown | None:
