@@ -1,6 +1,6 @@
 """What changed between two runs, in words and tables that claim no more than the tests show."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -367,7 +367,19 @@ def _setting(one: Difference, side: str) -> str:
     value = getattr(one, side)
     if isinstance(value, Mapping) and ABSENT in (one.old, one.new):
         return PRESENT  # a whole regime or condition: what it is, its own run's documents tell
+    if isinstance(value, list | tuple) and isinstance(one.old, list | tuple) and isinstance(one.new, list | tuple):
+        return breakable(_own_of(value, one.new if side == "old" else one.old))
     return "none" if value is None else breakable(value_words(value, most=MOST_TEXT))
+
+
+def _own_of(values: Sequence[Any], others: Sequence[Any]) -> str:
+    """Write what a list holds that the other does not, and how much both hold."""
+    own = [one for one in values if one not in others]
+    if not own and len(values) == len(others):
+        return "the same in another order"
+    n_common = len(values) - len(own)
+    said = value_words(own, most=MOST_TEXT) if own else "no other"
+    return said + (f"; {count(n_common)} in common" if n_common else "")
 
 
 def _columns(*titles: str) -> tuple[Column, ...]:

@@ -208,6 +208,20 @@ def test_settings_files_and_versions_that_differ_are_listed():
     assert rows(part)[0][3] == "SHA-256 000000000000…"
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ([f"pgd(eps={n}/255)" for n in range(1, 9)], [f"pgd(eps={n}/255)" for n in range(1, 10)], ("no other; 8 in common", "pgd(eps=9/255); 8 in common")),
+        (["a", "b"], ["b", "a"], ("the same in another order",) * 2),
+        (["a"], ["b"], ("a", "b")),
+        ([], ["b"], ("no other", "b")),
+    ],
+)  # fmt: skip
+def test_of_lists_that_differ_is_listed_what_only_one_holds(old, new, told):
+    one, other = (replace(MADE, study={**MADE.study, "perturbations": some}) for some in (old, new))
+    assert [tuple(map(plain, row[2:])) for row in rows(settings(one, other))] == [told]
+
+
 def test_the_csv_holds_every_estimate_of_both_runs():
     text = estimates_csv(run(MADE), run(replace(MADE, estimates=MADE.estimates[1:])))
     table = list(csv.DictReader(io.StringIO(text)))

@@ -25,7 +25,9 @@ def test_a_row_for_each_corruption_and_a_column_for_each_severity(tmp_path: Path
     with_them = replace(made, examples=(*made.examples, *kept))
     rows = _rows(View.of(with_them, images=tmp_path))
     assert list(rows) == ["Gaussian blur", "JPEG compression"]
-    assert [list(row.images) for row in rows.values()] == [["severity\N{NO-BREAK SPACE}1", "severity\N{NO-BREAK SPACE}3"]] * 2
+    assert [list(row.images) for row in rows.values()] == [
+        ["severity\N{NO-BREAK SPACE}1", "severity\N{NO-BREAK SPACE}3"]
+    ] * 2
     written = render(with_them, formats=("html",), out=tmp_path, images=tmp_path)
     text = next(path for path in written if path.name == "report.html").read_text(encoding="utf-8")
     assert "One image under every corruption" in text
