@@ -141,7 +141,7 @@ def by_sex(linear_probe, lora, **others):
             (0.3, 0.4),
             {"brier": {"linear-probe": 0.01, "lora": 0.049}, "ece": {"linear-probe": 0.6, "lora": 0.002}},
             "By sex, in macro AUROC, no difference between subgroups could be shown for linear-probe and lora. "
-            "Of the other metrics, subgroups differed in macro ECE for lora (adjusted p = 0.002); in macro Brier score for "
+            "Of the other metrics, the difference in change from the reference differed between subgroups in macro ECE for lora (adjusted p = 0.002); in macro Brier score for "
             "linear-probe (adjusted p = 0.01) and lora (adjusted p = 0.049).",
         ),
     ],
@@ -153,7 +153,9 @@ def test_subgroups_differ_only_in_the_metrics_where_that_is_shown(p_values, othe
 def test_many_differences_between_subgroups_are_told_by_their_metric(monkeypatch):
     monkeypatch.setattr("cxrobust.reports.sections.subgroups.MOST_TOLD", 1)
     [told] = said(by_sex(0.3, 0.4, brier={"linear-probe": 0.01, "lora": 0.02}, ece={"lora": 0.3}), "subgroups")
-    assert told.endswith(" Of the other metrics, subgroups of some regimes differed in macro Brier score.")
+    assert told.endswith(
+        " Of the other metrics, the difference in change from the reference differed between subgroups for some regimes in macro Brier score."
+    )
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,11 @@ def has_attack(view: View) -> bool:
     return bool(view.of_kind("attack"))
 
 
+def is_perturbed(view: View) -> bool:
+    """Whether any condition is a perturbation."""
+    return bool(view.series)
+
+
 def has_subgroups(view: View) -> bool:
     """Whether subgroups of images were analysed."""
     return bool(view.results.study["analysis"].get("subgroups"))

@@ -7,6 +7,7 @@ from cxrobust.reports.checklists import (
     has_characteristics,
     has_size,
     has_validation,
+    is_perturbed,
     knows_networks,
     knows_training,
     labels_from_reports,
@@ -156,7 +157,12 @@ CLAIM = Checklist(
                 number="39",
                 topic="Analysis of failures",
                 reply=partly(
-                    "what the perturbation does; no reading of single errors", "examples", "flips", "by_finding"
+                    "what the perturbation does; no reading of single errors",
+                    "examples",
+                    "flips",
+                    "by_finding",
+                    when=is_perturbed,
+                    otherwise=partly("by finding; no reading of single errors", "by_finding"),
                 ),
             ),
         ),

@@ -5,6 +5,7 @@ from cxrobust.reports.checklists import (
     Item,
     authors,
     has_replicates,
+    is_made_here,
     knows_training,
     met,
     not_applicable,
@@ -52,7 +53,12 @@ NEURIPS = Checklist(
             Item(
                 number="8",
                 topic="Resources of computation",
-                reply=partly("of predictions and analysis; of training not", "reproducibility"),
+                reply=partly(
+                    "machine and time of predictions; of training not",
+                    "reproducibility",
+                    when=is_made_here,
+                    otherwise=partly("the machine of the analysis; predictions were made elsewhere", "reproducibility"),
+                ),
             ),
         ),
         "Ethics and resources": (

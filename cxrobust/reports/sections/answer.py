@@ -146,7 +146,8 @@ def _shows_not(view: View) -> list[str]:
     said = [limit.short for limit in found if limit is not None and limit.short]
     kinds = {outcome(view, metric, name).kind for metric in view.metrics for name in view.others}
     if "not shown" in kinds:
-        said.append("that regimes for which no difference could be shown are equally robust.")
+        alike = "equally robust" if view.primary else "alike"
+        said.append(f"that regimes for which no difference could be shown are {alike}.")
     if view.of_kind("attack"):
         said.append("what stronger or other attacks would do.")
     return said

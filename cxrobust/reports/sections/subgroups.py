@@ -164,12 +164,12 @@ def _sentence(view: View, column: str, everything: Mapping[str, Mapping[Key, Est
         *([f"no difference between subgroups could be shown for {listed(not_shown)}"] if not_shown else []),
         *([f"a difference between subgroups is not estimable for {listed(none)}"] if none else []),
     ]
-    rest = _of_others(view, {metric: _tested(view, column, everything[metric]) for metric in others})
+    rest = _of_others(view, {metric: _tested(view, column, everything[metric]) for metric in others}, what)
     return f"By {column}, in {metric_name(view, first)}, {'; '.join(clauses)}.{rest}"
 
 
-def _of_others(view: View, tested: Mapping[str, Mapping[str, Estimate | None]]) -> str:
-    """Say in which of the other metrics the same differs between subgroups; all regimes by name where they are few."""
+def _of_others(view: View, tested: Mapping[str, Mapping[str, Estimate | None]], what: str) -> str:
+    """Say in which of the other metrics `what` differs between subgroups; all regimes by name where they are few."""
     estimable = {metric: its for metric, its in tested.items() if any(_p(one) is not None for one in its.values())}
     shown = {metric_name(view, metric): found for metric, its in estimable.items() if (found := _shown(view, its))}
     if not estimable:
@@ -177,9 +177,9 @@ def _of_others(view: View, tested: Mapping[str, Mapping[str, Estimate | None]]) 
     if not shown:
         return " In no other metric could a difference be shown."
     if sum(map(len, shown.values())) > MOST_TOLD:
-        return f" Of the other metrics, subgroups of some regimes differed in {listed(list(shown))}."
+        return f" Of the other metrics, {what} differed between subgroups for some regimes in {listed(list(shown))}."
     told = [f"in {name} for {listed(regimes)}" for name, regimes in shown.items()]
-    return f" Of the other metrics, subgroups differed {'; '.join(told)}."
+    return f" Of the other metrics, {what} differed between subgroups {'; '.join(told)}."
 
 
 def _tested(view: View, column: str, found: Mapping[Key, Estimate]) -> dict[str, Estimate | None]:
