@@ -97,8 +97,9 @@ class Mark:
     dashes: str | tuple[float, tuple[float, ...]]
 
 
-# Wong 2011, doi:10.1038/nmeth.1618, without its yellow, then darker tones of Tol's muted scheme. Dichromats tell the
-# first six apart; in grey the reference alone stands out, and marks and dashes tell all apart without any colour.
+# Wong 2011, doi:10.1038/nmeth.1618, without its yellow, then darker tones of Tol’s muted scheme; no grey, in which noise
+# and clean images are drawn. Dichromats tell the first six apart; printed in grey the reference alone stands out, and
+# marks and dashes tell all apart without any colour.
 _COLOURS = (
     ("#000000", "#000000"),
     ("#0072B2", "#0072B2"),
@@ -109,7 +110,7 @@ _COLOURS = (
     ("#E69F00", "#956700"),
     ("#332288", "#332288"),
     ("#882255", "#882255"),
-    ("#777777", "#6B6B6B"),
+    ("#117733", "#117733"),
     ("#999933", "#717126"),
     ("#661100", "#661100"),
 )
@@ -152,7 +153,7 @@ DARK = {
     "#332288": "#9385FF",
     "#882255": "#D4679B",
     "#777777": "#9E9E9E",
-    "#6B6B6B": "#9E9E9E",
+    "#117733": "#4FBF70",
     "#999933": "#CDCD62",
     "#717126": "#CDCD62",
     "#661100": "#D06A52",

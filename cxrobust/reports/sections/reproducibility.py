@@ -36,7 +36,10 @@ def _facts(view: View) -> list[tuple[str, str]]:
     provenance = view.results.provenance
     seed = provenance.get("seed", view.results.study["study"]["seed"])
     facts = [
-        ("Seed", f"{seed} (perturbations: by study, condition and image; analysis: by study and purpose)"),
+        (
+            "Seed",
+            f"{seed} ({'perturbations: by study, condition and image; ' if view.series else ''}analysis: by study and purpose)",
+        ),
         ("Study file, SHA-256", str(provenance.get("study_sha256", ""))),
         ("Predictions, SHA-256 of their index", str(provenance.get("predictions_sha256", ""))),
     ]
