@@ -17,7 +17,14 @@ from cxrobust.analysis.contrasts import Contrast, contrasts
 from cxrobust.analysis.counts import FindingCounts, Scope
 from cxrobust.analysis.intervals import Draws, linearised_se, no_interval, percentile
 from cxrobust.analysis.metrics.confidence import confidence
-from cxrobust.analysis.notes import joined, note_on_outside, note_on_resamples, note_on_width, notes_on_counts
+from cxrobust.analysis.notes import (
+    joined,
+    note_on_outside,
+    note_on_resamples,
+    note_on_width,
+    notes_on_counts,
+    why_undefined,
+)
 from cxrobust.analysis.parallel import in_threads
 from cxrobust.analysis.replicates import drawn_training, variance_of_mean
 from cxrobust.analysis.resampling import resampled_sums
@@ -81,7 +88,7 @@ def effect_sizes(sample: Sample, wanted: Sequence[EffectName], *, reference: str
             left_out = _left_out(findings, most_undefined)
             on_counts = notes_on_counts(scope, left_out)
             for place, counts in enumerate(scope.findings):
-                notes = [*on_counts[place], *unread.notes(pair.places, place)]
+                notes = [*on_counts[place].notes, *unread.notes(pair.places, place)]
                 if counts.name in cells:
                     found.append(_record(pair, effect, cells[counts.name], counts, notes, sample))
                 elif counts.name == MACRO and (n_cells == 1 or effect != "odds-ratio"):
@@ -276,8 +283,9 @@ def _record(
     bounds = BOUNDS[effect]
     draws = Draws(value=np.array([one.value]), resampled=drawn[None], influences=np.zeros((1, 1)), bounds=bounds)
     level, most_undefined = sample.settings.level, sample.settings.most_undefined
-    reason = _why_not(effect, one, counts)
-    known = reason is None and one.undefined <= most_undefined
+    never = _why_not(effect, one, counts)
+    reason = never or why_undefined(one.undefined, most_undefined=most_undefined)
+    known = reason is None
     [interval] = percentile(draws, level) if known and counts.n_patients > 1 else [no_interval()]
     low, high = finite(interval.low), finite(interval.high)
     se_patients, se_training = _parts_of_error(effect, one) if low is not None or high is not None else (None, None)
@@ -297,6 +305,7 @@ def _record(
         condition=pair.condition,
         finding=counts.name,
         estimate=finite(one.value) if known else None,
+        reason=reason,
         se=finite(interval.se),
         se_patients=se_patients,
         se_training=se_training,
@@ -307,7 +316,7 @@ def _record(
         n_patients=counts.n_patients,
         n_positive=counts.n_positive,
         n_positive_patients=counts.n_positive_patients,
-        note=joined(said) if reason is None else f"not estimable: {reason}",
+        note=joined(reason, [] if never else said),
     )
 
 

@@ -17,6 +17,7 @@ from cxrobust.analysis.notes import (
     notes_on_spread,
     notes_on_worst,
     why_not,
+    why_undefined,
 )
 from cxrobust.analysis.parallel import in_threads
 from cxrobust.analysis.points import Point, points_of
@@ -55,24 +56,26 @@ def estimate(
             if contrast.singly and counts.name in {MACRO, WORST}:
                 continue
             point, outcome = points[index][place], tested[index][place]
-            is_defined, reason = point.undefined <= most_undefined, why_not(contrast, place, point, values)
-            if reason is not None or not is_defined or counts.n_patients < 2:
-                value = point.value if is_defined else float("nan")
+            never = why_not(contrast, place, point, values)
+            undefined = why_undefined(point.undefined, most_undefined=most_undefined)
+            reason = never or undefined
+            if reason is not None or counts.n_patients < 2:
+                value = point.value if undefined is None else float("nan")
                 point, outcome = replace(point, value=value, interval=no_interval()), NOTHING
             on_resamples = note_on_resamples(counts, point.undefined, most_undefined=most_undefined)
             notes = [
-                *on_counts[place],
+                *on_counts[place].notes,
                 *notes_on_worst(contrast, counts, values),
                 *on_resamples,
                 *notes_on_interval(contrast, point),
                 *notes_on_spread(metric, contrast, place, point, values),
                 *([outcome.note] if outcome.note else []),
-                *notes_on_margin(outcome, on_counts[place]),
+                *notes_on_margin(outcome, is_of_few=on_counts[place].is_of_few),
                 *notes_on_decisions(metric, contrast, deciding),
                 *unread.notes(cells_of(metric, contrast, sample), place),
             ]
-            note = joined(notes) if reason is None else f"not estimable: {reason}"
-            estimates.append(_record(name, contrast, counts, point, outcome, scope=scope, note=note))
+            note = joined(reason, [] if never else notes)
+            estimates.append(_record(name, contrast, counts, point, outcome, scope=scope, reason=reason, note=note))
     return tuple(estimates)
 
 
@@ -89,7 +92,15 @@ def _bundles(contrasts: Sequence[Contrast], conditions: Sequence[str]) -> list[l
 
 
 def _record(
-    name: str, contrast: Contrast, counts: FindingCounts, point: Point, outcome: Tested, *, scope: Scope, note: str
+    name: str,
+    contrast: Contrast,
+    counts: FindingCounts,
+    point: Point,
+    outcome: Tested,
+    *,
+    scope: Scope,
+    reason: str | None,
+    note: str,
 ) -> Estimate:
     p_value, low, high = finite(outcome.p_value), finite(point.interval.low), finite(point.interval.high)
     has_interval = low is not None or high is not None
@@ -102,7 +113,9 @@ def _record(
         finding=counts.name,
         subgroup=scope.subgroup,
         recalibration=scope.recalibration,
+        fitted_on=scope.fitted_on,
         estimate=finite(point.value),
+        reason=reason,
         se=finite(point.interval.se),
         se_patients=finite(point.se_patients) if has_interval else None,
         se_training=finite(point.se_training) if has_interval else None,
@@ -113,6 +126,7 @@ def _record(
         band_high=finite(point.band[1]) if has_interval else None,
         p_value=p_value,
         test=None if p_value is None else outcome.name,
+        margin=None if p_value is None else outcome.margin,
         n_images=counts.n_images,
         n_patients=counts.n_patients,
         n_positive=counts.n_positive,

@@ -1,10 +1,10 @@
 """Notes on estimates: why there is none, on few patients, on resamples, on intervals without width."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from cxrobust.analysis.choices import WITH_A_MARGIN
 from cxrobust.analysis.contrasts import Contrast
 from cxrobust.analysis.counts import AVERAGES, FEW_PATIENTS, FindingCounts, Scope
 from cxrobust.analysis.intervals import ROUNDING, Interval, wilson_ends
@@ -20,16 +20,25 @@ NO_WIDTH = "the interval has no width"
 _SIDES = {"perturbed-clean": "under both conditions", "regime-reference": "of both regimes"}
 
 
-def joined(notes: Sequence[str]) -> str:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OnCounts:
+    """What is said of every estimate of one place."""
+
+    notes: tuple[str, ...]
+    is_of_few: bool
+    """Whether they name patients of a kind of whom there are few."""
+
+
+def joined(reason: str | None, notes: Sequence[str]) -> str:
     """Put notes into one text, first why there is no estimate.
 
-    >>> joined(["fewer than 20 positive patients", "not estimable: not defined in 30.0% of resamples"])
+    >>> joined("not defined in 30.0% of resamples", ["fewer than 20 positive patients"])
     'not estimable: not defined in 30.0% of resamples; fewer than 20 positive patients'
     """
-    return "; ".join(sorted(notes, key=lambda one: not one.startswith("not estimable")))
+    return "; ".join(notes if reason is None else [f"not estimable: {reason}", *notes])
 
 
-def notes_on_counts(scope: Scope, left_out: Mapping[str, str]) -> list[list[str]]:
+def notes_on_counts(scope: Scope, left_out: Mapping[str, str]) -> list[OnCounts]:
     """Return what is said of every estimate of each place: of the scope, of a macro average, of few patients.
 
     Parameters
@@ -46,11 +55,13 @@ def notes_on_counts(scope: Scope, left_out: Mapping[str, str]) -> list[list[str]
             notes.append(f"macro over {len(names) - len(left_out)} of {len(names)} findings, without {without}")
         groups = scope.compared or (("", scope.findings),)
         if one.of_reports:
-            found.append([*notes, *_on_few(groups, place, left_out, "", lambda one: one.n_patients)])
-            continue
-        notes += _on_few(groups, place, left_out, "positive", lambda one: one.n_positive_patients)
-        notes += _on_few(groups, place, left_out, "negative", lambda one: one.n_negative_patients)
-        found.append(notes)
+            few = _on_few(groups, place, left_out, "", lambda one: one.n_patients)
+        else:
+            few = [
+                *_on_few(groups, place, left_out, "positive", lambda one: one.n_positive_patients),
+                *_on_few(groups, place, left_out, "negative", lambda one: one.n_negative_patients),
+            ]
+        found.append(OnCounts(notes=(*notes, *few), is_of_few=bool(few)))
     return found
 
 
@@ -79,10 +90,15 @@ def _on_few(
     return [f"{fewer}: {some(findings)}" if findings else fewer]
 
 
+def why_undefined(undefined: float, *, most_undefined: float) -> str | None:
+    """Say that an estimate is not defined in too many resamples, or return None."""
+    return f"not defined in {undefined:.1%} of resamples" if undefined > most_undefined else None
+
+
 def note_on_resamples(counts: FindingCounts, undefined: float, *, most_undefined: float) -> list[str]:
     """Return why there is no interval, or which share of resamples it leaves out, where there is something to say."""
     if undefined > most_undefined:
-        return [f"not estimable: not defined in {undefined:.1%} of resamples"]
+        return []
     if counts.n_patients < 2:
         return [ONE_PATIENT]
     return [f"not defined in {undefined:.2%} of resamples, which are left out"] if undefined > 0 else []
@@ -101,9 +117,9 @@ def note_on_outside(value: float, interval: Interval) -> list[str]:
     return [OUTSIDE] if is_outside else []
 
 
-def notes_on_margin(outcome: Tested, on_counts: Sequence[str]) -> list[str]:
+def notes_on_margin(outcome: Tested, *, is_of_few: bool) -> list[str]:
     """Say where a test claims more often than its level what is not so, as was counted (docs/coverage.md)."""
-    is_claimed = outcome.name in WITH_A_MARGIN and any(one.startswith("fewer than") for one in on_counts)
+    is_claimed = outcome.margin is not None and is_of_few
     return [f"with so few, {outcome.name} claims too often"] if is_claimed else []
 
 

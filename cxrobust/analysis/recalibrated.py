@@ -9,6 +9,7 @@ from cxrobust.analysis.counts import Scope
 from cxrobust.analysis.estimates import Estimated, estimate
 from cxrobust.analysis.map_errors import MapErrors
 from cxrobust.analysis.metrics import Metric
+from cxrobust.analysis.notes import joined
 from cxrobust.analysis.recalibration import Recalibrated, recalibrate
 from cxrobust.analysis.resampling import patient_counts
 from cxrobust.analysis.sample import Sample
@@ -50,7 +51,12 @@ def recalibrated_estimates(
             for c, condition in enumerate(predictions.conditions)
         ),
     ]
-    of_method = Scope(findings=scope.findings, recalibration=method, note=_note(found))
+    of_method = Scope(
+        findings=scope.findings,
+        recalibration=method,
+        fitted_on=found.fitted_on if found.fits else None,
+        note=_note(found),
+    )
     unfitted = _unfitted(found, predictions)
     for name, one in metrics.items():
         values = evaluate({name: one}, samples, errors=errors)[name]
@@ -90,11 +96,12 @@ def _unfitted(found: Recalibrated, predictions: PredictionSet) -> dict[tuple[str
 
 def _if_fitted(one: Estimate, unfitted: str | None) -> Estimate:
     """Return an estimate, without its numbers where it compares predictions with themselves for want of a map."""
-    if one.estimand != "recalibrated-raw" or unfitted is None or one.note.startswith("not estimable"):
+    if one.estimand != "recalibrated-raw" or unfitted is None or one.reason is not None:
         return one
     numbers = ("estimate", "se", "se_patients", "se_training", "ci_low", "ci_high", "band_low", "band_high", "p_value")
-    blank: dict[str, Any] = dict.fromkeys((*numbers, "interval", "test"))
-    return replace(one, **blank, note=f"not estimable: nothing was fitted ({unfitted})")
+    blank: dict[str, Any] = dict.fromkeys((*numbers, "interval", "test", "margin"))
+    reason = f"nothing was fitted ({unfitted})"
+    return replace(one, **blank, reason=reason, note=joined(reason, []))
 
 
 def _note(found: Recalibrated) -> str:

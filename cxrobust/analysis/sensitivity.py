@@ -21,6 +21,7 @@ from cxrobust.analysis.families import Families, adjust, key_of
 from cxrobust.analysis.intervals import INTERVALS, Draws, Interval, degrees_of_freedom, no_interval
 from cxrobust.analysis.metrics import Metric, grouped
 from cxrobust.analysis.metrics.ece import ECE, EqualMassECE
+from cxrobust.analysis.notes import joined
 from cxrobust.analysis.operating_points import choose_thresholds
 from cxrobust.analysis.permutation import is_exact, sign_flip_p_values
 from cxrobust.analysis.points import draws_of, interval_of
@@ -298,8 +299,9 @@ def _named(choice: Choice, name: str, contrast: Contrast, values: Values, draws:
 def _record(choice: Choice, one: _Macro, tested: Tested, counts: FindingCounts) -> Estimate:
     settings = choice.sample.settings
     value, undefined = float(one.draws.value[0]), float(np.isnan(one.draws.resampled).mean())
-    reason = one.reason
-    known = reason is None and np.isfinite(value) and undefined <= settings.most_undefined
+    is_defined = np.isfinite(value) and undefined <= settings.most_undefined
+    reason = one.reason or (None if is_defined else "not defined in too many resamples")
+    known = reason is None
     method = interval_of(one.name, one.metric, one.contrast, settings)
     interval: Interval = no_interval()
     if known and counts.n_patients > 1:
@@ -314,17 +316,19 @@ def _record(choice: Choice, one: _Macro, tested: Tested, counts: FindingCounts) 
         condition=one.contrast.condition,
         finding=MACRO,
         estimate=finite(value) if known else None,
+        reason=reason,
         se=finite(interval.se),
         ci_low=low,
         ci_high=high,
         interval=None if low is None and high is None else method,
         p_value=p_value,
         test=None if p_value is None else tested.name,
+        margin=None if p_value is None else tested.margin,
         n_images=counts.n_images,
         n_patients=counts.n_patients,
         n_positive=counts.n_positive,
         n_positive_patients=counts.n_positive_patients,
-        note=tested.note if known else f"not estimable: {reason or 'not defined in too many resamples'}",
+        note=tested.note if known else joined(reason, []),
     )
 
 

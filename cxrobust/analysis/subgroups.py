@@ -16,7 +16,7 @@ from cxrobust.analysis.counts import FindingCounts, Scope, count_findings
 from cxrobust.analysis.estimates import Estimated, estimate
 from cxrobust.analysis.intervals import ROUNDING
 from cxrobust.analysis.metrics import Metric
-from cxrobust.analysis.notes import notes_on_counts
+from cxrobust.analysis.notes import joined, notes_on_counts, why_undefined
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.testing import no_test
 from cxrobust.analysis.unread import Unread, cells_of
@@ -230,6 +230,7 @@ def _interactions(
     found, counts = [], scope.findings
     on_counts = notes_on_counts(scope, values.named_left_out)
     unread = Unread.of(values.samples, n_places=len(counts))
+    most_undefined = values.samples[0].settings.most_undefined
     for same in zip(*of_level, strict=True):
         theta = np.stack([one.of(values.value) for one in same])
         influences = np.stack([one.influences(values) for one in same])
@@ -238,11 +239,10 @@ def _interactions(
             if counts[place].name == WORST and not metric.better:
                 continue
             reason = next((why for one in same if (why := values.reason(one, place)) is not None), None)
-            if reason is None and undefined[place] > values.samples[0].settings.most_undefined:
-                reason = f"not defined in {undefined[place]:.1%} of resamples"
+            reason = reason or why_undefined(undefined[place], most_undefined=most_undefined)
             statistic, p_value = wald_interaction(theta[:, place], influences[:, place])
             cells = [cell for one in same for cell in cells_of(metric, one, values.samples[0])]
-            notes = [*on_counts[place], *unread.notes(cells, place)]
+            notes = [*on_counts[place].notes, *unread.notes(cells, place)]
             untested = no_test(metric, same[0])
             p = finite(p_value) if reason is None and not untested else None
             if p is not None:
@@ -251,7 +251,8 @@ def _interactions(
             elif reason is None and untested:
                 note = "; ".join([*notes, untested])
             else:
-                note = f"not estimable: {reason or 'subgroups have no spread'}"
+                reason = reason or "subgroups have no spread"
+                note = joined(reason, [])
             found.append(
                 _blank(
                     name,
@@ -263,6 +264,7 @@ def _interactions(
                     subgroup=scope.subgroup,
                     p_value=p,
                     test=None if p is None else "interaction",
+                    reason=reason,
                     note=note,
                 )
             )
@@ -309,6 +311,7 @@ def wald_interaction(estimates: NDArray[np.float64], influences: NDArray[np.floa
 
 
 def _too_small(name: str, level: Level, sample: Sample) -> Estimate:
+    reason = f"fewer than {FEWEST_PATIENTS} patients in this subgroup, for any regime and condition"
     return _blank(
         name,
         level.counts[-1],
@@ -317,7 +320,8 @@ def _too_small(name: str, level: Level, sample: Sample) -> Estimate:
         condition=sample.predictions.conditions[0],
         estimand="value",
         subgroup=level.name,
-        note=f"not estimable: fewer than {FEWEST_PATIENTS} patients in this subgroup, for any regime and condition",
+        reason=reason,
+        note=joined(reason, []),
     )
 
 

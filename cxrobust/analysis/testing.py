@@ -45,6 +45,8 @@ class Tested:
     name: str
     p_value: float
     """NaN where there is nothing to test."""
+    margin: float | None = None
+    """That an effect is held against; None where it is held against 0."""
     note: str = ""
 
 
@@ -335,8 +337,10 @@ def _of_estimate(
         raise ValueError(f"{asked} needs a margin")
     said = "; ".join(filter(None, (f"margin {margin:g}", few, metric.caution)))
     if asked == "noninferiority" and metric.better:
-        return _kept(asked, noninferiority(value, se, margin, better=metric.better, df=df), said)
-    return _kept(asked, tost(value, se, margin, df=df), said)
+        found = noninferiority(value, se, margin, better=metric.better, df=df)
+    else:
+        found = tost(value, se, margin, df=df)
+    return replace(_kept(asked, found, said), margin=margin)
 
 
 def _of_pair(

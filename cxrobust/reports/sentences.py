@@ -6,7 +6,6 @@ same way; else the difference is given without a story. Where the test is agains
 could, or could not, be *ruled out*.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -33,7 +32,6 @@ OfAMargin = Literal["equivalent", "not inferior", "not equivalent", "maybe infer
 Verdict = Literal["shown", "not shown", "not tested", "not estimable"] | OfAMargin
 Kind = Literal["more", "less", "higher", "lower", "not shown", "not tested", "not estimable"] | OfAMargin
 
-NOT_ESTIMABLE = "not estimable: "
 MOST_SINGLE = 3
 """With so many regimes of like outcome, each is given its own numbers; of more, what holds them all."""
 
@@ -69,8 +67,8 @@ def judge(estimate: Estimate | None, *, alpha: float) -> Verdict:
 
 def margin(estimate: Estimate | None) -> str:
     """Name the margin that a test was held against: `the margin of 0.02`."""
-    found = re.search(r"margin (\S+?)(;|$)", estimate.note if estimate is not None else "")
-    return f"the margin of {found[1]}" if found else "the margin"
+    size = None if estimate is None else estimate.margin
+    return "the margin" if size is None else f"the margin of {size:g}"
 
 
 def deciding_p(estimate: Estimate) -> float | None:
@@ -89,8 +87,7 @@ def digits_of(estimate: Estimate) -> int:
 
 def reason(estimate: Estimate | None) -> str:
     """Return why there is no estimate: `one class only`."""
-    note = "" if estimate is None else estimate.note
-    return note.split("; ")[0].removeprefix(NOT_ESTIMABLE) or "no estimate in the results"
+    return (estimate.reason if estimate is not None else None) or "no estimate in the results"
 
 
 def support(estimate: Estimate, view: View, *, mirrored: bool = False, labelled: bool = True) -> str:

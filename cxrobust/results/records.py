@@ -34,7 +34,7 @@ OTHERS = "others"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Estimate:
-    """One estimate; None where a quantity is not estimable or does not apply, with the reason in `note`."""
+    """One estimate; None where a quantity is not estimable or does not apply."""
 
     estimand: Estimand
     metric: str
@@ -50,7 +50,11 @@ class Estimate:
     """Which images, for example `sex=F`; a comparison of two, ``sex: M − F``; empty for all images."""
     recalibration: str = ""
     """How probabilities were recalibrated; empty where they were not."""
+    fitted_on: str | None = None
+    """On which images recalibrations were fitted; None where none was."""
     estimate: float | None = None
+    reason: str | None = None
+    """Why it is not estimable, for example `one class only`; None where it is."""
     se: float | None = None
     """Standard error: standard deviation over patient-level resamples, which draw replicates too where a regime has
     several; with the interval `t` of both, linearised; with `wilson` and DeLong's their own, of the patients alone."""
@@ -69,6 +73,8 @@ class Estimate:
     p_adjusted: float | None = None
     """Adjusted within `family`."""
     test: str | None = None
+    margin: float | None = None
+    """Of a test that a difference is within a margin; above 0, in the metric's unit."""
     family: str | None = None
     """The set of tests within which p was adjusted."""
     n_images: int
@@ -78,6 +84,7 @@ class Estimate:
     """Images with label 1; for `macro` their sum over findings."""
     n_positive_patients: int
     note: str = ""
+    """All that is to be said of it, for people: the reason, the margin and the images of `fitted_on` too."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

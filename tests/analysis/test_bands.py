@@ -322,9 +322,10 @@ def test_most_undefined_against_the_counts_of_the_one_patient(rare, most):
         elif share > most:
             assert (e.estimate, e.se, e.ci_low, e.ci_high, e.interval) == (None,) * 5
             assert (e.p_value, e.p_adjusted, e.test, e.family) == (None,) * 4
-            assert f"not estimable: not defined in {share:.1%} of resamples" in e.note
+            assert e.reason == f"not defined in {share:.1%} of resamples"
+            assert e.note.startswith(f"not estimable: {e.reason}")
         else:
-            assert e.estimate is not None
+            assert (e.estimate is None, e.reason) == (False, None)
             assert e.ci_low is not None
             assert f"not defined in {share:.2%} of resamples, which are left out" in e.note
 

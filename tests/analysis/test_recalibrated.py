@@ -137,8 +137,10 @@ def test_only_metrics_of_probabilities_are_recalibrated(analysis):
 
 
 def test_notes_say_what_maps_were_fitted_on(analysis):
-    notes = {e.note for e in analysis if e.recalibration}
-    assert all("fitted on clean images of other patients, 5 folds by patient" in note for note in notes)
+    others = "clean images of other patients, 5 folds by patient"
+    assert {e.fitted_on for e in analysis if e.recalibration} == {others}
+    assert {e.fitted_on for e in analysis if not e.recalibration} == {None}
+    assert all(f"fitted on {others}" in e.note for e in analysis if e.recalibration)
 
 
 def test_recalibrated_estimates_have_families_of_their_own(analysis):
@@ -178,7 +180,8 @@ def test_where_nothing_was_fitted_no_effect_of_recalibration_is_estimable(predic
         if e.estimand == "recalibrated-raw":
             assert [getattr(e, name) for name in NUMBERS] == [None] * len(NUMBERS)
             assert e.family is None
-            assert e.note == "not estimable: nothing was fitted (fewer than 10 patients with a positive image)"
+            assert e.reason == "nothing was fitted (fewer than 10 patients with a positive image)"
+            assert (e.fitted_on, e.note) == (None, f"not estimable: {e.reason}")
             checked += 1
         elif e.recalibration and e.estimand == "value":
             raw = next(

@@ -257,7 +257,7 @@ def test_counts_against_sets(predictions, analysis):
 def test_notes_say_what_is_not_estimable(analysis):
     for e in analysis.estimates:
         if e.metric == "auroc" and e.finding == "Hernia":
-            assert e.note == "not estimable: one class only"
+            assert (e.reason, e.note) == ("one class only", "not estimable: one class only")
             assert e.estimate is None
         elif e.metric == "auroc" and e.finding == "macro":
             assert e.note.startswith("macro over 2 of 3 findings, without Hernia (one class only)")

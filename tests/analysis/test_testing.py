@@ -270,6 +270,9 @@ def test_a_margin_makes_a_small_difference_equivalent(predictions, name):
     narrow, wide = (run(predictions, "brier", test=name, margin=margin) for margin in (1e-6, 0.5))
     key = "difference-in-differences", "lora", PERTURBED, "macro"
     assert (narrow[key].test, narrow[key].note[:6]) == (name, "margin")
+    for margin, found in ((1e-6, narrow), (0.5, wide)):
+        assert {e.margin for e in found.values() if e.test == name} == {margin}
+        assert {e.margin for e in found.values() if e.test != name} == {None}
     assert wide[key].p_value < 1e-6
     assert narrow[key].p_value > 0.01
 
@@ -430,6 +433,7 @@ def test_equivalence_says_of_how_few_patients_it_is():
     made = make_predictions(seed=4, n_patients=12, findings=FINDINGS)
     e = run(made, "brier", test="tost", margin=0.1)["regime-reference", "lora", PERTURBED, "macro"]
     assert e.note.endswith("margin 0.1; normal approximation with 12 patients; with so few, tost claims too often")
+    assert e.margin == 0.1
 
 
 @pytest.mark.parametrize("test", ["tost", "noninferiority"])

@@ -80,21 +80,21 @@ def rows(part):
 
 
 @pytest.mark.parametrize(
-    ("estimate", "p", "test", "note", "expected"),
+    ("estimate", "p", "test", "margin", "expected"),
     [
-        (0.02, 0.001, "permutation", "", "above 0, shown"),
-        (-0.02, 0.001, "permutation", "", "below 0, shown"),
-        (0.02, 0.2, "permutation", "", "no difference could be shown"),
-        (0.001, 0.001, "tost", "margin 0.02", "a difference of the margin of 0.02 or more ruled out"),
-        (0.001, 0.2, "tost", "margin 0.02", "a difference of the margin of 0.02 or more not ruled out"),
-        (0.001, 0.001, "noninferiority", "margin 0.02", "a loss of the margin of 0.02 or more ruled out"),
-        (0.001, 0.2, "noninferiority", "margin 0.02", "a loss of the margin of 0.02 or more not ruled out"),
-        (0.02, None, None, "", "not tested"),
-        (None, None, None, "not estimable: one class only", "not estimable"),
+        (0.02, 0.001, "permutation", None, "above 0, shown"),
+        (-0.02, 0.001, "permutation", None, "below 0, shown"),
+        (0.02, 0.2, "permutation", None, "no difference could be shown"),
+        (0.001, 0.001, "tost", 0.02, "a difference of the margin of 0.02 or more ruled out"),
+        (0.001, 0.2, "tost", 0.02, "a difference of the margin of 0.02 or more not ruled out"),
+        (0.001, 0.001, "noninferiority", 0.02, "a loss of the margin of 0.02 or more ruled out"),
+        (0.001, 0.2, "noninferiority", 0.02, "a loss of the margin of 0.02 or more not ruled out"),
+        (0.02, None, None, None, "not tested"),
+        (None, None, None, None, "not estimable"),
     ],
 )
-def test_status_is_what_the_test_allows_to_say(estimate, p, test, note, expected):
-    one = replace(paired_of().estimates[0], estimate=estimate, p_value=p, p_adjusted=p, test=test, note=note)
+def test_status_is_what_the_test_allows_to_say(estimate, p, test, margin, expected):
+    one = replace(paired_of().estimates[0], estimate=estimate, p_value=p, p_adjusted=p, test=test, margin=margin)
     assert plain(status(one, alpha=0.05)) == expected
 
 

@@ -297,6 +297,7 @@ def _estimates(made: Made) -> Iterator[Estimate]:
                     condition=contrast.condition,
                     finding="macro" if k is None else made.findings[k],
                     estimate=None if missing else value,
+                    reason="one class only" if missing else None,
                     se=None if missing else se,
                     ci_low=None if missing else value - 1.96 * se,
                     ci_high=None if missing else value + 1.96 * se,

@@ -200,9 +200,7 @@ def test_a_difference_shown_the_other_way_is_a_change():
     here, there = replace(one, estimate=0.1, p_adjusted=0.01), replace(one, estimate=-0.1, p_adjusted=0.01)
     assert change(here, here, alpha=0.05) == ""
     assert change(here, there, alpha=0.05) == "shown → shown the other way"
-    assert change(here, replace(here, estimate=None, note="not estimable: one class only"), alpha=0.05) == (
-        "shown → not estimable"
-    )
+    assert change(here, replace(here, estimate=None, reason="one class only"), alpha=0.05) == ("shown → not estimable")
     assert change(replace(here, p_adjusted=0.5), replace(there, p_adjusted=0.5), alpha=0.05) == ""
 
 

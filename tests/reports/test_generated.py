@@ -342,6 +342,7 @@ def test_a_metric_without_any_score_is_one_sentence():
         "estimate": None,
         "ci_low": None,
         "ci_high": None,
+        "reason": "no report is scored",
         "note": "not estimable: no report is scored; 4 left out",
     }
     scored = with_scores(RAW, "bleu", alone=True)

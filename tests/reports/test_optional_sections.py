@@ -33,7 +33,7 @@ def row(**given):
 def of_test(value, p, **given):
     """An estimate with an interval and an adjusted p-value; None for what is not estimable."""
     if p is None:
-        return row(note="not estimable: one class only", **given)
+        return row(reason="one class only", **given)
     return row(
         estimate=value, ci_low=value - 0.01, ci_high=value + 0.01, p_value=p, p_adjusted=p, test="permutation", **given
     )
@@ -79,6 +79,16 @@ def test_recalibration_is_said_to_help_only_where_that_is_shown():
         "Temperature recalibration lowered it for supervised; raised it for linear-probe; "
         "no change could be shown for lora."
     ]
+
+
+def test_recalibration_says_on_what_it_was_fitted():
+    made = recalibrated(supervised=(-0.03, 0.001))
+    fitted = tuple(replace(one, fitted_on="odd images" if one.recalibration else None) for one in made.estimates)
+    noted = [
+        sections["recalibration"].build(View.of(replace(made, estimates=e), images=None))["note"]
+        for e in (made.estimates, fitted)
+    ]
+    assert noted == ["", "fitted on odd images"]
 
 
 def test_recalibration_that_shows_nothing_or_is_not_estimable():

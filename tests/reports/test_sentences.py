@@ -25,7 +25,7 @@ OTHER = "linear-probe"
 
 
 def estimate(
-    estimand, value, p, *, regime=OTHER, metric="auroc", finding="macro", test="permutation", note="", patients=30
+    estimand, value, p, *, regime=OTHER, metric="auroc", finding="macro", test="permutation", margin=None, patients=30
 ):
     counts = {"n_images": 100, "n_patients": 50, "n_positive": 40, "n_positive_patients": patients}
     reference = "supervised" if estimand == "difference-in-differences" else None
@@ -33,10 +33,10 @@ def estimate(
     where = {"metric": metric, "regime": regime, "reference": reference, "condition": condition, "finding": finding}
     estimand = "value" if estimand == "clean" else estimand
     if value is None:
-        return Estimate(estimand=estimand, **where, **counts, note="not estimable: one class only")
+        return Estimate(estimand=estimand, **where, **counts, reason="one class only")
     return Estimate(
         estimand=estimand, **where, **counts, estimate=value, ci_low=value - 0.02, ci_high=value + 0.02, p_value=p,
-        p_adjusted=p, test=None if p is None else test, note=note,
+        p_adjusted=p, test=None if p is None else test, margin=margin,
     )  # fmt: skip
 
 
@@ -55,8 +55,8 @@ def changed(value, p, **given):
     return view(clean, perturbed, estimate("perturbed-clean", value, p, **given))
 
 
-TOST = {"test": "tost", "note": "margin 0.05"}
-NONINFERIORITY = {"test": "noninferiority", "note": "fewer than 20 positive patients: A; margin 0.05; one more"}
+TOST = {"test": "tost", "margin": 0.05}
+NONINFERIORITY = {"test": "noninferiority", "margin": 0.05}
 
 
 @pytest.mark.parametrize(
@@ -222,11 +222,11 @@ def test_p_at_the_level_is_not_shown():
     assert judge(estimate("perturbed-clean", -0.1, 0.0499), alpha=0.05) == "shown"
 
 
-def test_a_reason_is_told_once_and_without_what_else_is_noted():
+def test_a_reason_is_told_as_it_is_and_its_lack_too():
     one = estimate("perturbed-clean", None, None)
-    noted = replace(one, note="not estimable: not defined in 38.0% of resamples; fewer than 20 positive patients: A")
-    assert reason(noted) == "not defined in 38.0% of resamples"
     assert reason(one) == "one class only"
+    assert reason(replace(one, note="not estimable: two; three")) == "one class only"
+    assert [reason(None), reason(replace(one, reason=None))] == ["no estimate in the results"] * 2
 
 
 @pytest.mark.parametrize(

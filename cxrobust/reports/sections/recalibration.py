@@ -42,9 +42,7 @@ def recalibration(view: View) -> Mapping[str, Any]:
         "metric": metric_name(view, metric),
         "sentences": [_sentence(view, metric, method, conditions[-1], found) for method in _methods(view)],
         "primary": condition_words(view.primary) if view.primary else None,
-        "note": in_units(
-            view, next((e.note.split(";")[0] for e in found.values() if e.note.startswith("fitted on")), "")
-        ),
+        "note": in_units(view, next((f"fitted on {e.fitted_on}" for e in found.values() if e.fitted_on), "")),
     }
 
 
