@@ -2,6 +2,7 @@
 
 import io
 import itertools
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -14,13 +15,15 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from cxrobust.reports.document import Document, compose
-from cxrobust.reports.figures.flow import Box, flow_figure
+from cxrobust.reports.figures.flow import Box, Left, flow_figure
+from cxrobust.reports.figures.forest import forest_figure
 from cxrobust.reports.figures.layout import H_PAD, W_PAD
 from cxrobust.reports.figures.style import MM, ONE_COLUMN, TWO_COLUMNS, canvas, drawn, look
 from cxrobust.reports.parts import Figure
 from cxrobust.reports.pdf import to_pdf
 from cxrobust.reports.pictures import source
 from cxrobust.reports.view import View
+from cxrobust.results import Estimate
 
 from .made import Made, results
 
@@ -115,6 +118,49 @@ def test_a_long_name_of_the_data_is_wrapped_in_the_flow_and_not_cut() -> None:
             shown = [one.get_text() for one in texts_of(made)]
         assert " ".join(shown) == " ".join(boxes[0].lines)
         assert len(shown) == (3 if width == ONE_COLUMN else 2)
+
+
+def test_no_text_of_the_flow_is_cut() -> None:
+    said = (
+        "Images studied",
+        "22,433 images of 6,187 patients",
+        "labelled for 14 findings: 22,433 images each or fewer",
+    )
+    left = Left(title="Left out: 89,687 images", reasons=("89,687 without a prediction by any of the three models",))
+    boxes = (Box(lines=said, left=left, beside=("Validation images: 11,219 of 2,797 patients, for thresholds",)),)
+    for width in (ONE_COLUMN, TWO_COLUMNS):
+        with look():
+            made = flow_figure(boxes).canvas(width)
+            made.draw_without_rendering()
+            shown = " ".join(" ".join(one.get_text().split()) for one in texts_of(made))
+            edges = [one.get_window_extent().x1 for one in texts_of(made)]
+        for text in (*said, left.title, *left.reasons, *boxes[0].beside):
+            assert text in shown
+        assert max(edges) <= made.bbox.x1
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+@pytest.mark.parametrize("width", [ONE_COLUMN, TWO_COLUMNS])
+def test_words_beside_0_stand_within_the_forest_where_all_lies_to_one_side(width: float, sign: int) -> None:
+    made = results(Made(n_regimes=3, n_findings=7, n_severities=1))
+
+    def moved(one: Estimate) -> Estimate:
+        if one.estimand != "difference-in-differences" or one.estimate is None:
+            return one
+        half = ((one.ci_high or 0) - (one.ci_low or 0)) / 2
+        middle = sign * (0.1 + half)
+        return replace(one, estimate=middle, ci_low=middle - half, ci_high=middle + half)
+
+    view = View.of(replace(made, estimates=tuple(map(moved, made.estimates))), images=None)
+    drawing = forest_figure(view, "auroc", regimes=view.compared, label="Difference", sides=("lost more", "lost less"))
+    with look():
+        canvas_made = drawing.canvas(width)
+        canvas_made.draw_without_rendering()
+        places = {one.get_text(): one.get_window_extent() for one in texts_of(canvas_made) if "lost" in one.get_text()}
+    assert len(places) == 2
+    for text, place in places.items():
+        assert place.x0 >= 0, text
+        assert place.x1 <= canvas_made.bbox.x1, text
 
 
 def test_a_figure_drawn_once_in_every_form_is_what_each_form_is_alone(figures: list[Figure]) -> None:

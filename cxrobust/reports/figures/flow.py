@@ -15,8 +15,8 @@ LINE = 3.3
 PAD, GAP = 1.6, 5.0
 """Room within a box above and below its text, and between boxes, in mm."""
 MOST_LETTERS = 60
-MOST_TITLE = 3
-"""Lines of a step's title."""
+MOST_FOLDS = 3
+"""Lines that one text may take."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +45,8 @@ def flow_figure(width: float, boxes: Sequence[Box]) -> Canvas:
     narrow = is_narrow(width)
     has_side = any(box.left or box.beside for box in boxes)
     main = width * (0.5 if has_side else 0.7)
-    boxes = [_wrapped(box, _most(main, narrow=narrow)) for box in boxes]
+    side_from, side_wide = main + 6.0, width - main - 7.0
+    boxes = [_folded_box(box, *(_most(wide, narrow=narrow) for wide in (main, side_wide))) for box in boxes]
     for box in boxes:
         heights.append(_height(box.lines))
         side = _height((box.left.title, *box.left.reasons)) if box.left else 0.0
@@ -54,7 +55,6 @@ def flow_figure(width: float, boxes: Sequence[Box]) -> Canvas:
     figure = canvas(width, total + 2)
     axes = figure.add_subplot()
     bare(axes)
-    side_from, side_wide = main + 6.0, width - main - 7.0
     axes.set_xlim(0, width)
     axes.set_ylim(total + 1, -1)
     y = 0.0
@@ -83,10 +83,24 @@ def _most(wide: float, *, narrow: bool) -> int:
     return int(MOST_LETTERS * wide / 87 * (1.15 if narrow else 1.0))
 
 
-def _wrapped(box: Box, most: int) -> Box:
-    """Return a step whose title stands on as many lines as it needs, up to `MOST_TITLE`."""
-    title = textwrap.wrap(box.lines[0], most, max_lines=MOST_TITLE, placeholder="…") or [""]
-    return replace(box, lines=(*title, *box.lines[1:]), n_title=len(title))
+def _folded_box(box: Box, most: int, most_beside: int) -> Box:
+    """Return a step whose texts stand on as many lines as they need."""
+    title, rest = _folded(box.lines[:1], most, indent=""), _folded(box.lines[1:], most)
+    left = None
+    if box.left is not None:
+        first, *more = _folded((box.left.title, *box.left.reasons), most_beside)
+        left = Left(title=first, reasons=tuple(more))
+    beside = _folded(box.beside, most_beside)
+    return replace(box, lines=(*title, *rest), n_title=len(title), left=left, beside=beside)
+
+
+def _folded(texts: Sequence[str], most: int, *, indent: str = "  ") -> tuple[str, ...]:
+    """Return texts as lines of so many letters, up to `MOST_FOLDS` each, what follows in one set in."""
+    folded = (
+        textwrap.wrap(text, most, max_lines=MOST_FOLDS, placeholder="…", subsequent_indent=indent) or [""]
+        for text in texts
+    )
+    return tuple(line for lines in folded for line in lines)
 
 
 def _height(lines: Sequence[str]) -> float:

@@ -18,6 +18,11 @@ ROW, MARGIN = 3.5, 17.0
 CLIP = 2.0
 """An interval of few positives may widen the axis to so many times what the others need."""
 
+NAMES, LETTER = 70, 3.2
+"""Width in points of the findings' names, about, and of a letter of what stands beside 0."""
+MOST_SHARE = 0.4
+"""Of a panel, that such words may take."""
+
 
 @drawn
 def forest_figure(
@@ -30,7 +35,8 @@ def forest_figure(
     figure = canvas(width, rows * forest_height(view))
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     drawn_as = marks(view.regimes, reference=view.reference)
-    low, high = _limits(view, metric, findings)
+    room = (width * 72 / 25.4 - NAMES) / columns
+    low, high = _with_room(*_limits(view, metric, findings), sides=[(len(text) + 2) * LETTER / room for text in sides])
     places = [*(-float(row) for row in range(len(findings))), -len(findings) - 0.5]
     for axes, regime in zip(grid.flat, regimes, strict=False):
         axes.set_xlim(low, high)
@@ -91,6 +97,13 @@ def _limits(view: View, metric: str, findings: Sequence[str]) -> tuple[float, fl
     low, high = max(min([low, *wide]), low - CLIP * reach / 2), min(max([high, *wide]), high + CLIP * reach / 2)
     margin = 0.04 * max(high - low, 1e-3)  # equal predictions leave nothing between the ends
     return low - margin, high + margin
+
+
+def _with_room(low: float, high: float, *, sides: Sequence[float]) -> tuple[float, float]:
+    """Return limits between which 0 has the words on its left and right beside it, which take such shares of a panel."""
+    left, right = (min(share, MOST_SHARE) for share in sides)
+    low = min(low, -high * left / (1 - left))
+    return low, max(high, -low * right / (1 - right))
 
 
 def _finding(axes: Axes, estimate: Estimate | None, y: float, mark: Mark) -> None:
