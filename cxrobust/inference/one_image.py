@@ -40,6 +40,8 @@ def perturbed_image(
     StudyError
         When the study has no such image, condition, regime, replicate or finding, several regimes and none is named, or
         an image for each finding and none is named.
+    DataError
+        When the image's file cannot be read.
     """
     unit = _unit(planned, image, condition, regime, replicate)
     _check_finding(finding, unit, planned)
@@ -47,6 +49,8 @@ def perturbed_image(
         raise StudyError(
             f"regime {unit.regime.name!r} was predicted elsewhere: there is no model to perturb images for"
         )
+    if image in planned.left_out:
+        raise DataError(f"--image {image}: it was left out: {planned.left_out[image].detail}")
     row = planned.table.ids.index(image)
     runner = Runner(regime=unit.regime, plan=planned, fold=unit.fold)
     if unit.perturbation is not None:

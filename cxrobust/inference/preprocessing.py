@@ -1,6 +1,7 @@
 """What a model wants done to an image before it sees it; torch is not needed to know."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 from cxrobust.errors import DataError
 from cxrobust.inference.checkpoints import one_line
 
+WHITEST, ROUNDING = 255, 1e-6
 _INTERPOLATIONS = {2: "bilinear", 3: "bicubic"}
 """Pillow's numbers, as `preprocessor_config.json` has them; others are resized bilinearly."""
 
@@ -20,8 +22,9 @@ class Preprocessing:
     image_size: tuple[int, int] | None
     """Height and width; None where the model takes any."""
     mean: tuple[float, ...]
-    """One a channel."""
+    """One a channel: what is taken off, of an image in [0, 1]."""
     std: tuple[float, ...]
+    """One a channel: what the rest is divided by; whatever scale the model's file puts pixels to is in both."""
     interpolation: str
 
 
@@ -49,6 +52,7 @@ def read_preprocessing(folder: Path, config: Any, *, prefers_processor: bool = F
     std = _per_channel(settings.get("image_std", 0.5) if normalises else 1.0, n_channels, file)
     if min(std) <= 0:
         raise DataError(f"{file}: image_std is {std}, and must be above 0: correct it")
+    mean, std = _of_unit_scale(mean, std, settings, file)
     own = _height_and_width(_asked(vision, "image_size"))
     crop = settings.get("crop_size") if settings.get("do_center_crop", True) else None
     prepared = _height_and_width(crop) or _height_and_width(settings.get("size"))
@@ -67,6 +71,26 @@ def known_size(folder: Path, config: Mapping[str, Any], *, prefers_processor: bo
     except DataError:
         return None
     return None if size is None else list(size)
+
+
+def _of_unit_scale(
+    mean: tuple[float, ...], std: tuple[float, ...], settings: Mapping[str, Any], file: Path
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation for pixels in [0, 1]; the file's are for 0 to 255 times its factor.
+
+    `rescale_offset` takes 1 off before they are used; EfficientNet's `include_top` divides by the deviation once more.
+    """
+    factor = settings.get("rescale_factor", 1 / WHITEST) if settings.get("do_rescale", True) else 1.0
+    if not isinstance(factor, int | float) or not 0 < factor < math.inf:
+        raise DataError(f"{file}: rescale_factor is {factor}, and must be a number above 0: correct it")
+    scale, offset = WHITEST * factor, 1.0 if settings.get("rescale_offset") else 0.0
+    if abs(scale - 1) < ROUNDING:  # 1/255 as files have it, rounded
+        scale = 1.0
+    again = std if settings.get("include_top") else (1.0,) * len(std)
+    return (
+        tuple((one + offset) / scale for one in mean),
+        tuple(one * more / scale for one, more in zip(std, again, strict=True)),
+    )
 
 
 def _asked(config: Any, key: str) -> Any:

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import transformers
+from PIL import Image
 from torch.nn import functional as F
 from transformers import PreTrainedConfig, ResNetConfig, ResNetForImageClassification, ViTConfig
 from transformers import ViTForImageClassification as ViT
@@ -156,6 +158,39 @@ def test_a_network_without_a_size_of_its_own_takes_that_of_the_preprocessor(tmp_
     assert loaded.image_size == (32, 32)
     assert loaded.mean.flatten().tolist() == [0.0] * 3
     assert loaded(torch.rand(2, 1, 20, 20)).shape == (2, 1)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("ViTImageProcessor", {}),
+        ("ViTImageProcessor", {"rescale_factor": 1 / 127.5, "image_mean": [1.0] * 3, "image_std": [0.8] * 3}),
+        ("ViTImageProcessor", {"do_rescale": False}),
+        ("ViTImageProcessor", {"do_normalize": False, "rescale_factor": 0.01}),
+        ("EfficientNetImageProcessor", {}),
+        ("EfficientNetImageProcessor", {"include_top": False}),
+        ("EfficientNetImageProcessor", {"rescale_offset": True, "rescale_factor": 1 / 127.5}),
+    ],
+)
+def test_pixels_are_scaled_as_the_processor_of_transformers_scales_them(tmp_path, kind, settings):
+    size = {"height": 24, "width": 24}
+    processor = getattr(transformers, kind)(size=size, crop_size=size, do_resize=False, **settings)
+    processor.save_pretrained(tmp_path)
+    found = read_preprocessing(tmp_path, {"num_channels": 3, "image_size": 24})
+    grey = np.random.default_rng(0).integers(0, 256, (24, 24), dtype=np.uint8)
+    image = Image.fromarray(grey).convert("RGB")
+    expected = processor(images=image, return_tensors="pt")["pixel_values"][0].double()
+    channels = torch.from_numpy(grey / 255).expand(3, 24, 24)
+    mean, std = (torch.tensor(one, dtype=torch.float64)[:, None, None] for one in (found.mean, found.std))
+    torch.testing.assert_close((channels - mean) / std, expected, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("factor", [0, -1, "a lot"])
+def test_a_factor_that_is_no_positive_number_is_refused_in_a_sentence(tmp_path, factor):
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"rescale_factor": factor}))
+    with pytest.raises(DataError, match=r"preprocessor_config\.json: rescale_factor is .* above 0: correct it"):
+        read_preprocessing(tmp_path, {"num_channels": 1})
 
 
 def test_adapter_against_peft(tmp_path, images):

@@ -217,3 +217,18 @@ def test_a_mistake_is_one_sentence(
     assert _main(["perturb", str(folder / "study.toml"), "--out", str(folder / "study"), *arguments]) in {1, 2}
     printed = capsys.readouterr().err
     assert message in printed.replace("\n", " ")
+
+
+@pytest.mark.parametrize("condition", ["clean", "pgd(eps=8/255, steps=3)"])
+def test_an_image_that_cannot_be_read_is_refused_not_made_black(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], condition: str
+) -> None:
+    path = write_study(tmp_path)
+    path.write_text(path.read_text().replace("[compute]", '[compute]\non_error = "skip"'))
+    (tmp_path / "images" / "i003.png").write_bytes(b"no picture")
+    arguments = ["--image", "i003", "--regime", "a", "--condition", condition, "--to", str(tmp_path / "seen.npy")]
+    assert _main(["perturb", str(path), "--out", str(tmp_path / "out"), *arguments]) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "--image i003: it was left out:" in said
+    assert "i003.png" in said
+    assert not (tmp_path / "seen.npy").exists()
