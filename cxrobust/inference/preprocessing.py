@@ -28,16 +28,14 @@ class Preprocessing:
     interpolation: str
 
 
-def read_preprocessing(folder: Path, config: Any, *, prefers_processor: bool = False) -> Preprocessing:
-    """Return how a model wants its images, from its configuration and `preprocessor_config.json`.
+def read_preprocessing(folder: Path, config: Any) -> Preprocessing:
+    """Return how a model wants its images, from `preprocessor_config.json`, and its configuration where that is silent.
 
     Parameters
     ----------
     config
         The network's configuration: an object of transformers, or the table of `config.json`. Where it holds a
-        `vision_config`, that says size and channels.
-    prefers_processor
-        Whether the size that images were prepared at goes before the largest that the network takes.
+        `vision_config`, that says channels, and the size where the file names none.
 
     Raises
     ------
@@ -57,17 +55,17 @@ def read_preprocessing(folder: Path, config: Any, *, prefers_processor: bool = F
     crop = settings.get("crop_size") if settings.get("do_center_crop", True) else None
     prepared = _height_and_width(crop) or _height_and_width(settings.get("size"))
     return Preprocessing(
-        image_size=prepared or own if prefers_processor else own or prepared,
+        image_size=prepared or own,
         mean=mean,
         std=std,
         interpolation=_INTERPOLATIONS.get(settings.get("resample", 2), "bilinear"),
     )
 
 
-def known_size(folder: Path, config: Mapping[str, Any], *, prefers_processor: bool = False) -> list[int] | None:
+def known_size(folder: Path, config: Mapping[str, Any]) -> list[int] | None:
     """Return height and width at which a model works, from its folder's files alone; None where they do not tell."""
     try:
-        size = read_preprocessing(folder, config, prefers_processor=prefers_processor).image_size
+        size = read_preprocessing(folder, config).image_size
     except DataError:
         return None
     return None if size is None else list(size)

@@ -67,17 +67,17 @@ class Repository:
         """What a report may call it: a folder by its last part alone."""
         return self.model if self.local is None else Path(fill_fold(self.model, self.fold)).name or "."
 
-    def facts(self, *, also: Iterable[Path] = (), prefers_processor: bool = False) -> dict[str, Any]:
+    def facts(self, *, also: Iterable[Path] = ()) -> dict[str, Any]:
         """Return what configuration and headers of the weights tell of a network, as `Regime.facts` has it.
 
-        `also` are further files whose weights count; for `prefers_processor` see `read_preprocessing`.
+        `also` are further files whose weights count.
         """
         folder = self.folder
         config = read_table(folder / "config.json")
         return {
             "architecture": (config.get("architectures") or [None])[0],
             "n_parameters": count_weights([*weight_files(folder), *also]),
-            "resolution": known_size(folder, config, prefers_processor=prefers_processor),
+            "resolution": known_size(folder, config),
             "training": said_of_training(folder),
             **self.source(),
         }

@@ -26,8 +26,6 @@ class RepositoryRegime(Regime):
 
     reads_texts: ClassVar[bool] = False
     """Whether a tokenizer's files are among those that determine what it predicts."""
-    prefers_processor: ClassVar[bool] = False
-    """See `read_preprocessing`."""
     model: str = Field(min_length=1)
     """A folder relative to the study file, or a repository of the hub such as `microsoft/rad-dino`."""
     revision: str | None = None
@@ -82,7 +80,7 @@ class RepositoryRegime(Regime):
 
     def facts(self, *, fold: str | None = None) -> dict[str, Any]:
         """Return what configuration, headers of the weights, adapter and `training.json` tell of the network."""
-        found = self.repository(fold).facts(also=self.further_weights(fold), prefers_processor=self.prefers_processor)
+        found = self.repository(fold).facts(also=self.further_weights(fold))
         found |= adapter_facts(self.adapter_folder(fold))
         return {key: value for key, value in found.items() if value}
 
@@ -94,13 +92,12 @@ class RepositoryRegime(Regime):
 class SizedRegime(RepositoryRegime):
     """One of a repository whose processor tells its preprocessing, but for the size of images if the study gives it."""
 
-    prefers_processor = True
     image_size: int | None = Field(default=None, ge=8, le=4096)
     """Side that images are resized to; what the preprocessing says when absent."""
 
     def preprocessing(self, folder: Path, config: Any) -> Preprocessing:
         """Return what happens to images within the graph; `image_size` is None where the network takes many."""
-        found = read_preprocessing(folder, config, prefers_processor=True)
+        found = read_preprocessing(folder, config)
         return found if self.image_size is None else replace(found, image_size=(self.image_size, self.image_size))
 
     def facts(self, *, fold: str | None = None) -> dict[str, Any]:
