@@ -6,6 +6,7 @@ import re
 import shutil
 import sys
 import warnings
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,24 @@ def test_broken_wording_is_told_from_what_the_grammar_writes(example: Path) -> N
         "There is no pneumothorax, edema, or",
     ):
         assert broken(text), text
+
+
+def test_what_the_attack_asks_for_is_told_from_what_the_grammar_denies_and_doubts(example: Path) -> None:
+    grammar, states = importlib.import_module("grammar"), importlib.import_module("wording").states
+    asked = {getattr(one, "text", "reference") for one in read_study(example / "study.toml").perturbations} - {
+        "reference"
+    }
+    assert [states(text) for text in asked] == [True]
+    told = {True: 0, False: 0}
+    for visit in population(7, 200, split="train"):
+        text = grammar.report(visit)
+        about = [one for one in re.split(r"(?<=\.) ", text) if "pneumothorax" in one.lower()]
+        affirmed = [
+            one for one in about if not re.search(r"\b(?:no|without|possible|may|cannot|questionable)\b", one.lower())
+        ]
+        assert states(text) == bool(affirmed), text
+        told[states(text)] += 1
+    assert min(told.values()) > 5
 
 
 def test_the_study_asks_as_the_generator_was_asked_in_training(example: Path) -> None:
@@ -244,9 +263,13 @@ def test_the_study_of_the_checkpoints_goes_to_its_figure(trained: Path) -> None:
     predict(study, out)
     results = analyze(study, out)
     assert len(results.find(estimand="value", metric="f1-5-macro", condition="clean")) == 4
-    counts = importlib.import_module("wording").count(load_predictions(out / "predictions"))
+    wording, predictions = importlib.import_module("wording"), load_predictions(out / "predictions")
+    counts = wording.count(predictions, wording.broken)
     assert list(counts.columns) == list(checked.regimes)
     assert counts.index[0] == "clean"
+    lengths = wording.count(predictions, lambda text: len(text.split()) > 5)
+    for (i, regime), (k, condition) in product(enumerate(predictions.regimes), enumerate(predictions.conditions)):
+        assert lengths.loc[condition, regime] == sum(len(text.split()) > 5 for text in predictions.reports[i][k])
     importlib.import_module("figure").draw(pd.read_csv(out / "estimates.csv"), out / "figure.png")
     assert (out / "figure.png").stat().st_size > 10_000
 
