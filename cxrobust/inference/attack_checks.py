@@ -61,7 +61,8 @@ class AttackCheck:
     square: float | None
     """Under the Square attack, which asks for logits alone, within the same distance."""
     unbounded_wrong: float | None
-    """Share of images on which the attack without a bound makes one finding wrong, a logit above 0 meaning present.
+    """Share of images on which the attack without a bound makes one finding wrong, a logit above 0 meaning present, or
+    halves (for a text made likelier: doubles) the mean probability of a token of the text.
 
     Each image's attack aims at one of its labelled findings, in turns: all at once may contradict one another.
     """
@@ -354,7 +355,7 @@ def _loss(
 def _unbounded_wrong(
     runner: Runner, rows: NDArray[np.intp], attack: InBound, planned: Plan, advance: Callable[[int], None]
 ) -> float | None:
-    """Return the share of images whose aimed finding is wrong under the attack without a bound."""
+    """Return the share of images whose aimed finding, or text, is wrong under the attack without a bound."""
     wanted = _wanted(attack, planned, rows)
     aimed = _in_turns(wanted)
     wrong: list[bool] = []

@@ -133,12 +133,11 @@ def _threshold_limit(view: View) -> Limit | None:
             text="Operating points were chosen on clean validation images and are held fixed in resamples, which leaves the "
             "variation of their choice out of the intervals.",
         )
-    start = ", and so is the start from which its change is measured" if view.series else ""
     return Limit(
         title="Thresholds from the same images.",
         text="Operating points were chosen on the same clean images on which clean accuracy is reported, so clean accuracy "
-        f"is optimistic{start}. They are held fixed in resamples, which leaves the variation of their choice out of the "
-        "intervals.",
+        "is optimistic, and so is the start from which its change is measured. They are held fixed in resamples, which "
+        "leaves the variation of their choice out of the intervals.",
     )
 
 

@@ -16,7 +16,7 @@ from jinja2.exceptions import TemplateNotFound, TemplateSyntaxError
 from jinja2.meta import find_undeclared_variables
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from cxrobust.errors import CxrobustError, StudyError, nearest, some
+from cxrobust.errors import CxrobustError, StudyError, nearest
 from cxrobust.files import atomic_write_text
 
 OURS = "ours"
@@ -198,40 +198,7 @@ def check_folder(folder: Path) -> Path:
         )
     for name in theirs:
         templates.get_template(name)
-        _check_blocks(templates, folder, name)
     return folder
-
-
-def _check_blocks(templates: Templates, folder: Path, name: str) -> None:
-    """Raise where a template that extends another fills a block which the other does not have."""
-    parsed = _parsed(templates, name)
-    parents = _parents(templates, parsed)
-    if not parents:
-        return
-    known = {block.name for parent in parents for block in parent.find_all(nodes.Block)}
-    for block in parsed.find_all(nodes.Block):
-        inside = {inner.name for outer in parsed.find_all(nodes.Block) for inner in outer.find_all(nodes.Block)}
-        if block.name not in known | inside:
-            raise StudyError(
-                f"{folder / name}, line {block.lineno}: block {block.name!r} is in no template that it extends"
-                f"{nearest(block.name, known)}: it has {some(sorted(known))}"
-            )
-
-
-def _parents(templates: Templates, parsed: nodes.Template) -> list[nodes.Template]:
-    """Return the templates that one extends, the nearest first; those named by an expression are not known."""
-    found = []
-    while (parent := next((one.template for one in parsed.find_all(nodes.Extends)), None)) is not None:
-        if not isinstance(parent, nodes.Const):
-            return []
-        parsed = _parsed(templates, str(parent.value))
-        found.append(parsed)
-    return found
-
-
-def _parsed(templates: Templates, name: str) -> nodes.Template:
-    assert templates.loader is not None  # noqa: S101  it is given one when it is made
-    return templates.parse(templates.loader.get_source(templates, name)[0])
 
 
 def _unfilled(folder: Path | None = None) -> Templates:

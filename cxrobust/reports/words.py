@@ -389,12 +389,23 @@ def _all_parameters(values: Mapping[str, str]) -> list[str]:
     """Write all parameters; of an attack on reports the text and the way it goes are one clause."""
     if values.get("target") != REPORT:
         return [parameter_words(key, value) for key, value in values.items()]
-    text, goal = values.get("text", "clean"), values.get("goal")
-    is_against = text in _TEXTS if goal is None else goal == "hide"
+    text = values.get("text", "clean")
     of = _TEXTS.get(text) or "the text “" + readable(text.strip('"')) + "”"
-    aim = f"{'against' if is_against else 'towards'} {of}"
+    aim = f"{'against' if is_against_text(values) else 'towards'} {of}"
     others = [(key, value) for key, value in values.items() if key not in ("text", "goal")]
     return [aim if key == "target" else parameter_words(key, value) for key, value in others]
+
+
+def is_against_text(values: Mapping[str, str]) -> bool:
+    """Whether an attack on reports with these parameters makes its text less likely, not likelier.
+
+    Examples
+    --------
+    >>> is_against_text({"text": "reference"}), is_against_text({"text": "Edema."}), is_against_text({"goal": "fabricate"})
+    (True, False, False)
+    """
+    goal = values.get("goal", "raise-loss")
+    return goal == "hide" or (goal == "raise-loss" and values.get("text", "clean") in _TEXTS)
 
 
 def parameter_words(key: str, value: str) -> str:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from cxrobust.inference.perturbations.torchattacks_balls import PGD
 from cxrobust.reports import render
 from cxrobust.reports.sections.attack_checks import (
     FAIL,
@@ -205,6 +206,51 @@ def test_an_attack_that_is_not_on_what_is_right_need_not_lower_a_metric(aim: str
     found = attack_checks(view)
     assert "strengths" not in found["shown"]
     assert "does not aim at what is right" in " ".join(found["sentences"])
+
+
+@pytest.mark.parametrize(
+    ("aim", "change", "bound"),
+    [
+        ("text=reference", "halved", "above half that"),
+        ("", "halved", "above half that"),
+        ("text=Edema.", "doubled", "below twice that"),
+        ("goal=fabricate", "doubled", "below twice that"),
+        ("goal=hide, text=Edema.", "halved", "above half that"),
+    ],
+)
+def test_without_a_bound_an_attack_on_reports_is_told_of_the_text(
+    aim: str, change: str, bound: str, tmp_path: Path
+) -> None:
+    """Halved where the attack's own class says that it makes the text less likely."""
+    made = results(TYPICAL)
+    condition = f"pgd(eps=1/255, target=report{', ' * bool(aim)}{aim}, steps=20)"
+    attack = PGD(
+        attack="pgd", eps=1 / 255, target="report", **dict(part.split("=") for part in aim.split(", ") if part)
+    )
+    assert attack.lowers_text == (change == "halved")
+    failing = {**CHECK, "regime": "lora", "condition": condition, "unbounded_wrong": 0.5}
+    found = attack_checks(View.of(replace(made, attack_checks=(failing,)), images=None))
+    said = plain_words(" ".join(found["sentences"]))
+    expected = f"It looks at the text, not at findings: the probability of one of its tokens has to be {change}."
+    assert f"“Without a bound” fails for lora. {expected}" in said
+    assert f"texts not {change}" in [column.under for column in found["checks"].columns]
+    passing = {**failing, "unbounded_wrong": 1.0}
+    assert "It looks at the text" not in " ".join(
+        attack_checks(View.of(replace(made, attack_checks=(passing,)), images=None))["sentences"]
+    )
+    written = render(replace(made, attack_checks=(failing,)), formats=("html",), out=tmp_path, images=None)
+    text = next(one for one in written if one.name == "report.html").read_text(encoding="utf-8")
+    assert bound in text
+    assert "leaves that finding right" not in text
+
+
+def test_without_a_bound_an_attack_on_findings_is_told_of_the_finding() -> None:
+    made = results(TYPICAL)
+    failing = {**CHECK, "regime": "lora", "condition": made.primary_condition, "unbounded_wrong": 0.5}
+    found = attack_checks(View.of(replace(made, attack_checks=(failing,)), images=None))
+    assert not found["change"]
+    assert "images left right" in [column.under for column in found["checks"].columns]
+    assert "It looks at the text" not in " ".join(found["sentences"])
 
 
 def test_an_attack_on_one_finding_is_judged_by_that_finding() -> None:

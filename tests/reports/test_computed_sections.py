@@ -246,14 +246,6 @@ def titles(made):
     return {limit.title for limit in limits(view_of(made))}
 
 
-@pytest.mark.parametrize(("made", "changes"), [(RAW, True), (results(CLEAN_ONLY), False)])
-def test_thresholds_from_the_same_images_are_no_start_of_a_change_where_nothing_changes(made, changes):
-    study = {**made.study, "analysis": {**made.study["analysis"], "operating_point": "youden"}}
-    data = {key: value for key, value in made.data.items() if key != "validation"}
-    found = {one.title: one.text for one in limits(view_of(replace(made, study=study, data=data)))}
-    assert ("its change is measured" in found["Thresholds from the same images."]) == changes
-
-
 def with_data(made, *, kind="nih-chestxray14", **data):
     study = {**made.study, "data": {**made.study["data"], "kind": kind}}
     return replace(made, study=study, data={**made.data, **data})

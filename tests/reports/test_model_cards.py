@@ -73,15 +73,6 @@ def test_a_card_of_data_without_patients_counts_none() -> None:
     assert '"n_patients": 6187' in usual
 
 
-@pytest.mark.parametrize(
-    ("family", "named"), [("hf-classifier", "Files of the model"), ("elsewhere", "Tables of its predictions")]
-)
-def test_a_card_says_of_what_its_hashes_are(family: str, named: str) -> None:
-    regimes = tuple({**one, "family": family, "fingerprint": {"a.csv.gz": "0" * 64}} for one in MADE.regimes)
-    card = model_card(View.of(replace(MADE, regimes=regimes), images=None), "lora")
-    assert f"{named}, SHA-256:" in card
-
-
 def test_a_study_of_clean_images_has_cards_too(tmp_path: Path) -> None:
     made = results(CLEAN_ONLY)
     folder = write_model_cards(View.of(made, images=None), tmp_path)

@@ -256,10 +256,3 @@ def test_intervals_of_regimes_that_lost_more_are_told_with_the_sign_of_what_was_
     ]
     seen = View.of(only(raw, estimates=tuple(found)), images=None)
     assert "lost 0.050 to 0.080 more (95% CIs within 0.030 to 0.100;" in words(comparison_sentence(seen, "auroc"))
-
-
-def test_a_size_has_the_decimals_of_its_interval():
-    narrow = replace(estimate("difference-in-differences", 0.0012, 0.01), ci_low=0.0004, ci_high=0.0020)
-    changes = [replace(estimate("perturbed-clean", -0.1, 0.0001), regime=one) for one in ("supervised", OTHER)]
-    said = words(comparison_sentence(view(*changes, narrow), "auroc"))
-    assert "lost 0.0012 less (95% CI, 0.0004 to 0.0020; adjusted p = 0.01)" in said

@@ -86,21 +86,6 @@ def test_a_mistake_is_one_sentence_with_file_and_line(
     assert "\n" not in message
 
 
-def test_a_block_that_the_template_extended_does_not_have_is_refused_and_its_kin_named(tmp_path: Path) -> None:
-    folder = folder_of(tmp_path, base='{% extends "ours/base.html.j2" %}\n{% block metaa %}A hospital{% endblock %}')
-    with pytest.raises(StudyError) as raised:
-        check_folder(folder)
-    said = str(raised.value)
-    assert said.startswith(f"{folder / 'base.html.j2'}, line 2: block 'metaa' is in no template that it extends")
-    assert "did you mean 'meta'" in said
-
-
-def test_a_block_within_one_that_is_replaced_and_blocks_of_a_further_parent_are_allowed(tmp_path: Path) -> None:
-    base = '{% extends "ours/base.html.j2" %}{% block meta %}{% block own %}A{% endblock %}{% endblock %}'
-    report = '{% extends "ours/report.html.j2" %}{% block meta %}B{% endblock %}'
-    assert check_folder(folder_of(tmp_path, base=base, report=report)) == tmp_path
-
-
 def test_a_mistake_of_ours_is_not_blamed_on_the_user(small: Results, tmp_path: Path) -> None:
     document = compose(
         View.of(small, images=None), templates=folder_of(tmp_path, report='{% extends "base.html.j2" %}')

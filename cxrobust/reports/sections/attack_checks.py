@@ -9,7 +9,17 @@ from cxrobust.conditions import parse_condition
 from cxrobust.reports.parts import NOT_APPLICABLE, Cell, Column, Group, Table
 from cxrobust.reports.sections import section
 from cxrobust.reports.view import CLEAN, View
-from cxrobust.reports.words import MACRO, REPORT, condition_words, counted, listed, metric_words, number, regime
+from cxrobust.reports.words import (
+    MACRO,
+    REPORT,
+    condition_words,
+    counted,
+    is_against_text,
+    listed,
+    metric_words,
+    number,
+    regime,
+)
 
 PASS, WARN, FAIL = "pass", "warn", "fail"
 LIMITS = {
@@ -72,13 +82,15 @@ def attack_checks(view: View) -> Mapping[str, Any]:
     numbers = {name: worst(of_regime) for name, of_regime in runs.items()}
     shown = [key for key in TITLES if any(found[key] is not None for found in numbers.values())]
     several = {name for name, of_regime in runs.items() if len(of_regime) > 1}
+    change = change_of_text(checks[0]["condition"])
     return {
-        "checks": _table(numbers, shown),
+        "checks": _table(numbers, shown, change),
+        "change": change,
         "attack": condition_words(checks[0]["condition"]),
         "n_images": counted(checks[0]["n_images"], "image"),
         "judged": "" if judged is None else falling_words(judged),
         "sentences": [
-            *sentences(runs, shown),
+            *sentences(runs, shown, change),
             *(said for one in checks for said in without_shares(one, of_several=one["regime"] in several)),
             *unjudged(view, numbers, judged),
         ],
@@ -143,7 +155,8 @@ def measures(check: Mapping[str, Any]) -> Found:
 
     With the harm of an attack the mean rise of the loss from clean images: `noise`, `square` and `transfer` are the
     harm of these over the attack's own (of `transfer` the greatest), `longer` is by what share four times the steps
-    harm more, `gradients` the share of images without a gradient, `unbounded` the share of images whose aimed finding stays right.
+    harm more, `gradients` the share of images without a gradient, `unbounded` the share of images whose aimed finding stays right,
+    or whose text keeps more than half of its probability a token (of one that is made likelier, gets less than twice).
     Where the attack itself does no harm, or a loss is not finite, these four have no share.
     """
     gradients, wrong = check["without_gradient"], check["unbounded_wrong"]
@@ -205,6 +218,18 @@ def _raises_loss(condition: str) -> bool:
     return given.get("goal", "raise-loss") == "raise-loss" and given.get("target") != REPORT
 
 
+def change_of_text(condition: str) -> str:
+    """Return what an attack without a bound must do to its text's probability: `halved`, `doubled`; else empty.
+
+    Examples
+    --------
+    >>> change_of_text("pgd(eps=1/255, target=report)"), change_of_text("pgd(eps=1/255, target=Edema)")
+    ('halved', '')
+    """
+    given = dict(parse_condition(condition).parameters)
+    return "" if given.get("target") != REPORT else "halved" if is_against_text(given) else "doubled"
+
+
 def aimed_finding(view: View, condition: str) -> str:
     """Return the finding that an attack aims at alone, else the average over all."""
     target = dict(parse_condition(condition).parameters).get("target", "").strip('"')
@@ -264,8 +289,11 @@ def verdict(key: str, found: Measure | None) -> str:
     return PASS if rounded <= passes else WARN if rounded <= warns else FAIL
 
 
-def sentences(runs: Mapping[str, Sequence[Found]], shown: Sequence[str]) -> list[str]:
-    """Say how many checks of all runs passed, and which regimes warn or fail in which, in how many of their runs."""
+def sentences(runs: Mapping[str, Sequence[Found]], shown: Sequence[str], change: str = "") -> list[str]:
+    """Say how many checks of all runs passed, and which regimes warn or fail in which, in how many of their runs.
+
+    Where the attack is on reports, also what `change` the attack without a bound should have made to the text.
+    """
     verdicts = {
         (name, key): [judged for run in of_regime if (judged := verdict(key, run[key]))]
         for name, of_regime in runs.items()
@@ -278,6 +306,10 @@ def sentences(runs: Mapping[str, Sequence[Found]], shown: Sequence[str]) -> list
             names = [_in_runs(name, kind, verdicts[name, key]) for name in runs if kind in verdicts[name, key]]
             if names:
                 said.append(f"“{TITLES[key][0]}” {verb} for {listed(names)}.")
+                if key == "unbounded" and change:
+                    said.append(
+                        f"It looks at the text, not at findings: the probability of one of its tokens has to be {change}."
+                    )
     if FAIL in made:
         said.append("Where a check fails, the model may be less robust than the numbers here say.")
     return said
@@ -288,10 +320,13 @@ def _in_runs(name: str, kind: str, verdicts: Sequence[str]) -> str:
     return f"{regime(name)}{of_several}"
 
 
-def _table(numbers: Mapping[str, Found], shown: Sequence[str]) -> Table:
+def _table(numbers: Mapping[str, Found], shown: Sequence[str], change: str) -> Table:
+    under = {key: below for key, (_, below) in TITLES.items()}
+    if change:
+        under["unbounded"] = f"texts not {change}"
     columns = (
         Column(title="Regime", left=True),
-        *(Column(title=TITLES[key][0], under=TITLES[key][1], within="result") for key in shown),
+        *(Column(title=TITLES[key][0], under=under[key], within="result") for key in shown),
     )
     groups = tuple(
         Group(head=regime(name), rows=(tuple(_cell(key, found[key]) for key in shown),))
