@@ -47,6 +47,31 @@ def test_a_declared_family_is_counted_as_it_was_adjusted_not_as_the_table_shows_
     assert said(every, "by_finding") == "over the findings of one regime"
 
 
+def in_families(**names: str) -> Results:
+    """The results of one regime where the tests of some metrics' macro averages under the primary attack have these families."""
+    one = results(replace(TYPICAL, n_regimes=1))
+    is_of = {"estimand": "perturbed-clean", "condition": one.primary_condition, "finding": "macro"}
+    estimates = tuple(
+        replace(e, family=names.get(e.metric, "primary"))
+        if all(getattr(e, name) == value for name, value in is_of.items())
+        else e
+        for e in one.estimates
+    )
+    return replace(one, estimates=estimates)
+
+
+def test_the_primary_table_says_over_as_many_tests_as_the_families_of_its_p_values_hold():
+    n_conditions = len(BASE.conditions) - 1
+    assert said(in_families(), "primary") == "over 5 comparisons of this table (the primary family)"
+    apart = in_families(auroc="a", accuracy="b", confidence="c", ece="d", brier="e")
+    assert said(apart, "primary") == "within 5 families of 1 comparison each"
+    assert said(in_families(ece="other", brier="other"), "primary") == "within 2 families of 2 to 3 comparisons"
+    usual = "perturbed-clean, ece, macro"
+    assert said(in_families(**dict.fromkeys(apart.study["analysis"]["metrics"], usual)), "primary") == (
+        f"over {n_conditions - 1 + 5} comparisons, 5 of them in this table"
+    )
+
+
 @pytest.mark.parametrize(("n_rows", "sizes"), [(1, [1]), (8, [8]), (9, [5, 4]), (12, [6, 6]), (17, [6, 6, 5])])
 def test_a_group_too_high_for_what_a_page_has_left_is_parted_and_its_parts_are_counted(n_rows: int, sizes: list[int]):
     rows = tuple((Cell(text=str(k), under="interval"),) for k in range(n_rows))

@@ -1,5 +1,6 @@
 """The primary comparison: every metric of every regime, and its difference to the reference."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ from cxrobust.reports.words import (
     INTERVALS,
     capitalised,
     condition_words,
+    count,
     counted,
     listed,
     metric_words,
@@ -63,11 +65,18 @@ def _tested(view: View) -> list[Estimate]:
 
 
 def _over(view: View, estimates: Sequence[Estimate]) -> str:
-    """Say how many tests of the table were adjusted together, where no family is declared for them."""
+    """Say over how many tests p-values were adjusted together, where no family is declared for them."""
     declared = {family["name"] for family in view.results.study["analysis"].get("families", ())}
-    families = [e.family for e in estimates if e.p_value is not None and e.family not in declared]
-    named = " (the primary family)" if set(families) == {"primary"} else ""
-    return f"over {counted(len(families), 'comparison')} of this table{named}"
+    shown = Counter(e.family for e in estimates if e.p_value is not None and e.family and e.family not in declared)
+    sizes = Counter(e.family for e in view.results.estimates if e.p_value is not None and e.family in shown)
+    if len(shown) > 1:
+        least, most = min(sizes.values()), max(sizes.values())
+        of = counted(most, "comparison") if least == most else f"{count(least)} to {counted(most, 'comparison')}"
+        return f"within {counted(len(shown), 'family', 'families')} of {of}{' each' if least == most else ''}"
+    named = " (the primary family)" if "primary" in shown else ""
+    if sizes.total() == shown.total():
+        return f"over {counted(shown.total(), 'comparison')} of this table{named}"
+    return f"over {counted(sizes.total(), 'comparison')}, {count(shown.total())} of them in this table{named}"
 
 
 def _intervals(estimates: Sequence[Estimate]) -> str:
