@@ -143,6 +143,13 @@ def test_bad_label_names_line_and_column(root):
         chexpert(root).table()
 
 
+def test_a_row_that_was_cut_off_is_not_taken_for_one_without_findings(root):
+    lines = (root / "train.csv").read_text().splitlines()
+    (root / "train.csv").write_text("\n".join([*lines[:3], lines[3][:-4], *lines[4:]]) + "\n")
+    with pytest.raises(DataError, match=r"train\.csv:4: the row has 15 values and the header 19 columns"):
+        chexpert(root).table()
+
+
 def test_another_split_gives_validation_images(root):
     write_labels(
         root / "valid.csv", [("patient64541/study1/view1_frontal.jpg", *TRAIN[0][1:])], start="CheXpert-v1.0/valid/"

@@ -246,6 +246,11 @@ def change(path, edit):
         ),
         ("metadata", lambda lines: [*lines, lines[1]], "image '7ba273af' stands twice"),
         ("chexpert", lambda lines: [*lines, lines[1]], "study '50414267' stands twice"),
+        (
+            "chexpert",
+            lambda lines: [*lines[:-1], lines[-1][:-3]],
+            r"chexpert\.csv\.gz:\d+: the row has 1[0-9] values and the header 16 columns",
+        ),
     ],
 )
 def test_files_that_do_not_fit_one_another(part, edit, words, root):

@@ -1,8 +1,6 @@
 """Data sets as they are distributed: each module registers one kind for `[data] kind = "..."`."""
 
 import json
-import zipfile
-import zlib
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -19,11 +17,11 @@ from cxrobust.errors import DataError, StudyError, counted, nearest, some
 from cxrobust.files import sha256_file
 from cxrobust.inference.images import FileImages
 from cxrobust.inference.references import OBSERVED, labels_of, left_out_for, references_of
+from cxrobust.inference.tables import read_table
 from cxrobust.predictions import REFERENCE
 from cxrobust.predictions.pooling import Pool
 from cxrobust.radiology_reports.phrases import OBSERVATIONS
 from cxrobust.registry import Registry
-from cxrobust.spreadsheets import bare_cells
 from cxrobust.study.sections import DataPath, Section, StudyPath
 
 MISSING = -1
@@ -309,50 +307,6 @@ def named(name: str, pool: Pool | None) -> str:
     """Return a data set's name with how the images of a study are pooled, where they are."""
     words = {"mean": "the mean", "max": "the largest"}
     return name if pool is None else f"{name}, each study's images pooled into {words[pool]} of their probabilities"
-
-
-def read_table(path: Path, *, needs: Sequence[str], what: str) -> pd.DataFrame:
-    """Read a CSV (also `.csv.gz` and `.csv.zip`) with every value as text, blanks as empty text.
-
-    Raises
-    ------
-    DataError
-        When the file is missing, damaged or empty, or a column of `needs` is absent.
-    """
-    try:
-        frame = bare_cells(pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise DataError(f"{path}: {what} is missing: put the file there or correct its path in [data]") from None
-    except (OSError, EOFError, UnicodeDecodeError, ValueError, zlib.error, zipfile.BadZipFile) as error:
-        found = " ".join(str(error).split())
-        raise DataError(f"{path}: {what} cannot be read as CSV ({found}): get the file again") from error
-    if not isinstance(frame.index, pd.RangeIndex):  # pandas takes the first column of such rows for an index
-        raise DataError(f"{path}: {what} has rows with more values than its header has columns: correct it")
-    check_columns(frame, path, needs=needs, what=what)
-    if frame.empty:
-        raise DataError(f"{path}: {what} has no rows: get the file again")
-    return frame
-
-
-def check_columns(frame: pd.DataFrame, path: Path, *, needs: Sequence[str], what: str) -> None:
-    """Refuse a table from `path` that lacks a column of `needs`.
-
-    Raises
-    ------
-    DataError
-        Naming the first such column, and the columns that are there.
-    """
-    absent = [column for column in needs if column not in frame.columns]
-    if absent and len(frame.columns) == 1 and (found := [mark for mark in ";\t|" if mark in str(frame.columns[0])]):
-        raise DataError(
-            f"{path}: {what} has one column, {str(frame.columns[0])!r}: its values seem to be divided by {found[0]!r}, "
-            f"so write it anew with commas between them"
-        )
-    if absent:
-        raise DataError(
-            f"{path}: {what} lacks the column {absent[0]!r}{nearest(absent[0], map(str, frame.columns))}: "
-            f"its columns are {some(frame.columns, most=12)}"
-        )
 
 
 def check_findings(wanted: Literal["all"] | tuple[str, ...], known: Sequence[str], *, name: str) -> None:

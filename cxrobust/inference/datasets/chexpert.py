@@ -10,9 +10,10 @@ import pandas as pd
 from cxrobust.errors import DataError
 from cxrobust.files import sha256_file
 from cxrobust.inference.columns import POLICY, Uncertain, in_common_words, line, read_labels
-from cxrobust.inference.datasets import STUDY_ID, Dataset, ImageTable, dataset, named, read_table
+from cxrobust.inference.datasets import STUDY_ID, Dataset, ImageTable, dataset, named
 from cxrobust.inference.images import FileImages, file_images, names_in
 from cxrobust.inference.rows import Rows, Views, find_file
+from cxrobust.inference.tables import read_table
 from cxrobust.predictions.pooling import Pool
 from cxrobust.study.sections import DataPath
 

@@ -10,9 +10,10 @@ from pydantic import Field
 from cxrobust.errors import DataError, StudyError, counted, nearest
 from cxrobust.files import sha256_file
 from cxrobust.inference.columns import LABEL_VALUES, Uncertain, in_common_words, line, read_labels
-from cxrobust.inference.datasets import Dataset, ImageTable, dataset, read_table
+from cxrobust.inference.datasets import Dataset, ImageTable, dataset
 from cxrobust.inference.images import LOOKED_FOR, FileImages, file_images, with_endings
 from cxrobust.inference.rows import Rows, check_once
+from cxrobust.inference.tables import read_table
 from cxrobust.study.sections import DataPath
 
 NEVER_FINDINGS = ("sex", "age", "view", "fold")

@@ -10,12 +10,13 @@ from pydantic import model_validator
 from cxrobust.errors import DataError, StudyError, counted, some
 from cxrobust.files import sha256_file
 from cxrobust.inference.columns import POLICY, Uncertain, read_labels
-from cxrobust.inference.datasets import Dataset, ImageTable, check_columns, dataset, named, read_table
+from cxrobust.inference.datasets import Dataset, ImageTable, dataset, named
 from cxrobust.inference.datasets.chexpert import FINDINGS, NONE_OF_THEM
 from cxrobust.inference.images import FileImages, file_images
 from cxrobust.inference.references import chosen_sections
 from cxrobust.inference.report_files import has_report, read_report
 from cxrobust.inference.rows import Rows, Views, check_once
+from cxrobust.inference.tables import check_columns, read_table
 from cxrobust.predictions.pooling import Pool
 from cxrobust.study.sections import DataPath
 

@@ -13,9 +13,10 @@ from pydantic import Field
 from cxrobust.errors import DataError, StudyError, nearest
 from cxrobust.files import sha256_file
 from cxrobust.inference.columns import in_common_words, line
-from cxrobust.inference.datasets import Dataset, ImageTable, check_findings, dataset, read_table
+from cxrobust.inference.datasets import Dataset, ImageTable, check_findings, dataset
 from cxrobust.inference.images import FileImages, file_images, names_in
 from cxrobust.inference.rows import Rows, check_once, find_file, not_in, read_list
+from cxrobust.inference.tables import read_table
 from cxrobust.study.sections import DataPath
 
 FINDINGS = (

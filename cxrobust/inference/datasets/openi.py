@@ -12,9 +12,10 @@ import pandas as pd
 
 from cxrobust.errors import DataError, StudyError, some
 from cxrobust.files import sha256_bytes, sha256_file
-from cxrobust.inference.datasets import STUDY_ID, Dataset, ImageTable, dataset, named, read_table
+from cxrobust.inference.datasets import STUDY_ID, Dataset, ImageTable, dataset, named
 from cxrobust.inference.images import EXTENSIONS, FileImages, file_images, names_in, reason
 from cxrobust.inference.rows import Rows, Views
+from cxrobust.inference.tables import read_table
 from cxrobust.predictions.pooling import Pool
 from cxrobust.study.sections import DataPath
 

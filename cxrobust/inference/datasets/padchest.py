@@ -13,9 +13,10 @@ from pydantic import Field
 from cxrobust.errors import DataError
 from cxrobust.files import sha256_file
 from cxrobust.inference.columns import in_common_words
-from cxrobust.inference.datasets import STUDY_ID, Dataset, ImageTable, dataset, read_table
+from cxrobust.inference.datasets import STUDY_ID, Dataset, ImageTable, dataset
 from cxrobust.inference.images import FileImages, file_images, names_in
 from cxrobust.inference.rows import Rows, Views, find_file
+from cxrobust.inference.tables import read_table
 from cxrobust.study.sections import DataPath
 
 LABEL_FILES = ("PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv",)

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from cxrobust.errors import DataError
 from cxrobust.files import sha256_file
 from cxrobust.inference.columns import line
-from cxrobust.inference.datasets import Dataset, ImageTable, dataset, read_table
+from cxrobust.inference.datasets import Dataset, ImageTable, dataset
 from cxrobust.inference.headers import with_headers
 from cxrobust.inference.images import LOOKED_FOR, FileImages, file_images, with_endings
 from cxrobust.inference.rows import Rows, find_file
+from cxrobust.inference.tables import read_table
 from cxrobust.study.sections import DataPath
 
 NONE_OF_THEM = "No finding"

@@ -1,0 +1,106 @@
+"""Label and metadata files of data sets: CSV, read as text."""
+
+import bz2
+import csv
+import gzip
+import io
+import lzma
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+import pandas as pd
+
+from cxrobust.errors import DataError, nearest, some
+from cxrobust.spreadsheets import bare_cells
+
+COMPRESSED: Mapping[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+LONGEST_CELL = 2**31 - 1
+
+
+def read_table(path: Path, *, needs: Sequence[str], what: str) -> pd.DataFrame:
+    """Read a CSV (also `.csv.gz` and `.csv.zip`) with every value as text, blanks as empty text.
+
+    Raises
+    ------
+    DataError
+        When the file is missing, damaged or empty, a column of `needs` is absent, a column stands twice, or a row has
+        more or fewer values than the header.
+    """
+    try:
+        header = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        _check_header(header.iloc[0], path, what)
+        _check_widths(frame, path, what)
+    except FileNotFoundError:
+        raise DataError(f"{path}: {what} is missing: put the file there or correct its path in [data]") from None
+    except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, csv.Error) as error:
+        found = " ".join(str(error).split())
+        raise DataError(f"{path}: {what} cannot be read as CSV ({found}): get the file again") from error
+    check_columns(frame, path, needs=needs, what=what)
+    if frame.empty:
+        raise DataError(f"{path}: {what} has no rows: get the file again")
+    return bare_cells(frame)
+
+
+def check_columns(frame: pd.DataFrame, path: Path, *, needs: Sequence[str], what: str) -> None:
+    """Refuse a table from `path` that lacks a column of `needs`.
+
+    Raises
+    ------
+    DataError
+        Naming the first such column, and the columns that are there.
+    """
+    absent = [column for column in needs if column not in frame.columns]
+    if absent and len(frame.columns) == 1 and (found := [mark for mark in ";\t|" if mark in str(frame.columns[0])]):
+        raise DataError(
+            f"{path}: {what} has one column, {str(frame.columns[0])!r}: its values seem to be divided by {found[0]!r}, "
+            f"so write it anew with commas between them"
+        )
+    if absent:
+        raise DataError(
+            f"{path}: {what} lacks the column {absent[0]!r}{nearest(absent[0], map(str, frame.columns))}: "
+            f"its columns are {some(frame.columns, most=12)}"
+        )
+
+
+def _check_header(names: "pd.Series[str]", path: Path, what: str) -> None:
+    """Refuse two columns of one name, of which pandas renames the second."""
+    twice = names[names.duplicated() & (names != "")]
+    if len(twice):
+        raise DataError(f"{path}: {what} has the column {twice.iloc[0]!r} twice: keep one")
+
+
+def _check_widths(frame: pd.DataFrame, path: Path, what: str) -> None:
+    """Refuse rows with more values than columns, of which pandas makes an index, or fewer, which it fills with blanks.
+
+    The rows are read once more only where the last column has a blank, since no row is too short otherwise.
+    """
+    if not isinstance(frame.index, pd.RangeIndex):
+        raise DataError(f"{path}: {what} has rows with more values than its header has columns: correct it")
+    n_columns = len(frame.columns)
+    if n_columns == 1 or not (frame.iloc[:, -1] == "").any():
+        return
+    csv.field_size_limit(LONGEST_CELL)
+    with _opened(path) as text:
+        rows = csv.reader(text)
+        for row in rows:
+            if len(row) < n_columns and "".join(row).strip():  # blank lines are no rows
+                raise DataError(
+                    f"{path}:{rows.line_num}: the row has {len(row)} values and the header {n_columns} columns: "
+                    "complete it, or get the file again"
+                )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[TextIO]:
+    """Open a text file, compressed or not, so that each row of CSV can be told from the next."""
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path) as archive, archive.open(archive.namelist()[0]) as inner:
+            yield io.TextIOWrapper(inner, encoding="utf-8-sig", newline="")
+    else:
+        with COMPRESSED.get(path.suffix, open)(path, "rt", encoding="utf-8-sig", newline="") as text:
+            yield text
