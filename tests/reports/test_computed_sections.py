@@ -236,6 +236,36 @@ def test_metrics_that_no_other_choice_was_tried_for_are_named():
     assert built(RAW, "sensitivity")["left_out"] == ""
 
 
+@pytest.mark.parametrize(
+    ("metrics", "opening"),
+    [
+        (("auroc", "accuracy", "confidence", "ece", "brier"), "That images as independent give narrower intervals is "),
+        (("auroc", "ece"), "That images as independent give narrower intervals for 4 of 10 estimates is "),
+        ((), ""),
+    ],
+)
+def test_intervals_of_images_as_independent_are_called_narrower_where_they_are(metrics, opening):
+    main = {(e.metric, e.regime): e for e in RAW.estimates if e.family == "primary"}
+
+    def as_wide_as(one, share):
+        middle, half = one.estimate, (one.ci_high - one.ci_low) / 2
+        return replace(one, ci_low=middle - half * share, ci_high=middle + half * share)
+
+    others = tuple(
+        replace(
+            one,
+            estimate=as_wide_as(
+                main[one.estimate.metric, one.estimate.regime], 0.9 if one.estimate.metric in metrics else 1.1
+            ),
+        )
+        if one.kind == "unit"
+        else one
+        for one in RAW.sensitivity
+    )
+    told = plain(built(replace(RAW, sensitivity=others), "sensitivity")["narrower"])
+    assert told == (f"{opening}no gain: images of one patient resemble one another." if opening else "")
+
+
 def test_many_regimes_stand_in_several_figures():
     found = built(results(LARGE), "sensitivity")
     assert len(found["figures"]) == 3

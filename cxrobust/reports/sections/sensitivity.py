@@ -79,7 +79,7 @@ def sensitivity(view: View) -> Mapping[str, Any]:
         "primary": condition_words(view.primary) if view.primary else None,
         "is_cut": len(present) > len(metrics),
         "left_out": left_out_sentence(view, present),
-        "has_unit": any(one.alternative.kind == "unit" for one in pairs),
+        "narrower": narrower_sentence(pairs),
     }
 
 
@@ -128,6 +128,24 @@ def conclusion_sentence(view: View, pairs: Sequence[Pair]) -> str:
         f"Under {choices}, one at a time, the conclusion – whether a difference is shown, and which way – stays the same "
         f"for {count(lasting)} of {total}; it depends on the choice for {'; '.join(by_metric)}."
     )
+
+
+def narrower_sentence(pairs: Sequence[Pair]) -> str:
+    """Say that intervals which images as independent make narrower are no gain; empty where they make none narrower."""
+    widths = [
+        (one.main.ci_high - one.main.ci_low, other.ci_high - other.ci_low)
+        for one in pairs
+        if one.alternative.kind == "unit"
+        and (other := one.alternative.estimate).ci_low is not None
+        and other.ci_high is not None
+        and one.main.ci_low is not None
+        and one.main.ci_high is not None
+    ]
+    n = sum(own < main for main, own in widths)
+    if not n:
+        return ""
+    of = "" if n == len(widths) else f" for {count(n)} of {counted(len(widths), 'estimate')}"
+    return f"That images as independent give narrower intervals{of} is no gain: images of one patient resemble one another."
 
 
 def left_out_sentence(view: View, present: Collection[str]) -> str:
