@@ -44,11 +44,11 @@ def count(
 
 
 def rewards(name: str) -> str:
-    """Say the margin of rewards at the end of a training, and how often it was above 0; nothing where none is told."""
-    told = json.loads((HERE / "checkpoints" / name / "training.json").read_text())
-    if "reward_margin" not in told:
-        return ""
-    return f"; reward margin {told['reward_margin']:.2f}, accuracy {told['reward_accuracy']:.2f}"
+    """Say what rewards were at the end of a training, as far as its trainer told: the margin, how often above 0."""
+    told = json.loads((HERE / "checkpoints" / name / "training.json").read_text(encoding="utf-8"))
+    words = {"reward_margin": "reward margin", "reward_accuracy": "accuracy"}
+    said = [f"{word} {told[key]:.2f}" for key, word in words.items() if key in told]
+    return "".join(f"; {one}" for one in said)
 
 
 def main() -> None:
