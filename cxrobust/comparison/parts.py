@@ -108,7 +108,7 @@ def conclusions(old: View, new: View) -> Part:
         return Part(title=title, paragraphs=("The two runs have no conclusion of the primary comparison in common.",))
     if n_changed:
         verb = "is" if n_changed == 1 else "are"
-        what = f"{count(n_changed)} of {counted(len(rows), 'conclusion')} of the primary comparison {verb} not the same in the two runs."
+        what = f"Of {counted(len(rows), 'conclusion')} of the primary comparison {count(n_changed)} {verb} not the same in the two runs."
         paragraphs: tuple[str, ...] = (what, CAUTION)
     else:
         paragraphs = (
@@ -304,9 +304,9 @@ def numbers(old: Results, new: Results) -> Part:
     said = [
         f"Of {counted(len(common), 'estimate')} that both runs have {count(len(moved))} {'has' if len(moved) == 1 else 'have'} another value."
     ]
-    for which, n in ((OLD, len(before) - len(common)), (NEW, len(now) - len(common))):
+    for which, other, n in ((OLD, NEW, len(before) - len(common)), (NEW, OLD, len(now) - len(common))):
         if n:
-            said.append(f"{capitalised(counted(n, 'estimate'))} {'is' if n == 1 else 'are'} only in the {which} run.")
+            said.append(f"The {which} run has {counted(n, 'estimate')} that the {other} run lacks.")
     values = [
         (one, was)
         for one, was in moved
@@ -345,7 +345,7 @@ def settings(old: Results, new: Results) -> Part:
     title = "Settings, data and versions"
     found = [one for one in setting_differences(old, new) if not one.field.startswith("registration.")]
     if not found:
-        return Part(title=title, paragraphs=("Settings, data, model files and versions are the same.",))
+        return Part(title=title, paragraphs=("Settings, data, model files, and versions are the same.",))
     rest = f" The table shows the first {MOST_ROWS}." if len(found) > MOST_ROWS else ""
     table = Table(
         key="settings",
@@ -356,8 +356,8 @@ def settings(old: Results, new: Results) -> Part:
         ),
         dense=True,
     )
-    verb = "differs" if len(found) == 1 else "differ"
-    said = f"{capitalised(counted(len(found), 'setting, count, file or version', 'settings, counts, files and versions'))} {verb}.{rest}"
+    what = counted(len(found), "setting, count, file, or version", "settings, counts, files, and versions")
+    said = f"The two runs differ in {what}.{rest}"
     return Part(
         title=title, paragraphs=(said,), table=table, caption="What the two runs were made from, where it differs."
     )

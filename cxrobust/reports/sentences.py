@@ -77,11 +77,16 @@ def deciding_p(estimate: Estimate) -> float | None:
 
 
 def digits_of(estimate: Estimate) -> int:
-    """Return how many decimals tell the estimate from 0 and its interval's ends from each other: three to six."""
+    """Return how many decimals tell the estimate from 0 and its interval's ends from each other: three to six.
+
+    Of a tested difference they also tell from 0 the ends of an interval that leaves it out.
+    """
     digits = enough_digits(estimate.estimate or 0.0)
-    if estimate.ci_low is not None and estimate.ci_high is not None:
-        width = estimate.ci_high - estimate.ci_low
-        digits = max(digits, 3 + (width < 0.002) + (width < 0.0002))
+    low, high = estimate.ci_low, estimate.ci_high
+    if low is not None and high is not None:
+        digits = max(digits, 3 + (high - low < 0.002) + (high - low < 0.0002))
+        if estimate.p_value is not None and low * high > 0:
+            digits = max(digits, enough_digits(min(abs(low), abs(high))))
     return digits
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -104,15 +105,26 @@ def test_runs_that_are_the_same_changed_no_conclusion_number_or_setting():
         "All 10 conclusions of the primary comparison are the same in the two runs.",
         said(verdicts(view(MADE), view(MADE))),
         f"Of {len(MADE.estimates):,} estimates that both runs have 0 have another value.",
-        "Settings, data, model files and versions are the same.",
+        "Settings, data, model files, and versions are the same.",
     ]
     assert said(found[2]).startswith("None of ")
     assert found[3].table is None
 
 
+def test_no_paragraph_begins_with_a_numeral():
+    other = replace(
+        MADE, study={**MADE.study, "compute": {"threads": 3}}, estimates=changed(p_adjusted=0.3).estimates[3:]
+    )
+    for old, new in ((MADE, other), (other, MADE), (MADE, MADE)):
+        for part in parts(run(old), run(new), paired_of()):
+            assert not [one for one in part.paragraphs if re.match(r"\d", one) or re.search(r"\. \d", one)]
+
+
 def test_a_conclusion_that_changed_stands_first_and_comes_with_a_caution():
     part = conclusions(view(MADE), view(changed(p_adjusted=0.3)))
-    assert part.paragraphs[0].startswith("1 of 10")
+    assert part.paragraphs[0].startswith(
+        "Of 10\N{NO-BREAK SPACE}conclusions of the primary comparison 1 is not the same"
+    )
     assert part.paragraphs[1] == CAUTION
     first = rows(part)[0]
     assert first[:2] == ["AUROC", "lora"]
@@ -153,6 +165,11 @@ def test_the_paired_test_counts_what_is_shown():
     assert "could be shown for 0." in said(paired_part(paired_of(p_adjusted=0.4), view(MADE)))
 
 
+def test_an_interval_of_the_paired_test_that_leaves_0_out_does_not_end_at_0():
+    part = paired_part(paired_of(estimate=-0.0016, ci_low=-0.0028, ci_high=-0.0004, p_adjusted=0.012), view(MADE))
+    assert rows(part)[0][4:] == ["−0.0016 (−0.0028 to −0.0004); p = 0.01", "below 0, shown"]
+
+
 def test_regimes_whose_predictions_are_the_same_are_named():
     part = paired_part(replace(paired_of(), unchanged=("lora", "supervised")), view(MADE))
     assert "The predictions of lora and supervised are the same in both runs, and are not tested." in said(part)
@@ -180,7 +197,7 @@ def test_other_verdicts_and_numbers_that_changed_are_counted_and_listed():
     assert "1 has another value" in said(part)
     assert rows(part)[0][-1] == "0.500"
     missing = numbers(MADE, replace(MADE, estimates=MADE.estimates[3:]))
-    assert "3 estimates are only in the old run." in said(missing)
+    assert "The old run has 3 estimates that the new run lacks." in said(missing)
 
 
 def test_a_verdict_of_another_estimate_is_not_laid_to_the_adjustment():
@@ -203,7 +220,7 @@ def test_a_whole_regime_of_one_run_is_present_there_and_absent_in_the_other():
 def test_settings_files_and_versions_that_differ_are_listed():
     regimes = ({**MADE.regimes[0], "fingerprint": {"supervised.safetensors": "0" * 64}}, *MADE.regimes[1:])
     part = settings(MADE, replace(MADE, regimes=regimes))
-    assert "1 setting, count, file or version differs." in said(part)
+    assert "The two runs differ in 1 setting, count, file, or version." in said(part)
     assert rows(part)[0][1] == "supervised.fingerprint.supervised.safetensors"
     assert rows(part)[0][3] == "SHA-256 000000000000…"
 
@@ -260,7 +277,7 @@ def test_the_comparison_is_written_as_markdown_csv_html_and_pdf(tmp_path: Path):
     assert names == ["comparison.md", "comparison.csv", "comparison-paired.csv", "comparison.html", "comparison.pdf"]
     html = (tmp_path / "comparison.html").read_text()
     assert "What changed between two runs" in html
-    assert "1 of 10" in html.replace("\N{NO-BREAK SPACE}", " ")
+    assert "Of 10 conclusions of the primary comparison 1 is not the same" in html.replace("\N{NO-BREAK SPACE}", " ")
     assert "&lt;script&gt;" in html
     assert "<dd><script>" not in html
     assert "\ue000" not in html + (tmp_path / "comparison.md").read_text()

@@ -8,6 +8,7 @@ import pytest
 from cxrobust.reports.sentences import (
     change_sentence,
     comparison_sentence,
+    digits_of,
     findings_sentence,
     judge,
     overview_sentence,
@@ -256,3 +257,18 @@ def test_intervals_of_regimes_that_lost_more_are_told_with_the_sign_of_what_was_
     ]
     seen = View.of(only(raw, estimates=tuple(found)), images=None)
     assert "lost 0.050 to 0.080 more (95% CIs within 0.030 to 0.100;" in words(comparison_sentence(seen, "auroc"))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "p", "digits"),
+    [
+        (-0.0028, -0.0004, 0.01, 4),
+        (0.00004, 0.0032, 0.04, 5),
+        (-0.0028, 0.0004, 0.2, 3),
+        (0.0004, 0.0028, None, 3),
+        (0.004, 0.02, 0.01, 3),
+    ],
+)
+def test_an_interval_that_leaves_0_out_is_not_printed_as_if_it_held_it(low, high, p, digits):
+    one = replace(estimate("perturbed-clean", (low + high) / 2, p), ci_low=low, ci_high=high)
+    assert digits_of(one) == digits
