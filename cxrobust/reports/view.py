@@ -17,7 +17,7 @@ Key = tuple[str, str, str, str, str]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Series:
-    """Conditions that differ in strength alone: one curve in a figure."""
+    """Conditions that differ in strength alone: one curve in a figure, or two points where there is one."""
 
     name: str
     """The condition's text without its strength."""
@@ -27,6 +27,11 @@ class Series:
     conditions: tuple[str, ...]
     """From weak to strong."""
     strengths: tuple[float, ...]
+
+    @property
+    def is_one(self) -> bool:
+        """Whether nothing was measured between clean images and its only condition."""
+        return len(self.conditions) == 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,6 +96,11 @@ class View:
         """Whether a metric is told of whole reports, so that it has neither findings nor an average over them."""
         found = (self.value(metric, one, CLEAN) for one in self.regimes)
         return any(one is not None and one.finding == REPORT for one in found)
+
+    def with_score(self, metrics: tuple[str, ...]) -> tuple[str, ...]:
+        """Return metrics, and with them the study's first score of reports where it has some and they hold none."""
+        scores = [metric for metric in self.metrics if self.is_of_reports(metric)]
+        return metrics if not scores or set(scores) & set(metrics) else (*metrics, scores[0])
 
     @property
     def of_findings(self) -> tuple[str, ...]:

@@ -10,11 +10,13 @@ import numpy as np
 import pypdf
 import pypdfium2
 import pytest
+from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure as Canvas
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from cxrobust.reports.document import Document, compose
+from cxrobust.reports.figures.curves import interval_marks, panel
 from cxrobust.reports.figures.flow import Box, Left, flow_figure
 from cxrobust.reports.figures.forest import forest_figure
 from cxrobust.reports.figures.layout import H_PAD, W_PAD
@@ -188,3 +190,36 @@ def test_panels_stand_where_constrained_layout_puts_them(figures: list[Figure]) 
                 made.draw_without_rendering()
             places = [[one.get_position(original=True).bounds for one in made.axes] for made in (ours, theirs)]
         assert np.abs(np.subtract(*places)).max() * ours.bbox.width < 4, figure.key
+
+
+@pytest.mark.parametrize("kind", ["attack", "corruption"])
+def test_nothing_is_drawn_between_clean_images_and_an_only_strength_as_if_measured(kind: str) -> None:
+    """A band for each regime needs three points or more; of two, each has its own interval as a bar."""
+    view = View.of(results(MANY), images=None)
+    series = view.of_kind(kind)[0]
+    assert series.is_one == (kind == "corruption")
+    figure = canvas(TWO_COLUMNS, 60)
+    axes = figure.subplots()
+    panel(axes, view, series, "auroc", control=None)
+    bands = [one for one in axes.collections if isinstance(one, PolyCollection)]
+    assert len(bands) == (0 if series.is_one else len(view.regimes))
+    lines = [(np.asarray(line.get_xdata()), np.asarray(line.get_ydata())) for line in axes.get_lines()]
+    bars = [tuple(y) for x, y in lines if len(x) == 2 and x[0] == x[1]]
+    values = [view.value("auroc", name, c) for name in view.regimes for c in ("clean", *series.conditions)]
+    expected = [(one.ci_low, one.ci_high) for one in values if one is not None]
+    assert bars == (expected if series.is_one else [])
+    joining = [
+        line
+        for line in axes.get_lines()
+        if series.is_one and line.get_linestyle() != "None" and np.ptp(line.get_xdata())
+    ]
+    assert len(joining) == (len(view.regimes) if series.is_one else 0)
+    assert all(line.get_linewidth() < 0.5 for line in joining)
+
+
+def test_captions_say_what_stands_for_intervals() -> None:
+    view = View.of(results(MANY), images=None)
+    several, one = view.of_kind("attack")[0], view.of_kind("corruption")[0]
+    assert interval_marks([several]) == "bands"
+    assert interval_marks([one, one]) == "bars"
+    assert interval_marks([several, one]) == "bands (bars where there is one strength)"

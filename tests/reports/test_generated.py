@@ -13,10 +13,13 @@ import pytest
 from cxrobust.generated_reports import described, generated_reports
 from cxrobust.predictions import PredictionSet
 from cxrobust.reports.document import compose, section_bodies
+from cxrobust.reports.figures.style import TWO_COLUMNS
 from cxrobust.reports.limits import limits
 from cxrobust.reports.pdf import to_pdf
 from cxrobust.reports.sections.answer import MOST_METRICS
+from cxrobust.reports.sections.corruptions import shown_metrics
 from cxrobust.reports.sections.generated import MOST_WORDS, generated
+from cxrobust.reports.sections.robustness import panel_metrics, robustness
 from cxrobust.reports.view import View
 from cxrobust.reports.words import condition_words, regime
 from cxrobust.results import Confusion, Estimate, parse_results, results_text
@@ -330,6 +333,19 @@ def test_the_answer_tells_the_first_score_of_reports_however_late_the_study_name
     bodies = bodies_of(several)
     assert "BLEU" in bodies["answer"]
     assert "F1-14" not in bodies["answer"]
+
+
+def test_figures_against_strength_show_the_first_score_of_reports():
+    several = View.of(with_scores(RAW, "bleu", "f1-14-micro"), images=None)
+    plain_view = View.of(RAW, images=None)
+    for chosen in (panel_metrics, shown_metrics):
+        assert chosen(several) == (*chosen(plain_view), "bleu")
+    alone = View.of(with_scores(RAW, "bleu", "words", alone=True), images=None)
+    assert panel_metrics(alone) == shown_metrics(alone) == ("bleu", "words")
+    figure = robustness(several)["curves"].drawing.canvas(TWO_COLUMNS)
+    panel = next(axes for axes in figure.axes if "BLEU" in axes.get_ylabel())
+    heights = {round(float(y), 4) for line in panel.get_lines() for y in np.atleast_1d(line.get_ydata())}
+    assert 0.4375 in heights
 
 
 def test_notes_name_the_metrics_that_they_are_of():

@@ -22,6 +22,8 @@ MOST_LINEAR = 8.0
 
 LABEL = LINE * 25.4 / 72
 """Height in mm that a label needs."""
+BESIDE, MOST_BESIDE = 0.015, 0.05
+"""How far regimes stand beside one another where there is one strength, and all of them together, of the axis."""
 
 
 STRENGTHS = {"side": "Side of the patch, in % of the image's"}
@@ -78,7 +80,7 @@ def strength_figure(
         axes.tick_params(labelbottom=True)
     for axes in grid.flat[len(metrics) :]:
         axes.set_axis_off()
-    for axes in grid[-1, :]:
+    for axes in grid.flat[len(metrics) - columns : len(metrics)]:
         axes.set_xlabel(Scale.of(series).label)
     _name(figure, legend, labels)
     return figure
@@ -132,24 +134,31 @@ def _name(figure: Canvas, legend: Legend | None, labels: Sequence[Label]) -> Non
 def panel(
     axes: Axes, view: View, series: Series, metric: str, *, control: Series | None, named: bool = True
 ) -> list[Label]:
-    """Draw every regime's line with its band into one axes."""
+    """Draw every regime's line with its band into one axes; of one strength two points, each with its interval."""
     scale = Scale.of(series)
     drawn_as = marks(view.regimes, reference=view.reference)
     ends = []
-    for regime in view.regimes:
+    asides = [one * scale.positions[-1] * series.is_one for one in _asides(len(view.regimes))]
+    for regime, aside in zip(view.regimes, asides, strict=True):
         mark = drawn_as[regime]
-        points = _points(view, metric, regime, scale)
-        end = _line(axes, points, mark)
+        points = [(x + aside, estimate) for x, estimate in _points(view, metric, regime, scale)]
+        end = _pair(axes, points, mark) if series.is_one else _line(axes, points, mark)
         for x, estimate in points:
             tell_estimate(axes, x, estimate.estimate or 0.0, estimate, level=view.level)
         if control is not None:
             _control_line(axes, _points(view, metric, regime, _within(Scale.of(control), scale)), mark)
         if end is not None:
-            ends.append((*end, regime, mark))
+            ends.append((end[0] - aside + asides[-1], end[1], regime, mark))
     axes.set_xticks(scale.positions, scale.ticks)
     axes.set_xlim(-0.03 * scale.positions[-1], 1.02 * scale.positions[-1])
     _chance(axes, metric)
     return label_line_ends(axes, ends) if named else []
+
+
+def interval_marks(many: Sequence[Series]) -> str:
+    """Say what stands for the intervals of estimates in a figure of these series, for its caption."""
+    single = sum(one.is_one for one in many)
+    return "bands" if not single else "bars" if single == len(many) else "bands (bars where there is one strength)"
 
 
 def _points(view: View, metric: str, regime: str, scale: Scale) -> list[tuple[float, Estimate]]:
@@ -188,6 +197,25 @@ def _line(axes: Axes, points: Sequence[tuple[float, Estimate]], mark: Mark) -> t
         linewidth=0,
     )
     axes.plot(x, y, color=mark.colour, marker=mark.marker, linestyle=mark.dashes, clip_on=False)
+    return x[-1], y[-1]
+
+
+def _asides(n: int) -> list[float]:
+    """Return how far each of n regimes stands beside a strength, as a share of the axis."""
+    step = min(BESIDE, MOST_BESIDE / max(n - 1, 1))
+    return [(place - (n - 1) / 2) * step for place in range(n)]
+
+
+def _pair(axes: Axes, points: Sequence[tuple[float, Estimate]], mark: Mark) -> tuple[float, float] | None:
+    """Draw what was measured at two places, each with its interval; a hair leads from one to the other."""
+    if not points:
+        return None
+    x, y = [at for at, _ in points], [estimate.estimate or 0.0 for _, estimate in points]
+    for at, one in points:
+        if one.ci_low is not None and one.ci_high is not None:
+            axes.plot([at, at], [one.ci_low, one.ci_high], color=mark.colour, linewidth=0.9, clip_on=False)
+    axes.plot(x, y, color=mark.colour, linewidth=0.4, linestyle=mark.dashes)
+    axes.plot(x, y, color=mark.colour, marker=mark.marker, linestyle="none", clip_on=False)
     return x[-1], y[-1]
 
 

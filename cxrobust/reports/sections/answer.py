@@ -28,7 +28,7 @@ MOST_NUMBERED = 2
 @section("answer", order=10, title="")
 def answer(view: View) -> Mapping[str, Any]:
     """Return the question, the design, the answer as sentences, what it shows and what it does not."""
-    metrics = _told(view)
+    metrics = view.with_score(view.metrics[:MOST_METRICS])
     few = len(view.others) <= MOST_NUMBERED
     n_leading = 2 if few and view.primary is None else 1
     return {
@@ -42,13 +42,6 @@ def answer(view: View) -> Mapping[str, Any]:
         "shows": _shows(view, metrics[0]),
         "shows_not": _shows_not(view),
     }
-
-
-def _told(view: View) -> tuple[str, ...]:
-    """Return the first metrics of the study, and with them the first score of reports, where there are any."""
-    first = view.metrics[:MOST_METRICS]
-    scores = [metric for metric in view.metrics if view.is_of_reports(metric)]
-    return first if not scores or scores[0] in first else (*first, scores[0])
 
 
 def question(view: View) -> str:

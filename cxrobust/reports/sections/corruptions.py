@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cxrobust.reports.figures.curves import multiples_figure
+from cxrobust.reports.figures.curves import interval_marks, multiples_figure
 from cxrobust.reports.parts import Figure
 from cxrobust.reports.sections import section
 from cxrobust.reports.sentences import averaged, metric_name
@@ -16,8 +16,11 @@ MOST_COLUMNS = 4
 
 
 def shown_metrics(view: View) -> tuple[str, ...]:
-    """Return the metrics of small multiples: discrimination, accuracy and confidence, or the study's first two."""
-    return tuple(metric for metric in SHOWN if metric in view.metrics) or view.metrics[:2]
+    """Return the metrics of small multiples: discrimination, accuracy and confidence, or the study's first two.
+
+    A score of reports stands beside them where the study has some.
+    """
+    return view.with_score(tuple(metric for metric in SHOWN if metric in view.metrics) or view.metrics[:2])
 
 
 def split(many: Sequence[Series]) -> list[tuple[Series, ...]]:
@@ -31,10 +34,16 @@ def split(many: Sequence[Series]) -> list[tuple[Series, ...]]:
 def corruptions(view: View) -> Mapping[str, Any]:
     """Return small multiples of every corruption."""
     metrics = shown_metrics(view)
-    figures = []
-    for place, some in enumerate(split(view.of_kind("corruption"))):
+    figures, many = [], view.of_kind("corruption")
+    for place, some in enumerate(split(many)):
         alt = f"{listed([metric_name(view, m) for m in metrics])} against severity for {listed([condition_words(s.name) for s in some])}."
         figures.append(
             Figure(key=f"corruptions-{place + 1}", drawing=multiples_figure(view, some, metrics=metrics), alt=alt)
         )
-    return {"figures": tuple(figures), "intervals": intervals_of_estimates(view), "averaged": averaged(view, metrics)}
+    return {
+        "figures": tuple(figures),
+        "marks": interval_marks(many),
+        "joins": any(one.is_one for one in many),
+        "intervals": intervals_of_estimates(view),
+        "averaged": averaged(view, metrics),
+    }

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from cxrobust.reports.figures.curves import strength_figure
+from cxrobust.reports.figures.curves import interval_marks, strength_figure
 from cxrobust.reports.parts import Figure
 from cxrobust.reports.sections import perturbed, section
 from cxrobust.reports.sentences import averaged, metric_name, overview_sentence, under
@@ -17,9 +17,12 @@ MOST_PANELS = 4
 
 
 def panel_metrics(view: View) -> tuple[str, ...]:
-    """Return the metrics of the main figure: the usual four of those that the study has, else its first ones."""
+    """Return the metrics of the main figure: the usual four of those that the study has, else its first ones.
+
+    A score of reports stands beside them where the study has some.
+    """
     usual = tuple(metric for metric in SHOWN if metric in view.metrics)
-    return usual if len(usual) > 1 else view.metrics[:MOST_PANELS]
+    return view.with_score(usual if len(usual) > 1 else view.metrics[:MOST_PANELS])
 
 
 def control_of(view: View, series: Series) -> Series | None:
@@ -65,6 +68,8 @@ def robustness(view: View) -> Mapping[str, Any]:
     return {
         "curves": Figure(key="curves", drawing=drawing, alt=alt),
         "series": condition_words(series.name),
+        "marks": interval_marks([series]),
+        "joins": series.is_one,
         "overview": [
             overview_sentence(view, metric, view.primary, opening="" if k else under(view.primary))
             for k, metric in enumerate(metrics)
