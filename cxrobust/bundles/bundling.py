@@ -20,7 +20,7 @@ from cxrobust.environment import environment_lock
 from cxrobust.errors import DataError, StudyError
 from cxrobust.files import atomic_write, sha256_file
 from cxrobust.left_out import write_left_out
-from cxrobust.predictions import IMAGES, INDEX, VALIDATION_IMAGES
+from cxrobust.prediction_files import INDEX, parts_of
 from cxrobust.predictions.scores import listed_scores
 from cxrobust.registration import SUFFIX, read_registration
 from cxrobust.reports.archive import source_date
@@ -167,9 +167,7 @@ def _copy_predictions(
             f"{source}: not the predictions that the results were computed from: run cxrobust analyze again"
         )
     content = json.loads(index.read_text(encoding="utf-8"))
-    names = [INDEX, IMAGES, *_units(content)]
-    if content.get("validation"):
-        names += [VALIDATION_IMAGES]
+    names = [INDEX, *parts_of(content), *_units(content)]
     if with_images:
         names += [one["file"] for one in results.examples]
     for name in names:
@@ -182,7 +180,7 @@ def _copy_predictions(
 
 
 def _units(index: dict[str, Any]) -> Iterator[str]:
-    for part in (index, index.get("validation") or {}):
+    for part in parts_of(index).values():
         yield from (unit["file"] for unit in part.get("units", []))
     yield from (file for file, _ in listed_scores(index))
 

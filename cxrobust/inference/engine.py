@@ -41,10 +41,9 @@ from cxrobust.inference.units import (
     plan,
 )
 from cxrobust.inference.work import Failure, Task, failure_of, write
+from cxrobust.prediction_files import parts_of
 from cxrobust.predictions import (
-    IMAGES,
     INDEX,
-    VALIDATION_IMAGES,
     read_unit,
     write_index,
 )
@@ -156,11 +155,10 @@ def _fetch(planned: Plan, folder: Path, store: Store) -> None:
 def _complete(store: Store, folder: Path) -> None:
     """Copy what the store lacks, so that it holds a complete folder of predictions, the index last."""
     index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-    parts = [index, *([index["validation"]] if index.get("validation") else [])]
+    parts = parts_of(index)
     there = store.names()
-    units = [unit["file"] for part in parts for unit in part["units"] if unit["file"] not in there]
-    tables = [IMAGES, *([VALIDATION_IMAGES] if len(parts) > 1 else [])]
-    store.put_all(folder, (*units, *(example["file"] for example in index["examples"]), *tables, INDEX))
+    units = [unit["file"] for part in parts.values() for unit in part["units"] if unit["file"] not in there]
+    store.put_all(folder, (*units, *(example["file"] for example in index["examples"]), *parts, INDEX))
 
 
 def _without_skipped(planned: Plan, folder: Path) -> Plan:
@@ -359,8 +357,7 @@ def _written(folder: Path) -> dict[str, str]:
     """Return the hash of each file that the index of an earlier run names; nothing where there is no whole one."""
     try:
         index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-        parts = (index, index.get("validation") or {})
-        return {entry["file"]: entry["sha256"] for part in parts for entry in part.get("units", ())}
+        return {entry["file"]: entry["sha256"] for part in parts_of(index).values() for entry in part.get("units", ())}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from cxrobust.errors import DataError, some
 from cxrobust.files import atomic_write_text, sha256_file
-from cxrobust.prediction_files import IMAGES, INDEX, VALIDATION_IMAGES
+from cxrobust.prediction_files import IMAGES, INDEX, VALIDATION_IMAGES, parts_of
 from cxrobust.predictions.parquet import AGAIN, read_table, write_table
 from cxrobust.predictions.pooling import Pool
 from cxrobust.predictions.units import FORMAT
@@ -55,19 +55,17 @@ class Skipped:
 
 def skipped_images(folder: Path) -> tuple[Skipped, ...]:
     """Return the images that are left out of every cell of a complete folder, those for validation last."""
-    index = read_index(folder)
-    parts = {"test": index, **({"validation": index["validation"]} if index.get("validation") else {})}
+    parts = zip(("test", "validation"), parts_of(read_index(folder)).values(), strict=False)
     return tuple(
         Skipped(split=split, image=one["image"], reason=str(one.get("reason", "")), detail=str(one.get("detail", "")))
-        for split, part in parts.items()
+        for split, part in parts
         for one in part["data"].get("skipped", ())
     )
 
 
 def blank_columns(folder: Path) -> tuple[str, ...]:
     """Return the columns of the label files without one value, of test and validation images."""
-    index = read_index(folder)
-    parts = (index, index.get("validation") or {})
+    parts = parts_of(read_index(folder)).values()
     return tuple(dict.fromkeys(name for part in parts for name in part.get("data", {}).get("blank_columns", ())))
 
 

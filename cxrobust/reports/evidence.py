@@ -15,7 +15,7 @@ from typing import Any
 
 from cxrobust.environment import environment_lock, installed_versions
 from cxrobust.files import canonical_json, sha256_bytes, sha256_file
-from cxrobust.prediction_files import IMAGES, INDEX, VALIDATION_IMAGES
+from cxrobust.prediction_files import INDEX, parts_of
 from cxrobust.reports.archive import Attachment, Packed, pack
 from cxrobust.reports.document import Document
 from cxrobust.reports.figures.images import Shown
@@ -182,7 +182,7 @@ def _predictions(results: Results, folder: Path | None) -> bytes | str:
     if sha256_file(index) != results.provenance.get("predictions_sha256"):
         return "those beside the results are not the ones that the results were computed from"
     listed = json.loads(index.read_text(encoding="utf-8"))
-    names = [INDEX, IMAGES, *([VALIDATION_IMAGES] if listed.get("validation") else []), *_units(listed)]
+    names = [INDEX, *parts_of(listed), *_units(listed)]
     size = sum((folder / name).stat().st_size for name in names if (folder / name).is_file())
     if size > MOST_BYTES:
         return f"they have {size / 1e6:,.1f} MB, more than {MOST_BYTES / 1e6:,.0f} MB"
@@ -193,9 +193,8 @@ def _predictions(results: Results, folder: Path | None) -> bytes | str:
 
 
 def _units(index: Mapping[str, Any]) -> list[str]:
-    parts = [index, index.get("validation") or {}]
     scores = (one["file"] for one in (index.get("scores") or {}).get("files", []))
-    return sorted([*(unit["file"] for part in parts for unit in part.get("units", [])), *scores])
+    return sorted([*(unit["file"] for part in parts_of(index).values() for unit in part.get("units", [])), *scores])
 
 
 def _images(document: Document) -> tuple[Attachment, ...]:

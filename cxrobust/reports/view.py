@@ -92,6 +92,11 @@ class View:
         """The regimes that are compared with the reference."""
         return tuple(regime for regime in self.regimes if regime != self.reference)
 
+    @property
+    def has_replicates(self) -> bool:
+        """Whether a regime has several training runs."""
+        return any(int(regime.get("replicates", 1)) > 1 for regime in self.results.regimes)
+
     def is_of_reports(self, metric: str) -> bool:
         """Whether a metric is told of whole reports, so that it has neither findings nor an average over them."""
         found = (self.value(metric, one, CLEAN) for one in self.regimes)

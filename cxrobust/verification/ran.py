@@ -10,7 +10,7 @@ from cxrobust.differences import nested
 from cxrobust.environment import environment_lock
 from cxrobust.errors import CxrobustError, DataError
 from cxrobust.files import sha256_bytes, sha256_file
-from cxrobust.predictions import INDEX
+from cxrobust.prediction_files import INDEX, parts_of
 from cxrobust.progress import Reporter
 from cxrobust.reports.evidence import ENVIRONMENT, ESTIMATES, RESULTS, STUDY
 from cxrobust.results import Results, estimates_text, parse_results
@@ -189,9 +189,8 @@ def _hashes(ran: Ran) -> Check:
 
 
 def _listed(index: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for part, images in ((index, "images.parquet"), (index.get("validation") or {}, "validation.parquet")):
-        if part:
-            yield images, str(part.get("images_sha256"))
+    for images, part in parts_of(index).items():
+        yield images, str(part.get("images_sha256"))
         for unit in part.get("units", []):
             yield unit["file"], str(unit.get("sha256"))
     for one in (index.get("scores") or {}).get("files", []):

@@ -14,7 +14,8 @@ from cxrobust.analysis.accelerator import check_device
 from cxrobust.differences import ABSENT, Difference, differences, nested, setting_differences
 from cxrobust.errors import DataError, MissingGroupError
 from cxrobust.inference.engine import made_for
-from cxrobust.predictions import INDEX, load_predictions
+from cxrobust.prediction_files import INDEX, parts_of
+from cxrobust.predictions import load_predictions
 from cxrobust.progress import Reporter
 from cxrobust.results import Results, as_json
 from cxrobust.study import Study
@@ -136,8 +137,9 @@ def check_folder(folder: Path) -> None:
         if path.stat().st_size > MOST_FILE:
             raise DataError(f"{path}: it is too large to be an index")
         index = json.loads(path.read_text(encoding="utf-8"))
-        parts = [index, index.get("validation") or {}]
-        check_names((unit["file"] for part in parts for unit in part.get("units", [])), where=str(path))
+        check_names(
+            (unit["file"] for part in parts_of(index).values() for unit in part.get("units", [])), where=str(path)
+        )
         check_names((one["file"] for one in (index.get("scores") or {}).get("files", [])), where=str(path))
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}: give the folder of predictions") from error

@@ -109,11 +109,6 @@ def not_applicable(why: str) -> Reply:
     return lambda _: Answer(verdict="not applicable", why=why)
 
 
-def has_replicates(view: View) -> bool:
-    """Whether a regime has several training runs."""
-    return any(int(one.get("replicates", 1)) > 1 for one in view.results.regimes)
-
-
 def has_validation(view: View) -> bool:
     """Whether there are validation images."""
     return "validation" in view.results.data

@@ -4,7 +4,6 @@ from cxrobust.reports.checklists import (
     Checklist,
     Item,
     authors,
-    has_replicates,
     is_made_here,
     knows_training,
     met,
@@ -46,7 +45,7 @@ NEURIPS = Checklist(
                 reply=met(
                     "methods",
                     "primary",
-                    when=has_replicates,
+                    when=lambda view: view.has_replicates,
                     otherwise=partly("over patients; one training run of each regime", "methods", "primary"),
                 ),
             ),

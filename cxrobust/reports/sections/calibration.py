@@ -33,5 +33,5 @@ def calibration(view: View) -> Mapping[str, Any]:
         "primary": condition_words(view.primary) if view.primary else None,
         "overview": said,
         "intervals": intervals_of_diagrams(view),
-        "several_runs": any(one.get("replicates", 1) > 1 for one in view.results.regimes),
+        "several_runs": view.has_replicates,
     }

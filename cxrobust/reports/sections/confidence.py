@@ -45,7 +45,7 @@ def confidence(view: View) -> Mapping[str, Any]:
         "is_root": is_on_roots(view),
         "primary": condition_words(view.primary) if view.primary else None,
         "intervals": intervals_of_diagrams(view),
-        "several_runs": any(one.get("replicates", 1) > 1 for one in view.results.regimes),
+        "several_runs": view.has_replicates,
     }
 
 

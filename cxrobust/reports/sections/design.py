@@ -27,24 +27,23 @@ def design(view: View) -> Mapping[str, Any]:
         "regimes": _regimes(view),
         "perturbed": bool(view.series),
         "primary": condition_words(view.primary) if view.primary else None,
-        "one_run": all(one.get("replicates", 1) == 1 for one in view.results.regimes),
+        "one_run": not view.has_replicates,
     }
 
 
 def _regimes(view: View) -> Table:
     regimes = view.results.regimes
-    several = any(one.get("replicates", 1) > 1 for one in regimes)
     titles = [
         "Regime",
         "What it is",
         "Family",
-        *(["Training runs"] if several else []),
+        *(["Training runs"] if view.has_replicates else []),
     ]
     groups = []
     for one in regimes:
         family = one.get("family") or ""
         cells = [Cell(text=readable(one.get("description") or "–")), Cell(text=FAMILIES.get(family, readable(family)))]
-        if several:
+        if view.has_replicates:
             cells.append(Cell(text=count(int(one.get("replicates", 1)))))
         role = " (reference)" if one["name"] == view.reference else ""
         groups.append(Group(head=regime(one["name"]) + role, rows=(tuple(cells),)))

@@ -62,7 +62,7 @@ def flips(view: View) -> Mapping[str, Any]:
         "has_wilson": any(c.interval == "wilson" for one in found.values() for c in one.cells),
         "unit": "images" if names_no_patient(view) else "patients",
         "intervals": intervals_of_diagrams(view),
-        "several_runs": any(one.get("replicates", 1) > 1 for one in view.results.regimes),
+        "several_runs": view.has_replicates,
     }
 
 

@@ -46,7 +46,7 @@ def methods(view: View) -> Mapping[str, Any]:
         "other_tests": in_units(view, named_tests(tests - SIGN_FLIPS - SWAPS)),
         "one_sided": bool(tests & {"tost", "noninferiority"}),
         "without_patients": "all" if names_no_patient(view) else "" if names_all_patients(view) else "some",
-        "has_replicates": any(one.get("replicates", 1) > 1 for one in results.regimes),
+        "has_replicates": view.has_replicates,
         "has_perturbations": bool(view.series),
         "attack_names": {parse_condition(one.name).name for one in view.of_kind("attack")},
         "alpha": f"{view.alpha:g}",

@@ -32,5 +32,5 @@ def selective(view: View) -> Mapping[str, Any]:
         "overview": said,
         "intervals": intervals_of_diagrams(view),
         "has_others": len({one.finding for one in view.results.risk_coverage}) > 2,
-        "several_runs": any(one.get("replicates", 1) > 1 for one in view.results.regimes),
+        "several_runs": view.has_replicates,
     }
