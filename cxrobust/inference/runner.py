@@ -3,26 +3,25 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.conditions import CLEAN
-from cxrobust.errors import CxrobustError, DataError, OutOfMemoryError
-from cxrobust.inference.checkpoints import one_line
+from cxrobust.errors import DataError
+from cxrobust.inference.batches import Batches, explaining
 from cxrobust.inference.compiling import compiled, uncompiled
 from cxrobust.inference.models import Regime
 from cxrobust.inference.perturbations import Batch, Perturbation
 from cxrobust.inference.perturbations.attack import Attack
-from cxrobust.inference.runtime import choose_device, describe_machine, free_memory, is_out_of_memory, use_threads
+from cxrobust.inference.runtime import choose_device, describe_machine, use_threads
 from cxrobust.inference.units import Plan, Unit
 from cxrobust.inference.written import Reading, joined
 
 if TYPE_CHECKING:
     import torch
 
-T = TypeVar("T")
 PROBED = 4
 """Images of the first batch by which probabilities are told from log-odds."""
 AMPLIFIED = 100.0
@@ -37,7 +36,7 @@ class Runner:
         self.plan = plan
         self._fold = fold
         self._loaded: tuple[torch.nn.Module, str] | None = None
-        self._batch = plan.study.compute.batch
+        self._batches = Batches(plan.study.compute.batch)
         self._sources: dict[str, Runner] = {}
         self._is_steady = False
         self._gives_log_odds = False
@@ -50,7 +49,7 @@ class Runner:
     def over(self, plan: Plan) -> "Runner":
         """Return a runner of the same model, loaded but once, on the images of another plan."""
         other = Runner(regime=self._regime, plan=plan, fold=self._fold)
-        other._loaded, other._batch = self.load(), self._batch
+        other._loaded, other._batches = self.load(), Batches(self._batches.size)
         other._sources, other._is_steady = self._sources, self._is_steady
         other._gives_log_odds = self._gives_log_odds
         return other
@@ -74,30 +73,11 @@ class Runner:
         """Return what the model says of each unit's images; several units are those of one search."""
         rows, perturbations = units[0].rows, [unit.perturbation for unit in units]
         parts, done = [], 0
-        for part in self._in_batches(len(rows), lambda some: self.predict_rows(rows[some], perturbations)):
+        for part in self._batches.over(len(rows), lambda some: self.predict_rows(rows[some], perturbations)):
             parts.append(part)
             done += len(part[0].logits) * len(units)
             advance(done)
         return [joined(of_unit) for of_unit in zip(*parts, strict=True)]
-
-    def _in_batches(self, n: int, work: Callable[[slice], T]) -> Iterator[T]:
-        """Do work on so many images batch by batch; where memory is short, with batches half as large from then on.
-
-        What belongs to an image does not depend on its batch, so this changes results by rounding alone.
-        """
-        first = 0
-        while first < n:
-            size = min(self._batch, n - first)
-            try:
-                found = work(slice(first, first + size))
-            except OutOfMemoryError:
-                if size == 1:
-                    raise
-                self._batch = size // 2
-                free_memory()
-                continue
-            yield found
-            first += size
 
     def predict_rows(self, rows: NDArray[np.intp], perturbations: Sequence[Perturbation | None]) -> list[Reading]:
         """Return what the model says of one batch of images under each perturbation of one search.
@@ -172,7 +152,7 @@ class Runner:
                 f"regime {self._regime.name!r}: its model {found}: switch off in it what belongs to training alone "
                 f"(dropout, noise, statistics of the batch)"
             )
-        self._is_steady = len(rows) > 1 or self._batch == 1 or self._regime.writes_reports
+        self._is_steady = len(rows) > 1 or self._batches.size == 1 or self._regime.writes_reports
 
     def check_scale(self, rows: NDArray[np.intp]) -> None:
         """Refuse a model whose outputs all lie in [0, 1], unless the study says what they are; once.
@@ -318,7 +298,7 @@ class Runner:
             return self.perturbed(rows[some], perturbation, drawn_as=drawn_as).cpu()
 
         parts = []
-        for part in self._in_batches(len(rows), perturb):
+        for part in self._batches.over(len(rows), perturb):
             parts.append(part)
             advance(len(part))
         return torch.cat(parts)
@@ -339,7 +319,7 @@ class Runner:
                 view = self._view(rows[some], attack)
                 return np.asarray(logits_of(view, images[some].to(device)).float().cpu().numpy())
 
-        return np.concatenate(list(self._in_batches(len(images), read)))
+        return np.concatenate(list(self._batches.over(len(images), read)))
 
     def _view(self, rows: NDArray[np.intp], attack: Attack) -> "torch.nn.Module":
         return attack.view_of_clean(self._batch_of(rows, attack), self.load()[0])
@@ -363,7 +343,7 @@ class Runner:
                 (gradient,) = torch.autograd.grad(loss, batch, allow_unused=True)
             return np.zeros(tuple(batch.shape)) if gradient is None else gradient.double().cpu().numpy()
 
-        return np.concatenate(list(self._in_batches(len(images), differentiate)))
+        return np.concatenate(list(self._batches.over(len(images), differentiate)))
 
     def _forward(self, images: "torch.Tensor") -> "torch.Tensor":
         import torch
@@ -379,19 +359,8 @@ class Runner:
         condition = CLEAN if perturbation is None else perturbation.condition
         return f"regime {self._regime.name!r}, condition {str(condition)!r}"
 
-    @contextmanager
-    def _explaining(self, perturbation: Perturbation | None) -> Iterator[None]:
-        """Say in one sentence what a network of anyone's own raises."""
-        try:
-            yield
-        except CxrobustError:
-            raise
-        except Exception as error:  # the user's code may raise anything
-            kind = OutOfMemoryError if is_out_of_memory(error) else DataError
-            raise kind(
-                f"{self._where(perturbation)}: the model failed with {type(error).__name__} ({one_line(error)}): "
-                f"correct it, or lower batch in [compute] where memory is short"
-            ) from error
+    def _explaining(self, perturbation: Perturbation | None) -> AbstractContextManager[None]:
+        return explaining(f"{self._where(perturbation)}: the model")
 
     def _precision(self) -> AbstractContextManager[Any]:
         import torch

@@ -37,6 +37,7 @@ _CODE = tuple(
         "images",
         "pixels",
         "runner",
+        "batches",
         "compiling",
         "randomness",
         "views",

@@ -1,8 +1,7 @@
 """Several reports of each image, sampled from one regime: units of work that a killed run goes on from."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrobust.errors import CxrobustError, DataError, OutOfMemoryError
+from cxrobust.errors import CxrobustError, DataError
 from cxrobust.files import sha256_file, sha256_json
 from cxrobust.inference import ledger
 from cxrobust.inference.datasets import ImageTable
@@ -52,13 +51,14 @@ class GeneratorSampler:
         """Return a report of each image, with the probability that the model gives it without any temperature."""
         import torch
 
+        from cxrobust.inference.batches import explaining
         from cxrobust.inference.writers import Decoding
 
         most = self._model.decoding.most_tokens
         decoding = Decoding(samples=True, beams=1, most_tokens=most, temperature=temperature, top_p=top_p)
         writer = self._model.writer
         bf16 = torch.autocast(self._device, dtype=torch.bfloat16, enabled=self._precision == "bf16")
-        with self._explaining(), torch.no_grad(), bf16:
+        with explaining(f"regime {self._name!r}: sampling"), torch.no_grad(), bf16:
             images = self._model.prepared(torch.from_numpy(self._pixels.batch(rows)).to(self._device))
             tokens = writer.write(images, decoding, seeds)
             found = writer.log_probability(images, tokens).cpu().tolist()
@@ -66,23 +66,6 @@ class GeneratorSampler:
             Sample(text=writer.text_of(own), log_probability=float(one), is_cut=own[-1] not in writer.ends)
             for own, one in zip(tokens, found, strict=True)
         ]
-
-    @contextmanager
-    def _explaining(self) -> Iterator[None]:
-        """Say in one sentence what a network raises."""
-        from cxrobust.inference.checkpoints import one_line
-        from cxrobust.inference.runtime import is_out_of_memory
-
-        try:
-            yield
-        except CxrobustError:
-            raise
-        except Exception as error:  # a network may raise anything
-            kind = OutOfMemoryError if is_out_of_memory(error) else DataError
-            raise kind(
-                f"regime {self._name!r}: sampling failed with {type(error).__name__} ({one_line(error)}): correct it, "
-                f"or lower batch in [compute] where memory is short"
-            ) from error
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -220,35 +203,29 @@ def _sample(
     unit: SamplingUnit, sampling: Sampling, sampler: Sampler, *, advance: Callable[[int], None]
 ) -> dict[str, tuple[Sample, ...]]:
     """Return the samples of a unit's images; the numbers of each are drawn from seed, image and sample alone."""
+    from cxrobust.inference.batches import Batches
     from cxrobust.inference.randomness import image_seed
-    from cxrobust.inference.runtime import free_memory
 
-    keys, table = sampling.keys, sampling.table
-    found: dict[str, tuple[Sample, ...]] = {}
-    batch, done = sampling.study.compute.batch, 0
-    while done < len(unit.rows):
-        rows = unit.rows[done : done + batch]
-        try:
-            drawn = [
-                sampler.sample(
-                    rows,
-                    seeds=[image_seed(sampling.study.study.seed, f"sample {k}", table.ids[row]) for row in rows],
-                    temperature=keys.temperature,
-                    top_p=keys.top_p,
-                )
-                for k in range(keys.samples)
-            ]
-        except OutOfMemoryError:
-            if len(rows) == 1:
-                raise
-            batch = len(rows) // 2
-            free_memory()
-            continue
-        for place, row in enumerate(rows):
-            found[table.ids[row]] = tuple(of_one[place] for of_one in drawn)
-        done += len(rows)
-        advance(done)
-    return found
+    keys, table, seed = sampling.keys, sampling.table, sampling.study.study.seed
+
+    def draw(some: slice) -> list[tuple[Sample, ...]]:
+        rows = unit.rows[some]
+        drawn = [
+            sampler.sample(
+                rows,
+                seeds=[image_seed(seed, f"sample {k}", table.ids[row]) for row in rows],
+                temperature=keys.temperature,
+                top_p=keys.top_p,
+            )
+            for k in range(keys.samples)
+        ]
+        return list(zip(*drawn, strict=True))
+
+    found: list[tuple[Sample, ...]] = []
+    for part in Batches(sampling.study.compute.batch).over(len(unit.rows), draw):
+        found += part
+        advance(len(found))
+    return {table.ids[row]: of_one for row, of_one in zip(unit.rows, found, strict=True)}
 
 
 def _list(sampling: Sampling, units: Sequence[SamplingUnit], folder: Path) -> None:

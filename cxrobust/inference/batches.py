@@ -1,0 +1,55 @@
+"""A model on more images than its device holds at once, and what it raises as one sentence."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from cxrobust.errors import CxrobustError, DataError, OutOfMemoryError
+from cxrobust.inference.checkpoints import one_line
+from cxrobust.inference.runtime import free_memory, is_out_of_memory
+
+T = TypeVar("T")
+
+
+class Batches:
+    """How many images a model reads at once: so many as asked for, until memory is short."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def over(self, n: int, work: Callable[[slice], T]) -> Iterator[T]:
+        """Do work on so many images batch by batch; where memory is short, with batches half as large from then on.
+
+        What belongs to an image does not depend on its batch, so this changes results by rounding alone.
+        """
+        first = 0
+        while first < n:
+            size = min(self.size, n - first)
+            try:
+                found = work(slice(first, first + size))
+            except OutOfMemoryError:
+                if size == 1:
+                    raise
+                self.size = size // 2
+                free_memory()
+                continue
+            yield found
+            first += size
+
+
+@contextmanager
+def explaining(what: str) -> Iterator[None]:
+    """Say in one sentence what a network of anyone's own raises.
+
+    `what` is who failed: `regime 'lora': sampling`.
+    """
+    try:
+        yield
+    except CxrobustError:
+        raise
+    except Exception as error:  # the user's code may raise anything
+        kind = OutOfMemoryError if is_out_of_memory(error) else DataError
+        raise kind(
+            f"{what} failed with {type(error).__name__} ({one_line(error)}): correct it, or lower batch in [compute] "
+            f"where memory is short"
+        ) from error
