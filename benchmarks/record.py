@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cxrobust.analysis.parallel import CORES
-from cxrobust.environment import installed_versions
-from cxrobust.inference.runtime import processor
+from cxrobust.environment import installed_versions, processor
 
 
 def write(path: Path | None, content: Mapping[str, Any], *, packages: tuple[str, ...]) -> None:

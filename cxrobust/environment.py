@@ -1,7 +1,8 @@
-"""The software that computed results, as a file of pinned requirements."""
+"""The machine and the software that compute results, and the latter as a file of pinned requirements."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import platform
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.metadata import Distribution, PackageNotFoundError, distribution, entry_points, version
 from typing import Any
@@ -25,6 +26,27 @@ WHEELS = "https://download.pytorch.org/whl/"
 """Where wheels are whose version ends in `+cpu` or `+cu128`."""
 OF_TORCH = ("torch", "torchvision", "torchaudio", "triton")
 FOLDER = "a folder"
+ANALYSIS_PACKAGES = ("cxrobust", "numpy", "scipy", "numba", "statsmodels", "pandas", "pyarrow")
+
+
+def this_machine(packages: Sequence[str] = ANALYSIS_PACKAGES) -> dict[str, Any]:
+    """Return what decides here how numbers are rounded: versions, platform and processor."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "hardware": processor(),
+        "versions": installed_versions(packages),
+    }
+
+
+def processor() -> str:
+    """Return the processor's model and number of logical cores."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123  a device of the kernel
+            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+        return f"{names[0]}, {len(names)} logical cores"
+    except (OSError, IndexError):
+        return platform.processor() or platform.machine()
 
 
 def installed_versions(packages: Iterable[str]) -> dict[str, str]:

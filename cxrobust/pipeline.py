@@ -1,7 +1,6 @@
 """The three stages of a study, each from files to files: predict, analyze, report."""
 
 import json
-import platform
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -17,12 +16,11 @@ from cxrobust.analysis.sample import decides_only
 from cxrobust.characteristics import characteristics
 from cxrobust.differences import nested
 from cxrobust.documents import report
-from cxrobust.environment import installed, installed_versions
+from cxrobust.environment import ANALYSIS_PACKAGES, installed, processor, this_machine
 from cxrobust.errors import DataError, MisfitError, some
 from cxrobust.files import alone, sha256_bytes, sha256_file
 from cxrobust.generated_reports import generated_reports
 from cxrobust.inference import engine
-from cxrobust.inference.runtime import processor
 from cxrobust.left_out import write_left_out
 from cxrobust.predictions import INDEX, PredictionSet, load_predictions
 from cxrobust.progress import Reporter, silent
@@ -33,7 +31,6 @@ from cxrobust.scoring import check_scored_for, check_scorers, score
 from cxrobust.study import Study
 from cxrobust.study.analysis import AnalysisSection
 
-ANALYSIS_PACKAGES = ("cxrobust", "numpy", "scipy", "numba", "statsmodels", "pandas", "pyarrow")
 GPU_PACKAGES = ("torch", "triton")
 LOG = "log.jsonl"
 """How long each analysis took; not in the results, so that the same predictions give the same file."""
@@ -158,21 +155,11 @@ def _provenance(study: Study, predictions: PredictionSet, folder: Path) -> dict[
 
 
 def _describe_analysis(settings: AnalysisSection) -> dict[str, Any]:
-    """Return versions and hardware, for the report's appendix."""
+    """Return versions and hardware that the analysis runs with, for the report's appendix."""
     on_gpu = settings.device == "cuda"
     packages = (*ANALYSIS_PACKAGES, *(["netcal"] if settings.recalibrate else []), *(GPU_PACKAGES if on_gpu else ()))
     hardware = f"{gpu_name()}, {processor()}" if on_gpu else processor()
     return {**this_machine(packages), "hardware": hardware, **installed()}
-
-
-def this_machine(packages: Sequence[str] = ANALYSIS_PACKAGES) -> dict[str, Any]:
-    """Return what decides here how numbers are rounded: versions, platform and processor."""
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "hardware": processor(),
-        "versions": installed_versions(packages),
-    }
 
 
 def run(

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cxrobust.comparison.runs import NEW, OLD, Paired, Run
+from cxrobust.environment import this_machine
 from cxrobust.errors import DataError
-from cxrobust.pipeline import this_machine
 from cxrobust.reports.archive import Attachment, Packed, pack
 from cxrobust.reports.document import Document, Paper
 from cxrobust.reports.evidence import evidence, of_estimates, of_results, templates_of, with_manifest

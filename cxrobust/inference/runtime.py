@@ -1,10 +1,9 @@
 """The machine that units run on: device, versions, and whether torch's parts fit together."""
 
 import os
-import platform
 from typing import Any, Literal
 
-from cxrobust.environment import installed, installed_versions
+from cxrobust.environment import installed, installed_versions, this_machine
 from cxrobust.errors import DataError, MissingGroupError, require
 
 PACKAGES = (
@@ -59,19 +58,11 @@ def use_threads(wanted: int | None) -> None:
 
 
 def describe_machine(device: str) -> dict[str, Any]:
-    """Return versions and hardware, for the report's appendix."""
+    """Return versions and hardware that models run with, for the report's appendix."""
     import torch
 
-    hardware = torch.cuda.get_device_name() if device == "cuda" else processor()
-    return {
-        "device": device,
-        "hardware": hardware,
-        "threads": torch.get_num_threads(),
-        "platform": platform.platform(),
-        "python": platform.python_version(),
-        "versions": installed_versions(PACKAGES),
-        **installed(),
-    }
+    found = {"device": device, "threads": torch.get_num_threads(), **this_machine(PACKAGES), **installed()}
+    return found | ({"hardware": torch.cuda.get_device_name()} if device == "cuda" else {})
 
 
 def _check_torchvision() -> None:
@@ -85,16 +76,6 @@ def _check_torchvision() -> None:
             f"torch {pair.get('torch')} and torchvision {pair.get('torchvision')} do not match ({error}): install both "
             "in one command, for example pip install --upgrade torch torchvision"
         ) from error
-
-
-def processor() -> str:
-    """Return the processor's model and number of logical cores."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123  a device of the kernel
-            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
-        return f"{names[0]}, {len(names)} logical cores"
-    except (OSError, IndexError):
-        return platform.processor() or platform.machine()
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -20,9 +20,9 @@ from cxrobust.comparison.evidence import (
 from cxrobust.comparison.parts import estimates_csv
 from cxrobust.comparison.runs import Paired, Run, paired
 from cxrobust.differences import Difference, estimate_differences, nested
+from cxrobust.environment import this_machine
 from cxrobust.errors import CxrobustError, DataError
 from cxrobust.files import sha256_file
-from cxrobust.pipeline import this_machine
 from cxrobust.predictions import INDEX, load_predictions
 from cxrobust.progress import Reporter
 from cxrobust.reports.document import Document, Paper
