@@ -141,6 +141,15 @@ def _is_being_written(leftover: Path) -> bool:
         return False
 
 
+def read_json_table(path: Path) -> dict[str, Any]:
+    """Return the table of a JSON file; an empty one where the file is missing or damaged, or holds none."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def sha256_bytes(content: bytes) -> str:
     """Return the SHA-256 of `content` in hexadecimal."""
     return hashlib.sha256(content).hexdigest()

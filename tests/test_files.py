@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 
 from cxrobust.errors import DataError
-from cxrobust.files import LEFTOVER, alone, atomic_write, atomic_write_text, canonical_json, sha256_file, sha256_json
+from cxrobust.files import (
+    LEFTOVER,
+    alone,
+    atomic_write,
+    atomic_write_text,
+    canonical_json,
+    read_json_table,
+    sha256_file,
+    sha256_json,
+)
 
 
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -124,3 +133,24 @@ def test_an_error_names_the_file_that_was_meant(tmp_path: Path) -> None:
     path.write_text("a file, no folder")
     with pytest.raises(OSError, match=r"file\.txt"):
         atomic_write_text(path / "below.txt", "x")
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (b'{"a": 1, "b": {"c": null}}', {"a": 1, "b": {"c": None}}),
+        (b"{}", {}),
+        (b'[{"a": 1}]', {}),
+        (b"null", {}),
+        (b'{"a": 1', {}),
+        (b"", {}),
+        (b'{"a": "\xff"}', {}),
+        (b"[" * 100_000, {}),
+    ],
+    ids=["table", "empty table", "list", "null", "cut off", "nothing", "not UTF-8", "too deep"],
+)
+def test_a_json_table_that_is_none_is_read_as_empty(tmp_path: Path, written: bytes, read: dict[str, object]) -> None:
+    path = tmp_path / "table.json"
+    assert read_json_table(path) == {}
+    path.write_bytes(written)
+    assert read_json_table(path) == read

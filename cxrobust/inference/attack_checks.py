@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrobust.files import atomic_write, atomic_write_text, sha256_json
+from cxrobust.files import atomic_write, atomic_write_text, read_json_table, sha256_json
 from cxrobust.inference.perturbations import Perturbation, perturbation
 from cxrobust.inference.perturbations.attack import EACH, REPORT, SEVERAL, InBall, InEuclideanBall
 from cxrobust.inference.perturbations.patch import Patch, PatchByQueries
@@ -119,8 +119,8 @@ def check_model(
         return None
     unit = next(unit for unit in units if str(unit.condition) == str(attack.condition))
     path, images = (folder / FOLDER / f"{_key(unit, planned, rows)}{ending}" for ending in (".json", ".npy"))
-    alone = _remembered(path)
-    if alone is None or not images.exists():
+    alone = read_json_table(path)
+    if not alone or not images.exists():
         progress = _Progress(report, f"checking the attack on {unit.regime.name}")
         alone = _check_alone(runner, rows, attack, planned, images, progress)
         atomic_write_text(path, json.dumps(alone))
@@ -189,14 +189,6 @@ def _key(unit: Unit, planned: Plan, rows: NDArray[np.intp]) -> str:
     others = rivals(unit.perturbation, planned.study.data.size) if isinstance(unit.perturbation, InBound) else ()
     code = code_hash(*(module for one in others for module in code_of(one)))
     return sha256_json(["attack check", 3, unit.key, images, LONGER, QUERIES, code])
-
-
-def _remembered(path: Path) -> dict[str, float | None] | None:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None
 
 
 class _Progress:
@@ -300,14 +292,15 @@ def _transferred(model: Checked, other: Checked, attack: InBound, planned: Plan,
     rows = model.rows
     keys = [_key(one.unit, planned, rows) for one in (model, other)]
     path = folder / FOLDER / f"{sha256_json(keys)}.json"
-    known = _remembered(path)
-    if known is None:
+    known = read_json_table(path)
+    if not known:
         import torch
 
         images = torch.from_numpy(np.load(folder / FOLDER / f"{keys[1]}.npy"))
         known = {"loss": _loss(model.runner, images, rows, attack, planned)}
         atomic_write_text(path, json.dumps(known))
-    return known["loss"]
+    loss: float | None = known["loss"]
+    return loss
 
 
 def _wanted(attack: InBound, planned: Plan, rows: NDArray[np.intp]) -> NDArray[np.int8]:

@@ -2,12 +2,12 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from cxrobust.errors import DataError
-from cxrobust.files import sha256_file
+from cxrobust.files import read_json_table, sha256_file
 
 FOLD = "{fold}"
 """Stands in a path for the fold whose model predicts an image."""
@@ -191,7 +191,7 @@ def _header(file: Path) -> dict[str, Any] | None:
 
 def said_of_adapter(folder: Path) -> dict[str, Any]:
     """Return the settings of a PEFT adapter that tell what it changes, without paths."""
-    settings = read_table(folder / ADAPTER_FILES[0])
+    settings = read_json_table(folder / ADAPTER_FILES[0])
     found = {key: settings[key] for key in SAID_OF_ADAPTERS if settings.get(key) not in (None, "", [])}
     return {key: sorted(value) if isinstance(value, list) else value for key, value in found.items()}
 
@@ -199,16 +199,7 @@ def said_of_adapter(folder: Path) -> dict[str, Any]:
 def said_of_training(folder: Path) -> dict[str, Any]:
     """Return what `training.json` in a checkpoint's folder says of its training: names and plain values."""
     plain = (str, int, float, bool)
-    return {key: value for key, value in read_table(folder / TRAINING).items() if isinstance(value, plain)}
-
-
-def read_table(file: Path) -> Mapping[str, Any]:
-    """Return a JSON file's table; an empty one where it is missing or is none."""
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return {key: value for key, value in read_json_table(folder / TRAINING).items() if isinstance(value, plain)}
 
 
 def one_line(error: BaseException, *, most: int = 300) -> str:

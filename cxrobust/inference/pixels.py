@@ -9,13 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.errors import DataError
-from cxrobust.files import atomic_write_text, begin_file, finish_file, sha256_file, sha256_json
+from cxrobust.files import atomic_write_text, begin_file, finish_file, read_json_table, sha256_file, sha256_json
 from cxrobust.inference import images
 from cxrobust.inference.datasets import ImageSource, ImageTable, without_folder
 from cxrobust.inference.decoding import Decoders, Decoding
@@ -285,7 +285,7 @@ def _digests(
     table: ImageTable, source: ImageSource, folder: Path, report: Reporter, skip_unreadable: bool
 ) -> tuple[str, ...]:
     memory = folder / DIGESTS
-    known = _remembered(memory)
+    known = read_json_table(memory)
 
     def one(row: int) -> list[str]:
         try:
@@ -306,15 +306,6 @@ def _digests(
     if found != known:
         atomic_write_text(memory, json.dumps(found))
     return tuple(digest for _, digest in found.values())
-
-
-def _remembered(memory: Path) -> dict[str, Any]:
-    """Return what an earlier run noted of each image; a note that cannot be read is as good as none."""
-    try:
-        known = json.loads(memory.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return known if isinstance(known, dict) else {}
 
 
 def _reserve(path: Path) -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from cxrobust.errors import DataError, require, some
+from cxrobust.files import read_json_table
 from cxrobust.inference.checkpoints import (
     FOLD,
     count_weights,
     fill_fold,
     one_line,
-    read_table,
     said_of_training,
     weight_files,
 )
@@ -73,7 +73,7 @@ class Repository:
         `also` are further files whose weights count.
         """
         folder = self.folder
-        config = read_table(folder / "config.json")
+        config = read_json_table(folder / "config.json")
         return {
             "architecture": (config.get("architectures") or [None])[0],
             "n_parameters": count_weights([*weight_files(folder), *also]),
@@ -91,7 +91,7 @@ class Repository:
         file = folder / "config.json"
         if self.code or not file.is_file() or (folder / "open_clip_config.json").exists():
             return
-        config = read_table(file)
+        config = read_json_table(file)
         own = config.get("auto_map")
         if not isinstance(own, dict) or not own:
             return

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cxrobust.errors import DataError
-from cxrobust.files import atomic_write, atomic_write_text, sha256_bytes, sha256_file, sha256_json
+from cxrobust.files import atomic_write, atomic_write_text, read_json_table, sha256_bytes, sha256_file, sha256_json
 from cxrobust.preferences import AGREEMENT
 from cxrobust.preferences.pairs import Pair, Sample, Sampled
 from cxrobust.radiology_reports.judges import Judgement
@@ -199,27 +199,18 @@ def remove_stale(folder: Path, *, reports: str, judges: Sequence[Mapping[str, An
     """
     stale = []
     for place in sorted(path.parent for path in folder.glob(f"*/{JUDGED}")):
-        if _read_summary(place / SUMMARY).get("sampling", {}).get("reports") != reports:
+        if read_json_table(place / SUMMARY).get("sampling", {}).get("reports") != reports:
             for name in (SUMMARY, *OF_JUDGE):
                 (place / name).unlink(missing_ok=True)
             stale.append(place)
     agreement = folder / AGREEMENT
     if agreement.exists():
-        told = _read_summary(agreement)
+        told = read_json_table(agreement)
         then = {one["name"]: one for one in told.get("judges", [])}
         if told.get("reports") != reports or any(then.get(one["name"], one) != one for one in judges):
             agreement.unlink()
             stale.append(agreement)
     return stale
-
-
-def _read_summary(path: Path) -> Mapping[str, Any]:
-    """Return what a file of counts holds; nothing of one that is missing or damaged."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def write_summary(content: Mapping[str, Any], path: Path) -> None:

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, model_validator
 
 from cxrobust.errors import DataError, require
-from cxrobust.files import sha256_file
+from cxrobust.files import read_json_table, sha256_file
 from cxrobust.inference.checkpoints import (
     count_weights,
     hashes,
-    read_table,
     said_of_training,
 )
 from cxrobust.inference.models import model_family
@@ -154,7 +153,7 @@ class ZeroShot(RepositoryRegime):
         folder = repository.folder
         if not self._is_open_clip(folder):
             return super().facts(fold=fold)
-        settings = read_table(folder / OPEN_CLIP).get("model_cfg") or {}
+        settings = read_json_table(folder / OPEN_CLIP).get("model_cfg") or {}
         size = (settings.get("vision_cfg") or {}).get("image_size")
         weights = [file for pattern in OPEN_CLIP_WEIGHTS for file in sorted(folder.glob(pattern))][:1]
         found = {
