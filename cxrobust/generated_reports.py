@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cxrobust.conditions import CLEAN
-from cxrobust.radiology_reports.labeler import Label, label_report, speaks_english
+from cxrobust.radiology_reports.findings import why_unread
+from cxrobust.radiology_reports.labeler import Label, label_report
 
 if TYPE_CHECKING:
     from cxrobust.predictions import PredictionSet  # loads what reads tables
@@ -58,14 +59,16 @@ def described(text: str) -> dict[str, Any]:
     >>> found["labels"], found["sentences"][0]
     ({'Pleural Effusion': 1}, ['Small effusion.', ['Pleural Effusion']])
     """
-    readable = bool(text.strip()) and speaks_english(text)
+    unread = why_unread(text)
     parts = [part.strip() for part in _SENTENCE_ENDS.split(text) if part.strip()]
     return {
         "report": text,
         "words": len(text.split()),
-        "unread": "" if readable else "not English" if text.strip() else "empty",
-        "labels": _labels(text) if readable else {},
-        "sentences": [[part, [name for name in _labels(part) if readable and name != "No Finding"]] for part in parts],
+        "unread": unread or "",
+        "labels": {} if unread else _labels(text),
+        "sentences": [
+            [part, [name for name in _labels(part) if not unread and name != "No Finding"]] for part in parts
+        ],
     }
 
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from cxrobust.errors import DataError, counted, some
 from cxrobust.inference.report_files import sections_of
-from cxrobust.radiology_reports.findings import EMPTY, FOREIGN, faults_of
+from cxrobust.radiology_reports.findings import EMPTY, FOREIGN, why_unread
 from cxrobust.radiology_reports.labeler import Label, label_report
 from cxrobust.radiology_reports.phrases import OBSERVATIONS
 from cxrobust.radiology_reports.tables import read_reports
@@ -92,7 +92,7 @@ def labels_of(references: Sequence[str | None], observations: Sequence[str], *, 
     read: dict[str | None, list[int]] = {None: unread}  # images of one study share their report
     for reference in references:
         if reference is not None and reference not in read:
-            told = {} if any(faults_of(reference)) else label_report(reference)
+            told = {} if why_unread(reference) else label_report(reference)
             known = [worth[told[name]] if name in told else 0 for name in observations]
             read[reference] = known if told else unread
     return np.array([read[one] for one in references], dtype=np.int8).reshape(len(references), len(observations))
@@ -108,7 +108,7 @@ def images_by_fault(references: Sequence[str | None], ids: Sequence[str]) -> dic
     """Return the images whose reference is missing, empty or not English; no references at all are no fault."""
     named: dict[str, list[str]] = {}
     for image, reference in zip(ids, references, strict=True):
-        for fault in ("missing",) if reference is None else tuple(faults_of(reference)):
+        if fault := "missing" if reference is None else why_unread(reference):
             named.setdefault(fault, []).append(image)
     return named
 
@@ -127,7 +127,7 @@ def left_out_for(references: Sequence[str | None], *, without: bool, longest: in
     def reason(one: str | None) -> str | None:
         if without and one is None:
             return "without a reference report"
-        if without and one is not None and (fault := next(faults_of(one), None)):
+        if without and one is not None and (fault := why_unread(one)):
             return words[fault]
         return too_long if too_long and one is not None and len(one.split()) > int(longest or 0) else None
 

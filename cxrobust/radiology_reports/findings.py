@@ -70,7 +70,7 @@ def stated(report: str, observations: Sequence[str], *, doubted: Doubted) -> NDA
     >>> stated("Possible pneumonia. No effusion.", ["Pneumonia", "Pleural Effusion"], doubted="half")
     array([0.5, 0. ])
     """
-    if any(fault in {EMPTY, FOREIGN} for fault in faults_of(report)):
+    if why_unread(report):
         return np.full(len(observations), np.nan)
     labels = label_report(report)
     worth = {Label.POSITIVE: 1.0, Label.NEGATIVE: 0.0, Label.UNCERTAIN: _WORTH[doubted]}
@@ -98,12 +98,17 @@ def decided(values: NDArray[np.float64], states: NDArray[np.float64], *, unread:
     return np.where(np.isnan(states), unread, denied)
 
 
-def faults_of(report: str) -> Iterator[str]:
-    """Yield why a report states nothing: it is empty, or in another language."""
+def why_unread(report: str) -> str | None:
+    """Return why a report states nothing: it is empty, or in another language; None of one that is read.
+
+    Examples
+    --------
+    >>> why_unread(" "), why_unread("Kein Erguss, keine Stauung."), why_unread("No effusion.")
+    ('empty', 'not English', None)
+    """
     if not report.strip():
-        yield EMPTY
-    elif not speaks_english(report):
-        yield FOREIGN
+        return EMPTY
+    return None if speaks_english(report) else FOREIGN
 
 
 def flaws_of(report: str) -> Iterator[str]:
@@ -114,7 +119,8 @@ def flaws_of(report: str) -> Iterator[str]:
     >>> list(flaws_of("Clear. " * 5000)), list(flaws_of("")), list(flaws_of("Clear."))
     (['very long'], ['empty'], [])
     """
-    yield from faults_of(report)
+    if unread := why_unread(report):
+        yield unread
     if len(report.split()) > MOST_WORDS:
         yield LONG
 

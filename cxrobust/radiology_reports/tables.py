@@ -12,7 +12,8 @@ from typing import Any
 
 from cxrobust.errors import DataError, nearest, some
 from cxrobust.files import atomic_write_text
-from cxrobust.radiology_reports.labeler import Label, label_report, speaks_english
+from cxrobust.radiology_reports.findings import why_unread
+from cxrobust.radiology_reports.labeler import Label, label_report
 from cxrobust.radiology_reports.phrases import OBSERVATIONS
 from cxrobust.results import to_csv
 from cxrobust.spreadsheets import bare
@@ -202,7 +203,7 @@ def label_reports(
     `label` gives those of several texts, none of them empty: `by_rules`, or CheXbert's `label`.
     """
     every = list(reports)
-    unread = ["empty" if not one.text.strip() else None if speaks_english(one.text) else "not English" for one in every]
+    unread = [why_unread(one.text) for one in every]
     told = iter(label([one.text for one, why in zip(every, unread, strict=True) if why is None]))
     return [
         Labelled(report=one, labels={} if why else next(told), unread=why)

@@ -12,9 +12,10 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from cxrobust.errors import nearest
 from cxrobust.files import sha256_json
+from cxrobust.radiology_reports.findings import why_unread
 from cxrobust.radiology_reports.judges import NO_REFERENCE, Case, Desk, Judge
 from cxrobust.radiology_reports.judges.kept import Kept
-from cxrobust.radiology_reports.labeler import Label, label_report, plain, speaks_english
+from cxrobust.radiology_reports.labeler import Label, label_report, plain
 from cxrobust.radiology_reports.scores import Pairs, Scorer, each, measured, scorer, source_hash
 
 
@@ -26,7 +27,7 @@ class Grade:
     why: str = ""
 
 
-_RULES = (__name__, *(f"cxrobust.radiology_reports.{name}" for name in ("judges", "labeler", "phrases")))
+_RULES = (__name__, *(f"cxrobust.radiology_reports.{name}" for name in ("judges", "findings", "labeler", "phrases")))
 """Modules that decide what is said of the same grades, or that grade by rules of ours."""
 Grader = Callable[[Sequence[str], Sequence[str]], list[Grade]]
 """Candidates and their references, as many of each, to grades."""
@@ -142,7 +143,7 @@ def _one_f1(candidate: str, reference: str) -> Grade:
     mine, wanted = _stated(candidate), _stated(reference)
     for stated, text, whose in ((mine, candidate, "a report"), (wanted, reference, "a reference")):
         if not stated:
-            return Grade(value=None, why=f"{whose} that is {'not English' if text.strip() else 'empty'}")
+            return Grade(value=None, why=f"{whose} that is {why_unread(text)}")
     return Grade(value=2 * len(mine & wanted) / (len(mine) + len(wanted)))
 
 
@@ -152,7 +153,7 @@ def _stated(text: str) -> frozenset[str]:
 
     Nor of one that is not English.
     """
-    if not text.strip() or not speaks_english(text):
+    if why_unread(text):
         return frozenset()
     return frozenset(name for name, label in label_report(text).items() if label is not Label.NEGATIVE)
 
