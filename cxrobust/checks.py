@@ -30,7 +30,7 @@ from cxrobust.predictions import told_of_blank
 from cxrobust.preferences import Preferences
 from cxrobust.preferences.run import check_learned_images
 from cxrobust.progress import Reporter
-from cxrobust.radiology_reports.findings import FLAWS, REFERENCES, told_of_flaws
+from cxrobust.radiology_reports.findings import FAULTS, REFERENCES, told_of_faults
 from cxrobust.results import PREDICTIONS
 from cxrobust.scoring import check_scorer, scorers_of, strays_of, try_scorer
 from cxrobust.study import Study
@@ -211,9 +211,9 @@ def _read_tables(planned: Plan) -> tuple[str, ...]:
                 ids = part.table.ids
                 read = unit.regime.read(str(unit.condition), findings=part.table.findings, image_ids=ids)
                 known = () if read.written is None else read.written.faults
-                flaws = {flaw: n for flaw in FLAWS if (n := sum(flaw in one for one in known))}
-                if flaws:
-                    told.append(f"{unit.regime.name}, {unit.condition}: {told_of_flaws(flaws, len(ids))}")
+                faults = {fault: n for fault in FAULTS if (n := sum(fault in one for one in known))}
+                if faults:
+                    told.append(f"{unit.regime.name}, {unit.condition}: {told_of_faults(faults, len(ids))}")
     return tuple(told)
 
 
@@ -221,7 +221,7 @@ def _faults_of_references(table: ImageTable) -> tuple[str, ...]:
     if table.references is None:
         return ()
     found = {fault: len(images) for fault, images in images_by_fault(table.references, table.ids).items()}
-    return (told_of_flaws(found, len(table.ids), of=REFERENCES),) if found else ()
+    return (told_of_faults(found, len(table.ids), of=REFERENCES),) if found else ()
 
 
 def _first_units(planned: Plan) -> list[tuple[Plan, list[Unit]]]:

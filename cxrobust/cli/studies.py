@@ -139,7 +139,7 @@ def run(study: StudyFile, data_root: DataRoot = None, out: Out = None) -> None:
         documents = pipeline.run(read, folder, report_progress=report, say=warn)
     _say_skipped(folder / PREDICTIONS, folder)
     _say_blank_columns(folder / PREDICTIONS)
-    _say_flaws(folder / RESULTS)
+    _say_faults(folder / RESULTS)
     say_written(folder / RESULTS, folder / ESTIMATES, *documents)
 
 
@@ -307,21 +307,21 @@ def list_names(
     listing.show(listing.listed(kind))
 
 
-def _say_flaws(results: Path) -> None:
+def _say_faults(results: Path) -> None:
     from collections import Counter
 
-    from cxrobust.radiology_reports.findings import REFERENCES, told_of_flaws
+    from cxrobust.radiology_reports.findings import REFERENCES, told_of_faults
     from cxrobust.results import read_results
 
     read = read_results(results)
     faulty = {one["name"]: None for one in read.regimes if one.get("report_faults")}
     if faulty:
-        flaws = sum((Counter(one.get("report_faults", {})) for one in read.regimes), Counter[str]())
+        faults = sum((Counter(one.get("report_faults", {})) for one in read.regimes), Counter[str]())
         n_reports = sum(one.get("n_reports", 0) for one in read.regimes)
-        warn(f"{told_of_flaws(flaws, n_reports)} (from {some(map(repr, faulty), most=8)})")
+        warn(f"{told_of_faults(faults, n_reports)} (from {some(map(repr, faulty), most=8)})")
     references = read.data.get("references") or {}
-    if faults := references.get("faults"):
-        warn(told_of_flaws(faults, read.data["n_images"], of=REFERENCES))
+    if references.get("faults"):
+        warn(told_of_faults(references["faults"], read.data["n_images"], of=REFERENCES))
 
 
 def _say_skipped(predictions: Path, out: Path) -> None:

@@ -18,7 +18,7 @@ from cxrobust.errors import DataError, counted, nearest, some
 from cxrobust.files import sha256_file
 from cxrobust.inference.written import Written
 from cxrobust.predictions import check_probabilities
-from cxrobust.radiology_reports.findings import UNREAD, Doubted, decided, flaws_of, observations_of, stated
+from cxrobust.radiology_reports.findings import UNREAD, Doubted, decided, faults_of, observations_of, stated
 from cxrobust.radiology_reports.tables import read_rows
 from cxrobust.spreadsheets import bare_cells
 from cxrobust.study.sections import DataPath, Section
@@ -196,7 +196,7 @@ class Elsewhere(Section):
         written = Written(
             reports=reports,
             log_probabilities=np.full(len(reports), np.nan) if known is None else known,
-            faults=tuple(tuple(flaws_of(report)) for report in reports),
+            faults=tuple(tuple(faults_of(report)) for report in reports),
         )
         if set(frame.columns) & {self.prefix + finding for finding in findings}:
             return Told(probabilities=self._probabilities(path, frame, findings, image_ids), written=written)

@@ -16,7 +16,7 @@ from cxrobust.inference.pretrained import quiet
 from cxrobust.inference.randomness import image_seed
 from cxrobust.inference.writers import Decoding, Tokens, Writer
 from cxrobust.inference.written import Reading, Written, log_odds_by_agreement, log_odds_by_tokens
-from cxrobust.radiology_reports.findings import CUT, Doubted, flaws_of, in_samples
+from cxrobust.radiology_reports.findings import CUT, Doubted, faults_of, in_samples
 
 Confidence = Literal["token-probability", "questions", "statements", "agreement"]
 ASKED = ("questions", "statements")
@@ -117,15 +117,15 @@ class Generator(PixelClassifier):
             log_probabilities = self.writer.log_probability(prepared, tokens).cpu().numpy()
             samples = self._samples(prepared, ids, seed)
         faults = tuple(
-            (*self._flaws(own), *dict.fromkeys(in_samples(flaw) for one in sampled for flaw in self._flaws(one)))
+            (*self._faults(own), *dict.fromkeys(in_samples(fault) for one in sampled for fault in self._faults(one)))
             for own, sampled in zip(tokens, samples, strict=True)
         )
         written = Written(reports=reports, log_probabilities=log_probabilities, faults=faults)
         return Reading(logits=self._log_odds(images, written, samples).astype(np.float32), written=written)
 
-    def _flaws(self, tokens: Tokens) -> Iterator[str]:
+    def _faults(self, tokens: Tokens) -> Iterator[str]:
         """Yield what is to be told of a report that is generated."""
-        yield from flaws_of(self.writer.text_of(tokens))
+        yield from faults_of(self.writer.text_of(tokens))
         if tokens[-1] not in self.writer.ends:
             yield CUT
 

@@ -9,7 +9,7 @@ import numpy as np
 from cxrobust.analysis.agreement import MISSING
 from cxrobust.analysis.ratios import intervals_of, ratios
 from cxrobust.analysis.resampling import patient_counts
-from cxrobust.radiology_reports.findings import CUT, FLAWS, count_flaws
+from cxrobust.radiology_reports.findings import CUT, FAULTS, count_faults
 from cxrobust.radiology_reports.findings import EMPTY as EMPTY_REPORT
 from cxrobust.radiology_reports.judges import CHOICES, EMPTY, ROUNDING, Case, Judgement
 
@@ -120,11 +120,11 @@ def choose(sampled: Sampled, judgement: Judgement, *, margin: float) -> Pair | s
     )
 
 
-def flaws_in(sampled: Sequence[Sampled]) -> dict[str, int]:
-    """Return how many sampled reports have each flaw."""
+def faults_in(sampled: Sequence[Sampled]) -> dict[str, int]:
+    """Return how many sampled reports have each fault."""
     samples = [sample for one in sampled for sample in one.samples]
-    found = {**count_flaws(sample.text for sample in samples), CUT: sum(sample.is_cut for sample in samples)}
-    return {flaw: found[flaw] for flaw in FLAWS if found.get(flaw)}
+    found = {**count_faults(sample.text for sample in samples), CUT: sum(sample.is_cut for sample in samples)}
+    return {fault: found[fault] for fault in FAULTS if found.get(fault)}
 
 
 def counts_of(
@@ -134,7 +134,7 @@ def counts_of(
     reasons = Counter(one for one in found if isinstance(one, str))
     unjudged = Counter(why for judgement in judgements for why in judgement.reasons if why)
     undecided = Counter(one.why for judgement in judgements for one in judgement.decisions if one.choice is None)
-    references = count_flaws(one.reference for one in sampled if one.reference is not None)
+    references = count_faults(one.reference for one in sampled if one.reference is not None)
     paired = [(one.samples, pair) for one, pair in zip(sampled, found, strict=True) if isinstance(pair, Pair)]
     cut = {
         "chosen": sum(samples[pair.chosen].is_cut for samples, pair in paired),
@@ -144,11 +144,11 @@ def counts_of(
         "images": len(sampled),
         "reports": sum(len(one.samples) for one in sampled),
         "reports, empty": sum(one.n_empty for one in sampled),
-        **{f"reports, {flaw}": n for flaw, n in flaws_in(sampled).items() if flaw != EMPTY_REPORT},
+        **{f"reports, {fault}": n for fault, n in faults_in(sampled).items() if fault != EMPTY_REPORT},
         **{f"reports, {CUT} and {side}": n for side, n in cut.items() if n},
         "reports, of equal ones the others": sum(len(o.samples) - o.n_empty - len(o.places) for o in sampled),
         "references missing": sum(one.reference is None for one in sampled),
-        **{f"references, {flaw}": n for flaw, n in references.items()},
+        **{f"references, {fault}": n for fault, n in references.items()},
         **{f"reports without a grade, {why}": n for why, n in sorted(unjudged.items())},
         **{f"{UNDECIDED}, {why}": n for why, n in sorted(undecided.items())},
         "pairs": sum(isinstance(one, Pair) for one in found),

@@ -36,7 +36,7 @@ from cxrobust.preferences.pairs import (
     Sampled,
     choose,
     counts_of,
-    flaws_in,
+    faults_in,
     margins_of,
     position_bias,
     ratings_of,
@@ -44,7 +44,7 @@ from cxrobust.preferences.pairs import (
 )
 from cxrobust.preferences.sampling import GeneratorSampler, Sampling, sampled_reports
 from cxrobust.progress import Reporter, silent
-from cxrobust.radiology_reports.findings import told_of_flaws
+from cxrobust.radiology_reports.findings import told_of_faults
 from cxrobust.radiology_reports.judges import CHOICES, Desk, Judge, Judgement
 from cxrobust.study import Study
 
@@ -87,8 +87,8 @@ def make_preferences(
     with alone(folder, CACHE, IMAGES, UNITS, f"{UNITS}/{ledger.FAILED}", *(slug(one.name) for one in judging)):
         sampling = _sampling(study, asked, chosen, folder / CACHE, report)
         sampled, took = sampled_reports(sampling, folder / UNITS, load=GeneratorSampler, report=report)
-        if flaws := flaws_in(sampled):
-            say(told_of_flaws(flaws, sum(len(one.samples) for one in sampled)))
+        if faults := faults_in(sampled):
+            say(told_of_faults(faults, sum(len(one.samples) for one in sampled)))
         written = [folder / REPORTS, folder / PEOPLE]
         files.write_reports(sampled, folder / REPORTS)
         if not files.write_for_people(sampled, folder / PEOPLE, seed=study.study.seed, known=folder / CACHE / _SHEET):

@@ -17,7 +17,7 @@ Doubted = Literal["ones", "zeros", "half"]
 
 EMPTY, FOREIGN, CUT, LONG = "empty", "not English", "cut off", "very long"
 """What may be wrong with a generated report; `cut off` where it reached the largest number of tokens."""
-FLAWS = (EMPTY, FOREIGN, CUT, LONG)
+FAULTS = (EMPTY, FOREIGN, CUT, LONG)
 MOST_WORDS = 1000
 """A report of more words is very long: it is read and scored like any other, and counted."""
 UNREAD = 0.5 - 2.0**-20
@@ -111,12 +111,12 @@ def why_unread(report: str) -> str | None:
     return None if speaks_english(report) else FOREIGN
 
 
-def flaws_of(report: str) -> Iterator[str]:
+def faults_of(report: str) -> Iterator[str]:
     """Yield what is to be told of a generated report: why it states nothing, and that it is very long.
 
     Examples
     --------
-    >>> list(flaws_of("Clear. " * 5000)), list(flaws_of("")), list(flaws_of("Clear."))
+    >>> list(faults_of("Clear. " * 5000)), list(faults_of("")), list(faults_of("Clear."))
     (['very long'], ['empty'], [])
     """
     if unread := why_unread(report):
@@ -125,33 +125,33 @@ def flaws_of(report: str) -> Iterator[str]:
         yield LONG
 
 
-def count_flaws(reports: Iterable[str]) -> dict[str, int]:
-    """Return how many reports have each flaw, in the order of `FLAWS`."""
-    found = Counter(flaw for report in reports for flaw in flaws_of(report))
-    return {flaw: found[flaw] for flaw in FLAWS if found[flaw]}
+def count_faults(reports: Iterable[str]) -> dict[str, int]:
+    """Return how many reports have each fault, in the order of `FAULTS`."""
+    found = Counter(fault for report in reports for fault in faults_of(report))
+    return {fault: found[fault] for fault in FAULTS if found[fault]}
 
 
-def in_samples(flaw: str) -> str:
-    """Name the flaw of a report that other reports are sampled beside, where one of these has the flaw.
+def in_samples(fault: str) -> str:
+    """Name the fault of a report that other reports are sampled beside, where one of these has the fault.
 
     >>> in_samples("empty")
     'with samples empty'
     """
-    return f"with samples {flaw}"
+    return f"with samples {fault}"
 
 
 GENERATED, REFERENCES = "reports that were generated", "reference reports"
 
 
-def told_of_flaws(counts: Mapping[str, int], n: int, *, of: str = GENERATED) -> str:
-    """Return a line for the terminal on how many of n reports have which flaw.
+def told_of_faults(counts: Mapping[str, int], n: int, *, of: str = GENERATED) -> str:
+    """Return a line for the terminal on how many of n reports have which fault.
 
     Examples
     --------
-    >>> told_of_flaws({"empty": 2, "very long": 1}, 1200)
+    >>> told_of_faults({"empty": 2, "very long": 1}, 1200)
     'of 1,200 reports that were generated: 2 empty, 1 very long'
     """
-    return f"of {n:,} {of}: {', '.join(f'{number:,} {flaw}' for flaw, number in counts.items())}"
+    return f"of {n:,} {of}: {', '.join(f'{number:,} {fault}' for fault, number in counts.items())}"
 
 
 def _plain(name: str) -> str:

@@ -12,7 +12,7 @@ import pytest
 
 from cxrobust import pipeline
 from cxrobust.checks import check, show
-from cxrobust.cli.studies import _say_flaws
+from cxrobust.cli.studies import _say_faults
 from cxrobust.errors import DataError, StudyError
 from cxrobust.inference.elsewhere import Elsewhere, common_images
 from cxrobust.predictions import load_predictions
@@ -495,7 +495,7 @@ def test_faulty_reports_and_references_are_told_on_the_terminal(
     pipeline.predict(study, generators.folder / "out")
     pipeline.analyze(study, generators.folder / "out")
     capsys.readouterr()
-    _say_flaws(file)
+    _say_faults(file)
     said = capsys.readouterr().err
     assert said == "cxrobust: of 160 reports that were generated: 2 empty, 2 very long (from 'a', 'b')\n"
     told = json.loads(file.read_text())
@@ -515,11 +515,11 @@ def test_faulty_reports_and_references_are_told_on_the_terminal(
     sound = json.loads(file.read_text())
     sound["regimes"][1].pop("report_faults")
     file.write_text(json.dumps(sound))
-    _say_flaws(file)
+    _say_faults(file)
     assert capsys.readouterr().err == (
         "cxrobust: of 160 reports that were generated: 1 empty, 1 very long (from 'a')\n"
     )
     told["data"]["references"] = {"n": 37, "faults": {"missing": 3, "not English": 1}}
     file.write_text(json.dumps(told))
-    _say_flaws(file)
+    _say_faults(file)
     assert capsys.readouterr().err == said + "cxrobust: of 40 reference reports: 3 missing, 1 not English\n"

@@ -395,7 +395,7 @@ def test_samples_that_state_nothing_are_told_beside_the_report(folder, monkeypat
     faults = loaded.read(images, ids=names(2), seed=0).written.faults
     assert len(drawn) == 4
     for place, own in enumerate(faults):
-        told = [f"with samples {flaw}" for flaw in ("empty", "not English", "cut off", "very long")]
+        told = [f"with samples {fault}" for fault in ("empty", "not English", "cut off", "very long")]
         texts = [loaded.writer.text_of(sample[place]) for sample in drawn[1:]]
         uncut = [sample[place][-1] in loaded.writer.ends for sample in drawn[1:]]
         assert texts[0] == ""

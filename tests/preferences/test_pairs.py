@@ -15,7 +15,7 @@ from cxrobust.preferences.pairs import (
     Sampled,
     choose,
     counts_of,
-    flaws_in,
+    faults_in,
     margins_of,
     position_bias,
     told_of_position,
@@ -118,7 +118,7 @@ def test_reports_that_were_cut_off_are_counted_and_where_they_stand_in_pairs():
     counts = counts_of(some, judged, found)
     assert (counts["reports"], counts["reports, cut off"]) == (7, 4)
     assert (counts["reports, cut off and chosen"], counts["reports, cut off and rejected"]) == (2, 1)
-    assert flaws_in(some) == {"cut off": 4}
+    assert faults_in(some) == {"cut off": 4}
 
 
 def test_margins_say_whether_chosen_reports_are_longer():

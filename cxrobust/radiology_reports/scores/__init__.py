@@ -21,7 +21,7 @@ from pydantic import Field
 
 from cxrobust.errors import DataError, require
 from cxrobust.files import sha256_file
-from cxrobust.radiology_reports.findings import EMPTY, FOREIGN, flaws_of
+from cxrobust.radiology_reports.findings import EMPTY, FOREIGN, faults_of
 from cxrobust.registry import Registry
 from cxrobust.study.sections import Section
 
@@ -321,8 +321,8 @@ _OF_REMARKS = tuple(f"cxrobust.radiology_reports.{name}" for name in ("findings"
 
 def _remarks(candidate: str, reference: str) -> list[str]:
     """Return what is to be told of a pair that is scored, as `empty report` or `reference not English`."""
-    of_report = (f"{flaw} report" if flaw != FOREIGN else f"report {flaw}" for flaw in flaws_of(candidate))
-    return [*of_report, *(f"{OF_REFERENCE}{flaw}" for flaw in flaws_of(reference) if flaw != EMPTY)]
+    of_report = (f"{fault} report" if fault != FOREIGN else f"report {fault}" for fault in faults_of(candidate))
+    return [*of_report, *(f"{OF_REFERENCE}{fault}" for fault in faults_of(reference) if fault != EMPTY)]
 
 
 def _joined(remarks: Sequence[str]) -> str | None:
