@@ -244,23 +244,13 @@ class PIFGSMPP(_Patchwise):
     attack: Literal["pifgsmpp"]
 
 
-@perturbation("pgd-l2")
-class PGDL2(Restarted, InEuclideanBall):
-    """PGD in the Euclidean norm, from a random start (Madry et al. 2018, arXiv:1706.06083)."""
+class _SteppedByLength(OfTorchattacks, InEuclideanBall):
+    named: ClassVar[Mapping[str, str]] = Stepped.named
+    silent: ClassVar[tuple[str, ...]] = Stepped.silent
 
-    loop: ClassVar[str] = "PGDL2"
-    named: ClassVar[Mapping[str, str]] = {
-        "eps": "eps",
-        "step": "alpha",
-        "steps": "steps",
-        "random_start": "random_start",
-    }
-    silent: ClassVar[tuple[str, ...]] = (*SILENT, "random_start")
-    attack: Literal["pgd-l2"]
     steps: int = Field(default=20, ge=1, le=10_000)
     step_size: float | None = Field(default=None, gt=0)
     """Euclidean length of a step; 2.5 ε / steps when absent."""
-    random_start: bool = True
 
     @property
     def step(self) -> float:
@@ -269,9 +259,27 @@ class PGDL2(Restarted, InEuclideanBall):
 
     def said(self) -> str:
         """Say in a clause what it does."""
+        return f"{self.does}, {self._steps_in_words()}"
+
+    def _steps_in_words(self) -> str:
         size = "2.5 ε / steps" if self.step_size is None else f"{self.step_size:.6g}"
+        return f"{self.steps} steps of length {size}, Euclidean norm"
+
+
+@perturbation("pgd-l2")
+class PGDL2(_SteppedByLength, Restarted):
+    """PGD in the Euclidean norm, from a random start (Madry et al. 2018, arXiv:1706.06083)."""
+
+    loop: ClassVar[str] = "PGDL2"
+    named: ClassVar[Mapping[str, str]] = {**Stepped.named, "random_start": "random_start"}
+    silent: ClassVar[tuple[str, ...]] = (*SILENT, "random_start")
+    attack: Literal["pgd-l2"]
+    random_start: bool = True
+
+    def said(self) -> str:
+        """Say in a clause what it does."""
         start = "a random start" if self.random_start else "the original image"
-        return f"projected gradient descent from {start}, {self.steps} steps of length {size}, Euclidean norm"
+        return f"projected gradient descent from {start}, {self._steps_in_words()}"
 
 
 @perturbation("spsa")
@@ -293,11 +301,11 @@ class SPSA(OfTorchattacks, InBall):
         return f"{self.steps} steps of gradients estimated from {self.samples} random directions, maximum norm"
 
 
-class _Smoothed(Stepped):
+class _Smoothed(OfTorchattacks):
     named: ClassVar[Mapping[str, str]] = {**Stepped.named, "deviation": "noise_sd", "samples": "noise_batch_size"}
     needs_one: ClassVar[bool] = True
     image_by_image: ClassVar[bool] = True
-    whole_steps: ClassVar[float] = 2.5
+    does: ClassVar[str] = "PGD on the model smoothed by Gaussian noise"
 
     deviation: float = Field(default=0.1, gt=0)
     """Standard deviation of the noise that smooths the model, in pixels of [0, 1]."""
@@ -305,37 +313,17 @@ class _Smoothed(Stepped):
 
 
 @perturbation("pgdrs")
-class PGDRS(_Smoothed):
+class PGDRS(_Smoothed, Stepped):
     """PGD on a model smoothed by Gaussian noise (Salman et al. 2019, arXiv:1906.04584)."""
 
     loop: ClassVar[str] = "PGDRS"
-    does: ClassVar[str] = "PGD on the model smoothed by Gaussian noise"
+    whole_steps: ClassVar[float] = 2.5
     attack: Literal["pgdrs"]
 
 
 @perturbation("pgdrs-l2")
-class PGDRSL2(OfTorchattacks, InEuclideanBall):
+class PGDRSL2(_Smoothed, _SteppedByLength):
     """PGD in the Euclidean norm on a model smoothed by Gaussian noise (Salman et al. 2019, arXiv:1906.04584)."""
 
     loop: ClassVar[str] = "PGDRSL2"
-    named: ClassVar[Mapping[str, str]] = _Smoothed.named
-    silent: ClassVar[tuple[str, ...]] = ("target", "goal", "step_size")
-    needs_one: ClassVar[bool] = True
-    image_by_image: ClassVar[bool] = True
     attack: Literal["pgdrs-l2"]
-    steps: int = Field(default=20, ge=1, le=10_000)
-    step_size: float | None = Field(default=None, gt=0)
-    """Euclidean length of a step; 2.5 ε / steps when absent."""
-    deviation: float = Field(default=0.1, gt=0)
-    """Standard deviation of the noise that smooths the model, in pixels of [0, 1]."""
-    samples: int = Field(default=5, ge=1, le=1000)
-
-    @property
-    def step(self) -> float:
-        """Length of a step."""
-        return 2.5 * self.eps / self.steps if self.step_size is None else self.step_size
-
-    def said(self) -> str:
-        """Say in a clause what it does."""
-        size = "2.5 ε / steps" if self.step_size is None else f"{self.step_size:.6g}"
-        return f"PGD on the model smoothed by Gaussian noise, {self.steps} steps of length {size}, Euclidean norm"
