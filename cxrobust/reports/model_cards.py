@@ -14,9 +14,9 @@ from cxrobust.reports.parts import common_digits
 from cxrobust.reports.sentences import change_sentence, comparison_sentence, metric_name, support, value_sentence
 from cxrobust.reports.sources import names_all_patients, split_of
 from cxrobust.reports.templating import Templates
-from cxrobust.reports.units import unit
+from cxrobust.reports.units import counted_images, unit
 from cxrobust.reports.view import CLEAN, View
-from cxrobust.reports.words import capitalised, condition_words, counted, number, percent, plain, readable
+from cxrobust.reports.words import capitalised, condition_words, number, percent, plain, readable
 from cxrobust.results import Estimate
 
 FOLDER = "model-cards"
@@ -60,7 +60,7 @@ def model_card(view: View, name: str, *, templates: Path | None = None) -> str:
         reference=view.reference,
         study=view.results.study["study"],
         data=view.results.data,
-        counts=_counts(view),
+        counts=counted_images(view),
         unit=capitalised(unit(view)),
         level=percent(view.level),
         condition=f"under {condition_words(view.primary)}" if view.primary else "on clean images",
@@ -71,12 +71,6 @@ def model_card(view: View, name: str, *, templates: Path | None = None) -> str:
         study_hash=view.results.provenance.get("study_sha256") or "",
     )
     return f"---\n{metadata(view, name)}---\n\n{body}"
-
-
-def _counts(view: View) -> str:
-    data = view.results.data
-    images = counted(data["n_images"], "image")
-    return f"{images} of {counted(data['n_patients'], 'patient')}" if names_all_patients(view) else images
 
 
 def markdown(text: str) -> str:

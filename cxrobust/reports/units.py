@@ -2,6 +2,7 @@
 
 from cxrobust.reports.sources import names_all_patients, names_no_patient
 from cxrobust.reports.view import View
+from cxrobust.reports.words import counted
 
 OF_IMAGES = frozenset({"delong", "mcnemar", "mcnemar-midp", "wilcoxon", "cochran-q"})
 """Intervals and tests that take images for independent."""
@@ -15,6 +16,13 @@ def unit(view: View) -> str:
     if _has_some_of_images(view):
         return "some intervals or tests take images for independent"
     return "every interval and test of the main analysis counts patients, not images"
+
+
+def counted_images(view: View) -> str:
+    """Count the images, and the patients where the data name them: `624 images of 300 patients`."""
+    data = view.results.data
+    images = counted(data["n_images"], "image")
+    return f"{images} of {counted(data['n_patients'], 'patient')}" if names_all_patients(view) else images
 
 
 def counts_patients(view: View) -> bool:

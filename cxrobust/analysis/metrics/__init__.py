@@ -170,6 +170,15 @@ class Additive(Usual, ABC):
         return self.split(by_patient.sum(axis=0), by_patient)
 
 
+class Ratio(Additive):
+    """A metric that is the first sum over the second: a mean or share of some of the images."""
+
+    def finish(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Divide the first sum by the second."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray(sums[..., 0] / sums[..., 1])
+
+
 class Mean(Additive):
     """A metric that is the mean over images of a number that each image has."""
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.analysis.cells import Cell
-from cxrobust.analysis.metrics import Additive, Better, Mean, metric
+from cxrobust.analysis.metrics import Better, Mean, Ratio, metric
 
 
 def confidence(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -68,7 +68,7 @@ class ConfidenceShift(Mean):
         return np.abs(cell.probabilities - cell.clean)
 
 
-class _ConfidenceOf(Additive):
+class _ConfidenceOf(Ratio):
     """Mean confidence of the images that are chosen."""
 
     of_decisions = True
@@ -84,11 +84,6 @@ class _ConfidenceOf(Additive):
         """Return the confidence of chosen images, whether one is chosen, and a count."""
         chosen = self.chosen(cell).astype(np.float64)
         return np.column_stack([chosen * confidence(cell.probabilities), chosen, np.ones_like(chosen)])
-
-    def finish(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Divide by the number of chosen images."""
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.asarray(sums[..., 0] / sums[..., 1])
 
 
 class ConfidenceRight(_ConfidenceOf):

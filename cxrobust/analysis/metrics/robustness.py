@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.analysis.cells import Cell
-from cxrobust.analysis.metrics import Additive, Better, Mean, metric
+from cxrobust.analysis.metrics import Better, Mean, Ratio, metric
 
 
 class RobustAccuracy(Mean):
@@ -43,7 +43,7 @@ class FlipRate(Mean):
         return np.asarray(cell.decisions != (cell.clean >= cell.threshold), dtype=np.float64)
 
 
-class AttackSuccess(Additive):
+class AttackSuccess(Ratio):
     """Share of the decisions right on the clean images that are wrong here; in [0, 1]; lower is better."""
 
     is_share = True
@@ -56,11 +56,6 @@ class AttackSuccess(Additive):
         was_right = (cell.clean >= cell.threshold) == cell.is_positive
         turned = was_right & (cell.decisions != cell.is_positive)
         return np.column_stack([turned, was_right, np.ones_like(turned)]).astype(np.float64)
-
-    def finish(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Divide the turned by those that were right."""
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.asarray(sums[..., 0] / sums[..., 1])
 
     def undefined(self, cell: Cell) -> str | None:
         """Say why the metric is not estimable on this cell, or None."""

@@ -33,10 +33,6 @@ class AURC(Usual):
     better: ClassVar[Better] = "lower"
     of_risk_and_coverage: ClassVar[bool] = True
 
-    def undefined(self, cell: Cell) -> str | None:
-        """Say why the metric is not estimable on this cell, or None."""
-        return "no labelled image" if len(cell.labels) == 0 else None
-
     def value(self, cell: Cell) -> float:
         """Return the area of the sample."""
         return risks(cell).value()
@@ -74,10 +70,6 @@ class CoverageAtRisk(Usual):
     of_risk_and_coverage: ClassVar[bool] = True
     risk: Fraction
     """The greatest share of wrong decisions, in (0, 1); exact, since 0.05 as a binary fraction misses 1 in 20."""
-
-    def undefined(self, cell: Cell) -> str | None:
-        """Say why the metric is not estimable on this cell, or None."""
-        return "no labelled image" if len(cell.labels) == 0 else None
 
     def value(self, cell: Cell) -> float:
         """Return the coverage of the sample."""

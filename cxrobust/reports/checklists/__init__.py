@@ -104,6 +104,10 @@ def authors(why: str = "", *sections: str) -> Reply:
     return reply
 
 
+OF_THE_SOURCE = authors("told by the source of the data")
+"""The answer to what only they can know who made the data."""
+
+
 def not_applicable(why: str) -> Reply:
     """Answer that the item does not apply to a study of this kind."""
     return lambda _: Answer(verdict="not applicable", why=why)

@@ -1,6 +1,7 @@
 """STARD-AI: diagnostic accuracy studies of artificial intelligence, 40 items in 48 parts."""
 
 from cxrobust.reports.checklists import (
+    OF_THE_SOURCE,
     Checklist,
     Item,
     authors,
@@ -16,7 +17,6 @@ from cxrobust.reports.checklists import (
 )
 from cxrobust.reports.view import View
 
-OF_THE_SOURCE = authors("told by the source of the data")
 ACCURACY = {"auroc", "accuracy", "sensitivity", "specificity", "balanced-accuracy", "ppv", "npv", "average-precision"}
 
 

@@ -4,6 +4,7 @@ Numbers and topics were held against the checklist of 11 January 2024 as others 
 """
 
 from cxrobust.reports.checklists import (
+    OF_THE_SOURCE,
     Checklist,
     Item,
     authors,
@@ -20,7 +21,6 @@ from cxrobust.reports.checklists import (
 )
 
 EVALUATION = not_applicable("models are evaluated here, not developed")
-OF_THE_SOURCE = authors("told by the source of the data")
 
 TRIPOD_AI = Checklist(
     name="TRIPOD+AI",

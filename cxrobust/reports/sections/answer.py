@@ -15,8 +15,7 @@ from cxrobust.reports.sentences import (
     under,
     value_sentence,
 )
-from cxrobust.reports.sources import names_all_patients
-from cxrobust.reports.units import unit
+from cxrobust.reports.units import counted_images, unit
 from cxrobust.reports.view import Series, View
 from cxrobust.reports.words import condition_words, counted, listed, regime, strength_words
 
@@ -78,14 +77,7 @@ def design_sentence(view: View) -> str:
         else ", clean images alone"
     )
     same = "" if view.comparison == "value" else "the same "
-    return f"{what}, on {same}{_images(view)}{under}."
-
-
-def _images(view: View) -> str:
-    """Count the images, and the patients where the data name them."""
-    data = view.results.data
-    images = counted(data["n_images"], "image")
-    return f"{images} of {counted(data['n_patients'], 'patient')}" if names_all_patients(view) else images
+    return f"{what}, on {same}{counted_images(view)}{under}."
 
 
 def _sentences(view: View, metric: str, *, numbers: bool, opening: str = "") -> str:
@@ -102,7 +94,7 @@ def _sentences(view: View, metric: str, *, numbers: bool, opening: str = "") -> 
 
 def _shows(view: View, metric: str) -> list[str]:
     said = [
-        f"what {_subject(view)} do with {_images(view)}: every difference is taken on the same images, and {unit(view)}."
+        f"what {_subject(view)} do with {counted_images(view)}: every difference is taken on the same images, and {unit(view)}."
     ]
     series = view.primary_series
     steady = _steady(view, metric, series) if series else []
