@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cxrobust import __version__
+from cxrobust.bundles import ENVIRONMENT, POWER, README, REGISTRATION, STUDY, TEMPLATES
 from cxrobust.bundles.crate import METADATA, Code, metadata
 from cxrobust.bundles.unpacking import MANIFEST, files_of, manifest_text
 from cxrobust.documents import named_template
@@ -22,12 +23,10 @@ from cxrobust.files import atomic_write, sha256_file
 from cxrobust.left_out import write_left_out
 from cxrobust.prediction_files import INDEX, parts_of
 from cxrobust.predictions.scores import listed_scores
-from cxrobust.registration import SUFFIX, read_registration
+from cxrobust.registration import read_registration
 from cxrobust.reports.archive import source_date
 from cxrobust.results import ESTIMATES, PREDICTIONS, RESULTS, Results, read_results, write_estimates, write_results
 
-STUDY, ENVIRONMENT, README, POWER, TEMPLATES = "study.toml", "environment.txt", "README.md", "power.csv", "templates"
-REGISTRATION = f"study{SUFFIX}"
 FOLDER, ZIP = "bundle", "bundle.zip"
 MADE = ("phantoms",)
 """Kinds of data whose images are drawn, so that they are no patient's."""

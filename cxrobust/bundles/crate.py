@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cxrobust.bundles import ENVIRONMENT, POWER, README, STUDY
 from cxrobust.files import sha256_file
-from cxrobust.results import Results
+from cxrobust.left_out import LEFT_OUT
+from cxrobust.prediction_files import IMAGES, INDEX, VALIDATION_IMAGES
+from cxrobust.registration import SUFFIX
+from cxrobust.results import ESTIMATES, PREDICTIONS, RESULTS, Results
 
 METADATA = "ro-crate-metadata.json"
 VERSION = "https://w3id.org/ro/crate/1.2"
@@ -56,8 +60,8 @@ def metadata(
     study = results.study["study"]
     licence, licences = _licence(study.get("licence"))
     authors = [_author(name) for name in study.get("authors") or ()]
-    made = [name for name in ("results.json", "estimates.csv") if name in files] + [*documents]
-    used = [name for name in ("study.toml", "predictions/index.json") if name in files]
+    made = [name for name in (RESULTS, ESTIMATES) if name in files] + [*documents]
+    used = [name for name in (STUDY, f"{PREDICTIONS}/{INDEX}") if name in files]
     parts = [_file(folder, name) for name in files if name != METADATA]
     root = {
         "@id": "./",
@@ -109,26 +113,26 @@ def _file(folder: Path, name: str) -> dict[str, Any]:
 
 
 KNOWN = {
-    "study.toml": "The study file that was run",
-    "results.json": "Every number of the documents, and what it was made from",
-    "estimates.csv": "All estimates, one a row",
-    "left-out.csv": "The images that could not be read or predicted, by id with the reason",
-    "power.csv": "The differences that the study can detect",
-    "environment.txt": "Versions of the software that made predictions and estimates",
-    "README.md": "What this bundle holds and how to reproduce it",
-    "predictions/index.json": "What was predicted, by what, and the hash of every file of predictions",
-    "predictions/images.parquet": "The test images: ids, patients, labels and metadata",
-    "predictions/validation.parquet": "The validation images: ids, patients, labels and metadata",
+    STUDY: "The study file that was run",
+    RESULTS: "Every number of the documents, and what it was made from",
+    ESTIMATES: "All estimates, one a row",
+    LEFT_OUT: "The images that could not be read or predicted, by id with the reason",
+    POWER: "The differences that the study can detect",
+    ENVIRONMENT: "Versions of the software that made predictions and estimates",
+    README: "What this bundle holds and how to reproduce it",
+    f"{PREDICTIONS}/{INDEX}": "What was predicted, by what, and the hash of every file of predictions",
+    f"{PREDICTIONS}/{IMAGES}": "The test images: ids, patients, labels and metadata",
+    f"{PREDICTIONS}/{VALIDATION_IMAGES}": "The validation images: ids, patients, labels and metadata",
 }
 
 
 def described(name: str) -> str:
     """Say what a file of a bundle is."""
-    if name.endswith(".registration.json"):
+    if name.endswith(SUFFIX):
         return "The plan of the study as it was registered"
-    if name.startswith("predictions/examples/"):
+    if name.startswith(f"{PREDICTIONS}/examples/"):
         return "An example image"
-    if name.startswith("predictions/"):
+    if name.startswith(f"{PREDICTIONS}/"):
         return "Predictions of one regime under one condition on some of the images"
     return KNOWN.get(name, "A document written from the results")
 

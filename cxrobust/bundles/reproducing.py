@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from cxrobust import pipeline
-from cxrobust.bundles.bundling import REGISTRATION, STUDY, TEMPLATES
+from cxrobust.bundles import ENVIRONMENT, POWER, README, REGISTRATION, STUDY, TEMPLATES
 from cxrobust.bundles.unpacking import check_manifest
 from cxrobust.differences import Difference, differences, nested
 from cxrobust.documents import report as write_documents
@@ -207,6 +207,6 @@ def _documents(out: Path, listed: Iterable[str]) -> list[str]:
 def _is_document(name: str) -> bool:
     """Whether a file of a bundle was written from its results."""
     path = PurePosixPath(name)
-    others = {STUDY, RESULTS, ESTIMATES, REGISTRATION, "power.csv", "environment.txt", "README.md"}
+    others = {STUDY, RESULTS, ESTIMATES, REGISTRATION, POWER, ENVIRONMENT, README}
     is_other = name in others or name.endswith(SUFFIX) or path.parts[0] in {PREDICTIONS, TEMPLATES}
     return path.suffix in DOCUMENTS and not is_other
