@@ -128,11 +128,6 @@ def is_perturbed(view: View) -> bool:
     return bool(view.series)
 
 
-def has_subgroups(view: View) -> bool:
-    """Whether subgroups of images were analysed."""
-    return bool(view.results.study["analysis"].get("subgroups"))
-
-
 def knows_training(view: View) -> bool:
     """Whether the training of every regime is known."""
     return all(one.get("training") for one in view.results.regimes)

@@ -45,7 +45,6 @@ def examples(view: View) -> Mapping[str, Any]:
     alt = f"Of {counted(len(rows), 'image')}: clean, perturbed for {listed(names)}, and the magnified difference between the two."
     return {
         "pairs": Figure(key="example-images", drawing=pairs_figure(rows), alt=alt),
-        "n_images": len(rows),
         "regimes": listed([regime(name) for name in names]),
         "factor": magnification([pair for row in rows for pair in row]),
         "condition": condition_words(view.primary or CLEAN),

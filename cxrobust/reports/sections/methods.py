@@ -28,7 +28,6 @@ def methods(view: View) -> Mapping[str, Any]:
     tail = 100 * (1 - view.level) / 2
     return {
         "resamples": analysis["resamples"],
-        "level": percent(view.level),
         "low_percentile": f"{tail:.6g}",
         "high_percentile": f"{100 - tail:.6g}",
         "most_undefined": percent(analysis.get("most_undefined", 0.2)),
