@@ -284,7 +284,7 @@ def _error(sample: _Clean, method: RecalibrationName, *, n_patients: int) -> Map
     if method == "isotonic":
         return step_error(sample.p, sample.y, sample.patients, n_patients=n_patients)
     x = columns(method, sample.p)
-    best = _most_likely(x, sample.y, n_slopes=2) if method == "beta" else _newton(x, sample.y)
+    best = _most_likely(x, sample.y) if method == "beta" else _newton(x, sample.y)
     if best is None:
         return None
     return smooth_error(method, sample.p, sample.y, sample.patients, at=best, n_patients=n_patients)
@@ -302,7 +302,7 @@ def _checked(
 
     netcal stops at a gradient of 1e-5 of the mean log loss, which is coarse where a finding is rare.
     """
-    best = _most_likely(columns, y, n_slopes=2) if method == "beta" else _newton(columns, y)
+    best = _most_likely(columns, y) if method == "beta" else _newton(columns, y)
     if best is None:
         raise _UnfitError("did not converge")
     shortfall = _log_likelihood(columns, y, best) - _log_likelihood(columns, y, found)
@@ -370,18 +370,18 @@ def _newton(columns: Columns, y: NDArray[np.int8]) -> NDArray[np.float64] | None
     return None
 
 
-def _most_likely(columns: Columns, y: NDArray[np.int8], *, n_slopes: int) -> NDArray[np.float64] | None:
-    """Return the coefficients of greatest likelihood whose slopes, the first ones, are not negative."""
+def _most_likely(columns: Columns, y: NDArray[np.int8]) -> NDArray[np.float64] | None:
+    """Return the coefficients of greatest likelihood whose slopes, the first two, are not negative."""
     n = len(columns)
     everything = tuple(range(n))
     found = []
-    for kept in (everything, *(everything[:i] + everything[i + 1 :] for i in range(n_slopes)), everything[n_slopes:]):
+    for kept in (everything, *(everything[:i] + everything[i + 1 :] for i in range(2)), everything[2:]):
         free = _newton(tuple(columns[i] for i in kept), y)
         if free is None:
             continue
         whole = np.zeros(n)
         whole[list(kept)] = free
-        if (whole[:n_slopes] >= 0).all():
+        if (whole[:2] >= 0).all():
             found.append(whole)
         if len(kept) == n and found:
             break  # no bound is met

@@ -57,9 +57,9 @@ class Rows:
                 )
         return self.only(self.frame[column].isin(named), f"with a view other than {' and '.join(named)}")
 
-    def first_of_each(self, column: str, *, what: str) -> "Rows":
-        """Return the first row of each value of `column`, which is a `what`."""
-        return self.only(~self.frame[column].duplicated(), f"that are not the first of their {what}")
+    def first_of_each_study(self, column: str) -> "Rows":
+        """Return the first row of each study, which `column` names."""
+        return self.only(~self.frame[column].duplicated(), "that are not the first of their study")
 
     def listed(self, file: Path, *, column: str, source: str) -> "Rows":
         """Return the rows whose `column` a text file names, one a line.

@@ -175,9 +175,9 @@ def look_of(estimate: Estimate | None, view: View) -> Literal["", "key"]:
     return "key" if judge(estimate, alpha=view.alpha) == "shown" else ""
 
 
-def common_digits(estimates: Iterable[Estimate | None], *, most: int = 4) -> int:
-    """Return the decimals that suit all of some estimates that stand together in a table."""
-    return min(most, max((digits_of(one) for one in estimates if one is not None), default=3))
+def common_digits(estimates: Iterable[Estimate | None]) -> int:
+    """Return the decimals that suit all of some estimates that stand together in a table: four at most."""
+    return min(4, max((digits_of(one) for one in estimates if one is not None), default=3))
 
 
 def interval_cell(estimate: Estimate | None) -> Cell:

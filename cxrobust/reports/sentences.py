@@ -95,13 +95,12 @@ def reason(estimate: Estimate | None) -> str:
     return (estimate.reason if estimate is not None else None) or "no estimate in the results"
 
 
-def support(estimate: Estimate, view: View, *, mirrored: bool = False, labelled: bool = True) -> str:
+def support(estimate: Estimate, view: View, *, mirrored: bool = False) -> str:
     """Return interval and p-value: `95% CI, 0.021 to 0.063; adjusted p < 0.001`; `mirrored` for the estimate's negative."""
     parts = []
     if estimate.ci_low is not None and estimate.ci_high is not None:
         low, high = (-estimate.ci_high, -estimate.ci_low) if mirrored else (estimate.ci_low, estimate.ci_high)
-        label = f"{percent(view.level)}{SPACE}CI, " if labelled else ""
-        parts.append(label + interval(low, high, digits=digits_of(estimate)))
+        parts.append(f"{percent(view.level)}{SPACE}CI, {interval(low, high, digits=digits_of(estimate))}")
     p = deciding_p(estimate)
     if p is not None:
         parts.append(p_value(p, alpha=view.alpha, adjusted=estimate.p_adjusted is not None))

@@ -173,7 +173,7 @@ def enough_digits(value: float, *, digits: int = 3) -> int:
     )
 
 
-def interval(low: float, high: float, *, digits: int = 3, signed: bool = False) -> str:
+def interval(low: float, high: float, *, digits: int = 3) -> str:
     """Write an interval's ends.
 
     Examples
@@ -181,7 +181,7 @@ def interval(low: float, high: float, *, digits: int = 3, signed: bool = False) 
     >>> interval(-0.061, 0.012).replace("\N{NO-BREAK SPACE}", " ")
     '−0.061 to 0.012'
     """
-    return f"{number(low, digits=digits, signed=signed)}{SPACE}to{SPACE}{number(high, digits=digits, signed=signed)}"
+    return f"{number(low, digits=digits)}{SPACE}to{SPACE}{number(high, digits=digits)}"
 
 
 def p_number(p: float, *, alpha: float = 0.05) -> str:

@@ -464,7 +464,7 @@ def test_separated_classes_are_two_steps_of_isotonic_regression():
 @pytest.mark.parametrize("method", LOGISTIC)
 def test_no_maximum_is_said_not_to_converge(method, monkeypatch):
     monkeypatch.setattr(recalibration, "MOST_STEPS", 1)
-    monkeypatch.setattr(recalibration, "_most_likely", lambda columns, y, n_slopes: recalibration._newton(columns, y))
+    monkeypatch.setattr(recalibration, "_most_likely", recalibration._newton)
     outcome = recalibrate(made(), method, seed=3)
     assert {u.reason for u in outcome.unchanged} == {"did not converge"}
 

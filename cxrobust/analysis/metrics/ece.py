@@ -46,13 +46,13 @@ def _equal_mass_edges(probabilities: NDArray[np.float64], n_bins: int) -> NDArra
     return np.asarray(np.quantile(probabilities, np.arange(1, n_bins) / n_bins, method="inverted_cdf"))
 
 
-def held_by_ties(probabilities: NDArray[np.float64], n_bins: int = N_BINS) -> NDArray[np.bool_]:
+def held_by_ties(probabilities: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Return of each equal-mass bin whether both its edges stay where they are in another sample of the images.
 
     An edge does where more images are tied there than the standard deviation of how many lie below, √(n q (1 − q)) for
     the quantile q; the ends of the range do.
     """
-    levels, edges = np.arange(1, n_bins) / n_bins, _equal_mass_edges(probabilities, n_bins)
+    levels, edges = np.arange(1, N_BINS) / N_BINS, _equal_mass_edges(probabilities, N_BINS)
     ordered = np.sort(probabilities)
     tied = np.searchsorted(ordered, edges, side="right") - np.searchsorted(ordered, edges, side="left")
     held = np.concatenate([[True], tied > np.sqrt(len(ordered) * levels * (1 - levels)), [True]])

@@ -93,7 +93,7 @@ class CheXpert(Dataset):
         rows = Rows(frame=whole.join(_parts(whole[PATH], path, self.split)))
         rows = _of_views(rows, self.views)
         if self.images_per_study == "first":
-            rows = rows.first_of_each("study", what="study")
+            rows = rows.first_of_each_study("study")
         if self.list is not None:
             rows = rows.listed(self.list, column="image", source=f"{path.name} after the choice of views")
         frame = rows.frame

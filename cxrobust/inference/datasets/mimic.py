@@ -139,7 +139,7 @@ class MimicCxrJpg(Dataset):
     def _choose(self, rows: Rows, labelled: set[str]) -> Rows:
         rows = rows.of_views(self.views, column=VIEW)
         rows = rows.only(rows.frame[STUDY].isin(labelled), "of a study without labels")
-        return rows.first_of_each(STUDY, what="study") if self.images_per_study == "first" else rows
+        return rows.first_of_each_study(STUDY) if self.images_per_study == "first" else rows
 
     def _images(self, frame: pd.DataFrame) -> FileImages:
         folder = self.images or self.root / "files"

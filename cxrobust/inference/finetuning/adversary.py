@@ -29,7 +29,6 @@ def adversarial(
     *,
     adversary: Adversary,
     report: Reporter = silent,
-    stage: str = "adversarial",
 ) -> nn.Module:
     """Return a copy whose every weight is fitted to the labels on images attacked at each step.
 
@@ -50,7 +49,7 @@ def adversarial(
         training,
         n_images=len(examples),
         parameters=list(tuned.parameters()),
-        stage=stage,
+        stage="adversarial",
         report=report,
     )
     return finished(tuned)

@@ -53,7 +53,6 @@ def linear_probe(
     penalty: float = 1e-3,
     iterations: int = 200,
     report: Reporter = silent,
-    stage: str = "linear-probe",
 ) -> nn.Module:
     """Return a copy whose head alone is fitted, to the optimum of a penalised logistic regression.
 
@@ -75,7 +74,7 @@ def linear_probe(
     """
     tuned = finished(copy.deepcopy(model))
     module = tuned.get_submodule(head)
-    arriving = _arriving(tuned, module, examples.images, head=head, report=report, stage=stage)
+    arriving = _arriving(tuned, module, examples.images, head=head, report=report)
     labels = examples.labels.to(arriving.device)
     fit_layer(module, arriving, labels, penalty=penalty, iterations=iterations)
     return finished(tuned)
@@ -124,7 +123,6 @@ def lora(
     part: str = "network",
     head: str = "classifier",
     report: Reporter = silent,
-    stage: str = "lora",
 ) -> nn.Module:
     """Return a copy with low-rank updates beside frozen weights, and a head of its own, by the PEFT library.
 
@@ -145,7 +143,7 @@ def lora(
     parent, _, name = part.rpartition(".")
     setattr(tuned.get_submodule(parent), name, adapted)
     learned = [parameter for parameter in tuned.parameters() if parameter.requires_grad]
-    _fit_labels(tuned.train(), examples, training, learned, report=report, stage=stage)
+    _fit_labels(tuned.train(), examples, training, learned, report=report, stage="lora")
     return finished(tuned)
 
 
@@ -174,9 +172,7 @@ def _fit_labels(
     fit(model, loss, training, n_images=len(examples), parameters=learned, stage=stage, report=report)
 
 
-def _arriving(
-    model: nn.Module, module: nn.Module, images: Tensor, *, head: str, report: Reporter, stage: str
-) -> Tensor:
+def _arriving(model: nn.Module, module: nn.Module, images: Tensor, *, head: str, report: Reporter) -> Tensor:
     """Return what arrives at a model's last layer for each image."""
     seen: list[Tensor] = []
     leaving: list[Tensor] = []
@@ -193,7 +189,7 @@ def _arriving(
             for batch in torch.split(images, FORWARD_BATCH):
                 logits = model(batch.to(device))
                 done += len(batch)
-                report(stage, done, len(images))
+                report("linear-probe", done, len(images))
                 if len(leaving) != len(seen) or not leaving or not _same(leaving[-1], logits):
                     raise DataError(f"{head!r} is not the layer whose output is the model's: name its last layer")
     finally:

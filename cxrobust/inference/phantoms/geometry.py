@@ -128,10 +128,14 @@ def row_of(t: Array) -> NDArray[np.int64]:
     return place.astype(np.int64)
 
 
-def wall(t: Table, apex: float = 0.36) -> Table:
+APEX = 0.36
+"""Half-width of the thoracic cage at the apex, as a share of its greatest."""
+
+
+def wall(t: Table) -> Table:
     """Half-width of the thoracic cage at `t`, as a share of its greatest."""
     s = np.clip(t, 0.0, 1.0)
-    share: Table = apex + (1 - apex) * (1 - (1 - s) ** 2.2) ** 0.62
+    share: Table = APEX + (1 - APEX) * (1 - (1 - s) ** 2.2) ** 0.62
     return share
 
 
