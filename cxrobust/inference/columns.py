@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from cxrobust.errors import DataError
 from cxrobust.inference.datasets import MISSING
+from cxrobust.inference.tables import line
 
 Uncertain = Literal["ignore", "zeros", "ones"]
 """What an uncertain label (−1) becomes: missing, 0 or 1; after Irvin et al. 2019, U-Ignore, U-Zeros and U-Ones."""
@@ -41,7 +42,8 @@ def read_labels(
         if values.isna().any():
             bad = frame[column][values.isna()]
             raise DataError(
-                f"{path}:{line(bad.index[0])}: {column} is {bad.iloc[0]!r}, expected 1, 0, -1 or blank: correct it"
+                f"{path}:{line(path, bad.index[0])}: {column} is {bad.iloc[0]!r}, expected 1, 0, -1 or blank: correct "
+                "it"
             )
         labels[:, place] = values.to_numpy(dtype=np.int8)
     return labels
@@ -81,8 +83,3 @@ def in_common_words(frame: pd.DataFrame) -> pd.DataFrame:
     if "age" in common.columns:
         common["age"] = read_age(common["age"])
     return common
-
-
-def line(row: object) -> int:
-    """Return the line of a file, its header being line 1, on which the row with index `row` stands."""
-    return int(str(row)) + 2

@@ -8,8 +8,8 @@ from typing import Literal
 import pandas as pd
 
 from cxrobust.errors import DataError, counted, nearest, some
-from cxrobust.inference.columns import line
 from cxrobust.inference.images import reason as reason_of
+from cxrobust.inference.tables import line
 
 Views = Literal["frontal", "all"] | tuple[str, ...]
 """`frontal`, `all`, or values that the data set gives its views, for example `["LATERAL", "LL"]`."""
@@ -78,6 +78,21 @@ def not_in(file: Path) -> str:
     return f"that are not in {file.name}"
 
 
+def check_filled(frame: pd.DataFrame, columns: Iterable[str], path: Path) -> None:
+    """Refuse rows of the file at `path` in which one of these columns is blank; the index numbers the file's rows.
+
+    Raises
+    ------
+    DataError
+        Naming the line of the first, the column, and how many there are.
+    """
+    for column in columns:
+        blank = frame.index[frame[column].str.strip() == ""]
+        if len(blank):
+            more = f", and in {counted(len(blank) - 1, 'further row')}" if len(blank) > 1 else ""
+            raise DataError(f"{path}:{line(path, blank[0])}: {column} is blank{more}: every row needs one")
+
+
 def check_once(ids: "pd.Series[str]", path: Path) -> None:
     """Refuse images of the file at `path` that stand in several rows; the index of `ids` numbers the file's rows.
 
@@ -93,7 +108,8 @@ def check_once(ids: "pd.Series[str]", path: Path) -> None:
     first, others = ids.index[ids == image][0], again.nunique() - 1
     more = f", and so do {counted(others, 'other image')}" if others else ""
     raise DataError(
-        f"{path}:{line(row)}: image {image!r} stands twice, on line {line(first)} too{more}: every image needs one row"
+        f"{path}:{line(path, row)}: image {image!r} stands twice, on line {line(path, first)} too{more}: every "
+        "image needs one row"
     )
 
 

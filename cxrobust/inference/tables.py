@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -67,6 +68,11 @@ def check_columns(frame: pd.DataFrame, path: Path, *, needs: Sequence[str], what
         )
 
 
+def line(path: Path, row: object) -> int:
+    """Return the line of a table's file on which the row with index `row` begins, whatever lines its cells hold."""
+    return next(islice(_rows(path), int(str(row)) + 1, None))[0]
+
+
 def _check_header(names: "pd.Series[str]", path: Path, what: str) -> None:
     """Refuse two columns of one name, of which pandas renames the second."""
     twice = names[names.duplicated() & (names != "")]
@@ -84,15 +90,23 @@ def _check_widths(frame: pd.DataFrame, path: Path, what: str) -> None:
     n_columns = len(frame.columns)
     if n_columns == 1 or not (frame.iloc[:, -1] == "").any():
         return
+    for begins, values in _rows(path):
+        if len(values) < n_columns:
+            raise DataError(
+                f"{path}:{begins}: the row has {len(values)} values and the header {n_columns} columns: complete it, "
+                "or get the file again"
+            )
+
+
+def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield the line on which each row begins, and its values; the header is the first, and blank lines are none."""
     csv.field_size_limit(LONGEST_CELL)
     with _opened(path) as text:
-        rows = csv.reader(text)
-        for row in rows:
-            if len(row) < n_columns and "".join(row).strip():  # blank lines are no rows
-                raise DataError(
-                    f"{path}:{rows.line_num}: the row has {len(row)} values and the header {n_columns} columns: "
-                    "complete it, or get the file again"
-                )
+        rows, begins = csv.reader(text), 1
+        for values in rows:
+            if values == [""] or len(values) > 1 or "".join(values).strip():
+                yield begins, values
+            begins = rows.line_num + 1
 
 
 @contextmanager

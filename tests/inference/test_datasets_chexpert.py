@@ -150,6 +150,13 @@ def test_a_row_that_was_cut_off_is_not_taken_for_one_without_findings(root):
         chexpert(root).table()
 
 
+def test_an_image_in_two_rows_names_both_lines(root):
+    write_labels(root / "train.csv", [*TRAIN, TRAIN[1]])
+    image = r"train/patient00002/study2/view1_frontal\.jpg"
+    with pytest.raises(DataError, match=rf"train\.csv:7: image '{image}' stands twice, on line 3 too: every image"):
+        chexpert(root).table(with_images=False)
+
+
 def test_another_split_gives_validation_images(root):
     write_labels(
         root / "valid.csv", [("patient64541/study1/view1_frontal.jpg", *TRAIN[0][1:])], start="CheXpert-v1.0/valid/"

@@ -244,6 +244,11 @@ def change(path, edit):
             lambda lines: [line for line in lines if "e084de3b" not in line],
             r"1 image .* without a row \(e084de3b\)",
         ),
+        (
+            "split",
+            lambda lines: [*lines[:-1], lines[-1].replace(lines[-1].split(",")[2], " ")],
+            r"split\.csv\.gz:\d+: subject_id is blank: every row needs one",
+        ),
         ("metadata", lambda lines: [*lines, lines[1]], "image '7ba273af' stands twice"),
         ("chexpert", lambda lines: [*lines, lines[1]], "study '50414267' stands twice"),
         (

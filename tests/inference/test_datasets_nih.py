@@ -169,6 +169,22 @@ def test_unknown_finding_in_the_label_file_names_line_and_word(root):
         nih(root).table(with_images=False)
 
 
+@pytest.mark.parametrize(("column", "name"), [(0, "Image Index"), (3, "Patient ID")])
+def test_a_blank_id_names_line_and_column(column, name, root):
+    rows = [list(row) for row in ROWS]
+    rows[2][column] = rows[3][column] = " "
+    write_labels(root / "Data_Entry_2017_v2020.csv", rows)
+    with pytest.raises(DataError, match=rf"v2020\.csv:4: {name} is blank, and in 1 further row: every row needs one"):
+        nih(root).table(with_images=False)
+
+
+def test_a_finding_beside_none_is_told(root):
+    rows = [*ROWS[:2], (ROWS[2][0], "No Finding|Mass", *ROWS[2][2:])]
+    write_labels(root / "Data_Entry_2017_v2020.csv", rows)
+    with pytest.raises(DataError, match=r"v2020\.csv:4: Finding Labels is 'No Finding\|Mass', both of them"):
+        nih(root).table(with_images=False)
+
+
 def test_label_file_without_a_needed_column_names_it(root):
     write_labels(root / "Data_Entry_2017_v2020.csv", header=NEW_HEADER.replace("Patient ID", "Patient"))
     with pytest.raises(DataError, match=r"lacks the column 'Patient ID' .*did you mean 'Patient'"):

@@ -65,6 +65,26 @@ def test_terms_are_findings_by_their_first_words(root):
     assert table.n_reports_without_image == sum(not images for *_, images in REPORTS) == 1
 
 
+@pytest.mark.parametrize(
+    ("report", "images", "where"),
+    [
+        ("7", ["CXR2_IM-0652-1001"], "reports CXR2 and CXR7"),
+        ("7", ["CXR7_1", "CXR7_1"], "report CXR7 twice"),
+        ("7", ["CXR2_IM-0652-1001", "CXR5_IM-2117-1003002"], "reports CXR. and CXR7, and 1 other image likewise"),
+    ],
+)
+def test_an_image_of_two_reports_is_told(report, images, where, root):
+    (root / "ecgen-radiology" / f"{report}.xml").write_text(xml(report, ["normal"], images))
+    with pytest.raises(DataError, match=rf"ecgen-radiology: image 'CXR\S+' stands in {where}: get the reports again"):
+        openi(root).table(with_images=False)
+
+
+@pytest.mark.parametrize("term", ["Massive", "Mass, chest", "Pneumonias/right", "Edematous"])
+def test_a_term_that_only_begins_as_a_finding_is_none(term, root):
+    (root / "ecgen-radiology" / "2.xml").write_text(xml("2", [term], ["CXR2_IM-0652-1001"]))
+    assert found(openi(root).table(with_images=False))["CXR2_IM-0652-1001"] == set()
+
+
 def test_the_index_counts_reports_without_an_image_apart_from_images(root):
     def index(table):
         return describe_images(SimpleNamespace(table=table, left_out={}, pixels=None))

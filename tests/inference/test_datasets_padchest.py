@@ -115,7 +115,21 @@ def test_images_lie_in_their_folders_or_in_one(flat, root):
 @pytest.mark.parametrize("cell", ["normal", "['normal'", "{'normal': 1}", "[1]", "__import__('os')"])
 def test_a_cell_that_is_no_list_of_labels_is_named_and_never_run(cell, tmp_path):
     write(tmp_path / FILE, [*IMAGES[:2], (*IMAGES[3][:8], cell)])
-    with pytest.raises(DataError, match=r"csv: image 'd.png': Labels is .*, expected a list of labels"):
+    with pytest.raises(DataError, match=r"csv:6: image 'd.png': Labels is .*, expected a list of labels"):
+        padchest(tmp_path).table(with_images=False)
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (("", *IMAGES[1][1:]), r"19\.csv:4: ImageID is blank: every row needs one"),
+        ((*IMAGES[1][:3], " ", *IMAGES[1][4:]), r"19\.csv:4: PatientID is blank: every row needs one"),
+        (IMAGES[0], r"19\.csv:4: image 'a\.png' stands twice, on line 2 too: every image needs one row"),
+    ],
+)
+def test_a_blank_id_and_an_image_in_two_rows_are_told(row, words, tmp_path):
+    write(tmp_path / FILE, [*IMAGES[:1], row])
+    with pytest.raises(DataError, match=words):
         padchest(tmp_path).table(with_images=False)
 
 

@@ -100,6 +100,12 @@ def test_dicom_files_are_read_and_their_headers_tell_age_sex_and_view(root):
         rsna(root, headers=True).table(with_images=False)
 
 
+def test_a_blank_id_is_named_with_its_line(root):
+    write(root / "stage_2_train_labels.csv", [HEADER, *ROWS, ",,,,,1"])
+    with pytest.raises(DataError, match=r"labels\.csv:6: patientId is blank: every row needs one"):
+        rsna(root).table(with_images=False)
+
+
 def test_bad_targets_are_named_with_their_line(root):
     write(root / "stage_2_train_labels.csv", [HEADER, *ROWS[:2], "bb-2,1,2,3,4,0"])
     with pytest.raises(DataError, match=r"labels\.csv:3: image 'bb-2' has rows with Target 1 and 0"):

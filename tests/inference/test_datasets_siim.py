@@ -50,8 +50,19 @@ def test_a_blank_outline_and_a_missing_column_are_named(tmp_path):
     (tmp_path / "train-rle.csv").write_text("ImageId, EncodedPixels\na,-1\nb, \n")
     with pytest.raises(DataError, match=r"rle\.csv:3: EncodedPixels is blank, expected an outline or -1"):
         siim(tmp_path).table(with_images=False)
+    (tmp_path / "train-rle.csv").write_text("ImageId, EncodedPixels\na,-1\n ,1 2\n")
+    with pytest.raises(DataError, match=r"rle\.csv:3: ImageId is blank"):
+        siim(tmp_path).table(with_images=False)
     (tmp_path / "train-rle.csv").write_text("ImageId,Pixels\na,-1\n")
     with pytest.raises(DataError, match="lacks the column 'EncodedPixels'"):
+        siim(tmp_path).table(with_images=False)
+
+
+def test_an_image_with_an_outline_and_without_is_told(tmp_path):
+    (tmp_path / "train-rle.csv").write_text("ImageId, EncodedPixels\na,-1\nb,5 6\nb,7 8\nc,5 6\nc, -1\n")
+    with pytest.raises(
+        DataError, match=r"rle\.csv:5: image 'c' has rows with an outline and with -1, which means none"
+    ):
         siim(tmp_path).table(with_images=False)
 
 

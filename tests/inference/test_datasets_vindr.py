@@ -127,9 +127,36 @@ def test_what_is_wrong_with_a_label_file_is_named(tmp_path):
     write(path, ["image_id,rad_id", "a,R1"])
     with pytest.raises(DataError, match="there is no column of a finding"):
         vindr(tmp_path).table(with_images=False)
+    for row, column in ((",Edema,R2", "image_id"), ("a,Edema, ", "rad_id")):
+        write(path, ["image_id,class_name,rad_id", "a,Edema,R1", row])
+        with pytest.raises(DataError, match=rf"train\.csv:3: {column} is blank: every row needs one"):
+            vindr(tmp_path).table(with_images=False)
     write(path, ["image_id,class_name,rad_id", "a,Edema,R1", "a,,R2"])
     with pytest.raises(DataError, match=r"train\.csv:3: class_name is blank"):
         vindr(tmp_path).table(with_images=False)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["image_id,class_name,rad_id", "a,Edema,R1", "a,No finding,R2", "b,No finding,R1", "b,Edema,R1"],
+        ["image_id,rad_id,Edema,No finding", "a,R1,1,0", "a,R2,0,1", "b,R1,1,1"],
+    ],
+)
+@pytest.mark.parametrize("findings", [["Edema"], ["Edema", "No finding"]])
+def test_an_image_on_which_one_reader_saw_a_finding_and_none_is_left_out(lines, findings, tmp_path):
+    write(tmp_path / "train.csv", lines)
+    table = vindr(tmp_path, readers="any", findings=findings).table(with_images=False)
+    assert (table.ids, table.labels.tolist()) == (("a",), [[1] * len(findings)])
+    assert table.exclusions == {"on which a reader saw a finding and No finding": 1}
+
+
+@pytest.mark.parametrize(("readers", "expected"), [("majority", 0), ("any", 1), ("all", 0)])
+@pytest.mark.parametrize("votes", ["10", "1100"])
+def test_half_of_the_readers_are_no_majority(votes, readers, expected, tmp_path):
+    rows = [f"a,R{number},{vote}" for number, vote in enumerate(votes)]
+    write(tmp_path / "train.csv", ["image_id,rad_id,Edema", *rows])
+    assert vindr(tmp_path, readers=readers).table(with_images=False).labels.tolist() == [[expected]]
 
 
 @pytest.mark.parametrize(("readers", "least"), [("any", 1), ("majority", 2), ("all", 3)])

@@ -8,7 +8,7 @@ import zipfile
 import pytest
 
 from cxrobust.errors import DataError
-from cxrobust.inference.tables import read_table
+from cxrobust.inference.tables import line, read_table
 
 WHOLE = 'image,note,Edema,Mass\na,"x, y",1,\n\nb,"two\nlines",0,1\nc,,,\n'
 SHORT = 'image,note,Edema,Mass\na,"x, y",1,\n\nb,"two\nlines",0,1\nc,,1\nd,,0,1\n'
@@ -32,6 +32,7 @@ ENDINGS = ["csv", "csv.gz", "csv.zip", "csv.bz2", "csv.xz"]
 def test_rows_as_they_are_written(ending, tmp_path):
     frame = read_table(write(tmp_path / f"table.{ending}", WHOLE), needs=["image"], what="the table")
     assert frame.to_numpy().tolist() == [["a", "x, y", "1", ""], ["b", "two\nlines", "0", "1"], ["c", "", "", ""]]
+    assert [line(tmp_path / f"table.{ending}", row) for row in frame.index] == [2, 4, 6]
 
 
 @pytest.mark.parametrize("ending", ENDINGS)

@@ -9,11 +9,11 @@ import pandas as pd
 
 from cxrobust.errors import DataError
 from cxrobust.files import sha256_file
-from cxrobust.inference.columns import POLICY, Uncertain, in_common_words, line, read_labels
+from cxrobust.inference.columns import POLICY, Uncertain, in_common_words, read_labels
 from cxrobust.inference.datasets import STUDY_ID, Dataset, ImageTable, dataset, named
 from cxrobust.inference.images import FileImages, file_images, names_in
-from cxrobust.inference.rows import Rows, Views, find_file
-from cxrobust.inference.tables import read_table
+from cxrobust.inference.rows import Rows, Views, check_once, find_file
+from cxrobust.inference.tables import line, read_table
 from cxrobust.predictions.pooling import Pool
 from cxrobust.study.sections import DataPath
 
@@ -97,6 +97,7 @@ class CheXpert(Dataset):
         if self.list is not None:
             rows = rows.listed(self.list, column="image", source=f"{path.name} after the choice of views")
         frame = rows.frame
+        check_once(frame["image"], path)
         return ImageTable(
             name=named(f"CheXpert ({self.split})", self.pool),
             citation=CITATION + (CITATION_OF_TEST if self.split == "test" else ""),
@@ -147,8 +148,8 @@ def _parts(paths: "pd.Series[str]", path: Path, split: str) -> pd.DataFrame:
     if wrong.any():
         row = wrong.index[wrong][0]
         raise DataError(
-            f"{path}:{line(row)}: {PATH} is {paths[row]!r}, expected {split}/patient00001/study1/view1_frontal.jpg or "
-            f"the like: use the label file of the split {split!r}"
+            f"{path}:{line(path, row)}: {PATH} is {paths[row]!r}, expected {split}/patient00001/study1/"
+            f"view1_frontal.jpg or the like: use the label file of the split {split!r}"
         )
     study = parts["patient"] + "/" + parts["study"]
     return pd.DataFrame(

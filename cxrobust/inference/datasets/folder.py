@@ -1,6 +1,5 @@
 """A folder of images with a table of labels: any data set of your own."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -9,11 +8,11 @@ from pydantic import Field
 
 from cxrobust.errors import DataError, StudyError, counted, nearest
 from cxrobust.files import sha256_file
-from cxrobust.inference.columns import LABEL_VALUES, Uncertain, in_common_words, line, read_labels
+from cxrobust.inference.columns import LABEL_VALUES, Uncertain, in_common_words, read_labels
 from cxrobust.inference.datasets import Dataset, ImageTable, dataset
 from cxrobust.inference.images import LOOKED_FOR, FileImages, file_images, with_endings
-from cxrobust.inference.rows import Rows, check_once
-from cxrobust.inference.tables import read_table
+from cxrobust.inference.rows import Rows, check_filled, check_once
+from cxrobust.inference.tables import line, read_table
 from cxrobust.study.sections import DataPath
 
 NEVER_FINDINGS = ("sex", "age", "view", "fold")
@@ -67,7 +66,7 @@ class ImageFolder(Dataset):
         findings = self._find_columns(further)
         rows = self._rows_of_split(whole, splits)
         frame = rows.frame
-        _check_filled(frame, (self.id, self.patient), self.labels)
+        check_filled(frame, (self.id, self.patient), self.labels)
         check_once(frame[self.id].str.strip(), self.labels)
         about = frame.drop(columns=[*findings, *(special - {splits})])
         return ImageTable(
@@ -109,8 +108,8 @@ class ImageFolder(Dataset):
         alike = said[(said != self.split) & (said.str.casefold() == self.split.casefold())]
         if len(alike):
             raise DataError(
-                f"{self.labels}:{line(alike.index[0])}: {column} is {alike.iloc[0]!r} and split in [data] is "
-                f"{self.split!r}: write both alike ({counted(len(alike), 'row')} of this spelling)"
+                f"{self.labels}:{line(self.labels, alike.index[0])}: {column} is {alike.iloc[0]!r} and split in [data] "
+                f"is {self.split!r}: write both alike ({counted(len(alike), 'row')} of this spelling)"
             )
         if not (said == self.split).any():
             known = ", ".join(sorted(repr(name) for name in set(said)))
@@ -123,7 +122,7 @@ class ImageFolder(Dataset):
     def _images(self, frame: pd.DataFrame, column: str) -> FileImages:
         mend = "put them there, or correct root in [data]"
         if column in frame.columns:
-            _check_filled(frame, (column,), self.labels)
+            check_filled(frame, (column,), self.labels)
             files = [self.root / name for name in frame[column]]
             return file_images(files, mend=f"{mend} or the paths in {self.labels.name}")
         return file_images(with_endings(self.root, list(frame[self.id])), mend=f"{mend} ({LOOKED_FOR})")
@@ -138,8 +137,8 @@ def _holds_labels(values: "pd.Series[str]", path: Path) -> bool:
     if good.mean() > 0.5 and not good.all():
         row = good.index[~good][0]
         raise DataError(
-            f"{path}:{line(row)}: {values.name} is {filled[row]!r} where most rows have 1, 0 or -1: correct it, or "
-            "name the findings in [data]"
+            f"{path}:{line(path, row)}: {values.name} is {filled[row]!r} where most rows have 1, 0 or -1: correct it, "
+            "or name the findings in [data]"
         )
     return bool(good.all())
 
@@ -148,10 +147,3 @@ def _blank_columns(frame: pd.DataFrame) -> tuple[str, ...]:
     """Name the columns without one value, which may have been meant for labels."""
     wanted = [column for column in frame.columns if column not in NEVER_FINDINGS]
     return tuple(str(column) for column in wanted if (frame[column].str.strip() == "").all())
-
-
-def _check_filled(frame: pd.DataFrame, columns: Sequence[str], path: Path) -> None:
-    for column in columns:
-        blank = frame.index[frame[column].str.strip() == ""]
-        if len(blank):
-            raise DataError(f"{path}:{line(blank[0])}: {column} is blank: every image needs one")

@@ -15,7 +15,7 @@ from cxrobust.inference.datasets.chexpert import FINDINGS, NONE_OF_THEM
 from cxrobust.inference.images import FileImages, file_images
 from cxrobust.inference.references import chosen_sections
 from cxrobust.inference.report_files import has_report, read_report
-from cxrobust.inference.rows import Rows, Views, check_once
+from cxrobust.inference.rows import Rows, Views, check_filled, check_once
 from cxrobust.inference.tables import check_columns, read_table
 from cxrobust.predictions.pooling import Pool
 from cxrobust.study.sections import DataPath
@@ -169,6 +169,7 @@ def _images_of_split(split: Path, metadata: Path, name: str) -> Rows:
     rows = Rows(frame=images[[IMAGE, STUDY, PATIENT, "split"]])
     rows = rows if name == "all" else rows.of_split(name, column="split", others=SPLITS)
     images = rows.frame
+    check_filled(images, (IMAGE, STUDY, PATIENT), split)
     check_once(images[IMAGE], split)
     about = read_table(metadata, needs=[IMAGE, VIEW], what="the metadata of MIMIC-CXR")
     about = about.drop(columns=[column for column in (STUDY, PATIENT, "split") if column in about.columns])

@@ -12,11 +12,11 @@ from pydantic import Field
 
 from cxrobust.errors import DataError, StudyError, nearest
 from cxrobust.files import sha256_file
-from cxrobust.inference.columns import in_common_words, line
+from cxrobust.inference.columns import in_common_words
 from cxrobust.inference.datasets import Dataset, ImageTable, check_findings, dataset
 from cxrobust.inference.images import FileImages, file_images, names_in
-from cxrobust.inference.rows import Rows, check_once, find_file, not_in, read_list
-from cxrobust.inference.tables import read_table
+from cxrobust.inference.rows import Rows, check_filled, check_once, find_file, not_in, read_list
+from cxrobust.inference.tables import line, read_table
 from cxrobust.study.sections import DataPath
 
 FINDINGS = (
@@ -104,6 +104,7 @@ class NihChestXray14(Dataset):
         elif chosen is not None:
             rows = self._listed(rows, chosen, known=frozenset(frame[ID]), source=path.name)
         frame = rows.frame
+        check_filled(frame, (ID, PATIENT), path)
         check_once(frame[ID], path)
         return ImageTable(
             name=name,
@@ -183,15 +184,22 @@ def _read_findings(texts: "pd.Series[str]", path: Path) -> NDArray[np.int8]:
     codes, distinct = pd.factorize(texts)
     rows = np.zeros((len(distinct), len(FINDINGS)), dtype=np.int8)
     for row, text in zip(rows, distinct, strict=True):
-        for word in str(text).split("|"):
+        words = str(text).split("|")
+        for word in words:
             if word in FINDINGS:
                 row[FINDINGS.index(word)] = 1
             elif word != NONE_OF_THEM:
-                first = texts.index[texts == text][0]
                 raise DataError(
-                    f"{path}:{line(first)}: unknown finding {word!r}{nearest(word, FINDINGS)}: correct the label file"
+                    f"{_place(text, texts, path)}: unknown finding {word!r}{nearest(word, FINDINGS)}: correct the "
+                    "label file"
                 )
+        if NONE_OF_THEM in words and len(words) > 1:
+            raise DataError(f"{_place(text, texts, path)}: {LABELS} is {text!r}, both of them: correct the label file")
     return rows[codes]
+
+
+def _place(text: object, texts: "pd.Series[str]", path: Path) -> str:
+    return f"{path}:{line(path, texts.index[texts == text][0])}"
 
 
 def _read_adjudicated(frame: pd.DataFrame, path: Path) -> NDArray[np.int8]:
@@ -202,7 +210,7 @@ def _read_adjudicated(frame: pd.DataFrame, path: Path) -> NDArray[np.int8]:
         if values.isna().any():
             row = values.index[values.isna()][0]
             raise DataError(
-                f"{path}:{line(row)}: {column} is {frame[column][row]!r}, expected YES or NO: get the file again"
+                f"{path}:{line(path, row)}: {column} is {frame[column][row]!r}, expected YES or NO: get the file again"
             )
         labels[:, place] = values.to_numpy(dtype=np.int8)
     return labels

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 
-from cxrobust.errors import DataError, StudyError, some
+from cxrobust.errors import DataError, StudyError, counted, some
 from cxrobust.files import sha256_bytes, sha256_file
 from cxrobust.inference.datasets import STUDY_ID, Dataset, ImageTable, dataset, named
 from cxrobust.inference.images import EXTENSIONS, FileImages, file_images, names_in, reason
@@ -98,6 +98,7 @@ class OpenI(Dataset):
             raise DataError(f"{source}: there is no report: get it again, or correct reports in [data]")
         images = [_read(name, text, source, self.sections) for name, text in reports.items()]
         rows = self._choose(pd.DataFrame([row for of_report in images for row in of_report]))
+        _check_once(rows.frame, source)
         frame = rows.frame
         findings = tuple(HEADINGS)
         about = frame[["report", "view"]].rename(columns={"report": STUDY_ID}).reset_index(drop=True)
@@ -210,6 +211,17 @@ def _read(name: str, text: bytes, source: Path, sections: Sequence[str]) -> list
     told = {node.attrib.get("Label", "").lower(): " ".join((node.text or "").split()) for node in root.iter(SECTION)}
     words = " ".join(told[one] for one in sections if told.get(one))
     return [{"image": image, "report": number, "found": found, "unread": unread, "text": words} for image in images]
+
+
+def _check_once(frame: pd.DataFrame, source: Path) -> None:
+    """Refuse an image that stands in two reports, or twice in one."""
+    again = frame["image"][frame["image"].duplicated()].unique()
+    if len(again):
+        image = again[0]
+        first, second = frame["report"][frame["image"] == image].iloc[:2]
+        where = f"reports {first} and {second}" if first != second else f"report {first} twice"
+        more = f", and {counted(len(again) - 1, 'other image')} likewise" if len(again) > 1 else ""
+        raise DataError(f"{source}: image {image!r} stands in {where}{more}: get the reports again")
 
 
 def _begins(term: str, starts: Sequence[str]) -> bool:

@@ -15,8 +15,8 @@ from cxrobust.files import sha256_file
 from cxrobust.inference.columns import in_common_words
 from cxrobust.inference.datasets import STUDY_ID, Dataset, ImageTable, dataset
 from cxrobust.inference.images import FileImages, file_images, names_in
-from cxrobust.inference.rows import Rows, Views, find_file
-from cxrobust.inference.tables import read_table
+from cxrobust.inference.rows import Rows, Views, check_filled, check_once, find_file
+from cxrobust.inference.tables import line, read_table
 from cxrobust.study.sections import DataPath
 
 LABEL_FILES = ("PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv",)
@@ -76,6 +76,8 @@ class PadChest(Dataset):
             of_all = rows.frame[ID]
             rows = rows.listed(self.list, column=ID, source=path.name)
             labels = labels[of_all.isin(rows.frame[ID]).to_numpy()]
+        check_filled(rows.frame, (ID, PATIENT), path)
+        check_once(rows.frame[ID], path)
         return ImageTable(
             name="PadChest" + (" (labels by physicians)" if self.labeler == "physician" else ""),
             citation=CITATION,
@@ -93,7 +95,7 @@ class PadChest(Dataset):
         """Return the images that are taken but for `list`, and the distinct sets of labels, numbered in `told`."""
         codes, distinct = pd.factorize(frame[LABELS])
         first = np.unique(codes, return_index=True)[1]
-        told = tuple(_read(str(text), path, frame[ID][row]) for text, row in zip(distinct, first, strict=True))
+        told = tuple(_read(str(text), path, frame[ID], row) for text, row in zip(distinct, first, strict=True))
         rows = Rows(frame=frame.assign(told=codes))
         taken = rows.frame["told"].map(lambda code: TO_EXCLUDE not in told[code]) & (frame[VIEW] != "EXCLUDE")
         rows = rows.only(taken, "marked to be excluded")
@@ -129,7 +131,7 @@ class PadChest(Dataset):
         )
 
 
-def _read(text: str, path: Path, image: str) -> frozenset[str]:
+def _read(text: str, path: Path, images: "pd.Series[str]", row: int) -> frozenset[str]:
     """Return the labels of a cell such as `['normal', ' pneumonia']`; none of `nan`, and no blank one."""
     if text in {"", "nan"}:
         return frozenset()
@@ -139,7 +141,8 @@ def _read(text: str, path: Path, image: str) -> frozenset[str]:
         names = None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise DataError(
-            f"{path}: image {image!r}: {LABELS} is {text[:60]!r}, expected a list of labels: get the file again"
+            f"{path}:{line(path, row)}: image {images[row]!r}: {LABELS} is {text[:60]!r}, expected a list of labels: "
+            "get the file again"
         )
     return frozenset(filter(None, (" ".join(name.split()) for name in names)))
 

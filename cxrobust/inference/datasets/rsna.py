@@ -10,12 +10,11 @@ import pandas as pd
 
 from cxrobust.errors import DataError, counted, some
 from cxrobust.files import sha256_file
-from cxrobust.inference.columns import line
 from cxrobust.inference.datasets import Dataset, ImageTable, dataset
 from cxrobust.inference.headers import with_headers
 from cxrobust.inference.images import LOOKED_FOR, FileImages, file_images, reason, with_endings
-from cxrobust.inference.rows import Rows, find_file
-from cxrobust.inference.tables import read_table
+from cxrobust.inference.rows import Rows, check_filled, find_file
+from cxrobust.inference.tables import line, read_table
 from cxrobust.study.sections import DataPath
 
 FINDINGS = ("Pneumonia",)
@@ -99,16 +98,19 @@ def _optional(root: Path, name: str) -> Path | None:
 
 def _by_image(boxes: pd.DataFrame, path: Path) -> pd.DataFrame:
     """Return a row an image with its target, in the order of the file, and how many boxes it has."""
+    check_filled(boxes, [ID], path)
     targets = boxes[TARGET].str.strip().map({"1": 1, "0": 0})
     if targets.isna().any():
         row = targets.index[targets.isna()][0]
-        raise DataError(f"{path}:{line(row)}: {TARGET} is {boxes[TARGET][row]!r}, expected 1 or 0: get the file again")
+        raise DataError(
+            f"{path}:{line(path, row)}: {TARGET} is {boxes[TARGET][row]!r}, expected 1 or 0: get the file again"
+        )
     by_image = targets.groupby(boxes[ID], sort=False)
     differs = by_image.transform("nunique") > 1
     if differs.any():
         row = differs.index[differs][0]
         raise DataError(
-            f"{path}:{line(row)}: image {boxes[ID][row]!r} has rows with {TARGET} 1 and 0: get the file again"
+            f"{path}:{line(path, row)}: image {boxes[ID][row]!r} has rows with {TARGET} 1 and 0: get the file again"
         )
     return by_image.agg(["first", "sum"]).reset_index().rename(columns={"first": TARGET, "sum": "n_boxes"})
 

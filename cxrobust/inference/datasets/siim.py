@@ -9,12 +9,11 @@ import pandas as pd
 
 from cxrobust.errors import DataError
 from cxrobust.files import sha256_file
-from cxrobust.inference.columns import line
 from cxrobust.inference.datasets import Dataset, ImageTable, dataset
 from cxrobust.inference.headers import with_headers
 from cxrobust.inference.images import EXTENSIONS, FileImages, file_images
-from cxrobust.inference.rows import Rows, find_file
-from cxrobust.inference.tables import read_table
+from cxrobust.inference.rows import Rows, check_filled, find_file
+from cxrobust.inference.tables import line, read_table
 from cxrobust.study.sections import DataPath
 
 FINDINGS = ("Pneumothorax",)
@@ -90,10 +89,20 @@ def _by_image(outlines: pd.DataFrame, path: Path) -> pd.DataFrame:
     """Return a row an image with the number of its outlines, in the order of the file."""
     if MASK not in outlines.columns:
         raise DataError(f"{path}: the label file of the challenge lacks the column {MASK!r}: get the file again")
+    check_filled(outlines, [ID], path)
     mask = outlines[MASK].str.strip()
     blank = mask == ""
     if blank.any():
         row = blank.index[blank][0]
-        raise DataError(f"{path}:{line(row)}: {MASK} is blank, expected an outline or {NO_MASK}: get the file again")
-    counts = (mask != NO_MASK).groupby(outlines[ID], sort=False).sum()
-    return counts.rename("n_outlines").reset_index()
+        raise DataError(
+            f"{path}:{line(path, row)}: {MASK} is blank, expected an outline or {NO_MASK}: get the file again"
+        )
+    images = (mask != NO_MASK).groupby(outlines[ID], sort=False)
+    differs = images.transform("nunique") > 1
+    if differs.any():
+        row = differs.index[differs][0]
+        raise DataError(
+            f"{path}:{line(path, row)}: image {outlines[ID][row]!r} has rows with an outline and with {NO_MASK}, which "
+            "means none: get the file again"
+        )
+    return images.sum().rename("n_outlines").reset_index()

@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 
 from cxrobust.errors import DataError
 from cxrobust.files import sha256_file
-from cxrobust.inference.columns import line
 from cxrobust.inference.datasets import Dataset, ImageTable, dataset
 from cxrobust.inference.headers import with_headers
 from cxrobust.inference.images import LOOKED_FOR, FileImages, file_images, with_endings
-from cxrobust.inference.rows import Rows, find_file
-from cxrobust.inference.tables import read_table
+from cxrobust.inference.rows import Rows, check_filled, find_file
+from cxrobust.inference.tables import line, read_table
 from cxrobust.study.sections import DataPath
 
 NONE_OF_THEM = "No finding"
@@ -42,6 +41,9 @@ class VinDrCxr(Dataset):
     readers agreed upon. `findings = "all"` are those of the label file without
     `No finding`, which is no finding of its own; name it to have it.
 
+    Images on which one reader saw a finding, and `No finding`, are left out and counted, as those are that are not in
+    `list`.
+
     VinDr-CXR tells no patients: every image counts as its own, and the table's name says so.
     """
 
@@ -62,9 +64,12 @@ class VinDrCxr(Dataset):
         """Read what each reader saw on each image, and choose the images."""
         path = self.labels or _label_file(self.root, self.split)
         frame = read_table(path, needs=[IMAGE], what="the label file of VinDr-CXR")
+        check_filled(frame, [column for column in (IMAGE, READER, CLASS) if column in frame.columns], path)
         seen = _from_boxes(frame, path) if CLASS in frame.columns else _from_columns(frame, path)
         names = [name for name in seen.columns if name != NONE_OF_THEM or NONE_OF_THEM in self.findings]
         rows = Rows(frame=_agreed(seen[names], self.readers))
+        consistent = ~rows.frame[IMAGE].isin(_self_contradicting(seen))
+        rows = rows.only(consistent, f"on which a reader saw a finding and {NONE_OF_THEM}")
         if self.list is not None:
             rows = rows.listed(self.list, column=IMAGE, source=path.name)
         ids = tuple(rows.frame[IMAGE])
@@ -107,7 +112,7 @@ def _from_columns(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
     twice = pd.DataFrame({IMAGE: frame[IMAGE], READER: readers}).duplicated()
     if twice.any():
         row = twice.index[twice][0]
-        raise DataError(f"{path}:{line(row)}: image {frame[IMAGE][row]!r} stands twice for one reader: keep one")
+        raise DataError(f"{path}:{line(path, row)}: image {frame[IMAGE][row]!r} stands twice for one reader: keep one")
     seen = pd.DataFrame({name: _flags(frame[name], path) for name in findings}, index=frame.index)
     return seen.rename(columns=OTHER_SPELLINGS).set_index([frame[IMAGE], readers.rename(READER)])
 
@@ -119,20 +124,25 @@ def _flags(values: "pd.Series[str]", path: Path) -> "pd.Series[float]":
     if wrong.any():
         row = wrong.index[wrong][0]
         raise DataError(
-            f"{path}:{line(row)}: {values.name} is {values[row]!r}, expected 1, 0 or blank: get the file again"
+            f"{path}:{line(path, row)}: {values.name} is {values[row]!r}, expected 1, 0 or blank: get the file again"
         )
     return flags
 
 
 def _from_boxes(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
     """Return what each reader saw, a row an image and reader, from a table with a row a box or `No finding`."""
-    blank = frame[CLASS].str.strip() == ""
-    if blank.any():
-        raise DataError(f"{path}:{line(blank.index[blank][0])}: {CLASS} is blank: get the file again")
     readers = frame[READER] if READER in frame.columns else pd.Series("", index=frame.index)
     keys = [frame[IMAGE], readers.rename(READER)]
     flags = pd.get_dummies(frame[CLASS].str.strip().replace(OTHER_SPELLINGS), dtype=int)
     return flags.groupby(keys, sort=False).max()
+
+
+def _self_contradicting(seen: pd.DataFrame) -> frozenset[str]:
+    """Return the images on which a reader saw a finding, and none."""
+    if NONE_OF_THEM not in seen:
+        return frozenset()
+    both = (seen[NONE_OF_THEM] == 1) & (seen.drop(columns=NONE_OF_THEM) == 1).any(axis=1)
+    return frozenset(seen.index[both].get_level_values(IMAGE))
 
 
 def _agreed(seen: pd.DataFrame, readers: Readers) -> pd.DataFrame:
