@@ -382,6 +382,22 @@ def test_faults_are_named(folder):
     assert any("cut off" in faults for faults in reading.written.faults)
 
 
+def test_samples_of_an_image_are_drawn_apart_from_one_another_and_from_its_report(folder, monkeypatch):
+    """Each by a seed of its own, which neither batch nor other images decide."""
+    loaded = regime_in(folder, confidence="agreement", samples=3, decoding="sample").load(FINDINGS)
+    images, write, seeds = as_images(pictures(4)), loaded.writer.write, []
+    monkeypatch.setattr(
+        loaded.writer, "write", lambda shown, how, own: seeds.append(tuple(own)) or write(shown, how, own)
+    )
+    loaded.read(images, ids=names(4), seed=3)
+    together = seeds.copy()
+    assert len(together) == 1 + 3
+    assert len({seed for own in together for seed in own}) == 4 * (1 + 3)
+    seeds.clear()
+    loaded.read(images[[2]], ids=["i2"], seed=3)
+    assert seeds == [own[2:3] for own in together]
+
+
 def test_samples_that_state_nothing_are_told_beside_the_report(folder, monkeypatch):
     loaded = regime_in(folder, confidence="agreement", samples=3).load(FINDINGS)
     images, write, drawn = as_images(pictures(2)), loaded.writer.write, []

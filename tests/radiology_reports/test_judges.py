@@ -127,6 +127,23 @@ def test_a_score_that_needs_settings_takes_those_of_the_study_and_keeps_its_grad
     assert asked == [3, 3]  # each settings once, and what is kept never again
 
 
+def test_a_score_of_which_less_is_better_prefers_the_report_with_less_of_it(tmp_path):
+    """Errors that answers of GREEN count; ids are places among the reports that are scored together."""
+    from cxrobust.radiology_reports.scores.green import Green
+
+    counts = {RIGHT: 0, WRONG: 4, PARTLY: 1}
+    form = "[Clinically Significant Errors]:\n(a) False report: {}.\n\n[Matched Findings]:\n2. A; B"
+    lines = [{"id": str(place), "answer": form.format(counts[text])} for place, text in enumerate(CASE.texts)]
+    answers = tmp_path / "answers.jsonl"
+    answers.write_text("\n".join(map(json.dumps, lines)))
+    for score, grades in (("green-errors", (0.0, -4.0, -1.0)), ("green", (1.0, 2 / 6, 2 / 3))):
+        table = json.dumps({"name": "j", "kind": "score", "score": score})
+        one = judge["score"].model_validate_json(table, context={"scorers": {"green": Green(answers=answers)}})
+        (found,) = one.judge([CASE], Desk())
+        assert found.grades == pytest.approx(grades)
+        assert choices(found) == ["first", "first", "second"]
+
+
 def test_a_simulated_person_errs_as_often_as_stated_and_always_alike():
     cases = [Case(image=str(i), reference=REFERENCE, texts=(RIGHT, WRONG)) for i in range(2000)]
     noisy = make("simulated-person", noise=0.25)
@@ -155,6 +172,33 @@ def test_people_vote_by_text_in_any_order(tmp_path):
     assert choices(found) == ["first", None, "tie"]
     assert found.decisions[1].why == NOT_ASKED
     assert found.grades == (1.0, 0.25, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "tie", "meant"),
+    [
+        (1, 1, 0, "tie"),
+        (1, 0, 1, "first"),  # as many say that neither is better: the report that somebody prefers
+        (0, 1, 1, "second"),
+        (2, 1, 2, "first"),
+        (1, 2, 2, "second"),
+        (1, 0, 2, "tie"),
+        (1, 1, 3, "tie"),
+        (2, 2, 1, "tie"),
+        (3, 2, 0, "first"),
+    ],
+)
+@pytest.mark.parametrize("texts", [(RIGHT, WRONG), (WRONG, RIGHT)])
+def test_votes_of_people_are_counted_as_documented(first, second, tie, meant, texts, tmp_path):
+    """Whichever report stands first in the alphabet, in the file and among the samples."""
+    votes = ["first"] * first + ["second"] * second + ["tie"] * tie
+    rows = [{"image": "a", "first": texts[0], "second": texts[1], "preferred": vote} for vote in votes]
+    file = tmp_path / "people.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    case, turned = (Case(image="a", reference=REFERENCE, texts=order) for order in (texts, texts[::-1]))
+    (found, other) = make("people", file=str(file)).judge([case, turned], Desk())
+    assert choices(found) == [meant]
+    assert choices(other) == [{"first": "second", "second": "first", "tie": "tie"}[meant]]
 
 
 def test_lines_of_people_on_reports_that_are_none_of_these_are_named(tmp_path):
@@ -436,6 +480,22 @@ def test_an_endpoint_that_never_answers_ends_after_many_questions(monkeypatch):
     with endpoint(lambda question: (200, "no JSON")) as (url, asked), ended:
         make("endpoint", url=url, model="m", at_once=2).judge([CASE], Desk())
     assert len(asked) == 4
+
+
+def test_an_answer_between_questions_without_one_keeps_an_endpoint_going(monkeypatch):
+    """Three of four questions have no answer, and never four in a row."""
+    monkeypatch.setattr("cxrobust.radiology_reports.judges.endpoint.MOST_IN_A_ROW", 4)
+    seen = []
+
+    def every_fourth(question):
+        seen.append(question)
+        return "Verdict: tie" if len(seen) % 4 == 0 else (200, "no JSON")
+
+    cases = [Case(image=str(n), reference=REFERENCE, texts=(RIGHT, f"{WRONG} {n}")) for n in range(6)]
+    with endpoint(every_fourth) as (url, asked):
+        found = make("endpoint", url=url, model="m", at_once=1).judge(cases, Desk())
+    assert len(asked) == 12
+    assert len(found) == 6
 
 
 def test_the_key_must_be_there_and_the_address_an_address(monkeypatch):

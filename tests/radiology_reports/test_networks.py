@@ -181,6 +181,35 @@ def test_bertscore_against_greedy_matching_by_hand(tmp_path, tokenizer):
     assert np.isfinite(found.columns["bertscore"]).all()
 
 
+def test_bertscore_reads_as_far_as_a_roberta_has_places(tmp_path):
+    """Its first places are free: of 22 it has 20 for tokens where padding is token 1; a text is cut there."""
+    pytest.importorskip("bert_score")
+    folder, words = tmp_path / "roberta", ["[UNK]", "[PAD]", *WORDS[2:]]
+    folder.mkdir()
+    (folder / "vocab.txt").write_text("\n".join(words))
+    tokenizer = transformers.BertTokenizerFast(vocab=str(folder / "vocab.txt"))
+    assert tokenizer.pad_token_id == 1
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(1)
+    config = transformers.RobertaConfig(
+        vocab_size=len(words), hidden_size=64, num_hidden_layers=2, num_attention_heads=1, intermediate_size=32,
+        max_position_embeddings=22, pad_token_id=1,
+    )  # fmt: skip
+    transformers.RobertaModel(config).save_pretrained(folder)
+    judge = scorer["bertscore"](model=folder, layers=2, device="cpu", batch=4)
+    read = " ".join(
+        ["small left effusion", "no right pneumothorax", "lungs are clear"] * 2
+    )  # 18 words, [CLS] and [SEP]
+    texts = (read, f"{read} heart normal", f"{read} heart", "heart normal")
+    reference = "left pneumothorax . heart normal"
+    found = judge.score(Pairs(ids=tuple("abcd"), candidates=texts, references=(reference,) * 4))
+    cut = "text beyond 20 tokens not read"
+    assert [cut in (remark or "") for remark in found.remarks] == [False, True, True, False]
+    values = found.columns["bertscore"]
+    assert values[:3] == pytest.approx(values[0], abs=1e-5)
+    assert abs(values[3] - values[0]) > 1e-3
+
+
 def test_a_folder_without_a_network_is_named(tmp_path):
     pytest.importorskip("bert_score")
     with pytest.raises(DataError, match="bert-score cannot use it"):

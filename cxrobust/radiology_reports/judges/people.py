@@ -49,8 +49,8 @@ class People(Judge):
     """Preferences from a file, CSV or JSON lines: image, first, second (the two reports) and preferred.
 
     Reports are found by their text, so that the file goes on holding where reports are sampled again. `preferred` is
-    `first`, `second` or `tie`; empty where nobody decided. Several rows of one pair are several votes: most win, and
-    as many on both sides are a tie.
+    `first`, `second` or `tie`; empty where nobody decided. Several rows of one pair are several votes: the report with
+    more is preferred unless more say that neither is; as many for either are a tie.
     """
 
     kind: Literal["people"]
