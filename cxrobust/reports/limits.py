@@ -65,10 +65,11 @@ def training_limit(view: View) -> Limit | None:
     if not single:
         return None
     everyone = len(single) == len(view.regimes)
-    who = "each regime" if everyone else listed([regime(name) for name in single])
+    who = "each regime" if everyone and view.others else listed([regime(name) for name in single])
+    told = "these checkpoints" if view.others else "this checkpoint"
     return Limit(
         title="One training run.",
-        text=f"One training run of {who} was studied. What is said is about these checkpoints; another seed, data order or "
+        text=f"One training run of {who} was studied. What is said is about {told}; another seed, data order or "
         "stopping time might give another result, and the intervals do not hold that variation.",
         short=f"how another training run of the same regime would do: one run of {who} was studied.",
     )

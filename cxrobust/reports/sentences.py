@@ -312,20 +312,20 @@ def overview_sentence(view: View, metric: str, condition: str, *, opening: str =
             if verdict == "shown" and change is not None and change.estimate is not None and change.estimate * sign > 0
         ]
         if group:
-            clauses.append(f"{verb} {_by(group)} with {_regimes([name for name, _ in group], view)}")
+            clauses.append(f"{verb} {_by(group)}{_with([name for name, _ in group], view)}")
     limit = margin(next((change for _, change, verdict in judged if verdict in MARGINS), None))
     for verdict, words in (
-        ("not shown", "no change could be shown with"),
-        ("equivalent", f"a change of {limit} or more could be ruled out with"),
-        ("not inferior", f"a loss of {limit} or more could be ruled out with"),
-        ("not equivalent", f"a change of {limit} or more could not be ruled out with"),
-        ("maybe inferior", f"a loss of {limit} or more could not be ruled out with"),
-        ("not tested", "the change was not tested with"),
-        ("not estimable", "the change is not estimable with"),
+        ("not shown", "no change could be shown"),
+        ("equivalent", f"a change of {limit} or more could be ruled out"),
+        ("not inferior", f"a loss of {limit} or more could be ruled out"),
+        ("not equivalent", f"a change of {limit} or more could not be ruled out"),
+        ("maybe inferior", f"a loss of {limit} or more could not be ruled out"),
+        ("not tested", "the change was not tested"),
+        ("not estimable", "the change is not estimable"),
     ):
         names = [name for name, _, found in judged if found == verdict]
         if names:
-            clauses.append(f"{words} {_regimes(names, view, none='no ' in words)}")
+            clauses.append(f"{words}{_with(names, view, none=words.startswith('no '))}")
     name = metric_name(view, metric)
     subject = name if clauses[0].startswith(("fell", "rose")) else f"for {name}"
     return _opened(opening, f"{subject} {'; '.join(clauses)}.")
@@ -345,10 +345,13 @@ def _by(group: Sequence[tuple[str, float]]) -> str:
     return f"by {ends[0]} to {ends[1]}"
 
 
-def _regimes(names: Sequence[str], view: View, *, none: bool = False) -> str:
+def _with(names: Sequence[str], view: View, *, none: bool = False) -> str:
+    """Name the regimes of a clause: ` with lora`; nothing where the study has one alone."""
+    if len(view.regimes) == 1:
+        return ""
     if len(names) == len(view.regimes) and len(names) > 2:
-        return f"{'any of the' if none else 'all'} {len(names)} regimes"
-    return listed([regime(name) for name in names])
+        return f" with {'any of the' if none else 'all'} {len(names)} regimes"
+    return f" with {listed([regime(name) for name in names])}"
 
 
 def findings_sentence(view: View, metric: str, name: str) -> str:

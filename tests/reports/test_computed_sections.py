@@ -1,5 +1,6 @@
 """Flips, confidence, power, sensitivity and limits: what their sentences say, in both directions, and where they stand."""
 
+import html
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from cxrobust.reports.sections.sensitivity import change, why_left_out
 from cxrobust.reports.view import View
 from cxrobust.reports.words import plain
 
-from .made import CLEAN_ONLY, LARGE, SMALL, TYPICAL, results
+from .made import CLEAN_ONLY, LARGE, SMALL, TYPICAL, Made, results
 
 PRIMARY = "pgd(eps=1/255, steps=20)"
 RAW = results(replace(TYPICAL, n_regimes=3, n_findings=2, one_class=False, few=False))
@@ -264,6 +265,82 @@ def test_intervals_of_images_as_independent_are_called_narrower_where_they_are(m
     )
     told = plain(built(replace(RAW, sensitivity=others), "sensitivity")["narrower"])
     assert told == (f"{opening}no gain: images of one patient resemble one another." if opening else "")
+
+
+def of_one_condition(made):
+    """The results of the clean images and the primary condition alone."""
+    kept = {"clean", PRIMARY}
+    several = {"estimates", "reliability", "confidence", "flips"}
+    return replace(
+        made,
+        conditions=tuple(one for one in made.conditions if one["name"] in kept),
+        **{name: tuple(one for one in getattr(made, name) if one.condition in kept) for name in several},
+    )
+
+
+def bodies_of(made):
+    return section_bodies(compose(view_of(made)))[0]
+
+
+def in_words(body):
+    """A section's body as it is read, without its tables."""
+    body = re.sub(r"<table.*?</table>|<svg.*?</svg>", "", body, flags=re.DOTALL)
+    return re.sub(r"\s+", " ", html.unescape(plain(re.sub(r"<[^>]+>|\xad", "", body)))).strip()
+
+
+@pytest.fixture(scope="module")
+def of_one_and_several():
+    return bodies_of(ONE), bodies_of(RAW)
+
+
+ONE = of_one_condition(results(Made(n_regimes=1, n_findings=1, n_severities=0, one_class=False, few=False)))
+
+
+@pytest.mark.parametrize(
+    ("name", "of_one", "of_several"),
+    [
+        ("answer", "what this checkpoint does with", "what these checkpoints do with"),
+        ("answer", "one run of supervised was studied", "one run of each regime was studied"),
+        ("design", "The regime (Table 1) predicted every image, as it is and under the perturbation (", "Every regime"),
+        ("robustness", "Figure 2 shows the estimates.", "Figure 2 shows every strength."),
+        ("robustness", "AUROC fell by 0.127. Accuracy fell", "with all 3 regimes. "),
+        ("flips", "Figure 3 shows these errors, Table", "Figure 3 shows these errors for every regime, Table"),
+        ("flips", "Points, shares of decisions; lines", "Points, shares of decisions, all findings pooled; lines"),
+        ("calibration", "equal-width bins; bars", "equal-width bins, all findings pooled; bars"),
+        ("confidence", "of max(p, 1 − p); above", "of max(p, 1 − p), all findings pooled; above"),
+        ("clustering", "a factor of 1.33 (Table 6); the patient-level one is the larger.", "of 6 pairs of regime"),
+        ("methods", "the changes, perturbed − clean, of the", "the difference-in-differences of the macro averages"),
+        ("methods", "all metrics together (primary)", "all metrics and regimes together (primary)"),
+        ("limitations", "What is said is about this checkpoint;", "What is said is about these checkpoints;"),
+    ],
+)
+def test_one_regime_condition_and_finding_are_not_told_as_several(name, of_one, of_several, of_one_and_several):
+    one, several = (in_words(bodies[name]) for bodies in of_one_and_several)
+    assert of_one in one
+    assert of_several not in one
+    assert of_several in several
+
+
+def test_where_no_change_of_the_one_regime_is_shown_the_sentence_ends_there():
+    made = replace(ONE, estimates=tuple(replace(e, p_adjusted=0.3) for e in ONE.estimates))
+    assert "steps, for ECE no change could be shown. Figure 4 shows observed" in in_words(
+        bodies_of(made)["calibration"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("ratios", "factor", "larger"),
+    [
+        ((0.9,), "0.90", "not the larger"),
+        ((1.071, 1.073), "1.07", "the larger for 2 of 2 pairs of regime and finding"),
+        ((0.9, 1.2, 1.3), "0.90 to 1.30", "the larger for 2 of 3 pairs of regime and finding"),
+    ],
+)
+def test_ratios_of_standard_errors_are_told_as_a_range_where_they_are_one(ratios, factor, larger):
+    one = RAW.unclustered[0]
+    made = replace(RAW, unclustered=tuple(replace(one, se_patient=ratio, se_image=1.0) for ratio in ratios))
+    found = built(made, "clustering")
+    assert (found["factor"], found["larger"]) == (factor, larger)
 
 
 def test_many_regimes_stand_in_several_figures():

@@ -94,7 +94,7 @@ def _sentences(view: View, metric: str, *, numbers: bool, opening: str = "") -> 
 
 def _shows(view: View, metric: str) -> list[str]:
     said = [
-        f"what {_subject(view)} do with {counted_images(view)}: every difference is taken on the same images, and {unit(view)}."
+        f"what {_subject(view)} with {counted_images(view)}: every difference is taken on the same images, and {unit(view)}."
     ]
     series = view.primary_series
     steady = _steady(view, metric, series) if series else []
@@ -108,9 +108,10 @@ def _shows(view: View, metric: str) -> list[str]:
 
 
 def _subject(view: View) -> str:
-    """Say whom the study speaks of: checkpoints, or regimes where each has several training runs."""
-    several = all(one.get("replicates", 1) > 1 for one in view.results.regimes)
-    return "these regimes, by the training runs studied," if several else "these checkpoints"
+    """Say who does what the study shows: checkpoints, or regimes where each has several training runs."""
+    if all(one.get("replicates", 1) > 1 for one in view.results.regimes):
+        return f"{'these regimes' if view.others else 'this regime'}, by the training runs studied, {'do' if view.others else 'does'}"
+    return "these checkpoints do" if view.others else "this checkpoint does"
 
 
 def _steady(view: View, metric: str, series: Series) -> list[str]:

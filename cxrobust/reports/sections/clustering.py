@@ -1,13 +1,13 @@
 """Standard errors with patients as the unit, beside those that take images for independent."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cxrobust.reports.parts import Cell, Column, Group, Table
 from cxrobust.reports.sections import section
 from cxrobust.reports.units import unit
 from cxrobust.reports.view import View
-from cxrobust.reports.words import capitalised, finding_words, metric_words, number
+from cxrobust.reports.words import capitalised, count, finding_words, metric_words, number
 from cxrobust.results import Unclustered
 
 METHODS = {"delong": "DeLong’s method"}
@@ -28,12 +28,23 @@ def clustering(view: View) -> Mapping[str, Any]:
         "regime": own[0].regime,
         "metric": metric_words(own[0].metric).name,
         "method": METHODS.get(own[0].method_image, own[0].method_image),
-        "low": number(min(ratios), digits=2),
-        "high": number(max(ratios), digits=2),
-        "n_above": sum(ratio > 1 for ratio in ratios),
-        "n_all": len(ratios),
+        "factor": _range(ratios),
+        "larger": _larger(ratios),
         "unit": capitalised(unit(view)),
     }
+
+
+def _range(ratios: Sequence[float]) -> str:
+    low, high = (number(one, digits=2) for one in (min(ratios), max(ratios)))
+    return low if low == high else f"{low} to {high}"
+
+
+def _larger(ratios: Sequence[float]) -> str:
+    """Say for how many pairs of regime and finding the patient-level standard error is the larger one."""
+    n_above = sum(ratio > 1 for ratio in ratios)
+    if len(ratios) == 1:
+        return "the larger" if n_above else "not the larger"
+    return f"the larger for {count(n_above)} of {count(len(ratios))} pairs of regime and finding"
 
 
 def _columns(view: View) -> tuple[Column, ...]:

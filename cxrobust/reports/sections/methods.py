@@ -10,12 +10,18 @@ from cxrobust.reports.sources import names_all_patients, names_no_patient
 from cxrobust.reports.units import in_units
 from cxrobust.reports.view import View
 from cxrobust.reports.words import INTERVALS, count, listed, metric_words, named_tests, p_number, percent
-from cxrobust.results import Estimate
+from cxrobust.results import Estimand, Estimate
 
 SIGN_FLIPS = {"permutation", "permutation (exact)"}
 SWAPS = {"permutation (swaps)", "permutation (swaps, exact)"}
 EXPLAINED = {"percentile", "percentile-recentred", "expanded", "t", "t-corrected"}
 """Tests and intervals that the template explains."""
+PRIMARY_TESTS: dict[Estimand, str] = {
+    "difference-in-differences": "difference-in-differences",
+    "regime-reference": "regime − reference differences",
+    "perturbed-clean": "changes, perturbed − clean,",
+}
+"""What the primary family tests, by the estimand that answers the question; values alone are not tested."""
 
 
 @section("methods", order=90, title="Methods", documents=("report", "appendix"))
@@ -32,6 +38,7 @@ def methods(view: View) -> Mapping[str, Any]:
         "high_percentile": f"{100 - tail:.6g}",
         "most_undefined": percent(analysis.get("most_undefined", 0.2)),
         "families": [family["name"] for family in analysis.get("families", ())],
+        "primary_tests": PRIMARY_TESTS.get(view.comparison, ""),
         "intervals": intervals,
         "plain": _having(shown, "percentile"),
         "of_t": _having(shown, "t"),

@@ -62,7 +62,7 @@ def robustness(view: View) -> Mapping[str, Any]:
     control = control_of(view, series)
     alt = (
         f"In {counted(len(metrics), 'panel')}, {listed([metric_name(view, metric) for metric in metrics])} of "
-        f"{counted(len(view.regimes), 'regime')} on clean images and under {condition_words(series.name)} of growing strength."
+        f"{counted(len(view.regimes), 'regime')} on clean images and under {condition_words(series.name)}{'' if series.is_one else ' of growing strength'}."
     )
     drawing = strength_figure(view, series, metrics=metrics, control=control)
     return {
