@@ -1,5 +1,6 @@
 """Simultaneous bands along a curve, the parts of a variance, and what makes an estimate not estimable."""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -124,11 +125,12 @@ def predictions():
     return make_predictions(seed=6, n_patients=30, conditions=CURVE, members=MEMBERS, findings=("Mass", "Edema"))
 
 
-@pytest.mark.parametrize("name", ["accuracy", "ece"])
+@pytest.mark.parametrize("name", ["accuracy", "ece", "ece-debiased"])
 def test_bands_of_a_study_against_loops(predictions, name):
     """One band for the three strengths of a curve; none for clean images and for what is no curve.
 
-    Of the ECE, and of the worst finding, whose interval is recentred too, resampled values are recentred.
+    Of the ECE, not of the debiased one, and of the worst finding, whose interval is recentred too, resampled values are
+    recentred.
     """
     settings = make_settings(metrics=(name,), level=0.9)
     values = evaluate({name: metric[name]}, [Sample.draw(predictions, settings, seed=2)])[name]
@@ -271,6 +273,34 @@ def test_subgroups_share_their_training_runs(runs, split):
         alone = split["view=PA", estimand, "lora", CURVE[1]]
         assert alone.se_training > 0.01
         assert e.se == pytest.approx(e.se_patients, rel=0.05, abs=1e-12)
+
+
+def test_regimes_of_as_many_runs_draw_theirs_apart_against_all_draws():
+    """Two regimes whose three runs are off by the same: against all 3⁶ draws, their mean stretched to a mean's spread.
+
+    Patients make nothing of the difference, and one draw for both regimes would leave nothing of training either.
+    """
+    off, level, members = (-0.05, 0.0, 0.05), 0.86, [(name, i) for name in ("supervised", "lora") for i in range(3)]
+    made = make_predictions(n_patients=20, most_images=1, members=members, conditions=CURVE[:3], findings=("Mass",))
+    base = 0.7 + np.random.default_rng(3).uniform(-0.1, 0.1, (20, 1))
+    made = replace(made, probabilities=np.tile(base + np.reshape(off * 2, (6, 1, 1, 1)), (1, 3, 1, 1)))
+    settings = make_settings(
+        metrics=("confidence",), interval="percentile", level=level, resamples=1000, operating_point=0.5
+    )
+    found = [
+        e
+        for e in analyze(made, settings, reference="supervised", seed=3).estimates
+        if (e.estimand, e.finding, e.condition[:3]) == ("regime-reference", "Mass", "pgd") and e.band_low is not None
+    ]
+    drawn = np.array(list(itertools.product(off, repeat=6)))
+    drawn = (drawn[:, :3].mean(axis=1) - drawn[:, 3:].mean(axis=1)) * np.sqrt(np.var(off, ddof=1) / np.var(off))
+    end, all_within = (np.quantile(x, q) for x, q in ((drawn, (1 + level) / 2), (np.abs(drawn), level)))
+    assert len(found) == 2
+    for e in found:
+        assert e.se_training == pytest.approx(drawn.std(), abs=1e-12)
+        assert e.se == pytest.approx(drawn.std(), rel=0.06)  # 1,000 resamples know it to 2.2 %
+        assert (e.ci_low, e.ci_high) == pytest.approx((-end, end), abs=1e-9)
+        assert (e.band_low, e.band_high) == pytest.approx((-all_within, all_within), abs=1e-9)
 
 
 # -------------------------------------------------------------- not estimable

@@ -24,8 +24,9 @@ from cxrobust.analysis.intervals import (
     t_corrected,
     wilson,
 )
+from cxrobust.analysis.sample import Sample
 
-from .made import make_predictions, make_settings
+from .made import duplicated, make_predictions, make_settings
 
 FROM_RESAMPLES = ("percentile", "percentile-recentred", "expanded", "t-corrected", "basic", "bca")
 
@@ -170,6 +171,25 @@ def test_studentized_against_plain_loops():
     (ours,) = studentized(draws, 0.9)
     assert ours.low == pytest.approx(x.mean() - se * np.quantile(t, 0.95), abs=1e-12)
     assert ours.high == pytest.approx(x.mean() - se * np.quantile(t, 0.05), abs=1e-12)
+
+
+def test_studentized_of_a_study_against_plain_loops():
+    """A mean of one image a patient: the standard error of a resample is that of its images, at n − 1."""
+    made = make_predictions(seed=5, n_patients=10, most_images=1, findings=("Mass",), conditions=("clean",))
+    settings = make_settings(metrics=("brier",), interval="studentized", resamples=200, level=0.9)
+    counts = Sample.draw(made, settings, seed=1).counts
+    for r, regime in enumerate(made.regimes):
+        x = (made.probabilities[r, 0, :, 0] - made.labels[:, 0]) ** 2
+        resamples = [x[duplicated(counts, made.patients, b)] for b in range(200)]
+        t = [(one.mean() - x.mean()) / stats.sem(one) for one in resamples]
+        ends = x.mean() - stats.sem(x) * np.quantile(t, [0.95, 0.05])
+        (e,) = (
+            e
+            for e in analyze(made, settings, reference="supervised", seed=1).estimates
+            if (e.estimand, e.regime, e.finding) == ("value", regime, "Mass")
+        )
+        assert 0 < ends[0] < ends[1] < 1
+        assert (e.ci_low, e.ci_high) == pytest.approx(tuple(ends), abs=1e-12)
 
 
 @pytest.mark.parametrize(("n_bare", "is_given"), [(5, True), (150, False)])
