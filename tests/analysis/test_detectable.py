@@ -12,6 +12,7 @@ PRIMARY = "pgd(eps=4/255)"
 
 
 MEMBERS = (("supervised", 0), ("lora", 0), ("probe", 0))
+MARGIN = {"test": "tost", "margin": 0.1}
 
 
 def run(*, conditions=CONDITIONS, **changes):
@@ -46,6 +47,19 @@ def test_a_margin_is_planned_for_and_untested_metrics_are_not():
     e = primary(found)["auroc", one.regime]
     planned = plan(e.se, n_patients=e.n_patients, n_images=1, n_positive_patients=1, goal="equivalence")
     assert one.size == pytest.approx(planned.detectable)
+
+
+@pytest.mark.parametrize(("goal", "own", "z_of_power"), [("difference", {}, 0.8), ("equivalence", MARGIN, 0.9)])
+def test_at_another_level_the_smallest_difference_is_that_of_the_formula(goal, own, z_of_power):
+    """Two regimes are compared at the level of 0.8; a difference is tested on both sides."""
+    found = run(conditions=CONDITIONS[:2], metrics=("brier",), level=0.8, per_metric={"brier": own}, resamples=100)
+    compared = primary(found)
+    assert [(one.goal, one.comparisons, one.regime) for one in found.power] == [(goal, 2, "lora"), (goal, 2, "probe")]
+    for one in found.power:
+        tail = 0.2 / 2 / (2 if goal == "difference" else 1)
+        se = compared["brier", one.regime].se
+        assert one.alpha == pytest.approx(0.1)
+        assert one.size == pytest.approx((norm.ppf(1 - tail) + norm.ppf(z_of_power)) * se)
 
 
 def test_on_clean_images_alone_regimes_are_compared_and_effect_sizes_are_not_planned():

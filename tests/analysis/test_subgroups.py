@@ -370,6 +370,22 @@ def test_levels_the_largest_first_and_blank_ones_too(predictions):
     ]
 
 
+def test_the_subgroup_of_most_patients_comes_first_though_others_have_more_images():
+    """Against sets: three patients with one labelled image each, two with four, and four whose images have no label."""
+    patients = np.repeat(np.arange(9), [1, 1, 1, 4, 4, 2, 2, 2, 2])
+    texts, labels = np.repeat(["x", "y", "z"], [3, 8, 8]), np.repeat([0, 1, -1], [3, 8, 8])
+    found = split(
+        Subgroups(column="side"),
+        metadata=pd.DataFrame({"side": texts}),
+        image_ids=[str(i) for i in range(19)],
+        patients=patients.astype(np.int32),
+        labels=labels.astype(np.int8)[:, None],
+    )
+    of = {text: {p for p, t, y in zip(patients, texts, labels, strict=True) if t == text and y >= 0} for text in texts}
+    assert [len(of[name]) for name in found.names] == [3, 2, 0]
+    assert found.texts == ("side=x", "side=y", "side=z", "side: y − x", "side: z − x", "side: interaction")
+
+
 @pytest.mark.parametrize("absent", [None, "", "  ", math.nan, pd.NA])
 def test_what_is_absent_is_missing(predictions, absent):
     values = pd.Series([absent, "x"] * len(predictions.patients), dtype=object)[: len(predictions.patients)]
