@@ -69,6 +69,26 @@ def test_means_and_shifts_against_plain_loops(example):
         assert one.shift_low < one.shift < one.shift_high
 
 
+def test_all_runs_have_a_clean_side_and_a_perturbed_one():
+    """Means and shifts of three runs against plain loops over all their decisions together."""
+    rng = np.random.default_rng(7)
+    patients, y = np.repeat(np.arange(12), 4), rng.integers(0, 2, 48)
+    cells = [make_cell(rng.random(48), y, patients, threshold=0.4, clean=rng.random(48) ** (r + 1)) for r in range(3)]
+    found = confidence_spread(
+        cells, regime="lora", condition="pgd", shifted=True, drawn_runs=rng.integers(0, 3, (3, 100)), level=LEVEL,
+        counts=patient_counts(12, n_resamples=100, rng=np.random.default_rng(1)), most_undefined=0.2,
+    )  # fmt: skip
+    now, before = ([d for one in cells for d in decided(getattr(one, p), y)] for p in ("probabilities", "clean"))
+    first = decided(cells[0].clean, y)
+    for one in found:
+        wrong = one.decisions == "wrong"
+        mean, clean = (mean_of(some, wrong, np.ones(144)) for some in (now, before))
+        assert one.n == sum(w == wrong for _, w in now)
+        assert (one.mean, one.shift) == pytest.approx((mean, mean - clean), abs=1e-12)
+        assert one.shift_low < one.shift < one.shift_high
+        assert abs(clean - mean_of(first, wrong, np.ones(48))) > 0.01
+
+
 def test_of_many_patients_an_interval_is_that_of_plain_resamples():
     """With many patients Student's t is the normal distribution, and expanded intervals are percentile intervals."""
     rng = np.random.default_rng(2)

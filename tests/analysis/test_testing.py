@@ -129,6 +129,32 @@ def test_cochran_q_is_followed_up_by_every_pair_of_regimes_adjusted_together():
             assert of_key[key_of(e)] == e
 
 
+def test_cochran_q_in_a_subgroup_is_of_its_images_against_statsmodels(predictions):
+    """Of two subgroups of images, and of all images, each has a statistic of its own."""
+    view = np.random.default_rng(3).choice(["PA", "AP"], len(predictions.patients), p=[0.6, 0.4])
+    settings = make_settings(
+        resamples=100,
+        metrics=("accuracy",),
+        operating_point=0.5,
+        test="cochran-q",
+        subgroups=(Subgroups(column="view", findings=True),),
+    )
+    made = replace(predictions, metadata=pd.DataFrame({"view": view}))
+    correct = (made.probabilities >= 0.5) == (made.labels == 1)
+    said = set()
+    for e in analyze(made, settings, reference="supervised", seed=1).estimates:
+        if (e.test, e.condition, e.reference) != ("cochran-q", PERTURBED, "supervised"):
+            continue
+        kept = view == e.subgroup.removeprefix("view=") if e.subgroup else np.full(len(view), True)
+        columns = [0, 1] if e.finding == "micro" else [FINDINGS.index(e.finding)]
+        counted = kept[:, None] & (made.labels[:, columns] >= 0)
+        q = cochrans_q(np.column_stack([one[:, columns][counted] for one in correct[:, 1]]).astype(int))
+        assert f"Cochran's Q {q.statistic:.4g}, p {q.pvalue:.3g}, over 3 regimes" in e.note, e
+        said.add((e.subgroup, e.finding, q.statistic))
+    assert len(said) == 3 * 3
+    assert len({statistic for *_, statistic in said}) == 3 * 3
+
+
 def test_the_band_of_a_pair_is_of_its_own_curve():
     """Two regimes less the same ones have two curves: the band of lora − linear is that of a study of these alone."""
     curve = ("clean", "pgd(eps=1/255)", "pgd(eps=2/255)")
@@ -416,6 +442,42 @@ def test_notes_on_few_that_differ_against_counting(predictions, name):
             floor = 2.0 ** ((name == "mcnemar") - n_images)
             assert (f"over {n_images} discordant images, so p is at least {floor:.4g}" in e.note) == (floor >= 1e-4)
             assert e.p_value >= floor
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_relative_difference_of_worst_findings_against_all_signs_of_patients(seed):
+    """Patients lack labels of a finding: a patient's share of the images is the mean over findings.
+
+    A patient's part is the influence on the two ratios of the largest Brier scores, and that share of their difference.
+    """
+    made = make_predictions(seed=seed, n_patients=8, conditions=CONDITIONS[:2], missing=0.5)
+    settings = make_settings(resamples=256, metrics=("brier",))
+    (e,) = (
+        e
+        for e in analyze(made, settings, reference="supervised", seed=1).estimates
+        if (e.estimand, e.finding) == ("relative-difference", "worst")
+    )
+    scores, weights = [], []
+    for k in range(2):
+        images = np.flatnonzero(made.labels[:, k] >= 0)
+        weights.append((made.patients[images] == np.arange(8)[:, None]) / len(images))
+        scores.append((made.probabilities[:, :, images, k] - made.labels[images, k]) ** 2)
+    shares = [one.sum(axis=1) for one in weights]
+    assert np.abs(shares[0] - shares[1]).max() > 0.05
+    difference, influence = 0, 0
+    for r, sign in ((1, 1), (0, -1)):
+        sides = []
+        for c in (0, 1):
+            k = max((0, 1), key=lambda k, r=r, c=c: scores[k][r, c].mean())
+            value = scores[k][r, c].mean()
+            sides.append((value, weights[k] @ scores[k][r, c] - value * shares[k]))
+        (clean, of_clean), (perturbed, of_perturbed) = sides
+        difference += sign * perturbed / clean
+        influence += sign * (of_perturbed - perturbed / clean * of_clean) / clean
+    assert e.estimate == pytest.approx(difference, abs=1e-12)
+    assert e.test == "permutation (exact)"
+    parts = influence + difference * np.mean(shares, axis=0)
+    assert e.p_value == pytest.approx(oracle.sign_flip_exact(parts), abs=1e-12)
 
 
 @pytest.mark.parametrize(("n_patients", "is_few"), [(19, True), (40, False)])
