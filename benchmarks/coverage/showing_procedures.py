@@ -51,8 +51,8 @@ def procedures_page(content: Mapping[str, Any]) -> str:
         "maps do that are fitted to four fifths of as many patients, as each fold's is, on average: a study of few "
         "patients pays for fitting, and its interval of what recalibrating gains is of that, not of what the best map "
         "would gain; a row of its own says how often it holds the latter. "
-        "Cochran's Q and the exact McNemar tests after it take images for independent: with several images a patient "
-        "they reject far too often. Blank cells were not judged.",
+        "The p-values of `cochran-q` are those of exact McNemar tests of pairs of regimes, which take images for "
+        "independent: with several images a patient they reject far too often. Blank cells were not judged.",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -100,7 +100,7 @@ def _rejected() -> list[Row]:
             (f"`{test}` between regimes", _beginning(f"rejected: {test}"))
             for test in ("mcnemar-clustered", "mcnemar-durkalski")
         ),
-        ("Cochran's Q of images", _beginning("rejected: cochran-q")),
+        ("`cochran-q` between regimes", _beginning("rejected: cochran-q")),
     ]
 
 
