@@ -70,20 +70,22 @@ def lay_out(html: str) -> LaidOut:
 
 @contextmanager
 def _nothing_left_out() -> Iterator[None]:
-    """Raise where WeasyPrint leaves out what it cannot load, of which it only keeps a log."""
+    """Raise where WeasyPrint leaves out what it cannot load, of which it only keeps a log; no log then prints it too."""
     said: list[str] = []
 
-    class Listener(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if record.getMessage().startswith("Failed to "):
-                said.append(" ".join(record.getMessage().split())[:200])
+    def is_loaded(record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        if not message.startswith("Failed to "):
+            return True
+        said.append(" ".join(message.split())[:200])
+        return False
 
-    log, listener = logging.getLogger("weasyprint"), Listener(logging.ERROR)
-    log.addHandler(listener)
+    log = logging.getLogger("weasyprint")
+    log.addFilter(is_loaded)
     try:
         yield
     finally:
-        log.removeHandler(listener)
+        log.removeFilter(is_loaded)
     if said:
         raise StudyError(
             f"the template asks for what a document does not load ({said[0]}): put it in as a data: address"

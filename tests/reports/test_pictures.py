@@ -1,6 +1,7 @@
 """Figures as PDF in the documents' PDF: they look as they do alone, and their text stays text."""
 
 import io
+import logging
 
 import numpy as np
 import pikepdf
@@ -128,8 +129,11 @@ def test_a_page_may_be_in_parts_and_one_that_goes_in_circles_is_refused(alone: b
         '<link rel="stylesheet" href="file:///etc/hostname">',
     ],
 )
-def test_what_cannot_be_loaded_is_named_and_not_left_out(asked: str) -> None:
+def test_what_cannot_be_loaded_is_named_once_and_not_left_out(asked: str, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(
         StudyError, match=r"the template asks for what a document does not load \(Failed to load .*data: address"
     ):
         to_pdf(f'<html lang="en"><title>t</title>{asked}<p>text')
+    assert caplog.records == []
+    logging.getLogger("weasyprint").error("Failed to do something else")
+    assert len(caplog.records) == 1
