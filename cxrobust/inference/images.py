@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import PHOTOMETRIC_INTERPRETATION, TiffImageFile
 
 from cxrobust.errors import CxrobustError, DataError, require, some
 from cxrobust.files import sha256_bytes, sha256_file
@@ -22,9 +23,18 @@ EXTENSIONS = (".png", ".jpg", ".jpeg", *DICOM, ".tif", ".tiff", ".bmp", ".webp",
 LOOKED_FOR = f"each id is looked for as it is and with {', '.join(EXTENSIONS)}"
 """What `with_endings` tries, for the sentence on files that it does not find."""
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "PPM")
+ONE_PICTURE = ("PNG", "TIFF", "WEBP")
+"""Of these a second picture is a page or a frame; a second one of a JPEG is a smaller copy."""
 JPEG_SYNTAXES = ("1.2.840.10008.1.2.4.5", "1.2.840.10008.1.2.4.7", "1.2.840.10008.1.2.4.8")
 """How the identifiers of JPEG and JPEG-LS begin; their decoder fills what is missing of a picture in silence."""
 END_OF_JPEG = b"\xff\xd9"
+NEEDED_OF_DICOM = (
+    "PhotometricInterpretation", "Rows", "Columns", "BitsStored", "PixelRepresentation", "PixelData",
+)  # fmt: skip
+LOOKUP_TABLES = ("VOILUTSequence", "ModalityLUTSequence")
+"""In the order in which they end the range of values."""
+MOST_WORDS = 200
+"""Characters of what another library says that our own sentence takes; pydicom's may hold a whole table."""
 MOST_PIXELS = 80_000_000
 """A larger image is refused before it is decoded; a full-field radiograph has 20 million pixels at most."""
 
@@ -33,7 +43,8 @@ def decode(path: Path, content: bytes | None = None) -> NDArray[np.float32]:
     """Return an image file as grey in [0, 1], 1 being the brightest value that its type can store.
 
     Colour becomes luminance (ITU-R 601), transparency is ignored, and a palette is looked up. 16-bit values are divided
-    by 65,535, so a file that keeps 12 bits in 16 comes out dark. A DICOM file goes through its modality and VOI lookup
+    by 65,535, so a file that keeps 12 bits in 16 comes out dark. A TIFF whose white is 0 is inverted, and a picture is
+    turned as its EXIF orientation says. A DICOM file goes through its modality and VOI lookup
     tables, MONOCHROME1 is inverted, and 0 and 1 are the ends of the windowed range, or of the stored one without a
     window. Of several windows the first is taken. Compressed files need the plug-ins of the group `dicom`. Where the
     file's `content` was read already, it is not read again.
@@ -51,9 +62,11 @@ def decode(path: Path, content: bytes | None = None) -> NDArray[np.float32]:
         When it is DICOM and pydicom is not installed, or it is compressed and the plug-ins are not.
     """
     try:
-        if (path.stat().st_size if content is None else len(content)) == 0:
+        file = io.BytesIO(
+            path.read_bytes() if content is None else content
+        )  # Pillow maps a path, a turned TIFF wrongly
+        if not file.getbuffer().nbytes:
             raise DataError(f"{path}: the image file is empty: get the file again")
-        file = path if content is None else io.BytesIO(content)
         return _decode_dicom(path, file) if path.suffix.lower() in DICOM else _decode_picture(path, file)
     except CxrobustError:
         raise
@@ -221,12 +234,19 @@ def file_images(paths: Sequence[Path], *, mend: str) -> FileImages:
     return FileImages(tuple(paths))
 
 
-def _decode_picture(path: Path, file: Path | io.BytesIO) -> NDArray[np.float32]:
+def _decode_picture(path: Path, file: io.BytesIO) -> NDArray[np.float32]:
     ImageFile.LOAD_TRUNCATED_IMAGES = False  # WeasyPrint turns it on, and half an image would pass for a whole
     with Image.open(file, formats=FORMATS) as image:
         if image.width * image.height > MOST_PIXELS:
             raise _too_large(path)
-        return _grey(image)
+        n_pictures = getattr(image, "n_frames", 1)
+        if n_pictures > 1 and image.format in ONE_PICTURE:
+            raise ValueError(f"it holds {n_pictures} pictures, expected one")
+        white_is_zero = isinstance(image, TiffImageFile) and image.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == 0
+        image.load()  # which turns a TIFF: NumPy would ask for the shape before
+        ImageOps.exif_transpose(image, in_place=True)
+        grey = _grey(image)
+        return 1 - grey if white_is_zero and image.mode.startswith(("I", "F")) else grey  # Pillow inverts 8 bits
 
 
 def _grey(image: Image.Image) -> NDArray[np.float32]:
@@ -247,10 +267,16 @@ def _scaled(values: NDArray[Any], *, highest: int) -> NDArray[np.float32]:
     return values.astype(np.float32) / np.float32(highest)
 
 
-def _decode_dicom(path: Path, file: Path | io.BytesIO) -> NDArray[np.float32]:
+def _decode_dicom(path: Path, file: io.BytesIO) -> NDArray[np.float32]:
     pydicom = require("pydicom", group="inference")
     pixels = require("pydicom.pixels", group="inference")
     content = pydicom.dcmread(file)
+    for name in NEEDED_OF_DICOM:
+        if name not in content:
+            raise ValueError(f"it has no {name}")
+    for name in ("RescaleSlope", "RescaleIntercept"):
+        if name in content and content[name].value is None:
+            raise ValueError(f"its {name} is blank, expected a number")
     photometric = content.PhotometricInterpretation
     if photometric not in {"MONOCHROME1", "MONOCHROME2"} or int(content.get("NumberOfFrames") or 1) != 1:
         raise ValueError(
@@ -258,6 +284,10 @@ def _decode_dicom(path: Path, file: Path | io.BytesIO) -> NDArray[np.float32]:
         )
     if content.Rows * content.Columns > MOST_PIXELS:
         raise _too_large(path)
+    for sequence in LOOKUP_TABLES:
+        for item in content.get(sequence) or ():
+            if item["LUTData"].VR == "UN":  # of more than 64 kB it may only be written so: DICOM PS3.5, 6.2.2
+                item["LUTData"].VR = "OW"
     values: NDArray[Any] = pixels.apply_voi_lut(pixels.apply_modality_lut(_stored(content), content), content)
     low, high = _dicom_range(content)
     grey = ((values - low) / (high - low)).clip(0, 1)
@@ -284,7 +314,7 @@ def _stored(content: Any) -> NDArray[Any]:
 
 def _dicom_range(content: Any) -> tuple[float, float]:
     """Return the ends of the range that values have after the lookup tables (DICOM PS3.3, C.11.1 and C.11.2)."""
-    for sequence in ("VOILUTSequence", "ModalityLUTSequence"):
+    for sequence in LOOKUP_TABLES:
         if content.get(sequence):
             bits = int(content[sequence].value[0].LUTDescriptor[2])
             return 0.0, float(2**bits - 1)
@@ -308,4 +338,5 @@ def _too_large(path: Path) -> DataError:
 def reason(error: Exception) -> str:
     """Return the first sentence of what an error of another library says, for our own sentence."""
     text = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
-    return " ".join(text.split()).partition(". ")[0].rstrip(".")
+    sentence = " ".join(text.split()).partition(". ")[0].rstrip(".")
+    return sentence if len(sentence) <= MOST_WORDS else f"{sentence[:MOST_WORDS].rstrip()} …"

@@ -85,6 +85,49 @@ def test_one_bit_picture_is_black_and_white(grey, tmp_path):
     np.testing.assert_array_equal(decode(tmp_path / "a.png"), black_and_white.astype(np.float32))
 
 
+@pytest.mark.parametrize("compression", [None, "tiff_deflate"])
+@pytest.mark.parametrize("mode", ["L", "I;16", "F"])
+def test_a_tiff_whose_white_is_zero_is_inverted(mode, compression, grey, tmp_path):
+    # Pillow inverts 8 bits as it writes them, and nothing else
+    values = {"L": 255 - grey, "I;16": grey.astype(np.uint16) * 257, "F": grey.astype(np.float32) / np.float32(255)}[
+        mode
+    ]
+    Image.fromarray(values).save(tmp_path / "a.tif", compression=compression, tiffinfo={262: 0})
+    inverse = 1 - grey / 255
+    with Image.open(tmp_path / "a.tif") as written:
+        assert (written.tag_v2[262], written.mode) == (0, mode)
+    np.testing.assert_allclose(decode(tmp_path / "a.tif"), inverse, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.jpg", "a.webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_picture_is_turned_as_its_orientation_says(orientation, name, grey, tmp_path):
+    laid = {  # by the figure of the EXIF standard: which side of the picture the first row and the first column are
+        1: grey,
+        2: grey[:, ::-1],
+        3: grey[::-1, ::-1],
+        4: grey[::-1],
+        5: grey.T,
+        6: grey.T[::-1],
+        7: grey.T[::-1, ::-1],
+        8: grey.T[:, ::-1],
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"a.jpg": {"quality": 100}, "a.webp": {"lossless": True}}.get(name, {})
+    mode = "RGB" if name == "a.webp" else "L"
+    Image.fromarray(np.ascontiguousarray(laid)).convert(mode).save(tmp_path / name, exif=exif, **options)
+    np.testing.assert_allclose(decode(tmp_path / name), grey / 255, atol=0.02 if name == "a.jpg" else 1e-6)
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.png", "a.webp"])
+def test_a_file_of_several_pictures_is_refused(name, grey, tmp_path):
+    pictures = [Image.fromarray(grey).convert("RGB"), Image.fromarray(255 - grey).convert("RGB")]
+    pictures[0].save(tmp_path / name, save_all=True, append_images=pictures[1:])
+    with pytest.raises(DataError, match=rf"{name}: the image cannot be decoded \(it holds 2 pictures, expected one\)"):
+        decode(tmp_path / name)
+
+
 def test_sixteen_bits_are_not_clipped(tmp_path):
     values = np.linspace(0, 65_535, 600).astype(np.uint16).reshape(20, 30)
     Image.fromarray(values).save(tmp_path / "a.png")
@@ -156,6 +199,40 @@ def test_dicom_that_is_not_one_grey_picture_is_refused(change, words, stored, tm
     path = write_dicom(tmp_path / "a.dcm", values, **change)
     with pytest.raises(DataError, match=words):
         decode(path)
+
+
+@pytest.mark.parametrize("name", images.NEEDED_OF_DICOM)
+def test_dicom_that_lacks_what_is_needed_says_what(name, stored, tmp_path):
+    pydicom = pytest.importorskip("pydicom")
+    content = pydicom.dcmread(write_dicom(tmp_path / "a.dcm", stored))
+    del content[name]
+    content.save_as(tmp_path / "a.dcm")
+    with pytest.raises(
+        DataError, match=rf"a\.dcm: the image cannot be decoded \(it has no {name}\): get the file again"
+    ):
+        decode(tmp_path / "a.dcm")
+
+
+@pytest.mark.parametrize("name", ["RescaleSlope", "RescaleIntercept"])
+def test_dicom_with_a_blank_scale_says_so(name, stored, tmp_path):
+    path = write_dicom(tmp_path / "a.dcm", stored, **{"RescaleSlope": 2, "RescaleIntercept": 0, name: None})
+    with pytest.raises(DataError, match=rf"\(its {name} is blank, expected a number\)"):
+        decode(path)
+
+
+@pytest.mark.parametrize("tag", ["VOILUTSequence", "ModalityLUTSequence"])
+def test_dicom_lookup_table_of_more_than_64_kilobytes(tag, tmp_path):
+    pydicom = pytest.importorskip("pydicom")
+    values = np.linspace(0, 65_535, 40 * 30).astype(np.uint16).reshape(40, 30)
+    item = pydicom.Dataset()
+    item.add_new("LUTDescriptor", "US", [0, 0, 16])
+    item.add_new("LUTData", "UN", np.arange(65_535, -1, -1, dtype="<u2").tobytes())
+    path = write_dicom(tmp_path / "a.dcm", values, bits=16, **{tag: pydicom.Sequence([item])})
+    np.testing.assert_allclose(decode(path), 1 - values / 65_535, atol=1e-6)
+
+
+def test_what_a_library_says_at_length_is_cut():
+    assert images.reason(ValueError("x" * 1_000_000)) == "x" * 200 + " …"
 
 
 def test_dicom_without_pydicom_names_the_group(stored, tmp_path, monkeypatch):
