@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -182,7 +183,7 @@ def test_estimates_are_one_row_each_with_the_stated_columns(tmp_path: Path) -> N
     assert path.read_text(encoding="utf-8").splitlines()[0] == (
         "estimand,metric,regime,reference,condition,finding,estimate,se,ci_low,ci_high,"
         "interval,p_value,p_adjusted,test,n_images,n_patients,n_positive,note,subgroup,recalibration,se_patients,"
-        "se_training,band_low,band_high,family,n_positive_patients"
+        "se_training,band_low,band_high,family,n_positive_patients,reason,margin,fitted_on"
     )
     assert tuple(rows[0]) == COLUMNS
     assert float(rows[0]["estimate"]) == 0.1 + 0.2
@@ -203,3 +204,15 @@ def test_estimates_are_found_by_their_fields() -> None:
     assert results().find(metric="auroc", finding="Mass") == (ESTIMATE,)
     assert results().find(metric="brier") == ()
     assert json.dumps(results().find(regime="a")[0].n_images) == "3"
+
+
+def test_the_documentation_says_what_every_column_of_the_estimates_is():
+    page = (Path(__file__).parents[1] / "docs" / "statistics.md").read_text(encoding="utf-8")
+    table = page.split("## Columns of `estimates.csv`")[1].split("\n## ")[0]
+    named = [
+        name
+        for row in table.splitlines()
+        if row.startswith("| `")
+        for name in re.findall(r"`(\w+)`", row.split("|")[1])
+    ]
+    assert sorted(named) == sorted(COLUMNS)

@@ -24,7 +24,8 @@ ESTIMANDS: tuple[Estimand, ...] = get_args(Estimand)
 COLUMNS = (
     "estimand", "metric", "regime", "reference", "condition", "finding", "estimate", "se", "ci_low", "ci_high",
     "interval", "p_value", "p_adjusted", "test", "n_images", "n_patients", "n_positive", "note", "subgroup",
-    "recalibration", "se_patients", "se_training", "band_low", "band_high", "family", "n_positive_patients",
+    "recalibration", "se_patients", "se_training", "band_low", "band_high", "family", "n_positive_patients", "reason",
+    "margin", "fitted_on",
 )  # fmt: skip
 
 
