@@ -37,6 +37,7 @@ def describe_images(part: Plan) -> dict[str, Any]:
     return {
         "name": table.name,
         "citation": table.citation,
+        **({} if table.patients_known == "all" else {"patients_known": table.patients_known}),
         "findings": list(table.findings),
         "size": part.study.data.size if part.pixels is not None else None,
         **({} if table.references is None else {"references": _describe_references(part)}),

@@ -6,7 +6,15 @@ from typing import Any
 from cxrobust.conditions import parse_condition
 from cxrobust.radiology_reports.findings import in_samples
 from cxrobust.reports.sentences import judge, reason
-from cxrobust.reports.sources import RADIOGRAPHS, Origin, names_all_patients, of_kinds, origins, sources
+from cxrobust.reports.sources import (
+    RADIOGRAPHS,
+    Origin,
+    names_all_patients,
+    names_no_patient,
+    of_kinds,
+    origins,
+    sources,
+)
 from cxrobust.reports.view import CLEAN, FEW_POSITIVE_PATIENTS, View, is_few
 from cxrobust.reports.words import PERTURBATIONS, count, counted, finding_words, listed, metric_words, readable, regime
 
@@ -228,7 +236,7 @@ def _one_set_limit(view: View) -> Limit | None:
 def _images_as_patients_limit(view: View) -> Limit | None:
     if names_all_patients(view):
         return None
-    where = "The data name no patients, so each" if len(sources(view)) == 1 else "Where the data name no patients, each"
+    where = "The data name no patients, so each" if names_no_patient(view) else "Where the data name no patients, each"
     return Limit(
         title="Patients not known.",
         text=f"{where} image counts as one. Where a patient has several images, intervals are too narrow and p-values too "

@@ -15,10 +15,6 @@ RADIOGRAPHS = frozenset(
     }
 )  # fmt: skip
 """Kinds of data that are radiographs and nothing else."""
-WITHOUT_PATIENTS = frozenset({"medmnist", "vindr-cxr", "siim-pneumothorax"})
-"""Kinds of data that never name patients."""
-EACH_IMAGE = "each image taken as a patient"
-"""What the name of a data set says where the data name no patients."""
 
 
 class Origin(Enum):
@@ -83,13 +79,12 @@ def of_kinds(view: View, *kinds: str) -> tuple[str, ...]:
 
 def names_all_patients(view: View) -> bool:
     """Whether the data say of every image whose it is."""
-    return not of_kinds(view, *WITHOUT_PATIENTS) and EACH_IMAGE not in view.results.data["name"]
+    return "patients_known" not in view.results.data
 
 
 def names_no_patient(view: View) -> bool:
     """Whether the data say of no image whose it is."""
-    said_so = EACH_IMAGE in view.results.data["name"] and len(sources(view)) == 1
-    return said_so or len(of_kinds(view, *WITHOUT_PATIENTS)) == len(sources(view))
+    return view.results.data.get("patients_known") == "none"
 
 
 def split_of(settings: Settings) -> str | None:

@@ -283,10 +283,11 @@ class Results:
     study_text: str
     """The study file as it was."""
     data: dict[str, Any]
-    """`name`, `n_images`, `n_patients`, `size`, `citation`, `exclusions` {reason: count}, `sources` {file: sha256},
-    `findings` [{name, n_labelled, n_labelled_patients, n_positive, n_positive_patients}], `images_per_patient` [min,
-    median, max], `images_sha256` (of each image's id and hash), `characteristics` (`cxrobust.characteristics`); where
-    there are validation images, the same of them in `validation`."""
+    """`name`, `patients_known` (`some` or `none`; absent where all are), `n_images`, `n_patients`, `size`, `citation`,
+    `exclusions` {reason: count}, `sources` {file: sha256}, `findings` [{name, n_labelled, n_labelled_patients,
+    n_positive, n_positive_patients}], `images_per_patient` [min, median, max], `images_sha256` (of each image's id and
+    hash), `characteristics` (`cxrobust.characteristics`); where there are validation images, the same of them in
+    `validation`."""
     regimes: tuple[dict[str, Any], ...]
     """`name`, `replicates`, `is_reference`, `description`, `family`, `settings`, `fingerprint` for each, what is known
     of its network (`cxrobust.inference.models.Regime.facts`), and of a generator `n_reports` and `report_faults`

@@ -37,7 +37,7 @@ def test_two_classes_are_one_finding(path):
     with np.load(path) as archive:
         np.testing.assert_array_equal(table.images.pixels(2) * 255, archive["test_images"][2].astype(np.float32))
     assert list(table.sources) == ["chestmnist.npz"]
-    assert "each image taken as a patient" in table.name
+    assert (table.name, table.patients_known) == (f"MedMNIST {path.stem}", "none")
 
 
 @pytest.mark.parametrize("names", [["Pneumonia"], ["normal", "Pneumonia"]])

@@ -1,6 +1,7 @@
 """Several data sets in one study: findings by a table, strata, patients, images, and a study from file to estimates."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from sklearn.metrics import roc_auc_score
 from cxrobust import pipeline
 from cxrobust.errors import StudyError
 from cxrobust.inference.datasets.pooled import Pooled
+from cxrobust.inference.described import describe_images
 from cxrobust.predictions import load_predictions
 from cxrobust.study import parse_study, read_study
 
@@ -75,6 +77,19 @@ def test_images_are_those_of_their_own_data_set(root):
     assert [round(float(images.pixels(k)[0, 0]) * 255) for k in range(5)] == [0, 10, 20, 100, 110]
     assert len({images.digest(k) for k in range(5)}) == 5
     assert "there/z.png" in images.stamp(4)
+
+
+def test_whose_images_are_is_known_of_all_of_some_or_of_none(root):
+    images = {f"{part}_images": np.zeros((2, 8, 8), dtype=np.uint8) for part in ("train", "val", "test")}
+    np.savez(root / "small.npz", **images, **{f"{part}_labels": [[0], [1]] for part in ("train", "val", "test")})
+    unknown = {"kind": "medmnist", "file": root / "small.npz", "names": ["Edema"]}
+    known = members(root)["there"]
+    for here, there, expected in ((known, known, "all"), (unknown, known, "some"), (unknown, unknown, "none")):
+        both = {"members": {"here": here, "there": there}, "match": {"Edema": {"here": "Edema", "there": "Edema"}}}
+        table = pooled(root, **both).table(with_images=False)
+        assert table.patients_known == expected
+        told = describe_images(SimpleNamespace(table=table, left_out={}, pixels=None))
+        assert told.get("patients_known", "all") == expected
 
 
 def test_patients_of_two_data_sets_may_be_the_same_persons():

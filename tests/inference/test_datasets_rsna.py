@@ -40,7 +40,7 @@ def test_an_image_of_several_boxes_is_one_row(root):
     assert table.findings == ("Pneumonia",)
     assert table.labels[:, 0].tolist() == [0, 1, 0]
     assert list(table.metadata["n_boxes"]) == [0, 2, 0]
-    assert table.name.endswith("(each image taken as a patient)")
+    assert table.patients_known == "none"
 
 
 def test_patients_are_those_of_the_nih_where_the_mapping_is_there(root):

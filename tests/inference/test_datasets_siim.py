@@ -27,6 +27,7 @@ def test_an_image_with_outlines_has_a_pneumothorax(name, header, tmp_path):
     (tmp_path / "test.txt").write_text("1.2.276.2\n1.2.276.3\n")
     table = siim(tmp_path).table(with_images=False)
     assert table.ids == table.patients == ("1.2.276.1", "1.2.276.2", "1.2.276.3")
+    assert table.patients_known == "none"
     assert table.labels[:, 0].tolist() == [0, 1, 0]
     assert list(table.metadata["n_outlines"]) == [0, 2, 0]
     listed = siim(tmp_path, list=tmp_path / "test.txt").table(with_images=False)

@@ -66,7 +66,7 @@ def test_votes_of_the_readers_against_hand_counts(form, readers, tmp_path):
     assert table.ids == table.patients == ("b1", "a2", "c3", "d4")
     assert table.labels.tolist() == VOTES[readers]
     assert set(table.metadata["n_readers"]) == {3}
-    assert "each image taken as a patient" in table.name
+    assert table.patients_known == "none"
     named = vindr(tmp_path, readers=readers, findings=["No finding"]).table(with_images=False)
     assert named.labels[:, 0].tolist() == {"majority": [0, 0, 1, 1], "any": [0, 1, 1, 1], "all": [0, 0, 1, 0]}[readers]
 

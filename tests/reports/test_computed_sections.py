@@ -417,9 +417,8 @@ FEW = results(replace(TYPICAL, n_regimes=2, n_findings=3))
         ("One test set.", with_data(RAW), with_data(RAW, kind="phantoms")),
         ("Few test sets.", pooled({"kind": "openi"}, {"kind": "folder"}), pooled({"kind": "openi"})),
         ("One test set.", pooled({"kind": "openi"}), pooled({"kind": "openi"}, {"kind": "folder"})),
-        ("Patients not known.", with_data(RAW, kind="medmnist", images_per_patient=[1, 1, 1]), RAW),
-        ("Patients not known.", with_data(RAW, name="RSNA (each image taken as a patient)"), with_data(RAW)),
-        ("Patients not known.", pooled({"kind": "vindr-cxr"}, {"kind": "openi"}), pooled({"kind": "openi"})),
+        ("Patients not known.", with_data(RAW, patients_known="none", images_per_patient=[1, 1, 1]), RAW),
+        ("Patients not known.", with_data(RAW, patients_known="some"), with_data(RAW)),
         ("Small images.", with_data(RAW, size=64), with_data(RAW, size=224)),
         ("Small images.", with_data(RAW, size=64), with_data(RAW, size=None)),
     ],
@@ -494,7 +493,8 @@ NO_PATIENTS = "where the data name no patients, each image counts as a patient"
         (analysed(RAW, interval="delong"), TAKEN_FOR_INDEPENDENT),
         (analysed(RAW, per_metric={"accuracy": {"test": "cochran-q"}}), TAKEN_FOR_INDEPENDENT),
         (replace(RAW, estimates=(*RAW.estimates[:-1], replace(RAW.estimates[-1], test="mcnemar"))), TAKEN_FOR_INDEPENDENT),
-        (from_kind("medmnist"), NO_PATIENTS),
+        (with_data(RAW, patients_known="none"), NO_PATIENTS),
+        (with_data(RAW, patients_known="some"), NO_PATIENTS),
     ],
 )  # fmt: skip
 def test_intervals_are_said_to_count_patients_only_where_they_do(made, expected):
@@ -506,7 +506,7 @@ def test_intervals_are_said_to_count_patients_only_where_they_do(made, expected)
         assert (built(made, name)["intervals"] == "patient-level intervals") is (expected == OF_PATIENTS)
 
 
-UNKNOWN = from_kind("medmnist", made=with_data(RAW, images_per_patient=[1, 1.0, 1], n_patients=RAW.data["n_images"]))
+UNKNOWN = with_data(RAW, patients_known="none", images_per_patient=[1, 1.0, 1], n_patients=RAW.data["n_images"])
 
 
 @pytest.mark.parametrize("kind", ["report", "appendix"])
@@ -527,13 +527,13 @@ def test_diagrams_are_from_resamples_of_patients_whatever_test_a_study_chose(nam
 
 
 def test_a_pool_in_which_some_images_have_patients_keeps_its_tests_by_patient():
-    pool = pooled({"kind": "vindr-cxr"}, {"kind": "openi"})
+    pool = with_data(RAW, patients_known="some")
     assert built(pool, "calibration")["intervals"] == "intervals"
     assert "by patient" in built(pool, "primary")["tests"]
     assert built(pool, "methods")["without_patients"] == "some"
 
 
-@pytest.mark.parametrize(("made", "expected"), [(RAW, "patient-level intervals"), (from_kind("medmnist"), "intervals")])
+@pytest.mark.parametrize(("made", "expected"), [(RAW, "patient-level intervals"), (UNKNOWN, "intervals")])
 def test_captions_of_curves_name_no_bootstrap(made, expected):
     html = fill(compose(view_of(made)), medium="html", paper="A4")
     marked = {

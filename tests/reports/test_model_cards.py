@@ -63,7 +63,7 @@ def test_a_card_names_the_split_only_where_the_data_settings_do(data: dict[str, 
 
 
 def test_a_card_of_data_without_patients_counts_none() -> None:
-    view = View.of(replace(MADE, study={**MADE.study, "data": {"kind": "medmnist"}}), images=None)
+    view = View.of(replace(MADE, data={**MADE.data, "patients_known": "none"}), images=None)
     card = model_card(view, "lora")
     assert re.search(r"on 22,433\simages of NIH", card)
     assert "intervals. Where the data name no patients, each image counts as a patient." in card

@@ -41,6 +41,9 @@ OF_REFERENCES = (
 """Keys of [data] that settings tell where they are given: data without reports are described without them."""
 
 
+PatientsKnown = Literal["all", "some", "none"]
+
+
 class ImageSource(Protocol):
     """Where pixels come from: files, an archive or a generator."""
 
@@ -86,6 +89,8 @@ class ImageTable:
     """One row an image, in the order of `ids`: age, sex, view position and whatever else the data set tells."""
     images: ImageSource | None
     """None where only predictions made elsewhere are analysed."""
+    patients_known: PatientsKnown = "all"
+    """Of which images the data say whose they are; any other counts as a patient of its own."""
     exclusions: Mapping[str, int] = field(default_factory=dict)
     """Images left out, by reason."""
     sources: Mapping[str, str] = field(default_factory=dict)

@@ -27,7 +27,7 @@ class MedMnist(Dataset):
     """Images `{split}_images` and labels `{split}_labels` of an `.npz`; one that holds Python objects is refused.
 
     MedMNIST tells no patients. Every image counts as its own, so intervals are too narrow where a patient has several
-    images; the table's name says so.
+    images.
 
     Labels (n, 1) of two classes are one finding, the second class; of more classes, one finding for each against the
     rest. Labels (n, k) are k findings.
@@ -46,10 +46,11 @@ class MedMnist(Dataset):
         findings, values = self._findings(labels, n_classes)
         ids = tuple(f"{self.split}_{index:05}" for index in range(len(labels)))
         return ImageTable(
-            name=f"MedMNIST {self.file.stem} (each image taken as a patient)",
+            name=f"MedMNIST {self.file.stem}",
             citation=CITATION,
             ids=ids,
             patients=ids,
+            patients_known="none",
             findings=findings,
             labels=values.astype(np.int8),
             metadata=pd.DataFrame({"split": [self.split] * len(ids)}),

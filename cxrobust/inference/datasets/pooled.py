@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationInfo, field_validator
 
 from cxrobust.errors import StudyError, nearest
-from cxrobust.inference.datasets import MISSING, STUDY_ID, Dataset, ImageSource, ImageTable, dataset, read_section
+from cxrobust.inference.datasets import (
+    MISSING,
+    STUDY_ID,
+    Dataset,
+    ImageSource,
+    ImageTable,
+    PatientsKnown,
+    dataset,
+    read_section,
+)
 from cxrobust.predictions.pooling import Pool
 
 STRATUM = "dataset"
@@ -104,6 +113,7 @@ class Pooled(Dataset):
             citation=" ".join(dict.fromkeys(table.citation for table in tables.values() if table.citation)),
             ids=_prefixed({name: (name, table.ids) for name, table in tables.items()}),
             patients=_prefixed({name: (self._bearer(name), table.patients) for name, table in tables.items()}),
+            patients_known=_patients_known(tables),
             findings=tuple(self.match),
             labels=np.concatenate([self._labels(name, table) for name, table in tables.items()]),
             metadata=_metadata(tables),
@@ -176,6 +186,11 @@ def _metadata(tables: Mapping[str, ImageTable]) -> pd.DataFrame:
                 part[column] = part[column].map(lambda value: "" if pd.isna(value) else str(value))
     joined = pd.concat([part.astype(object) for part in parts], ignore_index=True)[columns]
     return joined.infer_objects()
+
+
+def _patients_known(tables: Mapping[str, ImageTable]) -> PatientsKnown:
+    known = {table.patients_known for table in tables.values()}
+    return known.pop() if len(known) == 1 else "some"
 
 
 def _references(tables: Mapping[str, ImageTable]) -> tuple[str | None, ...] | None:

@@ -38,8 +38,8 @@ class RsnaPneumonia(Dataset):
     `stage_2_detailed_class_info.csv`, where it is there, becomes the metadata column `class`.
 
     Despite its name `patientId` is an image: one patient has several. Where `mapping` is there, the RSNA's list of the
-    NIH images that they were, the sampling unit is the NIH's patient; else each image counts as its own patient, and
-    the table's name says so. Regimes trained on the NIH's images have seen these.
+    NIH images that they were, the sampling unit is the NIH's patient; else each image counts as its own patient.
+    Regimes trained on the NIH's images have seen these.
     """
 
     kind: Literal["rsna-pneumonia"]
@@ -74,10 +74,11 @@ class RsnaPneumonia(Dataset):
         images = self._images(ids) if with_images else None
         used = [file for file in (path, self.list, mapping, classes) if file is not None]
         return ImageTable(
-            name="RSNA pneumonia challenge" + ("" if mapping else " (each image taken as a patient)"),
+            name="RSNA pneumonia challenge",
             citation=CITATION,
             ids=ids,
             patients=ids if mapping is None else _patients(mapping, ids),
+            patients_known="none" if mapping is None else "all",
             findings=FINDINGS,
             labels=rows.frame[[TARGET]].to_numpy(dtype=np.int8),
             metadata=with_headers(about, images) if self.headers else about,

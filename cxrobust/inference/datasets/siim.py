@@ -33,7 +33,7 @@ class SiimPneumothorax(Dataset):
     `root` holds `train-rle.csv` or `stage_2_train.csv`, with a row an outline and −1 where there is none, and the
     images `<ImageId>.dcm` in `dicom-images-train` or its folders. An image with an outline has a pneumothorax.
 
-    The challenge tells no patients: every image counts as its own, and the table's name says so. Regimes trained on the
+    The challenge tells no patients: every image counts as its own. Regimes trained on the
     NIH's images have seen these.
     """
 
@@ -64,10 +64,11 @@ class SiimPneumothorax(Dataset):
         about = rows.frame[["n_outlines"]].reset_index(drop=True)
         images = self._images(ids) if with_images else None
         return ImageTable(
-            name="SIIM-ACR pneumothorax challenge (each image taken as a patient)",
+            name="SIIM-ACR pneumothorax challenge",
             citation=CITATION,
             ids=ids,
             patients=ids,
+            patients_known="none",
             findings=FINDINGS,
             labels=(rows.frame[["n_outlines"]] > 0).to_numpy(dtype=np.int8),
             metadata=with_headers(about, images) if self.headers else about,

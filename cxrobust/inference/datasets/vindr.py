@@ -44,7 +44,7 @@ class VinDrCxr(Dataset):
     Images on which one reader saw a finding, and `No finding`, are left out and counted, as those are that are not in
     `list`.
 
-    VinDr-CXR tells no patients: every image counts as its own, and the table's name says so.
+    VinDr-CXR tells no patients: every image counts as its own.
     """
 
     kind: Literal["vindr-cxr"]
@@ -76,10 +76,11 @@ class VinDrCxr(Dataset):
         about = rows.frame[["n_readers"]].reset_index(drop=True)
         images = self._images(ids) if with_images else None
         return ImageTable(
-            name=f"VinDr-CXR ({self.split}; each image taken as a patient)",
+            name=f"VinDr-CXR ({self.split})",
             citation=CITATION,
             ids=ids,
             patients=ids,
+            patients_known="none",
             findings=tuple(names),
             labels=rows.frame[names].to_numpy(dtype=np.int8),
             metadata=with_headers(about, images) if self.headers else about,
