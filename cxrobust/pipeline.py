@@ -122,6 +122,7 @@ def analyzed(
         regimes=regimes,
         conditions=tuple(predictions.index["conditions"]),
         primary_condition=found.primary_condition,
+        metrics=found.metrics,
         estimates=found.estimates,
         reliability=found.reliability,
         risk_coverage=found.risk_coverage,

@@ -89,7 +89,8 @@ def test_settings_are_named_by_their_keys_and_regimes_by_their_names() -> None:
 
 def test_every_field_that_an_analysis_computes_is_compared() -> None:
     of_predict = {"examples", "attack_checks", "generated_reports"}
-    described = {"study", "study_text", "data", "regimes", "conditions", "primary_condition", "provenance"} | of_predict
+    of_study = {"study", "study_text", "data", "regimes", "conditions", "primary_condition", "metrics", "provenance"}
+    described = of_study | of_predict
     assert {field.name for field in fields(Results)} == described | set(COMPUTED)
 
 

@@ -41,6 +41,7 @@ from cxrobust.results import (
     Detectable,
     Estimate,
     Flips,
+    MetricRecord,
     Reliability,
     RiskCoverage,
     Threshold,
@@ -56,6 +57,7 @@ class Analysis:
     """What the analysis adds to the results."""
 
     primary_condition: str | None
+    metrics: tuple[MetricRecord, ...]
     estimates: tuple[Estimate, ...]
     reliability: tuple[Reliability, ...]
     risk_coverage: tuple[RiskCoverage, ...]
@@ -130,6 +132,7 @@ def analyze(
     done(n_steps - 1)
     analysis = Analysis(
         primary_condition=primary,
+        metrics=tuple(MetricRecord(name=name, better=one.better) for name, one in metrics.items()),
         estimates=tuple(sorted(adjusted, key=lambda e: ESTIMANDS.index(e.estimand))),
         reliability=_reliability(sample),
         risk_coverage=_risk_coverage(sample),

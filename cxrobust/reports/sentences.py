@@ -243,7 +243,7 @@ def _clause(view: View, metric: str, kind: Kind, group: Sequence[Outcome], *, nu
     if kind in {"higher", "lower"}:
         return f"the change of {names} was {size}{bracket}"
     rose = (_common_direction(view, metric, group[0].regime) or 0) > 0
-    if metric_words(metric).better == "higher":
+    if view.better[metric] == "higher":
         return f"{names} {'gained' if rose else 'lost'} {size}{bracket}"
     return f"the {metric_words(metric).name} of {names} {'rose' if rose else 'fell'} {'by ' if numbers else ''}{size}{bracket}"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cxrobust.reports.words import ADJUSTMENTS, MACRO, REPORT
-from cxrobust.results import Estimand, Estimate, Results, primary_estimand
+from cxrobust.results import Better, Estimand, Estimate, Results, primary_estimand
 
 CLEAN = "clean"
 FEW_POSITIVE_PATIENTS = 20
@@ -47,6 +47,8 @@ class View:
     reference: str
     regimes: tuple[str, ...]
     metrics: tuple[str, ...]
+    better: dict[str, Better]
+    """Of each metric of the study which way is better."""
     findings: tuple[dict[str, Any], ...]
     conditions: dict[str, dict[str, Any]]
     series: tuple[Series, ...]
@@ -71,6 +73,7 @@ class View:
             reference=reference,
             regimes=tuple(regime["name"] for regime in results.regimes),
             metrics=tuple(metric for metric in results.study["analysis"]["metrics"] if metric in present),
+            better={metric.name: metric.better for metric in results.metrics},
             findings=tuple(results.data["findings"]),
             conditions=conditions,
             series=_series(conditions.values()),

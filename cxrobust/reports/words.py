@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
 
 from cxrobust.conditions import parse_condition
 
@@ -30,53 +29,52 @@ REGIME_BEGINS, REGIME_ENDS = "\ue000", "\ue001"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MetricWords:
-    """What a metric is called, and which way is better."""
+    """What a metric is called."""
 
     name: str
     """Inside a sentence: `mean confidence`."""
     title: str
     """Above a panel: `Confidence`."""
-    better: Literal["higher", "lower", "neither"]
 
 
 METRICS = {
-    "auroc": MetricWords(name="AUROC", title="Discrimination", better="higher"),
-    "accuracy": MetricWords(name="accuracy", title="Accuracy", better="higher"),
-    "confidence": MetricWords(name="mean confidence", title="Confidence", better="neither"),
-    "ece": MetricWords(name="ECE", title="Calibration error", better="lower"),
-    "brier": MetricWords(name="Brier score", title="Brier score", better="lower"),
-    "average-precision": MetricWords(name="average precision", title="Average precision", better="higher"),
-    "balanced-accuracy": MetricWords(name="balanced accuracy", title="Balanced accuracy", better="higher"),
-    "sensitivity": MetricWords(name="sensitivity", title="Sensitivity", better="higher"),
-    "specificity": MetricWords(name="specificity", title="Specificity", better="higher"),
-    "ppv": MetricWords(name="PPV", title="PPV", better="higher"),
-    "npv": MetricWords(name="NPV", title="NPV", better="higher"),
-    "f1": MetricWords(name="F1 score", title="F1 score", better="higher"),
-    "matthews": MetricWords(name="Matthews correlation", title="Matthews correlation", better="higher"),
-    "confidence-right": MetricWords(name="mean confidence where right", title="Confidence, right", better="neither"),
-    "confidence-wrong": MetricWords(name="mean confidence where wrong", title="Confidence, wrong", better="neither"),
-    "confidence-shift": MetricWords(name="mean confidence shift", title="Confidence shift", better="lower"),
-    "over-confidence": MetricWords(name="over-confidence", title="Over-confidence", better="neither"),
-    "entropy": MetricWords(name="mean entropy", title="Entropy", better="neither"),
-    "ece-equal-mass": MetricWords(name="equal-mass ECE", title="Calibration error, equal mass", better="lower"),
-    "ece-smooth": MetricWords(name="smooth ECE", title="Calibration error, smooth", better="lower"),
-    "ece-top-label": MetricWords(name="top-label ECE", title="Calibration error, top label", better="lower"),
+    "auroc": MetricWords(name="AUROC", title="Discrimination"),
+    "accuracy": MetricWords(name="accuracy", title="Accuracy"),
+    "confidence": MetricWords(name="mean confidence", title="Confidence"),
+    "ece": MetricWords(name="ECE", title="Calibration error"),
+    "brier": MetricWords(name="Brier score", title="Brier score"),
+    "average-precision": MetricWords(name="average precision", title="Average precision"),
+    "balanced-accuracy": MetricWords(name="balanced accuracy", title="Balanced accuracy"),
+    "sensitivity": MetricWords(name="sensitivity", title="Sensitivity"),
+    "specificity": MetricWords(name="specificity", title="Specificity"),
+    "ppv": MetricWords(name="PPV", title="PPV"),
+    "npv": MetricWords(name="NPV", title="NPV"),
+    "f1": MetricWords(name="F1 score", title="F1 score"),
+    "matthews": MetricWords(name="Matthews correlation", title="Matthews correlation"),
+    "confidence-right": MetricWords(name="mean confidence where right", title="Confidence, right"),
+    "confidence-wrong": MetricWords(name="mean confidence where wrong", title="Confidence, wrong"),
+    "confidence-shift": MetricWords(name="mean confidence shift", title="Confidence shift"),
+    "over-confidence": MetricWords(name="over-confidence", title="Over-confidence"),
+    "entropy": MetricWords(name="mean entropy", title="Entropy"),
+    "ece-equal-mass": MetricWords(name="equal-mass ECE", title="Calibration error, equal mass"),
+    "ece-smooth": MetricWords(name="smooth ECE", title="Calibration error, smooth"),
+    "ece-top-label": MetricWords(name="top-label ECE", title="Calibration error, top label"),
     "ece-top-label-equal-mass": MetricWords(
-        name="equal-mass top-label ECE", title="Calibration error, top label, equal mass", better="lower"
+        name="equal-mass top-label ECE", title="Calibration error, top label, equal mass"
     ),
-    "ece-debiased": MetricWords(name="debiased calibration error", title="Calibration error, debiased", better="lower"),
-    "ace": MetricWords(name="ACE", title="Adaptive calibration error", better="lower"),
-    "mce": MetricWords(name="MCE", title="Maximum calibration error", better="lower"),
-    "brier-reliability": MetricWords(name="Brier reliability", title="Brier reliability", better="lower"),
-    "brier-resolution": MetricWords(name="Brier resolution", title="Brier resolution", better="higher"),
-    "brier-uncertainty": MetricWords(name="Brier uncertainty", title="Brier uncertainty", better="neither"),
-    "log-loss": MetricWords(name="log loss", title="Log loss", better="lower"),
-    "calibration-slope": MetricWords(name="calibration slope", title="Calibration slope", better="neither"),
-    "calibration-intercept": MetricWords(name="calibration intercept", title="Calibration intercept", better="neither"),
-    "robust-accuracy": MetricWords(name="robust accuracy", title="Robust accuracy", better="higher"),
-    "flip-rate": MetricWords(name="flip rate", title="Flip rate", better="lower"),
-    "attack-success": MetricWords(name="attack success rate", title="Attack success", better="lower"),
-    "aurc": MetricWords(name="AURC", title="Risk-coverage area", better="lower"),
+    "ece-debiased": MetricWords(name="debiased calibration error", title="Calibration error, debiased"),
+    "ace": MetricWords(name="ACE", title="Adaptive calibration error"),
+    "mce": MetricWords(name="MCE", title="Maximum calibration error"),
+    "brier-reliability": MetricWords(name="Brier reliability", title="Brier reliability"),
+    "brier-resolution": MetricWords(name="Brier resolution", title="Brier resolution"),
+    "brier-uncertainty": MetricWords(name="Brier uncertainty", title="Brier uncertainty"),
+    "log-loss": MetricWords(name="log loss", title="Log loss"),
+    "calibration-slope": MetricWords(name="calibration slope", title="Calibration slope"),
+    "calibration-intercept": MetricWords(name="calibration intercept", title="Calibration intercept"),
+    "robust-accuracy": MetricWords(name="robust accuracy", title="Robust accuracy"),
+    "flip-rate": MetricWords(name="flip rate", title="Flip rate"),
+    "attack-success": MetricWords(name="attack success rate", title="Attack success"),
+    "aurc": MetricWords(name="AURC", title="Risk-coverage area"),
 }
 
 PERTURBATIONS = {
@@ -112,43 +110,43 @@ PERTURBATIONS = {
 
 CONTROLLED = "length-controlled-"
 OF_REPORTS = {
-    "bleu": MetricWords(name="BLEU", title="BLEU", better="higher"),
-    "bleu-1": MetricWords(name="BLEU-1", title="BLEU-1", better="higher"),
-    "bleu-2": MetricWords(name="BLEU-2", title="BLEU-2", better="higher"),
-    "bleu-3": MetricWords(name="BLEU-3", title="BLEU-3", better="higher"),
-    "rouge-l": MetricWords(name="ROUGE-L", title="ROUGE-L", better="higher"),
-    "f1-14-micro": MetricWords(name="micro F1-14", title="Micro F1-14", better="higher"),
-    "f1-14-macro": MetricWords(name="macro F1-14", title="Macro F1-14", better="higher"),
-    "f1-5-micro": MetricWords(name="micro F1-5", title="Micro F1-5", better="higher"),
-    "f1-5-macro": MetricWords(name="macro F1-5", title="Macro F1-5", better="higher"),
-    "f1-positive": MetricWords(name="positive F1", title="Positive F1", better="higher"),
-    "bertscore": MetricWords(name="BERTScore", title="BERTScore", better="higher"),
-    "radgraph-simple": MetricWords(name="RadGraph F1 (simple)", title="RadGraph F1, simple", better="higher"),
-    "radgraph-partial": MetricWords(name="RadGraph F1 (partial)", title="RadGraph F1, partial", better="higher"),
-    "radgraph-complete": MetricWords(name="RadGraph F1 (complete)", title="RadGraph F1, complete", better="higher"),
-    "ratescore": MetricWords(name="RaTEScore", title="RaTEScore", better="higher"),
-    "green": MetricWords(name="GREEN", title="GREEN", better="higher"),
-    "green-matched": MetricWords(name="matched findings by GREEN", title="Matched findings", better="higher"),
-    "green-errors": MetricWords(name="significant errors by GREEN", title="Significant errors", better="lower"),
-    "words": MetricWords(name="number of words", title="Words of a report", better="neither"),
-    "verbosity": MetricWords(name="verbosity", title="Verbosity", better="neither"),
-    "log-probability": MetricWords(name="log-probability of a token", title="Log-probability", better="neither"),
+    "bleu": MetricWords(name="BLEU", title="BLEU"),
+    "bleu-1": MetricWords(name="BLEU-1", title="BLEU-1"),
+    "bleu-2": MetricWords(name="BLEU-2", title="BLEU-2"),
+    "bleu-3": MetricWords(name="BLEU-3", title="BLEU-3"),
+    "rouge-l": MetricWords(name="ROUGE-L", title="ROUGE-L"),
+    "f1-14-micro": MetricWords(name="micro F1-14", title="Micro F1-14"),
+    "f1-14-macro": MetricWords(name="macro F1-14", title="Macro F1-14"),
+    "f1-5-micro": MetricWords(name="micro F1-5", title="Micro F1-5"),
+    "f1-5-macro": MetricWords(name="macro F1-5", title="Macro F1-5"),
+    "f1-positive": MetricWords(name="positive F1", title="Positive F1"),
+    "bertscore": MetricWords(name="BERTScore", title="BERTScore"),
+    "radgraph-simple": MetricWords(name="RadGraph F1 (simple)", title="RadGraph F1, simple"),
+    "radgraph-partial": MetricWords(name="RadGraph F1 (partial)", title="RadGraph F1, partial"),
+    "radgraph-complete": MetricWords(name="RadGraph F1 (complete)", title="RadGraph F1, complete"),
+    "ratescore": MetricWords(name="RaTEScore", title="RaTEScore"),
+    "green": MetricWords(name="GREEN", title="GREEN"),
+    "green-matched": MetricWords(name="matched findings by GREEN", title="Matched findings"),
+    "green-errors": MetricWords(name="significant errors by GREEN", title="Significant errors"),
+    "words": MetricWords(name="number of words", title="Words of a report"),
+    "verbosity": MetricWords(name="verbosity", title="Verbosity"),
+    "log-probability": MetricWords(name="log-probability of a token", title="Log-probability"),
 }
 """Scores of generated reports."""
 
 
 def metric_words(metric: str) -> MetricWords:
-    """Return the words for a metric; one that is not known here keeps its name and has no better side."""
+    """Return the words for a metric; one that is not known here keeps its name."""
     risk = metric.removeprefix("coverage-at-risk-")
     if risk != metric:
-        return MetricWords(name=f"coverage at {risk}% risk", title=f"Coverage at {risk}% risk", better="higher")
+        return MetricWords(name=f"coverage at {risk}% risk", title=f"Coverage at {risk}% risk")
     if metric.startswith(CONTROLLED):
         base, title = metric_words(metric.removeprefix(CONTROLLED)), "length controlled"
-        return MetricWords(name=f"length-controlled {base.name}", title=f"{base.title}, {title}", better=base.better)
+        return MetricWords(name=f"length-controlled {base.name}", title=f"{base.title}, {title}")
     if metric in OF_REPORTS:
         return OF_REPORTS[metric]
     name = metric.replace("_", " ")
-    return METRICS.get(metric, MetricWords(name=name, title=capitalised(name), better="neither"))
+    return METRICS.get(metric, MetricWords(name=name, title=capitalised(name)))
 
 
 def number(value: float, *, digits: int = 3, signed: bool = False) -> str:

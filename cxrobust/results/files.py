@@ -23,6 +23,7 @@ from cxrobust.results.records import (
     Estimate,
     Flip,
     Flips,
+    MetricRecord,
     Reliability,
     ReliabilityBin,
     Results,
@@ -37,8 +38,8 @@ FORMAT = 1
 RESULTS, ESTIMATES, PREDICTIONS = "results.json", "estimates.csv", "predictions"
 """Files and folder of a finished study."""
 _A_LINE_EACH = frozenset({
-    "estimates", "reliability", "risk_coverage", "thresholds", "unclustered", "examples", "confidence", "flips",
-    "confusion", "power", "sensitivity", "generated_reports",
+    "metrics", "estimates", "reliability", "risk_coverage", "thresholds", "unclustered", "examples", "confidence",
+    "flips", "confusion", "power", "sensitivity", "generated_reports",
 })  # fmt: skip
 
 
@@ -117,6 +118,7 @@ def parse_results(text: str, *, path: Path) -> Results:
                 "examples": tuple(content["examples"]),
                 "attack_checks": tuple(content.get("attack_checks", ())),
                 "generated_reports": tuple(content.get("generated_reports", ())),
+                "metrics": tuple(MetricRecord(**row) for row in content["metrics"]),
                 "estimates": tuple(Estimate(**row) for row in content["estimates"]),
                 "reliability": tuple(
                     Reliability(**{**row, "bins": tuple(ReliabilityBin(**one) for one in row["bins"])})

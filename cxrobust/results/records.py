@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields
 from operator import attrgetter
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 Estimand = Literal[
     "value",
@@ -21,6 +21,9 @@ Estimand = Literal[
 ]
 ESTIMANDS: tuple[Estimand, ...] = get_args(Estimand)
 
+Better: TypeAlias = Literal["higher", "lower"] | None
+"""Which way is better; None where neither is."""
+
 COLUMNS = (
     "estimand", "metric", "regime", "reference", "condition", "finding", "estimate", "se", "ci_low", "ci_high",
     "interval", "p_value", "p_adjusted", "test", "n_images", "n_patients", "n_positive", "note", "subgroup",
@@ -31,6 +34,14 @@ COLUMNS = (
 
 OTHERS = "others"
 """Of an attack on one finding: the mean over all others."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MetricRecord:
+    """What is told of a metric that a study names."""
+
+    name: str
+    better: Better
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -296,6 +307,8 @@ class Results:
     """`name` (the condition's text), `series`, `strength_name`, `strength`, `kind` (clean, attack, noise, corruption,
     elsewhere), `description`, `parameters` {name: {value, given}}; clean first."""
     primary_condition: str | None
+    metrics: tuple[MetricRecord, ...]
+    """In the order of the study."""
     estimates: tuple[Estimate, ...]
     reliability: tuple[Reliability, ...]
     risk_coverage: tuple[RiskCoverage, ...]

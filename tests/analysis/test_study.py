@@ -143,6 +143,11 @@ def slow(predictions, analysis):
     return {name: Slow(name, predictions, counts, thresholds) for name in METRICS}
 
 
+def test_which_way_a_metric_is_better_is_recorded(analysis):
+    better = {"auroc": "higher", "accuracy": "higher", "confidence": None, "ece": "lower", "brier": "lower"}
+    assert [(one.name, one.better) for one in analysis.metrics] == list(better.items())
+
+
 def test_every_estimand_of_every_cell_is_there(analysis):
     keys = [(e.metric, e.estimand, e.regime, e.condition, e.finding) for e in analysis.estimates]
     assert len(set(keys)) == len(keys) == (5 * 6 - 1) * (9 + 6 + 6 + 4 + 6 + 4)

@@ -13,6 +13,7 @@ from PIL import Image
 
 from cxrobust.analysis.contrasts import contrasts
 from cxrobust.analysis.families import family_of
+from cxrobust.analysis.metrics import metric as registered
 from cxrobust.conditions import format_eps, parse_condition
 from cxrobust.files import sha256_bytes, sha256_file
 from cxrobust.results import (
@@ -23,6 +24,7 @@ from cxrobust.results import (
     Estimate,
     Flip,
     Flips,
+    MetricRecord,
     Reliability,
     ReliabilityBin,
     Results,
@@ -134,6 +136,7 @@ def results(made: Made, *, images: Path | None = None) -> Results:
         ),
         conditions=tuple(map(_condition, made.conditions)),
         primary_condition=primary,
+        metrics=metric_records(*METRICS),
         estimates=estimates,
         reliability=tuple(_reliability(made)),
         risk_coverage=(),
@@ -216,6 +219,11 @@ def _provenance(text: str) -> dict[str, Any]:
         "predictions_sha256": sha256_bytes(b"predictions"),
         "command": "cxrobust run study.toml",
     }
+
+
+def metric_records(*names: str) -> tuple[MetricRecord, ...]:
+    """Return what the analysis records of metrics."""
+    return tuple(MetricRecord(name=name, better=registered[name].better) for name in names)
 
 
 def only(one: Results, **changed: Any) -> Results:

@@ -25,7 +25,7 @@ from cxrobust.reports.words import condition_words, regime
 from cxrobust.results import Confusion, Estimate, parse_results, results_text
 from cxrobust.verification.recomputed import _computed
 
-from .made import TYPICAL, results
+from .made import TYPICAL, metric_records, results
 
 PRIMARY = "pgd(eps=1/255, steps=20)"
 CLEAN_TEXT = "Small left pleural effusion. The heart is normal. No pneumothorax."
@@ -293,7 +293,12 @@ def with_scores(study_results, *names, alone=False, estimate=0.4375):
     power = () if alone else study_results.power
     sensitivity = () if alone else study_results.sensitivity
     return replace(
-        study_results, study=study, estimates=(*kept, *scores, *changes), power=power, sensitivity=sensitivity
+        study_results,
+        study=study,
+        metrics=metric_records(*study["analysis"]["metrics"]),
+        estimates=(*kept, *scores, *changes),
+        power=power,
+        sensitivity=sensitivity,
     )
 
 

@@ -16,7 +16,7 @@ from cxrobust.reports.sentences import (
     under,
 )
 from cxrobust.reports.view import View
-from cxrobust.results import Estimate
+from cxrobust.results import Estimate, MetricRecord
 
 from .made import Made, only, results
 
@@ -144,6 +144,14 @@ def compared(value, p, *, changes=(-0.2, -0.1), **given):
 )  # fmt: skip
 def test_a_comparison_is_worded_as_its_test_allows(seen, expected):
     assert words(comparison_sentence(seen, "auroc")) == expected
+
+
+@pytest.mark.parametrize(("better", "verb"), [("higher", "lost"), ("lower", "fell by"), (None, "fell by")])
+def test_a_metric_of_another_package_is_worded_by_its_own_side(better, verb):
+    seen = compared(0.1, 0.0001, metric="theirs").results
+    study = {**seen.study, "analysis": {**seen.study["analysis"], "metrics": ["theirs"]}}
+    theirs = only(seen, study=study, metrics=(MetricRecord(name="theirs", better=better),))
+    assert f" {verb} 0.100 less " in words(comparison_sentence(View.of(theirs, images=None), "theirs"))
 
 
 CLEAN_RAW = results(Made(n_regimes=2, n_findings=2, perturbed=False, one_class=False, few=False))

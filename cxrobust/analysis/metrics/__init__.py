@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol, TypeAlias
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +13,8 @@ from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.parallel import in_threads, shared_out
 from cxrobust.analysis.resampling import LANES, Counts, resampled_sums
 from cxrobust.registry import Registry
+from cxrobust.results import Better
 from cxrobust.study.analysis import IntervalName
-
-Better: TypeAlias = Literal["higher", "lower"] | None
-"""Which way is better; None where neither is."""
 
 
 class Metric(Protocol):

@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.analysis.cells import Cell
-from cxrobust.analysis.metrics import Better, Mean, metric
+from cxrobust.analysis.metrics import Mean, metric
 from cxrobust.analysis.metrics.ece import OfEqualWidth
+from cxrobust.results import Better
 from cxrobust.study.analysis import IntervalName
 
 

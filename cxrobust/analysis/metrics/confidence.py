@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.analysis.cells import Cell
-from cxrobust.analysis.metrics import Better, Mean, Ratio, metric
+from cxrobust.analysis.metrics import Mean, Ratio, metric
+from cxrobust.results import Better
 
 
 def confidence(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.analysis.cells import Cell
-from cxrobust.analysis.metrics import Additive, Better, metric
+from cxrobust.analysis.metrics import Additive, metric
+from cxrobust.results import Better
 from cxrobust.study.analysis import IntervalName
 
 N_BINS = 15

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.lanes import absolute, load, spread, store
-from cxrobust.analysis.metrics import Additive, Better, metric
+from cxrobust.analysis.metrics import Additive, metric
+from cxrobust.results import Better
 from cxrobust.study.analysis import IntervalName
 
 N_POINTS = 128

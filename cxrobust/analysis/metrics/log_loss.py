@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.analysis.cells import Cell
-from cxrobust.analysis.metrics import Better, Mean, metric
+from cxrobust.analysis.metrics import Mean, metric
+from cxrobust.results import Better
 
 SMALLEST = float(np.finfo(np.float64).eps)
 """Probabilities are kept this far from 0 and 1, as scikit-learn keeps them, so that one certain error is finite."""

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from cxrobust.analysis.cells import Cell
-from cxrobust.analysis.metrics import Additive, Better, metric
+from cxrobust.analysis.metrics import Additive, metric
 from cxrobust.analysis.metrics.log_loss import SMALLEST
+from cxrobust.results import Better
 
 MOST_STEPS = 100
 SINGULAR = 1e-11

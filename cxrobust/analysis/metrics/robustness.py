@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.analysis.cells import Cell
-from cxrobust.analysis.metrics import Better, Mean, Ratio, metric
+from cxrobust.analysis.metrics import Mean, Ratio, metric
+from cxrobust.results import Better
 
 
 class RobustAccuracy(Mean):

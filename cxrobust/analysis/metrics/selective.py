@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.jackknife import jackknife_contributions, leave_one_out
-from cxrobust.analysis.metrics import Better, Usual, metric
+from cxrobust.analysis.metrics import Usual, metric
 from cxrobust.analysis.ranks import HeadShares, resample_ranked, resampled_coverage, resampled_mean_share
 from cxrobust.analysis.resampling import Counts
+from cxrobust.results import Better
 from cxrobust.study.analysis import IntervalName
 
 

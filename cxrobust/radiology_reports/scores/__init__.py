@@ -23,9 +23,9 @@ from cxrobust.errors import DataError, require
 from cxrobust.files import sha256_file
 from cxrobust.radiology_reports.findings import EMPTY, FOREIGN, faults_of
 from cxrobust.registry import Registry
+from cxrobust.results import Better
 from cxrobust.study.sections import Section
 
-Better: TypeAlias = Literal["higher", "lower"] | None
 Columns: TypeAlias = Mapping[str, NDArray[np.float64]]
 """(n_reports,) each, by name."""
 CONTROLLED = "length-controlled-"

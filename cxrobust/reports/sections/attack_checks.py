@@ -204,7 +204,7 @@ def falling_metric(view: View, condition: str) -> str | None:
     """
     if not _raises_loss(condition):
         return None
-    sided = [one for one in view.metrics[:1] if metric_words(one).better in {"higher", "lower"}]
+    sided = [one for one in view.metrics[:1] if view.better[one] is not None]
     return next((one for one in ("accuracy", *sided) if one in view.metrics), None)
 
 
@@ -241,7 +241,7 @@ def left_of(view: View, metric: str, name: str, condition: str, finding: str) ->
     found = view.value(metric, name, condition, finding)
     if found is None or found.estimate is None:
         return None
-    return found.estimate if metric_words(metric).better == "higher" else -found.estimate
+    return found.estimate if view.better[metric] == "higher" else -found.estimate
 
 
 def largest_rise(view: View, check: Mapping[str, Any], metric: str) -> Measure | None:

@@ -115,8 +115,8 @@ def _key(name: str, view: View, metric: str) -> str:
 
 def _sides(view: View, metric: str) -> tuple[str, str]:
     """Say what lies left and right of 0: a loss where more is better, a rise where less is."""
-    better = metric_words(metric).better
-    if view.comparison != "difference-in-differences" or better == "neither":
+    better = view.better[metric]
+    if view.comparison != "difference-in-differences" or better is None:
         return ("lower", "higher")
     return ("larger loss", "smaller loss") if better == "higher" else ("smaller rise", "larger rise")
 

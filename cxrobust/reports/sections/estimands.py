@@ -30,7 +30,7 @@ EFFECTS = {
     "confidence-cliffs-delta": "Cliff’s delta, confidence",
 }
 WORKS = {"ece": "naeini2015", "brier": "brier1950"}
-SIDES = {"higher": "higher is better", "lower": "lower is better", "neither": ""}
+SIDES = {"higher": "higher is better", "lower": "lower is better", None: ""}
 
 
 @section("estimands", order=88, title="Estimands and metrics", documents=("report", "appendix"))
@@ -44,7 +44,7 @@ def estimands(view: View) -> Mapping[str, Any]:
         "estimands": [(NAMES[name], ESTIMANDS[name], name == view.comparison) for name in ESTIMANDS if name in held],
         "has_curves": bool(held & {"trend", "area", "half-margin"}),
         "metrics": [
-            (_name(name), found, SIDES[metric_words(name).better], WORKS.get(name))
+            (_name(name), found, SIDES[view.better.get(name)], WORKS.get(name))
             for name, found in formulas.items()
             if found is not None
         ],

@@ -94,7 +94,7 @@ def _sides(view: View) -> str:
     """Say which way is better: `AUROC and accuracy: higher is better; ECE: lower is better.`."""
     found = []
     for side in ("higher", "lower"):
-        names = [metric_words(one).name for one in view.metrics if metric_words(one).better == side]
+        names = [metric_words(one).name for one in view.metrics if view.better[one] == side]
         if names:
             found.append(f"{listed(names)}: {side} is better")
     return f"{capitalised('; '.join(found))}." if found else ""
