@@ -18,6 +18,7 @@ from cxrobust.analysis.detectable import comparisons, limits_of_se
 from cxrobust.analysis.families import Families
 from cxrobust.analysis.metrics import metric
 from cxrobust.analysis.power import Goal, Power, Simulated, draws_for, plan, simulate_power
+from cxrobust.analysis.purposes import Purpose
 from cxrobust.analysis.report_scores import of_reports
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.testing import UNTESTED
@@ -42,8 +43,6 @@ from cxrobust.results import (
 from cxrobust.study import Study
 
 POWER = "power.csv"
-PURPOSE = 4
-"""What the generator of the simulations draws for, beside resamples, permutations and replicates."""
 MOST_SIMULATED = 50_000
 """Patients of a simulated study; with more, sums are normal and the formula needs no check."""
 
@@ -307,7 +306,7 @@ def _simulated(row: Planned, pilot: NDArray[np.float64], study: Study, n_simulat
             n_simulations=n_simulations,
             alpha=row.power.alpha,
             n_draws=draws_for(row.power.alpha, most=study.analysis.resamples),
-            rng=np.random.default_rng([study.study.seed, PURPOSE]),
+            rng=Purpose.SIMULATIONS.generator(study.study.seed),
         )
         for difference in (row.power.size or row.power.detectable or 0.0, 0.0)
     )

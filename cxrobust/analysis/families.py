@@ -11,6 +11,7 @@ from statsmodels.stats.multitest import multipletests
 
 from cxrobust.analysis.choices import is_untestable
 from cxrobust.analysis.permutation import max_t_p_values
+from cxrobust.analysis.purposes import Purpose
 from cxrobust.analysis.testing import FLIPS, SWAPS, UNTESTED
 from cxrobust.conditions import CLEAN
 from cxrobust.errors import StudyError
@@ -234,7 +235,7 @@ def _max_t(
     each = [contributions[key_of(one)] for one in members]
     longest = max(map(len, each))  # of recalibrated predictions with patients of validation, whom others lack
     columns = np.stack([np.pad(one, (0, longest - len(one))) for one in each], axis=1)
-    found = max_t_p_values(columns, n_draws=n_draws, rng=np.random.default_rng([seed, 2]))
+    found = max_t_p_values(columns, n_draws=n_draws, rng=Purpose.PERMUTATIONS.generator(seed))
     return np.maximum(found, [one.p_value or 0.0 for one in members])
 
 

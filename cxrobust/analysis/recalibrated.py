@@ -10,6 +10,7 @@ from cxrobust.analysis.estimates import Estimated, estimate
 from cxrobust.analysis.map_errors import MapErrors
 from cxrobust.analysis.metrics import Metric
 from cxrobust.analysis.notes import joined
+from cxrobust.analysis.purposes import Purpose
 from cxrobust.analysis.recalibration import Recalibrated, recalibrate
 from cxrobust.analysis.resampling import patient_counts
 from cxrobust.analysis.sample import Sample
@@ -74,7 +75,7 @@ def _errors(found: Recalibrated, sample: Sample) -> MapErrors:
     if validation is None:
         return MapErrors(of=found.errors, counts=sample.counts, is_own=True)
     n = len(validation.patient_ids)
-    drawn = patient_counts(n, n_resamples=sample.settings.resamples, rng=sample.rng(6))
+    drawn = patient_counts(n, n_resamples=sample.settings.resamples, rng=sample.rng(Purpose.VALIDATION))
     return MapErrors(of=found.errors, counts=drawn, is_own=False)
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from cxrobust.analysis.map_errors import Columns, MapError, columns, smooth_error, step_error
+from cxrobust.analysis.purposes import Purpose
 from cxrobust.errors import require
 from cxrobust.predictions import PredictionSet
 from cxrobust.study.analysis import RecalibrationName
@@ -24,7 +25,6 @@ FEWEST = 10
 TOLERATED = 0.01
 """Log-likelihood, in nats, by which netcal's optimiser may fall short of the maximum: 0.14 standard errors at most."""
 MOST_STEPS = 100
-_PURPOSE = 5
 _NETCAL = {
     "temperature": ("netcal.scaling", "TemperatureScaling"),
     "platt": ("netcal.scaling", "LogisticCalibration"),
@@ -213,7 +213,7 @@ def _splits(predictions: PredictionSet, *, seed: int, folds: int) -> tuple[list[
 
 def _deal(patient_ids: tuple[str, ...], *, folds: int, seed: int) -> NDArray[np.intp]:
     """Return each patient's fold, (n_patients,), whatever the order of patients."""
-    dealt = np.random.default_rng([seed, _PURPOSE]).permutation(len(patient_ids)) % folds
+    dealt = Purpose.FOLDS.generator(seed).permutation(len(patient_ids)) % folds
     fold = np.empty(len(patient_ids), dtype=np.intp)
     fold[np.argsort(np.array(patient_ids))] = dealt
     return fold

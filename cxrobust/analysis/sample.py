@@ -11,6 +11,7 @@ from cxrobust.analysis.accelerator import on_device
 from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.metrics import Metric
 from cxrobust.analysis.operating_points import choose_thresholds
+from cxrobust.analysis.purposes import Purpose
 from cxrobust.analysis.resampling import Counts, patient_counts
 from cxrobust.conditions import parse_condition
 from cxrobust.predictions import PredictionSet
@@ -57,7 +58,7 @@ class Sample:
     def draw(cls, predictions: PredictionSet, settings: AnalysisSection, *, seed: int) -> "Sample":
         """Choose the operating points on clean images and draw the resamples, to the device of the settings."""
         n_patients = len(predictions.patient_ids)
-        counts = patient_counts(n_patients, n_resamples=settings.resamples, rng=np.random.default_rng([seed, 1]))
+        counts = patient_counts(n_patients, n_resamples=settings.resamples, rng=Purpose.RESAMPLES.generator(seed))
         return cls(
             predictions=predictions,
             settings=settings,
@@ -158,13 +159,13 @@ class Sample:
 
     def drawn_runs(self, n_resamples: int) -> tuple[NDArray[np.intp], ...]:
         """Return of each regime which runs each resample draws, as many as there are, (n_replicates, n_resamples)."""
-        rng = self.rng(3)
+        rng = self.rng(Purpose.REPLICATES)
         sizes = [len(self.members(regime)) for regime in range(len(self.predictions.regimes))]
         return tuple(rng.integers(0, n, (n, n_resamples)) for n in sizes)
 
-    def rng(self, purpose: int) -> np.random.Generator:
-        """Return the random generator of one purpose: 1 resamples, 2 permutations, 3 replicates, 6 of validation."""
-        return np.random.default_rng([self.seed, purpose])
+    def rng(self, purpose: Purpose) -> np.random.Generator:
+        """Return the random generator of one purpose."""
+        return purpose.generator(self.seed)
 
 
 def _up_to_each(conditions: Sequence[str]) -> tuple[tuple[int, ...], ...]:

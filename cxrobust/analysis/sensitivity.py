@@ -25,6 +25,7 @@ from cxrobust.analysis.notes import joined
 from cxrobust.analysis.operating_points import choose_thresholds
 from cxrobust.analysis.permutation import is_exact, sign_flip_p_values
 from cxrobust.analysis.points import draws_of, interval_of
+from cxrobust.analysis.purposes import Purpose
 from cxrobust.analysis.resampling import LANES
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.testing import FLIPS, NOTHING, UNTESTED, Tested, by_definition, named_test
@@ -274,7 +275,7 @@ def _tests(choice: Choice, found: Sequence[_Macro], *, n_draws: int) -> list[Tes
     flipped = [i for i, one in enumerate(tested) if one is None]
     if flipped:
         columns = np.stack([found[i].contributions for i in flipped], axis=1)
-        p_values = sign_flip_p_values(columns, n_draws=n_draws, rng=choice.sample.rng(2))
+        p_values = sign_flip_p_values(columns, n_draws=n_draws, rng=choice.sample.rng(Purpose.PERMUTATIONS))
         name = FLIPS[is_exact(len(columns), n_draws=n_draws)]
         for i, p in zip(flipped, p_values, strict=True):
             tested[i] = Tested(name=name, p_value=float(p))

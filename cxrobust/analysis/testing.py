@@ -18,6 +18,7 @@ from cxrobust.analysis.intervals import degrees_of_freedom, linearised_se
 from cxrobust.analysis.metrics import Additive, Mean, Metric
 from cxrobust.analysis.parallel import in_threads
 from cxrobust.analysis.permutation import is_exact, sign_flip_p_values
+from cxrobust.analysis.purposes import Purpose
 from cxrobust.analysis.swaps import swap_p_value
 from cxrobust.analysis.values import Values
 from cxrobust.predictions import PredictionSet
@@ -116,8 +117,8 @@ def _flipped(
     columns, sample = _Columns(values), values.samples[0]
     for row, k, _ in places:
         columns.add(contrasts[row], k)
-    contributions, n_draws = columns.stacked(), sample.settings.resamples
-    p_values = sign_flip_p_values(contributions, n_draws=n_draws, rng=sample.rng(2), sums=columns.sums)
+    contributions, n_draws, rng = columns.stacked(), sample.settings.resamples, sample.rng(Purpose.PERMUTATIONS)
+    p_values = sign_flip_p_values(contributions, n_draws=n_draws, rng=rng, sums=columns.sums)
     exact = is_exact(len(contributions), n_draws=n_draws)
     notes = _exact_notes(values, contrasts, [(row, k) for row, k, _ in places]) if exact else [""] * len(places)
     for (row, k, why), p, note in zip(places, p_values, notes, strict=True):
@@ -178,7 +179,7 @@ def _by_swaps(values: Values, sides: _Mirrored) -> Tested:
         finish=metric.finish,
         combine=lambda found: sides.combine(found.reshape(n_values, -1, found.shape[-1]).mean(axis=1)),
         n_draws=n_draws,
-        rng=sample.rng(2),
+        rng=sample.rng(Purpose.PERMUTATIONS),
     )
     exact = is_exact(len(one), n_draws=n_draws)
     n = int((one != other).any(axis=(1, 2)).sum())
