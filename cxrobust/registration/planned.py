@@ -48,7 +48,7 @@ def plan_of(study: Study) -> dict[str, Any]:
     """Return all that determines a study's predictions and estimates, defaults filled in, as JSON values."""
     settings = study.settings()
     analysis = settings["analysis"]
-    conditions = _conditions(study)
+    conditions = study.all_conditions
     names = tuple(dict.fromkeys(regime.name for regime in study.regimes))
     possible = contrasts(
         names, conditions, reference=study.study.reference, sets=tuple(analysis["sets"]), chances=np.zeros(1)
@@ -87,12 +87,6 @@ def _model(regime: Any) -> dict[str, str]:
     """Return a regime's model as the study file names it, whether or not its folder is there yet."""
     named = getattr(regime, "model", None)
     return {"model": named} if isinstance(named, str) else {}
-
-
-def _conditions(study: Study) -> tuple[str, ...]:
-    """Return the conditions of a study, those of predictions made elsewhere last."""
-    elsewhere = (condition for regime in study.regimes for condition in regime.own_conditions)
-    return tuple(dict.fromkeys((*map(str, study.conditions), *elsewhere)))
 
 
 def _inputs(study: Study) -> dict[str, Any]:

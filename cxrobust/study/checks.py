@@ -50,14 +50,13 @@ def check_names(study: "Study", place: Place) -> None:
         seen.add((regime.name, regime.replicate))
     _check_folders(study, place)
     if study.analysis.primary_condition is not None:
-        known = {str(condition) for condition in study.conditions}
-        known |= {condition for regime in study.regimes for condition in regime.own_conditions}
+        known = set(study.all_conditions) - {str(CLEAN)}
         wanted = study.analysis.primary_condition
-        if wanted not in known - {"clean"}:
+        if wanted not in known:
             raise place.error(
                 ("analysis", "primary_condition"),
-                f"primary_condition {wanted!r} is no condition of this study{nearest(wanted, known - {'clean'})}: "
-                f"its conditions are {', '.join(sorted(known - {'clean'})) or 'clean only'}",
+                f"primary_condition {wanted!r} is no condition of this study{nearest(wanted, known)}: "
+                f"its conditions are {', '.join(sorted(known)) or 'clean only'}",
             )
 
 
@@ -81,7 +80,7 @@ def check_data(study: "Study", table: "ImageTable") -> None:
             findings=table.findings,
             labels=table.labels,
             regimes=_regimes(study),
-            conditions=_known_conditions(study),
+            conditions=study.all_conditions,
             reference=study.study.reference,
         )
     except MisfitError as error:
@@ -198,11 +197,6 @@ def _regimes(study: "Study") -> tuple[str, ...]:
     return tuple(dict.fromkeys(regime.name for regime in study.regimes))
 
 
-def _known_conditions(study: "Study") -> tuple[str, ...]:
-    own = (condition for regime in study.regimes for condition in regime.own_conditions)
-    return tuple(dict.fromkeys((*map(str, study.conditions), *own)))
-
-
 def _check_stops(study: "Study", place: Place) -> None:
     """Attacks that end where decisions are wrong tell nothing of probabilities, nor of other operating points."""
     from cxrobust.analysis.effects import OF_CONFIDENCE
@@ -237,7 +231,7 @@ def _check_stops(study: "Study", place: Place) -> None:
 
 
 def _check_sets(study: "Study", place: Place) -> None:
-    known = [name for name in _known_conditions(study) if name != str(CLEAN)]
+    known = [name for name in study.all_conditions if name != str(CLEAN)]
     for name, members in study.analysis.sets.items():
         if "robust-accuracy" not in study.analysis.metrics:
             raise place.error(
@@ -264,7 +258,7 @@ def _check_families(study: "Study", place: Place) -> None:
     from cxrobust.analysis.families import is_usual
     from cxrobust.results import ESTIMANDS
 
-    conditions = _known_conditions(study)
+    conditions = study.all_conditions
     series = (parse_condition(name).series for name in conditions)
     known: dict[str, tuple[str, ...]] = {
         "estimands": ESTIMANDS,
@@ -310,7 +304,7 @@ def _check_declared(study: "Study", place: Place) -> None:
     """Nothing but the study file is needed to see that a family contradicts itself, or earlier ones have it all."""
     from cxrobust.analysis.declared import Scope, check_declared
 
-    scope = Scope(regimes=_regimes(study), conditions=_known_conditions(study), reference=study.study.reference)
+    scope = Scope(regimes=_regimes(study), conditions=study.all_conditions, reference=study.study.reference)
     try:
         check_declared(study.analysis, scope)
     except MisfitError as error:

@@ -161,6 +161,12 @@ class Study:
         return (CLEAN, *(perturbation.condition for perturbation in self.perturbations))
 
     @property
+    def all_conditions(self) -> tuple[str, ...]:
+        """The text of each condition, those of predictions made elsewhere last."""
+        elsewhere = (condition for regime in self.regimes for condition in regime.own_conditions)
+        return tuple(dict.fromkeys((*map(str, self.conditions), *elsewhere)))
+
+    @property
     def attaches_predictions(self) -> bool:
         """Whether the PDF may carry the predictions: as the study says, or else where all its data are public."""
         wanted = self.report.attach_predictions
