@@ -7,8 +7,6 @@ import numpy as np
 from cxrobust.analysis.sample import REPORT, Sample
 from cxrobust.analysis.values import MACRO, MICRO, WORST, averages
 
-FEW_PATIENTS = 20
-"""Positive or negative ones, below which estimates carry a note."""
 AVERAGES = (MACRO, MICRO, WORST)
 
 

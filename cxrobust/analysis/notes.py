@@ -6,13 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from cxrobust.analysis.contrasts import Contrast
-from cxrobust.analysis.counts import AVERAGES, FEW_PATIENTS, FindingCounts, Scope
+from cxrobust.analysis.counts import AVERAGES, FindingCounts, Scope
 from cxrobust.analysis.intervals import ROUNDING, Interval, wilson_ends
 from cxrobust.analysis.metrics import Metric
 from cxrobust.analysis.points import Point, patients_of_share
 from cxrobust.analysis.testing import Tested, by_definition
 from cxrobust.analysis.values import MACRO, WORST, Values
 from cxrobust.errors import some
+from cxrobust.results import FEW_PATIENTS
 
 ONE_PATIENT = "no interval or test: one patient"
 OUTSIDE = "estimate outside the interval: resamples of this metric are biased"

@@ -16,7 +16,7 @@ from scipy.stats import t as student
 from cxrobust.analysis.choices import WITH_A_MARGIN
 from cxrobust.analysis.classical.result import never_0
 from cxrobust.analysis.contrasts import Contrast, contrasts_of
-from cxrobust.analysis.counts import FEW_PATIENTS, FindingCounts, count_findings
+from cxrobust.analysis.counts import FindingCounts, count_findings
 from cxrobust.analysis.families import Families, adjust, key_of
 from cxrobust.analysis.intervals import INTERVALS, Draws, Interval, degrees_of_freedom, no_interval
 from cxrobust.analysis.metrics import Metric, grouped
@@ -32,7 +32,7 @@ from cxrobust.analysis.testing import FLIPS, NOTHING, UNTESTED, Tested, by_defin
 from cxrobust.analysis.values import MACRO, Values, evaluate
 from cxrobust.conditions import parse_condition
 from cxrobust.predictions import PredictionSet
-from cxrobust.results import Alternative, Estimand, Estimate, finite
+from cxrobust.results import FEW_PATIENTS, Alternative, Estimand, Estimate, finite
 from cxrobust.study.analysis import AnalysisSection, OperatingPoint, TargetPoint
 
 RESAMPLES = 2_000

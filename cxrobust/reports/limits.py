@@ -15,8 +15,9 @@ from cxrobust.reports.sources import (
     origins,
     sources,
 )
-from cxrobust.reports.view import CLEAN, FEW_POSITIVE_PATIENTS, View, is_few
+from cxrobust.reports.view import CLEAN, View, is_few
 from cxrobust.reports.words import PERTURBATIONS, count, counted, finding_words, listed, metric_words, readable, regime
+from cxrobust.results import FEW_PATIENTS
 
 REJECTED_TOO_OFTEN = ("auroc", "balanced-accuracy", "sensitivity", "matthews", "calibration-slope")
 """Metrics of whose true nulls sign flips reject 10% or more where fewer than 20 patients are positive: docs/coverage.md."""
@@ -151,7 +152,7 @@ def _threshold_limit(view: View) -> Limit | None:
 
 
 def _few_limit(view: View) -> Limit | None:
-    few = [f for f in view.findings if 0 < f["n_positive_patients"] < FEW_POSITIVE_PATIENTS]
+    few = [f for f in view.findings if 0 < f["n_positive_patients"] < FEW_PATIENTS]
     if not few:
         return None
     names = listed([f"{finding_words(f['name'])} ({f['n_positive_patients']})" for f in few])
@@ -165,7 +166,7 @@ def _few_limit(view: View) -> Limit | None:
     )
     return Limit(
         title="Few positives.",
-        text=f"Fewer than {FEW_POSITIVE_PATIENTS} patients are positive for {names}. Resampling intervals of so few hold "
+        text=f"Fewer than {FEW_PATIENTS} patients are positive for {names}. Resampling intervals of so few hold "
         f"their level badly{tests}; these findings are drawn with open marks.",
     )
 

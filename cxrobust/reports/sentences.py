@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from cxrobust.reports.view import CLEAN, FEW_POSITIVE_PATIENTS, View, is_few
+from cxrobust.reports.view import CLEAN, View, is_few
 from cxrobust.reports.words import (
     SPACE,
     capitalised,
@@ -25,7 +25,7 @@ from cxrobust.reports.words import (
     percent,
     regime,
 )
-from cxrobust.results import Estimate
+from cxrobust.results import FEW_PATIENTS, Estimate
 
 OfAMargin = Literal["equivalent", "not inferior", "not equivalent", "maybe inferior"]
 """What a test against a margin shows; or, of the last two, could not show."""
@@ -388,4 +388,4 @@ def _few(shown: Sequence[Estimate]) -> str:
         return ""
     who = "it" if len(shown) == 1 else "each" if n == len(shown) else f"{n} of these"
     verb = "have" if len(shown) > n > 1 else "has"
-    return f"; {who} {verb} fewer than {FEW_POSITIVE_PATIENTS} positive patients"
+    return f"; {who} {verb} fewer than {FEW_PATIENTS} positive patients"

@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from cxrobust.reports.words import ADJUSTMENTS, MACRO, REPORT
-from cxrobust.results import Better, Estimand, Estimate, Results, primary_estimand
+from cxrobust.results import FEW_PATIENTS, Better, Estimand, Estimate, Results, primary_estimand
 
 CLEAN = "clean"
-FEW_POSITIVE_PATIENTS = 20
-"""Under this, an estimate is shown with an open mark."""
 
 Key = tuple[str, str, str, str, str]
 
@@ -205,4 +203,4 @@ def _series(conditions: Iterable[dict[str, Any]]) -> tuple[Series, ...]:
 
 def is_few(estimate: Estimate) -> bool:
     """Whether a finding has so few positive patients that its estimate is shown with an open mark."""
-    return estimate.finding not in {MACRO, REPORT} and estimate.n_positive_patients < FEW_POSITIVE_PATIENTS
+    return estimate.finding not in {MACRO, REPORT} and estimate.n_positive_patients < FEW_PATIENTS

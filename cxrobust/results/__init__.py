@@ -20,6 +20,7 @@ from cxrobust.results.primary import primary_condition, primary_estimand
 from cxrobust.results.records import (
     COLUMNS,
     ESTIMANDS,
+    FEW_PATIENTS,
     OTHERS,
     Alternative,
     Better,
@@ -45,6 +46,7 @@ __all__ = [
     "COLUMNS",
     "ESTIMANDS",
     "ESTIMATES",
+    "FEW_PATIENTS",
     "FORMAT",
     "OTHERS",
     "PREDICTIONS",

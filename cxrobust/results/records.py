@@ -32,6 +32,8 @@ COLUMNS = (
 )  # fmt: skip
 
 
+FEW_PATIENTS = 20
+"""Positive or negative ones, below which estimates carry a note and are shown with an open mark."""
 OTHERS = "others"
 """Of an attack on one finding: the mean over all others."""
 
