@@ -30,6 +30,7 @@ from cxrobust.predictions import INDEX, PredictionSet, load_predictions
 from cxrobust.progress import Reporter, silent
 from cxrobust.results import (
     ESTIMANDS,
+    MACRO,
     OTHERS,
     PREDICTIONS,
     RESULTS,
@@ -60,7 +61,7 @@ class Which:
     """Which estimates are planned; None for those of the primary comparison, and for every metric and regime."""
 
     estimand: str | None = None
-    finding: str = "macro"
+    finding: str = MACRO
     condition: str | None = None
     metric: str | None = None
     regime: str | None = None

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from cxrobust.analysis.declared import Scope, check_declared
 from cxrobust.analysis.metrics import metric
-from cxrobust.analysis.sample import REPORT
 from cxrobust.analysis.subgroups import split
 from cxrobust.analysis.values import averages
 from cxrobust.errors import MisfitError, StudyError, nearest, some
+from cxrobust.results import REPORT
 from cxrobust.study.analysis import AnalysisSection
 
 

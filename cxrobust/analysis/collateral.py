@@ -10,9 +10,9 @@ from cxrobust.analysis.counts import Scope, count_findings
 from cxrobust.analysis.estimates import Estimated, estimate
 from cxrobust.analysis.metrics import Metric
 from cxrobust.analysis.sample import Sample
-from cxrobust.analysis.values import MACRO, evaluate
+from cxrobust.analysis.values import evaluate
 from cxrobust.conditions import parse_condition
-from cxrobust.results import OTHERS, Estimand, Estimate
+from cxrobust.results import MACRO, OTHERS, Estimand, Estimate
 
 WANTED: tuple[Estimand, ...] = ("perturbed-clean", "difference-in-differences")
 

@@ -4,8 +4,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cxrobust.analysis.sample import REPORT, Sample
-from cxrobust.analysis.values import MACRO, MICRO, WORST, averages
+from cxrobust.analysis.sample import Sample
+from cxrobust.analysis.values import averages
+from cxrobust.results import MACRO, MICRO, REPORT, WORST
 
 AVERAGES = (MACRO, MICRO, WORST)
 

@@ -11,12 +11,11 @@ from cxrobust.analysis.counts import AVERAGES
 from cxrobust.analysis.families import INTERACTION, RAW, Place, fits, is_hypothesis
 from cxrobust.analysis.metrics import Metric, metric
 from cxrobust.analysis.recalibrated import ESTIMANDS as OF_RECALIBRATIONS
-from cxrobust.analysis.sample import REPORT
 from cxrobust.analysis.subgroups import ESTIMANDS as OF_SUBGROUPS
 from cxrobust.analysis.subgroups import interaction_text
 from cxrobust.analysis.testing import by_definition
-from cxrobust.analysis.values import WORST
 from cxrobust.errors import MisfitError
+from cxrobust.results import REPORT, WORST
 from cxrobust.study.analysis import AnalysisSection, Family
 
 OTHER = "\0"

@@ -30,8 +30,8 @@ from cxrobust.analysis.replicates import drawn_training, variance_of_mean
 from cxrobust.analysis.resampling import resampled_sums
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.unread import Unread
-from cxrobust.analysis.values import CELLS_AT_ONCE, MACRO
-from cxrobust.results import Estimate, finite
+from cxrobust.analysis.values import CELLS_AT_ONCE
+from cxrobust.results import MACRO, Estimate, finite
 from cxrobust.study.analysis import EffectName
 
 METRIC_OF: dict[EffectName, str] = {

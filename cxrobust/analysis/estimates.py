@@ -23,8 +23,8 @@ from cxrobust.analysis.parallel import in_threads
 from cxrobust.analysis.points import Point, points_of
 from cxrobust.analysis.testing import NOTHING, Tested, run_tests
 from cxrobust.analysis.unread import Unread, cells_of
-from cxrobust.analysis.values import MACRO, WORST, Values
-from cxrobust.results import Estimate, finite
+from cxrobust.analysis.values import Values
+from cxrobust.results import MACRO, WORST, Estimate, finite
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,7 +15,7 @@ from cxrobust.analysis.purposes import Purpose
 from cxrobust.analysis.testing import FLIPS, SWAPS, UNTESTED
 from cxrobust.conditions import CLEAN
 from cxrobust.errors import StudyError
-from cxrobust.results import ESTIMANDS, Estimand, Estimate
+from cxrobust.results import ESTIMANDS, MACRO, MICRO, OVERALL, REPORT, WORST, Estimand, Estimate
 from cxrobust.study.analysis import Adjustment, Family
 
 PRIMARY = "primary"
@@ -127,11 +127,11 @@ def family_of(
     """
     where = [part for part in (_variable(estimate.subgroup), estimate.recalibration) if part]
     is_pair = estimate.metric in in_pairs and estimate.estimand == "regime-reference" and ": " not in estimate.subgroup
-    if is_pair and estimate.finding not in {"macro", "worst"}:
+    if is_pair and estimate.finding not in {MACRO, WORST}:
         return ", ".join([estimate.estimand, estimate.metric, estimate.condition, estimate.finding, "pairs", *where])
-    if estimate.finding in {"macro", "micro", "worst", "report"}:
+    if estimate.finding in {MACRO, MICRO, WORST, REPORT}:
         is_primary = (estimate.estimand, estimate.condition) == (primary_estimand, primary_condition or str(CLEAN))
-        if estimate.finding in {"macro", "report"} and is_primary and not where:
+        if estimate.finding in OVERALL and is_primary and not where:
             return PRIMARY
         return ", ".join([estimate.estimand, estimate.metric, estimate.finding, *where])
     named = [estimate.estimand, estimate.metric, estimate.regime, estimate.condition, "findings"]

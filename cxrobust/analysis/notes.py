@@ -11,9 +11,9 @@ from cxrobust.analysis.intervals import ROUNDING, Interval, wilson_ends
 from cxrobust.analysis.metrics import Metric
 from cxrobust.analysis.points import Point, patients_of_share
 from cxrobust.analysis.testing import Tested, by_definition
-from cxrobust.analysis.values import MACRO, WORST, Values
+from cxrobust.analysis.values import Values
 from cxrobust.errors import some
-from cxrobust.results import FEW_PATIENTS
+from cxrobust.results import FEW_PATIENTS, MACRO, WORST
 
 ONE_PATIENT = "no interval or test: one patient"
 OUTSIDE = "estimate outside the interval: resamples of this metric are biased"

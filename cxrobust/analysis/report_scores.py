@@ -10,17 +10,17 @@ from cxrobust.analysis.contrasts import contrasts_of, curves
 from cxrobust.analysis.counts import Scope, count_findings
 from cxrobust.analysis.estimates import Estimated, estimate
 from cxrobust.analysis.metrics import Metric
-from cxrobust.analysis.sample import REPORT, Sample
+from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.subgroups import subgroup_estimates
 from cxrobust.analysis.testing import metrics_in_pairs
-from cxrobust.analysis.values import MACRO, evaluate
+from cxrobust.analysis.values import evaluate
 from cxrobust.errors import MisfitError, some
 from cxrobust.predictions import PredictionSet
 from cxrobust.predictions.pooling import REASON
 from cxrobust.radiology_reports.phrases import OBSERVATIONS
 from cxrobust.radiology_reports.scores import NO_REFERENCE, REFERENCE_WORDS, measured, without_reference
 from cxrobust.radiology_reports.scores.chexpert import KINDS, column
-from cxrobust.results import Confusion, Estimate
+from cxrobust.results import MACRO, REPORT, Confusion, Estimate
 
 LARGE_PART = 0.15
 """Of all words. Where a contrast has no two sides to swap a patient's sums between, sign flips take these to first

@@ -23,7 +23,6 @@ DECISIONS = (0.0, UNREAD, 0.5, 1.0)
 """Probabilities that say what is decided, and not how surely; about 0.5 where nothing is said."""
 FEW = 64
 """Images that tell at once that probabilities are more than decisions, as they mostly are."""
-REPORT = "report"
 """The place of what is told of whole reports."""
 
 

@@ -29,10 +29,10 @@ from cxrobust.analysis.purposes import Purpose
 from cxrobust.analysis.resampling import LANES
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.testing import FLIPS, NOTHING, UNTESTED, Tested, by_definition, named_test
-from cxrobust.analysis.values import MACRO, Values, evaluate
+from cxrobust.analysis.values import Values, evaluate
 from cxrobust.conditions import parse_condition
 from cxrobust.predictions import PredictionSet
-from cxrobust.results import FEW_PATIENTS, Alternative, Estimand, Estimate, finite
+from cxrobust.results import FEW_PATIENTS, MACRO, Alternative, Estimand, Estimate, finite
 from cxrobust.study.analysis import AnalysisSection, OperatingPoint, TargetPoint
 
 RESAMPLES = 2_000

@@ -20,7 +20,6 @@ from cxrobust.analysis.families import Families, Key, adjust, key_of
 from cxrobust.analysis.flips import flip_matrices, tally
 from cxrobust.analysis.metrics import Metric, grouped, metric
 from cxrobust.analysis.parallel import in_threads
-from cxrobust.analysis.primary import primary_comparisons
 from cxrobust.analysis.recalibrated import recalibrated_estimates
 from cxrobust.analysis.reliability import reliability_bins
 from cxrobust.analysis.report_scores import check_scored, confused_findings, report_estimates
@@ -29,12 +28,14 @@ from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.sensitivity import alternatives
 from cxrobust.analysis.subgroups import subgroup_estimates
 from cxrobust.analysis.testing import metrics_in_pairs
-from cxrobust.analysis.values import MICRO, WORST, Values, averages, evaluate
+from cxrobust.analysis.values import Values, averages, evaluate
 from cxrobust.conditions import CLEAN, parse_condition
 from cxrobust.predictions import PredictionSet
 from cxrobust.progress import Reporter, silent
 from cxrobust.results import (
     ESTIMANDS,
+    MICRO,
+    WORST,
     Alternative,
     ConfidenceSpread,
     Confusion,
@@ -46,6 +47,7 @@ from cxrobust.results import (
     RiskCoverage,
     Threshold,
     Unclustered,
+    primary_comparisons,
     primary_condition,
     primary_estimand,
 )

@@ -20,9 +20,9 @@ from cxrobust.analysis.notes import joined, notes_on_counts, why_undefined
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.testing import no_test
 from cxrobust.analysis.unread import Unread, cells_of
-from cxrobust.analysis.values import WORST, Values, averages, evaluate
+from cxrobust.analysis.values import Values, averages, evaluate
 from cxrobust.errors import StudyError, nearest, some
-from cxrobust.results import Estimand, Estimate, finite
+from cxrobust.results import WORST, Estimand, Estimate, finite
 from cxrobust.study.analysis import Subgroups
 
 MOST_LEVELS = 12

@@ -13,8 +13,8 @@ from cxrobust.analysis.metrics import Additive, Measured, Metric, measure
 from cxrobust.analysis.parallel import in_threads
 from cxrobust.analysis.sample import Sample
 from cxrobust.errors import some
+from cxrobust.results import MACRO, MICRO, WORST
 
-MACRO, MICRO, WORST = "macro", "micro", "worst"
 CELLS_AT_ONCE = 256
 """Cells resampled together: enough to share the work on the counts, few enough to bound memory."""
 

@@ -27,9 +27,8 @@ from cxrobust.reports.words import (
     percent,
     regime,
 )
-from cxrobust.results import Estimand, Estimate, Results, to_csv
+from cxrobust.results import MACRO, OVERALL, REPORT, Estimand, Estimate, Results, to_csv
 
-OVERALL = ("macro", "report")
 """The places that stand for all findings: of scores of reports, `report`."""
 MOST_ROWS = 60
 """Rows of one table; the rest is in the CSV files."""
@@ -330,7 +329,7 @@ def numbers(old: Results, new: Results) -> Part:
     )
     kinds = {one.finding for one, _ in values}
     of = " and ".join(
-        words for key, words in (("macro", "macro averages"), ("report", "scores of reports")) if key in kinds
+        words for key, words in ((MACRO, "macro averages"), (REPORT, "scores of reports")) if key in kinds
     )
     caption = f"Values that are others now ({of}), those that moved most first."
     return Part(title="Numbers", paragraphs=tuple(said), table=table if values else None, caption=caption)

@@ -16,10 +16,10 @@ from cxrobust.errors import DataError, StudyError
 from cxrobust.files import sha256_bytes
 from cxrobust.inference.elsewhere import Elsewhere
 from cxrobust.registration import Registration, frozen_hash, refuse_to_replace, write_registration
-from cxrobust.results import Estimate, primary_condition, primary_estimand
+from cxrobust.results import MACRO, MICRO, OTHERS, WORST, Estimate, primary_condition, primary_estimand
 from cxrobust.study import Study
 
-AVERAGES = ("macro", "micro", "worst", "others")
+AVERAGES = (MACRO, MICRO, WORST, OTHERS)
 
 
 def register(study: Study, path: Path, *, now: datetime) -> Registration:
@@ -67,7 +67,7 @@ def plan_of(study: Study) -> dict[str, Any]:
         "primary": {
             "estimand": primary_estimand(n_regimes=len(names), primary_condition=primary),
             "condition": primary,
-            "finding": "macro",
+            "finding": MACRO,
         },
         "analysis": {
             **{key: value for key, value in analysis.items() if key not in {"device", "primary_condition"}},

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cxrobust.reports.words import ADJUSTMENTS, MACRO, REPORT
-from cxrobust.results import FEW_PATIENTS, Better, Estimand, Estimate, Results, primary_estimand
+from cxrobust.reports.words import ADJUSTMENTS
+from cxrobust.results import FEW_PATIENTS, MACRO, REPORT, Better, Estimand, Estimate, Results, primary_estimand
 
 CLEAN = "clean"
 

@@ -6,19 +6,17 @@ from dataclasses import dataclass
 from functools import cache
 
 from cxrobust.conditions import parse_condition
+from cxrobust.results import MACRO, MICRO, OTHERS, REPORT, WORST
 
 MINUS = "−"
 SPACE = "\N{NO-BREAK SPACE}"
-MACRO = "macro"
-MICRO = "micro"
-REPORT = "report"
 """The place of what is told of whole reports, which stands where other metrics have their macro average."""
 
 OVER_FINDINGS = {
     MACRO: "macro average",
     MICRO: "micro average",
-    "worst": "worst finding",
-    "others": "mean of the others",
+    WORST: "worst finding",
+    OTHERS: "mean of the others",
     REPORT: "whole reports",
 }
 """What stands in the place of a finding, in words."""

@@ -1,8 +1,9 @@
 """The primary comparison of a study: under which condition, and which estimand, of the macro averages."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from cxrobust.results.records import Estimand
+from cxrobust.conditions import CLEAN
+from cxrobust.results.records import OVERALL, Estimand, Estimate
 
 
 def primary_condition(named: str | None, conditions: Sequence[str]) -> str | None:
@@ -27,3 +28,18 @@ def primary_estimand(*, n_regimes: int, primary_condition: str | None) -> Estima
     if n_regimes > 1:
         return "regime-reference" if primary_condition is None else "difference-in-differences"
     return "value" if primary_condition is None else "perturbed-clean"
+
+
+def primary_comparisons(
+    estimates: Iterable[Estimate], *, estimand: Estimand, primary_condition: str | None, reference: str
+) -> tuple[Estimate, ...]:
+    """Return the estimates of the primary comparison, of all images and of predictions as they are, in order."""
+    return tuple(
+        one
+        for one in estimates
+        if (one.estimand, one.condition) == (estimand, primary_condition or str(CLEAN))
+        and one.finding in OVERALL
+        and one.reference in {None, reference}
+        and not one.subgroup
+        and not one.recalibration
+    )

@@ -34,8 +34,11 @@ COLUMNS = (
 
 FEW_PATIENTS = 20
 """Positive or negative ones, below which estimates carry a note and are shown with an open mark."""
-OTHERS = "others"
-"""Of an attack on one finding: the mean over all others."""
+MACRO, MICRO, WORST, OTHERS, REPORT = "macro", "micro", "worst", "others", "report"
+"""What stands in the place of a finding: the mean over findings, all findings pooled, the worst of them, of an attack
+on one finding the mean over those that it does not aim at, and whole reports."""
+OVERALL = (MACRO, REPORT)
+"""The finding of primary comparisons."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,7 +146,7 @@ class RiskCoverage:
 
     regime: str
     condition: str
-    finding: str = "micro"
+    finding: str = MICRO
     """A label; `micro` for all pooled, `macro` for the mean of the findings' risks at each coverage."""
     points: tuple[RiskPoint, ...]
 

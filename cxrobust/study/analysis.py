@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from cxrobust.conditions import parse_condition
+from cxrobust.results import MACRO
 from cxrobust.study.sections import Section
 
 MetricName = str
@@ -76,7 +77,7 @@ class Family(Section):
     metrics: tuple[str, ...] = ()
     regimes: tuple[str, ...] = ()
     conditions: tuple[str, ...] = ()
-    findings: tuple[str, ...] = ("macro",)
+    findings: tuple[str, ...] = (MACRO,)
     subgroups: tuple[str, ...] = ("",)
     """Texts of the column `subgroup`; the empty one means all images."""
     recalibrations: tuple[str, ...] = ("",)

@@ -22,6 +22,7 @@ from cxrobust.predictions import REFERENCE
 from cxrobust.predictions.pooling import Pool
 from cxrobust.radiology_reports.phrases import OBSERVATIONS
 from cxrobust.registry import Registry
+from cxrobust.results import MACRO, MICRO, OTHERS, REPORT, WORST
 from cxrobust.study.sections import DataPath, Section, StudyPath
 
 MISSING = -1
@@ -30,7 +31,7 @@ MISSING = -1
 STUDY_ID = "study_id"
 """The metadata column that says to which study an image belongs, where a data set tells."""
 
-RESERVED = ("all", "each", "macro", "micro", "others", "report", "worst")
+RESERVED = ("all", "each", MACRO, MICRO, OTHERS, REPORT, WORST)
 """Words of study files and results that no finding can bear."""
 
 

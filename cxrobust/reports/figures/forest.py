@@ -9,8 +9,8 @@ from matplotlib.figure import Figure as Canvas
 from cxrobust.reports.figures.style import INK, QUIET, Mark, canvas, drawn, is_narrow, marks
 from cxrobust.reports.figures.told_points import tell_estimate
 from cxrobust.reports.view import View, is_few
-from cxrobust.reports.words import MACRO, count, finding_words, shortened
-from cxrobust.results import Estimate
+from cxrobust.reports.words import count, finding_words, shortened
+from cxrobust.results import MACRO, Estimate
 
 MOST_COLUMNS, MOST_NARROW = 5, 2
 ROW, MARGIN = 3.5, 17.0

@@ -10,8 +10,8 @@ from cxrobust.reports.figures.labels import Label, Legend, label_line_ends, part
 from cxrobust.reports.figures.style import canvas, drawn, is_narrow, marks
 from cxrobust.reports.figures.told_points import ends_words, tell
 from cxrobust.reports.view import CLEAN, View
-from cxrobust.reports.words import MACRO, MICRO, capitalised, condition_words, number, percent, readable, shortened
-from cxrobust.results import RiskPoint
+from cxrobust.reports.words import capitalised, condition_words, number, percent, readable, shortened
+from cxrobust.results import MACRO, MICRO, RiskPoint
 
 
 @drawn

@@ -9,7 +9,6 @@ from matplotlib.figure import Figure as Canvas
 
 from cxrobust.reports.sentences import digits_of
 from cxrobust.reports.words import (
-    MACRO,
     SPACE,
     capitalised,
     condition_words,
@@ -20,7 +19,7 @@ from cxrobust.reports.words import (
     percent,
     readable,
 )
-from cxrobust.results import Estimate
+from cxrobust.results import MACRO, Estimate
 
 RADIUS = 3.5
 """Of the ring around a point, in points."""

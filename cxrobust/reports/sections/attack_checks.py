@@ -10,8 +10,6 @@ from cxrobust.reports.parts import NOT_APPLICABLE, Cell, Column, Group, Table
 from cxrobust.reports.sections import section
 from cxrobust.reports.view import CLEAN, View
 from cxrobust.reports.words import (
-    MACRO,
-    REPORT,
     condition_words,
     counted,
     is_against_text,
@@ -20,6 +18,7 @@ from cxrobust.reports.words import (
     number,
     regime,
 )
+from cxrobust.results import MACRO, REPORT
 
 PASS, WARN, FAIL = "pass", "warn", "fail"
 LIMITS = {

@@ -7,6 +7,7 @@ from cxrobust.reports.formulas import BINS, ESTIMANDS, NOTATION, Formula, metric
 from cxrobust.reports.sections import section
 from cxrobust.reports.view import View
 from cxrobust.reports.words import capitalised, listed, metric_words, readable
+from cxrobust.results import MICRO, WORST
 
 NAMES = {
     "value": "Value",
@@ -57,8 +58,8 @@ def estimands(view: View) -> Mapping[str, Any]:
         "chosen_on": "clean validation images" if "validation" in view.results.data else "the clean images themselves",
         "reference": view.reference,
         "has_macro": view.has_averages,
-        "has_worst": any(e.finding == "worst" for e in view.results.estimates),
-        "has_micro": any(e.finding == "micro" for e in view.results.estimates),
+        "has_worst": any(e.finding == WORST for e in view.results.estimates),
+        "has_micro": any(e.finding == MICRO for e in view.results.estimates),
     }
 
 

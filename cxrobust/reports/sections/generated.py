@@ -11,7 +11,6 @@ from cxrobust.reports.parts import NOT_APPLICABLE, Cell, Column, Group, Table, c
 from cxrobust.reports.sections import section
 from cxrobust.reports.view import CLEAN, View
 from cxrobust.reports.words import (
-    REPORT,
     capitalised,
     condition_words,
     count,
@@ -23,7 +22,7 @@ from cxrobust.reports.words import (
     percent,
     regime,
 )
-from cxrobust.results import Confusion, Estimate
+from cxrobust.results import REPORT, Confusion, Estimate
 
 MOST_IMAGES, MOST_REGIMES = 4, 4
 BEYOND, LOST = "not in", "only in"

@@ -10,7 +10,7 @@ from cxrobust.reports.sources import names_all_patients, names_no_patient
 from cxrobust.reports.units import in_units
 from cxrobust.reports.view import View
 from cxrobust.reports.words import INTERVALS, count, listed, metric_words, named_tests, p_number, percent
-from cxrobust.results import Estimand, Estimate
+from cxrobust.results import WORST, Estimand, Estimate
 
 SIGN_FLIPS = {"permutation", "permutation (exact)"}
 SWAPS = {"permutation (swaps)", "permutation (swaps, exact)"}
@@ -29,7 +29,7 @@ def methods(view: View) -> Mapping[str, Any]:
     """Return what the methods' text depends on."""
     results = view.results
     analysis = results.study["analysis"]
-    shown = [e for e in results.find() if e.metric in view.metrics and e.finding != "worst"]
+    shown = [e for e in results.find() if e.metric in view.metrics and e.finding != WORST]
     intervals, tests = {e.interval for e in shown if e.interval}, {e.test for e in shown if e.test}
     tail = 100 * (1 - view.level) / 2
     return {

@@ -18,8 +18,8 @@ from cxrobust.reports.sections import section
 from cxrobust.reports.sentences import judge, metric_name
 from cxrobust.reports.units import in_units
 from cxrobust.reports.view import CLEAN, View
-from cxrobust.reports.words import MACRO, condition_words, listed, percent, regime
-from cxrobust.results import Estimate
+from cxrobust.reports.words import condition_words, listed, percent, regime
+from cxrobust.results import MACRO, Estimate
 
 RAW = ""
 METHODS = {"temperature": "Temperature", "platt": "Platt", "isotonic": "Isotonic", "beta": "Beta"}

@@ -19,8 +19,8 @@ from cxrobust.reports.sections import section
 from cxrobust.reports.sentences import deciding_p, metric_name
 from cxrobust.reports.sources import names_all_patients, names_no_patient
 from cxrobust.reports.view import CLEAN, View
-from cxrobust.reports.words import MACRO, REPORT, capitalised, condition_words, count, listed, p_value, percent, regime
-from cxrobust.results import Estimand, Estimate
+from cxrobust.reports.words import capitalised, condition_words, count, listed, p_value, percent, regime
+from cxrobust.results import MACRO, REPORT, Estimand, Estimate
 
 INTERACTION = "interaction"
 MOST_TOLD = 12
