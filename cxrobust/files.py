@@ -65,6 +65,25 @@ def atomic_write_bytes(path: Path, content: bytes) -> None:
     atomic_write(path, lambda temporary: _write_bytes(temporary, content))
 
 
+def read_json(text: str | bytes) -> Any:
+    """Return what JSON text holds.
+
+    Raises
+    ------
+    ValueError
+        When it is no JSON, or a table in it has a key twice, of which one reader takes the first and another the last.
+    """
+    return json.loads(text, object_pairs_hook=_table)
+
+
+def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} stands twice in one table")
+    return table
+
+
 @contextmanager
 def alone(folder: Path, *inner: str) -> Iterator[None]:
     """Keep `folder`, made where missing, to this process, and first sweep away what a killed one left half-written.

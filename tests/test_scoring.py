@@ -153,6 +153,9 @@ def test_bundles_hold_scores_and_results_are_recomputed_from_them(predicted, tmp
     again = recompute(results, study, folder, report=lambda *_: None)
     assert again.differences == ()
     assert again.is_exact
+    assert again.left_out == ()
+    without = recompute(replace(results, generated_reports=()), study, folder, report=lambda *_: None)
+    assert without.left_out == (("generated_reports",) if results.generated_reports else ())
     made = bundle(folder.parent, tmp_path / "crate", wanted=Wanted(predictions=True), as_zip=False)
     held = {path.name for path in made.rglob("scores-*.parquet")}
     assert held == {one["file"] for one in json.loads((folder / INDEX).read_text())["scores"]["files"]}

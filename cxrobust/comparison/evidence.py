@@ -8,6 +8,7 @@ from typing import Any
 from cxrobust.comparison.runs import NEW, OLD, Paired, Run
 from cxrobust.environment import this_machine
 from cxrobust.errors import DataError
+from cxrobust.files import read_json
 from cxrobust.reports.archive import Attachment, Packed, pack
 from cxrobust.reports.document import Document, Paper
 from cxrobust.reports.evidence import evidence, of_estimates, of_results, templates_of, with_manifest
@@ -89,7 +90,7 @@ def read_recorded(content: bytes) -> Recorded:
         When it is not whole.
     """
     try:
-        read = json.loads(content)
+        read = read_json(content)
         if read["format"] != FORMAT:
             raise DataError(f"{COMPARISON} is not of format {FORMAT}: check it with the version that wrote it")
         paired = read["paired"]

@@ -12,7 +12,7 @@ import pyarrow as pa
 from pydantic import BaseModel, Field, ValidationError
 
 from cxrobust.errors import DataError, some
-from cxrobust.files import atomic_write_text, sha256_file
+from cxrobust.files import atomic_write_text, read_json, sha256_file
 from cxrobust.prediction_files import IMAGES, INDEX, VALIDATION_IMAGES, parts_of
 from cxrobust.predictions.parquet import AGAIN, read_table, write_table
 from cxrobust.predictions.pooling import Pool
@@ -91,7 +91,7 @@ def read_index(folder: Path) -> dict[str, Any]:
     """
     path = folder / INDEX
     try:
-        index = json.loads(path.read_text(encoding="utf-8"))
+        index = read_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(f"{path}: there are no finished predictions: run cxrobust predict first") from None
     except (OSError, ValueError, RecursionError) as error:

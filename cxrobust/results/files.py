@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cxrobust.errors import DataError
-from cxrobust.files import atomic_write_text
+from cxrobust.files import atomic_write_text, read_json
 from cxrobust.results.records import (
     COLUMNS,
     Alternative,
@@ -103,7 +103,7 @@ def parse_results(text: str, *, path: Path) -> Results:
         When it is not JSON, or not a results file of this format.
     """
     try:
-        content = json.loads(text)
+        content = read_json(text)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not JSON ({error}): run cxrobust analyze again") from error
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT:

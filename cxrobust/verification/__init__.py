@@ -98,8 +98,7 @@ def _attachments(held: Carried) -> Check:
     listed = {
         str(one.get("name")): str(one.get("sha256")) for one in held.manifest["files"] if isinstance(one, Mapping)
     }
-    wrong = [f"{name} stands more than once" for name in held.twice]
-    wrong += [f"{name} is missing" for name in listed if name not in held.files]
+    wrong = [*held.strays, *(f"{name} is missing" for name in listed if name not in held.files)]
     wrong += [f"{name} is not listed in {MANIFEST}" for name in held.files if name not in {*listed, MANIFEST}]
     wrong += [
         f"{name} is not the file that {MANIFEST} lists: its SHA-256 begins {sha256_bytes(held.files[name])[:12]}, "

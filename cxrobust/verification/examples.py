@@ -1,6 +1,5 @@
 """Whether what is said of example images is what the predictions hold of them."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cxrobust.conditions import CLEAN
+from cxrobust.files import read_json
 from cxrobust.predictions import INDEX, read_unit
 from cxrobust.verification.recomputed import check_folder
 
@@ -63,7 +63,7 @@ def _cell(example: Mapping[str, Any]) -> _Cell:
 def _stored(cell: _Cell, images: set[str], folder: Path) -> dict[str, list[_Stored]]:
     """Return what is stored of these images in a cell, for each training run in order."""
     regime, condition = cell
-    index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+    index = read_json((folder / INDEX).read_text(encoding="utf-8"))
     found: dict[str, list[_Stored]] = {}
     for entry in sorted(index["units"], key=lambda one: int(one["replicate"])):
         if entry["condition"] != condition or regime not in {None, entry["regime"]}:

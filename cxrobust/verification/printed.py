@@ -8,6 +8,7 @@ import pikepdf
 
 from cxrobust.verification.by_words import differences_by_words
 from cxrobust.verification.fingerprints import Fingerprints
+from cxrobust.verification.information import differing_information
 from cxrobust.verification.pages import Step, steps, words
 from cxrobust.verification.told import cut, ends, first_few, word_differences
 
@@ -38,9 +39,7 @@ def compare(given: pikepdf.Pdf, expected: pikepdf.Pdf, *, figures: Mapping[str, 
     n_same = len(both) - len(other)
     is_whole = n_pages == len(expected.pages)
     found = list(_added(here.document(), there.document()))
-    title, wanted = str(given.docinfo.get("/Title", "")), str(expected.docinfo.get("/Title", ""))
-    if title != wanted:
-        found.append(f"the document's title: {title!r}, expected {wanted!r}")
+    found += differing_information(given, expected, same_printer=same_printer)
     if not same_printer and (other or not is_whole):
         found += differences_by_words(given, expected)
         return Comparison(n_pages=n_pages, n_same=n_same, by_words=True, differences=tuple(found))

@@ -9,14 +9,14 @@ from typing import Any
 from cxrobust.differences import nested
 from cxrobust.environment import environment_lock
 from cxrobust.errors import CxrobustError, DataError
-from cxrobust.files import sha256_bytes, sha256_file
+from cxrobust.files import read_json, sha256_bytes, sha256_file
 from cxrobust.prediction_files import INDEX, parts_of
 from cxrobust.progress import Reporter
 from cxrobust.reports.evidence import ENVIRONMENT, ESTIMATES, RESULTS, STUDY
 from cxrobust.results import Results, estimates_text, parse_results
 from cxrobust.study import Study, parse_study
 from cxrobust.verification.reading import MALFORMED, Carried, check_names, unzip
-from cxrobust.verification.recomputed import agreement, check_folder, recompute, told
+from cxrobust.verification.recomputed import agreement, check_folder, recompute
 from cxrobust.verification.verdict import Check, check, unchecked
 
 
@@ -63,7 +63,7 @@ def checks_of(ran: Ran, report: Reporter) -> tuple[Check, ...]:
         _estimates(ran.carried, ran.results),
         _environment(ran.carried, ran.results),
         _hashes(ran),
-        _recomputed(ran, report),
+        *_recomputed(ran, report),
     )
 
 
@@ -113,7 +113,7 @@ def _settings(study: Study | None, results: Results) -> Check:
     if study is None:
         return unchecked("settings", f"{STUDY} cannot be read here: a plug-in that it names may be missing")
     now = json.loads(json.dumps(study.settings()))
-    found = told(nested(by_name(results.study), by_name(now), part="settings"))
+    found = nested(by_name(results.study), by_name(now), part="settings")
     wrong = [f"{one.field}: {_cut(one.old)}, the study file gives {_cut(one.new)}" for one in found]
     return check("settings", f"those in {RESULTS}, defaults too, are what {STUDY} gives", wrong)
 
@@ -167,7 +167,7 @@ def _hashes(ran: Ran) -> Check:
     whose = f"in {folder}" if ran.given is not None else "attached"
     try:
         check_folder(folder)
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        index = read_json((folder / INDEX).read_text(encoding="utf-8"))
     except DataError as error:
         return check("predictions", whose, [plain(error, folder)])
     wrong = []
@@ -202,20 +202,26 @@ def _without(held: Carried) -> str:
     return f"none are attached ({why}): give them with --predictions DIR"
 
 
-def _recomputed(ran: Ran, report: Reporter) -> Check:
+def _recomputed(ran: Ran, report: Reporter) -> tuple[Check, ...]:
     n = len(ran.results.estimates)
     if ran.predictions is None:
-        return unchecked("estimates", f"{n:,} estimates were not recomputed: there are no predictions")
+        return (unchecked("estimates", f"{n:,} estimates were not recomputed: there are no predictions"),)
     if ran.study is None:
-        return unchecked("estimates", f"{n:,} estimates were not recomputed: {STUDY} cannot be read here")
+        return (unchecked("estimates", f"{n:,} estimates were not recomputed: {STUDY} cannot be read here"),)
     try:
         again = recompute(ran.results, ran.study, ran.predictions, report=report)
     except CxrobustError as error:
-        return check("estimates", f"{n:,} estimates could not be recomputed", [plain(error, ran.predictions)])
+        return (check("estimates", f"{n:,} estimates could not be recomputed", [plain(error, ran.predictions)]),)
     except MALFORMED as error:
-        return check("estimates", f"{n:,} estimates could not be recomputed", [f"{type(error).__name__}: {error}"])
+        return (check("estimates", f"{n:,} estimates could not be recomputed", [f"{type(error).__name__}: {error}"]),)
     how = agreement(is_exact=again.is_exact, same_platform=again.same_platform)
-    return check("estimates", f"{n:,} estimates recomputed from the predictions: {how}", again.differences)
+    without = (
+        unchecked(name.replace("_", " "), f"{RESULTS} has none, though the predictions do") for name in again.left_out
+    )
+    return (
+        check("estimates", f"{n:,} estimates recomputed from the predictions: {how}", again.differences),
+        *without,
+    )
 
 
 def plain(error: CxrobustError, folder: Path) -> str:

@@ -1,11 +1,11 @@
 """What a stranger's PDF carries, read with limits: sizes are bounded, names are no paths, nothing is executed."""
 
 import io
-import json
 import re
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from jinja2 import TemplateError
 
 from cxrobust.comparison.evidence import COMPARISON, NAME, SIDES, of_side
 from cxrobust.errors import DataError
+from cxrobust.files import read_json
 from cxrobust.reports.evidence import FORMAT, MANIFEST, RESULTS, STUDY
 
 MOST_FILE = 1_000_000_000
@@ -24,6 +25,10 @@ MOST_UNPACKED = 2_000_000_000
 MOST_STREAM = 500_000_000
 """Bytes of one page's content, font or image."""
 MOST_NAMES = 100_000
+FILE_NAMES = ("/F", "/UF", "/DOS", "/Mac", "/Unix")
+"""Under which a PDF names one file to readers of one kind or another."""
+WRITTEN = frozenset({"/Type", "/F", "/UF", "/Desc", "/AFRelationship", "/EF"})
+"""All that cxrobust writes of an attachment beside its content."""
 PLAIN_NAME = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9._-]*/)?[A-Za-z0-9_-][A-Za-z0-9._-]*", re.ASCII)
 """The name of a file in a folder, or in a folder of that: no absolute path, and none that leads out of it."""
 PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -51,8 +56,8 @@ class Carried:
     manifest: Mapping[str, Any]
     files: Mapping[str, bytes]
     """By name, the manifest among them."""
-    twice: tuple[str, ...]
-    """Names that stand more than once, or beside others in the list of associated files."""
+    strays: tuple[str, ...]
+    """What a reader of the file may take for an attachment that is none of these, or not alone of its name."""
 
 
 def open_pdf(path: Path) -> pikepdf.Pdf:
@@ -90,15 +95,15 @@ def carried(pdf: pikepdf.Pdf, path: Path) -> Carried:
         When there is no manifest, study or results among them, or they cannot be read within the limits.
     """
     try:
-        files, twice = _files(pdf, path)
-        manifest = json.loads(files[MANIFEST]) if MANIFEST in files else None
+        files, strays = _files(pdf, path)
+        manifest = read_json(files[MANIFEST]) if MANIFEST in files else None
     except MALFORMED as error:
         raise DataError(f"{path}: its attachments cannot be read ({error}): it was not written by cxrobust") from error
     if not isinstance(manifest, dict) or not _needed(manifest) <= set(files):
         raise DataError(f"{path}: {NO_EVIDENCE}")
     if manifest.get("format") != FORMAT or not isinstance(manifest.get("files"), list):
         raise DataError(f"{path}: {MANIFEST} is not of format {FORMAT}: check it with the version that wrote it")
-    return Carried(manifest=manifest, files=files, twice=twice)
+    return Carried(manifest=manifest, files=files, strays=strays)
 
 
 def is_comparison(held: Carried) -> bool:
@@ -120,23 +125,53 @@ def of_run(held: Carried, side: str) -> Carried:
     without = held.manifest.get("without_predictions")
     why = without.get(side) if isinstance(without, Mapping) else without
     files = {name.removeprefix(begins): content for name, content in held.files.items() if name.startswith(begins)}
-    return Carried(manifest={**held.manifest, "without_predictions": why}, files=files, twice=())
+    return Carried(manifest={**held.manifest, "without_predictions": why}, files=files, strays=())
 
 
 def _files(pdf: pikepdf.Pdf, path: Path) -> tuple[dict[str, bytes], tuple[str, ...]]:
     files: dict[str, bytes] = {}
-    twice = []
+    wrong = []
     left = MOST_UNPACKED
     for number, (name, specification) in enumerate(pdf.attachments.items()):
         if number >= MOST_NAMES:
             raise DataError(f"{path}: it has more than {MOST_NAMES:,} attachments, and is not read")
-        content = unpacked(specification.obj.EF.F, left, where=f"{path}: attachment {name!r}")
-        left -= len(content)
-        twice += [name] if name in files else []
-        files[name] = content
-    listed = [str(one.get("/UF", one.get("/F", ""))) for one in pdf.Root.get("/AF", [])]
-    twice += [name for name in listed if name not in files or listed.count(name) > 1]
-    return files, tuple(dict.fromkeys(twice))
+        one = specification.obj
+        streams = {stream.objgen: stream for stream in one.EF.values()}
+        contents = [unpacked(stream, left, where=f"{path}: attachment {name!r}") for stream in streams.values()]
+        left -= sum(map(len, contents))
+        wrong += [f"{name} is other files to other readers"] if len(set(contents)) > 1 else []
+        wrong += [f"{name} has another name to some readers"] if set(_names(one)) != {name} else []
+        wrong += [f"{name} has {key.strip('/')}, which cxrobust writes of none" for key in sorted(_others(one))]
+        wrong += [f"{name} stands more than once"] if name in files else []
+        files[name] = contents[0]
+    everywhere = Counter(name for one in _specifications(pdf) for name in set(_names(one)) or {"a nameless file"})
+    wrong += [f"{name} stands more than once" for name, n in everywhere.items() if n > 1]
+    wrong += [f"{name} stands beside the list of attachments" for name in everywhere if name not in files]
+    return files, tuple(dict.fromkeys(wrong))
+
+
+def _names(specification: Any) -> list[str]:
+    return [str(specification[key]) for key in FILE_NAMES if key in specification]
+
+
+def _others(specification: Any) -> set[str]:
+    return {str(key) for key in specification.keys()} - WRITTEN  # noqa: SIM118  a PDF's dictionary
+
+
+def _specifications(pdf: pikepdf.Pdf) -> Iterator[Any]:
+    """Return each file that a document names, wherever it stands, once."""
+    rest: list[Any] = [*pdf.objects]
+    while rest:
+        one = rest.pop()
+        if isinstance(one, pikepdf.Array):
+            inner = list(one)
+        elif isinstance(one, pikepdf.Dictionary | pikepdf.Stream):
+            inner = list(one.values()) if isinstance(one, pikepdf.Dictionary) else list(one.stream_dict.values())
+            if "/EF" in one or one.get("/Type") == "/Filespec":
+                yield one
+        else:
+            continue
+        rest += [kid for kid in inner if isinstance(kid, pikepdf.Object) and not kid.is_indirect]
 
 
 def unpacked(stream: Any, most: int, *, where: str) -> bytes:

@@ -1,7 +1,7 @@
 """Whether results are what their predictions give: the analysis is done again, and every field is compared."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from cxrobust import pipeline
 from cxrobust.analysis.accelerator import check_device
 from cxrobust.differences import ABSENT, Difference, differences, nested, setting_differences
 from cxrobust.errors import DataError, MissingGroupError
+from cxrobust.files import read_json
 from cxrobust.inference.engine import made_for
 from cxrobust.prediction_files import INDEX, parts_of
 from cxrobust.predictions import load_predictions
@@ -34,6 +35,7 @@ KNOWN = frozenset(
 MAY_BE_LEFT_OUT = frozenset({"generated_reports"})
 """Parts of results that a bundle without images leaves out."""
 PROVENANCE = ("inference", "seed", "study_sha256", "predictions_sha256")
+"""What of the provenance must be the same; of the rest, which tells of a machine, only that it is told."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,6 +46,8 @@ class Recomputed:
     same_platform: bool
     is_exact: bool
     """Whether all agrees to the last digit."""
+    left_out: tuple[str, ...]
+    """Parts that the predictions give, and the results may leave out."""
     differences: tuple[str, ...]
 
 
@@ -68,15 +72,25 @@ def recompute(results: Results, study: Study, folder: Path, *, report: Reporter)
         *(
             one
             for one in setting_differences(results, again)
-            if one.part in FROM_PREDICTIONS or (one.part == "provenance" and one.field.partition(".")[0] in PROVENANCE)
+            if one.part in FROM_PREDICTIONS or (one.part == "provenance" and _must_agree(one))
         ),
     ]
     return Recomputed(
         n_estimates=len(results.estimates),
         same_platform=same,
         is_exact=not exact,
-        differences=tuple(said(one) for one in (*found, *told(settings))),
+        left_out=tuple(sorted(name for name in _left_out(results) if getattr(again, name))),
+        differences=tuple(said(one) for one in (*found, *settings)),
     )
+
+
+def _must_agree(one: Difference) -> bool:
+    """Whether a difference of provenance is one: also a fact of the machine that is not told, but no package's."""
+    return one.field.partition(".")[0] in PROVENANCE or (one.old == ABSENT and one.field.count(".") < 2)
+
+
+def _left_out(results: Results) -> set[str]:
+    return {name for name in MAY_BE_LEFT_OUT if not getattr(results, name)}
 
 
 def said(one: Difference) -> str:
@@ -95,11 +109,10 @@ def agreement(*, is_exact: bool, same_platform: bool) -> str:
 
 def _computed(old: Results, new: Results, *, tolerance: float) -> tuple[Difference, ...]:
     """Return all that differs of what an analysis computes, also in parts that `differences` does not know."""
-    left_out = {name for name in MAY_BE_LEFT_OUT if not getattr(old, name)}
-    rest = [name for name in (one.name for one in fields(Results)) if name not in KNOWN | left_out]
+    rest = [name for name in (one.name for one in fields(Results)) if name not in KNOWN | _left_out(old)]
     plain = json.JSONDecoder().decode
     return (
-        *(one for one in differences(old, new, tolerance=tolerance) if one.part != "data" or one.old != ABSENT),
+        *differences(old, new, tolerance=tolerance),
         *(
             one
             for name in rest
@@ -108,20 +121,6 @@ def _computed(old: Results, new: Results, *, tolerance: float) -> tuple[Differen
             )
         ),
     )
-
-
-def told(settings: Iterable[Difference]) -> list[Difference]:
-    """Return differences of settings, each once, without settings that came after the version that was used."""
-    return [one for one in unique(settings) if one.old != ABSENT]
-
-
-def unique(some: Iterable[Difference]) -> list[Difference]:
-    """Return differences without repetition; their values need no hash."""
-    found: list[Difference] = []
-    for one in some:
-        if one not in found:
-            found.append(one)
-    return found
 
 
 def check_folder(folder: Path) -> None:
@@ -136,7 +135,7 @@ def check_folder(folder: Path) -> None:
     try:
         if path.stat().st_size > MOST_FILE:
             raise DataError(f"{path}: it is too large to be an index")
-        index = json.loads(path.read_text(encoding="utf-8"))
+        index = read_json(path.read_text(encoding="utf-8"))
         check_names(
             (unit["file"] for part in parts_of(index).values() for unit in part.get("units", [])), where=str(path)
         )

@@ -49,6 +49,52 @@ def with_files(path: Path, target: Path, changed: Mapping[str, bytes], *, listed
     return copy(path, target, change)
 
 
+def give_some_readers_another_file(pdf: pikepdf.Pdf) -> None:
+    """Let readers that look for a name in Unicode find another file under the name of the results."""
+    pdf.attachments["results.json"].obj.EF.UF = _embedded(pdf)
+
+
+def give_related_files(pdf: pikepdf.Pdf) -> None:
+    """Let the results have a file beside them that is said to be related."""
+    pdf.attachments["results.json"].obj.RF = pikepdf.Dictionary(F=["results.json", _embedded(pdf)])
+
+
+def associate_another_file(pdf: pikepdf.Pdf) -> None:
+    """Name in the list of associated files another file of the name of the results."""
+    other = pikepdf.Dictionary(dict(pdf.attachments["results.json"].obj.items()))
+    other.EF = pikepdf.Dictionary(F=_embedded(pdf), UF=_embedded(pdf))
+    pdf.Root.AF = [*pdf.Root.AF, other]
+
+
+def associate_a_file_with_a_page(pdf: pikepdf.Pdf) -> None:
+    """Let a page name a file that is no attachment of the document."""
+    file = pikepdf.Dictionary(Type=pikepdf.Name.Filespec, F="more.csv", UF="more.csv")
+    file.EF = pikepdf.Dictionary(F=_embedded(pdf))
+    pdf.pages[0].AF = [file]
+
+
+def rename_for_some_readers(pdf: pikepdf.Pdf) -> None:
+    """Give the results another name to readers that look for one in Unicode."""
+    pdf.attachments["results.json"].obj.UF = "checked.json"
+
+
+def _embedded(pdf: pikepdf.Pdf) -> pikepdf.Object:
+    return pdf.make_indirect(pikepdf.Stream(pdf, b"forged", Type=pikepdf.Name.EmbeddedFile))
+
+
+def tell_of_itself(pdf: pikepdf.Pdf) -> None:
+    """Give the document an author, another title and a date that is none."""
+    pdf.docinfo["/Author"] = "0.999"
+    pdf.docinfo["/Title"] = "All is well"
+    pdf.docinfo["/ModDate"] = "D:0.999"
+
+
+def tell_in_metadata(pdf: pikepdf.Pdf) -> None:
+    """Describe the document in its metadata alone."""
+    with pdf.open_metadata(set_pikepdf_as_editor=False, update_docinfo=False) as metadata:
+        metadata["dc:description"] = "0.999"
+
+
 def edit_page(pdf: pikepdf.Pdf, number: int, change: Callable[[list[Any]], None]) -> None:
     """Let `change` edit the instructions of a page, from 1."""
     page = pdf.pages[number - 1]

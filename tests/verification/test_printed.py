@@ -138,3 +138,28 @@ def test_what_runs_in_the_margin_stands_nowhere_else(elsewhere: bytes, expected:
     among = tampered(elsewhere, lambda pdf: tampering.write(pdf, 2, "Quartiles", down=100))
     (said,) = differences(among, expected)
     assert said.startswith("page 2: 'Quartiles' stands among the text")
+
+
+@pytest.mark.parametrize("same_printer", [True, False])
+def test_what_a_document_says_of_itself_is_compared_but_for_its_dates(
+    same_printer: bool, expected: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    dated = printed(PAGE, "A4")
+
+    def told(given: bytes) -> tuple[str, ...]:
+        with pikepdf.open(io.BytesIO(given)) as here, pikepdf.open(io.BytesIO(expected)) as there:
+            return compare(here, there, figures={}, same_printer=same_printer).differences
+
+    with pikepdf.open(io.BytesIO(dated)) as pdf:
+        assert str(pdf.docinfo["/ModDate"]) == "D:20231114221320Z"
+        assert b"2023-11-14T22:13:20Z" in pdf.Root.Metadata.read_bytes()
+    assert told(dated) == ()
+    assert told(tampered(dated, tampering.tell_of_itself)) == (
+        "the document's Author: '0.999', expected none",
+        "the document's ModDate: 'D:0.999', which is no date",
+        "the document's Title: 'All is well', expected 'Words'",
+    )
+    assert told(tampered(dated, tampering.tell_in_metadata)) == (
+        "the document's metadata (XMP) are not what the results give",
+    )

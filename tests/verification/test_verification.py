@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -18,11 +19,12 @@ from cxrobust import verification
 from cxrobust.cli import _main
 from cxrobust.errors import DataError
 from cxrobust.files import sha256_file
-from cxrobust.predictions import read_unit
+from cxrobust.predictions import load_predictions, read_unit
 from cxrobust.reports import render
-from cxrobust.results import estimates_text, read_results, results_text
-from cxrobust.verification import reading, recomputed
-from cxrobust.verification.ran import by_name
+from cxrobust.results import estimates_text, parse_results, read_results, results_text
+from cxrobust.study import read_study
+from cxrobust.verification import _attachments, reading, recomputed
+from cxrobust.verification.ran import _settings, by_name
 from cxrobust.verification.verdict import Check, Verdict
 
 from ..reports.made import SMALL, results
@@ -137,6 +139,75 @@ def test_a_file_that_another_program_saved_again_still_agrees(written: Path, tmp
         pdf.save(tmp_path / "again.pdf", linearize=True, recompress_flate=True)
     assert (tmp_path / "again.pdf").read_bytes() != (written / "report.pdf").read_bytes()
     assert verification.verify(tmp_path / "again.pdf").agrees
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (tampering.give_some_readers_another_file, "results.json is other files to other readers"),
+        (tampering.give_related_files, "results.json has RF, which cxrobust writes of none"),
+        (tampering.associate_another_file, "results.json stands more than once"),
+        (tampering.associate_a_file_with_a_page, "more.csv stands beside the list of attachments"),
+        (tampering.rename_for_some_readers, "results.json has another name to some readers"),
+    ],
+)
+def test_a_file_that_another_reader_of_pdf_would_take_for_an_attachment_is_found(
+    change: Callable[[pikepdf.Pdf], None], said: str, written: Path, tmp_path: Path
+) -> None:
+    path = tampering.copy(written / "report.pdf", tmp_path / "x.pdf", change)
+    with pikepdf.open(path) as pdf:
+        assert said in _attachments(reading.carried(pdf, path)).differences
+    with pikepdf.open(written / "report.pdf") as pdf:
+        assert _attachments(reading.carried(pdf, path)).status == "agrees"
+
+
+@pytest.mark.parametrize("name", ["results.json", "manifest.json"])
+def test_a_key_that_stands_twice_is_refused(name: str, written: Path, tmp_path: Path) -> None:
+    text = tampering.attached(written / "report.pdf")[name].decode()
+    again = text.replace('"format": 1', '"format": 1, "format": 1', 1)
+    assert json.loads(again) == json.loads(text)
+    path = tampering.with_files(
+        written / "report.pdf", tmp_path / "x.pdf", {name: again.encode()}, listed=name == "results.json"
+    )
+    with pytest.raises(DataError, match="the key 'format' stands twice in one table"):
+        verification.verify(path)
+
+
+def test_a_key_that_stands_twice_in_the_index_of_predictions_is_refused(written: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "predictions"
+    shutil.copytree(written / "predictions", folder)
+    text = (folder / "index.json").read_text()
+    (folder / "index.json").write_text(text.replace('"format":', '"format": 2, "format":', 1))
+    for read in (recomputed.check_folder, load_predictions):
+        with pytest.raises(DataError, match="the key 'format' stands twice"):
+            read(folder)
+
+
+def test_what_was_left_out_of_results_is_found(written: Path) -> None:
+    content = json.loads((written / "results.json").read_text())
+    provenance = content["provenance"]
+    gone = {
+        "data": (content["data"], ("exclusions", "sources", "characteristics", "citation", "findings")),
+        "regimes, a": (content["regimes"][0], ("description", "settings", "fingerprint", "family")),
+        "conditions": (content["conditions"][0], ("kind", "parameters")),
+        "provenance": (provenance, ("command", "inference", "seed")),
+        "provenance, analysis": (provenance["analysis"], ("hardware", "python", "distributions")),
+        "settings, analysis": (content["study"]["analysis"], ("adjust", "recalibrate", "subgroups")),
+    }
+    for table, keys in gone.values():
+        for key in keys:
+            del table[key]
+    results = parse_results(json.dumps(content), path=written / "results.json")
+    study = read_study(written / "study.toml")
+    told = [
+        *recomputed.recompute(results, study, written / "predictions", report=lambda *_: None).differences,
+        *(f"settings, {one}" for one in _settings(study, results).differences),
+    ]
+    for where, (_, keys) in gone.items():
+        part, _, inner = where.partition(", ")
+        for key in keys:
+            wanted = re.compile(rf"{part}, (.*\.)?{inner}{'.' if inner else ''}{key}: 'absent', ")
+            assert [one for one in told if wanted.match(one)], (wanted, told)
 
 
 def test_a_changed_estimate_in_the_attached_results_is_found(written: Path, tmp_path: Path) -> None:
