@@ -9,6 +9,8 @@ from torch.nn import functional as F
 
 from cxrobust.errors import DataError
 
+SMOOTH = ("bilinear", "bicubic")
+"""Ways of resizing that torch can do without aliasing; another averages whole pixels, or takes the nearest."""
 ROUNDING = 1e-3
 """By how much a probability may be outside [0, 1], in numbers as short as bfloat16's."""
 
@@ -29,7 +31,7 @@ class PixelClassifier(nn.Module):
     mean, std
         One number a channel, of pixels in [0, 1].
     interpolation
-        How images are resized, always with antialiasing; not at all where the size fits.
+        How images are resized, bilinearly and bicubically with antialiasing; not at all where the size fits.
     """
 
     def __init__(
@@ -64,9 +66,8 @@ class PixelClassifier(nn.Module):
     def prepared(self, images: Tensor) -> Tensor:
         """Return images as the network wants them: resized, with its channels, normalised."""
         if self.image_size is not None and tuple(images.shape[-2:]) != self.image_size:
-            images = F.interpolate(
-                images, size=self.image_size, mode=self.interpolation, align_corners=False, antialias=True
-            )
+            smooth = {"align_corners": False, "antialias": True} if self.interpolation in SMOOTH else {}
+            images = F.interpolate(images, size=self.image_size, mode=self.interpolation, **smooth)
         return (images - self.mean) / self.std
 
 

@@ -11,8 +11,10 @@ from cxrobust.errors import DataError
 from cxrobust.inference.checkpoints import one_line
 
 WHITEST, ROUNDING = 255, 1e-6
-_INTERPOLATIONS = {2: "bilinear", 3: "bicubic"}
-"""Pillow's numbers, as `preprocessor_config.json` has them; others are resized bilinearly."""
+INTERPOLATIONS = {0: "nearest-exact", 2: "bilinear", 3: "bicubic", 4: "area"}
+"""Torch's words for Pillow's numbers, as `preprocessor_config.json` has them."""
+_NEAREST_TO = {1: "bicubic", 5: "bilinear"}
+"""What comes nearest to Lanczos and Hamming, which torch lacks."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,6 +28,7 @@ class Preprocessing:
     std: tuple[float, ...]
     """One a channel: what the rest is divided by; whatever scale the model's file puts pixels to is in both."""
     interpolation: str
+    """A mode of `torch.nn.functional.interpolate`."""
 
 
 def read_preprocessing(folder: Path, config: Any) -> Preprocessing:
@@ -53,12 +56,17 @@ def read_preprocessing(folder: Path, config: Any) -> Preprocessing:
     mean, std = _of_unit_scale(mean, std, settings, file)
     own = _height_and_width(_asked(vision, "image_size"))
     crop = settings.get("crop_size") if settings.get("do_center_crop", True) else None
-    prepared = _height_and_width(crop) or _height_and_width(settings.get("size"))
+    resizes = settings.get("do_resize", True)
+    prepared = _height_and_width(crop) or _height_and_width(settings.get("size")) or own
+    resample = settings.get("resample", 2)
+    interpolation = {**INTERPOLATIONS, **_NEAREST_TO}.get(resample) if isinstance(resample, int) else None
+    if interpolation is None:
+        raise DataError(f"{file}: resample is {resample!r}, expected a number from 0 to 5: correct it")
     return Preprocessing(
-        image_size=prepared or own,
+        image_size=prepared if resizes else _height_and_width(crop),
         mean=mean,
         std=std,
-        interpolation=_INTERPOLATIONS.get(settings.get("resample", 2), "bilinear"),
+        interpolation=interpolation,
     )
 
 

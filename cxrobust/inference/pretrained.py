@@ -14,7 +14,7 @@ from torch import nn
 from cxrobust.errors import DataError, require, some
 from cxrobust.files import LEFTOVER
 from cxrobust.inference.checkpoints import adapter_files, model_files, one_line, weight_files
-from cxrobust.inference.preprocessing import Preprocessing
+from cxrobust.inference.preprocessing import INTERPOLATIONS, Preprocessing
 from cxrobust.inference.repositories import own_code
 
 CLASSIFIER = "AutoModelForImageClassification"
@@ -142,7 +142,7 @@ def _processor_settings(preprocessing: Preprocessing) -> dict[str, Any]:
         "image_mean": list(preprocessing.mean),
         "image_std": list(preprocessing.std),
         "image_processor_type": "ViTImageProcessor",
-        "resample": 3 if preprocessing.interpolation == "bicubic" else 2,
+        "resample": next(key for key, mode in INTERPOLATIONS.items() if mode == preprocessing.interpolation),
         "rescale_factor": 1 / 255,
     }
     if preprocessing.image_size is not None:

@@ -186,6 +186,33 @@ def test_pixels_are_scaled_as_the_processor_of_transformers_scales_them(tmp_path
     torch.testing.assert_close((channels - mean) / std, expected, rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.parametrize("resample", [None, *range(6)])
+def test_images_are_resized_by_the_filter_that_the_processor_names(tmp_path, resample):
+    settings = {} if resample is None else {"resample": resample}
+    save_vit(tmp_path / "vit", image_mean=0.0, image_std=1.0, **settings)
+    grey = np.random.default_rng(0).uniform(size=(48, 48)).astype(np.float32)
+    seen = regime_in(tmp_path).load(FINDINGS).prepared(torch.from_numpy(grey)[None, None])[0, 0]
+    stands_for = {None: Image.Resampling.BILINEAR, 1: Image.Resampling.BICUBIC, 5: Image.Resampling.BILINEAR}
+    expected = Image.fromarray(grey).resize((16, 16), stands_for.get(resample, resample))
+    np.testing.assert_allclose(seen, np.asarray(expected), atol=1e-5)
+
+
+def test_images_are_taken_as_they_come_where_the_processor_resizes_none(tmp_path, images):
+    network = save_vit(tmp_path / "vit", do_resize=False, size={"height": 8, "width": 8})
+    loaded = regime_in(tmp_path).load(FINDINGS)
+    torch.testing.assert_close(loaded(images), network(pixel_values=(images - 0.5) / 0.5).logits)
+    assert loaded.image_size is None
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"do_resize": False, "crop_size": 8}))
+    assert read_preprocessing(tmp_path, {"num_channels": 1, "image_size": 16}).image_size == (8, 8)
+
+
+@pytest.mark.parametrize("resample", [6, -1, "bicubic", [3]])
+def test_an_unknown_filter_is_refused_in_a_sentence(tmp_path, resample):
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"resample": resample}))
+    with pytest.raises(DataError, match=r"preprocessor_config\.json: resample is .*, expected a number from 0 to 5"):
+        read_preprocessing(tmp_path, {"num_channels": 1})
+
+
 @pytest.mark.parametrize("factor", [0, -1, "a lot"])
 def test_a_factor_that_is_no_positive_number_is_refused_in_a_sentence(tmp_path, factor):
     (tmp_path / "preprocessor_config.json").write_text(json.dumps({"rescale_factor": factor}))
