@@ -7,14 +7,13 @@ from typing import Any
 from cxrobust.comparison.runs import NEW, OLD, Paired, Run
 from cxrobust.differences import ABSENT, IDENTITY, PRESENT, Difference, setting_differences
 from cxrobust.reports.parts import Cell, Column, Group, Table
-from cxrobust.reports.sections.estimands import NAMES
+from cxrobust.reports.sections.estimands import NAMES, contrast_of
 from cxrobust.reports.sentences import MARGINS, Kind, Verdict, deciding_p, digits_of, judge, margin, outcome, reason
 from cxrobust.reports.settings_in_words import breakable, value_words
 from cxrobust.reports.view import CLEAN, View
 from cxrobust.reports.words import (
     ADJUSTMENTS,
     SPACE,
-    capitalised,
     condition_words,
     count,
     counted,
@@ -121,7 +120,7 @@ def conclusions(old: View, new: View) -> Part:
         dense=True,
     )
     caption = (
-        f"{capitalised(_estimand_words(new.comparison))} of {new.overall}"
+        f"{contrast_of(new.comparison, new.overall)}"
         f"{f' under {condition_words(new.primary)}' if new.primary else ' on clean images'}, with {percent(new.level)} CI and "
         "adjusted p-value. Conclusions that changed stand first, in bold."
     )

@@ -321,6 +321,25 @@ def test_one_regime_condition_and_finding_are_not_told_as_several(name, of_one, 
     assert of_several in several
 
 
+@pytest.mark.parametrize(
+    ("made", "of_finding", "of_averages"),
+    [
+        (CLEAN_ONLY, "Difference in AUROC to the reference, clean images.", "Difference in macro averages to the reference"),
+        (replace(TYPICAL, n_regimes=2), "Difference-in-differences of AUROC under", "Difference-in-differences of macro averages"),
+        (replace(TYPICAL, n_regimes=1), "Change in AUROC, perturbed − clean under", "Change in macro averages, perturbed − clean"),
+    ],
+)  # fmt: skip
+def test_captions_name_what_is_compared_in_words(made, of_finding, of_averages):
+    made = results(made)
+    assert of_finding in in_words(bodies_of(made)["by_finding"])
+    (first, *_), *_ = built(made, "by_finding")["forests"]
+    assert first.alt.startswith(of_finding.partition(" AUROC")[0])
+    body = bodies_of(made)["sensitivity"]
+    captions = [re.sub(r"<[^>]+>", "", one) for one in re.findall("<(?:fig)?caption>(.*?)</(?:fig)?caption>", body)]
+    assert len(captions) >= 2
+    assert all(of_averages in html.unescape(plain(one)) for one in captions)
+
+
 def test_where_no_change_of_the_one_regime_is_shown_the_sentence_ends_there():
     made = replace(ONE, estimates=tuple(replace(e, p_adjusted=0.3) for e in ONE.estimates))
     assert "steps, for ECE no change could be shown. Figure 4 shows observed" in in_words(

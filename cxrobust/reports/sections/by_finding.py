@@ -22,6 +22,7 @@ from cxrobust.reports.parts import (
     p_cell,
 )
 from cxrobust.reports.sections import section
+from cxrobust.reports.sections.estimands import contrast_of
 from cxrobust.reports.sentences import findings_sentence, reason
 from cxrobust.reports.units import in_units
 from cxrobust.reports.view import CLEAN, View, is_few
@@ -39,11 +40,12 @@ from cxrobust.reports.words import (
 
 TALLEST_FORESTS = 150.0
 """Height in mm of the forest plots of all metrics together."""
-NAMES = {
-    "difference-in-differences": "difference-in-differences",
-    "regime-reference": "difference to the reference",
-    "perturbed-clean": "change",
+TITLES = {
+    "difference-in-differences": "Difference-in-differences",
+    "regime-reference": "Difference",
+    "perturbed-clean": "Change",
 }
+"""What stands above a column of the estimand that answers the question."""
 
 
 def _has_findings(view: View) -> bool:
@@ -63,7 +65,6 @@ def by_finding(view: View) -> Mapping[str, Any]:
         "told": [{key: value for key, value in one.items() if key != "table"} for one in values],
         "more": [{"table": one["table"]} for one in values[n_tables:]],
         "forests": [_forests(view, metric) for metric in metrics[:n_forests]],
-        "comparison": NAMES[view.comparison],
         "condition": condition_words(view.primary or CLEAN),
         "sentences": [findings_sentence(view, metrics[0], one) for one in view.compared],
         "has_few": any(f["n_positive_patients"] < 20 for f in view.findings),
@@ -84,6 +85,7 @@ def _of_metric(view: View, metric: str) -> dict[str, Any]:
             dense=True,
         ),
         "metric": metric_words(metric).name,
+        "compared": contrast_of(view.comparison, metric_words(metric).name),
         "is_cut": len(kept) < len(rows),
         "tests": in_units(view, capitalised(named_tests({e.test for e in contrasts if e is not None and e.test}))),
         "test_notes": [(letter, in_units(view, capitalised(named_tests([test])))) for test, letter in letters.items()],
@@ -95,8 +97,8 @@ def _of_metric(view: View, metric: str) -> dict[str, Any]:
 def _forests(view: View, metric: str) -> tuple[Figure, ...]:
     """Return a figure for each row of panels, so that they can stand on two pages."""
     where = f", {condition_words(view.primary)}" if view.primary else ", clean images"
-    against = f" against {view.reference}" if view.others else ""
-    label = f"{capitalised(NAMES[view.comparison])} of {metric_words(metric).name}{against}{where}"
+    against = f" against {view.reference}" if view.comparison == "difference-in-differences" else ""
+    label = f"{contrast_of(view.comparison, metric_words(metric).name, reference=view.reference)}{against}{where}"
     parts = rows_of_panels(view)
     what = f"{label}, for each of {counted(len(view.findings), 'finding')} and the macro average, with intervals"
     return tuple(
@@ -136,10 +138,9 @@ def _columns(view: View, note: str) -> tuple[Column, ...]:
     columns = [Column(title="Finding", left=True), Column(title="Regime", left=True), Column(title="Clean")]
     if view.primary:
         columns += [Column(title="Perturbed"), Column(title="Change")] if view.others else [Column(title="Perturbed")]
-    title = capitalised("difference" if view.comparison == "regime-reference" else NAMES[view.comparison])
     return (
         *columns,
-        Column(title=title),
+        Column(title=TITLES[view.comparison]),
         Column(title=f"{percent(view.level)} CI"),
         Column(title="Adjusted p", note=note),
     )

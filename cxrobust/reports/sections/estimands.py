@@ -7,7 +7,7 @@ from cxrobust.reports.formulas import BINS, ESTIMANDS, NOTATION, Formula, metric
 from cxrobust.reports.sections import section
 from cxrobust.reports.view import View
 from cxrobust.reports.words import capitalised, listed, metric_words, readable
-from cxrobust.results import MICRO, WORST
+from cxrobust.results import MICRO, WORST, Estimand
 
 NAMES = {
     "value": "Value",
@@ -61,6 +61,18 @@ def estimands(view: View) -> Mapping[str, Any]:
         "has_worst": any(e.finding == WORST for e in view.results.estimates),
         "has_micro": any(e.finding == MICRO for e in view.results.estimates),
     }
+
+
+def contrast_of(estimand: Estimand, of: str, *, reference: str = "the reference") -> str:
+    """Name the estimand that answers the question, of a metric or of averages, for a caption or a label.
+
+    >>> contrast_of("regime-reference", "AUROC"), contrast_of("perturbed-clean", "macro averages")
+    ('Difference in AUROC to the reference', 'Change in macro averages, perturbed − clean')
+    """
+    return {
+        "perturbed-clean": f"Change in {of}, perturbed − clean",
+        "regime-reference": f"Difference in {of} to {reference}",
+    }.get(estimand, f"{NAMES[estimand]} of {of}")
 
 
 def _name(metric: str) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from cxrobust.reports.parts import NOT_APPLICABLE, Cell, Column, Group, Table, notes_of
 from cxrobust.reports.sections import section
-from cxrobust.reports.sections.estimands import NAMES
+from cxrobust.reports.sections.estimands import contrast_of
 from cxrobust.reports.sentences import judge, metric_name
 from cxrobust.reports.view import View
 from cxrobust.reports.words import capitalised, counted, enough_digits, listed, metric_words, number, percent, regime
@@ -29,7 +29,7 @@ def power(view: View) -> Mapping[str, Any]:
         "smallest": _table(view, metrics[:MOST_COLUMNS]),
         "sentences": [*(_range(view, metric) for metric in metrics[:1]), missed_sentence(view)],
         "power": percent(first.power),
-        "comparison": NAMES[view.comparison].lower(),
+        "compared": contrast_of(view.comparison, view.overall),
         "levels": listed(sorted({f"{one.alpha:.2g}" for one in view.results.power})),
         "comparisons": listed(sorted({str(one.comparisons) for one in view.results.power}, key=int), joint="or"),
         "adjusted": any(one.comparisons > 1 for one in view.results.power),

@@ -7,7 +7,7 @@ from typing import Any
 from cxrobust.reports.figures.sensitivity import MOST_PANELS, MOST_REGIMES, sensitivity_figure
 from cxrobust.reports.parts import EMPTY, NOT_APPLICABLE, Cell, Column, Figure, Group, Table
 from cxrobust.reports.sections import section
-from cxrobust.reports.sections.estimands import NAMES
+from cxrobust.reports.sections.estimands import contrast_of
 from cxrobust.reports.sentences import Verdict, digits_of, judge
 from cxrobust.reports.units import in_units
 from cxrobust.reports.view import View
@@ -65,7 +65,7 @@ def sensitivity(view: View) -> Mapping[str, Any]:
         Figure(
             key=f"sensitivity-forest-{k}" if k else "sensitivity-forest",
             drawing=sensitivity_figure(view, regimes=some, metrics=metrics),
-            alt=f"{NAMES[view.comparison]} of {listed([metric_words(m).name for m in metrics])} for "
+            alt=f"{contrast_of(view.comparison, listed([metric_words(m).name for m in metrics]))}, for "
             f"{listed(some)}, as analysed and under {counted(len(_choices(pairs)), 'other choice')}, with intervals.",
         )
         for k, some in enumerate(parts)
@@ -75,7 +75,7 @@ def sensitivity(view: View) -> Mapping[str, Any]:
         "changes": _table(view, pairs),
         "figures": figures,
         "tested": view.comparison != "value",
-        "comparison": NAMES[view.comparison].lower(),
+        "compared": contrast_of(view.comparison, "macro averages"),
         "primary": condition_words(view.primary) if view.primary else None,
         "is_cut": len(present) > len(metrics),
         "left_out": left_out_sentence(view, present),
