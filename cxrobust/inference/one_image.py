@@ -70,6 +70,8 @@ def _beside_another(row: int, planned: Plan) -> NDArray[np.intp]:
 def write_image(pixels: NDArray[np.float32], path: Path) -> None:
     """Write pixels of [0, 1]: exactly as a NumPy file (`.npy`), or rounded to 16 bits as a PNG.
 
+    By the rounding a pixel of a PNG may be half a level, 1/131070, farther from the clean image than the attack's ε.
+
     Raises
     ------
     DataError

@@ -1,5 +1,6 @@
 """Every attack of torchattacks that can run on a multi-label model does, alone as in a batch."""
 
+import dataclasses
 import random
 
 import numpy as np
@@ -65,6 +66,18 @@ def test_within_eps_it_raises_the_loss_more_than_noise(name: str) -> None:
         assert attacked >= clean
     else:
         assert attacked > max(clean, with_noise)
+
+
+@pytest.mark.parametrize("name", BALL + ONE)
+def test_no_pixel_of_a_black_and_white_image_leaves_the_range(name: str) -> None:
+    one, model = images(), single()
+    levels = np.random.default_rng(2).integers(0, 60, one.images.shape)
+    ends = np.where(np.arange(one.images.shape[-1]) % 2, levels, 65_535 - levels).astype(np.float32) / np.float32(
+        65_535
+    )
+    moved = attack(name).perturb(dataclasses.replace(one, images=torch.from_numpy(ends)), model)
+    assert float(moved.min()) >= 0
+    assert float(moved.max()) <= 1
 
 
 @pytest.mark.parametrize("name", MINIMAL)

@@ -62,7 +62,8 @@ class OfTorchattacks(Attack):
 
     def _once(self, made: Any, images: "torch.Tensor", labels: "torch.Tensor") -> "torch.Tensor":
         found: torch.Tensor = made(images.expand(-1, self.channels, -1, -1).contiguous(), labels)
-        return found.mean(dim=1, keepdim=True) if self.on_three_channels else found
+        grey = found.mean(dim=1, keepdim=True) if self.on_three_channels else found
+        return grey.clamp(0, 1)  # SPSA leaves it by rounding
 
     @property
     def starts(self) -> int:
