@@ -27,6 +27,7 @@ class Label(IntEnum):
 
 PRECEDENCE = (Label.POSITIVE, Label.UNCERTAIN, Label.NEGATIVE)
 """Which of several mentions counts."""
+OPPOSITE = {Label.POSITIVE: Label.NEGATIVE, Label.NEGATIVE: Label.POSITIVE, Label.UNCERTAIN: Label.UNCERTAIN}
 MOST_WORDS = 100
 """Words of a sentence that are read together."""
 LEAST_MENDED = 7
@@ -70,7 +71,8 @@ def label_report(text: str) -> dict[str, Label]:
 def mentions(text: str) -> Iterator[Mention]:
     """Yield every mention of an observation, sentence by sentence, sections of history and technique left out."""
     for sentence in sentences(text):
-        for observation, label, words in _with_alternatives(sentence, [*_named(sentence), *_silhouettes(sentence)]):
+        named = [*_named(sentence), *_silhouettes(sentence)]
+        for observation, label, words in _with_alternatives(sentence, [*named, *_referred_to(sentence, named)]):
             yield Mention(observation=observation, label=label, text=words, sentence=sentence)
 
 
@@ -102,7 +104,7 @@ def _split(text: str) -> list[str]:
     """Return the sentences of a passage, without the numbers of a list."""
     text = _pattern(r"(?:^|(?<=\s))\d{1,2}[.)]\s").sub(". ", text)
     text = _pattern(r"\n\s*\n|\n\s*[-*•]\s").sub(". ", text)
-    parts = _pattern(r"(?<=[.!?])\s+|[.!](?=$)|\s[-•]\s(?=[a-z])").split(text)
+    parts = _pattern(r"(?<=[.!])\s+|(?<=\w\?)\s+|[.!](?=$)|\s[-•]\s(?=[a-z])").split(text)
     return [one for part in parts for one in _readable(part.split()) if one]
 
 
@@ -147,6 +149,21 @@ def _named(sentence: str) -> Iterator[Found]:
         label = _label(sentence, match.start(), match.end(), is_device=False)
         if label is not None:
             yield "Pleural Effusion", Label.NEGATIVE if label is Label.NEGATIVE else Label.UNCERTAIN, *match.span()
+
+    for match in _pattern(phrases.EXTUBATED).finditer(sentence):
+        label = _label(sentence, match.start(), match.end(), is_device=False)
+        if label is not None:
+            yield DEVICES, OPPOSITE[label], match.start(), match.end()
+
+
+def _referred_to(sentence: str, named: Sequence[Found]) -> Iterator[Found]:
+    """Yield what is told of the last observation named before a word that stands for it."""
+    for match in _pattern(phrases.SUCH_ONE).finditer(sentence):
+        start, end = match.span("one")
+        before = [one for one in named if one[3] <= start]
+        label = _label(sentence, start, end, is_device=False)
+        if before and label is not None:
+            yield max(before, key=lambda one: one[3])[0], label, start, end
 
 
 def _label(sentence: str, start: int, end: int, *, is_device: bool) -> Label | None:

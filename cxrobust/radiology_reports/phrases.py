@@ -284,6 +284,11 @@ BLUNTED = _any(
     r"(?:costo-?phrenic|cp) (?:angles?|sulc\w+)(?: \w+){0,4}? blunt\w*",
 )
 
+EXTUBATED = r"\bextubat(?:ed|ions?)\b"
+"""What says that a device is gone without naming it."""
+SUCH_ONE = r"\b(?:an?|another) (?:[\w-]+ ){0,2}(?P<one>one)\b(?! (?:of|more|or))"
+"""What stands for the observation that is named before it: `but a small one cannot be excluded`."""
+
 PSEUDO = _any(
     r"no (?:\w+ ){0,2}?(?:change|changes|increase|enlargement|progression|worsening|improvement|difference"
     r"|decrease|interval change)(?: (?:in|of|to|from|since|with|for))?",
@@ -329,7 +334,7 @@ DENIED_BEFORE = _any(
     r"lacks",
     r"devoid of",
     r"rules? out (?=the possibility)",
-    r"excludes?\b(?<!cannot exclude)",
+    r"excludes?\b(?<!cannot exclude)(?<!difficult to exclude)(?<!hard to exclude)(?<!impossible to exclude)",
     r"removal of",
     r"interval removal of",
     r"never",
@@ -349,11 +354,12 @@ DENIED_AFTER = _any(
     r"(?<!partial )resolution\b",
     r"(?:is|are|remain\w*) (?:\w+ )?(?:absent|unlikely|negative|excluded|ruled out|gone)",
     r"^ ?[,:] ?(?:no|none|absent|negative)\b",
-    r"(?:has|have|had)(?: \w+)?(?: been)? (?:\w+ )?(?:removed|extubated|withdrawn|discontinued|taken out|pulled)",
+    r"(?:has|have|had)(?: \w+)?(?: been)? (?!(?:slightly|partially|somewhat) )(?:\w+ )?(?:removed|extubated"
+    r"|discontinued|taken out|(?:withdrawn|pulled)"
+    r"(?! (?:slightly|partially|somewhat|back|by|to|into|approximately)\b))",
     r"\b(?:removed|extubated|discontinued|taken out|pulled out)\b",
     r"(?:appears?|is|are|remain\w*) (?:\w+ )?(?:within (?:normal )?limits|normal)\b",
     r"\bruled out\b",
-    r"less likely",
     r"\bresolved\b",
     r"\bunlikely\b",
     r"\bexcluded\b(?<!not excluded)(?<!be excluded)",
@@ -377,9 +383,11 @@ DOUBTED_AFTER = _any(
     r"(?:cannot|can not|could not|may not|not|difficult to|hard to"
     r"|without) (?:\w+ ){0,2}?(?:be )?(?:\w+ )?(?:excluded?|ruled? out)",
     r"(?:is|are|remains?|also|less|would be|may be|might be|could be|cannot be)(?: \w+)? (?:possible|questionable"
-    r"|questioned|suspected|suggested|a possibility|a consideration|considered|a concern|likely|probable"
-    r"|equivocal|in the differential|uncertain|indeterminate|a question|not certain)",
-    r"(?:might|may|could) (?:also )?be (?:\w+ )?present",
+    r"|questioned|suspected|suggested|a possibility|a consideration|another consideration|considered"
+    r"|a concern|likely|probable|equivocal|in the differential|uncertain|indeterminate|a question|not certain)",
+    r"(?:might|may|could) (?:also )?be (?:\w+ )?(?:present|hidden|missed|overlooked)",
+    r"^(?: (?:in|at|of|on|within|along)(?: [\w-]+){1,4}?)? (?:should|must|has to|needs? to) (?:\w+ )?be (?:considered"
+    r"|suspected|entertained)",
     r"\bpossible\b$",
     r"(?<!not )\bsuspected\b",
     r"\bnot excluded\b",
@@ -402,7 +410,8 @@ DATED = _any(
     r"presents? with",
     r"evaluat(?:e|ion|ing)(?: \w+)? for",
     r"assess(?:ment)?(?: \w+)? for",
-    r"to (?:exclude|rule out|look for|evaluate|assess|confirm|document)",
+    r"(?<!difficult )(?<!hard )(?<!impossible )(?<!unable )to (?:exclude|rule out|look for|evaluate|assess|confirm"
+    r"|document)",
     r"\bif (?:there is |clinical\w*|concern|suspicion|symptoms|further|(?:the |any |an? )?(?:\w+ )?$)",
     r"should (?:\w+ )?(?:develop|occur)",
     r"monitor(?:ing)? for",
@@ -411,6 +420,7 @@ DATED = _any(
     r"|document))(?: \w+)? (?:resolution of)?",
     r"work-?up (?:of|for)",
     r"risk of",
+    r"(?:in)?sensitiv\w+ (?:\w+ ){0,3}?(?:to|for|in)\b",
     r"prophylaxis",
     r"known history",
     r"family history",
@@ -454,8 +464,8 @@ ENDS = _any(
 )
 """Where a denial or a doubt ends."""
 AFFIRMED = _any(
-    r"(?:a |an |the |there |tiny |trace |small |smaller |moderate|large |larger |mild |minimal |severe |stable "
-    r"|unchanged |persist|increas|decreas|new |improv|worsen|known |old |chronic |right |left |bilateral |low "
+    r"(?:a |an |another |the |there |tiny |trace |small |smaller |moderate|large |larger |mild |minimal |severe "
+    r"|stable |unchanged |persist|increas|decreas|new |improv|worsen|known |old |chronic |right |left |bilateral |low "
     r"|resolving|residual|again |now |slight|calcified |left-sided |right-sided |status |patient )",
 )
 """How a new, affirmed finding begins after a comma or `and`."""
@@ -526,7 +536,10 @@ TERMS = (
 )
 """Words that a slip of the pen is mended to."""
 NO_SLIPS = frozenset(
-    {"fractured", "infiltrated", "infiltration", "opacified", "possibly", "remarkable", "mediastinitis"}
+    (
+        *("capacities", "consideration", "considerations", "fractured", "impossible", "infiltrated", "infiltration"),
+        *("mediastinitis", "opacified", "possibly", "remarkable"),
+    )
 )
 """Words that resemble one of these, and are right."""
 COMMON_WORDS = frozenset(
