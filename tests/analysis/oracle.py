@@ -5,6 +5,7 @@ import math
 from fractions import Fraction
 
 import numpy as np
+from sklearn.metrics import roc_auc_score
 
 BINS = 15
 
@@ -23,6 +24,14 @@ def auroc(p, y, weights=None):
         return math.nan
     won = sum(int(u) * int(v) * placed(a, b) for a, u in positives for b, v in negatives)
     return won / (sum(int(u) for _, u in positives) * sum(int(v) for _, v in negatives))
+
+
+def sklearn_auroc(cell, weights):
+    """scikit-learn's weighted AUROC; NaN where a class has no weight."""
+    kept = weights > 0
+    if len(set(cell.labels[kept].tolist())) < 2:
+        return math.nan
+    return float(roc_auc_score(cell.labels[kept], cell.probabilities[kept], sample_weight=weights[kept]))
 
 
 def mean(values, weights=None):

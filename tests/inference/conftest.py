@@ -1,8 +1,33 @@
 """Fixtures of the tests of inference."""
 
 import sys
+from pathlib import Path
 
 import pytest
+
+from .tiny import with_executor, write_study
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a study whose predictions were made without disturbance; no test changes it."""
+    folder = tmp_path_factory.mktemp("finished")
+    return _predicted(write_study(folder))
+
+
+@pytest.fixture(scope="session")
+def in_one_process(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of a study with validation images, in one process and without a store."""
+    folder = tmp_path_factory.mktemp("finished")
+    return _predicted(with_executor(folder, "local"))
+
+
+def _predicted(study: Path) -> Path:
+    from cxrobust import pipeline
+    from cxrobust.study import read_study
+
+    pipeline.predict(read_study(study), study.parent / "out")
+    return study.parent
 
 
 @pytest.fixture

@@ -27,14 +27,6 @@ from .tiny import MODULE, unit_files, write_study
 torch = pytest.importorskip("torch")
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a study whose predictions were made without disturbance."""
-    folder = tmp_path_factory.mktemp("finished")
-    pipeline.predict(read_study(write_study(folder)), folder / "out")
-    return folder
-
-
 def test_every_cell_holds_every_image_once(finished: Path) -> None:
     predictions = load_predictions(finished / "out" / "predictions")
     assert predictions.members == (("a", 0), ("b", 0))

@@ -29,7 +29,7 @@ from cxrobust.predictions import load_predictions
 from cxrobust.study import parse_study, read_study
 
 from .test_skipping import SENSITIVE, blacken
-from .tiny import MODULE, unit_files, write_study, write_validation
+from .tiny import MODULE, unit_files, with_executor, write_study
 
 pytest.importorskip("torch")
 
@@ -63,22 +63,6 @@ def build(*, seed=0, **k):
 """Networks that kill their process once, where WHEN holds."""
 
 
-def with_executor(folder: Path, name: str, *lines: str) -> Path:
-    path = write_study(folder)
-    write_validation(folder)
-    keys = "\n".join(("[compute]", "threads = 1", f'executor = "{name}"', *lines))
-    path.write_text(path.read_text().replace("[compute]", keys))
-    return path
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a study whose predictions were made in one process without disturbance."""
-    folder = tmp_path_factory.mktemp("finished")
-    pipeline.predict(read_study(with_executor(folder, "local")), folder / "out")
-    return folder
-
-
 def predicted(path: Path) -> dict[str, bytes]:
     pipeline.predict(read_study(path), path.parent / "out")
     load_predictions(path.parent / "out" / "predictions")
@@ -92,16 +76,16 @@ def assert_same_but_for_code(ours: Path, theirs: Path) -> None:
     assert one.image_ids == other.image_ids
 
 
-def test_processes_write_the_files_of_one_process(finished: Path, tmp_path: Path) -> None:
+def test_processes_write_the_files_of_one_process(in_one_process: Path, tmp_path: Path) -> None:
     path = with_executor(tmp_path, "processes", "workers = 2")
-    assert predicted(path) == unit_files(finished / "out")
+    assert predicted(path) == unit_files(in_one_process / "out")
     assert not list((tmp_path / "out" / "predictions" / "running").iterdir())
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("keys", [("local",), ("processes", "workers = 1"), ("ray",)])
 def test_units_are_done_before_the_last_image_is_decoded(
-    keys: tuple[str, ...], finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    keys: tuple[str, ...], in_one_process: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if "ray" in keys:
         pytest.importorskip("ray")
@@ -117,24 +101,24 @@ def test_units_are_done_before_the_last_image_is_decoded(
         return opened(self, index)
 
     monkeypatch.setattr(FileImages, "opened", held)
-    assert predicted(path) == unit_files(finished / "out")
+    assert predicted(path) == unit_files(in_one_process / "out")
     (n_units,) = done_before
     assert n_units >= 1
 
 
 @pytest.mark.parametrize("keys", [("local",), ("processes", "workers = 1")])
 def test_an_image_found_damaged_during_a_run_ends_it_by_name_and_keeps_what_is_done(
-    keys: tuple[str, ...], finished: Path, tmp_path: Path
+    keys: tuple[str, ...], in_one_process: Path, tmp_path: Path
 ) -> None:
     path, image = with_executor(tmp_path, *keys), tmp_path / "images" / "i039.png"
     whole = image.read_bytes()
     image.write_bytes(whole[:120])
     with pytest.raises(DataError, match=r"i039\.png: the image cannot be decoded"):
         predicted(path)
-    assert unit_files(tmp_path / "out").items() < unit_files(finished / "out").items()
+    assert unit_files(tmp_path / "out").items() < unit_files(in_one_process / "out").items()
     assert not list((tmp_path / "out").rglob(f"{LEFTOVER}*"))
     image.write_bytes(whole)
-    assert predicted(path) == unit_files(finished / "out")
+    assert predicted(path) == unit_files(in_one_process / "out")
 
 
 def test_one_search_for_all_strengths_is_one_task_of_a_process(tmp_path: Path) -> None:
@@ -158,12 +142,12 @@ def test_one_search_for_all_strengths_is_one_task_of_a_process(tmp_path: Path) -
     assert len(set(searched)) <= 6  # whose two strengths share the time of one task
 
 
-def test_a_process_that_is_killed_is_replaced_and_its_unit_done_again(finished: Path, tmp_path: Path) -> None:
+def test_a_process_that_is_killed_is_replaced_and_its_unit_done_again(in_one_process: Path, tmp_path: Path) -> None:
     path = with_executor(tmp_path, "processes", "workers = 2")
     (tmp_path / "tiny_networks.py").write_text(KILLED_ONCE.replace("WHEN", "images.requires_grad"))
     predicted(path)
     assert (tmp_path / "killed").exists()
-    assert_same_but_for_code(tmp_path, finished)
+    assert_same_but_for_code(tmp_path, in_one_process)
 
 
 def test_a_process_that_is_killed_each_time_is_named(tmp_path: Path) -> None:
@@ -219,13 +203,13 @@ def test_processes_without_a_gpu_must_be_counted(tmp_path: Path) -> None:
         predicted(with_executor(tmp_path, "processes"))
 
 
-def test_what_a_model_prints_and_raises_in_a_process_does_no_harm(finished: Path, tmp_path: Path) -> None:
+def test_what_a_model_prints_and_raises_in_a_process_does_no_harm(in_one_process: Path, tmp_path: Path) -> None:
     path = with_executor(tmp_path, "processes", "workers = 1")
     (tmp_path / "tiny_networks.py").write_text(
         MODULE.replace("        time.sleep", "        print('x' * 999)\n        time.sleep")
     )
     predicted(path)
-    assert_same_but_for_code(tmp_path, finished)
+    assert_same_but_for_code(tmp_path, in_one_process)
 
 
 def test_a_process_goes_on_with_the_model_that_it_has(tmp_path: Path) -> None:
@@ -246,8 +230,8 @@ def test_a_process_goes_on_with_the_model_that_it_has(tmp_path: Path) -> None:
     assert len({one.unit.key for one in (*taken, other)}) == len(tasks)
 
 
-def test_a_task_that_was_sent_elsewhere_holds_its_own_images_alone(finished: Path, tmp_path: Path) -> None:
-    planned = plan(read_study(finished / "study.toml"), finished / "out" / "predictions")
+def test_a_task_that_was_sent_elsewhere_holds_its_own_images_alone(in_one_process: Path, tmp_path: Path) -> None:
+    planned = plan(read_study(in_one_process / "study.toml"), in_one_process / "out" / "predictions")
     unit = planned.units[4]
     whole = Task(unit=unit, part=planned, folder=tmp_path, registration=None, run="r")
     for copied in (False, True):
@@ -256,7 +240,7 @@ def test_a_task_that_was_sent_elsewhere_holds_its_own_images_alone(finished: Pat
         assert len(task.part.table.ids) == len(unit.rows) == 16
         outcome = Worker().do(task)
         assert outcome.failure is None
-        assert (tmp_path / unit.file).read_bytes() == (finished / "out" / "predictions" / unit.file).read_bytes()
+        assert (tmp_path / unit.file).read_bytes() == (in_one_process / "out" / "predictions" / unit.file).read_bytes()
         (tmp_path / unit.file).unlink()
     assert planned.pixels is not None
     elsewhere = replace(planned, pixels=replace(planned.pixels, path=tmp_path / "pixels.npy"))
@@ -282,13 +266,13 @@ def test_keys_that_do_not_fit_the_executor_are_refused(lines: str, message: str,
         parse_study(text, path=path)
 
 
-def test_a_store_holds_a_complete_folder_from_which_a_run_goes_on(finished: Path, tmp_path: Path) -> None:
+def test_a_store_holds_a_complete_folder_from_which_a_run_goes_on(in_one_process: Path, tmp_path: Path) -> None:
     url = f"file://{tmp_path / 'store'}"
     path = with_executor(tmp_path, "local", f'store = "{url}"')
-    assert predicted(path) == unit_files(finished / "out")
+    assert predicted(path) == unit_files(in_one_process / "out")
     stored = load_predictions(tmp_path / "store")
     np.testing.assert_array_equal(
-        stored.probabilities, load_predictions(finished / "out" / "predictions").probabilities
+        stored.probabilities, load_predictions(in_one_process / "out" / "predictions").probabilities
     )
     assert not list((tmp_path / "store").glob(".cxrobust-partial-*"))
     for unit in (tmp_path / "out" / "predictions").glob("[0-9a-f]*.parquet"):
@@ -296,7 +280,7 @@ def test_a_store_holds_a_complete_folder_from_which_a_run_goes_on(finished: Path
     (tmp_path / "out" / "predictions" / "index.json").unlink()
     (tmp_path / "tiny_networks.py").rename(tmp_path / "away.py")
     (tmp_path / "tiny_networks.py").write_text(MODULE)  # the same, and no unit asks it for anything
-    assert predicted(path) == unit_files(finished / "out")
+    assert predicted(path) == unit_files(in_one_process / "out")
     log = (tmp_path / "out" / "predictions" / "log.jsonl").read_text().splitlines()
     assert sum("seconds" in json.loads(line) for line in log) == 2 * 6 * 3 + 2
 
@@ -326,14 +310,14 @@ def test_an_object_store_is_used_by_its_url(tmp_path: Path) -> None:
         Store("nosuch://bucket")
 
 
-def test_slurm_jobs_share_the_units(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slurm_jobs_share_the_units(in_one_process: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("submitit")
     monkeypatch.setattr(engine, "executor_of", lambda compute: slurm.OnSlurm(compute, cluster="local"))
     path = with_executor(tmp_path, "slurm", "workers = 2")
     (tmp_path / "tiny_networks.py").write_text(KILLED_ONCE.replace("WHEN", "images.requires_grad"))
     predicted(path)
     assert (tmp_path / "killed").exists()  # so one job was lost, and its units were done by others
-    assert_same_but_for_code(tmp_path, finished)
+    assert_same_but_for_code(tmp_path, in_one_process)
 
 
 def test_units_of_one_slurm_job_are_told_to_have_ended_one_after_another(
@@ -427,14 +411,14 @@ ASSIGNED = MODULE.replace(
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-def test_units_get_the_gpus_and_memory_that_they_ask_for(finished: Path, tmp_path: Path, cluster: object) -> None:
+def test_units_get_the_gpus_and_memory_that_they_ask_for(in_one_process: Path, tmp_path: Path, cluster: object) -> None:
     node = cluster.add_node(num_cpus=2, num_gpus=1)  # type: ignore[attr-defined]
     lines = (f'address = "{cluster.address}"', "gpus = 0.5", "memory = 0.1")  # type: ignore[attr-defined]
     path = with_executor(tmp_path, "ray", *lines)
     (tmp_path / "tiny_networks.py").write_text(ASSIGNED)
     predicted(path)
     cluster.remove_node(node)  # type: ignore[attr-defined]
-    assert_same_but_for_code(tmp_path, finished)
+    assert_same_but_for_code(tmp_path, in_one_process)
     given = [json.loads(line) for line in set((tmp_path / "assigned").read_text().splitlines())]
     assert {place for place, _ in given} == {node.node_id}
     for _, resources in given:
@@ -444,7 +428,9 @@ def test_units_get_the_gpus_and_memory_that_they_ask_for(finished: Path, tmp_pat
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_node_that_is_killed_during_a_run_changes_nothing(finished: Path, tmp_path: Path, cluster: object) -> None:
+def test_a_node_that_is_killed_during_a_run_changes_nothing(
+    in_one_process: Path, tmp_path: Path, cluster: object
+) -> None:
     node = cluster.add_node(num_cpus=1)  # type: ignore[attr-defined]
     path = with_executor(tmp_path, "ray", f'address = "{cluster.address}"', "memory = 0.1")  # type: ignore[attr-defined]
     (tmp_path / "tiny_networks.py").write_text(SEEN)
@@ -462,11 +448,13 @@ def test_a_node_that_is_killed_during_a_run_changes_nothing(finished: Path, tmp_
     thread.join()
     assert killed[0] < 30
     assert len(list(tmp_path.glob("node-*"))) == 2
-    assert_same_but_for_code(tmp_path, finished)
+    assert_same_but_for_code(tmp_path, in_one_process)
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-def test_nodes_that_share_no_disk_send_files_through_the_store(finished: Path, tmp_path: Path, cluster: object) -> None:
+def test_nodes_that_share_no_disk_send_files_through_the_store(
+    in_one_process: Path, tmp_path: Path, cluster: object
+) -> None:
     path = with_executor(
         tmp_path,
         "ray",
@@ -476,10 +464,10 @@ def test_nodes_that_share_no_disk_send_files_through_the_store(finished: Path, t
     (tmp_path / "tiny_networks.py").write_text(KILLED_ONCE.replace("WHEN", "images.requires_grad"))
     predicted(path)
     assert (tmp_path / "killed").exists()
-    assert_same_but_for_code(tmp_path, finished)
+    assert_same_but_for_code(tmp_path, in_one_process)
     np.testing.assert_array_equal(
         load_predictions(tmp_path / "store").probabilities,
-        load_predictions(finished / "out" / "predictions").probabilities,
+        load_predictions(in_one_process / "out" / "predictions").probabilities,
     )
 
 

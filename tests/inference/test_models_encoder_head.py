@@ -38,6 +38,8 @@ from cxrobust.pipeline import predict
 from cxrobust.predictions import load_predictions
 from cxrobust.study import parse_study, read_study
 
+from .pictures import as_images, picture
+
 FINDINGS = ("Mass", "Effusion")
 SMALL = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
 SIGLIP = {**SMALL, "intermediate_size": 8, "image_size": 32, "patch_size": 8}
@@ -74,17 +76,6 @@ def regime_in(folder: Path, **settings) -> EncoderHead:
 
 
 DATA = {"kind": "folder", "root": "images", "labels": "labels.csv", "size": 32, "findings": list(FINDINGS)}
-
-
-def picture(side: int = 40, seed: int = 0) -> np.ndarray:
-    """A smooth picture of 8 bits, so that resizing by two libraries differs by rounding alone."""
-    rng = np.random.default_rng(seed)
-    coarse = Image.fromarray(rng.integers(0, 256, (6, 6), dtype=np.uint8))
-    return np.asarray(coarse.resize((side, side), Image.Resampling.BICUBIC))
-
-
-def as_images(*pictures: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(np.stack(pictures)[:, None].astype(np.float32) / 255)
 
 
 def processed(folder: Path, picture: np.ndarray) -> torch.Tensor:

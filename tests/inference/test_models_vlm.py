@@ -27,6 +27,9 @@ from tests.inference.tiny_vlms import (
     save_qwen,
 )
 
+from .pictures import as_images, picture
+from .tiny import remove_tokenizer
+
 FINDINGS = ("Mass", "Pleural_Effusion")
 QUESTION = "Is there {finding} ?"
 
@@ -34,15 +37,6 @@ QUESTION = "Is there {finding} ?"
 def regime_in(folder: Path, **settings) -> VisionLanguageModel:
     table = {"name": "r", "family": "vlm", "model": "vlm", "question": QUESTION, **settings}
     return VisionLanguageModel.model_validate_json(json.dumps(table), context={"study_folder": folder})
-
-
-def picture(side: int = 32, seed: int = 0) -> np.ndarray:
-    coarse = Image.fromarray(np.random.default_rng(seed).integers(0, 256, (6, 6), dtype=np.uint8))
-    return np.asarray(coarse.resize((side, side), Image.Resampling.BICUBIC))
-
-
-def as_images(*pictures: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(np.stack(pictures)[:, None].astype(np.float32) / 255)
 
 
 def expected_log_odds(network, folder: Path, *pictures: np.ndarray, processor=None) -> torch.Tensor:
@@ -190,11 +184,6 @@ def shift_pixels(folder: Path) -> None:
     settings = json.loads(file.read_text())
     settings["image_processor"]["rescale_factor"] = 1 / 127.5
     file.write_text(json.dumps(settings))
-
-
-def remove_tokenizer(folder: Path) -> None:
-    for file in folder.glob("tokenizer*"):
-        file.unlink()
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -26,6 +25,9 @@ from cxrobust.inference.models import Workplace
 from cxrobust.inference.models.zero_shot import ZeroShot
 from cxrobust.inference.pretrained import quiet
 from cxrobust.study import parse_study
+
+from .pictures import as_images, picture
+from .tiny import remove_tokenizer
 
 FINDINGS = ("Mass", "Pleural_Effusion")
 WORDS = ("no", "a", "mass", "pleural", "effusion", "chest", "x-ray", "with", "without", "fluid")
@@ -78,15 +80,6 @@ def save_siglip(folder: Path) -> SiglipModel:
 def regime_in(folder: Path, **settings) -> ZeroShot:
     table = {"name": "r", "family": "zero-shot", "model": "clip", **settings}
     return ZeroShot.model_validate_json(json.dumps(table, default=str), context={"study_folder": folder})
-
-
-def picture(side: int = 32) -> np.ndarray:
-    coarse = Image.fromarray(np.random.default_rng(0).integers(0, 256, (6, 6), dtype=np.uint8))
-    return np.asarray(coarse.resize((side, side), Image.Resampling.BICUBIC))
-
-
-def as_images(*pictures: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(np.stack(pictures)[:, None].astype(np.float32) / 255)
 
 
 @pytest.mark.parametrize("side", [32, 48])
@@ -275,11 +268,6 @@ def test_open_clip_pickle_with_code_is_refused(tmp_path):
     torch.save({"weight": Path("x")}, tmp_path / "clip" / "open_clip_pytorch_model.bin")
     with pytest.raises(DataError, match="open_clip cannot load the model"):
         regime_in(tmp_path).load(FINDINGS)
-
-
-def remove_tokenizer(folder: Path) -> None:
-    for file in folder.glob("tokenizer*"):
-        file.unlink()
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,7 @@ from cxrobust.predictions import INDEX, load_predictions
 from cxrobust.progress import Reporter
 from cxrobust.study import read_study
 
-from .test_executors import with_executor
-from .tiny import unit_files
+from .tiny import unit_files, with_executor
 
 pytest.importorskip("torch")
 s3fs = pytest.importorskip("s3fs")
@@ -51,14 +50,6 @@ def files() -> Iterator[Any]:
     server.stop()
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a study whose predictions were made in one process without a store."""
-    folder = tmp_path_factory.mktemp("finished")
-    pipeline.predict(read_study(with_executor(folder, "local")), folder / "out")
-    return folder
-
-
 def units_of(folder: Path) -> list[str]:
     """Which units were done into a folder, by its log."""
     path = folder / "predictions" / "log.jsonl"
@@ -88,7 +79,7 @@ def ray(files: Any) -> Iterator[None]:
 
 @pytest.mark.parametrize("executor", ["local", "ray"])
 def test_a_run_that_was_interrupted_goes_on_from_s3_on_another_machine(
-    executor: str, files: Any, finished: Path, tmp_path: Path, request: pytest.FixtureRequest
+    executor: str, files: Any, in_one_process: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     if executor == "ray":
         request.getfixturevalue("ray")
@@ -102,11 +93,11 @@ def test_a_run_that_was_interrupted_goes_on_from_s3_on_another_machine(
     again = units_of(tmp_path / "second")
     assert len(again) == N_UNITS - len(stored)
     assert not {f"{key}.parquet" for key in again} & stored
-    assert unit_files(tmp_path / "second") == unit_files(finished / "out")
+    assert unit_files(tmp_path / "second") == unit_files(in_one_process / "out")
     files.get(f"bucket/{executor}", str(tmp_path / "fetched"), recursive=True)
-    fetched, whole = load_predictions(tmp_path / "fetched"), load_predictions(finished / "out" / "predictions")
+    fetched, whole = load_predictions(tmp_path / "fetched"), load_predictions(in_one_process / "out" / "predictions")
     np.testing.assert_array_equal(fetched.probabilities, whole.probabilities)
-    for name, content in unit_files(finished / "out").items():
+    for name, content in unit_files(in_one_process / "out").items():
         assert (tmp_path / "fetched" / name).read_bytes() == content
 
 

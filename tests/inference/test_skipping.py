@@ -53,14 +53,6 @@ def predicted(path: Path) -> Path:
     return pipeline.predict(read_study(path), path.parent / "out")
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a study whose predictions were made without disturbance."""
-    folder = tmp_path_factory.mktemp("finished")
-    pipeline.predict(read_study(write_study(folder)), folder / "out")
-    return folder
-
-
 def assert_left_out(folder: Path, finished: Path, image: str) -> None:
     """All other images have the predictions of the undisturbed run, in every cell."""
     ours, theirs = load_predictions(folder), load_predictions(finished / "out" / "predictions")

@@ -41,14 +41,6 @@ def build(*, findings, weights, seed=0):
 """
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a study whose predictions were made without disturbance."""
-    folder = tmp_path_factory.mktemp("finished")
-    pipeline.predict(read_study(write_study(folder)), folder / "out")
-    return folder
-
-
 KILLED = """
 import os, signal, sys
 from pathlib import Path

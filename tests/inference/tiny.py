@@ -94,7 +94,22 @@ def write_validation(folder: Path, *, n_images: int = 14) -> Path:
     return study
 
 
+def with_executor(folder: Path, name: str, *lines: str) -> Path:
+    """Write the study with validation images, for an executor with these keys of [compute]."""
+    path = write_study(folder)
+    write_validation(folder)
+    keys = "\n".join(("[compute]", "threads = 1", f'executor = "{name}"', *lines))
+    path.write_text(path.read_text().replace("[compute]", keys))
+    return path
+
+
 def unit_files(out: Path) -> dict[str, bytes]:
     """Bytes of every unit's file, by name."""
     files = sorted((out / "predictions").glob("[0-9a-f]*.parquet"))
     return {path.name: path.read_bytes() for path in files}
+
+
+def remove_tokenizer(folder: Path) -> None:
+    """Take the tokenizer from a model's folder."""
+    for file in folder.glob("tokenizer*"):
+        file.unlink()

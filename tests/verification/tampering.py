@@ -143,6 +143,12 @@ def change_a_digit(pdf: pikepdf.Pdf, number: int, *, last: str = "7") -> tuple[s
     return (said[0], said[1]) if said else ("", "")
 
 
+def change_the_first_digit(pdf: pikepdf.Pdf) -> tuple[str, str]:
+    """Change a digit of the first page that has one in its text; return the number as it was and as it is."""
+    each = (change_a_digit(pdf, place) for place in range(1, len(pdf.pages) + 1))
+    return next(pair for pair in each if pair[0])
+
+
 def change_a_digit_in_a_figure(pdf: pikepdf.Pdf) -> tuple[int, str, str]:
     """Change the first digit of the first number within a figure; return the page, and the number before and after.
 

@@ -13,11 +13,12 @@ import pytest
 from cxrobust import verification
 from cxrobust.cli import _main
 from cxrobust.errors import DataError
-from cxrobust.verification.verdict import Check, Verdict
+from cxrobust.verification.verdict import Verdict
 
 from ..comparison.test_runs import ONE, run
 from ..test_without_torch import made_elsewhere
 from . import tampering
+from .verdicts import differing, found
 
 CARRIED = ("environment.txt", "estimates.csv", "predictions.zip", "results.json", "study.toml")
 
@@ -38,14 +39,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert _main(arguments) == 0
     assert _main([*arguments[:-1], str(folder / "styled"), "--template", str(folder / "own")]) == 0
     return folder
-
-
-def found(verdict: Verdict, what: str) -> Check:
-    return next(one for one in verdict.checks if one.what == what)
-
-
-def differing(verdict: Verdict) -> set[str]:
-    return {one.what for one in verdict.checks if one.status == "differs"}
 
 
 def test_an_untouched_comparison_agrees_with_the_predictions_of_both_runs(
@@ -97,12 +90,11 @@ def test_the_template_that_the_new_runs_study_names_is_used(
 
 def test_a_digit_of_the_pages_is_found(folder: Path, tmp_path: Path) -> None:
     numbers: list[tuple[str, str]] = []
-
-    def change(pdf: pikepdf.Pdf) -> None:
-        each = (tampering.change_a_digit(pdf, place) for place in range(1, len(pdf.pages) + 1))
-        numbers.append(next(pair for pair in each if pair[0]))
-
-    path = tampering.copy(folder / "compared" / "comparison.pdf", tmp_path / "x.pdf", change)
+    path = tampering.copy(
+        folder / "compared" / "comparison.pdf",
+        tmp_path / "x.pdf",
+        lambda pdf: numbers.append(tampering.change_the_first_digit(pdf)),
+    )
     verdict = verification.verify(path)
     assert differing(verdict) == {"pages"}
     ((before, after),) = numbers

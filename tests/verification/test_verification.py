@@ -25,12 +25,12 @@ from cxrobust.results import estimates_text, parse_results, read_results, result
 from cxrobust.study import read_study
 from cxrobust.verification import _attachments, reading, recomputed
 from cxrobust.verification.ran import _settings, by_name
-from cxrobust.verification.verdict import Check, Verdict
 
 from ..reports.made import SMALL, results
 from ..reports.test_attack_checks import CHECK
 from ..test_without_torch import made_elsewhere
 from . import tampering
+from .verdicts import differing, found
 
 
 @pytest.fixture(scope="module")
@@ -41,14 +41,6 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     study.write_text(study.read_text().replace('formats = ["html"]', 'formats = ["pdf"]\nattach_predictions = true'))
     assert _main(["run", str(study), "--out", str(folder)]) == 0
     return folder
-
-
-def found(verdict: Verdict, what: str) -> Check:
-    return next(one for one in verdict.checks if one.what == what)
-
-
-def differing(verdict: Verdict) -> set[str]:
-    return {one.what for one in verdict.checks if one.status == "differs"}
 
 
 @pytest.mark.parametrize("name", ["report", "appendix"])
@@ -387,12 +379,9 @@ def test_another_version_that_laid_pages_out_otherwise_is_compared_by_words(tmp_
     assert drawing.status == "not checked"
     assert "weasyprint 1, here" in drawing.said
     numbers: list[tuple[str, str]] = []
-
-    def change(pdf: pikepdf.Pdf) -> None:
-        each = (tampering.change_a_digit(pdf, place) for place in range(1, len(pdf.pages) + 1))
-        numbers.append(next(pair for pair in each if pair[0]))
-
-    changed = tampering.copy(other, tmp_path / "changed.pdf", change)
+    changed = tampering.copy(
+        other, tmp_path / "changed.pdf", lambda pdf: numbers.append(tampering.change_the_first_digit(pdf))
+    )
     (said,) = found(verification.verify(changed), "pages").differences
     assert f"printed '{numbers[0][1]}', expected '{numbers[0][0]}'" in said
 
