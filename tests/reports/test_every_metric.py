@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from cxrobust.reports.document import compose, section_bodies
-from cxrobust.reports.parts import MOST_ROWS, Figure, n_fitting
+from cxrobust.reports.parts import Figure, n_fitting
 from cxrobust.reports.sections import by_finding, sections
 from cxrobust.reports.view import View
 
@@ -52,7 +52,6 @@ def test_one_table_that_paper_leaves_out_is_one(monkeypatch):
 
 
 def test_a_table_of_too_many_rows_ends_between_findings_and_sends_the_reader_to_the_csv(monkeypatch):
-    assert MOST_ROWS == 300
     monkeypatch.setattr(by_finding, "MOST_ROWS", 5)
     document = compose(View.of(SMALLER, images=None))
     (filled,) = (one for one in document.filled if one.section.name == "by_finding")
