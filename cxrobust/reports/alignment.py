@@ -8,11 +8,11 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from operator import itemgetter
 
 from cxrobust.reports.parts import Cell, Column, Group
-from cxrobust.reports.words import MINUS
+from cxrobust.reports.words import MINUS, SPACE
 
 NUMBER = re.compile(rf"(?P<whole>[<>]?[{MINUS}+]?\d[\d,]*)(?P<part>(?:\.\d+)?)(?P<unit>%?)")
 BEFORE, AFTER = frozenset("(["), frozenset(")];,")
@@ -82,6 +82,7 @@ def in_line(texts: Sequence[str]) -> list[tuple[Piece, ...]]:
     """Return texts that end at one line in pieces such that the points of those of the same form stand below one another.
 
     Texts have the same form when they differ in their numbers alone: `0.84 (0.80 to 0.88)` and `−0.1 (−0.2 to 0.05)`.
+    Within an interval there is no room, so that of its lower ends the points are in line where its upper ends are alike.
 
     Examples
     --------
@@ -108,15 +109,26 @@ def _pieces(text: str, numbers: Sequence[re.Match[str]], most: Sequence[tuple[fl
     """Cut a text at its numbers where these need room; before the first none is needed."""
     pieces: list[Piece] = []
     begun = 0
-    for k, (one, (whole, part)) in enumerate(zip(numbers, most, strict=True)):
-        left = whole - _width(one["whole"]) if k else 0.0
-        right = part - _width(one["part"])
+    for one, (left, right) in zip(numbers, _rooms(text, numbers, most), strict=True):
         if left or right:
             first = one.start() - (text[: one.start()][-1:] in BEFORE)
             last = one.end() + (text[one.end() : one.end() + 1] in AFTER)
             pieces += [Piece(text=text[begun:first]), Piece(text=text[first:last], left=left, right=right)]
             begun = last
     return tuple(piece for piece in (*pieces, Piece(text=text[begun:])) if piece.text) or as_it_is(text)
+
+
+def _rooms(
+    text: str, numbers: Sequence[re.Match[str]], most: Sequence[tuple[float, float]]
+) -> list[tuple[float, float]]:
+    """Return the room before and after each number; what the ends of an interval need between them stands before it."""
+    lefts = [whole - _width(one["whole"]) for one, (whole, _) in zip(numbers, most, strict=True)]
+    rights = [part - _width(one["part"]) for one, (_, part) in zip(numbers, most, strict=True)]
+    for k, (low, high) in enumerate(pairwise(numbers)):
+        if text[low.end() : high.start()].strip(f" {SPACE}") == "to":
+            lefts[k] += rights[k] + lefts[k + 1]
+            rights[k] = lefts[k + 1] = 0.0
+    return list(zip([0.0, *lefts[1:]], rights, strict=True))
 
 
 def _width(text: str) -> float:

@@ -35,7 +35,7 @@ def from_the_end(pieces):
     [
         ["0.049", "<0.001", "0.21", ">0.99", "1"],
         ["−0.042", "0.1", "+12.3456"],
-        ["0.84 (0.80 to 0.88)", "−0.1 (−0.25 to 0.05)", "10.0 (9.125 to 11)"],
+        ["0.84 (0.80; 0.88)", "−0.1 (−0.25; 0.05)", "10.0 (9.125; 11)"],
         ["2,423 (10.8)", "42 (0.2)"],
         ["12.3%", "<0.1%", "100%"],
     ],
@@ -51,6 +51,19 @@ def test_points_stand_below_one_another_and_the_text_is_the_same(texts):
             if "." in number:
                 places[k].add(next(points))
     assert all(len(where) == 1 for where in places.values())
+
+
+@pytest.mark.parametrize("space", [" ", "\N{NO-BREAK SPACE}"])
+def test_the_ends_of_an_interval_are_not_set_apart_and_the_other_points_stand_below_one_another(space):
+    texts = [one.replace(" to ", f"{space}to{space}") for one in INTERVALS]
+    found = in_line(texts)
+    assert ["".join(piece.text for piece in pieces) for pieces in found] == texts
+    highs, lows, estimates = zip(*map(from_the_end, found), strict=True)
+    assert len(set(estimates)) == len(set(highs)) == 1
+    for text, low, high in zip(texts, lows, highs, strict=True):
+        _, between = text.split("(")
+        first, _, last = between.partition(f"{space}to{space}")
+        assert low - high == len(first.partition(".")[2]) + 4 + len(last.partition(".")[0]) + 0.5
 
 
 def test_texts_of_another_form_stay_as_they_are_and_brackets_stay_with_their_number():
@@ -73,6 +86,7 @@ def test_columns_set_to_the_left_are_not_touched():
     assert lines[0][1].text[0].right == 1.0
 
 
+INTERVALS = ("0.84 (0.80 to 0.88)", "−0.1 (−0.25 to 0.05)", "10.0 (9.125 to 11.5)")
 TEXTS = ("0.049", "<0.001", "0.21", "−0.1234", "+12.3", "0.5 (0.25 to 0.75)", "1.25 (−0.5 to 12.125)")
 
 
@@ -110,7 +124,7 @@ def test_points_are_below_one_another_on_the_printed_page_and_no_space_is_printe
     assert len(single) == 10
     assert len(triple) == 4
     for same in (single[::2], single[1::2], triple[::2], triple[1::2]):
-        for k in range(len(same[0])):
+        for k in range(0, len(same[0]), 2):  # the second of three is the lower end of an interval
             assert max(found[k] for found in same) - min(found[k] for found in same) < 0.3
     said = text.get_text_range()
     assert [one for one in TEXTS if said.count(one) != 2] == []
