@@ -39,6 +39,8 @@ from cxrobust.study.analysis import AnalysisSection
 
 RESAMPLES = 10_000
 SEED = 1
+BY_SETTINGS = "write that table into a TOML file, and name the file with --settings"
+"""How a scorer is given settings here."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,7 +145,7 @@ def _scorers(metrics: Sequence[str], scorers: Mapping[str, Scorer]) -> dict[str,
         if name not in metric or not metric[name].of_reports:
             raise StudyError(f"{name!r} is no score of reports: see cxrobust list scores")
         for one in measured(name)[0]:
-            found[one] = scorers[one] if one in scorers else by_default(one, name)
+            found[one] = scorers[one] if one in scorers else by_default(one, name, mend=BY_SETTINGS)
     return found
 
 

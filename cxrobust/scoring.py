@@ -62,8 +62,8 @@ def _by_default(one: str, metric: str, place: "Place") -> Scorer:
         raise place.error(("analysis", "metrics"), str(error)) from None
 
 
-def by_default(one: str, metric: str) -> Scorer:
-    """Return a scorer without settings of its own.
+def by_default(one: str, metric: str, *, mend: str = "add it") -> Scorer:
+    """Return a scorer without settings of its own; `mend` says how to give it some.
 
     Raises
     ------
@@ -75,7 +75,7 @@ def by_default(one: str, metric: str) -> Scorer:
     except ValidationError as error:
         wanted = [".".join(map(str, each["loc"])) for each in error.errors() if each["loc"]]
         which = f" with {' and '.join(wanted)}" if wanted else ""
-        raise StudyError(f"metric {metric!r} needs [scores.{one}]{which}: add it") from None
+        raise StudyError(f"metric {metric!r} needs [scores.{one}]{which}: {mend}") from None
 
 
 def check_scorers(study: "Study") -> None:

@@ -148,7 +148,11 @@ def test_half_of_a_character_and_deep_json_are_one_sentence_of_the_command(comma
     [
         (["--metrics", "auroc"], "'auroc' is no score of reports: see cxrobust list scores"),
         (["--metrics", "words", "--reference", "truth"], "line 2: no 'truth': name that column with --reference"),
-        (["--metrics", "green"], "metric 'green' needs [scores.green]"),
+        (
+            ["--metrics", "green"],
+            "metric 'green' needs [scores.green]: write that table into a TOML file, and name the file with --settings",
+        ),
+        (["--metrics", "radgraph-simple"], "needs [scores.radgraph] with folder: write that table into a TOML file"),
         (["--metrics", "words", "--patient", "person"], "line 2: no 'person': give every report its patient"),
         (["--metrics", "elsewhere-x", "--settings", "s.toml"], "s.toml: cannot be read"),
     ],

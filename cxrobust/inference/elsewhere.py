@@ -1,5 +1,6 @@
 """Regimes whose predictions were made elsewhere: a table of probabilities, or of reports, for each condition."""
 
+import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,13 +20,15 @@ from cxrobust.files import sha256_file
 from cxrobust.inference.written import Written
 from cxrobust.predictions import check_probabilities
 from cxrobust.radiology_reports.findings import UNREAD, Doubted, decided, faults_of, observations_of, stated
-from cxrobust.radiology_reports.tables import read_rows
+from cxrobust.radiology_reports.tables import check_parted_by_commas, read_rows
 from cxrobust.spreadsheets import bare_cells
 from cxrobust.study.sections import DataPath, Section
 
 KINDS = (".csv", ".csv.gz", ".jsonl", ".parquet")
 OF_REPORTS = ("report", "log_probability", "confidence", "observations", "doubted")
 """Keys that are of use with tables of reports, and told where they are given."""
+MORE_VALUES = "quote texts that hold commas"
+"""The mend where a row has more values than there are columns."""
 OF_SURENESS = ("log_probability", "confidence")
 """Keys of columns that say how sure a generator is, without which it counts as certain."""
 
@@ -322,7 +325,7 @@ class Elsewhere(Section):
         if frame.empty and not len(frame.columns):
             raise DataError(f"{path}: there is no row: give each image one")
         if not isinstance(frame.index, pd.RangeIndex):  # pandas takes the first column of such rows for an index
-            raise DataError(f"{path}: its rows have more values than its header has columns: correct it")
+            raise DataError(f"{path}: its rows have more values than its header has columns: {MORE_VALUES}")
         if self.id not in frame.columns:
             raise DataError(
                 f"{path}: no id column {self.id!r}{nearest(self.id, map(str, frame.columns))}: "
@@ -366,10 +369,18 @@ def _read_csv(path: Path, *, id_column: str) -> pd.DataFrame:
     """Read a table with ids as text; pandas would rename the second of two columns of one name."""
     header = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     names = header.iloc[0]
+    check_parted_by_commas(path, list(names))
     twice = names[names.duplicated() & (names != "")]
     if len(twice):
         raise ValueError(f"column {twice.iloc[0]!r} stands twice")
-    return bare_cells(pd.read_csv(path, dtype={id_column: str}, keep_default_na=False, encoding="utf-8-sig"))
+    try:
+        frame = pd.read_csv(path, dtype={id_column: str}, keep_default_na=False, encoding="utf-8-sig")
+    except pd.errors.ParserError as error:
+        if found := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error)):
+            columns, line, values = found.groups()
+            raise DataError(f"{path}, line {line}: {values} values, and {columns} columns: {MORE_VALUES}") from error
+        raise
+    return bare_cells(frame)
 
 
 def _shown(value: object) -> str:

@@ -123,8 +123,7 @@ def _csv_rows(path: Path, content: str) -> Iterator[tuple[int, Mapping[str, Any]
     reader = csv.DictReader(io.StringIO(content, newline=""), strict=True)
     try:
         names = reader.fieldnames or ()
-        if len(names) == 1 and (parted := next((mark for mark in ";\t|" if mark in names[0]), None)):
-            raise DataError(f"{path}, line 1: columns are parted by {parted!r}: save it again with commas")
+        check_parted_by_commas(path, names)
         for name, number in Counter(filter(None, names)).items():
             if number > 1:
                 raise DataError(f"{path}, line {reader.line_num}: the column {name!r} stands twice: keep one")
@@ -137,6 +136,18 @@ def _csv_rows(path: Path, content: str) -> Iterator[tuple[int, Mapping[str, Any]
             yield reader.line_num, {name: bare(value) for name, value in row.items()}
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: no CSV ({error}): correct it") from error
+
+
+def check_parted_by_commas(path: Path, names: Sequence[str]) -> None:
+    """See that the header of a CSV is not one name that holds all others, as spreadsheets of some countries write it.
+
+    Raises
+    ------
+    DataError
+        Naming what parts its columns.
+    """
+    if len(names) == 1 and (parted := next((mark for mark in ";\t|" if mark in names[0]), None)):
+        raise DataError(f"{path}, line 1: columns are parted by {parted!r}: save it again with commas")
 
 
 def _json_rows(path: Path, content: str) -> Iterator[tuple[int, Mapping[str, Any]]]:

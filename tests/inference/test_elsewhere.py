@@ -151,6 +151,30 @@ def test_a_damaged_table_is_named(name: str, tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
+def test_a_table_whose_columns_are_not_parted_by_commas_is_named_with_the_mend(mark: str, tmp_path: Path) -> None:
+    """As a spreadsheet writes it where the comma is in numbers; here reports hold commas too."""
+    path = tmp_path / "p.csv"
+    rows = (("image_id", "report", "confidence"), ("i0", "Small effusion, left.", "0,5"), ("i1", "Clear, a, b.", "1"))
+    path.write_text("\n".join(mark.join(row) for row in rows) + "\n")
+    with pytest.raises(DataError, match=r"p.csv, line 1: columns are parted by '.*': save it again with commas$"):
+        regime(path, id="image_id", prefix="").image_ids("clean")
+
+
+@pytest.mark.parametrize("line", [2, 3, 5])
+def test_a_row_with_a_comma_in_a_text_without_quotes_is_named(line: int, tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    rows = ["image_id,report,confidence", *(f"i{n},Small effusion.,0.5" for n in range(5))]
+    rows[line - 1] = f"i{line - 2},Small effusion, left.,0.5"
+    path.write_text("\n".join(rows) + "\n")
+    if line == 2:
+        said = "its rows have more values than its header has columns"
+    else:
+        said = f"p.csv, line {line}: 4 values, and 3 columns"
+    with pytest.raises(DataError, match=rf"{said}: quote texts that hold commas$"):
+        regime(path, id="image_id", prefix="").image_ids("clean")
+
+
 def test_an_absent_value_of_a_parquet_file_is_no_probability(tmp_path: Path) -> None:
     one = regime(table(tmp_path, "p.parquet", p_Mass=[0.1, None, 0.2]))
     with pytest.raises(DataError, match="image 'a', column 'p_Mass': nan is not a probability"):

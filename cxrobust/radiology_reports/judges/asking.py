@@ -101,6 +101,8 @@ class Answer:
     """Why nothing came, such as `no answer within 60 s`."""
     is_refused: bool = False
     """Whether who is asked is there, and gives this question no answer."""
+    mend: str = "correct its keys"
+    """What to do where no question at all has an answer."""
 
 
 class PairwiseJudge(Judge):
@@ -159,10 +161,10 @@ class PairwiseJudge(Judge):
         if missing:
             self.ask(missing, take, desk)
         if keys and sum(one.is_refused for one in failed.values()) == len(keys):
-            why = next(iter(failed.values())).why
+            first = next(iter(failed.values()))
             raise DataError(
-                f"judge {self.name!r}: none of {counted(len(keys), 'question')} has an answer, the first with {why}: "
-                f"correct its keys"
+                f"judge {self.name!r}: none of {counted(len(keys), 'question')} has an answer, the first with "
+                f"{first.why}: {first.mend}"
             )
         answers = {
             question: failed.get(key, Answer(text=kept.get(key), why="no answer")) for question, key in keys.items()

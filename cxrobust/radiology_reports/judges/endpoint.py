@@ -186,5 +186,5 @@ def _content(body: str) -> Answer:
     except (ValueError, KeyError, IndexError, TypeError, RecursionError):
         return Answer(text=None, why=OTHER_FORM)
     if text is None:
-        return Answer(text=None, why=NO_TEXT, is_refused=True)
+        return Answer(text=None, why=NO_TEXT, is_refused=True, mend="raise max_tokens")
     return Answer(text=writable(text)) if isinstance(text, str) else Answer(text=None, why=OTHER_FORM)
