@@ -79,6 +79,12 @@ def test_colours_of_a_usual_study_differ_clearly_or_their_marks_do(how):
         assert apart(one.colour, other.colour, how) > CLEAR or one.marker != other.marker
 
 
+@pytest.mark.parametrize("how", sorted(SEEN.keys() - {"grey"}))
+def test_names_of_a_usual_study_are_told_apart_by_their_colours(how):
+    for one, other in itertools.combinations(DRAWN[:FEW], 2):
+        assert apart(one.ink, other.ink, how) > CLEAR, (one, other)
+
+
 @pytest.mark.parametrize("mark", DRAWN, ids=lambda mark: mark.colour)
 def test_text_in_a_regimes_colour_is_easy_to_read_on_white_and_on_the_dark_page(mark):
     assert contrast(mark.ink, "#FFFFFF") > 4.5
