@@ -6,7 +6,7 @@ import pytest
 
 from cxrobust import pipeline
 from cxrobust.inference import attack_checks, units
-from cxrobust.inference.attack_checks import checked_attack, chosen_rows, rivals
+from cxrobust.inference.attack_checks import checked_attack, chosen_rows, rivals, unbounded
 from cxrobust.inference.perturbations import Batch, perturbation
 from cxrobust.inference.runner import Runner
 from cxrobust.inference.units import plan
@@ -95,6 +95,31 @@ def test_a_check_is_made_again_when_what_it_compares_with_has_changed(
     monkeypatch.undo()
     units.code_hash.cache_clear()
     assert changed == (module != "apgd.py")  # which has no part in it
+
+
+def test_a_gradient_that_is_zero_or_no_number_counts_as_none(checked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    planned = plan(read_study(checked / "study.toml"), checked / "out" / "predictions")
+    gradients = np.ones((8, 1, 5, 5))
+    gradients[1] = 0
+    gradients[2, 0, 3, 3] = np.nan
+    gradients[3, 0, 0, 0] = -np.inf
+    gradients[4, 0, 1:] = 0  # some pixels have one
+    monkeypatch.setattr(Runner, "gradients_of", lambda *_: gradients)
+    runner = Runner(regime=planned.study.regimes[0], plan=planned, fold=None)
+    attack = checked_attack(planned)
+    assert attack_checks._without_gradient(runner, torch.zeros(8), np.arange(8), attack, planned) == 3 / 8
+
+
+@pytest.mark.parametrize("name", ["pgd", "bim", "mifgsm", "pgd-l2"])
+def test_steps_of_an_attack_without_a_bound_reach_all_that_is_there(name: str) -> None:
+    tied = perturbation[name].model_validate({"attack": name, "eps": 4 / 255, "steps": 3, "step_size": 1 / 255})
+    free = unbounded(tied, side=20)
+    assert (tied.steps * tied.step, free.eps, free.steps) == (
+        pytest.approx(3 / 255),
+        20.0 if name == "pgd-l2" else 1.0,
+        12,
+    )
+    assert free.steps * free.step >= free.eps  # from one end of the range to the other
 
 
 def test_queries_within_a_patch_are_made_by_the_code_of_square() -> None:

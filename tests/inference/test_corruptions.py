@@ -139,6 +139,15 @@ def test_every_corruption_is_each_of_them_at_five_severities() -> None:
     assert sorted(found) == sorted(itertools.product(NAMES, range(1, 6)))
 
 
+@pytest.mark.parametrize("severity", [1, 3, 5])
+def test_markers_stand_along_the_borders(severity: int) -> None:
+    third = SIDE // 3
+    for seed in range(30):
+        changed = corrupted("markers", severity, np.zeros((SIDE, SIDE), dtype=np.float32), seed) > 0.05
+        assert changed.any()
+        assert not changed[third:-third, third:-third].any()  # an eighth from a border, and as high as a text
+
+
 @pytest.mark.parametrize("name", ["markers", "tubes-and-wires"])
 def test_overlays_only_brighten_and_leave_most_of_the_image(name: str) -> None:
     image = chest()

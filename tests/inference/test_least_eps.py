@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cxrobust import pipeline
-from cxrobust.inference.perturbations import Batch, in_order
+from cxrobust.inference.perturbations import Batch, in_order, least_eps
 from cxrobust.predictions import load_predictions
 from cxrobust.study import read_study
 
@@ -102,6 +102,29 @@ def test_one_search_is_as_strong_as_a_pgd_run_at_each_strength_for_a_third_of_th
         theirs = np.logaddexp(0, np.where(one.labels == 1, -1, 1) * logits.numpy())
         assert losses[place].mean() >= 0.995 * theirs.mean()
     assert passes * 3 <= model.seen
+
+
+@pytest.mark.parametrize("name", ["least-eps", "least-eps-l2"])
+def test_a_search_goes_on_from_what_it_found_at_the_strength_before(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, model = batch(5, missing=False), network()
+    grid = (0.02, 0.03, 0.05, 0.4)
+    starts = []
+    climb = least_eps.ascend
+
+    def spied(objective, images, start, **settings):
+        starts.append(start)
+        return climb(objective, images, start, **settings)
+
+    monkeypatch.setattr(least_eps, "ascend", spied)
+    *weaker, last = in_order(make(attack=name, eps=eps, steps=3, target="all") for eps in grid)
+    found = last.perturbed_at(one, model, weaker)
+    expected = [one.images]
+    for eps, more, before in zip(grid, grid[1:], found, strict=False):
+        expected.append((one.images + (before - one.images) * more / eps).clamp(0, 1))
+    assert len(starts) == 4
+    for start, there in zip(starts, expected, strict=True):
+        torch.testing.assert_close(start, there, atol=1e-12, rtol=0)
+    assert float((starts[3] - one.images).abs().max()) > 0.1
 
 
 def test_an_image_of_its_own_for_each_finding() -> None:

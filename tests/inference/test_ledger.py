@@ -1,5 +1,6 @@
 """What a run says of its units: done, running, failed and left; and what is tried again."""
 
+import errno
 import os
 import platform
 import time
@@ -89,6 +90,26 @@ def test_an_error_that_may_pass_is_tried_again_when_all_others_are_done(
         assert failed.said.endswith(f"(attempt {retries + 1})") == (retries > 0)
     assert len(set(tried)) == 36
     assert len(unit_files(tmp_path / "out")) == 36 - (not ends_well)
+
+
+@pytest.mark.parametrize("kind", [FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError])
+def test_an_error_that_a_person_must_mend_is_not_tried_again(
+    kind: type[OSError], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_study(tmp_path)
+    path.write_text(path.read_text().replace("[compute]", "[compute]\nretries = 3"))
+    tried: list[str] = []
+
+    def refuse(unit: UnitPredictions, to: Path) -> None:
+        tried.append(to.name)
+        if to.name == tried[0]:
+            raise kind(errno.EACCES if kind is PermissionError else errno.ENOENT, "not so", str(to))
+        write_unit(unit, to)
+
+    monkeypatch.setattr(work, "write_unit", refuse)
+    with pytest.raises(DataError, match=r"correct that and run again.*1 of 36 units failed"):
+        pipeline.predict(read_study(path), tmp_path / "out")
+    assert tried.count(tried[0]) == 1
 
 
 def test_a_group_that_is_missing_ends_the_run_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,10 +30,12 @@ from transformers import (
 )
 
 from cxrobust.errors import DataError, StudyError
+from cxrobust.inference.datasets import read_section
 from cxrobust.inference.datasets.mimic import FINDINGS as MIMIC_FINDINGS
 from cxrobust.inference.models import Workplace
 from cxrobust.inference.models.encoder_head import EncoderHead, fit_head
 from cxrobust.inference.pretrained import quiet
+from cxrobust.inference.training_images import check_apart
 from cxrobust.pipeline import predict
 from cxrobust.predictions import load_predictions
 from cxrobust.study import parse_study, read_study
@@ -515,6 +517,27 @@ Effusion = { ours = "Effusion", drawn = "Effusion" }
     (tmp_path / "study.toml").write_text(text.replace('train = { labels = "train.csv" }', train))
     with pytest.raises(DataError, match=r"4 patients of its training images .*\(ip0, ip1, ip2 and 1 more\)"):
         predict(read_study(tmp_path / "study.toml"), tmp_path / "out")
+
+
+def test_patients_that_members_share_are_those_of_either(tmp_path):
+    learned = read_section({"kind": "phantoms", "patients": 4, "seed": 1}, {})
+    members = {
+        "ours": {"kind": "folder", "root": ".", "labels": "own.csv"},
+        "drawn": {"kind": "phantoms", "patients": 2, "seed": 1, "split": "train"},
+    }
+    patient = learned.table(with_images=False).patients[0]
+    (tmp_path / "own.csv").write_text(f"image_id,patient_id,Effusion\na,{patient},1\nb,nobody,0\n")
+    match = {"Effusion": {"ours": "Effusion", "drawn": "Effusion"}}
+
+    def tested(**shared):
+        values = {"kind": "pooled", "members": members, "match": match, **shared}
+        section = read_section(values, {"study_folder": tmp_path, "data_root": tmp_path})
+        return section, section.table(with_images=False)
+
+    alone = (learned, learned.table(with_images=False))
+    check_apart(alone, [tested()], where="r")  # a folder's patients are others, whatever they are called
+    with pytest.raises(DataError, match=rf"r: 1 patients of its training images .*\({patient}\)"):
+        check_apart(alone, [tested(shared_patients=[["ours", "drawn"]])], where="r")
 
 
 def test_a_regime_that_learned_goes_to_another_process(tmp_path):

@@ -1,5 +1,7 @@
 """Our own attacks for multi-label models, against closed forms, a plain loop for one image, and each other."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -209,6 +211,48 @@ def test_carlini_and_wagner_reach_the_nearest_point_of_a_plane() -> None:
     assert ((model(moved)[:, 1] > 0).numpy() != labels[:, 1]).all()
     distance = (moved - images).flatten(1).norm(dim=1)
     torch.testing.assert_close(distance, logits[:, 1].abs() / model.w[:, 1].norm(), rtol=0.02, atol=0)
+
+
+def plain_cw(model: "torch.nn.Module", image: "torch.Tensor", label: int, *, searches: int, steps: int, rate: float):
+    """Carlini and Wagner 2017, section VI.A, for one image: Adam written out, and a binary search for the constant."""
+    sign, inside = 2 * label - 1, 1 - 1e-6
+    centre = torch.atanh((2 * image - 1) * inside)
+    lower, upper, constant, least, best = 0.0, None, 0.01, np.inf, image
+    tried = []
+    for _ in range(searches):
+        tried.append(constant)
+        w, mean, square, crossed = centre.clone(), torch.zeros_like(centre), torch.zeros_like(centre), False
+        for step in range(1, steps + 1):
+            w = w.detach().requires_grad_(True)
+            x = ((torch.tanh(w) / inside + 1) / 2).clamp(0, 1)
+            margin, distance = sign * model(x[None])[0, 1], ((x - image) ** 2).sum()
+            if margin < 0:
+                crossed = True
+                if distance < least:
+                    least, best = float(distance.detach()), x.detach()
+            gradient = torch.autograd.grad(distance + constant * margin.clamp(min=-1e-6), w)[0]
+            mean, square = 0.9 * mean + 0.1 * gradient, 0.999 * square + 0.001 * gradient**2
+            w = w - rate * (mean / (1 - 0.9**step)) / ((square / (1 - 0.999**step)).sqrt() + 1e-8)
+        if crossed:
+            upper = constant
+        else:
+            lower = constant
+        constant = 10 * constant if upper is None else (lower + upper) / 2
+    return best, tried
+
+
+def test_the_nearest_beyond_the_boundary_against_a_plain_loop_for_one_image() -> None:
+    one, model = batch(4, missing=False), network()
+    settings = {"searches": 7, "steps": 25, "rate": 0.02}
+    found = make(attack="cw-l2", target="Mass", **settings).perturb(one, model)
+    raised_later = 0
+    for row in range(4):
+        expected, tried = plain_cw(model, one.images[row], int(one.labels[row, 1]), **settings)
+        torch.testing.assert_close(found[row], expected, atol=1e-7, rtol=0)
+        rises = [after > before for before, after in itertools.pairwise(tried)]
+        first = rises.index(False) if False in rises else len(rises)
+        raised_later += True in rises[first:]  # a constant was too small after one that was not
+    assert raised_later >= 1
 
 
 def test_an_image_that_is_wrong_already_is_left_as_it_is_by_the_nearest() -> None:

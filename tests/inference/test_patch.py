@@ -5,6 +5,7 @@ import pytest
 
 from cxrobust.conditions import parse_condition
 from cxrobust.inference.perturbations import Batch, controls
+from cxrobust.inference.perturbations.patch import place_at_random
 
 from .test_multilabel_attacks import bce
 from .test_perturbations import FINDINGS, batch, make, network
@@ -50,6 +51,18 @@ def test_a_patch_on_a_linear_model_is_black_and_white_by_the_signs_of_its_weight
         weights = w[:, 1].reshape(12, 12)[square]
         expected = (weights < 0 if label == 1 else weights > 0).double()
         torch.testing.assert_close(moved[row, 0][square], expected)
+
+
+@pytest.mark.parametrize(("side", "pixels"), [(25, 3), (50, 6), (92, 11), (100, 12), (1, 1)])
+def test_every_place_in_an_image_is_as_likely_for_a_square(side: int, pixels: int) -> None:
+    image, rng = torch.zeros(1, 1, 12, 12), np.random.default_rng(3)
+    n_places, n_drawn = 12 - pixels + 1, 2000
+    found = [place_at_random(image, side, rng) for _ in range(n_drawn)]
+    assert {size for *_, size in found} == {pixels}
+    for place in (0, 1):
+        counts = np.bincount([one[place] for one in found], minlength=n_places)
+        assert len(counts) == n_places
+        assert np.abs(counts - n_drawn / n_places).max() < 5 * np.sqrt(n_drawn / n_places)  # five standard errors
 
 
 def test_more_places_do_no_less_harm_and_a_larger_patch_does_more() -> None:
