@@ -97,6 +97,24 @@ def test_no_page_scrolls_sideways(page: Any) -> None:
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+@pytest.mark.parametrize("page", [(w, "light") for w in (PHONE, 900, 1100, DESK)], indirect=True)
+def test_no_arrow_of_sorting_stands_on_a_line_of_its_own(page: Any) -> None:
+    heads = page.evaluate(
+        """[...document.querySelectorAll("th[aria-sort] button")].filter(one => one.checkVisibility()).map(button => {
+             const style = getComputedStyle(button);
+             const high = parseFloat(style.lineHeight);
+             const top = button.getBoundingClientRect().top + parseFloat(style.paddingTop);
+             const words = document.createRange();
+             words.selectNodeContents(button);
+             const lines = [...words.getClientRects()].map(one => Math.floor(((one.top + one.bottom) / 2 - top) / high));
+             const inside = button.clientHeight - parseFloat(style.paddingTop) - parseFloat(style.paddingBottom);
+             return [button.textContent, Math.max(...lines) + 1, Math.round(inside / high)];
+           })"""
+    )
+    assert len(heads) > 50
+    assert [one for one in heads if one[1] < one[2]] == []
+
+
 @pytest.mark.parametrize("page", [(PHONE, "light"), (DESK, "light")], indirect=True)
 def test_what_scrolls_sideways_says_so_and_nothing_else_does(page: Any) -> None:
     page.locator("main").scroll_into_view_if_needed()
