@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cxrobust.reports import render
-from cxrobust.reports.document import compose, fill
+from cxrobust.reports.document import compose, fill, section_bodies
 from cxrobust.reports.figures.selective import risk_coverage_figure
 from cxrobust.reports.sections import sections
 from cxrobust.reports.sections.selective import selective
@@ -129,6 +129,15 @@ def by_sex(linear_probe, lora, **others):
             )
     found.append(row(estimand="value", regime="supervised", condition="clean", subgroup="sex=missing", n_patients=3))
     return replace(asking(RAW, subgroups=[{"column": "sex"}]), estimates=(*RAW.estimates, *found))
+
+
+def test_patients_of_several_subgroups_are_said_to_count_in_each():
+    said = "A patient with images of several subgroups counts in each."
+    one = by_sex(0.004, 0.2)
+    n = max(e.n_patients for e in one.estimates if e.subgroup == "sex=F")
+    for n_patients, holds in ((n, True), (2 * n + 3, False)):
+        made = replace(one, data={**one.data, "n_patients": n_patients})
+        assert (said in section_bodies(compose(View.of(made, images=None)))[0]["subgroups"]) == holds
 
 
 @pytest.mark.parametrize(

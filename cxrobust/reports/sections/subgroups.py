@@ -56,6 +56,7 @@ def subgroups(view: View) -> Mapping[str, Any]:
                 "name": name,
                 "metric": capitalised(metric_name(view, metric)),
                 "too_small": _too_small(name, everything[metric]),
+                "is_shared": _is_shared(view, name, everything[metric]),
             }
             for name, metric in told
         ],
@@ -88,6 +89,14 @@ def _too_small(column: str, found: Mapping[Key, Estimate]) -> str:
     """Name the subgroups without estimates and say how many patients they have."""
     small = _levels(column, found, estimated=False)
     return listed([f"{name.removeprefix(f'{column}=')} ({count(one.n_patients)})" for name, one in small.items()])
+
+
+def _is_shared(view: View, column: str, found: Mapping[Key, Estimate]) -> bool:
+    """Whether some patients are of several subgroups, by different images."""
+    n_patients = {
+        subgroup: one.n_patients for (subgroup, *_), one in found.items() if subgroup.startswith(f"{column}=")
+    }
+    return names_all_patients(view) and sum(n_patients.values()) > view.results.data["n_patients"]
 
 
 def _of_column(column: str, found: Mapping[Key, Estimate]) -> list[Key]:
