@@ -180,6 +180,11 @@ def common_digits(estimates: Iterable[Estimate | None]) -> int:
     return min(4, max((digits_of(one) for one in estimates if one is not None), default=3))
 
 
+def metric_digits(view: View, metric: str) -> int:
+    """Return the decimals that a metric's values and differences have in every table of the main results."""
+    return common_digits(view.contrast(metric, one) for one in view.compared)
+
+
 def interval_cell(estimate: Estimate | None) -> Cell:
     """Show an estimate's interval alone."""
     if estimate is None or estimate.ci_low is None or estimate.ci_high is None:

@@ -79,7 +79,8 @@ def deciding_p(estimate: Estimate) -> float | None:
 def digits_of(estimate: Estimate) -> int:
     """Return how many decimals tell the estimate from 0 and its interval's ends from each other: three to six.
 
-    Of a tested difference they also tell from 0 the ends of an interval that leaves it out.
+    Of a tested difference they also tell from 0 the ends of an interval that leaves it out. A metric of large numbers
+    has fewer.
     """
     digits = enough_digits(estimate.estimate or 0.0)
     low, high = estimate.ci_low, estimate.ci_high
@@ -87,7 +88,7 @@ def digits_of(estimate: Estimate) -> int:
         digits = max(digits, 3 + (high - low < 0.002) + (high - low < 0.0002))
         if estimate.p_value is not None and low * high > 0:
             digits = max(digits, enough_digits(min(abs(low), abs(high))))
-    return digits
+    return min(digits, metric_words(estimate.metric).most_digits)
 
 
 def reason(estimate: Estimate | None) -> str:
@@ -249,8 +250,9 @@ def _clause(view: View, metric: str, kind: Kind, group: Sequence[Outcome], *, nu
 
 
 def _sizes(group: Sequence[Outcome]) -> str:
-    sizes = sorted(abs(one.estimate.estimate) for one in group if one.estimate and one.estimate.estimate is not None)
-    digits = enough_digits(sizes[0])
+    known = [one.estimate for one in group if one.estimate and one.estimate.estimate is not None]
+    sizes = sorted(abs(one.estimate or 0.0) for one in known)
+    digits = min(enough_digits(sizes[0]), metric_words(known[0].metric).most_digits)
     if len(sizes) == 1:
         return number(sizes[0], digits=digits)
     return interval(sizes[0], sizes[-1], digits=digits)
@@ -312,7 +314,7 @@ def overview_sentence(view: View, metric: str, condition: str, *, opening: str =
             if verdict == "shown" and change is not None and change.estimate is not None and change.estimate * sign > 0
         ]
         if group:
-            clauses.append(f"{verb} {_by(group)}{_with([name for name, _ in group], view)}")
+            clauses.append(f"{verb} {_by(group, metric)}{_with([name for name, _ in group], view)}")
     limit = margin(next((change for _, change, verdict in judged if verdict in MARGINS), None))
     for verdict, words in (
         ("not shown", "no change could be shown"),
@@ -335,10 +337,10 @@ def _opened(opening: str, sentence: str) -> str:
     return f"{opening} {sentence}" if opening else capitalised(sentence)
 
 
-def _by(group: Sequence[tuple[str, float]]) -> str:
+def _by(group: Sequence[tuple[str, float]], metric: str) -> str:
     ordered = sorted(group, key=lambda one: abs(one[1]))
     (first, least), (last, most) = ordered[0], ordered[-1]
-    digits = enough_digits(least)
+    digits = min(enough_digits(least), metric_words(metric).most_digits)
     if len(group) == 1:
         return f"by {number(abs(least), digits=digits)}"
     ends = [f"{number(abs(size), digits=digits)} ({regime(name)})" for name, size in ((first, least), (last, most))]

@@ -33,6 +33,8 @@ class MetricWords:
     """Inside a sentence: `mean confidence`."""
     title: str
     """Above a panel: `Confidence`."""
+    most_digits: int = 6
+    """Decimals that its numbers have at most."""
 
 
 METRICS = {
@@ -126,7 +128,7 @@ OF_REPORTS = {
     "green": MetricWords(name="GREEN", title="GREEN"),
     "green-matched": MetricWords(name="matched findings by GREEN", title="Matched findings"),
     "green-errors": MetricWords(name="significant errors by GREEN", title="Significant errors"),
-    "words": MetricWords(name="number of words", title="Words of a report"),
+    "words": MetricWords(name="number of words", title="Words of a report", most_digits=2),
     "verbosity": MetricWords(name="verbosity", title="Verbosity"),
     "log-probability": MetricWords(name="log-probability of a token", title="Log-probability"),
 }

@@ -19,7 +19,9 @@ from cxrobust.reports.pdf import to_pdf
 from cxrobust.reports.sections.answer import MOST_METRICS
 from cxrobust.reports.sections.corruptions import shown_metrics
 from cxrobust.reports.sections.generated import MOST_WORDS, generated
+from cxrobust.reports.sections.primary import primary
 from cxrobust.reports.sections.robustness import panel_metrics, robustness
+from cxrobust.reports.sentences import overview_sentence
 from cxrobust.reports.view import View
 from cxrobust.reports.words import condition_words, regime
 from cxrobust.results import Confusion, Estimate, parse_results, results_text
@@ -234,13 +236,36 @@ def test_length_stands_beside_scores_whether_or_not_it_is_asked_for():
     assert asked.groups[-1].rows[0][-1].under  # its interval
 
 
-def test_all_scores_of_a_table_have_as_many_decimals_and_lengths_their_own():
+def test_a_score_has_as_many_decimals_in_every_table_and_words_of_a_report_two():
     scored = with_scores(RAW, "bleu", "rouge-l", "words")
     narrow = tuple(
         replace(one, ci_low=0.4370, ci_high=0.4380) if one.metric == "rouge-l" else one for one in scored.estimates
     )
-    table = generated(View.of(replace(scored, estimates=narrow), images=None))["scores"]
-    assert [group.rows[0][1].text for group in table.groups] == ["0.4375", "0.4375", "0.438"]
+    view = View.of(replace(scored, estimates=narrow), images=None)
+    table, main = generated(view)["scores"], primary(view)["primary"]
+    assert [group.rows[0][1].text for group in table.groups] == ["0.438", "0.4375", "0.44"]
+    of_reports = {"BLEU": "BLEU", "ROUGE-L": "ROUGE-L", "Words of a report": "Number of words"}
+    seen = 0
+    for group in table.groups:
+        (same,) = (one for one in main.groups if one.head == of_reports[group.head])
+        values = {row[0].text: [(cell.text, cell.under) for cell in (row[1], row[2])] for row in same.rows}
+        for name, *cells in group.rows:
+            assert [(cells[0].text, cells[0].under), (cells[-1].text, cells[-1].under)] == values[name.text]
+            seen += 1
+    assert seen == 6
+    words = [
+        re.findall(r"\d+\.(\d+)", f"{cell.text} {cell.under}") for row in main.groups[-1].rows for cell in row[1:5]
+    ]
+    assert {len(decimals) for found in words for decimals in found} == {2}
+
+
+def test_sentences_tell_a_number_of_words_with_two_decimals_at_most():
+    scored = View.of(with_scores(RAW, "words", alone=True, estimate=-0.0312345), images=None)
+    said = overview_sentence(scored, "words", PRIMARY)
+    assert re.findall(r"\d+\.\d+", said) == ["0.03", "0.03"]
+    told = re.findall(r"\d+\.\d+", bodies_of(scored.results)["answer"].split("umber of words", 1)[1])
+    assert {"0.03", "0.20", "0.60"} <= set(told)
+    assert "0.031" not in told
 
 
 def replace_text(text):

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from cxrobust.reports.manuscript.latex import Latex, escape
-from cxrobust.reports.parts import common_digits
+from cxrobust.reports.parts import metric_digits
 from cxrobust.reports.sentences import deciding_p, metric_name
 from cxrobust.reports.sources import names_all_patients
 from cxrobust.reports.view import CLEAN, View
@@ -94,7 +94,7 @@ def macros(view: View) -> Iterator[Macro]:
     metrics = macro_words(view.metrics, instead="Metric")
     regimes = macro_words(view.regimes, instead="Regime")
     for metric, first in metrics.items():
-        digits = common_digits(view.contrast(metric, one) for one in view.compared)
+        digits = metric_digits(view, metric)
         for regime, second in regimes.items():
             where = f"{metric_name(view, metric)}, {regime}"
             for what, estimate in _estimates(view, metric, regime).items():

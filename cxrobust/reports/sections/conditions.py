@@ -18,7 +18,7 @@ from cxrobust.reports.parts import (
 from cxrobust.reports.sections import section
 from cxrobust.reports.sentences import judge, metric_name
 from cxrobust.reports.view import Series, View
-from cxrobust.reports.words import capitalised, condition_words, percent, regime, strength_words
+from cxrobust.reports.words import capitalised, condition_words, metric_words, percent, regime, strength_words
 from cxrobust.results import Estimate
 
 MOST_REGIMES = 7
@@ -81,6 +81,7 @@ def _table(view: View, metric: str, regimes: Sequence[str], many: Sequence[Serie
     names = [name for series in many for name in series.conditions]
     every = (view.contrast(metric, one, condition=name) for one in regimes for name in names)
     digits = common_digits(one for one in every if judge(one, alpha=view.alpha) == "shown")
+    digits = min(digits, metric_words(metric).most_digits)
 
     def row(series: Series, name: str) -> tuple[Cell, ...]:
         reference = view.change(metric, view.reference, name)

@@ -1,13 +1,13 @@
 """Generated reports: reference, clean and attacked side by side, with the findings that changed, and their scores."""
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from cxrobust.generated_reports import stated
-from cxrobust.reports.parts import NOT_APPLICABLE, Cell, Column, Group, Table, common_digits, estimate_cell
+from cxrobust.reports.parts import NOT_APPLICABLE, Cell, Column, Group, Table, estimate_cell, metric_digits
 from cxrobust.reports.sections import section
 from cxrobust.reports.view import CLEAN, View
 from cxrobust.reports.words import (
@@ -192,13 +192,12 @@ def _scores(view: View) -> Table | None:
     if not metrics:
         return None
     conditions = [CLEAN, *([view.control] if view.control else []), *([view.primary] if view.primary else [])]
-    digits = common_digits(one for name in metrics if name != LENGTH for one in _values(view, name, conditions))
     columns = (
         Column(title="Score", left=True),
         Column(title="Regime", left=True),
         *(Column(title=capitalised(condition_words(one)), under=f"{percent(view.level)} CI") for one in conditions),
     )
-    groups = [_group(view, name, conditions, digits) for name in metrics if name != LENGTH]
+    groups = [_group(view, name, conditions) for name in metrics if name != LENGTH]
     groups.append(_words(view, conditions))
     return Table(key="report-scores", columns=columns, groups=tuple(one for one in groups if one.rows))
 
@@ -209,12 +208,9 @@ def _score(view: View, metric: str, name: str, condition: str) -> Estimate | Non
     return None if found is None or found.finding != REPORT else found
 
 
-def _values(view: View, metric: str, conditions: Sequence[str]) -> Iterator[Estimate | None]:
-    return (_score(view, metric, one, name) for one in view.regimes for name in conditions)
-
-
-def _group(view: View, metric: str, conditions: Sequence[str], digits: int) -> Group:
+def _group(view: View, metric: str, conditions: Sequence[str]) -> Group:
     """Return one score of each regime that has it."""
+    digits = metric_digits(view, metric)
     return Group(
         head=metric_words(metric).title,
         rows=tuple(
@@ -231,7 +227,7 @@ def _group(view: View, metric: str, conditions: Sequence[str], digits: int) -> G
 def _words(view: View, conditions: Sequence[str]) -> Group:
     """Return the words of a report: as a score where it is one, else the means of all reports, where they are told."""
     if LENGTH in _metrics(view):
-        group = _group(view, LENGTH, conditions, common_digits(_values(view, LENGTH, conditions)))
+        group = _group(view, LENGTH, conditions)
         rows = tuple((head, *(replace(cell, alone=True) for cell in cells)) for head, *cells in group.rows)
         return replace(group, rows=rows)
     told = {one["name"]: one["mean_words"] for one in view.results.regimes if one.get("mean_words")}

@@ -60,7 +60,7 @@ def _cell(one: Detectable | None, found: Mapping[tuple[str, str], Detectable]) -
     if one is None or one.size is None or one.se is None:
         return NOT_APPLICABLE
     sizes = [other.size for (metric, _), other in found.items() if metric == one.metric and other.size]
-    digits = enough_digits(min(sizes))
+    digits = min(enough_digits(min(sizes)), metric_words(one.metric).most_digits)
     return Cell(
         text=number(one.size, digits=digits), under=number(one.se, digits=enough_digits(one.se, digits=digits + 1))
     )
@@ -73,7 +73,7 @@ def _range(view: View, metric: str) -> str:
     )
     if not sizes:
         return ""
-    digits = enough_digits(sizes[0][0])
+    digits = min(enough_digits(sizes[0][0]), metric_words(metric).most_digits)
     ends = [f"{number(size, digits=digits)} ({regime(name)})" for size, name in (sizes[0], sizes[-1])]
     alike = number(sizes[0][0], digits=digits) == number(sizes[-1][0], digits=digits)
     told = number(sizes[0][0], digits=digits) if alike else f"{ends[0]} to {ends[1]}"

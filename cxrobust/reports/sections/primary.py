@@ -12,10 +12,10 @@ from cxrobust.reports.parts import (
     Group,
     Table,
     adjusted_over,
-    common_digits,
     estimate_cell,
     letters_of_tests,
     look_of,
+    metric_digits,
     notes_of,
     p_cell,
 )
@@ -135,7 +135,7 @@ def _groups(view: View, letters: Mapping[str, str]) -> tuple[Group, ...]:
 
 
 def _row(view: View, metric: str, name: str, letters: Mapping[str, str]) -> tuple[Cell, ...]:
-    digits = common_digits(view.contrast(metric, one) for one in view.compared)
+    digits = metric_digits(view, metric)
     cells = [Cell(text=regime(name)), estimate_cell(view.value(metric, name, CLEAN), digits=digits)]
     if view.primary is not None:
         cells.append(estimate_cell(view.value(metric, name, view.primary), digits=digits))
