@@ -327,7 +327,8 @@ def _dicom_range(content: Any) -> tuple[float, float]:
 
 
 def _unreadable(path: Path, error: OSError) -> DataError:
-    what = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({reason(error)})"
+    tried = "" if path.suffix.lower() in EXTENSIONS else f" ({EXTENSIONS[0]} and the other usual endings were tried)"
+    what = f"is missing{tried}" if isinstance(error, FileNotFoundError) else f"cannot be read ({reason(error)})"
     return DataError(f"{path}: the image file {what}: put it there or correct its path in [data]")
 
 

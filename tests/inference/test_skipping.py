@@ -265,7 +265,10 @@ def test_the_command_line_names_ten_of_those_left_out_and_the_file_that_lists_al
     assert result.exit_code == 0
     assert "left out of every cell: 12 images (" in result.output
     assert f"{tmp_path / 'out' / 'left-out.csv'} lists them all)" in result.output
-    assert "i007 (i007: the image file is missing" in result.output
+    assert (
+        "i007 (i007: the image file is missing (.png and the other usual endings were tried): put it there"
+        in result.output
+    )
     assert [f"i{number:03} (" in result.output for number in range(7, 19)] == [True] * 10 + [False] * 2
     assert "and 2 more" in result.output
     assert len(left_out(tmp_path)) == 12

@@ -68,6 +68,12 @@ def test_within_eps_it_raises_the_loss_more_than_noise(name: str) -> None:
         assert attacked > max(clean, with_noise)
 
 
+def test_averaging_gradients_of_a_model_that_never_draws_is_pgd() -> None:
+    one, model = images(), single()
+    averaged, plain = (attack(name).perturb(one, model) for name in ("eotpgd", "pgd"))
+    torch.testing.assert_close(averaged, plain)
+
+
 @pytest.mark.parametrize("name", BALL + ONE)
 def test_no_pixel_of_a_black_and_white_image_leaves_the_range(name: str) -> None:
     one, model = images(), single()

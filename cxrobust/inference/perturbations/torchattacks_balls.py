@@ -74,7 +74,11 @@ class FFGSM(Restarted, InBall):
 
 @perturbation("eotpgd")
 class EOTPGD(Restarted, Stepped):
-    """PGD with the gradient averaged over several passes, for models that draw (Liu et al. 2018, arXiv:1810.01279)."""
+    """PGD with the gradient averaged over several passes (Liu et al. 2018, arXiv:1810.01279).
+
+    Models that draw at random, which it was made for, are refused; of all others it comes to PGD, at `passes` times
+    its cost.
+    """
 
     loop: ClassVar[str] = "EOTPGD"
     named: ClassVar[Mapping[str, str]] = {**Stepped.named, "passes": "eot_iter"}
