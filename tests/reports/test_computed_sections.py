@@ -1,6 +1,7 @@
 """Flips, confidence, power, sensitivity and limits: what their sentences say, in both directions, and where they stand."""
 
 import html
+import itertools
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from cxrobust.analysis.metrics import metric as metric_registry
 from cxrobust.reports.checklists import labels_from_reports
 from cxrobust.reports.document import compose, fill, section_bodies
+from cxrobust.reports.figures.style import WIDTH, look
 from cxrobust.reports.limits import REJECTED_TOO_OFTEN, limits
 from cxrobust.reports.sections import sections
 from cxrobust.reports.sections.flips import ends_words, share_words
@@ -363,9 +365,29 @@ def test_ratios_of_standard_errors_are_told_as_a_range_where_they_are_one(ratios
 
 
 def test_many_regimes_stand_in_several_figures():
-    found = built(results(LARGE), "sensitivity")
-    assert len(found["figures"]) == 3
+    made = results(LARGE)
+    found = built(made, "sensitivity")
     assert len({figure.key for figure in found["figures"]}) == 3
+    shown = [figure.drawing.options["regimes"] for figure in found["figures"]]
+    assert [len(some) for some in shown] == [4, 4, 3]
+    assert tuple(itertools.chain.from_iterable(shown)) == view_of(made).compared
+
+
+def test_metrics_of_one_attack_beside_the_primary_one_stand_side_by_side_and_the_caption_names_it():
+    """Of two its metrics stand below one another, since each attack has a column."""
+    (one,), (several,) = (
+        built(made, name)["figures"] for made, name in ((LARGE_MADE, "attacks"), (RAW, "corruptions"))
+    )
+    with look():
+        beside, below = (figure.drawing.canvas(WIDTH).axes for figure in (one, several))
+    assert len({round(axes.get_position().y0, 3) for axes in beside}) == 1
+    assert len({round(axes.get_position().y0, 3) for axes in below}) == 3
+    assert [axes.get_ylabel() for axes in beside] == ["Macro AUROC", "Macro accuracy", "Mean confidence"]
+    said = {name: in_words(bodies_of(LARGE_MADE)[name]) for name in ("attacks", "corruptions")}
+    assert "Other attacks. FGSM. Points, estimates" in said["attacks"]
+    assert "one vertical axis a row" not in said["attacks"]
+    assert "Performance under corruptions. Points, estimates" in said["corruptions"]
+    assert "one vertical axis a row" in said["corruptions"]
 
 
 def titles(made):

@@ -1,5 +1,6 @@
 """Whether the conclusions of the primary comparison change when one choice of the analysis is another."""
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -60,7 +61,8 @@ def sensitivity(view: View) -> Mapping[str, Any]:
     present = {one.main.metric for one in pairs}
     metrics = [metric for metric in view.metrics if metric in present][:MOST_PANELS]
     compared = list(view.compared)
-    parts = [compared[k : k + MOST_REGIMES] for k in range(0, len(compared), MOST_REGIMES)]
+    size = math.ceil(len(compared) / math.ceil(len(compared) / MOST_REGIMES))
+    parts = [compared[k : k + size] for k in range(0, len(compared), size)]
     figures = tuple(
         Figure(
             key=f"sensitivity-forest-{k}" if k else "sensitivity-forest",
