@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 import pandas as pd
 
-from cxrobust.errors import DataError, nearest, some
+from cxrobust.errors import DataError, counted, nearest, some
 from cxrobust.spreadsheets import bare_cells
 
 COMPRESSED: Mapping[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
@@ -93,8 +93,8 @@ def _check_widths(frame: pd.DataFrame, path: Path, what: str) -> None:
     for begins, values in _rows(path):
         if len(values) < n_columns:
             raise DataError(
-                f"{path}:{begins}: the row has {len(values)} values and the header {n_columns} columns: complete it, "
-                "or get the file again"
+                f"{path}:{begins}: the row has {counted(len(values), 'value')} and the header {n_columns} columns: "
+                "complete it, or get the file again"
             )
 
 

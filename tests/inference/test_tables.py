@@ -45,7 +45,7 @@ def test_a_row_with_fewer_values_than_columns_is_told_by_its_line(ending, tmp_pa
 @pytest.mark.parametrize("row", ["b", "b,", "b,p2", "b,p2,", '"b","p2",', "b,p2,0"])
 def test_any_number_of_values_is_too_few(row, tmp_path):
     path = write(tmp_path / "table.csv", f"image,patient,Edema,Mass\na,p1,1,0\n{row}\n")
-    with pytest.raises(DataError, match=r"table\.csv:3: the row has [123] values and the header 4 columns"):
+    with pytest.raises(DataError, match=r"table\.csv:3: the row has (1 value|[23] values) and the header 4 columns"):
         read_table(path, needs=["image"], what="the table")
 
 
