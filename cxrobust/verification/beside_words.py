@@ -45,7 +45,7 @@ def differences_beside_words(here: Drawn, there: Drawn) -> list[str]:
 
 def _margins(here: Drawn, there: Drawn) -> Iterator[str]:
     """Tell texts of artefacts that are no running head, page number or head of a table, or stand among other text."""
-    allowed = {*_heads_and_headings(there), *_margin_texts(there)}
+    allowed = {*_heads_and_headings(there), *_margin_texts(there), *_tables_going_on(there)}
     for number, page in enumerate(here.pages, start=1):
         artefacts = [(step.artefact, step) for step in page if step.text.strip() and step.artefact is not None]
         text = "".join(_letters(step.text for _, step in its) for _, its in groupby(artefacts, key=lambda one: one[0]))
@@ -79,6 +79,12 @@ def _margin_texts(drawn: Drawn) -> set[str]:
             if artefact is not None:
                 found.add(_letters([_unnumbered("".join(step.text for step in its), number, len(drawn.pages))]))
     return found - {""}
+
+
+def _tables_going_on(drawn: Drawn) -> set[str]:
+    """Return what a running head may say of a table that goes on: `Table 5, continued`, of each that there is."""
+    pages = (_letters(step.text for step in page if step.artefact is None) for page in drawn.pages)
+    return {f"Table{number},continued" for text in pages for number in re.findall(r"Table(\d+)\.", text)}
 
 
 def _unnumbered(text: str, number: int, n_pages: int) -> str:

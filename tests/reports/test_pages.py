@@ -11,7 +11,7 @@ import pypdfium2
 import pytest
 
 from cxrobust.reports.bibliography import WORKS, Citations
-from cxrobust.reports.document import Paper, compose, fill
+from cxrobust.reports.document import Document, Paper, compose, fill
 from cxrobust.reports.pdf import lay_out, to_pdf
 from cxrobust.reports.view import View
 
@@ -31,9 +31,13 @@ Line = tuple[float, float, float, float, str]
 
 
 @cache
+def document_of(made: Made) -> Document:
+    return compose(View.of(results(made), images=None))
+
+
+@cache
 def printed(made: Made, paper: Paper) -> pypdfium2.PdfDocument:
-    document = compose(View.of(results(made), images=None))
-    return pypdfium2.PdfDocument(lay_out(fill(document, medium="pdf", paper=paper)).pdf())
+    return pypdfium2.PdfDocument(lay_out(fill(document_of(made), medium="pdf", paper=paper)).pdf())
 
 
 def lines(page: pypdfium2.PdfPage) -> Iterator[Line]:
@@ -77,11 +81,34 @@ def test_each_page_names_its_section_and_its_place_among_the_pages(made: Made, p
         height = page.get_height()
         foot = " ".join(text for _, _, _, top, text in lines(page) if top < FOOT * MM)
         assert foot.endswith(f"{number + 1} / {len(pdf)}")
-        head = " ".join(text for _, bottom, _, _, text in lines(page) if bottom > height - HEAD * MM)
+        head = " ".join(
+            text for left, bottom, *_, text in lines(page) if bottom > height - HEAD * MM and left < 100 * MM
+        )
         if number:
             assert begun[head] <= number
         else:
             assert head == ""
+
+
+@STUDIES
+def test_a_page_on_which_a_table_goes_on_says_which_and_no_other_does(made: Made, paper: Paper) -> None:
+    """It goes on where a page begins with the head of a first column, and is the last that a caption was seen of."""
+    heads = re.findall(r"<caption>.*?</thead>", fill(document_of(made), medium="pdf", paper=paper), re.DOTALL)
+    titles = {re.findall(r"<th scope=\"col\"[^>]*>([^<]+)", one)[0] for one in heads}
+    last, found = "", 0
+    for page in printed(made, paper):
+        height, margin = page.get_height(), (page.get_width() - 183 * MM) / 2
+        pieces = [one for one in lines(page) if one[3] > FOOT * MM]
+        head = [text for left, bottom, *_, text in pieces if bottom > height - HEAD * MM and left > 100 * MM]
+        first = [
+            text for left, _, _, top, text in pieces if 0 < height - HEAD * MM - top < 10 * MM and left < margin + 1
+        ]
+        goes_on = bool(first) and first[0] in titles
+        assert head == ([f"{last}, continued"] if goes_on else [])
+        found += goes_on
+        captions = re.findall(r"^(Table\s\d+)\. ", page.get_textpage().get_text_bounded(), re.MULTILINE)
+        last = captions[-1] if captions else last
+    assert found >= (made is not SMALL)
 
 
 @STUDIES

@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable
 
 import pikepdf
+import pypdf
 import pytest
 
 from cxrobust.reports.archive import archived
@@ -42,6 +43,10 @@ def printed(page: str, size: str) -> bytes:
 @pytest.fixture(scope="module")
 def expected() -> bytes:
     return printed(PAGE, "A4")
+
+
+def words_of(content: bytes) -> str:
+    return " ".join(page.extract_text() for page in pypdf.PdfReader(io.BytesIO(content)).pages)
 
 
 def differences(given: bytes, expected: bytes) -> tuple[str, ...]:
@@ -138,6 +143,17 @@ def test_what_runs_in_the_margin_stands_nowhere_else(elsewhere: bytes, expected:
     among = tampered(elsewhere, lambda pdf: tampering.write(pdf, 2, "Quartiles", down=100))
     (said,) = differences(among, expected)
     assert said.startswith("page 2: 'Quartiles' stands among the text")
+
+
+def test_a_table_may_be_said_to_go_on_where_the_one_expected_does_not() -> None:
+    going = """thead tr { string-set: going "Table 1, continued" } h2 { string-set: section content(), going "" }
+      @page { @top-right { content: string(going, start) } }"""
+    page = PAGE.replace("<caption>", "<caption>Table 1. ").replace("</style>", f"{going}</style>")
+    whole, parted = printed(page, "A2"), printed(page, "A5")
+    assert ["Table 1, continued" in words_of(one) for one in (whole, parted)] == [False, True]
+    assert differences(parted, whole) == ()
+    (said,) = differences(tampered(parted, lambda pdf: tampering.write(pdf, 2, "Table 2, continued", down=5)), whole)
+    assert said.startswith("page 2: 'Table2,continued' stands beside the text")
 
 
 @pytest.mark.parametrize("same_printer", [True, False])
