@@ -5,22 +5,23 @@ document printed again has, too.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from itertools import groupby
+from typing import NamedTuple
 
 import numpy as np
 import pikepdf
 
 from cxrobust.verification.drawn import NO_NUMBER, Drawn
 from cxrobust.verification.fingerprints import Fingerprints
+from cxrobust.verification.grounds import overlap, sides
 from cxrobust.verification.pages import HYPHEN, Box, Step
 from cxrobust.verification.told import cut, first_few
 
 BOXES = ("/MediaBox", "/CropBox", "/BleedBox", "/TrimBox", "/ArtBox")
 TEXTS = ("/Alt", "/ActualText", "/E")
 """Texts of the structure that are read in place of what is shown."""
-OVER = 0.05
-"""Millimetres, across and down, of a word that are covered."""
 RIM = 0.3
 """Millimetres of a letter that may be cut off."""
 PAGE, PAGES = "\x00", "\x01"
@@ -154,12 +155,27 @@ def _texts_read(given: pikepdf.Pdf, expected: pikepdf.Pdf) -> Iterator[str]:
     """Tell texts in place of pictures and words, and bookmarks, that are not those expected."""
     for what, texts in (("the text in place of a figure", _instead), ("the bookmark", _bookmarks)):
         here, there = texts(given), texts(expected)
-        yield from (f"{what} {cut(one, 80)} is not one that the results give" for one in sorted(here - there))
-        yield from (f"{what} {cut(one, 80)} is missing" for one in sorted(there - here))
+        if here == there:
+            continue
+        more, missing = Counter(here) - Counter(there), Counter(there) - Counter(here)
+        yield from (f"{what} {cut(one.text, 80)} is not one that the results give" for one in sorted(more))
+        yield from (f"{what} {cut(one.text, 80)} is missing" for one in sorted(missing))
+        if not more and not missing:
+            one, other = next(pair for pair in zip(here, there, strict=True) if pair[0] != pair[1])
+            yield f"{what} {cut(one.text, 80)} stands where the results give {cut(other.text, 80)}"
 
 
-def _instead(pdf: pikepdf.Pdf) -> set[str]:
-    found = set()
+class _Read(NamedTuple):
+    """A text that is read in place of something, or leads there."""
+
+    text: str
+    of: str
+    """What it belongs to: the kind of the element and of the text, or how deep a bookmark lies."""
+
+
+def _instead(pdf: pikepdf.Pdf) -> list[_Read]:
+    """Return texts in the order of the structure."""
+    found = []
     rest = [pdf.Root.StructTreeRoot] if "/StructTreeRoot" in pdf.Root else []
     seen: set[tuple[int, int]] = set()
     while rest:
@@ -167,21 +183,22 @@ def _instead(pdf: pikepdf.Pdf) -> set[str]:
         if element.objgen in seen:
             continue
         seen |= {element.objgen} - {NO_NUMBER}
-        found |= {str(element[key]) for key in TEXTS if key in element}
+        found += [_Read(str(element[key]), f"{element.get('/S')} {key}") for key in TEXTS if key in element]
         kids = element.get("/K")
         each = kids if isinstance(kids, pikepdf.Array) else [] if kids is None else [kids]
-        rest += [kid for kid in each if isinstance(kid, pikepdf.Dictionary)]
+        rest += [kid for kid in reversed(list(each)) if isinstance(kid, pikepdf.Dictionary)]
     return found
 
 
-def _bookmarks(pdf: pikepdf.Pdf) -> set[str]:
-    found = set()
+def _bookmarks(pdf: pikepdf.Pdf) -> list[_Read]:
+    """Return titles in their order."""
+    found = []
     with pdf.open_outline() as outline:
-        rest = list(outline.root)
+        rest = [(one, 1) for one in reversed(outline.root)]
         while rest:
-            one = rest.pop()
-            found.add(one.title)
-            rest += one.children
+            one, deep = rest.pop()
+            found.append(_Read(one.title, str(deep)))
+            rest += [(child, deep + 1) for child in reversed(one.children)]
     return found
 
 
@@ -192,22 +209,10 @@ def _covered(drawn: Drawn) -> Iterator[str]:
         painted = [(k, step) for k, step in enumerate(page) if not step.codes]
         if not shown or not painted:
             continue
-        over = _overlap(*(_sides([step.box for _, step in some]) for some in (shown, painted)))
+        over = overlap(*(sides(step.box for _, step in some) for some in (shown, painted)))
         later = np.array([k for k, _ in painted])[None] > np.array([k for k, _ in shown])[:, None]
         for k in np.flatnonzero((over & later).any(axis=1)):
             yield f"page {number}: something is painted over {cut(shown[k][1].text, 80)}"
-
-
-def _sides(boxes: Sequence[Box]) -> np.ndarray:
-    return np.array([(box.left, box.top, box.right, box.bottom) for box in boxes])
-
-
-def _overlap(some: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return for each of some boxes, and each of others, whether they overlap by more than a trace."""
-    low = np.maximum(some[:, None, :2], others[None, :, :2])
-    high = np.minimum(some[:, None, 2:], others[None, :, 2:])
-    overlap: np.ndarray = (high - low > OVER).all(axis=2)
-    return overlap
 
 
 def _cut_off(drawn: Drawn) -> Iterator[str]:

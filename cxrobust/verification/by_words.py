@@ -14,6 +14,7 @@ import pikepdf
 
 from cxrobust.verification.beside_words import differences_beside_words
 from cxrobust.verification.drawn import Drawn
+from cxrobust.verification.grounds import are_alike
 from cxrobust.verification.outlines import differing_outlines
 from cxrobust.verification.pages import HYPHEN, Look, Step, Word, joined, words
 from cxrobust.verification.told import CONTEXT, cut, first_few, quoted, word_differences
@@ -69,14 +70,16 @@ def _other_looks(printed: Sequence[Word], wanted: Sequence[Word]) -> Iterator[st
     for other, run in groupby(zip(printed, others, strict=True), key=lambda one: one[1]):
         its = [word for word, _ in run]
         if other:
-            how = "another face, size or colour, or stretched, moved or hidden"
-            yield f"page {its[0].page}: {quoted(its)} does not look as the results give it: {how}"
+            yield f"page {its[0].page}: {quoted(its)} does not look as the results give it: {other}"
 
 
-def _looks_otherwise(word: Word, rest: Iterator[Look | None]) -> bool:
-    """Whether a letter of a word has another look than that of its place in the rest of those expected, now taken."""
+def _looks_otherwise(word: Word, rest: Iterator[Look | None]) -> str:
+    """Return how a word looks otherwise than the rest of those expected begins, whose letters are taken; else ``."""
     looks = [look for _, look in _looking([word])]
-    return not all(map(_alike, looks, list(islice(rest, len(looks)))))
+    others = list(islice(rest, len(looks)))
+    if not all(map(_alike, looks, others)):
+        return "another face, size or colour, or stretched, moved or hidden"
+    return "" if are_alike(looks, others, most=ALIKE_INK) else "on another ground, or with something painted at it"
 
 
 def _alike(look: Look | None, other: Look | None) -> bool:

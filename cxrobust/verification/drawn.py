@@ -7,6 +7,7 @@ from typing import Any
 
 import pikepdf
 
+from cxrobust.verification.grounds import on_grounds
 from cxrobust.verification.page_fonts import Fonts
 from cxrobust.verification.pages import Step, steps
 
@@ -43,7 +44,8 @@ class Drawn:
         return cls(
             pdf=pdf,
             pages=tuple(
-                tuple(step for step in steps(page, fonts) if step.codes or not step.box.is_empty) for page in pdf.pages
+                on_grounds([step for step in steps(page, fonts) if step.codes or not step.box.is_empty])
+                for page in pdf.pages
             ),
             places=_places(pdf),
         )

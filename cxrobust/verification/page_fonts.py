@@ -34,13 +34,22 @@ class Font:
 
     def advance(self, parts: Iterable[Any]) -> float:
         """Return how far the text of an operand leads on, in sizes."""
-        moved = 0.0
+        return sum(moved for _, moved in self.moves(parts))
+
+    def moves(self, parts: Iterable[Any]) -> Iterator[tuple[int | None, float]]:
+        r"""Return each code of an operand with its width in sizes, and without one how far a number between them leads.
+
+        Examples
+        --------
+        >>> font = Font(name="", characters={}, widths={65: 600.0}, usual=500, source=None)
+        >>> list(font.moves([pikepdf.String(b"\x00A\x00B"), 100]))
+        [(65, 0.6), (66, 0.5), (None, -0.1)]
+        """
         for part in parts:
             if isinstance(part, pikepdf.String):
-                moved += sum(self.widths.get(code, self.usual) for code in codes_of(bytes(part)))
+                yield from ((code, self.widths.get(code, self.usual) / 1000) for code in codes_of(bytes(part)))
             elif not isinstance(part, pikepdf.Object) or is_number(part):
-                moved -= float(part)
-        return moved / 1000
+                yield None, -float(part) / 1000
 
 
 NO_FONT = Font(name="", characters={}, widths={}, usual=0, source=None)

@@ -1,5 +1,6 @@
 """A page of a PDF as it is read: its words in the order of drawing, and where on the page each step is."""
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -7,16 +8,19 @@ from typing import Any
 
 import pikepdf
 
-from cxrobust.verification.page_fonts import NO_FONT, Font, Fonts, codes_of, font_of, is_number
+from cxrobust.verification.page_fonts import NO_FONT, Font, Fonts, font_of, is_number
 from cxrobust.verification.reading import MOST_STREAM, unpacked
 
 MM = 25.4 / 72
 HYPHEN = "\N{HYPHEN}"
 """Where a word was broken at the end of a line; in some faces a hyphen that was written is read as this one too."""
 
+WORD = re.compile(r"\S+")
+
 SHOWS_TEXT = frozenset({"TJ", "Tj", "'", '"'})
 STROKES = frozenset({"S", "s", "B", "B*", "b", "b*"})
-PAINTS = STROKES | {"f", "F", "f*"}
+FILLS = frozenset({"f", "F", "f*"})
+PAINTS = STROKES | FILLS
 ENDS_PATH = PAINTS | {"n"}
 POINTS = {"m": 1, "l": 1, "c": 3, "v": 2, "y": 2}
 """Points that an operator adds to a path."""
@@ -30,6 +34,10 @@ NEAR = 2.6
 """Letters of a figure's text that are no further apart, in mm, belong together."""
 MOST_BACK = 400
 """Thousandths of the size by which letters are drawn closer together at most."""
+HAIR = 0.04
+"""Millimetres on each side that the thinnest line fills, such as a rectangle of no height."""
+LETTERS_HIGH = 0.66
+"""How high digits and capital letters stand, in sizes."""
 MOST_DEEP = 8
 """Groups within groups that are followed."""
 
@@ -70,6 +78,19 @@ EVERYWHERE = Box(-1e9, -1e9, 1e9, 1e9)
 NOWHERE = Box(0, 0, 0, 0)
 
 
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What else is painted where a letter stands."""
+
+    layers: tuple[tuple[float, ...], ...] = ()
+    """Ink and opacity of each rectangle that lies under it, up from the last that nothing shows through."""
+    n_marks: int = 0
+    """How much else is painted at it, or stands beside it on its line."""
+
+
+PAPER = Ground()
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Look:
     """How letters look."""
@@ -81,6 +102,7 @@ class Look:
     opacity: float
     set: tuple[str, ...]
     """What stretches, raises or hides them, as it would stand in the file."""
+    ground: Ground = PAPER
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,16 +124,23 @@ class Step:
     goes_on: bool
     """Whether its text goes on with that of the step before in another face."""
     in_figure: bool
+    """Whether it belongs to a picture that a figure shows; what a page draws itself does not, whatever it is called."""
     font: Font
     codes: tuple[int, ...]
     """Of the text's letters in their font."""
-    look: Look | None
-    """Of its text outside figures."""
+    looks: tuple[Look | None, ...]
+    """Of each letter of its text; None in figures."""
+    boxes: tuple[Box, ...]
+    """What each letter of its text fills, from the line that it stands on up to its height; none in figures."""
     box: Box
     """What its letters fill from the line they stand on up to half their size, or what else it paints; what a figure
     is made of is counted as the figure's. Empty where it paints nothing."""
+    fill: tuple[float, ...] | None
+    """Ink and opacity of an upright rectangle that it fills; None of anything else."""
     clip: Box
-    """Where painting shows."""
+    """Where all that is painted shows."""
+    reach: Box
+    """Beyond which nothing that is painted shows."""
     goes_back: bool
     """Whether letters of its text are drawn left of letters before them."""
 
@@ -158,7 +187,7 @@ class _Marks:
         return next((artefact for _, _, artefact in self.open if artefact is not None), None)
 
     @property
-    def in_figure(self) -> bool:
+    def is_figure(self) -> bool:
         return any(tag == "/Figure" for _, tag, _ in self.open)
 
 
@@ -174,6 +203,7 @@ class _State:
     set: tuple[str, ...] = ()
     line: float = 1
     clip: Box = EVERYWHERE
+    reach: Box = EVERYWHERE
 
     def change(self, operator: str, operands: list[Any], resources: Any) -> None:
         """Set what an operator sets of letters and lines."""
@@ -223,6 +253,11 @@ class _Path:
             return
         self.parts.append(operator)
 
+    def is_upright(self, matrix: Matrix) -> bool:
+        """Whether it is one rectangle whose sides are those of the page's."""
+        a, b, c, d, _, _ = matrix
+        return self.parts == ["re"] and (a == d == 0 or b == c == 0)
+
     def limits(self, height: float) -> Box:
         """Return where painting shows after it clips: where it is more than one rectangle, nowhere that is known."""
         return _box(self.points, height) if self.parts[:-1] == ["re"] else NOWHERE
@@ -245,11 +280,16 @@ class _Text:
         elif operator in {"Td", "TD"}:
             self.matrix, self.advance = _times(_matrix([1, 0, 0, 1, *operands]), self.matrix), 0
 
-    def show(self, parts: Iterable[Any], state: _State, height: float) -> Box:
-        """Go on behind a text; return what its letters fill."""
-        start, at = self.advance, _times(self.matrix, state.matrix)
-        self.advance += state.font.advance(parts) * state.size
-        return _letters_box(at, start, self.advance, state.size, height)
+    def show(self, parts: Iterable[Any], state: _State, height: float) -> tuple[Box, list[tuple[int, Box]]]:
+        """Go on behind a text; return what it fills up to half its size, and each code with what that fills."""
+        at, begun = _times(self.matrix, state.matrix), self.advance
+        found = []
+        for code, moved in state.font.moves(parts):
+            start = self.advance
+            self.advance += moved * state.size
+            if code is not None:
+                found.append((code, _letters_box(at, start, self.advance, LETTERS_HIGH * state.size, height)))
+        return _letters_box(at, begun, self.advance, state.size / 2, height), found
 
 
 def _steps(drawn: Any, height: float, state: _State, marks: _Marks, *, fonts: Fonts, depth: int) -> Iterator[Step]:
@@ -257,7 +297,6 @@ def _steps(drawn: Any, height: float, state: _State, marks: _Marks, *, fonts: Fo
     stack: list[_State] = []
     path = _Path()
     text = _Text()
-    is_within_figure = depth > 0 and marks.in_figure
     for instruction in pikepdf.parse_content_stream(drawn):
         operator, operands = str(instruction.operator), list(instruction.operands)
         state.change(operator, operands, resources)
@@ -276,31 +315,41 @@ def _steps(drawn: Any, height: float, state: _State, marks: _Marks, *, fonts: Fo
         is_text = operator in SHOWS_TEXT
         at = _times(text.matrix, state.matrix) if is_text or operator == "Tm" else _at(operands, state.matrix)
         parts = _parts(operands) if is_text else ()
-        codes = tuple(code for part in parts if isinstance(part, pikepdf.String) for code in codes_of(bytes(part)))
         group = _drawn(operands, resources) if operator == "Do" else None
+        in_figure = depth > 0 and marks.is_figure
         if is_text:
-            box = text.show(parts, state, height)
+            box, shown = text.show(parts, state, height)
         else:
-            box = NOWHERE if is_within_figure else _painted(operator, path, group, state, height)
+            box, shown = NOWHERE if in_figure else _painted(operator, path, group, state, height), []
+        letters = [
+            (letter, code_box)
+            for code, code_box in shown
+            for letter in state.font.characters.get(code, "\N{REPLACEMENT CHARACTER}")
+        ]
         yield Step(
             said=_said(operands, operator),
-            text="".join(state.font.characters.get(code, "\N{REPLACEMENT CHARACTER}") for code in codes),
+            text="".join(letter for letter, _ in letters),
             right=at[4] * MM,
             down=(height - at[5]) * MM,
             mark=marks.number,
             artefact=marks.artefact,
             goes_on=is_text and text.has_begun,
-            in_figure=marks.in_figure,
+            in_figure=in_figure,
             font=state.font,
-            codes=codes,
-            look=_look(state, operator, at) if is_text and not is_within_figure else None,
+            codes=tuple(code for code, _ in shown),
+            looks=(_look(state, operator, at) if is_text and not in_figure else None,) * len(letters),
+            boxes=() if in_figure else tuple(letter_box for _, letter_box in letters),
             box=box,
+            fill=(*state.ink, state.opacity) if operator in FILLS and path.is_upright(state.matrix) else None,
             clip=state.clip,
+            reach=state.reach,
             goes_back=_goes_back(parts),
         )
         text.has_begun = text.has_begun or is_text
         if operator in ENDS_PATH:
-            state.clip = state.clip.within(path.limits(height)) if path.clips else state.clip
+            if path.clips:
+                state.clip = state.clip.within(path.limits(height))
+                state.reach = state.reach.within(_box(path.points, height).wider(HAIR))
             path = _Path()
         if group is not None and group.get("/Subtype") == "/Form" and depth < MOST_DEEP:
             inner = replace(state, matrix=_times(_matrix(list(group.get("/Matrix") or IDENTITY)), state.matrix))
@@ -328,8 +377,8 @@ def _goes_back(parts: Iterable[Any]) -> bool:
     return any(not isinstance(part, pikepdf.String) and float(part) > MOST_BACK for part in parts)
 
 
-def _letters_box(at: Matrix, start: float, end: float, size: float, height: float) -> Box:
-    corners = ((start, 0.0), (end, 0.0), (start, size / 2), (end, size / 2))
+def _letters_box(at: Matrix, start: float, end: float, top: float, height: float) -> Box:
+    corners = ((start, 0.0), (end, 0.0), (start, top), (end, top))
     return _box([_through(corner, at) for corner in corners], height)
 
 
@@ -338,9 +387,10 @@ def _painted(operator: str, path: _Path, group: Any, state: _State, height: floa
     if operator in PAINTS:
         a, b, c, d, _, _ = state.matrix
         rim = state.line / 2 * abs(a * d - b * c) ** 0.5 * MM if operator in STROKES else 0
-        return _box(path.points, height).wider(rim)
+        box = _box(path.points, height).wider(rim)
+        return box.wider(HAIR) if path.points and box.is_empty else box
     if operator == "sh":
-        return state.clip
+        return state.reach
     if operator not in {"Do", "INLINE IMAGE"}:
         return NOWHERE
     left, bottom, right, top = 0.0, 0.0, 1.0, 1.0
@@ -393,7 +443,8 @@ def words(drawn: Iterable[Step], *, page: int, margins: bool) -> list[Word]:
         if not step.text or (step.in_margin and not margins):
             continue
         pieces = [
-            Word(text=word, page=page, mark=step.mark, looks=(step.look,) * len(word)) for word in step.text.split()
+            Word(text=word[0], page=page, mark=step.mark, looks=step.looks[word.start() : word.end()])
+            for word in WORD.finditer(step.text)
         ]
         if last is not None and found and pieces and _continues(last, step):
             pieces[0] = found.pop().joined(pieces[0])

@@ -88,7 +88,7 @@ def _said_of_pages(found: Comparison, other: str, made_from: str) -> tuple[Check
         return (check("pages", said, found.differences),)
     why = (
         f"of {counted(found.n_pages - found.n_same, 'page')} that other versions laid out ({other}), what figures draw "
-        "beside their words, images, distances, and lines and shades that cover no word were not compared; with those "
+        "beside their words, images, distances, and lines and shades at no word were not compared; with those "
         "versions installed they are. That it was other versions, only the document says"
     )
     compared = check(

@@ -15,6 +15,7 @@ from fontTools.ttLib import TTFont
 
 from cxrobust.files import sha256_bytes, sha256_file
 from cxrobust.predictions import read_unit, write_unit
+from cxrobust.verification.pages import steps
 
 
 def copy(path: Path, target: Path, change: Callable[[pikepdf.Pdf], None]) -> Path:
@@ -333,6 +334,94 @@ def swap_two_cells(pdf: pikepdf.Pdf) -> None:
 def swap_two_heads(pdf: pikepdf.Pdf) -> None:
     """Let two heads of columns, repeated on page 2, stand in each other's place."""
     _swap_texts(pdf, 2, artefacts=True)
+
+
+def call_cells_a_figure(pdf: pikepdf.Pdf) -> None:
+    """Swap two cells of page 2, and call each a figure."""
+    swap_two_cells(pdf)
+    _call_texts_figures(pdf, 2)
+
+
+def move_a_cell_away(pdf: pikepdf.Pdf) -> None:
+    """Let a text of page 2, called a figure, stand beside the page."""
+
+    def change(instructions: list[Any]) -> None:
+        last = [k for k, one in enumerate(instructions) if str(one.operator) == "Tm"][-1]
+        operands = list(instructions[last].operands)
+        instructions[last] = pikepdf.ContentStreamInstruction(
+            [*operands[:4], -900, operands[5]], pikepdf.Operator("Tm")
+        )
+
+    edit_page(pdf, 2, change)
+    _call_texts_figures(pdf, 2)
+
+
+def _call_texts_figures(pdf: pikepdf.Pdf, number: int) -> None:
+    """Call all marked content of a page a figure."""
+
+    def change(instructions: list[Any]) -> None:
+        for k, one in enumerate(instructions):
+            if str(one.operator) == "BDC" and str(one.operands[0]) != "/Artifact":
+                operands = [pikepdf.Name.Figure, *one.operands[1:]]
+                instructions[k] = pikepdf.ContentStreamInstruction(operands, one.operator)
+
+    edit_page(pdf, number, change)
+
+
+def _paint(pdf: pikepdf.Pdf, *, right: float, up: float, size: tuple[float, float], before: bool) -> None:
+    """Paint a black rectangle from the first number of page 2 on; places and sizes are in sizes of its letters."""
+    page = pdf.pages[1]
+    step = next(one for one in steps(page) if re.fullmatch(r"0\.\d{3}", one.text))
+    look = step.looks[0]
+    assert look is not None
+    x, y = step.right / 25.4 * 72 + right * look.size, float(page.mediabox[3]) - step.down / 25.4 * 72 + up * look.size
+    drawn = b"%.2f %.2f %.2f %.2f re f" % (x, y, size[0] * look.size, size[1] * look.size)
+    page.contents_add(pdf.make_stream(b"q"), prepend=True)
+    page.contents_add(pdf.make_stream(b"Q"))
+    page.contents_add(pdf.make_stream(b"/Artifact BMC q 0 g %s Q EMC" % drawn), prepend=before)
+
+
+def lay_black_under(pdf: pikepdf.Pdf) -> None:
+    """Let a number of page 2 stand on black."""
+    _paint(pdf, right=-0.2, up=-0.3, size=(3.5, 1.3), before=True)
+
+
+def lay_black_under_a_part(pdf: pikepdf.Pdf) -> None:
+    """Let the end of a number of page 2 stand on black."""
+    _paint(pdf, right=1.3, up=-0.3, size=(2.0, 1.3), before=True)
+
+
+def stroke_under_a_digit(pdf: pikepdf.Pdf) -> None:
+    """Draw a line through a digit of page 2 before it, which makes a 0 an 8."""
+    _paint(pdf, right=1.8, up=0.3, size=(0.4, 0.08), before=True)
+
+
+def stroke_over_a_digit(pdf: pikepdf.Pdf) -> None:
+    """Draw a line over the upper half of a digit of page 2."""
+    _paint(pdf, right=1.8, up=0.56, size=(0.4, 0.08), before=False)
+
+
+def draw_a_minus(pdf: pikepdf.Pdf) -> None:
+    """Draw a minus sign before a number of page 2."""
+    _paint(pdf, right=-0.55, up=0.3, size=(0.45, 0.06), before=False)
+
+
+def draw_a_minus_of_no_height(pdf: pikepdf.Pdf) -> None:
+    """Draw a minus sign before a number of page 2 as the thinnest line that there is, before all else."""
+    _paint(pdf, right=-0.55, up=0.3, size=(0.45, 0), before=True)
+
+
+def swap_alternatives(pdf: pikepdf.Pdf) -> None:
+    """Give two figures the text of each other."""
+    one, other = [element for element in pdf.objects if isinstance(element, pikepdf.Dictionary) and "/Alt" in element]
+    one.Alt, other.Alt = str(other.Alt), str(one.Alt)
+
+
+def swap_bookmarks(pdf: pikepdf.Pdf) -> None:
+    """Give two bookmarks the title of each other."""
+    with pdf.open_outline() as outline:
+        one, other = outline.root[:2]
+        one.title, other.title = other.title, one.title
 
 
 def crop(pdf: pikepdf.Pdf) -> None:

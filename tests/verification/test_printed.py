@@ -21,6 +21,7 @@ ROWS = "".join(
     for k in range(60)
 )
 HEAD = "<thead><tr><th>Regime</th><th>AUROC</th><th>Accuracy</th><th>Where</th></tr></thead>"
+SQUARE = "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'><path d='M0 0h9v9z'/></svg>"
 PAGE = f"""<html lang="en"><head><title>Words</title><style>
 @page {{ size: SIZE; @top-left {{ content: string(section, start) }}
   @bottom-left {{ content: "study 0123456789ab" }} @bottom-right {{ content: counter(page) " / " counter(pages) }} }}
@@ -31,13 +32,14 @@ a.place::after {{ content: ", p. " target-counter(attr(href), page) }}
 <h2>Primary comparison</h2>
 <p>A difference was not shown: 0.71 (0.68 to 0.74) against 0.75 (0.72 to 0.78), in 3 of 12 patients.</p>
 <table><caption>All regimes</caption>{HEAD}<tbody>{ROWS}</tbody></table>
+<p><img alt="An attack" src="SQUARE"> and <img alt="Noise" src="SQUARE"></p>
 <h2>Quartiles</h2>
 <p id="end">It was 0.75 (0.72 to 0.78) again (see End, p. 4; p. 4), which is not 0.71 (0.68 to 0.74).</p>
 </body></html>"""
 
 
 def printed(page: str, size: str) -> bytes:
-    return archived(to_pdf(page.replace("SIZE", size)), ())
+    return archived(to_pdf(page.replace("SIZE", size).replace("SQUARE", SQUARE)), ())
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +118,16 @@ def tampered(given: bytes, change: Callable[[pikepdf.Pdf], object]) -> bytes:
         (tampering.clip_away, ("is cut off, or has no width",)),
         (tampering.swap_two_heads, ("page 2: 'AUROC' stands before or over 'Regime'",)),
         (tampering.swap_two_cells, ("page 2: '0.717' stands before or over '17'",)),
+        (tampering.call_cells_a_figure, ("page 2: '0.717' stands before or over '17'",)),
+        (tampering.move_a_cell_away, ("is cut off, or has no width",)),
+        (tampering.lay_black_under, ("page 2: '0.717' does not look as the results give it: on another ground",)),
+        (tampering.lay_black_under_a_part, ("page 2: '0.717' does not look as the results give it: on another",)),
+        (tampering.stroke_under_a_digit, ("page 2: '0.717' does not look as the results give it: on another",)),
+        (tampering.stroke_over_a_digit, ("page 2: '0.717' does not look as the results give it: on another",)),
+        (tampering.draw_a_minus, ("0.717' does not look as the results give it: on another ground, or",)),
+        (tampering.draw_a_minus_of_no_height, ("0.717' does not look as the results give it: on another",)),
+        (tampering.swap_bookmarks, ("the bookmark 'Quartiles' stands where the results give 'Primary comparison'",)),
+        (tampering.swap_alternatives, ("in place of a figure 'Noise' stands where the results give 'An attack'",)),
         (tampering.crop, ("page 2: it has CropBox", "page 2: its frames")),
         (tampering.rename_a_bookmark, ("the bookmark 'All is well'",)),
     ],
