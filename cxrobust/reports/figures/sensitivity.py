@@ -16,8 +16,8 @@ from cxrobust.results import Estimate
 
 ROW, MARGIN = 3.3, 15.0
 MOST_PANELS, MOST_NARROW = 5, 2
-MOST_REGIMES = 5
-"""Of one figure, so that it fits a page."""
+MOST_REGIMES = 4
+"""Of one figure, so that it finds room on a page that text or a table has begun."""
 MOST_HEIGHT = 230
 """In mm, of the rows of panels that metrics take at one column's width."""
 AS_ANALYSED = "As analysed"
