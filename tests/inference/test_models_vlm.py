@@ -179,11 +179,19 @@ def test_fingerprint_and_facts(tmp_path):
     assert regime_in(tmp_path, image_size=64).facts()["resolution"] == [64, 64]
 
 
-def shift_pixels(folder: Path) -> None:
+def say_of_pixels(folder: Path, **settings: object) -> None:
+    """Change what the image processor's file says."""
     file = folder / "processor_config.json"
-    settings = json.loads(file.read_text())
-    settings["image_processor"]["rescale_factor"] = 1 / 127.5
-    file.write_text(json.dumps(settings))
+    told = json.loads(file.read_text())
+    told["image_processor"].update(settings)
+    file.write_text(json.dumps(told))
+
+
+def test_pixels_of_another_scale_are_those_of_the_processor(tmp_path):
+    save_llava(tmp_path / "vlm")
+    say_of_pixels(tmp_path / "vlm", rescale_factor=1 / 127.5)
+    model = regime_in(tmp_path).load(FINDINGS)  # held against the processor's pixels as it is loaded
+    assert model(torch.rand(2, 1, 32, 32)).shape == (2, len(FINDINGS))
 
 
 @pytest.mark.parametrize(
@@ -193,7 +201,7 @@ def shift_pixels(folder: Path) -> None:
         (lambda f: None, {"yes": ["certainly so"]}, r"none of the answers \['certainly so'\] is one token"),
         (lambda f: None, {"yes": ["no"]}, "is an answer of both yes and no"),
         (
-            shift_pixels,
+            lambda f: say_of_pixels(f, include_top=True),  # which this processor does not heed
             {},
             "its processor does more to an image of 32 × 32 pixels than to resize",
         ),
