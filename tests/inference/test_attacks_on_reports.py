@@ -22,7 +22,8 @@ from cxrobust.study import read_study
 from tests.inference.tiny import write_validation
 from tests.inference.tiny_generators import save_encoder_decoder, save_llava, write_generator_study
 
-FALSE = "large left pneumothorax ."
+FALSE, NORMAL = "large left pneumothorax .", "lungs clear . heart normal ."
+"""A report that states a finding, and one of a normal chest."""
 EPS = 8 / 255
 FEW = {"steps": 3, "queries": 20, "searches": 2, "neighbours": 2, "places": 1, "side": 30, "passes": 1}
 SMALLEST = ("cw-l2", "ead-en", "ead-l1")
@@ -99,16 +100,17 @@ def scores(model, batch, images, texts) -> np.ndarray:
 
 @pytest.mark.parametrize("model", ["llava", "encoder_decoder"])
 @pytest.mark.parametrize(
-    ("text", "falls"), [("clean", True), ("reference", True), (FALSE, False)], ids=["clean", "reference", "given"]
+    ("text", "falls"),
+    [("clean", True), ("reference", True), (FALSE, False), (NORMAL, False)],
+    ids=["clean", "reference", "a false finding", "a normal chest"],
 )
 def test_pgd_moves_the_text_s_probability_more_than_noise(model, text, falls, request):
     generator, batch = request.getfixturevalue(model), batch_of(8)
     attack = attack_of("pgd", text=text, steps=10)
-    texts = {
-        "clean": generator.tokens(batch.images, ids=batch.ids, seed=1),
-        "reference": [generator.tokens_of(one) for one in batch.references],
-        FALSE: [generator.tokens_of(FALSE)] * 8,
-    }[text]
+    if text == "clean":
+        texts = generator.tokens(batch.images, ids=batch.ids, seed=1)
+    else:
+        texts = [generator.tokens_of(one) for one in (batch.references if text == "reference" else [text] * 8)]
     noise = perturbation["noise"].model_validate({"attack": "noise", "eps": EPS})
     at = {
         name: scores(generator, batch, one.perturb(batch, generator), texts)
