@@ -5,6 +5,7 @@ import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.metadata import Distribution, PackageNotFoundError, distribution, entry_points, version
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -42,8 +43,8 @@ def this_machine(packages: Sequence[str] = ANALYSIS_PACKAGES) -> dict[str, Any]:
 def processor() -> str:
     """Return the processor's model and number of logical cores."""
     try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123  a device of the kernel
-            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
         return f"{names[0]}, {len(names)} logical cores"
     except (OSError, IndexError):
         return platform.processor() or platform.machine()

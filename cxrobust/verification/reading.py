@@ -155,7 +155,7 @@ def _names(specification: Any) -> list[str]:
 
 
 def _others(specification: Any) -> set[str]:
-    return {str(key) for key in specification.keys()} - WRITTEN  # noqa: SIM118  a PDF's dictionary
+    return set(map(str, specification.keys())) - WRITTEN
 
 
 def _specifications(pdf: pikepdf.Pdf) -> Iterator[Any]:

@@ -50,14 +50,12 @@ def named_alone(parts: Sequence[Sequence[Series]]) -> list[str]:
     return [condition_words(some[0].name) if len(some) == 1 else "" for some in parts]
 
 
-@section("corruptions", order=70, title="Corruptions", needs=lambda view: bool(view.of_kind("corruption")))
-def corruptions(view: View) -> Mapping[str, Any]:
-    """Return small multiples of every corruption."""
-    many = view.of_kind("corruption")
+def multiples(view: View, many: Sequence[Series], *, key: str, strength: str) -> dict[str, Any]:
+    """Return what a section of small multiples of series holds."""
     parts = split(many)
     return {
         "figures": tuple(
-            series_figure(view, some, key=f"corruptions-{place}", strength="severity")
+            series_figure(view, some, key=f"{key}-{place}", strength=strength)
             for place, some in enumerate(parts, start=1)
         ),
         "alone": named_alone(parts),
@@ -66,3 +64,9 @@ def corruptions(view: View) -> Mapping[str, Any]:
         "intervals": intervals_of_estimates(view),
         "averaged": averaged(view, shown_metrics(view)),
     }
+
+
+@section("corruptions", order=70, title="Corruptions", needs=lambda view: bool(view.of_kind("corruption")))
+def corruptions(view: View) -> Mapping[str, Any]:
+    """Return small multiples of every corruption."""
+    return multiples(view, view.of_kind("corruption"), key="corruptions", strength="severity")
