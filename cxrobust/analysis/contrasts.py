@@ -9,6 +9,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from cxrobust.analysis.intervals import ROUNDING
 from cxrobust.conditions import parse_condition
 from cxrobust.results import Estimand
 
@@ -102,14 +103,13 @@ class Contrast:
         return found
 
     def _slope_along(self, values: "Values", parts: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the derivative along parts of the values."""
-        sides = {1.0: np.zeros(parts.shape[2:]), -1.0: np.zeros(parts.shape[2:])}
-        for row, _, sign in self.terms:
-            for condition, gradient in zip(
-                self.along, self._gradient(values.value[row, list(self.along)]), strict=True
-            ):
-                sides[sign] += gradient[:, None] * parts[row, condition]
-        return sides[1.0] - sides[-1.0]
+        """Return the derivative along parts of the values; what is left by rounding alone is 0, as in `of`."""
+        total, size = np.zeros(parts.shape[2:]), np.zeros(parts.shape[2:])
+        for row, condition, slope in self.slopes(values):
+            term = np.reshape(slope, (-1, 1)) * parts[row, condition]
+            total += term
+            size += np.abs(term)
+        return np.where(np.abs(total) <= ROUNDING * size, 0.0, total)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.contrasts import Contrast
+from cxrobust.analysis.intervals import ROUNDING
 from cxrobust.analysis.map_errors import MapErrors
 from cxrobust.analysis.metrics import Additive, Measured, Metric, measure
 from cxrobust.analysis.parallel import in_threads
@@ -270,7 +271,7 @@ def _over_replicates(table: _Table, samples: tuple[Sample, ...]) -> Values:
         value=averaged,
         resampled=mean(table.resampled),
         contributions=contributed,
-        influences=contributed - averaged[..., None] * share[:, None],
+        influences=_influences(averaged, contributed, share),
         shares=share,
         chances=table.chances,
         reasons=reasons,
@@ -283,6 +284,21 @@ def _over_replicates(table: _Table, samples: tuple[Sample, ...]) -> Values:
         drawn_runs=samples[0].drawn_runs(table.resampled.shape[-1]) * len(samples),
         samples=samples,
     )
+
+
+def _influences(
+    value: NDArray[np.float64], contributions: NDArray[np.float64], shares: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return contributions less each patient's share of the value, (n_rows, n_conditions, n_places, n_patients).
+
+    What rounding leaves is 0: of a value that no patient moves, as where every image is right, it would be all that a
+    test of gaps or ratios has to weigh.
+    """
+    of_share = value[..., None] * shares[:, None]
+    influences = contributions - of_share
+    size = np.maximum(np.abs(contributions), np.abs(of_share)).max(axis=-1, keepdims=True)
+    influences[np.abs(influences) <= ROUNDING * size] = 0.0
+    return influences
 
 
 def _first_reason(reasons: NDArray[np.object_]) -> NDArray[np.object_]:

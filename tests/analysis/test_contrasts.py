@@ -272,6 +272,21 @@ def test_a_difference_across_images_takes_both_shares_in_halves(sample):
     assert found.sum() == pytest.approx(difference, abs=1e-12)
 
 
+@pytest.mark.parametrize("seed", [29, 37])
+def test_what_no_perturbation_moves_has_equal_parts_kept_and_no_p_value_of_rounding(seed):
+    """Predictions are the same under both conditions: every part is 1, and signs of patients cannot tell more."""
+    made = make_predictions(seed=seed, n_patients=60, findings=("Effusion", "Mass", "Edema"), conditions=CURVE[:2])
+    made = replace(made, probabilities=np.repeat(made.probabilities[:, :1], 2, axis=1))
+    settings = make_settings(metrics=("accuracy", "sensitivity", "ppv", "npv", "f1"), operating_point=0.505)
+    found = [
+        e
+        for e in analyze(made, settings, reference="supervised", seed=1).estimates
+        if e.estimand == "relative-difference"
+    ]
+    assert len(found) == 5 * (3 + 3)
+    assert {(e.estimate, e.se, e.p_value) for e in found} == {(0.0, 0.0, 1.0)}
+
+
 def test_half_margin_of_every_place_and_resample_at_once():
     """A form takes whole arrays as it takes one curve, each place with its own chance."""
     rng = np.random.default_rng(6)

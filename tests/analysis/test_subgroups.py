@@ -315,6 +315,15 @@ def test_a_small_spread_is_one():
     assert 0 < p_value < 1e-307  # what χ² has at 9e6 is less than any number
 
 
+def test_subgroups_that_are_all_perfect_do_not_differ(predictions):
+    """Average precision is 1 whatever patient counts more: what rounding leaves of influences is no evidence."""
+    p = np.where(predictions.labels == 1, 0.5 + predictions.probabilities / 2, predictions.probabilities / 3)
+    found = run(replace(predictions, probabilities=p), "sex", "view", metrics=("average-precision", "f1", "ppv"))
+    gaps = [e for e in found.values() if " − " in e.subgroup and e.estimate is not None]
+    assert len(gaps) > 50
+    assert {(e.estimate, e.p_value) for e in gaps} == {(0.0, 1.0)}
+
+
 def test_constant_scores_within_subgroups_have_no_interaction(predictions):
     """Every image of one view is off by 0.1, and of the other by 0.3."""
     off = np.where(predictions.metadata["view"] == "PA", 0.1, 0.3)[:, None]
