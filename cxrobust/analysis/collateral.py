@@ -12,7 +12,7 @@ from cxrobust.analysis.metrics import Metric
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.values import evaluate
 from cxrobust.conditions import parse_condition
-from cxrobust.results import MACRO, OTHERS, Estimand, Estimate
+from cxrobust.results import MACRO, OTHERS, Estimand
 
 WANTED: tuple[Estimand, ...] = ("perturbed-clean", "difference-in-differences")
 
@@ -47,12 +47,8 @@ def collateral_estimates(name: str, metric: Metric, sample: Sample, *, reference
         )
         contrasts = [one for one in wanted if one.estimand in WANTED]
         scope = Scope(findings=count_findings(others), note=f"mean over the findings but {target}, at which it aims")
-        found = estimate(name, metric, values, contrasts=contrasts, scope=scope)
-        yield Estimated(estimates=tuple(_of_others(one) for one in found if one.finding == MACRO))
-
-
-def _of_others(one: Estimate) -> Estimate:
-    return replace(one, finding=OTHERS, p_value=None, test=None)
+        found = estimate(name, metric, values, contrasts=contrasts, scope=scope, is_tested=False)
+        yield Estimated(estimates=tuple(replace(one, finding=OTHERS) for one in found if one.finding == MACRO))
 
 
 def _without(sample: Sample, target: str, conditions: list[int]) -> Sample:

@@ -37,12 +37,14 @@ class Estimated:
 
 
 def estimate(
-    name: str, metric: Metric, values: Values, *, contrasts: Sequence[Contrast], scope: Scope
+    name: str, metric: Metric, values: Values, *, contrasts: Sequence[Contrast], scope: Scope, is_tested: bool = True
 ) -> tuple[Estimate, ...]:
-    """Estimate every contrast of a metric; p-values are not adjusted yet."""
+    """Estimate every contrast of a metric, and test each unless told otherwise; p-values are not adjusted yet."""
     sample = values.samples[0]
     chosen, most_undefined = sample.settings.of(name), sample.settings.most_undefined
-    tested = run_tests(chosen.test or "permutation", metric, values, contrasts, margin=chosen.margin)
+    tested = [[NOTHING] * values.value.shape[2]] * len(contrasts)
+    if is_tested:
+        tested = run_tests(chosen.test or "permutation", metric, values, contrasts, margin=chosen.margin)
     bundles = _bundles(contrasts, sample.predictions.conditions)
     done = in_threads(lambda some: points_of(name, metric, values, [contrasts[i] for i in some]), bundles)
     points = {i: one for some, found in zip(bundles, done, strict=True) for i, one in zip(some, found, strict=True)}

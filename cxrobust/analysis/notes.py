@@ -120,7 +120,7 @@ def note_on_outside(value: float, interval: Interval) -> list[str]:
 
 def notes_on_margin(outcome: Tested, *, is_of_few: bool) -> list[str]:
     """Say where a test claims more often than its level what is not so, as was counted (docs/coverage.md)."""
-    is_claimed = outcome.margin is not None and is_of_few
+    is_claimed = outcome.margin is not None and np.isfinite(outcome.p_value) and is_of_few
     return [f"with so few, {outcome.name} claims too often"] if is_claimed else []
 
 

@@ -134,7 +134,7 @@ def resampled_se(influences: NDArray[np.float64], sample: Sample) -> NDArray[np.
         first, second = sums[:, :n_values], sums[:, n_values:]
         spread = second - first**2 / n_patients
         spread[spread < 1e-12 * second] = 0  # what rounding alone leaves
-        out[:, lanes] = np.sqrt(spread * n_patients / (n_patients - 1) + (others**2).sum(axis=1)).T
+        out[:, lanes] = np.sqrt(spread * n_patients / max(n_patients - 1, 1) + (others**2).sum(axis=1)).T
     out[np.isnan(influences).any(axis=1)] = np.nan
     return out[:, : sample.settings.resamples]
 

@@ -21,7 +21,7 @@ from cxrobust.analysis.families import Families, adjust, key_of
 from cxrobust.analysis.intervals import INTERVALS, Draws, Interval, degrees_of_freedom, no_interval
 from cxrobust.analysis.metrics import Metric, grouped
 from cxrobust.analysis.metrics.ece import ECE, EqualMassECE
-from cxrobust.analysis.notes import joined
+from cxrobust.analysis.notes import ONE_PATIENT, joined
 from cxrobust.analysis.operating_points import choose_thresholds
 from cxrobust.analysis.permutation import is_exact, sign_flip_p_values
 from cxrobust.analysis.points import draws_of, interval_of
@@ -302,13 +302,15 @@ def _record(choice: Choice, one: _Macro, tested: Tested, counts: FindingCounts) 
     value, undefined = float(one.draws.value[0]), float(np.isnan(one.draws.resampled).mean())
     is_defined = np.isfinite(value) and undefined <= settings.most_undefined
     reason = one.reason or (None if is_defined else "not defined in too many resamples")
-    known = reason is None
+    known, several = reason is None, counts.n_patients > 1
     method = interval_of(one.name, one.metric, one.contrast, settings)
     interval: Interval = no_interval()
-    if known and counts.n_patients > 1:
+    if known and several:
         [interval] = INTERVALS[method](one.draws, settings.level)
-    p_value = finite(tested.p_value) if known and counts.n_patients > 1 else None
+    p_value = finite(tested.p_value) if known and several else None
     low, high = finite(interval.low), finite(interval.high)
+    why_not = f"no interval: {interval.note}" if interval.note else ""
+    notes = filter(None, (why_not, interval.caution, tested.note)) if several else (ONE_PATIENT,)
     return Estimate(
         estimand=one.contrast.estimand,
         metric=one.name,
@@ -329,7 +331,7 @@ def _record(choice: Choice, one: _Macro, tested: Tested, counts: FindingCounts) 
         n_patients=counts.n_patients,
         n_positive=counts.n_positive,
         n_positive_patients=counts.n_positive_patients,
-        note=tested.note if known else joined(reason, []),
+        note=joined(reason, list(notes) if known else []),
     )
 
 

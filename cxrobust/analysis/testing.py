@@ -279,8 +279,8 @@ def named_test(
         few = approximation_note(_n_other_than_0(contrast.contributions(values)[k]))
         influences = contrast.influences(values)[k]
         se, df = float(linearised_se(influences)), float(degrees_of_freedom(influences))
-        said = "; ".join(filter(None, (few if se > 0 else "", _on_these_runs(values, contrast))))
-        return _of_estimate(asked, metric, value, se, margin, few=said, df=df)
+        said = "; ".join(filter(None, (few, _on_these_runs(values, contrast)))) if se > 0 else ""
+        return _of_estimate(asked, metric, value, se, margin, note=said, df=df)
     if is_average or contrast.across:
         return None
     if of_auroc:
@@ -329,14 +329,14 @@ def _on_these_runs(values: Values, contrast: Contrast) -> str:
 
 
 def _of_estimate(
-    asked: str, metric: Metric, value: float, se: float, margin: float | None, *, few: str, df: float
+    asked: str, metric: Metric, value: float, se: float, margin: float | None, *, note: str, df: float
 ) -> Tested:
     if asked in {"delong", "delong-clustered"}:
         p_value = 2 * norm.sf(abs(value) / se) if se > 0 else 1.0 if value == 0 else np.nan
-        return Tested(name=asked, p_value=never_0(float(p_value)), note=few if se > 0 else "the variance is 0")
+        return Tested(name=asked, p_value=never_0(float(p_value)), note=note if se > 0 else "the variance is 0")
     if margin is None:
         raise ValueError(f"{asked} needs a margin")
-    said = "; ".join(filter(None, (f"margin {margin:g}", few, metric.caution)))
+    said = "; ".join(filter(None, (f"margin {margin:g}", note, metric.caution if se > 0 else "")))
     if asked == "noninferiority" and metric.better:
         found = noninferiority(value, se, margin, better=metric.better, df=df)
     else:

@@ -61,6 +61,21 @@ def test_it_is_the_macro_average_of_a_study_without_the_finding(predictions, set
             assert getattr(one, name) == pytest.approx(getattr(macro[key], name)), name
 
 
+@pytest.mark.parametrize("test", ["permutation", "noninferiority"])
+def test_nothing_is_said_of_a_test_that_is_not_made(predictions, test):
+    """Of few positive patients and a metric of caution, a test against a margin would have much to say."""
+    few = replace(
+        predictions, labels=np.where(np.arange(len(predictions.patients))[:, None] > 40, 0, predictions.labels)
+    )
+    margin = None if test == "permutation" else 0.1
+    settings = make_settings(metrics=("accuracy", "coverage-at-risk-5"), test=test, margin=margin)
+    others = found(analyze(few, settings, reference="supervised", seed=5).estimates, "others")
+    assert len(others) == 2 * 2 * (2 + 1)
+    for one in others.values():
+        assert one.margin is None
+        assert not {"margin", "p", test} & set(one.note.replace(";", "").split())
+
+
 def test_attacks_on_all_findings_have_no_others(predictions, settings):
     conditions = tuple(one.replace("target=Mass", "target=each") for one in CONDITIONS)
     plain = replace(predictions, conditions=conditions)

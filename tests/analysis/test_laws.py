@@ -147,8 +147,9 @@ def test_nothing_estimable_says_so_for_the_macro_average(predictions):
     assert found.unclustered == ()
 
 
-def test_one_patient_has_values_without_interval_or_test():
-    found = run(make_predictions(seed=4, n_patients=1, most_images=1_000))
+@pytest.mark.parametrize("interval", [None, "studentized", "bca", "t-corrected"])
+def test_one_patient_has_values_without_interval_or_test(interval):
+    found = run(make_predictions(seed=4, n_patients=1, most_images=1_000), interval=interval)
     assert all(e.estimate is not None for e in found.estimates if not e.estimand.startswith("relative"))
     for e in found.estimates:
         assert (e.n_patients, e.se, e.ci_low, e.ci_high, e.interval, e.p_value, e.test) == (1, *(None,) * 6)

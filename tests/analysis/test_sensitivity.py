@@ -87,6 +87,23 @@ def test_studentised_intervals_of_alternatives_are_those_of_the_analysis(predict
     assert (one.interval, one.ci_low, one.ci_high) == ("studentized", other.ci_low, other.ci_high)
 
 
+def test_an_alternative_without_an_interval_says_why(predictions):
+    """Predictions are the same under both conditions, so that resamples of the change have no spread."""
+    same = replace(predictions, probabilities=np.repeat(predictions.probabilities[:, :1], 3, axis=1))
+    found = analyze(same, make_settings(metrics=("ece",), interval="studentized"), reference="supervised", seed=1)
+    made = [one.estimate for one in found.sensitivity if one.kind == "bins"]
+    assert len(made) == 3
+    assert {(e.estimate, e.ci_low, e.note) for e in made} == {(0.0, None, "no interval: resamples have no spread")}
+
+
+def test_an_alternative_of_one_patient_says_so():
+    one = make_predictions(seed=4, n_patients=1, most_images=400)
+    found = analyze(one, make_settings(metrics=("ece",)), reference="supervised", seed=1)
+    [e] = {one.estimate for one in found.sensitivity if one.choice == "10 equal-width bins"}
+    assert e.estimate is not None
+    assert (e.ci_low, e.p_value, e.note) == (None, None, "no interval or test: one patient")
+
+
 def test_another_operating_point_against_a_plain_loop(predictions, found):
     one = of(found, "operating point 0.5", "accuracy")
     assert one.estimate == pytest.approx(did(predictions, lambda p, y: np.mean((p >= 0.5) == (y == 1))), abs=1e-12)

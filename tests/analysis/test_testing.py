@@ -523,3 +523,18 @@ def test_a_test_against_a_margin_of_coverage_at_a_risk_is_called_a_hint():
     notes = [e.note for e in found if e.test == "tost"]
     assert notes
     assert all("p is a hint" in note for note in notes)
+
+
+def test_perfect_rankings_are_not_equivalent_beyond_all_doubt():
+    """Two regimes rank every positive first, each in its own order: nothing spreads, so nothing can be tested."""
+    members = (("supervised", 0), ("lora", 0), ("lora", 1))
+    made = make_predictions(n_patients=20, conditions=CONDITIONS[:1], members=members)
+    p = np.where(made.labels == 1, 0.5 + made.probabilities / 2, made.probabilities / 3)
+    settings = make_settings(metrics=("average-precision",), test="tost", margin=0.02)
+    found = analyze(replace(made, probabilities=p), settings, reference="supervised", seed=1).estimates
+    tested = [e for e in found if e.estimand == "regime-reference"]
+    assert len(tested) == 5
+    for e in tested:
+        assert e.estimate == 0
+        assert e.p_value is None
+        assert e.note.endswith("; margin 0.02; the standard error is 0 or not estimable")
