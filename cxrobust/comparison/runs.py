@@ -105,6 +105,7 @@ def paired(old: Run, new: Run, *, report: Reporter = silent) -> Paired:
         what = "regime" if not shared.regimes else "metric"
         return _no_test(f"the two runs have no {what} in common")
     settings = _settings(new.results, shared)
+    alone = settings.model_copy(update={"adjust": "none", "sensitivity_analyses": False})
     found: list[Estimate] = []
     unchanged: list[str] = []
     for done, regime in enumerate(shared.regimes):
@@ -113,7 +114,7 @@ def paired(old: Run, new: Run, *, report: Reporter = silent) -> Paired:
         if _is_unchanged(joined):
             unchanged.append(regime)
             continue
-        analysed = analyze(joined, settings, reference=OLD, seed=int(new.results.study["study"]["seed"]))
+        analysed = analyze(joined, alone, reference=OLD, seed=int(new.results.study["study"]["seed"]))
         found += [replace(one, regime=regime) for one in analysed.estimates if _is_wanted(one)]
     report("testing new against old", len(shared.regimes), len(shared.regimes))
     families = Families(
@@ -124,7 +125,7 @@ def paired(old: Run, new: Run, *, report: Reporter = silent) -> Paired:
     )
     bare = [replace(one, p_adjusted=None, family=None) for one in found]
     return Paired(
-        estimates=adjust(bare, families),
+        estimates=adjust(bare, families, n_draws=settings.resamples),
         why_not="",
         unchanged=tuple(unchanged),
         adjustment=settings.adjust,

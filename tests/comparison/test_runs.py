@@ -99,6 +99,24 @@ def test_the_paired_test_against_both_models_as_regimes_of_one_study(folder: Pat
             assert getattr(one, field) == getattr(theirs, field), (field, one)
 
 
+def test_a_least_p_value_that_more_resamples_might_lower_says_so_once(folder: Path) -> None:
+    """Attacked, both models are less sure of every image; of six tests the least of 100 patterns is adjusted to 6/101."""
+    old = read_run(folder / "both")
+    assert old.predictions is not None
+    probabilities = old.predictions.probabilities.copy()
+    probabilities[:, 1] = 0.5 + (probabilities[:, 1] - 0.5) / 10
+    metrics = ["confidence", "entropy", "brier"]
+    study = {**old.results.study, "analysis": {**old.results.study["analysis"], "resamples": 100, "metrics": metrics}}
+    before = replace(old, results=replace(old.results, study=study))
+    found = paired(before, replace(before, predictions=replace(old.predictions, probabilities=probabilities)))
+    primary = [one for one in found.estimates if one.family == "primary"]
+    assert [one.metric for one in primary] == [*metrics, *metrics]
+    sure = primary[0]
+    assert sure.p_value == pytest.approx(1 / 101)
+    assert sure.p_adjusted == pytest.approx(6 / 101)
+    assert sure.note.count("least p-value of 100 sign patterns") == 1
+
+
 def test_predictions_that_are_the_same_are_not_tested(folder: Path) -> None:
     found = paired(read_run(folder / "old"), read_run(folder / "old"))
     assert (found.why_not, found.unchanged, found.estimates) == ("", ("model",), ())
