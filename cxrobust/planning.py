@@ -21,7 +21,7 @@ from cxrobust.analysis.power import Goal, Power, Simulated, draws_for, plan, sim
 from cxrobust.analysis.purposes import Purpose
 from cxrobust.analysis.report_scores import of_reports
 from cxrobust.analysis.sample import Sample
-from cxrobust.analysis.testing import UNTESTED
+from cxrobust.analysis.testing import UNTESTED, WITH_THE_UNIT_OF_THE_METRIC
 from cxrobust.analysis.values import averages, evaluate
 from cxrobust.conditions import parse_condition
 from cxrobust.errors import DataError, StudyError, nearest
@@ -224,6 +224,12 @@ def influences_of(
 
 
 def _plan(estimate: Estimate, results: Results, study: Study, question: Question) -> Iterator[Planned]:
+    in_its_unit = estimate.estimand in WITH_THE_UNIT_OF_THE_METRIC
+    if question.margin is not None and not in_its_unit:
+        raise StudyError(
+            f"--margin {question.margin:g}: no test holds {estimate.estimand} against a margin: leave it out, or name "
+            f"another --estimand: {', '.join(WITH_THE_UNIT_OF_THE_METRIC)}"
+        )
     sizes: list[tuple[Goal, float | None]] = []
     if question.difference is not None or question.margin is None:
         sizes.append(("difference", question.difference))
@@ -232,7 +238,7 @@ def _plan(estimate: Estimate, results: Results, study: Study, question: Question
         sizes += [("non-inferiority", question.margin)] if directed else []
         sizes.append(("equivalence", question.margin))
     for goal, size in sizes:
-        if size is not None and abs(size) >= widest(estimate.metric):
+        if size is not None and in_its_unit and abs(size) >= widest(estimate.metric):
             option = "--difference" if goal == "difference" else "--margin"
             raise StudyError(
                 f"{option} {size:g}: two values of {estimate.metric} differ by less than {widest(estimate.metric):g}: "

@@ -1,11 +1,13 @@
 """`cxrobust power`: from a pilot's results to a table and a file."""
 
 import csv
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from cxrobust import planning
 from cxrobust.analysis import analyze
@@ -304,6 +306,16 @@ def test_pairs_without_the_reference_are_not_planned() -> None:
 def test_a_trend_is_planned_for_the_primary_perturbation() -> None:
     found = select(INVENTED, Which(estimand="trend-difference"))
     assert {(one.estimand, one.condition) for one in found} == {("trend-difference", "pgd(steps=20)")}
+
+
+def test_a_difference_of_half_margins_is_in_strengths_and_may_exceed_the_metrics_range() -> None:
+    """Of AUROCs, which differ by 1 at most: half of the margin is to be lost 3/255 later."""
+    one = replace(macro_of(INVENTED), estimand="half-margin-difference", condition="pgd(steps=20)", se=1.5)
+    study = parse_study(STUDY, path=Path("study.toml"))
+    (row,) = planning._plan(one, INVENTED, study, Question(difference=3.0, comparisons=1))
+    assert row.power.patients_needed == math.ceil(one.n_patients * ((norm.isf(0.025) + norm.isf(0.2)) * 1.5 / 3) ** 2)
+    with pytest.raises(StudyError, match=r"--margin 0\.5: no test holds half-margin-difference against a margin"):
+        list(planning._plan(one, INVENTED, study, Question(margin=0.5)))
 
 
 def macro_of(results: Results) -> Estimate:
