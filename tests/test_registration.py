@@ -214,6 +214,7 @@ def test_scope_tells_what_is_added_by_each_part_of_an_estimate(tmp_path: Path) -
         "reference c": {"reference": "c"},
         "condition blur(severity=1)": {"condition": "blur(severity=1)"},
         "subgroup sex": {"subgroup": "sex: M − F"},
+        "subgroup view": {"subgroup": "view=PA: erect"},
         "recalibration platt": {"recalibration": "platt"},
         "estimand trend": {"estimand": "trend"},
     }

@@ -12,6 +12,7 @@ from statsmodels.stats.multitest import multipletests
 from cxrobust.analysis.choices import is_untestable
 from cxrobust.analysis.permutation import max_t_p_values
 from cxrobust.analysis.purposes import Purpose
+from cxrobust.analysis.subgroups import column_of, interaction_text, is_comparison
 from cxrobust.analysis.testing import FLIPS, SWAPS, UNTESTED
 from cxrobust.conditions import CLEAN
 from cxrobust.errors import StudyError
@@ -93,7 +94,7 @@ class Families:
 
 def is_hypothesis(estimand: str, subgroup: str) -> bool:
     """Whether 0 is one: of a value and the like only between subgroups."""
-    return estimand not in UNTESTED or ": " in subgroup
+    return estimand not in UNTESTED or is_comparison(subgroup)
 
 
 def fits(family: Family, place: Place) -> bool:
@@ -126,8 +127,8 @@ def family_of(
     regimes, their pairs form one family for each condition and finding.
     """
     where = [part for part in (_variable(estimate.subgroup), estimate.recalibration) if part]
-    is_pair = estimate.metric in in_pairs and estimate.estimand == "regime-reference" and ": " not in estimate.subgroup
-    if is_pair and estimate.finding not in {MACRO, WORST}:
+    is_pair = estimate.metric in in_pairs and estimate.estimand == "regime-reference"
+    if is_pair and not is_comparison(estimate.subgroup) and estimate.finding not in {MACRO, WORST}:
         return ", ".join([estimate.estimand, estimate.metric, estimate.condition, estimate.finding, "pairs", *where])
     if estimate.finding in {MACRO, MICRO, WORST, REPORT}:
         is_primary = (estimate.estimand, estimate.condition) == (primary_estimand, primary_condition or str(CLEAN))
@@ -149,10 +150,10 @@ def _variable(subgroup: str) -> str:
     >>> _variable("sex=F"), _variable("sex: M − F"), _variable("sex: interaction")
     ('sex', 'sex, compared', 'sex, interaction')
     """
-    if ": " in subgroup:
-        column, _, kind = subgroup.partition(": ")
-        return f"{column}, {'interaction' if kind == 'interaction' else 'compared'}"
-    return subgroup.partition("=")[0]
+    column = column_of(subgroup)
+    if not is_comparison(subgroup):
+        return column
+    return f"{column}, {INTERACTION if subgroup == interaction_text(column) else 'compared'}"
 
 
 def adjust(

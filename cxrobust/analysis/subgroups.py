@@ -81,6 +81,34 @@ def interaction_text(column: str) -> str:
     return f"{column}: interaction"
 
 
+def column_of(text: str) -> str:
+    """Return the column that a subgroup of results, or a comparison of subgroups, is of.
+
+    Examples
+    --------
+    >>> column_of("view=PA: erect"), column_of("view: PA=1 − AP"), column_of("")
+    ('view', 'view', '')
+    """
+    return text.partition(_mark(text))[0]
+
+
+def is_comparison(text: str) -> bool:
+    """Whether a text of results is of several subgroups, and not of a single one or of all images.
+
+    Examples
+    --------
+    >>> is_comparison("view: PA=1 − AP"), is_comparison("view=PA: erect"), is_comparison("")
+    (True, False, False)
+    """
+    return _mark(text) == ": "
+
+
+def _mark(text: str) -> str:
+    """Return what stands behind the column: of the two the first, since a value may hold the other."""
+    level, gap = text.find("="), text.find(": ")
+    return "=" if gap < 0 or 0 <= level < gap else ": "
+
+
 def split(
     wanted: Subgroups,
     *,

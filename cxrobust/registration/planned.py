@@ -12,6 +12,7 @@ import numpy as np
 from cxrobust import __version__
 from cxrobust.analysis.contrasts import contrasts, curves
 from cxrobust.analysis.effects import METRIC_OF
+from cxrobust.analysis.subgroups import column_of
 from cxrobust.errors import DataError, StudyError
 from cxrobust.files import sha256_bytes
 from cxrobust.inference.elsewhere import Elsewhere
@@ -226,17 +227,6 @@ class Scope:
     def _has_finding(self, finding: str) -> bool:
         wanted, now = self.planned["data"].get("findings", "all"), self.run["data"].get("findings", "all")
         return wanted == now if finding in AVERAGES else wanted == "all" or finding in wanted
-
-
-def column_of(subgroup: str) -> str:
-    """Return the column that a subgroup, or a comparison of subgroups, is of.
-
-    Examples
-    --------
-    >>> column_of("sex=F"), column_of("sex: M − F"), column_of("")
-    ('sex', 'sex', '')
-    """
-    return subgroup.partition(": " if ": " in subgroup else "=")[0]
 
 
 def compared(

@@ -216,6 +216,14 @@ def test_subgroups_comparisons_and_interactions_are_three_usual_families():
     ]  # fmt: skip
 
 
+def test_a_subgroup_whose_value_looks_like_a_comparison_is_in_the_family_of_the_others():
+    subgroups = ("view=AP", "view=PA: erect", "view: PA: erect − AP", "view: a=b − AP", "view: interaction")
+    rows = [made(0.01, finding="macro", subgroup=subgroup) for subgroup in subgroups]
+    usual = "difference-in-differences, auroc, macro, view"
+    assert named(rows) == [usual, usual, *[f"{usual}, compared"] * 2, f"{usual}, interaction"]
+    assert of_study("pgd").of(made(0.1, estimand="value", subgroup="view=PA: erect")) is None
+
+
 def test_only_the_difference_of_values_between_subgroups_is_a_hypothesis():
     wanted = of_study("pgd")
     for estimand in ("value", "area", "relative", "half-margin"):
