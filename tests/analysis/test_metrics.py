@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import sklearn.metrics as sk
 import statsmodels.api as sm
-from scipy.special import logit
+from scipy.optimize import brentq
+from scipy.special import expit, logit
 
 from cxrobust.analysis.metrics import metric
 from cxrobust.analysis.metrics.ece import equal_mass_index
@@ -284,6 +285,31 @@ def test_where_others_decide_certain_and_wrong_images_count_whole():
     cell = make_cell([0, 1] + [0.5] * 6, [1, 1, 1, 1, 1, 0, 0, 0])
     assert metric["calibration-intercept"].undefined(cell) is None
     assert metric["calibration-intercept"].value(cell) == pytest.approx(np.log(2), abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", [10, 11, 27])
+def test_calibration_of_small_probabilities_rounded_to_0_against_statsmodels_and_bisection(seed):
+    """A third of the images are 0 and as often positive as the others: from a slope of 1 Newton's steps go astray."""
+    rng = np.random.default_rng(seed)
+    p = np.round(expit(rng.normal(-5, 0.5, 60)), 2)
+    labels = rng.random(60) < 0.3
+    cell = make_cell(p, labels)
+    slope, intercept = metric["calibration-slope"], metric["calibration-intercept"]
+    assert slope.undefined(cell) is None
+    assert slope.value(cell) == pytest.approx(regression(cell)[1], abs=1e-8)
+    x = logit(np.clip(p, np.finfo(float).eps, None))
+    root = brentq(lambda a: expit(a + x).sum() - labels.sum(), -100, 100, xtol=1e-13)
+    assert intercept.value(cell) == pytest.approx(root, abs=1e-8)
+
+
+@pytest.mark.parametrize(("negative", "positive"), [(-30, 14), (-26, 10), (-22, 14)])
+def test_an_intercept_is_found_though_no_image_is_near_it(negative, positive):
+    """On the scale of log-odds all images are far off, so that sums end in rounding before steps are small."""
+    x = np.array([negative, negative, positive, positive - 3.0])
+    cell = make_cell(expit(x), [0, 0, 1, 1])
+    root = brentq(lambda a: expit(a + x[:2]).sum() - expit(-a - x[2:]).sum(), -100, 100, xtol=1e-13)
+    assert metric["calibration-intercept"].undefined(cell) is None
+    assert metric["calibration-intercept"].value(cell) == pytest.approx(root, abs=1e-4)
 
 
 @pytest.mark.parametrize("name", NAMES)

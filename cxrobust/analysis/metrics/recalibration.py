@@ -15,6 +15,8 @@ from cxrobust.results import Better
 MOST_STEPS = 100
 SINGULAR = 1e-11
 """A determinant of the information below this share of the product of its diagonal is 0 but for rounding."""
+NEAR = 1e-8
+"""Part of a standard error that coefficients may be off."""
 NO_SOLUTION = "logistic regression has no finite solution"
 CERTAIN = "probabilities of 0 and 1 alone would decide it"
 
@@ -38,17 +40,38 @@ class _Recalibration(Additive):
         return cell.once(f"logistic regression, {self.has_slope}", self._fitted)
 
     def _fitted(self, cell: Cell) -> NDArray[np.float64] | None:
+        """Take Newton's steps, of 1 at most, from perfect probabilities' coefficients, and sure ones where these do not end."""
         x = logit(np.clip(cell.probabilities, SMALLEST, 1 - SMALLEST))
         coefficients = np.array([0.0, 1.0])
         for _ in range(MOST_STEPS):
-            odds = np.exp(-coefficients[0] - coefficients[1] * x)
-            step = self._step(_summed_terms(x, cell.labels, odds))
+            step = self._step(_terms_at(coefficients, x, cell.labels))
             if not np.isfinite(step).all():
-                return None
+                break
             halved = step / max(1.0, float(np.abs(step).max()))
             coefficients = coefficients + halved
             if np.abs(halved).max() < 1e-10:
                 return coefficients
+        return self._climbed(x, cell.labels)
+
+    def _climbed(self, x: NDArray[np.float64], labels: NDArray[np.int8]) -> NDArray[np.float64] | None:
+        """Take Newton's steps from a slope of 0, each halved until the likelihood grows, so that none leads astray.
+
+        They end where another would bring the coefficients nearer by less than 1e-8 of their standard errors.
+        """
+        at = np.array([0.0, 0.0 if self.has_slope else 1.0])
+        likelihood = _log_likelihood(at, x, labels)
+        for _ in range(MOST_STEPS):
+            terms = _terms_at(at, x, labels)
+            step = self._step(terms)
+            if not np.isfinite(step).all():
+                return None
+            if terms[:2] @ step < NEAR**2:
+                return at
+            while (stepped := _log_likelihood(at + step, x, labels)) < likelihood:
+                step = step / 2
+                if np.abs(step).max() < NEAR:
+                    return at
+            at, likelihood = at + step, stepped
         return None
 
     def _terms(self, cell: Cell, x: NDArray[np.float64], coefficients: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -94,6 +117,18 @@ class _Recalibration(Additive):
         has_both = (positive.real > 0) & (positive.real < images.real)
         step = self._step(sums[..., :5])[..., int(self.has_slope)]
         return np.asarray(np.where(has_both, own / images + step, np.nan))
+
+
+def _terms_at(at: NDArray[np.float64], x: NDArray[np.float64], labels: NDArray[np.int8]) -> NDArray[np.float64]:
+    """Return the sums of scores and informations at an intercept and slope, (5,)."""
+    with np.errstate(over="ignore"):
+        odds = np.exp(-at[0] - at[1] * x)
+    return np.asarray(_summed_terms(x, labels, odds))
+
+
+def _log_likelihood(at: NDArray[np.float64], x: NDArray[np.float64], labels: NDArray[np.int8]) -> float:
+    z = at[0] + at[1] * x
+    return float((labels * z - np.logaddexp(0, z)).sum())
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
