@@ -40,7 +40,7 @@ class _Recalibration(Additive):
         return cell.once(f"logistic regression, {self.has_slope}", self._fitted)
 
     def _fitted(self, cell: Cell) -> NDArray[np.float64] | None:
-        """Take Newton's steps, of 1 at most, from perfect probabilities' coefficients, and sure ones where these do not end."""
+        """Take Newton's steps, of 1 at most, from what is best; where these do not end, sure ones."""
         x = logit(np.clip(cell.probabilities, SMALLEST, 1 - SMALLEST))
         coefficients = np.array([0.0, 1.0])
         for _ in range(MOST_STEPS):
