@@ -355,12 +355,12 @@ def cluster() -> Iterator[object]:
     pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
-    before = os.environ.get("TINY_WAIT")
-    os.environ["TINY_WAIT"] = "0.02"
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    yield made
-    made.shutdown()
-    os.environ.pop("TINY_WAIT") if before is None else os.environ.update(TINY_WAIT=before)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TINY_WAIT", "0.02")
+        patch.setenv("RAY_worker_niceness", "0")  # else other tests leave them hardly a core's time
+        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        yield made
+        made.shutdown()
 
 
 SEEN = MODULE.replace(
@@ -469,6 +469,13 @@ def test_nodes_that_share_no_disk_send_files_through_the_store(
         load_predictions(tmp_path / "store").probabilities,
         load_predictions(in_one_process / "out" / "predictions").probabilities,
     )
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_ray_on_this_machine_works_at_the_priority_of_the_process_that_was_started() -> None:
+    ray = pytest.importorskip("ray")
+    with on_ray._connected(ray, None):
+        assert ray.get(ray.remote(lambda: os.nice(0)).remote()) == os.nice(0)
 
 
 def test_a_cluster_that_does_not_answer_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,8 +68,9 @@ def stop_after(n_images: int) -> Reporter:
 
 
 @pytest.fixture
-def ray(files: Any) -> Iterator[None]:
+def ray(files: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A Ray of one core, whose workers take the server for S3's."""
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # else other tests leave it hardly a core's time
     pytest.importorskip("ray").init(
         address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR"
     )

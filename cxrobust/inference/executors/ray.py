@@ -116,6 +116,7 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:
         yield
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # 15 by default: beside other programs hardly a core's time
     try:
         ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", include_dashboard=None)
     except Exception as error:  # Ray has many types of them
