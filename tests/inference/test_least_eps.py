@@ -81,6 +81,14 @@ def test_a_strength_alone_is_as_in_the_search_of_all(settings: dict[str, object]
             np.testing.assert_array_equal(model(moved).numpy(), alone.numpy())
 
 
+def test_further_rungs_are_passed_by_the_search_of_all_strengths() -> None:
+    one, model, grid = batch(5), network(), (0.01, 0.02, 0.04)
+    together = searched("least-eps", one, model, grid, rungs=(0.005, 0.03))
+    for place, made in enumerate(in_order(make(attack="least-eps", eps=eps, rungs=(0.005, 0.03)) for eps in grid)):
+        assert made.way == ((0.005, 0.01), (0.005, 0.01, 0.02), (0.005, 0.01, 0.02, 0.03, 0.04))[place]
+        np.testing.assert_array_equal(made.read(one, model, model)[0].numpy(), together[place])
+
+
 @pytest.mark.parametrize("target", ["each", "all"])
 def test_one_search_is_as_strong_as_a_pgd_run_at_each_strength_for_a_third_of_the_passes(target: str) -> None:
     class Counting(torch.nn.Module):

@@ -178,13 +178,17 @@ def entry(name: str) -> str:
 
 
 def in_order(chosen: Iterable[Perturbation]) -> tuple[Perturbation, ...]:
-    """Return the same, each that belongs to one search knowing the strengths of the study below its own."""
+    """Return the same, each that belongs to one search knowing all that the search passes below its own strength.
+
+    These are the strengths of the study in the same search, and further ones that it names.
+    """
     every = tuple(chosen)
 
     def with_rungs(one: Perturbation) -> Perturbation:
-        if not one.in_one_search or vars(one)["rungs"]:
+        if not one.in_one_search:
             return one
-        alike = [vars(other)["eps"] for other in every if other.condition.series == one.condition.series]
-        return one.model_copy(update={"rungs": tuple(sorted(eps for eps in alike if eps < vars(one)["eps"]))})
+        alike = [vars(other) for other in every if other.condition.series == one.condition.series]
+        passed = {eps for other in alike for eps in (other["eps"], *other["rungs"])}
+        return one.model_copy(update={"rungs": tuple(sorted(eps for eps in passed if eps < vars(one)["eps"]))})
 
     return tuple(map(with_rungs, every))

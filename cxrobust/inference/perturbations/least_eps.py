@@ -36,7 +36,7 @@ class _Climb(Attack):
     """At each ε."""
     loss: LossName = "bce"
     rungs: tuple[float, ...] = ()
-    """Values of ε that the search passes on its way; those of the study that are smaller when absent."""
+    """Further values of ε that the search passes on its way, beside those of the study that are smaller."""
 
     def attacked(
         self, view: "torch.nn.Module", images: "torch.Tensor", labels: "torch.Tensor", seeds: tuple[int, ...]
