@@ -135,6 +135,35 @@ def test_pgd_in_the_euclidean_norm_uses_its_ball(name: str, column: int | slice)
     assert attacked > with_noise
 
 
+class Sure(torch.nn.Module):
+    """A network with `bias` added to its logits, after `scale` times what it says."""
+
+    def __init__(self, *, scale: float, bias: float) -> None:
+        super().__init__()
+        self.inner, self.scale, self.bias = single(), scale, bias
+
+    def forward(self, images: "torch.Tensor") -> "torch.Tensor":
+        return self.scale * self.inner(images) + self.bias
+
+
+@pytest.mark.parametrize("bias", [0.0, 20.0, 30.0])
+def test_steps_in_the_euclidean_norm_are_as_long_on_a_sure_model_and_in_a_batch(bias: float) -> None:
+    one, made = images(), attack("pgd-l2", eps=0.5, steps=5, random_start=False)
+    present = dataclasses.replace(one, labels=np.ones_like(one.labels))
+    model = Sure(scale=1, bias=bias)
+    moved = made.perturb(present, model)
+    assert float((moved - one.images).flatten(1).norm(dim=1).min()) > 0.49
+    alone = Batch(images=one.images[:1], labels=present.labels[:1], findings=FINDINGS, seeds=one.seeds[:1])
+    torch.testing.assert_close(made.perturb(alone, model)[0], moved[0], atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["deepfool", "sparsefool"])
+def test_an_image_without_a_gradient_stays_as_it_is(name: str) -> None:
+    one = images()
+    moved = attack(name).perturb(one, Sure(scale=0, bias=0.5))
+    torch.testing.assert_close(moved, one.images)
+
+
 @pytest.mark.parametrize(
     "settings",
     [

@@ -61,8 +61,11 @@ class OfTorchattacks(Attack):
             return worst_of([attempt] * self.starts, objective, images)
 
     def _once(self, made: Any, images: "torch.Tensor", labels: "torch.Tensor") -> "torch.Tensor":
+        import torch
+
         found: torch.Tensor = made(images.expand(-1, self.channels, -1, -1).contiguous(), labels)
         grey = found.mean(dim=1, keepdim=True) if self.on_three_channels else found
+        grey = torch.where(grey.isnan(), images, grey)  # some divide by a gradient that is 0
         return grey.clamp(0, 1)  # SPSA leaves it by rounding
 
     @property

@@ -1,7 +1,7 @@
 """Gradient attacks of torchattacks within a ball around the image, in the maximum or the Euclidean norm."""
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -10,6 +10,8 @@ from cxrobust.inference.perturbations.attack import InBall, InEuclideanBall
 from cxrobust.inference.perturbations.library import OfTorchattacks, Restarted, Stepped
 
 SILENT = ("target", "goal", "step_size", "restarts")
+NO_LENGTH = 1e-30
+"""What is added to a gradient's length before the gradient is divided by it: less than any that a sure model has."""
 
 
 @perturbation("fgsm")
@@ -261,6 +263,13 @@ class _SteppedByLength(OfTorchattacks, InEuclideanBall):
         """Length of a step."""
         return 2.5 * self.eps / self.steps if self.step_size is None else self.step_size
 
+    def arguments(self) -> dict[str, Any]:
+        """Return what the class is called with; what it adds of itself to a gradient's length would shorten steps.
+
+        A gradient is the shorter the surer the model is and the more images a batch has.
+        """
+        return {**super().arguments(), "eps_for_division": NO_LENGTH}
+
     def said(self) -> str:
         """Say in a clause what it does."""
         return f"{self.does}, {self._steps_in_words()}"
@@ -295,6 +304,7 @@ class SPSA(OfTorchattacks, InBall):
     silent: ClassVar[tuple[str, ...]] = ("target", "goal", "delta")
     needs_one: ClassVar[bool] = True
     image_by_image: ClassVar[bool] = True
+    asks_for_gradient: ClassVar[bool] = False
     attack: Literal["spsa"]
     steps: int = Field(default=20, ge=1, le=10_000)
     samples: int = Field(default=128, ge=2, le=100_000)
