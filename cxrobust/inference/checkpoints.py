@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -148,20 +148,26 @@ def adapter_facts(folder: Path | None) -> dict[str, Any]:
 
 
 def hashes(files: Iterable[Path]) -> dict[str, str]:
-    """Return the SHA-256 of files by `folder/name`.
+    """Return the SHA-256 of files by `folder/name`, and by more folders where several are so called.
 
     Raises
     ------
     DataError
         When a file cannot be read.
     """
-    found = {}
-    for file in files:
+    found: dict[str, str] = {}
+    for file in dict.fromkeys(files):
         try:
-            found[f"{file.parent.name}/{file.name}"] = sha256_file(file)
+            found[_short_name(file, found)] = sha256_file(file)
         except OSError as error:
             raise DataError(f"{file}: {error.strerror}: correct the path or its permissions") from error
     return found
+
+
+def _short_name(file: Path, taken: Container[str]) -> str:
+    """Return the last parts of a file's path, two at least, that are not `taken`."""
+    names = ("/".join(file.parts[-n:]) for n in range(min(2, len(file.parts)), len(file.parts) + 1))
+    return next((name for name in names if name not in taken), str(file))
 
 
 def count_weights(files: Iterable[Path]) -> int | None:

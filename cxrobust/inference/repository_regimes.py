@@ -68,15 +68,19 @@ class RepositoryRegime(Regime):
         return find_adapter(self.adapter, fold=fold, regime=self.name)
 
     def further_weights(self, fold: str | None) -> tuple[Path, ...]:
-        """Return files beside the repository's whose weights count among its parameters."""
+        """Return files beside the repository's that belong to the network, whose weights count among its parameters."""
         return ()
 
     def fingerprint(self, *, fold: str | None = None) -> dict[str, str]:
-        """Return the SHA-256 of configuration, weights and adapter, and of the tokenizer where it reads texts."""
+        """Return the SHA-256 of configuration, weights and adapter, and of the tokenizer where it reads texts.
+
+        Those of `further_weights` are among them.
+        """
         folder, adapter = self.repository(fold).folder, self.adapter_folder(fold)
         files = {*model_files(folder, code=self.trust_remote_code)}
         files |= {*tokenizer_files(folder)} if self.reads_texts else set()
-        return hashes([*sorted(files), *(() if adapter is None else adapter_files(adapter))])
+        beside = () if adapter is None else adapter_files(adapter)
+        return hashes([*sorted(files), *beside, *self.further_weights(fold)])
 
     def facts(self, *, fold: str | None = None) -> dict[str, Any]:
         """Return what configuration, headers of the weights, adapter and `training.json` tell of the network."""

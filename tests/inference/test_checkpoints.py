@@ -3,7 +3,8 @@
 import json
 from pathlib import Path
 
-from cxrobust.inference.checkpoints import count_weights, said_of_adapter, said_of_training
+from cxrobust.files import sha256_bytes
+from cxrobust.inference.checkpoints import count_weights, hashes, said_of_adapter, said_of_training
 
 
 def write_safetensors(path: Path, shapes: dict[str, list[int]]) -> Path:
@@ -40,3 +41,12 @@ def test_training_is_told_by_names_and_plain_values(tmp_path: Path):
     assert said_of_training(tmp_path) == {"epochs": 5, "tuned": "the head"}
     (tmp_path / "training.json").write_text("[1]")
     assert said_of_training(tmp_path) == {}
+
+
+def test_files_of_one_name_in_folders_of_one_name_are_all_hashed(tmp_path: Path):
+    files = [tmp_path / one / "vit" / "model.safetensors" for one in ("encoders", "heads", "more/heads")]
+    for content, file in zip(b"abc", files, strict=True):
+        file.parent.mkdir(parents=True)
+        file.write_bytes(bytes([content]))
+    names = ("vit/model.safetensors", "heads/vit/model.safetensors", "more/heads/vit/model.safetensors")
+    assert hashes([*files, files[0]]) == {name: sha256_bytes(bytes([c])) for name, c in zip(names, b"abc", strict=True)}

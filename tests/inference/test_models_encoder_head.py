@@ -147,6 +147,20 @@ def test_other_encoders_against_their_own_pooled_output(make, tmp_path):
     assert not any("text_model" in name for name, _ in loaded.named_parameters())
 
 
+def test_a_head_called_as_the_encoders_weights_hides_neither(tmp_path):
+    folder, head = tmp_path / "encoders" / "rad", tmp_path / "heads" / "rad" / "model.safetensors"
+    save_encoder(folder, dinov2())
+    head.parent.mkdir(parents=True)
+    save_head(head)
+    regime = regime_in(tmp_path, model="encoders/rad", head=str(head))
+    first = regime.fingerprint()
+    assert len(set(first.values())) == 4
+    save_encoder(folder, dinov2(hidden_act="relu"), seed=1)
+    second = regime.fingerprint()
+    save_head(head, n_features=9)
+    assert len({tuple(sorted(one.items())) for one in (first, second, regime.fingerprint())}) == 3
+
+
 def test_gradient_reaches_the_pixels_against_finite_differences(tmp_path):
     save_encoder(tmp_path / "encoder", dinov2(), size={"height": 14, "width": 14})
     save_head(tmp_path / "head.safetensors")

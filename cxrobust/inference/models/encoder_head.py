@@ -15,7 +15,6 @@ from cxrobust.errors import DataError, require, some
 from cxrobust.files import sha256_file
 from cxrobust.inference.checkpoints import (
     fill_fold,
-    hashes,
     one_line,
     said_of_training,
 )
@@ -30,8 +29,9 @@ if TYPE_CHECKING:
     from cxrobust.inference.datasets import Dataset, ImageTable
     from cxrobust.inference.graph import PixelClassifier
 
-CODE = ("graph", "encoders", "preprocessing", "pretrained", "images", "pixels", "finetuning/supervision")
-"""Modules whose code determines features and fitted heads."""
+OF_FEATURES = ("graph", "encoders", "preprocessing", "pretrained", "images", "pixels")
+OF_FIT = ("models/encoder_head", "finetuning/supervision", "finetuning/training")
+"""Modules whose code determines features, and what is fitted to them."""
 
 
 @model_family("encoder-head")
@@ -43,7 +43,11 @@ class EncoderHead(SizedRegime):
     standardised features. The features of training images are kept among the predictions and computed once.
     """
 
-    code = ("cxrobust.inference.encoders",)
+    code = (
+        "cxrobust.inference.encoders",
+        "cxrobust.inference.finetuning.supervision",
+        "cxrobust.inference.finetuning.training",
+    )
     family: Literal["encoder-head"]
     pooling: Literal["pooler", "cls", "mean", "cls-mean"] = "pooler"
     """Features: what the network makes of its tokens, its first token, the patches' mean, or both of these."""
@@ -131,8 +135,7 @@ class EncoderHead(SizedRegime):
 
     def fingerprint(self, *, fold: str | None = None) -> dict[str, str]:
         """Return the SHA-256 of configuration, weights and head, or of the images and labels to fit one to."""
-        head = self._head_file(fold)
-        return super().fingerprint(fold=fold) | (self._examples().fingerprint if head is None else hashes([head]))
+        return super().fingerprint(fold=fold) | (self._examples().fingerprint if self.head is None else {})
 
     def further_weights(self, fold: str | None) -> tuple[Path, ...]:
         """Return the head's file, where it is not fitted here."""
@@ -211,9 +214,9 @@ class EncoderHead(SizedRegime):
             "size": examples.section.size,
             "image_size": self.image_size,
             "pooling": self.pooling,
-            "code": [sha256_file(Path(__file__).parents[1] / f"{name}.py") for name in CODE],
+            "code": _sources(OF_FEATURES),
         }
-        of_head = [of_features, list(findings), labels.tolist(), self.penalty]
+        of_head = [of_features, list(findings), labels.tolist(), self.penalty, _sources(OF_FIT)]
         cache = self._workplace.cache
 
         def make() -> Arrays:
@@ -305,6 +308,11 @@ def fit_head(features: NDArray[np.float32], labels: NDArray[np.int8], *, penalty
         weights.append(layer.weight.detach() / std)
         biases.append(layer.bias.detach() - weights[-1] @ mean)
     return {"weight": torch.cat(weights).numpy(), "bias": torch.cat(biases).numpy()}
+
+
+def _sources(names: Sequence[str]) -> list[str]:
+    """Return the hash of each module's code."""
+    return [sha256_file(Path(__file__).parents[1] / f"{name}.py") for name in names]
 
 
 def _read_linear(file: Path) -> tuple[dict[str, NDArray[Any]], tuple[str, ...] | None]:
