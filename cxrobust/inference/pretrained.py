@@ -13,7 +13,7 @@ from torch import nn
 
 from cxrobust.errors import DataError, require, some
 from cxrobust.files import LEFTOVER
-from cxrobust.inference.checkpoints import adapter_files, model_files, one_line, weight_files
+from cxrobust.inference.checkpoints import ADAPTER_FILES, adapter_files, model_files, one_line, weight_files
 from cxrobust.inference.preprocessing import INTERPOLATIONS, Preprocessing
 from cxrobust.inference.repositories import own_code
 
@@ -82,10 +82,12 @@ def load_network(
     Raises
     ------
     DataError
-        When a file is truncated, a weight is missing or has another shape, or the adapter does not fit.
+        When a file is truncated, a weight is missing or has another shape, the adapter does not fit, or the folder
+        holds another one.
     """
     transformers = require("transformers", group="inference")
     files = weight_files(folder)
+    _check_no_other_adapter(folder, adapter)
     for file in files:
         _check_safetensors(file)
     try:
@@ -148,6 +150,16 @@ def _processor_settings(preprocessing: Preprocessing) -> dict[str, Any]:
     if preprocessing.image_size is not None:
         settings["size"] = dict(zip(("height", "width"), preprocessing.image_size, strict=True))
     return settings
+
+
+def _check_no_other_adapter(folder: Path, adapter: Path | None) -> None:
+    """Refuse an adapter among the model's own files, which transformers puts on the model without being asked."""
+    own = folder / ADAPTER_FILES[0]
+    if own.exists() and (adapter is None or adapter.resolve() != folder.resolve()):
+        raise DataError(
+            f"{own}: the model's folder holds an adapter too, which would change the model unasked: write "
+            f"adapter = its folder, or move the adapter's files away"
+        )
 
 
 def _check_safetensors(file: Path) -> None:

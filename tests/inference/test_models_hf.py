@@ -232,6 +232,19 @@ def test_adapter_against_peft(tmp_path, images):
     torch.testing.assert_close(merged(images), loaded(images), atol=1e-5, rtol=1e-4)
 
 
+def test_an_adapter_among_the_models_files_is_not_put_on_unasked(tmp_path, images):
+    save_vit(tmp_path / "vit")
+    adapted = save_adapter(tmp_path / "vit", tmp_path / "lora")
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        shutil.copy(tmp_path / "lora" / name, tmp_path / "vit" / name)
+    for settings in ({}, {"adapter": tmp_path / "lora"}):
+        with pytest.raises(DataError, match=r"vit/adapter_config.json: the model's folder holds an adapter too"):
+            regime_in(tmp_path, **settings).load(FINDINGS)
+    named = regime_in(tmp_path, adapter=tmp_path / "vit")
+    assert "vit/adapter_model.safetensors" in named.fingerprint()
+    torch.testing.assert_close(named.load(FINDINGS)(images), adapted(pixel_values=(images - 0.5) / 0.5).logits)
+
+
 def test_adapter_may_bring_a_head_of_another_size(tmp_path, images):
     save_vit(tmp_path / "vit", vit_config(tuple("abcde")))
     adapted = save_adapter(tmp_path / "vit", tmp_path / "lora", n_outputs=3)
