@@ -151,3 +151,9 @@ def test_one_finding_among_several_is_refused() -> None:
     with pytest.raises(StudyError, match="the others are read from the same image"):
         make(attack="pgd", eps=0.02, target="worst", until_wrong_at=0.5).check(FINDINGS)
     make(attack="pgd", eps=0.02, target=FINDINGS[0], until_wrong_at=0.5).check(FINDINGS[:1])
+
+
+def test_images_made_on_one_model_are_not_left_alone_because_that_model_is_wrong() -> None:
+    made = make(attack="apgd", eps=0.02, until_wrong_at=0.5, made_on="cnn")
+    with pytest.raises(StudyError, match=r"the model of 'cnn' is wrong about .*leave one out"):
+        made.check(FINDINGS)

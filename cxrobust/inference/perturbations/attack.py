@@ -46,6 +46,8 @@ class Attack(Perturbation):
     """Whether images go through alone, since what it draws or when it stops would depend on the batch."""
     needs_one: ClassVar[bool] = False
     """Whether its form allows one finding alone."""
+    asks_for_gradient: ClassVar[bool] = True
+    """Whether it asks the model for more than its outputs."""
 
     target: str = "all"
     """`all` findings together, one finding, `worst`: each alone, and for each image the one that comes out worst,
@@ -183,6 +185,11 @@ class Attack(Perturbation):
             raise StudyError(
                 f'attack {self.name!r} is made on one regime for all (made_on), and target = "{EACH}" makes an image '
                 f'for each finding: write target = "all", "{WORST}" or one finding'
+            )
+        if self.made_on is not None and self.until_wrong_at is not None:
+            raise StudyError(
+                f"attack {self.name!r} stops at images that the model of {self.made_on!r} is wrong about "
+                f"(until_wrong_at), and the other regimes, which may be right, read them too (made_on): leave one out"
             )
         if self.until_wrong_at is not None and self.target not in {"all", EACH} and len(findings) > 1:
             raise StudyError(
