@@ -103,6 +103,7 @@ def _predict(planned: Plan, folder: Path, registration: str | None, report: Repo
         _fetch(planned, folder, Store(study.compute.store))
     progress = _Progress(planned, folder, report)
     _list_for_ledger(planned, folder)
+    _remove_unfinished(planned, folder, progress)
     store = None if study.compute.store is None else Store(study.compute.store)
     run = secrets.token_hex(8)
     tasks: list[Task] = []
@@ -197,6 +198,17 @@ def _list_for_ledger(planned: Plan, folder: Path) -> None:
     ]
     ledger.write_units(entries, made_for(planned.study), folder)
     ledger.sweep_running(folder)
+
+
+def _remove_unfinished(planned: Plan, folder: Path, progress: "_Progress") -> None:
+    """Remove files of units that are not done all the same, since damaged or without images that are wanted.
+
+    Who only looks whether a file is there would take them for done: the jobs of an array, or who fetches from a store.
+    """
+    for part in planned.parts:
+        for unit in part.units:
+            if not progress.is_done(unit):
+                (folder / unit.file).unlink(missing_ok=True)
 
 
 def _read_table(regime: Elsewhere, unit: Unit, part: Plan, folder: Path) -> None:

@@ -320,6 +320,23 @@ def test_slurm_jobs_share_the_units(in_one_process: Path, tmp_path: Path, monkey
     assert_same_but_for_code(tmp_path, in_one_process)
 
 
+def test_a_damaged_unit_is_done_again_by_jobs_that_look_for_files_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("submitit")
+    monkeypatch.setattr(engine, "executor_of", lambda compute: slurm.OnSlurm(compute, cluster="local"))
+    path = with_executor(tmp_path, "slurm", "workers = 1")
+    predicted(path)
+    whole = unit_files(tmp_path / "out")
+    name, content = next(iter(whole.items()))
+    half = len(content) // 2
+    (tmp_path / "out" / "predictions" / name).write_bytes(
+        content[:half] + bytes([content[half] ^ 255]) + content[half + 1 :]
+    )
+    predicted(path)
+    assert unit_files(tmp_path / "out") == whole
+
+
 def test_units_of_one_slurm_job_are_told_to_have_ended_one_after_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
