@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.errors import CxrobustError, DataError
-from cxrobust.files import sha256_file, sha256_json
+from cxrobust.files import sha256_json
 from cxrobust.inference import ledger
 from cxrobust.inference.datasets import ImageTable
 from cxrobust.inference.pixels import Pixels
+from cxrobust.inference.units import code_hash, code_of
 from cxrobust.preferences import FOLDER, UNITS, PreferencesKeys
 from cxrobust.preferences.files import read_samples, write_samples
 from cxrobust.preferences.pairs import Sample, Sampled
@@ -93,7 +94,7 @@ class Sampling:
             "seed": self.study.study.seed,
             "size": self.study.data.size,
             "precision": self.study.compute.precision,
-            "code": [sha256_file(Path(one)) for one in sorted(self._sources())],
+            "code": code_hash(*code_of(self.regime), __name__),
         }
         shard = self.study.compute.shard
         parts = (rows[first : first + shard] for first in range(0, len(rows), shard))
@@ -106,14 +107,6 @@ class Sampling:
             )
             for some in parts
         ]
-
-    def _sources(self) -> set[str]:
-        """Return the files whose code turns images into reports."""
-        from importlib.util import find_spec
-
-        modules = (type(self.regime).__module__, *type(self.regime).code, __name__, "cxrobust.inference.pixels")
-        specs = (find_spec(name) for name in modules)
-        return {spec.origin for spec in specs if spec is not None and spec.origin is not None}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -18,7 +18,7 @@ from PIL import Image
 
 from cxrobust.cli import _main
 from cxrobust.errors import DataError, OutOfMemoryError, StudyError
-from cxrobust.inference import ledger
+from cxrobust.inference import ledger, units
 from cxrobust.inference.models.python import PythonModel
 from cxrobust.inference.pixels import Pixels
 from cxrobust.preferences import run
@@ -99,6 +99,20 @@ def lines(path):
 
 def made(study, out, **more):
     return make_preferences(read_study(study), out, regime="a", **more)
+
+
+@pytest.mark.parametrize("module", ["images.py", "graph.py", "randomness.py", "sampling.py"])
+def test_reports_are_sampled_anew_where_the_code_that_makes_them_has_changed(module, study, tmp_path, monkeypatch):
+    read = read_study(study)
+    sampling = run._sampling(read, read.preferences, read.regimes[0], tmp_path / "cache", lambda *_: None)
+    before, hashed = sampling.units(), units.sha256_file
+    monkeypatch.setattr(units, "sha256_file", lambda path: "" if path.name == module else hashed(path))
+    units.code_hash.cache_clear()
+    after = sampling.units()
+    monkeypatch.undo()
+    units.code_hash.cache_clear()
+    assert len(before) == len(after)
+    assert not {unit.key for unit in before} & {unit.key for unit in after}
 
 
 def test_pairs_are_written_as_trl_reads_them_and_counts_add_up(study, tmp_path):
