@@ -230,7 +230,7 @@ def perturb(
     read = read_study(study, data_root=data_root)
     with reporting() as report:
         planned = plan(read, out_folder(study, out) / PREDICTIONS, report=report)
-        spare(to, study, *files_of(planned.table.images))
+        spare(to, study, *(file for part in planned.parts for file in files_of(part.table)))
         pixels = perturbed_image(
             planned, image=image, condition=condition, regime=regime, replicate=replicate, finding=finding
         )

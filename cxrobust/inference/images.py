@@ -125,6 +125,10 @@ class FileImages:
             raise _unreadable(path, error) from error
         return f"{path}:{status.st_size}:{status.st_mtime_ns}"
 
+    def file(self, index: int) -> Path:
+        """Return the file."""
+        return self.paths[index]
+
     def pixels(self, index: int) -> NDArray[np.float32]:
         """Return image `index` as grey, (height, width) in [0, 1]; see `decode`."""
         return decode(self.paths[index])
@@ -154,6 +158,9 @@ class ArrayImages:
     def stamp(self, index: int) -> str:
         """Return the digest, which is cheap for an image in memory."""
         return self.digest(index)
+
+    def file(self, index: int) -> None:
+        """Return None: all are in one file."""
 
     def pixels(self, index: int) -> NDArray[np.float32]:
         """Return image `index` as grey, (height, width) in [0, 1]."""

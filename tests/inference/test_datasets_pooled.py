@@ -11,6 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from cxrobust import pipeline
 from cxrobust.errors import StudyError
+from cxrobust.inference.datasets import files_of, take, without_folder
 from cxrobust.inference.datasets.pooled import Pooled
 from cxrobust.inference.described import describe_images
 from cxrobust.predictions import load_predictions
@@ -77,6 +78,19 @@ def test_images_are_those_of_their_own_data_set(root):
     assert [round(float(images.pixels(k)[0, 0]) * 255) for k in range(5)] == [0, 10, 20, 100, 110]
     assert len({images.digest(k) for k in range(5)}) == 5
     assert "there/z.png" in images.stamp(4)
+
+
+def test_files_are_known_by_image_and_what_is_said_of_one_names_no_folder(root):
+    table = pooled(root).table()
+    assert files_of(table) == (
+        *(root / "here" / f"{name}.png" for name in "abc"),
+        *(root / "there" / f"{name}.png" for name in "az"),
+    )
+    assert files_of(take(table, [4])) == (root / "there" / "z.png",)
+    assert files_of(pooled(root).table(with_images=False)) == ()
+    said = f"{root / 'there' / 'z.png'}: the image file is empty"
+    assert without_folder(said, table.images, 4) == without_folder(said, take(table, [4]).images, 0)
+    assert without_folder(said, table.images, 4) == "z.png: the image file is empty"
 
 
 def test_whose_images_are_is_known_of_all_of_some_or_of_none(root):

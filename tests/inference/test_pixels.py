@@ -41,6 +41,9 @@ class Grey:
     def stamp(self, index: int) -> str:
         return self.stamps[index]
 
+    def file(self, index: int) -> None:
+        return None
+
     def opened(self, index: int) -> tuple[str, Callable[[], NDArray[np.float32]]]:
         return self.digest(index), lambda: self.pixels(index)
 

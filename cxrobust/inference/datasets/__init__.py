@@ -15,7 +15,6 @@ from pydantic import Field, ValidationError, model_validator
 
 from cxrobust.errors import DataError, StudyError, counted, nearest, some
 from cxrobust.files import sha256_file
-from cxrobust.inference.images import FileImages
 from cxrobust.inference.references import OBSERVED, labels_of, left_out_for, references_of
 from cxrobust.inference.tables import read_table
 from cxrobust.predictions import REFERENCE
@@ -53,6 +52,9 @@ class ImageSource(Protocol):
 
     def stamp(self, index: int) -> str:
         """Return a cheap text that changes when image `index` may have changed: path, size and time of a file."""
+
+    def file(self, index: int) -> Path | None:
+        """Return the file that image `index` is; None of an image that is no file of its own."""
 
     def opened(self, index: int) -> tuple[str, Callable[[], NDArray[np.float32]]]:
         """Return the digest of image `index`, and what gives its pixels, so that a file is read once for both.
@@ -273,6 +275,9 @@ class _Chosen:
     def stamp(self, index: int) -> str:
         return self.source.stamp(self.rows[index])
 
+    def file(self, index: int) -> Path | None:
+        return self.source.file(self.rows[index])
+
     def opened(self, index: int) -> tuple[str, Callable[[], NDArray[np.float32]]]:
         return self.source.opened(self.rows[index])
 
@@ -280,18 +285,16 @@ class _Chosen:
         return self.source.pixels(self.rows[index])
 
 
-def files_of(source: ImageSource | None) -> tuple[Path, ...]:
+def files_of(table: ImageTable) -> tuple[Path, ...]:
     """Return the files of images that are files, one each; none of others."""
-    if isinstance(source, _Chosen):
-        return files_of(source.source)
-    return source.paths if isinstance(source, FileImages) else ()
+    source = table.images
+    files = () if source is None else map(source.file, range(len(table.ids)))
+    return tuple(file for file in files if file is not None)
 
 
 def without_folder(message: str, source: ImageSource, index: int) -> str:
     """Return what is said of image `index` with its file's name in place of its path."""
-    if isinstance(source, _Chosen):
-        return without_folder(message, source.source, source.rows[index])
-    path = source.paths[index] if isinstance(source, FileImages) else None
+    path = source.file(index)
     return message if path is None else message.replace(str(path), path.name)
 
 

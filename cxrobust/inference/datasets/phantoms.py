@@ -80,6 +80,9 @@ class DrawnImages:
         """Return the digest: what determines a drawing is known without drawing it."""
         return self.digest(index)
 
+    def file(self, index: int) -> None:
+        """Return None: it is drawn."""
+
     def opened(self, index: int) -> tuple[str, Callable[[], NDArray[np.float32]]]:
         """Return digest and pixels."""
         return self.digest(index), lambda: self.pixels(index)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -227,6 +228,10 @@ class _Joined:
     def stamp(self, index: int) -> str:
         source, own = self._find(index)
         return source.stamp(own)
+
+    def file(self, index: int) -> Path | None:
+        source, own = self._find(index)
+        return source.file(own)
 
     def opened(self, index: int) -> tuple[str, Callable[[], NDArray[np.float32]]]:
         source, own = self._find(index)
