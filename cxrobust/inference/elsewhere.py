@@ -133,16 +133,15 @@ class Elsewhere(Section):
         """
         return tuple(self._read(condition)[self.id])
 
-    def reads_findings_from_reports(self, condition: str, findings: tuple[str, ...]) -> bool:
-        """Whether a table has reports and no column of a finding.
+    def has_reports(self, condition: str) -> bool:
+        """Whether one condition's table has a column of reports.
 
         Raises
         ------
         DataError
             When the table cannot be read.
         """
-        columns = set(map(str, self._read(condition).columns))
-        return self.report in columns and not columns & {self.prefix + finding for finding in findings}
+        return self.report in set(map(str, self._read(condition).columns))
 
     def check_columns(self, findings: tuple[str, ...]) -> None:
         """See that findings are read alike from every table, so that conditions differ by what was predicted alone.

@@ -300,16 +300,16 @@ def _elsewhere_unit(regime: Elsewhere, condition: str, table: ImageTable) -> Uni
             "condition": condition,
             "table": regime.fingerprint(condition),
             "images": _labels_hash(table),
-            **_reading_of(regime, condition, table),
+            **_reading_of(regime, condition),
         }
     )
     rows = np.arange(len(table.ids))
     return Unit(regime=regime, condition=parse_condition(condition), perturbation=None, rows=rows, fold=None, key=key)
 
 
-def _reading_of(regime: Elsewhere, condition: str, table: ImageTable) -> dict[str, Any]:
-    """Return what determines how findings are read from a table's reports."""
-    if not regime.reads_findings_from_reports(condition, table.findings):
+def _reading_of(regime: Elsewhere, condition: str) -> dict[str, Any]:
+    """Return what determines which reports a table has, and how findings are read from them."""
+    if not regime.has_reports(condition):
         return {}
     settings = {key: getattr(regime, key) for key in OF_REPORTS}
     modules = (f"cxrobust.radiology_reports.{name}" for name in ("findings", "labeler", "phrases"))

@@ -14,6 +14,8 @@ from cxrobust import pipeline
 from cxrobust.checks import check, show
 from cxrobust.cli.studies import _say_faults
 from cxrobust.errors import DataError, StudyError
+from cxrobust.inference import units
+from cxrobust.inference.datasets import ImageTable
 from cxrobust.inference.elsewhere import Elsewhere, common_images
 from cxrobust.predictions import load_predictions
 from cxrobust.progress import silent
@@ -241,7 +243,28 @@ def test_probabilities_beside_reports_are_taken_as_they_are(tmp_path: Path) -> N
     told = generator(path).read("clean", findings=FINDINGS, image_ids=("b", "a"))
     np.testing.assert_array_equal(told.probabilities, [[0.2, 0.6], [0.1, 0.5]])
     assert told.written.reports == ("", "Small effusion.")
-    assert not generator(path).reads_findings_from_reports("clean", FINDINGS)
+
+
+def test_predictions_are_read_anew_from_another_column_of_reports_beside_probabilities(tmp_path: Path) -> None:
+    columns = {"Effusion": [0.1, 0.2, 0.3, 0.4], "Mass": [0.5, 0.6, 0.7, 0.8], "impression": ["No effusion."] * 4}
+    path = written(tmp_path, "csv", **columns)
+    images = ImageTable(
+        name="n",
+        citation="",
+        ids=("a", "b", "c", "d"),
+        patients=("p",) * 4,
+        findings=FINDINGS,
+        labels=np.zeros((4, 2), dtype=np.int8),
+        metadata=pd.DataFrame(index=range(4)),
+        images=None,
+    )
+    regimes = [generator(path, report=name) for name in ("report", "impression", "nothing")]
+    told = [one.read("clean", findings=FINDINGS, image_ids=images.ids).written for one in regimes]
+    assert told[0].reports != told[1].reports
+    assert told[2] is None
+    keys = [units._elsewhere_unit(one, "clean", images).key for one in (*regimes, generator(path))]
+    assert len(set(keys)) == 3
+    assert keys[3] == keys[0]
 
 
 @pytest.mark.parametrize(
