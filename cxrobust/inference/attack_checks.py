@@ -21,7 +21,7 @@ from cxrobust.inference.perturbations.attack import EACH, REPORT, SEVERAL, InBal
 from cxrobust.inference.perturbations.patch import Patch, PatchByQueries
 from cxrobust.inference.perturbations.square import Square
 from cxrobust.inference.runner import Runner
-from cxrobust.inference.units import Plan, Unit, code_hash, code_of
+from cxrobust.inference.units import Plan, Unit, code_hash, code_of, labels_hash
 from cxrobust.progress import Reporter, silent
 from cxrobust.results import finite
 
@@ -67,7 +67,8 @@ class AttackCheck:
     Each image's attack aims at one of its labelled findings, in turns: all at once may contradict one another.
     """
     without_gradient: float | None
-    """Share of images on which the gradient of the loss is 0 at every pixel, or not a number."""
+    """Share of images on which the gradient of the loss is 0 at every pixel, or not a number; None of an attack that
+    asks for none."""
     transferred: Mapping[str, float | None]
     """Loss on the images that were made on another model, by its regime."""
 
@@ -184,8 +185,12 @@ def chosen_rows(planned: Plan) -> NDArray[np.intp]:
 
 
 def _key(unit: Unit, planned: Plan, rows: NDArray[np.intp]) -> str:
-    """Return what determines a check: the unit's key holds model, attack, seed and the code of both."""
-    images = [planned.table.ids[row] for row in rows]
+    """Return what determines a check: the unit's key holds model, attack, seed and the code of both.
+
+    Of images and labels it holds those of its own shard.
+    """
+    hashed = {} if planned.pixels is None else dict(enumerate(planned.pixels.digests))
+    images = [labels_hash(planned.table, rows), *(hashed.get(row) for row in map(int, rows))]
     others = rivals(unit.perturbation, planned.study.data.size) if isinstance(unit.perturbation, InBound) else ()
     code = code_hash(*(module for one in others for module in code_of(one)))
     return sha256_json(["attack check", 3, unit.key, images, LONGER, QUERIES, code])
@@ -239,7 +244,9 @@ def _check_alone(
     return {
         **losses,
         "unbounded_wrong": _unbounded_wrong(runner, rows, attack, planned, progress.of(LONGER * steps)),
-        "without_gradient": _without_gradient(runner, clean, rows, attack, planned),
+        "without_gradient": _without_gradient(runner, clean, rows, attack, planned)
+        if attack.asks_for_gradient
+        else None,
     }
 
 

@@ -299,7 +299,7 @@ def _elsewhere_unit(regime: Elsewhere, condition: str, table: ImageTable) -> Uni
             "regime": [regime.name, regime.replicate, regime.id, regime.prefix],
             "condition": condition,
             "table": regime.fingerprint(condition),
-            "images": _labels_hash(table),
+            "images": labels_hash(table, np.arange(len(table.ids))),
             **_reading_of(regime, condition),
         }
     )
@@ -323,7 +323,6 @@ def _model_units(
     pixels: Pixels,
     perturbations: Sequence[Perturbation | None],
 ) -> Iterator[Unit]:
-    labels = _labels_hash(table)
     for fold, of_fold in _folds(regime, study, table):
         model = _model(regime, fold)
         seed = study.study.seed if regime.draws else None
@@ -338,7 +337,7 @@ def _model_units(
                     "perturbation": None if perturbation is None else _parameters(perturbation),
                     "seed": seed if perturbation is None else study.study.seed,
                     "images": [[table.ids[row], pixels.digests[row]] for row in rows],
-                    "labels": labels,
+                    "labels": labels_hash(table, rows),
                     **_references_of(perturbation, table, rows),
                     **_made_on(perturbation, study),
                     "size": study.data.size,
@@ -411,10 +410,10 @@ def _folds(regime: Regime, study: Study, table: ImageTable) -> list[tuple[str | 
     return [(fold, np.flatnonzero(values == fold)) for fold in sorted(set(values))]
 
 
-def _labels_hash(table: ImageTable) -> str:
-    return sha256_json(
-        [list(table.findings), list(table.ids), list(table.patients), sha256_bytes(table.labels.tobytes())]
-    )
+def labels_hash(table: ImageTable, rows: NDArray[np.intp]) -> str:
+    """Return the hash of what is known of some images: their ids and patients, and the label of each finding."""
+    ids, patients = ([each[row] for row in rows] for each in (table.ids, table.patients))
+    return sha256_json([list(table.findings), ids, patients, sha256_bytes(table.labels[rows].tobytes())])
 
 
 def code_of(one: Perturbation | Regime | None) -> tuple[str, ...]:

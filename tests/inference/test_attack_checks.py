@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from cxrobust import pipeline
 from cxrobust.inference import attack_checks, units
@@ -95,6 +96,26 @@ def test_a_check_is_made_again_when_what_it_compares_with_has_changed(
     monkeypatch.undo()
     units.code_hash.cache_clear()
     assert changed == (module != "apgd.py")  # which has no part in it
+
+
+def test_a_check_is_made_again_when_an_image_of_any_shard_or_its_label_has_changed(tmp_path: Path) -> None:
+    path = write_study(tmp_path)
+    rows = np.array([0, 36])
+
+    def key() -> str:
+        planned = plan(read_study(path), tmp_path / "out")
+        unit = next(one for one in planned.units if str(one.condition) == "pgd(eps=4/255, steps=3)")
+        assert 36 not in unit.rows
+        return attack_checks._key(unit, planned, rows)
+
+    found = [key(), key()]
+    Image.new("L", (20, 20), 7).save(tmp_path / "images" / "i036.png")
+    found.append(key())
+    labels = tmp_path / "labels.csv"
+    labels.write_text(labels.read_text().replace("i036,p12,0,0", "i036,p12,0,1"))
+    found.append(key())
+    assert found[0] == found[1]
+    assert len(set(found)) == 3
 
 
 def test_a_gradient_that_is_zero_or_no_number_counts_as_none(checked: Path, monkeypatch: pytest.MonkeyPatch) -> None:

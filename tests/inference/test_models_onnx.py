@@ -190,6 +190,7 @@ def test_attacks_by_scores_raise_the_loss_of_a_file_without_gradients(attack, ac
     text = text[:begin] + regime + text[end:]
     gradients = 'attack = "pgd"\neps = ["4/255", "8/255"]\nsteps = 3'
     assert gradients in text
+    text = text.replace("attack_checks = 0", "attack_checks = 2")
     (tmp_path / "study.toml").write_text(text.replace(gradients, attack + '\neps = ["64/255"]'))
     study = read_study(tmp_path / "study.toml")
     predict(study, tmp_path / "out")

@@ -211,6 +211,15 @@ def test_changed_files_are_predicted_again(tmp_path: Path) -> None:
     assert not set(keys(path)) & set(before)
 
 
+def test_a_corrected_label_makes_its_own_shard_anew(tmp_path: Path) -> None:
+    path = write_study(tmp_path)
+    before = keys(path)
+    rows = (tmp_path / "labels.csv").read_text().splitlines()
+    *words, last = rows[-1].split(",")
+    (tmp_path / "labels.csv").write_text("\n".join([*rows[:-1], ",".join([*words, str(1 - int(last))])]) + "\n")
+    assert [a == b for a, b in zip(before, keys(path), strict=True)] == [True, True, False] * 12
+
+
 NETWORK = """
 import torch
 
