@@ -6,7 +6,7 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -178,6 +178,23 @@ def sha256_file(path: Path) -> str:
     """Return the SHA-256 of a file's bytes in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def merged_hashes(tables: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """Return the hashes of several tables by name; a file that is called as another one before it gets a number.
+
+    Examples
+    --------
+    >>> merged_hashes([{"a.csv": "1"}, {"a.csv": "2", "b.csv": "3"}, {"a.csv": "1"}])
+    {'a.csv': '1', 'a.csv (2)': '2', 'b.csv': '3'}
+    """
+    found: dict[str, str] = {}
+    for name, digest in (entry for table in tables for entry in table.items()):
+        named, number = name, 1
+        while found.setdefault(named, digest) != digest:
+            number += 1
+            named = f"{name} ({number})"
+    return found
 
 
 def sha256_json(value: Any) -> str:

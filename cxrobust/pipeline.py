@@ -18,7 +18,7 @@ from cxrobust.differences import nested
 from cxrobust.documents import report
 from cxrobust.environment import ANALYSIS_PACKAGES, installed, processor, this_machine
 from cxrobust.errors import DataError, MisfitError, some
-from cxrobust.files import alone, sha256_bytes, sha256_file
+from cxrobust.files import alone, merged_hashes, sha256_bytes, sha256_file
 from cxrobust.generated_reports import generated_reports
 from cxrobust.inference import engine
 from cxrobust.left_out import write_left_out
@@ -249,9 +249,6 @@ def _describe_regimes(study: Study, predictions: PredictionSet) -> tuple[dict[st
     described = []
     for name in predictions.regimes:
         members = [one for one in predictions.index["regimes"] if one["name"] == name]
-        fingerprint: dict[str, str] = {}
-        for one in members:
-            fingerprint |= one["fingerprint"]
         described.append(
             {
                 "name": name,
@@ -260,7 +257,7 @@ def _describe_regimes(study: Study, predictions: PredictionSet) -> tuple[dict[st
                 "description": members[0]["description"],
                 "family": members[0]["family"],
                 "settings": [one["settings"] for one in members],
-                "fingerprint": fingerprint,
+                "fingerprint": merged_hashes(one["fingerprint"] for one in members),
                 **members[0].get("facts", {}),
                 **({"decides_only": True} if decides_only(_of_regime(name, predictions)) else {}),
                 **_report_faults(name, predictions),

@@ -151,6 +151,23 @@ def test_a_run_as_planned_deviates_in_nothing(tmp_path: Path) -> None:
     assert copy.read_bytes() == original.read_bytes()
 
 
+def test_a_changed_table_is_told_where_another_one_is_called_alike(tmp_path: Path) -> None:
+    path = made_elsewhere(tmp_path)
+    for part in ("", "-pgd"):
+        (tmp_path / f"made{part}").mkdir()
+        for name in "ab":
+            (tmp_path / f"{name}{part}.csv").rename(tmp_path / f"made{part}" / f"{name}.csv")
+            edit(path, f'"{name}{part}.csv"', f'"made{part}/{name}.csv"')
+    study = read_study(path)
+    register(study, place_of(study), now=NOW)
+    table = tmp_path / "made" / "a.csv"
+    table.write_text(table.read_text().replace("image000,0", "image000,1", 1).replace("image000,1.", "image000,0.9", 1))
+    results = analysed(path)
+    assert found_in(results) == [("changed", "file a.csv of a")]
+    files = {one["name"]: one["fingerprint"] for one in results.regimes}["a"]
+    assert files == {"a.csv": sha256_file(table), "a.csv (2)": sha256_file(tmp_path / "made-pgd" / "a.csv")}
+
+
 def test_without_a_registration_the_results_say_nothing_of_one(tmp_path: Path) -> None:
     assert "registration" not in analysed(made_elsewhere(tmp_path)).provenance
 

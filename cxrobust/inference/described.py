@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from cxrobust.conditions import CLEAN, Condition
-from cxrobust.files import sha256_file, sha256_json
+from cxrobust.files import merged_hashes, sha256_file, sha256_json
 from cxrobust.inference.datasets import STUDY_ID, take
 from cxrobust.inference.elsewhere import Elsewhere
 from cxrobust.inference.models import Regime
@@ -65,19 +65,17 @@ def describe_images(part: Plan) -> dict[str, Any]:
 
 def describe_regime(regime: Regime | Elsewhere, planned: Plan) -> dict[str, Any]:
     """Return settings, files by hash and facts of a regime, over all its folds."""
-    fingerprint: dict[str, str] = {}
     facts: dict[str, Any] = {}
     if isinstance(regime, Elsewhere):
-        for condition in regime.own_conditions:
-            fingerprint |= regime.fingerprint(condition)
+        fingerprint = merged_hashes(map(regime.fingerprint, regime.own_conditions))
         if planned.validation is not None:
             of_validation = regime.on_validation().fingerprint(str(CLEAN))
             fingerprint |= {f"{name} (validation)": digest for name, digest in of_validation.items()}
     else:
         units = (unit for part in planned.parts for unit in part.units if unit.regime is regime)
-        for fold in dict.fromkeys(unit.fold for unit in units):
-            fingerprint |= regime.fingerprint(fold=fold)
-            facts = facts or regime.facts(fold=fold)
+        folds = list(dict.fromkeys(unit.fold for unit in units))
+        fingerprint = merged_hashes(regime.fingerprint(fold=fold) for fold in folds)
+        facts = regime.facts(fold=folds[0])
     return {
         "name": regime.name,
         "replicate": regime.replicate,

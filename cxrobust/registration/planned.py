@@ -14,7 +14,7 @@ from cxrobust.analysis.contrasts import contrasts, curves
 from cxrobust.analysis.effects import METRIC_OF
 from cxrobust.analysis.subgroups import column_of
 from cxrobust.errors import DataError, StudyError
-from cxrobust.files import sha256_bytes
+from cxrobust.files import merged_hashes, sha256_bytes
 from cxrobust.inference.elsewhere import Elsewhere
 from cxrobust.registration import Registration, frozen_hash, refuse_to_replace, write_registration
 from cxrobust.results import MACRO, MICRO, OTHERS, WORST, Estimate, primary_condition, primary_estimand
@@ -97,14 +97,14 @@ def _inputs(study: Study) -> dict[str, Any]:
     unknown: list[str] = []
     for part in (study.data, study.validation):
         try:
-            data |= {} if part is None else dict(part.load(with_images=False).sources)
+            data = data if part is None else merged_hashes([data, part.load(with_images=False).sources])
         except StudyError as error:
             raise study.error(("data",), str(error)) from error
         except DataError:
             unknown.append("data")
     for regime in study.regimes:
         try:
-            regimes.setdefault(regime.name, {}).update(_fingerprint(regime))
+            regimes[regime.name] = merged_hashes([regimes.get(regime.name, {}), _fingerprint(regime)])
         except DataError:
             unknown.append(regime.name)
     return {"data": data, "regimes": regimes, "unknown": list(dict.fromkeys(unknown))}
@@ -112,7 +112,7 @@ def _inputs(study: Study) -> dict[str, Any]:
 
 def _fingerprint(regime: Any) -> dict[str, str]:
     if isinstance(regime, Elsewhere):
-        return {file: digest for one in regime.own_conditions for file, digest in regime.fingerprint(one).items()}
+        return merged_hashes(map(regime.fingerprint, regime.own_conditions))
     if regime.cross_fit is not None:
         raise DataError(f"regime {regime.name!r}: its folds are known once the data are read")
     return dict(regime.fingerprint())
@@ -253,7 +253,7 @@ def compared(
     regimes = tuple(regimes)
     fingerprints = {one["name"]: one["fingerprint"] for one in regimes}
     found = deviations(registration.plan, run)
-    sources = {**data.get("sources", {}), **data.get("validation", {}).get("sources", {})}
+    sources = merged_hashes([data.get("sources", {}), data.get("validation", {}).get("sources", {})])
     found += changed_inputs(registration.inputs, sources, fingerprints)
     elsewhere = [one["name"] for one in regimes if one["family"] == "elsewhere"]
     made_here = [unit for unit in units if unit["regime"] not in elsewhere]
