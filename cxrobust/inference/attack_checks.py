@@ -121,11 +121,19 @@ def check_model(
     unit = next(unit for unit in units if str(unit.condition) == str(attack.condition))
     path, images = (folder / FOLDER / f"{_key(unit, planned, rows)}{ending}" for ending in (".json", ".npy"))
     alone = read_json_table(path)
-    if not alone or not images.exists():
+    if not alone or not _holds(images, len(rows)):
         progress = _Progress(report, f"checking the attack on {unit.regime.name}")
         alone = _check_alone(runner, rows, attack, planned, images, progress)
         atomic_write_text(path, json.dumps(alone))
     return Checked(unit=unit, runner=runner, rows=rows, alone=alone)
+
+
+def _holds(path: Path, n_images: int) -> bool:
+    """Whether a file holds so many images, whole."""
+    try:
+        return len(np.load(path, mmap_mode="r", allow_pickle=False)) == n_images
+    except (OSError, EOFError, ValueError):
+        return False
 
 
 def with_transfer(models: Sequence[Checked], planned: Plan, folder: Path) -> Iterator[AttackCheck]:

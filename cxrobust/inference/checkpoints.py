@@ -31,6 +31,7 @@ _TOKENIZER = (
     "*.model",
     "chat_template*",
     "processor_config.json",
+    "generation_config.json",
 )
 _DETERMINING = ("config.json", "preprocessor_config.json", "processor_config.json")
 
@@ -72,7 +73,9 @@ def model_files(folder: Path, *, code: bool = False) -> tuple[Path, ...]:
 
 
 def tokenizer_files(folder: Path) -> tuple[Path, ...]:
-    """Return the files of a model folder that determine how texts and images are put together, sorted by name.
+    """Return the files of a model folder that determine how texts are put together with images, begin and end.
+
+    They are sorted by name.
 
     Raises
     ------

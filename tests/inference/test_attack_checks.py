@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -184,6 +185,18 @@ def test_what_is_there_is_not_done_again_and_reaches_the_results(
     pipeline.analyze(study, checked / "out")
     results = read_results(checked / "out" / "results.json")
     assert {one["regime"]: one for one in results.attack_checks} == before
+
+
+def test_attacked_images_that_are_no_longer_whole_are_made_again(checked: Path, tmp_path: Path) -> None:
+    shutil.copytree(checked / "out", tmp_path / "out")
+    kept = tmp_path / "out" / "predictions" / "checks"
+    for file in kept.glob("*.json"):
+        if set(json.loads(file.read_text())) == {"loss"}:  # of images sent from one model to another
+            file.unlink()
+    for file, n_bytes in zip(sorted(kept.glob("*.npy")), (0, 200), strict=True):
+        file.write_bytes(file.read_bytes()[:n_bytes])
+    pipeline.predict(read_study(checked / "study.toml"), tmp_path / "out")
+    assert checks(tmp_path) == checks(checked)
 
 
 def test_the_primary_conditions_attack_is_the_one_that_is_checked(checked: Path) -> None:

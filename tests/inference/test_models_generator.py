@@ -269,6 +269,15 @@ def test_a_text_ends_with_any_of_several_ends(kind, folder):
         torch.testing.assert_close(one, expected, rtol=1e-5, atol=1e-5)
 
 
+def test_another_token_that_ends_reports_makes_another_model(tmp_path):
+    save_llava(tmp_path / "llava")
+    regime, told = regime_in(tmp_path), tmp_path / "llava" / "generation_config.json"
+    before, ends = regime.fingerprint(), regime.load(FINDINGS).writer.ends
+    told.write_text(json.dumps({**json.loads(told.read_text()), "eos_token_id": ends[0] + 1}))
+    assert regime.load(FINDINGS).writer.ends == [ends[0] + 1]
+    assert regime.fingerprint() != before
+
+
 @pytest.mark.parametrize("kind", SAVED)
 def test_gradient_of_a_text_s_probability_against_finite_differences(kind, folder):
     loaded = regime_in(folder, kind).load(FINDINGS)
