@@ -168,6 +168,17 @@ def test_a_changed_table_is_told_where_another_one_is_called_alike(tmp_path: Pat
     assert files == {"a.csv": sha256_file(table), "a.csv (2)": sha256_file(tmp_path / "made-pgd" / "a.csv")}
 
 
+def test_a_changed_table_of_further_metadata_is_told(tmp_path: Path) -> None:
+    path = made_elsewhere(tmp_path)
+    own = tmp_path / "own.csv"
+    own.write_text("\n".join(["image_id,ward", *(f"image{i:03},{i % 2}" for i in range(60))]) + "\n")
+    edit(path, 'labels = "labels.csv"', 'labels = "labels.csv"\nmetadata = "own.csv"')
+    study = read_study(path)
+    assert register(study, place_of(study), now=NOW).inputs["data"]["own.csv"] == sha256_file(own)
+    own.write_text(own.read_text().replace("image000,0", "image000,1"))
+    assert found_in(analysed(path)) == [("changed", "file own.csv of data")]
+
+
 def test_without_a_registration_the_results_say_nothing_of_one(tmp_path: Path) -> None:
     assert "registration" not in analysed(made_elsewhere(tmp_path)).provenance
 

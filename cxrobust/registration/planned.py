@@ -97,7 +97,9 @@ def _inputs(study: Study) -> dict[str, Any]:
     unknown: list[str] = []
     for part in (study.data, study.validation):
         try:
-            data = data if part is None else merged_hashes([data, part.load(with_images=False).sources])
+            if part is not None:
+                table = part.table(with_images=False, needs_references=part is study.data)
+                data = merged_hashes([data, table.sources])
         except StudyError as error:
             raise study.error(("data",), str(error)) from error
         except DataError:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError, model_validator
 
 from cxrobust.errors import DataError, StudyError, counted, nearest, some
-from cxrobust.files import sha256_file
+from cxrobust.files import merged_hashes, sha256_file
 from cxrobust.inference.references import OBSERVED, labels_of, left_out_for, references_of
 from cxrobust.inference.tables import read_table
 from cxrobust.predictions import REFERENCE
@@ -207,8 +207,7 @@ class Dataset(Section):
             )
             if found is None:
                 return table
-            sources = {**table.sources, self.references.name: sha256_file(self.references)}
-            table = replace(table, references=found, sources=sources)
+            table = replace(table, references=found, sources=_with_file(table.sources, self.references))
         if table.references is None:
             return table
         reasons = left_out_for(
@@ -376,7 +375,11 @@ def _join(table: ImageTable, path: Path, column: str) -> ImageTable:
     joined = table.metadata.reset_index(drop=True).copy()
     for name in own.columns:
         joined[name] = own.loc[list(table.ids), name].to_numpy()
-    return replace(table, metadata=joined)
+    return replace(table, metadata=joined, sources=_with_file(table.sources, path))
+
+
+def _with_file(sources: Mapping[str, str], path: Path) -> dict[str, str]:
+    return merged_hashes([sources, {path.name: sha256_file(path)}])
 
 
 def _public(value: object, dumped: Any) -> Any:
