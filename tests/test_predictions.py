@@ -303,6 +303,30 @@ def test_what_differs_between_cells_is_named(changes: dict[str, object], message
         load_predictions(write_folder(tmp_path, unit(), unit("blur", **changes)))
 
 
+@pytest.mark.parametrize(
+    ("findings", "conditions", "sentence"),
+    [
+        (["Effusion", "Mass"], ["blur", "clean"], "the first condition is 'blur': clean has to be, with which others"),
+        (
+            ["Effusion", "Mass"],
+            ["clean", "blur", "blur"],
+            "condition 'blur' stands twice: every condition needs a name",
+        ),
+        (["Mass", "Mass"], ["clean", "blur"], "finding 'Mass' stands twice: every finding needs a name of its own"),
+        (["Mass", "macro"], ["clean", "blur"], "finding 'macro' has the name of an average over findings"),
+    ],
+)
+def test_names_that_would_be_taken_for_others_are_refused(
+    findings: list[str], conditions: list[str], sentence: str, tmp_path: Path
+) -> None:
+    folder = write_folder(tmp_path, unit(), unit("blur"))
+    index = json.loads((folder / "index.json").read_text())
+    index["data"]["findings"], index["conditions"] = findings, [{"name": name} for name in conditions]
+    (folder / "index.json").write_text(json.dumps(index))
+    with pytest.raises(DataError, match=f"index.json: {sentence}"):
+        load_predictions(folder)
+
+
 def test_a_missing_image_and_a_missing_cell_are_named(tmp_path: Path) -> None:
     short = unit("blur")
     short = replace(

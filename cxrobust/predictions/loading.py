@@ -19,7 +19,9 @@ from cxrobust.predictions.records import PredictionSet, UnitPredictions
 from cxrobust.predictions.scores import read_scores
 from cxrobust.predictions.units import read_unit
 from cxrobust.radiology_reports.findings import EMPTY, FOREIGN, UNREAD, in_samples
+from cxrobust.results import MACRO, MICRO, OTHERS, REPORT, WORST
 
+AVERAGES = (MACRO, MICRO, OTHERS, REPORT, WORST)
 ROUNDING = 1e-9
 """What log-odds in single precision may move `UNREAD` by."""
 
@@ -34,6 +36,7 @@ def load_predictions(folder: Path) -> PredictionSet:
         that differs between cells, a patient of both the test and the validation images, a damaged or changed file.
     """
     index = read_index(folder)
+    _check_names(folder / INDEX, index)
     test = _load_part(
         folder,
         IMAGES,
@@ -55,6 +58,22 @@ def load_predictions(folder: Path) -> PredictionSet:
     )
     _check_apart(folder, test, validation)
     return replace(test, validation=validation)
+
+
+def _check_names(path: Path, index: Mapping[str, Any]) -> None:
+    """Refuse findings and conditions that results could not tell apart, and clean images that are not the first."""
+    findings, conditions = index["data"]["findings"], [condition["name"] for condition in index["conditions"]]
+    for what, names in (("finding", findings), ("condition", conditions)):
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise DataError(f"{path}: {what} {twice!r} stands twice: every {what} needs a name of its own")
+    average = next((name for name in findings if name in AVERAGES), None)
+    if average is not None:
+        raise DataError(f"{path}: finding {average!r} has the name of an average over findings: call it otherwise")
+    if conditions[0] != str(CLEAN):
+        raise DataError(
+            f"{path}: the first condition is {conditions[0]!r}: {CLEAN} has to be, with which others are compared"
+        )
 
 
 def _load_part(
