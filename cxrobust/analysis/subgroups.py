@@ -275,7 +275,7 @@ def _interactions(
             p = finite(p_value) if reason is None and not untested else None
             if p is not None:
                 said = f"Wald χ² {statistic:.4g} with {len(same) - 1} df that all {len(same)} subgroups are alike"
-                note = "; ".join(filter(None, [*notes, said, metric.caution]))
+                note = "; ".join(filter(None, [*notes, said, _on_spread(scope, influences[:, place]), metric.caution]))
             elif reason is None and untested:
                 note = "; ".join([*notes, untested])
             else:
@@ -297,6 +297,12 @@ def _interactions(
                 )
             )
     return tuple(found)
+
+
+def _on_spread(scope: Scope, influences: NDArray[np.float64]) -> str:
+    """Name the subgroups whose estimate no patient moves; empty where there are none."""
+    flat = [name for (name, _), of_patients in zip(scope.compared, influences, strict=True) if not of_patients.any()]
+    return f"no spread between patients in {', '.join(flat)}: p takes this for certain" if flat else ""
 
 
 def wald_interaction(estimates: NDArray[np.float64], influences: NDArray[np.float64]) -> tuple[float, float]:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.api as sm
+from scipy import stats
 
 from cxrobust.analysis import analyze
 from cxrobust.analysis.sample import Sample
@@ -322,6 +323,19 @@ def test_subgroups_that_are_all_perfect_do_not_differ(predictions):
     gaps = [e for e in found.values() if " − " in e.subgroup and e.estimate is not None]
     assert len(gaps) > 50
     assert {(e.estimate, e.p_value) for e in gaps} == {(0.0, 1.0)}
+
+
+def test_an_interaction_with_a_subgroup_without_spread_takes_it_for_certain_and_says_so(predictions, found):
+    """All images of women are right and some of men are not: the square of z of the men's share alone."""
+    assert not [e for e in found.values() if e.test == "interaction" and "no spread" in e.note]
+    is_female = predictions.metadata["sex"].to_numpy() == "F"
+    right = np.where(predictions.labels == 1, 0.9, 0.1)
+    p = np.where(is_female[:, None], right, predictions.probabilities)
+    perfect = run(replace(predictions, probabilities=p), "sex", metrics=("accuracy",), interval="t")
+    place = ("accuracy", "value", "lora", "clean", "Effusion")
+    men, e = perfect["sex=M", *place], perfect["sex: interaction", *place]
+    assert e.p_value == pytest.approx(stats.chi2.sf(((1 - men.estimate) / men.se) ** 2, 1), rel=1e-9)
+    assert "no spread between patients in sex=F: p takes this for certain" in e.note
 
 
 def test_constant_scores_within_subgroups_have_no_interaction(predictions):
