@@ -67,10 +67,14 @@ class Contrast:
         return out
 
     def influences(self, values: "Values") -> NDArray[np.float64]:
-        """Return how much the estimand moves with each patient's weight, (n_places, n_patients)."""
-        if self.form is None:
-            return self.of(values.influences)
-        return np.asarray(self._slope_along(values, values.influences))
+        """Return how much the estimand moves with each patient's weight, (n_places, n_patients).
+
+        What is less than 1e-12 of the largest patient's share of 1 is rounding, and 0, as in `Values.influences`.
+        """
+        found = self.of(values.influences) if self.form is None else self._slope_along(values, values.influences)
+        share = values.shares[sorted({row for row, _, _ in self.terms})].max(axis=(0, 2))
+        found[np.abs(found) <= ROUNDING * share[:, None]] = 0.0
+        return found
 
     def contributions(self, values: "Values") -> NDArray[np.float64]:
         """Return what each patient contributes, (n_places, n_patients): influence + share of the estimand."""

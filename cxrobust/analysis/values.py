@@ -291,13 +291,12 @@ def _influences(
 ) -> NDArray[np.float64]:
     """Return contributions less each patient's share of the value, (n_rows, n_conditions, n_places, n_patients).
 
-    What rounding leaves is 0: of a value that no patient moves, as where every image is right, it would be all that a
-    test of gaps or ratios has to weigh.
+    What rounding leaves, of contributions or of a value of 1, is 0: of a value that no patient moves, as where every
+    image is right, it would be all that a test of gaps or ratios has to weigh.
     """
-    of_share = value[..., None] * shares[:, None]
-    influences = contributions - of_share
-    size = np.maximum(np.abs(contributions), np.abs(of_share)).max(axis=-1, keepdims=True)
-    influences[np.abs(influences) <= ROUNDING * size] = 0.0
+    influences = contributions - value[..., None] * shares[:, None]
+    size = np.maximum(np.abs(contributions).max(axis=-1), shares.max(axis=-1)[:, None])
+    influences[np.abs(influences) <= ROUNDING * size[..., None]] = 0.0
     return influences
 
 

@@ -538,3 +538,17 @@ def test_perfect_rankings_are_not_equivalent_beyond_all_doubt():
         assert e.estimate == 0
         assert e.p_value is None
         assert e.note.endswith("; margin 0.02; the standard error is 0 or not estimable")
+
+
+def test_means_over_other_numbers_of_runs_are_not_equivalent_beyond_all_doubt():
+    """All runs predict the same, so that means over two and over three of them differ by rounding alone."""
+    members = (("supervised", 0), ("supervised", 1), ("lora", 0), ("lora", 1), ("lora", 2))
+    made = make_predictions(n_patients=20, conditions=CONDITIONS[:2], members=members, decimals=8)
+    same = replace(made, probabilities=np.broadcast_to(made.probabilities[:1, :1], made.probabilities.shape).copy())
+    names = ("entropy", "brier-resolution", "ece-top-label-equal-mass", "log-loss", "f1")
+    settings = make_settings(metrics=names, test="noninferiority", margin=0.02, sensitivity_analyses=False)
+    settings = settings.model_copy(update={"per_metric": {"entropy": MetricSection(test="tost")}})
+    found = analyze(same, settings, reference="supervised", seed=1).estimates
+    tested = [e for e in found if e.estimand in {"regime-reference", "difference-in-differences", "perturbed-clean"}]
+    assert len(tested) > 60
+    assert {(e.estimate, e.p_value) for e in tested} == {(0.0, None)}
