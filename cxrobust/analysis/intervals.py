@@ -9,6 +9,7 @@ from scipy.special import expit, logit, ndtr, ndtri, stdtrit
 from statsmodels.stats.proportion import proportion_confint
 
 from cxrobust.analysis.quantiles import moments, tail_quantiles
+from cxrobust.results import FEW_PATIENTS
 
 NO_BOUNDS = (-np.inf, np.inf)
 
@@ -180,16 +181,19 @@ def studentized(draws: Draws, level: float) -> tuple[Interval, ...]:
         if max(abs(first), abs(last)) > most:
             found.append(no_interval("standard errors of resamples are all but 0"))
             continue
-        error = float(row[~np.isnan(row)].std(ddof=1))
+        known = row[~np.isnan(row)]
+        error, flat = float(known.std(ddof=1)), 1 - used.sum() / len(known)
         widths = se * (last - first) / error if error > 0 else 0.0
+        wide = (
+            f"interval of {widths:,.0f} standard errors: those of resamples come near 0" if widths > VERY_WIDE else ""
+        )
+        left_out = f"no spread in {flat:.2%} of resamples, which are left out" if flat > 0 else ""
         found.append(
             Interval(
                 se=error,
                 low=_within(value - se * last, draws.bounds),
                 high=_within(value - se * first, draws.bounds),
-                caution=f"interval of {widths:,.0f} standard errors: those of resamples come near 0"
-                if widths > VERY_WIDE
-                else "",
+                caution="; ".join(filter(None, (wide, left_out))),
             )
         )
     return tuple(found)
@@ -199,19 +203,22 @@ def degrees_of_freedom(influences: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return how many normal patients would give a standard error as uncertain as this one: (..., n) to (...).
 
     A sum of squares of n values of kurtosis κ has the variance of a χ² with 2n/(κ − 1) degrees of freedom, after
-    Satterthwaite 1946 (doi:10.2307/3002019). Few positive patients, or a few with many images, make it small; it is 2
-    at least, and infinite where nobody has influence or all have as much.
+    Satterthwaite 1946 (doi:10.2307/3002019). Few positive patients, or a few with many images, make it small; it is
+    infinite where nobody has influence, or all have as much. The kurtosis of few values is bounded by their number, so
+    that of fewer than 20 patients with influence it is no more than these less 1, as of a mean of so many.
 
     Examples
     --------
     >>> degrees_of_freedom(np.array([1.0, -1.0, 2.0, -2.0, 0.0, 0.0]))
-    array(11.53846154)
+    array(3.)
     """
     n = influences.shape[-1]
-    squares = (influences**2).sum(axis=-1)
+    squares, n_moving = (influences**2).sum(axis=-1), np.count_nonzero(influences, axis=-1)
     with np.errstate(invalid="ignore", divide="ignore"):
         kurtosis = n * (influences**2 * influences**2).sum(axis=-1) / squares**2
-        return np.asarray(np.where((squares > 0) & (kurtosis > 1), 2 * n / (kurtosis - 1), np.inf))
+        found = np.where((squares > 0) & (kurtosis > 1), 2 * n / (kurtosis - 1), np.inf)
+    is_few = (squares > 0) & (n_moving < FEW_PATIENTS)
+    return np.asarray(np.where(is_few, np.minimum(found, np.maximum(n_moving - 1, 1)), found))
 
 
 def expanded(draws: Draws, level: float) -> tuple[Interval, ...]:
