@@ -193,7 +193,8 @@ def _images(study: Study, asked: Preferences) -> ImageTable:
         if section is None:
             continue
         needs = section is study.data
-        others = set(section.table(with_images=False, where=where, needs_references=needs).patients)
+        listed = section.without_headers().table(with_images=False, where=where, needs_references=needs)
+        others = set(listed.patients)
         shared = [one for one in dict.fromkeys(table.patients) if one in others]
         if shared:
             raise DataError(

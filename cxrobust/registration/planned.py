@@ -98,7 +98,8 @@ def _inputs(study: Study) -> dict[str, Any]:
     for part in (study.data, study.validation):
         try:
             if part is not None:
-                table = part.table(with_images=False, needs_references=part is study.data)
+                listed = part.without_headers()
+                table = listed.table(with_images=False, needs_references=part is study.data)
                 data = merged_hashes([data, table.sources])
         except StudyError as error:
             raise study.error(("data",), str(error)) from error

@@ -4,13 +4,17 @@ import csv
 import io
 import json
 import zipfile
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from cxrobust.errors import DataError, StudyError
+from cxrobust.inference.datasets.pooled import Pooled
 from cxrobust.inference.datasets.rsna import MAPPING, RsnaPneumonia
+from cxrobust.registration.planned import register
+from cxrobust.study import parse_study
 
 from .dicoms import write_dicom
 from .held_out import both_parts
@@ -98,6 +102,20 @@ def test_dicom_files_are_read_and_their_headers_tell_age_sex_and_view(root):
     assert list(table.metadata["n_boxes"]) == [0, 2, 0]
     with pytest.raises(StudyError, match=r"\[data\] headers: no image is read where every regime's predictions"):
         rsna(root, headers=True).table(with_images=False)
+
+
+def test_rows_and_patients_are_listed_without_headers_where_no_image_is_read(root):
+    read = rsna(root, headers=True)
+    members = {"rsna": read.model_dump(mode="json", exclude_defaults=True)}
+    pooled = Pooled.model_validate({"kind": "pooled", "members": members, "match": {"P": {"rsna": "Pneumonia"}}})
+    assert read.without_headers().table(with_images=False).ids == ("aa-1", "bb-2", "cc-3")
+    assert pooled.members["rsna"].headers
+    assert pooled.without_headers().table(with_images=False).patients == ("rsna/aa-1", "rsna/bb-2", "rsna/cc-3")
+    text = f'[study]\ntitle = "t"\nseed = 1\nreference = "r"\n[data]\nkind = "rsna-pneumonia"\nroot = "{root}"\n'
+    regime = 'headers = true\n[[regimes]]\nname = "r"\nfamily = "python"\nmodel = "python:m:build"\n'
+    study = parse_study(text + regime, path=root / "study.toml")
+    made = register(study, root / "plan.json", now=datetime.now(UTC))
+    assert made.inputs["data"] == dict(read.without_headers().load(with_images=False).sources)
 
 
 def test_a_blank_id_is_named_with_its_line(root):

@@ -178,6 +178,10 @@ class Dataset(Section):
             Naming the file, the line or column, what was found and the mend.
         """
 
+    def without_headers(self) -> "Dataset":
+        """Return the section without what its image files alone tell, for who asks for rows and patients."""
+        return self.model_copy(update={"headers": False}) if "headers" in type(self).model_fields else self
+
     def table(self, *, with_images: bool = True, where: str = "[data]", needs_references: bool = True) -> ImageTable:
         """Load, add references, keep the chosen findings, join the user's own metadata, and check the contract.
 

@@ -97,6 +97,10 @@ class Pooled(Dataset):
                 raise ValueError(f"{name!r} stands twice: keep one")
         return groups
 
+    def without_headers(self) -> "Pooled":
+        """Return the section without what image files alone tell of its members."""
+        return self.model_copy(update={"members": {name: one.without_headers() for name, one in self.members.items()}})
+
     def settings(self) -> dict[str, Any]:
         """Settings as JSON values, those of members without the keys that are those of [data]."""
         members = {
