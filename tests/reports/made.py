@@ -117,7 +117,7 @@ LARGE = Made(n_regimes=12, n_findings=14, n_severities=2, more_attacks=True)
 def results(made: Made, *, images: Path | None = None) -> Results:
     """Build a study's results; with a folder, example images are written there."""
     primary = "pgd(eps=1/255, steps=20)" if made.perturbed else None
-    estimates = _adjusted(list(_estimates(made)), primary, n_regimes=made.n_regimes)
+    estimates = _estimated(made, primary)
     text = f'[study]\ntitle = "{made.title}"\nseed = 2026\nreference = "{made.regimes[0]}"\n'
     return Results(
         study=_study(made, primary),
@@ -164,6 +164,12 @@ def results(made: Made, *, images: Path | None = None) -> Results:
         power=tuple(_power(estimates, primary)),
         sensitivity=tuple(_sensitivity(estimates, primary)),
     )
+
+
+@cache
+def _estimated(made: Made, primary: str | None) -> tuple[Estimate, ...]:
+    """Return all estimates, which take most of the time."""
+    return _adjusted(list(_estimates(made)), primary, n_regimes=made.n_regimes)
 
 
 def _study(made: Made, primary: str | None) -> dict[str, Any]:

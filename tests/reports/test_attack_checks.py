@@ -219,7 +219,7 @@ def test_an_attack_that_is_not_on_what_is_right_need_not_lower_a_metric(aim: str
     ],
 )
 def test_without_a_bound_an_attack_on_reports_is_told_of_the_text(
-    aim: str, change: str, bound: str, tmp_path: Path
+    aim: str, change: str, bound: str, tmp_path: Path, drawn: Path
 ) -> None:
     """Halved where the attack's own class says that it makes the text less likely."""
     made = results(TYPICAL)
@@ -238,7 +238,7 @@ def test_without_a_bound_an_attack_on_reports_is_told_of_the_text(
     assert "It looks at the text" not in " ".join(
         attack_checks(View.of(replace(made, attack_checks=(passing,)), images=None))["sentences"]
     )
-    written = render(replace(made, attack_checks=(failing,)), formats=("html",), out=tmp_path, images=None)
+    written = render(replace(made, attack_checks=(failing,)), formats=("html",), out=tmp_path, images=None, keep=drawn)
     text = next(one for one in written if one.name == "report.html").read_text(encoding="utf-8")
     assert bound in text
     assert "leaves that finding right" not in text
@@ -297,7 +297,7 @@ def test_every_training_run_is_counted_and_the_worst_is_shown() -> None:
     assert found["several_runs"]
 
 
-def test_documents_say_what_is_shown_of_several_runs(tmp_path: Path) -> None:
+def test_documents_say_what_is_shown_of_several_runs(tmp_path: Path, drawn: Path) -> None:
     made = results(TYPICAL)
     names = [one["name"] for one in made.regimes]
     one_run = tuple(
@@ -305,7 +305,7 @@ def test_documents_say_what_is_shown_of_several_runs(tmp_path: Path) -> None:
         for name in names
     )
     for checks, there in ((one_run, False), ((*one_run, {**one_run[1], "replicate": 1}), True)):
-        written = render(replace(made, attack_checks=checks), formats=("html",), out=tmp_path, images=None)
+        written = render(replace(made, attack_checks=checks), formats=("html",), out=tmp_path, images=None, keep=drawn)
         for text in (path.read_text(encoding="utf-8") for path in written):
             assert ("each check shows the run that is farthest from passing" in text) == there
             assert ("the mean over the runs of the regime that reads" in text) == there
@@ -349,7 +349,7 @@ def test_where_rises_were_not_judged_by_accuracy_or_at_all_is_said() -> None:
     assert said(with_metrics("accuracy", conditions=1)) == ""
 
 
-def test_both_sections_stand_in_report_and_appendix_where_there_are_checks(tmp_path: Path) -> None:
+def test_both_sections_stand_in_report_and_appendix_where_there_are_checks(tmp_path: Path, drawn: Path) -> None:
     made = results(TYPICAL)
     names = [one["name"] for one in made.regimes]
     checks = tuple(
@@ -358,7 +358,7 @@ def test_both_sections_stand_in_report_and_appendix_where_there_are_checks(tmp_p
     )
     with_checks = replace(made, attack_checks=checks)
     for found, there in ((with_checks, True), (made, False)):
-        written = {path.name: path for path in render(found, formats=("html",), out=tmp_path, images=None)}
+        written = {path.name: path for path in render(found, formats=("html",), out=tmp_path, images=None, keep=drawn)}
         for name in ("report.html", "appendix.html"):
             text = written[name].read_text(encoding="utf-8")
             assert ('id="attack_checks"' in text) == there
@@ -366,7 +366,7 @@ def test_both_sections_stand_in_report_and_appendix_where_there_are_checks(tmp_p
             assert ("by how much the accuracy at the operating point recovers at most" in text) == there
 
 
-def test_regimes_that_were_not_checked_are_named_with_the_reason(tmp_path: Path) -> None:
+def test_regimes_that_were_not_checked_are_named_with_the_reason(tmp_path: Path, drawn: Path) -> None:
     made = results(TYPICAL)
     first, second, *rest = made.regimes
     regimes = (
@@ -381,16 +381,20 @@ def test_regimes_that_were_not_checked_are_named_with_the_reason(tmp_path: Path)
     assert said.endswith("(predictions made elsewhere bring no model).")
     study = {**made.study, "report": {**made.study["report"], "attack_checks": 32}}
     alone = replace(made, regimes=(regimes[0], *rest), attack_checks=(), study=study)
-    path = next(one for one in render(alone, formats=("html",), out=tmp_path, images=None) if one.name == "report.html")
+    path = next(
+        one
+        for one in render(alone, formats=("html",), out=tmp_path, images=None, keep=drawn)
+        if one.name == "report.html"
+    )
     assert "no attack of the study takes steps within a distance" in path.read_text(encoding="utf-8")
 
 
-def test_the_report_prints_that_an_attack_without_harm_fails(tmp_path: Path) -> None:
+def test_the_report_prints_that_an_attack_without_harm_fails(tmp_path: Path, drawn: Path) -> None:
     made = results(TYPICAL)
     checks = tuple(
         {**CHECK, "regime": one["name"], "condition": made.primary_condition, "attacked": 0.9} for one in made.regimes
     )
-    written = render(replace(made, attack_checks=checks), formats=("html",), out=tmp_path, images=None)
+    written = render(replace(made, attack_checks=checks), formats=("html",), out=tmp_path, images=None, keep=drawn)
     text = next(one for one in written if one.name == "report.html").read_text(encoding="utf-8")
     assert "The attack does no harm to" in text
     assert "No share, the attack does no harm" in text

@@ -164,13 +164,13 @@ def test_many_steps_are_held_against_one_of_the_same_size_and_aim():
     assert answer(replace(stronger, study=metrics), topic)[1].startswith("both are reported; no metric tells")
 
 
-def test_the_appendix_names_the_page_of_the_report(tmp_path: Path):
+def test_the_appendix_names_the_page_of_the_report(tmp_path: Path, drawn: Path):
     from cxrobust.reports.document import fill
 
     document = compose(view_of(SMALL), "appendix")
     html = fill(document, medium="pdf", paper="A4", report_pages={"limitations-title": 7, "participants-title": 2})
     assert "Limitations, p.&nbsp;7" in html
     assert "Images and patients, p.&nbsp;2" in html
-    report, appendix = render(results(SMALL), formats=("html",), out=tmp_path, images=None)
+    report, appendix = render(results(SMALL), formats=("html",), out=tmp_path, images=None, keep=drawn)
     assert 'href="#limitations"' in report.read_text(encoding="utf-8")
     assert 'href="report.html#limitations"' in appendix.read_text(encoding="utf-8")

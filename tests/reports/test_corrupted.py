@@ -8,7 +8,7 @@ from cxrobust.reports.view import View
 from .made import TYPICAL, results
 
 
-def test_a_row_for_each_corruption_and_a_column_for_each_severity(tmp_path: Path) -> None:
+def test_a_row_for_each_corruption_and_a_column_for_each_severity(tmp_path: Path, drawn: Path) -> None:
     made = results(TYPICAL, images=tmp_path)
     sheet = [one for one in made.examples if one["kind"] == "sheet"]
     conditions = [f"{name}(severity={n})" for name in ("blur", "jpeg") for n in (1, 3)]
@@ -28,13 +28,13 @@ def test_a_row_for_each_corruption_and_a_column_for_each_severity(tmp_path: Path
     assert [list(row.images) for row in rows.values()] == [
         ["severity\N{NO-BREAK SPACE}1", "severity\N{NO-BREAK SPACE}3"]
     ] * 2
-    written = render(with_them, formats=("html",), out=tmp_path, images=tmp_path)
+    written = render(with_them, formats=("html",), out=tmp_path, images=tmp_path, keep=drawn)
     text = next(path for path in written if path.name == "report.html").read_text(encoding="utf-8")
     assert "One image under every corruption" in text
     assert "One radiograph under 2\N{NO-BREAK SPACE}corruptions" in text
 
 
-def test_more_corruptions_than_a_page_has_rows_for_stand_small_in_one_figure(tmp_path: Path) -> None:
+def test_more_corruptions_than_a_page_has_rows_for_stand_small_in_one_figure(tmp_path: Path, drawn: Path) -> None:
     made = results(TYPICAL, images=tmp_path)
     (first, *_) = (one for one in made.examples if one["kind"] == "sheet")
     kept = tuple(
@@ -49,7 +49,7 @@ def test_more_corruptions_than_a_page_has_rows_for_stand_small_in_one_figure(tmp
         for n in range(1, 6)
     )
     with_them = replace(made, examples=(*made.examples, *kept))
-    written = render(with_them, formats=("html",), out=tmp_path, images=tmp_path)
+    written = render(with_them, formats=("html",), out=tmp_path, images=tmp_path, keep=drawn)
     text = next(path for path in written if path.name == "report.html").read_text(encoding="utf-8")
     assert text.count("One image under every corruption") == 1
     assert "One radiograph under 7\N{NO-BREAK SPACE}corruptions" in text

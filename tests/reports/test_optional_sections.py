@@ -193,8 +193,8 @@ def test_tables_that_paper_leaves_out_are_counted(n_tables, pdf, html, monkeypat
     assert html in said["html"]
 
 
-def test_a_subgroup_too_small_is_named_under_the_table(tmp_path: Path):
-    path, *_ = render(by_sex(0.2, 0.4), formats=("html",), out=tmp_path, images=None)
+def test_a_subgroup_too_small_is_named_under_the_table(tmp_path: Path, drawn: Path):
+    path, *_ = render(by_sex(0.2, 0.4), formats=("html",), out=tmp_path, images=None, keep=drawn)
     text = path.read_text(encoding="utf-8").replace("\N{NO-BREAK SPACE}", " ")
     assert "Patients too few to estimate: missing (3)." in text
     assert "Macro AUROC by sex." in text
@@ -213,16 +213,18 @@ def curves(made, *, steepness=0.25, finding="micro"):
 
 
 @pytest.mark.parametrize("made", [RAW, results(CLEAN_ONLY)], ids=["attacked", "clean"])
-def test_risk_coverage_curves_are_drawn_where_there_are_some(made, tmp_path: Path):
-    path, *_ = render(replace(made, risk_coverage=curves(made)), formats=("html",), out=tmp_path, images=None)
+def test_risk_coverage_curves_are_drawn_where_there_are_some(made, tmp_path: Path, drawn: Path):
+    path, *_ = render(
+        replace(made, risk_coverage=curves(made)), formats=("html",), out=tmp_path, images=None, keep=drawn
+    )
     text = path.read_text(encoding="utf-8")
     assert "Selective prediction" in text
     assert "Coverage: share of images answered" in text
     assert "Curves of each finding" not in text
     others = [one for name in ("Mass", "macro") for one in curves(made, steepness=0.9, finding=name)]
     view = View.of(replace(made, risk_coverage=(*others[:1], *curves(made), *others[1:])), images=None)
-    drawn = risk_coverage_figure(view, conditions=["clean"]).canvas(180)
-    assert max(max(line.get_ydata()) for line in drawn.axes[0].lines) == pytest.approx(0.25)  # of all pooled
+    figure = risk_coverage_figure(view, conditions=["clean"]).canvas(180)
+    assert max(max(line.get_ydata()) for line in figure.axes[0].lines) == pytest.approx(0.25)  # of all pooled
     assert selective(view)["has_others"]
-    path, *_ = render(made, formats=("html",), out=tmp_path, images=None)
+    path, *_ = render(made, formats=("html",), out=tmp_path, images=None, keep=drawn)
     assert "Selective prediction" not in path.read_text(encoding="utf-8")

@@ -112,10 +112,10 @@ def test_deviations_are_a_table_by_kind_and_nothing_is_lost():
     assert [row[1:] for row in texts] == [["0.95", "0.9"], ["none", "0.02"], ["–", "mce"], ["name = lora", "–"]]
 
 
-def test_the_report_tells_plan_and_deviations(tmp_path: Path):
+def test_the_report_tells_plan_and_deviations(tmp_path: Path, drawn: Path):
     found = [{"kind": "added", "key": "analysis.metrics: <script>", "planned": None, "run": "<script>"}]
     made = with_plan(deviations=found, estimates={"planned": 5, "added": {"metric <script>": 1}})
-    path = render(made, formats=("html",), out=tmp_path, images=None)[0]
+    path = render(made, formats=("html",), out=tmp_path, images=None, keep=drawn)[0]
     html = path.read_text()
     assert "Deviations from the registered plan" in html
     assert "2026-11-28, 07:30:05 UTC" in html

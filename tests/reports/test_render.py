@@ -37,8 +37,8 @@ def test_both_documents_are_written_and_carry_the_title(made: Made, tmp_path: Pa
     assert made.title in written[1].read_text(encoding="utf-8")
 
 
-def test_the_appendix_stands_alone_and_holds_what_reproduces_the_study(tmp_path: Path) -> None:
-    path = render(results(TYPICAL), formats=("html",), out=tmp_path, images=None)[1]
+def test_the_appendix_stands_alone_and_holds_what_reproduces_the_study(tmp_path: Path, drawn: Path) -> None:
+    path = render(results(TYPICAL), formats=("html",), out=tmp_path, images=None, keep=drawn)[1]
     found = headings(path.read_text(encoding="utf-8"))
     assert {"Computation and reproduction", "Settings", "Checklists", "References"} <= set(found)
     assert not {"Primary comparison", "Limitations"} & set(found)
@@ -53,17 +53,23 @@ def test_pages_of_anchors_are_those_on_which_they_stand() -> None:
     assert "second" in pypdf.PdfReader(io.BytesIO(made.pdf())).pages[made.pages["two"] - 1].extract_text()
 
 
-def test_every_column_of_every_table_has_a_head(tmp_path: Path) -> None:
-    path, *_ = render(results(TYPICAL, images=tmp_path), formats=("html",), out=tmp_path, images=tmp_path)
+def test_every_column_of_every_table_has_a_head(tmp_path: Path, drawn: Path) -> None:
+    path, *_ = render(results(TYPICAL, images=tmp_path), formats=("html",), out=tmp_path, images=tmp_path, keep=drawn)
     heads = re.findall(r'<th scope="col"[^>]*>(.*?)</th>', path.read_text(encoding="utf-8"), flags=re.S)
     assert len(heads) > 50
     assert all(re.sub(r"<[^>]+>", "", head).strip() for head in heads)
 
 
-def test_a_section_appears_when_its_data_exist(tmp_path: Path) -> None:
+def test_a_section_appears_when_its_data_exist(tmp_path: Path, drawn: Path) -> None:
     found = {}
     for name, made in (("clean", CLEAN_ONLY), ("attacked", TYPICAL)):
-        path, *_ = render(results(made, images=tmp_path), formats=("html",), out=tmp_path / name, images=tmp_path)
+        path, *_ = render(
+            results(made, images=tmp_path),
+            formats=("html",),
+            out=tmp_path / name,
+            images=tmp_path,
+            keep=drawn,
+        )
         found[name] = headings(path.read_text(encoding="utf-8"))
     assert "Corruptions" in found["attacked"]
     assert "Corruptions" not in found["clean"]
@@ -112,8 +118,8 @@ def test_the_same_results_give_the_same_bytes(tmp_path: Path) -> None:
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
 
 
-def test_the_html_report_fetches_nothing(tmp_path: Path) -> None:
-    path, *_ = render(results(TYPICAL, images=tmp_path), formats=("html",), out=tmp_path, images=tmp_path)
+def test_the_html_report_fetches_nothing(tmp_path: Path, drawn: Path) -> None:
+    path, *_ = render(results(TYPICAL, images=tmp_path), formats=("html",), out=tmp_path, images=tmp_path, keep=drawn)
     html = path.read_text(encoding="utf-8")
     assert not re.findall(r"src=\"(?!data:)", html)
     assert not re.findall(r"url\((?!['\"]?data:)(?!#)", html)

@@ -98,9 +98,9 @@ def test_the_sentence_counts_other_findings_whose_interval_leaves_out_no_change(
 
 
 @pytest.mark.parametrize("with_them", [True, False])
-def test_sections_stand_where_there_are_data(with_them: bool, tmp_path: Path) -> None:
+def test_sections_stand_where_there_are_data(with_them: bool, tmp_path: Path, drawn: Path) -> None:
     found = made() if with_them else results(TYPICAL)
-    written = render(found, formats=("html",), out=tmp_path, images=None)
+    written = render(found, formats=("html",), out=tmp_path, images=None, keep=drawn)
     text = next(path for path in written if path.name == "report.html").read_text(encoding="utf-8")
     assert ("Transfer between regimes" in text) == with_them
     assert ("Change of each finding under an attack on Effusion" in text) == with_them
@@ -161,7 +161,7 @@ def test_transfer_is_the_mean_over_the_runs_that_read() -> None:
     assert not sections["transfer"].build(View.of(first, images=None))["several_runs"]
 
 
-def test_the_mean_of_the_others_stands_in_the_table_where_there_is_one(tmp_path: Path) -> None:
+def test_the_mean_of_the_others_stands_in_the_table_where_there_is_one(tmp_path: Path, drawn: Path) -> None:
     plain = made()
     view = View.of(plain, images=None)
     mean = replace(
@@ -174,5 +174,5 @@ def test_the_mean_of_the_others_stands_in_the_table_where_there_is_one(tmp_path:
         finding="others",
     )
     for found, there in ((replace(plain, estimates=(*plain.estimates, mean)), True), (plain, False)):
-        written = {path.name: path for path in render(found, formats=("html",), out=tmp_path, images=None)}
+        written = {path.name: path for path in render(found, formats=("html",), out=tmp_path, images=None, keep=drawn)}
         assert ("mean of the others" in written["report.html"].read_text(encoding="utf-8").lower()) == there
