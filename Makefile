@@ -16,7 +16,9 @@ demo: setup
 	$(BIN)/cxrobust demo --out demo
 
 test: setup $(BROWSER) $(CLUSTER)
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+	@# As in the set-up: else each of the processes that tests start would compile our own code anew.
+	@test -z "$$PYTHONDONTWRITEBYTECODE" || $(BIN)/python -m compileall -q cxrobust
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: lint types docs test
 

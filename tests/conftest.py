@@ -19,6 +19,11 @@ if shutil.which("nvidia-smi") is None:
 REPOSITORY = Path(__file__).parent.parent
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files marked as long, so that workers, each of which does a file as a whole, end together."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder of the public data sets beside the project; a test that needs it skips, by name, where it is absent."""

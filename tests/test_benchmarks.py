@@ -20,6 +20,8 @@ from cxrobust.radiology_reports.labeler import Label
 from cxrobust.radiology_reports.scores import scorer
 from tests.inference.tiny import unit_files
 
+pytestmark = pytest.mark.long
+
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 

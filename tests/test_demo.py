@@ -16,6 +16,7 @@ from cxrobust.results import read_results
 from cxrobust.study import read_study
 
 pytest.importorskip("torch")
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")

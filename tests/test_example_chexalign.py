@@ -25,6 +25,7 @@ from cxrobust.radiology_reports.phrases import OBSERVATIONS as OBSERVED
 from cxrobust.study import Study, read_study
 
 pytest.importorskip("torch")
+pytestmark = pytest.mark.long
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "chexalign-mini"
 OBSERVATIONS = {"Effusion": "Pleural Effusion", "Nodule": "Lung Lesion"}

@@ -14,6 +14,8 @@ from cxrobust.pipeline import analyze, predict
 from cxrobust.results import Results, read_results
 from cxrobust.study import Study, read_study
 
+pytestmark = pytest.mark.long
+
 EXAMPLE = Path(__file__).parent.parent / "examples" / "nih-chexnet"
 REGIMES = ("pretrained", "nih_25", "results")
 N_IMAGES, N_PATIENTS = 22_433, 6_187

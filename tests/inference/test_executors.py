@@ -32,6 +32,7 @@ from .test_skipping import SENSITIVE, blacken
 from .tiny import MODULE, unit_files, with_executor, write_study
 
 pytest.importorskip("torch")
+pytestmark = pytest.mark.long
 
 KILLED_ONCE = (
     MODULE

@@ -19,6 +19,7 @@ from cxrobust.study import read_study
 from .tiny import unit_files, write_study, write_validation
 
 pytest.importorskip("torch")
+pytestmark = pytest.mark.long
 
 KILLS = """
 import json, os, random, signal, sys, time

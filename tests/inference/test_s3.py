@@ -22,7 +22,10 @@ from .tiny import unit_files, with_executor
 pytest.importorskip("torch")
 s3fs = pytest.importorskip("s3fs")
 moto_server = pytest.importorskip("moto.server")
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 N_UNITS = 2 * 6 * 3 + 2
 """Two regimes, six conditions, three shards; and the validation images of each regime."""
 

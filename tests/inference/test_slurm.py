@@ -25,6 +25,7 @@ from .test_executors import with_executor
 from .tiny import unit_files
 
 pytest.importorskip("torch")
+pytestmark = pytest.mark.long
 PATHS = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
 NEEDED = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scancel", "squeue", "sinfo")
 CONFIGURATION = """

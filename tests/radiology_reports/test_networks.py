@@ -13,6 +13,8 @@ from cxrobust.radiology_reports.labeler import Label
 from cxrobust.radiology_reports.phrases import OBSERVATIONS
 from cxrobust.radiology_reports.scores import Pairs, each, measured, scorer
 
+pytestmark = pytest.mark.long
+
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 WORDS = [

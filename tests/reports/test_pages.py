@@ -17,6 +17,8 @@ from cxrobust.reports.view import View
 
 from .made import LARGE, SMALL, TYPICAL, Made, results
 
+pytestmark = pytest.mark.long
+
 SIZES: dict[Paper, tuple[float, float]] = {"A4": (595.28, 841.89), "Letter": (612, 792)}
 """In points."""
 HEAD, FOOT = 21, 19
@@ -36,8 +38,13 @@ def document_of(made: Made) -> Document:
 
 
 @cache
+def content_of(made: Made, paper: Paper) -> bytes:
+    return lay_out(fill(document_of(made), medium="pdf", paper=paper)).pdf()
+
+
+@cache
 def printed(made: Made, paper: Paper) -> pypdfium2.PdfDocument:
-    return pypdfium2.PdfDocument(lay_out(fill(document_of(made), medium="pdf", paper=paper)).pdf())
+    return pypdfium2.PdfDocument(content_of(made, paper))
 
 
 def lines(page: pypdfium2.PdfPage) -> Iterator[Line]:
@@ -147,8 +154,8 @@ def test_a_table_over_several_pages_repeats_its_head() -> None:
 
 
 def test_a_word_that_is_parted_has_a_hyphen_that_search_and_copy_know() -> None:
-    content = lay_out(fill(compose(View.of(results(SMALL), images=None)), medium="pdf", paper="A4")).pdf()
-    text = "".join(page.extract_text() for page in pypdf.PdfReader(io.BytesIO(content)).pages)
+    pages = pypdf.PdfReader(io.BytesIO(content_of(SMALL, "A4"))).pages
+    text = "".join(page.extract_text() for page in pages)
     assert re.search(r"[a-z]{2}-\n[a-z]{2}", text)
     assert "\N{HYPHEN}" not in text
 
@@ -171,7 +178,7 @@ def test_numbers_of_citations_stay_together() -> None:
 
 
 def test_names_of_regimes_are_not_parted() -> None:
-    content = lay_out(fill(compose(View.of(results(TYPICAL), images=None)), medium="pdf", paper="A4")).pdf()
-    text = "".join(page.extract_text() for page in pypdf.PdfReader(io.BytesIO(content)).pages)
+    pages = pypdf.PdfReader(io.BytesIO(content_of(TYPICAL, "A4"))).pages
+    text = "".join(page.extract_text() for page in pages)
     assert text.count("supervised") > 20
     assert text.replace("-\n", "").count("supervised") == text.count("supervised")

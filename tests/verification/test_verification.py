@@ -32,6 +32,8 @@ from ..test_without_torch import made_elsewhere
 from . import tampering
 from .verdicts import differing, found
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
