@@ -13,7 +13,7 @@ from cxrobust.analysis.metrics import Metric
 from cxrobust.analysis.operating_points import choose_thresholds
 from cxrobust.analysis.purposes import Purpose
 from cxrobust.analysis.resampling import Counts, patient_counts
-from cxrobust.conditions import parse_condition
+from cxrobust.conditions import Condition, parse_condition
 from cxrobust.predictions import PredictionSet
 from cxrobust.radiology_reports.findings import UNREAD
 from cxrobust.results import Threshold
@@ -170,10 +170,13 @@ class Sample:
 def _up_to_each(conditions: Sequence[str]) -> tuple[tuple[int, ...], ...]:
     parsed = [parse_condition(name) for name in conditions]
 
+    def is_weaker(one: Condition, other: Condition) -> bool:
+        if one.series != other.series or one.strength is None or other.strength is None:
+            return False  # a condition that does not say how strong it is may be the stronger
+        return one.strength <= other.strength
+
     def up_to(c: int) -> tuple[int, ...]:
-        own = parsed[c].strength
-        alike = [i for i, other in enumerate(parsed) if i != c and other.series == parsed[c].series]
-        return (*(i for i in alike if own is not None and (parsed[i].strength or 0.0) <= own), c)
+        return (*(i for i, other in enumerate(parsed) if i != c and is_weaker(other, parsed[c])), c)
 
     return tuple(up_to(c) for c in range(len(parsed)))
 

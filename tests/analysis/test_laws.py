@@ -222,3 +222,15 @@ def test_a_finding_that_is_often_undefined_is_left_out_of_the_macro_average():
             alone = found[metric, estimand, regime, condition, "Effusion"]
             assert (e.estimate, e.ci_low, e.p_value) == (alone.estimate, alone.ci_low, alone.p_value)
             assert e.note.startswith("macro over 1 of 2 findings, without Mass (not defined in ")
+
+
+def test_a_perturbation_that_tells_no_strength_is_no_weaker_one_of_its_name():
+    """Robust accuracy at severity 3 asks for the clean image and severities 1 and 3, and not for the plain `blur`."""
+    conditions = ("clean", "blur", "blur(severity=1)", "blur(severity=3)")
+    made = make_predictions(seed=8, n_patients=30, findings=("Mass",), conditions=conditions)
+    found = by_key(run(made, metrics=("robust-accuracy",), operating_point=0.5))
+    right = (made.probabilities[0, :, :, 0] >= 0.5) == (made.labels[:, 0] == 1)
+    for condition, asked in (("blur", (0, 1)), ("blur(severity=1)", (0, 2)), ("blur(severity=3)", (0, 2, 3))):
+        expected = right[list(asked)].all(axis=0).mean()
+        one = found["robust-accuracy", "value", made.regimes[0], condition, "Mass"]
+        assert one.estimate == pytest.approx(expected, abs=1e-12)
