@@ -197,7 +197,7 @@ def influences_of(
     Influences sum to 0 and their spread is the standard error, so that a shift alone makes the contributions of a study
     whose contrast is not 0. The estimates of one metric should stand together.
     """
-    settings = study.analysis.model_copy(update={"resamples": 100})  # none is used
+    settings = study.analysis  # whose resamples say which findings macro averages leave out
     sample = Sample.draw(predictions, settings, seed=study.study.seed)
     done, of_metric = "", sample
     known: tuple[Contrast, ...] = ()

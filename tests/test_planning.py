@@ -206,6 +206,27 @@ def test_influences_are_those_of_the_standard_error(estimand: str) -> None:
             assert linearised_se(influences) == pytest.approx(one.se, rel=0.25)
 
 
+def test_influences_on_a_macro_average_are_on_the_findings_that_the_analysis_counts() -> None:
+    """Two patients are positive: 12 % of 1,000 resamples lack both, and 24 of the first 100, more than 20 %."""
+    made = make_predictions(seed=2, n_patients=30, conditions=("clean", PRIMARY))
+    labels = made.labels.copy()
+    labels[:, 1] = made.patients < 2
+    predictions = replace(made, labels=labels)
+    text = study_of("supervised").text.replace("resamples = 200", "resamples = 1000").replace("seed = 1", "seed = 59")
+    study = parse_study(text, path=Path("study.toml"))
+    found = analyze(predictions, study.analysis, reference="supervised", seed=study.study.seed)
+    wanted = [
+        one
+        for name in ("Effusion", "Mass", "macro")
+        for one in found.estimates
+        if (one.estimand, one.condition, one.finding) == ("difference-in-differences", PRIMARY, name)
+        and one.metric == "auroc"
+    ]
+    assert "macro over" not in wanted[-1].note
+    effusion, mass, macro = influences_of(wanted, predictions, study)
+    np.testing.assert_allclose(macro, (effusion + mass) / 2, atol=1e-15)
+
+
 def test_influences_on_scores_of_reports_are_those_of_the_standard_error() -> None:
     """Of the patients with a report that is scored, and of the regimes that write any."""
     members = (("supervised", 0), ("silent", 0), ("lora", 0))
