@@ -8,15 +8,20 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from cxrobust.errors import DataError
+
+T = TypeVar("T")
 
 LEFTOVER = ".cxrobust-partial-"
 """How the name of a file begins that is not whole yet; a killed run leaves such files, and `alone` removes them."""
 ABANDONED = 3600.0
 """Seconds after which such a file of another machine, whose processes cannot be seen from here, counts as left."""
+BLOCK = 4096
+"""Values that are held at once of many."""
 
 
 def atomic_write(path: Path, write: Callable[[Path], None]) -> None:
@@ -200,6 +205,35 @@ def merged_hashes(tables: Iterable[Mapping[str, str]]) -> dict[str, str]:
 def sha256_json(value: Any) -> str:
     """Return the SHA-256 of a JSON value in its canonical form (sorted keys, no spaces)."""
     return sha256_bytes(canonical_json(value).encode())
+
+
+def sha256_json_list(values: Iterable[Any]) -> str:
+    """Return what `sha256_json` gives of the list of these values, of which only some are held at once.
+
+    Examples
+    --------
+    >>> sha256_json_list(str(i) for i in range(5000)) == sha256_json([str(i) for i in range(5000)])
+    True
+    """
+    digest, between = hashlib.sha256(b"["), b""
+    for block in in_blocks(values):
+        digest.update(between + canonical_json(block)[1:-1].encode())
+        between = b","
+    digest.update(b"]")
+    return digest.hexdigest()
+
+
+def in_blocks(values: Iterable[T], size: int = BLOCK) -> Iterator[list[T]]:
+    """Yield the values in lists of `size`, the last of which may be shorter.
+
+    Examples
+    --------
+    >>> list(in_blocks("abcde", 2))
+    [['a', 'b'], ['c', 'd'], ['e']]
+    """
+    rest = iter(values)
+    while block := list(islice(rest, size)):
+        yield block
 
 
 def canonical_json(value: Any) -> str:

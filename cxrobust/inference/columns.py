@@ -57,10 +57,11 @@ def read_age(values: "pd.Series[str]") -> "pd.Series[float]":
     >>> read_age(pd.Series(["58", "058Y", "006M", "", "414Y"])).tolist()
     [58.0, 58.0, 0.5, nan, nan]
     """
-    parts = values.str.strip().str.extract(r"^(?P<number>\d+(?:\.\d+)?)(?P<unit>[YMWD]?)$")
+    distinct = pd.Series(values.unique(), dtype=values.dtype)
+    parts = distinct.str.strip().str.extract(r"^(?P<number>\d+(?:\.\d+)?)(?P<unit>[YMWD]?)$")
     years = {"": 1.0, "Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
     age = parts["number"].astype("float64") * parts["unit"].map(years).astype("float64")
-    return age.where(age <= OLDEST)
+    return values.map(dict(zip(distinct, age.where(age <= OLDEST), strict=True))).astype("float64")
 
 
 def read_sex(values: "pd.Series[str]") -> "pd.Series[str]":

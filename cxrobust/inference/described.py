@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from cxrobust.conditions import CLEAN, Condition
-from cxrobust.files import merged_hashes, sha256_file, sha256_json
+from cxrobust.files import merged_hashes, sha256_file, sha256_json_list
 from cxrobust.inference.datasets import STUDY_ID, take
 from cxrobust.inference.elsewhere import Elsewhere
 from cxrobust.inference.models import Regime
@@ -16,14 +16,15 @@ from cxrobust.inference.perturbations.corruption import Corruption
 from cxrobust.inference.references import faults
 from cxrobust.inference.units import Plan, Unit
 from cxrobust.predictions import REFERENCE, registration_of, report_faults_of
+from cxrobust.texts import Texts
 
 
 def image_rows(part: Plan) -> pd.DataFrame:
     """Return image, patient, the data set's metadata and labels, a row an image that is not left out."""
-    table = take(part.table, part.kept.tolist())
+    table = take(part.table, part.kept)
     images = table.own_metadata
-    images.insert(0, "image_id", list(table.ids))
-    images.insert(1, "patient_id", list(table.patients))
+    images.insert(0, "image_id", Texts(table.ids).series())
+    images.insert(1, "patient_id", Texts(table.patients).series())
     if table.references is not None:
         images[REFERENCE] = pd.array(list(table.references), dtype="string")
     for k, finding in enumerate(table.findings):
@@ -59,7 +60,7 @@ def describe_images(part: Plan) -> dict[str, Any]:
         "sources": dict(table.sources),
         "images_sha256": None
         if part.pixels is None
-        else sha256_json([(table.ids[row], part.pixels.digests[row]) for row in part.kept]),
+        else sha256_json_list((table.ids[row], part.pixels.digests[row]) for row in part.kept),
     }
 
 
@@ -128,7 +129,7 @@ def list_units(part: Plan, folder: Path) -> list[dict[str, Any]]:
 
 def _describe_references(part: Plan) -> dict[str, Any]:
     """Return how many images have a reference, and which references tell nothing and why."""
-    table = take(part.table, part.kept.tolist())
+    table = take(part.table, part.kept)
     given = table.references or ()
     return {"n": sum(bool((one or "").strip()) for one in given), "faults": faults(given, table.ids)}
 

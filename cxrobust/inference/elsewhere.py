@@ -174,7 +174,7 @@ class Elsewhere(Section):
                     f"it out of both"
                 )
 
-    def read(self, condition: str, *, findings: tuple[str, ...], image_ids: tuple[str, ...]) -> Told:
+    def read(self, condition: str, *, findings: tuple[str, ...], image_ids: Sequence[str]) -> Told:
         """Return what the table says of the images in the order asked for.
 
         Raises
@@ -217,7 +217,7 @@ class Elsewhere(Section):
         return Told(probabilities=decided(0.5 + (states - 0.5) * sure, states, unread=UNREAD), written=written)
 
     def _sureness(
-        self, path: Path, rows: pd.DataFrame, written: Written, image_ids: tuple[str, ...]
+        self, path: Path, rows: pd.DataFrame, written: Written, image_ids: Sequence[str]
     ) -> NDArray[np.float64]:
         """Return c of each report, from the probability of its tokens or as the table says; NaN where unknown."""
         self._check_one_unit(path, rows)
@@ -254,7 +254,7 @@ class Elsewhere(Section):
         path: Path,
         rows: pd.DataFrame,
         column: str,
-        image_ids: tuple[str, ...],
+        image_ids: Sequence[str],
         *,
         most: float,
         least: float = -np.inf,
@@ -275,7 +275,7 @@ class Elsewhere(Section):
         return values
 
     def _probabilities(
-        self, path: Path, frame: pd.DataFrame, findings: tuple[str, ...], image_ids: tuple[str, ...]
+        self, path: Path, frame: pd.DataFrame, findings: tuple[str, ...], image_ids: Sequence[str]
     ) -> NDArray[np.float64]:
         columns = [self.prefix + finding for finding in findings]
         known = [str(column) for column in frame.columns]

@@ -1,7 +1,7 @@
 """What the headers of DICOM files say of patients and views."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -29,7 +29,7 @@ def with_headers(metadata: pd.DataFrame, images: FileImages | None) -> pd.DataFr
     return metadata.join(read_headers(images.paths))
 
 
-def read_headers(paths: Sequence[Path]) -> pd.DataFrame:
+def read_headers(paths: Iterable[Path]) -> pd.DataFrame:
     """Return sex, age in years and view of each file, in the order of `paths`; missing where a header does not tell.
 
     Pixels are not read. A file that is no DICOM tells nothing.

@@ -2,10 +2,11 @@
 
 import io
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from PIL.TiffImagePlugin import PHOTOMETRIC_INTERPRETATION, TiffImageFile
 
 from cxrobust.errors import CxrobustError, DataError, require, some
 from cxrobust.files import sha256_bytes, sha256_file
+from cxrobust.texts import Texts
 
 DICOM = (".dcm", ".dicom")
 EXTENSIONS = (".png", ".jpg", ".jpeg", *DICOM, ".tif", ".tiff", ".bmp", ".webp", ".pgm")
@@ -33,6 +35,8 @@ NEEDED_OF_DICOM = (
 )  # fmt: skip
 LOOKUP_TABLES = ("VOILUTSequence", "ModalityLUTSequence")
 """In the order in which they end the range of values."""
+FOLDERS = 1024
+"""Whose names are kept at once."""
 MOST_WORDS = 200
 """Characters of what another library says that our own sentence takes; pydicom's may hold a whole table."""
 MOST_PIXELS = 80_000_000
@@ -106,11 +110,17 @@ def fit(image: NDArray[np.float32], size: int) -> NDArray[np.float32]:
 class FileImages:
     """Images that are files, one each."""
 
-    paths: tuple[Path, ...]
+    names: Texts
+    """Their paths, without an object for each."""
+
+    @property
+    def paths(self) -> Iterator[Path]:
+        """The file of each image."""
+        return map(Path, self.names)
 
     def digest(self, index: int) -> str:
         """Return the SHA-256 of the file."""
-        path = self.paths[index]
+        path = self.file(index)
         try:
             return sha256_file(path)
         except OSError as error:
@@ -118,7 +128,7 @@ class FileImages:
 
     def stamp(self, index: int) -> str:
         """Return path, size and time of the last change."""
-        path = self.paths[index]
+        path = self.file(index)
         try:
             status = path.stat()
         except OSError as error:
@@ -127,15 +137,15 @@ class FileImages:
 
     def file(self, index: int) -> Path:
         """Return the file."""
-        return self.paths[index]
+        return Path(self.names[index])
 
     def pixels(self, index: int) -> NDArray[np.float32]:
         """Return image `index` as grey, (height, width) in [0, 1]; see `decode`."""
-        return decode(self.paths[index])
+        return decode(self.file(index))
 
     def opened(self, index: int) -> tuple[str, Callable[[], NDArray[np.float32]]]:
         """Return digest and pixels, which are decoded when they are called for, by reading the file once."""
-        path = self.paths[index]
+        path = self.file(index)
         try:
             content = path.read_bytes()
         except OSError as error:
@@ -189,29 +199,24 @@ def names_in(folder: Path) -> frozenset[str]:
         raise DataError(f"{folder}: the folder cannot be listed ({reason(error)}): correct its permissions") from error
 
 
+def _lister() -> Callable[[Path], frozenset[str]]:
+    """Return `names_in`, which asks for each folder once, as long as no more than some are in turn."""
+    return lru_cache(maxsize=FOLDERS)(names_in)
+
+
 def missing_files(paths: Iterable[Path]) -> tuple[Path, ...]:
     """Return those of `paths` that do not exist, listing each folder once instead of asking for each file."""
-    listed: dict[Path, frozenset[str]] = {}
-    missing = []
-    for path in paths:
-        if path.parent not in listed:
-            listed[path.parent] = names_in(path.parent)
-        if path.name not in listed[path.parent]:
-            missing.append(path)
-    return tuple(missing)
+    listed = _lister()
+    return tuple(path for path in paths if path.name not in listed(path.parent))
 
 
-def with_endings(root: Path, names: Sequence[str]) -> list[Path]:
-    """Return the file of each image id: the id itself, or the id with the first of `EXTENSIONS` that exists."""
-    files = []
-    listed: dict[Path, frozenset[str]] = {}
-    for name in names:
-        path = root / name
-        if path.parent not in listed:
-            listed[path.parent] = names_in(path.parent)
-        endings = [ending for ending in ("", *EXTENSIONS) if path.name + ending in listed[path.parent]]
-        files.append(path.with_name(path.name + (endings[0] if endings else "")))
-    return files
+def with_endings(root: Path, names: Iterable[str]) -> Iterator[Path]:
+    """Yield the file of each image id: the id itself, or the id with the first of `EXTENSIONS` that exists."""
+    listed = _lister()
+    for path in (root / name for name in names):
+        there = listed(path.parent)
+        endings = [ending for ending in ("", *EXTENSIONS) if path.name + ending in there]
+        yield path.with_name(path.name + (endings[0] if endings else ""))
 
 
 _tolerating: ContextVar[bool] = ContextVar("tolerating missing image files", default=False)
@@ -227,7 +232,7 @@ def tolerating_missing_files() -> Iterator[None]:
         _tolerating.reset(before)
 
 
-def file_images(paths: Sequence[Path], *, mend: str) -> FileImages:
+def file_images(paths: Iterable[Path], *, mend: str) -> FileImages:
     """Return `paths` as a source of images.
 
     Raises
@@ -235,10 +240,11 @@ def file_images(paths: Sequence[Path], *, mend: str) -> FileImages:
     DataError
         When some do not exist: how many, the first three, and `mend`.
     """
-    missing = missing_files(paths)
-    if missing and not (_tolerating.get() and len(missing) < len(paths)):
-        raise DataError(f"{len(missing):,} of {len(paths):,} image files are missing ({some(missing)}): {mend}")
-    return FileImages(tuple(paths))
+    files = FileImages(Texts(map(str, paths)))
+    missing, n = missing_files(files.paths), len(files.names)
+    if missing and not (_tolerating.get() and len(missing) < n):
+        raise DataError(f"{len(missing):,} of {n:,} image files are missing ({some(missing)}): {mend}")
+    return files
 
 
 def _decode_picture(path: Path, file: io.BytesIO) -> NDArray[np.float32]:

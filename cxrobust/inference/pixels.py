@@ -12,19 +12,35 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from cxrobust.errors import DataError
-from cxrobust.files import atomic_write_text, begin_file, finish_file, read_json_table, sha256_file, sha256_json
+from cxrobust.files import (
+    atomic_write_text,
+    begin_file,
+    finish_file,
+    in_blocks,
+    sha256_bytes,
+    sha256_file,
+    sha256_json,
+    sha256_json_list,
+)
 from cxrobust.inference import images
 from cxrobust.inference.datasets import ImageSource, ImageTable, without_folder
 from cxrobust.inference.decoding import Decoders, Decoding
 from cxrobust.inference.images import fit
+from cxrobust.inference.tables import giving_memory_back
+from cxrobust.predictions.parquet import read_table, write_table
 from cxrobust.progress import Reporter
+from cxrobust.texts import Texts
 
 T = TypeVar("T")
 
-DIGESTS = "digests.json"
+DIGESTS = "digests.parquet"
+REMEMBERED = pa.schema([pa.field(name, pa.large_binary(), nullable=False) for name in ("image", "stamp", "digest")])
+"""Columns of the file of digests: the id of each image, a hash of its stamp, and its digest."""
 UNREADABLE = "unreadable"
 """What stands for the hash of an image whose file cannot be opened."""
 WHITE = 65535
@@ -38,7 +54,7 @@ class Pixels:
     values: NDArray[np.uint16]
     """(n_images, size, size), 0 to 65535; while `decoding` is at work, those of the first images alone. What is on a
     disk may have been damaged there: `stored` checks it."""
-    digests: tuple[str, ...]
+    digests: Sequence[str]
     """One hash an image, of the file's bytes or of what else determines it."""
     sums: NDArray[np.uint32] | None = None
     """The checksum of each image's `values` as they were decoded; None where they came checked."""
@@ -183,7 +199,7 @@ def _damaged(path: Path | None, why: object) -> DataError:
 
 def _name(size: int, digests: Sequence[str]) -> str:
     """Return the name of the array of these images, as the program decodes them today."""
-    return f"pixels-{size}-{sha256_json([_decoder(), list(digests)])[:32]}.npy"
+    return f"pixels-{size}-{sha256_json([_decoder(), sha256_json_list(digests)])[:32]}.npy"
 
 
 @contextmanager
@@ -195,7 +211,7 @@ def _room_for(path: Path) -> Iterator[None]:
 
 
 def _begun(
-    table: ImageTable, digests: tuple[str, ...], size: int, path: Path, skip_unreadable: bool, decoders: Decoders
+    table: ImageTable, digests: Texts, size: int, path: Path, skip_unreadable: bool, decoders: Decoders
 ) -> Pixels:
     """Have images decoded into a temporary file beside `path`, which takes its place when it is whole."""
     source, unreadable = _source(table), dict[int, str]()
@@ -229,7 +245,7 @@ def _begun(
             raise DataError(f"{table.name}: no image can be read: {unreadable[0]}")
         with _room_for(path):
             values.flush()
-            noted = {"sums": sums.tolist(), "unreadable": dict(sorted(unreadable.items()))}
+            noted = {"sums": sums.astype("<u4").tobytes().hex(), "unreadable": dict(sorted(unreadable.items()))}
             atomic_write_text(_notes(path), json.dumps(noted, ensure_ascii=False))
             finish_file(temporary, path)
 
@@ -255,7 +271,7 @@ def _noted(path: Path, n_images: int) -> tuple[NDArray[np.uint32], dict[int, str
     notes = _notes(path)
     try:
         noted = json.loads(notes.read_text(encoding="utf-8"))
-        sums = np.array(noted["sums"], dtype=np.uint32)
+        sums = np.frombuffer(bytes.fromhex(noted["sums"]), dtype="<u4").astype(np.uint32)
         unreadable = {int(row): str(why) for row, why in noted["unreadable"].items()}
     except (OSError, ValueError, RecursionError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise _damaged(path, f"its checksums in {notes.name}: {images.reason(error)}") from error
@@ -264,7 +280,7 @@ def _noted(path: Path, n_images: int) -> tuple[NDArray[np.uint32], dict[int, str
     return sums, unreadable
 
 
-def hash_images(table: ImageTable, *, folder: Path, report: Reporter, skip_unreadable: bool = False) -> tuple[str, ...]:
+def hash_images(table: ImageTable, *, folder: Path, report: Reporter, skip_unreadable: bool = False) -> Texts:
     """Return a hash of each image; `folder` remembers those of files that have not changed.
 
     Raises
@@ -272,7 +288,34 @@ def hash_images(table: ImageTable, *, folder: Path, report: Reporter, skip_unrea
     DataError
         When the table has no images, or one cannot be read; with `skip_unreadable`, the hash of one is `UNREADABLE`.
     """
-    return _digests(table, _source(table), folder, report, skip_unreadable)
+    with giving_memory_back():
+        return _hashed(table, folder / DIGESTS, report, skip_unreadable)
+
+
+def _hashed(table: ImageTable, memory: Path, report: Reporter, skip_unreadable: bool) -> Texts:
+    source, images = _source(table), Texts(table.ids).array
+    known = _remembered(memory)
+    places = pc.index_in(images, value_set=known["image"]).fill_null(-1).to_numpy()
+    stamps, digests = known["stamp"], known["digest"]
+
+    def one(row: int) -> tuple[str, str]:
+        try:
+            stamp, place = sha256_bytes(source.stamp(row).encode("utf-8", "surrogatepass"))[:32], int(places[row])
+            if place >= 0 and stamps[place].as_py() == stamp.encode():
+                return stamp, digests[place].as_py().decode()
+            return stamp, source.digest(row)
+        except DataError:
+            if not skip_unreadable:
+                raise
+            return "", UNREADABLE
+
+    pairs = in_blocks(_each(one, len(images), "hashing images", report))
+    blocks = [[Texts(column).array for column in zip(*block, strict=True)] for block in pairs]
+    stamped, hashed = (pa.chunked_array(column) for column in zip(*blocks, strict=True))
+    found = pa.table([images, stamped, hashed], schema=REMEMBERED)
+    if not found.equals(known):
+        write_table(found, memory)
+    return Texts(hashed)
 
 
 def _source(table: ImageTable) -> ImageSource:
@@ -281,31 +324,13 @@ def _source(table: ImageTable) -> ImageSource:
     return table.images
 
 
-def _digests(
-    table: ImageTable, source: ImageSource, folder: Path, report: Reporter, skip_unreadable: bool
-) -> tuple[str, ...]:
-    memory = folder / DIGESTS
-    known = read_json_table(memory)
-
-    def one(row: int) -> list[str]:
-        try:
-            return known_or_new(row)
-        except DataError:
-            if not skip_unreadable:
-                raise
-            return ["", UNREADABLE]
-
-    def known_or_new(row: int) -> list[str]:
-        stamp = source.stamp(row)
-        match known.get(table.ids[row]):
-            case [before, str(digest)] if before == stamp:
-                return [stamp, digest]
-        return [stamp, source.digest(row)]
-
-    found = dict(zip(table.ids, _each(one, len(table.ids), "hashing images", report), strict=True))
-    if found != known:
-        atomic_write_text(memory, json.dumps(found))
-    return tuple(digest for _, digest in found.values())
+def _remembered(path: Path) -> pa.Table:
+    """Return what an earlier run kept of images and their hashes; nothing where the file is missing or damaged."""
+    with suppress(DataError):
+        table = read_table(path)
+        if table.schema == REMEMBERED:
+            return table
+    return REMEMBERED.empty_table()
 
 
 def _reserve(path: Path) -> None:
@@ -320,15 +345,8 @@ def _decoder() -> list[str]:
     return [sha256_file(Path(file)) for file in (images.__file__, __file__)]
 
 
-def _each(work: Callable[[int], T], n: int, task: str, report: Reporter) -> list[T]:
-    done = []
+def _each(work: Callable[[int], T], n: int, task: str, report: Reporter) -> Iterator[T]:
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        try:
-            for result in pool.map(work, range(n)):
-                done.append(result)
-                if len(done) % 64 == 0 or len(done) == n:
-                    report(task, len(done), n)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    return done
+        for rows in in_blocks(range(n), 256):
+            yield from pool.map(work, rows)
+            report(task, rows[-1] + 1, n)

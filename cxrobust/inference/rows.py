@@ -10,6 +10,7 @@ import pandas as pd
 from cxrobust.errors import DataError, counted, nearest, some
 from cxrobust.inference.images import reason as reason_of
 from cxrobust.inference.tables import line
+from cxrobust.texts import Texts
 
 Views = Literal["frontal", "all"] | tuple[str, ...]
 """`frontal`, `all`, or values that the data set gives its views, for example `["LATERAL", "LL"]`."""
@@ -101,9 +102,9 @@ def check_once(ids: "pd.Series[str]", path: Path) -> None:
     DataError
         Naming both lines of the first, and how many there are.
     """
-    again = ids[ids.duplicated()]
-    if again.empty:
+    if not Texts(ids).repeated:
         return
+    again = ids[ids.duplicated()]
     image, row = again.iloc[0], again.index[0]
     first, others = ids.index[ids == image][0], again.nunique() - 1
     more = f", and so do {counted(others, 'other image')}" if others else ""

@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import pandas as pd
+import pyarrow as pa
 
 from cxrobust.errors import DataError, counted, nearest, some
 from cxrobust.spreadsheets import bare_cells
 
 COMPRESSED: Mapping[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 LONGEST_CELL = 2**31 - 1
+ROWS = 16_384
+"""Rows of a table whose cells are Python's own texts at once, before they become columns of Arrow."""
 
 
 def read_table(path: Path, *, needs: Sequence[str], what: str) -> pd.DataFrame:
@@ -33,7 +36,8 @@ def read_table(path: Path, *, needs: Sequence[str], what: str) -> pd.DataFrame:
     """
     try:
         header = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        with pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", chunksize=ROWS) as parts:
+            frame = pd.concat(parts)
         _check_header(header.iloc[0], path, what)
         _check_widths(frame, path, what)
     except FileNotFoundError:
@@ -45,6 +49,18 @@ def read_table(path: Path, *, needs: Sequence[str], what: str) -> pd.DataFrame:
     if frame.empty:
         raise DataError(f"{path}: {what} has no rows: get the file again")
     return bare_cells(frame)
+
+
+@contextmanager
+def giving_memory_back() -> Iterator[None]:
+    """Give what tables needed while they were read back to the system; Arrow's own allocator keeps much of it."""
+    usual = pa.default_memory_pool()
+    pa.set_memory_pool(pa.system_memory_pool())
+    try:
+        yield
+    finally:
+        pa.default_memory_pool().release_unused()  # that of the pool in use, whichever is asked
+        pa.set_memory_pool(usual)
 
 
 def check_columns(frame: pd.DataFrame, path: Path, *, needs: Sequence[str], what: str) -> None:

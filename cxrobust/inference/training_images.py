@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.errors import DataError, some
-from cxrobust.files import sha256_json
+from cxrobust.files import sha256_bytes, sha256_json, sha256_json_list
 from cxrobust.inference.datasets import Dataset, ImageTable
 from cxrobust.inference.datasets import read_section as read_table_of_data
 from cxrobust.inference.datasets.pooled import Pooled
@@ -24,14 +24,14 @@ class TrainingImages:
 
     section: Dataset
     table: ImageTable
-    digests: tuple[str, ...]
+    digests: Sequence[str]
 
     @property
     def fingerprint(self) -> dict[str, str]:
         """SHA-256 of the label files, and of all images."""
         labels = {f"train/{name}": digest for name, digest in self.table.sources.items()}
-        listed = list(zip(self.table.ids, self.digests, strict=True))
-        return {**labels, "train/images": sha256_json([listed, self.table.labels.tolist()])}
+        images = sha256_json_list(zip(self.table.ids, self.digests, strict=True))
+        return {**labels, "train/images": sha256_json([images, sha256_bytes(self.table.labels.tobytes())])}
 
     def pixels(self, *, folder: Path, report: Reporter) -> Pixels:
         """Decode the images, or open what an earlier run decoded."""

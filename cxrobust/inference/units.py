@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cxrobust.conditions import CLEAN, Condition, parse_condition
 from cxrobust.errors import DataError, StudyError, nearest, some
-from cxrobust.files import sha256_bytes, sha256_file, sha256_json
+from cxrobust.files import sha256_bytes, sha256_file, sha256_json, sha256_json_list
 from cxrobust.inference.datasets import Dataset, ImageTable, take
 from cxrobust.inference.decoding import Decoders
 from cxrobust.inference.elsewhere import OF_REPORTS, Elsewhere, common_images
@@ -326,18 +326,24 @@ def _model_units(
     for fold, of_fold in _folds(regime, study, table):
         model = _model(regime, fold)
         seed = study.study.seed if regime.draws else None
+        shards = [of_fold[first : first + study.compute.shard] for first in range(0, len(of_fold), study.compute.shard)]
+        images = [
+            {
+                "images": sha256_json([[table.ids[row], pixels.digests[row]] for row in rows]),
+                "labels": labels_hash(table, rows),
+            }
+            for rows in shards
+        ]
         for perturbation in perturbations:
             condition = CLEAN if perturbation is None else perturbation.condition
-            for first in range(0, len(of_fold), study.compute.shard):
-                rows = of_fold[first : first + study.compute.shard]
+            for rows, shown in zip(shards, images, strict=True):
                 content = {
                     "format": UNIT_FORMAT,
                     "model": model,
                     "condition": str(condition),
                     "perturbation": None if perturbation is None else _parameters(perturbation),
                     "seed": seed if perturbation is None else study.study.seed,
-                    "images": [[table.ids[row], pixels.digests[row]] for row in rows],
-                    "labels": labels_hash(table, rows),
+                    **shown,
                     **_references_of(perturbation, table, rows),
                     **_made_on(perturbation, study),
                     "size": study.data.size,
@@ -412,7 +418,7 @@ def _folds(regime: Regime, study: Study, table: ImageTable) -> list[tuple[str | 
 
 def labels_hash(table: ImageTable, rows: NDArray[np.intp]) -> str:
     """Return the hash of what is known of some images: their ids and patients, and the label of each finding."""
-    ids, patients = ([each[row] for row in rows] for each in (table.ids, table.patients))
+    ids, patients = (sha256_json_list(each[row] for row in rows) for each in (table.ids, table.patients))
     return sha256_json([list(table.findings), ids, patients, sha256_bytes(table.labels[rows].tobytes())])
 
 

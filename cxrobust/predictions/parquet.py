@@ -8,6 +8,8 @@ import pyarrow.parquet as pq
 from cxrobust.errors import DataError
 from cxrobust.files import atomic_write, sha256_file
 
+ROWS = 65_536
+"""Rows that are encoded at once."""
 AGAIN = "delete it and run cxrobust predict again"
 
 
@@ -16,7 +18,7 @@ def write_table(table: pa.Table, path: Path) -> None:
     atomic_write(
         path,
         lambda temporary: pq.write_table(
-            table, temporary, write_page_checksum=True, compression="zstd", store_schema=True
+            table, temporary, row_group_size=ROWS, write_page_checksum=True, compression="zstd", store_schema=True
         ),
     )
 

@@ -15,6 +15,7 @@ from cxrobust.errors import CxrobustError, DataError
 from cxrobust.inference import images
 from cxrobust.inference.headers import read_headers
 from cxrobust.inference.images import ArrayImages, FileImages, decode, file_images, fit, missing_files
+from cxrobust.texts import Texts
 
 from .dicoms import compressed, lossless_jpeg, write_dicom
 
@@ -504,7 +505,7 @@ def test_array_digest_tells_images_apart(grey):
 def test_file_digest_and_stamp(grey, tmp_path):
     path = tmp_path / "a.png"
     Image.fromarray(grey).save(path)
-    source = FileImages((path,))
+    source = FileImages(Texts([str(path)]))
     before = source.stamp(0)
     assert source.digest(0) == hashlib.sha256(path.read_bytes()).hexdigest()
     np.testing.assert_array_equal(source.pixels(0), decode(path))

@@ -104,7 +104,7 @@ def test_a_corrupt_cache_is_named_or_made_again(damage: str, tmp_path: Path) -> 
         unit.unlink()
     (cache,) = (folder / "cache").glob("pixels-*.npy")
     if damage == "no hashes":
-        (folder / "cache" / "digests.json").write_text("{")
+        (folder / "cache" / "digests.parquet").write_text("{")
     else:
         whole_cache = cache.read_bytes()
         if damage == "another shape":

@@ -1,7 +1,6 @@
 """Images decoded once: exact, remembered, and refused where their cache is damaged."""
 
 import errno
-import json
 import os
 import shutil
 import threading
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
@@ -23,6 +23,7 @@ from cxrobust.inference.decoding import Decoders
 from cxrobust.inference.images import FileImages
 from cxrobust.inference.pixels import Pixels, open_pixels
 from cxrobust.progress import silent
+from cxrobust.texts import Texts
 
 N, SIDE = 5, 16
 
@@ -91,10 +92,10 @@ def test_files_whose_hash_is_known_are_decoded_alike_and_not_read_again(
     paths = [tmp_path / f"{i}.png" for i in range(N)]
     for path, levels in zip(paths, Grey().levels, strict=True):
         Image.fromarray(levels.astype(np.uint8)).save(path)
-    source = FileImages(tuple(paths))
+    source = FileImages(Texts(map(str, paths)))
     first = open_again(source, tmp_path / "first")
     (tmp_path / "second").mkdir()
-    shutil.copy(tmp_path / "first" / "digests.json", tmp_path / "second")  # as after a run killed between the two
+    shutil.copy(tmp_path / "first" / "digests.parquet", tmp_path / "second")  # as after a run killed between the two
     second = open_again(source, tmp_path / "second")
     assert first.digests == second.digests
     assert [one.path.name for one in (first, second)] == [second.path.name] * 2
@@ -171,16 +172,17 @@ def test_what_is_not_decoded_when_a_run_ends_is_thrown_away(tmp_path: Path) -> N
         threading.Timer(0.2, source.let_go.set).start()
     with pytest.raises(DataError, match="interrupted"):
         pixels.batch(np.array([N - 1]))
-    assert [path.name for path in tmp_path.iterdir()] == ["digests.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["digests.parquet"]
 
 
 @pytest.mark.parametrize("note", ["", "[1]", "5", '{"i0": 5, "i1": ["stamp 1"], "i2": [], "i3": null}', "{" * 100_000])
 def test_a_damaged_note_of_digests_is_as_good_as_none(note: str, tmp_path: Path) -> None:
     source = Grey()
     expected = open_again(source, tmp_path).digests
-    (tmp_path / "digests.json").write_text(note)
+    (tmp_path / "digests.parquet").write_text(note)
     assert open_again(source, tmp_path).digests == expected
-    assert set(json.loads((tmp_path / "digests.json").read_text())) == {f"i{i}" for i in range(N)}
+    kept = pq.read_table(tmp_path / "digests.parquet")
+    assert kept["image"].to_pylist() == [f"i{i}".encode() for i in range(N)]
 
 
 @pytest.mark.parametrize("n_bytes", [0, 60, 1000])

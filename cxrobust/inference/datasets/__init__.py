@@ -16,13 +16,14 @@ from pydantic import Field, ValidationError, model_validator
 from cxrobust.errors import DataError, StudyError, counted, nearest, some
 from cxrobust.files import merged_hashes, sha256_file
 from cxrobust.inference.references import OBSERVED, labels_of, left_out_for, references_of
-from cxrobust.inference.tables import read_table
+from cxrobust.inference.tables import giving_memory_back, read_table
 from cxrobust.predictions import REFERENCE
 from cxrobust.predictions.pooling import Pool
 from cxrobust.radiology_reports.phrases import OBSERVATIONS
 from cxrobust.registry import Registry
 from cxrobust.results import MACRO, MICRO, OTHERS, REPORT, WORST
 from cxrobust.study.sections import DataPath, Section, StudyPath
+from cxrobust.texts import Texts
 
 MISSING = -1
 """The label of a finding that nobody judged on an image: left out of that finding's estimates, and counted."""
@@ -82,8 +83,9 @@ class ImageTable:
     name: str
     """The data set in words, for example `NIH ChestX-ray14`."""
     citation: str
-    ids: tuple[str, ...]
-    patients: tuple[str, ...]
+    ids: Sequence[str]
+    """`cxrobust.texts.Texts` where there may be many, as for patients."""
+    patients: Sequence[str]
     """Sampling unit of each image."""
     findings: tuple[str, ...]
     labels: NDArray[np.int8]
@@ -190,10 +192,11 @@ class Dataset(Section):
         """
         reads = self.label_source == "references"  # then findings are no columns of the data set
         source = self.model_copy(update={"findings": "all"}) if reads else self
-        table = self._with_references(source.load(with_images=with_images), where, needs_references)
-        table = _choose_findings(self._labelled_by_references(table) if reads else table, self.findings)
-        _check(table)
-        return table if self.metadata is None else _join(table, self.metadata, self.metadata_id)
+        with giving_memory_back():
+            table = self._with_references(source.load(with_images=with_images), where, needs_references)
+            table = _choose_findings(self._labelled_by_references(table) if reads else table, self.findings)
+            _check(table)
+            return table if self.metadata is None else _join(table, self.metadata, self.metadata_id)
 
     def _with_references(self, table: ImageTable, where: str, needed: bool) -> ImageTable:
         """Return the table with its references, without images that lack one, or whose is too long, as is asked."""
@@ -270,7 +273,7 @@ class _Chosen:
     """Some images of a source, in an order of one's own."""
 
     source: ImageSource
-    rows: tuple[int, ...]
+    rows: NDArray[np.intp]
 
     def digest(self, index: int) -> str:
         return self.source.digest(self.rows[index])
@@ -301,16 +304,18 @@ def without_folder(message: str, source: ImageSource, index: int) -> str:
     return message if path is None else message.replace(str(path), path.name)
 
 
-def take(table: ImageTable, rows: Sequence[int]) -> ImageTable:
+def take(table: ImageTable, rows: Sequence[int] | NDArray[np.intp]) -> ImageTable:
     """Return the table with these rows alone, in this order."""
-    chosen = list(rows)
+    chosen = np.asarray(rows, dtype=np.intp)
+    if np.array_equal(chosen, np.arange(len(table.ids))):
+        return table
     return replace(
         table,
-        ids=tuple(table.ids[row] for row in chosen),
-        patients=tuple(table.patients[row] for row in chosen),
+        ids=Texts(table.ids[row] for row in chosen),
+        patients=Texts(table.patients[row] for row in chosen),
         labels=table.labels[chosen],
         metadata=table.metadata.iloc[chosen].reset_index(drop=True),
-        images=None if table.images is None else _Chosen(table.images, tuple(chosen)),
+        images=None if table.images is None else _Chosen(table.images, chosen),
         references=None if table.references is None else tuple(table.references[row] for row in chosen),
     )
 
@@ -349,8 +354,7 @@ def _check(table: ImageTable) -> None:
     if not table.ids:
         left_out = ", ".join(f"{count:,} {reason}" for reason, count in table.exclusions.items())
         raise DataError(f"{table.name}: no image is left{f' ({left_out})' if left_out else ''}: correct [data]")
-    repeated = pd.Series(table.ids)[pd.Series(table.ids).duplicated()].unique()
-    if len(repeated):
+    if repeated := Texts(table.ids).repeated:
         raise DataError(
             f"{table.name}: {len(repeated):,} image ids stand more than once ({some(repeated)}): "
             f"every image needs one row"
@@ -371,14 +375,15 @@ def _join(table: ImageTable, path: Path, column: str) -> ImageTable:
         raise DataError(f"{path}: image {own.index[own.index.duplicated()][0]!r} stands twice: keep one row an image")
     if REFERENCE in own.columns:
         raise DataError(f"{path}: a column of metadata is called {REFERENCE!r}, which means reports here: rename it")
-    absent = [image for image in table.ids if image not in own.index]
+    ids = list(table.ids)
+    absent = [image for image in ids if image not in own.index]
     if absent:
         raise DataError(
             f"{path}: {counted(len(absent), 'image')} of {table.name} without a row ({some(absent)}): add them"
         )
     joined = table.metadata.reset_index(drop=True).copy()
     for name in own.columns:
-        joined[name] = own.loc[list(table.ids), name].to_numpy()
+        joined[name] = own.loc[ids, name].to_numpy()
     return replace(table, metadata=joined, sources=_with_file(table.sources, path))
 
 

@@ -16,6 +16,7 @@ from cxrobust.inference.rows import Rows, Views, check_once, find_file
 from cxrobust.inference.tables import line, read_table
 from cxrobust.predictions.pooling import Pool
 from cxrobust.study.sections import DataPath
+from cxrobust.texts import Texts
 
 FINDINGS = (
     "Atelectasis",
@@ -101,8 +102,8 @@ class CheXpert(Dataset):
         return ImageTable(
             name=named(f"CheXpert ({self.split})", self.pool),
             citation=CITATION + (CITATION_OF_TEST if self.split == "test" else ""),
-            ids=tuple(frame["image"]),
-            patients=tuple(frame["patient"]),
+            ids=Texts(frame["image"]),
+            patients=Texts(frame["patient"]),
             findings=findings,
             labels=read_labels(frame, findings, path=path, uncertain=self.uncertain, blank=POLICY[self.unmentioned]),
             metadata=_metadata(frame),
@@ -116,9 +117,9 @@ class CheXpert(Dataset):
         folder = self.images or self.root
         found = {patient: base for base in _bases(folder, self.split) for patient in names_in(base)}
         usual = folder / self.split
-        parts = zip(frame["patient"], frame["study"], frame["file"], strict=True)
+        parts = zip(*(Texts(frame[column]) for column in ("patient", "study", "file")), strict=True)
         return file_images(
-            [found.get(patient, usual) / study / file for patient, study, file in parts],
+            (found.get(patient, usual) / study / file for patient, study, file in parts),
             mend=f"download them, or correct {'images' if self.images else 'root'} in [data]",
         )
 

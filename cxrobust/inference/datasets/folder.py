@@ -14,6 +14,7 @@ from cxrobust.inference.images import LOOKED_FOR, FileImages, file_images, with_
 from cxrobust.inference.rows import Rows, check_filled, check_once
 from cxrobust.inference.tables import line, read_table
 from cxrobust.study.sections import DataPath
+from cxrobust.texts import Texts
 
 NEVER_FINDINGS = ("sex", "age", "view", "fold")
 SPLITS = ("train", "training", "val", "valid", "validate", "validation", "dev", "test", "testing")
@@ -72,8 +73,8 @@ class ImageFolder(Dataset):
         return ImageTable(
             name=self.name or self.labels.name.partition(".")[0],
             citation=self.citation,
-            ids=tuple(frame[self.id].str.strip()),
-            patients=tuple(frame[self.patient].str.strip()),
+            ids=Texts(frame[self.id].str.strip()),
+            patients=Texts(frame[self.patient].str.strip()),
             findings=findings,
             labels=read_labels(frame, findings, path=self.labels, uncertain=self.uncertain),
             metadata=in_common_words(about.reset_index(drop=True)),
@@ -123,9 +124,9 @@ class ImageFolder(Dataset):
         mend = "put them there, or correct root in [data]"
         if column in frame.columns:
             check_filled(frame, (column,), self.labels)
-            files = [self.root / name for name in frame[column]]
+            files = (self.root / name for name in Texts(frame[column]))
             return file_images(files, mend=f"{mend} or the paths in {self.labels.name}")
-        return file_images(with_endings(self.root, list(frame[self.id])), mend=f"{mend} ({LOOKED_FOR})")
+        return file_images(with_endings(self.root, Texts(frame[self.id])), mend=f"{mend} ({LOOKED_FOR})")
 
 
 def _holds_labels(values: "pd.Series[str]", path: Path) -> bool:

@@ -13,6 +13,7 @@ from cxrobust.files import sha256_file
 from cxrobust.inference.datasets import Dataset, ImageTable, dataset
 from cxrobust.inference.images import ArrayImages, reason
 from cxrobust.study.sections import DataPath
+from cxrobust.texts import Texts
 
 MOST_CLASSES = 1000
 SPLITS = ("train", "val", "test")
@@ -44,7 +45,7 @@ class MedMnist(Dataset):
         """Read the split's arrays and name the findings."""
         images, labels, n_classes = _read(self.file, self.split)
         findings, values = self._findings(labels, n_classes)
-        ids = tuple(f"{self.split}_{index:05}" for index in range(len(labels)))
+        ids = Texts(f"{self.split}_{index:05}" for index in range(len(labels)))
         return ImageTable(
             name=f"MedMNIST {self.file.stem}",
             citation=CITATION,

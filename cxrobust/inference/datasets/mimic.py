@@ -19,6 +19,7 @@ from cxrobust.inference.rows import Rows, Views, check_filled, check_once
 from cxrobust.inference.tables import check_columns, read_table
 from cxrobust.predictions.pooling import Pool
 from cxrobust.study.sections import DataPath
+from cxrobust.texts import Texts
 
 BY_RADIOLOGIST = "test-set-labeled"
 IMAGE, STUDY, PATIENT, VIEW = "dicom_id", "study_id", "subject_id", "ViewPosition"
@@ -98,8 +99,8 @@ class MimicCxrJpg(Dataset):
         return ImageTable(
             name=named("MIMIC-CXR-JPG" + (" (labels by a radiologist)" if part == BY_RADIOLOGIST else ""), self.pool),
             citation=CITATION,
-            ids=tuple(kept[IMAGE]),
-            patients=tuple(kept[PATIENT]),
+            ids=Texts(kept[IMAGE]),
+            patients=Texts(kept[PATIENT]),
             findings=findings,
             labels=read_labels(rows, findings, path=paths[2], uncertain=self.uncertain, blank=POLICY[self.unmentioned]),
             metadata=kept.drop(columns=[IMAGE, PATIENT]).rename(columns={VIEW: "view"}).reset_index(drop=True),
@@ -143,12 +144,12 @@ class MimicCxrJpg(Dataset):
 
     def _images(self, frame: pd.DataFrame) -> FileImages:
         folder = self.images or self.root / "files"
-        names = zip(frame[PATIENT], frame[STUDY], frame[IMAGE], strict=True)
+        names = zip(*(Texts(frame[column]) for column in (PATIENT, STUDY, IMAGE)), strict=True)
         return file_images(
-            [
+            (
                 folder / f"p{patient[:2]}" / f"p{patient}" / f"s{study}" / f"{image}.jpg"
                 for patient, study, image in names
-            ],
+            ),
             mend=f"download them, or correct {'images' if self.images else 'root'} in [data]",
         )
 

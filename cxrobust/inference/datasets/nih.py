@@ -18,6 +18,7 @@ from cxrobust.inference.images import FileImages, file_images, names_in
 from cxrobust.inference.rows import Rows, check_filled, check_once, find_file, not_in, read_list
 from cxrobust.inference.tables import line, read_table
 from cxrobust.study.sections import DataPath
+from cxrobust.texts import Texts
 
 FINDINGS = (
     "Atelectasis",
@@ -96,11 +97,11 @@ class NihChestXray14(Dataset):
         path = self.labels or _label_file(self.root, by_readers=by_readers)
         columns = (LABELS, PATIENT) if not by_readers else (PATIENT, *ADJUDICATED)
         frame = read_table(path, needs=[ID, *columns], what="the label file of NIH ChestX-ray14")
-        files = _find_images(self.images or self.root) if with_images or self.list == "present" else {}
+        folders = _find_images(self.images or self.root) if with_images or self.list == "present" else {}
         rows = self._of_split(frame, path)
         chosen = self._list_file(with_images=with_images)
         if self.list == "present":
-            rows = rows.only(rows.frame[ID].isin(set(files)), "without an image file")
+            rows = rows.only(rows.frame[ID].isin(set(folders)), "without an image file")
         elif chosen is not None:
             rows = self._listed(rows, chosen, known=frozenset(frame[ID]), source=path.name)
         frame = rows.frame
@@ -109,12 +110,12 @@ class NihChestXray14(Dataset):
         return ImageTable(
             name=name,
             citation=CITATION + (CITATION_OF_ADJUDICATED if by_readers else ""),
-            ids=tuple(frame[ID]),
-            patients=tuple(frame[PATIENT]),
+            ids=Texts(frame[ID]),
+            patients=Texts(frame[PATIENT]),
             findings=ADJUDICATED if by_readers else FINDINGS,
             labels=_read_adjudicated(frame, path) if by_readers else _read_findings(frame[LABELS], path),
             metadata=_metadata(frame.drop(columns=[*ADJUDICATED, LABELS], errors="ignore")),
-            images=self._images(frame[ID], files) if with_images else None,
+            images=self._images(frame[ID], folders) if with_images else None,
             exclusions=rows.exclusions,
             sources={file.name: sha256_file(file) for file in (path, chosen) if file is not None},
         )
@@ -155,10 +156,10 @@ class NihChestXray14(Dataset):
         by_official_list = with_images and self.list is None and self.labeler == "nih"
         return usual if by_official_list and usual.is_file() else None
 
-    def _images(self, names: Iterable[str], files: Mapping[str, Path]) -> FileImages:
+    def _images(self, names: Iterable[str], folders: Mapping[str, Path]) -> FileImages:
         folder = self.images or self.root
         return file_images(
-            [files.get(name, folder / name) for name in names],
+            (folders.get(name, folder) / name for name in Texts(names)),
             mend='put them there, or write list = "present" in [data] to take the images that are there',
         )
 
@@ -173,10 +174,10 @@ def _label_file(root: Path, *, by_readers: bool) -> Path:
 
 
 def _find_images(folder: Path) -> dict[str, Path]:
-    """Return where each name lies; a folder that comes first wins where a name lies in two."""
+    """Return in which folder each name lies; a folder that comes first wins where a name lies in two."""
     parts = sorted(folder.glob("images_*"))
     places = [folder, folder / "images", *(part / "images" for part in parts), *parts]
-    return {name: place / name for place in reversed(places) for name in names_in(place)}
+    return {name: place for place in reversed(places) for name in names_in(place)}
 
 
 def _read_findings(texts: "pd.Series[str]", path: Path) -> NDArray[np.int8]:

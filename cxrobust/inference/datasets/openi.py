@@ -18,6 +18,7 @@ from cxrobust.inference.rows import Rows, Views
 from cxrobust.inference.tables import read_table
 from cxrobust.predictions.pooling import Pool
 from cxrobust.study.sections import DataPath
+from cxrobust.texts import Texts
 
 HEADINGS = {
     "Airspace Disease": ("Airspace Disease",),
@@ -107,8 +108,8 @@ class OpenI(Dataset):
         return ImageTable(
             name=named("Indiana University chest X-rays (Open-i)", self.pool),
             citation=CITATION,
-            ids=tuple(frame["image"]),
-            patients=tuple(frame["report"]),
+            ids=Texts(frame["image"]),
+            patients=Texts(frame["report"]),
             findings=findings,
             labels=np.array([[name in one for name in findings] for one in frame["found"]], dtype=np.int8),
             metadata=about if self.projections is not None else about.drop(columns="view"),
@@ -144,10 +145,10 @@ class OpenI(Dataset):
         for number in frame["report"].str.removeprefix("CXR").unique():
             listed |= {place / number: names_in(place / number) for place in places if number in listed[place]}
         return file_images(
-            [
+            (
                 _file(listed, image, report.removeprefix("CXR"))
                 for image, report in frame[["image", "report"]].to_numpy()
-            ],
+            ),
             mend=f"download them, or correct {'images' if self.images else 'root'} in [data]",
         )
 

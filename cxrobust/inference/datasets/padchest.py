@@ -18,6 +18,7 @@ from cxrobust.inference.images import FileImages, file_images, names_in
 from cxrobust.inference.rows import Rows, Views, check_filled, check_once, find_file
 from cxrobust.inference.tables import line, read_table
 from cxrobust.study.sections import DataPath
+from cxrobust.texts import Texts
 
 LABEL_FILES = ("PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv",)
 ID, FOLDER, PATIENT, STUDY, VIEW, LABELS = "ImageID", "ImageDir", "PatientID", "StudyID", "Projection", "Labels"
@@ -81,8 +82,8 @@ class PadChest(Dataset):
         return ImageTable(
             name="PadChest" + (" (labels by physicians)" if self.labeler == "physician" else ""),
             citation=CITATION,
-            ids=tuple(rows.frame[ID]),
-            patients=tuple(rows.frame[PATIENT]),
+            ids=Texts(rows.frame[ID]),
+            patients=Texts(rows.frame[PATIENT]),
             findings=findings,
             labels=labels,
             metadata=_metadata(rows.frame),
@@ -124,9 +125,9 @@ class PadChest(Dataset):
     def _images(self, frame: pd.DataFrame) -> FileImages:
         folder = self.images or self.root
         flat = names_in(folder)
-        parts = zip(frame[FOLDER], frame[ID], strict=True)
+        parts = zip(Texts(frame[FOLDER]), Texts(frame[ID]), strict=True)
         return file_images(
-            [folder / name if name in flat else folder / place / name for place, name in parts],
+            (folder / name if name in flat else folder / place / name for place, name in parts),
             mend=f"download them, or correct {'images' if self.images else 'root'} in [data]",
         )
 

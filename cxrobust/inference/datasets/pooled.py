@@ -23,6 +23,7 @@ from cxrobust.inference.datasets import (
     read_section,
 )
 from cxrobust.predictions.pooling import Pool
+from cxrobust.texts import Texts
 
 STRATUM = "dataset"
 """The metadata column that names the member of each image."""
@@ -166,8 +167,8 @@ def _any(labels: NDArray[np.int8]) -> NDArray[np.int8]:
     return np.where(present, 1, np.where(absent, 0, MISSING)).astype(np.int8)
 
 
-def _prefixed(names: Mapping[str, tuple[str, Sequence[str]]]) -> tuple[str, ...]:
-    return tuple(f"{prefix}/{one}" for prefix, each in names.values() for one in each)
+def _prefixed(names: Mapping[str, tuple[str, Sequence[str]]]) -> Texts:
+    return Texts(f"{prefix}/{one}" for prefix, each in names.values() for one in each)
 
 
 def _counts(tables: Mapping[str, ImageTable]) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ from cxrobust.inference.images import LOOKED_FOR, FileImages, file_images, reaso
 from cxrobust.inference.rows import Rows, check_filled, find_file
 from cxrobust.inference.tables import line, read_table
 from cxrobust.study.sections import DataPath
+from cxrobust.texts import Texts
 
 FINDINGS = ("Pneumonia",)
 LABEL_FILES = ("stage_2_train_labels.csv",)
@@ -67,7 +68,7 @@ class RsnaPneumonia(Dataset):
         rows = Rows(frame=_by_image(boxes, path))
         if self.list is not None:
             rows = rows.listed(self.list, column=ID, source=path.name)
-        ids = tuple(rows.frame[ID])
+        ids = Texts(rows.frame[ID])
         mapping = self.mapping or (self.root / MAPPING if (self.root / MAPPING).is_file() else None)
         classes = _optional(self.root, CLASS_FILE)
         about = _metadata(rows.frame, classes)
@@ -125,7 +126,7 @@ def _metadata(frame: pd.DataFrame, classes: Path | None) -> pd.DataFrame:
     return about
 
 
-def _patients(mapping: Path, ids: Sequence[str]) -> tuple[str, ...]:
+def _patients(mapping: Path, ids: Sequence[str]) -> Texts:
     """Return the NIH's patient of each image, the number with which the NIH's image is named."""
     try:
         entries = json.loads(mapping.read_text(encoding="utf-8"))
@@ -139,4 +140,4 @@ def _patients(mapping: Path, ids: Sequence[str]) -> tuple[str, ...]:
         raise DataError(
             f"{mapping}: {counted(len(absent), 'image')} without an entry ({some(absent)}): get the file again"
         )
-    return tuple(known[image] for image in ids)
+    return Texts(known[image] for image in ids)

@@ -15,6 +15,7 @@ from cxrobust.inference.images import EXTENSIONS, FileImages, file_images
 from cxrobust.inference.rows import Rows, check_filled, find_file
 from cxrobust.inference.tables import line, read_table
 from cxrobust.study.sections import DataPath
+from cxrobust.texts import Texts
 
 FINDINGS = ("Pneumothorax",)
 LABEL_FILES = ("stage_2_train.csv", "train-rle.csv")
@@ -60,7 +61,7 @@ class SiimPneumothorax(Dataset):
         rows = Rows(frame=_by_image(outlines, path))
         if self.list is not None:
             rows = rows.listed(self.list, column=ID, source=path.name)
-        ids = tuple(rows.frame[ID])
+        ids = Texts(rows.frame[ID])
         about = rows.frame[["n_outlines"]].reset_index(drop=True)
         images = self._images(ids) if with_images else None
         return ImageTable(
@@ -81,7 +82,7 @@ class SiimPneumothorax(Dataset):
         folder = self.images or self.root / "dicom-images-train"
         found = {path.stem: path for path in folder.rglob("*") if path.suffix in EXTENSIONS}
         return file_images(
-            [found.get(image, folder / f"{image}.dcm") for image in ids],
+            (found.get(image, folder / f"{image}.dcm") for image in ids),
             mend=f"download them, or correct {'images' if self.images else 'root'} in [data]",
         )
 

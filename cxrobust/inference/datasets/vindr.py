@@ -16,6 +16,7 @@ from cxrobust.inference.images import LOOKED_FOR, FileImages, file_images, with_
 from cxrobust.inference.rows import Rows, check_filled, find_file
 from cxrobust.inference.tables import line, read_table
 from cxrobust.study.sections import DataPath
+from cxrobust.texts import Texts
 
 NONE_OF_THEM = "No finding"
 IMAGE, READER, CLASS = "image_id", "rad_id", "class_name"
@@ -72,7 +73,7 @@ class VinDrCxr(Dataset):
         rows = rows.only(consistent, f"on which a reader saw a finding and {NONE_OF_THEM}")
         if self.list is not None:
             rows = rows.listed(self.list, column=IMAGE, source=path.name)
-        ids = tuple(rows.frame[IMAGE])
+        ids = Texts(rows.frame[IMAGE])
         about = rows.frame[["n_readers"]].reset_index(drop=True)
         images = self._images(ids) if with_images else None
         return ImageTable(
