@@ -60,7 +60,7 @@ def memory(result: Mapping[str, Any]) -> Iterable[str]:
         ],
     )
     yield (
-        f"Each further image adds {result['bytes_of_an_image'] / 1e3:.1f} kB to the peak, and "
+        f"Each further image adds {result['bytes_of_an_image'] / 1e3:.2g} kB to the peak, and "
         f"{2 * result['side'] ** 2 / 1e3:.1f} kB to the file of decoded images."
     )
 
