@@ -14,6 +14,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+SIGNS: NDArray[np.float64] = np.where(np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1), -1.0, 1.0)
+"""(256, 8): the signs that the bits of a byte stand for."""
 Sums = Sequence[Sequence[tuple[int, float]]]
 """Each hypothesis as (which column, weight) of the columns whose weighted sum is 0 under it."""
 
@@ -139,8 +141,6 @@ def _all_signs(n_patients: int) -> Iterator[NDArray[np.float64]]:
 def _random_signs(n_patients: int, n_draws: int, rng: np.random.Generator) -> Iterator[NDArray[np.float64]]:
     step = max(1, 2**22 // n_patients)
     for first in range(0, n_draws, step):
-        shape = (min(step, n_draws - first), n_patients)
-        bits = np.unpackbits(
-            np.frombuffer(rng.bytes(-(-shape[0] * shape[1] // 8)), np.uint8), count=shape[0] * shape[1]
-        )
-        yield np.asarray(1.0 - 2.0 * bits.reshape(shape))
+        n = min(step, n_draws - first) * n_patients
+        drawn = np.frombuffer(rng.bytes(-(-n // 8)), np.uint8)
+        yield SIGNS[drawn].reshape(-1)[:n].reshape(-1, n_patients)

@@ -5,7 +5,7 @@ All metrics of all cells are computed from the same counts, so every difference 
 """
 
 from collections.abc import Iterator
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numba
 import numpy as np
@@ -20,6 +20,10 @@ BYTES_AT_ONCE = 2**18
 """Memory of the sums that are worked on at a time."""
 NARROW = 2**15 - 1
 """The largest sum of 16 bits, of which four times as many go into a register as of 64."""
+LINE = 64
+"""Bytes of a line of the cache."""
+BYTES_NEAREST = 2**14
+"""Memory of counts that stay in the cache nearest to a core."""
 
 Counts: TypeAlias = Drawn | OnDevice
 """Counts in memory, or on a device, which read as those in memory."""
@@ -48,7 +52,7 @@ def patient_counts(n_patients: int, *, n_resamples: int, rng: np.random.Generato
     ((1, 5, 64), {5})
     """
     n_blocks = -(-n_resamples // LANES)
-    counts = _in_whole_lines((n_blocks, n_patients, LANES))
+    counts = _in_whole_lines((n_blocks, n_patients, LANES), np.uint8)
     tally = np.empty((n_patients, LANES), np.uint16)
     for block in range(n_blocks):
         _tally(rng.integers(0, n_patients, (n_patients, LANES)), tally)
@@ -59,12 +63,12 @@ def patient_counts(n_patients: int, *, n_resamples: int, rng: np.random.Generato
     return counts
 
 
-def _in_whole_lines(shape: tuple[int, int, int]) -> Drawn:
-    """Return zeros (uint8) that begin where a line of the cache does, so that a patient's 64 lanes lie in one line."""
-    size = int(np.prod(shape))
-    memory = np.zeros(size + LANES, np.uint8)
-    first = -memory.ctypes.data % LANES
-    return memory[first : first + size].reshape(shape)
+def _in_whole_lines(shape: tuple[int, ...], kind: type) -> NDArray[Any]:
+    """Return zeros that begin where a line of the cache does, so that LANES of them take one line or whole ones."""
+    size = int(np.prod(shape)) * np.dtype(kind).itemsize
+    memory = np.zeros(size + LINE, np.uint8)
+    first = -memory.ctypes.data % LINE
+    return memory[first : first + size].view(kind).reshape(shape)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -77,11 +81,12 @@ def _tally(drawn: Any, out: Any) -> None:
 
 
 def resampled_sums(
-    sums: NDArray[np.float64], counts: Counts, *, last: NDArray[np.float64] | None = None
+    sums: NDArray[np.float64], counts: Counts, *, but_last_of: int | None = None
 ) -> Iterator[tuple[slice, NDArray[np.float64]]]:
     """Sum per-patient statistics over each resample, a few blocks at a time so that what follows stays in the cache.
 
-    Zeros are skipped: a patient's images fall into few of many bins.
+    Zeros are skipped: a patient's images fall into few of many bins. A patient's counts are read once for all
+    statistics, so those of several cells side by side take less time than each cell alone.
 
     Parameters
     ----------
@@ -89,8 +94,8 @@ def resampled_sums(
         (n_patients, n_statistics), each patient's sums over its images.
     counts
         From `patient_counts`.
-    last
-        (n_lanes,): sums of the last statistic, where they are known already.
+    but_last_of
+        Statistics of a cell, where the last one of each is left at 0, since its sums are known already.
 
     Yields
     ------
@@ -108,77 +113,117 @@ def resampled_sums(
         yield from ((lanes, totals[0]) for _, lanes, totals in sums_of_tables([sums], counts))
         return
     table = np.ascontiguousarray(sums, dtype=np.float64)
-    n_entries, is_whole = _look_at(table)
-    if last is not None:
-        n_entries[-1] = 0
-    first = np.append(0, np.cumsum(n_entries))
-    patients, weights = np.empty(first[-1], np.uint32), np.empty(first[-1])
-    _list_entries(table, first, patients, weights)
+    n_entries, is_whole = _look_at(table, NARROW // np.iinfo(counts.dtype).max)
+    if but_last_of is not None:
+        n_entries[but_last_of - 1 :: but_last_of] = 0
+    whole, others = (
+        _listed(table, np.flatnonzero(chosen & (n_entries > 0)), int(n_entries[chosen].sum()), kind)
+        for chosen, kind in ((is_whole, np.int16), (~is_whole, np.float64))
+    )
+    sums_of_block = _in_whole_lines((sums.shape[1], LANES), np.float64)
     step = max(1, BYTES_AT_ONCE // (8 * LANES * sums.shape[1]))
     for block in range(0, len(counts), step):
         some = np.ascontiguousarray(counts[block : block + step])
         totals = np.empty((sums.shape[1], len(some) * LANES))
-        _add_up(first, patients, weights, is_whole, some, totals)
-        lanes = slice(block * LANES, (block + len(some)) * LANES)
-        if last is not None:
-            totals[-1] = last[lanes]
-        yield lanes, totals.T
+        _add_up(whole, others, some, sums_of_block, totals)
+        yield slice(block * LANES, (block + len(some)) * LANES), totals.T
+
+
+class _Entries(NamedTuple):
+    """Numbers of a table (n_patients, n_statistics) that are not 0: some patients' of a statistic, of the next, ..."""
+
+    statistics: NDArray[np.intp]
+    """Which statistics these are of."""
+    first: NDArray[np.int64]
+    """Where the numbers of some patients and a statistic begin, and the end."""
+    places: NDArray[np.uint32]
+    """(n,): which of these patients a number is of."""
+    weights: NDArray[Any]
+    """(n,): the numbers."""
+    counts: NDArray[Any]
+    """(n_patients_at_once, LANES), for work: counts of these patients as numbers of the same kind."""
+
+
+def _listed(table: NDArray[np.float64], statistics: NDArray[np.intp], n: int, kind: type) -> _Entries:
+    """List the n numbers of some statistics as numbers of a kind."""
+    counts = _in_whole_lines((BYTES_NEAREST // (LANES * np.dtype(kind).itemsize), LANES), kind)
+    first = np.zeros(-(-len(table) // len(counts)) * len(statistics) + 1, np.int64)
+    found = _Entries(statistics, first, np.empty(n, np.uint32), np.empty(n, kind), counts)
+    _list_entries(table, found)
+    return found
 
 
 @numba.njit(cache=True, nogil=True)
-def _look_at(table: Any) -> Any:
-    """Return of each statistic how many numbers are not 0, and whether all are whole, both (n_statistics,)."""
+def _look_at(table: Any, heaviest: Any) -> Any:
+    """Return of each statistic how many numbers are not 0, and whether all are whole and no heavier."""
     n_entries, is_whole = np.zeros(table.shape[1], np.int64), np.ones(table.shape[1], np.bool_)
     for patient in range(table.shape[0]):
         for statistic in range(table.shape[1]):
             number = table[patient, statistic]
             n_entries[statistic] += number != 0
-            is_whole[statistic] &= number == np.rint(number) and abs(number) <= NARROW
+            is_whole[statistic] &= number == np.rint(number) and abs(number) <= heaviest
     return n_entries, is_whole
 
 
 @numba.njit(cache=True, nogil=True)
-def _list_entries(table: Any, first: Any, patients: Any, weights: Any) -> None:
-    """Fill in the patients and numbers other than 0 of each statistic, from first[i] on those of the i-th."""
-    at = first[:-1].copy()
-    for patient in range(table.shape[0]):
-        for statistic in range(table.shape[1]):
-            number = table[patient, statistic]
-            if number != 0 and at[statistic] < first[statistic + 1]:
-                patients[at[statistic]], weights[at[statistic]] = patient, number
-                at[statistic] += 1
+def _list_entries(table: Any, entries: Any) -> None:
+    """Fill in where numbers begin, and the numbers."""
+    run, at, n_patients, step = 0, 0, table.shape[0], len(entries.counts)
+    for patient in range(0, n_patients, step):
+        for statistic in entries.statistics:
+            for place in range(min(step, n_patients - patient)):
+                number = table[patient + place, statistic]
+                if number != 0:
+                    entries.places[at], entries.weights[at] = place, number
+                    at += 1
+            run += 1
+            entries.first[run] = at
 
 
 @numba.njit(cache=True, nogil=True)
-def _add_up(first: Any, patients: Any, weights: Any, is_whole: Any, counts: Any, out: Any) -> None:
+def _add_up(whole: Any, others: Any, counts: Any, sums: Any, out: Any) -> None:
     """Fill `out` (n_statistics, n_lanes) with weighted sums of counts, whole ones in 16 bits as long as they fit.
 
-    Weights from first[i] on are of the i-th statistic, whose sums stay in registers until it is done.
+    Parameters
+    ----------
+    whole, others
+        `_Entries` of whole numbers, any of which fits 16 bits times the largest count that there can be, and of others.
+    sums
+        (n_statistics, LANES), for work.
     """
-    heaviest = 0
-    for statistic in range(len(is_whole)):
-        if is_whole[statistic]:
-            for entry in range(first[statistic], first[statistic + 1]):
-                heaviest = max(heaviest, int(abs(weights[entry])))
+    heaviest: Any = 0
+    for weight in whole.weights:
+        heaviest = max(heaviest, abs(np.int64(weight)))
     for block in range(counts.shape[0]):
         rows = counts[block]
-        most: Any = largest(rows) if heaviest > 0 else NARROW
-        longest = NARROW // (heaviest * np.int64(most) + 1)
-        for statistic in range(len(is_whole)):
-            total = spread(0, np.float64, 64)
-            entry, end = first[statistic], first[statistic + 1]
-            if is_whole[statistic] and longest > 0:
-                while entry < end:
-                    stop, few = min(entry + longest, end), spread(0, np.int16, 64)
-                    for at in range(entry, stop):
-                        count = cast(load(rows, patients[at], 0, 64), np.int16)
-                        few = few + count * spread(weights[at], np.int16, 64)
-                    total, entry = total + cast(few, np.float64), stop
-            else:
-                for at in range(entry, end):
-                    count = cast(load(rows, patients[at], 0, 64), np.float64)
-                    total = total + count * spread(weights[at], np.float64, 64)
-            store(out[statistic], block * LANES, total)
+        sums[:] = 0.0
+        _add_block(others, rows, len(others.counts), sums)
+        if heaviest > 0:
+            longest = NARROW // (heaviest * np.int64(largest(rows)) + 1)
+            _add_block(whole, rows, longest, sums)
+        out[:, block * LANES : (block + 1) * LANES] = sums
+
+
+@numba.njit(cache=True, nogil=True)
+def _add_block(entries: Any, rows: Any, longest: Any, sums: Any) -> None:
+    """Add weighted counts of a block to `sums` (n_statistics, LANES), so many at a time as have sums of their kind.
+
+    Counts of some patients are turned into that kind once for all statistics; a statistic's sum stays in registers.
+    """
+    kind, step, run = entries.weights.dtype, len(entries.counts), 0
+    for patient in range(0, len(rows), step):
+        for place in range(min(step, len(rows) - patient)):
+            count = load(rows, np.uint32(patient + place), 0, 64)
+            store(entries.counts[place], 0, cast(count, kind))
+        for statistic in entries.statistics:
+            entry, end = entries.first[run], entries.first[run + 1]
+            run += 1
+            while entry < end:
+                stop, few = min(entry + longest, end), spread(0, kind, 64)
+                for at in range(entry, stop):
+                    few = few + load(entries.counts, entries.places[at], 0, 64) * spread(entries.weights[at], kind, 64)
+                more, entry = cast(few, np.float64), stop
+                store(sums[statistic], 0, load(sums, np.uint32(statistic), 0, 64) + more)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -84,3 +84,26 @@ def test_whole_sums_at_the_edges_of_what_16_bits_hold(heaviest, most):
     counts = np.full((1, 300, LANES), most, np.uint8)
     [(_, found)] = resampled_sums(sums, counts)
     assert (found == most * sums.sum()).all()
+
+
+def test_sums_that_are_known_are_left_at_0():
+    """Of two cells' statistics side by side, whole ones and others, the last of each."""
+    sums = np.random.default_rng(3).normal(size=(20, 6))
+    sums[:, 2::3] = 1
+    counts = patient_counts(20, n_resamples=LANES, rng=np.random.default_rng(4))
+    [(_, found)], [(_, every)] = resampled_sums(sums, counts, but_last_of=3), resampled_sums(sums, counts)
+    assert (found[:, 2::3] == 0).all()
+    assert (every[:, 2::3] == 20).all()
+    np.testing.assert_array_equal(found[:, [0, 1, 3, 4]], every[:, [0, 1, 3, 4]])
+
+
+def test_sums_of_many_statistics_side_by_side_are_those_of_each_alone():
+    """To the last bit, past how many patients' counts are turned into numbers at once."""
+    rng = np.random.default_rng(5)
+    sums = rng.normal(size=(301, 70)) * (rng.random((301, 70)) < 0.4)
+    sums[:, ::5] = rng.integers(0, 9, (301, 14))
+    counts = patient_counts(301, n_resamples=3 * LANES, rng=rng)
+    for lanes, found in resampled_sums(sums, counts):
+        for column in range(70):
+            alone = np.concatenate([one[:, 0] for _, one in resampled_sums(sums[:, [column]], counts)])
+            np.testing.assert_array_equal(found[:, column], alone[lanes])

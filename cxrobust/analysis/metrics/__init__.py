@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cxrobust.analysis.accelerator import OnDevice, sums_of_tables
 from cxrobust.analysis.cells import Cell
-from cxrobust.analysis.parallel import in_threads, shared_out
+from cxrobust.analysis.parallel import CORES, in_threads, shared_out
 from cxrobust.analysis.resampling import LANES, Counts, resampled_sums
 from cxrobust.registry import Registry
 from cxrobust.results import Better
@@ -73,6 +73,9 @@ class Metric(Protocol):
 
 BYTES_AT_ONCE = 2**28
 """Memory of the tables of sums by patient that are held together."""
+
+STATISTICS_AT_ONCE = 64
+"""Sums that are added up together: all of them for 64 resamples stay in the cache nearest to a core."""
 
 metric: Registry[Metric] = Registry("metric", package="cxrobust.analysis.metrics")
 
@@ -198,28 +201,6 @@ class Mean(Additive):
         return np.asarray(by_patient[:, 0] / sums[1])
 
 
-def resample_sums(
-    metrics: Sequence[Additive],
-    by_patient: NDArray[np.float64],
-    counts: Counts,
-    *,
-    n_images: NDArray[np.float64] | None = None,
-) -> NDArray[np.float64]:
-    """Return several metrics of the same sums on each resample: (n_patients, n_statistics) to (n_metrics, n_lanes).
-
-    Parameters
-    ----------
-    n_images
-        (n_lanes,): sums of the last statistic, where they are known already.
-    """
-    out = np.empty((len(metrics), len(counts) * LANES))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        for lanes, totals in resampled_sums(by_patient, counts, last=n_images):
-            for row, one in zip(out, metrics, strict=True):
-                row[lanes] = one.finish(totals)
-    return out
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measured:
     """One metric of one cell."""
@@ -315,18 +296,31 @@ def _shares(metric: Metric, cells: Sequence[Cell]) -> list[NDArray[np.float64]]:
 def _resample_tables(
     metrics: Sequence[Additive], tables: Sequence[NDArray[np.float64]], counts: Counts
 ) -> NDArray[np.float64]:
-    """Return metrics of the same sums on each table and resample, (n_metrics, n_tables, n_lanes)."""
+    """Return metrics of the same sums on each table and resample, (n_metrics, n_tables, n_lanes).
+
+    Several tables are summed at once. The last column, a count of images, is that of many tables, and summed once.
+    """
     if isinstance(counts, OnDevice):
         return _resample_on_device(metrics, tables, counts)
     out = np.empty((len(metrics), len(tables), len(counts) * LANES))
-    n_images, parts = _resampled_images(tables, counts), shared_out(len(counts), n_cells=len(tables))
+    n_images, n_statistics = _resampled_images(tables, counts), tables[0].shape[1]
+    step = max(1, min(STATISTICS_AT_ONCE // n_statistics, len(tables) // CORES))
+    starts = range(0, len(tables), step)
 
     def fill(at: tuple[int, tuple[int, int]]) -> None:
-        table, (low, high) = at
-        lanes = slice(low * LANES, high * LANES)
-        out[:, table, lanes] = resample_sums(metrics, tables[table], counts[low:high], n_images=n_images[table][lanes])
+        first, (low, high) = at
+        some = slice(first, first + step)
+        beside = np.concatenate(tables[some], axis=1) if step > 1 else tables[first]
+        for part, found in resampled_sums(beside, counts[low:high], but_last_of=n_statistics):
+            lanes = slice(low * LANES + part.start, low * LANES + part.stop)
+            totals = found.reshape(len(found), -1, n_statistics)
+            totals[:, :, -1] = n_images[some, lanes].T
+            with np.errstate(invalid="ignore", divide="ignore"):
+                for m, one in enumerate(metrics):
+                    out[m, some, lanes] = one.finish(totals).T
 
-    in_threads(fill, [(table, part) for table in range(len(tables)) for part in parts])
+    parts = shared_out(len(counts), n_cells=len(starts))
+    in_threads(fill, [(first, part) for first in starts for part in parts])
     return out
 
 
@@ -346,12 +340,14 @@ def _resample_on_device(
     return out
 
 
-def _resampled_images(tables: Sequence[NDArray[np.float64]], counts: Counts) -> list[NDArray[np.float64]]:
-    """Sum the last column of each table, its images, over each resample: (n_lanes,) each, once for those alike."""
-    columns = {table[:, -1].tobytes(): table[:, -1:] for table in tables}
-
-    def summed(column: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.concatenate([totals[:, 0] for _, totals in resampled_sums(column, counts)])
-
-    found = dict(zip(columns, in_threads(summed, list(columns.values())), strict=True))
-    return [found[table[:, -1].tobytes()] for table in tables]
+def _resampled_images(tables: Sequence[NDArray[np.float64]], counts: Counts) -> NDArray[np.float64]:
+    """Sum the last column of each table, its images, over each resample: (n_tables, n_lanes); once for those alike."""
+    found: dict[bytes, NDArray[np.float64]] = {}
+    each = []
+    for table in tables:
+        column = np.ascontiguousarray(table[:, -1:])
+        key = column.tobytes()
+        if key not in found:
+            found[key] = np.concatenate([totals[:, 0] for _, totals in resampled_sums(column, counts)])
+        each.append(found[key])
+    return np.stack(each)
