@@ -210,7 +210,7 @@ def _environment(document: Document, medium: Medium) -> Environment:
         cite=citations.cite,
         citations=citations,
         picture=lambda figure: picture(figure, medium=medium, drawn=document.drawn),
-        lined_up=lambda table: _lines(table, medium),
+        lined_up=_lines,
         figure_colours=dark_css(),
         formula=lambda latex, said, display=True: formula(latex, said, medium=medium, display=display),
     )
@@ -227,8 +227,8 @@ def prose(text: str) -> Markup:
     return Markup(marked)  # noqa: S704  escaped above
 
 
-def _lines(table: Table, medium: Medium) -> list[tuple[Group, list[list[Line]]]]:
-    return lined_up(table.columns, table.printed_groups if medium == "pdf" else table.groups)
+def _lines(table: Table) -> list[tuple[Group, list[list[Line]]]]:
+    return lined_up(table.columns, table.groups)
 
 
 def set_apart(pieces: Sequence[Piece]) -> Markup:

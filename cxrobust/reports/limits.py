@@ -160,7 +160,7 @@ def _few_limit(view: View) -> Limit | None:
     metrics = [metric_words(name).name for name in view.metrics if name in of_tests and name in REJECTED_TOO_OFTEN]
     tests = (
         f", and sign-flip tests of their {listed(metrics)} find differences that are not there more often than their "
-        "level says: one that is shown of such a finding is a hint"
+        "level says: a difference that is shown for such a finding is a hint"
         if metrics
         else ""
     )

@@ -1,25 +1,22 @@
 """What a section is made of: figures, and tables as columns and groups of rows that stay together on a page."""
 
-import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from cxrobust.reports.figures.style import Drawing
 from cxrobust.reports.sentences import deciding_p, digits_of, judge, reason
 from cxrobust.reports.view import View
-from cxrobust.reports.words import SPACE, counted, interval, listed, metric_words, number, p_number, readable
+from cxrobust.reports.words import counted, interval, listed, metric_words, number, p_number, readable
 from cxrobust.results import Estimate
 
 MOST_WHOLE = 16
 """Rows of a table that is not torn apart."""
-TALLEST_WHOLE = 60.0
+TALLEST_WHOLE = 62.0
 """Height of its rows, in mm, up to which a table is not torn apart."""
 FEWEST_ROWS = 3
 """Rows of a torn table that each page has at least; the style sheet holds the last of them together."""
-TALLEST_GROUP = 56.0
-"""Height in mm up to which the rows of a group stay together on a page."""
 MOST_OF_METRICS = 96
 """Rows of tables that say the same of one metric after another, of which about 45 fill a page; the rest is in the HTML report."""
 MOST_ROWS = 300
@@ -75,7 +72,7 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Group:
-    """Rows that are not torn apart; `head` stands before the first."""
+    """Rows that belong together; `head` stands before the first."""
 
     head: str
     rows: tuple[tuple[Cell, ...], ...]
@@ -102,20 +99,13 @@ class Table:
     @property
     def first_height(self) -> float:
         """About how much room, in mm, its caption, its head and its first rows need, which must not part."""
-        first = len(self.printed_groups[0].rows) if self.groups else 0
-        return 20 + self.row_height * max(first, min(FEWEST_ROWS, self.n_rows))
+        return 20 + self.row_height * min(FEWEST_ROWS, self.n_rows)
 
     @property
     def row_height(self) -> float:
         """About how high a row is, in mm."""
         tall = any(cell.under for row in self.groups[0].rows for cell in row) if self.groups else False
         return 7.0 if tall else 3.8 if self.dense else 4.8
-
-    @property
-    def printed_groups(self) -> tuple[Group, ...]:
-        """The groups for paper: one that is too high for what a page may have left is parted, and its parts are counted."""
-        most = int(TALLEST_GROUP / self.row_height)
-        return tuple(part for group in self.groups for part in _parted(group, most))
 
     @property
     def is_short(self) -> bool:
@@ -135,15 +125,6 @@ def n_fitting(n: int, *, rows: float, most: float = MOST_OF_METRICS) -> int:
     (2, 5, 1)
     """
     return max(1, min(n, int(most // max(rows, 1))))
-
-
-def _parted(group: Group, most: int) -> Iterator[Group]:
-    """Yield the parts of a group, as even as they can be, none of more than `most` rows."""
-    n_parts = max(1, math.ceil(len(group.rows) / most))
-    size = math.ceil(len(group.rows) / n_parts)
-    for part, first in enumerate(range(0, len(group.rows), size or 1), start=1):
-        head = group.head if n_parts == 1 else f"{group.head} ({part}{SPACE}of{SPACE}{n_parts})"
-        yield Group(head=head, rows=group.rows[first : first + size])
 
 
 EMPTY = Cell(text="")

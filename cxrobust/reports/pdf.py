@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from cxrobust.errors import DataError, StudyError
+from cxrobust.reports.floating import END, let_figures_float
 from cxrobust.reports.fonts import use_own_fonts
 from cxrobust.reports.pictures import Picture, with_pictures
 from cxrobust.reports.tags import mend_tags
@@ -58,8 +59,8 @@ def lay_out(html: str) -> LaidOut:
     weasyprint = _weasyprint()
     fetcher = weasyprint.urls.URLFetcher(allowed_protocols={"data"}, allow_redirects=False)
     named, pictures = with_pictures(html)
-    document = weasyprint.HTML(string=named, base_url=None, url_fetcher=fetcher)
-    with _nothing_left_out():
+    document = weasyprint.HTML(string=named + END, base_url=None, url_fetcher=fetcher)
+    with _nothing_left_out(), let_figures_float():
         laid_out = document.render(pdf_variant=VARIANT, pdf_identifier=b"", cache=dict(pictures))
     pages: dict[str, int] = {}
     for k, page in enumerate(laid_out.pages, start=1):

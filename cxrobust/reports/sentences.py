@@ -252,7 +252,7 @@ def _clause(view: View, metric: str, kind: Kind, group: Sequence[Outcome], *, nu
 def _sizes(group: Sequence[Outcome]) -> str:
     known = [one.estimate for one in group if one.estimate and one.estimate.estimate is not None]
     sizes = sorted(abs(one.estimate or 0.0) for one in known)
-    digits = min(enough_digits(sizes[0]), metric_words(known[0].metric).most_digits)
+    digits = max(map(digits_of, known))
     if len(sizes) == 1:
         return number(sizes[0], digits=digits)
     return interval(sizes[0], sizes[-1], digits=digits)

@@ -81,8 +81,14 @@ def test_flips_are_told_of_the_reference_with_counts_and_interval():
 @pytest.mark.parametrize(
     ("against", "expected"),
     [
-        (0.03, "Against supervised, the share newly missed was larger with lora (by 3.0 points, 1.0 to 5.0); "),
-        (-0.03, "Against supervised, the share newly missed was smaller with lora (by 3.0 points, 1.0 to 5.0); "),
+        (
+            0.03,
+            "Against supervised, the share newly missed was larger with lora (by 3.0 percentage points, 1.0 to 5.0); ",
+        ),
+        (
+            -0.03,
+            "Against supervised, the share newly missed was smaller with lora (by 3.0 percentage points, 1.0 to 5.0); ",
+        ),
         (0.019, "Against supervised, no difference in the share newly missed could be shown with lora; "),
         (
             None,
@@ -484,7 +490,7 @@ def test_few_positives_make_a_hint_of_what_sign_flips_show():
 
     assert (
         "hold their level badly, and sign-flip tests of their AUROC find differences that are not there more often than "
-        "their level says: one that is shown of such a finding is a hint; these findings are drawn with open marks."
+        "their level says: a difference that is shown for such a finding is a hint; these findings are drawn with open marks."
     ) in said(FEW)
     others = tuple(replace(e, test="wilcoxon-clustered") if e.metric == "auroc" else e for e in FEW.estimates)
     assert "hold their level badly; these findings are drawn with open marks." in said(replace(FEW, estimates=others))

@@ -1,12 +1,8 @@
-"""What notes of tables say of the tests that p-values were adjusted with, and how long tables part on paper."""
+"""What notes of tables say of the tests that p-values were adjusted with."""
 
-import itertools
 from dataclasses import replace
 
-import pytest
-
 from cxrobust.reports.document import compose, section_bodies
-from cxrobust.reports.parts import Cell, Column, Group, Table
 from cxrobust.reports.sections import sections
 from cxrobust.reports.view import View
 from cxrobust.results import Results
@@ -70,18 +66,6 @@ def test_the_primary_table_says_over_as_many_tests_as_the_families_of_its_p_valu
     assert said(in_families(**dict.fromkeys(apart.study["analysis"]["metrics"], usual)), "primary") == (
         f"over {n_conditions - 1 + 5} comparisons, 5 of them in this table"
     )
-
-
-@pytest.mark.parametrize(("n_rows", "sizes"), [(1, [1]), (8, [8]), (9, [5, 4]), (12, [6, 6]), (17, [6, 6, 5])])
-def test_a_group_too_high_for_what_a_page_has_left_is_parted_and_its_parts_are_counted(n_rows: int, sizes: list[int]):
-    rows = tuple((Cell(text=str(k), under="interval"),) for k in range(n_rows))
-    table = Table(key="t", columns=(Column(title="a"), Column(title="b")), groups=(Group(head="AUROC", rows=rows),))
-    parts = table.printed_groups
-    assert [len(part.rows) for part in parts] == sizes
-    heads = [part.head.replace("\N{NO-BREAK SPACE}", " ") for part in parts]
-    assert heads == (["AUROC"] if len(sizes) == 1 else [f"AUROC ({k + 1} of {len(sizes)})" for k in range(len(sizes))])
-    assert tuple(itertools.chain.from_iterable(part.rows for part in parts)) == rows
-    assert table.groups[0].rows == rows
 
 
 def test_the_methods_tell_which_estimates_have_plain_percentile_intervals():

@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
+from itertools import pairwise
+from operator import itemgetter
 
 import pypdf
 import pypdfium2
@@ -99,7 +101,10 @@ def test_each_page_names_its_section_and_its_place_among_the_pages(made: Made, p
 
 @STUDIES
 def test_a_page_on_which_a_table_goes_on_says_which_and_no_other_does(made: Made, paper: Paper) -> None:
-    """It goes on where a page begins with the head of a first column, and is the last that a caption was seen of."""
+    """It goes on where the head of a first column stands above all captions, and is the last that one was seen of.
+
+    What follows a number of a table is the group that goes on: where the first row has nothing in its first column.
+    """
     heads = re.findall(r"<caption>.*?</thead>", fill(document_of(made), medium="pdf", paper=paper), re.DOTALL)
     titles = {re.findall(r"<th scope=\"col\"[^>]*>([^<]+)", one)[0] for one in heads}
     last, found = "", 0
@@ -107,15 +112,45 @@ def test_a_page_on_which_a_table_goes_on_says_which_and_no_other_does(made: Made
         height, margin = page.get_height(), (page.get_width() - 183 * MM) / 2
         pieces = [one for one in lines(page) if one[3] > FOOT * MM]
         head = [text for left, bottom, *_, text in pieces if bottom > height - HEAD * MM and left > 100 * MM]
-        first = [
-            text for left, _, _, top, text in pieces if 0 < height - HEAD * MM - top < 10 * MM and left < margin + 1
-        ]
-        goes_on = bool(first) and first[0] in titles
-        assert head == ([f"{last}, continued"] if goes_on else [])
-        found += goes_on
+        at_left = [one for one in pieces if one[0] < margin + 1 and one[3] < height - HEAD * MM]
+        named = max((top for *_, top, text in at_left if re.match(r"Table\s\d", text)), default=0.0)
+        first = max((one for one in at_left if one[-1] in titles and one[3] > named), key=itemgetter(3), default=None)
+        rows = [one for one in pieces if first is not None and one[3] < first[1]]
+        begins = [one for one in at_left if rows and abs(one[3] - max(row[3] for row in rows)) < 1 * MM]
+        told = re.fullmatch(r"(Table\s\d+), continued(: .+)?", " ".join(head))
+        assert (told[1] if told else None) == (last if first else None)
+        assert told is None or bool(told[2]) == (not begins)
+        found += first is not None
         captions = re.findall(r"^(Table\s\d+)\. ", page.get_textpage().get_text_bounded(), re.MULTILINE)
         last = captions[-1] if captions else last
     assert found >= (made is not SMALL)
+
+
+@STUDIES
+def test_no_page_but_the_last_is_blank_for_more_than_a_fifth(made: Made, paper: Paper) -> None:
+    pdf = printed(made, paper)
+    for page in list(pdf)[:-1]:
+        whole = page.get_height() - (HEAD + FOOT) * MM
+        drawn = [one.get_bounds()[1] for one in page.get_objects()]
+        lowest = min(bottom for bottom in drawn if bottom > FOOT * MM)
+        assert (lowest - FOOT * MM) / whole < 0.2, page.get_textpage().get_text_bounded()[:100]
+
+
+@STUDIES
+def test_figures_and_tables_stand_in_their_order_each_after_a_paragraph_that_names_it(made: Made, paper: Paper) -> None:
+    html = fill(document_of(made), medium="pdf", paper=paper)
+    said = " ".join(re.findall(r"<(?:p|dd)[ >].*?</(?:p|dd)>", html, re.DOTALL))
+    links = re.findall(r"""href="#([\w-]+)">(Figure|Table)\s(\d+)</a>(?: (to|and) (?=<a class="ref"))?""", said)
+    named: set[str] = set()
+    for (_, what, first, joined), (_, _, second, _) in pairwise([*links, ("", "", "", "")]):
+        named |= {f"{what} {one}" for one in range(int(first), int(second if joined == "to" else first) + 1)}
+    assert named == set(document_of(made).numbers.values())
+    downwards = (one for page in printed(made, paper) for one in sorted(lines(page), key=lambda one: -one[3]))
+    text = "\n".join(text for *_, text in downwards)
+    for what in ("Figure", "Table"):
+        stand = [int(one) for one in re.findall(rf"^{what}\s(\d+)\.", text, re.MULTILINE)]
+        assert stand == sorted(set(stand))
+        assert stand
 
 
 @STUDIES

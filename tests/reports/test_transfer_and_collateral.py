@@ -93,8 +93,10 @@ def test_the_sentence_counts_other_findings_whose_interval_leaves_out_no_change(
         apart = sum(
             one is not None and one.ci_low is not None and (one.ci_low > 0 or one.ci_high < 0) for one in changes
         )
-        assert f"{apart} for \ue000{name}\ue001" in said
-    assert said.startswith(f"Of {len(others)}\N{NO-BREAK SPACE}other findings")
+        assert f"{apart} with \ue000{name}\ue001" in said
+    assert said.startswith(
+        f"The interval of the change leaves out 0 for this many of {len(others)}\N{NO-BREAK SPACE}other findings: "
+    )
 
 
 @pytest.mark.parametrize("with_them", [True, False])
@@ -120,12 +122,12 @@ def transferred(losses: dict[str, dict[str, float | None]]) -> Results:
     [
         (
             {"supervised": {"lora": 1.25}, "lora": {"supervised": 1.8}},
-            "Most harm is done by images made on supervised to lora: 0.80 times that of its own.",
+            "Most harm is done by images made on supervised to lora: 0.80 times that of its own images.",
             "",
         ),
         (
             {"supervised": {"lora": 2.5}, "lora": {"supervised": 1.04}},
-            "Most harm is done by images made on lora to supervised: 1.50 times that of its own.",
+            "Most harm is done by images made on lora to supervised: 1.50 times that of its own images.",
             "lora",
         ),
         (
@@ -150,7 +152,7 @@ def test_transfer_is_the_mean_over_the_runs_that_read() -> None:
     values = sections["transfer"].build(View.of(found, images=None))
     assert (
         plain_words(values["most"])
-        == "Most harm is done by images made on lora to supervised: 0.50 times that of its own."
+        == "Most harm is done by images made on lora to supervised: 0.50 times that of its own images."
     )
     assert values["several_runs"]
     lost = {**second, "transferred": {"lora": None}}

@@ -63,6 +63,7 @@ def by_finding(view: View) -> Mapping[str, Any]:
     return {
         "tables": tuple(one["table"] for one in values[:n_tables]),
         "told": [{key: value for key, value in one.items() if key != "table"} for one in values],
+        "others": listed([one["metric"] for one in values[n_tables:]]),
         "more": [{"table": one["table"]} for one in values[n_tables:]],
         "forests": [_forests(view, metric) for metric in metrics[:n_forests]],
         "condition": condition_words(view.primary or CLEAN),

@@ -54,11 +54,8 @@ def sentence(view: View, metric: str, condition: str, target: str) -> str:
     """Say of how many other findings the change is told apart from none by its interval, for each regime."""
     others = [finding["name"] for finding in view.findings if finding["name"] != target]
     counts = {name: _n_apart(view, metric, condition, name, others) for name in view.regimes}
-    said = listed([f"{n} for {regime(name)}" for name, n in counts.items()])
-    verb = "lies" if len(others) == 1 else "lie"
-    return (
-        f"Of {counted(len(others), 'other finding')}, so many {verb} apart from no change by their intervals: {said}."
-    )
+    said = listed([f"{n} with {regime(name)}" for name, n in counts.items()])
+    return f"The interval of the change leaves out 0 for this many of {counted(len(others), 'other finding')}: {said}."
 
 
 def _n_apart(view: View, metric: str, condition: str, name: str, others: list[str]) -> int:

@@ -184,13 +184,13 @@ def _sizes(names: Sequence[str], cells: Mapping[str, Flip | None]) -> str:
     )
     if len(sizes) <= MOST_SINGLE:
         told = [
-            f"{regime(name)} (by {number(size, digits=1)}{SPACE}points, {interval(low, high, digits=1)})"
+            f"{regime(name)} (by {number(size, digits=1)}{SPACE}percentage{SPACE}points, {interval(low, high, digits=1)})"
             for (low, size, high), name in sizes
         ]
         return listed(told)
     middles = sorted(three[1] for three, _ in sizes)
     ends = interval(middles[0], middles[-1], digits=1)
-    return f"{listed([regime(name) for name in names])} (by {ends}{SPACE}points)"
+    return f"{listed([regime(name) for name in names])} (by {ends}{SPACE}percentage{SPACE}points)"
 
 
 def noise_sentence(view: View, noise: Mapping[str, Flips]) -> str:

@@ -60,7 +60,7 @@ def subgroups(view: View) -> Mapping[str, Any]:
             }
             for name, metric in told
         ],
-        "others": list(dict.fromkeys(metric_name(view, metric) for _, metric in told[n_tables:])),
+        "others": listed(list(dict.fromkeys(metric_name(view, metric) for _, metric in told[n_tables:]))),
         "sentences": [_sentence(view, name, everything) for name in names],
         "primary": condition_words(view.primary) if view.primary else None,
         "unit": "image" if names_no_patient(view) else "patient",

@@ -42,7 +42,7 @@ def transfer(view: View) -> Mapping[str, Any]:
         "most": None
         if most is None or most[0] <= 0
         else f"Most harm is done by images made on {regime(most[1])} to {regime(most[2])}: "
-        f"{number(most[0], digits=2)}{SPACE}times that of its own.",
+        f"{number(most[0], digits=2)}{SPACE}times that of its own images.",
         "immune": _listed([read for read, row in shares.items() if any(row.values()) and _most(row) <= 0.05]),
     }
 
