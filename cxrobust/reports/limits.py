@@ -156,8 +156,9 @@ def _few_limit(view: View) -> Limit | None:
     if not few:
         return None
     names = listed([f"{finding_words(f['name'])} ({f['n_positive_patients']})" for f in few])
-    of_tests = {e.metric for e in view.results.estimates if is_few(e) and (e.test or "").startswith("permutation")}
-    metrics = [metric_words(name).name for name in view.metrics if name in of_tests and name in REJECTED_TOO_OFTEN]
+    rejected = (e for e in view.results.estimates if e.metric in REJECTED_TOO_OFTEN)
+    of_tests = {e.metric for e in rejected if is_few(e) and (e.test or "").startswith("permutation")}
+    metrics = [metric_words(name).name for name in view.metrics if name in of_tests]
     tests = (
         f", and sign-flip tests of their {listed(metrics)} find differences that are not there more often than their "
         "level says: a difference that is shown for such a finding is a hint"

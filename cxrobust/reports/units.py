@@ -62,8 +62,8 @@ def _has_some_of_images(view: View) -> bool:
 
 def _chosen(view: View) -> set[str | None]:
     """Return the intervals and tests that the study names, and those that its estimates have."""
-    analysis, estimates = view.results.study["analysis"], view.results.estimates
+    analysis = view.results.study["analysis"]
     named = {
         one.get(key) for one in (analysis, *analysis.get("per_metric", {}).values()) for key in ("interval", "test")
     }
-    return named | {one.interval for one in estimates} | {one.test for one in estimates}
+    return named.union(view.procedures)

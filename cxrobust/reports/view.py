@@ -52,6 +52,8 @@ class View:
     series: tuple[Series, ...]
     primary: str | None
     """The primary condition, when it has estimates."""
+    procedures: tuple[str, ...]
+    """Every interval and test of the estimates, by name and each once."""
 
     @classmethod
     def of(cls, results: Results, *, images: Path | None) -> "View":
@@ -76,6 +78,7 @@ class View:
             conditions=conditions,
             series=_series(conditions.values()),
             primary=results.primary_condition if results.primary_condition in conditions else None,
+            procedures=tuple(sorted({one for e in results.estimates for one in (e.interval, e.test) if one})),
         )
 
     @property

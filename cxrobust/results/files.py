@@ -1,7 +1,6 @@
 """Results as files: `results.json`, which reads back the same, and `estimates.csv`."""
 
 import csv
-import io
 import json
 import math
 from collections.abc import Iterable, Sequence
@@ -9,7 +8,8 @@ from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 from cxrobust.errors import DataError
 from cxrobust.files import atomic_write_text, read_json
@@ -171,14 +171,11 @@ def estimates_text(estimates: Iterable[Estimate]) -> str:
 
 def to_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """Return rows as CSV; a text that a spreadsheet would take for a formula is `guarded`."""
-    return "".join(map(_csv_line, (columns, *rows)))
-
-
-def _csv_line(values: Sequence[Any]) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\r\n")  # else some versions of Python quote no lone \r
-    writer.writerow([guarded(value) if isinstance(value, str) else value for value in values])
-    return out.getvalue().removesuffix("\r\n") + "\n"
+    lines: list[str] = []
+    writer = csv.writer(cast(Any, SimpleNamespace(write=lines.append)), lineterminator="\r\n")  # \n alone quotes no \r
+    for values in (columns, *rows):
+        writer.writerow([guarded(value) if isinstance(value, str) else value for value in values])
+    return "".join([line.removesuffix("\r\n") + "\n" for line in lines])
 
 
 def _record(value: Any) -> Any:
