@@ -17,7 +17,7 @@ from cxrobust.reports.figures.formula import set_formula
 from cxrobust.reports.figures.style import Files, dark_css, themed
 from cxrobust.reports.fonts import characters_of, font_face_css
 from cxrobust.reports.parts import Figure, Group, Table
-from cxrobust.reports.pictures import check_pictures, source
+from cxrobust.reports.pictures import address_of, check_pictures, source
 from cxrobust.reports.sections import Kind, Section, sections
 from cxrobust.reports.sources import names_all_patients
 from cxrobust.reports.templating import Templates
@@ -65,6 +65,8 @@ class Document:
     """A user's templates, which come before ours."""
     drawn: dict[str, Files] = field(default_factory=dict)
     """Each figure that was drawn already, so that several media draw none twice."""
+    later: frozenset[str] = frozenset()
+    """Keys of figures that are being drawn: until they are, a PDF's pages name them by `pictures.address_of`."""
 
     @property
     def items(self) -> tuple[Figure | Table, ...]:
@@ -209,7 +211,7 @@ def _environment(document: Document, medium: Medium) -> Environment:
         number_of=lambda key: document.numbers[key].replace(" ", "\N{NO-BREAK SPACE}"),
         cite=citations.cite,
         citations=citations,
-        picture=lambda figure: picture(figure, medium=medium, drawn=document.drawn),
+        picture=lambda figure: picture(figure, medium=medium, drawn=document.drawn, later=document.later),
         lined_up=_lines,
         figure_colours=dark_css(),
         formula=lambda latex, said, display=True: formula(latex, said, medium=medium, display=display),
@@ -247,10 +249,12 @@ def readable_but_marks(text: str) -> str:
     return "".join(part if part in {REGIME_BEGINS, REGIME_ENDS} else readable(part) for part in parts)
 
 
-def picture(figure: Figure, *, medium: Medium, drawn: dict[str, Files]) -> Markup:
+def picture(figure: Figure, *, medium: Medium, drawn: dict[str, Files], later: frozenset[str] = frozenset()) -> Markup:
     """Return a figure as an image element for the PDF, or as an inline SVG for browsers; nothing where words are wanted."""
     if medium == "paper":
         return Markup("")
+    if medium == "pdf" and figure.key in later - drawn.keys():
+        return Markup('<img src="{}" alt="{}">').format(address_of(figure.key), figure.alt)
     if figure.key not in drawn:
         drawn[figure.key] = figure.drawing.files()
     files = drawn[figure.key]

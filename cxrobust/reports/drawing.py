@@ -1,12 +1,13 @@
 """Figures as they are wanted: in the documents' own width and in a manuscript's."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from cxrobust.reports.beside import Beside
 from cxrobust.reports.document import Document
 from cxrobust.reports.figures.style import WIDTH, Drawing, Files
 from cxrobust.reports.kept import Form, Kept, Wanted
 from cxrobust.reports.parts import Figure
+from cxrobust.reports.pictures import Picture, address_of, source
 
 
 def share_drawn(document: Document, other: Document) -> None:
@@ -60,3 +61,23 @@ def end_drawing(document: Document, begun: dict[str, Wanted[Files]]) -> None:
     """Give a document its figures, after drawing those that no worker has begun: the last first."""
     for key, task in reversed(begun.items()):
         document.drawn[key] = task.result()
+
+
+def pictures_of(document: Document, begun: Mapping[str, Wanted[Files]]) -> dict[str, Picture]:
+    """Return the figures that are still being drawn, by the addresses that a document's pages name them by.
+
+    Their sizes are known before, and what they show is wanted when the pages are written.
+    """
+
+    def picture(drawing: Drawing, task: Wanted[Files]) -> Picture:
+        return Picture(lambda: task.result().pdf, box=(0, 0, *drawing.size()))
+
+    figures = [one for one in document.items if isinstance(one, Figure) and one.key in begun]
+    return {address_of(one.key): picture(one.drawing, begun[one.key]) for one in figures}
+
+
+def with_drawn(html: str, document: Document) -> str:
+    """Return a document's pages with the figures that it has been given since."""
+    for key, files in document.drawn.items():
+        html = html.replace(f'src="{address_of(key)}"', f'src="{source(files.pdf)}"')
+    return html

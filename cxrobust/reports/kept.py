@@ -55,6 +55,8 @@ class Wanted(Generic[T]):
 
     result: Callable[[], T]
     """Returns it, and keeps what had to be made, which it makes once."""
+    is_kept: bool = False
+    """Whether it was kept, so that nobody has to wait for it."""
 
 
 class Kept:
@@ -95,7 +97,7 @@ class Kept:
         if content is not None:
             try:
                 found = form.read(content)
-                return Wanted(result=lambda: found)
+                return Wanted(result=lambda: found, is_kept=True)
             except (ValueError, KeyError):
                 pass
         task = beside.begin(function, *given)
@@ -121,7 +123,7 @@ class Kept:
             try:
                 if all(self._digest_at(tuple(place)) == digest for place, digest in json.loads(read)):
                     found = form.read(made_before)
-                    return Wanted(result=lambda: found)
+                    return Wanted(result=lambda: found, is_kept=True)
             except (ValueError, KeyError, TypeError, AttributeError):
                 pass
         task = beside.begin(watched, draw, drawing, *given)

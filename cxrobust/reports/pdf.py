@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 from cxrobust.errors import DataError, StudyError
@@ -46,8 +46,10 @@ def to_pdf(html: str) -> bytes:
     return lay_out(html).pdf()
 
 
-def lay_out(html: str) -> LaidOut:
+def lay_out(html: str, figures: Mapping[str, Picture] = MappingProxyType({})) -> LaidOut:
     """Lay the document out on pages, with figures that are PDFs as `pictures.source` gives them.
+
+    `figures` are those that are still being drawn, by their addresses.
 
     Raises
     ------
@@ -58,7 +60,8 @@ def lay_out(html: str) -> LaidOut:
     """
     weasyprint = _weasyprint()
     fetcher = weasyprint.urls.URLFetcher(allowed_protocols={"data"}, allow_redirects=False)
-    named, pictures = with_pictures(html)
+    named, given = with_pictures(html)
+    pictures = {**given, **figures}
     document = weasyprint.HTML(string=named + END, base_url=None, url_fetcher=fetcher)
     with _nothing_left_out(), let_figures_float():
         laid_out = document.render(pdf_variant=VARIANT, pdf_identifier=b"", cache=dict(pictures))

@@ -6,7 +6,7 @@ its own faces.
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from io import BytesIO
 from pathlib import Path
@@ -29,16 +29,32 @@ def source(content: bytes) -> str:
     return f"data:{MIME};base64,{base64.b64encode(content).decode()}"
 
 
-class Picture:
-    """An image as WeasyPrint asks for it: the only page of a PDF, given in base 64.
+def address_of(key: str) -> str:
+    """Return the address of a figure that is drawn while the pages are laid out, whose `source` will take its place."""
+    return f"figure:{key.encode().hex()}"
 
-    Raises
-    ------
-    StudyError
-        When it is not that, as what a user's template gives may be.
+
+class Picture:
+    """An image as WeasyPrint asks for it: the only page of a PDF, which is wanted when the pages are laid out.
+
+    `box` is its left, bottom, right and top in points.
     """
 
-    def __init__(self, data: str) -> None:
+    def __init__(self, content: Callable[[], bytes], *, box: tuple[float, float, float, float]) -> None:
+        self._content = content
+        left, bottom, right, top = (round(side, 6) for side in box)
+        self._left, self._bottom, self._width, self._height = left, bottom, right - left, top - bottom
+        self._forms: list[Any] = []
+
+    @classmethod
+    def of(cls, data: str) -> "Picture":
+        """Return the picture of a PDF that is given in base 64.
+
+        Raises
+        ------
+        StudyError
+            When it has not one page, or is no PDF, as what a user's template gives may be.
+        """
         try:
             content = base64.b64decode(data)
             with pikepdf.open(BytesIO(content)) as pdf:
@@ -46,9 +62,7 @@ class Picture:
                 left, bottom, right, top = (float(side) for side in page.mediabox)
         except (pikepdf.PdfError, ValueError, AttributeError) as error:
             raise StudyError(f"a picture of the template is no PDF of one page: {INSTEAD}") from error
-        self._content = content
-        self._left, self._bottom, self._width, self._height = left, bottom, right - left, top - bottom
-        self._forms: list[Any] = []
+        return cls(lambda: content, box=(left, bottom, right, top))
 
     def get_intrinsic_size(self, *_: Any) -> tuple[float, float, float]:
         """Return width and height in pixels, and their ratio."""
@@ -70,7 +84,7 @@ class Picture:
             raise StudyError(f"a picture of the template is a PDF that cannot be shown: {INSTEAD}") from error
 
     def _copy(self, into: pydyf.PDF) -> None:
-        with pikepdf.open(BytesIO(self._content)) as pdf:
+        with pikepdf.open(BytesIO(self._content())) as pdf:
             page, copied = pdf.pages[0], _Copied(into)
             if isinstance(page.Contents, pikepdf.Array):
                 page.contents_coalesce()
@@ -93,7 +107,7 @@ def with_pictures(html: str) -> tuple[str, Mapping[str, Picture]]:
         return f'src="{addresses.setdefault(match[1], f"picture:{len(addresses)}")}"'
 
     named_html = _SOURCE.sub(named, html)
-    return named_html, {address: Picture(data) for data, address in addresses.items()}
+    return named_html, {address: Picture.of(data) for data, address in addresses.items()}
 
 
 def check_pictures(html: str, *, place: Path) -> None:
@@ -106,7 +120,7 @@ def check_pictures(html: str, *, place: Path) -> None:
     """
     for data in dict.fromkeys(_SOURCE.findall(html)):
         try:
-            Picture(data)
+            Picture.of(data)
         except StudyError as error:
             raise StudyError(f"{place}: {error}") from error
 

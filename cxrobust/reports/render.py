@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
@@ -11,11 +11,19 @@ from cxrobust.files import atomic_write_bytes, atomic_write_text, sha256_json
 from cxrobust.reports.archive import Packed, archived
 from cxrobust.reports.beside import MOST_WORKERS, Beside, Task
 from cxrobust.reports.document import Document, Paper, compose, fill, letters_of, with_faces
-from cxrobust.reports.drawing import begin_drawing, draw_files, draw_telling, end_drawing, share_drawn
+from cxrobust.reports.drawing import (
+    begin_drawing,
+    draw_files,
+    draw_telling,
+    end_drawing,
+    pictures_of,
+    share_drawn,
+    with_drawn,
+)
 from cxrobust.reports.evidence import attachments_of, evidence, pack_estimates, pack_results, printed_with
-from cxrobust.reports.figures.style import ONE_COLUMN, TWO_COLUMNS
+from cxrobust.reports.figures.style import ONE_COLUMN, TWO_COLUMNS, Files
 from cxrobust.reports.fonts import font_face_css
-from cxrobust.reports.kept import BYTES, TEXT, Kept, drawn_with
+from cxrobust.reports.kept import BYTES, TEXT, Kept, Wanted, drawn_with
 from cxrobust.reports.manuscript.write import write_manuscript
 from cxrobust.reports.model_cards import write_model_cards
 from cxrobust.reports.pdf import PangoError, lay_out, pango_version, to_pdf
@@ -95,18 +103,21 @@ def render(
         figures = begin_drawing(report, beside, kept, draw=draw) if {"pdf", "html", "paper"} & set(formats) else {}
         estimates = beside.begin(pack_estimates, view) if "pdf" in formats else None
         narrow = begin_drawing(report, beside, kept, draw=draw, width=ONE_COLUMN) if "paper" in formats else {}
-        if {"pdf", "html"} & set(formats):
-            end_drawing(report, figures)
-        written, finish = _documents(
-            report, formats=formats, out=out, paper=paper, packed=packed, estimates=estimates, beside=beside, kept=kept
+        written = _documents(
+            report,
+            formats=formats,
+            out=out,
+            paper=paper,
+            packed=packed,
+            estimates=estimates,
+            figures=figures,
+            beside=beside,
+            kept=kept,
         )
-        written += (
-            [write_manuscript(report, out, begun={ONE_COLUMN: narrow, TWO_COLUMNS: figures})]
-            if "paper" in formats
-            else []
-        )
-        written += [write_model_cards(view, out, templates=templates)] if "model-cards" in formats else []
-        finish()
+        if "paper" in formats:
+            written.append(write_manuscript(report, out, begun={ONE_COLUMN: narrow, TWO_COLUMNS: figures}))
+        if "model-cards" in formats:
+            written.append(write_model_cards(view, out, templates=templates))
     return tuple(written)
 
 
@@ -118,44 +129,37 @@ def _documents(
     paper: Paper,
     packed: Packed | None,
     estimates: Task[Packed] | None,
+    figures: dict[str, Wanted[Files]],
     beside: Beside,
     kept: Kept,
-) -> tuple[list[Path], Callable[[], None]]:
-    """Write the report's PDF; return the paths of report and appendix, and what writes the others.
+) -> list[Path]:
+    """Write report and appendix and return their paths.
 
-    The appendix is printed beside, once it is known on which page the report has what.
+    The report's pages are laid out while its figures are drawn; the appendix is printed beside, once it is known on
+    which page the report has what.
     """
     view = report.view
     documents = (report, compose(view, "appendix", templates=report.templates))
+    printed = begin_printing(report, figures, paper=paper, kept=kept) if estimates is not None else None
+    if {"pdf", "html"} & set(formats):
+        end_drawing(report, figures)
     share_drawn(report, documents[1])
-    printing: dict[str, Callable[[], bytes]] = {}
-    if estimates is not None:
-        printed = begin_printing(fill(report, medium="pdf", paper=paper), kept)
+    if estimates is not None and printed is not None:
         html = fill(documents[1], medium="pdf", paper=paper, report_pages=printed.pages)
         appendix = kept.begin(beside, to_pdf, html, name="appendix-pdf", key=key_of_pages(html), form=BYTES)
-        printing = {"report": printed.pdf, "appendix": appendix.result}
-    filled = [fill(one, medium="html", paper=paper) for one in documents if "html" in formats]
-    letters = letters_of("".join(filled))
+    filled = {one.kind: fill(one, medium="html", paper=paper) for one in documents if "html" in formats}
+    letters = letters_of("".join(filled.values()))
     faces = kept.begin(beside, font_face_css, letters, name="faces", key=key_of_faces(letters), form=TEXT)
-    if estimates is not None:
+    if estimates is not None and printed is not None:
         gathered = evidence(view.results, folder=view.images)
         numbers = (packed or pack_results(results_text(view.results)), estimates.result())
-
-    def write_pdf(document: Document) -> None:
-        content = printing[document.kind]()
-        carried = attachments_of(document, gathered, numbers, report=report, kind=document.kind, paper=paper)
-        atomic_write_bytes(out / f"{document.kind}.pdf", archived(content, carried))
-
-    def finish() -> None:
-        if estimates is not None:
-            write_pdf(documents[1])
-        for document, text in zip(documents, filled, strict=False):
-            atomic_write_text(out / f"{document.kind}.html", with_faces(text, faces.result()))
-
-    if estimates is not None:
-        write_pdf(report)
+        for document, pages in zip(documents, (printed.pdf, appendix.result), strict=True):
+            carried = attachments_of(document, gathered, numbers, report=report, kind=document.kind, paper=paper)
+            atomic_write_bytes(out / f"{document.kind}.pdf", archived(pages(), carried))
+    for kind, text in filled.items():
+        atomic_write_text(out / f"{kind}.html", with_faces(text, faces.result()))
     media = [one for one in formats if one in {"pdf", "html"}]
-    return [out / f"{kind}.{medium}" for kind in KINDS for medium in media], finish
+    return [out / f"{kind}.{medium}" for kind in KINDS for medium in media]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -166,17 +170,22 @@ class Printed:
     pdf: Callable[[], bytes]
 
 
-def begin_printing(html: str, kept: Kept) -> Printed:
-    """Lay the report out, or take it as it was printed before from the same HTML."""
-    key = key_of_pages(html)
+def begin_printing(report: Document, figures: dict[str, Wanted[Files]], *, paper: Paper, kept: Kept) -> Printed:
+    """Lay the report out, or take it as it was printed before with the same figures from the same HTML."""
+    later = {key: task for key, task in figures.items() if not task.is_kept}
+    end_drawing(report, {key: task for key, task in figures.items() if task.is_kept})
+    html = fill(replace(report, later=frozenset(later)), medium="pdf", paper=paper)
+    key = "" if later else key_of_pages(html)
     pages, content = kept.get("report-pages", key), kept.get("report-pdf", key)
     if pages is not None and content is not None:
         found: bytes = content
         return Printed(pages=json.loads(pages), pdf=lambda: found)
-    laid_out = lay_out(html)
+    laid_out = lay_out(html, pictures_of(report, later))
 
     def pdf() -> bytes:
         made = laid_out.pdf()
+        end_drawing(report, later)
+        key = key_of_pages(with_drawn(html, report))
         kept.put("report-pages", key, json.dumps(laid_out.pages).encode())
         kept.put("report-pdf", key, made)
         return made

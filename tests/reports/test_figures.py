@@ -19,6 +19,7 @@ from cxrobust.reports.document import Document, compose
 from cxrobust.reports.figures.curves import interval_marks, panel
 from cxrobust.reports.figures.flow import Box, Left, flow_figure
 from cxrobust.reports.figures.forest import forest_figure
+from cxrobust.reports.figures.images import places, show
 from cxrobust.reports.figures.layout import H_PAD, W_PAD
 from cxrobust.reports.figures.style import MM, ONE_COLUMN, TWO_COLUMNS, canvas, drawn, look
 from cxrobust.reports.parts import Figure
@@ -181,15 +182,46 @@ def test_panels_stand_where_constrained_layout_puts_them(figures: list[Figure]) 
     for figure in figures:
         with look():
             ours, theirs = (figure.drawing.canvas(TWO_COLUMNS) for _ in range(2))
-            if (
-                theirs.get_layout_engine() is None or figure.key == "radiographs"
-            ):  # laid out already, or with room above
-                continue
+            if theirs.get_layout_engine() is None or not any(axes.get_subplotspec() for axes in theirs.axes):
+                continue  # laid out already, or pictures in one axes
             theirs.set_layout_engine("constrained", h_pad=H_PAD / 72, w_pad=W_PAD / 72)
             for made in (ours, theirs):
                 made.draw_without_rendering()
             places = [[one.get_position(original=True).bounds for one in made.axes] for made in (ours, theirs)]
         assert np.abs(np.subtract(*places)).max() * ours.bbox.width < 4, figure.key
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (12, 8), (8, 12)])
+def test_pictures_stand_where_constrained_layout_puts_an_axes_for_each(shape: tuple[int, int]) -> None:
+    pixels, rows, columns = np.zeros(shape), 2, 3
+    with look():
+        ours, theirs = canvas(ONE_COLUMN, 60), canvas(ONE_COLUMN, 60)
+        found = [show(place, pixels) for place in places(ours, rows, columns).flat]
+        theirs.set_layout_engine("constrained", h_pad=H_PAD / 72, w_pad=W_PAD / 72)
+        grid = theirs.subplots(rows, columns)
+        for axes in grid.flat:
+            axes.imshow(pixels, cmap="gray")
+            axes.set_axis_off()
+        theirs.draw_without_rendering()
+    expected = [axes.get_window_extent().bounds for axes in grid.flat]
+    np.testing.assert_allclose([(one.left, one.bottom, one.width, one.height) for one in found], expected, atol=0.5)
+    np.testing.assert_allclose(
+        [image.get_window_extent().bounds for image in ours.axes[0].images],
+        [(one.left, one.bottom, one.width, one.height) for one in found],
+    )
+
+
+@drawn
+def _in_its_own_size(width: float) -> Canvas:
+    return Canvas(figsize=(2, width * MM))
+
+
+@pytest.mark.parametrize("width", [ONE_COLUMN, TWO_COLUMNS])
+def test_the_size_of_a_figure_is_known_before_it_is_drawn(width: float, figures: list[Figure]) -> None:
+    for drawing in (*(one.drawing for one in figures), _in_its_own_size()):
+        page = pypdf.PdfReader(io.BytesIO(drawing.pdf(width))).pages[0]
+        assert drawing.size(width) == pytest.approx([float(side) for side in page.mediabox[2:]], abs=1e-9)
+    assert _in_its_own_size().size(width) == pytest.approx((144, 72 * width * MM))
 
 
 @pytest.mark.parametrize("kind", ["attack", "corruption"])

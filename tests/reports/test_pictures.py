@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from cxrobust.errors import StudyError
 from cxrobust.reports.figures.style import canvas, drawn
-from cxrobust.reports.pdf import to_pdf
-from cxrobust.reports.pictures import source
+from cxrobust.reports.pdf import lay_out, to_pdf
+from cxrobust.reports.pictures import Picture, address_of, source
 
 SCALE = 3.0
 
@@ -61,6 +61,20 @@ def test_a_figure_is_scaled_as_an_image_is(alone: bytes) -> None:
     assert np.flatnonzero(found.any(axis=0)).max() < 200 * SCALE
     assert np.flatnonzero(found.any(axis=1)).max() < 200 * SCALE * high / wide
     assert np.flatnonzero(found.any(axis=0)).max() > 180 * SCALE
+
+
+def test_pages_laid_out_before_a_figure_is_drawn_are_those_laid_out_with_it(alone: bytes) -> None:
+    html = '<html lang="en"><title>t</title><p>Before.</p><img src="{}" alt="a figure"><p>After.</p>'
+    address, wanted = address_of("σ: a/b"), list[int]()
+
+    def content() -> bytes:
+        wanted.append(len(wanted))
+        return alone
+
+    laid_out = lay_out(html.format(address), {address: Picture(content, box=(0, 0, *everything().size(120.0)))})
+    assert not wanted
+    assert laid_out.pdf() == to_pdf(html.format(source(alone)))
+    assert wanted
 
 
 def test_its_text_is_text_and_its_faces_are_there_once(alone: bytes) -> None:

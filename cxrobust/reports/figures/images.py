@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from cxrobust.files import sha256_file
-from cxrobust.reports.figures.layout import Panels
+from cxrobust.reports.figures.layout import H_PAD, SPACE, W_PAD, rooms
 from cxrobust.reports.figures.style import QUIET, canvas, drawn, is_narrow
 from cxrobust.reports.words import finding_words, listed, number, shortened
 
@@ -27,6 +27,8 @@ PAIR_COLUMNS = 6
 """Columns that the width of a page is divided into, used or not."""
 MOST_SIDE = 29.0
 """Largest side of a picture in mm, so that a sheet and the corruptions stand on one page."""
+HEADS = 10.3
+"""Room in points for the names above pairs, beside that between places and their pictures."""
 FACTORS = (1, 2, 5, 10, 20, 50, 100, 200)
 
 
@@ -94,12 +96,10 @@ def sheet_figure(width: float, images: Sequence[Shown]) -> Canvas:
     rows = math.ceil(len(images) / columns)
     side = min(width / most, MOST_SIDE)
     figure = canvas(side * columns, rows * (side + 3.5) + 3)
-    figure.set_layout_engine(Panels(top=3 * 72 / 25.4))  # room for the first row's notes
-    grid = _places(figure, rows, columns)
-    for axes, one in zip(grid.flat, images, strict=False):
-        _picture(axes, one.pixels)
+    grid = places(figure, rows, columns, top=3 * 72 / 25.4)  # room for the first row's notes
+    for place, one in zip(grid.flat, images, strict=False):
         names = [finding_words(finding) for finding in one.example["findings"]] or ["no finding"]
-        _note(axes, whole_names(names, most=26))
+        _note(show(place, one.pixels), whole_names(names, most=26))
     return figure
 
 
@@ -117,17 +117,15 @@ def corrupted_figure(width: float, clean: Shown | None, rows: Mapping[str, Mappi
     columns = first + len(severities)
     side = min(width / max(columns, PAIR_COLUMNS), MOST_SIDE)
     figure = canvas(side * columns, len(rows) * (side + 4) + 3)
-    grid = _places(figure, len(rows), columns)
-    for line, (name, row) in zip(grid, rows.items(), strict=True):
-        if clean is not None:
-            _picture(line[0], clean.pixels)
-        _note(line[0], shortened(name))
-        for axes, severity in zip(line[first:], severities, strict=True):
+    for line, (name, row) in zip(places(figure, len(rows), columns), rows.items(), strict=True):
+        shown = [clean] * first + [row.get(severity) for severity in severities]
+        filled = [show(place, one.pixels) if one else place for place, one in zip(line, shown, strict=True)]
+        _note(filled[0], shortened(name))
+        for place, severity in zip(filled[first:], severities, strict=True):
             if severity in row:
-                _picture(axes, row[severity].pixels)
                 stated = row[severity].example.get("stated")
                 told = f"{severity}: {stated}" if stated else severity
-                _note(axes, told if first or axes is not line[0] else f"{shortened(name)}, {severity}")
+                _note(place, told if first or place is not filled[0] else f"{shortened(name)}, {severity}")
     return figure
 
 
@@ -146,25 +144,17 @@ def small_corrupted_figure(width: float, clean: Shown | None, rows: Mapping[str,
     lines, columns = math.ceil(len(blocks) / 2), 2 * len(severities) + 1
     side, narrow = min(width / columns, MOST_SIDE), is_narrow(width)
     figure = canvas(side * columns, lines * (side + 6.5) + 2)
-    grid = _places(figure, lines, columns)
-    for axes in grid.flat:
-        axes.set_anchor("S")  # below the name and the value
-    for place, (name, images) in enumerate(blocks):
-        first = (place % 2) * (len(severities) + 1)
-        line = grid[place // 2, first : first + len(severities)]
-        named = line[0].annotate(
-            shortened(name),
-            (0, 1),
-            xycoords="axes fraction",
-            xytext=(0, 3 if narrow else 9),
-            textcoords="offset points",
-            weight="semibold",
-        )
-        named.set_in_layout(False)  # a long name must not push the pictures apart
-        for axes, shown in zip(line, images, strict=False):
+    grid = places(figure, lines, columns)
+    for at, (name, images) in enumerate(blocks):
+        first = (at % 2) * (len(severities) + 1)
+        line = [
+            show(place, shown.pixels, low=True) if shown is not None else place  # below the name and the value
+            for place, shown in zip(grid[at // 2, first:], images, strict=False)
+        ]
+        _write(line[0], shortened(name), above=3 if narrow else 9, weight="semibold")
+        for place, shown in zip(line, images, strict=True):
             if shown is not None:
-                _picture(axes, shown.pixels)
-                _note(axes, "" if narrow else str(shown.example.get("stated") or ""), size=5.5)
+                _note(place, "" if narrow else str(shown.example.get("stated") or ""), size=5.5)
     return figure
 
 
@@ -176,21 +166,22 @@ def pairs_figure(width: float, rows: Sequence[Sequence[Pair]]) -> Canvas:
     side = min(width / (columns if narrow else max(columns, PAIR_COLUMNS)), MOST_SIDE)
     size, most = (5.0, 15) if narrow else (6.5, 24)
     figure = canvas(side * columns, len(rows) * (side + 4) + 4)
-    grid = _places(figure, len(rows), columns)
+    grid = places(figure, len(rows), columns, heads=HEADS)
     factor = magnification([pair for row in rows for pair in row])
-    for line, row in zip(grid, rows, strict=True):
+    for at, (line, row) in enumerate(zip(grid, rows, strict=True)):
         clean = row[0].clean
-        _picture(line[0], clean.pixels)
+        filled = show(line[0], clean.pixels)
         named = _first_finding(clean)
-        _note(line[0], shortened(finding_words(named), most=most) if named else "no finding", size=size)
+        _note(filled, shortened(finding_words(named), most=most) if named else "no finding", size=size)
+        heads = [(filled, "Clean")]
         for place, pair in enumerate(row):
-            _picture(line[1 + 2 * place], pair.perturbed.pixels)
-            _note(line[1 + 2 * place], _probabilities(pair, named), size=size)
-            _picture(line[2 + 2 * place], np.clip(0.5 + factor * (pair.perturbed.pixels - pair.clean.pixels), 0, 1))
-            _note(line[2 + 2 * place], f"difference × {factor}", size=size)
-    grid[0, 0].set_title("Clean", pad=10)
-    for place, pair in enumerate(rows[0]):
-        grid[0, 1 + 2 * place].set_title(shortened(pair.regime), pad=10)
+            filled = show(line[1 + 2 * place], pair.perturbed.pixels)
+            _note(filled, _probabilities(pair, named), size=size)
+            heads.append((filled, shortened(pair.regime)))
+            magnified = np.clip(0.5 + factor * (pair.perturbed.pixels - pair.clean.pixels), 0, 1)
+            _note(show(line[2 + 2 * place], magnified), f"difference × {factor}", size=size)
+        for filled, head in heads if at == 0 else ():
+            _write(filled, head, above=10, weight="semibold")
     return figure
 
 
@@ -218,18 +209,67 @@ def _probabilities(pair: Pair, finding: str | None) -> str:
     return f"p {number(before, digits=2)} → {number(after, digits=2)}"
 
 
-def _places(figure: Canvas, rows: int, columns: int) -> Any:
-    """Return an array (rows, columns) of places for pictures, without frames."""
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for axes in grid.flat:
-        axes.set_axis_off()
-    return grid
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """Where a picture stands, in points from the lower left of its figure.
+
+    All pictures stand in one axes: matplotlib takes longer for an axes than for a picture.
+    """
+
+    axes: Axes
+    left: float
+    bottom: float
+    width: float
+    height: float
+
+    @property
+    def top(self) -> float:
+        """Its upper side."""
+        return self.bottom + self.height
 
 
-def _picture(axes: Axes, pixels: Pixels) -> None:
-    axes.imshow(np.rint(pixels * 255).astype(np.uint8), cmap="gray", vmin=0, vmax=255, interpolation="none")
+def places(figure: Canvas, rows: int, columns: int, *, top: float = 0.0, heads: float = 0.0) -> Any:
+    """Return an array (rows, columns) of places for pictures; `heads` is room above the first row, within the layout."""
+    width, height = (72 * float(side) for side in figure.get_size_inches())
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, height))
+    axes.set_axis_off()
+    none, above = np.zeros(columns), np.array([heads, *[0.0] * (rows - 1)])
+    across = rooms(width, none, none, outer=W_PAD, inner=max(W_PAD, SPACE / 2 / columns * width))
+    down = rooms(height - top, above, np.zeros(rows), outer=H_PAD, inner=max(H_PAD, SPACE / 2 / rows * height))
+    found = [
+        [Place(axes=axes, left=x, bottom=height - top - y - high, width=wide, height=high) for x, wide in across]
+        for y, high in down
+    ]
+    return np.array(found, dtype=object)
 
 
-def _note(axes: Axes, text: str, *, size: float = 6.5) -> None:
-    note = axes.text(0, 1.015, text, transform=axes.transAxes, fontsize=size, va="bottom", ha="left", color=QUIET)
-    note.set_in_layout(False)  # a long note must not push the pictures apart
+def show(place: Place, pixels: Pixels, *, low: bool = False) -> Place:
+    """Show an image as large as a place lets it be, in its middle, or if `low` at its foot; return where it stands."""
+    height, width = pixels.shape
+    scale = min(place.width / width, place.height / height)
+    filled = Place(
+        axes=place.axes,
+        left=place.left + (place.width - scale * width) / 2,
+        bottom=place.bottom + (0 if low else (place.height - scale * height) / 2),
+        width=scale * width,
+        height=scale * height,
+    )
+    place.axes.imshow(
+        np.rint(pixels * 255).astype(np.uint8),
+        cmap="gray",
+        vmin=0,
+        vmax=255,
+        interpolation="none",
+        aspect="auto",
+        extent=(filled.left, filled.left + filled.width, filled.bottom, filled.top),
+    )
+    return filled
+
+
+def _note(place: Place, text: str, *, size: float = 6.5) -> None:
+    """Write what an image shows above it."""
+    _write(place, text, above=0.015 * place.height, fontsize=size, va="bottom", color=QUIET)
+
+
+def _write(place: Place, text: str, *, above: float, **options: Any) -> None:
+    place.axes.text(place.left, place.top + above, text, **options)

@@ -5,7 +5,7 @@ time is only where ticks change.
 """
 
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -68,26 +68,36 @@ def place(figure: Canvas, panels: Iterable[Axes], *, renderer: Any, top: float) 
         right[column] = max(right[column], seen.x1 - box.x1)
         above[row] = max(above[row], seen.y1 - box.y1)
         below[row] = max(below[row], box.y0 - seen.y0)
-    across, between = max(W_PAD, SPACE / 2 / columns * width), max(H_PAD, SPACE / 2 / rows * height)
-    left += _pads(columns, W_PAD, across)
-    right += _pads(columns, W_PAD, across)[::-1]
-    above += _pads(rows, H_PAD, between)
-    below += _pads(rows, H_PAD, between)[::-1]
     at_left, at_bottom = _outside(figure, renderer, height=height, width=width)
-    wide = (width - at_left - left.sum() - right.sum()) / columns
-    high = (height - top - at_bottom - above.sum() - below.sum()) / rows
-    if wide <= 0 or high <= 0:
+    across = rooms(width - at_left, left, right, outer=W_PAD, inner=max(W_PAD, SPACE / 2 / columns * width))
+    down = rooms(height - top - at_bottom, above, below, outer=H_PAD, inner=max(H_PAD, SPACE / 2 / rows * height))
+    if across[0].size <= 0 or down[0].size <= 0:
         return
     for axes, spec in found:
-        row, column = spec.rowspan.start, spec.colspan.start
-        x = at_left + left[: column + 1].sum() + right[:column].sum() + column * wide
-        y = height - top - above[: row + 1].sum() - below[:row].sum() - (row + 1) * high
-        cast(Any, axes)._set_position(Bbox.from_bounds(x / width, y / height, wide / width, high / height))
+        column, row = across[spec.colspan.start], down[spec.rowspan.start]
+        x, y = at_left + column.start, height - top - row.start - row.size
+        cast(Any, axes)._set_position(Bbox.from_bounds(x / width, y / height, column.size / width, row.size / height))
 
 
-def _pads(n: int, outer: float, inner: float) -> NDArray[np.float64]:
-    """Return the room before each of n panels."""
-    return np.array([outer, *[inner] * (n - 1)])
+class Room(NamedTuple):
+    """Where a column begins, from the left, or a row, from above, and its width or height, in points."""
+
+    start: float
+    size: float
+
+
+def rooms(
+    length: float, before: NDArray[np.float64], after: NDArray[np.float64], *, outer: float, inner: float
+) -> list[Room]:
+    """Share a length evenly among columns, or rows, after what stands before and after each (n,); all in points.
+
+    `outer` is the room at both ends, `inner` that on both sides of each place between two.
+    """
+    n = len(before)
+    pads = np.array([outer, *[inner] * (n - 1)])
+    before, after = before + pads, after + pads[::-1]
+    size = float(length - before.sum() - after.sum()) / n
+    return [Room(float(before[: k + 1].sum() + after[:k].sum()) + k * size, size) for k in range(n)]
 
 
 def _outside(figure: Canvas, renderer: Any, *, height: float, width: float) -> tuple[float, float]:

@@ -4,6 +4,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, cast
@@ -63,6 +64,7 @@ RC: dict[str, Any] = {
     "lines.linewidth": 1.0,
     "lines.markersize": 3.0,
     "lines.markeredgewidth": 0.6,
+    "image.composite_image": False,
     "figure.dpi": 72.0,
     "savefig.dpi": 72.0,
     "axes.titley": 1.0,
@@ -177,6 +179,16 @@ def themed(svg: str) -> str:
 
 P = ParamSpec("P")
 _added: set[str] = set()
+_is_measured = ContextVar("_is_measured", default=False)
+
+
+class _SizedError(Exception):
+    """Ends the drawing of a figure whose size alone is asked for."""
+
+    def __init__(self, sides: tuple[float, float]) -> None:
+        super().__init__(sides)
+        self.sides = sides
+        """Width and height in inches."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -223,6 +235,18 @@ class Drawing:
             svg, pdf = svg_and_pdf_of(figure)
         telling = _simplified(svg, figure)
         return Files(telling=telling, svg=without_values(telling), pdf=pdf)
+
+    def size(self, width: float = WIDTH) -> tuple[float, float]:
+        """Return the width and height in points that it has for a width in mm; it is drawn up to `canvas` alone."""
+        measuring = _is_measured.set(True)
+        try:
+            with look():
+                wide, high = self.canvas(width).get_size_inches()
+        except _SizedError as found:
+            wide, high = found.sides
+        finally:
+            _is_measured.reset(measuring)
+        return 72 * float(wide), 72 * float(high)
 
     def canvas(self, width: float) -> Canvas:
         """Return it as matplotlib's figure, within `look`, for a width in mm."""
@@ -279,6 +303,8 @@ def _glyphs_alone() -> Iterator[None]:
 
 def canvas(width: float, height: float) -> Canvas:
     """Return an empty figure of this size in mm."""
+    if _is_measured.get():
+        raise _SizedError((width * MM, height * MM))
     return Canvas(figsize=(width * MM, height * MM), layout=Panels())
 
 
