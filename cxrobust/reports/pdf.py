@@ -1,9 +1,11 @@
 """HTML to PDF by WeasyPrint: own fonts, no access to files or network, the same bytes for the same document."""
 
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from html import unescape
 from types import MappingProxyType, ModuleType
 from typing import Any
 
@@ -56,7 +58,8 @@ def lay_out(html: str, figures: Mapping[str, Picture] = MappingProxyType({})) ->
     PangoError
         When Pango, or a library that comes with it, is not installed.
     StudyError
-        When a user's template asks for a picture or a style sheet that cannot be loaded.
+        When a user's template asks for a picture or a style sheet that cannot be loaded, or hides an element that has
+        an id.
     """
     weasyprint = _weasyprint()
     fetcher = weasyprint.urls.URLFetcher(allowed_protocols={"data"}, allow_redirects=False)
@@ -69,7 +72,15 @@ def lay_out(html: str, figures: Mapping[str, Picture] = MappingProxyType({})) ->
     for k, page in enumerate(laid_out.pages, start=1):
         for anchor in page.anchors:  # again on each page that an element goes on to
             pages.setdefault(anchor, k)
+    _check_all_printed(named, pages)
     return LaidOut(document=laid_out, pages=pages, pictures=pictures)
+
+
+def _check_all_printed(html: str, pages: Mapping[str, int]) -> None:
+    """Refuse a document in which an element with an id, as each figure and table has, is on no page."""
+    lost = [name for name in re.findall(r' id="([^"]+)"', html) if unescape(name) not in pages]
+    if lost:
+        raise StudyError(f"nothing of the id {lost[0]!r} is on a page: let the templates show it, or leave its id out")
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from itertools import pairwise
 import pypdfium2
 import pytest
 
+from cxrobust.errors import StudyError
 from cxrobust.reports.pdf import lay_out
 
 MM = 72 / 25.4
@@ -101,3 +102,8 @@ def test_figures_keep_their_order_and_lie_on_nothing(parts: Sequence[str], n_bef
         begun = sorted((bottom for left, bottom, _, _ in places if left < MARGIN * MM + 1), reverse=True)
         assert all(high - low > 2.5 * MM for high, low in pairwise(begun))
         assert min(bottom for _, bottom, _, _ in places) > MARGIN * MM - 1
+
+
+def test_an_element_with_an_id_that_is_on_no_page_is_told() -> None:
+    with pytest.raises(StudyError, match=r"nothing of the id 'forest' is on a page: let the templates show it"):
+        printed('<figure id="spread">Figure 1</figure><figure id="forest" style="display: none">Figure 2</figure>')
