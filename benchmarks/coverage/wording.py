@@ -46,7 +46,9 @@ def findings(content: Mapping[str, Any], covered: Sequence[Share], rejected: Seq
         "- " + _misplaced(chosen(covered, few=False, **by_default), chosen(flips, few=False)),
         "- " + _of_images(covered, rejected),
         *_bullet(_of_margins(rejected, few=False)),
-        f"Below {ENOUGH} positive patients, where estimates carry a note:",
+        f"Below {ENOUGH} positive patients, where estimates carry a note (counted before intervals and tests of fewer "
+        f"than {ENOUGH} patients with influence were kept to as many degrees of freedom less 1, so that those of "
+        "`sensitivity` and the like are wider now, and tests against a margin more careful):",
         *("- " + _still(chosen(covered, estimands=estimands, few=True, **by_default), what)
           for estimands, what in ((VALUES, "values"), (DIFFERENCES, "differences"))),
         "- " + _against(_each(flips, few=True), SIZE_BAND, what="Sign flips reject true nulls"),
