@@ -15,6 +15,7 @@ from cxrobust.inference.models.generator import ReportGenerator
 from cxrobust.inference.one_image import perturbed_image
 from cxrobust.inference.perturbations import Batch, perturbation
 from cxrobust.inference.perturbations.attack import Attack, InBall
+from cxrobust.inference.pixels import DIGESTS
 from cxrobust.inference.units import plan
 from cxrobust.predictions import load_predictions
 from cxrobust.progress import silent
@@ -206,7 +207,7 @@ def test_a_reference_longer_than_a_report_is_named_before_anything_is_predicted(
     for doing in (lambda read, out: check(read, out, report=silent), predict):
         with pytest.raises(StudyError, match=message):
             doing(read_study(study), tmp_path / "out")
-    assert not list((tmp_path / "out").glob("**/*.parquet"))
+    assert {path.name for path in (tmp_path / "out").glob("**/*.parquet")} == {DIGESTS}
     study.write_text(given.replace('target = "report"', f'target = "report"\ntext = "{"no " * 20}"'))
     with pytest.raises(StudyError, match=r"its text has 21 .*: raise max_new_tokens, or give a shorter text"):
         check(read_study(study), tmp_path / "out", report=silent)

@@ -94,7 +94,7 @@ def test_units_are_done_before_the_last_image_is_decoded(
     done_before: list[int] = []
 
     def held(self: FileImages, index: int) -> object:
-        if self.paths[index].stem == "i039":
+        if self.file(index).stem == "i039":
             until = time.monotonic() + 60
             while not unit_files(tmp_path / "out") and time.monotonic() < until:
                 time.sleep(0.01)

@@ -140,7 +140,7 @@ def looped(wins, asked, *, n_resamples, seed):
     """The ends of the interval by a plain loop over resamples of patients, each a list of places.
 
     Hesterberg 2015: the tails of n patients are Φ(√(n/(n − 1)) t), t at 2n/(κ − 1) degrees of freedom of Satterthwaite,
-    κ being the kurtosis of what each patient has beyond its share.
+    κ being the kurtosis of what each patient has beyond its share; of fewer than 20 no more than these less 1.
     """
     n = len(wins)
     counts = patient_counts(n, n_resamples=n_resamples, rng=np.random.default_rng(seed))
@@ -151,7 +151,7 @@ def looped(wins, asked, *, n_resamples, seed):
             biases.append(sum(wins[i] for i in drawn) / sum(asked[i] for i in drawn))
     beyond = [won - sum(wins) / sum(asked) * n_asked for won, n_asked in zip(wins, asked, strict=True)]
     kurtosis = n * sum(one**4 for one in beyond) / sum(one**2 for one in beyond) ** 2
-    tail = norm.cdf(np.sqrt(n / (n - 1)) * t.ppf(0.025, 2 * n / (kurtosis - 1)))
+    tail = norm.cdf(np.sqrt(n / (n - 1)) * t.ppf(0.025, min(2 * n / (kurtosis - 1), n - 1)))
     return np.quantile(biases, [tail, 1 - tail])
 
 
