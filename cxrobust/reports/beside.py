@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from queue import SimpleQueue
-from threading import active_count
+from threading import Lock, active_count
 from types import TracebackType
 from typing import IO, Any, Generic, TypeVar, cast
 
@@ -96,6 +96,7 @@ class _Worker:
     def __init__(self, shared: Sequence[Any]) -> None:
         self._process = _copied(shared) if _may_copy() else None
         self._is_over = False
+        self._ending = Lock()
 
     def ask(self, function: Callable[..., Any], given: tuple[Any, ...]) -> Any:
         try:
@@ -111,10 +112,12 @@ class _Worker:
             raise LostError from error
 
     def end(self) -> None:
-        self._is_over = True
-        if self._process is not None:
-            self._process.end()
-            self._process = None
+        """End the process once, whoever else sees at the same time that it has to end."""
+        with self._ending:
+            self._is_over = True
+            process, self._process = self._process, None
+        if process is not None:
+            process.end()
 
 
 def _may_copy() -> bool:

@@ -70,6 +70,27 @@ def let_figures_float() -> Iterator[None]:
         page.block_level_layout, page.remake_page = block_level_layout, remake_page
 
 
+@contextmanager
+def tags_of_floats() -> Iterator[dict[Any, list[Any]]]:
+    """Collect the tags of each such element, one for each page that has a part of it, until the context ends."""
+    from weasyprint.pdf import tags
+
+    build = tags._build_box_tree
+    found: dict[Any, list[Any]] = {}
+
+    def building(box: Any, *given: Any) -> Iterator[Any]:
+        for tag in build(box, *given):
+            if _is_floating(box) and box.style["float"] != "none":
+                found.setdefault(box.element, []).append(tag)
+            yield tag
+
+    tags._build_box_tree = building
+    try:
+        yield found
+    finally:
+        tags._build_box_tree = build
+
+
 def _below(placed: Iterable[Any], place: float) -> float:
     """Return a place on the page, or where what floats there ends if that is further down."""
     ends: list[float] = [one.position_y + one.margin_height() for one in placed if _is_floating(one)]

@@ -10,7 +10,7 @@ from types import MappingProxyType, ModuleType
 from typing import Any
 
 from cxrobust.errors import DataError, StudyError
-from cxrobust.reports.floating import END, let_figures_float
+from cxrobust.reports.floating import END, let_figures_float, tags_of_floats
 from cxrobust.reports.fonts import use_own_fonts
 from cxrobust.reports.pictures import Picture, with_pictures
 from cxrobust.reports.tags import mend_tags
@@ -34,13 +34,15 @@ class LaidOut:
 
     def pdf(self) -> bytes:
         """Return it as a tagged PDF."""
-        content: bytes = self.document.write_pdf(pdf_variant=VARIANT, pdf_identifier=b"", finisher=self._finish)
-        return content
 
-    def _finish(self, document: Any, pdf: Any) -> None:
-        mend_tags(document, pdf)
-        for picture in self.pictures.values():
-            picture.embed(pdf)
+        def finish(document: Any, pdf: Any) -> None:
+            mend_tags(document, pdf, floats.values())
+            for picture in self.pictures.values():
+                picture.embed(pdf)
+
+        with tags_of_floats() as floats:
+            content: bytes = self.document.write_pdf(pdf_variant=VARIANT, pdf_identifier=b"", finisher=finish)
+        return content
 
 
 def to_pdf(html: str) -> bytes:

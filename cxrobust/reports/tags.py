@@ -4,7 +4,7 @@ WeasyPrint writes a table that goes on over pages as one table a page, loses cou
 rows, and keeps what HTML puts between a list and its items.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,13 +52,20 @@ class _Table:
     cells: list[Cell] = field(default_factory=list)
 
 
-def mend_tags(document: Any, pdf: Any) -> None:
-    """Change a tagged document of WeasyPrint, before it is written, so that tables and lists are whole."""
+def mend_tags(document: Any, pdf: Any, floats: Iterable[Sequence[Any]] = ()) -> None:
+    """Change a tagged document of WeasyPrint, before it is written, so that tables and lists are whole.
+
+    `floats` are the tags of each element that floats, on the pages in turn: what floated to a later page is read where
+    the document has it.
+    """
     dictionaries: list[Any] = [one for one in pdf.objects if isinstance(one, dict)]
     tags = {one.reference: one for one in dictionaries}
     root = next((one for one in dictionaries if one.get("Type") == "/StructTreeRoot"), None)
     if root is None:
         return
+    for first, *later in floats:
+        for one in later:
+            _join(first, one, tags)
     ids: dict[str, Any] = {}
     for table in _tables(document, tags):
         ids |= _name_heads(table)

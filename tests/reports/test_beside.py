@@ -1,6 +1,8 @@
 """Work of other processes: what they are given and return, and what happens when one is lost."""
 
+import io
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -130,3 +132,26 @@ def test_what_a_lost_worker_had_begun_is_done_here(monkeypatch: pytest.MonkeyPat
 def test_an_error_is_raised_where_the_result_is_wanted() -> None:
     with Beside() as others, pytest.raises(ValueError, match="said where it is asked"):
         others.begin(refused).result()
+
+
+def test_a_process_that_two_see_must_end_is_ended_once() -> None:
+    ended, both = list[int](), threading.Barrier(2)
+
+    def end() -> None:
+        ended.append(1)
+        time.sleep(0.05)
+
+    worker = beside._Worker(())
+    worker.end()
+    worker._process = beside._Process(to=io.BytesIO(), out=io.BytesIO(), pickler=pickle.Pickler(io.BytesIO()), end=end)
+
+    def see() -> None:
+        both.wait()
+        worker.end()
+
+    seeing = [threading.Thread(target=see) for _ in range(2)]
+    for one in seeing:
+        one.start()
+    for one in seeing:
+        one.join()
+    assert ended == [1]

@@ -40,7 +40,7 @@ def test_a_large_study_prints_the_first_metric_and_says_where_the_others_are():
     assert not [key for key in document.numbers if key.startswith("finding-values-")]
     words = section_bodies(document)[0]["by_finding"]
     assert (
-        "accuracy, mean confidence, ECE, Brier score stand in the HTML report, and all numbers in estimates.csv"
+        "accuracy, mean confidence, ECE, and Brier score stand in the HTML report, and all numbers in estimates.csv"
         in words
     )
 

@@ -1,15 +1,19 @@
 """Figures that float: what has no room goes to the top of the next page, in order, and what follows fills the page."""
 
+import io
 import re
 from collections.abc import Sequence
 from importlib.resources import files
 from itertools import pairwise
 
+import pikepdf
 import pypdfium2
 import pytest
 
 from cxrobust.errors import StudyError
 from cxrobust.reports.pdf import lay_out
+from cxrobust.verification.drawn import Drawn
+from cxrobust.verification.pages import words
 
 MM = 72 / 25.4
 MARGIN = 10.0
@@ -34,10 +38,13 @@ def table(n_rows: int) -> str:
     return f'<div class="scroll"><table><thead><tr><th>Name</th><th>Number</th></tr></thead>{rows}</table></div>'
 
 
-def printed(*parts: str) -> pypdfium2.PdfDocument:
+def page_of(*parts: str) -> str:
     page = f"@page {{ size: A5; margin: {MARGIN}mm }}"
-    html = f'<html lang="en"><title>t</title><style>{STYLE} {page} {FLOATS}</style>{"".join(parts)}'
-    return pypdfium2.PdfDocument(lay_out(html).pdf())
+    return f'<html lang="en"><title>t</title><style>{STYLE} {page} {FLOATS}</style>{"".join(parts)}'
+
+
+def printed(*parts: str) -> pypdfium2.PdfDocument:
+    return pypdfium2.PdfDocument(lay_out(page_of(*parts)).pdf())
 
 
 def texts(pdf: pypdfium2.PdfDocument) -> list[str]:
@@ -107,3 +114,19 @@ def test_figures_keep_their_order_and_lie_on_nothing(parts: Sequence[str], n_bef
 def test_an_element_with_an_id_that_is_on_no_page_is_told() -> None:
     with pytest.raises(StudyError, match=r"nothing of the id 'forest' is on a page: let the templates show it"):
         printed('<figure id="spread">Figure 1</figure><figure id="forest" style="display: none">Figure 2</figure>')
+
+
+def test_what_floats_to_another_page_is_read_where_the_document_has_it() -> None:
+    html = page_of(paragraph(1), paragraph(2), figure(1), paragraph(3), paragraph(4))
+    drawn = Drawn.of(pikepdf.open(io.BytesIO(lay_out(html).pdf())))
+    said = [
+        (number, word)
+        for number, page in enumerate(drawn.pages, start=1)
+        for word in words(page, page=number, margins=False)
+    ]
+    said.sort(key=lambda one: drawn.place(one[0], one[1].mark).order)
+    pages = [number for number, _ in said]
+    assert order(" ".join(word.text for _, word in said)) == [
+        "Begun 1", "ended 1", "Begun 2", "ended 2", "Figure 1", "Begun 3", "ended 3", "Begun 4", "ended 4",
+    ]  # fmt: skip
+    assert pages != sorted(pages)

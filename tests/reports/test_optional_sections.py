@@ -181,7 +181,7 @@ def test_many_differences_between_subgroups_are_told_by_their_metric(monkeypatch
     ("n_tables", "pdf", "html"),
     [
         (4, "The table of macro Brier score stands in the HTML report", "The table of macro Brier score is folded below"),
-        (3, "The tables of macro ECE, macro Brier score stand in", "The tables of macro ECE, macro Brier score are folded below"),
+        (3, "The tables of macro ECE and macro Brier score stand in", "The tables of macro ECE and macro Brier score are folded below"),
     ],
 )  # fmt: skip
 def test_tables_that_paper_leaves_out_are_counted(n_tables, pdf, html, monkeypatch):

@@ -40,11 +40,9 @@ def _range(ratios: Sequence[float]) -> str:
 
 
 def _larger(ratios: Sequence[float]) -> str:
-    """Say for how many pairs of regime and finding the patient-level standard error is the larger one."""
+    """Say for how many pairs of regime and finding the patient-level standard error is the larger one; of one nothing."""
     n_above = sum(ratio > 1 for ratio in ratios)
-    if len(ratios) == 1:
-        return "the larger" if n_above else "not the larger"
-    return f"the larger for {count(n_above)} of {count(len(ratios))} pairs of regime and finding"
+    return f"{count(n_above)} of {count(len(ratios))} pairs of regime and finding" if len(ratios) > 1 else ""
 
 
 def _columns(view: View) -> tuple[Column, ...]:
