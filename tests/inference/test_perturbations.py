@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -170,3 +172,17 @@ def test_a_confident_model_is_attacked_too(target: str) -> None:
     moved = (attacked - sure.images).abs()
     inside = (sure.images > 0.02) & (sure.images < 0.98)
     assert float((moved[inside] > 0.019).float().mean()) > 0.99
+
+
+def test_a_finding_that_is_not_a_number_hides_no_other_from_the_worst() -> None:
+    class Broken(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network()
+
+        def forward(self, images: "torch.Tensor") -> "torch.Tensor":
+            return self.network(images) + torch.tensor([torch.nan, 0.0, 0.0])
+
+    fgsm, whole = make(attack="fgsm", target="worst", eps=0.05), batch(missing=False)
+    without = replace(whole, labels=np.where([True, False, False], -1, whole.labels).astype(np.int8))
+    assert torch.equal(fgsm.perturb(whole, Broken()), fgsm.perturb(without, network()))

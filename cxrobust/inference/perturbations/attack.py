@@ -315,9 +315,9 @@ class Attack(Perturbation):
                 with torch.no_grad():
                     logits = model(images)[:, column].double().cpu()
                 margins = torch.where(labels == IGNORED, torch.inf, (2 * labels - 1) * logits)
-                better = (margins < least[place]).to(images.device)
-                perturbed[place][better] = images[better]
-                least[place] = torch.minimum(margins, least[place])
+                better = margins < least[place]  # which no margin that is not a number is
+                least[place] = torch.where(better, margins, least[place])
+                perturbed[place][better.to(images.device)] = images[better.to(images.device)]
         return perturbed
 
     def _wanted(self, batch: Batch, column: int | None) -> "torch.Tensor":
