@@ -35,8 +35,8 @@ from cxrobust.results import PREDICTIONS
 from cxrobust.scoring import check_scorer, scorers_of, strays_of, try_scorer
 from cxrobust.study import Study
 
-LARGE = 8 / 255
-"""What attacks on natural images use."""
+LARGEST = 0.005
+"""ε of the strongest of published attacks on chest X-ray models."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -162,7 +162,7 @@ def advice_on_columns(blank: Sequence[str]) -> tuple[str, ...]:
 def advice_of(study: Study) -> tuple[str, ...]:
     """Say in a line each what a study may do better: attacks that are all stronger than published ones."""
     sizes = [one.eps for one in study.perturbations if isinstance(one, InBall)]
-    if not sizes or min(sizes) <= LARGE:
+    if not sizes or min(sizes) <= LARGEST:
         return ()
     return (
         f"the least ε of the attacks is {format_eps(min(sizes))}; published attacks on chest X-ray models use 0.002 to "

@@ -232,7 +232,12 @@ def test_half_margin_of_robust_accuracy_is_the_median_least_eps(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("eps", "said"), [('["9/255", "16/255"]', "the least ε of the attacks is 9/255"), ('["8/255"]', "")]
+    ("eps", "said"),
+    [
+        ('["8/255", "16/255"]', "the least ε of the attacks is 8/255"),
+        ('["1.5/255"]', "the least ε of the attacks is 1.5/255"),
+        ('["1.2/255", "8/255"]', ""),
+    ],
 )
 def test_a_study_of_large_eps_alone_gets_a_line_of_advice(tmp_path: Path, eps: str, said: str) -> None:
     from cxrobust.checks import advice_of
