@@ -157,10 +157,12 @@ def seconds_on_one_core(name: str, cells: Sequence[Cell], counts: Counts) -> flo
 
 
 def seconds_of(name: str, cells: Sequence[Cell], counts: Counts, *, turns: int = TURNS) -> float:
-    """Return the median of a few turns, since one takes a tenth of a second."""
+    """Return the median of a few turns, since one takes a tenth of a second; each puts the images in order anew."""
     metric[name].resample(cells[:1], counts[:1])  # compiles, or reads what was compiled
     took = []
     for _ in range(turns):
+        for one in cells:
+            one.forget()
         begun = time.perf_counter()
         metric[name].resample(cells, counts)
         took.append(time.perf_counter() - begun)

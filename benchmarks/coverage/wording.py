@@ -48,7 +48,8 @@ def findings(content: Mapping[str, Any], covered: Sequence[Share], rejected: Seq
         *_bullet(_of_margins(rejected, few=False)),
         f"Below {ENOUGH} positive patients, where estimates carry a note (counted before intervals and tests of fewer "
         f"than {ENOUGH} patients with influence were kept to as many degrees of freedom less 1, so that those of "
-        "`sensitivity` and the like are wider now, and tests against a margin more careful):",
+        "`sensitivity` and the like are wider now, and tests against a margin more careful; designs of more on "
+        "average have such studies too):",
         *("- " + _still(chosen(covered, estimands=estimands, few=True, **by_default), what)
           for estimands, what in ((VALUES, "values"), (DIFFERENCES, "differences"))),
         "- " + _against(_each(flips, few=True), SIZE_BAND, what="Sign flips reject true nulls"),
