@@ -40,6 +40,8 @@ PARAGRAPH = "manuscript/methods"
 """The methods in one paragraph, for a manuscript."""
 OF_RESAMPLES = {"percentile", "percentile-recentred", "expanded", "basic", "bca", "studentized"}
 NAMED = ("DeLong", "McNemar", "Student", "Wilcoxon", "Wald", "Cochran")
+LONG_WORD = 40
+"""Letters of a word that may be wider than a column."""
 FACES = Markup("/*<faces>*/")
 """Where the faces of an HTML document come to stand; whatever a study says is escaped and cannot hold it."""
 
@@ -224,9 +226,22 @@ def _environment(document: Document, medium: Medium) -> Environment:
 
 def prose(text: str) -> Markup:
     """Escape a sentence and set the regimes' names in their own face."""
-    escaped = str(escape(readable_but_marks(str(text))))  # what is undefined says so here
+    escaped = str(escape(may_break(readable_but_marks(str(text)))))  # what is undefined says so here
     marked = escaped.replace(REGIME_BEGINS, '<b class="regime">').replace(REGIME_ENDS, "</b>")
     return Markup(marked)  # noqa: S704  escaped above
+
+
+def may_break(text: str) -> str:
+    """Let a word that fills a column, such as a long name without spaces, go on in the next line.
+
+    >>> may_break("x" * 40).split("\N{ZERO WIDTH SPACE}")
+    ['xxxxxxxxxxxxxxxxxxxx', 'xxxxxxxxxxxxxxxxxxxx']
+    """
+    return re.sub(
+        rf"[^\s\N{{ZERO WIDTH SPACE}}]{{{LONG_WORD},}}",
+        lambda word: "\N{ZERO WIDTH SPACE}".join(re.findall(f".{{1,{LONG_WORD // 2}}}", word[0])),
+        text,
+    )
 
 
 def _lines(table: Table) -> list[tuple[Group, list[list[Line]]]]:

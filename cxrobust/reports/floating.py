@@ -51,7 +51,13 @@ def let_figures_float() -> Iterator[None]:
         if box.element_tag == "html":
             here = [one for some in context._excluded_shapes.values() for one in some]
             box.position_y = _below(here, box.position_y)
-        return block_level_layout(context, box, *given, **named)
+        made = block_level_layout(context, box, *given, **named)
+        if made[0] is None and box.element_tag == "html":  # they fill the page, where WeasyPrint goes astray in lines
+            bottom_space, resume_at, containing_block, _, *boxes = given
+            empty = box.copy_with_children([])
+            alone, *_ = block_level_layout(context, empty, bottom_space, None, containing_block, True, *boxes, **named)
+            return alone, resume_at, *made[2:]
+        return made
 
     def remake_with_floats(index: int, context: Any, root_box: Any, html: Any) -> tuple[Any, Any]:
         context.broken_out_of_flow = dict(carried.get(index, {}))

@@ -130,3 +130,17 @@ def test_what_floats_to_another_page_is_read_where_the_document_has_it() -> None
         "Begun 1", "ended 1", "Begun 2", "ended 2", "Figure 1", "Begun 3", "ended 3", "Begun 4", "ended 4",
     ]  # fmt: skip
     assert pages != sorted(pages)
+
+
+@pytest.mark.parametrize("height", [150, 165, 180, 187])
+@pytest.mark.parametrize("n_words", [150, 260])
+def test_figures_that_fill_a_page_lose_no_text_that_is_broken_before_them(height: int, n_words: int) -> None:
+    paragraphs = [f"<p>Begun {k} {'word ' * n_words}ended {k}</p>" for k in range(6)]
+    found = texts(printed(*paragraphs[:2], figure(1, 2, height=height), *paragraphs[2:]))
+    words_of = " ".join(found).split()
+    assert words_of.count("word") == 6 * n_words
+    assert [words_of.count(one) for one in ("Begun", "ended", "Figure")] == [6, 6, 2]
+    filled = [k for k, text in enumerate(found) if "Figure" in text]
+    assert len(filled) == 2
+    assert order(found[filled[0]])[0] == "Figure 1"
+    assert order(found[filled[1]])[0] == "Figure 2"
