@@ -7,6 +7,7 @@ from functools import cache
 from importlib.resources import files
 from itertools import pairwise
 from operator import itemgetter
+from pathlib import Path
 
 import pypdf
 import pypdfium2
@@ -16,6 +17,7 @@ from cxrobust.reports.bibliography import WORKS, Citations
 from cxrobust.reports.document import Document, Paper, compose, fill
 from cxrobust.reports.pdf import lay_out, to_pdf
 from cxrobust.reports.view import View
+from cxrobust.results import parse_results, results_text
 
 from .made import LARGE, SMALL, TYPICAL, Made, results
 
@@ -217,3 +219,14 @@ def test_names_of_regimes_are_not_parted() -> None:
     text = "".join(page.extract_text() for page in pages)
     assert text.count("supervised") > 20
     assert text.replace("-\n", "").count("supervised") == text.count("supervised")
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "Long_name_" * 30])
+def test_names_of_300_characters_without_a_space_wrap(name: str) -> None:
+    text = results_text(results(Made(n_regimes=2, n_findings=2, n_severities=0, one_class=False, few=False)))
+    long = text.replace("Effusion", name).replace("linear-probe", f"{name}B")
+    html = fill(compose(View.of(parse_results(long, path=Path("results.json")), images=None)), medium="pdf", paper="A4")
+    for page in pypdfium2.PdfDocument(to_pdf(html)):
+        margin = (page.get_width() - 183 * MM) / 2
+        for left, _, right, _, words in lines(page):
+            assert margin - 1 <= left < right <= page.get_width() - margin + 1, words
