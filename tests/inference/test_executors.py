@@ -311,10 +311,15 @@ def test_an_object_store_is_used_by_its_url(tmp_path: Path) -> None:
         Store("nosuch://bucket")
 
 
-def test_slurm_jobs_share_the_units(in_one_process: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def on_local_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, workers: int) -> Path:
+    """Write the study for Slurm, whose jobs submitit runs on this machine."""
     pytest.importorskip("submitit")
     monkeypatch.setattr(engine, "executor_of", lambda compute: slurm.OnSlurm(compute, cluster="local"))
-    path = with_executor(tmp_path, "slurm", "workers = 2")
+    return with_executor(tmp_path, "slurm", f"workers = {workers}")
+
+
+def test_slurm_jobs_share_the_units(in_one_process: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = on_local_jobs(tmp_path, monkeypatch, workers=2)
     (tmp_path / "tiny_networks.py").write_text(KILLED_ONCE.replace("WHEN", "images.requires_grad"))
     predicted(path)
     assert (tmp_path / "killed").exists()  # so one job was lost, and its units were done by others
@@ -324,9 +329,7 @@ def test_slurm_jobs_share_the_units(in_one_process: Path, tmp_path: Path, monkey
 def test_a_damaged_unit_is_done_again_by_jobs_that_look_for_files_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("submitit")
-    monkeypatch.setattr(engine, "executor_of", lambda compute: slurm.OnSlurm(compute, cluster="local"))
-    path = with_executor(tmp_path, "slurm", "workers = 1")
+    path = on_local_jobs(tmp_path, monkeypatch, workers=1)
     predicted(path)
     whole = unit_files(tmp_path / "out")
     name, content = next(iter(whole.items()))
@@ -342,9 +345,7 @@ def test_units_of_one_slurm_job_are_told_to_have_ended_one_after_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Though the job tells of all of them when it ends; else their spans would lie on one another."""
-    pytest.importorskip("submitit")
-    monkeypatch.setattr(engine, "executor_of", lambda compute: slurm.OnSlurm(compute, cluster="local"))
-    path = with_executor(tmp_path, "slurm", "workers = 1")
+    path = on_local_jobs(tmp_path, monkeypatch, workers=1)
     predicted(path)
     folder = path.parent / "out" / "predictions"
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
