@@ -1,6 +1,7 @@
 """Files that are whole or absent, and the hashes that name them."""
 
 import hashlib
+import importlib.util
 import json
 import os
 import platform
@@ -183,6 +184,12 @@ def sha256_file(path: Path) -> str:
     """Return the SHA-256 of a file's bytes in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_modules(names: Iterable[str]) -> list[str]:
+    """Return the SHA-256 of the source of each of Python's modules that has one."""
+    specs = map(importlib.util.find_spec, names)
+    return [sha256_file(Path(spec.origin)) for spec in specs if spec is not None and spec.origin is not None]
 
 
 def merged_hashes(tables: Iterable[Mapping[str, str]]) -> dict[str, str]:

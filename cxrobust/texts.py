@@ -14,7 +14,7 @@ from cxrobust.files import in_blocks
 class Texts(Sequence[str]):
     """A sequence of texts without a Python object for each: one array of Arrow, 8 bytes a text and its UTF-8.
 
-    It equals any sequence of the same texts.
+    It equals any other sequence of the same texts, but no single text.
 
     Examples
     --------
@@ -46,7 +46,7 @@ class Texts(Sequence[str]):
             yield from map(_decode, block.to_pylist())
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Sequence):
+        if not isinstance(other, Sequence) or isinstance(other, str | bytes):
             return NotImplemented
         return len(self) == len(other) and all(own == one for own, one in zip(self, other, strict=True))
 

@@ -1,7 +1,6 @@
 """Units of work: what a study's predictions consist of, each named by the hash of all that determines it."""
 
 import functools
-import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from cxrobust.conditions import CLEAN, Condition, parse_condition
 from cxrobust.errors import DataError, StudyError, nearest, some
-from cxrobust.files import sha256_bytes, sha256_file, sha256_json, sha256_json_list
+from cxrobust.files import sha256_bytes, sha256_json, sha256_json_list, sha256_modules
 from cxrobust.inference.datasets import Dataset, ImageTable, take
 from cxrobust.inference.decoding import Decoders
 from cxrobust.inference.elsewhere import OF_REPORTS, Elsewhere, common_images
@@ -432,9 +431,4 @@ def code_of(one: Perturbation | Regime | None) -> tuple[str, ...]:
 @functools.cache
 def code_hash(*modules: str | None) -> str:
     """Hash the source of all that turns pixels into predictions, so that a changed program predicts again."""
-    sources = []
-    for name in (*_CODE, *modules):
-        spec = None if name is None else importlib.util.find_spec(name)
-        if spec is not None and spec.origin is not None:
-            sources.append(sha256_file(Path(spec.origin)))
-    return sha256_json(sources)
+    return sha256_json(sha256_modules(name for name in (*_CODE, *modules) if name is not None))

@@ -16,7 +16,7 @@ MOST_STEPS = 100
 SINGULAR = 1e-11
 """A determinant of the information below this share of the product of its diagonal is 0 but for rounding."""
 NEAR = 1e-8
-"""Part of a standard error that coefficients may be off."""
+"""Part of a standard error that the last step moves coefficients by."""
 NO_SOLUTION = "logistic regression has no finite solution"
 CERTAIN = "probabilities of 0 and 1 alone would decide it"
 
@@ -40,24 +40,11 @@ class _Recalibration(Additive):
         return cell.once(f"logistic regression, {self.has_slope}", self._fitted)
 
     def _fitted(self, cell: Cell) -> NDArray[np.float64] | None:
-        """Take Newton's steps, of 1 at most, from what is best; where these do not end, sure ones."""
-        x = logit(np.clip(cell.probabilities, SMALLEST, 1 - SMALLEST))
-        coefficients = np.array([0.0, 1.0])
-        for _ in range(MOST_STEPS):
-            step = self._step(_terms_at(coefficients, x, cell.labels))
-            if not np.isfinite(step).all():
-                break
-            halved = step / max(1.0, float(np.abs(step).max()))
-            coefficients = coefficients + halved
-            if np.abs(halved).max() < 1e-10:
-                return coefficients
-        return self._climbed(x, cell.labels)
-
-    def _climbed(self, x: NDArray[np.float64], labels: NDArray[np.int8]) -> NDArray[np.float64] | None:
         """Take Newton's steps from a slope of 0, each halved until the likelihood grows, so that none leads astray.
 
-        They end where another would bring the coefficients nearer by less than 1e-8 of their standard errors.
+        The last is one that moves the coefficients by less than 1e-8 of their standard errors.
         """
+        x, labels = logit(np.clip(cell.probabilities, SMALLEST, 1 - SMALLEST)), cell.labels
         at = np.array([0.0, 0.0 if self.has_slope else 1.0])
         likelihood = _log_likelihood(at, x, labels)
         for _ in range(MOST_STEPS):
@@ -66,7 +53,7 @@ class _Recalibration(Additive):
             if not np.isfinite(step).all():
                 return None
             if terms[:2] @ step < NEAR**2:
-                return at
+                return np.asarray(at + step)
             while (stepped := _log_likelihood(at + step, x, labels)) < likelihood:
                 step = step / 2
                 if np.abs(step).max() < NEAR:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
 from cxrobust.errors import DataError, require, some
-from cxrobust.files import sha256_file
+from cxrobust.files import sha256_modules
 from cxrobust.inference.checkpoints import (
     fill_fold,
     one_line,
@@ -29,9 +29,11 @@ if TYPE_CHECKING:
     from cxrobust.inference.datasets import Dataset, ImageTable
     from cxrobust.inference.graph import PixelClassifier
 
-OF_FEATURES = ("graph", "encoders", "preprocessing", "pretrained", "images", "pixels")
-OF_FIT = ("models/encoder_head", "finetuning/supervision", "finetuning/training")
-"""Modules whose code determines features, and what is fitted to them."""
+OF_FEATURES = tuple(
+    f"cxrobust.inference.{name}" for name in ("graph", "encoders", "preprocessing", "pretrained", "images", "pixels")
+)
+OF_FIT = ("cxrobust.inference.finetuning.supervision", "cxrobust.inference.finetuning.training")
+"""Modules whose code, beside this one's, determines features, and what is fitted to them."""
 
 
 @model_family("encoder-head")
@@ -43,11 +45,7 @@ class EncoderHead(SizedRegime):
     standardised features. The features of training images are kept among the predictions and computed once.
     """
 
-    code = (
-        "cxrobust.inference.encoders",
-        "cxrobust.inference.finetuning.supervision",
-        "cxrobust.inference.finetuning.training",
-    )
+    code = ("cxrobust.inference.encoders", *OF_FIT)
     family: Literal["encoder-head"]
     pooling: Literal["pooler", "cls", "mean", "cls-mean"] = "pooler"
     """Features: what the network makes of its tokens, its first token, the patches' mean, or both of these."""
@@ -214,9 +212,9 @@ class EncoderHead(SizedRegime):
             "size": examples.section.size,
             "image_size": self.image_size,
             "pooling": self.pooling,
-            "code": _sources(OF_FEATURES),
+            "code": sha256_modules(OF_FEATURES),
         }
-        of_head = [of_features, list(findings), labels.tolist(), self.penalty, _sources(OF_FIT)]
+        of_head = [of_features, list(findings), labels.tolist(), self.penalty, sha256_modules((__name__, *OF_FIT))]
         cache = self._workplace.cache
 
         def make() -> Arrays:
@@ -308,11 +306,6 @@ def fit_head(features: NDArray[np.float32], labels: NDArray[np.int8], *, penalty
         weights.append(layer.weight.detach() / std)
         biases.append(layer.bias.detach() - weights[-1] @ mean)
     return {"weight": torch.cat(weights).numpy(), "bias": torch.cat(biases).numpy()}
-
-
-def _sources(names: Sequence[str]) -> list[str]:
-    """Return the hash of each module's code."""
-    return [sha256_file(Path(__file__).parents[1] / f"{name}.py") for name in names]
 
 
 def _read_linear(file: Path) -> tuple[dict[str, NDArray[Any]], tuple[str, ...] | None]:

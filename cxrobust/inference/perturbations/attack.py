@@ -47,7 +47,7 @@ class Attack(Perturbation):
     needs_one: ClassVar[bool] = False
     """Whether its form allows one finding alone."""
     asks_for_gradient: ClassVar[bool] = True
-    """Whether it asks the model for more than its outputs."""
+    """Whether one that takes steps follows a gradient of the model's."""
 
     target: str = "all"
     """`all` findings together, one finding, `worst`: each alone, and for each image the one that comes out worst,

@@ -11,12 +11,12 @@ import numpy as np
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from cxrobust.errors import nearest
-from cxrobust.files import sha256_json
+from cxrobust.files import sha256_json, sha256_modules
 from cxrobust.radiology_reports.findings import why_unread
 from cxrobust.radiology_reports.judges import NO_REFERENCE, Case, Desk, Judge
 from cxrobust.radiology_reports.judges.kept import Kept
 from cxrobust.radiology_reports.labeler import Label, label_report, plain
-from cxrobust.radiology_reports.scores import Pairs, Scorer, each, measured, scorer, source_hash
+from cxrobust.radiology_reports.scores import Pairs, Scorer, each, measured, scorer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,7 +56,7 @@ class GradingJudge(Judge):
     def identity(self) -> dict[str, Any]:
         """Return the settings, a hash of the rules' source, and all that a scorer's scores depend on."""
         scorers = [one.identity(name) for name, one in self.scorers().items()]
-        source = source_hash(*_RULES, type(self).__module__)
+        source = sha256_json(sha256_modules((*_RULES, type(self).__module__)))
         return {**super().identity(), "source": source, **({"scorers": scorers} if scorers else {})}
 
     def grades(self, cases: Sequence[Case], desk: Desk) -> list[list[Grade]]:

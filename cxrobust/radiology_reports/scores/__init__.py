@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeAlias
 
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from cxrobust.errors import DataError, require
-from cxrobust.files import sha256_file
+from cxrobust.files import sha256_file, sha256_json, sha256_modules
 from cxrobust.radiology_reports.findings import EMPTY, FOREIGN, faults_of
 from cxrobust.registry import Registry
 from cxrobust.results import Better
@@ -215,7 +214,7 @@ class Scorer(Section, ABC):
 
     def source(self) -> str:
         """Return a hash of the code that scores."""
-        return source_hash(__name__, *_OF_REMARKS, type(self).__module__, *self.modules)
+        return sha256_json(sha256_modules((__name__, *_OF_REMARKS, type(self).__module__, *self.modules)))
 
     def _places(self) -> tuple[str, ...]:
         """Name the keys that are files or folders."""
@@ -327,15 +326,6 @@ def _remarks(candidate: str, reference: str) -> list[str]:
 
 def _joined(remarks: Sequence[str]) -> str | None:
     return BETWEEN.join(remarks) or None
-
-
-def source_hash(*modules: str) -> str:
-    """Return a hash of the source of some modules."""
-    found = sha256()
-    for module in modules:
-        spec = find_spec(module)
-        found.update(sha256_file(Path(spec.origin)).encode() if spec is not None and spec.origin else b"")
-    return found.hexdigest()
 
 
 def fingerprint(path: Path) -> str:
