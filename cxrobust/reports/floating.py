@@ -3,7 +3,8 @@
 WeasyPrint carries what is left of a broken float over to the next page, but lets the float fill the page that it broke
 on, lays the text of the next page out as if the float were not there, and forgets it where it lays out a page again and
 not the one before, or where nothing else is left. Here a float that breaks is as high as what it holds, the edge before
-its figure, pages begin below what was carried over to them, and that is kept for each page.
+its figure, pages begin below what was carried over to them, and that is kept for each page. Its tags are collected, so
+that it is read where the document has it (`tags.py`).
 """
 
 from collections.abc import Iterable, Iterator
@@ -39,9 +40,7 @@ def let_figures_float() -> Iterator[None]:
         if waits:  # behind one that goes to the next page, so that they keep their order
             bottom_space = context.page_bottom - box.position_y - EDGE
         if skip_stack is not None and (waits or box.position_y > begins):
-            skip_stack = {
-                min(skip_stack) - 1: None
-            }  # the edge before the figure, since the first on a page never waits
+            skip_stack = {min(skip_stack) - 1: None}  # the edge before it, since the first on a page never waits
         placed, resume_at = float_layout(context, box, holder, absolute, fixed, bottom_space, skip_stack)
         if resume_at is not None:
             placed.height = sum(child.margin_height() for child in placed.children)
