@@ -37,3 +37,8 @@ def test_repeated_texts_against_counting() -> None:
     assert len(counts) < len(MANY)
     assert sorted(Texts(MANY).repeated) == sorted(counts.index[counts > 1])
     assert Texts(dict.fromkeys(MANY)).repeated == ()
+
+
+def test_texts_are_no_single_text() -> None:
+    assert Texts(["a", "b"]) != "ab"
+    assert Texts(["a", "b"]) == ["a", "b"]
