@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cxrobust import pipeline
+from cxrobust import files, pipeline
 from cxrobust.inference import attack_checks, units
 from cxrobust.inference.attack_checks import checked_attack, chosen_rows, rivals, unbounded
 from cxrobust.inference.perturbations import Batch, perturbation
@@ -90,8 +90,8 @@ def test_a_check_is_made_again_when_what_it_compares_with_has_changed(
     planned = plan(read_study(checked / "study.toml"), checked / "out" / "predictions")
     unit = next(one for one in planned.units if str(one.condition) == "pgd(eps=4/255, steps=3)")
     rows = chosen_rows(planned)
-    before, hashed = attack_checks._key(unit, planned, rows), units.sha256_file
-    monkeypatch.setattr(units, "sha256_file", lambda path: "" if path.name == module else hashed(path))
+    before, hashed = attack_checks._key(unit, planned, rows), files.sha256_file
+    monkeypatch.setattr(files, "sha256_file", lambda path: "" if path.name == module else hashed(path))
     units.code_hash.cache_clear()
     changed = attack_checks._key(unit, planned, rows) != before
     monkeypatch.undo()

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cxrobust import files
 from cxrobust.cli import _main
 from cxrobust.errors import DataError, OutOfMemoryError, StudyError
 from cxrobust.inference import ledger, units
@@ -105,8 +106,8 @@ def made(study, out, **more):
 def test_reports_are_sampled_anew_where_the_code_that_makes_them_has_changed(module, study, tmp_path, monkeypatch):
     read = read_study(study)
     sampling = run._sampling(read, read.preferences, read.regimes[0], tmp_path / "cache", lambda *_: None)
-    before, hashed = sampling.units(), units.sha256_file
-    monkeypatch.setattr(units, "sha256_file", lambda path: "" if path.name == module else hashed(path))
+    before, hashed = sampling.units(), files.sha256_file
+    monkeypatch.setattr(files, "sha256_file", lambda path: "" if path.name == module else hashed(path))
     units.code_hash.cache_clear()
     after = sampling.units()
     monkeypatch.undo()

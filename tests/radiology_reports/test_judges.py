@@ -7,13 +7,12 @@ import threading
 import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
+from cxrobust import files
 from cxrobust.errors import DataError
-from cxrobust.radiology_reports import scores
 from cxrobust.radiology_reports.judges import NO_REFERENCE, Case, Desk, by_grades, grading, judge
 from cxrobust.radiology_reports.judges.asking import INSTRUCTIONS, NONSENSE, verdict
 from cxrobust.radiology_reports.judges.people import NOT_ASKED
@@ -57,20 +56,11 @@ def test_rounding_decides_no_tie(pair):
     ("kind", "settings"),
     [("score", {"score": "labeler-f1"}), ("score", {"score": "word-overlap"}), ("simulated-person", {"noise": 0.1})],
 )
-def test_identity_of_a_judge_by_rules_of_ours_changes_with_their_source(kind, settings, monkeypatch, tmp_path):
+def test_identity_of_a_judge_by_rules_of_ours_changes_with_their_source(kind, settings, monkeypatch):
     before = make(kind, **settings).identity()
     assert make(kind, **settings).identity() == before
-    found = scores.find_spec
-    changed = tmp_path / "labeler.py"
-    changed.write_text(Path(found("cxrobust.radiology_reports.labeler").origin).read_text() + "# other rules\n")
-
-    def elsewhere(name):
-        spec = found(name)
-        if name.endswith(".labeler"):
-            spec.origin = str(changed)
-        return spec
-
-    monkeypatch.setattr(scores, "find_spec", elsewhere)
+    hashed = files.sha256_file
+    monkeypatch.setattr(files, "sha256_file", lambda path: "" if path.name == "labeler.py" else hashed(path))
     after = make(kind, **settings).identity()
     assert {key for key in before if before[key] != after[key]} == {"source"}
 
