@@ -213,8 +213,12 @@ def _room_for(path: Path) -> Iterator[None]:
 def _begun(
     table: ImageTable, digests: Texts, size: int, path: Path, skip_unreadable: bool, decoders: Decoders
 ) -> Pixels:
-    """Have images decoded into a temporary file beside `path`, which takes its place when it is whole."""
-    source, unreadable = _source(table), dict[int, str]()
+    """Have images decoded into a temporary file beside `path`, which takes its place when it is whole.
+
+    An image that is not any more what was hashed ends that, also where unreadable ones are skipped: the array is named
+    by the hashes. Its hash is forgotten.
+    """
+    source, unreadable, lost = _source(table), dict[int, str](), set[int]()
     sums = np.full(len(table.ids), zlib.crc32(bytes(2 * size**2)), dtype=np.uint32)
     with _room_for(path):
         temporary = begin_file(path)
@@ -227,16 +231,29 @@ def _begun(
             temporary.unlink()
             raise
 
-    def decode(row: int) -> None:
+    def opened(row: int) -> Callable[[], NDArray[np.float32]]:
+        """Return what gives the pixels of an image that is still what was hashed."""
+        where = f"{source.file(row) or table.name}: image {table.ids[row]!r}"
         try:
             digest, pixels = source.opened(row)
-            image = pixels()
-            if digest != digests[row]:
-                raise DataError(f"{table.name}: image {table.ids[row]!r} was changed during the run: run again")
-            levels = np.rint(fit(image, size) * WHITE).astype(np.uint16, order="C")
+        except DataError as error:
+            if digests[row] == UNREADABLE:
+                raise
+            lost.add(row)
+            raise DataError(
+                f"{where} was there when the run began, and cannot be read any more: put its file back and run again"
+            ) from error
+        if digest != digests[row]:
+            lost.add(row)
+            raise DataError(f"{where} was changed during the run: run again")
+        return pixels
+
+    def decode(row: int) -> None:
+        try:
+            levels = np.rint(fit(opened(row)(), size) * WHITE).astype(np.uint16, order="C")
             values[row], sums[row] = levels, zlib.crc32(levels.data)
         except DataError as error:
-            if not skip_unreadable:
+            if row in lost or not skip_unreadable:
                 raise
             unreadable[row] = without_folder(str(error), source, row)
 
@@ -249,7 +266,12 @@ def _begun(
             atomic_write_text(_notes(path), json.dumps(noted, ensure_ascii=False))
             finish_file(temporary, path)
 
-    decoding = Decoding(len(table.ids), decode, finish=finish, discard=lambda: temporary.unlink(missing_ok=True))
+    def discard() -> None:
+        temporary.unlink(missing_ok=True)
+        if lost:
+            _forget(path.parent / DIGESTS, [table.ids[row] for row in lost])
+
+    decoding = Decoding(len(table.ids), decode, finish=finish, discard=discard)
     decoders.begin(decoding)
     return Pixels(
         values=values,
@@ -331,6 +353,14 @@ def _remembered(path: Path) -> pa.Table:
         if table.schema == REMEMBERED:
             return table
     return REMEMBERED.empty_table()
+
+
+def _forget(path: Path, ids: Sequence[str]) -> None:
+    """Take away what is kept of some images, so that they are hashed again though their stamps are the same."""
+    known = _remembered(path)
+    of_them = pc.is_in(known["image"], value_set=Texts(ids).array)
+    with suppress(OSError):  # a full disk
+        write_table(known.filter(pc.invert(of_them)), path)
 
 
 def _reserve(path: Path) -> None:

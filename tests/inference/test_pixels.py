@@ -21,7 +21,7 @@ from cxrobust.inference import images
 from cxrobust.inference.datasets import ImageSource, ImageTable
 from cxrobust.inference.decoding import Decoders
 from cxrobust.inference.images import FileImages
-from cxrobust.inference.pixels import Pixels, open_pixels
+from cxrobust.inference.pixels import Pixels, hash_images, open_pixels
 from cxrobust.progress import silent
 from cxrobust.texts import Texts
 
@@ -131,6 +131,29 @@ def test_an_image_that_changes_while_it_is_read_is_named(tmp_path: Path) -> None
 
     with pytest.raises(DataError, match="image 'i3' was changed during the run: run again"):
         open_again(Changing(), tmp_path)
+    assert not list(tmp_path.glob(f"{LEFTOVER}*"))
+
+
+def test_an_image_that_cannot_be_read_any_more_is_hashed_again_though_its_stamp_is_the_same(tmp_path: Path) -> None:
+    class Withdrawn(Grey):
+        def opened(self, index: int) -> tuple[str, Callable[[], NDArray[np.float32]]]:
+            return self.digest(index), lambda: self.pixels(index)
+
+        def digest(self, index: int) -> str:
+            if index == 3:
+                raise DataError("permission denied")
+            return super().digest(index)
+
+    hash_images(table_of(Grey()), folder=tmp_path, report=silent)
+    source = Withdrawn()
+
+    def skipping() -> Pixels:
+        return open_pixels(table_of(source), size=SIDE, folder=tmp_path, report=silent, skip_unreadable=True)
+
+    with pytest.raises(DataError, match="image 'i3' was there when the run began, and cannot be read any more"):
+        skipping()
+    assert dict(skipping().unreadable) == {3: "permission denied"}
+    assert not open_again(Grey(), tmp_path).unreadable
     assert not list(tmp_path.glob(f"{LEFTOVER}*"))
 
 

@@ -2,7 +2,9 @@
 
 import csv
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,9 @@ from cxrobust import pipeline
 from cxrobust.cli import app
 from cxrobust.documents import report
 from cxrobust.errors import DataError
+from cxrobust.inference import pixels
 from cxrobust.inference.ledger import read_ledger
+from cxrobust.inference.pixels import hash_images
 from cxrobust.predictions import load_predictions
 from cxrobust.study import read_study
 
@@ -138,6 +142,38 @@ def test_a_mended_image_is_predicted_again_and_no_other_shard(finished: Path, tm
     assert len(after.keys() - before.keys()) == 2 * 6
     assert not (tmp_path / "out" / "left-out.csv").exists()
     assert {name: after[name] for name in unit_files(finished / "out")} == unit_files(finished / "out")
+
+
+@pytest.mark.parametrize("on_error", ["skip", "stop"])
+@pytest.mark.parametrize("comes_back", [True, False])
+def test_an_image_that_vanishes_between_hashing_and_decoding_ends_the_run_and_leaves_nothing_stale(
+    on_error: str, *, comes_back: bool, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = skipping(tmp_path)
+    path.write_text(path.read_text().replace('"skip"', f'"{on_error}"'))
+    image, aside = tmp_path / "images" / "i007.png", tmp_path / "aside.png"
+
+    def vanishing(*given: Any, **named: Any) -> Sequence[str]:
+        found = hash_images(*given, **named)
+        image.rename(aside)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pixels, "hash_images", vanishing)
+        with pytest.raises(
+            DataError, match=r"i007\.png: image 'i007' was there when the run began, and cannot be read"
+        ):
+            predicted(path)
+    if comes_back:
+        aside.rename(image)
+        predicted(path)
+        assert unit_files(tmp_path / "out") == unit_files(finished / "out")
+        assert not (tmp_path / "out" / "left-out.csv").exists()
+    elif on_error == "skip":
+        assert_left_out(predicted(path), finished, "i007")
+    else:
+        with pytest.raises(DataError, match="1 of 40 image files are missing"):
+            predicted(path)
 
 
 def test_a_run_that_stops_names_what_one_that_skips_left_out(tmp_path: Path) -> None:
