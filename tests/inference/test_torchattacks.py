@@ -119,6 +119,23 @@ def test_alone_as_in_a_batch_and_no_generator_is_touched(name: str) -> None:
         torch.testing.assert_close(made.perturb(alone, model)[0], together[row], atol=2e-5, rtol=0)
 
 
+def test_random_starts_of_fab_are_the_image_s_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, image, drawn, draw = single(), images().images[:1], list[torch.Tensor](), torch.rand
+
+    def noted(*shape: object) -> "torch.Tensor":
+        drawn.append(draw(*shape))
+        return drawn[-1]
+
+    with torch.no_grad():
+        right = (model(image) > 0).numpy().astype(np.int8)  # or there is nothing to do
+    three = Batch(images=image.repeat(3, 1, 1, 1), labels=right.repeat(3, axis=0), findings=FINDINGS, seeds=(7, 8, 7))
+    monkeypatch.setattr(torch, "rand", noted)
+    make(attack="fab", eps=1e-6, steps=2, restarts=2, target="Mass").perturb(three, model)
+    first, other, again = drawn
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
 @pytest.mark.parametrize(("name", "column"), [("pgd-l2", slice(None)), ("pgdrs-l2", 1)])
 def test_pgd_in_the_euclidean_norm_uses_its_ball(name: str, column: int | slice) -> None:
     one, model = images(), single()

@@ -31,6 +31,8 @@ class OfTorchattacks(Attack):
     """Whether it moves away from the clean prediction and asks for no label."""
     on_three_channels: ClassVar[bool] = False
     """Whether its code assumes colour: it gets the grey image three times, and the model the mean."""
+    seeds_itself: ClassVar[bool] = False
+    """Whether its code sets the seed of torch's generators, by default to one number for all images and studies."""
     in_single_precision: ClassVar[bool] = False
     """Whether its code needs scores of the images' type."""
     does: ClassVar[str] = ""
@@ -46,6 +48,8 @@ class OfTorchattacks(Attack):
         seen = InSinglePrecision(view) if self.in_single_precision else view
         seen = OfThreeChannels(seen) if self.on_three_channels else seen
         made = getattr(torchattacks, self.loop)(seen, **self.arguments())
+        if self.seeds_itself:
+            (made.seed,) = seeds
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of the way it calls NumPy
             if self.starts == 1:

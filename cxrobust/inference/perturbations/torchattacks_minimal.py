@@ -101,6 +101,7 @@ class FAB(OfTorchattacks, InBall):
     needs_one: ClassVar[bool] = True
     image_by_image: ClassVar[bool] = True
     in_single_precision: ClassVar[bool] = True
+    seeds_itself: ClassVar[bool] = True
     does: ClassVar[str] = "fast adaptive boundary attack, maximum norm"
     attack: Literal["fab"]
     steps: int = Field(default=20, ge=1, le=10_000)
