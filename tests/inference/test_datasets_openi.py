@@ -160,6 +160,10 @@ def test_what_is_no_report_is_named(root, tmp_path):
     path.write_text("<eCitation/>")
     with pytest.raises(DataError, match=r"report 7\.xml has no uId"):
         openi(root).table(with_images=False)
+    for other in path.parent.iterdir():
+        other.write_text(xml("6", ["Cardiomegaly"], []))
+    with pytest.raises(DataError, match=r"ecgen-radiology: none of its 7 reports names an image: get it again"):
+        openi(root).table(with_images=False)
     (tmp_path / "broken.tgz").write_bytes(b"\x1f\x8b no archive")
     with pytest.raises(DataError, match=r"broken\.tgz: the reports cannot be read"):
         openi(root, reports=tmp_path / "broken.tgz").table(with_images=False)

@@ -98,6 +98,11 @@ class OpenI(Dataset):
         if not reports:
             raise DataError(f"{source}: there is no report: get it again, or correct reports in [data]")
         images = [_read(name, text, source, self.sections) for name, text in reports.items()]
+        if not any(images):
+            raise DataError(
+                f"{source}: none of its {counted(len(reports), 'report')} names an image: get it again, or correct "
+                "reports in [data]"
+            )
         rows = self._choose(pd.DataFrame([row for of_report in images for row in of_report]))
         _check_once(rows.frame, source)
         frame = rows.frame
