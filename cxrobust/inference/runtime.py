@@ -22,6 +22,9 @@ PACKAGES = (
     "pyarrow",
 )
 
+SHORT_OF_MEMORY = ("out of memory", "can't allocate memory", "_status_alloc_failed")
+"""What RuntimeErrors of torch say of it: of a GPU, of a CPU, and of cuBLAS and cuDNN, whose errors have no type."""
+
 
 def choose_device(wanted: Literal["auto", "cpu", "cuda"]) -> str:
     """Return `cuda` or `cpu`, after a check that torch works here.
@@ -79,12 +82,12 @@ def _check_torchvision() -> None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory is short: Python's, a GPU's, or that of torch on a CPU, which has no type."""
+    """Whether an error says that memory is short: Python's, a GPU's or its libraries', or torch's on a CPU."""
     import torch
 
     said = str(error).lower()
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and ("out of memory" in said or "can't allocate memory" in said)
+        isinstance(error, RuntimeError) and any(words in said for words in SHORT_OF_MEMORY)
     )
 
 

@@ -261,7 +261,14 @@ def test_example_images_are_kept_with_what_the_model_says(finished: Path) -> Non
     assert all((folder / one["file"]).is_file() for one in index["examples"])
 
 
-@pytest.mark.parametrize("raised", ["torch.OutOfMemoryError('CUDA out of memory')", "MemoryError()"])
+@pytest.mark.parametrize(
+    "raised",
+    [
+        "torch.OutOfMemoryError('CUDA out of memory')",
+        "MemoryError()",
+        "RuntimeError('CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`')",
+    ],
+)
 def test_out_of_memory_halves_the_batch_and_goes_on(finished: Path, tmp_path: Path, raised: str) -> None:
     path = write_study(tmp_path)
     text = MODULE.replace("        time.sleep", f"        if len(x) > 2: raise {raised}\n        time.sleep")
