@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,10 +14,12 @@ import pytest
 
 from cxrobust import pipeline
 from cxrobust.errors import DataError
+from cxrobust.inference import engine
+from cxrobust.inference.executors import slurm
 from cxrobust.predictions import load_predictions
 from cxrobust.study import read_study
 
-from .tiny import unit_files, write_study, write_validation
+from .tiny import unit_files, with_executor, write_study, write_validation
 
 pytest.importorskip("torch")
 pytestmark = pytest.mark.long
@@ -93,6 +96,45 @@ def test_ten_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:
         del index["inference"], index["regimes"]  # how long units took; and where the networks' code lies
     assert indices[0] == indices[1]
     assert not list(disturbed.rglob(".cxrobust-partial-*"))
+
+
+HEAD = """
+import sys
+from pathlib import Path
+from cxrobust import pipeline
+from cxrobust.inference import engine
+from cxrobust.inference.executors import slurm
+from cxrobust.study import read_study
+
+if sys.argv[2] == "slurm":
+    engine.executor_of = lambda compute: slurm.OnSlurm(compute, cluster="local")
+pipeline.predict(read_study(Path(sys.argv[1])), Path(sys.argv[1]).parent / "out")
+"""
+"""A run whose units other processes do; Slurm's jobs run on this machine."""
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(("name", "keys"), [("ray", ()), ("slurm", ("workers = 2",)), ("processes", ("workers = 2",))])
+def test_a_head_that_is_killed_while_others_work_for_it_changes_nothing(
+    name: str, keys: tuple[str, ...], in_one_process: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip({"ray": "ray", "slurm": "submitit"}.get(name, "torch"))
+    path = with_executor(tmp_path, name, *keys)
+    environment = {**os.environ, "TINY_WAIT": "0.1", "OMP_NUM_THREADS": "1"}
+    head = subprocess.Popen([sys.executable, "-c", HEAD, str(path), name], env=environment)
+    while head.poll() is None and len(unit_files(tmp_path / "out")) < 3:
+        time.sleep(0.02)
+    head.kill()
+    assert head.wait() == -9
+    whole = unit_files(in_one_process / "out")
+    done = unit_files(tmp_path / "out")
+    assert len(done) < len(whole)
+    assert done.items() <= whole.items()
+    if name == "slurm":
+        monkeypatch.setattr(engine, "executor_of", lambda compute: slurm.OnSlurm(compute, cluster="local"))
+    pipeline.predict(read_study(path), tmp_path / "out")
+    assert unit_files(tmp_path / "out") == whole
+    load_predictions(tmp_path / "out" / "predictions")
 
 
 @pytest.mark.parametrize("damage", ["truncated", "emptied", "another shape", "flipped", "no checksums", "no hashes"])
