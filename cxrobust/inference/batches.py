@@ -10,6 +10,9 @@ from cxrobust.inference.runtime import free_memory, is_out_of_memory
 
 T = TypeVar("T")
 
+CORRECT = "correct it, or lower batch in [compute] where memory is short"
+"""The usual mend."""
+
 
 class Batches:
     """How many images a model reads at once: so many as asked for, until memory is short."""
@@ -38,10 +41,10 @@ class Batches:
 
 
 @contextmanager
-def explaining(what: str) -> Iterator[None]:
+def explaining(what: str, *, mend: str = CORRECT) -> Iterator[None]:
     """Say in one sentence what a network of anyone's own raises.
 
-    `what` is who failed: `regime 'lora': sampling`.
+    `what` is who failed: `regime 'lora': sampling`; `mend` is what to do about it.
     """
     try:
         yield
@@ -49,7 +52,4 @@ def explaining(what: str) -> Iterator[None]:
         raise
     except Exception as error:  # the user's code may raise anything
         kind = OutOfMemoryError if is_out_of_memory(error) else DataError
-        raise kind(
-            f"{what} failed with {type(error).__name__} ({one_line(error)}): correct it, or lower batch in [compute] "
-            f"where memory is short"
-        ) from error
+        raise kind(f"{what} failed with {type(error).__name__} ({one_line(error)}): {mend}") from error

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from cxrobust.errors import DataError
+from cxrobust.inference.batches import Batches, explaining
 from cxrobust.inference.graph import PixelClassifier
 from cxrobust.inference.randomness import no_global_randomness
 
@@ -73,6 +74,8 @@ def encode(
 ) -> Tensor:
     """Return the features of many images, (n_images, n_features) float32 on the CPU, without gradients.
 
+    Where memory is short batches are halved.
+
     Parameters
     ----------
     classifier
@@ -80,12 +83,18 @@ def encode(
     batches
         Gives the images from one row up to another, (n, 1, size, size) in [0, 1].
     """
-    found = []
+
+    def encoded(some: slice) -> Tensor:
+        with explaining("encoding training images"):
+            features: Tensor = encoder(classifier.prepared(batches(some.start, some.stop).to(device)))
+            return features.float().cpu()
+
+    found, done = list[Tensor](), 0
     classifier.to(device)
     with torch.inference_mode(), no_global_randomness():
-        for first in range(0, n_images, batch):
-            last = min(n_images, first + batch)
-            found.append(encoder(classifier.prepared(batches(first, last).to(device))).float().cpu())
-            report(last)
+        for part in Batches(batch).over(n_images, encoded):
+            found.append(part)
+            done += len(part)
+            report(done)
     classifier.to("cpu")
     return torch.cat(found)

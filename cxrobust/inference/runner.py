@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 PROBED = 4
 """Images of the first batch by which probabilities are told from log-odds."""
+LARGER = "correct it, or take a device with more memory where that is short"
+"""The mend where a model cannot be loaded."""
 AMPLIFIED = 100.0
 """How many times as far as in the image its pixels are then from 0.5."""
 
@@ -385,8 +387,9 @@ class Runner:
                     f"regime {self._regime.name!r} writes reports word by word, which is not compiled: "
                     f"leave compile out of [compute]"
                 )
-            model = self._regime.load(self.plan.table.findings, fold=self._fold)
-            model = model.eval().requires_grad_(False).to(device)
+            with explaining(f"regime {self._regime.name!r}: loading the model", mend=LARGER):
+                model = self._regime.load(self.plan.table.findings, fold=self._fold)
+                model = model.eval().requires_grad_(False).to(device)
             self._loaded = compiled(model) if wants_compiled else model, device
         return self._loaded
 

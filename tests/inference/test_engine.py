@@ -278,6 +278,16 @@ def test_out_of_memory_halves_the_batch_and_goes_on(finished: Path, tmp_path: Pa
     np.testing.assert_allclose(small.probabilities, undisturbed.probabilities, atol=1e-6)
 
 
+def test_a_model_that_does_not_fit_memory_is_one_sentence(tmp_path: Path) -> None:
+    path = write_study(tmp_path)
+    moved = "    def _apply(self, *moved): raise torch.OutOfMemoryError('CUDA out of memory')\n\n"
+    text = MODULE.replace("    def forward", f"{moved}    def forward")
+    (tmp_path / "tiny_networks.py").write_text(text)
+    sentence = r"regime 'a': loading the model failed with OutOfMemoryError \(CUDA out of memory\): correct it, or take"
+    with pytest.raises(DataError, match=sentence):
+        pipeline.predict(read_study(path), tmp_path / "out")
+
+
 def test_one_image_that_does_not_fit_memory_is_one_sentence(tmp_path: Path) -> None:
     path = write_study(tmp_path)
     (tmp_path / "tiny_networks.py").write_text(

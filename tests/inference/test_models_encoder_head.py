@@ -32,6 +32,8 @@ from transformers import (
 from cxrobust.errors import DataError, StudyError
 from cxrobust.inference.datasets import read_section
 from cxrobust.inference.datasets.mimic import FINDINGS as MIMIC_FINDINGS
+from cxrobust.inference.encoders import encode
+from cxrobust.inference.graph import PixelClassifier
 from cxrobust.inference.models import Workplace
 from cxrobust.inference.models.encoder_head import EncoderHead, fit_head
 from cxrobust.inference.pretrained import quiet
@@ -253,6 +255,23 @@ def test_head_is_fitted_to_features_of_the_training_images_and_kept(tmp_path, mo
     torch.testing.assert_close(one, fitted(images)[:, 1:], atol=1e-4, rtol=1e-4)
     facts = regime.facts()["training"]
     assert (facts["images"], facts["patients"], facts["penalty"]) == (60, 30, 0.01)
+
+
+def test_memory_that_is_short_for_a_batch_of_training_images_halves_it():
+    class Small(torch.nn.Module):
+        def forward(self, images):
+            if len(images) > 3:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return images.flatten(1)
+
+    images, told = torch.rand((11, 1, 4, 4), generator=torch.Generator().manual_seed(1)), []
+    classifier = PixelClassifier(Small(), columns=range(16), mean=(0.0,), std=(1.0,))
+    found = encode(
+        classifier, Small(), lambda first, last: images[first:last], n_images=11, batch=8, device="cpu",
+        report=told.append,
+    )  # fmt: skip
+    assert torch.equal(found, images.flatten(1))
+    assert told == [2, 4, 6, 8, 10, 11]
 
 
 def test_damaged_cache_is_made_again(tmp_path):
