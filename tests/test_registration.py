@@ -166,6 +166,7 @@ def test_a_changed_table_is_told_where_another_one_is_called_alike(tmp_path: Pat
     assert found_in(results) == [("changed", "file a.csv of a")]
     files = {one["name"]: one["fingerprint"] for one in results.regimes}["a"]
     assert files == {"a.csv": sha256_file(table), "a.csv (2)": sha256_file(tmp_path / "made-pgd" / "a.csv")}
+    assert results.provenance["registration"]["predictions"]["registered"] == ["b"], "a was not made before it"
 
 
 def test_a_changed_table_of_further_metadata_is_told(tmp_path: Path) -> None:
@@ -274,6 +275,7 @@ def test_findings_that_were_not_planned_change_the_averages_too(tmp_path: Path) 
     assert scope.why_added(row(**{**usual, "finding": "Effusion"})) is None
     assert scope.why_added(row(**{**usual, "finding": "Mass"})) == "finding Mass"
     assert scope.why_added(row(**usual)) == "finding macro"
+    assert scope.why_added(row(**{**usual, "finding": "report"})) is None, "a score of whole reports is of no finding"
 
 
 def test_predictions_carry_the_hash_of_a_registration_that_was_there_before(tmp_path: Path) -> None:

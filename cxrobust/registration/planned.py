@@ -17,7 +17,7 @@ from cxrobust.errors import DataError, StudyError
 from cxrobust.files import merged_hashes, sha256_bytes
 from cxrobust.inference.elsewhere import Elsewhere
 from cxrobust.registration import Registration, frozen_hash, refuse_to_replace, write_registration
-from cxrobust.results import MACRO, MICRO, OTHERS, WORST, Estimate, primary_condition, primary_estimand
+from cxrobust.results import MACRO, MICRO, OTHERS, REPORT, WORST, Estimate, primary_condition, primary_estimand
 from cxrobust.study import Study
 
 AVERAGES = (MACRO, MICRO, WORST, OTHERS)
@@ -228,6 +228,8 @@ class Scope:
         return frozenset(self.planned["analysis"]["recalibrate"])
 
     def _has_finding(self, finding: str) -> bool:
+        if finding == REPORT:  # scores of whole reports are of no finding
+            return True
         wanted, now = self.planned["data"].get("findings", "all"), self.run["data"].get("findings", "all")
         return wanted == now if finding in AVERAGES else wanted == "all" or finding in wanted
 
@@ -250,7 +252,7 @@ def compared(
         `file`, `date`, `sha256` and `cxrobust` of the registration, its `plan` and `inputs`; `deviations`
         [{kind, key, planned, run}]; of `estimates` how many are `planned` and `added` {by what: count}; of
         `predictions` made here how many files carry the registration's hash (`after`) and how many do not (`other`),
-        and which regimes were made `elsewhere`, and of those which were `registered` with their tables.
+        and which regimes were made `elsewhere`, and of those whose tables are all `registered` as they are.
     """
     run = plan_of(study)
     regimes = tuple(regimes)
@@ -274,7 +276,11 @@ def compared(
             "after": after,
             "other": len(made_here) - after,
             "elsewhere": elsewhere,
-            "registered": [name for name in elsewhere if registration.inputs["regimes"].get(name)],
+            "registered": [
+                name
+                for name in elsewhere
+                if fingerprints[name].items() <= dict(registration.inputs["regimes"].get(name, {})).items()
+            ],
         },
     }
 
