@@ -10,6 +10,7 @@ from cxrobust.reports.parts import Cell, Column, Group, Table
 from cxrobust.reports.sections.estimands import NAMES, contrast_of
 from cxrobust.reports.sentences import MARGINS, Kind, Verdict, deciding_p, digits_of, judge, margin, outcome, reason
 from cxrobust.reports.settings_in_words import breakable, value_words
+from cxrobust.reports.sources import names_all_patients, names_no_patient
 from cxrobust.reports.view import CLEAN, View
 from cxrobust.reports.words import (
     ADJUSTMENTS,
@@ -122,7 +123,7 @@ def conclusions(old: View, new: View) -> Part:
     caption = (
         f"{contrast_of(new.comparison, new.overall)}"
         f"{f' under {condition_words(new.primary)}' if new.primary else ' on clean images'}, with {percent(new.level)} CI and "
-        "adjusted p-value. Conclusions that changed stand first, in bold."
+        f"{new.p_name}-value. Conclusions that changed stand first, in bold."
     )
     return Part(title=title, paragraphs=paragraphs, table=table, caption=caption)
 
@@ -181,10 +182,15 @@ def paired_part(paired: Paired, view: View) -> Part:
     macro = [one for one in paired.estimates if one.finding in OVERALL]
     tested = [one for one in macro if judge(one, alpha=view.alpha) not in {"not tested", "not estimable"}]
     shown = [one for one in tested if judge(one, alpha=view.alpha) in {"shown", "equivalent", "not inferior"}]
+    is_adjusted, knows_patients = paired.adjustment != "none", names_all_patients(view)
+    patients = f" of {counted(paired.n_patients, 'patient')}" if knows_patients else ""
+    of_images = "images as the sampling unit, since the data name no patients"
+    some_images = "patients as the sampling unit, or images where the data name none"
+    units = "patients as the sampling unit" if knows_patients else of_images if names_no_patient(view) else some_images
     intro = (
-        f"Both runs predicted the same {counted(paired.n_images, 'image')} of {counted(paired.n_patients, 'patient')}, with the same labels. "
-        "Each regime’s new predictions were compared with its old ones on these images, with patients as the sampling unit, by "
-        f"the new run’s analysis; p-values are {ADJUSTMENTS[paired.adjustment]} over all regimes."
+        f"Both runs predicted the same {counted(paired.n_images, 'image')}{patients}, with the same labels. "
+        f"Each regime’s new predictions were compared with its old ones on these images, with {units}, by "
+        f"the new run’s analysis; p-values are {ADJUSTMENTS[paired.adjustment]}{' over all regimes' if is_adjusted else ''}."
     )
     against = any(judge(one, alpha=view.alpha) in MARGINS for one in macro)
     what = "what is tested could be shown" if against else "a difference could be shown"
@@ -214,7 +220,7 @@ def paired_part(paired: Paired, view: View) -> Part:
         dense=True,
     )
     caption = (
-        f"New − old of {view.overall}, with {percent(view.level)} CI and adjusted p-value: of the value itself, and of its change "
+        f"New − old of {view.overall}, with {percent(view.level)} CI and {'adjusted ' if is_adjusted else ''}p-value: of the value itself, and of its change "
         f"from clean images. All conditions and findings are in the CSV file."
     )
     return Part(title=title, paragraphs=(intro, *result, *notes), table=table if rows else None, caption=caption)

@@ -284,3 +284,13 @@ def test_the_comparison_is_written_as_markdown_csv_html_and_pdf(tmp_path: Path):
     first = (tmp_path / "comparison.pdf").read_bytes()
     write_comparison(run(MADE, "2025"), run(new, "<script>"), paired_of(), out=tmp_path, formats=("pdf",))
     assert (tmp_path / "comparison.pdf").read_bytes() == first
+
+
+def test_the_paired_part_names_what_is_resampled_and_whether_p_values_are_adjusted():
+    assert "on these images, with patients as the sampling unit" in said(paired_part(paired_of(), view(MADE)))
+    unknown = view(replace(MADE, data={**MADE.data, "patients_known": "none"}))
+    part = paired_part(replace(paired_of(), adjustment="none"), unknown)
+    assert "the same 60 images, with the same labels" in said(part)
+    assert "with images as the sampling unit, since the data name no patients" in said(part)
+    assert "p-values are not adjusted. Of" in said(part)
+    assert "CI and p-value:" in part.caption

@@ -176,6 +176,20 @@ def test_without_the_same_images_there_is_no_test_and_it_is_said_why(folder: Pat
     assert found.estimates == ()
 
 
+def test_images_of_the_same_names_that_are_other_files_are_not_the_same_images(folder: Path) -> None:
+    old, new = read_run(folder / "old"), read_run(folder / "new")
+
+    def of_files(hashes: tuple[str | None, str | None]) -> str:
+        runs = (
+            replace(run, results=replace(run.results, data={**run.results.data, "images_sha256": digest}))
+            for run, digest in zip((old, new), hashes, strict=True)
+        )
+        return paired(*runs).why_not
+
+    assert of_files(("a", "b")) == "images of the same names are other files"
+    assert of_files(("a", "a")) == of_files(("a", None)) == ""
+
+
 def test_predictions_that_are_not_there_or_others_are_not_used(folder: Path, tmp_path: Path) -> None:
     shutil.copy(folder / "old" / "results.json", tmp_path / "results.json")
     alone = read_run(tmp_path)
