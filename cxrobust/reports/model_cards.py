@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -152,13 +153,14 @@ def _metric(view: View, metric: str, name: str, condition: str) -> list[str]:
     said = plain(f"{metric_name(view, metric)}, {where} ({support(estimate, view)})")
     return [
         f"    - type: {_quoted(metric)}",
-        f"      value: {estimate.estimate!r}",
+        f"      value: {_number(estimate.estimate)}",
         f"      name: {_quoted(said)}",
-        f"      args: {json.dumps(_arguments(view, estimate), ensure_ascii=False)}",
+        f"      args: {{{', '.join(f'{_quoted(key)}: {value}' for key, value in _arguments(view, estimate))}}}",
     ]
 
 
-def _arguments(view: View, estimate: Estimate) -> Mapping[str, Any]:
+def _arguments(view: View, estimate: Estimate) -> Iterator[tuple[str, str]]:
+    """Yield what is known of an estimate beside its value, as YAML writes it."""
     found = {
         "average": estimate.finding,
         "ci_low": estimate.ci_low,
@@ -166,7 +168,14 @@ def _arguments(view: View, estimate: Estimate) -> Mapping[str, Any]:
         "level": view.level,
         "interval": estimate.interval,
     }
-    return {key: value for key, value in found.items() if value is not None}
+    for key, value in found.items():
+        if value is not None:
+            yield key, _quoted(value) if isinstance(value, str) else _number(value)
+
+
+def _number(value: float) -> str:
+    """Return every digit of a number without an exponent, which YAML would take for a text in `5e-05`."""
+    return format(Decimal(repr(value)), "f")
 
 
 def _quoted(text: str) -> str:

@@ -268,6 +268,26 @@ def test_macros_are_letters_and_unique_and_hold_the_estimates(tmp_path: Path) ->
     assert plain["cxAurocLoraDidLow"] == rf"\ensuremath{{{change.ci_low:.3f}}}"
 
 
+def test_a_study_of_one_regime_has_macros_of_its_changes() -> None:
+    made = results(Made(n_regimes=1, n_findings=2, n_severities=0))
+    view = View.of(made, images=None)
+    found = {one.name: one.printed for one in macros(view)}
+    change = view.change("auroc", "supervised", view.primary or "")
+    assert change is not None
+    assert change.estimate is not None
+    assert found["cxAurocSupervisedChange"] == rf"\ensuremath{{{change.estimate:+.3f}}}"
+    assert {"cxAurocSupervisedChangeLow", "cxAurocSupervisedChangeP"} <= found.keys()
+
+
+def test_an_id_with_zeros_before_it_keeps_them_in_a_csv() -> None:
+    table = Table(
+        key="ids",
+        columns=(Column(title="Image", left=True), Column(title="Images")),
+        groups=(Group(head="00012", rows=((Cell(text="0.50"),),)), Group(head="7", rows=((Cell(text="0"),),))),
+    )
+    assert csv_of(table).splitlines() == ["Image,Images", "00012,0.50", "7,0"]
+
+
 def test_names_that_look_alike_get_macros_that_do_not() -> None:
     found = macro_words(("a-b", "a_b", "A B", "α", "β", "v2", "v-2"), instead="Regime")
     assert list(found.values()) == ["AB", "ABB", "ABC", "Regime", "RegimeB", "VTwo", "VTwoB"]

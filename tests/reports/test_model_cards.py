@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from cxrobust.reports.model_cards import file_names, model_card, write_model_cards
 from cxrobust.reports.view import View
@@ -98,3 +99,14 @@ def test_a_hostile_name_stays_text(name: str) -> None:
 
 def test_files_of_names_that_look_alike_differ() -> None:
     assert len(set(file_names(("a b", "A-B", "a_b", "α", "β")).values())) == 5
+
+
+def test_a_number_so_small_that_it_has_an_exponent_is_still_a_number() -> None:
+    small = tuple(
+        replace(one, estimate=5e-05, ci_low=1e-05) if (one.metric, one.estimand) == ("ece", "value") else one
+        for one in MADE.estimates
+    )
+    card = model_card(View.of(replace(MADE, estimates=small), images=None), "lora")
+    head = yaml.safe_load(card.split("---")[1])
+    (ece,) = (one for one in head["model-index"][0]["results"][0]["metrics"] if one["type"] == "ece")
+    assert (ece["value"], ece["args"]["ci_low"], ece["args"]["level"]) == (5e-05, 1e-05, 0.95)

@@ -106,8 +106,9 @@ def _estimates(view: View, metric: str, regime: str) -> Mapping[str, Estimate]:
         "Clean": view.value(metric, regime, CLEAN),
         "Perturbed": view.value(metric, regime, view.primary) if view.primary else None,
         "Change": view.change(metric, regime, view.primary) if view.primary else None,
-        WHAT[view.comparison]: view.contrast(metric, regime) if view.others and regime != view.reference else None,
     }
+    if view.others and regime != view.reference:
+        found[WHAT[view.comparison]] = view.contrast(metric, regime)
     return {what: one for what, one in found.items() if one is not None and one.estimate is not None}
 
 

@@ -44,9 +44,12 @@ def rows_of(table: Table) -> Iterator[tuple[Row, bool]]:
 
 
 def to_number(text: str) -> Decimal | None:
-    """Return what a cell's text says as a number: of `−0.042` or `22,433` or `12.3%` the number; None of other texts."""
+    """Return what a cell's text says as a number: of `−0.042` or `22,433` or `12.3%` the number; None of other texts.
+
+    Nor is one that begins with a needless 0, as the ids of images do.
+    """
     found = NUMBER.fullmatch(text)
-    if found is None or found["comparator"]:
+    if found is None or found["comparator"] or (found["whole"][0] == "0" and len(found["whole"]) > 1):
         return None
     return Decimal(text.rstrip("%").replace(",", "").replace(MINUS, "-").removeprefix("+"))
 
