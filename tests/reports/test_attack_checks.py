@@ -297,6 +297,14 @@ def test_every_training_run_is_counted_and_the_worst_is_shown() -> None:
     assert found["several_runs"]
 
 
+def test_a_share_below_0_has_a_true_minus_sign() -> None:
+    weaker = {**CHECK, "regime": "lora", "longer": 2.9}
+    found = attack_checks(View.of(replace(results(TYPICAL), attack_checks=(weaker,)), images=None))
+    (group,) = found["checks"].groups
+    cells = dict(zip(found["shown"], group.rows[0], strict=True))
+    assert cells["longer"].text == "−5.0%"
+
+
 def test_documents_say_what_is_shown_of_several_runs(tmp_path: Path, drawn: Path) -> None:
     made = results(TYPICAL)
     names = [one["name"] for one in made.regimes]

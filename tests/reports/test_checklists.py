@@ -130,6 +130,29 @@ def with_attack(found: Results, condition: str) -> Results:
     )
 
 
+def test_gradients_that_were_not_taken_show_no_part_without_them():
+    (item,) = (one for group in ROBUSTNESS.groups.values() for one in group if one.topic == "Parts without gradients")
+    made = results(replace(TYPICAL, n_regimes=1))
+
+    def verdict(**changed: object) -> str:
+        check = {**CHECK, "regime": "supervised", **changed}
+        view = View.of(replace(made, attack_checks=(check,)), images=None)
+        return item.reply(Shown(view=view, sections={"attack_checks"})).verdict
+
+    assert verdict(without_gradient=0.0) == "met"
+    assert verdict(without_gradient=None) == "for the authors"
+
+
+def test_attacks_show_nothing_of_poor_images():
+    items = {item.number: item for one in ALL if one.name == "TRIPOD+AI" for item in one.items}
+    made = results(TYPICAL)
+    attacks = replace(made, conditions=tuple(one for one in made.conditions if one["kind"] in {"clean", "attack"}))
+    both = {"corruptions", "conditions"}
+    assert items["27a"].reply(Shown(view=View.of(made, images=None), sections=both)).verdict == "met"
+    alone = Shown(view=View.of(attacks, images=None), sections={"conditions"})
+    assert items["27a"].reply(alone).verdict == "for the authors"
+
+
 def test_no_attack_by_labels_is_ever_made():
     topic = "Attack without gradients, attack by labels"
     made = results(TYPICAL)

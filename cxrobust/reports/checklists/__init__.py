@@ -123,6 +123,11 @@ def has_attack(view: View) -> bool:
     return bool(view.of_kind("attack"))
 
 
+def has_corruption(view: View) -> bool:
+    """Whether a corruption, as a poor image has it, was among the perturbations."""
+    return bool(view.of_kind("corruption"))
+
+
 def is_perturbed(view: View) -> bool:
     """Whether any condition is a perturbation."""
     return bool(view.series)

@@ -46,6 +46,10 @@ def _made(check: Mapping[str, Any]) -> bool:
     return True
 
 
+def _has_gradients(check: Mapping[str, Any]) -> bool:
+    return check["without_gradient"] is not None
+
+
 def _unbounded(check: Mapping[str, Any]) -> bool:
     return check["unbounded_wrong"] is not None
 
@@ -213,7 +217,7 @@ ROBUSTNESS = Checklist(
             Item(
                 number="",
                 topic="Parts without gradients",
-                reply=_checked(otherwise=authors("whether a model has such parts is not checked")),
+                reply=_checked(_has_gradients, otherwise=authors("whether a model has such parts is not checked")),
             ),
             Item(number="", topic="Whether attacks have converged", reply=_checked(otherwise=not_met("not checked"))),
             Item(

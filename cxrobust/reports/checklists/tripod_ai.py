@@ -9,6 +9,7 @@ from cxrobust.reports.checklists import (
     Item,
     authors,
     has_characteristics,
+    has_corruption,
     has_size,
     has_validation,
     is_registered,
@@ -167,7 +168,9 @@ TRIPOD_AI = Checklist(
             Item(number="25", topic="Interpretation", reply=partly("what is shown and what is not", "answer")),
             Item(number="26", topic="Limitations", reply=met("limitations")),
             Item(
-                number="27a", topic="Poor or missing input", reply=met("corruptions", "conditions", otherwise=authors())
+                number="27a",
+                topic="Poor or missing input",
+                reply=met("corruptions", "conditions", when=has_corruption, otherwise=authors()),
             ),
             Item(number="27b", topic="Interaction with users", reply=authors()),
             Item(number="27c", topic="Next steps", reply=authors()),

@@ -342,5 +342,5 @@ def _cell(key: str, found: Measure | None) -> Cell:
     if found.value is None:
         return Cell(text=found.lacks, under=judged, look=look)
     value, digits = found.value, 3 if key == "strengths" else 2
-    text = f"{100 * value:.1f}%" if key in SHARES else number(value, digits=digits)
+    text = f"{number(100 * value, digits=1)}%" if key in SHARES else number(value, digits=digits)
     return Cell(text=text, under=judged, look=look)
