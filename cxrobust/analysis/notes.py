@@ -13,7 +13,7 @@ from cxrobust.analysis.points import Point, patients_of_share
 from cxrobust.analysis.testing import Tested, by_definition
 from cxrobust.analysis.values import Values
 from cxrobust.errors import some
-from cxrobust.results import FEW_PATIENTS, MACRO, WORST
+from cxrobust.results import FEW_PATIENTS, MACRO, NOT_REACHED, WORST
 
 ONE_PATIENT = "no interval or test: one patient"
 OUTSIDE = "estimate outside the interval: resamples of this metric are biased"
@@ -141,7 +141,7 @@ def why_not(contrast: Contrast, place: int, point: Point, values: Values) -> str
     if not contrast.estimand.startswith("half-margin"):
         return "the value on clean images is 0"
     if np.isinf(point.value):
-        return "less than half of the margin over chance is lost up to the greatest strength"
+        return NOT_REACHED
     return "no margin over chance on clean images, or it is not half lost up to the greatest strength"
 
 

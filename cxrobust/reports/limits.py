@@ -21,6 +21,10 @@ from cxrobust.results import FEW_PATIENTS
 
 REJECTED_TOO_OFTEN = ("auroc", "balanced-accuracy", "sensitivity", "matthews", "calibration-slope")
 """Metrics of whose true nulls sign flips reject 10% or more where fewer than 20 patients are positive: docs/coverage.md."""
+WITHOUT_GRADIENTS = ("square", "spsa", "one-pixel", "pixle")
+"""Attacks that ask a model for its outputs alone."""
+OF_LEAST_SIZE = ("least-eps", "least-eps-l2", "cw-l2", "deepfool", "sparsefool", "ead-l1", "ead-en", "fab")
+"""Attacks that search for the smallest perturbation."""
 FULL_SIZE = 1024
 """Pixels a side that radiographs have at least, as they are taken."""
 
@@ -204,10 +208,15 @@ def _one_attack_limit(view: View) -> Limit | None:
     if len(attacks) != 1:
         return None
     [name] = attacks
+    others = [
+        *(["use no gradient"] if name not in WITHOUT_GRADIENTS else ["follow the gradient"]),
+        *(["search for the smallest perturbation"] if name not in OF_LEAST_SIZE else []),
+    ]
+    checks = " on more than the few images of the checks" if view.results.attack_checks else ""
     return Limit(
         title="A single attack.",
-        text=f"All attacks are {PERTURBATIONS.get(name, readable(name))}. Attacks of another kind, such as those that use no "
-        "gradient or that search for the smallest perturbation, were not tried.",
+        text=f"All attacks are {PERTURBATIONS.get(name, readable(name))}. Attacks of another kind, such as those that "
+        f"{listed(others, joint='or that')}, were not tried{checks}.",
     )
 
 
@@ -352,8 +361,8 @@ def _inference_limits(view: View) -> tuple[Limit, ...]:
     found = [
         Limit(
             title="Intervals stand alone.",
-            text=f"Each interval covers its own estimate at {100 * view.level:g}%, not all of them together; only p-values "
-            "are adjusted for their number. A difference that could not be shown may still be there.",
+            text=f"Each interval covers its own estimate at {100 * view.level:g}%, not all of them together; "
+            f"{'p-values are not adjusted for their number either' if view.p_name == 'p' else 'only p-values are adjusted for their number'}. A difference that could not be shown may still be there.",
         )
     ]
     size: Any = view.results.data.get("size")

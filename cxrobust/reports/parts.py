@@ -8,7 +8,7 @@ from typing import Literal
 from cxrobust.reports.figures.style import Drawing
 from cxrobust.reports.sentences import deciding_p, digits_of, judge, reason
 from cxrobust.reports.view import View
-from cxrobust.reports.words import counted, interval, listed, metric_words, number, p_number, readable
+from cxrobust.reports.words import ADJUSTMENTS, counted, interval, listed, metric_words, number, p_number, readable
 from cxrobust.results import Estimate
 
 MOST_WHOLE = 16
@@ -173,6 +173,11 @@ def interval_cell(estimate: Estimate | None) -> Cell:
     return Cell(text=interval(estimate.ci_low, estimate.ci_high), look="quiet")
 
 
+def p_title(view: View) -> str:
+    """Return the head of a column of p-values."""
+    return "p" if view.p_name == "p" else "Adjusted p"
+
+
 def p_cell(estimate: Estimate | None, view: View, *, letters: Mapping[str, str] | None = None) -> Cell:
     """Show the adjusted p-value, or the p-value where there is no family, with the footnote of its test."""
     p = None if estimate is None else deciding_p(estimate)
@@ -213,7 +218,7 @@ def notes_of(noted: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def adjusted_over(view: View, estimates: Sequence[Estimate | None], *, usual: str) -> str:
-    """Say over which tests p-values were adjusted: `usual`, and the families that the study declares.
+    """Say how and over which tests p-values were adjusted: `usual`, and the families that the study declares.
 
     Parameters
     ----------
@@ -224,12 +229,27 @@ def adjusted_over(view: View, estimates: Sequence[Estimate | None], *, usual: st
     """
     declared = {family["name"] for family in view.results.study["analysis"].get("families", ())}
     families = dict.fromkeys(e.family for e in estimates if e is not None and e.p_value is not None and e.family)
-    if declared.isdisjoint(families):
-        return usual
+    every = view.method_of(None)
+    over: dict[str, list[str]] = {}
+    if not families or not declared.issuperset(families):
+        over[every] = [] if every == "none" else [usual]
     sizes = Counter(e.family for e in view.results.estimates if e.p_value is not None)
-    own = [
-        f"over the {counted(sizes[name], 'comparison')} of the declared family {readable(name)}"
-        for name in families
-        if name in declared
-    ]
-    return listed(own) if declared.issuperset(families) else f"{usual}, or {listed(own)}"
+    own: dict[str, list[str]] = {}
+    for name in families:
+        if name in declared:
+            own.setdefault(view.method_of(name), []).append(name)
+    for method, names in own.items():
+        if over.get(method) != []:  # where nothing is adjusted, families need no names
+            over.setdefault(method, []).append(listed([_of_family(method, name, sizes[name]) for name in names]))
+    return ", or ".join(f"{ADJUSTMENTS[method]} {', or '.join(said)}".rstrip() for method, said in over.items())
+
+
+def _of_family(method: str, name: str, n: int) -> str:
+    family = f"the declared family {readable(name)}"
+    return f"in {family}" if method == "none" else f"over the {counted(n, 'comparison')} of {family}"
+
+
+def adjustments(view: View, estimates: Sequence[Estimate]) -> str:
+    """Say how p-values were adjusted: `adjusted by Holm’s method`."""
+    methods = dict.fromkeys(view.method_of(e.family) for e in estimates if e.p_value is not None)
+    return " or ".join(ADJUSTMENTS[method] for method in methods)

@@ -20,7 +20,7 @@ from cxrobust.reports.words import (
     listed,
     metric_words,
     number,
-    p_number,
+    p_bound,
     p_value,
     percent,
     regime,
@@ -104,7 +104,7 @@ def support(estimate: Estimate, view: View, *, mirrored: bool = False) -> str:
         parts.append(f"{percent(view.level)}{SPACE}CI, {interval(low, high, digits=digits_of(estimate))}")
     p = deciding_p(estimate)
     if p is not None:
-        parts.append(p_value(p, alpha=view.alpha, adjusted=estimate.p_adjusted is not None))
+        parts.append(p_value(p, alpha=view.alpha, adjusted=view.is_adjusted(estimate)))
     return "; ".join(parts) or "no interval"
 
 
@@ -288,10 +288,11 @@ def _all_p(view: View, kind: Kind, estimates: Sequence[Estimate]) -> str:
         return ""
     is_open = kind in {"not shown", "not equivalent", "maybe inferior"}
     p, sign = (min(p_values), "≥") if is_open else (max(p_values), "≤")
-    text = p_number(p, alpha=view.alpha)
+    text = p_bound(p, alpha=view.alpha, below=is_open)
     if text[0] in "<>":
         sign, text = text[0], text[1:]
-    return f"adjusted p{SPACE}{sign}{SPACE}{text}"
+    name = "adjusted p" if any(map(view.is_adjusted, estimates)) else "p"
+    return f"{name}{SPACE}{sign}{SPACE}{text}"
 
 
 def under(condition: str) -> str:

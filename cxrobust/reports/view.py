@@ -91,6 +91,22 @@ class View:
         """How p-values are adjusted, in words."""
         return ADJUSTMENTS[self.results.study["analysis"].get("adjust", "holm")]
 
+    def method_of(self, family: str | None) -> str:
+        """Return how p-values of a family are adjusted, as the study file writes it."""
+        analysis = self.results.study["analysis"]
+        own = (one.get("adjust") for one in analysis.get("families", ()) if one["name"] == family)
+        return next(own, None) or str(analysis.get("adjust", "holm"))
+
+    def is_adjusted(self, estimate: Estimate) -> bool:
+        """Whether an estimate's p-value is adjusted for others."""
+        return estimate.p_adjusted is not None and self.method_of(estimate.family) != "none"
+
+    @property
+    def p_name(self) -> str:
+        """What the p-value is called that says whether a difference is shown: `adjusted p`; `p` where none is adjusted."""
+        families = (None, *(one["name"] for one in self.results.study["analysis"].get("families", ())))
+        return "p" if all(self.method_of(family) == "none" for family in families) else "adjusted p"
+
     @property
     def others(self) -> tuple[str, ...]:
         """The regimes that are compared with the reference."""

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from functools import cache
 
 from cxrobust.conditions import parse_condition
@@ -202,6 +203,25 @@ def p_number(p: float, *, alpha: float = 0.05) -> str:
     return f"{p:.{digits}f}"
 
 
+def p_bound(p: float, *, alpha: float = 0.05, below: bool) -> str:
+    """Write a number that p-values are not below, or not above, with the decimals of `p_number`, rounded to that side.
+
+    Examples
+    --------
+    >>> p_bound(0.024, below=False), p_bound(0.206, below=True), p_bound(0.0499, below=False), p_bound(0.0501, below=True)
+    ('0.03', '0.20', '0.0499', '0.0501')
+    """
+    text = p_number(p, alpha=alpha)
+    if text[0] in "<>":
+        return text
+    towards, digits = ROUND_FLOOR if below else ROUND_CEILING, len(text.partition(".")[2])
+    for places in range(digits, 7):
+        rounded = Decimal(repr(p)).quantize(Decimal(1).scaleb(-places), rounding=towards)
+        if (rounded < Decimal(repr(alpha))) == (p < alpha):
+            return str(rounded)
+    return text
+
+
 def p_value(p: float, *, alpha: float = 0.05, adjusted: bool = False) -> str:
     """Write a p-value for a sentence.
 
@@ -229,6 +249,19 @@ def counted(n: int, one: str, many: str | None = None) -> str:
     ('1 image', '22,433 images')
     """
     return f"{count(n)}{SPACE}{one if n == 1 else many or one + 's'}"
+
+
+def ordinal(value: float) -> str:
+    """Write which of a row something is: `2.5th`, `1st`.
+
+    Examples
+    --------
+    >>> [ordinal(value) for value in (1, 2, 3, 11, 97.5, 92)]
+    ['1st', '2nd', '3rd', '11th', '97.5th', '92nd']
+    """
+    text = f"{value:.6g}"
+    is_usual = "." in text or text[-2:-1] == "1"
+    return text + ("th" if is_usual else {"1": "st", "2": "nd", "3": "rd"}.get(text[-1], "th"))
 
 
 def percent(share: float) -> str:

@@ -37,6 +37,8 @@ FEW_PATIENTS = 20
 MACRO, MICRO, WORST, OTHERS, REPORT = "macro", "micro", "worst", "others", "report"
 """What stands in the place of a finding: the mean over findings, all findings pooled, the worst of them, of an attack
 on one finding the mean over those that it does not aim at, and whole reports."""
+NOT_REACHED = "less than half of the margin over chance is lost up to the greatest strength"
+"""Why a half-margin is not estimable that lies beyond the strengths."""
 OVERALL = (MACRO, REPORT)
 """The finding of primary comparisons."""
 

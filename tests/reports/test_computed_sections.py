@@ -681,3 +681,61 @@ def test_no_sentence_begins_with_a_numeral(made):
     alts = [item.alt for item in compose(view_of(made)).items if hasattr(item, "alt")]
     assert len(texts) > 20
     assert [one for one in (*texts, *alts) if re.search(r"(^|[.!?]\s+)\d[\d,.]*\s+[a-z]{3}", one.strip())] == []
+
+
+@pytest.mark.parametrize(
+    ("attack", "checked", "expected"),
+    [
+        ("pgd", False, "such as those that use no gradient or that search for the smallest perturbation, were not tried."),
+        ("square", False, "such as those that follow the gradient or that search for the smallest perturbation, were not tried."),
+        ("deepfool", False, "such as those that use no gradient, were not tried."),
+        ("pgd", True, "were not tried on more than the few images of the checks."),
+    ],
+)  # fmt: skip
+def test_a_single_attack_names_no_kind_as_missing_that_it_is_of(attack, checked, expected):
+    conditions = tuple(
+        {**one, "series": one["series"].replace("pgd", attack)} if one["kind"] == "attack" else one
+        for one in RAW.conditions
+    )
+    checks = ({"regime": "lora"},) if checked else ()
+    seen = view_of(replace(RAW, conditions=conditions, attack_checks=checks))
+    (one,) = (limit for limit in limits(seen) if limit.title == "A single attack.")
+    assert one.text.endswith(expected)
+
+
+def test_the_methods_tell_of_perturbations_only_what_was_done():
+    def told(made):
+        text = section_bodies(compose(view_of(made)))[0]["methods"]
+        return text[text.index("<h3>Perturbations") : text.index("<h3>What is not")]
+
+    made = results(TYPICAL)
+    corrupted = tuple(one for one in made.conditions if one["kind"] in {"clean", "corruption"})
+    alone = told(replace(made, conditions=corrupted, primary_condition=corrupted[1]["name"]))
+    every = told(made)
+    for words in ("ε is in pixels", "Gradients were taken through the whole model"):
+        assert words in every
+        assert words not in alone
+    from_elsewhere = tuple({**one, "family": "elsewhere"} for one in made.regimes)
+    kinds = tuple({**one, "kind": "elsewhere"} if one["kind"] != "clean" else one for one in made.conditions)
+    elsewhere = told(replace(made, regimes=from_elsewhere, conditions=kinds))
+    assert "Gradients" not in elsewhere
+    assert "depends on the study’s seed" not in elsewhere
+    assert "How images were perturbed whose predictions were made elsewhere is not known here." in elsewhere
+
+
+def test_percentiles_are_ordinals_at_every_level():
+    seen = view_of(analysed(results(TYPICAL), level=0.98))
+    assert "from the 1st to the 99th percentile of" in section_bodies(compose(seen))[0]["methods"]
+
+
+def test_thresholds_are_said_to_be_of_the_images_they_were_chosen_on():
+    from_validation = section_bodies(compose(view_of(with_data(RAW, validation=RAW.data))))[0]["reproducibility"]
+    assert "sensitivity + specificity on the clean validation images" in from_validation
+    assert (
+        "sensitivity + specificity on the clean images" in section_bodies(compose(view_of(RAW)))[0]["reproducibility"]
+    )
+
+
+def test_one_other_regime_is_not_told_as_several():
+    design = sections["answer"].build(view_of(results(replace(CLEAN_ONLY, n_regimes=2))))["design"]
+    assert design.startswith("Difference between 1\N{NO-BREAK SPACE}other regime and ")

@@ -32,15 +32,61 @@ def said(one: Results, section: str) -> str:
 
 def test_a_declared_family_is_counted_as_it_was_adjusted_not_as_the_table_shows_it():
     n_conditions = len(BASE.conditions) - 1
-    assert said(BASE, "primary") == "over 10 comparisons of this table (the primary family)"
+    assert said(BASE, "primary") == "adjusted by Holm’s method over 10 comparisons of this table (the primary family)"
     assert said(declaring("main", metrics=("auroc",)), "primary") == (
-        "over 8 comparisons of this table (the primary family), "
+        "adjusted by Holm’s method over 8 comparisons of this table (the primary family), "
         f"or over the {2 * n_conditions} comparisons of the declared family main"
     )
     every = declaring("main", metrics=("auroc", "accuracy", "confidence", "ece", "brier"))
-    assert said(every, "primary") == f"over the {10 * n_conditions} comparisons of the declared family main"
-    assert said(every, "conditions") == f"over the {10 * n_conditions} comparisons of the declared family main"
-    assert said(every, "by_finding") == "over the findings of one regime"
+    assert (
+        said(every, "primary")
+        == f"adjusted by Holm’s method over the {10 * n_conditions} comparisons of the declared family main"
+    )
+    assert (
+        said(every, "conditions")
+        == f"adjusted by Holm’s method over the {10 * n_conditions} comparisons of the declared family main"
+    )
+    assert said(every, "by_finding") == "adjusted by Holm’s method over the findings of one regime"
+
+
+def adjusting(one: Results, *, adjust: str, own: str | None = None) -> Results:
+    """The same results adjusted by a method, and those of declared families by their own."""
+    analysis = one.study["analysis"]
+    families = [{**family, "adjust": own} for family in analysis.get("families", ())]
+    return replace(one, study={**one.study, "analysis": {**analysis, "adjust": adjust, "families": families}})
+
+
+def test_a_declared_family_is_said_to_be_adjusted_as_it_was_and_not_as_the_others():
+    n = 2 * (len(BASE.conditions) - 1)
+    one = declaring("main", metrics=("auroc",))
+    by_max_t = adjusting(one, adjust="holm", own="max-t")
+    assert said(by_max_t, "primary") == (
+        "adjusted by Holm’s method over 8 comparisons of this table (the primary family), "
+        f"or adjusted by step-down max-T over the {n} comparisons of the declared family main"
+    )
+    assert said(adjusting(one, adjust="holm", own="none"), "primary").endswith(
+        ", or not adjusted in the declared family main"
+    )
+    document = compose(View.of(by_max_t, images=None))
+    bodies = section_bodies(document)[0]
+    assert "(main, adjusted by step-down max-T)" in bodies["methods"]
+    assert "p-values adjusted by step-down max-T or adjusted by Holm’s method" in bodies["manuscript/methods"]
+
+
+def test_p_values_that_are_not_adjusted_are_nowhere_called_so():
+    one = adjusting(BASE, adjust="none")
+    document = compose(View.of(one, images=None))
+    bodies = section_bodies(document)[0]
+    for name, text in bodies.items():
+        rest = text.replace("not adjusted", "").replace("no adjustment", "")
+        assert "adjusted" not in rest.lower(), name
+    assert (
+        "p-values are two-sided and not adjusted. A difference counts as shown at p&nbsp;&lt;&nbsp;0.05."
+        in (bodies["methods"])
+    )
+    assert "Semibold: shown at p&nbsp;&lt;&nbsp;0.05." in bodies["primary"]
+    (filled,) = (one for one in document.filled if one.section.name == "primary")
+    assert filled.values["primary"].columns[-1].title == "p"
 
 
 def in_families(**names: str) -> Results:
@@ -58,13 +104,19 @@ def in_families(**names: str) -> Results:
 
 def test_the_primary_table_says_over_as_many_tests_as_the_families_of_its_p_values_hold():
     n_conditions = len(BASE.conditions) - 1
-    assert said(in_families(), "primary") == "over 5 comparisons of this table (the primary family)"
+    assert (
+        said(in_families(), "primary")
+        == "adjusted by Holm’s method over 5 comparisons of this table (the primary family)"
+    )
     apart = in_families(auroc="a", accuracy="b", confidence="c", ece="d", brier="e")
-    assert said(apart, "primary") == "within 5 families of 1 comparison each"
-    assert said(in_families(ece="other", brier="other"), "primary") == "within 2 families of 2 to 3 comparisons"
+    assert said(apart, "primary") == "adjusted by Holm’s method within 5 families of 1 comparison each"
+    assert (
+        said(in_families(ece="other", brier="other"), "primary")
+        == "adjusted by Holm’s method within 2 families of 2 to 3 comparisons"
+    )
     usual = "perturbed-clean, ece, macro"
     assert said(in_families(**dict.fromkeys(apart.study["analysis"]["metrics"], usual)), "primary") == (
-        f"over {n_conditions - 1 + 5} comparisons, 5 of them in this table"
+        f"adjusted by Holm’s method over {n_conditions - 1 + 5} comparisons, 5 of them in this table"
     )
 
 

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 from cxrobust.reports.sections.robustness import control_of, least_eps_sentence
 from cxrobust.reports.view import View
-from cxrobust.results import Estimate
+from cxrobust.results import NOT_REACHED, Estimate
 
 from .made import TYPICAL, results
 
@@ -21,6 +21,12 @@ def test_the_least_eps_is_told_of_each_regime_with_its_interval() -> None:
     )
     assert "more than was tried for" in said
     assert not least_eps_sentence(view, view.primary_series)
+    others = {NOT_REACHED: "more than was tried for", "one class only": "an unknown size (one class only) for"}
+    for why, words in others.items():
+        second = Estimate(**usual, **counts, regime=names[1], reason=why)
+        of_two = View.of(replace(plain, estimates=(*plain.estimates, first, second)), images=None)
+        told = least_eps_sentence(of_two, series).split(names[1])[0]
+        assert told.endswith(f"{words} \ue000")
 
 
 def test_a_control_has_the_kind_of_strength_of_its_attack() -> None:

@@ -245,6 +245,10 @@ def test_a_reason_is_told_as_it_is_and_its_lack_too():
          "(95% CIs within 0.030 to 0.100; adjusted p ≤ 0.004)."),
         (0.4, "Compared with that, for linear-probe, lora, adversarial, and preference no difference could be shown "
          "(95% CIs within 0.030 to 0.100; adjusted p ≥ 0.40)."),
+        (0.0242, "Compared with that, linear-probe, lora, adversarial, and preference lost 0.050 to 0.080 less "
+         "(95% CIs within 0.030 to 0.100; adjusted p ≤ 0.03)."),
+        (0.2061, "Compared with that, for linear-probe, lora, adversarial, and preference no difference could be shown "
+         "(95% CIs within 0.030 to 0.100; adjusted p ≥ 0.20)."),
     ],
 )  # fmt: skip
 def test_regimes_told_together_keep_what_holds_their_intervals(p, expected):

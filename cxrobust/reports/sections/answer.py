@@ -67,7 +67,7 @@ def design_sentence(view: View) -> str:
     what = {
         "difference-in-differences": f"Difference-in-differences: the change from clean to perturbed images of {others}, "
         f"less that of {reference}",
-        "regime-reference": f"Difference between each of {others} and {reference}",
+        "regime-reference": f"Difference between {'each of ' if len(view.others) > 1 else ''}{others} and {reference}",
         "perturbed-clean": f"Change of {reference} from clean to perturbed images",
         "value": f"One regime, {reference}, without a comparison",
     }[view.comparison]

@@ -20,6 +20,7 @@ from cxrobust.reports.parts import (
     letters_of_tests,
     n_fitting,
     p_cell,
+    p_title,
 )
 from cxrobust.reports.sections import section
 from cxrobust.reports.sections.estimands import contrast_of
@@ -143,7 +144,7 @@ def _columns(view: View, note: str) -> tuple[Column, ...]:
         *columns,
         Column(title=TITLES[view.comparison]),
         Column(title=f"{percent(view.level)} CI"),
-        Column(title="Adjusted p", note=note),
+        Column(title=p_title(view), note=note),
     )
 
 

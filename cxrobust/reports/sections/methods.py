@@ -4,14 +4,27 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cxrobust.conditions import parse_condition
+from cxrobust.reports.limits import WITHOUT_GRADIENTS
 from cxrobust.reports.sections import section
 from cxrobust.reports.sections.estimands import NAMES
 from cxrobust.reports.sources import names_all_patients, names_no_patient
 from cxrobust.reports.units import in_units
 from cxrobust.reports.view import View
-from cxrobust.reports.words import INTERVALS, count, listed, metric_words, named_tests, p_number, percent
+from cxrobust.reports.words import (
+    ADJUSTMENTS,
+    INTERVALS,
+    count,
+    listed,
+    metric_words,
+    named_tests,
+    ordinal,
+    p_number,
+    percent,
+    readable,
+)
 from cxrobust.results import WORST, Estimand, Estimate
 
+ELSEWHERE = "elsewhere"
 SIGN_FLIPS = {"permutation", "permutation (exact)"}
 SWAPS = {"permutation (swaps)", "permutation (swaps, exact)"}
 EXPLAINED = {"percentile", "percentile-recentred", "expanded", "t", "t-corrected"}
@@ -31,13 +44,14 @@ def methods(view: View) -> Mapping[str, Any]:
     analysis = results.study["analysis"]
     shown = [e for e in results.find() if e.metric in view.metrics and e.finding != WORST]
     intervals, tests = {e.interval for e in shown if e.interval}, {e.test for e in shown if e.test}
+    attacks = {parse_condition(one.name).name for one in view.of_kind("attack")}
     tail = 100 * (1 - view.level) / 2
     return {
         "resamples": analysis["resamples"],
-        "low_percentile": f"{tail:.6g}",
-        "high_percentile": f"{100 - tail:.6g}",
+        "low_percentile": ordinal(tail),
+        "high_percentile": ordinal(100 - tail),
         "most_undefined": percent(analysis.get("most_undefined", 0.2)),
-        "families": [family["name"] for family in analysis.get("families", ())],
+        "families": [_family(view, one["name"]) for one in analysis.get("families", ())],
         "primary_tests": PRIMARY_TESTS.get(view.comparison, ""),
         "intervals": intervals,
         "plain": _having(shown, "percentile"),
@@ -54,9 +68,19 @@ def methods(view: View) -> Mapping[str, Any]:
         "without_patients": "all" if names_no_patient(view) else "" if names_all_patients(view) else "some",
         "has_replicates": view.has_replicates,
         "has_perturbations": bool(view.series),
-        "attack_names": {parse_condition(one.name).name for one in view.of_kind("attack")},
+        "has_eps": any(one.strength_name == "eps" for one in view.series),
+        "by_gradients": not attacks <= set(WITHOUT_GRADIENTS),
+        "is_perturbed_here": any(one.kind != ELSEWHERE for one in view.series),
+        "is_made_elsewhere": any(one.get("family") == ELSEWHERE for one in results.regimes),
+        "attack_names": attacks,
         "alpha": f"{view.alpha:g}",
     }
+
+
+def _family(view: View, name: str) -> str:
+    """Name a declared family, and how it is adjusted where that is not how the others are."""
+    method = view.method_of(name)
+    return readable(name) if method == view.method_of(None) else f"{readable(name)}, {ADJUSTMENTS[method]}"
 
 
 def _least_adjusted(view: View, *, draws: int) -> str:

@@ -12,12 +12,14 @@ from cxrobust.reports.parts import (
     Group,
     Table,
     adjusted_over,
+    adjustments,
     estimate_cell,
     letters_of_tests,
     look_of,
     metric_digits,
     notes_of,
     p_cell,
+    p_title,
 )
 from cxrobust.reports.sections import section
 from cxrobust.reports.sentences import averaged
@@ -55,6 +57,7 @@ def primary(view: View) -> Mapping[str, Any]:
         "intervals": in_units(view, _intervals(tested)),
         "sides": _sides(view),
         "adjusted_over": adjusted_over(view, tested, usual=_over(view, tested)),
+        "adjustment": adjustments(view, tested),
         "n_tests": sum(e.p_value is not None for e in tested),
         "notes": notes_of((e.metric, e.note) for e in tested),
     }
@@ -103,7 +106,7 @@ def _sides(view: View) -> str:
 def _columns(view: View, note: str) -> tuple[Column, ...]:
     under = f"{percent(view.level)} CI"
     first = [Column(title="Metric", left=True), Column(title="Regime", left=True)]
-    p = Column(title="Adjusted p", note=note)
+    p = Column(title=p_title(view), note=note)
     if view.primary is None:
         if not view.others:
             return (*first, Column(title="Value", under=under))

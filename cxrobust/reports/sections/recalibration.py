@@ -85,7 +85,7 @@ def _table(view: View, metric: str, conditions: Sequence[str], found: Mapping[Ke
         Column(title="Recalibration", left=True),
         *(Column(title="Clean" if c == CLEAN else "Perturbed", under=under) for c in conditions),
         Column(title=f"Change, {where}", under=under, apart=True),
-        Column(title="p", under="adjusted"),
+        Column(title="p", under="" if view.p_name == "p" else "adjusted"),
     )
     groups = tuple(Group(head=regime(name), rows=tuple(row(m, name) for m in methods)) for name in view.regimes)
     return Table(key="recalibration-table", columns=columns, groups=groups)

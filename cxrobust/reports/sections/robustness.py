@@ -6,11 +6,11 @@ from typing import Any
 from cxrobust.reports.figures.curves import interval_marks, strength_figure
 from cxrobust.reports.parts import Figure
 from cxrobust.reports.sections import perturbed, section
-from cxrobust.reports.sentences import averaged, metric_name, overview_sentence, under
+from cxrobust.reports.sentences import averaged, metric_name, overview_sentence, reason, under
 from cxrobust.reports.units import intervals_of_estimates
 from cxrobust.reports.view import Series, View
 from cxrobust.reports.words import condition_words, counted, interval, listed, number, percent, regime
-from cxrobust.results import Estimate
+from cxrobust.results import NOT_REACHED, Estimate
 
 SHOWN = ("auroc", "accuracy", "confidence", "ece")
 MOST_PANELS = 4
@@ -46,7 +46,7 @@ def least_eps_sentence(view: View, series: Series) -> str:
 
 def _size(view: View, one: Estimate | None) -> str:
     if one is None or one.estimate is None:
-        return "more than was tried"
+        return "more than was tried" if one is None or one.reason == NOT_REACHED else f"an unknown size ({reason(one)})"
     if one.ci_low is None or one.ci_high is None:
         return number(one.estimate, digits=2)
     return f"{number(one.estimate, digits=2)} ({percent(view.level)} CI, {interval(one.ci_low, one.ci_high, digits=2)})"

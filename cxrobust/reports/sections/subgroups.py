@@ -209,7 +209,7 @@ def _is_shown(view: View, one: Estimate | None) -> bool:
 def _shown(view: View, tested: Mapping[str, Estimate | None]) -> list[str]:
     """Return the regimes for which a difference is shown, with their p-values."""
     return [
-        f"{regime(name)} ({p_value(p, alpha=view.alpha, adjusted=True)})"
+        f"{regime(name)} ({p_value(p, alpha=view.alpha, adjusted=view.is_adjusted(one))})"
         for name, one in tested.items()
-        if _is_shown(view, one) and (p := _p(one)) is not None
+        if one is not None and _is_shown(view, one) and (p := _p(one)) is not None
     ]
