@@ -18,7 +18,7 @@ from cxrobust.bundles.unpacking import MANIFEST, files_of, manifest_text
 from cxrobust.documents import named_template
 from cxrobust.documents import report as write_documents
 from cxrobust.environment import environment_lock
-from cxrobust.errors import DataError, StudyError
+from cxrobust.errors import DataError, StudyError, counted
 from cxrobust.files import atomic_write, sha256_file
 from cxrobust.left_out import write_left_out
 from cxrobust.prediction_files import INDEX, parts_of
@@ -221,7 +221,8 @@ def _zip(folder: Path, target: Path) -> None:
 
 def _readme(results: Results, documents: list[str], with_predictions: bool, with_images: bool) -> str:
     data = results.data
-    of_data = f"{data['name']}: {data['n_images']:,} images of {data['n_patients']:,} patients."
+    patients = "" if "patients_known" in data else f" of {counted(data['n_patients'], 'patient')}"
+    of_data = f"{data['name']}: {counted(data['n_images'], 'image')}{patients}."
     lines = [
         f"# {results.study['study']['title']}",
         "",

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from cxrobust import pipeline
 from cxrobust.bundles import ENVIRONMENT, POWER, README, REGISTRATION, STUDY, TEMPLATES
 from cxrobust.bundles.unpacking import check_manifest
-from cxrobust.differences import Difference, differences, nested
+from cxrobust.differences import Difference, nested
 from cxrobust.documents import report as write_documents
 from cxrobust.errors import DataError
 from cxrobust.files import sha256_bytes, sha256_file
@@ -17,7 +17,8 @@ from cxrobust.registration import SUFFIX
 from cxrobust.results import ESTIMATES, PREDICTIONS, RESULTS, Results, estimates_text, read_results
 from cxrobust.study import Study, parse_study
 from cxrobust.verification.examples import differing_examples
-from cxrobust.verification.recomputed import check_folder, for_this_machine
+from cxrobust.verification.ran import differing_settings
+from cxrobust.verification.recomputed import check_folder, computed_differences, for_this_machine, stated_differences
 from cxrobust.verification.verdict import visible
 
 ROUNDING = 1e-9
@@ -147,8 +148,14 @@ def reproduce(
             f"{source}: not the predictions that the results were computed from: give those by --predictions"
         )
     check_folder(source)
-    new = pipeline.analyze(for_this_machine(study), out, predictions=source, report=report)
-    found = [*differences(old, new, tolerance=tolerance), *_of_registration(old, new)]
+    beside = replace(study, study=study.study.model_copy(update={"registration": None}))  # where a bundle has it
+    new = pipeline.analyze(for_this_machine(beside), out, predictions=source, report=report)
+    found = [
+        *computed_differences(old, new, tolerance=tolerance),
+        *stated_differences(old, new),
+        *differing_settings(study, old),
+        *_of_registration(old, new),
+    ]
     if estimates_text(old.estimates).encode() != (folder / ESTIMATES).read_bytes():
         found.append(Difference(part=ESTIMATES, what="", field="content", old="that of results.json", new="another"))
     report("writing the documents", 0, 1)
@@ -176,8 +183,7 @@ def _study(folder: Path, results: Results) -> Study:
     text = path.read_text(encoding="utf-8")
     if text != results.study_text or sha256_bytes(text.encode()) != results.provenance.get("study_sha256"):
         raise DataError(f"{path}: not the study file that the results were made with: get the bundle again")
-    study = parse_study(text, path=path)
-    return replace(study, study=study.study.model_copy(update={"registration": None}))  # beside it, in a bundle
+    return parse_study(text, path=path)
 
 
 def _examples(results: Results, predictions: Path) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from cxrobust.differences import nested
+from cxrobust.differences import Difference, nested
 from cxrobust.environment import environment_lock
 from cxrobust.errors import CxrobustError, DataError
 from cxrobust.files import read_json, sha256_bytes, sha256_file
@@ -112,10 +112,15 @@ def _study(held: Carried, results: Results) -> tuple[Study | None, Check]:
 def _settings(study: Study | None, results: Results) -> Check:
     if study is None:
         return unchecked("settings", f"{STUDY} cannot be read here: a plug-in that it names may be missing")
-    now = json.loads(json.dumps(study.settings()))
-    found = nested(by_name(results.study), by_name(now), part="settings")
+    found = differing_settings(study, results)
     wrong = [f"{one.field}: {_cut(one.old)}, the study file gives {_cut(one.new)}" for one in found]
     return check("settings", f"those in {RESULTS}, defaults too, are what {STUDY} gives", wrong)
+
+
+def differing_settings(study: Study, results: Results) -> list[Difference]:
+    """Return which settings of the results, defaults too, are others than the study file gives."""
+    now = json.loads(json.dumps(study.settings()))
+    return nested(by_name(results.study), by_name(now), part="settings")
 
 
 def by_name(settings: Mapping[str, Any]) -> dict[str, Any]:

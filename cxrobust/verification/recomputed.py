@@ -65,15 +65,11 @@ def recompute(results: Results, study: Study, folder: Path, *, report: Reporter)
     predictions = load_predictions(folder)
     again = pipeline.analyzed(for_this_machine(study), predictions, folder, report=report)
     same = _platform(results) == _platform(again)
-    exact = _computed(results, again, tolerance=0.0)
-    found = exact if same else _computed(results, again, tolerance=TOLERANCE)
+    exact = computed_differences(results, again, tolerance=0.0)
+    found = exact if same else computed_differences(results, again, tolerance=TOLERANCE)
     settings = [
         *nested(predictions.index.get("made_for"), made_for(study), part="predictions made for"),
-        *(
-            one
-            for one in setting_differences(results, again)
-            if one.part in FROM_PREDICTIONS or (one.part == "provenance" and _must_agree(one))
-        ),
+        *stated_differences(results, again),
     ]
     return Recomputed(
         n_estimates=len(results.estimates),
@@ -81,6 +77,15 @@ def recompute(results: Results, study: Study, folder: Path, *, report: Reporter)
         is_exact=not exact,
         left_out=tuple(sorted(name for name in _left_out(results) if getattr(again, name))),
         differences=tuple(said(one) for one in (*found, *settings)),
+    )
+
+
+def stated_differences(old: Results, new: Results) -> tuple[Difference, ...]:
+    """Return what differs of data, regimes and conditions, and of what the provenance must have the same."""
+    return tuple(
+        one
+        for one in setting_differences(old, new)
+        if one.part in FROM_PREDICTIONS or (one.part == "provenance" and _must_agree(one))
     )
 
 
@@ -107,7 +112,7 @@ def agreement(*, is_exact: bool, same_platform: bool) -> str:
     return f"compared to within {TOLERANCE:g}, since software or hardware is another"
 
 
-def _computed(old: Results, new: Results, *, tolerance: float) -> tuple[Difference, ...]:
+def computed_differences(old: Results, new: Results, *, tolerance: float) -> tuple[Difference, ...]:
     """Return all that differs of what an analysis computes, also in parts that `differences` does not know."""
     rest = [name for name in (one.name for one in fields(Results)) if name not in KNOWN | _left_out(old)]
     plain = json.JSONDecoder().decode

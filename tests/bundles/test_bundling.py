@@ -204,6 +204,27 @@ def test_a_number_that_the_predictions_do_not_give_is_named_with_both_values(
     assert out.splitlines()[-1] == "not identical"
 
 
+@pytest.mark.parametrize("part", ["settings", "metrics", "regimes"])
+def test_results_that_say_otherwise_what_was_run_are_not_identical(part: str, whole: Path, tmp_path: Path) -> None:
+    folder = copied(whole, tmp_path / "crate")
+    results = read_results(folder / "results.json")
+    study = {**results.study, "analysis": {**results.study["analysis"], "level": 0.99}}
+    sides = (replace(results.metrics[0], better="lower"), *results.metrics[1:])
+    regimes = tuple({**one, "fingerprint": {"other.csv": "0" * 64}} for one in results.regimes)
+    forged, field = {
+        "settings": (replace(results, study=study), "analysis.level"),
+        "metrics": (replace(results, metrics=sides), "[1].better"),
+        "regimes": (replace(results, regimes=regimes), "a.fingerprint.other.csv"),
+    }[part]
+    write_results(forged, folder / "results.json")
+    for name in ("report.html", "appendix.html"):
+        (folder / name).unlink()  # those of the forged results would be their own
+    relisted(folder)
+    verdict = reproduce(folder, tmp_path / "out")
+    assert (part, field) in {(one.part, one.field) for one in verdict.differences}
+    assert not verdict.is_identical
+
+
 def test_a_document_that_the_results_do_not_give_is_named(whole: Path, tmp_path: Path) -> None:
     folder = copied(whole, tmp_path / "crate")
     path = folder / "report.html"
@@ -344,3 +365,13 @@ def test_many_documents_of_a_folder_are_told_by_their_number() -> None:
         "documents: written again from results.json, with other bytes: report.pdf, paper/tables/t0.csv",
         "not identical",
     ]
+
+
+@pytest.mark.parametrize(
+    ("known", "said"), [({}, "60 images of 60 patients."), ({"patients_known": "none"}, "60 images.")]
+)
+def test_the_readme_counts_patients_only_where_the_data_name_them(known: dict[str, str], said: str, run: Path) -> None:
+    results = read_results(run / "results.json")
+    data = {**results.data, **known, "name": "Drawings", "n_images": 60, "n_patients": 60}
+    text = bundling._readme(replace(results, data=data), [], with_predictions=False, with_images=False)
+    assert f"Data: Drawings: {said}" in text

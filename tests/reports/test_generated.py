@@ -25,7 +25,7 @@ from cxrobust.reports.sentences import overview_sentence
 from cxrobust.reports.view import View
 from cxrobust.reports.words import condition_words, regime
 from cxrobust.results import Confusion, Estimate, parse_results, results_text
-from cxrobust.verification.recomputed import _computed
+from cxrobust.verification.recomputed import computed_differences
 
 from .made import TYPICAL, metric_records, results
 
@@ -157,10 +157,10 @@ def test_a_report_that_the_predictions_do_not_hold_is_found():
     study_results = of_study()
     first, *rest = study_results.generated_reports
     forged = replace(study_results, generated_reports=({**first, "reference": described("Clear lungs.")}, *rest))
-    assert not _computed(study_results, study_results, tolerance=0.0)
-    found = {one.field for one in _computed(forged, study_results, tolerance=0.0)}
+    assert not computed_differences(study_results, study_results, tolerance=0.0)
+    found = {one.field for one in computed_differences(forged, study_results, tolerance=0.0)}
     assert "[1].reference.report" in found
-    assert not _computed(replace(study_results, generated_reports=()), study_results, tolerance=0.0)
+    assert not computed_differences(replace(study_results, generated_reports=()), study_results, tolerance=0.0)
 
 
 def test_a_lesion_on_the_other_side_is_no_change_which_is_said():
@@ -508,7 +508,8 @@ def test_a_table_counts_what_reports_and_references_affirm():
 
     forged = replace(study_results, confusion=(replace(counted[0], both=1201), *counted[1:]))
     found = {
-        (one.part, one.what, one.field, one.old, one.new) for one in _computed(forged, study_results, tolerance=0.0)
+        (one.part, one.what, one.field, one.old, one.new)
+        for one in computed_differences(forged, study_results, tolerance=0.0)
     }
     assert ("confusion", "supervised, clean, Edema", "both", 1201, 1200) in found
 
