@@ -110,13 +110,37 @@ def test_installed_module_is_found_too(tmp_path):
         regime_in(tmp_path, model="python:torch.nn:Flatten").load(FINDINGS)
 
 
+def test_fingerprint_follows_the_modules_beside_the_study_that_a_module_imports(tmp_path):
+    write_module(tmp_path)
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    (tmp_path / "helper_of_mine.py").write_text("from parts.layers import SCALE\nimport os, numpy.linalg\n")
+    (parts / "__init__.py").write_text("")
+    (parts / "layers.py").write_text(
+        "from .numbers import SCALE\nfrom " + "." * 99 + " import far\nimport helper_of_mine\n"
+    )
+    (parts / "numbers.py").write_text("SCALE = 2.0\n")
+    (parts / "unused.py").write_text("SCALE = 2.0\n")
+    regime = regime_in(tmp_path, model="python:mine:build")
+    before = regime.fingerprint()
+    assert {Path(name).name for name in before} == {
+        "mine.py", "helper_of_mine.py", "__init__.py", "layers.py", "numbers.py",
+    }  # fmt: skip
+    (parts / "unused.py").write_text("SCALE = 3.0\n")
+    assert regime.fingerprint() == before
+    (parts / "numbers.py").write_text("SCALE = 3.0\n")
+    assert regime.fingerprint() != before
+    (parts / "numbers.py").write_text("SCALE = (\n")  # whoever imports it says so
+    assert regime.fingerprint().keys() == before.keys()
+
+
 def test_fingerprint_follows_module_and_weights_and_imports_neither_torch(tmp_path):
     write_module(tmp_path)
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "a.bin").write_bytes(b"a")
     regime = regime_in(tmp_path, weights="weights")
     first = regime.fingerprint()
-    assert list(first) == [f"{tmp_path.name}/mine.py", "weights/a.bin"]
+    assert list(first) == [*(f"{tmp_path.name}/{one}.py" for one in ("mine", "helper_of_mine")), "weights/a.bin"]
     (tmp_path / "weights" / "a.bin").write_bytes(b"b")
     second = regime.fingerprint()
     assert {key for key in first if first[key] != second[key]} == {"weights/a.bin"}

@@ -1,5 +1,6 @@
 """Anyone's own `torch.nn.Module`, built by a function: `model = "python:module:function"`."""
 
+import ast
 import hashlib
 import importlib
 import importlib.util
@@ -29,6 +30,7 @@ from cxrobust.study.sections import StudyPath
 if TYPE_CHECKING:
     from torch import nn
 
+INIT = "__init__.py"
 PATTERN = r"python:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
 
 
@@ -108,9 +110,10 @@ class PythonModel(Regime):
         return whole.eval().requires_grad_(False)
 
     def fingerprint(self, *, fold: str | None = None) -> dict[str, str]:
-        """Return the SHA-256 of the module's file and of the weights; other modules that it imports are not seen."""
+        """Return the SHA-256 of the module's file, of what it imports from beside the study file, and of weights."""
         weights = self._weights(fold)
-        return hashes([self._file(), *([] if weights is None else _files(weights))])
+        modules = _with_imported(self._file(), folder=self._study_folder)
+        return hashes([*modules, *([] if weights is None else _files(weights))])
 
     def facts(self, *, fold: str | None = None) -> dict[str, Any]:
         """Return what the headers of safetensors weights and a `training.json` beside them tell of the network."""
@@ -207,6 +210,38 @@ def _searched(folder: Path) -> Iterator[None]:
         yield
     finally:
         sys.path.remove(place)
+
+
+def _with_imported(file: Path, *, folder: Path) -> list[Path]:
+    """Return a file and those below `folder` that its import statements, and in turn theirs, name."""
+    found, left = dict[Path, None](), [file]
+    while left:
+        one = left.pop()
+        if one not in found:
+            found[one] = None
+            left += _imported(one, folder=folder)
+    return [file, *sorted(found.keys() - {file})]
+
+
+def _imported(file: Path, *, folder: Path) -> Iterator[Path]:
+    try:
+        statements = list(ast.walk(ast.parse(file.read_bytes())))
+    except (OSError, SyntaxError, ValueError):  # who imports it says so
+        return
+    bases = (folder, *file.parents)
+    for one in statements:
+        if isinstance(one, ast.Import):
+            names = [(folder, alias.name) for alias in one.names]
+        elif isinstance(one, ast.ImportFrom) and one.level < len(bases):
+            names = [(bases[one.level], f"{one.module or ''}.{alias.name}".lstrip(".")) for alias in one.names]
+        else:
+            continue
+        for base, name in names:
+            if folder not in {base, *base.parents}:  # what is installed imports its own
+                continue
+            parts = name.split(".")
+            for place in (base.joinpath(*parts[:n]) for n in range(1, len(parts) + 1)):
+                yield from (path for path in (place.with_name(f"{place.name}.py"), place / INIT) if path.is_file())
 
 
 def _files(weights: Path) -> list[Path]:
