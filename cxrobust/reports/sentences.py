@@ -372,6 +372,8 @@ def findings_sentence(view: View, metric: str, name: str) -> str:
         lost = "loss" if of_margin[0][1] in OF_A_MARGIN["noninferiority"] else what
         limit = margin(of_margin[0][0])
         return f"With {regime(name)} a {lost} of {limit} or more could be ruled out for {len(within)} of {estimable} findings{_few(within)}."
+    if all(verdict in {"not tested", "not estimable"} for _, verdict in judged):
+        return f"With {regime(name)} the {what} was not tested for any finding."
     below, above = sum(size < 0 for size in shown), sum(size > 0 for size in shown)
     if not shown:
         return f"With {regime(name)} a {what} could be shown for none of {estimable} findings."

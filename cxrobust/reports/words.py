@@ -264,6 +264,17 @@ def ordinal(value: float) -> str:
     return text + ("th" if is_usual else {"1": "st", "2": "nd", "3": "rd"}.get(text[-1], "th"))
 
 
+def significant(value: float, *, digits: int = 2) -> str:
+    """Write a number with so many significant digits and never with an exponent.
+
+    Examples
+    --------
+    >>> significant(0.0025), significant(0.00009433), significant(0.05)
+    ('0.0025', '0.000094', '0.05')
+    """
+    return format(Decimal(f"{value:.{digits}g}"), "f")
+
+
 def percent(share: float) -> str:
     """Write a share of 1 as a percentage without needless decimals: `95%`."""
     return f"{100 * share:.6g}%"

@@ -739,3 +739,8 @@ def test_thresholds_are_said_to_be_of_the_images_they_were_chosen_on():
 def test_one_other_regime_is_not_told_as_several():
     design = sections["answer"].build(view_of(results(replace(CLEAN_ONLY, n_regimes=2))))["design"]
     assert design.startswith("Difference between 1\N{NO-BREAK SPACE}other regime and ")
+
+
+def test_a_level_divided_by_many_comparisons_has_no_exponent():
+    many = tuple(replace(one, alpha=0.01 / 106, comparisons=106) for one in RAW.power)
+    assert built(replace(RAW, power=many), "power")["levels"] == "0.000094"

@@ -119,6 +119,7 @@ def by_sex(linear_probe, lora, **others):
             row(
                 estimand="difference-in-differences", regime=name, reference="supervised", subgroup="sex: interaction",
                 p_value=p, p_adjusted=p, test=None if p is None else "interaction",
+                reason="subgroups have no spread" if p is None else None,
             )
         )  # fmt: skip
     for metric, its in others.items():
@@ -167,6 +168,25 @@ def test_patients_of_several_subgroups_are_said_to_count_in_each():
 )
 def test_subgroups_differ_only_in_the_metrics_where_that_is_shown(p_values, others, expected):
     assert said(by_sex(*p_values, **others), "subgroups") == [expected]
+
+
+def test_subgroups_without_a_test_or_an_estimate_are_told_as_what_they_are():
+    one = by_sex(0.3, None)
+    untested = tuple(
+        replace(e, reason=None) if (e.subgroup, e.p_value) == ("sex: interaction", None) else e for e in one.estimates
+    )
+    assert (
+        "a difference between subgroups was not tested for lora."
+        in said(replace(one, estimates=untested), "subgroups")[0]
+    )
+    why = "not defined in 30.0% of resamples"
+    undefined = tuple(
+        replace(e, estimate=None, ci_low=None, ci_high=None, reason=why) if e.subgroup == "sex=F" else e
+        for e in one.estimates
+    )
+    built = sections["subgroups"].build(View.of(replace(one, estimates=undefined), images=None))
+    assert {told["undefined"] for told in built["told"] if told["metric"] == "Macro AUROC"} == {f"F ({why})"}
+    assert {told["too_small"] for told in built["told"] if told["metric"] == "Macro AUROC"} == {"missing (3)"}
 
 
 def test_many_differences_between_subgroups_are_told_by_their_metric(monkeypatch):

@@ -193,6 +193,7 @@ def test_a_change_of_a_metric_that_is_better_low_goes_the_way_of_its_numbers(val
     [
         ((0.001, 0.4), {}, "With linear-probe a difference could be shown for 1 of 2 findings, positive."),
         ((0.2, 0.4), {}, "With linear-probe a difference could be shown for none of 2 findings."),
+        ((None, None), {}, "With linear-probe the difference was not tested for any finding."),
         ((0.001, 0.4), TOST, "With linear-probe a difference of the margin of 0.05 or more could be ruled out for 1 of 2 findings."),
     ],
 )  # fmt: skip

@@ -8,7 +8,17 @@ from cxrobust.reports.sections import section
 from cxrobust.reports.sections.estimands import contrast_of
 from cxrobust.reports.sentences import judge, metric_name
 from cxrobust.reports.view import View
-from cxrobust.reports.words import capitalised, counted, enough_digits, listed, metric_words, number, percent, regime
+from cxrobust.reports.words import (
+    capitalised,
+    counted,
+    enough_digits,
+    listed,
+    metric_words,
+    number,
+    percent,
+    regime,
+    significant,
+)
 from cxrobust.results import Detectable
 
 GOALS = {
@@ -30,7 +40,7 @@ def power(view: View) -> Mapping[str, Any]:
         "sentences": [*(_range(view, metric) for metric in metrics[:1]), missed_sentence(view)],
         "power": percent(first.power),
         "compared": contrast_of(view.comparison, view.overall),
-        "levels": listed(sorted({f"{one.alpha:.2g}" for one in view.results.power})),
+        "levels": listed(list(dict.fromkeys(map(significant, sorted({one.alpha for one in view.results.power}))))),
         "comparisons": listed(sorted({str(one.comparisons) for one in view.results.power}, key=int), joint="or"),
         "adjusted": any(one.comparisons > 1 for one in view.results.power),
         "margins": [f"{capitalised(metric_words(m).name)}: {GOALS[g]}" for m, g in _goals(view) if g != "difference"],

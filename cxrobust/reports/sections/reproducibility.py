@@ -6,7 +6,7 @@ from typing import Any
 from cxrobust.reports.parts import EMPTY, Cell, Column, Group, Table
 from cxrobust.reports.sections import section
 from cxrobust.reports.view import View
-from cxrobust.reports.words import condition_words, counted, finding_words, number, readable, regime
+from cxrobust.reports.words import condition_words, counted, finding_words, number, readable, regime, significant
 
 MOST_COLUMNS = 8
 TIMES = {
@@ -70,8 +70,8 @@ def _deviations(view: View) -> list[Mapping[str, Any]]:
 def _deviation(one: Mapping[str, Any]) -> str:
     """Say how far one model's probabilities are from fp32."""
     return (
-        f"probabilities of {counted(one['n_images'], 'image')} differ by {one['mean']:.2g} on average and by "
-        f"{one['largest']:.2g} at most; {one['changed']:,} of {one['n_decisions']:,} decisions at 0.5 differ"
+        f"probabilities of {counted(one['n_images'], 'image')} differ by {significant(one['mean'])} on average and by "
+        f"{significant(one['largest'])} at most; {one['changed']:,} of {one['n_decisions']:,} decisions at 0.5 differ"
     )
 
 

@@ -16,11 +16,11 @@ from cxrobust.reports.parts import (
     p_cell,
 )
 from cxrobust.reports.sections import section
-from cxrobust.reports.sentences import deciding_p, metric_name
+from cxrobust.reports.sentences import deciding_p, metric_name, reason
 from cxrobust.reports.sources import names_all_patients, names_no_patient
 from cxrobust.reports.view import CLEAN, View
 from cxrobust.reports.words import capitalised, condition_words, count, listed, p_value, percent, regime
-from cxrobust.results import MACRO, REPORT, Estimand, Estimate
+from cxrobust.results import FEW_PATIENTS, MACRO, REPORT, Estimand, Estimate
 
 INTERACTION = "interaction"
 MOST_TOLD = 12
@@ -56,6 +56,7 @@ def subgroups(view: View) -> Mapping[str, Any]:
                 "name": name,
                 "metric": capitalised(metric_name(view, metric)),
                 "too_small": _too_small(name, everything[metric]),
+                "undefined": _undefined(name, everything[metric]),
                 "is_shared": _is_shared(view, name, everything[metric]),
             }
             for name, metric in told
@@ -86,9 +87,19 @@ def _levels(column: str, found: Mapping[Key, Estimate], *, estimated: bool) -> d
 
 
 def _too_small(column: str, found: Mapping[Key, Estimate]) -> str:
-    """Name the subgroups without estimates and say how many patients they have."""
-    small = _levels(column, found, estimated=False)
+    """Name the subgroups that have too few patients for estimates, and say how many."""
+    small = {name: one for name, one in _levels(column, found, estimated=False).items() if _is_small(one)}
     return listed([f"{name.removeprefix(f'{column}=')} ({count(one.n_patients)})" for name, one in small.items()])
+
+
+def _undefined(column: str, found: Mapping[Key, Estimate]) -> str:
+    """Name the other subgroups without estimates, and say why they have none."""
+    others = {name: one for name, one in _levels(column, found, estimated=False).items() if not _is_small(one)}
+    return listed([f"{name.removeprefix(f'{column}=')} ({reason(one)})" for name, one in others.items()])
+
+
+def _is_small(one: Estimate) -> bool:
+    return one.n_patients < FEW_PATIENTS
 
 
 def _is_shared(view: View, column: str, found: Mapping[Key, Estimate]) -> bool:
@@ -167,10 +178,12 @@ def _sentence(view: View, column: str, everything: Mapping[str, Mapping[Key, Est
     tested = _tested(view, column, everything[first])
     shown = _shown(view, tested)
     not_shown = [regime(name) for name, one in tested.items() if not _is_shown(view, one) and _p(one) is not None]
-    none = [regime(name) for name, one in tested.items() if _p(one) is None]
+    untested = [regime(name) for name, one in tested.items() if _is_untested(one)]
+    none = [regime(name) for name, one in tested.items() if _p(one) is None and not _is_untested(one)]
     clauses: Sequence[str] = [
         *([f"{what} differed between subgroups for {listed(shown)}"] if shown else []),
         *([f"no difference between subgroups could be shown for {listed(not_shown)}"] if not_shown else []),
+        *([f"a difference between subgroups was not tested for {listed(untested)}"] if untested else []),
         *([f"a difference between subgroups is not estimable for {listed(none)}"] if none else []),
     ]
     rest = _of_others(view, {metric: _tested(view, column, everything[metric]) for metric in others}, what)
@@ -199,6 +212,11 @@ def _tested(view: View, column: str, found: Mapping[Key, Estimate]) -> dict[str,
 
 def _p(one: Estimate | None) -> float | None:
     return None if one is None else deciding_p(one)
+
+
+def _is_untested(one: Estimate | None) -> bool:
+    """Whether no test fits the metric, though the estimates could be compared."""
+    return one is not None and _p(one) is None and one.reason is None
 
 
 def _is_shown(view: View, one: Estimate | None) -> bool:
