@@ -209,7 +209,7 @@ def p_bound(p: float, *, alpha: float = 0.05, below: bool) -> str:
     Examples
     --------
     >>> p_bound(0.024, below=False), p_bound(0.206, below=True), p_bound(0.0499, below=False), p_bound(0.0501, below=True)
-    ('0.03', '0.20', '0.0499', '0.0501')
+    ('0.03', '0.20', '0.0499', '0.050')
     """
     text = p_number(p, alpha=alpha)
     if text[0] in "<>":
