@@ -163,11 +163,11 @@ def test_the_date_is_that_of_source_date_epoch_and_never_todays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
-    path, _ = render(results(SMALL), formats=("pdf",), out=tmp_path, images=None)
+    path, _ = render(results(SMALL), formats=("pdf",), out=tmp_path, images=None, keep=tmp_path / "kept")
     with pikepdf.open(path) as pdf:
         assert "/CreationDate" not in pdf.docinfo
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
-    path, _ = render(results(SMALL), formats=("pdf",), out=tmp_path, images=None)
+    path, _ = render(results(SMALL), formats=("pdf",), out=tmp_path, images=None, keep=tmp_path / "kept")
     with pikepdf.open(path) as pdf:
         assert str(pdf.docinfo.CreationDate) == "D:20231114221320Z"
         assert "<xmp:CreateDate>2023-11-14T22:13:20Z</xmp:CreateDate>" in pdf.Root.Metadata.read_bytes().decode()

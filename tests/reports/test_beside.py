@@ -1,6 +1,7 @@
 """Work of other processes: what they are given and return, and what happens when one is lost."""
 
 import io
+import json
 import os
 import pickle
 import signal
@@ -8,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -50,11 +50,28 @@ def waited_for(task: Task[int]) -> int:
     return task._future.result(timeout=60)
 
 
-def holds_with_no_other_thread(function: Callable[[], None]) -> bool:
-    """Whether a function's assertions hold in a Python of its own: tests of servers leave threads in this one."""
+CHECK_EACH = """
+import importlib, json, sys, traceback
+sys.path.append(sys.argv[1])
+tests, holding = importlib.import_module(sys.argv[2]), []
+for name in sys.argv[3:]:
+    try:
+        getattr(tests, name)()
+        holding.append(name)
+    except BaseException:
+        traceback.print_exc()
+print(json.dumps(holding))
+"""
+
+
+@pytest.fixture(scope="module")
+def holding_with_no_other_thread() -> list[str]:
+    """The functions whose assertions hold in a Python of its own: tests of servers leave threads in this one."""
     here = Path(__file__)
-    code = f"import sys; sys.path.append({str(here.parent)!r}); from {here.stem} import {function.__name__} as check; check()"
-    return subprocess.run([sys.executable, "-c", code], cwd=here.parents[2], check=False, timeout=120).returncode == 0
+    names = [one.__name__ for one in (copy_what_is_shared, ask_beside_a_thread, copy_and_end, lose_copies)]
+    command = [sys.executable, "-c", CHECK_EACH, str(here.parent), here.stem, *names]
+    done = subprocess.run(command, cwd=here.parents[2], stdout=subprocess.PIPE, check=True, timeout=300)
+    return json.loads(done.stdout)
 
 
 def copy_what_is_shared() -> None:
@@ -65,13 +82,16 @@ def copy_what_is_shared() -> None:
         assert os.getpid() not in copies
         assert len(set(copies)) == 1
         assert others.begin(where, Unsendable()).result() == os.getpid()  # done here, as it cannot be sent
-    beside._may_copy = lambda: False
-    with Beside(shared=(shared,)) as others:
-        assert waited_for(others.begin(os.getpid)) not in {os.getpid(), *copies}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(beside, "_may_copy", lambda: False)
+        with Beside(shared=(shared,)) as others:
+            assert waited_for(others.begin(os.getpid)) not in {os.getpid(), *copies}
 
 
-def test_a_copy_of_this_process_knows_what_is_shared_and_a_python_of_its_own_would_not() -> None:
-    assert holds_with_no_other_thread(copy_what_is_shared)
+def test_a_copy_of_this_process_knows_what_is_shared_and_a_python_of_its_own_would_not(
+    holding_with_no_other_thread: list[str],
+) -> None:
+    assert copy_what_is_shared.__name__ in holding_with_no_other_thread
 
 
 def ask_beside_a_thread() -> None:
@@ -85,8 +105,8 @@ def ask_beside_a_thread() -> None:
     assert beside._may_copy()
 
 
-def test_nothing_is_copied_while_another_thread_may_hold_a_lock() -> None:
-    assert holds_with_no_other_thread(ask_beside_a_thread)
+def test_nothing_is_copied_while_another_thread_may_hold_a_lock(holding_with_no_other_thread: list[str]) -> None:
+    assert ask_beside_a_thread.__name__ in holding_with_no_other_thread
 
 
 def copy_and_end() -> None:
@@ -99,8 +119,8 @@ def copy_and_end() -> None:
         os.kill(number, 0)
 
 
-def test_a_copy_ends_with_this_process() -> None:
-    assert holds_with_no_other_thread(copy_and_end)
+def test_a_copy_ends_with_this_process(holding_with_no_other_thread: list[str]) -> None:
+    assert copy_and_end.__name__ in holding_with_no_other_thread
 
 
 def where_lost_work_is_done() -> set[int]:
@@ -119,8 +139,8 @@ def lose_copies() -> None:
     assert where_lost_work_is_done() == {os.getpid()}
 
 
-def test_what_a_lost_copy_had_begun_is_done_here() -> None:
-    assert holds_with_no_other_thread(lose_copies)
+def test_what_a_lost_copy_had_begun_is_done_here(holding_with_no_other_thread: list[str]) -> None:
+    assert lose_copies.__name__ in holding_with_no_other_thread
 
 
 def test_what_a_lost_worker_had_begun_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
