@@ -45,7 +45,7 @@ that resamples and sign flips would say the same, at a hundred times the work.""
 OTHER_BINS: Mapping[str, Metric] = {
     "10 equal-width bins": ECE(n_bins=10),
     "30 equal-width bins": ECE(n_bins=30),
-    "15 bins of as many images": EqualMassECE(),
+    "15 equal-count bins": EqualMassECE(),
 }
 OTHER_POINTS: Mapping[str, OperatingPoint] = {
     "Youden’s operating point": "youden",

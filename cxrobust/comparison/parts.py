@@ -143,7 +143,7 @@ def _not_the_same_question(old: View, new: View) -> str:
 
 
 def _estimand_words(name: Estimand) -> str:
-    """Name an estimand inside a table: `difference to the reference`."""
+    """Name an estimand inside a table: `difference from the reference`."""
     return "perturbed − clean" if name == "perturbed-clean" else NAMES[name].lower()
 
 

@@ -76,13 +76,13 @@ def test_other_bins_against_plain_loops(predictions, found, n):
 
 
 def test_bins_of_as_many_images_are_the_metric_of_that_name(predictions, found):
-    one = of(found, "15 bins of as many images", "ece")
+    one = of(found, "15 equal-count bins", "ece")
     other = main(run(predictions, metrics=("ece-equal-mass",)), "ece-equal-mass")
     assert (one.estimate, one.ci_low, one.ci_high) == (other.estimate, other.ci_low, other.ci_high)
 
 
 def test_studentised_intervals_of_alternatives_are_those_of_the_analysis(predictions):
-    one = of(run(predictions, interval="studentized"), "15 bins of as many images", "ece")
+    one = of(run(predictions, interval="studentized"), "15 equal-count bins", "ece")
     other = main(run(predictions, metrics=("ece-equal-mass",), interval="studentized"), "ece-equal-mass")
     assert (one.interval, one.ci_low, one.ci_high) == ("studentized", other.ci_low, other.ci_high)
 

@@ -12,7 +12,7 @@ from cxrobust.results import MICRO, WORST, Estimand
 NAMES = {
     "value": "Value",
     "perturbed-clean": "Change, perturbed − clean",
-    "regime-reference": "Difference to the reference",
+    "regime-reference": "Difference from the reference",
     "difference-in-differences": "Difference-in-differences",
     "relative": "Part that is kept",
     "relative-difference": "Difference in the part that is kept",

@@ -1,4 +1,4 @@
-"""The primary comparison: every metric of every regime, and its difference to the reference."""
+"""The primary comparison: every metric of every regime, and its difference from the reference."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -113,7 +113,7 @@ def _columns(view: View, note: str) -> tuple[Column, ...]:
         return (
             *first,
             Column(title="Value", under=under),
-            Column(title="Difference to reference", under=under, note="a"),
+            Column(title="Difference from reference", under=under, note="a"),
             p,
         )
     columns = [*first, Column(title="Clean", under=under), Column(title="Perturbed", under=under)]
