@@ -16,7 +16,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from cxrobust.reports.document import Document, compose
-from cxrobust.reports.figures.curves import interval_marks, panel
+from cxrobust.reports.figures.curves import HAIR, interval_marks, panel
 from cxrobust.reports.figures.flow import Box, Left, flow_figure
 from cxrobust.reports.figures.forest import forest_figure
 from cxrobust.reports.figures.images import places, show
@@ -222,6 +222,36 @@ def test_the_size_of_a_figure_is_known_before_it_is_drawn(width: float, figures:
         page = pypdf.PdfReader(io.BytesIO(drawing.pdf(width))).pages[0]
         assert drawing.size(width) == pytest.approx([float(side) for side in page.mediabox[2:]], abs=1e-9)
     assert _in_its_own_size().size(width) == pytest.approx((144, 72 * width * MM))
+
+
+@pytest.mark.parametrize("width", [ONE_COLUMN, TWO_COLUMNS])
+def test_a_long_label_below_a_forest_is_wrapped_and_not_cut(width: float) -> None:
+    view = View.of(results(Made(n_regimes=3, n_findings=7, n_severities=1)), images=None)
+    label = f"Difference-in-differences of mean confidence against {'supervised-' * 8}, PGD, ε = 1/255, 10 steps"
+    drawing = forest_figure(view, "auroc", regimes=view.compared, label=label, sides=("lower", "higher"))
+    with look():
+        made = drawing.canvas(width)
+        made.draw_without_rendering()
+        (shown,) = (one for one in texts_of(made) if one.get_text().startswith("Difference"))
+        place = shown.get_window_extent()
+    assert shown.get_text().split() == label.split()
+    assert place.x0 >= 0
+    assert place.x1 <= made.bbox.x1
+
+
+def test_the_control_has_its_intervals_as_hairs() -> None:
+    """At each strength that it shares, one for each regime; on clean images there is the regime's own band."""
+    view = View.of(results(MANY), images=None)
+    series, (control,) = view.of_kind("attack")[0], view.of_kind("noise")
+    axes = canvas(TWO_COLUMNS, 60).subplots()
+    panel(axes, view, series, "auroc", control=control)
+    hairs = [line for line in axes.get_lines() if line.get_linewidth() == HAIR]
+    values = [view.value("auroc", name, c) for name in view.regimes for c in control.conditions]
+    assert [tuple(np.asarray(line.get_ydata())) for line in hairs] == [
+        (one.ci_low, one.ci_high) for one in values if one is not None
+    ]
+    beside = [float(np.asarray(line.get_xdata())[0]) for line in hairs]
+    assert len(set(beside)) == len(beside) == len(view.regimes) * len(control.conditions)
 
 
 @pytest.mark.parametrize("kind", ["attack", "corruption"])

@@ -24,6 +24,8 @@ LABEL = LINE * 25.4 / 72
 """Height in mm that a label needs."""
 BESIDE, MOST_BESIDE = 0.015, 0.05
 """How far regimes stand beside one another where there is one strength, and all of them together, of the axis."""
+HAIR = 0.35
+"""Width in points of what stands for a control's interval."""
 
 
 STRENGTHS = {"side": "Side of the patch, in % of the image's"}
@@ -138,15 +140,17 @@ def panel(
     scale = Scale.of(series)
     drawn_as = marks(view.regimes, reference=view.reference)
     ends = []
-    asides = [one * scale.positions[-1] * series.is_one for one in _asides(len(view.regimes))]
-    for regime, aside in zip(view.regimes, asides, strict=True):
+    shares = _asides(len(view.regimes))
+    asides = [share * scale.positions[-1] * series.is_one for share in shares]
+    for regime, aside, share in zip(view.regimes, asides, shares, strict=True):
         mark = drawn_as[regime]
         points = [(x + aside, estimate) for x, estimate in _points(view, metric, regime, scale)]
         end = _pair(axes, points, mark) if series.is_one else _line(axes, points, mark)
         for x, estimate in points:
             tell_estimate(axes, x, estimate.estimate or 0.0, estimate, level=view.level)
         if control is not None:
-            _control_line(axes, _points(view, metric, regime, _within(Scale.of(control), scale)), mark)
+            beside = _points(view, metric, regime, _within(Scale.of(control), scale))
+            _control_line(axes, beside, mark, aside=share * scale.positions[-1] / 2)
         if end is not None:
             ends.append((end[0] - aside + asides[-1], end[1], regime, mark))
     axes.set_xticks(scale.positions, scale.ticks)
@@ -219,7 +223,11 @@ def _pair(axes: Axes, points: Sequence[tuple[float, Estimate]], mark: Mark) -> t
     return x[-1], y[-1]
 
 
-def _control_line(axes: Axes, points: Sequence[tuple[float, Estimate]], mark: Mark) -> None:
+def _control_line(axes: Axes, points: Sequence[tuple[float, Estimate]], mark: Mark, *, aside: float) -> None:
+    """Draw the control as a dotted line, with hairs for its intervals; on clean images it has that of the regime."""
+    for at, one in points:
+        if at > 0 and one.ci_low is not None and one.ci_high is not None:
+            axes.plot([at + aside] * 2, [one.ci_low, one.ci_high], color=mark.colour, linewidth=HAIR, clip_on=False)
     axes.plot(
         [at for at, _ in points],
         [estimate.estimate or 0.0 for _, estimate in points],

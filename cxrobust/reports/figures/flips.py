@@ -2,12 +2,11 @@
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
-from matplotlib.ticker import PercentFormatter
 
 from cxrobust.reports.figures.style import Mark, canvas, drawn, is_narrow, marks
 from cxrobust.reports.figures.told_points import ends_words, tell
 from cxrobust.reports.view import View
-from cxrobust.reports.words import capitalised, condition_words, number, readable, shortened
+from cxrobust.reports.words import capitalised, condition_words, number, percent, readable, shortened
 from cxrobust.results import Flip, Flips
 
 NEWLY_MISSED, NEW_ALARM = (1, 1, 0), (0, 0, 1)
@@ -34,7 +33,7 @@ def flips_figure(width: float, view: View) -> Canvas:
                 _point(axes, found.get((regime, noise)), key, -row - 0.3, None, level=view.level)
         axes.set_title(title if is_narrow(width) else title.replace("\n", " "))
         axes.set_xlim(left=0)
-        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+        axes.xaxis.set_major_formatter(lambda share, _: percent(share))
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.grid(axis="x", color="#DDDDDD", linewidth=0.4)

@@ -1,6 +1,7 @@
 """Forest plots: one panel for each regime, findings as rows, the macro average as a diamond."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
@@ -22,6 +23,8 @@ NAMES, LETTER = 70, 3.2
 """Width in points of the findings' names, about, and of a letter of what stands beside 0."""
 MOST_SHARE = 0.4
 """Of a panel, that such words may take."""
+PER_LETTER, LABEL_LINE = 1.2, 3.0
+"""Width in mm of a letter of the axis' label, more than most need, and the height of a line of it."""
 
 
 @drawn
@@ -32,7 +35,8 @@ def forest_figure(
     findings = by_frequency(view)
     rows = math.ceil(len(regimes) / (MOST_NARROW if is_narrow(width) else MOST_COLUMNS))
     columns = math.ceil(len(regimes) / rows)
-    figure = canvas(width, rows * forest_height(view))
+    lines = textwrap.wrap(label, int(width / PER_LETTER), break_on_hyphens=False)
+    figure = canvas(width, rows * forest_height(view) + LABEL_LINE * (len(lines) - 1))
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     drawn_as = marks(view.regimes, reference=view.reference)
     room = (width * 72 / 25.4 - NAMES) / columns
@@ -61,7 +65,7 @@ def forest_figure(
         axes.set_yticks(places, [*names, "Macro average"])
         axes.get_yticklabels()[-1].set_fontweight("semibold")
         axes.set_ylim(-len(findings) - 1.1, 0.7)
-    figure.supxlabel(label, fontsize=7)
+    figure.supxlabel("\n".join(lines), fontsize=7)
     return figure
 
 
