@@ -13,8 +13,10 @@ from cxrobust.results import Estimate
 
 MOST_WHOLE = 16
 """Rows of a table that is not torn apart."""
-TALLEST_WHOLE = 62.0
+TALLEST_WHOLE = 90.0
 """Height of its rows, in mm, up to which a table is not torn apart."""
+TALLEST_GROUP = 30.0
+"""Height of the rows of a group, in mm, up to which it is not torn apart."""
 FEWEST_ROWS = 3
 """Rows of a torn table that each page has at least; the style sheet holds the last of them together."""
 MOST_OF_METRICS = 96
@@ -99,7 +101,13 @@ class Table:
     @property
     def first_height(self) -> float:
         """About how much room, in mm, its caption, its head and its first rows need, which must not part."""
-        return 20 + self.row_height * min(FEWEST_ROWS, self.n_rows)
+        first = len(self.groups[0].rows) if self.groups else 0
+        return 20 + self.row_height * max(first if first <= self.most_kept else 0, min(FEWEST_ROWS, self.n_rows))
+
+    @property
+    def most_kept(self) -> int:
+        """Rows of a group up to which they stand on one page."""
+        return int(TALLEST_GROUP // self.row_height)
 
     @property
     def row_height(self) -> float:
@@ -161,16 +169,21 @@ def common_digits(estimates: Iterable[Estimate | None]) -> int:
     return min(4, max((digits_of(one) for one in estimates if one is not None), default=3))
 
 
-def metric_digits(view: View, metric: str) -> int:
-    """Return the decimals that a metric's values and differences have in every table of the main results."""
-    return common_digits(view.contrast(metric, one) for one in view.compared)
+def metric_digits(view: View, metric: str, *, among: Iterable[Estimate | None] = ()) -> int:
+    """Return the decimals that a metric's values and differences have in every table.
+
+    They are those of the primary comparison, or more where a difference that is shown `among` those of a table needs
+    them to be told from 0.
+    """
+    shown = (one for one in among if judge(one, alpha=view.alpha) == "shown")
+    return common_digits([*(view.contrast(metric, one) for one in view.compared), *shown])
 
 
-def interval_cell(estimate: Estimate | None) -> Cell:
+def interval_cell(estimate: Estimate | None, *, digits: int) -> Cell:
     """Show an estimate's interval alone."""
     if estimate is None or estimate.ci_low is None or estimate.ci_high is None:
         return EMPTY
-    return Cell(text=interval(estimate.ci_low, estimate.ci_high), look="quiet")
+    return Cell(text=interval(estimate.ci_low, estimate.ci_high, digits=digits), look="quiet")
 
 
 def p_title(view: View) -> str:

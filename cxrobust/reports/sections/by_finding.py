@@ -18,6 +18,8 @@ from cxrobust.reports.parts import (
     estimate_cell,
     interval_cell,
     letters_of_tests,
+    look_of,
+    metric_digits,
     n_fitting,
     p_cell,
     p_title,
@@ -38,6 +40,7 @@ from cxrobust.reports.words import (
     percent,
     regime,
 )
+from cxrobust.results import Estimate
 
 TALLEST_FORESTS = 150.0
 """Height in mm of the forest plots of all metrics together."""
@@ -69,6 +72,7 @@ def by_finding(view: View) -> Mapping[str, Any]:
         "forests": [_forests(view, metric) for metric in metrics[:n_forests]],
         "condition": condition_words(view.primary or CLEAN),
         "sentences": [findings_sentence(view, metrics[0], one) for one in view.compared],
+        "alpha": f"{view.alpha:g}",
         "has_few": any(f["n_positive_patients"] < 20 for f in view.findings),
     }
 
@@ -77,7 +81,7 @@ def _of_metric(view: View, metric: str) -> dict[str, Any]:
     """Return the table of a metric, and what stands below it."""
     contrasts = [view.contrast(metric, one, finding["name"]) for one in view.compared for finding in view.findings]
     letters = letters_of_tests(contrasts, first="a")
-    rows = _groups(view, metric, letters)
+    rows = _groups(view, metric, letters, digits=metric_digits(view, metric, among=contrasts))
     kept = _first_rows(rows)
     return {
         "table": Table(
@@ -148,18 +152,20 @@ def _columns(view: View, note: str) -> tuple[Column, ...]:
     )
 
 
-def _groups(view: View, metric: str, letters: Mapping[str, str]) -> tuple[Group, ...]:
+def _groups(view: View, metric: str, letters: Mapping[str, str], *, digits: int) -> tuple[Group, ...]:
     return tuple(
-        Group(head=_head(view, metric, finding), rows=_finding_rows(view, metric, finding, letters))
+        Group(head=_head(view, metric, finding), rows=_finding_rows(view, metric, finding, letters, digits=digits))
         for finding in by_frequency(view)
     )
 
 
-def _finding_rows(view: View, metric: str, finding: str, letters: Mapping[str, str]) -> tuple[tuple[Cell, ...], ...]:
+def _finding_rows(
+    view: View, metric: str, finding: str, letters: Mapping[str, str], *, digits: int
+) -> tuple[tuple[Cell, ...], ...]:
     """Return a row for each regime, or one with the reason where the finding is not estimable."""
     values = [view.value(metric, one, CLEAN, finding) for one in _rows(view)]
     if any(value is not None and value.estimate is not None for value in values):
-        return tuple(_row(view, metric, finding, one, letters) for one in _rows(view))
+        return tuple(_row(view, metric, finding, one, letters, digits=digits) for one in _rows(view))
     why = Cell(text=f"not estimable: {reason(values[0])}", look="quiet")
     return ((why, *[NOT_APPLICABLE] * (len(_columns(view, "")) - 2)),)
 
@@ -173,20 +179,23 @@ def _head(view: View, metric: str, finding: str) -> str:
     return finding_words(finding) + ("†" if estimate is not None and is_few(estimate) else "")
 
 
-def _row(view: View, metric: str, finding: str, name: str, letters: Mapping[str, str]) -> tuple[Cell, ...]:
-    cells = [Cell(text=regime(name)), estimate_cell(view.value(metric, name, CLEAN, finding), with_interval=False)]
+def _row(
+    view: View, metric: str, finding: str, name: str, letters: Mapping[str, str], *, digits: int
+) -> tuple[Cell, ...]:
+    def cell(estimate: Estimate | None, *, signed: bool = False) -> Cell:
+        return estimate_cell(estimate, signed=signed, with_interval=False, digits=digits)
+
+    cells = [Cell(text=regime(name)), cell(view.value(metric, name, CLEAN, finding))]
     if view.primary:
-        cells.append(estimate_cell(view.value(metric, name, view.primary, finding), with_interval=False))
+        cells.append(cell(view.value(metric, name, view.primary, finding)))
         if view.others:
-            cells.append(
-                estimate_cell(view.change(metric, name, view.primary, finding), signed=True, with_interval=False)
-            )
+            cells.append(cell(view.change(metric, name, view.primary, finding), signed=True))
     if view.others and name == view.reference:
         return (*cells, REFERENCE, EMPTY, EMPTY)
     contrast = view.contrast(metric, name, finding)
     return (
         *cells,
-        estimate_cell(contrast, signed=True, with_interval=False),
-        interval_cell(contrast),
+        estimate_cell(contrast, signed=True, with_interval=False, digits=digits, look=look_of(contrast, view)),
+        interval_cell(contrast, digits=digits),
         p_cell(contrast, view, letters=letters),
     )

@@ -5,7 +5,7 @@ from typing import Any
 
 from cxrobust.conditions import parse_condition
 from cxrobust.reports.figures.forest import by_frequency
-from cxrobust.reports.parts import NOT_APPLICABLE, Cell, Column, Group, Table, common_digits, estimate_cell
+from cxrobust.reports.parts import NOT_APPLICABLE, Cell, Column, Group, Table, estimate_cell, metric_digits
 from cxrobust.reports.sections import section
 from cxrobust.reports.units import intervals_of_estimates
 from cxrobust.reports.view import View
@@ -70,7 +70,7 @@ def _table(view: View, metric: str, condition: str, target: str, *, key: str) ->
     shown = view.regimes[:MOST_REGIMES]
     findings = [target, *(finding for finding in by_frequency(view) if finding != target)]
     changes = {(f, r): view.change(metric, r, condition, f) for f in (*findings, OTHERS) for r in shown}
-    digits = common_digits(changes.values())
+    digits = metric_digits(view, metric, among=changes.values())
 
     def cell(finding: str, name: str) -> Cell:
         one = changes[finding, name]

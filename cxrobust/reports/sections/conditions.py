@@ -11,14 +11,14 @@ from cxrobust.reports.parts import (
     Group,
     Table,
     adjusted_over,
-    common_digits,
     estimate_cell,
     look_of,
+    metric_digits,
 )
 from cxrobust.reports.sections import section
-from cxrobust.reports.sentences import judge, metric_name
+from cxrobust.reports.sentences import metric_name
 from cxrobust.reports.view import Series, View
-from cxrobust.reports.words import capitalised, condition_words, metric_words, percent, regime, strength_words
+from cxrobust.reports.words import capitalised, condition_words, percent, regime, strength_words
 from cxrobust.results import Estimate
 
 MOST_REGIMES = 7
@@ -80,8 +80,7 @@ def _table(view: View, metric: str, regimes: Sequence[str], many: Sequence[Serie
     wide = _has_intervals(view)
     names = [name for series in many for name in series.conditions]
     every = (view.contrast(metric, one, condition=name) for one in regimes for name in names)
-    digits = common_digits(one for one in every if judge(one, alpha=view.alpha) == "shown")
-    digits = min(digits, metric_words(metric).most_digits)
+    digits = metric_digits(view, metric, among=every)
 
     def row(series: Series, name: str) -> tuple[Cell, ...]:
         reference = view.change(metric, view.reference, name)

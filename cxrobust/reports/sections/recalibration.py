@@ -9,9 +9,9 @@ from cxrobust.reports.parts import (
     Column,
     Group,
     Table,
-    common_digits,
     estimate_cell,
     look_of,
+    metric_digits,
     p_cell,
 )
 from cxrobust.reports.sections import section
@@ -68,7 +68,7 @@ def _table(view: View, metric: str, conditions: Sequence[str], found: Mapping[Ke
         return found.get((method, metric, "recalibrated-raw", name, conditions[-1]))
 
     methods = (RAW, *_methods(view))
-    digits = common_digits(value(m, r, c) for m in methods for r in view.regimes for c in conditions)
+    digits = metric_digits(view, metric, among=(change(m, r) for m in methods for r in view.regimes))
 
     def row(method: str, name: str) -> tuple[Cell, ...]:
         one = change(method, name)

@@ -5,13 +5,14 @@ from typing import Any
 
 from cxrobust.reports.parts import (
     NOT_APPLICABLE,
+    REFERENCE,
     Cell,
     Column,
     Group,
     Table,
-    common_digits,
     estimate_cell,
     look_of,
+    metric_digits,
     n_fitting,
     p_cell,
 )
@@ -116,7 +117,8 @@ def _of_column(column: str, found: Mapping[Key, Estimate]) -> list[Key]:
 
 def _table(view: View, column: str, metric: str, found: Mapping[Key, Estimate]) -> Table:
     places, levels = _places(view), _levels(column, found, estimated=True)
-    digits = common_digits(one for key, one in found.items() if key[0] in levels and key[1:2] + key[3:] in places)
+    inside = (one for key, one in found.items() if key[0] in levels and key[1:2] + key[3:] in places)
+    digits = metric_digits(view, metric, among=inside)
 
     def row(name: str, level: str) -> tuple[Cell, ...]:
         cells = [found.get((level, estimand, name, condition)) for estimand, condition in places]
@@ -124,7 +126,9 @@ def _table(view: View, column: str, metric: str, found: Mapping[Key, Estimate]) 
             Cell(text=level.removeprefix(f"{column}=")),
             Cell(text=count(levels[level].n_patients)),
             *(
-                _cell(one, view, signed=estimand != "value", digits=digits)
+                REFERENCE
+                if estimand == view.comparison and name not in view.compared
+                else _cell(one, view, signed=estimand != "value", digits=digits)
                 for one, (estimand, _) in zip(cells, places, strict=True)
             ),
         )
