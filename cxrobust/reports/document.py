@@ -232,18 +232,24 @@ def prose(text: str) -> Markup:
 
 
 def may_break(text: str) -> str:
-    """Let a word that fills a column, such as a long name without spaces, go on in the next line.
+    """Let a word that fills a column, such as a long name without spaces, go on in the next line after a mark in it.
 
-    A hash, which is copied, stays as it is: its cells break anywhere.
+    Where a stretch without marks is long, it may be broken too. A hash, which is copied, stays as it is: its cells break anywhere.
 
     >>> may_break("x" * 40).split("\N{ZERO WIDTH SPACE}")
     ['xxxxxxxxxxxxxxxxxxxx', 'xxxxxxxxxxxxxxxxxxxx']
+    >>> may_break("preference-human/preprocessor_config.json").split("\N{ZERO WIDTH SPACE}")
+    ['preference-', 'human/', 'preprocessor_', 'config.', 'json']
     >>> may_break("0f" * 32) == "0f" * 32
     True
     """
     return re.sub(
         rf"(?<!\S)(?![0-9a-f]+(?!\S))[^\s\N{{ZERO WIDTH SPACE}}]{{{LONG_WORD},}}",
-        lambda word: "\N{ZERO WIDTH SPACE}".join(re.findall(f".{{1,{LONG_WORD // 2}}}", word[0])),
+        lambda word: "\N{ZERO WIDTH SPACE}".join(
+            part
+            for stretch in re.split(r"(?<=[._/=-])(?=\w)", word[0])
+            for part in re.findall(f".{{1,{LONG_WORD // 2}}}", stretch)
+        ),
         text,
     )
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from cxrobust.reports.manuscript.latex import PREAMBLE, Latex, escape, label
 from cxrobust.reports.manuscript.markup import Element, to_latex
-from cxrobust.reports.parts import Cell, Column, Table
+from cxrobust.reports.parts import FEWEST_ROWS, Cell, Column, Table
 from cxrobust.reports.words import MINUS, REGIME_BEGINS, REGIME_ENDS, plain
 from cxrobust.results import to_csv
 
@@ -233,7 +233,8 @@ def _running(specification: str, caption: str, head: str, lines: Sequence[str], 
         rf"\toprule {head} \midrule \endhead",
         r"\bottomrule \endfoot",
         r"\bottomrule \endlastfoot",
-        *lines,
+        *(f"{line}*" for line in lines[: FEWEST_ROWS - 1]),
+        *lines[FEWEST_ROWS - 1 :],
         r"\end{longtable}",
         *below,
         r"\endgroup",
