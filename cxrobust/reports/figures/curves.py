@@ -97,7 +97,7 @@ def multiples_figure(width: float, view: View, many: Sequence[Series], *, metric
     legend = _legend(view, width)
     columns = len(many) if legend is None else min(len(many), 2)
     blocks = math.ceil(len(many) / columns)
-    row_height = 27.0 if legend else max(33.0, 6 + LABEL * len(view.regimes))
+    row_height = 27.0 if legend else max(33.0, 9 + LABEL * len(view.regimes))
     figure = canvas(width, 8 * blocks + row_height * len(metrics) * blocks + (legend.height if legend else 0))
     grid = figure.subplots(blocks * len(metrics), columns, squeeze=False)
     labels: list[Label] = []
