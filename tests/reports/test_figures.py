@@ -234,7 +234,7 @@ def test_a_long_label_below_a_forest_is_wrapped_and_not_cut(width: float) -> Non
         made.draw_without_rendering()
         (shown,) = (one for one in texts_of(made) if one.get_text().startswith("Difference"))
         place = shown.get_window_extent()
-    assert shown.get_text().split() == label.split()
+    assert "".join(shown.get_text().split()) == "".join(label.split())
     assert place.x0 >= 0
     assert place.x1 <= made.bbox.x1
 
