@@ -10,6 +10,10 @@ from typing import Any
 import pypdf
 import pytest
 
+from cxrobust.reports import render
+
+from .made import TYPICAL, results
+
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
 
@@ -28,9 +32,11 @@ def browser() -> Iterator[Any]:
         opened.close()
 
 
-@pytest.fixture
-def report(typical: tuple[Path, ...]) -> str:
-    return next(path for path in typical if path.name == "report.html").as_uri()
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("report")
+    written = render(results(TYPICAL, images=folder), formats=("html",), out=folder, images=folder)
+    return next(path for path in written if path.name == "report.html").as_uri()
 
 
 @pytest.fixture
