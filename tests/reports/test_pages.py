@@ -224,7 +224,7 @@ def test_names_of_regimes_are_not_parted() -> None:
 @pytest.mark.parametrize("name", ["x" * 300, "Long_name_" * 30])
 def test_names_of_300_characters_without_a_space_wrap(name: str) -> None:
     text = results_text(results(Made(n_regimes=2, n_findings=2, n_severities=0, one_class=False, few=False)))
-    long = text.replace("Effusion", name).replace("linear-probe", f"{name}B")
+    long = text.replace("Effusion", name).replace("linear-probe", f"{name}B").replace("supervised", f"{name}C")
     html = fill(compose(View.of(parse_results(long, path=Path("results.json")), images=None)), medium="pdf", paper="A4")
     for page in pypdfium2.PdfDocument(to_pdf(html)):
         margin = (page.get_width() - 183 * MM) / 2
