@@ -736,6 +736,20 @@ def test_thresholds_are_said_to_be_of_the_images_they_were_chosen_on():
     )
 
 
+def test_readers_are_told_what_the_pdf_carries_and_the_commands_that_check_it():
+    seen = view_of(results(CLEAN_ONLY))
+    for kind, medium, opening in (
+        ("report", "pdf", "This PDF carries"),
+        ("appendix", "pdf", "This PDF carries"),
+        ("appendix", "html", "As a PDF, this document carries"),
+    ):
+        text = in_words(fill(compose(seen, kind), medium=medium, paper="A4"))
+        assert f"{opening} what it was made from, as attachments: the study file" in text
+        assert f"cxrobust verify {kind}.pdf holds the attachments against these hashes" in text
+    stages = [line for _, line in sections["reproducibility"].build(seen)["stages"]]
+    assert stages[-3:] == ["cxrobust verify out/report.pdf", "cxrobust bundle out", "cxrobust reproduce out/bundle"]
+
+
 def test_one_other_regime_is_not_told_as_several():
     design = sections["answer"].build(view_of(results(replace(CLEAN_ONLY, n_regimes=2))))["design"]
     assert design.startswith("Difference between 1\N{NO-BREAK SPACE}other regime and ")

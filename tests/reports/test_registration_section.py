@@ -135,3 +135,15 @@ def test_long_words_may_break_and_hashes_are_told_by_their_beginning():
     assert first[1].text == "SHA-\N{ZERO WIDTH SPACE}256 abababababab…"
     assert first[2].text == "none"
     assert max(map(len, second[1].text.split("\N{ZERO WIDTH SPACE}"))) <= 20
+
+
+def test_a_registered_study_has_the_command_that_registers_it_before_that_which_predicts():
+    made = with_plan()
+    made = replace(made, provenance={**made.provenance, "command": "cxrobust run study.toml --data-root DATA"})
+    stages = sections["reproducibility"].build(view(made))["stages"]
+    assert stages[1:3] == [
+        ("Registration", "cxrobust register study.toml --data-root DATA"),
+        ("Predictions", "cxrobust predict study.toml --data-root DATA"),
+    ]
+    without = replace(made, provenance={k: v for k, v in made.provenance.items() if k != "registration"})
+    assert sections["reproducibility"].build(view(without))["stages"] == [stages[0], *stages[2:]]

@@ -5,6 +5,7 @@ from typing import Any
 
 from cxrobust.reports.parts import EMPTY, Cell, Column, Group, Table
 from cxrobust.reports.sections import section
+from cxrobust.reports.sections.registration import registered
 from cxrobust.reports.view import View
 from cxrobust.reports.words import condition_words, counted, finding_words, number, readable, regime, significant
 
@@ -112,18 +113,22 @@ def _hashes(view: View) -> list[tuple[str, str]]:
 
 
 def _stages(view: View) -> list[tuple[str, str]]:
-    """Return (stage, command) of each stage alone, from the command of all."""
+    """Return (stage, command) of each stage alone, and of what checks it, in order, from the command of all."""
     command = str(view.results.provenance.get("command", "cxrobust run study.toml"))
     words = command.removeprefix("cxrobust run ")
     if words == command:
         return []
-    study = words.partition(" --")[0]
-    return [
-        ("Predictions", readable(f"cxrobust predict {words}")),
-        ("Analysis", readable(f"cxrobust analyze {words}")),
+    stages = [
+        ("Check before", f"cxrobust check {words}"),
+        *([("Registration", f"cxrobust register {words}")] if registered(view) else []),
+        ("Predictions", f"cxrobust predict {words}"),
+        ("Analysis", f"cxrobust analyze {words}"),
         ("Documents", "cxrobust report out/results.json"),
-        *([("Check before", readable(f"cxrobust check {words}"))] if study else []),
+        ("Check of a PDF", "cxrobust verify out/report.pdf"),
+        ("Bundle to pass on", "cxrobust bundle out"),
+        ("Check of a bundle", "cxrobust reproduce out/bundle"),
     ]
+    return [(stage, readable(line)) for stage, line in stages]
 
 
 def _thresholds(view: View) -> tuple[Table, ...]:
