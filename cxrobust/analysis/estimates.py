@@ -10,6 +10,7 @@ from cxrobust.analysis.metrics import Metric
 from cxrobust.analysis.notes import (
     joined,
     note_on_resamples,
+    note_on_runs,
     notes_on_counts,
     notes_on_decisions,
     notes_on_interval,
@@ -72,6 +73,7 @@ def estimate(
                 *notes_on_interval(contrast, point),
                 *notes_on_spread(metric, contrast, place, point, values),
                 *([outcome.note] if outcome.note else []),
+                *(note_on_runs(outcome, point.interval, point.method) if values.has_runs(contrast) else []),
                 *notes_on_margin(outcome, is_of_few=on_counts[place].is_of_few),
                 *notes_on_decisions(metric, contrast, deciding),
                 *unread.notes(cells_of(metric, contrast, sample), place),

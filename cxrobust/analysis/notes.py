@@ -18,6 +18,9 @@ from cxrobust.results import FEW_PATIENTS, MACRO, NOT_REACHED, WORST
 ONE_PATIENT = "no interval or test: one patient"
 OUTSIDE = "estimate outside the interval: resamples of this metric are biased"
 NO_WIDTH = "the interval has no width"
+OF_THESE_RUNS = "p is of these training runs"
+OF_THE_RUNS_AT_HAND = frozenset({"wilson", "delong", "delong-clustered"})
+"""Intervals that hold nothing of what training again would change."""
 _SIDES = {"perturbed-clean": "under both conditions", "regime-reference": "of both regimes"}
 
 
@@ -122,6 +125,23 @@ def notes_on_margin(outcome: Tested, *, is_of_few: bool) -> list[str]:
     """Say where a test claims more often than its level what is not so, as was counted (docs/coverage.md)."""
     is_claimed = outcome.margin is not None and np.isfinite(outcome.p_value) and is_of_few
     return [f"with so few, {outcome.name} claims too often"] if is_claimed else []
+
+
+def note_on_runs(outcome: Tested, interval: Interval, method: str) -> list[str]:
+    """Say what speaks of the training runs at hand alone, of a regime with several: p-values, and some intervals.
+
+    Examples
+    --------
+    >>> note_on_runs(Tested(name="wilcoxon", p_value=0.02), Interval(se=1, low=0, high=4), "percentile")
+    ['p is of these training runs, the interval of training them again']
+    """
+    is_tested = bool(np.isfinite(outcome.p_value))
+    has_interval = bool(np.isfinite([interval.low, interval.high]).any())
+    if has_interval and method in OF_THE_RUNS_AT_HAND:
+        return [f"{'p and interval are' if is_tested else 'the interval is'} of these training runs"]
+    if not is_tested:
+        return []
+    return [OF_THESE_RUNS + (", the interval of training them again" if has_interval else "")]
 
 
 def notes_on_decisions(metric: Metric, contrast: Contrast, deciding: Collection[str]) -> list[str]:

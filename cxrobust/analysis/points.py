@@ -112,8 +112,9 @@ def _normal_se(
         return auroc_se(values, contrast, clustered=method == "delong-clustered")
     if not method.startswith("t"):
         return None
-    of_training = _parts_of_variance(contrast, values, influences)[1]
-    return np.asarray(np.hypot(linearised_se(influences), np.nan_to_num(of_training)))
+    of_training = training_variance(contrast, values)
+    squares = linearised_se(influences) ** 2
+    return np.asarray(np.sqrt(squares if of_training is None else squares + np.nan_to_num(of_training)))
 
 
 def interval_of(name: str, metric: Metric, contrast: Contrast, settings: AnalysisSection) -> str:

@@ -21,7 +21,7 @@ from cxrobust.analysis.families import Families, adjust, key_of
 from cxrobust.analysis.intervals import INTERVALS, Draws, Interval, degrees_of_freedom, no_interval
 from cxrobust.analysis.metrics import Metric, grouped
 from cxrobust.analysis.metrics.ece import ECE, EqualMassECE
-from cxrobust.analysis.notes import ONE_PATIENT, joined
+from cxrobust.analysis.notes import ONE_PATIENT, joined, note_on_runs
 from cxrobust.analysis.operating_points import choose_thresholds
 from cxrobust.analysis.permutation import is_exact, sign_flip_p_values
 from cxrobust.analysis.points import draws_of, interval_of
@@ -207,6 +207,8 @@ class _Macro:
     """Why it is not estimable in the sample."""
     tested: Tested | None
     """Outcome of its test; None where signs are flipped."""
+    has_runs: bool
+    """Whether a regime has several training runs."""
 
 
 def _estimates(
@@ -255,6 +257,7 @@ def _macro(choice: Choice, name: str, contrast: Contrast, values: Values) -> _Ma
         contributions=contrast.contributions(values)[-1].copy(),
         reason=values.reason(contrast, values.value.shape[2] - 1),
         tested=_named(choice, name, contrast, values, draws) if is_tested else NOTHING,
+        has_runs=values.has_runs(contrast),
     )
 
 
@@ -310,7 +313,8 @@ def _record(choice: Choice, one: _Macro, tested: Tested, counts: FindingCounts) 
     p_value = finite(tested.p_value) if known and several else None
     low, high = finite(interval.low), finite(interval.high)
     why_not = f"no interval: {interval.note}" if interval.note else ""
-    notes = filter(None, (why_not, interval.caution, tested.note)) if several else (ONE_PATIENT,)
+    of_runs = note_on_runs(tested, interval, method) if one.has_runs and tested.name != T else []
+    notes = filter(None, (why_not, interval.caution, tested.note, *of_runs)) if several else (ONE_PATIENT,)
     return Estimate(
         estimand=one.contrast.estimand,
         metric=one.name,

@@ -16,7 +16,7 @@ from cxrobust.analysis.counts import FindingCounts, Scope, count_findings
 from cxrobust.analysis.estimates import Estimated, estimate
 from cxrobust.analysis.intervals import ROUNDING
 from cxrobust.analysis.metrics import Metric
-from cxrobust.analysis.notes import joined, notes_on_counts, why_undefined
+from cxrobust.analysis.notes import OF_THESE_RUNS, joined, notes_on_counts, why_undefined
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.testing import no_test
 from cxrobust.analysis.unread import Unread, cells_of
@@ -275,7 +275,8 @@ def _interactions(
             p = finite(p_value) if reason is None and not untested else None
             if p is not None:
                 said = f"Wald χ² {statistic:.4g} with {len(same) - 1} df that all {len(same)} subgroups are alike"
-                note = "; ".join(filter(None, [*notes, said, _on_spread(scope, influences[:, place]), metric.caution]))
+                flat, runs = _on_spread(scope, influences[:, place]), OF_THESE_RUNS if values.has_runs(same[0]) else ""
+                note = "; ".join(filter(None, [*notes, said, flat, runs, metric.caution]))
             elif reason is None and untested:
                 note = "; ".join([*notes, untested])
             else:

@@ -279,8 +279,7 @@ def named_test(
         few = approximation_note(_n_other_than_0(contrast.contributions(values)[k]))
         influences = contrast.influences(values)[k]
         se, df = float(linearised_se(influences)), float(degrees_of_freedom(influences))
-        said = "; ".join(filter(None, (few, _on_these_runs(values, contrast)))) if se > 0 else ""
-        return _of_estimate(asked, metric, value, se, margin, note=said, df=df)
+        return _of_estimate(asked, metric, value, se, margin, note=few if se > 0 else "", df=df)
     if is_average or contrast.across:
         return None
     if of_auroc:
@@ -320,12 +319,6 @@ def _several_runs(asked: str, metric: Metric, values: Values, contrast: Contrast
         return ""
     compared = "an outcome of every regime" if every else "two outcomes of an image"
     return f"{asked} compares {compared}; with several training runs patients' signs are flipped instead"
-
-
-def _on_these_runs(values: Values, contrast: Contrast) -> str:
-    """Say that a test speaks of the training runs at hand, where its interval speaks of others too."""
-    several = any(len(values.replicates[row]) > 1 for row, _, _ in contrast.terms)
-    return "p is of these training runs, the interval of training them again" if several else ""
 
 
 def _of_estimate(

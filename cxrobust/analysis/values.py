@@ -77,6 +77,10 @@ class Values:
                 return str(reason)
         return None
 
+    def has_runs(self, contrast: Contrast) -> bool:
+        """Whether a regime of the contrast has several training runs."""
+        return any(len(self.replicates[row]) > 1 for row, _, _ in contrast.terms)
+
     @property
     def left_out(self) -> dict[int, LeftOutFinding]:
         """Findings that no macro average counts, with the first cell that has a reason."""

@@ -260,9 +260,34 @@ def test_the_interval_t_holds_both_parts_of_a_variance(runs):
     assert (e.ci_low, e.ci_high) == pytest.approx((e.estimate - half, e.estimate + half), abs=1e-12)
 
 
+def test_the_interval_t_of_an_area_and_of_a_ratio_holds_training_against_resamples(runs):
+    """As resamples of patients and of runs spread; 4,000 of them know a standard error to 4 × 1.2 %."""
+    by_method = {}
+    for interval in ("t", "percentile"):
+        settings = make_settings(metrics=("confidence",), interval=interval, resamples=4000, operating_point=0.5)
+        found = analyze(runs, settings, reference="supervised", seed=3).estimates
+        by_method[interval] = {
+            (e.estimand, e.regime, e.condition): e.se
+            for e in found
+            if e.finding == "macro" and e.estimand in {"area", "area-difference", "relative"} and e.se
+        }
+    assert by_method["t"].keys() == by_method["percentile"].keys()
+    assert {estimand for estimand, _, _ in by_method["t"]} >= {"relative"}
+    for key, se in by_method["t"].items():
+        assert se == pytest.approx(by_method["percentile"][key], rel=0.05, abs=1e-12), key
+
+
 def test_one_run_each_has_no_parts(runs, split):
     e = split["", "value", "supervised", CURVE[0]]
     assert (e.se_patients, e.se_training) == (None, None)
+
+
+def test_an_interaction_of_several_training_runs_is_of_these(split):
+    """It has a p-value of patients alone, and no interval."""
+    for regime in ("lora", "supervised"):
+        e = split["view: interaction", "value", regime, CURVE[1]]
+        assert e.p_value is not None
+        assert e.note.endswith("; p is of these training runs") == (regime == "lora")
 
 
 def test_subgroups_share_their_training_runs(runs, split):

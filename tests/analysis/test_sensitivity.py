@@ -262,6 +262,16 @@ def test_a_test_against_a_margin_stays_one(predictions):
     assert not [a for a in made.sensitivity if a.kind == "method"]
 
 
+def test_sign_flips_of_several_training_runs_are_of_these_and_students_t_of_training_too():
+    runs = make_predictions(seed=4, n_patients=30, members=[("supervised", 0), ("lora", 0), ("lora", 1)])
+    made = run(runs, metrics=("accuracy",))
+    said = "p is of these training runs, the interval of training them again"
+    assert {(a.estimate.test == "t", a.estimate.note.endswith(said)) for a in made.sensitivity} == {
+        (True, False),
+        (False, True),
+    }
+
+
 def test_of_one_regime_and_clean_images_values_are_given_without_tests():
     predictions = make_predictions(members=(("supervised", 0),), conditions=("clean",))
     made = run(predictions)

@@ -204,6 +204,48 @@ def test_several_training_runs_have_no_one_outcome_and_the_estimate_says_so(name
             assert (e.test, e.p_value) == (flipped[key].test, flipped[key].p_value)
 
 
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [
+        ("accuracy", {}),
+        ("accuracy", {"test": "mcnemar"}),
+        ("accuracy", {"test": "wilcoxon", "interval": "wilson"}),
+        ("accuracy", {"test": "tost", "margin": 0.1, "interval": "t"}),
+        ("auroc", {"interval": "delong"}),
+        ("auroc", {"test": "delong-clustered"}),
+        ("auroc", {"test": "delong", "interval": "delong-clustered"}),
+    ],
+)
+def test_p_values_and_intervals_that_leave_training_out_say_so(name, own):
+    """Of the regime with two runs alone, and of the intervals alone whose standard error is of patients or images."""
+    runs = make_predictions(seed=4, n_patients=40, findings=FINDINGS, members=RUNS)
+    at_hand = {"wilson", "delong", "delong-clustered"}
+    seen = set()
+    for e in run(runs, name, **own).values():
+        tested, method = e.p_value is not None, e.interval
+        said = [part for part in e.note.split("; ") if part.endswith(("these training runs", "training them again"))]
+        expected = {
+            (True, True): "p and interval are of these training runs",
+            (True, False): "p is of these training runs, the interval of training them again",
+            (False, True): "the interval is of these training runs",
+        }.get((tested, method in at_hand))
+        assert method is not None or e.reason is not None
+        assert said == ([expected] if e.regime == "lora" and expected else [])
+        seen.update(said)
+    assert len(seen) >= 1
+
+
+@pytest.mark.parametrize("interval", ["delong", "delong-clustered", "expanded", "t"])
+def test_which_intervals_widen_with_the_spread_of_training_runs(interval):
+    """Runs whose ranks differ, against the same regime with one run's probabilities twice."""
+    runs = make_predictions(seed=4, n_patients=40, findings=FINDINGS, members=RUNS)
+    blind = runs.probabilities.copy()
+    blind[2] = np.random.default_rng(2).random(blind[2].shape)
+    key = ("value", "lora", "clean", "macro")
+    e = run(replace(runs, probabilities=blind), "auroc", interval=interval)[key]
+    assert (e.se > 1.3 * e.se_patients) == ("these training runs" not in e.note)
+
+
 def test_wilcoxon_of_differences_in_differences_against_scipy(predictions):
     e = run(predictions, "confidence", test="wilcoxon")["difference-in-differences", "lora", PERTURBED, "Mass"]
     terms = [("lora", PERTURBED), ("lora", "clean"), ("supervised", PERTURBED), ("supervised", "clean")]

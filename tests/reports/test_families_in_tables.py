@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from cxrobust.reports.document import compose, section_bodies
 from cxrobust.reports.sections import sections
 from cxrobust.reports.view import View
@@ -124,6 +126,27 @@ def test_the_methods_tell_which_estimates_have_plain_percentile_intervals():
     estimates = tuple(replace(e, interval="percentile" if e.metric == "ece" else "expanded") for e in BASE.estimates)
     built = sections["methods"].build(View.of(replace(BASE, estimates=estimates), images=None))
     assert built["plain"] == "ECE"
+
+
+@pytest.mark.parametrize(
+    ("intervals", "said"),
+    [
+        ({"expanded"}, "differences is taken off. "),
+        ({"expanded", "wilson"}, "taken off; Wilson’s intervals leave this out and are of the training runs at hand. "),
+        ({"delong-clustered"}, "Where a regime has several training runs, intervals are of the runs at hand, "),
+    ],
+)
+def test_the_methods_tell_what_speaks_of_the_training_runs_at_hand(intervals, said):
+    names = sorted(intervals)
+    several = replace(
+        BASE,
+        regimes=tuple({**one, "replicates": 3} for one in BASE.regimes),
+        estimates=tuple(replace(e, interval=names[i % len(names)]) for i, e in enumerate(BASE.estimates)),
+    )
+    for made, is_said in ((several, True), (replace(several, regimes=BASE.regimes), False)):
+        body = section_bodies(compose(View.of(made, images=None)))[0]["methods"]
+        assert (said in body) == is_said
+        assert ("p-values are of the runs at hand, and not of training again." in body) == is_said
 
 
 def test_regimes_of_several_training_runs_are_more_than_checkpoints():

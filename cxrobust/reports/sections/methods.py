@@ -29,6 +29,8 @@ SIGN_FLIPS = {"permutation", "permutation (exact)"}
 SWAPS = {"permutation (swaps)", "permutation (swaps, exact)"}
 EXPLAINED = {"percentile", "percentile-recentred", "expanded", "t", "t-corrected"}
 """Tests and intervals that the template explains."""
+OF_RUNS_AT_HAND = {"wilson": "Wilson’s", "delong": "DeLong’s", "delong-clustered": "DeLong’s"}
+"""Whose intervals hold nothing of training again."""
 PRIMARY_TESTS: dict[Estimand, str] = {
     "difference-in-differences": "difference-in-differences",
     "regime-reference": "regime − reference differences",
@@ -58,6 +60,8 @@ def methods(view: View) -> Mapping[str, Any]:
         "of_t": _having(shown, "t"),
         "of_t_corrected": _having(shown, "t-corrected"),
         "other_intervals": in_units(view, listed([INTERVALS[i] for i in INTERVALS if i in intervals - EXPLAINED])),
+        "of_training": bool(intervals - OF_RUNS_AT_HAND.keys()),
+        "of_runs_at_hand": listed(list({whose: None for one, whose in OF_RUNS_AT_HAND.items() if one in intervals})),
         "tests": tests,
         "flips_signs": bool(tests & SIGN_FLIPS),
         "least_p": f"1/{count(analysis['resamples'] + 1)}" if "permutation" in tests else "",
