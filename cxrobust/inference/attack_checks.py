@@ -60,6 +60,10 @@ class AttackCheck:
     """Under the same attack with four times the steps."""
     square: float | None
     """Under the Square attack, which asks for logits alone, within the same distance."""
+    queries: int
+    """Of the Square attack, for each image."""
+    unbounded: str
+    """The attack without a bound: its condition, `pgd(eps=1.0, steps=80)`."""
     unbounded_wrong: float | None
     """Share of images on which the attack without a bound makes one finding wrong, a logit above 0 meaning present, or
     halves (for a text made likelier: doubles) the mean probability of a token of the text.
@@ -164,6 +168,8 @@ def with_transfer(models: Sequence[Checked], planned: Plan, folder: Path) -> Ite
             condition=str(attack.condition),
             n_images=sum(len(model.rows) for model in of_run),
             in_turns=attack.target == EACH,
+            queries=QUERIES,
+            unbounded=str(unbounded(attack, planned.study.data.size).condition),
             transferred=transferred,
             **{name: _mean(of_run, name) for name in ALONE},
         )

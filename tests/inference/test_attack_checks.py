@@ -58,6 +58,9 @@ def test_a_smooth_network_is_attacked_as_it_should_be(checked: Path) -> None:
     found = checks(checked)["a"]
     assert found["condition"] == "pgd(eps=4/255, steps=3)"
     assert found["n_images"] == 10
+    pgd = perturbation["pgd"].model_validate({"attack": "pgd", "eps": "4/255", "steps": 3})
+    assert found["queries"] == rivals(pgd, 20)[1].queries
+    assert found["unbounded"] == "pgd(eps=1.0, steps=12)"
     assert found["without_gradient"] == 0
     harm = found["attacked"] - found["clean"]
     assert abs(found["noise"] - found["clean"]) < 0.25 * harm

@@ -6,6 +6,7 @@ import pytest
 
 from cxrobust.inference.perturbations.torchattacks_balls import PGD
 from cxrobust.reports import render
+from cxrobust.reports.document import compose, section_bodies
 from cxrobust.reports.sections.attack_checks import (
     FAIL,
     PASS,
@@ -35,6 +36,8 @@ CHECK = {
     "noise": 1.2,
     "longer": 3.06,
     "square": 2.5,
+    "queries": 64,
+    "unbounded": "pgd(eps=1.0, steps=80)",
     "unbounded_wrong": 1.0,
     "without_gradient": 0.0,
     "transferred": {"lora": 2.0, "adversarial": 1.5},
@@ -251,6 +254,23 @@ def test_without_a_bound_an_attack_on_findings_is_told_of_the_finding() -> None:
     assert not found["change"]
     assert "images left right" in [column.under for column in found["checks"].columns]
     assert "It looks at the text" not in " ".join(found["sentences"])
+
+
+@pytest.mark.parametrize(
+    ("unbounded", "said"),
+    [
+        ("pgd(eps=1.0, steps=80)", "ε = 1, 80 steps"),
+        ("pgd-l2(eps=224.0, target=worst, steps=40)", "ε = 224, 40 steps"),
+        ("patch(side=100, steps=12)", "100% of the side, 12 steps"),
+    ],
+)
+def test_the_caption_tells_how_long_other_attacks_searched_and_how_far(unbounded: str, said: str) -> None:
+    made = results(replace(TYPICAL, n_regimes=2, n_findings=2))
+    check = {**CHECK, "regime": "lora", "condition": made.primary_condition, "unbounded": unbounded}
+    view = View.of(replace(made, attack_checks=(check,)), images=None)
+    told = section_bodies(compose(view))[0]["attack_checks"].replace("\N{NO-BREAK SPACE}", " ")
+    assert "No gradients used, the Square attack, 64 queries an image, within the same distance." in told
+    assert f"Without a bound, images of which an attack of any size ({said}) on one finding leaves" in told
 
 
 def test_an_attack_on_one_finding_is_judged_by_that_finding() -> None:

@@ -16,6 +16,7 @@ from cxrobust.reports.words import (
     listed,
     metric_words,
     number,
+    parameter_words,
     regime,
 )
 from cxrobust.results import MACRO, REPORT
@@ -99,6 +100,8 @@ def attack_checks(view: View) -> Mapping[str, Any]:
         "shown": shown,
         "of_patch": checks[0]["condition"].startswith("patch("),
         "in_turns": bool(checks[0].get("in_turns")),
+        "queries": checks[0].get("queries"),
+        "reach": reach(checks[0]["unbounded"]) if "unbounded" in checks[0] else "",
         "unchecked": unchecked(view),
         "several_runs": bool(several),
     }
@@ -177,6 +180,19 @@ def _over(check: Mapping[str, Any], losses: Sequence[float | None]) -> Measure:
     if clean is None or attacked is None or len(known) < len(losses):
         return Measure(lacks=NOT_FINITE)
     return Measure(lacks=NO_SHARE) if attacked <= clean else Measure(value=(max(known) - clean) / (attacked - clean))
+
+
+def reach(condition: str) -> str:
+    """Write strength and steps of the attack without a bound.
+
+    Examples
+    --------
+    >>> reach("pgd(eps=1.0, target=Effusion, steps=80)").replace("\N{NO-BREAK SPACE}", " ")
+    'ε = 1, 80 steps'
+    """
+    parsed = parse_condition(condition)
+    named = {parsed.strength_name or "": f"{parsed.strength:g}", "steps": dict(parsed.parameters)["steps"]}
+    return ", ".join(parameter_words(name, value) for name, value in named.items())
 
 
 def without_shares(check: Mapping[str, Any], *, of_several: bool = False) -> list[str]:
