@@ -86,7 +86,7 @@ def effect_sizes(sample: Sample, wanted: Sequence[EffectName], *, reference: str
             cells = {counts.name: by_place[id(pair), k][index] for k, counts in enumerate(scope.findings[:n_cells])}
             findings = {name: cells[name] for name in predictions.findings}
             left_out = _left_out(findings, most_undefined)
-            on_counts = notes_on_counts(scope, left_out)
+            on_counts = notes_on_counts(scope, left_out, () if effect in OF_CONFIDENCE else sample.thresholds)
             for place, counts in enumerate(scope.findings):
                 notes = [*on_counts[place].notes, *unread.notes(pair.places, place)]
                 if counts.name in cells:

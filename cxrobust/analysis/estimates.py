@@ -49,7 +49,8 @@ def estimate(
     bundles = _bundles(contrasts, sample.predictions.conditions)
     done = in_threads(lambda some: points_of(name, metric, values, [contrasts[i] for i in some]), bundles)
     points = {i: one for some, found in zip(bundles, done, strict=True) for i, one in zip(some, found, strict=True)}
-    on_counts, deciding = notes_on_counts(scope, values.named_left_out), sample.deciding
+    thresholds, deciding = sample.thresholds if metric.of_decisions else (), sample.deciding
+    on_counts = notes_on_counts(scope, values.named_left_out, thresholds)
     unread = Unread.of(values.samples, n_places=len(scope.findings))
     estimates = []
     for index, contrast in enumerate(contrasts):

@@ -9,11 +9,12 @@ from cxrobust.analysis.contrasts import Contrast
 from cxrobust.analysis.counts import AVERAGES, FindingCounts, Scope
 from cxrobust.analysis.intervals import ROUNDING, Interval, wilson_ends
 from cxrobust.analysis.metrics import Metric
+from cxrobust.analysis.operating_points import ONE_CLASS
 from cxrobust.analysis.points import Point, patients_of_share
 from cxrobust.analysis.testing import Tested, by_definition
 from cxrobust.analysis.values import Values
 from cxrobust.errors import some
-from cxrobust.results import FEW_PATIENTS, MACRO, NOT_REACHED, WORST
+from cxrobust.results import FEW_PATIENTS, MACRO, MICRO, NOT_REACHED, WORST, Threshold
 
 ONE_PATIENT = "no interval or test: one patient"
 OUTSIDE = "estimate outside the interval: resamples of this metric are biased"
@@ -42,13 +43,15 @@ def joined(reason: str | None, notes: Sequence[str]) -> str:
     return "; ".join(notes if reason is None else [f"not estimable: {reason}", *notes])
 
 
-def notes_on_counts(scope: Scope, left_out: Mapping[str, str]) -> list[OnCounts]:
-    """Return what is said of every estimate of each place: of the scope, of a macro average, of few patients.
+def notes_on_counts(scope: Scope, left_out: Mapping[str, str], thresholds: Sequence[Threshold] = ()) -> list[OnCounts]:
+    """Return what is said of every estimate of each place: of scope, macro average, thresholds, and few patients.
 
     Parameters
     ----------
     left_out
         Findings that no macro average counts, with the reason.
+    thresholds
+        Those that decisions are made by, where estimates are of decisions.
     """
     names = [one.name for one in scope.findings if one.name not in AVERAGES]
     without = ", ".join(f"{name} ({why})" for name, why in left_out.items())
@@ -57,6 +60,7 @@ def notes_on_counts(scope: Scope, left_out: Mapping[str, str]) -> list[OnCounts]
         notes = [scope.note] if scope.note else []
         if one.name == MACRO and left_out:
             notes.append(f"macro over {len(names) - len(left_out)} of {len(names)} findings, without {without}")
+        notes += note_on_thresholds(thresholds, scope.findings, place, left_out)
         groups = scope.compared or (("", scope.findings),)
         if one.of_reports:
             few = _on_few(groups, place, left_out, "", lambda one: one.n_patients)
@@ -67,6 +71,22 @@ def notes_on_counts(scope: Scope, left_out: Mapping[str, str]) -> list[OnCounts]
             ]
         found.append(OnCounts(notes=(*notes, *few), is_of_few=bool(few)))
     return found
+
+
+def note_on_thresholds(
+    thresholds: Sequence[Threshold], findings: Sequence[FindingCounts], place: int, left_out: Collection[str]
+) -> list[str]:
+    """Say that decisions are made at 0.5 for want of two classes to choose by; of averages, which findings' are."""
+    rules = {one.finding: one.rule for one in thresholds if one.rule.startswith(ONE_CLASS)}
+    name = findings[place].name
+    if name not in AVERAGES:
+        return [f"threshold {rules[name]}"] if name in rules else []
+    counted = [
+        one.name
+        for one in findings
+        if one.name in rules and (one.n_images > 0 if name == MICRO else one.name not in left_out)
+    ]
+    return [f"threshold {rules[counted[0]]}: {some(counted)}"] if counted else []
 
 
 def _on_few(

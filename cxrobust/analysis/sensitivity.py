@@ -21,7 +21,7 @@ from cxrobust.analysis.families import Families, adjust, key_of
 from cxrobust.analysis.intervals import INTERVALS, Draws, Interval, degrees_of_freedom, no_interval
 from cxrobust.analysis.metrics import Metric, grouped
 from cxrobust.analysis.metrics.ece import ECE, EqualMassECE
-from cxrobust.analysis.notes import ONE_PATIENT, joined, note_on_runs
+from cxrobust.analysis.notes import ONE_PATIENT, joined, note_on_runs, note_on_thresholds
 from cxrobust.analysis.operating_points import choose_thresholds
 from cxrobust.analysis.permutation import is_exact, sign_flip_p_values
 from cxrobust.analysis.points import draws_of, interval_of
@@ -209,6 +209,8 @@ class _Macro:
     """Outcome of its test; None where signs are flipped."""
     has_runs: bool
     """Whether a regime has several training runs."""
+    on_thresholds: Sequence[str]
+    """What is to be said of the thresholds of decisions."""
 
 
 def _estimates(
@@ -258,7 +260,14 @@ def _macro(choice: Choice, name: str, contrast: Contrast, values: Values) -> _Ma
         reason=values.reason(contrast, values.value.shape[2] - 1),
         tested=_named(choice, name, contrast, values, draws) if is_tested else NOTHING,
         has_runs=values.has_runs(contrast),
+        on_thresholds=_on_thresholds(choice, metric, values),
     )
+
+
+def _on_thresholds(choice: Choice, metric: Metric, values: Values) -> list[str]:
+    counts = count_findings(choice.sample)
+    thresholds = choice.sample.thresholds if metric.of_decisions else ()
+    return note_on_thresholds(thresholds, counts, len(counts) - 1, values.named_left_out)
 
 
 def _last(draws: Draws) -> Draws:
@@ -314,7 +323,8 @@ def _record(choice: Choice, one: _Macro, tested: Tested, counts: FindingCounts) 
     low, high = finite(interval.low), finite(interval.high)
     why_not = f"no interval: {interval.note}" if interval.note else ""
     of_runs = note_on_runs(tested, interval, method) if one.has_runs and tested.name != T else []
-    notes = filter(None, (why_not, interval.caution, tested.note, *of_runs)) if several else (ONE_PATIENT,)
+    said = filter(None, (why_not, interval.caution, tested.note, *of_runs)) if several else (ONE_PATIENT,)
+    notes = [*one.on_thresholds, *said]
     return Estimate(
         estimand=one.contrast.estimand,
         metric=one.name,
@@ -335,7 +345,7 @@ def _record(choice: Choice, one: _Macro, tested: Tested, counts: FindingCounts) 
         n_patients=counts.n_patients,
         n_positive=counts.n_positive,
         n_positive_patients=counts.n_positive_patients,
-        note=joined(reason, list(notes) if known else []),
+        note=joined(reason, notes if known else []),
     )
 
 

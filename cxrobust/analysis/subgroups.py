@@ -256,7 +256,8 @@ def _interactions(
     kept: frozenset[int],
 ) -> tuple[Estimate, ...]:
     found, counts = [], scope.findings
-    on_counts = notes_on_counts(scope, values.named_left_out)
+    thresholds = values.samples[0].thresholds if metric.of_decisions else ()
+    on_counts = notes_on_counts(scope, values.named_left_out, thresholds)
     unread = Unread.of(values.samples, n_places=len(counts))
     most_undefined = values.samples[0].settings.most_undefined
     for same in zip(*of_level, strict=True):

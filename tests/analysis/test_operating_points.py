@@ -8,16 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_curve
 
+from cxrobust.analysis import analyze
 from cxrobust.analysis.operating_points import (
     choose_thresholds,
     threshold_at_sensitivity,
     threshold_at_specificity,
     youden_threshold,
 )
-from cxrobust.study.analysis import TargetPoint
+from cxrobust.study.analysis import Subgroups, TargetPoint
 
 from . import oracle
-from .made import make_cell, make_predictions
+from .made import make_cell, make_predictions, make_settings
 
 
 def choose(p, y):
@@ -95,5 +96,34 @@ def test_one_class_has_no_operating_point_of_its_own():
     labels[:, 1] = 0
     found = choose_thresholds(replace(made, labels=labels), "youden")
     assert {(one.value, one.rule) for one in found if one.finding == "Mass"} == {
-        (0.5, "0.5, since only one class is labelled")
+        (0.5, "0.5, since only one class is labelled on clean images")
     }
+
+
+@pytest.mark.parametrize("operating_point", ["youden", 0.5])
+def test_decisions_at_a_threshold_that_nothing_chose_say_so(operating_point):
+    """Validation images without an Effusion or with no other: of the test images both classes are labelled."""
+    made = make_predictions(seed=1, n_patients=40, findings=("Effusion", "Mass", "Hernia"))
+    made = replace(made, metadata=made.metadata.assign(sex=np.where(made.patients % 2, "F", "M")))
+    validation = replace(made, labels=np.where(np.arange(3) == 1, made.labels, np.arange(3) // 2).astype(np.int8))
+    metrics = ("accuracy", "specificity", "confidence-right", "auroc", "confidence")
+    effects = ("risk-difference", "odds-ratio", "superiority")
+    changes = {
+        "operating_point": operating_point,
+        "metrics": metrics,
+        "effect_sizes": effects,
+        "subgroups": (Subgroups(column="sex"),),
+    }
+    found = analyze(replace(made, validation=validation), make_settings(**changes), reference="supervised", seed=1)
+    rule = "threshold 0.5, since only one class is labelled on clean validation images"
+    expected = {"Effusion": rule, "Hernia": rule, "Mass": ""}
+    of_decisions = {"accuracy", "specificity", "confidence-right", "accuracy-risk-difference", "accuracy-odds-ratio"}
+    rows = [e for e in found.estimates if e.reason is None]
+    assert {e.metric for e in rows} >= {*metrics, *of_decisions}
+    assert {e.subgroup for e in rows} >= {"", "sex=F", "sex: M − F", "sex: interaction"}
+    for e in rows:
+        said = [part for part in e.note.split("; ") if part.startswith("threshold")]
+        wanted = expected.get(e.finding, f"{rule}: Effusion, Hernia") if e.metric in of_decisions else ""
+        assert said == ([wanted] if wanted and operating_point == "youden" else []), e
+    at_0_5 = {a.choice for a in found.sensitivity if rule in a.estimate.note}
+    assert ("operating point of sensitivity 0.9" in at_0_5, "operating point 0.5" in at_0_5) == (True, False)

@@ -227,7 +227,7 @@ def test_thresholds_against_every_threshold_on_clean_images(predictions, analysi
         labelled = predictions.labels[:, k] >= 0
         y, p = predictions.labels[labelled, k].tolist(), predictions.probabilities[m, 0, labelled, k].tolist()
         if t.finding == "Hernia":
-            assert (t.value, t.rule) == (0.5, "0.5, since only one class is labelled")
+            assert (t.value, t.rule) == (0.5, "0.5, since only one class is labelled on clean images")
         else:
             assert (t.value, t.rule) == (max(x for x in oracle.youden(p, y) if x <= 1), "Youden on clean images")
 
