@@ -6,7 +6,7 @@ from typing import Any
 
 from cxrobust.comparison.runs import NEW, OLD, Paired, Run
 from cxrobust.differences import ABSENT, IDENTITY, PRESENT, Difference, setting_differences
-from cxrobust.reports.parts import Cell, Column, Group, Table
+from cxrobust.reports.parts import Cell, Column, Group, Table, names_of_tests
 from cxrobust.reports.sections.estimands import NAMES, contrast_of
 from cxrobust.reports.sentences import MARGINS, Kind, Verdict, deciding_p, digits_of, judge, margin, outcome, reason
 from cxrobust.reports.settings_in_words import breakable, value_words
@@ -86,12 +86,15 @@ def conclusions(old: View, new: View) -> Part:
         said = f"The primary comparison is not the same in the two runs: {apart}. Its conclusions are therefore not set side by side."
         return Part(title=title, paragraphs=(said,))
     rows = []
+    tested: tuple[list[Estimate | None], list[Estimate | None]] = [], []
     n_changed = 0
     for metric in (one for one in new.metrics if one in old.metrics):
         for name in (one for one in new.compared if one in old.compared):
             before, now = outcome(old, metric, name), outcome(new, metric, name)
             changed = _kind(before.kind, before.estimate) != _kind(now.kind, now.estimate)
             n_changed += changed
+            tested[0].append(before.estimate)
+            tested[1].append(now.estimate)
             rows.append(
                 (
                     metric_words(metric).name,
@@ -123,9 +126,21 @@ def conclusions(old: View, new: View) -> Part:
     caption = (
         f"{contrast_of(new.comparison, new.overall)}"
         f"{f' under {condition_words(new.primary)}' if new.primary else ' on clean images'}, with {percent(new.level)} CI and "
-        f"{new.p_name}-value. Conclusions that changed stand first, in bold."
+        f"{new.p_name}-value. {_tests(names_of_tests(old, tested[0]), names_of_tests(new, tested[1]))}"
+        "Conclusions that changed stand first, in bold."
     )
     return Part(title=title, paragraphs=paragraphs, table=table, caption=caption)
+
+
+def _tests(old: str, new: str) -> str:
+    """Name the tests of both runs, as a sentence with a space after it; empty where neither tests anything.
+
+    >>> _tests("t", "t"), _tests("t", ""), _tests("", "")
+    ('p-values: t. ', 'p-values: t in the old run; none in the new. ', '')
+    """
+    if old == new:
+        return f"p-values: {old}. " if old else ""
+    return f"p-values: {old or 'none'} in the old run; {new or 'none'} in the new. "
 
 
 def _not_the_same_question(old: View, new: View) -> str:
@@ -221,7 +236,7 @@ def paired_part(paired: Paired, view: View) -> Part:
     )
     caption = (
         f"New − old of {view.overall}, with {percent(view.level)} CI and {'adjusted ' if is_adjusted else ''}p-value: of the value itself, and of its change "
-        f"from clean images. All conditions and findings are in the CSV file."
+        f"from clean images. {_tests(*2 * [names_of_tests(view, tested)])}All conditions and findings are in the CSV file."
     )
     return Part(title=title, paragraphs=(intro, *result, *notes), table=table if rows else None, caption=caption)
 
@@ -279,7 +294,12 @@ def verdicts(old: View, new: View) -> Part:
         dense=True,
     )
     paragraphs = (said, f"{ADJUSTED_APART}{_same_estimate(n_same, len(changed))}")
-    return Part(title=title, paragraphs=paragraphs, table=table, caption="Verdicts at each run’s own level.")
+    return Part(
+        title=title,
+        paragraphs=paragraphs,
+        table=table,
+        caption="Verdicts at each run’s own level; the CSV file names each test.",
+    )
 
 
 def _same_estimate(n: int, n_changed: int) -> str:

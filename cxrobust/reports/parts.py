@@ -7,8 +7,20 @@ from typing import Literal
 
 from cxrobust.reports.figures.style import Drawing
 from cxrobust.reports.sentences import deciding_p, digits_of, judge, reason
+from cxrobust.reports.units import in_units
 from cxrobust.reports.view import View
-from cxrobust.reports.words import ADJUSTMENTS, counted, interval, listed, metric_words, number, p_number, readable
+from cxrobust.reports.words import (
+    ADJUSTMENTS,
+    capitalised,
+    counted,
+    interval,
+    listed,
+    metric_words,
+    named_tests,
+    number,
+    p_number,
+    readable,
+)
 from cxrobust.results import Estimate
 
 MOST_WHOLE = 16
@@ -203,6 +215,27 @@ def letters_of_tests(estimates: Iterable[Estimate | None], *, first: str) -> dic
     """Return a footnote's letter for each test, from `first` on; none where all have the same test."""
     tests = sorted({one.test for one in estimates if one is not None and one.test and one.p_value is not None})
     return {test: chr(ord(first) + place) for place, test in enumerate(tests)} if len(tests) > 1 else {}
+
+
+def notes_of_tests(view: View, letters: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return each footnote's letter with the test that it names."""
+    return [(letter, in_units(view, capitalised(named_tests([test])))) for test, letter in letters.items()]
+
+
+def names_of_tests(view: View, estimates: Iterable[Estimate | None]) -> str:
+    """Name the tests of some estimates within a sentence, each with its metrics where both are several.
+
+    Empty where nothing is tested.
+    """
+    metrics: dict[str, dict[str, None]] = {}
+    for one in estimates:
+        if one is not None and one.test and one.p_value is not None:
+            metrics.setdefault(one.test, {})[metric_words(one.metric).name] = None
+    several = len(metrics) > 1 and len({name for its in metrics.values() for name in its}) > 1
+    said = [
+        f"{named_tests([test])}{f' ({listed(list(metrics[test]))})' if several else ''}" for test in sorted(metrics)
+    ]
+    return in_units(view, listed(said)) if said else ""
 
 
 def notes_of(noted: Iterable[tuple[str, str]]) -> list[str]:

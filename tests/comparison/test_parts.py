@@ -165,6 +165,21 @@ def test_the_paired_test_counts_what_is_shown():
     assert "could be shown for 0." in said(paired_part(paired_of(p_adjusted=0.4), view(MADE)))
 
 
+def test_captions_name_the_tests_of_p_values():
+    assert (
+        "p-values: sign-flip permutation test by patient. All conditions"
+        in paired_part(paired_of(), view(MADE)).caption
+    )
+    unnamed = view(replace(MADE, data={**MADE.data, "patients_known": "none"}))
+    assert "p-values: sign-flip permutation test by image. " in paired_part(paired_of(), unnamed).caption
+    assert "p-values: sign-flip permutation test by patient. Conc" in conclusions(view(MADE), view(MADE)).caption
+    other = changed(test="delong-clustered")
+    assert (
+        "p-values: sign-flip permutation test by patient in the old run; DeLong’s test by patient (AUROC) and "
+        "sign-flip permutation test by patient (AUROC, accuracy, mean confidence, ECE, and Brier score) in the new. "
+    ) in conclusions(view(MADE), view(other)).caption
+
+
 def test_an_interval_of_the_paired_test_that_leaves_0_out_does_not_end_at_0():
     part = paired_part(paired_of(estimate=-0.0016, ci_low=-0.0028, ci_high=-0.0004, p_adjusted=0.012), view(MADE))
     assert rows(part)[0][4:] == ["−0.0016 (−0.0028 to −0.0004); p = 0.01", "below 0, shown"]

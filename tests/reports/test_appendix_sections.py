@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+from cxrobust.reports.document import compose, section_bodies
 from cxrobust.reports.parts import Table
 from cxrobust.reports.sections import sections
 from cxrobust.reports.view import View
@@ -135,6 +136,18 @@ def test_age_and_sex_stand_for_images_and_for_patients():
     assert table["Sex", "M"] == ("11,000 (50.0)", "0 (0.0)", "")
     split = rows(built("participants", replace(BASE, data={**data, "validation": BASE.data}))["table_one"])
     assert len(split["Sex", "F"]) == 6
+
+
+def test_tables_of_conditions_name_the_tests_of_their_metric():
+    by_metric = tuple(
+        replace(e, test="delong-clustered") if e.test and e.metric == "auroc" else e for e in BASE.estimates
+    )
+    found = built("conditions", replace(BASE, estimates=by_metric))
+    tests = dict(zip(found["metrics"], found["tests"], strict=True))
+    assert tests["Macro AUROC"] == "DeLong’s test by patient"
+    assert tests["Macro accuracy"] == "sign-flip permutation test by patient"
+    text = section_bodies(compose(View.of(BASE, images=None)))[0]["conditions"]
+    assert text.count("p-values: sign-flip permutation test by patient.</") == len(found["tables"])
 
 
 def test_each_test_of_the_primary_table_has_its_own_footnote():

@@ -91,6 +91,25 @@ def test_recalibration_says_on_what_it_was_fitted():
     assert noted == ["", "fitted on odd images"]
 
 
+def test_recalibration_names_the_test_of_each_p_value():
+    made = recalibrated(supervised=(-0.03, 0.001), linear_probe=(0.02, 0.02), lora=(-0.01, 0.3))
+    by_t = tuple(replace(e, test="t") if e.recalibration and e.regime == "lora" else e for e in made.estimates)
+    one, two = (
+        sections["recalibration"].build(View.of(replace(made, estimates=e), images=None))
+        for e in (made.estimates, by_t)
+    )
+    assert (one["tests"], one["test_notes"]) == ("Sign-flip permutation test by patient", [])
+    assert one["before_after"].columns[-1].note == "a"
+    assert two["test_notes"] == [("a", "Sign-flip permutation test by patient"), ("b", "Student’s t test by patient")]
+    assert two["before_after"].columns[-1].note == ""
+    notes = {group.head: {row[-1].note for row in group.rows} - {""} for group in two["before_after"].groups}
+    assert {re.sub("[\ue000\ue001]", "", name): its for name, its in notes.items()} == {
+        "supervised": {"a"},
+        "linear-probe": {"a"},
+        "lora": {"b"},
+    }
+
+
 def test_recalibration_that_shows_nothing_or_is_not_estimable():
     made = recalibrated(supervised=(0.0, 0.9), linear_probe=(0.02, 0.05), lora=(None, None))
     assert said(made, "recalibration") == [

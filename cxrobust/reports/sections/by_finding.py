@@ -21,13 +21,14 @@ from cxrobust.reports.parts import (
     look_of,
     metric_digits,
     n_fitting,
+    names_of_tests,
+    notes_of_tests,
     p_cell,
     p_title,
 )
 from cxrobust.reports.sections import section
 from cxrobust.reports.sections.estimands import contrast_of
 from cxrobust.reports.sentences import findings_sentence, reason
-from cxrobust.reports.units import in_units
 from cxrobust.reports.view import CLEAN, View, is_few
 from cxrobust.reports.words import (
     capitalised,
@@ -36,7 +37,6 @@ from cxrobust.reports.words import (
     finding_words,
     listed,
     metric_words,
-    named_tests,
     percent,
     regime,
 )
@@ -93,8 +93,8 @@ def _of_metric(view: View, metric: str) -> dict[str, Any]:
         "metric": metric_words(metric).name,
         "compared": contrast_of(view.comparison, metric_words(metric).name),
         "is_cut": len(kept) < len(rows),
-        "tests": in_units(view, capitalised(named_tests({e.test for e in contrasts if e is not None and e.test}))),
-        "test_notes": [(letter, in_units(view, capitalised(named_tests([test])))) for test, letter in letters.items()],
+        "tests": capitalised(names_of_tests(view, contrasts)),
+        "test_notes": notes_of_tests(view, letters),
         "adjusted_over": adjusted_over(view, contrasts, usual="over the findings of one regime"),
         "has_gaps": any(e is None or e.estimate is None for e in contrasts),
     }

@@ -14,6 +14,7 @@ from cxrobust.reports.parts import (
     estimate_cell,
     look_of,
     metric_digits,
+    names_of_tests,
 )
 from cxrobust.reports.sections import section
 from cxrobust.reports.sentences import metric_name
@@ -42,20 +43,23 @@ def conditions(view: View) -> Mapping[str, Any]:
     n_rows, parts, many = len(view.conditions) - 1, _parts(view.others), _fitting(view.series)
     fitting = max(1, MOST_ROWS // (n_rows * len(parts)))
     metrics = view.metrics[:fitting]
-    tables = tuple(_table(view, metric, some, many) for metric in metrics for some in parts)
+    each = [(metric, some) for metric in metrics for some in parts]
     return {
-        "tables": tables,
-        "metrics": [capitalised(metric_name(view, metric)) for metric in metrics for _ in parts],
+        "tables": tuple(_table(view, metric, some, many) for metric, some in each),
+        "metrics": [capitalised(metric_name(view, metric)) for metric, _ in each],
+        "tests": [names_of_tests(view, _shown(view, [metric], some, many)) for metric, some in each],
         "has_intervals": _has_intervals(view),
         "is_cut": len(metrics) < len(view.metrics) or len(many) < len(view.series),
         "alpha": f"{view.alpha:g}",
-        "adjusted_over": adjusted_over(view, [*_shown(view, metrics, many)], usual=USUAL),
+        "adjusted_over": adjusted_over(view, [*_shown(view, metrics, view.others, many)], usual=USUAL),
     }
 
 
-def _shown(view: View, metrics: Sequence[str], many: Sequence[Series]) -> Iterator[Estimate | None]:
+def _shown(
+    view: View, metrics: Sequence[str], regimes: Sequence[str], many: Sequence[Series]
+) -> Iterator[Estimate | None]:
     names = [name for series in many for name in series.conditions]
-    return (view.contrast(metric, one, condition=name) for metric in metrics for one in view.others for name in names)
+    return (view.contrast(metric, one, condition=name) for metric in metrics for one in regimes for name in names)
 
 
 def _has_intervals(view: View) -> bool:
@@ -78,9 +82,7 @@ def _parts(regimes: Sequence[str]) -> list[tuple[str, ...]]:
 
 def _table(view: View, metric: str, regimes: Sequence[str], many: Sequence[Series]) -> Table:
     wide = _has_intervals(view)
-    names = [name for series in many for name in series.conditions]
-    every = (view.contrast(metric, one, condition=name) for one in regimes for name in names)
-    digits = metric_digits(view, metric, among=every)
+    digits = metric_digits(view, metric, among=_shown(view, [metric], regimes, many))
 
     def row(series: Series, name: str) -> tuple[Cell, ...]:
         reference = view.change(metric, view.reference, name)

@@ -17,7 +17,9 @@ from cxrobust.reports.parts import (
     letters_of_tests,
     look_of,
     metric_digits,
+    names_of_tests,
     notes_of,
+    notes_of_tests,
     p_cell,
     p_title,
 )
@@ -33,7 +35,6 @@ from cxrobust.reports.words import (
     counted,
     listed,
     metric_words,
-    named_tests,
     percent,
     regime,
 )
@@ -52,8 +53,8 @@ def primary(view: View) -> Mapping[str, Any]:
         "condition": condition_words(view.primary or CLEAN),
         "comparison": view.comparison,
         "averaged": averaged(view, view.metrics, over=f"{len(view.findings)} findings"),
-        "tests": in_units(view, capitalised(named_tests({e.test for e in tested if e.test}))),
-        "test_notes": [(letter, in_units(view, capitalised(named_tests([test])))) for test, letter in letters.items()],
+        "tests": capitalised(names_of_tests(view, tested)),
+        "test_notes": notes_of_tests(view, letters),
         "intervals": in_units(view, _intervals(tested)),
         "sides": _sides(view),
         "adjusted_over": adjusted_over(view, tested, usual=_over(view, tested)),

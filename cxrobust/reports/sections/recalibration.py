@@ -9,16 +9,20 @@ from cxrobust.reports.parts import (
     Column,
     Group,
     Table,
+    adjusted_over,
     estimate_cell,
+    letters_of_tests,
     look_of,
     metric_digits,
+    names_of_tests,
+    notes_of_tests,
     p_cell,
 )
 from cxrobust.reports.sections import section
 from cxrobust.reports.sentences import judge, metric_name
 from cxrobust.reports.units import in_units
 from cxrobust.reports.view import CLEAN, View
-from cxrobust.reports.words import condition_words, listed, percent, regime
+from cxrobust.reports.words import capitalised, condition_words, listed, percent, regime
 from cxrobust.results import MACRO, Estimate
 
 RAW = ""
@@ -37,8 +41,15 @@ def recalibration(view: View) -> Mapping[str, Any]:
     found = _indexed(view)
     metric = "ece" if any(key[1] == "ece" for key in found) else next(iter(key[1] for key in found))
     conditions = [CLEAN, *([view.primary] if view.primary else [])]
+    changes = [
+        _change(metric, method, name, conditions[-1], found) for method in _methods(view) for name in view.regimes
+    ]
+    letters = letters_of_tests(changes, first="a")
     return {
-        "before_after": _table(view, metric, conditions, found),
+        "before_after": _table(view, metric, conditions, found, letters),
+        "tests": capitalised(names_of_tests(view, changes)),
+        "test_notes": notes_of_tests(view, letters),
+        "adjusted_over": adjusted_over(view, changes, usual="over the regimes and conditions of one method"),
         "metric": metric_name(view, metric),
         "sentences": [_sentence(view, metric, method, conditions[-1], found) for method in _methods(view)],
         "primary": condition_words(view.primary) if view.primary else None,
@@ -58,14 +69,24 @@ def _indexed(view: View) -> Mapping[Key, Estimate]:
     }
 
 
-def _table(view: View, metric: str, conditions: Sequence[str], found: Mapping[Key, Estimate]) -> Table:
+def _change(metric: str, method: str, name: str, condition: str, found: Mapping[Key, Estimate]) -> Estimate | None:
+    return found.get((method, metric, "recalibrated-raw", name, condition))
+
+
+def _table(
+    view: View,
+    metric: str,
+    conditions: Sequence[str],
+    found: Mapping[Key, Estimate],
+    letters: Mapping[str, str],
+) -> Table:
     def value(method: str, name: str, condition: str) -> Estimate | None:
         if method == RAW:
             return view.value(metric, name, condition)
         return found.get((method, metric, "value", name, condition))
 
     def change(method: str, name: str) -> Estimate | None:
-        return found.get((method, metric, "recalibrated-raw", name, conditions[-1]))
+        return _change(metric, method, name, conditions[-1], found)
 
     methods = (RAW, *_methods(view))
     digits = metric_digits(view, metric, among=(change(m, r) for m in methods for r in view.regimes))
@@ -74,7 +95,10 @@ def _table(view: View, metric: str, conditions: Sequence[str], found: Mapping[Ke
         one = change(method, name)
         last = (NOT_APPLICABLE, NOT_APPLICABLE)
         if method != RAW:
-            last = (estimate_cell(one, signed=True, digits=digits, look=look_of(one, view)), p_cell(one, view))
+            last = (
+                estimate_cell(one, signed=True, digits=digits, look=look_of(one, view)),
+                p_cell(one, view, letters=letters),
+            )
         values = (estimate_cell(value(method, name, c), digits=digits) for c in conditions)
         return (Cell(text=METHODS.get(method, "As predicted")), *values, *last)
 
@@ -85,7 +109,7 @@ def _table(view: View, metric: str, conditions: Sequence[str], found: Mapping[Ke
         Column(title="Recalibration", left=True),
         *(Column(title="Clean" if c == CLEAN else "Perturbed", under=under) for c in conditions),
         Column(title=f"Change, {where}", under=under, apart=True),
-        Column(title="p", under="" if view.p_name == "p" else "adjusted"),
+        Column(title="p", under="" if view.p_name == "p" else "adjusted", note="" if letters else "a"),
     )
     groups = tuple(Group(head=regime(name), rows=tuple(row(m, name) for m in methods)) for name in view.regimes)
     return Table(key="recalibration-table", columns=columns, groups=groups)
@@ -94,7 +118,7 @@ def _table(view: View, metric: str, conditions: Sequence[str], found: Mapping[Ke
 def _sentence(view: View, metric: str, method: str, condition: str, found: Mapping[Key, Estimate]) -> str:
     """Say for which regimes one method lowered or raised the error under a condition, and where that is not shown."""
     clauses = []
-    outcomes = {name: found.get((method, metric, "recalibrated-raw", name, condition)) for name in view.regimes}
+    outcomes = {name: _change(metric, method, name, condition, found) for name in view.regimes}
     judged = {name: judge(one, alpha=view.alpha) for name, one in outcomes.items()}
     for words, sign in (("lowered", -1), ("raised", 1)):
         names = [
