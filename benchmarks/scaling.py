@@ -29,6 +29,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from numpy.typing import NDArray
 from record import write
 from scipy.special import expit
+from tables_of.analysis import STUDY_AIM_GIB, STUDY_AIM_SECONDS
 
 from cxrobust.analysis import analyze
 from cxrobust.analysis.cells import Cell
@@ -147,8 +148,10 @@ def main() -> None:
         plan = chosen_plan(arguments)
         with ProcessPoolExecutor(1, get_context("spawn")) as child:
             run = child.submit(analyze_made, plan).result()
-        print_run(run)
         write(arguments.out, asdict(run), packages=("scipy",))
+        print_run(run)
+        if arguments.fraction == 1:
+            print(against_aims(run, most_gib=STUDY_AIM_GIB["million" if arguments.million else "study"]))
         return
     points = [point for axis in AXES for point in timed_along(axis)]
     exponents = [exponent(points, name, axis) for axis in AXES for name in METRICS]
@@ -191,18 +194,20 @@ def chosen_plan(arguments: argparse.Namespace) -> Plan:
 
 
 def timed_along(axis: str) -> list[Point]:
-    """Time every metric while one size grows; cells are copies of one, since what is in them changes no time."""
+    """Time every metric while one size grows; cells are distinct, and each turn puts their images in order anew."""
     found = []
     for step in STEPS:
         first = SMALLEST[axis]
         size = replace(first, **{axis: round(getattr(first, axis) * step)})
         rng = np.random.default_rng(1)
-        cells = [make_cell(size.images, rng)] * size.cells
+        cells = [make_cell(size.images, rng) for _ in range(size.cells)]
         counts = patient_counts(cells[0].n_patients, n_resamples=size.resamples, rng=rng)
         for name in METRICS:
             metric[name].resample(cells[:1], counts[:1])  # compiles
             seconds: list[float] = []
             while len(seconds) < REPEATS or sum(seconds) < SECONDS:
+                for one in cells:
+                    one.forget()
                 begun = time.perf_counter()
                 metric[name].resample(cells, counts)
                 seconds.append(time.perf_counter() - begun)
@@ -349,6 +354,17 @@ def print_run(run: Run) -> None:
     print(
         f"{run.seconds:.1f} s; at most {run.peak_gib:.2f} GiB, "
         f"of which {run.predictions_gib:.2f} GiB before the analysis began"
+    )
+
+
+def against_aims(run: Run, *, most_gib: float) -> str:
+    """Say what part of the aimed seconds and memory a run took, and whether it kept to them."""
+    return "; ".join(
+        f"{what} {value / most:.2f} of the aim of {most:g} {unit}: {'met' if value < most else 'missed'}"
+        for what, value, most, unit in (
+            ("time", run.seconds, STUDY_AIM_SECONDS, "s"),
+            ("memory", run.peak_gib, most_gib, "GiB"),
+        )
     )
 
 

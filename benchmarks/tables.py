@@ -9,6 +9,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +68,9 @@ TABLES: dict[str, Callable[[Mapping[str, Any]], Iterable[str]]] = {
     "peers": analysis.peers,
     "attacks": attacks.attacks,
     "scaling": analysis.scaling,
-    "million": analysis.made_study,
-    "study-default": analysis.made_study,
-    "study-all": analysis.made_study,
+    "million": partial(analysis.made_study, most_gib=analysis.STUDY_AIM_GIB["million"]),
+    "study-default": partial(analysis.made_study, most_gib=analysis.STUDY_AIM_GIB["study"]),
+    "study-all": partial(analysis.made_study, most_gib=analysis.STUDY_AIM_GIB["study"]),
     "gpu": analysis.gpu,
     "inference": engine.inference,
     "memory": engine.memory,

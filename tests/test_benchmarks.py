@@ -289,6 +289,38 @@ def test_exponent_against_powers(benchmark):
 
 
 @scaling
+def test_cells_that_are_timed_are_distinct_and_forget_their_order_before_each_turn(benchmark, monkeypatch):
+    timed = []
+
+    class Metric:
+        def resample(self, cells, counts):
+            if counts.shape[0] * counts.shape[2] >= 100:
+                timed.append(([cell.probabilities.tobytes() for cell in cells], [dict(cell._made) for cell in cells]))
+            for cell in cells:
+                cell.once("order", lambda _: np.arange(3))
+
+    small = benchmark.Size(images=40, resamples=100, cells=3)
+    monkeypatch.setattr(benchmark, "SMALLEST", {"cells": small})
+    monkeypatch.setattr(benchmark, "STEPS", (1,))
+    monkeypatch.setattr(benchmark, "SECONDS", 0)
+    monkeypatch.setattr(benchmark, "metric", dict.fromkeys(benchmark.METRICS, Metric()))
+    benchmark.timed_along("cells")
+    every = [one for one in timed if len(one[0]) == 3]
+    assert len(every) == 3 * benchmark.REPEATS
+    for contents, kept in every:
+        assert len(set(contents)) == 3
+        assert kept == [{}] * 3
+
+
+@scaling
+def test_a_whole_study_is_held_against_its_aims(benchmark):
+    run = benchmark.Run(plan=benchmark.STUDY, n_estimates=1, seconds=90.0, stages=(), predictions_gib=0.5, peak_gib=3.0)
+    assert benchmark.against_aims(run, most_gib=4) == (
+        "time 1.50 of the aim of 60 s: missed; memory 0.75 of the aim of 4 GiB: met"
+    )
+
+
+@scaling
 def test_growth_is_drawn(benchmark):
     points = [
         benchmark.Point(metric=name, axis=axis, size=benchmark.Size(images=n, resamples=n, cells=n), seconds=n / 100)
