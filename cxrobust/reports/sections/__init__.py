@@ -1,8 +1,8 @@
 """Sections of the documents: each module registers one with `@section(name, order=..., title=...)`.
 
 A section is a function from a `View` to what its template `templates/sections/<name>.html.j2` is filled with. It appears
-only when `needs` holds, in the documents that it belongs to. A new one is a module here and a template there; another
-package registers a `Section` through the entry-point group `cxrobust.sections` and brings its own folder
+only when `needs` holds, in the documents that it belongs to. A new one runs with two files, a module here and a template
+there; another package registers a `Section` through the entry-point group `cxrobust.sections` and brings its own folder
 `templates/sections/`.
 """
 
