@@ -1,7 +1,7 @@
 """One model on its device: clean and perturbed logits of the images of a unit."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from cxrobust.inference.compiling import compiled, uncompiled
 from cxrobust.inference.models import Regime
 from cxrobust.inference.perturbations import Batch, Perturbation
 from cxrobust.inference.perturbations.attack import Attack
-from cxrobust.inference.runtime import choose_device, describe_machine, use_threads
+from cxrobust.inference.runtime import choose_device, describe_machine, in_precision, use_threads
 from cxrobust.inference.units import Plan, Unit
 from cxrobust.inference.written import Reading, joined
 
@@ -120,7 +120,7 @@ class Runner:
             return [Reading(logits=logits.float().cpu().numpy()) for logits in found]
 
     def check_steady(self, rows: NDArray[np.intp]) -> None:
-        """Refuse a model that is still as it was in training: once, on these images, without bf16 and TF32.
+        """Refuse a model that is still as it was in training: once, on these images, in fp32.
 
         A generator chooses words, which rounding may change where images are read together; it only reads one twice.
 
@@ -146,7 +146,7 @@ class Runner:
             logits: torch.Tensor = model(some)
             return logits
 
-        with self._explaining(None), torch.inference_mode(), no_global_randomness(), _without_tf32(device):
+        with self._explaining(None), torch.inference_mode(), no_global_randomness(), in_precision(device, "fp32"):
             coarse = any(one.dtype in {torch.bfloat16, torch.float16} for one in model.parameters())
             found = unsteadiness(read, images[:1] if self._regime.writes_reports else images, coarse=coarse)
         if found is not None:
@@ -176,8 +176,9 @@ class Runner:
 
         from cxrobust.inference.randomness import no_global_randomness
 
-        model = uncompiled(self.load()[0])
-        with self._explaining(None), torch.inference_mode(), no_global_randomness():
+        model, device = self.load()
+        model = uncompiled(model)
+        with self._explaining(None), torch.inference_mode(), no_global_randomness(), in_precision(device, "fp32"):
             outputs = model(images)
             if _in_unit_interval(outputs):
                 with suppress(Exception):  # a network may refuse what is no image
@@ -364,11 +365,9 @@ class Runner:
     def _explaining(self, perturbation: Perturbation | None) -> AbstractContextManager[None]:
         return explaining(f"{self._where(perturbation)}: the model")
 
-    def _precision(self) -> AbstractContextManager[Any]:
-        import torch
-
+    def _precision(self) -> AbstractContextManager[None]:
         _, device = self.load()
-        return torch.autocast(device, dtype=torch.bfloat16, enabled=self.plan.study.compute.precision == "bf16")
+        return in_precision(device, self.plan.study.compute.precision)
 
     def load(self) -> "tuple[torch.nn.Module, str]":
         """Return the model and its device; the model is loaded when it is first asked for.
@@ -392,22 +391,6 @@ class Runner:
                 model = model.eval().requires_grad_(False).to(device)
             self._loaded = compiled(model) if wants_compiled else model, device
         return self._loaded
-
-
-@contextmanager
-def _without_tf32(device: str) -> Iterator[None]:
-    """Have convolutions on a GPU round as fp32 does; which of them use TF32 depends on the size of a batch."""
-    if device != "cuda":
-        yield
-        return
-
-    import torch
-
-    before, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = before
 
 
 def _in_unit_interval(outputs: "torch.Tensor") -> bool:

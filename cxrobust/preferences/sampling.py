@@ -53,13 +53,14 @@ class GeneratorSampler:
         import torch
 
         from cxrobust.inference.batches import explaining
+        from cxrobust.inference.runtime import in_precision
         from cxrobust.inference.writers import Decoding
 
         most = self._model.decoding.most_tokens
         decoding = Decoding(samples=True, beams=1, most_tokens=most, temperature=temperature, top_p=top_p)
         writer = self._model.writer
-        bf16 = torch.autocast(self._device, dtype=torch.bfloat16, enabled=self._precision == "bf16")
-        with explaining(f"regime {self._name!r}: sampling"), torch.no_grad(), bf16:
+        precision = in_precision(self._device, self._precision)
+        with explaining(f"regime {self._name!r}: sampling"), torch.no_grad(), precision:
             images = self._model.prepared(torch.from_numpy(self._pixels.batch(rows)).to(self._device))
             tokens = writer.write(images, decoding, seeds)
             found = writer.log_probability(images, tokens).cpu().tolist()

@@ -138,8 +138,8 @@ def test_predictions_do_not_depend_on_batches_and_shards(finished: Path, tmp_pat
     np.testing.assert_allclose(ours[:, [0, 3, 4, 5]], theirs[:, [0, 3, 4, 5]], atol=1e-6)
 
 
-def in_precision(folder: Path, precision: str, device: str) -> Path:
-    path = write_study(folder)
+def in_precision(folder: Path, precision: str, device: str, *, written: bool = False) -> Path:
+    path = folder / "study.toml" if written else write_study(folder)
     text = path.read_text().replace('device = "cpu"', f'device = "{device}"\nprecision = "{precision}"')
     path.write_text(text)
     pipeline.predict(read_study(path), folder / "out")
@@ -151,6 +151,20 @@ def test_bf16_gives_nearly_the_predictions_of_fp32(finished: Path, tmp_path: Pat
     theirs = load_predictions(finished / "out" / "predictions").probabilities
     np.testing.assert_allclose(ours, theirs, atol=0.02)
     assert np.abs(ours - theirs).max() > 1e-6  # it was indeed another precision
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_models_are_read_and_attacked_without_tf32(precision: str, tmp_path: Path) -> None:
+    path = write_study(tmp_path)
+    seen = tmp_path / "seen.txt"
+    network = path.parent / "tiny_networks.py"
+    told = 'f"{torch.backends.cudnn.allow_tf32} {x.requires_grad}\\n"'
+    noted = f"with open({str(seen)!r}, 'a') as file: file.write({told})"
+    network.write_text(network.read_text().replace("        time.sleep(", f"        {noted}\n        time.sleep("))
+    assert torch.backends.cudnn.allow_tf32
+    in_precision(tmp_path, precision, "cpu", written=True)
+    assert torch.backends.cudnn.allow_tf32  # left as it was
+    assert set(seen.read_text().splitlines()) == {"False False", "False True"}  # read, and differentiated
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU here")

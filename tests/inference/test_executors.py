@@ -17,8 +17,8 @@ from cxrobust import pipeline
 from cxrobust.errors import DataError, StudyError
 from cxrobust.files import LEFTOVER
 from cxrobust.inference import engine
+from cxrobust.inference.executors import processes, slurm
 from cxrobust.inference.executors import ray as on_ray
-from cxrobust.inference.executors import slurm
 from cxrobust.inference.executors.processes import _Shared
 from cxrobust.inference.images import FileImages
 from cxrobust.inference.ledger import read_ledger
@@ -197,6 +197,24 @@ def test_other_executors_leave_out_the_images_that_one_process_leaves_out(
     assert [one["image"] for one in ours["skipped"]] == ["i003", "i007"]
     assert ours["skipped"] == theirs["skipped"]
     assert ours["exclusions"] == theirs["exclusions"]
+
+
+@pytest.mark.parametrize(("workers", "n"), [((), 2), (("workers = 3",), 3)])
+def test_each_process_sees_one_gpu(
+    workers: tuple[str, ...], n: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "visible_gpus", lambda: ("GPU-first", "GPU-second"))
+    path = with_executor(tmp_path, "processes", *workers)
+    path.write_text(path.read_text().replace('device = "cpu"', 'device = "auto"').replace("shard = 16", "shard = 8"))
+    told = "f\"{os.getpid()} {os.environ.get('CUDA_VISIBLE_DEVICES')}\\n\""
+    seen = f"with open({str(tmp_path / 'seen')!r}, 'a') as file: file.write({told})"
+    network = tmp_path / "tiny_networks.py"
+    network.write_text(network.read_text().replace("    torch.manual_seed", f"    {seen}\n    torch.manual_seed"))
+    predicted(path)
+    built = {tuple(line.split()) for line in (tmp_path / "seen").read_text().splitlines()}
+    of_processes = {(process, gpu) for process, gpu in built if process != str(os.getpid())}
+    assert len(of_processes) == len({process for process, _ in of_processes}) == n
+    assert {gpu for _, gpu in of_processes} == {"GPU-first", "GPU-second"}
 
 
 def test_processes_without_a_gpu_must_be_counted(tmp_path: Path) -> None:

@@ -34,6 +34,21 @@ def test_a_gpu_that_is_asked_for_and_absent_is_named(monkeypatch: pytest.MonkeyP
         runtime.choose_device("cuda")
 
 
+@pytest.mark.parametrize(
+    ("named", "found"),
+    [(None, ("0", "1")), ("", ("0", "1")), ("GPU-a,GPU-b", ("GPU-a", "GPU-b")), ("5,7,9", ("5", "7"))],
+)
+def test_gpus_have_the_names_by_which_they_were_made_visible(
+    named: str | None, found: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if named is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+    assert runtime.visible_gpus() == found
+
+
 def test_the_machine_is_described_without_its_folders(monkeypatch: pytest.MonkeyPatch) -> None:
     described = runtime.describe_machine("cpu")
     assert described["device"] == "cpu"

@@ -229,21 +229,23 @@ class EncoderHead(SizedRegime):
         import torch
 
         from cxrobust.inference.encoders import encode
-        from cxrobust.inference.runtime import choose_device
+        from cxrobust.inference.runtime import choose_device, in_precision
 
         work = self._workplace
+        device = choose_device(work.device)
         n_images = len(examples.table.ids)
         encoder: Any = classifier.network
         with ExitStack() as stack:
             folder = work.cache or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cxrobust-")))
             pixels = examples.pixels(folder=folder, report=work.report)
+            stack.enter_context(in_precision(device, "fp32"))
             features = encode(
                 classifier,
                 encoder,
                 lambda first, last: torch.from_numpy(pixels.batch(np.arange(first, last))),
                 n_images=n_images,
                 batch=work.batch,
-                device=choose_device(work.device),
+                device=device,
                 report=lambda done: work.report("encoding training images", done, n_images),
             )
         return {"features": features.numpy()}

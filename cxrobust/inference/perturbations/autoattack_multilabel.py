@@ -62,6 +62,6 @@ class AutoAttackMultilabel(InBall):
     def describe(self) -> str:
         """Say in a clause what is done."""
         return (
-            f"for each image the worst of Auto-PGD on cross-entropies and on margins ({self.steps} steps each) and "
-            f"Square ({self.queries} queries), maximum norm, {self._aim()}"
+            f"for each image the worst, by the loss that is raised, of Auto-PGD on cross-entropies and on margins "
+            f"({self.steps} steps each) and Square ({self.queries} queries), maximum norm, {self._aim()}"
         )
