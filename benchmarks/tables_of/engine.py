@@ -35,6 +35,11 @@ def inference(result: Mapping[str, Any]) -> Iterable[str]:
             for one in of["turns"]
         ],
     )
+    medians = (
+        f"of {of['attack'].upper()} {of['ratio']:.3f} ({'met' if of['ratio'] <= SLOWER else 'missed'})"
+        for of in result["attacks"]
+    )
+    yield f"The median of the turns' ratios is {', '.join(medians)}."
     if not result["cold"]:
         yield "A cold run was not measured yet."
         return
