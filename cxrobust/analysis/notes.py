@@ -44,7 +44,7 @@ def joined(reason: str | None, notes: Sequence[str]) -> str:
 
 
 def notes_on_counts(scope: Scope, left_out: Mapping[str, str], thresholds: Sequence[Threshold] = ()) -> list[OnCounts]:
-    """Return what is said of every estimate of each place: of scope, macro average, thresholds, and few patients.
+    """Return what is said of every estimate of each place: of scope, macro average, few patients, and thresholds.
 
     Parameters
     ----------
@@ -60,7 +60,6 @@ def notes_on_counts(scope: Scope, left_out: Mapping[str, str], thresholds: Seque
         notes = [scope.note] if scope.note else []
         if one.name == MACRO and left_out:
             notes.append(f"macro over {len(names) - len(left_out)} of {len(names)} findings, without {without}")
-        notes += note_on_thresholds(thresholds, scope.findings, place, left_out)
         groups = scope.compared or (("", scope.findings),)
         if one.of_reports:
             few = _on_few(groups, place, left_out, "", lambda one: one.n_patients)
@@ -69,7 +68,8 @@ def notes_on_counts(scope: Scope, left_out: Mapping[str, str], thresholds: Seque
                 *_on_few(groups, place, left_out, "positive", lambda one: one.n_positive_patients),
                 *_on_few(groups, place, left_out, "negative", lambda one: one.n_negative_patients),
             ]
-        found.append(OnCounts(notes=(*notes, *few), is_of_few=bool(few)))
+        chosen = note_on_thresholds(thresholds, scope.findings, place, left_out)
+        found.append(OnCounts(notes=(*notes, *few, *chosen), is_of_few=bool(few)))
     return found
 
 
