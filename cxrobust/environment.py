@@ -2,6 +2,7 @@
 
 import json
 import platform
+import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.metadata import Distribution, PackageNotFoundError, distribution, entry_points, version
@@ -59,6 +60,34 @@ def installed_versions(packages: Iterable[str]) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+@cache
+def commit() -> str | None:
+    """Return the commit of git that this program runs from; None where it runs from no checkout."""
+    return commit_of(Path(__file__).resolve().parent.parent)
+
+
+def commit_of(root: Path) -> str | None:
+    """Return the commit of a checkout of ours, with `, with local changes` after it where its package has some.
+
+    None where the folder is no checkout, or git cannot be asked.
+    """
+    if not (root / ".git").exists():
+        return None
+    found = _git(root, "rev-parse", "HEAD")
+    changes = ", with local changes" if found and _git(root, "status", "--porcelain", "--", NAME) else ""
+    return f"{found}{changes}" if found else None
+
+
+def _git(root: Path, *arguments: str) -> str:
+    """Return what git says; nothing where there is no git or no commit."""
+    command = ["git", "-C", str(root), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)  # noqa: S603  fixed words
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
 
 
 @cache

@@ -16,7 +16,7 @@ from cxrobust.analysis.sample import decides_only
 from cxrobust.characteristics import characteristics
 from cxrobust.differences import nested
 from cxrobust.documents import report
-from cxrobust.environment import ANALYSIS_PACKAGES, installed, processor, this_machine
+from cxrobust.environment import ANALYSIS_PACKAGES, commit, installed, processor, this_machine
 from cxrobust.errors import DataError, MisfitError, some
 from cxrobust.files import alone, merged_hashes, sha256_bytes, sha256_file
 from cxrobust.generated_reports import generated_reports
@@ -160,7 +160,7 @@ def _describe_analysis(settings: AnalysisSection) -> dict[str, Any]:
     on_gpu = settings.device == "cuda"
     packages = (*ANALYSIS_PACKAGES, *(["netcal"] if settings.recalibrate else []), *(GPU_PACKAGES if on_gpu else ()))
     hardware = f"{gpu_name()}, {processor()}" if on_gpu else processor()
-    return {**this_machine(packages), "hardware": hardware, **installed()}
+    return {**this_machine(packages), "hardware": hardware, "commit": commit(), **installed()}
 
 
 def run(

@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from cxrobust import environment
-from cxrobust.environment import FOLDER, HEAD, HEAD_OF_SOME, environment_lock, installed
+from cxrobust.environment import FOLDER, HEAD, HEAD_OF_SOME, commit_of, environment_lock, installed
 
 ROOMS = "cxrobust.cli, cxrobust.pipeline, cxrobust.reports.render, cxrobust.verification, cxrobust.bundles.reproducing"
 LOADED = f"""
@@ -116,3 +116,36 @@ def test_distributions_that_differ_between_machines_are_pinned_once():
     assert list(pins(lock)) == ["numpy"]
     assert "# numpy==2.2.0 there" in lock
     assert "# cxrobust==0.1.0, from a folder: install it from its source" in lock
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="there is no git here")
+def test_the_commit_of_a_checkout_is_that_of_git_and_says_whether_the_package_was_changed(tmp_path):
+    def git(*arguments):
+        who = ("-c", "user.name=a", "-c", "user.email=a@b.org")
+        return subprocess.run(
+            ["git", *who, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True
+        ).stdout
+
+    assert commit_of(tmp_path) is None
+    git("init")
+    assert commit_of(tmp_path) is None  # nothing is committed
+    (tmp_path / "cxrobust").mkdir()
+    source = tmp_path / "cxrobust" / "a.py"
+    source.write_text("1\n")
+    git("add", ".")
+    git("commit", "-m", "One")
+    head = git("rev-parse", "HEAD").strip()
+    (tmp_path / "notes.txt").write_text("beside the package\n")
+    assert commit_of(tmp_path) == head
+    source.write_text("2\n")
+    assert commit_of(tmp_path) == f"{head}, with local changes"
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError("git"), subprocess.TimeoutExpired("git", 20)])
+def test_where_git_cannot_be_asked_no_commit_is_told(tmp_path, monkeypatch, error):
+    def fail(*arguments, **options):
+        raise error
+
+    (tmp_path / ".git").mkdir()
+    monkeypatch.setattr(subprocess, "run", fail)
+    assert commit_of(tmp_path) is None

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ from cxrobust.bundles.crate import METADATA, Code, metadata
 from cxrobust.bundles.unpacking import MANIFEST, files_of, manifest_text
 from cxrobust.documents import named_template
 from cxrobust.documents import report as write_documents
-from cxrobust.environment import environment_lock
+from cxrobust.environment import commit, environment_lock
 from cxrobust.errors import DataError, StudyError, counted
 from cxrobust.files import atomic_write, sha256_file
 from cxrobust.left_out import write_left_out
@@ -115,7 +114,12 @@ def _fill(
         say("the study file states no authors: add authors = [...] to [study]")
     files = sorted([*files_of(folder), METADATA])
     text = metadata(
-        folder, [name for name in files if name != METADATA], results, documents=documents, date=_date(out), code=code()
+        folder,
+        [name for name in files if name != METADATA],
+        results,
+        documents=documents,
+        date=_date(out),
+        code=Code(version=__version__, commit=commit()),
     )
     (folder / METADATA).write_text(text, encoding="utf-8")
     (folder / MANIFEST).write_text(manifest_text(folder, files), encoding="utf-8")
@@ -182,26 +186,6 @@ def _units(index: dict[str, Any]) -> Iterator[str]:
     for part in parts_of(index).values():
         yield from (unit["file"] for unit in part.get("units", []))
     yield from (file for file, _ in listed_scores(index))
-
-
-def code() -> Code:
-    """Return the version that runs, and its commit where it runs from a checkout."""
-    root = Path(__file__).resolve().parent.parent
-    if not (root / ".git").exists():
-        return Code(version=__version__, commit=None)
-    commit = _git(root, "rev-parse", "HEAD")
-    changes = ", with local changes" if commit and _git(root, "status", "--porcelain", "--", "cxrobust") else ""
-    return Code(version=__version__, commit=f"{commit}{changes}" if commit else None)
-
-
-def _git(root: Path, *arguments: str) -> str:
-    """Return what git says; nothing where there is no git or no commit."""
-    command = ["git", "-C", str(root), *arguments]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)  # noqa: S603  fixed words
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout.strip()
 
 
 def _date(out: Path) -> str:

@@ -304,17 +304,6 @@ def test_predictions_of_other_results_are_not_bundled(run: Path, tmp_path: Path)
     assert not (tmp_path / "crate").exists()
 
 
-def test_the_commit_is_named_where_the_code_runs_from_a_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = {"rev-parse": "abc123", "status": " M cxrobust/cli.py"}
-    monkeypatch.setattr(Path, "exists", lambda path: True)
-    monkeypatch.setattr(bundling, "_git", lambda root, command, *rest: answers[command])
-    assert bundling.code().commit == "abc123, with local changes"
-    answers["status"] = ""
-    assert bundling.code().commit == "abc123"
-    monkeypatch.setattr(Path, "exists", lambda path: False)
-    assert bundling.code().commit is None
-
-
 def test_a_study_of_models_is_reproduced_without_its_checkpoints_and_images(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     path = write_study(tmp_path / "run")

@@ -750,6 +750,18 @@ def test_readers_are_told_what_the_pdf_carries_and_the_commands_that_check_it():
     assert stages[-3:] == ["cxrobust verify out/report.pdf", "cxrobust bundle out", "cxrobust reproduce out/bundle"]
 
 
+def test_the_commit_stands_beside_the_version_that_ran():
+    analysis = {"python": "3.12.1", "versions": {"cxrobust": "0.1.0", "numpy": "2.3.0"}, "commit": "abc123"}
+    told = [
+        sections["reproducibility"].build(view_of(replace(RAW, provenance={**RAW.provenance, "analysis": one})))
+        for one in (analysis, {**analysis, "commit": None})
+    ]
+    assert [plain(one["analysis"]["versions"]) for one in told] == [
+        "Python 3.12.1, cxrobust 0.1.0 (commit abc123), numpy 2.3.0",
+        "Python 3.12.1, cxrobust 0.1.0, numpy 2.3.0",
+    ]
+
+
 def test_one_other_regime_is_not_told_as_several():
     design = sections["answer"].build(view_of(results(replace(CLEAN_ONLY, n_regimes=2))))["design"]
     assert design.startswith("Difference between 1\N{NO-BREAK SPACE}other regime and ")

@@ -96,7 +96,8 @@ def _machine(one: Mapping[str, Any]) -> dict[str, str]:
 
 def _versions(machine: Mapping[str, Any]) -> str:
     python = [f"Python {machine['python']}"] if machine.get("python") else []
-    packages = [f"{name} {version}" for name, version in (machine.get("versions") or {}).items()]
+    commits = {"cxrobust": f" (commit {machine['commit']})"} if machine.get("commit") else {}
+    packages = [f"{name} {version}{commits.get(name, '')}" for name, version in (machine.get("versions") or {}).items()]
     return readable(", ".join([*python, *packages]))
 
 
