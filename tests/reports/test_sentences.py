@@ -135,6 +135,12 @@ def compared(value, p, *, changes=(-0.2, -0.1), **given):
          "(+0.100; 95% CI, 0.080 to 0.120; adjusted p = 0.20)."),
         (compared(0.01, 0.02, **TOST), "Compared with that, for linear-probe a difference of the margin of 0.05 or more "
          "could be ruled out (+0.010; 95% CI, −0.010 to 0.030; adjusted p = 0.02)."),
+        (compared(-0.01, 0.02, **TOST), "Compared with that, for linear-probe a difference of the margin of 0.05 or more "
+         "could be ruled out (−0.010; 95% CI, −0.030 to 0.010; adjusted p = 0.02)."),
+        (compared(0.04, 0.2, **TOST), "Compared with that, for linear-probe a difference of the margin of 0.05 or more "
+         "could not be ruled out (+0.040; 95% CI, 0.020 to 0.060; adjusted p = 0.20)."),
+        (compared(-0.04, 0.2, **TOST), "Compared with that, for linear-probe a difference of the margin of 0.05 or more "
+         "could not be ruled out (−0.040; 95% CI, −0.060 to −0.020; adjusted p = 0.20)."),
         (compared(-0.04, 0.2, **NONINFERIORITY), "Compared with that, for linear-probe a loss of the margin of 0.05 or "
          "more could not be ruled out (−0.040; 95% CI, −0.060 to −0.020; adjusted p = 0.20)."),
         (compared(-0.01, 0.02, **NONINFERIORITY), "Compared with that, linear-probe was not worse by the margin of 0.05 "
@@ -157,9 +163,11 @@ def test_a_metric_of_another_package_is_worded_by_its_own_side(better, verb):
 CLEAN_RAW = results(Made(n_regimes=2, n_findings=2, perturbed=False, one_class=False, few=False))
 
 
-def between(value, p, *, metric="auroc"):
+def between(value, p, *, metric="auroc", **given):
     """A study without perturbations in which the regimes differ by so much."""
-    found = replace(estimate("clean", value, p, metric=metric), estimand="regime-reference", reference="supervised")
+    found = replace(
+        estimate("clean", value, p, metric=metric, **given), estimand="regime-reference", reference="supervised"
+    )
     return View.of(only(CLEAN_RAW, estimates=(found,)), images=None)
 
 
@@ -173,6 +181,10 @@ def between(value, p, *, metric="auroc"):
         (compared(0.1, 0.0001, changes=(-0.2, -0.1), metric="ece"), "ece", "Compared with that, the ECE of linear-probe fell by 0.100 less (95% CI, 0.080 to 0.120; adjusted p < 0.001)."),
         (between(0.1, 0.0001), "auroc", "That of linear-probe was 0.100 higher (95% CI, 0.080 to 0.120; adjusted p < 0.001)."),
         (between(-0.1, 0.0001), "auroc", "That of linear-probe was 0.100 lower (95% CI, 0.080 to 0.120; adjusted p < 0.001)."),
+        (between(0.01, 0.02, **TOST), "auroc", "For linear-probe a difference of the margin of 0.05 or more could be ruled out (+0.010; 95% CI, −0.010 to 0.030; adjusted p = 0.02)."),
+        (between(-0.01, 0.02, **TOST), "auroc", "For linear-probe a difference of the margin of 0.05 or more could be ruled out (−0.010; 95% CI, −0.030 to 0.010; adjusted p = 0.02)."),
+        (between(0.04, 0.2, **TOST), "auroc", "For linear-probe a difference of the margin of 0.05 or more could not be ruled out (+0.040; 95% CI, 0.020 to 0.060; adjusted p = 0.20)."),
+        (between(-0.04, 0.2, **TOST), "auroc", "For linear-probe a difference of the margin of 0.05 or more could not be ruled out (−0.040; 95% CI, −0.060 to −0.020; adjusted p = 0.20)."),
         (between(-0.1, 0.2), "auroc", "For linear-probe no difference could be shown (−0.100; 95% CI, −0.120 to −0.080; adjusted p = 0.20)."),
     ],
 )  # fmt: skip
@@ -270,6 +282,28 @@ def test_intervals_of_regimes_that_lost_more_are_told_with_the_sign_of_what_was_
     ]
     seen = View.of(only(raw, estimates=tuple(found)), images=None)
     assert "lost 0.050 to 0.080 more (95% CIs within 0.030 to 0.100;" in words(comparison_sentence(seen, "auroc"))
+
+
+@pytest.mark.parametrize(
+    ("sign", "p", "expected"),
+    [
+        (1, 0.004, "could be ruled out (95% CIs within −0.020 to 0.050; adjusted p ≤ 0.004)."),
+        (-1, 0.004, "could be ruled out (95% CIs within −0.050 to 0.020; adjusted p ≤ 0.004)."),
+        (1, 0.4, "could not be ruled out (95% CIs within −0.020 to 0.050; adjusted p ≥ 0.40)."),
+        (-1, 0.4, "could not be ruled out (95% CIs within −0.050 to 0.020; adjusted p ≥ 0.40)."),
+    ],
+)
+def test_equivalence_of_regimes_told_together_keeps_what_holds_their_intervals(sign, p, expected):
+    raw = results(Made(n_regimes=5, n_findings=2, n_severities=0, one_class=False, few=False))
+    others = View.of(raw, images=None).others
+    found = [estimate("perturbed-clean", -0.2, 0.0001, regime=name) for name in ("supervised", *others)]
+    found += [
+        estimate("difference-in-differences", sign * 0.01 * k, p, regime=name, **TOST) for k, name in enumerate(others)
+    ]
+    seen = View.of(only(raw, estimates=tuple(found)), images=None)
+    names = "linear-probe, lora, adversarial, and preference"
+    said = f"Compared with that, for {names} a difference of the margin of 0.05 or more {expected}"
+    assert words(comparison_sentence(seen, "auroc")) == said
 
 
 @pytest.mark.parametrize(
