@@ -147,10 +147,12 @@ def test_aims_of_the_engine_that_are_met_and_missed_are_told(benchmark):
     turns = [{"bare": 10.0, "engine": engine, "bare_cpu": 10.0, "engine_cpu": 10.0} for engine in (9.0, 10.5, 10.6)]
     result = {
         "network": "N", "device": "CPU", "threads": 1, "images": 1, "size": 1, "batch": 1, "steps": 1,
-        "attacks": [{"attack": "fgsm", "turns": turns}], "cold": [],
+        "attacks": [{"attack": "fgsm", "turns": turns, "ratio": 1.05}, {"attack": "pgd", "turns": [], "ratio": 1.0501}],
+        "cold": [],
     }  # fmt: skip
     page = "\n".join(benchmark.inference(result)).splitlines()
     assert [line.split(" | ")[4] for line in page if "FGSM |" in line] == ["1.05, met", "1.05, met", "1.05, missed"]
+    assert "The median of the turns' ratios is of FGSM 1.050 (met), of PGD 1.050 (missed)." in page
 
 
 @attack_tables
