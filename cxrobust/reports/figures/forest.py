@@ -23,7 +23,7 @@ NAMES, LETTER = 70, 3.2
 """Width in points of the findings' names, about, and of a letter of what stands beside 0."""
 MOST_SHARE = 0.4
 """Of a panel, that such words may take."""
-PER_LETTER, LABEL_LINE = 1.2, 3.0
+PER_LETTER, LABEL_LINE = 1.5, 3.0
 """Width in mm of a letter of the axis' label, more than most need, and the height of a line of it."""
 
 
