@@ -13,7 +13,7 @@ from PIL import Image
 SHOWN = (
     ("answer", ""),
     ("strengths", "Performance against the strength of the perturbation."),
-    ("findings", "Where the difference comes from."),
+    ("findings", "Where the difference in AUROC comes from."),
 )
 """Name of a picture, and what stands on its page; the first page, where nothing is said."""
 WIDTH = 900
