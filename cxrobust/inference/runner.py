@@ -15,7 +15,8 @@ from cxrobust.inference.compiling import compiled, uncompiled
 from cxrobust.inference.models import Regime
 from cxrobust.inference.perturbations import Batch, Perturbation
 from cxrobust.inference.perturbations.attack import Attack
-from cxrobust.inference.runtime import choose_device, describe_machine, in_precision, use_threads
+from cxrobust.inference.precision import in_precision
+from cxrobust.inference.runtime import choose_device, describe_machine, use_threads
 from cxrobust.inference.units import Plan, Unit
 from cxrobust.inference.written import Reading, joined
 

@@ -38,6 +38,7 @@ _CODE = tuple(
         "runner",
         "batches",
         "compiling",
+        "precision",
         "randomness",
         "views",
         "graph",

@@ -53,7 +53,7 @@ class GeneratorSampler:
         import torch
 
         from cxrobust.inference.batches import explaining
-        from cxrobust.inference.runtime import in_precision
+        from cxrobust.inference.precision import in_precision
         from cxrobust.inference.writers import Decoding
 
         most = self._model.decoding.most_tokens

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from cxrobust.inference.graph import PixelClassifier
 
 OF_FEATURES = tuple(
-    f"cxrobust.inference.{name}" for name in ("graph", "encoders", "preprocessing", "pretrained", "images", "pixels")
+    f"cxrobust.inference.{name}"
+    for name in ("graph", "encoders", "precision", "preprocessing", "pretrained", "images", "pixels")
 )
 OF_FIT = ("cxrobust.inference.finetuning.supervision", "cxrobust.inference.finetuning.training")
 """Modules whose code, beside this one's, determines features, and what is fitted to them."""
@@ -229,7 +230,8 @@ class EncoderHead(SizedRegime):
         import torch
 
         from cxrobust.inference.encoders import encode
-        from cxrobust.inference.runtime import choose_device, in_precision
+        from cxrobust.inference.precision import in_precision
+        from cxrobust.inference.runtime import choose_device
 
         work = self._workplace
         device = choose_device(work.device)
