@@ -234,9 +234,10 @@ def paired_part(paired: Paired, view: View) -> Part:
         ),
         dense=True,
     )
+    names = names_of_tests(view, tested)
     caption = (
         f"New − old of {view.overall}, with {percent(view.level)} CI and {'adjusted ' if is_adjusted else ''}p-value: of the value itself, and of its change "
-        f"from clean images. {_tests(*2 * [names_of_tests(view, tested)])}All conditions and findings are in the CSV file."
+        f"from clean images. {_tests(names, names)}All conditions and findings are in the CSV file."
     )
     return Part(title=title, paragraphs=(intro, *result, *notes), table=table if rows else None, caption=caption)
 

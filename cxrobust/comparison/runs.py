@@ -97,7 +97,7 @@ def paired(old: Run, new: Run, *, report: Reporter = silent) -> Paired:
     if old.predictions is None or new.predictions is None:
         return _no_test("; ".join(filter(None, (old.why_not, new.why_not))))
     before, now = old.predictions, new.predictions
-    why_not = _why_not_the_same(before, now) or _why_other_files(old, new)
+    why_not = _why_not_the_same(before, now) or _why_other_files(old, new, before, now)
     if why_not:
         return _no_test(why_not)
     shared = _Shared.of(old, new)
@@ -176,11 +176,10 @@ def _why_not_the_same(old: PredictionSet, new: PredictionSet) -> str:
     return ""
 
 
-def _why_other_files(old: Run, new: Run) -> str:
+def _why_other_files(old: Run, new: Run, before: PredictionSet, now: PredictionSet) -> str:
     """Say that images of the same names are other files, as far as both runs read them in one order; else empty."""
     hashes = {run.results.data.get("images_sha256") for run in (old, new)}
-    assert old.predictions is not None and new.predictions is not None  # noqa: S101, PT018  its caller asks
-    in_order = list(old.predictions.image_ids) == list(new.predictions.image_ids)
+    in_order = list(before.image_ids) == list(now.image_ids)
     return "images of the same names are other files" if in_order and None not in hashes and len(hashes) > 1 else ""
 
 
