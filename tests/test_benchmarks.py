@@ -5,8 +5,10 @@ import importlib.util
 import json
 import math
 import re
+import sys
 import tarfile
 from dataclasses import replace
+from importlib.metadata import packages_distributions
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
@@ -55,6 +57,12 @@ def test_the_performance_page_says_what_the_results_say(benchmark):
 def test_every_table_has_its_place_on_the_page(benchmark):
     page = "".join(one.read_text(encoding="utf-8") for one in benchmark.PAGES)
     assert [match["name"] for match in benchmark.MARKED.finditer(page)] == list(benchmark.TABLES)
+
+
+def test_no_benchmark_has_the_name_of_a_module_that_others_import():
+    names = {one.stem for one in BENCHMARKS.iterdir() if one.suffix == ".py" or one.is_dir()}
+    imported_where_it_is_there = {"coverage"}  # by numba, which a folder of this name would break where it is not
+    assert not names & (set(sys.stdlib_module_names) | set(packages_distributions()) | imported_where_it_is_there)
 
 
 MADE_WITH = {"versions": {"numpy": "2.1"}, "python": "3.11", "system": "Linux x86_64", "processor": "A, 2 cores"}

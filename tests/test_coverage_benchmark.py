@@ -18,7 +18,7 @@ FINDINGS = pytest.mark.parametrize("findings", [1, 2])
 @pytest.fixture
 def load(monkeypatch):
     """Import a module of the simulation."""
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "coverage"))
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "interval_coverage"))
     return importlib.import_module
 
 

@@ -21,7 +21,7 @@ class Metric(Protocol):
     """A number that describes one cell, its patient-level resamples, and what each patient contributes."""
 
     interval: ClassVar[IntervalName]
-    """The interval that holds its level best; `benchmarks/coverage` says how well."""
+    """The interval that holds its level best; `benchmarks/interval_coverage` says how well."""
     is_biased: ClassVar[bool]
     """Whether a resampled value is biased upwards, as that of an absolute value is."""
     bounds: ClassVar[tuple[float, float]]

@@ -126,7 +126,7 @@ def _design(content: Mapping[str, Any]) -> str:
     return (
         f"Studies are drawn from a law whose truth is known: 50, 200, 1,000 or 3,000 patients with 1 to 30 images "
         f"each, correlation ρ of a patient's images of 0, 0.4 or 0.8, prevalence of 0.5, 5 or 50 %: "
-        f"{len(single)} designs. `benchmarks/coverage/scenarios.py` states the law, "
+        f"{len(single)} designs. `benchmarks/interval_coverage/scenarios.py` states the law, "
         f"`benchmarks/results/coverage.json` holds the counts. "
         f"Simulated studies of a design and metric: {studies}; {content['settings']['resamples']:,} resamples and sign "
         f"patterns in each. Simulated were {coverage}: {total:,} studies × metrics.{_absent(n)} Where the level holds, "

@@ -6,10 +6,10 @@ simulated again. `recount` judges one part of the file's studies anew, where its
 `procedures` judges whole analyses: bands, families, gaps of subgroups, replicates, and `recount-procedures` one part of
 them. `show` turns the counts into a page and two figures.
 
-    python benchmarks/coverage run --out coverage.json
-    python benchmarks/coverage procedures --out procedures.json
-    python benchmarks/coverage show-procedures procedures.json --page docs/procedures.md
-    python benchmarks/coverage show coverage.json --page docs/coverage.md --figures docs/_static
+    python benchmarks/interval_coverage run --out coverage.json
+    python benchmarks/interval_coverage procedures --out procedures.json
+    python benchmarks/interval_coverage show-procedures procedures.json --page docs/procedures.md
+    python benchmarks/interval_coverage show coverage.json --page docs/coverage.md --figures docs/_static
 """
 
 import argparse
@@ -115,7 +115,9 @@ def show(arguments: argparse.Namespace) -> None:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python benchmarks/coverage", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python benchmarks/interval_coverage",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True)
     running = commands.add_parser("run", help="simulate what the file lacks")
