@@ -9,6 +9,7 @@ from cxrobust.analysis.intervals import no_interval
 from cxrobust.analysis.metrics import Metric
 from cxrobust.analysis.notes import (
     joined,
+    note_on_images,
     note_on_resamples,
     note_on_runs,
     notes_on_counts,
@@ -75,6 +76,7 @@ def estimate(
                 *notes_on_spread(metric, contrast, place, point, values),
                 *([outcome.note] if outcome.note else []),
                 *(note_on_runs(outcome, point.interval, point.method) if values.has_runs(contrast) else []),
+                *note_on_images(outcome, point.interval, point.method, counts),
                 *notes_on_margin(outcome, is_of_few=on_counts[place].is_of_few),
                 *notes_on_decisions(metric, contrast, deciding),
                 *unread.notes(cells_of(metric, contrast, sample), place),

@@ -14,7 +14,7 @@ from cxrobust.analysis.points import Point, patients_of_share
 from cxrobust.analysis.testing import Tested, by_definition
 from cxrobust.analysis.values import Values
 from cxrobust.errors import some
-from cxrobust.results import FEW_PATIENTS, MACRO, MICRO, NOT_REACHED, WORST, Threshold
+from cxrobust.results import FEW_PATIENTS, MACRO, MICRO, NOT_REACHED, OF_IMAGES, WORST, Threshold
 
 ONE_PATIENT = "no interval or test: one patient"
 OUTSIDE = "estimate outside the interval: resamples of this metric are biased"
@@ -162,6 +162,25 @@ def note_on_runs(outcome: Tested, interval: Interval, method: str) -> list[str]:
     if not is_tested:
         return []
     return [OF_THESE_RUNS + (", the interval of training them again" if has_interval else "")]
+
+
+def note_on_images(outcome: Tested, interval: Interval, method: str, counts: FindingCounts) -> list[str]:
+    """Say what takes images for independent where patients have several.
+
+    Examples
+    --------
+    >>> counts = FindingCounts(
+    ...     name="Mass", n_images=9, n_patients=4, n_positive=3, n_positive_patients=2, n_negative_patients=4
+    ... )
+    >>> note_on_images(Tested(name="wilcoxon", p_value=0.02), Interval(se=1, low=0, high=4), "percentile", counts)
+    ['p takes images for independent']
+    """
+    of_p = outcome.name in OF_IMAGES and bool(np.isfinite(outcome.p_value))
+    of_interval = method in OF_IMAGES and bool(np.isfinite([interval.low, interval.high]).any())
+    if counts.n_images <= counts.n_patients or not (of_p or of_interval):
+        return []
+    what = "p and the interval take" if of_p and of_interval else "p takes" if of_p else "the interval takes"
+    return [f"{what} images for independent"]
 
 
 def notes_on_decisions(metric: Metric, contrast: Contrast, deciding: Collection[str]) -> list[str]:

@@ -3,9 +3,8 @@
 from cxrobust.reports.sources import names_all_patients, names_no_patient
 from cxrobust.reports.view import View
 from cxrobust.reports.words import counted
+from cxrobust.results import OF_IMAGES
 
-OF_IMAGES = frozenset({"delong", "mcnemar", "mcnemar-midp", "wilcoxon", "cochran-q"})
-"""Intervals and tests that take images for independent."""
 OF_PATIENTS = "patient-level intervals"
 
 

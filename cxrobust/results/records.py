@@ -32,6 +32,8 @@ COLUMNS = (
 )  # fmt: skip
 
 
+OF_IMAGES = frozenset({"delong", "mcnemar", "mcnemar-midp", "wilcoxon", "cochran-q"})
+"""Intervals and tests that take images for independent."""
 FEW_PATIENTS = 20
 """Positive or negative ones, below which estimates carry a note and are shown with an open mark."""
 MACRO, MICRO, WORST, OTHERS, REPORT = "macro", "micro", "worst", "others", "report"

@@ -85,6 +85,33 @@ def test_mcnemar_by_patient_against_loops(predictions, name):
         assert ("p is of the mean over patients" in e.note) == (name == "mcnemar-durkalski")
 
 
+@pytest.mark.parametrize(
+    ("metric", "own", "said"),
+    [
+        ("accuracy", {"test": "mcnemar"}, "p takes"),
+        ("accuracy", {"test": "wilcoxon"}, "p takes"),
+        ("accuracy", {"test": "cochran-q"}, "p takes"),
+        ("auroc", {"test": "delong"}, "p takes"),
+        ("auroc", {"interval": "delong"}, "the interval takes"),
+        ("auroc", {"test": "delong", "interval": "delong"}, "p and the interval take"),
+        ("auroc", {"test": "delong-clustered", "interval": "delong-clustered"}, None),
+        ("accuracy", {"test": "wilcoxon-clustered"}, None),
+        ("accuracy", {}, None),
+    ],
+)
+@pytest.mark.parametrize("one_image_each", [False, True])
+def test_what_takes_images_for_independent_says_so_where_patients_have_several(
+    predictions, metric, own, said, one_image_each
+):
+    if one_image_each:
+        n = len(predictions.image_ids)
+        patients = tuple(f"patient-{i}" for i in range(n))
+        predictions = replace(predictions, patients=np.arange(n, dtype=np.int32), patient_ids=patients)
+    e = run(predictions, metric, **own)["regime-reference", "dpo", PERTURBED, "Mass"]
+    notes = [one for one in e.note.split("; ") if one.endswith("images for independent")]
+    assert notes == ([] if said is None or one_image_each else [f"{said} images for independent"])
+
+
 def test_cochran_q_against_statsmodels(predictions):
     e = run(predictions, "accuracy", test="cochran-q")["regime-reference", "dpo", "clean", "Mass"]
     outcomes = np.column_stack([right(predictions, regime, "clean", "Mass") for regime in REGIMES]).astype(int)
