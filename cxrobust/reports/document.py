@@ -55,6 +55,15 @@ class Filled:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Numbered:
+    """A figure or table of a document."""
+
+    key: str
+    number: str
+    """`Figure 1` or `Table 2`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Document:
     """Sections in order, and the number of each figure and table."""
 
@@ -74,6 +83,12 @@ class Document:
     def items(self) -> tuple[Figure | Table, ...]:
         """Figures and tables in their order."""
         return tuple(item for one in self.filled for item in _items(one.values.values()))
+
+    def first_of(self, section: str, what: str) -> Numbered | None:
+        """Return the first `Figure` or `Table` of a section, None where the document has none."""
+        items = (item for one in self.filled if one.section.name == section for item in _items(one.values.values()))
+        found = (Numbered(key=item.key, number=self.numbers[item.key]) for item in items)
+        return next((one for one in found if what and one.number.startswith(what)), None)
 
 
 def compose(view: View, kind: Kind = "report", *, templates: Path | None = None) -> Document:
@@ -109,12 +124,20 @@ def _items(values: Any) -> Iterator[Figure | Table]:
             yield from _items(value)
 
 
-def fill(document: Document, *, medium: Medium, paper: Paper, report_pages: Mapping[str, int] | None = None) -> str:
+def fill(
+    document: Document,
+    *,
+    medium: Medium,
+    paper: Paper,
+    report: Document | None = None,
+    report_pages: Mapping[str, int] | None = None,
+) -> str:
     """Return the document as HTML: with figures as images for the PDF, or for browsers, which need `with_faces` too.
 
-    `report_pages` gives the page of each anchor of `report.pdf`, for a document that refers to it.
+    `report` is the report that the document refers to, itself when absent, and `report_pages` the page of each anchor
+    of its PDF.
     """
-    environment = _shared_environment(document, medium, paper, report_pages or {})
+    environment = _shared_environment(document, medium, paper, report_pages or {}, report=report)
     bodies = _bodies(document, environment)
     script = Markup(environment.get_template("report.js").render())  # noqa: S704  hashed below, so that no other runs
     environment.globals.update(script=script, script_hash=base64.b64encode(sha256(script.encode()).digest()).decode())
@@ -178,13 +201,20 @@ def _bodies(document: Document, environment: Environment) -> list[tuple[Section,
 
 
 def _shared_environment(
-    document: Document, medium: Medium, paper: Paper, report_pages: Mapping[str, int]
+    document: Document,
+    medium: Medium,
+    paper: Paper,
+    report_pages: Mapping[str, int],
+    *,
+    report: Document | None = None,
 ) -> Environment:
     environment = _environment(document, medium)
     names = {one.section.name for one in document.filled}
     shared = {
         "kind": document.kind,
         "report_pages": report_pages,
+        "first_of": document.first_of,
+        "first_of_report": (report or document).first_of,
         "study": document.view.results.study,
         "results": document.view.results,
         "view": document.view,

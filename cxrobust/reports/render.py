@@ -145,9 +145,9 @@ def _documents(
         end_drawing(report, figures)
     share_drawn(report, documents[1])
     if estimates is not None and printed is not None:
-        html = fill(documents[1], medium="pdf", paper=paper, report_pages=printed.pages)
+        html = fill(documents[1], medium="pdf", paper=paper, report=report, report_pages=printed.pages)
         appendix = kept.begin(beside, to_pdf, html, name="appendix-pdf", key=key_of_pages(html), form=BYTES)
-    filled = {one.kind: fill(one, medium="html", paper=paper) for one in documents if "html" in formats}
+    filled = {one.kind: fill(one, medium="html", paper=paper, report=report) for one in documents if "html" in formats}
     letters = letters_of("".join(filled.values()))
     faces = kept.begin(beside, font_face_css, letters, name="faces", key=key_of_faces(letters), form=TEXT)
     if estimates is not None and printed is not None:

@@ -42,6 +42,8 @@ SHARED = {
     "script": "the script of the HTML documents, `report.js`",
     "script_hash": "its hash, without which no browser runs it",
     "report_pages": "the page of each anchor of `report.pdf`, for a document that refers to it",
+    "first_of": "`first_of(section, what)`: `key` and `number` of the first `Figure` or `Table` of a section, none where it has none",
+    "first_of_report": "the same of the report, for a document that refers to it",
     "bodies": "pairs of a section (`name`, `title`) and its filled template, in order; given to whole documents",
     "font_faces": "the faces that an HTML document needs, embedded; given to whole documents",
 }

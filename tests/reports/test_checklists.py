@@ -1,16 +1,19 @@
 """Checklists say no more than the study's documents show."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import pypdfium2
 import pytest
 
 from cxrobust.conditions import parse_condition
 from cxrobust.reports import render
 from cxrobust.reports.checklists import Shown, met, not_met, partly
 from cxrobust.reports.checklists.robustness import ROBUSTNESS
-from cxrobust.reports.document import compose
+from cxrobust.reports.document import Numbered, compose, fill
+from cxrobust.reports.pdf import lay_out
 from cxrobust.reports.sections import sections
 from cxrobust.reports.sections.checklists import ALL, checklists
 from cxrobust.reports.view import View
@@ -188,12 +191,44 @@ def test_many_steps_are_held_against_one_of_the_same_size_and_aim():
 
 
 def test_the_appendix_names_the_page_of_the_report(tmp_path: Path, drawn: Path):
-    from cxrobust.reports.document import fill
-
+    report = compose(view_of(SMALL))
     document = compose(view_of(SMALL), "appendix")
-    html = fill(document, medium="pdf", paper="A4", report_pages={"limitations-title": 7, "participants-title": 2})
+    pages = {"limitations-title": 7, "participants-title": 2, "flow": 3}
+    html = fill(document, medium="pdf", paper="A4", report=report, report_pages=pages)
     assert "Limitations, p.&nbsp;7" in html
     assert "Images and patients, p.&nbsp;2" in html
-    report, appendix = render(results(SMALL), formats=("html",), out=tmp_path, images=None, keep=drawn)
-    assert 'href="#limitations"' in report.read_text(encoding="utf-8")
-    assert 'href="report.html#limitations"' in appendix.read_text(encoding="utf-8")
+    assert "Figure\u00a01, p.&nbsp;3" in html
+    first, second = render(results(SMALL), formats=("html",), out=tmp_path, images=None, keep=drawn)
+    assert 'href="#limitations"' in first.read_text(encoding="utf-8")
+    assert 'href="report.html#limitations"' in second.read_text(encoding="utf-8")
+    primary = f'href="report.html#primary-estimates">{report.numbers["primary-estimates"]} (report)'
+    assert primary.replace("Table ", "Table\u00a0") in second.read_text(encoding="utf-8")
+
+
+def test_the_first_figure_and_table_of_a_section_are_found_by_their_number():
+    document = compose(view_of(SMALL))
+    assert document.first_of("participants", "Figure") == Numbered(key="flow", number="Figure 1")
+    assert document.first_of("participants", "") is None
+    assert document.first_of("limitations", "Table") is None
+
+
+@pytest.mark.long
+def test_a_checklist_names_the_page_on_which_a_figure_or_table_is_printed():
+    laid_out = lay_out(fill(compose(view_of(TYPICAL)), medium="pdf", paper="A4"))
+    pages = [
+        re.sub(r"\s+", " ", page.get_textpage().get_text_bounded()) for page in pypdfium2.PdfDocument(laid_out.pdf())
+    ]
+    stands: dict[str, int] = {}
+    for number, text in enumerate(pages, start=1):
+        for named in re.findall(r"((?:Figure|Table) \d+)\. ", text):
+            stands.setdefault(named, number)
+    told = {pair for text in pages for pair in re.findall(r"((?:Figure|Table) \d+), p. (\d+)", text)}
+    assert len(told) > 8
+    assert {(named, int(page)) for named, page in told} == {(named, stands[named]) for named, _ in told}
+    apart = [one for one in ("participants", "robustness", "primary") if _is_apart(laid_out.pages, one)]
+    assert apart, "no figure or table stands on another page than its heading"
+
+
+def _is_apart(pages: Mapping[str, int], section: str) -> bool:
+    key = {"participants": "flow", "robustness": "curves", "primary": "primary-estimates"}[section]
+    return pages[key] != pages[f"{section}-title"]

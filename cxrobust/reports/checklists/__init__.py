@@ -3,7 +3,7 @@
 An item is met only where a section of the report shows it. What the program cannot know is left to the authors.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,13 +13,36 @@ from cxrobust.reports.view import View
 Verdict = Literal["met", "in part", "not met", "for the authors", "not applicable"]
 
 
+@dataclass(frozen=True, slots=True)
+class Where:
+    """What of the report shows an item: a section, or its first figure or table where it has one."""
+
+    section: str
+    what: Literal["", "Figure", "Table"] = ""
+
+
+def figure(section: str) -> Where:
+    """Point to the first figure of a section."""
+    return Where(section, "Figure")
+
+
+def table(section: str) -> Where:
+    """Point to the first table of a section."""
+    return Where(section, "Table")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """Whether an item is met, in which sections, and why where it is not."""
+    """Whether an item is met, by what of the report, and why where it is not."""
 
     verdict: Verdict
-    sections: tuple[str, ...] = ()
+    places: tuple[Where, ...] = ()
     why: str = ""
+
+    @property
+    def sections(self) -> tuple[str, ...]:
+        """Names of the sections that it points to."""
+        return tuple(dict.fromkeys(one.section for one in self.places))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,35 +81,46 @@ class Checklist:
         return tuple(item for group in self.groups.values() for item in group)
 
 
-def met(*sections: str, when: Callable[[View], bool] | None = None, otherwise: Reply | None = None) -> Reply:
-    """Answer that an item is met by those of some sections that the report holds, when it holds of the study.
+def met(*places: str | Where, when: Callable[[View], bool] | None = None, otherwise: Reply | None = None) -> Reply:
+    """Answer that an item is met by what the report holds of some places, when it holds of the study.
 
-    Where it does not, or the report holds none of the sections, `otherwise` answers: not met unless another is given.
+    Where it does not, or the report holds none of their sections, `otherwise` answers: not met unless another is given.
+
+    Parameters
+    ----------
+    places
+        Names of sections, or figures and tables of them.
     """
-    return _shown("met", "", sections, when, otherwise)
+    return _shown("met", "", places, when, otherwise)
 
 
 def partly(
-    why: str, *sections: str, when: Callable[[View], bool] | None = None, otherwise: Reply | None = None
+    why: str, *places: str | Where, when: Callable[[View], bool] | None = None, otherwise: Reply | None = None
 ) -> Reply:
     """Answer that an item is met in part, and say what is missing."""
-    return _shown("in part", why, sections, when, otherwise)
+    return _shown("in part", why, places, when, otherwise)
 
 
 def _shown(
     verdict: Verdict,
     why: str,
-    sections: tuple[str, ...],
+    places: tuple[str | Where, ...],
     when: Callable[[View], bool] | None,
     otherwise: Reply | None,
 ) -> Reply:
     def reply(shown: Shown) -> Answer:
-        found = tuple(name for name in sections if name in shown.sections)
+        found = _held(places, shown)
         if found and (when is None or when(shown.view)):
-            return Answer(verdict=verdict, sections=found, why=why)
+            return Answer(verdict=verdict, places=found, why=why)
         return (otherwise or not_met("the study has none"))(shown)
 
     return reply
+
+
+def _held(places: Iterable[str | Where], shown: Shown) -> tuple[Where, ...]:
+    """Return those places whose sections the report holds."""
+    found = (one if isinstance(one, Where) else Where(one) for one in places)
+    return tuple(one for one in found if one.section in shown.sections)
 
 
 def not_met(why: str) -> Reply:
@@ -94,14 +128,9 @@ def not_met(why: str) -> Reply:
     return lambda _: Answer(verdict="not met", why=why)
 
 
-def authors(why: str = "", *sections: str) -> Reply:
-    """Answer that the authors must say it; sections may hold something to start from."""
-
-    def reply(shown: Shown) -> Answer:
-        found = tuple(name for name in sections if name in shown.sections)
-        return Answer(verdict="for the authors", sections=found, why=why)
-
-    return reply
+def authors(why: str = "", *places: str | Where) -> Reply:
+    """Answer that the authors must say it; some places may hold something to start from."""
+    return lambda shown: Answer(verdict="for the authors", places=_held(places, shown), why=why)
 
 
 OF_THE_SOURCE = authors("told by the source of the data")

@@ -4,6 +4,7 @@ from cxrobust.reports.checklists import (
     Checklist,
     Item,
     authors,
+    figure,
     has_characteristics,
     has_size,
     has_validation,
@@ -16,9 +17,10 @@ from cxrobust.reports.checklists import (
     not_applicable,
     not_met,
     partly,
+    table,
 )
 
-TRAINING = authors("training is known here only as far as a checkpoint’s files tell it", "models")
+TRAINING = authors("training is known here only as far as a checkpoint’s files tell it", table("models"))
 
 CLAIM = Checklist(
     name="CLAIM 2024",
@@ -39,21 +41,29 @@ CLAIM = Checklist(
             Item(
                 number="8",
                 topic="Inclusion and exclusion",
-                reply=partly("what was left out here; how the source chose is for the authors", "participants"),
+                reply=partly("what was left out here; how the source chose is for the authors", figure("participants")),
             ),
             Item(
                 number="9",
                 topic="Preprocessing",
                 reply=partly(
-                    "size kept; each network’s own in its files", "participants", when=has_size, otherwise=authors()
+                    "size kept; each network’s own in its files",
+                    figure("participants"),
+                    when=has_size,
+                    otherwise=authors(),
                 ),
             ),
-            Item(number="10", topic="Choice of subsets", reply=met("participants", "settings")),
+            Item(number="10", topic="Choice of subsets", reply=met("participants", table("settings"))),
             Item(number="11", topic="De-identification", reply=authors("done by the source of the data")),
             Item(
                 number="12",
                 topic="Missing data",
-                reply=met("participants", "estimands", when=missing_labels, otherwise=met("participants", "methods")),
+                reply=met(
+                    table("participants"),
+                    "estimands",
+                    when=missing_labels,
+                    otherwise=met(table("participants"), "methods"),
+                ),
             ),
             Item(number="13", topic="Acquisition of images", reply=authors("not told by the data")),
         ),
@@ -77,14 +87,14 @@ CLAIM = Checklist(
             Item(
                 number="19",
                 topic="How images were assigned",
-                reply=authors("the study file names the images; how they were drawn is not in it", "settings"),
+                reply=authors("the study file names the images; how they were drawn is not in it", table("settings")),
             ),
             Item(
                 number="20",
                 topic="Level at which partitions are disjoint",
                 reply=partly(
                     "test and validation images share no patient, which is checked; training images are not known",
-                    "participants",
+                    figure("participants"),
                     when=has_validation,
                     otherwise=authors("training images are not known here"),
                 ),
@@ -92,7 +102,7 @@ CLAIM = Checklist(
             Item(
                 number="21",
                 topic="Intended size of the test set",
-                reply=partly("the smallest detectable difference", "power", otherwise=authors()),
+                reply=partly("the smallest detectable difference", table("power"), otherwise=authors()),
             ),
         ),
         "Model and training": (
@@ -101,7 +111,7 @@ CLAIM = Checklist(
                 topic="Description of the model",
                 reply=partly(
                     "architecture and size; the whole is in the files named",
-                    "models",
+                    table("models"),
                     when=knows_networks,
                     otherwise=TRAINING,
                 ),
@@ -112,7 +122,7 @@ CLAIM = Checklist(
                 number="25",
                 topic="Training",
                 reply=partly(
-                    "settings as the checkpoints tell them", "models", when=knows_training, otherwise=TRAINING
+                    "settings as the checkpoints tell them", table("models"), when=knows_training, otherwise=TRAINING
                 ),
             ),
             Item(number="26", topic="Choice of the final model", reply=authors()),
@@ -124,57 +134,62 @@ CLAIM = Checklist(
             Item(
                 number="30",
                 topic="Robustness or sensitivity",
-                reply=met("robustness", "conditions", "sensitivity", otherwise=not_met("clean images alone")),
+                reply=met(
+                    figure("robustness"),
+                    table("conditions"),
+                    table("sensitivity"),
+                    otherwise=not_met("clean images alone"),
+                ),
             ),
             Item(number="31", topic="Explainability", reply=not_met("not part of this program")),
             Item(
                 number="32",
                 topic="Evaluation on internal data",
-                reply=authors("whether the test data are internal is not known", "primary"),
+                reply=authors("whether the test data are internal is not known", table("primary")),
             ),
             Item(
                 number="33",
                 topic="Testing on external data",
-                reply=authors("whether the test data are external is not known", "primary"),
+                reply=authors("whether the test data are external is not known", table("primary")),
             ),
             Item(number="34", topic="Registration of a trial", reply=not_applicable("no clinical trial")),
         ),
         "Results": (
-            Item(number="35", topic="Numbers included and excluded", reply=met("participants")),
+            Item(number="35", topic="Numbers included and excluded", reply=met(figure("participants"))),
             Item(
                 number="36",
                 topic="Characteristics of each partition",
                 reply=partly(
                     "of the images analysed; training images are not known",
-                    "participants",
+                    table("participants"),
                     when=has_characteristics,
-                    otherwise=partly("findings alone; the metadata have no age, sex or view", "participants"),
+                    otherwise=partly("findings alone; the metadata have no age, sex or view", table("participants")),
                 ),
             ),
-            Item(number="37", topic="Performance", reply=met("primary", "subgroups")),
-            Item(number="38", topic="Estimates and their precision", reply=met("primary", "by_finding")),
+            Item(number="37", topic="Performance", reply=met(table("primary"), table("subgroups"))),
+            Item(number="38", topic="Estimates and their precision", reply=met(table("primary"), table("by_finding"))),
             Item(
                 number="39",
                 topic="Analysis of failures",
                 reply=partly(
                     "what the perturbation does; no reading of single errors",
-                    "examples",
-                    "flips",
-                    "by_finding",
+                    figure("examples"),
+                    figure("flips"),
+                    table("by_finding"),
                     when=is_perturbed,
-                    otherwise=partly("by finding; no reading of single errors", "by_finding"),
+                    otherwise=partly("by finding; no reading of single errors", table("by_finding")),
                 ),
             ),
         ),
         "Discussion and other": (
             Item(number="40", topic="Limitations", reply=met("limitations")),
             Item(number="41", topic="Implications for practice", reply=authors()),
-            Item(number="42", topic="Protocol or further detail", reply=met("registration", "settings")),
+            Item(number="42", topic="Protocol or further detail", reply=met("registration", table("settings"))),
             Item(
                 number="43",
                 topic="Availability of software, model, data",
                 reply=authors(
-                    "hashes and versions are here; where they can be had is not", "models", "reproducibility"
+                    "hashes and versions are here; where they can be had is not", table("models"), "reproducibility"
                 ),
             ),
             Item(number="44", topic="Funding", reply=authors()),

@@ -9,6 +9,7 @@ from cxrobust.reports.checklists import (
     met,
     not_applicable,
     partly,
+    table,
 )
 
 NEURIPS = Checklist(
@@ -23,7 +24,7 @@ NEURIPS = Checklist(
             ),
             Item(number="2", topic="Limitations", reply=met("limitations")),
             Item(number="3", topic="Theory, assumptions and proofs", reply=not_applicable("no theoretical result")),
-            Item(number="4", topic="Reproducibility of the results", reply=met("reproducibility", "settings")),
+            Item(number="4", topic="Reproducibility of the results", reply=met("reproducibility", table("settings"))),
             Item(
                 number="5",
                 topic="Open access to data and code",
@@ -33,10 +34,12 @@ NEURIPS = Checklist(
                 number="6",
                 topic="Details of the setting",
                 reply=met(
-                    "settings",
-                    "models",
+                    table("settings"),
+                    table("models"),
                     when=knows_training,
-                    otherwise=partly("the evaluation; training only as far as known", "settings", "models"),
+                    otherwise=partly(
+                        "the evaluation; training only as far as known", table("settings"), table("models")
+                    ),
                 ),
             ),
             Item(
@@ -44,9 +47,9 @@ NEURIPS = Checklist(
                 topic="Statistical significance",
                 reply=met(
                     "methods",
-                    "primary",
+                    table("primary"),
                     when=lambda view: view.has_replicates,
-                    otherwise=partly("over patients; one training run of each regime", "methods", "primary"),
+                    otherwise=partly("over patients; one training run of each regime", "methods", table("primary")),
                 ),
             ),
             Item(

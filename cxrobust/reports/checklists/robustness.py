@@ -14,11 +14,13 @@ from cxrobust.reports.checklists import (
     Reply,
     Shown,
     authors,
+    figure,
     has_attack,
     met,
     not_applicable,
     not_met,
     partly,
+    table,
 )
 from cxrobust.reports.sections.attack_checks import aimed_finding, falling_metric, left_of
 from cxrobust.reports.view import View
@@ -34,7 +36,7 @@ WITHOUT_GRADIENTS = {"square", "autoattack-multilabel", "spsa", "one-pixel", "pi
 BY_LOGITS = "without gradients, by logits; none by labels"
 AIM = ("target", "goal", "text", "made_on", UNTIL_WRONG_AT)
 """What two attacks have in common that are compared, beside their size."""
-CHECKS = "attack_checks"
+CHECKS = table("attack_checks")
 """The section of attack checks, where the report has one; it may say why there are none."""
 
 
@@ -87,7 +89,7 @@ def _steps(shown: Shown) -> Answer:
     pairs = list(_same_aims(shown.view))
     if not pairs:
         return not_met("no attacks of one step and of many have the same size and aim")(shown)
-    places = ("attacks", "conditions")
+    places = (figure("attacks"), table("conditions"))
     compared = [one for single, many in pairs for one in _left(shown.view, single, many)]
     if not compared:
         return partly("both are reported; no metric tells which does more harm", *places)(shown)
@@ -136,7 +138,7 @@ ROBUSTNESS = Checklist(
                 topic="Precise threat model",
                 reply=partly(
                     "size, norm, loss and access to gradients; who would attack, and why, is for the authors",
-                    "perturbations",
+                    table("perturbations"),
                     "methods",
                 ),
             ),
@@ -148,9 +150,9 @@ ROBUSTNESS = Checklist(
             Item(
                 number="",
                 topic="Models and code released",
-                reply=authors("hashes and versions are here", "models", "reproducibility"),
+                reply=authors("hashes and versions are here", table("models"), "reproducibility"),
             ),
-            Item(number="", topic="Accuracy without attack", reply=met("primary")),
+            Item(number="", topic="Accuracy without attack", reply=met(table("primary"))),
             Item(
                 number="",
                 topic="Iterative against single-step attack",
@@ -159,35 +161,35 @@ ROBUSTNESS = Checklist(
             Item(
                 number="",
                 topic="More harm at a larger size",
-                reply=met("robustness", when=_has_strengths, otherwise=not_met("one size alone")),
+                reply=met(figure("robustness"), when=_has_strengths, otherwise=not_met("one size alone")),
             ),
             Item(
                 number="",
                 topic="Accuracy falls to guessing at a large size",
-                reply=_checked(_unbounded, otherwise=authors("read it from the curves", "robustness")),
+                reply=_checked(_unbounded, otherwise=authors("read it from the curves", figure("robustness"))),
             ),
             Item(
                 number="",
                 topic="Curve of success against size",
-                reply=met("robustness", when=_has_strengths, otherwise=not_met("one size alone")),
+                reply=met(figure("robustness"), when=_has_strengths, otherwise=not_met("one size alone")),
             ),
             Item(
                 number="",
                 topic="Comparison example by example",
                 reply=partly("differences are paired by image and patient", "methods"),
             ),
-            Item(number="", topic="Attacks with all their parameters", reply=met("perturbations")),
+            Item(number="", topic="Attacks with all their parameters", reply=met(table("perturbations"))),
         ),
         "Pitfalls": (
             Item(
                 number="",
                 topic="Diverse attacks",
                 reply=met(
-                    "perturbations",
+                    table("perturbations"),
                     when=_has_gradient_free,
                     otherwise=partly(
                         "several, by gradients alone",
-                        "perturbations",
+                        table("perturbations"),
                         when=_has_several,
                         otherwise=not_met("one attack"),
                     ),
@@ -198,7 +200,7 @@ ROBUSTNESS = Checklist(
                 topic="Attack without gradients, attack by labels",
                 reply=partly(
                     BY_LOGITS,
-                    "perturbations",
+                    table("perturbations"),
                     when=_has_gradient_free,
                     otherwise=partly(
                         BY_LOGITS,
@@ -211,7 +213,7 @@ ROBUSTNESS = Checklist(
             Item(
                 number="",
                 topic="Transfer from another model",
-                reply=met("transfer", otherwise=not_met("none was made")),
+                reply=met(table("transfer"), otherwise=not_met("none was made")),
             ),
             Item(number="", topic="Randomness of a defence", reply=not_applicable("predictions are deterministic")),
             Item(
@@ -223,13 +225,13 @@ ROBUSTNESS = Checklist(
             Item(
                 number="",
                 topic="Choice of the attacks’ parameters",
-                reply=partly("given; not searched over", "perturbations", "settings"),
+                reply=partly("given; not searched over", table("perturbations"), table("settings")),
             ),
             Item(number="", topic="Comparison with earlier work", reply=authors()),
             Item(
                 number="",
                 topic="Broader threat models",
-                reply=partly("corruptions beside attacks", "corruptions", otherwise=not_met("attacks alone")),
+                reply=partly("corruptions beside attacks", figure("corruptions"), otherwise=not_met("attacks alone")),
             ),
         ),
         "Special cases": (
@@ -239,7 +241,7 @@ ROBUSTNESS = Checklist(
                 topic="Random noise of the same size",
                 reply=partly(
                     "one draw an image as control",
-                    "robustness",
+                    figure("robustness"),
                     when=lambda view: view.control is not None,
                     otherwise=not_met("no control of the primary size"),
                 ),
@@ -247,7 +249,9 @@ ROBUSTNESS = Checklist(
             Item(
                 number="",
                 topic="Targeted and untargeted attacks",
-                reply=met("perturbations", "conditions", when=_has_targeted, otherwise=not_met("one aim alone")),
+                reply=met(
+                    table("perturbations"), table("conditions"), when=_has_targeted, otherwise=not_met("one aim alone")
+                ),
             ),
             Item(number="", topic="Parts of a defence taken away", reply=NO_DEFENCE),
             Item(number="", topic="New attacks tried on other defences", reply=not_applicable("no attack is new")),

@@ -5,6 +5,7 @@ from cxrobust.reports.checklists import (
     Checklist,
     Item,
     authors,
+    figure,
     has_characteristics,
     has_size,
     is_registered,
@@ -14,10 +15,20 @@ from cxrobust.reports.checklists import (
     not_applicable,
     not_met,
     partly,
+    table,
 )
 from cxrobust.reports.view import View
 
-ACCURACY = {"auroc", "accuracy", "sensitivity", "specificity", "balanced-accuracy", "ppv", "npv", "average-precision"}
+ACCURACY = {
+    "auroc",
+    "accuracy",
+    table("sensitivity"),
+    "specificity",
+    "balanced-accuracy",
+    "ppv",
+    "npv",
+    "average-precision",
+}
 
 
 def measures_accuracy(view: View) -> bool:
@@ -27,7 +38,7 @@ def measures_accuracy(view: View) -> bool:
 
 def has_cross_tabulation(view: View) -> bool:
     """Whether sensitivity and specificity are given, from which and the counts a table can be made."""
-    return {"sensitivity", "specificity"} <= set(view.metrics)
+    return {table("sensitivity"), "specificity"} <= set(view.metrics)
 
 
 STARD_AI = Checklist(
@@ -47,7 +58,7 @@ STARD_AI = Checklist(
             Item(
                 number="7",
                 topic="Eligibility of participants and data",
-                reply=partly("what was left out here", "participants"),
+                reply=partly("what was left out here", figure("participants")),
             ),
             Item(number="8", topic="How participants were identified", reply=OF_THE_SOURCE),
             Item(number="9", topic="Setting and dates", reply=OF_THE_SOURCE),
@@ -63,21 +74,29 @@ STARD_AI = Checklist(
                 number="14",
                 topic="Acquisition and preprocessing",
                 reply=partly(
-                    "size kept; acquisition is told by the source", "participants", when=has_size, otherwise=authors()
+                    "size kept; acquisition is told by the source",
+                    figure("participants"),
+                    when=has_size,
+                    otherwise=authors(),
                 ),
             ),
             Item(
                 number="15a",
                 topic="Index test",
                 reply=partly(
-                    "network, size and hashes", "models", when=knows_networks, otherwise=partly("hashes", "models")
+                    "network, size and hashes",
+                    table("models"),
+                    when=knows_networks,
+                    otherwise=partly("hashes", table("models")),
                 ),
             ),
-            Item(number="15b", topic="Development of the index test", reply=authors("", "models")),
+            Item(number="15b", topic="Development of the index test", reply=authors("", table("models"))),
             Item(
                 number="15c",
                 topic="Cut-offs",
-                reply=partly("whether they were chosen beforehand is for the authors", "estimands", "reproducibility"),
+                reply=partly(
+                    "whether they were chosen beforehand is for the authors", "estimands", table("reproducibility")
+                ),
             ),
             Item(number="15d", topic="Users", reply=authors()),
             Item(
@@ -101,51 +120,55 @@ STARD_AI = Checklist(
                 topic="Indeterminate results",
                 reply=partly("the network always answers; what is not estimable is said", "methods"),
             ),
-            Item(number="20", topic="Missing data", reply=met("participants", "estimands")),
+            Item(number="20", topic="Missing data", reply=met(table("participants"), "estimands")),
             Item(
                 number="21",
                 topic="Analyses of variability",
-                reply=met("subgroups", "sensitivity", otherwise=not_met("the study has none")),
+                reply=met(table("subgroups"), table("sensitivity"), otherwise=not_met("the study has none")),
             ),
             Item(
                 number="22",
                 topic="Sample size",
-                reply=partly("the smallest detectable difference", "power", otherwise=authors()),
+                reply=partly("the smallest detectable difference", table("power"), otherwise=authors()),
             ),
             Item(
                 number="23",
                 topic="Errors, bias and fairness",
-                reply=met("subgroups", otherwise=not_met("the study names no subgroup")),
+                reply=met(table("subgroups"), otherwise=not_met("the study names no subgroup")),
             ),
         ),
         "Results": (
-            Item(number="24", topic="Flow diagram", reply=met("participants")),
+            Item(number="24", topic="Flow diagram", reply=met(figure("participants"))),
             Item(
                 number="25",
                 topic="Characteristics of each set",
                 reply=partly(
                     "of the images analysed",
-                    "participants",
+                    table("participants"),
                     when=has_characteristics,
-                    otherwise=partly("findings alone", "participants"),
+                    otherwise=partly("findings alone", table("participants")),
                 ),
             ),
             Item(number="26a", topic="Severity of disease", reply=OF_THE_SOURCE),
-            Item(number="26b", topic="Other diagnoses", reply=partly("the findings labelled", "participants")),
+            Item(number="26b", topic="Other diagnoses", reply=partly("the findings labelled", table("participants"))),
             Item(number="27", topic="Time between tests", reply=OF_THE_SOURCE),
-            Item(number="28", topic="Whether the data represent the intended use", reply=authors("", "participants")),
+            Item(
+                number="28",
+                topic="Whether the data represent the intended use",
+                reply=authors("", table("participants")),
+            ),
             Item(number="29", topic="How external data differ", reply=authors("training data are not known here")),
             Item(
                 number="30",
                 topic="Cross-tabulation",
                 reply=partly(
                     "sensitivity and specificity with the counts",
-                    "primary",
+                    table("primary"),
                     when=has_cross_tabulation,
                     otherwise=not_met("sensitivity and specificity were not asked for"),
                 ),
             ),
-            Item(number="31", topic="Estimates with their precision", reply=met("primary", "by_finding")),
+            Item(number="31", topic="Estimates with their precision", reply=met(table("primary"), table("by_finding"))),
             Item(number="32", topic="Adverse events", reply=not_applicable("images from before; nobody was tested")),
         ),
         "Discussion and other": (

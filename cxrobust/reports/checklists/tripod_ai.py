@@ -8,6 +8,7 @@ from cxrobust.reports.checklists import (
     Checklist,
     Item,
     authors,
+    figure,
     has_characteristics,
     has_corruption,
     has_size,
@@ -19,6 +20,7 @@ from cxrobust.reports.checklists import (
     not_applicable,
     not_met,
     partly,
+    table,
 )
 
 EVALUATION = not_applicable("models are evaluated here, not developed")
@@ -39,13 +41,16 @@ TRIPOD_AI = Checklist(
             Item(number="5a", topic="Sources of data", reply=met("participants", "reproducibility", "references")),
             Item(number="5b", topic="Dates of the data", reply=OF_THE_SOURCE),
             Item(number="6a", topic="Setting", reply=OF_THE_SOURCE),
-            Item(number="6b", topic="Eligibility", reply=partly("what was left out here", "participants")),
+            Item(number="6b", topic="Eligibility", reply=partly("what was left out here", figure("participants"))),
             Item(number="6c", topic="Treatments", reply=OF_THE_SOURCE),
             Item(
                 number="7",
                 topic="Preparation of data",
                 reply=partly(
-                    "size kept; each network’s own in its files", "participants", when=has_size, otherwise=authors()
+                    "size kept; each network’s own in its files",
+                    figure("participants"),
+                    when=has_size,
+                    otherwise=authors(),
                 ),
             ),
             Item(number="8a", topic="Outcome and how it was assessed", reply=OF_THE_SOURCE),
@@ -55,45 +60,58 @@ TRIPOD_AI = Checklist(
             Item(
                 number="9b",
                 topic="Definition of predictors",
-                reply=partly("the image at the size kept", "participants", when=has_size, otherwise=authors()),
+                reply=partly("the image at the size kept", figure("participants"), when=has_size, otherwise=authors()),
             ),
             Item(number="9c", topic="Who assessed subjective predictors", reply=not_applicable("there are none")),
             Item(
                 number="10",
                 topic="Sample size",
-                reply=partly("the smallest detectable difference", "power", otherwise=authors()),
+                reply=partly("the smallest detectable difference", table("power"), otherwise=authors()),
             ),
-            Item(number="11", topic="Missing data", reply=met("participants", "estimands")),
-            Item(number="12a", topic="Use of the data", reply=met("participants", "estimands")),
+            Item(number="11", topic="Missing data", reply=met(table("participants"), "estimands")),
+            Item(number="12a", topic="Use of the data", reply=met(figure("participants"), "estimands")),
             Item(number="12b", topic="Handling of predictors", reply=EVALUATION),
             Item(
                 number="12c",
                 topic="Kind of model, how it was built",
                 reply=partly(
-                    "as far as the checkpoints tell", "models", when=knows_networks, otherwise=authors("", "models")
+                    "as far as the checkpoints tell",
+                    table("models"),
+                    when=knows_networks,
+                    otherwise=authors("", table("models")),
                 ),
             ),
             Item(
                 number="12d",
                 topic="Differences between clusters",
-                reply=partly("patients are the clusters", "clustering", otherwise=authors("", "methods")),
+                reply=partly("patients are the clusters", table("clustering"), otherwise=authors("", "methods")),
             ),
-            Item(number="12e", topic="Measures and plots of performance", reply=met("estimands", "calibration")),
+            Item(
+                number="12e", topic="Measures and plots of performance", reply=met("estimands", figure("calibration"))
+            ),
             Item(
                 number="12f",
                 topic="Updating of the model",
-                reply=met("recalibration", otherwise=not_applicable("no model was updated")),
+                reply=met(table("recalibration"), otherwise=not_applicable("no model was updated")),
             ),
             Item(
                 number="12g",
                 topic="How predictions are calculated",
-                reply=partly("by the files whose hashes are given", "models"),
+                reply=partly("by the files whose hashes are given", table("models")),
             ),
-            Item(number="13", topic="Imbalance of classes", reply=authors("prevalences are given", "participants")),
             Item(
-                number="14", topic="Fairness", reply=met("subgroups", otherwise=not_met("the study names no subgroup"))
+                number="13", topic="Imbalance of classes", reply=authors("prevalences are given", table("participants"))
             ),
-            Item(number="15", topic="Output of the model and thresholds", reply=met("estimands", "reproducibility")),
+            Item(
+                number="14",
+                topic="Fairness",
+                reply=met(table("subgroups"), otherwise=not_met("the study names no subgroup")),
+            ),
+            Item(
+                number="15",
+                topic="Output of the model and thresholds",
+                reply=met("estimands", table("reproducibility")),
+            ),
             Item(
                 number="16",
                 topic="Differences of training and evaluation data",
@@ -128,40 +146,51 @@ TRIPOD_AI = Checklist(
             Item(number="19", topic="Patients and public", reply=authors()),
         ),
         "Results": (
-            Item(number="20a", topic="Flow of participants", reply=met("participants")),
+            Item(number="20a", topic="Flow of participants", reply=met(figure("participants"))),
             Item(
                 number="20b",
                 topic="Characteristics",
-                reply=met("participants", when=has_characteristics, otherwise=partly("findings alone", "participants")),
+                reply=met(
+                    table("participants"),
+                    when=has_characteristics,
+                    otherwise=partly("findings alone", table("participants")),
+                ),
             ),
             Item(
                 number="20c",
                 topic="Comparison with development data",
                 reply=partly(
                     "validation images alone",
-                    "participants",
+                    table("participants"),
                     when=has_validation,
                     otherwise=authors("training data are not known here"),
                 ),
             ),
-            Item(number="21", topic="Numbers in each analysis", reply=met("participants", "by_finding")),
+            Item(number="21", topic="Numbers in each analysis", reply=met(figure("participants"), table("by_finding"))),
             Item(
                 number="22",
                 topic="Details of the full model",
                 reply=partly(
-                    "hashes and training settings", "models", when=knows_training, otherwise=partly("hashes", "models")
+                    "hashes and training settings",
+                    table("models"),
+                    when=knows_training,
+                    otherwise=partly("hashes", table("models")),
                 ),
             ),
             Item(
                 number="23a",
                 topic="Performance with intervals, in subgroups",
-                reply=met("subgroups", otherwise=partly("no subgroup", "primary")),
+                reply=met(table("subgroups"), otherwise=partly("no subgroup", table("primary"))),
             ),
-            Item(number="23b", topic="Differences in performance between clusters", reply=authors("", "clustering")),
+            Item(
+                number="23b",
+                topic="Differences in performance between clusters",
+                reply=authors("", table("clustering")),
+            ),
             Item(
                 number="24",
                 topic="Results of updating",
-                reply=met("recalibration", otherwise=not_applicable("no model was updated")),
+                reply=met(table("recalibration"), otherwise=not_applicable("no model was updated")),
             ),
         ),
         "Discussion": (
@@ -170,7 +199,7 @@ TRIPOD_AI = Checklist(
             Item(
                 number="27a",
                 topic="Poor or missing input",
-                reply=met("corruptions", "conditions", when=has_corruption, otherwise=authors()),
+                reply=met(figure("corruptions"), table("conditions"), when=has_corruption, otherwise=authors()),
             ),
             Item(number="27b", topic="Interaction with users", reply=authors()),
             Item(number="27c", topic="Next steps", reply=authors()),

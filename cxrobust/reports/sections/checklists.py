@@ -28,13 +28,15 @@ UNTITLED = {"answer": "Summary"}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Place:
-    """A section of the report that an item points to."""
+    """A section of the report that an item points to, or its first figure or table."""
 
     name: str
     title: str
     anchor: str
     """Of its heading in a PDF: a section may begin on the page before."""
     in_appendix: bool
+    what: str
+    """`Figure` or `Table`, which may stand on another page than the heading; empty for the section."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,12 +72,13 @@ def _row(item: Any, shown: Shown) -> Row:
     answer = item.reply(shown)
     places = tuple(
         Place(
-            name=name,
-            title=sections[name].title or UNTITLED.get(name, name),
-            anchor=f"{name}-title" if sections[name].title else name,
-            in_appendix="appendix" in sections[name].documents,
+            name=one.section,
+            title=sections[one.section].title or UNTITLED.get(one.section, one.section),
+            anchor=f"{one.section}-title" if sections[one.section].title else one.section,
+            in_appendix="appendix" in sections[one.section].documents,
+            what=one.what,
         )
-        for name in answer.sections
+        for one in answer.places
     )
     return Row(number=item.number, topic=item.topic, verdict=WORDS[answer.verdict], places=places, why=answer.why)
 
