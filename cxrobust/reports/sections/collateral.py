@@ -59,10 +59,11 @@ def sentence(view: View, metric: str, condition: str, target: str) -> str:
 
 
 def _n_apart(view: View, metric: str, condition: str, name: str, others: list[str]) -> int:
-    return sum(_is_apart(view.change(metric, name, condition, finding)) for finding in others)
+    return sum(is_apart(view.change(metric, name, condition, finding)) for finding in others)
 
 
-def _is_apart(one: Estimate | None) -> bool:
+def is_apart(one: Estimate | None) -> bool:
+    """Whether an estimate's interval leaves out 0."""
     return one is not None and one.ci_low is not None and one.ci_high is not None and not one.ci_low <= 0 <= one.ci_high
 
 
@@ -76,7 +77,7 @@ def _table(view: View, metric: str, condition: str, target: str, *, key: str) ->
         one = changes[finding, name]
         if one is None or one.estimate is None:
             return NOT_APPLICABLE
-        return estimate_cell(one, signed=True, digits=digits, look="key" if _is_apart(one) else "")
+        return estimate_cell(one, signed=True, digits=digits, look="key" if is_apart(one) else "")
 
     groups = tuple(
         Group(head=head, rows=(tuple(cell(finding, name) for name in shown),))
