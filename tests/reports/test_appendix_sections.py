@@ -1,14 +1,19 @@
 """The appendix's tables: every setting with its default, what is known of models, the flow and Table 1."""
 
+import re
 from dataclasses import replace
 from typing import Any
+
+import pytest
 
 from cxrobust.reports.document import compose, section_bodies
 from cxrobust.reports.parts import Table
 from cxrobust.reports.sections import sections
 from cxrobust.reports.view import View
+from cxrobust.reports.words import interval, number, strength_words
+from cxrobust.reports.words import plain as plain_words
 
-from .made import TYPICAL, results
+from .made import LARGE, TYPICAL, results
 
 BASE = results(TYPICAL)
 
@@ -148,6 +153,67 @@ def test_tables_of_conditions_name_the_tests_of_their_metric():
     assert tests["Macro accuracy"] == "sign-flip permutation test by patient"
     text = section_bodies(compose(View.of(BASE, images=None)))[0]["conditions"]
     assert text.count("p-values: sign-flip permutation test by patient.</") == len(found["tables"])
+
+
+@pytest.mark.parametrize("made", [TYPICAL, LARGE], ids=["typical", "large"])
+def test_tables_of_conditions_show_the_interval_of_every_change_and_difference(made):
+    one = results(made)
+    view = View.of(one, images=None)
+    found = built("conditions", one)
+    assert not found["is_cut"]
+    shown = {}
+    for table, metric in zip(found["tables"], found["metrics"], strict=True):
+        heads = [plain_words(column.title) for column in table.columns[2:]]
+        assert heads[0] == "supervised, change"
+        assert [row[0].text for group in table.groups for row in group.rows] == [
+            strength_words(name) for series in view.series for name in series.conditions
+        ]
+        conditions = iter([name for series in view.series for name in series.conditions])
+        for row in (row for group in table.groups for row in group.rows):
+            condition = next(conditions)
+            for head, cell in zip(heads, row[1:], strict=True):
+                shown[metric, head, condition] = (cell.text, cell.under)
+    assert len(shown) == len(view.metrics) * len(view.regimes) * (len(view.conditions) - 1)
+    contrast = view.contrast("ece", view.others[-1], condition="jpeg(severity=1)")
+    digits = len(shown["Macro ECE", view.others[-1], "jpeg(severity=1)"][0].partition(".")[2])
+    told = (
+        number(contrast.estimate, signed=True, digits=digits),
+        interval(contrast.ci_low, contrast.ci_high, digits=digits),
+    )
+    assert shown["Macro ECE", view.others[-1], "jpeg(severity=1)"] == told
+    assert digits >= 3
+    assert all(re.fullmatch(r"−?\d\.\d+\sto\s−?\d\.\d+", under) for _, under in shown.values())
+
+
+def test_longer_intervals_leave_room_for_fewer_regimes_in_a_table_of_conditions():
+    one = results(LARGE)
+    small = tuple(
+        replace(e, estimate=e.estimate / 50, ci_low=e.ci_low / 50, ci_high=e.ci_high / 50)
+        if e.metric == "ece" and e.ci_low is not None
+        else e
+        for e in one.estimates
+    )
+    large = tuple(
+        replace(e, estimate=e.estimate * 1e6, ci_low=e.ci_low * 1e6, ci_high=e.ci_high * 1e6)
+        if e.metric == "ece" and e.ci_low is not None
+        else e
+        for e in one.estimates
+    )
+    n_tables = [
+        built("conditions", replace(one, estimates=some))["metrics"].count("Macro ECE")
+        for some in (one.estimates, small, large)
+    ]
+    assert n_tables[0] == 3
+    assert n_tables == sorted(n_tables)
+    assert n_tables[-1] > 3
+
+
+def test_tables_of_conditions_end_where_they_would_fill_many_pages():
+    one = results(replace(LARGE, n_severities=5))
+    found = built("conditions", one)
+    assert found["is_cut"]
+    assert 300 < sum(table.n_rows for table in found["tables"]) <= 400
+    assert len(set(found["metrics"])) < 5
 
 
 def test_each_test_of_the_primary_table_has_its_own_footnote():

@@ -22,14 +22,12 @@ from cxrobust.reports.view import Series, View
 from cxrobust.reports.words import capitalised, condition_words, percent, regime, strength_words
 from cxrobust.results import Estimate
 
-MOST_REGIMES = 7
-"""Regimes of one table."""
-MOST_WITH_INTERVALS = 3
-"""Regimes whose columns have room for intervals."""
-MOST_TALL_ROWS = 40
-"""Rows of all metrics' tables together up to which each has its intervals."""
-
-
+WIDTH = 138.0
+"""Room for columns of numbers, in mm, beside those of perturbations and strengths."""
+PER_CHARACTER, AROUND = 1.09, 2.8
+"""Room for a character of an interval and beside a column, in mm."""
+MOST_OF_ALL = 400
+"""Rows of the tables of all metrics together, of which about 30 fill a page."""
 USUAL = "over the conditions and regimes of one metric (the primary condition: over the primary family)"
 
 
@@ -39,16 +37,17 @@ def _several(view: View) -> bool:
 
 @section("conditions", order=75, title="All conditions", needs=_several)
 def conditions(view: View) -> Mapping[str, Any]:
-    """Return a table for each metric, as far as all fit."""
-    n_rows, parts, many = len(view.conditions) - 1, _parts(view.others), _fitting(view.series)
-    fitting = max(1, MOST_ROWS // (n_rows * len(parts)))
-    metrics = view.metrics[:fitting]
-    each = [(metric, some) for metric in metrics for some in parts]
+    """Return a table for each metric, or several where its regimes need them, as far as all fit."""
+    many = _fitting(view.series)
+    n_rows = sum(len(series.conditions) for series in many)
+    parts = {metric: _parts(view, metric, many) for metric in view.metrics}
+    totals = itertools.accumulate(n_rows * len(some) for some in parts.values())
+    metrics = [metric for metric, total in zip(parts, totals, strict=True) if total <= MOST_OF_ALL] or view.metrics[:1]
+    each = [(metric, some) for metric in metrics for some in parts[metric]]
     return {
         "tables": tuple(_table(view, metric, some, many) for metric, some in each),
         "metrics": [capitalised(metric_name(view, metric)) for metric, _ in each],
         "tests": [names_of_tests(view, _shown(view, [metric], some, many)) for metric, some in each],
-        "has_intervals": _has_intervals(view),
         "is_cut": len(metrics) < len(view.metrics) or len(many) < len(view.series),
         "alpha": f"{view.alpha:g}",
         "adjusted_over": adjusted_over(view, [*_shown(view, metrics, view.others, many)], usual=USUAL),
@@ -62,26 +61,26 @@ def _shown(
     return (view.contrast(metric, one, condition=name) for metric in metrics for one in regimes for name in names)
 
 
-def _has_intervals(view: View) -> bool:
-    n_rows = len(view.metrics) * (len(view.conditions) - 1)
-    return len(view.others) <= MOST_WITH_INTERVALS and n_rows <= MOST_TALL_ROWS
-
-
 def _fitting(many: Sequence[Series]) -> tuple[Series, ...]:
     """Return the first series that one table holds."""
     totals = itertools.accumulate(len(series.conditions) for series in many)
     return tuple(series for series, total in zip(many, totals, strict=True) if total <= MOST_ROWS) or tuple(many[:1])
 
 
-def _parts(regimes: Sequence[str]) -> list[tuple[str, ...]]:
-    """Return the regimes of each table, in as few and as even tables as fit the width."""
-    n_parts = -(-len(regimes) // MOST_REGIMES)
+def _parts(view: View, metric: str, many: Sequence[Series]) -> list[tuple[str, ...]]:
+    """Return the regimes of each table of a metric, in as few and as even tables as fit the width."""
+    regimes = view.others
+    names = [name for series in many for name in series.conditions]
+    shown = [*_shown(view, [metric], regimes, many), *(view.change(metric, view.reference, one) for one in names)]
+    digits = metric_digits(view, metric, among=shown)
+    longest = max(len(estimate_cell(one, signed=True, digits=digits).under) for one in shown)
+    most = max(1, int(WIDTH // (PER_CHARACTER * longest + AROUND)) - 1)  # the reference has a column of its own
+    n_parts = -(-len(regimes) // most)
     size = -(-len(regimes) // n_parts)
     return [tuple(regimes[first : first + size]) for first in range(0, len(regimes), size)]
 
 
 def _table(view: View, metric: str, regimes: Sequence[str], many: Sequence[Series]) -> Table:
-    wide = _has_intervals(view)
     digits = metric_digits(view, metric, among=_shown(view, [metric], regimes, many))
 
     def row(series: Series, name: str) -> tuple[Cell, ...]:
@@ -89,8 +88,8 @@ def _table(view: View, metric: str, regimes: Sequence[str], many: Sequence[Serie
         contrasts = (view.contrast(metric, one, condition=name) for one in regimes)
         return (
             Cell(text=strength_words(name) if series.strength_name else "–"),
-            estimate_cell(reference, signed=True, with_interval=wide, digits=digits),
-            *(_cell(contrast, view, digits=digits, wide=wide) for contrast in contrasts),
+            estimate_cell(reference, signed=True, digits=digits),
+            *(estimate_cell(one, signed=True, digits=digits, look=look_of(one, view)) for one in contrasts),
         )
 
     groups = (
@@ -99,7 +98,7 @@ def _table(view: View, metric: str, regimes: Sequence[str], many: Sequence[Serie
         )
         for series in many
     )
-    under = f"{percent(view.level)} CI" if wide else ""
+    under = f"{percent(view.level)} CI"
     columns = (
         Column(title="Perturbation", left=True),
         Column(title="Strength", left=True),
@@ -108,8 +107,3 @@ def _table(view: View, metric: str, regimes: Sequence[str], many: Sequence[Serie
     )
     key = f"conditions-{metric}-{view.others.index(regimes[0]) + 1}"
     return Table(key=key, columns=columns, groups=tuple(groups), dense=True)
-
-
-def _cell(estimate: Estimate | None, view: View, *, digits: int, wide: bool) -> Cell:
-    look = look_of(estimate, view)
-    return estimate_cell(estimate, signed=True, with_interval=wide, digits=digits, look=look)
