@@ -101,13 +101,22 @@ class Table:
     groups: tuple[Group, ...]
     dense: bool = False
     """Smaller type and rows, for long tables."""
+    even: bool = False
+    """All columns as wide as one another, for a matrix."""
 
     @property
     def looks(self) -> str:
         """Classes for the style sheet."""
         single = all(len(group.rows) == 1 for group in self.groups)
         return " ".join(
-            name for name, holds in (("dense", self.dense), ("single", single), ("whole", self.is_short)) if holds
+            name
+            for name, holds in (
+                ("dense", self.dense),
+                ("even", self.even),
+                ("single", single),
+                ("whole", self.is_short),
+            )
+            if holds
         )
 
     @property
@@ -145,6 +154,18 @@ def n_fitting(n: int, *, rows: float, most: float = MOST_OF_METRICS) -> int:
     (2, 5, 1)
     """
     return max(1, min(n, int(most // max(rows, 1))))
+
+
+def even_parts(names: Sequence[str], most: int) -> list[tuple[str, ...]]:
+    """Return names in as few parts as hold at most so many each, the last no more than the others.
+
+    >>> even_parts("abcdefg", 3)
+    [('a', 'b', 'c'), ('d', 'e', 'f'), ('g',)]
+    >>> even_parts("abcdefg", 6)
+    [('a', 'b', 'c', 'd'), ('e', 'f', 'g')]
+    """
+    size = -(-len(names) // -(-len(names) // most))
+    return [tuple(names[first : first + size]) for first in range(0, len(names), size)]
 
 
 EMPTY = Cell(text="")

@@ -33,6 +33,8 @@ from cxrobust.results import (
     primary_estimand,
 )
 
+from .whole import whole
+
 REGIMES = (
     "supervised",
     "linear-probe",
@@ -65,6 +67,7 @@ FINDINGS = (
 )
 METRICS = ("auroc", "accuracy", "confidence", "ece", "brier")
 EPS = (0.5, 1.0, 2.0, 4.0)
+AIMED = "pgd(eps=1/255, target=Effusion, steps=20)"
 CORRUPTIONS = ("gaussian-noise", "blur", "contrast", "jpeg")
 HARM = (0.26, 0.20, 0.33, 0.05, 0.27, 0.24, 0.22, 0.30, 0.18, 0.12, 0.23, 0.28)
 """What the strongest attack takes from each regime's AUROC."""
@@ -87,6 +90,8 @@ class Made:
     phantoms: bool = False
     title: str = "Robustness of fine-tuning regimes of a chest X-ray model to adversarial perturbation"
     replicates: int = 1
+    whole: bool = False
+    """Whether it has all that a study can ask for: an attack on one finding, subgroups, attack checks and so on."""
 
     @property
     def regimes(self) -> tuple[str, ...]:
@@ -103,7 +108,9 @@ class Made:
         eps = [format_eps(e / 255) for e in EPS]
         found = ["clean", *(f"pgd(eps={e}, steps=20)" for e in eps)]
         if self.more_attacks:
-            found += [f"fgsm(eps={e})" for e in eps]
+            found += [f"fgsm(eps={e})" for e in eps[self.whole :]]
+        if self.whole:
+            found.append(AIMED)
         found += [f"{name}(severity={s})" for name in CORRUPTIONS for s in range(1, self.n_severities + 1)]
         return (*found, *(f"noise(eps={e})" for e in eps))
 
@@ -112,6 +119,8 @@ SMALL = Made(n_regimes=1, n_findings=1, perturbed=False, one_class=False, few=Fa
 CLEAN_ONLY = Made(n_regimes=3, perturbed=False)
 TYPICAL = Made(n_severities=1)
 LARGE = Made(n_regimes=12, n_findings=14, n_severities=2, more_attacks=True)
+WHOLE = replace(LARGE, whole=True)
+"""A study of the largest size, with every section that results of probabilities can have."""
 
 
 def results(made: Made, *, images: Path | None = None) -> Results:
@@ -119,7 +128,7 @@ def results(made: Made, *, images: Path | None = None) -> Results:
     primary = "pgd(eps=1/255, steps=20)" if made.perturbed else None
     estimates = _estimated(made, primary)
     text = f'[study]\ntitle = "{made.title}"\nseed = 2026\nreference = "{made.regimes[0]}"\n'
-    return Results(
+    found = Results(
         study=_study(made, primary),
         study_text=text,
         data=_data(made),
@@ -164,6 +173,7 @@ def results(made: Made, *, images: Path | None = None) -> Results:
         power=tuple(_power(estimates, primary)),
         sensitivity=tuple(_sensitivity(estimates, primary)),
     )
+    return whole(found) if made.whole else found
 
 
 @cache
@@ -277,6 +287,8 @@ def _truth(metric: str, regime: str, condition: str, k: int) -> float:
         share = 0.02 * strength * 255 / 4
     else:
         share = 0.08 * strength * (1 + CORRUPTIONS.index(parsed.name) / 3) if strength else 0.0
+    if dict(parsed.parameters).get("target", FINDINGS[k]) != FINDINGS[k]:
+        share *= 0.15
     harm = HARM[r] * share * (1 + 0.25 * math.sin(3 * k + r))
     auroc = CLEAN_AUROC[r] + 0.04 * math.cos(2 * k) - harm
     return {
@@ -494,6 +506,14 @@ def _examples(made: Made, folder: Path) -> Iterator[dict[str, Any]]:
                     regime=regime,
                     condition=condition,
                 )
+    if made.whole:
+        for strength, name in enumerate(name for name in made.conditions if "severity" in name):
+            image = np.clip(clean[0] + rng.normal(0, 0.03 + 0.01 * strength, clean[0].shape), 0, 1)
+            of = {"kind": "corruption", "image_id": "00000_000", "regime": None, "condition": name}
+            yield {
+                **_kept(made, folder, f"corrupted-{strength}.png", image, **of),
+                "description": "noise, for all alike",
+            }
 
 
 def _drawing(k: int, side: int = 64) -> np.ndarray:

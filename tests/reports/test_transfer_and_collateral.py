@@ -13,7 +13,7 @@ from cxrobust.reports.view import View
 from cxrobust.reports.words import plain as plain_words
 from cxrobust.results import Results
 
-from .made import TYPICAL, results
+from .made import TYPICAL, WHOLE, results
 from .test_attack_checks import CHECK
 
 AIMED = "pgd(eps=1/255, target=Effusion, steps=20)"
@@ -178,3 +178,24 @@ def test_the_mean_of_the_others_stands_in_the_table_where_there_is_one(tmp_path:
     for found, there in ((replace(plain, estimates=(*plain.estimates, mean)), True), (plain, False)):
         written = {path.name: path for path in render(found, formats=("html",), out=tmp_path, images=None, keep=drawn)}
         assert ("mean of the others" in written["report.html"].read_text(encoding="utf-8").lower()) == there
+
+
+def test_twelve_regimes_stand_in_several_tables_none_left_out() -> None:
+    view = View.of(results(replace(WHOLE, n_findings=3)), images=None)
+    matrices = sections["transfer"].build(view)["matrices"]
+    pairs = [
+        (plain_words(group.head), plain_words(column.title), cell.text)
+        for table in matrices
+        for group in table.groups
+        for column, cell in zip(table.columns[1:], group.rows[0], strict=True)
+    ]
+    checks = {one["regime"]: harm_of_others(one) for one in view.results.attack_checks}
+    expected = {
+        (read, made): "1" if read == made else f"{checks[read][made]:.2f}" for read in checks for made in checks
+    }
+    assert len(pairs) == len(expected) == 144
+    assert {(read, made): text for read, made, text in pairs} == expected
+    (parts,) = sections["collateral"].build(view)["tables"]
+    heads = [plain_words(column.title) for table in parts for column in table.columns[1:]]
+    assert heads == list(view.regimes)
+    assert {table.n_rows for table in parts} == {3}

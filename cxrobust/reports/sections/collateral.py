@@ -1,11 +1,11 @@
 """What an attack on one finding does to the others."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cxrobust.conditions import parse_condition
 from cxrobust.reports.figures.forest import by_frequency
-from cxrobust.reports.parts import NOT_APPLICABLE, Cell, Column, Group, Table, estimate_cell, metric_digits
+from cxrobust.reports.parts import NOT_APPLICABLE, Cell, Column, Group, Table, estimate_cell, even_parts, metric_digits
 from cxrobust.reports.sections import section
 from cxrobust.reports.units import intervals_of_estimates
 from cxrobust.reports.view import View
@@ -13,7 +13,7 @@ from cxrobust.reports.words import condition_words, counted, finding_words, list
 from cxrobust.results import OTHERS, Estimate
 
 MOST_REGIMES = 6
-"""Columns that a page holds; the others stand in estimates.csv."""
+"""Regimes of one table."""
 
 
 def aimed(view: View) -> dict[str, str]:
@@ -33,7 +33,12 @@ def collateral(view: View) -> Mapping[str, Any]:
     metric, found = view.of_findings[0], aimed(view)
     return {
         "tables": [
-            _table(view, metric, condition, target, key=f"collateral-{place}")
+            tuple(
+                _table(
+                    view, metric, condition, target, some, key=f"collateral-{place}" + (f"-{part}" if part > 1 else "")
+                )
+                for part, some in enumerate(even_parts(view.regimes, MOST_REGIMES), start=1)
+            )
             for place, (condition, target) in enumerate(found.items(), start=1)
         ],
         "attacks": [
@@ -46,7 +51,6 @@ def collateral(view: View) -> Mapping[str, Any]:
         ],
         "metric": metric_words(metric).name,
         "intervals": intervals_of_estimates(view),
-        "is_cut": len(view.regimes) > MOST_REGIMES,
     }
 
 
@@ -67,8 +71,7 @@ def is_apart(one: Estimate | None) -> bool:
     return one is not None and one.ci_low is not None and one.ci_high is not None and not one.ci_low <= 0 <= one.ci_high
 
 
-def _table(view: View, metric: str, condition: str, target: str, *, key: str) -> Table:
-    shown = view.regimes[:MOST_REGIMES]
+def _table(view: View, metric: str, condition: str, target: str, shown: Sequence[str], *, key: str) -> Table:
     findings = [target, *(finding for finding in by_frequency(view) if finding != target)]
     changes = {(f, r): view.change(metric, r, condition, f) for f in (*findings, OTHERS) for r in shown}
     digits = metric_digits(view, metric, among=changes.values())

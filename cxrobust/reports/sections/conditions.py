@@ -12,6 +12,7 @@ from cxrobust.reports.parts import (
     Table,
     adjusted_over,
     estimate_cell,
+    even_parts,
     look_of,
     metric_digits,
     names_of_tests,
@@ -75,9 +76,7 @@ def _parts(view: View, metric: str, many: Sequence[Series]) -> list[tuple[str, .
     digits = metric_digits(view, metric, among=shown)
     longest = max(len(estimate_cell(one, signed=True, digits=digits).under) for one in shown)
     most = max(1, int(WIDTH // (PER_CHARACTER * longest + AROUND)) - 1)  # the reference has a column of its own
-    n_parts = -(-len(regimes) // most)
-    size = -(-len(regimes) // n_parts)
-    return [tuple(regimes[first : first + size]) for first in range(0, len(regimes), size)]
+    return even_parts(regimes, most)
 
 
 def _table(view: View, metric: str, regimes: Sequence[str], many: Sequence[Series]) -> Table:

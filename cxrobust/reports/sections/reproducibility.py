@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from cxrobust.reports.parts import EMPTY, Cell, Column, Group, Table
+from cxrobust.reports.parts import EMPTY, Cell, Column, Group, Table, even_parts
 from cxrobust.reports.sections import section
 from cxrobust.reports.sections.registration import registered
 from cxrobust.reports.view import View
@@ -141,7 +141,7 @@ def _thresholds(view: View) -> tuple[Table, ...]:
     }
     if not known:
         return ()
-    chunks = [view.regimes[first : first + MOST_COLUMNS] for first in range(0, len(view.regimes), MOST_COLUMNS)]
+    chunks = even_parts(view.regimes, MOST_COLUMNS)
     return tuple(
         Table(
             key=f"thresholds-{place + 1}",

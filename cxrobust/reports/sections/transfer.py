@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cxrobust.conditions import Condition, parse_condition
-from cxrobust.reports.parts import EMPTY, Cell, Column, Group, Table, estimate_cell, metric_digits
+from cxrobust.reports.parts import EMPTY, Cell, Column, Group, Table, estimate_cell, even_parts, metric_digits
 from cxrobust.reports.sections import section
 from cxrobust.reports.sections.attack_checks import aimed_finding
 from cxrobust.reports.sections.collateral import is_apart
@@ -30,8 +30,8 @@ from cxrobust.reports.words import (
 from cxrobust.results import MACRO, REPORT, Estimate
 
 SHADES = 10
-MOST_COLUMNS = 7
-"""Models whose images a page has room for; the harm of the others stands in results.json."""
+MOST_COLUMNS = 6
+"""Models whose images one table has room for."""
 MOST_ESTIMATED = 5
 """Such models beside the clean images, with intervals; the others stand in estimates.csv."""
 
@@ -71,7 +71,7 @@ def transfer(view: View) -> Mapping[str, Any]:
     """Return the matrix of harm from the checks, and those of estimates, by who images were made on and who reads them."""
     found = transferred(view)
     return {
-        **(_of_checks(view) if _is_checked(view) else {"matrix": None}),
+        **(_of_checks(view) if _is_checked(view) else {"matrices": ()}),
         "tables": [
             _estimates_table(view, one, key=f"transfer-estimates-{place}") for place, one in enumerate(found, start=1)
         ],
@@ -101,8 +101,10 @@ def _of_checks(view: View) -> dict[str, Any]:
     known = [(share, made, read) for read, row in shares.items() for made, share in row.items() if share is not None]
     most = max(known, default=None)
     return {
-        "matrix": _table(list(checks), shares),
-        "is_cut": len(checks) > MOST_COLUMNS,
+        "matrices": tuple(
+            _table(list(checks), some, shares, key="transfer-table" + (f"-{place}" if place > 1 else ""))
+            for place, some in enumerate(even_parts(list(checks), MOST_COLUMNS), start=1)
+        ),
         "several_runs": any(len(runs) > 1 for runs in checks.values()),
         "attack": condition_words(first["condition"]),
         "n_images": count(first["n_images"]),
@@ -288,14 +290,15 @@ def _listed(names: list[str]) -> str:
     return listed([regime(name) for name in names]) if names else ""
 
 
-def _table(names: list[str], shares: Mapping[str, Mapping[str, float | None]]) -> Table:
-    made_on = names[:MOST_COLUMNS]
+def _table(
+    names: Sequence[str], made_on: Sequence[str], shares: Mapping[str, Mapping[str, float | None]], *, key: str
+) -> Table:
     columns = (Column(title="Read by", left=True), *(Column(title=regime(name)) for name in made_on))
     groups = tuple(
         Group(head=regime(read), rows=(tuple(_cell(made == read, shares[read].get(made)) for made in made_on),))
         for read in names
     )
-    return Table(key="transfer-table", columns=columns, groups=groups)
+    return Table(key=key, columns=columns, groups=groups, even=True)
 
 
 def _cell(is_own: bool, share: float | None) -> Cell:
