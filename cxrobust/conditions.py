@@ -12,6 +12,8 @@ STRENGTHS = ("eps", "severity", "side")
 """The parameters that say how strong a perturbation is; at most one of them stands in a condition."""
 UNTIL_WRONG_AT = "until_wrong_at"
 """The parameter of an attack that goes no further once decisions at this probability are wrong."""
+AS_NOISE = "as_noise"
+"""The parameter of random noise that has the size of what an attack without a strength does to each image."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +45,12 @@ class Condition:
     def is_of_decisions(self) -> bool:
         """Whether its images were attacked until decisions were wrong, so that it holds for decisions alone."""
         return UNTIL_WRONG_AT in dict(self.parameters)
+
+    @property
+    def noise_of(self) -> "Condition | None":
+        """The attack without a strength whose change of each image is the size of this noise; None of others."""
+        rest = tuple((key, value) for key, value in self.parameters if key != AS_NOISE)
+        return None if rest == self.parameters else Condition(name=self.name, parameters=rest)
 
     @property
     def series(self) -> str:

@@ -131,12 +131,12 @@ def test_the_documentation_has_a_line_for_each_entry_and_no_other(heading: str, 
     assert sorted(named) == sorted(entries)
 
 
-def test_the_documentation_names_the_attacks_that_no_noise_goes_beside() -> None:
+def test_the_documentation_names_the_attacks_whose_noise_has_their_own_size() -> None:
     text = (Path(__file__).parents[1] / "docs" / "inference.md").read_text(encoding="utf-8")
     named = re.findall("`([^`]+)`", text.split("fewest pixels (")[1].split(")")[0])
-    kinds = {name: perturbation[name] for name in perturbation}
-    attacks = {name for name, kind in kinds.items() if kind.kind == "attack"}
-    assert sorted(named) == sorted(name for name in attacks if "control" not in kinds[name].model_fields)
+    attacks = {name: kind for name in perturbation if (kind := perturbation[name]).kind == "attack"}
+    assert sorted(named) == sorted(name for name, kind in attacks.items() if not kind.strength)
+    assert all("control" in kind.model_fields for kind in attacks.values())
 
 
 def test_init_suggests_a_kind_of_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

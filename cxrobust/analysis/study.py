@@ -392,7 +392,8 @@ def _flips(sample: Sample, primary: str | None, *, reference: str) -> tuple[Flip
 def _noise_of_size(condition: str, conditions: Sequence[str]) -> list[str]:
     """Return the random noise of the size of an attack, where there is some."""
     attack = parse_condition(condition)
-    if attack.strength_name != "eps" or attack.name == "noise":
-        return []
     parsed = {name: parse_condition(name) for name in conditions}
+    own = [name for name, one in parsed.items() if one.noise_of == attack]
+    if own or attack.strength_name != "eps" or attack.name == "noise":
+        return own
     return [name for name, one in parsed.items() if one.name == "noise" and one.strength == attack.strength][:1]

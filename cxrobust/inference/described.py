@@ -92,13 +92,13 @@ def describe_condition(condition: Condition, planned: Plan) -> dict[str, Any]:
     """Return what was done to the images of a condition, with every parameter."""
     made = {str(one.condition): one for one in planned.study.perturbations}
     perturbation = made.get(str(condition))
-    kind = "clean" if condition == CLEAN else "elsewhere"
+    elsewhere = "clean" if condition == CLEAN else "elsewhere"
     return {
         "name": str(condition),
         "series": condition.series,
         "strength_name": condition.strength_name,
         "strength": condition.strength,
-        "kind": kind if perturbation is None else perturbation.kind,
+        "kind": elsewhere if perturbation is None else "noise" if perturbation.is_control else perturbation.kind,
         "description": _description(perturbation, planned.study.data.size),
         "parameters": {} if perturbation is None else perturbation.every_parameter(),
     }

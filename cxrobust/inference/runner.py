@@ -273,7 +273,7 @@ class Runner:
 
         from cxrobust.inference.randomness import image_seed
 
-        table, condition = self.plan.table, str(perturbation.condition)
+        table, condition = self.plan.table, str(perturbation.seeded_as)
         return Batch(
             images=images,
             labels=table.labels[rows],

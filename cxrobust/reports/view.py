@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cxrobust.conditions import parse_condition
 from cxrobust.reports.words import ADJUSTMENTS
 from cxrobust.results import FEW_PATIENTS, MACRO, REPORT, Better, Estimand, Estimate, Results, primary_estimand
 
@@ -166,16 +167,13 @@ class View:
         """The noise condition of the same size as the primary attack."""
         own = self.conditions[self.primary] if self.primary else {}
         strength, named = own.get("strength"), own.get("strength_name")
-        return next(
-            (
-                name
-                for name, condition in self.conditions.items()
-                if condition["kind"] == "noise"
-                and strength is not None
-                and (condition["strength"], condition["strength_name"]) == (strength, named)
-            ),
-            None,
-        )
+        noise = {name: one for name, one in self.conditions.items() if one["kind"] == "noise"}
+        if strength is None:
+            return next(
+                (name for name in noise if self.primary and str(parse_condition(name).noise_of) == self.primary), None
+            )
+        alike = (name for name, one in noise.items() if (one["strength"], one["strength_name"]) == (strength, named))
+        return next(alike, None)
 
     def get(
         self, estimand: Estimand, metric: str, regime: str, condition: str, finding: str = MACRO

@@ -461,6 +461,7 @@ def parameter_words(key: str, value: str) -> str:
         "target": f"aimed at {_AIMED.get(value) or finding_words(value)}",
         "goal": f"to {value} it",
         "made_on": f"made on {value}",
+        "as_noise": "as noise of its size",
         "until_wrong_at": f"until wrong at{SPACE}{value}",
     }
     return known.get(key, f"{readable(key.replace('_', ' '))}{SPACE}={SPACE}{value}")

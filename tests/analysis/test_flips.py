@@ -88,13 +88,20 @@ def test_where_nothing_flips_the_interval_is_wilsons_of_the_patients():
     assert (missed_before.n, missed_before.share, missed_before.ci_low, missed_before.interval) == (0, None, None, None)
 
 
-def test_a_study_has_matrices_of_the_attack_and_of_noise_of_its_size_that_agree_with_its_metrics():
-    conditions = ("clean", "noise(eps=2/255)", "pgd(eps=4/255)", "noise(eps=4/255)")
-    predictions = make_predictions(seed=2, missing=0.2, conditions=conditions)
-    settings = make_settings(metrics=("flip-rate",), primary_condition="pgd(eps=4/255)")
+@pytest.mark.parametrize(
+    ("attack", "noise", "other"),
+    [
+        ("pgd(eps=4/255)", "noise(eps=4/255)", "noise(eps=2/255)"),
+        ("cw-l2(target=Mass, steps=9)", "cw-l2(target=Mass, as_noise=True, steps=9)", "noise(eps=2/255)"),
+        ("cw-l2(target=Mass, steps=9)", "cw-l2(target=Mass, as_noise=True, steps=9)", "cw-l2(as_noise=True, steps=9)"),
+    ],
+)
+def test_a_study_has_matrices_of_the_attack_and_of_noise_of_its_size_that_agree_with_its_metrics(attack, noise, other):
+    predictions = make_predictions(seed=2, missing=0.2, conditions=("clean", other, attack, noise))
+    settings = make_settings(metrics=("flip-rate",), primary_condition=attack)
     found = analyze(predictions, settings, reference="supervised", seed=1)
     assert [(one.regime, one.condition) for one in found.flips] == [
-        (regime, condition) for condition in ("pgd(eps=4/255)", "noise(eps=4/255)") for regime in predictions.regimes
+        (regime, condition) for condition in (attack, noise) for regime in predictions.regimes
     ]
     for one in found.flips:
         flipped = sum(c.n for c in one.cells if c.clean != c.perturbed) / sum(c.n for c in one.cells)

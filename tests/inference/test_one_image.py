@@ -37,6 +37,14 @@ target = "each"
 eps = ["8/255"]
 steps = 3
 [[perturbations]]
+attack = "deepfool"
+target = "worst"
+steps = 3
+[[perturbations]]
+attack = "deepfool"
+target = "each"
+steps = 3
+[[perturbations]]
 attack = "pgd"
 made_on = "b"
 eps = ["8/255"]
@@ -111,6 +119,37 @@ def test_a_transferred_image_is_one_and_the_same_for_all_regimes(folder: Path) -
     assert 0 < np.abs(seen[0] - np.load(folder / "seen.npy")).max() <= 8 / 255 + 1e-6
     again_and_stored(folder, "i001", "pgd(eps=8/255, steps=3)", place=0)
     assert np.abs(seen[0] - np.load(folder / "seen.npy")).max() > 1e-3
+
+
+@pytest.mark.parametrize("image", ["i001", "i023"])
+def test_noise_of_the_size_of_an_attack_is_made_again_with_the_attack(folder: Path, image: str) -> None:
+    changes = {}
+    for given in ("target=worst", "target=worst, as_noise=True"):
+        condition = f"deepfool({given}, steps=3, overshoot=0.02)"
+        expected, stored = again_and_stored(folder, image, condition, place=1)
+        np.testing.assert_allclose(stored, expected, atol=1e-6)
+        made = np.load(folder / "seen.npy")
+        again_and_stored(folder, image, "clean", place=1)
+        changes[given] = made - np.load(folder / "seen.npy")
+    attack, noise = changes.values()
+    assert 0 < np.abs(attack).max() < 0.5
+    np.testing.assert_allclose(np.sort(np.abs(noise).ravel()), np.sort(np.abs(attack).ravel()), atol=1e-6)
+    assert np.abs(noise - attack).max() > np.abs(attack).max() / 2
+
+
+def test_noise_of_the_size_of_what_was_made_for_each_finding_is_read_for_it(folder: Path) -> None:
+    sizes = {}
+    for given in ("", ", as_noise=True"):
+        condition = f"deepfool(target=each{given}, steps=3, overshoot=0.02)"
+        for column, finding in enumerate(("Effusion", "Mass")):
+            expected, stored = again_and_stored(folder, "i001", condition, "--finding", finding, place=1)
+            np.testing.assert_allclose(stored[column], expected[column], atol=1e-6)
+            made = np.load(folder / "seen.npy")
+            again_and_stored(folder, "i001", "clean", place=1)
+            sizes[given, finding] = np.sort(np.abs(made - np.load(folder / "seen.npy")).ravel())
+    for finding in ("Effusion", "Mass"):
+        np.testing.assert_allclose(sizes["", finding], sizes[", as_noise=True", finding], atol=1e-6)
+    assert np.abs(sizes["", "Effusion"] - sizes["", "Mass"]).max() > 1e-3
 
 
 def again_and_stored(folder: Path, image: str, condition: str, *more: str, place: int) -> tuple[Any, Any]:

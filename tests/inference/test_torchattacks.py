@@ -8,6 +8,7 @@ import pytest
 
 from cxrobust.errors import StudyError
 from cxrobust.inference.perturbations import Batch, controls, perturbation
+from cxrobust.inference.perturbations.noise import moved_at_random
 
 from .test_perturbations import FINDINGS, batch, make, network
 
@@ -270,3 +271,59 @@ def test_an_attack_on_one_finding_says_so() -> None:
     make(attack="spsa", eps=0.01).check(("Pneumonia",))
     with pytest.raises(StudyError, match="leave goal out"):
         make(attack="tpgd", eps=0.01, goal="hide", target="Mass").check(FINDINGS)
+
+
+@pytest.mark.parametrize("name", [*MINIMAL, "cw-l2"])
+@pytest.mark.parametrize("target", ["Mass", "worst"])
+def test_noise_beside_an_attack_without_eps_is_as_large_as_its_change_in_every_norm(name: str, target: str) -> None:
+    one, model = images(), single()
+    made = make(attack=name, target=target, **QUICK.get(name, {"steps": 40}))
+    (noise,) = controls((made,))
+    assert controls((noise, make(attack=name, target=target, control=False))) == ()
+    assert noise.is_control
+    assert not made.is_control
+    attacked, noisy = (each.perturb(one, model) - one.images for each in (made, noise))
+    sizes = [np.sort(change.flatten(1).abs().numpy(), axis=1) for change in (attacked, noisy)]
+    small = sizes[0].max(axis=1) <= 0.5
+    assert small.any() or name in {"one-pixel", "pixle"}  # which replace pixels whole
+    np.testing.assert_allclose(sizes[1][small], sizes[0][small], atol=1e-6)
+    assert (sizes[1] <= sizes[0] + 1e-6).all()
+    np.testing.assert_array_equal((sizes[1] > 1e-6).sum(axis=1), (sizes[0] > 1e-6).sum(axis=1))
+    for row in np.flatnonzero(sizes[0][:, -1] == 0):
+        assert not noisy[row].any()
+    moved = np.flatnonzero(sizes[0][:, -1] > 1e-3)
+    assert len(moved) > 1
+    assert all((noisy[row] != attacked[row]).any() for row in moved)
+
+
+def test_noise_of_an_attacks_size_is_clipped_only_where_no_way_fits_and_belongs_to_the_image() -> None:
+    one = images()
+    one = dataclasses.replace(one, images=torch.full_like(one.images, 0.9))
+    wanted = one.images.clone()
+    wanted[:, 0, 0, 0], wanted[:, 0, 0, 1] = 0.1, 1.0
+    noisy = moved_at_random(one, wanted) - one.images
+    for row in noisy.flatten(1):
+        assert sorted(row[row.abs() > 1e-6].tolist()) in (pytest.approx([-0.8, 0.1]), pytest.approx([-0.8, -0.1]))
+    places = {tuple(row.flatten().abs().topk(2).indices.tolist()) for row in noisy}
+    assert len(places) > 1  # each image has its own
+    again = dataclasses.replace(one, images=one.images[3:5], labels=one.labels[3:5], seeds=one.seeds[3:5])
+    torch.testing.assert_close(moved_at_random(again, wanted[3:5]) - again.images, noisy[3:5], rtol=0, atol=0)
+    grey = dataclasses.replace(one, images=torch.full_like(one.images, 0.4))
+    changed = grey.images.clone()
+    changed[:, 0, 2, 2] = 1.0
+    sizes = (moved_at_random(grey, changed) - grey.images).flatten(1).abs().amax(dim=1)
+    torch.testing.assert_close(sizes, torch.full_like(sizes, 0.6))
+    over = grey.images.clone()
+    over[:, 0, 2, 2] = 1.4  # as no attack makes it: neither way fits
+    sizes = (moved_at_random(grey, over) - grey.images).flatten(1).abs().amax(dim=1)
+    assert sizes.max() <= 0.6 + 1e-6
+
+
+def test_noise_of_an_attacks_size_says_so() -> None:
+    (noise,) = controls((make(attack="cw-l2", target="Mass"),))
+    assert str(noise.condition) == "cw-l2(target=Mass, as_noise=True, steps=100)"
+    assert str(noise.condition.noise_of) == str(make(attack="cw-l2", target="Mass").condition)
+    assert make(attack="cw-l2", target="Mass").condition.noise_of is None
+    assert str(noise.seeded_as) == "cw-l2(target=Mass, steps=100)"
+    assert noise.describe().endswith("goes to a random place with a random sign, the control of equal size")
+    assert "random" not in make(attack="cw-l2", target="Mass").describe()

@@ -35,3 +35,31 @@ def test_a_control_has_the_kind_of_strength_of_its_attack() -> None:
     noise = control_of(view, attack)
     assert noise is not None
     assert control_of(view, replace(attack, strength_name="side")) is None
+
+
+def test_the_control_of_an_attack_without_a_strength_is_the_noise_of_its_own_size() -> None:
+    plain = results(TYPICAL)
+    primary = plain.primary_condition
+    renamed = {
+        primary: "cw-l2(target=Mass, steps=100)",
+        "noise(eps=1/255)": "cw-l2(target=Mass, as_noise=True, steps=100)",
+        "noise(eps=2/255)": "deepfool(target=Mass, as_noise=True, steps=50)",
+    }
+    conditions = tuple(
+        {**one, "name": renamed[one["name"]], "series": renamed[one["name"]], "strength_name": None, "strength": None}
+        if one["name"] in renamed
+        else one
+        for one in plain.conditions
+    )
+    found = replace(plain, conditions=conditions, primary_condition=renamed[primary])
+    view = View.of(found, images=None)
+    assert view.control == renamed["noise(eps=1/255)"]
+    assert view.primary_series is not None
+    beside = control_of(view, view.primary_series)
+    assert beside is not None
+    assert beside.conditions == (renamed["noise(eps=1/255)"],)
+    others = tuple(one for one in conditions if one["name"] != renamed["noise(eps=1/255)"])
+    without = View.of(replace(found, conditions=others), images=None)
+    assert without.control is None
+    assert without.primary_series is not None
+    assert control_of(without, without.primary_series) is None

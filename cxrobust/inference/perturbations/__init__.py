@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrobust.conditions import UNTIL_WRONG_AT, Condition, format_value
+from cxrobust.conditions import AS_NOISE, UNTIL_WRONG_AT, Condition, format_value
 from cxrobust.registry import Registry
 from cxrobust.study.sections import Section
 
@@ -41,7 +41,7 @@ class Batch:
 
 UNSAID = frozenset({"attack", "corruption", "control", "rungs"})
 """Fields that no condition's text shows."""
-ALWAYS_SILENT = (UNTIL_WRONG_AT, "text", "made_on")
+ALWAYS_SILENT = (UNTIL_WRONG_AT, "text", "made_on", AS_NOISE)
 """Fields that a condition's text leaves out while they have their default, whatever its class says."""
 
 
@@ -97,6 +97,24 @@ class Perturbation(Section):
         return [one.perturb(batch, model) for one in (*weaker, self)]
 
     @property
+    def is_control(self) -> bool:
+        """Whether it is random noise of the size of an attack."""
+        return self.kind == "noise"
+
+    @property
+    def seeded_as(self) -> Condition:
+        """The condition by which images get their seeds: its own."""
+        return self.condition
+
+    def own_control(self) -> "Perturbation | None":
+        """Return the random noise of equal size that goes beside it, where it says `control = true`; else None."""
+        if not vars(self).get("control", False):
+            return None
+        return perturbation[self.control_noise].model_validate(
+            {"attack": self.control_noise, self.strength: vars(self)[self.strength]}
+        )
+
+    @property
     def has_one_image(self) -> bool:
         """Whether all findings are read from one perturbed image."""
         return True
@@ -147,13 +165,7 @@ perturbation: Registry[type[Perturbation]] = Registry("perturbation", package="c
 
 def controls(chosen: Iterable[Perturbation]) -> tuple[Perturbation, ...]:
     """Return the random noise of equal size that goes beside each attack, unless the attack says `control = false`."""
-    return tuple(
-        perturbation[one.control_noise].model_validate(
-            {"attack": one.control_noise, one.strength: vars(one)[one.strength]}
-        )
-        for one in chosen
-        if vars(one).get("control", False)
-    )
+    return tuple(noise for one in chosen if (noise := one.own_control()) is not None)
 
 
 def entry(name: str) -> str:

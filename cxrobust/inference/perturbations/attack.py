@@ -4,14 +4,15 @@ import io
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, field_validator
 
-from cxrobust.conditions import format_value
+from cxrobust.conditions import Condition, format_value
 from cxrobust.errors import StudyError, nearest
 from cxrobust.files import sha256_bytes
 from cxrobust.inference.perturbations import Batch, Perturbation
+from cxrobust.inference.perturbations.noise import moved_at_random
 from cxrobust.study.sections import Epsilon
 
 if TYPE_CHECKING:
@@ -378,7 +379,49 @@ class Minimal(Attack):
     """An attack that looks for the smallest change that flips a finding, without a bound."""
 
     strength: ClassVar[str] = ""
+    code: ClassVar[tuple[str, ...]] = ("cxrobust.inference.perturbations.noise",)
     needs_one: ClassVar[bool] = True
+
+    control: bool = True
+    """Whether random noise that is as large as its change of each image is added to the study."""
+    as_noise: bool = False
+    """Whether that noise takes the place of the change: the change of each pixel goes to a random place, with a random
+    sign."""
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it is random noise of the size of the attack."""
+        return self.as_noise
+
+    @property
+    def seeded_as(self) -> Condition:
+        """The condition by which images get their seeds: the attack's, whose change is made again."""
+        return self._itself().condition
+
+    def own_control(self) -> Self | None:
+        """Return the noise that goes beside it, where it says `control = true` and is none itself; else None."""
+        return self.model_copy(update={"as_noise": True}) if self.control and not self.as_noise else None
+
+    def _itself(self) -> Self:
+        return self.model_copy(update={"as_noise": False})
+
+    def _made(self, batch: Batch, model: "torch.nn.Module", strengths: "Sequence[Attack]") -> "list[torch.Tensor]":
+        if not self.as_noise:
+            return super()._made(batch, model, strengths)
+        return [moved_at_random(batch, found) for found in self._itself()._made(batch, model, (self._itself(),))]
+
+    def _aimed(
+        self, batch: Batch, model: "torch.nn.Module", column: int | None, strengths: "Sequence[Attack]"
+    ) -> "list[torch.Tensor]":
+        if not self.as_noise:
+            return super()._aimed(batch, model, column, strengths)
+        return [
+            moved_at_random(batch, found) for found in self._itself()._aimed(batch, model, column, (self._itself(),))
+        ]
+
+    def _aim(self) -> str:
+        then = "; each pixel’s change then goes to a random place with a random sign, the control of equal size"
+        return super()._aim() + (then if self.as_noise else "")
 
 
 def target_column(target: str, findings: tuple[str, ...]) -> int:

@@ -11,6 +11,9 @@ from cxrobust.study.sections import Epsilon
 if TYPE_CHECKING:
     import torch
 
+AFTER_THE_ATTACK = 1
+"""Beside an image's seed, by which an attack draws, what noise of the attack's size is drawn by."""
+
 
 @perturbation("noise")
 class Noise(Perturbation):
@@ -75,3 +78,22 @@ class EuclideanNoise(Perturbation):
         steps *= self.eps / np.linalg.norm(steps.reshape(len(steps), -1), axis=1).reshape(-1, 1, 1, 1)
         noisy: torch.Tensor = (batch.images + torch.from_numpy(steps).to(batch.images)).clamp(0, 1)
         return noisy
+
+
+def moved_at_random(batch: Batch, perturbed: "torch.Tensor") -> "torch.Tensor":
+    """Return the images of a batch, each changed as much as in `perturbed`, but at random places with random signs.
+
+    The change has the same size in every norm, as long as it stays in [0, 1]: a pixel that would leave it goes the
+    other way, and is clipped where it would leave it that way too, as only a change of more than 0.5 can.
+    """
+    import torch
+
+    clean = batch.images.flatten(1)
+    change = (perturbed.flatten(1) - clean).cpu().numpy()
+    for row, seed in zip(change, batch.seeds, strict=True):
+        rng = np.random.default_rng((seed, AFTER_THE_ATTACK))
+        row[:] = rng.permutation(row) * (rng.integers(0, 2, len(row), dtype=np.int8) * 2 - 1)
+    step = torch.from_numpy(change).to(clean)
+    leaves = (clean + step < 0) | (clean + step > 1)
+    moved: torch.Tensor = torch.where(leaves, clean - step, clean + step).clamp(0, 1)
+    return moved.reshape(batch.images.shape)

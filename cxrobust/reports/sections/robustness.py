@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from cxrobust.conditions import parse_condition
 from cxrobust.reports.figures.curves import interval_marks, strength_figure
 from cxrobust.reports.parts import Figure
 from cxrobust.reports.sections import perturbed, section
@@ -26,10 +27,12 @@ def panel_metrics(view: View) -> tuple[str, ...]:
 
 
 def control_of(view: View, series: Series) -> Series | None:
-    """Return the noise series that goes beside an attack, where they share a strength."""
+    """Return the noise series that goes beside an attack, where they share a strength or it has the attack's own size."""
     if series.kind == "noise":
         return None
     noise = view.of_kind("noise")
+    if series.strength_name is None:
+        return next((one for one in noise if str(parse_condition(one.name).noise_of) == series.name), None)
     alike = (one for one in noise if one.strength_name == series.strength_name)
     return next((one for one in alike if set(one.strengths) & set(series.strengths)), None)
 
