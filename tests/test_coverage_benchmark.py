@@ -116,8 +116,8 @@ def test_true_values_of_procedures(load):
     alone = procedures.truths(design)["auroc"]
     expected = [norm.cdf(procedures.SEPARATION[s] / np.sqrt(2)) for s in procedures._strengths()]
     np.testing.assert_allclose(alone, expected, atol=1e-4)
-    several = procedures.truths(replace(design, replicates=3))["auroc"]
-    spread = np.sqrt(2 + procedures.SPREAD**2)  # of a normal deviate and a normal separation together
+    several = procedures.truths(replace(design, replicates=3, spread=0.15))["auroc"]
+    spread = np.sqrt(2 + 0.15**2)  # of a normal deviate and a normal separation together
     np.testing.assert_allclose(
         several, [norm.cdf(procedures.SEPARATION[s] / spread) for s in procedures._strengths()], atol=1e-4
     )

@@ -7,7 +7,7 @@ whole, by `cxrobust.analysis.analyze`, and judged by what stands in their estima
 
 Patients, images and labels are those of scenarios.py. All regimes follow one law, so whatever
 compares two of them is 0 in truth; noise changes no law, an attack takes a part of the separation at each strength.
-Where a regime has replicates, each training run has a separation of its own.
+Where a regime has replicates, each training run has a separation of its own, or all have the same.
 """
 
 import json
@@ -45,8 +45,6 @@ SEPARATION = {0: 1.5, 2: 1.25, 4: 1.0, 8: 0.4}
 """Of positives, by strength of the attack; AUROC has lost half of its margin between the last two."""
 INTERCEPT, SLOPE = 0.1, 1.2
 """Of the logits that regimes tell, in those that would be calibrated."""
-SPREAD = 0.15
-"""Standard deviation of the separation over training runs."""
 METRICS = ("auroc", "accuracy", "brier")
 ALPHA = 0.05
 ALONE: dict[str, Any] = {"subgroups": (), "per_metric": {}, "effect_sizes": (), "sensitivity_analyses": False}
@@ -61,6 +59,8 @@ class Design:
     correlation: float
     prevalence: float
     replicates: int = 1
+    spread: float = 0.0
+    """Standard deviation of the separation over training runs."""
 
     @property
     def conditions(self) -> tuple[str, ...]:
@@ -70,7 +70,7 @@ class Design:
 
 DESIGNS = (
     *(Design(n_patients=n, correlation=0.4, prevalence=p) for n, p in ((200, 0.05), (200, 0.5))),
-    Design(n_patients=200, correlation=0.4, prevalence=0.5, replicates=3),
+    *(Design(n_patients=200, correlation=0.4, prevalence=0.5, replicates=3, spread=s) for s in (0.15, 0.0)),
     Design(n_patients=1000, correlation=0.4, prevalence=0.05),
 )
 
@@ -162,13 +162,14 @@ def judged(design: Design, repetition: int, resamples: int) -> Counter[tuple[str
     for what, hit in [*_covered(found, truth, design), *_bands(found, truth), *_rejected(found)]:
         counts[what, "tried"] += 1
         counts[what, "hits"] += hit
-    if design.replicates == 1:
+    if design.spread == 0:
         family = Family(name="all", metrics=("auroc", "brier"), conditions=design.conditions[-1:], adjust="max-t")
         alike = replace_settings(settings, family)
         by_max_t = analyze(predictions, alike, reference=REGIMES[0], seed=seed).estimates
         p = [e.p_adjusted for e in by_max_t if e.family == "all" and e.p_adjusted is not None]
         counts["any rejected: primary family, max-t", "tried"] += 1
         counts["any rejected: primary family, max-t", "hits"] += min(p) <= ALPHA
+    if design.replicates == 1:
         for what, hit in [
             *_of_recalibration(predictions, settings, seed, design),
             *_of_mcnemar(predictions, settings, seed),
@@ -180,7 +181,16 @@ def judged(design: Design, repetition: int, resamples: int) -> Counter[tuple[str
 
 def _study(design: Design, repetition: int, resamples: int) -> tuple[PredictionSet, AnalysisSection, int]:
     """Return a simulated study, how it is analysed, and the seed of that."""
-    rng = np.random.default_rng([7, design.n_patients, round(100 * design.prevalence), design.replicates, repetition])
+    rng = np.random.default_rng(
+        [
+            7,
+            design.n_patients,
+            round(100 * design.prevalence),
+            design.replicates,
+            round(100 * design.spread),
+            repetition,
+        ]
+    )
     predictions = simulate(design, rng)
     settings = AnalysisSection(
         metrics=METRICS,
@@ -292,7 +302,7 @@ def simulate(design: Design, rng: np.random.Generator) -> PredictionSet:
     common = np.sqrt(0.4) * of_findings()
     for m in range(len(members)):
         of_member = common + np.sqrt(0.4) * of_findings()
-        moved = rng.normal() * SPREAD if design.replicates > 1 else 0.0
+        moved = rng.normal() * design.spread
         for c, strength in enumerate(_strengths()):
             law = law_of(strength, moved)
             evidence = of_member + np.sqrt(0.2) * of_findings() + law.separation * labels
@@ -324,12 +334,12 @@ def law_of(strength: int, moved: float = 0.0) -> Law:
 
 def truths(design: Design) -> dict[str, NDArray[np.float64]]:
     """Return each metric's true value by condition; over training runs, its mean."""
-    key = (design.prevalence, design.replicates > 1)
+    key = (design.prevalence, design.spread)
     if key not in _known:
         moves, weights = np.array([0.0]), np.array([1.0])
-        if design.replicates > 1:  # Gauss and Hermite's quadrature of the normal distribution
+        if design.spread > 0:  # Gauss and Hermite's quadrature of the normal distribution
             nodes, weights = np.polynomial.hermite_e.hermegauss(7)
-            moves, weights = SPREAD * nodes, weights / weights.sum()
+            moves, weights = design.spread * nodes, weights / weights.sum()
         _known[key] = {
             name: np.array(
                 [
@@ -345,7 +355,7 @@ def truths(design: Design) -> dict[str, NDArray[np.float64]]:
     return _known[key]
 
 
-_known: dict[tuple[float, bool], dict[str, NDArray[np.float64]]] = {}
+_known: dict[tuple[float, float], dict[str, NDArray[np.float64]]] = {}
 
 
 def true_value(one: Estimate, truth: Mapping[str, NDArray[np.float64]], design: Design) -> float | None:

@@ -27,7 +27,6 @@ NAMED = {
 def procedures_page(content: Mapping[str, Any]) -> str:
     """Return a page of Markdown: how often whole procedures hold, by design."""
     rows = content["rows"]
-    alone = [row for row in rows if row["design"]["replicates"] == 1]
     parts = [
         "# Whole procedures by simulation",
         "Of simultaneous bands, families of tests, micro averages and worst findings, subgroups, ratios and curves, "
@@ -41,12 +40,14 @@ def procedures_page(content: Mapping[str, Any]) -> str:
         f"({_studies(rows)} of each design: where 95 % is right, a standard error of up to {_error(rows):.1f} %).",
         _table(("right would be 95 %", *map(_designed, rows)), [_line(one, rows) for one in _covered()]),
         _table(
-            ("right would be 5 % (families: at most)", *map(_designed, alone)),
-            [_line(one, alone) for one in _rejected()],
+            ("right would be 5 % (families: at most)", *map(_designed, rows)), [_line(one, rows) for one in _rejected()]
         ),
-        "A study of several training runs draws a separation anew for each run: the truth is the mean over runs, and "
-        "tests, which speak of the runs at hand, are left out. Values of few runs are covered less often than they "
-        "should be, since the spread of few runs is hardly known. A half-margin beyond the greatest strength is not "
+        "A study of several training runs draws a separation anew for each run, with a standard deviation of "
+        f"{_spreads(rows)}, or gives all runs the same; the truth is the mean over all runs that there could be. Where "
+        "runs differ, values of few of them are covered less often than they should be, since the spread of few runs "
+        "is hardly known. Tests speak of the runs at hand: where these are alike, they reject as often as those of "
+        "single runs; where runs differ, the runs at hand do differ between regimes, and a test that finds so counts "
+        "here as one that rejects what is 0 over all runs. A half-margin beyond the greatest strength is not "
         "estimable and not counted. Platt scaling is fitted on the study's own clean images, and the truth is what "
         "maps do that are fitted to four fifths of as many patients, as each fold's is, on average: a study of few "
         "patients pays for fitting, and its interval of what recalibrating gains is of that, not of what the best map "
@@ -130,8 +131,13 @@ def _line(row: Row, rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
 
 def _designed(row: Mapping[str, Any]) -> str:
     design = row["design"]
-    runs = f", {design['replicates']} training runs" if design["replicates"] > 1 else ""
+    kind = " that differ" if design["spread"] > 0 else " alike"
+    runs = f", {design['replicates']} training runs{kind}" if design["replicates"] > 1 else ""
     return f"{design['n_patients']:,} patients, prevalence {100 * design['prevalence']:g} %{runs}"
+
+
+def _spreads(rows: Sequence[Mapping[str, Any]]) -> str:
+    return " or ".join(f"{one:g}" for one in sorted({row["design"]["spread"] for row in rows} - {0}))
 
 
 def _studies(rows: Sequence[Mapping[str, Any]]) -> str:

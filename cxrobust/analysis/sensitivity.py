@@ -6,7 +6,7 @@ of resamples and sign flips. Macro averages alone are estimated, on the clean im
 with at most `RESAMPLES` resamples, or by Student's t where there are more than `MANY_UNITS` patients or images to draw.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -139,14 +139,28 @@ def _base(sample: Sample, metrics: Mapping[str, Metric], primary_condition: str 
     predictions = sample.predictions
     at = 0 if primary_condition is None else predictions.conditions.index(primary_condition)
     weaker = sample.series[at] if any(one.of_sets for one in metrics.values()) else ()
-    needed = sorted({0, at, *weaker})
-    narrowed = replace(
-        predictions,
-        conditions=tuple(predictions.conditions[c] for c in needed),
-        probabilities=predictions.probabilities[:, needed],
-    )
     settings = sample.settings.model_copy(update={"resamples": min(sample.settings.resamples, RESAMPLES), "sets": {}})
+    narrowed = _under(predictions, {0, at, *weaker})
     return replace(_drawn(narrowed, settings, seed=sample.seed), thresholds=sample.thresholds)
+
+
+def _under(predictions: PredictionSet, needed: Set[int]) -> PredictionSet:
+    """Return the predictions under some conditions alone."""
+    kept = sorted(needed)
+    return replace(
+        predictions,
+        conditions=tuple(predictions.conditions[c] for c in kept),
+        probabilities=predictions.probabilities[:, kept],
+    )
+
+
+def _without_weaker(sample: Sample, primary_condition: str | None) -> Sample:
+    """Return the sample under the clean and the primary condition, for metrics that look at no weaker ones."""
+    predictions = sample.predictions
+    at = 0 if primary_condition is None else predictions.conditions.index(primary_condition)
+    narrowed = _under(predictions, {0, at})
+    series = tuple((c,) for c in range(len(narrowed.conditions)))
+    return replace(sample, predictions=narrowed, series=series, _columns={})
 
 
 def _drawn(predictions: PredictionSet, settings: AnalysisSection, *, seed: int) -> Sample:
@@ -216,16 +230,25 @@ class _Macro:
 def _estimates(
     choice: Choice, estimand: Estimand, primary_condition: str | None, reference: str, *, n_draws: int
 ) -> list[Estimate]:
-    [counts] = (one for one in count_findings(choice.sample) if one.name == MACRO)
-    found = list(_macros(choice, estimand, primary_condition, reference))
+    counts = count_findings(choice.sample)
+    [macro] = (one for one in counts if one.name == MACRO)
+    found = list(_macros(choice, counts, estimand, primary_condition, reference))
     tested = _tests(choice, found, n_draws=n_draws)
-    return [_record(choice, one, outcome, counts) for one, outcome in zip(found, tested, strict=True)]
+    return [_record(choice, one, outcome, macro) for one, outcome in zip(found, tested, strict=True)]
 
 
-def _macros(choice: Choice, estimand: Estimand, primary_condition: str | None, reference: str) -> Iterator[_Macro]:
-    predictions: PredictionSet = choice.sample.predictions
+def _macros(
+    choice: Choice,
+    counts: Sequence[FindingCounts],
+    estimand: Estimand,
+    primary_condition: str | None,
+    reference: str,
+) -> Iterator[_Macro]:
+    of_two = _without_weaker(choice.sample, primary_condition)
     for names in grouped(choice.metrics):
-        evaluated = evaluate({name: choice.metrics[name] for name in names}, [choice.sample], pooled=False)
+        sample = choice.sample if any(choice.metrics[name].of_sets for name in names) else of_two
+        predictions = sample.predictions
+        evaluated = evaluate({name: choice.metrics[name] for name in names}, [sample], pooled=False)
         for name in names:
             values = evaluated[name]
             wanted = contrasts_of(
@@ -241,10 +264,10 @@ def _macros(choice: Choice, estimand: Estimand, primary_condition: str | None, r
                     estimand,
                     primary_condition or predictions.conditions[0],
                 ):
-                    yield _macro(choice, name, contrast, values)
+                    yield _macro(choice, counts, name, contrast, values)
 
 
-def _macro(choice: Choice, name: str, contrast: Contrast, values: Values) -> _Macro:
+def _macro(choice: Choice, counts: Sequence[FindingCounts], name: str, contrast: Contrast, values: Values) -> _Macro:
     """Take of a contrast what its macro average needs, so that the values of one metric at a time are in memory."""
     metric = choice.metrics[name]
     draws = _last(draws_of(name, metric, values, contrast))
@@ -260,12 +283,11 @@ def _macro(choice: Choice, name: str, contrast: Contrast, values: Values) -> _Ma
         reason=values.reason(contrast, values.value.shape[2] - 1),
         tested=_named(choice, name, contrast, values, draws) if is_tested else NOTHING,
         has_runs=values.has_runs(contrast),
-        on_thresholds=_on_thresholds(choice, metric, values),
+        on_thresholds=_on_thresholds(choice, counts, metric, values),
     )
 
 
-def _on_thresholds(choice: Choice, metric: Metric, values: Values) -> list[str]:
-    counts = count_findings(choice.sample)
+def _on_thresholds(choice: Choice, counts: Sequence[FindingCounts], metric: Metric, values: Values) -> list[str]:
     thresholds = choice.sample.thresholds if metric.of_decisions else ()
     return note_on_thresholds(thresholds, counts, len(counts) - 1, values.named_left_out)
 

@@ -287,6 +287,20 @@ def test_robust_accuracy_keeps_its_weaker_strengths():
     assert one.estimate == pytest.approx(main(made, "robust-accuracy").estimate, abs=1e-12)
 
 
+def test_other_metrics_are_the_same_beside_one_that_looks_at_weaker_strengths():
+    conditions = ("clean", "pgd(eps=8/255)", "pgd(eps=2/255)", PRIMARY)
+    predictions = make_predictions(seed=4, n_patients=30, conditions=conditions)
+    alone = run(predictions, metrics=("auroc", "accuracy", "ece"), primary_condition=PRIMARY)
+    beside = run(predictions, metrics=("auroc", "accuracy", "ece", "robust-accuracy"), primary_condition=PRIMARY)
+
+    def unadjusted(made):
+        alternatives = (a for a in made.sensitivity if a.estimate.metric != "robust-accuracy")
+        return [replace(a, estimate=replace(a.estimate, p_adjusted=None)) for a in alternatives]
+
+    assert unadjusted(alone) == unadjusted(beside)
+    assert len(unadjusted(alone)) == 15
+
+
 def test_the_least_p_value_of_an_alternative_is_that_of_as_many_sign_patterns_as_the_study_has(predictions):
     """One in 101, of which Bonferroni makes more than 0.05: under attack lora is of one confidence, whatever it was."""
     probabilities = predictions.probabilities.copy()
