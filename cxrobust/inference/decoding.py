@@ -16,7 +16,11 @@ TASK = "decoding images"
 
 
 class NoImageError(DataError):
-    """An image that is needed cannot be had, now and later."""
+    """Images cannot be had, now and later."""
+
+
+class DamagedImageError(DataError):
+    """An image cannot be decoded; others can."""
 
 
 class Decoding:
@@ -40,24 +44,30 @@ class Decoding:
         """
         self._decode, self._finish, self._discard = decode, finish, discard
         self._left = iter(range(n_images))
-        self._ready = np.zeros(n_images, dtype=bool)
-        self._n_ready = 0
+        self._tried = np.zeros(n_images, dtype=bool)
+        self._n_tried = 0
+        self._damaged: dict[int, DataError] = {}
         self._changed = threading.Condition()
-        self._whole = self._stopped = False
+        self._whole = self._ended = self._stopped = False
         self._error: BaseException | None = None
 
     def work(self) -> None:
-        """Decode images until none is left, one failed, or `stop` was called."""
+        """Decode images until none is left or `stop` was called; whoever waits for a damaged one is told."""
         while (row := self._next()) is not None:
+            damage = None
             try:
                 self._decode(row)
-            except BaseException as error:  # whoever waits for an image is told
+            except DataError as error:
+                damage = error
+            except BaseException as error:
                 self._fail(error)
                 return
             with self._changed:
-                self._ready[row] = True
-                self._n_ready += 1
-                last = self._n_ready == len(self._ready)
+                if damage is not None:
+                    self._damaged[row] = damage
+                self._tried[row] = True
+                self._n_tried += 1
+                last = self._n_tried == len(self._tried)
                 self._changed.notify_all()
             if last:
                 self._end()
@@ -67,13 +77,14 @@ class Decoding:
             return None if self._stopped or self._error is not None else next(self._left, None)
 
     def _end(self) -> None:
-        try:
-            self._finish()
-        except BaseException as error:
-            self._fail(error)
-            return
+        if not self._damaged:
+            try:
+                self._finish()
+            except BaseException as error:
+                self._fail(error)
+                return
         with self._changed:
-            self._whole = True
+            self._whole, self._ended = not self._damaged, True
             self._changed.notify_all()
 
     def _fail(self, error: BaseException) -> None:
@@ -86,12 +97,26 @@ class Decoding:
 
         Raises
         ------
+        DamagedImageError
+            Naming one of them that cannot be decoded.
         NoImageError
-            Naming the image, of these or others, that cannot be decoded, or the file that cannot be written.
+            Naming the file that cannot be written.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._is_over or bool(self._ready[rows].all()))
+            self._changed.wait_for(lambda: self._is_over or bool(self._tried[rows].all()))
             self._raise()
+            self._refuse(rows)
+
+    def refuse_damaged(self, rows: NDArray[np.intp]) -> None:
+        """Wait for nothing, and raise where one of these images is known to be damaged.
+
+        Raises
+        ------
+        DamagedImageError
+            Naming it.
+        """
+        with self._changed:
+            self._refuse(rows)
 
     def wait_for_all(self, report: Reporter | None = None) -> None:
         """Return when all images are decoded and `finish` was called.
@@ -99,26 +124,32 @@ class Decoding:
         Raises
         ------
         NoImageError
-            As `wait` does.
+            Naming an image that cannot be decoded, when all others are, or the file that cannot be written.
         """
         with self._changed:
             while not self._changed.wait_for(lambda: self._is_over, timeout=0.2):
                 if report is not None:
-                    report(TASK, self._n_ready, len(self._ready))
+                    report(TASK, self._n_tried, len(self._tried))
             self._raise()
+            if self._damaged:
+                raise NoImageError(str(self._damaged[min(self._damaged)]))
         if report is not None:
-            report(TASK, len(self._ready), len(self._ready))
+            report(TASK, len(self._tried), len(self._tried))
 
     @property
     def _is_over(self) -> bool:
-        return self._whole or self._stopped or self._error is not None
+        return self._ended or self._stopped or self._error is not None
+
+    def _refuse(self, rows: NDArray[np.intp]) -> None:
+        if self._damaged and (damaged := self._damaged.keys() & set(rows.tolist())):
+            raise DamagedImageError(str(self._damaged[min(damaged)]))
 
     def _raise(self) -> None:
         if isinstance(self._error, DataError):
             raise NoImageError(str(self._error)) from self._error
         if self._error is not None:
             raise self._error
-        if self._stopped and not self._whole:
+        if self._stopped and not self._ended:
             raise NoImageError("decoding images was interrupted: run again")
 
     def stop(self) -> None:

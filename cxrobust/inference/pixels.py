@@ -114,6 +114,17 @@ class Pixels:
         if self.decoding is not None:
             self.decoding.wait_for_all(report)
 
+    def refuse_damaged(self, rows: NDArray[np.intp]) -> None:
+        """Wait for nothing, and raise where one of these images is known to be damaged.
+
+        Raises
+        ------
+        DataError
+            Naming it.
+        """
+        if self.decoding is not None:
+            self.decoding.refuse_damaged(rows)
+
     def _wait(self, rows: NDArray[np.intp]) -> None:
         if self.decoding is not None:
             self.decoding.wait(rows)
@@ -167,7 +178,7 @@ def open_pixels(
 
     Images are hashed first, later only those whose files changed, and decoded when no array is of the very same ones.
     With `decoders` that goes on while the first images are used: what is not decoded yet is waited for, and an image
-    that cannot be read is told then.
+    that cannot be read is told to who waits for it, and for all.
 
     Raises
     ------
@@ -176,7 +187,7 @@ def open_pixels(
     """
     digests = hash_images(table, folder=folder, report=report, skip_unreadable=skip_unreadable)
     path = folder / _name(size, digests)
-    if not path.exists():
+    if not path.exists() or (not skip_unreadable and _noted(path, len(table.ids))[1]):  # else it may be readable now
         if decoders is not None:
             return _begun(table, digests, size, path, skip_unreadable, decoders)
         with Decoders() as own:
@@ -188,8 +199,6 @@ def open_pixels(
     if values.shape != (len(table.ids), size, size) or values.dtype != np.uint16:
         raise _damaged(path, f"shape {values.shape}")
     sums, unreadable = _noted(path, len(table.ids))
-    if unreadable and not skip_unreadable:
-        raise DataError(next(iter(unreadable.values())))
     return Pixels(values=values, digests=digests, sums=sums, unreadable=unreadable, path=path.absolute())
 
 
@@ -215,8 +224,8 @@ def _begun(
 ) -> Pixels:
     """Have images decoded into a temporary file beside `path`, which takes its place when it is whole.
 
-    An image that is not any more what was hashed ends that, also where unreadable ones are skipped: the array is named
-    by the hashes. Its hash is forgotten.
+    It does not where an image is damaged, unless unreadable ones are skipped, nor where one is not any more what was
+    hashed: the array is named by the hashes, and that of such an image is forgotten.
     """
     source, unreadable, lost = _source(table), dict[int, str](), set[int]()
     sums = np.full(len(table.ids), zlib.crc32(bytes(2 * size**2)), dtype=np.uint32)
@@ -253,8 +262,10 @@ def _begun(
             levels = np.rint(fit(opened(row)(), size) * WHITE).astype(np.uint16, order="C")
             values[row], sums[row] = levels, zlib.crc32(levels.data)
         except DataError as error:
-            if row in lost or not skip_unreadable:
+            if row in lost:
                 raise
+            if not skip_unreadable:
+                raise DataError(f'{error}, or leave such images out by on_error = "skip" in [compute]') from error
             unreadable[row] = without_folder(str(error), source, row)
 
     def finish() -> None:

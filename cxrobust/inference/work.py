@@ -99,8 +99,8 @@ class Failure:
     may_pass: bool = False
     """Whether trying again may help: memory or a disk was short of something."""
     ends_run: bool = False
-    """Whether it is of no use to go on: a full disk, an image that cannot be decoded, a store that is missing or must
-    not be written, a group of dependencies that is missing, a wrong study file."""
+    """Whether it is of no use to go on: a full disk, images that other machines cannot have, a store that is missing or
+    must not be written, a group of dependencies that is missing, a wrong study file."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -146,6 +146,10 @@ class Worker:
         begun = time.monotonic()
         unit = task.unit
         try:
+            if isinstance(
+                task.part.pixels, Pixels
+            ):  # one that is last in a large shard, before all others are attacked
+                task.part.pixels.refuse_damaged(unit.rows)
             with ledger.running(task.folder, unit.key):
                 runner = self._runner_of(task)
                 for one, reading in zip(task.units, runner.read(task.units, advance), strict=True):

@@ -19,7 +19,7 @@ from cxrobust.errors import DataError
 from cxrobust.files import LEFTOVER
 from cxrobust.inference import images
 from cxrobust.inference.datasets import ImageSource, ImageTable
-from cxrobust.inference.decoding import Decoders
+from cxrobust.inference.decoding import Decoders, NoImageError
 from cxrobust.inference.images import FileImages
 from cxrobust.inference.pixels import Pixels, hash_images, open_pixels
 from cxrobust.progress import silent
@@ -185,6 +185,48 @@ def test_images_are_used_as_soon_as_they_are_decoded(tmp_path: Path) -> None:
             np.testing.assert_array_equal(np.rint(one.batch(rows)[:, 0] * 255), source.levels[rows])
     np.testing.assert_array_equal(open_again(Grey(), tmp_path).values, pixels.values)
     assert not list(tmp_path.glob(f"{LEFTOVER}*"))
+
+
+class Torn(Grey):
+    """Images of which two are damaged."""
+
+    def pixels(self, index: int) -> NDArray[np.float32]:
+        if index in {1, 3}:
+            raise DataError(f"image {index} is torn: get it again")
+        return super().pixels(index)
+
+
+def test_a_damaged_image_is_told_to_who_wants_it_and_all_others_can_be_had(tmp_path: Path) -> None:
+    source, whole = Torn(), np.array([4, 0, 2])
+    with Decoders() as decoders:
+        pixels = open_pixels(table_of(source), size=SIDE, folder=tmp_path, report=silent, decoders=decoders)
+        with pytest.raises(DataError, match="image 3 is torn: get it again, or leave such images out by on_error"):
+            pixels.batch(np.array([4, 3]))
+        np.testing.assert_array_equal(np.rint(pixels.batch(whole)[:, 0] * 255), source.levels[whole])
+        np.testing.assert_array_equal(
+            pixels.part(4, 5, copied=True, here=True).batch(np.array([0])), pixels.batch(whole[:1])
+        )
+        with pytest.raises(NoImageError, match="image 1 is torn"):
+            pixels.wait_for_all()
+        with pytest.raises(NoImageError, match="image 1 is torn"):
+            pixels.part(4, 5, copied=False, here=False)  # for other machines: the whole file
+        pixels.refuse_damaged(whole)
+        with pytest.raises(DataError, match="image 1 is torn"):
+            pixels.refuse_damaged(np.arange(N))
+        assert source.n_decoded == N - 2
+    assert [path.name for path in tmp_path.iterdir()] == ["digests.parquet"]
+
+
+def test_a_run_that_stops_tries_again_what_one_that_skips_could_not_read(tmp_path: Path) -> None:
+    skipped = open_pixels(table_of(Torn()), size=SIDE, folder=tmp_path, report=silent, skip_unreadable=True)
+    assert set(skipped.unreadable) == {1, 3}
+    with pytest.raises(DataError, match="image 1 is torn"):
+        open_pixels(table_of(Torn()), size=SIDE, folder=tmp_path, report=silent)
+    readable = Grey()
+    pixels = open_pixels(table_of(readable), size=SIDE, folder=tmp_path, report=silent)
+    assert readable.n_decoded == N
+    assert not pixels.unreadable
+    np.testing.assert_array_equal(np.rint(pixels.batch(np.arange(N))[:, 0] * 255), readable.levels)
 
 
 def test_what_is_not_decoded_when_a_run_ends_is_thrown_away(tmp_path: Path) -> None:

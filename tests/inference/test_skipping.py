@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from cxrobust.errors import DataError
 from cxrobust.inference import pixels
 from cxrobust.inference.ledger import read_ledger
 from cxrobust.inference.pixels import hash_images
-from cxrobust.predictions import load_predictions
+from cxrobust.predictions import load_predictions, read_unit
 from cxrobust.study import read_study
 
 from .dicoms import write_dicom
@@ -144,9 +145,93 @@ def test_a_mended_image_is_predicted_again_and_no_other_shard(finished: Path, tm
     assert {name: after[name] for name in unit_files(finished / "out")} == unit_files(finished / "out")
 
 
+@pytest.mark.parametrize("executor", ["local", "processes"])
+def test_a_damaged_image_fails_the_units_of_its_shard_by_name_and_no_other(
+    executor: str, finished: Path, tmp_path: Path
+) -> None:
+    path = write_study(tmp_path)
+    keys = f'[compute]\nexecutor = "{executor}"\n' + ("workers = 1\n" if executor == "processes" else "")
+    path.write_text(path.read_text().replace("[compute]\n", keys))
+    image = tmp_path / "images" / "i020.png"  # of the second shard of three
+    whole = image.read_bytes()
+    image.write_bytes(whole[:120])
+    said = (
+        r"i020\.png: the image cannot be decoded .*: get the file again, or leave such images out by on_error = .skip"
+    )
+    with pytest.raises(DataError, match=said + r".*; 12 of 36 units failed") as caught:
+        predicted(path)
+    assert "different errors" not in str(caught.value)
+    found = read_ledger(tmp_path / "out" / "predictions")
+    assert (len(found.done), len(found.failed), found.left, found.running) == (24, 12, (), ())
+    assert all(re.search(said, entry.said) and entry.n_images == 16 for entry in found.failed)
+    assert unit_files(tmp_path / "out").items() < unit_files(finished / "out").items()
+    assert not list((tmp_path / "out" / "predictions" / "cache").glob("pixels-*"))
+    image.write_bytes(whole)
+    path.write_text(path.read_text().replace('"processes"\nworkers = 1', '"local"'))
+    predicted(path)
+    assert unit_files(tmp_path / "out") == unit_files(finished / "out")
+
+
+TWO = """
+[data]
+kind = "pooled"
+size = 20
+[data.match]
+Effusion = { ours = "Effusion", theirs = "Mass" }
+[data.members.ours]
+kind = "folder"
+root = "images"
+labels = "labels.csv"
+[data.members.theirs]
+kind = "folder"
+root = "theirs/images"
+labels = "theirs/labels.csv"
+"""
+
+
+@pytest.mark.parametrize("on_error", ["stop", "skip"])
+def test_a_damaged_image_of_one_data_set_keeps_no_units_of_the_other_from_being_done(
+    on_error: str, tmp_path: Path
+) -> None:
+    path = write_study(tmp_path, n_images=32)
+    write_study(tmp_path / "theirs", n_images=32)
+    text = path.read_text().replace("[compute]\n", f'[compute]\non_error = "{on_error}"\n')
+    alone = text[text.index("[data]") : text.index("[[regimes]]")]
+    path.write_text(text.replace(alone, TWO.lstrip()))
+    image = tmp_path / "images" / "i003.png"  # of the first data set, whose images are decoded first
+    image.write_bytes(image.read_bytes()[:120])
+    if on_error == "skip":
+        found = load_predictions(predicted(path))
+        assert {"ours/i003", "theirs/i003"} & set(found.image_ids) == {"theirs/i003"}
+        assert len(found.image_ids) == 63
+        assert [one[1:3] for one in left_out(tmp_path)] == [("ours/i003", "whose file cannot be read")]
+        return
+    with pytest.raises(DataError, match=r"images/i003\.png: the image cannot be decoded .*; 12 of 48 units failed"):
+        predicted(path)
+    folder = tmp_path / "out" / "predictions"
+    ledger = read_ledger(folder)
+    assert (len(ledger.done), len(ledger.failed)) == (36, 12)
+    assert all("images/i003.png" in entry.said and "get the file again" in entry.said for entry in ledger.failed)
+    done = [read_unit(path) for path in folder.glob("[0-9a-f]*.parquet")]
+    of_theirs = [one for one in done if one.image_ids[0].startswith("theirs/")]
+    assert len(of_theirs) == 24
+    assert {image for one in of_theirs for image in one.image_ids} == {f"theirs/i{k:03}" for k in range(32)}
+
+
+def test_a_damaged_validation_image_keeps_no_unit_of_test_images_from_being_done(tmp_path: Path) -> None:
+    path = write_study(tmp_path)
+    write_validation(tmp_path)
+    (tmp_path / "images" / "v003.png").write_bytes(b"x" * 300)
+    with pytest.raises(DataError, match=r"v003\.png: the file is no PNG.*; 2 of 38 units failed"):
+        predicted(path)
+    found = read_ledger(tmp_path / "out" / "predictions")
+    assert {(entry.part, entry.condition) for entry in found.failed} == {("validation", "clean")}
+    assert len(found.done) == 36
+
+
 @pytest.mark.parametrize("on_error", ["skip", "stop"])
 @pytest.mark.parametrize("comes_back", [True, False])
-def test_an_image_that_vanishes_between_hashing_and_decoding_ends_the_run_and_leaves_nothing_stale(
+def test_an_image_that_vanishes_between_hashing_and_decoding_fails_its_units_and_leaves_nothing_stale(
     on_error: str, *, comes_back: bool, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = skipping(tmp_path)
@@ -160,9 +245,8 @@ def test_an_image_that_vanishes_between_hashing_and_decoding_ends_the_run_and_le
 
     with monkeypatch.context() as patch:
         patch.setattr(pixels, "hash_images", vanishing)
-        with pytest.raises(
-            DataError, match=r"i007\.png: image 'i007' was there when the run began, and cannot be read"
-        ):
+        said = r"i007\.png: image 'i007' was there when the run began, and cannot be read .*; 12 of 36 units failed"
+        with pytest.raises(DataError, match=said):
             predicted(path)
     if comes_back:
         aside.rename(image)
