@@ -108,15 +108,18 @@ def test_units_are_done_before_the_last_image_is_decoded(
 
 
 @pytest.mark.parametrize("keys", [("local",), ("processes", "workers = 1")])
-def test_an_image_found_damaged_during_a_run_ends_it_by_name_and_keeps_what_is_done(
+def test_an_image_found_damaged_during_a_run_fails_the_units_of_its_shard_by_name_and_no_other(
     keys: tuple[str, ...], in_one_process: Path, tmp_path: Path
 ) -> None:
     path, image = with_executor(tmp_path, *keys), tmp_path / "images" / "i039.png"
     whole = image.read_bytes()
     image.write_bytes(whole[:120])
-    with pytest.raises(DataError, match=r"i039\.png: the image cannot be decoded"):
+    with pytest.raises(DataError, match=r"i039\.png: the image cannot be decoded .*; 12 of 38 units failed"):
         predicted(path)
     assert unit_files(tmp_path / "out").items() < unit_files(in_one_process / "out").items()
+    found = read_ledger(tmp_path / "out" / "predictions")
+    assert (len(found.done), len(found.failed), found.left) == (26, 12, ())
+    assert all("i039.png" in entry.said and "get the file again" in entry.said for entry in found.failed)
     assert not list((tmp_path / "out").rglob(f"{LEFTOVER}*"))
     image.write_bytes(whole)
     assert predicted(path) == unit_files(in_one_process / "out")

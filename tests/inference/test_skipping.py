@@ -145,13 +145,8 @@ def test_a_mended_image_is_predicted_again_and_no_other_shard(finished: Path, tm
     assert {name: after[name] for name in unit_files(finished / "out")} == unit_files(finished / "out")
 
 
-@pytest.mark.parametrize("executor", ["local", "processes"])
-def test_a_damaged_image_fails_the_units_of_its_shard_by_name_and_no_other(
-    executor: str, finished: Path, tmp_path: Path
-) -> None:
+def test_a_damaged_image_fails_the_units_of_its_shard_by_name_and_no_other(finished: Path, tmp_path: Path) -> None:
     path = write_study(tmp_path)
-    keys = f'[compute]\nexecutor = "{executor}"\n' + ("workers = 1\n" if executor == "processes" else "")
-    path.write_text(path.read_text().replace("[compute]\n", keys))
     image = tmp_path / "images" / "i020.png"  # of the second shard of three
     whole = image.read_bytes()
     image.write_bytes(whole[:120])
@@ -167,7 +162,6 @@ def test_a_damaged_image_fails_the_units_of_its_shard_by_name_and_no_other(
     assert unit_files(tmp_path / "out").items() < unit_files(finished / "out").items()
     assert not list((tmp_path / "out" / "predictions" / "cache").glob("pixels-*"))
     image.write_bytes(whole)
-    path.write_text(path.read_text().replace('"processes"\nworkers = 1', '"local"'))
     predicted(path)
     assert unit_files(tmp_path / "out") == unit_files(finished / "out")
 
