@@ -1,13 +1,18 @@
 """Corruptions against closed forms; all of them stay in range, grow with severity and belong to the image."""
 
 import itertools
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage, stats
 
 from cxrobust.inference.perturbations import Batch, perturbation
 from cxrobust.inference.perturbations.corruption import every_corruption
+from cxrobust.inference.perturbations.overlays import _drawn, _wire
 from cxrobust.inference.perturbations.sharpness import disc, segment
 
 torch = pytest.importorskip("torch")
@@ -129,7 +134,12 @@ def test_what_is_in_per_cent_of_the_side_is_told_in_pixels_too() -> None:
     assert (blur.state(200), blur.state(64)) == ("3.6 px", "1.15 px")
     assert make("rotation", 2).describe_at(200) == make("rotation", 2).describe()
     of_side = {name for name in NAMES if "pixels of 500" in make(name).describe_at(500)}
-    assert of_side == {"blur", "defocus-blur", "motion-blur", "translation", "cropping"}
+    assert of_side == {"blur", "defocus-blur", "motion-blur", "translation", "cropping", "markers", "tubes-and-wires"}
+    assert (
+        make("markers")
+        .describe_at(200)
+        .endswith("of 4 to 8 % of the image's side (8, 16 pixels of 200) at severities 1 to 5")
+    )
     assert of_side == {name for name in NAMES if "% of" in make(name).describe()}
     assert all(make(name).state(500) and "{" not in make(name).state(500) for name in NAMES)
 
@@ -154,3 +164,49 @@ def test_overlays_only_brighten_and_leave_most_of_the_image(name: str) -> None:
     changed = corrupted(name, 5, image)
     assert (changed >= image - 1e-6).all()
     assert 0.005 < (changed > image + 0.02).mean() < 0.35
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_documentation_states_every_value_and_length(name: str) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "inference.md").read_text(encoding="utf-8")
+    (row,) = (line for line in text.splitlines() if line.startswith(f"| `{name}` |"))
+    numbers = re.findall(r"\d+(?:\.\d+)?", row.split("|")[2])
+    made = make(name)
+    expected = [f"{value:g}" for value in made.values]
+    place = next(k for k in range(len(numbers)) if numbers[k : k + 5] == expected)
+    assert [f"{length:g}" for length in made.lengths] == numbers[place + 5 :][: len(made.lengths)]
+
+
+def test_letters_tubes_and_wires_are_as_large_as_stated() -> None:
+    side = 500
+    black = np.zeros((side, side), dtype=np.float32)
+    heights = []
+    for seed in range(60):
+        rows = np.flatnonzero(corrupted("markers", 1, black, seed).max(axis=1) > 0.3)
+        heights.append((rows[-1] - rows[0] + 1) / side)
+    capitals = 0.7  # of the size of a font, about
+    assert 0.9 * capitals * 0.04 < min(heights) < 0.05 * capitals * 1.1
+    assert 0.9 * capitals * 0.07 < max(heights) < 1.3 * capitals * 0.08  # a comma or colon may stand lower
+    down = np.array([[0.5, 0.0], [0.5, 1.0]])
+    drawn = np.asarray(_drawn((side, side), down, 2.2 / 100).resize((side, side), Image.Resampling.BOX)) / 255
+    np.testing.assert_allclose(drawn.sum(axis=1), 0.022 * side, atol=0.5)
+    areas = []
+    for seed in range(40):
+        layer = _wire(black, np.random.default_rng(seed)) / 0.7
+        ball = ndimage.binary_opening(layer > 0.5, structure=np.ones((7, 7)))  # what is wider than the wire
+        areas.append(ball.sum())
+    across = 2 * np.sqrt(np.median(areas) / np.pi) / side
+    assert across == pytest.approx(0.036, rel=0.1)
+
+
+def test_the_angle_of_motion_is_drawn_evenly() -> None:
+    point = np.zeros((SIDE, SIDE), dtype=np.float32)
+    point[SIDE // 2, SIDE // 2] = 1
+    angles = []
+    for seed in range(200):
+        rows, columns = np.indices(point.shape) - SIDE // 2
+        line = corrupted("motion-blur", 5, point, seed).astype(float)
+        second = [[(line * a * b).sum() for a in (columns, rows)] for b in (columns, rows)]
+        x, y = np.linalg.eigh(np.array(second))[1][:, -1]
+        angles.append(np.arctan2(y, x) % np.pi)
+    assert stats.kstest(np.array(angles) / np.pi, "uniform").pvalue > 0.01

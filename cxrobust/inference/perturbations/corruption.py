@@ -26,6 +26,8 @@ class Corruption(Perturbation):
     said: ClassVar[str]
     """What is done, in a clause, with {values} where the physical parameter stands, and {pixels} behind the image's
     side where it is in per cent of that."""
+    lengths: ClassVar[tuple[float, ...]] = ()
+    """What {pixels} stands for, in per cent of the image's side; the physical parameter where there are none."""
     stated: ClassVar[str] = "{value}"
     """The physical parameter at one severity, in a few letters: {value}, or {pixels} where it is in per cent of the
     image's side."""
@@ -48,7 +50,7 @@ class Corruption(Perturbation):
 
     def describe_at(self, side: int) -> str:
         """Say the same of images of `side` pixels, in pixels too what is in per cent of it."""
-        pixels = ", ".join(_pixels(value, side) for value in self.values)
+        pixels = ", ".join(_pixels(value, side) for value in self.lengths or self.values)
         return self._described(pixels=f" ({pixels} pixels of {side})")
 
     def state(self, side: int) -> str:

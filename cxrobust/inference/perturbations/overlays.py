@@ -13,6 +13,12 @@ from cxrobust.inference.perturbations.corruption import Corruption
 MARKERS = ("L", "R", "PORTABLE", "AP", "SUPINE", "ERECT", "07:45", "SEMI-UPRIGHT", "ICU 3", "90 kV")
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom."""
+TEXT = (4.0, 8.0)
+"""Least and greatest size of the font, in per cent of the image's side; so are the widths that follow."""
+TUBE = (1.2, 2.2)
+WIRE = 0.5
+ELECTRODE = 3.6
+"""Across."""
 FINER = 4
 """Lines are drawn so many times larger and averaged, so that they have smooth edges."""
 
@@ -23,7 +29,11 @@ class Markers(Corruption):
 
     corruption: Literal["markers"]
     values: ClassVar[tuple[float, ...]] = (1, 2, 3, 4, 6)
-    said: ClassVar[str] = "{values} bright markers or pieces of text along the borders"
+    lengths: ClassVar[tuple[float, ...]] = TEXT
+    said: ClassVar[str] = (
+        "{values} bright markers or pieces of text along the borders, in letters of "
+        f"{TEXT[0]:g} to {TEXT[1]:g} % of the image's side{{pixels}}"
+    )
     stated: ClassVar[str] = "{value} written"
 
     def corrupt(self, image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
@@ -32,7 +42,7 @@ class Markers(Corruption):
         layer = Image.new("L", (width * FINER, height * FINER), 0)
         pen, taken = ImageDraw.Draw(layer), list[Box]()
         for text in map(str, rng.choice(MARKERS, size=int(self.value), replace=False)):
-            font = ImageFont.load_default(size=FINER * height * rng.uniform(0.04, 0.08))
+            font = ImageFont.load_default(size=FINER * height * rng.uniform(*TEXT) / 100)
             left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
             box = _place(layer.size, (right - left, bottom - top), taken, is_letter=len(text) == 1, rng=rng)
             pen.text((box[0] - left, box[1] - top), text, fill=255, font=font)
@@ -46,7 +56,11 @@ class TubesAndWires(Corruption):
 
     corruption: Literal["tubes-and-wires"]
     values: ClassVar[tuple[float, ...]] = (1, 2, 3, 5, 8)
-    said: ClassVar[str] = "{values} drawn tubes or wires over the chest"
+    lengths: ClassVar[tuple[float, ...]] = (*TUBE, WIRE, ELECTRODE)
+    said: ClassVar[str] = (
+        f"{{values}} drawn tubes, {TUBE[0]:g} to {TUBE[1]:g} % of the image's side wide, or wires, {WIRE:g} % wide "
+        f"with an electrode of {ELECTRODE:g} % across, over the chest{{pixels}}"
+    )
     stated: ClassVar[str] = "{value} drawn"
 
     def corrupt(self, image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
@@ -80,7 +94,7 @@ def _tube(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.fl
     """Lay a tube from the upper or a side border to somewhere in the middle over the image."""
     start = np.array([rng.uniform(0.3, 0.7), 0.0]) if rng.random() < 0.6 else np.array([rng.choice([0.0, 1.0]), 0.3])
     path = _curve(start, np.array([rng.uniform(0.35, 0.65), rng.uniform(0.4, 0.75)]), rng)
-    width = rng.uniform(0.012, 0.022)
+    width = rng.uniform(*TUBE) / 100
     wall = _drawn(image.shape, path, width)
     line = _drawn(image.shape, path + np.array([width / 3, 0]), width / 5)
     return _laid_over(_laid_over(image, wall, brightness=0.9, opacity=0.25), line, brightness=1.0, opacity=0.6)
@@ -90,8 +104,8 @@ def _wire(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.fl
     """Lay a wire from a border to an electrode over the image."""
     side = rng.choice([0.0, 1.0])
     end = np.array([rng.uniform(0.15, 0.85), rng.uniform(0.15, 0.8)])
-    layer = _drawn(image.shape, _curve(np.array([side, rng.uniform(0.2, 1.0)]), end, rng), 0.005)
-    pen, radius = ImageDraw.Draw(layer), 0.018 * layer.height
+    layer = _drawn(image.shape, _curve(np.array([side, rng.uniform(0.2, 1.0)]), end, rng), WIRE / 100)
+    pen, radius = ImageDraw.Draw(layer), ELECTRODE / 200 * layer.height
     x, y = end[0] * layer.width, end[1] * layer.height
     pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=255)
     return _laid_over(image, layer, brightness=1.0, opacity=0.7)

@@ -46,7 +46,9 @@ class MotionBlur(Corruption):
 
     corruption: Literal["motion-blur"]
     values: ClassVar[tuple[float, ...]] = (1, 2, 3, 4.5, 6)
-    said: ClassVar[str] = "mean along a line of random direction, {values} % of the image's side{pixels} long"
+    said: ClassVar[str] = (
+        "mean along a line at an angle from 0 to 180 degrees, {values} % of the image's side{pixels} long"
+    )
     stated: ClassVar[str] = "{pixels} px"
 
     def corrupt(self, image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
