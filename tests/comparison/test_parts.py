@@ -26,6 +26,7 @@ from cxrobust.reports.view import View
 from cxrobust.reports.words import plain
 
 from ..reports.made import TYPICAL, results
+from ..reports.validators import UNKNOWN_TO_PIKEPDF, found_by_pdfua, found_by_pikepdf
 
 MADE = results(replace(TYPICAL, n_regimes=3, n_findings=2, one_class=False, few=False))
 PRIMARY = MADE.primary_condition
@@ -283,6 +284,12 @@ def test_a_narrow_terminal_shows_every_letter_and_commands_can_be_copied(
     assert "\N{HORIZONTAL ELLIPSIS}" not in said
     text = to_markdown("a", [], [settings(MADE, replace(MADE, provenance=changed_command))])
     assert "cxrobust run next.toml --data-root DATA" in text
+
+
+def test_validators_find_nothing_in_a_comparison(tmp_path: Path):
+    write_comparison(run(MADE, "2025"), run(changed(p_adjusted=0.3)), paired_of(), out=tmp_path, formats=("pdf",))
+    assert found_by_pikepdf(tmp_path / "comparison.pdf") == UNKNOWN_TO_PIKEPDF
+    assert found_by_pdfua(tmp_path / "comparison.pdf") == []
 
 
 def test_the_comparison_is_written_as_markdown_csv_html_and_pdf(tmp_path: Path):

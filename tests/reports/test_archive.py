@@ -10,10 +10,10 @@ import pikepdf
 import pytest
 
 from cxrobust.reports import render
-from cxrobust.reports.document import compose
-from cxrobust.reports.view import View
+from cxrobust.reports.document import Paper
 
-from .made import SMALL, results
+from .documents import Documents
+from .made import SMALL, WHOLE, Made, results
 
 NAMES = {
     "pdfaid": "http://www.aiim.org/pdfa/ns/id/",
@@ -24,11 +24,14 @@ NAMES = {
 }
 
 
+@pytest.fixture(scope="module", params=[(SMALL, "Letter"), (WHOLE, "Letter")], ids=["small", "whole"])
+def study(request: pytest.FixtureRequest) -> tuple[Made, Paper]:
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def document(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pikepdf.Pdf]:
-    folder = tmp_path_factory.mktemp("document")
-    path, _ = render(results(SMALL, images=folder), formats=("pdf",), out=folder, images=folder)
-    with pikepdf.open(path) as pdf:
+def document(study: tuple[Made, Paper], documents: Documents) -> Iterator[pikepdf.Pdf]:
+    with pikepdf.open(documents.of(*study) / "report.pdf") as pdf:
         yield pdf
 
 
@@ -54,15 +57,15 @@ def test_the_document_says_language_title_and_that_it_is_tagged(document: pikepd
     assert all(page.obj.Tabs == pikepdf.Name.S for page in document.pages)
 
 
-def test_bookmarks_are_the_headings_in_order_and_lead_to_their_pages(document: pikepdf.Pdf) -> None:
+def test_bookmarks_are_the_headings_in_order_and_lead_to_their_pages(
+    document: pikepdf.Pdf, study: tuple[Made, Paper], documents: Documents
+) -> None:
     with document.open_outline() as outline:
         (top,) = outline.root
         sections = [(item.title, item.destination) for item in top.children]
         assert top.title == SMALL.title
-    view = View.of(results(SMALL), images=None)
-    assert [title for title, _ in sections if title != "What the images look like"] == [
-        one.section.title for one in compose(view).filled if one.section.title
-    ]
+    filled = documents.composed(study[0]).filled
+    assert [title for title, _ in sections] == [one.section.title for one in filled if one.section.title]
     pages = {page.obj.objgen: k for k, page in enumerate(document.pages)}
     reached = [pages[target[0].objgen] for _, target in sections]
     assert reached == sorted(reached)

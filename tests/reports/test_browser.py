@@ -10,9 +10,11 @@ from typing import Any
 import pypdf
 import pytest
 
-from cxrobust.reports import render
+from cxrobust.reports.document import Paper
+from cxrobust.reports.sections import Kind
 
-from .made import TYPICAL, results
+from .documents import Documents
+from .made import SMALL, TYPICAL, WHOLE, Made
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
@@ -33,10 +35,8 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("report")
-    written = render(results(TYPICAL, images=folder), formats=("html",), out=folder, images=folder)
-    return next(path for path in written if path.name == "report.html").as_uri()
+def report(documents: Documents) -> str:
+    return (documents.of(TYPICAL) / "report.html").as_uri()
 
 
 @pytest.fixture
@@ -83,13 +83,34 @@ def is_rectangular(table: Any) -> bool:
     "page", [(w, s) for w in (PHONE, DESK) for s in ("light", "dark")], indirect=True, ids=lambda p: f"{p[0]}-{p[1]}"
 )
 def test_axe_finds_no_serious_violation(page: Any) -> None:
+    assert not grave_violations(page)
+
+
+@pytest.mark.parametrize(
+    ("made", "paper", "kind"),
+    [
+        pytest.param(SMALL, "Letter", "report", id="small-report"),
+        pytest.param(SMALL, "Letter", "appendix", id="small-appendix"),
+        pytest.param(WHOLE, "Letter", "report", id="whole-report"),
+        pytest.param(WHOLE, "Letter", "appendix", id="whole-appendix"),
+    ],
+)
+def test_axe_finds_no_serious_violation_in_other_studies(
+    made: Made, paper: Paper, kind: Kind, browser: Any, documents: Documents
+) -> None:
+    opened = browser.new_page(viewport={"width": DESK, "height": 800})
+    opened.goto((documents.of(made, paper) / f"{kind}.html").as_uri())
+    assert not grave_violations(opened)
+    opened.close()
+
+
+def grave_violations(page: Any) -> list[tuple[str, str, str, str]]:
     found = axe.Axe().run(page).response["violations"]
-    grave = [
+    return [
         (one["id"], one["impact"], one["nodes"][0]["html"][:200], one["nodes"][0]["failureSummary"][:300])
         for one in found
         if one["impact"] in {"serious", "critical"}
     ]
-    assert not grave
 
 
 @pytest.mark.parametrize("page", [(320, "light"), (PHONE, "light"), (768, "dark"), (DESK, "light")], indirect=True)

@@ -3,7 +3,6 @@
 import io
 import re
 from collections.abc import Iterator
-from functools import cache
 from importlib.resources import files
 from itertools import pairwise
 from operator import itemgetter
@@ -14,12 +13,13 @@ import pypdfium2
 import pytest
 
 from cxrobust.reports.bibliography import WORKS, Citations
-from cxrobust.reports.document import Document, Paper, compose, fill
-from cxrobust.reports.pdf import lay_out, to_pdf
+from cxrobust.reports.document import Paper, compose, fill
+from cxrobust.reports.pdf import to_pdf
 from cxrobust.reports.view import View
 from cxrobust.results import parse_results, results_text
 
-from .made import LARGE, SMALL, TYPICAL, Made, results
+from .documents import Documents
+from .made import SMALL, TYPICAL, WHOLE, Made, results
 
 pytestmark = pytest.mark.long
 
@@ -29,26 +29,15 @@ HEAD, FOOT = 21, 19
 """Margins above and below, in mm."""
 MM = 72 / 25.4
 STUDIES = pytest.mark.parametrize(
-    ("made", "paper"), [(TYPICAL, "A4"), (SMALL, "Letter"), (LARGE, "A4")], ids=["typical", "small", "large"]
+    ("made", "paper"), [(TYPICAL, "A4"), (SMALL, "Letter"), (WHOLE, "Letter")], ids=["typical", "small", "whole"]
 )
 
 Line = tuple[float, float, float, float, str]
 """Left, bottom, right, top in points from the lower left, and the text."""
 
 
-@cache
-def document_of(made: Made) -> Document:
-    return compose(View.of(results(made), images=None))
-
-
-@cache
-def content_of(made: Made, paper: Paper) -> bytes:
-    return lay_out(fill(document_of(made), medium="pdf", paper=paper)).pdf()
-
-
-@cache
-def printed(made: Made, paper: Paper) -> pypdfium2.PdfDocument:
-    return pypdfium2.PdfDocument(content_of(made, paper))
+def printed(documents: Documents, made: Made, paper: Paper) -> pypdfium2.PdfDocument:
+    return pypdfium2.PdfDocument((documents.of(made, paper) / "report.pdf").read_bytes())
 
 
 def lines(page: pypdfium2.PdfPage) -> Iterator[Line]:
@@ -71,9 +60,9 @@ def headings(pdf: pypdfium2.PdfDocument) -> list[tuple[str, int, float]]:
 
 @STUDIES
 def test_pages_have_the_size_that_is_asked_for_and_nothing_is_printed_outside_the_margins(
-    made: Made, paper: Paper
+    made: Made, paper: Paper, documents: Documents
 ) -> None:
-    for page in printed(made, paper):
+    for page in printed(documents, made, paper):
         assert page.get_size() == pytest.approx(SIZES[paper], abs=0.5)
         margin = (page.get_width() - 183 * MM) / 2
         for left, _, right, top, text in lines(page):
@@ -83,8 +72,10 @@ def test_pages_have_the_size_that_is_asked_for_and_nothing_is_printed_outside_th
 
 
 @STUDIES
-def test_each_page_names_its_section_and_its_place_among_the_pages(made: Made, paper: Paper) -> None:
-    pdf = printed(made, paper)
+def test_each_page_names_its_section_and_its_place_among_the_pages(
+    made: Made, paper: Paper, documents: Documents
+) -> None:
+    pdf = printed(documents, made, paper)
     begun: dict[str, int] = {}
     for title, page, _ in headings(pdf):
         begun.setdefault(title, page)
@@ -102,15 +93,17 @@ def test_each_page_names_its_section_and_its_place_among_the_pages(made: Made, p
 
 
 @STUDIES
-def test_a_page_on_which_a_table_goes_on_says_which_and_no_other_does(made: Made, paper: Paper) -> None:
+def test_a_page_on_which_a_table_goes_on_says_which_and_no_other_does(
+    made: Made, paper: Paper, documents: Documents
+) -> None:
     """It goes on where the head of a first column stands above all captions, and is the last that one was seen of.
 
     What follows a number of a table is the group that goes on: where the first row has nothing in its first column.
     """
-    heads = re.findall(r"<caption>.*?</thead>", fill(document_of(made), medium="pdf", paper=paper), re.DOTALL)
+    heads = re.findall(r"<caption>.*?</thead>", documents.html(made, paper), re.DOTALL)
     titles = {re.findall(r"<th scope=\"col\"[^>]*>([^<]+)", one)[0] for one in heads}
     last, found = "", 0
-    for page in printed(made, paper):
+    for page in printed(documents, made, paper):
         height, margin = page.get_height(), (page.get_width() - 183 * MM) / 2
         pieces = [one for one in lines(page) if one[3] > FOOT * MM]
         head = [text for left, bottom, *_, text in pieces if bottom > height - HEAD * MM and left > 100 * MM]
@@ -129,8 +122,8 @@ def test_a_page_on_which_a_table_goes_on_says_which_and_no_other_does(made: Made
 
 
 @STUDIES
-def test_no_page_but_the_last_is_blank_for_more_than_a_fifth(made: Made, paper: Paper) -> None:
-    pdf = printed(made, paper)
+def test_no_page_but_the_last_is_blank_for_more_than_a_fifth(made: Made, paper: Paper, documents: Documents) -> None:
+    pdf = printed(documents, made, paper)
     for page in list(pdf)[:-1]:
         whole = page.get_height() - (HEAD + FOOT) * MM
         drawn = [one.get_bounds()[1] for one in page.get_objects()]
@@ -139,15 +132,19 @@ def test_no_page_but_the_last_is_blank_for_more_than_a_fifth(made: Made, paper: 
 
 
 @STUDIES
-def test_figures_and_tables_stand_in_their_order_each_after_a_paragraph_that_names_it(made: Made, paper: Paper) -> None:
-    html = fill(document_of(made), medium="pdf", paper=paper)
+def test_figures_and_tables_stand_in_their_order_each_after_a_paragraph_that_names_it(
+    made: Made, paper: Paper, documents: Documents
+) -> None:
+    html = documents.html(made, paper)
     said = " ".join(re.findall(r"<(?:p|dd)[ >].*?</(?:p|dd)>", html, re.DOTALL))
     links = re.findall(r"""href="#([\w-]+)">(Figure|Table)\s(\d+)</a>(?: (to|and) (?=<a class="ref"))?""", said)
     named: set[str] = set()
     for (_, what, first, joined), (_, _, second, _) in pairwise([*links, ("", "", "", "")]):
         named |= {f"{what} {one}" for one in range(int(first), int(second if joined == "to" else first) + 1)}
-    assert named == set(document_of(made).numbers.values())
-    downwards = (one for page in printed(made, paper) for one in sorted(lines(page), key=lambda one: -one[3]))
+    assert named == set(documents.composed(made).numbers.values())
+    downwards = (
+        one for page in printed(documents, made, paper) for one in sorted(lines(page), key=lambda one: -one[3])
+    )
     text = "\n".join(text for *_, text in downwards)
     for what in ("Figure", "Table"):
         stand = [int(one) for one in re.findall(rf"^{what}\s(\d+)\.", text, re.MULTILINE)]
@@ -156,8 +153,8 @@ def test_figures_and_tables_stand_in_their_order_each_after_a_paragraph_that_nam
 
 
 @STUDIES
-def test_no_heading_stands_alone_at_the_end_of_a_page(made: Made, paper: Paper) -> None:
-    pdf = printed(made, paper)
+def test_no_heading_stands_alone_at_the_end_of_a_page(made: Made, paper: Paper, documents: Documents) -> None:
+    pdf = printed(documents, made, paper)
     found = headings(pdf)
     assert len(found) > 5
     for title, number, height in found:
@@ -179,8 +176,8 @@ def test_no_name_of_a_list_of_pairs_is_lost_where_a_page_ends(above: int) -> Non
     assert re.sub(r"\s", "", text).count(re.sub(r"\s", "", name)) == 9
 
 
-def test_a_table_over_several_pages_repeats_its_head() -> None:
-    texts = [page.get_textpage().get_text_bounded() for page in printed(TYPICAL, "A4")]
+def test_a_table_over_several_pages_repeats_its_head(documents: Documents) -> None:
+    texts = [page.get_textpage().get_text_bounded() for page in printed(documents, TYPICAL, "A4")]
     metrics = ("AUROC", "Accuracy", "Mean confidence", "ECE", "Brier score")
     first = next(k for k, text in enumerate(texts) if "Every metric of every regime" in text)
     rows = [k for k, text in enumerate(texts[first : first + 2], start=first) if "Difference-in-differences" in text]
@@ -190,8 +187,8 @@ def test_a_table_over_several_pages_repeats_its_head() -> None:
     assert all(held)
 
 
-def test_a_word_that_is_parted_has_a_hyphen_that_search_and_copy_know() -> None:
-    pages = pypdf.PdfReader(io.BytesIO(content_of(SMALL, "A4"))).pages
+def test_a_word_that_is_parted_has_a_hyphen_that_search_and_copy_know(documents: Documents) -> None:
+    pages = pypdf.PdfReader(documents.of(SMALL, "Letter") / "report.pdf").pages
     text = "".join(page.extract_text() for page in pages)
     assert re.search(r"[a-z]{2}-\n[a-z]{2}", text)
     assert "\N{HYPHEN}" not in text
@@ -214,8 +211,8 @@ def test_numbers_of_citations_stay_together() -> None:
         assert "10,11,12,13" in line.replace(" ", ""), width
 
 
-def test_names_of_regimes_are_not_parted() -> None:
-    pages = pypdf.PdfReader(io.BytesIO(content_of(TYPICAL, "A4"))).pages
+def test_names_of_regimes_are_not_parted(documents: Documents) -> None:
+    pages = pypdf.PdfReader(documents.of(TYPICAL) / "report.pdf").pages
     text = "".join(page.extract_text() for page in pages)
     assert text.count("supervised") > 20
     assert text.replace("-\n", "").count("supervised") == text.count("supervised")

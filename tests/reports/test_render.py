@@ -12,8 +12,10 @@ import pytest
 
 from cxrobust.errors import StudyError
 from cxrobust.reports import pdf, render
+from cxrobust.reports.document import Paper
 from cxrobust.reports.view import View
 
+from .documents import Documents
 from .made import CLEAN_ONLY, SMALL, TYPICAL, Made, results
 
 OURS = {"manifest.json", "study.toml", "results.json", "estimates.csv", "environment.txt", "images.zip"}
@@ -29,12 +31,19 @@ def headings(html: str) -> list[str]:
     return [re.sub(r"<[^>]+>", "", one).strip() for one in re.findall(r"<h2[^>]*>(.*?)</h2>", html, flags=re.S)]
 
 
-@pytest.mark.parametrize("made", [SMALL, CLEAN_ONLY, TYPICAL], ids=["one-regime", "clean-only", "typical"])
-def test_both_documents_are_written_and_carry_the_title(made: Made, tmp_path: Path) -> None:
-    written = render(results(made, images=tmp_path), formats=("pdf", "html"), out=tmp_path, images=tmp_path)
-    assert [path.name for path in written] == ["report.pdf", "report.html", "appendix.pdf", "appendix.html"]
-    assert made.title in words_of(written[0])
-    assert made.title in written[1].read_text(encoding="utf-8")
+STUDIES = pytest.mark.parametrize(
+    ("made", "paper"),
+    [(SMALL, "Letter"), (CLEAN_ONLY, "A4"), (TYPICAL, "A4")],
+    ids=["one-regime", "clean-only", "typical"],
+)
+
+
+@STUDIES
+def test_both_documents_carry_the_title(made: Made, paper: Paper, documents: Documents) -> None:
+    folder = documents.of(made, paper)
+    for kind in ("report", "appendix"):
+        assert made.title in words_of(folder / f"{kind}.pdf")
+        assert made.title in (folder / f"{kind}.html").read_text(encoding="utf-8")
 
 
 def test_the_appendix_stands_alone_and_holds_what_reproduces_the_study(tmp_path: Path, drawn: Path) -> None:
@@ -111,11 +120,13 @@ def test_pairs_without_the_reference_change_nothing_in_a_report() -> None:
     assert after.estimates == before.estimates
 
 
-def test_the_same_results_give_the_same_bytes(tmp_path: Path) -> None:
-    made = results(CLEAN_ONLY)
-    first = render(made, formats=("pdf", "html"), out=tmp_path / "first", images=None)
-    second = render(made, formats=("pdf", "html"), out=tmp_path / "second", images=None)
-    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+@STUDIES
+def test_the_same_results_give_the_same_bytes(made: Made, paper: Paper, documents: Documents, tmp_path: Path) -> None:
+    again = results(made, images=tmp_path)
+    written = render(again, formats=("pdf", "html"), out=tmp_path, images=tmp_path, paper=paper)
+    assert [path.name for path in written] == ["report.pdf", "report.html", "appendix.pdf", "appendix.html"]
+    for path in written:
+        assert path.read_bytes() == (documents.of(made, paper) / path.name).read_bytes()
 
 
 def test_the_html_report_fetches_nothing(tmp_path: Path, drawn: Path) -> None:

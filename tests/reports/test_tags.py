@@ -12,12 +12,11 @@ import pikepdf
 import pytest
 
 from cxrobust.reports.archive import archived
-from cxrobust.reports.document import compose, fill
 from cxrobust.reports.pdf import to_pdf
-from cxrobust.reports.view import View
 from cxrobust.verification.pages import steps, words
 
-from .made import TYPICAL, results
+from .documents import Documents
+from .made import TYPICAL
 
 ROWS = "".join(
     f'<tbody><tr><th scope="rowgroup" rowspan="9">Group {k}</th><td>a{k}</td><td rowspan="2">b{k}</td></tr>'
@@ -46,9 +45,8 @@ class Cell:
 
 
 @pytest.fixture(scope="module")
-def typical() -> tuple[str, pikepdf.Pdf]:
-    html = fill(compose(View.of(results(TYPICAL), images=None)), medium="pdf", paper="A4")
-    return html, pikepdf.open(io.BytesIO(archived(to_pdf(html), ())))
+def typical(documents: Documents) -> tuple[str, pikepdf.Pdf]:
+    return documents.html(TYPICAL), pikepdf.open(documents.of(TYPICAL) / "report.pdf")
 
 
 @pytest.fixture(scope="module")
