@@ -16,10 +16,11 @@ from pathlib import Path
 import pypdf
 import pytest
 
+from cxrobust.conditions import parse_condition
 from cxrobust.errors import DataError
 from cxrobust.reports import beside, drawing
 from cxrobust.reports.beside import Beside, Task
-from cxrobust.reports.document import Document, compose, section_bodies
+from cxrobust.reports.document import PARAGRAPH, Document, compose, section_bodies
 from cxrobust.reports.figures.style import MM, ONE_COLUMN, TWO_COLUMNS, Drawing, Files
 from cxrobust.reports.kept import Kept
 from cxrobust.reports.manuscript import write
@@ -31,7 +32,7 @@ from cxrobust.reports.parts import Cell, Column, Figure, Group, Table
 from cxrobust.reports.view import View
 from cxrobust.results import Results, read_results, write_results
 
-from .made import SMALL, Made, results
+from .made import SMALL, TYPICAL, Made, results
 
 MADE = Made(n_regimes=4, n_findings=3, n_severities=1)
 HOSTILE = {
@@ -319,12 +320,74 @@ def test_the_methods_are_one_paragraph_of_what_was_run(tmp_path: Path, monkeypat
     text = (written(typical(), tmp_path, monkeypatch) / "methods.tex").read_text(encoding="utf-8")
     body = text.removeprefix("\n".join(PREAMBLE)).strip()
     assert "\n\n" not in body
-    assert 80 < len(body.split()) < 200
+    perturbations = re.search(r"(Attacks were|The attack was) .*?is in pixels of \[0, 1\]\.", body)
+    assert perturbations is not None
+    assert 80 < len(body.replace(perturbations[0], "").split()) < 200
     assert body.replace("{,}", ",").startswith("The 22,433 images of ")
     assert "22,433 images" in text.replace("{,}", ",").replace("~", " ")
     assert r"\cite{data}" in text
     assert "10,000 resamples of patients" in text.replace("{,}", ",").replace("~", " ")
     assert "sign-flip permutation test by patient, two-sided" in text
+
+
+def attacked(*more: str, **parameters: str) -> Results:
+    """A study with further attacks in place of its noise, and with parameters, as defaults, of every attack."""
+    one = results(replace(TYPICAL, n_regimes=2, n_findings=2, one_class=False, few=False))
+    kept = [c for c in one.conditions if c["kind"] != "noise"]
+    of_all = {key: {"value": value, "given": False} for key, value in parameters.items()}
+    added = [
+        {**kept[1], "name": name, "series": parse_condition(name).series, "strength": parse_condition(name).strength}
+        for name in more
+    ]
+    return replace(
+        one,
+        conditions=tuple({**c, "parameters": of_all} if c["kind"] == "attack" else c for c in [*kept, *added]),
+        estimates=tuple(e for e in one.estimates if "noise(eps" not in (e.condition or "")),
+        flips=(),
+        confidence=(),
+    )
+
+
+def paragraph_of(one: Results) -> tuple[str, list[str]]:
+    """The methods in one paragraph, without marks of citations, and the works that it cites."""
+    body = section_bodies(document(one))[0][PARAGRAPH]
+    cited = re.findall(r"#ref-(\w+)", body)
+    return " ".join(re.sub(r"<sup.*?</sup>|<[^>]+>", "", body).replace("\N{NO-BREAK SPACE}", " ").split()), cited
+
+
+def test_the_paragraph_names_every_attack_and_corruption_with_parameters_and_works() -> None:
+    text, cited = paragraph_of(attacked("square(eps=2/255, queries=100)", "fgsm(eps=1/255)", restarts="3"))
+    done = "what pgd does to an image, with every parameter; restarts = 3"
+    assert (
+        f"Attacks were PGD, 20 steps (ε × 255 = 0.5, 1, 2, 4; {done}); Square attack, queries = 100 "
+        f"(ε × 255 = 2; {done}); and FGSM (ε × 255 = 1; {done}); PGD and FGSM by torchattacks."
+    ) in text
+    assert "Corruptions were Gaussian noise (severity 1; what gaussian-noise does to an image" in text
+    assert "The control" not in text
+    assert {"madry2018", "andriushchenko2020", "goodfellow2015", "kim2020", "hendrycks2019"} <= set(cited)
+
+
+def test_the_paragraph_of_one_attack_of_a_library_and_of_none() -> None:
+    one = attacked()
+    text, cited = paragraph_of(one)
+    assert "The attack was PGD, 20 steps (ε × 255 = 0.5, 1, 2, 4; what pgd does" in text
+    assert ", by torchattacks. Corruptions" in text
+    assert "kim2020" in cited
+    text, cited = paragraph_of(results(replace(SMALL, n_regimes=2)))
+    assert "ttack" not in text
+    assert not {"kim2020", "hendrycks2019"} & set(cited)
+    text, _ = paragraph_of(results(TYPICAL))
+    assert "The control was random noise (ε × 255 = 0.5, 1, 2, 4; what noise does to an image" in text
+
+
+def test_strengths_that_a_corruption_tells_of_itself_are_not_said_twice() -> None:
+    one = results(Made(n_regimes=2, n_findings=2, n_severities=5, one_class=False, few=False))
+    told = "JPEG at quality 75, 50, 30, 15, 7 at severities 1 to 5"
+    text, _ = paragraph_of(
+        replace(one, conditions=tuple({**c, "description": told} if "jpeg" in c["name"] else c for c in one.conditions))
+    )
+    assert f"JPEG compression ({told})" in text
+    assert "contrast (severity 1 to 5; what contrast does" in text
 
 
 def test_files_of_an_earlier_run_go_and_those_of_others_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

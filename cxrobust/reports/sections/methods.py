@@ -1,18 +1,23 @@
 """How estimates, intervals and tests were made, from what the results say of themselves."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from cxrobust.conditions import parse_condition
+from cxrobust.reports.attack_works import BY_TORCHATTACKS, CITED
 from cxrobust.reports.limits import WITHOUT_GRADIENTS
 from cxrobust.reports.sections import section
 from cxrobust.reports.sections.estimands import NAMES
+from cxrobust.reports.sections.perturbations import done_by, further_of, strengths_of
 from cxrobust.reports.sources import names_all_patients, names_no_patient
 from cxrobust.reports.units import in_units
 from cxrobust.reports.view import View
 from cxrobust.reports.words import (
     ADJUSTMENTS,
     INTERVALS,
+    SPACE,
+    condition_words,
     count,
     listed,
     metric_words,
@@ -39,6 +44,15 @@ PRIMARY_TESTS: dict[Estimand, str] = {
 """What the primary family tests, by the estimand that answers the question; values alone are not tested."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Perturbed:
+    """What was done to images, with its parameters, and the works that it is from."""
+
+    words: str
+    told: str
+    keys: tuple[str, ...]
+
+
 @section("methods", order=90, title="Methods", documents=("report", "appendix"))
 def methods(view: View) -> Mapping[str, Any]:
     """Return what the methods' text depends on."""
@@ -46,7 +60,8 @@ def methods(view: View) -> Mapping[str, Any]:
     analysis = results.study["analysis"]
     shown = [e for e in results.find() if e.metric in view.metrics and e.finding != WORST]
     intervals, tests = {e.interval for e in shown if e.interval}, {e.test for e in shown if e.test}
-    attacks = {parse_condition(one.name).name for one in view.of_kind("attack")}
+    attacks = list(dict.fromkeys(parse_condition(one.name).name for one in view.of_kind("attack")))
+    of_library = [condition_words(name) for name in attacks if name in BY_TORCHATTACKS]
     tail = 100 * (1 - view.level) / 2
     return {
         "resamples": analysis["resamples"],
@@ -73,12 +88,27 @@ def methods(view: View) -> Mapping[str, Any]:
         "has_replicates": view.has_replicates,
         "has_perturbations": bool(view.series),
         "has_eps": any(one.strength_name == "eps" for one in view.series),
-        "by_gradients": not attacks <= set(WITHOUT_GRADIENTS),
+        "by_gradients": not set(attacks) <= set(WITHOUT_GRADIENTS),
         "is_perturbed_here": any(one.kind != ELSEWHERE for one in view.series),
         "is_made_elsewhere": any(one.get("family") == ELSEWHERE for one in results.regimes),
-        "attack_names": attacks,
+        "attacks": [(condition_words(name), CITED.get(name, ())) for name in attacks],
+        "by_torchattacks": "all" if len(of_library) == len(attacks) else listed(of_library),
+        "perturbed": {kind: perturbed(view, kind) for kind in ("attack", "corruption", "noise", ELSEWHERE)},
         "alpha": f"{view.alpha:g}",
     }
+
+
+def perturbed(view: View, kind: str) -> list[Perturbed]:
+    """Return every series of perturbations of a kind, with strengths, what it does, and its further parameters."""
+    found = []
+    for one in view.of_kind(kind):
+        strengths, done = strengths_of(one), done_by(view, one)
+        if strengths.replace("severity", "severities").replace(SPACE, " ") in done.replace(SPACE, " "):
+            strengths = ""
+        told = "; ".join(filter(None, (strengths, done, further_of(view, one))))
+        keys = () if kind == ELSEWHERE else CITED.get(parse_condition(one.name).name, ())
+        found.append(Perturbed(words=condition_words(one.name), told=told, keys=keys))
+    return found
 
 
 def _family(view: View, name: str) -> str:

@@ -25,7 +25,7 @@ NOT_OF_IMAGES = {"control"}
 )
 def perturbations(view: View) -> Mapping[str, Any]:
     """Return the table of perturbations."""
-    further = {series.name: _further(view, series) for series in view.series}
+    further = {series.name: further_of(view, series, mark=DEFAULT) for series in view.series}
     columns = [
         Column(title="Perturbation", left=True),
         Column(title="Kind", left=True),
@@ -39,8 +39,8 @@ def perturbations(view: View) -> Mapping[str, Any]:
             rows=(
                 (
                     Cell(text=KINDS.get(series.kind, series.kind)),
-                    Cell(text=_strengths(series)),
-                    Cell(text=told_of(view.conditions[series.conditions[0]].get("description") or "")),
+                    Cell(text=strengths_of(series)),
+                    Cell(text=done_by(view, series)),
                     *([Cell(text=further[series.name])] if any(further.values()) else []),
                 ),
             ),
@@ -54,11 +54,16 @@ def perturbations(view: View) -> Mapping[str, Any]:
     }
 
 
-def _further(view: View, series: Series) -> str:
-    """Write the parameters that are not the strength; a default has its mark, and what follows from others none."""
+def done_by(view: View, series: Series) -> str:
+    """Return what the perturbations of a series do, as they say it; empty where they say nothing."""
+    return told_of(view.conditions[series.conditions[0]].get("description") or "")
+
+
+def further_of(view: View, series: Series, *, mark: str = "") -> str:
+    """Write the parameters that are not the strength; a default has its mark, and what follows from others is left out."""
     parameters: Mapping[str, Any] = view.conditions[series.conditions[0]].get("parameters") or {}
     said = [
-        f"{key.replace('_', SPACE)}{SPACE}={SPACE}{_value(one['value'])}{'' if one['given'] else DEFAULT}"
+        f"{key.replace('_', SPACE)}{SPACE}={SPACE}{_value(one['value'])}{'' if one['given'] else mark}"
         for key, one in parameters.items()
         if key != series.strength_name and key not in NOT_OF_IMAGES and one["value"] is not None
     ]
@@ -69,7 +74,8 @@ def _value(text: str) -> str:
     return {"True": "yes", "False": "no"}.get(text, text)
 
 
-def _strengths(series: Series) -> str:
+def strengths_of(series: Series) -> str:
+    """Write the strengths of a series: `ε × 255 = 1, 2`, `severity 1 to 5`; empty where it has none."""
     if series.strength_name is None:
         return ""
     values = [dict(parse_condition(condition).parameters)[series.strength_name] for condition in series.conditions]
