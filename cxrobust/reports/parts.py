@@ -23,9 +23,9 @@ from cxrobust.reports.words import (
 )
 from cxrobust.results import Estimate
 
-MOST_WHOLE = 16
+MOST_WHOLE = 24
 """Rows of a table that is not torn apart."""
-TALLEST_WHOLE = 90.0
+TALLEST_WHOLE = 92.0
 """Height of its rows, in mm, up to which a table is not torn apart."""
 TALLEST_GROUP = 30.0
 """Height of the rows of a group, in mm, up to which it is not torn apart."""

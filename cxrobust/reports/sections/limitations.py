@@ -8,7 +8,7 @@ from cxrobust.reports.sections import section
 from cxrobust.reports.view import View
 
 
-@section("limitations", order=100, title="Limitations")
+@section("limitations", order=86, title="Limitations")
 def limitations(view: View) -> Mapping[str, Any]:
     """Return the limitations that hold."""
     return {"limits": limits(view)}
