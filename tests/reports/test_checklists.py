@@ -18,7 +18,7 @@ from cxrobust.reports.view import View
 from cxrobust.results import Results
 
 from .documents import Documents
-from .made import CLEAN_ONLY, SMALL, TYPICAL, Made, results
+from .made import CLEAN_ONLY, SMALL, TYPICAL, WHOLE, Made, results
 from .test_attack_checks import CHECK
 
 LATER = {"power", "sensitivity", "flips", "transfer", "attack_checks"}
@@ -209,6 +209,15 @@ def test_the_first_figure_and_table_of_a_section_are_found_by_their_number():
     assert document.first_of("participants", "Figure") == Numbered(key="flow", number="Figure 1")
     assert document.first_of("participants", "") is None
     assert document.first_of("limitations", "Table") is None
+
+
+def test_every_figure_or_table_that_an_item_may_point_to_stands_in_a_whole_report(tmp_path: Path):
+    few = replace(WHOLE, n_regimes=3, n_findings=3)
+    document = compose(View.of(results(few, images=tmp_path), images=tmp_path))
+    everything = Shown(view=document.view, sections=set(sections))
+    places = {one for made in ALL for item in made.items for one in item.reply(everything).places if one.what}
+    assert len(places) > 15
+    assert {one for one in places if document.first_of(one.section, one.what) is None} == set()
 
 
 @pytest.mark.long
