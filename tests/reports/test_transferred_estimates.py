@@ -9,7 +9,7 @@ import pytest
 
 from cxrobust import pipeline
 from cxrobust.reports.manuscript.tables import csv_of
-from cxrobust.reports.sections import sections
+from cxrobust.reports.sections import sections, transfer
 from cxrobust.reports.sections.transfer import sentence, transferred
 from cxrobust.reports.view import View
 from cxrobust.reports.words import plain
@@ -62,7 +62,7 @@ def test_the_strength_is_that_of_most_sources_then_the_primary_then_the_greatest
 def test_every_cell_is_the_estimate_of_who_reads_and_whose_images(with_own: bool) -> None:
     every = [(STRONGEST, name) for name in PLAIN.regimes]
     view = View.of(with_transferred(*every, without=() if with_own else (STRONGEST,)), images=None)
-    (table,) = sections["transfer"].build(view)["tables"]
+    ((table,),) = sections["transfer"].build(view)["tables"]
     rows = list(csv.DictReader(csv_of(table).splitlines()))
     assert [row["Quantity"] for row in rows] == ["AUROC", "change"] * 3
     for k, read in enumerate(PLAIN.regimes):
@@ -83,15 +83,27 @@ def test_every_cell_is_the_estimate_of_who_reads_and_whose_images(with_own: bool
 
 def test_where_few_are_sources_a_column_holds_what_each_regime_reads_of_its_own() -> None:
     view = View.of(with_transferred((STRONGEST, "lora")), images=None)
-    (table,) = sections["transfer"].build(view)["tables"]
+    ((table,),) = sections["transfer"].build(view)["tables"]
     assert [plain(column.title) for column in table.columns] == ["Read by", "Quantity", "Clean", "Itself", "lora"]
     by_itself = [group.rows[1][2].text for group in table.groups]
     of_lora = [group.rows[1][3].text for group in table.groups]
     assert by_itself[2] == of_lora[2]
     assert by_itself[0] != of_lora[0]
     alone = View.of(with_transferred((STRONGEST, "lora"), without=(STRONGEST,)), images=None)
-    (table,) = sections["transfer"].build(alone)["tables"]
+    ((table,),) = sections["transfer"].build(alone)["tables"]
     assert [plain(column.title) for column in table.columns][2:] == ["Clean", "lora"]
+
+
+def test_sources_that_one_table_has_no_room_for_stand_in_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    view = View.of(with_transferred(*((STRONGEST, name) for name in PLAIN.regimes)), images=None)
+    ((whole,),) = sections["transfer"].build(view)["tables"]
+    monkeypatch.setattr(transfer, "MOST_ESTIMATED", 2)
+    ((first, second),) = sections["transfer"].build(view)["tables"]
+    assert (first.key, second.key) == ("transfer-estimates-1", "transfer-estimates-1-2")
+    for place, group in enumerate(whole.groups):
+        for row, cells in enumerate(group.rows):
+            parts = [one.groups[place].rows[row] for one in (first, second)]
+            assert parts[0] + parts[1][2:] == cells  # each with the quantity and the clean images
 
 
 def test_the_sentence_counts_readings_by_other_models_alone() -> None:

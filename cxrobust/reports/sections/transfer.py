@@ -33,7 +33,7 @@ SHADES = 10
 MOST_COLUMNS = 6
 """Models whose images one table has room for."""
 MOST_ESTIMATED = 5
-"""Such models beside the clean images, with intervals; the others stand in estimates.csv."""
+"""Such models beside the clean images, with intervals."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,7 +73,11 @@ def transfer(view: View) -> Mapping[str, Any]:
     return {
         **(_of_checks(view) if _is_checked(view) else {"matrices": ()}),
         "tables": [
-            _estimates_table(view, one, key=f"transfer-estimates-{place}") for place, one in enumerate(found, start=1)
+            tuple(
+                _estimates_table(view, one, some, key=f"transfer-estimates-{place}" + (f"-{part}" if part > 1 else ""))
+                for part, some in enumerate(even_parts(tuple(one.sources), MOST_ESTIMATED), start=1)
+            )
+            for place, one in enumerate(found, start=1)
         ],
         "attacks": [
             {
@@ -83,7 +87,6 @@ def transfer(view: View) -> Mapping[str, Any]:
                 "sentence": sentence(view, one),
                 "has_own": one.own is not None,
                 "has_column": _has_column(view, one),
-                "is_cut": len(one.sources) > MOST_ESTIMATED,
             }
             for one in found
         ],
@@ -205,9 +208,8 @@ def _has_column(view: View, one: Transferred) -> bool:
     return one.own is not None and len(one.sources) < len(view.regimes)
 
 
-def _estimates_table(view: View, one: Transferred, *, key: str) -> Table:
+def _estimates_table(view: View, one: Transferred, shown: Sequence[str], *, key: str) -> Table:
     metric, finding = _metric(view, one), _finding(view, one)
-    shown = tuple(one.sources)[:MOST_ESTIMATED]
     conditions = {
         name: (
             *([one.own or CLEAN] if _has_column(view, one) else []),
@@ -244,7 +246,7 @@ def _estimates_table(view: View, one: Transferred, *, key: str) -> Table:
         Column(title="Quantity", left=True),
         *(Column(title=head, under=f"{percent(view.level)} CI") for head in heads),
     )
-    return Table(key=key, columns=columns, groups=tuple(map(group, view.regimes)), dense=True)
+    return Table(key=key, columns=columns, groups=tuple(map(group, view.regimes)), dense=True, even=True)
 
 
 def harm_of_others(check: Mapping[str, Any]) -> dict[str, float | None]:
