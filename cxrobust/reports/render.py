@@ -214,9 +214,10 @@ def print_again(
         When the PDF's system libraries are missing.
     """
     view = View.of(results, images=images)
+    report: Document | None = None
     pages: Mapping[str, int] = {}
     for one in KINDS[: KINDS.index(kind) + 1]:
         document = compose(view, one, templates=templates)
-        laid_out = lay_out(fill(document, medium="pdf", paper=paper, report_pages=pages))
-        pages = laid_out.pages
+        laid_out = lay_out(fill(document, medium="pdf", paper=paper, report=report, report_pages=pages))
+        report, pages = report or document, laid_out.pages
     return archived(laid_out.pdf(), ()), document
