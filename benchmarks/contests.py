@@ -14,10 +14,13 @@ import torch
 SIZE = 64
 """Pixels a side."""
 ONE, CONFIDENT_MODEL, EVERY = "one finding", "over-confident", "every finding"
+TOGETHER, HIDDEN = "all findings together", "hiding one finding"
 """What attacks are tried on."""
 FINDING = "Cardiomegaly"
 STEPS, QUERIES = 20, 200
 APGD_STEPS = 50
+LENGTH = 24.0
+"""Of the change by an attack that is bounded by its length, in ε."""
 CW_STEPS, CW_SEARCHES, CW_RATE, CW_CONSTANT = 60, 5, 0.01, 0.01
 CONFIDENT = 40.0
 """By what the logits are multiplied to make the model over-confident, which changes no decision."""
@@ -42,10 +45,8 @@ class Contest:
     ours: Callable[[float], Mapping[str, Any]]
     """The study file's table, by ε."""
     peers: Sequence[Peer]
-    confident: bool = False
-    """Whether it is tried on the over-confident model too."""
-    each: bool = True
-    """Whether it is tried on all findings too."""
+    on: tuple[str, ...]
+    """What it is tried on."""
     drawn: frozenset[str] = frozenset()
     """On what it is tried with ten seeds: it draws at random, and takes seconds."""
 
@@ -73,8 +74,8 @@ def torchattacks_of(
     return make
 
 
-def foolbox_of(name: str, *, bounded: bool = True, **settings: Any) -> Callable[[float], Attack]:
-    """Return an attack of Foolbox, of size ε where it is bounded."""
+def foolbox_of(name: str, *, bounded: bool = True, size: float = 1.0, **settings: Any) -> Callable[[float], Attack]:
+    """Return an attack of Foolbox, of so many times ε where it is bounded."""
 
     def make(eps: float) -> Attack:
         library = importlib.import_module("foolbox")
@@ -82,7 +83,7 @@ def foolbox_of(name: str, *, bounded: bool = True, **settings: Any) -> Callable[
         def attack(model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
             wrapped = library.PyTorchModel(model, bounds=(0, 1), device="cpu")
             made = getattr(library.attacks, name)(**settings)
-            found: torch.Tensor = made(wrapped, images, labels, epsilons=eps if bounded else None)[1]
+            found: torch.Tensor = made(wrapped, images, labels, epsilons=size * eps if bounded else None)[1]
             return found
 
         return attack
@@ -100,7 +101,12 @@ def art_of(name: str, *, bounded: bool = True, **settings: Any) -> Callable[[flo
 
         def attack(model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
             estimator = classification.PyTorchClassifier(
-                model, torch.nn.CrossEntropyLoss(), (1, SIZE, SIZE), 2, clip_values=(0.0, 1.0), device_type="cpu"
+                model,
+                torch.nn.CrossEntropyLoss(),
+                (1, SIZE, SIZE),
+                model.n_classes,
+                clip_values=(0.0, 1.0),
+                device_type="cpu",
             )
             size = {"eps": eps} if bounded else {}
             made = getattr(evasion, name)(estimator, batch_size=len(images), **size, **chosen)
@@ -233,7 +239,7 @@ CONTESTS = (
             Peer(package="foolbox", make=foolbox_of("LinfFastGradientAttack")),
             Peer(package="adversarial-robustness-toolbox", make=art_of("FastGradientMethod")),
         ),
-        each=False,
+        on=(ONE, TOGETHER, HIDDEN),
     ),
     Contest(
         name=f"PGD, {STEPS} steps",
@@ -252,8 +258,40 @@ CONTESTS = (
                 ),
             ),
         ),
-        confident=True,
-        drawn=frozenset({ONE, CONFIDENT_MODEL}),
+        on=(ONE, CONFIDENT_MODEL, EVERY, TOGETHER, HIDDEN),
+        drawn=frozenset({ONE, CONFIDENT_MODEL, TOGETHER, HIDDEN}),
+    ),
+    Contest(
+        name=f"PGD of length, {STEPS} steps",
+        ours=lambda eps: {"attack": "pgd-l2", "eps": LENGTH * eps, "steps": STEPS},
+        peers=(
+            Peer(
+                package="torchattacks",
+                make=torchattacks_of(
+                    "PGDL2",
+                    bounded=False,
+                    eps=lambda eps: LENGTH * eps,
+                    alpha=lambda eps: 2.5 * LENGTH * eps / STEPS,
+                    steps=STEPS,
+                ),
+            ),
+            Peer(package="foolbox", make=foolbox_of("L2PGD", size=LENGTH, steps=STEPS, rel_stepsize=2.5 / STEPS)),
+            Peer(
+                package="adversarial-robustness-toolbox",
+                make=art_of(
+                    "ProjectedGradientDescentPyTorch",
+                    bounded=False,
+                    norm=lambda _: 2,
+                    eps=lambda eps: LENGTH * eps,
+                    eps_step=lambda eps: 2.5 * LENGTH * eps / STEPS,
+                    max_iter=STEPS,
+                    num_random_init=1,
+                    verbose=False,
+                ),
+            ),
+        ),
+        on=(ONE, TOGETHER),
+        drawn=frozenset({ONE, TOGETHER}),
     ),
     Contest(
         name=f"Auto-PGD, {APGD_STEPS} steps",
@@ -273,7 +311,7 @@ CONTESTS = (
             ),
             Peer(package="pyautoattack", make=pyautoattack_of("APGDAttack", n_iter=APGD_STEPS, loss="ce")),
         ),
-        confident=True,
+        on=(ONE, CONFIDENT_MODEL, EVERY),
         drawn=frozenset({ONE, CONFIDENT_MODEL}),
     ),
     Contest(
@@ -290,12 +328,14 @@ CONTESTS = (
             ),
             Peer(package="pyautoattack", make=pyautoattack_of("SquareAttack", n_queries=QUERIES)),
         ),
+        on=(ONE, EVERY),
         drawn=frozenset({ONE, EVERY}),
     ),
     Contest(
         name="AutoAttack",
         ours=lambda eps: {"attack": "autoattack-multilabel", "eps": eps, "steps": APGD_STEPS, "queries": QUERIES},
         peers=(Peer(package="pyautoattack", make=autoattack),),
+        on=(ONE, EVERY),
         drawn=frozenset({ONE}),
     ),
 )
@@ -304,10 +344,9 @@ STOPPED = tuple(
         contest,
         name=f"{contest.name}, until wrong",
         ours=lambda eps, of=contest.ours: {**of(eps), "until_wrong_at": 0.5},
-        confident=False,
-        each=False,
+        on=(ONE,),
     )
-    for contest in CONTESTS[2:]
+    for contest in CONTESTS[3:]
 )
 """The same where an image is attacked no further once its decision is wrong, as the packages do."""
 ART, VISION = "adversarial-robustness-toolbox", "torchvision"
@@ -343,7 +382,7 @@ NEAREST = Contest(
             ),
         ),
     ),
-    each=False,
+    on=(ONE,),
 )
 """Of no ε: each image as near as the attack finds one on the other side. torchattacks tries one constant, 1."""
 

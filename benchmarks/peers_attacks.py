@@ -1,9 +1,11 @@
 """Attacks and corruptions as packages of today make them, beside ours: robust accuracy and seconds of one thread.
 
 One small network, trained here for seconds on phantoms, and the same images and ε for all. The packages take one
-softmax over classes, so each gets the network as a model of one finding's two classes, [0, z]; for all findings, which
-no package attacks at once, each finding is attacked alone and read from its own image, by them in a loop over such
-models and here by `target = "each"`. Robust accuracy is the share of decisions (a logit above 0 is present) that are
+softmax over classes, so each gets the network as a model of one finding's two classes, [0, z]. For every finding each
+is attacked alone and read from its own image, by packages in a loop over such models and here by `target = "each"`. For
+all findings together (`target = "all"`) they get it as a model of a class for each combination of findings, whose
+cross-entropy is the sum of ours. Hiding a finding (`goal = "hide"`) is, for two classes, to attack the label "present"
+of every image. Robust accuracy is the share of decisions (a logit above 0 is present) that are
 right; the lower, the stronger the attack; of one that draws at random it is the mean of ten seeds, each of which is
 kept, so that chance is told from strength. Seconds are of the CPU, of attack and prediction of the attacked
 images, with the median of five where that takes less than one. Carlini and Wagner's attack has no ε: the length of the
@@ -20,7 +22,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean, median
@@ -35,11 +37,13 @@ from contests import (
     CORRUPTIONS,
     EVERY,
     FINDING,
+    HIDDEN,
     NEAREST,
     ONE,
     SIZE,
     STEPS,
     STOPPED,
+    TOGETHER,
     Attack,
     Contest,
     Corrupted,
@@ -60,7 +64,7 @@ T = TypeVar("T")
 SEED, SEEDS = 2026, 10
 TURNS = 5
 """How often the search for the least ε and its PGD runs take turns; their seconds are the median."""
-GRID = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+GRID = (0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 RIM = 4
 PACKAGES = ("torch", "torchvision", "torchattacks", "foolbox", "adversarial-robustness-toolbox", "pyautoattack")
 
@@ -83,12 +87,36 @@ class TwoClasses(torch.nn.Module):
 
     def __init__(self, model: torch.nn.Module, column: int) -> None:
         super().__init__()
-        self.view = OneFinding(model, column)
+        self.view, self.n_classes = OneFinding(model, column), 2
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the scores."""
         scores: torch.Tensor = self.view(images).float()
         return scores
+
+
+class JointClasses(torch.nn.Module):
+    """All findings of a model as packages take them: a class for each combination of present findings.
+
+    A combination's score is the sum of the logits of what is present in it, so its cross-entropy is the sum of the
+    findings' own (binary) cross-entropies.
+    """
+
+    def __init__(self, model: torch.nn.Module, n_findings: int) -> None:
+        super().__init__()
+        self.model, self.n_classes = model, 2**n_findings
+        of_bits = torch.arange(self.n_classes)[None, :] >> torch.arange(n_findings)[:, None]
+        self.register_buffer("present", (of_bits & 1).float())
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the scores, (n, n_classes)."""
+        scores: torch.Tensor = self.model(images) @ self.present
+        return scores
+
+    @staticmethod
+    def classes(labels: NDArray[np.int8]) -> torch.Tensor:
+        """Return which combination each row of labels (n, n_findings) is, (n,)."""
+        return torch.from_numpy((labels == 1) @ (1 << np.arange(labels.shape[1])))
 
 
 def timed(work: Callable[[], T]) -> tuple[T, float]:
@@ -132,14 +160,20 @@ class Bench:
     def theirs(self, attack: Attack, columns: Sequence[int], seed: int = 0) -> NDArray[np.float32]:
         """Return the logits of some findings, each under the attack on itself."""
         found = []
-        with warnings.catch_warnings(), seeded(SEED + seed):
-            warnings.simplefilter("ignore")
+        with left_alone(seed):
             for column in columns:
                 model = TwoClasses(self.model, column).eval()
                 labels = torch.from_numpy(self.labels[:, column].astype(np.int64))
                 images = attack(model, self.images.clone(), labels).detach().float()
                 found.append(self._read(images)[:, column])
         return torch.stack(found, dim=1).numpy()
+
+    def theirs_together(self, attack: Attack, seed: int = 0) -> NDArray[np.float32]:
+        """Return the logits of all findings under one attack on them together."""
+        with left_alone(seed):
+            model = JointClasses(self.model, len(self.findings)).eval()
+            images = attack(model, self.images.clone(), JointClasses.classes(self.labels)).detach().float()
+        return self._read(images).numpy()
 
     def right(self, logits: NDArray[np.float32], columns: Sequence[int]) -> float:
         """Return the share of decisions that are right."""
@@ -161,26 +195,67 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def left_alone(seed: int) -> Iterator[None]:
+    """Let a package draw from a seed, and say nothing of its warnings."""
+    with warnings.catch_warnings(), seeded(SEED + seed):
+        warnings.simplefilter("ignore")
+        yield
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trial:
+    """What an attack is tried on, and how each is asked for it."""
+
+    bench: Bench
+    aimed: Bench
+    """The same with the decisions that are attacked as its labels, for packages and for what counts as right."""
+    asked: Mapping[str, str]
+    """Beside an attack's settings, of ours."""
+    columns: Sequence[int]
+    """The findings that are read."""
+    together: bool = False
+
+    @classmethod
+    def on(cls, what: str, bench: Bench) -> "Trial":
+        """Return the trial of a name."""
+        column, every = bench.findings.index(FINDING), range(len(bench.findings))
+        if what == EVERY:
+            return cls(bench=bench, aimed=bench, asked={"target": "each"}, columns=every)
+        if what == TOGETHER:
+            return cls(bench=bench, aimed=bench, asked={"target": "all"}, columns=every, together=True)
+        if what == HIDDEN:
+            present = replace(bench, labels=np.ones_like(bench.labels))
+            return cls(bench=bench, aimed=present, asked={"target": FINDING, "goal": "hide"}, columns=[column])
+        if what == CONFIDENT_MODEL:
+            bench = replace(bench, model=Scaled(bench.model, CONFIDENT))
+        return cls(bench=bench, aimed=bench, asked={"target": FINDING}, columns=[column])
+
+    def ours(self, settings: Mapping[str, Any], seed: int) -> NDArray[np.float32]:
+        """Return the logits under an attack of ours."""
+        return self.bench.ours({**settings, **self.asked}, self.columns, seed)
+
+    def theirs(self, attack: Attack, seed: int) -> NDArray[np.float32]:
+        """Return the logits under an attack of a package."""
+        if self.together:
+            return self.aimed.theirs_together(attack, seed)
+        return self.aimed.theirs(attack, self.columns, seed)
+
+    def right(self, logits: NDArray[np.float32]) -> float:
+        """Return the share of decisions that the attack has left."""
+        return self.aimed.right(logits, self.columns)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--patients", type=int, default=40, help="patients of the test images")
-    parser.add_argument("--eps", type=float, default=2.0, help="size of the attacks, in 1/255")
+    parser.add_argument("--eps", type=float, default=1.0, help="size of the attacks, in 1/255")
     parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     bench = prepare(chosen.patients)
-    eps, column, rows = chosen.eps / 255, bench.findings.index(FINDING), []
-    every = range(len(bench.findings))
-    for contest in (*CONTESTS, *STOPPED):
-        settings = contest.ours(eps)
-        rows += compared(bench, contest, ONE, {**settings, "target": FINDING}, eps, [column])
-        if contest.confident:
-            confident = Bench(
-                model=Scaled(bench.model, CONFIDENT), images=bench.images, labels=bench.labels, findings=bench.findings
-            )
-            rows += compared(confident, contest, CONFIDENT_MODEL, {**settings, "target": FINDING}, eps, [column])
-        if contest.each:
-            rows += compared(bench, contest, EVERY, {**settings, "target": "each"}, eps, every)
+    eps, column, every = chosen.eps / 255, bench.findings.index(FINDING), range(len(bench.findings))
+    rows = [row for one in (*CONTESTS, *STOPPED) for on in one.on for row in compared(bench, one, on, eps)]
     rows += nearest(bench, NEAREST, column)
     clean = bench._read(bench.images).numpy()
     result = {
@@ -205,9 +280,8 @@ def prepare(patients: int) -> Bench:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         model = torch.nn.Sequential(
-            torch.nn.Conv2d(1, 24, 5, stride=4, padding=2), torch.nn.GELU(),
-            torch.nn.Conv2d(24, 48, 3, stride=2, padding=1), torch.nn.GELU(),
-            torch.nn.Flatten(), torch.nn.Linear(48 * (SIZE // 8) ** 2, 64), torch.nn.GELU(),
+            *convolved(1, 8, stride=2), *convolved(8, 16, stride=2), *convolved(16, 24, stride=2), *convolved(24, 24),
+            torch.nn.Flatten(), torch.nn.Linear(24 * (SIZE // 8) ** 2, 64), torch.nn.ReLU(),
             torch.nn.Linear(64, len(table)),
         )  # fmt: skip
     labels = train.labels
@@ -216,7 +290,7 @@ def prepare(patients: int) -> Bench:
         return finetuning.masked_bce(model((train.images[rows] - 0.5) / 0.25), labels[rows])
 
     finetuning.fit(
-        model, loss, Training(epochs=40, learning_rate=2e-3, batch=64, seed=SEED), n_images=len(train),
+        model, loss, Training(epochs=20, learning_rate=2e-3, batch=64, seed=SEED), n_images=len(train),
         parameters=model.parameters(), stage="training", report=silent,
     )  # fmt: skip
 
@@ -237,32 +311,32 @@ def prepare(patients: int) -> Bench:
     )
 
 
+def convolved(before: int, after: int, *, stride: int = 1) -> tuple[torch.nn.Module, ...]:
+    """Return a layer that bends: where a network is all but linear within ε, one step does what many do."""
+    layer = torch.nn.Conv2d(before, after, 3, stride=stride, padding=1)
+    return layer, torch.nn.BatchNorm2d(after), torch.nn.ReLU()
+
+
 def drawn(split: str, patients: int) -> tuple[LabelledImages, tuple[str, ...]]:
     settings = {"kind": "phantoms", "patients": patients, "seed": SEED, "split": split, "domain": "b", "size": SIZE}
     table = Phantoms.model_validate(settings).table()
     return finetuning.read_examples(table, size=SIZE, report=silent, stage="drawing"), table.findings
 
 
-def compared(
-    bench: Bench,
-    contest: Contest,
-    on: str,
-    settings: Mapping[str, Any],
-    strength: float,
-    columns: Sequence[int],
-) -> list[dict[str, Any]]:
+def compared(bench: Bench, contest: Contest, on: str, eps: float) -> list[dict[str, Any]]:
     """Return a row for ours and one for each package: seconds of one seed, strength of ten where it draws."""
-    under: dict[str, Callable[[int], NDArray[np.float32]]] = {"cxrobust": partial(bench.ours, settings, columns)}
+    trial = Trial.on(on, bench)
+    under: dict[str, Callable[[int], NDArray[np.float32]]] = {"cxrobust": partial(trial.ours, contest.ours(eps))}
     for peer in contest.peers:
         try:
-            under[peer.package] = partial(bench.theirs, peer.make(strength), columns)
+            under[peer.package] = partial(trial.theirs, peer.make(eps))
         except ImportError as error:
             print(f"{peer.package}: {error}: skipped")
     rows: list[dict[str, Any]] = []
     for package, read in under.items():
         logits, seconds = timed(partial(read, 0))
         others = [read(seed) for seed in range(1, SEEDS if on in contest.drawn else 1)]
-        rights = [bench.right(one, columns) for one in (logits, *others)]
+        rights = [trial.right(one) for one in (logits, *others)]
         ratio = seconds / rows[0]["seconds"] if rows else None
         drawn = {"rights": rights} if others else {}
         rows.append({**row(contest, on, package, fmean(rights), seconds, ratio), **drawn})

@@ -212,8 +212,8 @@ def bench(benchmark: ModuleType) -> object:
 
 @attacks
 def test_multi_label_attacks_have_a_row_of_every_finding(benchmark):
-    each = {one.name.split(",")[0]: one.each for one in benchmark.CONTESTS}
-    assert each == {"FGSM": False, "PGD": True, "Auto-PGD": True, "Square": True, "AutoAttack": True}
+    names = {one.name.split(",")[0] for one in benchmark.CONTESTS if benchmark.EVERY in one.on}
+    assert names == {"PGD", "Auto-PGD", "Square", "AutoAttack"}
     assert {one.package for one in benchmark.NEAREST.peers} == {
         "torchattacks",
         "foolbox",
@@ -235,17 +235,50 @@ def test_strength_is_the_mean_of_ten_seeds_where_an_attack_draws(benchmark, benc
 
     seen: list[tuple[float, int, int]] = []
     peer = benchmark.Peer(package="a", make=lambda _: drawn)
-    contest = replace(benchmark.CONTESTS[3], peers=(peer,))
-    settings = {**contest.ours(2 / 255), "target": benchmark.FINDING}
-    ours, theirs = benchmark.compared(bench, contest, benchmark.ONE, settings, 2 / 255, [0])
+    (square,) = (one for one in benchmark.CONTESTS if one.name.startswith("Square"))
+    contest = replace(square, peers=(peer,))
+    ours, theirs = benchmark.compared(bench, contest, benchmark.ONE, 2 / 255)
     assert [told[1:] for told in seen] == [(benchmark.SEED + seed, benchmark.SEED + seed) for seed in range(10)]
     assert theirs["rights"] == [0.5 if told[0] < 0.5 else 1.0 for told in seen]
     assert len(set(theirs["rights"])) == 2
     assert theirs["right"] == pytest.approx(sum(theirs["rights"]) / 10)
     assert ours["rights"] == [1.0] * 10  # both are further from the boundary than 2/255
     assert (ours["ratio"], theirs["ratio"]) == (None, 1.0)
-    once, _ = benchmark.compared(bench, contest, benchmark.CONFIDENT_MODEL, settings, 2 / 255, [0])
+    once, _ = benchmark.compared(bench, contest, benchmark.CONFIDENT_MODEL, 2 / 255)
     assert "rights" not in once
+
+
+@attacks
+def test_combinations_of_findings_have_the_cross_entropy_of_the_findings_together(benchmark, bench):
+    torch = pytest.importorskip("torch")
+    logits = torch.tensor([[0.3, -2.0, 1.5], [-0.7, 0.1, 4.0]])
+    labels = np.array([[1, 0, 1], [0, 0, 1]], np.int8)
+    joint = benchmark.JointClasses(torch.nn.Identity(), 3)
+    assert joint.n_classes == 8
+    classes = benchmark.JointClasses.classes(labels)
+    assert classes.tolist() == [0b101, 0b100]
+    found = torch.nn.functional.cross_entropy(joint(logits), classes, reduction="none")
+    own = torch.nn.functional.binary_cross_entropy_with_logits(
+        logits, torch.from_numpy(labels).float(), reduction="none"
+    )
+    torch.testing.assert_close(found, own.sum(dim=1))
+
+
+@attacks
+def test_hiding_a_finding_counts_where_it_is_still_present(benchmark, bench, monkeypatch):
+    """Of images at 0.5 and 0.7, 0.6 and more is present: one is, whatever their labels; a change of 0.2 hides it."""
+    monkeypatch.setattr(benchmark, "timed", lambda work: (work(), 2.0))
+    asked = []
+
+    def darken(model: object, images: object, labels: object) -> object:
+        asked.append(labels.tolist())
+        return images - 0.2
+
+    contest = replace(benchmark.CONTESTS[0], peers=(benchmark.Peer(package="a", make=lambda _: darken),))
+    ours, theirs = benchmark.compared(bench, contest, benchmark.HIDDEN, 0.05)
+    assert (ours["right"], theirs["right"], asked) == (0.5, 0.0, [[1, 1]])
+    stronger, _ = benchmark.compared(bench, contest, benchmark.HIDDEN, 0.2)
+    assert stronger["right"] == 0
 
 
 @attacks
