@@ -13,7 +13,7 @@ change that flips a decision is told, the lower, the stronger. Last comes our se
 of bare torchattacks at each ε. A package that is not there is skipped by name.
 
     uv pip install --target .peers --no-deps --group peers
-    PYTHONPATH=.peers python benchmarks/peers_attacks.py --patients 26 --out benchmarks/results/attacks.json
+    PYTHONPATH=.peers python benchmarks/peers_attacks.py --patients 20 --out benchmarks/results/attacks.json
 """
 
 import argparse
