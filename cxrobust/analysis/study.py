@@ -1,6 +1,6 @@
 """From predictions to estimates: every metric, estimand, regime, condition and finding of a study."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -372,7 +372,7 @@ def _confidence(sample: Sample, primary: str | None) -> tuple[ConfidenceSpread, 
 
 def _flips(sample: Sample, primary: str | None, *, reference: str) -> tuple[Flips, ...]:
     """Flip matrices under the primary condition, and under random noise of its size, all findings pooled."""
-    conditions = [] if primary is None else [primary, *_noise_of_size(primary, sample.predictions.conditions)]
+    conditions = [] if primary is None else [primary, *_noise_of_size(primary, sample.predictions)]
     found: list[Flips] = []
     for condition in conditions:
         tallies = in_threads(
@@ -389,10 +389,14 @@ def _flips(sample: Sample, primary: str | None, *, reference: str) -> tuple[Flip
     return tuple(found)
 
 
-def _noise_of_size(condition: str, conditions: Sequence[str]) -> list[str]:
-    """Return the random noise of the size of an attack, where there is some."""
+def _noise_of_size(condition: str, predictions: PredictionSet) -> list[str]:
+    """Return the random noise of the size of an attack, where there is some: as recorded, else by the names."""
+    of_it = (one for one in predictions.index.get("conditions", ()) if one["name"] == condition)
+    described: Mapping[str, object] = next(of_it, {})
+    if "control" in described:
+        return [name for name in predictions.conditions if name == described["control"]]
     attack = parse_condition(condition)
-    parsed = {name: parse_condition(name) for name in conditions}
+    parsed = {name: parse_condition(name) for name in predictions.conditions}
     own = [name for name, one in parsed.items() if one.noise_of == attack]
     if own or attack.strength_name != "eps" or attack.name == "noise":
         return own

@@ -1,6 +1,7 @@
 """What the index of a folder of predictions says of images, regimes, conditions and units."""
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,16 @@ def describe_condition(condition: Condition, planned: Plan) -> dict[str, Any]:
         "kind": elsewhere if perturbation is None else "noise" if perturbation.is_control else perturbation.kind,
         "description": _description(perturbation, planned.study.data.size),
         "parameters": {} if perturbation is None else perturbation.every_parameter(),
+        **({} if perturbation is None else {"control": noise_beside(perturbation, made)}),
     }
+
+
+def noise_beside(perturbation: Perturbation, made: Mapping[str, Perturbation]) -> str | None:
+    """Name the condition of the random noise of an attack's size, in its norm, where the study has it."""
+    if "control" not in type(perturbation).model_fields:
+        return None
+    noise = perturbation.model_copy(update={"control": True}).own_control()
+    return str(noise.condition) if noise is not None and str(noise.condition) in made else None
 
 
 def _description(perturbation: Perturbation | None, side: int) -> str:

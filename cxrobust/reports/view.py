@@ -164,8 +164,10 @@ class View:
 
     @property
     def control(self) -> str | None:
-        """The noise condition of the same size as the primary attack."""
+        """The noise condition of the same size as the primary attack: as recorded, else by the strength."""
         own = self.conditions[self.primary] if self.primary else {}
+        if "control" in own:
+            return next((name for name in self.conditions if name == own["control"]), None)
         strength, named = own.get("strength"), own.get("strength_name")
         noise = {name: one for name, one in self.conditions.items() if one["kind"] == "noise"}
         if strength is None:

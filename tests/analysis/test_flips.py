@@ -1,5 +1,7 @@
 """Flip matrices against plain loops, and where nothing flips against Wilson's interval by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -86,6 +88,16 @@ def test_where_nothing_flips_the_interval_is_wilsons_of_the_patients():
     assert newly_missed.ci_high == pytest.approx(z**2 / (3 + z**2))  # 0 of 3 patients
     missed_before = one.cells[CELLS.index((1, 0, 0))]
     assert (missed_before.n, missed_before.share, missed_before.ci_low, missed_before.interval) == (0, None, None, None)
+
+
+def test_noise_is_that_which_is_recorded_for_the_attack():
+    conditions = ("clean", "noise(eps=0.5)", "pgd-l2(eps=0.5)", "noise-l2(eps=0.5)")
+    attack, settings = conditions[2], make_settings(metrics=("flip-rate",), primary_condition=conditions[2])
+    for recorded in (conditions[3], None):
+        index = {"conditions": [{"name": attack, "control": recorded}]}
+        predictions = replace(make_predictions(seed=2, conditions=conditions), index=index)
+        found = analyze(predictions, settings, reference="supervised", seed=1)
+        assert {one.condition for one in found.flips} == {attack, recorded} - {None}
 
 
 @pytest.mark.parametrize(

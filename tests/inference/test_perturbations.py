@@ -5,6 +5,7 @@ import pytest
 
 from cxrobust.conditions import parse_condition
 from cxrobust.errors import StudyError
+from cxrobust.inference.described import noise_beside
 from cxrobust.inference.perturbations import Batch, controls, perturbation
 
 torch = pytest.importorskip("torch")
@@ -106,6 +107,17 @@ def test_noise_of_each_size_goes_beside_attacks_once() -> None:
         make(attack="fgsm", eps=1 / 255, control=False),
     )
     assert {str(one.condition) for one in controls(attacks)} == {"noise(eps=4/255)"}
+
+
+def test_the_noise_of_an_attack_is_that_of_its_norm_and_size_whoever_asked_for_it() -> None:
+    own, smaller = make(attack="noise-l2", eps=0.5), make(attack="noise-l2", eps=0.25)
+    others = (make(attack="noise", eps=0.5), smaller, own)
+    made = {str(one.condition): one for one in others}
+    attack = make(attack="pgd-l2", eps=0.5, control=False)
+    assert noise_beside(attack, made) == "noise-l2(eps=0.5)"
+    assert noise_beside(make(attack="pgd", eps=0.5), made) == "noise(eps=0.5)"
+    assert noise_beside(make(attack="pgd", eps=0.25), made) is None
+    assert [noise_beside(one, made) for one in others] == [None] * 3
 
 
 def test_the_condition_is_the_parameters_as_the_report_writes_them() -> None:

@@ -37,6 +37,21 @@ def test_a_control_has_the_kind_of_strength_of_its_attack() -> None:
     assert control_of(view, replace(attack, strength_name="side")) is None
 
 
+def test_the_control_of_an_attack_is_the_noise_that_the_study_records_for_it() -> None:
+    plain = results(TYPICAL)
+    noise = [one["name"] for one in plain.conditions if one["kind"] == "noise"]
+    for recorded in (noise[0], noise[-1], None):
+        conditions = tuple(
+            {**one, "control": recorded} if one["name"] == plain.primary_condition else one for one in plain.conditions
+        )
+        view = View.of(replace(plain, conditions=conditions), images=None)
+        assert view.control == recorded
+        assert view.primary_series is not None
+        beside = control_of(view, view.primary_series)
+        assert (beside is None) == (recorded is None)
+        assert beside is None or recorded in beside.conditions
+
+
 def test_the_control_of_an_attack_without_a_strength_is_the_noise_of_its_own_size() -> None:
     plain = results(TYPICAL)
     primary = plain.primary_condition

@@ -31,6 +31,10 @@ def control_of(view: View, series: Series) -> Series | None:
     if series.kind == "noise":
         return None
     noise = view.of_kind("noise")
+    own = [view.conditions[name] for name in series.conditions]
+    if any("control" in one for one in own):
+        wanted = {one.get("control") for one in own}
+        return next((one for one in noise if wanted & set(one.conditions)), None)
     if series.strength_name is None:
         return next((one for one in noise if str(parse_condition(one.name).noise_of) == series.name), None)
     alike = (one for one in noise if one.strength_name == series.strength_name)
