@@ -108,9 +108,9 @@ def run(command: list[str]) -> str:
 def made_results(name: str, folder: Path) -> dict[str, int]:
     """Write results of a study's size as an analysis would, and return the size."""
     sys.path.insert(0, str(ROOT / "tests"))
-    from reports.made import LARGE, Made, results
+    from reports.made import WHOLE, Made, results
 
-    made = LARGE if name == "large" else Made(n_regimes=6, n_findings=6, more_attacks=True)
+    made = WHOLE if name == "large" else Made(n_regimes=6, n_findings=6, more_attacks=True)
     found = results(made, images=folder / "predictions")
     formats = {**found.study["report"], "formats": ["pdf", "html", "paper", "model-cards"]}
     found = replace(found, study={**found.study, "report": formats})
