@@ -141,7 +141,7 @@ def _holds(path: Path, n_images: int) -> bool:
 
 
 def with_transfer(models: Sequence[Checked], planned: Plan, folder: Path) -> Iterator[AttackCheck]:
-    """Send every model the images that were made on the others, and give what was found of each regime's run.
+    """Send every model the images made on each other regime's first run, and give what was found of each regime's run.
 
     The models of a run's folds are put together, each with the weight of its images; they are sent no other's, nor are
     theirs sent.
@@ -149,7 +149,10 @@ def with_transfer(models: Sequence[Checked], planned: Plan, folder: Path) -> Ite
     attack = checked_attack(planned)
     if attack is None:
         return
-    whole = [one for one in models if one.unit.fold is None]
+    first = {regime.name: regime.replicate for regime in reversed(planned.study.regimes)}
+    makers = [
+        one for one in models if one.unit.fold is None and one.unit.regime.replicate == first[one.unit.regime.name]
+    ]
     runs: dict[tuple[str, int], list[Checked]] = {}
     for model in models:
         runs.setdefault((model.unit.regime.name, model.unit.regime.replicate), []).append(model)
@@ -157,8 +160,8 @@ def with_transfer(models: Sequence[Checked], planned: Plan, folder: Path) -> Ite
         transferred = {
             other.unit.regime.name: _transferred(model, other, attack, planned, folder)
             for model in of_run
-            for other in whole
-            if model.unit.fold is None and other.unit.regime.name != regime and other.unit.regime.replicate == 0
+            for other in makers
+            if model.unit.fold is None and other.unit.regime.name != regime
         }
         for model in of_run:
             model.runner.unload()

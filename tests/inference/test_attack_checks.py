@@ -70,6 +70,34 @@ def test_a_smooth_network_is_attacked_as_it_should_be(checked: Path) -> None:
     assert set(found["transferred"]) == {"b"}
 
 
+def test_images_are_sent_from_the_first_run_of_each_regime_whatever_its_number(tmp_path: Path) -> None:
+    path = write_study(tmp_path, n_images=18)
+    network = 'family = "python"\nmodel = "python:tiny_networks:build"\n'
+    runs = "".join(
+        f'[[regimes]]\nname = "{name}"\nreplicate = {number}\n{network}options = {{ seed = {seed} }}\n'
+        for seed, (name, number) in enumerate([("a", 1), ("b", 7), ("b", 2), ("a", 3)])
+    )
+    head, _, tail = path.read_text().replace("attack_checks = 0", "attack_checks = 4").partition("[[regimes]]")
+    path.write_text(f"{head}{runs}[[perturbations]]{tail.partition('[[perturbations]]')[2]}")
+    study = read_study(path)
+    pipeline.predict(study, tmp_path / "out")
+    index = json.loads((tmp_path / "out" / "predictions" / "index.json").read_text())
+    planned = plan(study, tmp_path / "out" / "predictions")
+    rows = chosen_rows(planned)
+    first = {regime.name: regime for regime in (study.regimes[0], study.regimes[1])}
+    runner = {name: Runner(regime=one, plan=planned, fold=None) for name, one in first.items()}
+    images = {name: one.perturbed_all(rows, checked_attack(planned)) for name, one in runner.items()}
+    labels = planned.table.labels[rows]
+    signs = np.where(labels < 0, 0, 2 * labels - 1)
+    for regime, found in zip(study.regimes, index["attack_checks"], strict=True):
+        other = "b" if regime.name == "a" else "a"
+        with torch.no_grad():
+            logits = regime.load(planned.table.findings)(images[other].float()).double().numpy()
+        loss = (np.logaddexp(0, -signs * logits) * (signs != 0)).sum(axis=1).mean()
+        assert (found["regime"], found["replicate"]) == (regime.name, regime.replicate)
+        assert found["transferred"] == {other: pytest.approx(loss, abs=1e-5)}
+
+
 def test_progress_is_told_of_each_model_from_nothing_to_all(checked: Path) -> None:
     told = json.loads((checked / "told.json").read_text())
     for name in ("a", "b"):
