@@ -8,7 +8,7 @@ import pandas as pd
 
 from cxrobust.errors import DataError, StudyError, require
 from cxrobust.inference.columns import in_common_words
-from cxrobust.inference.images import DICOM, FileImages, reason
+from cxrobust.inference.images import DICOM, FileImages, reason, tolerates_missing_files
 
 TAGS = {"PatientSex": "sex", "PatientAge": "age", "ViewPosition": "view"}
 
@@ -32,12 +32,13 @@ def with_headers(metadata: pd.DataFrame, images: FileImages | None) -> pd.DataFr
 def read_headers(paths: Iterable[Path]) -> pd.DataFrame:
     """Return sex, age in years and view of each file, in the order of `paths`; missing where a header does not tell.
 
-    Pixels are not read. A file that is no DICOM tells nothing.
+    Pixels are not read. A file that is no DICOM tells nothing, and neither does one that cannot be read within
+    `tolerating_missing_files`: its image is left out once its pixels are asked for.
 
     Raises
     ------
     DataError
-        Naming the file whose header cannot be read.
+        Naming the file whose header cannot be read, outside `tolerating_missing_files`.
     MissingGroupError
         When pydicom is not installed.
     """
@@ -52,5 +53,8 @@ def read_headers(paths: Iterable[Path]) -> pd.DataFrame:
                 header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(TAGS))
                 rows.append({name: str(header.get(tag) or "").strip() for tag, name in TAGS.items()})
         except Exception as error:  # a damaged file makes pydicom raise errors of any type
+            if tolerates_missing_files():
+                rows.append(dict.fromkeys(TAGS.values(), ""))
+                continue
             raise DataError(f"{path}: its header cannot be read ({reason(error)}): get the file again") from error
     return in_common_words(pd.DataFrame(rows, columns=list(TAGS.values())))

@@ -224,12 +224,20 @@ _tolerating: ContextVar[bool] = ContextVar("tolerating missing image files", def
 
 @contextmanager
 def tolerating_missing_files() -> Iterator[None]:
-    """Let `file_images` pass over files that do not exist, unless none does; reading their pixels says so later."""
+    """Let `file_images` pass over files that do not exist, unless none does; reading their pixels says so later.
+
+    Headers that cannot be read tell nothing meanwhile.
+    """
     before = _tolerating.set(True)
     try:
         yield
     finally:
         _tolerating.reset(before)
+
+
+def tolerates_missing_files() -> bool:
+    """Whether this is within `tolerating_missing_files`."""
+    return _tolerating.get()
 
 
 def file_images(paths: Iterable[Path], *, mend: str) -> FileImages:
@@ -242,7 +250,7 @@ def file_images(paths: Iterable[Path], *, mend: str) -> FileImages:
     """
     files = FileImages(Texts(map(str, paths)))
     missing, n = missing_files(files.paths), len(files.names)
-    if missing and not (_tolerating.get() and len(missing) < n):
+    if missing and not (tolerates_missing_files() and len(missing) < n):
         raise DataError(f"{len(missing):,} of {n:,} image files are missing ({some(missing)}): {mend}")
     return files
 

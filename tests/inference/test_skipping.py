@@ -48,6 +48,9 @@ def build(*, seed=0, **k):
 """Networks of which the second gives NaN for a black image that nothing has made brighter than 0.05."""
 
 
+DICOMS = 'kind = "rsna-pneumonia"\nroot = "."\nheaders = true'
+
+
 def skipping(folder: Path) -> Path:
     path = write_study(folder)
     path.write_text(path.read_text().replace("[compute]", '[compute]\non_error = "skip"'))
@@ -93,6 +96,38 @@ def test_an_image_that_cannot_be_read_is_left_out_of_every_cell(damage: str, fin
     assert (results.data["n_images"], results.data["n_skipped"]) == (39, 1)
     assert "i007" not in json.dumps(results.data)
     assert left_out(tmp_path) == [("test", "i007", "whose file cannot be read", skipped["detail"])]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "vanished", "empty", "no image"])
+def test_an_image_whose_header_cannot_be_read_is_left_out_too(damage: str, tmp_path: Path) -> None:
+    path = skipping(tmp_path)
+    text = path.read_text().replace('kind = "folder"\nroot = "images"\nlabels = "labels.csv"', DICOMS)
+    path.write_text(text)
+    folder = tmp_path / "stage_2_train_images"
+    folder.mkdir()
+    names = [f"d{number:02}" for number in range(12)]
+    rng = np.random.default_rng(2)
+    for number, name in enumerate(names):
+        values = rng.integers(0, 256, (20, 20), dtype=np.uint8)
+        about = {"PatientSex": "FM"[number % 2], "PatientAge": f"0{40 + number}Y"}
+        write_dicom(folder / f"{name}.dcm", values, bits=8, **about)
+    rows = ["patientId,x,y,width,height,Target", *(f"{name},,,,,{number % 2}" for number, name in enumerate(names))]
+    (tmp_path / "stage_2_train_labels.csv").write_text("\n".join(rows) + "\n")
+    image = folder / "d05.dcm"
+    whole = image.read_bytes()
+    content = {"truncated": whole[:200], "empty": b"", "no image": b"x" * 300}.get(damage)
+    image.unlink() if content is None else image.write_bytes(content)
+    found = load_predictions(predicted(path))
+    rest = [name for name in names if name != "d05"]
+    assert list(found.image_ids) == rest
+    assert list(found.metadata["sex"]) == ["FM"[names.index(name) % 2] for name in rest]
+    assert list(found.metadata["age"]) == [40 + names.index(name) for name in rest]
+    ((split, name, reason, _),) = left_out(tmp_path)
+    assert (split, name, reason) == ("test", "d05", "whose file cannot be read")
+    image.write_bytes(whole)
+    mended = load_predictions(predicted(path))
+    assert list(mended.image_ids) == names
+    assert mended.metadata["age"][5] == 45
 
 
 def left_out(folder: Path) -> list[tuple[str, ...]]:
