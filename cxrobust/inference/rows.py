@@ -62,15 +62,18 @@ class Rows:
         """Return the first row of each study, which `column` names."""
         return self.only(~self.frame[column].duplicated(), "that are not the first of their study")
 
-    def listed(self, file: Path, *, column: str, source: str) -> "Rows":
+    def listed(self, file: Path, *, column: str, source: str, known: "pd.Series[str] | None" = None) -> "Rows":
         """Return the rows whose `column` a text file names, one a line.
+
+        `known` are all names in the file `source`, where rows were left out and counted before: those may be listed
+        too. Else only names of the rows that are left may be.
 
         Raises
         ------
         DataError
             When the file cannot be read, is empty, repeats a name, or has one that the file `source` lacks.
         """
-        names = read_list(file, known=set(self.frame[column]), source=source)
+        names = read_list(file, known=set(self.frame[column] if known is None else known), source=source)
         return self.only(self.frame[column].isin(names), not_in(file))
 
 

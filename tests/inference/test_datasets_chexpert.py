@@ -98,6 +98,32 @@ def test_views_and_the_first_image_of_a_study(root):
         chexpert(root, views=["lat"]).table()
 
 
+@pytest.mark.parametrize(
+    ("settings", "third_is_there", "after"),
+    [
+        ({}, True, " after the choice of views"),
+        ({"images_per_study": "first"}, False, " after the choice of views and of each study's first image"),
+        (
+            {"views": "all", "images_per_study": "first"},
+            False,
+            " after the choice of each study's first image",
+        ),
+        ({"views": "all"}, True, ""),
+    ],
+)
+def test_a_list_is_of_the_images_that_are_left_by_what_it_says(settings, third_is_there, after, root):
+    first, third = (f"train/{TRAIN[number][0]}" for number in (0, 3))
+    file = root / "list.txt"
+    file.write_text(f"{first}\n{third}\n" if third_is_there else f"{first}\n")
+    assert chexpert(root, list=file, **settings).table().ids == ((first, third) if third_is_there else (first,))
+    wrong = "train/patient00009/study1/view1_frontal.jpg" if third_is_there else third
+    file.write_text(f"{first}\n{wrong}\n")
+    with pytest.raises(
+        DataError, match=rf"list\.txt:2: image '{wrong}' is not in train\.csv{after}: correct the list$"
+    ):
+        chexpert(root, list=file, **settings).table()
+
+
 def test_the_full_size_distribution_in_batches(tmp_path):
     write_labels(tmp_path / "CheXpert-v1.0 batch 1 (validate & csv)" / "train.csv.gz", start="CheXpert-v1.0/train/")
     write_images(tmp_path / "CheXpert-v1.0 batch 2 (train 1)", TRAIN[:1])

@@ -134,6 +134,17 @@ def test_views_come_from_a_table_of_projections(header, name, root):
         openi(root, projections=root / "views.csv").table(with_images=False)
 
 
+def test_a_list_may_name_images_that_are_left_out_for_another_reason(root):
+    (root / "list.txt").write_text("CXR30_IM-1385-1001\nCXR2_IM-0652-1001\n")
+    table = openi(root, list=root / "list.txt").table(with_images=False)
+    assert table.ids == ("CXR2_IM-0652-1001",)
+    assert table.exclusions == {"of a report that was not indexed": 2, "that are not in list.txt": 3}
+    assert len(table.ids) + sum(table.exclusions.values()) == sum(len(images) for *_, images in REPORTS)
+    (root / "list.txt").write_text("CXR31_IM-1385-1001\n")
+    with pytest.raises(DataError, match=r"list\.txt:1: image 'CXR31_IM-1385-1001' is not in the reports: correct"):
+        openi(root, list=root / "list.txt").table(with_images=False)
+
+
 @pytest.mark.parametrize(
     "layout", ["{image}.png", "NLMCXR_png/{image}.png", "images/{short}.dcm.png", "{number}/{short}.png"]
 )

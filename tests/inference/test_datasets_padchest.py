@@ -100,6 +100,18 @@ def test_lists_divide_the_images_and_leave_the_findings_alike(root):
     assert test.exclusions["that are not in test.txt"] == 1
 
 
+def test_a_list_may_name_images_that_are_left_out_for_another_reason(root):
+    (root / "list.txt").write_text("b.png\nc.png\ne.png\nh.png\n")
+    table = padchest(root, list=root / "list.txt").table(with_images=False)
+    assert table.ids == ("b.png",)
+    assert table.labels.tolist() == [[0, 1, 1]]
+    assert table.exclusions == {**padchest(root).table(with_images=False).exclusions, "that are not in list.txt": 2}
+    assert len(table.ids) + sum(table.exclusions.values()) == len(IMAGES)
+    (root / "list.txt").write_text("b.png\nz.png\n")
+    with pytest.raises(DataError, match=r"list\.txt:2: image 'z\.png' is not in PADCHEST.*: correct the list"):
+        padchest(root, list=root / "list.txt").table(with_images=False)
+
+
 @pytest.mark.parametrize("flat", [False, True])
 def test_images_lie_in_their_folders_or_in_one(flat, root):
     for grey, (image, folder, *_) in enumerate(IMAGES):

@@ -105,6 +105,15 @@ def test_a_list_gives_validation_images_and_counts_the_others(tmp_path):
         vindr(tmp_path, list=tmp_path / "held_out.txt").table(with_images=False)
 
 
+def test_a_list_may_name_an_image_that_is_left_out_for_another_reason(tmp_path):
+    columns = ["image_id,rad_id,Edema,No finding"]
+    write(tmp_path / "image_labels_train.csv", [*columns, "a,R1,1,0", "b,R1,1,1", "c,R1,0,1", "d,R1,1,1"])
+    (tmp_path / "list.txt").write_text("c\nb\n")
+    table = vindr(tmp_path, list=tmp_path / "list.txt").table(with_images=False)
+    assert table.ids == ("c",)
+    assert table.exclusions == {"on which a reader saw a finding and No finding": 2, "that are not in list.txt": 1}
+
+
 @pytest.mark.parametrize(("readers", "expected"), [("majority", [1, 0, -1]), ("any", [1, 1, -1]), ("all", [1, 0, -1])])
 def test_a_reader_who_left_a_finding_blank_does_not_vote_on_it(readers, expected, tmp_path):
     columns = ["image_id,rad_id,Edema,Mass,Nodule"]

@@ -96,7 +96,7 @@ class CheXpert(Dataset):
         if self.images_per_study == "first":
             rows = rows.first_of_each_study("study")
         if self.list is not None:
-            rows = rows.listed(self.list, column="image", source=f"{path.name} after the choice of views")
+            rows = rows.listed(self.list, column="image", source=f"{path.name}{self._chosen_before}")
         frame = rows.frame
         check_once(frame["image"], path)
         return ImageTable(
@@ -112,6 +112,13 @@ class CheXpert(Dataset):
             sources={file.name: sha256_file(file) for file in (path, self.list) if file is not None},
             pooled=self.pool,
         )
+
+    @property
+    def _chosen_before(self) -> str:
+        """What the images were chosen by before `list`, in the words of an error."""
+        by = {"of views": self.views != "all", "of each study's first image": self.images_per_study == "first"}
+        choices = [one for one, is_made in by.items() if is_made]
+        return f" after the choice {' and '.join(choices)}" if choices else ""
 
     def _images(self, frame: pd.DataFrame) -> FileImages:
         folder = self.images or self.root

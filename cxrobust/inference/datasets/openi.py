@@ -141,7 +141,9 @@ class OpenI(Dataset):
         if self.views != "all":
             rows = rows.only(rows.frame["view"] != "", "whose view is not told")
             rows = rows.of_views(self.views, column="view", frontal=FRONTAL)
-        return rows if self.list is None else rows.listed(self.list, column="image", source="the reports")
+        if self.list is None:
+            return rows
+        return rows.listed(self.list, column="image", source="the reports", known=frame["image"])
 
     def _images(self, frame: pd.DataFrame) -> FileImages:
         folder = self.images or self.root

@@ -75,7 +75,7 @@ class PadChest(Dataset):
         findings, labels = self._labels(rows.frame, told)
         if self.list is not None:
             of_all = rows.frame[ID]
-            rows = rows.listed(self.list, column=ID, source=path.name)
+            rows = rows.listed(self.list, column=ID, source=path.name, known=frame[ID])
             labels = labels[of_all.isin(rows.frame[ID]).to_numpy()]
         check_filled(rows.frame, (ID, PATIENT), path)
         check_once(rows.frame[ID], path)

@@ -69,10 +69,11 @@ class VinDrCxr(Dataset):
         seen = _from_boxes(frame, path) if CLASS in frame.columns else _from_columns(frame, path)
         names = [name for name in seen.columns if name != NONE_OF_THEM or NONE_OF_THEM in self.findings]
         rows = Rows(frame=_agreed(seen[names], self.readers))
+        every = rows.frame[IMAGE]
         consistent = ~rows.frame[IMAGE].isin(_self_contradicting(seen))
         rows = rows.only(consistent, f"on which a reader saw a finding and {NONE_OF_THEM}")
         if self.list is not None:
-            rows = rows.listed(self.list, column=IMAGE, source=path.name)
+            rows = rows.listed(self.list, column=IMAGE, source=path.name, known=every)
         ids = Texts(rows.frame[IMAGE])
         about = rows.frame[["n_readers"]].reset_index(drop=True)
         images = self._images(ids) if with_images else None
