@@ -212,7 +212,8 @@ def _recomputed(ran: Ran, report: Reporter) -> tuple[Check, ...]:
     if ran.predictions is None:
         return (unchecked("estimates", f"{n:,} estimates were not recomputed: there are no predictions"),)
     if ran.study is None:
-        return (unchecked("estimates", f"{n:,} estimates were not recomputed: {STUDY} cannot be read here"),)
+        unread = f"{STUDY} cannot be read here: it was changed, or a plug-in that it names is missing"
+        return (check("estimates", f"{n:,} estimates could not be recomputed from the predictions", [unread]),)
     try:
         again = recompute(ran.results, ran.study, ran.predictions, report=report)
     except CxrobustError as error:

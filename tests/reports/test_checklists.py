@@ -18,7 +18,7 @@ from cxrobust.reports.view import View
 from cxrobust.results import Results
 
 from .documents import Documents
-from .made import CLEAN_ONLY, SMALL, TYPICAL, WHOLE, Made, results
+from .made import CLEAN_ONLY, METRICS, SMALL, TYPICAL, WHOLE, Made, results
 from .test_attack_checks import CHECK
 
 LATER = {"power", "sensitivity", "flips", "transfer", "attack_checks"}
@@ -77,6 +77,26 @@ def test_robustness_is_asked_only_of_attacks_and_accuracy_of_accuracy():
         replace(made, study={**made.study, "analysis": {**made.study["analysis"], "metrics": ["ece"]}}), images=None
     )
     assert "STARD-AI" not in {one.name for one, *_ in checklists(only)["checklists"]}
+
+
+@pytest.mark.parametrize(
+    ("metrics", "expected"),
+    [
+        (["sensitivity", "specificity"], "in part"),
+        (["auroc", "sensitivity", "specificity"], "in part"),
+        (["sensitivity"], "not met"),
+        (["specificity"], "not met"),
+    ],
+)
+def test_a_table_of_counts_can_be_made_from_sensitivity_and_specificity(metrics: list[str], expected: str):
+    made = results(TYPICAL)
+    names = dict(zip(METRICS, metrics, strict=False))
+    found = tuple(replace(one, metric=names[one.metric]) for one in made.estimates if one.metric in names)
+    asked = {**made.study, "analysis": {**made.study["analysis"], "metrics": metrics}}
+    view = View.of(replace(made, study=asked, estimates=found), images=None)
+    (stard,) = (one for one, *_ in checklists(view)["checklists"] if one.name == "STARD-AI")
+    (item,) = (one for one in stard.items if one.number == "30")
+    assert item.reply(Shown(view=view, sections={"primary"})).verdict == expected
 
 
 def standing(view: View) -> set[str]:

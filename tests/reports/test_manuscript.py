@@ -26,7 +26,7 @@ from cxrobust.reports.kept import Kept
 from cxrobust.reports.manuscript import write
 from cxrobust.reports.manuscript.latex import PREAMBLE, escape
 from cxrobust.reports.manuscript.markup import read, to_latex
-from cxrobust.reports.manuscript.numbers import macro_words, macros
+from cxrobust.reports.manuscript.numbers import macro_pairs, macro_words, macros, numbers_tex
 from cxrobust.reports.manuscript.tables import csv_of
 from cxrobust.reports.parts import Cell, Column, Figure, Group, Table
 from cxrobust.reports.view import View
@@ -294,6 +294,24 @@ def test_names_that_look_alike_get_macros_that_do_not() -> None:
     assert list(found.values()) == ["AB", "ABB", "ABC", "Regime", "RegimeB", "VTwo", "VTwoB"]
 
 
+def test_metrics_and_regimes_that_are_alike_when_joined_get_macros_that_are_not() -> None:
+    metrics, regimes = ("ece", "ece-smooth", "ECE smooth"), ("x", "smooth-x", "smooth_x", "smooth-smooth-x", "x-b")
+    found = macro_pairs(metrics, regimes)
+    assert list(found) == [(metric, regime) for metric in metrics for regime in regimes]
+    assert len(set(found.values())) == len(metrics) * len(regimes)
+    assert (found["ece", "smooth-x"], found["ece-smooth", "x"]) == ("EceSmoothX", "EceSmoothXC")
+
+
+def test_no_macro_is_defined_twice_where_joined_names_are_alike(tmp_path: Path) -> None:
+    names = {"accuracy": "auroc-smooth", "supervised": "x", "linear-probe": "smooth-x"}
+    defined = re.findall(
+        r"\\newcommand\{(\\\w+)\}", numbers_tex(View.of(renamed(typical(), names, tmp_path), images=None))
+    )
+    assert r"\cxAurocSmoothXPerturbed" in defined
+    assert r"\cxAurocSmoothXBPerturbed" in defined
+    assert len(set(defined)) == len(defined)
+
+
 def test_the_methods_and_captions_say_what_the_report_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = written(typical(), tmp_path, monkeypatch)
     bodies, _ = section_bodies(document(typical()))
@@ -458,6 +476,52 @@ def test_the_example_compiles_with_nothing_too_wide_and_nothing_undefined(tmp_pa
     change = typical().find(estimand="value", metric="auroc", regime="lora", condition="clean", finding="macro")[0]
     assert f"{change.estimate:.3f}" in text
     assert "DeLong" in text
+
+
+def by_two_tests() -> Results:
+    """Results whose accuracy is tested otherwise than its other metrics."""
+    one = typical()
+    estimates = tuple(
+        replace(e, test="mcnemar-clustered") if e.test and e.metric == "accuracy" else e for e in one.estimates
+    )
+    return replace(one, estimates=estimates)
+
+
+def test_p_values_of_two_tests_carry_the_letters_that_the_notes_explain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = written(by_two_tests(), tmp_path, monkeypatch) / "tables"
+    found = rows(folder / "primary-estimates.csv")
+    tested = [row for row in found if row["Adjusted p"] not in {"", "–"}]
+    assert len(tested) == len({row["Metric"] for row in found}) * (MADE.n_regimes - 1)
+    assert {row["Metric"]: row["Adjusted p, footnote"] for row in tested} == {
+        "AUROC": "c", "Accuracy": "b", "Mean confidence": "c", "ECE": "c", "Brier score": "c",
+    }  # fmt: skip
+    assert {row["Adjusted p, footnote"] for row in found if row not in tested} == {""}
+    text = (folder / "primary-estimates.tex").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if re.search(r"\\textsuperscript\{[bc]\} *\\\\", line)]
+    assert len(lines) == len(tested)
+    assert sum(r"\textsuperscript{b}" in line for line in lines) == MADE.n_regimes - 1
+    assert r"\textsuperscript{b}" in text[text.index(r"\end{tabular}") :]
+
+
+@NEEDS_TEX
+def test_letters_of_footnotes_leave_numbers_in_line(tmp_path: Path) -> None:
+    folder = whole(by_two_tests(), tmp_path)
+    example = folder / "paper.tex"
+    packages, _, _ = example.read_text(encoding="utf-8").partition(r"\begin{document}")
+    body = rf"{packages}\begin{{document}}\input{{tables/primary-estimates}}\end{{document}}"
+    example.write_text(body, encoding="utf-8")
+    options = ["-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape"]
+    done = subprocess.run(["pdflatex", *options, "paper"], cwd=folder, capture_output=True, check=False, timeout=240)
+    log = done.stdout.decode("utf-8", errors="replace")
+    assert done.returncode == 0, log[-3000:]
+    assert [one for one in re.findall(r"Overfull \\hbox \(([\d.]+)pt", log) if float(one) > 2] == []
+    tested = [row for row in rows(folder / "tables" / "primary-estimates.csv") if row["Adjusted p, footnote"]]
+    printed = re.findall(r"[\d<>.]+[bc] (?=\S)", text_of(folder / "paper.pdf"))
+    assert sorted(one.strip() for one in printed) == sorted(
+        row["Adjusted p"] + row["Adjusted p, footnote"] for row in tested
+    )
 
 
 @NEEDS_TEX

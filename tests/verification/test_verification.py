@@ -18,7 +18,7 @@ import pytest
 from cxrobust import verification
 from cxrobust.cli import _main
 from cxrobust.errors import DataError
-from cxrobust.files import sha256_file
+from cxrobust.files import sha256_bytes, sha256_file
 from cxrobust.predictions import load_predictions, read_unit
 from cxrobust.reports import render
 from cxrobust.results import estimates_text, parse_results, read_results, results_text
@@ -223,6 +223,24 @@ def test_a_changed_estimate_in_the_attached_results_is_found(written: Path, tmp_
     assert repr(better.estimate) in said
     assert repr(one.estimate) in said
     assert one.metric in said
+
+
+def test_a_study_file_that_cannot_be_read_does_not_keep_estimates_from_being_checked(
+    written: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    honest = read_results(written / "results.json")
+    text = honest.study_text + "\n[nonsense]\n"
+    recorded = {**honest.provenance, "study_sha256": sha256_bytes(text.encode())}
+    files = {
+        "study.toml": text.encode(),
+        "results.json": results_text(replace(honest, study_text=text, provenance=recorded)).encode(),
+    }
+    path = tampering.with_files(written / "report.pdf", tmp_path / "report.pdf", files, listed=True)
+    assert _main(["verify", str(path)]) == 1
+    assert re.search(
+        r"differs +estimates: .*could not be recomputed.*\n +- study\.toml cannot be read here", capsys.readouterr().out
+    )
+    assert differing(verification.verify(path)) - {"pages"} == {"estimates"}  # pages print the study file
 
 
 def test_a_changed_probability_in_a_given_folder_is_found(

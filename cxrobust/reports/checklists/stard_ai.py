@@ -22,7 +22,7 @@ from cxrobust.reports.view import View
 ACCURACY = {
     "auroc",
     "accuracy",
-    table("sensitivity"),
+    "sensitivity",
     "specificity",
     "balanced-accuracy",
     "ppv",
@@ -38,7 +38,7 @@ def measures_accuracy(view: View) -> bool:
 
 def has_cross_tabulation(view: View) -> bool:
     """Whether sensitivity and specificity are given, from which and the counts a table can be made."""
-    return {table("sensitivity"), "specificity"} <= set(view.metrics)
+    return {"sensitivity", "specificity"} <= set(view.metrics)
 
 
 STARD_AI = Checklist(

@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from cxrobust.reports.manuscript.latex import Latex, escape
 from cxrobust.reports.parts import metric_digits
@@ -22,6 +23,7 @@ RULE = (
     "Part: none for the estimate, Low and High for the ends of its interval, P for the p-value (adjusted where tests are)",
     "with its sign: $p$ \\cxAurocLoraDidP gives p = 0.03 or p < 0.001.",
 )
+Name = TypeVar("Name")
 _DIGITS = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
 WHAT = {
     "value": "",
@@ -56,13 +58,32 @@ def macro_word(text: str) -> str:
 
 def macro_words(names: tuple[str, ...], *, instead: str) -> dict[str, str]:
     """Return for each name its part of a macro's name, all different; `instead` stands for one without letters."""
-    found: dict[str, str] = {}
-    for name in names:
-        word = macro_word(name) or instead
+    return _told_apart({name: macro_word(name) or instead for name in names})
+
+
+def macro_pairs(metrics: tuple[str, ...], regimes: tuple[str, ...]) -> dict[tuple[str, str], str]:
+    """Return for each metric and regime their part of a macro's name, all different when joined.
+
+    Examples
+    --------
+    >>> macro_pairs(("ece", "ece-smooth"), ("smooth-x", "x"))
+    {('ece', 'smooth-x'): 'EceSmoothX', ('ece', 'x'): 'EceX', ('ece-smooth', 'smooth-x'): 'EceSmoothSmoothX', \
+('ece-smooth', 'x'): 'EceSmoothXB'}
+    """
+    of_metric, of_regime = macro_words(metrics, instead="Metric"), macro_words(regimes, instead="Regime")
+    return _told_apart({(one, other): of_metric[one] + of_regime[other] for one in metrics for other in regimes})
+
+
+def _told_apart(words: Mapping[Name, str]) -> dict[Name, str]:
+    """Return words with a letter after each that is there before it already."""
+    found: dict[Name, str] = {}
+    taken: set[str] = set()
+    for name, word in words.items():
         n = 1
-        while (unique := word + _letters(n)) in found.values():
+        while (unique := word + _letters(n)) in taken:
             n += 1
         found[name] = unique
+        taken.add(unique)
     return found
 
 
@@ -91,14 +112,11 @@ def macros(view: View) -> Iterator[Macro]:
     yield Macro(name="cxLevel", printed=escape(percent(view.level)), said="level of intervals")
     if view.primary:
         yield Macro(name="cxPrimary", printed=escape(condition_words(view.primary)), said="primary condition")
-    metrics = macro_words(view.metrics, instead="Metric")
-    regimes = macro_words(view.regimes, instead="Regime")
-    for metric, first in metrics.items():
-        digits = metric_digits(view, metric)
-        for regime, second in regimes.items():
-            where = f"{metric_name(view, metric)}, {regime}"
-            for what, estimate in _estimates(view, metric, regime).items():
-                yield from _parts(view, f"cx{first}{second}{what}", estimate, digits=digits, said=f"{where}, {what}")
+    digits = {metric: metric_digits(view, metric) for metric in view.metrics}
+    for (metric, regime), word in macro_pairs(tuple(view.metrics), tuple(view.regimes)).items():
+        where = f"{metric_name(view, metric)}, {regime}"
+        for what, estimate in _estimates(view, metric, regime).items():
+            yield from _parts(view, f"cx{word}{what}", estimate, digits=digits[metric], said=f"{where}, {what}")
 
 
 def _estimates(view: View, metric: str, regime: str) -> Mapping[str, Estimate]:

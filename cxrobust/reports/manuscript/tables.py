@@ -57,7 +57,8 @@ def to_number(text: str) -> Decimal | None:
 def csv_of(table: Table) -> str:
     """Return all that the table prints: one row for each line, the group's head in each row, one number in each cell.
 
-    An interval takes two columns; what stands in brackets or in a cell's second line takes columns of its own. Numbers
+    An interval takes two columns; what stands in brackets or in a cell's second line takes columns of its own, and so
+    does the letter of a footnote. Numbers
     are those printed, at the printed precision, with `%` in the head where all of a column have it; what is no number
     stays text.
     """
@@ -81,7 +82,7 @@ Part = tuple[str, str]
 """What a part of a cell is called, empty for what the column is of, and which end of an interval it is."""
 OWN: Part = ("", "")
 LOW, HIGH = "low", "high"
-IN_BRACKETS, NOTE = "in brackets", "note"
+IN_BRACKETS, NOTE, FOOTNOTE = "in brackets", "note", "footnote"
 
 
 def _parted(column: Column, cells: Sequence[Cell]) -> Iterator[tuple[str, list[Decimal | str]]]:
@@ -108,6 +109,7 @@ def _parted(column: Column, cells: Sequence[Cell]) -> Iterator[tuple[str, list[D
                 for part, one in _ended(piece, "" if _ends(piece) else next(left, IN_BRACKETS), of_range).items()
             },
             **_ended(cell.under, second, under),
+            **_ended(cell.note, FOOTNOTE, ""),
         }
 
     found = [parts(cell) for cell in cells]
@@ -251,14 +253,15 @@ class _Kind:
     longest_word: int = 0
     numbers: str = ""
     """siunitx's model of its numbers, where there are some."""
-    unit: str = ""
+    after: str = ""
+    """What room is left for after each number: its unit and the widest letter of a footnote."""
 
     def specification(self, width: float) -> str:
         if self.is_text and width:
             return rf">{{\raggedright\arraybackslash}}p{{{width:.3f}\linewidth}}"
         if not self.numbers:
             return "l" if self.is_text else "r"
-        after = rf", table-space-text-post={self.unit}" if self.unit else ""
+        after = rf", table-space-text-post={{{self.after}}}" if self.after else ""
         return f"S[table-format={self.numbers}{after}]"
 
 
@@ -277,7 +280,13 @@ def _column(column: Column, cells: Sequence[Cell]) -> _Kind:
     whole = max(len(one["whole"].replace(",", "")) for one in found)
     part = max(len(one["part"] or "") for one in found)
     unit = r"\%" if any(one["unit"] for one in found) else ""
-    return _Kind(is_text=False, letters=letters + 1, numbers=f"{comparator}{sign}{whole}.{part}", unit=unit)
+    after = unit + _raised(max((cell.note for cell in cells), key=len))
+    return _Kind(is_text=False, letters=letters + 1, numbers=f"{comparator}{sign}{whole}.{part}", after=after)
+
+
+def _raised(note: str) -> str:
+    """Return the letter of a footnote as LaTeX; nothing of none."""
+    return rf"\textsuperscript{{{escape(note)}}}" if note else ""
 
 
 def _bare(text: str) -> str:
@@ -315,8 +324,7 @@ def _head(columns: Sequence[Column], kinds: Sequence[_Kind]) -> str:
     cells = []
     for column, kind in zip(columns, kinds, strict=True):
         lines = [escape(line) for line in _split(_bare(column.title))]
-        if column.note:
-            lines[-1] = Latex(lines[-1] + rf"\textsuperscript{{{escape(column.note)}}}")
+        lines[-1] = Latex(lines[-1] + _raised(column.note))
         if column.under:
             lines.append(escape(_bare(column.under)))
         side = "l" if kind.is_text else "c" if kind.numbers else "r"
@@ -342,9 +350,9 @@ def _cell(cell: Cell, kind: _Kind) -> str:
     found = NUMBER.fullmatch(cell.text)
     if found is None or not kind.numbers:
         text = _marked(cell.text)
-        bold = rf"\textbf{{{text}}}" if cell.look == "key" and text else text
-        return f"{{{bold}}}" if kind.numbers and text else bold
-    digits = cell.text.replace(",", "").replace(MINUS, "-").replace("%", r"\%")
+        bold = (rf"\textbf{{{text}}}" if cell.look == "key" and text else text) + _raised(cell.note)
+        return f"{{{bold}}}" if kind.numbers and bold else bold
+    digits = cell.text.replace(",", "").replace(MINUS, "-").replace("%", r"\%") + _raised(cell.note)
     return rf"\bfseries {digits}" if cell.look == "key" else digits
 
 
