@@ -58,10 +58,21 @@ def check_named(findings: Sequence[str], named: Iterable[str], *, key: str, wher
             )
 
 
+def plain(name: str) -> str:
+    """Return a name in small letters without spaces and underscores: names that read the same are then equal.
+
+    Examples
+    --------
+    >>> plain("Pleural_Thickening")
+    'pleuralthickening'
+    """
+    return re.sub(r"[\s_]+", "", name).casefold()
+
+
 def _column(finding: str, names: Sequence[str], *, wanted: str | None, where: str) -> int:
     searched = wanted or finding
     exact = [index for index, name in enumerate(names) if name == searched]
-    alike = exact or [index for index, name in enumerate(names) if _plain(name) == _plain(searched)]
+    alike = exact or [index for index, name in enumerate(names) if plain(name) == plain(searched)]
     if len(alike) == 1:
         return alike[0]
     what = f"two outputs {names[alike[0]]!r}" if alike else f"no output {searched!r}{nearest(searched, names)}"
@@ -70,7 +81,3 @@ def _column(finding: str, names: Sequence[str], *, wanted: str | None, where: st
         f'write labels = {{ "{finding}" = "<output>" }} in the regime, or name all of them with '
         "outputs; where the model knows no such finding, leave it out of findings in [data]"
     )
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\s_]+", "", name).casefold()

@@ -11,13 +11,27 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from cxrobust.errors import DataError, StudyError
+from cxrobust.inference.datasets.chexpert import FINDINGS as CHEXPERT
+from cxrobust.inference.datasets.nih import ADJUDICATED
 from cxrobust.inference.datasets.nih import FINDINGS as NIH
-from cxrobust.inference.models.torchxrayvision import SIZES, TorchXRayVision
+from cxrobust.inference.datasets.openi import HEADINGS
+from cxrobust.inference.datasets.padchest import PadChest
+from cxrobust.inference.datasets.rsna import FINDINGS as RSNA
+from cxrobust.inference.datasets.siim import FINDINGS as SIIM
+from cxrobust.inference.models.torchxrayvision import SIZES, TorchXRayVision, _also_called
 from cxrobust.study import parse_study
 
 with warnings.catch_warnings():
     xrv = pytest.importorskip("torchxrayvision")
 
+VINDR = (
+    *("Aortic enlargement", "Atelectasis", "Cardiomegaly", "Calcification", "Clavicle fracture", "Consolidation"),
+    *("Edema", "Emphysema", "Enlarged PA", "ILD", "Infiltration", "Lung Opacity", "Lung cavity", "Lung cyst"),
+    *("Mediastinal shift", "Nodule/Mass", "Pleural effusion", "Pleural thickening", "Pneumothorax"),
+    *("Pulmonary fibrosis", "Rib fracture", "Other lesion", "COPD", "Lung tumor", "Pneumonia", "Tuberculosis"),
+    "Other diseases",
+)
+"""The 27 findings of the label files."""
 DENSE = "densenet121-res224-all"
 CALLED = "nih-pc-chex-mimic_ch-google-openi-kaggle-densenet121-d121-tw-lr001-rot45-tr15-sc15-seed0-best.pt"
 
@@ -97,6 +111,38 @@ def test_names_of_other_data_sets_are_matched(pickled, tmp_path):
     assert columns == [names.index(n) for n in ("Effusion", "Pleural_Thickening", "Lung Opacity", "Fibrosis")]
     with pytest.raises(DataError, match="there is no output 'Support Devices'"):
         regime.load(("Support Devices",))
+
+
+def test_of_all_names_of_our_data_sets_only_those_of_the_same_meaning_are_matched(pickled, wheel_tables, tmp_path):
+    padchest = {"kind": "padchest", "root": tmp_path, "least_positives": 1, "labeler": "all", "views": "all"}
+    padchest |= {"labels": wheel_tables / "PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv.gz"}
+    of_padchest = PadChest.model_validate_json(json.dumps(padchest, default=str)).table(with_images=False).findings
+    assert len(of_padchest) > 150
+    names = tuple(dict.fromkeys((*NIH, *ADJUDICATED, *CHEXPERT, *HEADINGS, *RSNA, *SIIM, *VINDR, *of_padchest)))
+    outputs = tuple(xrv.models.model_urls[DENSE]["labels"])
+    expected = {
+        "Airspace opacity": "Lung Opacity",
+        "Infiltrate": "Infiltration",
+        "infiltrates": "Infiltration",
+        "Pleural Effusion": "Effusion",
+        "Pleural effusion": "Effusion",
+        "pleural effusion": "Effusion",
+        "Pulmonary fibrosis": "Fibrosis",
+        "pulmonary fibrosis": "Fibrosis",
+        "hiatal hernia": "Hernia",
+        "pulmonary mass": "Mass",
+        "pulmonary edema": "Edema",
+    }
+    assert _also_called(names, outputs) == expected
+    columns = regime_in(tmp_path, weights=pickled).load(tuple(expected)).columns
+    assert [outputs[column] for column in columns] == list(expected.values())
+
+
+def test_an_output_of_ones_own_that_reads_the_same_comes_before_one_of_the_same_meaning():
+    names = ("Hernia", "Hiatal_Hernia")
+    assert _also_called(("hiatal hernia",), names) == {}
+    assert _also_called(("hiatal hernia",), names[:1]) == {"hiatal hernia": "Hernia"}
+    assert _also_called(("hiatal hernia",), ("Mass",)) == {}
 
 
 def test_an_output_that_the_named_weights_were_not_trained_for_is_refused(pickled, tmp_path):

@@ -13,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from cxrobust.errors import DataError, nearest, require
 from cxrobust.inference.checkpoints import count_weights, fill_fold, fold_problem, hashes, one_line, said_of_training
 from cxrobust.inference.models import Regime, model_family
-from cxrobust.inference.outputs import match_labels
+from cxrobust.inference.outputs import match_labels, plain
 from cxrobust.study.sections import StudyPath
 
 if TYPE_CHECKING:
@@ -32,8 +32,17 @@ SIZES = {
     "resnet50-res512-all": 512,
 }
 """Names of weights, and the side that each was trained at."""
-ALSO_CALLED = {"pleuraleffusion": "Effusion", "pulmonaryfibrosis": "Fibrosis"}
-"""What data sets call an output, in small letters without spaces, where it reads otherwise in torchxrayvision."""
+ALSO_CALLED = {
+    "airspaceopacity": "Lung Opacity",
+    "hiatalhernia": "Hernia",
+    "infiltrate": "Infiltration",
+    "infiltrates": "Infiltration",
+    "pleuraleffusion": "Effusion",
+    "pulmonaryedema": "Edema",
+    "pulmonaryfibrosis": "Fibrosis",
+    "pulmonarymass": "Mass",
+}
+"""What data sets call an output, as `plain` writes it, where it reads otherwise in torchxrayvision."""
 NO_OUTPUT = "(no output)"
 BLOCKS = ("DenseNet", "_DenseBlock", "_DenseLayer", "_Transition")
 LAYERS = ("AvgPool2d", "BatchNorm2d", "Conv2d", "Linear", "MaxPool2d", "ModuleDict", "ReLU", "Sequential")
@@ -158,12 +167,9 @@ def _library() -> ModuleType:
 
 def _also_called(findings: tuple[str, ...], names: tuple[str, ...]) -> dict[str, str]:
     """Return the output of each finding that is called otherwise in torchxrayvision."""
-    found = {}
-    for finding in findings:
-        output = ALSO_CALLED.get("".join(finding.split()).replace("_", "").casefold())
-        if output in names and finding not in names:
-            found[finding] = output
-    return found
+    own = set(map(plain, names))
+    called = {finding: ALSO_CALLED.get(plain(finding)) for finding in findings if plain(finding) not in own}
+    return {finding: output for finding, output in called.items() if output in names}
 
 
 def _build(name: str, *, n_outputs: int, library: ModuleType) -> "nn.Module":
