@@ -1,6 +1,7 @@
 """Several data sets in one study: findings by a table, strata, patients, images, and a study from file to estimates."""
 
 import json
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -243,6 +244,43 @@ def test_a_study_of_two_data_sets_estimates_each_and_both_against_scikit_learn(t
     }
     assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-12)
     assert results.data["n_patients"] == 40
+
+
+def held_out(*names):
+    """Validation images of some members, as a study file says it."""
+    return "".join(
+        f'[data.validation.members.{name}]\nkind = "folder"\nroot = "{name}"\nlabels = "{name}/held-out.csv"\n'
+        for name in names
+    )
+
+
+def test_validation_images_of_other_members_have_a_match_of_their_own(root):
+    tests, others = [f"here/{image}" for image in "abc"] + ["there/a", "there/z"], ["there/v", "there/w"]
+    for name, finding in (("here", "Effusion"), ("there", "Pleural Effusion")):
+        path = root / name / "labels.csv"
+        pd.read_csv(path, dtype=str).assign(**{finding: "1"}).to_csv(path, index=False)
+        own = {"image_id": ["v", "w"], "patient_id": ["q1", "q1"], finding: ["1", "0"]}
+        pd.DataFrame(own).to_csv(root / name / "held-out.csv", index=False)
+    for name, ids in (("test", tests), ("held-out", others)):
+        pd.DataFrame({"image_id": ids, "Pleural Effusion": 0.25}).to_csv(root / f"{name}.csv", index=False)
+
+    def study_with(validation):
+        text = re.sub(r'"(one|two)\.csv" }', '"test.csv" }\nvalidation = "held-out.csv"', STUDY)
+        return parse_study(text.replace("[[regimes]]", f"{validation}[[regimes]]", 1), path=root / "study.toml")
+
+    match = '[data.validation.match]\n"Pleural Effusion" = { there = "Pleural Effusion" }\n'
+    pipeline.predict(study_with(held_out("there") + match), root / "out")
+    found = load_predictions(root / "out" / "predictions")
+    assert list(found.image_ids) == tests
+    assert list(found.validation.image_ids) == others
+    assert found.validation.patient_ids == ("there/q1",)
+    assert found.validation.findings == found.findings == ("Pleural Effusion",)
+    assert found.validation.labels.tolist() == [[1], [0]]
+    with pytest.raises(StudyError, match=r"data\.validation.*'here' is no member .*they are there$"):
+        study_with(held_out("there"))
+    both = study_with(held_out("here", "there")).validation.table(with_images=False)  # by the match of [data]
+    assert both.ids == ("here/v", "here/w", "there/v", "there/w")
+    assert both.labels.tolist() == [[1], [0], [1], [0]]
 
 
 def test_models_predict_and_attack_each_data_set_as_alone(tmp_path):
