@@ -33,9 +33,9 @@ def fitting_tests(name: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def is_untestable(name: str) -> bool:
-    """Whether no test fits a metric; effect sizes, which are no metrics, are tested as accuracy and confidence."""
-    return name in metric and bool(metric[name].untestable)
+def is_untestable(name: str, *, between_subgroups: bool = False) -> bool:
+    """Whether no test fits a metric, or its gaps; effect sizes are no metrics, and tested."""
+    return name in metric and bool(metric[name].untestable or (between_subgroups and metric[name].biased_by_size))
 
 
 def has_tested_differences(name: str) -> bool:

@@ -52,7 +52,8 @@ def confidence_spread(
     wholes = [np.broadcast_to(one.sum(axis=1)[:, None], one.shape) for one in each]
     spread = with_training(ratios(each, wholes, counts=counts, n_resamples=n_resamples), drawn_runs)
     in_bins = np.sum(each, axis=0)
-    of_bins = percentile(replace(spread, bounds=(0.0, 1.0)), level)
+    within = replace(spread, bounds=(0.0, 1.0))
+    of_bins = intervals_of(within, level, most_undefined=most_undefined, method=percentile)
     drawn = _means(cells, now, counts=counts, n_resamples=n_resamples)
     means = with_training(drawn, drawn_runs)
     of_means = intervals_of(replace(means, bounds=(0.5, 1.0)), level, most_undefined=most_undefined)

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from cxrobust.analysis.cells import Cell
+from cxrobust.analysis.choices import is_untestable
 from cxrobust.analysis.contrasts import contrasts, contrasts_of
 from cxrobust.analysis.counts import AVERAGES
 from cxrobust.analysis.families import INTERACTION, RAW, Place, fits, is_hypothesis
 from cxrobust.analysis.metrics import Metric, metric
 from cxrobust.analysis.recalibrated import ESTIMANDS as OF_RECALIBRATIONS
 from cxrobust.analysis.subgroups import ESTIMANDS as OF_SUBGROUPS
-from cxrobust.analysis.subgroups import interaction_text
+from cxrobust.analysis.subgroups import interaction_text, is_comparison
 from cxrobust.analysis.testing import by_definition
 from cxrobust.errors import MisfitError
 from cxrobust.results import REPORT, WORST
@@ -82,9 +83,9 @@ def _tests_of(family: Family, settings: AnalysisSection, scope: Scope) -> Iterat
     findings = scope.findings or dict.fromkeys((*AVERAGES, *named, REPORT, OTHER))
     subgroups = scope.subgroups or ("", *(interaction_text(one.column) for one in settings.subgroups))
     for name in settings.metrics:
-        if metric[name].untestable:
-            continue
         for subgroup in family.subgroups or subgroups:
+            if is_untestable(name, between_subgroups=is_comparison(subgroup)):
+                continue
             for recalibration in family.recalibrations or ("", *settings.recalibrate):
                 for estimand, regime, condition in _cells(metric[name], settings, scope, subgroup, recalibration):
                     for finding in findings:

@@ -70,7 +70,9 @@ class Families:
 
     def of(self, estimate: Estimate) -> str | None:
         """Name the family of an estimate's test: the first declared that it fits, else one of the usual."""
-        if not is_hypothesis(estimate.estimand, estimate.subgroup) or is_untestable(estimate.metric):
+        if not is_hypothesis(estimate.estimand, estimate.subgroup) or is_untestable(
+            estimate.metric, between_subgroups=is_comparison(estimate.subgroup)
+        ):
             return None
         place = place_of(estimate)
         declared = next((one.name for one in self.declared if fits(one, place)), None)

@@ -165,7 +165,7 @@ def note_on_runs(outcome: Tested, interval: Interval, method: str) -> list[str]:
 
 
 def note_on_images(outcome: Tested, interval: Interval, method: str, counts: FindingCounts) -> list[str]:
-    """Say what takes images for independent where patients have several.
+    """Say what takes images for independent where patients have several, or findings of an image, which micro pools.
 
     Examples
     --------
@@ -177,10 +177,12 @@ def note_on_images(outcome: Tested, interval: Interval, method: str, counts: Fin
     """
     of_p = outcome.name in OF_IMAGES and bool(np.isfinite(outcome.p_value))
     of_interval = method in OF_IMAGES and bool(np.isfinite([interval.low, interval.high]).any())
-    if counts.n_images <= counts.n_patients or not (of_p or of_interval):
+    of = ["images"] if counts.n_images > counts.n_patients else []
+    of += ["findings of an image"] if counts.name == MICRO else []
+    if not of or not (of_p or of_interval):
         return []
     what = "p and the interval take" if of_p and of_interval else "p takes" if of_p else "the interval takes"
-    return [f"{what} images for independent"]
+    return [f"{what} {' and '.join(of)} for independent"]
 
 
 def notes_on_decisions(metric: Metric, contrast: Contrast, deciding: Collection[str]) -> list[str]:

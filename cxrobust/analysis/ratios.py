@@ -1,6 +1,6 @@
 """Shares and means that are ratios of two sums over images, with what their patient-level intervals are made from."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -111,8 +111,14 @@ def with_training(one: Ratios, drawn_runs: NDArray[np.intp]) -> Draws:
     return replace(one.draws, resampled=one.draws.resampled + drawn_training(one.deviations, variance, drawn_runs))
 
 
-def intervals_of(draws: Draws, level: float, *, most_undefined: float) -> tuple[Interval, ...]:
-    """Expanded percentile intervals; none where there is no value, or too many resamples do not define it."""
+def intervals_of(
+    draws: Draws,
+    level: float,
+    *,
+    most_undefined: float,
+    method: Callable[[Draws, float], tuple[Interval, ...]] = expanded,
+) -> tuple[Interval, ...]:
+    """Intervals by a method; none where there is no value, one patient, or too many resamples do not define it."""
     undefined = np.isnan(draws.resampled).mean(axis=1)
     usable = np.isfinite(draws.value) & (undefined <= most_undefined) & (draws.influences.shape[1] > 1)
     known = replace(
@@ -121,7 +127,7 @@ def intervals_of(draws: Draws, level: float, *, most_undefined: float) -> tuple[
         resampled=draws.resampled[usable],
         influences=draws.influences[usable],
     )
-    found = iter(expanded(known, level) if usable.any() else ())
+    found = iter(method(known, level) if usable.any() else ())
     return tuple(next(found) if yes else no_interval() for yes in usable)
 
 

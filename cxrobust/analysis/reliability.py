@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from cxrobust.analysis.intervals import percentile
 from cxrobust.analysis.metrics.ece import N_BINS, bin_index
-from cxrobust.analysis.ratios import ratios, with_training
+from cxrobust.analysis.ratios import intervals_of, ratios, share_interval, with_training
 from cxrobust.analysis.resampling import Counts
 from cxrobust.results import ReliabilityBin, finite
 
@@ -21,8 +21,11 @@ def reliability_bins(
     counts: Counts,
     drawn_runs: NDArray[np.intp],
     level: float,
+    most_undefined: float,
 ) -> tuple[ReliabilityBin, ...]:
     """Observed fraction of positives in each of 15 equal-width bins, with patient-level percentile intervals.
+
+    A fraction of 0 or 1, of which all resamples are alike, has Wilson's interval of the patients in its bin.
 
     All training runs count together, and resamples draw runs as well as patients.
 
@@ -38,6 +41,8 @@ def reliability_bins(
         From `patient_counts`.
     drawn_runs
         (n_runs, n_resamples): which runs each resample draws.
+    most_undefined
+        The greatest share of resamples without a prediction in a bin that has an interval.
     """
     labelled = labels >= 0
     y = labels[labelled].astype(np.float64)
@@ -46,7 +51,13 @@ def reliability_bins(
     wholes, parts, p_sums = (list(some) for some in zip(*tables, strict=True))
     n, n_positive, p_sum = (np.sum(each, axis=(0, 1)) for each in (wholes, parts, p_sums))
     observed = with_training(ratios(parts, wholes, counts=counts, n_resamples=drawn_runs.shape[1]), drawn_runs)
-    intervals = percentile(replace(observed, bounds=(0.0, 1.0)), level)
+    drawn = replace(observed, bounds=(0.0, 1.0))
+    of_bins = intervals_of(drawn, level, most_undefined=most_undefined, method=percentile)
+    n_patients = np.count_nonzero(np.sum(wholes, axis=0), axis=0)
+    intervals = [
+        share_interval(float(share), int(n_there), one, level)[0]
+        for share, n_there, one in zip(observed.value, n_patients, of_bins, strict=True)
+    ]
     edges = np.linspace(0, 1, N_BINS + 1)
     return tuple(
         ReliabilityBin(

@@ -81,7 +81,7 @@ def risk_coverages(
     known = [one for one in each if one is not None and (len(each) == 1 or _undefined(one) <= most_undefined)]
     of_pooled = [] if pooled is None else [_curves(pooled, counts, coverages, drawn_runs)]
     return [
-        _points(one, coverages, drawn_runs, level=level, most_undefined=most_undefined)
+        _points(one, coverages, drawn_runs, level=level, most_undefined=most_undefined, n_patients=counts.shape[1])
         for one in (*each, *of_pooled, _macro(known))
     ]
 
@@ -120,6 +120,7 @@ def _points(
     *,
     level: float,
     most_undefined: float,
+    n_patients: int,
 ) -> tuple[RiskPoint, ...]:
     if curves is None:
         return ()
@@ -132,7 +133,8 @@ def _points(
     risks_of = runs.mean(axis=0)
     nothing = np.zeros((len(coverages), 1))
     draws = Draws(value=risks_of, resampled=resampled, influences=nothing, bounds=(0.0, 1.0))
-    intervals = percentile(draws, level) if _undefined(curves) <= most_undefined else [no_interval()] * len(coverages)
+    is_known = n_patients > 1 and _undefined(curves) <= most_undefined
+    intervals = percentile(draws, level) if is_known else [no_interval()] * len(coverages)
     return tuple(
         RiskPoint(coverage=float(c), risk=float(risk), ci_low=finite(one.low), ci_high=finite(one.high))
         for c, risk, one in zip(coverages, risks_of, intervals, strict=True)

@@ -319,6 +319,7 @@ def _reliability(sample: Sample) -> tuple[Reliability, ...]:
             counts=sample.counts,
             drawn_runs=of.drawn_runs,
             level=sample.settings.level,
+            most_undefined=sample.settings.most_undefined,
         )
         found.append(Reliability(regime=of.regime, condition=of.condition, bins=bins))
     return tuple(found)

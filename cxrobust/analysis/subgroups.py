@@ -272,7 +272,7 @@ def _interactions(
             statistic, p_value = wald_interaction(theta[:, place], influences[:, place])
             cells = [cell for one in same for cell in cells_of(metric, one, values.samples[0])]
             notes = [*on_counts[place].notes, *unread.notes(cells, place)]
-            untested = no_test(metric, same[0])
+            untested = no_test(metric, same[0], between_subgroups=True)
             p = finite(p_value) if reason is None and not untested else None
             if p is not None:
                 said = f"Wald χ² {statistic:.4g} with {len(same) - 1} df that all {len(same)} subgroups are alike"

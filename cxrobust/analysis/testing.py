@@ -200,9 +200,13 @@ def _n_other_than_0(parts: NDArray[np.float64]) -> int:
     return int(np.count_nonzero(size > 1e-12 * size.max()))
 
 
-def no_test(metric: Metric, contrast: Contrast) -> str:
+BY_SIZE = "its bias depends on how many images a subgroup has, and so does a gap"
+
+
+def no_test(metric: Metric, contrast: Contrast, *, between_subgroups: bool = False) -> str:
     """Say why a contrast of which 0 is a hypothesis has no p-value; empty where it has one."""
-    why = metric.untestable or by_definition(metric, contrast)
+    by_size = BY_SIZE if metric.biased_by_size and (between_subgroups or contrast.across) else ""
+    why = metric.untestable or by_definition(metric, contrast) or by_size
     return f"no test: {why}" if why else ""
 
 
@@ -360,7 +364,7 @@ def _of_pair(
     first = row // n_regimes * n_regimes
     outcomes = [metric.score(values.cells(first + r, condition, k)[0]) == 1 for r in range(n_regimes)]
     overall = cochran_q(np.column_stack(outcomes))
-    said = f"Cochran's Q {overall.statistic:.4g}, p {overall.p_value:.3g}, over {len(outcomes)} regimes"
+    said = f"Cochran's Q {overall.statistic:.4g}, p {never_0(overall.p_value):.3g}, over {len(outcomes)} regimes"
     return _kept(asked, mcnemar_exact(this, other), said)
 
 

@@ -61,6 +61,16 @@ class Subgroups(Section):
     findings: bool = False
     """Whether single findings are estimated too, beside their averages."""
 
+    @field_validator("column")
+    @classmethod
+    def _plain(cls, value: str) -> str:
+        mark = next((one for one in (": ", "=") if one in value), None)
+        if mark is not None:
+            raise ValueError(
+                f"{value!r} holds {mark!r}, which in results stands between a column and its values: rename the column"
+            )
+        return value
+
     @field_validator("edges")
     @classmethod
     def _rising(cls, value: tuple[float, ...]) -> tuple[float, ...]:

@@ -156,9 +156,11 @@ def test_reliability_against_memory():
     made = make_predictions()
     counts = drawn(12)
     arrays = made.labels, [made.probabilities[0, 0]], made.patients
-    expected = reliability_bins(*arrays, counts=counts, drawn_runs=one_run(150), level=0.9)
+    expected = reliability_bins(*arrays, counts=counts, drawn_runs=one_run(150), level=0.9, most_undefined=0.2)
     for one, other in zip(
-        reliability_bins(*arrays, counts=nowhere(counts), drawn_runs=one_run(150), level=0.9), expected, strict=True
+        reliability_bins(*arrays, counts=nowhere(counts), drawn_runs=one_run(150), level=0.9, most_undefined=0.2),
+        expected,
+        strict=True,
     ):
         assert one.observed == other.observed
         assert one.ci_low == pytest.approx(other.ci_low, abs=1e-12)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from statsmodels.stats.proportion import proportion_confint
 
 from cxrobust.analysis.reliability import reliability_bins
 from cxrobust.analysis.resampling import LANES, patient_counts
@@ -21,6 +22,7 @@ def example():
         counts=counts,
         drawn_runs=one_run(100),
         level=0.9,
+        most_undefined=0.2,
     )
     return predictions, counts, bins
 
@@ -48,6 +50,14 @@ def test_bins_against_plain_loops(example):
         assert found.mean_probability == pytest.approx(sum(p) / len(p), abs=1e-12)
         assert found.observed == pytest.approx(sum(y) / len(y), abs=1e-12)
         resampled = [oracle.mean(y, [w[i] for i in rows]) for w in weights]
+        if np.isnan(resampled).mean() > 0.2:
+            assert (found.ci_low, found.ci_high) == (None, None)
+            continue
+        if sum(y) in {0, len(y)}:
+            n_patients = len({int(predictions.patients[i]) for i in rows})
+            low, high = proportion_confint(n_patients * (sum(y) > 0), n_patients, alpha=0.1, method="wilson")
+            assert (found.ci_low, found.ci_high) == (pytest.approx(low, abs=1e-9), pytest.approx(high, abs=1e-9))
+            continue
         low, high = np.nanquantile(resampled, [0.05, 0.95])
         assert (found.ci_low, found.ci_high) == (pytest.approx(low, abs=1e-12), pytest.approx(high, abs=1e-12))
 

@@ -49,6 +49,8 @@ class Metric(Protocol):
     """Whether `permutation` swaps patients' sums between two sides in place of flipping the signs of contributions."""
     untestable: ClassVar[str]
     """Why no test of its differences holds its level, so that they have no p-value; empty where one does."""
+    biased_by_size: ClassVar[bool]
+    """Whether it is biased by as much as its images are few, so that no gap between subgroups of unequal size is 0."""
     caution: ClassVar[str]
     """What is to be said beside the p-values of its sign flips; empty where they hold their level."""
 
@@ -98,6 +100,7 @@ class Usual:
     of_reports: ClassVar[bool] = False
     swapped: ClassVar[bool] = False
     untestable: ClassVar[str] = ""
+    biased_by_size: ClassVar[bool] = False
     caution: ClassVar[str] = ""
 
     def undefined(self, cell: Cell) -> str | None:

@@ -64,6 +64,7 @@ class _Part(OfEqualWidth):
 class Reliability(_Part):
     """Mean squared gap between a bin's mean probability and observed fraction; in [0, 1]; lower is better."""
 
+    biased_by_size: ClassVar[bool] = True
     better: ClassVar[Better] = "lower"
 
     def of_bins(self, bins: Bins) -> NDArray[np.float64]:
@@ -74,6 +75,7 @@ class Reliability(_Part):
 class Resolution(_Part):
     """Variance over bins of the observed fraction; in [0, 0.25]; higher is better."""
 
+    biased_by_size: ClassVar[bool] = True
     interval: ClassVar[IntervalName] = "t-corrected"
 
     def of_bins(self, bins: Bins) -> NDArray[np.float64]:

@@ -106,6 +106,7 @@ class ECE(Additive):
     """
 
     of_probabilities = True
+    biased_by_size: ClassVar[bool] = True
     interval: ClassVar[IntervalName] = "t-corrected"
     is_biased: ClassVar[bool] = True
     better: ClassVar[Better] = "lower"
@@ -181,6 +182,7 @@ class ACE(Additive):
     """
 
     of_probabilities = True
+    biased_by_size: ClassVar[bool] = True
     interval: ClassVar[IntervalName] = "t-corrected"
     is_biased: ClassVar[bool] = True
     better: ClassVar[Better] = "lower"
@@ -235,6 +237,7 @@ class DebiasedECE(Additive):
     """
 
     of_probabilities = True
+    biased_by_size: ClassVar[bool] = True
     interval: ClassVar[IntervalName] = "t-corrected"
     better: ClassVar[Better] = "lower"
 

@@ -55,6 +55,7 @@ class SmoothECE(Additive):
     """
 
     of_probabilities = True
+    biased_by_size: ClassVar[bool] = True
     interval: ClassVar[IntervalName] = "t"
     is_biased: ClassVar[bool] = True
     better: ClassVar[Better] = "lower"
