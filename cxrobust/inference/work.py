@@ -2,9 +2,10 @@
 
 import errno
 import os
+import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, chdir, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -49,6 +50,9 @@ class Task:
     """URL of a place that files are copied to."""
     also: Callable[[Runner], Any] | None = None
     """What else is done with the model, in this process alone, while it is loaded; errors are left for later."""
+    directory: Path | None = None
+    """Where the process worked that sent it, absolute, to which paths of the study are relative; None where it was not
+    sent."""
 
     @property
     def units(self) -> tuple[Unit, ...]:
@@ -87,7 +91,7 @@ class Task:
             skipped={image: why for image, why in part.skipped.items() if image in own},
         )
         folder = self.folder.absolute()
-        return replace(self, unit=unit, weaker=tuple(weaker), part=mine, folder=folder, also=None)
+        return replace(self, unit=unit, weaker=tuple(weaker), part=mine, folder=folder, also=None, directory=Path.cwd())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,6 +147,10 @@ class Worker:
 
     def do(self, task: Task, advance: Callable[[int], None] = lambda n_images: None) -> Outcome:
         """Predict a unit and write its file; what a person can mend is an outcome, no error."""
+        with _working_in(task.directory):
+            return self._do(task, advance)
+
+    def _do(self, task: Task, advance: Callable[[int], None]) -> Outcome:
         begun = time.monotonic()
         unit = task.unit
         try:
@@ -194,6 +202,19 @@ class Worker:
             self._runner = runner
         self._runner = self._runner.over(task.part)
         return self._runner
+
+
+@contextmanager
+def _working_in(directory: Path | None) -> Iterator[None]:
+    """Work in the directory that a task was sent from, which a worker of Ray was not started in.
+
+    Where this machine has no such directory it is an empty one, so that no other file is taken for one of the study.
+    """
+    with ExitStack() as stack:
+        if directory is not None:
+            there = directory if directory.is_dir() else Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            stack.enter_context(chdir(there))
+        yield
 
 
 def write(

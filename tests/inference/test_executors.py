@@ -271,6 +271,31 @@ def test_a_task_that_was_sent_elsewhere_holds_its_own_images_alone(in_one_proces
     assert "put --out on a disk that all machines share, or give [compute] store" in failure.message
 
 
+def test_a_task_of_a_study_by_a_relative_path_is_done_in_any_working_directory(
+    in_one_process: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, other = with_executor(tmp_path / "own", "local"), tmp_path / "other"
+    other.mkdir()
+    (other / "tiny_networks.py").write_text("raise AssertionError('no module of this study')")
+    monkeypatch.chdir(path.parent)
+    planned = plan(read_study(Path(path.name)), Path("out/predictions"))
+    unit = planned.units[4]
+    sent = pickle.dumps(
+        Task(unit=unit, part=planned, folder=Path("out/predictions"), registration=None, run="r").alone(here=True)
+    )
+    monkeypatch.chdir(other)
+    task: Task = pickle.loads(sent)  # noqa: S301  our own
+    assert Worker().do(task).failure is None
+    made, expected = (folder / "out" / "predictions" / unit.file for folder in (path.parent, in_one_process))
+    assert made.read_bytes() == expected.read_bytes()
+    assert Path.cwd() == other
+    path.parent.rename(tmp_path / "away")  # a machine without the study's files takes no others for them
+    failure = Worker().do(task).failure
+    assert failure is not None
+    assert "'a'" in failure.message
+    assert [one.name for one in other.iterdir()] == ["tiny_networks.py"]
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
@@ -465,6 +490,21 @@ def test_units_get_the_gpus_and_memory_that_they_ask_for(in_one_process: Path, t
         assert resources["GPU"] == 0.5
         assert resources["CPU"] == 1
         assert resources["memory"] == int(0.1 * 2**30)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_cluster_that_was_started_elsewhere_finds_a_study_by_a_relative_path(
+    in_one_process: Path, tmp_path: Path, cluster: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = with_executor(tmp_path, "ray", f'address = "{cluster.address}"')  # type: ignore[attr-defined]
+    path.write_text(path.read_text().replace("options = {", 'weights = "weights"\noptions = {'))
+    (tmp_path / "weights").write_text("1")
+    (tmp_path / "tiny_networks.py").write_text(
+        MODULE.replace("    torch.manual_seed(seed)", "    torch.manual_seed(int(open(weights).read()) if seed else 0)")
+    )
+    monkeypatch.chdir(tmp_path)
+    pipeline.predict(read_study(Path(path.name)), Path("out"))
+    assert_same_but_for_code(tmp_path, in_one_process)
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
