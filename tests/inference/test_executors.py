@@ -107,10 +107,13 @@ def test_units_are_done_before_the_last_image_is_decoded(
     assert n_units >= 1
 
 
-@pytest.mark.parametrize("keys", [("local",), ("processes", "workers = 1")])
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("keys", [("local",), ("processes", "workers = 1"), ("ray",)])
 def test_an_image_found_damaged_during_a_run_fails_the_units_of_its_shard_by_name_and_no_other(
     keys: tuple[str, ...], in_one_process: Path, tmp_path: Path
 ) -> None:
+    if "ray" in keys:
+        pytest.importorskip("ray")
     path, image = with_executor(tmp_path, *keys), tmp_path / "images" / "i039.png"
     whole = image.read_bytes()
     image.write_bytes(whole[:120])

@@ -45,8 +45,13 @@ class OnRay:
                 while waiting or flying:
                     while waiting and len(flying) < AHEAD * self._room(ray):
                         task = waiting.pop(0)
-                        flying[do.remote(_sent(task, here=here))] = task
-                    ended, _ = ray.wait(list(flying), num_returns=1, timeout=10)
+                        try:
+                            sent = _sent(task, here=here)
+                        except Exception as error:  # such as a damaged image; other tasks are done all the same
+                            yield unexpected(task, error)
+                        else:
+                            flying[do.remote(sent)] = task
+                    ended, _ = ray.wait(list(flying), num_returns=1, timeout=10) if flying else ([], [])
                     for one in ended:
                         yield _outcome(ray, one, flying.pop(one))
             finally:
