@@ -24,6 +24,7 @@ from cxrobust.prediction_files import INDEX, parts_of
 from cxrobust.predictions.scores import listed_scores
 from cxrobust.registration import read_registration
 from cxrobust.reports.archive import source_date
+from cxrobust.reports.evidence import says_not_to_attach
 from cxrobust.results import ESTIMATES, PREDICTIONS, RESULTS, Results, read_results, write_estimates, write_results
 
 FOLDER, ZIP = "bundle", "bundle.zip"
@@ -141,10 +142,13 @@ def _choose_predictions(results: Results, wanted: bool | None, say: Callable[[st
         return wanted
     if results.study["report"].get("attach_predictions"):
         return True
-    say(
-        f"predictions are left out, since they hold ids, labels and metadata of {results.data['name']}, which is not "
-        "known to be public: add --predictions if its licence lets you share them"
+    held = f"ids, labels and metadata of {results.data['name']}"
+    why = (
+        f"since the study says attach_predictions = false in [report]; they hold {held}"
+        if says_not_to_attach(results)
+        else f"since they hold {held}, which is not known to be public"
     )
+    say(f"predictions are left out, {why}: add --predictions if its licence lets you share them")
     return False
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cxrobust.comparison.document import write_comparison
-from cxrobust.comparison.runs import Paired, Run, paired, read_run
+from cxrobust.comparison.runs import Paired, Run, names_of, paired, read_run
 from cxrobust.documents import named_template
 from cxrobust.progress import Reporter, silent
 from cxrobust.results import RESULTS
@@ -42,7 +42,8 @@ def compare(
     StudyError
         When the templates that the new run's study names are not there.
     """
-    before, now = read_run(old), read_run(new)
+    names = names_of(old, new)
+    before, now = (read_run(path, name=name) for path, name in zip((old, new), names, strict=True))
     folder = new if new.is_dir() else new.parent
     settings = now.results.study["report"]
     templates = template or named_template(settings.get("template"), folder / RESULTS)

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -65,8 +65,30 @@ class Paired:
     n_patients: int
 
 
-def read_run(path: Path) -> Run:
+def names_of(old: Path, new: Path) -> tuple[str, str]:
+    """Return what two runs are called: the names of their folders, with those above where they are alike.
+
+    Examples
+    --------
+    >>> names_of(Path("/home/me/a"), Path("/home/me/b")), names_of(Path("/x/one/out"), Path("/x/two/out/results.json"))
+    (('a', 'b'), ('one/out', 'two/out'))
+    """
+    before, now = (_place(path).parts for path in (old, new))
+    most = max(len(before), len(now))
+    n = next((n for n in range(1, most + 1) if before[-n:] != now[-n:]), 1)
+    return PurePath(*before[-n:]).as_posix(), PurePath(*now[-n:]).as_posix()
+
+
+def _place(path: Path) -> Path:
+    """Return the folder of a run, or its file where that is called otherwise than results are."""
+    found = path.resolve()
+    return found.parent if found.name == RESULTS else found
+
+
+def read_run(path: Path, *, name: str | None = None) -> Run:
     """Read a results file, or the folder that holds one, and the predictions beside it.
+
+    `name` is what the run is called in place of its folder's name.
 
     Raises
     ------
@@ -77,16 +99,19 @@ def read_run(path: Path) -> Run:
     results = read_results(file)
     folder = file.parent / PREDICTIONS
     index = folder / INDEX
+    name = name or names_of(path, path)[0]
+    called = f"{name}/{PREDICTIONS}"
     if not index.exists():
-        return Run(name=str(path), results=results, predictions=None, why_not=f"{folder} holds no predictions")
+        return Run(name=name, results=results, predictions=None, why_not=f"{called} holds no predictions")
     if sha256_file(index) != results.provenance.get("predictions_sha256"):
-        why = f"the predictions in {folder} are not those of its results"
-        return Run(name=str(path), results=results, predictions=None, why_not=why)
+        why = f"the predictions in {called} are not those of its results"
+        return Run(name=name, results=results, predictions=None, why_not=why)
     try:
         predictions = load_predictions(folder)
     except CxrobustError as error:
-        return Run(name=str(path), results=results, predictions=None, why_not=str(error))
-    return Run(name=str(path), results=results, predictions=predictions, why_not="", folder=folder)
+        why = str(error).replace(str(folder), called)
+        return Run(name=name, results=results, predictions=None, why_not=why)
+    return Run(name=name, results=results, predictions=predictions, why_not="", folder=folder)
 
 
 def paired(old: Run, new: Run, *, report: Reporter = silent) -> Paired:

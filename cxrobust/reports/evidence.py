@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import tomllib
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
@@ -28,6 +29,8 @@ FORMAT = 1
 MANIFEST, STUDY, RESULTS, ESTIMATES = "manifest.json", "study.toml", "results.json", "estimates.csv"
 ENVIRONMENT, PREDICTIONS, EXAMPLES = "environment.txt", "predictions.zip", "images.zip"
 TEMPLATES = "templates.zip"
+CARRIED, NOT_CARRIED, NO_IMAGES = "carried", "shown, not carried", "none shown"
+"""What a manifest says of the example images of the report."""
 MOST_BYTES = 10_000_000
 """The largest folder of predictions, and the most example images, that a PDF carries."""
 PRINTERS = ("cxrobust", "weasyprint", "pydyf", "matplotlib", "fonttools", "pillow", "jinja2", "markupsafe", "numpy")
@@ -115,18 +118,29 @@ def attachments_of(
 
     The appendix needs those images too: it names pages of the report, which they move.
     """
-    others = (*gathered.attachments, *_images(report), *templates_of(document.templates))
+    images = _images(report)
+    others = (*gathered.attachments, *images, *templates_of(document.templates))
     return with_manifest(
-        (*numbers, *map(pack, others)), kind=kind, paper=paper, without_predictions=gathered.without_predictions
+        (*numbers, *map(pack, others)),
+        kind=kind,
+        paper=paper,
+        without_predictions=gathered.without_predictions,
+        images=CARRIED if images else NOT_CARRIED if _shown_files(report) else NO_IMAGES,
     )
 
 
 def with_manifest(
-    held: Sequence[Packed], *, kind: str, paper: str, without_predictions: str | Mapping[str, str]
+    held: Sequence[Packed],
+    *,
+    kind: str,
+    paper: str,
+    without_predictions: str | Mapping[str, str],
+    images: str = NO_IMAGES,
 ) -> tuple[Packed, ...]:
     """Return attachments after a list of them all with their hashes.
 
-    `without_predictions` says why there are none among them, of several runs by run; empty where there are.
+    `without_predictions` says why there are none among them, of several runs by run; empty where there are. `images`
+    says whether example images were shown, and are among them.
     """
     manifest = {
         "format": FORMAT,
@@ -135,6 +149,7 @@ def with_manifest(
         "printed_with": printed_with(),
         "files": [{"name": one.name, "bytes": one.size, "sha256": one.sha256} for one in held],
         "without_predictions": without_predictions,
+        "example_images": images,
     }
     listed = Attachment(
         name=MANIFEST,
@@ -175,6 +190,8 @@ def _sources(folder: Traversable | None = None, name: str = "") -> Iterator[tupl
 def _predictions(results: Results, folder: Path | None) -> bytes | str:
     """Return the folder of predictions as a zip, or why it is not attached."""
     if not results.study["report"].get("attach_predictions", False):
+        if says_not_to_attach(results):
+            return "the study says attach_predictions = false in [report]"
         return "the study does not say attach_predictions = true in [report], and its data are not known to be public"
     index = None if folder is None else folder / INDEX
     if folder is None or index is None or not index.is_file():
@@ -192,15 +209,27 @@ def _predictions(results: Results, folder: Path | None) -> bytes | str:
         return f"{Path(str(error.filename)).name} was missing beside the results"
 
 
+def says_not_to_attach(results: Results) -> bool:
+    """Whether the study file itself says `attach_predictions = false`, whatever its data are."""
+    try:
+        return tomllib.loads(results.study_text).get("report", {}).get("attach_predictions") is False
+    except tomllib.TOMLDecodeError:
+        return False
+
+
 def _units(index: Mapping[str, Any]) -> list[str]:
     scores = (one["file"] for one in (index.get("scores") or {}).get("files", []))
     return sorted([*(unit["file"] for part in parts_of(index).values() for unit in part.get("units", [])), *scores])
 
 
+def _shown_files(document: Document) -> tuple[str, ...]:
+    """Return the files of the example images that a report shows, each once."""
+    return tuple(dict.fromkeys(one["file"] for one in shown_examples([one.values for one in document.filled])))
+
+
 def _images(document: Document) -> tuple[Attachment, ...]:
     """Return the example images that a report shows, as they were kept, where they are not too large."""
-    folder = document.view.images
-    shown = {example["file"]: None for example in shown_examples([one.values for one in document.filled])}
+    folder, shown = document.view.images, _shown_files(document)
     if folder is None or not shown or sum((folder / name).stat().st_size for name in shown) > MOST_BYTES:
         return ()
     content = zipped({name: (folder / name).read_bytes() for name in sorted(shown)})

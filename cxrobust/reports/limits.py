@@ -138,7 +138,7 @@ def _labels_said(view: View, how: Origin, names: tuple[str, ...]) -> str:
 
 
 def _threshold_limit(view: View) -> Limit | None:
-    is_fixed = isinstance(view.results.study["analysis"]["operating_point"], float)
+    is_fixed = view.fixed_operating_point is not None
     if is_fixed or "accuracy" not in view.metrics:
         return None
     if "validation" in view.results.data:
@@ -164,15 +164,15 @@ def _few_limit(view: View) -> Limit | None:
     of_tests = {e.metric for e in rejected if is_few(e) and (e.test or "").startswith("permutation")}
     metrics = [metric_words(name).name for name in view.metrics if name in of_tests]
     tests = (
-        f", and sign-flip tests of their {listed(metrics)} find differences that are not there more often than their "
+        f"; sign-flip tests of their {listed(metrics)} find differences that are not there more often than their "
         "level says: a difference that is shown for such a finding is a hint"
         if metrics
         else ""
     )
     return Limit(
         title="Few positives.",
-        text=f"Fewer than {FEW_PATIENTS} patients are positive for {names}. Resampling intervals of so few hold "
-        f"their level badly{tests}; these findings are drawn with open marks.",
+        text=f"Fewer than {FEW_PATIENTS} patients are positive for {names}. Resampling intervals of so few may hold "
+        f"their level badly, and those of some metrics do{tests}; these findings are drawn with open marks.",
     )
 
 

@@ -118,23 +118,29 @@ def metadata(view: View, name: str) -> str:
     Each condition is a result of its own, in the dataset's `config`; each metric has its interval in words in its name,
     and in numbers in its arguments.
     """
-    head = ["tags:", *(f"- {_quoted(tag)}" for tag in TAGS), 'pipeline_tag: "image-classification"']
+    head = ["tags:", *(f"- {_quoted(tag)}" for tag in TAGS), f"pipeline_tag: {_quoted(_task(view, name))}"]
     lines = [*head, "model-index:", f"- name: {_quoted(name)}", "  results:"]
     for condition in view.conditions:
         metrics = [line for metric in view.metrics for line in _metric(view, metric, name, condition)]
         if metrics:
-            lines += [*_dataset(view, condition), "    metrics:", *metrics]
+            lines += [*_dataset(view, name, condition), "    metrics:", *metrics]
     return "\n".join(lines) + "\n"
 
 
-def _dataset(view: View, condition: str) -> list[str]:
+def _task(view: View, name: str) -> str:
+    """Return the Hub's name of what a regime's model does: generators write reports, all others classify."""
+    [family] = [one["family"] for one in view.results.regimes if one["name"] == name]
+    return "image-to-text" if family == "generator" else "image-classification"
+
+
+def _dataset(view: View, name: str, condition: str) -> list[str]:
     data = view.results.data
     settings = view.results.study["data"]
     split = split_of(settings)
     counted_ones = ("n_images", "n_patients") if names_all_patients(view) else ("n_images",)
     return [
         "  - task:",
-        '      type: "image-classification"',
+        f"      type: {_quoted(_task(view, name))}",
         '      name: "Findings of chest X-rays"',
         "    dataset:",
         f"      type: {_quoted(str(settings.get('kind') or 'predictions'))}",

@@ -83,6 +83,12 @@ class View:
         )
 
     @property
+    def fixed_operating_point(self) -> float | None:
+        """The threshold in (0, 1) that the study fixes for all decisions; None where it is chosen on images."""
+        point = self.results.study["analysis"].get("operating_point")
+        return point if isinstance(point, float) else None
+
+    @property
     def alpha(self) -> float:
         """1 − confidence level: below it, a difference counts as shown."""
         return round(1 - self.level, 10)

@@ -17,7 +17,7 @@ from cxrobust.errors import DataError
 from cxrobust.files import sha256_bytes
 from cxrobust.progress import Reporter, silent
 from cxrobust.reports.document import Document, Paper
-from cxrobust.reports.evidence import EXAMPLES, MANIFEST, PREDICTIONS, RESULTS, TEMPLATES
+from cxrobust.reports.evidence import EXAMPLES, MANIFEST, NOT_CARRIED, PREDICTIONS, RESULTS, TEMPLATES
 from cxrobust.reports.render import print_again
 from cxrobust.reports.sections import Kind
 from cxrobust.reports.templating import check_folder as check_templates
@@ -81,16 +81,34 @@ def _report_checks(
     ran = read_ran(held, of_run, path=path, given=given[0] if given else None)
     kind = held.manifest.get("document")
     printed: tuple[Check, ...] = (not_printed(f"{MANIFEST} names a document {kind!r}, unknown here"),)
-    if kind in get_args(Kind):
-        again = partial(_again, ran, cast(Kind, kind))
+    images = _images(ran)
+    if kind in get_args(Kind) and images is None and _is_without_images(ran):
+        printed = (
+            unchecked("pages", "the example images that the report shows are not attached: give --predictions DIR"),
+        )
+    elif kind in get_args(Kind):
+        again = partial(_again, ran, cast(Kind, kind), images)
         printed = page_checks(
             pdf, held, print_again=again, made_from=RESULTS, folder=folder, templates=templates, report=report
         )
     return (*unpacking, *checks_of(ran, report), *_examples(ran), *_attack_checks(ran.results), *printed)
 
 
-def _again(ran: Ran, kind: Kind, paper: Paper, templates: Path | None) -> tuple[bytes, Document]:
-    images = ran.folder if EXAMPLES in ran.carried.files else ran.given
+def _is_without_images(ran: Ran) -> bool:
+    """Whether the document says that it shows images which it does not carry."""
+    return bool(ran.results.examples) and ran.carried.manifest.get("example_images") == NOT_CARRIED
+
+
+def _images(ran: Ran) -> Path | None:
+    """Return the folder of the example images to print: those attached, or the reader's where they were too large."""
+    if EXAMPLES in ran.carried.files:
+        return ran.folder
+    if ran.given is None or not _is_without_images(ran):
+        return None
+    return ran.given if all((ran.given / one["file"]).is_file() for one in ran.results.examples) else None
+
+
+def _again(ran: Ran, kind: Kind, images: Path | None, paper: Paper, templates: Path | None) -> tuple[bytes, Document]:
     return print_again(ran.results, kind=kind, images=images, paper=paper, templates=templates)
 
 

@@ -21,6 +21,7 @@ from cxrobust.errors import DataError
 from cxrobust.files import sha256_file
 from cxrobust.registration import place_of
 from cxrobust.registration.planned import register
+from cxrobust.reports.evidence import evidence
 from cxrobust.results import read_results, write_results
 from cxrobust.study import read_study
 
@@ -127,6 +128,24 @@ def test_the_same_run_gives_the_same_zip(run: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(first) as archive:
         assert archive.namelist() == sorted(archive.namelist())
         assert {member.date_time for member in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("attach_predictions = false", "says attach_predictions = false in [report]"),
+        ("", "not known to be public"),
+    ],
+)
+def test_why_predictions_are_left_out_is_what_the_study_says(run: Path, said: str, expected: str) -> None:
+    found = read_results(run / "results.json")
+    study = {**found.study, "report": {**found.study["report"], "attach_predictions": False}}
+    other = replace(found, study=study, study_text=f"[report]\n{said}\n")
+    told: list[str] = []
+    assert not bundling._choose_predictions(other, None, told.append)
+    for sentence in (*told, evidence(other, folder=None).without_predictions):
+        assert expected in sentence
+        assert ("public" in sentence) == ("public" in expected)
 
 
 def test_predictions_of_data_that_are_not_known_to_be_public_are_left_out(

@@ -9,7 +9,7 @@ import pytest
 
 from cxrobust import pipeline
 from cxrobust.cli import _main
-from cxrobust.comparison.runs import paired, read_run
+from cxrobust.comparison.runs import names_of, paired, read_run
 from cxrobust.reports.words import plain
 from cxrobust.results import Results
 from cxrobust.study import read_study
@@ -224,3 +224,19 @@ def test_the_command_prints_and_writes_the_comparison(
     assert (tmp_path / "comparison-paired.csv").read_text().count("\n") == 31
     assert _main(["compare", str(folder / "old"), str(tmp_path)]) == 1
     assert "results.json: No such file or directory" in capsys.readouterr().err
+
+
+def test_runs_are_called_by_their_folders_and_no_path_of_the_machine_is_told(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name / "out").mkdir(parents=True)
+    one, two = tmp_path / "one" / "out", tmp_path / "two" / "out"
+    assert names_of(one, two / "results.json") == ("one/out", "two/out")
+    assert names_of(one, tmp_path / "two") == ("out", "two")
+    assert names_of(one / "earlier.json", one) == ("earlier.json", "out")
+    assert names_of(one, one) == ("out", "out")
+
+
+def test_why_there_are_no_predictions_names_the_folder_and_no_path(folder: Path, tmp_path: Path) -> None:
+    shutil.copy(folder / "old" / "results.json", tmp_path / "results.json")
+    found = read_run(tmp_path)
+    assert (found.name, found.why_not) == (tmp_path.name, f"{tmp_path.name}/predictions holds no predictions")

@@ -9,7 +9,8 @@ import pytest
 
 from cxrobust.conditions import parse_condition
 from cxrobust.reports import render
-from cxrobust.reports.checklists import Shown, met, not_met, partly
+from cxrobust.reports.checklists import Checklist, Shown, met, not_met, partly
+from cxrobust.reports.checklists.claim import CLAIM
 from cxrobust.reports.checklists.robustness import ROBUSTNESS
 from cxrobust.reports.document import Numbered, compose, fill
 from cxrobust.reports.sections import sections
@@ -256,3 +257,33 @@ def test_a_checklist_names_the_page_on_which_a_figure_or_table_is_printed(docume
     first = {one.section.title: document.first_of(one.section.name, "Figure") for one in document.filled}
     apart = [title for title, one in first.items() if one is not None and stands[one.number] != begins[title]]
     assert apart, "no figure stands on another page than its heading"
+
+
+def reply_of(checklist: Checklist, topic: str, view: View) -> tuple[str, str]:
+    (item,) = (one for one in checklist.items if one.topic == topic)
+    given = item.reply(Shown(view=view, sections=standing(view)))
+    return given.verdict, given.why
+
+
+@pytest.mark.parametrize(
+    ("attack", "said"),
+    [("pgd(eps=1/255, steps=10)", "gradients through the whole model"), ("square(eps=1/255)", "no gradients")],
+)
+def test_gradients_are_named_only_where_an_attack_takes_them(attack: str, said: str):
+    one_attack = with_attack(results(TYPICAL), attack)
+    kept = tuple(one for one in one_attack.conditions if one["kind"] != "attack" or one["name"] == attack)
+    verdict, why = answer(replace(one_attack, conditions=kept), "Adaptive attacks")
+    assert verdict == "in part"
+    assert said in why
+
+
+def test_patients_are_said_to_be_apart_only_where_all_are_known():
+    made = results(TYPICAL)
+    data = {**made.data, "validation": made.data}
+    topic = "Level at which partitions are disjoint"
+    assert "share no patient" in reply_of(CLAIM, topic, View.of(replace(made, data=data), images=None))[1]
+    unknown = replace(made, data={**data, "patients_known": "some"})
+    verdict, why = reply_of(CLAIM, topic, View.of(unknown, images=None))
+    assert verdict == "in part"
+    assert "not known of all" in why
+    assert "share" not in why

@@ -15,6 +15,7 @@ from cxrobust.reports.figures.style import WIDTH, look
 from cxrobust.reports.limits import REJECTED_TOO_OFTEN, limits
 from cxrobust.reports.sections import sections
 from cxrobust.reports.sections.flips import ends_words, share_words
+from cxrobust.reports.sections.participants import _boxes
 from cxrobust.reports.sections.sensitivity import change, why_left_out
 from cxrobust.reports.view import View
 from cxrobust.reports.words import plain
@@ -489,11 +490,15 @@ def test_few_positives_make_a_hint_of_what_sign_flips_show():
         return one
 
     assert (
-        "hold their level badly, and sign-flip tests of their AUROC find differences that are not there more often than "
-        "their level says: a difference that is shown for such a finding is a hint; these findings are drawn with open marks."
+        "may hold their level badly, and those of some metrics do; sign-flip tests of their AUROC find differences that "
+        "are not there more often than their level says: a difference that is shown for such a finding is a hint; these "
+        "findings are drawn with open marks."
     ) in said(FEW)
     others = tuple(replace(e, test="wilcoxon-clustered") if e.metric == "auroc" else e for e in FEW.estimates)
-    assert "hold their level badly; these findings are drawn with open marks." in said(replace(FEW, estimates=others))
+    assert (
+        "may hold their level badly, and those of some metrics do; these findings are drawn with open marks."
+        in said(replace(FEW, estimates=others))
+    )
 
 
 @pytest.mark.parametrize(
@@ -770,3 +775,21 @@ def test_one_other_regime_is_not_told_as_several():
 def test_a_level_divided_by_many_comparisons_has_no_exponent():
     many = tuple(replace(one, alpha=0.01 / 106, comparisons=106) for one in RAW.power)
     assert built(replace(RAW, power=many), "power")["levels"] == "0.000094"
+
+
+@pytest.mark.parametrize(("point", "flow"), [(0.5, "clean"), ("youden", "clean, for operating points")])
+def test_images_are_said_to_give_operating_points_only_where_the_study_fixes_none(point: object, flow: str):
+    made = results(SMALL)
+    study = {**made.study, "analysis": {**made.study["analysis"], "operating_point": point}}
+    data = {**made.data, "validation": made.data}
+    view = View.of(replace(made, study=study, data=data), images=None)
+    boxes = _boxes(view)
+    assert [box.beside[-1] for box in boxes if box.beside] == [flow]
+    assert (view.fixed_operating_point is None) == (point == "youden")
+
+
+@pytest.mark.parametrize(("made", "expected"), [(Made(n_regimes=1, perturbed=False), False), (CLEAN_ONLY, True)])
+def test_differences_are_named_on_the_first_page_only_where_there_are_some(made: Made, expected: bool):
+    said = " ".join(built(results(made), "answer")["shows"])
+    assert ("every difference is taken on the same images" in said) is expected
+    assert "patient" in said

@@ -312,6 +312,16 @@ def test_no_macro_is_defined_twice_where_joined_names_are_alike(tmp_path: Path) 
     assert len(set(defined)) == len(defined)
 
 
+@pytest.mark.parametrize(("paper", "option"), [("A4", "a4paper"), ("Letter", "letterpaper")])
+def test_the_example_has_the_paper_of_the_study(
+    paper: str, option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = results(Made(n_regimes=1, n_findings=2, n_severities=0))
+    study = {**one.study, "report": {**one.study["report"], "paper": paper}}
+    text = (written(replace(one, study=study), tmp_path, monkeypatch) / "paper.tex").read_text(encoding="utf-8")
+    assert rf"\documentclass[9pt,twocolumn,{option}]{{extarticle}}" in text
+
+
 def test_the_methods_and_captions_say_what_the_report_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = written(typical(), tmp_path, monkeypatch)
     bodies, _ = section_bodies(document(typical()))

@@ -110,3 +110,12 @@ def test_a_number_so_small_that_it_has_an_exponent_is_still_a_number() -> None:
     head = yaml.safe_load(card.split("---")[1])
     (ece,) = (one for one in head["model-index"][0]["results"][0]["metrics"] if one["type"] == "ece")
     assert (ece["value"], ece["args"]["ci_low"], ece["args"]["level"]) == (5e-05, 1e-05, 0.95)
+
+
+def test_a_generator_of_reports_has_another_task_than_a_classifier() -> None:
+    first, *others = MADE.regimes
+    made = replace(MADE, regimes=({**first, "family": "generator"}, *others))
+    for one, task in ((first, "image-to-text"), (others[0], "image-classification")):
+        head = yaml.safe_load(model_card(View.of(made, images=None), one["name"]).split("---")[1])
+        assert head["pipeline_tag"] == task
+        assert {result["task"]["type"] for result in head["model-index"][0]["results"]} == {task}

@@ -267,3 +267,15 @@ def test_risk_coverage_curves_are_drawn_where_there_are_some(made, tmp_path: Pat
     assert selective(view)["has_others"]
     path, *_ = render(made, formats=("html",), out=tmp_path, images=None, keep=drawn)
     assert "Selective prediction" not in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("point", "expected"),
+    [(0.5, "at the operating point 0.5, which the study fixes,"), ("youden", "at the operating point chosen on clean")],
+)
+def test_the_caption_of_risk_against_coverage_says_where_decisions_are_from(point, expected):
+    study = {**RAW.study, "analysis": {**RAW.study["analysis"], "operating_point": point}}
+    view = View.of(replace(RAW, study=study, risk_coverage=curves(RAW)), images=None)
+    text = section_bodies(compose(view))[0]["selective"]
+    assert expected in text
+    assert text.count("at the operating point") == 1

@@ -20,7 +20,7 @@ from cxrobust.cli import _main
 from cxrobust.errors import DataError
 from cxrobust.files import sha256_bytes, sha256_file
 from cxrobust.predictions import load_predictions, read_unit
-from cxrobust.reports import render
+from cxrobust.reports import evidence, render
 from cxrobust.results import estimates_text, parse_results, read_results, results_text
 from cxrobust.study import read_study
 from cxrobust.verification import _attachments, reading, recomputed
@@ -327,6 +327,26 @@ def test_attack_checks_are_said_not_to_be_checked(tmp_path: Path) -> None:
         assert "need the models" in found(verdict, "attack checks and transfer").said
         assert verdict.text().rpartition("not checked: ")[2].endswith("attack checks and transfer")
         assert found(verdict, "pages").status == "agrees", found(verdict, "pages").differences
+
+
+def test_pages_whose_images_are_not_attached_are_printed_with_the_readers_or_not_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = results(SMALL, images=tmp_path)
+    carrying, *_ = render(made, formats=("pdf",), out=tmp_path / "carrying", images=tmp_path)
+    monkeypatch.setattr(evidence, "MOST_BYTES", 10)
+    large, *_ = render(made, formats=("pdf",), out=tmp_path / "large", images=tmp_path)
+    without, *_ = render(made, formats=("pdf",), out=tmp_path / "without", images=None)
+    said = [
+        json.loads(tampering.attached(path)["manifest.json"])["example_images"] for path in (carrying, large, without)
+    ]
+    assert said == ["carried", "shown, not carried", "none shown"]
+    pages = found(verification.verify(large), "pages")
+    assert pages.status == "not checked"
+    assert "give --predictions DIR" in pages.said
+    for path in (large, without):
+        pages = found(verification.verify(path, predictions=[tmp_path]), "pages")
+        assert pages.status == "agrees", pages.differences
 
 
 def test_a_swapped_study_file_is_found(written: Path, tmp_path: Path) -> None:

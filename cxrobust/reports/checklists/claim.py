@@ -19,6 +19,7 @@ from cxrobust.reports.checklists import (
     partly,
     table,
 )
+from cxrobust.reports.sources import names_all_patients
 
 TRAINING = authors("training is known here only as far as a checkpoint’s files tell it", table("models"))
 
@@ -95,8 +96,13 @@ CLAIM = Checklist(
                 reply=partly(
                     "test and validation images share no patient, which is checked; training images are not known",
                     figure("participants"),
-                    when=has_validation,
-                    otherwise=authors("training images are not known here"),
+                    when=lambda view: has_validation(view) and names_all_patients(view),
+                    otherwise=partly(
+                        "which patient an image is of is not known of all; training images are not known",
+                        figure("participants"),
+                        when=has_validation,
+                        otherwise=authors("training images are not known here"),
+                    ),
                 ),
             ),
             Item(

@@ -22,6 +22,7 @@ from cxrobust.reports.checklists import (
     partly,
     table,
 )
+from cxrobust.reports.limits import WITHOUT_GRADIENTS as OUTPUTS_ALONE
 from cxrobust.reports.sections.attack_checks import aimed_finding, falling_metric, left_of
 from cxrobust.reports.view import View
 
@@ -121,6 +122,10 @@ def _has_gradient_free(view: View) -> bool:
     return bool(_names(view) & WITHOUT_GRADIENTS)
 
 
+def _has_gradient_attack(view: View) -> bool:
+    return not _names(view) <= set(OUTPUTS_ALONE)
+
+
 def _has_several(view: View) -> bool:
     return len(_names(view)) > 1
 
@@ -145,7 +150,14 @@ ROBUSTNESS = Checklist(
             Item(
                 number="",
                 topic="Adaptive attacks",
-                reply=partly("gradients through the whole model; nothing is adapted to a defence", "methods"),
+                reply=partly(
+                    "gradients through the whole model; nothing is adapted to a defence",
+                    "methods",
+                    when=_has_gradient_attack,
+                    otherwise=partly(
+                        "outputs of the whole model, no gradients; nothing is adapted to a defence", "methods"
+                    ),
+                ),
             ),
             Item(
                 number="",

@@ -167,6 +167,7 @@ def _example(document: Document, figures: Sequence[str], tables: Mapping[str, bo
     return environment.get_template("manuscript/paper.tex.j2").render(
         knows_patients=names_all_patients(document.view),
         title=document.view.results.study["study"]["title"],
+        paper="letterpaper" if document.view.results.study["report"].get("paper") == "Letter" else "a4paper",
         figures=[
             {
                 "one_column": Latex(rf"\includegraphics{{{name}-{ONE_COLUMN:g}mm.pdf}}"),

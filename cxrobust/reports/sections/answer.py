@@ -93,9 +93,8 @@ def _sentences(view: View, metric: str, *, numbers: bool, opening: str = "") -> 
 
 
 def _shows(view: View, metric: str) -> list[str]:
-    said = [
-        f"what {_subject(view)} with {counted_images(view)}: every difference is taken on the same images, and {unit(view)}."
-    ]
+    paired = "" if view.comparison == "value" else "every difference is taken on the same images, and "
+    said = [f"what {_subject(view)} with {counted_images(view)}: {paired}{unit(view)}."]
     series = view.primary_series
     steady = _steady(view, metric, series) if series else []
     if steady and series is not None:

@@ -118,7 +118,7 @@ def _validation(view: View, data: Mapping[str, Any] | None) -> tuple[str, ...]:
     return (
         "Validation images",
         f"{count(data['n_images'])}{_whose(view, data)}",
-        "clean, for operating points",
+        "clean" if view.fixed_operating_point is not None else "clean, for operating points",
     )
 
 
