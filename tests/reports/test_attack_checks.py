@@ -26,20 +26,11 @@ from cxrobust.reports.view import View
 from cxrobust.reports.words import plain as plain_words
 
 from .made import TYPICAL, results
+from .whole import CHECK as SOUND
 
 CHECK = {
-    "replicate": 0,
+    **SOUND,
     "condition": "pgd(eps=1/255, steps=20)",
-    "n_images": 32,
-    "clean": 1.0,
-    "attacked": 3.0,
-    "noise": 1.2,
-    "longer": 3.06,
-    "square": 2.5,
-    "queries": 64,
-    "unbounded": "pgd(eps=1.0, steps=80)",
-    "unbounded_wrong": 1.0,
-    "without_gradient": 0.0,
     "transferred": {"lora": 2.0, "adversarial": 1.5},
 }
 
