@@ -137,11 +137,16 @@ def choices(metrics: Mapping[str, Metric], base: Sample) -> Iterator[Choice]:
 def _base(sample: Sample, metrics: Mapping[str, Metric], primary_condition: str | None) -> Sample:
     """Return the sample under the conditions that are needed, with fewer resamples: the first of the same."""
     predictions = sample.predictions
-    at = 0 if primary_condition is None else predictions.conditions.index(primary_condition)
+    at = _place(predictions, primary_condition)
     weaker = sample.series[at] if any(one.of_sets for one in metrics.values()) else ()
     settings = sample.settings.model_copy(update={"resamples": min(sample.settings.resamples, RESAMPLES), "sets": {}})
     narrowed = _under(predictions, {0, at, *weaker})
     return replace(_drawn(narrowed, settings, seed=sample.seed), thresholds=sample.thresholds)
+
+
+def _place(predictions: PredictionSet, primary_condition: str | None) -> int:
+    """Return the place of the primary condition; of a study without one that of the clean images."""
+    return 0 if primary_condition is None else predictions.conditions.index(primary_condition)
 
 
 def _under(predictions: PredictionSet, needed: Set[int]) -> PredictionSet:
@@ -157,7 +162,7 @@ def _under(predictions: PredictionSet, needed: Set[int]) -> PredictionSet:
 def _without_weaker(sample: Sample, primary_condition: str | None) -> Sample:
     """Return the sample under the clean and the primary condition, for metrics that look at no weaker ones."""
     predictions = sample.predictions
-    at = 0 if primary_condition is None else predictions.conditions.index(primary_condition)
+    at = _place(predictions, primary_condition)
     narrowed = _under(predictions, {0, at})
     series = tuple((c,) for c in range(len(narrowed.conditions)))
     return replace(sample, predictions=narrowed, series=series, _columns={})
