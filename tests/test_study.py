@@ -276,7 +276,7 @@ def known(kind: type[Section] = Section) -> set[str]:
 
 @given(
     st.sampled_from(["[study]", "[data]", "[[regimes]]", "[[perturbations]]", "[analysis]"]),
-    st.text(st.characters(exclude_characters="\0"), max_size=12),
+    st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12),
 )
 @example("[[perturbations]]", "taregt")
 def test_an_unknown_key_is_named_whatever_it_is(header: str, key: str) -> None:
@@ -286,6 +286,13 @@ def test_an_unknown_key_is_named_whatever_it_is(header: str, key: str) -> None:
         parse(GOOD.replace(header, f"{header}\n{written} = 1"))
     said = str(caught.value)
     assert re.match(rf"s.toml:\d+: unknown key {re.escape(' '.join(repr(key).split()))} in ", said)
+
+
+def test_half_of_a_character_is_refused_with_its_line() -> None:
+    with pytest.raises(StudyError) as caught:
+        parse(GOOD.replace("[study]", "[study]\n'\ud800' = 1"))
+    line = GOOD.splitlines().index("[study]") + 2
+    assert str(caught.value).startswith(f"s.toml:{line}: holds '\\ud800', half of a character")
 
 
 def test_validation_images_are_as_data_says_but_for_what_their_table_says() -> None:

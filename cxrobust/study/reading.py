@@ -93,6 +93,13 @@ def read_scores(path: Path) -> dict[str, Any]:
 
 def _parse_toml(text: str, path: Path) -> dict[str, Any]:
     try:
+        text.encode()
+    except UnicodeEncodeError as error:  # of a text that was made in Python: no file holds one
+        line = text.count("\n", 0, error.start) + 1
+        raise StudyError(
+            f"{path}:{line}: holds {ascii(text[error.start])}, half of a character, which no TOML file can: remove it"
+        ) from error
+    try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise StudyError(f"{path}: not valid TOML: {error}") from error
