@@ -87,12 +87,13 @@ def conclusions(old: View, new: View) -> Part:
         return Part(title=title, paragraphs=(said,))
     rows = []
     tested: tuple[list[Estimate | None], list[Estimate | None]] = [], []
-    n_changed = 0
+    n_changed = n_same = 0
     for metric in (one for one in new.metrics if one in old.metrics):
         for name in (one for one in new.compared if one in old.compared):
             before, now = outcome(old, metric, name), outcome(new, metric, name)
             changed = _kind(before.kind, before.estimate) != _kind(now.kind, now.estimate)
             n_changed += changed
+            n_same += changed and _value(before.estimate) == _value(now.estimate)
             tested[0].append(before.estimate)
             tested[1].append(now.estimate)
             rows.append(
@@ -111,7 +112,9 @@ def conclusions(old: View, new: View) -> Part:
     if n_changed:
         verb = "is" if n_changed == 1 else "are"
         what = f"Of {counted(len(rows), 'conclusion')} of the primary comparison {count(n_changed)} {verb} not the same in the two runs."
-        paragraphs: tuple[str, ...] = (what, CAUTION)
+        sizes = n_adjusted_over(old, tested[0]), n_adjusted_over(new, tested[1])
+        why = f"{_adjusted_over(*sizes)}{_same_estimate(n_same, n_changed)}".strip()
+        paragraphs: tuple[str, ...] = (what, CAUTION, *filter(None, (why,)))
     else:
         paragraphs = (
             f"All {counted(len(rows), 'conclusion')} of the primary comparison are the same in the two runs.",
@@ -130,6 +133,24 @@ def conclusions(old: View, new: View) -> Part:
         "Conclusions that changed stand first, in bold."
     )
     return Part(title=title, paragraphs=paragraphs, table=table, caption=caption)
+
+
+def _value(estimate: Estimate | None) -> float | None:
+    return None if estimate is None else estimate.estimate
+
+
+def n_adjusted_over(view: View, estimates: Sequence[Estimate | None]) -> int:
+    """Return how many p-values the families of these estimates hold."""
+    families = {one.family for one in estimates if one is not None and one.p_adjusted is not None}
+    return sum(one.family in families and one.p_adjusted is not None for one in view.results.estimates)
+
+
+def _adjusted_over(old: int, new: int) -> str:
+    """Say over how many tests each run's p-values were adjusted; empty where they are as many, or one adjusts none."""
+    if old == new or not old or not new:
+        return ""
+    over = f"{counted(old, 'test')} in the old run, over {count(new)} in the new"
+    return f"P-values are adjusted over {over}: where a run tests more, it takes more to show the same difference."
 
 
 def _tests(old: str, new: str) -> str:
@@ -308,7 +329,7 @@ def _same_estimate(n: int, n_changed: int) -> str:
     if not n:
         return ""
     those = "all" if n == n_changed else count(n)
-    return f" In {those} of them the estimate is the same in both runs, and only what was tested beside it is not."
+    return f" In {those} of them the estimate is the same in both runs: its test, or what was tested beside it, is not."
 
 
 def _is_primary(estimate: Estimate, view: View) -> bool:

@@ -97,7 +97,7 @@ def _parse_toml(text: str, path: Path) -> dict[str, Any]:
     except UnicodeEncodeError as error:  # of a text that was made in Python: no file holds one
         line = text.count("\n", 0, error.start) + 1
         raise StudyError(
-            f"{path}:{line}: holds {ascii(text[error.start])}, half of a character, which no TOML file can: remove it"
+            f"{path}:{line}: holds {text[error.start]!a}, half of a character, which no TOML file can: remove it"
         ) from error
     try:
         return tomllib.loads(text)

@@ -135,6 +135,29 @@ def test_a_conclusion_that_changed_stands_first_and_comes_with_a_caution():
     assert part.table.groups[1].rows[0][0].look == ""
 
 
+def test_a_conclusion_that_changed_says_over_how_many_tests_each_run_adjusted():
+    now = changed(p_adjusted=0.3)
+    same_size = said(conclusions(view(MADE), view(now)))
+    assert "adjusted over" not in same_size
+    assert "In all of them the estimate is the same in both runs: its test, or what was tested beside it" in same_size
+    family = next(e.family for e in now.estimates if e.metric == "auroc" and e.p_adjusted == 0.3)
+    of_family = [e for e in now.estimates if e.family == family and e.p_adjusted is not None]
+    more = replace(now, estimates=(*now.estimates, replace(of_family[0], condition="blur(severity=5)")))
+    n_old = sum(e.family in {f.family for f in primary(MADE)} and e.p_adjusted is not None for e in MADE.estimates)
+    assert f"adjusted over {n_old} tests in the old run, over {n_old + 1} in the new" in said(
+        conclusions(view(MADE), view(more))
+    )
+
+
+def primary(one):
+    """The estimates of the primary comparison."""
+    return [
+        e
+        for e in one.estimates
+        if (e.estimand, e.condition, e.finding) == ("difference-in-differences", PRIMARY, "macro")
+    ]
+
+
 def test_a_conclusion_in_the_other_direction_is_another_one():
     before = next(e for e in MADE.estimates if e.metric == "auroc" and e.estimand == "difference-in-differences")
     assert before.estimate is not None
