@@ -30,7 +30,10 @@ from cxrobust.results import FEW_PATIENTS, Estimate
 OfAMargin = Literal["equivalent", "not inferior", "not equivalent", "maybe inferior"]
 """What a test against a margin shows; or, of the last two, could not show."""
 Verdict = Literal["shown", "not shown", "not tested", "not estimable"] | OfAMargin
-Kind = Literal["more", "less", "higher", "lower", "not shown", "not tested", "not estimable"] | OfAMargin
+Sized = Literal["more", "less", "higher", "lower"]
+Kind = Sized | Literal["not shown", "not tested", "not estimable"] | OfAMargin
+SIZED: tuple[Sized, ...] = ("more", "less", "higher", "lower")
+"""What is said with its size in the sentence itself, so that intervals follow it without their sign."""
 
 MOST_SINGLE = 3
 """With so many regimes of like outcome, each is given its own numbers; of more, what holds them all."""
@@ -212,17 +215,25 @@ def comparison_sentence(view: View, metric: str, *, numbers: bool = True, only: 
     With `only` it speaks of that regime alone.
     """
     outcomes = [outcome(view, metric, name) for name in view.others if only in {None, name}]
-    kinds: tuple[Kind, ...] = ("more", "less", "higher", "lower", "not shown", *MARGINS, "not tested", "not estimable")
+    kinds: tuple[Kind, ...] = (*SIZED, "not shown", *MARGINS, "not tested", "not estimable")
     clauses = []
     for kind in kinds:
         group = [one for one in outcomes if one.kind == kind]
         apart = numbers and len(group) <= MOST_SINGLE
-        together = [[one] for one in group] if apart else [group] if group else []
+        together = [[one] for one in group] if apart else _alike(kind, group)
         clauses += [_clause(view, metric, kind, some, numbers=numbers) for some in together]
     if not clauses:
         return ""
     opening = "Compared with that, " if view.primary else ""
     return capitalised(f"{opening}{'; '.join(clauses)}.")
+
+
+def _alike(kind: Kind, group: Sequence[Outcome]) -> list[list[Outcome]]:
+    """Part what is not estimable for different reasons; all else can be said together."""
+    parts: dict[str, list[Outcome]] = {}
+    for one in group:
+        parts.setdefault(reason(one.estimate) if kind == "not estimable" else "", []).append(one)
+    return list(parts.values())
 
 
 def _clause(view: View, metric: str, kind: Kind, group: Sequence[Outcome], *, numbers: bool) -> str:
@@ -262,11 +273,22 @@ def _bracket(view: View, kind: Kind, group: Sequence[Outcome]) -> str:
     estimates = [one.estimate for one in group if one.estimate is not None and one.estimate.estimate is not None]
     if len(group) == 1 and estimates:
         estimate, size = estimates[0], estimates[0].estimate or 0.0
-        if kind in {"not shown", "not tested", *MARGINS}:
+        if kind not in SIZED:
             return f" ({number(size, digits=digits_of(estimate), signed=True)}; {support(estimate, view)})"
         return f" ({support(estimate, view, mirrored=size < 0)})"
-    told = "; ".join(filter(None, (_all_intervals(view, kind, estimates), _all_p(view, kind, estimates))))
+    sizes = "" if kind in SIZED else _all_sizes(estimates)
+    told = "; ".join(filter(None, (sizes, _all_intervals(view, kind, estimates), _all_p(view, kind, estimates))))
     return f" ({told})" if told else ""
+
+
+def _all_sizes(estimates: Sequence[Estimate]) -> str:
+    """Return between which ends several estimates lie, with their signs: `estimates −0.012 to +0.004`."""
+    if not estimates:
+        return ""
+    sizes = sorted(e.estimate for e in estimates if e.estimate is not None)
+    digits = max(map(digits_of, estimates))
+    ends = [number(size, digits=digits, signed=True) for size in dict.fromkeys((sizes[0], sizes[-1]))]
+    return f"estimates {' to '.join(dict.fromkeys(ends))}"
 
 
 def _all_intervals(view: View, kind: Kind, estimates: Sequence[Estimate]) -> str:
@@ -275,7 +297,7 @@ def _all_intervals(view: View, kind: Kind, estimates: Sequence[Estimate]) -> str
     if not ends:
         return ""
     low, high = min(low for low, _ in ends), max(high for _, high in ends)
-    if kind in {"more", "less", "higher", "lower"} and (estimates[0].estimate or 0.0) < 0:
+    if kind in SIZED and (estimates[0].estimate or 0.0) < 0:
         low, high = -high, -low
     digits = max(digits_of(one) for one in estimates)
     return f"{percent(view.level)}{SPACE}CIs within {interval(low, high, digits=digits)}"

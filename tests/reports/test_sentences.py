@@ -257,11 +257,11 @@ def test_a_reason_is_told_as_it_is_and_its_lack_too():
         (0.004, "Compared with that, linear-probe, lora, adversarial, and preference lost 0.050 to 0.080 less "
          "(95% CIs within 0.030 to 0.100; adjusted p ≤ 0.004)."),
         (0.4, "Compared with that, for linear-probe, lora, adversarial, and preference no difference could be shown "
-         "(95% CIs within 0.030 to 0.100; adjusted p ≥ 0.40)."),
+         "(estimates +0.050 to +0.080; 95% CIs within 0.030 to 0.100; adjusted p ≥ 0.40)."),
         (0.0242, "Compared with that, linear-probe, lora, adversarial, and preference lost 0.050 to 0.080 less "
          "(95% CIs within 0.030 to 0.100; adjusted p ≤ 0.03)."),
         (0.2061, "Compared with that, for linear-probe, lora, adversarial, and preference no difference could be shown "
-         "(95% CIs within 0.030 to 0.100; adjusted p ≥ 0.20)."),
+         "(estimates +0.050 to +0.080; 95% CIs within 0.030 to 0.100; adjusted p ≥ 0.20)."),
     ],
 )  # fmt: skip
 def test_regimes_told_together_keep_what_holds_their_intervals(p, expected):
@@ -271,6 +271,22 @@ def test_regimes_told_together_keep_what_holds_their_intervals(p, expected):
     found += [estimate("difference-in-differences", 0.05 + 0.01 * k, p, regime=name) for k, name in enumerate(others)]
     seen = View.of(only(raw, estimates=tuple(found)), images=None)
     assert words(comparison_sentence(seen, "auroc")) == expected
+
+
+def test_regimes_that_are_not_estimable_for_other_reasons_are_told_apart():
+    raw = results(Made(n_regimes=5, n_findings=2, n_severities=0, one_class=False, few=False))
+    others = View.of(raw, images=None).others
+    found = [estimate("perturbed-clean", -0.2, 0.0001, regime=name) for name in ("supervised", *others)]
+    reasons = ["no positive image", "no positive image", "one class only", "no positive image"]
+    found += [
+        replace(estimate("difference-in-differences", None, None, regime=name), reason=why)
+        for name, why in zip(others, reasons, strict=True)
+    ]
+    seen = View.of(only(raw, estimates=tuple(found)), images=None)
+    assert words(comparison_sentence(seen, "auroc")) == (
+        "Compared with that, macro AUROC of linear-probe, lora, and preference is not estimable (no positive image); "
+        "macro AUROC of adversarial is not estimable (one class only)."
+    )
 
 
 def test_intervals_of_regimes_that_lost_more_are_told_with_the_sign_of_what_was_lost():
@@ -287,10 +303,10 @@ def test_intervals_of_regimes_that_lost_more_are_told_with_the_sign_of_what_was_
 @pytest.mark.parametrize(
     ("sign", "p", "expected"),
     [
-        (1, 0.004, "could be ruled out (95% CIs within −0.020 to 0.050; adjusted p ≤ 0.004)."),
-        (-1, 0.004, "could be ruled out (95% CIs within −0.050 to 0.020; adjusted p ≤ 0.004)."),
-        (1, 0.4, "could not be ruled out (95% CIs within −0.020 to 0.050; adjusted p ≥ 0.40)."),
-        (-1, 0.4, "could not be ruled out (95% CIs within −0.050 to 0.020; adjusted p ≥ 0.40)."),
+        (1, 0.004, "could be ruled out (estimates 0.000 to +0.030; 95% CIs within −0.020 to 0.050; adjusted p ≤ 0.004)."),
+        (-1, 0.004, "could be ruled out (estimates −0.030 to 0.000; 95% CIs within −0.050 to 0.020; adjusted p ≤ 0.004)."),
+        (1, 0.4, "could not be ruled out (estimates 0.000 to +0.030; 95% CIs within −0.020 to 0.050; adjusted p ≥ 0.40)."),
+        (-1, 0.4, "could not be ruled out (estimates −0.030 to 0.000; 95% CIs within −0.050 to 0.020; adjusted p ≥ 0.40)."),
     ],
 )
 def test_equivalence_of_regimes_told_together_keeps_what_holds_their_intervals(sign, p, expected):
