@@ -352,7 +352,7 @@ def _references_limit(view: View) -> Limit | None:
     told = [f"{count(n)} {words[fault]}" for fault, n in references["faults"].items()]
     return Limit(
         title="Images without a reference.",
-        text=f"Of the radiologists’ reports that generated ones are scored against, {listed(told)}: of "
+        text=f"Of the reference reports that generated ones are scored against, {listed(told)}: of "
         f"{count(view.results.data['n_images'])} images. A report without a reference is not scored.",
     )
 

@@ -40,6 +40,13 @@ def test_a_setting_stands_with_its_value_and_what_it_would_be_otherwise():
     assert rows(built("settings", broken)["settings"])["[analysis]", "resamples"] == ("500", "10000")
 
 
+@pytest.mark.parametrize(("said", "default"), [("", "default"), ("attach_predictions = true", "not set")])
+def test_a_setting_that_follows_from_others_is_a_default_unless_the_file_sets_it(said: str, default: str):
+    report = {**BASE.study["report"], "attach_predictions": True}
+    made = replace(BASE, study={**BASE.study, "report": report}, study_text=f"[report]\n{said}\n")
+    assert rows(built("settings", made)["settings"])["[report]", "attach_predictions"] == ("yes", default)
+
+
 def test_settings_of_scores_stand_among_the_settings():
     scores = {"bertscore": {"model": "bert", "layer": 9}}
     made = replace(BASE, study={**BASE.study, "scores": scores}, study_text='[scores.bertscore]\nmodel = "bert"\n')

@@ -4,17 +4,20 @@ import io
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pypdf
 import pytest
 
+from cxrobust.comparison.document import write_comparison
+from cxrobust.comparison.runs import Paired, Run
 from cxrobust.reports.document import Paper
 from cxrobust.reports.sections import Kind
 
 from .documents import Documents
-from .made import SMALL, TYPICAL, WHOLE, Made
+from .made import SMALL, TYPICAL, WHOLE, Made, results
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
@@ -23,6 +26,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: apt-get install chromium")
 
 PHONE, DESK = 375, 1280
+UNFOLD = "() => document.querySelectorAll('details').forEach(one => { one.open = true; })"
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +108,28 @@ def test_axe_finds_no_serious_violation_in_other_studies(
     opened.close()
 
 
+@pytest.mark.parametrize(("width", "scheme"), [(PHONE, "dark"), (DESK, "light")])
+def test_axe_finds_no_serious_violation_in_a_comparison(width: int, scheme: str, browser: Any, tmp_path: Path) -> None:
+    new = results(TYPICAL)
+    verdicts = (replace(e, p_adjusted=e.p_adjusted and 1 - e.p_adjusted) for e in new.estimates)
+    moved = tuple(replace(e, estimate=0.5) if e.estimand == "value" else e for e in verdicts)
+    old = replace(new, estimates=moved, study={**new.study, "study": {**new.study["study"], "seed": 1}})
+    unpaired = "the test images differ"
+    paired = Paired(estimates=(), why_not=unpaired, unchanged=(), adjustment="", notes=(), n_images=0, n_patients=0)
+    runs = (Run(name=name, results=one, predictions=None, why_not="") for name, one in (("2025", old), ("2026", new)))
+    write_comparison(*runs, paired, out=tmp_path, formats=("html",))
+    context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme, offline=True)
+    opened = context.new_page()
+    opened.goto((tmp_path / "comparison.html").as_uri())
+    assert opened.locator("table").count() == 4
+    assert not grave_violations(opened)
+    assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    context.close()
+
+
 def grave_violations(page: Any) -> list[tuple[str, str, str, str]]:
+    """What axe finds with everything unfolded, so that nothing is hidden from it."""
+    page.evaluate(UNFOLD)
     found = axe.Axe().run(page).response["violations"]
     return [
         (one["id"], one["impact"], one["nodes"][0]["html"][:200], one["nodes"][0]["failureSummary"][:300])
@@ -246,7 +271,7 @@ def test_a_filter_keeps_whole_rows_and_sorts_over_groups_where_each_shows_one(pa
 
 
 def test_every_table_survives_sorting_by_every_column(page: Any) -> None:
-    page.evaluate("() => document.querySelectorAll('details').forEach(one => { one.open = true; })")
+    page.evaluate(UNFOLD)
     for table in page.locator(".scroll table").all():
         before = sorted(map(str, shown_rows(table)))
         for button in table.locator("thead button").all():

@@ -303,10 +303,26 @@ def test_intervals_of_regimes_that_lost_more_are_told_with_the_sign_of_what_was_
 @pytest.mark.parametrize(
     ("sign", "p", "expected"),
     [
-        (1, 0.004, "could be ruled out (estimates 0.000 to +0.030; 95% CIs within −0.020 to 0.050; adjusted p ≤ 0.004)."),
-        (-1, 0.004, "could be ruled out (estimates −0.030 to 0.000; 95% CIs within −0.050 to 0.020; adjusted p ≤ 0.004)."),
-        (1, 0.4, "could not be ruled out (estimates 0.000 to +0.030; 95% CIs within −0.020 to 0.050; adjusted p ≥ 0.40)."),
-        (-1, 0.4, "could not be ruled out (estimates −0.030 to 0.000; 95% CIs within −0.050 to 0.020; adjusted p ≥ 0.40)."),
+        (
+            1,
+            0.004,
+            "could be ruled out (estimates 0.000 to +0.030; 95% CIs within −0.020 to 0.050; adjusted p ≤ 0.004).",
+        ),
+        (
+            -1,
+            0.004,
+            "could be ruled out (estimates −0.030 to 0.000; 95% CIs within −0.050 to 0.020; adjusted p ≤ 0.004).",
+        ),
+        (
+            1,
+            0.4,
+            "could not be ruled out (estimates 0.000 to +0.030; 95% CIs within −0.020 to 0.050; adjusted p ≥ 0.40).",
+        ),
+        (
+            -1,
+            0.4,
+            "could not be ruled out (estimates −0.030 to 0.000; 95% CIs within −0.050 to 0.020; adjusted p ≥ 0.40).",
+        ),
     ],
 )
 def test_equivalence_of_regimes_told_together_keeps_what_holds_their_intervals(sign, p, expected):

@@ -61,7 +61,8 @@ def _rows(values: Mapping[str, Any], schema: type[Section] | None, written: Any)
                 is_said = isinstance(inner, dict) and name in inner
                 yield _row(f"{key}.{name}", one, "" if is_said else "default")
         elif key in defaults:
-            yield _row(key, value, "default" if value == defaults[key] else value_text(defaults[key]))
+            is_derived = defaults[key] is None and key not in said  # from the rest of the study, such as its data
+            yield _row(key, value, "default" if is_derived or value == defaults[key] else value_text(defaults[key]))
         else:
             is_required = schema is not None and key in schema.model_fields
             yield _row(key, value, "" if key in said or is_required else "default")
