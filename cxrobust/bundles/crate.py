@@ -13,6 +13,7 @@ from cxrobust.left_out import LEFT_OUT
 from cxrobust.prediction_files import IMAGES, INDEX, VALIDATION_IMAGES
 from cxrobust.registration import SUFFIX
 from cxrobust.results import ESTIMATES, PREDICTIONS, RESULTS, Results
+from cxrobust.study.people import person
 
 METADATA = "ro-crate-metadata.json"
 VERSION = "https://w3id.org/ro/crate/1.2"
@@ -150,12 +151,10 @@ def _licence(stated: str | None) -> tuple[str, list[dict[str, Any]]]:
 
 
 def _author(stated: str) -> dict[str, Any]:
-    """Return a person; an ORCID iD after the name becomes the id."""
-    orcid = re.search(r"\b(\d{4}-\d{4}-\d{4}-\d{3}[\dX])\b", stated)
-    name = re.sub(r"[\s,;(<\[]*(https?://orcid\.org/)?\d{4}-\d{4}-\d{4}-\d{3}[\dX][\s)>\]]*$", "", stated).strip()
-    slug = re.sub(r"[^\w-]+", "-", name).strip("-") or "author"
-    place = f"https://orcid.org/{orcid[1]}" if orcid else f"#author-{slug}"
-    return {"@id": place, "@type": "Person", "name": name or stated}
+    """Return a person, whose id is that of ORCID where there is one."""
+    one = person(stated)
+    slug = re.sub(r"[^\w-]+", "-", one.name).strip("-") or "author"
+    return {"@id": one.page or f"#author-{slug}", "@type": "Person", "name": one.name}
 
 
 def _data(results: Results) -> dict[str, Any]:

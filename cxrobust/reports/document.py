@@ -32,6 +32,7 @@ from cxrobust.reports.words import (
     percent,
     readable,
 )
+from cxrobust.study.people import person
 
 Medium = Literal["pdf", "html", "paper"]
 """The PDF, the HTML page, or words alone, as a manuscript takes them."""
@@ -218,6 +219,7 @@ def _shared_environment(
         "study": document.view.results.study,
         "results": document.view.results,
         "view": document.view,
+        "authors": [person(one) for one in document.view.results.study["study"].get("authors") or ()],
         "medium": medium,
         "paper": paper,
         "knows_patients": names_all_patients(document.view),

@@ -27,6 +27,7 @@ SHARED = {
     "medium": "`pdf` or `html`",
     "paper": "`A4` or `Letter`",
     "knows_patients": "whether the data say of every image whose it is",
+    "authors": "those whom the study file names: `name`, `orcid` and the `page` of it, or none",
     "study": "the study's settings, a mapping as in the study file with every default",
     "results": "all results: `results.data`, `results.regimes`, `results.provenance` and so on, as in results.json",
     "view": "the results looked up: `view.value(metric, regime, condition)`, `view.contrast(metric, regime)`, `view.level`",

@@ -537,7 +537,14 @@ def test_letters_of_footnotes_leave_numbers_in_line(tmp_path: Path) -> None:
 @NEEDS_TEX
 def test_hostile_names_compile_as_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = renamed(typical(), HOSTILE, tmp_path)
-    study = {**one.study, "study": {**one.study["study"], "title": r"A & B_1 \input{x} 100% {{ x }}"}}
+    study = {
+        **one.study,
+        "study": {
+            **one.study["study"],
+            "title": r"A & B_1 \input{x} 100% {{ x }}",
+            "authors": [r"Ö & \input{x}", "B_2"],
+        },
+    }
     folder = written(replace(one, study=study), tmp_path, monkeypatch)
     example = folder / "paper.tex"
     text = example.read_text(encoding="utf-8")
@@ -545,6 +552,8 @@ def test_hostile_names_compile_as_text(tmp_path: Path, monkeypatch: pytest.Monke
     *_, _ = compiled(folder)
     text = text_of(folder / "paper.pdf")
     assert r"A & B_1 \input{x} 100% {{ x }}" in text
+    assert r"Ö & \input{x}" in text
+    assert "B_2" in text
     assert r"\input{/etc/passwd}" in text
     assert r"\write18" in text
     assert "U+0646" in text

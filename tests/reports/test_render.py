@@ -107,6 +107,21 @@ def test_a_hostile_title_stays_text(title: str, tmp_path: Path) -> None:
     assert 'href="file:' not in html
 
 
+def test_authors_stand_below_the_title_with_their_orcid_as_text(tmp_path: Path) -> None:
+    named = ["Ada Lovelace (0000-0002-1825-0097)", "<script>x</script> {{ 7 * 7 }}", "Ŵ " * 40]
+    made = results(SMALL)
+    whole = replace(made, study={**made.study, "study": {**made.study["study"], "authors": named}})
+    pdf_path, html_path, *_ = render(whole, formats=("pdf", "html"), out=tmp_path, images=None)
+    first = " ".join(pypdf.PdfReader(pdf_path).pages[0].extract_text().split())
+    assert first.index(SMALL.title) < first.index("Ada Lovelace 0000-0002-1825-0097, <script>x</script> {{ 7 * 7 }},")
+    assert pypdf.PdfReader(pdf_path).metadata.author.startswith("Ada Lovelace, <script>")
+    html = html_path.read_text(encoding="utf-8")
+    assert (
+        'Ada Lovelace <a class="orcid" href="https://orcid.org/0000-0002-1825-0097">0000-0002-1825-0097</a>, ' in html
+    )
+    assert "<script>x" not in html
+
+
 def test_pairs_without_the_reference_change_nothing_in_a_report() -> None:
     made_results = results(CLEAN_ONLY)
     before = View.of(made_results, images=None)

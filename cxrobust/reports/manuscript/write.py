@@ -22,6 +22,7 @@ from cxrobust.reports.parts import Figure, Table
 from cxrobust.reports.sections import sections
 from cxrobust.reports.sources import names_all_patients
 from cxrobust.reports.templating import Templates
+from cxrobust.study.people import person
 
 METHODS = ("design", "estimands", "registration", "methods")
 """Sections whose sentences make up the methods of the supplement, those that a study has."""
@@ -166,6 +167,7 @@ def _example(document: Document, figures: Sequence[str], tables: Mapping[str, bo
     told = next((one for one in macros(document.view) if one.name.endswith(("Did", "Difference", "Change"))), None)
     return environment.get_template("manuscript/paper.tex.j2").render(
         knows_patients=names_all_patients(document.view),
+        authors=[person(one).name for one in document.view.results.study["study"].get("authors") or ()],
         title=document.view.results.study["study"]["title"],
         paper="letterpaper" if document.view.results.study["report"].get("paper") == "Letter" else "a4paper",
         figures=[
