@@ -21,6 +21,7 @@ from cxrobust.inference.datasets import take
 from cxrobust.inference.decoding import NoImageError
 from cxrobust.inference.images import reason
 from cxrobust.inference.models import Regime
+from cxrobust.inference.perturbations.attack import Attack
 from cxrobust.inference.pixels import Pixels
 from cxrobust.inference.runner import Runner
 from cxrobust.inference.stores import Store, StoreError
@@ -80,8 +81,10 @@ class Task:
         own = set(table.ids)
         pixels = None if part.pixels is None else part.pixels.part(first, end, copied=copied, here=here)
         *weaker, unit = (replace(one, rows=one.rows - first) for one in self.units)
+        of = {unit.regime.name, unit.perturbation.made_on if isinstance(unit.perturbation, Attack) else None}
         mine = replace(
             part,
+            study=replace(part.study, regimes=tuple(one for one in part.study.regimes if one.name in of)),
             table=replace(
                 table, images=None, metadata=pd.DataFrame(index=range(end - first)), exclusions={}, sources={}
             ),

@@ -263,6 +263,7 @@ def test_a_task_that_was_sent_elsewhere_holds_its_own_images_alone(in_one_proces
         sent = pickle.dumps(whole.alone(copied=copied))
         task: Task = pickle.loads(sent)  # noqa: S301  our own
         assert len(task.part.table.ids) == len(unit.rows) == 16
+        assert {one.name for one in task.part.study.regimes} == {unit.regime.name}
         outcome = Worker().do(task)
         assert outcome.failure is None
         assert (tmp_path / unit.file).read_bytes() == (in_one_process / "out" / "predictions" / unit.file).read_bytes()
@@ -272,6 +273,26 @@ def test_a_task_that_was_sent_elsewhere_holds_its_own_images_alone(in_one_proces
     failure = Worker().do(replace(whole, part=elsewhere).alone()).failure
     assert failure is not None
     assert "put --out on a disk that all machines share, or give [compute] store" in failure.message
+
+
+def test_a_task_holds_the_regimes_alone_that_its_images_are_made_and_predicted_by(tmp_path: Path) -> None:
+    path = write_study(tmp_path)
+    third = '[[regimes]]\nname = "c"\nfamily = "python"\nmodel = "python:tiny_networks:build"\n[[perturbations]]'
+    text = path.read_text().replace("steps = 3", 'steps = 3\nmade_on = "b"').replace("[[perturbations]]", third, 1)
+    path.write_text(text)
+    files = predicted(path)
+    planned = plan(read_study(path), tmp_path / "out" / "predictions")
+    held: dict[tuple[str, bool], set[str]] = {}
+    for unit in planned.units:
+        whole = Task(unit=unit, part=planned, folder=tmp_path / "again", registration=None, run="r")
+        task: Task = pickle.loads(pickle.dumps(whole.alone(here=True)))  # noqa: S301  our own
+        is_attack = unit.condition.name == "pgd"
+        held.setdefault((unit.regime.name, is_attack), set()).update(one.name for one in task.part.study.regimes)
+        assert Worker().do(task).failure is None
+        assert (tmp_path / "again" / unit.file).read_bytes() == files[unit.file]
+    assert held == {
+        (name, attacked): {name, "b"} if attacked else {name} for name in "abc" for attacked in (False, True)
+    }
 
 
 def test_a_task_of_a_study_by_a_relative_path_is_done_in_any_working_directory(
