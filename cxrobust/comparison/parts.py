@@ -93,7 +93,7 @@ def conclusions(old: View, new: View) -> Part:
             before, now = outcome(old, metric, name), outcome(new, metric, name)
             changed = _kind(before.kind, before.estimate) != _kind(now.kind, now.estimate)
             n_changed += changed
-            n_same += changed and _value(before.estimate) == _value(now.estimate)
+            n_same += changed and _estimated(before.estimate) == _estimated(now.estimate)
             tested[0].append(before.estimate)
             tested[1].append(now.estimate)
             rows.append(
@@ -135,7 +135,7 @@ def conclusions(old: View, new: View) -> Part:
     return Part(title=title, paragraphs=paragraphs, table=table, caption=caption)
 
 
-def _value(estimate: Estimate | None) -> float | None:
+def _estimated(estimate: Estimate | None) -> float | None:
     return None if estimate is None else estimate.estimate
 
 
