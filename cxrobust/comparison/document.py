@@ -10,6 +10,7 @@ from cxrobust.comparison.text import to_markdown
 from cxrobust.files import atomic_write_bytes, atomic_write_text
 from cxrobust.reports.archive import archived
 from cxrobust.reports.document import Document, Filled, Medium, Paper, fill, with_faces
+from cxrobust.reports.markdown import markdown
 from cxrobust.reports.pdf import PangoError, to_pdf
 from cxrobust.reports.sections import Section, always
 from cxrobust.reports.templating import check_folder
@@ -39,7 +40,7 @@ def write_comparison(
         check_folder(templates)
     found = parts(old, new, paired)
     side_by_side = estimates_csv(old, new)
-    lines = [f"- {which}: `{name}`, {title}" for which, name, title in _runs(old, new)]
+    lines = [f"- {which}: {markdown(name)}, {markdown(title)}" for which, name, title in _runs(old, new)]
     written = [out / f"{NAME}.md", out / SIDE_BY_SIDE]
     atomic_write_text(written[0], to_markdown(TITLE, lines, found))
     atomic_write_text(written[1], side_by_side)

@@ -8,6 +8,7 @@ from rich.table import Table as RichTable
 
 from cxrobust.comparison.parts import Part, parts
 from cxrobust.comparison.runs import Paired, Run
+from cxrobust.reports.markdown import markdown
 from cxrobust.reports.parts import Table
 from cxrobust.reports.words import plain
 
@@ -35,19 +36,19 @@ def show(old: Run, new: Run, paired: Paired) -> None:
 
 def to_markdown(title: str, lines: Sequence[str], found: Sequence[Part]) -> str:
     """Return the comparison as Markdown."""
-    out = [f"# {_escaped(title)}", "", *lines, ""]
+    out = [f"# {markdown(title)}", "", *lines, ""]
     for part in found:
         out += [f"## {part.title}", ""]
         for paragraph in part.paragraphs:
-            out += [_escaped(plain(paragraph)), ""]
+            out += [markdown(plain(paragraph)), ""]
         if part.table is not None:
-            out += [*_markdown_table(part.table), "", f"*{_escaped(plain(part.caption))}*", ""]
+            out += [*_markdown_table(part.table), "", f"*{markdown(plain(part.caption))}*", ""]
     return "\n".join(out).rstrip() + "\n"
 
 
 def _markdown_table(table: Table) -> list[str]:
     def line(cells: Iterable[str]) -> str:
-        return f"| {' | '.join(_escaped(plain(cell)).replace('|', chr(92) + '|') for cell in cells)} |"
+        return f"| {' | '.join(markdown(plain(cell)) for cell in cells)} |"
 
     rows = [line(column.title for column in table.columns), f"|{' --- |' * len(table.columns)}"]
     for group in table.groups:
@@ -59,8 +60,3 @@ def _markdown_table(table: Table) -> list[str]:
                 made if not bold else "| " + " | ".join(f"**{part}**" for part in made[2:-2].split(" | ")) + " |"
             )
     return rows
-
-
-def _escaped(text: str) -> str:
-    """Escape what Markdown would read as marks or HTML."""
-    return "".join(f"\\{letter}" if letter in "\\`*_[]<>#" else letter for letter in " ".join(text.split()))

@@ -132,14 +132,13 @@ def _labels_limit(view: View) -> Limit | None:
 def _labels_said(view: View, how: Origin, names: tuple[str, ...]) -> str:
     whose = "" if len(names) == len(sources(view)) else f" of {listed(names)}"
     return (
-        f"The labels{whose} were {how.value}. They hold errors, which may lower regimes’ apparent performance, and not "
-        "equally."
+        f"The labels{whose} were {how.value}. They hold errors, which may lower "
+        f"{'regimes’ apparent performance, and not equally' if view.others else 'apparent performance'}."
     )
 
 
 def _threshold_limit(view: View) -> Limit | None:
-    is_fixed = view.fixed_operating_point is not None
-    if is_fixed or "accuracy" not in view.metrics:
+    if view.fixed_operating_point is not None or not view.results.thresholds:
         return None
     if "validation" in view.results.data:
         return Limit(
@@ -149,9 +148,9 @@ def _threshold_limit(view: View) -> Limit | None:
         )
     return Limit(
         title="Thresholds from the same images.",
-        text="Operating points were chosen on the same clean images on which clean accuracy is reported, so clean accuracy "
-        "is optimistic, and so is the start from which its change is measured. They are held fixed in resamples, which "
-        "leaves the variation of their choice out of the intervals.",
+        text="Operating points were chosen on the same clean images on which clean decisions are judged, so what is "
+        "reported of these, such as accuracy, is optimistic, and so is the start from which its change is measured. They "
+        "are held fixed in resamples, which leaves the variation of their choice out of the intervals.",
     )
 
 
@@ -188,8 +187,8 @@ def _not_estimable_limit(view: View) -> Limit | None:
     names = listed([f"{finding_words(name)} ({why})" for name, why in reasons.items()])
     return Limit(
         title="Not estimable.",
-        text=f"Some metrics are not estimable for {names}; macro averages leave such a finding out, for every regime and "
-        "condition alike.",
+        text=f"Some metrics are not estimable for {names}; the macro average of such a metric leaves the finding out, "
+        "for every regime and condition alike.",
     )
 
 
@@ -239,8 +238,8 @@ def _one_set_limit(view: View) -> Limit | None:
     one = n_sets == 1
     return Limit(
         title="One test set." if one else "Few test sets.",
-        text=f"All images come from {'one data set' if one else counted(n_sets, 'data set')}. How regimes compare at other "
-        "hospitals, on other devices or in other patients was not studied.",
+        text=f"All images come from {'one data set' if one else counted(n_sets, 'data set')}. How {'regimes compare' if view.others else 'the regime does'} "
+        "at other hospitals, on other devices or in other patients was not studied.",
     )
 
 
@@ -358,20 +357,22 @@ def _references_limit(view: View) -> Limit | None:
 
 
 def _inference_limits(view: View) -> tuple[Limit, ...]:
-    found = [
-        Limit(
-            title="Intervals stand alone.",
-            text=f"Each interval covers its own estimate at {100 * view.level:g}%, not all of them together; "
-            f"{'p-values are not adjusted for their number either' if view.p_name == 'p' else 'only p-values are adjusted for their number'}. A difference that could not be shown may still be there.",
+    alone = f"Each interval covers its own estimate at {100 * view.level:g}%, not all of them together"
+    if any(one.p_value is not None for one in view.results.estimates):
+        alone += (
+            "; p-values are not adjusted for their number either"
+            if view.p_name == "p"
+            else "; only p-values are adjusted for their number"
         )
-    ]
+        alone += ". A difference that could not be shown may still be there"
+    found = [Limit(title="Intervals stand alone.", text=f"{alone}.")]
     size: Any = view.results.data.get("size")
     if size and size < 224:
         found.append(
             Limit(
                 title="Small images.",
-                text=f"Images were reduced to {counted(size, 'pixel')} a side, at which small findings are lost; the models "
-                "are not those that a clinic would use.",
+                text=f"Models saw images of {counted(size, 'pixel')} a side, at which small findings are lost; they are not "
+                "those that a clinic would use.",
             )
         )
     return tuple(found)

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from cxrobust.files import atomic_write_text
 from cxrobust.reports.limits import limits
+from cxrobust.reports.markdown import markdown
 from cxrobust.reports.parts import common_digits
 from cxrobust.reports.sentences import change_sentence, comparison_sentence, metric_name, support, value_sentence
 from cxrobust.reports.sources import names_all_patients, split_of
@@ -22,7 +23,6 @@ from cxrobust.results import Estimate
 
 FOLDER = "model-cards"
 TAGS = ("chest-x-ray", "medical-imaging", "adversarial-robustness", "calibration", "cxrobust")
-MARKS = re.compile(r"([\\`*_{}\[\]<>#|~$^!&])")
 
 
 def write_model_cards(view: View, out: Path, *, templates: Path | None = None) -> Path:
@@ -72,17 +72,6 @@ def model_card(view: View, name: str, *, templates: Path | None = None) -> str:
         study_hash=view.results.provenance.get("study_sha256") or "",
     )
     return f"---\n{metadata(view, name)}---\n\n{body}"
-
-
-def markdown(text: str) -> str:
-    r"""Return Markdown that prints a text, line ends as spaces.
-
-    Examples
-    --------
-    >>> markdown("a_b <i> | c")
-    'a\\_b \\<i\\> \\| c'
-    """
-    return MARKS.sub(r"\\\1", " ".join(readable(text).splitlines()))
 
 
 def _as_markdown(value: Any) -> Any:

@@ -14,7 +14,8 @@ def unit(view: View) -> str:
         return "where the data name no patients, each image counts as a patient"
     if _has_some_of_images(view):
         return "some intervals or tests take images for independent"
-    return "every interval and test of the main analysis counts patients, not images"
+    is_tested = any(one.p_value is not None for one in view.results.estimates)
+    return f"every interval{' and test' if is_tested else ''} of the main analysis counts patients, not images"
 
 
 def counted_images(view: View) -> str:

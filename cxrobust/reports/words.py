@@ -364,7 +364,9 @@ def plain(text: str) -> str:
 def readable(text: str) -> str:
     """Return text without characters that no document may hold (controls, surrogates, our own marks)."""
     return re.sub(
-        r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ue000\ue001\ufffe\uffff]", "\N{REPLACEMENT CHARACTER}", text
+        r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ue000\ue001\ufffe\uffff]",
+        "\N{REPLACEMENT CHARACTER}",
+        text,
     )
 
 

@@ -288,7 +288,7 @@ def test_the_csv_holds_every_estimate_of_both_runs():
 
 def test_markdown_escapes_what_a_name_may_hold():
     part = replace(settings(MADE, MADE), title="Settings", paragraphs=("<b>*x*|y</b>",))
-    assert "\\<b\\>\\*x\\*|y\\</b\\>" in to_markdown("a_b", ["- one"], [part])
+    assert "\\<b\\>\\*x\\*\\|y\\</b\\>" in to_markdown("a_b", ["- one"], [part])
     title = "a|b <script>"
     new = replace(MADE, study={**MADE.study, "study": {**MADE.study["study"], "title": title}})
     text = to_markdown("a", [], [settings(MADE, new)])

@@ -461,6 +461,7 @@ FEW = results(replace(TYPICAL, n_regimes=2, n_findings=3))
         ("Attacked at the study’s size.", pooled({"kind": "openi"}, {"kind": "folder"}), pooled({"kind": "phantoms"})),
         ("Thresholds from the same images.", RAW, at_point(RAW, 0.5)),
         ("Thresholds from the same images.", at_point(RAW, {"sensitivity": 0.9}), with_data(RAW, validation={})),
+        ("Thresholds from the same images.", analysed(RAW, metrics=["auroc", "ece"]), replace(RAW, thresholds=())),
         ("Thresholds held fixed.", with_data(RAW, validation={}), RAW),
         ("One test set.", with_data(RAW), with_data(RAW, kind="phantoms")),
         ("Few test sets.", pooled({"kind": "openi"}, {"kind": "folder"}), pooled({"kind": "openi"})),
@@ -474,6 +475,23 @@ FEW = results(replace(TYPICAL, n_regimes=2, n_findings=3))
 def test_a_limit_is_told_where_it_holds_and_only_there(title, where, elsewhere):
     assert title in titles(where)
     assert title not in titles(elsewhere)
+
+
+def test_a_study_of_one_regime_without_a_test_is_told_of_no_comparison_and_no_p_value():
+    alone = results(SMALL)
+    untested = with_data(replace(alone, estimates=tuple(e for e in alone.estimates if e.p_value is None)))
+    told = {one.title: one.text for one in limits(view_of(untested))}
+    assert told["Intervals stand alone."] == "Each interval covers its own estimate at 95%, not all of them together."
+    assert "How the regime does at other hospitals" in told["One test set."]
+    assert told["Labels from reports."].endswith("which may lower apparent performance.")
+    assert built(untested, "answer")["shows"][0].endswith(
+        "every interval of the main analysis counts patients, not images."
+    )
+    several = {one.title: one.text for one in limits(view_of(with_data(RAW)))}
+    assert (
+        "only p-values are adjusted for their number. A difference that could not" in several["Intervals stand alone."]
+    )
+    assert "How regimes compare at other hospitals" in several["One test set."]
 
 
 def test_metrics_whose_tests_of_few_positives_are_no_more_than_hints_are_those_of_the_coverage_study():
