@@ -110,6 +110,8 @@ def percentile_recentred(draws: Draws, level: float) -> tuple[Interval, ...]:
     differences. Where the mean lies beyond a quantile, as where nearly all resamples are alike and a few far away, the
     shift is only as far as keeps the estimate in the interval: a few resamples do not move what all others say. The
     median, which is always between the quantiles, would be no better a centre: it takes out less of the bias.
+    Nor does the shift carry an end past 0 that the quantiles hold: where few images change, many resampled differences
+    are exactly 0, and none of them lies on the other side.
 
     Examples
     --------
@@ -122,7 +124,10 @@ def percentile_recentred(draws: Draws, level: float) -> tuple[Interval, ...]:
         percentile(replace(draws, bounds=NO_BOUNDS), level), draws.value, means_of_defined(draws.resampled), strict=True
     ):
         shift = value - min(max(mean, one.low), one.high)
-        found.append(_interval(one.se, one.low + shift, one.high + shift, draws.bounds))
+        low, high = one.low + shift, one.high + shift
+        if one.low <= 0 <= one.high:
+            low, high = min(low, 0.0), max(high, 0.0)
+        found.append(_interval(one.se, low, high, draws.bounds))
     return tuple(found)
 
 

@@ -126,13 +126,26 @@ def test_a_few_resamples_far_away_do_not_move_a_recentred_interval_off_its_estim
 )
 @settings(max_examples=300, deadline=None, derandomize=True, database=None)
 def test_a_recentred_interval_is_as_wide_as_the_percentile_interval_and_holds_the_estimate(row, value, level):
-    """And where it would without a limit on the shift, it is what all values shifted to the estimate have."""
+    """And where it would without a limit on the shift, it is what all values shifted to the estimate have; with the 0
+    that it held before it was shifted."""
     (one,) = percentile_recentred(drawn(row, [value]), level)
     low, high = np.quantile(row, [(1 - level) / 2, (1 + level) / 2])
-    assert one.high - one.low == pytest.approx(high - low, abs=1e-9)
+    shift = value - np.clip(np.mean(row), low, high)
+    expected = [low + shift, high + shift]
+    if low <= 0 <= high:
+        expected = [min(expected[0], 0), max(expected[1], 0)]
+    assert [one.low, one.high] == pytest.approx(expected, abs=1e-9)
+    assert one.high - one.low >= high - low - 1e-9
     assert one.low - 1e-12 <= value <= one.high + 1e-12
-    if low <= np.mean(row) <= high:
-        assert one.low == pytest.approx(low + value - np.mean(row), abs=1e-9)
+
+
+def test_a_shift_does_not_carry_an_interval_past_the_0_that_most_resamples_are():
+    """Of the worst finding where few images change: the mean is below the estimate, which is a small difference."""
+    row = np.repeat([0.0, -0.004, -0.008, -0.012], [70, 15, 10, 5])
+    (one,) = percentile_recentred(drawn(row, [-0.004]), 0.95)
+    low, high = np.quantile(row, [0.025, 0.975])
+    assert -0.004 - row.mean() < 0 <= high  # so that all of the shifted interval would lie below 0
+    assert (one.low, one.high) == (pytest.approx(low - 0.004 - row.mean()), 0.0)
 
 
 def test_basic_by_hand():

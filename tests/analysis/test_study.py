@@ -176,7 +176,8 @@ def test_every_estimate_and_interval_against_plain_loops(analysis, slow):
         low, high = np.nanquantile(draws, [0.05, 0.95])
         recentred = e.metric == "ece" or e.finding == "worst"
         if recentred:
-            low, high = low + value - np.nanmean(draws), high + value - np.nanmean(draws)
+            shift, holds_0 = value - np.nanmean(draws), low <= 0 <= high
+            low, high = (end(at + shift, 0.0 if holds_0 else at + shift) for end, at in ((min, low), (max, high)))
         if e.estimand == "value":
             low, high = max(0.0, low), min(1.0, high)
         assert same(e.ci_low, low), e
