@@ -13,7 +13,7 @@ from cxrobust.analysis.metrics import Additive, Metric
 from cxrobust.analysis.replicates import resampled, training_variance
 from cxrobust.analysis.resampling import resampled_sums
 from cxrobust.analysis.sample import Sample
-from cxrobust.analysis.testing import auroc_se
+from cxrobust.analysis.testing import auroc_se, is_linearised
 from cxrobust.analysis.values import Values
 from cxrobust.study.analysis import AnalysisSection
 
@@ -53,7 +53,7 @@ def points_of(name: str, metric: Metric, values: Values, contrasts: Sequence[Con
     found = []
     for contrast, drawn, method, band in zip(contrasts, draws, methods, bands, strict=True):
         intervals = list(INTERVALS[method](drawn, level))
-        used = [method] * len(intervals)
+        used = [interval_at(method, values, contrast, place) for place in range(len(intervals))]
         by_default = sample.settings.of(name).interval is None
         if sample.n_findings > 1 and (by_default or method in {"percentile", "expanded"}):
             # the least of several drawn values is biased as a drawn absolute value is
@@ -124,6 +124,11 @@ def interval_of(name: str, metric: Metric, contrast: Contrast, settings: Analysi
     asked = settings.of(name).interval
     is_share = contrast.estimand == "value" and not contrast.across
     return metric.interval if asked is None or (asked == "wilson" and not is_share) else asked
+
+
+def interval_at(method: str, values: Values, contrast: Contrast, place: int) -> str:
+    """Name the interval that an estimand has at a place: `delong` of what is linearised is of patients too."""
+    return "delong-clustered" if method == "delong" and is_linearised(values, contrast, place) else method
 
 
 def resampled_se(influences: NDArray[np.float64], sample: Sample) -> NDArray[np.float64]:

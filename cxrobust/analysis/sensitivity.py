@@ -24,7 +24,7 @@ from cxrobust.analysis.metrics.ece import ECE, EqualMassECE
 from cxrobust.analysis.notes import ONE_PATIENT, joined, note_on_runs, note_on_thresholds
 from cxrobust.analysis.operating_points import choose_thresholds
 from cxrobust.analysis.permutation import is_exact, sign_flip_p_values
-from cxrobust.analysis.points import draws_of, interval_of
+from cxrobust.analysis.points import draws_of, interval_at, interval_of
 from cxrobust.analysis.purposes import Purpose
 from cxrobust.analysis.resampling import LANES
 from cxrobust.analysis.sample import Sample
@@ -220,6 +220,8 @@ class _Macro:
     contrast: Contrast
     draws: Draws
     """Of the macro average alone."""
+    method: str
+    """Name of its interval."""
     contributions: NDArray[np.float64]
     """(n_units,)."""
     reason: str | None
@@ -279,13 +281,15 @@ def _macro(choice: Choice, counts: Sequence[FindingCounts], name: str, contrast:
     is_tested = (
         np.isfinite(draws.value[0]) and contrast.estimand not in UNTESTED and not by_definition(metric, contrast)
     )
+    last, method = values.value.shape[2] - 1, interval_of(name, metric, contrast, choice.sample.settings)
     return _Macro(
         name=name,
         metric=metric,
         contrast=contrast,
         draws=draws,
+        method=interval_at(method, values, contrast, last),
         contributions=contrast.contributions(values)[-1].copy(),
-        reason=values.reason(contrast, values.value.shape[2] - 1),
+        reason=values.reason(contrast, last),
         tested=_named(choice, name, contrast, values, draws) if is_tested else NOTHING,
         has_runs=values.has_runs(contrast),
         on_thresholds=_on_thresholds(choice, counts, metric, values),
@@ -342,14 +346,13 @@ def _record(choice: Choice, one: _Macro, tested: Tested, counts: FindingCounts) 
     is_defined = np.isfinite(value) and undefined <= settings.most_undefined
     reason = one.reason or (None if is_defined else "not defined in too many resamples")
     known, several = reason is None, counts.n_patients > 1
-    method = interval_of(one.name, one.metric, one.contrast, settings)
     interval: Interval = no_interval()
     if known and several:
-        [interval] = INTERVALS[method](one.draws, settings.level)
+        [interval] = INTERVALS[one.method](one.draws, settings.level)
     p_value = finite(tested.p_value) if known and several else None
     low, high = finite(interval.low), finite(interval.high)
     why_not = f"no interval: {interval.note}" if interval.note else ""
-    of_runs = note_on_runs(tested, interval, method) if one.has_runs and tested.name != T else []
+    of_runs = note_on_runs(tested, interval, one.method) if one.has_runs and tested.name != T else []
     said = filter(None, (why_not, interval.caution, tested.note, *of_runs)) if several else (ONE_PATIENT,)
     notes = [*one.on_thresholds, *said]
     return Estimate(
@@ -364,7 +367,7 @@ def _record(choice: Choice, one: _Macro, tested: Tested, counts: FindingCounts) 
         se=finite(interval.se),
         ci_low=low,
         ci_high=high,
-        interval=None if low is None and high is None else method,
+        interval=None if low is None and high is None else one.method,
         p_value=p_value,
         test=None if p_value is None else tested.name,
         margin=None if p_value is None else tested.margin,

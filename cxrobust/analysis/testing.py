@@ -260,14 +260,18 @@ def auroc_se(values: Values, contrast: Contrast, *, clustered: bool) -> NDArray[
     """
     n_places = values.value.shape[2]
     out = np.full(n_places, np.nan)
-    n_cells = values.samples[0].n_findings + (n_places > 1)
     linear = linearised_se(contrast.influences(values))
     for k in range(n_places):
-        if k >= n_cells or contrast.form is not None or contrast.across:
+        if is_linearised(values, contrast, k):
             out[k] = linear[k]
         elif values.reason(contrast, k) is None:
             out[k] = contrast_variance(*_aurocs(values, contrast, k, clustered=clustered)).standard_error
     return out
+
+
+def is_linearised(values: Values, contrast: Contrast, k: int) -> bool:
+    """Whether the standard error of a contrast of AUROCs is linearised over patients, and so `delong-clustered`."""
+    return contrast.across or _is_average(values, contrast, k)
 
 
 def named_test(
@@ -330,7 +334,8 @@ def _of_estimate(
 ) -> Tested:
     if asked in {"delong", "delong-clustered"}:
         p_value = 2 * norm.sf(abs(value) / se) if se > 0 else 1.0 if value == 0 else np.nan
-        return Tested(name=asked, p_value=never_0(float(p_value)), note=note if se > 0 else "the variance is 0")
+        said = note if se > 0 else "the variance is 0"
+        return Tested(name="delong-clustered", p_value=never_0(float(p_value)), note=said)
     if margin is None:
         raise ValueError(f"{asked} needs a margin")
     said = "; ".join(filter(None, (f"margin {margin:g}", note, metric.caution if se > 0 else "")))

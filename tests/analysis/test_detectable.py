@@ -68,3 +68,14 @@ def test_on_clean_images_alone_regimes_are_compared_and_effect_sizes_are_not_pla
         ("accuracy", "lora", 2),
         ("accuracy", "probe", 2),
     ]
+
+
+@pytest.mark.parametrize(("findings", "is_of_images"), [(("Effusion", "Mass"), False), (("Mass",), True)])
+def test_images_are_said_to_be_taken_for_independent_only_where_the_standard_error_takes_them_so(
+    findings, is_of_images
+):
+    """DeLong's error of a macro average is linearised over patients; that of a single finding is of images."""
+    predictions = make_predictions(seed=4, n_patients=30, findings=findings)
+    settings = make_settings(metrics=("auroc",), test="delong", interval="delong")
+    [one] = analyze(predictions, settings, reference="supervised", seed=1).power
+    assert ("takes images for independent" in one.note) is is_of_images

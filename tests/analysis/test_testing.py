@@ -24,6 +24,7 @@ from .made import CONDITIONS, make_cell, make_predictions, make_settings
 FINDINGS = ("Effusion", "Mass")
 REGIMES = ("supervised", "lora", "dpo")
 PERTURBED = CONDITIONS[1]
+DID = "difference-in-differences"
 
 
 @pytest.fixture(scope="module")
@@ -343,11 +344,13 @@ def averages(predictions):
 
 @pytest.mark.parametrize("name", ["delong", "delong-clustered"])
 def test_delong_of_averages_worst_findings_and_ratios_against_derivatives_over_all_pairs(predictions, name):
+    """Along patients' weights, whichever is asked for; and so the results call it."""
     found = run(predictions, "auroc", test=name, interval=name)
     z = stats.norm.ppf(0.975)
     for key, value in averages(predictions):
         e, (estimate, se) = found[key], by_weights(value, 40)
-        assert (e.interval, e.estimate) == (name, pytest.approx(estimate, abs=1e-12))
+        assert (e.interval, e.estimate) == ("delong-clustered", pytest.approx(estimate, abs=1e-12))
+        assert "images for independent" not in e.note
         assert e.se == pytest.approx(se, rel=1e-6), key
         if key[0] == "value":
             logit = np.log(estimate / (1 - estimate)) + np.array([-z, z]) * se / (estimate * (1 - estimate))
@@ -357,7 +360,46 @@ def test_delong_of_averages_worst_findings_and_ratios_against_derivatives_over_a
         assert (e.ci_low, e.ci_high) == pytest.approx(tuple(ends), abs=1e-6)
         if key[0] in {"value", "relative"}:
             continue
-        assert (e.test, e.p_value) == (name, pytest.approx(2 * stats.norm.sf(abs(estimate) / se), rel=1e-5))
+        p = pytest.approx(2 * stats.norm.sf(abs(estimate) / se), rel=1e-5)
+        assert (e.test, e.p_value) == ("delong-clustered", p)
+
+
+def test_delong_of_a_gap_between_subgroups_is_of_patients(predictions):
+    """Images of two subgroups: the interval against derivatives along patients' weights, beside the usual test."""
+    sexes = np.where(predictions.patients % 2 == 0, "F", "M")
+    with_sex = replace(predictions, metadata=pd.DataFrame({"sex": sexes}))
+    settings = make_settings(
+        resamples=200, metrics=("auroc",), interval="delong", test="delong", subgroups=(Subgroups(column="sex"),)
+    )
+    found = analyze(with_sex, settings, reference="supervised", seed=1).estimates
+    [gap] = (
+        e
+        for e in found
+        if (e.estimand, e.regime, e.condition, e.finding) == ("value", "lora", "clean", "macro")
+        and e.subgroup in {"sex: F − M", "sex: M − F"}
+    )
+    sides = []
+    for sex in "FM":
+        kept = replace(predictions, labels=np.where((sexes == sex)[:, None], predictions.labels, -1))
+        sides.append(macro_auroc(kept, "lora", "clean"))
+    _, se = by_weights(lambda w: sides[0](w) - sides[1](w), 40)
+    assert (gap.interval, gap.se) == ("delong-clustered", pytest.approx(se, rel=1e-6))
+    assert gap.test.startswith("permutation")
+
+
+@pytest.mark.parametrize("sensitivity", [False, True])
+def test_delong_is_told_apart_from_its_clustered_form_wherever_estimates_are(predictions, sensitivity):
+    """Single findings and all pooled have it as asked; of the macro average the sensitivity analyses say so too."""
+    own = {"auroc": MetricSection(test="delong", interval="delong")}
+    settings = make_settings(resamples=200, metrics=("auroc",), per_metric=own)
+    made = analyze(predictions, settings, reference="supervised", seed=1)
+    found = [one.estimate for one in made.sensitivity if one.kind == "images"] if sensitivity else made.estimates
+    of_images = {(e.estimand, e.finding) for e in found if "delong" in {e.test, e.interval}}
+    single = {"value", "perturbed-clean", "regime-reference", "difference-in-differences"}
+    assert of_images == (set() if sensitivity else {(one, k) for one in single for k in (*FINDINGS, "micro")})
+    assert {(e.test, e.interval) for e in found if (e.estimand, e.finding) == (DID, "macro")} == {
+        ("delong-clustered", "delong-clustered")
+    }
 
 
 @pytest.mark.parametrize("name", ["tost", "noninferiority"])
