@@ -254,6 +254,8 @@ def _plan(estimate: Estimate, results: Results, study: Study, question: Question
             alpha=question.alpha,
             comparisons=question.comparisons or _comparisons(estimate, results, study),
             power=question.power,
+            test=estimate.test or "permutation",
+            n_draws=study.analysis.resamples,
         )
         compared = {estimate.regime, estimate.reference}
         several_runs = any(one["replicates"] > 1 for one in results.regimes if one["name"] in compared)
@@ -297,7 +299,8 @@ def _simulate(
 
 def _is_simulated(row: Planned) -> bool:
     """Whether a row is of a difference that is tested; the mean over the findings beside an attacked one is not."""
-    return row.power.goal == "difference" and row.power.detectable is not None and row.estimate.finding != OTHERS
+    is_planned = row.power.detectable is not None or row.power.patients_needed is not None
+    return row.power.goal == "difference" and is_planned and row.estimate.finding != OTHERS
 
 
 def _simulated(row: Planned, pilot: NDArray[np.float64], study: Study, n_simulations: int) -> Planned:
@@ -318,9 +321,6 @@ def _simulated(row: Planned, pilot: NDArray[np.float64], study: Study, n_simulat
         for difference in (row.power.size or row.power.detectable or 0.0, 0.0)
     )
     found = replace(row, simulated=with_difference, simulated_level=without)
-    most = study.analysis.resamples
-    if 1 / (most + 1) > row.power.alpha:
-        return _noted(found, f"no test of {most:,} sign patterns can reach this level: ask for more resamples")
     if with_difference.power + 3 * with_difference.error < row.power.power:
         found = _noted(found, "signs detect it less often than the formula says: plan for more patients")
     if without.power - 3 * without.error > row.power.alpha:

@@ -44,6 +44,8 @@ def smallest_detectable(
             alpha=1 - settings.level,
             comparisons=comparisons(one, sizes, families),
             power=POWER,
+            test=one.test,
+            n_draws=settings.resamples,
         )
         notes = (planned.note, *limits_of_se(one, several_runs=one.se_training is not None))
         found.append(

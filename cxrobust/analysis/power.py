@@ -16,11 +16,17 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from cxrobust.analysis.permutation import sign_flip_p_values
+from cxrobust.analysis.testing import FLIPS, SWAPS
 
 Goal: TypeAlias = Literal["difference", "non-inferiority", "equivalence"]
 """What a study is to show: that two differ; that one is no worse, or that none differs, by a margin."""
 GOALS: tuple[Goal, ...] = get_args(Goal)
 
+NO_PLAN = "no plan: the pilot's standard error is 0 or not estimable"
+BY_PATTERNS = (*FLIPS.values(), *SWAPS.values())
+"""Tests over patients' sign patterns or swaps."""
+OF_ROOT = ("mcnemar-clustered", "mcnemar-durkalski", "wilcoxon-clustered")
+"""Tests whose z is a sum over patients by the root of the sum of squares."""
 AT_ONCE = 2**22
 """Simulated contributions held in memory together."""
 
@@ -46,17 +52,18 @@ class Power:
     n_patients: int
     """The pilot's patients."""
     detectable: float | None
-    """The smallest size that as many patients as the pilot's have the wanted power for."""
+    """The smallest size that as many patients as the pilot's have the wanted power for; None where no data of so many
+    reach the level."""
     achieved: float | None
-    """Power that as many patients as the pilot's have for `size`, in [0, 1]."""
+    """Power that as many patients as the pilot's have for `size`, in [0, 1]; None as `detectable` is."""
     patients_needed: int | None
-    """Patients that have the wanted power for `size`, rounded up."""
+    """Patients that have the wanted power for `size`, rounded up; None where no number of them reaches the level."""
     images_needed: int | None
     """Images expected of so many patients, at the pilot's images per patient; rounded."""
     positive_patients_expected: int | None
     """Patients with a positive image expected among so many, at the pilot's share; rounded."""
     note: str
-    """Why nothing can be planned, or why so few patients cannot do; empty where there is nothing to say."""
+    """Why nothing can be planned, or why a test of so few, or with so few resamples, cannot reject; else empty."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,6 +92,8 @@ def plan(
     alpha: float = 0.05,
     comparisons: int = 1,
     power: float = 0.8,
+    test: str = FLIPS[False],
+    n_draws: int = 10_000,
 ) -> Power:
     """Plan one test from a pilot's standard error: smallest detectable size, power of the pilot, patients needed.
 
@@ -104,6 +113,10 @@ def plan(
         By how many tests the level is divided; Holm's adjustment needs no more patients than this (Bonferroni).
     power
         Wanted probability of a rejection.
+    test
+        By which a `difference` is tested, as results name it: some cannot reach a level with few patients, or images.
+    n_draws
+        Sign patterns, or swaps, of a test that draws them.
 
     Raises
     ------
@@ -119,6 +132,15 @@ def plan(
     _check(size=size, alpha=alpha, comparisons=comparisons, power=power)
     level, size = alpha / comparisons, None if size is None else abs(size)
     detectable, achieved, needed = _from_pilot(se, n_patients, size, goal=goal, alpha=level, power=power)
+    note = NO_PLAN if detectable is None else ""
+    if detectable is not None and goal == "difference":
+        reach = _Reach(test=test, n_draws=n_draws, images_per_patient=n_images / n_patients, level=level)
+        if note := reach.why_not(n_patients):
+            detectable = achieved = None
+        if reach.is_out_for_any:
+            needed = None
+        elif needed is not None:
+            note = "; ".join(dict.fromkeys(filter(None, (note, reach.why_not(needed)))))
     return Power(
         goal=goal,
         size=size,
@@ -132,8 +154,37 @@ def plan(
         patients_needed=needed,
         images_needed=_expected(needed, n_images, n_patients),
         positive_patients_expected=_expected(needed, n_positive_patients, n_patients),
-        note=_note(detectable, needed if goal == "difference" else None, level),
+        note=note,
     )
+
+
+def least_p(test: str, *, n_patients: int, n_images: int, n_draws: int) -> float:
+    """Smallest p-value that a two-sided test can give, whatever the data; in [0, 1], and 0 where it can be any.
+
+    2^(1 − n) of signs, swaps and exact tests, of which `n_draws` random patterns give 1/(`n_draws` + 1) at least, and
+    2^−n of the mid-p. The clustered tests divide a sum over patients by the root of its squares: √n at most.
+
+    Parameters
+    ----------
+    test
+        As results name it.
+    n_patients, n_images
+        With a label; patients and images that differ are no more.
+    n_draws
+        Sign patterns, or swaps, of a test that draws them.
+
+    Examples
+    --------
+    >>> least_p("permutation", n_patients=5, n_images=40, n_draws=10_000)
+    0.0625
+    >>> round(least_p("mcnemar-clustered", n_patients=4, n_images=40, n_draws=10_000), 4)
+    0.0455
+    """
+    if test in BY_PATTERNS:
+        return max(2.0 ** (1 - n_patients), 1 / (n_draws + 1))
+    if test in OF_ROOT:
+        return float(2 * norm.sf(math.sqrt(n_patients)))
+    return {"mcnemar": 2.0, "wilcoxon": 2.0, "mcnemar-midp": 1.0}.get(test, 0.0) * 2.0**-n_images
 
 
 def detectable_size(se: float, *, goal: Goal = "difference", alpha: float = 0.05, power: float = 0.8) -> float:
@@ -257,6 +308,36 @@ def draws_for(alpha: float, *, most: int) -> int:
     return min(most, 1000 * math.ceil(50 / alpha / 1000) - 1)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Reach:
+    """Whether a test of a difference can reach a level, by the number of patients."""
+
+    test: str
+    n_draws: int
+    images_per_patient: float
+    level: float
+
+    @property
+    def is_out_for_any(self) -> bool:
+        """Whether no number of patients reaches the level, since too few patterns are drawn."""
+        return self.test in BY_PATTERNS and 1 / (self.n_draws + 1) >= self.level
+
+    def why_not(self, n_patients: int) -> str:
+        """Say that no data of so many patients reach the level; empty where some do."""
+        n_images = round(n_patients * self.images_per_patient)
+        least = least_p(self.test, n_patients=n_patients, n_images=n_images, n_draws=self.n_draws)
+        if least < self.level:
+            return ""
+        said = f"reach the level of {self.level:.3g}"
+        if self.test not in BY_PATTERNS:
+            of = f"{n_patients} patients" if self.test in OF_ROOT else f"{n_images} images"
+            return f"{self.test} of {of} cannot {said}: p is at least {least:.3g}"
+        what, least = "swaps" if self.test in SWAPS.values() else "signs", 2.0 ** (1 - n_patients)
+        few = f"{what} of {n_patients} patients have too few patterns to {said}: p is at least {least:.3g}"
+        drawn = f"{self.n_draws:,} draws of {what} are too few to {said}: ask for more resamples"
+        return "; ".join(([few] if least >= self.level else []) + ([drawn] if self.is_out_for_any else []))
+
+
 def _from_pilot(
     se: float | None, n_patients: int, size: float | None, *, goal: Goal, alpha: float, power: float
 ) -> tuple[float | None, float | None, int | None]:
@@ -280,14 +361,6 @@ def _standard_errors(goal: Goal, alpha: float, power: float) -> float:
     if goal == "difference":
         return float(norm.isf(alpha / 2) + norm.ppf(power))
     return float(norm.isf(alpha) + norm.ppf(power if goal == "non-inferiority" else (1 + power) / 2))
-
-
-def _note(detectable: float | None, needed: int | None, alpha: float) -> str:
-    if detectable is None:
-        return "no plan: the pilot's standard error is 0 or not estimable"
-    if needed is not None and needed < 1 - math.log2(alpha):  # p is at least 2/2^n
-        return f"signs of {needed} patients have too few patterns to reach the level"
-    return ""
 
 
 def _check(*, size: float | None, alpha: float, comparisons: int, power: float) -> None:

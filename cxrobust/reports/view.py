@@ -226,6 +226,11 @@ def _series(conditions: Iterable[dict[str, Any]]) -> tuple[Series, ...]:
     )
 
 
+def detects(view: View) -> bool:
+    """Whether some primary comparison has a smallest size that it detects."""
+    return any(one.size is not None for one in view.results.power)
+
+
 def is_few(estimate: Estimate) -> bool:
     """Whether a finding has so few positive patients that its estimate is shown with an open mark."""
     return estimate.finding not in {MACRO, REPORT} and estimate.n_positive_patients < FEW_PATIENTS

@@ -248,7 +248,8 @@ class Detectable:
     goal: str
     """`difference`, `non-inferiority` or `equivalence`, as the comparison is tested."""
     size: float | None
-    """That difference, or margin; above 0, in the metric's unit; None where the standard error is 0 or unknown."""
+    """That difference, or margin; above 0, in the metric's unit; None where the standard error is 0 or unknown, or the
+    test of so few patients cannot reject, as `note` says."""
     se: float | None
     alpha: float
     """Level of the test, already divided by the comparisons."""

@@ -79,3 +79,16 @@ def test_images_are_said_to_be_taken_for_independent_only_where_the_standard_err
     settings = make_settings(metrics=("auroc",), test="delong", interval="delong")
     [one] = analyze(predictions, settings, reference="supervised", seed=1).power
     assert ("takes images for independent" in one.note) is is_of_images
+
+
+def test_three_patients_detect_no_difference():
+    """Their signs have 8 patterns: p is at least 0.25, and none of 10 adjusted ones can be below 0.05."""
+    predictions = make_predictions(seed=4, n_patients=3, members=MEMBERS)
+    found = analyze(predictions, make_settings(metrics=("brier", "confidence")), reference="supervised", seed=1)
+    assert {e.test for e in primary(found).values()} == {"permutation (exact)"}
+    assert min(e.p_value for e in primary(found).values()) >= 0.25
+    assert len(found.power) == 4
+    few = "signs of 3 patients have too few patterns to reach the level of 0.0125: p is at least 0.25"
+    for one in found.power:
+        assert (one.size, one.note) == (None, few)
+        assert one.se > 0

@@ -1,6 +1,7 @@
 """Power and patients needed, against statsmodels, rejection regions, brute force and invariances."""
 
 import math
+from itertools import product
 
 import numpy as np
 import pytest
@@ -8,12 +9,15 @@ from scipy.stats import norm
 from statsmodels.stats.power import NormalIndPower, TTestPower
 
 from cxrobust.analysis.classical.equivalence import noninferiority, tost
+from cxrobust.analysis.classical.mcnemar import mcnemar_clustered, mcnemar_exact, mcnemar_midp
+from cxrobust.analysis.classical.wilcoxon import signed_rank, signed_rank_clustered
 from cxrobust.analysis.permutation import sign_flip_p_values
 from cxrobust.analysis.power import (
     GOALS,
     achieved_power,
     detectable_size,
     draws_for,
+    least_p,
     patients_needed,
     plan,
     simulate_power,
@@ -206,10 +210,74 @@ def test_a_pilot_without_spread_plans_nothing_and_says_so(se):
 
 def test_patients_too_few_for_any_sign_pattern_are_named():
     """Of n patients the smallest p-value is 2/2^n: 5 reach 0.0625, and 6 reach 0.03125."""
+    few = "signs of 5 patients have too few patterns to reach the level of 0.05: p is at least 0.0625"
     one = planned(size=0.28)
-    assert (one.patients_needed, one.note) == (5, "signs of 5 patients have too few patterns to reach the level")
+    assert (one.patients_needed, one.note) == (5, few)
+    assert one.detectable is not None
     assert (planned(size=0.25).patients_needed, planned(size=0.25).note) == (6, "")
     assert planned(size=0.28, goal="equivalence").note == ""
+
+
+@pytest.mark.parametrize("n_patients", [3, 5])
+def test_a_study_of_too_few_patients_detects_no_size(n_patients):
+    """Whatever their data: of 3 and 5 patients every sign pattern is counted, and none reaches 0.05."""
+    rng = np.random.default_rng(n_patients)
+    tried = [oracle.sign_flip_exact(list(rng.normal(3, 1, n_patients))) for _ in range(50)]
+    assert min(tried) == 2.0 ** (1 - n_patients) > 0.05
+    one = planned(n_patients=n_patients, n_images=n_patients, n_positive_patients=1, size=None)
+    assert one.detectable is None
+    assert one.note == (
+        f"signs of {n_patients} patients have too few patterns to reach the level of 0.05: "
+        f"p is at least {min(tried):.3g}"
+    )
+    sized = planned(n_patients=n_patients, n_images=n_patients, n_positive_patients=1, size=0.001)
+    assert (sized.detectable, sized.achieved) == (None, None)
+    assert sized.patients_needed == patients_needed(0.01, n_patients, 0.001)
+    assert planned(n_patients=n_patients, n_positive_patients=1, goal="equivalence").detectable is not None
+
+
+def test_comparisons_take_patients_out_of_reach():
+    """Eight patients reach 2/2^8 = 0.0078: the level of 6 comparisons, and not of 7."""
+    few = {"n_patients": 8, "n_images": 16, "n_positive_patients": 4, "size": None}
+    assert planned(**few, comparisons=6).detectable is not None
+    one = planned(**few, comparisons=7)
+    assert one.detectable is None
+    assert "to reach the level of 0.00714: p is at least 0.00781" in one.note
+
+
+def test_draws_too_few_for_the_level_detect_no_size_of_any_number_of_patients():
+    """Of 199 draws p is at least 1/200: that of none beyond the sample."""
+    assert sign_flip_p_values(np.ones((400, 1)), n_draws=199, rng=np.random.default_rng(1)) == 1 / 200
+    one = planned(n_draws=199, comparisons=20)
+    assert (one.detectable, one.achieved, one.patients_needed, one.images_needed) == (None,) * 4
+    assert one.note == "199 draws of signs are too few to reach the level of 0.0025: ask for more resamples"
+    assert planned(n_draws=199, comparisons=9).detectable is not None
+
+
+TESTS = {
+    "mcnemar": lambda d, _: mcnemar_exact(d > 0, d < 0),
+    "mcnemar-midp": lambda d, _: mcnemar_midp(d > 0, d < 0),
+    "mcnemar-clustered": lambda d, patients: mcnemar_clustered(d > 0, d < 0, patients, weighting="images"),
+    "mcnemar-durkalski": lambda d, patients: mcnemar_clustered(d > 0, d < 0, patients, weighting="patients"),
+    "wilcoxon": lambda d, _: signed_rank(d),
+    "wilcoxon-clustered": signed_rank_clustered,
+}
+
+
+@pytest.mark.parametrize("name", TESTS)
+def test_the_least_p_value_against_all_data_of_few_patients(name):
+    """3 patients with two images each: every pattern of −1, 0 and 1, and for ranks sizes that do not tie."""
+    patients = np.repeat(np.arange(3), 2)
+    sizes = np.linspace(1, 2, 6) if name == "wilcoxon" else np.ones(6)
+    found = [TESTS[name](np.array(signs) * sizes, patients).p_value for signs in product((-1, 0, 1), repeat=6)]
+    least = least_p(name, n_patients=3, n_images=6, n_draws=100)
+    assert np.nanmin(found) == pytest.approx(least, rel=1e-12)
+    unit = "6 images" if name in {"mcnemar", "mcnemar-midp", "wilcoxon"} else "3 patients"
+    at = planned(n_patients=3, n_images=6, n_positive_patients=2, test=name, alpha=least)
+    assert at.detectable is None
+    assert at.note.startswith(f"{name} of {unit} cannot reach the level of ")
+    above = planned(n_patients=3, n_images=6, n_positive_patients=2, test=name, alpha=1.01 * least, size=None)
+    assert (above.detectable is None, above.note) == (False, "")
 
 
 @pytest.mark.parametrize(

@@ -165,6 +165,21 @@ def test_the_smallest_differences_are_told_and_what_was_not_shown():
     assert said(all_shown, "power")[1] == ""
 
 
+def test_without_a_size_the_reason_stands_in_its_place():
+    few = "signs of 3 patients have too few patterns to reach the level of 0.0125: p is at least 0.25"
+    none = replace(RAW, power=tuple(replace(one, size=None, note=few) for one in RAW.power))
+    text = words_of(bodies_of(none)["power"])
+    assert text == f"No size can be given that a study like this one shows with a probability of 80%. S{few[1:]}."
+    some = replace(RAW, power=(replace(RAW.power[0], size=None, note=few), *RAW.power[1:]))
+    text = words_of(bodies_of(some)["power"])
+    assert f"{few[1:]}." in text
+    assert "a study like this one shows a true difference of the size in Table" in text
+
+
+def words_of(body):
+    return " ".join(plain(html.unescape(re.sub("<[^>]*>", "", body))).split())
+
+
 def of_sensitivity(*, p):
     """Results whose every alternative has this p-value, and every primary comparison one of 0.001."""
     estimates = tuple(replace(e, p_adjusted=0.001) if e.family == "primary" else e for e in RAW.estimates)

@@ -20,6 +20,7 @@ from cxrobust.reports.checklists import (
     table,
 )
 from cxrobust.reports.sources import names_all_patients
+from cxrobust.reports.view import detects
 
 TRAINING = authors("training is known here only as far as a checkpoint’s files tell it", table("models"))
 
@@ -108,7 +109,7 @@ CLAIM = Checklist(
             Item(
                 number="21",
                 topic="Intended size of the test set",
-                reply=partly("the smallest detectable difference", table("power"), otherwise=authors()),
+                reply=partly("the smallest detectable difference", table("power"), when=detects, otherwise=authors()),
             ),
         ),
         "Model and training": (

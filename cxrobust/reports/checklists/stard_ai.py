@@ -17,7 +17,7 @@ from cxrobust.reports.checklists import (
     partly,
     table,
 )
-from cxrobust.reports.view import View
+from cxrobust.reports.view import View, detects
 
 ACCURACY = {
     "auroc",
@@ -129,7 +129,7 @@ STARD_AI = Checklist(
             Item(
                 number="22",
                 topic="Sample size",
-                reply=partly("the smallest detectable difference", table("power"), otherwise=authors()),
+                reply=partly("the smallest detectable difference", table("power"), when=detects, otherwise=authors()),
             ),
             Item(
                 number="23",

@@ -22,6 +22,7 @@ from cxrobust.reports.checklists import (
     partly,
     table,
 )
+from cxrobust.reports.view import detects
 
 EVALUATION = not_applicable("models are evaluated here, not developed")
 
@@ -66,7 +67,7 @@ TRIPOD_AI = Checklist(
             Item(
                 number="10",
                 topic="Sample size",
-                reply=partly("the smallest detectable difference", table("power"), otherwise=authors()),
+                reply=partly("the smallest detectable difference", table("power"), when=detects, otherwise=authors()),
             ),
             Item(number="11", topic="Missing data", reply=met(table("participants"), "estimands")),
             Item(number="12a", topic="Use of the data", reply=met(figure("participants"), "estimands")),

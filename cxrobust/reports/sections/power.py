@@ -7,7 +7,7 @@ from cxrobust.reports.parts import NOT_APPLICABLE, Cell, Column, Group, Table, n
 from cxrobust.reports.sections import section
 from cxrobust.reports.sections.estimands import contrast_of
 from cxrobust.reports.sentences import judge, metric_name
-from cxrobust.reports.view import View
+from cxrobust.reports.view import View, detects
 from cxrobust.reports.words import (
     capitalised,
     counted,
@@ -36,7 +36,7 @@ def power(view: View) -> Mapping[str, Any]:
     metrics = tuple(dict.fromkeys(one.metric for one in view.results.power))
     first = view.results.power[0]
     return {
-        "smallest": _table(view, metrics[:MOST_COLUMNS]),
+        "smallest": _table(view, metrics[:MOST_COLUMNS]) if detects(view) else None,
         "sentences": [*(_range(view, metric) for metric in metrics[:1]), missed_sentence(view)],
         "power": percent(first.power),
         "compared": contrast_of(view.comparison, view.overall),
