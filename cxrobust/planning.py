@@ -31,6 +31,7 @@ from cxrobust.progress import Reporter, silent
 from cxrobust.results import (
     ESTIMANDS,
     MACRO,
+    MICRO,
     OTHERS,
     PREDICTIONS,
     RESULTS,
@@ -172,11 +173,9 @@ def show(rows: Sequence[Planned], question: Question, *, console: Console | None
     """Print a table for each goal, and the notes."""
     console = console or Console()
     first = rows[0].estimate
-    console.print(
-        f"[bold]{first.estimand}[/bold], {escape(first.finding)}, {escape(first.condition)}\n"
-        f"Pilot: {first.n_patients:,} patients ({first.n_positive_patients:,} positive), {first.n_images:,} images",
-        highlight=False,
-    )
+    console.print(f"[bold]{first.estimand}[/bold], {escape(first.finding)}, {escape(first.condition)}", highlight=False)
+    for said in _pilots(rows):
+        console.print(escape(said), highlight=False)
     for goal in dict.fromkeys(row.power.goal for row in rows):
         console.print()
         _show_goal([row for row in rows if row.power.goal == goal], question, console)
@@ -187,6 +186,17 @@ def show(rows: Sequence[Planned], question: Question, *, console: Console | None
     for note, names in notes.items():
         where = "All" if len(names) == len(rows) else "; ".join(dict.fromkeys(names))
         console.print(f"{escape(where)}: {escape(note)}.", highlight=False)
+
+
+def _pilots(rows: Sequence[Planned]) -> Iterator[str]:
+    """Say how many patients and images the pilot has, of which metrics where it has not as many of all."""
+    of: dict[str, dict[str, None]] = {}
+    for row in rows:
+        one = row.estimate
+        said = f"{one.n_patients:,} patients ({one.n_positive_patients:,} positive), {one.n_images:,} images"
+        of.setdefault(said, {})[one.metric] = None
+    for said, metrics in of.items():
+        yield f"Pilot: {said}" if len(of) == 1 else f"Pilot of {', '.join(metrics)}: {said}"
 
 
 def influences_of(
@@ -218,7 +228,11 @@ def influences_of(
             c for c in known if (c.estimand, c.regime, c.condition) == (one.estimand, one.regime, one.condition)
         )
         data, means = of_metric.predictions, averages(of_metric.n_findings)
-        columns = [k for k, name in enumerate(data.findings) if one.finding in {name, *means}]
+        columns = [
+            k
+            for k, name in enumerate(data.findings)
+            if one.finding in {name, MICRO} or (one.finding in means and k not in values.left_out)
+        ]
         counted = np.unique(data.patients[(data.labels[:, columns] >= 0).any(axis=1)])
         yield contrast.influences(values)[[*data.findings, *means].index(one.finding)][counted]
 

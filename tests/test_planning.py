@@ -227,6 +227,44 @@ def test_influences_on_a_macro_average_are_on_the_findings_that_the_analysis_cou
     np.testing.assert_allclose(macro, (effusion + mass) / 2, atol=1e-15)
 
 
+def test_a_plan_is_for_patients_of_the_findings_that_an_average_holds() -> None:
+    """Every image has the Mass, and 30 of 80 patients a label of Effusion, which alone is averaged."""
+    made = make_predictions(n_patients=80, most_images=2)
+    labels = made.labels.copy()
+    labels[:, 1] = 1
+    labels[made.patients >= 30, 0] = -1
+    predictions, study = replace(made, labels=labels), study_of("supervised")
+    found = analyze(predictions, study.analysis, reference="supervised", seed=1)
+    wanted = [
+        one
+        for one in found.estimates
+        if (one.estimand, one.condition, one.metric) == ("difference-in-differences", PRIMARY, "auroc")
+        and one.finding in {"worst", "macro"}
+    ]
+    for one, influences in zip(wanted, influences_of(wanted, predictions, study), strict=True):
+        assert len(influences) == one.n_patients == 30
+        assert linearised_se(influences) == pytest.approx(one.se, rel=0.25)
+    whole = replace(INVENTED, estimates=found.estimates)
+    [row] = planning._plan(wanted[-1], whole, study, Question(difference=0.1, comparisons=1))
+    assert wanted[-1].se is not None
+    of_one = wanted[-1].se * math.sqrt(30)
+    needed = math.ceil(((norm.isf(0.025) + norm.isf(0.2)) * of_one / 0.1) ** 2)
+    assert row.power.patients_needed == needed
+    assert row.power.images_needed == round(needed * int((labels[:, 0] >= 0).sum()) / 30)
+
+
+def test_metrics_that_hold_other_findings_have_their_own_patients(capsys: pytest.CaptureFixture[str]) -> None:
+    row = planned(INVENTED, macro_of(INVENTED))
+    one = row.estimate
+    rows = [row, replace(row, estimate=replace(one, metric="brier", n_patients=9, n_positive_patients=2, n_images=17))]
+    planning.show(rows, Question())
+    said = capsys.readouterr().out.splitlines()
+    pilot = f"{one.n_patients:,} patients ({one.n_positive_patients:,} positive), {one.n_images:,} images"
+    assert said[1:3] == [f"Pilot of auroc: {pilot}", "Pilot of brier: 9 patients (2 positive), 17 images"]
+    planning.show(rows[:1], Question())
+    assert f"Pilot: {pilot}" in capsys.readouterr().out
+
+
 def test_influences_on_scores_of_reports_are_those_of_the_standard_error() -> None:
     """Of the patients with a report that is scored, and of the regimes that write any."""
     members = (("supervised", 0), ("silent", 0), ("lora", 0))

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from cxrobust.analysis.contrasts import contrasts_of
-from cxrobust.analysis.counts import Scope, count_findings
+from cxrobust.analysis.counts import Scope, count_findings, counts_held
 from cxrobust.analysis.estimates import Estimated, estimate
 from cxrobust.analysis.metrics import Metric
 from cxrobust.analysis.sample import Sample
@@ -46,7 +46,10 @@ def collateral_estimates(name: str, metric: Metric, sample: Sample, *, reference
             chances=np.full_like(values.chances, np.nan),
         )
         contrasts = [one for one in wanted if one.estimand in WANTED]
-        scope = Scope(findings=count_findings(others), note=f"mean over the findings but {target}, at which it aims")
+        scope = Scope(
+            findings=counts_held(count_findings(others), others, values.left_out),
+            note=f"mean over the findings but {target}, at which it aims",
+        )
         found = estimate(name, metric, values, contrasts=contrasts, scope=scope, is_tested=False)
         yield Estimated(estimates=tuple(replace(one, finding=OTHERS) for one in found if one.finding == MACRO))
 

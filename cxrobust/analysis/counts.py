@@ -1,5 +1,6 @@
 """What estimates are of: images and patients of each finding, and of their averages."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -41,27 +42,62 @@ class Scope:
 
 
 def count_findings(sample: Sample) -> tuple[FindingCounts, ...]:
-    """Count images and patients of each finding, and of their averages."""
-    predictions, kept = sample.predictions, sample.kept[:, None]
+    """Count images and patients of each finding, and of all findings for their averages."""
     if sample.scored:
         return _count_reports(sample)
-    n_all = len(predictions.patient_ids)
-    positive, negative = kept & (predictions.labels == 1), kept & (predictions.labels == 0)
+    names = sample.predictions.findings
+    counting = _Counting.of(sample)
+    each = [counting.count(name, [k]) for k, name in enumerate(names)]
+    return (*each, *(counting.count(name, list(range(len(names)))) for name in averages(len(names))))
 
-    def count(name: str, columns: list[int]) -> FindingCounts:
-        any_positive, any_negative = positive[:, columns].any(axis=1), negative[:, columns].any(axis=1)
+
+def counts_held(
+    findings: Sequence[FindingCounts], sample: Sample, left_out: Collection[int]
+) -> tuple[FindingCounts, ...]:
+    """Return the counts of a sample with those of the macro average and the worst finding over the findings they hold.
+
+    Where they hold none, so that there is no estimate, their counts remain those of all findings.
+    """
+    held = [k for k in range(sample.n_findings) if k not in left_out]
+    if not left_out or not held:
+        return tuple(findings)
+    counting = _Counting.of(sample)
+    return tuple(counting.count(one.name, held) if one.name in {MACRO, WORST} else one for one in findings)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Counting:
+    """What counts of findings are made of."""
+
+    positive: NDArray[np.bool_]
+    """(n_images, n_findings)."""
+    negative: NDArray[np.bool_]
+    patients: NDArray[np.int32]
+    n_patients: int
+
+    @classmethod
+    def of(cls, sample: Sample) -> "_Counting":
+        """Take it from the images of a sample that count."""
+        predictions, kept = sample.predictions, sample.kept[:, None]
+        return cls(
+            positive=kept & (predictions.labels == 1),
+            negative=kept & (predictions.labels == 0),
+            patients=predictions.patients,
+            n_patients=len(predictions.patient_ids),
+        )
+
+    def count(self, name: str, findings: list[int]) -> FindingCounts:
+        """Count some findings together."""
+        any_positive, any_negative = (of[:, findings].any(axis=1) for of in (self.positive, self.negative))
         any_label = any_positive | any_negative
         return FindingCounts(
             name=name,
             n_images=int(any_label.sum()),
-            n_patients=_n_distinct(predictions.patients[any_label], n_all),
-            n_positive=int(positive[:, columns].sum()),
-            n_positive_patients=_n_distinct(predictions.patients[any_positive], n_all),
-            n_negative_patients=_n_distinct(predictions.patients[any_negative], n_all),
+            n_patients=_n_distinct(self.patients[any_label], self.n_patients),
+            n_positive=int(self.positive[:, findings].sum()),
+            n_positive_patients=_n_distinct(self.patients[any_positive], self.n_patients),
+            n_negative_patients=_n_distinct(self.patients[any_negative], self.n_patients),
         )
-
-    each = [count(name, [k]) for k, name in enumerate(predictions.findings)]
-    return (*each, *(count(name, list(range(len(each)))) for name in averages(len(each))))
 
 
 def _n_distinct(patients: NDArray[np.int32], n_all: int) -> int:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.contrasts import Contrast, contrasts
-from cxrobust.analysis.counts import FindingCounts, Scope
+from cxrobust.analysis.counts import FindingCounts, Scope, counts_held
 from cxrobust.analysis.intervals import Draws, linearised_se, no_interval, percentile
 from cxrobust.analysis.metrics.confidence import confidence
 from cxrobust.analysis.notes import (
@@ -86,8 +86,10 @@ def effect_sizes(sample: Sample, wanted: Sequence[EffectName], *, reference: str
             cells = {counts.name: by_place[id(pair), k][index] for k, counts in enumerate(scope.findings[:n_cells])}
             findings = {name: cells[name] for name in predictions.findings}
             left_out = _left_out(findings, most_undefined)
-            on_counts = notes_on_counts(scope, left_out, () if effect in OF_CONFIDENCE else sample.thresholds)
-            for place, counts in enumerate(scope.findings):
+            places_out = [k for k, name in enumerate(predictions.findings) if name in left_out]
+            held = replace(scope, findings=counts_held(scope.findings, sample, places_out))
+            on_counts = notes_on_counts(held, left_out, () if effect in OF_CONFIDENCE else sample.thresholds)
+            for place, counts in enumerate(held.findings):
                 notes = [*on_counts[place].notes, *unread.notes(pair.places, place)]
                 if counts.name in cells:
                     found.append(_record(pair, effect, cells[counts.name], counts, notes, sample))

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from cxrobust.analysis.contrasts import Contrast, contrasts
-from cxrobust.analysis.counts import Scope
+from cxrobust.analysis.counts import Scope, counts_held
 from cxrobust.analysis.estimates import Estimated, estimate
 from cxrobust.analysis.map_errors import MapErrors
 from cxrobust.analysis.metrics import Metric
@@ -61,7 +61,8 @@ def recalibrated_estimates(
     unfitted = _unfitted(found, predictions)
     for name, one in metrics.items():
         values = evaluate({name: one}, samples, errors=errors)[name]
-        estimates = estimate(name, one, values, contrasts=wanted, scope=of_method)
+        held = replace(of_method, findings=counts_held(scope.findings, sample, values.left_out))
+        estimates = estimate(name, one, values, contrasts=wanted, scope=held)
         yield Estimated(
             estimates=tuple(_if_fitted(one, unfitted.get((one.regime, one.finding))) for one in estimates),
             values=values,

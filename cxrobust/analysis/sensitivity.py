@@ -16,7 +16,7 @@ from scipy.stats import t as student
 from cxrobust.analysis.choices import WITH_A_MARGIN
 from cxrobust.analysis.classical.result import never_0
 from cxrobust.analysis.contrasts import Contrast, contrasts_of
-from cxrobust.analysis.counts import FindingCounts, count_findings
+from cxrobust.analysis.counts import FindingCounts, count_findings, counts_held
 from cxrobust.analysis.families import Families, adjust, key_of
 from cxrobust.analysis.intervals import INTERVALS, Draws, Interval, degrees_of_freedom, no_interval
 from cxrobust.analysis.metrics import Metric, grouped
@@ -218,6 +218,8 @@ class _Macro:
     name: str
     metric: Metric
     contrast: Contrast
+    counts: FindingCounts
+    """Of the findings that it holds."""
     draws: Draws
     """Of the macro average alone."""
     method: str
@@ -238,10 +240,9 @@ def _estimates(
     choice: Choice, estimand: Estimand, primary_condition: str | None, reference: str, *, n_draws: int
 ) -> list[Estimate]:
     counts = count_findings(choice.sample)
-    [macro] = (one for one in counts if one.name == MACRO)
     found = list(_macros(choice, counts, estimand, primary_condition, reference))
     tested = _tests(choice, found, n_draws=n_draws)
-    return [_record(choice, one, outcome, macro) for one, outcome in zip(found, tested, strict=True)]
+    return [_record(choice, one, outcome) for one, outcome in zip(found, tested, strict=True)]
 
 
 def _macros(
@@ -286,6 +287,7 @@ def _macro(choice: Choice, counts: Sequence[FindingCounts], name: str, contrast:
         name=name,
         metric=metric,
         contrast=contrast,
+        counts=counts_held(counts, choice.sample, values.left_out)[last],
         draws=draws,
         method=interval_at(method, values, contrast, last),
         contributions=contrast.contributions(values)[-1].copy(),
@@ -340,8 +342,8 @@ def _named(choice: Choice, name: str, contrast: Contrast, values: Values, draws:
     return named_test(asked, choice.metrics[name], values, contrast, values.value.shape[2] - 1, chosen.margin)
 
 
-def _record(choice: Choice, one: _Macro, tested: Tested, counts: FindingCounts) -> Estimate:
-    settings = choice.sample.settings
+def _record(choice: Choice, one: _Macro, tested: Tested) -> Estimate:
+    settings, counts = choice.sample.settings, one.counts
     value, undefined = float(one.draws.value[0]), float(np.isnan(one.draws.resampled).mean())
     is_defined = np.isfinite(value) and undefined <= settings.most_undefined
     reason = one.reason or (None if is_defined else "not defined in too many resamples")

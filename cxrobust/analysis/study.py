@@ -12,7 +12,7 @@ from cxrobust.analysis.classical.delong import auroc_variance
 from cxrobust.analysis.collateral import collateral_estimates
 from cxrobust.analysis.confidence_spread import confidence_spread
 from cxrobust.analysis.contrasts import contrasts_of
-from cxrobust.analysis.counts import Scope, count_findings
+from cxrobust.analysis.counts import Scope, count_findings, counts_held
 from cxrobust.analysis.detectable import smallest_detectable
 from cxrobust.analysis.effects import effect_sizes
 from cxrobust.analysis.estimates import Estimated, estimate
@@ -226,6 +226,7 @@ def _of_metric(
         chances=values.chances,
         pairs=name in metrics_in_pairs(sample.settings, sample.predictions),
     )
+    scope = replace(scope, findings=counts_held(scope.findings, sample, values.left_out))
     yield Estimated(
         estimates=estimate(name, one, values, contrasts=wanted, scope=scope), values=values, contrasts=wanted
     )

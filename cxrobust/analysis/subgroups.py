@@ -12,7 +12,7 @@ from scipy.stats import chi2
 
 from cxrobust.analysis.classical.result import never_0
 from cxrobust.analysis.contrasts import Contrast, contrasts
-from cxrobust.analysis.counts import FindingCounts, Scope, count_findings
+from cxrobust.analysis.counts import FindingCounts, Scope, count_findings, counts_held
 from cxrobust.analysis.estimates import Estimated, estimate
 from cxrobust.analysis.intervals import ROUNDING
 from cxrobust.analysis.metrics import Metric
@@ -217,19 +217,21 @@ def subgroup_estimates(
         for index in range(len(used))
     ]
     for level, mine in zip(used, of_level, strict=True):
-        scope = Scope(findings=level.counts, subgroup=level.name)
+        scope = Scope(findings=counts_held(level.counts, level.sample, values.left_out), subgroup=level.name)
         estimated = estimate(name, metric, values, contrasts=mine, scope=scope)
         yield Estimated(estimates=_only(estimated, kept, level.counts), values=values, contrasts=mine)
     for level, mine in zip(used[1:], of_level[1:], strict=True):
         gaps = [_gap(one, base) for one, base in zip(mine, of_level[0], strict=True)]
-        counts = tuple(count_findings(sample.among(level.sample.kept | used[0].sample.kept)))
+        both = sample.among(level.sample.kept | used[0].sample.kept)
+        counts = counts_held(count_findings(both), both, values.left_out)
         compared = tuple((one.name, one.counts) for one in (level, used[0]))
         scope = Scope(findings=counts, subgroup=gap_text(wanted.column, level.short, used[0].short), compared=compared)
         estimated = estimate(name, metric, values, contrasts=gaps, scope=scope)
         yield Estimated(estimates=_only(estimated, kept, counts), values=values, contrasts=gaps)
     if len(used) > 1:
         compared = tuple((one.name, one.counts) for one in used)
-        scope = Scope(findings=count_findings(sample), subgroup=interaction_text(wanted.column), compared=compared)
+        counts = counts_held(count_findings(sample), sample, values.left_out)
+        scope = Scope(findings=counts, subgroup=interaction_text(wanted.column), compared=compared)
         yield Estimated(estimates=_interactions(name, metric, values, of_level, scope, kept))
 
 

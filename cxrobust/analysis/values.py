@@ -1,7 +1,7 @@
 """Metrics on every regime, condition and finding: values, resamples, and what each patient contributes."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +68,8 @@ class Values:
     """For each row (n_replicates, n_resamples): which runs each resample draws, the same in every view."""
     samples: tuple[Sample, ...]
     """The views, in the order of the rows."""
+    left_out: Mapping[int, LeftOutFinding]
+    """Findings that no macro average or worst finding counts, with the first cell that has a reason."""
 
     def reason(self, contrast: Contrast, place: int) -> str | None:
         """Say why one of the values in a contrast is not estimable, or return None."""
@@ -82,40 +84,12 @@ class Values:
         return any(len(self.replicates[row]) > 1 for row, _, _ in contrast.terms)
 
     @property
-    def left_out(self) -> dict[int, LeftOutFinding]:
-        """Findings that no macro average counts, with the first cell that has a reason."""
-        each = {k: self._why_left_out(k) for k in range(self.samples[0].n_findings)}
-        return {k: why for k, why in each.items() if why is not None}
-
-    @property
     def named_left_out(self) -> dict[str, str]:
-        """The same by the findings' names, with the reason, and the subgroup where it is of one."""
+        """Those left out by the findings' names, with the reason, and the subgroup where it is of one."""
         names = self.samples[0].predictions.findings
         return {
             names[k]: f"{one.why} in {one.subgroup}" if one.subgroup else one.why for k, one in self.left_out.items()
         }
-
-    def _why_left_out(self, k: int) -> LeftOutFinding | None:
-        """Say why no macro average counts a finding: not estimable in a cell, or undefined in too many resamples."""
-        for row, condition in np.ndindex(self.reasons.shape[:2]):
-            if self.reasons[row, condition, k] is not None:
-                return self._left_out(str(self.reasons[row, condition, k]), row, condition)
-        undefined = np.isnan(self.resampled[:, :, k]).mean(axis=-1)
-        if undefined.max() <= self.samples[0].settings.most_undefined or self.samples[0].n_findings == 1:
-            return None
-        row, condition = np.unravel_index(undefined.argmax(), undefined.shape)
-        return self._left_out(f"not defined in {undefined.max():.1%} of resamples", int(row), int(condition))
-
-    def _left_out(self, why: str, row: int, condition: int) -> LeftOutFinding:
-        of = self.samples[0]
-        view, regime = divmod(row, len(of.predictions.regimes))
-        conditions = (*of.predictions.conditions, *of.settings.sets)
-        return LeftOutFinding(
-            why=why,
-            regime=of.predictions.regimes[regime],
-            condition=conditions[condition],
-            subgroup=self.samples[view].subgroup,
-        )
 
     def cells(self, row: int, condition: int, place: int) -> list[Cell]:
         """Return the cell of each replicate; `place` is a finding, or the one after the last: all of them pooled."""
@@ -287,6 +261,7 @@ def _over_replicates(table: _Table, samples: tuple[Sample, ...]) -> Values:
         ),
         drawn_runs=samples[0].drawn_runs(table.resampled.shape[-1]) * len(samples),
         samples=samples,
+        left_out={},
     )
 
 
@@ -312,11 +287,36 @@ def _first_reason(reasons: NDArray[np.object_]) -> NDArray[np.object_]:
     return found
 
 
+def _why_left_out(one: Values, k: int) -> LeftOutFinding | None:
+    """Say why no macro average counts a finding: not estimable in a cell, or undefined in too many resamples."""
+    for row, condition in np.ndindex(one.reasons.shape[:2]):
+        if one.reasons[row, condition, k] is not None:
+            return _left_out(one, str(one.reasons[row, condition, k]), row, condition)
+    undefined = np.isnan(one.resampled[:, :, k]).mean(axis=-1)
+    if undefined.max() <= one.samples[0].settings.most_undefined or one.samples[0].n_findings == 1:
+        return None
+    row, condition = np.unravel_index(undefined.argmax(), undefined.shape)
+    return _left_out(one, f"not defined in {undefined.max():.1%} of resamples", int(row), int(condition))
+
+
+def _left_out(one: Values, why: str, row: int, condition: int) -> LeftOutFinding:
+    of = one.samples[0]
+    view, regime = divmod(row, len(of.predictions.regimes))
+    conditions = (*of.predictions.conditions, *of.settings.sets)
+    return LeftOutFinding(
+        why=why,
+        regime=of.predictions.regimes[regime],
+        condition=conditions[condition],
+        subgroup=one.samples[view].subgroup,
+    )
+
+
 def _with_averages(one: Values, metric: Metric) -> Values:
     """Add the worst finding, where there are several and one way is better, and the macro average."""
     n_findings = one.samples[0].n_findings
-    left_out = one.left_out
-    estimable = [k for k in range(n_findings) if k not in left_out]
+    why = {k: _why_left_out(one, k) for k in range(n_findings)}
+    one = replace(one, left_out={k: left_out for k, left_out in why.items() if left_out is not None})
+    estimable = [k for k in range(n_findings) if k not in one.left_out]
     nothing = None if estimable else _nothing(one)
     macro = _Place(
         value=one.value[:, :, estimable].mean(axis=2) if estimable else np.full(one.value.shape[:2], np.nan),
@@ -430,6 +430,7 @@ def _extended(one: Values, places: Sequence[_Place], worst: NDArray[np.intp]) ->
         ),
         drawn_runs=one.drawn_runs,
         samples=one.samples,
+        left_out=one.left_out,
     )
 
 
