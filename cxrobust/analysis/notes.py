@@ -44,12 +44,12 @@ def joined(reason: str | None, notes: Sequence[str]) -> str:
 
 
 def notes_on_counts(scope: Scope, left_out: Mapping[str, str], thresholds: Sequence[Threshold] = ()) -> list[OnCounts]:
-    """Return what is said of every estimate of each place: of scope, macro average, few patients, and thresholds.
+    """Return what is said of every estimate of each place: of scope, what averages hold, few patients, and thresholds.
 
     Parameters
     ----------
     left_out
-        Findings that no macro average counts, with the reason.
+        Findings that macro average and worst finding leave out, with the reason.
     thresholds
         Those that decisions are made by, where estimates are of decisions.
     """
@@ -58,8 +58,8 @@ def notes_on_counts(scope: Scope, left_out: Mapping[str, str], thresholds: Seque
     found = []
     for place, one in enumerate(scope.findings):
         notes = [scope.note] if scope.note else []
-        if one.name == MACRO and left_out:
-            notes.append(f"macro over {len(names) - len(left_out)} of {len(names)} findings, without {without}")
+        if one.name in {MACRO, WORST} and left_out:
+            notes.append(f"{one.name} over {len(names) - len(left_out)} of {len(names)} findings, without {without}")
         groups = scope.compared or (("", scope.findings),)
         if one.of_reports:
             few = _on_few(groups, place, left_out, "", lambda one: one.n_patients)
