@@ -14,12 +14,15 @@ import numpy as np
 import pikepdf
 
 from cxrobust.verification.drawn import NO_NUMBER, Drawn
-from cxrobust.verification.fingerprints import Fingerprints
+from cxrobust.verification.fingerprints import DEFAULTS, Fingerprints
 from cxrobust.verification.grounds import overlap, sides
 from cxrobust.verification.pages import HYPHEN, Box, Step
+from cxrobust.verification.reading import tables
 from cxrobust.verification.told import cut, first_few
 
 BOXES = ("/MediaBox", "/CropBox", "/BleedBox", "/TrimBox", "/ArtBox")
+OTHER_PICTURES = frozenset({"/F", "/Ref", "/OC", "/OPI", "/Alternates"})
+"""Keys by which a picture is fetched from elsewhere, or shown to some readers and not to others."""
 TEXTS = ("/Alt", "/ActualText", "/E")
 """Texts of the structure that are read in place of what is shown."""
 RIM = 0.3
@@ -36,6 +39,7 @@ def differences_beside_words(here: Drawn, there: Drawn) -> list[str]:
             _margins(here, there),
             _notes(here.pdf, there.pdf),
             _frames(here.pdf, there.pdf),
+            _unnamed(here.pdf, there.pdf),
             _texts_read(here.pdf, there.pdf),
             _covered(here),
             _cut_off(here),
@@ -131,13 +135,34 @@ def _notes(given: pikepdf.Pdf, expected: pikepdf.Pdf) -> Iterator[str]:
 
 def _frames(given: pikepdf.Pdf, expected: pikepdf.Pdf) -> Iterator[str]:
     """Tell pages that have what none expected has, such as an action, or that show only a part of themselves."""
+    here, there = Fingerprints(given), Fingerprints(expected)
     allowed = {key for page in expected.pages for key in _keys(page)}
+    values = {pair for number in range(1, len(expected.pages) + 1) for pair in there.keys(number).items()}
     for number, page in enumerate(given.pages, start=1):
         for key in sorted(_keys(page) - allowed):
             yield f"page {number}: it has {key.strip('/')}, which cxrobust writes into none"
+        for pair in sorted(here.keys(number).items()):
+            if pair[0] in allowed - {*BOXES, "/Annots"} and pair not in values:
+                yield f"page {number}: its {pair[0].strip('/')} is another than cxrobust writes into any"
         boxes = {tuple(float(side) for side in page.obj[name]) for name in BOXES if name in page.obj}
         if len(boxes) != 1 or min(boxes)[:2] != (0, 0):
             yield f"page {number}: its frames are not all the whole page"
+
+
+def _unnamed(given: pikepdf.Pdf, expected: pikepdf.Pdf) -> Iterator[str]:
+    """Tell what changes how pages or pictures look though no content names it, and what comes from another file."""
+    for key in sorted(_acting(given) - _acting(expected)):
+        yield f"the document has {key.strip('/')}, which cxrobust writes into none"
+
+
+def _acting(pdf: pikepdf.Pdf) -> set[str]:
+    """Return which default colour spaces a document has, and which keys that let a picture be another."""
+    return {
+        key
+        for one in tables(pdf)
+        for key in (DEFAULTS | OTHER_PICTURES if isinstance(one, pikepdf.Stream) else DEFAULTS)
+        if key in one
+    }
 
 
 def _keys(page: pikepdf.Page) -> set[str]:

@@ -1,6 +1,6 @@
 """Whether a document shows what its results give: it is printed again, and both are compared page by page."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +10,12 @@ from cxrobust.verification.by_words import differences_by_words
 from cxrobust.verification.fingerprints import Fingerprints
 from cxrobust.verification.information import differing_information
 from cxrobust.verification.pages import Step, steps, words
+from cxrobust.verification.parents import wrong_parents
 from cxrobust.verification.told import cut, ends, first_few, word_differences
 
 UNTOLD = frozenset({"content"})
+LAID_OUT = frozenset({"/StructTreeRoot", "/Outlines", "/Names/Dests"})
+"""Parts of a document that change with its layout."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,7 +43,9 @@ def compare(given: pikepdf.Pdf, expected: pikepdf.Pdf, *, figures: Mapping[str, 
     is_whole = n_pages == len(expected.pages)
     found = list(_added(here.document(), there.document()))
     found += differing_information(given, expected, same_printer=same_printer)
+    found += first_few(list(wrong_parents(given)))
     if not same_printer and (other or not is_whole):
+        found += _said_beside(set(_changed(here.document(), there.document())) - LAID_OUT)
         found += differences_by_words(given, expected)
         return Comparison(n_pages=n_pages, n_same=n_same, by_words=True, differences=tuple(found))
     if not is_whole:
@@ -49,10 +54,7 @@ def compare(given: pikepdf.Pdf, expected: pikepdf.Pdf, *, figures: Mapping[str, 
     for number in other:
         named = {mark: _figure(alt, figures) for mark, alt in alternatives.get(number, {}).items()}
         found += _page(number, given, expected, here.page(number), there.page(number), named)
-    parts = () if other else _changed(here.document(), there.document())
-    found += [
-        f"what the document says beside its pages ({part.strip('/')}) is not what the results give" for part in parts
-    ]
+    found += _said_beside(() if other else _changed(here.document(), there.document()))
     return Comparison(n_pages=n_pages, n_same=n_same, by_words=False, differences=tuple(found))
 
 
@@ -61,6 +63,11 @@ def _added(given: Mapping[str, bytes], expected: Mapping[str, bytes]) -> Iterato
     for part in given:
         if part not in expected:
             yield f"the document has {part.strip('/')}, which cxrobust writes into none"
+
+
+def _said_beside(parts: Iterable[str]) -> Iterator[str]:
+    for part in sorted(parts):
+        yield f"what the document says beside its pages ({part.strip('/')}) is not what the results give"
 
 
 def _changed(given: Mapping[str, bytes], expected: Mapping[str, bytes]) -> tuple[str, ...]:

@@ -160,6 +160,11 @@ def _others(specification: Any) -> set[str]:
 
 def _specifications(pdf: pikepdf.Pdf) -> Iterator[Any]:
     """Return each file that a document names, wherever it stands, once."""
+    return (one for one in tables(pdf) if "/EF" in one or one.get("/Type") == "/Filespec")
+
+
+def tables(pdf: pikepdf.Pdf) -> Iterator[Any]:
+    """Return each dictionary and stream of a document, wherever it stands, once."""
     rest: list[Any] = [*pdf.objects]
     while rest:
         one = rest.pop()
@@ -167,8 +172,7 @@ def _specifications(pdf: pikepdf.Pdf) -> Iterator[Any]:
             inner = list(one)
         elif isinstance(one, pikepdf.Dictionary | pikepdf.Stream):
             inner = list(one.values()) if isinstance(one, pikepdf.Dictionary) else list(one.stream_dict.values())
-            if "/EF" in one or one.get("/Type") == "/Filespec":
-                yield one
+            yield one
         else:
             continue
         rest += [kid for kid in inner if isinstance(kid, pikepdf.Object) and not kid.is_indirect]
@@ -182,6 +186,8 @@ def unpacked(stream: Any, most: int, *, where: str) -> bytes:
     DataError
         When it is longer, damaged, or stored in another way.
     """
+    if "/F" in stream:
+        raise DataError(f"{where}: it is said to lie in another file, as cxrobust writes none")
     filters = stream.get("/Filter")
     names = (
         [str(one) for one in filters]

@@ -245,6 +245,77 @@ def lead_a_link_elsewhere(pdf: pikepdf.Pdf) -> None:
     link.A = pikepdf.Dictionary(S=pikepdf.Name.URI, URI=pikepdf.String("https://example.org"))
 
 
+def _white(pdf: pikepdf.Pdf) -> pikepdf.Object:
+    """Return a colour space of three inks in which every colour is white."""
+    white = pdf.make_stream(b"{ pop pop pop 1 1 1 }", FunctionType=4, Domain=[0, 1] * 3, Range=[0, 1] * 3)
+    names, shown = [pikepdf.Name.A, pikepdf.Name.B, pikepdf.Name.C], [pikepdf.Name.CalRGB, {"/WhitePoint": [1, 1, 1]}]
+    return pdf.make_indirect(pikepdf.Array([pikepdf.Name.DeviceN, names, shown, white]))
+
+
+def let_colours_be_white(pdf: pikepdf.Pdf) -> None:
+    """Give page 2 a default colour space, which no content names."""
+    pdf.pages[1].Resources = pikepdf.Dictionary(dict(pdf.pages[1].Resources.items()))
+    pdf.pages[1].Resources.ColorSpace = pikepdf.Dictionary(DefaultRGB=_white(pdf))
+
+
+def let_greys_of_a_group_be_white(pdf: pikepdf.Pdf) -> None:
+    """Give the first group that a page draws a default colour space."""
+    group = next(one for one in pdf.objects if isinstance(one, pikepdf.Stream) and one.get("/Subtype") == "/Form")
+    group.Resources = pikepdf.Dictionary(ColorSpace={"/DefaultGray": _white(pdf)})
+
+
+def exchange_the_profile(pdf: pikepdf.Pdf) -> None:
+    """Let the document's colours be meant for another device."""
+    pdf.Root.OutputIntents[0].DestOutputProfile = pdf.make_stream(b"another profile", N=3)
+
+
+def hide_a_group_from_some_readers(pdf: pikepdf.Pdf) -> None:
+    """Put a group on a layer that is off."""
+    layer = pdf.make_indirect(pikepdf.Dictionary(Type=pikepdf.Name.OCG, Name="off"))
+    pdf.Root.OCProperties = pikepdf.Dictionary(OCGs=[layer], D={"/OFF": [layer]})
+    group = next(one for one in pdf.objects if isinstance(one, pikepdf.Stream) and one.get("/Subtype") == "/Form")
+    group.OC = layer
+
+
+def fetch_a_group(pdf: pikepdf.Pdf) -> None:
+    """Let a group be fetched from another file."""
+    group = next(one for one in pdf.objects if isinstance(one, pikepdf.Stream) and one.get("/Subtype") == "/Form")
+    group.Ref = pikepdf.Dictionary(F="other.pdf", Page=0)
+
+
+def fetch_a_content(pdf: pikepdf.Pdf) -> None:
+    """Let the content of page 2 lie in another file."""
+    pdf.pages[1].Contents.F = pikepdf.String("other")
+
+
+def set_of_page(key: str, value: object) -> Callable[[pikepdf.Pdf], None]:
+    """Return a change that sets a key of page 2."""
+
+    def change(pdf: pikepdf.Pdf) -> None:
+        pdf.pages[1].obj[key] = value
+
+    return change
+
+
+def swap_parents(pdf: pikepdf.Pdf) -> None:
+    """Exchange two pages in the list of parents, by which some readers find the tag of a content."""
+    numbers = pdf.Root.StructTreeRoot.ParentTree.Nums
+    numbers[1], numbers[3] = numbers[3], numbers[1]
+
+
+def swap_parents_of_a_page(pdf: pikepdf.Pdf) -> None:
+    """Exchange two contents of a page in the list of parents."""
+    row = pdf.Root.StructTreeRoot.ParentTree.Nums[1]
+    one, other = [k for k, element in enumerate(row) if element is not None][:2]
+    row[one], row[other] = row[other], row[one]
+
+
+def swap_parents_of_links(pdf: pikepdf.Pdf) -> None:
+    """Let two links be found under the tag of each other."""
+    one, other = pdf.pages[1].Annots[0], pdf.pages[1].Annots[1]
+    one.StructParent, other.StructParent = other.StructParent, one.StructParent
+
+
 def swap_fonts(pdf: pikepdf.Pdf) -> None:
     """Swap what two fonts draw."""
     fonts = pdf.pages[0].Resources.Font

@@ -10,8 +10,10 @@ import pikepdf
 import pypdf
 import pytest
 
+from cxrobust.errors import DataError
 from cxrobust.reports.archive import archived
 from cxrobust.reports.pdf import to_pdf
+from cxrobust.verification.fingerprints import Fingerprints
 from cxrobust.verification.printed import compare
 
 from . import tampering
@@ -21,7 +23,8 @@ ROWS = "".join(
     for k in range(60)
 )
 HEAD = "<thead><tr><th>Regime</th><th>AUROC</th><th>Accuracy</th><th>Where</th></tr></thead>"
-SQUARE = "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'><path d='M0 0h9v9z'/></svg>"
+SVG = "<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'><path d='M0 0h9v9z' opacity='.5'/></svg>"
+SQUARE = f"data:image/svg+xml,{SVG}"
 PAGE = f"""<html lang="en"><head><title>Words</title><style>
 @page {{ size: SIZE; @top-left {{ content: string(section, start) }}
   @bottom-left {{ content: "study 0123456789ab" }} @bottom-right {{ content: counter(page) " / " counter(pages) }} }}
@@ -130,6 +133,18 @@ def tampered(given: bytes, change: Callable[[pikepdf.Pdf], object]) -> bytes:
         (tampering.swap_alternatives, ("in place of a figure 'Noise' stands where the results give 'An attack'",)),
         (tampering.crop, ("page 2: it has CropBox", "page 2: its frames")),
         (tampering.rename_a_bookmark, ("the bookmark 'All is well'",)),
+        (tampering.let_colours_be_white, ("the document has DefaultRGB, which cxrobust writes into none",)),
+        (tampering.let_greys_of_a_group_be_white, ("the document has DefaultGray, which cxrobust writes into none",)),
+        (tampering.exchange_the_profile, ("beside its pages (OutputIntents) is not what the results give",)),
+        (tampering.hide_a_group_from_some_readers, ("the document has OCProperties,", "the document has OC,")),
+        (tampering.fetch_a_group, ("the document has Ref, which cxrobust writes into none",)),
+        (tampering.set_of_page("/Tabs", pikepdf.Name.C), ("page 2: its Tabs is another than cxrobust writes",)),
+        (tampering.set_of_page("/UserUnit", 2), ("page 2: it has UserUnit, which cxrobust writes into none",)),
+        (tampering.set_of_page("/Trans", {"/S": pikepdf.Name.Fly}), ("page 2: it has Trans,",)),
+        (tampering.set_of_page("/Group", {"/S": pikepdf.Name.Transparency}), ("page 2: it has Group,",)),
+        (tampering.swap_parents, ("page 1: the tags of ", "page 2: the tags of ")),
+        (tampering.swap_parents_of_a_page, ("page 1: the tags of 2 contents are others in the list of parents",)),
+        (tampering.swap_parents_of_links, ("page 2: the tags of 2 links or notes are others in the list of",)),
     ],
 )
 def test_what_shows_beside_the_words_or_hides_them_is_found(
@@ -138,6 +153,56 @@ def test_what_shows_beside_the_words_or_hides_them_is_found(
     found = differences(tampered(elsewhere, change), expected)
     for one in said:
         assert any(one in difference for difference in found), found
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (tampering.let_colours_be_white, "page 2: its ColorSpace DefaultRGB is not what the results give"),
+        (tampering.let_greys_of_a_group_be_white, ": its image "),
+        (tampering.exchange_the_profile, "beside its pages (OutputIntents) is not what the results give"),
+        (tampering.hide_a_group_from_some_readers, "the document has OCProperties"),
+        (tampering.fetch_a_group, ": its image "),
+        (tampering.give_a_link_a_face, "page 2: its links or notes"),
+        (tampering.crop, "page 2: its CropBox"),
+        (tampering.set_of_page("/Tabs", pikepdf.Name.C), "page 2: its Tabs"),
+        (tampering.set_of_page("/UserUnit", 2), "page 2: its UserUnit"),
+        (tampering.set_of_page("/Trans", {"/S": pikepdf.Name.Fly}), "page 2: its Trans"),
+        (tampering.set_of_page("/Group", {"/S": pikepdf.Name.Transparency}), "page 2: its Group"),
+        (tampering.swap_parents, "page 1: the tags of "),
+        (tampering.swap_parents_of_a_page, "page 1: the tags of 2 contents"),
+        (tampering.swap_parents_of_links, "page 2: the tags of 2 links or notes"),
+    ],
+)
+def test_what_changes_a_page_though_no_content_names_it_is_found(
+    change: Callable[[pikepdf.Pdf], object], said: str, elsewhere: bytes
+) -> None:
+    def told(given: bytes) -> tuple[str, ...]:
+        with pikepdf.open(io.BytesIO(given)) as here, pikepdf.open(io.BytesIO(elsewhere)) as there:
+            return compare(here, there, figures={}, same_printer=True).differences
+
+    assert told(tampered(elsewhere, lambda pdf: None)) == ()
+    found = told(tampered(elsewhere, change))
+    assert any(said in one for one in found), found
+
+
+def test_a_content_that_lies_in_another_file_is_not_read(elsewhere: bytes) -> None:
+    with pytest.raises(DataError, match="a page's content: it is said to lie in another file"):
+        differences(tampered(elsewhere, tampering.fetch_a_content), elsewhere)
+
+
+@pytest.mark.parametrize("name", ["/X", "/P", "/Parent", "/Prev", "/Last", "/StructParent"])
+def test_a_picture_may_have_any_name(name: str, expected: bytes) -> None:
+    def hashed(drawn: bytes) -> object:
+        with pikepdf.open(io.BytesIO(expected)) as pdf:
+            picture = pdf.make_stream(drawn, Type=pikepdf.Name.XObject, Subtype=pikepdf.Name.Form, BBox=[0, 0, 9, 9])
+            tile = pdf.make_stream(f"{name} Do".encode(), PatternType=1, Resources={"/XObject": {name: picture}})
+            pdf.pages[0].obj.Resources.Pattern = pikepdf.Dictionary(Tile=tile)
+            pdf.pages[0].contents_add(pdf.make_stream(b"/Pattern cs /Tile scn 0 0 9 9 re f"))
+            return Fingerprints(pdf).page(1)
+
+    assert hashed(b"0 0 9 9 re f") == hashed(b"0 0 9 9 re f")
+    assert hashed(b"0 0 9 9 re f") != hashed(b"0 0 9 5 re f")
 
 
 @pytest.mark.parametrize("where", ["margin", "body"])
