@@ -26,7 +26,7 @@ from cxrobust.inference.runner import Runner
 from cxrobust.inference.text_checks import check_texts
 from cxrobust.inference.units import Plan, Unit, in_one_search, plan, read_tested
 from cxrobust.pipeline import study_template
-from cxrobust.predictions import told_of_blank
+from cxrobust.predictions import joined_notes
 from cxrobust.preferences import Preferences
 from cxrobust.preferences.run import check_learned_images
 from cxrobust.progress import Reporter
@@ -57,6 +57,8 @@ class Check:
     n_units_left: int
     seconds: float
     """Estimated time of the predictions that are left."""
+    notes: tuple[str, ...]
+    """What the label files hold that is used otherwise than it may have been meant."""
     faults: tuple[str, ...]
     """What is wrong with reports and references: counted, and neither scored nor a reason to stop."""
     advice: tuple[str, ...]
@@ -103,6 +105,7 @@ def check(study: Study, out: Path, *, report: Reporter) -> Check:
     table = planned.table
     faults += _try_scorers(study, table.ids, report)
     held_out = () if planned.validation is None else planned.validation.table.patients
+    told_of_held_out = () if planned.validation is None else planned.validation.table.notes
     positives = (table.labels == 1).sum(axis=0)
     return Check(
         data=table.name,
@@ -116,8 +119,9 @@ def check(study: Study, out: Path, *, report: Reporter) -> Check:
         n_units=len(units),
         n_units_left=len(left),
         seconds=seconds,
+        notes=joined_notes(table.notes, told_of_held_out),
         faults=faults,
-        advice=(*advice_of(study), *advice_on_scores(study), *advice_on_columns(table.blank_columns)),
+        advice=(*advice_of(study), *advice_on_scores(study)),
     )
 
 
@@ -138,6 +142,8 @@ def show(found: Check) -> None:
     table.add_row("Grid", f"{n_cells:,} regime × condition, {n_cells * found.n_images:,} images to predict")
     table.add_row("Units", f"{found.n_units_left:,} of {found.n_units:,} left")
     table.add_row("Time", _in_words(found.seconds))
+    for line in found.notes:
+        table.add_row("Labels", escape(line))
     for line in found.faults:
         table.add_row("Reports", escape(line))
     for line in found.advice:
@@ -152,11 +158,6 @@ def advice_on_scores(study: Study) -> tuple[str, ...]:
     if not of_text or {"words", "verbosity"} & set(of_reports):
         return ()
     return (f"{of_text[0]} may rise with the length of reports: add words to the metrics",)
-
-
-def advice_on_columns(blank: Sequence[str]) -> tuple[str, ...]:
-    """Say which columns of the label file hold nothing, and so are no findings."""
-    return (told_of_blank(blank),) if blank else ()
 
 
 def advice_of(study: Study) -> tuple[str, ...]:

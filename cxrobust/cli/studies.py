@@ -138,7 +138,7 @@ def run(study: StudyFile, data_root: DataRoot = None, out: Out = None) -> None:
     with reporting() as report:
         documents = pipeline.run(read, folder, report_progress=report, say=warn)
     _say_skipped(folder / PREDICTIONS, folder)
-    _say_blank_columns(folder / PREDICTIONS)
+    _say_notes(folder / PREDICTIONS)
     _say_faults(folder / RESULTS)
     say_written(folder / RESULTS, folder / ESTIMATES, *documents)
 
@@ -154,7 +154,7 @@ def predict(study: StudyFile, data_root: DataRoot = None, out: Out = None) -> No
     with reporting() as report:
         folder = pipeline.predict(read, out_folder(study, out), report=report)
     _say_skipped(folder, folder.parent)
-    _say_blank_columns(folder)
+    _say_notes(folder)
     say_written(folder)
 
 
@@ -333,8 +333,8 @@ def _say_skipped(predictions: Path, out: Path) -> None:
         warn(f"left out of every cell: {images} ({out / LEFT_OUT} lists them all): {named(skipped)}")
 
 
-def _say_blank_columns(predictions: Path) -> None:
-    from cxrobust.predictions import blank_columns, told_of_blank
+def _say_notes(predictions: Path) -> None:
+    from cxrobust.predictions import notes_on_labels
 
-    if columns := blank_columns(predictions):
-        warn(told_of_blank(columns))
+    for note in notes_on_labels(predictions):
+        warn(note)

@@ -16,7 +16,10 @@ Uncertain = Literal["ignore", "zeros", "ones"]
 """What an uncertain label (−1) becomes: missing, 0 or 1; after Irvin et al. 2019, U-Ignore, U-Zeros and U-Ones."""
 
 POLICY = {"ignore": MISSING, "zeros": 0, "ones": 1}
-LABEL_VALUES = ("1", "0", "-1", "", "1.0", "0.0", "-1.0")
+PRESENT, ABSENT, DOUBTED = ("1", "1.0", "true"), ("0", "0.0", "false"), ("-1", "-1.0")
+BLANK = ("", "nan", "na", "n/a", "null")
+LABEL_WORDS = (*PRESENT, *ABSENT, *DOUBTED)
+EXPECTED = "1, 0, -1, true, false or blank"
 OLDEST = 120
 """A higher age in years is a typing error (NIH has some of 148 and 414) and becomes missing."""
 
@@ -26,27 +29,37 @@ def read_labels(
 ) -> NDArray[np.int8]:
     """Return the labels of `columns` as 1, 0 or `MISSING`, shape (n_rows, n_columns).
 
-    `frame` holds rows of the file at `path` as text, with their numbers in that file as index; `blank` is what an empty
-    cell becomes.
+    `frame` holds rows of the file at `path` as text, with their numbers in that file as index; `blank` is what a cell
+    becomes that is empty or says that it is (nan, NA, N/A, null).
 
     Raises
     ------
     DataError
-        When a value is none of 1, 0, −1 and blank; it names the line and the column.
+        When a value is none of 1, 0, −1, true, false and blank; it names the line and the column.
     """
-    meaning = {"1": 1, "0": 0, "-1": POLICY[uncertain], "": blank}
-    meaning |= {f"{key}.0": value for key, value in meaning.items() if key}
+    meaning = dict.fromkeys(PRESENT, 1) | dict.fromkeys(ABSENT, 0)
+    meaning |= dict.fromkeys(DOUBTED, POLICY[uncertain]) | dict.fromkeys(BLANK, blank)
     labels = np.empty((len(frame), len(columns)), dtype=np.int8)
     for place, column in enumerate(columns):
-        values = frame[column].str.strip().map(meaning)
+        values = as_words(frame[column]).map(meaning)
         if values.isna().any():
             bad = frame[column][values.isna()]
             raise DataError(
-                f"{path}:{line(path, bad.index[0])}: {column} is {bad.iloc[0]!r}, expected 1, 0, -1 or blank: correct "
-                "it"
+                f"{path}:{line(path, bad.index[0])}: {column} is {bad.iloc[0]!r}, expected {EXPECTED}: correct it"
             )
         labels[:, place] = values.to_numpy(dtype=np.int8)
     return labels
+
+
+def as_words(values: "pd.Series[str]") -> "pd.Series[str]":
+    """Return texts as labels are compared: without outer spaces and case.
+
+    Examples
+    --------
+    >>> as_words(pd.Series([" True", "NaN", "-1"])).tolist()
+    ['true', 'nan', '-1']
+    """
+    return values.str.strip().str.casefold()
 
 
 def read_age(values: "pd.Series[str]") -> "pd.Series[float]":

@@ -57,7 +57,7 @@ def describe_images(part: Plan) -> dict[str, Any]:
             }
         ),
         **({"n_reports_without_image": table.n_reports_without_image} if table.n_reports_without_image else {}),
-        **({} if not table.blank_columns else {"blank_columns": list(table.blank_columns)}),
+        **({} if not table.notes else {"notes": list(table.notes)}),
         "sources": dict(table.sources),
         "images_sha256": None
         if part.pixels is None

@@ -10,10 +10,10 @@ from cxrobust.prediction_files import IMAGES, INDEX, VALIDATION_IMAGES
 from cxrobust.predictions.index import (
     REFERENCE,
     Skipped,
-    blank_columns,
     index_text,
+    joined_notes,
+    notes_on_labels,
     skipped_images,
-    told_of_blank,
     write_index,
 )
 from cxrobust.predictions.loading import load_predictions
@@ -40,15 +40,15 @@ __all__ = [
     "PredictionSet",
     "Skipped",
     "UnitPredictions",
-    "blank_columns",
     "check_probabilities",
     "index_text",
+    "joined_notes",
     "load_predictions",
+    "notes_on_labels",
     "read_unit",
     "registration_of",
     "report_faults_of",
     "skipped_images",
-    "told_of_blank",
     "write_index",
     "write_unit",
 ]

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 from pydantic import BaseModel, Field, ValidationError
 
-from cxrobust.errors import DataError, some
+from cxrobust.errors import DataError
 from cxrobust.files import atomic_write_text, read_json, sha256_file
 from cxrobust.prediction_files import IMAGES, INDEX, VALIDATION_IMAGES, parts_of
 from cxrobust.predictions.parquet import AGAIN, read_table, write_table
@@ -63,22 +63,18 @@ def skipped_images(folder: Path) -> tuple[Skipped, ...]:
     )
 
 
-def blank_columns(folder: Path) -> tuple[str, ...]:
-    """Return the columns of the label files without one value, of test and validation images."""
-    parts = parts_of(read_index(folder)).values()
-    return tuple(dict.fromkeys(name for part in parts for name in part.get("data", {}).get("blank_columns", ())))
+def notes_on_labels(folder: Path) -> tuple[str, ...]:
+    """Return what there is to tell of the label files of a complete folder, a sentence each."""
+    return joined_notes(*(part["data"].get("notes", ()) for part in parts_of(read_index(folder)).values()))
 
 
-def told_of_blank(columns: Sequence[str]) -> str:
-    """Say that columns without one value are no findings.
+def joined_notes(test: Sequence[str], validation: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return the notes on test and validation images; what holds of the latter alone begins so.
 
-    >>> told_of_blank(["Mass"])
-    "the label file has no value in column 'Mass': it is no finding unless findings in [data] name it"
+    >>> joined_notes(["one"], ["one", "other"])
+    ('one', 'validation images: other')
     """
-    named = some(map(repr, columns), most=8)
-    if len(columns) == 1:
-        return f"the label file has no value in column {named}: it is no finding unless findings in [data] name it"
-    return f"the label file has no value in columns {named}: they are no findings unless findings in [data] name them"
+    return (*test, *(f"validation images: {note}" for note in validation if note not in test))
 
 
 def read_index(folder: Path) -> dict[str, Any]:
@@ -158,6 +154,7 @@ class _Skipped(BaseModel, strict=True):
 class _Data(BaseModel, strict=True):
     findings: list[str] = Field(min_length=1)
     skipped: list[_Skipped] = []
+    notes: list[str] = []
     pooled: _Pooled | None = None
 
 

@@ -165,7 +165,7 @@ def test_label_file_of_another_split_and_absent_ones_are_named(root):
 
 def test_bad_label_names_line_and_column(root):
     write_labels(root / "train.csv", [*TRAIN[:1], (*TRAIN[1][:5], {"Edema": "2.0"})])
-    with pytest.raises(DataError, match=r"train\.csv:3: Edema is '2\.0', expected 1, 0, -1 or blank"):
+    with pytest.raises(DataError, match=r"train\.csv:3: Edema is '2\.0', expected 1, 0, -1, true, false or blank"):
         chexpert(root).table()
 
 

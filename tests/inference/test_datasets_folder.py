@@ -70,14 +70,61 @@ def test_common_words_and_blank_columns_are_no_findings(tmp_path):
     table = folder_of(tmp_path, text).table(with_images=False)
     assert table.findings == ("Edema",)
     assert list(table.metadata.columns) == ["sex", "age", "view", "fold", "note"]
-    assert table.blank_columns == ("note",)
-    assert folder_of(tmp_path, text, findings=["Edema"]).table(with_images=False).blank_columns == ()
+    (note,) = table.notes
+    assert note.startswith("the label file has no value in column 'note'")
+    assert folder_of(tmp_path, text, findings=["Edema"]).table(with_images=False).notes == ()
+
+
+def test_the_study_of_an_image_is_no_finding(tmp_path):
+    text = "image_id,patient_id,study_id,Edema\na,1,0,1\nb,2,1,0\n"
+    assert folder_of(tmp_path, text).table(with_images=False).findings == ("Edema",)
+
+
+def test_labels_written_as_pandas_and_r_write_them_against_numbers(tmp_path):
+    written = {"1": ("True", "TRUE", "1.0"), "0": ("false", " False ", "0.0"), "": ("nan", "NA", "NULL")}
+    numbers = "image_id,patient_id,Edema,Mass\na,1,1,0\nb,2,0,\nc,3,,1\nd,4,,\n"
+    expected = folder_of(tmp_path, numbers).table(with_images=False)
+    for way in range(3):
+        rows = [row.split(",") for row in numbers.splitlines()]
+        said = [[*row[:2], *(written[one][way] for one in row[2:])] for row in rows[1:]]
+        table = folder_of(tmp_path, "\n".join(map(",".join, [rows[0], *said]))).table(with_images=False)
+        assert (table.findings, table.notes) == (("Edema", "Mass"), ())
+        np.testing.assert_array_equal(table.labels, expected.labels)
+
+
+def test_a_column_mostly_without_a_label_is_a_finding(tmp_path):
+    text = "image_id,patient_id,Edema,Mass\na,1,1,nan\nb,2,0,nan\nc,3,1,0.0\n"
+    table = folder_of(tmp_path, text).table(with_images=False)
+    assert table.findings == ("Edema", "Mass")
+    assert table.labels.tolist() == [[1, -1], [0, -1], [1, 0]]
+
+
+NO_FINDINGS = {
+    "grade": ("3,0,1,2", "'Mass' ('3' on line 2)"),
+    "share": ("0.7,0.2,0.5,", "'Mass' ('0.7' on line 2)"),
+    "answers": ("nan,Yes,no,YES", "'Mass' ('Yes' on line 3)"),
+}
+
+
+@pytest.mark.parametrize("case", NO_FINDINGS)
+def test_metadata_that_resembles_labels_is_told(case, tmp_path):
+    cells, named = NO_FINDINGS[case]
+    rows = [f"i{row},p,{row % 2},north,{cell}" for row, cell in enumerate(cells.split(","))]
+    text = "image_id,patient_id,Edema,site,Mass\n" + "\n".join(rows) + "\n"
+    table = folder_of(tmp_path, text).table(with_images=False)
+    assert table.findings == ("Edema",)
+    assert list(table.metadata["Mass"]) == cells.split(",")
+    assert table.notes == (
+        f"column {named} of the label file is metadata and no finding, which needs 1, 0, -1, true, false or blank in "
+        "every row",
+    )
+    assert folder_of(tmp_path, text, findings=["Edema"]).table(with_images=False).notes == ()
 
 
 @pytest.mark.parametrize("command", ["predict", "check"])
 def test_a_column_without_a_label_is_named_and_not_dropped_without_a_word(command, tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "400")
-    text = "image_id,patient_id,Edema,Mass,note,place\na,1,1,,,x\nb,2,0, ,,y\nc,3,1,,,x\n"
+    text = "image_id,patient_id,Edema,Mass,note,place,old\na,1,1,,,x,no\nb,2,0, ,,y,no\nc,3,1,,,x,yes\n"
     (tmp_path / "labels.csv").write_text(text)
     (tmp_path / "base.csv").write_text("image_id,Edema\na,0.9\nb,0.2\nc,0.4\n")
     (tmp_path / "study.toml").write_text(
@@ -89,10 +136,13 @@ def test_a_column_without_a_label_is_named_and_not_dropped_without_a_word(comman
     assert found.exit_code == 0, found.output
     said = " ".join(found.output.split())
     assert "the label file has no value in columns 'Mass', 'note': they are no findings unless findings" in said
+    assert "column 'old' ('no' on line 2) of the label file is metadata and no finding" in said
     named = tmp_path / "study.toml"
     named.write_text(named.read_text().replace('labels = "labels.csv"', 'labels = "labels.csv"\nfindings = ["Edema"]'))
     found = CliRunner().invoke(app, [command, str(named), "--out", str(tmp_path / "other")])
+    assert found.exit_code == 0, found.output
     assert "no value in" not in found.output
+    assert "'old'" not in found.output
 
 
 def test_without_a_split_column_every_row_is_a_test_image(tmp_path):
@@ -152,7 +202,17 @@ BAD = {
     "typo": (
         TABLE.replace("b,p1,F,061Y,0.0", "b,p1,F,061Y,O"),
         {},
-        r"csv:3: Edema is 'O' where most rows have 1, 0 or",
+        r"csv:3: Edema is 'O' where 3 of 4 filled rows hold labels \(such as '1'\): correct it, or name the findings",
+    ),
+    "words": (
+        TABLE.replace(",-1,", ",large,").replace("1.0,,", "1.0,small,"),
+        {},
+        r"csv:3: Mass is 'large' where 2 of 4 filled rows hold labels \(such as '0'\)",
+    ),
+    "words beside one label": (
+        TABLE.replace("61,1,", "61,mild,").replace("061Y,0.0,", "061Y,mild,").replace("130,1.0", "130,none"),
+        {},
+        r"csv:2: Edema is 'mild' where 1 of 4 filled rows hold labels \(such as '0'\)",
     ),
     "patient": (TABLE.replace("p2", " "), {}, r"csv:4: patient_id is blank"),
     "id": (TABLE.replace("c,p2", ",p2"), {}, r"csv:4: image_id is blank"),
@@ -167,7 +227,17 @@ BAD = {
     "no finding": (
         "image_id,patient_id,site\na,1,north\n",
         {},
-        r"no column holds a label \(1, 0 or -1; a blank one is missing\)",
+        r"no column holds labels alone \(1, 0, -1, true or false; a blank one is missing\): add one",
+    ),
+    "answers alone": (
+        "image_id,patient_id,Edema\na,1,yes\nb,2,no\n",
+        {},
+        r"no column holds labels alone .*; column 'Edema' \('yes' on line 2\) .* no finding, .*: add one for each",
+    ),
+    "answers named": (
+        "image_id,patient_id,Edema\na,1,yes\nb,2,no\n",
+        {"findings": ["Edema"]},
+        r"csv:2: Edema is 'yes', expected 1, 0, -1, true, false or blank: correct it",
     ),
     "no rows": (TABLE.partition("\n")[0], {}, r"has no rows"),
     "shifted": ("image_id,patient_id,Edema\na,1,1,0\n", {}, r"more values than its header has columns"),

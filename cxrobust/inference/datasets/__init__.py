@@ -106,8 +106,9 @@ class ImageTable:
     """The radiologist's report of each image, None where it is missing; None where the data set has none at all."""
     n_reports_without_image: int = 0
     """Reports that were read and belong to no image; they are not among `exclusions`, which count images."""
-    blank_columns: tuple[str, ...] = ()
-    """Columns of the label file without one value, where its columns tell which findings there are."""
+    notes: tuple[str, ...] = ()
+    """Sentences, without a full stop, on what the label file holds that is used otherwise than it may have been meant.
+    """
 
     @property
     def own_metadata(self) -> pd.DataFrame:

@@ -6,29 +6,43 @@ from typing import Literal
 import pandas as pd
 from pydantic import Field
 
-from cxrobust.errors import DataError, StudyError, counted, nearest
+from cxrobust.errors import DataError, StudyError, counted, nearest, some
 from cxrobust.files import sha256_file
-from cxrobust.inference.columns import LABEL_VALUES, Uncertain, in_common_words, read_labels
-from cxrobust.inference.datasets import Dataset, ImageTable, dataset
+from cxrobust.inference.columns import (
+    BLANK,
+    EXPECTED,
+    LABEL_WORDS,
+    Uncertain,
+    as_words,
+    in_common_words,
+    read_labels,
+)
+from cxrobust.inference.datasets import STUDY_ID, Dataset, ImageTable, dataset
 from cxrobust.inference.images import LOOKED_FOR, FileImages, file_images, with_endings
 from cxrobust.inference.rows import Rows, check_filled, check_once
 from cxrobust.inference.tables import line, read_table
 from cxrobust.study.sections import DataPath
 from cxrobust.texts import Texts
 
-NEVER_FINDINGS = ("sex", "age", "view", "fold")
+NEVER_FINDINGS = ("sex", "age", "view", "fold", STUDY_ID)
+ANSWERS = ("yes", "no", "y", "n", "positive", "negative", "pos", "neg", "present", "absent")
+"""Words that labels may be written in, and that mean none here: a column of these is told."""
 SPLITS = ("train", "training", "val", "valid", "validate", "validation", "dev", "test", "testing")
 """What splits are usually called: a row of another of these is meant for something else, and is not left out."""
 
 
 @dataset("folder")
 class ImageFolder(Dataset):
-    """Images in a folder, and a CSV with one row an image: its id, its patient, and 1, 0, −1 or blank for each finding.
+    """Images in a folder, and a CSV with one row an image: its id, its patient, and a label or blank for each finding.
 
-    −1 is an uncertain label, treated as `uncertain` says; a blank one is missing. `findings = "all"` are the columns
-    that hold nothing but labels, at least one of them not blank, apart from `sex`, `age`, `view` and `fold`; each of
-    the others becomes metadata, and one without any value is named, since it may have been meant for labels. Where
-    each image is its own patient, `patient` may be the same as `id`.
+    A label is 1 or true, 0 or false, in any case, or −1, which is an uncertain one, treated as `uncertain` says. A cell
+    that is blank, or holds nan, NA, N/A or null, is a missing label.
+
+    `findings = "all"` are the columns that hold nothing but labels, at least one of them not blank, apart from `sex`,
+    `age`, `view`, `fold` and `study_id`; each of the others becomes metadata. So that no finding is lost unseen, one
+    with labels in most of its filled rows or beside words is an error, and one without any value, with other numbers
+    beside labels, with numbers from 0 to 1, or with answers in words (yes, no) is named by `cxrobust check` and where
+    predictions are made. Where each image is its own patient, `patient` may be the same as `id`.
 
     An image's file is what `path` says, relative to `root`; without such a column it is the image's id, as it is
     or with one of the usual endings.
@@ -81,17 +95,23 @@ class ImageFolder(Dataset):
             images=self._images(frame, paths) if with_images else None,
             exclusions=rows.exclusions,
             sources={self.labels.name: sha256_file(self.labels)},
-            blank_columns=_blank_columns(further) if self.findings == "all" else (),
+            notes=_notes(further, findings, self.labels) if self._finds_columns else (),
         )
+
+    @property
+    def _finds_columns(self) -> bool:
+        """Whether the columns of the label file tell which findings there are."""
+        return self.findings == "all" and self.label_source == "data"
 
     def _find_columns(self, frame: pd.DataFrame) -> tuple[str, ...]:
         columns = [str(column) for column in frame.columns]
         if self.findings == "all":
-            found = tuple(column for column in columns if _holds_labels(frame[column], self.labels))
-            if not found and self.label_source == "data":
+            found = tuple(column for column in columns if _holds_labels(frame[column]))
+            if not found and self._finds_columns:
+                others = "".join(f"; {note}" for note in _notes(frame, found, self.labels))
                 raise DataError(
-                    f"{self.labels}: no column holds a label (1, 0 or -1; a blank one is missing): add one for each "
-                    "finding, or name the findings in [data]"
+                    f"{self.labels}: no column holds labels alone (1, 0, -1, true or false; a blank one is missing)"
+                    f"{others}: add one for each finding, or name the findings in [data]"
                 )
             return found
         for name in self.findings:
@@ -129,22 +149,60 @@ class ImageFolder(Dataset):
         return file_images(with_endings(self.root, Texts(frame[self.id])), mend=f"{mend} ({LOOKED_FOR})")
 
 
-def _holds_labels(values: "pd.Series[str]", path: Path) -> bool:
-    """Return whether a column holds labels; one that nearly does is an error, so that no typo drops a finding."""
-    filled = values[values.str.strip() != ""]
-    if filled.empty or values.name in NEVER_FINDINGS:
-        return False
-    good = filled.str.strip().isin(LABEL_VALUES)
-    if good.mean() > 0.5 and not good.all():
-        row = good.index[~good][0]
-        raise DataError(
-            f"{path}:{line(path, row)}: {values.name} is {filled[row]!r} where most rows have 1, 0 or -1: correct it, "
-            "or name the findings in [data]"
+def _holds_labels(values: "pd.Series[str]") -> bool:
+    """Return whether a column holds labels alone, at least one of them not blank."""
+    words = as_words(values)
+    filled = words[~words.isin(BLANK)]
+    return values.name not in NEVER_FINDINGS and not filled.empty and bool(filled.isin(LABEL_WORDS).all())
+
+
+def _notes(frame: pd.DataFrame, findings: tuple[str, ...], path: Path) -> tuple[str, ...]:
+    """Tell of the columns that are no findings and may have been meant for them.
+
+    Raises
+    ------
+    DataError
+        Where a column mixes labels with words, or nearly holds labels alone.
+    """
+    blank, unlike = list[str](), list[str]()
+    for column in (str(one) for one in frame.columns if one not in {*findings, *NEVER_FINDINGS}):
+        words = as_words(frame[column])
+        filled = words[~words.isin(BLANK)]
+        if filled.empty:
+            blank.append(repr(column))
+        elif (row := _first_unlike(filled, path, frame[column])) is not None:
+            unlike.append(f"{column!r} ({frame[column][row]!r} on line {line(path, row)})")
+    told = []
+    if blank:
+        one = len(blank) == 1
+        told.append(
+            f"the label file has no value in column{'' if one else 's'} {some(blank, most=8)}: "
+            f"{'it is no finding' if one else 'they are no findings'} unless findings in [data] "
+            f"{'name it' if one else 'name them'}"
         )
-    return bool(good.all())
+    if unlike:
+        one = len(unlike) == 1
+        told.append(
+            f"column{'' if one else 's'} {some(unlike, most=8)} of the label file "
+            f"{'is metadata and no finding' if one else 'are metadata and no findings'}, which "
+            f"{'needs' if one else 'need'} {EXPECTED} in every row"
+        )
+    return tuple(told)
 
 
-def _blank_columns(frame: pd.DataFrame) -> tuple[str, ...]:
-    """Name the columns without one value, which may have been meant for labels."""
-    wanted = [column for column in frame.columns if column not in NEVER_FINDINGS]
-    return tuple(str(column) for column in wanted if (frame[column].str.strip() == "").all())
+def _first_unlike(filled: "pd.Series[str]", path: Path, values: "pd.Series[str]") -> int | None:
+    """Return the first row that is no label, of labels and other numbers, shares or answers; None of another column.
+
+    `filled` are the words of the rows that are not blank, and `values` all of the column as it is written.
+    """
+    are_labels = filled.isin(LABEL_WORDS)
+    others, labels = filled[~are_labels], filled[are_labels]
+    row = int(str(others.index[0]))
+    numbers = pd.to_numeric(others, errors="coerce")
+    if len(labels) > len(others) or (len(labels) and numbers.isna().any()):
+        raise DataError(
+            f"{path}:{line(path, row)}: {values.name} is {values[row]!r} where {len(labels):,} of {len(filled):,} "
+            f"filled rows hold labels (such as {values[labels.index[0]]!r}): correct it, or name the findings in [data]"
+        )
+    are_answers = numbers.between(0, 1).all() or 2 * others.isin(ANSWERS).sum() > len(others)
+    return row if len(labels) or are_answers else None
