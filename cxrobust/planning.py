@@ -29,6 +29,7 @@ from cxrobust.files import alone, atomic_write_text, sha256_file
 from cxrobust.predictions import INDEX, PredictionSet, load_predictions
 from cxrobust.progress import Reporter, silent
 from cxrobust.results import (
+    ALL_REGIMES,
     ESTIMANDS,
     MACRO,
     MICRO,
@@ -129,7 +130,7 @@ def select(results: Results, which: Which, *, name: str = RESULTS) -> tuple[Esti
         Naming the first option that matches nothing, and what there is.
     """
     primary = results.primary_condition
-    tested = [one for one in ESTIMANDS if one not in (*UNTESTED, "recalibrated-raw")]
+    tested = [one for one in ESTIMANDS if one not in (*UNTESTED, "recalibrated-raw", ALL_REGIMES)]
     if which.estimand and which.estimand not in tested:
         raise StudyError(
             f"--estimand {which.estimand}: no difference that is tested{nearest(which.estimand, tested)}: "

@@ -141,6 +141,11 @@ def test_more_patients_than_can_be_simulated_are_said(pilot: Path, capsys: pytes
         (["--condition", "pgd(eps=5/255)"], 2, "matches (did you mean 'pgd(eps=4/255)'?): there is pgd(eps=4/255)"),
         (["--condition", "pgd(eps"], 2, "--condition pgd(eps: 'pgd(eps' is not a condition"),
         (["--estimand", "value"], 2, "--estimand value: no difference that is tested: those are perturbed-clean, "),
+        (
+            ["--estimand", "all-regimes"],
+            2,
+            "--estimand all-regimes: no difference that is tested: those are perturbed-",
+        ),
         (["--estimand", "trend"], 2, "--estimand trend: nothing in {} matches: there are perturbed-clean, regime-"),
         (["--difference", "0"], 2, "--difference 0: give a finite number other than 0"),
         (["--margin", "-1"], 2, "--margin -1: give a finite number above 0"),

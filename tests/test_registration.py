@@ -251,6 +251,21 @@ def test_scope_tells_what_is_added_by_each_part_of_an_estimate(tmp_path: Path) -
         assert scope.why_added(row(**{**usual, **changed})) == expected
 
 
+def test_cochrans_q_is_planned_where_all_its_regimes_are(tmp_path: Path) -> None:
+    path = made_elsewhere(tmp_path)
+    assert "all-regimes" not in plan_of(read_study(path))["estimands"]
+    edit(path, "[analysis]\n", '[analysis]\nmetrics = ["accuracy"]\ntest = "cochran-q"\n')
+    planned = plan_of(read_study(path))
+    assert planned["estimands"][-1] == "all-regimes"
+    from .reports.test_optional_sections import row
+
+    of_all = row(estimand="all-regimes", metric="accuracy", regime="", condition="clean", finding="Effusion")
+    assert Scope(planned=planned, run=planned).why_added(of_all) is None
+    more = {**planned, "regimes": {**planned["regimes"], "c": {"name": "c"}}}
+    assert Scope(planned=planned, run=more).why_added(of_all) == "regime c"
+    assert Scope(planned=more, run=planned).why_added(of_all) == "regime c"
+
+
 def test_a_curve_with_another_strength_is_not_the_planned_one(tmp_path: Path) -> None:
     path = write_study(tmp_path)
     planned = plan_of(read_study(path))

@@ -84,7 +84,8 @@ def blanks(rejected: Sequence[Share]) -> str:
         f"{pairs} are of studies of twins, two regimes that follow one law: between the usual two, which differ on "
         "clean images, none of their comparisons is 0 in truth."
         + (" `mcnemar-durkalski` was counted between twins alone." if alone else "")
-        + " `cochran-q` has no column: the p-value of each of its pairs is that of `mcnemar`."
+        + " `cochran-q` has no column: its pairs of regimes are tested as by `mcnemar`, and how often Q itself rejects "
+        "is counted of whole procedures, below."
     )
 
 

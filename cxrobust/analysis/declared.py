@@ -14,9 +14,9 @@ from cxrobust.analysis.metrics import Metric, metric
 from cxrobust.analysis.recalibrated import ESTIMANDS as OF_RECALIBRATIONS
 from cxrobust.analysis.subgroups import ESTIMANDS as OF_SUBGROUPS
 from cxrobust.analysis.subgroups import interaction_text, is_comparison
-from cxrobust.analysis.testing import by_definition
+from cxrobust.analysis.testing import COCHRAN, OF_OUTCOMES, by_definition
 from cxrobust.errors import MisfitError
-from cxrobust.results import REPORT, WORST
+from cxrobust.results import ALL_REGIMES, MACRO, REPORT, WORST
 from cxrobust.study.analysis import AnalysisSection, Family
 
 OTHER = "\0"
@@ -87,7 +87,13 @@ def _tests_of(family: Family, settings: AnalysisSection, scope: Scope) -> Iterat
             if is_untestable(name, between_subgroups=is_comparison(subgroup)):
                 continue
             for recalibration in family.recalibrations or ("", *settings.recalibrate):
-                for estimand, regime, condition in _cells(metric[name], settings, scope, subgroup, recalibration):
+                cells = tuple(_cells(metric[name], settings, scope, subgroup, recalibration))
+                if settings.of(name).test == COCHRAN and not is_comparison(subgroup):
+                    under = dict.fromkeys(
+                        condition for estimand, _, condition in cells if estimand in OF_OUTCOMES[COCHRAN]
+                    )
+                    cells = (*cells, *((ALL_REGIMES, "", condition) for condition in under))
+                for estimand, regime, condition in cells:
                     for finding in findings:
                         place = (estimand, name, regime, condition, finding, subgroup, recalibration)
                         if fits(family, place) and _has_place(metric[name], settings, estimand, finding, subgroup):
@@ -125,6 +131,8 @@ def _has_place(one: Metric, settings: AnalysisSection, estimand: str, finding: s
     """Whether a contrast is estimated of a finding, or an average over them."""
     if one.of_reports or finding == REPORT:
         return one.of_reports and finding == REPORT
+    if estimand == ALL_REGIMES and finding in {MACRO, WORST}:
+        return False
     if finding == WORST:
         return one.better is not None and not estimand.startswith("half-margin")
     if not subgroup or finding in AVERAGES:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from cxrobust.analysis.contrasts import Contrast, curves
 from cxrobust.analysis.counts import FindingCounts, Scope
@@ -84,6 +85,19 @@ def estimate(
             note = joined(reason, [] if never else notes)
             estimates.append(_record(name, contrast, counts, point, outcome, scope=scope, reason=reason, note=note))
     return tuple(estimates)
+
+
+def without_value(metric: str, counts: FindingCounts, **given: Any) -> Estimate:
+    """Return a row that has no estimate of a metric: a test of several, or a reason."""
+    return Estimate(
+        metric=metric,
+        finding=counts.name,
+        n_images=counts.n_images,
+        n_patients=counts.n_patients,
+        n_positive=counts.n_positive,
+        n_positive_patients=counts.n_positive_patients,
+        **given,
+    )
 
 
 def _bundles(contrasts: Sequence[Contrast], conditions: Sequence[str]) -> list[list[int]]:

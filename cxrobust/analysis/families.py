@@ -16,7 +16,7 @@ from cxrobust.analysis.subgroups import column_of, interaction_text, is_comparis
 from cxrobust.analysis.testing import FLIPS, SWAPS, UNTESTED
 from cxrobust.conditions import CLEAN
 from cxrobust.errors import StudyError
-from cxrobust.results import ESTIMANDS, MACRO, MICRO, OVERALL, REPORT, WORST, Estimand, Estimate
+from cxrobust.results import ALL_REGIMES, ESTIMANDS, MACRO, MICRO, OVERALL, REPORT, WORST, Estimand, Estimate
 from cxrobust.study.analysis import Adjustment, Family
 
 PRIMARY = "primary"
@@ -66,7 +66,7 @@ class Families:
     primary_condition: str | None
     adjust: Adjustment
     in_pairs: Collection[str] = ()
-    """Metrics of which Cochran's test is followed up by all pairs of regimes."""
+    """Metrics of which all pairs of regimes are tested beside Cochran's Q."""
 
     def of(self, estimate: Estimate) -> str | None:
         """Name the family of an estimate's test: the first declared that it fits, else one of the usual."""
@@ -125,10 +125,12 @@ def family_of(
     The primary family is the primary estimand of the macro averages under the primary condition, all metrics and
     regimes together, scores of whole reports among them. Other macro averages form one family for each estimand and
     metric, micro averages and worst findings others; single findings one for each estimand, metric, regime and
-    condition. Subgroups and recalibrated predictions have families of their own. Where Cochran's test compares all
-    regimes, their pairs form one family for each condition and finding.
+    condition. Subgroups and recalibrated predictions have families of their own. Where Cochran's Q compares all
+    regimes, its tests form one family for each metric, and their pairs one for each condition and finding.
     """
     where = [part for part in (_variable(estimate.subgroup), estimate.recalibration) if part]
+    if estimate.estimand == ALL_REGIMES:
+        return ", ".join([estimate.estimand, estimate.metric, *where])
     is_pair = estimate.metric in in_pairs and estimate.estimand == "regime-reference"
     if is_pair and not is_comparison(estimate.subgroup) and estimate.finding not in {MACRO, WORST}:
         return ", ".join([estimate.estimand, estimate.metric, estimate.condition, estimate.finding, "pairs", *where])

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.analysis.against_data import check_against_data
+from cxrobust.analysis.all_regimes import all_regimes_estimates
 from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.classical.delong import auroc_variance
 from cxrobust.analysis.collateral import collateral_estimates
@@ -230,6 +231,8 @@ def _of_metric(
     yield Estimated(
         estimates=estimate(name, one, values, contrasts=wanted, scope=scope), values=values, contrasts=wanted
     )
+    if name in metrics_in_pairs(sample.settings, sample.predictions):
+        yield Estimated(estimates=all_regimes_estimates(name, one, values, wanted, scope=scope))
     yield from collateral_estimates(name, one, sample, reference=reference)
     for subgroups in sample.settings.subgroups:
         yield from subgroup_estimates(name, one, sample, subgroups, reference=reference)

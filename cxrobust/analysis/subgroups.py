@@ -3,22 +3,22 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
+from cxrobust.analysis.all_regimes import all_regimes_estimates
 from cxrobust.analysis.classical.result import never_0
 from cxrobust.analysis.contrasts import Contrast, contrasts
 from cxrobust.analysis.counts import FindingCounts, Scope, count_findings, counts_held
-from cxrobust.analysis.estimates import Estimated, estimate
+from cxrobust.analysis.estimates import Estimated, estimate, without_value
 from cxrobust.analysis.intervals import ROUNDING
 from cxrobust.analysis.metrics import Metric
 from cxrobust.analysis.notes import OF_THESE_RUNS, joined, notes_on_counts, why_undefined
 from cxrobust.analysis.sample import Sample
-from cxrobust.analysis.testing import no_test
+from cxrobust.analysis.testing import metrics_in_pairs, no_test
 from cxrobust.analysis.unread import Unread, cells_of
 from cxrobust.analysis.values import Values, averages, evaluate
 from cxrobust.errors import StudyError, nearest, some
@@ -220,6 +220,9 @@ def subgroup_estimates(
         scope = Scope(findings=counts_held(level.counts, level.sample, values.left_out), subgroup=level.name)
         estimated = estimate(name, metric, values, contrasts=mine, scope=scope)
         yield Estimated(estimates=_only(estimated, kept, level.counts), values=values, contrasts=mine)
+        if name in metrics_in_pairs(sample.settings, predictions):
+            tested = all_regimes_estimates(name, metric, values, mine, scope=scope)
+            yield Estimated(estimates=_only(tested, kept, level.counts))
     for level, mine in zip(used[1:], of_level[1:], strict=True):
         gaps = [_gap(one, base) for one, base in zip(mine, of_level[0], strict=True)]
         both = sample.among(level.sample.kept | used[0].sample.kept)
@@ -286,7 +289,7 @@ def _interactions(
                 reason = reason or "subgroups have no spread"
                 note = joined(reason, [])
             found.append(
-                _blank(
+                without_value(
                     name,
                     counts[place],
                     regime=same[0].regime,
@@ -350,7 +353,7 @@ def wald_interaction(estimates: NDArray[np.float64], influences: NDArray[np.floa
 
 def _too_small(name: str, level: Level, sample: Sample) -> Estimate:
     reason = f"fewer than {FEWEST_PATIENTS} patients in this subgroup, for any regime and condition"
-    return _blank(
+    return without_value(
         name,
         level.counts[-1],
         regime=sample.predictions.regimes[0],
@@ -360,16 +363,4 @@ def _too_small(name: str, level: Level, sample: Sample) -> Estimate:
         subgroup=level.name,
         reason=reason,
         note=joined(reason, []),
-    )
-
-
-def _blank(metric: str, counts: FindingCounts, **given: Any) -> Estimate:
-    return Estimate(
-        metric=metric,
-        finding=counts.name,
-        n_images=counts.n_images,
-        n_patients=counts.n_patients,
-        n_positive=counts.n_positive,
-        n_positive_patients=counts.n_positive_patients,
-        **given,
     )

@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from cxrobust.analysis.classical.cochran import cochran_q
 from cxrobust.analysis.classical.delong import contrast_test, contrast_variance
 from cxrobust.analysis.classical.equivalence import noninferiority, tost
 from cxrobust.analysis.classical.mcnemar import mcnemar_clustered, mcnemar_exact, mcnemar_midp
@@ -29,12 +28,14 @@ UNTESTED = ("value", "area", "relative", "half-margin")
 """Estimands of which 0 is no hypothesis."""
 WITH_THE_UNIT_OF_THE_METRIC = ("perturbed-clean", "regime-reference", "difference-in-differences", "area-difference")
 """Estimands that a margin, which is in the metric's unit, can be held against."""
+COCHRAN = "cochran-q"
+"""Cochran's Q of all regimes, beside which pairs of regimes are tested by McNemar's exact test."""
 OF_OUTCOMES: dict[str, tuple[Estimand, ...]] = {
     "mcnemar": ("perturbed-clean", "regime-reference"),
     "mcnemar-midp": ("perturbed-clean", "regime-reference"),
     "mcnemar-clustered": ("perturbed-clean", "regime-reference"),
     "mcnemar-durkalski": ("perturbed-clean", "regime-reference"),
-    "cochran-q": ("regime-reference",),
+    COCHRAN: ("regime-reference",),
 }
 """Tests that compare outcomes of an image, one a regime or condition, and of which estimands."""
 
@@ -59,13 +60,13 @@ NOTHING = Tested(name="", p_value=float("nan"))
 
 
 def metrics_in_pairs(settings: AnalysisSection, predictions: PredictionSet) -> frozenset[str]:
-    """Name the metrics whose regimes Cochran's test compares all together, so that every pair of them is followed up.
+    """Name the metrics whose regimes Cochran's Q compares all together, beside which every pair of them is tested.
 
     None where a regime has several training runs, to which the test does not fit.
     """
     if len(predictions.members) > len(predictions.regimes):
         return frozenset()
-    return frozenset(name for name in settings.metrics if settings.of(name).test == "cochran-q")
+    return frozenset(name for name in settings.metrics if settings.of(name).test == COCHRAN)
 
 
 def run_tests(
@@ -73,9 +74,10 @@ def run_tests(
 ) -> list[list[Tested]]:
     """Test that each contrast of a metric is 0, for every finding and average: by contrast, then place.
 
-    The test asked for is used where it fits the contrast: McNemar's and Cochran's compare two outcomes on the same
-    images; all but DeLong's, `tost` and `noninferiority` speak of single findings and of the micro average. Elsewhere
-    patients' signs are flipped. Of a metric that is untestable, and of what is 0 by definition, there is only a note.
+    The test asked for is used where it fits the contrast: McNemar's, which `cochran-q` makes of pairs of regimes,
+    compare two outcomes on the same images; all but DeLong's, `tost` and `noninferiority` speak of single findings and
+    of the micro average. Elsewhere patients' signs are flipped. Of a metric that is untestable, and of what is 0 by
+    definition, there is only a note.
     """
     found = [[NOTHING] * values.value.shape[2] for _ in contrasts]
     swapped: list[tuple[int, int, _Mirrored]] = []
@@ -306,7 +308,7 @@ def named_test(
     if contrast.estimand not in OF_OUTCOMES[asked] or _several_runs(asked, metric, values, contrast, k):
         return None
     this, other = (one[0] == 1 for one in scores)
-    return _of_pair(asked, metric, values, contrast, this, other, patients, k)
+    return _of_pair(asked, this, other, patients, n_regimes=len(values.samples[0].predictions.regimes))
 
 
 def _is_average(values: Values, contrast: Contrast, k: int) -> bool:
@@ -321,7 +323,7 @@ def _several_runs(asked: str, metric: Metric, values: Values, contrast: Contrast
     if not of_outcomes or contrast.across or _is_average(values, contrast, k):
         return ""
     n_regimes = len(values.samples[0].predictions.regimes)
-    every = asked == "cochran-q"
+    every = asked == COCHRAN
     rows = range(n_regimes) if every else [row for row, _, _ in contrast.terms]
     if all(len(values.replicates[row]) == 1 for row in rows):
         return ""
@@ -347,14 +349,7 @@ def _of_estimate(
 
 
 def _of_pair(
-    asked: str,
-    metric: Mean,
-    values: Values,
-    contrast: Contrast,
-    this: NDArray[np.bool_],
-    other: NDArray[np.bool_],
-    patients: NDArray[np.int32],
-    k: int,
+    asked: str, this: NDArray[np.bool_], other: NDArray[np.bool_], patients: NDArray[np.int32], *, n_regimes: int
 ) -> Tested:
     if asked == "mcnemar-clustered":
         return _kept(asked, mcnemar_clustered(this, other, patients, weighting="images"))
@@ -362,15 +357,8 @@ def _of_pair(
         return _kept(asked, mcnemar_clustered(this, other, patients, weighting="patients"), OF_PATIENTS)
     if asked == "mcnemar-midp":
         return _kept(asked, mcnemar_midp(this, other))
-    if asked == "mcnemar":
-        return _kept(asked, mcnemar_exact(this, other))
-    row, condition, _ = contrast.terms[0]
-    n_regimes = len(values.samples[0].predictions.regimes)
-    first = row // n_regimes * n_regimes
-    outcomes = [metric.score(values.cells(first + r, condition, k)[0]) == 1 for r in range(n_regimes)]
-    overall = cochran_q(np.column_stack(outcomes))
-    said = f"Cochran's Q {overall.statistic:.4g}, p {never_0(overall.p_value):.3g}, over {len(outcomes)} regimes"
-    return _kept(asked, mcnemar_exact(this, other), said)
+    said = f"beside Cochran's Q of all {n_regimes} regimes" if asked == COCHRAN else ""
+    return _kept("mcnemar", mcnemar_exact(this, other), said)
 
 
 def _kept(name: str, one: TestResult, note: str = "") -> Tested:

@@ -13,11 +13,22 @@ from cxrobust import __version__
 from cxrobust.analysis.contrasts import contrasts, curves
 from cxrobust.analysis.effects import METRIC_OF
 from cxrobust.analysis.subgroups import column_of
+from cxrobust.analysis.testing import COCHRAN
 from cxrobust.errors import DataError, StudyError
 from cxrobust.files import merged_hashes, sha256_bytes
 from cxrobust.inference.elsewhere import Elsewhere
 from cxrobust.registration import Registration, frozen_hash, refuse_to_replace, write_registration
-from cxrobust.results import MACRO, MICRO, OTHERS, REPORT, WORST, Estimate, primary_condition, primary_estimand
+from cxrobust.results import (
+    ALL_REGIMES,
+    MACRO,
+    MICRO,
+    OTHERS,
+    REPORT,
+    WORST,
+    Estimate,
+    primary_condition,
+    primary_estimand,
+)
 from cxrobust.study import Study
 
 AVERAGES = (MACRO, MICRO, WORST, OTHERS)
@@ -55,6 +66,8 @@ def plan_of(study: Study) -> dict[str, Any]:
         names, conditions, reference=study.study.reference, sets=tuple(analysis["sets"]), chances=np.zeros(1)
     )
     estimands = dict.fromkeys(one.estimand for one in possible)
+    tests = {study.analysis.of(name).test for name in study.analysis.metrics}
+    in_pairs = COCHRAN in tests and len(names) == len(study.regimes)  # several training runs have no one outcome
     primary = primary_condition(study.analysis.primary_condition, conditions)
     return {
         "study": {name: settings["study"][name] for name in ("title", "question", "reference", "seed")},
@@ -64,7 +77,11 @@ def plan_of(study: Study) -> dict[str, Any]:
             for one, regime in zip(settings["regimes"], study.regimes, strict=True)
         },
         "conditions": list(conditions),
-        "estimands": [*estimands, *(["recalibrated-raw"] if analysis["recalibrate"] else [])],
+        "estimands": [
+            *estimands,
+            *(["recalibrated-raw"] if analysis["recalibrate"] else []),
+            *([ALL_REGIMES] if in_pairs else []),
+        ],
         "primary": {
             "estimand": primary_estimand(n_regimes=len(names), primary_condition=primary),
             "condition": primary,
@@ -191,7 +208,7 @@ class Scope:
         tests = (
             ("estimand", estimate.estimand, estimate.estimand in self.planned["estimands"]),
             ("metric", estimate.metric, estimate.metric in self._metrics),
-            ("regime", estimate.regime, estimate.regime in self._regimes),
+            self._of_regime(estimate),
             ("reference", estimate.reference, estimate.reference in {None, *self._regimes}),
             ("condition", estimate.condition, estimate.condition in self._conditions),
             ("finding", estimate.finding, self._has_finding(estimate.finding)),
@@ -199,6 +216,16 @@ class Scope:
             ("recalibration", estimate.recalibration, estimate.recalibration in {"", *self._recalibrations}),
         )
         return next((f"{what} {name}" for what, name, is_planned in tests if not is_planned), None)
+
+    def _of_regime(self, estimate: Estimate) -> tuple[str, str, bool]:
+        """Return what, its name and whether it was planned; of all regimes, the first that one of the plans lacks."""
+        if estimate.estimand != ALL_REGIMES:
+            return "regime", estimate.regime, estimate.regime in self._regimes
+        run = {one["name"]: None for one in self.run["regimes"].values()}
+        other = next(
+            (name for name in (*run, *sorted(self._regimes)) if name not in self._regimes or name not in run), ""
+        )
+        return "regime", other, not other
 
     @cached_property
     def _metrics(self) -> frozenset[str]:

@@ -76,6 +76,11 @@ ESTIMANDS: Mapping[Estimand, Formula] = {
         latex=r"v_{\mathrm{recalibrated}}(r, c) - v(r, c)",
         said="v of r and c after recalibration, minus v of r and c as predicted",
     ),
+    "all-regimes": Formula(
+        latex=r"v(r, c) = v(r_0, c) \;\mathrm{for\;all}\; r",
+        said="v of r and c equals v of the reference and c, for all r",
+        note="A hypothesis without an estimate, which Cochran’s Q tests.",
+    ),
 }
 
 _TP, _TN, _FP, _FN = (rf"\mathrm{{{name}}}" for name in ("TP", "TN", "FP", "FN"))

@@ -320,7 +320,7 @@ TESTS = {
     "delong-clustered": "DeLong’s test by patient",
     "wilcoxon": "Wilcoxon’s signed-rank test, images as independent",
     "wilcoxon-clustered": "signed-rank test by patient",
-    "cochran-q": "exact McNemar test after Cochran’s Q, images as independent",
+    "cochran-q": "Cochran’s Q of all regimes, images as independent",
     "t": "Student’s t test by patient",
     "tost": "two one-sided tests of equivalence",
     "noninferiority": "one-sided test of non-inferiority",

@@ -18,6 +18,7 @@ from cxrobust.results.files import (
 )
 from cxrobust.results.primary import primary_comparisons, primary_condition, primary_estimand
 from cxrobust.results.records import (
+    ALL_REGIMES,
     COLUMNS,
     ESTIMANDS,
     FEW_PATIENTS,
@@ -50,6 +51,7 @@ from cxrobust.results.records import (
 )
 
 __all__ = [
+    "ALL_REGIMES",
     "COLUMNS",
     "ESTIMANDS",
     "ESTIMATES",

@@ -18,6 +18,7 @@ Estimand = Literal[
     "half-margin",
     "half-margin-difference",
     "recalibrated-raw",
+    "all-regimes",
 ]
 ESTIMANDS: tuple[Estimand, ...] = get_args(Estimand)
 
@@ -39,6 +40,8 @@ FEW_PATIENTS = 20
 MACRO, MICRO, WORST, OTHERS, REPORT = "macro", "micro", "worst", "others", "report"
 """What stands in the place of a finding: the mean over findings, all findings pooled, the worst of them, of an attack
 on one finding the mean over those that it does not aim at, and whole reports."""
+ALL_REGIMES: Estimand = "all-regimes"
+"""What is no estimate: that all regimes are alike, tested together. Its regime and reference are blank."""
 NOT_REACHED = "less than half of the margin over chance is lost up to the greatest strength"
 """Why a half-margin is not estimable that lies beyond the strengths."""
 OVERALL = (MACRO, REPORT)
@@ -60,6 +63,7 @@ class Estimate:
     estimand: Estimand
     metric: str
     regime: str
+    """Empty of `all-regimes`."""
     reference: str | None
     """The regime compared with; None where a regime is compared with none."""
     condition: str

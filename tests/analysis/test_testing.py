@@ -16,7 +16,8 @@ from cxrobust.analysis.families import key_of
 from cxrobust.analysis.metrics import metric
 from cxrobust.analysis.permutation import sign_flip_p_values
 from cxrobust.analysis.testing import UNTESTED
-from cxrobust.study.analysis import MetricSection, Subgroups
+from cxrobust.errors import MisfitError
+from cxrobust.study.analysis import Family, MetricSection, Subgroups
 
 from . import oracle
 from .made import CONDITIONS, make_cell, make_predictions, make_settings
@@ -113,15 +114,87 @@ def test_what_takes_images_for_independent_says_so_where_patients_have_several(
     assert notes == ([] if said is None or one_image_each else [f"{said} images for independent"])
 
 
-def test_cochran_q_against_statsmodels(predictions):
-    e = run(predictions, "accuracy", test="cochran-q")["regime-reference", "dpo", "clean", "Mass"]
-    outcomes = np.column_stack([right(predictions, regime, "clean", "Mass") for regime in REGIMES]).astype(int)
-    overall = cochrans_q(outcomes)
-    assert f"Cochran's Q {overall.statistic:.4g}, p {overall.pvalue:.3g}, over 3 regimes" in e.note
-    assert e.test == "cochran-q"
+def test_cochran_q_has_a_row_of_its_own_against_statsmodels():
+    """Of four regimes, under every condition, of each finding and micro: p by statsmodels, adjusted all together."""
+    names = ("linear", "lora", "supervised", "dpo")
+    made = make_predictions(seed=4, n_patients=40, findings=FINDINGS, members=[(r, 0) for r in names], missing=0.1)
+    settings = make_settings(
+        resamples=200, metrics=("accuracy", "flip-rate"), operating_point=0.5, test="cochran-q", effect_sizes=()
+    )
+    found = analyze(made, settings, reference="supervised", seed=1).estimates
+    rows = {(e.metric, e.condition, e.finding): e for e in found if e.estimand == "all-regimes"}
+    correct = (made.probabilities >= 0.5) == (made.labels == 1)
+    flipped = (made.probabilities >= 0.5) != (made.probabilities[:, :1] >= 0.5)
+    expected = {}
+    for name, outcomes in (("accuracy", correct), ("flip-rate", flipped)):
+        for c, condition in enumerate(CONDITIONS):
+            for finding, columns in (("Effusion", [0]), ("Mass", [1]), ("micro", [0, 1])):
+                counted = made.labels[:, columns] >= 0
+                expected[name, condition, finding] = np.column_stack(
+                    [one[:, columns][counted] for one in outcomes[:, c]]
+                ).astype(int)
+    assert rows.keys() == expected.keys()
+    for (name, condition, finding), e in rows.items():
+        assert (e.regime, e.reference, e.estimate, e.se, e.ci_low, e.interval) == ("", None, None, None, None, None)
+        assert e.reason is None
+        if (name, condition) == ("flip-rate", "clean"):
+            assert (e.p_value, e.test, e.family) == (None, None, None)
+            assert e.note.endswith("no test: on clean images it is 0 by definition")
+            continue
+        q = cochrans_q(expected[name, condition, finding])
+        assert (e.test, e.p_value) == ("cochran-q", pytest.approx(q.pvalue, rel=1e-9))
+        assert f"Cochran's Q {q.statistic:.4g} with 3 df that all 4 regimes are alike" in e.note
+        assert "p takes images" in e.note
+        assert ("findings of an image" in e.note) == (finding == "micro")
+        assert e.family == f"all-regimes, {name}"
+        pair = next(
+            one
+            for one in found
+            if (one.estimand, one.metric, one.condition, one.finding) == ("regime-reference", name, condition, finding)
+        )
+        assert (e.n_images, e.n_patients, e.n_positive) == (pair.n_images, pair.n_patients, pair.n_positive)
+    for name in ("accuracy", "flip-rate"):
+        tested = [e for e in rows.values() if e.metric == name and e.p_value is not None]
+        assert [e.p_adjusted for e in tested] == pytest.approx(oracle.holm([e.p_value for e in tested]), abs=1e-12)
 
 
-def test_cochran_q_is_followed_up_by_every_pair_of_regimes_adjusted_together():
+def test_regimes_that_agree_on_every_image_have_a_q_of_0():
+    made = make_predictions(seed=4, n_patients=20, findings=FINDINGS, members=[("supervised", 0), ("lora", 0)])
+    same = replace(made, probabilities=np.repeat(made.probabilities[:1], 2, axis=0))
+    settings = make_settings(resamples=100, metrics=("accuracy",), operating_point=0.5, test="cochran-q")
+    found = [e for e in analyze(same, settings, reference="supervised", seed=1).estimates if e.test == "cochran-q"]
+    assert len(found) == 3 * 3
+    for e in found:
+        assert e.p_value == 1
+        assert "Cochran's Q 0 with 1 df that all 2 regimes are alike; the regimes agree on every image" in e.note
+
+
+def test_of_one_patient_q_is_not_tested():
+    made = make_predictions(seed=4, n_patients=1, most_images=6, findings=FINDINGS)
+    settings = make_settings(
+        resamples=100, metrics=("accuracy",), operating_point=0.5, test="cochran-q", most_undefined=1.0
+    )
+    rows = [e for e in analyze(made, settings, reference="supervised", seed=1).estimates if e.estimand == "all-regimes"]
+    assert len(rows) == 3 * 3
+    assert {(e.p_value, e.test) for e in rows} == {(None, None)}
+    assert all("no interval or test: one patient" in e.note for e in rows)
+
+
+def test_a_declared_family_may_hold_cochrans_q():
+    made = make_predictions(seed=4, n_patients=30, findings=FINDINGS)
+    own = Family(name="q", estimands=("all-regimes",), findings=FINDINGS, adjust="bonferroni")
+    settings = make_settings(
+        resamples=100, metrics=("accuracy",), operating_point=0.5, test="cochran-q", families=(own,)
+    )
+    rows = [e for e in analyze(made, settings, reference="supervised", seed=1).estimates if e.family == "q"]
+    assert [(e.test, e.finding) for e in rows] == [("cochran-q", f) for _ in CONDITIONS for f in FINDINGS]
+    assert [e.p_adjusted for e in rows] == pytest.approx([min(1, 6 * e.p_value) for e in rows])
+    for wrong in ({"test": "permutation"}, {"families": (own.model_copy(update={"findings": ("macro", "worst")}),)}):
+        with pytest.raises(MisfitError, match="family 'q' names no test"):
+            analyze(made, settings.model_copy(update=wrong), reference="supervised", seed=1)
+
+
+def test_beside_cochran_q_every_pair_of_regimes_is_tested_and_adjusted_together():
     """Of four regimes, the reference third: statsmodels' exact McNemar of each pair, and Holm's adjustment of six."""
     names = ("linear", "lora", "supervised", "dpo")
     made = make_predictions(seed=4, n_patients=40, findings=FINDINGS, members=[(r, 0) for r in names], missing=0.1)
@@ -135,15 +208,14 @@ def test_cochran_q_is_followed_up_by_every_pair_of_regimes_adjusted_together():
         for finding, columns in (("Effusion", [0]), ("Mass", [1]), ("micro", [0, 1])):
             of = {(e.regime, e.reference): e for e in rows if e.finding == finding}
             right = {r: correct[names.index(r), c][:, columns][made.labels[:, columns] >= 0] for r in names}
-            q = cochrans_q(np.column_stack([right[r] for r in names]))
             assert of.keys() == pairs
             assert sum(e.finding == finding for e in rows) == len(pairs)
             p_values = []
             for (one, other), e in of.items():
                 table = [[((right[one] == i) & (right[other] == j)).sum() for j in (0, 1)] for i in (0, 1)]
                 p_values.append(mcnemar(table, exact=True).pvalue)
-                assert (e.test, e.p_value) == ("cochran-q", pytest.approx(p_values[-1], abs=1e-12))
-                assert f"Cochran's Q {q.statistic:.4g}, p {q.pvalue:.3g}, over 4 regimes" in e.note
+                assert (e.test, e.p_value) == ("mcnemar", pytest.approx(p_values[-1], abs=1e-12))
+                assert "beside Cochran's Q of all 4 regimes" in e.note
                 assert e.estimate == pytest.approx(right[one].mean() - right[other].mean(), abs=1e-12)
                 assert e.ci_low < e.estimate < e.ci_high
             assert {e.family for e in of.values()} == {f"regime-reference, accuracy, {condition}, {finding}, pairs"}
@@ -152,6 +224,9 @@ def test_cochran_q_is_followed_up_by_every_pair_of_regimes_adjusted_together():
             assert [(e.regime, e.reference) for e in rows if e.finding == average] == against
     of_key = {key_of(e): e for e in found}
     flipped = analyze(made, settings.model_copy(update={"test": "permutation"}), reference="supervised", seed=1)
+    assert of_key.keys() - {key_of(e) for e in flipped.estimates} == {
+        key_of(e) for e in found if e.estimand == "all-regimes" or e.reference not in {None, "supervised"}
+    }
     for e in flipped.estimates:  # nothing else changes
         if e.estimand != "regime-reference" or e.finding in {"macro", "worst"}:
             assert of_key[key_of(e)] == e
@@ -171,13 +246,15 @@ def test_cochran_q_in_a_subgroup_is_of_its_images_against_statsmodels(prediction
     correct = (made.probabilities >= 0.5) == (made.labels == 1)
     said = set()
     for e in analyze(made, settings, reference="supervised", seed=1).estimates:
-        if (e.test, e.condition, e.reference) != ("cochran-q", PERTURBED, "supervised"):
+        if (e.test, e.condition) != ("cochran-q", PERTURBED):
             continue
         kept = view == e.subgroup.removeprefix("view=") if e.subgroup else np.full(len(view), True)
         columns = [0, 1] if e.finding == "micro" else [FINDINGS.index(e.finding)]
         counted = kept[:, None] & (made.labels[:, columns] >= 0)
         q = cochrans_q(np.column_stack([one[:, columns][counted] for one in correct[:, 1]]).astype(int))
-        assert f"Cochran's Q {q.statistic:.4g}, p {q.pvalue:.3g}, over 3 regimes" in e.note, e
+        assert e.p_value == pytest.approx(q.pvalue, rel=1e-9)
+        assert f"Cochran's Q {q.statistic:.4g} with 2 df that all 3 regimes are alike" in e.note, e
+        assert e.family == ("all-regimes, accuracy, view" if e.subgroup else "all-regimes, accuracy")
         said.add((e.subgroup, e.finding, q.statistic))
     assert len(said) == 3 * 3
     assert len({statistic for *_, statistic in said}) == 3 * 3
@@ -208,6 +285,7 @@ def test_of_several_training_runs_no_pair_is_listed_but_those_with_the_reference
     settings = make_settings(resamples=200, metrics=("accuracy",), operating_point=0.5, test="cochran-q")
     found = analyze(runs, settings, reference="supervised", seed=1).estimates
     assert {e.reference for e in found} == {None, "supervised"}
+    assert not any(e.estimand == "all-regimes" for e in found)
     assert not any(e.family.endswith("pairs") for e in found if e.family is not None)
 
 
@@ -227,7 +305,7 @@ def test_several_training_runs_have_no_one_outcome_and_the_estimate_says_so(name
         fits = fits and (name != "cochran-q" or estimand == "regime-reference")
         has_runs = regime == "lora" or name == "cochran-q"
         assert (said in e.note) == (fits and has_runs), key
-        assert (e.test == name) == (fits and not has_runs), key
+        assert (e.test == ("mcnemar" if name == "cochran-q" else name)) == (fits and not has_runs), key
         if fits and has_runs:
             assert (e.test, e.p_value) == (flipped[key].test, flipped[key].p_value)
 

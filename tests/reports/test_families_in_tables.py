@@ -7,9 +7,10 @@ import pytest
 from cxrobust.reports.document import compose, section_bodies
 from cxrobust.reports.sections import sections
 from cxrobust.reports.view import View
-from cxrobust.results import Results
+from cxrobust.reports.words import plain
+from cxrobust.results import Estimate, Results
 
-from .made import TYPICAL, results
+from .made import CLEAN_ONLY, TYPICAL, results
 
 BASE = results(replace(TYPICAL, n_regimes=3))
 
@@ -174,3 +175,38 @@ def test_the_primary_table_sets_semibold_what_is_shown_and_nothing_else():
     note = "Semibold: shown at adjusted p&nbsp;&lt;&nbsp;0.05."
     assert note in section_bodies(document)[0]["primary"]
     assert note in section_bodies(document)[0]["conditions"].replace("0.05,", "0.05.")
+
+
+def test_cochrans_q_stands_below_the_regimes_of_each_finding():
+    made = results(replace(CLEAN_ONLY, n_findings=2, one_class=False, few=False))
+    q = [
+        Estimate(
+            estimand="all-regimes", metric="accuracy", regime="", reference=None, condition="clean", finding=finding,
+            p_value=p, p_adjusted=2 * p, test="cochran-q", family="all-regimes, accuracy",
+            n_images=100, n_patients=50, n_positive=20, n_positive_patients=20,
+        )
+        for finding, p in zip((f["name"] for f in made.data["findings"]), (0.001, 0.2), strict=True)
+    ]  # fmt: skip
+    pairs = tuple(
+        replace(e, test="mcnemar")
+        if (e.estimand, e.metric) == ("regime-reference", "accuracy") and e.finding != "macro"
+        else e
+        for e in made.estimates
+    )
+    document = compose(View.of(replace(made, estimates=(*pairs, *q)), images=None))
+    (values,) = (one.values for one in document.filled if one.section.name == "by_finding")
+    of_metric = {one["metric"]: place for place, one in enumerate(values["told"])}
+    tables = [*values["tables"], *(one["table"] for one in values["more"])]
+    groups, told = tables[of_metric["accuracy"]].groups, values["told"][of_metric["accuracy"]]
+    assert [group.rows[-1][0].text for group in groups] == ["all regimes, p"] * 2
+    assert {plain(group.rows[-1][-1].text) for group in groups} == {"0.002", "0.40"}
+    assert len({len(row) for group in groups for row in group.rows}) == 1
+    assert [test for _, test in told["test_notes"]] == [
+        "Cochran’s Q of all regimes, images as independent",
+        "Exact McNemar test, images as independent",
+    ]
+    assert told["adjusted_over"] == (
+        "adjusted by Holm’s method over the pairs of regimes of one finding, those of Cochran’s Q over all of its tests"
+    )
+    others = tables[of_metric["AUROC"]].groups
+    assert not any(row[0].text.startswith("all regimes") for group in others for row in group.rows)

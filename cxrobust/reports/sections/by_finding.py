@@ -40,7 +40,7 @@ from cxrobust.reports.words import (
     percent,
     regime,
 )
-from cxrobust.results import Estimate
+from cxrobust.results import ALL_REGIMES, Estimate
 
 TALLEST_FORESTS = 150.0
 """Height in mm of the forest plots of all metrics together."""
@@ -50,6 +50,9 @@ TITLES = {
     "perturbed-clean": "Change",
 }
 """What stands above a column of the estimand that answers the question."""
+FINDINGS = "over the findings of one regime"
+PAIRS = "over the pairs of regimes of one finding, those of Cochran’s Q over all of its tests"
+"""Over what p-values of a table are adjusted as usual: also where Cochran’s Q is beside the pairs."""
 
 
 def _has_findings(view: View) -> bool:
@@ -80,7 +83,9 @@ def by_finding(view: View) -> Mapping[str, Any]:
 def _of_metric(view: View, metric: str) -> dict[str, Any]:
     """Return the table of a metric, and what stands below it."""
     contrasts = [view.contrast(metric, one, finding["name"]) for one in view.compared for finding in view.findings]
-    letters = letters_of_tests(contrasts, first="a")
+    of_all = [_of_all_regimes(view, metric, finding["name"]) for finding in view.findings]
+    tested = [*contrasts, *of_all]
+    letters = letters_of_tests(tested, first="a")
     rows = _groups(view, metric, letters, digits=metric_digits(view, metric, among=contrasts))
     kept = _first_rows(rows)
     return {
@@ -93,9 +98,9 @@ def _of_metric(view: View, metric: str) -> dict[str, Any]:
         "metric": metric_words(metric).name,
         "compared": contrast_of(view.comparison, metric_words(metric).name),
         "is_cut": len(kept) < len(rows),
-        "tests": capitalised(names_of_tests(view, contrasts)),
+        "tests": capitalised(names_of_tests(view, tested)),
         "test_notes": notes_of_tests(view, letters),
-        "adjusted_over": adjusted_over(view, contrasts, usual="over the findings of one regime"),
+        "adjusted_over": adjusted_over(view, tested, usual=PAIRS if any(of_all) else FINDINGS),
         "has_gaps": any(e is None or e.estimate is None for e in contrasts),
     }
 
@@ -165,9 +170,19 @@ def _finding_rows(
     """Return a row for each regime, or one with the reason where the finding is not estimable."""
     values = [view.value(metric, one, CLEAN, finding) for one in _rows(view)]
     if any(value is not None and value.estimate is not None for value in values):
-        return tuple(_row(view, metric, finding, one, letters, digits=digits) for one in _rows(view))
+        rows = tuple(_row(view, metric, finding, one, letters, digits=digits) for one in _rows(view))
+        of_all = _of_all_regimes(view, metric, finding)
+        if of_all is None:
+            return rows
+        gap = [EMPTY] * (len(rows[0]) - 2)
+        return (*rows, (Cell(text="all regimes, p", look="quiet"), *gap, p_cell(of_all, view, letters=letters)))
     why = Cell(text=f"not estimable: {reason(values[0])}", look="quiet")
     return ((why, *[NOT_APPLICABLE] * (len(_columns(view, "")) - 2)),)
+
+
+def _of_all_regimes(view: View, metric: str, finding: str) -> Estimate | None:
+    """Return the test that all regimes are alike, where pairs of them answer the question."""
+    return view.get(ALL_REGIMES, metric, "", CLEAN, finding) if view.comparison == "regime-reference" else None
 
 
 def _rows(view: View) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ NAMES = {
     "half-margin": "Half-margin",
     "half-margin-difference": "Difference in half-margin",
     "recalibrated-raw": "Change by recalibration",
+    "all-regimes": "All regimes alike",
 }
 EFFECTS = {
     "accuracy-risk-difference": "Risk difference of right decisions",
