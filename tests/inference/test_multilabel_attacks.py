@@ -213,32 +213,85 @@ def test_carlini_and_wagner_reach_the_nearest_point_of_a_plane() -> None:
     torch.testing.assert_close(distance, logits[:, 1].abs() / model.w[:, 1].norm(), rtol=0.02, atol=0)
 
 
+def nearest_in_the_box(image: "torch.Tensor", weights: "torch.Tensor", bias: float) -> "torch.Tensor":
+    """The nearest image with pixels in [0, 1] on the plane Σ w x + b = 0, by its conditions of optimality.
+
+    It is clip(x + t w, 0, 1) for the t of least size at which it lies on the plane; the plane's value rises with t.
+    """
+    low, high = -1e4, 1e4
+    for _ in range(200):
+        middle = (low + high) / 2
+        value = float(((image + middle * weights).clamp(0, 1) * weights).sum()) + bias
+        low, high = (middle, high) if value < 0 else (low, middle)
+    return (image + high * weights).clamp(0, 1)
+
+
+def test_carlini_and_wagner_reach_the_nearest_image_in_the_box_from_black_and_white() -> None:
+    """Radiographs have black borders, and some have nothing but black and white."""
+    rng = np.random.default_rng(7)
+    images = torch.from_numpy(rng.random((5, 1, 12, 12))).float()
+    images[0] = (images[0] > 0.5).float()
+    images[1, :, :, :6] = 0.0
+    images[2, :, :3], images[2, :, 9:] = 1.0, 0.0
+    images[3], images[4] = 0.0, 1.0
+    weights = torch.from_numpy(rng.normal(size=(1, 12, 12)))
+    bias = torch.tensor([1.5, -1.5, 1.5, 1.5, -1.5]) - (images * weights).flatten(1).sum(dim=1)
+
+    class Plane(torch.nn.Module):
+        def __init__(self, row: int) -> None:
+            super().__init__()
+            self.row = row
+
+        def forward(self, images: "torch.Tensor") -> "torch.Tensor":
+            return ((images * weights).flatten(1).sum(dim=1) + bias[self.row])[:, None].repeat(1, 3)
+
+    for row, image in enumerate(images):
+        model = Plane(row)
+        labels = (model(image[None]) > 0).numpy().astype(np.int8)
+        one = Batch(images=image[None], labels=labels, findings=FINDINGS, seeds=(row,))
+        expected = float((nearest_in_the_box(image.double(), weights, float(bias[row])) - image).norm())
+        for settings, near in (({}, 1.1), ({"steps": 150, "searches": 9}, 1.02)):
+            moved = make(attack="cw-l2", target="Mass", **settings).perturb(one, model)
+            assert 0 <= float(moved.min()) <= float(moved.max()) <= 1
+            assert (model(moved)[0, 1] > 0) != bool(labels[0, 1])
+            assert expected * 0.9999 <= float((moved - image).norm()) <= expected * near
+
+
 def plain_cw(model: "torch.nn.Module", image: "torch.Tensor", label: int, *, searches: int, steps: int, rate: float):
-    """Carlini and Wagner 2017, section VI.A, for one image: Adam written out, and a binary search for the constant."""
-    sign, inside = 2 * label - 1, 1 - 1e-6
-    centre = torch.atanh((2 * image - 1) * inside)
+    """Carlini and Wagner 2017, section VI.A, for one image: Adam written out, and a binary search for the constant.
+
+    Pixels are projected to [0, 1] (section V.B), and the straight way to the nearest point is halved to the boundary.
+    """
+    sign = 2 * label - 1
     lower, upper, constant, least, best = 0.0, None, 0.01, np.inf, image
     tried = []
     for _ in range(searches):
         tried.append(constant)
-        w, mean, square, crossed = centre.clone(), torch.zeros_like(centre), torch.zeros_like(centre), False
+        x, mean, square, crossed = image.clone(), torch.zeros_like(image), torch.zeros_like(image), False
         for step in range(1, steps + 1):
-            w = w.detach().requires_grad_(True)
-            x = ((torch.tanh(w) / inside + 1) / 2).clamp(0, 1)
+            x = x.detach().requires_grad_(True)
             margin, distance = sign * model(x[None])[0, 1], ((x - image) ** 2).sum()
             if margin < 0:
                 crossed = True
                 if distance < least:
                     least, best = float(distance.detach()), x.detach()
-            gradient = torch.autograd.grad(distance + constant * margin.clamp(min=-1e-6), w)[0]
+            gradient = torch.autograd.grad(distance + constant * margin.clamp(min=-1e-6), x)[0]
             mean, square = 0.9 * mean + 0.1 * gradient, 0.999 * square + 0.001 * gradient**2
-            w = w - rate * (mean / (1 - 0.9**step)) / ((square / (1 - 0.999**step)).sqrt() + 1e-8)
+            moved = x.detach() - rate / 2 * (mean / (1 - 0.9**step)) / ((square / (1 - 0.999**step)).sqrt() + 1e-8)
+            x = moved.clamp(0, 1)
         if crossed:
             upper = constant
         else:
             lower = constant
         constant = 10 * constant if upper is None else (lower + upper) / 2
-    return best, tried
+    short, far = 0.0, 1.0
+    for _ in range(10):
+        middle = (short + far) / 2
+        if sign * model((image + middle * (best - image))[None])[0, 1] < 0:
+            far = middle
+        else:
+            short = middle
+    return image + far * (best - image), tried
 
 
 def test_the_nearest_beyond_the_boundary_against_a_plain_loop_for_one_image() -> None:
