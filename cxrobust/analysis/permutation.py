@@ -14,8 +14,12 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from cxrobust.analysis.intervals import ROUNDING
+
 SIGNS: NDArray[np.float64] = np.where(np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1), -1.0, 1.0)
 """(256, 8): the signs that the bits of a byte stand for."""
+MOST_SIGNS = 62
+"""Patients whose sign patterns a 64-bit number counts."""
 Sums = Sequence[Sequence[tuple[int, float]]]
 """Each hypothesis as (which column, weight) of the columns whose weighted sum is 0 under it."""
 
@@ -25,15 +29,16 @@ def sign_flip_p_values(
 ) -> NDArray[np.float64]:
     """Two-sided p-values of the hypotheses that the columns' sums are 0; in (0, 1].
 
-    Exact over all 2^n_patients sign patterns when these are no more than `n_draws`, else (hits + 1) / (draws + 1)
-    over random ones (Phipson and Smyth 2010, doi:10.2202/1544-6115.1585); never 0.
+    Exact over all 2^n sign patterns of the n patients who contribute to a hypothesis when these are no more than
+    `n_draws`, since the others' signs change nothing; else (hits + 1) / (draws + 1) over random ones (Phipson and
+    Smyth 2010, doi:10.2202/1544-6115.1585); never 0. `n_exact_signs` says which.
 
     Parameters
     ----------
     contributions
         (n_patients, n_columns).
     n_draws
-        Random sign patterns, shared by all hypotheses.
+        Random sign patterns, shared by all hypotheses that are not exact.
     sums
         Hypotheses on weighted sums of columns; each column by itself when absent. Many contrasts are sums of few
         columns, and signs are flipped once for each column.
@@ -43,19 +48,86 @@ def sign_flip_p_values(
     >>> sign_flip_p_values(np.array([[1.0], [2.0], [3.0]]), n_draws=1000, rng=np.random.default_rng(0))
     array([0.25])
     """
-    hypotheses = [[(column, 1.0)] for column in range(contributions.shape[1])] if sums is None else sums
+    hypotheses = _single(contributions) if sums is None else sums
+    is_drawn = n_exact_signs(contributions, n_draws=n_draws, sums=hypotheses) < 0
+    found = np.empty(len(hypotheses))
+    for i in map(int, np.flatnonzero(~is_drawn)):
+        found[i] = _exact_p_value(contributions, hypotheses[i])
+    if is_drawn.any():
+        drawn = [hypotheses[i] for i in map(int, np.flatnonzero(is_drawn))]
+        found[is_drawn] = _drawn_p_values(contributions, drawn, n_draws=n_draws, rng=rng)
+    return found
+
+
+def n_exact_signs(contributions: NDArray[np.float64], *, n_draws: int, sums: Sums | None = None) -> NDArray[np.int64]:
+    """Count the patients whose signs an exact test of each hypothesis goes over; −1 where signs are drawn.
+
+    These are the patients who contribute more than rounding, 1e-12 of the largest contributions to what is summed.
+
+    Examples
+    --------
+    >>> d = np.append([1.0, 2.0, 3.0], np.zeros(97))
+    >>> n_exact_signs(np.stack([d, np.ones(100)], axis=1), n_draws=1000)
+    array([ 3, -1])
+    """
+    hypotheses = _single(contributions) if sums is None else sums
+    largest = np.abs(contributions).max(axis=0)
+    bound = np.array([ROUNDING * sum(abs(w) * largest[column] for column, w in one) for one in hypotheses])
+    n = _n_beyond(contributions, *_flat(hypotheses), bound, min(n_draws.bit_length() - 1, MOST_SIGNS))
+    return np.asarray(n)
+
+
+def _single(contributions: NDArray[np.float64]) -> Sums:
+    """Return the hypotheses that each column's sum is 0."""
+    return [[(column, 1.0)] for column in range(contributions.shape[1])]
+
+
+def _flat(hypotheses: Sums) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
+    """Return where the terms of each hypothesis begin, and column and weight of each term."""
+    first = np.append(0, np.cumsum([len(one) for one in hypotheses]))
+    column = np.array([column for one in hypotheses for column, _ in one], np.intp)
+    return first, column, np.array([weight for one in hypotheses for _, weight in one], np.float64)
+
+
+@numba.njit(cache=True, nogil=True)
+def _n_beyond(contributions: Any, first: Any, column: Any, weight: Any, bound: Any, most: Any) -> Any:
+    """Count the patients whose part of each hypothesis is beyond its bound; −1 where these are more than `most`."""
+    found = np.zeros(len(bound), np.int64)
+    for i in range(len(bound)):
+        for patient in range(len(contributions)):
+            part = 0.0
+            for term in range(first[i], first[i + 1]):
+                part += weight[term] * contributions[patient, column[term]]
+            found[i] += abs(part) > bound[i]
+            if found[i] > most:
+                found[i] = -1
+                break
+    return found
+
+
+def _exact_p_value(contributions: NDArray[np.float64], hypothesis: Sequence[tuple[int, float]]) -> float:
+    """Share of the sign patterns of those who contribute whose absolute sum is no smaller than the sample's."""
+    parts = np.sum([weight * contributions[:, column] for column, weight in hypothesis], axis=0)
+    rounding = ROUNDING * sum(abs(weight) * np.abs(contributions[:, column]).max() for column, weight in hypothesis)
+    found, kept = np.zeros(1), parts[np.abs(parts) > rounding]
+    for part in kept:
+        found = np.concatenate([found + part, found - part])
+    return float(np.mean(np.abs(found) >= abs(found[0]) - len(kept) * rounding))
+
+
+def _drawn_p_values(
+    contributions: NDArray[np.float64], hypotheses: Sums, *, n_draws: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Return (hits + 1) / (draws + 1) of each hypothesis over the same random sign patterns."""
     total, size = contributions.sum(axis=0), np.abs(contributions).sum(axis=0)
     observed = np.array([abs(sum(weight * total[column] for column, weight in one)) for one in hypotheses])
     rounding = np.array([sum(abs(weight) * size[column] for column, weight in one) for one in hypotheses])
-    bound = observed - 1e-12 * np.maximum(rounding, 1e-300)
-    first = np.append(0, np.cumsum([len(one) for one in hypotheses]))
-    column = np.array([column for one in hypotheses for column, _ in one], np.intp)
-    weight = np.array([weight for one in hypotheses for _, weight in one], np.float64)
+    bound = observed - ROUNDING * np.maximum(rounding, 1e-300)
     hits, n = np.zeros(len(hypotheses)), 0
-    for flipped in flipped_sums(contributions, n_draws=n_draws, rng=rng):
-        _add_hits(np.ascontiguousarray(flipped.T), first, column, weight, bound, hits)
-        n += len(flipped)
-    return np.asarray(hits / n if is_exact(len(contributions), n_draws=n_draws) else (hits + 1) / (n + 1))
+    for signs in _random_signs(len(contributions), n_draws, rng):
+        _add_hits(np.ascontiguousarray((signs @ contributions).T), *_flat(hypotheses), bound, hits)
+        n += len(signs)
+    return np.asarray((hits + 1) / (n + 1))
 
 
 @numba.njit(cache=True, nogil=True)
@@ -84,7 +156,8 @@ def max_t_p_values(
 
     Westfall and Young 1993 (ISBN 978-0-471-55761-6): each sum is divided by √Σ d², the largest is compared with the
     largest of all under the same signs, the next with the largest of the others, and so on; adjusted p-values never
-    fall along the way. The dependence of the hypotheses is that of the data. Exact as `sign_flip_p_values` is.
+    fall along the way. The dependence of the hypotheses is that of the data. Exact where all sign patterns of the
+    patients who contribute to any of them are no more than `n_draws`.
 
     Parameters
     ----------
@@ -97,17 +170,21 @@ def max_t_p_values(
     >>> max_t_p_values(d, n_draws=1000, rng=np.random.default_rng(0))
     array([0.5, 1. ])
     """
-    spread = np.sqrt((contributions**2).sum(axis=0))
-    studentized = contributions / np.where(spread > 0, spread, 1)
+    size = np.abs(contributions)
+    contributing = contributions[(size > ROUNDING * size.max(axis=0)).any(axis=1)]
+    exact = is_exact(len(contributing), n_draws=n_draws)
+    used = contributing if exact else contributions
+    spread = np.sqrt((used**2).sum(axis=0))
+    studentized = used / np.where(spread > 0, spread, 1)
+    order = np.argsort(-np.abs(studentized.sum(axis=0)), kind="stable")
+    studentized = studentized[:, order]
     observed = np.abs(studentized.sum(axis=0))
-    order = np.argsort(-observed, kind="stable")
-    bound = observed[order] - 1e-12 * np.maximum(np.abs(studentized).sum(axis=0)[order], 1e-300)
+    bound = observed - ROUNDING * np.maximum(np.abs(studentized).sum(axis=0), 1e-300)
     hits, total = np.zeros(len(order)), 0
-    for flipped in flipped_sums(studentized[:, order], n_draws=n_draws, rng=rng):
-        largest_left = np.maximum.accumulate(np.abs(flipped)[:, ::-1], axis=1)[:, ::-1]
-        hits += (largest_left >= bound).sum(axis=0)
-        total += len(flipped)
-    exact = is_exact(len(contributions), n_draws=n_draws)
+    for signs in sign_patterns(len(used), n_draws=n_draws, rng=rng):
+        flipped = np.abs(signs @ studentized)
+        hits += (np.maximum.accumulate(flipped[:, ::-1], axis=1)[:, ::-1] >= bound).sum(axis=0)
+        total += len(signs)
     stepped = np.maximum.accumulate(hits / total if exact else (hits + 1) / (total + 1))
     found = np.empty(len(order))
     found[order] = stepped
@@ -116,15 +193,7 @@ def max_t_p_values(
 
 def is_exact(n_patients: int, *, n_draws: int) -> bool:
     """Whether all sign patterns of so few patients are counted rather than drawn."""
-    return n_patients < 63 and 2**n_patients <= n_draws
-
-
-def flipped_sums(
-    contributions: NDArray[np.float64], *, n_draws: int, rng: np.random.Generator
-) -> Iterator[NDArray[np.float64]]:
-    """Yield the columns' sums under sign patterns, some at a time: (n_patterns, n_columns)."""
-    for signs in sign_patterns(len(contributions), n_draws=n_draws, rng=rng):
-        yield signs @ contributions
+    return n_patients <= MOST_SIGNS and 2**n_patients <= n_draws
 
 
 def sign_patterns(n_patients: int, *, n_draws: int, rng: np.random.Generator) -> Iterator[NDArray[np.float64]]:

@@ -23,7 +23,7 @@ from cxrobust.analysis.metrics import Metric, grouped
 from cxrobust.analysis.metrics.ece import ECE, EqualMassECE
 from cxrobust.analysis.notes import ONE_PATIENT, joined, note_on_runs, note_on_thresholds
 from cxrobust.analysis.operating_points import choose_thresholds
-from cxrobust.analysis.permutation import is_exact, sign_flip_p_values
+from cxrobust.analysis.permutation import n_exact_signs, sign_flip_p_values
 from cxrobust.analysis.points import draws_of, interval_at, interval_of
 from cxrobust.analysis.purposes import Purpose
 from cxrobust.analysis.resampling import LANES
@@ -321,9 +321,9 @@ def _tests(choice: Choice, found: Sequence[_Macro], *, n_draws: int) -> list[Tes
     if flipped:
         columns = np.stack([found[i].contributions for i in flipped], axis=1)
         p_values = sign_flip_p_values(columns, n_draws=n_draws, rng=choice.sample.rng(Purpose.PERMUTATIONS))
-        name = FLIPS[is_exact(len(columns), n_draws=n_draws)]
-        for i, p in zip(flipped, p_values, strict=True):
-            tested[i] = Tested(name=name, p_value=float(p))
+        are_exact = n_exact_signs(columns, n_draws=n_draws) >= 0
+        for i, p, exact in zip(flipped, p_values, are_exact, strict=True):
+            tested[i] = Tested(name=FLIPS[bool(exact)], p_value=float(p))
     return [NOTHING if one is None else one for one in tested]
 
 

@@ -39,9 +39,9 @@ def swap_p_value(
 ) -> float:
     """Two-sided p-value of the hypothesis that two sides differ by 0; in (0, 1].
 
-    A side's value is `combine` of `finish` of its parts' totals. Exact over all 2^n_patients swaps when these are no
-    more than `n_draws`, else (hits + 1) / (draws + 1) over random ones. A swap that leaves the value undefined or
-    infinite counts against rejecting.
+    A side's value is `combine` of `finish` of its parts' totals. Exact over all 2^n swaps of the n patients whose sides
+    differ when these are no more than `n_draws`, else (hits + 1) / (draws + 1) over random ones. A swap that leaves the
+    value undefined or infinite counts against rejecting.
 
     Parameters
     ----------
@@ -64,12 +64,17 @@ def swap_p_value(
     n_patients = len(one)
     sides = _Sides(middle=(one + other) / 2, half=(one - other) / 2, finish=finish, combine=combine)
     observed = sides.statistic(np.ones((1, n_patients)))[0]
+    differ = np.flatnonzero((one != other).any(axis=(1, 2)))
+    exact = is_exact(len(differ), n_draws=n_draws)
+    swapped = differ if exact else np.arange(n_patients)
     hits, total = 0, 0
-    for signs in sign_patterns(n_patients, n_draws=n_draws, rng=rng):
-        for some in np.array_split(signs, -(-signs.size // AT_ONCE)):
-            hits += int((~(sides.statistic(some) < observed * (1 - TIES))).sum())
+    for signs in sign_patterns(len(swapped), n_draws=n_draws, rng=rng):
+        for some in np.array_split(signs, -(-len(signs) * n_patients // AT_ONCE)):
+            of_all = np.ones((len(some), n_patients))
+            of_all[:, swapped] = some
+            hits += int((~(sides.statistic(of_all) < observed * (1 - TIES))).sum())
         total += len(signs)
-    return hits / total if is_exact(n_patients, n_draws=n_draws) else (hits + 1) / (total + 1)
+    return hits / total if exact else (hits + 1) / (total + 1)
 
 
 class _Sides:

@@ -16,7 +16,7 @@ from cxrobust.analysis.contrasts import Contrast, Form
 from cxrobust.analysis.intervals import degrees_of_freedom, linearised_se
 from cxrobust.analysis.metrics import Additive, Mean, Metric
 from cxrobust.analysis.parallel import in_threads
-from cxrobust.analysis.permutation import is_exact, sign_flip_p_values
+from cxrobust.analysis.permutation import is_exact, n_exact_signs, sign_flip_p_values
 from cxrobust.analysis.purposes import Purpose
 from cxrobust.analysis.swaps import swap_p_value
 from cxrobust.analysis.values import Values
@@ -121,11 +121,11 @@ def _flipped(
         columns.add(contrasts[row], k)
     contributions, n_draws, rng = columns.stacked(), sample.settings.resamples, sample.rng(Purpose.PERMUTATIONS)
     p_values = sign_flip_p_values(contributions, n_draws=n_draws, rng=rng, sums=columns.sums)
-    exact = is_exact(len(contributions), n_draws=n_draws)
-    notes = _exact_notes(values, contrasts, [(row, k) for row, k, _ in places]) if exact else [""] * len(places)
-    for (row, k, why), p, note in zip(places, p_values, notes, strict=True):
-        said = "; ".join(filter(None, (why, note, metric.caution)))
-        yield row, k, Tested(name=FLIPS[exact], p_value=float(p), note=said)
+    n_signs = n_exact_signs(contributions, n_draws=n_draws, sums=columns.sums)
+    for (row, k, why), p, n in zip(places, p_values, map(int, n_signs), strict=True):
+        floor = floor_note(n, f"exact over {2**n:,} sign patterns") if n > 0 else ""
+        said = "; ".join(filter(None, (why, floor, metric.caution)))
+        yield row, k, Tested(name=FLIPS[n >= 0], p_value=float(p), note=said)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -183,17 +183,10 @@ def _by_swaps(values: Values, sides: _Mirrored) -> Tested:
         n_draws=n_draws,
         rng=sample.rng(Purpose.PERMUTATIONS),
     )
-    exact = is_exact(len(one), n_draws=n_draws)
     n = int((one != other).any(axis=(1, 2)).sum())
+    exact = is_exact(n, n_draws=n_draws)
     note = floor_note(n, f"exact over {2**n:,} swaps of patients") if exact and n else ""
     return Tested(name=SWAPS[exact], p_value=p, note="; ".join(filter(None, (note, metric.caution))))
-
-
-def _exact_notes(values: Values, contrasts: Sequence[Contrast], places: Sequence[tuple[int, int]]) -> list[str]:
-    """Say below which p-value no data can bring an exact test: patients who contribute 0 have patterns that tie."""
-    contributions = {row: contrasts[row].contributions(values) for row in {row for row, _ in places}}
-    n_signs = [_n_other_than_0(contributions[row][k]) for row, k in places]
-    return [floor_note(n, f"exact over {2**n:,} sign patterns") if n else "" for n in n_signs]
 
 
 def _n_other_than_0(parts: NDArray[np.float64]) -> int:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from cxrobust.analysis.permutation import is_exact, max_t_p_values, sign_flip_p_values
+from cxrobust.analysis.permutation import is_exact, max_t_p_values, n_exact_signs, sign_flip_p_values
 
 from . import oracle
 
@@ -52,6 +52,43 @@ def test_the_floor_is_that_of_who_contributes_against_enumeration(n_contributing
         oracle.sign_flip_exact([1.0] * n_contributing + [0.0] * n_others)
     ]
     assert min(found) == found[-1] == 2.0 ** (1 - n_contributing)
+
+
+@pytest.mark.parametrize("n_contributing", [0, 1, 4, 9])
+def test_few_who_contribute_among_many_against_enumeration(n_contributing):
+    """400 patients of whom all but a few contribute 0: every pattern of these few, whatever the draws."""
+    rng = np.random.default_rng(19)
+    few = rng.normal(0.5, 1, (n_contributing, 3)).round(1)
+    d = np.zeros((400, 3))
+    d[rng.choice(400, n_contributing, replace=False)] = few
+    found = sign_flip_p_values(d, n_draws=600, rng=rng)
+    assert found == pytest.approx([oracle.sign_flip_exact(column) for column in few.T.tolist()], abs=1e-15)
+    n = np.count_nonzero(few, axis=0)  # a contribution that rounds to 0 is none
+    np.testing.assert_array_equal(n_exact_signs(d, n_draws=600), n)
+
+
+def test_exact_hypotheses_leave_the_signs_of_the_others_as_they_are():
+    """A hypothesis of few stands beside those of many, whose signs are drawn for them alone."""
+    rng = np.random.default_rng(20)
+    d = rng.normal(0.1, 1, (60, 3))
+    d[5:, 1] = 0
+    found = sign_flip_p_values(d, n_draws=500, rng=np.random.default_rng(1))
+    assert n_exact_signs(d, n_draws=500).tolist() == [-1, 5, -1]
+    assert found[1] == pytest.approx(oracle.sign_flip_exact(d[:5, 1].tolist()), abs=1e-15)
+    assert found[[0, 2]].tolist() == [p_value(d[:, k], n_draws=500, seed=1) for k in (0, 2)]
+
+
+def test_what_rounding_leaves_of_a_sum_of_columns_contributes_nothing():
+    """a − b − c + d is 0 of who has the same in both regimes, but for rounding; of three it is not."""
+    rng = np.random.default_rng(21)
+    d = rng.random((300, 4))
+    d[:, 3] = d[:, 1] + d[:, 2] - d[:, 0]
+    d[[7, 90, 200], 3] += (0.3, 0.2, 0.1)
+    sums = [[(0, 1.0), (1, -1.0), (2, -1.0), (3, 1.0)]]
+    assert np.count_nonzero(d @ [1, -1, -1, 1]) > 10
+    assert n_exact_signs(d, n_draws=8, sums=sums).tolist() == [3]
+    assert n_exact_signs(d, n_draws=7, sums=sums).tolist() == [-1]
+    assert sign_flip_p_values(d, n_draws=8, rng=rng, sums=sums).tolist() == [oracle.sign_flip_exact([0.3, 0.2, 0.1])]
 
 
 @pytest.mark.parametrize("n_draws", [100, 1000])
@@ -186,6 +223,19 @@ def test_max_t_against_enumeration(seed):
     d = rng.normal(0.5, 1, (9, 4)) + seed * shared * [1, 1, -1, 0]
     d[:, 3] = d[:, 3].round()  # ties
     assert max_t(d) == pytest.approx(max_t_by_enumeration(d), abs=1e-15)
+
+
+def test_max_t_of_few_who_contribute_among_many_against_enumeration():
+    """Signs of nine patients are shared by hypotheses that other six, seven and eight of them contribute to."""
+    rng = np.random.default_rng(22)
+    few = rng.normal(0.6, 1, (9, 3))
+    few[:3, 0] = few[4:6, 1] = few[8, 2] = 0
+    d = np.zeros((200, 3))
+    d[rng.choice(200, 9, replace=False)] = few
+    found = max_t(d, n_draws=512)
+    assert found == pytest.approx(max_t_by_enumeration(few), abs=1e-15)
+    assert (found >= sign_flip_p_values(d, n_draws=512, rng=rng)).all()
+    assert (max_t(d, n_draws=511) != found).any()  # signs of all 200 are drawn, and shared again
 
 
 def test_max_t_of_one_hypothesis_is_the_sign_flip_test():

@@ -166,12 +166,13 @@ def test_a_report_that_outweighs_all_others_is_noted_and_misleads_no_test_of_a_d
     analysed = analyze(long, _settings(metrics=("bleu", "words")), reference="supervised", seed=3).estimates
     by = {e.metric: e for e in analysed if (e.estimand, e.condition) == ("regime-reference", "clean")}
     one = by["bleu"]
-    assert (one.p_value, one.test) == (1, "permutation (swaps)")
+    assert (one.p_value, one.test) == (1, "permutation (swaps, exact)")
+    assert "exact over 2 swaps of patients, so p is at least 1" in one.note
     assert one.ci_low <= 0 <= one.ci_high
     assert "one patient has a large part of all words in lora, clean (8" in one.note
     assert "trends" not in one.note
     assert "one patient has" not in by["words"].note
-    assert by["words"].test == "permutation"
+    assert by["words"].test == "permutation (exact)"  # nobody differs
     untouched = analyze(written, _settings(metrics=("bleu",)), reference="supervised", seed=3).estimates
     assert not any("one patient has" in e.note for e in untouched)
     conditions = ("clean", "pgd(eps=2/255, steps=5)", "pgd(eps=4/255, steps=5)")
@@ -180,10 +181,11 @@ def test_a_report_that_outweighs_all_others_is_noted_and_misleads_no_test_of_a_d
     assert "so that p-values of trends may be far too small: go by the intervals" in tests["trend"].note
     assert {name: one.test for name, one in tests.items()} == {
         "trend": "permutation",
+        "perturbed-clean": "permutation (swaps)",
         **dict.fromkeys(
-            ("perturbed-clean", "regime-reference", "difference-in-differences", "relative-difference",
-             "trend-difference", "area-difference"),
-            "permutation (swaps)",
+            ("regime-reference", "difference-in-differences", "relative-difference", "trend-difference",
+             "area-difference"),
+            "permutation (swaps, exact)",
         ),
     }  # fmt: skip
 

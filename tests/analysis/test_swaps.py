@@ -70,6 +70,16 @@ def test_p_values_against_enumeration(weights):
         assert found == _enumerated(one, other, weights)
 
 
+def test_few_whose_sides_differ_among_many_against_enumeration():
+    """Swaps of all others change nothing: every swap of these few beside any of the others, of which here are two."""
+    rng = np.random.default_rng(8)
+    one, other = _counts(rng, 7), _counts(rng, 7)
+    other[[1, 4]] = one[[1, 4]]
+    expected = _enumerated(one, other, [1.0])
+    assert _p(one, other, n_draws=32) == expected  # of 2^7 swaps
+    assert _p(one, other, n_draws=31) != expected
+
+
 def test_drawn_p_values_against_exact_ones():
     rng = np.random.default_rng(5)
     one, other = _counts(rng, 12), _counts(rng, 12)

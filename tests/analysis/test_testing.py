@@ -597,6 +597,27 @@ def test_a_test_is_exact_where_the_signs_of_validation_patients_are_all_counted_
         assert hits == pytest.approx(round(hits), abs=1e-6)
 
 
+@pytest.mark.parametrize("adjust", ["holm", "max-t"])
+def test_few_of_many_patients_who_contribute_have_an_exact_test_against_enumeration(adjust):
+    """Two regimes alike but on an image of each of six patients; in a family signs of all 120 are shared."""
+    made = make_predictions(seed=5, n_patients=120, findings=FINDINGS, conditions=CONDITIONS[:2], decimals=6)
+    p = made.probabilities.copy()
+    p[1] = p[0]
+    changed = [np.flatnonzero(made.patients == one)[0] for one in (3, 17, 40, 41, 80, 119)]
+    p[1, 1, changed] = np.random.default_rng(1).random((6, 2))
+    settings = make_settings(resamples=1000, metrics=("brier", "auroc"), adjust=adjust, sensitivity_analyses=False)
+    found = analyze(replace(made, probabilities=p), settings, reference="supervised", seed=1).estimates
+    ps = {e.metric: e for e in found if (e.estimand, e.finding, e.condition) == (DID, "macro", PERTURBED)}
+    error = (p - (made.labels == 1)) ** 2
+    parts = (error[1, 1] - error[1, 0] - error[0, 1] + error[0, 0])[changed].mean(axis=1)
+    brier = ps["brier"]
+    assert brier.p_value == pytest.approx(oracle.sign_flip_exact(parts.tolist()), abs=1e-12)
+    assert brier.test == "permutation (exact)"
+    assert "exact over 64 sign patterns, so p is at least 0.03125" in brier.note
+    assert ps["auroc"].test == "permutation"  # a changed rank changes everyone's placement
+    assert brier.p_adjusted >= brier.p_value
+
+
 def test_the_floor_of_an_exact_test_is_that_of_the_patients_who_contribute():
     """Signs of the others tie: 2 of 2^n patterns are as extreme as can be, n being those with a part other than 0."""
     few = make_predictions(seed=1, n_patients=7, findings=FINDINGS, missing=0.3)
