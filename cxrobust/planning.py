@@ -14,7 +14,7 @@ from rich.table import Table
 
 from cxrobust.analysis.choices import has_tested_differences, widest
 from cxrobust.analysis.contrasts import Contrast, contrasts_of
-from cxrobust.analysis.detectable import comparisons, limits_of_se
+from cxrobust.analysis.detectable import comparisons, goal_of, limits_of_se
 from cxrobust.analysis.families import Families
 from cxrobust.analysis.metrics import metric
 from cxrobust.analysis.power import Goal, Power, Simulated, draws_for, plan, simulate_power
@@ -76,9 +76,13 @@ class Question:
     difference: float | None = None
     """A difference to be detected; when None, only the smallest detectable one is given."""
     margin: float | None = None
-    """The largest difference that does not matter, for non-inferiority and equivalence."""
+    """The largest difference that does not matter, for non-inferiority and equivalence.
+
+    Without it and a difference, each metric is planned for as the study tests it, against the margin of the study.
+    """
     power: float = 0.8
-    alpha: float = 0.05
+    alpha: float | None = None
+    """Level of all comparisons together; when None, 1 − the study's level."""
     comparisons: int | None = None
     """By how many tests the level is divided; when None, as many as the results adjust together."""
     simulations: int = 0
@@ -108,7 +112,7 @@ def power(
     DataError
         When the results are missing or were made from another study file or other predictions.
     """
-    _check(question)
+    _check(question, _alpha(question, study))
     results = read_results(out / RESULTS)
     if results.study_text != study.text:
         raise DataError(f"{out / RESULTS}: it was made from another study file than {study.path}: run cxrobust analyze")
@@ -170,16 +174,17 @@ def select(results: Results, which: Which, *, name: str = RESULTS) -> tuple[Esti
     return left
 
 
-def show(rows: Sequence[Planned], question: Question, *, console: Console | None = None) -> None:
+def show(rows: Sequence[Planned], question: Question, study: Study, *, console: Console | None = None) -> None:
     """Print a table for each goal, and the notes."""
     console = console or Console()
     first = rows[0].estimate
     console.print(f"[bold]{first.estimand}[/bold], {escape(first.finding)}, {escape(first.condition)}", highlight=False)
     for said in _pilots(rows):
         console.print(escape(said), highlight=False)
-    for goal in dict.fromkeys(row.power.goal for row in rows):
+    console.print(_chosen(rows, question, study), highlight=False)
+    for aim in dict.fromkeys((row.power.goal, row.power.size) for row in rows):
         console.print()
-        _show_goal([row for row in rows if row.power.goal == goal], question, console)
+        _show_goal([row for row in rows if (row.power.goal, row.power.size) == aim], question, study, console)
     notes: dict[str, list[str]] = {}
     for row in rows:
         if row.note:
@@ -187,6 +192,28 @@ def show(rows: Sequence[Planned], question: Question, *, console: Console | None
     for note, names in notes.items():
         where = "All" if len(names) == len(rows) else "; ".join(dict.fromkeys(names))
         console.print(f"{escape(where)}: {escape(note)}.", highlight=False)
+
+
+def _chosen(rows: Sequence[Planned], question: Question, study: Study) -> str:
+    """Say whose the level and the goals are: the study's, or those that options ask for."""
+    level = (
+        "Level: the study's"
+        if question.alpha is None
+        else f"Level: as --alpha asks (the study's: {study.analysis.alpha:g})"
+    )
+    sizes = {"--difference": question.difference, "--margin": question.margin}
+    options = " and ".join(name for name, size in sizes.items() if size is not None)
+    if not options:
+        return f"{level}. Goals: those of the study's tests."
+    own: dict[str, list[str]] = {}
+    for row in rows:
+        goal, margin = goal_of(row.estimate, study.analysis)
+        said = goal if margin is None else f"{goal}, margin {margin:g}"
+        metrics = own.setdefault(said, [])
+        metrics += [row.estimate.metric] if row.estimate.metric not in metrics else []
+    tests = "; ".join(f"{goal} ({', '.join(metrics)})" for goal, metrics in own.items() if goal != "difference")
+    beside = f" (the study's: {tests})" if tests else ""
+    return f"{level}. Goals: as {options} ask{'' if ' ' in options else 's'}{beside}."
 
 
 def _pilots(rows: Sequence[Planned]) -> Iterator[str]:
@@ -246,13 +273,15 @@ def _plan(estimate: Estimate, results: Results, study: Study, question: Question
             f"another --estimand: {', '.join(WITH_THE_UNIT_OF_THE_METRIC)}"
         )
     sizes: list[tuple[Goal, float | None]] = []
-    if question.difference is not None or question.margin is None:
+    if question.difference is not None:
         sizes.append(("difference", question.difference))
     if question.margin is not None:
         directed = metric[estimate.metric].better is not None
         sizes += [("non-inferiority", question.margin)] if directed else []
         sizes.append(("equivalence", question.margin))
-    for goal, size in sizes:
+    own = goal_of(estimate, study.analysis)
+    test = estimate.test if estimate.test and own[0] == "difference" else "permutation"
+    for goal, size in sizes or [own]:
         if size is not None and in_its_unit and abs(size) >= widest(estimate.metric):
             option = "--difference" if goal == "difference" else "--margin"
             raise StudyError(
@@ -266,16 +295,20 @@ def _plan(estimate: Estimate, results: Results, study: Study, question: Question
             n_positive_patients=estimate.n_positive_patients,
             goal=goal,
             size=size,
-            alpha=question.alpha,
+            alpha=_alpha(question, study),
             comparisons=question.comparisons or _comparisons(estimate, results, study),
             power=question.power,
-            test=estimate.test or "permutation",
+            test=test,
             n_draws=study.analysis.resamples,
         )
         compared = {estimate.regime, estimate.reference}
         several_runs = any(one["replicates"] > 1 for one in results.regimes if one["name"] in compared)
         notes = (planned.note, estimate.note, *limits_of_se(estimate, several_runs=several_runs))
         yield Planned(estimate=estimate, power=planned, note="; ".join(note for note in notes if note))
+
+
+def _alpha(question: Question, study: Study) -> float:
+    return study.analysis.alpha if question.alpha is None else question.alpha
 
 
 def _comparisons(estimate: Estimate, results: Results, study: Study) -> int:
@@ -348,7 +381,7 @@ def _noted(row: Planned, note: str) -> Planned:
     return replace(row, note="; ".join(part for part in (row.note, note) if part))
 
 
-def _show_goal(rows: Sequence[Planned], question: Question, console: Console) -> None:
+def _show_goal(rows: Sequence[Planned], question: Question, study: Study, console: Console) -> None:
     goal, size = rows[0].power.goal, rows[0].power.size
     aim = {
         "difference": "To detect a difference" + ("" if size is None else f" of {size:g}"),
@@ -358,7 +391,7 @@ def _show_goal(rows: Sequence[Planned], question: Question, console: Console) ->
     divided = {row.power.comparisons for row in rows}
     by = " over each family's tests" if len(divided) > 1 else "" if divided == {1} else f"/{max(divided):,}"
     side = "two-sided" if goal == "difference" else "one-sided"
-    console.print(f"{aim} with power {question.power:g} ({side} α = {question.alpha:g}{by})", highlight=False)
+    console.print(f"{aim} with power {question.power:g} ({side} α = {_alpha(question, study):g}{by})", highlight=False)
     table = Table(box=None, pad_edge=False)
     table.add_column("")
     needs = ("power\nnow", "patients\nneeded", "\nimages", "positive\npatients")
@@ -414,8 +447,8 @@ def _canonical(condition: str) -> str:
         raise StudyError(f"--condition {condition}: {error}") from error
 
 
-def _check(question: Question) -> None:
-    alpha, power, difference, margin = question.alpha, question.power, question.difference, question.margin
+def _check(question: Question, alpha: float) -> None:
+    power, difference, margin = question.power, question.difference, question.margin
     if difference is not None and not (math.isfinite(difference) and difference != 0):
         raise StudyError(f"--difference {difference:g}: give a finite number other than 0")
     if margin is not None and not (math.isfinite(margin) and margin > 0):

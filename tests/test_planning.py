@@ -57,6 +57,7 @@ def test_the_primary_family_is_planned_as_its_formula_says(pilot: Path, capsys: 
     labels = [row.split(",") for row in (pilot.parent / "labels.csv").read_text().splitlines()[1:]]
     n_positive = len({patient for _, patient, label in labels if label == "1"})
     assert lines[1] == f"Pilot: 30 patients ({n_positive} positive), 60 images"
+    assert lines[2] == "Level: the study's. Goals: as --difference asks."
     assert "To detect a difference of 0.1 with power 0.8 (two-sided α = 0.05/5)" in lines
     assert lines[-1] == str(pilot.parent / "out" / "power.csv")
     assert max(map(len, lines[:-1])) <= 80
@@ -104,6 +105,73 @@ def test_a_margin_is_planned_for_both_claims_where_a_metric_has_a_direction(
     assert ("confidence", "equivalence") in claims
     assert ("confidence", "non-inferiority") not in claims
     assert len(claims) == 9
+
+
+@pytest.fixture(scope="module")
+def of_margins(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An analysed study at the level of 0.9, whose AUROC is tested by non-inferiority and whose Brier score by TOST."""
+    folder = tmp_path_factory.mktemp("margins")
+    study = made_elsewhere(folder)
+    tests = '[analysis.auroc]\ntest = "noninferiority"\nmargin = 0.2\n[analysis.brier]\ntest = "tost"\nmargin = 0.1\n'
+    text = study.read_text().replace("resamples = 200\n", "resamples = 200\nlevel = 0.9\n" + tests)
+    study.write_text(text)
+    assert _main(["predict", str(study)]) == 0
+    assert _main(["analyze", str(study)]) == 0
+    return study
+
+
+def test_without_options_the_studys_own_tests_are_planned_at_its_level(
+    of_margins: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `power` of the results plans them; power at the margin is that of a one-sided test, or two, at 0.1/5."""
+    assert _main(["power", str(of_margins)]) == 0
+    said = capsys.readouterr().out
+    assert "Level: the study's. Goals: those of the study's tests.\n" in said
+    assert "To show non-inferiority, margin 0.2, with power 0.8 (one-sided α = 0.1/5)" in said
+    assert "To show equivalence within ±0.1 with power 0.8 (one-sided α = 0.1/5)" in said
+    assert "To detect a difference with power 0.8 (two-sided α = 0.1/5)" in said
+    results, rows = read_results(of_margins.parent / "out" / "results.json"), read_rows(of_margins)
+    told = {one.metric: one for one in results.power}
+    goals = {"auroc": "non-inferiority", "brier": "equivalence"}
+    assert [row["metric"] for row in rows] == list(told)
+    for row in rows:
+        name, se = row["metric"], float(row["se"])
+        one, tail = told[name], 0.1 / 5 / (1 if name in goals else 2)
+        assert row["goal"] == one.goal == goals.get(name, "difference")
+        assert (float(row["alpha"]), float(row["detectable"])) == (one.alpha, one.size)
+        assert int(row["comparisons"]) == one.comparisons == 5
+        wanted = norm.ppf(0.9 if name == "brier" else 0.8) + norm.isf(tail)
+        assert float(row["detectable"]) == pytest.approx(wanted * se, rel=1e-9)
+        assert row["size"] == {"auroc": "0.2", "brier": "0.1"}.get(name, "")
+        if name == "auroc":
+            assert float(row["achieved"]) == pytest.approx(norm.cdf(0.2 / se - norm.isf(tail)), abs=1e-12)
+            assert int(row["patients_needed"]) == math.ceil(30 * (wanted * se / 0.2) ** 2)
+
+
+def test_options_stand_above_the_studys_tests_and_level_and_the_output_says_so(
+    of_margins: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _main(["power", str(of_margins), "--difference", "0.1", "--alpha", "0.05", "--metric", "auroc"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Level: as --alpha asks (the study's: 0.1). Goals: as --difference asks (the study's: non-" in said
+    assert "inferiority, margin 0.2 (auroc))." in said
+    assert "To detect a difference of 0.1 with power 0.8 (two-sided α = 0.05/5)" in said
+    (row,) = read_rows(of_margins)
+    assert float(row["detectable"]) == pytest.approx((norm.isf(0.005) + norm.isf(0.2)) * float(row["se"]), rel=1e-9)
+    assert _main(["power", str(of_margins), "--margin", "0.15", "--metric", "brier"]) == 0
+    assert {(row["goal"], row["size"]) for row in read_rows(of_margins)} == {
+        ("non-inferiority", "0.15"), ("equivalence", "0.15")
+    }  # fmt: skip
+    assert "Goals: as --margin asks (the study's: equivalence, margin 0.1 (brier))." in " ".join(
+        capsys.readouterr().out.split()
+    )
+    assert _main(["power", str(of_margins), "--estimand", "regime-reference", "--condition", "clean"]) == 0
+    assert [row["goal"] for row in read_rows(of_margins)].count("difference") == 3
+
+
+def test_what_no_margin_is_held_against_is_planned_as_a_difference(of_margins: Path) -> None:
+    assert _main(["power", str(of_margins), "--estimand", "relative-difference", "--metric", "auroc"]) == 0
+    assert [(row["goal"], row["size"]) for row in read_rows(of_margins)] == [("difference", "")]
 
 
 def test_simulation_checks_the_formula_and_repeats(pilot: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -262,11 +330,11 @@ def test_metrics_that_hold_other_findings_have_their_own_patients(capsys: pytest
     row = planned(INVENTED, macro_of(INVENTED))
     one = row.estimate
     rows = [row, replace(row, estimate=replace(one, metric="brier", n_patients=9, n_positive_patients=2, n_images=17))]
-    planning.show(rows, Question())
+    planning.show(rows, Question(), study_of("supervised"))
     said = capsys.readouterr().out.splitlines()
     pilot = f"{one.n_patients:,} patients ({one.n_positive_patients:,} positive), {one.n_images:,} images"
     assert said[1:3] == [f"Pilot of auroc: {pilot}", "Pilot of brier: 9 patients (2 positive), 17 images"]
-    planning.show(rows[:1], Question())
+    planning.show(rows[:1], Question(), study_of("supervised"))
     assert f"Pilot: {pilot}" in capsys.readouterr().out
 
 
@@ -428,7 +496,7 @@ def test_standard_errors_that_are_not_of_patients_alone_are_noted() -> None:
 def test_what_is_not_estimable_has_a_row_without_numbers(capsys: pytest.CaptureFixture[str]) -> None:
     one = replace(macro_of(INVENTED), se=None, note="not estimable: one class only", regime="lora [r=8]")
     rows = [planned(INVENTED, one)]
-    planning.show(rows, Question())
+    planning.show(rows, Question(), study_of("supervised"))
     said = " ".join(capsys.readouterr().out.split())
     assert "lora [r=8] –" in said
     assert "All: no plan: the pilot's standard error is 0 or not estimable; not estimable: one class only." in said

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from cxrobust.analysis.families import Families
 from cxrobust.analysis.power import Goal, plan
+from cxrobust.analysis.testing import WITH_THE_UNIT_OF_THE_METRIC
 from cxrobust.results import Detectable, Estimate
 from cxrobust.study.analysis import AnalysisSection
 
@@ -40,8 +41,8 @@ def smallest_detectable(
             n_patients=one.n_patients,
             n_images=one.n_images,
             n_positive_patients=one.n_positive_patients,
-            goal=GOALS.get(settings.of(one.metric).test or "", "difference"),
-            alpha=1 - settings.level,
+            goal=goal_of(one, settings)[0],
+            alpha=settings.alpha,
             comparisons=comparisons(one, sizes, families),
             power=POWER,
             test=one.test,
@@ -63,6 +64,14 @@ def smallest_detectable(
             )
         )
     return tuple(found)
+
+
+def goal_of(estimate: Estimate, settings: AnalysisSection) -> tuple[Goal, float | None]:
+    """Return what the study's test of an estimate is to show, and the margin where it is held against one."""
+    chosen = settings.of(estimate.metric)
+    if chosen.test not in GOALS or estimate.estimand not in WITH_THE_UNIT_OF_THE_METRIC:
+        return "difference", None
+    return GOALS[chosen.test], chosen.margin
 
 
 def comparisons(estimate: Estimate, sizes: Mapping[str | None, int], families: Families) -> int:

@@ -247,11 +247,13 @@ def power(
     out: Out = None,
     difference: Annotated[
         float | None,
-        typer.Option("--difference", help="Difference to detect; without it, the smallest detectable one is said."),
+        typer.Option("--difference", help="Difference to detect; else each metric is planned for as it is tested."),
     ] = None,
     margin: Annotated[
         float | None,
-        typer.Option("--margin", help="Largest difference that does not matter, to show no more than that."),
+        typer.Option(
+            "--margin", help="Largest difference that does not matter, to show no more than that; else the study's."
+        ),
     ] = None,
     estimand: Annotated[str | None, typer.Option("--estimand", help="Else as in the primary comparison.")] = None,
     finding: Annotated[str, typer.Option("--finding", help="A finding, macro, micro or report.")] = "macro",
@@ -259,7 +261,10 @@ def power(
     metric: Annotated[str | None, typer.Option("--metric", help="One metric, else each.")] = None,
     regime: Annotated[str | None, typer.Option("--regime", help="One regime, else each.")] = None,
     wanted: Annotated[float, typer.Option("--power", help="Wanted probability that the test rejects.")] = 0.8,
-    alpha: Annotated[float, typer.Option("--alpha", help="Level of all comparisons together.")] = 0.05,
+    alpha: Annotated[
+        float | None,
+        typer.Option("--alpha", help="Level of all comparisons together; else 1 − the study's level."),
+    ] = None,
     comparisons: Annotated[
         int | None,
         typer.Option(
@@ -288,7 +293,7 @@ def power(
     which = planning.Which(estimand=estimand, finding=finding, condition=condition, metric=metric, regime=regime)
     with reporting() as report:
         rows = planning.power(read, folder, which=which, question=question, report=report)
-    planning.show(rows, question)
+    planning.show(rows, question, read)
     say_written(folder / planning.POWER)
 
 

@@ -173,6 +173,11 @@ class AnalysisSection(AnalysisKeys):
     per_metric: dict[str, MetricSection] = Field(default_factory=dict)
     """Tables such as [analysis.auroc], by metric."""
 
+    @property
+    def alpha(self) -> float:
+        """1 − level, in (0, 0.5): below it, a p-value counts as shown."""
+        return round(1 - self.level, 10)
+
     def of(self, name: str) -> MetricSection:
         """Return what holds for one metric."""
         own = self.per_metric.get(name, MetricSection())
