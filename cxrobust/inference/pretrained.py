@@ -11,15 +11,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from cxrobust.errors import DataError, require, some
+from cxrobust.errors import DataError, counted, require, some
 from cxrobust.files import LEFTOVER
 from cxrobust.inference.checkpoints import ADAPTER_FILES, adapter_files, model_files, one_line, weight_files
 from cxrobust.inference.preprocessing import INTERPOLATIONS, Preprocessing
 from cxrobust.inference.repositories import own_code
+from cxrobust.inference.surplus import Surplus, find_surplus
 
 CLASSIFIER = "AutoModelForImageClassification"
+ENCODER = "AutoModel"
 GENERATING = ("AutoModelForImageTextToText", "AutoModelForCausalLM", "AutoModel")
 """Classes that load networks which write of an image, the fittest first."""
+_WRAPPED, _WHOLE = "module.", "get a whole checkpoint, or correct model"
 _UNFILLED = {CLASSIFIER: "fine-tune a head for these outputs and save it, or correct outputs"}
 
 
@@ -72,6 +75,9 @@ def load_network(
 ) -> nn.Module:
     """Load a network, float32 on the CPU, in eval mode; every weight that it uses comes from the files.
 
+    A classifier has a place for each weight of its files, and an encoder for each that is not of a head or another
+    part of its own; what the network's class ignores, and what no prediction needs, is not counted.
+
     Parameters
     ----------
     auto
@@ -82,8 +88,8 @@ def load_network(
     Raises
     ------
     DataError
-        When a file is truncated, a weight is missing or has another shape, the adapter does not fit, or the folder
-        holds another one.
+        When a file is truncated, a weight is missing, has another shape or is too many, the adapter does not fit, or
+        the folder holds another one.
     """
     transformers = require("transformers", group="inference")
     files = weight_files(folder)
@@ -107,17 +113,32 @@ def load_network(
         ) from error
     unfilled = sorted({*info["missing_keys"], *(mismatch[0] for mismatch in info["mismatched_keys"])})
     unfilled = [key for key in unfilled if not set(unused) & set(key.split("."))]
+    kind, surplus = type(network).__name__, find_surplus(info["unexpected_keys"], network, _surplus_of(auto, adapter))
     network = network.float()
     if adapter is not None:
         network = _with_adapter(network, adapter, unfilled=unfilled)
     elif unfilled:
+        is_wrapped = any(key.startswith(_WRAPPED) for key in info["unexpected_keys"])
+        mend = "save the network that DataParallel wraps, its .module" if is_wrapped else _UNFILLED.get(auto, _WHOLE)
         raise DataError(
-            f"{files[0]}: {len(unfilled)} weights of the network are missing or of another shape ({some(unfilled)}): "
-            f"{_UNFILLED.get(auto, 'get a whole checkpoint, or correct model')}"
+            f"{files[0]}: {counted(len(unfilled), 'weight')} missing or of another shape ({some(unfilled)}): {mend}"
+        )
+    if surplus:
+        raise DataError(
+            f"{files[0]}: {counted(len(surplus), 'weight')} without a place in {kind} as config.json "
+            f"describes it ({some(surplus)}): correct config.json, or, if no prediction needs them, load the model with "
+            "transformers and save it with save_pretrained, which leaves them out"
         )
     network.eval()
     loaded: nn.Module = network
     return loaded
+
+
+def _surplus_of(auto: str, adapter: Path | None) -> Surplus:
+    """Return which weights of a checkpoint are too many; a model whose head an adapter brings is an encoder."""
+    if auto == CLASSIFIER and adapter is None:
+        return "any"
+    return "inside" if auto in {CLASSIFIER, ENCODER} else "repeated"
 
 
 def save_network(network: Any, folder: Path, *, preprocessing: Preprocessing) -> None:
@@ -174,7 +195,7 @@ def _check_safetensors(file: Path) -> None:
 
 
 def _with_adapter(network: nn.Module, adapter: Path, *, unfilled: list[str]) -> nn.Module:
-    """Put a PEFT adapter on a network; `unfilled` are the weights that only the adapter can bring."""
+    """Put a PEFT adapter on a network, all of it; `unfilled` are the weights that only the adapter can bring."""
     peft = require("peft", group="inference")
     settings, weights = adapter_files(adapter)
     _check_safetensors(weights)
@@ -182,15 +203,33 @@ def _with_adapter(network: nn.Module, adapter: Path, *, unfilled: list[str]) -> 
         with quiet(), warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
             warnings.filterwarnings("error", message=".*missing adapter keys.*")
             adapted: nn.Module = peft.PeftModel.from_pretrained(network, str(adapter), is_trainable=False)
+            unused = _unused_of_adapter(adapted, adapter)
     except Exception as error:  # peft raises errors of many types, and only warns where weights are missing
         raise DataError(
             f"{weights}: the adapter does not fit the model ({one_line(error)}): give the model it was trained on"
         ) from error
+    if unused:
+        raise DataError(
+            f"{weights}: {counted(len(unused), 'weight')} of the adapter without a place in the model "
+            f"({some(unused)}): give the model it was trained on"
+        )
     brought = json.loads(settings.read_text(encoding="utf-8")).get("modules_to_save") or ()
     left = [key for key in unfilled if not any(part in brought for part in key.split("."))]
     if left:
         raise DataError(f"{weights}: neither model nor adapter brings {some(left)}: save the head with the adapter")
     return adapted
+
+
+def _unused_of_adapter(adapted: Any, folder: Path) -> list[str]:
+    """Return the weights of an adapter that its network has no place for, by putting them there once more.
+
+    PEFT tells of them when it puts them there, but not when it loads. Those of learned prompts lie outside the network.
+    """
+    if adapted.active_peft_config.is_prompt_learning:
+        return []
+    peft = require("peft", group="inference")
+    weights = peft.load_peft_weights(str(folder), device="cpu")
+    return sorted(peft.set_peft_model_state_dict(adapted, weights).unexpected_keys)
 
 
 def without_wrapper(network: Any) -> Any:
