@@ -126,8 +126,8 @@ def load_network(
     if surplus:
         raise DataError(
             f"{files[0]}: {counted(len(surplus), 'weight')} without a place in {kind} as config.json "
-            f"describes it ({some(surplus)}): correct config.json, or, if no prediction needs them, load the model with "
-            "transformers and save it with save_pretrained, which leaves them out"
+            f"describes it ({some(surplus)}): correct config.json, or, if no prediction needs them, load the model "
+            "with transformers and save it with save_pretrained, which leaves them out"
         )
     network.eval()
     loaded: nn.Module = network

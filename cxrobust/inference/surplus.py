@@ -1,4 +1,4 @@
-"""Weights of a checkpoint that its network does not have: those that nothing misses, and those that tell of a mix-up."""
+"""Weights of a checkpoint that its network does not have: needless ones, and those that tell of a mix-up."""
 
 import re
 from collections.abc import Iterable
