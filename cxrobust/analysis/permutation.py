@@ -71,10 +71,9 @@ def n_exact_signs(contributions: NDArray[np.float64], *, n_draws: int, sums: Sum
     array([ 3, -1])
     """
     hypotheses = _single(contributions) if sums is None else sums
-    largest = np.abs(contributions).max(axis=0)
+    columns, largest = np.ascontiguousarray(contributions.T), np.abs(contributions).max(axis=0)
     bound = np.array([ROUNDING * sum(abs(w) * largest[column] for column, w in one) for one in hypotheses])
-    n = _n_beyond(contributions, *_flat(hypotheses), bound, min(n_draws.bit_length() - 1, MOST_SIGNS))
-    return np.asarray(n)
+    return np.asarray(_n_beyond(columns, *_flat(hypotheses), bound, min(n_draws.bit_length() - 1, MOST_SIGNS)))
 
 
 def _single(contributions: NDArray[np.float64]) -> Sums:
@@ -90,14 +89,14 @@ def _flat(hypotheses: Sums) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray
 
 
 @numba.njit(cache=True, nogil=True)
-def _n_beyond(contributions: Any, first: Any, column: Any, weight: Any, bound: Any, most: Any) -> Any:
+def _n_beyond(columns: Any, first: Any, column: Any, weight: Any, bound: Any, most: Any) -> Any:
     """Count the patients whose part of each hypothesis is beyond its bound; −1 where these are more than `most`."""
     found = np.zeros(len(bound), np.int64)
     for i in range(len(bound)):
-        for patient in range(len(contributions)):
+        for patient in range(columns.shape[1]):
             part = 0.0
             for term in range(first[i], first[i + 1]):
-                part += weight[term] * contributions[patient, column[term]]
+                part += weight[term] * columns[column[term], patient]
             found[i] += abs(part) > bound[i]
             if found[i] > most:
                 found[i] = -1
