@@ -27,7 +27,7 @@ from cxrobust.study.analysis import AnalysisSection
 UNTESTED = ("value", "area", "relative", "half-margin")
 """Estimands of which 0 is no hypothesis."""
 WITH_THE_UNIT_OF_THE_METRIC = ("perturbed-clean", "regime-reference", "difference-in-differences", "area-difference")
-"""Estimands that a margin, which is in the metric's unit, can be held against."""
+"""Estimands that a margin, which is in the metric's unit, can be held against; not their gaps between subgroups."""
 COCHRAN = "cochran-q"
 """Cochran's Q of all regimes, beside which pairs of regimes are tested by McNemar's exact test."""
 OF_OUTCOMES: dict[str, tuple[Estimand, ...]] = {
@@ -272,10 +272,12 @@ def is_linearised(values: Values, contrast: Contrast, k: int) -> bool:
 def named_test(
     asked: str, metric: Metric, values: Values, contrast: Contrast, k: int, margin: float | None
 ) -> Tested | None:
-    """Return the outcome of the test asked for, or None where it does not fit."""
+    """Return the outcome of the test asked for, or None where it does not fit, as between subgroups none does."""
+    if contrast.across:
+        return None
     is_average = _is_average(values, contrast, k)
     of_auroc = asked in {"delong", "delong-clustered"}
-    if asked in {"tost", "noninferiority"} or (is_average and of_auroc and not contrast.across):
+    if asked in {"tost", "noninferiority"} or (is_average and of_auroc):
         if asked in {"tost", "noninferiority"} and contrast.estimand not in WITH_THE_UNIT_OF_THE_METRIC:
             return None
         value = float(contrast.of(values.value)[k])
@@ -283,7 +285,7 @@ def named_test(
         influences = contrast.influences(values)[k]
         se, df = float(linearised_se(influences)), float(degrees_of_freedom(influences))
         return _of_estimate(asked, metric, value, se, margin, note=few if se > 0 else "", df=df)
-    if is_average or contrast.across:
+    if is_average:
         return None
     if of_auroc:
         return _kept(asked, contrast_test(*_aurocs(values, contrast, k, clustered=asked == "delong-clustered")))

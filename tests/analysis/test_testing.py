@@ -500,6 +500,43 @@ def is_right(y, p):
     return ((p >= 0.5) == (y == 1)).astype(float)
 
 
+@pytest.mark.parametrize("name", ["tost", "noninferiority"])
+def test_no_margin_is_held_against_gaps_between_subgroups(name):
+    """One image each of 120 patients: signs of a gap reject about as Welch's t-test of two groups does."""
+    made = make_predictions(
+        seed=4, n_patients=120, most_images=1, findings=("Mass",), members=[("supervised", 0), ("lora", 0)]
+    )
+    sex = np.random.default_rng(3).choice(["F", "M"], 120, p=[0.6, 0.4])
+    made = replace(made, metadata=pd.DataFrame({"sex": sex}))
+    settings = make_settings(resamples=2000, metrics=("brier",), subgroups=(Subgroups(column="sex"),))
+    against = settings.model_copy(update={"per_metric": {"brier": MetricSection(test=name, margin=0.05)}})
+    found, flipped = (
+        {key_of(e): e for e in analyze(made, one, reference="supervised", seed=1).estimates}
+        for one in (against, settings)
+    )
+    brier = (made.probabilities[..., 0] - made.labels[:, 0]) ** 2
+    scores = {
+        "value": brier[1, 1],
+        "perturbed-clean": brier[1, 1] - brier[1, 0],
+        "regime-reference": brier[1, 1] - brier[0, 1],
+        DID: brier[1, 1] - brier[1, 0] - brier[0, 1] + brier[0, 0],
+    }
+    seen = set()
+    for key, e in found.items():
+        if e.subgroup != "sex: M − F":
+            continue
+        assert (e.test, e.margin, e.p_value) == ("permutation", None, flipped[key].p_value)
+        assert "margin" not in e.note
+        if (e.regime, e.condition) == ("lora", PERTURBED):
+            men, women = (scores[e.estimand][sex == one] for one in ("M", "F"))
+            assert e.estimate == pytest.approx(men.mean() - women.mean(), abs=1e-12)
+            assert e.p_value == pytest.approx(stats.ttest_ind(men, women, equal_var=False).pvalue, abs=0.04)
+            seen.add(e.estimand)
+    assert seen == set(scores)
+    of_groups = {e.test for e in found.values() if e.subgroup.startswith("sex=") and e.estimand == DID}
+    assert of_groups == {name}
+
+
 @pytest.mark.parametrize(("of_metric", "score", "gain"), [("brier", squared_error, -1), ("accuracy", is_right, 1)])
 @pytest.mark.parametrize("name", ["tost", "noninferiority"])
 def test_tests_against_a_margin_against_a_closed_form(predictions, name, of_metric, score, gain):
