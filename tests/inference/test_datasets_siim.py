@@ -49,13 +49,27 @@ def test_images_lie_in_folders_of_studies_and_series(tmp_path):
 
 def test_a_blank_outline_and_a_missing_column_are_named(tmp_path):
     (tmp_path / "train-rle.csv").write_text("ImageId, EncodedPixels\na,-1\nb, \n")
-    with pytest.raises(DataError, match=r"rle\.csv:3: EncodedPixels is blank, expected an outline or -1"):
+    with pytest.raises(DataError, match=r"rle\.csv:3: EncodedPixels is blank, expected an outline, .* or -1"):
         siim(tmp_path).table(with_images=False)
     (tmp_path / "train-rle.csv").write_text("ImageId, EncodedPixels\na,-1\n ,1 2\n")
     with pytest.raises(DataError, match=r"rle\.csv:3: ImageId is blank"):
         siim(tmp_path).table(with_images=False)
     (tmp_path / "train-rle.csv").write_text("ImageId,Pixels\na,-1\n")
     with pytest.raises(DataError, match="lacks the column 'EncodedPixels'"):
+        siim(tmp_path).table(with_images=False)
+
+
+@pytest.mark.parametrize("written", ["-1", "-1.0", "  -1 "])
+def test_no_outline_may_be_written_as_a_number_of_either_kind(written, tmp_path):
+    (tmp_path / "train-rle.csv").write_text(f"ImageId, EncodedPixels\na,{written}\nb, 1 2  3 4 \n")
+    assert siim(tmp_path).table(with_images=False).labels[:, 0].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("written", ["none", "nan", "0", "-2", "1 2 3", "1 -2", "1.5 2", "1;2", "-1 -1"])
+def test_what_is_no_outline_is_refused_with_its_line(written, tmp_path):
+    (tmp_path / "train-rle.csv").write_text(f"ImageId, EncodedPixels\na,-1\nb,1 2\nc,{written}\n")
+    words = rf"rle\.csv:4: EncodedPixels is '{written}', expected an outline, .* or -1, which means none: correct it"
+    with pytest.raises(DataError, match=words):
         siim(tmp_path).table(with_images=False)
 
 

@@ -20,7 +20,9 @@ from cxrobust.texts import Texts
 FINDINGS = ("Pneumothorax",)
 LABEL_FILES = ("stage_2_train.csv", "train-rle.csv")
 ID, MASK = "ImageId", "EncodedPixels"
-NO_MASK = "-1"
+NO_MASK = ("-1", "-1.0")
+OUTLINE = r"\d+\s+\d+(?:\s+\d+\s+\d+)*"
+"""Runs of pixels, each a start and a length."""
 CITATION = (
     "Zawacki A, Wu C, Shih G, et al. SIIM-ACR Pneumothorax Segmentation. Kaggle 2019. "
     "https://www.kaggle.com/competitions/siim-acr-pneumothorax-segmentation."
@@ -93,18 +95,21 @@ def _by_image(outlines: pd.DataFrame, path: Path) -> pd.DataFrame:
         raise DataError(f"{path}: the label file of the challenge lacks the column {MASK!r}: get the file again")
     check_filled(outlines, [ID], path)
     mask = outlines[MASK].str.strip()
-    blank = mask == ""
-    if blank.any():
-        row = blank.index[blank][0]
+    has_outline = mask.str.fullmatch(OUTLINE)
+    wrong = ~has_outline & ~mask.isin(NO_MASK)
+    if wrong.any():
+        row = wrong.index[wrong][0]
+        found = repr(mask[row][:60]) if mask[row] else "blank"
         raise DataError(
-            f"{path}:{line(path, row)}: {MASK} is blank, expected an outline or {NO_MASK}: get the file again"
+            f"{path}:{line(path, row)}: {MASK} is {found}, expected an outline, which is pairs of whole numbers, or -1, "
+            "which means none: correct it, or get the file again"
         )
-    images = (mask != NO_MASK).groupby(outlines[ID], sort=False)
+    images = has_outline.groupby(outlines[ID], sort=False)
     differs = images.transform("nunique") > 1
     if differs.any():
         row = differs.index[differs][0]
         raise DataError(
-            f"{path}:{line(path, row)}: image {outlines[ID][row]!r} has rows with an outline and with {NO_MASK}, which "
-            "means none: get the file again"
+            f"{path}:{line(path, row)}: image {outlines[ID][row]!r} has rows with an outline and with -1, which means "
+            "none: get the file again"
         )
     return images.sum().rename("n_outlines").reset_index()
