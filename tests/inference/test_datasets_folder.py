@@ -185,6 +185,16 @@ def test_ids_with_endings_and_folders_find_their_files(tmp_path):
     assert folder_of(tmp_path, text).table().images.pixels(2).shape == (20, 18)
 
 
+@pytest.mark.parametrize("header", ["image_id,patient_id,Edema", "image_id,patient_id,Edema,path"])
+def test_blanks_around_ids_and_paths_are_none_of_a_file(header, tmp_path):
+    write_images(tmp_path / "images", ["a.png", "s/b.png"])
+    rows = [" a , 1 ,1, a.png ", "\ts/b, 2,0 ,s/b.png"]
+    text = "\n".join([header, *(",".join(row.split(",")[: header.count(",") + 1]) for row in rows)]) + "\n"
+    table = folder_of(tmp_path, text).table()
+    assert (table.ids, table.patients) == (("a", "s/b"), ("1", "2"))
+    assert [table.images.file(row).name for row in range(2)] == ["a.png", "b.png"]
+
+
 def test_every_image_its_own_patient(tmp_path):
     text = "image_id,Edema\na,1\nb,0\n"
     assert folder_of(tmp_path, text, patient="image_id").table(with_images=False).patients == ("a", "b")

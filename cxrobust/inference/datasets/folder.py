@@ -144,9 +144,9 @@ class ImageFolder(Dataset):
         mend = "put them there, or correct root in [data]"
         if column in frame.columns:
             check_filled(frame, (column,), self.labels)
-            files = (self.root / name for name in Texts(frame[column]))
+            files = (self.root / name for name in Texts(frame[column].str.strip()))
             return file_images(files, mend=f"{mend} or the paths in {self.labels.name}")
-        return file_images(with_endings(self.root, Texts(frame[self.id])), mend=f"{mend} ({LOOKED_FOR})")
+        return file_images(with_endings(self.root, Texts(frame[self.id].str.strip())), mend=f"{mend} ({LOOKED_FOR})")
 
 
 def _holds_labels(values: "pd.Series[str]") -> bool:
