@@ -40,6 +40,7 @@ _CODE = tuple(
         "compiling",
         "precision",
         "randomness",
+        "gradients",
         "views",
         "graph",
         "pretrained",

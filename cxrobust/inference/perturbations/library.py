@@ -7,6 +7,7 @@ and (n, 2) = [0, z_j] for finding j alone. A missing label is -100, which torch'
 
 import warnings
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
@@ -33,6 +34,8 @@ class OfTorchattacks(Attack):
     """Whether its code assumes colour: it gets the grey image three times, and the model the mean."""
     seeds_itself: ClassVar[bool] = False
     """Whether its code sets the seed of torch's generators, by default to one number for all images and studies."""
+    clamps_what_it_differentiates: ClassVar[bool] = False
+    """Whether its code clamps pixels on the way to the model: gradients then pass the clamp as if it were not there."""
     in_single_precision: ClassVar[bool] = False
     """Whether its code needs scores of the images' type."""
     does: ClassVar[str] = ""
@@ -42,16 +45,18 @@ class OfTorchattacks(Attack):
         self, view: "torch.nn.Module", images: "torch.Tensor", labels: "torch.Tensor", seeds: tuple[int, ...]
     ) -> "torch.Tensor":
         """Return what the loop finds."""
+        from cxrobust.inference.gradients import straight_through_clamps
         from cxrobust.inference.views import InSinglePrecision, OfThreeChannels
 
         torchattacks = require("torchattacks", group="inference")
         seen = InSinglePrecision(view) if self.in_single_precision else view
         seen = OfThreeChannels(seen) if self.on_three_channels else seen
-        made = getattr(torchattacks, self.loop)(seen, **self.arguments())
-        if self.seeds_itself:
-            (made.seed,) = seeds
-        with warnings.catch_warnings():
+        passing = straight_through_clamps if self.clamps_what_it_differentiates else nullcontext
+        with passing(seen) as differentiated, warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of the way it calls NumPy
+            made = getattr(torchattacks, self.loop)(differentiated, **self.arguments())
+            if self.seeds_itself:
+                (made.seed,) = seeds
             if self.starts == 1:
                 return self._once(made, images, labels)
 

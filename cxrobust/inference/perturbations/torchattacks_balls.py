@@ -319,6 +319,7 @@ class _Smoothed(OfTorchattacks):
     named: ClassVar[Mapping[str, str]] = {**Stepped.named, "deviation": "noise_sd", "samples": "noise_batch_size"}
     needs_one: ClassVar[bool] = True
     image_by_image: ClassVar[bool] = True
+    clamps_what_it_differentiates: ClassVar[bool] = True
     does: ClassVar[str] = "PGD on the model smoothed by Gaussian noise"
 
     deviation: float = Field(default=0.1, gt=0)
