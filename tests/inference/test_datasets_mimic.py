@@ -256,12 +256,43 @@ def change(path, edit):
             lambda lines: [*lines[:-1], lines[-1][:-3]],
             r"chexpert\.csv\.gz:\d+: the row has 1[0-9] values and the header 16 columns",
         ),
+        (
+            "metadata",
+            lambda lines: [line.replace("e084de3b,10000032", "e084de3b,10000033") for line in lines],
+            r"metadata\.csv\.gz:9: subject_id is '10000033' for the dicom_id 'e084de3b', and '10000032' on line 5 of "
+            r"mimic-cxr-2\.0\.0-split\.csv\.gz: use files of one version",
+        ),
+        (
+            "metadata",
+            lambda lines: [line.replace("11000935,56164612", "11000935,56164613") for line in lines],
+            r"metadata\.csv\.gz:4: study_id is '56164613' for the dicom_id '4a629419', and '56164612' on line 10 of",
+        ),
+        (
+            "chexpert",
+            lambda lines: [line.replace("11000935,51178377", "19999987,51178377") for line in lines],
+            r"chexpert\.csv\.gz:6: subject_id is '19999987' for the study_id '51178377', and '11000935' on line 8 of",
+        ),
+        (
+            "split",
+            lambda lines: [line.replace("174413ec,50414267,10000032", "174413ec,50414267,1") for line in lines],
+            r"split\.csv\.gz:2: subject_id is '10000032' for the study_id '50414267', and '1' on line 3 of",
+        ),
     ],
 )
 def test_files_that_do_not_fit_one_another(part, edit, words, root):
     change(root / f"mimic-cxr-2.0.0-{part}.csv.gz", edit)
     with pytest.raises(DataError, match=words):
         mimic(root).table(with_images=False)
+
+
+def test_a_subject_that_another_file_leaves_blank_contradicts_nothing(root):
+    expected = mimic(root).table(with_images=False)
+    for part in ("metadata", "chexpert"):
+        change(root / f"mimic-cxr-2.0.0-{part}.csv.gz", lambda lines: [line.replace("10000032", "") for line in lines])
+    table = mimic(root).table(with_images=False)
+    assert table.patients == expected.patients
+    np.testing.assert_array_equal(table.labels, expected.labels)
+    assert table.metadata.equals(expected.metadata)
 
 
 def test_rows_of_no_official_split_are_counted(root):

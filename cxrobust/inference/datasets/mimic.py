@@ -16,7 +16,7 @@ from cxrobust.inference.images import FileImages, file_images
 from cxrobust.inference.references import chosen_sections
 from cxrobust.inference.report_files import has_report, read_report
 from cxrobust.inference.rows import Rows, Views, check_filled, check_once
-from cxrobust.inference.tables import check_columns, read_table
+from cxrobust.inference.tables import check_columns, line, read_table
 from cxrobust.predictions.pooling import Pool
 from cxrobust.study.sections import DataPath
 from cxrobust.texts import Texts
@@ -93,6 +93,7 @@ class MimicCxrJpg(Dataset):
         paths = [_newest(self.root, one) for one in ("split", "metadata", part)]
         rows_of_split = _images_of_split(paths[0], paths[1], self.split)
         labels = _labels_by_study(paths[2], findings)
+        _check_alike(rows_of_split.frame, labels.reset_index().set_index("row"), by=STUDY, paths=(paths[0], paths[2]))
         chosen = self._choose(rows_of_split, set(labels.index))
         kept = chosen.frame
         rows = labels.loc[list(kept[STUDY])].set_index("row")
@@ -173,7 +174,6 @@ def _images_of_split(split: Path, metadata: Path, name: str) -> Rows:
     check_filled(images, (IMAGE, STUDY, PATIENT), split)
     check_once(images[IMAGE], split)
     about = read_table(metadata, needs=[IMAGE, VIEW], what="the metadata of MIMIC-CXR")
-    about = about.drop(columns=[column for column in (STUDY, PATIENT, "split") if column in about.columns])
     if about[IMAGE].duplicated().any():
         twice = about[IMAGE][about[IMAGE].duplicated()]
         raise DataError(f"{metadata}: image {twice.iloc[0]!r} stands twice: get the file again")
@@ -183,7 +183,34 @@ def _images_of_split(split: Path, metadata: Path, name: str) -> Rows:
             f"{metadata}: {counted(len(absent), 'image')} of {split.name} without a row ({some(absent)}): "
             f"use files of one version"
         )
-    return replace(rows, frame=images.merge(about, on=IMAGE, how="left"))
+    _check_alike(images, images, by=STUDY, paths=(split, split))
+    _check_alike(images, about, by=IMAGE, paths=(split, metadata))
+    about = about.drop(columns=[column for column in (STUDY, PATIENT, "split") if column in about.columns])
+    return replace(rows, frame=images.join(about.set_index(IMAGE), on=IMAGE))
+
+
+def _check_alike(images: pd.DataFrame, told: pd.DataFrame, *, by: str, paths: tuple[Path, Path]) -> None:
+    """Refuse another study or subject of an image or study in a table than in that of the images.
+
+    `by` is the column that both are joined by, and `paths` are their files; the indices number the files' rows.
+
+    Raises
+    ------
+    DataError
+        Naming the first, with both files, lines and values.
+    """
+    first = told.drop_duplicates(by)
+    places = images[by].map(pd.Series(first.index, index=first[by])).dropna()
+    for column in (one for one in (STUDY, PATIENT) if one != by and one in told):
+        said, other = images[column][places.index].str.strip(), told[column][places].str.strip()
+        wrong = (said.to_numpy() != other.to_numpy()) & (other != "").to_numpy()
+        if wrong.any():
+            row, place = places.index[wrong][0], places[wrong].iloc[0]
+            raise DataError(
+                f"{paths[1]}:{line(paths[1], int(place))}: {column} is {told[column][place]!r} for the {by} "
+                f"{images[by][row]!r}, and {images[column][row]!r} on line {line(paths[0], row)} of {paths[0].name}: "
+                "use files of one version"
+            )
 
 
 def _labels_by_study(path: Path, findings: tuple[str, ...]) -> pd.DataFrame:

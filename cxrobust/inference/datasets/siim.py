@@ -101,8 +101,8 @@ def _by_image(outlines: pd.DataFrame, path: Path) -> pd.DataFrame:
         row = wrong.index[wrong][0]
         found = repr(mask[row][:60]) if mask[row] else "blank"
         raise DataError(
-            f"{path}:{line(path, row)}: {MASK} is {found}, expected an outline, which is pairs of whole numbers, or -1, "
-            "which means none: correct it, or get the file again"
+            f"{path}:{line(path, row)}: {MASK} is {found}, expected an outline, which is pairs of whole numbers, or "
+            "-1, which means none: correct it, or get the file again"
         )
     images = has_outline.groupby(outlines[ID], sort=False)
     differs = images.transform("nunique") > 1
