@@ -16,7 +16,7 @@ from cxrobust.analysis.notes import (
     notes_on_counts,
     notes_on_decisions,
     notes_on_interval,
-    notes_on_margin,
+    notes_on_level,
     notes_on_spread,
     notes_on_worst,
     why_not,
@@ -78,7 +78,7 @@ def estimate(
                 *([outcome.note] if outcome.note else []),
                 *(note_on_runs(outcome, point.interval, point.method) if values.has_runs(contrast) else []),
                 *note_on_images(outcome, point.interval, point.method, counts),
-                *notes_on_margin(outcome, is_of_few=on_counts[place].is_of_few),
+                *notes_on_level(name, outcome, on_counts[place], counts.name),
                 *notes_on_decisions(metric, contrast, deciding),
                 *unread.notes(cells_of(metric, contrast, sample), place),
             ]

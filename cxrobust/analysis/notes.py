@@ -11,10 +11,10 @@ from cxrobust.analysis.intervals import ROUNDING, Interval, wilson_ends
 from cxrobust.analysis.metrics import Metric
 from cxrobust.analysis.operating_points import ONE_CLASS
 from cxrobust.analysis.points import Point, patients_of_share
-from cxrobust.analysis.testing import Tested, by_definition
+from cxrobust.analysis.testing import FLIPS, Tested, by_definition
 from cxrobust.analysis.values import Values
 from cxrobust.errors import some
-from cxrobust.results import FEW_PATIENTS, MACRO, MICRO, NOT_REACHED, OF_IMAGES, WORST, Threshold
+from cxrobust.results import FEW_PATIENTS, MACRO, MICRO, NOT_REACHED, OF_IMAGES, REJECTED_TOO_OFTEN, WORST, Threshold
 
 ONE_PATIENT = "no interval or test: one patient"
 OUTSIDE = "estimate outside the interval: resamples of this metric are biased"
@@ -32,6 +32,8 @@ class OnCounts:
     notes: tuple[str, ...]
     is_of_few: bool
     """Whether they name patients of a kind of whom there are few."""
+    is_of_few_positive: bool
+    """Whether these are positive ones."""
 
 
 def joined(reason: str | None, notes: Sequence[str]) -> str:
@@ -61,15 +63,14 @@ def notes_on_counts(scope: Scope, left_out: Mapping[str, str], thresholds: Seque
         if one.name in {MACRO, WORST} and left_out:
             notes.append(f"{one.name} over {len(names) - len(left_out)} of {len(names)} findings, without {without}")
         groups = scope.compared or (("", scope.findings),)
+        positive: list[str] = []
         if one.of_reports:
             few = _on_few(groups, place, left_out, "", lambda one: one.n_patients)
         else:
-            few = [
-                *_on_few(groups, place, left_out, "positive", lambda one: one.n_positive_patients),
-                *_on_few(groups, place, left_out, "negative", lambda one: one.n_negative_patients),
-            ]
+            positive = _on_few(groups, place, left_out, "positive", lambda one: one.n_positive_patients)
+            few = [*positive, *_on_few(groups, place, left_out, "negative", lambda one: one.n_negative_patients)]
         chosen = note_on_thresholds(thresholds, scope.findings, place, left_out)
-        found.append(OnCounts(notes=(*notes, *few, *chosen), is_of_few=bool(few)))
+        found.append(OnCounts(notes=(*notes, *few, *chosen), is_of_few=bool(few), is_of_few_positive=bool(positive)))
     return found
 
 
@@ -141,10 +142,18 @@ def note_on_outside(value: float, interval: Interval) -> list[str]:
     return [OUTSIDE] if is_outside else []
 
 
-def notes_on_margin(outcome: Tested, *, is_of_few: bool) -> list[str]:
-    """Say where a test claims more often than its level what is not so, as was counted (docs/coverage.md)."""
-    is_claimed = outcome.margin is not None and np.isfinite(outcome.p_value) and is_of_few
-    return [f"with so few, {outcome.name} claims too often"] if is_claimed else []
+def notes_on_level(name: str, outcome: Tested, on: OnCounts, finding: str) -> list[str]:
+    """Say where a metric's test rejects more often than its level what is so, as was counted (docs/coverage.md).
+
+    Sign flips were counted of single findings of few positive patients, and not of averages that hold such a finding.
+    """
+    if not np.isfinite(outcome.p_value):
+        return []
+    if outcome.margin is not None:
+        return [f"with so few, {outcome.name} claims too often"] if on.is_of_few else []
+    is_counted = name in REJECTED_TOO_OFTEN and outcome.name in FLIPS.values() and on.is_of_few_positive
+    often = "may reject" if finding in {MACRO, WORST} else "reject"
+    return [f"with so few, sign flips {often} too often"] if is_counted else []
 
 
 def note_on_runs(outcome: Tested, interval: Interval, method: str) -> list[str]:

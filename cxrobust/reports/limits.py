@@ -17,10 +17,8 @@ from cxrobust.reports.sources import (
 )
 from cxrobust.reports.view import CLEAN, View, is_few
 from cxrobust.reports.words import PERTURBATIONS, count, counted, finding_words, listed, metric_words, readable, regime
-from cxrobust.results import FEW_PATIENTS
+from cxrobust.results import FEW_PATIENTS, REJECTED_TOO_OFTEN
 
-REJECTED_TOO_OFTEN = ("auroc", "balanced-accuracy", "sensitivity", "matthews", "calibration-slope")
-"""Metrics of whose true nulls sign flips reject 10% or more where fewer than 20 patients are positive: docs/coverage.md."""
 WITHOUT_GRADIENTS = ("square", "spsa", "one-pixel", "pixle")
 """Attacks that ask a model for its outputs alone."""
 OF_LEAST_SIZE = ("least-eps", "least-eps-l2", "cw-l2", "deepfool", "sparsefool", "ead-l1", "ead-en", "fab")

@@ -12,13 +12,14 @@ from cxrobust.analysis.metrics import metric as metric_registry
 from cxrobust.reports.checklists import labels_from_reports
 from cxrobust.reports.document import compose, fill, section_bodies
 from cxrobust.reports.figures.style import WIDTH, look
-from cxrobust.reports.limits import REJECTED_TOO_OFTEN, limits
+from cxrobust.reports.limits import limits
 from cxrobust.reports.sections import sections
 from cxrobust.reports.sections.flips import ends_words, share_words
 from cxrobust.reports.sections.participants import _boxes
 from cxrobust.reports.sections.sensitivity import change, why_left_out
 from cxrobust.reports.view import View
 from cxrobust.reports.words import plain
+from cxrobust.results import REJECTED_TOO_OFTEN
 
 from .made import CLEAN_ONLY, LARGE, SMALL, TYPICAL, Made, results
 
