@@ -34,8 +34,6 @@ class Scope:
     findings: tuple[FindingCounts, ...]
     subgroup: str = ""
     recalibration: str = ""
-    fitted_on: str | None = None
-    """On which images recalibrations were fitted; None where none was."""
     note: str = ""
     compared: tuple[tuple[str, tuple[FindingCounts, ...]], ...] = ()
     """Name and counts of each subgroup that is held against others."""

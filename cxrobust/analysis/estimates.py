@@ -134,7 +134,6 @@ def _record(
         finding=counts.name,
         subgroup=scope.subgroup,
         recalibration=scope.recalibration,
-        fitted_on=scope.fitted_on,
         estimate=finite(point.value),
         reason=reason,
         se=finite(point.interval.se),

@@ -1,7 +1,7 @@
 """Calibration estimated again after recalibration on clean images, to see whether that helps under attack."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cxrobust.analysis.contrasts import Contrast, contrasts
@@ -14,10 +14,8 @@ from cxrobust.analysis.purposes import Purpose
 from cxrobust.analysis.recalibration import Recalibrated, recalibrate
 from cxrobust.analysis.resampling import patient_counts
 from cxrobust.analysis.sample import Sample
-from cxrobust.analysis.values import averages, evaluate
-from cxrobust.errors import some
-from cxrobust.predictions import PredictionSet
-from cxrobust.results import Estimate
+from cxrobust.analysis.values import Values, evaluate
+from cxrobust.results import MICRO, Estimate
 from cxrobust.study.analysis import RecalibrationName
 
 ESTIMANDS = ("value", "perturbed-clean", "regime-reference", "difference-in-differences")
@@ -52,19 +50,14 @@ def recalibrated_estimates(
             for c, condition in enumerate(predictions.conditions)
         ),
     ]
-    of_method = Scope(
-        findings=scope.findings,
-        recalibration=method,
-        fitted_on=found.fitted_on if found.fits else None,
-        note=_note(found),
-    )
-    unfitted = _unfitted(found, predictions)
+    of_method = Scope(findings=scope.findings, recalibration=method)
+    maps = _Maps.of(found)
     for name, one in metrics.items():
         values = evaluate({name: one}, samples, errors=errors)[name]
         held = replace(of_method, findings=counts_held(scope.findings, sample, values.left_out))
         estimates = estimate(name, one, values, contrasts=wanted, scope=held)
         yield Estimated(
-            estimates=tuple(_if_fitted(one, unfitted.get((one.regime, one.finding))) for one in estimates),
+            estimates=tuple(maps.told(one, _findings_of(one, values)) for one in estimates),
             values=values,
             contrasts=wanted,
         )
@@ -80,36 +73,64 @@ def _errors(found: Recalibrated, sample: Sample) -> MapErrors:
     return MapErrors(of=found.errors, counts=drawn, is_own=False)
 
 
-def _unfitted(found: Recalibrated, predictions: PredictionSet) -> dict[tuple[str, str], str]:
-    """Return why no training run of a regime has a map for a finding, or for any, which averages are of."""
-    reasons: dict[tuple[str, str], dict[str, None]] = {}
-    for one in found.unchanged:
-        reasons.setdefault((one.regime, one.finding), {})[one.reason] = None
-    for fit in found.fits:
-        reasons.pop((fit.regime, fit.finding), None)
-    said = {place: ", ".join(why) for place, why in reasons.items()}
-    for regime in predictions.regimes:
-        each = {finding: said.get((regime, finding)) for finding in predictions.findings}
-        if None not in each.values():
-            why = ", ".join(dict.fromkeys(filter(None, each.values())))
-            said |= {(regime, average): why for average in averages(len(each))}
-    return said
+def _findings_of(one: Estimate, values: Values) -> list[str]:
+    """Name the findings that an estimate is of: of averages over findings those that they hold."""
+    names = values.samples[0].predictions.findings
+    if one.finding in names:
+        return [one.finding]
+    return [name for k, name in enumerate(names) if one.finding == MICRO or k not in values.left_out]
 
 
-def _if_fitted(one: Estimate, unfitted: str | None) -> Estimate:
-    """Return an estimate, without its numbers where it compares predictions with themselves for want of a map."""
-    if one.estimand != "recalibrated-raw" or unfitted is None or one.reason is not None:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Maps:
+    """Which findings of which regimes have a map in any training run, and why not in others."""
+
+    fitted_on: str
+    fitted: frozenset[tuple[str, str]]
+    """(regime, finding)."""
+    unchanged: Mapping[tuple[str, str], tuple[str, ...]]
+    """The reasons, by regime and finding."""
+
+    @classmethod
+    def of(cls, found: Recalibrated) -> "_Maps":
+        """Take it from the training runs' maps."""
+        reasons: dict[tuple[str, str], dict[str, None]] = {}
+        for one in found.unchanged:
+            reasons.setdefault((one.regime, one.finding), {})[one.reason] = None
+        return cls(
+            fitted_on=found.fitted_on,
+            fitted=frozenset((fit.regime, fit.finding) for fit in found.fits),
+            unchanged={place: tuple(why) for place, why in reasons.items()},
+        )
+
+    def told(self, one: Estimate, findings: Sequence[str]) -> Estimate:
+        """Return an estimate that says which maps it has; without numbers where it compares what no map changed."""
+        places = [(regime, finding) for regime in (one.regime, one.reference) if regime for finding in findings]
+        lacking = {place: self.unchanged[place] for place in places if place in self.unchanged}
+        if self.fitted.isdisjoint(places):
+            reasons = ", ".join(dict.fromkeys(reason for why in lacking.values() for reason in why))
+            if one.estimand == "recalibrated-raw":
+                return _without_numbers(one, f"nothing was fitted ({reasons})")
+            same = len(set(lacking.values())) == 1
+            return _noted(one, f"not recalibrated: {reasons if same else _named(lacking)}")
+        unchanged = f"; unchanged for {_named(lacking)}" if lacking else ""
+        return _noted(replace(one, fitted_on=self.fitted_on), f"fitted on {self.fitted_on}{unchanged}")
+
+
+def _named(lacking: Mapping[tuple[str, str], Sequence[str]]) -> str:
+    """Name what has no map, with the reasons: `lora, Hernia (one class only)`."""
+    return ", ".join(f"{regime}, {finding} ({why})" for (regime, finding), some in lacking.items() for why in some)
+
+
+def _noted(one: Estimate, said: str) -> Estimate:
+    """Put words before the note of what is estimable."""
+    return one if one.reason is not None else replace(one, note="; ".join(filter(None, (said, one.note))))
+
+
+def _without_numbers(one: Estimate, reason: str) -> Estimate:
+    """Return an estimate that is not estimable, for this reason or for the one that it has."""
+    if one.reason is not None:
         return one
     numbers = ("estimate", "se", "se_patients", "se_training", "ci_low", "ci_high", "band_low", "band_high", "p_value")
     blank: dict[str, Any] = dict.fromkeys((*numbers, "interval", "test", "margin"))
-    reason = f"nothing was fitted ({unfitted})"
     return replace(one, **blank, reason=reason, note=joined(reason, []))
-
-
-def _note(found: Recalibrated) -> str:
-    """Say what the maps were fitted on, and which findings of which regimes stayed as they were."""
-    if not found.unchanged:
-        return f"fitted on {found.fitted_on}"
-    named = list(dict.fromkeys(f"{one.regime}, {one.finding} ({one.reason})" for one in found.unchanged))
-    said = f"unchanged for {some(named, most=len(named))}"
-    return f"fitted on {found.fitted_on}; {said}" if found.fits else f"nothing was fitted: {said}"

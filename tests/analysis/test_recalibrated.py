@@ -16,7 +16,7 @@ from cxrobust.analysis.sample import Sample
 from cxrobust.study.analysis import MetricSection
 
 from . import oracle
-from .made import make_predictions, make_settings, same, weights_of
+from .made import make_predictions, make_settings, same, weights_of, with_labels
 
 CONDITIONS, FINDINGS, REGIMES = ("clean", "pgd(eps=4/255)"), ("Effusion", "Mass"), ("supervised", "lora")
 SEED, RESAMPLES = 11, 100
@@ -66,9 +66,10 @@ def table(predictions, mapped):
 
 
 def interval(e, numbers):
-    """Percentile interval; that of a calibration error has the estimate as the mean of its resamples."""
-    drawn = numbers[1:] + (numbers[0] - numbers[1:].mean() if e.metric == "ece" else 0)
-    low, high = np.quantile(drawn, [0.025, 0.975])
+    """Percentile interval; of a calibration error shifted to the estimate, but not past a 0 that it held."""
+    shift = numbers[0] - numbers[1:].mean() if e.metric == "ece" else 0
+    low, high = np.quantile(numbers[1:], [0.025, 0.975])
+    low, high = (min(low + shift, 0), max(high + shift, 0)) if low <= 0 <= high else (low + shift, high + shift)
     return (max(low, 0.0), min(high, 1.0)) if e.estimand == "value" else (low, high)
 
 
@@ -191,7 +192,8 @@ def test_where_nothing_was_fitted_no_effect_of_recalibration_is_estimable(predic
                 == ("", "value", e.regime, e.condition, e.finding)
             )
             assert (e.estimate, e.ci_low, e.ci_high) == (raw.estimate, raw.ci_low, raw.ci_high)
-            assert "unchanged for supervised, Effusion (fewer than 10 patients with a positive image)" in e.note
+            assert "not recalibrated: fewer than 10 patients with a positive image" in e.note
+            assert e.fitted_on is None
     assert checked == 2 * 2 * 5
 
 
@@ -210,7 +212,7 @@ def test_one_finding_that_was_not_fitted_leaves_the_others_and_the_averages(pred
                     == ("recalibrated-raw", "brier", e.regime, e.condition, "Mass")
                 )
                 assert same(e.estimate, alone.estimate / 2)
-                assert "unchanged for supervised, Effusion" in e.note
+                assert f"unchanged for {e.regime}, Effusion (fewer" in e.note
 
 
 def test_a_regime_with_one_fitted_training_run_has_an_effect(predictions):
@@ -231,7 +233,50 @@ def test_a_finding_that_no_training_run_has_a_map_of_is_named_once(predictions):
     rare = replace(made, labels=np.column_stack([few_positive(made), made.labels[:, 1]]))
     why = "fewer than 10 patients with a positive image"
     found = analyze(rare, settings(metrics=("brier",)), reference="supervised", seed=SEED).estimates
-    notes = [e.note for e in found if e.recalibration and e.finding == "macro"]
+    notes = {e: e.note for e in found if e.recalibration and e.finding == "macro"}
     assert notes
-    for note in notes:
-        assert f"; unchanged for supervised, Effusion ({why}), lora, Effusion ({why});" in note + ";"
+    both = f"; unchanged for lora, Effusion ({why}), supervised, Effusion ({why});"
+    of_one = [f"; unchanged for {regime}, Effusion ({why});" for regime in ("supervised", "lora")]
+    for e, note in notes.items():
+        assert (both if e.reference else of_one[e.regime == "lora"]) in note + ";"
+
+
+def test_rows_say_which_maps_they_have_and_which_findings_of_theirs_have_none(predictions):
+    """Of three findings one has no label on validation images, and one has one class there; every row by hand."""
+    names = ("Effusion", "Mass", "Edema")
+    kinds = {"findings": names, "conditions": CONDITIONS[:2], "decimals": 6}
+    study = make_predictions(seed=1, n_patients=60, **kinds)
+    held_out = make_predictions(seed=9, n_patients=50, **{**kinds, "conditions": ("clean",)})
+    held_out = with_labels(with_labels(held_out, "Mass", lambda y: np.full_like(y, -1)), "Edema", np.zeros_like)
+    made = replace(study, validation=replace(held_out, patient_ids=tuple(f"v{i}" for i in range(50))))
+    rows = analyze(made, settings(metrics=("brier",)), reference="supervised", seed=1).estimates
+    why = {"Mass": "no labelled image", "Edema": "one class only"}
+    fitted, seen = "fitted on clean validation images", set()
+    for e in rows:
+        first, *_ = e.note.split("; fewer")[0].split("; worst:")
+        if not e.recalibration:
+            assert e.fitted_on is None
+        elif e.finding in why:
+            assert e.fitted_on is None
+            if e.estimand == "recalibrated-raw":
+                assert (e.estimate, e.reason) == (None, f"nothing was fitted ({why[e.finding]})")
+            else:
+                assert first.startswith(f"not recalibrated: {why[e.finding]}")
+                [raw] = (
+                    one
+                    for one in rows
+                    if not one.recalibration
+                    and (one.estimand, one.regime, one.condition, one.finding)
+                    == (e.estimand, e.regime, e.condition, e.finding)
+                )
+                assert e.estimate == raw.estimate
+        else:
+            assert e.fitted_on == "clean validation images"
+            regimes = [e.regime] if e.reference is None else [e.regime, e.reference]
+            named = [f"{regime}, {finding} ({said})" for regime in regimes for finding, said in why.items()]
+            assert first.startswith(
+                fitted if e.finding == "Effusion" else f"{fitted}; unchanged for {', '.join(named)}"
+            )
+            assert ("unchanged" in e.note) == (e.finding != "Effusion")
+        seen.add((e.estimand, e.finding, e.recalibration))
+    assert {("recalibrated-raw", one, "platt") for one in (*names, "micro", "macro", "worst")} < seen
