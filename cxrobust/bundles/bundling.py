@@ -4,7 +4,7 @@ import json
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ from cxrobust.predictions.scores import listed_scores
 from cxrobust.registration import read_registration
 from cxrobust.reports.archive import source_date
 from cxrobust.reports.evidence import says_not_to_attach
+from cxrobust.reports.markdown import markdown
 from cxrobust.results import ESTIMATES, PREDICTIONS, RESULTS, Results, read_results, write_estimates, write_results
 
 FOLDER, ZIP = "bundle", "bundle.zip"
@@ -107,7 +108,7 @@ def _fill(
         folder / RESULTS, folder, template=folder / TEMPLATES if template is not None else None, say=say, keep=False
     )
     documents = [name for name in files_of(folder) if name not in before]
-    (folder / README).write_text(_readme(results, documents, with_predictions, with_images), encoding="utf-8")
+    (folder / README).write_text(readme(results, documents, with_predictions, with_images), encoding="utf-8")
     licence, authors = results.study["study"].get("licence"), results.study["study"].get("authors")
     if licence is None:
         say("the study file states no licence: add licence = ... to [study]; without one nobody may reuse a bundle")
@@ -173,8 +174,7 @@ def _copy_predictions(
         raise DataError(
             f"{source}: not the predictions that the results were computed from: run cxrobust analyze again"
         )
-    content = json.loads(index.read_text(encoding="utf-8"))
-    names = [INDEX, *parts_of(content), *_units(content)]
+    names = predicted(json.loads(index.read_text(encoding="utf-8")))
     if with_images:
         names += [one["file"] for one in results.examples]
     for name in names:
@@ -186,10 +186,10 @@ def _copy_predictions(
         say(f"the bundle holds {len(results.examples):,} example images: see that their licence lets you share them")
 
 
-def _units(index: dict[str, Any]) -> Iterator[str]:
-    for part in parts_of(index).values():
-        yield from (unit["file"] for unit in part.get("units", []))
-    yield from (file for file, _ in listed_scores(index))
+def predicted(index: Mapping[str, Any]) -> list[str]:
+    """Return the files of a folder of predictions that an analysis reads, its index first."""
+    units = [unit["file"] for part in parts_of(index).values() for unit in part.get("units", [])]
+    return [INDEX, *parts_of(index), *units, *(file for file, _ in listed_scores(index))]
 
 
 def _date(out: Path) -> str:
@@ -207,12 +207,13 @@ def _zip(folder: Path, target: Path) -> None:
                 shutil.copyfileobj(source, written)
 
 
-def _readme(results: Results, documents: list[str], with_predictions: bool, with_images: bool) -> str:
+def readme(results: Results, documents: Sequence[str], with_predictions: bool, with_images: bool) -> str:
+    """Return what a bundle holds and how to reproduce it, as Markdown; `documents` are those in it, in order."""
     data = results.data
     patients = "" if "patients_known" in data else f" of {counted(data['n_patients'], 'patient')}"
-    of_data = f"{data['name']}: {counted(data['n_images'], 'image')}{patients}."
+    of_data = f"{markdown(str(data['name']))}: {counted(data['n_images'], 'image')}{patients}."
     lines = [
-        f"# {results.study['study']['title']}",
+        f"# {markdown(str(results.study['study']['title']))}",
         "",
         f"An RO-Crate 1.2 of a study made with cxrobust. Data: {of_data}",
         "",

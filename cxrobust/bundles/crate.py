@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cxrobust.bundles import ENVIRONMENT, POWER, README, STUDY
-from cxrobust.files import sha256_file
+from cxrobust.files import read_json, sha256_file
 from cxrobust.left_out import LEFT_OUT
 from cxrobust.prediction_files import IMAGES, INDEX, VALIDATION_IMAGES
 from cxrobust.registration import SUFFIX
@@ -32,7 +32,8 @@ MIME = {
     ".bib": "application/x-bibtex",
     ".parquet": "application/vnd.apache.parquet",
 }
-NO_LICENCE = "#no-licence"
+NO_LICENCE, BUNDLED_WITH = "#no-licence", "#bundled-with"
+DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,6 +99,22 @@ def metadata(
         },
     ]
     return json.dumps({"@context": CONTEXT, "@graph": graph}, indent=1, ensure_ascii=False) + "\n"
+
+
+def bundled(text: str) -> tuple[str, Code]:
+    """Return from `ro-crate-metadata.json` what nothing else in a bundle gives: its date, and the code that made it.
+
+    Raises
+    ------
+    ValueError, KeyError, TypeError
+        When it is of another form.
+    """
+    graph = {one["@id"]: one for one in read_json(text)["@graph"]}
+    date, code = graph["./"]["datePublished"], graph[BUNDLED_WITH]
+    if DATE.fullmatch(date) is None:
+        raise ValueError(f"{date!r} is no date")
+    commit = code.get("identifier")
+    return date, Code(version=str(code["version"]), commit=None if commit is None else str(commit))
 
 
 def _file(folder: Path, name: str) -> dict[str, Any]:
@@ -179,7 +196,7 @@ def _software(results: Results, code: Code) -> list[dict[str, Any]]:
     }
     commit = {"identifier": code.commit} if code.commit else {}
     bundled = {
-        "@id": "#bundled-with",
+        "@id": BUNDLED_WITH,
         "@type": "SoftwareApplication",
         "name": "cxrobust",
         "version": code.version,

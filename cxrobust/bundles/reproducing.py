@@ -2,22 +2,24 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from cxrobust import pipeline
-from cxrobust.bundles import ENVIRONMENT, POWER, README, REGISTRATION, STUDY, TEMPLATES
+from cxrobust.bundles import POWER, STUDY, TEMPLATES
+from cxrobust.bundles.beside import Beside, beside, templates_of
+from cxrobust.bundles.crate import METADATA
 from cxrobust.bundles.unpacking import check_manifest
 from cxrobust.differences import Difference, nested
 from cxrobust.documents import report as write_documents
-from cxrobust.errors import DataError
+from cxrobust.errors import DataError, counted
 from cxrobust.files import sha256_bytes, sha256_file
 from cxrobust.predictions import INDEX
 from cxrobust.progress import Reporter, silent
-from cxrobust.registration import SUFFIX
 from cxrobust.results import ESTIMATES, PREDICTIONS, RESULTS, Results, estimates_text, read_results
 from cxrobust.study import Study, parse_study
 from cxrobust.verification.examples import differing_examples
 from cxrobust.verification.ran import differing_settings
+from cxrobust.verification.reading import MALFORMED
 from cxrobust.verification.recomputed import check_folder, computed_differences, for_this_machine, stated_differences
 from cxrobust.verification.verdict import visible
 
@@ -26,7 +28,6 @@ ROUNDING = 1e-9
 MOST_TOLD = 20
 MOST_NAMED = 5
 """Documents of one folder that are named one by one."""
-DOCUMENTS = (".pdf", ".html", ".tex", ".md", ".csv", ".svg", ".bib")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,12 +36,8 @@ class Verdict:
 
     n_estimates: int
     differences: tuple[Difference, ...]
-    documents: tuple[str, ...]
-    """Those that were written again."""
-    changed: tuple[str, ...]
-    """Those that have other bytes."""
-    not_written: tuple[str, ...]
-    """Those of the bundle that were not written here, for example for want of Pango."""
+    beside: Beside
+    """What came of documents and of all else that it holds."""
     n_examples: int = 0
     examples: tuple[str, ...] = ()
     """Where example images say otherwise than the predictions."""
@@ -50,7 +47,7 @@ class Verdict:
     @property
     def is_identical(self) -> bool:
         """Whether everything came out the same."""
-        return not (self.differences or self.examples or self.changed or self.not_written)
+        return self.beside.is_identical and not (self.differences or self.examples)
 
     @property
     def largest(self) -> float | None:
@@ -95,13 +92,22 @@ class Verdict:
         return f"; the analysis was made elsewhere ({'; '.join(_machine(one) for one in self.machines)})"
 
     def _of_documents(self) -> Iterable[str]:
-        same = [name for name in self.documents if name not in self.changed]
+        found = self.beside
+        same = [name for name in found.documents if name not in found.changed]
         if same:
             yield f"documents: written again from results.json, identical: {_gathered(same)}"
-        if self.changed:
-            yield f"documents: written again from results.json, with other bytes: {_gathered(self.changed)}"
-        if self.not_written:
-            yield f"documents: not written here: {_gathered(self.not_written)}"
+        if found.changed:
+            yield f"documents: written again from results.json, with other bytes: {_gathered(found.changed)}"
+        if found.not_written:
+            yield f"documents: not written here: {_gathered(found.not_written)}"
+        if found.strays:
+            yield f"other files, which nothing in the bundle accounts for: {_gathered(found.strays)}"
+        if found.templates:
+            n = counted(found.templates, "file")
+            yield f"templates: {n} of its own came before cxrobust's: read {TEMPLATES}/, for it may say anything"
+        if found.power:
+            yield f"not compared: {POWER}, which answers questions that nothing in the bundle repeats"
+        yield f"not compared: in {METADATA} the date of the bundle and what it was made with, which nothing else says"
 
 
 def _gathered(names: Iterable[str]) -> str:
@@ -135,6 +141,24 @@ def reproduce(
     DataError
         When the bundle is not whole, was changed, holds no predictions and none are given, or cannot be analysed.
     """
+    try:
+        return _reproduced(folder, out, predictions, tolerance, report, say)
+    except MALFORMED as error:
+        told = " ".join(str(error).split())[:160]
+        raise DataError(
+            f"{folder}: it cannot be reproduced ({type(error).__name__}: {told}): it was changed, or not written by "
+            "cxrobust: get the bundle again"
+        ) from error
+
+
+def _reproduced(
+    folder: Path,
+    out: Path,
+    predictions: Path | None,
+    tolerance: float,
+    report: Reporter,
+    say: Callable[[str], None],
+) -> Verdict:
     if out.resolve() == folder.resolve():
         raise DataError(f"{out}: the bundle is there, and nothing in it is overwritten: choose another --out")
     listed = check_manifest(folder)
@@ -148,8 +172,8 @@ def reproduce(
             f"{source}: not the predictions that the results were computed from: give those by --predictions"
         )
     check_folder(source)
-    beside = replace(study, study=study.study.model_copy(update={"registration": None}))  # where a bundle has it
-    new = pipeline.analyze(for_this_machine(beside), out, predictions=source, report=report)
+    bare = replace(study, study=study.study.model_copy(update={"registration": None}))  # where a bundle has it
+    new = pipeline.analyze(for_this_machine(bare), out, predictions=source, report=report)
     found = [
         *computed_differences(old, new, tolerance=tolerance),
         *stated_differences(old, new),
@@ -159,16 +183,12 @@ def reproduce(
     if estimates_text(old.estimates).encode() != (folder / ESTIMATES).read_bytes():
         found.append(Difference(part=ESTIMATES, what="", field="content", old="that of results.json", new="another"))
     report("writing the documents", 0, 1)
-    template = folder / TEMPLATES
-    write_documents(folder / RESULTS, out, template=template if template.is_dir() else None, say=say, keep=False)
+    write_documents(folder / RESULTS, out, template=templates_of(folder, old), say=say, keep=False)
     report("writing the documents", 1, 1)
-    documents = _documents(out, listed)
     return Verdict(
         n_estimates=len(old.estimates),
         differences=tuple(found),
-        documents=tuple(documents),
-        changed=tuple(name for name in documents if sha256_file(out / name) != listed[name]),
-        not_written=tuple(name for name in listed if _is_document(name) and name not in documents),
+        beside=beside(folder, out, listed, old),
         n_examples=len(old.examples),
         examples=_examples(old, source),
         machines=tuple(
@@ -180,7 +200,7 @@ def reproduce(
 def _study(folder: Path, results: Results) -> Study:
     """Return the bundle's study, after a check that it is the one that the results hold."""
     path = folder / STUDY
-    text = path.read_text(encoding="utf-8")
+    text = path.read_bytes().decode("utf-8", errors="replace")
     if text != results.study_text or sha256_bytes(text.encode()) != results.provenance.get("study_sha256"):
         raise DataError(f"{path}: not the study file that the results were made with: get the bundle again")
     return parse_study(text, path=path)
@@ -201,18 +221,3 @@ def _of_registration(old: Results, new: Results) -> list[Difference]:
     plans = [results.provenance.get("registration") for results in (old, new)]
     bare = [None if plan is None else {key: plan[key] for key in plan if key != "file"} for plan in plans]
     return nested(*bare, part="provenance", field="registration")
-
-
-def _documents(out: Path, listed: Iterable[str]) -> list[str]:
-    """Return the bundle's documents that were written again."""
-    names = set(listed)
-    there = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
-    return sorted(name for name in there & names if _is_document(name))
-
-
-def _is_document(name: str) -> bool:
-    """Whether a file of a bundle was written from its results."""
-    path = PurePosixPath(name)
-    others = {STUDY, RESULTS, ESTIMATES, REGISTRATION, POWER, ENVIRONMENT, README}
-    is_other = name in others or name.endswith(SUFFIX) or path.parts[0] in {PREDICTIONS, TEMPLATES}
-    return path.suffix in DOCUMENTS and not is_other

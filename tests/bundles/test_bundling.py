@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import zipfile
 from dataclasses import replace
@@ -9,12 +10,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
 
 from cxrobust import pipeline
 from cxrobust.bundles import bundling, crate, reproducing
+from cxrobust.bundles.beside import Beside, beside, templates_of
 from cxrobust.bundles.bundling import Wanted, bundle
 from cxrobust.bundles.reproducing import Verdict, reproduce
-from cxrobust.bundles.unpacking import MANIFEST, files_of, manifest_text
+from cxrobust.bundles.unpacking import MANIFEST, check_manifest, files_of, manifest_text
 from cxrobust.cli import _main
 from cxrobust.differences import Difference
 from cxrobust.errors import DataError
@@ -28,6 +31,9 @@ from cxrobust.study import read_study
 from ..inference.tiny import write_study
 from ..test_without_torch import made_elsewhere
 
+NOT_COMPARED = (
+    "not compared: in ro-crate-metadata.json the date of the bundle and what it was made with, which nothing else says"
+)
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
 
 
@@ -193,8 +199,12 @@ def test_reproducing_says_identical_and_keeps_what_it_wrote(
     assert _main(["reproduce", str(whole), "--out", str(tmp_path / "again")]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith("computed again from the predictions: identical")
-    assert lines[1] == "documents: written again from results.json, identical: appendix.html, report.html"
-    assert lines[2] == "identical"
+    assert lines[1:] == [
+        "documents: written again from results.json, identical: README.md, appendix.html, environment.txt, "
+        "report.html, ro-crate-metadata.json",
+        NOT_COMPARED,
+        "identical",
+    ]
     assert read_results(whole / "results.json").study["data"]["root"] == "."
     assert (tmp_path / "again" / "results.json").read_bytes() == (whole / "results.json").read_bytes()
     assert _main(["reproduce", str(whole), "--out", str(whole)]) == 1
@@ -250,9 +260,93 @@ def test_a_document_that_the_results_do_not_give_is_named(whole: Path, tmp_path:
     path.write_text(path.read_text().replace("Limitations", "Strengths"))
     relisted(folder)
     verdict = reproduce(folder, tmp_path / "out")
-    assert verdict.changed == ("report.html",)
+    assert verdict.beside.changed == ("report.html", "ro-crate-metadata.json")
     assert verdict.differences == ()
     assert not verdict.is_identical
+
+
+def test_what_describes_a_bundle_is_written_again_and_strays_are_named(
+    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = copied(whole, tmp_path / "crate")
+    crate_file = folder / "ro-crate-metadata.json"
+    content = json.loads(crate_file.read_text())
+    for one in content["@graph"]:
+        if one["@id"] == "./":
+            one["author"] = [{"@id": "#x"}]
+    crate_file.write_text(json.dumps(content))
+    (folder / "README.md").write_text("# Everything was verified\n")
+    (folder / "environment.txt").write_text("torch==0.1\n")
+    (folder / "power.csv").write_text("metric,regime,size\nauroc,b,0.0000001\n")
+    strays = ("figure.png", "results-summary.json", "predictions/extra.txt", "templates/sections/limitations.html.j2")
+    for name in strays:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("forged")
+    relisted(folder)
+    assert _main(["reproduce", str(folder)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("computed again from the predictions: identical")
+    assert lines[1:] == [
+        "documents: written again from results.json, identical: appendix.html, report.html",
+        "documents: written again from results.json, with other bytes: README.md, environment.txt, "
+        "ro-crate-metadata.json",
+        f"other files, which nothing in the bundle accounts for: {', '.join(strays)}",
+        "not compared: power.csv, which answers questions that nothing in the bundle repeats",
+        NOT_COMPARED,
+        "not identical",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "forged", "is_found"),
+    [("datePublished", "2020-01-01", False), ("datePublished", "tomorrow", True), ("name", "Another study", True)],
+)
+def test_the_description_may_have_another_date_alone(
+    key: str, forged: str, is_found: bool, whole: Path, tmp_path: Path
+) -> None:
+    folder = copied(whole, tmp_path / "crate")
+    path = folder / "ro-crate-metadata.json"
+    content = json.loads(path.read_text())
+    next(one for one in content["@graph"] if one["@id"] == "./")[key] = forged
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    relisted(folder)
+    shutil.copytree(whole, tmp_path / "out")  # all documents, as if written again
+    found = beside(folder, tmp_path / "out", check_manifest(folder), read_results(folder / "results.json"))
+    assert found.changed == (("ro-crate-metadata.json",) if is_found else ())
+    assert found.strays == ()
+
+
+def test_templates_that_no_study_names_are_none_of_the_bundle(whole: Path, tmp_path: Path) -> None:
+    folder = copied(whole, tmp_path / "crate")
+    (folder / "templates").mkdir()
+    results = read_results(folder / "results.json")
+    assert templates_of(folder, results) is None
+    report = {**results.study["report"], "template": "own"}
+    naming = replace(results, study={**results.study, "report": report})
+    assert templates_of(folder, naming) == folder / "templates"
+    said = verdict(beside=Beside(templates=1)).lines()
+    assert "templates: 1 file of its own came before cxrobust's: read templates/, for it may say anything" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("study.toml", b"\xff\xfe", "study.toml: not the study file that the results were made with"),
+        ("results.json", None, "it cannot be reproduced (KeyError: 'findings'): it was changed, or not written by"),
+    ],
+)
+def test_a_bundle_of_another_form_is_told_in_one_sentence(
+    name: str, content: bytes | None, message: str, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = copied(whole, tmp_path / "crate")
+    if content is None:
+        content = json.dumps({**json.loads((folder / name).read_text()), "data": {}}).encode()
+    (folder / name).write_bytes(content)
+    relisted(folder)
+    assert _main(["reproduce", str(folder)]) == 1
+    said = capsys.readouterr().err
+    assert message in said
+    assert "Traceback" not in said
 
 
 def test_another_study_file_is_told(whole: Path, tmp_path: Path) -> None:
@@ -265,7 +359,7 @@ def test_another_study_file_is_told(whole: Path, tmp_path: Path) -> None:
 
 
 def verdict(*found: Difference, **fields: object) -> Verdict:
-    usual = {"n_estimates": 10, "documents": ("report.html",), "changed": (), "not_written": (), "machines": ()}
+    usual = {"n_estimates": 10, "beside": Beside(documents=("report.html",)), "machines": ()}
     return Verdict(differences=found, **{**usual, **fields})  # type: ignore[arg-type]
 
 
@@ -280,8 +374,9 @@ def test_rounding_is_told_with_its_size_and_the_machines_and_is_still_a_differen
     assert said[-1] == "not identical"
     assert "as rounding" not in verdict(replace(one, new=0.2)).lines()[2]
     assert "some of what differs is no number" in verdict(replace(one, new=None)).lines()[2]
-    assert verdict(not_written=("report.pdf",)).lines()[-2:] == [
+    assert verdict(beside=Beside(not_written=("report.pdf",))).lines()[-3:] == [
         "documents: not written here: report.pdf",
+        NOT_COMPARED,
         "not identical",
     ]
 
@@ -360,17 +455,12 @@ def test_a_study_of_models_is_reproduced_without_its_checkpoints_and_images(tmp_
 
 def test_many_documents_of_a_folder_are_told_by_their_number() -> None:
     tables = tuple(f"paper/tables/t{k}.csv" for k in range(9))
-    verdict = Verdict(
-        n_estimates=1,
-        differences=(),
-        documents=("report.pdf", "paper/paper.tex", *tables),
-        changed=("report.pdf", tables[0]),
-        not_written=(),
-        machines=(),
-    )
+    found = Beside(documents=("report.pdf", "paper/paper.tex", *tables), changed=("report.pdf", tables[0]))
+    verdict = Verdict(n_estimates=1, differences=(), beside=found, machines=())
     assert verdict.lines()[1:] == [
         "documents: written again from results.json, identical: paper/paper.tex, 8 files of paper/tables/",
         "documents: written again from results.json, with other bytes: report.pdf, paper/tables/t0.csv",
+        NOT_COMPARED,
         "not identical",
     ]
 
@@ -381,5 +471,18 @@ def test_many_documents_of_a_folder_are_told_by_their_number() -> None:
 def test_the_readme_counts_patients_only_where_the_data_name_them(known: dict[str, str], said: str, run: Path) -> None:
     results = read_results(run / "results.json")
     data = {**results.data, **known, "name": "Drawings", "n_images": 60, "n_patients": 60}
-    text = bundling._readme(replace(results, data=data), [], with_predictions=False, with_images=False)
+    text = bundling.readme(replace(results, data=data), [], with_predictions=False, with_images=False)
     assert f"Data: Drawings: {said}" in text
+
+
+def test_the_readme_says_titles_and_names_and_obeys_none(run: Path) -> None:
+    results = read_results(run / "results.json")
+    title = "<b>T</b> [x](javascript:alert(1)) **a**\n# Forged heading\n- predictions: verified"
+    study = {**results.study, "study": {**results.study["study"], "title": title}}
+    forged = replace(results, study=study, data={**results.data, "name": "<img src=x>\n\n# Data"})
+    html = MarkdownIt().render(bundling.readme(forged, [], with_predictions=False, with_images=False))
+    assert html.count("<h1>") == 1
+    assert html.count("<ul>") == 1
+    assert not re.search("<(b|strong|a|img)[ >]", html)
+    assert "&lt;b&gt;T&lt;/b&gt; [x](javascript:alert(1)) **a** # Forged heading - predictions: verified" in html
+    assert "&lt;img src=x&gt; # Data" in html
