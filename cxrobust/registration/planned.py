@@ -276,7 +276,8 @@ def compared(
     Returns
     -------
     dict
-        `file`, `date`, `sha256` and `cxrobust` of the registration, its `plan` and `inputs`; `deviations`
+        `file` and all that the registration says: `date`, `cxrobust`, `study`, `study_sha256`, `plan`, `inputs` and
+        `sha256`, so that its hash can be made again; `deviations`
         [{kind, key, planned, run}]; of `estimates` how many are `planned` and `added` {by what: count}; of
         `predictions` made here how many files carry the registration's hash (`after`) and how many do not (`other`),
         and which regimes were made `elsewhere`, and of those whose tables are all `registered` as they are.
@@ -292,11 +293,7 @@ def compared(
     after = sum(unit.get("registration") == registration.sha256 for unit in made_here)
     return {
         "file": file,
-        "date": registration.date,
-        "sha256": registration.sha256,
-        "cxrobust": registration.cxrobust,
-        "plan": dict(registration.plan),
-        "inputs": dict(registration.inputs),
+        **asdict(registration),
         "deviations": [asdict(one) for one in found],
         "estimates": _counts(Scope(planned=registration.plan, run=run), estimates),
         "predictions": {

@@ -24,7 +24,7 @@ from cxrobust.reports.templating import check_folder as check_templates
 from cxrobust.results import Results
 from cxrobust.verification.comparisons import comparison_checks
 from cxrobust.verification.examples import differing_examples
-from cxrobust.verification.ran import Ran, checks_of, plain, read_ran, unpack
+from cxrobust.verification.ran import Ran, checks_of, own_word, plain, read_ran, unpack
 from cxrobust.verification.reading import MALFORMED, Carried, carried, is_comparison, open_pdf
 from cxrobust.verification.reprinted import OWN, not_printed, page_checks
 from cxrobust.verification.verdict import Check, Verdict, check, unchecked
@@ -91,7 +91,14 @@ def _report_checks(
         printed = page_checks(
             pdf, held, print_again=again, made_from=RESULTS, folder=folder, templates=templates, report=report
         )
-    return (*unpacking, *checks_of(ran, report), *_examples(ran), *_attack_checks(ran.results), *printed)
+    return (
+        *unpacking,
+        *checks_of(ran, report),
+        *_examples(ran),
+        *_attack_checks(ran.results),
+        *printed,
+        own_word(ran.results),
+    )
 
 
 def _is_without_images(ran: Ran) -> bool:

@@ -28,7 +28,7 @@ from cxrobust.progress import Reporter
 from cxrobust.reports.document import Document, Paper
 from cxrobust.reports.evidence import PREDICTIONS, TEMPLATES
 from cxrobust.results import as_json, estimates_text
-from cxrobust.verification.ran import Ran, checks_of, plain, read_ran, unpack
+from cxrobust.verification.ran import Ran, checks_of, own_word, plain, read_ran, unpack
 from cxrobust.verification.reading import MALFORMED, Carried, of_run
 from cxrobust.verification.recomputed import TOLERANCE, agreement, check_folder, rounding, said
 from cxrobust.verification.reprinted import OWN, page_checks
@@ -74,6 +74,7 @@ def comparison_checks(
         *_tables(held, runs, recorded),
         _paired(ran, runs, recorded, report),
         *page_checks(pdf, held, print_again=again, made_from=BOTH, folder=folder, templates=templates, report=report),
+        own_word(*(one.results for one in ran.values())),
     )
 
 

@@ -12,10 +12,11 @@ from cxrobust.errors import CxrobustError, DataError
 from cxrobust.files import read_json, sha256_bytes, sha256_file
 from cxrobust.prediction_files import INDEX, parts_of
 from cxrobust.progress import Reporter
-from cxrobust.reports.evidence import ENVIRONMENT, ESTIMATES, RESULTS, STUDY
+from cxrobust.reports.evidence import ENVIRONMENT, ESTIMATES, EXAMPLES, PREDICTIONS, RESULTS, STUDY
 from cxrobust.results import Results, estimates_text, parse_results
 from cxrobust.study import Study, parse_study
-from cxrobust.verification.reading import MALFORMED, Carried, check_names, unzip
+from cxrobust.verification.planned import registration_checks
+from cxrobust.verification.reading import MALFORMED, Carried, check_names, names_in, unzip
 from cxrobust.verification.recomputed import agreement, check_folder, recompute
 from cxrobust.verification.verdict import Check, check, unchecked
 
@@ -63,7 +64,19 @@ def checks_of(ran: Ran, report: Reporter) -> tuple[Check, ...]:
         _estimates(ran.carried, ran.results),
         _environment(ran.carried, ran.results),
         _hashes(ran),
+        *_strays(ran),
         *_recomputed(ran, report),
+        *registration_checks(ran.results, ran.study, ran.predictions),
+    )
+
+
+def own_word(*results: Results) -> Check:
+    """Return the line on what results say of how they were made that nothing they were made from can show."""
+    plans = [one["date"] for run in results if isinstance(one := run.provenance.get("registration"), Mapping)]
+    registered = f", as that the plan was registered on {' and '.join(str(date)[:40] for date in plans)}"
+    return unchecked(
+        "dates, machine, wall time and command",
+        f"nothing shows them but what the document says{registered if plans else ''}",
     )
 
 
@@ -191,6 +204,26 @@ def _hashes(ran: Ran) -> Check:
         f"{n_files:,} files {whose}, held against the hashes in their index, and that against the results",
         wrong,
     )
+
+
+def _strays(ran: Ran) -> tuple[Check, ...]:
+    """Name files in attached zips that the index of predictions, or the results, do not list."""
+    try:
+        index = read_json((ran.folder / INDEX).read_text(encoding="utf-8"))
+        predictions = {INDEX, *(file for file, _ in _listed(index))}
+    except (OSError, *MALFORMED):
+        predictions = {INDEX}  # what else is wrong with it is told where it is read
+    zips: dict[str, tuple[set[Any], str]] = {
+        PREDICTIONS: (predictions, f"its {INDEX}"),
+        EXAMPLES: ({one.get("file") for one in ran.results.examples}, RESULTS),
+    }
+    found = []
+    for name, (listed, by) in zips.items():
+        more = sorted(set(names_in(ran.carried.files.get(name))) - listed)
+        if more:
+            wrong = [f"{one} is not listed in {by}" for one in more]
+            found.append(check(name, f"it holds what {by} lists, and nothing else", wrong))
+    return tuple(found)
 
 
 def _listed(index: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -248,6 +248,15 @@ def unzip(content: bytes, folder: Path, *, where: str) -> None:
         raise DataError(f"{where}: no readable zip ({error})") from error
 
 
+def names_in(content: bytes | None) -> list[str]:
+    """Return the names of the files in a zip; none where there is no zip, or none that can be read."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content or b"")) as archive:
+            return archive.namelist()
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError):
+        return []
+
+
 def check_name(name: object, *, where: str) -> None:
     """Refuse a name that is not that of a file in a folder or one folder below.
 

@@ -49,14 +49,14 @@ class Verdict:
         rest = f"; not checked: {', '.join(unchecked)}" if unchecked else ""
         if differing:
             return f"DIFFERS in {', '.join(differing)}{rest}"
-        return f"all that was checked agrees{rest}" if unchecked else "all agrees"
+        return f"all that was checked agrees{rest}"
 
 
 def visible(text: str) -> str:
     r"""Return text with every character written out that a terminal would obey or would not show.
 
-    >>> print(visible("pages\x1b[2J\nall agrees\u202e"))
-    pages\x1b[2J\nall agrees\u202e
+    >>> print(visible("pages\x1b[2J\nall that was checked agrees\u202e"))
+    pages\x1b[2J\nall that was checked agrees\u202e
     """
     return "".join(one.encode("unicode_escape").decode() if category(one)[0] == "C" else one for one in text)
 

@@ -30,17 +30,18 @@ from ..reports.made import SMALL, results
 from ..reports.test_attack_checks import CHECK
 from ..test_without_torch import made_elsewhere
 from . import tampering
-from .verdicts import differing, found
+from .verdicts import OWN_WORD, differing, found
 
 pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with everything that a run writes, predictions made elsewhere and all."""
+    """A folder with everything that a registered run writes, predictions made elsewhere and all."""
     folder = tmp_path_factory.mktemp("written")
     study = made_elsewhere(folder)
     study.write_text(study.read_text().replace('formats = ["html"]', 'formats = ["pdf"]\nattach_predictions = true'))
+    assert _main(["register", str(study)]) == 0
     assert _main(["run", str(study), "--out", str(folder)]) == 0
     return folder
 
@@ -53,7 +54,7 @@ def test_an_untouched_document_agrees(name: str, written: Path, capsys: pytest.C
     n_pages = len(pikepdf.open(written / f"{name}.pdf").pages)
     assert f"{n_estimates:,} estimates recomputed from the predictions: all agree to the last digit" in said
     assert f"{n_pages} pages printed again from results.json: {n_pages} are the same" in said
-    assert said.rstrip().endswith(f"{name}.pdf: all agrees")
+    assert said.rstrip().endswith(f"{name}.pdf: all that was checked agrees; not checked: {OWN_WORD}")
 
 
 def test_one_digit_of_the_text_is_found_with_its_page(
@@ -225,6 +226,26 @@ def test_a_changed_estimate_in_the_attached_results_is_found(written: Path, tmp_
     assert one.metric in said
 
 
+def test_a_forged_account_of_a_registered_plan_is_found(written: Path, tmp_path: Path) -> None:
+    honest = read_results(written / "results.json")
+    account = honest.provenance["registration"]
+    forged = {**account, "date": "2019-01-01T00:00:00Z", "predictions": {**account["predictions"], "after": 4}}
+    results = replace(honest, provenance={**honest.provenance, "registration": forged})
+    path = tampering.with_files(
+        written / "report.pdf",
+        tmp_path / "report.pdf",
+        {"results.json": results_text(results).encode()},
+        listed=True,
+    )
+    verdict = verification.verify(path)
+    assert differing(verdict) == {"registration", "pages"}
+    assert [one.partition(":")[0] for one in found(verdict, "registration").differences] == [
+        "its date, plan or files were changed",
+        "predictions, after",
+    ]
+    assert "registered on 2019-01-01T00:00:00Z" in found(verdict, OWN_WORD).said
+
+
 def test_a_study_file_that_cannot_be_read_does_not_keep_estimates_from_being_checked(
     written: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -252,6 +273,27 @@ def test_a_changed_probability_in_a_given_folder_is_found(
     file = tampering.change_a_probability(folder)
     assert _main(["verify", str(written / "report.pdf"), "--predictions", str(folder)]) == 1
     assert f"{file} has not the hash that index.json gives" in capsys.readouterr().out
+
+
+def test_a_file_that_was_added_to_an_attached_zip_is_named(written: Path, tmp_path: Path) -> None:
+    predictions = tampering.unzipped(tampering.attached(written / "report.pdf")["predictions.zip"])
+    files = {"predictions.zip": tampering.zip_of({**predictions, "notes.txt": b"The AUROC is 0.99."})}
+    path = tampering.with_files(written / "report.pdf", tmp_path / "report.pdf", files, listed=True)
+    for given in ((), (written / "predictions",)):
+        verdict = verification.verify(path, predictions=given)
+        assert differing(verdict) == {"predictions.zip"}
+        assert found(verdict, "predictions.zip").differences == ("notes.txt is not listed in its index.json",)
+
+
+def test_an_image_that_was_added_to_those_attached_is_named(tmp_path: Path) -> None:
+    path, _ = render(results(SMALL, images=tmp_path), formats=("pdf",), out=tmp_path, images=tmp_path)
+    images = tampering.unzipped(tampering.attached(path)["images.zip"])
+    files = {"images.zip": tampering.zip_of({**images, "examples/more.png": b"an image"})}
+    honest = verification.verify(path)
+    assert differing(honest) == set()
+    verdict = verification.verify(tampering.with_files(path, tmp_path / "more.pdf", files, listed=True))
+    assert differing(verdict) == {"images.zip"}
+    assert found(verdict, "images.zip").differences == ("examples/more.png is not listed in results.json",)
 
 
 def test_a_changed_probability_that_every_hash_agrees_with_is_found(written: Path, tmp_path: Path) -> None:
@@ -325,7 +367,7 @@ def test_attack_checks_are_said_not_to_be_checked(tmp_path: Path) -> None:
         verdict = verification.verify(path)
         assert found(verdict, "attack checks and transfer").status == "not checked"
         assert "need the models" in found(verdict, "attack checks and transfer").said
-        assert verdict.text().rpartition("not checked: ")[2].endswith("attack checks and transfer")
+        assert verdict.text().rpartition("not checked: ")[2].endswith(f"attack checks and transfer, {OWN_WORD}")
         assert found(verdict, "pages").status == "agrees", found(verdict, "pages").differences
 
 
@@ -370,7 +412,7 @@ def test_without_predictions_estimates_are_said_not_to_be_recomputed(
     pages = found(verification.verify(appendix), "pages")
     assert pages.status == "agrees", pages.differences  # whose checklists name pages of the report
     assert verdict.text().endswith(
-        "report.pdf: all that was checked agrees; not checked: settings, predictions, estimates, examples"
+        "report.pdf: all that was checked agrees; not checked: settings, predictions, estimates, examples, " + OWN_WORD
     )
 
 
@@ -382,7 +424,7 @@ def test_templates_of_the_authors_own_are_used_and_told(tmp_path: Path) -> None:
     verdict = verification.verify(path)
     assert found(verdict, "pages").status == "agrees", found(verdict, "pages").differences
     assert found(verdict, "templates").said.startswith("1 file of its own came before")
-    assert "all agrees" not in verdict.text()
+    assert verdict.text().endswith(f"templates, {OWN_WORD}")
     given = verification.verify(path, templates=own)
     assert found(given, "pages").status == "agrees"
     assert "templates" not in {one.what for one in given.checks}
@@ -548,14 +590,14 @@ def test_predictions_bring_no_templates(written: Path, tmp_path: Path) -> None:
 
 
 def test_what_a_document_says_does_nothing_to_the_terminal(written: Path, tmp_path: Path) -> None:
-    name = "\x1b[2J\x9bH\nreport.pdf: all agrees\u202e"
+    name = "\x1b[2J\x9bH\nreport.pdf: all that was checked agrees\u202e"
 
     def attach(pdf: pikepdf.Pdf) -> None:
         pdf.attachments[name] = pikepdf.AttachedFileSpec(pdf, b"x", filename="x")
 
     text = verification.verify(tampering.copy(written / "report.pdf", tmp_path / "x.pdf", attach)).text()
     assert text.replace("\n", "").isprintable()
-    assert not [line for line in text.splitlines() if line.startswith("report.pdf: all agrees")]
+    assert not [line for line in text.splitlines() if line.startswith("report.pdf: all that was checked agrees")]
 
 
 @pytest.mark.parametrize(
