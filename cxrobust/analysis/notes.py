@@ -9,7 +9,7 @@ from cxrobust.analysis.contrasts import Contrast
 from cxrobust.analysis.counts import AVERAGES, FindingCounts, Scope
 from cxrobust.analysis.intervals import ROUNDING, Interval, wilson_ends
 from cxrobust.analysis.metrics import Metric
-from cxrobust.analysis.operating_points import ONE_CLASS
+from cxrobust.analysis.operating_points import UNCHOSEN
 from cxrobust.analysis.points import Point, patients_of_share
 from cxrobust.analysis.testing import FLIPS, Tested, by_definition
 from cxrobust.analysis.values import Values
@@ -78,7 +78,7 @@ def note_on_thresholds(
     thresholds: Sequence[Threshold], findings: Sequence[FindingCounts], place: int, left_out: Collection[str]
 ) -> list[str]:
     """Say that decisions are made at 0.5 for want of two classes to choose by; of averages, which findings' are."""
-    rules = {one.finding: one.rule for one in thresholds if one.rule.startswith(ONE_CLASS)}
+    rules = {one.finding: one.rule for one in thresholds if one.rule.startswith(UNCHOSEN)}
     name = findings[place].name
     if name not in AVERAGES:
         return [f"threshold {rules[name]}"] if name in rules else []
@@ -87,7 +87,8 @@ def note_on_thresholds(
         for one in findings
         if one.name in rules and (one.n_images > 0 if name == MICRO else one.name not in left_out)
     ]
-    return [f"threshold {rules[counted[0]]}: {some(counted)}"] if counted else []
+    each = {rule: [name for name in counted if rules[name] == rule] for rule in dict.fromkeys(rules.values())}
+    return [f"threshold {rule}: {some(names)}" for rule, names in each.items() if names]
 
 
 def _on_few(

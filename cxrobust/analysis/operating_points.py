@@ -7,14 +7,14 @@ from cxrobust.predictions import PredictionSet
 from cxrobust.results import Threshold
 from cxrobust.study.analysis import OperatingPoint, TargetPoint
 
-ONE_CLASS = "0.5, since only one class is labelled"
+UNCHOSEN = "0.5, since"
 """How the rule of a threshold begins for which there was nothing to choose by."""
 
 
 def choose_thresholds(predictions: PredictionSet, rule: OperatingPoint) -> tuple[Threshold, ...]:
     """Choose the threshold of each model and finding, on its clean validation images where the study has them.
 
-    By model, then finding. With one class only the threshold is 0.5, as its rule says.
+    By model, then finding. Without both classes the threshold is 0.5, and its rule says why.
     """
     chosen_on = predictions.validation or predictions
     images = "clean images" if predictions.validation is None else "clean validation images"
@@ -33,8 +33,10 @@ def _choose(
 ) -> tuple[float, str]:
     if isinstance(rule, float):
         return rule, "fixed"
-    if len(labels) == 0 or labels.min() == labels.max():
-        return 0.5, f"{ONE_CLASS} on {images}"
+    if len(labels) == 0:
+        return 0.5, f"{UNCHOSEN} none of the {images} has a label"
+    if labels.min() == labels.max():
+        return 0.5, f"{UNCHOSEN} only one class is labelled on {images}"
     if not isinstance(rule, TargetPoint):
         return youden_threshold(labels, probabilities), f"Youden on {images}"
     if rule.sensitivity is not None:

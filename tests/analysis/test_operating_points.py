@@ -100,12 +100,13 @@ def test_one_class_has_no_operating_point_of_its_own():
     }
 
 
+@pytest.mark.parametrize("unchosen", [(0, 0, 1), (-1, 0, -1), (0, 0, -1)])
 @pytest.mark.parametrize("operating_point", ["youden", 0.5])
-def test_decisions_at_a_threshold_that_nothing_chose_say_so(operating_point):
-    """Validation images without an Effusion or with no other: of the test images both classes are labelled."""
+def test_decisions_at_a_threshold_that_nothing_chose_say_so(operating_point, unchosen):
+    """Validation images without an Effusion, with no other, or unlabelled: test images have labels of both classes."""
     made = make_predictions(seed=1, n_patients=40, findings=("Effusion", "Mass", "Hernia"))
     made = replace(made, metadata=made.metadata.assign(sex=np.where(made.patients % 2, "F", "M")))
-    validation = replace(made, labels=np.where(np.arange(3) == 1, made.labels, np.arange(3) // 2).astype(np.int8))
+    validation = replace(made, labels=np.where(np.arange(3) == 1, made.labels, unchosen).astype(np.int8))
     metrics = ("accuracy", "specificity", "confidence-right", "auroc", "confidence")
     effects = ("risk-difference", "odds-ratio", "superiority")
     changes = {
@@ -115,15 +116,18 @@ def test_decisions_at_a_threshold_that_nothing_chose_say_so(operating_point):
         "subgroups": (Subgroups(column="sex"),),
     }
     found = analyze(replace(made, validation=validation), make_settings(**changes), reference="supervised", seed=1)
-    rule = "threshold 0.5, since only one class is labelled on clean validation images"
-    expected = {"Effusion": rule, "Hernia": rule, "Mass": ""}
+    one_class = "threshold 0.5, since only one class is labelled on clean validation images"
+    no_label = "threshold 0.5, since none of the clean validation images has a label"
+    rules = {finding: no_label if unchosen[k] < 0 else one_class for k, finding in ((0, "Effusion"), (2, "Hernia"))}
+    both = rules["Effusion"] == rules["Hernia"]
+    together = [f"{rules['Effusion']}: Effusion, Hernia"] if both else [f"{rules[one]}: {one}" for one in rules]
     of_decisions = {"accuracy", "specificity", "confidence-right", "accuracy-risk-difference", "accuracy-odds-ratio"}
     rows = [e for e in found.estimates if e.reason is None]
     assert {e.metric for e in rows} >= {*metrics, *of_decisions}
     assert {e.subgroup for e in rows} >= {"", "sex=F", "sex: M − F", "sex: interaction"}
     for e in rows:
         said = [part for part in e.note.split("; ") if part.startswith("threshold")]
-        wanted = expected.get(e.finding, f"{rule}: Effusion, Hernia") if e.metric in of_decisions else ""
-        assert said == ([wanted] if wanted and operating_point == "youden" else []), e
-    at_0_5 = {a.choice for a in found.sensitivity if rule in a.estimate.note}
+        wanted = [] if e.finding == "Mass" else [rules[e.finding]] if e.finding in rules else together
+        assert said == (wanted if e.metric in of_decisions and operating_point == "youden" else []), e
+    at_0_5 = {a.choice for a in found.sensitivity if together[0] in a.estimate.note}
     assert ("operating point of sensitivity 0.9" in at_0_5, "operating point 0.5" in at_0_5) == (True, False)
