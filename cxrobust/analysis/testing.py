@@ -10,7 +10,7 @@ from scipy.stats import norm
 from cxrobust.analysis.classical.delong import contrast_test, contrast_variance
 from cxrobust.analysis.classical.equivalence import noninferiority, tost
 from cxrobust.analysis.classical.mcnemar import mcnemar_clustered, mcnemar_exact, mcnemar_midp
-from cxrobust.analysis.classical.result import TestResult, approximation_note, floor_note, never_0
+from cxrobust.analysis.classical.result import TestResult, approximation_note, floor_note, never_0, student_note
 from cxrobust.analysis.classical.wilcoxon import signed_rank, signed_rank_clustered
 from cxrobust.analysis.contrasts import Contrast, Form
 from cxrobust.analysis.intervals import degrees_of_freedom, linearised_se
@@ -280,11 +280,11 @@ def named_test(
     if asked in {"tost", "noninferiority"} or (is_average and of_auroc):
         if asked in {"tost", "noninferiority"} and contrast.estimand not in WITH_THE_UNIT_OF_THE_METRIC:
             return None
-        value = float(contrast.of(values.value)[k])
-        few = approximation_note(_n_other_than_0(contrast.contributions(values)[k]))
-        influences = contrast.influences(values)[k]
-        se, df = float(linearised_se(influences)), float(degrees_of_freedom(influences))
-        return _of_estimate(asked, metric, value, se, margin, note=few if se > 0 else "", df=df)
+        value, influences = float(contrast.of(values.value)[k]), contrast.influences(values)[k]
+        n = _n_other_than_0(contrast.contributions(values)[k])
+        if of_auroc:
+            return _of_average(value, float(linearised_se(influences)), n)
+        return _against_margin(asked, metric, value, influences, n, margin)
     if is_average:
         return None
     if of_auroc:
@@ -326,16 +326,22 @@ def _several_runs(asked: str, metric: Metric, values: Values, contrast: Contrast
     return f"{asked} compares {compared}; with several training runs patients' signs are flipped instead"
 
 
-def _of_estimate(
-    asked: str, metric: Metric, value: float, se: float, margin: float | None, *, note: str, df: float
+def _of_average(value: float, se: float, n: int) -> Tested:
+    """Test that a sum of AUROCs of several findings, or a ratio, is 0, by its error of patients, n contributing."""
+    p_value = 2 * norm.sf(abs(value) / se) if se > 0 else 1.0 if value == 0 else np.nan
+    said = approximation_note(n) if se > 0 else "the variance is 0"
+    return Tested(name="delong-clustered", p_value=never_0(float(p_value)), note=said)
+
+
+def _against_margin(
+    asked: str, metric: Metric, value: float, influences: NDArray[np.float64], n: int, margin: float | None
 ) -> Tested:
-    if asked in {"delong", "delong-clustered"}:
-        p_value = 2 * norm.sf(abs(value) / se) if se > 0 else 1.0 if value == 0 else np.nan
-        said = note if se > 0 else "the variance is 0"
-        return Tested(name="delong-clustered", p_value=never_0(float(p_value)), note=said)
+    """Test an estimate that n patients contribute to against a margin, by Student's t."""
     if margin is None:
         raise ValueError(f"{asked} needs a margin")
-    said = "; ".join(filter(None, (f"margin {margin:g}", note, metric.caution if se > 0 else "")))
+    se, df = float(linearised_se(influences)), float(degrees_of_freedom(influences))
+    few = student_note(n, df)
+    said = "; ".join(filter(None, (f"margin {margin:g}", *((few, metric.caution) if se > 0 else ()))))
     if asked == "noninferiority" and metric.better:
         found = noninferiority(value, se, margin, better=metric.better, df=df)
     else:

@@ -1,5 +1,6 @@
 """Tests by name, in whole analyses, against the classical methods, statsmodels and SciPy called on the arrays."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -741,7 +742,11 @@ def test_delong_says_of_how_few_patients_it_is(name, n_patients, is_few):
 def test_equivalence_says_of_how_few_patients_it_is():
     made = make_predictions(seed=4, n_patients=12, findings=FINDINGS)
     e = run(made, "brier", test="tost", margin=0.1)["regime-reference", "lora", PERTURBED, "macro"]
-    assert e.note.endswith("margin 0.1; normal approximation with 12 patients; with so few, tost claims too often")
+    assert "normal approximation" not in e.note
+    said = (
+        r"margin 0\.1; Student's t with [\d.]+ degrees of freedom, of 12 patients; with so few, tost claims too often"
+    )
+    assert re.search(said, e.note)
     assert e.margin == 0.1
 
 
@@ -761,7 +766,13 @@ def test_a_test_against_a_margin_says_on_how_few_patients_it_rests(test):
         if (e.estimand, e.finding) == ("regime-reference", "Effusion")
     )
     assert one.test == test
-    assert "normal approximation with 3 patients" in one.note
+    labelled = made.labels[:, 0] >= 0
+    gained = np.subtract(*((p[r, 0, labelled, 0] >= 0.5) == made.labels[labelled, 0] for r in (1, 0)), dtype=float)
+    parts = np.bincount(made.patients[labelled], weights=gained - gained.mean(), minlength=40) / labelled.sum()
+    df = 2 * 40 / (40 * np.sum(parts**4) / np.sum(parts**2) ** 2 - 1)
+    assert f"Student's t with {df:.3g} degrees of freedom, of 3 patients" in one.note
+    away = (0.2 + one.estimate) / np.sqrt(40 / 39 * np.sum(parts**2))  # the estimate is below 0
+    assert one.p_value == pytest.approx(stats.t.sf(away, df), rel=1e-9)
 
 
 def test_a_test_against_a_margin_of_coverage_at_a_risk_is_called_a_hint():

@@ -63,6 +63,17 @@ def approximation_note(n: int, unit: str = "patient") -> str:
     return f"normal approximation with {n} {unit}{'s' if n > 1 else ''}" if 0 < n < FEW_TO_APPROXIMATE else ""
 
 
+def student_note(n: int, df: float) -> str:
+    """Say that a p-value is of Student's t, of few patients who contribute; empty where they are some, or none.
+
+    >>> student_note(3, 2.0), student_note(20, 17.5)
+    ("Student's t with 2 degrees of freedom, of 3 patients", '')
+    """
+    if not 0 < n < FEW_TO_APPROXIMATE:
+        return ""
+    return f"Student's t with {df:.3g} degree{'s' if df > 1 else ''} of freedom, of {n} patient{'s' if n > 1 else ''}"
+
+
 def no_test(name: str, *, note: str) -> TestResult:
     """Return a test that is not estimable, with the reason."""
     return TestResult(name=name, statistic=np.nan, p_value=np.nan, note=note)
