@@ -72,7 +72,7 @@ def checks_of(ran: Ran, report: Reporter) -> tuple[Check, ...]:
 
 def own_word(*results: Results) -> Check:
     """Return the line on what results say of how they were made that nothing they were made from can show."""
-    plans = [one["date"] for run in results if isinstance(one := run.provenance.get("registration"), Mapping)]
+    plans = [one.get("date") for run in results if isinstance(one := run.provenance.get("registration"), Mapping)]
     registered = f", as that the plan was registered on {' and '.join(str(date)[:40] for date in plans)}"
     return unchecked(
         "dates, machine, wall time and command",

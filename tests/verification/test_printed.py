@@ -186,6 +186,19 @@ def test_what_changes_a_page_though_no_content_names_it_is_found(
     assert any(said in one for one in found), found
 
 
+def test_a_key_that_stands_twice_in_a_table_of_the_file_is_found(elsewhere: bytes) -> None:
+    def add(pdf: pikepdf.Pdf) -> None:
+        pdf.pages[1].obj.Xontents = pdf.make_stream(b"0 0 9 9 re f")
+
+    with pikepdf.open(io.BytesIO(tampered(elsewhere, add))) as pdf:
+        out = io.BytesIO()
+        pdf.save(out, object_stream_mode=pikepdf.ObjectStreamMode.disable)
+    twice = out.getvalue().replace(b"/Xontents", b"/Contents")
+    with pikepdf.open(io.BytesIO(twice)) as here, pikepdf.open(io.BytesIO(elsewhere)) as there:
+        found = compare(here, there, figures={}, same_printer=True).differences
+    assert any("otherwise than it was compared: dictionary has duplicated key /Contents" in one for one in found), found
+
+
 def test_a_content_that_lies_in_another_file_is_not_read(elsewhere: bytes) -> None:
     with pytest.raises(DataError, match="a page's content: it is said to lie in another file"):
         differences(tampered(elsewhere, tampering.fetch_a_content), elsewhere)
