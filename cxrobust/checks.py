@@ -26,7 +26,7 @@ from cxrobust.inference.runner import Runner
 from cxrobust.inference.text_checks import check_texts
 from cxrobust.inference.units import Plan, Unit, in_one_search, plan, read_tested
 from cxrobust.pipeline import study_template
-from cxrobust.predictions import joined_notes
+from cxrobust.predictions import joined_notes, told_of_contradictory
 from cxrobust.preferences import Preferences
 from cxrobust.preferences.run import check_learned_images
 from cxrobust.progress import Reporter
@@ -105,7 +105,7 @@ def check(study: Study, out: Path, *, report: Reporter) -> Check:
     table = planned.table
     faults += _try_scorers(study, table.ids, report)
     held_out = () if planned.validation is None else planned.validation.table.patients
-    told_of_held_out = () if planned.validation is None else planned.validation.table.notes
+    told_of_held_out = () if planned.validation is None else _told_of(planned.validation.table)
     positives = (table.labels == 1).sum(axis=0)
     return Check(
         data=table.name,
@@ -119,7 +119,7 @@ def check(study: Study, out: Path, *, report: Reporter) -> Check:
         n_units=len(units),
         n_units_left=len(left),
         seconds=seconds,
-        notes=joined_notes(table.notes, told_of_held_out),
+        notes=joined_notes(_told_of(table), told_of_held_out),
         faults=faults,
         advice=(*advice_of(study), *advice_on_scores(study)),
     )
@@ -216,6 +216,12 @@ def _read_tables(planned: Plan) -> tuple[str, ...]:
                 if faults:
                     told.append(f"{unit.regime.name}, {unit.condition}: {told_of_faults(faults, len(ids))}")
     return tuple(told)
+
+
+def _told_of(table: ImageTable) -> tuple[str, ...]:
+    """Return what there is to tell of the labels of a table."""
+    images = {what: n for what, which in table.contradictory.items() if (n := int(which.sum()))}
+    return (*table.notes, *told_of_contradictory(images))
 
 
 def _faults_of_references(table: ImageTable) -> tuple[str, ...]:

@@ -218,7 +218,7 @@ def _describe_data(predictions: PredictionSet, columns: Sequence[str], *, list_s
         if predictions.validation is None
         else {"validation": _describe_data(predictions.validation, columns, list_skipped=list_skipped)}
     )
-    named = {key: value for key, value in predictions.index["data"].items() if key != "skipped"}
+    named = {key: value for key, value in predictions.index["data"].items() if key not in {"skipped", "notes"}}
     skipped = predictions.index["data"].get("skipped", ())
     if references := named.get("references"):
         counts = {fault: one["n"] for fault, one in references["faults"].items()}

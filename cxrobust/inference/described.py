@@ -36,6 +36,7 @@ def image_rows(part: Plan) -> pd.DataFrame:
 def describe_images(part: Plan) -> dict[str, Any]:
     """Return what is known of the images of a part: their findings, sources, exclusions and hash."""
     table, left_out = part.table, part.left_out
+    contradictory = {what: n for what, which in table.contradictory.items() if (n := int(which[part.kept].sum()))}
     return {
         "name": table.name,
         "citation": table.citation,
@@ -57,6 +58,7 @@ def describe_images(part: Plan) -> dict[str, Any]:
             }
         ),
         **({"n_reports_without_image": table.n_reports_without_image} if table.n_reports_without_image else {}),
+        **({"contradictory": contradictory} if contradictory else {}),
         **({} if not table.notes else {"notes": list(table.notes)}),
         "sources": dict(table.sources),
         "images_sha256": None

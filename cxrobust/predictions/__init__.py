@@ -14,6 +14,7 @@ from cxrobust.predictions.index import (
     joined_notes,
     notes_on_labels,
     skipped_images,
+    told_of_contradictory,
     write_index,
 )
 from cxrobust.predictions.loading import load_predictions
@@ -49,6 +50,7 @@ __all__ = [
     "registration_of",
     "report_faults_of",
     "skipped_images",
+    "told_of_contradictory",
     "write_index",
     "write_unit",
 ]

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 from pydantic import BaseModel, Field, ValidationError
 
-from cxrobust.errors import DataError
+from cxrobust.errors import DataError, counted
 from cxrobust.files import atomic_write_text, read_json, sha256_file
 from cxrobust.prediction_files import IMAGES, INDEX, VALIDATION_IMAGES, parts_of
 from cxrobust.predictions.parquet import AGAIN, read_table, write_table
@@ -65,7 +65,19 @@ def skipped_images(folder: Path) -> tuple[Skipped, ...]:
 
 def notes_on_labels(folder: Path) -> tuple[str, ...]:
     """Return what there is to tell of the label files of a complete folder, a sentence each."""
-    return joined_notes(*(part["data"].get("notes", ()) for part in parts_of(read_index(folder)).values()))
+    parts = (part["data"] for part in parts_of(read_index(folder)).values())
+    told = ((*part.get("notes", ()), *told_of_contradictory(part.get("contradictory", {}))) for part in parts)
+    return joined_notes(*told)
+
+
+def told_of_contradictory(images: Mapping[str, int]) -> tuple[str, ...]:
+    """Say how many images have labels that contradict one another, a sentence for each kind.
+
+    >>> told_of_contradictory({"labelled normal beside other labels": 1200})
+    ('1,200 images labelled normal beside other labels are kept as they are labelled',)
+    """
+    ends = (f"{what} {'is kept as it is' if n == 1 else 'are kept as they are'} labelled" for what, n in images.items())
+    return tuple(f"{counted(n, 'image')} {end}" for n, end in zip(images.values(), ends, strict=True))
 
 
 def joined_notes(test: Sequence[str], validation: Sequence[str] = ()) -> tuple[str, ...]:
@@ -154,6 +166,7 @@ class _Skipped(BaseModel, strict=True):
 class _Data(BaseModel, strict=True):
     findings: list[str] = Field(min_length=1)
     skipped: list[_Skipped] = []
+    contradictory: dict[str, int] = {}
     notes: list[str] = []
     pooled: _Pooled | None = None
 

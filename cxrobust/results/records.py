@@ -311,7 +311,8 @@ class Results:
     """The study file as it was."""
     data: dict[str, Any]
     """`name`, `patients_known` (`some` or `none`; absent where all are), `n_images`, `n_patients`, `size`, `citation`,
-    `exclusions` {reason: count}, `sources` {file: sha256}, `findings` [{name, n_labelled, n_labelled_patients,
+    `exclusions` {reason: count}, `contradictory` {what labels contradict one another: images that are kept; absent
+    where there are none}, `sources` {file: sha256}, `findings` [{name, n_labelled, n_labelled_patients,
     n_positive, n_positive_patients}], `images_per_patient` [min, median, max], `images_sha256` (of each image's id and
     hash), `characteristics` (`cxrobust.characteristics`); where there are validation images, the same of them in
     `validation`."""

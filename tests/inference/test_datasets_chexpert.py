@@ -8,8 +8,11 @@ from collections import Counter
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from cxrobust.cli import app
 from cxrobust.errors import DataError
+from cxrobust.inference.datasets import take
 from cxrobust.inference.datasets.chexpert import FINDINGS, CheXpert
 
 from .held_out import both_parts
@@ -86,6 +89,51 @@ def test_no_finding_is_no_finding_unless_it_is_named(root):
     assert chexpert(root).table(with_images=False).findings == FINDINGS
     table = chexpert(root, findings=["No Finding"]).table(with_images=False)
     assert table.labels[:, 0].tolist() == [1, 0, 0, 0]
+
+
+BOTH = (
+    ("patient00001/study1/view1_frontal.jpg", "Female", "68", "Frontal", "AP", {"No Finding": "1.0", "Edema": "1.0"}),
+    ("patient00001/study1/view2_lateral.jpg", "Female", "68", "Lateral", "", {"No Finding": "1.0", "Edema": "1.0"}),
+    ("patient00002/study1/view1_frontal.jpg", "F", "6", "Frontal", "AP", {"No Finding": "1.0", "Support Devices": "1"}),
+    ("patient00003/study1/view1_frontal.jpg", "F", "6", "Frontal", "AP", {"No Finding": "1.0", "Edema": "-1.0"}),
+    ("patient00003/study2/view1_frontal.jpg", "F", "6", "Frontal", "AP", {"No Finding": "", "Fracture": "1.0"}),
+)
+
+
+def test_no_finding_beside_a_finding_is_kept_and_counted(tmp_path):
+    """Support devices are allowed beside it by those who labelled, and a doubted finding is none."""
+    write_labels(tmp_path / "train.csv", BOTH)
+    table = chexpert(tmp_path).table(with_images=False)
+    assert {what: list(which) for what, which in table.contradictory.items()} == {
+        "labelled No Finding beside a finding": [True, False, False, False]
+    }
+    assert table.labels[:, FINDINGS.index("Edema")].tolist() == [1, 0, -1, 0]
+    assert table.exclusions == {"with a view other than frontal": 1}
+    (which,) = chexpert(tmp_path, views="all").table(with_images=False).contradictory.values()
+    assert list(which) == [True, True, False, False, False]
+    (which,) = take(table, [2, 0]).contradictory.values()
+    assert list(which) == [False, True]
+
+
+@pytest.mark.parametrize("command", ["check", "predict"])
+def test_images_that_contradict_themselves_are_told(command, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    write_labels(tmp_path / "train.csv", BOTH)
+    ids = [f"train/{name}" for name, *_ in BOTH if "frontal" in name]
+    write(tmp_path / "base.csv", ["image_id,Edema", *(f"{image},0.25" for image in ids)])
+    study = (
+        '[study]\ntitle = "t"\nseed = 1\nreference = "base"\n'
+        '[data]\nkind = "chexpert"\nroot = "."\nsplit = "train"\nfindings = ["Edema"]\n'
+        '[[regimes]]\nname = "base"\npredictions = { clean = "base.csv" }\n'
+    )
+    (tmp_path / "study.toml").write_text(study)
+    found = CliRunner().invoke(app, [command, str(tmp_path / "study.toml"), "--out", str(tmp_path / "out")])
+    assert found.exit_code == 0, found.output
+    said = "1 image labelled No Finding beside a finding is kept as it is labelled"
+    assert " ".join(found.output.split()).count(said) == 1
+    if command == "predict":
+        index = json.loads((tmp_path / "out" / "predictions" / "index.json").read_text())
+        assert index["data"]["contradictory"] == {"labelled No Finding beside a finding": 1}
 
 
 def test_views_and_the_first_image_of_a_study(root):
@@ -206,6 +254,9 @@ def test_every_row_of_the_real_label_file_against_the_csv_module(wheel_tables, t
     meaning = {"1.0": 1, "0.0": 0, "-1.0": -1, "": -1}
     for column, finding in enumerate(FINDINGS):
         np.testing.assert_array_equal(table.labels[:, column], [meaning[row[finding]] for row in frontal])
+    (which,) = table.contradictory.values()
+    others = [finding for finding in FINDINGS if finding != "Support Devices"]
+    assert list(which) == [row["No Finding"] == "1.0" == max(row[one] for one in others) for row in frontal]
     assert table.metadata["age"].isna().sum() == 3
     assert Counter(table.metadata["sex"]) == Counter(
         {"Male": "M", "Female": "F"}.get(row["Sex"], "") for row in frontal

@@ -114,6 +114,15 @@ def test_labels_by_the_default_policies(root):
     assert labels_of(table, "7ba273af") == {"Lung Opacity": 1, "Pneumothorax": 1}
 
 
+def test_no_finding_beside_a_finding_is_kept_and_counted(root):
+    both = {"50414267": {"No Finding": "1.0", "Edema": "1.0"}, "53189527": {"No Finding": "1", "Support Devices": "1"}}
+    write_labels(root / "mimic-cxr-2.0.0-chexpert.csv.gz", {**LABELS, **both})
+    table = mimic(root).table(with_images=False)
+    (which,) = table.contradictory.values()
+    assert [image for image, one in zip(table.ids, which, strict=True) if one] == ["02aa804e", "174413ec"]
+    assert labels_of(table, "02aa804e") == {"Edema": 1}
+
+
 def test_all_splits_are_every_image_of_the_three(root):
     """All rows of the split file, read or counted: what the three splits give one by one, in the order of the file."""
     whole = mimic(root, split="all", views="all").table()

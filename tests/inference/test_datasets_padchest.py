@@ -71,6 +71,17 @@ def test_labels_of_physicians_without_stray_spaces_and_blanks(root):
     assert list(table.metadata["view"]) == ["PA", "AP_horizontal", "PA"]
 
 
+def test_normal_beside_other_labels_is_kept_and_counted(tmp_path):
+    labels = ("['normal', ' mass']", "['normal', 'unchanged']", "['mass']", "['suboptimal study', 'normal', '']")
+    rows = [(f"{n}.png", "0", f"s{n}", f"p{n}", "", "F", "PA", "Physician", said) for n, said in enumerate(labels)]
+    write(tmp_path / FILE, rows)
+    table = padchest(tmp_path).table(with_images=False)
+    assert {what: list(which) for what, which in table.contradictory.items()} == {
+        "labelled normal beside other labels": [True, False, False, False]
+    }
+    assert table.labels[:, 0].tolist() == [1, 0, 1, 0]
+
+
 def test_labels_of_the_network_too_and_other_views(root):
     table = padchest(root, labeler="all", views="all").table(with_images=False)
     assert table.ids == ("a.png", "b.png", "c.png", "d.png", "e.png")
@@ -153,6 +164,11 @@ def test_every_row_of_the_real_table_against_the_csv_module(wheel_tables, tmp_pa
         rows = {row["ImageID"]: row for row in csv.DictReader(file)}
     assert len(table.ids) + sum(table.exclusions.values()) == len(rows) == 160_861
     assert table.exclusions == {"marked to be excluded": 1_323, "without a label": 103 + 777}
+    (which,) = table.contradictory.values()
+    told = [{one.strip() for one in ast.literal_eval(rows[image]["Labels"])} - {""} for image in table.ids]
+    beside = [bool(one - {"normal", "unchanged", "suboptimal study"}) for one in told]
+    assert list(which) == ["normal" in one and other for one, other in zip(told, beside, strict=True)]
+    assert sum(which) == 221
     positive = [set() for _ in table.ids]
     for row, column in np.argwhere(table.labels == 1):
         positive[row].add(table.findings[column])

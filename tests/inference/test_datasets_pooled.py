@@ -122,6 +122,22 @@ def test_patients_of_two_data_sets_may_be_the_same_persons():
     assert apart.images.pixels(0).shape == (32, 32)
 
 
+def test_images_that_contradict_themselves_are_told_by_data_set(root):
+    columns = ("ImageID", "ImageDir", "PatientID", "StudyID", "Projection", "Labels", "MethodLabel")
+    rows = [
+        ("x.png", "0", "p", "s", "PA", "\"['normal', 'mass']\"", "Physician"),
+        ("y.png", "0", "p", "s", "PA", "['mass']", "Physician"),
+    ]
+    (root / "padchest.csv").write_text("\n".join(map(",".join, (columns, *rows))) + "\n")
+    padchest = {"kind": "padchest", "root": root, "labels": root / "padchest.csv", "least_positives": 1}
+    both = {"here": members(root)["here"], "spain": padchest, "there": members(root)["there"]}
+    match = {"Mass": {"here": "Mass", "spain": "mass", "there": "Edema"}}
+    table = pooled(root, members=both, match=match).table(with_images=False)
+    ((what, which),) = table.contradictory.items()
+    assert what == "labelled normal beside other labels (spain)"
+    assert [image for image, one in zip(table.ids, which, strict=True) if one] == ["spain/x.png"]
+
+
 def test_images_left_out_and_ways_of_pooling_are_told_by_data_set(root):
     (root / "test.txt").write_text("t1\n")
     (root / "image_labels_test.csv").write_text("image_id,Edema\nt1,1\nt2,0\n")

@@ -130,6 +130,23 @@ def test_the_flow_adds_up_and_table_1_counts_patients_of_their_own():
     assert table["Positive for", "Effusion"] == ("2,756 (12.3)", "860 (13.9)", "0")
 
 
+def test_images_that_contradict_themselves_are_told_by_split():
+    what = "labelled No Finding beside a finding"
+    one = {**BASE.data, "contradictory": {what: 1200}}
+    assert built("participants")["contradictory"] == ()
+    (told,) = built("participants", replace(BASE, data=one))["contradictory"]
+    assert told.replace("\N{NO-BREAK SPACE}", " ") == f"Of the images 1,200 {what} are kept as they are labelled."
+    both = {
+        **one,
+        "validation": {**BASE.data, "contradictory": {what: 1}, "pooled": {"column": "study_id", "by": "max"}},
+    }
+    test, validation = built("participants", replace(BASE, data=both))["contradictory"]
+    assert test.startswith("Of the test images 1,200")
+    assert validation.endswith(
+        "before those of a study were pooled, 1 labelled No Finding beside a finding is kept as it is labelled."
+    )
+
+
 def test_age_and_sex_stand_for_images_and_for_patients():
     data = {
         **BASE.data,

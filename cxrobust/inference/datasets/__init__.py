@@ -106,6 +106,8 @@ class ImageTable:
     """The radiologist's report of each image, None where it is missing; None where the data set has none at all."""
     n_reports_without_image: int = 0
     """Reports that were read and belong to no image; they are not among `exclusions`, which count images."""
+    contradictory: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    """Which images, shape (n_images,), have labels that contradict one another, by what these are; they are kept."""
     notes: tuple[str, ...] = ()
     """Sentences, without a full stop, on what the label file holds that is used otherwise than it may have been meant.
     """
@@ -231,7 +233,8 @@ class Dataset(Section):
         known = tuple(name for name in names if name in OBSERVATIONS) or OBSERVED
         doubted = {"ignore": MISSING, "zeros": 0, "ones": 1}[self.doubted]
         labels = labels_of(table.references or (), known, doubted=doubted)
-        return replace(table, findings=known, labels=labels, name=f"{table.name}, labels read from its reports")
+        name = f"{table.name}, labels read from its reports"
+        return replace(table, findings=known, labels=labels, name=name, contradictory={})
 
     def settings(self) -> dict[str, Any]:
         """Settings as JSON values, paths by name only so that no machine's folders enter a report."""
@@ -316,6 +319,7 @@ def take(table: ImageTable, rows: Sequence[int] | NDArray[np.intp]) -> ImageTabl
         patients=Texts(table.patients[row] for row in chosen),
         labels=table.labels[chosen],
         metadata=table.metadata.iloc[chosen].reset_index(drop=True),
+        contradictory={what: which[chosen] for what, which in table.contradictory.items()},
         images=None if table.images is None else _Chosen(table.images, chosen),
         references=None if table.references is None else tuple(table.references[row] for row in chosen),
     )

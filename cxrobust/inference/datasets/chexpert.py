@@ -1,15 +1,16 @@
 """CheXpert as Stanford AIMI distributes it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from cxrobust.errors import DataError
 from cxrobust.files import sha256_file
-from cxrobust.inference.columns import POLICY, Uncertain, in_common_words, read_labels
+from cxrobust.inference.columns import POLICY, PRESENT, Uncertain, as_words, in_common_words, read_labels
 from cxrobust.inference.datasets import STUDY_ID, Dataset, ImageTable, dataset, named
 from cxrobust.inference.images import FileImages, file_images, names_in
 from cxrobust.inference.rows import Rows, Views, check_once, find_file
@@ -33,7 +34,7 @@ FINDINGS = (
     "Pneumothorax",
     "Support Devices",
 )
-NONE_OF_THEM = "No Finding"
+NONE_OF_THEM, DEVICES = "No Finding", "Support Devices"
 LABEL_FILES = {
     "train": ["train.csv"],
     "valid": ["valid.csv", "val_labels.csv"],
@@ -67,6 +68,9 @@ class CheXpert(Dataset):
     Images are left out, and counted, when they show no wanted view, when they are not in `list` and, with
     `images_per_study = "first"`, when they are not the first that is left of their study. The test split tells no age,
     no sex, and of views only whether they are frontal. An age of 0 is taken as missing: the data set holds adults.
+
+    Images that are labelled `No Finding` beside a finding are kept as they are labelled, and counted; support devices,
+    which `No Finding` allows, are none.
     """
 
     kind: Literal["chexpert"]
@@ -109,6 +113,7 @@ class CheXpert(Dataset):
             metadata=_metadata(frame),
             images=self._images(frame) if with_images else None,
             exclusions=rows.exclusions,
+            contradictory=contradictory(frame),
             sources={file.name: sha256_file(file) for file in (path, self.list) if file is not None},
             pooled=self.pool,
         )
@@ -129,6 +134,15 @@ class CheXpert(Dataset):
             (found.get(patient, usual) / study / file for patient, study, file in parts),
             mend=f"download them, or correct {'images' if self.images else 'root'} in [data]",
         )
+
+
+def contradictory(labels: pd.DataFrame) -> Mapping[str, NDArray[np.bool_]]:
+    """Return which rows of labels, as text, have `No Finding` beside a finding that it rules out."""
+    if NONE_OF_THEM not in labels:
+        return {}
+    present = pd.DataFrame({name: as_words(labels[name]).isin(PRESENT) for name in (*FINDINGS, NONE_OF_THEM)})
+    others = present.drop(columns=[NONE_OF_THEM, DEVICES]).any(axis=1)
+    return {f"labelled {NONE_OF_THEM} beside a finding": (present[NONE_OF_THEM] & others).to_numpy()}
 
 
 def _label_file(root: Path, split: str) -> Path:

@@ -11,7 +11,7 @@ from cxrobust.errors import DataError, StudyError, counted, some
 from cxrobust.files import sha256_file
 from cxrobust.inference.columns import POLICY, Uncertain, read_labels
 from cxrobust.inference.datasets import Dataset, ImageTable, dataset, named
-from cxrobust.inference.datasets.chexpert import FINDINGS, NONE_OF_THEM
+from cxrobust.inference.datasets.chexpert import FINDINGS, NONE_OF_THEM, contradictory
 from cxrobust.inference.images import FileImages, file_images
 from cxrobust.inference.references import chosen_sections
 from cxrobust.inference.report_files import has_report, read_report
@@ -41,7 +41,8 @@ class MimicCxrJpg(Dataset):
 
     Labels belong to a study: each of its images carries them. A finding that the report does not mention is blank in
     the label file and, as is customary, taken as negative; `unmentioned = "ignore"` takes it as missing. `findings =
-    "all"` are the 13 without `No Finding`, which is no finding of its own; name it to have it.
+    "all"` are the 13 without `No Finding`, which is no finding of its own; name it to have it. Images that are labelled
+    so beside a finding other than support devices are kept as they are labelled, and counted.
 
     Images of the split are left out, and counted, when they show no wanted view, when their study has no labels and,
     with `images_per_study = "first"`, when they are not the first that is left of their study in the order of the
@@ -107,6 +108,7 @@ class MimicCxrJpg(Dataset):
             metadata=kept.drop(columns=[IMAGE, PATIENT]).rename(columns={VIEW: "view"}).reset_index(drop=True),
             images=self._images(kept) if with_images else None,
             exclusions=chosen.exclusions,
+            contradictory=contradictory(rows),
             sources={path.name: sha256_file(path) for path in paths},
             pooled=self.pool,
             references=self._own_references(kept) if self.own_references else None,

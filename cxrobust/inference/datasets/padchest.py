@@ -2,6 +2,7 @@
 
 import ast
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -25,7 +26,8 @@ ID, FOLDER, PATIENT, STUDY, VIEW, LABELS = "ImageID", "ImageDir", "PatientID", "
 METHOD, BIRTH, DATE, SEX = "MethodLabel", "PatientBirth", "StudyDate_DICOM", "PatientSex_DICOM"
 FRONTAL = ("PA", "AP", "AP_horizontal")
 TO_EXCLUDE = "exclude"
-NO_FINDINGS = frozenset({"normal", "unchanged", TO_EXCLUDE, "suboptimal study"})
+NORMAL = "normal"
+NO_FINDINGS = frozenset({NORMAL, "unchanged", TO_EXCLUDE, "suboptimal study"})
 """Labels that tell no finding: never among `findings = "all"`."""
 CITATION = (
     "Bustos A, Pertusa A, Salinas JM, de la Iglesia-Vayá M. PadChest: a large chest x-ray image dataset with "
@@ -45,7 +47,8 @@ class PadChest(Dataset):
     named in `findings`; `"all"` are those that at least `least_positives` images show, of all images but for `list`.
 
     Images are left out, and counted, when they show no wanted view, are marked to be excluded, are not labelled by the
-    labeler, have no label at all, or are not in `list`. Age is the year of the study less that of birth.
+    labeler, have no label at all, or are not in `list`. Those that are labelled `normal` beside labels of another kind
+    are kept as they are labelled, and counted. Age is the year of the study less that of birth.
     """
 
     kind: Literal["padchest"]
@@ -89,6 +92,7 @@ class PadChest(Dataset):
             metadata=_metadata(rows.frame),
             images=self._images(rows.frame) if with_images else None,
             exclusions=rows.exclusions,
+            contradictory=_contradictory(rows.frame, told),
             sources={file.name: sha256_file(file) for file in (path, self.list) if file is not None},
         )
 
@@ -146,6 +150,12 @@ def _read(text: str, path: Path, images: "pd.Series[str]", row: int) -> frozense
             "get the file again"
         )
     return frozenset(filter(None, (" ".join(name.split()) for name in names)))
+
+
+def _contradictory(frame: pd.DataFrame, told: tuple[frozenset[str], ...]) -> Mapping[str, NDArray[np.bool_]]:
+    """Return which images are labelled normal and otherwise too."""
+    both = np.array([NORMAL in names and not names <= NO_FINDINGS for names in told], dtype=bool)
+    return {f"labelled {NORMAL} beside other labels": both[frame["told"].to_numpy()]}
 
 
 def _metadata(frame: pd.DataFrame) -> pd.DataFrame:

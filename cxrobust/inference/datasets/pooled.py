@@ -124,6 +124,8 @@ class Pooled(Dataset):
             labels=np.concatenate([self._labels(name, table) for name, table in tables.items()]),
             metadata=_metadata(tables),
             images=_Joined(sources, _counts(tables)) if with_images else None,
+            contradictory=_contradictory(tables),
+            notes=tuple(f"{name}: {note}" for name, one in tables.items() for note in one.notes),
             exclusions={f"{why} ({name})": n for name, one in tables.items() for why, n in one.exclusions.items()},
             sources={f"{name}/{file}": sha for name, one in tables.items() for file, sha in one.sources.items()},
             n_reports_without_image=sum(table.n_reports_without_image for table in tables.values()),
@@ -204,6 +206,15 @@ def _references(tables: Mapping[str, ImageTable]) -> tuple[str | None, ...] | No
     if all(table.references is None for table in tables.values()):
         return None
     return tuple(one for table in tables.values() for one in table.references or (None,) * len(table.ids))
+
+
+def _contradictory(tables: Mapping[str, ImageTable]) -> dict[str, NDArray[np.bool_]]:
+    ends, found = list(accumulate(_counts(tables))), dict[str, NDArray[np.bool_]]()
+    for end, (name, table) in zip(ends, tables.items(), strict=True):
+        for what, which in table.contradictory.items():
+            of_all = found[f"{what} ({name})"] = np.zeros(ends[-1], dtype=bool)
+            of_all[end - len(which) : end] = which
+    return found
 
 
 def _pool(tables: Mapping[str, ImageTable]) -> Pool | None:

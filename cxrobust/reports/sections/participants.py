@@ -28,6 +28,7 @@ def participants(view: View) -> Mapping[str, Any]:
         "knows_patients": names_all_patients(view),
         "size": view.results.data.get("size"),
         "skipped": _skipped(view),
+        "contradictory": _contradictory(view),
         "listed": _listed(view),
     }
 
@@ -89,6 +90,19 @@ def _skipped(view: View) -> str:
     """Say how many images were left out one by one, whose ids stand in no document; empty where there are none."""
     n = sum(split.get("n_skipped", 0) for _, split in _splits(view))
     return counted(n, "image") if n else ""
+
+
+def _contradictory(view: View) -> tuple[str, ...]:
+    """Say how many images are kept whose labels contradict one another, a sentence for each kind and split."""
+    splits = _splits(view)
+    told = []
+    for name, data in splits:
+        whole = f"{name.lower()} images" if len(splits) > 1 else "images"
+        pooled = ", before those of a study were pooled," if data.get("pooled") else ""
+        for what, n in data.get("contradictory", {}).items():
+            are = "is kept as it is" if n == 1 else "are kept as they are"
+            told.append(f"Of the {whole}{pooled} {count(n)} {readable(what)} {are} labelled.")
+    return tuple(told)
 
 
 def _listed(view: View) -> Table | None:
