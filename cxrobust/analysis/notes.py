@@ -55,13 +55,9 @@ def notes_on_counts(scope: Scope, left_out: Mapping[str, str], thresholds: Seque
     thresholds
         Those that decisions are made by, where estimates are of decisions.
     """
-    names = [one.name for one in scope.findings if one.name not in AVERAGES]
-    without = ", ".join(f"{name} ({why})" for name, why in left_out.items())
     found = []
     for place, one in enumerate(scope.findings):
-        notes = [scope.note] if scope.note else []
-        if one.name in {MACRO, WORST} and left_out:
-            notes.append(f"{one.name} over {len(names) - len(left_out)} of {len(names)} findings, without {without}")
+        notes = [*([scope.note] if scope.note else []), *_on_average(scope.findings, place, left_out)]
         groups = scope.compared or (("", scope.findings),)
         positive: list[str] = []
         if one.of_reports:
@@ -72,6 +68,18 @@ def notes_on_counts(scope: Scope, left_out: Mapping[str, str], thresholds: Seque
         chosen = note_on_thresholds(thresholds, scope.findings, place, left_out)
         found.append(OnCounts(notes=(*notes, *few, *chosen), is_of_few=bool(few), is_of_few_positive=bool(positive)))
     return found
+
+
+def _on_average(findings: Sequence[FindingCounts], place: int, left_out: Mapping[str, str]) -> list[str]:
+    """Say which findings an average is without, or how many labels, of images with any, findings pooled have."""
+    average, each = findings[place], [one for one in findings if one.name not in AVERAGES]
+    if average.name == MICRO:
+        n, n_all = sum(one.n_images for one in each), average.n_images * len(each)
+        return [f"micro over {n:,} of {n_all:,} labels, the others missing"] if n < n_all else []
+    if average.name not in AVERAGES or not left_out:
+        return []
+    without = ", ".join(f"{name} ({why})" for name, why in left_out.items())
+    return [f"{average.name} over {len(each) - len(left_out)} of {len(each)} findings, without {without}"]
 
 
 def note_on_thresholds(

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import brier_score_loss
 
 from cxrobust.analysis import analyze
 from cxrobust.study.analysis import Subgroups
@@ -80,6 +81,27 @@ def test_counts_are_of_the_findings_that_an_average_holds_against_loops(predicti
         averages.add((e.metric, e.finding, e.subgroup[:4], e.recalibration))
     assert {("auroc", one, where, "") for one in ("macro", "worst") for where in ("", "view")} < averages
     assert {("brier", "macro", "", "platt"), ("auroc", "others", "", ""), ("auroc", "micro", "view", "")} < averages
+
+
+def test_micro_averages_say_of_how_many_labels_they_are_against_loops(predictions, analysis):
+    """Missing labels among the images that have any: the score of the others, by scikit-learn, is as told."""
+    for e in analysis.estimates:
+        views = images_of(e.subgroup)
+        counts = [counted(predictions, {finding}, views)[0] for finding in FINDINGS]
+        said = f"micro over {sum(counts):,} of {3 * e.n_images:,} labels, the others missing"
+        assert (said in e.note) == (e.finding == "micro" and e.reason is None), e
+    [value] = (
+        e
+        for e in analysis.estimates
+        if (e.estimand, e.metric, e.regime, e.condition, e.finding, e.subgroup, e.recalibration)
+        == ("value", "brier", "lora", "clean", "micro", "", "")
+    )
+    known = predictions.labels >= 0
+    expected = brier_score_loss(predictions.labels[known], predictions.probabilities[1, 0][known])
+    assert value.estimate == pytest.approx(expected, abs=1e-12)
+    assert f"micro over {known.sum()} of " in value.note
+    whole = analyze(make_predictions(), make_settings(metrics=("brier",)), reference="supervised", seed=1)
+    assert not any("micro over" in e.note for e in whole.estimates)
 
 
 def test_the_average_of_no_finding_has_the_counts_of_all(predictions):

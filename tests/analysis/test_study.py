@@ -262,7 +262,7 @@ def test_counts_against_sets(predictions, analysis):
         assert e.n_positive_patients == len({predictions.patients[i] for i, _ in positive})
 
 
-def test_notes_say_what_is_not_estimable(analysis):
+def test_notes_say_what_is_not_estimable(predictions, analysis):
     for e in analysis.estimates:
         if e.metric == "auroc" and e.finding == "Hernia":
             assert (e.reason, e.note) == ("one class only", "not estimable: one class only")
@@ -276,6 +276,10 @@ def test_notes_say_what_is_not_estimable(analysis):
             said = "; ".join([*few, threshold] if of_decisions else few)
             exact = {f"; exact over {2**n} sign patterns, so p is at least {2.0 ** (1 - n):.4g}" for n in range(1, 9)}
             assert e.note.removeprefix(said) in (exact if e.p_value and e.p_value < 1 else exact | {""})
+        elif e.finding == "micro":
+            n = np.count_nonzero(predictions.labels >= 0)
+            said = f"micro over {n} of {predictions.labels.size} labels, the others missing; fewer than 20 positive"
+            assert e.note.startswith(said)
         else:
             assert e.note.startswith("fewer than 20 positive patients")
 
