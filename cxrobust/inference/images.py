@@ -43,6 +43,10 @@ MOST_PIXELS = 80_000_000
 """A larger image is refused before it is decoded; a full-field radiograph has 20 million pixels at most."""
 
 
+class _UnfitError(ValueError):
+    """What a file asks for and is not done here; getting it again mends nothing where it was distributed so."""
+
+
 def decode(path: Path, content: bytes | None = None) -> NDArray[np.float32]:
     """Return an image file as grey in [0, 1], 1 being the brightest value that its type can store.
 
@@ -61,7 +65,8 @@ def decode(path: Path, content: bytes | None = None) -> NDArray[np.float32]:
     Raises
     ------
     DataError
-        When the file is missing, empty, truncated, too large or of no known kind.
+        When the file is missing, empty, truncated, too large or of no known kind, or a DICOM file is not grey or has a
+        window or lookup table that the standard does not allow.
     MissingGroupError
         When it is DICOM and pydicom is not installed, or it is compressed and the plug-ins are not.
     """
@@ -80,6 +85,8 @@ def decode(path: Path, content: bytes | None = None) -> NDArray[np.float32]:
         raise DataError(f"{path}: the file is no {', '.join(FORMATS)} or DICOM image: put an image there") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _too_large(path) from None
+    except _UnfitError as error:
+        raise DataError(f"{path}: the image cannot be used ({reason(error)}): put another file in its place") from error
     except Exception as error:  # a damaged file makes decoders raise errors of any type
         raise DataError(f"{path}: the image cannot be decoded ({reason(error)}): get the file again") from error
 
@@ -262,7 +269,7 @@ def _decode_picture(path: Path, file: io.BytesIO) -> NDArray[np.float32]:
             raise _too_large(path)
         n_pictures = getattr(image, "n_frames", 1)
         if n_pictures > 1 and image.format in ONE_PICTURE:
-            raise ValueError(f"it holds {n_pictures} pictures, expected one")
+            raise _UnfitError(f"it holds {n_pictures} pictures, expected one")
         white_is_zero = isinstance(image, TiffImageFile) and image.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == 0
         image.load()  # which turns a TIFF: NumPy would ask for the shape before
         ImageOps.exif_transpose(image, in_place=True)
@@ -284,7 +291,7 @@ def _grey(image: Image.Image) -> NDArray[np.float32]:
 def _scaled(values: NDArray[Any], *, highest: int) -> NDArray[np.float32]:
     low, high = values.min(), values.max()
     if not 0 <= low <= high <= highest:  # also false for NaN
-        raise ValueError(f"its values run from {low} to {high}, expected 0 to {highest}")
+        raise _UnfitError(f"its values run from {low} to {high}, expected 0 to {highest}")
     return values.astype(np.float32) / np.float32(highest)
 
 
@@ -297,10 +304,10 @@ def _decode_dicom(path: Path, file: io.BytesIO) -> NDArray[np.float32]:
             raise ValueError(f"it has no {name}")
     for name in ("RescaleSlope", "RescaleIntercept"):
         if name in content and content[name].value is None:
-            raise ValueError(f"its {name} is blank, expected a number")
+            raise _UnfitError(f"its {name} is blank, expected a number")
     photometric = content.PhotometricInterpretation
     if photometric not in {"MONOCHROME1", "MONOCHROME2"} or int(content.get("NumberOfFrames") or 1) != 1:
-        raise ValueError(
+        raise _UnfitError(
             f"it is {photometric} with {content.get('NumberOfFrames') or 1} frames, expected one grey frame"
         )
     if content.Rows * content.Columns > MOST_PIXELS:
@@ -309,8 +316,12 @@ def _decode_dicom(path: Path, file: io.BytesIO) -> NDArray[np.float32]:
         for item in content.get(sequence) or ():
             if item["LUTData"].VR == "UN":  # of more than 64 kB it may only be written so: DICOM PS3.5, 6.2.2
                 item["LUTData"].VR = "OW"
-    values: NDArray[Any] = pixels.apply_voi_lut(pixels.apply_modality_lut(_stored(content), content), content)
     low, high = _dicom_range(content)
+    stored = _stored(content)
+    try:
+        values: NDArray[Any] = pixels.apply_voi_lut(pixels.apply_modality_lut(stored, content), content)
+    except Exception as error:  # pydicom raises errors of several types for windows and tables that make no sense
+        raise _UnfitError(str(error)) from error
     grey = ((values - low) / (high - low)).clip(0, 1)
     return (1 - grey if photometric == "MONOCHROME1" else grey).astype(np.float32)
 
@@ -343,7 +354,7 @@ def _dicom_range(content: Any) -> tuple[float, float]:
     rescaled = "RescaleSlope" in content and "RescaleIntercept" in content
     slope, intercept = (float(content.RescaleSlope), float(content.RescaleIntercept)) if rescaled else (1.0, 0.0)
     if slope <= 0:
-        raise ValueError(f"its RescaleSlope is {slope:g}, expected a positive number")
+        raise _UnfitError(f"its RescaleSlope is {slope:g}, expected a positive number")
     return lowest * slope + intercept, (lowest + 2**content.BitsStored - 1) * slope + intercept
 
 

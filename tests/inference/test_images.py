@@ -125,7 +125,7 @@ def test_a_picture_is_turned_as_its_orientation_says(orientation, name, grey, tm
 def test_a_file_of_several_pictures_is_refused(name, grey, tmp_path):
     pictures = [Image.fromarray(grey).convert("RGB"), Image.fromarray(255 - grey).convert("RGB")]
     pictures[0].save(tmp_path / name, save_all=True, append_images=pictures[1:])
-    with pytest.raises(DataError, match=rf"{name}: the image cannot be decoded \(it holds 2 pictures, expected one\)"):
+    with pytest.raises(DataError, match=rf"{name}: the image cannot be used \(it holds 2 pictures, expected one\)"):
         decode(tmp_path / name)
 
 
@@ -314,6 +314,34 @@ def test_a_sigmoid_window_against_the_standards_formula(stored, tmp_path):
     tags = {"WindowCenter": 2000, "WindowWidth": 1000, "VOILUTFunction": "SIGMOID"}
     expected = 1 / (1 + np.exp(-4 * (stored - 2000.0) / 1000))
     np.testing.assert_allclose(decode(write_dicom(tmp_path / "a.dcm", stored, **tags)), expected, atol=1e-5)
+
+
+UNFIT = {
+    "no window": ({"WindowCenter": 2000, "WindowWidth": 0}, r"Window Width must be greater than or equal to 1"),
+    "unknown function": (
+        {"WindowCenter": 2000, "WindowWidth": 9, "VOILUTFunction": "CUBIC"},
+        r"Unsupported .* value 'CUBIC'",
+    ),
+    "falling slope": ({"RescaleSlope": -1, "RescaleIntercept": 4095}, r"its RescaleSlope is -1, expected a positive"),
+    "blank slope": ({"RescaleSlope": None, "RescaleIntercept": 0}, r"its RescaleSlope is blank, expected a number"),
+    "frames": ({"NumberOfFrames": 2}, r"it is MONOCHROME2 with 2 frames, expected one grey frame"),
+}
+
+
+@pytest.mark.parametrize("case", UNFIT)
+def test_a_whole_file_that_is_of_no_use_is_not_to_be_got_again(case, stored, tmp_path):
+    tags, words = UNFIT[case]
+    with pytest.raises(
+        DataError, match=rf"a\.dcm: the image cannot be used \(.*{words}.*\): put another file in"
+    ) as told:
+        decode(write_dicom(tmp_path / "a.dcm", stored, **tags))
+    assert "get the file again" not in str(told.value)
+
+
+def test_dicom_in_colour_is_refused_and_not_made_grey(grey, tmp_path):
+    path = write_dicom(tmp_path / "a.dcm", np.stack([grey] * 3, axis=-1), bits=8, photometric="RGB")
+    with pytest.raises(DataError, match=r"the image cannot be used \(it is RGB with 1 frames, expected one grey frame"):
+        decode(path)
 
 
 def test_bits_above_the_stored_ones_are_no_part_of_the_picture(stored, tmp_path):
