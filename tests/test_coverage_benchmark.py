@@ -1,13 +1,16 @@
 """The simulation of coverage: its truths, what it adds up, and the page of its results."""
 
 import importlib
+import itertools
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.stats import norm
+from statsmodels.stats.contingency_tables import cochrans_q, mcnemar
 
 from cxrobust.analysis.metrics import metric
 
@@ -121,6 +124,36 @@ def test_true_values_of_procedures(load):
     np.testing.assert_allclose(
         several, [norm.cdf(procedures.SEPARATION[s] / spread) for s in procedures._strengths()], atol=1e-4
     )
+
+
+def test_cochrans_q_of_whole_procedures_against_statsmodels(load):
+    """Of one study: whether Q, and the exact McNemar tests of three pairs, reject; of all images and of first ones."""
+    procedures = load("procedures")
+    design = procedures.Design(n_patients=60, correlation=0.4, prevalence=0.5)
+    study, settings, _ = procedures._study(design, 3, 100)
+    right = (study.probabilities >= settings.operating_point) == (study.labels == 1)
+    first = [np.flatnonzero(study.patients == patient)[0] for patient in range(60)]
+    expected = {}
+    for of, images, places in (
+        ("", np.arange(len(study.patients)), {"Finding 1": [0], "Finding 2": [1], "micro": [0, 1]}),
+        (" of one image a patient", first, {"Finding 1": [0], "Finding 2": [1]}),
+    ):
+        for finding, columns in places.items():
+            q, pairs = [], []
+            for c in range(len(study.conditions)):
+                outcomes = [right[m, c][images][:, columns].ravel() for m in range(3)]
+                q.append(cochrans_q(np.column_stack(outcomes).astype(int)).pvalue)
+                for one, other in itertools.combinations(outcomes, 2):
+                    table = [[(one & other).sum(), (one & ~other).sum()], [(~one & other).sum(), (~one & ~other).sum()]]
+                    pairs.append(mcnemar(table, exact=True).pvalue)
+            for name, p_values in (("cochran-q", q), ("mcnemar", pairs)):
+                expected[f"rejected: {name}{of}, {finding}"] = (sum(p <= 0.05 for p in p_values), len(p_values))
+    counts = procedures.judged_again(design, 3, 100, "cochran")
+    assert {what for what, _ in counts} == expected.keys()
+    assert {what: (counts[what, "hits"], counts[what, "tried"]) for what in expected} == expected
+    assert sum(hits for hits, _ in expected.values()) > 0
+    assert all(re.match(procedures.PARTS["cochran"], what) for what in expected)
+    assert not re.match(procedures.PARTS["cochran"], "rejected: mcnemar-clustered, Finding 1")
 
 
 def test_truth_of_pairs_against_marginal_truth(small):

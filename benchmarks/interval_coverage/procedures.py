@@ -1,8 +1,8 @@
 """How often whole procedures hold, by simulation with known truth: what the counts of intervals and tests leave out.
 
 Coverage of bands, micro and worst, curves over strengths, half-margins, gaps of subgroups, recalibrated predictions,
-effect sizes and replicates; the share of families, of Cochran's and McNemar's tests for patients and of tests of
-interaction that reject although nothing differs. Studies are analysed
+effect sizes and replicates; the share of families, of Cochran's Q and the pairs beside it, of McNemar's tests for
+patients and of tests of interaction that reject although nothing differs. Studies are analysed
 whole, by `cxrobust.analysis.analyze`, and judged by what stands in their estimates.
 
 Patients, images and labels are those of scenarios.py. All regimes follow one law, so whatever
@@ -107,13 +107,13 @@ def run_procedures(out: Path, *, studies: int, resamples: int, workers: int) -> 
 def recount_procedures(out: Path, part: str, *, workers: int) -> None:
     """Judge one part of the studies that `out` counts anew, and put its counts in the place of those that are there.
 
-    For when the code of that part has changed, and the rest has not: `recalibrated` or `effects`.
+    For when the code of that part has changed, and the rest has not: `recalibrated`, `effects` or `cochran`.
     """
     content = json.loads(out.read_text(encoding="utf-8"))
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=one_core) as pool:
         for row in content["rows"]:
             design, studies = Design(**row["design"]), row["studies"]
-            if part == "recalibrated" and design.replicates > 1:
+            if part != "effects" and design.replicates > 1:
                 continue
             begun, counts = time.perf_counter(), Counter[tuple[str, str]]()
             each = [design] * studies, range(studies), [content["resamples"]] * studies, [part] * studies
@@ -126,7 +126,11 @@ def recount_procedures(out: Path, part: str, *, workers: int) -> None:
             print(f"{design}: {part} of {studies} studies in {time.perf_counter() - begun:.0f} s", flush=True)
 
 
-PARTS = {"recalibrated": "recalibrated, ", "effects": r"covered: (accuracy|confidence)-"}
+PARTS = {
+    "recalibrated": "recalibrated, ",
+    "effects": r"covered: (accuracy|confidence)-",
+    "cochran": r"rejected: (cochran-q|mcnemar)(, | of one image)",
+}
 """How the counts of each part begin."""
 
 
@@ -135,6 +139,10 @@ def judged_again(design: Design, repetition: int, resamples: int, part: str) -> 
     predictions, settings, seed = _study(design, repetition, resamples)
     if part == "recalibrated":
         found = list(_of_recalibration(predictions, settings, seed, design))
+    elif part == "cochran":
+        only = settings.model_copy(update=OF_COCHRAN)
+        estimates = analyze(predictions, only, reference=REGIMES[0], seed=seed).estimates
+        found = [*_of_all_regimes(estimates), *_of_one_image(predictions, only, seed)]
     else:
         only = {"metrics": ("accuracy",), **ALONE, "effect_sizes": settings.effect_sizes}
         estimates = analyze(predictions, settings.model_copy(update=only), reference=REGIMES[0], seed=seed).estimates
@@ -173,6 +181,7 @@ def judged(design: Design, repetition: int, resamples: int) -> Counter[tuple[str
         for what, hit in [
             *_of_recalibration(predictions, settings, seed, design),
             *_of_mcnemar(predictions, settings, seed),
+            *_of_one_image(predictions, settings, seed),
         ]:
             counts[what, "tried"] += 1
             counts[what, "hits"] += hit
@@ -272,6 +281,35 @@ def _of_mcnemar(predictions: PredictionSet, settings: AnalysisSection, seed: int
         for one in found:
             if one.test == test and one.estimand == "regime-reference" and one.p_value is not None:
                 yield f"rejected: {test}, {one.finding}", one.p_value <= ALPHA
+
+
+OF_COCHRAN: dict[str, Any] = {
+    **ALONE,
+    "metrics": ("accuracy",),
+    "per_metric": {"accuracy": MetricSection(test="cochran-q")},
+}
+
+
+def _of_all_regimes(found: Sequence[Estimate], of: str = "") -> Iterator[tuple[str, bool]]:
+    """Judge Cochran's Q, and the exact McNemar tests of the pairs of regimes beside it."""
+    for one in found:
+        if one.p_value is not None and not one.subgroup and one.test in {"cochran-q", "mcnemar"}:
+            yield f"rejected: {one.test}{of}, {one.finding}", one.p_value <= ALPHA
+
+
+def _of_one_image(predictions: PredictionSet, settings: AnalysisSection, seed: int) -> Iterator[tuple[str, bool]]:
+    """Judge the same of the first image of each patient, which images are independent of, finding by finding."""
+    first = np.unique(predictions.patients, return_index=True)[1]
+    alone = replace(
+        predictions,
+        image_ids=tuple(predictions.image_ids[i] for i in first),
+        patients=predictions.patients[first],
+        labels=predictions.labels[first],
+        probabilities=predictions.probabilities[:, :, first],
+        metadata=predictions.metadata.iloc[first].reset_index(drop=True),
+    )
+    found = analyze(alone, settings.model_copy(update=OF_COCHRAN), reference=REGIMES[0], seed=seed).estimates
+    yield from _of_all_regimes([one for one in found if one.finding in alone.findings], " of one image a patient")
 
 
 def replace_settings(settings: AnalysisSection, family: Family) -> AnalysisSection:
@@ -421,12 +459,11 @@ def _rejected(found: Sequence[Estimate]) -> Iterator[tuple[str, bool]]:
     primary = [e.p_adjusted for e in found if e.family == "primary" and e.p_adjusted is not None]
     if primary:
         yield "any rejected: primary family, holm", min(primary) <= ALPHA
+    yield from _of_all_regimes(found)
     for one in found:
         if one.test == "interaction" and one.p_value is not None and one.finding == "macro":
             column = one.subgroup.partition(":")[0]
             yield f"rejected: interaction, {one.metric}, {one.estimand}, {column}", one.p_value <= ALPHA
-        elif one.test == "cochran-q" and one.p_value is not None and not one.subgroup:
-            yield f"rejected: cochran-q, {one.finding}", one.p_value <= ALPHA
         elif (
             one.reference
             and one.p_value is not None

@@ -52,8 +52,10 @@ def procedures_page(content: Mapping[str, Any]) -> str:
         "maps do that are fitted to four fifths of as many patients, as each fold's is, on average: a study of few "
         "patients pays for fitting, and its interval of what recalibrating gains is of that, not of what the best map "
         "would gain; a row of its own says how often it holds the latter. "
-        "The p-values of `cochran-q` are those of exact McNemar tests of pairs of regimes, which take images for "
-        "independent: with several images a patient they reject far too often. Blank cells were not judged.",
+        "`cochran-q` and the exact McNemar tests of pairs of regimes beside it take images for independent: with "
+        "several images a patient they reject far too often. Of the first image of each patient, finding by finding, "
+        "images are independent, and the exact tests reject less often than 5 %, as exact tests of counts do. Blank "
+        "cells were not judged.",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -101,7 +103,10 @@ def _rejected() -> list[Row]:
             (f"`{test}` between regimes", _beginning(f"rejected: {test}"))
             for test in ("mcnemar-clustered", "mcnemar-durkalski")
         ),
-        ("`cochran-q` between regimes", _beginning("rejected: cochran-q")),
+        ("`cochran-q` of all regimes", _beginning("rejected: cochran-q, ")),
+        ("`mcnemar` of the pairs beside it", _beginning("rejected: mcnemar, ")),
+        ("`cochran-q`, the first image of each patient", _beginning("rejected: cochran-q of one image")),
+        ("`mcnemar` beside it, the first image of each patient", _beginning("rejected: mcnemar of one image")),
     ]
 
 
