@@ -150,7 +150,7 @@ def _parts_of_variance(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Standard errors from patients, linearised, and from training, (n_places,) each; NaN without replicates."""
     nothing = np.full(len(influences), np.nan)
-    of_training = None if contrast.form is not None else training_variance(contrast, values)
+    of_training = training_variance(contrast, values)
     return (nothing, nothing) if of_training is None else (linearised_se(influences), np.sqrt(of_training))
 
 

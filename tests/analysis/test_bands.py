@@ -247,6 +247,65 @@ def test_the_parts_of_a_variance_where_they_are_known(runs, split, estimand, reg
     assert e.se == pytest.approx(np.hypot(e.se_patients, e.se_training), rel=0.05)
 
 
+@pytest.mark.parametrize(("estimand", "regime"), [("relative", "lora"), ("relative-difference", "dpo")])
+def test_the_parts_of_a_ratios_variance_against_the_delta_method(runs, split, estimand, regime):
+    """Of v(perturbed) / v(clean) = (b + s/2) / (b + s), b moving with patients and s with training; b alone of one run.
+
+    The reference's ratio is 1, whatever its patients are.
+    """
+    base, shift = runs.probabilities[0, 0].mean(), np.mean(SHIFTS[regime])
+    clean, ratio = base + shift, (base + shift / 2) / (base + shift)
+    e = split["", estimand, regime, CURVE[1]]
+    assert e.estimate == pytest.approx(ratio - (estimand != "relative"), abs=1e-12)
+    assert e.se_patients == pytest.approx(linearised(runs) * (1 - ratio) / clean, abs=1e-12)
+    assert e.se_training == pytest.approx(spread_of_runs(regime) * (ratio - 0.5) / clean, abs=1e-12)
+    assert e.se == pytest.approx(np.hypot(e.se_patients, e.se_training), rel=0.06)
+
+
+def by_differences(value, at, along, step=1e-6):
+    """Derivative of a value at a point along a direction."""
+    return (value(at + step * along) - value(at - step * along)) / (2 * step)
+
+
+def half_lost(v, strengths=(0.0, 1.0, 2.0)):
+    """Where straight lines between values first fall to half of the first, chance being 0."""
+    j = next(j for j in range(1, len(v)) if v[j] <= v[0] / 2)
+    return strengths[j - 1] + (v[j - 1] - v[0] / 2) / (v[j - 1] - v[j]) * (strengths[j] - strengths[j - 1])
+
+
+@pytest.mark.parametrize(("estimand", "value"), [("half-margin", half_lost), ("relative", lambda v: v[-1] / v[0])])
+def test_the_parts_of_variance_of_forms_against_derivatives_of_plain_functions(estimand, value):
+    """Right on clean images and weaker strengths: a mean over images, so that every derivative is by hand."""
+    members = [("supervised", 0), *(("lora", i) for i in range(3))]
+    made = make_predictions(
+        seed=3, n_patients=50, members=members, conditions=CURVE[:3], findings=("Mass",), decimals=6
+    )
+    rng, positive = np.random.default_rng(5), made.labels[:, 0] == 1
+    shares = np.array([[0.9, 0.7, 0.3], [0.95, 0.9, 0.7], [0.9, 0.6, 0.2], [0.8, 0.3, 0.1]])  # of each run and strength
+    right = rng.random((4, 3, len(positive))) < shares[..., None]
+    made = replace(made, probabilities=np.where(right == positive, 0.9, 0.1)[..., None])
+    settings = make_settings(metrics=("robust-accuracy",), resamples=3000, operating_point=0.5)
+    found = analyze(made, settings, reference="supervised", seed=3).estimates
+    [e] = [one for one in found if (one.estimand, one.regime, one.finding) == (estimand, "lora", "Mass")
+           and one.condition in {CURVE[2], "pgd"}]  # fmt: skip
+
+    scores = np.logical_and.accumulate(right, axis=1)[1:].astype(float)  # (3 runs, 3 strengths, n_images)
+    v, n = scores.mean(axis=2), len(positive)
+    influences = np.stack(
+        [(scores[:, :, made.patients == i] - v[..., None]).sum(axis=2) / n for i in range(50)], axis=-1
+    )
+    at = v.mean(axis=0)
+    moves = np.array([[by_differences(value, at, of[:, i]) for i in range(50)] for of in influences])
+    deviations = np.array([by_differences(value, at, of - at) for of in v])
+    own = moves - moves.mean(axis=0)
+    left = (deviations**2).sum() - (own**2).sum() * 50 / 49
+    assert left > 0
+    assert e.estimate == pytest.approx(value(at), abs=1e-12)
+    assert e.se_patients == pytest.approx(np.sqrt((moves.mean(axis=0) ** 2).sum() * 50 / 49), rel=1e-6)
+    assert e.se_training == pytest.approx(np.sqrt(left / 6), rel=1e-6)
+    assert e.se == pytest.approx(np.hypot(e.se_patients, e.se_training), rel=0.1)
+
+
 def test_the_interval_t_holds_both_parts_of_a_variance(runs):
     """Estimate ± t·√(patients² + training²), t at the degrees of freedom of the patients' influences."""
     settings = make_settings(metrics=("confidence",), interval="t", operating_point=0.5)
