@@ -6,14 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from cxrobust.analysis.all_regimes import all_regimes_estimates
 from cxrobust.analysis.contrasts import contrasts_of, curves
 from cxrobust.analysis.counts import Scope, count_findings
 from cxrobust.analysis.estimates import Estimated, estimate
 from cxrobust.analysis.metrics import Metric
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.subgroups import subgroup_estimates
-from cxrobust.analysis.testing import metrics_in_pairs
 from cxrobust.analysis.values import evaluate
 from cxrobust.errors import MisfitError, some
 from cxrobust.predictions import PredictionSet
@@ -44,13 +42,10 @@ def report_estimates(name: str, metric: Metric, sample: Sample, *, reference: st
         reference=reference,
         sets=(),
         chances=values.chances,
-        pairs=name in metrics_in_pairs(sample.settings, predictions),
     )
     scope = Scope(findings=count_findings(reports), note=note_on_scoring(name, reports))
     found = estimate(name, metric, values, contrasts=wanted, scope=scope)
     yield Estimated(estimates=tuple(one for one in found if one.finding == REPORT), values=values, contrasts=wanted)
-    if name in metrics_in_pairs(sample.settings, predictions):
-        yield Estimated(estimates=all_regimes_estimates(name, metric, values, wanted, scope=scope))
     for subgroups in sample.settings.subgroups:
         for one in subgroup_estimates(name, metric, reports, subgroups, reference=reference):
             yield replace(one, estimates=tuple(_of_report(e) for e in one.estimates if e.finding == MACRO))
