@@ -25,8 +25,9 @@ from cxrobust.results import Results
 from cxrobust.verification.comparisons import comparison_checks
 from cxrobust.verification.examples import differing_examples
 from cxrobust.verification.ran import Ran, checks_of, own_word, plain, read_ran, unpack
-from cxrobust.verification.reading import MALFORMED, Carried, carried, is_comparison, open_pdf
+from cxrobust.verification.reading import MALFORMED, SAID, Carried, carried, is_comparison, open_pdf
 from cxrobust.verification.reprinted import OWN, not_printed, page_checks
+from cxrobust.verification.told import cut
 from cxrobust.verification.verdict import Check, Verdict, check, unchecked
 
 RUN = "run"
@@ -124,6 +125,9 @@ def _attachments(held: Carried) -> Check:
         str(one.get("name")): str(one.get("sha256")) for one in held.manifest["files"] if isinstance(one, Mapping)
     }
     wrong = [*held.strays, *(f"{name} is missing" for name in listed if name not in held.files)]
+    wrong += [
+        f"{MANIFEST} says {cut(key, 40)}, which cxrobust writes into none" for key in sorted({*held.manifest} - SAID)
+    ]
     wrong += [f"{name} is not listed in {MANIFEST}" for name in held.files if name not in {*listed, MANIFEST}]
     wrong += [
         f"{name} is not the file that {MANIFEST} lists: its SHA-256 begins {sha256_bytes(held.files[name])[:12]}, "

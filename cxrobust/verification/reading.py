@@ -29,6 +29,8 @@ FILE_NAMES = ("/F", "/UF", "/DOS", "/Mac", "/Unix")
 """Under which a PDF names one file to readers of one kind or another."""
 WRITTEN = frozenset({"/Type", "/F", "/UF", "/Desc", "/AFRelationship", "/EF"})
 """All that cxrobust writes of an attachment beside its content."""
+SAID = frozenset({"format", "document", "paper", "printed_with", "files", "without_predictions", "example_images"})
+"""All that cxrobust says in a manifest."""
 PLAIN_NAME = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9._-]*/)?[A-Za-z0-9_-][A-Za-z0-9._-]*", re.ASCII)
 """The name of a file in a folder, or in a folder of that: no absolute path, and none that leads out of it."""
 PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)

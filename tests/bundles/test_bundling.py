@@ -68,6 +68,11 @@ def relisted(folder: Path) -> None:
     (folder / MANIFEST).write_text(manifest_text(folder, names))
 
 
+def strays(folder: Path, out: Path) -> tuple[str, ...]:
+    """Return the files of a bundle that neither it nor what was written to `out` accounts for."""
+    return beside(folder, out, check_manifest(folder), read_results(folder / "results.json")).strays
+
+
 def test_the_bundle_holds_what_a_reviewer_needs_and_lists_every_hash(run: Path, whole: Path) -> None:
     names = files_of(whole)
     index = json.loads((run / "predictions" / "index.json").read_text())
@@ -188,6 +193,10 @@ def test_example_images_go_in_only_when_they_are_asked_for(run: Path, tmp_path: 
         made = bundle(out, tmp_path / name, wanted=wanted, as_zip=False, say=told.append)
         assert ("predictions/examples/a.png" in files_of(made)) == (name != "none")
         assert bool(read_results(made / "results.json").generated_reports) == (name != "none")
+    assert strays(tmp_path / "asked", out) == ()
+    (tmp_path / "asked" / "predictions" / "examples" / "a.png").write_bytes(b"other pixels")
+    relisted(tmp_path / "asked")
+    assert strays(tmp_path / "asked", out) == ("predictions/examples/a.png",)
     assert [one for one in told if "1 example images" in one] == [
         "the bundle holds 1 example images: see that their licence lets you share them"
     ]

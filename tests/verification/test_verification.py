@@ -156,6 +156,15 @@ def test_a_file_that_another_reader_of_pdf_would_take_for_an_attachment_is_found
         assert _attachments(reading.carried(pdf, path)).status == "agrees"
 
 
+def test_what_a_manifest_says_beside_what_cxrobust_writes_is_found(written: Path, tmp_path: Path) -> None:
+    manifest = json.loads(tampering.attached(written / "report.pdf")["manifest.json"])
+    files = {"manifest.json": json.dumps({**manifest, "reviewed": "by nobody"}).encode()}
+    path = tampering.with_files(written / "report.pdf", tmp_path / "x.pdf", files)
+    with pikepdf.open(path) as pdf:
+        (said,) = _attachments(reading.carried(pdf, path)).differences
+    assert said == "manifest.json says 'reviewed', which cxrobust writes into none"
+
+
 @pytest.mark.parametrize("name", ["results.json", "manifest.json"])
 def test_a_key_that_stands_twice_is_refused(name: str, written: Path, tmp_path: Path) -> None:
     text = tampering.attached(written / "report.pdf")[name].decode()
