@@ -455,7 +455,7 @@ def test_another_version_that_laid_pages_out_otherwise_is_compared_by_words(tmp_
     for page in pypdfium2.PdfDocument(path):
         text = page.get_textpage()
         boxes = [text.get_rect(k) for k in range(text.count_rects())]
-        assert min(box[0] for box in boxes) > 46  # 183 mm of text in the middle of 8.5 inches
+        assert min(box[0] for box in boxes) > 45.5  # 183 mm of text in the middle of 8.5 inches; a j reaches 1 pt out
         assert max(box[2] for box in boxes) < 566
     manifest = json.loads(tampering.attached(path)["manifest.json"])
     manifest["paper"] = "A4"
