@@ -382,7 +382,7 @@ def _unbounded_wrong(
         if attack.target != REPORT:
             one = one.model_copy(update={"target": planned.table.findings[column]})
         logits = runner.scores_of(runner.perturbed_all(rows[mine], one, advance), rows[mine], one)[:, column]
-        wrong += (np.sign(logits) != wanted[mine, column]).tolist()
+        wrong += (np.isfinite(logits) & ((logits > 0) != (wanted[mine, column] > 0))).tolist()
     return finite(float(np.mean(wrong))) if wrong else None
 
 

@@ -1,4 +1,4 @@
-"""What attacks see of a model's gradients, where a library's loop would lose some."""
+"""What attacks see of a model's gradients: whether they are numbers, and what a library's loop would lose of them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,6 +6,43 @@ from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
+
+
+class Watched(torch.nn.Module):
+    """A view that notes whether the gradient to the pixels of some image was not finite where the pixels were."""
+
+    def __init__(self, view: torch.nn.Module) -> None:
+        super().__init__()
+        self.view = view
+        self._met: list[torch.Tensor] = []
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the view's scores."""
+        scores: torch.Tensor = self.view(self._watching(images))
+        return scores
+
+    @property
+    def met_no_number(self) -> bool:
+        """Whether there was such a gradient; a device is waited for here alone."""
+        return bool(torch.stack(self._met).any()) if self._met else False
+
+    def _watching(self, images: torch.Tensor) -> torch.Tensor:
+        if not (images.requires_grad and torch.is_grad_enabled()):
+            return images
+        were_finite = _are_finite(images.detach())
+
+        def note(gradient: torch.Tensor) -> None:
+            met = (were_finite & ~_are_finite(gradient)).any()
+            self._met = [met | self._met[0]] if self._met else [met]
+
+        seen = images.view_as(images)
+        seen.register_hook(note)  # type: ignore[no-untyped-call]
+        return seen
+
+
+def _are_finite(pixels: torch.Tensor) -> torch.Tensor:
+    """Whether all numbers of each image are finite, (n,) bool: their sum is just then."""
+    return pixels.flatten(1).sum(dim=1).isfinite()
 
 
 @contextmanager

@@ -14,11 +14,11 @@ from cxrobust.inference.batches import Batches, explaining
 from cxrobust.inference.compiling import compiled, uncompiled
 from cxrobust.inference.models import Regime
 from cxrobust.inference.perturbations import Batch, Perturbation
-from cxrobust.inference.perturbations.attack import Attack
+from cxrobust.inference.perturbations.attack import Attack, UnusableGradientError
 from cxrobust.inference.precision import in_precision
 from cxrobust.inference.runtime import choose_device, describe_machine, use_threads
 from cxrobust.inference.units import Plan, Unit
-from cxrobust.inference.written import Reading, joined
+from cxrobust.inference.written import Reading, in_places, joined, not_usable
 
 if TYPE_CHECKING:
     import torch
@@ -88,7 +88,8 @@ class Runner:
         Raises
         ------
         DataError
-            When the model fails, or gives a number that is not finite, naming the image, unless the study skips such.
+            When the model fails, or gives a number or a gradient that is not finite, naming the image, unless the study
+            skips such.
         """
         found = self._read(rows, perturbations)
         for perturbation, reading in zip(perturbations, found, strict=True):
@@ -111,14 +112,43 @@ class Runner:
             images = self._images(rows)
             with self._explaining(None):
                 return [self._reading(images, rows)]
+        weaker = [one for one in perturbations[:-1] if one is not None]
+        try:
+            return self._read_perturbed(rows, last, weaker)
+        except UnusableGradientError as error:
+            if self.plan.study.compute.on_error == "stop":
+                raise self._without_gradient(rows, last, error) from None
+            out = np.array(error.rows)
+        left = np.setdiff1d(np.arange(len(rows)), out)
+        nothing = not_usable(self._read(rows[out], [None])[0], self._no_gradient(last))
+        found = self._read(rows[left], perturbations) if len(left) else [nothing] * len(perturbations)
+        return [in_places([(left, one), (out, nothing)]) if len(left) else one for one in found]
+
+    def _read_perturbed(
+        self, rows: NDArray[np.intp], last: Perturbation, weaker: Sequence[Perturbation]
+    ) -> list[Reading]:
         model = self._model_for(last)
         batch = self._batch_of(rows, last)
-        weaker = [one for one in perturbations[:-1] if one is not None]
         with self._explaining(last), self._precision():
             if self._regime.writes_reports:
                 return [self._reading(images, rows) for images in last.perturbed_at(batch, model, weaker)]
             found = last.read(batch, model, self._forward, weaker)
             return [Reading(logits=logits.float().cpu().numpy()) for logits in found]
+
+    def _no_gradient(self, perturbation: Perturbation) -> str:
+        maker = self.maker_of(perturbation)._regime.name
+        whose = "the model" if maker == self._regime.name else f"the model of {maker!r}"
+        return f"the gradient of {whose} to the pixels is not a finite number"
+
+    def _without_gradient(
+        self, rows: NDArray[np.intp], perturbation: Perturbation, error: UnusableGradientError
+    ) -> DataError:
+        image = self.plan.table.ids[rows[error.rows[0]]]
+        return DataError(
+            f"{self._where(perturbation)}: image {image!r}: {self._no_gradient(perturbation)}, so that no attack can "
+            f"follow it: correct the network (a square root or a division at 0, as of a region without contrast), or "
+            f'leave such images out by on_error = "skip" in [compute]'
+        )
 
     def check_steady(self, rows: NDArray[np.intp]) -> None:
         """Refuse a model that is still as it was in training: once, on these images, in fp32.
@@ -247,10 +277,18 @@ class Runner:
         Raises
         ------
         DataError
-            When the model fails under the perturbation.
+            When the model fails under the perturbation, or its gradient is not finite, naming the image.
         """
         if perturbation is None:
             return self._images(rows)
+        try:
+            return self._perturbed(rows, perturbation, finding, drawn_as)
+        except UnusableGradientError as error:
+            raise self._without_gradient(rows, perturbation, error) from None
+
+    def _perturbed(
+        self, rows: NDArray[np.intp], perturbation: Perturbation, finding: str | None, drawn_as: Perturbation | None
+    ) -> "torch.Tensor":
         model = self._model_for(perturbation)
         batch = self._batch_of(rows, perturbation if drawn_as is None else drawn_as)
         with self._explaining(perturbation), self._precision():
@@ -294,18 +332,35 @@ class Runner:
     ) -> "torch.Tensor":
         """Return the same of any number of images, made batch by batch, in the CPU's memory.
 
-        `advance` is told of each batch how many images it had.
+        `advance` is told of each batch how many images it had. An image on whose way the model's gradient is not finite
+        is NaN.
         """
         import torch
 
         def perturb(some: slice) -> "torch.Tensor":
-            return self.perturbed(rows[some], perturbation, drawn_as=drawn_as).cpu()
+            return self._perturbed_or_nan(rows[some], perturbation, drawn_as).cpu()
 
         parts = []
         for part in self._batches.over(len(rows), perturb):
             parts.append(part)
             advance(len(part))
         return torch.cat(parts)
+
+    def _perturbed_or_nan(
+        self, rows: NDArray[np.intp], perturbation: Perturbation | None, drawn_as: Perturbation | None
+    ) -> "torch.Tensor":
+        if perturbation is None:
+            return self._images(rows)
+        try:
+            return self._perturbed(rows, perturbation, None, drawn_as)
+        except UnusableGradientError as error:
+            out = list(error.rows)
+        images = self._images(rows)
+        left = np.setdiff1d(np.arange(len(rows)), out)
+        images[out] = float("nan")
+        if len(left):
+            images[left.tolist()] = self._perturbed_or_nan(rows[left], perturbation, drawn_as)
+        return images
 
     def scores_of(self, images: "torch.Tensor", rows: NDArray[np.intp], attack: Attack) -> NDArray[np.float32]:
         """Return what an attack sees of images that stand for those of some rows, batch by batch.

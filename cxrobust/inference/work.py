@@ -26,7 +26,7 @@ from cxrobust.inference.pixels import Pixels
 from cxrobust.inference.runner import Runner
 from cxrobust.inference.stores import Store, StoreError
 from cxrobust.inference.units import NOT_FINITE, LeftOutImage, Plan, Unit
-from cxrobust.inference.written import Written
+from cxrobust.inference.written import Reading, Written
 from cxrobust.predictions import UnitPredictions, write_unit
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -172,7 +172,7 @@ class Worker:
                         reading.logits,
                         written=reading.written,
                         registration=task.registration,
-                        skipped=_skipped(one, task.part, reading.logits),
+                        skipped=_skipped(one, task.part, reading),
                     )
             if task.store is not None:
                 Store(task.store).put_all(task.folder, [one.file for one in task.units])
@@ -264,17 +264,20 @@ def _faults(written: Written, unit: Unit, ids: Sequence[str], kept: Sequence[int
     return found
 
 
-def _skipped(unit: Unit, part: Plan, logits: np.ndarray[Any, np.dtype[np.float32]]) -> dict[int, LeftOutImage]:
+def _skipped(unit: Unit, part: Plan, reading: Reading) -> dict[int, LeftOutImage]:
     """Return which images of a unit have no prediction, by their place in it, and why; none where the study stops."""
     if part.study.compute.on_error == "stop":
         return {}
     found, left_out = {}, part.left_out
     for place, row in enumerate(unit.rows):
-        wrong = np.flatnonzero(~np.isfinite(logits[place]))
+        wrong = np.flatnonzero(~np.isfinite(reading.logits[place]))
         if (known := left_out.get(part.table.ids[row])) is not None:
             found[place] = known
+        elif (why := reading.unusable.get(place)) is not None:
+            where = f"regime {unit.regime.name!r}, condition {str(unit.condition)!r}"
+            found[place] = LeftOutImage(reason=NOT_FINITE, detail=f"{where}: {why}")
         elif len(wrong):
-            finding, value = part.table.findings[wrong[0]], logits[place, wrong[0]]
+            finding, value = part.table.findings[wrong[0]], reading.logits[place, wrong[0]]
             where = f"regime {unit.regime.name!r}, condition {str(unit.condition)!r}, finding {finding!r}"
             found[place] = LeftOutImage(reason=NOT_FINITE, detail=f"{where}: the model gave {value}")
     return found

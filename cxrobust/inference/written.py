@@ -1,7 +1,7 @@
 """What a generator wrote of images, and what it says of a study's findings; torch is not needed to hold it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,21 +32,53 @@ class Reading:
     """(n_images, n_findings) log-odds."""
     written: Written | None = None
     """None for a model that writes no reports."""
+    unusable: Mapping[int, str] = field(default_factory=dict)
+    """Why images cannot be used, by their place; their log-odds are NaN."""
 
 
 def joined(parts: Sequence[Reading]) -> Reading:
     """Return the readings of several batches as one."""
     logits = np.concatenate([part.logits for part in parts])
     written = [part.written for part in parts if part.written is not None]
+    firsts = np.cumsum([0, *(len(part.logits) for part in parts)]).tolist()
+    unusable = {
+        first + place: why for first, part in zip(firsts, parts, strict=False) for place, why in part.unusable.items()
+    }
     if not written:
-        return Reading(logits=logits)
+        return Reading(logits=logits, unusable=unusable)
     return Reading(
         logits=logits,
+        unusable=unusable,
         written=Written(
             reports=tuple(report for part in written for report in part.reports),
             log_probabilities=np.concatenate([part.log_probabilities for part in written]),
             faults=tuple(faults for part in written for faults in part.faults),
         ),
+    )
+
+
+def in_places(parts: Sequence[tuple[NDArray[np.intp], Reading]]) -> Reading:
+    """Return the readings of images at these places, which together are 0, 1, …, n − 1, as one in their order."""
+    whole = joined([reading for _, reading in parts])
+    places = np.concatenate([place for place, _ in parts])
+    order, written = np.argsort(places), whole.written
+    return Reading(
+        logits=whole.logits[order],
+        written=None
+        if written is None
+        else Written(
+            reports=tuple(written.reports[before] for before in order),
+            log_probabilities=written.log_probabilities[order],
+            faults=tuple(written.faults[before] for before in order),
+        ),
+        unusable={int(places[before]): why for before, why in whole.unusable.items()},
+    )
+
+
+def not_usable(reading: Reading, why: str) -> Reading:
+    """Return the reading of images that cannot be used after all."""
+    return replace(
+        reading, logits=np.full_like(reading.logits, np.nan), unusable=dict.fromkeys(range(len(reading.logits)), why)
     )
 
 

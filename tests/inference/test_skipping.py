@@ -18,6 +18,8 @@ from cxrobust.errors import DataError
 from cxrobust.inference import pixels
 from cxrobust.inference.ledger import read_ledger
 from cxrobust.inference.pixels import hash_images
+from cxrobust.inference.runner import Runner
+from cxrobust.inference.units import plan
 from cxrobust.predictions import load_predictions, read_unit
 from cxrobust.study import read_study
 
@@ -39,7 +41,7 @@ class Sensitive(torch.nn.Module):
     def forward(self, images):
         logits = self.inner(images)
         dark = (images.amax((1, 2, 3)) < 0.05)[:, None]
-        return torch.where(dark & (self.seed == 1), logits * float("nan"), logits)
+        return logits + torch.where(dark & (self.seed == 1), float("nan"), 0.0)
 
 def build(*, seed=0, **k):
     return Sensitive(_build(seed=seed, **k), seed)
@@ -47,6 +49,27 @@ def build(*, seed=0, **k):
 )
 """Networks of which the second gives NaN for a black image that nothing has made brighter than 0.05."""
 
+
+CRACKED = (
+    MODULE
+    + """
+_build = build
+
+class Cracked(torch.nn.Module):
+    def __init__(self, inner, seed):
+        super().__init__()
+        self.inner, self.seed = inner, seed
+
+    def forward(self, images):
+        whole = (images.amax((1, 2, 3)) > 0.05).to(images)
+        crack = torch.sqrt(0 * images[:, 0, 0, 0] + whole) - whole
+        return self.inner(images) + (crack[:, None] if self.seed == 1 else 0)
+
+def build(*, seed=0, **k):
+    return Cracked(_build(seed=seed, **k), seed)
+"""
+)
+"""Networks of which the second has log-odds of a black image, but no gradient to its first pixel."""
 
 DICOMS = 'kind = "rsna-pneumonia"\nroot = "."\nheaders = true'
 
@@ -322,6 +345,56 @@ def test_all_images_that_cannot_be_read_are_an_error(tmp_path: Path) -> None:
         image.unlink()
     with pytest.raises(DataError, match="40 of 40 image files are missing"):
         predicted(path)
+
+
+def cracked(path: Path) -> None:
+    (path.parent / "tiny_networks.py").write_text(CRACKED)
+    path.write_text(path.read_text().replace("attack_checks = 0", "attack_checks = 40"))
+    blacken(path.parent, "i007")
+
+
+def test_an_image_without_a_gradient_is_an_error_that_names_it(tmp_path: Path) -> None:
+    path = write_study(tmp_path)
+    cracked(path)
+    said = (
+        r"regime 'b', condition 'pgd\(eps=4/255, steps=3\)': image 'i007': the gradient of the model to the pixels is "
+        r"not a finite number, so that no attack can follow it: correct the network .*; 2 of 36 units failed"
+    )
+    with pytest.raises(DataError, match=said):
+        predicted(path)
+    path.write_text(path.read_text().replace("steps = 3\n", 'steps = 3\nmade_on = "b"\n'))
+    with pytest.raises(
+        DataError, match=r"regime 'a', condition .* the gradient of the model of 'b' to the pixels is not"
+    ):
+        predicted(path)
+
+
+def test_checks_of_an_attack_go_on_without_an_image_that_has_no_gradient(tmp_path: Path) -> None:
+    path = write_study(tmp_path)
+    cracked(path)
+    planned = plan(read_study(path), tmp_path / "out")
+    unit = next(one for one in planned.units if one.regime.name == "b" and one.perturbation is not None)
+    runner = Runner(regime=unit.regime, plan=planned, fold=None)
+    together = runner.perturbed_all(np.arange(4, 12), unit.perturbation).numpy()
+    assert np.isnan(together).all(axis=(1, 2, 3)).tolist() == [place == 3 for place in range(8)]
+    alone = runner.perturbed_all(np.array([8]), unit.perturbation).numpy()
+    np.testing.assert_allclose(together[4], alone[0], atol=1e-6)
+    assert np.isnan(runner.perturbed_all(np.array([7]), unit.perturbation).numpy()).all()
+
+
+@pytest.mark.parametrize("batch", [1, 7])
+def test_an_image_without_a_gradient_is_left_out_of_every_cell(batch: int, finished: Path, tmp_path: Path) -> None:
+    path = skipping(tmp_path)
+    path.write_text(path.read_text().replace("batch = 7", f"batch = {batch}"))
+    cracked(path)
+    folder = predicted(path)
+    assert_left_out(folder, finished, "i007")
+    where = "regime 'b', condition 'pgd(eps=4/255, steps=3)'"
+    detail = f"{where}: the gradient of the model to the pixels is not a finite number"
+    assert left_out(tmp_path) == [("test", "i007", "for which a model gave no finite number", detail)]
+    checks = json.loads((folder / "index.json").read_text())["attack_checks"]
+    assert [(check["regime"], check["n_images"]) for check in checks] == [("a", 14), ("b", 14)]
+    assert all(np.isfinite([check[name] for name in ("attacked", "longer", "square")]).all() for check in checks)
 
 
 def blacken(folder: Path, name: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, get_args
 from pydantic import Field, field_validator
 
 from cxrobust.conditions import Condition, format_value
-from cxrobust.errors import StudyError, nearest
+from cxrobust.errors import DataError, StudyError, nearest
 from cxrobust.files import sha256_bytes
 from cxrobust.inference.perturbations import Batch, Perturbation
 from cxrobust.inference.perturbations.noise import moved_at_random
@@ -32,6 +32,15 @@ CLEAN_REPORT, REFERENCE = "clean", "reference"
 """Texts that each image has its own of: the model's report of the clean image, and the radiologist's."""
 SEVERAL = frozenset({"all", WORST, EACH, REPORT})
 """Targets that are no finding's name."""
+
+
+class UnusableGradientError(DataError):
+    """The model's gradient to the pixels of some images of a batch is not finite, so that no attack can follow it."""
+
+    def __init__(self, rows: Sequence[int]) -> None:
+        super().__init__("the gradient of the model to the pixels of an image is not a finite number")
+        self.rows = tuple(rows)
+        """The images' places in the batch."""
 
 
 class Attack(Perturbation):
@@ -276,32 +285,38 @@ class Attack(Perturbation):
         view_of: "Callable[[list[int]], torch.nn.Module]",
         strengths: "Sequence[Attack]",
     ) -> "list[torch.Tensor]":
-        """Attack the images of some rows, seen through the view of theirs, together or one by one."""
+        """Attack the images of some rows, seen through the view of theirs, together or one by one.
+
+        Raises
+        ------
+        UnusableGradientError
+            Naming the images on whose way the model's gradient is not finite.
+        """
         import torch
 
+        from cxrobust.inference.gradients import Watched
         from cxrobust.inference.randomness import of_one_image, per_image_randomness
 
-        everything = len(rows) == len(batch.images)  # then nothing has to be put in its place
-        perturbed = [] if everything and not self.image_by_image else [batch.images.clone() for _ in strengths]
-        if not rows:
-            return perturbed
-        images, seeds = batch.images[rows], tuple(batch.seeds[row] for row in rows)
+        def attack(some: list[int]) -> "list[torch.Tensor] | None":
+            view, seeds = Watched(view_of(some)), tuple(batch.seeds[row] for row in some)
+            with of_one_image(*seeds) if self.image_by_image else per_image_randomness(seeds):  # some is then one
+                found = self.attacked_at(strengths, view, batch.images[some], labels[some], seeds)
+            return None if view.met_no_number else [images.detach() for images in found]
+
         with redirect_stdout(io.StringIO()), torch.enable_grad():  # torchattacks prints lines of its own
-            if self.image_by_image:
-                for row, image, label, seed in zip(rows, images, labels[rows], seeds, strict=True):
-                    view = view_of([row])
-                    with of_one_image(seed):
-                        alone = self.attacked_at(strengths, view, image[None], label[None], (seed,))
-                    for at_strength, found in zip(perturbed, alone, strict=True):
-                        at_strength[row] = found[0].detach()
-            else:
-                view = view_of(rows)
-                with per_image_randomness(seeds):
-                    together = self.attacked_at(strengths, view, images, labels[rows], seeds)
-                if everything:
-                    return [found.detach() for found in together]
-                for at_strength, found in zip(perturbed, together, strict=True):
-                    at_strength[rows] = found.detach()
+            together = None if self.image_by_image or not rows else attack(rows)
+            if together is not None and len(rows) == len(batch.images):  # nothing has to be put in its place
+                return together
+            perturbed, unusable = [batch.images.clone() for _ in strengths], []
+            for some in [rows] if together is not None else [[row] for row in rows]:  # alone it shows whose it is
+                found = attack(some) if together is None else together
+                if found is None:
+                    unusable += some
+                    continue
+                for at_strength, images in zip(perturbed, found, strict=True):
+                    at_strength[some] = images
+        if unusable:
+            raise UnusableGradientError(unusable)
         return perturbed
 
     def _worst(self, batch: Batch, model: "torch.nn.Module", strengths: "Sequence[Attack]") -> "list[torch.Tensor]":
