@@ -107,11 +107,12 @@ def test_a_finding_near_its_boundary_is_flipped(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BALL + ONE + MINIMAL + EUCLIDEAN)
-def test_alone_as_in_a_batch_and_no_generator_is_touched(name: str) -> None:
+def test_alone_as_in_a_batch_and_neither_generators_nor_mode_are_touched(name: str) -> None:
     one, model, made = images(), single(), attack(name)
     before = torch.random.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
     together = made.perturb(one, model)
     after = torch.random.get_rng_state(), np.random.get_state()[1], random.getstate()  # noqa: NPY002
+    assert not any(part.training for part in model.modules())  # torchattacks puts back what it takes for its mode
     assert torch.equal(before[0], after[0])
     assert np.array_equal(before[1], after[1])
     assert before[2] == after[2]

@@ -298,7 +298,7 @@ class Attack(Perturbation):
         from cxrobust.inference.randomness import of_one_image, per_image_randomness
 
         def attack(some: list[int]) -> "list[torch.Tensor] | None":
-            view, seeds = Watched(view_of(some)), tuple(batch.seeds[row] for row in some)
+            view, seeds = Watched(view_of(some)).eval(), tuple(batch.seeds[row] for row in some)
             with of_one_image(*seeds) if self.image_by_image else per_image_randomness(seeds):  # some is then one
                 found = self.attacked_at(strengths, view, batch.images[some], labels[some], seeds)
             return None if view.met_no_number else [images.detach() for images in found]

@@ -54,6 +54,7 @@ class OfTorchattacks(Attack):
         passing = straight_through_clamps if self.clamps_what_it_differentiates else nullcontext
         with passing(seen) as differentiated, warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of the way it calls NumPy
+            differentiated.eval()  # or torchattacks would take its mode for the network's, and put it back
             made = getattr(torchattacks, self.loop)(differentiated, **self.arguments())
             if self.seeds_itself:
                 (made.seed,) = seeds
