@@ -6,6 +6,7 @@ that image's own generator, on the CPU, and the global generator is left alone.
 """
 
 import hashlib
+import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -101,12 +102,14 @@ def no_global_randomness() -> Iterator[None]:
 
 
 ROUNDED, ROUNDED_COARSELY = 1e-3, 2e-2
-"""By how much log-odds may differ when an image is read again or beside another, in units of the largest log-odds or of
-1: more than rounding makes of them, in float32 and in shorter numbers."""
+"""By how much log-odds may differ when an image is read beside another, in units of the largest log-odds or of 1: more
+than rounding makes of them, in float32 and in shorter numbers."""
+IN_ANY_ORDER = 1e-5
+"""The same when images are read again on a GPU, some of whose kernels add in no fixed order, in float32."""
 
 
 def unsteadiness(
-    read: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, *, coarse: bool = False
+    read: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, *, repeated: float = 0.0, coarse: bool = False
 ) -> str | None:
     """Say in a clause that what a model reads of an image is not the image's own; None where it is.
 
@@ -117,11 +120,13 @@ def unsteadiness(
     ----------
     read
         Gives log-odds (n, n_findings) of images.
+    repeated
+        By how much both readings may differ, in units of the largest log-odds or of 1: by nothing on a CPU.
     coarse
         Whether the model computes in shorter numbers than float32, which differ with the size of a batch.
     """
     first, again = read(images), read(images)
-    if (apart := _apart(first, again)) > ROUNDED:
+    if (apart := _apart(first, again)) > repeated:
         return (
             f"gives the same images other log-odds when it reads them again (by up to {apart:.2g}): it draws at random"
         )
@@ -135,8 +140,10 @@ def unsteadiness(
 
 
 def _apart(one: torch.Tensor, other: torch.Tensor) -> float:
-    """Return the largest difference of finite numbers, in units of the largest of them or of 1."""
-    both = one.isfinite() & other.isfinite()
+    """Return the largest difference, in units of the largest number or of 1: ∞ where one alone is finite."""
+    both = one.isfinite()
+    if not torch.equal(both, other.isfinite()):
+        return math.inf
     first, second = one[both].double(), other[both].double()
     if not len(first):
         return 0.0

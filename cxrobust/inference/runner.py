@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +31,15 @@ AMPLIFIED = 100.0
 """How many times as far as in the image its pixels are then from 0.5."""
 
 
+@dataclass(slots=True)
+class _Known:
+    """What was found out about a model, on whatever images."""
+
+    is_steady: bool = False
+    refused: str | None = None
+    gives_log_odds: bool = False
+
+
 class Runner:
     """Runs the units of one model; the model is loaded when it is first needed."""
 
@@ -41,8 +50,7 @@ class Runner:
         self._loaded: tuple[torch.nn.Module, str] | None = None
         self._batches = Batches(plan.study.compute.batch)
         self._sources: dict[str, Runner] = {}
-        self._is_steady = False
-        self._gives_log_odds = False
+        self._known = _Known()
 
     @property
     def machine(self) -> dict[str, Any]:
@@ -53,8 +61,7 @@ class Runner:
         """Return a runner of the same model, loaded but once, on the images of another plan."""
         other = Runner(regime=self._regime, plan=plan, fold=self._fold)
         other._loaded, other._batches = self.load(), Batches(self._batches.size)
-        other._sources, other._is_steady = self._sources, self._is_steady
-        other._gives_log_odds = self._gives_log_odds
+        other._sources, other._known = self._sources, self._known
         return other
 
     def plain(self) -> "Runner":
@@ -112,6 +119,9 @@ class Runner:
             images = self._images(rows)
             with self._explaining(None):
                 return [self._reading(images, rows)]
+        maker = self.maker_of(last)
+        if maker is not self:
+            maker.over(self.plan).check_steady(rows[:2])
         weaker = [one for one in perturbations[:-1] if one is not None]
         try:
             return self._read_perturbed(rows, last, weaker)
@@ -153,39 +163,72 @@ class Runner:
     def check_steady(self, rows: NDArray[np.intp]) -> None:
         """Refuse a model that is still as it was in training: once, on these images, in fp32.
 
-        A generator chooses words, which rounding may change where images are read together; it only reads one twice.
+        Where the study attacks it is read with gradients on too. A generator chooses words, which rounding may change
+        where images are read together; it only reads one twice, and then its text.
 
         Raises
         ------
         DataError
-            When it draws at random, or when what it says of an image depends on another one.
+            When it draws at random, or when what it says of an image depends on another one; again for every unit.
         """
-        if self._is_steady:
+        if self._known.refused is not None:
+            raise DataError(self._known.refused)
+        if self._known.is_steady:
             return
-        images = self._images(rows)
-
-        import torch
-
-        from cxrobust.inference.randomness import no_global_randomness, unsteadiness
-
-        model, device = self.load()
-        model = uncompiled(model)
-
-        def read(some: torch.Tensor) -> torch.Tensor:
-            if self._regime.writes_reports:
-                return torch.from_numpy(self._reading(some, rows[:1]).logits)
-            logits: torch.Tensor = model(some)
-            return logits
-
-        with self._explaining(None), torch.inference_mode(), no_global_randomness(), in_precision(device, "fp32"):
-            coarse = any(one.dtype in {torch.bfloat16, torch.float16} for one in model.parameters())
-            found = unsteadiness(read, images[:1] if self._regime.writes_reports else images, coarse=coarse)
+        images = self._images(rows[:1] if self._regime.writes_reports else rows)
+        found = self._unsteadiness(images, rows)
         if found is not None:
-            raise DataError(
+            self._known.refused = (
                 f"regime {self._regime.name!r}: its model {found}: switch off in it what belongs to training alone "
                 f"(dropout, noise, statistics of the batch)"
             )
-        self._is_steady = len(rows) > 1 or self._batches.size == 1 or self._regime.writes_reports
+            raise DataError(self._known.refused)
+        self._known.is_steady = len(rows) > 1 or self._batches.size == 1 or self._regime.writes_reports
+
+    def _unsteadiness(self, images: "torch.Tensor", rows: NDArray[np.intp]) -> str | None:
+        """Say in a clause what is unsteady in a model on these images, which are those of some rows; else None."""
+        import torch
+
+        from cxrobust.inference.randomness import IN_ANY_ORDER, ROUNDED, no_global_randomness, unsteadiness
+
+        model, device = self.load()
+        model = uncompiled(model)
+        coarse = any(one.dtype in {torch.bfloat16, torch.float16} for one in model.parameters())
+        repeated = 0.0 if device == "cpu" else ROUNDED if coarse else IN_ANY_ORDER
+
+        def read(some: torch.Tensor) -> torch.Tensor:
+            with torch.inference_mode():
+                if self._regime.writes_reports:
+                    return torch.from_numpy(self._reading(some, rows[:1]).logits)
+                logits: torch.Tensor = model(some.clone())
+                return logits
+
+        def differentiate(some: torch.Tensor) -> torch.Tensor:
+            followed = some.clone().requires_grad_(True).clone()  # no leaf, which a network could not change in place
+            with torch.enable_grad():
+                if self._regime.writes_reports:
+                    generator: Any = model
+                    scores: torch.Tensor = generator.log_probability(followed, texts)
+                else:
+                    scores = model(followed)
+            return scores.detach()
+
+        attacks = any(isinstance(one, Attack) for one in self.plan.study.perturbations)
+        with self._explaining(None), no_global_randomness(), in_precision(device, "fp32"):
+            found = unsteadiness(read, images, repeated=repeated, coarse=coarse)
+            if found is not None or not attacks:
+                return found
+            with suppress(Exception):  # one that cannot be followed says so under attack
+                texts = self._own_texts(images, rows) if self._regime.writes_reports else []
+                found = unsteadiness(differentiate, images, repeated=repeated, coarse=coarse)
+        return None if found is None else f"with gradients on {found}"
+
+    def _own_texts(self, images: "torch.Tensor", rows: NDArray[np.intp]) -> list[list[int]]:
+        """Return the tokens of what a generator writes of these images, which are those of some rows."""
+        generator: Any = uncompiled(self.load()[0])
+        ids = [self.plan.table.ids[row] for row in rows[: len(images)]]
+        tokens: list[list[int]] = generator.tokens(images, ids=ids, seed=self.plan.study.study.seed)
+        return tokens
 
     def check_scale(self, rows: NDArray[np.intp]) -> None:
         """Refuse a model whose outputs all lie in [0, 1], unless the study says what they are; once.
@@ -199,7 +242,7 @@ class Runner:
         DataError
             When they do, and the family of the regime does not know what outputs are.
         """
-        if self._gives_log_odds or not self._regime.may_give_probabilities:
+        if self._known.gives_log_odds or not self._regime.may_give_probabilities:
             return
         images = self._images(rows)
 
@@ -210,7 +253,7 @@ class Runner:
         model, device = self.load()
         model = uncompiled(model)
         with self._explaining(None), torch.inference_mode(), no_global_randomness(), in_precision(device, "fp32"):
-            outputs = model(images)
+            outputs = model(images.clone())  # which a network may change in place
             if _in_unit_interval(outputs):
                 with suppress(Exception):  # a network may refuse what is no image
                     outputs = torch.cat([outputs, *(model(sign * AMPLIFIED * (images - 0.5)) for sign in (1, -1))])
@@ -221,7 +264,7 @@ class Runner:
                 f'probabilities do, and log-odds are expected: write head = "probabilities" where they are '
                 f'probabilities, and head = "sigmoid" where they are log-odds all the same'
             )
-        self._gives_log_odds = True
+        self._known.gives_log_odds = True
 
     def _model_for(self, perturbation: Perturbation) -> "torch.nn.Module":
         """Return the model that images are perturbed on."""

@@ -257,6 +257,24 @@ def test_probabilities_are_not_taken_for_log_odds_in_silence(tmp_path: Path) -> 
         perturbed_image(planned, image="i000", condition="pgd(eps=4/255, steps=3)", regime="a")
 
 
+def test_log_odds_of_a_network_that_changes_its_input_in_place_are_no_probabilities(tmp_path: Path) -> None:
+    """Log-odds lie in [0, 1] on the images, and beyond where these are amplified; the network leaves its input grey."""
+    path = tiny.write_study(tmp_path)
+    module = (
+        "import torch\n\nclass Mine(torch.nn.Module):\n    def forward(self, images):\n"
+        "        logits = images.flatten(1).mean(dim=1, keepdim=True).repeat(1, 2)\n"
+        "        images.fill_(0.5)\n        return logits\n\n"
+        "def build(*, findings, weights, seed=0):\n    return Mine()\n"
+    )
+    (tmp_path / "tiny_networks.py").write_text(module)
+    text = path.read_text().replace(
+        'attack = "pgd"\neps = ["4/255", "8/255"]\nsteps = 3', 'attack = "noise"\neps = 0.01'
+    )
+    path.write_text(text)
+    found = load_predictions(predict(read_study(path), tmp_path / "out"))
+    assert 0.5 < found.probabilities.min() < found.probabilities.max() < 1 / (1 + np.exp(-1))
+
+
 def test_probabilities_that_are_said_to_be_such_against_the_network_without_its_sigmoid(tmp_path: Path) -> None:
     studies = (
         study_of(tmp_path / "p", ends_in_sigmoid=True, head="probabilities"),

@@ -1,7 +1,12 @@
 import pytest
 
 torch = pytest.importorskip("torch")
-from cxrobust.inference.randomness import image_seed, no_global_randomness, per_image_randomness  # noqa: E402  torch may be absent
+from cxrobust.inference.randomness import (  # noqa: E402  torch may be absent
+    image_seed,
+    no_global_randomness,
+    per_image_randomness,
+    unsteadiness,
+)
 
 SEEDS = (11, 12, 13)
 
@@ -75,3 +80,19 @@ def test_a_draw_inside_torchs_own_code_is_found_and_taken_back() -> None:
     assert torch.equal(torch.random.get_rng_state(), before)
     with no_global_randomness():
         dropout.eval()(torch.ones(8))
+
+
+@pytest.mark.parametrize(("repeated", "step", "steady"), [(0.0, 0.0, True), (0.0, 1e-6, False), (1e-5, 1e-6, True)])
+def test_two_readings_may_differ_by_what_is_allowed(repeated: float, step: float, *, steady: bool) -> None:
+    calls = iter(range(9))
+    found = unsteadiness(
+        lambda images: images.sum(dim=(1, 2)) + step * next(calls), torch.ones(2, 1, 1), repeated=repeated
+    )
+    assert (found is None) == steady
+
+
+def test_a_number_that_is_finite_once_is_drawn() -> None:
+    calls = iter((1.0, float("nan")))
+    found = unsteadiness(lambda images: images.flatten(1) * next(calls), torch.ones(1, 1, 1))
+    assert found is not None
+    assert found.endswith("it draws at random")

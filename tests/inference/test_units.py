@@ -18,7 +18,7 @@ from cxrobust.inference import engine, work
 from cxrobust.inference.models import Regime
 from cxrobust.inference.runner import Runner
 from cxrobust.inference.units import plan
-from cxrobust.predictions import UnitPredictions, load_predictions, write_unit
+from cxrobust.predictions import UnitPredictions, load_predictions, read_unit, write_unit
 from cxrobust.study import read_study
 
 from .tiny import MODULE, unit_files, write_study
@@ -266,6 +266,8 @@ def test_a_network_that_fails_is_one_sentence(forward: str, message: str, tmp_pa
         "return self.last(images.flatten(1)) + float(np.random.standard_normal()) * 100",
         "return self.last(images.flatten(1)) + random.random() * 1000",
         "return self.last(images.flatten(1) + torch.randn(400, generator=self.generator))",
+        "return self.last(images.flatten(1)) + 1e-5 * float(np.random.rand())",
+        "return self.last(images.flatten(1)) + 1e-4 * torch.is_grad_enabled() * random.random()",
         "return self.last(torch.nn.functional.batch_norm(images, None, None, training=True).flatten(1))",
         "return self.last(images.flatten(1) - images.mean(0).flatten())",
     ],
@@ -275,7 +277,36 @@ def test_a_network_that_is_as_in_training_is_refused(forward: str, tmp_path: Pat
     network = NETWORK.replace("import torch\n", "import random\n\nimport numpy as np\nimport torch\n", 1).replace(
         "super().__init__()", "super().__init__()\n        self.generator = torch.Generator().manual_seed(1)"
     )
-    assert_refused(forward, f"regime 'a': its model gives .*: it {message}: switch off", tmp_path, network)
+    gradients = "with gradients on " if "grad_enabled" in forward else ""
+    assert_refused(forward, f"regime 'a': its model {gradients}gives .*: it {message}: switch off", tmp_path, network)
+    assert not unit_files(tmp_path / "out")
+
+
+def test_a_model_that_was_refused_is_refused_for_all_its_units(tmp_path: Path) -> None:
+    """One that draws on its first call alone seems steady afterwards; regime `a` is of such, `b` is not."""
+    forward = "self.n_calls += 1\n        return self.last(images.flatten(1)) + (self.is_odd and self.n_calls == 1)"
+    network = NETWORK.replace("super().__init__()", "super().__init__()\n        self.n_calls, self.is_odd = 0, True")
+    network = network.replace(
+        "return Mine(len(findings))", "made = Mine(len(findings))\n    made.is_odd = not seed\n    return made"
+    )
+    assert_refused(
+        forward, r"regime 'a': its model gives .* draws at random.*; 6 of 12 units failed \(", tmp_path, network
+    )
+    assert len(unit_files(tmp_path / "out")) == 6
+
+
+def test_no_image_is_made_on_another_regime_s_model_that_was_refused(tmp_path: Path) -> None:
+    forward = "return self.last(images.flatten(1)) + self.is_odd * 1e-5 * float(np.random.rand())"
+    network = NETWORK.replace("import torch\n", "import numpy as np\nimport torch\n", 1)
+    network = network.replace(
+        "return Mine(len(findings))", "made = Mine(len(findings))\n    made.is_odd = seed\n    return made"
+    )
+    path = study_with_network(tmp_path, forward, network)
+    path.write_text(path.read_text().replace("steps = 3\n", 'steps = 3\nmade_on = "b"\n'))
+    with pytest.raises(DataError, match=r"regime 'b': its model .* draws at random.*; 8 of 12 units failed"):
+        pipeline.predict(read_study(path), tmp_path / "out")
+    done = {(one.regime, one.condition) for one in map(read_unit, (tmp_path / "out" / "predictions").glob("*.parquet"))}
+    assert done == {("a", name) for name in ("clean", "noise(eps=4/255)", "noise(eps=8/255)", "blur(severity=5)")}
 
 
 def test_a_network_is_read_beside_another_image_as_soon_as_there_are_two(tmp_path: Path) -> None:
