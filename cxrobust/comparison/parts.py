@@ -265,6 +265,8 @@ def paired_part(paired: Paired, view: View) -> Part:
 
 def status(estimate: Estimate | None, *, alpha: float) -> str:
     """Return what an estimate's test allows to say, with the side of 0 where a difference is shown."""
+    if estimate is not None and estimate.estimate is None and estimate.p_value is not None:  # a test of several alone
+        return "some difference, shown" if (deciding_p(estimate) or 0.0) < alpha else KINDS["not shown"]
     verdict: Verdict = judge(estimate, alpha=alpha)
     if verdict == "shown" and estimate is not None and estimate.estimate is not None:
         return KINDS["higher" if estimate.estimate > 0 else "lower"]

@@ -239,6 +239,16 @@ def test_other_verdicts_and_numbers_that_changed_are_counted_and_listed():
     assert "The old run has 3 estimates that the new run lacks." in said(missing)
 
 
+def test_a_test_without_an_estimate_has_a_verdict_too():
+    one = next(e for e in MADE.estimates if e.estimand == "perturbed-clean" and e.finding == "macro")
+    blank = replace(one, estimand="all-regimes", estimate=None, ci_low=None, ci_high=None, regime="", test="cochran-q")
+    before, now = (replace(blank, p_value=p, p_adjusted=p) for p in (0.001, 0.4))
+    old, new = (replace(MADE, estimates=(*MADE.estimates, last)) for last in (before, now))
+    part = verdicts(view(old), view(new))
+    assert rows(part)[0][-2:] == ["some difference, shown", "no difference could be shown"]
+    assert status(replace(blank, p_value=None, p_adjusted=None), alpha=0.05) == "not estimable"
+
+
 def test_a_verdict_of_another_estimate_is_not_laid_to_the_adjustment():
     one = next(e for e in MADE.estimates if e.estimand == "perturbed-clean" and e.p_adjusted and e.p_adjusted < 0.01)
     before = replace(one, estimand="trend", finding="worst")
