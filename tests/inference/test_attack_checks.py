@@ -218,16 +218,44 @@ def test_what_is_there_is_not_done_again_and_reaches_the_results(
     assert {one["regime"]: one for one in results.attack_checks} == before
 
 
-def test_attacked_images_that_are_no_longer_whole_are_made_again(checked: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", ["cut off", "other pixels", "missing"])
+@pytest.mark.parametrize("transferred", ["kept", "missing"])
+def test_attacked_images_that_are_no_longer_whole_are_made_again(
+    damage: str, transferred: str, checked: Path, tmp_path: Path
+) -> None:
     shutil.copytree(checked / "out", tmp_path / "out")
     kept = tmp_path / "out" / "predictions" / "checks"
+    whole = {file.name: file.read_bytes() for file in kept.iterdir()}
     for file in kept.glob("*.json"):
-        if set(json.loads(file.read_text())) == {"loss"}:  # of images sent from one model to another
+        if transferred == "missing" and "loss" in json.loads(file.read_text()):  # of images sent to another model
             file.unlink()
     for file, n_bytes in zip(sorted(kept.glob("*.npy")), (0, 200), strict=True):
-        file.write_bytes(file.read_bytes()[:n_bytes])
+        content = file.read_bytes()
+        if damage == "missing":
+            file.unlink()
+        else:
+            file.write_bytes(content[:n_bytes] if damage == "cut off" else content[:200] + bytes(len(content) - 200))
     pipeline.predict(read_study(checked / "study.toml"), tmp_path / "out")
     assert checks(tmp_path) == checks(checked)
+    assert {file.name: file.read_bytes() for file in kept.iterdir()} == whole
+
+
+def test_numbers_of_checks_that_are_not_whole_or_of_other_images_are_made_again(checked: Path, tmp_path: Path) -> None:
+    for number, damage in enumerate(
+        (
+            lambda kept: {},
+            lambda kept: {name: value for name, value in kept.items() if name not in {"loss", "noise"}},
+            lambda kept: {name: value if name == "sha256_of_images" else "1.5" for name, value in kept.items()},
+            lambda kept: {name: "0" * 64 if name == "sha256_of_images" else 7.5 for name, value in kept.items()},
+            lambda kept: {name: 7.5 for name in kept if name != "sha256_of_images"},
+        )
+    ):
+        out = tmp_path / str(number) / "out"
+        shutil.copytree(checked / "out", out)
+        for file in (out / "predictions" / "checks").glob("*.json"):
+            file.write_text(json.dumps(damage(json.loads(file.read_text()))))
+        pipeline.predict(read_study(checked / "study.toml"), out)
+        assert checks(tmp_path / str(number)) == checks(checked)
 
 
 def test_the_primary_conditions_attack_is_the_one_that_is_checked(checked: Path) -> None:
