@@ -257,6 +257,35 @@ def test_carlini_and_wagner_reach_the_nearest_image_in_the_box_from_black_and_wh
             assert expected * 0.9999 <= float((moved - image).norm()) <= expected * near
 
 
+def test_deepfool_crosses_a_plane_where_pixels_are_clipped() -> None:
+    """It ends 2 % beyond the nearest image in the box, by those of its pixels that may go further."""
+    rng = np.random.default_rng(7)
+    images = torch.from_numpy(rng.random((4, 1, 12, 12))).float()
+    images[0] = (images[0] > 0.5).float()
+    images[1, :, :, :6] = 0.0
+    weights = torch.from_numpy(rng.normal(size=(144, 1))).float()
+
+    class Plane(torch.nn.Module):
+        def __init__(self, bias: float) -> None:
+            super().__init__()
+            self.bias = bias
+
+        def forward(self, images: "torch.Tensor") -> "torch.Tensor":
+            return (images.flatten(1) @ weights + self.bias).repeat(1, 3)
+
+    for row, image in enumerate(images):
+        bias = [6.0, -6.0, 6.0, -6.0][row] - float(image.flatten() @ weights[:, 0])
+        model, plane = Plane(bias), weights.double().reshape(1, 12, 12)
+        labels = (model(image[None]) > 0).numpy().astype(np.int8)
+        one = Batch(images=image[None], labels=labels, findings=FINDINGS, seeds=(row,))
+        moved = make(attack="deepfool", target="Mass").perturb(one, model)
+        assert (model(moved)[0, 1] > 0) != bool(labels[0, 1])
+        nearest = nearest_in_the_box(image.double(), plane, bias) - image
+        assert row > 1 or float(((image + nearest == 0) | (image + nearest == 1)).sum()) > 10
+        assert abs(float(model(moved)[0, 1])) > 1e-4  # not by rounding
+        assert float(nearest.norm()) < float((moved - image).norm()) < 1.03 * float(nearest.norm())
+
+
 def plain_cw(model: "torch.nn.Module", image: "torch.Tensor", label: int, *, searches: int, steps: int, rate: float):
     """Carlini and Wagner 2017, section VI.A, for one image: Adam written out, and a binary search for the constant.
 

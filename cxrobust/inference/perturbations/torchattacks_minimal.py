@@ -1,13 +1,21 @@
 """Attacks of torchattacks that look for the smallest change of an image, or the fewest pixels, that flip a finding."""
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
 from cxrobust.inference.perturbations import perturbation
 from cxrobust.inference.perturbations.attack import InBall, Minimal
 from cxrobust.inference.perturbations.library import OfTorchattacks
+from cxrobust.inference.perturbations.objectives import OBJECTIVES, logits_of
+
+if TYPE_CHECKING:
+    import torch
+
+
+CLEARLY_OVER = 1e-5
+"""How far beyond the boundary a logit is more than rounding makes of it, in units of the clean image's."""
 
 
 class _Minimal(OfTorchattacks, Minimal):
@@ -22,8 +30,26 @@ class DeepFool(_Minimal):
     named: ClassVar[Mapping[str, str]] = {"steps": "steps", "overshoot": "overshoot"}
     does: ClassVar[str] = "steps to the nearest boundary of the linearised model, Euclidean norm"
     attack: Literal["deepfool"]
+    code: ClassVar[tuple[str, ...]] = (OBJECTIVES,)
     steps: int = Field(default=50, ge=1, le=10_000)
     overshoot: float = Field(default=0.02, ge=0)
+
+    def attacked(
+        self, view: "torch.nn.Module", images: "torch.Tensor", labels: "torch.Tensor", seeds: tuple[int, ...]
+    ) -> "torch.Tensor":
+        """Return what the loop finds, and where that is no farther than the boundary, one step beyond.
+
+        Where pixels are clipped at 0 or 1 the loop's steps end at the boundary, and none goes over it. The last one
+        lengthens the whole change, as the paper's overshoot does; where it does not flip the finding it is not taken.
+        """
+        import torch
+
+        found = super().attacked(view, images, labels, seeds)
+        beyond = (images + (1 + self.overshoot) * (found - images)).clamp(0, 1)
+        with torch.no_grad():
+            clean, here, there = ((2 * labels - 1) * logits_of(view, some)[:, 0] for some in (images, found, beyond))
+        over = -CLEARLY_OVER * clean.abs()
+        return torch.where(((here >= over) & (there < over)).reshape(-1, 1, 1, 1), beyond, found)
 
 
 @perturbation("sparsefool")
