@@ -34,6 +34,8 @@ from .tiny import MODULE, unit_files, with_executor, write_study
 pytest.importorskip("torch")
 pytestmark = pytest.mark.long
 
+ATTACKED = "images.requires_grad and len(images) > 2"
+"""When a network reads a batch under attack, and not the two images by which its steadiness is seen."""
 KILLED_ONCE = (
     MODULE
     + """
@@ -151,7 +153,7 @@ def test_one_search_for_all_strengths_is_one_task_of_a_process(tmp_path: Path) -
 
 def test_a_process_that_is_killed_is_replaced_and_its_unit_done_again(in_one_process: Path, tmp_path: Path) -> None:
     path = with_executor(tmp_path, "processes", "workers = 2")
-    (tmp_path / "tiny_networks.py").write_text(KILLED_ONCE.replace("WHEN", "images.requires_grad"))
+    (tmp_path / "tiny_networks.py").write_text(KILLED_ONCE.replace("WHEN", ATTACKED))
     predicted(path)
     assert (tmp_path / "killed").exists()
     assert_same_but_for_code(tmp_path, in_one_process)
@@ -161,7 +163,7 @@ def test_a_process_that_is_killed_each_time_is_named(tmp_path: Path) -> None:
     path = with_executor(tmp_path, "processes", "workers = 1", "retries = 1")
     path.write_text(path.read_text().replace(', "8/255"]', "]").replace("shard = 16", "shard = 40"))
     (tmp_path / "tiny_networks.py").write_text(
-        KILLED_ONCE.replace("WHEN", "images.requires_grad").replace('FLAG.open("x").close()', "pass")
+        KILLED_ONCE.replace("WHEN", ATTACKED).replace('FLAG.open("x").close()', "pass")
     )
     with pytest.raises(DataError, match=r"'pgd\(eps=4/255, steps=3\)': its worker was lost \(killed by signal 9\)"):
         predicted(path)
@@ -390,7 +392,7 @@ def on_local_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, workers: i
 
 def test_slurm_jobs_share_the_units(in_one_process: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = on_local_jobs(tmp_path, monkeypatch, workers=2)
-    (tmp_path / "tiny_networks.py").write_text(KILLED_ONCE.replace("WHEN", "images.requires_grad"))
+    (tmp_path / "tiny_networks.py").write_text(KILLED_ONCE.replace("WHEN", ATTACKED))
     predicted(path)
     assert (tmp_path / "killed").exists()  # so one job was lost, and its units were done by others
     assert_same_but_for_code(tmp_path, in_one_process)
@@ -565,7 +567,7 @@ def test_nodes_that_share_no_disk_send_files_through_the_store(
         f'address = "{cluster.address}"',
         f'store = "file://{tmp_path / "store"}"',  # type: ignore[attr-defined]
     )
-    (tmp_path / "tiny_networks.py").write_text(KILLED_ONCE.replace("WHEN", "images.requires_grad"))
+    (tmp_path / "tiny_networks.py").write_text(KILLED_ONCE.replace("WHEN", ATTACKED))
     predicted(path)
     assert (tmp_path / "killed").exists()
     assert_same_but_for_code(tmp_path, in_one_process)
