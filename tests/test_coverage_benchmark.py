@@ -81,18 +81,17 @@ def test_the_page_says_which_designs_count_and_what_the_mean_hides(load):
 def test_opposite_errors_of_an_interval_are_told_apart_by_the_number_of_patients(load):
     content = json.loads((ROOT / "benchmarks" / "results" / "coverage.json").read_text(encoding="utf-8"))
     page = (ROOT / "docs" / "coverage.md").read_text(encoding="utf-8")
-    said = {}
-    for method in ("t", "basic"):
+    shares = {}
+    for method in ("t", "basic", "t-corrected"):
         some = [row for row in counted(content, "brier-reliability", method, {"value"}) if row[1] >= 20]
-        by_size = {size: np.mean([h / n for _, _, s, n, _, h in some if s == size]) for size in (50, 200, 1000)}
-        said[method] = [f"{100 * share:.1f}" for share in by_size.values()]
-    assert "values in {} % by `t`".format("{}, {} and {}".format(*said["t"])) in page
-    assert "{} % by `basic`".format("{}, {} and {}".format(*said["basic"])) in page
-    row = next(line for line in page.splitlines() if line.startswith("| `brier-reliability` | `t` | **77.5**"))
-    assert [cell.strip("* ") for cell in row.split("|")[3:6]] == said["t"]
-    assert metric["brier-reliability"].interval == "t"
-    (reached,) = [line for line in page.splitlines() if line.startswith("- Where the default covers less than 94 %")]
-    assert "brier-reliability" not in reached  # `basic` does in the mean over designs, and not with 1,000 patients
+        shares[method] = [np.mean([h / n for _, _, s, n, _, h in some if s == size]) for size in (50, 200, 1000, 3000)]
+    said = {method: [f"{100 * share:.1f}" for share in some] for method, some in shares.items()}
+    told = [f"{', '.join(some[:-1])} and {some[-1]} % by `{method}`" for method, some in said.items()]
+    assert "values in {2}, {0} and {1};".format(*told) in page
+    assert metric["brier-reliability"].interval == "t-corrected"
+    assert min(shares["t-corrected"]) > 0.95 > min(shares["t"] + shares["basic"])
+    row = next(line for line in page.splitlines() if line.startswith("| `brier-reliability` | `t-corrected` | **99"))
+    assert [cell.strip("* ") for cell in row.split("|")[3:7]] == said["t-corrected"]
 
 
 def test_figures_are_drawn_of_the_metrics_that_were_simulated(load, tmp_path):

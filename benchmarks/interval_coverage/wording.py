@@ -46,10 +46,8 @@ def findings(content: Mapping[str, Any], covered: Sequence[Share], rejected: Seq
         "- " + _misplaced(chosen(covered, few=False, **by_default), chosen(flips, few=False)),
         "- " + _of_images(covered, rejected),
         *_bullet(_of_margins(rejected, few=False)),
-        f"Below {ENOUGH} positive patients, where estimates carry a note (counted before intervals and tests of fewer "
-        f"than {ENOUGH} patients with influence were kept to as many degrees of freedom less 1, so that those of "
-        "`sensitivity` and the like are wider now, and tests against a margin more careful; designs of more on "
-        "average have such studies too):",
+        f"Below {ENOUGH} positive patients, where estimates carry a note (designs of more on average have such studies "
+        "too):",
         *("- " + _still(chosen(covered, estimands=estimands, few=True, **by_default), what)
           for estimands, what in ((VALUES, "values"), (DIFFERENCES, "differences"))),
         "- " + _against(_each(flips, few=True), SIZE_BAND, what="Sign flips reject true nulls"),
@@ -119,8 +117,7 @@ def reasons(content: Mapping[str, Any], covered: Sequence[Share]) -> list[str]:
         f"- `mce`, `t-corrected`: {both('studentized', ('mce',), few=False)}, "
         f"{both('t-corrected', ('mce',), few=False)}. `t-corrected` is the default, since differences are what is "
         "compared, and since the standard error of a resample can be all but 0, which leaves a studentised interval no "
-        f"bound: in one design it was {_magnitude(widest)} wide on average when it was counted. None is given there "
-        "since, so that the counts of `studentized` of `mce` hold intervals that are no longer given.",
+        f"bound: in one design it was {_magnitude(widest)} wide on average.",
         f"- `ece-debiased` and `coverage-at-risk-5`, `t-corrected`: {both('t-corrected', jumping, few=False)}; "
         f"{both('expanded', jumping, few=False)}, the quantiles of resamples lying above values near 0. With fewer "
         f"than {ENOUGH} positive patients {both('t-corrected', jumping, few=True)}, "
@@ -137,30 +134,27 @@ def reasons(content: Mapping[str, Any], covered: Sequence[Share]) -> list[str]:
 def _of_reliability(covered: Sequence[Share]) -> str:
     """Compare the intervals of `brier-reliability` by number of patients, since their errors change sign with it."""
     some = [one for one in covered if one.metric == "brier-reliability"]
-    numbers = sorted({one.n_patients for one in some})
-    most = numbers[-1]
-
-    def of(method: str, estimands: Sequence[str], *, few: bool) -> str:
-        each = [chosen([one for one in some if one.n_patients == n], method=method, estimands=estimands, few=few)
-                for n in numbers]  # fmt: skip
-        return joined([f"{mean(one):.1f}" for one in each])
 
     def compared(*, few: bool) -> str:
-        return "; ".join(
-            f"{what} in {of('t', estimands, few=few)} % by `t` and {of('basic', estimands, few=few)} % by `basic`"
+        numbers = sorted({one.n_patients for one in some if one.few == few})
+
+        def of(method: str, estimands: Sequence[str]) -> str:
+            each = [chosen([one for one in some if one.n_patients == n], method=method, estimands=estimands, few=few)
+                    for n in numbers]  # fmt: skip
+            return f"{joined([f'{mean(one):.1f}' for one in each])} % by `{method}`"
+
+        said = "; ".join(
+            f"{what} in {joined([of(method, estimands) for method in ('t-corrected', 't', 'basic')])}"
             for what, estimands in (("values", VALUES), ("differences", DIFFERENCES))
         )
+        which = f"fewer than {ENOUGH}" if few else f"{ENOUGH} or more"
+        return f"with {joined([f'{n:,}' for n in numbers])} patients, of whom {which} are positive, are covered {said}"
 
-    alike = [one for one in some if one.n_patients == most and one.correlation == 0.8]
-    by_t, by_basic = (mean(chosen(alike, method=m, estimands=VALUES, few=False)) for m in ("t", "basic"))
-    said = joined([f"{n:,}" for n in numbers])
     return (
-        f"- `brier-reliability`, `t`: with {said} patients, of whom {ENOUGH} or more are positive, are covered "
-        f"{compared(few=False)}; with fewer positive patients {compared(few=True)}. With more patients `t` comes to "
-        f"its level and `basic` leaves it: of {most:,} patients at ρ = 0.8 `basic` covers values in {by_basic:.1f} %, "
-        f"`t` in {by_t:.1f} %. That `basic` is near 95 % in the mean over designs is of errors of opposite signs. With "
-        f"{numbers[0]} patients, {ENOUGH} or more of them positive, `t` misses values, lying above them: choose "
-        "`basic` there."
+        f"- `brier-reliability`, `t-corrected`: {compared(few=False)}; {compared(few=True)}. With more patients `t` "
+        "comes to its level and `basic` leaves it, which is near 95 % in the mean over designs by errors of opposite signs; "
+        "`t-corrected` alone covers no less than its level with any number of patients, "
+        f"{ENOUGH} or more of them positive."
     )
 
 

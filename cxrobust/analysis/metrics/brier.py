@@ -42,11 +42,11 @@ class _Part(OfEqualWidth):
     Murphy 1973, doi:10.1175/1520-0450(1973)012<0595:ANVPOT>2.0.CO;2. The parts add up exactly where all predictions of
     a bin are equal. A square is biased upwards in resamples as an absolute value is, and uncertainty, greatest at a
     prevalence of one half, downwards, so that quantiles of resamples miss the value. The intervals of reliability and
-    uncertainty are made of the patients' influences; that of resolution takes a bias off.
+    resolution take a bias off; that of uncertainty is made of the patients' influences.
     """
 
     of_probabilities = True
-    interval: ClassVar[IntervalName] = "t"
+    interval: ClassVar[IntervalName] = "t-corrected"
 
     def finish(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
         """Turn sums into the part."""
@@ -76,7 +76,6 @@ class Resolution(_Part):
     """Variance over bins of the observed fraction; in [0, 0.25]; higher is better."""
 
     biased_by_size: ClassVar[bool] = True
-    interval: ClassVar[IntervalName] = "t-corrected"
 
     def of_bins(self, bins: Bins) -> NDArray[np.float64]:
         """Return Σ w (observed − prevalence)²."""
@@ -87,6 +86,7 @@ class Uncertainty(_Part):
     """Variance of the label, prevalence × (1 − prevalence); in [0, 0.25]; the same for every regime and condition."""
 
     of_labels = True
+    interval: ClassVar[IntervalName] = "t"
     better: ClassVar[Better] = None
 
     def of_bins(self, bins: Bins) -> NDArray[np.float64]:
