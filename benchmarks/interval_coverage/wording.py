@@ -152,8 +152,8 @@ def _of_reliability(covered: Sequence[Share]) -> str:
 
     return (
         f"- `brier-reliability`, `t-corrected`: {compared(few=False)}; {compared(few=True)}. With more patients `t` "
-        "comes to its level and `basic` leaves it, which is near 95 % in the mean over designs by errors of opposite signs; "
-        "`t-corrected` alone covers no less than its level with any number of patients, "
+        "comes to its level and `basic` leaves it, which is near 95 % in the mean over designs by errors of opposite "
+        "signs; `t-corrected` alone covers no less than its level with any number of patients, "
         f"{ENOUGH} or more of them positive."
     )
 
