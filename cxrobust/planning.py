@@ -318,6 +318,7 @@ def _comparisons(estimate: Estimate, results: Results, study: Study) -> int:
         primary_estimand=_primary_estimand(results),
         primary_condition=results.primary_condition,
         adjust=study.analysis.adjust,
+        alpha=study.analysis.alpha,
     )
     return comparisons(estimate, Counter(one.family for one in results.estimates), families)
 

@@ -30,8 +30,6 @@ METHODS: dict[Adjustment, str] = {
 """Names of the study file, and statsmodels' own."""
 PERMUTATIONS = (*FLIPS.values(), *SWAPS.values())
 INTERACTION = "interaction"
-ALPHA = 0.05
-"""Level above which an adjusted p-value is looked at for whether more resamples might lower it."""
 RAW: Estimand = "recalibrated-raw"
 
 Place = tuple[str, str, str, str, str, str, str]
@@ -65,6 +63,8 @@ class Families:
     primary_estimand: Estimand
     primary_condition: str | None
     adjust: Adjustment
+    alpha: float
+    """Level above which an adjusted p-value is looked at for whether more resamples might lower it."""
     in_pairs: Collection[str] = ()
     """Metrics of which all pairs of regimes are tested beside Cochran's Q."""
 
@@ -209,7 +209,7 @@ def adjust(
                 found = p_values if method == "none" else multipletests(p_values, method=METHODS[method])[1]
             for i, p in zip(indices, found, strict=True):
                 adjusted[i] = float(p)
-                if p > ALPHA and _is_least(estimates[i], n_draws):
+                if p > families.alpha and _is_least(estimates[i], n_draws):
                     few = f"least p-value of {n_draws:,} sign patterns: more resamples might lower its adjusted one"
                     notes[i] = "; ".join(filter(None, (notes[i], few)))
     return tuple(

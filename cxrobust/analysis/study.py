@@ -109,6 +109,7 @@ def analyze(
         primary_estimand=estimand,
         primary_condition=primary,
         adjust=settings.adjust,
+        alpha=settings.alpha,
         in_pairs=metrics_in_pairs(settings, predictions),
     )
     n_steps = len(metrics) + bool(settings.effect_sizes) + len(settings.recalibrate) + settings.sensitivity_analyses + 1

@@ -147,6 +147,7 @@ def paired(old: Run, new: Run, *, report: Reporter = silent) -> Paired:
         primary_estimand=primary_estimand(n_regimes=2, primary_condition=settings.primary_condition),
         primary_condition=settings.primary_condition,
         adjust=settings.adjust,
+        alpha=settings.alpha,
     )
     bare = [replace(one, p_adjusted=None, family=None) for one in found]
     return Paired(

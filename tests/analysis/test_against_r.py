@@ -148,6 +148,8 @@ def test_adjusted_p_values_against_r(r, family, method):
     p_values, expected = (
         np.atleast_1d(r[name]) for name in (f"p_{family}", f"adjusted_{family}_{ADJUSTMENTS[method]}")
     )
-    families = Families(declared=(), primary_estimand="regime-reference", primary_condition=None, adjust=method)
+    families = Families(
+        declared=(), primary_estimand="regime-reference", primary_condition=None, adjust=method, alpha=0.05
+    )
     found = adjust([made(float(p)) for p in p_values], families)
     assert [e.p_adjusted for e in found] == pytest.approx(expected.tolist(), rel=1e-12)

@@ -43,17 +43,18 @@ def made(p, **changes):
     return replace(base, **changes)
 
 
-def of_study(primary_condition, *, declared=(), adjust="holm", n_regimes=2):
+def of_study(primary_condition, *, declared=(), adjust="holm", alpha=0.05, n_regimes=2):
     return Families(
         declared=tuple(declared),
         primary_estimand=primary_estimand(n_regimes=n_regimes, primary_condition=primary_condition),
         primary_condition=primary_condition,
         adjust=adjust,
+        alpha=alpha,
     )
 
 
-def adjust(rows, *, primary_condition, method="holm", declared=(), n_regimes=2, **given):
-    wanted = of_study(primary_condition, declared=declared, adjust=method, n_regimes=n_regimes)
+def adjust(rows, *, primary_condition, method="holm", declared=(), alpha=0.05, n_regimes=2, **given):
+    wanted = of_study(primary_condition, declared=declared, adjust=method, alpha=alpha, n_regimes=n_regimes)
     return families.adjust(rows, wanted, **given)
 
 
@@ -484,3 +485,5 @@ def test_a_family_too_large_for_the_resamples_says_so():
     few = "least p-value of 200 sign patterns: more resamples might lower its adjusted one"
     assert [one.note for one in found] == [few] * 30 + [""]
     assert {one.note for one in adjust(rows[:5], primary_condition="noise", n_draws=200)} == {""}
+    of_99 = adjust(rows[:5], primary_condition="noise", alpha=0.01, n_draws=200)
+    assert {one.note for one in of_99} == {few}
