@@ -16,12 +16,12 @@ from scipy.stats import t as student
 from cxrobust.analysis.choices import WITH_A_MARGIN
 from cxrobust.analysis.classical.result import never_0
 from cxrobust.analysis.contrasts import Contrast, contrasts_of
-from cxrobust.analysis.counts import FindingCounts, count_findings, counts_held
+from cxrobust.analysis.counts import FindingCounts, Scope, count_findings, counts_held
 from cxrobust.analysis.families import Families, adjust, key_of
 from cxrobust.analysis.intervals import INTERVALS, Draws, Interval, degrees_of_freedom, no_interval
 from cxrobust.analysis.metrics import Metric, grouped
 from cxrobust.analysis.metrics.ece import ECE, EqualMassECE
-from cxrobust.analysis.notes import ONE_PATIENT, joined, note_on_runs, note_on_thresholds
+from cxrobust.analysis.notes import ONE_PATIENT, OnCounts, joined, note_on_runs, notes_on_counts, notes_on_level
 from cxrobust.analysis.operating_points import choose_thresholds
 from cxrobust.analysis.permutation import n_exact_signs, sign_flip_p_values
 from cxrobust.analysis.points import draws_of, interval_at, interval_of
@@ -232,8 +232,8 @@ class _Macro:
     """Outcome of its test; None where signs are flipped."""
     has_runs: bool
     """Whether a regime has several training runs."""
-    on_thresholds: Sequence[str]
-    """What is to be said of the thresholds of decisions."""
+    on_counts: OnCounts
+    """What is to be said of findings left out, few patients, and thresholds of decisions."""
 
 
 def _estimates(
@@ -283,24 +283,21 @@ def _macro(choice: Choice, counts: Sequence[FindingCounts], name: str, contrast:
         np.isfinite(draws.value[0]) and contrast.estimand not in UNTESTED and not by_definition(metric, contrast)
     )
     last, method = values.value.shape[2] - 1, interval_of(name, metric, contrast, choice.sample.settings)
+    held = counts_held(counts, choice.sample, values.left_out)
+    thresholds = choice.sample.thresholds if metric.of_decisions else ()
     return _Macro(
         name=name,
         metric=metric,
         contrast=contrast,
-        counts=counts_held(counts, choice.sample, values.left_out)[last],
+        counts=held[last],
         draws=draws,
         method=interval_at(method, values, contrast, last),
         contributions=contrast.contributions(values)[-1].copy(),
         reason=values.reason(contrast, last),
         tested=_named(choice, name, contrast, values, draws) if is_tested else NOTHING,
         has_runs=values.has_runs(contrast),
-        on_thresholds=_on_thresholds(choice, counts, metric, values),
+        on_counts=notes_on_counts(Scope(findings=held), values.named_left_out, thresholds)[last],
     )
-
-
-def _on_thresholds(choice: Choice, counts: Sequence[FindingCounts], metric: Metric, values: Values) -> list[str]:
-    thresholds = choice.sample.thresholds if metric.of_decisions else ()
-    return note_on_thresholds(thresholds, counts, len(counts) - 1, values.named_left_out)
 
 
 def _last(draws: Draws) -> Draws:
@@ -355,8 +352,9 @@ def _record(choice: Choice, one: _Macro, tested: Tested) -> Estimate:
     low, high = finite(interval.low), finite(interval.high)
     why_not = f"no interval: {interval.note}" if interval.note else ""
     of_runs = note_on_runs(tested, interval, one.method) if one.has_runs and tested.name != T else []
-    said = filter(None, (why_not, interval.caution, tested.note, *of_runs)) if several else (ONE_PATIENT,)
-    notes = [*one.on_thresholds, *said]
+    on_level = notes_on_level(one.name, tested, one.on_counts, MACRO) if known else []
+    said = filter(None, (why_not, interval.caution, tested.note, *of_runs, *on_level)) if several else (ONE_PATIENT,)
+    notes = [*one.on_counts.notes, *said]
     return Estimate(
         estimand=one.contrast.estimand,
         metric=one.name,

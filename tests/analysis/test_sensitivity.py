@@ -93,7 +93,8 @@ def test_an_alternative_without_an_interval_says_why(predictions):
     found = analyze(same, make_settings(metrics=("ece",), interval="studentized"), reference="supervised", seed=1)
     made = [one.estimate for one in found.sensitivity if one.kind == "bins"]
     assert len(made) == 3
-    assert {(e.estimate, e.ci_low, e.note) for e in made} == {(0.0, None, "no interval: resamples have no spread")}
+    said = "fewer than 20 positive patients: Effusion; no interval: resamples have no spread"
+    assert {(e.estimate, e.ci_low, e.note) for e in made} == {(0.0, None, said)}
 
 
 def test_an_alternative_of_one_patient_says_so():
@@ -101,7 +102,24 @@ def test_an_alternative_of_one_patient_says_so():
     found = analyze(one, make_settings(metrics=("ece",)), reference="supervised", seed=1)
     [e] = {one.estimate for one in found.sensitivity if one.choice == "10 equal-width bins"}
     assert e.estimate is not None
-    assert (e.ci_low, e.p_value, e.note) == (None, None, "no interval or test: one patient")
+    few = "; ".join(f"fewer than 20 {kind} patients: Effusion, Mass" for kind in ("positive", "negative"))
+    assert (e.ci_low, e.p_value, e.note) == (None, None, f"{few}; no interval or test: one patient")
+
+
+def test_an_alternative_names_findings_left_out_few_patients_and_tests_that_reject_too_often():
+    """Nobody has a hernia; five patients have a mass, of whose AUROC sign flips reject too often."""
+    predictions = make_predictions(seed=4, n_patients=40, findings=("Effusion", "Mass", "Hernia"))
+    labels = predictions.labels.copy()
+    labels[:, 1] = predictions.patients < 5
+    labels[:, 2] = 0
+    made = run(replace(predictions, labels=labels), metrics=("auroc",))
+    one = of(made, "images as independent", "auroc")
+    assert one.note.split("; ") == [
+        "macro over 2 of 3 findings, without Hernia (one class only)",
+        "fewer than 20 positive patients: Mass",
+        "with so few, sign flips may reject too often",
+    ]
+    assert main(made, "auroc").note.startswith(one.note)
 
 
 def test_another_operating_point_against_a_plain_loop(predictions, found):
