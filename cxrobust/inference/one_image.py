@@ -54,9 +54,7 @@ def perturbed_image(
     row = planned.table.ids.index(image)
     runner = Runner(regime=unit.regime, plan=planned, fold=unit.fold)
     if unit.perturbation is not None:
-        maker = runner.maker_of(unit.perturbation)
-        maker.check_steady(_beside_another(row, planned))
-        maker.check_scale(_beside_another(row, planned))
+        runner.maker_of(unit.perturbation).check(_beside_another(row, planned))
     seen = runner.perturbed(np.array([row]), unit.perturbation, finding=finding)
     return np.asarray(seen[0, 0].float().cpu().numpy(), dtype=np.float32)
 

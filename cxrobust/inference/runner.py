@@ -109,11 +109,11 @@ class Runner:
                     f"{self.plan.table.findings[column]!r}: the model gave {logits[row, column]}: check its weights "
                     f'and precision, or leave such images out by on_error = "skip" in [compute]'
                 )
+        self.check_scale(rows, found[0].logits)
         return found
 
     def _read(self, rows: NDArray[np.intp], perturbations: Sequence[Perturbation | None]) -> list[Reading]:
         self.check_steady(rows[:2])
-        self.check_scale(rows[:PROBED])
         last = perturbations[-1]
         if last is None:
             images = self._images(rows)
@@ -159,6 +159,14 @@ class Runner:
             f"follow it: correct the network (a square root or a division at 0, as of a region without contrast), or "
             f'leave such images out by on_error = "skip" in [compute]'
         )
+
+    def check(self, rows: NDArray[np.intp]) -> None:
+        """Refuse a model that a run would refuse on these images: one that is unsteady, or gives probabilities."""
+        self.check_steady(rows)
+        if self._regime.may_give_probabilities:
+            with self._explaining(None):
+                logits = self._forward(self._images(rows)).float().cpu().numpy()
+            self.check_scale(rows, logits)
 
     def check_steady(self, rows: NDArray[np.intp]) -> None:
         """Refuse a model that is still as it was in training: once, on these images, in fp32.
@@ -230,41 +238,44 @@ class Runner:
         tokens: list[list[int]] = generator.tokens(images, ids=ids, seed=self.plan.study.study.seed)
         return tokens
 
-    def check_scale(self, rows: NDArray[np.intp]) -> None:
+    def check_scale(self, rows: NDArray[np.intp], logits: NDArray[np.float32]) -> None:
         """Refuse a model whose outputs all lie in [0, 1], unless the study says what they are; once.
 
-        Probabilities that are taken for log-odds would all come out between 0.5 and 0.73. Outputs on these images that
-        lie there may be log-odds all the same, so the images are then seen amplified, far beyond [0, 1], too: a sigmoid
-        stays there, and log-odds hardly do. Outputs that are all 0 are no probabilities.
+        Probabilities that are taken for log-odds would all come out between 0.5 and 0.73. Outputs of these rows, of a
+        batch that the study needs anyway, may lie there and be log-odds all the same, so images are then seen
+        amplified, far beyond [0, 1], too: a sigmoid stays there, and log-odds hardly do. Outputs that are all 0 are no
+        probabilities.
 
         Raises
         ------
         DataError
             When they do, and the family of the regime does not know what outputs are.
         """
-        if self._known.gives_log_odds or not self._regime.may_give_probabilities:
+        if self._known.gives_log_odds or not self._regime.may_give_probabilities or not np.isfinite(logits).any():
             return
-        images = self._images(rows)
-
-        import torch
-
-        from cxrobust.inference.randomness import no_global_randomness
-
-        model, device = self.load()
-        model = uncompiled(model)
-        with self._explaining(None), torch.inference_mode(), no_global_randomness(), in_precision(device, "fp32"):
-            outputs = model(images.clone())  # which a network may change in place
-            if _in_unit_interval(outputs):
-                with suppress(Exception):  # a network may refuse what is no image
-                    outputs = torch.cat([outputs, *(model(sign * AMPLIFIED * (images - 0.5)) for sign in (1, -1))])
+        outputs = logits
         if _in_unit_interval(outputs):
-            finite = outputs[outputs.isfinite()]
+            with suppress(Exception):  # a network may refuse what is no image
+                outputs = np.concatenate([logits, *self._amplified(rows[:PROBED])])
+        if _in_unit_interval(outputs):
+            finite = outputs[np.isfinite(outputs)]
             raise DataError(
                 f"regime {self._regime.name!r}: its outputs all lie from {finite.min():.3g} to {finite.max():.3g}, as "
                 f'probabilities do, and log-odds are expected: write head = "probabilities" where they are '
                 f'probabilities, and head = "sigmoid" where they are log-odds all the same'
             )
         self._known.gives_log_odds = True
+
+    def _amplified(self, rows: NDArray[np.intp]) -> list[NDArray[np.float32]]:
+        """Return the outputs on images of some rows with their pixels far beyond [0, 1], and so on their negatives."""
+        import torch
+
+        from cxrobust.inference.randomness import no_global_randomness
+
+        model, device = self.load()
+        model, images = uncompiled(model), self._images(rows)
+        with torch.inference_mode(), no_global_randomness(), in_precision(device, "fp32"):
+            return [model(sign * AMPLIFIED * (images - 0.5)).float().cpu().numpy() for sign in (1, -1)]
 
     def _model_for(self, perturbation: Perturbation) -> "torch.nn.Module":
         """Return the model that images are perturbed on."""
@@ -492,7 +503,7 @@ class Runner:
         return self._loaded
 
 
-def _in_unit_interval(outputs: "torch.Tensor") -> bool:
+def _in_unit_interval(outputs: NDArray[np.float32]) -> bool:
     """Whether all finite outputs lie in [0, 1] and not all are 0."""
-    finite = outputs[outputs.isfinite()]
-    return bool(finite.numel() and (finite >= 0).all() and (finite <= 1).all() and finite.any())
+    finite = outputs[np.isfinite(outputs)]
+    return bool(finite.size and (finite >= 0).all() and (finite <= 1).all() and finite.any())
