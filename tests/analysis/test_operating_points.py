@@ -107,7 +107,8 @@ def test_decisions_at_a_threshold_that_nothing_chose_say_so(operating_point, unc
     made = make_predictions(seed=1, n_patients=40, findings=("Effusion", "Mass", "Hernia"))
     made = replace(made, metadata=made.metadata.assign(sex=np.where(made.patients % 2, "F", "M")))
     validation = replace(made, labels=np.where(np.arange(3) == 1, made.labels, unchosen).astype(np.int8))
-    metrics = ("accuracy", "specificity", "confidence-right", "auroc", "confidence")
+    selective = ("aurc", "coverage-at-risk-5")
+    metrics = ("accuracy", "specificity", "confidence-right", *selective, "auroc", "confidence")
     effects = ("risk-difference", "odds-ratio", "superiority")
     changes = {
         "operating_point": operating_point,
@@ -121,7 +122,8 @@ def test_decisions_at_a_threshold_that_nothing_chose_say_so(operating_point, unc
     rules = {finding: no_label if unchosen[k] < 0 else one_class for k, finding in ((0, "Effusion"), (2, "Hernia"))}
     both = rules["Effusion"] == rules["Hernia"]
     together = [f"{rules['Effusion']}: Effusion, Hernia"] if both else [f"{rules[one]}: {one}" for one in rules]
-    of_decisions = {"accuracy", "specificity", "confidence-right", "accuracy-risk-difference", "accuracy-odds-ratio"}
+    of_decisions = {"accuracy", "specificity", "confidence-right", *selective}
+    of_decisions |= {"accuracy-risk-difference", "accuracy-odds-ratio"}
     rows = [e for e in found.estimates if e.reason is None]
     assert {e.metric for e in rows} >= {*metrics, *of_decisions}
     assert {e.subgroup for e in rows} >= {"", "sex=F", "sex: M − F", "sex: interaction"}

@@ -32,6 +32,8 @@ class AURC(Usual):
     """
 
     better: ClassVar[Better] = "lower"
+    of_decisions: ClassVar[bool] = True
+    of_confidence: ClassVar[bool] = True
     of_risk_and_coverage: ClassVar[bool] = True
 
     def value(self, cell: Cell) -> float:
@@ -68,6 +70,8 @@ class CoverageAtRisk(Usual):
 
     caution: ClassVar[str] = "p is a hint: the metric is no smooth function of the sample"
 
+    of_decisions: ClassVar[bool] = True
+    of_confidence: ClassVar[bool] = True
     of_risk_and_coverage: ClassVar[bool] = True
     risk: Fraction
     """The greatest share of wrong decisions, in (0, 1); exact, since 0.05 as a binary fraction misses 1 in 20."""
