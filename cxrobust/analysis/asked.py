@@ -13,6 +13,7 @@ from cxrobust.analysis.families import is_usual
 from cxrobust.analysis.metrics import metric
 from cxrobust.conditions import CLEAN, UNTIL_WRONG_AT, parse_condition
 from cxrobust.errors import MisfitError, nearest, some
+from cxrobust.predictions.pooling import Pool
 from cxrobust.results import ESTIMANDS
 from cxrobust.study.analysis import AnalysisSection, MetricSection
 
@@ -36,10 +37,12 @@ def check_metrics(settings: AnalysisSection, *, n_regimes: int) -> None:
         )
 
 
-def check_stop(settings: AnalysisSection, attack: str, stop: float) -> None:
+def check_stop(settings: AnalysisSection, attack: str, stop: float, *, pool: Pool | None) -> None:
     """Raise what an attack tells nothing of that ends where decisions at `stop` are wrong.
 
-    These are probabilities, and decisions at other operating points.
+    These are probabilities, decisions at other operating points, and decisions by the mean of a study's images, which
+    images that are wrong by little may leave right. The largest of them is wrong of a negative study where one image
+    is, of a positive one where all are, so that it loses nothing.
 
     Raises
     ------
@@ -51,6 +54,12 @@ def check_stop(settings: AnalysisSection, attack: str, stop: float) -> None:
             f"{attack} goes no further once decisions at {stop:g} are wrong, and decisions here are made otherwise: "
             f"write operating_point = {stop:g}, or leave {UNTIL_WRONG_AT} out",
             ("analysis", "operating_point"),
+        )
+    if pool == "mean":
+        raise MisfitError(
+            f"{attack} goes no further once decisions on an image are wrong, and decisions here are by the mean of a "
+            f'study\'s images, which may still be right: write pool = "max", or leave pool or {UNTIL_WRONG_AT} out',
+            ("data", "pool"),
         )
     for name in settings.metrics:
         if not metric[name].of_decisions or metric[name].of_confidence:

@@ -168,7 +168,7 @@ def _check_analysis(study: "Study", place: Place) -> None:
     try:
         check_metrics(settings, n_regimes=len(scope.regimes))
         if stopping is not None:
-            check_stop(settings, str(stopping.condition), vars(stopping)[UNTIL_WRONG_AT])
+            check_stop(settings, str(stopping.condition), vars(stopping)[UNTIL_WRONG_AT], pool=study.data.pooling)
         if scorers_of(study, place) and not any(getattr(one, "writes_reports", True) for one in study.regimes):
             raise place.error(
                 ("analysis", "metrics"),

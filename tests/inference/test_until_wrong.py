@@ -1,10 +1,12 @@
 """Attacks that leave an image alone once it is wrong: the same decisions for fewer passes, and nothing else asked."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import expit
 
 from cxrobust import pipeline
 from cxrobust.documents import report
@@ -145,6 +147,64 @@ def test_what_it_cannot_tell_is_refused(tmp_path: Path, stop: str, analysis: str
     with pytest.raises(StudyError, match="goes no further") as error:
         read_study(study_of(tmp_path, stop=stop, analysis=analysis, until="until_wrong_at = 0.5"))
     assert said in str(error.value)
+
+
+def of_studies(probabilities: np.ndarray, by: str) -> np.ndarray:
+    """Decisions on studies of three images, one by one."""
+    pool = {"mean": np.mean, "max": np.max}[by]
+    return np.array([pool(probabilities[row : row + 3], axis=0) >= 0.5 for row in range(0, len(probabilities), 3)])
+
+
+def robust_studies(by: str, goal: str, target: str, settings: dict[str, object], seed: int) -> list[np.ndarray]:
+    """Which decisions on 8 studies, of labels drawn anew, are right, clean and attacked: by the whole attack, stopped.
+
+    Each has shape (n_studies, n_findings).
+    """
+    labels = np.random.default_rng(seed).integers(0, 2, (8, len(FINDINGS))).astype(np.int8)
+    one = replace(batch(24), labels=np.repeat(labels, 3, axis=0))
+    right = of_studies(expit(Counting()(one.images).numpy()), by) == labels
+    return [
+        right & (of_studies(expit(read(one, target=target, goal=goal, **stop, **settings)[0]), by) == labels)
+        for stop in ({}, {"until_wrong_at": 0.5})
+    ]
+
+
+@pytest.mark.parametrize("goal", ["raise-loss", "hide", "fabricate"])
+@pytest.mark.parametrize("target", ["each", "all"])
+@pytest.mark.parametrize("settings", ATTACKS, ids=str)
+def test_studies_by_their_largest_probability_are_attacked_as_strongly(
+    settings: dict[str, object], target: str, goal: str
+) -> None:
+    whole, stopped = robust_studies("max", goal, target, settings, 2)
+    assert whole.any()
+    assert not (stopped & ~whole).any()
+    if target == "each":
+        np.testing.assert_array_equal(stopped, whole)
+
+
+def test_studies_by_their_mean_would_be_attacked_less() -> None:
+    pairs = [robust_studies("mean", "raise-loss", "each", {"attack": "fgsm"}, seed) for seed in range(4)]
+    assert any((stopped & ~whole).any() for whole, stopped in pairs)
+
+
+@pytest.mark.parametrize("member", [False, True])
+def test_the_mean_of_a_study_s_images_is_refused(member: bool, tmp_path: Path) -> None:
+    path = study_of(tmp_path, stop="0.5", until="until_wrong_at = 0.5")
+    before, _, after = path.read_text().partition("[data]")
+    _, _, after = after.partition("[[regimes]]")
+    for pool, refused in (('pool = "mean"\n', True), ('pool = "max"\n', False), ("", False)):
+        data = f'kind = "chexpert"\nroot = "."\n{pool}'
+        if member:
+            other = '[data.members.b]\nkind = "openi"\nroot = "."\n'
+            match = 'Edema = { a = "Edema" }\nMass = { b = "Mass" }\n'
+            data = f'kind = "pooled"\n{other}[data.members.a]\n{data}[data.match]\n{match}'
+        path.write_text(f"{before}[data]\n{data}[[regimes]]{after}")
+        if refused:
+            with pytest.raises(StudyError, match="are by the mean of a study's images") as error:
+                read_study(path)
+            assert 'write pool = "max", or leave pool or until_wrong_at out' in str(error.value)
+        else:
+            assert read_study(path).data.pooling == (pool[8:11] or None)
 
 
 def test_one_finding_among_several_is_refused() -> None:

@@ -148,6 +148,11 @@ class Dataset(Section):
     """What a finding that a reference doubts is labelled: missing, 0 or 1."""
 
     @property
+    def pooling(self) -> Pool | None:
+        """How the predictions of a study's images are pooled, by the key `pool` of kinds that have one; else None."""
+        return getattr(self, "pool", None)
+
+    @property
     def has_own_references(self) -> bool:
         """Whether the data set itself brings references, as it is set."""
         return False

@@ -98,6 +98,11 @@ class Pooled(Dataset):
                 raise ValueError(f"{name!r} stands twice: keep one")
         return groups
 
+    @property
+    def pooling(self) -> Pool | None:
+        """How the members pool the predictions of a study's images; None where no member does."""
+        return next((one.pooling for one in self.members.values() if one.pooling is not None), None)
+
     def without_headers(self) -> "Pooled":
         """Return the section without what image files alone tell of its members."""
         return self.model_copy(update={"members": {name: one.without_headers() for name, one in self.members.items()}})
