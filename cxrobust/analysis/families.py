@@ -128,7 +128,7 @@ def family_of(
     condition. Subgroups and recalibrated predictions have families of their own. Where Cochran's Q compares all
     regimes, its tests form one family for each metric, and their pairs one for each condition and finding.
     """
-    where = [part for part in (_variable(estimate.subgroup), estimate.recalibration) if part]
+    where = [part for part in (_variable(estimate.subgroup), _recalibrated(estimate.recalibration)) if part]
     if estimate.estimand == ALL_REGIMES:
         return ", ".join([estimate.estimand, estimate.metric, *where])
     is_pair = estimate.metric in in_pairs and estimate.estimand == "regime-reference"
@@ -151,13 +151,19 @@ def is_usual(name: str) -> bool:
 def _variable(subgroup: str) -> str:
     """Return what subgroups are of, and whether these are single ones, comparisons or all together.
 
+    No column holds a colon before a space, so that none has the name of another's comparisons, or of a recalibration.
+
     >>> _variable("sex=F"), _variable("sex: M − F"), _variable("sex: interaction")
-    ('sex', 'sex, compared', 'sex, interaction')
+    ('sex', 'sex: compared', 'sex: interaction')
     """
     column = column_of(subgroup)
     if not is_comparison(subgroup):
         return column
-    return f"{column}, {INTERACTION if subgroup == interaction_text(column) else 'compared'}"
+    return subgroup if subgroup == interaction_text(column) else f"{column}: compared"
+
+
+def _recalibrated(method: str) -> str:
+    return f"recalibrated: {method}" if method else ""
 
 
 def adjust(

@@ -202,7 +202,11 @@ def test_what_a_declared_family_holds(changes, fits):
 def test_subgroups_and_recalibrations_are_in_no_declared_family_that_does_not_name_them():
     rows = [made(0.01), made(0.02, subgroup="sex=F"), made(0.03, recalibration="platt")]
     usual = "difference-in-differences, auroc, lora, pgd, findings"
-    assert named(rows, Family(name="own", findings=("Mass",))) == ["own", f"{usual}, sex", f"{usual}, platt"]
+    assert named(rows, Family(name="own", findings=("Mass",))) == [
+        "own",
+        f"{usual}, sex",
+        f"{usual}, recalibrated: platt",
+    ]
     assert named(rows, Family(name="own", findings=(), subgroups=(), recalibrations=())) == ["own"] * 3
 
 
@@ -213,15 +217,27 @@ def test_subgroups_comparisons_and_interactions_are_three_usual_families():
     ]
     usual = "difference-in-differences, auroc, macro"
     assert named(rows) == [
-        f"{usual}, sex", f"{usual}, sex", f"{usual}, sex, compared", f"{usual}, sex, interaction", f"{usual}, age"
+        f"{usual}, sex", f"{usual}, sex", f"{usual}, sex: compared", f"{usual}, sex: interaction", f"{usual}, age"
     ]  # fmt: skip
+
+
+def test_no_column_of_subgroups_takes_the_family_of_a_recalibration_or_of_another_column():
+    places = [
+        *({"recalibration": method} for method in ("temperature", "platt")),
+        *({"subgroup": text} for text in ("temperature=<37", "temperature: ≥37 − <37", "temperature: interaction")),
+        *({"subgroup": f"recalibrated{text}"} for text in ("=yes", ": yes − no", ": interaction")),
+        *({"subgroup": text} for text in ("sex: M − F", "sex, compared=yes", "sex: interaction", "sex, interaction=1")),
+    ]
+    for finding in ("macro", "Mass"):
+        found = named([made(0.01, finding=finding, **place) for place in places])
+        assert len(set(found)) == len(places)
 
 
 def test_a_subgroup_whose_value_looks_like_a_comparison_is_in_the_family_of_the_others():
     subgroups = ("view=AP", "view=PA: erect", "view: PA: erect − AP", "view: a=b − AP", "view: interaction")
     rows = [made(0.01, finding="macro", subgroup=subgroup) for subgroup in subgroups]
     usual = "difference-in-differences, auroc, macro, view"
-    assert named(rows) == [usual, usual, *[f"{usual}, compared"] * 2, f"{usual}, interaction"]
+    assert named(rows) == [usual, usual, *[f"{usual}: compared"] * 2, f"{usual}: interaction"]
     assert of_study("pgd").of(made(0.1, estimand="value", subgroup="view=PA: erect")) is None
 
 

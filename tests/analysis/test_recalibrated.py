@@ -147,7 +147,7 @@ def test_notes_say_what_maps_were_fitted_on(analysis):
 def test_recalibrated_estimates_have_families_of_their_own(analysis):
     families = {e.family for e in analysis if e.recalibration and e.family is not None}
     assert families
-    assert all(family.endswith(", platt") for family in families)
+    assert all(family.endswith(", recalibrated: platt") for family in families)
     assert not families & {e.family for e in analysis if not e.recalibration}
 
 
