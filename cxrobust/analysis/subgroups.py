@@ -225,17 +225,22 @@ def subgroup_estimates(
             yield Estimated(estimates=_only(tested, kept, level.counts))
     for level, mine in zip(used[1:], of_level[1:], strict=True):
         gaps = [_gap(one, base) for one, base in zip(mine, of_level[0], strict=True)]
-        both = sample.among(level.sample.kept | used[0].sample.kept)
-        counts = counts_held(count_findings(both), both, values.left_out)
-        compared = tuple((one.name, one.counts) for one in (level, used[0]))
-        scope = Scope(findings=counts, subgroup=gap_text(wanted.column, level.short, used[0].short), compared=compared)
+        scope = _of_several((level, used[0]), gap_text(wanted.column, level.short, used[0].short), sample, values)
         estimated = estimate(name, metric, values, contrasts=gaps, scope=scope)
-        yield Estimated(estimates=_only(estimated, kept, counts), values=values, contrasts=gaps)
+        yield Estimated(estimates=_only(estimated, kept, scope.findings), values=values, contrasts=gaps)
     if len(used) > 1:
-        compared = tuple((one.name, one.counts) for one in used)
-        counts = counts_held(count_findings(sample), sample, values.left_out)
-        scope = Scope(findings=counts, subgroup=interaction_text(wanted.column), compared=compared)
+        scope = _of_several(used, interaction_text(wanted.column), sample, values)
         yield Estimated(estimates=_interactions(name, metric, values, of_level, scope, kept))
+
+
+def _of_several(compared: Sequence[Level], text: str, sample: Sample, values: Values) -> Scope:
+    """Return the scope of a comparison, whose counts are those of the subgroups that it compares."""
+    images = sample.among(np.any([one.sample.kept for one in compared], axis=0))
+    return Scope(
+        findings=counts_held(count_findings(images), images, values.left_out),
+        subgroup=text,
+        compared=tuple((one.name, one.counts) for one in compared),
+    )
 
 
 def _places(n_findings: int, *, findings: bool) -> frozenset[int]:

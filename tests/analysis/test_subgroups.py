@@ -116,6 +116,20 @@ def test_counts_of_subgroups_and_comparisons_against_sets(predictions, found):
             assert e.n_positive_patients == len(set(predictions.patients[positive]))
 
 
+def test_counts_of_an_interaction_against_sets(predictions, found):
+    """Of the subgroups that it tests: those without a sex are too few for one."""
+    sex, view = (predictions.metadata[column].str.strip() for column in ("sex", "view"))
+    for column, tested in (("sex", sex != ""), ("view", view != "")):
+        for finding, places in (("Effusion", [0]), ("Mass", [1]), ("macro", [0, 1]), ("micro", [0, 1])):
+            of_tested = np.where(tested.to_numpy()[:, None], predictions.labels, -1)[:, places]
+            some, positive = (of_tested >= 0).any(axis=1), (of_tested == 1).any(axis=1)
+            e = found[f"{column}: interaction", "brier", "value", "lora", "clean", finding]
+            assert (e.n_images, e.n_positive) == (some.sum(), (of_tested == 1).sum())
+            assert e.n_patients == len(set(predictions.patients[some]))
+            assert e.n_positive_patients == len(set(predictions.patients[positive]))
+    assert (sex == "").any()
+
+
 def few_by_sets(predictions, subgroups, finding, label):
     """Subgroups with fewer than 20 patients of one label; of averages over findings with those that have."""
     said = []
