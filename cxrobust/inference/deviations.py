@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import expit
 
+from cxrobust.conditions import CLEAN
 from cxrobust.files import atomic_write_text, sha256_json
 from cxrobust.inference.attack_checks import FOLDER
 from cxrobust.inference.runner import Runner
@@ -51,39 +53,47 @@ def deviations_of(units: Sequence[Unit], runner: Runner, planned: Plan, folder: 
     compute = planned.study.compute
     if compute.precision == "fp32" and not compute.compile:
         return ()
-    return tuple(_deviation(unit, runner, planned, folder) for unit in _compared(units, planned))
+    found = (_deviation(of_condition, runner, planned, folder) for of_condition in _compared(units, planned))
+    return tuple(one for one in found if one is not None)
 
 
-def _compared(units: Sequence[Unit], planned: Plan) -> list[Unit]:
-    """Return the first unit on clean images, and the first perturbed one, of the primary condition where one is."""
-    clean = [unit for unit in units if unit.perturbation is None][:1]
-    perturbed = [unit for unit in units if unit.perturbation is not None]
+def _compared(units: Sequence[Unit], planned: Plan) -> list[list[Unit]]:
+    """Return the units on clean images, and those of one perturbation: the primary condition where it is one."""
+    conditions = dict.fromkeys(unit.condition for unit in units if unit.perturbation is not None)
     wanted = planned.study.analysis.primary_condition
-    primary = [unit for unit in perturbed if str(unit.condition) == wanted]
-    return [*clean, *(primary or perturbed)[:1]]
+    perturbed = sorted(conditions, key=lambda one: str(one) != wanted)[:1]
+    return [[unit for unit in units if unit.condition == one] for one in (CLEAN, *perturbed)]
 
 
-def _deviation(unit: Unit, runner: Runner, planned: Plan, folder: Path) -> PrecisionDeviation:
-    kept = set(planned.kept.tolist())
-    rows = np.array([row for row in unit.rows.tolist() if row in kept][:N_IMAGES], dtype=np.intp)
-    path = folder / FOLDER / f"{sha256_json(['deviation', 1, unit.key, rows.tolist()])}.json"
+def _deviation(units: Sequence[Unit], runner: Runner, planned: Plan, folder: Path) -> PrecisionDeviation | None:
+    """Compare predictions on the first images of these units, which are of one condition; None where none is kept."""
+    rows = np.intersect1d(planned.kept, np.concatenate([unit.rows for unit in units]))[:N_IMAGES]
+    if len(rows) == 0:
+        return None
+    parts = [replace(unit, rows=some) for unit in units if len(some := np.intersect1d(unit.rows, rows))]
+    keys = [part.key for part in parts]
+    path = folder / FOLDER / f"{sha256_json(['deviation', 2, keys, rows.tolist()])}.json"
     try:
         return PrecisionDeviation(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         pass
-    some = replace(unit, rows=rows)
-    read = (one.read([some], lambda n: None)[0].logits for one in (runner, runner.plain()))
-    ours, plain = (expit(logits.astype(float)) for logits in read)
+    ours, plain = (_probabilities(one, parts) for one in (runner, runner.plain()))
     apart = np.abs(ours - plain)
     found = PrecisionDeviation(
-        regime=unit.regime.name,
-        replicate=unit.regime.replicate,
-        condition=str(unit.condition),
+        regime=parts[0].regime.name,
+        replicate=parts[0].regime.replicate,
+        condition=str(parts[0].condition),
         n_images=len(rows),
         n_decisions=apart.size,
-        largest=float(apart.max(initial=0.0)),
-        mean=float(apart.mean()) if apart.size else 0.0,
+        largest=float(apart.max()),
+        mean=float(apart.mean()),
         changed=int(((ours >= 0.5) != (plain >= 0.5)).sum()),
     )
     atomic_write_text(path, json.dumps(found.as_dict()))
     return found
+
+
+def _probabilities(runner: Runner, units: Sequence[Unit]) -> NDArray[np.float64]:
+    """Return probabilities, (n_images, n_findings): shard by shard, in batches as the study has them."""
+    logits = [runner.read([unit], lambda n: None)[0].logits for unit in units]
+    return np.asarray(expit(np.concatenate(logits).astype(np.float64)))

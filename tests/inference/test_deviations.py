@@ -52,14 +52,14 @@ def test_deviations_are_those_of_whole_runs(tmp_path: Path, compute: str, counte
     found = made.index["inference"]["deviations"]
     conditions = ("clean", "pgd(eps=4/255, steps=3)")
     assert [(one["regime"], one["condition"]) for one in found] == [(r, c) for r in "ab" for c in conditions]
-    first = [made.image_ids.index(f"i{i:03}") for i in range(16)]  # of the first shard
+    first = [made.image_ids.index(f"i{i:03}") for i in range(32)]  # of three shards
     for one in found:
         m, c = made.regimes.index(one["regime"]), made.conditions.index(one["condition"])
         theirs, ours = plain.probabilities[m, c][first], made.probabilities[m, c][first]
         assert one["largest"] == pytest.approx(np.abs(ours - theirs).max(), abs=1e-6)
         assert one["mean"] == pytest.approx(np.abs(ours - theirs).mean(), abs=1e-6)
         assert one["changed"] == ((ours >= 0.5) != (theirs >= 0.5)).sum()
-        assert (one["n_images"], one["n_decisions"]) == (16, 32)
+        assert (one["n_images"], one["n_decisions"]) == (32, 64)
         assert one["largest"] > 1e-5
     if compute == "compile = true":
         assert found[0]["largest"] == pytest.approx(expit(0.01) - 0.5, rel=0.05)
@@ -68,7 +68,30 @@ def test_deviations_are_those_of_whole_runs(tmp_path: Path, compute: str, counte
     assert len(counted) == again
     results = pipeline.analyze(study, tmp_path / "made" / "out")
     facts = dict(reproducibility(View.of(results, images=None))["facts"])
-    assert f"{found[0]['changed']} of 32 decisions at 0.5 differ" in facts["Against fp32, a, clean"]
+    assert f"{found[0]['changed']} of 64 decisions at 0.5 differ" in facts["Against fp32, a, clean"]
+
+
+def test_images_that_are_left_out_are_not_compared(tmp_path: Path) -> None:
+    """All of the first shard are unreadable, and so are all of the fold of one of two models."""
+    path = write_study(tmp_path, n_images=12)
+    text = path.read_text().replace("shard = 16", 'shard = 4\non_error = "skip"\nprecision = "bf16"')
+    path.write_text(text)
+    for i in range(4):
+        (tmp_path / "images" / f"i{i:03}.png").write_bytes(b"broken")
+    pipeline.predict(read_study(path), tmp_path / "out")
+    index = load_predictions(tmp_path / "out" / "predictions").index
+    assert [one["n_images"] for one in index["inference"]["deviations"]] == [8] * 4
+    for fold in "xy":
+        (tmp_path / f"{fold}.bin").write_text(fold)
+    labels = (tmp_path / "labels.csv").read_text().splitlines()
+    folds = ["fold", *("x" if i < 4 else "y" for i in range(12))]
+    (tmp_path / "labels.csv").write_text("\n".join(map(",".join, zip(labels, folds, strict=True))) + "\n")
+    path.write_text(text.replace("options =", 'cross_fit = "fold"\nweights = "{fold}.bin"\noptions ='))
+    pipeline.predict(read_study(path), tmp_path / "folded")
+    index = load_predictions(tmp_path / "folded" / "predictions").index
+    assert [(one["regime"], one["n_images"]) for one in index["inference"]["deviations"]] == [
+        (r, 8) for r in "aabb"
+    ]  # of fold y
 
 
 def test_predictions_of_another_arithmetic_are_made_again(tmp_path: Path, counted: list[int]) -> None:
