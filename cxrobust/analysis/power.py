@@ -9,6 +9,7 @@ difference has to come from outside the data.
 
 import math
 from dataclasses import dataclass
+from itertools import count
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
@@ -17,6 +18,7 @@ from scipy.stats import norm
 
 from cxrobust.analysis.permutation import sign_flip_p_values
 from cxrobust.analysis.testing import FLIPS, SWAPS
+from cxrobust.errors import counted
 
 Goal: TypeAlias = Literal["difference", "non-inferiority", "equivalence"]
 """What a study is to show: that two differ; that one is no worse, or that none differs, by a margin."""
@@ -57,7 +59,8 @@ class Power:
     achieved: float | None
     """Power that as many patients as the pilot's have for `size`, in [0, 1]; None as `detectable` is."""
     patients_needed: int | None
-    """Patients that have the wanted power for `size`, rounded up; None where no number of them reaches the level."""
+    """Patients that have the wanted power for `size`, rounded up, and no fewer than can reach the level; None where no
+    number of them can."""
     images_needed: int | None
     """Images expected of so many patients, at the pilot's images per patient; rounded."""
     positive_patients_expected: int | None
@@ -137,10 +140,7 @@ def plan(
         reach = _Reach(test=test, n_draws=n_draws, images_per_patient=n_images / n_patients, level=level)
         if note := reach.why_not(n_patients):
             detectable = achieved = None
-        if reach.is_out_for_any:
-            needed = None
-        elif needed is not None:
-            note = "; ".join(dict.fromkeys(filter(None, (note, reach.why_not(needed)))))
+        needed = None if needed is None else reach.fewest(needed)
     return Power(
         goal=goal,
         size=size,
@@ -322,6 +322,10 @@ class _Reach:
         """Whether no number of patients reaches the level, since too few patterns are drawn."""
         return self.test in BY_PATTERNS and 1 / (self.n_draws + 1) >= self.level
 
+    def fewest(self, n_patients: int) -> int | None:
+        """Return the fewest patients, so many or more, of whom some data reach the level; None where none do."""
+        return None if self.is_out_for_any else next(n for n in count(n_patients) if not self.why_not(n))
+
     def why_not(self, n_patients: int) -> str:
         """Say that no data of so many patients reach the level; empty where some do."""
         n_images = round(n_patients * self.images_per_patient)
@@ -330,10 +334,10 @@ class _Reach:
             return ""
         said = f"reach the level of {self.level:.3g}"
         if self.test not in BY_PATTERNS:
-            of = f"{n_patients} patients" if self.test in OF_ROOT else f"{n_images} images"
+            of = counted(n_patients, "patient") if self.test in OF_ROOT else counted(n_images, "image")
             return f"{self.test} of {of} cannot {said}: p is at least {least:.3g}"
         what, least = "swaps" if self.test in SWAPS.values() else "signs", 2.0 ** (1 - n_patients)
-        few = f"{what} of {n_patients} patients have too few patterns to {said}: p is at least {least:.3g}"
+        few = f"{what} of {counted(n_patients, 'patient')} have too few patterns to {said}: p is at least {least:.3g}"
         drawn = f"{self.n_draws:,} draws of {what} are too few to {said}: ask for more resamples"
         return "; ".join(([few] if least >= self.level else []) + ([drawn] if self.is_out_for_any else []))
 

@@ -208,14 +208,24 @@ def test_a_pilot_without_spread_plans_nothing_and_says_so(se):
     assert (one.detectable, one.achieved, one.patients_needed, one.images_needed) == (None,) * 4
 
 
-def test_patients_too_few_for_any_sign_pattern_are_named():
-    """Of n patients the smallest p-value is 2/2^n: 5 reach 0.0625, and 6 reach 0.03125."""
-    few = "signs of 5 patients have too few patterns to reach the level of 0.05: p is at least 0.0625"
-    one = planned(size=0.28)
-    assert (one.patients_needed, one.note) == (5, few)
-    assert one.detectable is not None
-    assert (planned(size=0.25).patients_needed, planned(size=0.25).note) == (6, "")
-    assert planned(size=0.28, goal="equivalence").note == ""
+@pytest.mark.parametrize("alpha", [0.2, 0.05, 0.05 / 7])
+def test_no_fewer_patients_are_needed_than_reach_the_level(alpha):
+    """Of n patients every pattern of signs is counted: of contributions that are all alike 2 of 2^n are as extreme."""
+    fewest = next(n for n in range(1, 20) if oracle.sign_flip_exact([1.0] * n) < alpha)
+    wanted = norm.isf(alpha / 2) + norm.isf(0.2)
+    for size in (1, 0.2 * wanted / math.sqrt(fewest - 1.5), 0.2 * wanted / math.sqrt(fewest + 1.5)):
+        one = planned(size=size, alpha=alpha)
+        by_formula = math.ceil((0.2 * wanted / size) ** 2)
+        assert one.patients_needed == max(fewest, by_formula)
+        assert (one.images_needed, one.note) == (round(2.5 * one.patients_needed), "")
+        assert one.positive_patients_expected == round(one.patients_needed / 4)
+    equivalent = planned(size=1, alpha=alpha, goal="equivalence")
+    assert equivalent.patients_needed == patients_needed(0.01, 400, 1, goal="equivalence", alpha=alpha) < fewest
+
+
+def test_signs_of_one_patient_are_named_in_the_singular():
+    one = planned(n_patients=1, n_images=2, n_positive_patients=1)
+    assert one.note == "signs of 1 patient have too few patterns to reach the level of 0.05: p is at least 1"
 
 
 @pytest.mark.parametrize("n_patients", [3, 5])
@@ -232,7 +242,7 @@ def test_a_study_of_too_few_patients_detects_no_size(n_patients):
     )
     sized = planned(n_patients=n_patients, n_images=n_patients, n_positive_patients=1, size=0.001)
     assert (sized.detectable, sized.achieved) == (None, None)
-    assert sized.patients_needed == patients_needed(0.01, n_patients, 0.001)
+    assert sized.patients_needed == patients_needed(0.01, n_patients, 0.001) > 1000
     assert planned(n_patients=n_patients, n_positive_patients=1, goal="equivalence").detectable is not None
 
 
@@ -273,11 +283,12 @@ def test_the_least_p_value_against_all_data_of_few_patients(name):
     least = least_p(name, n_patients=3, n_images=6, n_draws=100)
     assert np.nanmin(found) == pytest.approx(least, rel=1e-12)
     unit = "6 images" if name in {"mcnemar", "mcnemar-midp", "wilcoxon"} else "3 patients"
-    at = planned(n_patients=3, n_images=6, n_positive_patients=2, test=name, alpha=least)
+    at = planned(n_patients=3, n_images=6, n_positive_patients=2, test=name, alpha=least, size=1)
     assert at.detectable is None
     assert at.note.startswith(f"{name} of {unit} cannot reach the level of ")
-    above = planned(n_patients=3, n_images=6, n_positive_patients=2, test=name, alpha=1.01 * least, size=None)
-    assert (above.detectable is None, above.note) == (False, "")
+    assert at.patients_needed == 4
+    above = planned(n_patients=3, n_images=6, n_positive_patients=2, test=name, alpha=1.01 * least, size=1)
+    assert (above.detectable is None, above.patients_needed, above.note) == (False, 3, "")
 
 
 @pytest.mark.parametrize(
