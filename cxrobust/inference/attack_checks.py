@@ -6,8 +6,7 @@ noise, longer and unbounded attacks, an attack without gradients, and the images
 the attack raises.
 """
 
-import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrobust.files import atomic_write, atomic_write_text, read_json_table, sha256_file, sha256_json
+from cxrobust.files import atomic_write, sha256_file, sha256_json
+from cxrobust.inference.kept_numbers import keep, kept
 from cxrobust.inference.perturbations import Perturbation, perturbation
 from cxrobust.inference.perturbations.attack import EACH, REPORT, SEVERAL, InBall, InEuclideanBall
 from cxrobust.inference.perturbations.patch import Patch, PatchByQueries
@@ -37,8 +37,6 @@ QUERIES = 100
 
 ALONE = ("clean", "attacked", "noise", "longer", "square", "unbounded_wrong", "without_gradient")
 """What is measured of one model alone."""
-OF_IMAGES = "sha256_of_images"
-"""Of the file of attacked images that the numbers beside it are of, or were made with."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -128,24 +126,12 @@ def check_model(
         return None
     unit = next(unit for unit in units if str(unit.condition) == str(attack.condition))
     path, images = (folder / FOLDER / f"{_key(unit, planned, rows)}{ending}" for ending in (".json", ".npy"))
-    alone = _kept(path, ALONE, sha256_file(images) if images.is_file() else None)
+    alone = kept(path, of=sha256_file(images)) if images.is_file() else None
     if alone is None:
         progress = _Progress(report, f"checking the attack on {unit.regime.name}")
         alone = _check_alone(runner, rows, attack, planned, images, progress)
-        _keep(path, alone, sha256_file(images))
+        keep(path, alone, of=sha256_file(images))
     return Checked(unit=unit, runner=runner, rows=rows, alone=alone, images=sha256_file(images))
-
-
-def _keep(path: Path, numbers: Mapping[str, float | None], images: str) -> None:
-    atomic_write_text(path, json.dumps({**numbers, OF_IMAGES: images}))
-
-
-def _kept(path: Path, names: Collection[str], images: str | None) -> dict[str, float | None] | None:
-    """Return the numbers that an earlier run kept of these images; None where they are not whole or of others."""
-    found = read_json_table(path)
-    if images is None or found.pop(OF_IMAGES, None) != images or set(found) != set(names):
-        return None
-    return found if all(value is None or type(value) in {int, float} for value in found.values()) else None
 
 
 def with_transfer(models: Sequence[Checked], planned: Plan, folder: Path) -> Iterator[AttackCheck]:
@@ -324,14 +310,15 @@ def _transferred(model: Checked, other: Checked, attack: InBound, planned: Plan,
     rows = model.rows
     keys = [_key(one.unit, planned, rows) for one in (model, other)]
     path = folder / FOLDER / f"{sha256_json(keys)}.json"
-    known = _kept(path, {"loss"}, other.images)
+    known = kept(path, of=other.images)
     if known is None:
         import torch
 
         images = torch.from_numpy(np.load(folder / FOLDER / f"{keys[1]}.npy"))
         known = {"loss": _loss(model.runner, images, rows, attack, planned)}
-        _keep(path, known, other.images)
-    return known["loss"]
+        keep(path, known, of=other.images)
+    loss: float | None = known["loss"]
+    return loss
 
 
 def _wanted(attack: InBound, planned: Plan, rows: NDArray[np.intp]) -> NDArray[np.int8]:

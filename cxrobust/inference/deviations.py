@@ -4,7 +4,6 @@ Both are choices for speed. What is compared is the whole way to a prediction, a
 included, on the clean images and under one perturbation of the study.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,8 +14,9 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from cxrobust.conditions import CLEAN
-from cxrobust.files import atomic_write_text, sha256_json
+from cxrobust.files import sha256_json
 from cxrobust.inference.attack_checks import FOLDER
+from cxrobust.inference.kept_numbers import keep, kept
 from cxrobust.inference.runner import Runner
 from cxrobust.inference.units import Plan, Unit
 
@@ -72,11 +72,10 @@ def _deviation(units: Sequence[Unit], runner: Runner, planned: Plan, folder: Pat
         return None
     parts = [replace(unit, rows=some) for unit in units if len(some := np.intersect1d(unit.rows, rows))]
     keys = [part.key for part in parts]
-    path = folder / FOLDER / f"{sha256_json(['deviation', 2, keys, rows.tolist()])}.json"
-    try:
-        return PrecisionDeviation(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        pass
+    path = folder / FOLDER / f"{sha256_json(['deviation', 3, keys, rows.tolist()])}.json"
+    known = kept(path)
+    if known is not None:
+        return PrecisionDeviation(**known)
     ours, plain = (_probabilities(one, parts) for one in (runner, runner.plain()))
     apart = np.abs(ours - plain)
     found = PrecisionDeviation(
@@ -89,7 +88,7 @@ def _deviation(units: Sequence[Unit], runner: Runner, planned: Plan, folder: Pat
         mean=float(apart.mean()),
         changed=int(((ours >= 0.5) != (plain >= 0.5)).sum()),
     )
-    atomic_write_text(path, json.dumps(found.as_dict()))
+    keep(path, found.as_dict())
     return found
 
 

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from cxrobust import files, pipeline
+from cxrobust.files import sha256_json
 from cxrobust.inference import attack_checks, units
 from cxrobust.inference.attack_checks import checked_attack, chosen_rows, rivals, unbounded
 from cxrobust.inference.perturbations import Batch, perturbation
@@ -227,7 +228,9 @@ def test_attacked_images_that_are_no_longer_whole_are_made_again(
     kept = tmp_path / "out" / "predictions" / "checks"
     whole = {file.name: file.read_bytes() for file in kept.iterdir()}
     for file in kept.glob("*.json"):
-        if transferred == "missing" and "loss" in json.loads(file.read_text()):  # of images sent to another model
+        if (
+            transferred == "missing" and "loss" in json.loads(file.read_text())["numbers"]
+        ):  # of images sent to another model
             file.unlink()
     for file, n_bytes in zip(sorted(kept.glob("*.npy")), (0, 200), strict=True):
         content = file.read_bytes()
@@ -244,10 +247,14 @@ def test_numbers_of_checks_that_are_not_whole_or_of_other_images_are_made_again(
     for number, damage in enumerate(
         (
             lambda kept: {},
-            lambda kept: {name: value for name, value in kept.items() if name not in {"loss", "noise"}},
-            lambda kept: {name: value if name == "sha256_of_images" else "1.5" for name, value in kept.items()},
-            lambda kept: {name: "0" * 64 if name == "sha256_of_images" else 7.5 for name, value in kept.items()},
-            lambda kept: {name: 7.5 for name in kept if name != "sha256_of_images"},
+            lambda kept: kept["numbers"],
+            lambda kept: {**kept, "numbers": {}},
+            lambda kept: {**kept, "numbers": dict.fromkeys(kept["numbers"], "1.5")},
+            lambda kept: {**kept, "numbers": dict.fromkeys(kept["numbers"], 7.5)},
+            lambda kept: {
+                "numbers": dict.fromkeys(kept["numbers"], 7.5),
+                "sha256": sha256_json(["0" * 64, dict.fromkeys(kept["numbers"], 7.5)]),
+            },
         )
     ):
         out = tmp_path / str(number) / "out"

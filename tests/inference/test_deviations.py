@@ -94,6 +94,24 @@ def test_images_that_are_left_out_are_not_compared(tmp_path: Path) -> None:
     ]  # of fold y
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [('"largest":', '"largest":7'), ('"mean":', '"mean":"x","old":'), ('"changed":', '"changed":NaN,"c":'), ("{", "")],
+)
+def test_numbers_that_were_damaged_are_made_again(tmp_path: Path, old: str, new: str) -> None:
+    study, made = predicted(tmp_path, 'precision = "bf16"')
+    kept = list((tmp_path / "out" / "predictions" / "checks").glob("*.json"))
+    assert len(kept) == 4
+    whole = {file: file.read_bytes() for file in kept}
+    for file in kept:
+        assert old in file.read_text()
+        file.write_text(file.read_text().replace(old, new))
+    pipeline.predict(study, tmp_path / "out")
+    again = load_predictions(tmp_path / "out" / "predictions")
+    assert again.index["inference"]["deviations"] == made.index["inference"]["deviations"]
+    assert {file: file.read_bytes() for file in kept} == whole
+
+
 def test_predictions_of_another_arithmetic_are_made_again(tmp_path: Path, counted: list[int]) -> None:
     study, made = predicted(tmp_path, "")
     path = tmp_path / "study.toml"
