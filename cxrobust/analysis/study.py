@@ -1,6 +1,6 @@
 """From predictions to estimates: every metric, estimand, regime, condition and finding of a study."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -102,16 +102,7 @@ def analyze(
     metrics = {name: metric[name] for name in settings.metrics}
     _check(metrics, predictions, settings, reference=reference)
     sample = Sample.draw(predictions, settings, seed=seed)
-    primary = primary_condition(settings.primary_condition, predictions.conditions)
-    estimand = primary_estimand(n_regimes=len(predictions.regimes), primary_condition=primary)
-    families = Families(
-        declared=settings.families,
-        primary_estimand=estimand,
-        primary_condition=primary,
-        adjust=settings.adjust,
-        alpha=settings.alpha,
-        in_pairs=metrics_in_pairs(settings, predictions),
-    )
+    families = _families(predictions, settings)
     n_steps = len(metrics) + bool(settings.effect_sizes) + len(settings.recalibrate) + settings.sensitivity_analyses + 1
 
     def done(step: int) -> None:
@@ -121,19 +112,9 @@ def analyze(
     adjusted = adjust(
         found.estimates, families, contributions=found.contributions, n_draws=settings.resamples, seed=seed
     )
-    compared = primary_comparisons(adjusted, estimand=estimand, primary_condition=primary, reference=reference)
-    sensitivity: tuple[Alternative, ...] = ()
-    if settings.sensitivity_analyses:
-        sensitivity = alternatives(
-            metrics,
-            sample,
-            estimand=estimand,
-            primary_condition=primary,
-            reference=reference,
-            estimates=adjusted,
-            families=families,
-        )
+    sensitivity = _sensitivity(metrics, sample, adjusted, families, reference=reference)
     done(n_steps - 1)
+    primary = families.primary_condition
     analysis = Analysis(
         primary_condition=primary,
         metrics=tuple(MetricRecord(name=name, better=one.better) for name, one in metrics.items()),
@@ -145,7 +126,7 @@ def analyze(
         confidence=_confidence(sample, primary),
         flips=_flips(sample, primary, reference=reference),
         confusion=confused_findings(predictions, conditions=(str(CLEAN), *((primary,) if primary else ()))),
-        power=smallest_detectable(compared, adjusted, families=families, settings=settings),
+        power=_power(adjusted, families, settings, reference=reference),
         sensitivity=sensitivity,
     )
     done(n_steps)
@@ -168,6 +149,19 @@ def _check(
         reference=reference,
     )
     check_scored(metrics, predictions)
+
+
+def _families(predictions: PredictionSet, settings: AnalysisSection) -> Families:
+    """Return the families of tests, of which the primary one is that of the primary comparison."""
+    primary = primary_condition(settings.primary_condition, predictions.conditions)
+    return Families(
+        declared=settings.families,
+        primary_estimand=primary_estimand(n_regimes=len(predictions.regimes), primary_condition=primary),
+        primary_condition=primary,
+        adjust=settings.adjust,
+        alpha=settings.alpha,
+        in_pairs=metrics_in_pairs(settings, predictions),
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -278,6 +272,41 @@ def _unclustered(values: Values, sample: Sample) -> tuple[Unclustered, ...]:
                         )
                     )
     return tuple(rows)
+
+
+def _sensitivity(
+    metrics: Mapping[str, Metric],
+    sample: Sample,
+    estimates: Sequence[Estimate],
+    families: Families,
+    *,
+    reference: str,
+) -> tuple[Alternative, ...]:
+    """Estimate the primary comparison under each other choice, where the settings ask for that."""
+    if not sample.settings.sensitivity_analyses:
+        return ()
+    return alternatives(
+        metrics,
+        sample,
+        estimand=families.primary_estimand,
+        primary_condition=families.primary_condition,
+        reference=reference,
+        estimates=estimates,
+        families=families,
+    )
+
+
+def _power(
+    estimates: Sequence[Estimate], families: Families, settings: AnalysisSection, *, reference: str
+) -> tuple[Detectable, ...]:
+    """Return the smallest differences that the primary comparisons can detect."""
+    compared = primary_comparisons(
+        estimates,
+        estimand=families.primary_estimand,
+        primary_condition=families.primary_condition,
+        reference=reference,
+    )
+    return smallest_detectable(compared, estimates, families=families, settings=settings)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
