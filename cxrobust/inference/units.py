@@ -137,44 +137,11 @@ def plan(study: Study, folder: Path, *, report: Reporter = silent, decoders: Dec
         When data, images, checkpoints or tables of predictions cannot be used, or the analysis asks for what the data
         do not have.
     """
-    elsewhere = tuple(regime for regime in study.regimes if isinstance(regime, Elsewhere))
-    has_models = any(isinstance(regime, Regime) for regime in study.regimes)
     there = () if study.validation is None else tuple(map(_on_validation, study.regimes))
-    predicted, predicted_there = _predicted(study.regimes), _predicted(there)
-    listed_together = study.validation == study.data  # and the tables of predictions tell one part from the other
-    table = _read(
-        study,
-        study.data,
-        ("data", "findings"),
-        wanted=predicted,
-        other=predicted_there if listed_together else None,
-    )
-    held_out = None
-    if study.validation is not None:
-        held_out = _read(
-            study,
-            study.validation,
-            ("data", "validation"),
-            wanted=predicted_there,
-            other=predicted if listed_together else None,
-        )
-        held_out = _held_out(study, table, held_out)
-    check_conditions(study, elsewhere, has_models)
-    check_targets(study, table)
-    check_data(study, table)
-    for one in elsewhere:
-        one.check_columns(table.findings)
-    workplace = Workplace(
-        cache=folder / TRAINING_CACHE, device=study.compute.device, batch=study.compute.batch, report=report
-    )
-    tested = [(study.data, table), *([] if held_out is None else [(study.validation, held_out)])]
-    for regime in study.regimes:
-        if isinstance(regime, Regime):
-            regime.work_in(workplace)
-            regime.check_images(tested)
-    conditions = tuple(
-        dict.fromkeys((*study.conditions, *(parse_condition(c) for r in elsewhere for c in r.own_conditions)))
-    )
+    table, held_out = _read_parts(study, there)
+    _check(study, table)
+    _ready_models(study, table, held_out, folder=folder, report=report)
+    conditions = _conditions(study)
     planned = _plan(study, study.regimes, table, conditions, cache=folder / CACHE, report=report, decoders=decoders)
     if held_out is None:
         return planned
@@ -199,10 +166,48 @@ def _on_validation(regime: Regime | Elsewhere) -> Regime | Elsewhere:
     return regime.on_validation() if isinstance(regime, Elsewhere) else regime
 
 
+def _has_models(regimes: Sequence[Regime | Elsewhere]) -> bool:
+    return any(isinstance(regime, Regime) for regime in regimes)
+
+
+def _tables_of(regimes: Sequence[Regime | Elsewhere]) -> tuple[Elsewhere, ...]:
+    """Return the regimes whose predictions were made elsewhere."""
+    return tuple(regime for regime in regimes if isinstance(regime, Elsewhere))
+
+
 def _predicted(regimes: Sequence[Regime | Elsewhere]) -> frozenset[str] | None:
     """Return the images that tables made elsewhere predict; None where there are no such tables."""
-    tables = tuple(regime for regime in regimes if isinstance(regime, Elsewhere))
+    tables = _tables_of(regimes)
     return common_images(tables) if tables else None
+
+
+def _conditions(study: Study) -> tuple[Condition, ...]:
+    """Return the conditions of a study, those of predictions made elsewhere last."""
+    elsewhere = (parse_condition(name) for one in _tables_of(study.regimes) for name in one.own_conditions)
+    return tuple(dict.fromkeys((*study.conditions, *elsewhere)))
+
+
+def _read_parts(study: Study, there: Sequence[Regime | Elsewhere]) -> tuple[ImageTable, ImageTable | None]:
+    """Read the test images, and the validation images where there are some, which the regimes `there` predict."""
+    predicted, predicted_there = _predicted(study.regimes), _predicted(there)
+    listed_together = study.validation == study.data  # and the tables of predictions tell one part from the other
+    table = _read(
+        study,
+        study.data,
+        ("data", "findings"),
+        wanted=predicted,
+        other=predicted_there if listed_together else None,
+    )
+    if study.validation is None:
+        return table, None
+    held_out = _read(
+        study,
+        study.validation,
+        ("data", "validation"),
+        wanted=predicted_there,
+        other=predicted if listed_together else None,
+    )
+    return table, _held_out(study, table, held_out)
 
 
 def _read(
@@ -217,12 +222,11 @@ def _read(
 
     Those of the `other` part of the study, where one listing holds both, are not counted as left out.
     """
-    has_models = any(isinstance(regime, Regime) for regime in study.regimes)
     is_tested = section is study.data
     try:
         with tolerating_missing_files() if study.compute.on_error == "skip" else nullcontext():
             table = section.table(
-                with_images=has_models,
+                with_images=_has_models(study.regimes),
                 where="[data]" if is_tested else "[data.validation]",
                 needs_references=is_tested,
             )
@@ -252,6 +256,30 @@ def _held_out(study: Study, test: ImageTable, validation: ImageTable) -> ImageTa
     return replace(validation, findings=test.findings, labels=np.ascontiguousarray(validation.labels[:, columns]))
 
 
+def _check(study: Study, table: ImageTable) -> None:
+    """Raise the first thing in which conditions, targets, analysis, tables of predictions and data do not fit."""
+    elsewhere = _tables_of(study.regimes)
+    check_conditions(study, elsewhere, _has_models(study.regimes))
+    check_targets(study, table)
+    check_data(study, table)
+    for one in elsewhere:
+        one.check_columns(table.findings)
+
+
+def _ready_models(
+    study: Study, table: ImageTable, held_out: ImageTable | None, *, folder: Path, report: Reporter
+) -> None:
+    """Tell each model where it works, and let it refuse images that it must not be tested on."""
+    workplace = Workplace(
+        cache=folder / TRAINING_CACHE, device=study.compute.device, batch=study.compute.batch, report=report
+    )
+    tested = [(study.data, table), *([] if held_out is None else [(study.validation, held_out)])]
+    for regime in study.regimes:
+        if isinstance(regime, Regime):
+            regime.work_in(workplace)
+            regime.check_images(tested)
+
+
 def _plan(
     study: Study,
     regimes: Sequence[Regime | Elsewhere],
@@ -263,10 +291,9 @@ def _plan(
     decoders: Decoders | None,
 ) -> Plan:
     """Decode the images of a table where a model needs them, and list the units of these conditions."""
-    has_models = any(isinstance(regime, Regime) for regime in regimes)
     skips = study.compute.on_error == "skip"
     pixels = None
-    if has_models:
+    if _has_models(regimes):
         pixels = open_pixels(
             table, size=study.data.size, folder=cache, report=report, skip_unreadable=skips, decoders=decoders
         )
