@@ -222,77 +222,118 @@ def _room_for(path: Path) -> Iterator[None]:
 def _begun(
     table: ImageTable, digests: Texts, size: int, path: Path, skip_unreadable: bool, decoders: Decoders
 ) -> Pixels:
-    """Have images decoded into a temporary file beside `path`, which takes its place when it is whole.
+    """Have images decoded into a temporary file beside `path`, which takes its place when it is whole."""
+    made = _Unfinished.begin(table, digests, size=size, path=path, skip_unreadable=skip_unreadable)
+    decoding = Decoding(len(table.ids), made.decode, finish=made.finish, discard=made.discard)
+    decoders.begin(decoding)
+    return Pixels(
+        values=made.values,
+        digests=digests,
+        sums=made.sums,
+        unreadable=made.unreadable,
+        path=path.absolute(),
+        partial=made.temporary.absolute(),
+        decoding=decoding,
+    )
 
-    It does not where an image is damaged, unless unreadable ones are skipped, nor where one is not any more what was
-    hashed: the array is named by the hashes, and that of such an image is forgotten.
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Unfinished:
+    """An image cache whose images are being decoded.
+
+    It becomes none where an image is damaged, unless unreadable ones are skipped, nor where one is not any more what
+    was hashed: the array is named by the hashes, and that of such an image is forgotten.
     """
-    source, unreadable, lost = _source(table), dict[int, str](), set[int]()
-    sums = np.full(len(table.ids), zlib.crc32(bytes(2 * size**2)), dtype=np.uint32)
-    with _room_for(path):
-        temporary = begin_file(path)
-        try:
-            values = np.lib.format.open_memmap(
-                temporary, mode="w+", dtype=np.uint16, shape=(len(table.ids), size, size)
-            )
-            _reserve(temporary)
-        except BaseException:
-            temporary.unlink()
-            raise
 
-    def opened(row: int) -> Callable[[], NDArray[np.float32]]:
-        """Return what gives the pixels of an image that is still what was hashed."""
-        where = f"{source.file(row) or table.name}: image {table.ids[row]!r}"
-        try:
-            digest, pixels = source.opened(row)
-        except DataError as error:
-            if digests[row] == UNREADABLE:
+    table: ImageTable
+    source: ImageSource
+    digests: Texts
+    path: Path
+    """The file that it becomes."""
+    temporary: Path
+    """The file that it is until it is whole."""
+    values: np.memmap[tuple[int, ...], np.dtype[np.uint16]]
+    """(n_images, size, size), mapped from `temporary`."""
+    sums: NDArray[np.uint32]
+    """(n_images,): the checksum of each image's values, of black ones at first."""
+    skip_unreadable: bool
+    unreadable: dict[int, str] = field(default_factory=dict)
+    """Why an image is skipped, by row."""
+    lost: set[int] = field(default_factory=set)
+    """Rows of images that are not any more what was hashed."""
+
+    @classmethod
+    def begin(cls, table: ImageTable, digests: Texts, *, size: int, path: Path, skip_unreadable: bool) -> "_Unfinished":
+        """Take the room of the array in a temporary file; all is black."""
+        source = _source(table)
+        sums = np.full(len(table.ids), zlib.crc32(bytes(2 * size**2)), dtype=np.uint32)
+        with _room_for(path):
+            temporary = begin_file(path)
+            try:
+                values = np.lib.format.open_memmap(
+                    temporary, mode="w+", dtype=np.uint16, shape=(len(table.ids), size, size)
+                )
+                _reserve(temporary)
+            except BaseException:
+                temporary.unlink()
                 raise
-            lost.add(row)
+        return cls(
+            table=table,
+            source=source,
+            digests=digests,
+            path=path,
+            temporary=temporary,
+            values=values,
+            sums=sums,
+            skip_unreadable=skip_unreadable,
+        )
+
+    def decode(self, row: int) -> None:
+        """Decode an image, or note why it is skipped."""
+        try:
+            pixels = fit(self._opened(row)(), self.values.shape[-1])
+            levels = np.rint(pixels * WHITE).astype(np.uint16, order="C")
+            self.values[row], self.sums[row] = levels, zlib.crc32(levels.data)
+        except DataError as error:
+            if row in self.lost:
+                raise
+            if not self.skip_unreadable:
+                raise DataError(f'{error}, or leave such images out by on_error = "skip" in [compute]') from error
+            self.unreadable[row] = without_folder(str(error), self.source, row)
+
+    def _opened(self, row: int) -> Callable[[], NDArray[np.float32]]:
+        """Return what gives the pixels of an image that is still what was hashed."""
+        where = f"{self.source.file(row) or self.table.name}: image {self.table.ids[row]!r}"
+        try:
+            digest, pixels = self.source.opened(row)
+        except DataError as error:
+            if self.digests[row] == UNREADABLE:
+                raise
+            self.lost.add(row)
             raise DataError(
                 f"{where} was there when the run began, and cannot be read any more: put its file back and run again"
             ) from error
-        if digest != digests[row]:
-            lost.add(row)
+        if digest != self.digests[row]:
+            self.lost.add(row)
             raise DataError(f"{where} was changed during the run: run again")
         return pixels
 
-    def decode(row: int) -> None:
-        try:
-            levels = np.rint(fit(opened(row)(), size) * WHITE).astype(np.uint16, order="C")
-            values[row], sums[row] = levels, zlib.crc32(levels.data)
-        except DataError as error:
-            if row in lost:
-                raise
-            if not skip_unreadable:
-                raise DataError(f'{error}, or leave such images out by on_error = "skip" in [compute]') from error
-            unreadable[row] = without_folder(str(error), source, row)
+    def finish(self) -> None:
+        """Put the whole array, and notes of its images beside it, in their places."""
+        if len(self.unreadable) == len(self.table.ids):
+            raise DataError(f"{self.table.name}: no image can be read: {self.unreadable[0]}")
+        with _room_for(self.path):
+            self.values.flush()
+            sums, unreadable = self.sums.astype("<u4").tobytes().hex(), dict(sorted(self.unreadable.items()))
+            noted = {"sums": sums, "unreadable": unreadable}
+            atomic_write_text(_notes(self.path), json.dumps(noted, ensure_ascii=False))
+            finish_file(self.temporary, self.path)
 
-    def finish() -> None:
-        if len(unreadable) == len(table.ids):
-            raise DataError(f"{table.name}: no image can be read: {unreadable[0]}")
-        with _room_for(path):
-            values.flush()
-            noted = {"sums": sums.astype("<u4").tobytes().hex(), "unreadable": dict(sorted(unreadable.items()))}
-            atomic_write_text(_notes(path), json.dumps(noted, ensure_ascii=False))
-            finish_file(temporary, path)
-
-    def discard() -> None:
-        temporary.unlink(missing_ok=True)
-        if lost:
-            _forget(path.parent / DIGESTS, [table.ids[row] for row in lost])
-
-    decoding = Decoding(len(table.ids), decode, finish=finish, discard=discard)
-    decoders.begin(decoding)
-    return Pixels(
-        values=values,
-        digests=digests,
-        sums=sums,
-        unreadable=unreadable,
-        path=path.absolute(),
-        partial=temporary.absolute(),
-        decoding=decoding,
-    )
+    def discard(self) -> None:
+        """Throw it away, and forget the hashes of images that are not what was hashed."""
+        self.temporary.unlink(missing_ok=True)
+        if self.lost:
+            _forget(self.path.parent / DIGESTS, [self.table.ids[row] for row in self.lost])
 
 
 def _notes(path: Path) -> Path:
