@@ -3,7 +3,7 @@
 import json
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -91,11 +91,33 @@ def load_network(
         When a file is truncated, a weight is missing, has another shape or is too many, the adapter does not fit, or
         the folder holds another one.
     """
-    transformers = require("transformers", group="inference")
     files = weight_files(folder)
     _check_no_other_adapter(folder, adapter)
     for file in files:
         _check_safetensors(file)
+    network, info = _from_pretrained(folder, files, config=config, auto=auto, trust_remote_code=trust_remote_code)
+    unfilled = _unfilled(info, unused)
+    kind, surplus = type(network).__name__, find_surplus(info["unexpected_keys"], network, _surplus_of(auto, adapter))
+    network = network.float()
+    if adapter is not None:
+        network = _with_adapter(network, adapter, unfilled=unfilled)
+    elif unfilled:
+        raise _incomplete(files[0], unfilled, info, auto)
+    if surplus:
+        raise DataError(
+            f"{files[0]}: {counted(len(surplus), 'weight')} without a place in {kind} as config.json "
+            f"describes it ({some(surplus)}): correct config.json, or, if no prediction needs them, load the model "
+            "with transformers and save it with save_pretrained, which leaves them out"
+        )
+    network.eval()
+    return network
+
+
+def _from_pretrained(
+    folder: Path, files: Sequence[Path], *, config: Any, auto: str, trust_remote_code: bool
+) -> tuple[nn.Module, dict[str, Any]]:
+    """Load a network by a class of transformers; return what that tells of its weights too."""
+    transformers = require("transformers", group="inference")
     try:
         with quiet(), torch.random.fork_rng(devices=[]):
             network, info = getattr(transformers, auto).from_pretrained(
@@ -111,27 +133,22 @@ def load_network(
         raise own_code_refused(folder, error) or DataError(
             f"{files[0]}: the model cannot be loaded ({one_line(error)}): get or save it again"
         ) from error
-    unfilled = sorted({*info["missing_keys"], *(mismatch[0] for mismatch in info["mismatched_keys"])})
-    unfilled = [key for key in unfilled if not set(unused) & set(key.split("."))]
-    kind, surplus = type(network).__name__, find_surplus(info["unexpected_keys"], network, _surplus_of(auto, adapter))
-    network = network.float()
-    if adapter is not None:
-        network = _with_adapter(network, adapter, unfilled=unfilled)
-    elif unfilled:
-        is_wrapped = any(key.startswith(_WRAPPED) for key in info["unexpected_keys"])
-        mend = "save the network that DataParallel wraps, its .module" if is_wrapped else _UNFILLED.get(auto, _WHOLE)
-        raise DataError(
-            f"{files[0]}: {counted(len(unfilled), 'weight')} missing or of another shape ({some(unfilled)}): {mend}"
-        )
-    if surplus:
-        raise DataError(
-            f"{files[0]}: {counted(len(surplus), 'weight')} without a place in {kind} as config.json "
-            f"describes it ({some(surplus)}): correct config.json, or, if no prediction needs them, load the model "
-            "with transformers and save it with save_pretrained, which leaves them out"
-        )
-    network.eval()
-    loaded: nn.Module = network
-    return loaded
+    return network, info
+
+
+def _unfilled(info: Mapping[str, Any], unused: Collection[str]) -> list[str]:
+    """Name the weights that no file brings in their shape, but for those of parts that nothing uses."""
+    missing = {*info["missing_keys"], *(mismatch[0] for mismatch in info["mismatched_keys"])}
+    return sorted(key for key in missing if not set(unused) & set(key.split(".")))
+
+
+def _incomplete(file: Path, unfilled: Sequence[str], info: Mapping[str, Any], auto: str) -> DataError:
+    """Return what to say where no file brings these weights."""
+    is_wrapped = any(key.startswith(_WRAPPED) for key in info["unexpected_keys"])
+    mend = "save the network that DataParallel wraps, its .module" if is_wrapped else _UNFILLED.get(auto, _WHOLE)
+    return DataError(
+        f"{file}: {counted(len(unfilled), 'weight')} missing or of another shape ({some(unfilled)}): {mend}"
+    )
 
 
 def _surplus_of(auto: str, adapter: Path | None) -> Surplus:
