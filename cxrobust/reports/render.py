@@ -89,12 +89,7 @@ def render(
     """
     if templates is not None:
         check_folder(templates)
-    if "pdf" in formats:
-        try:
-            pango_version()
-        except PangoError as error:
-            say(f"{error}; the documents are HTML alone until then")
-            formats = tuple(dict.fromkeys("html" if one == "pdf" else one for one in formats))
+    formats = _possible(formats, say)
     view = View.of(results, images=images)
     report = compose(view, templates=templates)
     kept = Kept(keep, view=view)
@@ -119,6 +114,17 @@ def render(
         if "model-cards" in formats:
             written.append(write_model_cards(view, out, templates=templates))
     return tuple(written)
+
+
+def _possible(formats: Sequence[Format], say: Callable[[str], None]) -> tuple[Format, ...]:
+    """Return the formats that can be written here: HTML in the place of PDF, and why, where its libraries are missing."""
+    if "pdf" in formats:
+        try:
+            pango_version()
+        except PangoError as error:
+            say(f"{error}; the documents are HTML alone until then")
+            return tuple(dict.fromkeys("html" if one == "pdf" else one for one in formats))
+    return tuple(formats)
 
 
 def _documents(
