@@ -224,9 +224,13 @@ class _Sides:
         yield from ((own, regime, None) for regime in self.at)
         yield from ((against, regime, self.reference) for regime in self.others)
 
-    def _rows(self, regime: str, reference: str | None) -> tuple[tuple[int, float], ...]:
+    def _terms(
+        self, regime: str, reference: str | None, weights: Sequence[tuple[int, float]]
+    ) -> tuple[tuple[int, int, float], ...]:
+        """Return the terms of a sum over weighted conditions, less those of the reference where there is one."""
         mine = (self.at[regime], 1.0)
-        return (mine,) if reference is None else (mine, (self.at[reference], -1.0))
+        rows = (mine,) if reference is None else (mine, (self.at[reference], -1.0))
+        return tuple((row, condition, sign * weight) for row, sign in rows for condition, weight in weights)
 
     def of_value(
         self, own: Estimand, against: Estimand, under: Mapping[str, int], *, less: int | None = None
@@ -239,11 +243,7 @@ class _Sides:
                 regime=regime,
                 reference=reference,
                 condition=name,
-                terms=tuple(
-                    (row, condition, sign * weight)
-                    for row, sign in self._rows(regime, reference)
-                    for condition, weight in ((index, 1.0), *from_value)
-                ),
+                terms=self._terms(regime, reference, ((index, 1.0), *from_value)),
             )
             for estimand, regime, reference in self._each(own, against)
             for name, index in under.items()
@@ -257,7 +257,7 @@ class _Sides:
                 regime=later,
                 reference=earlier,
                 condition=name,
-                terms=tuple((row, index, sign) for row, sign in self._rows(later, earlier)),
+                terms=self._terms(later, earlier, ((index, 1.0),)),
                 singly=True,
             )
             for earlier, later in combinations(self.others, 2)
@@ -273,7 +273,7 @@ class _Sides:
                 regime=regime,
                 reference=reference,
                 condition=condition,
-                terms=tuple((row, along[-1], sign) for row, sign in self._rows(regime, reference)),
+                terms=self._terms(regime, reference, ((along[-1], 1.0),)),
                 form=form,
                 along=along,
             )
@@ -289,11 +289,7 @@ class _Sides:
                 regime=regime,
                 reference=reference,
                 condition=condition,
-                terms=tuple(
-                    (row, c, sign * weight)
-                    for row, sign in self._rows(regime, reference)
-                    for c, weight in zip(along, weights, strict=True)
-                ),
+                terms=self._terms(regime, reference, tuple(zip(along, weights, strict=True))),
             )
             for estimand, regime, reference in self._each(own, against)
         ]
