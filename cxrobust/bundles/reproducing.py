@@ -1,6 +1,6 @@
 """Analysis and documents of a bundle again, and whether they come out the same."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from cxrobust.results import ESTIMATES, PREDICTIONS, RESULTS, Results, estimates
 from cxrobust.study import Study, parse_study
 from cxrobust.verification.examples import differing_examples
 from cxrobust.verification.ran import differing_settings
-from cxrobust.verification.reading import MALFORMED
+from cxrobust.verification.reading import MALFORMED, of_another_form
 from cxrobust.verification.recomputed import check_folder, computed_differences, for_this_machine, stated_differences
 from cxrobust.verification.verdict import visible
 
@@ -65,9 +65,7 @@ class Verdict:
             yield f"estimates: {self.n_estimates:,} and all diagrams computed again from the predictions: identical"
             return
         yield f"estimates: {len(self.differences):,} fields differ from results.json:"
-        yield from (f"  {one}" for one in self.differences[:MOST_TOLD])
-        if len(self.differences) > MOST_TOLD:
-            yield f"  and {len(self.differences) - MOST_TOLD:,} more"
+        yield from _first(self.differences)
         if self.largest is not None and self.largest <= ROUNDING:
             yield f"  the largest difference is {self.largest:.2g}, as rounding may make it{self._on_machines()}"
         elif self.largest is not None:
@@ -82,9 +80,7 @@ class Verdict:
             yield f"example images: probabilities and labels of {self.n_examples:,} are those of the predictions"
             return
         yield "example images say otherwise than the predictions:"
-        yield from (f"  {one}" for one in self.examples[:MOST_TOLD])
-        if len(self.examples) > MOST_TOLD:
-            yield f"  and {len(self.examples) - MOST_TOLD:,} more"
+        yield from _first(self.examples)
 
     def _on_machines(self) -> str:
         if not self.machines:
@@ -108,6 +104,13 @@ class Verdict:
         if found.power:
             yield f"not compared: {POWER}, which answers questions that nothing in the bundle repeats"
         yield f"not compared: in {METADATA} the date of the bundle and what it was made with, which nothing else says"
+
+
+def _first(found: Sequence[object]) -> Iterable[str]:
+    """Yield a line for each of the first that were found, and how many more there are."""
+    yield from (f"  {one}" for one in found[:MOST_TOLD])
+    if len(found) > MOST_TOLD:
+        yield f"  and {len(found) - MOST_TOLD:,} more"
 
 
 def _gathered(names: Iterable[str]) -> str:
@@ -144,11 +147,7 @@ def reproduce(
     try:
         return _reproduced(folder, out, predictions, tolerance, report, say)
     except MALFORMED as error:
-        told = " ".join(str(error).split())[:160]
-        raise DataError(
-            f"{folder}: it cannot be reproduced ({type(error).__name__}: {told}): it was changed, or not written by "
-            "cxrobust: get the bundle again"
-        ) from error
+        raise DataError(f"{folder}: it cannot be reproduced {of_another_form(error)}: get the bundle again") from error
 
 
 def _reproduced(

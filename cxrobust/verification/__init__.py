@@ -25,7 +25,7 @@ from cxrobust.results import Results
 from cxrobust.verification.comparisons import comparison_checks
 from cxrobust.verification.examples import differing_examples
 from cxrobust.verification.ran import Ran, checks_of, own_word, plain, read_ran, unpack
-from cxrobust.verification.reading import MALFORMED, SAID, Carried, carried, is_comparison, open_pdf
+from cxrobust.verification.reading import MALFORMED, SAID, Carried, carried, is_comparison, of_another_form, open_pdf
 from cxrobust.verification.reprinted import OWN, not_printed, page_checks
 from cxrobust.verification.told import cut
 from cxrobust.verification.verdict import Check, Verdict, check, unchecked
@@ -56,11 +56,7 @@ def verify(
             found = check_these(pdf, held, Path(name), path=path, given=predictions, templates=own, report=report)
             return Verdict(document=path.name, checks=(_attachments(held), *found))
     except MALFORMED as error:
-        said = " ".join(str(error).split())[:160]
-        raise DataError(
-            f"{path}: what it carries cannot be checked ({type(error).__name__}: {said}): it was changed, or not "
-            "written by cxrobust"
-        ) from error
+        raise DataError(f"{path}: what it carries cannot be checked {of_another_form(error)}") from error
 
 
 def _report_checks(

@@ -48,6 +48,8 @@ MALFORMED = (
     pikepdf.PdfError,
 )
 """What is raised where a stranger's content has another form than that which cxrobust writes."""
+MOST_SAID = 160
+"""Characters that are told of an error's own words."""
 NO_EVIDENCE = "it carries no study and no results to check it by: give a PDF that cxrobust report or compare wrote"
 
 
@@ -60,6 +62,12 @@ class Carried:
     """By name, the manifest among them."""
     strays: tuple[str, ...]
     """What a reader of the file may take for an attachment that is none of these, or not alone of its name."""
+
+
+def of_another_form(error: BaseException) -> str:
+    """Say of what was read, where one of `MALFORMED` was raised, why it cannot be used."""
+    said = " ".join(str(error).split())[:MOST_SAID]
+    return f"({type(error).__name__}: {said}): it was changed, or not written by cxrobust"
 
 
 def open_pdf(path: Path) -> pikepdf.Pdf:
