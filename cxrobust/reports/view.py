@@ -83,6 +83,11 @@ class View:
         )
 
     @property
+    def clean_and_primary(self) -> list[str]:
+        """The clean condition, and the primary one where there is one."""
+        return [CLEAN, *([self.primary] if self.primary else [])]
+
+    @property
     def fixed_operating_point(self) -> float | None:
         """The threshold in (0, 1) that the study fixes for all decisions; None where it is chosen on images."""
         point = self.results.study["analysis"].get("operating_point")

@@ -8,14 +8,14 @@ from cxrobust.reports.parts import Figure
 from cxrobust.reports.sections import section
 from cxrobust.reports.sentences import overview_sentence, under
 from cxrobust.reports.units import intervals_of_diagrams
-from cxrobust.reports.view import CLEAN, View
+from cxrobust.reports.view import View
 from cxrobust.reports.words import condition_words, counted, listed, percent
 
 
 @section("calibration", order=60, title="Calibration", needs=lambda view: bool(view.results.reliability))
 def calibration(view: View) -> Mapping[str, Any]:
     """Return the reliability diagrams."""
-    conditions = [CLEAN, *([view.primary] if view.primary else [])]
+    conditions = view.clean_and_primary
     alt = (
         f"Reliability diagrams of {counted(len(view.regimes), 'regime')}, "
         f"{listed([condition_words(condition) for condition in conditions])}: observed fraction against predicted probability."

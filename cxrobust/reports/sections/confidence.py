@@ -54,7 +54,7 @@ Found = Mapping[tuple[str, str, str], ConfidenceSpread]
 
 def _table(view: View, found: Found) -> Table:
     under_ci = f"{percent(view.level)} CI"
-    conditions = [CLEAN, *([view.primary] if view.primary else [])]
+    conditions = view.clean_and_primary
 
     def row(name: str, decisions: str) -> tuple[Cell, ...]:
         spreads = [found.get((name, condition, decisions)) for condition in conditions]

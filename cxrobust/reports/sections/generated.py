@@ -258,7 +258,7 @@ def _confusion(view: View, chosen: Sequence[str]) -> Table | None:
     findings = _findings(view, chosen, affirmed=True)
     if not findings:
         return None
-    conditions = [CLEAN, *([view.primary] if view.primary else [])]
+    conditions = view.clean_and_primary
     columns = [Column(title="Regime", left=True), Column(title="Finding", left=True)]
     for condition in conditions:
         where = "clean" if condition == CLEAN else "perturbed"

@@ -40,7 +40,7 @@ def recalibration(view: View) -> Mapping[str, Any]:
     """Return what each method does to a calibration error, clean and under the primary condition."""
     found = _indexed(view)
     metric = "ece" if any(key[1] == "ece" for key in found) else next(iter(key[1] for key in found))
-    conditions = [CLEAN, *([view.primary] if view.primary else [])]
+    conditions = view.clean_and_primary
     changes = [
         _change(metric, method, name, conditions[-1], found) for method in _methods(view) for name in view.regimes
     ]

@@ -8,14 +8,14 @@ from cxrobust.reports.parts import Figure
 from cxrobust.reports.sections import section
 from cxrobust.reports.sentences import overview_sentence, under
 from cxrobust.reports.units import intervals_of_diagrams
-from cxrobust.reports.view import CLEAN, View
+from cxrobust.reports.view import View
 from cxrobust.reports.words import condition_words, counted, listed
 
 
 @section("selective", order=62, title="Selective prediction", needs=lambda view: bool(view.results.risk_coverage))
 def selective(view: View) -> Mapping[str, Any]:
     """Return the risk-coverage curves, clean and under the primary condition."""
-    conditions = [CLEAN, *([view.primary] if view.primary else [])]
+    conditions = view.clean_and_primary
     alt = (
         f"Risk-coverage curves of {counted(len(view.regimes), 'regime')}, "
         f"{listed([condition_words(condition) for condition in conditions])}: share of wrong decisions against the share of images answered."
