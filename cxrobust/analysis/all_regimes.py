@@ -14,7 +14,7 @@ from cxrobust.analysis.contrasts import Contrast
 from cxrobust.analysis.counts import Scope
 from cxrobust.analysis.estimates import without_value
 from cxrobust.analysis.intervals import no_interval
-from cxrobust.analysis.metrics import Mean, Metric
+from cxrobust.analysis.metrics import Mean
 from cxrobust.analysis.notes import ONE_PATIENT, joined, note_on_images, notes_on_counts, why_undefined
 from cxrobust.analysis.testing import COCHRAN, NOTHING, Tested, no_test
 from cxrobust.analysis.unread import Unread, cells_of
@@ -23,14 +23,14 @@ from cxrobust.results import ALL_REGIMES, MACRO, WORST, Estimate, finite
 
 
 def all_regimes_estimates(
-    name: str, metric: Metric, values: Values, contrasts: Sequence[Contrast], *, scope: Scope
+    name: str, metric: Mean, values: Values, contrasts: Sequence[Contrast], *, scope: Scope
 ) -> tuple[Estimate, ...]:
     """Test under each condition, of each finding and of all pooled, that the regimes have the outcome equally often.
 
     Parameters
     ----------
     metric
-        The mean of an outcome of each image.
+        The mean of an outcome of each image, the only kind that Cochran's test fits.
     contrasts
         Of one scope; the differences between regimes among them say under which conditions.
     """
@@ -79,9 +79,8 @@ def _why_not(values: Values, pairs: Sequence[Contrast], place: int) -> str | Non
     return next((why for why in reasons if why is not None), None) or why_undefined(undefined, most_undefined=most)
 
 
-def _outcome(metric: Metric, values: Values, pair: Contrast, place: int) -> Tested:
+def _outcome(metric: Mean, values: Values, pair: Contrast, place: int) -> Tested:
     """Hold the outcomes of all regimes against one another, under a pair's condition and on its images."""
-    assert isinstance(metric, Mean)  # noqa: S101  Cochran's test fits no other
     row, condition, _ = pair.terms[0]
     n_regimes = len(values.samples[0].predictions.regimes)
     first = row // n_regimes * n_regimes

@@ -19,7 +19,7 @@ from cxrobust.analysis.effects import effect_sizes
 from cxrobust.analysis.estimates import Estimated, estimate
 from cxrobust.analysis.families import Families, Key, adjust, key_of
 from cxrobust.analysis.flips import flip_matrices, tally
-from cxrobust.analysis.metrics import Metric, grouped, metric
+from cxrobust.analysis.metrics import Mean, Metric, grouped, metric
 from cxrobust.analysis.parallel import in_threads
 from cxrobust.analysis.recalibrated import recalibrated_estimates
 from cxrobust.analysis.reliability import reliability_bins
@@ -226,7 +226,7 @@ def _of_metric(
     yield Estimated(
         estimates=estimate(name, one, values, contrasts=wanted, scope=scope), values=values, contrasts=wanted
     )
-    if name in metrics_in_pairs(sample.settings, sample.predictions):
+    if isinstance(one, Mean) and name in metrics_in_pairs(sample.settings, sample.predictions):
         yield Estimated(estimates=all_regimes_estimates(name, one, values, wanted, scope=scope))
     yield from collateral_estimates(name, one, sample, reference=reference)
     for subgroups in sample.settings.subgroups:

@@ -15,7 +15,7 @@ from cxrobust.analysis.contrasts import Contrast, contrasts
 from cxrobust.analysis.counts import FindingCounts, Scope, count_findings, counts_held
 from cxrobust.analysis.estimates import Estimated, estimate, without_value
 from cxrobust.analysis.intervals import ROUNDING
-from cxrobust.analysis.metrics import Metric
+from cxrobust.analysis.metrics import Mean, Metric
 from cxrobust.analysis.notes import OF_THESE_RUNS, joined, notes_on_counts, why_undefined
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.testing import metrics_in_pairs, no_test
@@ -220,7 +220,7 @@ def subgroup_estimates(
         scope = Scope(findings=counts_held(level.counts, level.sample, values.left_out), subgroup=level.name)
         estimated = estimate(name, metric, values, contrasts=mine, scope=scope)
         yield Estimated(estimates=_only(estimated, kept, level.counts), values=values, contrasts=mine)
-        if name in metrics_in_pairs(sample.settings, predictions):
+        if isinstance(metric, Mean) and name in metrics_in_pairs(sample.settings, predictions):
             tested = all_regimes_estimates(name, metric, values, mine, scope=scope)
             yield Estimated(estimates=_only(tested, kept, level.counts))
     for level, mine in zip(used[1:], of_level[1:], strict=True):
