@@ -16,7 +16,9 @@ import pikepdf
 from cxrobust.verification.drawn import NO_NUMBER, Drawn
 from cxrobust.verification.fingerprints import DEFAULTS, Fingerprints
 from cxrobust.verification.grounds import overlap, sides
-from cxrobust.verification.pages import HYPHEN, Box, Step
+from cxrobust.verification.page_boxes import Box
+from cxrobust.verification.page_words import HYPHEN
+from cxrobust.verification.pages import Step
 from cxrobust.verification.reading import tables
 from cxrobust.verification.told import cut, first_few
 

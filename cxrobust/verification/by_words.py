@@ -16,7 +16,8 @@ from cxrobust.verification.beside_words import differences_beside_words
 from cxrobust.verification.drawn import Drawn
 from cxrobust.verification.grounds import are_alike
 from cxrobust.verification.outlines import differing_outlines
-from cxrobust.verification.pages import HYPHEN, Look, Step, Word, joined, words
+from cxrobust.verification.page_words import HYPHEN, Word, joined, words
+from cxrobust.verification.pages import Look, Step
 from cxrobust.verification.told import CONTEXT, cut, first_few, quoted, word_differences
 
 PAGE_NUMBER = re.compile(r"\d+(?P<after>\W*)")

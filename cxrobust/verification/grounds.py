@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from cxrobust.verification.pages import Box, Ground, Look, Step
+from cxrobust.verification.page_boxes import Box
+from cxrobust.verification.pages import Ground, Look, Step
 
 TRACE = 0.05
 """Millimetres, across and down, of a letter that are painted over."""

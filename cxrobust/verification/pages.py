@@ -1,6 +1,5 @@
-"""A page of a PDF as it is read: its words in the order of drawing, and where on the page each step is."""
+"""A page of a PDF as it is read: each step of drawing it, where it is, and what it shows."""
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -8,14 +7,21 @@ from typing import Any
 
 import pikepdf
 
+from cxrobust.verification.page_boxes import (
+    EVERYWHERE,
+    IDENTITY,
+    MM,
+    NOWHERE,
+    Box,
+    Matrix,
+    Point,
+    box_of,
+    matrix_of,
+    through,
+    times,
+)
 from cxrobust.verification.page_fonts import NO_FONT, Font, Fonts, font_of, is_number
 from cxrobust.verification.reading import MOST_STREAM, unpacked
-
-MM = 25.4 / 72
-HYPHEN = "\N{HYPHEN}"
-"""Where a word was broken at the end of a line; in some faces a hyphen that was written is read as this one too."""
-
-WORD = re.compile(r"\S+")
 
 SHOWS_TEXT = frozenset({"TJ", "Tj", "'", '"'})
 STROKES = frozenset({"S", "s", "B", "B*", "b", "b*"})
@@ -30,8 +36,6 @@ SETS_INK = {"g": 1, "rg": 3, "k": 4}
 OTHER_INK = frozenset({"cs", "sc", "scn"})
 UNKNOWN = -1.0
 """Stands for an ink or an opacity that is not told in one number for each colour."""
-NEAR = 2.6
-"""Letters of a figure's text that are no further apart, in mm, belong together."""
 MOST_BACK = 400
 """Thousandths of the size by which letters are drawn closer together at most."""
 HAIR = 0.04
@@ -40,42 +44,6 @@ LETTERS_HIGH = 0.66
 """How high digits and capital letters stand, in sizes."""
 MOST_DEEP = 8
 """Groups within groups that are followed."""
-
-Matrix = tuple[float, float, float, float, float, float]
-Point = tuple[float, float]
-IDENTITY: Matrix = (1, 0, 0, 1, 0, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Box:
-    """An extent on a page, in mm from its left and top edges."""
-
-    left: float
-    top: float
-    right: float
-    bottom: float
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing is in it."""
-        return self.left >= self.right or self.top >= self.bottom
-
-    def within(self, other: "Box") -> "Box":
-        """Return what both share."""
-        return Box(
-            max(self.left, other.left),
-            max(self.top, other.top),
-            min(self.right, other.right),
-            min(self.bottom, other.bottom),
-        )
-
-    def wider(self, by: float) -> "Box":
-        """Return it with a rim."""
-        return Box(self.left - by, self.top - by, self.right + by, self.bottom + by)
-
-
-EVERYWHERE = Box(-1e9, -1e9, 1e9, 1e9)
-NOWHERE = Box(0, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +176,7 @@ class _State:
     def change(self, operator: str, operands: list[Any], resources: Any) -> None:
         """Set what an operator sets of letters and lines."""
         if operator == "cm":
-            self.matrix = _times(_matrix(operands), self.matrix)
+            self.matrix = times(matrix_of(operands), self.matrix)
         elif operator == "w":
             self.line = float(operands[0])
         elif operator in SETS_INK:
@@ -242,11 +210,11 @@ class _Path:
         if operator == "re":
             x, y, width, height = (float(one) for one in operands)
             corners = ((x, y), (x + width, y), (x, y + height), (x + width, y + height))
-            self.points += [_through(corner, matrix) for corner in corners]
+            self.points += [through(corner, matrix) for corner in corners]
         elif operator in POINTS:
             numbers = [float(one) for one in operands]
             pairs = zip(numbers[::2], numbers[1::2], strict=True)
-            self.points += [_through(pair, matrix) for pair in pairs]
+            self.points += [through(pair, matrix) for pair in pairs]
         elif operator in {"W", "W*"}:
             self.clips = True
         else:
@@ -260,7 +228,7 @@ class _Path:
 
     def limits(self, height: float) -> Box:
         """Return where painting shows after it clips: where it is more than one rectangle, nowhere that is known."""
-        return _box(self.points, height) if self.parts[:-1] == ["re"] else NOWHERE
+        return box_of(self.points, height) if self.parts[:-1] == ["re"] else NOWHERE
 
 
 @dataclass(slots=True)
@@ -275,14 +243,14 @@ class _Text:
     def move(self, operator: str, operands: list[Any]) -> None:
         """Go where an operator leads."""
         if operator in {"BT", "Tm"}:
-            self.matrix, self.advance = (_matrix(operands) if operator == "Tm" else IDENTITY), 0
+            self.matrix, self.advance = (matrix_of(operands) if operator == "Tm" else IDENTITY), 0
             self.has_begun = False
         elif operator in {"Td", "TD"}:
-            self.matrix, self.advance = _times(_matrix([1, 0, 0, 1, *operands]), self.matrix), 0
+            self.matrix, self.advance = times(matrix_of([1, 0, 0, 1, *operands]), self.matrix), 0
 
     def show(self, parts: Iterable[Any], state: _State, height: float) -> tuple[Box, list[tuple[int, Box]]]:
         """Go on behind a text; return what it fills up to half its size, and each code with what that fills."""
-        at, begun = _times(self.matrix, state.matrix), self.advance
+        at, begun = times(self.matrix, state.matrix), self.advance
         found = []
         for code, moved in state.font.moves(parts):
             start = self.advance
@@ -313,7 +281,7 @@ def _steps(drawn: Any, height: float, state: _State, marks: _Marks, *, fonts: Fo
         elif operator == "EMC" and marks.open:
             marks.open.pop()
         is_text = operator in SHOWS_TEXT
-        at = _times(text.matrix, state.matrix) if is_text or operator == "Tm" else _at(operands, state.matrix)
+        at = times(text.matrix, state.matrix) if is_text or operator == "Tm" else _at(operands, state.matrix)
         parts = _parts(operands) if is_text else ()
         group = _drawn(operands, resources) if operator == "Do" else None
         in_figure = depth > 0 and marks.is_figure
@@ -349,10 +317,10 @@ def _steps(drawn: Any, height: float, state: _State, marks: _Marks, *, fonts: Fo
         if operator in ENDS_PATH:
             if path.clips:
                 state.clip = state.clip.within(path.limits(height))
-                state.reach = state.reach.within(_box(path.points, height).wider(HAIR))
+                state.reach = state.reach.within(box_of(path.points, height).wider(HAIR))
             path = _Path()
         if group is not None and group.get("/Subtype") == "/Form" and depth < MOST_DEEP:
-            inner = replace(state, matrix=_times(_matrix(list(group.get("/Matrix") or IDENTITY)), state.matrix))
+            inner = replace(state, matrix=times(matrix_of(group.get("/Matrix") or IDENTITY), state.matrix))
             yield from _steps(group, height, inner, marks, fonts=fonts, depth=depth + 1)
 
 
@@ -379,7 +347,7 @@ def _goes_back(parts: Iterable[Any]) -> bool:
 
 def _letters_box(at: Matrix, start: float, end: float, top: float, height: float) -> Box:
     corners = ((start, 0.0), (end, 0.0), (start, top), (end, top))
-    return _box([_through(corner, at) for corner in corners], height)
+    return box_of([through(corner, at) for corner in corners], height)
 
 
 def _painted(operator: str, path: _Path, group: Any, state: _State, height: float) -> Box:
@@ -387,7 +355,7 @@ def _painted(operator: str, path: _Path, group: Any, state: _State, height: floa
     if operator in PAINTS:
         a, b, c, d, _, _ = state.matrix
         rim = state.line / 2 * abs(a * d - b * c) ** 0.5 * MM if operator in STROKES else 0
-        box = _box(path.points, height).wider(rim)
+        box = box_of(path.points, height).wider(rim)
         return box.wider(HAIR) if path.points and box.is_empty else box
     if operator == "sh":
         return state.reach
@@ -397,90 +365,9 @@ def _painted(operator: str, path: _Path, group: Any, state: _State, height: floa
     matrix = state.matrix
     if group is not None and group.get("/Subtype") == "/Form":
         left, bottom, right, top = (float(side) for side in group.BBox)
-        matrix = _times(_matrix(list(group.get("/Matrix") or IDENTITY)), matrix)
+        matrix = times(matrix_of(group.get("/Matrix") or IDENTITY), matrix)
     corners = ((left, bottom), (right, bottom), (left, top), (right, top))
-    return _box([_through(corner, matrix) for corner in corners], height)
-
-
-def _box(points: list[Point], height: float) -> Box:
-    """Return the extent of points given in the page's own units."""
-    if not points:
-        return NOWHERE
-    across, up = [x for x, _ in points], [y for _, y in points]
-    return Box(min(across) * MM, (height - max(up)) * MM, max(across) * MM, (height - min(up)) * MM)
-
-
-def _through(point: Point, matrix: Matrix) -> Point:
-    a, b, c, d, e, f = matrix
-    x, y = point
-    return a * x + c * y + e, b * x + d * y + f
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Word:
-    """A word on a page."""
-
-    text: str
-    page: int
-    """From 1."""
-    mark: int | None
-    looks: tuple[Look | None, ...]
-    """Of each letter."""
-
-    def joined(self, after: "Word") -> "Word":
-        """Return it with the rest of it that stands in another step or on another line."""
-        return replace(self, text=self.text + after.text, looks=self.looks + after.looks)
-
-
-def words(drawn: Iterable[Step], *, page: int, margins: bool) -> list[Word]:
-    """Return the words of a page in the order in which they are drawn; those of margins only where asked for.
-
-    In figures a text is a step for each of its faces, or for each letter; letters that stand close are one word.
-    """
-    found: list[Word] = []
-    last: Step | None = None
-    for step in drawn:
-        if not step.text or (step.in_margin and not margins):
-            continue
-        pieces = [
-            Word(text=word[0], page=page, mark=step.mark, looks=step.looks[word.start() : word.end()])
-            for word in WORD.finditer(step.text)
-        ]
-        if last is not None and found and pieces and _continues(last, step):
-            pieces[0] = found.pop().joined(pieces[0])
-        found += pieces
-        last = step
-    return found
-
-
-def _continues(last: Step, step: Step) -> bool:
-    is_near = abs(step.right - last.right) + abs(step.down - last.down) < NEAR
-    is_one_text = step.goes_on or (len(last.text) == len(step.text) == 1 and is_near)
-    return is_one_text and last.mark == step.mark and not last.text[-1].isspace() and not step.text[0].isspace()
-
-
-def joined(found: list[Word]) -> list[Word]:
-    """Return words with those that a line's end broke put together again."""
-    whole: list[Word] = []
-    for word in found:
-        if whole and whole[-1].text.endswith(HYPHEN) and len(whole[-1].text) > 1:
-            first = whole.pop()
-            without = replace(first, text=first.text[:-1], looks=first.looks[:-1])
-            whole.append(without.joined(word))
-        else:
-            whole.append(word)
-    return whole
-
-
-def _matrix(operands: list[Any]) -> Matrix:
-    a, b, c, d, e, f = (float(one) for one in operands)
-    return (a, b, c, d, e, f)
-
-
-def _times(first: Matrix, then: Matrix) -> Matrix:
-    a, b, c, d, e, f = first
-    g, h, i, j, k, m = then
-    return (a * g + b * i, a * h + b * j, c * g + d * i, c * h + d * j, e * g + f * i + k, e * h + f * j + m)
+    return box_of([through(corner, matrix) for corner in corners], height)
 
 
 def _at(operands: list[Any], matrix: Matrix) -> Matrix:
@@ -489,7 +376,7 @@ def _at(operands: list[Any], matrix: Matrix) -> Matrix:
     if len(numbers) != len(operands) or len(numbers) not in {2, 4, 6}:
         return matrix
     x, y = (float(one) for one in (numbers[:2] if len(numbers) == 4 else numbers[-2:]))  # a rectangle begins with them
-    return _times((1, 0, 0, 1, x, y), matrix)
+    return times((1, 0, 0, 1, x, y), matrix)
 
 
 def _mark(operands: list[Any]) -> tuple[int | None, str]:

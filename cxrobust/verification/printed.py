@@ -9,7 +9,8 @@ import pikepdf
 from cxrobust.verification.by_words import differences_by_words
 from cxrobust.verification.fingerprints import Fingerprints
 from cxrobust.verification.information import differing_information
-from cxrobust.verification.pages import Step, steps, words
+from cxrobust.verification.page_words import words
+from cxrobust.verification.pages import Step, steps
 from cxrobust.verification.parents import wrong_parents
 from cxrobust.verification.told import cut, ends, first_few, word_differences
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
 from typing import Any
 
-from cxrobust.verification.pages import Word
+from cxrobust.verification.page_words import Word
 
 MOST_A_PAGE = 5
 """Differences that are told of a page, or of one kind of a document that was laid out otherwise."""

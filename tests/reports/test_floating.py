@@ -13,7 +13,7 @@ import pytest
 from cxrobust.errors import StudyError
 from cxrobust.reports.pdf import lay_out
 from cxrobust.verification.drawn import Drawn
-from cxrobust.verification.pages import words
+from cxrobust.verification.page_words import words
 
 MM = 72 / 25.4
 MARGIN = 10.0

@@ -13,7 +13,8 @@ import pytest
 
 from cxrobust.reports.archive import archived
 from cxrobust.reports.pdf import to_pdf
-from cxrobust.verification.pages import steps, words
+from cxrobust.verification.page_words import words
+from cxrobust.verification.pages import steps
 
 from .documents import Documents
 from .made import TYPICAL

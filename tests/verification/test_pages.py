@@ -13,7 +13,8 @@ from cxrobust.reports.pdf import to_pdf
 from cxrobust.reports.pictures import source
 from cxrobust.reports.view import View
 from cxrobust.verification.page_fonts import _characters
-from cxrobust.verification.pages import steps, words
+from cxrobust.verification.page_words import words
+from cxrobust.verification.pages import steps
 
 from ..reports.made import TYPICAL, results
 
