@@ -1,19 +1,15 @@
-"""The images of a study, decoded once: a memory-mapped array at the study's size, a hash and a checksum of each."""
+"""The images of a study, decoded once: a memory-mapped array at the study's size, and a checksum of each."""
 
 import json
 import os
 import platform
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from cxrobust.errors import DataError
@@ -21,8 +17,6 @@ from cxrobust.files import (
     atomic_write_text,
     begin_file,
     finish_file,
-    in_blocks,
-    sha256_bytes,
     sha256_file,
     sha256_json,
     sha256_json_list,
@@ -30,19 +24,11 @@ from cxrobust.files import (
 from cxrobust.inference import images
 from cxrobust.inference.datasets import ImageSource, ImageTable, without_folder
 from cxrobust.inference.decoding import Decoders, Decoding
+from cxrobust.inference.image_hashes import DIGESTS, UNREADABLE, forget, hash_images, loaded_images
 from cxrobust.inference.images import fit
-from cxrobust.inference.tables import giving_memory_back
-from cxrobust.predictions.parquet import read_table, write_table
 from cxrobust.progress import Reporter
 from cxrobust.texts import Texts
 
-T = TypeVar("T")
-
-DIGESTS = "digests.parquet"
-REMEMBERED = pa.schema([pa.field(name, pa.large_binary(), nullable=False) for name in ("image", "stamp", "digest")])
-"""Columns of the file of digests: the id of each image, a hash of its stamp, and its digest."""
-UNREADABLE = "unreadable"
-"""What stands for the hash of an image whose file cannot be opened."""
 WHITE = 65535
 """Pixels are kept as 16-bit integers: an 8-bit image that needs no scaling comes back exactly."""
 
@@ -265,7 +251,7 @@ class _Unfinished:
     @classmethod
     def begin(cls, table: ImageTable, digests: Texts, *, size: int, path: Path, skip_unreadable: bool) -> "_Unfinished":
         """Take the room of the array in a temporary file; all is black."""
-        source = _source(table)
+        source = loaded_images(table)
         sums = np.full(len(table.ids), zlib.crc32(bytes(2 * size**2)), dtype=np.uint32)
         with _room_for(path):
             temporary = begin_file(path)
@@ -333,7 +319,7 @@ class _Unfinished:
         """Throw it away, and forget the hashes of images that are not what was hashed."""
         self.temporary.unlink(missing_ok=True)
         if self.lost:
-            _forget(self.path.parent / DIGESTS, [self.table.ids[row] for row in self.lost])
+            forget(self.path.parent / DIGESTS, [self.table.ids[row] for row in self.lost])
 
 
 def _notes(path: Path) -> Path:
@@ -354,67 +340,6 @@ def _noted(path: Path, n_images: int) -> tuple[NDArray[np.uint32], dict[int, str
     return sums, unreadable
 
 
-def hash_images(table: ImageTable, *, folder: Path, report: Reporter, skip_unreadable: bool = False) -> Texts:
-    """Return a hash of each image; `folder` remembers those of files that have not changed.
-
-    Raises
-    ------
-    DataError
-        When the table has no images, or one cannot be read; with `skip_unreadable`, the hash of one is `UNREADABLE`.
-    """
-    with giving_memory_back():
-        return _hashed(table, folder / DIGESTS, report, skip_unreadable)
-
-
-def _hashed(table: ImageTable, memory: Path, report: Reporter, skip_unreadable: bool) -> Texts:
-    source, images = _source(table), Texts(table.ids).array
-    known = _remembered(memory)
-    places = pc.index_in(images, value_set=known["image"]).fill_null(-1).to_numpy()
-    stamps, digests = known["stamp"], known["digest"]
-
-    def one(row: int) -> tuple[str, str]:
-        try:
-            stamp, place = sha256_bytes(source.stamp(row).encode("utf-8", "surrogatepass"))[:32], int(places[row])
-            if place >= 0 and stamps[place].as_py() == stamp.encode():
-                return stamp, digests[place].as_py().decode()
-            return stamp, source.digest(row)
-        except DataError:
-            if not skip_unreadable:
-                raise
-            return "", UNREADABLE
-
-    pairs = in_blocks(_each(one, len(images), "hashing images", report))
-    blocks = [[Texts(column).array for column in zip(*block, strict=True)] for block in pairs]
-    stamped, hashed = (pa.chunked_array(column) for column in zip(*blocks, strict=True))
-    found = pa.table([images, stamped, hashed], schema=REMEMBERED)
-    if not found.equals(known):
-        write_table(found, memory)
-    return Texts(hashed)
-
-
-def _source(table: ImageTable) -> ImageSource:
-    if table.images is None:
-        raise DataError(f"{table.name}: its images were not loaded, and a model needs them: correct [data]")
-    return table.images
-
-
-def _remembered(path: Path) -> pa.Table:
-    """Return what an earlier run kept of images and their hashes; nothing where the file is missing or damaged."""
-    with suppress(DataError):
-        table = read_table(path)
-        if table.schema == REMEMBERED:
-            return table
-    return REMEMBERED.empty_table()
-
-
-def _forget(path: Path, ids: Sequence[str]) -> None:
-    """Take away what is kept of some images, so that they are hashed again though their stamps are the same."""
-    known = _remembered(path)
-    of_them = pc.is_in(known["image"], value_set=Texts(ids).array)
-    with suppress(OSError):  # a full disk
-        write_table(known.filter(pc.invert(of_them)), path)
-
-
 def _reserve(path: Path) -> None:
     """Take the room of a file on its disk; a full disk would else kill the program when a mapped page is written."""
     if hasattr(os, "posix_fallocate"):
@@ -425,10 +350,3 @@ def _reserve(path: Path) -> None:
 def _decoder() -> list[str]:
     """Hash the code that decodes, so that a changed program decodes again."""
     return [sha256_file(Path(file)) for file in (images.__file__, __file__)]
-
-
-def _each(work: Callable[[int], T], n: int, task: str, report: Reporter) -> Iterator[T]:
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for rows in in_blocks(range(n), 256):
-            yield from pool.map(work, rows)
-            report(task, rows[-1] + 1, n)

@@ -14,7 +14,8 @@ from cxrobust.files import sha256_bytes, sha256_json, sha256_json_list
 from cxrobust.inference.datasets import Dataset, ImageTable
 from cxrobust.inference.datasets import read_section as read_table_of_data
 from cxrobust.inference.datasets.pooled import Pooled
-from cxrobust.inference.pixels import Pixels, hash_images, open_pixels
+from cxrobust.inference.image_hashes import hash_images
+from cxrobust.inference.pixels import Pixels, open_pixels
 from cxrobust.progress import Reporter
 
 

@@ -11,11 +11,11 @@ from cxrobust.checks import check
 from cxrobust.conditions import parse_condition
 from cxrobust.errors import DataError, StudyError
 from cxrobust.inference.engine import predict
+from cxrobust.inference.image_hashes import DIGESTS
 from cxrobust.inference.models.generator import ReportGenerator
 from cxrobust.inference.one_image import perturbed_image
 from cxrobust.inference.perturbations import Batch, perturbation
 from cxrobust.inference.perturbations.attack import Attack, InBall
-from cxrobust.inference.pixels import DIGESTS
 from cxrobust.inference.units import plan
 from cxrobust.predictions import load_predictions
 from cxrobust.progress import silent

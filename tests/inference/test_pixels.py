@@ -20,8 +20,9 @@ from cxrobust.files import LEFTOVER
 from cxrobust.inference import images
 from cxrobust.inference.datasets import ImageSource, ImageTable
 from cxrobust.inference.decoding import Decoders, NoImageError
+from cxrobust.inference.image_hashes import hash_images
 from cxrobust.inference.images import FileImages
-from cxrobust.inference.pixels import Pixels, hash_images, open_pixels
+from cxrobust.inference.pixels import Pixels, open_pixels
 from cxrobust.progress import silent
 from cxrobust.texts import Texts
 

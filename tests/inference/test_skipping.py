@@ -16,8 +16,8 @@ from cxrobust.cli import app
 from cxrobust.documents import report
 from cxrobust.errors import DataError
 from cxrobust.inference import pixels
+from cxrobust.inference.image_hashes import hash_images
 from cxrobust.inference.ledger import read_ledger
-from cxrobust.inference.pixels import hash_images
 from cxrobust.inference.runner import Runner
 from cxrobust.inference.units import plan
 from cxrobust.predictions import load_predictions, read_unit
