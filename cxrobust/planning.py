@@ -14,7 +14,7 @@ from rich.table import Table
 
 from cxrobust.analysis.choices import has_tested_differences, widest
 from cxrobust.analysis.contrasts import Contrast, contrasts_of
-from cxrobust.analysis.detectable import comparisons, goal_of, limits_of_se
+from cxrobust.analysis.detectable import comparisons, goal_of, limits_of_se, se_of_test
 from cxrobust.analysis.families import Families
 from cxrobust.analysis.metrics import metric
 from cxrobust.analysis.power import Goal, Power, Simulated, draws_for, plan, simulate_power
@@ -289,7 +289,7 @@ def _plan(estimate: Estimate, results: Results, study: Study, question: Question
                 "give a smaller number"
             )
         planned = plan(
-            estimate.se,
+            se_of_test(estimate),
             n_patients=estimate.n_patients,
             n_images=estimate.n_images,
             n_positive_patients=estimate.n_positive_patients,
@@ -301,9 +301,7 @@ def _plan(estimate: Estimate, results: Results, study: Study, question: Question
             test=test,
             n_draws=study.analysis.resamples,
         )
-        compared = {estimate.regime, estimate.reference}
-        several_runs = any(one["replicates"] > 1 for one in results.regimes if one["name"] in compared)
-        notes = (planned.note, estimate.note, *limits_of_se(estimate, several_runs=several_runs))
+        notes = (planned.note, estimate.note, *limits_of_se(estimate))
         yield Planned(estimate=estimate, power=planned, note="; ".join(note for note in notes if note))
 
 

@@ -487,9 +487,9 @@ def test_a_declared_family_has_its_own_adjustment(of_study: str, of_family: str,
 def test_standard_errors_that_are_not_of_patients_alone_are_noted() -> None:
     one = macro_of(INVENTED)
     assert planned(INVENTED, one).note == one.note
-    runs = replace(INVENTED, regimes=tuple({**regime, "replicates": 3} for regime in INVENTED.regimes))
-    several = planned(runs, one)
-    assert "holds the spread of training runs too, which more patients do not lessen" in several.note
+    several = planned(INVENTED, replace(one, se_patients=one.se / 2, se_training=one.se))
+    assert several.note.endswith("of these training runs, as the test is: the standard error is of patients alone")
+    assert several.power.detectable == pytest.approx(planned(INVENTED, one).power.detectable / 2)
     assert "takes images for independent" in planned(INVENTED, replace(one, interval="delong")).note
 
 

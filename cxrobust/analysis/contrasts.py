@@ -9,7 +9,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrobust.analysis.intervals import ROUNDING
+from cxrobust.analysis.intervals import NO_BOUNDS, ROUNDING
 from cxrobust.conditions import parse_condition
 from cxrobust.results import Estimand
 
@@ -47,6 +47,22 @@ class Contrast:
         if self.form is None:
             return tuple((row, condition) for row, condition, _ in self.terms)
         return tuple((row, condition) for row, _, _ in self.terms for condition in self.along)
+
+    def bounds(self, of_value: tuple[float, float]) -> tuple[float, float]:
+        """Return the least and the greatest that the estimand can be, where a value lies between two bounds.
+
+        Ratios of values that are at least 0, and strengths, are at least 0; their differences have no bounds.
+        """
+        if self.form is not None:
+            return (0.0, np.inf) if len(self.terms) == 1 else NO_BOUNDS
+        weights = [weight for _, _, weight in self.terms if weight != 0]
+        if min(weights) > 0:  # a value, or a mean of values
+            return of_value
+        least, most = of_value
+        return (
+            sum(weight * (least if weight > 0 else most) for weight in weights),
+            sum(weight * (most if weight > 0 else least) for weight in weights),
+        )
 
     def of(self, array: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the estimand of an array whose first two axes are row and condition.

@@ -11,7 +11,7 @@ from cxrobust.study.analysis import AnalysisSection
 
 POWER = 0.8
 GOALS: dict[str, Goal] = {"tost": "equivalence", "noninferiority": "non-inferiority"}
-OF_TRAINING = "the standard error holds the spread of training runs too, which more patients do not lessen"
+OF_THESE_RUNS = "of these training runs, as the test is: the standard error is of patients alone"
 OF_IMAGES = "the standard error takes images for independent"
 
 
@@ -37,7 +37,7 @@ def smallest_detectable(
         if one.test is None:
             continue
         planned = plan(
-            one.se,
+            se_of_test(one),
             n_patients=one.n_patients,
             n_images=one.n_images,
             n_positive_patients=one.n_positive_patients,
@@ -48,7 +48,7 @@ def smallest_detectable(
             test=one.test,
             n_draws=settings.resamples,
         )
-        notes = (planned.note, *limits_of_se(one, several_runs=one.se_training is not None))
+        notes = (planned.note, *limits_of_se(one))
         found.append(
             Detectable(
                 metric=one.metric,
@@ -81,9 +81,14 @@ def comparisons(estimate: Estimate, sizes: Mapping[str | None, int], families: F
     return sizes[estimate.family]
 
 
-def limits_of_se(estimate: Estimate, *, several_runs: bool) -> Iterator[str]:
-    """Say where a standard error is not that of patients alone, as where regimes have several training runs."""
-    if several_runs and estimate.interval not in {"wilson", "delong", "delong-clustered"}:
-        yield OF_TRAINING
+def se_of_test(estimate: Estimate) -> float | None:
+    """Return the standard error that a test has to do with: of patients alone, though the interval's holds training."""
+    return estimate.se if estimate.se is None or estimate.se_patients is None else estimate.se_patients
+
+
+def limits_of_se(estimate: Estimate) -> Iterator[str]:
+    """Say what a plan's standard error leaves out: training, where regimes have several runs, and patients' images."""
+    if estimate.se_patients is not None:
+        yield OF_THESE_RUNS
     if estimate.interval == "delong":
         yield OF_IMAGES

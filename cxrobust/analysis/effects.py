@@ -30,7 +30,7 @@ from cxrobust.analysis.replicates import drawn_training, variance_of_mean
 from cxrobust.analysis.resampling import resampled_sums
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.unread import Unread
-from cxrobust.analysis.values import CELLS_AT_ONCE
+from cxrobust.analysis.values import CELLS_AT_ONCE, mean_over_findings
 from cxrobust.results import MACRO, Estimate, finite
 from cxrobust.study.analysis import EffectName
 
@@ -88,7 +88,11 @@ def effect_sizes(sample: Sample, wanted: Sequence[EffectName], *, reference: str
             left_out = _left_out(findings, most_undefined)
             places_out = [k for k, name in enumerate(predictions.findings) if name in left_out]
             held = replace(scope, findings=counts_held(scope.findings, sample, places_out))
-            on_counts = notes_on_counts(held, left_out, () if effect in OF_CONFIDENCE else sample.thresholds)
+            undefined = {
+                name: one.undefined for name, one in findings.items() if name not in left_out and one.undefined > 0
+            }
+            thresholds = () if effect in OF_CONFIDENCE else sample.thresholds
+            on_counts = notes_on_counts(held, left_out, thresholds, undefined=undefined)
             for place, counts in enumerate(held.findings):
                 notes = [*on_counts[place].notes, *unread.notes(pair.places, place)]
                 if counts.name in cells:
@@ -246,16 +250,14 @@ def _left_out(findings: Mapping[str, _Effect], most_undefined: float) -> dict[st
 
 
 def _mean(cells: Sequence[_Effect]) -> _Effect:
-    """Mean over findings; one that a resample leaves without images is left out of it."""
+    """Mean over findings; one that a resample leaves without images has there the sample's value."""
     if len(cells) < 2:
         nothing = np.full(1, np.nan)
         return cells[0] if cells else _Effect(value=np.nan, resampled=nothing, influences=nothing, training=())
-    drawn = np.stack([cell.resampled for cell in cells])
-    n = (~np.isnan(drawn)).sum(axis=0)
-    mean = np.where(np.isnan(drawn), 0, drawn).sum(axis=0) / np.maximum(n, 1)
+    values, drawn = np.array([cell.value for cell in cells]), np.stack([cell.resampled for cell in cells])
     return _Effect(
-        value=float(np.mean([cell.value for cell in cells])),
-        resampled=np.where(n > 0, mean, np.nan),
+        value=float(values.mean()),
+        resampled=mean_over_findings(values[None, None], drawn[None, None])[0, 0],
         influences=np.mean([cell.influences for cell in cells], axis=0),
         training=tuple(
             _Training(

@@ -52,7 +52,7 @@ def estimate(
     done = in_threads(lambda some: points_of(name, metric, values, [contrasts[i] for i in some]), bundles)
     points = {i: one for some, found in zip(bundles, done, strict=True) for i, one in zip(some, found, strict=True)}
     thresholds, deciding = sample.thresholds if metric.of_decisions else (), sample.deciding
-    on_counts = notes_on_counts(scope, values.named_left_out, thresholds)
+    on_counts = notes_on_counts(scope, values.named_left_out, thresholds, undefined=values.undefined)
     unread = Unread.of(values.samples, n_places=len(scope.findings))
     estimates = []
     for index, contrast in enumerate(contrasts):

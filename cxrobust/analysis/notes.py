@@ -45,7 +45,13 @@ def joined(reason: str | None, notes: Sequence[str]) -> str:
     return "; ".join(notes if reason is None else [f"not estimable: {reason}", *notes])
 
 
-def notes_on_counts(scope: Scope, left_out: Mapping[str, str], thresholds: Sequence[Threshold] = ()) -> list[OnCounts]:
+def notes_on_counts(
+    scope: Scope,
+    left_out: Mapping[str, str],
+    thresholds: Sequence[Threshold] = (),
+    *,
+    undefined: Mapping[str, float] | None = None,
+) -> list[OnCounts]:
     """Return what is said of every estimate of each place: of scope, what averages hold, few patients, and thresholds.
 
     Parameters
@@ -54,10 +60,12 @@ def notes_on_counts(scope: Scope, left_out: Mapping[str, str], thresholds: Seque
         Findings that macro average and worst finding leave out, with the reason.
     thresholds
         Those that decisions are made by, where estimates are of decisions.
+    undefined
+        Findings that macro average and worst finding hold and some resamples do not define, with the share of these.
     """
     found = []
     for place, one in enumerate(scope.findings):
-        notes = [*([scope.note] if scope.note else []), *_on_average(scope.findings, place, left_out)]
+        notes = [*([scope.note] if scope.note else []), *_on_average(scope.findings, place, left_out, undefined or {})]
         groups = scope.compared or (("", scope.findings),)
         positive: list[str] = []
         if one.of_reports:
@@ -70,16 +78,24 @@ def notes_on_counts(scope: Scope, left_out: Mapping[str, str], thresholds: Seque
     return found
 
 
-def _on_average(findings: Sequence[FindingCounts], place: int, left_out: Mapping[str, str]) -> list[str]:
-    """Say which findings an average is without, or how many labels, of images with any, findings pooled have."""
+def _on_average(
+    findings: Sequence[FindingCounts], place: int, left_out: Mapping[str, str], undefined: Mapping[str, float]
+) -> list[str]:
+    """Say which findings an average is without, wholly or in resamples, or how many labels findings pooled have."""
     average, each = findings[place], [one for one in findings if one.name not in AVERAGES]
     if average.name == MICRO:
         n, n_all = sum(one.n_images for one in each), average.n_images * len(each)
         return [f"micro over {n:,} of {n_all:,} labels, the others missing"] if n < n_all else []
-    if average.name not in AVERAGES or not left_out:
+    if average.name not in AVERAGES or len(each) == 1:
         return []
-    without = ", ".join(f"{name} ({why})" for name, why in left_out.items())
-    return [f"{average.name} over {len(each) - len(left_out)} of {len(each)} findings, without {without}"]
+    notes = []
+    if left_out:
+        without = ", ".join(f"{name} ({why})" for name, why in left_out.items())
+        notes.append(f"{average.name} over {len(each) - len(left_out)} of {len(each)} findings, without {without}")
+    if undefined:
+        rare = some([f"{name} ({share:.2%})" for name, share in undefined.items()])
+        notes.append(f"where resamples do not define a finding, {average.name} has the sample's value: {rare}")
+    return notes
 
 
 def note_on_thresholds(

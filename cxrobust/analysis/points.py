@@ -90,7 +90,7 @@ def draws_of(name: str, metric: Metric, values: Values, contrast: Contrast) -> D
         resampled_se=resampled_se(influences, sample) if method == "studentized" else None,
         normal_se=_normal_se(method, contrast, values, influences),
         n_patients=patients_of_share(metric, contrast, values) if method == "wilson" else None,
-        bounds=metric.bounds if contrast.estimand == "value" and not contrast.across else (-np.inf, np.inf),
+        bounds=contrast.bounds(metric.bounds),
     )
 
 

@@ -18,7 +18,7 @@ from cxrobust.analysis.metrics.selective import risks
 from cxrobust.analysis.ranks import at_once
 from cxrobust.analysis.replicates import drawn_training, variance_of_mean
 from cxrobust.analysis.resampling import LANES, Counts
-from cxrobust.analysis.values import mean_of_defined
+from cxrobust.analysis.values import mean_over_findings
 from cxrobust.results import RiskPoint, finite
 
 COVERAGES = tuple(step / 20 for step in range(1, 21))
@@ -101,11 +101,12 @@ def _curves(
 
 
 def _macro(findings: Sequence[Curves]) -> Curves | None:
-    """Return the mean of findings' curves, of a resample over those that it has images of; None of no finding."""
+    """Return the mean of findings' curves; of one without images in a resample the sample's stands there."""
     if not findings:
         return None
     runs, drawn = zip(*findings, strict=True)
-    return np.mean(runs, axis=0), mean_of_defined(np.stack(drawn, axis=2))
+    whole = np.stack(runs, axis=2)
+    return whole.mean(axis=2), mean_over_findings(whole, np.stack(drawn, axis=2))
 
 
 def _undefined(curves: Curves) -> float:

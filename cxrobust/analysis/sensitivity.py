@@ -296,7 +296,9 @@ def _macro(choice: Choice, counts: Sequence[FindingCounts], name: str, contrast:
         reason=values.reason(contrast, last),
         tested=_named(choice, name, contrast, values, draws) if is_tested else NOTHING,
         has_runs=values.has_runs(contrast),
-        on_counts=notes_on_counts(Scope(findings=held), values.named_left_out, thresholds)[last],
+        on_counts=notes_on_counts(Scope(findings=held), values.named_left_out, thresholds, undefined=values.undefined)[
+            last
+        ],
     )
 
 

@@ -91,6 +91,17 @@ class Values:
             names[k]: f"{one.why} in {one.subgroup}" if one.subgroup else one.why for k, one in self.left_out.items()
         }
 
+    @property
+    def undefined(self) -> dict[str, float]:
+        """Shares of resamples in which a cell leaves a finding undefined that averages hold; of those with any."""
+        names = self.samples[0].predictions.findings
+        shares = {
+            name: float(np.isnan(self.resampled[:, :, k]).any(axis=(0, 1)).mean())
+            for k, name in enumerate(names)
+            if k not in self.left_out
+        }
+        return {name: share for name, share in shares.items() if share > 0}
+
     def cells(self, row: int, condition: int, place: int) -> list[Cell]:
         """Return the cell of each replicate; `place` is a finding, or the one after the last: all of them pooled."""
         view, regime = divmod(row, len(self.samples[0].predictions.regimes))
@@ -320,7 +331,7 @@ def _with_averages(one: Values, metric: Metric) -> Values:
     nothing = None if estimable else _nothing(one)
     macro = _Place(
         value=one.value[:, :, estimable].mean(axis=2) if estimable else np.full(one.value.shape[:2], np.nan),
-        resampled=mean_of_defined(one.resampled[:, :, estimable]),
+        resampled=mean_over_findings(one.value[:, :, estimable], one.resampled[:, :, estimable]),
         contributions=_mean(one.contributions[:, :, estimable], axis=2),
         influences=_mean(one.influences[:, :, estimable], axis=2),
         shares=_mean(one.shares[:, estimable], axis=1),
@@ -390,12 +401,10 @@ def _worst(one: Values, estimable: Sequence[int], *, sign: int, reason: str | No
             for row, each in enumerate(arrays)
         )
 
-    drawn = sign * one.resampled[:, :, estimable]
-    defined = ~np.isnan(drawn).any(axis=(0, 1))
-    least = np.where(defined, drawn, np.inf).min(axis=2)
+    least = sign * (sign * with_sample_values(one.value[:, :, estimable], one.resampled[:, :, estimable])).min(axis=2)
     return _Place(
         value=np.take_along_axis(one.value, which[:, :, None], axis=2)[:, :, 0],
-        resampled=sign * np.where(defined.any(axis=0), least, np.nan),
+        resampled=least,
         contributions=of_worst(one.contributions),
         influences=of_worst(one.influences),
         shares=one.shares[:, estimable].mean(axis=1),
@@ -441,15 +450,21 @@ def _mean(array: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
     return np.asarray(array.mean(axis=axis))
 
 
-def mean_of_defined(resampled: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean over findings (axis 2) of those that are defined in a resample; NaN where none is.
+def mean_over_findings(value: NDArray[np.float64], resampled: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean of resampled values over findings (axis 2); NaN without any; see `with_sample_values`."""
+    return _mean(with_sample_values(value, resampled), axis=2)
 
-    A finding that a resample does not define in one cell is left out of that resample in every cell, so that
-    differences stay paired.
+
+def with_sample_values(value: NDArray[np.float64], resampled: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return resampled values of findings, (n_rows, n_conditions, n_findings, n_resamples), without single gaps.
+
+    A finding that a resample does not define in one cell has there the sample's value, (n_rows, n_conditions,
+    n_findings), in every cell, so that differences stay paired: averages over the others alone would be of another
+    estimand, and move with how far this finding is from them. Where no finding is defined all stay NaN.
     """
     defined = ~np.isnan(resampled).any(axis=(0, 1))
-    if defined.all() and resampled.shape[2]:
-        return np.asarray(resampled.mean(axis=2))
-    n = defined.sum(axis=0)
-    total = np.where(defined, resampled, 0.0).sum(axis=2)
-    return np.where(n > 0, total / np.maximum(n, 1), np.nan)
+    if defined.all():
+        return resampled
+    filled = np.where(defined, resampled, value[..., None])
+    filled[..., ~defined.any(axis=0)] = np.nan
+    return filled

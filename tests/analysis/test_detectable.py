@@ -1,5 +1,8 @@
 """The smallest detectable difference against its formula, and against what `cxrobust power` plans."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from scipy.stats import norm
 
@@ -92,3 +95,21 @@ def test_three_patients_detect_no_difference():
     for one in found.power:
         assert (one.size, one.note) == (None, few)
         assert one.se > 0
+
+
+def test_of_several_training_runs_the_plan_is_that_of_the_test_which_is_of_these_runs():
+    """Runs far apart: the interval's standard error is of training above all, and signs of patients detect far less."""
+    members = (("supervised", 0), ("lora", 0), ("lora", 1))
+    predictions = make_predictions(seed=4, n_patients=60, members=members, conditions=CONDITIONS[:2])
+    probabilities = predictions.probabilities.copy()
+    probabilities[2, 1] = np.clip(probabilities[2, 1] + 0.4, 0, 1)
+    predictions = replace(predictions, probabilities=probabilities)
+    found = analyze(predictions, make_settings(metrics=("brier",), resamples=500), reference="supervised", seed=1)
+    [one], [e] = found.power, [e for e in found.estimates if (e.family, e.finding) == ("primary", "macro")]
+    brier = (probabilities - (predictions.labels == 1)) ** 2
+    of_lora, of_supervised = brier[1:].mean(axis=0), brier[0]
+    d = (of_lora[1] - of_lora[0] - of_supervised[1] + of_supervised[0]).mean(axis=-1)
+    u = np.bincount(predictions.patients, weights=(d - d.mean()) / len(d))
+    assert one.se == pytest.approx(np.sqrt(60 / 59 * (u**2).sum()))
+    assert e.se > 3 * one.se
+    assert one.note == "of these training runs, as the test is: the standard error is of patients alone"

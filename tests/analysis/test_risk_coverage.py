@@ -127,7 +127,7 @@ def test_the_macro_curve_is_the_mean_of_the_curves_of_findings_that_have_images(
 def test_a_finding_that_resamples_leave_without_images(most_undefined):
     """All are one patient's, whom a third of resamples do not draw. It has no interval where these are too many.
 
-    Then the macro curve does without it; else that of a resample is the mean over the findings that it has images of.
+    Then the macro curve does without it; else its curve of the sample stands in for it in these resamples.
     """
     rng = np.random.default_rng(6)
     common = random_cell(rng, n_patients=20, n_images=60)
@@ -145,7 +145,13 @@ def test_a_finding_that_resamples_leave_without_images(most_undefined):
     for a, b, mean in zip(one[::5], other[::5], macro[::5], strict=True):
         assert mean.risk == pytest.approx((a.risk + b.risk) / 2, abs=1e-12)
         drawn = [
-            np.nanmean([loop(cell, weights_of(counts, cell.patients, r), mean.coverage) for cell in (common, rare)])
+            np.mean(
+                [
+                    loop(cell, w if w.any() else np.ones_like(w), mean.coverage)
+                    for cell in (common, rare)
+                    for w in [weights_of(counts, cell.patients, r)]
+                ]
+            )
             for r in range(640)
         ]
         assert (mean.ci_low, mean.ci_high) == pytest.approx(tuple(np.quantile(drawn, [0.05, 0.95])), abs=1e-12)

@@ -51,11 +51,19 @@ class Slow:
         used = [f for f in FINDINGS if not math.isnan(self.value[regime, condition, f])]
         key = regime, condition, "macro"
         self.value[key] = oracle.mean([self.value[regime, condition, f] for f in used])
-        columns = zip(*(self.resampled[regime, condition, f] for f in used), strict=True)
-        self.resampled[key] = [oracle.mean([v for v in column if not math.isnan(v)]) for column in columns]
+        self.resampled[key] = [oracle.mean(column) for column in self._drawn(regime, condition, used)]
         columns = zip(*(self.contributions[regime, condition, f] for f in used), strict=True)
         self.contributions[key] = [oracle.mean(column) for column in columns]
         self._find_worst(regime, condition, used)
+
+    def _drawn(self, regime, condition, used):
+        """Each resample's values of the findings, with the sample's of those that it does not define."""
+        of_sample = [self.value[regime, condition, f] for f in used]
+        for column in zip(*(self.resampled[regime, condition, f] for f in used), strict=True):
+            if all(map(math.isnan, column)):
+                yield [math.nan] * len(used)
+            else:
+                yield [a if math.isnan(v) else v for v, a in zip(column, of_sample, strict=True)]
 
     def _find_worst(self, regime, condition, used):
         key = regime, condition, "worst"
@@ -65,10 +73,7 @@ class Slow:
         worst = min(used, key=lambda f: best_last(self.value[regime, condition, f]))
         self.value[key] = self.value[regime, condition, worst]
         self.contributions[key] = self.contributions[regime, condition, worst]
-        columns = zip(*(self.resampled[regime, condition, f] for f in used), strict=True)
-        self.resampled[key] = [
-            min((v for v in column if not math.isnan(v)), key=best_last, default=math.nan) for column in columns
-        ]
+        self.resampled[key] = [min(column, key=best_last) for column in self._drawn(regime, condition, used)]
 
 
 def evaluators(p, y, threshold):
@@ -178,8 +183,10 @@ def test_every_estimate_and_interval_against_plain_loops(analysis, slow):
         if recentred:
             shift, holds_0 = value - np.nanmean(draws), low <= 0 <= high
             low, high = (end(at + shift, 0.0 if holds_0 else at + shift) for end, at in ((min, low), (max, high)))
-        if e.estimand == "value":
-            low, high = max(0.0, low), min(1.0, high)
+        least, most = {"value": (0, 1), "relative": (0, math.inf), "relative-difference": (-math.inf, math.inf)}.get(
+            e.estimand, (-2, 2) if e.estimand == "difference-in-differences" else (-1, 1)
+        )
+        low, high = max(least, low), min(most, high)
         assert same(e.ci_low, low), e
         assert same(e.ci_high, high), e
         assert same(e.se, np.nanstd(draws, ddof=1)), e

@@ -1,9 +1,12 @@
 """Replicates of a regime, and cells evaluated in parts."""
 
+import math
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from cxrobust.analysis import analyze, replicates, values
 from cxrobust.analysis.contrasts import Contrast, contrasts_of
@@ -361,3 +364,69 @@ def test_other_metrics_know_no_sets():
     wanted = make_settings(metrics=("accuracy", "robust-accuracy"), sets={"all": LINEAR[1:]})
     found = analyze(made, wanted, reference="supervised", seed=1).estimates
     assert {e.metric for e in found if e.condition == "all"} == {"robust-accuracy"}
+
+
+@pytest.fixture(scope="module")
+def rare():
+    """Two patients have a hernia, whom one resample in eight draws neither of."""
+    made = make_predictions(seed=6, n_patients=40, findings=("Effusion", "Mass", "Hernia"))
+    labels = made.labels.copy()
+    labels[:, 2] = made.patients < 2
+    return replace(made, labels=labels)
+
+
+def test_a_finding_that_a_resample_does_not_define_has_the_samples_value_in_averages(rare):
+    """Against loops over resamples: of the mean and of the worst, in every cell alike."""
+    sample = Sample.draw(rare, make_settings(resamples=256), seed=3)
+    found = evaluate({"auroc": metric["auroc"]}, [sample])["auroc"]
+    without = 0
+    for b in range(256):
+        weights = sample.counts[b // 64, rare.patients, b % 64]
+        is_drawn = weights[rare.labels[:, 2] == 1].any()
+        without += not is_drawn
+        for m, c in np.ndindex(2, 3):
+            each = [
+                roc_auc_score(rare.labels[:, k], rare.probabilities[m, c, :, k], sample_weight=weights)
+                if is_drawn or k < 2
+                else roc_auc_score(rare.labels[:, k], rare.probabilities[m, c, :, k])
+                for k in range(3)
+            ]
+            assert found.resampled[m, c, -1, b] == pytest.approx(np.mean(each), abs=1e-12)
+            assert found.resampled[m, c, -2, b] == pytest.approx(np.min(each), abs=1e-12)
+    assert 10 < without < 60
+    assert found.undefined == {"Hernia": without / 256}
+
+
+def test_averages_name_the_findings_that_resamples_do_not_define(rare):
+    found = analyze(rare, make_settings(metrics=("auroc", "brier"), resamples=256), reference="supervised", seed=3)
+    notes = {(e.metric, e.finding): e.note for e in found.estimates if e.estimand == "value"}
+    [share] = re.findall(r"not defined in (\S+%) of resamples", notes["auroc", "Hernia"])
+    said = f"has the sample's value: Hernia ({share})"
+    assert f"where resamples do not define a finding, macro {said}" in notes["auroc", "macro"]
+    assert f"where resamples do not define a finding, worst {said}" in notes["auroc", "worst"]
+    assert not [key for key, note in notes.items() if "the sample's value" in note and key[0] == "brier"]
+    assert "the sample's value" not in notes["auroc", "micro"]
+
+
+@pytest.mark.parametrize("interval", ["percentile", "expanded", "basic", "t", "t-corrected", "studentized", "bca"])
+def test_no_interval_reaches_what_an_estimand_cannot_be(interval):
+    """Few patients: areas lie where values do, ratios and strengths from 0, differences as far apart as values can."""
+    conditions = ("clean", "pgd(eps=1/255)", "pgd(eps=2/255)", "pgd(eps=4/255)")
+    few = make_predictions(seed=2, n_patients=9, conditions=conditions, members=MEMBERS)
+    names = ("auroc", "ece", "mce", "brier-reliability", "matthews", "log-loss", "coverage-at-risk-5")
+    settings = make_settings(metrics=names, interval=interval, resamples=200)
+    widths = {"value": 0, "area": 0, "perturbed-clean": 1, "regime-reference": 1, "difference-in-differences": 2}
+    n_ended = 0
+    for e in analyze(few, settings, reference="supervised", seed=3).estimates:
+        least, most = metric[e.metric].bounds
+        low = -math.inf if e.ci_low is None else e.ci_low
+        high = math.inf if e.ci_high is None else e.ci_high
+        if e.estimand in widths and e.ci_low is not None:
+            far = widths[e.estimand] * (most - least) if widths[e.estimand] else 0
+            expected = (-far, far) if far else (least, most)
+            assert expected[0] <= low <= high <= expected[1], e
+            n_ended += low == expected[0]
+        if e.estimand in {"relative", "half-margin"} and e.ci_low is not None:
+            assert low >= 0, e
+            n_ended += low == 0
+    assert n_ended > 0
