@@ -20,6 +20,7 @@ from cxrobust.analysis.estimates import Estimated, estimate
 from cxrobust.analysis.families import Families, Key, adjust, key_of
 from cxrobust.analysis.flips import flip_matrices, tally
 from cxrobust.analysis.metrics import Mean, Metric, grouped, metric
+from cxrobust.analysis.notes import why_undefined
 from cxrobust.analysis.parallel import in_threads
 from cxrobust.analysis.recalibrated import recalibrated_estimates
 from cxrobust.analysis.reliability import reliability_bins
@@ -249,28 +250,33 @@ def _contributions(found: Estimated, families: Families) -> dict[Key, NDArray[np
 
 
 def _unclustered(values: Values, sample: Sample) -> tuple[Unclustered, ...]:
-    """Patient- and image-level standard errors of each regime's clean AUROC; none where regimes have replicates."""
-    predictions = sample.predictions
-    rows = []
-    if len(predictions.regimes) == len(predictions.members):
-        for member, regime in enumerate(predictions.regimes):
-            for k, finding in enumerate(predictions.findings):
-                if values.reasons[member, 0, k] is not None or np.isnan(values.resampled[member, 0, k]).sum() > 0:
-                    continue
-                cell = sample.cell(member=member, condition=0, finding=k)
-                image = auroc_variance(cell.labels, cell.probabilities).standard_error
-                if np.isfinite(image) and image > 0:  # constant or perfect predictions have no ratio of errors
-                    patient = float(values.resampled[member, 0, k].std(ddof=1))
-                    rows.append(
-                        Unclustered(
-                            regime=regime,
-                            finding=finding,
-                            metric="auroc",
-                            se_patient=patient,
-                            se_image=image,
-                            method_image="delong",
-                        )
+    """Patient- and image-level standard errors of the clean AUROC of each regime of one training run.
+
+    DeLong's is of one model, and not of a mean over several. Left out is what is not estimable, or too often in
+    resamples, and what is constant or perfect, whose errors of 0 have no ratio.
+    """
+    predictions, rows = sample.predictions, []
+    alone = [(row, sample.members(row)[0]) for row in range(len(predictions.regimes)) if len(sample.members(row)) == 1]
+    for row, member in alone:
+        for k, finding in enumerate(predictions.findings):
+            drawn = values.resampled[row, 0, k]
+            defined = drawn[~np.isnan(drawn)]
+            undefined = why_undefined(1 - len(defined) / len(drawn), most_undefined=sample.settings.most_undefined)
+            if values.reasons[row, 0, k] is not None or undefined is not None or len(defined) < 2:
+                continue
+            cell = sample.cell(member=member, condition=0, finding=k)
+            image = auroc_variance(cell.labels, cell.probabilities).standard_error
+            if np.isfinite(image) and image > 0:
+                rows.append(
+                    Unclustered(
+                        regime=predictions.regimes[row],
+                        finding=finding,
+                        metric="auroc",
+                        se_patient=float(defined.std(ddof=1)),
+                        se_image=image,
+                        method_image="delong",
                     )
+                )
     return tuple(rows)
 
 

@@ -387,6 +387,19 @@ def test_ratios_of_standard_errors_are_told_as_a_range_where_they_are_one(ratios
     assert (found["factor"], found["larger"]) == (factor, larger)
 
 
+def test_standard_errors_of_regimes_with_one_training_run_alone_are_told_as_such():
+    """Of three regimes two have several runs, so that no range over regimes stands beside the third's."""
+    name = RAW.unclustered[-1].regime
+    runs = tuple({**one, "replicates": 1 if one["name"] == name else 2} for one in RAW.regimes)
+    alone = replace(RAW, regimes=runs, unclustered=tuple(one for one in RAW.unclustered if one.regime == name))
+    table = built(alone, "clustering")["clustering"]
+    assert {1 + len(row) for group in table.groups for row in group.rows} == {len(table.columns)}
+    assert len(built(RAW, "clustering")["clustering"].columns) == len(table.columns) + 1
+    said = "image level, DeLong’s method, which is of one model: regimes of several training runs are not counted here."
+    assert said in bodies_of(alone)["clustering"]
+    assert "of one model" not in bodies_of(RAW)["clustering"]
+
+
 def test_many_regimes_stand_in_several_figures():
     made = results(LARGE)
     found = built(made, "sensitivity")

@@ -23,13 +23,16 @@ def clustering(view: View) -> Mapping[str, Any]:
     rows = view.results.unclustered
     own = [one for one in rows if one.regime == view.reference] or [one for one in rows if one.regime == rows[0].regime]
     ratios = [one.se_patient / one.se_image for one in rows if one.se_image > 0]
+    several = len({one.regime for one in rows}) > 1
+    groups = _groups(own, rows, several=several)
     return {
-        "clustering": Table(key="standard-errors", columns=_columns(view), groups=_groups(own, rows), dense=True),
+        "clustering": Table(key="standard-errors", columns=_columns(several=several), groups=groups, dense=True),
         "regime": own[0].regime,
         "metric": metric_words(own[0].metric).name,
         "method": METHODS.get(own[0].method_image, own[0].method_image),
         "factor": _range(ratios),
         "larger": _larger(ratios),
+        "several_runs": view.has_replicates,
         "unit": capitalised(unit(view)),
     }
 
@@ -45,18 +48,17 @@ def _larger(ratios: Sequence[float]) -> str:
     return f"{count(n_above)} of {count(len(ratios))} pairs of regime and finding" if len(ratios) > 1 else ""
 
 
-def _columns(view: View) -> tuple[Column, ...]:
+def _columns(*, several: bool) -> tuple[Column, ...]:
     columns = (
         Column(title="Finding", left=True),
         Column(title="Standard error", under="patients"),
         Column(title="Standard error", under="images"),
         Column(title="Ratio"),
     )
-    return (*columns, Column(title="Ratio, all regimes", under="least to most")) if view.others else columns
+    return (*columns, Column(title="Ratio, by regime", under="least to most")) if several else columns
 
 
-def _groups(own: list[Unclustered], rows: tuple[Unclustered, ...]) -> tuple[Group, ...]:
-    several = len({one.regime for one in rows}) > 1
+def _groups(own: list[Unclustered], rows: tuple[Unclustered, ...], *, several: bool) -> tuple[Group, ...]:
     groups = []
     for one in own:
         alike = [r.se_patient / r.se_image for r in rows if r.finding == one.finding and r.se_image > 0]
