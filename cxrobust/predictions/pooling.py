@@ -1,7 +1,7 @@
 """Predictions of several images as one: the study of a patient's visit, read as a radiologist reads it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +14,64 @@ from cxrobust.predictions.records import PredictionSet
 Pool = Literal["mean", "max"]
 """How the probabilities of a study's images become one: their mean, or the largest of each finding."""
 REASON = "pooled with another image of their study"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Studies:
+    """Images joined by study, in the order of the first image of each."""
+
+    ids: tuple[str, ...]
+    codes: NDArray[np.intp]
+    """(n_images,): place of each image's study in `ids`."""
+    patients: NDArray[Any]
+    """(n_studies,)"""
+    labels: NDArray[np.int8]
+    """(n_studies, n_findings)"""
+    metadata: pd.DataFrame
+    """A row for each study: what all its images agree in, missing otherwise."""
+
+
+def join_studies(
+    metadata: pd.DataFrame,
+    *,
+    column: str,
+    image_ids: Sequence[str],
+    patients: NDArray[Any],
+    labels: NDArray[np.int8],
+) -> Studies:
+    """Return the studies that images belong to by the metadata's `column`.
+
+    Parameters
+    ----------
+    metadata, image_ids, patients
+        A row, an id and a patient for each image.
+    labels
+        (n_images, n_findings): 1, 0, or -1 where missing.
+
+    Raises
+    ------
+    DataError
+        When the metadata lack the column, or images of one study differ in a label or their patient.
+    """
+    if column not in metadata:
+        raise DataError(f"the images cannot be pooled by {column}, which their metadata lack: predict again")
+    codes, ids = pd.factorize(metadata[column].astype(str))
+    first = np.unique(codes, return_index=True)[1]
+    for what, values in (("labels", labels), ("patients", patients[:, None])):
+        differs = (values != values[first][codes]).any(axis=1)
+        if differs.any():
+            row = int(np.flatnonzero(differs)[0])
+            raise DataError(
+                f"image {image_ids[row]!r} of {column} {ids[codes[row]]} differs from another of its "
+                f"study in its {what}: pooled images need the same"
+            )
+    return Studies(
+        ids=tuple(ids),
+        codes=codes,
+        patients=patients[first],
+        labels=labels[first],
+        metadata=_where_alike(metadata, codes, first),
+    )
 
 
 def pool_studies(predictions: PredictionSet, *, column: str, by: Pool) -> PredictionSet:
@@ -29,23 +87,19 @@ def pool_studies(predictions: PredictionSet, *, column: str, by: Pool) -> Predic
     DataError
         When the metadata lack the column, or images of one study differ in a label or their patient.
     """
-    if column not in predictions.metadata:
-        raise DataError(f"the images cannot be pooled by {column}, which their metadata lack: predict again")
-    codes, studies = pd.factorize(predictions.metadata[column].astype(str))
-    first = np.unique(codes, return_index=True)[1]
-    for what, values in (("labels", predictions.labels), ("patients", predictions.patients[:, None])):
-        differs = (values != values[first][codes]).any(axis=1)
-        if differs.any():
-            row = int(np.flatnonzero(differs)[0])
-            raise DataError(
-                f"image {predictions.image_ids[row]!r} of {column} {studies[codes[row]]} differs from another of its "
-                f"study in its {what}: pooled images need the same"
-            )
+    studies = join_studies(
+        predictions.metadata,
+        column=column,
+        image_ids=predictions.image_ids,
+        patients=predictions.patients,
+        labels=predictions.labels,
+    )
+    codes = studies.codes
     return replace(
         predictions,
-        image_ids=tuple(studies),
-        patients=predictions.patients[first],
-        labels=predictions.labels[first],
+        image_ids=studies.ids,
+        patients=studies.patients,
+        labels=studies.labels,
         probabilities=_pooled(predictions.probabilities, codes, by),
         references=_first_known(predictions.references, codes),
         reports=None,
@@ -56,8 +110,8 @@ def pool_studies(predictions: PredictionSet, *, column: str, by: Pool) -> Predic
         },
         scores={},
         scoring={},
-        metadata=_where_alike(predictions.metadata, codes, first),
-        index=_counted(predictions.index, len(codes) - len(first)),
+        metadata=studies.metadata,
+        index=_counted(predictions.index, len(codes) - len(studies.ids)),
     )
 
 

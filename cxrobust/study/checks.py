@@ -1,6 +1,9 @@
 """Whether the names in a study file fit one another, and its data: regimes, conditions, metrics, tests, families."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from cxrobust.conditions import CLEAN, UNTIL_WRONG_AT
 from cxrobust.errors import MisfitError, nearest
@@ -59,30 +62,52 @@ def check_names(study: "Study", place: Place) -> None:
 
 
 def check_data(study: "Study", table: "ImageTable") -> None:
-    """Raise the first thing that the analysis of a study asks of its test images in vain.
+    """Raise the first thing that the analysis of a study asks of its test images, or of their studies, in vain.
 
     Raises
     ------
+    DataError
+        When images of one study, which are to be pooled, differ in a label or their patient.
     StudyError
         In one sentence with the line.
     """
     from cxrobust.analysis.against_data import check_against_data
 
     _check_references(study, table)
+    rows = _as_analysed(table)
     try:
         check_against_data(
             study.analysis,
-            metadata=table.own_metadata,
-            image_ids=table.ids,
-            patients=table.patients,
-            findings=table.findings,
-            labels=table.labels,
+            metadata=rows.own_metadata,
+            image_ids=rows.ids,
+            patients=rows.patients,
+            findings=rows.findings,
+            labels=rows.labels,
             regimes=_regimes(study),
             conditions=study.all_conditions,
             reference=study.study.reference,
         )
     except MisfitError as error:
         raise study.error(error.keys, str(error)) from error
+
+
+def _as_analysed(table: "ImageTable") -> "ImageTable":
+    """Return the table with a row for each study where images of a study are pooled, as `pool_studies` joins them."""
+    from cxrobust.inference.datasets import STUDY_ID
+    from cxrobust.predictions.pooling import join_studies
+
+    if table.pooled is None:
+        return table
+    studies = join_studies(
+        table.metadata,
+        column=STUDY_ID,
+        image_ids=table.ids,
+        patients=np.asarray(table.patients),
+        labels=table.labels,
+    )
+    return replace(
+        table, ids=studies.ids, patients=studies.patients.tolist(), labels=studies.labels, metadata=studies.metadata
+    )
 
 
 def _check_references(study: "Study", table: "ImageTable") -> None:

@@ -396,6 +396,29 @@ id = "dicom_id"
     assert found.index["data"]["exclusions"]["pooled with another image of their study"] == 1
 
 
+def test_what_the_analysis_asks_of_studies_is_told_before_any_prediction(root):
+    """By image there is a subgroup PA; by study there is none, since the other image of that study is AP."""
+    images = mimic(root).table(with_images=False).ids
+    write(root / "clean.csv", ["dicom_id,Fracture", *(f"{image},0.5" for image in images)])
+    tables = '{ clean = "clean.csv", "blur(severity=1)" = "clean.csv" }'
+    text = "\n".join(
+        [
+            '[study]\ntitle = "t"\nseed = 1\nreference = "a"',
+            '[data]\nkind = "mimic-cxr-jpg"\nroot = "."\nfindings = ["Fracture"]\npool = "mean"',
+            *(f'[[regimes]]\nname = "{name}"\npredictions = {tables}\nid = "dicom_id"' for name in "ab"),
+            '[analysis]\nmetrics = ["accuracy"]\n[[analysis.families]]\nname = "views"\nsubgroups = ["view=PA"]',
+            '[[analysis.subgroups]]\ncolumn = "view"',
+        ]
+    )
+    line = text.splitlines().index('subgroups = ["view=PA"]') + 1
+    with pytest.raises(StudyError, match=rf"study\.toml:{line}: .* 'view=PA' is none of the subgroups"):
+        predict(parse_study(text, path=root / "study.toml"), root / "out")
+    assert not (root / "out" / "index.json").exists()
+    by_image = text.replace('pool = "mean"', "")
+    predict(parse_study(by_image, path=root / "study.toml"), root / "out")
+    assert (root / "out" / "index.json").exists()
+
+
 def test_reports_are_read_by_patient_and_study(root, tmp_path):
     folder = tmp_path / "mimic-cxr-reports" / "files" / "p10" / "p10000032"
     folder.mkdir(parents=True)
