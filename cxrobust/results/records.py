@@ -74,7 +74,8 @@ class Estimate:
     """A label; `macro` for the unweighted mean over findings, `micro` for all pooled, `worst` for the worst of them;
     `others`, of an attack on one finding, for the mean over those that it does not aim at."""
     subgroup: str = ""
-    """Which images, for example `sex=F`; a comparison of two, ``sex: M − F``; empty for all images."""
+    """Which images, for example `sex=F`; a comparison of two, ``sex: M − F``, or of all, ``sex: interaction``; empty
+    for all images."""
     recalibration: str = ""
     """How probabilities were recalibrated; empty where they were not."""
     fitted_on: str | None = None
@@ -84,7 +85,8 @@ class Estimate:
     """Why it is not estimable, for example `one class only`; None where it is."""
     se: float | None = None
     """Standard error: standard deviation over patient-level resamples, which draw replicates too where a regime has
-    several; with the interval `t` of both, linearised; with `wilson` and DeLong's their own, of the patients alone."""
+    several; with the interval `t` of both, linearised; with `t-corrected` the larger of these two; with `wilson` and
+    DeLong's their own, of the patients alone."""
     se_patients: float | None = None
     """The part of it that comes from the patients; None where no regime has replicates."""
     se_training: float | None = None
@@ -105,11 +107,14 @@ class Estimate:
     family: str | None = None
     """The set of tests within which p was adjusted."""
     n_images: int
-    """Images with a label for this finding; for `macro` the images with any label."""
+    """Images with a label for this finding, for averages for any finding that they hold; of a comparison of subgroups
+    those of all that it compares."""
     n_patients: int
+    """Patients with such an image."""
     n_positive: int
-    """Images with label 1; for `macro` their sum over findings."""
+    """Images with label 1; for averages their sum over the findings that they hold."""
     n_positive_patients: int
+    """Patients with such an image, for averages of any of these findings."""
     note: str = ""
     """All that is to be said of it, for people: the reason, the margin and the images of `fitted_on` too."""
 
@@ -290,7 +295,10 @@ class Threshold:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unclustered:
-    """What is published today beside what is right: the standard error and interval if images were independent."""
+    """A metric's standard error over patient-level resamples beside that of images taken for independent.
+
+    Of the clean images of a regime with one training run; in the metric's units.
+    """
 
     regime: str
     finding: str

@@ -125,7 +125,8 @@ class AnalysisKeys(Section):
     level: float = Field(default=0.95, gt=0.5, lt=1)
     metrics: tuple[MetricName, ...] = Field(default=("auroc", "accuracy", "confidence", "ece", "brier"), min_length=1)
     operating_point: OperatingPoint = "youden"
-    """Threshold that turns a probability into a decision: a number, or Youden's on the clean images of each regime."""
+    """Threshold that turns a probability into a decision: a number, or Youden's, or that of a target of sensitivity or
+    specificity, chosen for each training run and finding on clean validation images, or else on clean test images."""
     interval: IntervalName | None = None
     """How intervals are made; when absent, each metric's own: `expanded` for most, `t-corrected` for ECE."""
     test: TestName = "permutation"
