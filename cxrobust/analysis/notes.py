@@ -253,13 +253,24 @@ def notes_on_interval(contrast: Contrast, point: Point) -> list[str]:
     """Say what resamples lie beyond the greatest strength, that a value lies outside, and why there is no interval."""
     notes = []
     if point.beyond > 0 and contrast.estimand.startswith("half-margin"):
-        notes.append(f"beyond the greatest strength in {point.beyond:.2%} of resamples")
+        notes.append(f"beyond the greatest strength in {point.beyond:.2%} of resamples{_open_ends(point.interval)}")
     notes += note_on_outside(point.value, point.interval)
     if point.interval.note:
         notes.append(f"no interval: {point.interval.note}")
     if point.interval.caution:
         notes.append(point.interval.caution)
     return notes
+
+
+def _open_ends(interval: Interval) -> str:
+    match (bool(np.isinf(interval.low)), bool(np.isinf(interval.high))):
+        case True, True:
+            return ": both ends of the interval are open"
+        case True, False:
+            return ": the lower end of the interval is open"
+        case False, True:
+            return ": the upper end of the interval is open"
+    return ""
 
 
 def notes_on_spread(metric: Metric, contrast: Contrast, place: int, point: Point, values: Values) -> list[str]:

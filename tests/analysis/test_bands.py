@@ -468,9 +468,40 @@ def test_half_of_the_margin_that_is_lost_in_some_resamples_only():
             low, high = np.quantile(known, [(1 - 0.95) / 2, (1 + 0.95) / 2], method=method)
             assert same(e.ci_low, low, 1e-9)
             assert same(e.ci_high, high if np.isfinite(high) else None, 1e-9)
-            assert (f"beyond the greatest strength in {beyond:.2%} of resamples" in e.note) == (beyond > 0)
+            is_open = ": the upper end of the interval is open" if np.isinf(high) else ""
+            assert e.note.split("; ").count(f"beyond the greatest strength in {beyond:.2%} of resamples{is_open}") == (
+                beyond > 0
+            )
             checked += 1
     assert checked
+
+
+@pytest.mark.parametrize(
+    ("seed", "level", "ends"),
+    [
+        (10, 0.95, ": both ends of the interval are open"),
+        (10, 0.8, ": the lower end of the interval is open"),
+        (7, 0.6, ": the upper end of the interval is open"),
+        (10, 0.6, ""),
+    ],
+)
+def test_a_difference_of_half_margins_says_which_ends_stand_open(seed, level, ends):
+    """In a resample the half-margin of the regime, or of its reference, may be infinite: the difference is ∞ or −∞."""
+    made = make_predictions(seed=seed, n_patients=30, conditions=CURVE[:4], members=MEMBERS, findings=("Mass",))
+    settings = make_settings(metrics=("auroc",), resamples=400, level=level, sensitivity_analyses=False)
+    values = evaluate({"auroc": metric["auroc"]}, [Sample.draw(made, settings, seed=2)])["auroc"]
+    of_reference, own = (np.array([half_by_hand(values.resampled[r, :, 0, b]) for b in range(400)]) for r in (0, 1))
+    with np.errstate(invalid="ignore"):
+        drawn = own - of_reference
+    tails = [(1 - level) / 2, (1 + level) / 2]
+    expected = np.quantile(drawn[~np.isnan(drawn)], tails, method="inverted_cdf")
+    estimates = analyze(made, settings, reference="supervised", seed=2).estimates
+    (e,) = [e for e in estimates if (e.estimand, e.finding) == ("half-margin-difference", "Mass")]
+    for end, by_hand in zip((e.ci_low, e.ci_high), expected, strict=True):
+        assert same(end, by_hand if np.isfinite(by_hand) else None, 1e-9)
+    assert (e.estimate is None, e.p_value is None) == (False, False)
+    beyond = f"beyond the greatest strength in {np.isinf(drawn).mean():.2%} of resamples"
+    assert e.note.split("; ").count(f"{beyond}{ends}") == 1
 
 
 def half_by_hand(curve):
