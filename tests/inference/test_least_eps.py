@@ -182,6 +182,24 @@ def test_a_study_finds_all_strengths_at_once_and_makes_what_is_lost_again(
     assert unit_files(tmp_path / "out") == before
 
 
+@pytest.mark.parametrize("rungs", [None, "[0.01]"])
+def test_rungs_are_told_where_they_were_written_and_not_where_they_are_the_study_s_own(
+    rungs: str | None, tmp_path: Path
+) -> None:
+    path = study_with_a_search(tmp_path)
+    if rungs is not None:
+        path.write_text(path.read_text().replace("eps =", f"rungs = {rungs}\neps =", 1))
+    study = read_study(path)
+    searches = [one for one in study.perturbations if one.name == "least-eps"]
+    assert [len(one.rungs) for one in searches] == ([2, 0, 1] if rungs is None else [3, 0, 1])
+    for one in searches:
+        parameters = one.every_parameter()
+        assert parameters["eps"]["given"]
+        assert not parameters["loss"]["given"]
+        assert parameters.get("rungs") == (None if rungs is None else {"value": "0.01", "given": True})
+        assert ("every ε of the study and the rungs up to this" in one.describe()) == (rungs is not None)
+
+
 def test_a_greater_strength_changes_no_weaker_unit_and_another_way_changes_all_above_it(tmp_path: Path) -> None:
     from cxrobust.inference.units import plan
 

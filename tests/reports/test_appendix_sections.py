@@ -109,6 +109,7 @@ def test_every_parameter_of_a_perturbation_is_told_and_defaults_are_marked():
         "steps": {"value": "20", "given": True},
         "random_start": {"value": "True", "given": False},
         "step_size": {"value": None, "given": False},
+        "rungs": {"value": "", "given": True},
         "control": {"value": "True", "given": False},
     }
     changed = tuple(

@@ -2,10 +2,11 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
+from cxrobust.conditions import format_value
 from cxrobust.inference.perturbations import perturbation
 from cxrobust.inference.perturbations.apgd import APGD, ascend
 from cxrobust.inference.perturbations.attack import EACH, Attack, InBall, InEuclideanBall
@@ -37,6 +38,18 @@ class _Climb(Attack):
     loss: LossName = "bce"
     rungs: tuple[float, ...] = ()
     """Further values of ε that the search passes on its way, beside those of the study that are smaller."""
+    _named: tuple[float, ...] = PrivateAttr(default=())
+    """`rungs` as they are written, to which `in_order` adds the smaller values of the study."""
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Remember the rungs that were written."""
+        super().model_post_init(context)
+        self._named = self.rungs
+
+    def every_parameter(self) -> dict[str, dict[str, Any]]:
+        """Return every parameter; as `rungs` what was written, if anything was."""
+        found = {key: one for key, one in super().every_parameter().items() if key != "rungs"}
+        return {**found, "rungs": {"value": format_value(self._named), "given": True}} if self._named else found
 
     def attacked(
         self, view: "torch.nn.Module", images: "torch.Tensor", labels: "torch.Tensor", seeds: tuple[int, ...]
@@ -85,8 +98,9 @@ class _Climb(Attack):
     def describe(self) -> str:
         """Say in a clause what is done."""
         said = "binary cross-entropies" if self.loss == "bce" else "margins in units of the mean absolute logit"
+        way = "every ε of the study" + (" and the rungs" if self._named else "")
         return (
-            f"Auto-PGD on {said} through every ε up to this, {self.steps} steps at each from what was found at the one "
+            f"Auto-PGD on {said} through {way} up to this, {self.steps} steps at each from what was found at the one "
             f"before, {self.norm} norm, {self._aim()}"
         )
 

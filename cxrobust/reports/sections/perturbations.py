@@ -60,12 +60,15 @@ def done_by(view: View, series: Series) -> str:
 
 
 def further_of(view: View, series: Series, *, mark: str = "") -> str:
-    """Write the parameters that are not the strength; a default has its mark, and what follows from others is left out."""
+    """Write the parameters that are not the strength; a default has its mark.
+
+    What follows from others is left out, and what is empty, as rungs that nobody wrote are in earlier results.
+    """
     parameters: Mapping[str, Any] = view.conditions[series.conditions[0]].get("parameters") or {}
     said = [
         f"{key.replace('_', SPACE)}{SPACE}={SPACE}{_value(one['value'])}{'' if one['given'] else mark}"
         for key, one in parameters.items()
-        if key != series.strength_name and key not in NOT_OF_IMAGES and one["value"] is not None
+        if key != series.strength_name and key not in NOT_OF_IMAGES and one["value"]
     ]
     return readable(", ".join(said))
 
