@@ -62,7 +62,17 @@ def test_findings_are_matched_by_the_table(root):
     assert table.labels.tolist() == [[1, -1], [0, -1], [-1, -1], [-1, 1], [1, 0]]
     assert table.name == "Hospital here and Hospital there"
     assert sorted(table.sources) == ["here/labels.csv", "there/labels.csv"]
-    assert pooled(root, findings=["Edema"]).table(with_images=False).labels[:, 0].tolist() == [-1, -1, -1, 1, 0]
+    chosen = pooled(root, findings=["Edema", "Lung Lesion"]).table(with_images=False)
+    assert (chosen.findings, chosen.labels.tolist()) == (("Edema", "Lung Lesion"), table.labels[:, ::-1].tolist())
+    assert pooled(root, findings=["Lung Lesion"]).table(with_images=False).labels[:, 0].tolist() == [1, 0, -1, -1, 1]
+
+
+def test_a_member_without_any_of_the_chosen_findings_is_named(root):
+    said = r"^\[data\] findings: none of Edema is matched to 'here': name one that is \(Lung Lesion\), or remove the"
+    with pytest.raises(StudyError, match=said):
+        pooled(root, findings=["Edema"]).table(with_images=False)
+    with pytest.raises(StudyError, match=r"has no finding 'Edemas' \(did you mean 'Edema'\?\)"):
+        pooled(root, findings=["Edemas"]).table(with_images=False)
 
 
 def test_each_data_set_is_a_stratum_and_keeps_its_metadata(root):

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationInfo, field_validator
 
-from cxrobust.errors import StudyError, nearest
+from cxrobust.errors import StudyError, nearest, some
 from cxrobust.inference.datasets import (
     MISSING,
     STUDY_ID,
@@ -116,7 +116,14 @@ class Pooled(Dataset):
         return {**super().settings(), "members": members}
 
     def load(self, *, with_images: bool = True) -> ImageTable:
-        """Read every member and put their images one after the other."""
+        """Read every member and put their images one after the other.
+
+        Raises
+        ------
+        StudyError
+            When a member has none of the findings that are chosen: its images would be predicted for nothing.
+        """
+        self._check_chosen()
         tables = {name: self._member(name, with_images=with_images) for name in self.members}
         sources = tuple(table.images for table in tables.values() if table.images is not None)
         return ImageTable(
@@ -137,6 +144,17 @@ class Pooled(Dataset):
             pooled=_pool(tables),
             references=_references(tables),
         )
+
+    def _check_chosen(self) -> None:
+        if self.findings == "all" or not set(self.findings) <= set(self.match):  # of an unknown one more can be said
+            return
+        for name in self.members:
+            own = [finding for finding, matched in self.match.items() if name in matched]
+            if not set(own) & set(self.findings):
+                raise StudyError(
+                    f"[data] findings: none of {some(self.findings)} is matched to {name!r}: name one that is "
+                    f"({some(own)}), or remove the member"
+                )
 
     def _member(self, name: str, *, with_images: bool) -> ImageTable:
         wanted = dict.fromkeys(one for matched in self.match.values() for one in _names(matched.get(name, ())))
