@@ -77,6 +77,15 @@ def counted(n: int, noun: str) -> str:
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
+def one_name(name: str) -> str:
+    """Return a name as one of several that stand with commas between them: in quotes where it holds a comma itself.
+
+    >>> one_name("Mass, big"), one_name("Mass")
+    ("'Mass, big'", 'Mass')
+    """
+    return repr(name) if "," in name else name
+
+
 def some(items: Iterable[object], *, most: int = 3) -> str:
     """Name the first few of `items`: `a, b, c and 12 more`."""
     names = [str(item) for item in items]

@@ -24,7 +24,7 @@ from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.testing import UNTESTED, WITH_THE_UNIT_OF_THE_METRIC
 from cxrobust.analysis.values import averages, evaluate
 from cxrobust.conditions import parse_condition
-from cxrobust.errors import DataError, StudyError, nearest
+from cxrobust.errors import DataError, StudyError, nearest, one_name
 from cxrobust.files import alone, atomic_write_text, sha256_file
 from cxrobust.predictions import INDEX, PredictionSet, load_predictions
 from cxrobust.progress import Reporter, silent
@@ -169,7 +169,7 @@ def select(results: Results, which: Which, *, name: str = RESULTS) -> tuple[Esti
         if not left:
             raise StudyError(
                 f"--{key} {value}: nothing in {name} matches{nearest(value, there)}: "
-                f"there {'is' if len(there) == 1 else 'are'} {', '.join(there)}"
+                f"there {'is' if len(there) == 1 else 'are'} {', '.join(map(one_name, there))}"
             )
     return left
 
@@ -178,7 +178,8 @@ def show(rows: Sequence[Planned], question: Question, study: Study, *, console: 
     """Print a table for each goal, and the notes."""
     console = console or Console()
     first = rows[0].estimate
-    console.print(f"[bold]{first.estimand}[/bold], {escape(first.finding)}, {escape(first.condition)}", highlight=False)
+    finding = escape(one_name(first.finding))
+    console.print(f"[bold]{first.estimand}[/bold], {finding}, {escape(first.condition)}", highlight=False)
     for said in _pilots(rows):
         console.print(escape(said), highlight=False)
     console.print(_chosen(rows, question, study), highlight=False)

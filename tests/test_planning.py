@@ -524,6 +524,16 @@ def test_a_test_that_is_weaker_than_the_formula_is_noted() -> None:
     assert honest.note == ""
 
 
+def test_a_finding_whose_name_holds_a_comma_is_not_read_as_two(capsys: pytest.CaptureFixture[str]) -> None:
+    one = macro_of(INVENTED)
+    whole = replace(INVENTED, estimates=(one, replace(one, finding="Mass, big")))
+    with pytest.raises(StudyError, match=r"there are macro, 'Mass, big'$"):
+        select(whole, Which(finding="Mass"))
+    [found] = select(whole, Which(finding="Mass, big"))
+    planning.show([planned(whole, found)], Question(), study_of("supervised"))
+    assert capsys.readouterr().out.splitlines()[0] == f"{one.estimand}, 'Mass, big', {one.condition}"
+
+
 def test_select_says_where_it_sought() -> None:
     with pytest.raises(StudyError, match=r"--metric f1: nothing in results.json matches: there are auroc, "):
         select(INVENTED, Which(metric="f1"))

@@ -10,7 +10,7 @@ from cxrobust.analysis.declared import Scope, check_declared
 from cxrobust.analysis.metrics import metric
 from cxrobust.analysis.subgroups import split
 from cxrobust.analysis.values import averages
-from cxrobust.errors import MisfitError, StudyError, nearest, some
+from cxrobust.errors import MisfitError, StudyError, nearest, one_name, some
 from cxrobust.results import REPORT
 from cxrobust.study.analysis import AnalysisSection
 
@@ -58,7 +58,7 @@ def check_against_data(
             if wrong is not None:
                 raise MisfitError(
                     f"family {family.name!r} names no estimate: {wrong!r} is none of the {key}{nearest(wrong, names)}: "
-                    f"known are {some(filter(None, names), most=25) or 'none'}",
+                    f"known are {some(map(one_name, filter(None, names)), most=25) or 'none'}",
                     ("analysis", "families", index, key),
                 )
     scope = Scope(

@@ -390,6 +390,13 @@ def test_a_family_that_names_what_the_data_have_not_is_told_before_anything_is_e
     assert caught.value.keys[:3] == ("analysis", "families", 1)
 
 
+def test_a_finding_whose_name_holds_a_comma_is_not_told_as_two():
+    predictions = make_predictions(findings=("Effusion", "Mass, big"))
+    settings = make_settings(families=(Family(name="own", findings=("Mass",)),))
+    with pytest.raises(MisfitError, match=r"'Mass' is none of the findings.*: known are Effusion, 'Mass, big', micro,"):
+        analyze(predictions, settings, reference="supervised", seed=1)
+
+
 def test_a_single_finding_has_no_average_but_the_macro_one():
     predictions = make_predictions(findings=("Mass",))
     settings = make_settings(families=(Family(name="own", findings=("micro",)),))
