@@ -1,4 +1,4 @@
-"""Attacks that leave an image alone once it is wrong: the same decisions for fewer passes, and nothing else asked."""
+"""Attacks that leave an image alone once it is wrong: the same robust accuracy for fewer passes."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -69,6 +69,30 @@ def test_each_finding_alone_ends_in_the_same_decisions_for_fewer_passes(settings
     same = ~after & (one.labels >= 0)
     np.testing.assert_allclose(stopped[same], whole[same], atol=1e-9)
     assert fewer < passes or settings["attack"] == "fgsm"  # whose one step costs what asking the clean images does
+
+
+def test_an_image_that_the_whole_attack_puts_right_stays_wrong() -> None:
+    """Grey m has the log-odds sin(200 m), so that a step of 0.02 leads over a trough to the next crest."""
+
+    class Wave(torch.nn.Module):
+        def forward(self, images: "torch.Tensor") -> "torch.Tensor":
+            return torch.sin(200 * images.mean((1, 2, 3)))[:, None].expand(-1, 3)
+
+    greys = torch.linspace(0.3, 0.7, 60, dtype=torch.float64)[:, None, None, None].expand(-1, 1, 12, 12)
+    one = Batch(images=greys, labels=np.ones((60, 3), dtype=np.int8), findings=FINDINGS, seeds=tuple(range(60)))
+    clean, whole, stopped = (
+        (logits > 0)[:, 0].numpy()
+        for logits in (
+            Wave()(greys),
+            *(
+                make(attack="fgsm", eps=0.02, target="each", **stop).read(one, Wave(), Wave())[0]
+                for stop in ({}, {"until_wrong_at": 0.5})
+            ),
+        )
+    )
+    np.testing.assert_array_equal(clean & stopped, clean & whole)  # robust accuracy and attack success
+    assert not (stopped & ~whole).any()
+    assert (whole & ~stopped).sum() > 10  # accuracy
 
 
 @pytest.mark.parametrize("settings", ATTACKS[:5], ids=str)
