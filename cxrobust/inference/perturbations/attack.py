@@ -74,8 +74,8 @@ class Attack(Perturbation):
     own model when absent."""
     until_wrong_at: float | None = Field(default=None, gt=0, lt=1)
     """The probability from which a finding is called present: an image that is wrong about all findings aimed at, clean
-    or on the way, is attacked no further. Robust accuracy at this operating point comes out the same where each finding
-    is attacked alone, accuracy the same or lower, where the whole attack would put an image right; probabilities do not."""
+    or on the way, is attacked no further. Where each finding is attacked alone, robust accuracy at this operating point
+    comes out the same, and accuracy no higher; probabilities are others."""
 
     @property
     def name(self) -> str:
