@@ -110,11 +110,9 @@ class Estimate:
     """Images with a label for this finding, for averages for any finding that they hold; of a comparison of subgroups
     those of all that it compares."""
     n_patients: int
-    """Patients with such an image."""
     n_positive: int
     """Images with label 1; for averages their sum over the findings that they hold."""
     n_positive_patients: int
-    """Patients with such an image, for averages of any of these findings."""
     note: str = ""
     """All that is to be said of it, for people: the reason, the margin and the images of `fitted_on` too."""
 
