@@ -161,13 +161,48 @@ def test_images_left_out_and_ways_of_pooling_are_told_by_data_set(root):
         '<eCitation><uId id="CXR1"/><MeSH><major>Mass</major></MeSH><parentImage id="CXR1_1"/></eCitation>'
     )
     openi = {"kind": "openi", "root": root, "views": "all", "pool": "max"}
+    pd.DataFrame({**HERE, "study_id": ["s1", "s1", "s2"]}).to_csv(root / "here" / "labels.csv", index=False)
     both = {"here": members(root)["here"], "indiana": openi}
-    with pytest.raises(StudyError, match="in one way or in no member, not here by none, indiana by max"):
+    with pytest.raises(StudyError, match="in one way, or in no member that tells studies, not here by none, indiana"):
         pooled(root, members=both, match={"Mass": {"here": "Mass", "indiana": "Mass"}}).table(with_images=False)
     alone = pooled(root, members={"indiana": openi}, match={"Lesion": {"indiana": ["Mass", "Nodule"]}})
     table = alone.table(with_images=False)
     assert (table.pooled, table.labels.tolist(), table.findings) == ("max", [[1]], ("Lesion",))
     assert list(table.metadata["study_id"]) == ["indiana/CXR1"]
+
+
+def test_an_image_of_a_member_without_studies_is_a_study_of_its_own(tmp_path):
+    """Study 1 of Open-i has two images, which are pooled; the four images of the folder stay as they are."""
+    (tmp_path / "ecgen-radiology").mkdir()
+    for number, finding in enumerate(("Pleural Effusion", "normal", "Pleural Effusion"), start=1):
+        images = "".join(f'<parentImage id="CXR{number}_{k}"/>' for k in range(2 if number == 1 else 1))
+        (tmp_path / "ecgen-radiology" / f"{number}.xml").write_text(
+            f'<eCitation><uId id="CXR{number}"/><MeSH><major>{finding}</major></MeSH>{images}</eCitation>'
+        )
+    (tmp_path / "there").mkdir()
+    about = {"image_id": list("abcd"), "patient_id": ["p", "p", "q", "r"], "Pleural Effusion": ["0", "1", "1", "0"]}
+    pd.DataFrame(about).to_csv(tmp_path / "there" / "labels.csv", index=False)
+    images = ["here/CXR1_0", "here/CXR1_1", "here/CXR2_0", "here/CXR3_0", *(f"there/{one}" for one in "abcd")]
+    p = np.array([0.9, 0.3, 0.2, 0.7, 0.1, 0.6, 0.8, 0.4])
+    for regime, predicted in (("one", p), ("two", p[::-1])):
+        table = pd.DataFrame({"image_id": images, "Pleural Effusion": predicted})
+        table.to_csv(tmp_path / f"{regime}.csv", index=False)
+    folder = 'kind = "folder"\nroot = "here"\nlabels = "here/labels.csv"'
+    text = STUDY.replace(folder, 'kind = "openi"\nroot = "."\nviews = "all"\npool = "max"').replace(
+        'here = "Effusion"', 'here = "Pleural Effusion"'
+    )
+    study = parse_study(text, path=tmp_path / "study.toml")
+    pipeline.predict(study, tmp_path / "out")
+    found = load_predictions(tmp_path / "out" / "predictions")
+    studies = ("here/CXR1", "here/CXR2", "here/CXR3", "there/a", "there/b", "there/c", "there/d")
+    assert found.image_ids == studies
+    np.testing.assert_allclose(found.probabilities[0, 0, :, 0], [0.9, 0.2, 0.7, 0.1, 0.6, 0.8, 0.4])
+    assert found.labels[:, 0].tolist() == [1, 0, 1, 0, 1, 1, 0]
+    assert len(set(found.patients[3:].tolist())) == 3
+    results = pipeline.analyze(study, tmp_path / "out")
+    assert results.data["n_images"] == 7
+    assert results.data["name"].endswith("pooled into the largest of their probabilities; and labels")
+    assert results.data["exclusions"]["pooled with another image of their study"] == 1
 
 
 def changed(root, name, **keys):

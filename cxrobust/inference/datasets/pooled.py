@@ -127,14 +127,14 @@ class Pooled(Dataset):
         tables = {name: self._member(name, with_images=with_images) for name in self.members}
         sources = tuple(table.images for table in tables.values() if table.images is not None)
         return ImageTable(
-            name=" and ".join(dict.fromkeys(table.name for table in tables.values())),
+            name=_name(tables),
             citation=" ".join(dict.fromkeys(table.citation for table in tables.values() if table.citation)),
             ids=_prefixed({name: (name, table.ids) for name, table in tables.items()}),
             patients=_prefixed({name: (self._bearer(name), table.patients) for name, table in tables.items()}),
             patients_known=_patients_known(tables),
             findings=tuple(self.match),
             labels=np.concatenate([self._labels(name, table) for name, table in tables.items()]),
-            metadata=_metadata(tables),
+            metadata=_metadata(tables, pooled=_pool(tables)),
             images=_Joined(sources, _counts(tables)) if with_images else None,
             contradictory=_contradictory(tables),
             notes=tuple(f"{name}: {note}" for name, one in tables.items() for note in one.notes),
@@ -192,6 +192,12 @@ def _any(labels: NDArray[np.int8]) -> NDArray[np.int8]:
     return np.where(present, 1, np.where(absent, 0, MISSING)).astype(np.int8)
 
 
+def _name(tables: Mapping[str, ImageTable]) -> str:
+    """Return the members' names; what one says of its studies after a comma is not read on into the next."""
+    names = tuple(dict.fromkeys(table.name for table in tables.values()))
+    return ("; and " if any(", " in name for name in names) else " and ").join(names)
+
+
 def _prefixed(names: Mapping[str, tuple[str, Sequence[str]]]) -> Texts:
     return Texts(f"{prefix}/{one}" for prefix, each in names.values() for one in each)
 
@@ -200,13 +206,18 @@ def _counts(tables: Mapping[str, ImageTable]) -> tuple[int, ...]:
     return tuple(len(table.ids) for table in tables.values())
 
 
-def _metadata(tables: Mapping[str, ImageTable]) -> pd.DataFrame:
-    """Return the members' metadata below one another; what is a number in one and text in another becomes text."""
+def _metadata(tables: Mapping[str, ImageTable], *, pooled: Pool | None) -> pd.DataFrame:
+    """Return the members' metadata below one another; what is a number in one and text in another becomes text.
+
+    Where studies are pooled, each image of a member that tells none is a study of its own, called as the image.
+    """
     parts = []
     for name, table in tables.items():
         own = table.own_metadata.rename(columns={STRATUM: f"{STRATUM}_of_{name}"})
         if STUDY_ID in own:
             own[STUDY_ID] = [f"{name}/{study}" for study in own[STUDY_ID]]
+        elif pooled is not None:
+            own[STUDY_ID] = [f"{name}/{image}" for image in table.ids]
         own.insert(0, STRATUM, name)
         parts.append(own)
     columns = list(dict.fromkeys(column for part in parts for column in part.columns))
@@ -241,11 +252,15 @@ def _contradictory(tables: Mapping[str, ImageTable]) -> dict[str, NDArray[np.boo
 
 
 def _pool(tables: Mapping[str, ImageTable]) -> Pool | None:
-    ways = {name: table.pooled for name, table in tables.items()}
+    """Return how the images of studies are pooled in all members that tell studies."""
+    ways = {name: table.pooled for name, table in tables.items() if STUDY_ID in table.metadata}
     if len(set(ways.values())) > 1:
         told = ", ".join(f"{name} by {way or 'none'}" for name, way in ways.items())
-        raise StudyError(f"[data] members: the images of studies are pooled in one way or in no member, not {told}")
-    return next(iter(ways.values()))
+        raise StudyError(
+            f"[data] members: the images of studies are pooled in one way, or in no member that tells studies, "
+            f"not {told}"
+        )
+    return next(iter(ways.values()), None)
 
 
 @dataclass(frozen=True, slots=True)
