@@ -284,7 +284,7 @@ def simulate_power(
     hits, step = 0, max(1, AT_ONCE // n_patients)
     for first in range(0, n_simulations, step):
         drawn = shifted[rng.integers(0, n_pilot, (n_patients, min(step, n_simulations - first)))]
-        hits += int((sign_flip_p_values(drawn, n_draws=n_draws, rng=rng) <= alpha).sum())
+        hits += int((sign_flip_p_values(drawn, n_draws=n_draws, rng=rng) < alpha).sum())
     p = (hits + 1) / (n_simulations + 2)
     return Simulated(
         difference=difference,
@@ -298,7 +298,7 @@ def simulate_power(
 def draws_for(alpha: float, *, most: int) -> int:
     """Sign patterns with which a test of this level is all but as strong as with all: 50 of them at least beyond it.
 
-    One less than a multiple of 1,000, so that the level is reached at the usual α; no more than `most`.
+    One less than a multiple of 1,000, whose p-values are whole thousandths or less apart; no more than `most`.
 
     Examples
     --------
