@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from cxrobust.analysis.metrics import metric
 from cxrobust.cli import _main
 from cxrobust.errors import StudyError
-from cxrobust.inference.engine import made_for
+from cxrobust.inference.engine import changed_settings, made_for
+from cxrobust.registration.planned import plan_of
 from cxrobust.study import parse_study, read_study
 from cxrobust.study.analysis import AnalysisSection, Family, TargetPoint
 from cxrobust.study.sections import Section
@@ -748,3 +749,18 @@ def test_cochrans_q_needs_two_regimes() -> None:
     text = GOOD.replace("resamples = 200", 'resamples = 200\nmetrics = ["accuracy"]\ntest = "cochran-q"')
     with pytest.raises(StudyError, match=r"test 'cochran-q' compares regimes, and this study has one"):
         parse(text)
+
+
+def test_rungs_are_told_beside_conditions_whose_names_do_not_hold_them() -> None:
+    """Else predictions made, or a plan frozen, with other rungs would pass for those of the study."""
+    searched = GOOD.replace('attack = "pgd"', 'attack = "least-eps"')
+    without, with_rungs = (
+        parse_study(text, path=Path("s.toml"))
+        for text in (searched, searched.replace("eps = [", 'rungs = ["1/255"]\neps = ['))
+    )
+    names = [str(one) for one in with_rungs.conditions if "least-eps" in str(one)]
+    assert [str(one) for one in without.conditions] == [str(one) for one in with_rungs.conditions]
+    for told in (made_for, plan_of):
+        assert "rungs" not in told(without)
+        assert told(with_rungs)["rungs"] == dict.fromkeys(names, "1/255")
+    assert changed_settings(without, made_for(with_rungs)) == ("rungs",)

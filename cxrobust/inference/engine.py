@@ -328,6 +328,7 @@ def made_for(study: Study) -> dict[str, Any]:
             for one in settings["regimes"]
         ],
         "perturbations": settings["perturbations"],
+        **study.unnamed,
         "seed": study.study.seed,
         "precision": study.compute.precision,
         **({"compile": True} if study.compute.compile else {}),

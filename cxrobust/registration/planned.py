@@ -77,6 +77,7 @@ def plan_of(study: Study) -> dict[str, Any]:
             for one, regime in zip(settings["regimes"], study.regimes, strict=True)
         },
         "conditions": list(conditions),
+        **study.unnamed,
         "estimands": [
             *estimands,
             *(["recalibrated-raw"] if analysis["recalibrate"] else []),

@@ -167,6 +167,13 @@ class Study:
         return tuple(dict.fromkeys((*map(str, self.conditions), *elsewhere)))
 
     @property
+    def unnamed(self) -> dict[str, dict[str, str]]:
+        """What images depend on beside the names of conditions, by parameter and condition; empty where nothing is."""
+        parameters = {str(one.condition): one.every_parameter() for one in self.perturbations}
+        rungs = {condition: of["rungs"]["value"] for condition, of in parameters.items() if "rungs" in of}
+        return {"rungs": rungs} if rungs else {}
+
+    @property
     def attaches_predictions(self) -> bool:
         """Whether the PDF may carry the predictions: as the study says, or else where all its data are public."""
         wanted = self.report.attach_predictions
