@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from cxrobust.analysis.families import Families
+from cxrobust.analysis.notes import OF_THE_RUNS_AT_HAND
 from cxrobust.analysis.power import Goal, plan
 from cxrobust.analysis.testing import WITH_THE_UNIT_OF_THE_METRIC
 from cxrobust.results import Detectable, Estimate
@@ -11,8 +12,8 @@ from cxrobust.study.analysis import AnalysisSection
 
 POWER = 0.8
 GOALS: dict[str, Goal] = {"tost": "equivalence", "noninferiority": "non-inferiority"}
-OF_THESE_RUNS = "of these training runs, as the test is: the standard error is of patients alone"
-OF_IMAGES = "the standard error takes images for independent"
+PLANNED_FOR_THESE_RUNS = "of these training runs, as the test is: the standard error is of patients alone"
+OF_IMAGES_ALONE = "the standard error takes images for independent"
 
 
 def smallest_detectable(
@@ -83,12 +84,13 @@ def comparisons(estimate: Estimate, sizes: Mapping[str | None, int], families: F
 
 def se_of_test(estimate: Estimate) -> float | None:
     """Return the standard error that a test has to do with: of patients alone, though the interval's holds training."""
-    return estimate.se if estimate.se is None or estimate.se_patients is None else estimate.se_patients
+    holds_training = estimate.se_patients is not None and estimate.interval not in OF_THE_RUNS_AT_HAND
+    return estimate.se_patients if holds_training and estimate.se is not None else estimate.se
 
 
 def limits_of_se(estimate: Estimate) -> Iterator[str]:
-    """Say what a plan's standard error leaves out: training, where regimes have several runs, and patients' images."""
+    """Say what a plan's standard error leaves out: training, of regimes with several runs, and patients."""
     if estimate.se_patients is not None:
-        yield OF_THESE_RUNS
+        yield PLANNED_FOR_THESE_RUNS
     if estimate.interval == "delong":
-        yield OF_IMAGES
+        yield OF_IMAGES_ALONE

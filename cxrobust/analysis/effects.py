@@ -19,6 +19,7 @@ from cxrobust.analysis.intervals import Draws, linearised_se, no_interval, perce
 from cxrobust.analysis.metrics.confidence import confidence
 from cxrobust.analysis.notes import (
     joined,
+    note_on_filled,
     note_on_outside,
     note_on_resamples,
     note_on_width,
@@ -30,7 +31,7 @@ from cxrobust.analysis.replicates import drawn_training, variance_of_mean
 from cxrobust.analysis.resampling import resampled_sums
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.unread import Unread
-from cxrobust.analysis.values import CELLS_AT_ONCE, mean_over_findings
+from cxrobust.analysis.values import CELLS_AT_ONCE, are_filled, mean_over_findings
 from cxrobust.results import MACRO, Estimate, finite
 from cxrobust.study.analysis import EffectName
 
@@ -88,18 +89,15 @@ def effect_sizes(sample: Sample, wanted: Sequence[EffectName], *, reference: str
             left_out = _left_out(findings, most_undefined)
             places_out = [k for k, name in enumerate(predictions.findings) if name in left_out]
             held = replace(scope, findings=counts_held(scope.findings, sample, places_out))
-            undefined = {
-                name: one.undefined for name, one in findings.items() if name not in left_out and one.undefined > 0
-            }
-            thresholds = () if effect in OF_CONFIDENCE else sample.thresholds
-            on_counts = notes_on_counts(held, left_out, thresholds, undefined=undefined)
+            on_counts = notes_on_counts(held, left_out, () if effect in OF_CONFIDENCE else sample.thresholds)
             for place, counts in enumerate(held.findings):
                 notes = [*on_counts[place].notes, *unread.notes(pair.places, place)]
                 if counts.name in cells:
                     found.append(_record(pair, effect, cells[counts.name], counts, notes, sample))
                 elif counts.name == MACRO and (n_cells == 1 or effect != "odds-ratio"):
-                    mean = _mean([cell for name, cell in findings.items() if name not in left_out])
-                    found.append(_record(pair, effect, mean, counts, notes, sample))
+                    held_cells = {name: cell for name, cell in findings.items() if name not in left_out}
+                    mean, filled = _mean(list(held_cells.values())), _filled(held_cells)
+                    found.append(_record(pair, effect, mean, counts, notes, sample, filled=filled))
     return tuple(found)
 
 
@@ -249,6 +247,12 @@ def _left_out(findings: Mapping[str, _Effect], most_undefined: float) -> dict[st
     return found
 
 
+def _filled(held: Mapping[str, _Effect]) -> dict[str, float]:
+    """Return in which share of resamples a mean over findings has the sample's value of a finding, where in any."""
+    found = are_filled([np.isnan(one.resampled) for one in held.values()]) if held else ()
+    return {name: float(one.mean()) for name, one in zip(held, found, strict=True) if one.any()}
+
+
 def _mean(cells: Sequence[_Effect]) -> _Effect:
     """Mean over findings; one that a resample leaves without images has there the sample's value."""
     if len(cells) < 2:
@@ -281,7 +285,14 @@ def _resampled(effect: EffectName, one: _Effect, sample: Sample) -> NDArray[np.f
 
 
 def _record(
-    pair: Contrast, effect: EffectName, one: _Effect, counts: FindingCounts, notes: Sequence[str], sample: Sample
+    pair: Contrast,
+    effect: EffectName,
+    one: _Effect,
+    counts: FindingCounts,
+    notes: Sequence[str],
+    sample: Sample,
+    *,
+    filled: Mapping[str, float] | None = None,
 ) -> Estimate:
     drawn = _resampled(effect, one, sample)
     bounds = BOUNDS[effect]
@@ -294,6 +305,7 @@ def _record(
     low, high = finite(interval.low), finite(interval.high)
     se_patients, se_training = _parts_of_error(effect, one) if low is not None or high is not None else (None, None)
     said = [*notes, *note_on_resamples(counts, one.undefined, most_undefined=most_undefined)]
+    said += note_on_filled(counts.name, filled or {}, interval, "percentile")
     said += [*note_on_outside(one.value, interval), *note_on_width(interval)]
     if np.isposinf(interval.high):
         infinite = np.isposinf(drawn).mean()

@@ -10,6 +10,7 @@ from cxrobust.analysis.intervals import no_interval
 from cxrobust.analysis.metrics import Metric
 from cxrobust.analysis.notes import (
     joined,
+    note_on_filled,
     note_on_images,
     note_on_resamples,
     note_on_runs,
@@ -52,7 +53,8 @@ def estimate(
     done = in_threads(lambda some: points_of(name, metric, values, [contrasts[i] for i in some]), bundles)
     points = {i: one for some, found in zip(bundles, done, strict=True) for i, one in zip(some, found, strict=True)}
     thresholds, deciding = sample.thresholds if metric.of_decisions else (), sample.deciding
-    on_counts = notes_on_counts(scope, values.named_left_out, thresholds, undefined=values.undefined)
+    on_counts = notes_on_counts(scope, values.named_left_out, thresholds)
+    filled = values.filled(contrasts)
     unread = Unread.of(values.samples, n_places=len(scope.findings))
     estimates = []
     for index, contrast in enumerate(contrasts):
@@ -73,6 +75,7 @@ def estimate(
                 *on_counts[place].notes,
                 *notes_on_worst(contrast, counts, values),
                 *on_resamples,
+                *note_on_filled(counts.name, filled, point.interval, point.method),
                 *notes_on_interval(contrast, point),
                 *notes_on_spread(metric, contrast, place, point, values),
                 *([outcome.note] if outcome.note else []),

@@ -64,7 +64,7 @@ class Families:
     primary_condition: str | None
     adjust: Adjustment
     alpha: float
-    """Level above which an adjusted p-value is looked at for whether more resamples might lower it."""
+    """Level below which adjusted p-values count; of others it is asked whether more resamples might lower them."""
     in_pairs: Collection[str] = ()
     """Metrics of which all pairs of regimes are tested beside Cochran's Q."""
 
@@ -215,7 +215,7 @@ def adjust(
                 found = p_values if method == "none" else multipletests(p_values, method=METHODS[method])[1]
             for i, p in zip(indices, found, strict=True):
                 adjusted[i] = float(p)
-                if p > families.alpha and _is_least(estimates[i], n_draws):
+                if p >= families.alpha and _is_least(estimates[i], n_draws):
                     few = f"least p-value of {n_draws:,} sign patterns: more resamples might lower its adjusted one"
                     notes[i] = "; ".join(filter(None, (notes[i], few)))
     return tuple(

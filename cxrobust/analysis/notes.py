@@ -49,8 +49,6 @@ def notes_on_counts(
     scope: Scope,
     left_out: Mapping[str, str],
     thresholds: Sequence[Threshold] = (),
-    *,
-    undefined: Mapping[str, float] | None = None,
 ) -> list[OnCounts]:
     """Return what is said of every estimate of each place: of scope, what averages hold, few patients, and thresholds.
 
@@ -60,12 +58,10 @@ def notes_on_counts(
         Findings that macro average and worst finding leave out, with the reason.
     thresholds
         Those that decisions are made by, where estimates are of decisions.
-    undefined
-        Findings that macro average and worst finding hold and some resamples do not define, with the share of these.
     """
     found = []
     for place, one in enumerate(scope.findings):
-        notes = [*([scope.note] if scope.note else []), *_on_average(scope.findings, place, left_out, undefined or {})]
+        notes = [*([scope.note] if scope.note else []), *_on_average(scope.findings, place, left_out)]
         groups = scope.compared or (("", scope.findings),)
         positive: list[str] = []
         if one.of_reports:
@@ -78,24 +74,16 @@ def notes_on_counts(
     return found
 
 
-def _on_average(
-    findings: Sequence[FindingCounts], place: int, left_out: Mapping[str, str], undefined: Mapping[str, float]
-) -> list[str]:
-    """Say which findings an average is without, wholly or in resamples, or how many labels findings pooled have."""
+def _on_average(findings: Sequence[FindingCounts], place: int, left_out: Mapping[str, str]) -> list[str]:
+    """Say which findings an average is without, or how many labels, of images with any, findings pooled have."""
     average, each = findings[place], [one for one in findings if one.name not in AVERAGES]
     if average.name == MICRO:
         n, n_all = sum(one.n_images for one in each), average.n_images * len(each)
         return [f"micro over {n:,} of {n_all:,} labels, the others missing"] if n < n_all else []
-    if average.name not in AVERAGES or len(each) == 1:
+    if average.name not in AVERAGES or not left_out:
         return []
-    notes = []
-    if left_out:
-        without = ", ".join(f"{name} ({why})" for name, why in left_out.items())
-        notes.append(f"{average.name} over {len(each) - len(left_out)} of {len(each)} findings, without {without}")
-    if undefined:
-        rare = some([f"{name} ({share:.2%})" for name, share in undefined.items()])
-        notes.append(f"where resamples do not define a finding, {average.name} has the sample's value: {rare}")
-    return notes
+    without = ", ".join(f"{name} ({why})" for name, why in left_out.items())
+    return [f"{average.name} over {len(each) - len(left_out)} of {len(each)} findings, without {without}"]
 
 
 def note_on_thresholds(
@@ -152,6 +140,21 @@ def note_on_resamples(counts: FindingCounts, undefined: float, *, most_undefined
     if counts.n_patients < 2:
         return [ONE_PATIENT]
     return [f"not defined in {undefined:.2%} of resamples, which are left out"] if undefined > 0 else []
+
+
+def note_on_filled(finding: str, filled: Mapping[str, float], interval: Interval, method: str) -> list[str]:
+    """Say of which findings an average has the sample's value in some resamples, where its interval is of resamples.
+
+    Examples
+    --------
+    >>> note_on_filled("macro", {"Hernia": 0.1245}, Interval(se=1, low=0, high=4), "expanded")
+    ["in resamples that do not define a finding the sample's value stands for it: Hernia (12.45%)"]
+    """
+    of_resamples = method not in {"t", *OF_THE_RUNS_AT_HAND} and bool(np.isfinite([interval.low, interval.high]).any())
+    if not filled or finding not in {MACRO, WORST} or not of_resamples:
+        return []
+    shares = some([f"{name} ({share:.2%})" for name, share in filled.items()])
+    return [f"in resamples that do not define a finding the sample's value stands for it: {shares}"]
 
 
 def note_on_width(interval: Interval) -> list[str]:

@@ -298,7 +298,7 @@ def simulate_power(
 def draws_for(alpha: float, *, most: int) -> int:
     """Sign patterns with which a test of this level is all but as strong as with all: 50 of them at least beyond it.
 
-    One less than a multiple of 1,000, whose p-values are whole thousandths or less apart; no more than `most`.
+    One less than a multiple of 1,000, so that p-values are multiples of a thousandth or finer; no more than `most`.
 
     Examples
     --------

@@ -21,7 +21,15 @@ from cxrobust.analysis.families import Families, adjust, key_of
 from cxrobust.analysis.intervals import INTERVALS, Draws, Interval, degrees_of_freedom, no_interval
 from cxrobust.analysis.metrics import Metric, grouped
 from cxrobust.analysis.metrics.ece import ECE, EqualMassECE
-from cxrobust.analysis.notes import ONE_PATIENT, OnCounts, joined, note_on_runs, notes_on_counts, notes_on_level
+from cxrobust.analysis.notes import (
+    ONE_PATIENT,
+    OnCounts,
+    joined,
+    note_on_filled,
+    note_on_runs,
+    notes_on_counts,
+    notes_on_level,
+)
 from cxrobust.analysis.operating_points import choose_thresholds
 from cxrobust.analysis.permutation import n_exact_signs, sign_flip_p_values
 from cxrobust.analysis.points import draws_of, interval_at, interval_of
@@ -234,6 +242,8 @@ class _Macro:
     """Whether a regime has several training runs."""
     on_counts: OnCounts
     """What is to be said of findings left out, few patients, and thresholds of decisions."""
+    filled: Mapping[str, float]
+    """See `Values.filled`."""
 
 
 def _estimates(
@@ -296,9 +306,8 @@ def _macro(choice: Choice, counts: Sequence[FindingCounts], name: str, contrast:
         reason=values.reason(contrast, last),
         tested=_named(choice, name, contrast, values, draws) if is_tested else NOTHING,
         has_runs=values.has_runs(contrast),
-        on_counts=notes_on_counts(Scope(findings=held), values.named_left_out, thresholds, undefined=values.undefined)[
-            last
-        ],
+        on_counts=notes_on_counts(Scope(findings=held), values.named_left_out, thresholds)[last],
+        filled=values.filled([contrast]),
     )
 
 
@@ -355,7 +364,9 @@ def _record(choice: Choice, one: _Macro, tested: Tested) -> Estimate:
     why_not = f"no interval: {interval.note}" if interval.note else ""
     of_runs = note_on_runs(tested, interval, one.method) if one.has_runs and tested.name != T else []
     on_level = notes_on_level(one.name, tested, one.on_counts, MACRO) if known else []
-    said = filter(None, (why_not, interval.caution, tested.note, *of_runs, *on_level)) if several else (ONE_PATIENT,)
+    on_filled = note_on_filled(MACRO, one.filled, interval, one.method)
+    of_several = (*on_filled, why_not, interval.caution, tested.note, *of_runs, *on_level)
+    said = filter(None, of_several) if several else (ONE_PATIENT,)
     notes = [*one.on_counts.notes, *said]
     return Estimate(
         estimand=one.contrast.estimand,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,16 +92,20 @@ class Values:
             names[k]: f"{one.why} in {one.subgroup}" if one.subgroup else one.why for k, one in self.left_out.items()
         }
 
-    @property
-    def undefined(self) -> dict[str, float]:
-        """Shares of resamples in which a cell leaves a finding undefined that averages hold; of those with any."""
-        names = self.samples[0].predictions.findings
-        shares = {
-            name: float(np.isnan(self.resampled[:, :, k]).any(axis=(0, 1)).mean())
-            for k, name in enumerate(names)
-            if k not in self.left_out
-        }
-        return {name: share for name, share in shares.items() if share > 0}
+    def filled(self, contrasts: Sequence[Contrast]) -> dict[str, float]:
+        """Return in which share of resamples averages of contrasts have the sample's value of a finding, where in any.
+
+        See `with_sample_values`.
+        """
+        names, n_regimes = self.samples[0].predictions.findings, len(self.samples[0].predictions.regimes)
+        held = [k for k in range(len(names)) if k not in self.left_out]
+        if not held:
+            return {}
+        found = np.zeros((len(held), self.resampled.shape[-1]), dtype=np.bool_)
+        for view in {row // n_regimes for one in contrasts for row, _, _ in one.terms}:
+            rows = slice(view * n_regimes, (view + 1) * n_regimes)
+            found |= are_filled([np.asarray(np.isnan(self.resampled[rows, :, k]).any(axis=(0, 1))) for k in held])
+        return {names[k]: float(one.mean()) for k, one in zip(held, found, strict=True) if one.any()}
 
     def cells(self, row: int, condition: int, place: int) -> list[Cell]:
         """Return the cell of each replicate; `place` is a finding, or the one after the last: all of them pooled."""
@@ -303,11 +308,17 @@ def _why_left_out(one: Values, k: int) -> LeftOutFinding | None:
     for row, condition in np.ndindex(one.reasons.shape[:2]):
         if one.reasons[row, condition, k] is not None:
             return _left_out(one, str(one.reasons[row, condition, k]), row, condition)
-    undefined = np.isnan(one.resampled[:, :, k]).mean(axis=-1)
-    if undefined.max() <= one.samples[0].settings.most_undefined or one.samples[0].n_findings == 1:
+    if one.samples[0].n_findings == 1:
         return None
-    row, condition = np.unravel_index(undefined.argmax(), undefined.shape)
-    return _left_out(one, f"not defined in {undefined.max():.1%} of resamples", int(row), int(condition))
+    missing, most = np.isnan(one.resampled[:, :, k]), one.samples[0].settings.most_undefined
+    undefined = missing.mean(axis=-1)
+    row, condition = (int(i) for i in np.unravel_index(undefined.argmax(), undefined.shape))
+    if undefined.max() > most:
+        return _left_out(one, f"not defined in {undefined.max():.1%} of resamples", row, condition)
+    in_some_cell = _of_views(missing, len(one.samples)).any(axis=(1, 2)).mean(axis=-1).max()
+    if in_some_cell > most:
+        return _left_out(one, f"not defined in some cell in {in_some_cell:.1%} of resamples", row, condition)
+    return None
 
 
 def _left_out(one: Values, why: str, row: int, condition: int) -> LeftOutFinding:
@@ -331,7 +342,9 @@ def _with_averages(one: Values, metric: Metric) -> Values:
     nothing = None if estimable else _nothing(one)
     macro = _Place(
         value=one.value[:, :, estimable].mean(axis=2) if estimable else np.full(one.value.shape[:2], np.nan),
-        resampled=mean_over_findings(one.value[:, :, estimable], one.resampled[:, :, estimable]),
+        resampled=mean_over_findings(
+            one.value[:, :, estimable], one.resampled[:, :, estimable], n_views=len(one.samples)
+        ),
         contributions=_mean(one.contributions[:, :, estimable], axis=2),
         influences=_mean(one.influences[:, :, estimable], axis=2),
         shares=_mean(one.shares[:, estimable], axis=1),
@@ -401,10 +414,10 @@ def _worst(one: Values, estimable: Sequence[int], *, sign: int, reason: str | No
             for row, each in enumerate(arrays)
         )
 
-    least = sign * (sign * with_sample_values(one.value[:, :, estimable], one.resampled[:, :, estimable])).min(axis=2)
+    drawn = with_sample_values(one.value[:, :, estimable], one.resampled[:, :, estimable], n_views=len(one.samples))
     return _Place(
         value=np.take_along_axis(one.value, which[:, :, None], axis=2)[:, :, 0],
-        resampled=least,
+        resampled=sign * (sign * drawn).min(axis=2),
         contributions=of_worst(one.contributions),
         influences=of_worst(one.influences),
         shares=one.shares[:, estimable].mean(axis=1),
@@ -450,21 +463,36 @@ def _mean(array: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
     return np.asarray(array.mean(axis=axis))
 
 
-def mean_over_findings(value: NDArray[np.float64], resampled: NDArray[np.float64]) -> NDArray[np.float64]:
+def mean_over_findings(
+    value: NDArray[np.float64], resampled: NDArray[np.float64], *, n_views: int = 1
+) -> NDArray[np.float64]:
     """Return the mean of resampled values over findings (axis 2); NaN without any; see `with_sample_values`."""
-    return _mean(with_sample_values(value, resampled), axis=2)
+    return _mean(with_sample_values(value, resampled, n_views=n_views), axis=2)
 
 
-def with_sample_values(value: NDArray[np.float64], resampled: NDArray[np.float64]) -> NDArray[np.float64]:
+def with_sample_values(
+    value: NDArray[np.float64], resampled: NDArray[np.float64], *, n_views: int = 1
+) -> NDArray[np.float64]:
     """Return resampled values of findings, (n_rows, n_conditions, n_findings, n_resamples), without single gaps.
 
-    A finding that a resample does not define in one cell has there the sample's value, (n_rows, n_conditions,
-    n_findings), in every cell, so that differences stay paired: averages over the others alone would be of another
-    estimand, and move with how far this finding is from them. Where no finding is defined all stay NaN.
+    A finding that a resample does not define in one cell of a view has there the sample's value, (n_rows, n_conditions,
+    n_findings), in every cell of that view, so that differences stay paired: averages over the others alone would be of
+    another estimand, and move with how far this finding is from them. Where no finding is defined all stay NaN.
     """
-    defined = ~np.isnan(resampled).any(axis=(0, 1))
+    views = _of_views(resampled, n_views)
+    defined = ~np.isnan(views).any(axis=(1, 2))[:, None, None]  # (n_views, 1, 1, n_findings, n_resamples)
     if defined.all():
         return resampled
-    filled = np.where(defined, resampled, value[..., None])
-    filled[..., ~defined.any(axis=0)] = np.nan
-    return filled
+    filled = np.where(defined, views, _of_views(value, n_views)[..., None])
+    return np.where(defined.any(axis=3, keepdims=True), filled, np.nan).reshape(resampled.shape)
+
+
+def are_filled(missing: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:
+    """Return where averages have the sample's value of a finding, (n_findings, n_resamples): where not all miss."""
+    every = np.array(missing, dtype=np.bool_)
+    return every & ~every.all(axis=0)
+
+
+def _of_views(array: NDArray[Any], n_views: int) -> NDArray[Any]:
+    """Return the rows of each view: (n_rows, ...) to (n_views, n_rows of one, ...)."""
+    return array.reshape(n_views, len(array) // n_views, *array.shape[1:])

@@ -260,6 +260,7 @@ class Detectable:
     """That difference, or margin; above 0, in the metric's unit; None where the standard error is 0 or unknown, or the
     test of so few patients cannot reject, as `note` says."""
     se: float | None
+    """Of the test: of patients alone, `se_patients`, where the estimate's own holds training too."""
     alpha: float
     """Level of the test, already divided by the comparisons."""
     comparisons: int

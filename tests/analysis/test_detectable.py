@@ -113,3 +113,15 @@ def test_of_several_training_runs_the_plan_is_that_of_the_test_which_is_of_these
     assert one.se == pytest.approx(np.sqrt(60 / 59 * (u**2).sum()))
     assert e.se > 3 * one.se
     assert one.note == "of these training runs, as the test is: the standard error is of patients alone"
+
+
+def test_of_several_training_runs_a_plan_of_delongs_test_has_delongs_standard_error():
+    members = (("supervised", 0), ("lora", 0), ("lora", 1))
+    predictions = make_predictions(
+        seed=4, n_patients=60, members=members, conditions=CONDITIONS[:2], findings=("Mass",)
+    )
+    settings = make_settings(metrics=("auroc",), interval="delong", test="delong", resamples=100)
+    found = analyze(predictions, settings, reference="supervised", seed=1)
+    [one], [e] = found.power, [e for e in found.estimates if (e.family, e.finding) == ("primary", "macro")]
+    assert one.se == e.se != e.se_patients
+    assert 2 * norm.sf(abs(e.estimate) / one.se) == pytest.approx(e.p_value)

@@ -102,9 +102,18 @@ def test_simulated_power_against_plain_loops():
     rng, rejected = np.random.default_rng(5), 0
     for _ in range(600):
         drawn = [pilot[i] * 40 - pilot.sum() + 0.6 for i in rng.integers(0, 40, 8)]
-        rejected += oracle.sign_flip_exact([one / 8 for one in drawn]) <= 0.05
+        rejected += oracle.sign_flip_exact([one / 8 for one in drawn]) < 0.05
     assert 0.2 < found.power < 0.99
     assert abs(found.power - rejected / 600) < 4 * found.error * math.sqrt(1 + 1000 / 600)
+
+
+@pytest.mark.parametrize(("alpha", "power"), [(2 / 2**6, 0), (2 / 2**6 + 1e-9, 1)])
+def test_a_p_value_at_the_level_is_no_rejection(alpha, power):
+    """Six patients of equal parts: two of 2^6 patterns are as extreme, whoever is drawn."""
+    found = simulate_power(
+        np.ones(6), difference=1.0, n_patients=6, n_simulations=20, alpha=alpha, rng=np.random.default_rng(1)
+    )
+    assert found.power == power
 
 
 def test_brute_force_of_a_paired_mean():

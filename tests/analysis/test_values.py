@@ -394,18 +394,64 @@ def test_a_finding_that_a_resample_does_not_define_has_the_samples_value_in_aver
             assert found.resampled[m, c, -1, b] == pytest.approx(np.mean(each), abs=1e-12)
             assert found.resampled[m, c, -2, b] == pytest.approx(np.min(each), abs=1e-12)
     assert 10 < without < 60
-    assert found.undefined == {"Hernia": without / 256}
+    of_clean = contrast_of("value", "lora", "clean", ((1, 0, 1.0),))
+    assert found.filled([of_clean]) == {"Hernia": without / 256}
+
+
+STANDS_FOR = "in resamples that do not define a finding the sample's value stands for it: Hernia ("
+
+
+def notes_of(found, metric="auroc"):
+    return {e.finding: e.note for e in found.estimates if (e.metric, e.estimand) == (metric, "value")}
 
 
 def test_averages_name_the_findings_that_resamples_do_not_define(rare):
-    found = analyze(rare, make_settings(metrics=("auroc", "brier"), resamples=256), reference="supervised", seed=3)
-    notes = {(e.metric, e.finding): e.note for e in found.estimates if e.estimand == "value"}
-    [share] = re.findall(r"not defined in (\S+%) of resamples", notes["auroc", "Hernia"])
-    said = f"has the sample's value: Hernia ({share})"
-    assert f"where resamples do not define a finding, macro {said}" in notes["auroc", "macro"]
-    assert f"where resamples do not define a finding, worst {said}" in notes["auroc", "worst"]
-    assert not [key for key, note in notes.items() if "the sample's value" in note and key[0] == "brier"]
-    assert "the sample's value" not in notes["auroc", "micro"]
+    settings = make_settings(metrics=("auroc", "brier"), resamples=256)
+    found = analyze(rare, settings, reference="supervised", seed=3)
+    notes = notes_of(found)
+    [share] = re.findall(r"not defined in (\S+%) of resamples", notes["Hernia"])
+    assert {name for name, note in notes.items() if f"{STANDS_FOR}{share})" in note} == {"macro", "worst"}
+    assert not any(STANDS_FOR in note for note in notes_of(found, "brier").values())
+    by_t = analyze(rare, settings.model_copy(update={"interval": "t"}), reference="supervised", seed=3)
+    assert STANDS_FOR not in notes_of(by_t)["macro"]
+
+
+def test_where_one_finding_alone_is_left_averages_are_undefined_as_it_is(rare):
+    alone = with_labels(with_labels(rare, "Effusion", np.zeros_like), "Mass", np.zeros_like)
+    notes = notes_of(analyze(alone, make_settings(metrics=("auroc",)), reference="supervised", seed=3))
+    for finding in ("macro", "worst"):
+        assert STANDS_FOR not in notes[finding]
+        assert "% of resamples, which are left out" in notes[finding]
+
+
+def test_a_finding_that_one_subgroup_leaves_undefined_keeps_its_resamples_in_others(rare):
+    """Each view of a sample has its own gaps: its macro average is that of the view evaluated alone."""
+    sample = Sample.draw(rare, make_settings(resamples=256), seed=3)
+    large = sample.among(rare.patients % 8 != 1)
+    small = sample.among(rare.patients % 8 == 1)  # one of the two patients with a hernia, whom a third do not draw
+    few = replace(small, settings=make_settings(resamples=256, most_undefined=0.5))
+    both = evaluate({"auroc": metric["auroc"]}, [replace(large, settings=few.settings), few])["auroc"]
+    alone = evaluate({"auroc": metric["auroc"]}, [replace(large, settings=few.settings)])["auroc"]
+    np.testing.assert_array_equal(both.resampled[:2], alone.resampled)
+    of_large, of_small = (both.filled([contrast_of("value", "lora", "clean", ((row, 0, 1.0),))]) for row in (1, 3))
+    assert 0.3 < of_large["Hernia"] != of_small["Hernia"] < 0.5
+
+
+def test_a_finding_that_too_many_resamples_leave_undefined_in_some_cell_is_left_out():
+    """PPV: no decision of one regime is positive in some resamples, and of the other in others; together too often."""
+    made = make_predictions(seed=6, n_patients=12, most_images=1, findings=("Effusion", "Mass"))
+    probabilities = np.full_like(made.probabilities, 0.1)
+    probabilities[..., 0] = 0.9
+    probabilities[0, :, :2, 1], probabilities[1, :, 2:4, 1] = 0.9, 0.9
+    settings = make_settings(metrics=("ppv",), operating_point=0.5, resamples=512, most_undefined=0.2)
+    sample = Sample.draw(replace(made, probabilities=probabilities), settings, seed=3)
+    found = evaluate({"ppv": metric["ppv"]}, [sample])["ppv"]
+    missing = np.isnan(found.resampled[:, :, 1])
+    assert missing.mean(axis=-1).max() <= 0.2 < missing.any(axis=(0, 1)).mean()
+    assert found.named_left_out == {
+        "Mass": f"not defined in some cell in {missing.any(axis=(0, 1)).mean():.1%} of resamples"
+    }
+    np.testing.assert_array_equal(found.resampled[:, :, -1], found.resampled[:, :, 0])
 
 
 @pytest.mark.parametrize("interval", ["percentile", "expanded", "basic", "t", "t-corrected", "studentized", "bca"])
@@ -416,6 +462,7 @@ def test_no_interval_reaches_what_an_estimand_cannot_be(interval):
     names = ("auroc", "ece", "mce", "brier-reliability", "matthews", "log-loss", "coverage-at-risk-5")
     settings = make_settings(metrics=names, interval=interval, resamples=200)
     widths = {"value": 0, "area": 0, "perturbed-clean": 1, "regime-reference": 1, "difference-in-differences": 2}
+    widths["trend"] = np.abs(centred := np.array([0, 1, 2, 4]) - 1.75).sum() / 2 / (centred**2).sum()
     n_ended = 0
     for e in analyze(few, settings, reference="supervised", seed=3).estimates:
         least, most = metric[e.metric].bounds
