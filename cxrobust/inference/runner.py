@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import torch
 
 PROBED = 4
-"""Images of the first batch by which probabilities are told from log-odds."""
+"""Images by which probabilities are told from log-odds: amplified, and as they are where an attack would come first."""
 LARGER = "correct it, or take a device with more memory where that is short"
 """The mend where a model cannot be loaded."""
 AMPLIFIED = 100.0
@@ -119,9 +119,10 @@ class Runner:
             images = self._images(rows)
             with self._explaining(None):
                 return [self._reading(images, rows)]
+        self.check(rows[:PROBED])  # rather than after an attack in vain
         maker = self.maker_of(last)
         if maker is not self:
-            maker.over(self.plan).check_steady(rows[:2])
+            maker.over(self.plan).check(rows[:PROBED])
         weaker = [one for one in perturbations[:-1] if one is not None]
         try:
             return self._read_perturbed(rows, last, weaker)
@@ -161,9 +162,9 @@ class Runner:
         )
 
     def check(self, rows: NDArray[np.intp]) -> None:
-        """Refuse a model that a run would refuse on these images: one that is unsteady, or gives probabilities."""
-        self.check_steady(rows)
-        if self._regime.may_give_probabilities:
+        """Refuse, once, a model that a run would refuse on these images: unsteady, or giving probabilities."""
+        self.check_steady(rows[:2])
+        if self._regime.may_give_probabilities and not self._known.gives_log_odds:
             with self._explaining(None):
                 logits = self._forward(self._images(rows)).float().cpu().numpy()
             self.check_scale(rows, logits)

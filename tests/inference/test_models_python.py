@@ -14,6 +14,7 @@ from cxrobust.errors import DataError, StudyError
 from cxrobust.inference.graph import LogOddsOfProbabilities
 from cxrobust.inference.models.python import PythonModel
 from cxrobust.inference.one_image import perturbed_image
+from cxrobust.inference.runner import Runner
 from cxrobust.inference.units import plan
 from cxrobust.pipeline import predict
 from cxrobust.predictions import load_predictions
@@ -255,6 +256,27 @@ def test_probabilities_are_not_taken_for_log_odds_in_silence(tmp_path: Path) -> 
     planned = plan(study, tmp_path / "other")
     with pytest.raises(DataError, match=words):
         perturbed_image(planned, image="i000", condition="pgd(eps=4/255, steps=3)", regime="a")
+
+
+@pytest.mark.parametrize("made_on", ["", "b"])
+def test_probabilities_are_refused_before_anything_is_attacked(made_on: str, tmp_path: Path) -> None:
+    """An attack would end on a network without gradients, and say so instead."""
+    path = study_of(tmp_path, ends_in_sigmoid=True)
+    module = tmp_path / "tiny_networks.py"
+    cut = "class Cut(torch.nn.Module):\n    def forward(self, x):\n        return x.detach()\n\nclass Ending"
+    text = module.read_text().replace("Sigmoid()", "Sigmoid(), Cut()").replace("class Ending", cut)
+    module.write_text(text)
+    text = path.read_text()
+    if made_on:
+        text = text.replace("steps = 3\n", 'steps = 3\nmade_on = "b"\n')
+        text = text.replace('build"', 'build"\nhead = "sigmoid"', 1)  # of the regime that is attacked with b's images
+    path.write_text(text)
+    planned = plan(read_study(path), tmp_path / "out")
+    unit = next(one for one in planned.units if one.regime.name == "a" and one.perturbation is not None)
+    assert isinstance(unit.regime, PythonModel)
+    runner = Runner(regime=unit.regime, plan=planned, fold=None)
+    with pytest.raises(DataError, match=f"regime '{made_on or 'a'}': its outputs all lie from"):
+        runner.predict_rows(unit.rows, [unit.perturbation])
 
 
 def test_log_odds_of_a_network_that_changes_its_input_in_place_are_no_probabilities(tmp_path: Path) -> None:
