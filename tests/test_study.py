@@ -88,7 +88,11 @@ def test_a_study_reads_with_its_controls_and_defaults() -> None:
         ('"0.5/255"', "300", r"s.toml:14: .*less than or equal to 1$"),
         ('"0.5/255"', '"300/255"', r"s.toml:14: .*less than or equal to 1$"),
         ("resamples = 200", 'metrics = ["auroc", "acc"]', r"s.toml:16: unknown metric 'acc'"),
-        ("resamples = 200", 'primary_condition = "pgd(eps=2/255)"', r"s.toml:16: primary_condition .* is no condition"),
+        (
+            "resamples = 200",
+            'primary_condition = "pgd(eps=2/255)"',
+            r"s.toml:16: primary_condition .* is no condition.* 'pgd\(eps=0.5/255, ",
+        ),
         ("[[regimes]]", "[regimes]", r"s.toml:8: \[regimes\] must be written \[\[regimes\]\]"),
         ("title =", "title = =", r"s.toml: not valid TOML"),
         ('title = "t"', "title = 2026-01-01", "s.toml:1: study holds 2026-01-01, a date or time: no key takes one"),
@@ -465,7 +469,8 @@ FAMILY, SUBGROUP = '[[analysis.families]]\nname = "f"\n', '[[analysis.subgroups]
         (SETS.replace("noise(eps=0.01)", "pgd(eps=0.5/255, steps=20)"), "17: .*set 'a' needs at least two perturb"),
         (
             SETS.replace("noise(", "nois("),
-            r"17: set 'a' holds 'nois\(eps=0.01\)', which is no perturbation .*did you mean 'noise\(eps=0.01\)'\?",
+            r"17: set 'a' holds 'nois\(eps=0.01\)', which is no perturbation .*did you mean 'noise\(eps=0.01\)'\?\): "
+            r"its perturbations are .*'pgd\(eps=0.5/255, steps=20\)', .*noise\(eps=0.01\)",
         ),
         (SETS.replace("noise(eps=0.01)", "clean"), "17: set 'a' holds 'clean', which is no perturbation of this stu"),
         (SETS.replace("noise(eps=0.01)", "no(("), r"17: .*'no\(\(' is not a condition: write a name, or name\("),
@@ -519,7 +524,7 @@ FAMILY, SUBGROUP = '[[analysis.families]]\nname = "f"\n', '[[analysis.subgroups]
         (FAMILY + 'regimes = ["c"]', "18: family 'f' names no estimate: 'c' is none of the regimes: known are a, b$"),
         (
             FAMILY + 'conditions = ["blur"]',
-            r"18: .*'blur' is none of the conditions: known are clean, pgd\(eps=0.5/255",
+            r"18: .*'blur' is none of the conditions: known are clean, 'pgd\(eps=0.5/255",
         ),
         (FAMILY + 'recalibrations = ["platt"]', "18: .*'platt' is none of the recalibrations: known are none$"),
         (

@@ -12,7 +12,7 @@ from cxrobust.analysis.effects import OF_CONFIDENCE
 from cxrobust.analysis.families import is_usual
 from cxrobust.analysis.metrics import metric
 from cxrobust.conditions import CLEAN, UNTIL_WRONG_AT, parse_condition
-from cxrobust.errors import MisfitError, nearest, some
+from cxrobust.errors import MisfitError, nearest, one_name, some
 from cxrobust.predictions.pooling import Pool
 from cxrobust.results import ESTIMANDS
 from cxrobust.study.analysis import AnalysisSection, MetricSection
@@ -108,7 +108,7 @@ def _check_sets(settings: AnalysisSection, conditions: Sequence[str]) -> None:
             if one not in known:
                 raise MisfitError(
                     f"set {name!r} holds {one!r}, which is no perturbation of this study{nearest(one, known)}: "
-                    f"its perturbations are {', '.join(known) or 'none'}",
+                    f"its perturbations are {', '.join(map(one_name, known)) or 'none'}",
                     ("analysis", "sets", name),
                 )
 
@@ -134,7 +134,7 @@ def _check_families(settings: AnalysisSection, scope: Scope) -> None:
                 if name not in names:
                     raise MisfitError(
                         f"family {family.name!r} names no estimate: {name!r} is none of the {key}"
-                        f"{nearest(name, names)}: known are {', '.join(filter(None, names)) or 'none'}",
+                        f"{nearest(name, names)}: known are {', '.join(map(one_name, filter(None, names))) or 'none'}",
                         ("analysis", "families", index, key),
                     )
         if (family.adjust or settings.adjust) == "max-t":

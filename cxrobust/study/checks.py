@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cxrobust.conditions import CLEAN, UNTIL_WRONG_AT
-from cxrobust.errors import MisfitError, nearest
+from cxrobust.errors import MisfitError, nearest, one_name
 from cxrobust.study.messages import Place, dotted
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def check_names(study: "Study", place: Place) -> None:
             raise place.error(
                 ("analysis", "primary_condition"),
                 f"primary_condition {wanted!r} is no condition of this study{nearest(wanted, known)}: "
-                f"its conditions are {', '.join(sorted(known)) or 'clean only'}",
+                f"its conditions are {', '.join(map(one_name, sorted(known))) or 'clean only'}",
             )
 
 
