@@ -258,7 +258,8 @@ def _pool(tables: Mapping[str, ImageTable]) -> Pool | None:
         told = ", ".join(f"{name} by {way or 'none'}" for name, way in ways.items())
         raise StudyError(
             f"[data] members: the images of studies are pooled in one way, or in no member that tells studies, "
-            f"not {told}"
+            f"not {told}: write the same pool in each, or in none (a folder tells no studies where its column "
+            f"{STUDY_ID} is renamed or left out)"
         )
     return next(iter(ways.values()), None)
 
