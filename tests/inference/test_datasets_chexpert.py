@@ -136,6 +136,25 @@ def test_images_that_contradict_themselves_are_told(command, tmp_path, monkeypat
         assert index["data"]["contradictory"] == {"labelled No Finding beside a finding": 1}
 
 
+@pytest.mark.parametrize("command", ["check", "predict"])
+def test_images_of_a_study_that_differ_in_a_label_are_told_where_studies_are_pooled(command, tmp_path):
+    name, *about = TRAIN[3]
+    write_labels(tmp_path / "train.csv", (*TRAIN[:3], (name, *about[:-1], {"Edema": "1.0"})))
+    ids = [f"train/{name}" for name, *_ in TRAIN[:4]]
+    write(tmp_path / "base.csv", ["image_id,Edema", *(f"{image},0.25" for image in ids)])
+    study = (
+        '[study]\ntitle = "t"\nseed = 1\nreference = "base"\n'
+        '[data]\nkind = "chexpert"\nroot = "."\nsplit = "train"\nfindings = ["Edema"]\nviews = "all"\npool = "max"\n'
+        '[[regimes]]\nname = "base"\npredictions = { clean = "base.csv" }\n'
+    )
+    (tmp_path / "study.toml").write_text(study)
+    found = CliRunner().invoke(app, [command, str(tmp_path / "study.toml"), "--out", str(tmp_path / "out")])
+    assert isinstance(found.exception, DataError)
+    said = f"image '{ids[3]}' of study_id patient00002/study2 differs from another of its study in its labels: pooled"
+    assert said in str(found.exception)
+    assert not (tmp_path / "out" / "predictions" / "index.json").exists()
+
+
 def test_views_and_the_first_image_of_a_study(root):
     assert greys(chexpert(root, views="all").table()) == [0, 1, 2, 3, 4]
     assert greys(chexpert(root, views=["lateral"]).table()) == [2]
