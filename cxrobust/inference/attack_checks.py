@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.files import atomic_write, sha256_file, sha256_json
-from cxrobust.inference.kept_numbers import keep, kept
+from cxrobust.inference.kept_numbers import keep, read_numbers
 from cxrobust.inference.perturbations import Perturbation, perturbation
 from cxrobust.inference.perturbations.attack import EACH, REPORT, SEVERAL, InBall, InEuclideanBall
 from cxrobust.inference.perturbations.patch import Patch, PatchByQueries
@@ -126,7 +126,7 @@ def check_model(
         return None
     unit = next(unit for unit in units if str(unit.condition) == str(attack.condition))
     path, images = (folder / FOLDER / f"{_key(unit, planned, rows)}{ending}" for ending in (".json", ".npy"))
-    alone = kept(path, of=sha256_file(images)) if images.is_file() else None
+    alone = read_numbers(path, of=sha256_file(images)) if images.is_file() else None
     if alone is None:
         progress = _Progress(report, f"checking the attack on {unit.regime.name}")
         alone = _check_alone(runner, rows, attack, planned, images, progress)
@@ -310,7 +310,7 @@ def _transferred(model: Checked, other: Checked, attack: InBound, planned: Plan,
     rows = model.rows
     keys = [_key(one.unit, planned, rows) for one in (model, other)]
     path = folder / FOLDER / f"{sha256_json(keys)}.json"
-    known = kept(path, of=other.images)
+    known = read_numbers(path, of=other.images)
     if known is None:
         import torch
 

@@ -16,7 +16,7 @@ from scipy.special import expit
 from cxrobust.conditions import CLEAN
 from cxrobust.files import sha256_json
 from cxrobust.inference.attack_checks import FOLDER
-from cxrobust.inference.kept_numbers import keep, kept
+from cxrobust.inference.kept_numbers import keep, read_numbers
 from cxrobust.inference.runner import Runner
 from cxrobust.inference.units import Plan, Unit
 
@@ -73,7 +73,7 @@ def _deviation(units: Sequence[Unit], runner: Runner, planned: Plan, folder: Pat
     parts = [replace(unit, rows=some) for unit in units if len(some := np.intersect1d(unit.rows, rows))]
     keys = [part.key for part in parts]
     path = folder / FOLDER / f"{sha256_json(['deviation', 3, keys, rows.tolist()])}.json"
-    known = kept(path)
+    known = read_numbers(path)
     if known is not None:
         return PrecisionDeviation(**known)
     ours, plain = (_probabilities(one, parts) for one in (runner, runner.plain()))

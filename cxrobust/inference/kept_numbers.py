@@ -14,7 +14,7 @@ def keep(path: Path, numbers: Mapping[str, Any], *, of: str = "") -> None:
     atomic_write_text(path, canonical_json({NUMBERS: numbers, HASH: sha256_json([of, numbers])}))
 
 
-def kept(path: Path, *, of: str = "") -> dict[str, Any] | None:
+def read_numbers(path: Path, *, of: str = "") -> dict[str, Any] | None:
     """Return the numbers that an earlier run kept; None where there are none, they were damaged, or are of others.
 
     Examples
@@ -22,10 +22,10 @@ def kept(path: Path, *, of: str = "") -> dict[str, Any] | None:
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "loss.json"
     >>> keep(path, {"loss": 0.25}, of="images")
-    >>> kept(path, of="images"), kept(path, of="others")
+    >>> read_numbers(path, of="images"), read_numbers(path, of="others")
     ({'loss': 0.25}, None)
     >>> _ = path.write_text(path.read_text().replace("0.25", "7.5"))
-    >>> kept(path, of="images")
+    >>> read_numbers(path, of="images")
     """
     found = read_json_table(path)
     numbers = found.get(NUMBERS)

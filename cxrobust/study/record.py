@@ -168,7 +168,7 @@ class Study:
 
     @property
     def unnamed(self) -> dict[str, dict[str, str]]:
-        """What images depend on beside the names of conditions, by parameter and condition; empty where nothing is."""
+        """What images depend on that no condition's name tells, by parameter and condition; empty where nothing is."""
         parameters = {str(one.condition): one.every_parameter() for one in self.perturbations}
         rungs = {condition: of["rungs"]["value"] for condition, of in parameters.items() if "rungs" in of}
         return {"rungs": rungs} if rungs else {}

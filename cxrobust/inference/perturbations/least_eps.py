@@ -38,18 +38,18 @@ class _Climb(Attack):
     loss: LossName = "bce"
     rungs: tuple[float, ...] = ()
     """Further values of ε that the search passes on its way, beside those of the study that are smaller."""
-    _named: tuple[float, ...] = PrivateAttr(default=())
+    _written: tuple[float, ...] = PrivateAttr(default=())
     """`rungs` as they are written, to which `in_order` adds the smaller values of the study."""
 
     def model_post_init(self, context: Any, /) -> None:
         """Remember the rungs that were written."""
         super().model_post_init(context)
-        self._named = self.rungs
+        self._written = self.rungs
 
     def every_parameter(self) -> dict[str, dict[str, Any]]:
         """Return every parameter; as `rungs` what was written, if anything was."""
         found = {key: one for key, one in super().every_parameter().items() if key != "rungs"}
-        return {**found, "rungs": {"value": format_value(self._named), "given": True}} if self._named else found
+        return {**found, "rungs": {"value": format_value(self._written), "given": True}} if self._written else found
 
     def attacked(
         self, view: "torch.nn.Module", images: "torch.Tensor", labels: "torch.Tensor", seeds: tuple[int, ...]
@@ -98,7 +98,7 @@ class _Climb(Attack):
     def describe(self) -> str:
         """Say in a clause what is done."""
         said = "binary cross-entropies" if self.loss == "bce" else "margins in units of the mean absolute logit"
-        way = "every ε of the study" + (" and the rungs" if self._named else "")
+        way = "every ε of the study" + (" and the rungs" if self._written else "")
         return (
             f"Auto-PGD on {said} through {way} up to this, {self.steps} steps at each from what was found at the one "
             f"before, {self.norm} norm, {self._aim()}"
