@@ -198,13 +198,13 @@ def chosen_rows(planned: Plan) -> NDArray[np.intp]:
 def _key(unit: Unit, planned: Plan, rows: NDArray[np.intp]) -> str:
     """Return what determines a check: the unit's key holds model, attack, seed and the code of both.
 
-    Of images and labels it holds those of its own shard.
+    What is measured is part of it. Of images and labels it holds those of its own shard.
     """
     hashed = {} if planned.pixels is None else dict(enumerate(planned.pixels.digests))
     images = [labels_hash(planned.table, rows), *(hashed.get(row) for row in map(int, rows))]
     others = rivals(unit.perturbation, planned.study.data.size) if isinstance(unit.perturbation, InBound) else ()
     code = code_hash(*(module for one in others for module in code_of(one)))
-    return sha256_json(["attack check", 3, unit.key, images, LONGER, QUERIES, code])
+    return sha256_json(["attack check", 3, unit.key, images, ALONE, LONGER, QUERIES, code])
 
 
 class _Progress:

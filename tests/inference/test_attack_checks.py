@@ -131,6 +131,14 @@ def test_a_check_is_made_again_when_what_it_compares_with_has_changed(
     assert changed == (module != "apgd.py")  # which has no part in it
 
 
+def test_a_check_is_made_again_when_something_else_is_measured(checked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    planned = plan(read_study(checked / "study.toml"), checked / "out" / "predictions")
+    unit = next(one for one in planned.units if str(one.condition) == "pgd(eps=4/255, steps=3)")
+    before = attack_checks._key(unit, planned, chosen_rows(planned))
+    monkeypatch.setattr(attack_checks, "ALONE", (*attack_checks.ALONE, "another"))
+    assert attack_checks._key(unit, planned, chosen_rows(planned)) != before
+
+
 def test_a_check_is_made_again_when_an_image_of_any_shard_or_its_label_has_changed(tmp_path: Path) -> None:
     path = write_study(tmp_path)
     rows = np.array([0, 36])
