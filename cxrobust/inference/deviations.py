@@ -66,7 +66,10 @@ def _compared(units: Sequence[Unit], planned: Plan) -> list[list[Unit]]:
 
 
 def _deviation(units: Sequence[Unit], runner: Runner, planned: Plan, folder: Path) -> PrecisionDeviation | None:
-    """Compare predictions on the first images of these units, which are of one condition; None where none is kept."""
+    """Compare predictions on the first images of these units, which are of one condition.
+
+    An image of which either gives a number that is not finite is not compared; None where none is left.
+    """
     rows = np.intersect1d(planned.kept, np.concatenate([unit.rows for unit in units]))[:N_IMAGES]
     if len(rows) == 0:
         return None
@@ -76,13 +79,17 @@ def _deviation(units: Sequence[Unit], runner: Runner, planned: Plan, folder: Pat
     known = read_numbers(path)
     if known is not None:
         return PrecisionDeviation(**known)
-    ours, plain = (_probabilities(one, parts) for one in (runner, runner.plain()))
+    logits = np.stack([_logits(one, parts) for one in (runner, runner.plain())])
+    are_numbers = np.isfinite(logits).all(axis=(0, 2))
+    if not are_numbers.any():
+        return None
+    ours, plain = expit(logits[:, are_numbers])
     apart = np.abs(ours - plain)
     found = PrecisionDeviation(
         regime=parts[0].regime.name,
         replicate=parts[0].regime.replicate,
         condition=str(parts[0].condition),
-        n_images=len(rows),
+        n_images=len(apart),
         n_decisions=apart.size,
         largest=float(apart.max()),
         mean=float(apart.mean()),
@@ -92,7 +99,7 @@ def _deviation(units: Sequence[Unit], runner: Runner, planned: Plan, folder: Pat
     return found
 
 
-def _probabilities(runner: Runner, units: Sequence[Unit]) -> NDArray[np.float64]:
-    """Return probabilities, (n_images, n_findings): shard by shard, in batches as the study has them."""
+def _logits(runner: Runner, units: Sequence[Unit]) -> NDArray[np.float64]:
+    """Return log-odds, (n_images, n_findings): shard by shard, in batches as the study has them."""
     logits = [runner.read([unit], lambda n: None)[0].logits for unit in units]
-    return np.asarray(expit(np.concatenate(logits).astype(np.float64)))
+    return np.concatenate(logits).astype(np.float64)

@@ -8,6 +8,7 @@ import pytest
 from scipy.special import expit
 
 from cxrobust import pipeline
+from cxrobust.inference.units import plan
 from cxrobust.predictions import load_predictions
 from cxrobust.reports.sections.reproducibility import reproducibility
 from cxrobust.reports.view import View
@@ -92,6 +93,31 @@ def test_images_that_are_left_out_are_not_compared(tmp_path: Path) -> None:
     assert [(one["regime"], one["n_images"]) for one in index["inference"]["deviations"]] == [
         (r, 8) for r in "aabb"
     ]  # of fold y
+
+
+@pytest.mark.parametrize("bound", [0.0, -100.0])
+def test_images_without_a_finite_number_in_fp32_are_not_compared(
+    bound: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In fp32 images whose first log-odds is above a bound have none; the compiler gives them 0 for it."""
+    monkeypatch.setattr(torch, "compile", lambda model: lambda images: model(images).nan_to_num(0.0))
+    path = write_study(tmp_path)
+    module = tmp_path / "tiny_networks.py"
+    lost = f"torch.where((x > {bound}) & (torch.arange(x.shape[1]) == 0), float('nan'), x)"
+    module.write_text(MODULE.replace("        return x\n", f"        return {lost}\n"))
+    path.write_text(path.read_text().replace("batch = 7", 'batch = 7\ncompile = true\non_error = "skip"'))
+    study = read_study(path)
+    pipeline.predict(study, tmp_path / "out")
+    found = load_predictions(tmp_path / "out" / "predictions").index["inference"].get("deviations", [])
+    clean = {one["regime"]: one["n_images"] for one in found if one["condition"] == "clean"}
+    planned = plan(study, tmp_path / "out" / "predictions")
+    images = torch.from_numpy(planned.pixels.batch(np.arange(32)))
+    left = {
+        one.name: int(one.load(planned.table.findings)(images).isfinite().all(dim=1).sum()) for one in study.regimes
+    }
+    assert clean == {name: n for name, n in left.items() if n}
+    assert all(0 < n < 32 for n in left.values()) == (bound == 0)
+    assert all(np.isfinite([one["largest"], one["mean"]]).all() for one in found)
 
 
 @pytest.mark.parametrize(
