@@ -840,3 +840,9 @@ def test_differences_are_named_on_the_first_page_only_where_there_are_some(made:
     said = " ".join(built(results(made), "answer")["shows"])
     assert ("every difference is taken on the same images" in said) is expected
     assert "patient" in said
+
+
+@pytest.mark.parametrize(("made", "has_averages"), [(TYPICAL, True), (SMALL, False)])
+def test_the_methods_say_what_averages_have_of_a_finding_that_a_resample_does_not_define(made, has_averages):
+    said = "averages over findings have the sample’s value in it"
+    assert (said in section_bodies(compose(view_of(results(made))))[0]["methods"]) == has_averages
