@@ -96,10 +96,13 @@ class Contrast:
         """Return what each patient contributes, (n_places, n_patients): influence + share of the estimand."""
         if self.form is None and not self.across:
             return self.of(values.contributions)
-        share = values.shares[list({row: None for row, _, _ in self.terms})].mean(axis=0)
         estimate = self.of(values.value)
         known = np.where(np.isfinite(estimate), estimate, np.nan)  # a half-margin may be infinite, a share 0
-        return np.asarray(self.influences(values) + known[:, None] * share)
+        return np.asarray(self.influences(values) + known[:, None] * self.shares(values))
+
+    def shares(self, values: "Values") -> NDArray[np.float64]:
+        """Return each patient's share of the estimand, (n_places, n_patients): the mean of those of its regimes."""
+        return np.asarray(values.shares[list({row: None for row, _, _ in self.terms})].mean(axis=0))
 
     def slopes(self, values: "Values") -> Iterator[tuple[int, int, NDArray[np.float64] | float]]:
         """Yield row, condition, and how much the estimand moves with the value there, or each place's value."""

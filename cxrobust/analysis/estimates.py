@@ -81,7 +81,7 @@ def estimate(
                 *([outcome.note] if outcome.note else []),
                 *(note_on_runs(outcome, point.interval, point.method) if values.has_runs(contrast) else []),
                 *note_on_images(outcome, point.interval, point.method, counts),
-                *notes_on_level(name, outcome, on_counts[place], counts.name),
+                *notes_on_level(outcome, on_counts[place]),
                 *notes_on_decisions(metric, contrast, deciding),
                 *unread.notes(cells_of(metric, contrast, sample), place),
             ]

@@ -11,10 +11,10 @@ from cxrobust.analysis.intervals import ROUNDING, Interval, wilson_ends
 from cxrobust.analysis.metrics import Metric
 from cxrobust.analysis.operating_points import UNCHOSEN
 from cxrobust.analysis.points import Point, patients_of_share
-from cxrobust.analysis.testing import FLIPS, Tested, by_definition
+from cxrobust.analysis.testing import Tested, by_definition
 from cxrobust.analysis.values import Values
 from cxrobust.errors import some
-from cxrobust.results import FEW_PATIENTS, MACRO, MICRO, NOT_REACHED, OF_IMAGES, REJECTED_TOO_OFTEN, WORST, Threshold
+from cxrobust.results import FEW_PATIENTS, MACRO, MICRO, NOT_REACHED, OF_IMAGES, WORST, Threshold
 
 ONE_PATIENT = "no interval or test: one patient"
 OUTSIDE = "estimate outside the interval: resamples of this metric are biased"
@@ -32,8 +32,6 @@ class OnCounts:
     notes: tuple[str, ...]
     is_of_few: bool
     """Whether they name patients of a kind of whom there are few."""
-    is_of_few_positive: bool
-    """Whether these are positive ones."""
 
 
 def joined(reason: str | None, notes: Sequence[str]) -> str:
@@ -63,14 +61,13 @@ def notes_on_counts(
     for place, one in enumerate(scope.findings):
         notes = [*([scope.note] if scope.note else []), *_on_average(scope.findings, place, left_out)]
         groups = scope.compared or (("", scope.findings),)
-        positive: list[str] = []
         if one.of_reports:
             few = _on_few(groups, place, left_out, "", lambda one: one.n_patients)
         else:
-            positive = _on_few(groups, place, left_out, "positive", lambda one: one.n_positive_patients)
-            few = [*positive, *_on_few(groups, place, left_out, "negative", lambda one: one.n_negative_patients)]
+            few = _on_few(groups, place, left_out, "positive", lambda one: one.n_positive_patients)
+            few += _on_few(groups, place, left_out, "negative", lambda one: one.n_negative_patients)
         chosen = note_on_thresholds(thresholds, scope.findings, place, left_out)
-        found.append(OnCounts(notes=(*notes, *few, *chosen), is_of_few=bool(few), is_of_few_positive=bool(positive)))
+        found.append(OnCounts(notes=(*notes, *few, *chosen), is_of_few=bool(few)))
     return found
 
 
@@ -170,18 +167,10 @@ def note_on_outside(value: float, interval: Interval) -> list[str]:
     return [OUTSIDE] if is_outside else []
 
 
-def notes_on_level(name: str, outcome: Tested, on: OnCounts, finding: str) -> list[str]:
-    """Say where a metric's test rejects more often than its level what is so, as was counted (docs/coverage.md).
-
-    Sign flips were counted of single findings of few positive patients, and not of averages that hold such a finding.
-    """
-    if not np.isfinite(outcome.p_value):
-        return []
-    if outcome.margin is not None:
-        return [f"with so few, {outcome.name} claims too often"] if on.is_of_few else []
-    is_counted = name in REJECTED_TOO_OFTEN and outcome.name in FLIPS.values() and on.is_of_few_positive
-    often = "may reject" if finding in {MACRO, WORST} else "reject"
-    return [f"with so few, sign flips {often} too often"] if is_counted else []
+def notes_on_level(outcome: Tested, on: OnCounts) -> list[str]:
+    """Say where a claim against a margin is made more often than its level says, as was counted (docs/coverage.md)."""
+    is_claim = outcome.margin is not None and bool(np.isfinite(outcome.p_value))
+    return [f"with so few, {outcome.name} claims too often"] if is_claim and on.is_of_few else []
 
 
 def note_on_runs(outcome: Tested, interval: Interval, method: str) -> list[str]:

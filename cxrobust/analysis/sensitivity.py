@@ -363,7 +363,7 @@ def _record(choice: Choice, one: _Macro, tested: Tested) -> Estimate:
     low, high = finite(interval.low), finite(interval.high)
     why_not = f"no interval: {interval.note}" if interval.note else ""
     of_runs = note_on_runs(tested, interval, one.method) if one.has_runs and tested.name != T else []
-    on_level = notes_on_level(one.name, tested, one.on_counts, MACRO) if known else []
+    on_level = notes_on_level(tested, one.on_counts) if known else []
     on_filled = note_on_filled(MACRO, one.filled, interval, one.method)
     of_several = (*on_filled, why_not, interval.caution, tested.note, *of_runs, *on_level)
     said = filter(None, of_several) if several else (ONE_PATIENT,)

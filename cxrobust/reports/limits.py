@@ -15,9 +15,9 @@ from cxrobust.reports.sources import (
     origins,
     sources,
 )
-from cxrobust.reports.view import CLEAN, View, is_few
-from cxrobust.reports.words import PERTURBATIONS, count, counted, finding_words, listed, metric_words, readable, regime
-from cxrobust.results import FEW_PATIENTS, REJECTED_TOO_OFTEN
+from cxrobust.reports.view import CLEAN, View
+from cxrobust.reports.words import PERTURBATIONS, count, counted, finding_words, listed, readable, regime
+from cxrobust.results import FEW_PATIENTS
 
 WITHOUT_GRADIENTS = ("square", "spsa", "one-pixel", "pixle")
 """Attacks that ask a model for its outputs alone."""
@@ -157,19 +157,10 @@ def _few_limit(view: View) -> Limit | None:
     if not few:
         return None
     names = listed([f"{finding_words(f['name'])} ({f['n_positive_patients']})" for f in few])
-    rejected = (e for e in view.results.estimates if e.metric in REJECTED_TOO_OFTEN)
-    of_tests = {e.metric for e in rejected if is_few(e) and (e.test or "").startswith("permutation")}
-    metrics = [metric_words(name).name for name in view.metrics if name in of_tests]
-    tests = (
-        f"; sign-flip tests of their {listed(metrics)} find differences that are not there more often than their "
-        "level says: a difference that is shown for such a finding is a hint"
-        if metrics
-        else ""
-    )
     return Limit(
         title="Few positives.",
         text=f"Fewer than {FEW_PATIENTS} patients are positive for {names}. Resampling intervals of so few may hold "
-        f"their level badly, and those of some metrics do{tests}; these findings are drawn with open marks.",
+        f"their level badly, and those of some metrics do; these findings are drawn with open marks.",
     )
 
 

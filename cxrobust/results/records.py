@@ -37,8 +37,6 @@ OF_IMAGES = frozenset({"delong", "mcnemar", "mcnemar-midp", "wilcoxon", "cochran
 """Intervals and tests that take images for independent."""
 FEW_PATIENTS = 20
 """Positive or negative ones, below which estimates carry a note and are shown with an open mark."""
-REJECTED_TOO_OFTEN = ("auroc", "balanced-accuracy", "sensitivity", "matthews", "calibration-slope")
-"""Metrics of whose true nulls sign flips reject 10 % or more where so few patients are positive: docs/coverage.md."""
 MACRO, MICRO, WORST, OTHERS, REPORT = "macro", "micro", "worst", "others", "report"
 """What stands in the place of a finding: the mean over findings, all findings pooled, the worst of them, of an attack
 on one finding the mean over those that it does not aim at, and whole reports."""

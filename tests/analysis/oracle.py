@@ -168,14 +168,14 @@ def holm(p_values):
 
 
 def auroc_contributions(p, y, patients, n_patients):
-    """Per patient: sum over its images of influence (DeLong) plus half its part of the positives, or negatives."""
+    """Per patient: sum over its images of influence (DeLong) plus part of the rarer class (if equal, of positives)."""
     v10, v01 = components(p, y)
-    theta = mean(v10)
+    theta, carrying = mean(v10), 1 if len(v10) <= len(v01) else 0
     positive, negative = iter(v10), iter(v01)
     found = [0.0] * n_patients
     for label, patient in zip(y, patients, strict=True):
         each, n = (next(positive), len(v10)) if label == 1 else (next(negative), len(v01))
-        found[patient] += (each - theta) / n + theta / 2 / n
+        found[patient] += (each - theta) / n + (theta / n if label == carrying else 0)
     return found
 
 

@@ -211,6 +211,39 @@ def test_contributions_sum_to_the_value_and_shares_to_one(name, kind):
     assert metric[name].share(cell).sum() == pytest.approx(1, abs=1e-12)
 
 
+@pytest.mark.parametrize("label", [0, 1])
+@pytest.mark.parametrize(
+    "name", ["auroc", "balanced-accuracy", "matthews", "calibration-slope", "calibration-intercept"]
+)
+def test_the_rarer_class_carries_what_both_classes_make(name, label):
+    patients = np.repeat(np.arange(25), 4)
+    is_rare = np.isin(np.arange(100), [3, 40, 41, 90])
+    p = np.random.default_rng(6).random(100)
+    cell = make_cell(p, np.where(is_rare, label, 1 - label), patients)
+    expected = np.zeros(25)
+    expected[[0, 10, 22]] = 1 / 4, 2 / 4, 1 / 4
+    np.testing.assert_allclose(metric[name].share(cell), expected, atol=1e-15)
+    assert metric[name].contributions(cell).sum() == pytest.approx(metric[name].value(cell), abs=1e-12)
+
+
+def test_positives_carry_where_classes_are_as_large_as_each_other():
+    cell = make_cell([0.2, 0.6, 0.4, 0.9], [0, 1, 0, 1], [0, 0, 1, 2])
+    np.testing.assert_allclose(metric["auroc"].share(cell), [0.5, 0, 0.5])
+
+
+@pytest.mark.parametrize(("name", "label"), [("sensitivity", 1), ("specificity", 0)])
+def test_shares_of_a_class_are_split_by_its_own_images_that_are_right(name, label):
+    """So a patient contributes to a difference what changed on their images, as exchanging regimes would turn round."""
+    cell = CELLS["attacked"]
+    right = (cell.probabilities >= cell.threshold) == (label == 1)
+    expected = [
+        sum(right[i] for i in range(120) if cell.patients[i] == patient and cell.labels[i] == label)
+        / sum(cell.labels == label)
+        for patient in range(30)
+    ]
+    np.testing.assert_allclose(metric[name].contributions(cell), expected, atol=1e-14)
+
+
 @pytest.mark.parametrize("kind", ["plain", "attacked"])
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in NOT_SMOOTH])
 def test_influence_against_a_small_weight(name, kind):

@@ -18,6 +18,7 @@ from .made import make_cell
 N_PATIENTS = 60
 SHARED = 0.6
 """Part of a score's variance that a patient's images share."""
+CARRIED_BY_A_CLASS = sorted(name for name in metric if metric[name].carried_by != "images")
 AUROC, ACCURACY = metric["auroc"], metric["accuracy"]
 
 
@@ -90,6 +91,27 @@ def test_power_against_an_interaction(one, make):
     rng = np.random.default_rng(21)
     studies = np.concatenate([contrasts_of_one_study(rng, one, make, truth) for _ in range(200)], axis=1)
     assert np.mean(sign_flip_p_values(studies[:, 0::2], n_draws=399, rng=rng) <= 0.05) > 0.8
+
+
+@pytest.mark.parametrize("name", CARRIED_BY_A_CLASS)
+@pytest.mark.parametrize("rare", [0, 1])
+def test_level_where_few_patients_have_one_of_the_classes(name, rare):
+    """Of two regimes of one law: no more than 5 % of 400 studies, up to 3.5 binomial standard errors of 1.1 %.
+
+    Four of 60 patients are of the rare class. Flipping influences, whose mean in each class is 0, would reject a third.
+    """
+    rng = np.random.default_rng(24)
+    each = []
+    for _ in range(400):
+        patients, _ = draw_patients(rng)
+        y = np.where(patients < 4, rare, 1 - rare)
+        common = draw_noise(rng, patients)
+        cells = [cell_of_auroc(rng, patients, y, 0.8, common) for _ in range(2)]
+        if all(metric[name].undefined(cell) is None for cell in cells):
+            each.append(metric[name].contributions(cells[0]) - metric[name].contributions(cells[1]))
+    assert len(each) > 300
+    p = sign_flip_p_values(np.column_stack(each), n_draws=399, rng=rng)
+    assert np.mean(p <= 0.05) < 0.09
 
 
 def test_level_of_calibration_error_between_equal_regimes():

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from cxrobust.analysis.resampling import LANES, Counts, resampled_sums
 from cxrobust.registry import Registry
 from cxrobust.results import Better
 from cxrobust.study.analysis import IntervalName
+
+Carriers: TypeAlias = Literal["images", "positives", "negatives", "rarer class"]
+"""Which images carry a value, each the same part of it, where it is split over patients."""
 
 
 class Metric(Protocol):
@@ -102,19 +105,32 @@ class Usual:
     untestable: ClassVar[str] = ""
     biased_by_size: ClassVar[bool] = False
     caution: ClassVar[str] = ""
+    carried_by: ClassVar[Carriers] = "images"
+    """Those whose number limits how well the value is known.
+
+    An influence is centred by the mean of its class. Where one class is rare and all images carry a difference, what
+    centring its few images takes away is given back to the many others, and signs reject far too often.
+    """
 
     def undefined(self, cell: Cell) -> str | None:
         """Say why the metric is not estimable on this cell, or None."""
         return "no labelled image" if len(cell.labels) == 0 else None
 
     def share(self, cell: Cell) -> NDArray[np.float64]:
-        """Return each patient's part of the images, (n_patients,)."""
-        images = np.bincount(cell.patients, minlength=cell.n_patients)
-        return np.asarray(images / len(cell.labels))
+        """Return each patient's part of the images that carry the value, (n_patients,)."""
+        images = cell.patients if self.carried_by == "images" else cell.patients[_carrying(cell, self.carried_by)]
+        return np.asarray(np.bincount(images, minlength=cell.n_patients) / len(images))
 
     def chance(self, cell: Cell) -> float | None:
         """Return the value that guessing would have, None where there is no such value."""
         return None
+
+
+def _carrying(cell: Cell, by: Carriers) -> NDArray[np.bool_]:
+    """Return whether each image is one that carries the value; of classes as large as each other positives do."""
+    is_positive = cell.is_positive
+    of_positives = by == "positives" or (by == "rarer class" and 2 * np.count_nonzero(is_positive) <= len(is_positive))
+    return is_positive if of_positives else ~is_positive
 
 
 class Additive(Usual, ABC):
@@ -145,7 +161,7 @@ class Additive(Usual, ABC):
         """Turn sums (..., n_statistics) into values (...)."""
 
     def split(self, sums: NDArray[np.float64], by_patient: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Split the value over patients: (n_patients, n_statistics) to (n_patients,), which sums to the value.
+        """Split the value over patients by images: (n_patients, n_statistics) to (n_patients,), summing to the value.
 
         A patient's influence is the derivative of the value along what the patient adds to the sums, which is exact to
         rounding by a complex step (Squire and Trapp 1998, doi:10.1137/S003614459631241X) where `finish` is analytic.
@@ -171,7 +187,16 @@ class Additive(Usual, ABC):
     def contributions(self, cell: Cell) -> NDArray[np.float64]:
         """Return what each patient contributes, (n_patients,): sums to the value."""
         by_patient = self.sums(cell)
-        return self.split(by_patient.sum(axis=0), by_patient)
+        return self.carried(by_patient.sum(axis=0), by_patient, self.share(cell))
+
+    def carried(
+        self, sums: NDArray[np.float64], by_patient: NDArray[np.float64], share: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Split the value over patients as `split` does, but let those carry it who have a share, (n_patients,)."""
+        parts = self.split(sums, by_patient)
+        if self.carried_by == "images":
+            return parts
+        return np.asarray(parts + float(self.finish(sums)) * (share - by_patient[:, -1] / sums[-1]))
 
 
 class Ratio(Additive):
@@ -273,11 +298,14 @@ def _measure_sums(
         for m, one in enumerate(metrics):
             rows = [int(row) for row in np.flatnonzero(defined[m, some])]
 
-            def part(row: int, one: Additive = one, whole: Any = totals, by: Any = tables) -> NDArray[np.float64]:
-                return one.split(whole[row], by[row])
-
             shares = _shares(one, [cells[some[row]] for row in rows])
-            for row, share, contributions in zip(rows, shares, in_threads(part, rows), strict=True):
+
+            def part(
+                at: int, one: Additive = one, rows: Any = rows, of: Any = (totals, tables), shares: Any = shares
+            ) -> NDArray[np.float64]:
+                return one.carried(of[0][rows[at]], of[1][rows[at]], shares[at])
+
+            for row, share, contributions in zip(rows, shares, in_threads(part, range(len(rows))), strict=True):
                 found[some[row]][m] = Measured(
                     value=float(one.finish(totals[row])),
                     resampled=drawn[m, row],

@@ -1,19 +1,21 @@
 """Area under the receiver operating characteristic curve."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.analysis.cells import Cell
-from cxrobust.analysis.metrics import Usual, metric
+from cxrobust.analysis.metrics import Carriers, Usual, metric
 from cxrobust.analysis.ranks import last_of_ties, resample_ranked, resampled_auroc
 from cxrobust.analysis.resampling import Counts
 
 
 class AUROC(Usual):
     """Probability that a positive image scores above a negative one, ties counting half; in [0, 1]; chance 0.5."""
+
+    carried_by: ClassVar[Carriers] = "rarer class"
 
     def chance(self, cell: Cell) -> float | None:
         """Return 0.5."""
@@ -31,24 +33,19 @@ class AUROC(Usual):
         """Return the AUROC of each resample, (n_cells, n_lanes); NaN where a resample has one class only."""
         return resample_ranked(resampled_auroc, _ascending, cells, counts)
 
-    def share(self, cell: Cell) -> NDArray[np.float64]:
-        """Return half of each patient's part of the positives and half of that of the negatives, (n_patients,)."""
-        is_positive = cell.labels == 1
-        return cell.by_patient(np.where(is_positive, 0.5 / is_positive.sum(), 0.5 / (~is_positive).sum()))
-
     def contributions(self, cell: Cell) -> NDArray[np.float64]:
         """Return each patient's influence plus its share of the value, (n_patients,): sums to the value.
 
         The influence is that of DeLong et al. 1988 (doi:10.2307/2531595) summed over a patient's images as in
-        Obuchowski 1997 (doi:10.2307/2533958); the share is half the patient's part of the positives and negatives.
+        Obuchowski 1997 (doi:10.2307/2533958); the share is the patient's part of the rarer class.
         """
         positive, negative = placements(cell)
         value = positive.mean()
         is_positive = cell.labels == 1
         each = np.empty(len(cell.labels))
-        each[is_positive] = (positive - value / 2) / len(positive)
-        each[~is_positive] = (negative - value / 2) / len(negative)
-        return cell.by_patient(each)
+        each[is_positive] = (positive - value) / len(positive)
+        each[~is_positive] = (negative - value) / len(negative)
+        return np.asarray(cell.by_patient(each) + value * self.share(cell))
 
 
 def placements(cell: Cell) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

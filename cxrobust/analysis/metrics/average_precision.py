@@ -1,13 +1,13 @@
 """Average precision: area under the precision-recall curve."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.analysis.cells import Cell
-from cxrobust.analysis.metrics import Usual, metric
+from cxrobust.analysis.metrics import Carriers, Usual, metric
 from cxrobust.analysis.ranks import HeadShares, resample_ranked, resampled_head_share
 from cxrobust.analysis.resampling import Counts
 
@@ -35,6 +35,8 @@ class AveragePrecision(Usual):
     0.833333
     """
 
+    carried_by: ClassVar[Carriers] = "positives"
+
     def chance(self, cell: Cell) -> float | None:
         """Return the prevalence."""
         return float(cell.is_positive.mean())
@@ -50,10 +52,6 @@ class AveragePrecision(Usual):
     def resample(self, cells: Sequence[Cell], counts: Counts) -> NDArray[np.float64]:
         """Return the average precision of each resample, (n_cells, n_lanes); NaN where it has one class only."""
         return resample_ranked(resampled_head_share, _arrays, cells, counts)
-
-    def share(self, cell: Cell) -> NDArray[np.float64]:
-        """Return each patient's part of the positives, (n_patients,)."""
-        return cell.by_patient(cell.is_positive / cell.is_positive.sum())
 
     def contributions(self, cell: Cell) -> NDArray[np.float64]:
         """Return each patient's influence plus its part of the positives times the value; sums to the value.

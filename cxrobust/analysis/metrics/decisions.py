@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.analysis.cells import Cell
-from cxrobust.analysis.metrics import Additive, metric
+from cxrobust.analysis.metrics import Additive, Carriers, metric
 
 
 class Confusion(NamedTuple):
@@ -59,6 +59,7 @@ class Sensitivity(Decisions):
 
     needs = "positive"
     is_share = True
+    carried_by: ClassVar[Carriers] = "positives"
 
     def of_counts(self, n: Confusion) -> NDArray[np.float64]:
         """Return TP / (TP + FN)."""
@@ -70,6 +71,7 @@ class Specificity(Decisions):
 
     needs = "negative"
     is_share = True
+    carried_by: ClassVar[Carriers] = "negatives"
 
     def of_counts(self, n: Confusion) -> NDArray[np.float64]:
         """Return TN / (TN + FP)."""
@@ -80,6 +82,7 @@ class BalancedAccuracy(Decisions):
     """Mean of sensitivity and specificity; in [0, 1]; chance 0.5; higher is better."""
 
     needs = "positive, negative"
+    carried_by: ClassVar[Carriers] = "rarer class"
 
     def chance(self, cell: Cell) -> float | None:
         """Return 0.5."""
@@ -132,6 +135,7 @@ class Matthews(Decisions):
     """
 
     needs = "positive, negative, predicted positive, predicted negative"
+    carried_by: ClassVar[Carriers] = "rarer class"
     bounds = (-1.0, 1.0)
 
     def chance(self, cell: Cell) -> float | None:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from cxrobust.analysis.cells import Cell
-from cxrobust.analysis.metrics import Additive, metric
+from cxrobust.analysis.metrics import Additive, Carriers, metric
 from cxrobust.analysis.metrics.log_loss import SMALLEST
 from cxrobust.results import Better
 
@@ -31,6 +31,7 @@ class _Recalibration(Additive):
 
     of_probabilities = True
     is_fitted: ClassVar[bool] = True
+    carried_by: ClassVar[Carriers] = "rarer class"
     better: ClassVar[Better] = None
     bounds = (float("-inf"), float("inf"))
     has_slope: ClassVar[bool]
