@@ -230,11 +230,11 @@ def _pilots(rows: Sequence[Planned]) -> Iterator[str]:
 
 def influences_of(
     estimates: Sequence[Estimate], predictions: PredictionSet, study: Study
-) -> Iterator[NDArray[np.float64]]:
-    """How much each patient moves each estimate: (n_patients,) each, of the patients whom the estimate counts.
+) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """How much each patient moves each estimate, and has of it: (n_patients,) each, of those whom the estimate counts.
 
-    Influences sum to 0 and their spread is the standard error, so that a shift alone makes the contributions of a study
-    whose contrast is not 0. The estimates of one metric should stand together.
+    Influences sum to 0 and their spread is the standard error; shares sum to 1, and what a difference adds to each
+    patient's contribution is their share of it. The estimates of one metric should stand together.
     """
     settings = study.analysis  # whose resamples say which findings macro averages leave out
     sample = Sample.draw(predictions, settings, seed=study.study.seed)
@@ -263,7 +263,8 @@ def influences_of(
             if one.finding in {name, MICRO} or (one.finding in means and k not in values.left_out)
         ]
         counted = np.unique(data.patients[(data.labels[:, columns] >= 0).any(axis=1)])
-        yield contrast.influences(values)[[*data.findings, *means].index(one.finding)][counted]
+        place = [*data.findings, *means].index(one.finding)
+        yield contrast.influences(values)[place][counted], contrast.shares(values)[place][counted]
 
 
 def _plan(estimate: Estimate, results: Results, study: Study, question: Question) -> Iterator[Planned]:
@@ -351,14 +352,16 @@ def _is_simulated(row: Planned) -> bool:
     return row.power.goal == "difference" and is_planned and row.estimate.finding != OTHERS
 
 
-def _simulated(row: Planned, pilot: NDArray[np.float64], study: Study, n_simulations: int) -> Planned:
+def _simulated(
+    row: Planned, pilot: tuple[NDArray[np.float64], NDArray[np.float64]], study: Study, n_simulations: int
+) -> Planned:
     """Simulate the patients needed for the stated difference, or else the pilot's for the smallest detectable one."""
     n_patients = row.power.patients_needed or row.power.n_patients
     if n_patients > MOST_SIMULATED:
         return _noted(row, f"not simulated: more than {MOST_SIMULATED:,} patients")
     with_difference, without = (
         simulate_power(
-            pilot,
+            *pilot,
             difference=difference,
             n_patients=n_patients,
             n_simulations=n_simulations,

@@ -272,8 +272,9 @@ def test_influences_are_those_of_the_standard_error(estimand: str) -> None:
         if (one.estimand, one.condition) == (estimand, PRIMARY) and one.metric in study.analysis.metrics
     ]
     assert {one.finding for one in wanted} == {"Effusion", "Mass", "micro", "worst", "macro"}
-    for one, influences in zip(wanted, influences_of(wanted, predictions, study), strict=True):
+    for one, (influences, shares) in zip(wanted, influences_of(wanted, predictions, study), strict=True):
         assert len(influences) == one.n_patients
+        assert shares.sum() == pytest.approx(1, abs=1e-12)
         assert influences.sum() == pytest.approx(0, abs=1e-10)
         if one.metric != "ece":  # whose resamples are biased, and of which 200 say little
             assert linearised_se(influences) == pytest.approx(one.se, rel=0.25)
@@ -296,8 +297,11 @@ def test_influences_on_a_macro_average_are_on_the_findings_that_the_analysis_cou
         and one.metric == "auroc"
     ]
     assert "macro over" not in wanted[-1].note
-    effusion, mass, macro = influences_of(wanted, predictions, study)
+    (effusion, _), (mass, _), (macro, _) = influences_of(wanted, predictions, study)
     np.testing.assert_allclose(macro, (effusion + mass) / 2, atol=1e-15)
+    [_, (_, shares), _] = influences_of(wanted, predictions, study)  # half of the images or fewer: positives carry it
+    expected = np.bincount(predictions.patients[labels[:, 1] == 1], minlength=30) / (labels[:, 1] == 1).sum()
+    np.testing.assert_allclose(shares, expected, atol=1e-15)
 
 
 def test_a_plan_is_for_patients_of_the_findings_that_an_average_holds() -> None:
@@ -314,7 +318,7 @@ def test_a_plan_is_for_patients_of_the_findings_that_an_average_holds() -> None:
         if (one.estimand, one.condition, one.metric) == ("difference-in-differences", PRIMARY, "auroc")
         and one.finding in {"worst", "macro"}
     ]
-    for one, influences in zip(wanted, influences_of(wanted, predictions, study), strict=True):
+    for one, (influences, _) in zip(wanted, influences_of(wanted, predictions, study), strict=True):
         assert len(influences) == one.n_patients == 30
         assert linearised_se(influences) == pytest.approx(one.se, rel=0.25)
     whole = replace(INVENTED, estimates=found.estimates)
@@ -361,8 +365,9 @@ def test_influences_on_scores_of_reports_are_those_of_the_standard_error() -> No
     ]
     assert [one.finding for one in wanted] == ["macro", "report"]
     pilots = list(influences_of(wanted, written, study))
-    assert [len(pilot) for pilot in pilots] == [60, 59]
-    for one, influences in zip(wanted, pilots, strict=True):
+    assert [len(influences) for influences, _ in pilots] == [60, 59]
+    for one, (influences, shares) in zip(wanted, pilots, strict=True):
+        assert shares.sum() == pytest.approx(1, abs=1e-12)
         assert influences.sum() == pytest.approx(0, abs=1e-10)
         assert linearised_se(influences) == pytest.approx(one.se, rel=0.1)
 
@@ -506,7 +511,7 @@ def test_a_contrast_that_few_patients_carry_is_noted() -> None:
     study = parse_study(STUDY, path=Path("study.toml"))
     few = np.append([1.0, 0.8, 1.2], np.zeros(297))
     row = planned(INVENTED, replace(macro_of(INVENTED), n_patients=300), comparisons=1)
-    row = planning._simulated(row, (few - few.mean()) / 300, study, 200)
+    row = planning._simulated(row, ((few - few.mean()) / 300, np.full(300, 1 / 300)), study, 200)
     assert row.simulated is not None
     assert "too few patients carry the contrast: without a difference, " in row.note
 
@@ -515,9 +520,10 @@ def test_a_test_that_is_weaker_than_the_formula_is_noted() -> None:
     """The ECE's bootstrap spreads less than its linear parts; here by half."""
     one = replace(macro_of(INVENTED), n_patients=300, se=0.5 / np.sqrt(300))
     pilot = np.random.default_rng(1).normal(size=300)
+    alike = (pilot - pilot.mean()) / 300, np.full(300, 1 / 300)
     study = parse_study(STUDY, path=Path("study.toml"))
     row, honest = (
-        planning._simulated(planned(INVENTED, estimate, comparisons=1), (pilot - pilot.mean()) / 300, study, 200)
+        planning._simulated(planned(INVENTED, estimate, comparisons=1), alike, study, 200)
         for estimate in (one, replace(one, se=2 * one.se))
     )
     assert row.note == "signs detect it less often than the formula says: plan for more patients"

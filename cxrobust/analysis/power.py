@@ -245,7 +245,8 @@ def achieved_power(se: float, size: float, *, goal: Goal = "difference", alpha: 
 
 
 def simulate_power(
-    contributions: NDArray[np.float64],
+    influences: NDArray[np.float64],
+    shares: NDArray[np.float64],
     *,
     difference: float,
     n_patients: int,
@@ -256,14 +257,16 @@ def simulate_power(
 ) -> Simulated:
     """Share of simulated studies whose sign-flip test rejects the null that a contrast is 0.
 
-    Each study draws patients from the pilot's with replacement. Every patient's contribution is first shifted by the
-    same amount, so that the pilot's contrast is `difference`, and scaled by the ratio of the numbers of patients, so
-    that a study's expected contrast is that too. At `difference` 0 the share is the test's level.
+    Each study draws patients from the pilot's with replacement. To every patient's influence their share of
+    `difference` is added, and both are scaled by the ratio of the numbers of patients, so that a study's expected
+    contrast is `difference`. At 0 the share of studies is the test's level.
 
     Parameters
     ----------
-    contributions
-        (n_pilot_patients,): what each patient contributes to the contrast; or its influence, the shift being the same.
+    influences
+        (n_pilot_patients,): how much each patient moves the contrast; they sum to 0.
+    shares
+        (n_pilot_patients,): each patient's part of the images that carry the contrast; they sum to 1.
     n_patients
         Patients of each simulated study.
     n_draws
@@ -273,14 +276,15 @@ def simulate_power(
     Examples
     --------
     >>> pilot = np.random.default_rng(0).normal(size=100) / 100
+    >>> influences, shares = pilot - pilot.mean(), np.full(100, 1 / 100)
     >>> found = simulate_power(
-    ...     pilot, difference=0.3, n_patients=88, n_simulations=200, rng=np.random.default_rng(1)
+    ...     influences, shares, difference=0.3, n_patients=88, n_simulations=200, rng=np.random.default_rng(1)
     ... )
     >>> abs(found.power - 0.8) < 4 * found.error
     True
     """
-    n_pilot = len(contributions)
-    shifted = (contributions + (difference - contributions.sum()) / n_pilot) * (n_pilot / n_patients)
+    n_pilot = len(influences)
+    shifted = (influences + difference * shares) * (n_pilot / n_patients)
     hits, step = 0, max(1, AT_ONCE // n_patients)
     for first in range(0, n_simulations, step):
         drawn = shifted[rng.integers(0, n_pilot, (n_patients, min(step, n_simulations - first)))]
