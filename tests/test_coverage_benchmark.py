@@ -4,12 +4,14 @@ import importlib
 import itertools
 import json
 import re
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.stats import norm
+from sklearn.metrics import roc_auc_score
 from statsmodels.stats.contingency_tables import cochrans_q, mcnemar
 
 from cxrobust.analysis.metrics import metric
@@ -153,6 +155,40 @@ def test_cochrans_q_of_whole_procedures_against_statsmodels(load):
     assert sum(hits for hits, _ in expected.values()) > 0
     assert all(re.match(procedures.PARTS["cochran"], what) for what in expected)
     assert not re.match(procedures.PARTS["cochran"], "rejected: mcnemar-clustered, Finding 1")
+
+
+def test_averages_are_judged_where_some_resamples_but_not_too_many_leave_a_finding_undefined(load):
+    """Of 60 patients with k positive ones a resample has none of these with probability (1 − k/60)^60."""
+    procedures = load("procedures")
+    design = procedures.Design(n_patients=60, correlation=0.4, prevalence=0.5)
+    truth, seen = norm.cdf(procedures.SEPARATION[0] / np.sqrt(2)), Counter()
+    scores: list[float] = []
+    for repetition in range(12):
+        study, _, seed = procedures._study(design, repetition, 300)
+        positive = study.labels[:, 1] == 1
+        thinned = procedures.thinned(study, np.random.default_rng([seed, procedures.KEPT_POSITIVE]))
+        rows = thinned.labels[:, 1] == 1
+        n_kept = len(np.unique(study.patients[rows]))
+        assert (rows == positive & np.isin(study.patients, study.patients[rows])).all()
+        assert (thinned.labels[:, 1][~positive] == 0).all()
+        assert (thinned.labels[:, 0] == study.labels[:, 0]).all()
+        scores += (
+            [roc_auc_score(rows[~positive | rows], one[~positive | rows, 1]) for one in study.probabilities[:, 0]]
+            if n_kept
+            else []
+        )
+        undefined = (1 - n_kept / 60) ** 60
+        counts = procedures.judged_again(design, repetition, 300, "filled")
+        expected = {"filled, covered: value": 15, "filled, covered: difference": 30, "filled, rejected: sign flips": 18}
+        found = {what: n for (what, kind), n in counts.items() if kind == "tried"}
+        if undefined > 0.3 or undefined < 0.0005:
+            assert found == {}
+        elif 0.01 < undefined < 0.15:
+            assert found == expected
+        seen[bool(found)] += 1
+        assert all(re.match(procedures.PARTS["filled"], what) for what in found)
+    assert min(seen[True], seen[False]) > 0
+    assert np.mean(scores) == pytest.approx(truth, abs=3 * np.std(scores) / np.sqrt(len(scores) / 3))
 
 
 def test_truth_of_pairs_against_marginal_truth(small):

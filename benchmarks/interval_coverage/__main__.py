@@ -152,7 +152,7 @@ def parse_arguments() -> argparse.Namespace:
     judging.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     again = commands.add_parser("recount-procedures", help="judge one part of that file's studies anew")
     again.set_defaults(do=recount_procedures)
-    again.add_argument("part", choices=("recalibrated", "effects", "cochran"))
+    again.add_argument("part", choices=("recalibrated", "effects", "cochran", "filled"))
     again.add_argument("--out", type=Path, required=True, help="JSON file of counts")
     again.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     shown = commands.add_parser("show-procedures", help="make the page of a file of those counts")

@@ -1,9 +1,10 @@
 """How often whole procedures hold, by simulation with known truth: what the counts of intervals and tests leave out.
 
 Coverage of bands, micro and worst, curves over strengths, half-margins, gaps of subgroups, recalibrated predictions,
-effect sizes and replicates; the share of families, of Cochran's Q and the pairs beside it, of McNemar's tests for
-patients and of tests of interaction that reject although nothing differs. Studies are analysed
-whole, by `cxrobust.analysis.analyze`, and judged by what stands in their estimates.
+effect sizes, replicates and averages over a finding that some resamples leave undefined; the share of families, of
+Cochran's Q and the pairs beside it, of McNemar's tests for patients and of tests of interaction that reject although
+nothing differs. Studies are analysed whole, by `cxrobust.analysis.analyze`, and judged by what stands in their
+estimates.
 
 Patients, images and labels are those of scenarios.py. All regimes follow one law, so whatever
 compares two of them is 0 in truth; noise changes no law, an attack takes a part of the separation at each strength.
@@ -107,7 +108,7 @@ def run_procedures(out: Path, *, studies: int, resamples: int, workers: int) -> 
 def recount_procedures(out: Path, part: str, *, workers: int) -> None:
     """Judge one part of the studies that `out` counts anew, and put its counts in the place of those that are there.
 
-    For when the code of that part has changed, and the rest has not: `recalibrated`, `effects` or `cochran`.
+    For when the code of that part has changed or is new, and the rest has not: one of `PARTS`.
     """
     content = json.loads(out.read_text(encoding="utf-8"))
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=one_core) as pool:
@@ -130,6 +131,7 @@ PARTS = {
     "recalibrated": "recalibrated, ",
     "effects": r"covered: (accuracy|confidence)-",
     "cochran": r"rejected: (cochran-q|mcnemar)(, | of one image)",
+    "filled": "filled, ",
 }
 """How the counts of each part begin."""
 
@@ -143,6 +145,8 @@ def judged_again(design: Design, repetition: int, resamples: int, part: str) -> 
         only = settings.model_copy(update=OF_COCHRAN)
         estimates = analyze(predictions, only, reference=REGIMES[0], seed=seed).estimates
         found = [*_of_all_regimes(estimates), *_of_one_image(predictions, only, seed)]
+    elif part == "filled":
+        found = list(_of_filled(predictions, settings, seed, design))
     else:
         only = {"metrics": ("accuracy",), **ALONE, "effect_sizes": settings.effect_sizes}
         estimates = analyze(predictions, settings.model_copy(update=only), reference=REGIMES[0], seed=seed).estimates
@@ -182,6 +186,7 @@ def judged(design: Design, repetition: int, resamples: int) -> Counter[tuple[str
             *_of_recalibration(predictions, settings, seed, design),
             *_of_mcnemar(predictions, settings, seed),
             *_of_one_image(predictions, settings, seed),
+            *_of_filled(predictions, settings, seed, design),
         ]:
             counts[what, "tried"] += 1
             counts[what, "hits"] += hit
@@ -310,6 +315,45 @@ def _of_one_image(predictions: PredictionSet, settings: AnalysisSection, seed: i
     )
     found = analyze(alone, settings.model_copy(update=OF_COCHRAN), reference=REGIMES[0], seed=seed).estimates
     yield from _of_all_regimes([one for one in found if one.finding in alone.findings], " of one image a patient")
+
+
+PAIRED = frozenset({"value", "perturbed-clean", "regime-reference", "difference-in-differences"})
+FILLED = "in resamples that do not define a finding the sample's value stands for it"
+"""How the note of an average begins whose interval holds such resamples."""
+KEPT_POSITIVE = 3
+"""How many positive patients the second finding keeps on average where it is to be undefined in some resamples."""
+
+
+def _of_filled(
+    predictions: PredictionSet, settings: AnalysisSection, seed: int, design: Design
+) -> Iterator[tuple[str, bool]]:
+    """Judge macro AUROCs where some resamples, but not too many, leave the second finding without a positive image."""
+    few = thinned(predictions, np.random.default_rng([seed, KEPT_POSITIVE]))
+    only = settings.model_copy(update={**ALONE, "metrics": ("auroc",)})
+    found = analyze(few, only, reference=REGIMES[0], seed=seed).estimates
+    truth = truths(design)
+    for one in found:
+        if one.finding != "macro" or FILLED not in one.note:
+            continue
+        true = true_value(one, truth, design)
+        kind = "value" if one.estimand == "value" else "difference"
+        if true is not None and one.ci_low is not None and one.ci_high is not None and one.estimand in PAIRED:
+            yield f"filled, covered: {kind}", one.ci_low <= true <= one.ci_high
+        if one.reference and one.estimand in PAIRED and one.p_value is not None:
+            yield "filled, rejected: sign flips", one.p_value <= ALPHA
+
+
+def thinned(predictions: PredictionSet, rng: np.random.Generator) -> PredictionSet:
+    """Take the second finding's positive labels away but for those of a few patients, drawn at random.
+
+    Neither class's law changes, and so no true AUROC.
+    """
+    positive = predictions.labels[:, 1] == 1
+    patients = np.unique(predictions.patients[positive])
+    kept = patients[rng.random(len(patients)) < KEPT_POSITIVE / len(patients)]
+    labels = predictions.labels.copy()
+    labels[positive & ~np.isin(predictions.patients, kept), 1] = -1
+    return replace(predictions, labels=labels)
 
 
 def replace_settings(settings: AnalysisSection, family: Family) -> AnalysisSection:

@@ -4,6 +4,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from procedures import KEPT_POSITIVE
+
 Row = tuple[str, Callable[[str], bool]]
 """What a row says, and which counts it adds up."""
 
@@ -54,8 +56,10 @@ def procedures_page(content: Mapping[str, Any]) -> str:
         "would gain; a row of its own says how often it holds the latter. "
         "`cochran-q` and the exact McNemar tests of pairs of regimes beside it take images for independent: with "
         "several images a patient they reject far too often. Of the first image of each patient, finding by finding, "
-        "images are independent, and the exact tests reject less often than 5 %, as exact tests of counts do. Blank "
-        "cells were not judged.",
+        "images are independent, and the exact tests reject less often than 5 %, as exact tests of counts do. Where "
+        "the macro AUROC has a finding of few positive patients, the second of the two keeps the positive labels of "
+        f"{KEPT_POSITIVE} patients on average, and studies count of which some resamples, but not too many, leave it "
+        f"undefined ({_filled_in(rows)} estimates of values). Blank cells were not judged.",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -78,6 +82,13 @@ def _covered() -> list[Row]:
             for said, estimand in RECALIBRATED
         ),
         ("the same, less raw, of a map known without error", _beginning("recalibrated, known map covered")),
+        *(
+            (
+                f"intervals of {said}s, macro AUROC with a finding of few positive patients",
+                _beginning(f"filled, covered: {said}"),
+            )
+            for said in ("value", "difference")
+        ),
         ("intervals of effect sizes", lambda key: bool(effects.match(key))),
         ("whole curve held by its band", _beginning("whole curve held by its band:")),
         ("whole curve held by its single intervals", _beginning("whole curve held by its intervals:")),
@@ -94,6 +105,10 @@ def _rejected() -> list[Row]:
             (f"sign flips of differences, {NAMED[place]}", _of("rejected: sign flips", PAIRS, (place,)))
             for place in ("macro", "micro", "worst")
         ),
+        (
+            "sign flips of differences, macro AUROC with a finding of few positive patients",
+            _beginning("filled, rejected"),
+        ),
         ("sign flips of ratios, trends and areas", _of("rejected: sign flips", RATIOS + CURVES, PLACES)),
         *(
             (f"interaction with a subgroup, `{name}`", _beginning(f"rejected: interaction, {name},"))
@@ -108,6 +123,11 @@ def _rejected() -> list[Row]:
         ("`cochran-q`, the first image of each patient", _beginning("rejected: cochran-q of one image")),
         ("`mcnemar` beside it, the first image of each patient", _beginning("rejected: mcnemar of one image")),
     ]
+
+
+def _filled_in(rows: Sequence[Mapping[str, Any]]) -> str:
+    tried = [row["counts"].get("filled, covered: value", {"tried": 0})["tried"] for row in rows]
+    return ", ".join(f"{n:,}" for n in tried if n)
 
 
 def _of(kind: str, estimands: Sequence[str], places: Sequence[str]) -> Callable[[str], bool]:
