@@ -139,22 +139,24 @@ def basic(draws: Draws, level: float) -> tuple[Interval, ...]:
 def bca(draws: Draws, level: float) -> tuple[Interval, ...]:
     """Percentile interval with quantiles corrected for bias and acceleration (Efron 1987, doi:10.2307/2289144).
 
-    The bias is the share of resamples below the estimate, equals counting half; the acceleration comes from the
-    influences, Σ u³ / (6 (Σ u²)^1.5), the infinitesimal form of leaving one patient out. Where the acceleration
-    leaves no quantile, as of one patient who carries all at a level near 1, the end is that of all resamples. There is
-    no interval where all resamples lie on one side of the estimate.
+    The bias is the share of resamples below the estimate, those counting half that equal it but for rounding; the
+    acceleration comes from the influences, Σ u³ / (6 (Σ u²)^1.5), the infinitesimal form of leaving one patient out.
+    Where the acceleration leaves no quantile, as of one patient who carries all at a level near 1, the end is that of
+    all resamples. There is no interval where all resamples lie on one side of the estimate.
     """
     found = []
     for row, value, u in zip(_defined(draws), draws.value, draws.influences, strict=True):
         if len(row) < 2:
             found.append(no_interval())
             continue
-        if row.min() == row.max() == value:
+        above, rounding = row - value, ROUNDING * np.abs(row).max()
+        if np.abs(above).max() <= rounding:
             found.append(Interval(se=0.0, low=float(value), high=float(value)))
             continue
         spread = (u**2).sum()
         acceleration = (u**3).sum() / (6 * spread**1.5) if spread > 0 else 0.0
-        bias = ndtri((np.count_nonzero(row < value) + np.count_nonzero(row == value) / 2) / len(row))
+        n_below, n_not_above = np.count_nonzero(above < -rounding), np.count_nonzero(above <= rounding)
+        bias = ndtri((n_below + n_not_above) / 2 / len(row))
         if not np.isfinite(bias):
             found.append(no_interval("all resamples lie on one side of the estimate", se=float(row.std(ddof=1))))
             continue

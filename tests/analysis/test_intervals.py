@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ from cxrobust.analysis.intervals import (
 )
 from cxrobust.analysis.sample import Sample
 
-from .made import duplicated, make_predictions, make_settings
+from .made import CONDITIONS, duplicated, make_predictions, make_settings
 
 FROM_RESAMPLES = ("percentile", "percentile-recentred", "expanded", "t-corrected", "basic", "bca")
 
@@ -281,6 +282,56 @@ def test_bca_without_spread_or_with_all_resamples_on_one_side():
     still, beside = bca(drawn([[0.5] * 9, [0.1, 0.2] * 4 + [0.3]], [0.5, 0.9]), 0.95)
     assert (still.low, still.high) == (0.5, 0.5)
     assert math.isnan(beside.low)
+
+
+def bca_by_fractions(value, row, influences, level):
+    """BCa with resamples told apart in exact fractions; quantiles of them as floats."""
+    bias = stats.norm.ppf(float(Fraction(2 * sum(x < value for x in row) + sum(x == value for x in row), 2 * len(row))))
+    acceleration = sum(u**3 for u in influences) / (6 * sum(u**2 for u in influences) ** 1.5)
+    z = bias + stats.norm.ppf([(1 - level) / 2, (1 + level) / 2])
+    return np.quantile([float(x) for x in row], stats.norm.cdf(bias + z / (1 - acceleration * z)))
+
+
+@pytest.mark.parametrize("estimand", ["perturbed-clean", "regime-reference", "difference-in-differences"])
+def test_bca_of_accuracy_differences_against_exact_fractions(estimand):
+    """Equal differences of accuracies are other floats: 0.75 − 0.625 and 0.875 − 0.75, and thirds still more."""
+    made = make_predictions(
+        seed=7, n_patients=30, most_images=1, findings=("Mass",), conditions=("clean", CONDITIONS[1])
+    )
+    chosen = make_settings(metrics=("accuracy",), interval="bca", resamples=500, operating_point=0.5)
+    counts = Sample.draw(made, chosen, seed=1).counts
+    right = ((made.probabilities[..., 0] >= 0.5) == (made.labels[:, 0] == 1)).astype(int)
+    (adapted, reference) = (right[made.members.index((name, 0))] for name in ("lora", "supervised"))
+    gains = {
+        "perturbed-clean": adapted[1] - adapted[0],
+        "regime-reference": adapted[1] - reference[1],
+        "difference-in-differences": adapted[1] - adapted[0] - reference[1] + reference[0],
+    }[estimand]
+    value = Fraction(int(gains.sum()), 30)
+    row = [Fraction(int(gains[duplicated(counts, made.patients, b)].sum()), 30) for b in range(500)]
+    assert 20 < row.count(value) < 480
+    (e,) = (
+        e
+        for e in analyze(made, chosen, reference="supervised", seed=1).estimates
+        if (e.estimand, e.regime, e.condition, e.finding) == (estimand, "lora", CONDITIONS[1], "Mass")
+    )
+    expected = bca_by_fractions(value, row, (gains - gains.mean()) / 30, 0.95)
+    assert (e.ci_low, e.ci_high) == pytest.approx(tuple(expected), abs=1e-12)
+
+
+def test_bca_counts_half_what_equals_the_estimate_but_for_rounding():
+    tenths = [(6, 5), (4, 3), (2, 1), (2, 2), (4, 1)] * 20
+    row = [a / 10 - b / 10 for a, b in tenths]
+    assert len(set(row)) > 3
+    (found,) = bca(drawn(row, [0.8 - 0.7], influences=np.array([[1.0, -1.0]])), 0.9)
+    exact = [Fraction(a - b, 10) for a, b in tenths]
+    expected = bca_by_fractions(Fraction(1, 10), exact, [1.0, -1.0], 0.9)
+    assert (found.low, found.high) == pytest.approx(tuple(expected), abs=1e-12)
+
+
+def test_bca_of_resamples_that_differ_by_rounding_alone_has_no_width():
+    (found,) = bca(drawn([0.3 - 0.2, 0.8 - 0.7, 0.1], [0.4 - 0.3]), 0.95)
+    assert (found.low, found.high, found.se) == (0.4 - 0.3, 0.4 - 0.3, 0.0)
 
 
 @pytest.mark.parametrize("side", [1, -1])
