@@ -102,7 +102,7 @@ def sklearn_average_precision(p: NDArray[np.float64], y: NDArray[np.int8]) -> fl
 
 def numpy_aurc(p: NDArray[np.float64], y: NDArray[np.int8]) -> float:
     """Mean over images of the share wrong among images at least as confident, at the threshold 0.5."""
-    confidence, wrong = np.maximum(p, 1 - p), (p >= 0.5) != (y == 1)
+    confidence, wrong = np.round(np.maximum(p, 1 - p), 14), (p >= 0.5) != (y == 1)
     order = np.argsort(-confidence)
     last = np.append(np.diff(confidence[order]) != 0, True)
     n, n_wrong = np.flatnonzero(last) + 1, np.cumsum(wrong[order])[last]

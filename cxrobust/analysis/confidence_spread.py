@@ -15,6 +15,8 @@ from cxrobust.analysis.resampling import Counts
 from cxrobust.results import ConfidenceBin, ConfidenceSpread, finite
 
 N_BINS = 20
+EDGES = np.arange(N_BINS, 2 * N_BINS + 1) / (2 * N_BINS)
+"""Of the bins, from 0.5 to 1, as the decimals that they are."""
 DECISIONS: tuple[Literal["right", "wrong"], ...] = ("right", "wrong")
 
 
@@ -82,8 +84,7 @@ def confidence_spread(
 
 def confidence_index(sure: NDArray[np.float64]) -> NDArray[np.intp]:
     """Return the bin [0.5 + i/40, 0.5 + (i + 1)/40) of each confidence; 1.0 falls into the last one."""
-    edges = np.linspace(0.5, 1, N_BINS + 1)
-    return np.clip(np.searchsorted(edges, sure, side="right") - 1, 0, N_BINS - 1)
+    return np.clip(np.searchsorted(EDGES, sure, side="right") - 1, 0, N_BINS - 1)
 
 
 def _in_bins(cell: Cell, sure: NDArray[np.float64], wrong: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -121,11 +122,10 @@ def _means(
 def _bins(
     n: NDArray[np.float64], spread: Draws, intervals: tuple[Interval, ...], *, first: int
 ) -> tuple[ConfidenceBin, ...]:
-    edges = np.linspace(0.5, 1, N_BINS + 1)
     return tuple(
         ConfidenceBin(
-            low=float(edges[b]),
-            high=float(edges[b + 1]),
+            low=float(EDGES[b]),
+            high=float(EDGES[b + 1]),
             n=int(n[first + b]),
             share=finite(spread.value[first + b]),
             ci_low=finite(intervals[first + b].low),

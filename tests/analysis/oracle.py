@@ -46,6 +46,12 @@ def accuracy(p, y, threshold, weights=None):
     return mean([float((a >= t) == (b == 1)) for a, b, t in zip(p, y, each, strict=True)], weights)
 
 
+def sure(probability):
+    """Confidence of the decimal that a probability is written as, to 14 decimals, in exact fractions."""
+    p = Fraction(repr(float(probability)))
+    return round(max(p, 1 - p), 14)
+
+
 def confidence(p, weights=None):
     return mean([max(a, 1.0 - a) for a in p], weights)
 

@@ -276,7 +276,7 @@ def _as_average_precision(cell, weights):
 def _as_aurc(cell, weights):
     images = np.repeat(np.arange(len(weights)), weights)
     p = cell.probabilities[images]
-    confidence, wrong = np.maximum(p, 1 - p), (p >= cell.threshold) != (cell.labels[images] == 1)
+    confidence, wrong = np.round(np.maximum(p, 1 - p), 14), (p >= cell.threshold) != (cell.labels[images] == 1)
     return np.mean([wrong[confidence >= one].mean() for one in confidence]) if len(p) else np.nan
 
 

@@ -1,10 +1,14 @@
 """Distributions of confidence against plain loops, and their means against the metrics of the package."""
 
+from decimal import Decimal
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
 from cxrobust.analysis import analyze
-from cxrobust.analysis.confidence_spread import N_BINS, confidence_spread
+from cxrobust.analysis.confidence_spread import N_BINS, confidence_index, confidence_spread
+from cxrobust.analysis.metrics.confidence import confidence
 from cxrobust.analysis.resampling import patient_counts
 
 from . import oracle
@@ -32,12 +36,13 @@ def example():
 
 def decided(p, y):
     """(confidence, whether wrong) of each image at threshold 0.4."""
-    return [(max(a, 1.0 - a), (a >= 0.4) != (b == 1)) for a, b in zip(p.tolist(), y.tolist(), strict=True)]
+    return [(oracle.sure(a), (a >= 0.4) != (b == 1)) for a, b in zip(p.tolist(), y.tolist(), strict=True)]
 
 
 def mean_of(decisions, wrong, weights):
     return oracle.mean(
-        [c for c, w in decisions if w == wrong], [n for (_, w), n in zip(decisions, weights, strict=True) if w == wrong]
+        [float(c) for c, w in decisions if w == wrong],
+        [n for (_, w), n in zip(decisions, weights, strict=True) if w == wrong],
     )
 
 
@@ -47,14 +52,23 @@ def test_bins_against_plain_loops(example):
     weights = [weights_of(counts, cell.patients, r) for r in range(100)]
     for one in (right, wrong):
         for b, found in enumerate(one.bins):
-            low, high = np.linspace(0.5, 1, N_BINS + 1)[b : b + 2]
+            low, high = Fraction(20 + b, 40), Fraction(21 + b, 40)
             inside = [(low <= c < high or (b == N_BINS - 1 and c == 1)) and w == (one is wrong) for c, w in decisions]
-            assert (found.low, found.high, found.n) == (low, high, sum(inside))
+            assert (found.low, found.high, found.n) == (float(low), float(high), sum(inside))
             assert found.share == pytest.approx(sum(inside) / 72, abs=1e-12)
             drawn = [w[inside].sum() / w.sum() for w in weights]
             ends = np.quantile(drawn, [0.05, 0.95])
             assert (found.ci_low, found.ci_high) == pytest.approx(tuple(ends), abs=1e-12)
     assert right.n + wrong.n == 72 == sum(b.n for b in (*right.bins, *wrong.bins))
+
+
+@pytest.mark.parametrize("decimals", [2, 3])
+def test_every_decimal_falls_into_its_bin(decimals):
+    """As 0.85 does, which begins a bin; against whole numbers."""
+    wholes = np.arange(10**decimals + 1)
+    p = np.array([float(Decimal(int(k)).scaleb(-decimals)) for k in wholes])
+    expected = [min((40 * int(max(k, wholes[-1] - k)) - 20 * wholes[-1]) // wholes[-1], N_BINS - 1) for k in wholes]
+    assert confidence_index(confidence(p)).tolist() == expected
 
 
 def test_means_and_shifts_against_plain_loops(example):

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from cxrobust.analysis.effects import METRIC_OF
 from cxrobust.analysis.sample import Sample
 
 from .made import CONDITIONS, duplicated, make_predictions, make_settings, same, with_labels
+from .oracle import sure
 
 EFFECTS = tuple(METRIC_OF)
 FINDINGS, RESAMPLES, SEED, THRESHOLD = ("Effusion", "Mass"), 128, 7, 0.5
@@ -50,7 +52,7 @@ def side(predictions, at, k, rows, member=None):
     """Whether decisions are right, and how sure predictions are."""
     m = [name for name, _ in predictions.members].index(at[0]) if member is None else member
     p = predictions.probabilities[m, CONDITIONS.index(at[1]), rows, k]
-    return (p >= THRESHOLD) == (predictions.labels[rows, k] == 1), np.maximum(p, 1 - p)
+    return (p >= THRESHOLD) == (predictions.labels[rows, k] == 1), np.array([sure(one) for one in p])
 
 
 def by_hand(effect, first, second):
@@ -108,6 +110,24 @@ def test_intervals_against_plain_loops(predictions, found, effect):
                 assert same(e.se, drawn.std(ddof=1))
             assert same(e.ci_low, ends[0])
             assert e.interval == "percentile"
+
+
+@pytest.mark.parametrize("effect", ["superiority", "cliffs-delta"])
+@pytest.mark.parametrize("decimals", [1, 2, 3, 5])
+def test_effects_on_confidence_where_every_probability_is_mirrored(effect, decimals):
+    """p of one regime is 1 − p of the other, both as decimals, so that no image is surer in either."""
+    made = make_predictions(seed=decimals, members=MEMBERS, decimals=decimals)
+    one = made.probabilities[0]
+    mirrored = np.reshape([float(1 - Decimal(repr(p))) for p in one.ravel().tolist()], one.shape)
+    assert (np.maximum(one, 1 - one) != np.maximum(mirrored, 1 - mirrored)).any() or decimals == 1
+    estimates = run(replace(made, probabilities=np.stack([one, mirrored])))
+    each = [
+        e
+        for (name, estimand, *_), e in estimates.items()
+        if name == METRIC_OF[effect] and estimand == "regime-reference"
+    ]
+    assert each
+    assert {(e.estimate, e.ci_low, e.ci_high) for e in each} == {(0.5 if effect == "superiority" else 0.0,) * 3}
 
 
 def test_the_risk_difference_is_the_contrast_of_accuracy(found):

@@ -1,6 +1,7 @@
 """Every metric: value against scikit-learn, statsmodels or plain loops; resamples and contributions by laws of all."""
 
 import math
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from scipy.optimize import brentq
 from scipy.special import expit, logit
 
 from cxrobust.analysis.metrics import metric
+from cxrobust.analysis.metrics.confidence import confidence
 from cxrobust.analysis.metrics.ece import equal_mass_index
 from cxrobust.analysis.resampling import LANES, patient_counts
 
@@ -181,6 +183,14 @@ def test_standard_errors_over_equal_mass_bins_are_the_spread_over_new_samples(na
     counts = patient_counts(1000, n_resamples=256, rng=rng)
     drawn = [one.resample([cell], counts)[0].std() for cell in cells[:20]]
     assert np.mean(drawn) == pytest.approx(spread, rel=0.25)
+
+
+@pytest.mark.parametrize("decimals", range(1, 9))
+def test_p_and_1_minus_p_as_decimals_are_equally_sure(decimals):
+    tables = [Decimal(k * 10**decimals // 997).scaleb(-decimals) for k in range(998)]
+    found = confidence(np.array([float(x) for x in tables])), confidence(np.array([float(1 - x) for x in tables]))
+    expected = [float(max(x, 1 - x)) for x in tables]
+    assert found[0].tolist() == found[1].tolist() == expected
 
 
 @pytest.mark.parametrize("kind", CELLS)

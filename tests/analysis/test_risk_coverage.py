@@ -12,6 +12,7 @@ from cxrobust.analysis.resampling import patient_counts
 from cxrobust.analysis.risk_coverage import COVERAGES
 
 from .made import make_cell, make_predictions, make_settings, odd_cells, one_run, random_cell, weights_of
+from .oracle import sure
 
 
 def curve(cells, **given):
@@ -25,7 +26,7 @@ def loop(cell, weights, coverage):
     """Risk among the most confident `coverage` of the images, of tied ones the part that is needed; exact."""
     images = sorted(
         (
-            (max(p, 1 - p), int((p >= cell.threshold) != (y == 1)), int(w))
+            (sure(p), int((p >= cell.threshold) != (y == 1)), int(w))
             for p, y, w in zip(cell.probabilities.tolist(), cell.labels.tolist(), weights, strict=True)
         ),
         reverse=True,

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from decimal import Decimal
 from fractions import Fraction
 
 import numpy as np
@@ -14,6 +15,7 @@ from cxrobust.analysis.metrics import metric
 from cxrobust.analysis.resampling import LANES, patient_counts
 
 from .made import duplicated, make_cell, random_cell, weights_of
+from .oracle import sure
 
 AURC, COVERAGE, COVERAGE_AT_A_THIRD = metric["aurc"], metric["coverage-at-risk-5"], metric["coverage-at-risk-33.3"]
 
@@ -22,7 +24,7 @@ def curve(cell, weights):
     """(confidence, images, errors) at every confidence that an image has, from the highest: those that reach it."""
     threshold = np.broadcast_to(cell.threshold, len(cell.labels)).tolist()
     images = [
-        (max(p, 1 - p), int((p >= t) != (y == 1)), int(w))
+        (sure(p), int((p >= t) != (y == 1)), int(w))
         for p, y, t, w in zip(cell.probabilities.tolist(), cell.labels.tolist(), threshold, weights, strict=True)
         if w > 0
     ]
@@ -124,6 +126,20 @@ def test_both_against_loops(images, draws, threshold):
         assert np.isnan(np.delete(found, 3)).all()
         assert one.value(cell) == pytest.approx(loop(one, cell, [1] * len(p)), abs=1e-12)
         assert one.contributions(cell).sum() == pytest.approx(one.value(cell), abs=1e-12)
+
+
+@each_metric
+@pytest.mark.parametrize("decimals", [1, 2, 3, 6])
+def test_p_and_1_minus_p_as_decimals_are_one_confidence(one, decimals):
+    """Of each pair of images one has p and the other 1 − p, and one of the two is wrong: all are tied in pairs."""
+    rng = np.random.default_rng(decimals)
+    tables = [Decimal(int(k)).scaleb(-decimals) for k in rng.integers(0, 10**decimals + 1, 40)]
+    p = [float(x) for x in tables] + [float(1 - x) for x in tables]
+    cell = make_cell(p, rng.permutation([0, 1] * 40), np.arange(80) % 10)
+    counts = patient_counts(10, n_resamples=LANES, rng=np.random.default_rng(1))
+    expected = [loop(one, cell, weights_of(counts, cell.patients, r)) for r in range(LANES)]
+    np.testing.assert_allclose(one.resample([cell], counts)[0], expected, rtol=0, atol=1e-12)
+    assert one.value(cell) == pytest.approx(loop(one, cell, np.ones(80)), abs=1e-12)
 
 
 def test_values_by_hand():

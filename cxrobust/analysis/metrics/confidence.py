@@ -12,8 +12,16 @@ from cxrobust.results import Better
 
 
 def confidence(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return max(p, 1 − p), the probability given to the more probable class; in [0.5, 1]."""
-    return np.maximum(probabilities, 1 - probabilities)
+    """Return max(p, 1 − p), the probability given to the more probable class, to 14 decimals; in [0.5, 1].
+
+    Rounded, p and 1 − p are equally sure, which floats are not: 1 − 0.41 is more than 0.59.
+
+    Examples
+    --------
+    >>> confidence(np.array([0.41, 0.59]))
+    array([0.59, 0.59])
+    """
+    return np.asarray(np.round(np.maximum(probabilities, 1 - probabilities), 14))
 
 
 class Confidence(Mean):

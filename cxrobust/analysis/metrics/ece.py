@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.metrics import Additive, metric
+from cxrobust.analysis.metrics.confidence import confidence
 from cxrobust.results import Better
 from cxrobust.study.analysis import IntervalName
 
@@ -62,8 +63,7 @@ def held_by_ties(probabilities: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 def top_label(cell: Cell) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return max(p, 1 − p) of each image, and whether the more probable class is right; p = 0.5 predicts positive."""
-    confidence = np.maximum(cell.probabilities, 1 - cell.probabilities)
-    return confidence, np.asarray((cell.probabilities >= 0.5) == cell.is_positive)
+    return confidence(cell.probabilities), np.asarray((cell.probabilities >= 0.5) == cell.is_positive)
 
 
 def sums_in_bins(
@@ -153,8 +153,8 @@ class TopLabelECE(ECE):
 
     def gaps(self, cell: Cell) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
         """Return confidence − right of each image, and its bin."""
-        confidence, right = top_label(cell)
-        return confidence - right, bin_index(confidence, self.n_bins)
+        sure, right = top_label(cell)
+        return sure - right, bin_index(sure, self.n_bins)
 
 
 class EqualMassTopLabelECE(ECE):
@@ -166,8 +166,8 @@ class EqualMassTopLabelECE(ECE):
 
     def gaps(self, cell: Cell) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
         """Return confidence − right of each image, and its bin."""
-        confidence, right = top_label(cell)
-        return confidence - right, equal_mass_index(confidence, self.n_bins)
+        sure, right = top_label(cell)
+        return sure - right, equal_mass_index(sure, self.n_bins)
 
 
 class ACE(Additive):

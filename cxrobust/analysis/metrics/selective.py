@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.jackknife import jackknife_contributions, leave_one_out
 from cxrobust.analysis.metrics import Usual, metric
+from cxrobust.analysis.metrics.confidence import confidence
 from cxrobust.analysis.ranks import HeadShares, resample_ranked, resampled_coverage, resampled_mean_share
 from cxrobust.analysis.resampling import Counts
 from cxrobust.results import Better
@@ -121,9 +122,8 @@ def risks(cell: Cell) -> HeadShares:
 
 
 def _sorted(cell: Cell) -> HeadShares:
-    p = cell.probabilities
     wrong = cell.decisions != cell.is_positive
-    return HeadShares.sort(np.maximum(p, 1 - p), selected=np.ones(len(p), dtype=np.bool_), hit=wrong)
+    return HeadShares.sort(confidence(cell.probabilities), selected=np.ones(len(wrong), dtype=np.bool_), hit=wrong)
 
 
 def _arrays(cell: Cell) -> tuple[NDArray[Any], ...]:
