@@ -8,7 +8,8 @@ import pandas as pd
 
 from cxrobust.errors import DataError, StudyError, require
 from cxrobust.inference.columns import in_common_words
-from cxrobust.inference.images import DICOM, FileImages, reason, tolerates_missing_files
+from cxrobust.inference.dicom import MARK, MARK_AT, is_dicom
+from cxrobust.inference.images import FileImages, reason, tolerates_missing_files
 
 TAGS = {"PatientSex": "sex", "PatientAge": "age", "ViewPosition": "view"}
 
@@ -45,10 +46,10 @@ def read_headers(paths: Iterable[Path]) -> pd.DataFrame:
     pydicom = require("pydicom", group="inference")
     rows = []
     for path in paths:
-        if path.suffix.lower() not in DICOM:
-            rows.append(dict.fromkeys(TAGS.values(), ""))
-            continue
         try:
+            if not _tells_dicom(path):
+                rows.append(dict.fromkeys(TAGS.values(), ""))
+                continue
             with warnings.catch_warnings(action="ignore"):  # of ages without a unit, which some data sets have
                 header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(TAGS))
                 rows.append({name: str(header.get(tag) or "").strip() for tag, name in TAGS.items()})
@@ -58,3 +59,8 @@ def read_headers(paths: Iterable[Path]) -> pd.DataFrame:
                 continue
             raise DataError(f"{path}: its header cannot be read ({reason(error)}): get the file again") from error
     return in_common_words(pd.DataFrame(rows, columns=list(TAGS.values())))
+
+
+def _tells_dicom(path: Path) -> bool:
+    with path.open("rb") as file:
+        return is_dicom(path, file.read(MARK_AT + len(MARK)))

@@ -15,26 +15,19 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import PHOTOMETRIC_INTERPRETATION, TiffImageFile
 
-from cxrobust.errors import CxrobustError, DataError, require, some
+from cxrobust.errors import CxrobustError, DataError, some
 from cxrobust.files import sha256_bytes, sha256_file
+from cxrobust.inference import dicom
+from cxrobust.inference.dicom import UnfitError, decode_dicom, is_dicom
 from cxrobust.texts import Texts
 
-DICOM = (".dcm", ".dicom")
-EXTENSIONS = (".png", ".jpg", ".jpeg", *DICOM, ".tif", ".tiff", ".bmp", ".webp", ".pgm")
+EXTENSIONS = (".png", ".jpg", ".jpeg", *dicom.ENDINGS, ".tif", ".tiff", ".bmp", ".webp", ".pgm")
 """Endings under which an image without one is looked for, in this order."""
 LOOKED_FOR = f"each id is looked for as it is and with {', '.join(EXTENSIONS)}"
 """What `with_endings` tries, for the sentence on files that it does not find."""
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "PPM")
 ONE_PICTURE = ("PNG", "TIFF", "WEBP")
 """Of these a second picture is a page or a frame; a second one of a JPEG is a smaller copy."""
-JPEG_SYNTAXES = ("1.2.840.10008.1.2.4.5", "1.2.840.10008.1.2.4.7", "1.2.840.10008.1.2.4.8")
-"""How the identifiers of JPEG and JPEG-LS begin; their decoder fills what is missing of a picture in silence."""
-END_OF_JPEG = b"\xff\xd9"
-NEEDED_OF_DICOM = (
-    "PhotometricInterpretation", "Rows", "Columns", "BitsStored", "PixelRepresentation", "PixelData",
-)  # fmt: skip
-LOOKUP_TABLES = ("VOILUTSequence", "ModalityLUTSequence")
-"""In the order in which they end the range of values."""
 FOLDERS = 1024
 """Whose names are kept at once."""
 MOST_WORDS = 200
@@ -43,19 +36,15 @@ MOST_PIXELS = 80_000_000
 """A larger image is refused before it is decoded; a full-field radiograph has 20 million pixels at most."""
 
 
-class _UnfitError(ValueError):
-    """What a file asks for and is not done here; getting it again mends nothing where it was distributed so."""
-
-
 def decode(path: Path, content: bytes | None = None) -> NDArray[np.float32]:
     """Return an image file as grey in [0, 1], 1 being the brightest value that its type can store.
 
     Colour becomes luminance (ITU-R 601), transparency is ignored, and a palette is looked up. 16-bit values are divided
     by 65,535, so a file that keeps 12 bits in 16 comes out dark. A TIFF whose white is 0 is inverted, and a picture is
-    turned as its EXIF orientation says. A DICOM file goes through its modality and VOI lookup
-    tables, MONOCHROME1 is inverted, and 0 and 1 are the ends of the windowed range, or of the stored one without a
-    window. Of several windows the first is taken. Compressed files need the plug-ins of the group `dicom`. Where the
-    file's `content` was read already, it is not read again.
+    turned as its EXIF orientation says. A file is DICOM when its name says so or it bears the mark of one; it goes
+    through its modality and VOI lookup tables, MONOCHROME1 is inverted, and 0 and 1 are the ends of the windowed range,
+    or of the stored one without a window. Of several windows the first is taken. Compressed files need the plug-ins of
+    the group `dicom`. Where the file's `content` was read already, it is not read again.
 
     Returns
     -------
@@ -65,18 +54,17 @@ def decode(path: Path, content: bytes | None = None) -> NDArray[np.float32]:
     Raises
     ------
     DataError
-        When the file is missing, empty, truncated, too large or of no known kind, or a DICOM file is not grey or has a
-        window or lookup table that the standard does not allow.
+        When the file is missing, empty, truncated, too large or of no known kind, or a DICOM file is not one grey frame
+        or has a window, lookup table or highest bit that the standard does not allow.
     MissingGroupError
         When it is DICOM and pydicom is not installed, or it is compressed and the plug-ins are not.
     """
     try:
-        file = io.BytesIO(
-            path.read_bytes() if content is None else content
-        )  # Pillow maps a path, a turned TIFF wrongly
-        if not file.getbuffer().nbytes:
+        content = path.read_bytes() if content is None else content
+        if not content:
             raise DataError(f"{path}: the image file is empty: get the file again")
-        return _decode_dicom(path, file) if path.suffix.lower() in DICOM else _decode_picture(path, file)
+        file = io.BytesIO(content)  # Pillow maps a path, a turned TIFF wrongly
+        return decode_dicom(file, most_pixels=MOST_PIXELS) if is_dicom(path, content) else _decode_picture(path, file)
     except CxrobustError:
         raise
     except FileNotFoundError as error:
@@ -85,7 +73,7 @@ def decode(path: Path, content: bytes | None = None) -> NDArray[np.float32]:
         raise DataError(f"{path}: the file is no {', '.join(FORMATS)} or DICOM image: put an image there") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _too_large(path) from None
-    except _UnfitError as error:
+    except UnfitError as error:
         raise DataError(f"{path}: the image cannot be used ({reason(error)}): put another file in its place") from error
     except Exception as error:  # a damaged file makes decoders raise errors of any type
         raise DataError(f"{path}: the image cannot be decoded ({reason(error)}): get the file again") from error
@@ -269,7 +257,7 @@ def _decode_picture(path: Path, file: io.BytesIO) -> NDArray[np.float32]:
             raise _too_large(path)
         n_pictures = getattr(image, "n_frames", 1)
         if n_pictures > 1 and image.format in ONE_PICTURE:
-            raise _UnfitError(f"it holds {n_pictures} pictures, expected one")
+            raise UnfitError(f"it holds {n_pictures} pictures, expected one")
         white_is_zero = isinstance(image, TiffImageFile) and image.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == 0
         image.load()  # which turns a TIFF: NumPy would ask for the shape before
         ImageOps.exif_transpose(image, in_place=True)
@@ -291,71 +279,8 @@ def _grey(image: Image.Image) -> NDArray[np.float32]:
 def _scaled(values: NDArray[Any], *, highest: int) -> NDArray[np.float32]:
     low, high = values.min(), values.max()
     if not 0 <= low <= high <= highest:  # also false for NaN
-        raise _UnfitError(f"its values run from {low} to {high}, expected 0 to {highest}")
+        raise UnfitError(f"its values run from {low} to {high}, expected 0 to {highest}")
     return values.astype(np.float32) / np.float32(highest)
-
-
-def _decode_dicom(path: Path, file: io.BytesIO) -> NDArray[np.float32]:
-    pydicom = require("pydicom", group="inference")
-    pixels = require("pydicom.pixels", group="inference")
-    content = pydicom.dcmread(file)
-    for name in NEEDED_OF_DICOM:
-        if name not in content:
-            raise ValueError(f"it has no {name}")
-    for name in ("RescaleSlope", "RescaleIntercept"):
-        if name in content and content[name].value is None:
-            raise _UnfitError(f"its {name} is blank, expected a number")
-    photometric = content.PhotometricInterpretation
-    if photometric not in {"MONOCHROME1", "MONOCHROME2"} or int(content.get("NumberOfFrames") or 1) != 1:
-        raise _UnfitError(
-            f"it is {photometric} with {content.get('NumberOfFrames') or 1} frames, expected one grey frame"
-        )
-    if content.Rows * content.Columns > MOST_PIXELS:
-        raise _too_large(path)
-    for sequence in LOOKUP_TABLES:
-        for item in content.get(sequence) or ():
-            if item["LUTData"].VR == "UN":  # of more than 64 kB it may only be written so: DICOM PS3.5, 6.2.2
-                item["LUTData"].VR = "OW"
-    low, high = _dicom_range(content)
-    stored = _stored(content)
-    try:
-        values: NDArray[Any] = pixels.apply_voi_lut(pixels.apply_modality_lut(stored, content), content)
-    except Exception as error:  # pydicom raises errors of several types for windows and tables that make no sense
-        raise _UnfitError(str(error)) from error
-    grey = ((values - low) / (high - low)).clip(0, 1)
-    return (1 - grey if photometric == "MONOCHROME1" else grey).astype(np.float32)
-
-
-def _stored(content: Any) -> NDArray[Any]:
-    """Return the stored values; where those of a compressed file cannot be decoded, first ask for the plug-ins."""
-    syntax = content.file_meta.TransferSyntaxUID
-    if syntax.startswith(JPEG_SYNTAXES):
-        frames = require("pydicom.encaps", group="inference").generate_frames
-        frame = next(frames(content.PixelData, number_of_frames=1))
-        if END_OF_JPEG not in frame[-1024:]:
-            raise ValueError("its compressed picture is truncated")
-    try:
-        values: NDArray[Any] = content.pixel_array
-    except Exception:
-        if syntax.is_compressed:
-            for module in ("pylibjpeg", "libjpeg", "openjpeg"):
-                require(module, group="dicom")
-        raise
-    return values
-
-
-def _dicom_range(content: Any) -> tuple[float, float]:
-    """Return the ends of the range that values have after the lookup tables (DICOM PS3.3, C.11.1 and C.11.2)."""
-    for sequence in LOOKUP_TABLES:
-        if content.get(sequence):
-            bits = int(content[sequence].value[0].LUTDescriptor[2])
-            return 0.0, float(2**bits - 1)
-    lowest = -(2 ** (content.BitsStored - 1)) if content.PixelRepresentation else 0
-    rescaled = "RescaleSlope" in content and "RescaleIntercept" in content
-    slope, intercept = (float(content.RescaleSlope), float(content.RescaleIntercept)) if rescaled else (1.0, 0.0)
-    if slope <= 0:
-        raise _UnfitError(f"its RescaleSlope is {slope:g}, expected a positive number")
-    return lowest * slope + intercept, (lowest + 2**content.BitsStored - 1) * slope + intercept
 
 
 def _unreadable(path: Path, error: OSError) -> DataError:

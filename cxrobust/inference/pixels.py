@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrobust.errors import DataError
+from cxrobust.errors import CxrobustError, DataError
 from cxrobust.files import (
     atomic_write_text,
     begin_file,
@@ -21,7 +21,7 @@ from cxrobust.files import (
     sha256_json,
     sha256_json_list,
 )
-from cxrobust.inference import images
+from cxrobust.inference import dicom, images
 from cxrobust.inference.datasets import ImageSource, ImageTable, without_folder
 from cxrobust.inference.decoding import Decoders, Decoding
 from cxrobust.inference.image_hashes import DIGESTS, UNREADABLE, forget, hash_images, loaded_images
@@ -277,8 +277,7 @@ class _Unfinished:
     def decode(self, row: int) -> None:
         """Decode an image, or note why it is skipped."""
         try:
-            pixels = fit(self._opened(row)(), self.values.shape[-1])
-            levels = np.rint(pixels * WHITE).astype(np.uint16, order="C")
+            levels = self._levels(row)
             self.values[row], self.sums[row] = levels, zlib.crc32(levels.data)
         except DataError as error:
             if row in self.lost:
@@ -287,9 +286,23 @@ class _Unfinished:
                 raise DataError(f'{error}, or leave such images out by on_error = "skip" in [compute]') from error
             self.unreadable[row] = without_folder(str(error), self.source, row)
 
+    def _levels(self, row: int) -> NDArray[np.uint16]:
+        try:
+            return np.rint(fit(self._opened(row)(), self.values.shape[-1]) * WHITE).astype(np.uint16, order="C")
+        except CxrobustError:
+            raise
+        except Exception as error:  # a data set of anyone's own may raise anything
+            raise DataError(
+                f"{self._where(row)}: its pixels cannot be used ({type(error).__name__}: {images.reason(error)}): put "
+                "another image in its place"
+            ) from error
+
+    def _where(self, row: int) -> str:
+        return f"{self.source.file(row) or self.table.name}: image {self.table.ids[row]!r}"
+
     def _opened(self, row: int) -> Callable[[], NDArray[np.float32]]:
         """Return what gives the pixels of an image that is still what was hashed."""
-        where = f"{self.source.file(row) or self.table.name}: image {self.table.ids[row]!r}"
+        where = self._where(row)
         try:
             digest, pixels = self.source.opened(row)
         except DataError as error:
@@ -349,4 +362,4 @@ def _reserve(path: Path) -> None:
 
 def _decoder() -> list[str]:
     """Hash the code that decodes, so that a changed program decodes again."""
-    return [sha256_file(Path(file)) for file in (images.__file__, __file__)]
+    return [sha256_file(Path(file)) for file in (dicom.__file__, images.__file__, __file__)]

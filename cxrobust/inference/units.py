@@ -34,6 +34,7 @@ _CODE = tuple(
     f"cxrobust.inference.{name}"
     for name in (
         "images",
+        "dicom",
         "pixels",
         "runner",
         "batches",

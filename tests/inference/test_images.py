@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from cxrobust.errors import CxrobustError, DataError
-from cxrobust.inference import images
+from cxrobust.inference import dicom, images
 from cxrobust.inference.headers import read_headers
 from cxrobust.inference.images import ArrayImages, FileImages, decode, file_images, fit, missing_files
 from cxrobust.texts import Texts
@@ -141,12 +141,13 @@ def test_colour_becomes_luminance(tmp_path):
     np.testing.assert_allclose(decode(tmp_path / "a.png"), expected, atol=0.5 / 255)
 
 
-def lookup(entries, *, first=0, bits=16):
-    """A DICOM lookup table as a sequence of one item."""
+def lookup(entries, *, first=0, bits=16, kind="US", packed=False):
+    """A DICOM lookup table as a sequence of one item: its entries as numbers, or as bytes, one or two each."""
     pydicom = pytest.importorskip("pydicom")
     item = pydicom.Dataset()
-    item.add_new("LUTDescriptor", "US", [len(entries), first, bits])
-    item.add_new("LUTData", "US", [int(entry) for entry in entries])
+    item.add_new("LUTDescriptor", "SS" if first < 0 else "US", [len(entries) % 65_536, first, bits])
+    numbers = [int(entry) for entry in entries]
+    item.add_new("LUTData", kind, numbers if kind == "US" else np.array(numbers, "u1" if packed else "<u2").tobytes())
     return pydicom.Sequence([item])
 
 
@@ -179,11 +180,112 @@ def test_dicom_signed_values_start_at_zero(stored, tmp_path):
     np.testing.assert_allclose(decode(write_dicom(tmp_path / "a.dcm", signed)), stored / 4095, atol=1e-6)
 
 
-@pytest.mark.parametrize("tag", ["VOILUTSequence", "ModalityLUTSequence"])
-def test_dicom_lookup_table_is_scaled_by_its_own_bits(tag, stored, tmp_path):
-    table = np.rint(np.sqrt(np.arange(4096) / 4095) * 65_535).astype(int)
-    path = write_dicom(tmp_path / "a.dcm", stored, **{tag: lookup(table)}, ModalityLUTType="US")
-    np.testing.assert_allclose(decode(path), table[stored] / 65_535, atol=1e-6)
+TABLES = ["VOILUTSequence", "ModalityLUTSequence"]
+
+
+@pytest.mark.parametrize("tag", TABLES)
+@pytest.mark.parametrize("bits", [8, 12, 16])
+@pytest.mark.parametrize("kind", ["US", "OW"])
+def test_dicom_lookup_table_against_indexing(kind, bits, tag, stored, tmp_path):
+    table = np.rint(np.sqrt(np.arange(4096) / 4095) * (2**bits - 1)).astype(int)
+    path = write_dicom(tmp_path / "a.dcm", stored, **{tag: lookup(table, bits=bits, kind=kind)}, ModalityLUTType="US")
+    np.testing.assert_allclose(decode(path), table[stored] / (2**bits - 1), atol=1e-6)
+
+
+@pytest.mark.parametrize("tag", TABLES)
+@pytest.mark.parametrize("n_entries", [256, 4096])
+@pytest.mark.parametrize("syntax", ["ExplicitVRLittleEndian", "ImplicitVRLittleEndian"])
+def test_dicom_lookup_table_of_a_byte_an_entry_against_indexing(syntax, n_entries, tag, stored, tmp_path):
+    pydicom = pytest.importorskip("pydicom")
+    table = np.random.default_rng(n_entries).integers(0, 256, n_entries)
+    sequence = lookup(table, first=700, bits=8, kind="OW", packed=True)
+    content = pydicom.dcmread(write_dicom(tmp_path / "a.dcm", stored, **{tag: sequence}, ModalityLUTType="US"))
+    content.file_meta.TransferSyntaxUID = getattr(pydicom.uid, syntax)
+    content.save_as(tmp_path / "a.dcm", implicit_vr=syntax.startswith("Implicit"), little_endian=True)
+    expected = table[np.clip(stored.astype(int) - 700, 0, n_entries - 1)] / 255
+    np.testing.assert_allclose(decode(tmp_path / "a.dcm"), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("tag", TABLES)
+@pytest.mark.parametrize("first", [-32_768, -1000, 0, 1000])
+def test_dicom_lookup_table_of_signed_values_against_indexing(first, tag, tmp_path):
+    signed = np.linspace(-32_768, 32_767, 40 * 30).astype(np.int16).reshape(40, 30)
+    table = np.random.default_rng(1).integers(0, 65_536, 65_536)
+    tags = {tag: lookup(table, first=first, kind="UN"), "ModalityLUTType": "US"}
+    path = write_dicom(tmp_path / "a.dcm", signed, bits=16, **tags)
+    expected = table[np.clip(signed.astype(int) - first, 0, 65_535)] / 65_535
+    np.testing.assert_allclose(decode(path), expected, atol=1e-6)
+
+
+def test_dicom_lookup_table_of_a_big_endian_file_against_indexing(stored, tmp_path):
+    pydicom = pytest.importorskip("pydicom")
+    table = np.random.default_rng(4).integers(0, 4096, 4096)
+    content = pydicom.dcmread(write_dicom(tmp_path / "a.dcm", stored, VOILUTSequence=lookup(table, bits=12, kind="OW")))
+    content.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRBigEndian
+    content.PixelData = stored.astype(">u2").tobytes()
+    content.VOILUTSequence[0].LUTData = table.astype(">u2").tobytes()
+    pydicom.dcmwrite(tmp_path / "a.dcm", content, implicit_vr=False, little_endian=False)
+    np.testing.assert_allclose(decode(tmp_path / "a.dcm"), table[stored] / 4095, atol=1e-6)
+
+
+def test_dicom_lookup_table_after_a_slope_takes_the_nearest_entry(stored, tmp_path):
+    table = np.random.default_rng(2).integers(0, 4096, 410)
+    tags = {"RescaleSlope": 0.1, "RescaleIntercept": 0, "VOILUTSequence": lookup(table, bits=12)}
+    tens = stored // 10 * 10
+    path = write_dicom(tmp_path / "a.dcm", tens, **tags)
+    np.testing.assert_allclose(decode(path), table[tens // 10] / 4095, atol=1e-6)
+
+
+def test_dicom_lookup_table_that_begins_below_zero_where_no_sign_is_told(stored, tmp_path):
+    """Stored values have no sign, so implicit value representations tell none of a table that begins at -1024."""
+    pydicom = pytest.importorskip("pydicom")
+    table = np.random.default_rng(3).integers(0, 4096, 4096)
+    tags = {"RescaleSlope": 1, "RescaleIntercept": -1024, "VOILUTSequence": lookup(table, first=-1024, bits=12)}
+    content = pydicom.dcmread(write_dicom(tmp_path / "a.dcm", stored, **tags))
+    content.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
+    content.save_as(tmp_path / "a.dcm", implicit_vr=True, little_endian=True)
+    np.testing.assert_allclose(decode(tmp_path / "a.dcm"), table[stored] / 4095, atol=1e-6)
+
+
+def test_dicom_modality_table_then_voi_table_or_window(stored, tmp_path):
+    modality, voi = np.arange(4096) // 16, 255 - np.arange(256) // 2
+    tags = {"ModalityLUTSequence": lookup(modality, bits=8), "ModalityLUTType": "US"}
+    path = write_dicom(tmp_path / "a.dcm", stored, **tags, VOILUTSequence=lookup(voi, bits=8))
+    np.testing.assert_allclose(decode(path), voi[modality[stored]] / 255, atol=1e-6)
+    path = write_dicom(tmp_path / "b.dcm", stored, **tags, WindowCenter=100, WindowWidth=101)
+    np.testing.assert_allclose(decode(path), np.clip((modality[stored] - 99.5) / 100 + 0.5, 0, 1), atol=1e-6)
+
+
+@pytest.mark.parametrize("tag", TABLES)
+def test_dicom_lookup_table_that_makes_no_sense_says_so(tag, stored, tmp_path):
+    without = lookup(range(4096), bits=12)
+    del without[0].LUTData
+    short = lookup(range(100), bits=12)
+    short[0].LUTDescriptor = [4096, 0, 12]
+    wrong = {
+        "has no LUTData": without,
+        "has 200 bytes, expected 8,192 for 4,096 entries": short,
+        "has 7 bits an entry, expected 8 to 16": lookup(range(100), bits=7),
+        "has the entry 299, expected no more than 255 of 8 bits": lookup(range(300), bits=8),
+    }
+    for words, sequence in wrong.items():
+        path = write_dicom(tmp_path / "a.dcm", stored, **{tag: sequence}, ModalityLUTType="US")
+        with pytest.raises(DataError, match=rf"a\.dcm: the image cannot be used \(its {tag} {words}\): put another"):
+            decode(path)
+
+
+@pytest.mark.parametrize("blank", ["", " "])
+def test_a_blank_function_of_a_window_is_none(blank, stored, tmp_path):
+    window = {"WindowCenter": 2000, "WindowWidth": 1001}
+    path = write_dicom(tmp_path / "a.dcm", stored, **window, VOILUTFunction=blank)
+    np.testing.assert_allclose(decode(path), np.clip((stored - 1999.5) / 1000 + 0.5, 0, 1), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["1.2.840.113619.2.5", "a.ima", "IM0001", "a.png"])
+def test_dicom_is_told_by_its_mark_whatever_its_name(name, stored, tmp_path):
+    path = write_dicom(tmp_path / name, stored, PatientSex="F")
+    np.testing.assert_allclose(decode(path), stored / 4095, atol=1e-7)
+    assert list(read_headers([path])["sex"]) == ["F"]
 
 
 @pytest.mark.parametrize(
@@ -191,6 +293,7 @@ def test_dicom_lookup_table_is_scaled_by_its_own_bits(tag, stored, tmp_path):
     [
         ({"photometric": "RGB"}, "it is RGB with 1 frames"),
         ({"NumberOfFrames": 2}, "it is MONOCHROME2 with 2 frames"),
+        ({"HighBit": 15}, "its HighBit is 15 where BitsStored is 12, expected one less than that"),
         ({"RescaleSlope": -1, "RescaleIntercept": 0}, "its RescaleSlope is -1"),
         ({"Rows": 60_000, "Columns": 60_000}, "more than 80,000,000 pixels"),
     ],
@@ -202,7 +305,16 @@ def test_dicom_that_is_not_one_grey_picture_is_refused(change, words, stored, tm
         decode(path)
 
 
-@pytest.mark.parametrize("name", images.NEEDED_OF_DICOM)
+@pytest.mark.filterwarnings("ignore:The number of bytes of pixel data:UserWarning")
+@pytest.mark.parametrize("shape", [(2, 24, 20), (24, 20, 3)])
+def test_dicom_of_more_pixels_than_one_grey_frame_is_refused(shape, tmp_path):
+    values = np.zeros(shape, np.uint16)
+    path = write_dicom(tmp_path / "a.dcm", values if shape[-1] == 3 else values.reshape(48, 20), Rows=24)
+    with pytest.raises(DataError, match=r"a\.dcm: the image cannot be used \(its pixels have the shape .*one grey fr"):
+        decode(path)
+
+
+@pytest.mark.parametrize("name", dicom.NEEDED)
 def test_dicom_that_lacks_what_is_needed_says_what(name, stored, tmp_path):
     pydicom = pytest.importorskip("pydicom")
     content = pydicom.dcmread(write_dicom(tmp_path / "a.dcm", stored))

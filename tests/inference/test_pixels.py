@@ -6,6 +6,7 @@ import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from PIL import Image
 
 from cxrobust.errors import DataError
 from cxrobust.files import LEFTOVER
-from cxrobust.inference import images
+from cxrobust.inference import dicom, images
 from cxrobust.inference.datasets import ImageSource, ImageTable
 from cxrobust.inference.decoding import Decoders, NoImageError
 from cxrobust.inference.image_hashes import hash_images
@@ -316,11 +317,33 @@ def test_room_is_taken_before_pages_are_written(tmp_path: Path, monkeypatch: pyt
     assert not list(tmp_path.glob(f"{LEFTOVER}*"))
 
 
-def test_a_changed_decoder_decodes_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("module", [images, dicom])
+def test_a_changed_decoder_decodes_again(module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = Grey()
     open_again(source, tmp_path)
-    changed = tmp_path / "images.py"
+    changed = tmp_path / "changed.py"
     changed.write_text("# another program")
-    monkeypatch.setattr(images, "__file__", str(changed))
+    monkeypatch.setattr(module, "__file__", str(changed))
     open_again(source, tmp_path)
     assert source.n_decoded == 2 * N
+
+
+def test_pixels_of_which_nobody_foresaw_that_they_fail_are_named_or_skipped(tmp_path: Path) -> None:
+    class OneInColour(Grey):
+        """Of a data set of anyone's own, one of whose images has channels."""
+
+        def pixels(self, index: int) -> NDArray[np.float32]:
+            grey = super().pixels(index)
+            return np.stack([grey] * 3, axis=-1) if index == 2 else grey
+
+    words = r"n: image 'i2': its pixels cannot be used \(ValueError: .*\): put another image in its place"
+    with pytest.raises(DataError, match=words):
+        open_again(OneInColour(), tmp_path)
+    table = table_of(OneInColour())
+    kept = open_pixels(table, size=SIDE, folder=tmp_path, report=silent, skip_unreadable=True)
+    assert list(kept.unreadable) == [2]
+    others = [0, 1, 3, 4]
+    np.testing.assert_array_equal(
+        np.rint(kept.batch(np.array(others))[:, 0] * 255),
+        table.images.levels[others],  # type: ignore[union-attr]
+    )

@@ -102,7 +102,7 @@ def made(study, out, **more):
     return make_preferences(read_study(study), out, regime="a", **more)
 
 
-@pytest.mark.parametrize("module", ["images.py", "graph.py", "randomness.py", "sampling.py"])
+@pytest.mark.parametrize("module", ["images.py", "dicom.py", "graph.py", "randomness.py", "sampling.py"])
 def test_reports_are_sampled_anew_where_the_code_that_makes_them_has_changed(module, study, tmp_path, monkeypatch):
     read = read_study(study)
     sampling = run._sampling(read, read.preferences, read.regimes[0], tmp_path / "cache", lambda *_: None)
