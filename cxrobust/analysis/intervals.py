@@ -1,6 +1,6 @@
 """Confidence intervals, by name, from patient-level resamples and from what each patient contributes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,6 +12,35 @@ from cxrobust.analysis.quantiles import moments, tail_quantiles
 from cxrobust.results import FEW_PATIENTS
 
 NO_BOUNDS = (-np.inf, np.inf)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Training:
+    """What regimes of several training runs add to the variance of several estimates."""
+
+    variance: NDArray[np.float64]
+    """(n_values,)."""
+    df: NDArray[np.float64]
+    """(n_values,): degrees of freedom with which it is known; of one regime its runs less 1."""
+
+    def only(self, index: NDArray[np.bool_] | NDArray[np.intp]) -> "Training":
+        """Return those of some of the estimates."""
+        return Training(variance=self.variance[index], df=self.df[index])
+
+
+def together(parts: Sequence[Training | None]) -> Training | None:
+    """Add up the variances of what was trained independently; None where there is none.
+
+    The degrees of freedom of a sum of variances W with f each are (Σ W)² / Σ W²/f (Satterthwaite 1946,
+    doi:10.2307/3002019); where training adds nothing, the fewest.
+    """
+    known = [one for one in parts if one is not None]
+    if not known:
+        return None
+    variance, least = np.sum([one.variance for one in known], axis=0), np.min([one.df for one in known], axis=0)
+    parts_of_square = np.sum([one.variance**2 / one.df for one in known], axis=0)
+    df = np.divide(variance**2, parts_of_square, out=least, where=parts_of_square > 0)
+    return Training(variance=variance, df=df)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,6 +59,8 @@ class Draws:
     """(n_values,): standard error that DeLong's intervals need, and `t` may be given."""
     n_patients: NDArray[np.intp] | None = None
     """(n_values,): patients that each share is of, which Wilson's interval needs where nothing spreads; else all."""
+    training: Training | None = None
+    """What training adds to the variance, where a regime has several runs; it is in the resampled values."""
     bounds: tuple[float, float] = NO_BOUNDS
     """What the quantity can be at least and at most; an end beyond becomes it."""
 
@@ -45,6 +76,7 @@ class Draws:
             value=self.value[index, None],
             resampled=self.resampled[index, None],
             influences=self.influences[index, None],
+            training=None if self.training is None else self.training.only(np.array([index])),
             resampled_se=None,
             normal_se=None,
             n_patients=None,
@@ -228,23 +260,57 @@ def degrees_of_freedom(influences: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.where(is_few, np.minimum(found, np.maximum(n_moving - 1, 1)), found))
 
 
+def degrees_with_training(draws: Draws) -> NDArray[np.float64]:
+    """Return the degrees of freedom of each standard error, (n_values,): of patients, and of training runs with them.
+
+    Of a variance V of patients and W of training, with f and g degrees of freedom, (V + W)² / (V²/f + W²/g), as in
+    `together`.
+
+    Examples
+    --------
+    >>> alike = np.tile([1.0, -1.0], 50) / 100
+    >>> three_runs = Training(variance=np.array([0.03]), df=np.array([2.0]))
+    >>> given = {"value": np.zeros(1), "resampled": np.zeros((1, 2)), "influences": alike[None]}
+    >>> round(float(degrees_with_training(Draws(training=three_runs, **given))[0]), 3)  # 0.0401² / (0.03² / 2)
+    3.574
+    """
+    df = degrees_of_freedom(draws.influences)
+    if draws.training is None:
+        return df
+    of_patients, of_training = draws.se**2, draws.training.variance
+    with np.errstate(invalid="ignore", divide="ignore"):
+        both = (of_patients + of_training) ** 2 / (of_patients**2 / df + of_training**2 / draws.training.df)
+    return np.asarray(np.where(of_training > 0, both, df))
+
+
 def expanded(draws: Draws, level: float) -> tuple[Interval, ...]:
     """Percentile interval between quantiles moved out as far as Student's t is wider than the normal distribution.
 
     Hesterberg 2015 (doi:10.1080/00031305.2015.1089789): the tails are Φ(√(n/(n − 1)) t), t being the quantile at
-    `degrees_of_freedom`; a percentile interval is too narrow by as much where patients are few or unequal.
+    `degrees_of_freedom`; a percentile interval is too narrow by as much where patients are few or unequal. Where few
+    training runs make the standard error uncertain, no quantile of what these few make lies far enough out: the ends'
+    distances from the estimate grow by the ratio of the quantile of t at `degrees_with_training` to that.
     """
     n = draws.influences.shape[1]
     stretch = np.sqrt(n / max(n - 1, 1))
-    df = degrees_of_freedom(draws.influences)
-    lows = ndtr(stretch * stdtrit(df, _tails(level)[0]))
-    return _between(draws.resampled, lows, 1 - lows, draws.bounds)
+    of_patients = stdtrit(degrees_of_freedom(draws.influences), _tails(level)[0])
+    lows = ndtr(stretch * of_patients)
+    found = _between(draws.resampled, lows, 1 - lows, draws.bounds)
+    if draws.training is None:
+        return found
+    wider = np.maximum(stdtrit(degrees_with_training(draws), _tails(level)[0]) / of_patients, 1)
+    return tuple(
+        _interval(one.se, value - by * max(value - one.low, 0), value + by * max(one.high - value, 0), draws.bounds)
+        if by > 1
+        else one
+        for one, value, by in zip(found, draws.value, wider, strict=True)
+    )
 
 
 def t_interval(draws: Draws, level: float) -> tuple[Interval, ...]:
-    """Estimate ± t·se with Student's t at `degrees_of_freedom`; se is linearised, or `normal_se` where it is given."""
+    """Estimate ± t·se, Student's t at `degrees_with_training`; se is linearised, or `normal_se` where it is given."""
     errors = draws.se if draws.normal_se is None else draws.normal_se
-    quantiles = np.asarray(stdtrit(degrees_of_freedom(draws.influences), _tails(level)[1]))
+    quantiles = np.asarray(stdtrit(degrees_with_training(draws), _tails(level)[1]))
     return tuple(
         Interval(se=float(se), low=_within(value - t * se, draws.bounds), high=_within(value + t * se, draws.bounds))
         if np.isfinite(value)
@@ -259,7 +325,7 @@ def t_corrected(draws: Draws, level: float) -> tuple[Interval, ...]:
     b is the mean of the resampled values less the estimate (Efron and Tibshirani 1993, chapter 10), the sample being
     biased as its resamples are; since b is hardly known, where a sum of absolute gaps is small, the half-width is of
     the mean squared error. s is the larger of the standard error that `t_interval` takes and of that over resamples,
-    and t is at `degrees_of_freedom`.
+    and t is at `degrees_with_training`.
 
     Examples
     --------
@@ -268,7 +334,7 @@ def t_corrected(draws: Draws, level: float) -> tuple[Interval, ...]:
     -0.17718...
     """
     linear = draws.se if draws.normal_se is None else draws.normal_se
-    quantiles = np.asarray(stdtrit(degrees_of_freedom(draws.influences), _tails(level)[1]))
+    quantiles = np.asarray(stdtrit(degrees_with_training(draws), _tails(level)[1]))
     means, spreads = moments(draws.resampled)
     found = []
     for mean, spread, value, se, t in zip(means, spreads, draws.value, linear, quantiles, strict=True):

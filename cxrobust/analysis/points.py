@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from cxrobust.analysis.bands import simultaneous_bands
 from cxrobust.analysis.contrasts import Contrast
-from cxrobust.analysis.intervals import INTERVALS, Draws, Interval, linearised_se
+from cxrobust.analysis.intervals import INTERVALS, Draws, Interval, Training, linearised_se
 from cxrobust.analysis.metrics import Additive, Metric
-from cxrobust.analysis.replicates import resampled, training_variance
+from cxrobust.analysis.replicates import resampled, training_of
 from cxrobust.analysis.resampling import resampled_sums
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.testing import auroc_se, is_linearised
@@ -58,7 +58,7 @@ def points_of(name: str, metric: Metric, values: Values, contrasts: Sequence[Con
         if sample.n_findings > 1 and (by_default or method in {"percentile", "expanded"}):
             # the least of several drawn values is biased as a drawn absolute value is
             used[WORST_AT], intervals[WORST_AT] = RECENTRED, INTERVALS[RECENTRED](drawn.only(WORST_AT), level)[0]
-        se_patients, se_training = _parts_of_variance(contrast, values, drawn.influences)
+        se_patients, se_training = _parts_of_variance(drawn)
         undefined, beyond = _shares_without(drawn.resampled)
         found.append(
             [
@@ -81,14 +81,15 @@ def points_of(name: str, metric: Metric, values: Values, contrasts: Sequence[Con
 def draws_of(name: str, metric: Metric, values: Values, contrast: Contrast) -> Draws:
     """Return a contrast at every place with what its interval is made from."""
     sample = values.samples[0]
-    influences = contrast.influences(values)
+    influences, training = contrast.influences(values), training_of(contrast, values)
     method = interval_of(name, metric, contrast, sample.settings)
     return Draws(
         value=contrast.of(values.value),
         resampled=resampled(contrast, values),
         influences=influences,
         resampled_se=resampled_se(influences, sample) if method == "studentized" else None,
-        normal_se=_normal_se(method, contrast, values, influences),
+        normal_se=_normal_se(method, contrast, values, linearised_se(influences), training),
+        training=training,
         n_patients=patients_of_share(metric, contrast, values) if method == "wilson" else None,
         bounds=contrast.bounds(metric.bounds),
     )
@@ -105,16 +106,15 @@ def patients_of_share(metric: Metric, contrast: Contrast, values: Values) -> NDA
 
 
 def _normal_se(
-    method: str, contrast: Contrast, values: Values, influences: NDArray[np.float64]
+    method: str, contrast: Contrast, values: Values, of_patients: NDArray[np.float64], training: Training | None
 ) -> NDArray[np.float64] | None:
     """Standard errors (n_places,) of the methods that need them; None for the others."""
     if method.startswith("delong"):
         return auroc_se(values, contrast, clustered=method == "delong-clustered")
     if not method.startswith("t"):
         return None
-    of_training = training_variance(contrast, values)
-    squares = linearised_se(influences) ** 2
-    return np.asarray(np.sqrt(squares if of_training is None else squares + np.nan_to_num(of_training)))
+    of_training = 0.0 if training is None else np.nan_to_num(training.variance)
+    return np.asarray(np.sqrt(of_patients**2 + of_training))
 
 
 def interval_of(name: str, metric: Metric, contrast: Contrast, settings: AnalysisSection) -> str:
@@ -145,13 +145,10 @@ def resampled_se(influences: NDArray[np.float64], sample: Sample) -> NDArray[np.
     return out[:, : sample.settings.resamples]
 
 
-def _parts_of_variance(
-    contrast: Contrast, values: Values, influences: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _parts_of_variance(draws: Draws) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Standard errors from patients, linearised, and from training, (n_places,) each; NaN without replicates."""
-    nothing = np.full(len(influences), np.nan)
-    of_training = training_variance(contrast, values)
-    return (nothing, nothing) if of_training is None else (linearised_se(influences), np.sqrt(of_training))
+    nothing = np.full(len(draws.value), np.nan)
+    return (nothing, nothing) if draws.training is None else (draws.se, np.sqrt(draws.training.variance))
 
 
 def _shares_without(resampled: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrobust.analysis.intervals import Draws, Interval, expanded, linearised_se, no_interval, wilson_ends
-from cxrobust.analysis.replicates import drawn_training, variance_of_mean
+from cxrobust.analysis.intervals import Draws, Interval, expanded, linearised_se, no_interval, together, wilson_ends
+from cxrobust.analysis.replicates import drawn_training, of_runs, variance_of_mean
 from cxrobust.analysis.resampling import Counts, resampled_sums
 
 
@@ -100,6 +100,7 @@ def less_draws(one: Draws, other: Draws) -> Draws:
         value=one.value - other.value,
         resampled=one.resampled - other.resampled,
         influences=one.influences - other.influences,
+        training=together([one.training, other.training]),
     )
 
 
@@ -108,7 +109,11 @@ def with_training(one: Ratios, drawn_runs: NDArray[np.intp]) -> Draws:
     if len(one.deviations) == 1:
         return one.draws
     variance = variance_of_mean(one.deviations, one.of_patients)
-    return replace(one.draws, resampled=one.draws.resampled + drawn_training(one.deviations, variance, drawn_runs))
+    return replace(
+        one.draws,
+        resampled=one.draws.resampled + drawn_training(one.deviations, variance, drawn_runs),
+        training=of_runs(variance, len(one.deviations)),
+    )
 
 
 def intervals_of(
@@ -126,6 +131,7 @@ def intervals_of(
         value=draws.value[usable],
         resampled=draws.resampled[usable],
         influences=draws.influences[usable],
+        training=None if draws.training is None else draws.training.only(usable),
     )
     found = iter(method(known, level) if usable.any() else ())
     return tuple(next(found) if yes else no_interval() for yes in usable)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.analysis.contrasts import Contrast
-from cxrobust.analysis.intervals import linearised_se
+from cxrobust.analysis.intervals import Training, linearised_se, together
 from cxrobust.analysis.values import Values
 
 
@@ -51,10 +51,14 @@ def variance_of_mean(deviations: NDArray[np.float64], of_patients: NDArray[np.fl
     return np.where(left > 0, left, 0) / (k * (k - 1))
 
 
-def training_variance(contrast: Contrast, values: Values) -> NDArray[np.float64] | None:
-    """Return the part of the contrast's variance that comes from training, (n_places,); None without replicates."""
-    found = [variance for _, _, variance in _of_regimes(contrast, values)]
-    return np.sum(found, axis=0) if found else None
+def training_of(contrast: Contrast, values: Values) -> Training | None:
+    """Return what training adds to the variance of the contrast, by place; None without replicates."""
+    return together([of_runs(variance, len(deviations)) for _, deviations, variance in _of_regimes(contrast, values)])
+
+
+def of_runs(variance: NDArray[np.float64], k: int) -> Training:
+    """Return the variance of a mean of k runs, (n_values,), with k − 1 degrees of freedom."""
+    return Training(variance=variance, df=np.full(variance.shape, k - 1.0))
 
 
 def _of_regimes(

@@ -18,7 +18,7 @@ from cxrobust.analysis.classical.result import never_0
 from cxrobust.analysis.contrasts import Contrast, contrasts_of
 from cxrobust.analysis.counts import FindingCounts, Scope, count_findings, counts_held
 from cxrobust.analysis.families import Families, adjust, key_of
-from cxrobust.analysis.intervals import INTERVALS, Draws, Interval, degrees_of_freedom, no_interval
+from cxrobust.analysis.intervals import INTERVALS, Draws, Interval, degrees_with_training, no_interval
 from cxrobust.analysis.metrics import Metric, grouped
 from cxrobust.analysis.metrics.ece import ECE, EqualMassECE
 from cxrobust.analysis.notes import (
@@ -340,7 +340,7 @@ def _named(choice: Choice, name: str, contrast: Contrast, values: Values, draws:
     chosen = choice.sample.settings.of(name)
     asked = chosen.test or "permutation"
     if choice.kind == "method" or (asked == "permutation" and _are_many(choice.sample.predictions)):
-        se, df = draws.normal_se, degrees_of_freedom(draws.influences)
+        se, df = draws.normal_se, degrees_with_training(draws)
         assert se is not None  # noqa: S101  the interval is t, which has it
         value = abs(float(draws.value[0]))
         p = float(2 * student.sf(value / se[0], df[0])) if se[0] > 0 else 1.0 if value == 0 else np.nan

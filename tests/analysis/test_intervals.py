@@ -18,13 +18,16 @@ from cxrobust.analysis.intervals import (
     basic,
     bca,
     degrees_of_freedom,
+    degrees_with_training,
     linearised_se,
     percentile,
     percentile_recentred,
     studentized,
     t_corrected,
+    together,
     wilson,
 )
+from cxrobust.analysis.replicates import drawn_training, of_runs
 from cxrobust.analysis.sample import Sample
 
 from .made import CONDITIONS, duplicated, make_predictions, make_settings
@@ -458,3 +461,90 @@ def test_infinite_resamples_leave_an_interval_open():
     (ours,) = percentile(drawn([row], [50.0]), 0.9)
     assert (ours.low, ours.high) == (5.0, math.inf)
     assert math.isnan(ours.se)
+
+
+def runs_of_two_regimes(seed=11):
+    rng = np.random.default_rng(seed)
+    return rng.normal(0.1, 0.02, size=3), rng.normal(0.2, 0.05, size=5)
+
+
+def test_degrees_of_freedom_of_training_against_welch():
+    """Of two regimes' runs on patients without end the difference of means is Welch's; his interval is `t`."""
+    one, other = runs_of_two_regimes()
+    training = together([of_runs(np.array([x.var(ddof=1) / len(x)]), len(x)) for x in (one, other)])
+    theirs = stats.ttest_ind(one, other, equal_var=False)
+    assert training.df == pytest.approx([theirs.df], rel=1e-12)
+    draws = Draws(
+        value=np.array([one.mean() - other.mean()]),
+        resampled=np.zeros((1, 2)),
+        influences=np.zeros((1, 50)),
+        normal_se=np.sqrt(training.variance),
+        training=training,
+    )
+    (ours,) = INTERVALS["t"](draws, 0.9)
+    assert (ours.low, ours.high) == pytest.approx(tuple(theirs.confidence_interval(0.9)), abs=1e-12)
+
+
+def test_degrees_of_freedom_of_patients_and_training_against_drawn_variances():
+    """They are 2 (mean)² / variance of the sum of two variances, one of 40 normal patients and one of 3 runs."""
+    rng = np.random.default_rng(12)
+    of_patients, of_training = 0.4, 1.3
+    drawn_sums = of_patients * rng.chisquare(39, 400_000) / 39 + of_training * rng.chisquare(2, 400_000) / 2
+    u = stats.norm.ppf((np.arange(40) + 0.5) / 40)
+    u *= math.sqrt(of_patients) / linearised_se(u)
+    draws = Draws(
+        value=np.zeros(1),
+        resampled=np.zeros((1, 2)),
+        influences=u[None],
+        training=of_runs(np.array([of_training]), 3),
+    )
+    (found,) = degrees_with_training(draws)
+    assert found == pytest.approx(2 * drawn_sums.mean() ** 2 / drawn_sums.var(), rel=0.02)
+
+
+def test_training_that_adds_nothing_changes_no_interval():
+    x = np.random.default_rng(13).normal(size=30)
+    _, draws = of_a_mean(x)
+    idle = replace(draws, training=of_runs(np.zeros(1), 2))
+    for name in ("expanded", "t", "t-corrected"):
+        assert INTERVALS[name](idle, 0.95) == INTERVALS[name](draws, 0.95)
+
+
+def test_expanded_of_few_runs_is_wider_by_the_ratio_of_students_quantiles():
+    """Its ends lie farther from the estimate, each by as much, and an end stays within what the quantity can be."""
+    x = np.random.default_rng(14).normal(size=60)
+    _, draws = of_a_mean(x)
+    few = replace(draws, training=of_runs(np.array([9 * float(draws.se[0]) ** 2]), 3))
+    (ours,), (alone,) = INTERVALS["expanded"](few, 0.95), INTERVALS["expanded"](draws, 0.95)
+    patients = float(degrees_of_freedom(x - x.mean()))
+    both = 100 / (1 / patients + 81 / 2)
+    by = stats.t.ppf(0.975, both) / stats.t.ppf(0.975, patients)
+    assert by > 1.5
+    mean = float(draws.value[0])
+    assert (ours.low, ours.high) == pytest.approx((mean - by * (mean - alone.low), mean + by * (alone.high - mean)))
+    assert ours.se == alone.se
+    (bounded,) = INTERVALS["expanded"](replace(few, bounds=(alone.low, 1e9)), 0.95)
+    assert bounded.low == alone.low
+
+
+@pytest.mark.parametrize("name", ["expanded", "t"])
+def test_intervals_of_three_runs_hold_the_regimes_mean(name):
+    """Of 1,500 studies of three runs whose spread is twice that of patients, 95 %, standard error 0.6 %."""
+    rng = np.random.default_rng(15)
+    held = 0
+    for _ in range(1500):
+        x, runs = rng.normal(size=80) / math.sqrt(80), rng.normal(0, 2 / math.sqrt(80), size=3)
+        influences = (x - x.mean()) / math.sqrt(80)
+        patients = rng.normal(0, float(linearised_se(influences)), size=299)
+        variance = np.array([runs.var(ddof=1) / 3])
+        trained = drawn_training((runs - runs.mean())[:, None], variance, rng.integers(0, 3, (3, 299)))
+        draws = Draws(
+            value=np.array([x.sum() / math.sqrt(80) + runs.mean()]),
+            resampled=x.sum() / math.sqrt(80) + runs.mean() + patients + trained,
+            influences=influences[None],
+            normal_se=np.sqrt(linearised_se(influences[None]) ** 2 + variance),
+            training=of_runs(variance, 3),
+        )
+        (one,) = INTERVALS[name](draws, 0.95)
+        held += one.low <= 0 <= one.high
+    assert 0.93 < held / 1500 < 0.99

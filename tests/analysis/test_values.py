@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 from cxrobust.analysis import analyze, replicates, values
 from cxrobust.analysis.contrasts import Contrast, contrasts_of
 from cxrobust.analysis.metrics import metric
-from cxrobust.analysis.replicates import resampled, training_variance
+from cxrobust.analysis.replicates import resampled, training_of
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.values import evaluate
 
@@ -110,7 +110,7 @@ def test_runs_that_differ_image_by_image_alone_leave_no_variance_to_training():
             influences = found.run_influences[1][:, 0, 0]
             of_patients = ((influences - influences.mean(axis=0)) ** 2).sum() * 40 / 39
             between.append(((deviations[:, 0] ** 2).sum() - of_patients) / 2)
-            values_.append(training_variance(one, found)[0])
+            values_.append(training_of(one, found).variance[0])
         # the spread of 200 means of 3 runs' variance, of which 0.05²/40 is sampling
         assert np.mean(between) == pytest.approx(spread**2, abs=4 * (spread**2 + 0.05**2 / 40) / np.sqrt(200))
         assert min(values_) >= 0
