@@ -219,6 +219,18 @@ def test_the_test_set_of_the_radiologists_tells_views_by_file_names_alone(tmp_pa
     assert "Saporta" in table.citation
 
 
+@pytest.mark.parametrize("column", ["patient", "image", "study", "file", "side", "view", "split", "sex"])
+def test_a_column_of_ones_own_changes_nothing_whatever_its_name(column, root):
+    before = chexpert(root).table(with_images=False)
+    header, *lines = (root / "train.csv").read_text().splitlines()
+    write(root / "train.csv", [f"{header},{column}", *(f"{one},mine" for one in lines)])
+    after = chexpert(root).table(with_images=False)
+    assert (after.ids, after.patients) == (before.ids, before.patients)
+    np.testing.assert_array_equal(after.labels, before.labels)
+    assert after.metadata.equals(before.metadata)
+    assert list(after.contradictory) == list(before.contradictory)
+
+
 def test_label_file_of_another_split_and_absent_ones_are_named(root):
     with pytest.raises(
         DataError, match=r"train\.csv:2: Path is '.*train/patient00001.*use the label file of the split"

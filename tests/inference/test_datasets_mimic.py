@@ -304,6 +304,21 @@ def test_a_subject_that_another_file_leaves_blank_contradicts_nothing(root):
     assert table.metadata.equals(expected.metadata)
 
 
+@pytest.mark.parametrize(
+    ("part", "column"),
+    [*(("chexpert", name) for name in ("row", "split", "view", "dicom_id")), ("metadata", "row"), ("metadata", "view")],
+)
+def test_a_column_of_ones_own_changes_no_label_whatever_its_name(part, column, root):
+    before = mimic(root).table(with_images=False)
+    path = root / f"mimic-cxr-2.0.0-{part}.csv.gz"
+    header, *lines = gzip.decompress(path.read_bytes()).decode().splitlines()
+    write(path, [f"{header},{column}", *(f"{one},mine" for one in lines)])
+    after = mimic(root).table(with_images=False)
+    assert (after.ids, after.patients) == (before.ids, before.patients)
+    np.testing.assert_array_equal(after.labels, before.labels)
+    assert after.metadata.drop(columns="row", errors="ignore").equals(before.metadata)
+
+
 def test_rows_of_no_official_split_are_counted(root):
     spoilt = {"e084de3b": "Test", "9b314ad7": "", "096052b7": "dev", "02aa804e": " test "}
 

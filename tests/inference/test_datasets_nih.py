@@ -68,6 +68,25 @@ def test_labels_patients_and_metadata_against_the_rows(root):
     assert list(table.sources) == ["Data_Entry_2017_v2020.csv"]
 
 
+@pytest.mark.parametrize(
+    ("own", "official"),
+    [("sex", "Patient Gender"), ("age", "Patient Age"), ("view", "View Position"), ("Patient Sex", "Patient Gender")],
+)
+def test_a_column_that_has_the_name_of_an_official_one_is_told_and_not_used(own, official, root):
+    before = nih(root).table(with_images=False)
+    path = root / "Data_Entry_2017_v2020.csv"
+    header, *lines = path.read_text().splitlines()
+    for cells in (
+        [f"{own},{header}", *(f"7,{one}" for one in lines)],
+        [f"{header},{own}", *(f"{one},7" for one in lines)],
+    ):
+        path.write_text("\n".join(cells) + "\n")
+        after = nih(root).table(with_images=False)
+        assert after.notes == (f"column {own!r} of the label file is not used: {official!r} is taken",)
+        assert after.metadata.equals(before.metadata)
+    assert before.notes == ()
+
+
 @pytest.mark.parametrize("name", ["Data_Entry_2017.csv", "Data_Entry_2017.csv.gz"])
 def test_the_older_file_has_ages_with_units_typing_errors_and_a_trailing_comma(name, tmp_path):
     ages = ("058Y", "414Y", "006M", "031D")

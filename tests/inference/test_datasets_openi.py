@@ -134,6 +134,21 @@ def test_views_come_from_a_table_of_projections(header, name, root):
         openi(root, projections=root / "views.csv").table(with_images=False)
 
 
+def test_a_table_of_projections_that_contradicts_itself_is_refused(root):
+    rows = ["filename,projection", "1_1_IM-0001-3001.dcm.png,Frontal", "2_IM-0652-1001.dcm.png,PA"]
+    harmless = ["1_1_IM-0001-3001.dcm.png,Frontal ", "2_IM-0652-1001.dcm.png,"]
+    (root / "views.csv").write_text("\n".join([*rows, *harmless]) + "\n")
+    table = openi(root, projections=root / "views.csv", views="frontal").table(with_images=False)
+    assert list(table.metadata["view"]) == ["Frontal", "PA"]
+    (root / "views.csv").write_text("\n".join([*rows, "1_1_IM-0001-3001.dcm.png,Lateral"]) + "\n")
+    words = (
+        r"views\.csv:4: projection is 'Lateral' for the image '1_1_IM-0001-3001', and 'Frontal' on line 2: keep the "
+        r"right one$"
+    )
+    with pytest.raises(DataError, match=words):
+        openi(root, projections=root / "views.csv", views="all").table(with_images=False)
+
+
 def test_a_list_may_name_images_that_are_left_out_for_another_reason(root):
     (root / "list.txt").write_text("CXR30_IM-1385-1001\nCXR2_IM-0652-1001\n")
     table = openi(root, list=root / "list.txt").table(with_images=False)

@@ -97,6 +97,49 @@ def test_findings_are_those_that_enough_images_show_or_any_by_name(root):
         padchest(root, findings=["pneumona"]).table(with_images=False)
 
 
+def test_too_few_images_of_any_finding_name_the_key_and_the_commonest(root):
+    words = (
+        r"^\[data\] least_positives: no finding is shown by 500 images, and 'pneumonia', the commonest, by 2: lower "
+        r"least_positives, or name findings$"
+    )
+    with pytest.raises(StudyError, match=words):
+        padchest(root, least_positives=500).table(with_images=False)
+    named = padchest(root, least_positives=500, findings=["pneumonia"]).table(with_images=False)
+    assert named.labels.ravel().tolist() == [0, 1, 1]
+    write(root / FILE, [row for row in IMAGES if "normal" in row[-1]])
+    with pytest.raises(DataError, match=r"no finding is left: correct findings in \[data\]"):
+        padchest(root).table(with_images=False)
+
+
+def test_labels_of_references_need_no_image_of_any_finding(root):
+    (root / "texts.csv").write_text("id,report\na.png,No pneumothorax.\nb.png,There is pneumonia.\n")
+    settings = {"references": root / "texts.csv", "label_source": "references", "findings": ["Pneumonia"]}
+    table = padchest(root, least_positives=500, **settings).table(with_images=False)
+    assert table.labels.ravel().tolist() == [0, 1, -1]
+
+
+NOTHING_LEFT = {
+    "marked": ("f.png", {}, "1 marked to be excluded"),
+    "view": ("c.png", {}, "1 with a view other than PA and AP and AP_horizontal"),
+    "labeler": ("e.png", {}, "1 not labelled by a physician"),
+    "labels": ("g.png", {}, "1 without a label"),
+    "list": ("a.png", {"findings": ["normal"]}, "1 that are not in list.txt"),
+}
+
+
+@pytest.mark.parametrize("case", NOTHING_LEFT)
+def test_a_choice_that_leaves_no_image_says_why(case, tmp_path):
+    image, settings, why = NOTHING_LEFT[case]
+    (row,) = [row for row in IMAGES if row[0] == image]
+    other = ("h.png", *row[1:6], "EXCLUDE", *row[7:])
+    write(tmp_path / FILE, [row, other] if case == "list" else [row])
+    if case == "list":
+        (tmp_path / "list.txt").write_text("h.png\n")
+        settings = {**settings, "list": tmp_path / "list.txt"}
+    with pytest.raises(DataError, match=rf"PadChest.*: no image is left \(.*{why}\): correct \[data\]"):
+        padchest(tmp_path, **settings).table(with_images=False)
+
+
 def test_lists_divide_the_images_and_leave_the_findings_alike(root):
     (root / "test.txt").write_text("a.png\nb.png\n")
     (root / "held_out.txt").write_text("d.png\n")

@@ -73,6 +73,14 @@ def test_what_is_no_outline_is_refused_with_its_line(written, tmp_path):
         siim(tmp_path).table(with_images=False)
 
 
+def test_a_row_that_stands_twice_is_one_outline(tmp_path):
+    rows = ["a,1 2", "b,1 2 3 4", "a,1 2", "b,5 6", "b, 1 2  3 4", "c,-1", "c,-1", "d,1 2"]
+    (tmp_path / "train-rle.csv").write_text("\n".join(["ImageId, EncodedPixels", *rows]) + "\n")
+    table = siim(tmp_path).table(with_images=False)
+    assert list(zip(table.ids, table.metadata["n_outlines"], strict=True)) == [("a", 1), ("b", 2), ("c", 0), ("d", 1)]
+    assert table.labels[:, 0].tolist() == [1, 1, 0, 1]
+
+
 def test_an_image_with_an_outline_and_without_is_told(tmp_path):
     (tmp_path / "train-rle.csv").write_text("ImageId, EncodedPixels\na,-1\nb,5 6\nb,7 8\nc,5 6\nc, -1\n")
     with pytest.raises(

@@ -41,6 +41,9 @@ LABEL_FILES = {
     "test": ["test_labels.csv", "test.csv"],
 }
 PATH, SIDE, PROJECTION = "Path", "Frontal/Lateral", "AP/PA"
+ABOUT = ("Sex", "Age")
+USED = (PATH, SIDE, PROJECTION, *ABOUT, *FINDINGS, NONE_OF_THEM)
+"""Columns of the label files that are read; others may bear the names that are given to parts of a path."""
 PARTS = r"^(?:.*/)?(?P<split>train|valid|val|test)/(?P<patient>patient\d+)/(?P<study>study\d+)/(?P<file>[^/]+)$"
 CITATION = (
     "Irvin J, Rajpurkar P, Ko M, et al. CheXpert: a large chest radiograph dataset with uncertainty labels and expert "
@@ -95,7 +98,8 @@ class CheXpert(Dataset):
         findings = (*FINDINGS, NONE_OF_THEM) if NONE_OF_THEM in self.findings else FINDINGS
         path = self.labels or _label_file(self.root, self.split)
         whole = read_table(path, needs=[PATH, *findings], what="the label file of CheXpert")
-        rows = Rows(frame=whole.join(_parts(whole[PATH], path, self.split)))
+        read = [column for column in USED if column in whole]
+        rows = Rows(frame=whole[read].join(_parts(whole[PATH], path, self.split)))
         rows = _of_views(rows, self.views)
         if self.images_per_study == "first":
             rows = rows.first_of_each_study("study")
@@ -199,7 +203,7 @@ def _of_views(rows: Rows, views: Views) -> Rows:
 
 def _metadata(frame: pd.DataFrame) -> pd.DataFrame:
     own = frame[["study", "view"]].rename(columns={"study": STUDY_ID})
-    for name in ("Sex", "Age"):
+    for name in ABOUT:
         if name in frame:
             own[name.lower()] = frame[name].replace({"Unknown": "", "0": ""})
     return in_common_words(own.reset_index(drop=True))

@@ -187,7 +187,7 @@ def _images_of_split(split: Path, metadata: Path, name: str) -> Rows:
         )
     _check_alike(images, images, by=STUDY, paths=(split, split))
     _check_alike(images, about, by=IMAGE, paths=(split, metadata))
-    about = about.drop(columns=[column for column in (STUDY, PATIENT, "split") if column in about.columns])
+    about = about.drop(columns=[STUDY, PATIENT, "split", "view"], errors="ignore")
     return replace(rows, frame=images.join(about.set_index(IMAGE), on=IMAGE))
 
 
@@ -221,7 +221,8 @@ def _labels_by_study(path: Path, findings: tuple[str, ...]) -> pd.DataFrame:
     if BY_RADIOLOGIST in path.name:
         frame = frame.rename(columns={"Airspace Opacity": "Lung Opacity"})
     check_columns(frame, path, needs=findings, what="the label file of MIMIC-CXR")
-    frame = frame.rename_axis("row")
+    used = [column for column in (STUDY, PATIENT, *FINDINGS, NONE_OF_THEM) if column in frame]
+    frame = frame[used].rename_axis("row")
     if frame[STUDY].duplicated().any():
         twice = frame[STUDY][frame[STUDY].duplicated()]
         raise DataError(f"{path}: study {twice.iloc[0]!r} stands twice: get the file again")

@@ -43,7 +43,13 @@ ADJUDICATED_FILES = ("google2019_nih-chest-xray-labels.csv",)
 SET, SETS = "Set Id", frozenset({"test", "val"})
 TEST_LIST = "test_list.txt"
 ID, LABELS, PATIENT = "Image Index", "Finding Labels", "Patient ID"
-COMMON_WORDS = {"Patient Age": "age", "Patient Gender": "sex", "Patient Sex": "sex", "View Position": "view"}
+COMMON_WORDS = {
+    "Patient Age": "age",
+    "Patient Gender": "sex",
+    "Patient Sex": "sex",
+    "View Position": "view",
+    SET: "split",
+}
 CITATION = (
     "Wang X, Peng Y, Lu L, Lu Z, Bagheri M, Summers RM. ChestX-ray8: hospital-scale chest X-ray database and "
     "benchmarks on weakly-supervised classification and localization of common thorax diseases. CVPR 2017, 3462–3471. "
@@ -117,6 +123,10 @@ class NihChestXray14(Dataset):
             metadata=_metadata(frame.drop(columns=[*ADJUDICATED, LABELS], errors="ignore")),
             images=self._images(frame[ID], folders) if with_images else None,
             exclusions=rows.exclusions,
+            notes=tuple(
+                f"column {other!r} of the label file is not used: {name!r} is taken"
+                for other, name in _unused(frame).items()
+            ),
             sources={file.name: sha256_file(file) for file in (path, chosen) if file is not None},
         )
 
@@ -217,7 +227,21 @@ def _read_adjudicated(frame: pd.DataFrame, path: Path) -> NDArray[np.int8]:
     return labels
 
 
+def _unused(frame: pd.DataFrame) -> dict[str, str]:
+    """Return columns that would have the name of an official one in the metadata, with that one, which is taken."""
+    official: dict[str, str] = {}
+    for name, word in COMMON_WORDS.items():
+        if name in frame:
+            official.setdefault(word, name)
+    return {
+        other: official[word]
+        for name, word in COMMON_WORDS.items()
+        for other in (name, word)
+        if word in official and other in frame and other != official[word]
+    }
+
+
 def _metadata(frame: pd.DataFrame) -> pd.DataFrame:
-    own = frame.drop(columns=[ID, PATIENT]).rename(columns={**COMMON_WORDS, SET: "split"})
+    own = frame.drop(columns=[ID, PATIENT, *_unused(frame)]).rename(columns=COMMON_WORDS)
     filled = [column for column in own.columns if (own[column] != "").any()]
     return in_common_words(own[filled].reset_index(drop=True))

@@ -15,7 +15,7 @@ from cxrobust.files import sha256_bytes, sha256_file
 from cxrobust.inference.datasets import STUDY_ID, Dataset, ImageTable, dataset, named
 from cxrobust.inference.images import EXTENSIONS, FileImages, file_images, names_in, reason
 from cxrobust.inference.rows import Rows, Views
-from cxrobust.inference.tables import read_table
+from cxrobust.inference.tables import line, read_table
 from cxrobust.predictions.pooling import Pool
 from cxrobust.study.sections import DataPath
 from cxrobust.texts import Texts
@@ -63,8 +63,8 @@ class OpenI(Dataset):
     such as `Opacity/lung/base/left` makes a finding positive; one that no term names is negative.
 
     The reports tell no views. `projections` is a table that does, such as `indiana_projections.csv` of Kaggle: its
-    columns are `filename` or `imageid`, and `projection`, `view`, `tsne-view` or `View Position`. Without one take
-    `views = "all"`, which holds lateral images too.
+    columns are `filename` or `imageid`, and `projection`, `view`, `tsne-view` or `View Position`; one that tells two
+    views of an image is refused. Without one take `views = "all"`, which holds lateral images too.
 
     Images are left out, and counted, when their report was not indexed, their view is not told or not wanted, or they
     are not in `list`. Reports without an image are of no use here; how many there are is counted apart.
@@ -247,5 +247,14 @@ def _views(path: Path) -> dict[str, str]:
             f"View Position: its columns are {some(frame.columns, most=12)}"
         )
     names = frame["imageid" if "imageid" in ids else "filename"].str.replace(r"(\.dcm)?(\.png)?$", "", regex=True)
-    ours = "CXR" + names.str.removeprefix("CXR")
-    return dict(zip(ours, frame[views[0]].str.strip(), strict=True))
+    told = pd.DataFrame({"image": "CXR" + names.str.removeprefix("CXR"), "view": frame[views[0]].str.strip()})
+    told = told[told["view"] != ""].drop_duplicates()
+    again = told[told["image"].duplicated()]
+    if len(again):
+        image, view, row = again["image"].iloc[0], again["view"].iloc[0], again.index[0]
+        first = told[told["image"] == image]
+        raise DataError(
+            f"{path}:{line(path, row)}: {views[0]} is {view!r} for the image {names[row]!r}, and "
+            f"{first['view'].iloc[0]!r} on line {line(path, first.index[0])}: keep the right one"
+        )
+    return dict(zip(told["image"], told["view"], strict=True))

@@ -2,7 +2,7 @@
 
 import ast
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field
 
-from cxrobust.errors import DataError
+from cxrobust.errors import DataError, StudyError, counted
 from cxrobust.files import sha256_file
 from cxrobust.inference.columns import in_common_words
 from cxrobust.inference.datasets import STUDY_ID, Dataset, ImageTable, dataset
@@ -102,12 +102,12 @@ class PadChest(Dataset):
         first = np.unique(codes, return_index=True)[1]
         told = tuple(_read(str(text), path, frame[ID], row) for text, row in zip(distinct, first, strict=True))
         rows = Rows(frame=frame.assign(told=codes))
-        taken = rows.frame["told"].map(lambda code: TO_EXCLUDE not in told[code]) & (frame[VIEW] != "EXCLUDE")
-        rows = rows.only(taken, "marked to be excluded")
+        marked = _which(rows.frame, told, lambda names: TO_EXCLUDE in names) | (frame[VIEW] == "EXCLUDE")
+        rows = rows.only(~marked, "marked to be excluded")
         rows = rows.of_views(self.views, column=VIEW, frontal=FRONTAL)
         if self.labeler == "physician":
             rows = rows.only(rows.frame[METHOD] == "Physician", "not labelled by a physician")
-        return rows.only(rows.frame["told"].map(lambda code: bool(told[code])), "without a label"), told
+        return rows.only(_which(rows.frame, told, bool), "without a label"), told
 
     def _labels(
         self, frame: pd.DataFrame, told: tuple[frozenset[str], ...]
@@ -116,8 +116,10 @@ class PadChest(Dataset):
         for code, n_images in frame["told"].value_counts().items():
             counts.update(dict.fromkeys(told[int(str(code))], int(n_images)))
         if self.findings == "all":
-            common = [name for name, count in counts.items() if count >= self.least_positives]
-            findings = tuple(sorted(set(common) - NO_FINDINGS))
+            shown = {name: count for name, count in counts.items() if name not in NO_FINDINGS}
+            findings = tuple(sorted(name for name, count in shown.items() if count >= self.least_positives))
+            if shown and not findings and self.label_source == "data":
+                raise _too_few(shown, self.least_positives)
         else:
             findings = tuple(sorted(counts))
         columns = {name: column for column, name in enumerate(findings)}
@@ -152,10 +154,26 @@ def _read(text: str, path: Path, images: "pd.Series[str]", row: int) -> frozense
     return frozenset(filter(None, (" ".join(name.split()) for name in names)))
 
 
+def _which(
+    frame: pd.DataFrame, told: tuple[frozenset[str], ...], test: Callable[[frozenset[str]], bool]
+) -> "pd.Series[bool]":
+    """Return of which rows the set of labels passes a test."""
+    passed = np.array([test(names) for names in told], dtype=bool)
+    return pd.Series(passed[frame["told"].to_numpy()], index=frame.index)
+
+
+def _too_few(counts: Mapping[str, int], least: int) -> StudyError:
+    most = max(sorted(counts), key=counts.__getitem__)
+    return StudyError(
+        f"[data] least_positives: no finding is shown by {counted(least, 'image')}, and {most!r}, the commonest, by "
+        f"{counts[most]:,}: lower least_positives, or name findings"
+    )
+
+
 def _contradictory(frame: pd.DataFrame, told: tuple[frozenset[str], ...]) -> Mapping[str, NDArray[np.bool_]]:
     """Return which images are labelled normal and otherwise too."""
-    both = np.array([NORMAL in names and not names <= NO_FINDINGS for names in told], dtype=bool)
-    return {f"labelled {NORMAL} beside other labels": both[frame["told"].to_numpy()]}
+    both = _which(frame, told, lambda names: NORMAL in names and not names <= NO_FINDINGS)
+    return {f"labelled {NORMAL} beside other labels": both.to_numpy()}
 
 
 def _metadata(frame: pd.DataFrame) -> pd.DataFrame:
@@ -164,5 +182,5 @@ def _metadata(frame: pd.DataFrame) -> pd.DataFrame:
         own["sex"] = frame[SEX].where(frame[SEX].isin(["F", "M"]), "")
     if {DATE, BIRTH} <= set(frame.columns):
         years = pd.to_numeric(frame[DATE].str[:4], errors="coerce") - pd.to_numeric(frame[BIRTH], errors="coerce")
-        own["age"] = years.map(lambda age: "" if pd.isna(age) else f"{age:g}")
+        own["age"] = years.map(lambda age: "" if pd.isna(age) else f"{age:g}").astype(str)
     return in_common_words(own.reset_index(drop=True))

@@ -34,7 +34,8 @@ class SiimPneumothorax(Dataset):
     """Frontal radiographs of NIH ChestX-ray14 in which radiologists outlined every pneumothorax.
 
     `root` holds `train-rle.csv` or `stage_2_train.csv`, with a row an outline and −1 where there is none, and the
-    images `<ImageId>.dcm` in `dicom-images-train` or its folders. An image with an outline has a pneumothorax.
+    images `<ImageId>.dcm` in `dicom-images-train` or its folders. An image with an outline has a pneumothorax; how many
+    it has is in the column `n_outlines`, a row that stands twice being one.
 
     The challenge tells no patients: every image counts as its own. Regimes trained on the
     NIH's images have seen these.
@@ -104,6 +105,8 @@ def _by_image(outlines: pd.DataFrame, path: Path) -> pd.DataFrame:
             f"{path}:{line(path, row)}: {MASK} is {found}, expected an outline, which is pairs of whole numbers, or "
             "-1, which means none: correct it, or get the file again"
         )
+    once = ~pd.DataFrame({"image": outlines[ID], "mask": mask.str.split().str.join(" ")}).duplicated()
+    outlines, has_outline = outlines[once], has_outline[once]
     images = has_outline.groupby(outlines[ID], sort=False)
     differs = images.transform("nunique") > 1
     if differs.any():
