@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.contrasts import Contrast, contrasts
 from cxrobust.analysis.counts import FindingCounts, Scope, counts_held
-from cxrobust.analysis.intervals import Draws, linearised_se, no_interval, percentile
+from cxrobust.analysis.intervals import Draws, linearised_se, no_interval, percentile, se_of_results
 from cxrobust.analysis.metrics.confidence import confidence
 from cxrobust.analysis.notes import (
     joined,
@@ -322,7 +322,7 @@ def _record(
         finding=counts.name,
         estimate=finite(one.value) if known else None,
         reason=reason,
-        se=finite(interval.se),
+        se=se_of_results(interval.se),
         se_patients=se_patients,
         se_training=se_training,
         ci_low=low,

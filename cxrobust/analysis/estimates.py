@@ -6,7 +6,7 @@ from typing import Any
 
 from cxrobust.analysis.contrasts import Contrast, curves
 from cxrobust.analysis.counts import FindingCounts, Scope
-from cxrobust.analysis.intervals import no_interval
+from cxrobust.analysis.intervals import no_interval, se_of_results
 from cxrobust.analysis.metrics import Metric
 from cxrobust.analysis.notes import (
     joined,
@@ -139,8 +139,8 @@ def _record(
         recalibration=scope.recalibration,
         estimate=finite(point.value),
         reason=reason,
-        se=finite(point.interval.se),
-        se_patients=finite(point.se_patients) if has_interval else None,
+        se=se_of_results(point.interval.se),
+        se_patients=se_of_results(point.se_patients) if has_interval else None,
         se_training=finite(point.se_training) if has_interval else None,
         ci_low=low,
         ci_high=high,

@@ -9,9 +9,10 @@ from scipy.special import expit, logit, ndtr, ndtri, stdtrit
 from statsmodels.stats.proportion import proportion_confint
 
 from cxrobust.analysis.quantiles import moments, tail_quantiles
-from cxrobust.results import FEW_PATIENTS
+from cxrobust.results import FEW_PATIENTS, finite
 
 NO_BOUNDS = (-np.inf, np.inf)
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,6 +102,17 @@ def no_interval(note: str = "", *, se: float = float("nan")) -> Interval:
     return Interval(se=se, low=float("nan"), high=float("nan"), note=note)
 
 
+def se_of_results(se: float) -> float | None:
+    """Return a standard error as results hold it: 0 where it is rounding alone, None where there is none.
+
+    Examples
+    --------
+    >>> se_of_results(7e-16), se_of_results(0.02), se_of_results(float("nan"))
+    (0.0, 0.02, None)
+    """
+    return 0.0 if se <= ROUNDING else finite(se)
+
+
 def linearised_se(influences: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return √(n/(n − 1) Σ influence²) over n patients: (..., n_patients) to (...)."""
     n = influences.shape[-1]
@@ -113,7 +125,6 @@ def means_of_defined(resampled: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.where(known, resampled, 0.0).sum(axis=-1) / np.maximum(known.sum(axis=-1), 1))
 
 
-ROUNDING = 1e-12
 ALL_BUT_0 = 1e-9
 """Part of the sample's standard error below which a resample's is rounding."""
 VERY_WIDE = 20

@@ -16,9 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from cxrobust.analysis.intervals import ROUNDING
 from cxrobust.analysis.permutation import sign_flip_p_values
 from cxrobust.analysis.testing import FLIPS, SWAPS
 from cxrobust.errors import counted
+from cxrobust.results import FEW_PATIENTS
 
 Goal: TypeAlias = Literal["difference", "non-inferiority", "equivalence"]
 """What a study is to show: that two differ; that one is no worse, or that none differs, by a margin."""
@@ -29,6 +31,9 @@ BY_PATTERNS = (*FLIPS.values(), *SWAPS.values())
 """Tests over patients' sign patterns or swaps."""
 OF_ROOT = ("mcnemar-clustered", "mcnemar-durkalski", "wilcoxon-clustered")
 """Tests whose z is a sum over patients by the root of the sum of squares."""
+BY_DELONG = ("delong", "delong-clustered")
+CLAIMS = {"non-inferiority": "noninferiority", "equivalence": "tost"}
+"""By which test each is claimed."""
 AT_ONCE = 2**22
 """Simulated contributions held in memory together."""
 
@@ -59,14 +64,15 @@ class Power:
     achieved: float | None
     """Power that as many patients as the pilot's have for `size`, in [0, 1]; None as `detectable` is."""
     patients_needed: int | None
-    """Patients that have the wanted power for `size`, rounded up, and no fewer than can reach the level; None where no
-    number of them can."""
+    """Patients that have the wanted power for `size`, rounded up, and no fewer than can reach the level, than 2, and,
+    by DeLong's tests, than have 2 positive ones among them; None where no number of them can."""
     images_needed: int | None
     """Images expected of so many patients, at the pilot's images per patient; rounded."""
     positive_patients_expected: int | None
     """Patients with a positive image expected among so many, at the pilot's share; rounded."""
     note: str
-    """Why nothing can be planned, or why a test of so few, or with so few resamples, cannot reject; else empty."""
+    """Why nothing can be planned, why a test of so few, or with so few resamples, cannot reject, and that few patients,
+    or few positive ones, are needed; else empty."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,6 +147,10 @@ def plan(
         if note := reach.why_not(n_patients):
             detectable = achieved = None
         needed = None if needed is None else reach.fewest(needed)
+    if needed is not None:
+        by_delong = goal == "difference" and test in BY_DELONG
+        needed = max(needed, _fewest(n_patients, n_positive_patients if by_delong else 0))
+    positive = _expected(needed, n_positive_patients, n_patients)
     return Power(
         goal=goal,
         size=size,
@@ -153,8 +163,8 @@ def plan(
         achieved=achieved,
         patients_needed=needed,
         images_needed=_expected(needed, n_images, n_patients),
-        positive_patients_expected=_expected(needed, n_positive_patients, n_patients),
-        note=note,
+        positive_patients_expected=positive,
+        note="; ".join(filter(None, (note, _on_few(goal, needed, positive if n_positive_patients else None)))),
     )
 
 
@@ -350,13 +360,38 @@ def _from_pilot(
     se: float | None, n_patients: int, size: float | None, *, goal: Goal, alpha: float, power: float
 ) -> tuple[float | None, float | None, int | None]:
     """Detectable size, achieved power and patients needed; None where the pilot has no spread or there is no size."""
-    if se is None or not math.isfinite(se) or se <= 0:
+    if se is None or not math.isfinite(se) or se <= ROUNDING:
         return None, None, None
     detectable = detectable_size(se, goal=goal, alpha=alpha, power=power)
     if size is None:
         return detectable, None, None
     achieved = achieved_power(se, size, goal=goal, alpha=alpha)
     return detectable, achieved, patients_needed(se, n_patients, size, goal=goal, alpha=alpha, power=power)
+
+
+def _fewest(n_patients: int, n_positive_patients: int) -> int:
+    """Fewest patients of whom a standard error can be had: 2, and as many as have 2 positive ones among them, if any.
+
+    Examples
+    --------
+    >>> _fewest(100, 0), _fewest(100, 9)
+    (2, 23)
+    """
+    return max(2, -(-2 * n_patients // n_positive_patients)) if n_positive_patients else 2
+
+
+def _on_few(goal: Goal, needed: int | None, positive: int | None) -> str:
+    """Say that few patients are needed, or few positive ones expected among them, and what that does to the plan."""
+    if needed is None:
+        return ""
+    if needed < FEW_PATIENTS:
+        said = f"fewer than {FEW_PATIENTS} patients needed"
+    elif positive is not None and positive < FEW_PATIENTS:
+        said = f"fewer than {FEW_PATIENTS} positive patients expected among those needed"
+    else:
+        return ""
+    so = "power may be less than the formula says" if goal == "difference" else f"{CLAIMS[goal]} claims too often"
+    return f"{said}: with so few, {so}"
 
 
 def _expected(needed: int | None, n: int, n_patients: int) -> int | None:

@@ -18,7 +18,14 @@ from cxrobust.analysis.classical.result import never_0
 from cxrobust.analysis.contrasts import Contrast, contrasts_of
 from cxrobust.analysis.counts import FindingCounts, Scope, count_findings, counts_held
 from cxrobust.analysis.families import Families, adjust, key_of
-from cxrobust.analysis.intervals import INTERVALS, Draws, Interval, degrees_with_training, no_interval
+from cxrobust.analysis.intervals import (
+    INTERVALS,
+    Draws,
+    Interval,
+    degrees_with_training,
+    no_interval,
+    se_of_results,
+)
 from cxrobust.analysis.metrics import Metric, grouped
 from cxrobust.analysis.metrics.ece import ECE, EqualMassECE
 from cxrobust.analysis.notes import (
@@ -377,7 +384,7 @@ def _record(choice: Choice, one: _Macro, tested: Tested) -> Estimate:
         finding=MACRO,
         estimate=finite(value) if known else None,
         reason=reason,
-        se=finite(interval.se),
+        se=se_of_results(interval.se),
         ci_low=low,
         ci_high=high,
         interval=None if low is None and high is None else one.method,

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import norm
 
@@ -233,3 +234,24 @@ def test_probabilities_against_bare_decisions_are_said():
     both = replace(made, probabilities=(made.probabilities >= 0.5).astype(float))
     alike = analyze(both, make_settings(metrics=("auroc",)), reference=made.regimes[0], seed=1).estimates
     assert not any("probabilities against decisions" in e.note for e in alike)
+
+
+@pytest.mark.parametrize("interval", ["percentile", "expanded", "basic", "bca", "t"])
+def test_where_nothing_spreads_the_standard_error_is_0_and_not_rounding(interval):
+    """Two patients whose images have the same predictions and labels, in another order: no resample differs."""
+    first = make_predictions(n_patients=2, most_images=1, findings=("Mass",))
+    turned, patients = [2, 0, 1], np.repeat([0, 1], 3).astype(np.int32)
+    p = np.round(np.random.default_rng(0).random((2, len(CONDITIONS), 3, 1)), 2)
+    y = np.array([[0], [1], [1]], dtype=np.int8)
+    made = replace(
+        first,
+        image_ids=tuple("abcdef"),
+        patients=patients,
+        labels=np.concatenate([y, y[turned]]),
+        probabilities=np.concatenate([p, p[:, :, turned]], axis=2),
+        metadata=pd.DataFrame(index=range(6)),
+    )
+    found = run(made, "accuracy", "confidence", "brier", interval=interval, effect_sizes=("risk-difference",)).values()
+    assert {e.se for e in found if e.estimate is not None} == {0.0}
+    assert any(e.test is not None for e in found)
+    assert any(NO_WIDTH in e.note for e in found)

@@ -1,16 +1,19 @@
 """Power and patients needed, against statsmodels, rejection regions, brute force and invariances."""
 
 import math
-from itertools import product
+from fractions import Fraction
+from itertools import count, product
 
 import numpy as np
 import pytest
 from scipy.stats import norm
 from statsmodels.stats.power import NormalIndPower, TTestPower
 
+from cxrobust.analysis.classical.delong import contrast_variance
 from cxrobust.analysis.classical.equivalence import noninferiority, tost
 from cxrobust.analysis.classical.mcnemar import mcnemar_clustered, mcnemar_exact, mcnemar_midp
 from cxrobust.analysis.classical.wilcoxon import signed_rank, signed_rank_clustered
+from cxrobust.analysis.intervals import linearised_se
 from cxrobust.analysis.permutation import sign_flip_p_values
 from cxrobust.analysis.power import (
     GOALS,
@@ -25,6 +28,7 @@ from cxrobust.analysis.power import (
 
 from . import oracle
 
+FEW = "fewer than 20 patients needed: with so few, power may be less than the formula says"
 Z_TEST = NormalIndPower(ddof=0)
 """With a ratio of 0 the second sample has no part: a z-test of one sample, such as paired differences."""
 
@@ -214,7 +218,52 @@ def test_without_a_size_only_the_smallest_is_planned():
     )
 
 
-@pytest.mark.parametrize("se", [None, 0.0, math.nan, math.inf])
+@pytest.mark.parametrize("goal", ["non-inferiority", "equivalence"])
+def test_a_margin_needs_two_patients_since_one_has_no_standard_error(goal):
+    assert linearised_se(np.zeros(1)) == 0
+    assert patients_needed(0.01, 400, 0.9, goal=goal) == 1
+    one = planned(size=0.9, goal=goal)
+    assert (one.patients_needed, one.images_needed) == (2, 5)
+
+
+@pytest.mark.parametrize("test", ["delong", "delong-clustered"])
+@pytest.mark.parametrize(("n_patients", "n_positive"), [(400, 100), (400, 7), (6187, 3), (50, 50), (300, 299)])
+def test_delongs_tests_need_two_positive_patients(test, n_patients, n_positive):
+    """With one positive patient there is no variance; the fewest are counted up to, in exact fractions."""
+    one_positive = contrast_variance([1, 0, 0, 0], [[0.5, 0.1, 0.7, 0.2]], [1.0], clusters=[0, 1, 2, 3])
+    assert math.isnan(one_positive.variance)
+    fewest = next(n for n in count(2) if Fraction(n * n_positive, n_patients) >= 2)
+    pilot = {"n_patients": n_patients, "n_images": 2 * n_patients, "n_positive_patients": n_positive, "test": test}
+    for size in (5.0, 0.01, 0.3 / math.sqrt(fewest)):
+        by_formula = patients_needed(0.3 / math.sqrt(n_patients), n_patients, size)
+        one = planned(0.3 / math.sqrt(n_patients), size=size, **pilot)
+        assert one.patients_needed == max(fewest, by_formula)
+        assert one.positive_patients_expected >= 2
+    assert planned(size=5.0, **{**pilot, "n_positive_patients": 0}).patients_needed == 2
+
+
+@pytest.mark.parametrize(
+    ("goal", "so"),
+    [
+        ("difference", "power may be less than the formula says"),
+        ("non-inferiority", "noninferiority claims too often"),
+        ("equivalence", "tost claims too often"),
+    ],
+)
+@pytest.mark.parametrize("n_positive", [0, 4, 40, 400])
+def test_few_patients_that_are_needed_are_noted(goal, so, n_positive):
+    """Sizes at which the formula needs 5, 19, 20, 199, 200 and 2,000 patients."""
+    for n in (5, 19.5, 20.5, 150, 199.5, 200.5, 2000):
+        size = detectable_size(0.01 * math.sqrt(400 / n), goal=goal)
+        one = planned(size=size, goal=goal, n_positive_patients=n_positive, alpha=0.05)
+        needed, positive = one.patients_needed, round(Fraction(one.patients_needed * n_positive, 400))
+        few = "patients needed" if needed < 20 else "positive patients expected among those needed"
+        is_few = needed < 20 or (n_positive > 0 and positive < 20)
+        assert one.note == (f"fewer than 20 {few}: with so few, {so}" if is_few else "")
+    assert planned(size=None, goal=goal, n_positive_patients=n_positive).note == ""
+
+
+@pytest.mark.parametrize("se", [None, 0.0, 7.2e-16, math.nan, math.inf])
 def test_a_pilot_without_spread_plans_nothing_and_says_so(se):
     one = planned(se)
     assert one.note == "no plan: the pilot's standard error is 0 or not estimable"
@@ -230,14 +279,15 @@ def test_no_fewer_patients_are_needed_than_reach_the_level(alpha):
         one = planned(size=size, alpha=alpha)
         by_formula = math.ceil((0.2 * wanted / size) ** 2)
         assert one.patients_needed == max(fewest, by_formula)
-        assert (one.images_needed, one.note) == (round(2.5 * one.patients_needed), "")
+        assert (one.images_needed, one.note) == (round(2.5 * one.patients_needed), FEW)
         assert one.positive_patients_expected == round(one.patients_needed / 4)
     equivalent = planned(size=1, alpha=alpha, goal="equivalence")
-    assert equivalent.patients_needed == patients_needed(0.01, 400, 1, goal="equivalence", alpha=alpha) < fewest
+    by_formula = patients_needed(0.01, 400, 1, goal="equivalence", alpha=alpha)
+    assert equivalent.patients_needed == max(2, by_formula) < fewest
 
 
 def test_signs_of_one_patient_are_named_in_the_singular():
-    one = planned(n_patients=1, n_images=2, n_positive_patients=1)
+    one = planned(n_patients=1, n_images=2, n_positive_patients=1, size=None)
     assert one.note == "signs of 1 patient have too few patterns to reach the level of 0.05: p is at least 1"
 
 
@@ -301,7 +351,7 @@ def test_the_least_p_value_against_all_data_of_few_patients(name):
     assert at.note.startswith(f"{name} of {unit} cannot reach the level of ")
     assert at.patients_needed == 4
     above = planned(n_patients=3, n_images=6, n_positive_patients=2, test=name, alpha=1.01 * least, size=1)
-    assert (above.detectable is None, above.patients_needed, above.note) == (False, 3, "")
+    assert (above.detectable is None, above.patients_needed, above.note) == (False, 3, FEW)
 
 
 @pytest.mark.parametrize(
