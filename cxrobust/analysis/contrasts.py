@@ -144,6 +144,11 @@ def _less(plus: Any, minus: Any, out: Any) -> None:
         out[i] = 0.0 if abs(difference) <= rounding < np.inf else difference
 
 
+def _more(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether the real part of one is more than that of the other, by more than rounding as in `_less`."""
+    return np.asarray(one.real - other.real > 8 * EPSILON * (abs(one.real) + abs(other.real)))
+
+
 def contrasts(
     regimes: Sequence[str],
     conditions: Sequence[str],
@@ -351,6 +356,8 @@ def _ratio(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def half_margin_form(strengths: Sequence[float], chances: NDArray[np.float64]) -> Form:
     """Return what finds the strength at which a curve has lost half of its distance from guessing.
 
+    A value that is half but for rounding is half, and a distance that is rounding is none.
+
     Parameters
     ----------
     strengths
@@ -373,8 +380,8 @@ def half_margin_form(strengths: Sequence[float], chances: NDArray[np.float64]) -
         with np.errstate(invalid="ignore", divide="ignore"):
             for j in range(len(steps) - 1, 0, -1):
                 part = (values[j - 1] - half) / (values[j - 1] - values[j])
-                found = np.where(values[j].real <= half.real, steps[j - 1] + part * (steps[j] - steps[j - 1]), found)
-            lost = np.isnan(values.real).any(axis=0) | ~(values[0].real > chance)
+                found = np.where(~_more(values[j], half), steps[j - 1] + part * (steps[j] - steps[j - 1]), found)
+            lost = np.isnan(values.real).any(axis=0) | ~_more(values[0], chance)
         return np.asarray(np.where(lost, np.nan, found))
 
     return form

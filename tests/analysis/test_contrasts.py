@@ -1,6 +1,8 @@
 """Estimands as sums of values, and as forms of them: by hand, and against finite differences."""
 
+import math
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -139,6 +141,40 @@ def test_relative_to_0_is_not_a_number():
 def test_half_margin_by_hand(curve, expected):
     form = half_margin_form([0, 1, 4, 8], np.array([0.5]))
     assert form(np.array(curve)[:, None])[0] == pytest.approx(expected, abs=1e-12, nan_ok=True)
+
+
+def half_margin_by_fractions(curve, strengths, chance):
+    """First strength, along straight lines, at which half of the margin is lost, in exact fractions of decimals."""
+    if curve[0] <= chance:
+        return math.nan
+    half = (curve[0] + chance) / 2
+    for j in range(1, len(curve)):
+        if curve[j] <= half:
+            part = (curve[j - 1] - half) / (curve[j - 1] - curve[j])
+            return float(strengths[j - 1] + part * (strengths[j] - strengths[j - 1]))
+    return math.inf
+
+
+@pytest.mark.parametrize("chance", ["0.5", "0", "0.1"])
+def test_half_margin_of_decimals_against_exact_fractions(chance):
+    """As 0.6 is half way from 0.7 to 0.5, which (0.7 + 0.5) / 2 as a float is below; of every clean value in 200."""
+    strengths, at_half = [0, 1, 2, 4], 0
+    for k in range(201):
+        clean, lost = Fraction(k, 200), Fraction(chance)
+        half = (clean + lost) / 2
+        for curve in ([clean, (clean + half) / 2, half, half], [clean, half, clean, half], [clean, clean, clean, half]):
+            values = np.array([float(x) for x in curve])[:, None]
+            found = half_margin_form(strengths, np.array([float(chance)]))(values)[0]
+            expected = half_margin_by_fractions(curve, strengths, lost)
+            assert found == pytest.approx(expected, abs=1e-12, nan_ok=True), (k, curve)
+            at_half += expected == 4
+    assert at_half > 90
+
+
+def test_a_margin_over_chance_that_is_rounding_is_none():
+    assert 0.1 + 0.2 > 0.3
+    form = half_margin_form([0, 1], np.array([0.3]))
+    assert np.isnan(form(np.array([[0.1 + 0.2], [0.1]]))[0])
 
 
 def test_half_margin_against_scipy_interpolation():
