@@ -50,6 +50,6 @@ def explaining(what: str, *, mend: str = CORRECT) -> Iterator[None]:
         yield
     except CxrobustError:
         raise
-    except Exception as error:  # the user's code may raise anything
+    except (Exception, SystemExit) as error:  # the user's code may raise anything, and may call sys.exit
         kind = OutOfMemoryError if is_out_of_memory(error) else DataError
         raise kind(f"{what} failed with {type(error).__name__} ({one_line(error)}): {mend}") from error

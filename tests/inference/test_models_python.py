@@ -181,6 +181,13 @@ def test_module_that_cannot_be_imported_is_one_sentence(tmp_path):
         regime_in(tmp_path).load(FINDINGS)
 
 
+@pytest.mark.parametrize("place", ["", "def build(**_): "])
+def test_a_module_that_ends_the_program_is_one_sentence(place, tmp_path):
+    (tmp_path / "mine.py").write_text(f"import sys\n{place}sys.exit(3)\n")
+    with pytest.raises(DataError, match=r"mine.*it failed with SystemExit \(3\): correct it"):
+        regime_in(tmp_path).load(FINDINGS)
+
+
 def test_wrong_shape_is_told_with_the_expected_one(tmp_path, images):
     write_module(tmp_path)
     loaded = regime_in(tmp_path, model="python:mine:three").load(FINDINGS)

@@ -251,6 +251,11 @@ def study_with_network(folder: Path, forward: str, network: str = NETWORK) -> Pa
             "raise ValueError('no\\nidea')",
             r"condition 'clean': the model failed with ValueError \(no idea\): correct it",
         ),
+        (
+            "raise SystemExit('no licence')",
+            r"condition 'clean': the model failed with SystemExit \(no licence\): correct",
+        ),
+        ("raise SystemExit", r"condition 'clean': the model failed with SystemExit \(SystemExit\): correct it"),
         ("return self.last(images.flatten(1).detach())", r"condition 'pgd\(eps=4/255, steps=3\)': .*RuntimeError"),
         ("return self.last(images.flatten(1)) + torch.rand(1)", "condition 'clean': .*drew random numbers from torch"),
         ("return self.last(torch.dropout(images.flatten(1), 0.5, True))", "condition 'clean': .*drew random numbers"),

@@ -94,7 +94,7 @@ class PythonModel(Regime):
                 network = build(findings=findings, weights=weights, **self.options)
         except DataError:
             raise
-        except Exception as error:  # the user's code may raise anything
+        except (Exception, SystemExit) as error:  # the user's code may raise anything, and may call sys.exit
             if type(error).__module__.startswith("safetensors"):
                 raise DataError(
                     f"{weights}: the weights of regime {self.name!r} are damaged or no safetensors file "
@@ -157,7 +157,7 @@ class PythonModel(Regime):
             if file != self._beside(name):
                 return importlib.import_module(name)
             return _import_file(file, folder=self._study_folder)
-        except Exception as error:  # the user's code may raise anything
+        except (Exception, SystemExit) as error:  # the user's code may raise anything, and may call sys.exit
             raise DataError(
                 f"{file}: importing it failed with {type(error).__name__} ({one_line(error)}): correct it"
             ) from error
