@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.errors import DataError, counted, some
-from cxrobust.inference.report_files import sections_of
+from cxrobust.inference.report_files import named_by, sections_of
 from cxrobust.radiology_reports.findings import EMPTY, FOREIGN, why_unread
 from cxrobust.radiology_reports.labeler import Label, label_report
 from cxrobust.radiology_reports.phrases import OBSERVATIONS
@@ -21,15 +21,20 @@ OBSERVED = tuple(name for name in OBSERVATIONS if name != "No Finding")
 def chosen_sections(report: str, sections: Sequence[str]) -> str | None:
     r"""Return the wanted sections of a report as one text; the whole of one without headings; None where nothing is.
 
+    A heading that joins sections, such as `FINDINGS AND IMPRESSION`, is of either, and its text is taken once.
+
     Examples
     --------
     >>> chosen_sections("INDICATION: Cough.\nFINDINGS: No effusion.\nIMPRESSION: Normal.", ["findings", "impression"])
     'No effusion. Normal.'
+    >>> chosen_sections("FINDINGS AND IMPRESSION: Normal.", ["findings", "impression"])
+    'Normal.'
     >>> chosen_sections("No effusion.", ["findings"])
     'No effusion.'
     """
-    found = sections_of(report)
-    text = " ".join(report.split()) if not found else " ".join(found[one] for one in sections if found.get(one))
+    found = sections_of(report, also=sections)
+    wanted = dict.fromkeys(heading for one in sections for heading in found if one in named_by(heading))
+    text = " ".join(filter(None, map(found.__getitem__, wanted))) if found else " ".join(report.split())
     return text or None
 
 

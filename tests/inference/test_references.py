@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from cxrobust.errors import DataError, StudyError
 from cxrobust.inference.datasets.folder import ImageFolder
 from cxrobust.inference.datasets.openi import OpenI
+from cxrobust.inference.references import chosen_sections
 from cxrobust.inference.report_files import has_report
 from cxrobust.inference.units import plan
 from cxrobust.predictions import load_predictions
@@ -65,6 +66,36 @@ def test_references_by_image_or_study_and_their_sections(tmp_path, kind):
     assert impression.references[:2] == ("Possible pneumonia.", None)
     assert f"reports.{kind}" in table.sources
     assert "labels read from its reports" in table.name
+
+
+BOTH = ["findings", "impression"]
+SECTIONED = {
+    "a view": (
+        "FINDINGS:\nPA AND LATERAL VIEWS: The lungs are clear. No effusion.\nIMPRESSION: Normal.",
+        BOTH,
+        "PA AND LATERAL VIEWS: The lungs are clear. No effusion. Normal.",
+    ),
+    "organs": (
+        "FINDINGS:\n\n LUNGS: Clear.\n HEART: Normal.\n IMPRESSION:\n CHEST, PA: Normal.\n NOTIFICATION: By phone.",
+        BOTH,
+        "LUNGS: Clear. HEART: Normal. CHEST, PA: Normal.",
+    ),
+    "a text of its own": ("FINDINGS: Clear.\nDICTATED BY: X.\nIMPRESSION: Normal.", BOTH, "Clear. Normal."),
+    "nothing": ("FINDINGS:\nCOMPARISON: None.\nRECOMMENDATION(S): None.\n", BOTH, None),
+    "both": ("INDICATION: Cough.\nFINDINGS AND IMPRESSION: Normal.", BOTH, "Normal."),
+    "both, by a stroke": ("FINDINGS/IMPRESSION: Normal.", ["impression"], "Normal."),
+    "both, the other way": ("IMPRESSION & FINDINGS:\nAP VIEW: Normal.", ["findings"], "AP VIEW: Normal."),
+    "more than the wanted": ("IMPRESSION AND RECOMMENDATION(S): Normal.", ["recommendations"], "Normal."),
+    "both and one": ("FINDINGS: Clear.\nFINDINGS AND IMPRESSION: Normal.", BOTH, "Clear. Normal."),
+    "of one's own": ("HALLAZGOS:\nTORAX: Normal.\nJUICIO: Nada.", ["hallazgos", "juicio"], "TORAX: Normal. Nada."),
+    "of no usual name": ("TECNICA:\nTORAX: Normal.\nHALLAZGOS: Nada.", ["hallazgos"], "Nada."),
+}
+
+
+@pytest.mark.parametrize("case", SECTIONED)
+def test_wanted_sections_with_headings_within_and_joint_ones(case):
+    report, wanted, expected = SECTIONED[case]
+    assert chosen_sections(report, wanted) == expected
 
 
 @pytest.mark.parametrize(("doubted", "pneumonia"), [("ignore", -1), ("zeros", 0), ("ones", 1)])
