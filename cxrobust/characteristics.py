@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cxrobust.blanks import told
 from cxrobust.predictions import PredictionSet
 
 USUAL = ("age", "sex", "view")
@@ -38,8 +39,7 @@ def characteristics(predictions: PredictionSet, columns: Sequence[str]) -> list[
 
 
 def _present(values: "pd.Series[Any]") -> "pd.Series[str]":
-    text = values.astype("string").str.strip()
-    return text[text.notna() & (text != "")]
+    return told(values).dropna()
 
 
 def _is_number(values: "pd.Series[Any]") -> bool:

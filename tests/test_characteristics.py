@@ -31,6 +31,15 @@ def test_two_numbers_are_a_category_and_a_column_of_names_is_left_out():
     assert characteristics(many, []) == []
 
 
+def test_words_that_say_nothing_are_missing():
+    age, view = characteristics(
+        of({"age": ["40", "NA", "60", "50"], "view": ["n/a", "AP", "null", "PA"]}, [0, 1, 2, 2]), []
+    )
+    assert age["images"] == {"n_missing": 1, "quartiles": [45.0, 50.0, 55.0]}
+    assert view["images"] == {"n_missing": 2, "levels": {"AP": 1, "PA": 1}}
+    assert view["patients"] == {"n_missing": 2, "levels": {"AP": 1}}
+
+
 def test_a_column_without_any_value_is_missing_for_all():
     (age,) = characteristics(of({"age": [None, None]}, [0, 1]), [])
     assert age["images"] == {"n_missing": 2, "levels": {}}

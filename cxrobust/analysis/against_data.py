@@ -44,7 +44,16 @@ def check_against_data(
     found = []
     for index, wanted in enumerate(settings.subgroups):
         try:
-            found.append(split(wanted, metadata=metadata, image_ids=image_ids, patients=patients, labels=labels))
+            found.append(
+                split(
+                    wanted,
+                    metadata=metadata,
+                    image_ids=image_ids,
+                    patients=patients,
+                    findings=findings,
+                    labels=labels,
+                )
+            )
         except StudyError as error:
             raise MisfitError(str(error), ("analysis", "subgroups", index, "column")) from error
     of_reports = any(metric[name].of_reports for name in settings.metrics)

@@ -21,6 +21,7 @@ from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.testing import metrics_in_pairs, no_test
 from cxrobust.analysis.unread import Unread, cells_of
 from cxrobust.analysis.values import Values, averages, evaluate
+from cxrobust.blanks import told
 from cxrobust.errors import StudyError, nearest, some
 from cxrobust.results import WORST, Estimand, Estimate, finite
 from cxrobust.study.analysis import Subgroups
@@ -115,17 +116,20 @@ def split(
     metadata: pd.DataFrame,
     image_ids: Sequence[str],
     patients: Sequence[str] | NDArray[np.int32],
+    findings: Sequence[str],
     labels: NDArray[np.int8],
 ) -> Groups:
     """Split images by a column of their metadata; blank values are a subgroup like another.
 
+    Blank are also the words that say nothing as labels, `BLANK`.
+
     Raises
     ------
     StudyError
-        When there is no such column, it has too many values, only one, or one that is no number where bands are wanted;
-        when some values are blank and others the text that blank ones go by.
+        When there is no such column, or a finding is called so; when it has too many values, only one, or one that is
+        no number where bands are wanted; when some values are blank and others the text that blank ones go by.
     """
-    texts = _texts(wanted, metadata, image_ids)
+    texts = _texts(wanted, metadata, image_ids, findings)
     is_labelled, codes = (labels >= 0).any(axis=1), pd.factorize(np.asarray(patients))[0]
     counts = {name: len(np.unique(codes[is_labelled & (texts == name)])) for name in sorted(set(texts))}
     names = sorted(counts, key=lambda name: -counts[name])
@@ -135,7 +139,14 @@ def split(
 def levels(sample: Sample, wanted: Subgroups) -> tuple[Level, ...]:
     """Return the subgroups of a column as samples, the one with most patients first; see `split`."""
     data = sample.predictions
-    groups = split(wanted, metadata=data.metadata, image_ids=data.image_ids, patients=data.patients, labels=data.labels)
+    groups = split(
+        wanted,
+        metadata=data.metadata,
+        image_ids=data.image_ids,
+        patients=data.patients,
+        findings=data.findings,
+        labels=data.labels,
+    )
     found = []
     for value in groups.names:
         name = level_text(wanted.column, value)
@@ -144,20 +155,25 @@ def levels(sample: Sample, wanted: Subgroups) -> tuple[Level, ...]:
     return tuple(found)
 
 
-def _texts(wanted: Subgroups, metadata: pd.DataFrame, image_ids: Sequence[str]) -> NDArray[np.object_]:
+def _texts(
+    wanted: Subgroups, metadata: pd.DataFrame, image_ids: Sequence[str], findings: Sequence[str]
+) -> NDArray[np.object_]:
     """Return the subgroup of each image."""
     where = f"[[analysis.subgroups]] column = {wanted.column!r}"
+    if wanted.column not in metadata.columns and wanted.column in findings:
+        raise StudyError(f"{where} is taken for a finding: name the findings, without it, in [data]")
     if wanted.column not in metadata.columns:
         known = [str(column) for column in metadata.columns]
         mend = f"known are {some(known, most=12)}" if known else "there is none: name a table with metadata in [data]"
         raise StudyError(f"{where} is no column of the metadata{nearest(wanted.column, known)}: {mend}")
-    texts = metadata[wanted.column].astype("string").fillna("").str.strip().to_numpy(dtype=object)
+    texts = told(metadata[wanted.column]).fillna("").to_numpy(dtype=object)
     if wanted.edges:
         texts = _bands(texts, wanted.edges, where, image_ids)
     is_blank = texts == ""
     if is_blank.any() and (texts == MISSING).any():
         raise StudyError(
-            f"{where} has blank values, whose subgroup is {MISSING!r}, and the text {MISSING!r} as well: "
+            f"{where} has blank values (as nan, NA, N/A and null are), whose subgroup is {MISSING!r}, and the text "
+            f"{MISSING!r} as well: "
             f"write another word for one of them in the metadata"
         )
     texts = np.where(is_blank, MISSING, texts)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cxrobust.blanks import BLANK
 from cxrobust.errors import DataError
 from cxrobust.inference.datasets import MISSING
 from cxrobust.inference.tables import line
@@ -17,7 +18,6 @@ Uncertain = Literal["ignore", "zeros", "ones"]
 
 POLICY = {"ignore": MISSING, "zeros": 0, "ones": 1}
 PRESENT, ABSENT, DOUBTED = ("1", "1.0", "true"), ("0", "0.0", "false"), ("-1", "-1.0")
-BLANK = ("", "nan", "na", "n/a", "null")
 LABEL_WORDS = (*PRESENT, *ABSENT, *DOUBTED)
 EXPECTED = "1, 0, -1, true, false or blank"
 OLDEST = 120

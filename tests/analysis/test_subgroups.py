@@ -12,7 +12,8 @@ from scipy import stats
 from cxrobust.analysis import analyze
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.subgroups import levels, split, wald_interaction
-from cxrobust.errors import StudyError
+from cxrobust.errors import DataError, StudyError
+from cxrobust.inference.columns import read_labels
 from cxrobust.study.analysis import Subgroups
 
 from . import oracle
@@ -416,6 +417,7 @@ def test_the_subgroup_of_most_patients_comes_first_though_others_have_more_image
         metadata=pd.DataFrame({"side": texts}),
         image_ids=[str(i) for i in range(19)],
         patients=patients.astype(np.int32),
+        findings=("Mass",),
         labels=labels.astype(np.int8)[:, None],
     )
     of = {text: {p for p, t, y in zip(patients, texts, labels, strict=True) if t == text and y >= 0} for text in texts}
@@ -423,11 +425,37 @@ def test_the_subgroup_of_most_patients_comes_first_though_others_have_more_image
     assert found.texts == ("side=x", "side=y", "side=z", "side: y − x", "side: z − x", "side: interaction")
 
 
-@pytest.mark.parametrize("absent", [None, "", "  ", math.nan, pd.NA])
+@pytest.mark.parametrize(
+    "absent", [None, "", "  ", math.nan, pd.NA, "NA", "na ", "N/A", "n/a", "nan", "NaN", "null", "NULL"]
+)
 def test_what_is_absent_is_missing(predictions, absent):
     values = pd.Series([absent, "x"] * len(predictions.patients), dtype=object)[: len(predictions.patients)]
     found = {level.short: level.sample.kept for level in made_levels(predictions, values.to_numpy())}
     assert np.flatnonzero(found["missing"]).tolist() == list(range(0, len(values), 2))
+
+
+def test_words_are_missing_in_subgroups_where_they_are_missing_labels(predictions, tmp_path):
+    """Each word is read as a label by the reader of label files; what this takes for missing is the subgroup."""
+    words = ["NA", "N/A", "nan", "null", " ", "None", "-", "unknown", "no"]
+    n = len(predictions.patients)
+    found = {level.short: level.sample.kept for level in made_levels(predictions, [words[i % 9] for i in range(n)])}
+    for k, word in enumerate(words):
+        (path := tmp_path / "labels.csv").write_text(f"x\n{word}\n", encoding="utf-8")
+        try:
+            [[label]] = read_labels(pd.DataFrame({"x": [word]}), ["x"], path=path, uncertain="ignore")
+        except DataError:
+            label = None
+        assert found["missing" if label == -1 else word.strip()][k]
+    assert set(found) == {"missing", "None", "-", "unknown", "no"}
+
+
+def test_values_of_other_spelling_are_other_subgroups(predictions):
+    words = ["true", "True", "1", "1.0", "01"]
+    n = len(predictions.patients)
+    found = {level.short: level.sample.kept for level in made_levels(predictions, [words[i % 5] for i in range(n)])}
+    assert {word: np.flatnonzero(kept).tolist() for word, kept in found.items()} == {
+        word: list(range(k, n, 5)) for k, word in enumerate(words)
+    }
 
 
 def test_the_text_missing_does_not_join_blank_values(predictions):
@@ -435,8 +463,8 @@ def test_the_text_missing_does_not_join_blank_values(predictions):
     with pytest.raises(StudyError) as raised:
         made_levels(predictions, [("missing", "", "x")[i % 3] for i in range(n)])
     assert str(raised.value) == (
-        "[[analysis.subgroups]] column = 'column' has blank values, whose subgroup is 'missing', and the text "
-        "'missing' as well: write another word for one of them in the metadata"
+        "[[analysis.subgroups]] column = 'column' has blank values (as nan, NA, N/A and null are), whose subgroup is "
+        "'missing', and the text 'missing' as well: write another word for one of them in the metadata"
     )
     alone = {level.short: level.sample.kept for level in made_levels(predictions, (["missing", "x"] * n)[:n])}
     assert np.flatnonzero(alone["missing"]).tolist() == list(range(0, n, 2))
@@ -450,11 +478,11 @@ def test_the_text_missing_is_no_number(predictions):
 
 def test_bands_against_plain_comparisons(predictions):
     """A band holds its lower edge."""
-    ages = [(39.9, 40, 59.5, 60, "", 200, -1)[i % 7] for i in range(len(predictions.patients))]
+    ages = [(39.9, 40, 59.5, 60, "", 200, -1, "NA")[i % 8] for i in range(len(predictions.patients))]
     found = {level.short: level.sample.kept for level in made_levels(predictions, ages, edges=(40, 60))}
     assert set(found) == {"<40", "40 to <60", "≥60", "missing"}
     for i, age in enumerate(ages):
-        name = "missing" if age == "" else "<40" if age < 40 else "40 to <60" if age < 60 else "≥60"
+        name = "missing" if age in {"", "NA"} else "<40" if age < 40 else "40 to <60" if age < 60 else "≥60"
         assert [short for short, kept in found.items() if kept[i]] == [name]
 
 
@@ -466,7 +494,7 @@ def test_bands_of_days_keep_their_digits(predictions):
 
 def test_texts_are_those_of_results(predictions, found):
     """All but those of too few patients, here of the blank ones."""
-    data = {"image_ids": predictions.image_ids, "labels": predictions.labels}
+    data = {"image_ids": predictions.image_ids, "findings": FINDINGS, "labels": predictions.labels}
     for patients in (predictions.patients, [predictions.patient_ids[i] for i in predictions.patients]):
         sex = split(Subgroups(column="sex"), metadata=predictions.metadata, patients=patients, **data)
         assert sex.texts == ("sex=F", "sex=M", "sex=missing", "sex: M − F", "sex: missing − F", "sex: interaction")
@@ -534,6 +562,15 @@ def test_an_unknown_column_is_named_with_the_nearest(predictions):
     assert str(caught.value) == (
         "[[analysis.subgroups]] column = 'sexe' is no column of the metadata (did you mean 'sex'?): "
         "known are sex, view, age"
+    )
+
+
+def test_a_column_that_is_taken_for_a_finding_says_so(predictions):
+    with pytest.raises(StudyError) as caught:
+        levels(draw(predictions), Subgroups(column=predictions.findings[0]))
+    assert str(caught.value) == (
+        f"[[analysis.subgroups]] column = {predictions.findings[0]!r} is taken for a finding: "
+        "name the findings, without it, in [data]"
     )
 
 

@@ -6,10 +6,10 @@ from typing import Literal
 import pandas as pd
 from pydantic import Field
 
+from cxrobust.blanks import BLANK
 from cxrobust.errors import DataError, StudyError, counted, nearest, some
 from cxrobust.files import sha256_file
 from cxrobust.inference.columns import (
-    BLANK,
     EXPECTED,
     LABEL_WORDS,
     Uncertain,
