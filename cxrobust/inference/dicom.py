@@ -98,9 +98,11 @@ def _of_modality(stored: NDArray[Any], content: Any) -> tuple[NDArray[Any], floa
     lowest = -(2 ** (content.BitsStored - 1)) if content.PixelRepresentation else 0
     highest = lowest + 2**content.BitsStored - 1
     if content.get(MODALITY):
+        content.pop("RescaleSlope", None)  # which the table takes the place of, and pydicom's windows would use
         return _looked_up(stored, content, MODALITY, highest=highest)
-    rescaled = "RescaleSlope" in content and "RescaleIntercept" in content
-    slope, intercept = (float(content.RescaleSlope), float(content.RescaleIntercept)) if rescaled else (1.0, 0.0)
+    if "RescaleSlope" not in content or "RescaleIntercept" not in content:
+        return stored, lowest, highest
+    slope, intercept = float(content.RescaleSlope), float(content.RescaleIntercept)
     if slope <= 0:
         raise UnfitError(f"its RescaleSlope is {slope:g}, expected a positive number")
     return stored * slope + intercept, lowest * slope + intercept, highest * slope + intercept

@@ -252,8 +252,9 @@ def test_dicom_modality_table_then_voi_table_or_window(stored, tmp_path):
     tags = {"ModalityLUTSequence": lookup(modality, bits=8), "ModalityLUTType": "US"}
     path = write_dicom(tmp_path / "a.dcm", stored, **tags, VOILUTSequence=lookup(voi, bits=8))
     np.testing.assert_allclose(decode(path), voi[modality[stored]] / 255, atol=1e-6)
-    path = write_dicom(tmp_path / "b.dcm", stored, **tags, WindowCenter=100, WindowWidth=101)
-    np.testing.assert_allclose(decode(path), np.clip((modality[stored] - 99.5) / 100 + 0.5, 0, 1), atol=1e-6)
+    for slope in ({}, {"RescaleSlope": 3, "RescaleIntercept": 7}):  # which the standard forbids beside a table
+        path = write_dicom(tmp_path / "b.dcm", stored, **tags, **slope, WindowCenter=100, WindowWidth=101)
+        np.testing.assert_allclose(decode(path), np.clip((modality[stored] - 99.5) / 100 + 0.5, 0, 1), atol=1e-6)
 
 
 @pytest.mark.parametrize("tag", TABLES)
