@@ -331,6 +331,21 @@ def test_a_truncated_dicom_is_left_out(tmp_path: Path) -> None:
     assert skipped["detail"].startswith("i007.dcm: the image cannot be decoded")
 
 
+@pytest.mark.filterwarnings("ignore:The number of bytes of pixel data:UserWarning")
+def test_a_dicom_of_two_frames_that_tells_of_one_is_left_out_and_needs_no_ending(tmp_path: Path) -> None:
+    path = skipping(tmp_path)
+    names = ("1.2.840.7", "1.2.840.8")
+    rows = (tmp_path / "labels.csv").read_text().replace("i007,", f"{names[0]},").replace("i008,", f"{names[1]},")
+    (tmp_path / "labels.csv").write_text(rows)
+    for name, height in zip(names, (40, 20), strict=True):
+        write_dicom(tmp_path / "images" / name, np.arange(20 * height, dtype=np.uint16).reshape(height, 20), Rows=20)
+    folder = predicted(path)
+    kept = load_predictions(folder).image_ids
+    assert [name in kept for name in names] == [False, True]
+    (skipped,) = json.loads((folder / "index.json").read_text())["data"]["skipped"]
+    assert skipped["detail"].startswith(f"{names[0]}: the image cannot be used (its pixels have the shape (2, 20, 20)")
+
+
 def test_all_images_that_cannot_be_read_are_an_error(tmp_path: Path) -> None:
     path = skipping(tmp_path)
     for image in (tmp_path / "images").iterdir():
