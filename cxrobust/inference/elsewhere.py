@@ -263,7 +263,7 @@ class Elsewhere(Section):
         if column not in rows.columns:
             return None
         blank = rows[column].isna() | (rows[column].astype(str).str.strip() == "")
-        values: NDArray[np.float64] = pd.to_numeric(rows[column], errors="coerce").to_numpy(dtype=np.float64)
+        values = _as_numbers(rows[column])
         wrong = ~blank.to_numpy() & ~((values >= least) & (values <= most))
         if wrong.any():
             row = int(np.flatnonzero(wrong)[0])
@@ -288,8 +288,8 @@ class Elsewhere(Section):
                 )
             _check_single(path, frame, self.id, column)
         frame = frame.set_index(self.id)[columns]
-        numbers = frame.loc[list(image_ids)].apply(pd.to_numeric, errors="coerce")
-        values: NDArray[np.float64] = numbers.to_numpy(dtype=np.float64)
+        rows = frame.loc[list(image_ids)]
+        values = np.column_stack([_as_numbers(rows[column]) for column in columns])
         unread = np.isnan(values)
         if unread.any():
             row, k = (int(i) for i in np.argwhere(unread)[0])
@@ -351,6 +351,14 @@ def _check_single(path: Path, frame: pd.DataFrame, id_column: str, column: str) 
             f"{path}: image {row[id_column]!r}, column {column!r}: {str(row[column])[:60]} is no single value: "
             f"{counted(len(several), 'image')} with such a one; write one text or number"
         )
+
+
+def _as_numbers(column: "pd.Series[Any]") -> NDArray[np.float64]:
+    """Return numbers, and NaN of what is none, as true and false are, which pandas takes for 1 and 0."""
+    numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype):
+        return numbers
+    return np.where(column.map(pd.api.types.is_bool).to_numpy(dtype=np.bool_), np.nan, numbers)
 
 
 def _filled(frame: pd.DataFrame) -> tuple[str, ...]:

@@ -177,6 +177,34 @@ def test_a_row_with_a_comma_in_a_text_without_quotes_is_named(line: int, tmp_pat
         regime(path, id="image_id", prefix="").image_ids("clean")
 
 
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize(
+    ("values", "first"), [([0.3, True, 0.2], True), ([0.3, False, None], False), ([True, False, True], False)]
+)
+def test_true_and_false_are_no_probabilities(kind: str, values: list[object], first: bool, tmp_path: Path) -> None:
+    """Image a has the second value; a column of Parquet is of booleans alone, which may lack some."""
+    path = tmp_path / f"p.{kind}"
+    rows = [{"image_id": i, "Mass": one} for i, one in zip("cab", values, strict=True)]
+    if kind == "csv":
+        path.write_text("image_id,Mass\n" + "".join(f"{row['image_id']},{row['Mass']}\n" for row in rows))
+    elif kind == "jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        booleans = [None if isinstance(one, float) else one for one in values]
+        pq.write_table(pa.table({"image_id": list("cab"), "Mass": booleans}), path)
+    said = f"'?{first}'?" if kind == "csv" else str(first)
+    with pytest.raises(DataError, match=rf"image 'a', column 'Mass': {said} is not a probability: give a number in"):
+        regime(path, id="image_id", prefix="").read("clean", findings=("Mass",), image_ids=("a", "b", "c"))
+
+
+def test_true_is_no_confidence_of_a_report(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    rows = [{"image_id": i, "report": "Small effusion.", "confidence": c} for i, c in (("a", 0.5), ("b", True))]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(DataError, match=r"image 'b', column 'confidence': True is no number in \[0, 1\]"):
+        regime(path, id="image_id", prefix="").read("clean", findings=("Edema",), image_ids=("a", "b"))
+
+
 def test_an_absent_value_of_a_parquet_file_is_no_probability(tmp_path: Path) -> None:
     one = regime(table(tmp_path, "p.parquet", p_Mass=[0.1, None, 0.2]))
     with pytest.raises(DataError, match="image 'a', column 'p_Mass': nan is not a probability"):
