@@ -8,8 +8,10 @@ import pandas as pd
 import pytest
 import statsmodels.api as sm
 from scipy import stats
+from scipy.optimize import brentq
 
 from cxrobust.analysis import analyze
+from cxrobust.analysis.intervals import degrees_of_freedom, joint_degrees_of_freedom
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.subgroups import levels, split, wald_interaction
 from cxrobust.errors import DataError, StudyError
@@ -289,14 +291,56 @@ def test_interaction_against_ols_with_clusters(predictions):
     assert e.note.split("; ")[-1].startswith(f"Wald χ² {uncorrected * 63 / 64:.4g} ")
 
 
-def test_interaction_of_two_is_the_square_of_z(predictions):
-    """χ² with one df of the comparison's estimate over its linearised standard error, for rank metrics too."""
+def df_of(one):
+    """Degrees of freedom with which a t interval of 95 % is as wide as this one."""
+    quantile = (one.ci_high - one.estimate) / one.se if one.ci_high < 1 else (one.estimate - one.ci_low) / one.se
+    return brentq(lambda df: stats.t.ppf(0.975, df) - quantile, 1.01, 1e6, rtol=1e-12)
+
+
+def test_interaction_of_two_is_students_t(predictions):
+    """Of the comparison's estimate over its linearised standard error, with the df that its interval has; of rank
+    metrics too."""
     found = run(predictions, "view", metrics=("auroc",), interval="t")
     for (subgroup, *key), e in found.items():
         if subgroup == "view: interaction":
             gap = found["view: AP − PA", *key]
-            z = abs(gap.estimate) / gap.se
-            assert e.p_value == pytest.approx(math.erfc(z / math.sqrt(2)), rel=1e-9), key
+            assert e.p_value == pytest.approx(2 * stats.t.sf(abs(gap.estimate) / gap.se, df_of(gap)), rel=1e-6), key
+
+
+def test_interaction_of_many_normal_patients_is_hotellings():
+    """Σ q² of n normal patients is about m (m + 2) n / n², so that T² has about n − 1 degrees of freedom."""
+    rng = np.random.default_rng(6)
+    scores = rng.normal(size=(4, 3000))
+    means, u = scores.mean(axis=1), (scores - scores.mean(axis=1, keepdims=True)) / 3000
+    gaps = scores[1:] - scores[0]
+    t2 = 3000 * gaps.mean(axis=1) @ np.linalg.solve(np.cov(gaps), gaps.mean(axis=1))
+    statistic, p_value = wald_interaction(means, u)
+    assert statistic == pytest.approx(t2, rel=1e-9)
+    assert p_value == pytest.approx(stats.f.sf(t2 / 3 * 2997 / 2999, 3, 2997), rel=2e-3)
+
+
+def test_level_of_the_interaction_where_few_patients_carry_the_estimates():
+    """Means of 12 patients in each of three subgroups: 5 % of 4,000 studies ± 1.2 %, where χ² rejects 9 %."""
+    rng = np.random.default_rng(7)
+    p_values, by_chi2 = [], []
+    for _ in range(4000):
+        scores, u = rng.normal(size=(3, 12)), np.zeros((3, 36))
+        for g in range(3):
+            u[g, 12 * g : 12 * (g + 1)] = (scores[g] - scores[g].mean()) / 12
+        statistic, p = wald_interaction(scores.mean(axis=1), u)
+        p_values.append(p)
+        by_chi2.append(stats.chi2.sf(statistic, 2))
+    assert 0.035 < np.mean(np.array(p_values) <= 0.05) < 0.065
+    assert np.mean(np.array(by_chi2) <= 0.05) > 0.075
+
+
+def test_joint_degrees_of_freedom_do_not_depend_on_how_estimates_are_combined():
+    u = np.random.default_rng(8).gamma(0.5, size=(3, 50))
+    mixed = np.random.default_rng(9).normal(size=(3, 3)) @ u
+    assert joint_degrees_of_freedom(mixed) == pytest.approx(joint_degrees_of_freedom(u), rel=1e-9)
+    assert joint_degrees_of_freedom(u[:1]) == pytest.approx(float(degrees_of_freedom(u[0])), rel=1e-12)
+    few = np.where(np.arange(50) < 9, u, 0)
+    assert joint_degrees_of_freedom(few) <= 8
 
 
 def test_interaction_does_not_depend_on_which_subgroup_is_first():
@@ -324,11 +368,21 @@ def test_a_spread_that_rounding_makes_is_none(scale):
 
 
 def test_a_small_spread_is_one():
-    """n/(n − 1) Σ (u2 − u1)² is the variance of the difference, so that W = (0.3/0.0001)² of two patients by hand."""
+    """n/(n − 1) Σ (u2 − u1)² is the variance of the difference, so that W = (0.3/0.0001)² of two patients by hand.
+
+    Student's t with one degree of freedom is Cauchy's: p = 1 − (2/π) arctan 3,000.
+    """
     u = np.array([[0.0, 0.0], [1e-4 / 2, -1e-4 / 2]])
     statistic, p_value = wald_interaction(np.array([0.1, 0.4]), u)
     assert statistic == pytest.approx(9e6)
-    assert 0 < p_value < 1e-307  # what χ² has at 9e6 is less than any number
+    assert p_value == pytest.approx(1 - 2 / math.pi * math.atan(3000), rel=1e-9)
+
+
+def test_a_p_value_less_than_any_number_is_not_0():
+    u = np.tile([[0.0], [1e-6]], 2_000) * np.tile([1.0, -1.0], 1_000)  # all alike: χ², which at 9e6 is less
+    statistic, p_value = wald_interaction(np.array([0.1, 0.4]), u)
+    assert statistic > 1e6
+    assert 0 < p_value < 1e-307
 
 
 def test_subgroups_that_are_all_perfect_do_not_differ(predictions):
@@ -341,7 +395,7 @@ def test_subgroups_that_are_all_perfect_do_not_differ(predictions):
 
 
 def test_an_interaction_with_a_subgroup_without_spread_takes_it_for_certain_and_says_so(predictions, found):
-    """All images of women are right and some of men are not: the square of z of the men's share alone."""
+    """All images of women are right and some of men are not: Student's t of the men's share alone."""
     assert not [e for e in found.values() if e.test == "interaction" and "no spread" in e.note]
     is_female = predictions.metadata["sex"].to_numpy() == "F"
     right = np.where(predictions.labels == 1, 0.9, 0.1)
@@ -349,7 +403,7 @@ def test_an_interaction_with_a_subgroup_without_spread_takes_it_for_certain_and_
     perfect = run(replace(predictions, probabilities=p), "sex", metrics=("accuracy",), interval="t")
     place = ("accuracy", "value", "lora", "clean", "Effusion")
     men, e = perfect["sex=M", *place], perfect["sex: interaction", *place]
-    assert e.p_value == pytest.approx(stats.chi2.sf(((1 - men.estimate) / men.se) ** 2, 1), rel=1e-9)
+    assert e.p_value == pytest.approx(2 * stats.t.sf((1 - men.estimate) / men.se, df_of(men)), rel=1e-6)
     assert "no spread between patients in sex=F: p takes this for certain" in e.note
 
 
