@@ -6,9 +6,9 @@ from typing import Any
 import numba
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
+from scipy.special import ndtri, stdtrit
 
-from cxrobust.analysis.intervals import ROUNDING, Draws, means_of_defined
+from cxrobust.analysis.intervals import ROUNDING, Draws, degrees_with_training, means_of_defined
 from cxrobust.analysis.quantiles import quantile_below, sum_of, sum_of_squares
 
 
@@ -21,8 +21,9 @@ def simultaneous_bands(
 ) -> list[tuple[tuple[float, float], ...]]:
     """Ends of a band that holds a whole curve at the level, (low, high) by point of the curve and then by value.
 
-    The bootstrap's max-t: estimate ± q·se, where q is the quantile over resamples of the largest
-    ``|resampled − estimate| / se`` along the curve (Beran 1988, JASA 83, 679–686). Resamples that leave a point
+    The bootstrap's max-t: estimate ± q·w·se, where q is the quantile over resamples of the largest ``|resampled −
+    estimate| / se`` along the curve (Beran 1988, JASA 83, 679–686), and w how many times Student's t at the point's
+    `degrees_with_training` is wider than a normal distribution, as in `expanded`. Resamples that leave a point
     undefined are left out, and so are points that spread by rounding alone; NaN where the former are too many, and
     where no point is left.
 
@@ -44,8 +45,15 @@ def simultaneous_bands(
     least = max(2.0, (1 - most_undefined) * drawn.shape[2] * (1 - 1e-12))  # what rounding adds is no resample
     _fill_halves(drawn, centre, level, float(ndtri(level)), least, half)
     low, high = (np.array([one.bounds[side] for one in curve])[:, None] for side in (0, 1))
+    half *= [_wider(one, level) for one in curve]
     ends = np.clip(np.stack([value - half, value + half], axis=-1), low[..., None], high[..., None])
     return [tuple((a, b) for a, b in point) for point in ends.tolist()]
+
+
+def _wider(draws: Draws, level: float) -> NDArray[np.float64]:
+    """Return √(n/(n − 1)) t/z of n patients at each value, (n_values,)."""
+    n, tail = draws.influences.shape[1], (1 + level) / 2
+    return np.asarray(np.sqrt(n / max(n - 1, 1)) * stdtrit(degrees_with_training(draws), tail) / ndtri(tail))
 
 
 @numba.njit(cache=True, nogil=True)

@@ -21,14 +21,29 @@ CURVE = ("clean", "pgd(eps=1/255)", "pgd(eps=2/255)", "pgd(eps=4/255)", "noise(e
 MEMBERS = (("supervised", 0), ("lora", 0))
 
 
+OF_TWO = np.sqrt(2)
+"""How much wider a band of two patients without influence is, n/(n − 1) being 2 and Student's t normal."""
+
+
 def draws(value, resampled, bounds=(-np.inf, np.inf)):
     value = np.atleast_1d(np.asarray(value, dtype=float))
     resampled = np.asarray(resampled, dtype=float).reshape(len(value), -1)
     return Draws(value=value, resampled=resampled, influences=np.zeros((len(value), 2)), bounds=bounds)
 
 
-def band_by_loops(values, rows, level, *, recentred=False):
+def widening(influences, level):
+    """√(n/(n − 1)) t/z with the degrees of freedom that the influences' kurtosis gives, or few patients."""
+    n, squares = len(influences), sum(u**2 for u in influences)
+    moving, df = sum(u != 0 for u in influences), np.inf
+    if squares > 0:
+        df = 2 * n / (n * sum(u**4 for u in influences) / squares**2 - 1)
+        df = min(df, moving - 1) if moving < 20 else df
+    return np.sqrt(n / (n - 1)) * stats.t.ppf((1 + level) / 2, df) / stats.norm.ppf((1 + level) / 2)
+
+
+def band_by_loops(values, rows, level, *, recentred=False, wider=None):
     """Of one value along a curve: for each resample the largest distance in standard errors, then their quantile."""
+    wider = [OF_TWO] * len(values) if wider is None else wider
     rows = np.array(rows, dtype=float)
     if recentred:
         rows = np.array([row - np.nanmean(row) + value for row, value in zip(rows, values, strict=True)])
@@ -38,7 +53,8 @@ def band_by_loops(values, rows, level, *, recentred=False):
         max(abs(row[b] - value) / se for row, value, se in zip(rows, values, ses, strict=True) if se > 0) for b in used
     ]
     q = np.quantile(largest, level)
-    return [(value - q * se, value + q * se) for value, se in zip(values, ses, strict=True)]
+    halves = [q * se * by for se, by in zip(ses, wider, strict=True)]
+    return [(value - half, value + half) for value, half in zip(values, halves, strict=True)]
 
 
 @pytest.mark.parametrize("recentred", [False, True, [True, False, True]])
@@ -59,7 +75,8 @@ def test_a_band_holds_the_stated_share_of_resampled_curves_whole():
     rng = np.random.default_rng(2)
     rows = rng.normal(size=(5, 2000)).cumsum(axis=0)
     found = simultaneous_bands([draws(0, row) for row in rows], 0.9)
-    inside = np.array([(row >= p[0][0]) & (row <= p[0][1]) for row, p in zip(rows, found, strict=True)])
+    wide = OF_TWO * rows
+    inside = np.array([(row >= p[0][0]) & (row <= p[0][1]) for row, p in zip(wide, found, strict=True)])
     assert inside.all(axis=0).mean() == pytest.approx(0.9, abs=1e-3)
     assert (inside.mean(axis=1) > 0.93).all()
 
@@ -68,7 +85,7 @@ def test_a_curve_of_one_shape_has_the_band_of_one_point():
     """Points that move together need no wider band: it is the symmetric percentile-t interval of each."""
     row = np.random.default_rng(3).normal(size=400)
     found = simultaneous_bands([draws(1, 1 + row), draws(2, 2 + 5 * row)], 0.9)
-    q = np.quantile(np.abs(row), 0.9)
+    q = OF_TWO * np.quantile(np.abs(row), 0.9)
     assert found[0][0] == pytest.approx((1 - q, 1 + q), abs=1e-12)
     assert found[1][0] == pytest.approx((2 - 5 * q, 2 + 5 * q), abs=1e-12)
 
@@ -152,7 +169,9 @@ def test_bands_of_a_study_against_loops(predictions, name):
 
             estimates = [of(values.value, c) for c in (1, 2, 3)]
             rows = [of(values.resampled, c) for c in (1, 2, 3)]
-            expected = band_by_loops(estimates, rows, 0.9, recentred=name == "ece" or finding == "worst")
+            wider = [widening(of(values.influences, c), 0.9) for c in (1, 2, 3)]
+            recentred = name == "ece" or finding == "worst"
+            expected = band_by_loops(estimates, rows, 0.9, recentred=recentred, wider=wider)
             if estimand == "value":
                 expected = np.clip(expected, 0, 1)
             for condition, ends in zip(CURVE[1:4], expected, strict=True):
@@ -307,7 +326,7 @@ def test_the_parts_of_variance_of_forms_against_derivatives_of_plain_functions(e
 
 
 def test_the_interval_t_holds_both_parts_of_a_variance(runs):
-    """Estimate ± t·√(patients² + training²), t at the degrees of freedom of the patients' influences."""
+    """Estimate ± t·√(patients² + training²), t at the degrees of freedom of the patients' influences and of 3 runs."""
     settings = make_settings(metrics=("confidence",), interval="t", operating_point=0.5)
     found = analyze(runs, settings, reference="supervised", seed=3).estimates
     [e] = [one for one in found if (one.estimand, one.regime, one.condition) == ("value", "lora", "clean")
@@ -315,7 +334,9 @@ def test_the_interval_t_holds_both_parts_of_a_variance(runs):
     p = runs.probabilities[0, 0, :, 0]
     u = np.bincount(runs.patients, weights=p - p.mean())
     df = 2 * 40 / (40 * (u**4).sum() / (u**2).sum() ** 2 - 1)
-    half = stats.t.ppf(0.975, df) * np.hypot(linearised(runs), spread_of_runs("lora"))
+    of_patients, of_training = linearised(runs) ** 2, spread_of_runs("lora") ** 2
+    both = (of_patients + of_training) ** 2 / (of_patients**2 / df + of_training**2 / 2)
+    half = stats.t.ppf(0.975, both) * np.sqrt(of_patients + of_training)
     assert (e.ci_low, e.ci_high) == pytest.approx((e.estimate - half, e.estimate + half), abs=1e-12)
 
 
@@ -379,12 +400,14 @@ def test_regimes_of_as_many_runs_draw_theirs_apart_against_all_draws():
     drawn = np.array(list(itertools.product(off, repeat=6)))
     drawn = (drawn[:, :3].mean(axis=1) - drawn[:, 3:].mean(axis=1)) * np.sqrt(np.var(off, ddof=1) / np.var(off))
     end, all_within = (np.quantile(x, q) for x, q in ((drawn, (1 + level) / 2), (np.abs(drawn), level)))
+    welch = stats.t.ppf((1 + level) / 2, 4) / stats.norm.ppf((1 + level) / 2)  # of three runs and three as unlike
+    wider = welch * np.sqrt(20 / 19)
     assert len(found) == 2
     for e in found:
         assert e.se_training == pytest.approx(drawn.std(), abs=1e-12)
         assert e.se == pytest.approx(drawn.std(), rel=0.06)  # 1,000 resamples know it to 2.2 %
         assert (e.ci_low, e.ci_high) == pytest.approx((-end, end), abs=1e-9)
-        assert (e.band_low, e.band_high) == pytest.approx((-all_within, all_within), abs=1e-9)
+        assert (e.band_low, e.band_high) == pytest.approx((-all_within * wider, all_within * wider), abs=1e-9)
 
 
 # -------------------------------------------------------------- not estimable
