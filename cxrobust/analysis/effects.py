@@ -307,6 +307,7 @@ def _record(
     said = [*notes, *note_on_resamples(counts, one.undefined, most_undefined=most_undefined)]
     said += note_on_filled(counts.name, filled or {}, interval, "percentile")
     said += [*note_on_outside(one.value, interval), *note_on_width(interval)]
+    said += [interval.caution] if interval.caution else []
     if np.isposinf(interval.high):
         infinite = np.isposinf(drawn).mean()
         said.append(f"the upper end is infinite, as the odds ratio is in {infinite:.2%} of resamples: {NO_SECOND}")

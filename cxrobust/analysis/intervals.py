@@ -170,7 +170,7 @@ def percentile_recentred(draws: Draws, level: float) -> tuple[Interval, ...]:
         low, high = one.low + shift, one.high + shift
         if one.low <= 0 <= one.high:
             low, high = min(low, 0.0), max(high, 0.0)
-        found.append(_interval(one.se, low, high, draws.bounds))
+        found.append(_interval(one.se, low, high, draws.bounds, one.caution))
     return tuple(found)
 
 
@@ -238,12 +238,13 @@ def studentized(draws: Draws, level: float) -> tuple[Interval, ...]:
             f"interval of {widths:,.0f} standard errors: those of resamples come near 0" if widths > VERY_WIDE else ""
         )
         left_out = f"no spread in {flat:.2%} of resamples, which are left out" if flat > 0 else ""
+        few = _on_few_resamples(int(used.sum()), _tails(level)[0]) if last > first else ""
         found.append(
             Interval(
                 se=error,
                 low=_within(value - se * last, draws.bounds),
                 high=_within(value - se * first, draws.bounds),
-                caution="; ".join(filter(None, (wide, left_out))),
+                caution="; ".join(filter(None, (wide, left_out, few))),
             )
         )
     return tuple(found)
@@ -334,7 +335,13 @@ def expanded(draws: Draws, level: float) -> tuple[Interval, ...]:
         return found
     wider = np.maximum(stdtrit(degrees_with_training(draws), _tails(level)[0]) / of_patients, 1)
     return tuple(
-        _interval(one.se, value - by * max(value - one.low, 0), value + by * max(one.high - value, 0), draws.bounds)
+        _interval(
+            one.se,
+            value - by * max(value - one.low, 0),
+            value + by * max(one.high - value, 0),
+            draws.bounds,
+            one.caution,
+        )
         if by > 1
         else one
         for one, value, by in zip(found, draws.value, wider, strict=True)
@@ -453,15 +460,37 @@ def _between(
     resampled: NDArray[np.float64], low: ArrayLike, high: ArrayLike, bounds: tuple[float, float]
 ) -> tuple[Interval, ...]:
     """The intervals between two quantiles of each row, `low` and `high` in [0, 1]; an infinite end stays."""
-    n = len(resampled)
-    se, lows, highs = tail_quantiles(resampled, np.broadcast_to(low, n), np.broadcast_to(high, n))
-    return tuple(
-        no_interval() if np.isnan(lows[i]) else _interval(float(se[i]), lows[i], highs[i], bounds) for i in range(n)
-    )
+    n, n_resamples = resampled.shape
+    first, last = np.broadcast_to(low, n), np.broadcast_to(high, n)
+    tails = np.where(np.abs(first - (1 - last)) < ROUNDING, first, np.minimum(first, 1 - last))
+    found = []
+    for se, start, end, tail in zip(*tail_quantiles(resampled, first, last), tails.tolist(), strict=True):
+        if np.isnan(start):
+            found.append(no_interval())
+            continue
+        has_width = end > start + ROUNDING
+        caution = _on_few_resamples(n_resamples, tail) if has_width else ""
+        found.append(_interval(float(se), start, end, bounds, caution))
+    return tuple(found)
 
 
-def _interval(se: float, low: float, high: float, bounds: tuple[float, float]) -> Interval:
-    return Interval(se=se, low=_within(low, bounds), high=_within(high, bounds))
+def _on_few_resamples(n_resamples: int, tail: float) -> str:
+    """Say that a quantile lies beyond all resamples, as it does where less than one of them is expected in the tail.
+
+    Examples
+    --------
+    >>> _on_few_resamples(200, 0.0005)
+    '200 resamples are too few for a tail of 0.0005: the interval may be too narrow'
+    >>> _on_few_resamples(1999, 0.0005)
+    ''
+    """
+    if tail * (n_resamples + 1) >= 1 - 1e-9:  # but for rounding
+        return ""
+    return f"{n_resamples:,} resamples are too few for a tail of {tail:.2g}: the interval may be too narrow"
+
+
+def _interval(se: float, low: float, high: float, bounds: tuple[float, float], caution: str = "") -> Interval:
+    return Interval(se=se, low=_within(low, bounds), high=_within(high, bounds), caution=caution)
 
 
 def _within(end: float, bounds: tuple[float, float]) -> float:

@@ -350,6 +350,67 @@ def test_a_higher_level_never_has_a_narrower_bca_interval_however_skewed(side):
     assert found[-1].high == row[-1] if side == 1 else found[-1].low == -row[-1]
 
 
+# ----------------------------------------------------------- few resamples
+
+TOO_FEW = "{:,} resamples are too few for a tail of {:.2g}: the interval may be too narrow"
+
+
+@pytest.mark.parametrize("name", ["percentile", "percentile-recentred", "basic", "studentized"])
+@pytest.mark.parametrize("n", [38, 39, 99, 198, 199, 200, 1998, 1999, 2000, 5000])
+@pytest.mark.parametrize("level", ["0.95", "0.99", "0.999", "0.9995"])
+def test_a_quantile_beyond_all_resamples_is_told_against_exact_fractions(name, n, level):
+    """At (n + 1) times the tail below 1, where not one resample is expected beyond the end."""
+    _, draws = of_a_mean(np.random.default_rng(4).gamma(1.5, size=30), n_resamples=n)
+    (found,) = INTERVALS[name](draws, float(level))
+    tail = (1 - Fraction(level)) / 2
+    assert found.caution == (TOO_FEW.format(n, float(tail)) if tail * (n + 1) < 1 else "")
+    assert found.low < found.high
+
+
+@pytest.mark.parametrize("n_moving", [2, 3, 4, 6, 40])
+@pytest.mark.parametrize("n", [200, 10_000])
+def test_an_expanded_quantile_beyond_all_resamples_is_told(n, n_moving):
+    """Of few equal patients t has one degree of freedom fewer than they are, of 20 and more the normal quantile."""
+    influences = np.zeros(100)
+    influences[:n_moving] = np.resize([1.0, -1.0], n_moving) - (n_moving % 2) / n_moving
+    row = np.random.default_rng(1).normal(size=n)
+    (found,) = INTERVALS["expanded"](drawn(row, [0.0], influences=influences[None]), 0.95)
+    tail = stats.norm.cdf(math.sqrt(100 / 99) * stats.t.ppf(0.025, degrees_of_freedom(influences)))
+    assert found.caution == (TOO_FEW.format(n, tail) if tail * (n + 1) < 1 else "")
+    assert bool(found.caution) == (n_moving in ({2, 3} if n == 10_000 else {2, 3, 4, 6}))
+
+
+@pytest.mark.parametrize("bias", [-0.3, 0.0, 0.3])
+@pytest.mark.parametrize("level", [0.95, 0.99, 0.996])
+def test_the_outer_quantile_of_bca_tells_of_few_resamples(bias, level):
+    row = np.random.default_rng(2).normal(size=400)
+    value = np.quantile(row, 0.5 + bias)
+    (found,) = bca(drawn(row, [value], influences=np.array([[1.0, -1.0]])), level)
+    b = stats.norm.ppf(np.mean(row < value))
+    low, high = stats.norm.cdf(2 * b + stats.norm.ppf([(1 - level) / 2, (1 + level) / 2]))
+    tail = min(low, 1 - high)
+    assert found.caution == (TOO_FEW.format(400, tail) if tail * 401 < 1 else "")
+    assert bool(found.caution) == (level == 0.996 or bias != 0)
+
+
+def test_an_interval_without_width_asks_for_no_resamples():
+    for name in (*FROM_RESAMPLES, "studentized"):
+        draws = drawn([[0.5] * 20], [0.5], resampled_se=np.full((1, 20), 0.1))
+        assert INTERVALS[name](draws, 0.999)[0].caution == ""
+
+
+def test_estimates_say_that_resamples_are_too_few():
+    made = make_predictions(seed=3, n_patients=40)
+    for level, few in ((0.999, True), (0.95, False)):
+        chosen = make_settings(
+            metrics=("accuracy",), interval="percentile", level=level, effect_sizes=("cliffs-delta",)
+        )
+        found = analyze(made, chosen, reference="supervised", seed=1).estimates
+        told = {e.estimand: TOO_FEW.format(256, (1 - level) / 2) in e.note for e in found if e.ci_low != e.ci_high}
+        assert set(told.values()) == {few}
+        assert {"accuracy", "confidence-cliffs-delta"} <= {e.metric for e in found if e.ci_low != e.ci_high}
+
+
 # ----------------------------------------------------------- few and unequal patients
 
 
