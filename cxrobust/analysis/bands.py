@@ -6,7 +6,7 @@ from typing import Any
 import numba
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri, stdtrit
+from scipy.special import ndtr, ndtri, stdtrit
 
 from cxrobust.analysis.intervals import ROUNDING, Draws, degrees_with_training, means_of_defined
 from cxrobust.analysis.quantiles import quantile_below, sum_of, sum_of_squares
@@ -21,11 +21,11 @@ def simultaneous_bands(
 ) -> list[tuple[tuple[float, float], ...]]:
     """Ends of a band that holds a whole curve at the level, (low, high) by point of the curve and then by value.
 
-    The bootstrap's max-t: estimate ± q·w·se, where q is the quantile over resamples of the largest ``|resampled −
-    estimate| / se`` along the curve (Beran 1988, JASA 83, 679–686), and w how many times Student's t at the point's
-    `degrees_with_training` is wider than a normal distribution, as in `expanded`. Resamples that leave a point
-    undefined are left out, and so are points that spread by rounding alone; NaN where the former are too many, and
-    where no point is left.
+    The bootstrap's max-t: estimate ± t·se, where t is beyond Student's as seldom as q is beyond a normal distribution,
+    at the point's `degrees_with_training`, by √(n/(n − 1)) as in `expanded`, and q is the quantile over resamples of
+    the largest ``|resampled − estimate| / se`` along the curve (Beran 1988, JASA 83, 679–686). Resamples that leave a
+    point undefined are left out, and so are points that spread by rounding alone; NaN where the former are too many,
+    and where no point is left.
 
     Parameters
     ----------
@@ -41,24 +41,24 @@ def simultaneous_bands(
     centre = value.copy()  # what resampled values are compared with: the estimate, or their own mean
     shifted = np.broadcast_to(recentred, value.shape[1])
     centre[:, shifted] = means_of_defined(drawn[:, shifted])
-    half = np.full(value.shape, np.nan)
+    half, quantile = np.full(value.shape, np.nan), np.full(value.shape[1], np.nan)
     least = max(2.0, (1 - most_undefined) * drawn.shape[2] * (1 - 1e-12))  # what rounding adds is no resample
-    _fill_halves(drawn, centre, level, float(ndtri(level)), least, half)
+    _fill_halves(drawn, centre, level, float(ndtri(level)), least, half, quantile)
     low, high = (np.array([one.bounds[side] for one in curve])[:, None] for side in (0, 1))
-    half *= [_wider(one, level) for one in curve]
+    half *= [_wider(one, quantile) for one in curve]
     ends = np.clip(np.stack([value - half, value + half], axis=-1), low[..., None], high[..., None])
     return [tuple((a, b) for a, b in point) for point in ends.tolist()]
 
 
-def _wider(draws: Draws, level: float) -> NDArray[np.float64]:
-    """Return √(n/(n − 1)) t/z of n patients at each value, (n_values,)."""
-    n, tail = draws.influences.shape[1], (1 + level) / 2
-    return np.asarray(np.sqrt(n / max(n - 1, 1)) * stdtrit(degrees_with_training(draws), tail) / ndtri(tail))
+def _wider(draws: Draws, quantile: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return √(n/(n − 1)) t/q of n patients at each value, (n_values,), t being beyond as seldom as a normal q is."""
+    n = draws.influences.shape[1]
+    return np.asarray(np.sqrt(n / max(n - 1, 1)) * -stdtrit(degrees_with_training(draws), ndtr(-quantile)) / quantile)
 
 
 @numba.njit(cache=True, nogil=True)
-def _fill_halves(drawn: Any, centre: Any, level: Any, likely: Any, least: Any, half: Any) -> None:
-    """Fill half the width of each band, (n_points, n_values), where some point of its curve spreads.
+def _fill_halves(drawn: Any, centre: Any, level: Any, likely: Any, least: Any, half: Any, quantile: Any) -> None:
+    """Fill half the width of each band, (n_points, n_values), and its quantile, where some point of its curve spreads.
 
     The quantile is looked for beyond a `likely` distance, and of `least` resamples that define all points, or more.
     """
@@ -86,5 +86,6 @@ def _fill_halves(drawn: Any, centre: Any, level: Any, likely: Any, least: Any, h
             for r in range(n_used):
                 largest[r] = -largest[r]
             q = -quantile_below(largest[:n_used], (1 - level) * (n_used - 1), -likely, some)
+            quantile[v] = q
             for point in range(n_points):
                 half[point, v] = q * se[point]

@@ -1,7 +1,7 @@
 """Estimands as functions of a metric's values over (row, condition): sums, ratios, and points of a curve."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -101,8 +101,22 @@ class Contrast:
         return np.asarray(self.influences(values) + known[:, None] * self.shares(values))
 
     def shares(self, values: "Values") -> NDArray[np.float64]:
-        """Return each patient's share of the estimand, (n_places, n_patients): the mean of those of its regimes."""
-        return np.asarray(values.shares[list({row: None for row, _, _ in self.terms})].mean(axis=0))
+        """Return each patient's share of the estimand, (n_places, n_patients): the mean of those of its regimes.
+
+        A gap between two subgroups is carried by the one that knows its side the least: whose variance, by the number
+        of patients who carry it, is larger; or in which no patient moves anything, as where all are right.
+        """
+        if not self.across:
+            return np.asarray(values.shares[list({row: None for row, _, _ in self.terms})].mean(axis=0))
+        n_regimes = len(values.samples[0].predictions.regimes)
+        doubts, shares = [], []
+        for view in dict.fromkeys(row // n_regimes for row, _, _ in self.terms):
+            side = replace(self, terms=tuple(term for term in self.terms if term[0] // n_regimes == view), across=False)
+            shares.append(side.shares(values))
+            squares = (side.influences(values) ** 2).sum(axis=-1)
+            doubts.append(np.where(squares > 0, squares * (shares[-1] ** 2).sum(axis=-1), np.inf))
+        carrying = np.argmax(doubts, axis=0)
+        return np.asarray(np.take_along_axis(np.stack(shares), carrying[None, :, None], axis=0)[0])
 
     def slopes(self, values: "Values") -> Iterator[tuple[int, int, NDArray[np.float64] | float]]:
         """Yield row, condition, and how much the estimand moves with the value there, or each place's value."""

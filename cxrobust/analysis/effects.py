@@ -27,7 +27,7 @@ from cxrobust.analysis.notes import (
     why_undefined,
 )
 from cxrobust.analysis.parallel import in_threads
-from cxrobust.analysis.replicates import drawn_training, variance_of_mean
+from cxrobust.analysis.replicates import drawn_training, of_runs
 from cxrobust.analysis.resampling import resampled_sums
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.unread import Unread
@@ -114,7 +114,8 @@ class _Training:
     @property
     def variance(self) -> NDArray[np.float64]:
         """Variance of the mean over runs that is due to training, (1,)."""
-        return variance_of_mean(self.deviations[:, None], (linearised_se(self.influences) ** 2).sum(keepdims=True))
+        of_patients = (linearised_se(self.influences) ** 2).sum(keepdims=True)
+        return of_runs(self.deviations[:, None], of_patients).variance
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -191,10 +192,10 @@ def _training(pair: Contrast, tables: NDArray[np.float64], slope: NDArray[np.flo
     """Return what runs do, linearised: the effect's slope along each run's table less the mean table."""
     gaps = tables - tables.mean(axis=(0, 1))
     found = []
-    for (regime, _, _), of_runs in zip(pair.terms, (gaps.mean(axis=1), gaps.mean(axis=0)), strict=True):
-        if len(of_runs) > 1:
+    for (regime, _, _), of_each in zip(pair.terms, (gaps.mean(axis=1), gaps.mean(axis=0)), strict=True):
+        if len(of_each) > 1:
             with np.errstate(invalid="ignore", divide="ignore"):
-                parts = of_runs @ slope
+                parts = of_each @ slope
                 images = tables[0, 0, :, _ALL] / tables[0, 0, :, _ALL].sum()
             deviations = parts.sum(axis=1)
             found.append(

@@ -21,27 +21,23 @@ class Training:
 
     variance: NDArray[np.float64]
     """(n_values,)."""
-    df: NDArray[np.float64]
-    """(n_values,): degrees of freedom with which it is known; of one regime its runs less 1."""
+    doubt: NDArray[np.float64]
+    """(n_values,): half of the variance of that estimate of a variance; of one with f degrees of freedom its square by
+    f."""
 
     def only(self, index: NDArray[np.bool_] | NDArray[np.intp]) -> "Training":
         """Return those of some of the estimates."""
-        return Training(variance=self.variance[index], df=self.df[index])
+        return Training(variance=self.variance[index], doubt=self.doubt[index])
 
 
 def together(parts: Sequence[Training | None]) -> Training | None:
-    """Add up the variances of what was trained independently; None where there is none.
-
-    The degrees of freedom of a sum of variances W with f each are (Σ W)² / Σ W²/f (Satterthwaite 1946,
-    doi:10.2307/3002019); where training adds nothing, the fewest.
-    """
+    """Add up what was trained independently, as different regimes are; None where there is nothing."""
     known = [one for one in parts if one is not None]
     if not known:
         return None
-    variance, least = np.sum([one.variance for one in known], axis=0), np.min([one.df for one in known], axis=0)
-    parts_of_square = np.sum([one.variance**2 / one.df for one in known], axis=0)
-    df = np.divide(variance**2, parts_of_square, out=least, where=parts_of_square > 0)
-    return Training(variance=variance, df=df)
+    return Training(
+        variance=np.sum([one.variance for one in known], axis=0), doubt=np.sum([one.doubt for one in known], axis=0)
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -298,13 +294,13 @@ def _of_kurtosis(kurtosis: NDArray[np.float64], n: int, n_moving: NDArray[np.int
 def degrees_with_training(draws: Draws) -> NDArray[np.float64]:
     """Return the degrees of freedom of each standard error, (n_values,): of patients, and of training runs with them.
 
-    Of a variance V of patients and W of training, with f and g degrees of freedom, (V + W)² / (V²/f + W²/g), as in
-    `together`.
+    Of a variance V of patients with f degrees of freedom and W of training whose `doubt` is D, (V + W)² / (V²/f + D)
+    (Satterthwaite 1946, doi:10.2307/3002019).
 
     Examples
     --------
     >>> alike = np.tile([1.0, -1.0], 50) / 100
-    >>> three_runs = Training(variance=np.array([0.03]), df=np.array([2.0]))
+    >>> three_runs = Training(variance=np.array([0.03]), doubt=np.array([0.03**2 / 2]))
     >>> given = {"value": np.zeros(1), "resampled": np.zeros((1, 2)), "influences": alike[None]}
     >>> round(float(degrees_with_training(Draws(training=three_runs, **given))[0]), 3)  # 0.0401² / (0.03² / 2)
     3.574
@@ -312,10 +308,10 @@ def degrees_with_training(draws: Draws) -> NDArray[np.float64]:
     df = degrees_of_freedom(draws.influences)
     if draws.training is None:
         return df
-    of_patients, of_training = draws.se**2, draws.training.variance
+    of_patients, training = draws.se**2, draws.training
     with np.errstate(invalid="ignore", divide="ignore"):
-        both = (of_patients + of_training) ** 2 / (of_patients**2 / df + of_training**2 / draws.training.df)
-    return np.asarray(np.where(of_training > 0, both, df))
+        both = (of_patients + training.variance) ** 2 / (of_patients**2 / df + training.doubt)
+    return np.asarray(np.where(training.doubt > 0, both, df))
 
 
 def expanded(draws: Draws, level: float) -> tuple[Interval, ...]:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.analysis.intervals import Draws, Interval, expanded, linearised_se, no_interval, together, wilson_ends
-from cxrobust.analysis.replicates import drawn_training, of_runs, variance_of_mean
+from cxrobust.analysis.replicates import drawn_training, of_runs
 from cxrobust.analysis.resampling import Counts, resampled_sums
 
 
@@ -108,11 +108,11 @@ def with_training(one: Ratios, drawn_runs: NDArray[np.intp]) -> Draws:
     """Return resamples of patients and of training runs, (n_runs, n_resamples) of which each resample draws."""
     if len(one.deviations) == 1:
         return one.draws
-    variance = variance_of_mean(one.deviations, one.of_patients)
+    training = of_runs(one.deviations, one.of_patients)
     return replace(
         one.draws,
-        resampled=one.draws.resampled + drawn_training(one.deviations, variance, drawn_runs),
-        training=of_runs(variance, len(one.deviations)),
+        resampled=one.draws.resampled + drawn_training(one.deviations, training.variance, drawn_runs),
+        training=training,
     )
 
 

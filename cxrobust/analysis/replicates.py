@@ -22,8 +22,8 @@ def resampled(contrast: Contrast, values: Values) -> NDArray[np.float64]:
     with replacement from those in the sample, and stretched until its variance is that of a mean of k runs.
     """
     drawn = contrast.of(values.resampled)
-    for rows, deviations, variance in _of_regimes(contrast, values):
-        drawn = drawn + drawn_training(deviations, variance, values.drawn_runs[rows[0]])
+    for rows, deviations, training in _of_regimes(contrast, values):
+        drawn = drawn + drawn_training(deviations, training.variance, values.drawn_runs[rows[0]])
     return drawn
 
 
@@ -40,31 +40,28 @@ def drawn_training(
     return np.asarray(np.nan_to_num(picked * stretch).T)
 
 
-def variance_of_mean(deviations: NDArray[np.float64], of_patients: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the variance of a mean of k runs that is due to training, (n_places,).
+def of_runs(deviations: NDArray[np.float64], of_patients: NDArray[np.float64]) -> Training:
+    """Return the variance of a mean of k runs that is due to training, (n_places,), and how well it is known.
 
     max(0, Σ d_r² − Σ v_r) / (k (k − 1)), with d_r the deviation of run r from the mean, (k, n_places), and Σ v_r the
-    variance over patients of the d_r, summed, (n_places,).
+    variance over patients of the d_r, summed, (n_places,). It is as uncertain as what is subtracted from,
+    Σ d_r² / (k (k − 1)), which has k − 1 degrees of freedom.
     """
     k = len(deviations)
-    left = (deviations**2).sum(axis=0) - of_patients
-    return np.where(left > 0, left, 0) / (k * (k - 1))
+    squares = (deviations**2).sum(axis=0)
+    left = squares - of_patients
+    return Training(
+        variance=np.where(left > 0, left, 0) / (k * (k - 1)), doubt=(squares / (k * (k - 1))) ** 2 / (k - 1)
+    )
 
 
 def training_of(contrast: Contrast, values: Values) -> Training | None:
     """Return what training adds to the variance of the contrast, by place; None without replicates."""
-    return together([of_runs(variance, len(deviations)) for _, deviations, variance in _of_regimes(contrast, values)])
+    return together([training for _, _, training in _of_regimes(contrast, values)])
 
 
-def of_runs(variance: NDArray[np.float64], k: int) -> Training:
-    """Return the variance of a mean of k runs, (n_values,), with k − 1 degrees of freedom."""
-    return Training(variance=variance, df=np.full(variance.shape, k - 1.0))
-
-
-def _of_regimes(
-    contrast: Contrast, values: Values
-) -> Iterator[tuple[list[int], NDArray[np.float64], NDArray[np.float64]]]:
-    """Yield of each regime with replicates its rows, each run's deviation (k, n_places) and the variance (n_places,).
+def _of_regimes(contrast: Contrast, values: Values) -> Iterator[tuple[list[int], NDArray[np.float64], Training]]:
+    """Yield of each regime with replicates its rows, each run's deviation (k, n_places) and what training adds.
 
     Deviations are from the mean of the regime's part of the contrast; their variance over patients is linearised.
     """
@@ -81,4 +78,4 @@ def _of_regimes(
         influences = np.sum([slope[:, None] * values.run_influences[row][:, c] for row, c, slope in own], axis=0)
         deviations = runs - runs.mean(axis=0)
         of_patients = (linearised_se(influences - influences.mean(axis=0)) ** 2).sum(axis=0)
-        yield [row for row, _, _ in own], deviations, variance_of_mean(deviations, of_patients)
+        yield [row for row, _, _ in own], deviations, of_runs(deviations, of_patients)

@@ -16,7 +16,7 @@ from cxrobust.analysis.intervals import Draws, no_interval, percentile
 from cxrobust.analysis.lanes import cast, load, spread, store
 from cxrobust.analysis.metrics.selective import risks
 from cxrobust.analysis.ranks import at_once
-from cxrobust.analysis.replicates import drawn_training, variance_of_mean
+from cxrobust.analysis.replicates import drawn_training, of_runs
 from cxrobust.analysis.resampling import LANES, Counts
 from cxrobust.analysis.values import mean_over_findings
 from cxrobust.results import RiskPoint, finite
@@ -130,7 +130,7 @@ def _points(
     if len(runs) > 1:
         of_patients = np.nanvar(drawn - resampled, axis=-1, ddof=1).sum(axis=0)
         deviations = runs - runs.mean(axis=0)
-        resampled = resampled + drawn_training(deviations, variance_of_mean(deviations, of_patients), drawn_runs)
+        resampled = resampled + drawn_training(deviations, of_runs(deviations, of_patients).variance, drawn_runs)
     risks_of = runs.mean(axis=0)
     nothing = np.zeros((len(coverages), 1))
     draws = Draws(value=risks_of, resampled=resampled, influences=nothing, bounds=(0.0, 1.0))

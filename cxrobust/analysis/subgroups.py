@@ -296,13 +296,14 @@ def _interactions(
                 continue
             reason = next((why for one in same if (why := values.reason(one, place)) is not None), None)
             reason = reason or why_undefined(undefined[place], most_undefined=most_undefined)
-            statistic, p_value = wald_interaction(theta[:, place], influences[:, place])
+            statistic, df, p_value = wald_interaction(theta[:, place], influences[:, place])
             cells = [cell for one in same for cell in cells_of(metric, one, values.samples[0])]
             notes = [*on_counts[place].notes, *unread.notes(cells, place)]
             untested = no_test(metric, same[0], between_subgroups=True)
             p = finite(p_value) if reason is None and not untested else None
             if p is not None:
-                said = f"Wald χ² {statistic:.4g} with {len(same) - 1} df that all {len(same)} subgroups are alike"
+                held = f"F with {len(same) - 1} and {df:.4g} df" if np.isfinite(df) else f"χ² with {len(same) - 1} df"
+                said = f"Wald's W of {statistic:.4g}, by {held}, that all {len(same)} subgroups are alike"
                 flat, runs = _on_spread(scope, influences[:, place]), OF_THESE_RUNS if values.has_runs(same[0]) else ""
                 note = "; ".join(filter(None, [*notes, said, flat, runs, metric.caution]))
             elif reason is None and untested:
@@ -334,8 +335,8 @@ def _on_spread(scope: Scope, influences: NDArray[np.float64]) -> str:
     return f"no spread between patients in {', '.join(flat)}: p takes this for certain" if flat else ""
 
 
-def wald_interaction(estimates: NDArray[np.float64], influences: NDArray[np.float64]) -> tuple[float, float]:
-    """Wald test that estimates in several subgroups are equal: statistic and p-value.
+def wald_interaction(estimates: NDArray[np.float64], influences: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Wald test that estimates in several subgroups are equal: statistic, F's second degrees of freedom, and p-value.
 
     W = (Cθ)ᵀ (C V Cᵀ)⁻¹ Cθ with C taking each subgroup less the first, and V the covariance of the estimates over
     patients by linearisation, so that a patient with images in several subgroups is no matter. V is known from few
@@ -352,31 +353,32 @@ def wald_interaction(estimates: NDArray[np.float64], influences: NDArray[np.floa
 
     Returns
     -------
-    statistic, p_value
-        NaN where the covariance is singular, or a combination of the differences has a standard error that rounding
-        alone makes: less than 1e-12 of the largest estimate, or of 1, which is about what metrics can differ by.
+    statistic, df, p_value
+        df is infinite where χ² takes the place of F. NaN where the covariance is singular, or a combination of the
+        differences has a standard error that rounding alone makes: less than 1e-12 of the largest estimate, or of 1,
+        which is about what metrics can differ by.
 
     Examples
     --------
     >>> u = np.array([[0.1, -0.1, 0.0, 0.0], [0.0, 0.0, 0.1, -0.1]])
-    >>> statistic, p_value = wald_interaction(np.array([0.9, 0.7]), u)
-    >>> round(statistic, 6), round(p_value, 4)  # t = √0.75 with 3 degrees of freedom
-    (0.75, 0.4502)
+    >>> statistic, df, p_value = wald_interaction(np.array([0.9, 0.7]), u)
+    >>> round(statistic, 6), df, round(p_value, 4)  # t = √0.75 with 3 degrees of freedom
+    (0.75, 3.0, 0.4502)
     """
     n = influences.shape[1]
     differences = estimates[1:] - estimates[0]
     parts = influences[1:] - influences[0]
     covariance = parts @ parts.T * n / max(n - 1, 1)
     if not np.isfinite(covariance).all() or np.linalg.matrix_rank(covariance) < len(differences):
-        return float("nan"), float("nan")
+        return (float("nan"),) * 3
     least_error = np.sqrt(max(np.linalg.eigvalsh(covariance)[0], 0))
     if least_error <= ROUNDING * max(1.0, np.abs(estimates).max()):
-        return float("nan"), float("nan")
+        return (float("nan"),) * 3
     statistic, m = float(differences @ np.linalg.solve(covariance, differences)), len(differences)
     df = joint_degrees_of_freedom(parts)
     last = max(df - m + 1, 1.0)
     p = fisher.sf(statistic / m * last / df, m, last) if np.isfinite(df) else chi2.sf(statistic, m)
-    return statistic, never_0(float(p))
+    return statistic, last, never_0(float(p))
 
 
 def _too_small(name: str, level: Level, sample: Sample) -> Estimate:

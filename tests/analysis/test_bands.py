@@ -31,19 +31,18 @@ def draws(value, resampled, bounds=(-np.inf, np.inf)):
     return Draws(value=value, resampled=resampled, influences=np.zeros((len(value), 2)), bounds=bounds)
 
 
-def widening(influences, level):
-    """√(n/(n − 1)) t/z with the degrees of freedom that the influences' kurtosis gives, or few patients."""
+def widening(influences, q):
+    """√(n/(n − 1)) t/q with the degrees of freedom that the influences' kurtosis gives, or few patients."""
     n, squares = len(influences), sum(u**2 for u in influences)
     moving, df = sum(u != 0 for u in influences), np.inf
     if squares > 0:
         df = 2 * n / (n * sum(u**4 for u in influences) / squares**2 - 1)
         df = min(df, moving - 1) if moving < 20 else df
-    return np.sqrt(n / (n - 1)) * stats.t.ppf((1 + level) / 2, df) / stats.norm.ppf((1 + level) / 2)
+    return np.sqrt(n / (n - 1)) * stats.t.isf(stats.norm.sf(q), df) / q
 
 
-def band_by_loops(values, rows, level, *, recentred=False, wider=None):
+def band_by_loops(values, rows, level, *, recentred=False, influences=None):
     """Of one value along a curve: for each resample the largest distance in standard errors, then their quantile."""
-    wider = [OF_TWO] * len(values) if wider is None else wider
     rows = np.array(rows, dtype=float)
     if recentred:
         rows = np.array([row - np.nanmean(row) + value for row, value in zip(rows, values, strict=True)])
@@ -53,6 +52,7 @@ def band_by_loops(values, rows, level, *, recentred=False, wider=None):
         max(abs(row[b] - value) / se for row, value, se in zip(rows, values, ses, strict=True) if se > 0) for b in used
     ]
     q = np.quantile(largest, level)
+    wider = [OF_TWO] * len(values) if influences is None else [widening(u, q) for u in influences]
     halves = [q * se * by for se, by in zip(ses, wider, strict=True)]
     return [(value - half, value + half) for value, half in zip(values, halves, strict=True)]
 
@@ -169,9 +169,9 @@ def test_bands_of_a_study_against_loops(predictions, name):
 
             estimates = [of(values.value, c) for c in (1, 2, 3)]
             rows = [of(values.resampled, c) for c in (1, 2, 3)]
-            wider = [widening(of(values.influences, c), 0.9) for c in (1, 2, 3)]
+            influences = [of(values.influences, c) for c in (1, 2, 3)]
             recentred = name == "ece" or finding == "worst"
-            expected = band_by_loops(estimates, rows, 0.9, recentred=recentred, wider=wider)
+            expected = band_by_loops(estimates, rows, 0.9, recentred=recentred, influences=influences)
             if estimand == "value":
                 expected = np.clip(expected, 0, 1)
             for condition, ends in zip(CURVE[1:4], expected, strict=True):
@@ -400,13 +400,13 @@ def test_regimes_of_as_many_runs_draw_theirs_apart_against_all_draws():
     drawn = np.array(list(itertools.product(off, repeat=6)))
     drawn = (drawn[:, :3].mean(axis=1) - drawn[:, 3:].mean(axis=1)) * np.sqrt(np.var(off, ddof=1) / np.var(off))
     end, all_within = (np.quantile(x, q) for x, q in ((drawn, (1 + level) / 2), (np.abs(drawn), level)))
-    welch = stats.t.ppf((1 + level) / 2, 4) / stats.norm.ppf((1 + level) / 2)  # of three runs and three as unlike
-    wider = welch * np.sqrt(20 / 19)
     assert len(found) == 2
     for e in found:
         assert e.se_training == pytest.approx(drawn.std(), abs=1e-12)
         assert e.se == pytest.approx(drawn.std(), rel=0.06)  # 1,000 resamples know it to 2.2 %
         assert (e.ci_low, e.ci_high) == pytest.approx((-end, end), abs=1e-9)
+        q = all_within / e.se
+        wider = np.sqrt(20 / 19) * stats.t.isf(stats.norm.sf(q), 4) / q  # Welch's, of three runs and three as unlike
         assert (e.band_low, e.band_high) == pytest.approx((-all_within * wider, all_within * wider), abs=1e-9)
 
 

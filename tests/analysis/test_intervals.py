@@ -15,6 +15,7 @@ from cxrobust.analysis import analyze
 from cxrobust.analysis.intervals import (
     INTERVALS,
     Draws,
+    Training,
     basic,
     bca,
     degrees_of_freedom,
@@ -524,6 +525,11 @@ def test_infinite_resamples_leave_an_interval_open():
     assert math.isnan(ours.se)
 
 
+def known(variance, df):
+    """What training adds to one estimate, known with so many degrees of freedom."""
+    return Training(variance=np.array([variance]), doubt=np.array([variance**2 / df]))
+
+
 def runs_of_two_regimes(seed=11):
     rng = np.random.default_rng(seed)
     return rng.normal(0.1, 0.02, size=3), rng.normal(0.2, 0.05, size=5)
@@ -532,9 +538,9 @@ def runs_of_two_regimes(seed=11):
 def test_degrees_of_freedom_of_training_against_welch():
     """Of two regimes' runs on patients without end the difference of means is Welch's; his interval is `t`."""
     one, other = runs_of_two_regimes()
-    training = together([of_runs(np.array([x.var(ddof=1) / len(x)]), len(x)) for x in (one, other)])
+    training = together([of_runs((x - x.mean())[:, None], np.zeros(1)) for x in (one, other)])
     theirs = stats.ttest_ind(one, other, equal_var=False)
-    assert training.df == pytest.approx([theirs.df], rel=1e-12)
+    assert training.variance**2 / training.doubt == pytest.approx([theirs.df], rel=1e-12)
     draws = Draws(
         value=np.array([one.mean() - other.mean()]),
         resampled=np.zeros((1, 2)),
@@ -557,7 +563,7 @@ def test_degrees_of_freedom_of_patients_and_training_against_drawn_variances():
         value=np.zeros(1),
         resampled=np.zeros((1, 2)),
         influences=u[None],
-        training=of_runs(np.array([of_training]), 3),
+        training=known(of_training, 2),
     )
     (found,) = degrees_with_training(draws)
     assert found == pytest.approx(2 * drawn_sums.mean() ** 2 / drawn_sums.var(), rel=0.02)
@@ -566,7 +572,7 @@ def test_degrees_of_freedom_of_patients_and_training_against_drawn_variances():
 def test_training_that_adds_nothing_changes_no_interval():
     x = np.random.default_rng(13).normal(size=30)
     _, draws = of_a_mean(x)
-    idle = replace(draws, training=of_runs(np.zeros(1), 2))
+    idle = replace(draws, training=known(0.0, 1))
     for name in ("expanded", "t", "t-corrected"):
         assert INTERVALS[name](idle, 0.95) == INTERVALS[name](draws, 0.95)
 
@@ -575,7 +581,7 @@ def test_expanded_of_few_runs_is_wider_by_the_ratio_of_students_quantiles():
     """Its ends lie farther from the estimate, each by as much, and an end stays within what the quantity can be."""
     x = np.random.default_rng(14).normal(size=60)
     _, draws = of_a_mean(x)
-    few = replace(draws, training=of_runs(np.array([9 * float(draws.se[0]) ** 2]), 3))
+    few = replace(draws, training=known(9 * float(draws.se[0]) ** 2, 2))
     (ours,), (alone,) = INTERVALS["expanded"](few, 0.95), INTERVALS["expanded"](draws, 0.95)
     patients = float(degrees_of_freedom(x - x.mean()))
     both = 100 / (1 / patients + 81 / 2)
@@ -604,7 +610,7 @@ def test_intervals_of_three_runs_hold_the_regimes_mean(name):
             resampled=x.sum() / math.sqrt(80) + runs.mean() + patients + trained,
             influences=influences[None],
             normal_se=np.sqrt(linearised_se(influences[None]) ** 2 + variance),
-            training=of_runs(variance, 3),
+            training=of_runs((runs - runs.mean())[:, None], np.zeros(1)),
         )
         (one,) = INTERVALS[name](draws, 0.95)
         held += one.low <= 0 <= one.high

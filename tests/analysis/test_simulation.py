@@ -3,17 +3,22 @@
 Latent scores are normal, so the true accuracies and AUROCs are known in closed form.
 """
 
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import norm
 
+from cxrobust.analysis import analyze
 from cxrobust.analysis.classical.delong import auroc_variance
 from cxrobust.analysis.intervals import Draws, percentile
 from cxrobust.analysis.metrics import metric
 from cxrobust.analysis.permutation import sign_flip_p_values
 from cxrobust.analysis.resampling import LANES, patient_counts
+from cxrobust.study.analysis import Subgroups
 
-from .made import make_cell
+from .made import make_cell, make_predictions, make_settings
 
 N_PATIENTS = 60
 SHARED = 0.6
@@ -112,6 +117,45 @@ def test_level_where_few_patients_have_one_of_the_classes(name, rare):
     assert len(each) > 300
     p = sign_flip_p_values(np.column_stack(each), n_draws=399, rng=rng)
     assert np.mean(p <= 0.05) < 0.09
+
+
+def test_level_where_few_patients_have_most_images_of_the_larger_class():
+    """Three of 63 patients have 40 positive images each, the others a negative one: patients and not images are few."""
+    rng = np.random.default_rng(25)
+    patients = np.concatenate([np.repeat(np.arange(3), 40), np.arange(3, 63)])
+    y = (patients < 3).astype(np.int8)
+    each = []
+    for _ in range(400):
+        common = rng.normal(size=63)[patients]
+        cells = [make_cell(norm.cdf(common + rng.normal(size=63)[patients] + y), y, patients) for _ in range(2)]
+        each.append(AUROC.contributions(cells[0]) - AUROC.contributions(cells[1]))
+    assert np.mean(sign_flip_p_values(np.column_stack(each), n_draws=399, rng=rng) <= 0.05) < 0.09
+
+
+@pytest.mark.parametrize("name", ["auroc", "sensitivity"])
+def test_level_of_gaps_where_few_patients_of_a_subgroup_are_positive(name):
+    """Of two regimes of one law; four of 64 women are positive, and 30 of 60 men: 5 % up to chance, in 60 studies.
+
+    Were both subgroups to carry a gap, a fifth or more would be rejected.
+    """
+    labels = np.repeat([1, 0, 1, 0], [4, 60, 30, 30]).astype(np.int8)
+    sex = np.repeat(["F", "M"], [64, 60])
+    made = make_predictions(n_patients=124, most_images=1, findings=("Mass",))
+    settings = make_settings(metrics=(name,), resamples=199, operating_point=0.5, subgroups=(Subgroups(column="sex"),))
+    p_values = []
+    for study in range(60):
+        rng = np.random.default_rng([26, study])
+        evidence = rng.normal(size=124) + rng.normal(size=(2, 3, 124)) + 2 * labels - 1
+        drawn = replace(
+            made,
+            labels=labels[:, None],
+            probabilities=norm.cdf(evidence)[..., None],
+            metadata=pd.DataFrame({"sex": sex}),
+        )
+        found = analyze(drawn, settings, reference="supervised", seed=study).estimates
+        p_values += [e.p_value for e in found if ": M" in e.subgroup or ": F" in e.subgroup if e.p_value is not None]
+    assert len(p_values) > 500
+    assert np.mean(np.array(p_values) <= 0.05) < 0.08
 
 
 def test_level_of_calibration_error_between_equal_regimes():

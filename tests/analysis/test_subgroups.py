@@ -269,12 +269,13 @@ def test_interaction_against_statsmodels_gee(predictions, column):
         for score, patient in zip(scores[group == g], patients[group == g], strict=True):
             influences[g, patient] += (score - mean) / (group == g).sum()
     means = np.array([scores[group == g].mean() for g in range(group.max() + 1)])
-    statistic, p_value = wald_interaction(means, influences)
+    statistic, df, p_value = wald_interaction(means, influences)
     assert statistic == pytest.approx(expected, rel=1e-9)
     e = run(predictions, column)[f"{column}: interaction", "brier", "value", "lora", CONDITIONS[1], "Effusion"]
     assert e.p_value == pytest.approx(p_value, rel=1e-9)
-    assert e.note.split("; ")[-1].startswith(
-        f"Wald χ² {expected:.4g} with {group.max()} df that all {group.max() + 1} subgroups"
+    assert e.note.split("; ")[-1] == (
+        f"Wald's W of {expected:.4g}, by F with {group.max()} and {df:.4g} df, "
+        f"that all {group.max() + 1} subgroups are alike"
     )
     assert (e.test, e.estimate) == ("interaction", None)
 
@@ -288,7 +289,7 @@ def test_interaction_against_ols_with_clusters(predictions):
     n, n_clusters = len(scores), len(set(patients))
     uncorrected = fit.tvalues[1] ** 2 * n_clusters / (n_clusters - 1) * (n - 1) / (n - 2)
     e = run(predictions, "view")["view: interaction", "brier", "value", "lora", CONDITIONS[1], "Effusion"]
-    assert e.note.split("; ")[-1].startswith(f"Wald χ² {uncorrected * 63 / 64:.4g} ")
+    assert e.note.split("; ")[-1].startswith(f"Wald's W of {uncorrected * 63 / 64:.4g}, ")
 
 
 def df_of(one):
@@ -314,8 +315,9 @@ def test_interaction_of_many_normal_patients_is_hotellings():
     means, u = scores.mean(axis=1), (scores - scores.mean(axis=1, keepdims=True)) / 3000
     gaps = scores[1:] - scores[0]
     t2 = 3000 * gaps.mean(axis=1) @ np.linalg.solve(np.cov(gaps), gaps.mean(axis=1))
-    statistic, p_value = wald_interaction(means, u)
+    statistic, df, p_value = wald_interaction(means, u)
     assert statistic == pytest.approx(t2, rel=1e-9)
+    assert df == pytest.approx(2997, rel=0.1)
     assert p_value == pytest.approx(stats.f.sf(t2 / 3 * 2997 / 2999, 3, 2997), rel=2e-3)
 
 
@@ -327,7 +329,7 @@ def test_level_of_the_interaction_where_few_patients_carry_the_estimates():
         scores, u = rng.normal(size=(3, 12)), np.zeros((3, 36))
         for g in range(3):
             u[g, 12 * g : 12 * (g + 1)] = (scores[g] - scores[g].mean()) / 12
-        statistic, p = wald_interaction(scores.mean(axis=1), u)
+        statistic, _, p = wald_interaction(scores.mean(axis=1), u)
         p_values.append(p)
         by_chi2.append(stats.chi2.sf(statistic, 2))
     assert 0.035 < np.mean(np.array(p_values) <= 0.05) < 0.065
@@ -373,15 +375,16 @@ def test_a_small_spread_is_one():
     Student's t with one degree of freedom is Cauchy's: p = 1 − (2/π) arctan 3,000.
     """
     u = np.array([[0.0, 0.0], [1e-4 / 2, -1e-4 / 2]])
-    statistic, p_value = wald_interaction(np.array([0.1, 0.4]), u)
-    assert statistic == pytest.approx(9e6)
+    statistic, df, p_value = wald_interaction(np.array([0.1, 0.4]), u)
+    assert (statistic, df) == (pytest.approx(9e6), 1)
     assert p_value == pytest.approx(1 - 2 / math.pi * math.atan(3000), rel=1e-9)
 
 
 def test_a_p_value_less_than_any_number_is_not_0():
     u = np.tile([[0.0], [1e-6]], 2_000) * np.tile([1.0, -1.0], 1_000)  # all alike: χ², which at 9e6 is less
-    statistic, p_value = wald_interaction(np.array([0.1, 0.4]), u)
+    statistic, df, p_value = wald_interaction(np.array([0.1, 0.4]), u)
     assert statistic > 1e6
+    assert df == math.inf
     assert 0 < p_value < 1e-307
 
 

@@ -127,10 +127,21 @@ class Usual:
 
 
 def _carrying(cell: Cell, by: Carriers) -> NDArray[np.bool_]:
-    """Return whether each image is one that carries the value; of classes as large as each other positives do."""
+    """Return whether each image is one that carries the value; of classes as large as each other positives do.
+
+    The rarer class is that of fewer patients, each counting by how many of its images are theirs.
+    """
     is_positive = cell.is_positive
-    of_positives = by == "positives" or (by == "rarer class" and 2 * np.count_nonzero(is_positive) <= len(is_positive))
-    return is_positive if of_positives else ~is_positive
+    if by == "rarer class":
+        fewer = _effective_patients(cell, is_positive) <= _effective_patients(cell, ~is_positive)
+        return is_positive if fewer else ~is_positive
+    return is_positive if by == "positives" else ~is_positive
+
+
+def _effective_patients(cell: Cell, chosen: NDArray[np.bool_]) -> float:
+    """Return how many patients with as many images each would vary as those of some images do: (Σ m)² / Σ m²."""
+    images = np.bincount(cell.patients[chosen])
+    return float(images.sum() ** 2 / max((images**2).sum(), 1))
 
 
 class Additive(Usual, ABC):
