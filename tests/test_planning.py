@@ -498,6 +498,14 @@ def test_standard_errors_that_are_not_of_patients_alone_are_noted() -> None:
     assert "takes images for independent" in planned(INVENTED, replace(one, interval="delong")).note
 
 
+@pytest.mark.parametrize(("metric", "is_planned"), [("sensitivity", False), ("auroc", True), ("accuracy", True)])
+def test_five_positive_patients_are_too_few_for_the_signs_of_a_sensitivity(metric: str, is_planned: bool) -> None:
+    few = {"n_patients": 100, "n_images": 100, "n_positive_patients": 5, "test": "permutation"}
+    row = planned(INVENTED, replace(macro_of(INVENTED), metric=metric, **few), comparisons=1)
+    assert (row.power.detectable is not None) == is_planned
+    assert ("signs of 5 positive patients have too few patterns" in row.note) != is_planned
+
+
 def test_what_is_not_estimable_has_a_row_without_numbers(capsys: pytest.CaptureFixture[str]) -> None:
     one = replace(macro_of(INVENTED), se=None, note="not estimable: one class only", regime="lora [r=8]")
     rows = [planned(INVENTED, one)]

@@ -11,6 +11,8 @@ from cxrobust.results import Detectable, Estimate
 from cxrobust.study.analysis import AnalysisSection
 
 POWER = 0.8
+OF_POSITIVES_ALONE = ("sensitivity",)
+"""Metrics to which positive patients alone contribute; to others that these carry, negative ones contribute too."""
 GOALS: dict[str, Goal] = {"tost": "equivalence", "noninferiority": "non-inferiority"}
 PLANNED_FOR_THESE_RUNS = "of these training runs, as the test is: the standard error is of patients alone"
 OF_IMAGES_ALONE = "the standard error takes images for independent"
@@ -48,6 +50,7 @@ def smallest_detectable(
             power=POWER,
             test=one.test,
             n_draws=settings.resamples,
+            by_positives=one.metric in OF_POSITIVES_ALONE,
         )
         notes = (planned.note, *limits_of_se(one))
         found.append(

@@ -9,6 +9,7 @@ difference has to come from outside the data.
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import count
 from typing import Literal, TypeAlias, get_args
 
@@ -103,6 +104,7 @@ def plan(
     power: float = 0.8,
     test: str = FLIPS[False],
     n_draws: int = 10_000,
+    by_positives: bool = False,
 ) -> Power:
     """Plan one test from a pilot's standard error: smallest detectable size, power of the pilot, patients needed.
 
@@ -126,6 +128,8 @@ def plan(
         By which a `difference` is tested, as results name it: some cannot reach a level with few patients, or images.
     n_draws
         Sign patterns, or swaps, of a test that draws them.
+    by_positives
+        Whether positive patients alone contribute, as to a sensitivity, so that no other's sign makes a pattern.
 
     Raises
     ------
@@ -143,7 +147,14 @@ def plan(
     detectable, achieved, needed = _from_pilot(se, n_patients, size, goal=goal, alpha=level, power=power)
     note = NO_PLAN if detectable is None else ""
     if detectable is not None and goal == "difference":
-        reach = _Reach(test=test, n_draws=n_draws, images_per_patient=n_images / n_patients, level=level)
+        of_positives = by_positives and n_positive_patients > 0 and test in FLIPS.values()
+        reach = _Reach(
+            test=test,
+            n_draws=n_draws,
+            images_per_patient=n_images / n_patients,
+            contributing=Fraction(n_positive_patients if of_positives else n_patients, n_patients),
+            level=level,
+        )
         if note := reach.why_not(n_patients):
             detectable = achieved = None
         needed = None if needed is None else reach.fewest(needed)
@@ -179,7 +190,7 @@ def least_p(test: str, *, n_patients: int, n_images: int, n_draws: int) -> float
     test
         As results name it.
     n_patients, n_images
-        With a label; patients and images that differ are no more.
+        With a label, or of sign flips the patients who contribute; patients and images that differ are no more.
     n_draws
         Sign patterns, or swaps, of a test that draws them.
 
@@ -329,6 +340,8 @@ class _Reach:
     test: str
     n_draws: int
     images_per_patient: float
+    contributing: Fraction
+    """Share of the patients who contribute, in (0, 1]: below 1 where these are the positive ones alone."""
     level: float
 
     @property
@@ -338,20 +351,24 @@ class _Reach:
 
     def fewest(self, n_patients: int) -> int | None:
         """Return the fewest patients, so many or more, of whom some data reach the level; None where none do."""
-        return None if self.is_out_for_any else next(n for n in count(n_patients) if not self.why_not(n))
+        if self.is_out_for_any:
+            return None
+        with_so_many = (math.ceil(n / self.contributing) for n in count(1))
+        return max(n_patients, next(n for n in with_so_many if not self.why_not(n)))
 
     def why_not(self, n_patients: int) -> str:
         """Say that no data of so many patients reach the level; empty where some do."""
-        n_images = round(n_patients * self.images_per_patient)
-        least = least_p(self.test, n_patients=n_patients, n_images=n_images, n_draws=self.n_draws)
+        n_images, n_contributing = round(n_patients * self.images_per_patient), int(n_patients * self.contributing)
+        least = least_p(self.test, n_patients=n_contributing, n_images=n_images, n_draws=self.n_draws)
         if least < self.level:
             return ""
         said = f"reach the level of {self.level:.3g}"
         if self.test not in BY_PATTERNS:
             of = counted(n_patients, "patient") if self.test in OF_ROOT else counted(n_images, "image")
             return f"{self.test} of {of} cannot {said}: p is at least {least:.3g}"
-        what, least = "swaps" if self.test in SWAPS.values() else "signs", 2.0 ** (1 - n_patients)
-        few = f"{what} of {counted(n_patients, 'patient')} have too few patterns to {said}: p is at least {least:.3g}"
+        what, least = "swaps" if self.test in SWAPS.values() else "signs", 2.0 ** (1 - n_contributing)
+        of = counted(n_contributing, "patient" if self.contributing == 1 else "positive patient")
+        few = f"{what} of {of} have too few patterns to {said}: p is at least {least:.3g}"
         drawn = f"{self.n_draws:,} draws of {what} are too few to {said}: ask for more resamples"
         return "; ".join(([few] if least >= self.level else []) + ([drawn] if self.is_out_for_any else []))
 

@@ -7,9 +7,12 @@ import pytest
 from scipy.stats import norm
 
 from cxrobust.analysis import analyze
+from cxrobust.analysis.detectable import OF_POSITIVES_ALONE
+from cxrobust.analysis.metrics import metric
 from cxrobust.analysis.power import plan
 
-from .made import CONDITIONS, make_predictions, make_settings
+from . import oracle
+from .made import CONDITIONS, make_cell, make_predictions, make_settings
 
 PRIMARY = "pgd(eps=4/255)"
 
@@ -95,6 +98,37 @@ def test_three_patients_detect_no_difference():
     for one in found.power:
         assert (one.size, one.note) == (None, few)
         assert one.se > 0
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["sensitivity", *(name for name in metric if metric[name].carried_by == "rarer class"), "average-precision"],
+)
+def test_signs_of_positive_patients_alone_bound_the_p_value_of_a_sensitivity_and_no_other(name):
+    """4 positive and 7 negative patients, every pattern counted: negative ones move the other metrics, and their p."""
+    rng, labels, found = np.random.default_rng(1), np.arange(11) < 4, []
+    while len(found) < 40:
+        apart = rng.uniform(0, 4, 2)[:, None] * labels - rng.uniform(0, 2)
+        one, other = (make_cell(1 / (1 + np.exp(-row)), labels) for row in apart + rng.normal(size=(2, 11)))
+        if metric[name].undefined(one) is None is metric[name].undefined(other):
+            parts = metric[name].contributions(one) - metric[name].contributions(other)
+            found.append(oracle.sign_flip_exact(list(np.where(np.abs(parts) < 1e-12, 0, parts))))
+    assert (min(found) >= 2.0 ** (1 - 4)) == (name in OF_POSITIVES_ALONE)
+
+
+@pytest.mark.parametrize("name", ["sensitivity", "auroc"])
+def test_five_positive_patients_detect_no_difference_of_a_sensitivity(name):
+    """Of 60: to a sensitivity these alone contribute, to an AUROC negative ones too."""
+    predictions = make_predictions(seed=4, n_patients=60, most_images=1, findings=("Mass",), conditions=CONDITIONS[:2])
+    labels = (np.arange(60) < 5).astype(np.int8)[:, None]
+    found = analyze(replace(predictions, labels=labels), make_settings(metrics=(name,)), reference="supervised", seed=1)
+    [one], [e] = found.power, [e for e in found.estimates if (e.family, e.finding) == ("primary", "macro")]
+    assert (e.n_patients, e.n_positive_patients, one.comparisons) == (60, 5, 1)
+    assert one.se > 0
+    few = "signs of 5 positive patients have too few patterns to reach the level of 0.05: p is at least 0.0625"
+    assert (one.size is None, one.note) == ((True, few) if name == "sensitivity" else (False, ""))
+    if name == "sensitivity":
+        assert (e.test, e.p_value >= 0.0625) == ("permutation (exact)", True)
 
 
 def test_of_several_training_runs_the_plan_is_that_of_the_test_which_is_of_these_runs():

@@ -309,6 +309,43 @@ def test_a_study_of_too_few_patients_detects_no_size(n_patients):
     assert planned(n_patients=n_patients, n_positive_patients=1, goal="equivalence").detectable is not None
 
 
+@pytest.mark.parametrize("test", ["permutation", "permutation (exact)"])
+def test_signs_of_five_positive_patients_detect_no_size_of_a_sensitivity(test):
+    """The other 95 contribute 0, and their signs change nothing; six positive ones are expected of 120."""
+    pilot = {"n_patients": 100, "n_images": 150, "n_positive_patients": 5, "by_positives": True, "test": test}
+    signs = [np.append(np.ones(n), np.zeros(95))[:, None] for n in (5, 6)]
+    five, six = (sign_flip_p_values(one, n_draws=1000, rng=np.random.default_rng(1))[0] for one in signs)
+    assert six < 0.05 < five
+    one = planned(**pilot, size=0.2)
+    assert (one.detectable, one.achieved) == (None, None)
+    assert one.note.startswith(
+        f"signs of 5 positive patients have too few patterns to reach the level of 0.05: p is at least {five:.3g}; "
+    )
+    assert (one.patients_needed, one.images_needed, one.positive_patients_expected) == (120, 180, 6)
+    by_formula = patients_needed(0.01, 100, 0.002)
+    assert planned(**pilot, size=0.002).patients_needed == by_formula > 120
+    of_all = planned(**{**pilot, "by_positives": False}, size=None)
+    assert (of_all.detectable, of_all.note) == (planned().detectable, "")
+
+
+@pytest.mark.parametrize("alpha", [0.2, 0.05, 0.05 / 7])
+@pytest.mark.parametrize(("n_patients", "n_positive"), [(100, 5), (6187, 3), (300, 299), (97, 31), (50, 50)])
+def test_patients_needed_for_a_sensitivity_have_positives_enough_to_reach_the_level(n_patients, n_positive, alpha):
+    """The fewest are counted up to, in exact fractions, and one that expects part of a patient has no such patient."""
+    signs = next(n for n in count(1) if oracle.sign_flip_exact([1.0] * n) < alpha)
+    fewest = next(n for n in count(1) if Fraction(n * n_positive, n_patients) >= signs)
+    pilot = {"n_patients": n_patients, "n_images": n_patients, "n_positive_patients": n_positive}
+    assert planned(**pilot, size=100, by_positives=True, alpha=alpha).patients_needed == fewest
+    with_margin = planned(**pilot, size=100, by_positives=True, alpha=alpha, goal="equivalence")
+    assert with_margin.patients_needed == 2
+
+
+def test_swaps_and_pilots_without_positives_are_of_all_patients():
+    few = {"n_patients": 100, "n_images": 150, "by_positives": True}
+    assert planned(**few, n_positive_patients=5, test="permutation (swaps)").detectable is not None
+    assert planned(**few, n_positive_patients=0).detectable is not None
+
+
 def test_comparisons_take_patients_out_of_reach():
     """Eight patients reach 2/2^8 = 0.0078: the level of 6 comparisons, and not of 7."""
     few = {"n_patients": 8, "n_images": 16, "n_positive_patients": 4, "size": None}
