@@ -161,7 +161,6 @@ def plan(
     if needed is not None:
         by_delong = goal == "difference" and test in BY_DELONG
         needed = max(needed, _fewest(n_patients, n_positive_patients if by_delong else 0))
-    positive = _expected(needed, n_positive_patients, n_patients)
     return Power(
         goal=goal,
         size=size,
@@ -174,8 +173,8 @@ def plan(
         achieved=achieved,
         patients_needed=needed,
         images_needed=_expected(needed, n_images, n_patients),
-        positive_patients_expected=positive,
-        note="; ".join(filter(None, (note, _on_few(goal, needed, positive if n_positive_patients else None)))),
+        positive_patients_expected=_expected(needed, n_positive_patients, n_patients),
+        note="; ".join(filter(None, (note, _on_few(goal, needed, n_positive_patients, n_patients)))),
     )
 
 
@@ -397,13 +396,13 @@ def _fewest(n_patients: int, n_positive_patients: int) -> int:
     return max(2, -(-2 * n_patients // n_positive_patients)) if n_positive_patients else 2
 
 
-def _on_few(goal: Goal, needed: int | None, positive: int | None) -> str:
+def _on_few(goal: Goal, needed: int | None, n_positive_patients: int, n_patients: int) -> str:
     """Say that few patients are needed, or few positive ones expected among them, and what that does to the plan."""
     if needed is None:
         return ""
     if needed < FEW_PATIENTS:
         said = f"fewer than {FEW_PATIENTS} patients needed"
-    elif positive is not None and positive < FEW_PATIENTS:
+    elif 0 < needed * n_positive_patients < FEW_PATIENTS * n_patients:
         said = f"fewer than {FEW_PATIENTS} positive patients expected among those needed"
     else:
         return ""

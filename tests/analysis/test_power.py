@@ -256,11 +256,20 @@ def test_few_patients_that_are_needed_are_noted(goal, so, n_positive):
     for n in (5, 19.5, 20.5, 150, 199.5, 200.5, 2000):
         size = detectable_size(0.01 * math.sqrt(400 / n), goal=goal)
         one = planned(size=size, goal=goal, n_positive_patients=n_positive, alpha=0.05)
-        needed, positive = one.patients_needed, round(Fraction(one.patients_needed * n_positive, 400))
+        needed, positive = one.patients_needed, Fraction(one.patients_needed * n_positive, 400)
         few = "patients needed" if needed < 20 else "positive patients expected among those needed"
         is_few = needed < 20 or (n_positive > 0 and positive < 20)
         assert one.note == (f"fewer than 20 {few}: with so few, {so}" if is_few else "")
     assert planned(size=None, goal=goal, n_positive_patients=n_positive).note == ""
+
+
+@pytest.mark.parametrize("needed", [195, 199, 200])
+def test_nearly_twenty_positive_patients_are_fewer_than_twenty(needed):
+    """One of 10 patients is positive: 19.5 and 19.9 are expected, which round to 20."""
+    size = detectable_size(0.01 * math.sqrt(400 / (needed - 0.5)))
+    one = planned(size=size, n_positive_patients=40)
+    assert (one.patients_needed, one.positive_patients_expected) == (needed, 20)
+    assert ("fewer than 20 positive patients" in one.note) == (needed < 200)
 
 
 @pytest.mark.parametrize("se", [None, 0.0, 7.2e-16, math.nan, math.inf])
@@ -268,6 +277,7 @@ def test_a_pilot_without_spread_plans_nothing_and_says_so(se):
     one = planned(se)
     assert one.note == "no plan: the pilot's standard error is 0 or not estimable"
     assert (one.detectable, one.achieved, one.patients_needed, one.images_needed) == (None,) * 4
+    assert planned(se, n_patients=0, n_images=0, n_positive_patients=0).note == one.note
 
 
 @pytest.mark.parametrize("alpha", [0.2, 0.05, 0.05 / 7])
