@@ -344,7 +344,7 @@ def _parts_of_error(effect: EffectName, one: _Effect) -> tuple[float | None, flo
         return None, None
     scale = one.value if effect == "odds-ratio" else 1.0
     of_training = float(np.sqrt(sum(each.variance[0] for each in one.training)))
-    return finite(float(linearised_se(one.influences))), finite(scale * of_training)
+    return se_of_results(float(linearised_se(one.influences))), se_of_results(scale * of_training)
 
 
 def _why_not(effect: EffectName, one: _Effect, counts: FindingCounts) -> str | None:

@@ -141,7 +141,7 @@ def _record(
         reason=reason,
         se=se_of_results(point.interval.se),
         se_patients=se_of_results(point.se_patients) if has_interval else None,
-        se_training=finite(point.se_training) if has_interval else None,
+        se_training=se_of_results(point.se_training) if has_interval else None,
         ci_low=low,
         ci_high=high,
         interval=point.method if has_interval else None,

@@ -255,3 +255,20 @@ def test_where_nothing_spreads_the_standard_error_is_0_and_not_rounding(interval
     assert {e.se for e in found if e.estimate is not None} == {0.0}
     assert any(e.test is not None for e in found)
     assert any(NO_WIDTH in e.note for e in found)
+
+
+@pytest.mark.parametrize(("step", "adds"), [(2**-52, False), (2**-4, True)])
+def test_runs_that_differ_by_the_last_bit_add_an_error_of_training_of_0(step, adds):
+    """A run's probabilities times 1 ± `step` at random: in the last bit of a float, or by a sixteenth."""
+    members = (("supervised", 0), ("lora", 0), ("lora", 1), ("lora", 2))
+    made = make_predictions(seed=2, n_patients=25, members=members, decimals=17)
+    signs = np.random.default_rng(2).choice([-1, 1], (2, *made.probabilities.shape[1:]))
+    moved = np.clip(made.probabilities[1] * (1 + step * signs), 0, 1)
+    runs = replace(made, probabilities=np.concatenate([made.probabilities[:2], moved]))
+    effects = ("risk-difference", "odds-ratio", "superiority", "cliffs-delta")
+    found = run(runs, "brier", "confidence", "auroc", effect_sizes=effects).values()
+    several = [e for e in found if e.regime == "lora" and e.ci_low is not None]
+    assert len({e.metric for e in several}) == 7
+    assert all(e.se_training is not None for e in several)
+    assert ({e.se_training for e in several} == {0.0}) != adds
+    assert max(e.se_patients for e in several) > 0.01
