@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections import Counter
 from fractions import Fraction
 
 import numpy as np
@@ -174,9 +175,13 @@ def holm(p_values):
 
 
 def auroc_contributions(p, y, patients, n_patients):
-    """Per patient: sum over its images of influence (DeLong) plus part of the rarer class (if equal, of positives)."""
+    """Per patient: sum over its images of influence (DeLong) plus part of the class of fewer patients."""
     v10, v01 = components(p, y)
-    theta, carrying = mean(v10), 1 if len(v10) <= len(v01) else 0
+    theta, of_class = mean(v10), []
+    for label in (0, 1):
+        images = Counter(patient for one, patient in zip(y, patients, strict=True) if one == label).values()
+        of_class.append(sum(images) ** 2 / sum(m**2 for m in images))
+    carrying = 1 if of_class[1] <= of_class[0] else 0
     positive, negative = iter(v10), iter(v01)
     found = [0.0] * n_patients
     for label, patient in zip(y, patients, strict=True):

@@ -81,9 +81,7 @@ def test_placements_against_delong_components(levels):
 
 def influence(cell):
     """Contributions less each patient's share of the value."""
-    is_positive = cell.labels == 1
-    carrying = is_positive if is_positive.sum() <= (~is_positive).sum() else ~is_positive
-    return AUROC.contributions(cell) - AUROC.value(cell) * cell.by_patient(carrying / carrying.sum())
+    return AUROC.contributions(cell) - AUROC.value(cell) * AUROC.share(cell)
 
 
 @pytest.mark.parametrize("levels", [None, 5])
