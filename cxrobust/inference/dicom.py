@@ -51,7 +51,7 @@ def decode_dicom(file: io.BytesIO, *, most_pixels: int) -> NDArray[np.float32]:
     content = pydicom.dcmread(file)
     _check(content, most_pixels)
     values, low, high = _of_interest(*_of_modality(_stored(content), content), content)
-    grey = ((values - low) / (high - low)).clip(0, 1)
+    grey = ((values - float(low)) / (high - low)).clip(0, 1)  # signed values of all bits wrap in their own numbers
     return (1 - grey if content.PhotometricInterpretation == "MONOCHROME1" else grey).astype(np.float32)
 
 

@@ -180,6 +180,17 @@ def test_dicom_signed_values_start_at_zero(stored, tmp_path):
     np.testing.assert_allclose(decode(write_dicom(tmp_path / "a.dcm", signed)), stored / 4095, atol=1e-6)
 
 
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+def test_dicom_signed_values_of_all_bits_are_scaled_by_their_range(photometric, bits, tmp_path):
+    """Values from one end of their type to the other, whose differences the type cannot hold."""
+    unsigned = np.rint(np.linspace(0, 2**bits - 1, 24 * 20)).astype(int).reshape(24, 20)
+    signed = (unsigned - 2 ** (bits - 1)).astype(f"i{bits // 8}")
+    path = write_dicom(tmp_path / "a.dcm", signed, bits=bits, photometric=photometric)
+    scaled = unsigned / (2**bits - 1)
+    np.testing.assert_allclose(decode(path), 1 - scaled if photometric == "MONOCHROME1" else scaled, atol=1e-6)
+
+
 TABLES = ["VOILUTSequence", "ModalityLUTSequence"]
 
 
