@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -592,7 +593,39 @@ def test_a_cluster_that_does_not_answer_is_one_sentence(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", refuse)
-    with pytest.raises(DataError, match=r"address = 'far:1': no Ray cluster answers \(nobody there\)"):
-        predicted(with_executor(tmp_path / "far", "ray", 'address = "far:1"'))
+    with pytest.raises(DataError, match=r"address = 'auto': no Ray cluster answers \(nobody there\)"):
+        predicted(with_executor(tmp_path / "far", "ray", 'address = "auto"'))
     with pytest.raises(DataError, match=r'executor = "ray": Ray does not start on this machine \(nobody there\)'):
         predicted(with_executor(tmp_path / "here", "ray"))
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_an_address_where_nothing_listens_is_told_before_ray_tries_it(
+    scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray = pytest.importorskip("ray")
+    tried = []
+
+    def refuse(*, address: str, **_: object) -> None:
+        tried.append(address)
+        raise ConnectionError("nobody there")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", refuse)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"{scheme}127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(DataError, match="nobody there"), on_ray._connected(ray, address):
+            pass
+    with (
+        pytest.raises(DataError, match=rf"address = '{address}': no Ray cluster answers \(Connection refused\): write"),
+        on_ray._connected(ray, address),
+    ):
+        pass
+    assert tried == [address]  # while a server listened
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:65536", "127.0.0.1:port", "[::1:6379", "a..b:1"])
+def test_an_address_that_cannot_be_one_is_one_sentence(address: str) -> None:
+    ray = pytest.importorskip("ray")
+    with pytest.raises(DataError, match="no Ray cluster answers"), on_ray._connected(ray, address):
+        pass

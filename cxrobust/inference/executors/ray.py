@@ -1,6 +1,7 @@
 """Units as tasks of a Ray cluster, with GPUs, cores and memory asked for; what a lost node did is done again."""
 
 import os
+import socket
 import tempfile
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from cxrobust.errors import DataError, require
 from cxrobust.inference.images import reason
@@ -17,6 +19,8 @@ from cxrobust.study import ComputeSection
 AHEAD = 2
 """How many tasks wait for each one that runs, so that no worker waits and few images lie about."""
 GIB = 2**30
+ANSWERS_WITHIN = 10
+"""Seconds that a cluster of an address has to take a connection."""
 MOST = 8
 """Nodes whose resources an error names."""
 
@@ -120,21 +124,47 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    if address is not None:
+        _check_answers(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_worker_niceness", "0")  # 15 by default: beside other programs hardly a core's time
     try:
         ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", include_dashboard=None)
     except Exception as error:  # Ray has many types of them
+        if address is not None:
+            raise _no_cluster(address, error) from error
         raise DataError(
             f'[compute] executor = "ray": Ray does not start on this machine ({reason(error)}): try again when it is '
             'less busy, write address for a cluster that runs, or executor = "processes"'
-            if address is None
-            else f"[compute] address = {address!r}: no Ray cluster answers ({reason(error)}): start one by ray start"
         ) from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Raise where nothing takes a connection at a host and port, which Ray itself would try for minutes.
+
+    Raises
+    ------
+    DataError
+        With the address and what the connection failed of.
+    """
+    try:
+        place = urlsplit(f"//{address.rpartition('://')[2]}")
+        if place.hostname is None or place.port is None:  # such as "auto", which Ray looks up
+            return
+        socket.create_connection((place.hostname, place.port), timeout=ANSWERS_WITHIN).close()
+    except (OSError, ValueError) as error:  # ValueError of a host or port that cannot be one
+        raise _no_cluster(address, error) from error
+
+
+def _no_cluster(address: str, error: Exception) -> DataError:
+    return DataError(
+        f"[compute] address = {address!r}: no Ray cluster answers ({reason(error)}): write the address that "
+        "`ray start --head` prints on the cluster's first machine, or leave address out to run on this one alone"
+    )
 
 
 def _outcome(ray: Any, done: Any, task: Task) -> Outcome:
