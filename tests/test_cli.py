@@ -2,7 +2,9 @@
 
 import errno
 import re
+import sys
 from collections.abc import Iterable
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from cxrobust import cli, progress
 from cxrobust.inference.datasets import dataset
 from cxrobust.inference.models import model_family
 from cxrobust.inference.perturbations import perturbation
+from cxrobust.radiology_reports.phrases import OBSERVATIONS
 from cxrobust.study import parse_study
 
 COMMANDS = (
@@ -98,8 +101,40 @@ def test_init_writes_preference_data_of_images_to_learn_from(kind: str, tmp_path
     study = parse_study(path.read_text(), path=path)
     assert study.regimes[-1].family == "generator"
     assert [one.name for one in study.preferences.judges] == ["labeler"]
-    learnt, tested = study.preferences.data, study.data
-    assert kind == "pooled" or learnt != tested
+    assert study.preferences.data != study.data
+
+
+@pytest.mark.parametrize("kind", list(dataset))
+def test_init_tells_how_a_head_is_fitted_to_images_to_learn_from_of_each_kind_of_data(
+    kind: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "study.toml"
+    assert cli._main(["init", str(path), "--data", kind, "--model", "encoder-head"]) == 0
+    text, n_lines = re.subn("^# (?=train\\.)", "", path.read_text(), flags=re.MULTILINE)
+    assert n_lines == (2 if kind == "pooled" else 1)
+    study = parse_study(re.sub("^head = .*", "", text, flags=re.MULTILINE), path=path)
+    train = study.regimes[-1].train  # type: ignore[attr-defined]
+    assert train.kind == kind
+    assert train != study.data
+
+
+@pytest.mark.parametrize("kind", [kind for kind in dataset if kind != "folder"])
+def test_init_names_a_finding_that_the_kind_of_data_has(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
+    families = ("zero-shot", "vlm", "generator", "onnx")
+    options = [part for family in families for part in ("--model", family)]
+    assert cli._main(["init", str(path), "--data", kind, *options]) == 0
+    text = re.sub("^# (?=words = |observations = )", "", path.read_text(), flags=re.MULTILINE)
+    study = parse_study(text, path=path)
+    by_family = {one.family: one for one in study.regimes}
+    zero_shot, vlm, generator, onnx = (by_family[family] for family in families)
+    (finding,) = onnx.outputs  # type: ignore[attr-defined]
+    assert list(zero_shot.words) == list(vlm.words) == list(generator.observations) == [finding]  # type: ignore[attr-defined]
+    assert set(generator.observations.values()) <= set(OBSERVATIONS)  # type: ignore[attr-defined]
+    assert f'or one finding, for example "{finding}"' in text
+    known = getattr(sys.modules[type(study.data).__module__], "FINDINGS", None)
+    template = files("cxrobust.templates").joinpath("data", f"{kind}.toml").read_text(encoding="utf-8")
+    assert finding in (known or re.findall('"([^"]+)"', template))
 
 
 @pytest.mark.parametrize("family", sorted(model_family))

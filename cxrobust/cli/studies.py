@@ -3,12 +3,13 @@
 from importlib.resources import files
 from pathlib import Path
 from string import Template
-from typing import Annotated, get_args
+from typing import Annotated
 
 import typer
 
 from cxrobust.cli.app import DataRoot, Out, StudyFile, app, out_folder, say_written, spare, warn
-from cxrobust.errors import StudyError, counted, nearest, some
+from cxrobust.cli.starting import EXAMPLES, data_table, preferences_table, regime_table
+from cxrobust.errors import StudyError, counted, some
 from cxrobust.files import atomic_write_text
 
 STUDIES = "A study, from its file to its estimates"
@@ -54,35 +55,13 @@ def init(
     from cxrobust.inference.perturbations import entry
 
     text = Template(files("cxrobust.templates").joinpath("study.toml").read_text(encoding="utf-8"))
-    models = "".join(_entry("models", one, "--model", "family of models") for one in dict.fromkeys(model or ()))
+    table = data_table(data)
+    models = "".join(regime_table(family, kind=data) for family in dict.fromkeys(model or ()))
     wanted = dict.fromkeys(attack or ())
     attacks = "".join(map(entry, (name for name in wanted if f' = "{name}"' not in text.template)))
-    written = text.substitute(data=_entry("data", data, "--data", "kind of data"), models=models, attacks=attacks)
-    atomic_write_text(study, f"{written}{_preferences(data) if preferences else ''}")
+    written = text.substitute(data=table, models=models, attacks=attacks, finding=EXAMPLES[data]["finding"])
+    atomic_write_text(study, f"{written}{preferences_table(data) if preferences else ''}")
     say_written(study)
-
-
-def _preferences(kind: str) -> str:
-    """Return the table of preference data, which learns from other images than those that are tested on."""
-    from cxrobust.inference.datasets import dataset
-
-    fields = dataset[kind].model_fields
-    learn = "# members = ..."
-    if "list" in fields:
-        learn = 'list = "train.txt"               # one image a line'
-    if "split" in fields and (fields["split"].annotation is str or "train" in get_args(fields["split"].annotation)):
-        learn = 'split = "train"'
-    text = files("cxrobust.templates").joinpath("preferences.toml").read_text(encoding="utf-8")
-    return Template(text).substitute(learn=learn)
-
-
-def _entry(folder: str, name: str, option: str, what: str) -> str:
-    """Return the table of a study file that stands in a folder of templates."""
-    tables = {file.name: file for file in files("cxrobust.templates").joinpath(folder).iterdir()}
-    known = sorted(file.removesuffix(".toml") for file in tables if file.endswith(".toml"))
-    if name not in known:
-        raise StudyError(f"{option} {name}: unknown {what}{nearest(name, known)}: known are {', '.join(known)}")
-    return tables[f"{name}.toml"].read_text(encoding="utf-8")
 
 
 @app.command(epilog="Example: cxrobust check study.toml --data-root /data", rich_help_panel=STUDIES)
