@@ -8,9 +8,10 @@ that image's own generator, on the CPU, and the global generator is left alone.
 import hashlib
 import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -69,36 +70,33 @@ def of_one_image(seed: int) -> Iterator[None]:
     torch's, NumPy's and Python's own, whatever the code itself does to them. NumPy's global generator is what attacks
     of torchattacks draw from, so it is this one that has to be seeded.
     """
-    torch_states, python_state = _generator_states(), random.getstate()
-    numpy_state = np.random.get_state()  # noqa: NPY002  see above
+    before = _GlobalStates.now()
     try:
         torch.manual_seed(seed)
         np.random.seed(seed % 2**32)  # noqa: NPY002  see above
         random.seed(seed)
         yield
     finally:
-        for name, state in torch_states.items():
-            _set_generator_state(name, state)
-        np.random.set_state(numpy_state)  # noqa: NPY002  see above
-        random.setstate(python_state)
+        before.put_back()
 
 
 @contextmanager
 def no_global_randomness() -> Iterator[None]:
-    """See that code inside leaves torch's global generators as they are.
+    """See that code inside leaves the global generators of torch, NumPy and Python as they are.
 
     Raises
     ------
     RuntimeError
         At the end, when code inside drew from one of them; they are put back first.
     """
-    before = _generator_states()
+    before = _GlobalStates.now()
     yield
-    drawn = [name for name, state in _generator_states().items() if not torch.equal(state, before.get(name, state))]
-    for name in drawn:
-        _set_generator_state(name, before[name])
+    drawn = before.changed()
     if drawn:
-        raise RuntimeError("it drew random numbers from torch's global generator, so results would depend on the batch")
+        before.put_back()
+        raise RuntimeError(
+            f"it drew random numbers from {' and '.join(drawn)} global generator, so results would depend on the batch"
+        )
 
 
 ROUNDED, ROUNDED_COARSELY = 1e-3, 2e-2
@@ -113,8 +111,8 @@ def unsteadiness(
 ) -> str | None:
     """Say in a clause that what a model reads of an image is not the image's own; None where it is.
 
-    Images are read twice, and the first of several alone. What a generator of the model's own, NumPy or Python draws
-    is seen so, and statistics of the batch, as `no_global_randomness` cannot see them.
+    Images are read twice, and the first of several alone. Statistics of the batch are seen so, and what a generator of
+    the model's own draws where it changes one of these readings, as `no_global_randomness` cannot see them.
 
     Parameters
     ----------
@@ -150,18 +148,40 @@ def _apart(one: torch.Tensor, other: torch.Tensor) -> float:
     return float((first - second).abs().max() / first.abs().max().clamp(min=1.0))
 
 
-def _generator_states() -> dict[str, torch.Tensor]:
-    states = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        states |= {f"cuda:{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())}
-    return states
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _GlobalStates:
+    """Where the global generators stand."""
 
+    torch: Mapping[str, torch.Tensor]
+    """By device; those of GPUs once they are in use."""
+    numpy: Any
+    python: Any
 
-def _set_generator_state(name: str, state: torch.Tensor) -> None:
-    if name == "cpu":
-        torch.set_rng_state(state)
-    else:
-        torch.cuda.set_rng_state(state, name)
+    @classmethod
+    def now(cls) -> "_GlobalStates":
+        states = {"cpu": torch.get_rng_state()}
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            states |= {f"cuda:{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())}
+        return cls(torch=states, numpy=np.random.get_state(), python=random.getstate())  # noqa: NPY002  what models use
+
+    def changed(self) -> list[str]:
+        """Return whose generators stand elsewhere now."""
+        now = _GlobalStates.now()
+        moved = {
+            "torch's": not all(torch.equal(state, now.torch[name]) for name, state in self.torch.items()),
+            "NumPy's": not all(map(np.array_equal, self.numpy, now.numpy)),
+            "Python's": self.python != now.python,
+        }
+        return [whose for whose, has_moved in moved.items() if has_moved]
+
+    def put_back(self) -> None:
+        for name, state in self.torch.items():
+            if name == "cpu":
+                torch.set_rng_state(state)
+            else:
+                torch.cuda.set_rng_state(state, name)
+        np.random.set_state(self.numpy)  # noqa: NPY002  what models use
+        random.setstate(self.python)
 
 
 def _fill(name: str) -> Callable[..., torch.Tensor]:

@@ -1,3 +1,8 @@
+import random
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -80,6 +85,31 @@ def test_a_draw_inside_torchs_own_code_is_found_and_taken_back() -> None:
     assert torch.equal(torch.random.get_rng_state(), before)
     with no_global_randomness():
         dropout.eval()(torch.ones(8))
+
+
+@pytest.mark.parametrize("within", [no_global_randomness, lambda: per_image_randomness(SEEDS)])
+@pytest.mark.parametrize(
+    ("whose", "draw"),
+    [
+        ("NumPy's", np.random.rand),
+        ("NumPy's", lambda: np.random.permutation(2)),  # noqa: NPY002  what is to be found
+        ("Python's", random.random),
+        ("NumPy's and Python's", lambda: (random.gauss(), np.random.randn())),  # noqa: NPY002  the same
+    ],
+)
+def test_a_draw_from_numpy_or_python_is_found_and_taken_back(
+    whose: str, draw: Callable[[], object], within: Callable[[], AbstractContextManager[None]]
+) -> None:
+    """Once is enough, whatever comes of it."""
+    random.gauss()  # which keeps a second number for later, as NumPy's does
+    np.random.randn()  # noqa: NPY002  the same
+    python, numpy = random.getstate(), repr(np.random.get_state(legacy=False))  # noqa: NPY002  the same
+    with pytest.raises(RuntimeError, match=rf"drew random numbers from {whose} global generator"), within():
+        draw()
+    assert random.getstate() == python
+    assert repr(np.random.get_state(legacy=False)) == numpy  # noqa: NPY002  the same
+    with within():
+        np.random.default_rng(1).random()
 
 
 @pytest.mark.parametrize(("repeated", "step", "steady"), [(0.0, 0.0, True), (0.0, 1e-6, False), (1e-5, 1e-6, True)])

@@ -221,12 +221,17 @@ def test_a_corrected_label_makes_its_own_shard_anew(tmp_path: Path) -> None:
 
 
 NETWORK = """
+import random
+
+import numpy as np
 import torch
 
 class Mine(torch.nn.Module):
     def __init__(self, n_findings):
         super().__init__()
         self.last = torch.nn.Linear(400, n_findings)
+        self.generator = torch.Generator().manual_seed(1)
+        self.numpy, self.python = np.random.default_rng(1), random.Random(1)
 
     def forward(self, images):
         FORWARD
@@ -259,6 +264,14 @@ def study_with_network(folder: Path, forward: str, network: str = NETWORK) -> Pa
         ("return self.last(images.flatten(1).detach())", r"condition 'pgd\(eps=4/255, steps=3\)': .*RuntimeError"),
         ("return self.last(images.flatten(1)) + torch.rand(1)", "condition 'clean': .*drew random numbers from torch"),
         ("return self.last(torch.dropout(images.flatten(1), 0.5, True))", "condition 'clean': .*drew random numbers"),
+        (
+            "return self.last(images.flatten(1)) * (3 if np.random.rand() < 1e-9 else 1)",
+            "condition 'clean': .*drew random numbers from NumPy's global generator",
+        ),
+        (
+            "return self.last(images.flatten(1)) * (3 if torch.is_grad_enabled() and random.random() < 1e-9 else 1)",
+            "condition 'clean': .*drew random numbers from Python's global generator",
+        ),
     ],
 )
 def test_a_network_that_fails_is_one_sentence(forward: str, message: str, tmp_path: Path) -> None:
@@ -268,22 +281,19 @@ def test_a_network_that_fails_is_one_sentence(forward: str, message: str, tmp_pa
 @pytest.mark.parametrize(
     "forward",
     [
-        "return self.last(images.flatten(1)) + float(np.random.standard_normal()) * 100",
-        "return self.last(images.flatten(1)) + random.random() * 1000",
+        "return self.last(images.flatten(1)) + float(self.numpy.random()) * 100",
+        "return self.last(images.flatten(1)) + self.python.random() * 1000",
         "return self.last(images.flatten(1) + torch.randn(400, generator=self.generator))",
-        "return self.last(images.flatten(1)) + 1e-5 * float(np.random.rand())",
-        "return self.last(images.flatten(1)) + 1e-4 * torch.is_grad_enabled() * random.random()",
+        "return self.last(images.flatten(1)) + 1e-5 * float(self.numpy.random())",
+        "return self.last(images.flatten(1)) + 1e-4 * torch.is_grad_enabled() * self.python.random()",
         "return self.last(torch.nn.functional.batch_norm(images, None, None, training=True).flatten(1))",
         "return self.last(images.flatten(1) - images.mean(0).flatten())",
     ],
 )
 def test_a_network_that_is_as_in_training_is_refused(forward: str, tmp_path: Path) -> None:
     message = "draws at random" if "rand" in forward else "depends on the batch"
-    network = NETWORK.replace("import torch\n", "import random\n\nimport numpy as np\nimport torch\n", 1).replace(
-        "super().__init__()", "super().__init__()\n        self.generator = torch.Generator().manual_seed(1)"
-    )
     gradients = "with gradients on " if "grad_enabled" in forward else ""
-    assert_refused(forward, f"regime 'a': its model {gradients}gives .*: it {message}: switch off", tmp_path, network)
+    assert_refused(forward, f"regime 'a': its model {gradients}gives .*: it {message}: switch off", tmp_path)
     assert not unit_files(tmp_path / "out")
 
 
@@ -301,9 +311,8 @@ def test_a_model_that_was_refused_is_refused_for_all_its_units(tmp_path: Path) -
 
 
 def test_no_image_is_made_on_another_regime_s_model_that_was_refused(tmp_path: Path) -> None:
-    forward = "return self.last(images.flatten(1)) + self.is_odd * 1e-5 * float(np.random.rand())"
-    network = NETWORK.replace("import torch\n", "import numpy as np\nimport torch\n", 1)
-    network = network.replace(
+    forward = "return self.last(images.flatten(1)) + self.is_odd * 1e-5 * float(self.numpy.random())"
+    network = NETWORK.replace(
         "return Mine(len(findings))", "made = Mine(len(findings))\n    made.is_odd = seed\n    return made"
     )
     path = study_with_network(tmp_path, forward, network)
