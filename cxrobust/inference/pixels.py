@@ -158,13 +158,15 @@ def open_pixels(
     folder: Path,
     report: Reporter,
     skip_unreadable: bool = False,
+    may_skip: bool = True,
     decoders: Decoders | None = None,
 ) -> Pixels:
     """Decode the images of `table` into `folder`, or open what an earlier run decoded of the very same images.
 
     Images are hashed first, later only those whose files changed, and decoded when no array is of the very same ones.
     With `decoders` that goes on while the first images are used: what is not decoded yet is waited for, and an image
-    that cannot be read is told to who waits for it, and for all.
+    that cannot be read is told to who waits for it, and for all; with `may_skip` the error says that `on_error` can
+    skip it.
 
     Raises
     ------
@@ -175,9 +177,9 @@ def open_pixels(
     path = folder / _name(size, digests)
     if not path.exists() or (not skip_unreadable and _noted(path, len(table.ids))[1]):  # else it may be readable now
         if decoders is not None:
-            return _begun(table, digests, size, path, skip_unreadable, decoders)
+            return _begun(table, digests, size, path, skip_unreadable, may_skip, decoders)
         with Decoders() as own:
-            _begun(table, digests, size, path, skip_unreadable, own).wait_for_all(report)
+            _begun(table, digests, size, path, skip_unreadable, may_skip, own).wait_for_all(report)
     try:
         values = _mapped(path)
     except (OSError, EOFError, ValueError) as error:
@@ -206,10 +208,16 @@ def _room_for(path: Path) -> Iterator[None]:
 
 
 def _begun(
-    table: ImageTable, digests: Texts, size: int, path: Path, skip_unreadable: bool, decoders: Decoders
+    table: ImageTable,
+    digests: Texts,
+    size: int,
+    path: Path,
+    skip_unreadable: bool,
+    may_skip: bool,
+    decoders: Decoders,
 ) -> Pixels:
     """Have images decoded into a temporary file beside `path`, which takes its place when it is whole."""
-    made = _Unfinished.begin(table, digests, size=size, path=path, skip_unreadable=skip_unreadable)
+    made = _Unfinished.begin(table, digests, size=size, path=path, skip_unreadable=skip_unreadable, may_skip=may_skip)
     decoding = Decoding(len(table.ids), made.decode, finish=made.finish, discard=made.discard)
     decoders.begin(decoding)
     return Pixels(
@@ -243,13 +251,17 @@ class _Unfinished:
     sums: NDArray[np.uint32]
     """(n_images,): the checksum of each image's values, of black ones at first."""
     skip_unreadable: bool
+    may_skip: bool
+    """Whether `on_error` could have it skip an image that is not readable."""
     unreadable: dict[int, str] = field(default_factory=dict)
     """Why an image is skipped, by row."""
     lost: set[int] = field(default_factory=set)
     """Rows of images that are not any more what was hashed."""
 
     @classmethod
-    def begin(cls, table: ImageTable, digests: Texts, *, size: int, path: Path, skip_unreadable: bool) -> "_Unfinished":
+    def begin(
+        cls, table: ImageTable, digests: Texts, *, size: int, path: Path, skip_unreadable: bool, may_skip: bool
+    ) -> "_Unfinished":
         """Take the room of the array in a temporary file; all is black."""
         source = loaded_images(table)
         sums = np.full(len(table.ids), zlib.crc32(bytes(2 * size**2)), dtype=np.uint32)
@@ -272,6 +284,7 @@ class _Unfinished:
             values=values,
             sums=sums,
             skip_unreadable=skip_unreadable,
+            may_skip=may_skip,
         )
 
     def decode(self, row: int) -> None:
@@ -280,7 +293,7 @@ class _Unfinished:
             levels = self._levels(row)
             self.values[row], self.sums[row] = levels, zlib.crc32(levels.data)
         except DataError as error:
-            if row in self.lost:
+            if row in self.lost or not (self.skip_unreadable or self.may_skip):
                 raise
             if not self.skip_unreadable:
                 raise DataError(f'{error}, or leave such images out by on_error = "skip" in [compute]') from error

@@ -441,6 +441,19 @@ def test_a_finding_that_the_training_images_lack_is_told_before_any_prediction(t
         predict(read_study(tmp_path / "study.toml"), tmp_path / "out")
 
 
+@pytest.mark.parametrize("on_error", ["stop", "skip"])
+def test_a_training_image_that_cannot_be_read_is_not_skipped_and_the_error_does_not_say_it_could_be(on_error, tmp_path):
+    save_encoder(tmp_path / "encoder", dinov2())
+    write_images(tmp_path, n=20, name="train.csv", prefix="train")
+    write_images(tmp_path, n=8, name="test.csv", prefix="test")
+    damaged = tmp_path / "images" / "train3.png"
+    damaged.write_bytes(damaged.read_bytes()[:120])
+    (tmp_path / "study.toml").write_text(STUDY.replace("[compute]", f'[compute]\non_error = "{on_error}"'))
+    with pytest.raises(DataError, match=r"train3\.png: the image cannot be decoded .*: get the file again") as caught:
+        predict(read_study(tmp_path / "study.toml"), tmp_path / "out")
+    assert "on_error" not in str(caught.value)
+
+
 def test_a_patient_who_is_learned_from_is_not_tested_on(tmp_path):
     save_encoder(tmp_path / "encoder", dinov2())
     write_images(tmp_path, n=20, name="train.csv")
