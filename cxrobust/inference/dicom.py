@@ -1,6 +1,7 @@
 """DICOM files decoded to grey in [0, 1]: stored values through lookup tables and windows (PS3.3, C.11.1 and C.11.2)."""
 
 import io
+from collections.abc import MutableSequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ MARK_AT, MARK = 128, b"DICM"
 JPEG_SYNTAXES = ("1.2.840.10008.1.2.4.5", "1.2.840.10008.1.2.4.7", "1.2.840.10008.1.2.4.8")
 """How the identifiers of JPEG and JPEG-LS begin; their decoder fills what is missing of a picture in silence."""
 END_OF_JPEG = b"\xff\xd9"
-NEEDED = ("PhotometricInterpretation", "Rows", "Columns", "BitsStored", "PixelRepresentation", "PixelData")
+NEEDED = ("PhotometricInterpretation", "Rows", "Columns", "BitsStored", "PixelData")
+USUAL = {"SamplesPerPixel": 1, "PixelRepresentation": 0}
+"""What is taken where a file does not tell: one grey sample a pixel, and values without a sign."""
 MODALITY, VOI = "ModalityLUTSequence", "VOILUTSequence"
 
 
@@ -32,7 +35,8 @@ def decode_dicom(file: io.BytesIO, *, most_pixels: int) -> NDArray[np.float32]:
     """Return a DICOM image as grey in [0, 1], 0 and 1 being the ends of the range that its tables or window give.
 
     Values go through the modality table or slope, then through the VOI table or else the first window. A table of 8
-    bits an entry may hold a byte or two for each.
+    bits an entry may hold a byte or two for each. A slope or intercept that is blank is none, and a window whose centre
+    or width is blank or whose width is 0 is none.
 
     Returns
     -------
@@ -50,6 +54,7 @@ def decode_dicom(file: io.BytesIO, *, most_pixels: int) -> NDArray[np.float32]:
     pydicom = require("pydicom", group="inference")
     content = pydicom.dcmread(file)
     _check(content, most_pixels)
+    _complete(content)
     values, low, high = _of_interest(*_of_modality(_stored(content), content), content)
     grey = ((values - float(low)) / (high - low)).clip(0, 1)  # signed values of all bits wrap in their own numbers
     return (1 - grey if content.PhotometricInterpretation == "MONOCHROME1" else grey).astype(np.float32)
@@ -59,9 +64,6 @@ def _check(content: Any, most_pixels: int) -> None:
     for name in NEEDED:
         if name not in content:
             raise ValueError(f"it has no {name}")
-    for name in ("RescaleSlope", "RescaleIntercept"):
-        if name in content and content[name].value is None:
-            raise UnfitError(f"its {name} is blank, expected a number")
     photometric, n_frames = content.PhotometricInterpretation, content.get("NumberOfFrames") or 1
     if photometric not in {"MONOCHROME1", "MONOCHROME2"} or int(n_frames) != 1:
         raise UnfitError(f"it is {photometric} with {n_frames} frames, expected one grey frame")
@@ -73,13 +75,23 @@ def _check(content: Any, most_pixels: int) -> None:
         )
 
 
+def _complete(content: Any) -> None:
+    """Say in a file's content what is usual where it does not tell, and take a blank slope or intercept away."""
+    for name, value in USUAL.items():
+        if content.get(name) is None:
+            setattr(content, name, value)
+    for name in ("RescaleSlope", "RescaleIntercept"):
+        if content.get(name) is None:
+            content.pop(name, None)
+
+
 def _stored(content: Any) -> NDArray[Any]:
     """Return the stored values; where those of a compressed file cannot be decoded, first ask for the plug-ins."""
     syntax = content.file_meta.TransferSyntaxUID
     if syntax.startswith(JPEG_SYNTAXES):
         frames = require("pydicom.encaps", group="inference").generate_frames
         frame = next(frames(content.PixelData, number_of_frames=1))
-        if END_OF_JPEG not in frame[-1024:]:
+        if END_OF_JPEG not in frame.rstrip(b"\0")[-1024:]:  # some writers pad by thousands of bytes
             raise ValueError("its compressed picture is truncated")
     try:
         values: NDArray[Any] = content.pixel_array
@@ -112,7 +124,7 @@ def _of_interest(values: NDArray[Any], low: float, high: float, content: Any) ->
     """Return values as they are to be shown, and the ends of their range."""
     if content.get(VOI):
         return _looked_up(values, content, VOI, highest=high)
-    if content.get("WindowCenter") is None or content.get("WindowWidth") is None:
+    if _first(content.get("WindowCenter")) is None or not _first(content.get("WindowWidth")):
         return values, low, high
     if not content.get("VOILUTFunction"):
         content.VOILUTFunction = "LINEAR"  # which absent means; pydicom takes blank for a function of that name
@@ -120,6 +132,12 @@ def _of_interest(values: NDArray[Any], low: float, high: float, content: Any) ->
         return require("pydicom.pixels", group="inference").apply_windowing(values, content), low, high
     except Exception as error:  # pydicom raises errors of several types for windows that make no sense
         raise UnfitError(str(error)) from error
+
+
+def _first(value: Any) -> Any:
+    """Return the first of several values, or the only one; None where it is blank."""
+    first = value[0] if isinstance(value, MutableSequence) else value
+    return None if first == "" else first
 
 
 def _looked_up(values: NDArray[Any], content: Any, name: str, *, highest: float) -> tuple[NDArray[Any], float, float]:

@@ -338,11 +338,43 @@ def test_dicom_that_lacks_what_is_needed_says_what(name, stored, tmp_path):
         decode(tmp_path / "a.dcm")
 
 
-@pytest.mark.parametrize("name", ["RescaleSlope", "RescaleIntercept"])
-def test_dicom_with_a_blank_scale_says_so(name, stored, tmp_path):
-    path = write_dicom(tmp_path / "a.dcm", stored, **{"RescaleSlope": 2, "RescaleIntercept": 0, name: None})
-    with pytest.raises(DataError, match=rf"\(its {name} is blank, expected a number\)"):
-        decode(path)
+@pytest.mark.parametrize(
+    "blank",
+    [
+        {"RescaleSlope": None, "RescaleIntercept": 0},
+        {"RescaleSlope": 1, "RescaleIntercept": None},
+        {"RescaleSlope": "", "RescaleIntercept": ""},
+    ],
+)
+@pytest.mark.parametrize("window", [{}, {"WindowCenter": 2000, "WindowWidth": 1001}])
+def test_a_blank_scale_of_dicom_is_none(blank, window, stored, tmp_path):
+    expected = np.clip((stored - 1999.5) / 1000 + 0.5, 0, 1) if window else stored / 4095
+    path = write_dicom(tmp_path / "a.dcm", stored, **blank, **window)
+    np.testing.assert_allclose(decode(path), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("center", [2000, [2000, 500], ["", 500], None])
+@pytest.mark.parametrize("width", [0, None, [0, 100], ["", 100]])
+def test_a_window_of_dicom_without_a_width_is_none(width, center, stored, tmp_path):
+    path = write_dicom(tmp_path / "a.dcm", stored, WindowCenter=center, WindowWidth=width)
+    np.testing.assert_allclose(decode(path), stored / 4095, atol=1e-7)
+
+
+@pytest.mark.parametrize("blank", [False, True])
+@pytest.mark.parametrize("syntax", ["ExplicitVRLittleEndian", "ImplicitVRLittleEndian", "RLELossless"])
+@pytest.mark.parametrize("name", dicom.USUAL)
+def test_dicom_that_does_not_tell_what_is_usual_is_read(name, syntax, blank, stored, tmp_path):
+    pydicom = pytest.importorskip("pydicom")
+    table = lookup(4095 - np.arange(4096), bits=12)
+    content = pydicom.dcmread(write_dicom(tmp_path / "a.dcm", stored, VOILUTSequence=table))
+    if syntax == "RLELossless":
+        content.compress(getattr(pydicom.uid, syntax))
+    content.file_meta.TransferSyntaxUID = getattr(pydicom.uid, syntax)
+    content[name].value = None
+    if not blank:
+        del content[name]
+    content.save_as(tmp_path / "a.dcm", implicit_vr=syntax.startswith("Implicit"), little_endian=True)
+    np.testing.assert_allclose(decode(tmp_path / "a.dcm"), 1 - stored / 4095, atol=1e-6)
 
 
 @pytest.mark.parametrize("tag", ["VOILUTSequence", "ModalityLUTSequence"])
@@ -396,6 +428,20 @@ def test_compressed_dicom_of_every_depth_is_the_picture(syntax, bits, wide_pictu
     np.testing.assert_allclose(decode(path), values / (2**bits - 1), atol=1e-7)
 
 
+@pytest.mark.parametrize("n_zeros", [1, 2048, 100_000])
+def test_a_compressed_picture_that_is_padded_is_read_and_half_of_one_is_not(n_zeros, wide_picture, tmp_path):
+    pytest.importorskip("libjpeg")
+    frame = lossless_jpeg(wide_picture, 16)
+    padded = [part + bytes(n_zeros + n_zeros % 2) for part in (frame, frame[: len(frame) // 2])]
+    whole, half = (
+        compressed(tmp_path / f"{i}.dcm", wide_picture, "1.2.840.10008.1.2.4.70", one, bits=16)
+        for i, one in enumerate(padded)
+    )
+    np.testing.assert_allclose(decode(whole), wide_picture / 65_535, atol=1e-7)
+    with pytest.raises(DataError, match="its compressed picture is truncated"):
+        decode(half)
+
+
 def test_lossy_dicom_is_the_picture_within_its_loss(grey, tmp_path):
     path = compressed(
         tmp_path / "a.dcm",
@@ -441,13 +487,12 @@ def test_a_sigmoid_window_against_the_standards_formula(stored, tmp_path):
 
 
 UNFIT = {
-    "no window": ({"WindowCenter": 2000, "WindowWidth": 0}, r"Window Width must be greater than or equal to 1"),
+    "no window": ({"WindowCenter": 2000, "WindowWidth": 0.5}, r"Window Width must be greater than or equal to 1"),
     "unknown function": (
         {"WindowCenter": 2000, "WindowWidth": 9, "VOILUTFunction": "CUBIC"},
         r"Unsupported .* value 'CUBIC'",
     ),
     "falling slope": ({"RescaleSlope": -1, "RescaleIntercept": 4095}, r"its RescaleSlope is -1, expected a positive"),
-    "blank slope": ({"RescaleSlope": None, "RescaleIntercept": 0}, r"its RescaleSlope is blank, expected a number"),
     "frames": ({"NumberOfFrames": 2}, r"it is MONOCHROME2 with 2 frames, expected one grey frame"),
 }
 
