@@ -204,6 +204,14 @@ def test_dicom_lookup_table_against_indexing(kind, bits, tag, stored, tmp_path):
 
 
 @pytest.mark.parametrize("tag", TABLES)
+def test_dicom_lookup_table_with_fewer_bits_than_it_declares_is_dark(tag, stored, tmp_path):
+    path = write_dicom(tmp_path / "a.dcm", stored, **{tag: lookup(np.arange(4096), bits=16)}, ModalityLUTType="US")
+    decoded = decode(path)
+    np.testing.assert_allclose(decoded, stored / 65_535, atol=1e-7)
+    assert decoded.max() <= 1 / 16
+
+
+@pytest.mark.parametrize("tag", TABLES)
 @pytest.mark.parametrize("n_entries", [256, 4096])
 @pytest.mark.parametrize("syntax", ["ExplicitVRLittleEndian", "ImplicitVRLittleEndian"])
 def test_dicom_lookup_table_of_a_byte_an_entry_against_indexing(syntax, n_entries, tag, stored, tmp_path):
