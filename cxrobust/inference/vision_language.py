@@ -259,8 +259,10 @@ def check_arrangement(
         raise _not_an_arrangement(where, (height, width))
 
 
-def answer_tokens(tokenizer: Any, *, yes: Sequence[str], no: Sequence[str], where: str) -> tuple[list[int], list[int]]:
-    """Return the tokens of answers yes and no that are one token each; others are left aside.
+def answer_tokens(
+    tokenizer: Any, *, yes: Sequence[str], no: Sequence[str], where: str
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Return the answers yes and no that are one token each, and that token; others are left aside.
 
     Raises
     ------
@@ -268,20 +270,21 @@ def answer_tokens(tokenizer: Any, *, yes: Sequence[str], no: Sequence[str], wher
         When none of a side is one known token, or one is an answer of both.
     """
     positive, negative = (_single_tokens(tokenizer, side, where=where) for side in (yes, no))
-    if both := set(positive) & set(negative):
+    if both := set(positive.values()) & set(negative.values()):
         raise DataError(f"{where}: token {min(both)} is an answer of both yes and no: give other spellings")
     return positive, negative
 
 
-def _single_tokens(tokenizer: Any, answers: Sequence[str], *, where: str) -> list[int]:
-    found = []
+def _single_tokens(tokenizer: Any, answers: Sequence[str], *, where: str) -> dict[str, int]:
+    """Return a spelling of each token, the first where several are the same token."""
+    found: dict[int, str] = {}
     for answer in answers:
         ids = tokenizer.encode(answer, add_special_tokens=False)
         if len(ids) == 1 and ids[0] != tokenizer.unk_token_id:
-            found.append(int(ids[0]))
+            found.setdefault(int(ids[0]), answer)
     if not found:
         raise DataError(f"{where}: none of the answers {list(answers)} is one token of the model: give others")
-    return list(dict.fromkeys(found))
+    return {answer: token for token, answer in found.items()}
 
 
 def _process(processor: Any, text: str, image: Tensor, how: Mapping[str, bool], *, where: str) -> Any:

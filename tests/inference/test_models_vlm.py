@@ -179,6 +179,18 @@ def test_fingerprint_and_facts(tmp_path):
     assert regime_in(tmp_path, image_size=64).facts()["resolution"] == [64, 64]
 
 
+def test_facts_tell_which_spellings_are_one_token_each(tmp_path):
+    save_llava(tmp_path / "vlm")
+    tokenizer = AutoProcessor.from_pretrained(tmp_path / "vlm").tokenizer
+    yes, no = ("Yes", "certainly so", "yes"), ("no", "No", "not at all")
+    answers = regime_in(tmp_path, yes=yes, no=no).facts()["answers"]
+    known = {text for text in (*yes, *no) if tokenizer.convert_ids_to_tokens(tokenizer(text).input_ids) == [text]}
+    assert answers == {"yes": ["Yes", "yes"], "no": ["no", "No"]}
+    assert {*answers["yes"], *answers["no"]} == known
+    same = regime_in(tmp_path, yes=("Yes", " Yes"), no=no).facts()["answers"]
+    assert same["yes"] == ["Yes"]  # this tokenizer takes no space for a part of a word
+
+
 def say_of_pixels(folder: Path, **settings: object) -> None:
     """Change what the image processor's file says."""
     file = folder / "processor_config.json"

@@ -93,6 +93,15 @@ def test_what_is_known_of_an_adapter_is_told():
     assert found[head, "Source"] == ("a/b, hub, revision main, commit abc",)
 
 
+def test_spellings_that_count_are_told_with_the_space_that_they_begin_with():
+    answers = {"yes": ["Yes", " yes"], "no": [" No"]}
+    made = replace(BASE, regimes=({**BASE.regimes[0], "answers": answers}, *BASE.regimes[1:]))
+    table = built("models", made)["models"]
+    found = rows(table)
+    assert found[table.groups[0].head, "Tokens that count"] == ("yes: “Yes”, “ yes”; no: “ No”",)
+    assert (table.groups[1].head, "Tokens that count") not in found
+
+
 def test_resolution_within_the_graph_is_told_beside_that_of_the_perturbation():
     told = []
     for resolution in ([518, 518], [224, 224]):

@@ -98,8 +98,9 @@ class Regime(Section):
         """Return what is known of the network without loading it, as far as it is known, as JSON values.
 
         `architecture`, `n_parameters`, `n_adapter_parameters`, `adapter` (its settings), `source` (`folder`, or `hub`
-        with `commit`), `training` (what `training.json` beside the checkpoint says) and `resolution`, the height and
-        width that images are resized to within the graph.
+        with `commit`), `training` (what `training.json` beside the checkpoint says), `resolution`, the height and
+        width that images are resized to within the graph, and `answers`, the spellings of `yes` and `no` that are one
+        token each, a spelling a token.
         """
         return {}
 

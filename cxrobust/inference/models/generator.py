@@ -224,11 +224,12 @@ class ReportGenerator(SizedRegime):
         from cxrobust.inference import vision_language
 
         try:
-            return vision_language.answer_tokens(tokenizer, yes=self.yes, no=self.no, where=where)
+            yes, no = vision_language.answer_tokens(tokenizer, yes=self.yes, no=self.no, where=where)
         except DataError:
             if self.confidence == "questions" or {"yes", "no"} & self.model_fields_set:
                 raise
             return None
+        return list(yes.values()), list(no.values())
 
     def _decoding(self) -> "Decoding":
         from cxrobust.inference.writers import Decoding

@@ -1,7 +1,7 @@
 """Vision-language models as classifiers: yes against no as the answer to a question for each finding."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -63,7 +63,7 @@ class VisionLanguageModel(SizedRegime):
         where = f"regime {self.name!r}, model {folder.name}"
         config = pretrained.read_config(folder, trust_remote_code=self.trust_remote_code)
         processor = vision_language.load_processor(folder, trust_remote_code=self.trust_remote_code)
-        yes, no = vision_language.answer_tokens(processor.tokenizer, yes=self.yes, no=self.no, where=where)
+        yes, no = self._answers(processor, where)
         preprocessing = self.preprocessing(folder, config)
         if (size := preprocessing.image_size) is None:
             raise DataError(f"{where}: it takes images of many sizes: give image_size, for example 448")
@@ -77,7 +77,9 @@ class VisionLanguageModel(SizedRegime):
             trust_remote_code=self.trust_remote_code,
         )
         network = pretrained.without_wrapper(network)
-        answers = vision_language.Answers(network, questions=asked, order=order, yes=yes, no=no)
+        answers = vision_language.Answers(
+            network, questions=asked, order=order, yes=list(yes.values()), no=list(no.values())
+        )
         classifier = PixelClassifier(
             answers,
             columns=range(len(findings)),
@@ -88,6 +90,20 @@ class VisionLanguageModel(SizedRegime):
         )
         vision_language.check_arrangement(processor, texts[0], classifier, answers, where=where)
         return classifier.eval().requires_grad_(False)
+
+    def facts(self, *, fold: str | None = None) -> dict[str, Any]:
+        """Return what configuration, headers of the weights and tokenizer tell of the network."""
+        from cxrobust.inference import vision_language
+
+        folder = self.repository(fold).folder
+        processor = vision_language.load_processor(folder, trust_remote_code=self.trust_remote_code)
+        yes, no = self._answers(processor, f"regime {self.name!r}, model {folder.name}")
+        return {**super().facts(fold=fold), "answers": {"yes": list(yes), "no": list(no)}}
+
+    def _answers(self, processor: Any, where: str) -> tuple[dict[str, int], dict[str, int]]:
+        from cxrobust.inference import vision_language
+
+        return vision_language.answer_tokens(processor.tokenizer, yes=self.yes, no=self.no, where=where)
 
     def questions_of(self, findings: Sequence[str]) -> tuple[str, ...]:
         """Return the question for each finding.

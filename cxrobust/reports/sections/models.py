@@ -1,6 +1,6 @@
 """What is known of each model: source, revision, size, what was tuned and how, and the hash of every file."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from cxrobust.reports.parts import Cell, Column, Group, Table
@@ -66,6 +66,8 @@ def _rows(one: Mapping[str, Any], view: View) -> Iterator[tuple[Cell, ...]]:
     outputs = {key: first[key] for key in OUTPUTS if first.get(key)}
     if outputs:
         yield _row("Outputs", value_text(outputs))
+    if one.get("answers"):
+        yield _row("Tokens that count", _answers(one["answers"]))
     if len(runs) > 1:
         yield _row("Training runs", count(len(runs)))
     for file, digest in (one.get("fingerprint") or {}).items():
@@ -119,6 +121,13 @@ def _tuned(one: Mapping[str, Any]) -> str:
 def _training(one: Mapping[str, Any]) -> str:
     said = {key: value for key, value in _said(one).items() if key not in ROWS_OF_THEIR_OWN}
     return value_text({key.replace("_", " "): value for key, value in said.items()}) if said else NOT_KNOWN
+
+
+def _answers(spellings: Mapping[str, Sequence[str]]) -> str:
+    """Name, in quotes since some begin with a space, the spellings of each answer that are one token of the model."""
+    return "; ".join(
+        f"{answer}: {', '.join(f'“{readable(one)}”' for one in ones)}" for answer, ones in spellings.items()
+    )
 
 
 def _said(one: Mapping[str, Any]) -> Mapping[str, Any]:
