@@ -22,7 +22,7 @@ from cxrobust.inference.executors import processes, slurm
 from cxrobust.inference.executors import ray as on_ray
 from cxrobust.inference.executors.processes import _Shared
 from cxrobust.inference.images import FileImages
-from cxrobust.inference.ledger import read_ledger, running
+from cxrobust.inference.ledger import read_ledger
 from cxrobust.inference.stores import Store
 from cxrobust.inference.units import plan
 from cxrobust.inference.work import Task, Worker
@@ -576,28 +576,6 @@ def test_nodes_that_share_no_disk_send_files_through_the_store(
         load_predictions(tmp_path / "store").probabilities,
         load_predictions(in_one_process / "out" / "predictions").probabilities,
     )
-
-
-def test_a_node_keeps_no_folder_of_a_unit_that_is_in_the_store_but_where_another_is_at_work(
-    in_one_process: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "node"))
-    planned = plan(read_study(in_one_process / "study.toml"), in_one_process / "out" / "predictions")
-    store = tmp_path / "store"
-    store.mkdir()
-    first, second = (
-        on_ray._sent(
-            Task(unit=unit, part=planned, folder=tmp_path, registration=None, run="r", store=f"file://{store}"),
-            here=False,
-        )
-        for unit in planned.units[:2]
-    )
-    with running(second.folder, second.unit.key):
-        assert on_ray._do(first).failure is None
-        assert [path.name.partition(".")[0] for path in second.folder.rglob("*")] == ["running", second.unit.key]
-    assert on_ray._do(second).failure is None
-    assert not list((tmp_path / "node").iterdir())
-    assert {path.name for path in store.iterdir()} == {first.unit.file, second.unit.file}
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")

@@ -4,7 +4,7 @@ import os
 import socket
 import tempfile
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 
 from cxrobust.errors import DataError, require
 from cxrobust.inference.images import reason
-from cxrobust.inference.ledger import RUNNING
 from cxrobust.inference.work import Outcome, Task, Worker, lost, unexpected
 from cxrobust.study import ComputeSection
 
@@ -190,7 +189,4 @@ def _do(task: Task) -> Outcome:
     if task.store is not None:
         for unit in task.units:
             (task.folder / unit.file).unlink(missing_ok=True)  # it is in the store
-        for folder in (task.folder / RUNNING, task.folder):
-            with suppress(OSError):  # it holds what another worker of this node is at, or has removed already
-                folder.rmdir()
     return outcome
