@@ -95,8 +95,9 @@ def test_a_run_that_was_interrupted_goes_on_from_s3_on_another_machine(
     assert INDEX not in stored
     pipeline.predict(study, tmp_path / "second")
     again = units_of(tmp_path / "second")
-    assert len(again) == N_UNITS - len(stored)
     assert not {f"{key}.parquet" for key in again} & stored
+    late = N_UNITS - len(stored) - len(again)  # what a worker was at when it was stopped may have come since
+    assert 0 <= late <= (executor == "ray")
     assert unit_files(tmp_path / "second") == unit_files(in_one_process / "out")
     files.get(f"bucket/{executor}", str(tmp_path / "fetched"), recursive=True)
     fetched, whole = load_predictions(tmp_path / "fetched"), load_predictions(in_one_process / "out" / "predictions")
