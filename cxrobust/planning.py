@@ -14,7 +14,7 @@ from rich.table import Table
 
 from cxrobust.analysis.choices import has_tested_differences, widest
 from cxrobust.analysis.contrasts import Contrast, contrasts_of
-from cxrobust.analysis.detectable import OF_POSITIVES_ALONE, comparisons, goal_of, limits_of_se, se_of_test
+from cxrobust.analysis.detectable import comparisons, goal_of, is_of_positives, limits_of_se, se_of_test
 from cxrobust.analysis.families import Families
 from cxrobust.analysis.metrics import metric
 from cxrobust.analysis.power import Goal, Power, Simulated, draws_for, plan, simulate_power
@@ -302,7 +302,7 @@ def _plan(estimate: Estimate, results: Results, study: Study, question: Question
             power=question.power,
             test=test,
             n_draws=study.analysis.resamples,
-            by_positives=estimate.metric in OF_POSITIVES_ALONE,
+            by_positives=is_of_positives(estimate.metric),
         )
         notes = (planned.note, estimate.note, *limits_of_se(estimate))
         yield Planned(estimate=estimate, power=planned, note="; ".join(note for note in notes if note))

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from cxrobust.analysis.families import Families
+from cxrobust.analysis.metrics import metric
 from cxrobust.analysis.notes import OF_THE_RUNS_AT_HAND
 from cxrobust.analysis.power import Goal, plan
 from cxrobust.analysis.testing import WITH_THE_UNIT_OF_THE_METRIC
@@ -11,11 +12,14 @@ from cxrobust.results import Detectable, Estimate
 from cxrobust.study.analysis import AnalysisSection
 
 POWER = 0.8
-OF_POSITIVES_ALONE = ("sensitivity",)
-"""Metrics to which positive patients alone contribute; to others that these carry, negative ones contribute too."""
 GOALS: dict[str, Goal] = {"tost": "equivalence", "noninferiority": "non-inferiority"}
 PLANNED_FOR_THESE_RUNS = "of these training runs, as the test is: the standard error is of patients alone"
 OF_IMAGES_ALONE = "the standard error takes images for independent"
+
+
+def is_of_positives(name: str) -> bool:
+    """Whether positive patients alone contribute to a metric, as to a share of them; else negative ones move it too."""
+    return metric[name].is_share and metric[name].carried_by == "positives"
 
 
 def smallest_detectable(
@@ -50,7 +54,7 @@ def smallest_detectable(
             power=POWER,
             test=one.test,
             n_draws=settings.resamples,
-            by_positives=one.metric in OF_POSITIVES_ALONE,
+            by_positives=is_of_positives(one.metric),
         )
         notes = (planned.note, *limits_of_se(one))
         found.append(

@@ -1,31 +1,11 @@
 """The tables of a study file to start from, filled with what holds for its kind of data."""
 
 import tomllib
-from collections.abc import Mapping
 from importlib.resources import files
 from string import Template
 from typing import get_args
 
 from cxrobust.errors import StudyError, nearest
-
-EFFUSION = {"observation": "Pleural Effusion", "words": "fluid in the pleural space"}
-PNEUMONIA = {"observation": "Pneumonia", "words": "infection of the lungs"}
-PNEUMOTHORAX = {"observation": "Pneumothorax", "words": "air in the pleural space"}
-EXAMPLES: Mapping[str, Mapping[str, str]] = {
-    "chexpert": {"finding": "Pleural Effusion", **EFFUSION},
-    "folder": {"finding": "Pleural Effusion", **EFFUSION},
-    "medmnist": {"finding": "Pneumonia", **PNEUMONIA},
-    "mimic-cxr-jpg": {"finding": "Pleural Effusion", **EFFUSION},
-    "nih-chestxray14": {"finding": "Effusion", **EFFUSION},
-    "openi": {"finding": "Pleural Effusion", **EFFUSION},
-    "padchest": {"finding": "pleural effusion", **EFFUSION},
-    "phantoms": {"finding": "Effusion", **EFFUSION},
-    "pooled": {"finding": "Pleural Effusion", **EFFUSION},
-    "rsna-pneumonia": {"finding": "Pneumonia", **PNEUMONIA},
-    "siim-pneumothorax": {"finding": "Pneumothorax", **PNEUMOTHORAX},
-    "vindr-cxr": {"finding": "Pleural effusion", **EFFUSION},
-}
-"""Of each kind of data a finding as it calls it, as the labeler of reports does, and in words of a prompt."""
 
 
 def data_table(kind: str) -> str:
@@ -47,9 +27,11 @@ def regime_table(family: str, *, kind: str) -> str:
     StudyError
         When no family has that name.
     """
+    from cxrobust.inference.datasets import dataset
+
     table = _table("models", family, option="--model", what="family of models")
     train = "\n# ".join(f"train.{line}" for line in _learnt(kind))
-    return Template(table).substitute(EXAMPLES[kind], train=train)
+    return Template(table).substitute(dataset[kind].example._asdict(), train=train)
 
 
 def preferences_table(kind: str) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cxrobust.cli.app import DataRoot, Out, StudyFile, app, out_folder, say_written, spare, warn
-from cxrobust.cli.starting import EXAMPLES, data_table, preferences_table, regime_table
+from cxrobust.cli.starting import data_table, preferences_table, regime_table
 from cxrobust.errors import StudyError, counted, some
 from cxrobust.files import atomic_write_text
 
@@ -52,6 +52,7 @@ def init(
     """Write a commented study file to start from; an existing file is left alone."""
     if study.exists():
         raise StudyError(f"{study}: the file exists: choose another name, or remove it first")
+    from cxrobust.inference.datasets import dataset
     from cxrobust.inference.perturbations import entry
 
     text = Template(files("cxrobust.templates").joinpath("study.toml").read_text(encoding="utf-8"))
@@ -59,7 +60,7 @@ def init(
     models = "".join(regime_table(family, kind=data) for family in dict.fromkeys(model or ()))
     wanted = dict.fromkeys(attack or ())
     attacks = "".join(map(entry, (name for name in wanted if f' = "{name}"' not in text.template)))
-    written = text.substitute(data=table, models=models, attacks=attacks, finding=EXAMPLES[data]["finding"])
+    written = text.substitute(data=table, models=models, attacks=attacks, finding=dataset[data].example.finding)
     atomic_write_text(study, f"{written}{preferences_table(data) if preferences else ''}")
     say_written(study)
 

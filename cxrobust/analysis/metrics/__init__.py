@@ -56,6 +56,12 @@ class Metric(Protocol):
     """Whether it is biased by as much as its images are few, so that no gap between subgroups of unequal size is 0."""
     caution: ClassVar[str]
     """What is to be said beside the p-values of its sign flips; empty where they hold their level."""
+    carried_by: ClassVar[Carriers]
+    """Those whose number limits how well the value is known.
+
+    An influence is centred by the mean of its class. Where one class is rare and all images carry a difference, what
+    centring its few images takes away is given back to the many others, and signs reject far too often.
+    """
 
     def undefined(self, cell: Cell) -> str | None:
         """Say why the metric is not estimable on this cell, or None."""
@@ -106,11 +112,6 @@ class Usual:
     biased_by_size: ClassVar[bool] = False
     caution: ClassVar[str] = ""
     carried_by: ClassVar[Carriers] = "images"
-    """Those whose number limits how well the value is known.
-
-    An influence is centred by the mean of its class. Where one class is rare and all images carry a difference, what
-    centring its few images takes away is given back to the many others, and signs reject far too often.
-    """
 
     def undefined(self, cell: Cell) -> str | None:
         """Say why the metric is not estimable on this cell, or None."""

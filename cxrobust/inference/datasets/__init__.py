@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -120,11 +120,25 @@ class ImageTable:
         return metadata.drop(columns=[column for column in metadata if column in ours])
 
 
+class Example(NamedTuple):
+    """A finding to start a study file from: as the data call it, as the labeler of reports does, and in a prompt."""
+
+    finding: str
+    observation: str
+    words: str
+
+
+EFFUSION = Example("Pleural Effusion", "Pleural Effusion", "fluid in the pleural space")
+PNEUMONIA = Example("Pneumonia", "Pneumonia", "infection of the lungs")
+
+
 class Dataset(Section):
     """What every `[data]` section may say; a kind adds where its files are."""
 
     public: ClassVar[bool] = False
     """Whether anybody may pass on ids, labels and metadata of these images, so that a PDF may carry them unasked."""
+    example: ClassVar[Example] = EFFUSION
+    """One of its findings, which `cxrobust init` writes."""
     kind: str
     findings: Literal["all"] | tuple[str, ...] = "all"
     size: int = Field(default=224, ge=16, le=4096)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cxrobust.errors import DataError, StudyError
 from cxrobust.files import sha256_file
-from cxrobust.inference.datasets import Dataset, ImageTable, dataset
+from cxrobust.inference.datasets import PNEUMONIA, Dataset, Example, ImageTable, dataset
 from cxrobust.inference.images import ArrayImages, reason
 from cxrobust.study.sections import DataPath
 from cxrobust.texts import Texts
@@ -35,6 +35,7 @@ class MedMnist(Dataset):
     """
 
     public: ClassVar[bool] = True
+    example: ClassVar[Example] = PNEUMONIA
     kind: Literal["medmnist"]
     file: DataPath
     split: Literal["train", "val", "test"] = "test"

@@ -13,7 +13,7 @@ from pydantic import Field
 from cxrobust.errors import DataError, StudyError, nearest
 from cxrobust.files import sha256_file
 from cxrobust.inference.columns import in_common_words
-from cxrobust.inference.datasets import Dataset, ImageTable, check_findings, dataset
+from cxrobust.inference.datasets import EFFUSION, Dataset, Example, ImageTable, check_findings, dataset
 from cxrobust.inference.images import FileImages, file_images, names_in
 from cxrobust.inference.rows import Rows, check_filled, check_once, find_file, not_in, read_list
 from cxrobust.inference.tables import line, read_table
@@ -82,6 +82,7 @@ class NihChestXray14(Dataset):
     """
 
     public: ClassVar[bool] = True
+    example: ClassVar[Example] = EFFUSION._replace(finding="Effusion")
     kind: Literal["nih-chestxray14"]
     root: DataPath
     labels: DataPath | None = None

@@ -4,7 +4,7 @@ import ast
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from pydantic import Field
 from cxrobust.errors import DataError, StudyError, counted
 from cxrobust.files import sha256_file
 from cxrobust.inference.columns import in_common_words
-from cxrobust.inference.datasets import STUDY_ID, Dataset, ImageTable, dataset
+from cxrobust.inference.datasets import EFFUSION, STUDY_ID, Dataset, Example, ImageTable, dataset
 from cxrobust.inference.images import FileImages, file_images, names_in
 from cxrobust.inference.rows import Rows, Views, check_filled, check_once, find_file
 from cxrobust.inference.tables import line, read_table
@@ -51,6 +51,7 @@ class PadChest(Dataset):
     are kept as they are labelled, and counted. Age is the year of the study less that of birth.
     """
 
+    example: ClassVar[Example] = EFFUSION._replace(finding="pleural effusion")
     kind: Literal["padchest"]
     root: DataPath
     labels: DataPath | None = None

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from cxrobust.files import sha256_json
-from cxrobust.inference.datasets import Dataset, ImageTable, dataset
+from cxrobust.inference.datasets import EFFUSION, Dataset, Example, ImageTable, dataset
 from cxrobust.inference.phantoms import FINDINGS, VERSION, Domain, Split, Visit, draw, labels, population
 
 
@@ -26,6 +26,7 @@ class Phantoms(Dataset):
     """
 
     public: ClassVar[bool] = True
+    example: ClassVar[Example] = EFFUSION._replace(finding="Effusion")
     kind: Literal["phantoms"]
     patients: int = Field(default=500, ge=1, le=1_000_000)
     """Patients drawn; each has 1 to 6 images."""

@@ -3,14 +3,14 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import pandas as pd
 
 from cxrobust.errors import DataError, counted, some
 from cxrobust.files import sha256_file
-from cxrobust.inference.datasets import Dataset, ImageTable, dataset
+from cxrobust.inference.datasets import PNEUMONIA, Dataset, Example, ImageTable, dataset
 from cxrobust.inference.headers import with_headers
 from cxrobust.inference.images import LOOKED_FOR, FileImages, file_images, reason, with_endings
 from cxrobust.inference.rows import Rows, check_filled, find_file
@@ -43,6 +43,7 @@ class RsnaPneumonia(Dataset):
     Regimes trained on the NIH's images have seen these.
     """
 
+    example: ClassVar[Example] = PNEUMONIA
     kind: Literal["rsna-pneumonia"]
     root: DataPath
     labels: DataPath | None = None

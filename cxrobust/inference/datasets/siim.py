@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import pandas as pd
 
 from cxrobust.errors import DataError
 from cxrobust.files import sha256_file
-from cxrobust.inference.datasets import Dataset, ImageTable, dataset
+from cxrobust.inference.datasets import Dataset, Example, ImageTable, dataset
 from cxrobust.inference.headers import with_headers
 from cxrobust.inference.images import EXTENSIONS, FileImages, file_images
 from cxrobust.inference.rows import Rows, check_filled, find_file
@@ -41,6 +41,7 @@ class SiimPneumothorax(Dataset):
     NIH's images have seen these.
     """
 
+    example: ClassVar[Example] = Example("Pneumothorax", "Pneumothorax", "air in the pleural space")
     kind: Literal["siim-pneumothorax"]
     root: DataPath
     labels: DataPath | None = None

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cxrobust.errors import DataError
 from cxrobust.files import sha256_file
-from cxrobust.inference.datasets import Dataset, ImageTable, dataset
+from cxrobust.inference.datasets import EFFUSION, Dataset, Example, ImageTable, dataset
 from cxrobust.inference.headers import with_headers
 from cxrobust.inference.images import LOOKED_FOR, FileImages, file_images, with_endings
 from cxrobust.inference.rows import Rows, check_filled, find_file
@@ -48,6 +48,7 @@ class VinDrCxr(Dataset):
     VinDr-CXR tells no patients: every image counts as its own.
     """
 
+    example: ClassVar[Example] = EFFUSION._replace(finding="Pleural effusion")
     kind: Literal["vindr-cxr"]
     root: DataPath
     labels: DataPath | None = None
