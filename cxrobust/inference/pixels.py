@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -151,43 +152,48 @@ def _mapped(path: Path) -> NDArray[np.uint16]:
     return values
 
 
+Unreadable: TypeAlias = Literal["told", "skipped", "needed"]
+"""What becomes of an image that cannot be read: it ends the run, with the advice that it can be skipped, is skipped,
+or ends the run."""
+
+
 def open_pixels(
     table: ImageTable,
     *,
     size: int,
     folder: Path,
     report: Reporter,
-    skip_unreadable: bool = False,
-    may_skip: bool = True,
+    unreadable: Unreadable = "told",
     decoders: Decoders | None = None,
 ) -> Pixels:
     """Decode the images of `table` into `folder`, or open what an earlier run decoded of the very same images.
 
     Images are hashed first, later only those whose files changed, and decoded when no array is of the very same ones.
     With `decoders` that goes on while the first images are used: what is not decoded yet is waited for, and an image
-    that cannot be read is told to who waits for it, and for all; with `may_skip` the error says that `on_error` can
-    skip it.
+    that cannot be read is told to who waits for it, and for all.
 
     Raises
     ------
     DataError
-        Naming the image that cannot be read, unless `skip_unreadable`, or the folder when the disk is full.
+        Naming the image that cannot be read, unless such are skipped, or the folder when the disk is full.
     """
-    digests = hash_images(table, folder=folder, report=report, skip_unreadable=skip_unreadable)
+    digests = hash_images(table, folder=folder, report=report, skip_unreadable=unreadable == "skipped")
     path = folder / _name(size, digests)
-    if not path.exists() or (not skip_unreadable and _noted(path, len(table.ids))[1]):  # else it may be readable now
+    if not path.exists() or (
+        unreadable != "skipped" and _noted(path, len(table.ids))[1]
+    ):  # else it may be readable now
         if decoders is not None:
-            return _begun(table, digests, size, path, skip_unreadable, may_skip, decoders)
+            return _begun(table, digests, size, path, unreadable, decoders)
         with Decoders() as own:
-            _begun(table, digests, size, path, skip_unreadable, may_skip, own).wait_for_all(report)
+            _begun(table, digests, size, path, unreadable, own).wait_for_all(report)
     try:
         values = _mapped(path)
     except (OSError, EOFError, ValueError) as error:
         raise _damaged(path, error) from error
     if values.shape != (len(table.ids), size, size) or values.dtype != np.uint16:
         raise _damaged(path, f"shape {values.shape}")
-    sums, unreadable = _noted(path, len(table.ids))
-    return Pixels(values=values, digests=digests, sums=sums, unreadable=unreadable, path=path.absolute())
+    sums, reasons = _noted(path, len(table.ids))
+    return Pixels(values=values, digests=digests, sums=sums, unreadable=reasons, path=path.absolute())
 
 
 def _damaged(path: Path | None, why: object) -> DataError:
@@ -212,12 +218,11 @@ def _begun(
     digests: Texts,
     size: int,
     path: Path,
-    skip_unreadable: bool,
-    may_skip: bool,
+    unreadable: Unreadable,
     decoders: Decoders,
 ) -> Pixels:
     """Have images decoded into a temporary file beside `path`, which takes its place when it is whole."""
-    made = _Unfinished.begin(table, digests, size=size, path=path, skip_unreadable=skip_unreadable, may_skip=may_skip)
+    made = _Unfinished.begin(table, digests, size=size, path=path, then=unreadable)
     decoding = Decoding(len(table.ids), made.decode, finish=made.finish, discard=made.discard)
     decoders.begin(decoding)
     return Pixels(
@@ -250,18 +255,15 @@ class _Unfinished:
     """(n_images, size, size), mapped from `temporary`."""
     sums: NDArray[np.uint32]
     """(n_images,): the checksum of each image's values, of black ones at first."""
-    skip_unreadable: bool
-    may_skip: bool
-    """Whether `on_error` could have it skip an image that is not readable."""
+    then: Unreadable
+    """What becomes of an image that cannot be read."""
     unreadable: dict[int, str] = field(default_factory=dict)
     """Why an image is skipped, by row."""
     lost: set[int] = field(default_factory=set)
     """Rows of images that are not any more what was hashed."""
 
     @classmethod
-    def begin(
-        cls, table: ImageTable, digests: Texts, *, size: int, path: Path, skip_unreadable: bool, may_skip: bool
-    ) -> "_Unfinished":
+    def begin(cls, table: ImageTable, digests: Texts, *, size: int, path: Path, then: Unreadable) -> "_Unfinished":
         """Take the room of the array in a temporary file; all is black."""
         source = loaded_images(table)
         sums = np.full(len(table.ids), zlib.crc32(bytes(2 * size**2)), dtype=np.uint32)
@@ -283,8 +285,7 @@ class _Unfinished:
             temporary=temporary,
             values=values,
             sums=sums,
-            skip_unreadable=skip_unreadable,
-            may_skip=may_skip,
+            then=then,
         )
 
     def decode(self, row: int) -> None:
@@ -293,9 +294,9 @@ class _Unfinished:
             levels = self._levels(row)
             self.values[row], self.sums[row] = levels, zlib.crc32(levels.data)
         except DataError as error:
-            if row in self.lost or not (self.skip_unreadable or self.may_skip):
+            if row in self.lost or self.then == "needed":
                 raise
-            if not self.skip_unreadable:
+            if self.then == "told":
                 raise DataError(f'{error}, or leave such images out by on_error = "skip" in [compute]') from error
             self.unreadable[row] = without_folder(str(error), self.source, row)
 

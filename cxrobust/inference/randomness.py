@@ -160,7 +160,7 @@ class _GlobalStates:
     @classmethod
     def now(cls) -> "_GlobalStates":
         states = {"cpu": torch.get_rng_state()}
-        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch tells no type
             states |= {f"cuda:{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())}
         return cls(torch=states, numpy=np.random.get_state(), python=random.getstate())  # noqa: NPY002  what models use
 

@@ -36,7 +36,7 @@ class TrainingImages:
 
     def pixels(self, *, folder: Path, report: Reporter) -> Pixels:
         """Decode the images, or open what an earlier run decoded."""
-        return open_pixels(self.table, size=self.section.size, folder=folder, report=report, may_skip=False)
+        return open_pixels(self.table, size=self.section.size, folder=folder, report=report, unreadable="needed")
 
     def labels(self, columns: Sequence[int]) -> NDArray[np.int8]:
         """Return the labels of some findings, (n_images, n_findings).

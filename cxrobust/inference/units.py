@@ -20,7 +20,7 @@ from cxrobust.inference.images import tolerating_missing_files
 from cxrobust.inference.models import Regime, Workplace
 from cxrobust.inference.perturbations import Perturbation
 from cxrobust.inference.perturbations.attack import REFERENCE, REPORT, Attack
-from cxrobust.inference.pixels import Pixels, open_pixels
+from cxrobust.inference.pixels import Pixels, Unreadable, open_pixels
 from cxrobust.inference.unit_checks import check_conditions, check_targets, source_of
 from cxrobust.progress import Reporter, silent
 from cxrobust.study import Study
@@ -292,11 +292,11 @@ def _plan(
     decoders: Decoders | None,
 ) -> Plan:
     """Decode the images of a table where a model needs them, and list the units of these conditions."""
-    skips = study.compute.on_error == "skip"
     pixels = None
     if _has_models(regimes):
+        then: Unreadable = "skipped" if study.compute.on_error == "skip" else "told"
         pixels = open_pixels(
-            table, size=study.data.size, folder=cache, report=report, skip_unreadable=skips, decoders=decoders
+            table, size=study.data.size, folder=cache, report=report, unreadable=then, decoders=decoders
         )
     perturbations = (None, *(one for one in study.perturbations if one.condition in conditions))
     units: list[Unit] = []

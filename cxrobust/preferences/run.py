@@ -138,7 +138,7 @@ def _sampling(study: Study, asked: Preferences, regime: Regime, cache: Path, rep
         size=study.data.size,
         folder=cache,
         report=report,
-        skip_unreadable=study.compute.on_error == "skip",
+        unreadable="skipped" if study.compute.on_error == "skip" else "told",
     )
     return Sampling(
         study=study, regime=regime, keys=asked.keys, table=table, pixels=pixels, prompt=_prompt(asked, regime)

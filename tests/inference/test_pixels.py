@@ -150,7 +150,7 @@ def test_an_image_that_cannot_be_read_any_more_is_hashed_again_though_its_stamp_
     source = Withdrawn()
 
     def skipping() -> Pixels:
-        return open_pixels(table_of(source), size=SIDE, folder=tmp_path, report=silent, skip_unreadable=True)
+        return open_pixels(table_of(source), size=SIDE, folder=tmp_path, report=silent, unreadable="skipped")
 
     with pytest.raises(DataError, match="image 'i3' was there when the run began, and cannot be read any more"):
         skipping()
@@ -220,7 +220,7 @@ def test_a_damaged_image_is_told_to_who_wants_it_and_all_others_can_be_had(tmp_p
 
 
 def test_a_run_that_stops_tries_again_what_one_that_skips_could_not_read(tmp_path: Path) -> None:
-    skipped = open_pixels(table_of(Torn()), size=SIDE, folder=tmp_path, report=silent, skip_unreadable=True)
+    skipped = open_pixels(table_of(Torn()), size=SIDE, folder=tmp_path, report=silent, unreadable="skipped")
     assert set(skipped.unreadable) == {1, 3}
     with pytest.raises(DataError, match="image 1 is torn"):
         open_pixels(table_of(Torn()), size=SIDE, folder=tmp_path, report=silent)
@@ -340,7 +340,7 @@ def test_pixels_of_which_nobody_foresaw_that_they_fail_are_named_or_skipped(tmp_
     with pytest.raises(DataError, match=words):
         open_again(OneInColour(), tmp_path)
     table = table_of(OneInColour())
-    kept = open_pixels(table, size=SIDE, folder=tmp_path, report=silent, skip_unreadable=True)
+    kept = open_pixels(table, size=SIDE, folder=tmp_path, report=silent, unreadable="skipped")
     assert list(kept.unreadable) == [2]
     others = [0, 1, 3, 4]
     np.testing.assert_array_equal(
