@@ -9,6 +9,8 @@ from cxrobust.inference.checkpoints import one_line
 
 GROUP = "onnx"
 """The group of dependencies."""
+CHANNELS = (1, 3)
+"""How many an image has: no image is so wide."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,7 +34,7 @@ def describe(file: Path) -> Described:
     Raises
     ------
     DataError
-        When it is no such file, or its first input is no image.
+        When it is no such file, or its input is not images in float32, channels before height and width.
     MissingGroupError
         When onnx is not installed.
     """
@@ -51,7 +53,18 @@ def describe(file: Path) -> Described:
             f"{file}: it takes {1 + len(others)} inputs, the first of {len(sizes)} dimensions, and should take images "
             f"alone, (n, channels, height, width): export it so"
         )
+    kind = taken.type.tensor_type.elem_type
+    if kind != onnx.TensorProto.FLOAT:
+        raise DataError(
+            f"{file}: it takes numbers of type {onnx.TensorProto.DataType.Name(kind)}, and should take FLOAT, of 32 "
+            f"bits: export it so"
+        )
     batch, n_channels, height, width = sizes
+    if width in CHANNELS and height not in CHANNELS:
+        raise DataError(
+            f"{file}: its input has {width} as last dimension, as channels that come last have, and should be (n, "
+            f"channels, height, width): export it so (tf2onnx: --inputs-as-nchw {taken.name})"
+        )
     data = {entry.value for one in model.graph.initializer for entry in one.external_data if entry.key == "location"}
     return Described(
         input_name=taken.name,

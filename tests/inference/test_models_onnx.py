@@ -255,6 +255,34 @@ def test_what_cannot_be_used_is_one_sentence(damage, settings, message, tmp_path
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("kind", "shape", "message"),
+    [
+        ("FLOAT", ["n", 16, 16, 3], r"has 3 as last dimension.*--inputs-as-nchw x"),
+        ("FLOAT", ["n", "h", "w", 1], r"has 1 as last dimension"),
+        ("FLOAT16", ["n", 3, 16, 16], r"takes numbers of type FLOAT16, and should take FLOAT"),
+        ("UINT8", ["n", 3, 16, 16], r"takes numbers of type UINT8"),
+    ],
+)
+def test_images_of_another_layout_or_type_are_refused(kind, shape, message, tmp_path):
+    node, tensor = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+    nodes = [
+        node("Cast", ["x"], ["a"], to=onnx.TensorProto.FLOAT),
+        node("ReduceMean", ["a"], ["b"], axes=[2, 3], keepdims=0),
+    ]
+    graph = onnx.helper.make_graph(
+        nodes,
+        "g",
+        [tensor("x", getattr(onnx.TensorProto, kind), shape)],
+        [tensor("b", onnx.TensorProto.FLOAT, ["n", shape[1]])],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=10)
+    onnx.save(model, tmp_path / "net.onnx")
+    outputs = [f"finding {i}" for i in range(16 if shape[1] == 16 else 3)]
+    with pytest.raises(DataError, match=message):
+        regime_in(tmp_path, outputs=outputs).load((outputs[0],))
+
+
 def test_settings_that_cannot_be_are_refused_with_their_line(tmp_path):
     text = (
         '[study]\ntitle = "t"\nseed = 1\nreference = "r"\n[data]\nkind = "phantoms"\n[[regimes]]\nname = "r"\n'
