@@ -25,7 +25,7 @@ def simultaneous_bands(
     at the point's `degrees_with_training`, by √(n/(n − 1)) as in `expanded`, and q is the quantile over resamples of
     the largest ``|resampled − estimate| / se`` along the curve (Beran 1988, JASA 83, 679–686). Resamples that leave a
     point undefined are left out, and so are points that spread by rounding alone; NaN where the former are too many,
-    and where no point is left.
+    where no point is left, and where q is 0, since hardly a resample differs from the estimate.
 
     Parameters
     ----------
@@ -86,6 +86,7 @@ def _fill_halves(drawn: Any, centre: Any, level: Any, likely: Any, least: Any, h
             for r in range(n_used):
                 largest[r] = -largest[r]
             q = -quantile_below(largest[:n_used], (1 - level) * (n_used - 1), -likely, some)
-            quantile[v] = q
-            for point in range(n_points):
-                half[point, v] = q * se[point]
+            if q > ROUNDING:
+                quantile[v] = q
+                for point in range(n_points):
+                    half[point, v] = q * se[point]

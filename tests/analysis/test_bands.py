@@ -111,6 +111,14 @@ def test_points_that_spread_by_rounding_alone_do_not_widen_a_band():
     assert np.isnan(simultaneous_bands([draws(value, rounded), draws(value, rounded)], 0.95)).all()
 
 
+def test_a_curve_from_which_hardly_a_resample_differs_has_no_band():
+    """One resample of 50, of every point: the quantile of the largest distance is 0, and so would the width be."""
+    one, other = ([0.5 + off] * 49 + [0.9] for off in (0.0, 1e-16))
+    assert np.quantile(np.abs(np.subtract(one, 0.5)), 0.95) == 0
+    assert np.isnan(simultaneous_bands([draws(0.5, one), draws(0.5, other)], 0.95)).all()
+    assert simultaneous_bands([draws(0.5, one), draws(0.5, other)], 0.99)[0][0][0] < 0.5
+
+
 def test_too_few_resamples_that_define_all_points_give_no_band():
     one, other = [1.0, np.nan, 2.0], [np.nan, 1.0, 3.0]
     assert np.isnan(simultaneous_bands([draws(1, one), draws(1, other)], 0.95)).all()
