@@ -15,7 +15,20 @@ from numpy.typing import NDArray
 from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.contrasts import Contrast, contrasts
 from cxrobust.analysis.counts import FindingCounts, Scope, counts_held
-from cxrobust.analysis.intervals import Draws, linearised_se, no_interval, percentile, se_of_results
+from cxrobust.analysis.intervals import (
+    INTERVALS,
+    Draws,
+    Interval,
+    Training,
+    degrees_of_both,
+    degrees_of_freedom,
+    linearised_se,
+    no_interval,
+    se_of_results,
+    stretched,
+    together,
+    wider_for_few_runs,
+)
 from cxrobust.analysis.metrics.confidence import confidence
 from cxrobust.analysis.notes import (
     joined,
@@ -61,8 +74,8 @@ def effect_sizes(sample: Sample, wanted: Sequence[EffectName], *, reference: str
     (d − e)/n, in [−1, 1], and the odds ratio of discordant pairs d/e, from 0 (McNemar 1947, doi:10.1007/BF02295996).
     With g images on which the first is the more confident and l on which it is the less so, superiority is
     (g + (n − g − l)/2)/n, in [0, 1] (Vargha and Delaney 2000, doi:10.3102/10769986025002101), and Cliff's delta within
-    pairs (g − l)/n, in [−1, 1] (Cliff 1993, doi:10.1037/0033-2909.114.3.494). Intervals are percentile intervals of
-    patient-level resamples. The macro average of odds ratios is not taken: read the micro average.
+    pairs (g − l)/n, in [−1, 1] (Cliff 1993, doi:10.1037/0033-2909.114.3.494). Intervals are `expanded`, or `percentile`
+    where the study asks for it. The macro average of odds ratios is not taken: read the micro average.
 
     Of several training runs of a regime all count: counts are averaged over the runs, between two regimes over every
     pair of runs, and resamples draw runs as well as patients. The odds ratio's part from training is of its logarithm.
@@ -112,10 +125,10 @@ class _Training:
     """(n_runs, n_patients): how much each deviation moves with a patient's weight."""
 
     @property
-    def variance(self) -> NDArray[np.float64]:
-        """Variance of the mean over runs that is due to training, (1,)."""
+    def added(self) -> Training:
+        """What training adds to the variance of the mean over runs."""
         of_patients = (linearised_se(self.influences) ** 2).sum(keepdims=True)
-        return of_runs(self.deviations[:, None], of_patients).variance
+        return of_runs(self.deviations[:, None], of_patients)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -280,7 +293,7 @@ def _resampled(effect: EffectName, one: _Effect, sample: Sample) -> NDArray[np.f
     found = one.resampled
     for of_regime in one.training:
         drawn_runs = sample.drawn_runs(len(found))[of_regime.regime]
-        added = drawn_training(of_regime.deviations[:, None], of_regime.variance, drawn_runs)[0]
+        added = drawn_training(of_regime.deviations[:, None], of_regime.added.variance, drawn_runs)[0]
         found = found * np.exp(added) if effect == "odds-ratio" else found + added
     return found
 
@@ -295,18 +308,17 @@ def _record(
     *,
     filled: Mapping[str, float] | None = None,
 ) -> Estimate:
-    drawn = _resampled(effect, one, sample)
-    bounds = BOUNDS[effect]
-    draws = Draws(value=np.array([one.value]), resampled=drawn[None], influences=np.zeros((1, 1)), bounds=bounds)
-    level, most_undefined = sample.settings.level, sample.settings.most_undefined
+    drawn, most_undefined = _resampled(effect, one, sample), sample.settings.most_undefined
+    method = "percentile" if sample.settings.interval == "percentile" else "expanded"
     never = _why_not(effect, one, counts)
     reason = never or why_undefined(one.undefined, most_undefined=most_undefined)
     known = reason is None
-    [interval] = percentile(draws, level) if known and counts.n_patients > 1 else [no_interval()]
+    is_given = known and counts.n_patients > 1
+    interval = _interval(effect, one, drawn, method, sample.settings.level) if is_given else no_interval()
     low, high = finite(interval.low), finite(interval.high)
     se_patients, se_training = _parts_of_error(effect, one) if low is not None or high is not None else (None, None)
     said = [*notes, *note_on_resamples(counts, one.undefined, most_undefined=most_undefined)]
-    said += note_on_filled(counts.name, filled or {}, interval, "percentile")
+    said += note_on_filled(counts.name, filled or {}, interval, method)
     said += [*note_on_outside(one.value, interval), *note_on_width(interval)]
     said += [interval.caution] if interval.caution else []
     if np.isposinf(interval.high):
@@ -329,7 +341,7 @@ def _record(
         se_training=se_training,
         ci_low=low,
         ci_high=high,
-        interval="percentile" if low is not None or high is not None else None,
+        interval=method if low is not None or high is not None else None,
         n_images=counts.n_images,
         n_patients=counts.n_patients,
         n_positive=counts.n_positive,
@@ -338,12 +350,30 @@ def _record(
     )
 
 
+def _interval(effect: EffectName, one: _Effect, drawn: NDArray[np.float64], method: str, level: float) -> Interval:
+    """Return the interval of resampled effects; few training runs make an odds ratio's wider as a logarithm."""
+    draws = Draws(
+        value=np.array([one.value]), resampled=drawn[None], influences=one.influences[None], bounds=BOUNDS[effect]
+    )
+    [interval] = INTERVALS[method](draws, level)
+    training = together([each.added for each in one.training])
+    if training is None or method == "percentile":
+        return interval
+    scale = one.value if effect == "odds-ratio" else 1.0
+    df = degrees_of_freedom(draws.influences)
+    [by] = wider_for_few_runs(degrees_of_both((draws.se / scale) ** 2, df, training), df, level)
+    if effect != "odds-ratio" or not by > 1:
+        return stretched(interval, one.value, by, BOUNDS[effect])
+    low, high = (one.value * (end / one.value) ** by for end in (interval.low, interval.high))
+    return replace(interval, low=low, high=high)
+
+
 def _parts_of_error(effect: EffectName, one: _Effect) -> tuple[float | None, float | None]:
     """Return the standard errors from patients, linearised, and from training; none of single runs."""
     if not one.training:
         return None, None
     scale = one.value if effect == "odds-ratio" else 1.0
-    of_training = float(np.sqrt(sum(each.variance[0] for each in one.training)))
+    of_training = float(np.sqrt(sum(each.added.variance[0] for each in one.training)))
     return se_of_results(float(linearised_se(one.influences))), se_of_results(scale * of_training)
 
 

@@ -150,7 +150,8 @@ def percentile_recentred(draws: Draws, level: float) -> tuple[Interval, ...]:
     shift is only as far as keeps the estimate in the interval: a few resamples do not move what all others say. The
     median, which is always between the quantiles, would be no better a centre: it takes out less of the bias.
     Nor does the shift carry an end past 0 that the quantiles hold: where few images change, many resampled differences
-    are exactly 0, and none of them lies on the other side.
+    are exactly 0, and none of them lies on the other side. Where training runs are few, it is as much wider as
+    `expanded` is.
 
     Examples
     --------
@@ -167,7 +168,7 @@ def percentile_recentred(draws: Draws, level: float) -> tuple[Interval, ...]:
         if one.low <= 0 <= one.high:
             low, high = min(low, 0.0), max(high, 0.0)
         found.append(_interval(one.se, low, high, draws.bounds, one.caution))
-    return tuple(found)
+    return _for_few_runs(found, draws, level)
 
 
 def basic(draws: Draws, level: float) -> tuple[Interval, ...]:
@@ -306,9 +307,13 @@ def degrees_with_training(draws: Draws) -> NDArray[np.float64]:
     3.574
     """
     df = degrees_of_freedom(draws.influences)
-    if draws.training is None:
-        return df
-    of_patients, training = draws.se**2, draws.training
+    return df if draws.training is None else degrees_of_both(draws.se**2, df, draws.training)
+
+
+def degrees_of_both(
+    of_patients: NDArray[np.float64], df: NDArray[np.float64] | float, training: Training
+) -> NDArray[np.float64]:
+    """Return the degrees of freedom of patients' variances, which have `df`, and of training together: (n_values,)."""
     with np.errstate(invalid="ignore", divide="ignore"):
         both = (of_patients + training.variance) ** 2 / (of_patients**2 / df + training.doubt)
     return np.asarray(np.where(training.doubt > 0, both, df))
@@ -324,24 +329,51 @@ def expanded(draws: Draws, level: float) -> tuple[Interval, ...]:
     """
     n = draws.influences.shape[1]
     stretch = np.sqrt(n / max(n - 1, 1))
-    of_patients = stdtrit(degrees_of_freedom(draws.influences), _tails(level)[0])
-    lows = ndtr(stretch * of_patients)
-    found = _between(draws.resampled, lows, 1 - lows, draws.bounds)
+    lows = ndtr(stretch * stdtrit(degrees_of_freedom(draws.influences), _tails(level)[0]))
+    return _for_few_runs(_between(draws.resampled, lows, 1 - lows, draws.bounds), draws, level)
+
+
+def _for_few_runs(intervals: Sequence[Interval], draws: Draws, level: float) -> tuple[Interval, ...]:
+    """Return the intervals, of patients and of drawn training runs, as much wider as few runs ask for."""
     if draws.training is None:
-        return found
-    wider = np.maximum(stdtrit(degrees_with_training(draws), _tails(level)[0]) / of_patients, 1)
+        return tuple(intervals)
+    factors = wider_for_few_runs(degrees_with_training(draws), degrees_of_freedom(draws.influences), level)
     return tuple(
-        _interval(
-            one.se,
-            value - by * max(value - one.low, 0),
-            value + by * max(one.high - value, 0),
-            draws.bounds,
-            one.caution,
-        )
-        if by > 1
-        else one
-        for one, value, by in zip(found, draws.value, wider, strict=True)
+        stretched(one, value, by, draws.bounds)
+        for one, value, by in zip(intervals, draws.value.tolist(), factors.tolist(), strict=True)
     )
+
+
+def wider_for_few_runs(
+    of_both: NDArray[np.float64] | float, of_patients: NDArray[np.float64] | float, level: float
+) -> NDArray[np.float64]:
+    """Return by how many times an interval of drawn training runs is to be wider, at least 1.
+
+    The quantile of Student's t at the degrees of freedom of patients and training, by that at those of patients.
+
+    Examples
+    --------
+    >>> round(float(wider_for_few_runs(2, np.inf, 0.95)), 2)  # 4.303 / 1.960
+    2.2
+    """
+    tail = _tails(level)[0]
+    few, many = (np.asarray(stdtrit(np.asarray(df, dtype=np.float64), tail)) for df in (of_both, of_patients))
+    return np.asarray(np.maximum(few / many, 1))
+
+
+def stretched(one: Interval, value: float, by: float, bounds: tuple[float, float] = NO_BOUNDS) -> Interval:
+    """Return an interval whose ends are `by` times as far from the value, but within the bounds; an infinite one stays.
+
+    Examples
+    --------
+    >>> found = stretched(Interval(se=1, low=2, high=np.inf), 3, 1.5)
+    >>> found.low, found.high
+    (1.5, inf)
+    """
+    if not by > 1:
+        return one
+    low, high = value - by * max(value - one.low, 0), value + by * max(one.high - value, 0)
+    return replace(one, low=_within(low, bounds), high=_within(high, bounds))
 
 
 def t_interval(draws: Draws, level: float) -> tuple[Interval, ...]:

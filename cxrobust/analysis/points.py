@@ -119,9 +119,9 @@ def _normal_se(
 
 def interval_of(name: str, metric: Metric, contrast: Contrast, settings: AnalysisSection) -> str:
     """Name the interval of an estimand: the one asked for where it fits, else the metric's own."""
-    if contrast.estimand.startswith("half-margin"):
-        return "percentile"  # it may be infinite
     asked = settings.of(name).interval
+    if contrast.estimand.startswith("half-margin"):
+        return "percentile" if asked == "percentile" else "expanded"  # between quantiles, since it may be infinite
     is_share = contrast.estimand == "value" and not contrast.across
     return metric.interval if asked is None or (asked == "wilson" and not is_share) else asked
 

@@ -12,7 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.analysis.cells import Cell
-from cxrobust.analysis.intervals import Draws, no_interval, percentile
+from cxrobust.analysis.intervals import (
+    Draws,
+    degrees_of_both,
+    no_interval,
+    percentile,
+    stretched,
+    wider_for_few_runs,
+)
 from cxrobust.analysis.lanes import cast, load, spread, store
 from cxrobust.analysis.metrics.selective import risks
 from cxrobust.analysis.ranks import at_once
@@ -126,19 +133,22 @@ def _points(
     if curves is None:
         return ()
     runs, drawn = curves
-    resampled = drawn.mean(axis=0)
+    resampled, wider = drawn.mean(axis=0), np.ones(len(coverages))
     if len(runs) > 1:
-        of_patients = np.nanvar(drawn - resampled, axis=-1, ddof=1).sum(axis=0)
         deviations = runs - runs.mean(axis=0)
-        resampled = resampled + drawn_training(deviations, of_runs(deviations, of_patients).variance, drawn_runs)
+        training = of_runs(deviations, np.nanvar(drawn - resampled, axis=-1, ddof=1).sum(axis=0))
+        both = degrees_of_both(np.nanvar(resampled, axis=-1, ddof=1), np.inf, training)
+        wider = wider_for_few_runs(both, np.inf, level)
+        resampled = resampled + drawn_training(deviations, training.variance, drawn_runs)
     risks_of = runs.mean(axis=0)
     nothing = np.zeros((len(coverages), 1))
     draws = Draws(value=risks_of, resampled=resampled, influences=nothing, bounds=(0.0, 1.0))
     is_known = n_patients > 1 and _undefined(curves) <= most_undefined
     intervals = percentile(draws, level) if is_known else [no_interval()] * len(coverages)
+    ends = [stretched(*each, draws.bounds) for each in zip(intervals, risks_of.tolist(), wider.tolist(), strict=True)]
     return tuple(
         RiskPoint(coverage=float(c), risk=float(risk), ci_low=finite(one.low), ci_high=finite(one.high))
-        for c, risk, one in zip(coverages, risks_of, intervals, strict=True)
+        for c, risk, one in zip(coverages, risks_of, ends, strict=True)
     )
 
 

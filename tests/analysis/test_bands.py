@@ -478,7 +478,7 @@ def test_most_undefined_against_the_counts_of_the_one_patient(rare, most):
 def test_half_of_the_margin_that_is_lost_in_some_resamples_only():
     """Where it is not, the strength is beyond the greatest: an open interval, and a share that the note says."""
     made = make_predictions(seed=6, n_patients=40, conditions=CURVE[:4], members=MEMBERS, findings=("Mass",))
-    settings = make_settings(metrics=("auroc",), resamples=400)
+    settings = make_settings(metrics=("auroc",), resamples=400, interval="percentile")
     sample = Sample.draw(made, settings, seed=2)
     values = evaluate({"auroc": metric["auroc"]}, [sample])["auroc"]
     found = analyze(made, settings, reference="supervised", seed=2).estimates
@@ -519,7 +519,9 @@ def test_half_of_the_margin_that_is_lost_in_some_resamples_only():
 def test_a_difference_of_half_margins_says_which_ends_stand_open(seed, level, ends):
     """In a resample the half-margin of the regime, or of its reference, may be infinite: the difference is ∞ or −∞."""
     made = make_predictions(seed=seed, n_patients=30, conditions=CURVE[:4], members=MEMBERS, findings=("Mass",))
-    settings = make_settings(metrics=("auroc",), resamples=400, level=level, sensitivity_analyses=False)
+    settings = make_settings(
+        metrics=("auroc",), resamples=400, level=level, sensitivity_analyses=False, interval="percentile"
+    )
     values = evaluate({"auroc": metric["auroc"]}, [Sample.draw(made, settings, seed=2)])["auroc"]
     of_reference, own = (np.array([half_by_hand(values.resampled[r, :, 0, b]) for b in range(400)]) for r in (0, 1))
     with np.errstate(invalid="ignore"):

@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from cxrobust.analysis import analyze
 from cxrobust.analysis.effects import METRIC_OF
@@ -26,7 +27,7 @@ def predictions():
 
 def settings(**changes):
     given = {"metrics": ("accuracy",), "effect_sizes": EFFECTS, "resamples": RESAMPLES, "operating_point": THRESHOLD}
-    return make_settings(**given, interval="percentile", **changes)
+    return make_settings(**{**given, "interval": "percentile", **changes})
 
 
 def run(predictions, **changes):
@@ -285,18 +286,54 @@ def test_one_patient_has_no_interval():
             assert e.note.endswith("; no interval or test: one patient")
 
 
-@pytest.mark.parametrize(("n_reference", "n_lora"), [(1, 3), (3, 1), (2, 3), (3, 3)])
-def test_training_runs_all_count_and_are_drawn(n_reference, n_lora):
-    """The risk difference is that of the mean accuracies of both regimes' runs, and so are its resamples."""
+@pytest.mark.parametrize("interval", ["percentile", None])
+@pytest.mark.parametrize(("n_reference", "n_lora"), [(1, 1), (1, 3), (3, 1), (2, 3), (3, 3)])
+def test_training_runs_all_count_and_are_drawn(n_reference, n_lora, interval):
+    """The risk difference is that of the mean accuracies of both regimes' runs, and so are resamples and interval."""
     members = [("supervised", i) for i in range(n_reference)] + [("lora", i) for i in range(n_lora)]
     made = make_predictions(seed=3, n_patients=25, members=members)
-    found, checked = run(made), 0
+    found, checked = run(made, interval=interval), 0
     for (metric, *key), e in found.items():
         if metric == "accuracy-risk-difference":
+            accuracy = found["accuracy", *key]
+            assert e.interval == accuracy.interval
             for field in ("estimate", "se", "se_patients", "se_training", "ci_low", "ci_high"):
-                assert same(getattr(e, field), getattr(found["accuracy", *key], field)), (key, field)
+                assert same(getattr(e, field), getattr(accuracy, field)), (key, field)
             checked += (e.se_training or 0) > 0
-    assert checked > 5
+    assert checked > 5 or (n_reference, n_lora) == (1, 1)
+
+
+def test_few_runs_make_an_odds_ratio_wider_by_students_t_of_its_logarithm():
+    """At the degrees of freedom of both variances (Satterthwaite), by that at those of patients, of three runs."""
+    members = [("supervised", 0), *(("lora", i) for i in range(3))]
+    made = make_predictions(seed=5, n_patients=60, members=members)
+    shifted = made.probabilities.copy()
+    shifted[2] = 0.4 + 0.2 * (1 - made.probabilities[2])
+    made, key = (
+        replace(made, probabilities=shifted),
+        (METRIC_OF["odds-ratio"], "regime-reference", "lora", "clean", "Mass"),
+    )
+    wide = run(made, interval=None)[key]
+    assert wide.interval == "expanded"
+    k, rows, only = 1, np.flatnonzero(made.labels[:, 1] >= 0), []
+    for m in (1, 2, 3):
+        first, second = (side(made, (n, "clean"), k, rows, member=i) for n, i in (("lora", m), ("supervised", 0)))
+        only.append([first[0] & ~second[0], ~first[0] & second[0]])
+    tables = np.array([[np.bincount(made.patients[rows], weights=w, minlength=60) for w in one] for one in only])
+    sums = tables.mean(axis=0).sum(axis=-1)
+    u = tables.mean(axis=0)[0] / sums[0] - tables.mean(axis=0)[1] / sums[1]
+    gaps = (tables - tables.mean(axis=0)) / sums[:, None]
+    d = (gaps[:, 0] - gaps[:, 1]).sum(axis=1)
+    patients = 60 / 59 * (u**2).sum()
+    df = min(2 * 60 / (60 * (u**4).sum() / (u**2).sum() ** 2 - 1), np.inf)
+    training, tau = (wide.se_training / wide.estimate) ** 2, (d**2).sum() / 2 / 3
+    both = (patients + training) ** 2 / (patients**2 / df + tau**2 / 2)
+    by = stats.t.ppf(0.975, both) / stats.t.ppf(0.975, df)
+    assert by > 1.1
+    tail = stats.norm.cdf(math.sqrt(60 / 59) * stats.t.ppf(0.025, df))
+    further = run(made, level=1 - 2 * tail)[key]
+    for end, drawn in ((wide.ci_low, further.ci_low), (wide.ci_high, further.ci_high)):
+        assert end == pytest.approx(wide.estimate * (drawn / wide.estimate) ** by, rel=1e-9)
 
 
 def test_between_two_regimes_every_pair_of_runs_counts():

@@ -594,6 +594,32 @@ def test_expanded_of_few_runs_is_wider_by_the_ratio_of_students_quantiles():
     assert bounded.low == alone.low
 
 
+def test_recentred_percentiles_of_few_runs_are_wider_by_as_much():
+    x = np.random.default_rng(14).normal(size=60)
+    _, draws = of_a_mean(x)
+    few = replace(draws, training=known(9 * float(draws.se[0]) ** 2, 2))
+    by = []
+    for name in ("expanded", "percentile-recentred"):
+        (ours,), (alone,) = INTERVALS[name](few, 0.95), INTERVALS[name](draws, 0.95)
+        mean = float(draws.value[0])
+        by.append((mean - ours.low) / (mean - alone.low))
+        assert (ours.high - mean) / (alone.high - mean) == pytest.approx(by[-1], rel=1e-9)
+    assert by[1] == pytest.approx(by[0], rel=1e-9)
+    assert by[0] > 1.5
+    assert INTERVALS["percentile"](few, 0.95) == INTERVALS["percentile"](draws, 0.95)
+
+
+def test_an_open_end_stays_open_where_runs_are_few():
+    x = np.random.default_rng(14).normal(size=60)
+    _, draws = of_a_mean(x)
+    drawn = draws.resampled.copy()
+    drawn[0, : drawn.shape[1] // 10] = np.inf
+    few = replace(draws, resampled=drawn, training=known(9 * float(draws.se[0]) ** 2, 2))
+    (ours,) = INTERVALS["expanded"](few, 0.95)
+    assert ours.high == np.inf
+    assert np.isfinite(ours.low)
+
+
 @pytest.mark.parametrize("name", ["expanded", "t"])
 def test_intervals_of_three_runs_hold_the_regimes_mean(name):
     """Of 1,500 studies of three runs whose spread is twice that of patients, 95 %, standard error 0.6 %."""

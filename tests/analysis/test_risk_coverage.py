@@ -5,6 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from cxrobust.analysis import analyze, risk_coverage
 from cxrobust.analysis.metrics import metric
@@ -182,3 +183,30 @@ def test_a_study_of_one_finding_has_its_curve_and_no_pooled_one():
     found = analyze(predictions, make_settings(metrics=("aurc",)), reference="supervised", seed=1).risk_coverage
     assert {one.finding for one in found} == {"Mass", "macro"}
     assert found[0].points == found[1].points
+
+
+def test_a_curve_of_few_runs_is_wider_by_students_t():
+    """At the degrees of freedom of both variances, of patients' taken for known: three runs, one of them much worse."""
+    rng = np.random.default_rng(11)
+    cells = [random_cell(rng, n_patients=40, n_images=120) for _ in range(3)]
+    cells[2] = replace(cells[2], probabilities=0.5 + 0.45 * (1 - 2 * cells[2].labels))
+    counts = patient_counts(40, n_resamples=640, rng=rng)
+    drawn_runs = rng.integers(0, 3, (3, 640))
+    given = {"counts": counts, "drawn_runs": drawn_runs, "coverages": [0.3, 1.0]}
+    (wide, whole), checked = curve(cells, level=0.9, **given), 0
+    for point in (wide, whole):
+        runs = np.array([loop(cell, np.ones(120), point.coverage) for cell in cells])
+        drawn = np.array(
+            [[loop(cell, weights_of(counts, cell.patients, r), point.coverage) for r in range(640)] for cell in cells]
+        )
+        patients = drawn.mean(axis=0).var(ddof=1)
+        d = runs - runs.mean()
+        training = max((d**2).sum() - (drawn - drawn.mean(axis=0)).var(axis=1, ddof=1).sum(), 0) / 6
+        both = (patients + training) ** 2 / (((d**2).sum() / 6) ** 2 / 2)
+        by = stats.t.ppf(0.95, both) / stats.norm.ppf(0.95)
+        added = d[drawn_runs].mean(axis=0) * np.sqrt(training / ((d**2).mean() / 3))
+        low, high = np.quantile(drawn.mean(axis=0) + added, [0.05, 0.95])
+        ends = max(runs.mean() - by * (runs.mean() - low), 0), min(runs.mean() + by * (high - runs.mean()), 1)
+        assert (point.ci_low, point.ci_high) == pytest.approx(ends, abs=1e-9)
+        checked += by > 1.2
+    assert checked == 2

@@ -25,7 +25,8 @@ def predictions():
 
 
 def run(predictions, **changes):
-    settings = make_settings(metrics=METRICS, interval="percentile", primary_condition=PGD, resamples=512, **changes)
+    given = {"metrics": METRICS, "interval": "percentile", "primary_condition": PGD, "resamples": 512}
+    settings = make_settings(**{**given, **changes})
     return analyze(predictions, settings, reference="supervised", seed=3)
 
 
@@ -90,7 +91,7 @@ def test_run_influences_against_a_little_more_weight_on_a_patient(predictions):
 
 
 def test_diagrams_and_matrices_count_all_runs(predictions, found):
-    n_labelled = int((predictions.labels >= 0).sum())
+    n_labelled, expanded = int((predictions.labels >= 0).sum()), run(predictions, interval=None)
     for regime, k in (("supervised", 3), ("lora", 2)):
         (matrix,) = [one for one in found.flips if (one.regime, one.condition) == (regime, PGD)]
         assert sum(cell.n for cell in matrix.cells) == k * n_labelled
@@ -102,10 +103,10 @@ def test_diagrams_and_matrices_count_all_runs(predictions, found):
         assert right.n + wrong.n == k * n_labelled
         assert right.n / (right.n + wrong.n) == pytest.approx(micro(found, "accuracy", regime).estimate, abs=1e-12)
         (curve,) = [one for one in found.risk_coverage if place_of(one) == (regime, PGD, "micro")]
-        accuracy = micro(found, "accuracy", regime)
+        accuracy = micro(expanded, "accuracy", regime)
         assert curve.points[-1].risk == pytest.approx(1 - accuracy.estimate, abs=1e-12)
         widths = curve.points[-1].ci_high - curve.points[-1].ci_low, accuracy.ci_high - accuracy.ci_low
-        assert widths[0] == pytest.approx(widths[1], rel=0.1)  # there the runs' noise is over resamples, here linear
+        assert widths[0] == pytest.approx(widths[1], rel=0.2)  # there the runs' noise is over resamples, here linear
 
 
 def test_equal_runs_are_as_one(predictions):
