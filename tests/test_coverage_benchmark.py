@@ -221,6 +221,23 @@ def test_judged_as_the_analysis_does(load, small, findings):
     assert {"permutation", "tost", "noninferiority"} <= named
 
 
+def test_ends_of_differences_stay_within_what_a_difference_can_be_as_in_the_analysis(load, small):
+    """Of few patients a share's difference would reach beyond 1: of ten studies some have such an end."""
+    adapter, scenario = load("adapter"), small.Scenario(n_patients=12, correlation=0.0, prevalence=0.5)
+    settings = adapter.settings_of(("coverage-at-risk-5",), threshold=0.5, resamples=200)
+    at_most = 0
+    for repetition in range(10):
+        predictions = small.simulate(scenario, scenario.rng(3, repetition))
+        adapter.check_against_analyze(predictions, settings, seed=repetition)
+        pairs = adapter.study_contrasts(predictions.regimes, predictions.conditions)
+        ends, _ = adapter.judge(
+            predictions, settings, estimated={"coverage-at-risk-5": pairs}, tested={"coverage-at-risk-5": ()},
+            margins={}, seed=repetition, methods=("t-corrected",),
+        )  # fmt: skip
+        at_most += sum(-1 in {one.low, -one.high} for one in ends if one.contrast.estimand == "perturbed-clean")
+    assert at_most > 0
+
+
 def test_studies_that_are_added_continue_those_that_are_there(load, small):
     """Two and then two more, metric by metric, are counted as four of both metrics are."""
     running = load("running")

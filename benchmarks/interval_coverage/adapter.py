@@ -202,11 +202,11 @@ def _intervals(
 
 
 def _by_bounds(name: str, some: Sequence[Contrast]) -> Iterator[tuple[tuple[float, float], list[Contrast]]]:
-    """Part values, which are within the metric's bounds, from differences."""
-    for is_value in (True, False):
-        alike = [one for one in some if (one.estimand == "value") == is_value]
-        if alike:
-            yield metric[name].bounds if is_value else (-np.inf, np.inf), alike
+    """Part contrasts by what they can be at least and at most."""
+    within: dict[tuple[float, float], list[Contrast]] = {}
+    for one in some:
+        within.setdefault(one.bounds(metric[name].bounds), []).append(one)
+    yield from within.items()
 
 
 def _ends(
