@@ -8,7 +8,8 @@ import json
 import math
 import secrets
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -177,10 +178,24 @@ def _without_skipped(planned: Plan, folder: Path) -> Plan:
         for image, (reason, detail) in read_unit(folder / unit.file).skipped.items():
             left_out.setdefault(image, LeftOutImage(reason=reason, detail=detail))
     if len(left_out) == len(planned.table.ids):
-        first = next(iter(left_out.values()))
-        raise DataError(f"{planned.table.name}: no image is left, all {len(left_out):,} were skipped: {first.detail}")
+        raise DataError(
+            f"{planned.table.name}: no image is left, all {len(left_out):,} were skipped: {_reasons(left_out.values())}"
+        )
     validation = None if planned.validation is None else _without_skipped(planned.validation, folder)
     return replace(planned, skipped=left_out, validation=validation)
+
+
+def _reasons(left_out: Collection[LeftOutImage]) -> str:
+    """Return why images were left out, with what was found of the first for each reason, the commonest before others.
+
+    Examples
+    --------
+    >>> _reasons([LeftOutImage(reason="whose file cannot be read", detail="i7.png: it is empty")])
+    '1 whose file cannot be read (i7.png: it is empty)'
+    """
+    counts = Counter(one.reason for one in left_out).most_common()
+    first = {reason: next(one.detail for one in left_out if one.reason == reason) for reason, _ in counts}
+    return ", and ".join(f"{n:,} {reason} ({first[reason]})" for reason, n in counts)
 
 
 def _list_for_ledger(planned: Plan, folder: Path) -> None:

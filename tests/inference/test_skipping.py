@@ -453,8 +453,11 @@ def test_a_run_that_stops_fails_the_units_of_such_an_image_by_name_and_does_the_
 def test_a_model_that_gives_nothing_finite_is_an_error(tmp_path: Path) -> None:
     path = skipping(tmp_path)
     (tmp_path / "tiny_networks.py").write_text(SENSITIVE.replace("< 0.05", "< 2"))
-    with pytest.raises(DataError, match="no image is left, all 40 were skipped: regime 'b', condition 'clean'"):
+    (tmp_path / "images" / "i002.png").write_bytes(b"x" * 300)
+    with pytest.raises(DataError, match="no image is left, all 40 were skipped: 39 for which a model gave") as caught:
         predicted(path)
+    assert "gave no finite number (regime 'b', condition 'clean', finding 'Effusion': the model" in str(caught.value)
+    assert "), and 1 whose file cannot be read (i002.png: the file is no PNG" in str(caught.value)
 
 
 def test_validation_images_are_left_out_alike(tmp_path: Path) -> None:
