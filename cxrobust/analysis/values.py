@@ -308,8 +308,6 @@ def _why_left_out(one: Values, k: int) -> LeftOutFinding | None:
     for row, condition in np.ndindex(one.reasons.shape[:2]):
         if one.reasons[row, condition, k] is not None:
             return _left_out(one, str(one.reasons[row, condition, k]), row, condition)
-    if one.samples[0].n_findings == 1:
-        return None
     missing, most = np.isnan(one.resampled[:, :, k]), one.samples[0].settings.most_undefined
     undefined = missing.mean(axis=-1)
     row, condition = (int(i) for i in np.unravel_index(undefined.argmax(), undefined.shape))
@@ -336,6 +334,8 @@ def _left_out(one: Values, why: str, row: int, condition: int) -> LeftOutFinding
 def _with_averages(one: Values, metric: Metric) -> Values:
     """Add the worst finding, where there are several and one way is better, and the macro average."""
     n_findings = one.samples[0].n_findings
+    if n_findings == 1:
+        return _alone(one)
     why = {k: _why_left_out(one, k) for k in range(n_findings)}
     one = replace(one, left_out={k: left_out for k, left_out in why.items() if left_out is not None})
     estimable = [k for k in range(n_findings) if k not in one.left_out]
@@ -353,13 +353,27 @@ def _with_averages(one: Values, metric: Metric) -> Values:
         replicates=tuple(_mean(each[:, :, estimable], axis=2) for each in one.replicates),
         run_influences=tuple(_mean(each[:, :, estimable], axis=2) for each in one.run_influences),
     )
-    if n_findings == 1:
-        return _extended(one, [macro], one.worst)
     if not metric.better:
         nothing = nothing or "neither way is better"
         estimable = []
     worst, which = _worst(one, estimable, sign=1 if metric.better == "higher" else -1, reason=nothing)
     return _extended(one, [worst, macro], which)
+
+
+def _alone(one: Values) -> Values:
+    """Let the only finding be its macro average too, which lacks what the finding lacks and nothing else."""
+    return replace(
+        one,
+        value=np.repeat(one.value, 2, axis=2),
+        resampled=np.repeat(one.resampled, 2, axis=2),
+        contributions=np.repeat(one.contributions, 2, axis=2),
+        influences=np.repeat(one.influences, 2, axis=2),
+        shares=np.repeat(one.shares, 2, axis=1),
+        chances=np.repeat(one.chances, 2),
+        reasons=np.repeat(one.reasons, 2, axis=2),
+        replicates=tuple(np.repeat(each, 2, axis=2) for each in one.replicates),
+        run_influences=tuple(np.repeat(each, 2, axis=2) for each in one.run_influences),
+    )
 
 
 def _nothing(one: Values) -> str:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from cxrobust.analysis import analyze
@@ -145,6 +146,41 @@ def test_nothing_estimable_says_so_for_the_macro_average(predictions):
     why = f"not estimable: no finding is estimable in every cell: {each}"
     assert {e.note for e in found.estimates if e.finding == "macro"} == {why}
     assert found.unclustered == ()
+
+
+def test_the_macro_average_of_a_single_finding_is_that_finding():
+    """Under noise nothing is called positive, and the classes are parted by a threshold, so that some metrics have no
+    value there, nor in some resamples elsewhere; all that is told of other conditions stays."""
+    made = make_predictions(seed=21, n_patients=60, findings=("Effusion",))
+    p = made.probabilities.copy()
+    p[1, 2, :, 0] = np.where(made.labels[:, 0] == 1, 0.3, 0.1)
+    p[0, 1, :, 0] = np.where(np.arange(p.shape[2]) < 3, 0.8, 0.2)
+    metadata = pd.DataFrame({"sex": np.where(made.patients % 2 == 0, "F", "M")})
+    settings = {
+        "metrics": ("ppv", "calibration-slope", "confidence-wrong", "accuracy"),
+        "operating_point": 0.5,
+        "subgroups": ({"column": "sex", "findings": True},),
+        "sensitivity_analyses": False,
+    }
+    found = run(replace(made, probabilities=p, metadata=metadata), **settings).estimates
+    told = {
+        finding: {
+            (e.estimand, e.metric, e.regime, e.condition, e.subgroup): replace(
+                e, finding="", family=None, p_adjusted=None
+            )
+            for e in found
+            if e.finding == finding
+        }
+        for finding in ("Effusion", "macro")
+    }
+    assert told["macro"] == told["Effusion"]
+    no_call = told["macro"]["value", "ppv", "lora", CONDITIONS[2], ""]
+    assert (no_call.estimate, no_call.reason) == (None, "no predicted positive image")
+    calls = (p[1, 0, :, 0] >= 0.5) & (made.labels[:, 0] >= 0)
+    clean = told["macro"]["value", "ppv", "lora", "clean", ""]
+    assert same(clean.estimate, made.labels[calls, 0].mean())
+    assert clean.p_value is None
+    assert told["macro"]["perturbed-clean", "ppv", "lora", CONDITIONS[1], ""].p_value is not None
 
 
 @pytest.mark.parametrize("interval", [None, "studentized", "bca", "t-corrected"])
