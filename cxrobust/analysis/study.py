@@ -350,8 +350,8 @@ def _reliability(sample: Sample) -> tuple[Reliability, ...]:
     predictions = sample.predictions
     if _is_of_decisions(predictions):
         return ()
-    found = []
-    for of in _diagrams(sample):
+
+    def diagram(of: _Diagram) -> Reliability:
         bins = reliability_bins(
             predictions.labels,
             [predictions.probabilities[m, of.c] for m in of.members],
@@ -361,8 +361,9 @@ def _reliability(sample: Sample) -> tuple[Reliability, ...]:
             level=sample.settings.level,
             most_undefined=sample.settings.most_undefined,
         )
-        found.append(Reliability(regime=of.regime, condition=of.condition, bins=bins))
-    return tuple(found)
+        return Reliability(regime=of.regime, condition=of.condition, bins=bins)
+
+    return tuple(in_threads(diagram, _diagrams(sample)))
 
 
 def _risk_coverage(sample: Sample) -> tuple[RiskCoverage, ...]:
