@@ -52,7 +52,7 @@ def patient_counts(n_patients: int, *, n_resamples: int, rng: np.random.Generato
     ((1, 5, 64), {5})
     """
     n_blocks = -(-n_resamples // LANES)
-    counts = _in_whole_lines((n_blocks, n_patients, LANES), np.uint8)
+    counts = in_whole_lines((n_blocks, n_patients, LANES), np.uint8)
     tally = np.empty((n_patients, LANES), np.uint16)
     for block in range(n_blocks):
         _tally(rng.integers(0, n_patients, (n_patients, LANES)), tally)
@@ -63,7 +63,7 @@ def patient_counts(n_patients: int, *, n_resamples: int, rng: np.random.Generato
     return counts
 
 
-def _in_whole_lines(shape: tuple[int, ...], kind: type) -> NDArray[Any]:
+def in_whole_lines(shape: tuple[int, ...], kind: type) -> NDArray[Any]:
     """Return zeros that begin where a line of the cache does, so that LANES of them take one line or whole ones."""
     size = int(np.prod(shape)) * np.dtype(kind).itemsize
     memory = np.zeros(size + LINE, np.uint8)
@@ -120,7 +120,7 @@ def resampled_sums(
         _listed(table, np.flatnonzero(chosen & (n_entries > 0)), int(n_entries[chosen].sum()), kind)
         for chosen, kind in ((is_whole, np.int16), (~is_whole, np.float64))
     )
-    sums_of_block = _in_whole_lines((sums.shape[1], LANES), np.float64)
+    sums_of_block = in_whole_lines((sums.shape[1], LANES), np.float64)
     step = max(1, BYTES_AT_ONCE // (8 * LANES * sums.shape[1]))
     for block in range(0, len(counts), step):
         some = np.ascontiguousarray(counts[block : block + step])
@@ -146,7 +146,7 @@ class _Entries(NamedTuple):
 
 def _listed(table: NDArray[np.float64], statistics: NDArray[np.intp], n: int, kind: type) -> _Entries:
     """List the n numbers of some statistics as numbers of a kind."""
-    counts = _in_whole_lines((BYTES_NEAREST // (LANES * np.dtype(kind).itemsize), LANES), kind)
+    counts = in_whole_lines((BYTES_NEAREST // (LANES * np.dtype(kind).itemsize), LANES), kind)
     first = np.zeros(-(-len(table) // len(counts)) * len(statistics) + 1, np.int64)
     found = _Entries(statistics, first, np.empty(n, np.uint32), np.empty(n, kind), counts)
     _list_entries(table, found)

@@ -244,7 +244,7 @@ class _Columns:
 
     def stacked(self) -> NDArray[np.float64]:
         """Return all columns, (n_patients, n_columns)."""
-        return np.ascontiguousarray(np.stack(self.columns).T)
+        return np.stack(self.columns).T
 
 
 def auroc_se(values: Values, contrast: Contrast, *, clustered: bool) -> NDArray[np.float64]:
