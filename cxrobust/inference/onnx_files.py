@@ -14,6 +14,9 @@ from cxrobust.inference.pretrained import quiet
 
 SIDE = 64
 """Side at which a file that takes any size is tried out."""
+KNOWN_OPSET = 17
+"""Version of ONNX's operators that onnx2torch knows; of those after it, it lacks some that did not change in what they
+do to numbers, such as AveragePool and Constant."""
 MOST_DIFFERENCE = 1e-3
 """Between the outputs of torch and of onnxruntime, relative to the largest output where that is above 1."""
 
@@ -138,9 +141,18 @@ def _session(file: Path) -> Any:
 
 
 def _read_back(file: Path) -> nn.Module:
-    onnx2torch = require("onnx2torch", group=GROUP)
+    """Return torch's reading of a file, of newer operators than it knows in the words of older ones."""
+    onnx, onnx2torch = require("onnx", group=GROUP), require("onnx2torch", group=GROUP)
     with quiet(), torch.random.fork_rng(devices=[]):
-        network: nn.Module = onnx2torch.convert(str(file)).float().eval().requires_grad_(False)
+        try:
+            read = onnx2torch.convert(str(file))
+        except NotImplementedError:
+            model = onnx.load(file)
+            if not any(one.domain in {"", "ai.onnx"} and one.version > KNOWN_OPSET for one in model.opset_import):
+                raise
+            versions = require("onnx.version_converter", group=GROUP)
+            read = onnx2torch.convert(versions.convert_version(model, KNOWN_OPSET))
+    network: nn.Module = read.float().eval().requires_grad_(False)
     return network
 
 

@@ -39,6 +39,7 @@ def save_onnx(
     side: int | str = 16,
     n_channels: int = 1,
     external: bool = False,
+    opset: int = 17,
 ) -> dict[str, np.ndarray]:
     """A small convolutional network: convolution, activation, mean over places, linear layer, and perhaps a head."""
     made = weights(n_channels)
@@ -59,7 +60,7 @@ def save_onnx(
         [tensor("y", onnx.TensorProto.FLOAT, [batch, 3])],
         [onnx.numpy_helper.from_array(value, name) for name, value in made.items()],
     )
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=10)
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)], ir_version=10)
     kept = {"save_as_external_data": True, "location": "net.data", "size_threshold": 0} if external else {}
     onnx.save(model, file, **kept)
     return made
@@ -92,6 +93,20 @@ def test_logits_against_onnxruntime(batch, activation, tmp_path, images):
     torch.testing.assert_close(loaded(images), expected, atol=1e-4, rtol=1e-4)
     is_read_back = not any(isinstance(module, ScoresAlone) for module in loaded.modules())
     assert is_read_back == (activation == "Relu")
+
+
+@pytest.mark.parametrize("external", [False, True])
+def test_newer_operators_than_torch_reads_have_gradients_too(external, tmp_path, images):
+    made = save_onnx(tmp_path / "net.onnx", activation="Identity", opset=20, external=external)
+    classifier = regime_in(tmp_path).load(OUTPUTS)
+    pixels = images.clone().requires_grad_(True)
+    logits = classifier(pixels)
+    torch.testing.assert_close(logits.detach(), run(tmp_path / "net.onnx", images.numpy()), rtol=1e-5, atol=1e-5)
+    (gradient,) = torch.autograd.grad(logits[:, 1].sum(), pixels)
+    own = images.clone().requires_grad_(True)
+    maps = F.conv2d(own, torch.from_numpy(made["kernel"]), torch.from_numpy(made["shift"]), stride=2, padding=1)
+    scores = maps.mean(dim=(2, 3)) @ torch.from_numpy(made["weight"]) + torch.from_numpy(made["bias"])
+    torch.testing.assert_close(gradient, torch.autograd.grad(scores[:, 1].sum(), own)[0], rtol=1e-5, atol=1e-7)
 
 
 def test_resizing_and_channels_against_torch(tmp_path):
