@@ -24,7 +24,7 @@ from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.testing import UNTESTED, WITH_THE_UNIT_OF_THE_METRIC
 from cxrobust.analysis.values import averages, evaluate
 from cxrobust.conditions import parse_condition
-from cxrobust.errors import DataError, StudyError, nearest, one_name
+from cxrobust.errors import DataError, StudyError, counted, nearest, one_name
 from cxrobust.files import alone, atomic_write_text, sha256_file
 from cxrobust.predictions import INDEX, PredictionSet, load_predictions
 from cxrobust.progress import Reporter, silent
@@ -222,7 +222,8 @@ def _pilots(rows: Sequence[Planned]) -> Iterator[str]:
     of: dict[str, dict[str, None]] = {}
     for row in rows:
         one = row.estimate
-        said = f"{one.n_patients:,} patients ({one.n_positive_patients:,} positive), {one.n_images:,} images"
+        patients, images = counted(one.n_patients, "patient"), counted(one.n_images, "image")
+        said = f"{patients} ({one.n_positive_patients:,} positive), {images}"
         of.setdefault(said, {})[one.metric] = None
     for said, metrics in of.items():
         yield f"Pilot: {said}" if len(of) == 1 else f"Pilot of {', '.join(metrics)}: {said}"
@@ -262,9 +263,9 @@ def influences_of(
             for k, name in enumerate(data.findings)
             if one.finding in {name, MICRO} or (one.finding in means and k not in values.left_out)
         ]
-        counted = np.unique(data.patients[(data.labels[:, columns] >= 0).any(axis=1)])
+        labelled = np.unique(data.patients[(data.labels[:, columns] >= 0).any(axis=1)])
         place = [*data.findings, *means].index(one.finding)
-        yield contrast.influences(values)[place][counted], contrast.shares(values)[place][counted]
+        yield contrast.influences(values)[place][labelled], contrast.shares(values)[place][labelled]
 
 
 def _plan(estimate: Estimate, results: Results, study: Study, question: Question) -> Iterator[Planned]:

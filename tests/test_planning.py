@@ -340,6 +340,9 @@ def test_metrics_that_hold_other_findings_have_their_own_patients(capsys: pytest
     assert said[1:3] == [f"Pilot of auroc: {pilot}", "Pilot of brier: 9 patients (2 positive), 17 images"]
     planning.show(rows[:1], Question(), study_of("supervised"))
     assert f"Pilot: {pilot}" in capsys.readouterr().out
+    alone = replace(row, estimate=replace(one, n_patients=1, n_positive_patients=1, n_images=1))
+    planning.show([alone], Question(), study_of("supervised"))
+    assert "Pilot: 1 patient (1 positive), 1 image\n" in capsys.readouterr().out
 
 
 def test_influences_on_scores_of_reports_are_those_of_the_standard_error() -> None:
