@@ -64,6 +64,7 @@ BOUNDS: dict[EffectName, tuple[float, float]] = {
     "cliffs-delta": (-1.0, 1.0),
 }
 NO_IMAGE, NO_SECOND = "no labelled image", "no image on which only the second is right"
+OPEN_BY_FEW_RUNS = "the upper end is open: so few training runs bound it by no number"
 _ONLY_FIRST, _ONLY_SECOND, _GREATER, _LESS, _ALL = range(5)
 
 
@@ -321,11 +322,12 @@ def _record(
     said += note_on_filled(counts.name, filled or {}, interval, method)
     said += [*note_on_outside(one.value, interval), *note_on_width(interval)]
     said += [interval.caution] if interval.caution else []
-    if np.isposinf(interval.high):
-        infinite = np.isposinf(drawn).mean()
+    infinite = np.isposinf(drawn).mean()
+    if np.isposinf(interval.high) and not infinite:
+        said.append(OPEN_BY_FEW_RUNS)
+    elif np.isposinf(interval.high):
         said.append(f"the upper end is infinite, as the odds ratio is in {infinite:.2%} of resamples: {NO_SECOND}")
-    elif known and np.isinf(drawn).any():
-        infinite = np.isinf(drawn).mean()
+    elif known and infinite:
         said.append(f"no standard error: the odds ratio is infinite in {infinite:.2%} of resamples: {NO_SECOND}")
     return Estimate(
         estimand=pair.estimand,
@@ -364,7 +366,8 @@ def _interval(effect: EffectName, one: _Effect, drawn: NDArray[np.float64], meth
     [by] = wider_for_few_runs(degrees_of_both((draws.se / scale) ** 2, df, training), df, level)
     if effect != "odds-ratio" or not by > 1:
         return stretched(interval, one.value, by, BOUNDS[effect])
-    low, high = (one.value * (end / one.value) ** by for end in (interval.low, interval.high))
+    with np.errstate(over="ignore"):  # an end beyond all numbers is infinite
+        low, high = (one.value * (end / one.value) ** by for end in (interval.low, interval.high))
     return replace(interval, low=low, high=high)
 
 

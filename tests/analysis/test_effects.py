@@ -336,6 +336,19 @@ def test_few_runs_make_an_odds_ratio_wider_by_students_t_of_its_logarithm():
         assert end == pytest.approx(wide.estimate * (drawn / wide.estimate) ** by, rel=1e-9)
 
 
+def test_an_upper_end_that_few_runs_leave_open_says_so_and_names_no_resample():
+    """Two runs at a level so near 1 that Student's t, with 1 degree of freedom or so, is thousands of standard errors:
+    d/e is finite in every resample, and its upper end, as a power of that, beyond all numbers."""
+    members = (("supervised", 0), ("lora", 0), ("lora", 1))
+    made = make_predictions(seed=3, n_patients=60, findings=("Mass",), members=members)
+    found = run(made, level=0.999999999, interval=None, resamples=100)
+    e = found["accuracy-odds-ratio", "regime-reference", "lora", "clean", "Mass"]
+    assert e.estimate > 0
+    assert e.ci_high is None
+    assert "the upper end is open: so few training runs bound it by no number" in e.note
+    assert "of resamples" not in e.note.replace("resamples are too few", "")
+
+
 def test_between_two_regimes_every_pair_of_runs_counts():
     """Whichever run stands first: the same estimates and intervals with the runs of a regime in another order."""
     members = [("supervised", i) for i in range(2)] + [("lora", i) for i in range(3)]
