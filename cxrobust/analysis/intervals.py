@@ -24,10 +24,12 @@ class Training:
     doubt: NDArray[np.float64]
     """(n_values,): half of the variance of that estimate of a variance; of one with f degrees of freedom its square by
     f."""
+    degrees: int
+    """The fewest degrees of freedom that a regime's runs have, one less than their number."""
 
     def only(self, index: NDArray[np.bool_] | NDArray[np.intp]) -> "Training":
         """Return those of some of the estimates."""
-        return Training(variance=self.variance[index], doubt=self.doubt[index])
+        return replace(self, variance=self.variance[index], doubt=self.doubt[index])
 
 
 def together(parts: Sequence[Training | None]) -> Training | None:
@@ -36,7 +38,9 @@ def together(parts: Sequence[Training | None]) -> Training | None:
     if not known:
         return None
     return Training(
-        variance=np.sum([one.variance for one in known], axis=0), doubt=np.sum([one.doubt for one in known], axis=0)
+        variance=np.sum([one.variance for one in known], axis=0),
+        doubt=np.sum([one.doubt for one in known], axis=0),
+        degrees=min(one.degrees for one in known),
     )
 
 
@@ -296,12 +300,13 @@ def degrees_with_training(draws: Draws) -> NDArray[np.float64]:
     """Return the degrees of freedom of each standard error, (n_values,): of patients, and of training runs with them.
 
     Of a variance V of patients with f degrees of freedom and W of training whose `doubt` is D, (V + W)² / (V²/f + D)
-    (Satterthwaite 1946, doi:10.2307/3002019).
+    (Satterthwaite 1946, doi:10.2307/3002019), and no fewer than the least of f and those of each regime's runs: as many
+    any sum of such variances has, but patients' noise in D, which is off in W, would make it less.
 
     Examples
     --------
     >>> alike = np.tile([1.0, -1.0], 50) / 100
-    >>> three_runs = Training(variance=np.array([0.03]), doubt=np.array([0.03**2 / 2]))
+    >>> three_runs = Training(variance=np.array([0.03]), doubt=np.array([0.03**2 / 2]), degrees=2)
     >>> given = {"value": np.zeros(1), "resampled": np.zeros((1, 2)), "influences": alike[None]}
     >>> round(float(degrees_with_training(Draws(training=three_runs, **given))[0]), 3)  # 0.0401² / (0.03² / 2)
     3.574
@@ -316,7 +321,7 @@ def degrees_of_both(
     """Return the degrees of freedom of patients' variances, which have `df`, and of training together: (n_values,)."""
     with np.errstate(invalid="ignore", divide="ignore"):
         both = (of_patients + training.variance) ** 2 / (of_patients**2 / df + training.doubt)
-    return np.asarray(np.where(training.doubt > 0, both, df))
+    return np.asarray(np.where(training.doubt > 0, np.maximum(both, np.minimum(df, training.degrees)), df))
 
 
 def expanded(draws: Draws, level: float) -> tuple[Interval, ...]:

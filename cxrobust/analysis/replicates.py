@@ -51,7 +51,9 @@ def of_runs(deviations: NDArray[np.float64], of_patients: NDArray[np.float64]) -
     squares = (deviations**2).sum(axis=0)
     left = squares - of_patients
     return Training(
-        variance=np.where(left > 0, left, 0) / (k * (k - 1)), doubt=(squares / (k * (k - 1))) ** 2 / (k - 1)
+        variance=np.where(left > 0, left, 0) / (k * (k - 1)),
+        doubt=(squares / (k * (k - 1))) ** 2 / (k - 1),
+        degrees=k - 1,
     )
 
 

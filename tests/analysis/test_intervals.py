@@ -527,7 +527,7 @@ def test_infinite_resamples_leave_an_interval_open():
 
 def known(variance, df):
     """What training adds to one estimate, known with so many degrees of freedom."""
-    return Training(variance=np.array([variance]), doubt=np.array([variance**2 / df]))
+    return Training(variance=np.array([variance]), doubt=np.array([variance**2 / df]), degrees=df)
 
 
 def runs_of_two_regimes(seed=11):
@@ -592,6 +592,27 @@ def test_expanded_of_few_runs_is_wider_by_the_ratio_of_students_quantiles():
     assert ours.se == alone.se
     (bounded,) = INTERVALS["expanded"](replace(few, bounds=(alone.low, 1e9)), 0.95)
     assert bounded.low == alone.low
+
+
+@pytest.mark.parametrize(("runs", "floor"), [((2, 3), 1), ((4,), 3), ((60,), None)])
+def test_degrees_of_freedom_are_no_fewer_than_those_of_the_part_that_is_known_least(runs, floor):
+    """Patients' noise in the runs' spread is taken off their variance and not off its doubt: a fraction would be left.
+
+    As where runs differ by as much as patients make them differ, and the contrast hardly does.
+    """
+    x = np.random.default_rng(16).normal(size=400)
+    _, draws = of_a_mean(x)
+    spread = 2000 * float(draws.se[0])
+    deviations = [np.array([-spread, spread] + [0.0] * (k - 2))[:, None] for k in runs]
+    parts = [of_runs(one, (one**2).sum(axis=0)) for one in deviations]
+    training = together(parts)
+    assert training.variance == 0
+    (found,) = degrees_with_training(replace(draws, training=training))
+    patients = float(degrees_of_freedom(x - x.mean()))
+    assert found == pytest.approx(min(floor or 59, patients))
+    (one,), (alone,) = (INTERVALS["t"](each, 0.95) for each in (replace(draws, training=training), draws))
+    by = stats.t.ppf(0.975, found) / stats.t.ppf(0.975, patients)
+    assert one.high - one.low == pytest.approx(by * (alone.high - alone.low))
 
 
 def test_recentred_percentiles_of_few_runs_are_wider_by_as_much():
