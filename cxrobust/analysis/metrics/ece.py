@@ -41,23 +41,39 @@ def equal_mass_index(probabilities: NDArray[np.float64], n_bins: int = N_BINS) -
     Edges are the i/n quantiles of the probabilities (the smallest one that i/n of the images do not exceed), and a bin
     holds what lies above its lower edge and up to its upper one. Where many are equal, some bins are empty.
     """
-    return np.searchsorted(_equal_mass_edges(probabilities, n_bins), probabilities, side="left")
+    return _index_between(_equal_mass_edges(probabilities, n_bins), probabilities)
 
 
-def _equal_mass_edges(probabilities: NDArray[np.float64], n_bins: int) -> NDArray[np.float64]:
+def _equal_mass_edges(probabilities: NDArray[np.float64], n_bins: int = N_BINS) -> NDArray[np.float64]:
     return np.asarray(np.quantile(probabilities, np.arange(1, n_bins) / n_bins, method="inverted_cdf"))
 
 
-def held_by_ties(probabilities: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _index_between(edges: NDArray[np.float64], probabilities: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Return how many edges each probability lies above."""
+    found = np.empty(len(probabilities), np.intp)
+    _count_below(edges, probabilities, found)
+    return found
+
+
+@numba.njit(cache=True, nogil=True)
+def _count_below(edges: Any, probabilities: Any, out: Any) -> None:
+    """Fill `out` with how many edges are below each probability: comparing with all is faster than a search."""
+    for image in range(len(probabilities)):
+        n = 0
+        for edge in edges:
+            n += edge < probabilities[image]
+        out[image] = n
+
+
+def _held_by_ties(probabilities: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Return of each equal-mass bin whether both its edges stay where they are in another sample of the images.
 
     An edge does where more images are tied there than the standard deviation of how many lie below, √(n q (1 − q)) for
     the quantile q; the ends of the range do.
     """
-    levels, edges = np.arange(1, N_BINS) / N_BINS, _equal_mass_edges(probabilities, N_BINS)
-    ordered = np.sort(probabilities)
-    tied = np.searchsorted(ordered, edges, side="right") - np.searchsorted(ordered, edges, side="left")
-    held = np.concatenate([[True], tied > np.sqrt(len(ordered) * levels * (1 - levels)), [True]])
+    levels = np.arange(1, N_BINS) / N_BINS
+    tied = np.array([np.count_nonzero(probabilities == edge) for edge in edges])
+    held = np.concatenate([[True], tied > np.sqrt(len(probabilities) * levels * (1 - levels)), [True]])
     return np.asarray(held[:-1] & held[1:])
 
 
@@ -193,9 +209,10 @@ class ACE(Additive):
 
     def moved_sums(self, cell: Cell, whole: Cell) -> NDArray[np.float64]:
         """Return the same of probabilities that have moved a little: each image stays in its bin of the whole."""
-        bins = equal_mass_index(whole.probabilities)
+        edges = _equal_mass_edges(whole.probabilities)
+        bins = _index_between(edges, whole.probabilities)
         share = np.bincount(bins, minlength=N_BINS) / len(bins)
-        kept = ~held_by_ties(whole.probabilities)
+        kept = ~_held_by_ties(whole.probabilities, edges)
         scale = np.where(kept & (share > 0), share, 1) * np.count_nonzero(share)
         gaps = (cell.probabilities - cell.labels) / scale[bins]
         return sums_in_bins(cell, bins, gaps, np.where(kept, 0.0, 1.0)[bins])
