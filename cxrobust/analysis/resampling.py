@@ -137,9 +137,9 @@ class _Entries(NamedTuple):
     first: NDArray[np.int64]
     """Where the numbers of some patients and a statistic begin, and the end."""
     places: NDArray[np.uint32]
-    """(n,): which of these patients a number is of."""
+    """(n + 1,): which of these patients a number is of."""
     weights: NDArray[Any]
-    """(n,): the numbers."""
+    """(n + 1,): the numbers, and 0."""
     counts: NDArray[Any]
     """(n_patients_at_once, LANES), for work: counts of these patients as numbers of the same kind."""
 
@@ -148,7 +148,7 @@ def _listed(table: NDArray[np.float64], statistics: NDArray[np.intp], n: int, ki
     """List the n numbers of some statistics as numbers of a kind."""
     counts = in_whole_lines((BYTES_NEAREST // (LANES * np.dtype(kind).itemsize), LANES), kind)
     first = np.zeros(-(-len(table) // len(counts)) * len(statistics) + 1, np.int64)
-    found = _Entries(statistics, first, np.empty(n, np.uint32), np.empty(n, kind), counts)
+    found = _Entries(statistics, first, np.zeros(n + 1, np.uint32), np.zeros(n + 1, kind), counts)
     _list_entries(table, found)
     return found
 
@@ -167,15 +167,14 @@ def _look_at(table: Any, heaviest: Any) -> Any:
 
 @numba.njit(cache=True, nogil=True)
 def _list_entries(table: Any, entries: Any) -> None:
-    """Fill in where numbers begin, and the numbers."""
+    """Fill in where numbers begin, and the numbers: each is written, and a 0 is written over by the next."""
     run, at, n_patients, step = 0, 0, table.shape[0], len(entries.counts)
     for patient in range(0, n_patients, step):
         for statistic in entries.statistics:
             for place in range(min(step, n_patients - patient)):
                 number = table[patient + place, statistic]
-                if number != 0:
-                    entries.places[at], entries.weights[at] = place, number
-                    at += 1
+                entries.places[at], entries.weights[at] = place, number
+                at += number != 0
             run += 1
             entries.first[run] = at
 
