@@ -90,6 +90,8 @@ class Families:
 
     def wants_max_t(self, estimate: Estimate) -> bool:
         """Whether an estimate's p-value is adjusted by max-T, which needs its contributions."""
+        if "max-t" not in {self.adjust, *(one.adjust for one in self.declared)}:
+            return False
         family = self.of(estimate)
         return family is not None and self.method(family) == "max-t" and estimate.test in PERMUTATIONS
 
