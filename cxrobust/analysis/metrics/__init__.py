@@ -306,7 +306,7 @@ def _measure_sums(
         some = at[first : first + step]
         tables = in_threads(lambda i: metrics[0].sums(cells[i]), some)
         drawn = _resample_tables(metrics, tables, counts)
-        totals = [table.sum(axis=0) for table in tables]
+        totals = in_threads(lambda table: np.asarray(table.sum(axis=0)), tables)
         for m, one in enumerate(metrics):
             rows = [int(row) for row in np.flatnonzero(defined[m, some])]
 
