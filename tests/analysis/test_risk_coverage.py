@@ -202,7 +202,7 @@ def test_a_curve_of_few_runs_is_wider_by_students_t():
         patients = drawn.mean(axis=0).var(ddof=1)
         d = runs - runs.mean()
         training = max((d**2).sum() - (drawn - drawn.mean(axis=0)).var(axis=1, ddof=1).sum(), 0) / 6
-        both = (patients + training) ** 2 / (((d**2).sum() / 6) ** 2 / 2)
+        both = max((patients + training) ** 2 / (((d**2).sum() / 6) ** 2 / 2), 2)
         by = stats.t.ppf(0.95, both) / stats.norm.ppf(0.95)
         added = d[drawn_runs].mean(axis=0) * np.sqrt(training / ((d**2).mean() / 3))
         low, high = np.quantile(drawn.mean(axis=0) + added, [0.05, 0.95])
