@@ -91,6 +91,30 @@ def test_weights_of_a_disc_and_of_a_line() -> None:
     )  # variance of a uniform of length 10
 
 
+@pytest.mark.parametrize("severity", range(1, 6))
+@pytest.mark.parametrize("name", ["defocus-blur", "motion-blur"])
+def test_blur_against_a_direct_convolution_with_edges_continued(name: str, severity: int) -> None:
+    side, seed = 211, 4  # a prime, which a Fourier transform pads
+    image = np.random.default_rng(1).random((side, side), dtype=np.float32)
+    image[:, :40] = 1  # bright up to an edge, beyond which it goes on
+    across = make(name, severity).value / 100 * side
+    angle = np.random.default_rng(seed).uniform(0, np.pi)
+    weights = disc(across) if name == "defocus-blur" else segment(across, angle=angle)
+    direct = ndimage.convolve(image.astype(np.float64), weights, mode="nearest")
+    np.testing.assert_allclose(corrupted(name, severity, image, seed), direct, rtol=0, atol=1e-6)
+
+
+def test_blur_of_an_image_is_the_same_alone_as_among_others() -> None:
+    images = np.random.default_rng(3).random((3, 1, SIDE, SIDE), dtype=np.float32)
+    batch = Batch(
+        images=torch.from_numpy(images), labels=np.zeros((3, 1), np.int8), findings=("Mass",), seeds=(5, 6, 7)
+    )
+    together = make("defocus-blur", 5).perturb(batch, torch.nn.Identity()).numpy()
+    assert all(
+        np.array_equal(together[k, 0], corrupted("defocus-blur", 5, images[k, 0], 5 + k)) for k in range(len(images))
+    )
+
+
 def test_a_dot_moves_as_far_as_translation_says() -> None:
     image = np.zeros((100, 100), dtype=np.float32)
     image[48:53, 48:53] = 1

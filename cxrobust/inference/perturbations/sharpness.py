@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy import ndimage
+from scipy import fft, ndimage
 
 from cxrobust.inference.perturbations import perturbation
 from cxrobust.inference.perturbations.corruption import Corruption
@@ -100,4 +100,13 @@ def _weights(rows: NDArray[np.float64], columns: NDArray[np.float64]) -> NDArray
 
 
 def _averaged(image: NDArray[np.float32], weights: NDArray[np.float64]) -> NDArray[np.float32]:
-    return np.asarray(ndimage.convolve(image, weights.astype(np.float32), mode="nearest"), dtype=np.float32)
+    """Convolve with (2 · reach + 1, 2 · reach + 1) weights by FFT in float64, the image's edges continued.
+
+    Its time hardly grows with how many weights there are: 2,241 in a disc of 2.5 % of 1,024 pixels.
+    """
+    reach = len(weights) // 2
+    around = np.pad(image.astype(np.float64), reach, mode="edge")
+    sides = [fft.next_fast_len(side, real=True) for side in around.shape]
+    whole = fft.irfft2(fft.rfft2(around, sides) * fft.rfft2(weights, sides), sides)
+    inside = tuple(slice(2 * reach, 2 * reach + side) for side in image.shape)  # where no sum wraps around
+    return np.asarray(whole[inside], dtype=np.float32)
