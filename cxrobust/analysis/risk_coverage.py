@@ -159,7 +159,7 @@ def _curve(
     ranked = risks(cell)
     group, n_images, n_wrong = ranked.cumulative()
     half = 2 * _steps(n_images)[group] + ranked.hit
-    starts = np.searchsorted(np.sort(half), np.arange(2 * (half[-1] // 2 + 1) + 1))
+    starts = np.append(0, np.cumsum(np.bincount(half, minlength=2 * (half[-1] // 2 + 1))))
     drawn = np.empty((counts.shape[0] * counts.shape[2], len(coverages)))
     patients = cell.patients[ranked.order]
     by_half = np.argsort(half * np.int64(cell.n_patients) + patients)  # patients in order are read the fastest
