@@ -58,6 +58,8 @@ def estimate(
     unread = Unread.of(values.samples, n_places=len(scope.findings))
     estimates = []
     for index, contrast in enumerate(contrasts):
+        has_runs, of_decisions = values.has_runs(contrast), notes_on_decisions(metric, contrast, deciding)
+        read_in = cells_of(metric, contrast, sample)
         for place, counts in enumerate(scope.findings):
             if counts.name == WORST and (not metric.better or contrast.estimand.startswith("half-margin")):
                 continue
@@ -79,11 +81,11 @@ def estimate(
                 *notes_on_interval(contrast, point),
                 *notes_on_spread(metric, contrast, place, point, values),
                 *([outcome.note] if outcome.note else []),
-                *(note_on_runs(outcome, point.interval, point.method) if values.has_runs(contrast) else []),
+                *(note_on_runs(outcome, point.interval, point.method) if has_runs else []),
                 *note_on_images(outcome, point.interval, point.method, counts),
                 *notes_on_level(outcome, on_counts[place]),
-                *notes_on_decisions(metric, contrast, deciding),
-                *unread.notes(cells_of(metric, contrast, sample), place),
+                *of_decisions,
+                *unread.notes(read_in, place),
             ]
             note = joined(reason, [] if never else notes)
             estimates.append(_record(name, contrast, counts, point, outcome, scope=scope, reason=reason, note=note))
