@@ -82,8 +82,10 @@ def n_exact_signs(contributions: NDArray[np.float64], *, n_draws: int, sums: Sum
     hypotheses = _single(contributions) if sums is None else sums
     columns = np.ascontiguousarray(contributions.T)
     largest = np.maximum(columns.max(axis=1), -columns.min(axis=1))
-    bound = np.array([ROUNDING * sum(abs(w) * largest[column] for column, w in one) for one in hypotheses])
-    return np.asarray(_n_beyond(columns, *_flat(hypotheses), bound, min(n_draws.bit_length() - 1, MOST_SIGNS)))
+    first, column, weight = _flat(hypotheses)
+    bound = ROUNDING * np.add.reduceat(np.abs(weight) * largest[column], first[:-1])
+    most = min(n_draws.bit_length() - 1, MOST_SIGNS)
+    return np.asarray(_n_beyond(columns, first, column, weight, bound, most))
 
 
 def _single(contributions: NDArray[np.float64]) -> Sums:
@@ -93,7 +95,7 @@ def _single(contributions: NDArray[np.float64]) -> Sums:
 
 def _flat(hypotheses: Sums) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
     """Return where the terms of each hypothesis begin, and column and weight of each term."""
-    first = np.append(0, np.cumsum([len(one) for one in hypotheses]))
+    first = np.cumsum([0, *(len(one) for one in hypotheses)])
     column = np.array([column for one in hypotheses for column, _ in one], np.intp)
     return first, column, np.array([weight for one in hypotheses for _, weight in one], np.float64)
 
@@ -129,12 +131,13 @@ def _drawn_p_values(
 ) -> NDArray[np.float64]:
     """Return (hits + 1) / (draws + 1) of each hypothesis over the same random sign patterns."""
     total, size = contributions.sum(axis=0), np.abs(contributions).sum(axis=0)
-    observed = np.array([abs(sum(weight * total[column] for column, weight in one)) for one in hypotheses])
-    rounding = np.array([sum(abs(weight) * size[column] for column, weight in one) for one in hypotheses])
+    first, column, weight = _flat(hypotheses)
+    observed = np.abs(np.add.reduceat(weight * total[column], first[:-1]))
+    rounding = np.add.reduceat(np.abs(weight) * size[column], first[:-1])
     bound = observed - ROUNDING * np.maximum(rounding, 1e-300)
     hits, n = np.zeros(len(hypotheses)), 0
     for n_patterns, bits in _random_bits(len(contributions), n_draws, rng):
-        _add_hits(_flipped(contributions, bits, n_patterns), *_flat(hypotheses), bound, hits)
+        _add_hits(_flipped(contributions, bits, n_patterns), first, column, weight, bound, hits)
         n += n_patterns
     return np.asarray((hits + 1) / (n + 1))
 
