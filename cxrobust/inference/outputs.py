@@ -5,11 +5,21 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from cxrobust.errors import DataError, nearest, some
 
+NAME_ALL = "name all of them with outputs"
+
 
 def match_labels(
-    findings: Sequence[str], names: Sequence[str], *, chosen: Mapping[str, str], where: str
+    findings: Sequence[str],
+    names: Sequence[str],
+    *,
+    chosen: Mapping[str, str],
+    where: str,
+    named: str = "output",
+    mend: str = NAME_ALL,
 ) -> tuple[int, ...]:
     """Return the output of a model for each finding: by the name chosen, else by a name that reads the same.
+
+    `named` is what the error calls that which the names are of, and `mend` what it advises beside `labels`.
 
     Raises
     ------
@@ -22,7 +32,9 @@ def match_labels(
     (1,)
     """
     check_named(findings, chosen, key="labels", where=where)
-    return tuple(_column(finding, names, wanted=chosen.get(finding), where=where) for finding in findings)
+    return tuple(
+        _column(finding, names, wanted=chosen.get(finding), where=where, named=named, mend=mend) for finding in findings
+    )
 
 
 def words_of(findings: Sequence[str], chosen: Mapping[str, str], *, where: str) -> tuple[str, ...]:
@@ -69,15 +81,15 @@ def plain(name: str) -> str:
     return re.sub(r"[\s_]+", "", name).casefold()
 
 
-def _column(finding: str, names: Sequence[str], *, wanted: str | None, where: str) -> int:
+def _column(finding: str, names: Sequence[str], *, wanted: str | None, where: str, named: str, mend: str) -> int:
     searched = wanted or finding
     exact = [index for index, name in enumerate(names) if name == searched]
     alike = exact or [index for index, name in enumerate(names) if plain(name) == plain(searched)]
     if len(alike) == 1:
         return alike[0]
-    what = f"two outputs {names[alike[0]]!r}" if alike else f"no output {searched!r}{nearest(searched, names)}"
+    what = f"two {named}s {names[alike[0]]!r}" if alike else f"no {named} {searched!r}{nearest(searched, names)}"
     raise DataError(
-        f"{where}: there {'are' if alike else 'is'} {what}: its outputs are {some(names, most=20)}; "
-        f'write labels = {{ "{finding}" = "<output>" }} in the regime, or name all of them with '
-        "outputs; where the model knows no such finding, leave it out of findings in [data]"
+        f"{where}: there {'are' if alike else 'is'} {what}: its {named}s are {some(names, most=20)}; "
+        f'write labels = {{ "{finding}" = "<{named}>" }} in the regime, or {mend}; where there is none for this '
+        "finding, leave it out of findings in [data]"
     )

@@ -437,8 +437,23 @@ def test_a_finding_that_the_training_images_lack_is_told_before_any_prediction(t
     rows = (tmp_path / "train.csv").read_text().replace("Mass", "Hernia", 1)
     (tmp_path / "train.csv").write_text(rows)
     (tmp_path / "study.toml").write_text(STUDY)
-    with pytest.raises(DataError, match=r"no output 'Mass'.* leave it out of findings in \[data\]"):
+    with pytest.raises(DataError, match=r"no labelled finding 'Mass'.* leave it out of findings in \[data\]"):
         predict(read_study(tmp_path / "study.toml"), tmp_path / "out")
+
+
+def test_a_finding_whose_training_labels_are_blank_is_told_with_a_mend_that_a_fitted_head_takes(tmp_path, monkeypatch):
+    monkeypatch.setattr(EncoderHead, "load", None)
+    save_encoder(tmp_path / "encoder", dinov2())
+    write_images(tmp_path, n=20, name="train.csv", prefix="train")
+    write_images(tmp_path, n=8, name="test.csv", prefix="test")
+    head, *rows = (tmp_path / "train.csv").read_text().splitlines()
+    blank = [f"{row.rpartition(',')[0]}," for row in rows]
+    (tmp_path / "train.csv").write_text("\n".join([head, *blank]) + "\n")
+    (tmp_path / "study.toml").write_text(STUDY)
+    with pytest.raises(DataError, match="no labelled finding 'Mass'") as caught:
+        predict(read_study(tmp_path / "study.toml"), tmp_path / "out")
+    assert "choose training images with labels of it (a column that is blank everywhere has none)" in str(caught.value)
+    assert "outputs" not in str(caught.value)
 
 
 @pytest.mark.parametrize("on_error", ["stop", "skip"])

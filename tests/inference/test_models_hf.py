@@ -483,7 +483,7 @@ def test_match_labels_takes_the_chosen_name_first():
         (["Edema"], ("edema", "EDEMA"), {}, "there are two outputs 'edema'"),
         (["Edema"], ("Edema",), {"Edma": "Edema"}, "labels names 'Edma', which is no finding"),
         (["Edema"], ("LABEL_0",), {"Edema": "LABEL_1"}, "no output 'LABEL_1' (did you mean 'LABEL_0'?)"),
-        (["Infiltration"], ("Edema",), {}, "knows no such finding, leave it out of findings in [data]"),
+        (["Infiltration"], ("Edema",), {}, "there is none for this finding, leave it out of findings in [data]"),
     ],
 )
 def test_labels_that_do_not_match_are_named(findings, names, chosen, message):

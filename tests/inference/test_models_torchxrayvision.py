@@ -146,8 +146,14 @@ def test_an_output_of_ones_own_that_reads_the_same_comes_before_one_of_the_same_
 
 
 def test_an_output_that_the_named_weights_were_not_trained_for_is_refused(pickled, tmp_path):
-    with pytest.raises(DataError, match="there is no output 'Hernia'"):
+    with pytest.raises(DataError, match=r"there is no output 'Hernia'.*, or name all of them with outputs"):
         regime_in(tmp_path, model="densenet121-res224-chex", weights=pickled).load(("Hernia",))
+
+
+def test_outputs_are_not_advised_where_the_library_s_own_weights_have_names(pickled, tmp_path, monkeypatch):
+    monkeypatch.setattr(xrv.models, "get_weights", lambda name: pickled)
+    with pytest.raises(DataError, match=r"'Hernia'.*, or give weights of your own and name their outputs"):
+        regime_in(tmp_path, model="densenet121-res224-chex").load(("Hernia",))
 
 
 def test_weights_of_ones_own_may_be_safetensors_with_other_outputs(tmp_path):

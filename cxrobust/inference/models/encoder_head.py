@@ -199,7 +199,10 @@ class EncoderHead(SizedRegime):
         """Return the column of each finding in the labels of the training images."""
         table = self._examples().table
         where = f"regime {self.name!r}, training images {table.name}"
-        return match_labels(findings, table.findings, chosen=self.labels, where=where)
+        mend = "choose training images with labels of it (a column that is blank everywhere has none)"
+        return match_labels(
+            findings, table.findings, chosen=self.labels, where=where, named="labelled finding", mend=mend
+        )
 
     def _fit(
         self, findings: Sequence[str], fold: str | None, classifier: "PixelClassifier"

@@ -13,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from cxrobust.errors import DataError, nearest, require
 from cxrobust.inference.checkpoints import count_weights, fill_fold, fold_problem, hashes, one_line, said_of_training
 from cxrobust.inference.models import Regime, model_family
-from cxrobust.inference.outputs import match_labels, plain
+from cxrobust.inference.outputs import NAME_ALL, match_labels, plain
 from cxrobust.study.sections import StudyPath
 
 if TYPE_CHECKING:
@@ -103,6 +103,7 @@ class TorchXRayVision(Regime):
             names,
             chosen={**_also_called(findings, names), **self.labels},
             where=f"regime {self.name!r}, {self.model}",
+            mend=NAME_ALL if self.weights is not None else "give weights of your own and name their outputs",
         )
         with torch.random.fork_rng(devices=[]):
             network = _build(self.model, n_outputs=len(names), library=library)
