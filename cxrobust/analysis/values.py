@@ -339,19 +339,18 @@ def _with_averages(one: Values, metric: Metric) -> Values:
     why = {k: _why_left_out(one, k) for k in range(n_findings)}
     one = replace(one, left_out={k: left_out for k, left_out in why.items() if left_out is not None})
     estimable = [k for k in range(n_findings) if k not in one.left_out]
+    held = _taking(estimable, n_findings)
     nothing = None if estimable else _nothing(one)
     macro = _Place(
-        value=one.value[:, :, estimable].mean(axis=2) if estimable else np.full(one.value.shape[:2], np.nan),
-        resampled=mean_over_findings(
-            one.value[:, :, estimable], one.resampled[:, :, estimable], n_views=len(one.samples)
-        ),
-        contributions=_mean(one.contributions[:, :, estimable], axis=2),
-        influences=_mean(one.influences[:, :, estimable], axis=2),
-        shares=_mean(one.shares[:, estimable], axis=1),
-        chance=float(_mean(one.chances[estimable], axis=0)),
+        value=one.value[:, :, held].mean(axis=2) if estimable else np.full(one.value.shape[:2], np.nan),
+        resampled=mean_over_findings(one.value[:, :, held], one.resampled[:, :, held], n_views=len(one.samples)),
+        contributions=_mean(one.contributions[:, :, held], axis=2),
+        influences=_mean(one.influences[:, :, held], axis=2),
+        shares=_mean(one.shares[:, held], axis=1),
+        chance=float(_mean(one.chances[held], axis=0)),
         reason=nothing,
-        replicates=tuple(_mean(each[:, :, estimable], axis=2) for each in one.replicates),
-        run_influences=tuple(_mean(each[:, :, estimable], axis=2) for each in one.run_influences),
+        replicates=tuple(_mean(each[:, :, held], axis=2) for each in one.replicates),
+        run_influences=tuple(_mean(each[:, :, held], axis=2) for each in one.run_influences),
     )
     if not metric.better:
         nothing = nothing or "neither way is better"
@@ -374,6 +373,11 @@ def _alone(one: Values) -> Values:
         replicates=tuple(np.repeat(each, 2, axis=2) for each in one.replicates),
         run_influences=tuple(np.repeat(each, 2, axis=2) for each in one.run_influences),
     )
+
+
+def _taking(estimable: Sequence[int], n_findings: int) -> slice | Sequence[int]:
+    """Return what takes the estimable findings out of an array: of all a slice, which copies nothing."""
+    return slice(n_findings) if len(estimable) == n_findings else estimable
 
 
 def _nothing(one: Values) -> str:
@@ -428,10 +432,11 @@ def _worst(one: Values, estimable: Sequence[int], *, sign: int, reason: str | No
             for row, each in enumerate(arrays)
         )
 
-    drawn = with_sample_values(one.value[:, :, estimable], one.resampled[:, :, estimable], n_views=len(one.samples))
+    held = _taking(estimable, one.samples[0].n_findings)
+    drawn = with_sample_values(one.value[:, :, held], one.resampled[:, :, held], n_views=len(one.samples))
     return _Place(
         value=np.take_along_axis(one.value, which[:, :, None], axis=2)[:, :, 0],
-        resampled=sign * (sign * drawn).min(axis=2),
+        resampled=drawn.min(axis=2) if sign > 0 else drawn.max(axis=2),
         contributions=of_worst(one.contributions),
         influences=of_worst(one.influences),
         shares=one.shares[:, estimable].mean(axis=1),
