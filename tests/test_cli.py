@@ -3,6 +3,7 @@
 import errno
 import re
 import sys
+import tomllib
 from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
@@ -13,6 +14,8 @@ from cxrobust import cli, progress
 from cxrobust.inference.datasets import dataset
 from cxrobust.inference.models import model_family
 from cxrobust.inference.perturbations import perturbation
+from cxrobust.inference.unit_checks import check_targets
+from cxrobust.inference.units import read_tested
 from cxrobust.radiology_reports.phrases import OBSERVATIONS
 from cxrobust.study import parse_study
 
@@ -154,6 +157,26 @@ def test_init_writes_an_entry_of_each_attack_and_corruption(tmp_path: Path) -> N
     for one in written:
         one.check(("Effusion", "Mass"))  # what `cxrobust check` asks of each beside the study's findings
     assert cli._main(["init", str(tmp_path / "other.toml"), "--attack", "none-such"]) == 2
+
+
+@pytest.mark.parametrize("name", [name for name in perturbation if perturbation[name].kind == "attack"])
+def test_init_writes_attacks_that_a_generator_beside_them_can_have(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "study.toml"
+    assert cli._main(["init", str(path), "--data", "phantoms", "--model", "generator", "--attack", name]) == 0
+    study = parse_study(path.read_text(), path=path)
+    assert name in {one.name for one in study.perturbations}
+    check_targets(study, read_tested(study))
+    alone = tmp_path / "alone.toml"
+    assert cli._main(["init", str(alone), "--data", "phantoms", "--attack", name]) == 0
+    of_reports, of_findings = (_target(text, name) for text in (path.read_text(), alone.read_text()))
+    assert of_findings == ("each" if name in {"least-eps", "least-eps-l2"} else of_reports)
+
+
+def _target(text: str, name: str) -> str:
+    """Return the target of the last attack of this name in a study file."""
+    attacks = [one for one in tomllib.loads(text)["perturbations"] if one.get("attack") == name]
+    default = perturbation[name].model_fields["target"].default
+    return str(attacks[-1].get("target", default))
 
 
 @pytest.mark.parametrize(

@@ -53,13 +53,16 @@ def init(
     if study.exists():
         raise StudyError(f"{study}: the file exists: choose another name, or remove it first")
     from cxrobust.inference.datasets import dataset
+    from cxrobust.inference.models import model_family
     from cxrobust.inference.perturbations import entry
 
     text = Template(files("cxrobust.templates").joinpath("study.toml").read_text(encoding="utf-8"))
     table = data_table(data)
-    models = "".join(regime_table(family, kind=data) for family in dict.fromkeys(model or ()))
-    wanted = dict.fromkeys(attack or ())
-    attacks = "".join(map(entry, (name for name in wanted if f' = "{name}"' not in text.template)))
+    families = dict.fromkeys(model or ())
+    models = "".join(regime_table(family, kind=data) for family in families)
+    of_reports = any(model_family[family].writes_reports for family in families)
+    wanted = [name for name in dict.fromkeys(attack or ()) if f' = "{name}"' not in text.template]
+    attacks = "".join(entry(name, of_reports=of_reports) for name in wanted)
     written = text.substitute(data=table, models=models, attacks=attacks, finding=dataset[data].example.finding)
     atomic_write_text(study, f"{written}{preferences_table(data) if preferences else ''}")
     say_written(study)

@@ -168,8 +168,10 @@ def controls(chosen: Iterable[Perturbation]) -> tuple[Perturbation, ...]:
     return tuple(noise for one in chosen if (noise := one.own_control()) is not None)
 
 
-def entry(name: str) -> str:
+def entry(name: str, *, of_reports: bool = False) -> str:
     """Return the table of a study file that adds a perturbation, with a line on it and what else it may hold.
+
+    `of_reports` says that a model of the study writes one report for all findings, which allows no image for each.
 
     Raises
     ------
@@ -184,9 +186,18 @@ def entry(name: str) -> str:
     lines += [f"{kind.strength} = {kind.usual}"] if kind.strength else []
     for key, field in fields.items():
         if isinstance(field.default, bool | int | float | str):
-            written = "" if (key, field.default) == ("target", "all") and getattr(kind, "needs_one", False) else "# "
-            lines.append(f"{written}{key} = {json.dumps(field.default if written else 'worst')}")
+            target = _fitting_target(kind, field.default, of_reports=of_reports) if key == "target" else None
+            lines.append(f"# {key} = {json.dumps(field.default)}" if target is None else target)
     return "\n".join(lines) + "\n\n"
+
+
+def _fitting_target(kind: type[Perturbation], default: object, *, of_reports: bool) -> str | None:
+    """Return the line of a target that fits where the attack's default does not; None where that fits."""
+    if default == "all" and getattr(kind, "needs_one", False):
+        return 'target = "worst"'
+    if default == "each" and of_reports:
+        return 'target = "all"  # "each" makes an image for each finding, and a generator writes one report for all'
+    return None
 
 
 def in_order(chosen: Iterable[Perturbation]) -> tuple[Perturbation, ...]:
