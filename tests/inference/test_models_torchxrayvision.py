@@ -164,6 +164,43 @@ def test_weights_of_ones_own_may_be_safetensors_with_other_outputs(tmp_path):
     torch.testing.assert_close(loaded(images), network((images - 0.5) * 2048)[:, 1:], atol=1e-3, rtol=1e-3)
 
 
+def as_trained_in_parallel(network: torch.nn.Module) -> object:
+    return torch.nn.DataParallel(network).state_dict()
+
+
+def as_lightning_saves(network: torch.nn.Module) -> object:
+    """Return what `Trainer.save_checkpoint` writes of a module that holds the network as `model`."""
+    optimizer = torch.optim.Adam(network.parameters())
+    network(torch.zeros(1, 1, 32, 32)).sum().backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    holder = torch.nn.Module()
+    holder.model = network
+    states = {"optimizer_states": [optimizer.state_dict()], "lr_schedulers": [], "loops": {"fit_loop": {}}}
+    return {"epoch": 3, "global_step": 12, "state_dict": holder.state_dict(), **states}
+
+
+def as_scripts_save(network: torch.nn.Module) -> object:
+    return {"model_state_dict": as_trained_in_parallel(network), "epoch": 3, "loss": 0.1, "optimizer": {"state": {}}}
+
+
+@pytest.mark.parametrize("saved", [as_trained_in_parallel, as_lightning_saves, as_scripts_save])
+def test_weights_are_read_as_training_saves_them(saved, tmp_path):
+    network = densenet(2)
+    torch.save(saved(network), tmp_path / "own.ckpt")
+    loaded = regime_in(tmp_path, weights=tmp_path / "own.ckpt", outputs=("a", "b"), image_size=64).load(("b",))
+    images = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(loaded(images), network.eval()((images - 0.5) * 2048)[:, 1:], atol=1e-3, rtol=1e-3)
+
+
+def test_safetensors_of_a_network_trained_in_parallel(tmp_path):
+    network = densenet(2)
+    save_file(as_trained_in_parallel(network), tmp_path / "own.safetensors")
+    loaded = regime_in(tmp_path, weights=tmp_path / "own.safetensors", outputs=("a", "b"), image_size=64).load(("a",))
+    images = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(loaded(images), network((images - 0.5) * 2048)[:, :1], atol=1e-3, rtol=1e-3)
+
+
 def test_resnet_against_torchvision(tmp_path):
     from torchvision.models import resnet50
 
@@ -221,6 +258,12 @@ class Evil:
         (Evil(), "hold more than the tensors and layers of a network"),
         ({"weight": torch.zeros(2)}, "not those of densenet121 with 18 outputs"),
         ([torch.zeros(2)], "it holds no table of tensors"),
+        ({"epoch": 3, "loss": torch.zeros(1)}, "it holds no table of tensors"),
+        (
+            {"state_dict": {"a": torch.zeros(1)}, "state_dict_ema": {"a": torch.ones(1)}},
+            "it holds 2 tables of tensors, state_dict, state_dict_ema: save the right one alone",
+        ),
+        ({"state_dict": {"module.weight": torch.zeros(2)}}, "not those of densenet121 with 18 outputs"),
         (None, "the weights are damaged"),
     ],
 )

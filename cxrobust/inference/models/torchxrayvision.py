@@ -2,7 +2,6 @@
 
 import io
 import warnings
-from collections.abc import Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +13,7 @@ from cxrobust.errors import DataError, nearest, require
 from cxrobust.inference.checkpoints import count_weights, fill_fold, fold_problem, hashes, one_line, said_of_training
 from cxrobust.inference.models import Regime, model_family
 from cxrobust.inference.outputs import NAME_ALL, match_labels, plain
+from cxrobust.inference.state_dicts import state_of
 from cxrobust.study.sections import StudyPath
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class TorchXRayVision(Regime):
     networks: only the classes that such a network consists of are built from them, and no other code runs.
     """
 
+    code = ("cxrobust.inference.state_dicts",)
     family: Literal["torchxrayvision"]
     model: str
     """Name of the weights, such as `densenet121-res224-all`."""
@@ -186,7 +187,7 @@ def _build(name: str, *, n_outputs: int, library: ModuleType) -> "nn.Module":
     return network
 
 
-def _read_state(file: Path, *, library: ModuleType) -> "Mapping[str, Tensor]":
+def _read_state(file: Path, *, library: ModuleType) -> "dict[str, Tensor]":
     """Return the tensors of a weight file by name: safetensors, or pickled as tensors or as a network."""
     import torch
     from torchvision.models import densenet
@@ -209,6 +210,4 @@ def _read_state(file: Path, *, library: ModuleType) -> "Mapping[str, Tensor]":
         for module in found.modules():  # networks saved before torch 1.6 lack it
             module.__dict__.setdefault("_non_persistent_buffers_set", set())
         found = found.state_dict()
-    if not isinstance(found, Mapping) or not all(isinstance(value, torch.Tensor) for value in found.values()):
-        raise DataError(f"{file}: it holds no table of tensors: save the network's state_dict")
-    return found
+    return state_of(found, where=str(file))
