@@ -193,7 +193,7 @@ def _bands(
     texts: NDArray[np.object_], edges: Sequence[float], where: str, image_ids: Sequence[str]
 ) -> NDArray[np.object_]:
     numbers = pd.to_numeric(pd.Series(np.where(texts == "", "nan", texts)), errors="coerce").to_numpy(np.float64)
-    wrong = np.flatnonzero(np.isnan(numbers) & (texts != ""))
+    wrong = np.flatnonzero(~np.isfinite(numbers) & (texts != ""))
     if len(wrong):
         raise StudyError(
             f"{where} has edges, and image {image_ids[wrong[0]]!r} has {texts[wrong[0]]!r}, which is no number: "

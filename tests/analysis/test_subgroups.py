@@ -527,6 +527,13 @@ def test_the_text_missing_does_not_join_blank_values(predictions):
     assert np.flatnonzero(alone["missing"]).tolist() == list(range(0, n, 2))
 
 
+@pytest.mark.parametrize("text", ["inf", "-Infinity"])
+def test_what_is_infinite_is_no_number(predictions, text):
+    ages = [(text, 40, "")[i % 3] for i in range(len(predictions.patients))]
+    with pytest.raises(StudyError, match=f"has '{text}', which is no number"):
+        made_levels(predictions, ages, edges=(40.0,))
+
+
 def test_the_text_missing_is_no_number(predictions):
     ages = [("missing", 40, "")[i % 3] for i in range(len(predictions.patients))]
     with pytest.raises(StudyError, match="has 'missing', which is no number"):
