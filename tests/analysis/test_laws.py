@@ -270,3 +270,15 @@ def test_a_perturbation_that_tells_no_strength_is_no_weaker_one_of_its_name():
         expected = right[list(asked)].all(axis=0).mean()
         one = found["robust-accuracy", "value", made.regimes[0], condition, "Mass"]
         assert one.estimate == pytest.approx(expected, abs=1e-12)
+
+
+def test_intervals_of_the_variances_in_the_brier_score_end_at_a_quarter(predictions):
+    """y(1 − y) and its part between bins are 1/4 at most, so that differences are within 1/4 of 0."""
+    found = run(predictions, metrics=("brier-resolution", "brier-uncertainty"), interval="t", level=0.9999)
+    ends = {(e.metric, e.estimand): [] for e in found.estimates}
+    for e in found.estimates:
+        ends[e.metric, e.estimand] += [end for end in (e.ci_low, e.ci_high) if end is not None]
+    assert max(ends["brier-uncertainty", "value"]) == 0.25
+    assert (min(ends["brier-resolution", "value"]), max(ends["brier-resolution", "value"])) == (0, 0.25)
+    assert max(np.abs(ends["brier-resolution", "perturbed-clean"])) == 0.25
+    assert max(np.abs(ends["brier-resolution", "difference-in-differences"])) <= 0.5

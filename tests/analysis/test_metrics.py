@@ -279,6 +279,31 @@ def test_influence_of_the_debiased_error_against_leaving_patients_out():
     assert np.corrcoef(one.value(cell) - left[:300], influence)[0, 1] > 0.99
 
 
+@pytest.mark.parametrize(
+    ("name", "balanced"),
+    [
+        ("ece", [0.2] * 5),
+        ("ece-equal-mass", [0.2] * 5),
+        ("ace", [0.2] * 5),
+        ("ece", [0.76, 0.75, 0.74] * 4),
+        ("ece-top-label", [0.76, 0.75, 0.74] * 4),
+    ],
+)
+def test_influence_does_not_depend_on_how_the_gap_of_a_bin_rounds(name, balanced):
+    """One of five images at 0.2 is positive, so the bin's gap is 0; its sum is −6e-17 or 0 as the patients stand."""
+    n_positive = round(sum(balanced))
+    p = np.array([*balanced, 0.95, 0.97, 0.08])
+    y = np.array([1] * n_positive + [0] * (len(balanced) - n_positive) + [1, 0, 0])
+    one, influences = metric[name], []
+    for seed in range(20):
+        order = np.random.default_rng(seed).permutation(len(p))
+        cell = make_cell(p[order], y[order])
+        influence = np.empty(len(p))
+        influence[order] = one.contributions(cell) - one.value(cell) * one.share(cell)
+        influences.append(influence)
+    np.testing.assert_allclose(influences, [influences[0]] * 20, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("name", sorted(CHOSEN_ON_THE_SAMPLE))
 def test_resamples_keep_what_was_chosen_on_the_sample(name):
     cell = CELLS["plain"]

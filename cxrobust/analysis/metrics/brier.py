@@ -75,6 +75,7 @@ class Reliability(_Part):
 class Resolution(_Part):
     """Variance over bins of the observed fraction; in [0, 0.25]; higher is better."""
 
+    bounds = (0.0, 0.25)
     biased_by_size: ClassVar[bool] = True
 
     def of_bins(self, bins: Bins) -> NDArray[np.float64]:
@@ -85,6 +86,7 @@ class Resolution(_Part):
 class Uncertainty(_Part):
     """Variance of the label, prevalence × (1 − prevalence); in [0, 0.25]; the same for every regime and condition."""
 
+    bounds = (0.0, 0.25)
     of_labels = True
     interval: ClassVar[IntervalName] = "t"
     better: ClassVar[Better] = None

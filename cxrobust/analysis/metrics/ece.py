@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.analysis.cells import Cell
+from cxrobust.analysis.intervals import ROUNDING
 from cxrobust.analysis.metrics import Additive, metric
 from cxrobust.analysis.metrics.confidence import confidence
 from cxrobust.results import Better
@@ -145,7 +146,7 @@ class ECE(Additive):
 
     def split(self, sums: NDArray[np.float64], by_patient: NDArray[np.float64]) -> NDArray[np.float64]:
         """Give each patient its part of every bin's gap, with the sign of the whole bin."""
-        return np.asarray(by_patient[:, :-1] @ np.sign(sums[:-1]) / sums[-1])
+        return np.asarray(by_patient[:, :-1] @ sign(sums[:-1] / sums[-1]) / sums[-1])
 
 
 class EqualMassECE(ECE):
@@ -220,7 +221,8 @@ class ACE(Additive):
     def finish(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
         """Add up the bins' absolute sums, each over its own images or over all."""
         gaps, images, n = sums[..., :N_BINS], sums[..., N_BINS:-1], sums[..., -1:]
-        return np.asarray((gaps * np.sign(gaps.real) / np.where(images.real > 0, images, n)).sum(axis=-1))
+        gaps = gaps / np.where(images.real > 0, images, n)
+        return np.asarray((gaps * sign(gaps.real)).sum(axis=-1))
 
 
 class MCE(OfEqualWidth):
@@ -278,7 +280,12 @@ def absolute_gaps(sums: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArr
     """Return |mean p − observed fraction| of each bin, 0 where it is empty, and how many images it holds."""
     p, y, n = np.split(sums[..., :-1], 3, axis=-1)
     gaps = (p - y) / np.where(n.real > 0, n, 1)
-    return gaps * np.sign(gaps.real), n
+    return gaps * sign(gaps.real), n
+
+
+def sign(gaps: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the sign of each gap in [−1, 1]; 0 where rounding made it, whose sign is that of the order of sums."""
+    return np.where(np.abs(gaps) > ROUNDING, np.sign(gaps), 0.0)
 
 
 metric("ece")(ECE())
