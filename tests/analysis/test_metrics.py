@@ -12,7 +12,7 @@ from scipy.special import expit, logit
 
 from cxrobust.analysis.metrics import metric
 from cxrobust.analysis.metrics.confidence import confidence
-from cxrobust.analysis.metrics.ece import equal_mass_index
+from cxrobust.analysis.metrics.ece import bin_index, equal_mass_index
 from cxrobust.analysis.resampling import LANES, patient_counts
 
 from .made import make_cell, random_cell
@@ -319,6 +319,13 @@ def test_one_step_is_near_the_refitted_coefficient(name):
     refitted = [metric[name].value(weighted(cell, counts[0, :, lane])) for lane in range(LANES)]
     assert np.sqrt(np.mean((found - refitted) ** 2)) < 0.1 * np.std(refitted)
     assert np.std(found) == pytest.approx(np.std(refitted), rel=0.05)
+
+
+@pytest.mark.parametrize("n_bins", [10, 15, 30])
+def test_equal_width_bins_begin_with_their_lower_end(n_bins):
+    """Of probabilities as decimals, held to whole numbers: ⌊k n / 1000⌋, and the last bin holds 1."""
+    p = np.array([k / 1000 for k in range(1001)])
+    assert bin_index(p, n_bins).tolist() == [min(k * n_bins // 1000, n_bins - 1) for k in range(1001)]
 
 
 def test_equal_mass_bins_hold_equals_together():
