@@ -29,12 +29,45 @@ def check_metrics(settings: AnalysisSection, *, n_regimes: int) -> None:
     for name in settings.metrics:
         if name not in metric:
             raise MisfitError(metric.unknown(name), ("analysis", "metrics"))
-    _check_choices(settings, n_regimes)
+    for name in settings.per_metric:
+        if name not in settings.metrics:
+            raise MisfitError(
+                f"[analysis.{name}] is no metric of this study{nearest(name, settings.metrics)}: "
+                f"its metrics are {', '.join(settings.metrics)}",
+                ("analysis", name),
+            )
+    check_choices(settings, n_regimes=n_regimes)
     if settings.recalibrate and not any(metric[name].of_probabilities for name in settings.metrics):
         raise MisfitError(
             "recalibrate changes none of the metrics: add one that asks what probabilities are worth, such as ece",
             ("analysis", "recalibrate"),
         )
+
+
+def check_choices(settings: AnalysisSection, *, n_regimes: int) -> None:
+    """Raise the first interval, test or margin that does not fit its metric.
+
+    Raises
+    ------
+    MisfitError
+        In one sentence.
+    """
+    for name in settings.metrics:
+        chosen, own = settings.of(name), settings.per_metric.get(name, MetricSection())
+        for key, fitting in (("interval", fitting_intervals(name)), ("test", fitting_tests(name))):
+            value = getattr(chosen, key)
+            if key == "test" and not fitting:
+                if own.test:
+                    raise MisfitError(
+                        f"{name} fits no test, since {metric[name].untestable}: remove its test, {own.test!r}",
+                        ("analysis", name, key),
+                    )
+                continue
+            if value is not None and value not in fitting:
+                keys = ("analysis", name, key) if getattr(own, key) else ("analysis", key)
+                raise MisfitError(f"{key} {value!r} does not fit {name}: those that do are {', '.join(fitting)}", keys)
+    _check_margins(settings)
+    _check_cochran(settings, n_regimes)
 
 
 def check_stop(settings: AnalysisSection, attack: str, stop: float, *, pool: Pool | None) -> None:
@@ -154,33 +187,6 @@ def _check_families(settings: AnalysisSection, scope: Scope) -> None:
                     f'test = "permutation", or adjust = "holm"',
                     ("analysis", "adjust"),
                 )
-
-
-def _check_choices(settings: AnalysisSection, n_regimes: int) -> None:
-    """Every interval and test must fit its metric."""
-    for name in settings.per_metric:
-        if name not in settings.metrics:
-            raise MisfitError(
-                f"[analysis.{name}] is no metric of this study{nearest(name, settings.metrics)}: "
-                f"its metrics are {', '.join(settings.metrics)}",
-                ("analysis", name),
-            )
-    for name in settings.metrics:
-        chosen, own = settings.of(name), settings.per_metric.get(name, MetricSection())
-        for key, fitting in (("interval", fitting_intervals(name)), ("test", fitting_tests(name))):
-            value = getattr(chosen, key)
-            if key == "test" and not fitting:
-                if own.test:
-                    raise MisfitError(
-                        f"{name} fits no test, since {metric[name].untestable}: remove its test, {own.test!r}",
-                        ("analysis", name, key),
-                    )
-                continue
-            if value is not None and value not in fitting:
-                keys = ("analysis", name, key) if getattr(own, key) else ("analysis", key)
-                raise MisfitError(f"{key} {value!r} does not fit {name}: those that do are {', '.join(fitting)}", keys)
-    _check_margins(settings)
-    _check_cochran(settings, n_regimes)
 
 
 def _check_cochran(settings: AnalysisSection, n_regimes: int) -> None:

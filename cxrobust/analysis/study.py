@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from cxrobust.analysis.against_data import check_against_data
 from cxrobust.analysis.all_regimes import all_regimes_estimates
+from cxrobust.analysis.asked import check_choices
 from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.classical.delong import auroc_variance
 from cxrobust.analysis.collateral import collateral_estimates
@@ -98,7 +99,8 @@ def analyze(
     StudyError
         When a metric of the settings is not known.
     MisfitError
-        When a subgroup's column cannot be used, or a family names no test, or a finding or subgroup that there is not.
+        When an interval, a test or a margin does not fit its metric, a subgroup's column cannot be used, or a family
+        names no test, or a finding or subgroup that there is not.
     """
     metrics = {name: metric[name] for name in settings.metrics}
     _check(metrics, predictions, settings, reference=reference)
@@ -137,7 +139,8 @@ def analyze(
 def _check(
     metrics: Mapping[str, Metric], predictions: PredictionSet, settings: AnalysisSection, *, reference: str
 ) -> None:
-    """Raise the first thing that settings and metrics ask of the predictions in vain."""
+    """Raise the first thing that settings and metrics ask of one another or of the predictions in vain."""
+    check_choices(settings, n_regimes=len(predictions.regimes))
     check_against_data(
         settings,
         metadata=predictions.metadata,

@@ -9,7 +9,7 @@ import pytest
 
 from cxrobust.analysis import analyze
 from cxrobust.analysis.resampling import patient_counts
-from cxrobust.errors import StudyError
+from cxrobust.errors import MisfitError, StudyError
 from cxrobust.study.analysis import MetricSection
 
 from . import oracle
@@ -341,3 +341,18 @@ def test_progress_is_told_to_the_end(predictions):
     settings = make_settings(metrics=("brier", "confidence"))
     analyze(predictions, settings, reference="supervised", seed=1, report=lambda *step: told.append(step))
     assert told == [("estimating metrics", done, 4) for done in range(5)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"test": "mcnemar"}, "test 'mcnemar' does not fit brier"),
+        ({"test": "cochran-q"}, "test 'cochran-q' does not fit brier"),
+        ({"interval": "delong"}, "interval 'delong' does not fit brier"),
+        ({"test": "tost"}, "set margin"),
+    ],
+)
+def test_a_test_or_interval_that_does_not_fit_a_metric_is_refused_without_a_study_file_too(settings, said):
+    """McNemar's test of a Brier score would take no image for one on which regimes differ, and give p = 1."""
+    with pytest.raises(MisfitError, match=said):
+        analyze(make_predictions(), make_settings(metrics=("brier",), **settings), reference="supervised", seed=1)
