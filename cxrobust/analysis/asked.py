@@ -36,7 +36,9 @@ def check_metrics(settings: AnalysisSection, *, n_regimes: int) -> None:
                 f"its metrics are {', '.join(settings.metrics)}",
                 ("analysis", name),
             )
-    check_choices(settings, n_regimes=n_regimes)
+    check_choices(settings)
+    _check_margins(settings)
+    _check_cochran(settings, n_regimes)
     if settings.recalibrate and not any(metric[name].of_probabilities for name in settings.metrics):
         raise MisfitError(
             "recalibrate changes none of the metrics: add one that asks what probabilities are worth, such as ece",
@@ -44,8 +46,8 @@ def check_metrics(settings: AnalysisSection, *, n_regimes: int) -> None:
         )
 
 
-def check_choices(settings: AnalysisSection, *, n_regimes: int) -> None:
-    """Raise the first interval, test or margin that does not fit its metric.
+def check_choices(settings: AnalysisSection) -> None:
+    """Raise the first interval or test that does not fit its metric.
 
     Raises
     ------
@@ -66,8 +68,6 @@ def check_choices(settings: AnalysisSection, *, n_regimes: int) -> None:
             if value is not None and value not in fitting:
                 keys = ("analysis", name, key) if getattr(own, key) else ("analysis", key)
                 raise MisfitError(f"{key} {value!r} does not fit {name}: those that do are {', '.join(fitting)}", keys)
-    _check_margins(settings)
-    _check_cochran(settings, n_regimes)
 
 
 def check_stop(settings: AnalysisSection, attack: str, stop: float, *, pool: Pool | None) -> None:

@@ -99,8 +99,8 @@ def analyze(
     StudyError
         When a metric of the settings is not known.
     MisfitError
-        When an interval, a test or a margin does not fit its metric, a subgroup's column cannot be used, or a family
-        names no test, or a finding or subgroup that there is not.
+        When an interval or a test does not fit its metric, a subgroup's column cannot be used, or a family names no
+        test, or a finding or subgroup that there is not.
     """
     metrics = {name: metric[name] for name in settings.metrics}
     _check(metrics, predictions, settings, reference=reference)
@@ -140,7 +140,7 @@ def _check(
     metrics: Mapping[str, Metric], predictions: PredictionSet, settings: AnalysisSection, *, reference: str
 ) -> None:
     """Raise the first thing that settings and metrics ask of one another or of the predictions in vain."""
-    check_choices(settings, n_regimes=len(predictions.regimes))
+    check_choices(settings)
     check_against_data(
         settings,
         metadata=predictions.metadata,

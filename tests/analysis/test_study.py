@@ -349,10 +349,16 @@ def test_progress_is_told_to_the_end(predictions):
         ({"test": "mcnemar"}, "test 'mcnemar' does not fit brier"),
         ({"test": "cochran-q"}, "test 'cochran-q' does not fit brier"),
         ({"interval": "delong"}, "interval 'delong' does not fit brier"),
-        ({"test": "tost"}, "set margin"),
     ],
 )
 def test_a_test_or_interval_that_does_not_fit_a_metric_is_refused_without_a_study_file_too(settings, said):
     """McNemar's test of a Brier score would take no image for one on which regimes differ, and give p = 1."""
     with pytest.raises(MisfitError, match=said):
         analyze(make_predictions(), make_settings(metrics=("brier",), **settings), reference="supervised", seed=1)
+
+
+def test_a_margin_of_metrics_that_are_left_out_stays_as_when_two_runs_share_some_metrics_alone():
+    auroc = {"auroc": MetricSection(test="tost")}
+    settings = make_settings(metrics=("brier",), margin=0.05, per_metric=auroc)
+    found = analyze(make_predictions(), settings, reference="supervised", seed=1).estimates
+    assert {e.test for e in found if e.p_value is not None} <= {"permutation", "permutation (exact)"}
