@@ -19,6 +19,7 @@ from cxrobust.inference.checkpoints import find_adapter
 from cxrobust.inference.datasets import ImageTable
 from cxrobust.inference.elsewhere import Elsewhere
 from cxrobust.inference.engine import check_gpu
+from cxrobust.inference.gradient_checks import check_gradients
 from cxrobust.inference.models import Regime
 from cxrobust.inference.perturbations.attack import InBall
 from cxrobust.inference.references import images_by_fault
@@ -96,6 +97,7 @@ def check(study: Study, out: Path, *, report: Reporter) -> Check:
     seconds = 0.0
     faults = (*_faults_of_references(planned.table), *_read_tables(planned))
     check_texts(study, planned.table, planned.units)
+    check_gradients(study, planned.units)
     models = _first_units(planned)
     for done, (part, first) in enumerate(models):
         report("trying regimes", done, len(models))

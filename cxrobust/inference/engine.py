@@ -26,6 +26,7 @@ from cxrobust.inference.deviations import PrecisionDeviation, deviations_of
 from cxrobust.inference.elsewhere import Elsewhere
 from cxrobust.inference.examples import Example, attack_examples, corruption_examples, sheet_examples
 from cxrobust.inference.executors import executor_of
+from cxrobust.inference.gradient_checks import check_gradients
 from cxrobust.inference.models import Regime
 from cxrobust.inference.runner import Runner
 from cxrobust.inference.runtime import choose_device
@@ -80,7 +81,9 @@ def predict(study: Study, folder: Path, *, report: Reporter = silent) -> Path:
     with alone(folder, *kept), Decoders() as decoders:
         registered = find_registration(study)
         planned = plan(study, folder, report=report, decoders=decoders)
-        check_texts(study, planned.table, [unit for unit in planned.units if not (folder / unit.file).exists()])
+        left = [unit for unit in planned.units if not (folder / unit.file).exists()]
+        check_texts(study, planned.table, left)
+        check_gradients(study, left)
         _predict(planned, folder, None if registered is None else registered.sha256, report)
     return folder
 

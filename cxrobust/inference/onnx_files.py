@@ -31,6 +31,14 @@ class ScoresAlone(nn.Module):
         self.output = output
         self.problem = problem
 
+    @property
+    def refusal(self) -> str:
+        """What whoever asks for a gradient is told."""
+        return (
+            f"{self.problem}: only what needs no gradient can run on this regime: score-based attacks, noise and "
+            f"corruptions"
+        )
+
     def forward(self, images: Tensor) -> Tensor:
         """Return the output for prepared images.
 
@@ -51,15 +59,12 @@ class ScoresAlone(nn.Module):
 class _Scores(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, images: Tensor, network: ScoresAlone) -> Tensor:
-        ctx.problem = network.problem
+        ctx.refusal = network.refusal
         return network.scores(images)
 
     @staticmethod
     def backward(ctx: Any, *_: Any) -> Any:
-        raise DataError(
-            f"{ctx.problem}: only what needs no gradient can run on this regime: score-based attacks, noise and "
-            f"corruptions"
-        )
+        raise DataError(ctx.refusal)
 
 
 class Batched(nn.Module):
@@ -90,7 +95,7 @@ class Batched(nn.Module):
         return flat
 
 
-def load(file: Path, described: Described, *, output: str, where: str) -> tuple[nn.Module, int]:
+def load(file: Path, described: Described, *, output: str, where: str) -> tuple[Batched, int]:
     """Return an ONNX file as a network of prepared images, and its number of outputs.
 
     Torch's reading must give what onnxruntime gives, and a gradient; else the file is run by onnxruntime, and the

@@ -53,6 +53,7 @@ def test_a_gradient_that_is_no_number_is_an_error_that_names_the_image(name: str
     whole = made.perturb(right_batch(model, ()), model)
     assert torch.isfinite(whole).all()
     broken = right_batch(model, (1, 4))
+    assert kind.asks_for_gradient == (name not in WITHOUT)
     if name in WITHOUT:
         assert torch.isfinite(made.perturb(broken, model)).all()
         return

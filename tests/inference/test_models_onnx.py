@@ -9,11 +9,13 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
+from cxrobust.checks import check
 from cxrobust.errors import DataError, StudyError
 from cxrobust.inference.models.onnx import Onnx
 from cxrobust.inference.onnx_files import ScoresAlone
 from cxrobust.pipeline import predict
 from cxrobust.predictions import load_predictions
+from cxrobust.progress import silent
 from cxrobust.study import parse_study, read_study
 from tests.inference import tiny
 
@@ -178,13 +180,32 @@ def test_a_study_with_a_gradient_attack_ends_with_that_sentence_and_noise_runs(t
     regime = '[[regimes]]\nname = "b"\nfamily = "onnx"\nmodel = "net.onnx"\noutputs = ["Effusion", "Mass", "Edema"]\n'
     begin, end = text.index('[[regimes]]\nname = "b"'), text.index("[[perturbations]]")
     (tmp_path / "study.toml").write_text(text[:begin] + regime + text[end:])
-    with pytest.raises(DataError, match=r"^regime 'b', net.onnx: torch cannot read it back .*score-based attacks"):
-        predict(read_study(tmp_path / "study.toml"), tmp_path / "out")
+    study, told = read_study(tmp_path / "study.toml"), r"^regime 'b', net.onnx: torch cannot read it back .*score-based"
+    with pytest.raises(DataError, match=told):
+        check(study, tmp_path / "out", report=silent)
+    with pytest.raises(DataError, match=told):
+        predict(study, tmp_path / "out")
+    assert not tiny.unit_files(tmp_path / "out")  # told before the first unit
     attack, corruption = text.index("[[perturbations]]\nattack"), text.index("[[perturbations]]\ncorruption")
     text = text[:begin] + regime + text[end:attack] + text[corruption:]
     (tmp_path / "study.toml").write_text(text)
     found = load_predictions(predict(read_study(tmp_path / "study.toml"), tmp_path / "out"))
     assert found.conditions == ("clean", "blur(severity=5)")
+
+
+@pytest.mark.parametrize("entry", ['attack = "pgd"\nsteps = 2\nmade_on = "a"', 'attack = "square"\nqueries = 5'])
+def test_attacks_that_ask_a_file_without_gradients_for_none_run(entry, tmp_path):
+    tiny.write_study(tmp_path, n_images=8)
+    save_onnx(tmp_path / "net.onnx", activation="ThresholdedRelu")
+    text = (tmp_path / "study.toml").read_text()
+    regime = '[[regimes]]\nname = "b"\nfamily = "onnx"\nmodel = "net.onnx"\noutputs = ["Effusion", "Mass", "Edema"]\n'
+    begin, analysis = text.index('[[regimes]]\nname = "b"'), text.index("[analysis]")
+    attack = f'[[perturbations]]\neps = ["8/255"]\n{entry}\n'
+    (tmp_path / "study.toml").write_text(text[:begin] + regime + attack + text[analysis:])
+    study = read_study(tmp_path / "study.toml")
+    found = load_predictions(predict(study, tmp_path / "out"))
+    assert len(found.conditions) >= 2
+    assert np.isfinite(found.probabilities).all()
 
 
 @pytest.mark.parametrize("activation", ["ThresholdedRelu", "Round"])

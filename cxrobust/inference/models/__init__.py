@@ -104,6 +104,13 @@ class Regime(Section):
         """
         return {}
 
+    def gradient_problem(self, *, fold: str | None = None) -> str | None:
+        """Return a sentence on why no gradient of the model reaches the pixels; None where one may, or nothing tells.
+
+        A model that cannot be loaded says so when it is.
+        """
+        return None
+
     @property
     def may_give_probabilities(self) -> bool:
         """Whether outputs are taken for log-odds though neither the family nor the study file knows what they are."""

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from cxrobust.errors import DataError, nearest, require
+from cxrobust.errors import DataError, MissingGroupError, nearest, require
 from cxrobust.inference.checkpoints import fill_fold, fold_problem, hashes, said_of_training
 from cxrobust.inference.models import Regime, model_family
 from cxrobust.inference.onnx_description import Described, describe
@@ -14,6 +14,7 @@ from cxrobust.study.sections import StudyPath
 
 if TYPE_CHECKING:
     from cxrobust.inference.graph import PixelClassifier
+    from cxrobust.inference.onnx_files import Batched
 
 
 @model_family("onnx")
@@ -67,24 +68,18 @@ class Onnx(Regime):
             When the file is missing, damaged, of another form, or has no output for a finding.
         """
         require("torch", group="inference")
-        from cxrobust.inference import onnx_files
         from cxrobust.inference.graph import LogOddsOfProbabilities, PixelClassifier
 
         file = self._file(fold)
         where = f"regime {self.name!r}, {file.name}"
         described = describe(file)
         columns = match_labels(findings, self.outputs, chosen=self.labels, where=where)
-        output = self.output or described.outputs[0]
-        if output not in described.outputs:
-            raise DataError(
-                f"{where}: it has no output {output!r}{nearest(output, described.outputs)}: its outputs are "
-                f"{', '.join(described.outputs)}"
-            )
+        output = self._output(described, where)
         n_channels = described.n_channels or 1
         for key, values in (("mean", self.mean), ("std", self.std)):
             if len(values) not in {1, n_channels}:
                 raise DataError(f"{where}: {key} has {len(values)} numbers, and the file takes {n_channels} channels")
-        network, n_outputs = onnx_files.load(file, described, output=output, where=where)
+        network, n_outputs = self._network(file, described, where)
         if n_outputs != len(self.outputs):
             raise DataError(
                 f"{where}: its output {output!r} has {n_outputs} columns and outputs names {len(self.outputs)}: "
@@ -99,6 +94,17 @@ class Onnx(Regime):
             std=self.std * n_channels if len(self.std) == 1 else self.std,
         )
         return classifier.eval().requires_grad_(False)
+
+    def gradient_problem(self, *, fold: str | None = None) -> str | None:
+        """Return a sentence on why torch cannot read the file back with gradients; None where it can."""
+        from cxrobust.inference.onnx_files import ScoresAlone
+
+        file = self._file(fold)
+        try:
+            network, _ = self._network(file, describe(file), f"regime {self.name!r}, {file.name}")
+        except (DataError, MissingGroupError):
+            return None
+        return network.network.refusal if isinstance(network.network, ScoresAlone) else None
 
     def fingerprint(self, *, fold: str | None = None) -> dict[str, str]:
         """Return the SHA-256 of the file, and of those beside it that hold its weights."""
@@ -118,6 +124,20 @@ class Onnx(Regime):
             "training": said_of_training(file.parent),
         }
         return {key: value for key, value in found.items() if value}
+
+    def _network(self, file: Path, described: Described, where: str) -> "tuple[Batched, int]":
+        from cxrobust.inference import onnx_files
+
+        return onnx_files.load(file, described, output=self._output(described, where), where=where)
+
+    def _output(self, described: Described, where: str) -> str:
+        output = self.output or described.outputs[0]
+        if output not in described.outputs:
+            raise DataError(
+                f"{where}: it has no output {output!r}{nearest(output, described.outputs)}: its outputs are "
+                f"{', '.join(described.outputs)}"
+            )
+        return output
 
     def _size(self, described: Described) -> tuple[int, int] | None:
         own = None if self.image_size is None else (self.image_size, self.image_size)

@@ -57,7 +57,7 @@ class Attack(Perturbation):
     needs_one: ClassVar[bool] = False
     """Whether its form allows one finding alone."""
     asks_for_gradient: ClassVar[bool] = True
-    """Whether one that takes steps follows a gradient of the model's."""
+    """Whether it follows a gradient of the model's, and not its outputs alone."""
 
     target: str = "all"
     """`all` findings together, one finding, `worst`: each alone, and for each image the one that comes out worst,

@@ -29,6 +29,7 @@ class Square(InBall):
     attack: Literal["square"]
     silent: ClassVar[tuple[str, ...]] = ("target", "goal", "loss", "first_share")
     code: ClassVar[tuple[str, ...]] = (OBJECTIVES,)
+    asks_for_gradient: ClassVar[bool] = False
     queries: int = Field(default=1000, ge=1, le=1_000_000)
     """Passes through the model for each image."""
     loss: LossName = "margin"

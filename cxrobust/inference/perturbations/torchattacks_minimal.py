@@ -100,6 +100,7 @@ class OnePixel(_Minimal):
     named: ClassVar[Mapping[str, str]] = {"pixels": "pixels", "steps": "steps", "population": "popsize"}
     on_three_channels: ClassVar[bool] = True
     does: ClassVar[str] = "few pixels replaced, by differential evolution"
+    asks_for_gradient: ClassVar[bool] = False
     attack: Literal["one-pixel"]
     pixels: int = Field(default=1, ge=1, le=10_000)
     steps: int = Field(default=10, ge=1, le=10_000)
@@ -113,6 +114,7 @@ class Pixle(_Minimal):
     loop: ClassVar[str] = "Pixle"
     named: ClassVar[Mapping[str, str]] = {"restarts": "restarts", "steps": "max_iterations"}
     does: ClassVar[str] = "pixels exchanged within the image, by random search"
+    asks_for_gradient: ClassVar[bool] = False
     attack: Literal["pixle"]
     restarts: int = Field(default=20, ge=1, le=10_000)
     steps: int = Field(default=10, ge=1, le=10_000)
