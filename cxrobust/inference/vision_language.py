@@ -166,6 +166,15 @@ def prompt_text(processor: Any, question: str, *, prompt: str | None) -> str:
     return text
 
 
+def told_of_texts(processor: Any, asked: Sequence[str], *, prompt: str | None) -> dict[str, Any]:
+    """Return the texts that the processor is given with an image for what is asked, and what their form is from.
+
+    `form` is `study` (a prompt of the study file), `template` (the processor's chat template) or `none`.
+    """
+    form = "study" if prompt is not None else "template" if getattr(processor, "chat_template", None) else "none"
+    return {"texts": [prompt_text(processor, one, prompt=prompt) for one in asked], "form": form}
+
+
 def ask(processor: Any, texts: Sequence[str], *, size: tuple[int, int], where: str) -> tuple[list[Any], Tensor]:
     """Return what the processor gives for one image and each text, without pixels, and how it arranges pixels.
 

@@ -482,3 +482,13 @@ def test_keys_without_their_use_are_refused(line, message, tmp_path):
     with pytest.raises(StudyError) as caught:
         parse_study(text, path=tmp_path / "study.toml")
     assert message in str(caught.value)
+
+
+def test_facts_tell_what_a_generator_is_asked_for_a_report_and_of_findings(folder):
+    given = {"form": "{image} Q: {question}", "prompt": "describe .", "question": "Is there {finding} ?"}
+    asked = regime_in(folder, **given).facts()["asked"]
+    image = AutoProcessor.from_pretrained(folder / "llava").image_token
+    assert asked == {"texts": [f"{image} Q: describe ."], "form": "study"}
+    both = regime_in(folder, **given, confidence="questions").facts()["asked"]["texts"]
+    assert both == [f"{image} Q: describe .", f"{image} Q: Is there {{finding}} ?"]
+    assert "asked" not in regime_in(folder, "encoder-decoder").facts()

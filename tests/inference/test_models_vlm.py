@@ -191,6 +191,23 @@ def test_facts_tell_which_spellings_are_one_token_each(tmp_path):
     assert same["yes"] == ["Yes"]  # this tokenizer takes no space for a part of a word
 
 
+def test_facts_tell_the_text_that_the_processor_is_given(tmp_path):
+    """Against the library's own conversation and the texts that the processor gets when the model is loaded."""
+    save_llava(tmp_path / "vlm")
+    content = [{"type": "image"}, {"type": "text", "text": QUESTION}]
+    conversation = AutoProcessor.from_pretrained(tmp_path / "vlm").apply_chat_template(
+        [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+    )
+    assert regime_in(tmp_path).facts()["asked"] == {"texts": [conversation], "form": "template"}
+    assert conversation == f"USER: {IMAGE} {QUESTION} ASSISTANT:"
+    assert "{finding}" in conversation
+    own = regime_in(tmp_path, prompt="{image} USER: {question}").facts()["asked"]
+    assert own == {"texts": [f"{IMAGE} USER: {QUESTION}"], "form": "study"}
+    save_llava(tmp_path / "bare", template=None)
+    bare = regime_in(tmp_path, model="bare").facts()["asked"]
+    assert bare == {"texts": [f"{IMAGE}{QUESTION}"], "form": "none"}
+
+
 def say_of_pixels(folder: Path, **settings: object) -> None:
     """Change what the image processor's file says."""
     file = folder / "processor_config.json"

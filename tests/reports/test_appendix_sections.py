@@ -102,6 +102,31 @@ def test_spellings_that_count_are_told_with_the_space_that_they_begin_with():
     assert (table.groups[1].head, "Tokens that count") not in found
 
 
+@pytest.mark.parametrize(
+    ("texts", "form", "told"),
+    [
+        (
+            ["USER: <image>\nIs there {finding}?"],
+            "template",
+            "“USER: <image>\\nIs there {finding}?”, in the form of the processor’s chat template",
+        ),
+        (["<image>a", "<image>b"], "study", "“<image>a”; “<image>b”, in the form that the study file gives"),
+        (
+            ["<image>a"],
+            "none",
+            "“<image>a”, the image and then the text alone, since the processor has no chat template",
+        ),
+    ],
+)
+def test_the_text_that_a_model_is_given_with_the_image_is_quoted(texts, form, told):
+    asked = {"texts": texts, "form": form}
+    made = replace(BASE, regimes=({**BASE.regimes[0], "asked": asked}, *BASE.regimes[1:]))
+    table = built("models", made)["models"]
+    found = rows(table)
+    assert found[table.groups[0].head, "Text with the image"] == (told,)
+    assert (table.groups[1].head, "Text with the image") not in found
+
+
 def test_resolution_within_the_graph_is_told_beside_that_of_the_perturbation():
     told = []
     for resolution in ([518, 518], [224, 224]):

@@ -166,6 +166,23 @@ class ReportGenerator(SizedRegime):
         generation.check_forced(made, where=where)
         return made.eval().requires_grad_(False)
 
+    def facts(self, *, fold: str | None = None) -> dict[str, Any]:
+        """Return what configuration, headers of the weights and, where it takes a prompt, processor tell of it."""
+        from cxrobust.inference import pretrained, vision_language
+
+        found = super().facts(fold=fold)
+        folder = self.repository(fold).folder
+        config = pretrained.read_config(folder, trust_remote_code=self.trust_remote_code)
+        if config.model_type == ENCODER_DECODER:
+            return found
+        processor = vision_language.load_processor(folder, trust_remote_code=self.trust_remote_code)
+        asked = [self._prompt, *([self.question] if self.confidence == "questions" else [])]
+        return {**found, "asked": vision_language.told_of_texts(processor, asked, prompt=self.form)}
+
+    @property
+    def _prompt(self) -> str:
+        return PROMPT if self.prompt is None else self.prompt
+
     def _without_prompt(
         self, network: Any, folder: Path, generator: Any, findings: tuple[str, ...], where: str
     ) -> "Generator":
@@ -198,7 +215,7 @@ class ReportGenerator(SizedRegime):
         from cxrobust.inference import vision_language, writers
 
         processor = vision_language.load_processor(folder, trust_remote_code=self.trust_remote_code)
-        asked = [PROMPT if self.prompt is None else self.prompt, *self.questions_of(findings)]
+        asked = [self._prompt, *self.questions_of(findings)]
         asking = [vision_language.prompt_text(processor, one, prompt=self.form) for one in asked]
         (prompt, *questions), order = vision_language.ask(processor, asking, size=size, where=where)
         writer = writers.ImageTextWriter(network, processor.tokenizer, prompt=prompt, order=order, where=where)

@@ -98,7 +98,11 @@ class VisionLanguageModel(SizedRegime):
         folder = self.repository(fold).folder
         processor = vision_language.load_processor(folder, trust_remote_code=self.trust_remote_code)
         yes, no = self._answers(processor, f"regime {self.name!r}, model {folder.name}")
-        return {**super().facts(fold=fold), "answers": {"yes": list(yes), "no": list(no)}}
+        return {
+            **super().facts(fold=fold),
+            "asked": vision_language.told_of_texts(processor, [self.question], prompt=self.prompt),
+            "answers": {"yes": list(yes), "no": list(no)},
+        }
 
     def _answers(self, processor: Any, where: str) -> tuple[dict[str, int], dict[str, int]]:
         from cxrobust.inference import vision_language

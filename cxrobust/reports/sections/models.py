@@ -35,6 +35,13 @@ OUTPUTS = (
 """Settings of a regime that say how its outputs are read."""
 ROWS_OF_THEIR_OWN = ("network", "tuned")
 """What `training.json` says that is no setting of the training."""
+NEW_LINE = "\\n"
+"""How a line's end is printed within a text."""
+FORMS = {
+    "study": "in the form that the study file gives",
+    "template": "in the form of the processor’s chat template",
+    "none": "the image and then the text alone, since the processor has no chat template",
+}
 MOST_RUNS = 5
 """Training runs whose settings are told apart."""
 
@@ -66,6 +73,8 @@ def _rows(one: Mapping[str, Any], view: View) -> Iterator[tuple[Cell, ...]]:
     outputs = {key: first[key] for key in OUTPUTS if first.get(key)}
     if outputs:
         yield _row("Outputs", value_text(outputs))
+    if one.get("asked"):
+        yield _row("Text with the image", _asked(one["asked"]))
     if one.get("answers"):
         yield _row("Tokens that count", _answers(one["answers"]))
     if len(runs) > 1:
@@ -121,6 +130,12 @@ def _tuned(one: Mapping[str, Any]) -> str:
 def _training(one: Mapping[str, Any]) -> str:
     said = {key: value for key, value in _said(one).items() if key not in ROWS_OF_THEIR_OWN}
     return value_text({key.replace("_", " "): value for key, value in said.items()}) if said else NOT_KNOWN
+
+
+def _asked(asked: Mapping[str, Any]) -> str:
+    """Quote the texts that the processor is given with an image, and say what their form is from."""
+    texts = "; ".join(f"“{readable(one).replace(chr(10), NEW_LINE)}”" for one in asked["texts"])
+    return f"{texts}, {FORMS[asked['form']]}"
 
 
 def _answers(spellings: Mapping[str, Sequence[str]]) -> str:
