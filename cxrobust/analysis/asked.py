@@ -37,7 +37,7 @@ def check_metrics(settings: AnalysisSection, *, n_regimes: int) -> None:
                 ("analysis", name),
             )
     check_choices(settings)
-    _check_margins(settings)
+    _check_unused_margins(settings)
     _check_cochran(settings, n_regimes)
     if settings.recalibrate and not any(metric[name].of_probabilities for name in settings.metrics):
         raise MisfitError(
@@ -47,7 +47,7 @@ def check_metrics(settings: AnalysisSection, *, n_regimes: int) -> None:
 
 
 def check_choices(settings: AnalysisSection) -> None:
-    """Raise the first interval or test that does not fit its metric.
+    """Raise the first interval or test that does not fit its metric, and what lacks a margin, or has too large a one.
 
     Raises
     ------
@@ -68,6 +68,8 @@ def check_choices(settings: AnalysisSection) -> None:
             if value is not None and value not in fitting:
                 keys = ("analysis", name, key) if getattr(own, key) else ("analysis", key)
                 raise MisfitError(f"{key} {value!r} does not fit {name}: those that do are {', '.join(fitting)}", keys)
+    for name in settings.metrics:
+        _check_margin(settings, name)
 
 
 def check_stop(settings: AnalysisSection, attack: str, stop: float, *, pool: Pool | None) -> None:
@@ -200,31 +202,40 @@ def _check_cochran(settings: AnalysisSection, n_regimes: int) -> None:
             )
 
 
-def _check_margins(settings: AnalysisSection) -> None:
-    """A test against a margin needs one, and a margin needs such a test."""
+def _is_against_margin(settings: AnalysisSection, name: str) -> bool:
+    """Whether a metric's test holds its differences against a margin."""
+    return settings.of(name).test in WITH_A_MARGIN and not is_untestable(name)
+
+
+def _check_margin(settings: AnalysisSection, name: str) -> None:
+    """A test against a margin needs one that a difference of the metric can reach."""
+    if not _is_against_margin(settings, name):
+        return
+    chosen, own = settings.of(name), settings.per_metric.get(name, MetricSection())
+    if chosen.margin is None:
+        raise MisfitError(
+            f"test {chosen.test!r} needs the largest difference that does not matter: set margin",
+            ("analysis", name, "test") if own.test else ("analysis", "test"),
+        )
+    if chosen.margin >= widest(name):
+        raise MisfitError(
+            f"margin {chosen.margin:g} is as large as two values of {name} can differ ({widest(name):g}), so that "
+            f"any difference would be smaller: write the largest difference that does not matter",
+            ("analysis", name, "margin") if own.margin is not None else ("analysis", "margin"),
+        )
+
+
+def _check_unused_margins(settings: AnalysisSection) -> None:
+    """Ask for a test against each margin."""
     own = {name: settings.per_metric.get(name, MetricSection()) for name in settings.metrics}
-    testable = [name for name in settings.metrics if not is_untestable(name)]
-    tested = [name for name in testable if settings.of(name).test in WITH_A_MARGIN]
+    tested = [name for name in settings.metrics if _is_against_margin(settings, name)]
     only = f"margin is used by {' and '.join(WITH_A_MARGIN)} only, and"
     for name in settings.metrics:
-        chosen = settings.of(name)
-        if name in tested and chosen.margin is None:
-            keys = ("analysis", name, "test") if own[name].test else ("analysis", "test")
-            raise MisfitError(
-                f"test {chosen.test!r} needs the largest difference that does not matter: set margin", keys
-            )
-        if name in tested and chosen.margin is not None and chosen.margin >= widest(name):
-            keys = ("analysis", name, "margin") if own[name].margin is not None else ("analysis", "margin")
-            raise MisfitError(
-                f"margin {chosen.margin:g} is as large as two values of {name} can differ ({widest(name):g}), so that "
-                f"any difference would be smaller: write the largest difference that does not matter",
-                keys,
-            )
         if name not in tested and own[name].margin is not None:
             raise MisfitError(
-                f"{only} {name} is tested by {chosen.test}: set its test, or remove margin"
-                if name in testable
-                else f"{only} {name} fits no test: remove margin",
+                f"{only} {name} fits no test: remove margin"
+                if is_untestable(name)
+                else f"{only} {name} is tested by {settings.of(name).test}: set its test, or remove margin",
                 ("analysis", name, "margin"),
             )
     if settings.margin is not None and not tested:

@@ -99,8 +99,8 @@ def analyze(
     StudyError
         When a metric of the settings is not known.
     MisfitError
-        When an interval or a test does not fit its metric, a subgroup's column cannot be used, or a family names no
-        test, or a finding or subgroup that there is not.
+        When an interval or a test does not fit its metric or lacks a margin, a subgroup's column cannot be used, or a
+        family names no test, or a finding or subgroup that there is not.
     """
     metrics = {name: metric[name] for name in settings.metrics}
     _check(metrics, predictions, settings, reference=reference)

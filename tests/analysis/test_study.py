@@ -349,6 +349,9 @@ def test_progress_is_told_to_the_end(predictions):
         ({"test": "mcnemar"}, "test 'mcnemar' does not fit brier"),
         ({"test": "cochran-q"}, "test 'cochran-q' does not fit brier"),
         ({"interval": "delong"}, "interval 'delong' does not fit brier"),
+        ({"test": "tost"}, "test 'tost' needs the largest difference that does not matter: set margin"),
+        ({"per_metric": {"brier": {"test": "noninferiority"}}}, "test 'noninferiority' needs the largest difference"),
+        ({"test": "tost", "margin": 1.0}, "margin 1 is as large as two values of brier can differ"),
     ],
 )
 def test_a_test_or_interval_that_does_not_fit_a_metric_is_refused_without_a_study_file_too(settings, said):
