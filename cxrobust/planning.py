@@ -292,7 +292,7 @@ def _plan(estimate: Estimate, results: Results, study: Study, question: Question
                 "give a smaller number"
             )
         planned = plan(
-            se_of_test(estimate),
+            se_of_test(estimate, goal),
             n_patients=estimate.n_patients,
             n_images=estimate.n_images,
             n_positive_patients=estimate.n_positive_patients,
@@ -305,7 +305,7 @@ def _plan(estimate: Estimate, results: Results, study: Study, question: Question
             n_draws=study.analysis.resamples,
             by_positives=is_of_positives(estimate.metric),
         )
-        notes = (planned.note, estimate.note, *limits_of_se(estimate))
+        notes = (planned.note, estimate.note, *limits_of_se(estimate, goal))
         yield Planned(estimate=estimate, power=planned, note="; ".join(note for note in notes if note))
 
 

@@ -501,6 +501,21 @@ def test_standard_errors_that_are_not_of_patients_alone_are_noted() -> None:
     assert "takes images for independent" in planned(INVENTED, replace(one, interval="delong")).note
 
 
+def test_a_margin_is_planned_for_with_the_linearised_standard_error_that_its_test_takes() -> None:
+    one = replace(macro_of(INVENTED), interval="delong", test="tost", margin=0.05)
+    one = replace(one, se_patients=1.5 * one.se)
+    tost = STUDY.replace("[analysis]", '[analysis]\ntest = "tost"\nmargin = 0.05')
+    study = parse_study(tost, path=Path("study.toml"))
+    for question in (Question(comparisons=1), Question(comparisons=1, margin=0.04)):
+        rows = planning._plan(one, INVENTED, study, question)
+        of_margin = [each for each in rows if each.power.goal != "difference"]
+        assert [each.power.se for each in of_margin] == [one.se_patients] * (1 if question.margin is None else 2)
+        assert not any("independent" in each.note or "training" in each.note for each in of_margin)
+    (row,) = planning._plan(one, INVENTED, study, Question(comparisons=1, difference=0.05))
+    assert row.power.se == one.se
+    assert "takes images for independent" in row.note
+
+
 @pytest.mark.parametrize(("metric", "is_planned"), [("sensitivity", False), ("auroc", True), ("accuracy", True)])
 def test_five_positive_patients_are_too_few_for_the_signs_of_a_sensitivity(metric: str, is_planned: bool) -> None:
     few = {"n_patients": 100, "n_images": 100, "n_positive_patients": 5, "test": "permutation"}

@@ -43,12 +43,13 @@ def smallest_detectable(
     for one in primary:
         if one.test is None:
             continue
+        goal, _ = goal_of(one, settings)
         planned = plan(
-            se_of_test(one),
+            se_of_test(one, goal),
             n_patients=one.n_patients,
             n_images=one.n_images,
             n_positive_patients=one.n_positive_patients,
-            goal=goal_of(one, settings)[0],
+            goal=goal,
             alpha=settings.alpha,
             comparisons=comparisons(one, sizes, families),
             power=POWER,
@@ -56,7 +57,7 @@ def smallest_detectable(
             n_draws=settings.resamples,
             by_positives=is_of_positives(one.metric),
         )
-        notes = (planned.note, *limits_of_se(one))
+        notes = (planned.note, *limits_of_se(one, goal))
         found.append(
             Detectable(
                 metric=one.metric,
@@ -89,15 +90,24 @@ def comparisons(estimate: Estimate, sizes: Mapping[str | None, int], families: F
     return sizes[estimate.family]
 
 
-def se_of_test(estimate: Estimate) -> float | None:
-    """Return the standard error that a test has to do with: of patients alone, though the interval's holds training."""
-    holds_training = estimate.se_patients is not None and estimate.interval not in OF_THE_RUNS_AT_HAND
-    return estimate.se_patients if holds_training and estimate.se is not None else estimate.se
+def se_of_test(estimate: Estimate, goal: Goal) -> float | None:
+    """Return the standard error that a test has to do with.
+
+    It is of patients alone, though the interval's holds training, and linearised where a margin is tested.
+    """
+    holds_training = estimate.se_training is not None and estimate.interval not in OF_THE_RUNS_AT_HAND
+    is_linearised = _is_linearised(estimate, goal) or (holds_training and estimate.se is not None)
+    return estimate.se_patients if is_linearised else estimate.se
 
 
-def limits_of_se(estimate: Estimate) -> Iterator[str]:
+def limits_of_se(estimate: Estimate, goal: Goal) -> Iterator[str]:
     """Say what a plan's standard error leaves out: training, of regimes with several runs, and patients."""
-    if estimate.se_patients is not None:
+    if estimate.se_training is not None:
         yield PLANNED_FOR_THESE_RUNS
-    if estimate.interval == "delong":
+    if estimate.interval == "delong" and not _is_linearised(estimate, goal):
         yield OF_IMAGES_ALONE
+
+
+def _is_linearised(estimate: Estimate, goal: Goal) -> bool:
+    """Whether a plan takes the linearised standard error of patients, as tests against a margin do."""
+    return goal != "difference" and estimate.se_patients is not None

@@ -130,6 +130,7 @@ def _record(
 ) -> Estimate:
     p_value, low, high = finite(outcome.p_value), finite(point.interval.low), finite(point.interval.high)
     has_interval = low is not None or high is not None
+    se_patients = point.se_patients if has_interval else float("nan")
     return Estimate(
         estimand=contrast.estimand,
         metric=name,
@@ -142,7 +143,7 @@ def _record(
         estimate=finite(point.value),
         reason=reason,
         se=se_of_results(point.interval.se),
-        se_patients=se_of_results(point.se_patients) if has_interval else None,
+        se_patients=se_of_results(se_patients if outcome.se is None else outcome.se),
         se_training=se_of_results(point.se_training) if has_interval else None,
         ci_low=low,
         ci_high=high,

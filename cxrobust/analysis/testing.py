@@ -49,6 +49,8 @@ class Tested:
     """NaN where there is nothing to test."""
     margin: float | None = None
     """That an effect is held against; None where it is held against 0."""
+    se: float | None = None
+    """The linearised standard error that an effect is held against a margin with."""
     note: str = ""
 
 
@@ -346,7 +348,7 @@ def _against_margin(
         found = noninferiority(value, se, margin, better=metric.better, df=df)
     else:
         found = tost(value, se, margin, df=df)
-    return replace(_kept(asked, found, said), margin=margin)
+    return replace(_kept(asked, found, said), margin=margin, se=se)
 
 
 def _of_pair(

@@ -86,7 +86,8 @@ class Estimate:
     several; with the interval `t` of both, linearised; with `t-corrected` the larger of these two; with `wilson` and
     DeLong's their own, of the patients alone."""
     se_patients: float | None = None
-    """The part of it that comes from the patients; None where no regime has replicates."""
+    """The part of it that comes from the patients, linearised; None where no regime has replicates and no margin is
+    tested, whose test takes it."""
     se_training: float | None = None
     """The part of it that comes from training again; None where no regime has replicates."""
     ci_low: float | None = None
@@ -258,7 +259,7 @@ class Detectable:
     """That difference, or margin; above 0, in the metric's unit; None where the standard error is 0 or unknown, or the
     test of so few patients cannot reject, as `note` says."""
     se: float | None
-    """Of the test: of patients alone, `se_patients`, where the estimate's own holds training too."""
+    """Of the test: of patients alone, `se_patients`, where the estimate's own holds training too, and of a margin."""
     alpha: float
     """Level of the test, already divided by the comparisons."""
     comparisons: int

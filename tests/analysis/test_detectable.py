@@ -26,6 +26,16 @@ def run(*, conditions=CONDITIONS, **changes):
     return analyze(predictions, make_settings(**changes), reference="supervised", seed=1)
 
 
+def linearised_se_of_brier(regime):
+    """That of the difference-in-differences of `run` on two conditions, over both findings, which lack no label."""
+    predictions = make_predictions(seed=4, n_patients=30, members=MEMBERS, conditions=CONDITIONS[:2])
+    brier = (predictions.probabilities - (predictions.labels == 1)) ** 2
+    this, other = brier[predictions.regimes.index(regime)], brier[0]
+    d = (this[1] - this[0] - other[1] + other[0]).mean(axis=-1)
+    u = np.bincount(predictions.patients, weights=d - d.mean()) / len(d)
+    return np.sqrt(30 / 29 * (u**2).sum())
+
+
 def primary(found):
     return {
         (e.metric, e.regime): e
@@ -51,19 +61,26 @@ def test_a_margin_is_planned_for_and_untested_metrics_are_not():
     assert {(one.metric, one.goal, one.comparisons) for one in found.power} == {("auroc", "equivalence", 1)}
     one = found.power[0]
     e = primary(found)["auroc", one.regime]
-    planned = plan(e.se, n_patients=e.n_patients, n_images=1, n_positive_patients=1, goal="equivalence")
+    planned = plan(e.se_patients, n_patients=e.n_patients, n_images=1, n_positive_patients=1, goal="equivalence")
     assert one.size == pytest.approx(planned.detectable)
 
 
 @pytest.mark.parametrize(("goal", "own", "z_of_power"), [("difference", {}, 0.8), ("equivalence", MARGIN, 0.9)])
 def test_at_another_level_the_smallest_difference_is_that_of_the_formula(goal, own, z_of_power):
-    """Two regimes are compared at the level of 0.8; a difference is tested on both sides."""
+    """Two regimes are compared at the level of 0.8; a difference is tested on both sides.
+
+    A margin is tested, and so planned for, with the linearised standard error: that of a mean over images.
+    """
     found = run(conditions=CONDITIONS[:2], metrics=("brier",), level=0.8, per_metric={"brier": own}, resamples=100)
     compared = primary(found)
     assert [(one.goal, one.comparisons, one.regime) for one in found.power] == [(goal, 2, "lora"), (goal, 2, "probe")]
     for one in found.power:
         tail = 0.2 / 2 / (2 if goal == "difference" else 1)
-        se = compared["brier", one.regime].se
+        e = compared["brier", one.regime]
+        of_patients = linearised_se_of_brier(one.regime)
+        assert e.se == pytest.approx(of_patients, rel=0.3)
+        assert e.se != pytest.approx(of_patients, rel=1e-3)
+        se = e.se if goal == "difference" else of_patients
         assert one.alpha == pytest.approx(0.1)
         assert one.size == pytest.approx((norm.ppf(1 - tail) + norm.ppf(z_of_power)) * se)
 
