@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.contrasts import Contrast
 from cxrobust.analysis.counts import AVERAGES, FindingCounts, Scope
 from cxrobust.analysis.intervals import ROUNDING, Interval, wilson_ends
@@ -271,7 +272,8 @@ def notes_on_spread(metric: Metric, contrast: Contrast, place: int, point: Point
         return []
     notes = note_on_width(point.interval)
     if notes and contrast.estimand in _SIDES and _is_same(contrast, place, values):
-        return [f"identical predictions {_SIDES[contrast.estimand]}: {NO_WIDTH}"]
+        what = "scores" if metric.of_reports else "predictions"
+        return [f"identical {what} {_SIDES[contrast.estimand]}: {NO_WIDTH}"]
     is_finding = place < values.samples[0].n_findings
     if notes and is_finding and metric.is_share and contrast.estimand == "value" and not contrast.across:
         return [notes[0] + _of_wilson(metric, contrast, place, point.value, values)]
@@ -279,17 +281,21 @@ def notes_on_spread(metric: Metric, contrast: Contrast, place: int, point: Point
 
 
 def _is_same(contrast: Contrast, place: int, values: Values) -> bool:
-    """Whether a difference is of two sides with the same predictions, those at weaker strengths included."""
+    """Whether a difference is of two sides with the same predictions, or scores of reports, at weaker strengths too."""
     if contrast.across:
         return False
     one, other = (
-        [
-            {p.tobytes() for p in (cell.probabilities, *cell.weaker)}
-            for cell in values.cells(row, condition, min(place, values.samples[0].n_findings))
-        ]
+        [_numbers(cell) for cell in values.cells(row, condition, min(place, values.samples[0].n_findings))]
         for row, condition, _ in contrast.terms
     )
     return one == other
+
+
+def _numbers(cell: Cell) -> set[bytes]:
+    """Return what a metric is made from: all scores of reports, or the probabilities at each strength."""
+    if cell.scores:
+        return {b"".join(column.tobytes() for column in cell.scores.values())}
+    return {p.tobytes() for p in (cell.probabilities, *cell.weaker)}
 
 
 def _of_wilson(metric: Metric, contrast: Contrast, place: int, share: float, values: Values) -> str:

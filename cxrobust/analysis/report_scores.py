@@ -87,7 +87,6 @@ def of_reports(name: str, sample: Sample) -> Sample:
     members = [m for m in range(len(predictions.members)) if known[m].any()] or [0]
     is_scored = known[members].all(axis=(0, 1))
     n_findings = len(predictions.findings)
-    first = next(iter(columns.values()))[members]
     return replace(
         sample,
         predictions=replace(
@@ -95,7 +94,7 @@ def of_reports(name: str, sample: Sample) -> Sample:
             findings=(REPORT,),
             members=tuple(predictions.members[m] for m in members),
             labels=np.where(is_scored, 1, -1).astype(np.int8)[:, None],
-            probabilities=np.nan_to_num(first)[..., None],  # tells only whether two cells are the same
+            probabilities=np.zeros((*known[members].shape, 1)),  # metrics of reports read scores alone
             scores={column: values[members] for column, values in columns.items()},
             reports=None,
             log_probabilities=None,

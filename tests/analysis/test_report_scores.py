@@ -228,6 +228,29 @@ def test_a_report_without_a_score_is_left_out_of_every_cell_and_counted():
     assert "negative" not in value.note
 
 
+@pytest.mark.parametrize(("metric_name", "what"), [("bleu", "identical scores of both"), ("f1-5-micro", "no spread")])
+def test_scores_are_identical_only_where_all_that_they_are_made_from_is(metric_name, what):
+    """Attacked, lora's reports have as many words as the others' and as few of the references', but other findings."""
+    pytest.importorskip("sacrebleu")
+    made = make_predictions(n_patients=25)
+    n, shape = len(made.image_ids), made.probabilities.shape[:3]
+    reports = np.full(shape, "Cardiomegaly with mild edema.", dtype=object)
+    reports[1, 1] = "Left pleural effusion noted."
+    references, scores = ("Right basilar atelectasis. Lungs hypoinflated.",) * n, {}
+    for name in ("bleu", "chexpert"):
+        for m, c in np.ndindex(shape[:2]):
+            pairs = Pairs(ids=made.image_ids, candidates=tuple(reports[m, c]), references=references)
+            for column, values in scorer[name]().score(pairs).columns.items():
+                scores.setdefault(column, np.full(shape, np.nan))[m, c] = values
+    made = replace(made, references=references, reports=reports, scores=scores)
+    found = analyze(made, _settings(metrics=(metric_name,)), reference="supervised", seed=3).estimates
+    note = {(e.estimand, e.regime, e.condition): e.note for e in found if e.reason is None}
+    same = "identical scores of both regimes: the interval has no width"
+    assert same in note["regime-reference", "lora", "clean"]
+    assert same in note["regime-reference", "lora", CONDITIONS[2]]
+    assert what in note["regime-reference", "lora", CONDITIONS[1]]
+
+
 def test_verbosity_is_of_the_images_with_a_reference_and_says_why_others_are_left_out():
     pytest.importorskip("sacrebleu")
     predictions = _with_reports(make_predictions(n_patients=25), without=(0,), empty=(5,), silent=(0,))
