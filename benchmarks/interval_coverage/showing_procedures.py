@@ -46,8 +46,8 @@ def procedures_page(content: Mapping[str, Any]) -> str:
         ),
         "A study of several training runs draws a separation anew for each run, with a standard deviation of "
         f"{_spreads(rows)}, or gives all runs the same; the truth is the mean over all runs that there could be. Where "
-        "runs differ, values of few of them are covered less often than they should be, since the spread of few runs "
-        "is hardly known. Tests speak of the runs at hand: where these are alike, they reject as often as those of "
+        "runs are alike, intervals cover more often than they should, since they allow for how little a few runs tell "
+        "of their spread. Tests speak of the runs at hand: where these are alike, they reject as often as those of "
         "single runs; where runs differ, the runs at hand do differ between regimes, and a test that finds so counts "
         "here as one that rejects what is 0 over all runs. A half-margin beyond the greatest strength is not "
         "estimable and not counted. Platt scaling is fitted on the study's own clean images, and the truth is what "
