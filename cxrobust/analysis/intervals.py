@@ -291,7 +291,7 @@ def joint_degrees_of_freedom(influences: NDArray[np.float64]) -> float:
 def _of_kurtosis(kurtosis: NDArray[np.float64], n: int, n_moving: NDArray[np.intp]) -> NDArray[np.float64]:
     """Return 2n/(κ − 1), and of few patients with influence no more than these less 1."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        found = np.where(kurtosis > 1, 2 * n / (kurtosis - 1), np.inf)
+        found = np.where(kurtosis > 1 + ROUNDING, 2 * n / (kurtosis - 1), np.inf)
     is_few = (kurtosis > 0) & (n_moving < FEW_PATIENTS)
     return np.asarray(np.where(is_few, np.minimum(found, np.maximum(n_moving - 1, 1)), found))
 

@@ -442,6 +442,9 @@ def test_degrees_of_freedom_that_are_infinite():
     assert degrees_of_freedom(np.zeros(5)) == math.inf
     assert degrees_of_freedom(np.array([1.0, -1.0] * 10)) == math.inf
     assert degrees_of_freedom(np.full(5, math.nan)) == math.inf
+    assert {float(degrees_of_freedom(np.array([0.3, -0.3] * n))) for n in (15, 25, 30)} == {
+        math.inf
+    }  # but for rounding
 
 
 @pytest.mark.parametrize("n", [2, 3, 4, 6])
