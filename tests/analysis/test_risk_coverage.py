@@ -188,16 +188,16 @@ def test_a_study_of_one_finding_has_its_curve_and_no_pooled_one():
 def test_a_curve_of_few_runs_is_wider_by_students_t():
     """At the degrees of freedom of both variances, of patients' taken for known: three runs, one of them much worse."""
     rng = np.random.default_rng(11)
-    cells = [random_cell(rng, n_patients=40, n_images=120) for _ in range(3)]
+    cells = [random_cell(rng, n_patients=40, n_images=60) for _ in range(3)]
     cells[2] = replace(cells[2], probabilities=0.5 + 0.45 * (1 - 2 * cells[2].labels))
-    counts = patient_counts(40, n_resamples=640, rng=rng)
-    drawn_runs = rng.integers(0, 3, (3, 640))
+    counts = patient_counts(40, n_resamples=128, rng=rng)
+    drawn_runs = rng.integers(0, 3, (3, 128))
     given = {"counts": counts, "drawn_runs": drawn_runs, "coverages": [0.3, 1.0]}
     (wide, whole), checked = curve(cells, level=0.9, **given), 0
     for point in (wide, whole):
-        runs = np.array([loop(cell, np.ones(120), point.coverage) for cell in cells])
+        runs = np.array([loop(cell, np.ones(60), point.coverage) for cell in cells])
         drawn = np.array(
-            [[loop(cell, weights_of(counts, cell.patients, r), point.coverage) for r in range(640)] for cell in cells]
+            [[loop(cell, weights_of(counts, cell.patients, r), point.coverage) for r in range(128)] for cell in cells]
         )
         patients = drawn.mean(axis=0).var(ddof=1)
         d = runs - runs.mean()
