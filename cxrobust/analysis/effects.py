@@ -15,18 +15,15 @@ from numpy.typing import NDArray
 from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.contrasts import Contrast, contrasts
 from cxrobust.analysis.counts import FindingCounts, Scope, counts_held
+from cxrobust.analysis.degrees import Training, degrees_of_both, degrees_of_freedom, together
 from cxrobust.analysis.intervals import (
     INTERVALS,
     Draws,
     Interval,
-    Training,
-    degrees_of_both,
-    degrees_of_freedom,
     linearised_se,
     no_interval,
     se_of_results,
     stretched,
-    together,
     wider_for_few_runs,
 )
 from cxrobust.analysis.metrics.confidence import confidence

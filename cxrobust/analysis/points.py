@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from cxrobust.analysis.bands import simultaneous_bands
 from cxrobust.analysis.contrasts import Contrast
-from cxrobust.analysis.intervals import INTERVALS, Draws, Interval, Training, linearised_se
+from cxrobust.analysis.degrees import Training
+from cxrobust.analysis.intervals import INTERVALS, Draws, Interval, linearised_se
 from cxrobust.analysis.metrics import Additive, Metric
 from cxrobust.analysis.replicates import resampled, training_of
 from cxrobust.analysis.resampling import resampled_sums

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrobust.analysis.intervals import Draws, Interval, expanded, linearised_se, no_interval, together, wilson_ends
+from cxrobust.analysis.degrees import together
+from cxrobust.analysis.intervals import Draws, Interval, expanded, linearised_se, no_interval, wilson_ends
 from cxrobust.analysis.replicates import drawn_training, of_runs
 from cxrobust.analysis.resampling import Counts, resampled_sums
 

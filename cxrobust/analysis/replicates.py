@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.analysis.contrasts import Contrast
-from cxrobust.analysis.intervals import Training, linearised_se, together
+from cxrobust.analysis.degrees import Training, together
+from cxrobust.analysis.intervals import linearised_se
 from cxrobust.analysis.values import Values
 
 

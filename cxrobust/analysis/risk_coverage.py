@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.analysis.cells import Cell
+from cxrobust.analysis.degrees import degrees_of_both
 from cxrobust.analysis.intervals import (
     Draws,
-    degrees_of_both,
     no_interval,
     percentile,
     stretched,

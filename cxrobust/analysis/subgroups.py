@@ -14,8 +14,9 @@ from cxrobust.analysis.all_regimes import all_regimes_estimates
 from cxrobust.analysis.classical.result import never_0
 from cxrobust.analysis.contrasts import Contrast, contrasts
 from cxrobust.analysis.counts import FindingCounts, Scope, count_findings, counts_held
+from cxrobust.analysis.degrees import joint_degrees_of_freedom
 from cxrobust.analysis.estimates import Estimated, estimate, without_value
-from cxrobust.analysis.intervals import ROUNDING, joint_degrees_of_freedom
+from cxrobust.analysis.intervals import ROUNDING
 from cxrobust.analysis.metrics import Mean, Metric
 from cxrobust.analysis.notes import OF_THESE_RUNS, joined, notes_on_counts, why_undefined
 from cxrobust.analysis.sample import Sample

@@ -13,7 +13,8 @@ from cxrobust.analysis.classical.mcnemar import mcnemar_clustered, mcnemar_exact
 from cxrobust.analysis.classical.result import TestResult, approximation_note, floor_note, never_0, student_note
 from cxrobust.analysis.classical.wilcoxon import signed_rank, signed_rank_clustered
 from cxrobust.analysis.contrasts import Contrast, Form
-from cxrobust.analysis.intervals import degrees_of_freedom, linearised_se
+from cxrobust.analysis.degrees import degrees_of_freedom
+from cxrobust.analysis.intervals import linearised_se
 from cxrobust.analysis.metrics import Additive, Mean, Metric
 from cxrobust.analysis.parallel import in_threads
 from cxrobust.analysis.permutation import is_exact, n_exact_signs, sign_flip_p_values

@@ -12,20 +12,18 @@ from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
 from cxrobust.analysis import analyze
+from cxrobust.analysis.degrees import Training, degrees_of_freedom, together
 from cxrobust.analysis.intervals import (
     INTERVALS,
     Draws,
-    Training,
     basic,
     bca,
-    degrees_of_freedom,
     degrees_with_training,
     linearised_se,
     percentile,
     percentile_recentred,
     studentized,
     t_corrected,
-    together,
     wilson,
 )
 from cxrobust.analysis.replicates import drawn_training, of_runs

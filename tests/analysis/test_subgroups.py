@@ -11,7 +11,7 @@ from scipy import stats
 from scipy.optimize import brentq
 
 from cxrobust.analysis import analyze
-from cxrobust.analysis.intervals import degrees_of_freedom, joint_degrees_of_freedom
+from cxrobust.analysis.degrees import degrees_of_freedom, joint_degrees_of_freedom
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.subgroups import levels, split, wald_interaction
 from cxrobust.errors import DataError, StudyError
