@@ -104,6 +104,19 @@ def test_blur_against_a_direct_convolution_with_edges_continued(name: str, sever
     np.testing.assert_allclose(corrupted(name, severity, image, seed), direct, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("side", [16, 28, 64, 199, 201, 224, 512])
+def test_a_dot_is_spread_by_the_standard_deviation_that_blur_states(side: int) -> None:
+    image = np.zeros((side, side), dtype=np.float32)
+    image[side // 2, side // 2] = 1
+    for severity, percent in enumerate((0.3, 0.6, 0.9, 1.3, 1.8), start=1):
+        blurred = corrupted("blur", severity, image).astype(np.float64)
+        assert blurred.sum() == pytest.approx(1, abs=1e-5)
+        offsets = np.arange(side) - side // 2
+        for axis in (0, 1):
+            spread = np.sqrt((blurred.sum(axis=axis) * offsets**2).sum())
+            assert spread == pytest.approx(percent / 100 * side, rel=0.015)
+
+
 def test_blur_of_an_image_is_the_same_alone_as_among_others() -> None:
     images = np.random.default_rng(3).random((3, 1, SIDE, SIDE), dtype=np.float32)
     batch = Batch(

@@ -10,6 +10,10 @@ from scipy import fft, ndimage
 from cxrobust.inference.perturbations import perturbation
 from cxrobust.inference.perturbations.corruption import Corruption
 
+NARROW = 0.6
+"""Pixels. The samples of a Gaussian of a smaller standard deviation are narrower than it, at 0.6 by 1 % and at 0.3 by
+71 %: nothing would be left of the blur of small images."""
+
 
 @perturbation("blur")
 class Blur(Corruption):
@@ -23,7 +27,11 @@ class Blur(Corruption):
     def corrupt(self, image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
         """Blur with a standard deviation of `value` per cent of the side."""
         sigma = self.value / 100 * image.shape[0]
-        return np.asarray(ndimage.gaussian_filter(image, sigma=sigma, mode="nearest"), dtype=np.float32)
+        if sigma >= NARROW:
+            return np.asarray(ndimage.gaussian_filter(image, sigma=sigma, mode="nearest"), dtype=np.float32)
+        weights = np.array([sigma**2 / 2, 1 - sigma**2, sigma**2 / 2])
+        down = ndimage.correlate1d(image, weights, axis=0, mode="nearest")
+        return np.asarray(ndimage.correlate1d(down, weights, axis=1, mode="nearest"), dtype=np.float32)
 
 
 @perturbation("defocus-blur")
