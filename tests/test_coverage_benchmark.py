@@ -238,6 +238,16 @@ def test_ends_of_differences_stay_within_what_a_difference_can_be_as_in_the_anal
     assert at_most > 0
 
 
+def test_patients_that_move_a_difference_by_rounding_alone_do_not_count_as_in_the_analysis(load):
+    """Of 50 patients, of whom few change a decision: as many as do are the degrees of freedom of their interval."""
+    adapter, running, scenarios = load("adapter"), load("running"), load("scenarios")
+    scenario = scenarios.Scenario(n_patients=50, correlation=0.0, prevalence=0.5)
+    settings = adapter.settings_of(("specificity", "npv"), threshold=0.5, resamples=200)
+    for repetition in range(4):
+        predictions = running.simulate(scenario, scenario.rng(1, repetition))
+        adapter.check_against_analyze(predictions, settings, seed=repetition)
+
+
 def test_studies_that_are_added_continue_those_that_are_there(load, small):
     """Two and then two more, metric by metric, are counted as four of both metrics are."""
     running = load("running")

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from cxrobust.analysis import analyze
 from cxrobust.analysis.choices import WITH_A_MARGIN, fitting_intervals, fitting_tests
 from cxrobust.analysis.contrasts import Contrast, contrasts
+from cxrobust.analysis.evaluating import evaluate
 from cxrobust.analysis.intervals import INTERVALS, Draws
 from cxrobust.analysis.metrics import grouped, metric
 from cxrobust.analysis.points import resampled_se
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.testing import auroc_se, run_tests
-from cxrobust.analysis.values import Values, evaluate
+from cxrobust.analysis.values import Values
 from cxrobust.predictions import PredictionSet
 from cxrobust.study.analysis import AnalysisSection
 
@@ -187,7 +188,7 @@ def _intervals(
         draws = Draws(
             value=np.array([contrast.of(values.value[:, :, place]) for contrast in alike]),
             resampled=drawn,
-            influences=np.stack([contrast.of(values.influences[:, :, place]) for contrast in alike]),
+            influences=np.stack([contrast.influences(values)[place] for contrast in alike]),
             bounds=bounds,
         )
         reliable = [
