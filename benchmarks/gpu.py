@@ -20,9 +20,9 @@ import torch
 from record import write
 from scaling import STUDY, Plan, analyze_made, make_predictions, print_run, settings
 
+from cxrobust.analysis.evaluating import CELLS_AT_ONCE
 from cxrobust.analysis.metrics import metric
 from cxrobust.analysis.sample import Sample
-from cxrobust.analysis.values import CELLS_AT_ONCE
 
 METRICS = ("auroc", "average-precision", "aurc", "coverage-at-risk-5", "accuracy", "brier", "ece", "ece-smooth")
 Device = Literal["cuda", "cpu"]

@@ -15,6 +15,7 @@ from rich.table import Table
 from cxrobust.analysis.choices import has_tested_differences, widest
 from cxrobust.analysis.contrasts import Contrast, contrasts_of
 from cxrobust.analysis.detectable import comparisons, goal_of, is_of_positives, limits_of_se, se_of_test
+from cxrobust.analysis.evaluating import evaluate
 from cxrobust.analysis.families import Families
 from cxrobust.analysis.metrics import metric
 from cxrobust.analysis.power import Goal, Power, Simulated, draws_for, plan, simulate_power
@@ -22,7 +23,7 @@ from cxrobust.analysis.purposes import Purpose
 from cxrobust.analysis.report_scores import of_reports
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.testing import UNTESTED, WITH_THE_UNIT_OF_THE_METRIC
-from cxrobust.analysis.values import averages, evaluate
+from cxrobust.analysis.values import averages
 from cxrobust.conditions import parse_condition
 from cxrobust.errors import DataError, StudyError, counted, nearest, one_name
 from cxrobust.files import alone, atomic_write_text, sha256_file

@@ -8,9 +8,9 @@ import numpy as np
 from cxrobust.analysis.contrasts import contrasts_of
 from cxrobust.analysis.counts import Scope, count_findings, counts_held
 from cxrobust.analysis.estimates import Estimated, estimate
+from cxrobust.analysis.evaluating import evaluate
 from cxrobust.analysis.metrics import Metric
 from cxrobust.analysis.sample import Sample
-from cxrobust.analysis.values import evaluate
 from cxrobust.conditions import parse_condition
 from cxrobust.results import MACRO, OTHERS, Estimand
 

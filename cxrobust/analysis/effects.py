@@ -16,6 +16,7 @@ from cxrobust.analysis.cells import Cell
 from cxrobust.analysis.contrasts import Contrast, contrasts
 from cxrobust.analysis.counts import FindingCounts, Scope, counts_held
 from cxrobust.analysis.degrees import Training, degrees_of_both, degrees_of_freedom, together
+from cxrobust.analysis.evaluating import CELLS_AT_ONCE
 from cxrobust.analysis.intervals import (
     INTERVALS,
     Draws,
@@ -41,7 +42,7 @@ from cxrobust.analysis.replicates import drawn_training, of_runs
 from cxrobust.analysis.resampling import resampled_sums
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.unread import Unread
-from cxrobust.analysis.values import CELLS_AT_ONCE, are_filled, mean_over_findings
+from cxrobust.analysis.values import are_filled, mean_over_findings
 from cxrobust.results import MACRO, Estimate, finite
 from cxrobust.study.analysis import EffectName
 

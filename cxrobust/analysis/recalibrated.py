@@ -7,6 +7,7 @@ from typing import Any
 from cxrobust.analysis.contrasts import Contrast, contrasts
 from cxrobust.analysis.counts import Scope, counts_held
 from cxrobust.analysis.estimates import Estimated, estimate
+from cxrobust.analysis.evaluating import evaluate
 from cxrobust.analysis.map_errors import MapErrors
 from cxrobust.analysis.metrics import Metric
 from cxrobust.analysis.notes import joined
@@ -14,7 +15,7 @@ from cxrobust.analysis.purposes import Purpose
 from cxrobust.analysis.recalibration import Recalibrated, recalibrate
 from cxrobust.analysis.resampling import patient_counts
 from cxrobust.analysis.sample import Sample
-from cxrobust.analysis.values import Values, evaluate
+from cxrobust.analysis.values import Values
 from cxrobust.results import MICRO, Estimate
 from cxrobust.study.analysis import RecalibrationName
 

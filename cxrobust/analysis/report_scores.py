@@ -9,10 +9,10 @@ import numpy as np
 from cxrobust.analysis.contrasts import contrasts_of, curves
 from cxrobust.analysis.counts import Scope, count_findings
 from cxrobust.analysis.estimates import Estimated, estimate
+from cxrobust.analysis.evaluating import evaluate
 from cxrobust.analysis.metrics import Metric
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.subgroups import subgroup_estimates
-from cxrobust.analysis.values import evaluate
 from cxrobust.errors import MisfitError, some
 from cxrobust.predictions import PredictionSet
 from cxrobust.predictions.pooling import REASON

@@ -17,6 +17,7 @@ from cxrobust.analysis.choices import WITH_A_MARGIN
 from cxrobust.analysis.classical.result import never_0
 from cxrobust.analysis.contrasts import Contrast, contrasts_of
 from cxrobust.analysis.counts import FindingCounts, Scope, count_findings, counts_held
+from cxrobust.analysis.evaluating import evaluate
 from cxrobust.analysis.families import Families, adjust, key_of
 from cxrobust.analysis.intervals import (
     INTERVALS,
@@ -44,7 +45,7 @@ from cxrobust.analysis.purposes import Purpose
 from cxrobust.analysis.resampling import LANES
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.testing import FLIPS, NOTHING, UNTESTED, Tested, by_definition, named_test
-from cxrobust.analysis.values import Values, evaluate
+from cxrobust.analysis.values import Values
 from cxrobust.conditions import parse_condition
 from cxrobust.predictions import PredictionSet
 from cxrobust.results import FEW_PATIENTS, MACRO, Alternative, Estimand, Estimate, finite

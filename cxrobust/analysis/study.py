@@ -18,6 +18,7 @@ from cxrobust.analysis.counts import Scope, count_findings, counts_held
 from cxrobust.analysis.detectable import smallest_detectable
 from cxrobust.analysis.effects import effect_sizes
 from cxrobust.analysis.estimates import Estimated, estimate
+from cxrobust.analysis.evaluating import evaluate
 from cxrobust.analysis.families import Families, Key, adjust, key_of
 from cxrobust.analysis.flips import flip_matrices, tally
 from cxrobust.analysis.metrics import Mean, Metric, grouped, metric
@@ -31,7 +32,7 @@ from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.sensitivity import alternatives
 from cxrobust.analysis.subgroups import subgroup_estimates
 from cxrobust.analysis.testing import metrics_in_pairs
-from cxrobust.analysis.values import Values, averages, evaluate
+from cxrobust.analysis.values import Values, averages
 from cxrobust.conditions import CLEAN, parse_condition
 from cxrobust.predictions import PredictionSet
 from cxrobust.progress import Reporter, silent

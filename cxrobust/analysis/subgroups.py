@@ -16,13 +16,14 @@ from cxrobust.analysis.contrasts import Contrast, contrasts
 from cxrobust.analysis.counts import FindingCounts, Scope, count_findings, counts_held
 from cxrobust.analysis.degrees import joint_degrees_of_freedom
 from cxrobust.analysis.estimates import Estimated, estimate, without_value
+from cxrobust.analysis.evaluating import evaluate
 from cxrobust.analysis.intervals import ROUNDING
 from cxrobust.analysis.metrics import Mean, Metric
 from cxrobust.analysis.notes import OF_THESE_RUNS, joined, notes_on_counts, why_undefined
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.testing import metrics_in_pairs, no_test
 from cxrobust.analysis.unread import Unread, cells_of
-from cxrobust.analysis.values import Values, averages, evaluate
+from cxrobust.analysis.values import Values, averages
 from cxrobust.blanks import told
 from cxrobust.errors import StudyError, nearest, some
 from cxrobust.results import WORST, Estimand, Estimate, finite

@@ -9,10 +9,10 @@ from scipy import stats
 
 from cxrobust.analysis import analyze
 from cxrobust.analysis.bands import simultaneous_bands
+from cxrobust.analysis.evaluating import evaluate
 from cxrobust.analysis.intervals import Draws
 from cxrobust.analysis.metrics import metric
 from cxrobust.analysis.sample import Sample
-from cxrobust.analysis.values import evaluate
 from cxrobust.study.analysis import Subgroups
 
 from .made import make_predictions, make_settings, same

@@ -10,9 +10,9 @@ from scipy.interpolate import interp1d
 
 from cxrobust.analysis import analyze
 from cxrobust.analysis.contrasts import Contrast, contrasts, half_margin_form
+from cxrobust.analysis.evaluating import evaluate
 from cxrobust.analysis.metrics import metric
 from cxrobust.analysis.sample import Sample
-from cxrobust.analysis.values import evaluate
 
 from .made import make_predictions, make_settings
 

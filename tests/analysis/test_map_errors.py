@@ -11,13 +11,13 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
 from cxrobust.analysis import analyze
+from cxrobust.analysis.evaluating import evaluate
 from cxrobust.analysis.map_errors import MapErrors, columns, smooth_error, step_error
 from cxrobust.analysis.metrics import metric
 from cxrobust.analysis.points import resampled_se
 from cxrobust.analysis.recalibrated import _errors
 from cxrobust.analysis.recalibration import _deal, recalibrate
 from cxrobust.analysis.sample import Sample
-from cxrobust.analysis.values import evaluate
 
 from .made import duplicated, make_cell, make_predictions, make_settings
 

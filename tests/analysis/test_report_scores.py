@@ -8,11 +8,11 @@ import pytest
 
 from cxrobust.analysis import analyze
 from cxrobust.analysis.contrasts import contrasts
+from cxrobust.analysis.evaluating import evaluate
 from cxrobust.analysis.metrics import metric
 from cxrobust.analysis.permutation import sign_flip_p_values
 from cxrobust.analysis.report_scores import confused_findings, note_on_scoring, of_reports, report_estimates
 from cxrobust.analysis.sample import Sample
-from cxrobust.analysis.values import evaluate
 from cxrobust.errors import MisfitError
 from cxrobust.predictions.scores import Scoring
 from cxrobust.radiology_reports.labeler import Label, label_report

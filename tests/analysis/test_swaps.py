@@ -8,13 +8,13 @@ import pytest
 
 from cxrobust.analysis import analyze
 from cxrobust.analysis.contrasts import contrasts_of
+from cxrobust.analysis.evaluating import evaluate
 from cxrobust.analysis.metrics import metric
 from cxrobust.analysis.metrics.decisions import BalancedAccuracy
 from cxrobust.analysis.permutation import sign_flip_p_values
 from cxrobust.analysis.sample import Sample
 from cxrobust.analysis.swaps import swap_p_value
 from cxrobust.analysis.testing import run_tests
-from cxrobust.analysis.values import evaluate
 from cxrobust.radiology_reports.scores import measured
 from cxrobust.study.analysis import AnalysisSection
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from cxrobust.analysis import analyze, replicates, values
+from cxrobust.analysis import analyze, evaluating, replicates
 from cxrobust.analysis.contrasts import Contrast, contrasts_of
+from cxrobust.analysis.evaluating import evaluate
 from cxrobust.analysis.metrics import metric
 from cxrobust.analysis.replicates import resampled, training_of
 from cxrobust.analysis.sample import Sample
-from cxrobust.analysis.values import evaluate
 
 from .made import CONDITIONS, METRICS, make_predictions, make_settings, same, weights_of, with_labels
 
@@ -146,7 +146,7 @@ def test_replicates_are_paired_between_conditions(predictions):
 def test_how_many_cells_are_evaluated_together_does_not_matter(predictions, monkeypatch, name, at_once):
     sample = Sample.draw(predictions, make_settings(resamples=100), seed=3)
     expected = evaluate({name: metric[name]}, [sample])[name]
-    monkeypatch.setattr(values, "CELLS_AT_ONCE", at_once)
+    monkeypatch.setattr(evaluating, "CELLS_AT_ONCE", at_once)
     found = evaluate({name: metric[name]}, [sample])[name]
     np.testing.assert_allclose(found.value, expected.value, atol=1e-14)
     np.testing.assert_allclose(found.resampled, expected.resampled, atol=1e-13)
