@@ -271,6 +271,21 @@ def test_studies_that_are_added_continue_those_that_are_there(load, small):
     assert at_once["studies"] == 4
 
 
+def test_counts_of_other_code_are_not_added_to(load, small, tmp_path):
+    running, out = load("running"), tmp_path / "counts.json"
+    scenario = small.Scenario(n_patients=30, correlation=0.0, prevalence=0.5)
+    given = {"metrics": ("accuracy",), "resamples": 128, "seed": 3, "workers": 1}
+    running.run([scenario], out, repetitions={30: 1}, **given)
+    running.run([scenario], out, repetitions={30: 2}, **given)
+    before = out.read_text(encoding="utf-8")
+    assert json.loads(before)["scenarios"][str(scenario)]["studies"] == 2
+    source = json.loads(before)["made_with"]["source"]
+    out.write_text(before.replace(source, "0" * len(source)), encoding="utf-8")
+    with pytest.raises(SystemExit, match="counted by other code"):
+        running.run([scenario], out, repetitions={30: 3}, **given)
+    assert out.read_text(encoding="utf-8") == before.replace(source, "0" * len(source))
+
+
 def test_a_part_that_is_judged_anew_takes_the_place_of_its_counts_alone(load, small, tmp_path):
     """Margins, corrected intervals and twins of the same studies: what a whole run counts."""
     running = load("running")

@@ -41,8 +41,10 @@ from scenarios import (
 )
 
 from cxrobust.analysis import parallel
-from cxrobust.files import atomic_write_text
+from cxrobust.files import atomic_write_text, sha256_file, sha256_json
 
+SIMULATING = ("adapter", "procedures", "running", "scenarios")
+"""Modules beside this one that counts depend on."""
 METRICS = (
     "auroc",
     "average-precision",
@@ -228,7 +230,7 @@ def run(
     Raises
     ------
     SystemExit
-        When `out` was made with another seed or number of resamples.
+        When `out` was made with another seed or number of resamples, or by other code.
     """
     settings = {"seed": seed, "resamples": resamples, "population": POPULATION}
     content = _begun(out, settings)
@@ -375,14 +377,19 @@ def _begun(out: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     content: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
     if content["settings"] != settings:
         raise SystemExit(f"{out} was made with {content['settings']}, not {dict(settings)}: name another file")
+    if content["made_with"].get("source") != made_with()["source"]:
+        raise SystemExit(f"{out} was counted by other code than this: name another file, or recount its parts")
     return content
 
 
 def made_with() -> dict[str, str]:
-    """Return the versions and the machine that counts are made with."""
+    """Return what counts are made with: versions, a hash of the source of analysis and simulation, and the machine."""
+    here = Path(__file__).parent
+    sources = (*Path(parallel.__file__).parent.rglob("*.py"), *(here / f"{name}.py" for name in SIMULATING))
     versions = {name: version(name) for name in ("cxrobust", "numpy", "scipy", "numba")}
     return {
         **versions,
+        "source": sha256_json(sorted(sha256_file(one) for one in sources)),
         "python": platform.python_version(),
         "machine": platform.machine(),
         "cores": str(os.cpu_count()),
