@@ -5,11 +5,10 @@ run goes on where it stopped, a finished one costs nothing, and the files are th
 """
 
 import json
-import math
 import secrets
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cxrobust.errors import CxrobustError, DataError
-from cxrobust.files import alone, sha256_file, sha256_json
+from cxrobust.files import alone, sha256_file
 from cxrobust.inference import ledger
 from cxrobust.inference.attack_checks import AttackCheck, Checked, check_model, with_transfer
 from cxrobust.inference.decoding import Decoders
@@ -27,6 +26,7 @@ from cxrobust.inference.elsewhere import Elsewhere
 from cxrobust.inference.examples import Example, attack_examples, corruption_examples, sheet_examples
 from cxrobust.inference.executors import executor_of
 from cxrobust.inference.gradient_checks import check_gradients
+from cxrobust.inference.log import Took, log_unit, read_log
 from cxrobust.inference.models import Regime
 from cxrobust.inference.runner import Runner
 from cxrobust.inference.runtime import choose_device
@@ -52,13 +52,6 @@ from cxrobust.predictions import (
 from cxrobust.progress import Reporter, silent
 from cxrobust.registration import find_registration
 from cxrobust.study import Study
-
-LOG = "log.jsonl"
-"""What each unit took, a line each; not needed to go on."""
-SOFTWARE = ("distributions", "urls")
-"""What a machine's description says of its software, listed once in the log."""
-_listed: set[tuple[Path, str]] = set()
-"""Folders whose log tells the software already, by hash."""
 
 
 def predict(study: Study, folder: Path, *, report: Reporter = silent) -> Path:
@@ -266,7 +259,7 @@ def _do(tasks: Sequence[Task], folder: Path, progress: "_Progress") -> None:
                     took = Took(ended=ended, whole=outcome.seconds, share=outcome.seconds / len(task.units))
                     for unit in task.units:
                         ledger.forget_failure(folder, unit.key)
-                        _log(folder, unit, outcome.machine, took)
+                        log_unit(folder, unit, outcome.machine, took)
                         progress.finish(unit)
                     continue
                 failed[outcome.key] = outcome.failure
@@ -408,83 +401,6 @@ def _is_done(unit: Unit, folder: Path, sha256: str | None, *, skips: bool) -> bo
     return content.key == unit.key and (skips or not content.skipped)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Took:
-    """When a task ended, in seconds since 1970 by the clock of the process that gave it out, and how long it took.
-
-    Of a task of which nothing is told before its whole job ends, it is the clock of the process that did it.
-    """
-
-    ended: float
-    whole: float
-    share: float
-    """Of one of its units."""
-
-
-def _log(folder: Path, unit: Unit, machine: Mapping[str, Any], took: Took) -> None:
-    """Add a line for a unit, and before the first one of a machine's software in this process one that lists it."""
-    software = {name: machine[name] for name in SOFTWARE if name in machine}
-    digest = sha256_json(software)
-    lines = []
-    if software and ((folder, digest) not in _listed or not (folder / LOG).exists()):
-        lines.append({"software": digest, **software})
-    described = {name: value for name, value in machine.items() if name not in software}
-    said = {**described, "software": digest} if software else described
-    times = {"seconds": round(took.share, 3), "from": round(took.ended - took.whole, 3), "to": round(took.ended, 3)}
-    lines.append({"key": unit.key, **times, "machine": said})
-    try:
-        with (folder / LOG).open("a", encoding="utf-8") as file:
-            file.write("".join(json.dumps(line) + "\n" for line in lines))
-    except OSError as error:
-        raise DataError(failure_of(error, folder / LOG).message) from error
-    _listed.add((folder, digest))
-
-
-def _read_log(folder: Path, keys: set[str]) -> dict[str, Any]:
-    """Return times and machines of the units in `keys`, as far as they were logged.
-
-    `seconds` is the sum over units, which may have run at the same time; `wall_seconds` is how long at least one ran,
-    and is missing where an earlier version logged some.
-    """
-    seconds, machines = 0.0, []
-    spans: list[tuple[float, float]] | None = []
-    software: dict[str, dict[str, Any]] = {}
-    path = folder / LOG
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue
-        match entry:
-            case {"software": str(digest), **rest}:
-                software[digest] = {str(name): value for name, value in rest.items()}
-            case {"key": str(key), "seconds": float(took), "machine": dict(machine)} if key in keys:
-                seconds += took
-                span = (entry.get("from"), entry.get("to"))
-                spans = None if spans is None or None in span else [*spans, span]
-                if machine not in machines:
-                    machines.append(machine)
-    its = [software.get(str(one.pop("software", "")), {}) for one in machines]
-    whole = [{**one, **of_it} for one, of_it in zip(machines, its, strict=True)]
-    wall = {"wall_seconds": round(covered(spans), 1)} if spans else {}
-    return {"seconds": round(seconds, 1), **wall, "machines": whole}
-
-
-def covered(spans: Iterable[tuple[float, float]]) -> float:
-    """Return how long spans of time are together, what several cover counted once.
-
-    Examples
-    --------
-    >>> covered([(0, 10), (5, 12), (20, 21)])
-    13.0
-    """
-    total, until = 0.0, -math.inf
-    for begun, ended in sorted(spans):
-        total += max(0.0, ended - max(begun, until))
-        until = max(until, ended)
-    return total
-
-
 def _write_index(planned: Plan, folder: Path, made: _WithModels) -> None:
     """Write the index, unless the one that is there says the same."""
     index: dict[str, Any] = {
@@ -496,7 +412,7 @@ def _write_index(planned: Plan, folder: Path, made: _WithModels) -> None:
         "examples": [example.as_dict() for example in made.examples],
         "attack_checks": [check.as_dict() for check in made.checks],
         "inference": {
-            **_read_log(folder, {unit.key for part in planned.parts for unit in part.units}),
+            **read_log(folder, {unit.key for part in planned.parts for unit in part.units}),
             **({"deviations": [one.as_dict() for one in made.deviations]} if made.deviations else {}),
         },
     }

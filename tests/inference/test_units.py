@@ -14,7 +14,7 @@ from PIL import Image
 from cxrobust import pipeline
 from cxrobust.errors import DataError, StudyError
 from cxrobust.files import LEFTOVER
-from cxrobust.inference import engine, work
+from cxrobust.inference import log, work
 from cxrobust.inference.models import Regime
 from cxrobust.inference.runner import Runner
 from cxrobust.inference.units import plan
@@ -109,7 +109,7 @@ def test_an_odd_line_in_the_log_is_left_out(tmp_path: Path) -> None:
     study = read_study(write_study(tmp_path))
     index = pipeline.predict(study, tmp_path / "out") / "index.json"
     whole = index.read_bytes()
-    with (index.parent / engine.LOG).open("ab") as file:
+    with (index.parent / log.LOG).open("ab") as file:
         file.write(b'\xff\xfe\n5\n{"key": "half\n{"key": 1}\nnull\n')
     pipeline.predict(study, tmp_path / "out")
     assert index.read_bytes() == whole
@@ -118,7 +118,7 @@ def test_an_odd_line_in_the_log_is_left_out(tmp_path: Path) -> None:
 def test_the_log_lists_a_machines_software_once_and_the_index_holds_it_whole(tmp_path: Path) -> None:
     study = read_study(write_study(tmp_path))
     index = pipeline.predict(study, tmp_path / "out") / "index.json"
-    lines = [json.loads(line) for line in (index.parent / engine.LOG).read_text().splitlines()]
+    lines = [json.loads(line) for line in (index.parent / log.LOG).read_text().splitlines()]
     assert sum("distributions" in line for line in lines) == 1
     assert all("distributions" not in line["machine"] for line in lines if "key" in line)
     (machine,) = json.loads(index.read_text())["inference"]["machines"]
