@@ -85,6 +85,31 @@ def test_bleu_is_0_without_a_shared_word_and_1_of_the_same_texts():
     assert (_value("bleu", same), _value("bleu", other)) == (1.0, 0.0)
 
 
+def test_rouge_l_reads_the_words_of_any_alphabet():
+    pytest.importorskip("rouge_score")
+    candidates = ["Пневмоторакс слева", "استرواح الصدر", "PRÓTESIS, catéter", "Größe normal", "右侧气胸。", "दायाँ फेफड़ा"]
+    references = [
+        "Пневмоторакс справа",
+        "استرواح الصدر",
+        "Catéter; prótesis",
+        "Grösse normal",
+        "右侧气胸。",
+        "दायाँ फेफड़ा",
+    ]
+    found = scorer["rouge-l"]().score(_pairs(candidates, references)).columns["rouge_l"]
+    assert found == pytest.approx([1 / 2, 1, 1 / 2, 1 / 2, 1, 1])  # of two words the longest common run is so long
+
+
+def test_rouge_l_parts_signs_of_a_latin_text_as_rouge_score_does():
+    own = pytest.importorskip("rouge_score.rouge_scorer")
+    texts = ["Nodule – 5 cm² wide, “stable”", "nodules: ≥ 5 cm wide; 37 ° stability", "a stable nodule of 5 cm"]
+    for stemmer in (False, True):
+        counter = own.RougeScorer(["rougeL"], use_stemmer=stemmer)
+        wanted = [counter.score(texts[2], one)["rougeL"].fmeasure for one in texts]
+        found = scorer["rouge-l"](stemmer=stemmer).score(_pairs(texts, [texts[2]] * 3)).columns["rouge_l"]
+        assert found == pytest.approx(wanted)
+
+
 def test_rouge_l_against_the_longest_common_run_by_brute_force():
     pytest.importorskip("rouge_score")
 
