@@ -42,7 +42,7 @@ class RougeL(Scorer):
 
 @dataclass(frozen=True, slots=True)
 class _Words:
-    """Words in any alphabet; rouge-score's own tokenizer reads a to z and digits alone, and nothing of other letters."""
+    """Words in any alphabet; rouge-score itself reads a to z and digits alone, and nothing of other letters."""
 
     latin: Any
 
