@@ -69,6 +69,21 @@ def test_within_eps_it_raises_the_loss_more_than_noise(name: str) -> None:
         assert attacked > max(clean, with_noise)
 
 
+@pytest.mark.parametrize("name", ["one-pixel", "pixle"])
+@pytest.mark.parametrize("label", [0, 1])
+def test_an_image_that_every_pixel_would_make_easier_stays_as_it_is(name: str, label: int) -> None:
+    weights = torch.randn(1, 1, 16, 16, generator=torch.Generator().manual_seed(3))
+    image = (weights < 0).float()  # of all images the hardest, and the model is right about it all the same
+    bias = 1 - float((weights * image).sum())
+
+    class Linear(torch.nn.Module):
+        def forward(self, some: "torch.Tensor") -> "torch.Tensor":
+            return (2 * label - 1) * ((some * weights).flatten(1).sum(dim=1, keepdim=True) + bias)
+
+    alone = Batch(images=image, labels=np.array([[label]], dtype=np.int8), findings=("Mass",), seeds=(5,))
+    assert torch.equal(attack(name).perturb(alone, Linear()), image)
+
+
 def test_averaging_gradients_of_a_model_that_never_draws_is_pgd() -> None:
     one, model = images(), single()
     averaged, plain = (attack(name).perturb(one, model) for name in ("eotpgd", "pgd"))

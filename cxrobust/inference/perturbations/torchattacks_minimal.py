@@ -92,15 +92,33 @@ class EADEN(_ElasticNet):
     attack: Literal["ead-en"]
 
 
+class _OfWholePixels(_Minimal):
+    asks_for_gradient: ClassVar[bool] = False
+    code: ClassVar[tuple[str, ...]] = (OBJECTIVES,)
+
+    def attacked(
+        self, view: "torch.nn.Module", images: "torch.Tensor", labels: "torch.Tensor", seeds: tuple[int, ...]
+    ) -> "torch.Tensor":
+        """Return what the loop finds; the image itself where it is better for the attack.
+
+        Where nothing that the loop tries is better than the image, it returns one of its tries.
+        """
+        import torch
+
+        found = super().attacked(view, images, labels, seeds)
+        with torch.no_grad():
+            clean, here = ((2 * labels - 1) * logits_of(view, some)[:, 0] for some in (images, found))
+        return torch.where((clean < here).reshape(-1, 1, 1, 1), images, found)
+
+
 @perturbation("one-pixel")
-class OnePixel(_Minimal):
+class OnePixel(_OfWholePixels):
     """Few pixels, by differential evolution (Su et al. 2019, arXiv:1710.08864)."""
 
     loop: ClassVar[str] = "OnePixel"
     named: ClassVar[Mapping[str, str]] = {"pixels": "pixels", "steps": "steps", "population": "popsize"}
     on_three_channels: ClassVar[bool] = True
     does: ClassVar[str] = "few pixels replaced, by differential evolution"
-    asks_for_gradient: ClassVar[bool] = False
     attack: Literal["one-pixel"]
     pixels: int = Field(default=1, ge=1, le=10_000)
     steps: int = Field(default=10, ge=1, le=10_000)
@@ -108,13 +126,12 @@ class OnePixel(_Minimal):
 
 
 @perturbation("pixle")
-class Pixle(_Minimal):
+class Pixle(_OfWholePixels):
     """Pixels exchanged within the image, by random search (Pomponi et al. 2022, arXiv:2202.02236)."""
 
     loop: ClassVar[str] = "Pixle"
     named: ClassVar[Mapping[str, str]] = {"restarts": "restarts", "steps": "max_iterations"}
     does: ClassVar[str] = "pixels exchanged within the image, by random search"
-    asks_for_gradient: ClassVar[bool] = False
     attack: Literal["pixle"]
     restarts: int = Field(default=20, ge=1, le=10_000)
     steps: int = Field(default=10, ge=1, le=10_000)
