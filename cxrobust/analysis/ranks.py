@@ -336,6 +336,77 @@ def _most_among(
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
+def coverage_without_each(patients: Any, hit: Any, last_of_ties: Any, gains: Any, n_patients: Any) -> Any:
+    """Return what `resampled_coverage` has without each patient in turn, (n_patients,); NaN where no image is left.
+
+    Parameters
+    ----------
+    patients, hit, last_of_ties, gains
+        As of `resampled_coverage`.
+    n_patients
+        How many patients there are, with an image or without.
+
+    Notes
+    -----
+    What is gained down to a place falls by what the patient's images down to it gain, which is one number between two
+    of them. So the last place between two at which enough is gained is looked for in a binary tree of the most that is
+    gained, from the patient's last image back: n log n for n images, whatever the number of patients.
+    """
+    n = len(patients)
+    n_leaves = 1
+    while n_leaves < n:
+        n_leaves *= 2
+    most = np.full(2 * n_leaves, np.iinfo(np.int64).min)
+    gained = np.int64(0)
+    for i in range(n):
+        gained += gains[1] if hit[i] else gains[0]
+        if last_of_ties[i]:
+            most[n_leaves + i] = gained
+    for node in range(n_leaves - 1, 0, -1):
+        most[node] = max(most[2 * node], most[2 * node + 1])
+    of_all = (_last_of_at_least(most, n_leaves, n, 0) + 1) / n
+    without = np.full(n_patients, of_all)
+    places = np.argsort(patients, kind="mergesort")
+    stop = n
+    while stop > 0:  # the images of one patient, from the last patient back
+        patient, start, lost = patients[places[stop - 1]], stop, np.int64(0)
+        while start > 0 and patients[places[start - 1]] == patient:
+            start -= 1
+            lost += gains[1] if hit[places[start]] else gains[0]
+        without[patient], end = 0 if stop - start < n else np.nan, n
+        for n_lost in range(stop - start, -1, -1):
+            begin = places[start + n_lost - 1] if n_lost else 0
+            place = _last_of_at_least(most, n_leaves, end, lost)
+            if place >= begin:
+                without[patient] = (place + 1 - n_lost) / (n - (stop - start))
+                break
+            if n_lost:
+                lost -= gains[1] if hit[begin] else gains[0]
+                end = begin
+        stop = start
+    return without
+
+
+@numba.njit(cache=True, nogil=True)
+def _last_of_at_least(most: Any, n_leaves: Any, end: Any, least: Any) -> Any:
+    """Return the last leaf before `end` that holds `least` or more, or −1; a node holds the most of its two."""
+    node = end + n_leaves
+    while end > 0:
+        node -= 1
+        while node > 1 and node % 2:
+            node //= 2
+        if most[node] >= least:
+            while node < n_leaves:
+                node = 2 * node + 1
+                if most[node] < least:
+                    node -= 1
+            return node - n_leaves
+        if node & -node == node:
+            break
+    return -1
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def resampled_auroc(patients: Any, positive: Any, last_of_ties: Any, counts: Any, out: Any) -> None:
     """Fill `out` with the AUROC of each resample; NaN where it has one class only.
 

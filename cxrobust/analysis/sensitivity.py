@@ -96,8 +96,8 @@ def alternatives(
     Parameters
     ----------
     metrics
-        Those of the study. Metrics that no test fits are left out, those of labels alone, those of reports, and those
-        of risk and coverage, whose jackknife takes long where images are the units.
+        Those of the study. Metrics that no test fits are left out, those of labels alone, those of reports, and
+        coverage at a risk, whose influences misstate its variance, so that Student's t does not fit it.
     estimates
         Those of the analysis, whose families alternatives are adjusted in: the p-values of an alternative take the
         place of those of the same comparisons.
@@ -105,7 +105,7 @@ def alternatives(
     usual = {
         name: one
         for name, one in metrics.items()
-        if not (one.untestable or one.of_labels or one.of_risk_and_coverage or one.of_reports)
+        if not (one.untestable or one.of_labels or one.of_reports or one.caution)
     }
     base = _base(sample, usual, primary_condition)
     found = []

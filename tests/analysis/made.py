@@ -43,6 +43,22 @@ def random_cell(rng, *, n_patients=12, n_images=40, levels=None, threshold=0.5):
     return make_cell(p, y, patients, n_patients=n_patients, threshold=threshold)
 
 
+def each_left_out(one, cell):
+    """Value of a metric on the images that are left without each patient in turn."""
+    found = []
+    for patient in range(cell.n_patients):
+        kept = cell.patients != patient
+        left = make_cell(
+            cell.probabilities[kept],
+            cell.labels[kept],
+            cell.patients[kept],
+            n_patients=cell.n_patients,
+            threshold=cell.threshold,
+        )
+        found.append(one.value(left))
+    return np.array(found)
+
+
 def odd_cells():
     """Name and cell: ties, constant scores, one patient, rare classes, scores of 0 and 1, few images, gaps."""
     rng = np.random.default_rng(4)

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cxrobust.analysis.jackknife import leave_one_out
 from cxrobust.analysis.metrics import metric
+from cxrobust.analysis.metrics.selective import coverage_at_risk
+from cxrobust.analysis.ranks import coverage_without_each
 from cxrobust.analysis.resampling import LANES, patient_counts
 
-from .made import duplicated, make_cell, random_cell, weights_of
+from .made import duplicated, each_left_out, make_cell, random_cell, weights_of
 from .oracle import sure
 
 AURC, COVERAGE, COVERAGE_AT_A_THIRD = metric["aurc"], metric["coverage-at-risk-5"], metric["coverage-at-risk-33.3"]
@@ -211,7 +212,7 @@ def test_variance_of_aurc_against_the_jackknife_and_the_bootstrap():
     cell = large_cell(rng)
     n = cell.n_patients
     variance = ((AURC.contributions(cell) - AURC.value(cell) * share_of_images(cell)) ** 2).sum()
-    without = leave_one_out(lambda counts: AURC.resample([cell], counts)[0], n)
+    without = each_left_out(AURC, cell)
     assert variance == pytest.approx((n - 1) ** 2 / n * without.var(), rel=0.05)
     counts = patient_counts(n, n_resamples=4096, rng=rng)
     assert variance == pytest.approx(AURC.resample([cell], counts)[0].var(ddof=1), rel=0.12)
@@ -225,6 +226,24 @@ def test_contributions_to_coverage_against_loops():
     np.testing.assert_allclose(COVERAGE.contributions(cell), expected, atol=1e-12)
     assert 0 < value < 1
     assert np.std(without) > 0
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n_patients=st.integers(1, 10),
+    more=st.integers(2, 40),
+    levels=st.integers(1, 30),
+    risk=st.sampled_from(["5", "20", "33.3", "50", "70"]),
+)
+@settings(max_examples=150, deadline=None)
+def test_coverage_without_each_patient_against_loops(seed, n_patients, more, levels, risk):
+    cell = random_cell(np.random.default_rng(seed), n_patients=n_patients, n_images=n_patients + more, levels=levels)
+    found = coverage_without_each(*coverage_at_risk(risk)._arrays(cell), n_patients + 1)
+    expected = [
+        loop_coverage(cell, kept, Fraction(risk) / 100) if kept.any() else math.nan
+        for kept in (cell.patients != patient for patient in range(n_patients + 1))
+    ]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-14)
 
 
 @each_metric

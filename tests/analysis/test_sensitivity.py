@@ -150,6 +150,16 @@ def test_images_as_units_are_an_analysis_in_which_each_image_is_a_patient(predic
     assert one.estimate == pytest.approx(main(found, metric).estimate, abs=1e-12)
 
 
+def test_areas_under_the_risk_coverage_curve_have_other_choices_and_coverage_at_a_risk_has_none(predictions):
+    metrics = ("aurc", "coverage-at-risk-5")
+    found = run(predictions, metrics=metrics)
+    assert {one.estimate.metric for one in found.sensitivity} == {"aurc"}
+    assert {one.kind for one in found.sensitivity} == {"operating point", "unit", "images", "findings", "method"}
+    each = np.arange(len(predictions.image_ids), dtype=np.int32)
+    alone = run(replace(predictions, patient_ids=predictions.image_ids, patients=each), metrics=metrics)
+    same(of(found, "images as independent", "aurc"), main(alone, "aurc"))
+
+
 @pytest.mark.parametrize("metric", ["auroc", "ece"])
 def test_first_images_are_an_analysis_of_those_alone(predictions, found, metric):
     first = np.array([list(predictions.patients).index(k) for k in range(len(predictions.patient_ids))])

@@ -241,13 +241,13 @@ def test_of_one_regime_on_clean_images_no_conclusion_can_change():
 def test_the_sensitivity_section_says_why_it_leaves_a_metric_out(name):
     one = metric_registry[name]
     said = why_left_out(name)
-    assert (said == "whose standard errors take long where images are the units") == one.of_risk_and_coverage
+    assert said.startswith("whose variance patients’ influences misstate") == bool(one.caution)
     assert (said == "which is of the labels alone") == one.of_labels
     assert (said == "which no test fits") == bool(one.untestable)
 
 
 def test_metrics_that_no_other_choice_was_tried_for_are_named():
-    other = {"accuracy": "aurc", "confidence": "coverage-at-risk-5", "brier": "mce"}
+    other = {"accuracy": "coverage-at-risk-2", "confidence": "coverage-at-risk-5", "brier": "mce"}
     made = replace(
         analysed(RAW, metrics=[other.get(name, name) for name in RAW.study["analysis"]["metrics"]]),
         estimates=tuple(replace(e, metric=other.get(e.metric, e.metric)) for e in RAW.estimates),
@@ -255,8 +255,8 @@ def test_metrics_that_no_other_choice_was_tried_for_are_named():
     )
     assert "of 4 primary comparisons" in plain(built(made, "sensitivity")["sentence"])
     assert built(made, "sensitivity")["left_out"] == (
-        "Left out of these analyses: AURC and coverage at 5% risk, whose standard errors take long where images are the "
-        "units; MCE, which no test fits."
+        "Left out of these analyses: coverage at 2% risk and coverage at 5% risk, whose variance patients’ influences "
+        "misstate, so that Student’s t does not fit; MCE, which no test fits."
     )
     assert built(RAW, "sensitivity")["left_out"] == ""
 

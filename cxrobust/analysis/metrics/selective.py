@@ -16,10 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrobust.analysis.cells import Cell
-from cxrobust.analysis.jackknife import jackknife_contributions, leave_one_out
+from cxrobust.analysis.jackknife import jackknife_contributions
 from cxrobust.analysis.metrics import Usual, metric
 from cxrobust.analysis.metrics.confidence import confidence
-from cxrobust.analysis.ranks import HeadShares, resample_ranked, resampled_coverage, resampled_mean_share
+from cxrobust.analysis.ranks import (
+    HeadShares,
+    coverage_without_each,
+    resample_ranked,
+    resampled_coverage,
+    resampled_mean_share,
+)
 from cxrobust.analysis.resampling import Counts
 from cxrobust.results import Better
 from cxrobust.study.analysis import IntervalName
@@ -89,7 +95,8 @@ class CoverageAtRisk(Usual):
 
     def contributions(self, cell: Cell) -> NDArray[np.float64]:
         """Return each patient's jackknife influence plus its part of the images times the value; sums to the value."""
-        without = leave_one_out(lambda counts: self.resample([cell], counts)[0], cell.n_patients)
+        patients, wrong, last_of_ties, gains = self._arrays(cell)
+        without = coverage_without_each(patients, wrong, last_of_ties, gains, cell.n_patients)
         return jackknife_contributions(self.value(cell), without, self.share(cell))
 
     def _arrays(self, cell: Cell) -> tuple[Any, ...]:

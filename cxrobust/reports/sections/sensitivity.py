@@ -19,10 +19,10 @@ MOST_NAMED = 6
 """Regimes that a cell names for each metric."""
 MOST_IN_SENTENCE = 4
 """Regimes that a sentence names for each metric."""
-OF_RISK_AND_COVERAGE = ("aurc", "coverage-at-risk-")
-"""How names of metrics of the risk-coverage curve begin."""
+AT_RISK = "coverage-at-risk-"
+"""How names of coverages at a risk begin."""
 LEFT_OUT = {"brier-uncertainty": "which is of the labels alone", "mce": "which no test fits"}
-"""Metrics without other choices, and why, beside those of the risk-coverage curve."""
+"""Metrics without other choices, and why, beside coverages at a risk."""
 TOLD: dict[Verdict, str] = {
     "shown": "shown",
     "not shown": "not shown",
@@ -163,8 +163,8 @@ def left_out_sentence(view: View, present: Collection[str]) -> str:
 
 def why_left_out(metric: str) -> str:
     """Say why a metric of findings is no part of the sensitivity analyses, as a clause that follows its name."""
-    if metric.startswith(OF_RISK_AND_COVERAGE):
-        return "whose standard errors take long where images are the units"
+    if metric.startswith(AT_RISK):
+        return "whose variance patients’ influences misstate, so that Student’s t does not fit"
     return LEFT_OUT.get(metric, "for which no other choice was tried")
 
 
