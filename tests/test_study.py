@@ -182,7 +182,7 @@ def test_a_study_reads_with_its_controls_and_defaults() -> None:
         (
             "resamples = 200",
             'resamples = 200\nmetrics = ["mce"]\ntest = "tost"\nmargin = 0.1',
-            "s.toml:19: margin is used by tost and noninferiority only, and no metric is tested by them",
+            "s.toml:19: margin is used by tost and noninferiority only, and no test fits mce: remove margin",
         ),
         ("seed = 7", 'seed = 7\n"a(b)" = 1', r"s.toml:4: unknown key 'a\(b\)' in study: known are title, seed"),
         ("seed = 7", "seed = 7\nint = 1", "s.toml:4: unknown key 'int' in study: known are title, seed"),

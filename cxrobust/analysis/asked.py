@@ -239,8 +239,11 @@ def _check_unused_margins(settings: AnalysisSection) -> None:
                 ("analysis", name, "margin"),
             )
     if settings.margin is not None and not tested:
+        fits_none = all(is_untestable(name) for name in settings.metrics)
         raise MisfitError(
-            f'{only} no metric is tested by them: set test = "tost" or "noninferiority", or remove margin',
+            f"{only} no test fits {' or '.join(settings.metrics)}: remove margin"
+            if fits_none
+            else f'{only} no metric is tested by them: set test = "tost" or "noninferiority", or remove margin',
             ("analysis", "margin"),
         )
     if settings.margin is not None and all(own[name].margin is not None for name in tested):
