@@ -38,10 +38,11 @@ def label(
     if chexbert is None or tokenizer is None:
         labelled = label_reports(read)
     else:
-        from cxrobust.inference.runtime import choose_device
+        from cxrobust.inference.runtime import choose_device, naming_a_mismatch
         from cxrobust.radiology_reports.chexbert import Chexbert
 
-        network = Chexbert(chexbert, tokenizer, device=choose_device("auto"))
+        with naming_a_mismatch():
+            network = Chexbert(chexbert, tokenizer, device=choose_device("auto"))
         labelled = label_reports(read, network.label)
         if cut := [one.report.id for one in labelled if one.unread is None and network.is_cut(one.report.text)]:
             long = f"{counted(len(cut), 'report')} beyond {network.longest:,} tokens ({some(cut)})"

@@ -16,7 +16,7 @@ from cxrobust.inference.models import Regime
 from cxrobust.inference.perturbations import Batch, Perturbation
 from cxrobust.inference.perturbations.attack import Attack, UnusableGradientError
 from cxrobust.inference.precision import in_precision
-from cxrobust.inference.runtime import choose_device, describe_machine, use_threads
+from cxrobust.inference.runtime import choose_device, describe_machine, naming_a_mismatch, use_threads
 from cxrobust.inference.units import Plan, Unit
 from cxrobust.inference.written import Reading, in_places, joined, not_usable
 
@@ -497,7 +497,7 @@ class Runner:
                     f"regime {self._regime.name!r} writes reports word by word, which is not compiled: "
                     f"leave compile out of [compute]"
                 )
-            with explaining(f"regime {self._regime.name!r}: loading the model", mend=LARGER):
+            with naming_a_mismatch(), explaining(f"regime {self._regime.name!r}: loading the model", mend=LARGER):
                 model = self._regime.load(self.plan.table.findings, fold=self._fold)
                 model = model.eval().requires_grad_(False).to(device)
             self._loaded = compiled(model) if wants_compiled else model, device

@@ -1,10 +1,13 @@
 """The machine that units run on: device, versions, and whether torch's parts fit together."""
 
+import importlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 from cxrobust.environment import installed, installed_versions, this_machine
-from cxrobust.errors import DataError, MissingGroupError, require
+from cxrobust.errors import DataError, require
 
 PACKAGES = (
     "cxrobust",
@@ -27,17 +30,16 @@ SHORT_OF_MEMORY = ("out of memory", "can't allocate memory", "_status_alloc_fail
 
 
 def choose_device(wanted: Literal["auto", "cpu", "cuda"]) -> str:
-    """Return `cuda` or `cpu`, after a check that torch works here.
+    """Return `cuda` or `cpu`, as torch finds them here.
 
     Raises
     ------
     MissingGroupError
         When torch is not installed.
     DataError
-        When torch and torchvision do not match, or a GPU was asked for and there is none.
+        When a GPU was asked for and there is none.
     """
     torch = require("torch", group="inference")
-    _check_torchvision()
     if wanted == "cuda" and not torch.cuda.is_available():
         raise DataError('[compute] device = "cuda": torch finds no GPU here: write device = "auto" or "cpu"')
     return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
@@ -68,11 +70,29 @@ def describe_machine(device: str) -> dict[str, Any]:
     return found | ({"hardware": torch.cuda.get_device_name()} if device == "cuda" else {})
 
 
+@contextmanager
+def naming_a_mismatch() -> Iterator[None]:
+    """Say of what fails within that torch and torchvision do not match, where they do not.
+
+    Many models need no torchvision, which takes about as long to import as torch, so it is tried after a failure.
+
+    Raises
+    ------
+    DataError
+        With both versions; any other error stays as it is.
+    """
+    try:
+        yield
+    except Exception:
+        _check_torchvision()
+        raise
+
+
 def _check_torchvision() -> None:
     try:
-        require("torchvision", group="inference")
-    except MissingGroupError:
-        raise
+        importlib.import_module("torchvision")
+    except ImportError:
+        return
     except RuntimeError as error:
         pair = installed_versions(("torch", "torchvision"))
         raise DataError(

@@ -41,12 +41,13 @@ class GeneratorSampler:
     """A regime of family `generator`, loaded on its device."""
 
     def __init__(self, sampling: "Sampling") -> None:
-        from cxrobust.inference.runtime import choose_device, use_threads
+        from cxrobust.inference.runtime import choose_device, naming_a_mismatch, use_threads
 
         compute, self._name = sampling.study.compute, sampling.regime.name
         self._pixels, self._device, self._precision = sampling.pixels, choose_device(compute.device), compute.precision
         use_threads(compute.threads)
-        self._model: Any = sampling.regime.load(sampling.table.findings).to(self._device)
+        with naming_a_mismatch():
+            self._model: Any = sampling.regime.load(sampling.table.findings).to(self._device)
 
     def sample(self, rows: NDArray[np.intp], *, seeds: Sequence[int], temperature: float, top_p: float) -> list[Sample]:
         """Return a report of each image, with the probability that the model gives it without any temperature."""

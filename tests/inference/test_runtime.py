@@ -1,29 +1,64 @@
 import builtins
+import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
-from cxrobust import environment
+from cxrobust import environment, pipeline
 from cxrobust.errors import DataError
 from cxrobust.inference import runtime
+from cxrobust.study import read_study
+
+from .tiny import MODULE, unit_files, write_study
 
 
-def test_a_mismatch_of_torch_and_torchvision_is_named_with_both_versions(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = runtime.require
+def instead_of_torchvision(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put this code in place of torchvision."""
+    folder.mkdir()
+    (folder / "torchvision.py").write_text(code)
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.delitem(sys.modules, "torchvision", raising=False)
 
-    def broken(module: str, *, group: str) -> object:
-        if module == "torchvision":
-            raise RuntimeError("operator torchvision::nms does not exist")
-        return real(module, group=group)
 
-    monkeypatch.setattr(runtime, "require", broken)
-    with pytest.raises(DataError) as caught:
-        runtime.choose_device("cpu")
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("operator torchvision::nms does not exist"), DataError("model.safetensors: it cannot be loaded")],
+)
+def test_a_mismatch_of_torch_and_torchvision_is_named_with_both_versions(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = "raise RuntimeError('operator torchvision::nms does not exist')"
+    instead_of_torchvision(broken, tmp_path / "broken", monkeypatch)
+    with pytest.raises(DataError) as caught, runtime.naming_a_mismatch():
+        raise error
     assert str(caught.value) == (
         f"torch {version('torch')} and torchvision {version('torchvision')} do not match "
         "(operator torchvision::nms does not exist): install both in one command, "
         "for example pip install --upgrade torch torchvision"
     )
+
+
+@pytest.mark.parametrize("code", ["", "raise ModuleNotFoundError('no torchvision')"])
+def test_where_torchvision_fits_or_is_absent_an_error_stays_as_it_is(
+    code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instead_of_torchvision(code, tmp_path / "other", monkeypatch)
+    with pytest.raises(ValueError, match="its own"), runtime.naming_a_mismatch():
+        raise ValueError("its own")
+
+
+def test_a_mismatch_is_told_of_a_model_that_needs_torchvision_and_others_are_predicted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")
+    instead_of_torchvision("raise RuntimeError('no operator')", tmp_path / "broken", monkeypatch)
+    study = write_study(tmp_path / "study")
+    pipeline.predict(read_study(study), tmp_path / "out")
+    assert unit_files(tmp_path / "out")
+    (study.parent / "tiny_networks.py").write_text(f"import torchvision\n{MODULE}")
+    with pytest.raises(DataError, match=r"^torch .* and torchvision .* do not match \(no operator\): install both"):
+        pipeline.predict(read_study(study), tmp_path / "other")
 
 
 def test_a_gpu_that_is_asked_for_and_absent_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

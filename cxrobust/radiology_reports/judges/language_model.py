@@ -43,23 +43,24 @@ class LanguageModel(Talk):
         """Let the model answer, questions of similar length together."""
         torch: Any = require("torch", group="inference")
         from cxrobust.inference.pretrained import load_network, quiet, read_config
-        from cxrobust.inference.runtime import choose_device
+        from cxrobust.inference.runtime import choose_device, naming_a_mismatch
         from cxrobust.inference.vision_language import load_tokenizer
 
         folder = self._repository().folder
-        tokenizer = load_tokenizer(folder, trust_remote_code=self.trust_remote_code)
+        device = choose_device(desk.device)
+        with naming_a_mismatch():
+            tokenizer = load_tokenizer(folder, trust_remote_code=self.trust_remote_code)
+            config = read_config(folder, trust_remote_code=self.trust_remote_code)
+            model: Any = load_network(
+                folder,
+                config=config,
+                auto="AutoModelForCausalLM",
+                adapter=self.adapter,
+                trust_remote_code=self.trust_remote_code,
+            ).to(device)
         tokenizer.padding_side = "left"
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
-        config = read_config(folder, trust_remote_code=self.trust_remote_code)
-        device = choose_device(desk.device)
-        model: Any = load_network(
-            folder,
-            config=config,
-            auto="AutoModelForCausalLM",
-            adapter=self.adapter,
-            trust_remote_code=self.trust_remote_code,
-        ).to(device)
         texts = {key: self._text(tokenizer, question) for key, question in questions.items()}
         lengths = {key: len(tokenizer.encode(text, add_special_tokens=False)) for key, text in texts.items()}
         longest = getattr(config.get_text_config(), "max_position_embeddings", None) or max(lengths.values()) + 2**20
