@@ -20,6 +20,8 @@ from transformers import (
     ConvNextModel,
     Dinov2Config,
     Dinov2Model,
+    Dinov2WithRegistersConfig,
+    Dinov2WithRegistersModel,
     SiglipConfig,
     SiglipImageProcessor,
     SiglipModel,
@@ -147,6 +149,29 @@ def test_other_encoders_against_their_own_pooled_output(make, tmp_path):
     loaded = regime_in(tmp_path).load(FINDINGS)
     torch.testing.assert_close(loaded(as_images(picture(32))), features @ weight.T + bias, atol=1e-5, rtol=1e-5)
     assert not any("text_model" in name for name, _ in loaded.named_parameters())
+
+
+def with_registers():
+    torch.manual_seed(0)
+    config = Dinov2WithRegistersConfig(**SMALL, image_size=42, patch_size=14, num_register_tokens=4)
+    network = Dinov2WithRegistersModel(config)
+    torch.nn.init.normal_(network.embeddings.register_tokens)  # they begin as zeros, all alike
+    return network
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls-mean"])
+@pytest.mark.parametrize(
+    ("make", "side", "before"), [(with_registers, 28, 5), (siglip_tower, 32, 0)], ids=["registers", "no class token"]
+)
+def test_the_mean_is_of_patches_alone_whatever_stands_before_them(make, side, before, pooling, tmp_path):
+    network = save_encoder(tmp_path / "encoder", make(), size={"height": side, "width": side})
+    weight, bias = save_head(tmp_path / "head.safetensors", n_features=16 if pooling == "cls-mean" else 8)
+    tokens = network(pixel_values=processed(tmp_path / "encoder", picture(side))).last_hidden_state[0]
+    assert len(tokens) == before + (side // network.config.patch_size) ** 2
+    mean = sum(tokens[before:]) / (len(tokens) - before)
+    features = torch.cat([tokens[0], mean]) if pooling == "cls-mean" else mean
+    loaded = regime_in(tmp_path, pooling=pooling).load(FINDINGS)
+    torch.testing.assert_close(loaded(as_images(picture(side)))[0], weight @ features + bias, atol=1e-5, rtol=1e-5)
 
 
 def test_a_head_called_as_the_encoders_weights_hides_neither(tmp_path):

@@ -190,6 +190,74 @@ def test_the_worst_of_several_is_no_better_than_each() -> None:
         assert (worst >= bce(model, part.perturb(one, model), one.labels) - 1e-6).sum() >= 4  # starts differ
 
 
+PARTS = {
+    "cross-entropies": {"attack": "apgd", "steps": 8},
+    "margins": {"attack": "apgd", "steps": 8, "loss": "margin"},
+    "squares": {"attack": "square", "queries": 100},
+}
+
+
+def grey(n: int = 4, *, dtype: "torch.dtype" = torch.float64) -> Batch:
+    """Images of grey 0.5 alone, on which every finding is present."""
+    images = torch.full((n, 1, 12, 12), 0.5, dtype=dtype)
+    return Batch(images=images, labels=np.ones((n, 3), dtype=np.int8), findings=FINDINGS, seeds=tuple(range(n)))
+
+
+class Along(torch.nn.Module):
+    """Logits that depend on how far an image went, of the furthest that 0.05 lets it, along signs drawn by chance.
+
+    Only a gradient finds the way: a random point of the ball goes 5 % of it or so, squares go 10 %.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.signs = torch.from_numpy(np.random.default_rng(8).choice([-1.0, 1.0], 144))
+
+    def forward(self, images: "torch.Tensor") -> "torch.Tensor":
+        share = (images.flatten(1) - 0.5) @ self.signs.to(images) / (0.05 * 144)
+        return self.logits(share)
+
+
+class Sure(Along):
+    """So sure that exp(-300), the cross-entropy's slope, is 0 in single precision; margins fall as they should."""
+
+    def logits(self, share: "torch.Tensor") -> "torch.Tensor":
+        return (300 - 400 * share)[:, None].expand(-1, 3)
+
+
+class Opposed(Along):
+    """What makes the first finding worse makes the others better, for which margins stop at a first that is wrong."""
+
+    def logits(self, share: "torch.Tensor") -> "torch.Tensor":
+        return torch.stack((-5 - 50 * share, 10 + 20 * share, 10 + 20 * share), dim=1)
+
+
+class Stairs(torch.nn.Module):
+    """The mean grey in steps, whose gradient is 0 everywhere."""
+
+    def forward(self, images: "torch.Tensor") -> "torch.Tensor":
+        return (2 + torch.round(4000 * (images.mean((1, 2, 3)) - 0.5)) / 10)[:, None].expand(-1, 3)
+
+
+@pytest.mark.parametrize(
+    ("only", "model", "one"),
+    [
+        ("cross-entropies", Opposed(), grey()),
+        ("margins", Sure(), grey(dtype=torch.float32)),
+        ("squares", Stairs(), grey()),
+    ],
+    ids=["cross-entropies", "margins", "squares"],
+)
+def test_each_part_of_the_worst_of_several_finds_what_no_other_does(
+    only: str, model: "torch.nn.Module", one: Batch
+) -> None:
+    alone = {name: bce(model, make(eps=0.05, **part).perturb(one, model), one.labels) for name, part in PARTS.items()}
+    for name in PARTS.keys() - {only}:
+        assert (alone[only] > 3 * alone[name]).all(), name
+    together = make(attack="autoattack-multilabel", eps=0.05, steps=8, queries=100).perturb(one, model)
+    torch.testing.assert_close(bce(model, together, one.labels), alone[only], rtol=1e-6, atol=1e-6)
+
+
 def test_carlini_and_wagner_reach_the_nearest_point_of_a_plane() -> None:
     """Of a linear model the nearest image on the other side is |z| / ‖w‖ away."""
 
