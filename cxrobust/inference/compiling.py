@@ -5,12 +5,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
+MOST = 1024
+"""Kinds of calls that one piece of code is compiled for: models that share it, sizes of batches, with gradients or not.
+Above eight of them, all models of a run together, torch would compile nothing more, and say so in a warning alone."""
+
 
 def compiled(model: "torch.nn.Module") -> "torch.nn.Module":
     """Return the model, compiled when it first sees images; `uncompiled` gives it back as it was."""
     import torch
+    from torch._dynamo import config
 
     whole = torch.compile(model)
+    roomy = config.patch(recompile_limit=MOST, accumulated_recompile_limit=MOST)
 
     class Compiled(torch.nn.Module):
         def __init__(self) -> None:
@@ -18,7 +24,7 @@ def compiled(model: "torch.nn.Module") -> "torch.nn.Module":
             self.model = model
 
         def forward(self, images: torch.Tensor) -> torch.Tensor:
-            with torch._C.DisableTorchFunction():  # the compiler cannot look into what draws for each image
+            with roomy, torch._C.DisableTorchFunction():  # the compiler cannot look into what draws for each image
                 logits: torch.Tensor = whole(images)
             return logits
 

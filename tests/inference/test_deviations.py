@@ -165,6 +165,55 @@ def test_draws_of_each_image_pass_a_compiled_model(counted: list[int]) -> None:
     torch.testing.assert_close(images.grad, model[1].weight.sum(0).reshape(1, 1, 4, 4).expand(2, 1, 4, 4))
 
 
+def test_every_model_of_a_run_is_compiled_for_each_size_of_batch_and_under_gradients(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Models of one family share their code, of which torch compiles eight kinds of calls by default."""
+    from cxrobust.inference.compiling import compiled
+    from cxrobust.inference.graph import PixelClassifier
+
+    with_compiler, seen = torch.compile, []
+
+    def counting(graph: "torch.nn.Module", inputs: object):
+        def run(*arguments: object) -> object:
+            seen.append(graph)
+            return graph(*arguments)
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", lambda model: with_compiler(model, backend=counting))
+    n_calls = 0
+    for depth in range(4):
+        layers = [torch.nn.Conv2d(1, 1, 3, padding=1) for _ in range(depth)]
+        network = torch.nn.Sequential(*layers, torch.nn.Flatten(), torch.nn.Linear(16, 3))
+        model = compiled(PixelClassifier(network, columns=[0, 1, 2]).eval())
+        for n in (7, 2, 1):
+            for attacked in (False, True):
+                with torch.set_grad_enabled(attacked):
+                    model(torch.rand(n, 1, 4, 4).requires_grad_(attacked))
+                n_calls += 1
+                assert len(seen) == n_calls, (depth, n, attacked)
+
+
+@pytest.mark.filterwarnings("default")  # of the compiler's own
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_gradients_to_resized_images_of_a_compiled_model_against_it_as_it_is(
+    interpolation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cxrobust.inference.compiling import compiled
+    from cxrobust.inference.graph import PixelClassifier
+
+    with_compiler = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda model: with_compiler(model, backend="aot_eager"))
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(36, 2))
+    model = PixelClassifier(network, columns=[0, 1], image_size=(6, 6), interpolation=interpolation).eval()
+    made = compiled(model.requires_grad_(False))
+    for n in (5, 3, 2):
+        images = torch.rand(n, 1, 4, 4).requires_grad_(True)
+        (found,), (expected,) = (torch.autograd.grad(torch.tanh(one(images)).sum(), images) for one in (made, model))
+        torch.testing.assert_close(found, expected)
+
+
 @pytest.mark.filterwarnings("default")  # of the compiler's own
 @pytest.mark.skipif(
     not any(map(shutil.which, ("g++", "c++", "clang++"))), reason="torch.compile needs a C++ compiler, and none is here"
