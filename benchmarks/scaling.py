@@ -1,12 +1,15 @@
 """How time and memory grow, on made predictions with several images a patient.
 
-Without an option: time of all resamples of AUROC, accuracy and ECE while images, resamples or cells grow a
-thousandfold, each alone. With `--million`: two regimes on a million images. With `--study`: a whole study of the size
-of the NIH test set. The last two run in a process of their own, whose peak memory is that of predictions and analysis.
+Without an option: time of all resamples of several metrics while images, resamples or cells grow a thousandfold, each
+alone. With `--million`: two regimes on a million images. With `--study`: a whole study of the size of the NIH test set,
+and with `--views` too, it in two subgroups and with recalibrated probabilities beside it. Both run in a process of
+their own, whose peak memory is that of predictions and analysis.
 
     python benchmarks/scaling.py --figure docs/_static/scaling.svg --out benchmarks/results/scaling.json
     python benchmarks/scaling.py --million --out benchmarks/results/million.json
+    python benchmarks/scaling.py --million --metrics all --out benchmarks/results/million-all.json
     python benchmarks/scaling.py --study --metrics default --out benchmarks/results/study-default.json
+    python benchmarks/scaling.py --study --views --out benchmarks/results/study-views.json
     python benchmarks/scaling.py --study --metrics all --out benchmarks/results/study-all.json
 """
 
@@ -37,13 +40,15 @@ from cxrobust.analysis.metrics import grouped, metric
 from cxrobust.analysis.resampling import patient_counts
 from cxrobust.predictions import PredictionSet
 from cxrobust.reports.figures.style import canvas, drawn, marks
-from cxrobust.study.analysis import AnalysisSection
+from cxrobust.study.analysis import AnalysisSection, RecalibrationName, Subgroups
 
-METRICS = ("auroc", "accuracy", "ece")
+METRICS = ("auroc", "average-precision", "aurc", "coverage-at-risk-5", "accuracy", "ece", "ece-smooth")
 AXES = ("images", "resamples", "cells")
 STEPS = tuple(10 ** (step / 2) for step in range(7))
 """Three decades."""
 IMAGES_A_PATIENT = 4
+COLUMN = "sex"
+"""Column of subgroups; every other patient is of one of two."""
 REPEATS, SECONDS = 3, 0.3
 """Repetitions of one timing at least, and seconds that they take together at least."""
 
@@ -98,6 +103,8 @@ class Plan:
     patients: int
     resamples: int
     metrics: tuple[str, ...]
+    subgroups: tuple[str, ...] = ()
+    recalibrate: tuple[RecalibrationName, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -173,6 +180,7 @@ def parse_arguments() -> argparse.Namespace:
     what.add_argument("--million", action="store_true", help="two regimes on a million images")
     what.add_argument("--study", action="store_true", help="a whole study of the size of the NIH test set")
     parser.add_argument("--metrics", choices=("default", "all"), default="default", help="of --million and --study")
+    parser.add_argument("--views", action="store_true", help="with subgroups and recalibrated probabilities")
     parser.add_argument(
         "--fraction", type=float, default=1.0, help="of the images, patients and resamples of these two"
     )
@@ -190,6 +198,8 @@ def chosen_plan(arguments: argparse.Namespace) -> Plan:
         patients=round(plan.patients * arguments.fraction),
         resamples=round(plan.resamples * arguments.fraction),
         metrics=tuple(metric) if arguments.metrics == "all" else plan.metrics,
+        subgroups=(COLUMN,) if arguments.views else (),
+        recalibrate=("platt",) if arguments.views else (),
     )
 
 
@@ -233,7 +243,7 @@ def curve(points: Sequence[Point], name: str, axis: str) -> tuple[NDArray[np.flo
 
 def draw(width: float, points: Sequence[Point], exponents: Sequence[Exponent]) -> Figure:
     """Seconds over each size, both on logarithmic scales, with the slope of the last decade at each curve's end."""
-    figure = canvas(width, 64)
+    figure = canvas(width, 84)
     figure.get_layout_engine().set(wspace=0.06)
     panels: Sequence[Axes] = figure.subplots(1, len(AXES), sharey=True)
     look = marks(METRICS, reference=METRICS[0])
@@ -254,7 +264,7 @@ def draw(width: float, points: Sequence[Point], exponents: Sequence[Exponent]) -
         axes.legend(frameon=False, loc="upper left", handlelength=1.6)
     panels[0].set_ylabel("seconds for all resamples")
     low, high = panels[0].get_ylim()
-    panels[0].set_ylim(low, high * 30)  # room for the legends
+    panels[0].set_ylim(low, high * 1000)  # room for the legends
     return figure
 
 
@@ -298,7 +308,7 @@ def make_predictions(plan: Plan) -> PredictionSet:
         members=tuple((f"regime-{m}", 0) for m in range(plan.regimes)),
         conditions=plan.conditions,
         probabilities=probabilities,
-        metadata=pd.DataFrame(index=range(plan.images)),
+        metadata=pd.DataFrame({COLUMN: np.where(patients % 2, "F", "M")}),
         index={},
     )
 
@@ -308,13 +318,15 @@ def analyze_made(plan: Plan, device: Literal["cpu", "cuda"] = "cpu") -> Run:
     small = replace(plan, images=400, patients=100, resamples=100)
     analyze(make_predictions(small), settings(small, device), reference="regime-0", seed=1)
     in_order = [name for names in grouped({name: metric[name] for name in plan.metrics}) for name in names]
+    after = ["effect sizes", *(f"recalibrated by {one}" for one in plan.recalibrate)]
+    after += ["adjusting p-values, sensitivity analyses", "diagrams"]
     predictions = make_predictions(plan)
     before = peak_gib()
     reached: list[tuple[str, float]] = [("operating points and resamples", time.perf_counter())]
 
     def report(task: str, done: int, total: int) -> None:
         if done < total:
-            name = [*in_order, "effect sizes", "adjusting p-values, sensitivity analyses", "diagrams"][done]
+            name = [*in_order, *after][done]
             reached.append((name if task == "estimating metrics" else f"{task} {done + 1}", time.perf_counter()))
             print(f"  {reached[-2][0]}: {reached[-1][1] - reached[-2][1]:.2f} s", flush=True)
         else:
@@ -336,7 +348,13 @@ def analyze_made(plan: Plan, device: Literal["cpu", "cuda"] = "cpu") -> Run:
 
 
 def settings(plan: Plan, device: Literal["cpu", "cuda"] = "cpu") -> AnalysisSection:
-    return AnalysisSection(resamples=plan.resamples, metrics=plan.metrics, device=device)
+    return AnalysisSection(
+        resamples=plan.resamples,
+        metrics=plan.metrics,
+        subgroups=tuple(Subgroups(column=one) for one in plan.subgroups),
+        recalibrate=plan.recalibrate,
+        device=device,
+    )
 
 
 def peak_gib() -> float:

@@ -69,6 +69,8 @@ TABLES: dict[str, Callable[[Mapping[str, Any]], Iterable[str]]] = {
     "attacks": attacks.attacks,
     "scaling": analysis.scaling,
     "million": partial(analysis.made_study, most_gib=analysis.STUDY_AIM_GIB["million"]),
+    "million-all": partial(analysis.made_study, most_gib=analysis.STUDY_AIM_GIB["million"]),
+    "study-views": partial(analysis.made_study, most_gib=analysis.STUDY_AIM_GIB["study"]),
     "study-default": partial(analysis.made_study, most_gib=analysis.STUDY_AIM_GIB["study"]),
     "study-all": partial(analysis.made_study, most_gib=analysis.STUDY_AIM_GIB["study"]),
     "gpu": analysis.gpu,

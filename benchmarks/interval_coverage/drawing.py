@@ -105,7 +105,7 @@ def draw_metrics(covered: Sequence[Share], rejected: Sequence[Share], path: Path
                 Line2D([], [], color=IMAGES, marker="^", linewidth=0.8, label="images as independent"),
                 Patch(color="#DDDDDD", linewidth=0, label="goal"),
             ],
-            loc="outside upper left", ncols=4, frameon=False, fontsize=6.5, columnspacing=1.4, handletextpad=0.4,
+            loc="outside lower left", ncols=4, frameon=False, fontsize=6.5, columnspacing=1.4, handletextpad=0.4,
         )  # fmt: skip
         _save(figure, path)
 
@@ -151,8 +151,8 @@ def draw_trend(covered: Sequence[Share], path: Path) -> None:
             row[0].set_title(f"{name}, ρ = {correlations[0]:g}")
             for axes, correlation in zip(row[1:], correlations[1:], strict=True):
                 axes.set_title(f"ρ = {correlation:g}")
-        figure.supxlabel("positive patients in a study, mean", fontsize=7)
-        figure.legend(handles=_handles(), loc="outside upper left", ncols=6, frameon=False, fontsize=6.5,
+        grid[-1][len(correlations) // 2].set_xlabel("positive patients in a study, mean", fontsize=7)
+        figure.legend(handles=_handles(), loc="outside lower left", ncols=6, frameon=False, fontsize=6.5,
                       columnspacing=1.2, handletextpad=0.2)  # fmt: skip
         _save(figure, path)
 

@@ -96,7 +96,9 @@ def made_study(result: Mapping[str, Any], *, most_gib: float) -> Iterable[str]:
         (plan["images"], "image"), (plan["patients"], "patient"), (plan["resamples"], "resample"),
         (len(plan["metrics"]), "metric"), (result["n_estimates"], "estimate"),
     ]  # fmt: skip
-    yield ", ".join(f"{n:,} {what}{'s' if n != 1 else ''}" for n, what in several) + "."
+    views = [f"subgroups of {one}" for one in plan.get("subgroups", ())]
+    views += [f"probabilities recalibrated by {one}" for one in plan.get("recalibrate", ())]
+    yield ", ".join([*(f"{n:,} {what}{'s' if n != 1 else ''}" for n, what in several), *views]) + "."
     yield table(
         ("stage", "seconds"),
         [*((stage["name"], seconds(stage["seconds"])) for stage in result["stages"]),

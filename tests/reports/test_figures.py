@@ -85,6 +85,20 @@ def test_every_figure_fits_its_width_without_overlap_in_text_that_a_journal_prin
             assert shared is None or min(shared.width, shared.height) < MOST_SHARED, (figure.key, text, other_text)
 
 
+@pytest.mark.parametrize(("where", "shared"), [("outside upper left", False), ("outside lower left", True)])
+def test_a_legend_that_would_lie_over_other_words_is_refused(where, shared):
+    def draw(width: float) -> Canvas:
+        figure = canvas(width, 40)
+        figure.subplots(1, 2)[0].plot([0, 1], [0, 1], label="a")
+        figure.legend(loc=where)
+        if shared:
+            figure.supxlabel("shared by all panels")
+        return figure
+
+    with pytest.raises(RuntimeError, match="a legend stands below all panels"):
+        drawn(draw)().svg(TWO_COLUMNS)
+
+
 @drawn
 def _named(width: float) -> object:
     figure = canvas(width, 20)

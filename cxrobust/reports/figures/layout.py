@@ -110,6 +110,9 @@ def _outside(figure: Canvas, renderer: Any, *, height: float, width: float) -> t
     if drawn._supylabel is not None:
         drawn._supylabel.set_position((W_PAD / width, drawn._supylabel.get_position()[1]))
         at_left = drawn._supylabel.get_tightbbox(renderer).width + 2 * W_PAD
+    if any(legend._outside_loc != "lower" for legend in drawn.legends) or (drawn.legends and drawn._supxlabel):
+        # of a ValueError matplotlib would draw on without a layout
+        raise RuntimeError("a legend stands below all panels, where no label that they share stands")
     for legend in drawn.legends:
         at_bottom = max(at_bottom, legend.get_tightbbox(renderer).height + 2 * H_PAD)
     return at_left, at_bottom
