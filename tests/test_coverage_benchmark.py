@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from sklearn.metrics import roc_auc_score
 from statsmodels.stats.contingency_tables import cochrans_q, mcnemar
 
 from cxrobust.analysis.metrics import metric
+from cxrobust.study.analysis import RecalibrationName
 
 ROOT = Path(__file__).parent.parent
 FINDINGS = pytest.mark.parametrize("findings", [1, 2])
@@ -349,5 +351,7 @@ def test_true_values_of_half_margins_and_after_recalibration(load):
     known = procedures.recalibrated_truths(design)
     assert known[0] == pytest.approx(expected, abs=1e-6)
     fitted = procedures.fitted_truths(replace(design, n_patients=400), fits=30)
-    assert (fitted[:3] > known[:3]).all()  # a fitted map is no better than the best
-    np.testing.assert_allclose(fitted, known, atol=0.01)
+    assert set(fitted) == set(get_args(RecalibrationName))
+    for method, found in fitted.items():  # of this law the best map is one of Platt's, and at half no shift is needed
+        assert (found[:3] > known[:3] - (1e-3 if method == "temperature" else 0)).all(), method
+        np.testing.assert_allclose(found, known, atol=0.01, err_msg=method)

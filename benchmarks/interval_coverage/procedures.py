@@ -15,7 +15,7 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby
@@ -30,6 +30,7 @@ from running import made_with, one_core
 from scenarios import MOST_IMAGES, OF_FINDINGS, TAIL, Law, population
 from scipy.special import expit, logit
 from scipy.stats import norm
+from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
 from cxrobust.analysis import analyze
@@ -38,7 +39,7 @@ from cxrobust.analysis.recalibration import FEWEST
 from cxrobust.files import atomic_write_text
 from cxrobust.predictions import PredictionSet
 from cxrobust.results import Estimate
-from cxrobust.study.analysis import AnalysisSection, Family, MetricSection, Subgroups, TestName
+from cxrobust.study.analysis import AnalysisSection, Family, MetricSection, RecalibrationName, Subgroups, TestName
 
 REGIMES = ("probe", "lora", "tuned")
 STRENGTHS = (2, 4, 8)
@@ -128,7 +129,7 @@ def recount_procedures(out: Path, part: str, *, workers: int) -> None:
 
 
 PARTS = {
-    "recalibrated": "recalibrated, ",
+    "recalibrated": r"recalibrated\b",
     "effects": r"covered: (accuracy|confidence)-",
     "cochran": r"rejected: (cochran-q|mcnemar)(, | of one image)",
     "filled": "filled, ",
@@ -221,21 +222,21 @@ def _study(design: Design, repetition: int, resamples: int) -> tuple[PredictionS
 def _of_recalibration(
     predictions: PredictionSet, settings: AnalysisSection, seed: int, design: Design
 ) -> Iterator[tuple[str, bool]]:
-    """Judge the Brier score after Platt scaling, and what it gains."""
-    only = {"metrics": ("brier",), "recalibrate": ("platt",), **ALONE}
+    """Judge the Brier score after each method of recalibration, and what it gains."""
+    only = {"metrics": ("brier",), "recalibrate": tuple(FITS), **ALONE}
     found = analyze(predictions, settings.model_copy(update=only), reference=REGIMES[0], seed=seed).estimates
-    raw, known, after = truths(design)["brier"], recalibrated_truths(design), fitted_truths(design)
+    raw, known, fitted = truths(design)["brier"], recalibrated_truths(design), fitted_truths(design)
     for one in found:
         if one.recalibration and one.ci_low is not None and one.ci_high is not None and one.finding == "macro":
-            at = design.conditions.index(one.condition)
+            at, after = design.conditions.index(one.condition), fitted[one.recalibration]
             true = {
                 "value": after[at],
                 "perturbed-clean": after[at] - after[0],
                 "recalibrated-raw": after[at] - raw[at],
             }.get(one.estimand, 0.0)
-            yield f"recalibrated, covered: {one.estimand}", one.ci_low <= true <= one.ci_high
-            if one.estimand == "recalibrated-raw":
-                yield "recalibrated, known map covered", one.ci_low <= known[at] - raw[at] <= one.ci_high
+            yield f"recalibrated by {one.recalibration}, covered: {one.estimand}", one.ci_low <= true <= one.ci_high
+            if (one.estimand, one.recalibration) == ("recalibrated-raw", "platt"):
+                yield "recalibrated by platt, known map covered", one.ci_low <= known[at] - raw[at] <= one.ci_high
 
 
 def recalibrated_truths(design: Design) -> NDArray[np.float64]:
@@ -252,29 +253,63 @@ def recalibrated_truths(design: Design) -> NDArray[np.float64]:
     return np.array(found)
 
 
-def fitted_truths(design: Design, *, fits: int = 400) -> NDArray[np.float64]:
-    """Return the true Brier score by condition after Platt scaling of four fifths of such a study: the mean over fits.
+Map = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+
+def _logistic(*features: Map, intercept: bool = True) -> Callable[[NDArray[np.float64], NDArray[np.int8]], Map]:
+    """Return what fits a logistic regression on features of a probability, without those of a negative coefficient."""
+
+    def fit(p: NDArray[np.float64], y: NDArray[np.int8]) -> Map:
+        used = list(features)
+        while True:
+            model = LogisticRegression(C=1e10, tol=1e-8, max_iter=1000, fit_intercept=intercept)
+            model.fit(np.stack([of(p) for of in used], axis=1), y)
+            if len(used) == 1 or (model.coef_[0] >= 0).all():
+                return lambda q: np.asarray(model.predict_proba(np.stack([of(q) for of in used], axis=1))[:, 1])
+            del used[int(model.coef_[0].argmin())]
+
+    return fit
+
+
+def _isotonic(p: NDArray[np.float64], y: NDArray[np.int8]) -> Map:
+    model = IsotonicRegression(out_of_bounds="clip").fit(p, y)
+    return lambda q: np.asarray(model.predict(q))
+
+
+FITS: dict[RecalibrationName, Callable[[NDArray[np.float64], NDArray[np.int8]], Map]] = {
+    "platt": _logistic(logit),
+    "temperature": _logistic(logit, intercept=False),
+    "beta": _logistic(np.log, lambda p: -np.log1p(-p)),
+    "isotonic": _isotonic,
+}
+"""By method, what fits it to probabilities and labels here, with scikit-learn."""
+
+
+def fitted_truths(design: Design, *, fits: int = 400) -> dict[RecalibrationName, NDArray[np.float64]]:
+    """Return by method the true Brier score by condition after maps of four fifths of such a study: the mean over fits.
 
     This is what a study estimates that maps each fold by what was fitted to the others.
     """
     if design not in _fitted:
         populations = [population(law_of(strength), design.prevalence, 2**13) for strength in _strengths()]
         part, rng = replace(design, n_patients=round(0.8 * design.n_patients)), np.random.default_rng(8)
-        scores: list[list[float]] = []
-        while len(scores) < fits:
+        scores: dict[RecalibrationName, list[list[float]]] = {method: [] for method in FITS}
+        while len(scores["platt"]) < fits:
             study = simulate(part, rng)
             for m, k in np.ndindex(len(REGIMES), 2):
                 p, y = study.probabilities[m, 0, :, k], study.labels[:, k]
                 if len(np.unique(study.patients[y == 1])) < FEWEST:
                     continue
-                model = LogisticRegression(C=1e10, tol=1e-8, max_iter=1000).fit(logit(p)[:, None], y)
-                after = [model.predict_proba(logit(one.probabilities)[:, None])[:, 1] for one in populations]
-                scores.append([float(((q - o.labels) ** 2).mean()) for q, o in zip(after, populations, strict=True)])
-        _fitted[design] = np.mean(scores, axis=0)
+                for method, fit in FITS.items():
+                    found = fit(p, y)
+                    scores[method].append(
+                        [float(((found(one.probabilities) - one.labels) ** 2).mean()) for one in populations]
+                    )
+        _fitted[design] = {method: np.mean(each, axis=0) for method, each in scores.items()}
     return _fitted[design]
 
 
-_fitted: dict[Design, NDArray[np.float64]] = {}
+_fitted: dict[Design, dict[RecalibrationName, NDArray[np.float64]]] = {}
 
 
 def _of_mcnemar(predictions: PredictionSet, settings: AnalysisSection, seed: int) -> Iterator[tuple[str, bool]]:

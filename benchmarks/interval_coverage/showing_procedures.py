@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from procedures import KEPT_POSITIVE
+from procedures import FITS, KEPT_POSITIVE
 
 Row = tuple[str, Callable[[str], bool]]
 """What a row says, and which counts it adds up."""
@@ -50,10 +50,10 @@ def procedures_page(content: Mapping[str, Any]) -> str:
         "of their spread. Tests speak of the runs at hand: where these are alike, they reject as often as those of "
         "single runs; where runs differ, the runs at hand do differ between regimes, and a test that finds so counts "
         "here as one that rejects what is 0 over all runs. A half-margin beyond the greatest strength is not "
-        "estimable and not counted. Platt scaling is fitted on the study's own clean images, and the truth is what "
-        "maps do that are fitted to four fifths of as many patients, as each fold's is, on average: a study of few "
-        "patients pays for fitting, and its interval of what recalibrating gains is of that, not of what the best map "
-        "would gain; a row of its own says how often it holds the latter. "
+        "estimable and not counted. Maps that recalibrate are fitted on the study's own clean images, and the truth is "
+        "what maps do that are fitted to four fifths of as many patients, as each fold's is, on average: a study of "
+        "few patients pays for fitting, and its interval of what recalibrating gains is of that, not of what the best "
+        "map would gain; a row of its own says how often it holds the latter. "
         "`cochran-q` and the exact McNemar tests of pairs of regimes beside it take images for independent: with "
         "several images a patient they reject far too often. Of the first image of each patient, finding by finding, "
         "images are independent, and the exact tests reject less often than 5 %, as exact tests of counts do. Where "
@@ -78,10 +78,14 @@ def _covered() -> list[Row]:
         ("intervals of half-margins", _of("covered", ("half-margin",), PLACES)),
         ("intervals of differences of half-margins", _of("covered", ("half-margin-difference",), PLACES)),
         *(
-            (f"intervals of recalibrated Brier scores, {said}", _beginning(f"recalibrated, covered: {estimand}"))
+            (
+                f"intervals of Brier scores recalibrated by `{method}`, {said}",
+                _beginning(f"recalibrated by {method}, covered: {estimand}"),
+            )
+            for method in FITS
             for said, estimand in RECALIBRATED
         ),
-        ("the same, less raw, of a map known without error", _beginning("recalibrated, known map covered")),
+        ("the same by `platt`, less raw, of a map known without error", _beginning("recalibrated by platt, known")),
         *(
             (
                 f"intervals of {said}s, macro AUROC with a finding of few positive patients",
