@@ -13,12 +13,16 @@ from cxrobust.inference.randomness import no_global_randomness
 
 Pooling = Literal["pooler", "cls", "mean", "cls-mean"]
 
+CHANNELS_LAST = "NHWC"
+"""What timm says of a network, such as a Swin Transformer, whose map of features has its channels last."""
+
 
 class Pooled(nn.Module):
     """A network of transformers as an encoder: images (n, channels, height, width) to features (n, n_features).
 
     `pooler` is what the network itself makes of its tokens, `cls` its first token, `mean` the mean of its patches'
-    tokens, `cls-mean` both after one another. A convolutional network's map is averaged over places.
+    tokens, `cls-mean` both after one another. A map of features, as convolutional networks give, is averaged over
+    places.
     """
 
     def __init__(self, network: nn.Module, *, pooling: Pooling, where: str) -> None:
@@ -40,7 +44,7 @@ class Pooled(nn.Module):
         if self.pooling == "pooler" and pooled is not None:
             return features_of(pooled)
         if self.pooling in {"pooler", "mean"} and tokens is not None and tokens.ndim == 4:
-            return features_of(tokens)
+            return features_of(tokens.movedim(-1, 1) if self._has_channels_last else tokens)
         if self.pooling == "pooler" or tokens is None or tokens.ndim != 3:
             raise DataError(f"{self.where}: the network gives nothing for pooling = {self.pooling!r}: choose another")
         first: Tensor = tokens[:, 0]
@@ -49,8 +53,15 @@ class Pooled(nn.Module):
         mean: Tensor = tokens[:, self._n_prefix(images, tokens) :].mean(dim=1)
         return mean if self.pooling == "mean" else torch.cat((first, mean), dim=1)
 
+    @property
+    def _has_channels_last(self) -> bool:
+        return getattr(getattr(self.network, "timm_model", None), "output_fmt", None) == CHANNELS_LAST
+
     def _n_prefix(self, images: Tensor, tokens: Tensor) -> int:
         """Return how many tokens stand before those of the patches: the class token and registers."""
+        of_timm = getattr(self.network, "timm_model", None)
+        if of_timm is not None:
+            return int(getattr(of_timm, "num_prefix_tokens", 0))
         patch = getattr(getattr(self.network, "config", None), "patch_size", None)
         if not isinstance(patch, int):
             return 0

@@ -15,6 +15,15 @@ INTERPOLATIONS = {0: "nearest-exact", 2: "bilinear", 3: "bicubic", 4: "area"}
 """Torch's words for Pillow's numbers, as `preprocessor_config.json` has them."""
 _NEAREST_TO = {1: "bicubic", 5: "bilinear"}
 """What comes nearest to Lanczos and Hamming, which torch lacks."""
+PILLOW = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3, "box": 4, "hamming": 5}
+"""Pillow's numbers for timm's words."""
+TIMM: Mapping[str, Any] = {
+    "input_size": [3, 224, 224],
+    "mean": [0.485, 0.456, 0.406],
+    "std": [0.229, 0.224, 0.225],
+    "interpolation": "bicubic",
+}
+"""What timm takes where a model's `pretrained_cfg` does not say."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +43,8 @@ class Preprocessing:
 def read_preprocessing(folder: Path, config: Any) -> Preprocessing:
     """Return how a model wants its images, from `preprocessor_config.json`, and its configuration where that is silent.
 
+    A model of timm has no such file: its configuration tells all in `pretrained_cfg`, of which the crop is left out.
+
     Parameters
     ----------
     config
@@ -43,11 +54,15 @@ def read_preprocessing(folder: Path, config: Any) -> Preprocessing:
     Raises
     ------
     DataError
-        When the file is no JSON, or its mean and standard deviation do not fit the channels.
+        When a file is no JSON, mean and standard deviation do not fit the channels, or a setting makes no sense.
     """
     settings, file = _read_processor(folder)
     vision = _asked(config, "vision_config") or config
     n_channels = int(_asked(vision, "num_channels") or 3)
+    if isinstance(of_timm := _asked(config, "pretrained_cfg"), Mapping):
+        file = file if settings else folder / "config.json"
+        n_channels, told = _read_timm(of_timm, _asked(config, "model_args") or {}, file)
+        settings = told | settings
     normalises = settings.get("do_normalize", True)
     mean = _per_channel(settings.get("image_mean", 0.5) if normalises else 0.0, n_channels, file)
     std = _per_channel(settings.get("image_std", 0.5) if normalises else 1.0, n_channels, file)
@@ -68,6 +83,18 @@ def read_preprocessing(folder: Path, config: Any) -> Preprocessing:
         std=std,
         interpolation=interpolation,
     )
+
+
+def _read_timm(told: Mapping[str, Any], arguments: Mapping[str, Any], file: Path) -> tuple[int, dict[str, Any]]:
+    """Return the channels of a model of timm, and its preprocessing by the keys of `preprocessor_config.json`."""
+    size, mean, std, interpolation = (told.get(key) or usual for key, usual in TIMM.items())
+    if not isinstance(size, list) or len(size) != 3 or not all(isinstance(n, int) and n > 0 for n in size):
+        raise DataError(f"{file}: input_size is {size!r}, expected channels, height and width: correct it")
+    resample = PILLOW.get(str(interpolation))
+    if resample is None:
+        raise DataError(f"{file}: interpolation is {interpolation!r}, expected one of {', '.join(PILLOW)}: correct it")
+    settings = {"image_mean": mean, "image_std": std, "size": size[1:], "resample": resample}
+    return int(arguments.get("in_chans") or size[0]), settings
 
 
 def known_size(folder: Path, config: Mapping[str, Any]) -> list[int] | None:

@@ -22,6 +22,8 @@ CLASSIFIER = "AutoModelForImageClassification"
 ENCODER = "AutoModel"
 GENERATING = ("AutoModelForImageTextToText", "AutoModelForCausalLM", "AutoModel")
 """Classes that load networks which write of an image, the fittest first."""
+TIMM = "timm_wrapper"
+"""What transformers calls the kind of all models of timm."""
 _WRAPPED, _WHOLE = "module.", "get a whole checkpoint, or correct model"
 _UNFILLED = {CLASSIFIER: "fine-tune a head for these outputs and save it, or correct outputs"}
 
@@ -45,6 +47,8 @@ def read_config(folder: Path, *, outputs: tuple[str, ...] | None = None, trust_r
         raise own_code_refused(folder, error) or DataError(
             f"{folder / 'config.json'}: no model of transformers ({one_line(error)}): save it with save_pretrained"
         ) from error
+    if config.model_type == TIMM and config.model_args:  # transformers gives the number of outputs itself
+        config.model_args = {key: value for key, value in config.model_args.items() if key != "num_classes"}
     if outputs is not None:
         config.id2label = dict(enumerate(outputs))
         config.label2id = {name: index for index, name in enumerate(outputs)}

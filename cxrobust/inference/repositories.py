@@ -75,7 +75,7 @@ class Repository:
         folder = self.folder
         config = read_json_table(folder / "config.json")
         return {
-            "architecture": (config.get("architectures") or [None])[0],
+            "architecture": (config.get("architectures") or [config.get("architecture")])[0],  # the latter is timm's
             "n_parameters": count_weights([*weight_files(folder), *also]),
             "resolution": known_size(folder, config),
             "training": said_of_training(folder),
